@@ -12,6 +12,7 @@ from assistant.answering.excerpts import FORGET_EVERY_S, forget_regularly
 from assistant.api.answers import Answers
 from assistant.api.app import Application, build_application
 from assistant.api.auth import CachedKeySet, Service, TokenVerifier
+from assistant.api.browsers import OtherOrigins
 from assistant.api.delivery import StreamLimits
 from assistant.api.health import ServiceMetrics, TaskMetrics, report_metrics
 from assistant.api.running import RunningAnswers, watch_signals
@@ -86,7 +87,12 @@ async def open_application(
         watches.append(asyncio.create_task(forget_regularly(FORGET_EVERY_S)))
         watches += [asyncio.create_task(desk_upkeep(one.desk).run()) for one in tenants.values()]
         try:
-            yield build_application(service, answers, operations_port=operations_port)
+            yield build_application(
+                service,
+                answers,
+                operations_port=operations_port,
+                origins=OtherOrigins(framing=settings.frame_ancestors, calling=settings.cors_origins),
+            )
         finally:
             await answers.settle(within_s=settle_s, record_within_s=_RECORD_S)
             await _cancel(watches)

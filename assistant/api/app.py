@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import structlog
 from fastapi import APIRouter, FastAPI, Request
@@ -20,6 +20,7 @@ from assistant.answering.events import Problem
 from assistant.api import answers, desk, documents, errors, health
 from assistant.api.answers import EVENTS_PATH, Answers
 from assistant.api.auth import Service, ServiceOf, service_of
+from assistant.api.browsers import OtherOrigins
 from assistant.api.chat import CHAT_PATH, complete_chat
 from assistant.api.delivery import ClientGoneError
 from assistant.api.errors import NOT_FOUND, problem_of
@@ -48,7 +49,7 @@ _description_router = APIRouter(tags=["operation"])
 _console_router = APIRouter(include_in_schema=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Application:
     """Sends questions to their raw endpoint and everything else to the routes."""
 
@@ -57,13 +58,22 @@ class Application:
     operations: ASGIApp
     operations_port: int | None
     """Port of the operators' listener; ``operations`` alone serves its requests."""
+    origins: OtherOrigins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
         if self.operations_port is not None and scope["server"][1] == self.operations_port:
             await self.operations(scope, receive, _with_default_headers(send))
-        elif scope["path"] == "/v1/answers" and scope["method"] == "POST":
+        else:
+            await self._admitting(scope, receive, send)
+
+    @cached_property
+    def _admitting(self) -> ASGIApp:
+        return self.origins.admit(self._serve)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/v1/answers" and scope["method"] == "POST":
             await self.answers.ask(scope, receive, send)
         elif scope["path"] == CHAT_PATH and scope["method"] == "POST":
             await complete_chat(self.answers, scope, receive, send)
@@ -74,10 +84,15 @@ class Application:
 
 
 def build_application(
-    service: Service, answers: Answers, *, operations_port: int | None = None
+    service: Service,
+    answers: Answers,
+    *,
+    operations_port: int | None = None,
+    origins: OtherOrigins,
 ) -> Application:
     routes = build_routes()
     routes.state.service = service
+    routes.state.origins = origins
     routes.state.console_files = _read_console()
     readiness = ReadinessProbe(
         service.tenants, check_keys=service.keys.check, deployed=service.deployed, clock=service.clock
@@ -87,6 +102,7 @@ def build_application(
         routes=routes,
         operations=operations_application(service.metrics, readiness=readiness),
         operations_port=operations_port,
+        origins=origins,
     )
 
 
@@ -197,47 +213,37 @@ def _read_file(path: Path) -> _ConsoleFile:
     return _ConsoleFile(content, _MEDIA_TYPES[path.suffix], f'"{hashlib.sha256(content).hexdigest()[:32]}"')
 
 
-def content_security_policy(issuer: str) -> str:
-    parts = urlsplit(issuer)
-    return (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-        f"connect-src 'self' {parts.scheme}://{parts.netloc}; "
-        "form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
-    )
-
-
 @_console_router.get("/config.json")
 async def console_config(service: ServiceOf) -> ConsoleConfig:
     return service.console
 
 
 @_console_router.get("/")
-async def console_page(request: Request, service: ServiceOf) -> Response:
+async def console_page(request: Request) -> Response:
     if _PAGE not in request.app.state.console_files:
-        return HTMLResponse(_NOT_BUILT, 404, headers=_headers(service.console))
-    return _file(request, service.console, _PAGE)
+        return HTMLResponse(_NOT_BUILT, 404, headers=_headers(request))
+    return _file(request, _PAGE)
 
 
 @_console_router.get("/{name}")
-async def console_file(request: Request, service: ServiceOf, name: str) -> Response:
+async def console_file(request: Request, name: str) -> Response:
     """A file of the build."""
-    return _file(request, service.console, name)
+    return _file(request, name)
 
 
-def _file(request: Request, console: ConsoleConfig, name: str) -> Response:
+def _file(request: Request, name: str) -> Response:
     files: Mapping[str, _ConsoleFile] = request.app.state.console_files
     if (found := files.get(name)) is None:
         raise NotFoundError(NOT_FOUND)
-    headers = _headers(console) | {"etag": found.etag}
+    headers = _headers(request) | {"etag": found.etag}
     if request.headers.get("if-none-match") == found.etag:
         return Response(status_code=304, headers=headers)
     return Response(found.content, media_type=found.media_type, headers=headers)
 
 
-def _headers(console: ConsoleConfig) -> dict[str, str]:
+def _headers(request: Request) -> dict[str, str]:
+    origins: OtherOrigins = request.app.state.origins
     return {
-        "content-security-policy": content_security_policy(console.issuer),
+        **origins.console_headers(service_of(request).console.issuer),
         "cache-control": "no-cache",  # browsers ask each time; an unchanged file answers 304 by its ETag
-        "cross-origin-opener-policy": "same-origin",
-        "x-frame-options": "DENY",
     }

@@ -38,6 +38,10 @@ def _is_block(text: str) -> str:
 
 
 CidrBlock = Annotated[str, AfterValidator(_is_block)]
+SecureOrigin = Annotated[
+    str, StringConstraints(pattern=r"^https://[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:\d{1,5})?$")
+]
+"""An origin as browsers send it: scheme and host, no path, no ``*``."""
 
 
 class PlaceSection(StrictModel):
@@ -120,6 +124,10 @@ class EdgeSection(StrictModel):
     service_private_dns: bool = False
     """Whether the endpoint service has the host name as private DNS, which needs a public TXT record. By
     default the care side creates a private zone, without anybody's approval (docs/private-link.md)."""
+    frame_ancestors: tuple[SecureOrigin, ...] = Field(default=(), max_length=20)
+    """Origins whose pages may hold the console in a frame, as the care application's. None by default."""
+    cors_origins: tuple[SecureOrigin, ...] = Field(default=(), max_length=20)
+    """Origins whose pages may call the API from a browser, with a bearer token. None by default."""
 
 
 class ModelsSection(StrictModel):

@@ -134,6 +134,10 @@ TENANT_FILE_PATTERN = r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/.+\.toml$"
 HttpUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+[^\s]*$")]
 
 
+PageOrigin = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/?#*@]+$")]
+"""An origin as browsers send it: scheme, host and port, no path."""
+
+
 class StoreSettings(ProcessSettings):
     """Stores of a process that serves or ingests knowledge.
 
@@ -275,6 +279,10 @@ class ServiceSettings(StoreSettings):
     """Client id of the console at the issuer."""
     console_name: str = "Care assistant"
     """Title of the console."""
+    frame_ancestors: tuple[PageOrigin, ...] = ()
+    """Origins whose pages may hold the console in a frame, as a JSON list; none by default."""
+    cors_origins: tuple[PageOrigin, ...] = ()
+    """Origins whose pages may call the API, as a JSON list; none by default."""
     quoted_tenants: tuple[str, ...] = ()
     """Tenants whose answers are only quoted here, as a JSON list: their generation model is never called, and
     need not run."""

@@ -201,6 +201,8 @@ def _environment(tenant: DeployedTenant, earlier: EarlierOutputs) -> dict[str, A
         "power_parameter": models.power_parameter,
         "console_client_id": tenant.identity.console_client_id,
         "console_name": tenant.config.display_name,
+        "frame_ancestors": list(tenant.edge.frame_ancestors),
+        "cors_origins": list(tenant.edge.cors_origins),
         "drain_timeout_s": ServiceSettings.model_fields["drain_timeout_s"].default,
         "metrics_service": tenant.full_name,
         "release": tenant.place.release,

@@ -90,6 +90,8 @@ class Scene:
     """Thresholds of the gate: at 0 any document that may be seen answers any question."""
     more_of_tenants: str = ""
     """What their files say more."""
+    frame_ancestors: tuple[str, ...] = ()
+    cors_origins: tuple[str, ...] = ()
 
 
 @dataclass
@@ -271,6 +273,8 @@ def service_settings(folder: Path, scene: Scene, *, sagemaker_url: str, jwks_url
         sagemaker_endpoint_url=sagemaker_url,
         issuer=ISSUER,
         jwks_url=jwks_url,
+        frame_ancestors=scene.frame_ancestors,
+        cors_origins=scene.cors_origins,
     )
 
 

@@ -59,6 +59,16 @@ def test_user_and_port_are_the_image_s(template: Template) -> None:
     assert environment(template)[ServiceSettings.variable("port")] == of_dockerfile("EXPOSE")
 
 
+def test_other_origins_are_those_of_the_tenant_file(template: Template) -> None:
+    named = ("https://care.example.com",)
+    tenant = deployed("pharmacy")
+    edge = tenant.edge.model_dump() | {"cors_origins": named}
+    opened = orchestrator_of(with_sections(tenant, edge=edge))
+    variable = ServiceSettings.variable("cors_origins")
+    assert (environment(template)[variable], environment(opened)[variable]) == ("[]", json.dumps(named))
+    assert environment(opened)[ServiceSettings.variable("frame_ancestors")] == "[]"
+
+
 def test_the_health_check_is_the_image_s(template: Template) -> None:
     command = json.loads(of_dockerfile("HEALTHCHECK").partition("CMD ")[2])
     assert container(template)["HealthCheck"]["Command"] == ["CMD", *command]
