@@ -24,6 +24,7 @@ from assistant.domain.documents import (
     Document,
     DocumentCard,
     DocumentHit,
+    ItemFacts,
     KnownWords,
     ParsedDocument,
     Passage,
@@ -154,6 +155,7 @@ def card_values(card: DocumentCard) -> dict[str, Any]:
         "labels": card.labels,
         "abbreviations": card.abbreviations,
         "words": " ".join(card.words),
+        **({} if card.item is None else {"item": card.item.model_dump(mode="json", exclude_defaults=True)}),
     }
 
 
@@ -168,6 +170,7 @@ def card_from(values: Mapping[str, Any]) -> DocumentCard:
         labels=tuple(values["labels"]),
         abbreviations=tuple((short, long) for short, long in values["abbreviations"]),
         words=tuple(values["words"].split()),
+        item=ItemFacts.model_validate(values["item"]) if "item" in values else None,
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from assistant.domain.documents import Document
+from assistant.domain.documents import Document, ItemFacts
 from assistant.knowledge.front_matter import KEYS, LABEL_PATTERN, LONGEST_CHARACTERS
 
 PATH = Path(__file__).resolve().parents[1] / "docs" / "front-matter.schema.json"
@@ -23,6 +23,7 @@ _SAID = {
     "without the key the source's default_labels count.",
     "questions": "Questions that it answers; searched beside the title.",
     "withdrawn": "true removes the document from the answers and deletes its text.",
+    "item": "Of a document of a shop: the item that it is about, and what it says of it in fields.",
 }
 
 
@@ -43,6 +44,7 @@ def front_matter_schema() -> dict[str, Any]:
         "labels": {"anyOf": [labels, {"type": "string", "minLength": 1}]},
         "questions": {"anyOf": [{"type": "array", "items": question, "maxItems": 50}, question]},
         "withdrawn": {"enum": ["true", "false"]},
+        "item": _item_schema(),
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -52,6 +54,37 @@ def front_matter_schema() -> dict[str, Any]:
         "type": "object",
         "additionalProperties": False,
         "properties": {key: {"description": _SAID[key], **kinds[key]} for key in KEYS},
+    }
+
+
+def _item_schema() -> dict[str, Any]:
+    """Return the schema of an item whose values are texts: numbers by their patterns."""
+    fields = ItemFacts.model_json_schema()["properties"]
+    decimal = {"type": "string", "pattern": r"^\d{1,10}(\.\d{1,2})?$"}
+    count = {"type": "string", "pattern": r"^\d+$"}
+    names, values = fields["properties"]["propertyNames"], fields["properties"]["additionalProperties"]
+    kinds: dict[str, dict[str, Any]] = {
+        "item_id": {"type": "string", "pattern": fields["item_id"]["pattern"]},
+        "category": {"type": "string", "maxLength": fields["category"]["maxLength"]},
+        "brand": {"type": "string", "maxLength": fields["brand"]["maxLength"]},
+        "price": decimal,
+        "currency": {"type": "string", "pattern": "^[A-Z]{3}$"},
+        "properties": {
+            "type": "object",
+            "propertyNames": {key: value for key, value in names.items() if key != "type"},
+            "additionalProperties": values,
+            "maxProperties": fields["properties"]["maxProperties"],
+        },
+        "rating": {"type": "string", "pattern": r"^([1-4](\.\d+)?|5(\.0+)?)$"},
+        "ratings": count,
+        "helpful_votes": count,
+        "verified": {"enum": ["true", "false"]},
+    }
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["item_id"],
+        "properties": {name: kinds[name] for name in fields},
     }
 
 

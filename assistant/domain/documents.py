@@ -23,6 +23,8 @@ ID_SEPARATOR = ":"
 
 MediaType = Literal["text/markdown", "text/html", "text/plain"]
 _Question = Annotated[str, StringConstraints(min_length=1, max_length=500)]
+_PropertyName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+_PropertyValue = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
 
 
 class ItemFacts(PublicModel):
@@ -35,7 +37,9 @@ class ItemFacts(PublicModel):
     brand: str = Field(default="", max_length=100)
     price: Decimal | None = Field(default=None, ge=0, max_digits=12, decimal_places=2)
     currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")] | None = None
-    properties: dict[str, str] = Field(default_factory=dict, max_length=60)
+    properties: dict[_PropertyName, _PropertyValue] = Field(
+        default_factory=dict[_PropertyName, _PropertyValue], max_length=60
+    )
     """Name = value with its unit, as the catalogue has them: ``{"Battery life": "12 h"}``."""
     rating: float | None = Field(default=None, ge=1.0, le=5.0)
     """Stars of one review; of a catalogue's item its mean."""
@@ -68,16 +72,15 @@ class Document(PublicModel):
     """Access labels: an agent needs one of them; empty: every agent of the tenant may read it."""
     questions: tuple[_Question, ...] = Field(default=(), max_length=50)
     """Questions that this document answers (``questions:`` in front matter): searched like the title."""
-    item: ItemFacts | None = None
-    """Of a document of a shop (``item:``)."""
+    item: ItemFacts | None = Field(default=None, exclude_if=lambda item: item is None)
+    """Of a document of a shop (``item:``). Omitted when absent: an older release can read the others."""
 
     def content_hash(self) -> str:
         """Return the SHA-256 (hex) over all fields: an unchanged document has the same hash.
 
         Absent ``questions`` and ``item`` are left out, so documents of releases without them keep their hash.
         """
-        absent = {name for name in ("questions", "item") if not getattr(self, name)}
-        fields = self.model_dump(mode="json", exclude=absent)
+        fields = self.model_dump(mode="json", exclude=None if self.questions else {"questions"})
         return hashlib.sha256(orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
@@ -248,6 +251,8 @@ class DocumentCard:
     """(short form, long form) that the document itself defines: ("pa", "prior authorization"), folded."""
     words: tuple[str, ...] = ()
     """Each distinct word of its text, folded, not stemmed: the tenant's vocabulary for corrections."""
+    item: ItemFacts | None = None
+    """None also in indexes of releases without items."""
 
 
 @dataclass(frozen=True, slots=True)

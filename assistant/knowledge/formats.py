@@ -6,13 +6,14 @@ Only what the document says of itself is read here. Its body is parsed later, by
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
 import orjson
 from selectolax.lexbor import LexborHTMLParser
 
+from assistant.domain.documents import ItemFacts
 from assistant.domain.errors import DocumentInvalidError
 from assistant.knowledge import files, front_matter
 from assistant.knowledge.parsing.markdown import heading_text
@@ -39,7 +40,7 @@ def page_item(name: str, raw: bytes, *, is_markdown: bool) -> files.SourceItem:
 
 
 def line_item(origin: str, line: bytes) -> files.SourceItem:
-    """Return the item of one JSON line: a question with its answer."""
+    """Return the item of one JSON line: a question with its answer, or a title with its text."""
     try:
         line.decode("utf-8")
         line = line.removeprefix(b"\xef\xbb\xbf")
@@ -172,7 +173,8 @@ def _titled(
     if title is None:
         return files.invalid(name, "there is no title, neither in its head nor as a heading")
     own = {"document_id": _own_id(name, meta), "title": title, "content": content, "media_type": media_type}
-    return files.as_item(name, own | _shared_fields(meta))
+    item = front_matter.item_of(meta) if media_type == "text/markdown" else None
+    return files.as_item(name, own | _shared_fields(meta) | _present(item))
 
 
 def _own_id(name: str, meta: Mapping[str, object]) -> str:
@@ -186,15 +188,42 @@ def _line_item(origin: str, fields: Mapping[str, object]) -> files.SourceItem:
     own_id = files.text_field(fields.get("id"))
     if own_id is not None and front_matter.is_withdrawn(fields):
         return files.SourceWithdrawal(own_id, origin)
-    missing = [key for key in ("id", "question", "answer") if files.text_field(fields.get(key)) is None]
-    if missing:
-        raise DocumentInvalidError(f"missing or empty: {', '.join(missing)}")
+    is_text = "answer" not in fields and not {"text", "markdown"}.isdisjoint(fields)
+    body = _text_body(fields) if is_text else _answer_body(fields)
+    own = {"document_id": own_id, **body}
+    return files.as_item(origin, own | _shared_fields(fields) | _present(front_matter.item_of(fields)))
+
+
+def _answer_body(fields: Mapping[str, object]) -> dict[str, object]:
+    """Return title, content and question of a question with its answer. Raises DocumentInvalidError."""
+    _refuse_missing(fields, ("id", "question", "answer"))
     question = files.text_field(fields["question"]) or ""
     title = files.text_field(fields.get("title")) or question
     if len(title) > _LONGEST_TITLE:  # the body then contains the whole question
         title = files.text_field(fields.get("focus")) or f"{title[: _LONGEST_TITLE - 1]}…"
-    body = {"content": files.text_field(fields["answer"]), "media_type": "text/plain", "question": question}
-    return files.as_item(origin, {"document_id": own_id, "title": title} | body | _shared_fields(fields))
+    content = files.text_field(fields["answer"])
+    return {"title": title, "content": content, "media_type": "text/plain", "question": question}
+
+
+def _text_body(fields: Mapping[str, object]) -> dict[str, object]:
+    """Return title and content of a title with its plain text or Markdown. Raises DocumentInvalidError."""
+    found = [key for key in ("text", "markdown") if key in fields]
+    if len(found) > 1:
+        raise DocumentInvalidError("it has text and markdown; write one of them")
+    _refuse_missing(fields, ("id", "title", *found))
+    media_type = "text/markdown" if found == ["markdown"] else "text/plain"
+    content = files.text_field(fields[found[0]])
+    return {"title": files.text_field(fields["title"]), "content": content, "media_type": media_type}
+
+
+def _refuse_missing(fields: Mapping[str, object], keys: Sequence[str]) -> None:
+    missing = [key for key in keys if files.text_field(fields.get(key)) is None]
+    if missing:
+        raise DocumentInvalidError(f"missing or empty: {', '.join(missing)}")
+
+
+def _present(item: ItemFacts | None) -> dict[str, object]:
+    return {} if item is None else {"item": item}
 
 
 def _refuse_nested(fields: Mapping[str, object]) -> None:

@@ -7,19 +7,26 @@ with their line and a hint. All values are texts: YAML's types (``NO``, ``2026-0
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, cast
 
 import yaml
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
+from assistant.domain.documents import ItemFacts
 from assistant.domain.errors import DocumentInvalidError
 
-KEYS = ("id", "title", "source", "type", "url", "owner", "effective_date", "labels", "questions", "withdrawn")
+KEYS = (
+    *("id", "title", "source", "type", "url", "owner", "effective_date", "labels", "questions", "withdrawn"),
+    "item",
+)
 LONGEST_CHARACTERS = 64_000
 _LABELS = "labels"
 _WITHDRAWN = "withdrawn"
+_ITEM = "item"
 _RESTRICTING: Mapping[str, Sequence[str]] = {
     _LABELS: (_LABELS, "label", "access_labels"),
     _WITHDRAWN: (_WITHDRAWN, "withdraw", "is_withdrawn"),
@@ -50,7 +57,7 @@ class Page:
     """A file's front matter and body."""
 
     meta: Mapping[str, object]
-    """By key of ``KEYS``: a text, a list of texts, or None for an empty value."""
+    """By key of ``KEYS``: a text, a list of texts, or None for an empty value; ``ItemFacts`` for ``item``."""
     body: str
 
 
@@ -113,6 +120,19 @@ def is_withdrawn(fields: Mapping[str, object]) -> bool:
     raise DocumentInvalidError(f"withdrawn: {problem}. Write withdrawn: true, or leave the key out.")
 
 
+def item_of(fields: Mapping[str, object]) -> ItemFacts | None:
+    """Return the field ``item``; None without it. Raises DocumentInvalidError, which names the fields."""
+    value = fields.get(_ITEM)
+    if value is None or isinstance(value, ItemFacts):
+        return value
+    try:
+        item = ItemFacts.model_validate(value)
+    except ValidationError as error:
+        raise DocumentInvalidError("; ".join(_reason(one) for one in error.errors())) from None
+    _refuse_restricting(item.properties)
+    return item
+
+
 def refuse_near_keys(keys: Iterable[str]) -> None:
     """Raise DocumentInvalidError for a key that resembles one that restricts the document."""
     for key in keys:
@@ -173,6 +193,9 @@ def _mapping(block: str, *, line: int) -> Mapping[str, object]:
             raise FrontMatterError(f'the front matter\'s key "{key}" is unknown; {hint}', line=at)
         if key in meta:
             raise FrontMatterError(f'the front matter says "{key}" twice', line=at)
+        if key == _ITEM:
+            meta[key] = _item(value, line=line)
+            continue
         items = value.value if isinstance(value, yaml.SequenceNode) else [value]
         if not all(isinstance(item, yaml.ScalarNode) for item in items):
             at = line + value.start_mark.line
@@ -181,6 +204,60 @@ def _mapping(block: str, *, line: int) -> Mapping[str, object]:
         texts = [_text(item) for item in items]
         meta[key] = texts if isinstance(value, yaml.SequenceNode) else texts[0]
     return meta
+
+
+def _item(node: yaml.Node, *, line: int) -> ItemFacts:
+    """Return the item of the key ``item``. Raises FrontMatterError with the line of what is wrong in it."""
+    values, lines = _nested(node, line=line, at=())
+    try:
+        item = ItemFacts.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = next((lines[path] for path in _prefixes(first["loc"]) if path in lines), line)
+        raise FrontMatterError(_reason(first), line=where) from None
+    _refuse_restricting(item.properties)
+    return item
+
+
+def _nested(
+    node: yaml.Node, *, line: int, at: tuple[str, ...]
+) -> tuple[dict[str, object], dict[tuple[str, ...], int]]:
+    """Return the texts of a mapping and of mappings in it, without empty ones, and the line of each key."""
+    name, start = ".".join((_ITEM, *at)), line + node.start_mark.line
+    if not isinstance(node, yaml.MappingNode) or len(at) > 1:
+        raise FrontMatterError(f'the front matter\'s "{name}" is not a mapping of names to texts', line=start)
+    values: dict[str, object] = {}
+    lines: dict[tuple[str, ...], int] = {at: start}
+    for key_node, value in node.value:
+        where = line + key_node.start_mark.line
+        key = cast(str, key_node.value) if isinstance(key_node, yaml.ScalarNode) else ""
+        if not key or key in values:
+            problem = f'says "{key}" twice' if key else "has a key that is no text"
+            raise FrontMatterError(f'the front matter\'s "{name}" {problem}', line=where)
+        lines[*at, key] = where
+        if isinstance(value, yaml.ScalarNode):
+            values[key] = _text(value)
+        else:
+            values[key], inside = _nested(value, line=line, at=(*at, key))
+            lines |= inside
+    return {key: value for key, value in values.items() if value is not None}, lines
+
+
+def _prefixes(path: tuple[int | str, ...]) -> Iterator[tuple[str, ...]]:
+    """Yield the path to a value, then the paths to what it is in."""
+    keys = tuple(map(str, path))
+    return (keys[:count] for count in range(len(keys), -1, -1))
+
+
+def _reason(error: ErrorDetails) -> str:
+    return f"{'.'.join((_ITEM, *map(str, error['loc'])))}: {error['msg']}"
+
+
+def _refuse_restricting(names: Iterable[str]) -> None:
+    """Raise DocumentInvalidError for a property that has the name of a restriction."""
+    for name in names:
+        if name.casefold() in RESTRICTING_KEYS:
+            raise DocumentInvalidError(f'"{name}" is inside "item.properties"; write it beside id and title')
 
 
 def _text(node: yaml.ScalarNode) -> str | None:

@@ -315,6 +315,7 @@ def build_card(
         labels=document.labels,
         abbreviations=find_abbreviations(parsed.text),
         words=distinct_words("\n".join((document.title, *document.questions, parsed.text))),
+        item=document.item,
     )
 
 

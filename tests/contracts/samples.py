@@ -15,6 +15,7 @@ from assistant.domain.documents import (
     DocumentState,
     DocumentStatus,
     IndexedDocument,
+    ItemFacts,
     Passage,
     PassageQuery,
     SearchFilters,
@@ -110,6 +111,7 @@ def card_of(
     questions: Sequence[str] = (),
     words: Sequence[str] = (),
     abbreviations: Sequence[tuple[str, str]] = (),
+    item: ItemFacts | None = None,
 ) -> DocumentCard:
     """Return the card of the document that the passage is of."""
     return DocumentCard(
@@ -125,6 +127,7 @@ def card_of(
         updated_at=passage.updated_at,
         labels=passage.labels,
         abbreviations=tuple(abbreviations),
+        item=item,
         words=tuple(words),
     )
 
@@ -135,12 +138,13 @@ def indexed(
     questions: Mapping[str, Sequence[float]] | None = None,
     words: Sequence[str] = (),
     abbreviations: Sequence[tuple[str, str]] = (),
+    item: ItemFacts | None = None,
 ) -> IndexedDocument:
     """Return one document; its title has the vector of its first passage unless another is given."""
     questions = questions or {}
     first, vector = passages[0]
     return IndexedDocument(
-        card=card_of(first, questions=list(questions), words=words, abbreviations=abbreviations),
+        card=card_of(first, questions=list(questions), words=words, abbreviations=abbreviations, item=item),
         title_vectors=[title_vector or vector, *questions.values()],
         passages=passages,
     )

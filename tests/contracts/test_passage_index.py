@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from decimal import Decimal
 
 import pytest
 
@@ -13,6 +14,7 @@ from assistant.domain.documents import (
     VECTOR_LEG_WEIGHT,
     DocumentHit,
     IndexedDocument,
+    ItemFacts,
     KnownWords,
     Passage,
     PassageQuery,
@@ -387,6 +389,7 @@ async def test_read_documents_gives_all_passages_in_order_with_units_and_card(tw
         questions={"May it be early?": UP},
         words=["ask", "wait"],
         abbreviations=[("pa", "prior authorization")],
+        item=ItemFacts(item_id="k2", price=Decimal("49.90"), properties={"Power": "2 kW"}, rating=4.5),
     )
     await twin.index.replace_documents([written, indexed((passage("other"), NORTH))])
     read = await twin.search.read_documents(
@@ -394,6 +397,7 @@ async def test_read_documents_gives_all_passages_in_order_with_units_and_card(tw
     )
     assert list(read) == ["other", "refill"]
     assert read["refill"].card == written.card
+    assert read["other"].card.item is None
     assert read["refill"].passages == tuple(entry for entry, _ in written.passages)
 
 

@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime
 
 import pytest
 
+from assistant.domain.documents import ItemFacts
 from assistant.knowledge.parsing import parse_document
 from assistant.knowledge.passages import LONGEST_WORD, build_card, distinct_words, find_abbreviations
 from tests.unit.knowledge.knowledge import document
@@ -51,10 +52,12 @@ def test_a_card_has_the_document_s_fields_and_the_words_of_title_questions_and_t
         labels=("staff",),
         owner="claims",
         effective_date="2026-03-01",
+        item={"item_id": "k2", "rating": 4.5},
     )
     card = build_card(source, parse_document(source), content_hash="hash", updated_at=NOON)
     assert (card.document_id, card.content_hash, card.updated_at) == ("refill", "hash", NOON)
     assert (card.title, card.questions, card.labels) == ("About refill", ("May it be early?",), ("staff",))
     assert (card.owner, card.effective_date) == ("claims", date(2026, 3, 1))
     assert card.abbreviations == (("pa", "prior authorization"),)
+    assert card.item == ItemFacts(item_id="k2", rating=4.5)
     assert {"about", "refill", "early", "steps", "authorization"} <= set(card.words)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 
+import orjson
 import pytest
 
-from assistant.domain.documents import Document
+from assistant.domain.documents import Document, ItemFacts
 from assistant.knowledge.files import LARGEST_DOCUMENT_BYTES
 from tests.unit.knowledge.source_files import failure, one, write
 
@@ -265,6 +267,123 @@ def test_a_restriction_of_a_json_line_that_cannot_be_read_makes_no_document(
 ) -> None:
     line = f'{{"id": "a", "question": "Q?", "answer": "A.", {said}}}\n'
     assert "label" in failure(write(tmp_path / "a.jsonl", line)).reason
+
+
+# Items of a shop
+
+KETTLE = ItemFacts(
+    item_id="kettle-k2",
+    category="Kettles",
+    brand="Aurelo",
+    price=Decimal("49.90"),
+    currency="EUR",
+    properties={"Capacity": "1.7 l", "Cordless": "NO"},
+    rating=4.3,
+    ratings=118,
+)
+ITEM = """---
+title: Aurelo K2 kettle
+item:
+  item_id: kettle-k2
+  category: Kettles
+  brand: Aurelo
+  price: 49.90
+  currency: EUR
+  rating: 4.3
+  ratings: 118
+  helpful_votes:
+  properties:
+    Capacity: 1.7 l
+    Cordless: NO
+---
+It boils.
+"""
+
+
+def test_an_item_is_read_from_the_front_matter(tmp_path: Path) -> None:
+    assert one(write(tmp_path / "a.md", ITEM)).item == KETTLE
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "line", "reason"),
+    [
+        ("price: 49.90", "price: 49.901", 7, "item.price: "),
+        ("rating: 4.3", "rating: five", 9, "item.rating: "),
+        ("rating: 4.3", "rating: 6", 9, "item.rating: "),
+        ("brand: Aurelo", "Brand: Aurelo", 6, "item.Brand: Extra inputs are not permitted"),
+        ("brand: Aurelo", "category: Toys", 6, 'the front matter\'s "item" says "category" twice'),
+        ("brand: Aurelo", "brand: [Aurelo]", 6, 'the front matter\'s "item.brand" is not a mapping'),
+        ("brand: Aurelo", "labels: [hr]", 6, 'the front matter\'s "item.labels" is not a mapping'),
+        ("Cordless: NO", "Cordless: {a: b}", 14, 'the front matter\'s "item.properties.Cordless" is not'),
+        ("Cordless: NO", f"Cordless: {'x' * 501}", 14, "item.properties.Cordless: "),
+        ("  item_id: kettle-k2\n", "", 4, "item.item_id: Field required"),
+    ],
+)
+def test_a_fault_in_an_item_is_named_by_its_line(
+    tmp_path: Path, before: str, after: str, line: int, reason: str
+) -> None:
+    found = failure(write(tmp_path / "a.md", ITEM.replace(before, after, 1)))
+    assert found.origin == f"a.md:{line}"
+    assert found.reason.startswith(reason)
+
+
+@pytest.mark.parametrize("written", ["[kettle]", "kettle", "{item_id: [a]}", "{properties: {labels: hr}}"])
+def test_an_item_of_another_form_makes_no_document(tmp_path: Path, written: str) -> None:
+    assert "item" in failure(write(tmp_path / "a.md", f"---\ntitle: T\nitem: {written}\n---\nText.")).reason
+
+
+REVIEW = {
+    "id": "r-1182",
+    "title": "Quiet and quick",
+    "text": "Boils in three minutes.",
+    "effective_date": "2026-06-11",
+    "item": {"item_id": "kettle-k2", "rating": 5, "helpful_votes": 12, "verified": True},
+}
+
+
+def test_a_json_line_is_a_title_with_its_text_and_an_item(tmp_path: Path) -> None:
+    found = one(write(tmp_path / "reviews.jsonl", orjson.dumps(REVIEW)))
+    assert found == Document(
+        document_id="r-1182",
+        title="Quiet and quick",
+        content="Boils in three minutes.",
+        media_type="text/plain",
+        effective_date=date(2026, 6, 11),
+        item=ItemFacts(item_id="kettle-k2", rating=5.0, helpful_votes=12, verified=True),
+    )
+
+
+def test_the_text_of_a_json_line_may_be_markdown(tmp_path: Path) -> None:
+    line = {"id": "k2", "title": "Kettle", "markdown": "| a | b |\n| - | - |\n| c | d |"}
+    assert one(write(tmp_path / "a.jsonl", orjson.dumps(line))).media_type == "text/markdown"
+
+
+def test_a_pair_of_question_and_answer_may_have_an_item_and_a_field_called_text(tmp_path: Path) -> None:
+    pair = {"id": "q", "question": "Is it loud?", "answer": "No.", "text": "?", "item": {"item_id": "k2"}}
+    found = one(write(tmp_path / "a.jsonl", orjson.dumps(pair)))
+    assert (found.content, found.question, found.item) == ("No.", "Is it loud?", ItemFacts(item_id="k2"))
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"item": {"rating": 5}}, "item.item_id: Field required"),
+        ({"item": {"item_id": "k2", "rating": 0}}, "item.rating: "),
+        ({"item": {"item_id": "k2", "stars": 5}}, "item.stars: Extra inputs are not permitted"),
+        ({"item": ["k2"]}, "item: Input should be a valid dictionary"),
+        ({"item": {"item_id": "k2", "labels": ["hr"]}}, '"labels" is inside "item"'),
+        ({"item": {"item_id": "k2", "properties": {"Labels": "hr"}}}, '"Labels" is inside "item.properties"'),
+        ({"title": ""}, "missing or empty: title"),
+        ({"text": " "}, "missing or empty: text"),
+        ({"markdown": "A."}, "it has text and markdown; write one of them"),
+    ],
+)
+def test_a_fault_in_a_json_line_of_an_item_is_named(
+    tmp_path: Path, changed: dict[str, object], reason: str
+) -> None:
+    found = failure(write(tmp_path / "a.jsonl", orjson.dumps(REVIEW | changed)))
+    assert found.origin == "a.jsonl:1"
+    assert found.reason.startswith(reason)
 
 
 def test_unknown_keys_of_a_json_line_are_ignored(tmp_path: Path) -> None:

@@ -27,6 +27,12 @@ def test_the_shipped_documents_are_valid(path: Path) -> None:
     assert is_valid(dict(read_front_matter(path.read_text(encoding="utf-8")).meta))
 
 
+def test_an_item_with_all_its_fields_is_valid() -> None:
+    number = {"rating": "4.3", "ratings": "7", "price": "49.90", "currency": "EUR", "helpful_votes": "0"}
+    texts = {"item_id": "k2", "category": "Kettles", "brand": "Aurelo", "verified": "true"}
+    assert is_valid({"item": number | texts | {"properties": {"Power": "2 kW"}}})
+
+
 @pytest.mark.parametrize(
     "meta",
     [
@@ -40,6 +46,10 @@ def test_the_shipped_documents_are_valid(path: Path) -> None:
         {"id": "wiki:pay"},
         {"withdrawn": "yes"},
         {"layout": "page"},
+        {"item": "kettle"},
+        {"item": {"brand": "Aurelo"}},
+        {"item": {"item_id": "k2", "stars": "5"}},
+        {"item": {"item_id": "k2", "rating": "6"}},
     ],
 )
 def test_front_matter_that_the_reader_refuses_is_invalid(meta: dict[str, object]) -> None:
