@@ -140,8 +140,8 @@ _DATE = re.compile(r"\d{8}T\d{6}Z")
 _SERVICE = "sagemaker"
 
 
-def require_signature(headers: Mapping[str, str]) -> None:
-    """Raise AwsError 403 unless the request has the form of a Signature Version 4 for this service.
+def require_signature(headers: Mapping[str, str], *, service: str = _SERVICE) -> None:
+    """Raise AwsError 403 unless the request has the form of a Signature Version 4 for the service.
 
     There are no keys here to verify the signature with.
     """
@@ -152,8 +152,8 @@ def require_signature(headers: Mapping[str, str]) -> None:
     date = headers.get("x-amz-date", "")
     if match is None:
         wrong = "The Authorization header is not a Signature Version 4."
-    elif match["service"] != _SERVICE:
-        wrong = f"Credential should be scoped to correct service: '{_SERVICE}'."
+    elif match["service"] != service:
+        wrong = f"Credential should be scoped to correct service: '{service}'."
     elif not _DATE.fullmatch(date) or date[:8] != match["date"]:
         wrong = "X-Amz-Date is missing, or is not the date of the credential's scope."
     elif missing := {"host", "x-amz-date"} - set(match["headers"].split(";")):

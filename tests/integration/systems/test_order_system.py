@@ -1,0 +1,265 @@
+"""The sample order system on a real socket: its data fit together, it serves what its OpenAPI file says, and
+each fault that tests ask for comes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import date, timedelta
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import validate
+
+from assistant.learning.patient_numbers import is_dea_number, is_npi
+from tests.fakes.asgi_server import asgi_server
+from tools.systems import orders
+from tools.systems.__main__ import DOCUMENTS, FOLDER, document_of
+from tools.systems.front import Credentials, Front
+from tools.systems.order_data import (
+    DEMO_CUSTOMER,
+    DEMO_ORDER,
+    DEMO_PRESCRIPTION,
+    OrderDatabase,
+    make_database,
+)
+
+TODAY = date(2026, 11, 20)
+TOKEN = "token-of-the-order-system"
+ORDER = f"/v1/orders/{DEMO_ORDER}"
+DELIVERY = f"{ORDER}/delivery"
+PRESCRIPTION = f"/v1/prescriptions/{DEMO_PRESCRIPTION}"
+SIGNED = {
+    "Authorization": "AWS4-HMAC-SHA256 "
+    "Credential=AKIDEXAMPLE/20261120/us-east-1/vpc-lattice-svcs/aws4_request, "
+    f"SignedHeaders=host;x-amz-date, Signature={'a' * 64}",
+    "X-Amz-Date": "20261120T093000Z",
+}
+
+
+@pytest.fixture(scope="module")
+def database() -> OrderDatabase:
+    return make_database(":memory:", today=TODAY)
+
+
+def front(database: OrderDatabase, scope: orders.Scope | None = None) -> Front:
+    app = orders.application(database, scope=scope or orders.Scope())
+    return Front(app, Credentials(TOKEN, client_id="assistant", client_secret="secret"), orders.SHAPE)
+
+
+@pytest.fixture
+async def system(database: OrderDatabase) -> AsyncIterator[httpx.AsyncClient]:
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    async with (
+        asgi_server(front(database)) as url,
+        httpx.AsyncClient(base_url=url, headers=headers, trust_env=False) as client,
+    ):
+        yield client
+
+
+async def faulty(system: httpx.AsyncClient, fault: str, path: str = DELIVERY) -> httpx.Response:
+    return await system.get(path, headers={"X-Fault": fault})
+
+
+# --- data -------------------------------------------------------------------------------------------------
+def rows(database: OrderDatabase, table: str) -> list[dict[str, Any]]:
+    return [dict(row) for row in database.connection.execute(f"SELECT * FROM {table}")]  # noqa: S608 : a name of this file
+
+
+def test_the_same_day_gives_the_same_rows(database: OrderDatabase) -> None:
+    again, later = (make_database(":memory:", today=day) for day in (TODAY, TODAY + timedelta(days=1)))
+
+    for table in ("prescriptions", "orders", "deliveries", "prescribers"):
+        assert rows(again, table) == rows(database, table)
+    assert rows(later, "deliveries") != rows(database, "deliveries")
+
+
+def test_refill_status_and_dates_fit_together(database: OrderDatabase) -> None:
+    for row in rows(database, "prescriptions"):
+        one = database.prescriptions(column="prescription_id", value=row["prescription_id"])[0]
+        assert one.last_fill_date <= TODAY
+        assert (one.next_fill_date is None) == (one.refills_left == 0)
+        if one.refill_status == "too_soon":
+            assert one.next_fill_date is not None
+            assert one.next_fill_date > TODAY
+        if one.refill_status in ("refillable", "ready", "in_process") and one.next_fill_date:
+            open_order = one.last_fill_date > TODAY - timedelta(days=5)
+            assert one.next_fill_date <= TODAY or open_order
+        if one.schedule:
+            assert not one.automatic_refill
+        if one.schedule == "C-II":
+            assert one.refills_left == 0
+
+
+def test_orders_and_deliveries_fit_together(database: OrderDatabase) -> None:
+    statuses: set[str] = set()
+    for row in rows(database, "orders"):
+        order = database.orders(column="order_id", value=row["order_id"])[0]
+        delivery = database.deliveries(column="order_id", value=row["order_id"])[0]
+        lines = [
+            database.prescriptions(column="prescription_id", value=line.prescription_id)[0]
+            for line in order.lines
+        ]
+        statuses.add(order.status)
+        assert (delivery.status, delivery.promised_on) == (order.status, order.promised_on)
+        assert lines
+        assert {line.customer_id for line in lines} == {order.customer_id} == {delivery.customer_id}
+        assert (order.status == "delayed") <= (order.promised_on < TODAY)
+        assert (delivery.delivered_at is not None) == (order.status == "delivered")
+        assert (delivery.tracking_url is None) == (order.status in ("processing", "cancelled"))
+        assert order.refrigerated <= (order.method == "expedited")
+        assert order.signature_required == any(line.schedule for line in lines)
+    assert statuses == {"processing", "shipped", "out_for_delivery", "delivered", "delayed", "cancelled"}
+
+
+def test_prescribers_numbers_have_their_check_digits(database: OrderDatabase) -> None:
+    prescribers = rows(database, "prescribers")
+
+    assert len({row["npi"] for row in prescribers}) == len(prescribers) > 30
+    assert all(is_npi(row["npi"]) for row in prescribers)
+    assert all(is_dea_number(row["dea_number"]) for row in prescribers if row["dea_number"])
+
+
+# --- the API ----------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_the_committed_openapi_file_is_the_systems(name: str) -> None:
+    committed = (FOLDER / name).read_bytes()
+
+    validate(orjson.loads(committed))
+    assert document_of(DOCUMENTS[name]()) == committed, "run: python -m tools.systems openapi"
+
+
+@pytest.mark.parametrize(
+    ("path", "schema"),
+    [
+        (ORDER, "Order"),
+        (DELIVERY, "Delivery"),
+        (PRESCRIPTION, "Prescription"),
+        (f"/v1/customers/{DEMO_CUSTOMER}/prescriptions", "Prescriptions"),
+        (f"/v1/customers/{DEMO_CUSTOMER}/orders?status=delayed", "Orders"),
+    ],
+)
+async def test_responses_are_as_the_openapi_file_says(
+    system: httpx.AsyncClient, path: str, schema: str
+) -> None:
+    document = orjson.loads((FOLDER / "orders.openapi.json").read_bytes())
+    found = await system.get(path)
+
+    assert found.status_code == 200
+    body = found.json()
+    Draft202012Validator({**document, "$ref": f"#/components/schemas/{schema}"}).validate(body)
+    assert body["customer_id"] == DEMO_CUSTOMER
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/v1/orders/0000-0000", 404), ("/v1/orders/4471", 422), (f"/v1/customers/{DEMO_ORDER}/orders", 422)],
+)
+async def test_unknown_and_malformed_ids_are_refused(
+    system: httpx.AsyncClient, path: str, status: int
+) -> None:
+    assert (await system.get(path)).status_code == status
+
+
+async def test_only_a_known_token_or_a_well_formed_signature_is_served(system: httpx.AsyncClient) -> None:
+    async with httpx.AsyncClient(base_url=system.base_url, trust_env=False) as other:
+
+        async def status(headers: dict[str, str]) -> int:
+            return (await other.get(ORDER, headers=headers)).status_code
+
+        assert await status({}) == 401
+        assert await status({"Authorization": "Bearer another"}) == 401
+        assert await status(SIGNED) == 200
+        assert await status({**SIGNED, "X-Amz-Date": "today"}) == 403
+        assert (
+            await status(
+                {**SIGNED, "Authorization": SIGNED["Authorization"].replace("vpc-lattice-svcs", "s3")}
+            )
+            == 403
+        )
+
+
+async def test_client_credentials_give_a_token_that_is_served(system: httpx.AsyncClient) -> None:
+    asked = {"grant_type": "client_credentials", "client_id": "assistant", "client_secret": "secret"}
+    issued = (await system.post("/oauth/token", data=asked)).json()
+    refused = await system.post("/oauth/token", data={**asked, "client_secret": "guess"})
+    found = await system.get(ORDER, headers={"Authorization": f"Bearer {issued['access_token']}"})
+
+    assert (issued["token_type"], found.status_code) == ("Bearer", 200)
+    assert refused.status_code == 401
+
+
+async def test_by_agent_the_system_decides_whose_data_are_read(database: OrderDatabase) -> None:
+    scope = orders.Scope(by="agent", cases={"amira": frozenset({DEMO_CUSTOMER})})
+    transport = httpx.ASGITransport(front(database, scope))
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    async with httpx.AsyncClient(transport=transport, base_url="http://orders", headers=headers) as client:
+        statuses = [
+            (
+                await client.get(ORDER, headers={} if agent is None else {"X-Assistant-Agent": agent})
+            ).status_code
+            for agent in ("amira", "noor", None)
+        ]
+
+    assert statuses == [200, 404, 400]
+
+
+# --- faults -----------------------------------------------------------------------------------------------
+async def test_faults_in_place_of_a_response(system: httpx.AsyncClient) -> None:
+    page = await faulty(system, "html")
+    redirect = await faulty(system, "redirect=http://127.0.0.1:9/elsewhere")
+    huge = await faulty(system, "huge=3")
+
+    assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert (redirect.status_code, redirect.headers["location"]) == (302, "http://127.0.0.1:9/elsewhere")
+    assert (await faulty(system, "status=503")).status_code == 503
+    assert len(huge.content) > 2_900_000
+    assert len((await faulty(system, "bomb=3")).content) > 2_900_000
+    with pytest.raises(orjson.JSONDecodeError):
+        orjson.loads((await faulty(system, "not-json")).content)
+    assert (await faulty(system, "deep=2000")).content.count(b"[") == 2000
+
+
+async def test_faults_that_change_the_response(system: httpx.AsyncClient) -> None:
+    right = (await system.get(DELIVERY)).json()
+    other = (await faulty(system, "other-customer")).json()
+    old = (await faulty(system, "old-schema")).json()
+    told = (await faulty(system, "instructions")).json()
+    named = await faulty(system, "content-type=text/plain")
+
+    assert other == {**right, "customer_id": orders.SHAPE.other_customer} != right
+    assert (old["state"], old["promiseDate"]) == (
+        "delayed",
+        date.fromisoformat(right["promised_on"]).strftime("%m/%d/%Y"),
+    )
+    assert "status" not in old
+    assert "Ignore all rules" in told["last_scan"]
+    assert (named.headers["content-type"], named.json()) == ("text/plain; charset=utf-8", right)
+
+
+async def test_a_response_is_broken_off_or_dripped(system: httpx.AsyncClient) -> None:
+    with pytest.raises(httpx.RemoteProtocolError):
+        await faulty(system, "truncate")
+    async with system.stream("GET", DELIVERY, headers={"X-Fault": "drip=0.001"}) as response:
+        parts = [part async for part in response.aiter_raw()]
+
+    assert len(parts) > 50
+    assert orjson.loads(b"".join(parts))["order_id"] == DEMO_ORDER
+
+
+async def test_a_set_fault_holds_for_requests_without_one_of_their_own(system: httpx.AsyncClient) -> None:
+    await system.put("/control/fault", content="status=503, first=2")
+    statuses = [(await system.get(ORDER)).status_code for _ in range(3)]
+    await system.put("/control/fault", content="html")
+    set_, own = await system.get(ORDER), await faulty(system, "", ORDER)
+    seen = (await system.get("/control/requests")).json()
+
+    assert statuses == [503, 503, 200]
+    assert (set_.headers["content-type"], own.headers["content-type"]) == (
+        "text/html; charset=utf-8",
+        "application/json",
+    )
+    assert [one["path"] for one in seen] == [ORDER] * 5
+    assert {one["scheme"] for one in seen} == {"bearer"}

@@ -1,0 +1,90 @@
+"""``python -m tools.systems orders|stores``: serves one sample system until SIGTERM, and prints a ready line.
+
+``openapi`` writes the systems' OpenAPI files. Bearer token and OAuth client come from the environment:
+``SYSTEM_TOKEN``, ``SYSTEM_CLIENT_ID``, ``SYSTEM_CLIENT_SECRET``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import orjson
+from fastapi import FastAPI
+
+from assistant.http_process import open_socket, run, serve
+from assistant.telemetry import configure_logging
+from tools.systems import orders
+from tools.systems.front import Credentials, Front
+from tools.systems.order_data import make_database
+
+FOLDER = Path(__file__).parents[2] / "connectors"
+_HOST = "127.0.0.1"
+_SHUTDOWN_TIMEOUT_S = 1.0
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    asked = _parser().parse_args(arguments)
+    if asked.system == "openapi":
+        write_documents(FOLDER)
+        return
+    configure_logging()
+    front = _front(asked)
+    listener = open_socket(_HOST, asked.port)
+    run(serve(front, listener, shutdown_timeout_s=_SHUTDOWN_TIMEOUT_S))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tools.systems", description=__doc__)
+    parser.add_argument("system", choices=("orders", "openapi"))
+    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
+    parser.add_argument("--database", default=":memory:", help="file of the data; made anew at start")
+    parser.add_argument(
+        "--today", type=date.fromisoformat, help="day of the data; the present one by default"
+    )
+    parser.add_argument("--scope", choices=("id", "agent"), default="id", help="whose data a call may read")
+    parser.add_argument(
+        "--case", action="append", default=[], metavar="AGENT=CUSTOMER", help="an agent's open case"
+    )
+    parser.add_argument("--fault", default="", help="faults of requests without X-Fault")
+    return parser
+
+
+def _front(asked: argparse.Namespace) -> Front:
+    credentials = Credentials(
+        token=os.environ["SYSTEM_TOKEN"],
+        client_id=os.environ.get("SYSTEM_CLIENT_ID", ""),
+        client_secret=os.environ.get("SYSTEM_CLIENT_SECRET", ""),
+    )
+    cases: dict[str, set[str]] = defaultdict(set)
+    for case in asked.case:
+        agent, _, customer = case.partition("=")
+        cases[agent].add(customer)
+    scope = orders.Scope(by=asked.scope, cases={agent: frozenset(known) for agent, known in cases.items()})
+    database = make_database(asked.database, today=asked.today or datetime.now(UTC).date())
+    return Front(orders.application(database, scope=scope), credentials, orders.SHAPE, asked.fault)
+
+
+def _orders() -> FastAPI:
+    return orders.application(make_database(":memory:", today=date(2026, 11, 20)), scope=orders.Scope())
+
+
+DOCUMENTS: dict[str, Callable[[], FastAPI]] = {"orders.openapi.json": _orders}
+
+
+def document_of(app: FastAPI) -> bytes:
+    """Return the OpenAPI file of a system."""
+    return orjson.dumps(app.openapi(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def write_documents(folder: Path) -> None:
+    for name, make in DOCUMENTS.items():
+        (folder / name).write_bytes(document_of(make()))
+
+
+if __name__ == "__main__":
+    main()
