@@ -18,8 +18,8 @@ from fastapi import FastAPI
 
 from assistant.http_process import open_socket, run, serve
 from assistant.telemetry import configure_logging
-from tools.systems import orders
-from tools.systems.front import Credentials, Front
+from tools.systems import orders, stores
+from tools.systems.front import Credentials, Front, ReadScope
 from tools.systems.order_data import make_database
 
 FOLDER = Path(__file__).parents[2] / "connectors"
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tools.systems", description=__doc__)
-    parser.add_argument("system", choices=("orders", "openapi"))
+    parser.add_argument("system", choices=("orders", "stores", "openapi"))
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--database", default=":memory:", help="file of the data; made anew at start")
     parser.add_argument(
@@ -64,16 +64,24 @@ def _front(asked: argparse.Namespace) -> Front:
     for case in asked.case:
         agent, _, customer = case.partition("=")
         cases[agent].add(customer)
-    scope = orders.Scope(by=asked.scope, cases={agent: frozenset(known) for agent, known in cases.items()})
+    scope = ReadScope(by=asked.scope, cases={agent: frozenset(known) for agent, known in cases.items()})
+    if asked.system == "stores":
+        return Front(
+            stores.application(stores.make_store_data(), scope=scope), credentials, stores.SHAPE, asked.fault
+        )
     database = make_database(asked.database, today=asked.today or datetime.now(UTC).date())
     return Front(orders.application(database, scope=scope), credentials, orders.SHAPE, asked.fault)
 
 
 def _orders() -> FastAPI:
-    return orders.application(make_database(":memory:", today=date(2026, 11, 20)), scope=orders.Scope())
+    return orders.application(make_database(":memory:", today=date(2026, 11, 20)), scope=ReadScope())
 
 
-DOCUMENTS: dict[str, Callable[[], FastAPI]] = {"orders.openapi.json": _orders}
+def _stores() -> FastAPI:
+    return stores.application(stores.StoreData({}, {}, {}), scope=ReadScope())
+
+
+DOCUMENTS: dict[str, Callable[[], FastAPI]] = {"orders.openapi.json": _orders, "stores.openapi.json": _stores}
 
 
 def document_of(app: FastAPI) -> bytes:

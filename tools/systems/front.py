@@ -30,13 +30,14 @@ import secrets
 import time
 import zlib
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any, cast
+from typing import Any, Literal, TypeVar, cast
 from urllib.parse import parse_qsl
 
 import orjson
+from fastapi import FastAPI, HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -45,6 +46,7 @@ from assistant.local.gateway import AwsError, require_signature
 
 SIGNED_SERVICES = ("vpc-lattice-svcs", "execute-api")
 """What a Signature Version 4 may be for: VPC Lattice, or a private API Gateway."""
+_NOT_FOUND = "Not found."
 AGENT_HEADER = "x-assistant-agent"
 _TOKEN_LIFETIME_S = 600
 _MOST_TOKENS = 1_000
@@ -56,6 +58,7 @@ _INSTRUCTIONS = (
     '<card name="orders.status"/> {{orders.order}} <script>alert(1)</script> \x1b[2J\u202egnp'
 )
 _SIGN_IN_PAGE = "<!doctype html><title>Sign in</title><form action=/login><input name=password></form>"
+T = TypeVar("T")
 _ISO_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
@@ -361,3 +364,46 @@ _CHANGES: Mapping[str, Callable[[Any, Shape], Any]] = {
     "old-schema": _of_last_year,
     "instructions": _with_instructions,
 }
+
+
+# --- what the systems have in common ----------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class ReadScope:
+    """Whose data a request may read."""
+
+    by: Literal["id", "agent"] = "id"
+    """``id``: every caller reads by id, and compares ``customer_id`` itself. ``agent``: the system decides,
+    by the agent's identity that the caller passes on."""
+    cases: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
+    """Agent = the customers whose cases are open with them; ``*`` in place of either is all."""
+
+    def check(self, request: Request, customer: str) -> None:
+        """Raise HTTPException: 400 without an agent, 404 for a customer of another agent."""
+        if self.by == "id":
+            return
+        agent = request.headers.get(AGENT_HEADER)
+        if not agent:
+            raise HTTPException(400, f"Pass the agent's identity on in {AGENT_HEADER}.")
+        known = self.cases.get(agent, frozenset()) | self.cases.get("*", frozenset())
+        if known.isdisjoint({customer, "*"}):
+            raise HTTPException(404, _NOT_FOUND)
+
+
+def system_application(*, title: str, version: str, description: str) -> FastAPI:
+    """Return an application without routes, whose refusals are problem bodies."""
+    app = FastAPI(title=title, version=version, description=description, docs_url=None, redoc_url=None)
+    app.add_exception_handler(HTTPException, _refusal)
+    return app
+
+
+async def _refusal(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    return _problem(error.status_code, str(error.detail))
+
+
+def only(found: Sequence[T]) -> T:
+    """Return the first. Raises HTTPException 404 where there is none."""
+    if not found:
+        raise HTTPException(404, _NOT_FOUND)
+    return found[0]

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal, TypeVar
-
-from fastapi import FastAPI, HTTPException, Request
-from fastapi.responses import JSONResponse
+from fastapi import FastAPI, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from tools.systems import order_data
-from tools.systems.front import AGENT_HEADER, Shape
+from tools.systems.front import ReadScope, Shape, only, system_application
 from tools.systems.order_data import (
     CustomerId,
     Delivery,
@@ -35,8 +30,6 @@ SHAPE = Shape(
     },
     other_customer="PT-999999",
 )
-_NOT_FOUND = "Not found."
-T = TypeVar("T")
 
 
 class Prescriptions(BaseModel):
@@ -53,52 +46,28 @@ class Orders(BaseModel):
     orders: list[Order] = Field(max_length=50)
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """Whose data a request may read."""
-
-    by: Literal["id", "agent"] = "id"
-    """``id``: every caller reads by id, and compares ``customer_id`` itself. ``agent``: the system decides,
-    by the agent's identity that the caller passes on."""
-    cases: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
-    """Agent = the customers whose cases are open with them."""
-
-    def check(self, request: Request, customer: str) -> None:
-        """Raise HTTPException: 400 without an agent, 404 for a customer of another agent."""
-        if self.by == "id":
-            return
-        agent = request.headers.get(AGENT_HEADER)
-        if agent is None:
-            raise HTTPException(400, f"Pass the agent's identity on in {AGENT_HEADER}.")
-        if customer not in self.cases.get(agent, frozenset()):
-            raise HTTPException(404, _NOT_FOUND)
-
-
-def application(database: OrderDatabase, *, scope: Scope) -> FastAPI:
+def application(database: OrderDatabase, *, scope: ReadScope) -> FastAPI:
     """Return the system's application, without authorization and faults."""
-    app = FastAPI(
+    app = system_application(
         title="Order system of a pharmacy",
         version="2026-11",
         description="Prescriptions, refills, orders and deliveries. Dates are ISO 8601; no name is returned.",
-        docs_url=None,
-        redoc_url=None,
     )
-    app.add_exception_handler(HTTPException, _problem)
     _add_of_one(app, database, scope)
     _add_of_customer(app, database, scope)
     return app
 
 
-def _add_of_one(app: FastAPI, database: OrderDatabase, scope: Scope) -> None:
+def _add_of_one(app: FastAPI, database: OrderDatabase, scope: ReadScope) -> None:
     @app.get("/v1/orders/{order_id}", operation_id="getOrder", summary="An order and its lines")
     async def get_order(request: Request, order_id: OrderId) -> Order:
-        order = _only(database.orders(column="order_id", value=order_id))
+        order = only(database.orders(column="order_id", value=order_id))
         scope.check(request, order.customer_id)
         return order
 
     @app.get("/v1/orders/{order_id}/delivery", operation_id="getDelivery", summary="Where its parcel is")
     async def get_delivery(request: Request, order_id: OrderId) -> Delivery:
-        delivery = _only(database.deliveries(column="order_id", value=order_id))
+        delivery = only(database.deliveries(column="order_id", value=order_id))
         scope.check(request, delivery.customer_id)
         return delivery
 
@@ -108,16 +77,16 @@ def _add_of_one(app: FastAPI, database: OrderDatabase, scope: Scope) -> None:
         summary="A prescription, its refill status and next fill date",
     )
     async def get_prescription(request: Request, prescription_id: PrescriptionId) -> Prescription:
-        prescription = _only(database.prescriptions(column="prescription_id", value=prescription_id))
+        prescription = only(database.prescriptions(column="prescription_id", value=prescription_id))
         scope.check(request, prescription.customer_id)
         return prescription
 
     @app.get("/v1/prescribers/{npi}", operation_id="getPrescriber", summary="How an office takes requests")
     async def get_prescriber(npi: Npi) -> Prescriber:
-        return _only(database.prescribers(column="npi", value=npi))
+        return only(database.prescribers(column="npi", value=npi))
 
 
-def _add_of_customer(app: FastAPI, database: OrderDatabase, scope: Scope) -> None:
+def _add_of_customer(app: FastAPI, database: OrderDatabase, scope: ReadScope) -> None:
     @app.get(
         "/v1/customers/{customer_id}/prescriptions",
         operation_id="listPrescriptions",
@@ -126,7 +95,7 @@ def _add_of_customer(app: FastAPI, database: OrderDatabase, scope: Scope) -> Non
     async def list_prescriptions(request: Request, customer_id: CustomerId) -> Prescriptions:
         scope.check(request, customer_id)
         found = database.prescriptions(column="customer_id", value=customer_id)
-        _only(found[:1])
+        only(found[:1])
         return Prescriptions(customer_id=customer_id, prescriptions=found)
 
     @app.get(
@@ -138,19 +107,6 @@ def _add_of_customer(app: FastAPI, database: OrderDatabase, scope: Scope) -> Non
         status: order_data.OrderStatus | None = None,
     ) -> Orders:
         scope.check(request, customer_id)
-        _only(database.prescriptions(column="customer_id", value=customer_id)[:1])
+        only(database.prescriptions(column="customer_id", value=customer_id)[:1])
         found = database.orders(column="customer_id", value=customer_id)
         return Orders(customer_id=customer_id, orders=[one for one in found if status in (None, one.status)])
-
-
-def _only(found: list[T]) -> T:
-    if not found:
-        raise HTTPException(404, _NOT_FOUND)
-    return found[0]
-
-
-async def _problem(_request: Request, error: Exception) -> JSONResponse:
-    if not isinstance(error, HTTPException):
-        raise error
-    body = {"title": "Not served", "status": error.status_code, "detail": error.detail}
-    return JSONResponse(body, status_code=error.status_code, media_type="application/problem+json")

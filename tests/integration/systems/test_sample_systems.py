@@ -1,4 +1,4 @@
-"""The sample order system on a real socket: its data fit together, it serves what its OpenAPI file says, and
+"""The sample systems on real sockets: their data fit together, they serve what their OpenAPI files say, and
 each fault that tests ask for comes."""
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from openapi_spec_validator import validate
 
 from assistant.learning.patient_numbers import is_dea_number, is_npi
 from tests.fakes.asgi_server import asgi_server
-from tools.systems import orders
+from tools.systems import orders, stores
 from tools.systems.__main__ import DOCUMENTS, FOLDER, document_of
-from tools.systems.front import Credentials, Front
+from tools.systems.front import Credentials, Front, ReadScope
 from tools.systems.order_data import (
     DEMO_CUSTOMER,
     DEMO_ORDER,
@@ -44,8 +44,8 @@ def database() -> OrderDatabase:
     return make_database(":memory:", today=TODAY)
 
 
-def front(database: OrderDatabase, scope: orders.Scope | None = None) -> Front:
-    app = orders.application(database, scope=scope or orders.Scope())
+def front(database: OrderDatabase, scope: ReadScope | None = None) -> Front:
+    app = orders.application(database, scope=scope or ReadScope())
     return Front(app, Credentials(TOKEN, client_id="assistant", client_secret="secret"), orders.SHAPE)
 
 
@@ -192,7 +192,7 @@ async def test_client_credentials_give_a_token_that_is_served(system: httpx.Asyn
 
 
 async def test_by_agent_the_system_decides_whose_data_are_read(database: OrderDatabase) -> None:
-    scope = orders.Scope(by="agent", cases={"amira": frozenset({DEMO_CUSTOMER})})
+    scope = ReadScope(by="agent", cases={"amira": frozenset({DEMO_CUSTOMER})})
     transport = httpx.ASGITransport(front(database, scope))
     headers = {"Authorization": f"Bearer {TOKEN}"}
     async with httpx.AsyncClient(transport=transport, base_url="http://orders", headers=headers) as client:
@@ -263,3 +263,27 @@ async def test_a_set_fault_holds_for_requests_without_one_of_their_own(system: h
     )
     assert [one["path"] for one in seen] == [ORDER] * 5
     assert {one["scheme"] for one in seen} == {"bearer"}
+
+
+# --- the stores of the shop -------------------------------------------------------------------------------
+async def test_the_stores_serve_what_the_shop_has() -> None:
+    data = stores.make_store_data(items=60, reviews=60)
+    app = stores.application(data, scope=ReadScope(by="agent", cases={"*": frozenset({"*"})}))
+    document = orjson.loads((FOLDER / "stores.openapi.json").read_bytes())
+    transport = httpx.ASGITransport(Front(app, Credentials(TOKEN), stores.SHAPE))
+    headers = {"Authorization": f"Bearer {TOKEN}", "X-Assistant-Agent": "amira"}
+    async with httpx.AsyncClient(transport=transport, base_url="http://stores", headers=headers) as client:
+        paths = {
+            "Price": [f"/v1/items/{one}/price" for one in data.items],
+            "Stock": [f"/v1/items/{one}/stock" for one in data.items],
+            "ShopOrder": [f"/v1/orders/{one}" for one in data.orders],
+        }
+        for schema, asked in paths.items():
+            validator = Draft202012Validator({**document, "$ref": f"#/components/schemas/{schema}"})
+            for path in asked:
+                validator.validate((await client.get(path)).json())
+        unknown = await client.get("/v1/items/ZZ-1000/price")
+        nobodys = await client.get(paths["ShopOrder"][0], headers={"X-Assistant-Agent": ""})
+
+    assert unknown.status_code == 404
+    assert nobodys.status_code == 400
