@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints
 
+from assistant.settings.connector import Connector
 from assistant.settings.toml_file import StrictModel, read_strict
 
 Profile = Literal["dev", "standard", "hipaa"]
@@ -206,8 +207,24 @@ class LearningSection(StrictModel):
     questions`` in the models bucket."""
 
 
+class CareContextSection(StrictModel):
+    """``[care_context]``: the care application that signs whose conversation a question belongs to."""
+
+    issuer: str = Field(pattern=r"^https?://\S+$")
+    """``iss`` of its tokens."""
+    audience: str = "assistant-context"
+    jwks_parameter: ParameterName | None = None
+    """SSM parameter with its public keys; ``/<name_prefix>/<tenant>/care-jwks`` when absent."""
+    plain_ids: bool = False
+    """Whether ids without a signature are accepted: for a tenant without ``[deployment]``, or with the
+    profile ``dev``."""
+
+
 class ReachEntry(StrictModel):
-    """``[[reach]]``: one internal system that the assistant calls through PrivateLink."""
+    """``[[reach]]``: one internal system that the assistant calls through PrivateLink.
+
+    With a connector it is called for live data (docs/live.md).
+    """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9-]{1,30}$")
     port: int = Field(ge=1, le=65535)
@@ -217,6 +234,40 @@ class ReachEntry(StrictModel):
     """ARN of a VPC Lattice resource. Give exactly one of the two."""
     caller: Literal["orchestrator", "ingestion"] = "orchestrator"
     """The only workload that may call it."""
+    connector: str | None = None
+    """Connector file, relative to the tenant file. Without it nothing is called."""
+    auth: Literal["none", "token", "oauth", "sigv4"] = "none"
+    """How requests prove who calls: a bearer token, OAuth client credentials, or AWS Signature Version 4."""
+    secret: str | None = Field(default=None, pattern=r"^(state|file|secretsmanager):\S{1,256}$")
+    """Of ``token`` (the token) and ``oauth`` (JSON with client_id and client_secret): ``state:NAME``,
+    ``file:PATH``, or ``secretsmanager:NAME`` on AWS. By default ``state:reach-<name>`` locally, and
+    ``secretsmanager:<name_prefix>/<tenant>/reach/<name>`` on AWS."""
+    token_path: str = Field(default="/oauth/token", pattern=r"^/[A-Za-z0-9/._~-]{0,200}$")
+    """With ``oauth``: where the system gives tokens."""
+    sigv4_service: Literal["execute-api", "vpc-lattice-svcs"] = "execute-api"
+    host_name: HostName | None = None
+    """Name in the system's certificate; that of its address when absent."""
+    ca_file: str | None = None
+    """PEM of the authorities that sign its certificate, relative to the tenant file; the machine's when
+    absent."""
+    deadline_s: float = Field(default=2.0, gt=0.0, le=10.0)
+    """Longest time of a request, with its retry."""
+    whose: Literal["context", "agent"] = "context"
+    """What decides whose data may be read: the context that the care application signs, or the system, by
+    the agent's identity."""
+    inline: Connector | None = None
+    """What the connector file says. Filled in when the tenant file is read; the file that a container reads
+    has it instead of ``connector``."""
+    ca_pem: str | None = Field(default=None, max_length=200_000)
+    """What ``ca_file`` holds, filled in likewise."""
+
+    @property
+    def secret_name(self) -> str:
+        return self.secret or f"state:reach-{self.name}"
+
+    def shaping(self) -> dict[str, Any]:
+        """Return what of the entry shapes answers, as JSON values."""
+        return {"name": self.name, "whose": self.whose, **self.model_dump(mode="json", include={"inline"})}
 
 
 Making = Literal["create", "existing"]

@@ -346,7 +346,9 @@ def placeholders_of(file: BaseModel) -> Iterator[Contradiction]:
 
 
 def _in_sections(file: BaseModel, names: Sequence[str]) -> Iterator[Contradiction]:
-    data = file.model_dump(mode="json", exclude_unset=True)
+    data = file.model_dump(
+        mode="json", exclude_unset=True, exclude={"reach": {"__all__": {"inline", "ca_pem"}}}
+    )
     for name in names:
         for place, value in _texts(data.get(name), (name,)):
             for sample in _SAMPLES:

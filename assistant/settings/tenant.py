@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +13,9 @@ from pydantic import Field, StringConstraints, model_validator
 
 from assistant.domain.documents import ID_SEPARATOR
 from assistant.domain.errors import ConfigurationError
+from assistant.settings.connector import check_whose, load_connector
 from assistant.settings.deployment import (
+    CareContextSection,
     EdgeSection,
     IdentitySection,
     LearningSection,
@@ -245,6 +248,8 @@ class TenantConfig(StrictModel):
     limits: LimitsSection = LimitsSection()
     secrets: SecretsSection = SecretsSection()
     feedback: FeedbackSection = FeedbackSection()
+    care_context: CareContextSection | None = None
+    """Who signs whose conversation it is. Without it no question has a context."""
     glossary: Annotated[Mapping[GlossaryText, GlossaryText], Field(max_length=2000)] = {}
     """Callers' word = the documents' word. Retrieval adds it to the question, and the evidence gate treats
     both as equal. Prompt and answer do not contain it."""
@@ -292,6 +297,22 @@ class TenantConfig(StrictModel):
                     )
         return self
 
+    @model_validator(mode="after")
+    def _plain_ids_are_for_development(self) -> Self:
+        if self.care_context is not None and self.care_context.plain_ids:
+            profile = None if self.deployment is None else self.deployment.profile
+            if profile not in (None, "dev"):
+                raise ValueError(
+                    f'care_context.plain_ids = true, and the profile is "{profile}": anyone could name any '
+                    'customer. Delete it; only profile = "dev" may have it'
+                )
+        return self
+
+    @property
+    def systems(self) -> tuple[ReachEntry, ...]:
+        """The systems that are called for live data."""
+        return tuple(entry for entry in self.reach if entry.inline is not None)
+
     @property
     def stage_id(self) -> str:
         """Name of the tenant's CDK stage and of the folder of its templates: ``NorthShop`` for north-shop."""
@@ -300,10 +321,13 @@ class TenantConfig(StrictModel):
     def settings_hash(self) -> str:
         """Return the SHA-256 (hex) of all settings that shape answers; every answer's record has it.
 
-        The deployment sections and ``feedback`` are not part of it.
+        The deployment sections, ``feedback`` and ``care_context`` are not part of it; connectors are.
         """
-        unrelated = {*WHERE_IT_STANDS, "feedback"}
-        return hashlib.sha256(self.model_dump_json(exclude=unrelated).encode()).hexdigest()
+        unrelated = {*WHERE_IT_STANDS, "feedback", "care_context"}
+        shaping = self.model_dump_json(exclude=unrelated)
+        if systems := [entry.shaping() for entry in self.systems]:
+            shaping += json.dumps(systems, sort_keys=True)
+        return hashlib.sha256(shaping.encode()).hexdigest()
 
 
 WHERE_IT_STANDS = frozenset(
@@ -321,7 +345,7 @@ WHERE_IT_STANDS = frozenset(
         "reach",
     }
 )
-"""Sections that only a deployment reads."""
+"""Sections that only a deployment reads; of ``reach`` also the service, where an entry has a connector."""
 
 
 def load_tenant(path: Path) -> TenantConfig:
@@ -331,7 +355,25 @@ def load_tenant(path: Path) -> TenantConfig:
         raise ConfigurationError(
             f'{path}: name = "{tenant.name}" must equal the file\'s name, "{path.stem}".'
         )
-    return tenant
+    if not any(entry.connector or entry.ca_file for entry in tenant.reach):
+        return tenant
+    entries = tuple(_with_files(entry, folder=path.parent) for entry in tenant.reach)
+    return tenant.model_copy(update={"reach": entries})
+
+
+def _with_files(entry: ReachEntry, *, folder: Path) -> ReachEntry:
+    """Return an entry with its connector and certificates. Raises ConfigurationError."""
+    update: dict[str, object] = {}
+    if entry.connector is not None:
+        file = folder / entry.connector
+        update["inline"] = connector = load_connector(file)
+        check_whose(connector, whose=entry.whose, path=file)
+    if entry.ca_file is not None:
+        try:
+            update["ca_pem"] = (folder / entry.ca_file).read_text(encoding="ascii")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"{folder / entry.ca_file}: cannot be read as PEM: {error}.") from None
+    return entry.model_copy(update=update)
 
 
 @dataclass(frozen=True, slots=True)

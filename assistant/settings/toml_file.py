@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -25,8 +25,16 @@ class StrictModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-def read_strict(path: Path, kind: type[ModelT]) -> ModelT:
-    """Return the file as ``kind``. Raises ConfigurationError naming file, line, key and what is allowed."""
+def read_strict(
+    path: Path,
+    kind: type[ModelT],
+    *,
+    complete: Callable[[dict[str, Any]], dict[str, Any]] = lambda data: data,
+) -> ModelT:
+    """Return the file as ``kind``. Raises ConfigurationError naming file, line, key and what is allowed.
+
+    ``complete`` adds what another file says before the check, and may raise ConfigurationError.
+    """
     if path.exists() and not path.is_file():  # a pipe would never end
         raise ConfigurationError(f"{path}: not a regular file. Put a TOML file there, or remove it.")
     try:
@@ -42,10 +50,22 @@ def read_strict(path: Path, kind: type[ModelT]) -> ModelT:
         raise ConfigurationError(f"{path}: not valid TOML: nested too deeply.") from None
     try:
         # strict, so that true is not a number; through JSON, so that a list can be a tuple
-        return kind.model_validate_json(json.dumps(data, default=str), strict=True)
+        return kind.model_validate_json(json.dumps(complete(data), default=str), strict=True)
     except ValidationError as error:
-        wrong = [_explain(item, kind=kind, text=text) for item in error.errors()]
+        wrong = [_explain(item, kind=kind, text=text) for item in _first_causes(error.errors())]
         raise ConfigurationError(f"{path}: {'; '.join(wrong)}") from None
+
+
+def _first_causes(errors: Sequence[Any]) -> list[Mapping[str, Any]]:
+    """Return the errors without those of a list that is too short only because its items are wrong."""
+    places = [tuple(item["loc"]) for item in errors]
+
+    def follows(item: Mapping[str, Any]) -> bool:
+        size = len(item["loc"])
+        inside = any(len(place) > size and place[:size] == tuple(item["loc"]) for place in places)
+        return item["type"] == "too_short" and inside
+
+    return [item for item in errors if not follows(item)]
 
 
 def _explain(item: Mapping[str, Any], *, kind: type[BaseModel], text: str) -> str:
@@ -90,13 +110,18 @@ def lines_of_keys(text: str) -> dict[tuple[str | int, ...], int]:
     """Return the first line of each section and key, by its path."""
     found: dict[tuple[str | int, ...], int] = {}
     section: tuple[str | int, ...] = ()
-    tables: dict[str, int] = {}
+    tables: dict[tuple[str | int, ...], int] = {}
+    """Number of the last table of each list of tables, by the list's path."""
     for number, line in enumerate(text.splitlines(), start=1):
         if header := re.match(r"\s*(\[\[?)\s*([^\]]+?)\s*\]", line):
-            section = tuple(part.strip(" \"'") for part in header[2].split("."))
-            if header[1] == "[[":
-                tables[header[2]] = tables.get(header[2], -1) + 1
-                section = (*section, tables[header[2]])
+            section = ()
+            parts = [part.strip(" \"'") for part in header[2].split(".")]
+            for place, part in enumerate(parts, start=1):
+                section = (*section, part)
+                if header[1] == "[[" and place == len(parts):
+                    tables[section] = tables.get(section, -1) + 1
+                if section in tables:
+                    section = (*section, tables[section])
             found.setdefault(section, number)
         elif assigned := re.match(r"\s*([\w.\"'-]+)\s*=", line):
             parts = tuple(part.strip("\"'") for part in assigned[1].split("."))

@@ -12,13 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from assistant.learning.patient_numbers import (
-    is_dea_number,
-    is_npi,
-    is_payment_card,
-    is_social_security_number,
-    passes_luhn,
-)
+from assistant.learning.patient_numbers import is_payment_card, is_social_security_number
+from assistant.text.check_digits import is_dea_number, is_npi, passes_luhn
 
 if TYPE_CHECKING:
     from assistant.learning.patients_data import PatientsDataFilter

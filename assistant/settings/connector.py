@@ -1,0 +1,333 @@
+"""The connector file: what may be asked of one internal system, and what of its answers is shown.
+
+``docs/live.md`` has a complete example. Everything is a GET; nothing here can change a system.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
+
+from assistant.domain.elements import ElementKind, Tone
+from assistant.domain.errors import ConfigurationError
+from assistant.domain.identity import Role
+from assistant.domain.live import SubjectKind
+from assistant.settings.connector_openapi import with_openapi
+from assistant.settings.toml_file import StrictModel, line_of, read_strict
+
+EACH = "*"
+"""Step of a result's path that goes through a list."""
+MOST_ROWS = 50
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+_ESCAPED_OR_CLASS = re.compile(r"\\.|\[\^?\]?[^\]]*\]")
+_UNBOUNDED = re.compile(r"[*+]|\{\d*,\}|\)[?{]|\(\?|\\[1-9]")
+_LONGEST_REPEAT = 64
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
+ParameterName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$")]
+Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+Label = Annotated[str, StringConstraints(strip_whitespace=True, max_length=100)]
+RequestPath = Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9/{}._~-]{0,300}$")]
+QueryValue = Annotated[str, StringConstraints(pattern=r"^[\x20-\x7e]{0,200}$")]
+LinkPrefix = Annotated[
+    str, StringConstraints(pattern=r"^https://[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:\d{1,5})?/[A-Za-z0-9/._~-]*$")
+]
+
+
+def _is_bounded_pattern(pattern: str) -> str:
+    """Raises ValueError for a pattern that is wrong, or that may take long on some text."""
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from None
+    plain = _ESCAPED_OR_CLASS.sub("x", pattern)
+    if _UNBOUNDED.search(plain) or re.search(r"\\[1-9]", pattern):
+        raise ValueError(
+            "a pattern has no *, no +, no open count like {3,}, no repeated group and no look-around; "
+            r"write counts: \d{4}-\d{4}"
+        )
+    if any(int(count) > _LONGEST_REPEAT for count in re.findall(r"\d+(?=\})", plain)):
+        raise ValueError(f"a count is over {_LONGEST_REPEAT}")
+    return pattern
+
+
+ValuePattern = Annotated[str, StringConstraints(max_length=200), AfterValidator(_is_bounded_pattern)]
+
+
+def _is_time_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise ValueError('no IANA time zone, like "America/New_York"') from None
+    return name
+
+
+class OperationParameter(StrictModel):
+    """One value of a request: from the context, else from words of the question."""
+
+    name: ParameterName
+    """In the path where the operation's ``path`` has it in braces, else in the query."""
+    type: Literal["text", "integer", "date"] = "text"
+    pattern: ValuePattern | None = None
+    """Of a whole value."""
+    check: Literal["none", "npi", "dea", "luhn"] = "none"
+    """Check digit; a value that fails is no value."""
+    context: SubjectKind | None = None
+    """Kind of id of the context that it is taken from."""
+    question: bool = True
+    """Whether words of the question are tried."""
+    label: Label = ""
+    """Shown before the value; ``words`` when empty."""
+    words: Words
+    """What to ask for: "order number"."""
+    required: bool = True
+
+    @model_validator(mode="after")
+    def _comes_from_somewhere(self) -> Self:
+        if self.question and self.pattern is None and self.check == "none" and self.type != "date":
+            raise ValueError(
+                f'parameter "{self.name}": a value in a question is found by its pattern; write pattern or '
+                "check, or question = false"
+            )
+        if not self.question and self.context is None:
+            raise ValueError(f'parameter "{self.name}": without context and question it has no value')
+        return self
+
+    @property
+    def shown_as(self) -> str:
+        return self.label or self.words
+
+
+class ResultField(StrictModel):
+    """One value of a response."""
+
+    name: Name
+    path: str = Field(
+        default="", pattern=r"^([A-Za-z0-9_@$-]+|\*)(\.([A-Za-z0-9_@$-]+|\*))*$|^$", max_length=200
+    )
+    """Keys with dots; ``*`` goes through a list, once. By default the name."""
+    type: Literal["text", "integer", "number", "boolean", "date", "datetime", "money", "url"] = "text"
+    label: Label = ""
+    required: bool = True
+    """A missing or null one is an error."""
+    shown: bool = True
+    """False: checked, never shown."""
+    values: Annotated[Mapping[str, Words], Field(max_length=100)] = {}
+    """Every allowed value = its words; empty allows any value."""
+    tones: Annotated[Mapping[str, Tone], Field(max_length=100)] = {}
+    pattern: ValuePattern | None = None
+    most_characters: int = Field(default=200, ge=1, le=500)
+    decimals: int | None = Field(default=None, ge=0, le=6)
+    unit: Label = ""
+    currency: str | None = Field(default=None, pattern=r"^[A-Z]{3}$")
+    same_as: ParameterName | None = None
+    """Parameter that it must equal."""
+    same_as_context: SubjectKind | None = None
+    """Kind of id of the context that it must be one of."""
+
+    @model_validator(mode="after")
+    def _fits_its_type(self) -> Self:
+        if self.steps.count(EACH) > 1:
+            raise ValueError(f'result "{self.name}": path goes through one list at most, so it has one *')
+        if self.type == "money" and self.currency is None:
+            raise ValueError(f'result "{self.name}": type = "money" needs currency, like "USD"')
+        return self
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        return tuple((self.path or self.name).split("."))
+
+    @property
+    def rows(self) -> tuple[str, ...] | None:
+        """The path of the list that it is in; None outside a list."""
+        return self.steps[: self.steps.index(EACH)] if EACH in self.steps else None
+
+    @property
+    def proves_whose(self) -> bool:
+        return self.same_as is not None or self.same_as_context is not None
+
+
+class Operation(StrictModel):
+    """One GET request of the system."""
+
+    name: Name
+    operation_id: str | None = Field(default=None, max_length=100)
+    """Of the OpenAPI file."""
+    path: RequestPath
+    query: Annotated[Mapping[ParameterName, QueryValue], Field(max_length=20)] = {}
+    """Fixed values."""
+    personal: bool
+    """About a person: whose it is must be proven, and nothing is cached."""
+    roles: Annotated[tuple[Role, ...], Field(min_length=1)] = (Role.AGENT,)
+    """Roles of callers; one is enough."""
+    labels: Annotated[tuple[str, ...], Field(max_length=20)] = ()
+    """Access labels of the caller's token that are all needed."""
+    cache_s: int = Field(default=0, ge=0, le=300)
+    most_bytes: int = Field(default=65_536, ge=256, le=1_048_576)
+    deadline_s: float | None = Field(default=None, gt=0.0, le=10.0)
+    """At most the entry's, which is the default."""
+    parameters: Annotated[tuple[OperationParameter, ...], Field(max_length=8)] = ()
+    results: Annotated[tuple[ResultField, ...], Field(min_length=1, max_length=60)]
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> Self:
+        for what, names in (
+            ("parameters", [each.name for each in self.parameters]),
+            ("results", [each.name for each in self.results]),
+        ):
+            if twice := _twice(names):
+                raise ValueError(f'operation "{self.name}": two {what} have the name "{twice}"')
+        wrong = next(self._wrong(), None)
+        if wrong is not None:
+            raise ValueError(f'operation "{self.name}": {wrong}')
+        return self
+
+    def _wrong(self) -> Iterator[str]:
+        names = {each.name: each for each in self.parameters}
+        for placeholder in self.placeholders:
+            if placeholder not in names or not names[placeholder].required:
+                yield f"path has {{{placeholder}}}, which is no required parameter"
+        if taken := names.keys() & self.query.keys():
+            yield f"query has the parameter {sorted(taken)[0]}; fixed values are no parameters"
+        for result in self.results:
+            if result.same_as is not None and result.same_as not in names:
+                yield f'result "{result.name}": same_as = "{result.same_as}" is none of {", ".join(names)}'
+        if self.personal and self.cache_s:
+            yield "personal = true, and results of a person are not cached; delete cache_s"
+        if self.personal and not any(result.proves_whose and result.required for result in self.results):
+            yield (
+                "personal = true needs a required result with same_as or same_as_context: without it another "
+                "person's data would be shown"
+            )
+        lists = {result.rows for result in self.results if result.rows is not None}
+        if len(lists) > 1:
+            yield "results go through two lists; one operation shows the rows of one"
+
+    @property
+    def placeholders(self) -> tuple[str, ...]:
+        return tuple(_PLACEHOLDER.findall(self.path))
+
+
+class ConnectorElement(StrictModel):
+    """One element that documents and models may name."""
+
+    name: Name
+    kind: ElementKind
+    title: Words
+    operation: Name
+    fields: Annotated[tuple[Name, ...], Field(min_length=1, max_length=20)]
+    """Results, in order."""
+    row_title: Name | None = None
+    """Of a table: the result that names each row."""
+    link: Name | None = None
+    """Of a link: a result of type ``url``."""
+    about: Annotated[tuple[Annotated[str, StringConstraints(max_length=200)], ...], Field(max_length=20)] = ()
+    """Questions that it answers."""
+
+
+class Connector(StrictModel):
+    """One connector file, complete: what an OpenAPI file says is filled in."""
+
+    schema_version: Literal[1]
+    source: Words = Field(max_length=64)
+    """The system as agents call it."""
+    time_zone: Annotated[str, AfterValidator(_is_time_zone)] = "UTC"
+    """In which times are shown."""
+    links: Annotated[tuple[LinkPrefix, ...], Field(max_length=20)] = ()
+    """Beginnings of the addresses that a link may lead to."""
+    openapi: str | None = None
+    """The system's OpenAPI file, relative to this one."""
+    operations: Annotated[tuple[Operation, ...], Field(min_length=1, max_length=20)]
+    elements: Annotated[tuple[ConnectorElement, ...], Field(min_length=1, max_length=30)]
+
+    @model_validator(mode="after")
+    def _elements_are_of_operations(self) -> Self:
+        for what, names in (
+            ("operations", [each.name for each in self.operations]),
+            ("elements", [each.name for each in self.elements]),
+        ):
+            if twice := _twice(names):
+                raise ValueError(f'two {what} have the name "{twice}"')
+        for element in self.elements:
+            if wrong := next(self._wrong(element), None):
+                raise ValueError(f'element "{element.name}": {wrong}')
+        return self
+
+    def operation(self, name: str) -> Operation:
+        """Return an operation by name. Raises KeyError."""
+        found = {each.name: each for each in self.operations}
+        return found[name]
+
+    def _wrong(self, element: ConnectorElement) -> Iterator[str]:
+        names = [each.name for each in self.operations]
+        if element.operation not in names:
+            yield f'operation = "{element.operation}" is none of {", ".join(names)}'
+            return
+        results = {each.name: each for each in self.operation(element.operation).results}
+        for name in (*element.fields, element.row_title, element.link):
+            if name is not None and name not in results:
+                yield f'"{name}" is no result of {element.operation}; its results: {", ".join(results)}'
+                return
+            if name is not None and not results[name].shown:
+                yield f'"{name}" has shown = false'
+        yield from _wrong_kind(element, results, has_links=bool(self.links))
+
+
+def _wrong_kind(
+    element: ConnectorElement, results: Mapping[str, ResultField], *, has_links: bool
+) -> Iterator[str]:
+    fields = [results[name] for name in element.fields]
+    is_table = element.kind is ElementKind.TABLE
+    for field in fields:
+        if (field.rows is not None) != is_table:
+            yield f'"{field.name}": results in a list (with * in path) are for tables, and tables for them'
+        if field.type == "url":
+            yield f'"{field.name}" is an address; show it by kind = "link" and link = "{field.name}"'
+    title = None if element.row_title is None else results[element.row_title]
+    if is_table != (title is not None and title.rows is not None):
+        yield 'kind = "table" needs row_title, a result with * in path; other kinds have none'
+    target = None if element.link is None else results[element.link]
+    if (element.kind is ElementKind.LINK) != (target is not None and target.type == "url"):
+        yield 'kind = "link" needs link, a result of type "url"; other kinds have none'
+    if target is not None and target.rows is not None:
+        yield "link is a result outside a list"
+    if target is not None and not has_links:
+        yield 'a link needs links = ["https://…/"] at the top: beginnings of addresses that it may lead to'
+    if element.kind is ElementKind.STATUS and len(fields) != 1:
+        yield 'kind = "status" has exactly one field'
+
+
+def _twice(names: list[str]) -> str | None:
+    return next((name for name in names if names.count(name) > 1), None)
+
+
+def load_connector(path: Path) -> Connector:
+    """Return a connector file, with what its OpenAPI file says.
+
+    Raises ConfigurationError naming file, line, key and what is allowed.
+    """
+
+    def complete(data: dict[str, Any]) -> dict[str, Any]:
+        return with_openapi(data, connector=path)
+
+    return read_strict(path, Connector, complete=complete)
+
+
+def check_whose(connector: Connector, *, whose: str, path: Path) -> None:
+    """Raise ConfigurationError where the context would not decide whose data a personal operation reads."""
+    if whose != "context":
+        return
+    for number, operation in enumerate(connector.operations):
+        from_context = any(each.context is not None and each.required for each in operation.parameters)
+        if operation.personal and not from_context:
+            line = line_of(path.read_text(encoding="utf-8"), ("operations", number))
+            raise ConfigurationError(
+                f'{path}: line {line}: operation "{operation.name}" is personal, and none of its required '
+                'parameters has context = "…". Add it, or write whose = "agent" in the [[reach]] entry where '
+                "the system decides by the agent's identity."
+            )

@@ -1,0 +1,270 @@
+"""Connector files: what they say, and what is refused, with file, line and key."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from assistant.domain.errors import ConfigurationError
+from assistant.settings.connector import load_connector
+from assistant.settings.connector_openapi import OpenApiFile
+from assistant.settings.tenant import load_tenant
+
+PAGE = Path(__file__).parents[3] / "docs" / "live.md"
+TENANT = 'schema_version = 1\nname = "north"\ndisplay_name = "North"\n'
+
+
+def example() -> tuple[str, str]:
+    """Return the tenant file's part and the connector of the page."""
+    part, connector, *_ = re.findall(r"```toml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    return part, connector
+
+
+def written(folder: Path, text: str) -> Path:
+    (folder / "connectors").mkdir(exist_ok=True)
+    path = folder / "connectors" / "orders.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_the_example_of_the_page_is_a_valid_connector(tmp_path: Path) -> None:
+    part, connector = example()
+    written(tmp_path, connector)
+    (tmp_path / "north.toml").write_text(TENANT + part)
+    (system,) = load_tenant(tmp_path / "north.toml").systems
+    assert system.inline is not None
+    assert [element.name for element in system.inline.elements] == ["status", "refill", "items", "track"]
+    assert system.inline.operation("get_order").placeholders == ("order_id",)
+    assert system.secret_name == "state:reach-orders"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('words = "order number"', "", r"parameters.0.words is needed"),
+        ("personal = true", "", r"personal is needed"),
+        ("personal = true", "personal = true\ncache_s = 5", r"not cached"),
+        ('same_as = "order_id"', 'same_as = "other"', r"none of order_id"),
+        (r"'\d{4}-\d{4}'", r"'(\d+)+'", r"no \*, no \+"),
+        (r"'\d{4}-\d{4}'", r"'(\d{4}){4}'", r"no repeated group"),
+        (r"'\d{4}-\d{4}'", r"'\d{900}'", r"count is over 64"),
+        (r"'\d{4}-\d{4}'", r"'('", r"not a regular expression"),
+        (r"pattern = '\d{4}-\d{4}'", "", r"found by its pattern"),
+        ('path = "/v1/orders/{order_id}"', 'path = "/v1/orders/{id}"', r"path has \{id\}"),
+        ('path = "/v1/orders/{order_id}"', 'path = "https://evil.example/x"', r"operations.0.path"),
+        ('links = ["https://track.example.com/parcels/"]', "", r"a link needs links"),
+        ('"https://track.example.com/parcels/"', '"https://track.example.com"', r"links.0"),
+        ('"https://track.example.com/parcels/"', '"javascript:alert(1)//"', r"links.0"),
+        ('kind = "status"', 'kind = "button"', r"elements.0.kind"),
+        ('fields = ["item_count"]', 'fields = ["status"]', r"are for tables"),
+        ('fields = ["status"]\nlink', 'fields = ["customer"]\nlink', r"shown = false"),
+        ('row_title = "item_name"', "", r"needs row_title"),
+        ('link = "tracking"', 'link = "status"', r"a result of type"),
+        ('time_zone = "America/New_York"', 'time_zone = "Mars/Base"', r"no IANA time zone"),
+        ('currency = "USD"', "", r"needs currency"),
+        ('roles = ["agent"]', 'roles = ["customer"]', r"operations.0.roles.0"),
+        ('source = "orders"', 'source = "orders"\nmethod = "POST"', r"unknown key method; allowed here"),
+    ],
+)
+def test_a_wrong_connector_is_refused_with_its_key(tmp_path: Path, old: str, new: str, said: str) -> None:
+    text = example()[1]
+    assert old in text
+    path = written(tmp_path, text.replace(old, new, 1))
+    with pytest.raises(ConfigurationError, match=said) as refused:
+        load_connector(path)
+    assert str(path) in refused.value.message
+
+
+def test_the_line_of_the_wrong_key_is_named(tmp_path: Path) -> None:
+    text = example()[1].replace('type = "date"', 'type = "day"')
+    path = written(tmp_path, text)
+    line = text.splitlines().index('type = "day"') + 1
+    with pytest.raises(ConfigurationError, match=f"line {line}: operations.0.results.3.type"):
+        load_connector(path)
+
+
+def test_personal_data_of_a_result_without_proof_of_whose_is_refused(tmp_path: Path) -> None:
+    text = re.sub(r"same_as(_context)? = .*\n", "", example()[1])
+    with pytest.raises(ConfigurationError, match="another person's data"):
+        load_connector(written(tmp_path, text))
+
+
+def test_a_personal_operation_needs_an_id_of_the_context_unless_the_system_decides(tmp_path: Path) -> None:
+    part, connector = example()
+    written(tmp_path, re.sub(r"^context = .*\n", "", connector, flags=re.MULTILINE))
+    tenant = tmp_path / "north.toml"
+    tenant.write_text(TENANT + part.replace('whose = "context"', 'whose = "agent"'))
+    assert load_tenant(tenant).systems
+    tenant.write_text(TENANT + part)
+    with pytest.raises(ConfigurationError, match=r"orders.toml: line \d+: operation .*none of its required"):
+        load_tenant(tenant)
+
+
+def test_plain_ids_are_refused_outside_development(tmp_path: Path) -> None:
+    context = '[care_context]\nissuer = "https://care.example.com"\nplain_ids = true\n'
+    place = (
+        '[deployment]\naccount = "111122223333"\nregion = "us-east-1"\nzones = ["us-east-1a", "us-east-1b"]\n'
+        'cost_center = "x"\nrelease = "1"\nprofile = '
+    )
+    file = tmp_path / "north.toml"
+    for profile in ("", f'{place}"dev"\n'):
+        file.write_text(TENANT + context + profile)
+        assert load_tenant(file).care_context is not None
+    for profile in ("standard", "hipaa"):
+        file.write_text(f'{TENANT}{context}{place}"{profile}"\n')
+        with pytest.raises(ConfigurationError, match="plain_ids"):
+            load_tenant(file)
+
+
+def test_a_connector_changes_the_hash_of_the_settings_and_other_keys_of_the_entry_do_not(
+    tmp_path: Path,
+) -> None:
+    part, connector = example()
+    file = tmp_path / "north.toml"
+    path = written(tmp_path, connector)
+
+    def digest(tenant: str, text: str = connector) -> str:
+        path.write_text(text)
+        file.write_text(tenant)
+        return load_tenant(file).settings_hash()
+
+    whole = digest(TENANT + part)
+    assert whole == digest(TENANT + part.replace("port = 443", "port = 8443"))
+    assert whole != digest(TENANT)
+    assert whole != digest(TENANT + part, connector.replace('"Shipped"', '"On its way"'))
+    assert digest(TENANT) == digest(f'{TENANT}[[reach]]\nname = "orders"\nport = 443\n')
+
+
+# --- from an OpenAPI file ---------------------------------------------------------------------------------
+OPENAPI: dict[str, Any] = {
+    "openapi": "3.1.0",
+    "paths": {
+        "/v1/orders/{order_id}": {
+            "parameters": [
+                {
+                    "name": "order_id",
+                    "in": "path",
+                    "required": True,
+                    "schema": {"type": "string", "pattern": r"^\d{4}-\d{4}$"},
+                }
+            ],
+            "get": {
+                "operationId": "getOrder",
+                "responses": {
+                    "200": {
+                        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Order"}}}
+                    }
+                },
+            },
+            "delete": {"operationId": "cancelOrder", "responses": {}},
+        }
+    },
+    "components": {
+        "schemas": {
+            "Order": {
+                "type": "object",
+                "required": ["id", "status"],
+                "properties": {
+                    "id": {"type": "string"},
+                    "status": {"type": "string", "enum": ["shipped", "delayed"]},
+                    "next": {"anyOf": [{"$ref": "#/components/schemas/Day"}, {"type": "null"}]},
+                    "lines": {
+                        "type": "array",
+                        "items": {"type": "object", "properties": {"n": {"type": "integer"}}},
+                    },
+                },
+            },
+            "Day": {"type": "string", "format": "date"},
+        }
+    },
+}
+FROM_OPENAPI = """schema_version = 1
+source = "orders"
+openapi = "orders.openapi.json"
+[[operations]]
+name = "get_order"
+operation_id = "getOrder"
+personal = true
+[[operations.parameters]]
+name = "order_id"
+context = "order"
+words = "order number"
+[[operations.results]]
+name = "id"
+same_as = "order_id"
+shown = false
+[[operations.results]]
+name = "status"
+[[operations.results]]
+name = "next"
+[[elements]]
+name = "status"
+kind = "status"
+title = "Status"
+operation = "get_order"
+fields = ["status"]
+"""
+
+
+def with_openapi(folder: Path, text: str = FROM_OPENAPI, document: Any = OPENAPI) -> Path:
+    path = written(folder, text)
+    (path.parent / "orders.openapi.json").write_text(json.dumps(document))
+    return path
+
+
+def test_an_openapi_file_says_path_types_and_patterns(tmp_path: Path) -> None:
+    operation = load_connector(with_openapi(tmp_path)).operation("get_order")
+    assert operation.path == "/v1/orders/{order_id}"
+    assert operation.parameters[0].pattern == r"\d{4}-\d{4}"
+    types = {each.name: (each.type, each.required) for each in operation.results}
+    assert types == {"id": ("text", True), "status": ("text", True), "next": ("date", False)}
+    assert operation.results[1].values == {"shipped": "shipped", "delayed": "delayed"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("getOrder", "cancelOrder", "is DELETE .*only GET"),
+        ("getOrder", "getOrders", "no operation getOrders; GET operations: getOrder"),
+        ('name = "next"', 'name = "nxt"', "has no nxt there; it has id, lines, next, status"),
+        ('name = "next"', 'name = "next"\ntype = "integer"', 'type = "integer".* says date'),
+        ('name = "order_id"', 'name = "number"', "no parameter number"),
+    ],
+)
+def test_what_the_openapi_file_does_not_have_is_refused(
+    tmp_path: Path, old: str, new: str, said: str
+) -> None:
+    path = with_openapi(tmp_path, FROM_OPENAPI.replace(old, new, 1))
+    with pytest.raises(ConfigurationError, match=said):
+        load_connector(path)
+
+
+@pytest.mark.parametrize(
+    ("document", "said"),
+    [
+        ({"swagger": "2.0"}, "not an OpenAPI 3 file"),
+        ([], "not an OpenAPI 3 file"),
+        (
+            {**OPENAPI, "components": {"schemas": {"Order": {"$ref": "#/components/schemas/Order"}}}},
+            "circle",
+        ),
+        (
+            {**OPENAPI, "components": {"schemas": {"Order": {"$ref": "https://evil.example/x"}}}},
+            "out of the file",
+        ),
+    ],
+)
+def test_a_wrong_openapi_file_is_refused(tmp_path: Path, document: Any, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        load_connector(with_openapi(tmp_path, document=document))
+
+
+def test_a_sketch_has_every_parameter_and_result(tmp_path: Path) -> None:
+    path = with_openapi(tmp_path)
+    sketch = OpenApiFile.read(path.parent / "orders.openapi.json").sketch("getOrder")
+    assert [each["name"] for each in sketch["parameters"]] == ["order_id"]
+    assert [each["path"] for each in sketch["results"]] == ["id", "status", "next", "lines.*.n"]
