@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from assistant.domain.documents import Document
+from assistant.domain.documents import Document, ItemFacts
 from assistant.domain.errors import AssistantError
 from assistant.knowledge.files import invalid, write_item
 from assistant.knowledge.formats import line_item, page_item
@@ -86,13 +86,18 @@ def _document(header: Mapping[str, Any], body: bytes) -> bytes:
             content_hash=header["content_hash"],
             received_at=datetime.fromisoformat(header["received_at"]),
         )
-        return orjson.dumps(_parsers[key].parse_one(received))
+        return orjson.dumps(_parsers[key].parse_one(received), default=_fields)
     except AssistantError as error:
         return orjson.dumps(error.message)
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001 (the edge of one document)
         return orjson.dumps(_unreadable(error))
+
+
+def _fields(item: ItemFacts) -> dict[str, Any]:
+    """Return the fields of a document's item, which orjson does not know."""
+    return item.model_dump(mode="json")
 
 
 def _unreadable(error: Exception) -> str:

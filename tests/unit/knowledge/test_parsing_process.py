@@ -7,12 +7,15 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import psutil
 import pytest
 
+from assistant.domain.documents import ItemFacts
 from assistant.domain.errors import AssistantError, LocalRuntimeError, ParsingStoppedError
 from assistant.knowledge.files import SourceDocument, read_item
 from assistant.knowledge.parsing_process import ParsingLimits, ParsingProcess, ParsingRequest
@@ -207,6 +210,16 @@ def test_a_document_has_the_same_parts_in_either_process(make: Make, tokenizer_j
         return (parts.code, parts.message) if isinstance(parts, AssistantError) else parts
 
     assert [*map(comparable, apart.parse(given))] == [*map(comparable, here.parse(given))]
+
+
+def test_the_item_of_a_document_comes_back_from_the_child(make: Make, tokenizer_json: Path) -> None:
+    item = ItemFacts(item_id="HU-1", price=Decimal("49.90"), currency="USD", properties={"Tank": "4 L"})
+    (given,) = documents("A humidifier.")
+    (parts,) = ChildProcessParser(
+        make(ParsingLimits()), tokenizer_json=tokenizer_json, max_tokens=64, language_code="en"
+    ).parse([replace(given, document=given.document.model_copy(update={"item": item}))])
+    assert isinstance(parts, ParsedParts)
+    assert parts.card.item == item
 
 
 def test_a_large_document_stays_within_its_limits(make: Make, tokenizer_json: Path) -> None:
