@@ -19,7 +19,6 @@ from assistant.domain.documents import (
     Passage,
     PassageQuery,
     Retrieved,
-    SearchFilters,
     StoredDocument,
 )
 from assistant.domain.errors import DeadlineExceededError, SearchUnavailableError
@@ -212,7 +211,7 @@ def search_body(query: PassageQuery) -> dict[str, Any]:
         "query": {
             "hybrid": {
                 "pagination_depth": depth,
-                "filter": {"bool": {"filter": _filters(query.filters, query.labels)}},
+                "filter": {"bool": _filters(query)},
                 "queries": [
                     {
                         "multi_match": {
@@ -296,15 +295,24 @@ def _shorten(text: str) -> str:
     return " ".join(word for word, _ in words.most_common(MOST_QUERY_WORDS))
 
 
-def _filters(filters: SearchFilters, labels: frozenset[str]) -> list[dict[str, Any]]:
-    clauses = [_visible(labels)]
+def _filters(query: PassageQuery) -> dict[str, Any]:
+    filters, ids = query.filters, query.ids
+    clauses = [_visible(query.labels)]
     for name in ("source", "type", "document_id"):
         values: tuple[str, ...] = getattr(filters, name)
         if values:
             clauses.append({"terms": {name: list(values)}})
     if filters.updated_after is not None:
         clauses.append({"range": {"updated_at_us": {"gt": microseconds(filters.updated_after)}}})
-    return clauses
+    if ids is None:
+        return {"filter": clauses}
+    if ids.prefix:
+        return {"filter": [*clauses, _begins(ids.prefix)]}
+    return {"filter": clauses, "must_not": [_begins(prefix) for prefix in ids.others]}
+
+
+def _begins(prefix: str) -> dict[str, Any]:
+    return {"prefix": {"document_id": prefix}}
 
 
 def _visible(labels: frozenset[str]) -> dict[str, Any]:

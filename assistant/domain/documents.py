@@ -290,6 +290,15 @@ class SearchFilters(PublicModel):
     updated_after: AwareDatetime | None = None
 
 
+class SourceIds(NamedTuple):
+    """The ids of one source's documents."""
+
+    prefix: str
+    """``wiki:``, or empty for the source whose ids have none."""
+    others: tuple[str, ...] = ()
+    """Prefixes of the tenant's other sources."""
+
+
 @dataclass(frozen=True, slots=True)
 class PassageQuery:
     """One hybrid query; both legs have the same filter."""
@@ -302,6 +311,8 @@ class PassageQuery:
     """The agent's access labels: a passage with labels is visible only if it shares one."""
     leg_size: int = 100
     size: int = 10
+    ids: SourceIds | None = None
+    """Of one source; None: of all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -383,6 +394,12 @@ class IndexInfo:
     passage_count: int
     document_count: int
     updated_at: datetime | None
+
+
+def id_prefix_of(document_id: str) -> str:
+    """Return the prefix of the source that a document belongs to: ``wiki:``, or nothing."""
+    namespace, separator, _ = document_id.partition(ID_SEPARATOR)
+    return f"{namespace}{separator}" if separator else ""
 
 
 def reciprocal_rank_fusion(

@@ -20,7 +20,7 @@ import tantivy
 from numpy.typing import NDArray
 from tantivy import FieldType, Occur, Query
 
-from assistant.domain.documents import PassageQuery, Retrieved, SearchFilters, StoredDocument
+from assistant.domain.documents import PassageQuery, Retrieved, StoredDocument, id_prefix_of
 from assistant.embedded import passage_rows as rows
 from assistant.embedded.files import open_connection
 from assistant.embedded.index_writer import ANALYZER, LEG_FIELDS, LexicalLeg, lexical_analyzer
@@ -42,7 +42,7 @@ OPEN_ATTEMPTS = 5
 _COUNTS = 5
 """A writer may commit between the reading of vectors and the counting of passages."""
 _FIRST_CAPACITY = 1024
-_CODED = ("source", "type", "document_id", "labels")
+_CODED = ("source", "type", "document_id", "id_prefix", "labels")
 
 
 _Cosines = NDArray[np.float32]
@@ -113,6 +113,8 @@ class VectorMatrix:
 
     def _allowed(self, query: PassageQuery) -> NDArray[np.bool_] | None:
         masks: list[NDArray[np.bool_]] = []
+        if query.ids is not None:
+            masks.append(self._column("id_prefix") == self._codes["id_prefix"].get(query.ids.prefix, -1))
         label_sets = self._codes["labels"].items()
         visible = [code for value, code in label_sets if not value or query.labels.intersection(value)]
         if len(visible) < len(label_sets):
@@ -138,7 +140,7 @@ class VectorMatrix:
         self._columns["row"][slot] = entry.row
         self._columns["updated_at_us"][slot] = entry.updated_at_us
         for name, codes in self._codes.items():
-            self._columns[name][slot] = codes.setdefault(getattr(entry, name), len(codes))
+            self._columns[name][slot] = codes.setdefault(_value(entry, name), len(codes))
         self._names.append(entry.name)
         self._slots[entry.row] = slot
         self._rows_of_document.setdefault(entry.document_id, []).append(entry.row)
@@ -160,6 +162,10 @@ class VectorMatrix:
         self._vectors = np.concatenate([self._vectors, np.zeros_like(self._vectors)])
         for name, column in self._columns.items():
             self._columns[name] = np.concatenate([column, np.zeros(added, dtype=np.int64)])
+
+
+def _value(entry: rows.VectorRow, name: str) -> Any:
+    return id_prefix_of(entry.document_id) if name == "id_prefix" else getattr(entry, name)
 
 
 def _decimal(cosine: float) -> float:
@@ -328,14 +334,19 @@ class IndexReader:
         raise ValueError(f"the index has {passages} passages and {vectors} vectors")
 
     def search(self, queries: Sequence[PassageQuery]) -> list[Retrieved]:
-        """Answer several queries from one view."""
+        """Answer several queries from one view. Queries with the same vector share its cosines."""
         view = self._follower.refresh()
         if view is None:
             nothing = Retrieved(passages=(), best_cosine=0.0, index_version=self._index_version)
             return [nothing for _ in queries]
-        vectors = [query.vector for query in queries]
-        cosines = view.passages.cosines(vectors), view.titles.cosines(vectors)
-        return [self._search_one(view, *one) for one in zip(queries, *cosines, strict=True)]
+        places: dict[tuple[float, ...], int] = {}
+        place_of = [places.setdefault(tuple(query.vector), len(places)) for query in queries]
+        vectors = list(places)
+        passages, titles = view.passages.cosines(vectors), view.titles.cosines(vectors)
+        return [
+            self._search_one(view, query, passages[place], titles[place])
+            for query, place in zip(queries, place_of, strict=True)
+        ]
 
     def read_documents(
         self, document_ids: Sequence[str], *, labels: frozenset[str]
@@ -376,8 +387,7 @@ class IndexReader:
 def _lexical_leg(
     view: IndexView, matrix: VectorMatrix, leg: LexicalLeg, query: PassageQuery
 ) -> list[tuple[int, float]]:
-    filters, limit = query.filters, LEXICAL_MARGIN * query.leg_size
-    hits = view.lexical.search(leg, query.text, filters=filters, labels=query.labels, limit=limit)
+    hits = view.lexical.search(leg, query, limit=LEXICAL_MARGIN * query.leg_size)
     known = [(row, round(score, SCORE_DECIMALS)) for row, score in hits if row in matrix]
     known.sort(key=lambda hit: (-hit[1], matrix.name(hit[0])))
     return known[: query.leg_size]
@@ -408,17 +418,18 @@ class LexicalReader:
             index.reload()
         self._searchers = {leg: index.searcher() for leg, index in self._indexes.items()}
 
-    def search(
-        self, leg: LexicalLeg, text: str, *, filters: SearchFilters, labels: frozenset[str], limit: int
-    ) -> list[tuple[int, float]]:
-        """Return at most ``limit`` (row, BM25 score), best first; the filter is part of the query."""
+    def search(self, leg: LexicalLeg, query: PassageQuery, *, limit: int) -> list[tuple[int, float]]:
+        """Return at most ``limit`` (row, BM25 score), best first; the filter is part of the query.
+
+        Raises ValueError for a query of one source where a writer of an older release built the folder.
+        """
         schema, searcher = self._indexes[leg].schema, self._searchers[leg]
-        terms = self._term_queries(text, schema, LEG_FIELDS[leg])
+        terms = self._term_queries(query.text, schema, LEG_FIELDS[leg])
         if not terms:
             return []
         clauses = [(Occur.Must, Query.boolean_query(terms))]
-        for query in _filters(schema, filters, labels):
-            clauses.append((Occur.Must, Query.const_score_query(query, 0.0)))
+        for one in _filters(schema, query):
+            clauses.append((Occur.Must, Query.const_score_query(one, 0.0)))
         hits = searcher.search(Query.boolean_query(clauses), limit, count=False).hits
         rows = zip(searcher.fast_field_values("row", [address for _, address in hits]), hits, strict=True)
         return [(int(row), float(score)) for row, (score, _) in rows if row is not None]
@@ -434,8 +445,11 @@ class LexicalReader:
         return queries
 
 
-def _filters(schema: tantivy.Schema, filters: SearchFilters, labels: frozenset[str]) -> Iterable[Query]:
-    yield _any_of(schema, "visible_to", (UNLABELLED, *label_terms(labels)))
+def _filters(schema: tantivy.Schema, asked: PassageQuery) -> Iterable[Query]:
+    filters = asked.filters
+    yield _any_of(schema, "visible_to", (UNLABELLED, *label_terms(asked.labels)))
+    if asked.ids is not None:
+        yield _any_of(schema, "id_prefix", (asked.ids.prefix,))
     for field in ("source", "type", "document_id"):
         values: tuple[str, ...] = getattr(filters, field)
         if values:

@@ -32,7 +32,7 @@ from filelock import FileLock, Timeout
 from tantivy import Filter, TextAnalyzer, TextAnalyzerBuilder, Tokenizer
 
 from assistant.domain.clock import Clock
-from assistant.domain.documents import DocumentCard, IndexedDocument, Passage
+from assistant.domain.documents import DocumentCard, IndexedDocument, Passage, id_prefix_of
 from assistant.domain.errors import ConfigurationError, LocalRuntimeError
 from assistant.embedded import passage_rows as rows
 from assistant.embedded.files import open_connection
@@ -60,7 +60,8 @@ STOP_WORDS = (
 )
 """Lucene's ``EnglishAnalyzer.ENGLISH_STOP_WORDS_SET``, as the production engine has them."""
 ANALYZER = "english"
-LEXICAL_PREFIX = "lexical-"
+LEXICAL_PREFIX = "lexical-2-"
+"""The number changes with ``lexical_schema``: a folder of another one is built again from SQLite."""
 PAGE_SIZE_BYTES = 8192
 """Holds five vectors of 384 numbers; a page of 4096 holds two and wastes a quarter."""
 LOCK_TIMEOUT_S = 5.0
@@ -160,10 +161,10 @@ class IndexWriter:
 
     def _open_lexical(self) -> None:
         named = rows.read_meta(self._connection).lexical_folder
-        for folder in self._folder.glob(f"{LEXICAL_PREFIX}*"):
+        for folder in self._folder.glob("lexical-*"):
             if folder.name != named:  # of a writer that was killed meanwhile
                 shutil.rmtree(folder)
-        if named and is_whole(self._folder / named):
+        if named.startswith(LEXICAL_PREFIX) and is_whole(self._folder / named):
             self._lexical = LexicalWriter(self._folder / named)
             self._write_pending()
         else:
@@ -217,7 +218,7 @@ def lexical_schema(leg: LexicalLeg) -> tantivy.Schema:
     builder = tantivy.SchemaBuilder()
     for name in LEG_FIELDS[leg]:
         builder.add_text_field(name, tokenizer_name=ANALYZER, index_option="freq")
-    for name in ("document_id", "source", "type", "visible_to"):
+    for name in ("document_id", "id_prefix", "source", "type", "visible_to"):
         builder.add_text_field(name, tokenizer_name="raw", index_option="basic")
     builder.add_integer_field("updated_at_us", indexed=True, fast=True)
     builder.add_unsigned_field("row", fast=True)
@@ -277,6 +278,7 @@ class LexicalWriter:
             document.add_text(name, text)
         for name in ("document_id", "source", "type"):
             document.add_text(name, getattr(filtered, name))
+        document.add_text("id_prefix", id_prefix_of(filtered.document_id))
         for label in visibility(filtered.labels):
             document.add_text("visible_to", label)
         document.add_integer("updated_at_us", microseconds(filtered.updated_at))

@@ -19,6 +19,7 @@ from assistant.domain.documents import (
     Passage,
     PassageQuery,
     SearchFilters,
+    SourceIds,
     Span,
     Unit,
 )
@@ -166,6 +167,7 @@ def query(
     labels: Sequence[str] = (),
     leg_size: int = 100,
     size: int = 10,
+    ids: SourceIds | None = None,
 ) -> PassageQuery:
     return PassageQuery(
         text=text,
@@ -174,6 +176,7 @@ def query(
         labels=frozenset(labels),
         leg_size=leg_size,
         size=size,
+        ids=ids,
     )
 
 

@@ -19,6 +19,7 @@ from assistant.domain.documents import (
     Passage,
     PassageQuery,
     Retrieved,
+    SourceIds,
     Span,
     Unit,
     UnitKind,
@@ -148,6 +149,42 @@ async def test_a_question_without_known_words_is_answered_by_the_vector_leg(twin
     await put(twin, (passage("refill"), EAST))
     (ranked,) = (await search(twin, query(asked))).passages
     assert (ranked.lexical_rank, ranked.vector_rank) == (None, 1)
+
+
+OF_WIKI = SourceIds("wiki:", ("shop:",))
+OF_NO_NAMESPACE = SourceIds("", ("wiki:", "shop:"))
+SHOPS = [f"{name}{number}" for name in ("", "wiki:", "shop:") for number in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("ids", "found"),
+    [(OF_WIKI, ["wiki:0", "wiki:1", "wiki:2"]), (OF_NO_NAMESPACE, ["0", "1", "2"]), (None, sorted(SHOPS))],
+)
+async def test_a_query_of_one_source_finds_its_documents_only(
+    twin: Twin, ids: SourceIds | None, found: list[str]
+) -> None:
+    await put(twin, *((passage(name, title=f"Refill {name}"), EAST) for name in SHOPS))
+    result = await search(twin, query("refill", ids=ids, leg_size=20, size=20))
+    assert sorted(one.passage.document_id for one in result.passages) == found
+    assert [hit.document_id for hit in result.hits] == found
+    assert [hit.document_id for hit in result.documents] == found
+
+
+async def test_a_source_of_one_document_is_found_beside_a_large_one(twin: Twin) -> None:
+    await put(
+        twin, (passage("wiki:1", text="Wait."), NORTH), *((passage(f"shop:{n}"), EAST) for n in range(30))
+    )
+    found = await search(twin, query("refill", ids=OF_WIKI, leg_size=5))
+    assert [hit.document_id for hit in found.documents] == ["wiki:1"]
+
+
+async def test_sources_searched_at_once_give_what_each_gives_alone(twin: Twin) -> None:
+    near = [between(EAST, NORTH, share=0.1 * at) for at in range(len(SHOPS))]
+    await put(twin, *((passage(name), vector) for name, vector in zip(SHOPS, near, strict=True)))
+    asked = [query("refill", ids=ids) for ids in (OF_WIKI, OF_NO_NAMESPACE, SourceIds("none:"))]
+    at_once = await asyncio.gather(*(search(twin, one) for one in asked))
+    assert at_once == [await search(twin, one) for one in asked]
+    assert at_once[2].documents == ()
 
 
 async def test_equal_passages_come_in_order_of_their_ids(twin: Twin) -> None:

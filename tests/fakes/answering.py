@@ -61,6 +61,7 @@ from assistant.domain.documents import (
     Section,
     Span,
     StoredDocument,
+    id_prefix_of,
     reciprocal_rank_fusion,
 )
 from assistant.domain.errors import AssistantError, ConflictError, PassageTooLongError
@@ -124,12 +125,20 @@ class FakeSearch:
     gone: set[str] = field(default_factory=set[str])
     """Documents that go away between the search and the reading."""
     queries: list[PassageQuery] = field(default_factory=list[PassageQuery])
+    failing: dict[str, AssistantError] = field(default_factory=dict[str, AssistantError])
+    """By prefix, the error of a source."""
+    hanging: set[str] = field(default_factory=set[str])
+    """Prefixes of sources that never answer."""
     read: list[tuple[str, ...]] = field(default_factory=list[tuple[str, ...]])
     """The ids of each reading."""
 
     async def search(self, query: PassageQuery, *, deadline: Deadline) -> Retrieved:
         deadline.within_s(1.0)
         self.queries.append(query)
+        if query.ids is not None and query.ids.prefix in self.failing:
+            raise self.failing[query.ids.prefix]
+        if query.ids is not None and query.ids.prefix in self.hanging:
+            await asyncio.Event().wait()
         if self.error is not None:
             raise self.error
         if self.hangs:
@@ -230,6 +239,7 @@ def _lets_through(query: PassageQuery, passage: Passage) -> bool:
     filters = query.filters
     return (
         _may_see(query.labels, passage.labels)
+        and (query.ids is None or id_prefix_of(passage.document_id) == query.ids.prefix)
         and (not filters.source or passage.source in filters.source)
         and (not filters.type or passage.type in filters.type)
         and (not filters.document_id or passage.document_id in filters.document_id)
