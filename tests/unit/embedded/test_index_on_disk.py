@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from assistant.domain.clock import SystemClock
-from assistant.domain.documents import IndexedDocument, Span, Unit, UnitKind
+from assistant.domain.documents import IndexedDocument, SourceIds, Span, Unit, UnitKind
 from assistant.domain.errors import ConfigurationError, LocalRuntimeError, SearchUnavailableError
 from assistant.embedded import passage_rows
 from assistant.embedded.index import EmbeddedPassageIndex
 from assistant.embedded.index_reader import IndexFollower, IndexView
+from assistant.embedded.index_writer import LEXICAL_PREFIX
 from assistant.embedded.passage_rows import IndexModel, index_version
 from tests.contracts.samples import EAST, NORTH, card_of, indexed, passage, query
 from tests.unit.embedded.index_folder import MODEL, IndexFolder
@@ -193,6 +194,23 @@ async def test_a_folder_that_a_killed_writer_left_is_removed(tmp_path: Path) -> 
     again = IndexFolder(tmp_path)
     await again.index.info()
     assert not left.exists()
+    await again.close()
+
+
+async def test_postings_of_another_schema_are_built_again(tmp_path: Path) -> None:
+    opened = IndexFolder(tmp_path)
+    await opened.put((passage("wiki:kept"), EAST))
+    await opened.close()
+    (lexical,) = opened.lexical_folders()
+    lexical.rename(lexical.with_name("lexical-0123abcd"))
+    with sqlite3.connect(folder_of(tmp_path) / passage_rows.PASSAGES_FILE) as connection:
+        passage_rows.write_meta(connection, lexical_folder="lexical-0123abcd")
+    again = IndexFolder(tmp_path)
+    await again.index.info()
+    (built,) = again.lexical_folders()
+    assert built.name.startswith(LEXICAL_PREFIX)
+    found = await again.search(query(ids=SourceIds("wiki:")))
+    assert [hit.lexical_score is None for hit in found.hits] == [False]
     await again.close()
 
 
