@@ -1,4 +1,4 @@
-"""The events of a streamed answer, in the order started, sources, (token | sentence)*, done | error.
+"""The events of a streamed answer: started, sources, (token | sentence | element)*, done | error.
 
 They are the wire format: the OpenAPI file has their JSON Schema. Clients ignore unknown events and fields.
 """
@@ -19,6 +19,7 @@ from assistant.domain.answers import (
     Source,
     Usage,
 )
+from assistant.domain.elements import Element
 from assistant.domain.public import PublicModel
 
 
@@ -58,6 +59,13 @@ class Token:
 
 class SentenceEnded(Sentence):
     event: ClassVar[str] = "sentence"
+
+
+class ElementChanged(Element):
+    """A live element in its present state: pending first, then, before ``done``, once what it ended as. Its
+    place in the text is known; the values are untrusted text, never Markdown."""
+
+    event: ClassVar[str] = "element"
 
 
 class Done(PublicModel):
@@ -101,4 +109,4 @@ class Problem(PublicModel):
     retryable: bool
 
 
-AnswerEvent = Started | Sources | Token | SentenceEnded | Done | Problem
+AnswerEvent = Started | Sources | Token | SentenceEnded | ElementChanged | Done | Problem

@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 import re
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Protocol, TypeVar, cast
 from urllib.parse import quote
@@ -22,6 +22,7 @@ from assistant.answering.ports import DocumentTexts
 from assistant.domain.answers import MOST_EXCERPTS, AlsoPossible, AnswerRecord, Excerpt, ShownAs
 from assistant.domain.documents import ParsedDocument
 from assistant.domain.errors import DependencyError
+from assistant.live.markup import Labelled, Tag, with_labels, with_marks
 from assistant.text.safe_markdown import safe_markdown
 
 FORGET_EVERY_S = 300.0
@@ -120,11 +121,29 @@ _IN_ADDRESSES = "%/:?#@!$&*+,;=~"
 """Not encoded, besides letters, digits and ``_.-``: brackets and quotation marks could end Markdown."""
 
 Span = tuple[int, int]
+Labels = Mapping[str, str]
+"""Words in place of live elements' tags, by ``Tag.key``; empty where tags stay text."""
+NO_LABELS: Labels = {}
 
 
-def shown_unit(text: str, *, url: str | None) -> str:
+def shown_unit(text: str, *, url: str | None, labels: Labels = NO_LABELS) -> str:
     """Return a unit as an answer quotes it: Markdown without active content."""
-    return safe_markdown(text, allowed_urls=(url,) if url else ())
+    return labelled_unit(text, url=url, labels=labels)[0].text
+
+
+def labelled_unit(text: str, *, url: str | None, labels: Labels) -> tuple[Labelled, tuple[Tag, ...]]:
+    """Return a unit as an answer quotes it, with the places of its labels, and the tags by their number."""
+    marked, tags = with_marks(text, labels) if labels else (text, ())
+    cleaned = safe_markdown(marked, allowed_urls=(url,) if url else ())
+    if not tags:
+        return Labelled(cleaned), ()
+    return with_labels(cleaned, {number: labels[tag.key] for number, tag in enumerate(tags)}), tags
+
+
+def labels_in(texts: Iterable[str], labels: Labels) -> dict[str, str]:
+    """Return the labels that the texts need."""
+    tags = [tag for text in texts for tag in with_marks(text, labels)[1]] if labels else []
+    return {tag.key: labels[tag.key] for tag in tags}
 
 
 def shown_heading(heading: str) -> str:
@@ -148,16 +167,19 @@ def shown_url(url: str | None) -> str | None:
     return quote(url, safe=_IN_ADDRESSES) if url is not None else None
 
 
-def shown_reply(texts: Iterable[str], *, url: str | None) -> str:
+def shown_reply(texts: Iterable[str], *, url: str | None, labels: Labels = NO_LABELS) -> str:
     """Return what a document says to the patient, without the quotation marks around it."""
     text = " ".join(texts).strip()
     if len(text) > 1 and text[0] in '"“' and text[-1] in '"”':
         text = text[1:-1].strip()
-    return safe_markdown(text, allowed_urls=(url,) if url else ())
+    return shown_unit(text, url=url, labels=labels)
 
 
-def shown_snippet(text: str, *, inside: bool, url: str | None) -> str:
+def shown_snippet(text: str, *, inside: bool, url: str | None, labels: Labels = NO_LABELS) -> str:
     """Return about two sentences of a text; ``inside`` means that the passage begins before it."""
+    if labels:
+        marked, tags = with_marks(text, labels)
+        text = with_labels(marked, {number: labels[tag.key] for number, tag in enumerate(tags)}).text
     shown = " ".join(text[: 2 * SNIPPET_CHARACTERS].split())
     if len(shown) > SNIPPET_CHARACTERS:
         cut = shown.rfind(" ", SNIPPET_CHARACTERS // 2, SNIPPET_CHARACTERS)
@@ -176,6 +198,8 @@ class Place:
     shown_as: ShownAs
     heading_letters: int = 0
     url: str | None = None
+    labels: Labels = field(default_factory=dict[str, str])
+    """Of the tags in the text that are shown as labels."""
 
 
 class Excerpts:
@@ -246,6 +270,7 @@ def _excerpt(shown: str, mark: int, place: Place) -> Excerpt:
         letters=len(shown),
         heading_letters=place.heading_letters,
         url=place.url,
+        labels=dict(place.labels),
         text_hash=_hash(shown),
     )
 
@@ -262,12 +287,14 @@ def _candidates(excerpt: Excerpt, parsed: ParsedDocument) -> Iterable[str]:
     start, end = excerpt.spans[0]
     match excerpt.shown_as:
         case ShownAs.UNIT:
-            yield shown_unit(parsed.text[start:end], url=excerpt.url)
+            yield shown_unit(parsed.text[start:end], url=excerpt.url, labels=excerpt.labels)
         case ShownAs.REPLY:
-            yield shown_reply((parsed.text[a:b] for a, b in excerpt.spans), url=excerpt.url)
+            texts = (parsed.text[a:b] for a, b in excerpt.spans)
+            yield shown_reply(texts, url=excerpt.url, labels=excerpt.labels)
         case ShownAs.SNIPPET | ShownAs.SNIPPET_INSIDE:
             inside = excerpt.shown_as is ShownAs.SNIPPET_INSIDE
-            yield shown_snippet(parsed.text[start:end], inside=inside, url=excerpt.url)
+            text = parsed.text[start:end]
+            yield shown_snippet(text, inside=inside, url=excerpt.url, labels=excerpt.labels)
         case ShownAs.HEADING:
             for unit in parsed.units:
                 if (unit.span.start, unit.span.end) == (start, end):

@@ -17,11 +17,15 @@ from assistant.answering.approved_sources import ServedAnswer
 from assistant.answering.events import Cause
 from assistant.answering.evidence import Evidence, EvidenceQuery, FindEvidence, SourceList, merged_quote
 from assistant.answering.excerpts import (
+    NO_LABELS,
     SNIPPET_CHARACTERS,
     Excerpts,
+    Labels,
     Place,
     fill_record,
     gone_from,
+    labelled_unit,
+    labels_in,
     read_excerpts,
     shown_heading,
     shown_path,
@@ -32,6 +36,7 @@ from assistant.answering.excerpts import (
     shown_url,
 )
 from assistant.answering.generate import Interruption, Prompt, PromptBuilder
+from assistant.answering.hydration import CallBounds, Hydration
 from assistant.answering.ports import DocumentLinks
 from assistant.answering.quote import Quote, ScoredUnit, blocks
 from assistant.answering.releases import Ranking
@@ -52,7 +57,9 @@ from assistant.domain.clock import Deadline
 from assistant.domain.documents import DocumentCard, Passage, RankedPassage, SearchFilters
 from assistant.domain.errors import AssistantError, DependencyError, NotFoundError, RecordsUnavailableError
 from assistant.domain.identity import Identity
+from assistant.domain.live import CareContext, ContextToken, PlainContext
 from assistant.domain.public import PublicModel
+from assistant.live.ports import Caller as LiveCaller
 from assistant.text.safe_markdown import safe_markdown
 
 MAX_QUESTION_CHARACTERS = 4_000
@@ -73,6 +80,9 @@ class AnswerRequest(PublicModel):
     """Longest answer in tokens, at most the tenant's own limit."""
     resume_window_s: int = Field(default=0, ge=0, le=30)
     """How long the answer continues without a reader, so that the reader can resume; 0: it ends at once."""
+    context: ContextToken | PlainContext | None = Field(default=None, repr=False)
+    """Whose live data the answer may show: a short-lived token that the care application signed for this
+    conversation. Each question needs its own. It is neither logged nor recorded."""
 
     @property
     def question_before(self) -> str | None:
@@ -104,6 +114,8 @@ class QuotedBlock:
     """Number of the source that contains it."""
     rests_on: tuple[int, ...] = ()
     """Numbers of the sources that an approved answer rests on."""
+    elements: tuple[tuple[str, int, int], ...] = ()
+    """Live elements that the unit names: name, and [start, end) of the label in ``text``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +158,7 @@ class PreparedAnswer:
     """None when no model writes: it may not, or there is no evidence."""
     max_tokens: int
     steps: Steps
+    hydration: Hydration
     weights: Mapping[str, str]
     """SHA-256 (hex) of each weights file that served, by kind."""
     propensity: float = 1.0
@@ -162,6 +175,7 @@ class PreparedAnswer:
     def cancel(self, cause: Literal[Cause.CANCELLED, Cause.DISCONNECTED]) -> None:
         """End the stream at once, from any task of the same event loop; a second call changes nothing."""
         self.interruption.interrupt(cause)
+        self.hydration.leave(cause)
 
 
 RECORDS_TIMEOUT_S = 3.0
@@ -187,6 +201,7 @@ class PrepareAnswer:
         self._known_words = KnownWordsReader(services.search, clock=services.clock)
         self._shipped = self.find_evidence.weights
         self._prompts = PromptBuilder(services) if services.writes_answers else None
+        self._bounds = CallBounds()
 
     async def prepare(
         self,
@@ -194,10 +209,12 @@ class PrepareAnswer:
         *,
         identity: Identity,
         deadline: Deadline,
+        context: CareContext | None = None,
         answer_id: str | None = None,
         conversation_id: str | None = None,
     ) -> PreparedAnswer:
-        """Return the prepared answer. Ids that are not given are made.
+        """Return the prepared answer. Ids that are not given are made. ``context``: verified; whose live data
+        may be read.
 
         Raises NotFoundError (no such conversation, or another agent's), TooLargeError (the question does not
         fit the model's context), EmbeddingUnavailableError, SearchUnavailableError, RecordsUnavailableError,
@@ -213,17 +230,26 @@ class PrepareAnswer:
         )
         ranking = self._adaptations.now.releases.ranking_of(conversation_id, now=asked_at)
         scope = SearchScope(identity.labels, deadline, steps, asking.filters, ranker=ranking.weights)
-        with _end_root_on_error(steps):
+        hydration = Hydration(
+            services.live_elements,
+            LiveCaller(identity, context, asking.question, answer_id),
+            tenant=services.tenant,
+            deadline=deadline,
+            bounds=self._bounds,
+        )
+        with _end_on_error(steps, hydration):
             history = await self._history(asking, scope, agent=identity.agent)
             before = history[-1].question if history else asking.question_before
             understood, evidence = await self._find(asking.question, before, scope)
             certainty, excerpts = _certainty(evidence), Excerpts()
             with steps.step("compose") as span:
-                shown, quoted = self._compose(evidence, excerpts)
+                shown, quoted = self._compose(evidence, excerpts, hydration)
                 span.set_attribute("assistant.gate.passed", certainty is not None)
             longest = services.tenant.generation.max_tokens
             max_tokens = min(asking.max_tokens or longest, longest)
             prompt = None
+            if self._prompts is None:  # where a model writes, its text decides what is read
+                hydration.begin_all([name for block in quoted.blocks for name, _, _ in block.elements])
             if certainty is not None and not any(one.approved for one in evidence):
                 prompt = await self._build_prompt(asking, shown, history, max_tokens=max_tokens, scope=scope)
             return PreparedAnswer(
@@ -244,6 +270,7 @@ class PrepareAnswer:
                     stems=frozenset[str]().union(*(term.forms for one in evidence for term in one.terms)),
                     cards=_cards(evidence),
                     identity=identity,
+                    labels_of=hydration.labels_of,
                 ),
                 excerpts=excerpts,
                 certainty=certainty,
@@ -253,6 +280,7 @@ class PrepareAnswer:
                 prompt=prompt,
                 max_tokens=max_tokens,
                 steps=steps,
+                hydration=hydration,
                 follows=history[-1].answer_id if history else None,
                 weights=self._weights(ranking),
                 propensity=ranking.propensity,
@@ -324,7 +352,7 @@ class PrepareAnswer:
         return understood, tuple(found)
 
     def _compose(
-        self, evidence: Sequence[Evidence], excerpts: Excerpts
+        self, evidence: Sequence[Evidence], excerpts: Excerpts, hydration: Hydration
     ) -> tuple[tuple[RankedPassage, ...], QuotedAnswer]:
         """Return the sources in the order of their numbers, and the quoted answer that cites them."""
         sources = SourceList()
@@ -336,20 +364,31 @@ class PrepareAnswer:
             title = _as_title(one.query.question) if len(quotes) > 1 else ""
             opening = ("\n\n" if blocks else "") + (f"{title}\n\n" if title else "")
             if isinstance(quote, Quote):
-                blocks += _quoted_blocks(quote, one, sources, excerpts, opening=opening)
+                labels = hydration.labels_of(quote.document.card.document_id)
+                blocks += _quoted_blocks(quote, one, sources, excerpts, opening=opening, labels=labels)
             else:
                 blocks += _approved_blocks(quote, one, sources, excerpts, opening=opening)
         shown = {quote.document.card.document_id for _, quote in quotes if isinstance(quote, Quote)}
         for one in answering:
             if one.also is not None and one.also.document.card.document_id not in shown:
-                shown.add(one.also.document.card.document_id)
-                also.append(_also_possible(one.also, _quoted_blocks(one.also, one, sources, excerpts)))
+                document_id = one.also.document.card.document_id
+                shown.add(document_id)
+                labels = hydration.labels_of(document_id)
+                parts = _quoted_blocks(one.also, one, sources, excerpts, labels=labels)
+                also.append(_also_possible(one.also, parts))
         for one in evidence:
             sources.fill(one, up_to=self._services.tenant.retrieval.passages)
         sure = (
             one.quote for one in answering if one.certainty is Certainty.ANSWERED and one.approved is None
         )
-        reply = next((_reply_draft(quote, excerpts) for quote in sure if quote is not None), None)
+        reply = next(
+            (
+                _reply_draft(quote, excerpts, hydration.labels_of(quote.document.card.document_id))
+                for quote in sure
+                if quote is not None
+            ),
+            None,
+        )
         return tuple(sources.passages), QuotedAnswer(tuple(blocks), tuple(also), reply)
 
     def _quotes(self, answering: Sequence[Evidence]) -> list[tuple[Evidence, Quote | ServedAnswer]]:
@@ -437,6 +476,7 @@ class PrepareAnswer:
         stems: frozenset[str],
         cards: Mapping[str, DocumentCard],
         identity: Identity,
+        labels_of: Callable[[str], Labels],
     ) -> tuple[Source, ...]:
         return tuple(
             Source(
@@ -449,7 +489,9 @@ class PrepareAnswer:
                 url=shown_url(passage.url),
                 source=passage.source,
                 score=ranked.fused_score,
-                snippet=snippet(passage, stems=stems, excerpts=excerpts),
+                snippet=snippet(
+                    passage, stems=stems, excerpts=excerpts, labels=labels_of(passage.document_id)
+                ),
                 span=(passage.span.start, passage.span.end),
                 content_hash=passage.content_hash,
                 document_url=source_link(self._services.links, passage, identity=identity),
@@ -484,17 +526,24 @@ def _certainty(evidence: Sequence[Evidence]) -> Certainty | None:
 
 
 def _quoted_blocks(
-    quote: Quote, found: Evidence, sources: SourceList, excerpts: Excerpts, *, opening: str = ""
+    quote: Quote,
+    found: Evidence,
+    sources: SourceList,
+    excerpts: Excerpts,
+    *,
+    opening: str = "",
+    labels: Labels = NO_LABELS,
 ) -> list[QuotedBlock]:
     """Return a quote's units as they are streamed. A unit without a letter or digit, such as one that was
     only an address, is left out."""
     url = quote.document.card.url
-    texts = {one.unit.ordinal: shown_unit(one.unit.text, url=url) for one in quote.units}
-    units = tuple(one for one in quote.units if _LETTER_OR_DIGIT.search(texts[one.unit.ordinal]))
+    texts = {one.unit.ordinal: labelled_unit(one.unit.text, url=url, labels=labels) for one in quote.units}
+    units = tuple(one for one in quote.units if _LETTER_OR_DIGIT.search(texts[one.unit.ordinal][0].text))
     built: list[QuotedBlock] = []
     for before, one in blocks(replace(quote, units=units)):
-        text = texts[one.unit.ordinal]
-        excerpts.add(text, _place(one, ShownAs.UNIT))
+        labelled, tags = texts[one.unit.ordinal]
+        text = labelled.text
+        excerpts.add(text, _place(one, ShownAs.UNIT, labels=labels))
         excerpts.add(shown_heading(one.unit.heading), _place(one, ShownAs.HEADING))
         built.append(
             QuotedBlock(
@@ -503,6 +552,7 @@ def _quoted_blocks(
                 passage=one.passage,
                 span=(one.unit.span.start, one.unit.span.end),
                 n=sources.number(one.passage, found),
+                elements=tuple((tags[number].name, start, end) for number, start, end in labelled.places),
             )
         )
     return built
@@ -543,7 +593,9 @@ def _also_possible(quote: Quote, parts: Sequence[QuotedBlock]) -> AlsoPossible:
     )
 
 
-def snippet(passage: Passage, *, stems: frozenset[str], excerpts: Excerpts) -> str:
+def snippet(
+    passage: Passage, *, stems: frozenset[str], excerpts: Excerpts, labels: Labels = NO_LABELS
+) -> str:
     """Return about two sentences of a passage, beginning with its first unit that has most of the stems.
 
     Adds them and the headings above them to ``excerpts``.
@@ -555,13 +607,15 @@ def snippet(passage: Passage, *, stems: frozenset[str], excerpts: Excerpts) -> s
         start, begins_inside = best.span.start - passage.span.start, best.ordinal != units[0].ordinal
     text = passage.text[start : start + 2 * SNIPPET_CHARACTERS]
     url = passage.url if passage.url and passage.url in text else None
-    shown = shown_snippet(text, inside=begins_inside, url=url)
+    used = labels_in([text], labels)
+    shown = shown_snippet(text, inside=begins_inside, url=url, labels=used)
     place = Place(
         passage.document_id,
         passage.content_hash,
         ((passage.span.start + start, passage.span.start + start + len(text)),),
         ShownAs.SNIPPET_INSIDE if begins_inside else ShownAs.SNIPPET,
         url=url,
+        labels=used,
     )
     excerpts.add(shown, place)
     path = replace(place, shown_as=ShownAs.PATH, heading_letters=len(passage.heading))
@@ -569,7 +623,7 @@ def snippet(passage: Passage, *, stems: frozenset[str], excerpts: Excerpts) -> s
     return shown
 
 
-def _place(one: ScoredUnit, shown_as: ShownAs) -> Place:
+def _place(one: ScoredUnit, shown_as: ShownAs, *, labels: Labels = NO_LABELS) -> Place:
     unit, passage = one.unit, one.passage
     return Place(
         passage.document_id,
@@ -578,16 +632,19 @@ def _place(one: ScoredUnit, shown_as: ShownAs) -> Place:
         shown_as,
         heading_letters=len(unit.heading) if shown_as is ShownAs.HEADING else 0,
         url=passage.url if passage.url and passage.url in unit.text else None,
+        labels=labels_in([unit.text], labels),
     )
 
 
-def _reply_draft(quote: Quote, excerpts: Excerpts) -> str | None:
+def _reply_draft(quote: Quote, excerpts: Excerpts, labels: Labels) -> str | None:
     """Return what the document says to the patient, or None."""
     url = quote.document.card.url
-    draft = shown_reply((one.unit.text for one in quote.reply), url=url)
+    used = labels_in((one.unit.text for one in quote.reply), labels)
+    draft = shown_reply((one.unit.text for one in quote.reply), url=url, labels=used)
     if quote.reply:
         spans = tuple((one.unit.span.start, one.unit.span.end) for one in quote.reply)
-        excerpts.add(draft, replace(_place(quote.reply[0], ShownAs.REPLY), spans=spans, url=url))
+        place = _place(quote.reply[0], ShownAs.REPLY)
+        excerpts.add(draft, replace(place, spans=spans, url=url, labels=used))
     return draft or None
 
 
@@ -598,11 +655,12 @@ def _as_title(question: str) -> str:
 
 
 @contextmanager
-def _end_root_on_error(steps: Steps) -> Generator[None, None, None]:
-    """End the root span when there will be no stream to end it."""
+def _end_on_error(steps: Steps, hydration: Hydration) -> Generator[None, None, None]:
+    """End the root span and the live reads when there will be no stream to end them."""
     try:
         yield
     except BaseException as error:
+        hydration.cancel()
         if isinstance(error, AssistantError):
             fail_span(steps.root, error.code)
         steps.root.end()

@@ -32,6 +32,7 @@ from assistant.domain.errors import (
     DependencyError,
     SearchUnavailableError,
 )
+from assistant.live.ports import LiveElements
 from assistant.settings.tenant import TenantConfig
 
 
@@ -77,6 +78,8 @@ class TenantServices:
     live: LiveDocuments
     links: DocumentLinks
     clock: Clock
+    live_elements: LiveElements | None = None
+    """What the tenant's connectors offer; None where it has no live system."""
     new_id: Callable[[], str] = new_id
     """Makes answer and conversation ids; a test may make them countable."""
 

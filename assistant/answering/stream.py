@@ -17,10 +17,20 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from assistant.answering.events import Cause, Done, Problem, SentenceEnded, Sources, Started, Token
+from assistant.answering.events import (
+    Cause,
+    Done,
+    ElementChanged,
+    Problem,
+    SentenceEnded,
+    Sources,
+    Started,
+    Token,
+)
 from assistant.answering.excerpts import shown_title
 from assistant.answering.gate import explain
 from assistant.answering.generate import ModelCall
+from assistant.answering.hydration import Hydration
 from assistant.answering.prepare import PreparedAnswer, QuotedBlock
 from assistant.answering.record import approved_uses, begun_record, candidates_of, uses_of_passages
 from assistant.answering.services import TenantServices, elapsed_ms, fail_span
@@ -109,7 +119,7 @@ _LOOP_WORDS = 12
 _LOOP_DIFFERENT = 0.4
 
 
-TextEvents = Iterator[Token | SentenceEnded]
+TextEvents = Iterator[Token | SentenceEnded | ElementChanged]
 
 
 class AnswerText:
@@ -123,8 +133,11 @@ class AnswerText:
         sources: int,
         allowed_urls: Collection[str],
         language: Language,
+        hydration: Hydration | None = None,
     ) -> None:
+        """``hydration`` None: no element is named."""
         self._checker = checker
+        self._hydration = hydration
         self._question = language.content_stems(question)
         self._language = language
         self._allowed_urls = allowed_urls
@@ -176,7 +189,9 @@ class AnswerText:
                 )
             )
             before = "\n\n" + block.before.lstrip("\n") if at == 0 and self._parts else block.before
+            start = self._length + len(before)
             yield from self._add(block.text, before=before, citations=(block.n, *block.rests_on))
+            yield from self._place(block.elements, start=start)
 
     @property
     def begun(self) -> bool:
@@ -227,6 +242,14 @@ class AnswerText:
         )
         self.sentences.append(sentence)
         yield SentenceEnded(**dict(sentence))
+
+    def _place(self, elements: Sequence[tuple[str, int, int]], *, start: int) -> Iterator[ElementChanged]:
+        """Yield the elements of the text just added, at [start + first, start + last) of the whole text."""
+        if self._hydration is None:
+            return
+        for name, first, last in elements:
+            if event := self._hydration.place(name, start=start + first, end=start + last):
+                yield event
 
     def _fault(self, text: str) -> str | None:
         """Return the code of a fault in a finished sentence, whatever the sources hold; None without one."""
@@ -296,6 +319,12 @@ class _Ending:
     """Why quotes replaced written text."""
 
 
+def _left_by(cause: Cause) -> _Ending:
+    """Return the ending of an answer that was cancelled or whose reader left."""
+    problem = _CANCELLED if cause is Cause.CANCELLED else None
+    return _Ending(_OUTCOMES[cause], cause.value, problem=problem)
+
+
 class AnswerStream:
     """One streamed answer: its events, its last event and its record, from the same state."""
 
@@ -318,6 +347,7 @@ class AnswerStream:
             sources=len(passages),
             allowed_urls={passage.url for passage in passages if passage.url},
             language=language,
+            hydration=prepared.hydration,
         )
         self._written: list[str] = []
         """The model's own text, unchecked: to count tokens and to detect a refusal, never for a reader."""
@@ -358,8 +388,7 @@ class AnswerStream:
         """
         prepared = self._prepared
         if how is Cause.CANCELLED or how is Cause.DISCONNECTED:
-            problem = _CANCELLED if how is Cause.CANCELLED else None
-            self._ending = _Ending(_OUTCOMES[how], how.value, problem=problem)
+            self._ending = _left_by(how)
         elif prepared.certainty is None:
             best = prepared.evidence[0]
             title = shown_title(best.best.card.title) if best.best else None
@@ -378,6 +407,17 @@ class AnswerStream:
             no_model = _NO_ROOM if prepared.prompt is not None else None
             yield from self._quote(no_model if how is None else str(how))
 
+    def ended_elements(self) -> Iterator[ElementChanged]:
+        """Yield the elements that ended since the last call."""
+        for slot in self._prepared.hydration.take():
+            yield ElementChanged(**dict(slot.element()))
+
+    def end_elements(self) -> None:
+        """End the answer whose text is complete: nobody waits for its elements any more."""
+        cause = self._prepared.hydration.left
+        if cause is not None and self._ending.outcome is Outcome.DONE:
+            self._ending = _left_by(cause)
+
     def abandon(self, cause: Cause | None) -> None:
         """End the answer whose reader stopped reading: its task was cancelled or its stream was closed."""
         outcome = _OUTCOMES.get(cause or Cause.DISCONNECTED, Outcome.DISCONNECTED)
@@ -386,6 +426,7 @@ class AnswerStream:
     def close(self, model: ModelCall | None) -> AnswerRecord:
         """End the answer's trace and return its record. Nothing is added to the answer after it."""
         self.is_closed = True
+        self._prepared.hydration.cancel()
         prepared, ending, text = self._prepared, self._ending, self._text
         self._usage = self._count_usage(model)
         steps, first = prepared.steps, prepared.evidence[0]
@@ -430,6 +471,7 @@ class AnswerStream:
                 "weights": dict(prepared.weights),
                 "approved": approved_uses(prepared) if ending.mode is Mode.QUOTED else (),
                 "propensity": prepared.propensity,
+                "elements": prepared.hydration.uses(),
                 **self._kept_texts(),
                 **self._prompt_fields(),
             }

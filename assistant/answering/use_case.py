@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from functools import partial
 
 import structlog
 
 from assistant.answering.adaptations import Adaptations
-from assistant.answering.events import AnswerEvent, Cause
+from assistant.answering.events import AnswerEvent, Cause, ElementChanged
 from assistant.answering.generate import InterruptedAnswerError, ModelCall
+from assistant.answering.hydration import Hydration
 from assistant.answering.ports import GenerationRequest
 from assistant.answering.prepare import RECORDS_TIMEOUT_S, PrepareAnswer, PreparedAnswer
 from assistant.answering.record import RecordWriter, begun_record
@@ -50,7 +52,10 @@ class AnswerQuestion:
     async def stream(
         self, prepared: PreparedAnswer, *, resumable: bool = False
     ) -> AsyncGenerator[AnswerEvent, None]:
-        """Yield started, sources, (token | sentence)*, done or error; once for each prepared answer.
+        """Yield started, sources, (token | sentence | element)*, done or error; once for each answer.
+
+        Elements that end are sent between the texts, also while the model is silent. All have ended before
+        ``done``.
 
         The record is written before the last event, so a client that saw ``done`` can mark the answer;
         while the store fails ``done`` comes with ``recorded`` false and the record follows. After
@@ -77,10 +82,16 @@ class AnswerQuestion:
             if model is not None:
                 try:
                     await model.open()
-                    while not answer.failed and (text := await model.read()) is not None:
-                        for event in answer.feed(text):
-                            model.note_first_text()
-                            yield event
+                    async with aclosing(_texts(model, answer, prepared.hydration)) as texts:
+                        async for text in texts:
+                            if isinstance(text, ElementChanged):
+                                yield text
+                                continue
+                            for event in answer.feed(text):
+                                model.note_first_text()
+                                yield event
+                            if answer.failed:
+                                break
                     how = model.finish_reason or FinishReason.STOP
                 except (InterruptedAnswerError, AssistantError) as error:
                     how = await _close_failed(model, error, answer_id=prepared.answer_id)
@@ -89,6 +100,11 @@ class AnswerQuestion:
                 if model is not None:
                     model.note_first_text()
                 yield event
+            while prepared.hydration.is_waiting and prepared.hydration.left is None:
+                await prepared.hydration.change()
+                for event in answer.ended_elements():
+                    yield event
+            answer.end_elements()
             recorded = await self._records.write(answer.close(model))
             if last := answer.last_event(recorded=recorded):
                 yield last
@@ -123,6 +139,30 @@ class AnswerQuestion:
             interruption=prepared.interruption,
             steps=prepared.steps,
         )
+
+
+async def _texts(
+    model: ModelCall, answer: AnswerStream, hydration: Hydration
+) -> AsyncGenerator[str | ElementChanged, None]:
+    """Yield the model's texts, and between them the elements that ended. Raises as ``ModelCall.read``."""
+    while True:
+        if not hydration.is_waiting:
+            text = await model.read()
+        else:
+            reading = asyncio.create_task(model.read())
+            try:
+                while not reading.done():
+                    await asyncio.wait((reading, hydration.change()), return_when=asyncio.FIRST_COMPLETED)
+                    for event in answer.ended_elements():
+                        yield event
+            finally:
+                if not reading.done():
+                    reading.cancel()
+                    await asyncio.wait([reading])
+            text = reading.result()
+        if text is None:
+            return
+        yield text
 
 
 async def _close_failed(

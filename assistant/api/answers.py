@@ -12,6 +12,7 @@ import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Annotated, Protocol
 
 import structlog
@@ -48,7 +49,7 @@ from assistant.api.resume import ResumedAnswers
 from assistant.api.running import Admission, AnswerObserver, LoggedAnswer, RunningAnswer
 from assistant.api.wire import Conversation, StoredAnswer
 from assistant.domain.answers import Sent, StoredSent, StoredVerdict, Verdict
-from assistant.domain.clock import Deadline
+from assistant.domain.clock import Clock, Deadline
 from assistant.domain.errors import (
     AssistantError,
     ConflictError,
@@ -60,6 +61,7 @@ from assistant.domain.errors import (
 )
 from assistant.domain.feedback import Act, StoredAct
 from assistant.domain.identity import Identity, Role
+from assistant.domain.live import CareContext, PlainContext
 from assistant.wiring.services import ServedTenant
 
 EVENTS_PATH = re.compile(r"/v1/answers/([A-Za-z0-9_-]{1,64})/events")
@@ -84,6 +86,8 @@ class Question:
     started_s: float
     key: str | None = None
     """``Idempotency-Key``: a repeat under it joins the first answer."""
+    context: CareContext | None = None
+    """Whose live data may be read, verified."""
 
     @property
     def is_logged(self) -> bool:
@@ -101,6 +105,26 @@ class Question:
             key=self.key,
             context=unfinished.model_dump_json(),
         )
+
+
+_PLAIN_CONTEXT_LIFE = timedelta(minutes=5)
+
+
+async def care_context(
+    given: str | PlainContext | None, tenant: ServedTenant, identity: Identity, *, clock: Clock
+) -> CareContext | None:
+    """Return whose conversation it is, verified. Raises InvalidRequestError."""
+    if given is None:
+        return None
+    deployment = tenant.answering.tenant.deployment
+    if isinstance(given, str) or not (deployment is None or deployment.profile == "dev"):
+        raise InvalidRequestError("context is not one that this service can verify; leave it out.")
+    return CareContext(
+        agent=identity.agent,
+        customer=given.customer,
+        ids={**given.ids, "customer": (given.customer,)},
+        expires_at=clock.now() + _PLAIN_CONTEXT_LIFE,
+    )
 
 
 class JoinedAnswer(Exception):
@@ -145,7 +169,7 @@ class Answers:
             headers = Headers(scope=scope)
             identity = await self.identify(headers)
             request = parse_body(await read_body(scope, receive), AnswerRequest)
-            question = self.question(request, identity, key=idempotency_key(headers))
+            question = await self.question(request, identity, key=idempotency_key(headers))
             deliver = send_stream if wants_stream(headers.get("accept")) else send_whole
             async with self.asking(question, receive) as reading:
                 await deliver(reading, send, limits=self.limits)
@@ -175,12 +199,15 @@ class Answers:
         require_role(identity, Role.AGENT)
         return identity
 
-    def question(self, request: AnswerRequest, identity: Identity, *, key: str | None = None) -> Question:
-        """Return the question, with a deadline that begins now."""
+    async def question(
+        self, request: AnswerRequest, identity: Identity, *, key: str | None = None
+    ) -> Question:
+        """Return the question, with a deadline that begins now. Raises InvalidRequestError (its context)."""
         tenant, clock = self.service.tenants[identity.tenant], self.service.clock
         started_s = clock.monotonic_s()
         deadline = Deadline(started_s + tenant.answering.tenant.limits.answer_deadline_s, clock)
-        return Question(identity, request, tenant, deadline, started_s, key)
+        context = await care_context(request.context, tenant, identity, clock=clock)
+        return Question(identity, request, tenant, deadline, started_s, key, context)
 
     @asynccontextmanager
     async def asking(self, question: Question, receive: Receive) -> AsyncGenerator[Reading]:
@@ -325,6 +352,7 @@ async def _prepare(
             question.request,
             identity=question.identity,
             deadline=question.deadline,
+            context=question.context,
             answer_id=answer_id,
             conversation_id=conversation_id,
         )
@@ -341,8 +369,10 @@ async def _prepare(
             is_open = await _open_log(question, opening)
             prepared = await _unless_gone(work, gone)
         except (JoinedAnswer, ConflictError):
+            _drop(work)
             raise
         except BaseException:
+            _drop(work)
             await _release_log(question, opening)
             raise
         log = LoggedAnswer(question.tenant.log, opening, excerpts=prepared.excerpts) if is_open else None
@@ -357,6 +387,12 @@ async def _unless_gone(work: asyncio.Task[PreparedAnswer], gone: asyncio.Task[No
     if not work.done() or work.cancelled():
         raise ClientGoneError
     return work.result()
+
+
+def _drop(work: asyncio.Task[PreparedAnswer]) -> None:
+    """End the live reads of an answer that is prepared and not streamed."""
+    if work.done() and not work.cancelled() and work.exception() is None:
+        work.result().hydration.cancel()
 
 
 async def _end(task: asyncio.Task[PreparedAnswer]) -> None:

@@ -23,7 +23,16 @@ from pydantic import Field, StringConstraints, ValidationError
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
-from assistant.answering.events import AnswerEvent, Done, Problem, SentenceEnded, Sources, Started, Token
+from assistant.answering.events import (
+    AnswerEvent,
+    Done,
+    ElementChanged,
+    Problem,
+    SentenceEnded,
+    Sources,
+    Started,
+    Token,
+)
 from assistant.answering.prepare import MAX_EARLIER_CHARACTERS, AnswerRequest, FollowUpRequest
 from assistant.api import delivery, wire
 from assistant.api.answers import Answers, SendRefusal, idempotency_key
@@ -31,7 +40,9 @@ from assistant.api.delivery import Numbered, Reading, event_of, send_json, send_
 from assistant.api.errors import invalid_request, problem_headers, problem_of
 from assistant.domain.answers import Certainty, FinishReason, RecordId, Sentence, Source
 from assistant.domain.documents import SearchFilters
+from assistant.domain.elements import Element
 from assistant.domain.errors import AssistantError, InvalidRequestError, NotFoundError, UnreadableRequestError
+from assistant.domain.live import ContextToken, PlainContext
 from assistant.domain.public import PublicModel
 from assistant.text.safe_markdown import safe_markdown
 
@@ -85,6 +96,8 @@ class ChatRequest(PublicModel):
     """Stands above ``max_tokens``; the tenant's own limit above both."""
     conversation_id: RecordId | None = None
     filters: SearchFilters = SearchFilters()
+    context: ContextToken | PlainContext | None = Field(default=None, repr=False)
+    """As in ``POST /v1/answers``."""
 
     # Served in one way only: any other value is refused.
     n: int | None = Field(default=None, ge=1, le=1)
@@ -172,6 +185,7 @@ def _question(chat: ChatRequest) -> ChatQuestion:
             question=last.text(),
             conversation_id=chat.conversation_id,
             filters=chat.filters,
+            context=chat.context,
             max_tokens=chat.max_completion_tokens or chat.max_tokens,
         )
         if earlier := _earlier_question(chat):
@@ -235,6 +249,7 @@ class ChatReading:
     _sources: tuple[Source, ...] = ()
     _texts: list[str] = field(default_factory=list[str])
     _sentences: list[Sentence] = field(default_factory=list[Sentence])
+    _elements: dict[str, Element] = field(default_factory=dict[str, Element])
 
     def see(self, event: AnswerEvent) -> None:
         match event:
@@ -248,6 +263,12 @@ class ChatReading:
                 lead = len(self.lead)
                 moved: dict[str, Any] = {"start": event.start + lead, "end": event.end + lead}
                 self._sentences.append(Sentence(**event.model_dump() | moved))
+            case ElementChanged():
+                display, lead = event.display, len(self.lead)
+                moved = {"start": display.start + lead, "end": display.end + lead}
+                self._elements[event.id] = event.model_copy(
+                    update={"display": display.model_copy(update=moved)}
+                )
             case _:
                 pass
 
@@ -301,7 +322,13 @@ class ChatReading:
         }
         if done is None:
             return wire.ChatAnswer(**fields)
-        return wire.ChatAnswer(**fields, sources=self._sources, sentences=tuple(self._sentences))
+        elements = sorted(self._elements.values(), key=lambda one: int(one.id[1:]))
+        return wire.ChatAnswer(
+            **fields,
+            sources=self._sources,
+            sentences=tuple(self._sentences),
+            elements=tuple(Element(**dict(one)) for one in elements),
+        )
 
 
 @dataclass(slots=True)
@@ -447,7 +474,7 @@ async def complete_chat(answers: Answers, scope: Scope, receive: Receive, send: 
         try:
             body = await delivery.read_body(scope, receive, limit_bytes=delivery.CHAT_LIMIT_BYTES)
             chat = read_chat_request(body)
-            question = answers.question(chat.request, identity, key=idempotency_key(headers))
+            question = await answers.question(chat.request, identity, key=idempotency_key(headers))
             chat.check_model(question.tenant.answering.model.model_id)
         except RefusedChatError as error:
             await answers.refuse(send, problem_of(error.refused), _refusal_sender(param=error.param))

@@ -12,10 +12,20 @@ import orjson
 from pydantic import BaseModel, ValidationError
 from starlette.types import Receive, Scope, Send
 
-from assistant.answering.events import AnswerEvent, Done, Problem, SentenceEnded, Sources, Started, Token
+from assistant.answering.events import (
+    AnswerEvent,
+    Done,
+    ElementChanged,
+    Problem,
+    SentenceEnded,
+    Sources,
+    Started,
+    Token,
+)
 from assistant.api.errors import invalid_request
 from assistant.api.wire import WholeAnswer
 from assistant.domain.answers import Certainty, Sentence
+from assistant.domain.elements import Element
 from assistant.domain.errors import TooLargeError, UnreadableRequestError
 
 # Bodies of requests
@@ -102,7 +112,7 @@ async def _discard(receive: Receive) -> None:
 
 HEARTBEAT = b": alive\n\n"
 _MODELS: dict[str, type[BaseModel]] = {
-    kind.event: kind for kind in (Started, Sources, SentenceEnded, Done, Problem)
+    kind.event: kind for kind in (Started, Sources, SentenceEnded, ElementChanged, Done, Problem)
 }
 
 
@@ -359,8 +369,16 @@ def whole_answer(events: list[AnswerEvent]) -> WholeAnswer:
         sources=sources,
         text="".join(event.text for event in events if isinstance(event, Token)),
         sentences=tuple(Sentence(**sentence.model_dump()) for sentence in sentences),
+        elements=last_elements(events),
         **{name: getattr(done, name) for name in Done.model_fields},
     )
+
+
+def last_elements(events: Sequence[AnswerEvent]) -> tuple[Element, ...]:
+    """Return each element in its last state, in the order of their ids."""
+    last = {event.id: event for event in events if isinstance(event, ElementChanged)}
+    ordered = sorted(last.values(), key=lambda one: int(one.id[1:]))
+    return tuple(Element(**dict(event)) for event in ordered)
 
 
 async def first_events(reading: Reading) -> list[Numbered] | None:

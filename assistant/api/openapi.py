@@ -15,7 +15,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
-from assistant.answering.events import Done, Problem, SentenceEnded, Sources, Started, Token
+from assistant.answering.events import Done, ElementChanged, Problem, SentenceEnded, Sources, Started, Token
 from assistant.answering.prepare import AnswerRequest
 from assistant.api import wire
 from assistant.api.chat import ChatRequest
@@ -42,11 +42,11 @@ def _answer_links(answer_id: str, conversation_id: str) -> dict[str, Any]:
     )
 
 
-EVENTS = (Started, Sources, Token, SentenceEnded, Done, Problem)
+EVENTS = (Started, Sources, Token, SentenceEnded, ElementChanged, Done, Problem)
 _STREAM = (
     "One of the server-sent events (`id`, `event`, `data`) of the stream, UTF-8. Their order is: started,"
-    " sources, any number of token and sentence, then done or error, and nothing after it. `data` is "
-    "JSON; its schema stands under the event's name in x-events. Ids are `<answer_id>:<sequence>`, the "
+    " sources, any number of token, sentence and element, then done or error, and nothing after it. `data` "
+    "is JSON; its schema stands under the event's name in x-events. Ids are `<answer_id>:<sequence>`, the "
     "sequence ascending from 1, with gaps where tokens were merged for a slow reader; an event without an"
     " id is of this connection only. When nothing flows for 10 s the comment `: alive` comes. Clients "
     "ignore unknown events and fields. Texts of tokens are Markdown: a checked sentence, or a quoted unit of "
@@ -188,7 +188,7 @@ def _event_stream() -> dict[str, Any]:
     return {
         "schema": {"description": _STREAM, "oneOf": [_event_schema(event) for event in EVENTS]},
         "x-events": {event.event: reference(event.__name__) for event in EVENTS},
-        "x-event-order": ["started", "sources", ["token", "sentence"], ["done", "error"]],
+        "x-event-order": ["started", "sources", ["token", "sentence", "element"], ["done", "error"]],
         "x-event-id": _EVENT_ID,
         "x-heartbeat": {"comment": "alive", "after_s": 10},
     }

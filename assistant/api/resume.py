@@ -14,8 +14,9 @@ import structlog
 
 from assistant.answering.events import Problem, SentenceEnded, Sources, Token
 from assistant.answering.excerpts import fill, read_excerpts
+from assistant.answering.hydration import use_of
 from assistant.answering.ports import AnswerLog, AnswerRecords, DocumentTexts, LogBatch, LogReading
-from assistant.api.delivery import EncodedEvent, Numbered, Reading, decode_event
+from assistant.api.delivery import EncodedEvent, Numbered, Reading, decode_event, last_elements
 from assistant.api.errors import NOT_FOUND, problem_of
 from assistant.api.running import Admission, RunningAnswers
 from assistant.domain import errors
@@ -54,6 +55,7 @@ def record_of_interrupted(reading: LogReading, *, now: datetime) -> AnswerRecord
             "text": "".join(event.text for event in events if isinstance(event, Token)),
             "sentences": tuple(Sentence(**sentence.model_dump()) for sentence in sentences),
             "passages": tuple(map(_use_of, sources)),
+            "elements": tuple(map(use_of, last_elements(events))),
             "excerpts": tuple(excerpts.values()),
         }
     )

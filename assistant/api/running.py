@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import structlog
 
@@ -294,8 +295,8 @@ class RunningAnswer:
                 self._stay()
                 self._end_after(max(self._window_s, _REMOTE_READER_S))
 
-    def cancel(self, cause: Cause = Cause.CANCELLED) -> None:
-        self.prepared.interruption.interrupt(cause)
+    def cancel(self, cause: Literal[Cause.CANCELLED, Cause.DISCONNECTED] = Cause.CANCELLED) -> None:
+        self.prepared.cancel(cause)
 
     def remaining_s(self) -> float:
         """Return the most seconds that the answer may still take."""

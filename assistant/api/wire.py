@@ -34,6 +34,7 @@ from assistant.domain.desk import (
 )
 from assistant.domain.desk_decisions import ItemKind
 from assistant.domain.documents import DocumentState, DocumentStatus, MediaType
+from assistant.domain.elements import Element
 from assistant.domain.public import PublicModel
 
 
@@ -42,6 +43,8 @@ class WholeAnswer(Done, Sources, Started):
 
     text: str
     sentences: tuple[Sentence, ...]
+    elements: tuple[Element, ...] = ()
+    """The live elements of the text, each as it ended."""
 
 
 class StoredAnswer(PublicModel):
@@ -197,6 +200,8 @@ class ChatAnswer(PublicModel):
     sentences: tuple[Sentence, ...] = ()
     """The marks of each sentence: its citations, and whether the sources support it. ``start`` and ``end``
     are offsets of the content, a leading notice included."""
+    elements: tuple[Element, ...] = ()
+    """The live elements of the content, each as it ended; their offsets too are of the content."""
     timings_ms: dict[str, float] = Field(default_factory=dict[str, float])
 
 

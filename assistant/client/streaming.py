@@ -9,7 +9,16 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from assistant.answering.events import AnswerEvent, Done, Problem, SentenceEnded, Sources, Started, Token
+from assistant.answering.events import (
+    AnswerEvent,
+    Done,
+    ElementChanged,
+    Problem,
+    SentenceEnded,
+    Sources,
+    Started,
+    Token,
+)
 from assistant.client.connection import (
     Call,
     Connection,
@@ -19,11 +28,12 @@ from assistant.client.connection import (
 )
 from assistant.domain.answers import RecordId
 from assistant.domain.documents import SearchFilters
+from assistant.domain.live import ContextToken, PlainContext
 from assistant.domain.public import PublicModel
 
 _STREAM = {"accept": "text/event-stream"}
 _EVENTS: dict[str, type[BaseModel]] = {
-    model.event: model for model in (Started, Sources, SentenceEnded, Done, Problem)
+    model.event: model for model in (Started, Sources, SentenceEnded, ElementChanged, Done, Problem)
 }
 
 
@@ -34,6 +44,8 @@ class Question(PublicModel):
     conversation_id: RecordId | None = None
     filters: SearchFilters = SearchFilters()
     max_tokens: int | None = None
+    context: ContextToken | PlainContext | None = Field(default=None, repr=False)
+    """Whose live data the answer may show: the care application's token for this conversation."""
     resume_window_s: int = Field(default=15, ge=0, le=30)
     """Seconds that the service goes on without a reader; so long ``stream`` may reconnect. With 0 the answer
     ends when its reader leaves or the connection fails."""
@@ -118,5 +130,5 @@ def _event(name: str, data: str) -> AnswerEvent | None:
     if (model := _EVENTS.get(name)) is None:
         return None
     event = parse_response(model, data)
-    assert isinstance(event, Started | Sources | SentenceEnded | Done | Problem)  # noqa: S101 - as in _EVENTS
+    assert isinstance(event, Started | Sources | SentenceEnded | ElementChanged | Done | Problem)  # noqa: S101 - as in _EVENTS
     return event

@@ -56,6 +56,9 @@ class Excerpt(PublicModel):
     """For a heading: how many characters at the end of the heading path are shown."""
     url: str | None = None
     """For a unit: the document's own address, which is kept in its text."""
+    labels: dict[str, str] = Field(default_factory=dict)
+    """Words shown in place of a live element's tag, by the tag: ``{"orders.status": "[order status]"}``. They
+    are the connector's, as they were then."""
     text_hash: str
     """First 16 digits of the shown text's SHA-256, so that no other text is shown in its place."""
 

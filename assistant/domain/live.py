@@ -32,6 +32,20 @@ class CareContext:
     expires_at: datetime
 
 
+class PlainContext(PublicModel):
+    """Whose conversation it is, in plain ids that nobody signed: for tenants without a deployment, and for
+    the ``dev`` profile."""
+
+    customer: SubjectId
+    ids: dict[SubjectKind, Annotated[tuple[SubjectId, ...], Field(max_length=100)]] = Field(
+        default_factory=dict, max_length=20
+    )
+
+
+ContextToken = Annotated[str, StringConstraints(min_length=1, max_length=8_192)]
+"""What the care application signed, as it came."""
+
+
 class LiveRead(PublicModel):
     """The record of one read of a live system: who, whose, when and what, without any value."""
 

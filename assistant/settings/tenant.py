@@ -313,6 +313,15 @@ class TenantConfig(StrictModel):
         """The systems that are called for live data."""
         return tuple(entry for entry in self.reach if entry.inline is not None)
 
+    def source_of(self, document_id: str) -> SourceEntry | None:
+        """Return the source of a document's tenant-wide id; None if it has no source.
+
+        An id without the prefix of another source belongs to the source with the empty namespace.
+        """
+        prefix = document_id[: document_id.find(ID_SEPARATOR) + 1]
+        by_prefix = {source.id_prefix: source for source in self.sources}
+        return by_prefix.get(prefix) or by_prefix.get("")
+
     @property
     def stage_id(self) -> str:
         """Name of the tenant's CDK stage and of the folder of its templates: ``NorthShop`` for north-shop."""

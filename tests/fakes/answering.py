@@ -69,6 +69,7 @@ from assistant.domain.feedback import Act, StoredAct
 from assistant.domain.identity import Identity, Role
 from assistant.knowledge.parsing import parse_document
 from assistant.knowledge.passages import PassageCutter, TokenCounts, build_card
+from assistant.live.ports import LiveElements
 from assistant.settings.tenant import TenantConfig
 from assistant.text.language import language
 
@@ -610,6 +611,7 @@ class FakeTenant:
     model: ServedModel = QUOTING_MODEL
     clock: Clock = field(default_factory=SystemClock)
     new_id: Callable[[], str] = field(default_factory=countable_ids)
+    live_elements: LiveElements | None = None
     withdrawn: set[str] = field(default_factory=set[str])
     """Documents whose texts nobody may read any more."""
 
@@ -657,6 +659,7 @@ class FakeTenant:
             live=self.live,
             links=PlainLinks(),
             clock=self.clock,
+            live_elements=self.live_elements,
             new_id=self.new_id,
         )
 

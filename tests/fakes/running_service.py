@@ -8,7 +8,7 @@ import ssl
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
+from assistant.answering.use_case import AnswerQuestion
 from assistant.api.__main__ import open_application
 from assistant.api.delivery import StreamLimits
 from assistant.domain.documents import (
@@ -35,6 +36,7 @@ from assistant.domain.documents import (
 from assistant.http_process import open_socket, server_config
 from assistant.knowledge.parsing import parse_document
 from assistant.knowledge.passages import PassageCutter, TokenCounts
+from assistant.live.ports import LiveElements
 from assistant.settings.process import ServiceSettings
 from assistant.text.language import language
 from assistant.wiring.services import ServedTenant, open_tenants
@@ -92,6 +94,8 @@ class Scene:
     """What their files say more."""
     frame_ancestors: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
+    live: LiveElements | None = None
+    """What every tenant's connectors offer."""
 
 
 @dataclass
@@ -196,6 +200,8 @@ async def service_on(
     """One more task of the service on the same stores and endpoints."""
     async with AsyncExitStack() as stack:
         tenants = await stack.enter_async_context(open_tenants(settings))
+        if scene.live is not None:
+            tenants = {name: _with_live(tenant, scene.live) for name, tenant in tenants.items()}
         operations = open_socket("127.0.0.1", 0)
         operations_url = f"http://127.0.0.1:{operations.getsockname()[1]}"
         application = await stack.enter_async_context(
@@ -206,6 +212,11 @@ async def service_on(
         url = await stack.enter_async_context(served(application, operations=operations))
         client = await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=20, trust_env=False))
         yield RunningService(url, sagemaker, tenants, settings.state_dir, client, settings, operations_url)
+
+
+def _with_live(tenant: ServedTenant, live: LiveElements) -> ServedTenant:
+    answering = replace(tenant.answering, live_elements=live)
+    return replace(tenant, answering=answering, answer_question=AnswerQuestion(answering, tenant.adaptations))
 
 
 @asynccontextmanager

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from contextlib import aclosing
 
-from assistant.answering.events import AnswerEvent, Done, Problem, SentenceEnded, Sources, Started, Token
+from assistant.answering.events import (
+    AnswerEvent,
+    Done,
+    ElementChanged,
+    Problem,
+    SentenceEnded,
+    Sources,
+    Started,
+    Token,
+)
 from assistant.answering.prepare import AnswerRequest, PreparedAnswer
 from assistant.answering.use_case import AnswerQuestion
 from assistant.domain.answers import AnswerRecord
 from assistant.domain.clock import Deadline
 from assistant.domain.identity import Identity
+from assistant.domain.live import CareContext
 from tests.fakes.answering import FakeTenant, agent
 
 QUESTION = "On which day are retail refills payable?"
@@ -46,6 +56,10 @@ class Asked:
         return [event for event in self.events if isinstance(event, SentenceEnded)]
 
     @property
+    def elements(self) -> list[ElementChanged]:
+        return [event for event in self.events if isinstance(event, ElementChanged)]
+
+    @property
     def done(self) -> Done:
         assert isinstance(self.events[-1], Done)
         return self.events[-1]
@@ -75,12 +89,16 @@ async def prepare(
     *,
     identity: Identity | None = None,
     seconds: float = 30.0,
+    context: CareContext | None = None,
     **request: object,
 ) -> tuple[AnswerQuestion, PreparedAnswer]:
     use_case = AnswerQuestion(tenant.services)
     asking = AnswerRequest.model_validate({"question": question, **request})
     prepared = await use_case.prepare(
-        asking, identity=identity or agent(), deadline=deadline(tenant, seconds=seconds)
+        asking,
+        identity=identity or agent(),
+        deadline=deadline(tenant, seconds=seconds),
+        context=context,
     )
     return use_case, prepared
 
@@ -91,8 +109,11 @@ async def ask(
     *,
     identity: Identity | None = None,
     seconds: float = 30.0,
+    context: CareContext | None = None,
     **request: object,
 ) -> Asked:
-    use_case, prepared = await prepare(tenant, question, identity=identity, seconds=seconds, **request)
+    use_case, prepared = await prepare(
+        tenant, question, identity=identity, seconds=seconds, context=context, **request
+    )
     async with aclosing(use_case.stream(prepared)) as events:
         return Asked([event async for event in events], prepared, tenant)

@@ -50,7 +50,12 @@ def test_every_event_has_its_schema(document: dict[str, Any], event: Any, path: 
 
 def test_ids_order_and_heartbeat_are_said(document: dict[str, Any]) -> None:
     stream = document["paths"]["/v1/answers"]["post"]["responses"]["200"]["content"]["text/event-stream"]
-    assert stream["x-event-order"] == ["started", "sources", ["token", "sentence"], ["done", "error"]]
+    assert stream["x-event-order"] == [
+        "started",
+        "sources",
+        ["token", "sentence", "element"],
+        ["done", "error"],
+    ]
     assert re.fullmatch(stream["x-event-id"], "a1:12")
     assert f": {stream['x-heartbeat']['comment']}\n\n".encode() == HEARTBEAT
     assert stream["x-heartbeat"]["after_s"] == StreamLimits().heartbeat_s

@@ -40,7 +40,7 @@ async def test_events_come_in_order_and_unknown_ones_and_fields_are_passed_over(
     parts = (
         STREAM,
         STARTED,
-        b": alive\n\nevent: element\ndata: {}\n\n",
+        b": alive\n\nevent: mood\ndata: {}\n\n",
         token(2, "Hi")[:20],
         token(2, "Hi")[20:],
     )

@@ -1,0 +1,313 @@
+"""Fills the elements of one answer with live data while its text is streamed.
+
+Each element is read in a task of its own, which begins when the element is known. Text never waits for it.
+Every read ends: by its source's limit, by the answer's deadline, or because the answer was cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from assistant.answering.events import Cause, ElementChanged
+from assistant.answering.excerpts import NO_LABELS, Labels
+from assistant.domain.clock import Deadline
+from assistant.domain.elements import (
+    MOST_ELEMENTS,
+    Element,
+    ElementData,
+    ElementDisplay,
+    ElementKind,
+    ElementProblem,
+    ElementState,
+    ElementUse,
+)
+from assistant.domain.errors import AssistantError, DeadlineExceededError
+from assistant.live.markup import label_of
+from assistant.live.ports import Caller, ElementType, Filled, LiveElements, LiveReadError
+from assistant.settings.tenant import TenantConfig
+
+DEFAULT_LIMIT_S = 2.0
+"""For one read of a system that no source of the tenant file names."""
+MOST_CALLS = 256
+"""Reads of one tenant in this process at once; the others wait within their limit."""
+MOST_CALLS_A_SYSTEM = 64
+_BLOCKS = frozenset({ElementKind.CARD, ElementKind.TABLE})
+_RETRYABLE = frozenset(
+    {ElementProblem.SYSTEM_UNAVAILABLE, ElementProblem.SYSTEM_LATE, ElementProblem.CANCELLED}
+)
+_RUN_LIKE = re.compile("[\U000f0000-\U000ffffd]")
+"""Characters that stand for documents' texts in an event log."""
+_LONGEST_SHOWN = 500
+_log = structlog.get_logger(__name__)
+
+
+class CallBounds:
+    """Bounds the reads of one tenant in this process, in total and by system."""
+
+    def __init__(self, *, most: int = MOST_CALLS, most_a_system: int = MOST_CALLS_A_SYSTEM) -> None:
+        self._all = asyncio.Semaphore(most)
+        self._systems = defaultdict[str, asyncio.Semaphore](lambda: asyncio.Semaphore(most_a_system))
+
+    async def fill(self, live: LiveElements, name: str, caller: Caller, *, deadline: Deadline) -> Filled:
+        """Fill one element when there is room. Raises as ``LiveElements.fill``, and TimeoutError."""
+        async with (
+            asyncio.timeout(deadline.remaining_s()),
+            self._systems[system_of(name)],
+            self._all,
+        ):
+            return await live.fill(name, caller, deadline=deadline)
+
+
+def system_of(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def limit_of(tenant: TenantConfig, name: str) -> float:
+    """Return the seconds that one read of an element may take."""
+    system = system_of(name)
+    return next((one.deadline_s for one in tenant.sources if one.reach == system), DEFAULT_LIMIT_S)
+
+
+@dataclass(slots=True, eq=False)
+class LiveSlot:
+    """One element of an answer: begun, perhaps placed in the text, perhaps ended."""
+
+    type: ElementType
+    task: asyncio.Task[None] | None = None
+    element_id: str = ""
+    """Empty until it has a place in the text."""
+    display: ElementDisplay = field(default_factory=lambda: ElementDisplay(place="inline", start=0, end=0))
+    filled: Filled | None = None
+    error: LiveReadError | None = None
+    is_shown: bool = False
+    """Whether its present state was given to the reader."""
+
+    @property
+    def is_ended(self) -> bool:
+        return self.filled is not None or self.error is not None
+
+    @property
+    def is_ready(self) -> bool:
+        return self.filled is not None
+
+    def element(self) -> Element:
+        return element_of(
+            self.type,
+            element_id=self.element_id,
+            display=self.display,
+            outcome=self.filled or self.error,
+        )
+
+
+def element_of(
+    kind: ElementType, *, element_id: str, display: ElementDisplay, outcome: Filled | LiveReadError | None
+) -> Element:
+    """Return an element in the state of its outcome; None is pending."""
+    fields: dict[str, Any] = {
+        "id": element_id,
+        "name": kind.name,
+        "kind": kind.kind,
+        "title": kind.title,
+        "source": kind.source,
+        "display": display,
+    }
+    if outcome is None:
+        return Element(state=ElementState.PENDING, **fields)
+    if isinstance(outcome, Filled):
+        return Element(
+            state=ElementState.READY,
+            as_of=outcome.as_of,
+            about=outcome.about[:_LONGEST_SHOWN],
+            data=_without_runs(outcome.data),
+            **fields,
+        )
+    is_refused = outcome.problem is ElementProblem.NOT_ALLOWED
+    return Element(
+        state=ElementState.NOT_ALLOWED if is_refused else ElementState.FAILED,
+        about=outcome.about[:_LONGEST_SHOWN],
+        problem=outcome.problem,
+        detail=outcome.message[:_LONGEST_SHOWN],
+        retryable=outcome.problem in _RETRYABLE,
+        **fields,
+    )
+
+
+def _without_runs(data: ElementData) -> ElementData:
+    text = data.model_dump_json()
+    if text.isascii() or not _RUN_LIKE.search(text):
+        return data
+    return ElementData.model_validate_json(_RUN_LIKE.sub("", text))
+
+
+class Hydration:
+    """The elements of one answer. Bound to one event loop."""
+
+    def __init__(
+        self,
+        live: LiveElements | None,
+        caller: Caller,
+        *,
+        tenant: TenantConfig,
+        deadline: Deadline,
+        bounds: CallBounds,
+    ) -> None:
+        self.types: Mapping[str, ElementType] = live.types() if live is not None else {}
+        self._live = live
+        self._caller = caller
+        self._tenant = tenant
+        self._deadline = deadline
+        self._bounds = bounds
+        self._begun: list[LiveSlot] = []
+        """Begun, without a place yet."""
+        self._count = 0
+        self.placed: list[LiveSlot] = []
+        self.left: Cause | None = None
+        """Why nobody waits for the elements any more."""
+        self._change: asyncio.Future[None] | None = None
+
+    # Names and labels
+
+    def labels(self, names: Iterable[str] | None = None) -> Labels:
+        """Return the labels of elements by ``Tag.key``, by default of all."""
+        if not self.types:
+            return NO_LABELS
+        wanted = self.types.values() if names is None else [self.types[name] for name in names]
+        found: dict[str, str] = {}
+        for one in wanted:
+            found[one.name] = found[f"{one.kind} {one.name}"] = label_of(one.title)
+        return found
+
+    def labels_of(self, document_id: str) -> Labels:
+        """Return the labels of the elements that a document may name: those of all, or none."""
+        source = self._tenant.source_of(document_id) if self.types else None
+        return self.labels() if source is not None and source.elements else NO_LABELS
+
+    # Reads
+
+    def begin(self, name: str) -> LiveSlot | None:
+        """Begin to read an element; None where the answer has ``MOST_ELEMENTS`` already."""
+        if self._live is None or self._count >= MOST_ELEMENTS:
+            return None
+        self._count += 1
+        slot = LiveSlot(self.types[name])
+        slot.task = asyncio.create_task(self._fill(self._live, slot))
+        self._begun.append(slot)
+        return slot
+
+    def begin_all(self, names: Sequence[str]) -> None:
+        for name in names:
+            self.begin(name)
+
+    def place(self, name: str, *, start: int, end: int) -> ElementChanged | None:
+        """Give an element its place in the text, the read that was begun for it first; return its event."""
+        slot = next((one for one in self._begun if one.type.name == name), None) or self.begin(name)
+        return None if slot is None else self.place_slot(slot, start=start, end=end)
+
+    def place_slot(self, slot: LiveSlot, *, start: int, end: int) -> ElementChanged:
+        """Give an element its place, or another one."""
+        if slot in self._begun:
+            self._begun.remove(slot)
+            self.placed.append(slot)
+            slot.element_id = f"e{len(self.placed)}"
+        is_block = slot.type.kind in _BLOCKS or start == end
+        slot.display = ElementDisplay(place="block" if is_block else "inline", start=start, end=end)
+        pending = element_of(slot.type, element_id=slot.element_id, display=slot.display, outcome=None)
+        return ElementChanged(**dict(pending))
+
+    def drop_unplaced(self) -> None:
+        """End the reads of elements that got no place: the model's sentence failed its checks."""
+        unplaced, self._begun = self._begun, []
+        for slot in unplaced:
+            if slot.task is not None:
+                slot.task.cancel()
+
+    # What the reader gets
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether an element of the text has a state that its reader has not got yet."""
+        return any(not slot.is_shown for slot in self.placed)
+
+    def take(self) -> list[LiveSlot]:
+        """Return the elements that ended since the last call, in the order of the text."""
+        ended = [slot for slot in self.placed if slot.is_ended and not slot.is_shown]
+        for slot in ended:
+            slot.is_shown = True
+        return ended
+
+    def change(self) -> asyncio.Future[None]:
+        """Return a future that is done when an element has ended; done already when one waits to be taken."""
+        if self._change is None or self._change.done():
+            self._change = asyncio.get_running_loop().create_future()
+        if self.left or any(slot.is_ended and not slot.is_shown for slot in self.placed):
+            self._change.set_result(None)
+        return self._change
+
+    def leave(self, cause: Cause) -> None:
+        """End all reads at once, because the answer was cancelled or its reader left."""
+        if self.left is None:
+            self.left = cause
+            self.cancel()
+            self._wake()
+
+    def cancel(self) -> None:
+        """End all reads at once. An element that was not filled is failed, as ``cancelled``."""
+        self.drop_unplaced()
+        for slot in self.placed:
+            if not slot.is_ended:
+                slot.error = LiveReadError(ElementProblem.CANCELLED, "The answer was ended before.")
+            if slot.task is not None:
+                slot.task.cancel()
+
+    def uses(self) -> tuple[ElementUse, ...]:
+        """Return what the record keeps: no values, and no parameters."""
+        return tuple(use_of(slot.element(), operation=slot.type.operation) for slot in self.placed)
+
+    async def _fill(self, live: LiveElements, slot: LiveSlot) -> None:
+        name = slot.type.name
+        limit_s = min(limit_of(self._tenant, name), self._deadline.remaining_s())
+        deadline = Deadline.after(limit_s, clock=self._deadline.clock)
+        try:
+            slot.filled = await self._bounds.fill(live, name, self._caller, deadline=deadline)
+        except LiveReadError as error:
+            slot.error = error
+        except (TimeoutError, DeadlineExceededError):
+            slot.error = LiveReadError(
+                ElementProblem.SYSTEM_LATE, f"{slot.type.source} did not answer within {limit_s:.1f} s."
+            )
+        except Exception as error:  # noqa: BLE001 - an edge: a defect in a connector must not cost the text
+            # The message may quote a value, so only the kind of error is logged.
+            code = error.code if isinstance(error, AssistantError) else type(error).__name__
+            _log.error("element_failed", element=name, answer_id=self._caller.answer_id, error=code)
+            slot.error = LiveReadError(
+                ElementProblem.SYSTEM_UNAVAILABLE, f"{slot.type.source} could not be read."
+            )
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._change is not None and not self._change.done():
+            self._change.set_result(None)
+
+
+def use_of(element: Element, *, operation: str | None = None) -> ElementUse:
+    """Return what a record keeps of an element. One that has not ended is one whose answer was cut off."""
+    is_cut = element.state is ElementState.PENDING
+    return ElementUse(
+        id=element.id,
+        name=element.name,
+        kind=element.kind,
+        state=ElementState.FAILED if is_cut else element.state,
+        title=element.title,
+        source=element.source,
+        operation=operation,
+        as_of=element.as_of,
+        problem=ElementProblem.CANCELLED if is_cut else element.problem,
+        display=element.display,
+    )

@@ -1,0 +1,89 @@
+"""A system's elements in memory: what a connector offers, under the rules of the port."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from assistant.domain.clock import Deadline
+from assistant.domain.elements import ElementData, ElementKind, ElementProblem, ElementValue
+from assistant.domain.live import CareContext
+from assistant.live.ports import Caller, ElementType, Filled, LiveReadError
+from tests.fakes.answering import Gate
+
+AS_OF = datetime(2026, 3, 1, 14, 2, tzinfo=UTC)
+STATUS = ElementType(
+    name="orders.status",
+    kind=ElementKind.STATUS,
+    title="Order status",
+    source="orders",
+    operation="orders.get_order",
+    about=("Where is my order?", "Has the order been shipped?"),
+)
+SUMMARY = ElementType(
+    name="orders.summary",
+    kind=ElementKind.CARD,
+    title="Order",
+    source="orders",
+    operation="orders.get_order",
+)
+STOCK = ElementType(
+    name="stores.stock", kind=ElementKind.TABLE, title="Stock", source="stores", operation="stores.get_stock"
+)
+TYPES = (STATUS, SUMMARY, STOCK)
+
+
+def of_customer(customer: str, **ids: str) -> CareContext:
+    """Return a verified context of ana's conversation with a customer who has one order, of the same name."""
+    known = {"customer": (customer,), "order": (f"order-{customer}",)}
+    known |= {name: (value,) for name, value in ids.items()}
+    return CareContext(agent="ana", customer=customer, ids=known, expires_at=datetime(2030, 1, 1, tzinfo=UTC))
+
+
+@dataclass
+class FakeLive:
+    """Fills each element with the caller's own order. ``gates`` and ``errors`` are by element."""
+
+    offered: tuple[ElementType, ...] = TYPES
+    gates: dict[str, Gate] = field(default_factory=dict[str, Gate])
+    errors: dict[str, Exception] = field(default_factory=dict[str, Exception])
+    data: dict[str, ElementData] = field(default_factory=dict[str, ElementData])
+    """In place of the caller's own order."""
+    delay_s: float = 0.0
+    calls: list[tuple[str, Caller]] = field(default_factory=list[tuple[str, Caller]])
+    active: int = 0
+    most_active: int = 0
+    cancelled: list[str] = field(default_factory=list[str])
+
+    def types(self) -> Mapping[str, ElementType]:
+        return {one.name: one for one in self.offered}
+
+    async def fill(self, name: str, caller: Caller, *, deadline: Deadline) -> Filled:
+        self.calls.append((name, caller))
+        self.active += 1
+        self.most_active = max(self.active, self.most_active)
+        try:
+            if name in self.gates:
+                self.gates[name].reached.set()
+                await self.gates[name].opened.wait()
+            await asyncio.sleep(self.delay_s)
+            if name in self.errors:
+                raise self.errors[name]
+            return self._filled(name, caller)
+        except asyncio.CancelledError:
+            self.cancelled.append(name)
+            raise
+        finally:
+            self.active -= 1
+
+    def _filled(self, name: str, caller: Caller) -> Filled:
+        if caller.context is None:
+            missing = ("order number",)
+            raise LiveReadError(
+                ElementProblem.PARAMETER_MISSING, "Which order? Give the order number.", missing=missing
+            )
+        order = caller.context.ids["order"][0]
+        own = ElementData(values=(ElementValue(name="status", label="Status", text=f"shipped {order}"),))
+        return Filled(self.data.get(name, own), as_of=AS_OF, about=f"order {order}")
