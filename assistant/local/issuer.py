@@ -10,6 +10,7 @@ from string import Template
 from urllib.parse import parse_qs
 
 import structlog
+from joserfc.jwk import ECKey
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
@@ -125,6 +126,8 @@ class LocalIssuer:
     tenants: Mapping[str, str]
     """Name → display name."""
     redirect_origins: frozenset[str]
+    care_key: ECKey
+    """Of the local care application: its public keys are here too, at ``/care/jwks.json``."""
     _codes: tokens.Codes = field(init=False)
     _sessions: tokens.ExpiringSecrets[tokens.Grant] = field(init=False)
     """In memory: after a restart of the issuer everybody signs in again."""
@@ -138,6 +141,7 @@ class LocalIssuer:
             routes=[
                 Route("/.well-known/openid-configuration", self.discovery, methods=["GET"]),
                 Route("/jwks.json", self.keys, methods=["GET"]),
+                Route("/care/jwks.json", self.care_keys, methods=["GET"]),
                 Route("/authorize", self.show_sign_in, methods=["GET"]),
                 Route("/authorize", self.sign_in, methods=["POST"]),
                 Route("/token", self.token, methods=["POST"]),
@@ -167,6 +171,9 @@ class LocalIssuer:
     async def keys(self, request: Request) -> Response:
         headers = {"Cache-Control": "public, max-age=300", **_PLAIN_HEADERS}
         return JSONResponse(tokens.public_key_set(self.signer.key), headers=headers | self._cors(request))
+
+    async def care_keys(self, _request: Request) -> Response:
+        return JSONResponse(tokens.public_key_set(self.care_key), headers=_PLAIN_HEADERS)
 
     async def show_sign_in(self, request: Request) -> Response:
         """Show the page; with ``prompt=none`` redirect at once, with the session's code or login_required."""
@@ -326,7 +333,10 @@ async def _serve() -> None:
         clock=SystemClock(),
     )
     issuer = LocalIssuer(
-        signer=signer, tenants=_tenants(settings), redirect_origins=frozenset(settings.redirect_origins)
+        signer=signer,
+        tenants=_tenants(settings),
+        redirect_origins=frozenset(settings.redirect_origins),
+        care_key=tokens.load_or_create_signing_key(settings.state_dir, file=tokens.CARE_KEY),
     )
     await serve(issuer.application(), listener, shutdown_timeout_s=2.0)
 

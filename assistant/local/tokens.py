@@ -1,4 +1,5 @@
-"""The local issuer's signing key and tokens, and the authorization codes and sessions that lead to them.
+"""Keys and tokens of the local issuer and of the local care application, and the authorization codes and
+sessions that lead to the issuer's.
 
 Authorization code with PKCE (RFC 6749, RFC 7636, only S256), for public clients such as the console.
 """
@@ -30,6 +31,10 @@ from assistant.private_files import make_secret_file
 ALGORITHM = "ES256"
 TOKEN_LIFETIME_S = 8 * 3600
 """A working day: a local sign-in has no refresh."""
+CARE_KEY = "care-key.json"
+"""File of the key with which the local care application signs whose conversation it is."""
+CONTEXT_LIFETIME_S = 300
+"""The longest that the service accepts."""
 CLIENT_ID = "assistant-console"
 CODE_LIFETIME_S = 60.0
 _MAX_KEPT = 1_000
@@ -40,13 +45,13 @@ _MAX_PARAMETER = 2_000
 T = TypeVar("T")
 
 
-def load_or_create_signing_key(state_dir: Path) -> ECKey:
-    """Return the key of ``STATE/issuer/signing-key.json``, made when absent, readable by its owner only.
+def load_or_create_signing_key(state_dir: Path, *, file: str = "signing-key.json") -> ECKey:
+    """Return the key of ``STATE/issuer/FILE``, made when absent, readable by its owner only.
 
     Two processes that make it at the same time get the same key. Raises ConfigurationError when the file is
     not a private P-256 key.
     """
-    path = state_dir / "issuer" / "signing-key.json"
+    path = state_dir / "issuer" / file
     make_secret_file(path, content=_new_key)
     try:
         key = ECKey.import_key(orjson.loads(path.read_bytes()))
@@ -121,6 +126,45 @@ def issue_token(
     """
     key = load_or_create_signing_key(state_dir)
     return TokenSigner(key, issuer, audience, clock or SystemClock()).access_token(grant)
+
+
+@dataclass(frozen=True, slots=True)
+class CareCase:
+    """Whose conversation it is, for the local care application."""
+
+    customer: str
+    ids: Mapping[str, tuple[str, ...]]
+    """Ids of the customer's things by kind: ``{"order": ("4471-2208",)}``."""
+
+
+def issue_context(
+    case: CareCase,
+    grant: Grant,
+    *,
+    state_dir: Path,
+    issuer: str,
+    audience: str,
+    clock: Clock | None = None,
+) -> str:
+    """Return the context token of a question (docs/live.md), signed with the care application's key.
+
+    ``issuer`` and ``audience`` are those of the tenant's ``[care_context]``. Raises ConfigurationError when
+    the key is invalid.
+    """
+    key = load_or_create_signing_key(state_dir, file=CARE_KEY)
+    now = int((clock or SystemClock()).now().timestamp())
+    claims: dict[str, object] = {
+        "iss": issuer,
+        "aud": audience,
+        "iat": now,
+        "exp": now + CONTEXT_LIFETIME_S,
+        "tenant": grant.tenant,
+        "agent": grant.agent,
+        "customer": case.customer,
+        "ids": {kind: list(ids) for kind, ids in case.ids.items()},
+    }
+    header: dict[str, object] = {"alg": ALGORITHM, "kid": key.kid, "typ": "care-context+jwt"}
+    return jwt.encode(header, claims, key, algorithms=[ALGORITHM])
 
 
 class ExpiringSecrets(Generic[T]):

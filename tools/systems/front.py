@@ -42,8 +42,6 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from assistant.local.gateway import AwsError, require_signature
-
 SIGNED_SERVICES = ("vpc-lattice-svcs", "execute-api")
 """What a Signature Version 4 may be for: VPC Lattice, or a private API Gateway."""
 _NOT_FOUND = "Not found."
@@ -231,6 +229,8 @@ def vars_of(seen: _Seen) -> dict[str, Any]:
 
 def _wrong_signature(headers: Mapping[str, str]) -> str | None:
     """Return what is wrong with the form of a Signature Version 4; there are no keys to verify it with."""
+    from assistant.local.gateway import AwsError, require_signature  # half of this process's start
+
     wrong = None
     for service in SIGNED_SERVICES:
         try:

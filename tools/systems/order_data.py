@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from assistant.learning.patient_numbers import is_dea_number, is_npi
+from assistant.text.check_digits import is_dea_number, is_npi
 
 CUSTOMERS = 200
 _PRESCRIBERS = 40

@@ -13,7 +13,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
-from assistant.learning.patient_numbers import is_dea_number, is_npi
+from assistant.text.check_digits import is_dea_number, is_npi
 from tests.fakes.asgi_server import asgi_server
 from tools.systems import orders, stores
 from tools.systems.__main__ import DOCUMENTS, FOLDER, document_of

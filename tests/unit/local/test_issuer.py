@@ -14,11 +14,22 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import KeySet
 
 from assistant.domain.errors import ConfigurationError
 from assistant.domain.identity import Role
 from assistant.local.issuer import LocalIssuer
-from assistant.local.tokens import Grant, TokenSigner, issue_token, load_or_create_signing_key, public_key_set
+from assistant.local.tokens import (
+    CARE_KEY,
+    CareCase,
+    Grant,
+    TokenSigner,
+    issue_context,
+    issue_token,
+    load_or_create_signing_key,
+    public_key_set,
+)
 from tests.fakes.clock import SteppedClock
 
 ISSUER = "http://127.0.0.1:8701"
@@ -50,6 +61,7 @@ async def browser(tmp_path: Path, clock: SteppedClock) -> AsyncIterator[httpx.As
         signer=signer,
         tenants={"clinic": "Clinic care", "pharmacy": "Pharmacy <care>"},
         redirect_origins=frozenset({CONSOLE}),
+        care_key=load_or_create_signing_key(tmp_path, file=CARE_KEY),
     )
     transport = httpx.ASGITransport(app=issuer.application())
     async with httpx.AsyncClient(transport=transport, base_url=ISSUER) as client:
@@ -247,7 +259,10 @@ async def test_a_tenant_is_chosen_by_its_exact_name_where_display_names_are_alik
     names = ["mine", "pharmacy", "sandbox"]
     signer = TokenSigner(load_or_create_signing_key(tmp_path), ISSUER, "assistant", SteppedClock())
     issuer = LocalIssuer(
-        signer=signer, tenants=dict.fromkeys(names, "Pharmacy care"), redirect_origins=frozenset({CONSOLE})
+        signer=signer,
+        tenants=dict.fromkeys(names, "Pharmacy care"),
+        redirect_origins=frozenset({CONSOLE}),
+        care_key=load_or_create_signing_key(tmp_path, file=CARE_KEY),
     )
     transport = httpx.ASGITransport(app=issuer.application())
     async with httpx.AsyncClient(transport=transport, base_url=ISSUER) as client:
@@ -265,7 +280,12 @@ async def test_a_tenant_is_chosen_by_its_exact_name_where_display_names_are_alik
 
 async def test_the_only_tenant_needs_no_choice(tmp_path: Path) -> None:
     signer = TokenSigner(load_or_create_signing_key(tmp_path), ISSUER, "assistant", SteppedClock())
-    issuer = LocalIssuer(signer=signer, tenants={"clinic": "Clinic"}, redirect_origins=frozenset({CONSOLE}))
+    issuer = LocalIssuer(
+        signer=signer,
+        tenants={"clinic": "Clinic"},
+        redirect_origins=frozenset({CONSOLE}),
+        care_key=load_or_create_signing_key(tmp_path, file=CARE_KEY),
+    )
     transport = httpx.ASGITransport(app=issuer.application())
     async with httpx.AsyncClient(transport=transport, base_url=ISSUER) as client:
         page = (await client.get("/authorize", params=REQUEST)).text
@@ -329,3 +349,35 @@ def test_the_published_set_holds_no_private_part(tmp_path: Path) -> None:
     published = public_key_set(load_or_create_signing_key(tmp_path))["keys"][0]
     assert "d" not in published
     assert (published["alg"], published["use"], published["crv"]) == ("ES256", "sig", "P-256")
+
+
+async def test_a_context_is_signed_with_the_care_applications_key(
+    browser: httpx.AsyncClient, tmp_path: Path, clock: SteppedClock
+) -> None:
+    case = CareCase("PT-204417", {"order": ("4471-2208",)})
+    context = issue_context(
+        case,
+        Grant("clinic", "ann"),
+        state_dir=tmp_path,
+        issuer="https://care.example",
+        audience="assistant-context",
+        clock=clock,
+    )
+    published = KeySet.import_key_set((await browser.get("/care/jwks.json")).json())
+    issuers = KeySet.import_key_set((await browser.get("/jwks.json")).json())
+
+    claims = jwt.decode(context, published, algorithms=["ES256"]).claims
+
+    now = int(clock.now().timestamp())
+    assert claims == {
+        "iss": "https://care.example",
+        "aud": "assistant-context",
+        "iat": now,
+        "exp": now + 300,
+        "tenant": "clinic",
+        "agent": "ann",
+        "customer": "PT-204417",
+        "ids": {"order": ["4471-2208"]},
+    }
+    with pytest.raises(JoseError):
+        jwt.decode(context, issuers, algorithms=["ES256"])
