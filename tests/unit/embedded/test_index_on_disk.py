@@ -209,7 +209,7 @@ async def test_postings_of_another_schema_are_built_again(tmp_path: Path) -> Non
     await again.index.info()
     (built,) = again.lexical_folders()
     assert built.name.startswith(LEXICAL_PREFIX)
-    found = await again.search(query(ids=SourceIds("wiki:")))
+    found = await again.search(query("wait", ids=SourceIds("wiki:")))
     assert [hit.lexical_score is None for hit in found.hits] == [False]
     await again.close()
 
