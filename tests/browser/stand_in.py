@@ -55,6 +55,10 @@ class StandIn:
     """What the page reported of answers."""
     acts_refused: int = 0
     """How many reports the service refuses before it takes one."""
+    refilled: list[Body] = field(default_factory=list[Body])
+    """States of elements that a second try of each gets, first come first served; none: the try fails."""
+    tried: list[tuple[str, Body]] = field(default_factory=list[tuple[str, Body]])
+    """Path and body of each second try of an element."""
     desk: StandInDesk = field(default_factory=StandInDesk)
 
     @property
@@ -116,6 +120,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.path.startswith(_DESK):
             desk, by = self.stand_in.desk, self._caller()
             self._problem_or_json(desk.change(self.path.removeprefix(_DESK), json.loads(body), by=by))
+        elif "/elements/" in self.path:
+            self._refill(json.loads(body))
         elif self.path.endswith("/acts"):
             self._act(json.loads(body))
         else:
@@ -133,6 +139,14 @@ class _Handler(BaseHTTPRequestHandler):
         """Return the ``sub`` of the token that the request brought."""
         payload = self.headers["authorization"].split(".")[1]
         return json.loads(base64.urlsafe_b64decode(payload + "=="))["sub"]
+
+    def _refill(self, body: Body) -> None:
+        stand_in = self.stand_in
+        stand_in.tried.append((self.path, body))
+        if stand_in.refilled:
+            self._json(stand_in.refilled.pop(0))
+        else:
+            self._problem_or_json((503, problem(503, "dependency_unavailable", "Orders is down.")))
 
     def _act(self, act: Body) -> None:
         stand_in = self.stand_in
@@ -215,6 +229,12 @@ def _token(claims: Body) -> str:
     return f"e30.{payload}.x"
 
 
+def _use(element: Body) -> Body:
+    """Return what a record keeps of an element: no value."""
+    kept = ("id", "name", "kind", "state", "title", "source", "as_of", "problem", "display")
+    return {name: element[name] for name in kept}
+
+
 def _stored(answer_id: str, question: str, events: list[Event], *, outcome: str) -> Body:
     """Return the record of an answer, made from its events."""
     done: Body = next((data for name, data in events if name == "done"), {})
@@ -229,6 +249,7 @@ def _stored(answer_id: str, question: str, events: list[Event], *, outcome: str)
         "gate": None,
         "text": "".join(data["text"] for name, data in events if name == "token"),
         "sentences": [data for name, data in events if name == "sentence"],
+        "elements": [_use(data) for name, data in events if name == "element"],
         "asked_at": "2026-11-20T08:00:00Z",
         "finished_at": "2026-11-20T08:00:01Z",
     }

@@ -5,7 +5,7 @@ import type { AnswerEvent } from "./wire.ts";
 
 /** The service writes at least a comment every 10 s. */
 const SILENCE_LIMIT_MS = 30_000;
-const KNOWN_EVENTS = new Set(["started", "sources", "token", "sentence", "done", "error"]);
+const KNOWN_EVENTS = new Set(["started", "sources", "token", "sentence", "element", "done", "error"]);
 
 /** Aborts its signal when nothing was heard for the limit. */
 export class Silence {

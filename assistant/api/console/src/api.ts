@@ -13,6 +13,7 @@ import type {
   DocumentPage,
   DocumentState,
   DocumentText,
+  Element,
   GapList,
   ItemHistory,
   ItemKind,
@@ -39,6 +40,8 @@ export interface Question {
   readonly key: string;
   readonly question: string;
   readonly conversationId: string | null;
+  /** The care application's token of whose conversation it is. */
+  readonly context?: string | null;
 }
 
 export class Api {
@@ -54,11 +57,12 @@ export class Api {
    * Ask, and hand over events as they arrive, over as many connections as it takes. Returns when the answer has
    * ended; aborting the reader's signal ends it with the signal's own reason.
    */
-  async ask({ key, question, conversationId }: Question, reader: Reader): Promise<void> {
+  async ask({ key, question, conversationId, context = null }: Question, reader: Reader): Promise<void> {
     const request: AnswerRequest = {
       question,
       resume_window_s: RESUME_WINDOW_S,
       ...(conversationId === null ? {} : { conversation_id: conversationId }),
+      ...(context === null ? {} : { context }),
     };
     const body = JSON.stringify(request);
     const headers = { "content-type": "application/json", "idempotency-key": key };
@@ -94,6 +98,12 @@ export class Api {
 
   async send(answerId: string, sent: Sent): Promise<StoredSent> {
     return await this.#write(`/v1/answers/${encodeURIComponent(answerId)}/sent`, sent);
+  }
+
+  /** Ask the system of a failed element once more. */
+  async refill(answerId: string, elementId: string, context: string | null): Promise<Element> {
+    const path = `/v1/answers/${encodeURIComponent(answerId)}/elements/${encodeURIComponent(elementId)}`;
+    return await this.#write(path, context === null ? {} : { context });
   }
 
   async report(answerId: string, act: Act): Promise<void> {

@@ -3,12 +3,13 @@ import { type ReadonlySignal, type Signal, batch, computed, signal } from "@prea
 import type { Api } from "./api.ts";
 import { Acts } from "./acts.ts";
 import { Answering, type Underway } from "./answering.ts";
+import { withElement } from "./elements.ts";
 import { Marking, type VerdictDraft } from "./marking.ts";
 import { ApiError } from "./problems.ts";
 import { Snippets } from "./snippets.ts";
 import { clearTab, readTab, writeTab } from "./tab_state.ts";
 import { type Turn, changeTurn, findTurn, newTurn, storedTurn } from "./turn.ts";
-import type { Problem, Source, Started } from "./wire.ts";
+import type { Element, Problem, Source, Started } from "./wire.ts";
 
 interface Parts {
   readonly api: Api;
@@ -17,6 +18,8 @@ interface Parts {
   readonly author: string;
   /** A question has its place in a conversation. */
   readonly onAsked?: (conversationId: string, question: string) => void;
+  /** The care application's token of whose conversation it is; none by default. */
+  readonly context?: () => string | null;
 }
 
 export class Conversation {
@@ -46,13 +49,15 @@ export class Conversation {
   readonly #marking: Marking;
   readonly #acts: Acts;
   readonly #snippets: Snippets;
+  readonly #context: () => string | null;
   readonly #onAsked: (conversationId: string, question: string) => void;
   readonly #conversationId: Signal<string | null> = signal(null);
   #pending: string | null = null;
   #runningId: string | null = null;
   #isLeaving = false;
 
-  constructor({ api, storage, author, onAsked = () => undefined }: Parts) {
+  constructor({ api, storage, author, onAsked = () => undefined, context = () => null }: Parts) {
+    this.#context = context;
     this.#api = api;
     this.#storage = storage;
     this.#author = author;
@@ -143,7 +148,7 @@ export class Conversation {
     const turn = newTurn(crypto.randomUUID(), asked);
     this.selectedKey.value = turn.key;
     this.#setPending(asked);
-    const question = { key: turn.key, question: asked, conversationId: this.#conversationId.value };
+    const question = { key: turn.key, question: asked, conversationId: this.#conversationId.value, context: this.#context() };
     const problem = await this.#answering.answer(turn, (reader) => this.#api.ask(question, reader));
     // who has to sign in again finds the question again
     if (this.underway.value === null && problem?.status !== 401) this.#setPending(null);
@@ -186,6 +191,13 @@ export class Conversation {
     const stored = await this.#marking.judge(turn, turn.answerId, draft);
     this.#change(turn.key, (current) => ({ ...current, isRecorded: true, verdicts: [...current.verdicts, stored] }));
     if (draft.label === "good") this.#acts.taken(turn);
+  }
+
+  /** Ask the system of a failed element once more. Throws ApiError. */
+  async refill(turn: Turn, { id }: Element): Promise<void> {
+    if (turn.answerId === null) return;
+    const element = await this.#api.refill(turn.answerId, id, this.#context());
+    this.#change(turn.key, (current) => ({ ...current, elements: withElement(current.elements, element) }));
   }
 
   /** The agent opened a source of a turn. */

@@ -1,4 +1,5 @@
 /** The reply that an agent begins with: plain text, and nothing in it that no source supports. */
+import { withValues } from "./elements.ts";
 import { type Block, type Runs, readMarkdown } from "./markdown.ts";
 import { type Groups, groupBySpan } from "./spans.ts";
 import { utf16Span } from "./text.ts";
@@ -9,9 +10,10 @@ export function draftOf(turn: Turn): string {
   if (turn.finishReason === "no_evidence") return "";
   const spoken = turn.findings.replyDraft?.trim() ?? "";
   if (spoken !== "") return spoken;
-  const supported = turn.sentences.filter(({ support }) => support === "supported");
-  const blocks = readMarkdown(turn.text);
-  const spans = supported.map(({ start, end }) => utf16Span(turn.text, [start, end]));
+  const { text, sentences } = withValues(turn, turn.elements);
+  const supported = sentences.filter(({ support }) => support === "supported");
+  const blocks = readMarkdown(text);
+  const spans = supported.map(({ start, end }) => utf16Span(text, [start, end]));
   return new Writing(groupBySpan(blocks, spans)).textOf(blocks);
 }
 

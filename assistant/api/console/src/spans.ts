@@ -51,7 +51,8 @@ export function leavesOf(blocks: readonly Block[]): Runs[] {
   });
 }
 
-function cut(run: Run, spans: readonly Span[]): [Run, number | null][] {
+/** The run in pieces that lie in one span or in none, each with the index of its span. */
+export function cut(run: Run, spans: readonly Span[]): [Run, number | null][] {
   // text that is not its source (an entity, an address) is not cut
   if (run.text.length !== run.end - run.start) return [[run, spanAt(run.start, spans)]];
   const borders = spans.flat().filter((border) => border > run.start && border < run.end);

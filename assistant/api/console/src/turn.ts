@@ -1,5 +1,6 @@
 /** One question and what became of it: a value that each event of the stream turns into the next value. */
 import type { Signal } from "@preact/signals";
+import { type Elements, keptElement, withElement } from "./elements.ts";
 import { isBreak, recordedProblem } from "./problems.ts";
 import type {
   Also,
@@ -11,6 +12,7 @@ import type {
   Problem,
   Sentence,
   Source,
+  SourceAsked,
   StoredAnswer,
   StoredSent,
   StoredVerdict,
@@ -40,6 +42,10 @@ export interface Turn {
   readonly text: string;
   readonly sentences: readonly Sentence[];
   readonly sources: readonly Source[];
+  /** In the order in which they came, each in its present state. */
+  readonly elements: Elements;
+  /** The tenant's sources and their part; empty where there is only one. */
+  readonly asked: readonly SourceAsked[];
   readonly finishReason: FinishReason | null;
   /** For `sources_only` and `no_evidence`: what failed, what was missing. */
   readonly reason: string | null;
@@ -61,6 +67,8 @@ export function newTurn(key: string, question: string): Turn {
     text: "",
     sentences: [],
     sources: [],
+    elements: [],
+    asked: [],
     finishReason: null,
     reason: null,
     findings: findingsOf({}),
@@ -99,6 +107,8 @@ export function storedTurn({ record, sources, verdicts, sent }: StoredAnswer): T
     text: record.text,
     sentences: record.sentences,
     sources,
+    elements: (record.elements ?? []).map(keptElement),
+    asked: record.asked ?? [],
     finishReason: record.finish_reason,
     reason: record.finish_reason === "no_evidence" ? (record.reason ?? missing) : record.error_code,
     findings: findingsOf(record),
@@ -126,6 +136,8 @@ export function afterEvent(turn: Turn, event: AnswerEvent): Turn {
       return { ...turn, text: turn.text + event.data.text, phase: "writing" };
     case "sentence":
       return { ...turn, sentences: [...turn.sentences, event.data] };
+    case "element":
+      return { ...turn, elements: withElement(turn.elements, event.data) };
     case "done":
       return afterDone(turn, event.data);
     case "error":
@@ -141,6 +153,7 @@ function afterDone(turn: Turn, done: Done): Turn {
     finishReason: done.finish_reason,
     reason: done.reason ?? null,
     findings: findingsOf(done),
+    asked: done.asked ?? [],
     isRecorded,
   };
 }
@@ -154,7 +167,8 @@ export function afterProblem(turn: Turn, problem: Problem): Turn {
 export function afterReading(turn: Turn, stored: StoredAnswer): Turn {
   if (!isRunning(turn)) return turn;
   const kept = storedTurn(stored);
-  return { ...kept, key: turn.key, sources: turn.sources.length > 0 ? turn.sources : kept.sources };
+  const elements = turn.elements.length > 0 ? turn.elements : kept.elements;
+  return { ...kept, key: turn.key, elements, sources: turn.sources.length > 0 ? turn.sources : kept.sources };
 }
 
 export function afterStop(turn: Turn): Turn {

@@ -74,6 +74,80 @@ export interface Correction {
   readonly read_as: string;
 }
 
+export type ElementKind = "card" | "status" | "table" | "link";
+export type ElementState = "pending" | "ready" | "failed" | "not_allowed";
+
+/** One value of an element: text of another system, never Markdown. */
+export interface ElementValue {
+  readonly name: string;
+  readonly label: string;
+  readonly text: string;
+  readonly tone?: "neutral" | "good" | "warning" | "bad";
+  /** Numbers of the sources that it is quoted from. */
+  readonly citations?: readonly number[];
+}
+
+export interface ElementRow {
+  readonly title: string;
+  /** By the names of the columns; one may be missing. */
+  readonly values: readonly ElementValue[];
+  readonly citations?: readonly number[];
+}
+
+export interface ElementData {
+  readonly values?: readonly ElementValue[];
+  readonly columns?: readonly ElementValue[];
+  readonly rows?: readonly ElementRow[];
+  /** Of a link: untrusted text until `safeHref` has looked at it. */
+  readonly url?: string | null;
+}
+
+/** [start, end) in the answer's text of the words that an element stands in for; the same twice: none. */
+export interface ElementDisplay {
+  readonly place: "inline" | "block";
+  readonly start: number;
+  readonly end: number;
+}
+
+/** A place in an answer that fills with live data. A later one with the same id takes its place. */
+export interface Element {
+  readonly id: string;
+  readonly name: string;
+  readonly kind: ElementKind;
+  readonly state: ElementState;
+  readonly title: string;
+  /** The system, as agents call it. */
+  readonly source: string;
+  /** When the system answered: an instant, or the day of the documents. */
+  readonly as_of: string | null;
+  /** What it was asked about: "order 4471-2208". */
+  readonly about: string;
+  readonly data: ElementData | null;
+  readonly problem: string | null;
+  readonly detail: string;
+  readonly retryable: boolean;
+  readonly display: ElementDisplay;
+}
+
+/** What a record keeps of an element: all but its values. */
+export interface ElementUse {
+  readonly id: string;
+  readonly name: string;
+  readonly kind: ElementKind;
+  readonly state: ElementState;
+  readonly title: string;
+  readonly source: string;
+  readonly as_of: string | null;
+  readonly problem: string | null;
+  readonly display: ElementDisplay;
+}
+
+/** A source of the tenant and its part in an answer. */
+export interface SourceAsked {
+  readonly name: string;
+  readonly state: "answered" | "empty" | "late" | "failed" | "off" | "not_asked";
+}
+
 /** What the service says of an answer as a whole, at its end and in its record; absent is null. */
 export interface Findings {
   readonly mode?: "quoted" | "written" | null;
@@ -90,6 +164,7 @@ export interface Findings {
   readonly fallback?: string | null;
   /** For `no_evidence`: a sentence for the agent; for `sources_only`: an error's code. */
   readonly reason?: string | null;
+  readonly asked?: readonly SourceAsked[];
 }
 
 export interface Done extends Findings {
@@ -104,6 +179,7 @@ export type AnswerEvent =
   | { readonly event: "sources"; readonly data: { readonly sources: readonly Source[] } }
   | { readonly event: "token"; readonly data: { readonly text: string } }
   | { readonly event: "sentence"; readonly data: Sentence }
+  | { readonly event: "element"; readonly data: Element }
   | { readonly event: "done"; readonly data: Done }
   | { readonly event: "error"; readonly data: Problem };
 
@@ -112,6 +188,8 @@ export interface AnswerRequest {
   readonly question: string;
   readonly resume_window_s: number;
   readonly conversation_id?: string;
+  /** Whose conversation it is, signed by the care application. */
+  readonly context?: string;
 }
 
 export interface Verdict {
@@ -154,6 +232,8 @@ export interface AnswerRecord extends Findings {
   readonly error_code: string | null;
   readonly text: string;
   readonly sentences: readonly Sentence[];
+  /** Absent in records of older releases. */
+  readonly elements?: readonly ElementUse[];
   readonly gate: { readonly missing_terms: readonly string[] } | null;
   readonly asked_at: string;
   readonly finished_at: string;

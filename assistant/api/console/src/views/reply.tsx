@@ -33,7 +33,7 @@ export function ReplyActions({ turn }: { turn: Turn }) {
 
 function DraftActions({ turn }: { turn: Turn }) {
   const desk = useDesk();
-  const draft = useMemo(() => draftOf(turn), [turn.text, turn.sentences, turn.findings, turn.finishReason]);
+  const draft = useMemo(() => draftOf(turn), [turn.text, turn.sentences, turn.elements, turn.findings, turn.finishReason]);
   useFocusOnceDrawn("edit-reply");
   const edit = () => {
     desk.focusNext = "reply";

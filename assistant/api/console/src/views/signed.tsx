@@ -2,6 +2,7 @@ import { useSignal } from "@preact/signals";
 import { useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { announce } from "../announcer.ts";
 import { Api } from "../api.ts";
+import { CareContexts } from "../care_context.ts";
 import type { Config } from "../config.ts";
 import { Conversation } from "../conversation.ts";
 import { Earlier } from "../earlier.ts";
@@ -26,7 +27,7 @@ const TITLES: Record<Page, string> = { answers: "Answers", knowledge: "Knowledge
 
 /** The console of a signed-in agent. */
 export function Signed({ config, session }: { config: Config; session: Session }) {
-  const { api, conversation, earlier, isSignedOut } = useConversation(session);
+  const { api, conversation, contexts, earlier, isSignedOut } = useConversation(session);
   const review = useMemo(() => reviewOf(api, session), [api, session]);
   const isAllowed = (page: Page) => PAGE_ROLES[page].some((role) => session.roles.includes(role));
   const pages = (Object.keys(PAGE_ROLES) as Page[]).filter(isAllowed);
@@ -34,6 +35,7 @@ export function Signed({ config, session }: { config: Config; session: Session }
   const [hasShortcuts, showShortcuts] = useState(false);
   const signOut = async () => {
     conversation.forget();
+    contexts.forget();
     ReviewDrafts.clear(sessionStorage);
     location.replace((await signOutAddress(config, session)) ?? "/");
   };
@@ -52,7 +54,7 @@ export function Signed({ config, session }: { config: Config; session: Session }
       />
       {isSignedOut.value && <SignedOutBanner config={config} />}
       {page === null && <NoRole />}
-      {page === "answers" && <Workspace api={api} conversation={conversation} earlier={earlier} />}
+      {page === "answers" && <Workspace api={api} conversation={conversation} contexts={contexts} earlier={earlier} />}
       {page === "review" && <ReviewPage review={review} />}
       {page === "knowledge" && <Knowledge api={api} />}
       {hasShortcuts && <Shortcuts page={page} onClose={() => showShortcuts(false)} />}
@@ -67,21 +69,30 @@ function reviewOf(api: Api, { author, agent }: Session): Review {
 /** The agent's conversation, restored, and told when the page goes away. */
 function useConversation(session: Session) {
   const isSignedOut = useSignal(false);
-  const { api, conversation, earlier } = useMemo(() => {
+  const { api, contexts, conversation, earlier } = useMemo(() => {
     const api = new Api({ token: () => session.accessToken, onSignedOut: () => (isSignedOut.value = true) });
     const { author } = session;
     const earlier = new Earlier({ api, storage: localStorage, author });
     const onAsked = (id: string, question: string) => void earlier.note(id, question);
-    return { api, earlier, conversation: new Conversation({ api, storage: sessionStorage, author, onAsked }) };
+    const contexts = new CareContexts();
+    const context = () => contexts.token();
+    const conversation = new Conversation({ api, storage: sessionStorage, author, onAsked, context });
+    return { api, contexts, earlier, conversation };
   }, [session]);
   useLayoutEffect(() => {
     const leave = () => conversation.leave();
+    const takeContext = () => contexts.take(location, history);
     addEventListener("pagehide", leave);
+    addEventListener("hashchange", takeContext);
+    takeContext();
     void earlier.restore();
     void conversation.restore().then((turn) => turn !== null && announce(summary(turn)));
-    return () => removeEventListener("pagehide", leave);
+    return () => {
+      removeEventListener("pagehide", leave);
+      removeEventListener("hashchange", takeContext);
+    };
   }, [conversation]);
-  return { api, conversation, earlier, isSignedOut };
+  return { api, contexts, conversation, earlier, isSignedOut };
 }
 
 function focusMain(event: Event): void {

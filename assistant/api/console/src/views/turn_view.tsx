@@ -2,6 +2,7 @@ import { useLayoutEffect, useRef } from "preact/hooks";
 import { count } from "../text.ts";
 import { type Turn, canJudge, isRunning, isUnsupported } from "../turn.ts";
 import { AnswerText } from "./answer_text.tsx";
+import { Asked } from "./asked.tsx";
 import { Ending, Progress } from "./endings.tsx";
 import { AlsoPossible, Clarify, Corrections, Escalation, Mode, Possibly } from "./findings.tsx";
 import { Icon } from "./icons.tsx";
@@ -21,6 +22,7 @@ export function TurnView({ turn }: { turn: Turn }) {
       {turn.phase === "finished" && isUnsupported(turn) && <Unsupported />}
       {certainty === "possibly" && <Possibly turn={turn} />}
       <ForYou turn={turn} />
+      <Asked turn={turn} />
       {isRunning(turn) && <Progress turn={turn} />}
       <Ending turn={turn} />
       {canJudge(turn) && turn.phase === "finished" && !turn.isRecorded && <RecordFollows />}

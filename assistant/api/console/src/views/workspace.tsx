@@ -1,9 +1,11 @@
 import { useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import { announce } from "../announcer.ts";
 import type { Api } from "../api.ts";
+import type { CareContexts } from "../care_context.ts";
 import type { Conversation } from "../conversation.ts";
 import type { Earlier } from "../earlier.ts";
 import { type Turn, canJudge } from "../turn.ts";
+import { ContextBar } from "./context_bar.tsx";
 import { Composer } from "./composer.tsx";
 import { CitationPreview } from "./citation_preview.tsx";
 import { Desk, DeskContext, type Place, useDesk } from "./desk.ts";
@@ -20,11 +22,12 @@ import { VerdictForm } from "./verdict_form.tsx";
 interface WorkspaceProps {
   readonly api: Api;
   readonly conversation: Conversation;
+  readonly contexts: CareContexts;
   readonly earlier: Earlier;
 }
 
 /** Where an agent asks, reads, edits and judges: one turn at a time. */
-export function Workspace({ api, conversation, earlier }: WorkspaceProps) {
+export function Workspace({ api, conversation, contexts, earlier }: WorkspaceProps) {
   const desk = useMemo(() => new Desk({ api, conversation, earlier }), [api, conversation, earlier]);
   const turn = conversation.selected.value;
   const open = desk.open.value;
@@ -54,6 +57,7 @@ export function Workspace({ api, conversation, earlier }: WorkspaceProps) {
             {turn === null ? <Welcome /> : <TurnView key={turn.key} turn={turn} />}
           </section>
           {turn !== null && canJudge(turn) && <Dock key={turn.key} turn={turn} />}
+          <ContextBar contexts={contexts} />
           <Composer />
         </div>
         <Sources turn={turn} isHidden={open !== null} />

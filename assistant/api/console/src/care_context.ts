@@ -1,0 +1,47 @@
+/**
+ * Whose conversation it is: a token that the care application signs and passes in the address, as
+ * `#context=…`. A fragment is sent to no server. It is kept in this page's memory, as the agent's own token is.
+ */
+import { type Signal, signal } from "@preact/signals";
+import { claimsOf } from "./oidc.ts";
+
+export interface CareContext {
+  readonly token: string;
+  /** As the care application names the customer; null where the token does not say it readably. */
+  readonly customer: string | null;
+  /** Milliseconds since 1970; null where the token does not say it. */
+  readonly expiresAt: number | null;
+}
+
+const FRAGMENT = /^#context=([A-Za-z0-9_.-]{1,8192})$/;
+
+export class CareContexts {
+  readonly current: Signal<CareContext | null> = signal(null);
+
+  /** Take the token out of the address, so that no history keeps it. */
+  take(place: Location, past: History): void {
+    const token = FRAGMENT.exec(place.hash)?.[1];
+    if (token === undefined) return;
+    this.current.value = contextOf(token);
+    past.replaceState(past.state, "", `${place.pathname}${place.search}`);
+  }
+
+  forget(): void {
+    this.current.value = null;
+  }
+
+  /** The token for the next question. An expired one is sent too: the service says what to do. */
+  token(): string | null {
+    return this.current.peek()?.token ?? null;
+  }
+}
+
+/** What the token says, unverified: only the service can verify it. It decides what the agent reads, nothing else. */
+export function contextOf(token: string): CareContext {
+  const { customer, exp } = claimsOf(token);
+  return {
+    token,
+    customer: typeof customer === "string" && customer.length <= 128 ? customer : null,
+    expiresAt: typeof exp === "number" && Number.isFinite(exp) ? exp * 1000 : null,
+  };
+}

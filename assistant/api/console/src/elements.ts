@@ -1,0 +1,96 @@
+/** Elements of an answer: places in its text that fill with live data while it flows on. */
+import type { Span } from "./spans.ts";
+import { clockTime, calendarDate, utf16Span } from "./text.ts";
+import type { Element, ElementUse, Sentence } from "./wire.ts";
+
+export type Elements = readonly Element[];
+
+/** The elements after a newer state of one of them has come. */
+export function withElement(elements: Elements, element: Element): Elements {
+  const isKnown = elements.some(({ id }) => id === element.id);
+  return isKnown ? elements.map((other) => (other.id === element.id ? element : other)) : [...elements, element];
+}
+
+/** An element of a record: its values were not kept with it. */
+export function keptElement(use: ElementUse): Element {
+  const isShown = use.state === "ready";
+  return {
+    id: use.id,
+    name: use.name,
+    kind: use.kind,
+    state: use.state === "not_allowed" ? "not_allowed" : "failed",
+    title: use.title || use.name,
+    source: use.source,
+    as_of: use.as_of,
+    about: "",
+    data: null,
+    problem: use.problem,
+    detail: isShown ? "Live data are not kept. Ask again to see them." : "It was not shown.",
+    retryable: false,
+    display: use.display,
+  };
+}
+
+/** Whether its values can be shown. */
+export function isReady(element: Element): boolean {
+  return element.state === "ready" && element.data !== null;
+}
+
+/** What a ready element says in a line: "Shipped", "Shipped, next fill 24 Nov 2026". */
+export function wordsOf({ data, kind }: Element): string {
+  if (data === null) return "";
+  const values = data.values ?? [];
+  if (kind === "status") return values.map(({ text }) => text).join(", ");
+  if (kind === "link") return [...values.map(({ text }) => text), data.url ?? ""].filter(Boolean).join(": ");
+  if (kind === "table") {
+    return (data.rows ?? []).map(({ title, values }) => `${title}: ${values.map(labelled).join(", ")}`).join("; ");
+  }
+  return values.map(labelled).join(", ");
+}
+
+function labelled({ label, text }: { readonly label: string; readonly text: string }): string {
+  return label === "" ? text : `${label} ${text}`;
+}
+
+/** "orders, 14:02" of an instant, "catalogue, 3 Nov 2026" of a day. */
+export function sourceAndTime({ source, as_of }: Element): string {
+  if (as_of === null || as_of === undefined) return source;
+  return `${source}, ${/T/.test(as_of) ? clockTime(as_of) : calendarDate(as_of)}`;
+}
+
+/** Where an element stands in the text, in UTF-16 offsets. */
+export function placeOf(text: string, { display }: Element): Span {
+  return utf16Span(text, [display.start, display.end]);
+}
+
+interface Text {
+  readonly text: string;
+  readonly sentences: readonly Sentence[];
+}
+
+/** An answer's text with the values of its ready elements in their places, for a reply. */
+export function withValues({ text, sentences }: Text, elements: Elements): Text {
+  const letters = [...text];
+  const filled = elements
+    .filter((one) => isReady(one) && one.kind !== "table" && one.display.end > one.display.start)
+    .sort((a, b) => a.display.start - b.display.start);
+  const out: string[] = [];
+  const shifts: { readonly from: number; readonly by: number }[] = [];
+  let at = 0;
+  let by = 0;
+  for (const element of filled) {
+    const { start, end } = element.display;
+    if (start < at) continue; // no two stand in the same place
+    const words = [...wordsOf(element)];
+    out.push(...letters.slice(at, start), ...words);
+    by += words.length - (end - start);
+    shifts.push({ from: end, by });
+    at = end;
+  }
+  out.push(...letters.slice(at));
+  const moved = (offset: number) => offset + (shifts.findLast(({ from }) => from <= offset)?.by ?? 0);
+  return {
+    text: out.join(""),
+    sentences: sentences.map((one) => ({ ...one, start: moved(one.start), end: moved(one.end) })),
+  };
+}

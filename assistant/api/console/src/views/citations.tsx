@@ -1,0 +1,36 @@
+import type { Turn } from "../turn.ts";
+import type { Source } from "../wire.ts";
+import { useDesk } from "./desk.ts";
+
+/** The numbers of sources, in order; one that the answer does not list is left out. */
+export function Citations({ numbers, turn }: { numbers: readonly number[]; turn: Turn }) {
+  const cited = numbers.flatMap((n) => turn.sources.find((source) => source.n === n) ?? []);
+  return (
+    <>
+      {cited.map((source) => (
+        <Citation key={source.n} source={source} turnKey={turn.key} />
+      ))}
+    </>
+  );
+}
+
+/** The number of a source. To point at it previews the source, to press it opens the stored text. */
+function Citation({ source, turnKey }: { source: Source; turnKey: string }) {
+  const desk = useDesk();
+  const isPreviewed = desk.preview.value?.n === source.n;
+  return (
+    <button
+      type="button"
+      class="citation"
+      aria-label={`Source ${source.n}: ${source.title}`}
+      aria-describedby={isPreviewed ? "citation-preview" : undefined}
+      onMouseEnter={(event) => desk.point(source.n, event.currentTarget)}
+      onFocus={(event) => desk.point(source.n, event.currentTarget)}
+      onMouseLeave={(event) => desk.leave(event.currentTarget)}
+      onBlur={(event) => desk.leave(event.currentTarget)}
+      onClick={(event) => desk.show(turnKey, source.n, event.currentTarget)}
+    >
+      {source.n}
+    </button>
+  );
+}

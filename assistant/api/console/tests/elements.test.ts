@@ -1,0 +1,102 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { draftOf } from "../src/draft.ts";
+import { keptElement, sourceAndTime, withElement, withValues, wordsOf } from "../src/elements.ts";
+import { afterEvent, newTurn } from "../src/turn.ts";
+import type { Element, ElementUse, Sentence } from "../src/wire.ts";
+
+const LABEL = "[order status]";
+
+export function element(text: string, changes: Partial<Element> = {}): Element {
+  const before = text.indexOf(LABEL);
+  const start = [...text.slice(0, Math.max(0, before))].length;
+  return {
+    id: "e1",
+    name: "orders.status",
+    kind: "status",
+    state: "ready",
+    title: "Order status",
+    source: "orders",
+    as_of: null,
+    about: "order 4471-2208",
+    data: { values: [{ name: "status", label: "Status", text: "Shipped" }] },
+    problem: null,
+    detail: "",
+    retryable: false,
+    display: { place: "inline", start, end: start + (before === -1 ? 0 : LABEL.length) },
+    ...changes,
+  };
+}
+
+function sentence(text: string, part: string): Sentence {
+  const start = [...text.slice(0, text.indexOf(part))].length;
+  return { index: 0, start, end: start + [...part].length, citations: [1], support: "supported" };
+}
+
+test("a later state of an element takes the place of the one before", () => {
+  const pending = element("", { state: "pending", data: null });
+  const ready = element("");
+  const other = element("", { id: "e2" });
+  assert.deepEqual(withElement([pending, other], ready), [ready, other]);
+  assert.deepEqual(withElement([ready], other), [ready, other]);
+});
+
+test("an element event changes the turn and not its text", () => {
+  const written = afterEvent(newTurn("key", "Where?"), { event: "token", data: { text: `It is ${LABEL}.` } });
+  const turn = afterEvent(written, { event: "element", data: element(written.text) });
+  assert.equal(turn.text, written.text);
+  assert.deepEqual(turn.elements.map(({ state }) => state), ["ready"]);
+});
+
+test("a reply has the values in the places of their labels, counted in code points", () => {
+  const text = `😀 The parcel is ${LABEL}. Call the desk.`;
+  const sentences = [sentence(text, `😀 The parcel is ${LABEL}.`), sentence(text, "Call the desk.")];
+  const filled = withValues({ text, sentences }, [element(text)]);
+  assert.equal(filled.text, "😀 The parcel is Shipped. Call the desk.");
+  const letters = [...filled.text];
+  const parts = filled.sentences.map(({ start, end }) => letters.slice(start, end).join(""));
+  assert.deepEqual(parts, ["😀 The parcel is Shipped.", "Call the desk."]);
+});
+
+test("the draft of a reply says the live value, and keeps the label of one that did not come", () => {
+  const text = `The parcel is ${LABEL}.`;
+  const turn = {
+    ...newTurn("key", "Where?"),
+    text,
+    sentences: [sentence(text, text)],
+    phase: "finished" as const,
+    finishReason: "stop" as const,
+  };
+  assert.equal(draftOf({ ...turn, elements: [element(text)] }), "The parcel is Shipped.");
+  const failed = element(text, { state: "failed", data: null });
+  assert.equal(draftOf({ ...turn, elements: [failed] }), text);
+});
+
+test("two elements that claim the same words do not double them", () => {
+  const text = `It is ${LABEL}.`;
+  const filled = withValues({ text, sentences: [] }, [element(text), element(text, { id: "e2" })]);
+  assert.equal(filled.text, "It is Shipped.");
+});
+
+test("an element is one line of words", () => {
+  const values = [
+    { name: "status", label: "Status", text: "Shipped" },
+    { name: "next", label: "Next fill", text: "24 Nov 2026" },
+  ];
+  assert.equal(wordsOf(element("", { kind: "card", data: { values } })), "Status Shipped, Next fill 24 Nov 2026");
+  assert.equal(wordsOf(element("", { data: null, state: "failed" })), "");
+});
+
+test("the source stands with its time, a document's with its day", () => {
+  assert.match(sourceAndTime(element("", { as_of: "2026-11-21T14:02:00Z" })), /^orders, \d\d:\d\d$/);
+  assert.equal(sourceAndTime(element("", { as_of: "2026-11-03", source: "catalogue" })), "catalogue, 3 Nov 2026");
+  assert.equal(sourceAndTime(element("")), "orders");
+});
+
+test("a record's element has no values, and says that they are not kept", () => {
+  const { id, name, kind, title, source, as_of, display } = element("");
+  const use: ElementUse = { id, name, kind, title, source, as_of, display, state: "ready", problem: null };
+  const kept = keptElement(use);
+  assert.deepEqual([kept.state, kept.data, kept.retryable], ["failed", null, false]);
+  assert.match(kept.detail, /not kept/);
+});
