@@ -26,7 +26,7 @@ const RENAMED = {
   RestoreRequest: "Restoring",
 };
 const RECEIVED = [
-  ...["Source", "Sentence", "Problem", "Started", "Done", "StoredVerdict", "StoredSent", "AnswerRecord"],
+  ...["Source", "Sentence", "Problem", "Started", "Done", "Element", "ElementUse", "StoredVerdict", "StoredSent", "AnswerRecord"],
   ...["StoredAnswer", "Conversation", "DocumentText", "DocumentStatus", "DocumentPage"],
   ...["CasePage", "CaseDetail", "GapList", "ItemList", "ItemHistory", "Preview"],
 ];
@@ -84,7 +84,8 @@ function typeOf(schema, isSent) {
 
 function objectOf({ properties, required = [], additionalProperties, propertyNames }, isSent) {
   if (properties === undefined) {
-    const key = propertyNames === undefined ? "string" : typeOf(propertyNames, isSent);
+    const isNamed = propertyNames !== undefined && ("enum" in propertyNames || "$ref" in propertyNames);
+    const key = isNamed ? typeOf(propertyNames, isSent) : "string"; // a pattern says nothing to a compiler
     const value = typeof additionalProperties === "object" ? typeOf(additionalProperties, isSent) : "unknown";
     return `Partial<Record<${key}, ${value}>>`;
   }
