@@ -13,7 +13,17 @@ from pathlib import Path
 
 from rich.text import Text
 
-from assistant.answering.events import AnswerEvent, Done, Problem, SentenceEnded, Sources, Started, Token
+from assistant.answering.events import (
+    AnswerEvent,
+    Done,
+    ElementChanged,
+    Problem,
+    SentenceEnded,
+    Sources,
+    Started,
+    Token,
+)
+from assistant.cli.element_view import LiveText, below_the_text
 from assistant.cli.terminal import Terminal, plain, styled
 from assistant.domain import answers
 
@@ -53,6 +63,11 @@ class MarkedText:
 
     def take_rest(self) -> str:
         return self._show(len(self.text))
+
+    @property
+    def shown(self) -> int:
+        """How many characters may be shown."""
+        return self._shown
 
     def _show(self, end: int) -> str:
         shown = self.text[self._shown : end]
@@ -95,6 +110,19 @@ class AnswerPrinter:
     problem: Problem | None = None
     _sources: Sequence[answers.Source] = ()
     _marked: MarkedText = field(default_factory=MarkedText)
+    _live: LiveText = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._live = LiveText(lambda text: self.terminal.out.print(text, end=""))
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether text waits for a live value."""
+        return self._live.is_waiting
+
+    def release(self) -> None:
+        """Print the text that waits. Its live values are printed below the answer."""
+        self._live.release()
 
     def show(self, event: AnswerEvent) -> None:
         match event:
@@ -106,8 +134,9 @@ class AnswerPrinter:
                 self._show_text(event.text)
             case SentenceEnded():
                 self._write(self._marked.take_sentence(event.end))
-                mark = mark_of(event, after=self._marked.text[: event.end])
-                self.terminal.out.print(mark, end="")
+                self._live.add(mark_of(event, after=self._marked.text[: event.end]))
+            case ElementChanged():
+                self._live.take(event)
             case Done():
                 self._show_done(event)
             case Problem():
@@ -117,11 +146,12 @@ class AnswerPrinter:
     def _show_text(self, text: str) -> None:
         if self.first_text_s is None:
             self.first_text_s = time.monotonic() - self.began_s
+        self._live.know(len(self._marked.text))
         self._write(self._marked.take(text))
 
     def _write(self, text: str) -> None:
         if text:
-            self.terminal.out.print(with_bold(text), end="")
+            self._live.add(with_bold(text), text=text, start=self._marked.shown - len(text))
 
     def _show_done(self, done: Done) -> None:
         self.done = done
@@ -140,9 +170,13 @@ class AnswerPrinter:
         return f"\n{first}whole answer after {total_s:.2f} s{tokens} · {self.answer_id}"
 
     def _end_text(self) -> None:
-        self._write(self._marked.take_rest().rstrip())
+        start, rest = self._marked.shown, self._marked.take_rest().rstrip()
+        self._live.add(with_bold(rest), text=rest, start=start)
+        elements = self._live.end()
         if self._marked.text:
             self.terminal.out.print()
+        for line in below_the_text(elements):
+            self.terminal.out.print(line)
 
 
 def with_bold(text: str, *, style: str = "") -> Text:

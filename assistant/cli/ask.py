@@ -21,29 +21,48 @@ from assistant.domain.errors import ConfigurationError
 from assistant.domain.identity import Role
 from assistant.local.layout import ISSUER, SERVICE, port_wishes, url_of
 from assistant.local.processes import Registry
-from assistant.local.tokens import Grant, issue_token
+from assistant.local.tokens import CareCase, Grant, issue_context, issue_token
+from assistant.settings.tenant import TenantConfig
+
+_WAIT_FOR_VALUES_S = 0.4
+"""How long text waits on the terminal for its live values: systems answer much sooner, and a reader hardly
+notices it."""
 
 
 @dataclass(frozen=True, slots=True)
 class AgentQuestion:
-    """A tenant's agent and their question."""
+    """A tenant's agent, their question, and perhaps whose conversation it belongs to."""
 
     tenant: str
     agent: str
     question: str
+    case: CareCase | None = None
+
+
+def case_of(customer: str, ids: Sequence[str]) -> CareCase:
+    """Return whose conversation it is, by ids like ``order=4471-2208``. Raises ConfigurationError."""
+    kinds: dict[str, tuple[str, ...]] = {}
+    for each in ids:
+        kind, joint, value = each.partition("=")
+        if not (kind and joint and value):
+            raise ConfigurationError(f'--id "{each}" is not KIND=ID, like order=4471-2208.')
+        kinds[kind] = (*kinds.get(kind, ()), value)
+    return CareCase(customer, kinds)
 
 
 def ask_once(options: GlobalOptions, asked: AgentQuestion, *, explain_it: bool) -> None:
     """Answer one question on stdout. Raises AssistantError, also when the answer's stream failed."""
-    options.tenant(asked.tenant)
+    tenant = options.tenant(asked.tenant)
     checked_question(asked.question)
     terminal = Terminal()
+    context = None if asked.case is None else sign_context(options, tenant, asked.agent, asked.case)
+    question = question_of(asked.question, context=context)
     runtime = local_runtime(options, terminal)
     with runtime.processes(runtime.layout.everything, command="assistant ask") as ports:
         asyncio.run(load_if_empty(runtime, asked.tenant))
         client = client_for(runtime, asked, ports=ports)
         show = _ask_as_json if options.json else _ask_on_terminal
-        asyncio.run(show(terminal, client, asked.question, explain_it=explain_it))
+        asyncio.run(show(terminal, client, question, explain_it=explain_it))
         if not options.json and not runtime.supervisor.is_kept(SERVICE):
             terminal.say(
                 "the service has stopped again, so links to it do not open: make demo, or assistant "
@@ -61,28 +80,49 @@ def client_of(runtime: LocalRuntime, grant: Grant, *, ports: Mapping[str, int]) 
     return AssistantClient(url_of(SERVICE, ports), token=_token(runtime.options, grant, ports=ports))
 
 
-async def answer_on(terminal: Terminal, client: AssistantClient, question: str) -> AnswerPrinter:
+def sign_context(options: GlobalOptions, tenant: TenantConfig, agent: str, case: CareCase) -> str:
+    """Return the token that says whose conversation it is, as the tenant's care application signs it.
+
+    Raises ConfigurationError for a tenant without one.
+    """
+    if (care := tenant.care_context) is None:
+        raise ConfigurationError(
+            f"{tenant.name} has no [care_context], so nobody can say whose conversation it is: docs/live.md."
+        )
+    return issue_context(
+        case,
+        Grant(tenant.name, agent),
+        state_dir=options.state_dir.resolve(),
+        issuer=care.issuer,
+        audience=care.audience,
+    )
+
+
+async def answer_on(terminal: Terminal, client: AssistantClient, question: Question) -> AnswerPrinter:
     """Show one streamed answer. Raises RefusedByServiceError, UnreachableError."""
     printer = AnswerPrinter(terminal, base_url=client.base_url)
-    with ExitStack() as waiting:
+    with ExitStack() as waiting, ExitStack() as timers:
         waiting.enter_context(terminal.waiting("reading the knowledge base"))
-        async with aclosing(client.stream(_question(question))) as events:
+        async with aclosing(client.stream(question)) as events:
             async for event in events:
                 if not isinstance(event, Started | Sources):  # the first event that prints something
                     waiting.close()
                 printer.show(event)
+                if printer.is_waiting:
+                    timer = asyncio.get_running_loop().call_later(_WAIT_FOR_VALUES_S, printer.release)
+                    timers.callback(timer.cancel)
     if printer.problem is not None:
         raise refusal(printer.problem)
     return printer
 
 
-def _question(text: str) -> Question:
+def question_of(text: str, *, context: str | None = None) -> Question:
     """Return a question whose answer ends when the command ends."""
-    return Question(question=text, resume_window_s=0)
+    return Question(question=text, context=context, resume_window_s=0)
 
 
 async def _ask_on_terminal(
-    terminal: Terminal, client: AssistantClient, question: str, *, explain_it: bool
+    terminal: Terminal, client: AssistantClient, question: Question, *, explain_it: bool
 ) -> None:
     async with client:
         printer = await answer_on(terminal, client, question)
@@ -91,10 +131,10 @@ async def _ask_on_terminal(
 
 
 async def _ask_as_json(
-    terminal: Terminal, client: AssistantClient, question: str, *, explain_it: bool
+    terminal: Terminal, client: AssistantClient, question: Question, *, explain_it: bool
 ) -> None:
     async with client:
-        answer = await client.ask(_question(question))
+        answer = await client.ask(question)
         if not explain_it:
             terminal.line(answer.model_dump_json())
             return

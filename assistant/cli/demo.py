@@ -14,7 +14,7 @@ from typing import TypeVar
 from rich.text import Text
 
 from assistant.api import wire
-from assistant.cli.ask import AgentQuestion, answer_on, client_for, client_of
+from assistant.cli.ask import AgentQuestion, answer_on, client_for, client_of, question_of
 from assistant.cli.global_options import GlobalOptions
 from assistant.cli.knowledge import load
 from assistant.cli.loading import check_paths, own_folders
@@ -91,7 +91,7 @@ class _Demo:
         out.print()
         out.print(styled((f"{asked.tenant}  ", "bold cyan"), (asked.question, "bold")))
         async with client_for(self.runtime, asked, ports=self.ports) as client:
-            await answer_on(self.terminal, client, asked.question)
+            await answer_on(self.terminal, client, question_of(asked.question))
         out.print()
 
 
@@ -112,7 +112,7 @@ class _DeskStory:
         """
         await self._withdraw_leftovers()
         self._tell("amira, agent", f"asks: {_ASKED}")
-        printer = await answer_on(self.terminal, self.first, _ASKED)
+        printer = await answer_on(self.terminal, self.first, question_of(_ASKED))
         if (answer_id := printer.answer_id) is None:
             raise LocalRuntimeError("The answer came without an id. See the logs in .state/logs.")
         verdict = Verdict(

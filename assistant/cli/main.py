@@ -49,6 +49,7 @@ app.add_typer(deploy_app)
 Agent = Annotated[str, Option("--agent", metavar="NAME", help="Name of the agent who asks.")]
 PORT = "Port of the service; the issuer takes N+1, the gateway N+2; 0 takes free ones. Default 8700."
 SERVICE = "Ask this service, with an auditor's token in ASSISTANT_LOCAL_SERVICE_TOKEN."
+CUSTOMER = "Whose conversation it is, for live data: signed as the care application would."
 MODEL = (
     "A GGUF file, or the folder of an embedding model: model.safetensors or model.onnx, tokenizer.json, "
     "config.json. It is not copied."
@@ -73,11 +74,19 @@ def ask(
     tenant: Tenant,
     agent: Agent = "agent",
     explain: Annotated[bool, Option("--explain", help="Show retrieval, gate, prompt and times.")] = False,
+    customer: Annotated[str | None, Option(metavar="ID", help=CUSTOMER)] = None,
+    ids: Annotated[
+        list[str] | None,
+        Option("--id", metavar="KIND=ID", help="An id of that customer's, like order=4471-2208; repeatable."),
+    ] = None,
 ) -> None:
     """Ask a question and read the answer as it is written."""
-    from assistant.cli.ask import AgentQuestion, ask_once
+    from assistant.cli.ask import AgentQuestion, ask_once, case_of
 
-    ask_once(GlobalOptions.of(context), AgentQuestion(tenant, agent, question), explain_it=explain)
+    if ids and customer is None:
+        raise typer.BadParameter("--id needs --customer.")
+    case = None if customer is None else case_of(customer, ids or ())
+    ask_once(GlobalOptions.of(context), AgentQuestion(tenant, agent, question, case), explain_it=explain)
 
 
 @app.command()

@@ -1,0 +1,187 @@
+"""Live elements on the terminal: values in place of labels, what failed, and what comes late."""
+
+from __future__ import annotations
+
+import io
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from assistant.answering.events import Done, ElementChanged, SentenceEnded, Token
+from assistant.cli.answer_view import AnswerPrinter
+from assistant.cli.terminal import Terminal
+from assistant.domain.answers import FinishReason, Support, Usage
+from assistant.domain.elements import (
+    ElementData,
+    ElementDisplay,
+    ElementKind,
+    ElementProblem,
+    ElementRow,
+    ElementState,
+    ElementValue,
+)
+
+STEP = "Read the status: [order status]"
+LABEL = (STEP.index("["), len(STEP))
+AT = datetime(2026, 11, 20, 14, 2, tzinfo=UTC)
+TIME = f"{AT.astimezone():%H:%M}"
+
+
+@pytest.fixture
+def written() -> io.StringIO:
+    return io.StringIO()
+
+
+@pytest.fixture
+def printer(written: io.StringIO) -> AnswerPrinter:
+    terminal = Terminal(out=Console(file=written, width=200, highlight=False, soft_wrap=True))
+    return AnswerPrinter(terminal, base_url="http://127.0.0.1:8700")
+
+
+def element(
+    state: ElementState = ElementState.PENDING,
+    *,
+    span: tuple[int, int] = LABEL,
+    element_id: str = "e1",
+    **fields: Any,
+) -> ElementChanged:
+    return ElementChanged(
+        **{
+            "id": element_id,
+            "name": "orders.status",
+            "kind": ElementKind.STATUS,
+            "state": state,
+            "title": "Order status",
+            "source": "orders",
+            "display": ElementDisplay(place="inline", start=span[0], end=span[1]),
+            **fields,
+        }
+    )
+
+
+def ready(text: str, **fields: Any) -> ElementChanged:
+    data = ElementData(values=(ElementValue(name="status", label="Status", text=text),))
+    return element(ElementState.READY, **{"data": data, "as_of": AT, **fields})
+
+
+def failed(problem: ElementProblem, **fields: Any) -> ElementChanged:
+    return element(ElementState.FAILED, problem=problem, **fields)
+
+
+def sentence(end: int) -> SentenceEnded:
+    return SentenceEnded(index=0, start=0, end=end, citations=(1,), support=Support.SUPPORTED, reasons=())
+
+
+DONE = Done(finish_reason=FinishReason.STOP, citations=(), usage=Usage(), timings_ms={})
+
+
+def test_a_value_takes_the_place_of_its_label(printer: AnswerPrinter, written: io.StringIO) -> None:
+    for event in (Token(STEP), sentence(len(STEP)), element()):
+        printer.show(event)
+    before = written.getvalue()
+    printer.show(ready("Delayed", about="order 4471-2208"))
+
+    assert before == ""
+    printer.show(Token(" Then wait"))
+    assert written.getvalue() == f"Read the status: Delayed (orders, {TIME}, order 4471-2208) [1] Then wait"
+    assert not printer.is_waiting
+
+
+def test_brackets_that_are_no_label_are_text_after_the_next_token(
+    printer: AnswerPrinter, written: io.StringIO
+) -> None:
+    for event in (Token("Use form [AR-1] here"), sentence(20), Token(" and sign")):
+        printer.show(event)
+
+    assert written.getvalue() == "Use form [AR-1] here [1] and sign"
+
+
+def test_text_goes_on_without_a_value_that_is_late(printer: AnswerPrinter, written: io.StringIO) -> None:
+    for event in (Token(STEP), element(), Token(" Then wait here")):
+        printer.show(event)
+    assert printer.is_waiting
+
+    printer.release()
+    text = written.getvalue()
+    printer.show(ready("Delayed"))
+    printer.show(DONE)
+
+    assert text == f"{STEP} Then wait here"
+    assert f"{text}\n  Order status: Delayed (orders, {TIME})\n" in written.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("problem", "fields", "shown"),
+    [
+        (ElementProblem.SYSTEM_UNAVAILABLE, {}, "orders did not answer"),
+        (ElementProblem.SYSTEM_LATE, {}, "orders did not answer in time"),
+        (ElementProblem.SWITCHED_OFF, {}, "orders is switched off"),
+        (
+            ElementProblem.PARAMETER_MISSING,
+            {"detail": "Give the {order} number."},
+            "Give the {order} number.",
+        ),
+    ],
+)
+def test_what_failed_says_why_beside_its_label(
+    printer: AnswerPrinter,
+    written: io.StringIO,
+    problem: ElementProblem,
+    fields: dict[str, str],
+    shown: str,
+) -> None:
+    for event in (Token(STEP), element(), failed(problem, **fields), DONE):
+        printer.show(event)
+
+    assert f"{STEP} ({shown})\n" in written.getvalue()
+
+
+def test_cards_tables_and_links_fit_a_line(printer: AnswerPrinter, written: io.StringIO) -> None:
+    values = tuple(
+        ElementValue(name=name, label=label, text=text)
+        for name, label, text in (
+            ("status", "Status", "Delayed"),
+            ("promised", "Promised for", "Nov 18, 2026"),
+        )
+    )
+    row = ElementRow(title="metformin", values=(ElementValue(name="days", label="", text="90 days"),))
+    columns = (ElementValue(name="days", label="Supply", text=""),)
+    card = ElementData(values=values)
+    table = ElementData(columns=columns, rows=(row,))
+    link = ElementData(values=values[:1], url="https://track.example.com/1")
+    for event in (
+        Token("Now: [a] [b] [c]"),
+        ready("", element_id="e1", span=(5, 8), kind=ElementKind.CARD, data=card),
+        ready(
+            "", element_id="e2", span=(9, 12), kind=ElementKind.TABLE, data=table, as_of=date(2026, 11, 20)
+        ),
+        ready("", element_id="e3", span=(13, 16), kind=ElementKind.LINK, data=link),
+        DONE,
+    ):
+        printer.show(event)
+
+    assert (
+        f"Now: Status Delayed · Promised for Nov 18, 2026 (orders, {TIME}) "
+        "metformin: Supply 90 days (orders, 2026-11-20) "
+        f"Delayed · https://track.example.com/1 (orders, {TIME})\n"
+    ) in written.getvalue()
+
+
+def test_untrusted_values_stay_on_their_line_and_steer_nothing(
+    printer: AnswerPrinter, written: io.StringIO
+) -> None:
+    for event in (Token(STEP), element(), ready("Free\n\x1b[2J**[1]** [red]"), DONE):
+        printer.show(event)
+
+    assert "Read the status: Free \N{REPLACEMENT CHARACTER}[2J**[1]** [red] (orders" in written.getvalue()
+
+
+def test_an_element_without_a_place_in_the_text_is_below_it(
+    printer: AnswerPrinter, written: io.StringIO
+) -> None:
+    for event in (Token("Wait two days."), sentence(14), ready("Delayed", span=(14, 14)), DONE):
+        printer.show(event)
+
+    assert f"Wait two days. [1]\n  Order status: Delayed (orders, {TIME})\n" in written.getvalue()
