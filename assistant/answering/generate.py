@@ -2,7 +2,8 @@
 
 A prompt file is immutable once released: its SHA-256 is in every answer's record. It is Markdown with the
 sections ``# system`` and ``# user`` and, for models that can follow it, ``# refusal``: what the model answers
-when the passages do not contain the answer. The user section has the slots ``{{passages}}`` and
+when the passages do not contain the answer. ``# elements``, with the slot ``{{elements}}``, follows the
+system section where the tenant has live systems. The user section has the slots ``{{passages}}`` and
 ``{{question}}``. There is no template engine: the file is split at its slots before untrusted text is added.
 """
 
@@ -32,12 +33,13 @@ from assistant.domain.answers import AnswerRecord, FinishReason, Usage
 from assistant.domain.clock import Deadline
 from assistant.domain.documents import Passage
 from assistant.domain.errors import ConfigurationError, GenerationInterruptedError, TooLargeError
+from assistant.live.ports import LiveElements
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 _PROMPT_ID = re.compile(r"[a-z][a-z_]*/[1-9][0-9]*")
-_SECTION = re.compile(r"^# (system|user|refusal)\n", re.MULTILINE)
+_SECTION = re.compile(r"^# (system|elements|user|refusal)\n", re.MULTILINE)
 _SLOT = re.compile(r"\{\{(passages|question)\}\}")
 # Tags of chat templates and our own delimiters: "<|im_start|>", "</passage>", "<s>", "[INST]".
 _TAG_OPENING = re.compile(r"<(?=[A-Za-z/|!?<])")
@@ -45,6 +47,8 @@ _BRACKET_TAG = re.compile(r"\[(/?[A-Z_]{3,})\]")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _COUNTS_KEPT = 2_000
 """Token counts that are cached by their text: about 4 MiB."""
+_MOST_LISTED = 40
+"""Live elements that a prompt lists."""
 _TOKENS_A_BORDER = 2
 """Most tokens by which a text and its two parts may differ."""
 _WRITTEN = frozenset({FinishReason.STOP, FinishReason.LENGTH})
@@ -60,6 +64,8 @@ class PromptTemplate:
     user: tuple[str, ...]
     """Literal text at even places, slot names at odd ones."""
     refusal: str | None
+    elements: str | None = None
+    """Told the model where the tenant has live systems; ``{{elements}}`` is their list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +83,8 @@ class Prompt:
     prompt_tokens: int
     """Counted, the chat template's own tokens included."""
     refusal: str | None
+    lists_elements: bool = False
+    """Whether it lists the tenant's live elements."""
 
 
 @lru_cache
@@ -98,6 +106,7 @@ def load_prompt(prompt_id: str) -> PromptTemplate:
         system=sections["system"],
         user=user,
         refusal=sections.get("refusal"),
+        elements=sections.get("elements"),
     )
 
 
@@ -159,7 +168,9 @@ class PromptBuilder:
         self._model = services.model
         self._context_tokens = services.tenant.generation.context_tokens
         self._template = load_prompt(services.model.prompt)
-        self._system = ChatMessage("system", self._template.system)
+        told = _told_of_elements(self._template, services.live_elements)
+        self._lists_elements = bool(told)
+        self._system = ChatMessage("system", self._template.system + told)
 
     @cached_property
     def _system_tokens(self) -> int:
@@ -201,6 +212,7 @@ class PromptBuilder:
             history_turns=len(turns) // 2,
             prompt_tokens=tokens + turn_tokens + self._model.template_tokens_per_prompt,
             refusal=self._template.refusal,
+            lists_elements=self._lists_elements,
         )
 
     def _count_parts(self, parts: Sequence[str], asked: str) -> int:
@@ -231,6 +243,16 @@ class PromptBuilder:
 
     def _count(self, message: ChatMessage) -> int:
         return self._counter.count(message.content) + self._model.template_tokens_per_message
+
+
+def _told_of_elements(template: PromptTemplate, live: LiveElements | None) -> str:
+    """Return what the system message says of live elements; empty without any, or in a prompt that does not
+    know them."""
+    types = list(live.types().values())[:_MOST_LISTED] if live is not None else []
+    if template.elements is None or not types:
+        return ""
+    lines = [f"{{{{{one.name}}}}}: {neutralise(' '.join(one.title.split()))}" for one in types]
+    return f"\n\n{template.elements.replace('{{elements}}', chr(10).join(lines))}"
 
 
 def user_parts(template: PromptTemplate, asked: str, passages: Sequence[str]) -> list[str]:

@@ -159,6 +159,8 @@ class PreparedAnswer:
     max_tokens: int
     steps: Steps
     hydration: Hydration
+    offered: Labels
+    """Labels of the live elements that the model may name; empty where none writes."""
     weights: Mapping[str, str]
     """SHA-256 (hex) of each weights file that served, by kind."""
     propensity: float = 1.0
@@ -281,10 +283,21 @@ class PrepareAnswer:
                 max_tokens=max_tokens,
                 steps=steps,
                 hydration=hydration,
+                offered=self._offered(prompt, shown, hydration),
                 follows=history[-1].answer_id if history else None,
                 weights=self._weights(ranking),
                 propensity=ranking.propensity,
             )
+
+    def _offered(self, prompt: Prompt | None, shown: Sequence[RankedPassage], hydration: Hydration) -> Labels:
+        """Return the elements that the prompt lists, and those that a source which may name them names."""
+        if prompt is None:
+            return NO_LABELS
+        if prompt.lists_elements:
+            return hydration.labels()
+        read = (shown[n - 1].passage for n in prompt.numbers)
+        labels = [labels_in([one.text], hydration.labels_of(one.document_id)) for one in read]
+        return {key: label for found in labels for key, label in found.items()}
 
     def _weights(self, ranking: Ranking) -> Mapping[str, str]:
         if ranking.weights is None:

@@ -27,10 +27,10 @@ from assistant.answering.events import (
     Started,
     Token,
 )
-from assistant.answering.excerpts import shown_title
+from assistant.answering.excerpts import NO_LABELS, Labels, shown_title
 from assistant.answering.gate import explain
 from assistant.answering.generate import ModelCall
-from assistant.answering.hydration import Hydration
+from assistant.answering.hydration import Hydration, LiveSlot
 from assistant.answering.prepare import PreparedAnswer, QuotedBlock
 from assistant.answering.record import approved_uses, begun_record, candidates_of, uses_of_passages
 from assistant.answering.services import TenantServices, elapsed_ms, fail_span
@@ -47,6 +47,15 @@ from assistant.domain.answers import (
     Usage,
 )
 from assistant.domain.errors import AssistantError
+from assistant.live.markup import (
+    WORD_OR_MARK,
+    Labelled,
+    MarkupParser,
+    Tag,
+    mark,
+    with_labels,
+    without_marks,
+)
 from assistant.text.language import Language, SentenceSpan, SentenceSplitter, fold
 from assistant.text.safe_markdown import safe_markdown
 
@@ -134,15 +143,21 @@ class AnswerText:
         allowed_urls: Collection[str],
         language: Language,
         hydration: Hydration | None = None,
+        offered: Labels = NO_LABELS,
     ) -> None:
-        """``hydration`` None: no element is named."""
+        """``hydration`` None: no element is named. ``offered``: labels of the elements that the model may
+        name, by ``Tag.key``."""
         self._checker = checker
         self._hydration = hydration
+        self._offered = offered
+        self._markup = MarkupParser(lambda tag: tag.key in offered)
+        self._marked: list[tuple[Tag, LiveSlot]] = []
+        """The model's elements, by the number of their marks."""
         self._question = language.content_stems(question)
         self._language = language
         self._allowed_urls = allowed_urls
         self._filter = MarkerFilter(sources=sources)
-        self._splitter = SentenceSplitter()
+        self._splitter = SentenceSplitter(substance=WORD_OR_MARK) if offered else SentenceSplitter()
         self._raw = ""
         """The model's text, cleaned of markers, from ``_taken`` on."""
         self._taken = 0
@@ -160,6 +175,8 @@ class AnswerText:
         a failure no more text is taken."""
         if self.failure is not None:
             return
+        if self._offered:
+            text = self._with_marks(self._markup.push(text))
         visible = self._filter.push(text)
         if visible:
             self._raw += visible
@@ -171,7 +188,8 @@ class AnswerText:
         """Yield the last sentence. When the model was cut short, a sentence without its end is dropped."""
         if self.failure is not None:
             return
-        rest = self._filter.flush()
+        held = self._with_marks(self._markup.flush()) if self._offered else ""
+        rest = self._filter.push(held) + self._filter.flush()
         self._raw += rest
         yield from self._release(self._splitter.push(rest))
         last = list(self._splitter.flush())
@@ -213,25 +231,56 @@ class AnswerText:
 
     def _release(self, spans: Iterator[SentenceSpan] | Sequence[SentenceSpan]) -> TextEvents:
         for span in spans:
-            self.failure = self._fault(span.text)
-            if self.failure is not None:
-                return
-            support = self._checker.check(span.text)
-            if not support.citations:
-                self.failure = "unsupported"
-                return
+            # A space for a mark: "2" and "3" around one are not "23".
+            said = without_marks(span.text, instead=" ") if self._marked else span.text
+            citations: tuple[int, ...] = ()
+            if _WORD.search(said) or not self._marked:  # what is only elements claims nothing
+                self.failure = self._fault(said)
+                if self.failure is not None:
+                    return
+                citations = self._checker.check(said).citations
+                if not citations:
+                    self.failure = "unsupported"
+                    return
+                self._seen.add(_normal(said))
             before = _white_space(self._raw[: span.start - self._taken]) if self._parts else ""
             self._raw, self._taken = self._raw[span.end - self._taken :], span.end
-            self._seen.add(_normal(span.text))
             text = safe_markdown(span.text, allowed_urls=self._allowed_urls)
-            yield from self._add(text, before=before, citations=support.citations)
+            yield from self._write_marked(text, before=before, citations=citations)
+
+    def _with_marks(self, parts: Sequence[str | Tag]) -> str:
+        """Return the model's text with marks in place of its elements, whose reads begin now."""
+        marked: list[str] = []
+        for part in parts:
+            if isinstance(part, str):
+                marked.append(without_marks(part))
+            elif self._hydration is not None and (slot := self._hydration.begin(part.name)):
+                marked.append(mark(len(self._marked)))
+                self._marked.append((part, slot))
+            else:
+                marked.append(part.written)
+        return "".join(marked)
+
+    def _write_marked(self, text: str, *, before: str, citations: tuple[int, ...]) -> TextEvents:
+        """Add a checked sentence of the model with labels in place of its marks; yield its events."""
+        labels = {number: self._offered[tag.key] for number, (tag, _) in enumerate(self._marked)}
+        labelled = with_labels(text, labels) if labels else Labelled(text)
+        start = self._length + len(before)
+        yield from self._add(labelled.text, before=before, citations=citations)
+        for number, first, last in labelled.places:
+            if self._hydration is not None:
+                slot = self._marked[number][1]
+                yield self._hydration.place_slot(slot, start=start + first, end=start + last)
 
     def _add(self, text: str, *, before: str, citations: tuple[int, ...]) -> TextEvents:
-        """Add one sentence or unit to the text and yield its two events."""
+        """Add one sentence or unit to the text and yield its two events; one without citations has no
+        sentence."""
         start = self._length + len(before)
         self._length = start + len(text)
         self._parts.append(before + text)
         yield Token(before + text)
+        if not citations:
+            return
         sentence = Sentence(
             index=len(self.sentences),
             start=start,
@@ -348,6 +397,7 @@ class AnswerStream:
             allowed_urls={passage.url for passage in passages if passage.url},
             language=language,
             hydration=prepared.hydration,
+            offered=prepared.offered,
         )
         self._written: list[str] = []
         """The model's own text, unchecked: to count tokens and to detect a refusal, never for a reader."""

@@ -115,6 +115,7 @@ MOST_MARKS = 64
 _FIRST_MARK = 0xE000
 _MARKS = re.compile(f"[{chr(_FIRST_MARK)}-{chr(_FIRST_MARK + MOST_MARKS - 1)}]")
 _MARK_LIKE = re.compile("[\ue000-\ue0ff]")
+WORD_OR_MARK = re.compile(rf"[^\W_]|{_MARKS.pattern}")
 _NO_LABEL = re.compile(r"[^\w '-]+")
 _LONGEST_LABEL = 60
 _JOINS = "([:"
@@ -130,9 +131,9 @@ def mark_number(character: str) -> int:
     return ord(character) - _FIRST_MARK
 
 
-def without_marks(text: str) -> str:
+def without_marks(text: str, *, instead: str = "") -> str:
     """Return a text without the characters of marks, for a text of a document or model may hold some."""
-    return text if text.isascii() else _MARK_LIKE.sub("", text)
+    return text if text.isascii() else _MARK_LIKE.sub(instead, text)
 
 
 @lru_cache(maxsize=1_000)

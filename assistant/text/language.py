@@ -162,9 +162,11 @@ class SentenceSplitter:
     character after them. The text is scanned once, and the ends do not depend on how its parts were cut.
     """
 
-    __slots__ = ("_looked_at", "_pending", "_start", "_taken")
+    __slots__ = ("_looked_at", "_pending", "_start", "_substance", "_taken")
 
-    def __init__(self) -> None:
+    def __init__(self, *, substance: re.Pattern[str] = _SUBSTANCE) -> None:
+        """``substance``: what a sentence has at least one of; by default a letter or digit."""
+        self._substance = substance
         self._pending = ""
         self._start = 0
         """Where ``_pending`` begins in the answer's text."""
@@ -228,7 +230,7 @@ class SentenceSplitter:
     def _take(self, end: int) -> Iterator[SentenceSpan]:
         piece = self._pending[self._taken : end]
         text = piece.strip()
-        if _SUBSTANCE.search(text):
+        if self._substance.search(text):
             start = self._start + self._taken + len(piece) - len(piece.lstrip())
             yield SentenceSpan(start, start + len(text), text)
         self._taken = self._looked_at = end

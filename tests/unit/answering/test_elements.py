@@ -1,32 +1,397 @@
-"""Live elements in answers: named by documents, filled while the text flows."""
+"""Live elements in answers: named by documents or a model, filled while the text flows."""
 
 from __future__ import annotations
 
-from assistant.domain.elements import ElementState
-from tests.fakes.answering import FakeTenant, document
-from tests.fakes.live import FakeLive, of_customer
-from tests.unit.answering.asking_and_reading import ask
+import asyncio
+from contextlib import aclosing
 
-REFILL = "Retail refills are payable on day 23 of 30 when {{orders.status}} is delivered."
+import pytest
+
+from assistant.answering.events import Cause, ElementChanged
+from assistant.answering.hydration import CallBounds
+from assistant.domain.answers import FinishReason, Mode, Outcome, ShownAs
+from assistant.domain.clock import Deadline, SystemClock
+from assistant.domain.elements import (
+    MOST_ELEMENTS,
+    ElementData,
+    ElementKind,
+    ElementProblem,
+    ElementState,
+    ElementValue,
+)
+from assistant.live.ports import Caller, LiveReadError
+from tests.fakes.answering import FakeTenant, Gate, agent, document
+from tests.fakes.live import STATUS, FakeLive, of_customer
+from tests.unit.answering.asking_and_reading import QUESTION, Asked, ask, prepare
+
+STEP = "Retail refills are payable on day 23 of 30 when {{orders.status}} is delivered."
+SHOWN = "Retail refills are payable on day 23 of 30 when [order status] is delivered."
+PENDING, READY, FAILED = ElementState.PENDING, ElementState.READY, ElementState.FAILED
+BO = of_customer("bo")
 
 
-def with_live(live: FakeLive | None = None, content: str = REFILL, *, allowed: bool = True) -> FakeTenant:
-    tenant = FakeTenant().with_documents(document(content=content))
+def with_live(
+    live: FakeLive | None = None, content: str = STEP, *, allowed: bool = True, writes: tuple[str, ...] = ()
+) -> FakeTenant:
+    tenant = FakeTenant.writing(*writes) if writes else FakeTenant()
+    tenant = tenant.with_documents(document(content=content))
     tenant.live_elements = live or FakeLive()
-    tenant.config = tenant.config.model_validate(
-        tenant.config.model_dump()
-        | {"sources": [{"name": "knowledge", "namespace": "", "elements": allowed}]}
-    )
+    source = {"name": "knowledge", "namespace": "", "elements": allowed}
+    tenant.config = tenant.config.model_validate(tenant.config.model_dump() | {"sources": [source]})
     return tenant
 
 
-async def test_a_document_s_element_is_a_label_then_pending_then_ready() -> None:
-    asked = await ask(with_live(), context=of_customer("bo"))
-    states = [(one.id, one.state) for one in asked.elements]
-    assert states == [("e1", ElementState.PENDING), ("e1", ElementState.READY)]
+def states(asked: Asked) -> list[tuple[str, ElementState]]:
+    return [(one.id, one.state) for one in asked.elements]
+
+
+# Named by a document
+
+
+async def test_an_element_is_a_label_then_pending_then_ready() -> None:
+    asked = await ask(with_live(), context=BO)
+    assert states(asked) == [("e1", PENDING), ("e1", READY)]
     ready = asked.elements[-1]
+    assert asked.text == SHOWN
     assert asked.text[ready.display.start : ready.display.end] == "[order status]"
+    assert (ready.kind, ready.display.place, ready.source) == (ElementKind.STATUS, "inline", "orders")
     assert ready.data is not None
     assert ready.data.values[0].text == "shipped order-bo"
-    assert asked.record.text == asked.text
+    assert asked.elements[0].data is None
+    assert asked.done.citations == (1,)
+
+
+async def test_pending_comes_right_after_the_token_of_its_label() -> None:
+    asked = await ask(with_live(), context=BO)
+    assert asked.names == ["started", "sources", "token", "sentence", "element", "element", "done"]
+
+
+async def test_the_same_element_twice_has_two_places() -> None:
+    twice = (
+        "Retail refills are payable on day 23 when {{orders.status}} or {{ status orders.status }} says so."
+    )
+    asked = await ask(with_live(content=twice), context=BO)
+    places = {one.id: (one.display.start, one.display.end) for one in asked.elements}
+    assert [asked.text[start:end] for start, end in places.values()] == ["[order status]"] * 2
+    assert len(set(places.values())) == 2
+
+
+@pytest.mark.parametrize(
+    "written", ["{{orders.secret}}", "{{card orders.status}}", "{{orders.status", "{{orders.status x=1}}"]
+)
+async def test_what_is_not_a_known_tag_stays_text(written: str) -> None:
+    live = FakeLive()
+    asked = await ask(with_live(live, STEP.replace("{{orders.status}}", written)), context=BO)
+    assert (asked.text, asked.elements, live.calls) == (SHOWN.replace("[order status]", written), [], [])
+
+
+async def test_a_source_that_may_not_name_elements_shows_the_tag() -> None:
+    live = FakeLive()
+    asked = await ask(with_live(live, allowed=False), context=BO)
+    assert (asked.text, asked.elements, live.calls) == (STEP, [], [])
+
+
+async def test_a_tenant_without_live_systems_shows_the_tag() -> None:
+    tenant = with_live()
+    tenant.live_elements = None
+    assert (await ask(tenant)).text == STEP
+
+
+async def test_more_tags_than_an_answer_may_have_are_labels_alone() -> None:
+    many = "Retail refills are payable: " + " ".join(["{{orders.status}}"] * (MOST_ELEMENTS + 3)) + "."
+    live = FakeLive()
+    asked = await ask(with_live(live, many), context=BO)
+    assert asked.text.count("[order status]") == MOST_ELEMENTS + 3
+    assert {one.id for one in asked.elements} == {f"e{n}" for n in range(1, MOST_ELEMENTS + 1)}
+    assert len(live.calls) == MOST_ELEMENTS
+
+
+@pytest.mark.parametrize(
+    ("after", "shown"), [("(x)", " (x)"), (": x", " : x"), ("[x]", " [x]"), (", x", ", x")]
+)
+async def test_a_label_never_becomes_a_link(after: str, shown: str) -> None:
+    asked = await ask(
+        with_live(content=f"Retail refills are payable {{{{orders.status}}}}{after}"), context=BO
+    )
+    assert asked.text == f"Retail refills are payable [order status]{shown}"
+
+
+async def test_a_card_is_a_block() -> None:
+    asked = await ask(with_live(content=STEP.replace("status", "summary")), context=BO)
+    assert {one.display.place for one in asked.elements} == {"block"}
+
+
+async def test_reads_begin_before_the_stream() -> None:
+    live = FakeLive(gates={"orders.status": Gate()})
+    _, prepared = await prepare(with_live(live), context=BO)
+    await asyncio.wait_for(live.gates["orders.status"].reached.wait(), 5)
+    prepared.hydration.cancel()
+
+
+async def test_text_never_waits_for_an_element() -> None:
+    live = FakeLive(gates={"orders.status": Gate()})
+    use_case, prepared = await prepare(with_live(live), context=BO)
+    async with aclosing(use_case.stream(prepared)) as events:
+        seen = [await anext(events) for _ in range(5)]
+        assert isinstance(seen[-1], ElementChanged)
+        live.gates["orders.status"].opened.set()
+        rest = [event async for event in events]
+    assert [event.event for event in rest] == ["element", "done"]
+
+
+async def test_elements_are_sent_as_they_end() -> None:
+    content = "Retail refills are payable when {{orders.status}} and {{orders.summary}} say so."
+    live = FakeLive(gates={"orders.status": Gate(), "orders.summary": Gate()})
+    use_case, prepared = await prepare(with_live(live, content), context=BO)
+    ended: list[str] = []
+    async with aclosing(use_case.stream(prepared)) as events:
+        async for event in events:
+            if isinstance(event, ElementChanged) and event.state is READY:
+                ended.append(event.id)
+                live.gates["orders.status"].opened.set()
+            elif isinstance(event, ElementChanged) and event.id == "e2":
+                live.gates["orders.summary"].opened.set()
+    assert ended == ["e2", "e1"]
+
+
+@pytest.mark.parametrize(
+    ("problem", "state", "retryable"),
+    [
+        (ElementProblem.NOT_ALLOWED, ElementState.NOT_ALLOWED, False),
+        (ElementProblem.NOT_FOUND, FAILED, False),
+        (ElementProblem.PARAMETER_MISSING, FAILED, False),
+        (ElementProblem.SYSTEM_UNAVAILABLE, FAILED, True),
+        (ElementProblem.SYSTEM_LATE, FAILED, True),
+        (ElementProblem.SYSTEM_INVALID, FAILED, False),
+        (ElementProblem.SWITCHED_OFF, FAILED, False),
+    ],
+)
+async def test_an_element_that_cannot_be_filled_says_why_and_the_text_is_whole(
+    problem: ElementProblem, state: ElementState, retryable: bool
+) -> None:
+    live = FakeLive(errors={"orders.status": LiveReadError(problem, "Ask the desk.", about="order 1")})
+    asked = await ask(with_live(live), context=BO)
+    last = asked.elements[-1]
+    assert (last.state, last.problem, last.retryable) == (state, problem, retryable)
+    assert (last.detail, last.about, last.data) == ("Ask the desk.", "order 1", None)
+    assert (asked.text, asked.done.finish_reason) == (SHOWN, FinishReason.STOP)
+
+
+async def test_a_defect_of_a_connector_costs_only_its_element() -> None:
+    live = FakeLive(errors={"orders.status": ZeroDivisionError("of customer 4711")})
+    asked = await ask(with_live(live), context=BO)
+    assert asked.elements[-1].problem is ElementProblem.SYSTEM_UNAVAILABLE
+    assert "4711" not in str(asked.events)
+    assert asked.done.finish_reason is FinishReason.STOP
+
+
+async def test_an_element_ends_at_its_source_s_limit() -> None:
+    tenant = with_live(FakeLive(gates={"orders.status": Gate()}))
+    sources = [
+        *tenant.config.model_dump()["sources"],
+        {"name": "orders", "kind": "live", "reach": "orders", "deadline_s": 0.05},
+    ]
+    tenant.config = tenant.config.model_validate(tenant.config.model_dump() | {"sources": sources})
+    asked = await ask(tenant, context=BO)
+    assert asked.elements[-1].problem is ElementProblem.SYSTEM_LATE
+    assert asked.elements[-1].detail == "orders did not answer within 0.1 s."
+
+
+async def test_an_element_ends_at_the_answer_s_deadline() -> None:
+    asked = await ask(with_live(FakeLive(gates={"orders.status": Gate()})), context=BO, seconds=0.3)
+    assert asked.elements[-1].problem is ElementProblem.SYSTEM_LATE
+    assert asked.done.finish_reason is FinishReason.STOP
+
+
+@pytest.mark.parametrize("cause", [Cause.CANCELLED, Cause.DISCONNECTED])
+async def test_leaving_ends_the_reads_at_once(cause: Cause) -> None:
+    live = FakeLive(gates={"orders.status": Gate()})
+    tenant = with_live(live)
+    use_case, prepared = await prepare(tenant, context=BO)
+    names: list[str] = []
+    async with aclosing(use_case.stream(prepared)) as events:
+        async for event in events:
+            names.append(event.event)
+            if isinstance(event, ElementChanged):
+                await live.gates["orders.status"].reached.wait()
+                prepared.cancel(cause)  # pyright: ignore[reportArgumentType]
+    await asyncio.sleep(0)
+    assert names[-1] == ("error" if cause is Cause.CANCELLED else "element")
+    assert (live.cancelled, live.active) == (["orders.status"], 0)
+    [record] = tenant.records.answers.values()
+    assert record.outcome is (Outcome.CANCELLED if cause is Cause.CANCELLED else Outcome.DISCONNECTED)
+    assert [(one.state, one.problem) for one in record.elements] == [(FAILED, ElementProblem.CANCELLED)]
+
+
+async def test_closing_the_stream_ends_the_reads() -> None:
+    live = FakeLive(gates={"orders.status": Gate()})
+    use_case, prepared = await prepare(with_live(live), context=BO)
+    async with aclosing(use_case.stream(prepared)) as events:
+        async for event in events:
+            if isinstance(event, ElementChanged):
+                await live.gates["orders.status"].reached.wait()
+                break
+    await asyncio.sleep(0)
+    assert (live.cancelled, live.active) == (["orders.status"], 0)
+
+
+async def test_reads_of_one_system_are_bounded() -> None:
+    live, clock = FakeLive(delay_s=0.001), SystemClock()
+    bounds = CallBounds(most_a_system=3)
+    caller = Caller(agent(), BO, QUESTION)
+    deadline = Deadline.after(5, clock=clock)
+    await asyncio.gather(*(bounds.fill(live, "orders.status", caller, deadline=deadline) for _ in range(20)))
+    assert (live.most_active, len(live.calls)) == (3, 20)
+
+
+# What is kept
+
+
+async def test_the_record_keeps_which_element_and_no_value() -> None:
+    asked = await ask(with_live(), context=BO)
+    [use] = asked.kept.elements
+    assert (use.name, use.operation, use.state) == ("orders.status", "orders.get_order", READY)
+    assert "order-bo" not in asked.kept.model_dump_json()
+
+
+async def test_a_unit_with_a_label_is_kept_as_an_excerpt_and_shown_again() -> None:
+    asked = await ask(with_live(), context=BO)
+    assert "payable" not in asked.kept.text
     assert "order status" not in asked.kept.text
+    [unit] = [one for one in asked.kept.excerpts if one.shown_as is ShownAs.UNIT]
+    assert unit.labels == {"orders.status": "[order status]"}
+    assert asked.record.text == SHOWN
+
+
+async def test_a_kept_unit_is_shown_again_when_the_connector_calls_it_otherwise() -> None:
+    tenant = with_live()
+    asked = await ask(tenant, context=BO)
+    tenant.live_elements = None
+    assert asked.record.text == SHOWN
+
+
+async def test_a_value_that_looks_like_a_document_s_run_loses_those_characters() -> None:
+    value = ElementValue(name="status", label="Status", text="\U000f0000\U000f0000paid")
+    live = FakeLive(data={"orders.status": ElementData(values=(value,))})
+    data = (await ask(with_live(live), context=BO)).elements[-1].data
+    assert data is not None
+    assert data.values[0].text == "paid"
+
+
+# Written by a model (scripted: the local one cannot write markup)
+
+FIRST = "Retail refills are payable on day 23 of 30."
+
+
+async def test_a_model_s_element_is_filled_while_it_goes_on_writing() -> None:
+    gate = Gate()
+    live = FakeLive()
+    tenant = with_live(live, f"{FIRST} Send other requests to the Claims Desk. {{{{orders.status}}}}")
+    tenant.model = FakeTenant.writing().model
+    tenant.generator.steps[:] = [
+        f"{FIRST}\n{{{{orders.",
+        "status}}\nSend",
+        gate,
+        " other requests to the Claims Desk.",
+    ]
+    use_case, prepared = await prepare(tenant, context=BO)
+    names: list[str] = []
+    text = ""
+    async with aclosing(use_case.stream(prepared)) as events:
+        async for event in events:
+            names.append(event.event)
+            text += getattr(event, "text", "")
+            if isinstance(event, ElementChanged) and event.state is READY:
+                gate.opened.set()  # only a ready element lets the model go on
+    assert names == [
+        *("started", "sources", "token", "sentence", "token"),
+        *("element", "element", "token", "sentence", "done"),
+    ]
+    assert text == f"{FIRST}\n[order status]\nSend other requests to the Claims Desk."
+
+
+async def test_an_element_inside_a_model_s_sentence_is_no_word_of_its_claim() -> None:
+    tenant = with_live(content=f"{FIRST} {{{{orders.status}}}}")
+    tenant.model = FakeTenant.writing().model
+    tenant.generator.steps[:] = ["Retail refills {{orders.status}} are payable on day 23 of 30."]
+    asked = await ask(tenant, context=BO)
+    assert asked.done.mode is Mode.WRITTEN
+    assert asked.text == "Retail refills [order status] are payable on day 23 of 30."
+    last = asked.elements[-1]
+    assert asked.text[last.display.start : last.display.end] == "[order status]"
+
+
+async def test_digits_around_an_element_are_two_numbers() -> None:
+    tenant = with_live(content=f"{FIRST} {{{{orders.status}}}}")
+    tenant.model = FakeTenant.writing().model
+    tenant.generator.steps[:] = ["Retail refills are payable on day 2{{orders.status}}3 of 30."]
+    assert (await ask(tenant, context=BO)).done.fallback == "unsupported"
+
+
+async def test_what_the_prompt_does_not_offer_stays_text() -> None:
+    """No document that the model reads names an element, and the prompt lists none."""
+    live = FakeLive()
+    asked = await ask(with_live(live, FIRST, writes=(f"{FIRST}\n{{{{orders.status}}}}",)), context=BO)
+    assert (live.calls, asked.elements) == ([], [])
+
+
+async def test_a_prompt_that_lists_elements_offers_all_of_them() -> None:
+    tenant = with_live(content=FIRST, writes=(f"{FIRST}\n{{{{stores.stock}}}}",))
+    tenant.use_model(prompt="answer/3")
+    asked = await ask(tenant, context=BO)
+    assert asked.text == f"{FIRST}\n[stock]"
+    system = tenant.generator.requests[0].messages[0].content
+    assert "{{orders.status}}: Order status" in system
+    assert "order-bo" not in str(tenant.generator.requests)
+
+
+async def test_without_live_systems_the_prompt_says_nothing_of_elements() -> None:
+    tenant = FakeTenant.writing(FIRST)
+    tenant.use_model(prompt="answer/3")
+    await ask(tenant)
+    listed = tenant.generator.requests[0].messages
+    tenant.use_model(prompt="answer/2")
+    await ask(tenant)
+    assert tenant.generator.requests[1].messages == listed
+
+
+async def test_a_model_that_writes_ten_thousand_tags_is_bounded_and_the_text_is_whole() -> None:
+    live = FakeLive()
+    tenant = with_live(live, STEP, writes=("{{orders.status}} " * 10_000,))
+    asked = await ask(tenant, context=BO)
+    assert (asked.done.mode, asked.done.fallback) == (Mode.QUOTED, "debris")
+    assert asked.text == SHOWN
+    assert len(live.calls) <= MOST_ELEMENTS
+
+
+async def test_the_quote_that_replaces_a_model_s_text_has_its_elements() -> None:
+    tenant = with_live(content=STEP, writes=("Grapefruit interacts with simvastatin.",))
+    asked = await ask(tenant, context=BO)
+    assert (asked.text, asked.done.fallback) == (SHOWN, "unsupported")
+    assert states(asked) == [("e1", PENDING), ("e1", READY)]
+
+
+async def test_an_element_of_a_sentence_that_fails_is_not_shown() -> None:
+    live = FakeLive(gates={"orders.status": Gate()})
+    tenant = with_live(live, f"{FIRST} {{{{orders.status}}}}")
+    tenant.model = FakeTenant.writing().model
+    tenant.generator.steps[:] = [
+        f"{FIRST} Grapefruit {{{{orders.status}}}} interacts with simvastatin. ",
+        "More.",
+    ]
+    asked = await ask(tenant, context=BO)
+    assert asked.done.fallback == "unsupported"
+    assert all(one.display.end > len(FIRST) + 2 for one in asked.elements)
+    assert live.active == 0
+
+
+@pytest.mark.parametrize("written", ["\ue000 refills are payable.", "\ue001\ue000"])
+async def test_a_model_cannot_write_a_mark_itself(written: str) -> None:
+    tenant = with_live(content=f"{FIRST} {{{{orders.status}}}}", writes=(f"{FIRST}\n{written}",))
+    asked = await ask(tenant, context=BO)
+    assert asked.elements == [] or asked.done.mode is Mode.QUOTED
+    assert "\ue000" not in asked.text
+
+
+def test_the_types_of_the_fake_are_those_of_the_port() -> None:
+    assert FakeLive().types()["orders.status"] is STATUS
