@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -37,6 +37,7 @@ from assistant.answering.excerpts import (
 )
 from assistant.answering.generate import Interruption, Prompt, PromptBuilder
 from assistant.answering.hydration import CallBounds, Hydration
+from assistant.answering.live_questions import AskedElement, LiveQuestions
 from assistant.answering.ports import DocumentLinks
 from assistant.answering.quote import Quote, ScoredUnit, blocks
 from assistant.answering.releases import Ranking
@@ -149,7 +150,8 @@ class PreparedAnswer:
     excerpts: Excerpts
     """What the answer shows of documents; complete after ``make_sources``."""
     certainty: Certainty | None
-    """None: not in the knowledge base."""
+    """None: not in the knowledge base. It counts on the live systems that were asked: ``certainty_of`` says
+    how sure the answer is without those that failed."""
     quoted: QuotedAnswer
     clarify: str | None
     escalation: str | None
@@ -161,6 +163,8 @@ class PreparedAnswer:
     hydration: Hydration
     offered: Labels
     """Labels of the live elements that the model may name; empty where none writes."""
+    asked_live: tuple[AskedElement, ...]
+    """Live elements that answer parts of the message by themselves."""
     weights: Mapping[str, str]
     """SHA-256 (hex) of each weights file that served, by kind."""
     propensity: float = 1.0
@@ -173,6 +177,10 @@ class PreparedAnswer:
     def retrieval_question(self) -> str:
         """The text that was searched."""
         return "\n".join(dict.fromkeys(one.searched for one in self.evidence))
+
+    def certainty_of(self, ready: Collection[int] = ()) -> Certainty | None:
+        """Return how sure the answer is with the live elements of these parts: by default, without any."""
+        return _certainty(self.evidence, live=ready)
 
     def cancel(self, cause: Literal[Cause.CANCELLED, Cause.DISCONNECTED]) -> None:
         """End the stream at once, from any task of the same event loop; a second call changes nothing."""
@@ -204,6 +212,7 @@ class PrepareAnswer:
         self._shipped = self.find_evidence.weights
         self._prompts = PromptBuilder(services) if services.writes_answers else None
         self._bounds = CallBounds()
+        self._live_questions = LiveQuestions(services)
 
     async def prepare(
         self,
@@ -239,10 +248,12 @@ class PrepareAnswer:
             deadline=deadline,
             bounds=self._bounds,
         )
+        clauses = self._live_questions.begin(asking.question)
         with _end_on_error(steps, hydration):
             history = await self._history(asking, scope, agent=identity.agent)
             before = history[-1].question if history else asking.question_before
             understood, evidence = await self._find(asking.question, before, scope)
+            matched = await self._live_questions.matching(clauses, evidence, scope.embedded)
             certainty, excerpts = _certainty(evidence), Excerpts()
             with steps.step("compose") as span:
                 shown, quoted = self._compose(evidence, excerpts, hydration)
@@ -250,8 +261,10 @@ class PrepareAnswer:
             longest = services.tenant.generation.max_tokens
             max_tokens = min(asking.max_tokens or longest, longest)
             prompt = None
+            named = [name for block in quoted.blocks for name, _, _ in block.elements]
+            asked_live = _begin_asked(matched, hydration, named=named)
             if self._prompts is None:  # where a model writes, its text decides what is read
-                hydration.begin_all([name for block in quoted.blocks for name, _, _ in block.elements])
+                hydration.begin_all(named)
             if certainty is not None and not any(one.approved for one in evidence):
                 prompt = await self._build_prompt(asking, shown, history, max_tokens=max_tokens, scope=scope)
             return PreparedAnswer(
@@ -275,7 +288,7 @@ class PrepareAnswer:
                     labels_of=hydration.labels_of,
                 ),
                 excerpts=excerpts,
-                certainty=certainty,
+                certainty=_certainty(evidence, live={one.part for one in asked_live}),
                 quoted=quoted,
                 clarify=next((one.clarify for one in evidence if one.clarify), None),
                 escalation=self._escalation(evidence),
@@ -284,6 +297,7 @@ class PrepareAnswer:
                 steps=steps,
                 hydration=hydration,
                 offered=self._offered(prompt, shown, hydration),
+                asked_live=asked_live,
                 follows=history[-1].answer_id if history else None,
                 weights=self._weights(ranking),
                 propensity=ranking.propensity,
@@ -530,9 +544,23 @@ def _cards(evidence: Sequence[Evidence]) -> dict[str, DocumentCard]:
     return {name: document.card for documents in read for name, document in documents.items()}
 
 
-def _certainty(evidence: Sequence[Evidence]) -> Certainty | None:
-    """Return how sure the whole answer is: of a double question the less sure half that has an answer."""
-    certainties = {one.certainty for one in evidence}
+def _begin_asked(
+    matched: Sequence[tuple[int, str]], hydration: Hydration, *, named: Collection[str]
+) -> tuple[AskedElement, ...]:
+    """Begin the reads that parts of the message ask for, unless a quoted document names the element."""
+    wanted = dict.fromkeys(name for _, name in matched if name not in named)
+    begun = {name: hydration.begin(name) for name in wanted}
+    parts = ((part, begun.get(name)) for part, name in matched)
+    return tuple(AskedElement(part, slot) for part, slot in parts if slot is not None)
+
+
+def _certainty(evidence: Sequence[Evidence], *, live: Collection[int] = ()) -> Certainty | None:
+    """Return how sure the whole answer is: of a double question the less sure half that has an answer.
+    ``live``: parts that a live system answers."""
+    certainties = {
+        Certainty.ANSWERED if one.certainty is None and part in live else one.certainty
+        for part, one in enumerate(evidence)
+    }
     if certainties == {None}:
         return None
     return Certainty.ANSWERED if certainties == {Certainty.ANSWERED} else Certainty.POSSIBLY

@@ -13,7 +13,7 @@ import hashlib
 from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib.resources import files
 from math import exp, fsum, sqrt
@@ -71,6 +71,8 @@ class SearchScope:
     """Passages to return; by default as many as the tenant's answers show."""
     ranker: Weights | None = None
     """Weights of kind ``ranker``; None: the shipped ones."""
+    embedded: dict[str, Sequence[float]] = field(default_factory=dict[str, Sequence[float]])
+    """Unit-length vectors of the texts that were embedded so far, by text."""
 
     @classmethod
     def untraced(cls, deadline: Deadline, *, size: int | None = None) -> SearchScope:
@@ -158,7 +160,7 @@ class RetrievePassages:
                 "gen_ai.embeddings.dimension.count": embedding.dimensions,
             },
         ):
-            return await call_within(
+            vectors = await call_within(
                 limit_s,
                 lambda step: self._vectors(texts, deadline=step),
                 deadline=scope.deadline,
@@ -166,6 +168,8 @@ class RetrievePassages:
                     f"The embedding endpoint took over {limit_s:g} s; ask again."
                 ),
             )
+        scope.embedded.update(zip(texts, vectors, strict=True))
+        return vectors
 
     async def _vectors(self, texts: Sequence[str], *, deadline: Deadline) -> list[list[float]]:
         try:

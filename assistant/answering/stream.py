@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from assistant.answering.events import (
     Cause,
@@ -31,6 +31,7 @@ from assistant.answering.excerpts import NO_LABELS, Labels, shown_title
 from assistant.answering.gate import explain
 from assistant.answering.generate import ModelCall
 from assistant.answering.hydration import Hydration, LiveSlot
+from assistant.answering.live_questions import what_is_missing, why_not_answered
 from assistant.answering.prepare import PreparedAnswer, QuotedBlock
 from assistant.answering.record import approved_uses, begun_record, candidates_of, uses_of_passages
 from assistant.answering.services import TenantServices, elapsed_ms, fail_span
@@ -52,6 +53,7 @@ from assistant.live.markup import (
     Labelled,
     MarkupParser,
     Tag,
+    label_of,
     mark,
     with_labels,
     without_marks,
@@ -210,6 +212,18 @@ class AnswerText:
             start = self._length + len(before)
             yield from self._add(block.text, before=before, citations=(block.n, *block.rests_on))
             yield from self._place(block.elements, start=start)
+
+    def write_label(self, title: str) -> tuple[Token, int, int]:
+        """Add the label of an element in a paragraph of its own; return its token and [start, end)."""
+        label, before = label_of(title), "\n\n" if self._parts else ""
+        start = self._length + len(before)
+        self._length = start + len(label)
+        self._parts.append(before + label)
+        return Token(before + label), start, self._length
+
+    @property
+    def length(self) -> int:
+        return self._length
 
     @property
     def begun(self) -> bool:
@@ -439,7 +453,7 @@ class AnswerStream:
         prepared = self._prepared
         if how is Cause.CANCELLED or how is Cause.DISCONNECTED:
             self._ending = _left_by(how)
-        elif prepared.certainty is None:
+        elif prepared.certainty_of() is None:
             best = prepared.evidence[0]
             title = shown_title(best.best.card.title) if best.best else None
             reason = explain(best.gate, title=title)
@@ -457,16 +471,50 @@ class AnswerStream:
             no_model = _NO_ROOM if prepared.prompt is not None else None
             yield from self._quote(no_model if how is None else str(how))
 
-    def ended_elements(self) -> Iterator[ElementChanged]:
-        """Yield the elements that ended since the last call."""
+    def place_asked(self) -> Iterator[ElementChanged]:
+        """Yield the elements that answer by themselves, after the text. Their labels follow when they are
+        ready: a system that fails leaves no word in the text."""
+        if self._ending.outcome is not Outcome.DONE:
+            return
+        at = self._text.length
+        for slot in self._asked_slots:
+            yield self._prepared.hydration.place_slot(slot, start=at, end=at)
+
+    def ended_elements(self) -> Iterator[Token | ElementChanged]:
+        """Yield the elements that ended since the last call, each after its label if that is not there."""
         for slot in self._prepared.hydration.take():
+            if slot.is_ready and slot in self._asked_slots:
+                token, start, end = self._text.write_label(slot.type.title)
+                yield token
+                self._prepared.hydration.place_slot(slot, start=start, end=end)
             yield ElementChanged(**dict(slot.element()))
 
     def end_elements(self) -> None:
-        """End the answer whose text is complete: nobody waits for its elements any more."""
-        cause = self._prepared.hydration.left
-        if cause is not None and self._ending.outcome is Outcome.DONE:
-            self._ending = _left_by(cause)
+        """End the answer whose elements have ended, or for which nobody waits any more."""
+        prepared, ending = self._prepared, self._ending
+        if ending.outcome is not Outcome.DONE:
+            return
+        if prepared.hydration.left is not None:
+            self._ending = _left_by(prepared.hydration.left)
+            return
+        asked = prepared.asked_live
+        certainty = prepared.certainty_of({one.part for one in asked if one.slot.is_ready})
+        if certainty is not None and not all(one.slot.is_ready for one in asked):
+            certainty = Certainty.POSSIBLY  # what a system was asked is not answered
+        if ending.finish_reason is not FinishReason.NO_EVIDENCE:
+            if ending.certainty is prepared.certainty:
+                self._ending = replace(ending, certainty=certainty)
+        elif certainty is not None:
+            self._ending = _Ending(
+                Outcome.DONE, None, FinishReason.STOP, mode=Mode.QUOTED, certainty=certainty
+            )
+        elif said := why_not_answered(asked):
+            self._ending = replace(ending, reason=f"{said} {ending.reason}")
+
+    @property
+    def _asked_slots(self) -> list[LiveSlot]:
+        """The elements that answer parts of the message, each once."""
+        return list(dict.fromkeys(one.slot for one in self._prepared.asked_live))
 
     def abandon(self, cause: Cause | None) -> None:
         """End the answer whose reader stopped reading: its task was cancelled or its stream was closed."""
@@ -512,7 +560,7 @@ class AnswerStream:
                 "mode": ending.mode,
                 "certainty": ending.certainty,
                 "fallback": ending.fallback,
-                "clarify": prepared.clarify if ending.mode else None,
+                "clarify": self._clarify(),
                 "escalation": self._escalation(),
                 "corrections": prepared.corrections,
                 "follows": prepared.follows,
@@ -541,7 +589,7 @@ class AnswerStream:
             mode=ending.mode,
             certainty=ending.certainty,
             also=prepared.quoted.also if ending.mode else (),
-            clarify=prepared.clarify if ending.mode else None,
+            clarify=self._clarify(),
             reply_draft=self._reply_draft(),
             escalation=self._escalation(),
             corrections=prepared.corrections,
@@ -612,8 +660,15 @@ class AnswerStream:
     def _reply_draft(self) -> str | None:
         """Return the draft, unless the model refused to answer from the same sources."""
         prepared, ending = self._prepared, self._ending
-        is_offered = ending.mode and ending.certainty is prepared.certainty
+        is_refused = ending.fallback == _REFUSED and prepared.certainty is not Certainty.POSSIBLY
+        is_offered = ending.mode and not is_refused
         return prepared.quoted.reply_draft if is_offered else None
+
+    def _clarify(self) -> str | None:
+        """Return the question back: what a live system needs to know, or which of two documents applies."""
+        ending = self._ending
+        missing = what_is_missing(self._prepared.asked_live) if ending.outcome is Outcome.DONE else None
+        return missing or (self._prepared.clarify if ending.mode else None)
 
     def _escalation(self) -> str | None:
         is_sure = self._ending.certainty is Certainty.ANSWERED

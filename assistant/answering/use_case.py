@@ -10,7 +10,7 @@ from functools import partial
 import structlog
 
 from assistant.answering.adaptations import Adaptations
-from assistant.answering.events import AnswerEvent, Cause, ElementChanged
+from assistant.answering.events import AnswerEvent, Cause, ElementChanged, Token
 from assistant.answering.generate import InterruptedAnswerError, ModelCall
 from assistant.answering.hydration import Hydration
 from assistant.answering.ports import GenerationRequest
@@ -84,7 +84,7 @@ class AnswerQuestion:
                     await model.open()
                     async with aclosing(_texts(model, answer, prepared.hydration)) as texts:
                         async for text in texts:
-                            if isinstance(text, ElementChanged):
+                            if not isinstance(text, str):
                                 yield text
                                 continue
                             for event in answer.feed(text):
@@ -99,6 +99,8 @@ class AnswerQuestion:
             for event in answer.end(how):
                 if model is not None:
                     model.note_first_text()
+                yield event
+            for event in answer.place_asked():
                 yield event
             while prepared.hydration.is_waiting and prepared.hydration.left is None:
                 await prepared.hydration.change()
@@ -143,7 +145,7 @@ class AnswerQuestion:
 
 async def _texts(
     model: ModelCall, answer: AnswerStream, hydration: Hydration
-) -> AsyncGenerator[str | ElementChanged, None]:
+) -> AsyncGenerator[str | Token | ElementChanged, None]:
     """Yield the model's texts, and between them the elements that ended. Raises as ``ModelCall.read``."""
     while True:
         if not hydration.is_waiting:

@@ -9,7 +9,8 @@ import pytest
 
 from assistant.answering.events import Cause, ElementChanged
 from assistant.answering.hydration import CallBounds
-from assistant.domain.answers import FinishReason, Mode, Outcome, ShownAs
+from assistant.answering.live_questions import LiveQuestions
+from assistant.domain.answers import Certainty, FinishReason, Mode, Outcome, ShownAs
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.elements import (
     MOST_ELEMENTS,
@@ -19,8 +20,9 @@ from assistant.domain.elements import (
     ElementState,
     ElementValue,
 )
+from assistant.domain.errors import EmbeddingUnavailableError
 from assistant.live.ports import Caller, LiveReadError
-from tests.fakes.answering import FakeTenant, Gate, agent, document
+from tests.fakes.answering import FakeEmbedder, FakeTenant, Gate, agent, document, vector_of
 from tests.fakes.live import STATUS, FakeLive, of_customer
 from tests.unit.answering.asking_and_reading import QUESTION, Asked, ask, prepare
 
@@ -395,3 +397,95 @@ async def test_a_model_cannot_write_a_mark_itself(written: str) -> None:
 
 def test_the_types_of_the_fake_are_those_of_the_port() -> None:
     assert FakeLive().types()["orders.status"] is STATUS
+
+
+# A live system that answers by itself
+
+WHERE = "Where is my order?"
+BOTH = f"{WHERE} {QUESTION}"
+LIVE_ONLY = "Grapefruit interacts with simvastatin."
+
+
+async def test_a_question_that_only_a_system_answers_is_answered_by_its_element() -> None:
+    asked = await ask(with_live(content=LIVE_ONLY), WHERE, context=BO)
+    assert asked.names == ["started", "sources", "element", "token", "element", "done"]
+    assert asked.text == "[order status]"
+    pending, ready = asked.elements
+    assert (pending.display.start, pending.display.end) == (0, 0)
+    assert (ready.display.start, ready.display.end, ready.display.place) == (0, 14, "inline")
+    done = asked.done
+    assert (done.finish_reason, done.mode, done.certainty) == (
+        FinishReason.STOP,
+        Mode.QUOTED,
+        Certainty.ANSWERED,
+    )
+    assert (asked.record.finish_reason, asked.record.text) == (FinishReason.STOP, "[order status]")
+
+
+async def test_a_rule_from_a_document_comes_first_and_the_order_after_it() -> None:
+    asked = await ask(with_live(content=FIRST), BOTH, context=BO)
+    assert asked.text == f"{FIRST}\n\n[order status]"
+    assert asked.done.certainty is Certainty.ANSWERED
+    assert states(asked) == [("e1", PENDING), ("e1", READY)]
+
+
+@pytest.mark.parametrize(
+    ("problem", "reason"),
+    [
+        (ElementProblem.SYSTEM_UNAVAILABLE, "orders did not answer. "),
+        (ElementProblem.SYSTEM_LATE, "orders did not answer. "),
+        (ElementProblem.NOT_FOUND, "Ask the desk. "),
+        (ElementProblem.NOT_ALLOWED, "Ask the desk. "),
+    ],
+)
+async def test_a_system_that_fails_leaves_no_evidence_that_names_it(
+    problem: ElementProblem, reason: str
+) -> None:
+    live = FakeLive(errors={"orders.status": LiveReadError(problem, "Ask the desk.")})
+    tenant = with_live(live, LIVE_ONLY)
+    tenant.configure(answers={"escalation": {"default": "Team Lead, ext. 1"}})
+    asked = await ask(tenant, WHERE, context=BO)
+    done = asked.done
+    assert (done.finish_reason, done.mode, done.certainty) == (FinishReason.NO_EVIDENCE, None, None)
+    assert done.reason is not None
+    assert done.reason.startswith(reason)
+    assert (done.escalation, asked.text) == ("Team Lead, ext. 1", "")
+
+
+async def test_a_missing_parameter_is_asked_for() -> None:
+    asked = await ask(with_live(content=LIVE_ONLY), WHERE)
+    assert asked.done.clarify == "Which order? Give the order number."
+    assert asked.done.finish_reason is FinishReason.NO_EVIDENCE
+    assert asked.record.clarify == asked.done.clarify
+
+
+async def test_a_system_that_fails_beside_a_document_leaves_a_possible_answer() -> None:
+    live = FakeLive(errors={"orders.status": LiveReadError(ElementProblem.SYSTEM_LATE, "Late.")})
+    asked = await ask(with_live(live, FIRST), BOTH, context=BO)
+    assert (asked.text, asked.done.finish_reason) == (FIRST, FinishReason.STOP)
+    assert asked.done.certainty is Certainty.POSSIBLY
+
+
+async def test_an_element_that_the_document_names_is_not_shown_again() -> None:
+    live = FakeLive()
+    content = "Where is my order: say {{orders.status}} to the caller."
+    asked = await ask(with_live(live, content), WHERE, context=BO)
+    assert asked.text == content.replace("{{orders.status}}", "[order status]")
+    assert len(live.calls) == 1
+
+
+@pytest.mark.parametrize("question", [QUESTION, "How do I cancel my order?", "What do we do with my order?"])
+async def test_a_question_of_a_procedure_reads_nothing(question: str) -> None:
+    live = FakeLive()
+    await ask(with_live(live, FIRST), question, context=BO)
+    assert live.calls == []
+
+
+async def test_without_vectors_of_the_examples_the_answer_goes_on() -> None:
+    tenant = with_live(content=FIRST)
+    tenant.embedder = FakeEmbedder(error=EmbeddingUnavailableError("down"), after=0)
+    questions = LiveQuestions(tenant.services)
+    assert await questions.matching(questions.begin(BOTH), [], {}) == []
+    tenant.embedder.error = None
+    await questions.matching(questions.begin(BOTH), [], {})
+    assert questions.match(WHERE, vector_of(WHERE)) == "orders.status"
