@@ -34,35 +34,13 @@ from assistant.domain.errors import (
     OverloadedError,
     PassageTooLongError,
 )
+from assistant.domain.retries import RetryBudget
 from assistant.settings.deployed_names import CapturePurpose, capture_attribute
 
-_RATIO = 0.1
-_RESERVE = 3.0
-"""Most retries that can be saved up; a process starts with as many."""
 _MOST_RETRIES = 3
 _FIRST_WAIT_S = 0.2
 _LONGEST_WAIT_S = 2.0
 Result = TypeVar("Result")
-
-
-class RetryBudget:
-    """Limits retries so that they cannot worsen an overload. Shared by all calls of one adapter.
-
-    Each call earns a tenth of a retry; a retry costs one.
-    """
-
-    def __init__(self) -> None:
-        self._saved = _RESERVE
-
-    def earn(self) -> None:
-        self._saved = min(_RESERVE, self._saved + _RATIO)
-
-    def spend(self) -> bool:
-        """Take one retry; False when none is left."""
-        if self._saved < 1.0:
-            return False
-        self._saved -= 1.0
-        return True
 
 
 async def retry_overload(

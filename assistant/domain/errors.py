@@ -36,6 +36,15 @@ class SourceNeededError(InvalidRequestError):
     code = "source_needed"
 
 
+class ContextRefusedError(InvalidRequestError):
+    """The context of the question does not verify, or is not of this tenant and agent (422).
+
+    It is no 401: the agent's own sign-in is in order, and signing in again would not help.
+    """
+
+    code = "context_refused"
+
+
 class UnreadableRequestError(AssistantError):
     """The body is not UTF-8 JSON (400)."""
 

@@ -1,0 +1,62 @@
+"""Limits on repeating calls of a dependency that fails: a budget of retries, and a circuit."""
+
+from __future__ import annotations
+
+from assistant.domain.clock import Clock
+
+_RATIO = 0.1
+_RESERVE = 3.0
+"""Most retries that can be saved up; a process starts with as many."""
+
+
+class RetryBudget:
+    """Limits retries so that they cannot worsen an overload. Shared by all calls of one adapter.
+
+    Each call earns a tenth of a retry; a retry costs one.
+    """
+
+    def __init__(self) -> None:
+        self._saved = _RESERVE
+
+    def earn(self) -> None:
+        self._saved = min(_RESERVE, self._saved + _RATIO)
+
+    def spend(self) -> bool:
+        """Take one retry; False when none is left."""
+        if self._saved < 1.0:
+            return False
+        self._saved -= 1.0
+        return True
+
+
+class Circuit:
+    """Stops calls of a dependency that failed ``failures`` times in a row, for ``open_s``.
+
+    After that one call tries it: a success closes the circuit, a failure opens it again. A trial that never
+    reports is given up after ``open_s`` too.
+    """
+
+    def __init__(self, *, clock: Clock, failures: int = 5, open_s: float = 10.0) -> None:
+        self._clock = clock
+        self._most_failures = failures
+        self._open_s = open_s
+        self._failures = 0
+        self._closed_again_s = 0.0
+
+    def allows(self) -> bool:
+        """Return whether a call may go out now; its caller reports how it ended."""
+        if self._failures < self._most_failures:
+            return True
+        now_s = self._clock.monotonic_s()
+        if now_s < self._closed_again_s:
+            return False
+        self._closed_again_s = now_s + self._open_s  # this call is the trial
+        return True
+
+    def succeeded(self) -> None:
+        self._failures = 0
+
+    def failed(self) -> None:
+        self._failures += 1
+        if self._failures >= self._most_failures:
+            self._closed_again_s = self._clock.monotonic_s() + self._open_s
