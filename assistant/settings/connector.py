@@ -199,6 +199,8 @@ class Operation(StrictModel):
                 yield f'result "{result.name}": same_as = "{result.same_as}" is none of {", ".join(names)}'
         if self.personal and self.cache_s:
             yield "personal = true, and results of a person are not cached; delete cache_s"
+        if self.cache_s and any(result.same_as_context for result in self.results):
+            yield "cache_s with same_as_context: a kept response would not be compared; delete one of them"
         if self.personal and not any(result.proves_whose and result.required for result in self.results):
             yield (
                 "personal = true needs a required result with same_as or same_as_context: without it another "

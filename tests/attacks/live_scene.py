@@ -1,0 +1,168 @@
+"""An order system on a real socket, and a tenant's connector to it: the example of docs/live.md."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import orjson
+
+from assistant.domain.clock import Deadline, SystemClock
+from assistant.domain.errors import RecordsUnavailableError
+from assistant.domain.identity import Identity, Role
+from assistant.domain.live import CareContext, LiveRead
+from assistant.live.connected import ConnectedElements
+from assistant.live.ports import Caller, Filled, LiveReadError
+from assistant.live_systems import HttpSystems, SystemAccess
+from assistant.settings.connector import Connector, load_connector
+from assistant.settings.deployment import ReachEntry
+from tests.fakes.scripted_http import Exchange, Script, ScriptedServer, scripted_http
+
+PAGE = Path(__file__).parents[2] / "docs" / "live.md"
+ORDER, CUSTOMER, AGENT = "4471-2208", "C-1044", "ann"
+QUESTION = "Where is her order?"
+
+
+def order(**changes: Any) -> dict[str, Any]:
+    """Return the system's good response; a change to None leaves the key out."""
+    good: dict[str, Any] = {
+        "id": ORDER,
+        "customer": {"id": CUSTOMER},
+        "status": "shipped",
+        "refill": {"next_fill_date": "2026-11-24", "copay": 12.5},
+        "items": [{"name": "Lisinopril 10 mg", "count": 30}, {"name": "Metformin 500 mg", "count": 60}],
+        "tracking": {"url": "https://track.example.com/parcels/1Z999"},
+    }
+    return {name: value for name, value in (good | changes).items() if value is not None}
+
+
+async def answers_well(exchange: Exchange) -> None:
+    await exchange.respond(200, orjson.dumps(order()), Content_Type="application/json")
+
+
+@cache
+def connector(**changed: str) -> Connector:
+    """Return the page's connector, with texts of the file replaced: ``old=new`` as pairs of values."""
+    text = re.findall(r"```toml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)[1]
+    for pair in changed.values():
+        old, new = pair.split(" -> ")
+        assert old in text
+        text = text.replace(old, new)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "orders.toml"
+        path.write_text(text, encoding="utf-8")
+        return load_connector(path)
+
+
+@dataclass
+class KeptReads:
+    """``LiveReads`` in memory."""
+
+    reads: list[LiveRead] = field(default_factory=list[LiveRead])
+    is_down: bool = False
+
+    async def record(self, read: LiveRead) -> None:
+        if self.is_down:
+            raise RecordsUnavailableError("down")
+        self.reads.append(read)
+
+    async def list(self, *, since: datetime, until: datetime, limit: int = 1000) -> Sequence[LiveRead]:
+        return [read for read in self.reads if since <= read.at < until][:limit]
+
+
+@dataclass
+class Switches:
+    """``SystemSwitches`` that a test turns."""
+
+    off: set[str] = field(default_factory=set[str])
+
+    async def is_on(self, system: str) -> bool:
+        return system not in self.off
+
+
+def context(customer: str = CUSTOMER, *, agent: str = AGENT, **ids: tuple[str, ...]) -> CareContext:
+    known = {"order": (ORDER,)} | ids
+    return CareContext(
+        agent, customer, {**known, "customer": (customer,)}, datetime.now(UTC) + timedelta(minutes=5)
+    )
+
+
+def identity(agent: str = AGENT, *roles: Role, labels: Sequence[str] = ()) -> Identity:
+    return Identity("pharmacy", agent, frozenset(roles or (Role.AGENT,)), frozenset(labels))
+
+
+@dataclass
+class LiveScene:
+    """The tenant's elements over one system."""
+
+    elements: ConnectedElements
+    server: ScriptedServer
+    reads: KeptReads
+    switches: Switches
+    clock: SystemClock = field(default_factory=SystemClock)
+
+    async def fill(
+        self,
+        name: str = "orders.status",
+        *,
+        question: str = QUESTION,
+        of: CareContext | None = None,
+        by: Identity | None = None,
+        answer_id: str | None = None,
+        without_context: bool = False,
+        within_s: float = 5.0,
+    ) -> Filled:
+        caller = Caller(by or identity(), None if without_context else of or context(), question, answer_id)
+        return await self.elements.fill(name, caller, deadline=Deadline.after(within_s, clock=self.clock))
+
+    async def refused(self, name: str = "orders.status", **how: Any) -> LiveReadError:
+        """Return the error of a fill that must fail."""
+        try:
+            filled = await self.fill(name, **how)
+        except LiveReadError as error:
+            return error
+        raise AssertionError(f"shown: {filled}")
+
+    @property
+    def outcomes(self) -> list[str]:
+        return [read.outcome for read in self.reads.reads]
+
+
+@asynccontextmanager
+async def live_scene(
+    script: Script = answers_well,
+    *,
+    file: Connector | None = None,
+    whose: str = "context",
+    deadline_s: float = 2.0,
+    url: str | None = None,
+    **access: Any,
+) -> AsyncGenerator[LiveScene]:
+    """Serve the script as the system ``orders``; ``url`` in its place, ``access`` for how it is called."""
+    clock = SystemClock()
+    async with scripted_http(script) as server:
+        entry = ReachEntry.model_validate(
+            {"name": "orders", "port": 443, "whose": whose, "deadline_s": deadline_s}
+        ).model_copy(update={"inline": file or connector()})
+        calls = HttpSystems({"orders": SystemAccess("orders", url or server.url, **access)}, clock=clock)
+        reads, switches = KeptReads(), Switches()
+        elements = ConnectedElements(
+            [entry],
+            calls=calls,
+            switches=switches,
+            reads=reads,
+            pseudonym=lambda customer: f"p-{len(customer)}",
+            clock=clock,
+        )
+        try:
+            yield LiveScene(elements, server, reads, switches)
+        finally:
+            await elements.close()
+            await calls.close()
