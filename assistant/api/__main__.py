@@ -11,7 +11,7 @@ from assistant.answering.adaptations import Adaptations
 from assistant.answering.excerpts import FORGET_EVERY_S, forget_regularly
 from assistant.api.answers import Answers
 from assistant.api.app import Application, build_application
-from assistant.api.auth import CachedKeySet, Service, TokenVerifier
+from assistant.api.auth import CachedKeySet, CareContexts, Service, TokenVerifier
 from assistant.api.browsers import OtherOrigins
 from assistant.api.delivery import StreamLimits
 from assistant.api.health import ServiceMetrics, TaskMetrics, report_metrics
@@ -23,7 +23,7 @@ from assistant.learning.upkeep import desk_upkeep
 from assistant.settings.process import ServiceSettings
 from assistant.telemetry import configure_logging, configure_tracing
 from assistant.wiring.services import ServedTenant, open_tenants
-from assistant.wiring.stores import open_key_source
+from assistant.wiring.stores import open_care_key_sources, open_key_source
 
 _RESUME_S = 5.0
 """At shutdown, for answers that nobody reads now but that a reader may resume on another task."""
@@ -76,7 +76,8 @@ async def open_application(
         clock = SystemClock()
         keys = CachedKeySet(await stack.enter_async_context(open_key_source(settings)), clock=clock)
         stack.push_async_callback(keys.close)
-        service = _service(settings, tenants, keys, clock)
+        contexts = await _contexts(settings, tenants, stack, clock)
+        service = _service(settings, tenants, keys, contexts, clock)
         answers = Answers(service, limits or StreamLimits())
         logs = {name: tenant.log for name, tenant in tenants.items()}
         adaptations = [tenant.adaptations for tenant in tenants.values()]
@@ -116,8 +117,24 @@ async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
         _, left = await asyncio.wait(left, timeout=_CANCEL_AGAIN_S)
 
 
+async def _contexts(
+    settings: ServiceSettings, tenants: Mapping[str, ServedTenant], stack: AsyncExitStack, clock: Clock
+) -> CareContexts:
+    configs = [tenant.answering.tenant for tenant in tenants.values()]
+    sources = await stack.enter_async_context(open_care_key_sources(settings, configs))
+    keys = {name: CachedKeySet(source, clock=clock) for name, source in sources.items()}
+    for each in keys.values():
+        stack.push_async_callback(each.close)
+    sections = {config.name: section for config in configs if (section := config.care_context) is not None}
+    return CareContexts(sections, keys, clock)
+
+
 def _service(
-    settings: ServiceSettings, tenants: Mapping[str, ServedTenant], keys: CachedKeySet, clock: Clock
+    settings: ServiceSettings,
+    tenants: Mapping[str, ServedTenant],
+    keys: CachedKeySet,
+    contexts: CareContexts,
+    clock: Clock,
 ) -> Service:
     verifier = TokenVerifier(
         keys, issuer=settings.issuer, audience=settings.audience, tenants=tenants, clock=clock
@@ -128,6 +145,7 @@ def _service(
     return Service(
         tenants=tenants,
         keys=keys,
+        contexts=contexts,
         verifier=verifier,
         running=RunningAnswers(),
         metrics=metrics,

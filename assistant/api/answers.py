@@ -12,7 +12,6 @@ import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from typing import Annotated, Protocol
 
 import structlog
@@ -49,7 +48,7 @@ from assistant.api.resume import ResumedAnswers
 from assistant.api.running import Admission, AnswerObserver, LoggedAnswer, RunningAnswer
 from assistant.api.wire import Conversation, StoredAnswer
 from assistant.domain.answers import Sent, StoredSent, StoredVerdict, Verdict
-from assistant.domain.clock import Clock, Deadline
+from assistant.domain.clock import Deadline
 from assistant.domain.errors import (
     AssistantError,
     ConflictError,
@@ -61,7 +60,7 @@ from assistant.domain.errors import (
 )
 from assistant.domain.feedback import Act, StoredAct
 from assistant.domain.identity import Identity, Role
-from assistant.domain.live import CareContext, PlainContext
+from assistant.domain.live import CareContext
 from assistant.wiring.services import ServedTenant
 
 EVENTS_PATH = re.compile(r"/v1/answers/([A-Za-z0-9_-]{1,64})/events")
@@ -105,26 +104,6 @@ class Question:
             key=self.key,
             context=unfinished.model_dump_json(),
         )
-
-
-_PLAIN_CONTEXT_LIFE = timedelta(minutes=5)
-
-
-async def care_context(
-    given: str | PlainContext | None, tenant: ServedTenant, identity: Identity, *, clock: Clock
-) -> CareContext | None:
-    """Return whose conversation it is, verified. Raises InvalidRequestError."""
-    if given is None:
-        return None
-    deployment = tenant.answering.tenant.deployment
-    if isinstance(given, str) or not (deployment is None or deployment.profile == "dev"):
-        raise InvalidRequestError("context is not one that this service can verify; leave it out.")
-    return CareContext(
-        agent=identity.agent,
-        customer=given.customer,
-        ids={**given.ids, "customer": (given.customer,)},
-        expires_at=clock.now() + _PLAIN_CONTEXT_LIFE,
-    )
 
 
 class JoinedAnswer(Exception):
@@ -202,11 +181,14 @@ class Answers:
     async def question(
         self, request: AnswerRequest, identity: Identity, *, key: str | None = None
     ) -> Question:
-        """Return the question, with a deadline that begins now. Raises InvalidRequestError (its context)."""
+        """Return the question, with a deadline that begins now.
+
+        Raises ContextRefusedError, DependencyError (the keys of contexts are unavailable).
+        """
         tenant, clock = self.service.tenants[identity.tenant], self.service.clock
         started_s = clock.monotonic_s()
         deadline = Deadline(started_s + tenant.answering.tenant.limits.answer_deadline_s, clock)
-        context = await care_context(request.context, tenant, identity, clock=clock)
+        context = await self.service.contexts.verify(request.context, identity=identity)
         return Question(identity, request, tenant, deadline, started_s, key, context)
 
     @asynccontextmanager

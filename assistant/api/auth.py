@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, NoReturn, Protocol, cast
 
 import structlog
@@ -20,8 +21,10 @@ from assistant.api.resume import LogFollower
 from assistant.api.running import RunningAnswers
 from assistant.api.wire import ConsoleConfig, DeployedVersions
 from assistant.domain.clock import Clock
-from assistant.domain.errors import DependencyError, ForbiddenError, UnauthenticatedError
+from assistant.domain.errors import ContextRefusedError, DependencyError, ForbiddenError, UnauthenticatedError
 from assistant.domain.identity import Identity, Role
+from assistant.domain.live import CareContext, PlainContext, SubjectId, SubjectKind
+from assistant.settings.deployment import CareContextSection
 from assistant.wiring.services import ServedTenant
 
 VerificationKey = ECKey | RSAKey
@@ -204,9 +207,14 @@ class TokenVerifier:
         token = token.strip()
         if scheme.lower() != "bearer" or not token:
             _refuse("no_bearer_token")
-        if len(token) > _MAX_TOKEN_CHARACTERS or not token.isascii():
-            _refuse("unreadable")
-        claims, key = await self._verified_claims(token)
+        try:
+            claims, key = await verified_claims(
+                token, keys=self.keys, issuer=self.issuer, audience=self.audience, clock=self.clock
+            )
+        except TokenRefusedError as refused:
+            _refuse(refused.reason)
+        if "sub" not in claims:
+            _refuse("missing_claim")
         try:
             found = _TenantClaims.model_validate(claims)
         except ValidationError:
@@ -219,36 +227,50 @@ class TokenVerifier:
         caller_is_identified.set(True)
         return Identity(tenant=found.tenant, agent=found.sub, roles=roles, labels=frozenset(found.labels))
 
-    async def _verified_claims(self, token: str) -> tuple[Mapping[str, Any], VerificationKey]:
-        try:
-            header = jws.extract_compact(token.encode("ascii")).headers()
-        except (JoseError, ValueError):
-            _refuse("unreadable")
-        kid = header.get("kid")
-        if header.get("alg") not in _ALGORITHMS.values() or not isinstance(kid, str):
-            _refuse("algorithm_or_key_id")
-        key = await self.keys.key(kid)
-        if key is None:
-            _refuse("unknown_key")
-        # The key's own type decides the algorithm, never the token: RS256 cannot be turned into HS256.
-        algorithm = _ALGORITHMS["EC" if isinstance(key, ECKey) else "RSA"]
-        try:
-            verified = jwt.decode(token, key, algorithms=[algorithm])
-            self._registry().validate(verified.claims)
-        except (JoseError, ValueError) as error:
-            _refuse(error.error if isinstance(error, JoseError) else "unreadable")
-        return verified.claims, key
 
-    def _registry(self) -> jwt.JWTClaimsRegistry:
-        return jwt.JWTClaimsRegistry(
-            now=int(self.clock.now().timestamp()),
+class TokenRefusedError(Exception):
+    """A token does not verify; ``reason`` is for the log alone."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+async def verified_claims(
+    token: str, *, keys: KeySet, issuer: str, audience: str, clock: Clock
+) -> tuple[Mapping[str, Any], VerificationKey]:
+    """Return the claims of a signed token (JWS, ES256 or RS256) and the key that signed it.
+
+    ``iss``, ``aud``, ``exp`` and ``iat`` are checked, with 60 s of skew. Raises TokenRefusedError,
+    DependencyError (keys unavailable).
+    """
+    if len(token) > _MAX_TOKEN_CHARACTERS or not token.isascii():
+        raise TokenRefusedError("unreadable")
+    try:
+        header = jws.extract_compact(token.encode("ascii")).headers()
+    except (JoseError, ValueError):
+        raise TokenRefusedError("unreadable") from None
+    kid = header.get("kid")
+    if header.get("alg") not in _ALGORITHMS.values() or not isinstance(kid, str):
+        raise TokenRefusedError("algorithm_or_key_id")
+    key = await keys.key(kid)
+    if key is None:
+        raise TokenRefusedError("unknown_key")
+    # The key's own type decides the algorithm, never the token: RS256 cannot be turned into HS256.
+    algorithm = _ALGORITHMS["EC" if isinstance(key, ECKey) else "RSA"]
+    try:
+        verified = jwt.decode(token, key, algorithms=[algorithm])
+        jwt.JWTClaimsRegistry(
+            now=int(clock.now().timestamp()),
             leeway=SKEW_S,
-            iss={"essential": True, "value": self.issuer},
-            aud={"essential": True, "value": self.audience},
+            iss={"essential": True, "value": issuer},
+            aud={"essential": True, "value": audience},
             exp={"essential": True},
             iat={"essential": True},
-            sub={"essential": True},
-        )
+        ).validate(verified.claims)
+    except (JoseError, ValueError) as error:
+        raise TokenRefusedError(error.error if isinstance(error, JoseError) else "unreadable") from None
+    return verified.claims, key
 
 
 def _allows(key: VerificationKey, claims: _TenantClaims) -> bool:
@@ -256,6 +278,86 @@ def _allows(key: VerificationKey, claims: _TenantClaims) -> bool:
     subject = key.get(BOUND_SUBJECT)
     return subject is None or (
         claims.sub == subject and set(claims.roles) <= {Role.AGENT} and not claims.labels
+    )
+
+
+_LONGEST_CONTEXT_S = 300
+_PLAIN_CONTEXT_LIFE = timedelta(seconds=_LONGEST_CONTEXT_S)
+
+
+class _ContextClaims(BaseModel):
+    """Our own claims of a context token."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    tenant: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    agent: Annotated[str, StringConstraints(min_length=1, max_length=256)]
+    customer: SubjectId
+    ids: Annotated[
+        dict[SubjectKind, Annotated[list[SubjectId], Field(max_length=100)]], Field(max_length=20)
+    ] = {}
+    iat: int | float
+    exp: int | float
+
+
+@dataclass(frozen=True, slots=True)
+class CareContexts:
+    """Turns the ``context`` of a question into whose conversation it is (docs/live.md).
+
+    A context that does not verify gets one error for every reason, so that responses do not help to guess.
+    It is a 422: the agent's own sign-in is in order, and a 401 would make clients sign in again in vain.
+    """
+
+    sections: Mapping[str, CareContextSection]
+    """By tenant; a tenant without one takes no context."""
+    keys: Mapping[str, KeySet]
+    """Of each tenant's care application."""
+    clock: Clock
+
+    async def verify(self, given: str | PlainContext | None, *, identity: Identity) -> CareContext | None:
+        """Return the context, or None without one. Raises ContextRefusedError, DependencyError (keys)."""
+        if given is None:
+            return None
+        section, keys = self.sections.get(identity.tenant), self.keys.get(identity.tenant)
+        if isinstance(given, PlainContext):
+            if section is None or not section.plain_ids:
+                _refuse_context("plain_ids")
+            return _context(
+                identity.agent,
+                given.customer,
+                given.ids,
+                expires_at=self.clock.now() + _PLAIN_CONTEXT_LIFE,
+            )
+        if section is None or keys is None:
+            _refuse_context("no_care_application")
+        try:
+            claims, key = await verified_claims(
+                given, keys=keys, issuer=section.issuer, audience=section.audience, clock=self.clock
+            )
+            found = _ContextClaims.model_validate(claims)
+        except TokenRefusedError as refused:
+            _refuse_context(refused.reason)
+        except ValidationError:
+            _refuse_context("claims_of_ours")
+        if key.get(BOUND_SUBJECT) is not None or found.exp - found.iat > _LONGEST_CONTEXT_S:
+            _refuse_context("bound_key_or_long_life")
+        if found.tenant != identity.tenant or found.agent != identity.agent:
+            _refuse_context("of_another")
+        expires_at = datetime.fromtimestamp(found.exp, UTC)
+        return _context(found.agent, found.customer, found.ids, expires_at=expires_at)
+
+
+def _context(
+    agent: str, customer: str, ids: Mapping[str, Sequence[str]], *, expires_at: datetime
+) -> CareContext:
+    known = {kind: tuple(values) for kind, values in ids.items()}
+    return CareContext(agent, customer, {**known, "customer": (customer,)}, expires_at)
+
+
+def _refuse_context(reason: str) -> NoReturn:
+    _log.info("context_refused", reason=reason)
+    raise ContextRefusedError(
+        "The context of the question is not valid. Ask again from the customer's conversation."
     )
 
 
@@ -283,6 +385,8 @@ class Service:
     clock: Clock
     console: ConsoleConfig
     deployed: DeployedVersions
+    contexts: CareContexts
+    """Verifies whose conversation a question belongs to."""
     followers: set[LogFollower] = field(default_factory=set[LogFollower])
     """Readers, here, of answers that other tasks write."""
 

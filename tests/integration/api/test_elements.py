@@ -13,7 +13,16 @@ from tests.fakes.live import FakeLive
 from tests.fakes.running_service import RunningService, Scene, events_of, eventually, running_service
 
 STEP = "The wait is two days once {{orders.status}} is delivered."
-SOURCES = '\n[[sources]]\nname = "knowledge"\nnamespace = ""\nelements = true\n'
+SOURCES = """
+[[sources]]
+name = "knowledge"
+namespace = ""
+elements = true
+
+[care_context]
+issuer = "https://care.test"
+plain_ids = true
+"""
 
 
 @pytest.fixture
