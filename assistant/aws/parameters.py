@@ -15,7 +15,7 @@ import structlog
 from assistant.aws.clients import ServiceRefusedError, aws_call
 from assistant.domain.clock import Clock
 from assistant.domain.errors import AssistantError, ConfigurationError, DependencyError
-from assistant.settings.deployed_names import CLOSED, LINK_SECRET_PURPOSE, ON, link_secret_context
+from assistant.settings.deployed_names import CLOSED, LINK_SECRET_PURPOSE, OFF, ON, link_secret_context
 
 _KEYS = "The parameter of the issuer's keys"
 _KEYS_LIMIT_S = 5.0
@@ -114,6 +114,56 @@ class ParameterPower:
         if word != ON and word not in CLOSED:
             _log.warning("power_not_understood")
         self._paused = word in CLOSED
+
+
+class ParameterSwitches:
+    """``SystemSwitches`` by a parameter for each system, ``<prefix>/<system>``, with ``on`` or ``off``.
+
+    No parameter means on; any other word is logged and means on. A request starts a reading in the background
+    when the last one is over 5 s old, and waits only for a system's first one, at most a second. While a
+    parameter cannot be read, the last state is kept.
+    """
+
+    def __init__(self, client: Any, *, prefix: str, clock: Clock) -> None:
+        self._client = client
+        self._prefix = prefix.rstrip("/")
+        self._clock = clock
+        self._on: dict[str, bool] = {}
+        self._began_at_s: dict[str, float] = {}
+        self._readings: dict[str, asyncio.Task[None]] = {}
+
+    async def is_on(self, system: str) -> bool:
+        now_s = self._clock.monotonic_s()
+        reading = self._readings.get(system)
+        is_due = now_s - self._began_at_s.get(system, -math.inf) >= _REFRESH_S
+        if is_due and (reading is None or reading.done()):
+            self._began_at_s[system] = now_s
+            reading = self._readings[system] = asyncio.create_task(self._read(system))
+        if system not in self._on and reading is not None:
+            await asyncio.wait([reading], timeout=_WAIT_S)
+        return self._on.get(system, True)
+
+    async def close(self) -> None:
+        for reading in self._readings.values():
+            reading.cancel()
+        await asyncio.gather(*self._readings.values(), return_exceptions=True)
+
+    async def _read(self, system: str) -> None:
+        try:
+            async with aws_call("The switch of a live system", limit_s=_POWER_LIMIT_S):
+                response = await self._client.get_parameter(Name=f"{self._prefix}/{system}")
+            word = str(response["Parameter"]["Value"]).strip()
+        except ServiceRefusedError as error:
+            if error.reason != "ParameterNotFound":
+                _log.warning("switch_not_read", system=system, reason=error.reason)
+                return
+            word = ON
+        except (DependencyError, KeyError) as error:
+            _log.warning("switch_not_read", system=system, reason=str(error))
+            return
+        if word not in (ON, OFF):
+            _log.warning("switch_not_understood", system=system)
+        self._on[system] = word != OFF
 
 
 async def create_link_secret(

@@ -57,6 +57,8 @@ CREATE INDEX IF NOT EXISTS sends_by_answer ON sends (answer_id, number);
 CREATE TABLE IF NOT EXISTS acts{_FEEDBACK_COLUMNS}
 CREATE INDEX IF NOT EXISTS acts_by_answer ON acts (answer_id, number);
 CREATE TABLE IF NOT EXISTS accesses (number INTEGER PRIMARY KEY, body TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS live_reads (number INTEGER PRIMARY KEY, at TEXT NOT NULL, body TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS live_reads_by_time ON live_reads (at, number);
 CREATE TABLE IF NOT EXISTS outbox (
     number INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, answer_id TEXT NOT NULL,
     row INTEGER NOT NULL
@@ -65,7 +67,7 @@ CREATE TABLE IF NOT EXISTS outbox (
 _APPEND_ONLY = "".join(
     f"CREATE TRIGGER IF NOT EXISTS {table}_no_{verb} BEFORE {verb} ON {table}"
     f" BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END;\n"
-    for table in ("answers", "interrupted", "verdicts", "sends", "acts", "accesses")
+    for table in ("answers", "interrupted", "verdicts", "sends", "acts", "accesses", "live_reads")
     for verb in ("update", "delete")
 )
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from assistant.local.processes import HOST, PortWishes, ProcessPlan
+from assistant.settings.deployment import ReachEntry
 from assistant.settings.local_models import MANIFEST_FILE, PACKAGED, AddedModel, TenantModels
 from assistant.settings.process import (
     GatewaySettings,
@@ -198,6 +199,8 @@ class Layout:
             port=ports[SERVICE],
             issuer=url_of(ISSUER, ports),
             jwks_url=f"{url_of(ISSUER, ports)}/jwks.json",
+            care_jwks_url=f"{url_of(ISSUER, ports)}/care/jwks.json",
+            reach_addresses=self.settings.reach_addresses,
             drain_timeout_s=_DRAIN_S,
             quoted_tenants=tuple(n for n, one in self.tenants.items() if not self._of(n).writes(one)),
             **self._folders(),
@@ -224,7 +227,23 @@ class Layout:
         return models | {"search": "opensearch", "opensearch_url": url, "opensearch_auth": "none"}
 
     def _tenant_files(self) -> tuple[Path, ...]:
-        return tuple(self.tenants_dir.resolve() / f"{name}.toml" for name in self.tenants)
+        """Return the tenants' files with those that they name: a change restarts what reads them."""
+        folder = self.tenants_dir.resolve()
+        named = (
+            folder / file
+            for tenant in self.tenants.values()
+            for entry in tenant.reach
+            for file in (entry.connector, entry.ca_file, _openapi_of(entry))
+            if file is not None
+        )
+        return (*(folder / f"{name}.toml" for name in self.tenants), *dict.fromkeys(named))
+
+
+def _openapi_of(entry: ReachEntry) -> Path | None:
+    """Return the OpenAPI file of an entry's connector, relative to the tenant file."""
+    if entry.connector is None or entry.inline is None or entry.inline.openapi is None:
+        return None
+    return Path(entry.connector).parent / entry.inline.openapi
 
 
 def models_dir(state_dir: Path) -> Path:

@@ -152,6 +152,8 @@ PROBE_DURATION = "ProbeDuration"
 
 # --- values of the power parameter ------------------------------------------------------------------------
 ON: Final = "on"
+OFF: Final = "off"
+"""Of the switch of a live system; endpoints have the words below."""
 PAUSING: Final = "pausing"
 """The endpoints still exist, for calls in progress; nobody starts a new one."""
 PAUSED: Final = "paused"

@@ -271,6 +271,15 @@ class ServiceSettings(StoreSettings):
     power_parameter: str | None = None
     """Name of the SSM parameter with the power state (`on`, `paused`…); a file under `state_dir` when
     absent."""
+    reach_addresses: dict[str, HttpUrl] = Field(default_factory=dict)
+    """System of a `[[reach]]` entry = its base URL, as JSON; `tenant/system` where two tenants have one of
+    that name. A system without an address is not called."""
+    system_switches: str | None = None
+    """Prefix of the SSM parameters that switch systems off: `<prefix>/<system>` has `on` or `off`; files
+    under `state_dir` when absent."""
+    care_jwks_url: HttpUrl | None = None
+    """URL of the keys with which care applications sign contexts, with `{tenant}` for several tenants; the
+    tenant file's SSM parameter when absent."""
     records_table: str = ""
     """DynamoDB table of answers, verdicts, sent replies and reads."""
     events_table: str = ""
@@ -313,8 +322,12 @@ class ServiceSettings(StoreSettings):
         return wrong
 
     def _used_beside(self) -> list[str]:
-        power = ["power_parameter"] if self.power_parameter is not None else []
-        return [*super()._used_beside(), *power]
+        switches = ["power_parameter", "system_switches"]
+        return [*super()._used_beside(), *(name for name in switches if getattr(self, name) is not None)]
+
+    def address_of(self, tenant: TenantConfig, system: str) -> str | None:
+        """Return the base URL of a tenant's system; None where none is configured."""
+        return self.reach_addresses.get(f"{tenant.name}/{system}") or self.reach_addresses.get(system)
 
 
 class WorkerSettings(StoreSettings):
@@ -412,6 +425,8 @@ class LocalSettings(ProcessSettings):
     """URL of that node, which needs no credentials."""
     service_token: str | None = None
     """Bearer token for a service that a command gets by its address."""
+    reach_addresses: dict[str, HttpUrl] = Field(default_factory=dict)
+    """Addresses of live systems on this machine, passed on to the service as they are."""
     ci: str = Field(default="", validation_alias="CI")
 
     @property

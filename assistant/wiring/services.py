@@ -35,6 +35,7 @@ from assistant.settings.functions import (
 )
 from assistant.settings.process import ServiceSettings, WorkerSettings
 from assistant.settings.tenant import TenantConfig, load_tenants
+from assistant.wiring.live import open_live
 from assistant.wiring.stores import (
     AwsClients,
     ProcessClients,
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from assistant.learning.ports import DeskStore
     from assistant.learning.preview import PreviewAnswer
     from assistant.learning.redaction import RedactCapture, SweepQuarantine
+    from assistant.live.ports import LiveElements
 
 
 Tenant = TypeVar("Tenant")
@@ -136,9 +138,8 @@ async def _served(
     from assistant.answering.use_case import AnswerQuestion
 
     clock = stores.clock
-    links = SignedDocumentLinks(
-        tenant=tenant.name, secret=await _link_secret(tenant, settings, stores.clients), clock=clock
-    )
+    secret = await _link_secret(tenant, settings, stores.clients)
+    links = SignedDocumentLinks(tenant=tenant.name, secret=secret, clock=clock)
     knowledge = await stores.knowledge()
     desk = await stores.desk()
     documents = ReadableDocuments(knowledge.documents, states=knowledge.states)
@@ -148,6 +149,7 @@ async def _served(
         knowledge,
         links=links,
         texts=TextsWithApproved(documents, desk=desk),
+        live_elements=await open_live(stores, settings, secret=secret),
         generates=generates,
     )
     adaptations = Adaptations(tenant, desk=desk, embedder=answering.embedder, clock=clock)
@@ -207,6 +209,7 @@ async def _answering(
     *,
     links: SignedDocumentLinks,
     texts: DocumentTexts,
+    live_elements: LiveElements | None,
     generates: bool,
 ) -> TenantServices:
     from assistant.answering.services import IndexWatch, ServedModel, TenantServices
@@ -229,6 +232,7 @@ async def _answering(
         live=knowledge.states,
         links=links,
         clock=clock,
+        live_elements=live_elements,
     )
 
 

@@ -6,7 +6,7 @@ No engine is imported that the settings do not choose.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from assistant.aws.clients import AwsService
     from assistant.aws.dynamodb_desk import DynamoDbDeskStore
     from assistant.aws.dynamodb_feedback import DynamoDbErasureKeys
+    from assistant.aws.dynamodb_live import DynamoDbLiveReads
     from assistant.aws.dynamodb_log import DynamoDbAnswerLog
     from assistant.aws.dynamodb_records import DynamoDbAnswerRecords
     from assistant.aws.dynamodb_states import DynamoDbDocumentStates, DynamoDbWriteTurn
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from assistant.aws.sagemaker import SageMakerRuntime
     from assistant.knowledge.ports import PassageIndex, WriteTurn
     from assistant.learning.ports import DeskStore, ErasureKeys
+    from assistant.live.ports import LiveReads, SystemSwitches
 
     DynamoDbStore = TypeVar(
         "DynamoDbStore",
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
         DynamoDbDeskStore,
         DynamoDbErasureKeys,
         DynamoDbDocumentStates,
+        DynamoDbLiveReads,
         DynamoDbWriteTurn,
     )
 
@@ -70,7 +73,7 @@ class AwsClients:
         self._opened: dict[str, Any] = {}
 
     async def aws(self, service: AwsService) -> Any:
-        """Return the aiobotocore client of S3, DynamoDB, SQS, SSM or KMS."""
+        """Return the aiobotocore client of S3, DynamoDB, SQS, SSM, KMS or Secrets Manager."""
         from assistant.aws.clients import open_client
 
         return await self._once(
@@ -192,6 +195,28 @@ async def open_key_source(settings: ServiceSettings) -> AsyncGenerator[HttpKeySo
         yield ParameterKeySource(await clients.aws("ssm"), name=settings.jwks_parameter)
 
 
+@asynccontextmanager
+async def open_care_key_sources(
+    settings: ServiceSettings, tenants: Iterable[TenantConfig]
+) -> AsyncGenerator[Mapping[str, HttpKeySource | ParameterKeySource]]:
+    """Open the sources of the keys of care applications, by tenant; none for a tenant without
+    ``[care_context]``, or without an address or a parameter."""
+    sources: dict[str, HttpKeySource | ParameterKeySource] = {}
+    async with open_clients(settings) as clients:
+        for tenant in tenants:
+            section = tenant.care_context
+            if section is None:
+                continue
+            if settings.care_jwks_url is not None:
+                sources[tenant.name] = HttpKeySource(settings.of_tenant(settings.care_jwks_url, tenant))
+            elif section.jwks_parameter is not None:
+                from assistant.aws.parameters import ParameterKeySource
+
+                ssm = await clients.aws("ssm")
+                sources[tenant.name] = ParameterKeySource(ssm, name=section.jwks_parameter)
+        yield sources
+
+
 class HttpKeySource:
     """A ``KeySource`` of the address ``url``. It follows no redirect and no proxy of the environment."""
 
@@ -244,6 +269,7 @@ class EmbeddedTenant:
         from assistant.embedded.files import FileDocumentStore
         from assistant.embedded.index import EmbeddedPassageIndex, EmbeddedPassageSearch
         from assistant.embedded.ingestion import SqliteDocumentStates, SqliteIngestionQueue
+        from assistant.embedded.live import SqliteLiveReads
         from assistant.embedded.passage_rows import IndexModel
 
         model = IndexModel(name=embedding_model, dimensions=dimensions, digest=model_digest)
@@ -254,6 +280,7 @@ class EmbeddedTenant:
         """Ids to remove from the index. A queue of its own, so that no backlog of documents delays it."""
         self.knowledge = KnowledgeStores(self.documents, self.states, self.queue, self.withdrawals)
         self.records = SqliteAnswerRecords(folder / "records.sqlite")
+        self.live_reads = SqliteLiveReads(folder / "records.sqlite")
         self.log = SqliteAnswerLog(folder / "events.sqlite")
         self.outbox = SqliteFeedbackOutbox(folder / "records.sqlite")
         self.erasure_keys = SqliteErasureKeys(folder / "erasure.sqlite")
@@ -264,7 +291,7 @@ class EmbeddedTenant:
 
     async def close(self) -> None:
         queues = (self.states, self.queue, self.withdrawals, self.outbox)
-        answers = (self.records, self.log, self.desk, self.erasure_keys)
+        answers = (self.records, self.live_reads, self.log, self.desk, self.erasure_keys)
         for store in (*queues, *answers, self.index, self.search):
             await store.close()
 
@@ -280,6 +307,11 @@ def embedded_tenant(tenant: TenantConfig, *, state_dir: Path, model_digest: str 
     )
 
 
+def switches_dir(state_dir: Path, tenant: TenantConfig) -> Path:
+    """Return the folder with a file for each live system that was switched on or off."""
+    return state_dir / "tenants" / tenant.name / "systems"
+
+
 @dataclass(frozen=True, slots=True)
 class TenantStores:
     """What one tenant keeps: enough for commands that call no model."""
@@ -287,6 +319,7 @@ class TenantStores:
     knowledge: KnowledgeStores
     records: AnswerRecords
     desk: DeskStore
+    live_reads: LiveReads
 
 
 @asynccontextmanager
@@ -294,7 +327,12 @@ async def open_stores(tenant: TenantConfig, *, state_dir: Path) -> AsyncGenerato
     """Open one tenant's embedded stores, without any other process."""
     embedded = embedded_tenant(tenant, state_dir=state_dir)
     try:
-        yield TenantStores(knowledge=embedded.knowledge, records=embedded.records, desk=embedded.desk)
+        yield TenantStores(
+            knowledge=embedded.knowledge,
+            records=embedded.records,
+            desk=embedded.desk,
+            live_reads=embedded.live_reads,
+        )
     finally:
         await embedded.close()
 
@@ -364,6 +402,25 @@ class StoreChoice:
         from assistant.aws.dynamodb_records import DynamoDbAnswerRecords
 
         return await self._dynamodb(DynamoDbAnswerRecords, settings.records_table)
+
+    async def live_reads(self, settings: ServiceSettings) -> LiveReads:
+        if settings.stores == "embedded":
+            return self._embedded_tenant().live_reads
+        from assistant.aws.dynamodb_live import DynamoDbLiveReads
+
+        return await self._dynamodb(DynamoDbLiveReads, settings.records_table)
+
+    async def switches(self, settings: ServiceSettings) -> SystemSwitches:
+        if settings.system_switches is None:
+            from assistant.embedded.live import FileSwitches
+
+            return FileSwitches(switches_dir(settings.state_dir, self.tenant), clock=self.clock)
+        from assistant.aws.parameters import ParameterSwitches
+
+        prefix = self._named(settings.system_switches)
+        switches = ParameterSwitches(await self.clients.aws("ssm"), prefix=prefix, clock=self.clock)
+        self.stack.push_async_callback(switches.close)
+        return switches
 
     async def log(self, settings: ServiceSettings) -> AnswerLog:
         if settings.stores == "embedded":

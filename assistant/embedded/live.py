@@ -1,0 +1,104 @@
+"""Live systems on a laptop: the record of reads in SQLite, switches and secrets in files."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+
+from assistant.domain.clock import Clock
+from assistant.domain.errors import ConfigurationError
+from assistant.domain.live import LiveRead
+from assistant.embedded.answers import records_file
+from assistant.private_files import make_private_folder, write_private
+from assistant.settings.deployed_names import OFF, ON
+
+_REFRESH_S = 2.0
+_WORD_BYTES = 64
+_LARGEST_SECRET_BYTES = 64 * 1024
+_log = structlog.get_logger(__name__)
+
+
+class SqliteLiveReads:
+    """``LiveReads`` in the file ``path`` of the records."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = records_file(path)
+
+    async def close(self) -> None:
+        await self._file.close()
+
+    async def record(self, read: LiveRead) -> None:
+        await self._file.execute(
+            "INSERT INTO live_reads (at, body) VALUES (?, ?)", (_instant(read.at), read.model_dump_json())
+        )
+
+    async def list(self, *, since: datetime, until: datetime, limit: int = 1000) -> Sequence[LiveRead]:
+        rows = await self._file.query(
+            "SELECT body FROM live_reads WHERE at >= ? AND at < ? ORDER BY at, number LIMIT ?",
+            (_instant(since), _instant(until), limit),
+        )
+        return [LiveRead.model_validate_json(body) for (body,) in rows]
+
+
+def _instant(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+class FileSwitches:
+    """``SystemSwitches`` by a file for each system in ``folder``, with ``on`` or ``off``; no file means on.
+
+    A file is read at most every 2 s. Any other word is logged and means on. While a file cannot be read, the
+    last state is kept.
+    """
+
+    def __init__(self, folder: Path, *, clock: Clock) -> None:
+        self._folder = folder
+        self._clock = clock
+        self._known: dict[str, tuple[bool, float]] = {}
+
+    async def is_on(self, system: str) -> bool:
+        is_on, read_at_s = self._known.get(system, (True, None))
+        now_s = self._clock.monotonic_s()
+        if read_at_s is None or now_s - read_at_s >= _REFRESH_S:
+            is_on = self._read(system, is_on)
+            self._known[system] = (is_on, now_s)
+        return is_on
+
+    def _read(self, system: str, last: bool) -> bool:
+        try:
+            with (self._folder / system).open("rb") as file:
+                word = file.read(_WORD_BYTES).strip().decode("utf-8", "replace")
+        except FileNotFoundError:
+            return True
+        except OSError as error:
+            _log.warning("switch_not_read", system=system, reason=type(error).__name__)
+            return last
+        if word not in (ON, OFF):
+            _log.warning("switch_not_understood", system=system)
+        return word != OFF
+
+
+def set_switch(folder: Path, system: str, *, on: bool) -> None:
+    """Switch a system on or off. Raises OSError."""
+    make_private_folder(folder)
+    write_private(folder / system, (ON if on else OFF).encode())
+
+
+async def file_secret(path: Path) -> bytes:
+    """Return what the file holds, without white space around it. Raises ConfigurationError."""
+
+    def read() -> bytes:
+        with path.open("rb") as file:
+            return file.read(_LARGEST_SECRET_BYTES).strip()
+
+    try:
+        secret = await asyncio.to_thread(read)
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}.") from None
+    if not secret:
+        raise ConfigurationError(f"{path} is empty.")
+    return secret
