@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import structlog
@@ -18,8 +18,9 @@ from pydantic import ValidationError
 
 from assistant.answering.approved import ApprovedAnswers, LiveAnswer
 from assistant.answering.ports import DocumentTexts, LiveDesk, TextEmbedder
-from assistant.answering.releases import NO_RELEASES, Releases, read_releases
+from assistant.answering.releases import NO_RELEASES, Releases, read_released_router, read_releases
 from assistant.answering.retrieve import CosineScale
+from assistant.answering.routing import Router
 from assistant.answering.understand import Vocabulary
 from assistant.domain.answers import APPROVED_PREFIX, source_kind
 from assistant.domain.clock import Clock, Deadline
@@ -47,6 +48,8 @@ class Snapshot:
     approved: ApprovedAnswers | None = None
     """None where no approved answer is live."""
     releases: Releases = NO_RELEASES
+    router: Router | None = None
+    """The released router of sources; None where none may serve."""
     version: int = 0
     """Of the desk, when it was loaded."""
 
@@ -117,10 +120,11 @@ class Adaptations:
 
     async def _load(self, desk: LiveDesk, version: int) -> Snapshot:
         before = self._loaded
-        answers, entries, releases = await asyncio.gather(
+        answers, entries, releases, routers = await asyncio.gather(
             desk.list(DeskKind.APPROVED_ANSWER),
             desk.list(DeskKind.GLOSSARY_ENTRY),
             desk.list(DeskKind.RANKER_RELEASE),
+            desk.list(DeskKind.ROUTER_RELEASE),
         )
         loaded = _Loaded()
         # Thousands of vectors are parsed and read in a thread: the loop goes on answering.
@@ -137,6 +141,7 @@ class Adaptations:
             if body.state is ItemState.LIVE
         }
         snapshot = await asyncio.to_thread(self._compiled, loaded, version, read_releases(releases))
+        snapshot = replace(snapshot, router=read_released_router(routers, tenant=self._tenant))
         self._loaded = loaded
         _log.info(
             "desk_loaded",
@@ -156,7 +161,7 @@ class Adaptations:
         if vocabulary is not now.vocabulary or loaded.answers != before.answers:
             made = ApprovedAnswers.of(loaded.answers, vocabulary=vocabulary, scale=self._scale)
             approved = made if loaded.answers else None
-        return Snapshot(vocabulary, approved, releases, version)
+        return Snapshot(vocabulary, approved, releases, version=version)
 
     async def _with_vectors(self, live: Sequence[LiveAnswer]) -> tuple[LiveAnswer, ...]:
         """Return the answers with vectors of the model that embeds what is asked; others are made again."""

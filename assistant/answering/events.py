@@ -17,6 +17,7 @@ from assistant.domain.answers import (
     Mode,
     Sentence,
     Source,
+    SourceAsked,
     Usage,
 )
 from assistant.domain.elements import Element
@@ -91,6 +92,9 @@ class Done(PublicModel):
     corrections: tuple[Correction, ...] = ()
     fallback: str | None = None
     """Why quotes took the place of written text: a code."""
+    asked: tuple[SourceAsked, ...] = ()
+    """The tenant's sources, how much each mattered, and which of them did not answer; empty where it has only
+    one."""
     recorded: bool = True
     """False when the record could not be written yet: it follows as soon as the store answers again, and
     until then the answer cannot be marked."""

@@ -22,13 +22,19 @@ from assistant.answering.retrieve import (
     rank,
     shipped_weights,
 )
+from assistant.answering.routing import Routing, SourceScores, route, spread_out
 from assistant.answering.services import TenantServices
+from assistant.answering.sources import State
 from assistant.answering.understand import Term, Vocabulary, codes_in, is_known
 from assistant.domain.answers import Certainty, Correction, GateDecision
 from assistant.domain.documents import KnownWords, Passage, RankedPassage, Retrieved, StoredDocument
 
 DOCUMENTS_READ = 4
 """Best candidates whose units are read; the second ranking chooses among them."""
+DOCUMENTS_READ_OF_SOURCES = 8
+"""The same of a tenant with several sources of documents."""
+_MOST_OF_ONE_SOURCE = 6
+"""Of these, while other sources have any."""
 _TITLES_KEPT = 5_000
 UNITS_EMBEDDED = 12
 """Units of the best document that get a vector of their own: some 450 tokens."""
@@ -92,6 +98,12 @@ class Evidence:
     clarify: str | None = None
     approved: ServedAnswer | None = None
     """It answers in place of the quote."""
+    routing: Routing | None = None
+    """How much each source of the tenant matters; None for a tenant with one source."""
+    states: Mapping[str, State] = field(default_factory=dict[str, State])
+    """What came of each source of documents that was searched alone, by name."""
+    source_scores: SourceScores | None = None
+    """What the routing adds to the scores of documents."""
 
     @property
     def terms(self) -> tuple[Term, ...]:
@@ -143,6 +155,7 @@ class FindEvidence:
         self._polar_title = remember_texts(_TITLES_KEPT)(self.vocabulary.language.polar_stems)
         self._unit_vectors = UnitVectors(services.embedder)
         self._cosines = CosineScale.of(tenant.embedding)
+        self._sources, self._clock = tenant.sources, services.clock
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -164,19 +177,33 @@ class FindEvidence:
         # Units are compared with the question as asked: glossary words would distort the comparison.
         texts = list(dict.fromkeys((searched, query.joined)))
         vectors = await self._retrieve.embed(texts, scope)
-        retrieved = await self._retrieve.search(
+        asked_of = await self._retrieve.search(
             searched, vector=vectors[0], scope=scope, whole_legs=bool(codes)
         )
+        retrieved = asked_of.retrieved
         approved = None
         if query.before is None:  # with the question before it, it may mean something else
             approved = await self._approved.find(query.question, vectors[-1], scope)
         with scope.steps.step("rank"):
             scaled = self._cosines.retrieved(retrieved)
-            ranked = self._rank_by_index(scaled, codes, ranker=scope.ranker or self._ranker)
-        read = await self._retrieve.read([one.document_id for one in ranked[:DOCUMENTS_READ]], scope)
+            routing = self._route(query.joined, vectors[-1])
+            moved = self._source_scores(routing) if asked_of.states else None
+            ranked = self._rank_by_index(scaled, codes, ranker=scope.ranker or self._ranker, moved=moved)
+        read = await self._retrieve.read(_to_read(ranked, are_many=moved is not None), scope)
         with scope.steps.step("weigh"):
             asked = QuestionTerms(self._terms(query), query.question)
-            found = Evidence(query, searched, codes, asked, retrieved, tuple(ranked), read)
+            found = Evidence(
+                query,
+                searched,
+                codes,
+                asked,
+                retrieved,
+                tuple(ranked),
+                read,
+                routing=routing,
+                states=asked_of.states,
+                source_scores=moved,
+            )
             found = self._rank_by_units(self._score_units(found, scaled))
         if found.best is None:
             return _with_approved(found, approved)
@@ -188,10 +215,23 @@ class FindEvidence:
             cosines = {name: self._cosines.values(units) for name, units in raw.items()}
             return _with_approved(self._judge(found, cosines), approved)
 
+    def _route(self, question: str, vector: Sequence[float]) -> Routing | None:
+        """Return how much each source matters; None for a tenant with one source."""
+        if len(self._sources) == 1:
+            return None
+        return route(question, vector, sources=self._sources, router=self.adaptations.now.router)
+
+    def _source_scores(self, routing: Routing | None) -> SourceScores | None:
+        if routing is None:
+            return None
+        return SourceScores(routing, sources=self._sources, today=self._clock.now().date())
+
     def _rank_by_index(
-        self, retrieved: Retrieved, codes: Sequence[str], *, ranker: Weights
+        self, retrieved: Retrieved, codes: Sequence[str], *, ranker: Weights, moved: SourceScores | None
     ) -> list[RankedDocument]:
         ranked = rank(candidates(retrieved), weights=ranker)
+        if moved is not None:
+            ranked = moved.added(ranked)
         if not codes:
             return ranked
         named = frozenset(codes)
@@ -241,15 +281,20 @@ class FindEvidence:
         return replace(found, ranked=tuple(ranked))
 
     def _rank_again(self, one: RankedDocument, found: Evidence) -> RankedDocument:
+        moved = found.source_scores
+        added = moved.of(one.document_id) if moved is not None else 0.0
         scores = sorted((unit.score for unit in found.scored[one.document_id]), reverse=True)
         features = {
-            "index": one.score,
+            "index": one.score - added,
             "best_unit": scores[0] if scores else 0.0,
             "best_units": sum(scores[:3]) / 3 if scores else 0.0,
             "coverage": found.asked.coverage(found.stems[one.document_id]),
             **self._title_features(found.documents[one.document_id].card.title, found.searched),
         }
-        return RankedDocument(one.document_id, self._reranker.score(features), {**one.features, **features})
+        if moved is not None:
+            added += moved.of_age(found.documents[one.document_id].card)
+        score = self._reranker.score(features) + added
+        return RankedDocument(one.document_id, score, {**one.features, **features})
 
     def _title_features(self, title: str, searched: str) -> dict[str, float]:
         """Return in what a title and the question agree and disagree: "not controlled" is not "controlled",
@@ -329,6 +374,13 @@ class FindEvidence:
     ) -> Quote | None:
         units = scored[document.card.document_id]
         return choose(document, units, headings=self.headings, max_words=max_words) if units else None
+
+
+def _to_read(ranked: Sequence[RankedDocument], *, are_many: bool) -> list[str]:
+    """Return the ids of the candidates whose units are read."""
+    if are_many:
+        return spread_out(ranked, count=DOCUMENTS_READ_OF_SOURCES, most=_MOST_OF_ONE_SOURCE)
+    return [one.document_id for one in ranked[:DOCUMENTS_READ]]
 
 
 def _with_approved(found: Evidence, approved: ServedAnswer | None) -> Evidence:

@@ -43,6 +43,7 @@ from assistant.answering.quote import Quote, ScoredUnit, blocks
 from assistant.answering.releases import Ranking
 from assistant.answering.retrieve import SearchScope
 from assistant.answering.services import Steps, TenantServices, begin_answer, call_within, fail_span
+from assistant.answering.sources import sources_asked
 from assistant.answering.understand import KnownWordsReader, Understood, leans_on_history, understand
 from assistant.domain.answers import (
     AlsoPossible,
@@ -52,6 +53,7 @@ from assistant.domain.answers import (
     RecordId,
     ShownAs,
     Source,
+    SourceAsked,
     source_kind,
 )
 from assistant.domain.clock import Deadline
@@ -167,6 +169,8 @@ class PreparedAnswer:
     """Live elements that answer parts of the message by themselves."""
     weights: Mapping[str, str]
     """SHA-256 (hex) of each weights file that served, by kind."""
+    asked: tuple[SourceAsked, ...] = ()
+    """The tenant's sources and how much each mattered; empty where it has only one."""
     propensity: float = 1.0
     """Probability that this conversation got these weights."""
     follows: str | None = None
@@ -299,7 +303,8 @@ class PrepareAnswer:
                 offered=self._offered(prompt, shown, hydration),
                 asked_live=asked_live,
                 follows=history[-1].answer_id if history else None,
-                weights=self._weights(ranking),
+                weights=self._weights(ranking, evidence),
+                asked=self._asked(evidence),
                 propensity=ranking.propensity,
             )
 
@@ -313,10 +318,18 @@ class PrepareAnswer:
         labels = [labels_in([one.text], hydration.labels_of(one.document_id)) for one in read]
         return {key: label for found in labels for key, label in found.items()}
 
-    def _weights(self, ranking: Ranking) -> Mapping[str, str]:
-        if ranking.weights is None:
-            return self._shipped
-        return {**self._shipped, ranking.weights.kind: ranking.weights.sha256}
+    def _weights(self, ranking: Ranking, evidence: Sequence[Evidence]) -> Mapping[str, str]:
+        used = {**self._shipped}
+        if ranking.weights is not None:
+            used[ranking.weights.kind] = ranking.weights.sha256
+        routing = evidence[0].routing
+        if routing is not None and routing.router is not None:
+            used["router"] = routing.router
+        return used
+
+    def _asked(self, evidence: Sequence[Evidence]) -> tuple[SourceAsked, ...]:
+        routed = [(one.routing.shares, one.states) for one in evidence if one.routing is not None]
+        return sources_asked(self._services.tenant.sources, routed)
 
     async def _history(self, asking: AnswerRequest, scope: SearchScope, *, agent: str) -> list[AnswerRecord]:
         """Return the conversation's last turns, oldest first; none for a new conversation.

@@ -1,4 +1,4 @@
-"""Released ranker weights: which serve a conversation, and which may not serve at all."""
+"""Released ranker weights and routers: which serve, and which may not serve at all."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ import structlog
 from pydantic import ValidationError
 
 from assistant.answering.retrieve import INDEX_FEATURES, Weights, read_weights
-from assistant.domain.desk import DeskItem, RankerRelease, ReleaseState
+from assistant.answering.routing import Router, read_router
+from assistant.domain.desk import DeskItem, RankerRelease, ReleaseState, RouterRelease
 from assistant.domain.errors import ConfigurationError
+from assistant.settings.tenant import TenantConfig
 
 _log = structlog.get_logger(__name__)
 
@@ -110,6 +112,35 @@ def _checked(release: RankerRelease) -> Weights:
     if not isinstance(report, dict) or not report:
         raise ConfigurationError("it has no report of the evaluation gate")
     return weights
+
+
+def read_released_router(items: Iterable[DeskItem], *, tenant: TenantConfig) -> Router | None:
+    """Return the live router; None where none is live, or where it may not serve, which is logged.
+
+    It may not where its hash is not that of its file, or where it was fitted on other sources or another
+    embedding model: then the words of the kinds decide.
+    """
+    for item in items:
+        try:
+            release = RouterRelease.model_validate_json(item.body)
+            if release.state is ReleaseState.LIVE:
+                return _checked_router(release, tenant)
+        except (ValidationError, ConfigurationError) as error:
+            reason = error.message if isinstance(error, ConfigurationError) else "not a release"
+            _log.error("router_release_refused", item_id=item.item_id, reason=reason)
+    return None
+
+
+def _checked_router(release: RouterRelease, tenant: TenantConfig) -> Router:
+    """Return a release's router. Raises ConfigurationError saying why it may not serve."""
+    raw = release.router_json.encode()
+    if hashlib.sha256(raw).hexdigest() != release.artifact_hash:
+        raise ConfigurationError("artifact_hash is not the hash of router_json")
+    router, embedding = read_router(raw), tenant.embedding
+    names = [source.name for source in tenant.sources]
+    if not router.fits(sources=names, embedding_model=embedding.model, dimensions=embedding.dimensions):
+        raise ConfigurationError("it was fitted on other sources or another embedding model")
+    return router
 
 
 def _place(conversation_id: str, artifact_hash: str) -> int:

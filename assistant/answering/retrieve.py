@@ -26,6 +26,7 @@ from pydantic import Field, FiniteFloat, ValidationError
 
 from assistant.answering.ports import TextEmbedder
 from assistant.answering.services import PROVIDER, Result, Steps, TenantServices, call_within
+from assistant.answering.sources import AskedSources, AskSources
 from assistant.domain.clock import Deadline
 from assistant.domain.documents import (
     DocumentCard,
@@ -85,11 +86,13 @@ class RetrievePassages:
 
     def __init__(self, services: TenantServices) -> None:
         self._services = services
+        self._sources = AskSources(services)
 
     async def search(
         self, text: str, *, vector: Sequence[float], scope: SearchScope, whole_legs: bool = False
-    ) -> Retrieved:
-        """Return what the index has for a text and its vector, with the best passages.
+    ) -> AskedSources:
+        """Return what the index has for a text and its vector, with the best passages: by one search, or by
+        one for each source where the tenant has several of documents.
 
         ``whole_legs``: with all passages of both legs, as a question needs that names codes. Raises
         SearchUnavailableError, DeadlineExceededError.
@@ -111,12 +114,17 @@ class RetrievePassages:
             kind=SpanKind.CLIENT,
             attributes={"gen_ai.operation.name": "retrieval", "gen_ai.data_source.id": "passages"},
         ) as span:
-            retrieved = await self._call_index(
-                lambda step: self._services.search.search(query, deadline=step), scope.deadline
-            )
-            span.set_attribute("assistant.index_version", retrieved.index_version)
-            span.set_attribute("assistant.passages", len(retrieved.passages))
-            return retrieved
+            if self._sources.are_many:
+                asked = await self._sources.search(query, deadline=scope.deadline)
+            else:
+                asked = AskedSources(
+                    await self._call_index(
+                        lambda step: self._services.search.search(query, deadline=step), scope.deadline
+                    )
+                )
+            span.set_attribute("assistant.index_version", asked.retrieved.index_version)
+            span.set_attribute("assistant.passages", len(asked.retrieved.passages))
+            return asked
 
     async def read(self, document_ids: Sequence[str], scope: SearchScope) -> Mapping[str, StoredDocument]:
         """Return documents with their units. Raises SearchUnavailableError, DeadlineExceededError."""

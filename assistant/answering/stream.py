@@ -570,6 +570,7 @@ class AnswerStream:
                 "approved": approved_uses(prepared) if ending.mode is Mode.QUOTED else (),
                 "propensity": prepared.propensity,
                 "elements": prepared.hydration.uses(),
+                "asked": prepared.asked,
                 **self._kept_texts(),
                 **self._prompt_fields(),
             }
@@ -593,6 +594,7 @@ class AnswerStream:
             reply_draft=self._reply_draft(),
             escalation=self._escalation(),
             corrections=prepared.corrections,
+            asked=prepared.asked,
             fallback=ending.fallback,
             recorded=recorded,
         )

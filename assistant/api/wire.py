@@ -18,6 +18,7 @@ from assistant.domain.answers import (
     Mode,
     Sentence,
     Source,
+    SourceAsked,
     StoredSent,
     StoredVerdict,
     VerdictLabel,
@@ -194,6 +195,8 @@ class ChatAnswer(PublicModel):
     escalation: str | None = None
     corrections: tuple[Correction, ...] = ()
     fallback: str | None = None
+    asked: tuple[SourceAsked, ...] = ()
+    """The tenant's sources, how much each mattered, and which did not answer; empty where it has only one."""
     recorded: bool = True
     """False while the store of answers fails: the record follows."""
     sources: tuple[Source, ...] = ()

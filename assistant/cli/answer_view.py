@@ -198,6 +198,8 @@ def show_remarks(terminal: Terminal, said: Done | answers.AnswerRecord) -> None:
     if said.corrections:
         pairs = ", ".join(f"“{one.said}” also read as “{one.read_as}”" for one in said.corrections)
         out.print(plain(pairs, style="dim"))
+    if silent := [one.name for one in said.asked if one.state in ("late", "failed")]:
+        out.print(plain(f"Did not answer: {', '.join(silent)}.", style="yellow"))
     if said.clarify:
         out.print(styled(("\nAsk back  ", "bold cyan"), (said.clarify, "")))
     for also in said.also:

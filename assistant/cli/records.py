@@ -61,6 +61,11 @@ def _decisions(record: AnswerRecord) -> Iterator[tuple[str, str]]:
         start, end = unit.span
         yield "" if at else "quoted", f"{unit.document_id} {start}-{end}, content {unit.content_hash[:12]}"
     yield from _model(record)
+    for at, one in enumerate(record.asked):
+        yield (
+            "" if at else "sources",
+            f"{one.weight:.0%} {one.name} ({one.kind}), {one.state.replace('_', ' ')}",
+        )
     yield "index", record.index_version or "none"
     for at, (kind, sha256) in enumerate(record.weights.items()):
         yield "" if at else "weights", f"{kind}, SHA-256 {sha256}"

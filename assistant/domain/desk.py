@@ -25,6 +25,7 @@ class DeskKind(StrEnum):
     DOCUMENT_QUESTION = "document_question"
     GLOSSARY_ENTRY = "glossary_entry"
     RANKER_RELEASE = "ranker_release"
+    ROUTER_RELEASE = "router_release"
 
 
 class DeskItem(PublicModel):
@@ -192,3 +193,21 @@ class RankerRelease(PublicModel):
     """Of a trial: verdicts and sends in it before it may go live."""
     trial_ends_at: datetime | None = None
     """A trial that has not reached its sample by then ends, and the weights before serve alone."""
+
+
+class RouterRelease(PublicModel):
+    """A learned router of sources, and all that is needed to judge, serve and take it back."""
+
+    artifact_hash: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    """SHA-256 of ``router_json``."""
+    router_json: str
+    """Bytes of a router file."""
+    state: ReleaseState
+    """``live``, ``replaced``, ``rolled_back``, or ``refused``: it did not beat the words of the kinds."""
+    questions: int = Field(ge=0)
+    """Labelled questions that it was learned from."""
+    questions_sha256: str
+    """Of their file."""
+    seed: int
+    report: str
+    """JSON of what cross-validation measured."""

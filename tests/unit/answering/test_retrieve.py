@@ -21,9 +21,10 @@ QUESTION = "what do I do about reject 79"
 async def retrieved(tenant: FakeTenant, *, size: int | None = None, whole_legs: bool = False) -> Retrieved:
     services = tenant.services
     scope = SearchScope.untraced(Deadline.after(5, clock=services.clock), size=size)
-    return await RetrievePassages(services).search(
+    asked = await RetrievePassages(services).search(
         QUESTION, vector=vector_of(QUESTION), scope=scope, whole_legs=whole_legs
     )
+    return asked.retrieved
 
 
 async def test_as_many_passages_come_as_an_answer_shows_or_as_are_asked_for() -> None:

@@ -21,7 +21,16 @@ from assistant.answering.events import (
 )
 from assistant.api.chat import ChatEncoder, chat_completion, chat_error
 from assistant.api.wire import ChatCompletionChunk
-from assistant.domain.answers import AlsoPossible, Certainty, FinishReason, Mode, Source, Support, Usage
+from assistant.domain.answers import (
+    AlsoPossible,
+    Certainty,
+    FinishReason,
+    Mode,
+    Source,
+    SourceAsked,
+    Support,
+    Usage,
+)
 
 STARTED = Started(answer_id="a1", conversation_id="c1", model="tiny", index_version="v1", trace_id=None)
 CREATED = 1_700_000_000
@@ -72,6 +81,7 @@ POSSIBLY = done().model_copy(
         "reply_draft": "Please wait two days.",
         "escalation": "Team Lead, ext. 1",
         "fallback": "unsupported",
+        "asked": (SourceAsked(name="reviews", kind="reviews", weight=1.0, state="late"),),
     }
 )
 UNSURE: tuple[AnswerEvent, ...] = (*WRITTEN[:-1], POSSIBLY)

@@ -17,6 +17,7 @@ from assistant.domain.answers import (
     FinishReason,
     Mode,
     Source,
+    SourceAsked,
     Support,
     Usage,
 )
@@ -163,11 +164,15 @@ def test_what_else_helps_the_agent_follows_the_answer(printer: AnswerPrinter, wr
             clarify="Was it opened?",
             reply_draft="Please wait.",
             corrections=(Correction(said="colde", read_as="cold"),),
+            asked=(
+                SourceAsked(name="reviews", kind="reviews", weight=0.5, state="late"),
+                SourceAsked(name="orders", kind="live", weight=0.5, state="not_asked"),
+            ),
         )
     )
     shown = written.getvalue()
     for part in (
-        "“colde” also read as “cold”\n",
+        "“colde” also read as “cold”\nDid not answer: reviews.\n",
         "\nAsk back  Was it opened?\n",
         "\nAlso possible  Damaged item, effective 2026-02-01 [4][5]\n  Steps\n\n  - Ask for a photo.\n",
         "\nReply draft  edit it before you send it\n  Please wait.\n",

@@ -15,6 +15,7 @@ from assistant.domain.answers import (
     GateDecision,
     QuotedUnit,
     Sentence,
+    SourceAsked,
     Support,
 )
 from tests.contracts.samples import answer
@@ -59,6 +60,10 @@ QUOTED = answer().model_copy(
         ),
         "quoted": (QuotedUnit(document_id="d0", content_hash="c" * 64, span=(71, 221)),),
         "weights": {"ranker": "b" * 64},
+        "asked": (
+            SourceAsked(name="catalogue", kind="catalogue", weight=0.9, state="answered"),
+            SourceAsked(name="orders", kind="live", weight=0.1, state="not_asked"),
+        ),
     }
 )
 
@@ -83,6 +88,7 @@ def test_a_quoted_answer_is_explained_by_what_decided_it(terminal: Terminal, wri
         "quoted     d0 71-221, content cccccccccccc\n",
         "model      not asked\n",
         f"weights    ranker, SHA-256 {'b' * 64}\n",
+        "sources    90% catalogue (catalogue), answered\n           10% orders (live), not asked\n",
     ):
         assert part in shown
 

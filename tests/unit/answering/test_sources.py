@@ -1,0 +1,162 @@
+"""A tenant with several sources: each is asked at once, under its own limit and circuit."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from assistant.answering.evidence import DOCUMENTS_READ_OF_SOURCES
+from assistant.answering.sources import FAILURES_TO_OPEN, OPEN_S, AskSources, Circuit
+from assistant.domain.clock import Deadline
+from assistant.domain.documents import StoredDocument, id_prefix_of
+from assistant.domain.errors import SearchUnavailableError
+from tests.contracts.samples import EAST, NORTH, passage, query
+from tests.fakes.answering import FakeTenant, document, vector_of
+from tests.fakes.clock import SteppedClock
+from tests.unit.answering.asking_and_reading import Asked, ask
+from tests.unit.embedded.index_folder import IndexFolder
+
+REFILL = "Retail refills are payable on day 23 of 30."
+SHOP = (
+    document("kettle", REFILL, title="Refill rules"),
+    document("reviews:r1", "The kettle is quiet.", title="Kettle: quiet"),
+    document("stores:s1", "Open until nine.", title="Opening hours"),
+)
+SOURCES: list[dict[str, object]] = [
+    {"name": "catalogue", "namespace": "", "kind": "catalogue"},
+    {"name": "reviews", "kind": "reviews", "deadline_s": 0.05},
+    {"name": "stores", "kind": "community"},
+    {"name": "orders", "kind": "live"},
+]
+QUESTION = "On which day are retail refills payable?"
+
+
+def shop(*documents: StoredDocument, sources: list[dict[str, object]] | None = None) -> FakeTenant:
+    tenant = FakeTenant().with_documents(*(documents or SHOP))
+    config = tenant.config.model_dump() | {"sources": sources or SOURCES}
+    tenant.config = type(tenant.config).model_validate(config)
+    return tenant
+
+
+def states(asked: Asked) -> dict[str, str]:
+    return {one.name: one.state for one in asked.done.asked}
+
+
+async def test_each_source_is_searched_for_its_own_documents() -> None:
+    tenant = shop()
+    asked = await ask(tenant, QUESTION)
+    prefixes = {search.ids.prefix for search in tenant.search.queries if search.ids is not None}
+    assert prefixes == {"", "reviews:", "stores:"}
+    assert states(asked) == {
+        "catalogue": "answered",
+        "reviews": "answered",
+        "stores": "answered",
+        "orders": "not_asked",
+    }
+    assert asked.text == REFILL
+
+
+async def test_the_record_keeps_what_each_source_mattered() -> None:
+    asked = await ask(shop(), QUESTION)
+    assert asked.kept.asked == asked.done.asked
+    assert sum(one.weight for one in asked.kept.asked) == pytest.approx(1.0, abs=0.001)
+
+
+async def test_a_source_that_fails_is_left_out_and_named() -> None:
+    tenant = shop()
+    tenant.search.failing["reviews:"] = SearchUnavailableError("It failed.")
+    asked = await ask(tenant, QUESTION)
+    assert states(asked)["reviews"] == "failed"
+    assert asked.text == REFILL
+
+
+async def test_a_source_that_takes_longer_than_its_limit_is_left_out_and_named() -> None:
+    tenant = shop()
+    tenant.search.hanging.add("reviews:")
+    asked = await ask(tenant, QUESTION)
+    assert states(asked)["reviews"] == "late"
+    assert asked.text == REFILL
+
+
+async def test_a_source_without_documents_answers_empty() -> None:
+    asked = await ask(shop(SHOP[0], SHOP[1]), QUESTION)
+    assert states(asked)["stores"] == "empty"
+
+
+async def test_where_no_source_answers_the_question_fails() -> None:
+    tenant = shop()
+    for prefix in ("", "reviews:", "stores:"):
+        tenant.search.failing[prefix] = SearchUnavailableError("It failed.")
+    with pytest.raises(SearchUnavailableError):
+        await ask(tenant, QUESTION)
+
+
+async def test_a_tenant_with_one_source_is_searched_once_and_tells_nothing_of_sources() -> None:
+    tenant = FakeTenant()
+    asked = await ask(tenant, QUESTION)
+    assert [search.ids for search in tenant.search.queries] == [None]
+    assert (asked.done.asked, asked.kept.asked) == ((), ())
+
+
+async def test_one_source_of_documents_beside_a_live_one_is_searched_as_before() -> None:
+    tenant = shop(document(), sources=[SOURCES[0], SOURCES[3]])
+    asked = await ask(tenant, QUESTION)
+    assert [search.ids for search in tenant.search.queries] == [None]
+    assert [one.name for one in asked.done.asked] == ["catalogue", "orders"]
+
+
+async def test_a_source_that_fails_again_and_again_is_not_asked_for_a_while() -> None:
+    tenant = shop()
+    tenant.search.failing["reviews:"] = SearchUnavailableError("It failed.")
+    sources = AskSources(tenant.services)
+    for _ in range(FAILURES_TO_OPEN + 2):
+        found = await sources.search(
+            query(QUESTION, vector_of(QUESTION)), deadline=Deadline.after(5, clock=tenant.clock)
+        )
+        assert found.states["reviews"] == "failed"
+    asked = [search.ids.prefix for search in tenant.search.queries if search.ids is not None]
+    assert asked.count("reviews:") == FAILURES_TO_OPEN
+    assert asked.count("stores:") == FAILURES_TO_OPEN + 2
+
+
+def test_a_circuit_lets_one_question_try_after_its_pause() -> None:
+    clock = SteppedClock()
+    circuit = Circuit(clock)
+    for _ in range(FAILURES_TO_OPEN):
+        assert circuit.lets_through()
+        circuit.note(answered=False)
+    assert not circuit.lets_through()
+    clock.step(OPEN_S)
+    assert [circuit.lets_through(), circuit.lets_through()] == [True, False]
+    circuit.note(answered=True)
+    assert [circuit.lets_through(), circuit.lets_through()] == [True, True]
+
+
+async def test_ten_procedures_are_candidates_beside_ten_thousand_reviews(tmp_path: Path) -> None:
+    """Each review is nearer to the question than any procedure."""
+    reviews = [(passage(f"reviews:r{number}", text="Refund a parcel"), EAST) for number in range(10_000)]
+    rules = [(passage(f"p{number}", text="A parcel"), NORTH) for number in range(10)]
+    index = IndexFolder(tmp_path)
+    await index.put(*reviews, *rules)
+    tenant = shop(sources=[SOURCES[0], SOURCES[1] | {"deadline_s": 10.0}])
+    sources = AskSources(replace(tenant.services, search=index.search_side))
+    asked = query("Refund a parcel", EAST, leg_size=100)
+    found = await sources.search(asked, deadline=Deadline.after(60, clock=tenant.clock))
+    await index.close()
+    of_source = Counter(id_prefix_of(hit.document_id) for hit in found.retrieved.documents)
+    assert of_source[""] == 10
+    assert 0 < of_source["reviews:"] <= 5 * sources.leg_size(100)
+
+
+async def test_the_documents_read_are_not_all_of_one_source() -> None:
+    reviews = [
+        document(f"reviews:r{number}", "May a parcel be refunded?", title="Parcel") for number in range(9)
+    ]
+    tenant = shop(*reviews, *(document(f"p{number}", "A refund.", title="Rule") for number in range(9)))
+    await ask(tenant, "May a parcel be refunded?")
+    read = [id_prefix_of(name) for name in tenant.search.read[-1]]
+    assert len(read) == DOCUMENTS_READ_OF_SOURCES
+    assert read.count("") >= 2
