@@ -16,7 +16,16 @@ from aws_cdk import aws_kms as kms
 from constructs import Construct
 
 from stacks.outputs import KeysOutputs
-from stacks.roles import TENANT_TAG, Conditions, allow, allow_service, execution_role_arn, resource_arn, via
+from stacks.roles import (
+    TENANT_TAG,
+    Conditions,
+    allow,
+    allow_service,
+    execution_role_arn,
+    resource_arn,
+    system_secret_arn,
+    via,
+)
 from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import OUTLIVES, TenantStack, pin
 
@@ -54,6 +63,7 @@ class KeysStack(TenantStack):
             use_by_tenant(tenant),
             use_by_deployment(self, tenant, through=["dynamodb", "lambda"]),
             _queued_by_events(self),
+            *_put_by_system_owners(self, tenant),
         )
         # Captured calls and feedback are files: only S3 uses their keys.
         capture = self._key("CaptureKey", "captured calls", use_by_tenant(tenant, through=["s3"]))
@@ -159,6 +169,24 @@ def _queued_by_events(scope: Construct) -> iam.PolicyStatement:
     queues = cdk.Stack.of(scope).format_arn(service="sqs", resource="*")
     context = {"ArnLike": {"kms:EncryptionContext:aws:sqs:arn": queues}}
     return allow_service("events", _WRAP, "*", sid="QueueEvents", conditions=context)
+
+
+def _put_by_system_owners(scope: Construct, tenant: DeployedTenant) -> list[iam.PolicyStatement]:
+    """Let who may put a system's secret do so: through Secrets Manager, for secrets of this tenant alone.
+
+    Putting needs ``GenerateDataKey`` and ``Decrypt``
+    (https://docs.aws.amazon.com/secretsmanager/latest/userguide/security-encryption.html). Reading is refused
+    to others by each secret's own policy.
+    """
+    if not tenant.own_secrets:
+        return []
+    secrets = [system_secret_arn(scope, str(tenant.secret_of(entry))) for entry in tenant.own_secrets]
+    conditions = {
+        **via(tenant, "secretsmanager"),
+        "ArnLike": {"kms:EncryptionContext:SecretARN": secrets},
+        "Null": {TENANT_TAG: "true"},
+    }
+    return [_allow_account("PutSystemSecrets", tenant, _WRAP, conditions)]
 
 
 def published_by_alarms(scope: Construct, tenant: DeployedTenant) -> list[iam.PolicyStatement]:

@@ -57,6 +57,8 @@ class NetworkOutputs:
     """One isolated subnet per zone, in the order of the tenant file's zones."""
     route_table_ids: tuple[str, ...]
     security_group_ids: Mapping[Workload, str]
+    reach_addresses: Mapping[str, str]
+    """Base URL of each internal system by the name of its ``[[reach]]`` entry."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -196,6 +196,16 @@ def parameter_arn(scope: Construct, name: str) -> str:
     return resource_arn(scope, "ssm", "parameter", name.removeprefix("/"))
 
 
+def system_secret_arn(scope: Construct, name: str) -> str:
+    """Return the ARN of a secret by its name: Secrets Manager adds six characters to it."""
+    return cdk.Stack.of(scope).format_arn(
+        service="secretsmanager",
+        resource="secret",
+        resource_name=f"{name}-??????",
+        arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME,
+    )
+
+
 def via(tenant: DeployedTenant, *services: str) -> Conditions:
     """Return the condition that a key is used through one of these services (``s3``) only."""
     hosts = [f"{service}.{tenant.place.region}.amazonaws.com" for service in services]

@@ -9,7 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from assistant.domain.errors import ConfigurationError
-from assistant.settings.deployment import EdgeSection, IdentitySection, ModelsSection, PlaceSection
+from assistant.settings.deployment import (
+    EdgeSection,
+    IdentitySection,
+    ModelsSection,
+    PlaceSection,
+    ReachEntry,
+)
 from assistant.settings.deployment_checks import (
     Contradiction,
     artifact_contradictions,
@@ -98,6 +104,38 @@ class DeployedTenant:
     @property
     def feedback_secret_parameter(self) -> str:
         return self.parameter("feedback-pseudonyms")
+
+    @property
+    def care_jwks_parameter(self) -> str:
+        return self.parameter("care-jwks")
+
+    @property
+    def system_switches(self) -> str:
+        """Prefix of the SSM parameters that switch live systems off. No stack creates them: a system without
+        one is on."""
+        return self.parameter("systems")
+
+    @property
+    def callable_systems(self) -> tuple[ReachEntry, ...]:
+        """The ``[[reach]]`` entries that the service calls for live data."""
+        return tuple(entry for entry in self.config.reach if entry.connector or entry.inline)
+
+    @property
+    def own_secrets(self) -> tuple[ReachEntry, ...]:
+        """The callable entries whose secret the deployment creates."""
+        return tuple(
+            entry
+            for entry in self.callable_systems
+            if entry.auth in ("token", "oauth") and entry.secret is None
+        )
+
+    def secret_of(self, entry: ReachEntry) -> str | None:
+        """Return the name of an entry's secret in Secrets Manager; None where its ``auth`` needs none."""
+        if entry.auth not in ("token", "oauth"):
+            return None
+        if entry.secret is None:
+            return f"{self.place.name_prefix}/{self.name}/reach/{entry.name}"
+        return entry.secret.partition(":")[2]
 
     @property
     def full_name(self) -> str:

@@ -111,6 +111,8 @@ ACTIVE_STREAMS = "ActiveStreams"
 """Answers in progress in one task, sampled each second; the average of all samples is that of a task."""
 INTERNAL_ERRORS = "InternalErrors"
 """Unexpected failures in one task since its last line."""
+SYSTEM_SECRET_AGE = "SystemSecretAge"
+"""Days since the oldest secret of a live system in use was put; absent where none was read."""
 REFUSED_RELEASES = "RefusedReleases"
 """Releases of ranker weights that one task refuses to serve now."""
 

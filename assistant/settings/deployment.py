@@ -245,6 +245,9 @@ class ReachEntry(StrictModel):
     token_path: str = Field(default="/oauth/token", pattern=r"^/[A-Za-z0-9/._~-]{0,200}$")
     """With ``oauth``: where the system gives tokens."""
     sigv4_service: Literal["execute-api", "vpc-lattice-svcs"] = "execute-api"
+    invoke_arn: Arn | None = None
+    """With ``sigv4``: the API or service that the task's role may invoke, GET alone for an API:
+    ``arn:aws:execute-api:REGION:ACCOUNT:API/STAGE/GET/*``."""
     host_name: HostName | None = None
     """Name in the system's certificate; that of its address when absent."""
     ca_file: str | None = None

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import BaseModel
 
-from assistant.settings.deployment import EdgeSection, ModelsSection, PlaceSection
+from assistant.settings.deployment import EdgeSection, ModelsSection, PlaceSection, ReachEntry
 from assistant.settings.model_artifacts import EmbeddingManifest, LlmManifest
 from assistant.settings.tenant import WHERE_IT_STANDS, TenantConfig
 from assistant.settings.toml_file import line_of
@@ -288,10 +288,37 @@ def _reach(tenant: TenantConfig) -> Iterator[Contradiction]:
                 ("reach", number, "service_name"),
                 "exactly one of service_name and resource_configuration_arn is given.",
             )
+        yield from _called(entry, number)
         if names.index(entry.name) < number:
             yield Contradiction(
                 ("reach", number, "name"), f'"{entry.name}" is a duplicate. Give each entry its own name.'
             )
+
+
+def _called(entry: ReachEntry, number: int) -> Iterator[Contradiction]:
+    """Yield what keeps the service from calling an entry with a connector."""
+    if entry.connector is None and entry.inline is None:
+        return
+    if entry.caller != "orchestrator":
+        yield Contradiction(
+            ("reach", number, "caller"),
+            f'"{entry.caller}" cannot call it: the orchestrator calls entries with a connector.',
+        )
+    if entry.resource_configuration_arn is not None and entry.host_name is None:
+        yield Contradiction(
+            ("reach", number, "host_name"),
+            "a resource of VPC Lattice is called by its custom domain name; ask its owner for it.",
+        )
+    if entry.auth == "sigv4" and entry.invoke_arn is None:
+        yield Contradiction(
+            ("reach", number, "invoke_arn"), 'auth = "sigv4" needs what the task\'s role may invoke.'
+        )
+    if entry.secret is not None and not entry.secret.startswith("secretsmanager:"):
+        yield Contradiction(
+            ("reach", number, "secret"),
+            f'"{entry.secret}" is no place on AWS: secretsmanager:NAME, or leave it out and the deployment '
+            "creates one.",
+        )
 
 
 SAMPLE_ACCOUNT = "111122223333"

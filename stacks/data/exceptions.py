@@ -36,6 +36,12 @@ EXCEPTIONS = (
         "stay for 35 days more.",
         decision="0009-three-dynamodb-tables",
     ),
+    *exceptions(
+        "Data/SystemSecrets",
+        (nag("SMG4"), hipaa("SecretsManagerRotationEnabled")),
+        "The credential is another system's: only its owner can make a new one. An alarm tells when it is 90 "
+        "days old.",
+    ),
     *exceptions("Data/SchemaPlatform", ANY_RESOURCE, LAMBDA_PLATFORM),
     *exceptions(
         "Data/SchemaPlatform",

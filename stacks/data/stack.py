@@ -16,6 +16,7 @@ from assistant.settings.deployed_names import PARTITION, SORT, TABLES, TableDefi
 from stacks.data.buckets import TenantBuckets
 from stacks.data.permissions import publisher_statements
 from stacks.data.search import SearchDomain
+from stacks.data.secrets import SystemSecrets
 from stacks.functions import FunctionRole, platform_statements
 from stacks.keys import generated_log_groups
 from stacks.outputs import DataOutputs, EarlierOutputs, KeysOutputs
@@ -44,6 +45,8 @@ class DataStack(TenantStack):
             [allow("es:ESHttp*", f"{domain.attr_arn}/*")],
             description="The search schema, and who may use the index",
         )
+        if tenant.own_secrets:
+            SystemSecrets(self, "SystemSecrets", tenant=tenant, key_arn=keys.data_key_arn)
         cdk.CfnOutput(self, "ModelsBucketName", value=buckets.models.bucket_name)
         if tenant.place.artifact_publishers:
             self._add_publisher(buckets.models, key_arn=keys.models_key_arn)

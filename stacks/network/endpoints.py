@@ -347,16 +347,33 @@ class ReachEndpoint(Construct):
             vpc_id=vpc.id,
             subnet_ids=list(vpc.subnet_ids),
             security_group_ids=[security_group_id],
-            # The provider's own name needs the provider's consent; the endpoint's name always resolves.
-            private_dns_enabled=False if by_service else None,
+            # The provider's own name needs the provider's consent; the endpoint's name always resolves. A
+            # resource has no other name than the one that its owner gave it.
+            private_dns_enabled=False if by_service else entry.host_name is not None or None,
+            dns_options=None if by_service or entry.host_name is None else _resolve_only(entry.host_name),
         )
         pin(endpoint, f"Reach{pascal_case(entry.name)}Endpoint")
         cdk.Tags.of(endpoint).add("Name", entry.name)
+        host = entry.host_name or entry.name
         if by_service:
             # As `<hosted zone>:<name>`; the first one is that of all zones.
+            host = cdk.Fn.select(1, cdk.Fn.split(":", cdk.Fn.select(0, endpoint.attr_dns_entries)))
             cdk.CfnOutput(
                 self, "Names", value=cdk.Fn.join(",", endpoint.attr_dns_entries), description=entry.name
             )
+
+        self.address = f"https://{host}:{entry.port}"
+        """Base URL of the system. TLS names ``host_name`` of the entry where it has one."""
+
+
+def _resolve_only(host_name: str) -> ec2.CfnVPCEndpoint.DnsOptionsSpecificationProperty:
+    """Resolve one custom domain name of a VPC Lattice resource in the VPC, and no other of its owner's.
+
+    https://docs.aws.amazon.com/vpc-lattice/latest/APIReference/API_DnsOptions.html
+    """
+    return ec2.CfnVPCEndpoint.DnsOptionsSpecificationProperty(
+        private_dns_preference="SPECIFIED_DOMAINS_ONLY", private_dns_specified_domains=[host_name]
+    )
 
 
 def _check_existing(existing: Iterable[str], *, called: set[str]) -> None:

@@ -32,19 +32,22 @@ class NetworkStack(TenantStack):
             self, "FlowLogs", tenant=tenant, logs_key_arn=earlier.keys.logs_key_arn, recorded=recorded
         )
         self._groups = self._add_security_groups()
-        for entry in tenant.config.reach:
-            ReachEndpoint(
+        systems = {
+            entry.name: ReachEndpoint(
                 self,
                 f"Reach-{entry.name}",
                 entry=entry,
                 vpc=self._vpc,
                 security_group_id=self._groups.reached[entry.name],
             )
+            for entry in tenant.config.reach
+        }
         self.outputs = NetworkOutputs(
             vpc_id=self._vpc.id,
             subnet_ids=self._vpc.subnet_ids,
             route_table_ids=self._vpc.route_table_ids,
             security_group_ids=self._groups.workloads,
+            reach_addresses={name: system.address for name, system in systems.items()},
         )
 
     def create_endpoints(self, *, called_from: Construct) -> None:

@@ -24,6 +24,8 @@ _RAW_CAPTURE_LATE_S = 2400
 """Raw capture must be deleted within the hour: this leaves a third of it to fix the cause."""
 _FEEDBACK_LATE_S = 900
 """The mover is called each minute: fifteen calls have not moved a row."""
+_SYSTEM_SECRET_OLD_DAYS = 90
+"""The usual bound of rotation rules; rotation is the system owner's."""
 _FREE_SHARE = 0.2
 """Of a data node's volume. OpenSearch blocks writes below a fifth or 20 GiB, whichever is less."""
 
@@ -57,6 +59,7 @@ class TenantAlarms(Construct):
             *self._models(),
             *self._knowledge(),
             *self._learning(),
+            *self._systems(),
             *self._search(),
             *self._tables(),
             *self._security(),
@@ -183,6 +186,12 @@ class TenantAlarms(Construct):
             yield self._alarm("ranking-not-learned", metrics.learner("Errors"), 1)
             judged = metrics.service(deployed_names.RANKING_REFUSED, "Sum", minutes=60)
             yield self._alarm("ranking-refused", judged, 1)
+
+    def _systems(self) -> Iterator[cloudwatch.Alarm]:
+        metrics = self._metrics
+        if any(metrics.tenant.secret_of(entry) for entry in metrics.tenant.callable_systems):
+            age = metrics.service(deployed_names.SYSTEM_SECRET_AGE, "Maximum", minutes=60)
+            yield self._alarm("system-secret-old", age, _SYSTEM_SECRET_OLD_DAYS)
 
     def _search(self) -> Iterator[cloudwatch.Alarm]:
         search = self._metrics.search

@@ -12,7 +12,7 @@ from assistant.settings.deployed_names import DESK, EVENTS, RECORDS, STATES, lin
 from assistant.settings.model_artifacts import CALLERS_PREFIX
 from stacks.data.permissions import document_statements, table_statements
 from stacks.outputs import EarlierOutputs, KeysOutputs
-from stacks.roles import allow, bucket_arn, parameter_arn, resource_arn, via
+from stacks.roles import allow, bucket_arn, parameter_arn, resource_arn, system_secret_arn, via
 from stacks.tenant import DeployedTenant
 
 _CALLERS_FILES = ("artifact.json", "tokenizer.json")
@@ -36,7 +36,11 @@ def task_statements(
         (STATES, data.states_table),
         (DESK, data.desk_table),
     )
-    parameters = (tenant.jwks_parameter, models.power_parameter, tenant.link_secret_parameter)
+    parameters = [tenant.jwks_parameter, models.power_parameter, tenant.link_secret_parameter]
+    if tenant.callable_systems:
+        care_keys = tenant.config.care_context and tenant.config.care_context.jwks_parameter
+        parameters += [f"{tenant.system_switches}/{entry.name}" for entry in tenant.callable_systems]
+        parameters.append(care_keys or tenant.care_jwks_parameter)
     names = sorted({tenant.config.embedding.model, tenant.config.generation.model})
     folder = f"{bucket_arn(scope, data.models_bucket)}/{CALLERS_PREFIX}"
     return [
@@ -54,9 +58,23 @@ def task_statements(
         allow("ssm:GetParameter", *(parameter_arn(scope, name) for name in parameters)),
         *_key_statements(tenant, earlier.keys),
         allow("s3:GetObject", *(f"{folder}{name}/{file}" for name in names for file in _CALLERS_FILES)),
+        *_system_statements(scope, tenant),
         # The trace collector's. X-Ray supports no resources (Service Authorization Reference).
         allow("xray:PutTraceSegments", "*"),
     ]
+
+
+def _system_statements(scope: Construct, tenant: DeployedTenant) -> list[iam.PolicyStatement]:
+    """Let the task read the secrets of live systems, and sign requests to those that ask for a signature."""
+    names = [name for entry in tenant.callable_systems if (name := tenant.secret_of(entry)) is not None]
+    signed = [entry for entry in tenant.callable_systems if entry.auth == "sigv4"]
+    statements = [
+        allow(f"{entry.sigv4_service}:Invoke", str(entry.invoke_arn)) for entry in signed if entry.invoke_arn
+    ]
+    if names:
+        arns = (system_secret_arn(scope, name) for name in names)
+        statements.append(allow("secretsmanager:GetSecretValue", *arns))
+    return statements
 
 
 def _key_statements(tenant: DeployedTenant, keys: KeysOutputs) -> list[iam.PolicyStatement]:
@@ -64,7 +82,7 @@ def _key_statements(tenant: DeployedTenant, keys: KeysOutputs) -> list[iam.Polic
     context = {
         f"kms:EncryptionContext:{name}": value for name, value in link_secret_context(tenant.name).items()
     }
-    stores = via(tenant, "s3", "dynamodb", "sqs")
+    stores = via(tenant, "s3", "dynamodb", "sqs", *(["secretsmanager"] if tenant.own_secrets else []))
     return [
         allow(("kms:Decrypt", "kms:GenerateDataKey"), keys.data_key_arn, conditions=stores),
         allow("kms:Decrypt", keys.data_key_arn, conditions={"StringEquals": context}),

@@ -42,6 +42,7 @@ KEYS = KeysOutputs(
     logs_key_arn=_arn("kms", "key/aaaaaaaa-0000-4000-8000-000000000004"),
 )
 NETWORK = NetworkOutputs(
+    reach_addresses={"orders": "https://vpce-0123-orders.vpce-svc-0123.us-east-1.vpce.amazonaws.com:443"},
     vpc_id="vpc-0123456789abcdef0",
     subnet_ids=("subnet-0000000000000000a", "subnet-0000000000000000b", "subnet-0000000000000000c"),
     route_table_ids=("rtb-0000000000000000a", "rtb-0000000000000000b", "rtb-0000000000000000c"),

@@ -1,0 +1,162 @@
+"""The internal systems that the service calls: their address, their secret, who may read it, and its age."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from assistant.settings import deployed_names
+from assistant.settings.deployment_checks import contradictions
+from stacks.data.stack import DataStack
+from stacks.keys import KeysStack
+from stacks.network.stack import NetworkStack
+from stacks.observability.stack import ObservabilityStack
+from stacks.tenant import DeployedTenant
+from tests.stacks.orchestrator_template import orchestrator_of
+from tests.stacks.policies import allowed_on, statements_of
+from tests.stacks.values import KEYS, deployed, earlier, resources_of, stage_for, template_of, with_sections
+
+SERVICE = "com.amazonaws.vpce.us-east-1.vpce-svc-0123456789abcdef0"
+RESOURCE = "arn:aws:vpc-lattice:us-east-1:111122223333:resourceconfiguration/rcfg-0123456789abcdef0"
+API = "arn:aws:execute-api:us-east-1:111122223333:a1b2c3/prod/GET/*"
+SECRETS = "arn:aws:secretsmanager:us-east-1:111122223333:secret:"
+PARAMETERS = "arn:aws:ssm:us-east-1:111122223333:parameter/assistant/pharmacy/"
+ORDERS: dict[str, Any] = {
+    "name": "orders",
+    "port": 443,
+    "service_name": SERVICE,
+    "connector": "../connectors/orders.toml",
+    "auth": "token",
+}
+
+
+def reaching(*entries: dict[str, Any]) -> DeployedTenant:
+    return with_sections(deployed("pharmacy"), reach=list(entries))
+
+
+def data_of(tenant: DeployedTenant) -> dict[str, Any]:
+    return template_of(DataStack(stage_for(tenant), "Data", tenant=tenant, earlier=earlier()))
+
+
+def task_rights(tenant: DeployedTenant) -> list[dict[str, Any]]:
+    template = orchestrator_of(tenant)
+    policies = resources_of(template, "AWS::IAM::Policy")
+    (name,) = [name for name in policies if name.startswith("TaskRoleDefault")]
+    return statements_of(template, name)
+
+
+@pytest.fixture(scope="module")
+def data() -> dict[str, Any]:
+    return data_of(reaching(ORDERS))
+
+
+def test_a_system_s_secret_is_created_empty_under_the_tenant_s_key(data: Mapping[str, Any]) -> None:
+    (secret,) = resources_of(data, "AWS::SecretsManager::Secret").values()
+    made = secret["Properties"]
+    assert (made["Name"], made["KmsKeyId"]) == ("assistant/pharmacy/reach/orders", KEYS.data_key_arn)
+    assert {"SecretString", "GenerateSecretString"} & made.keys() == set()
+    assert secret["DeletionPolicy"] == "RetainExceptOnCreate"
+
+
+def test_only_the_tenant_s_roles_read_its_value(data: Mapping[str, Any]) -> None:
+    (policy,) = resources_of(data, "AWS::SecretsManager::ResourcePolicy").values()
+    (refused,) = policy["Properties"]["ResourcePolicy"]["Statement"]
+    assert (refused["Effect"], refused["Action"]) == ("Deny", "secretsmanager:GetSecretValue")
+    assert refused["Condition"]["StringNotEquals"] == {"aws:PrincipalTag/tenant": "pharmacy"}
+    assert policy["Properties"]["BlockPublicPolicy"] is True
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"auth": "none"},
+        {"auth": "sigv4", "invoke_arn": API},
+        {"secret": "secretsmanager:company/orders-token"},
+        {"connector": None},
+    ],
+    ids=["open", "signed", "the company's", "not called"],
+)
+def test_no_secret_is_created_where_none_is_needed(change: dict[str, Any]) -> None:
+    template = data_of(reaching({**ORDERS, **change}))
+    assert resources_of(template, "AWS::SecretsManager::Secret") == {}
+
+
+def test_who_may_put_a_secret_may_use_the_key_for_that_alone() -> None:
+    def uses(tenant: DeployedTenant) -> list[dict[str, Any]]:
+        template = template_of(KeysStack(stage_for(tenant), "Keys", tenant=tenant))
+        keys = resources_of(template, "AWS::KMS::Key")
+        (key,) = [body for name, body in keys.items() if name == "DataKey"]
+        statements = key["Properties"]["KeyPolicy"]["Statement"]
+        return [one for one in statements if one.get("Sid") == "PutSystemSecrets"]
+
+    (statement,) = uses(reaching(ORDERS))
+    secrets = statement["Condition"]["ArnLike"]["kms:EncryptionContext:SecretARN"]
+    assert "assistant/pharmacy/reach/orders-??????" in json.dumps(secrets)
+    assert statement["Condition"]["StringEquals"] == {
+        "kms:ViaService": ["secretsmanager.us-east-1.amazonaws.com"]
+    }
+    assert uses(reaching({**ORDERS, "auth": "none"})) == []
+
+
+def test_a_task_reads_the_secret_switch_and_keys_of_its_systems_and_no_others() -> None:
+    rights = task_rights(reaching(ORDERS))
+    assert allowed_on(rights, "secretsmanager:GetSecretValue") == {
+        f"{SECRETS}assistant/pharmacy/reach/orders-??????"
+    }
+    read = allowed_on(rights, "ssm:GetParameter")
+    assert {f"{PARAMETERS}systems/orders", f"{PARAMETERS}care-jwks"} <= read
+
+
+def test_a_task_without_systems_reads_no_secret() -> None:
+    rights = task_rights(reaching({**ORDERS, "connector": None}))
+    assert allowed_on(rights, "secretsmanager:GetSecretValue") == set()
+    assert not any("systems/" in name for name in allowed_on(rights, "ssm:GetParameter"))
+
+
+def test_a_task_invokes_the_api_that_wants_a_signature() -> None:
+    rights = task_rights(reaching({**ORDERS, "auth": "sigv4", "invoke_arn": API}))
+    assert allowed_on(rights, "execute-api:Invoke") == {API}
+
+
+def test_a_resource_s_own_name_is_the_only_one_that_the_vpc_resolves() -> None:
+    entry = {**ORDERS, "service_name": None, "resource_configuration_arn": RESOURCE}
+    tenant = reaching({**entry, "host_name": "orders.example.com"})
+    stack = NetworkStack(stage_for(tenant), "Network", tenant=tenant, earlier=earlier())
+    endpoints = resources_of(template_of(stack), "AWS::EC2::VPCEndpoint").values()
+    (made,) = [one["Properties"] for one in endpoints if one["Properties"]["VpcEndpointType"] == "Resource"]
+    assert made["DnsOptions"] == {
+        "PrivateDnsPreference": "SPECIFIED_DOMAINS_ONLY",
+        "PrivateDnsSpecifiedDomains": ["orders.example.com"],
+    }
+    assert stack.outputs.reach_addresses == {"orders": "https://orders.example.com:443"}
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ({"caller": "ingestion"}, "caller"),
+        ({"service_name": None, "resource_configuration_arn": RESOURCE}, "host_name"),
+        ({"auth": "sigv4"}, "invoke_arn"),
+        ({"secret": "file:token"}, "secret"),
+    ],
+)
+def test_an_entry_that_cannot_be_called_is_refused_with_its_key(change: dict[str, Any], key: str) -> None:
+    tenant = reaching({**ORDERS, **change})
+    found = contradictions(tenant.config, place=tenant.place, edge=tenant.edge, models=tenant.models)
+    assert ("reach", 0, key) in {tuple(one.place) for one in found}
+
+
+def test_an_old_secret_raises_the_alarm_of_its_runbook_entry() -> None:
+    def alarms(tenant: DeployedTenant) -> list[dict[str, Any]]:
+        stack = ObservabilityStack(stage_for(tenant), "Observability", tenant=tenant, earlier=earlier())
+        found = resources_of(template_of(stack), "AWS::CloudWatch::Alarm").values()
+        name = deployed_names.SYSTEM_SECRET_AGE
+        return [one["Properties"] for one in found if one["Properties"].get("MetricName") == name]
+
+    (alarm,) = alarms(reaching(ORDERS))
+    assert alarm["Threshold"] == 90
+    assert "docs/runbook.md#system-secret-old" in alarm["AlarmDescription"]
+    assert alarms(reaching({**ORDERS, "auth": "none"})) == []
