@@ -190,7 +190,7 @@ class TenantAlarms(Construct):
     def _systems(self) -> Iterator[cloudwatch.Alarm]:
         metrics = self._metrics
         if any(metrics.tenant.secret_of(entry) for entry in metrics.tenant.callable_systems):
-            age = metrics.service(deployed_names.SYSTEM_SECRET_AGE, "Maximum", minutes=60)
+            age = metrics.service(deployed_names.SYSTEM_CREDENTIAL_AGE, "Maximum", minutes=60)
             yield self._alarm("system-secret-old", age, _SYSTEM_SECRET_OLD_DAYS)
 
     def _search(self) -> Iterator[cloudwatch.Alarm]:

@@ -153,7 +153,7 @@ def test_an_old_secret_raises_the_alarm_of_its_runbook_entry() -> None:
     def alarms(tenant: DeployedTenant) -> list[dict[str, Any]]:
         stack = ObservabilityStack(stage_for(tenant), "Observability", tenant=tenant, earlier=earlier())
         found = resources_of(template_of(stack), "AWS::CloudWatch::Alarm").values()
-        name = deployed_names.SYSTEM_SECRET_AGE
+        name = deployed_names.SYSTEM_CREDENTIAL_AGE
         return [one["Properties"] for one in found if one["Properties"].get("MetricName") == name]
 
     (alarm,) = alarms(reaching(ORDERS))
