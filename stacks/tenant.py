@@ -124,18 +124,17 @@ class DeployedTenant:
     def own_secrets(self) -> tuple[ReachEntry, ...]:
         """The callable entries whose secret the deployment creates."""
         return tuple(
-            entry
-            for entry in self.callable_systems
-            if entry.auth in ("token", "oauth") and entry.secret is None
+            entry for entry in self.callable_systems if self.secret_of(entry) == self._own_secret(entry)
         )
 
     def secret_of(self, entry: ReachEntry) -> str | None:
         """Return the name of an entry's secret in Secrets Manager; None where its ``auth`` needs none."""
         if entry.auth not in ("token", "oauth"):
             return None
-        if entry.secret is None:
-            return f"{self.place.name_prefix}/{self.name}/reach/{entry.name}"
-        return entry.secret.partition(":")[2]
+        return self._own_secret(entry) if entry.secret is None else entry.secret.partition(":")[2]
+
+    def _own_secret(self, entry: ReachEntry) -> str:
+        return f"{self.place.name_prefix}/{self.name}/reach/{entry.name}"
 
     @property
     def full_name(self) -> str:

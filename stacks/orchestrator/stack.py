@@ -44,7 +44,7 @@ class OrchestratorStack(TenantStack):
             self,
             "Task",
             tenant=tenant,
-            environment=_environment(tenant, earlier),
+            environment=_environment(tenant, earlier) | self._systems(tenant, earlier.network),
             statements=task_statements(self, tenant=tenant, earlier=earlier),
             log_group=self._log_group,
         )
@@ -84,6 +84,12 @@ class OrchestratorStack(TenantStack):
             service_name=service.service_name,
             log_group_name=self._log_group.log_group_name,
         )
+
+    def _systems(self, tenant: DeployedTenant, network: NetworkOutputs) -> dict[str, Any]:
+        """Return the fields of ServiceSettings on live systems."""
+        addresses = {entry.name: network.reach_addresses[entry.name] for entry in tenant.callable_systems}
+        text = self.to_json_string(addresses) if cdk.Token.is_unresolved([*addresses.values()]) else addresses
+        return {"reach_addresses": text, "system_switches": tenant.system_switches}
 
     def _cluster(self, network: NetworkOutputs) -> ecs.Cluster:
         sessions = None

@@ -10,14 +10,24 @@ import pytest
 
 from assistant.settings import deployed_names
 from assistant.settings.deployment_checks import contradictions
+from assistant.settings.process import ServiceSettings
 from stacks.data.stack import DataStack
 from stacks.keys import KeysStack
 from stacks.network.stack import NetworkStack
 from stacks.observability.stack import ObservabilityStack
 from stacks.tenant import DeployedTenant
-from tests.stacks.orchestrator_template import orchestrator_of
+from tests.stacks.orchestrator_template import environment, orchestrator_of
 from tests.stacks.policies import allowed_on, statements_of
-from tests.stacks.values import KEYS, deployed, earlier, resources_of, stage_for, template_of, with_sections
+from tests.stacks.values import (
+    KEYS,
+    NETWORK,
+    deployed,
+    earlier,
+    resources_of,
+    stage_for,
+    template_of,
+    with_sections,
+)
 
 SERVICE = "com.amazonaws.vpce.us-east-1.vpce-svc-0123456789abcdef0"
 RESOURCE = "arn:aws:vpc-lattice:us-east-1:111122223333:resourceconfiguration/rcfg-0123456789abcdef0"
@@ -108,6 +118,13 @@ def test_a_task_reads_the_secret_switch_and_keys_of_its_systems_and_no_others() 
     }
     read = allowed_on(rights, "ssm:GetParameter")
     assert {f"{PARAMETERS}systems/orders", f"{PARAMETERS}care-jwks"} <= read
+
+
+def test_a_task_is_told_the_address_and_the_switch_of_each_system() -> None:
+    told = environment(orchestrator_of(reaching(ORDERS)))
+    addresses = json.loads(told[ServiceSettings.variable("reach_addresses")])
+    assert addresses == dict(NETWORK.reach_addresses)
+    assert told[ServiceSettings.variable("system_switches")] == "/assistant/pharmacy/systems"
 
 
 def test_a_task_without_systems_reads_no_secret() -> None:
