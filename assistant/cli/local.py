@@ -74,6 +74,7 @@ def _runtime(options: GlobalOptions, terminal: Terminal, tenants: Mapping[str, T
         tenants=tenants,
         settings=settings,
         models=options.local_models(tenants),
+        checkout=_CHECKOUT if (_CHECKOUT / "tools" / "systems").is_dir() else None,
     )
     registry = Registry.under(options.state_dir)
     starter = Starter(
@@ -86,7 +87,7 @@ def _runtime(options: GlobalOptions, terminal: Terminal, tenants: Mapping[str, T
         registry=registry,
         settings=settings,
         starter=starter,
-        wishes=port_wishes(settings, model_servers=layout.model_servers),
+        wishes=port_wishes(settings, others=(*layout.model_servers, *layout.sample_systems)),
         plans=layout.plans,
         say=terminal.say,
     )

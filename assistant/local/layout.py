@@ -6,6 +6,7 @@ LLM that may write a tenant's answers. The packaged LLM may not, so it is never 
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -34,19 +35,26 @@ ISSUER = "issuer"
 WORKER = "worker"
 SERVICE = "service"
 
+_SAMPLE_SYSTEMS: Mapping[str, tuple[str, ...]] = {
+    "orders": ("--scope", "id"),
+    "stores": ("--scope", "agent", "--case", "*=*"),
+}
+"""Systems of ``tools/systems`` in a checkout = their arguments. Each stands for the system that the connector
+file ``connectors/<name>.toml`` describes; the shop's lets every agent read every order."""
+_IN_STATE = "state:"
 _DRAIN_S = 5.0
 """How long a local service lets answers finish after Ctrl-C."""
 
 
-def port_wishes(settings: LocalSettings, *, model_servers: tuple[str, ...] = ()) -> PortWishes:
-    """Return well-known ports for service, issuer and gateway, and any free ones for the model servers."""
+def port_wishes(settings: LocalSettings, *, others: tuple[str, ...] = ()) -> PortWishes:
+    """Return well-known ports for service, issuer and gateway, and any free ones for the others."""
     first = settings.port
     return PortWishes(
         {
             SERVICE: first,
             ISSUER: first + 1 if first else 0,
             GATEWAY: first + 2 if first else 0,
-            **dict.fromkeys(model_servers, 0),
+            **dict.fromkeys(others, 0),
         },
         asked_for="port" in settings.model_fields_set,
     )
@@ -67,6 +75,8 @@ class Layout:
     settings: LocalSettings
     models: Mapping[str, TenantModels] = field(default_factory=dict[str, TenantModels])
     """Tenant = the added models that it uses; ``tenants`` already have them applied."""
+    checkout: Path | None = None
+    """Folder of the source, where its sample systems are; None for an installed package."""
 
     @property
     def models_dir(self) -> Path:
@@ -75,7 +85,7 @@ class Layout:
     @property
     def everything(self) -> tuple[str, ...]:
         """Names of all processes that serve answers."""
-        return (*self.model_servers, GATEWAY, ISSUER, WORKER, SERVICE)
+        return (*self.model_servers, *self.sample_systems, GATEWAY, ISSUER, WORKER, SERVICE)
 
     @property
     def for_search(self) -> tuple[str, ...]:
@@ -88,6 +98,24 @@ class Layout:
     @property
     def model_servers(self) -> tuple[str, ...]:
         return (*self._embedding_servers, *self._llm_servers)
+
+    @property
+    def sample_systems(self) -> dict[str, list[tuple[str, ReachEntry]]]:
+        """Process = the tenants' ``[[reach]]`` entries that it stands for, each with its tenant's name."""
+        found: dict[str, list[tuple[str, ReachEntry]]] = {}
+        for tenant in self.tenants.values():
+            for entry in tenant.systems:
+                if name := self._sample_of(tenant.name, entry):
+                    found.setdefault(name, []).append((tenant.name, entry))
+        return found
+
+    def _sample_of(self, tenant: str, entry: ReachEntry) -> str | None:
+        given = self.settings.reach_addresses.keys() & {entry.name, f"{tenant}/{entry.name}"}
+        if self.checkout is None or entry.connector is None or given:
+            return None
+        file = (self.tenants_dir / entry.connector).resolve()
+        is_ours = file.parent == (self.checkout / "connectors").resolve()
+        return file.stem if is_ours and file.stem in _SAMPLE_SYSTEMS else None
 
     @property
     def _embedding_servers(self) -> dict[str, list[TenantConfig]]:
@@ -116,6 +144,7 @@ class Layout:
         plans = (
             *(self._embedding(name, served, ports) for name, served in self._embedding_servers.items()),
             *(self._llm(name, served, ports) for name, served in self._llm_servers.items()),
+            *(self._sample_system(name, entries, ports) for name, entries in self.sample_systems.items()),
             self._gateway(ports),
             self._issuer(ports),
             self._worker(ports),
@@ -142,6 +171,28 @@ class Layout:
         )
         reads = () if manifest is None else (manifest,)
         return ProcessPlan(name, _module("model_server"), read.environment(), read.port, reads=reads)
+
+    def _sample_system(
+        self, name: str, entries: list[tuple[str, ReachEntry]], ports: Mapping[str, int]
+    ) -> ProcessPlan:
+        state = self.state_dir.resolve()
+        # The service makes each tenant's token on first use; ours are the only ones that it accepts.
+        tokens = [
+            state / "secrets" / tenant / entry.secret_name.removeprefix(_IN_STATE)
+            for tenant, entry in entries
+            if entry.secret_name.startswith(_IN_STATE)
+        ]
+        port, database = str(ports[name]), str(state / "systems" / f"{name}.sqlite")
+        return ProcessPlan(
+            name,
+            (
+                *(sys.executable, "-P", "-m", "tools.systems", name, "--port", port),
+                *("--database", database),
+                *_SAMPLE_SYSTEMS[name],
+            ),
+            {"PYTHONPATH": str(self.checkout), "SYSTEM_TOKEN_FILES": os.pathsep.join(map(str, tokens))},
+            ports[name],
+        )
 
     def _gateway(self, ports: Mapping[str, int]) -> ProcessPlan:
         endpoints: dict[str, str] = {}
@@ -189,7 +240,7 @@ class Layout:
             self.service_settings(ports).environment(),
             ports[SERVICE],
             fixed_port=True,
-            after=(*self.model_servers, GATEWAY, ISSUER),
+            after=(*self.model_servers, *self.sample_systems, GATEWAY, ISSUER),
             reads=self._tenant_files(),
         )
 
@@ -200,12 +251,21 @@ class Layout:
             issuer=url_of(ISSUER, ports),
             jwks_url=f"{url_of(ISSUER, ports)}/jwks.json",
             care_jwks_url=f"{url_of(ISSUER, ports)}/care/jwks.json",
-            reach_addresses=self.settings.reach_addresses,
+            reach_addresses=self._reach_addresses(ports),
             drain_timeout_s=_DRAIN_S,
             quoted_tenants=tuple(n for n, one in self.tenants.items() if not self._of(n).writes(one)),
             **self._folders(),
             **self._models_and_index(ports),
         )
+
+    def _reach_addresses(self, ports: Mapping[str, int]) -> dict[str, str]:
+        """Return the address of each system that is on this machine, by ``tenant/system``."""
+        samples = {
+            f"{tenant}/{entry.name}": url_of(name, ports)
+            for name, entries in self.sample_systems.items()
+            for tenant, entry in entries
+        }
+        return {**samples, **self.settings.reach_addresses}
 
     def _folders(self) -> dict[str, Any]:
         return {

@@ -1,7 +1,8 @@
 """``python -m tools.systems orders|stores``: serves one sample system until SIGTERM, and prints a ready line.
 
-``openapi`` writes the systems' OpenAPI files. Bearer token and OAuth client come from the environment:
-``SYSTEM_TOKEN``, ``SYSTEM_CLIENT_ID``, ``SYSTEM_CLIENT_SECRET``.
+``openapi`` writes their OpenAPI files. Credentials come from the environment: ``SYSTEM_TOKEN``, or files
+with one token each in ``SYSTEM_TOKEN_FILES`` (joined as in ``PATH``); ``SYSTEM_CLIENT_ID`` and
+``SYSTEM_CLIENT_SECRET`` for OAuth.
 """
 
 from __future__ import annotations
@@ -56,7 +57,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _front(asked: argparse.Namespace) -> Front:
     credentials = Credentials(
-        token=os.environ["SYSTEM_TOKEN"],
+        token=os.environ.get("SYSTEM_TOKEN", ""),
+        token_files=tuple(
+            map(Path, filter(None, os.environ.get("SYSTEM_TOKEN_FILES", "").split(os.pathsep)))
+        ),
         client_id=os.environ.get("SYSTEM_CLIENT_ID", ""),
         client_secret=os.environ.get("SYSTEM_CLIENT_SECRET", ""),
     )

@@ -207,6 +207,7 @@ class OrderDatabase:
 def make_database(path: Path | str, *, today: date) -> OrderDatabase:
     """Make the database anew and open it; ``:memory:`` keeps it in memory. The same day, the same rows."""
     if str(path) != ":memory:":
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).unlink(missing_ok=True)
     connection = sqlite3.connect(path, check_same_thread=False)
     connection.row_factory = sqlite3.Row

@@ -13,7 +13,7 @@ from shop import Shop, open_shop
 
 @pytest.fixture(scope="session")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    shop = open_shop(tmp_path_factory.mktemp("shop"))
+    shop = open_shop(tmp_path_factory.mktemp("shop"), orders=True)
     yield shop
     shop.run("local", "down")
     assert shop.nothing_runs()

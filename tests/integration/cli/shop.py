@@ -1,4 +1,4 @@
-"""A folder with one tenant and the knowledge of three files, and the commands run in it."""
+"""A folder with one tenant and the knowledge of some files, and the commands run in it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,17 @@ DESK = "# Help desk\n\nThe help desk answers the phone from 8:00 to 18:30, Monda
 RETURNS = (
     "# Returns\n\nA customer may return an unopened item within 14 days. The store gives the money back.\n"
 )
+ORDERS = "# Order status\n\nThe agent reads the status of an order to the caller: {{orders.status}}\n"
+CONNECTOR = Path(__file__).parents[3] / "connectors" / "orders.toml"
+REACH = f"""elements = true
+[care_context]
+issuer = "https://care.shop.example"
+[[reach]]
+name = "orders"
+port = 443
+auth = "token"
+connector = "{CONNECTOR}"
+"""
 PAIR = '{"id": "lost-card", "question": "A lost member card?", "answer": "Block it within one hour."}'
 
 
@@ -49,13 +60,16 @@ class Shop:
         return find_marked(self.registry.path) == []
 
 
-def open_shop(folder: Path, *, tenant: str = "shop") -> Shop:
+def open_shop(folder: Path, *, tenant: str = "shop", orders: bool = False) -> Shop:
+    """Return a shop; with ``orders`` its notes name live data of the checkout's sample order system."""
     (folder / "tenants").mkdir()
     (folder / "tenants" / f"{tenant}.toml").write_text(
         f'schema_version = 1\nname = "{tenant}"\ndisplay_name = "Shop"\n'
-        '[[sources]]\nname = "notes"\nnamespace = ""\npaths = ["../notes"]\n'
+        '[[sources]]\nname = "notes"\nnamespace = ""\npaths = ["../notes"]\n' + (REACH if orders else "")
     )
     (folder / "notes").mkdir()
+    if orders:
+        (folder / "notes" / "orders.md").write_text(ORDERS)
     (folder / "notes" / "help-desk.md").write_text(DESK)
     (folder / "notes" / "returns.md").write_text(RETURNS)
     (folder / "notes" / "pairs.jsonl").write_text(PAIR + "\n")

@@ -6,11 +6,15 @@ import json
 import os
 import re
 import signal
+import time
 from collections.abc import Iterator
 
 import httpx
 import pytest
 from shop import Shop
+
+from assistant.embedded.live import set_switch
+from assistant.local.tokens import CareCase, Grant, issue_context
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300), pytest.mark.usefixtures("serving")]
 
@@ -34,13 +38,18 @@ def answer_id(asked: str) -> str:
 
 def test_what_was_ingested_is_there_for_the_next_command(shop: Shop, asked: str) -> None:
     found = json.loads(shop.run("knowledge", "list", "--tenant", "shop", "--json"))
-    assert found["counts"]["live"] == 3
-    assert {one["document_id"] for one in found["documents"]} == {"help-desk", "returns", "lost-card"}
+    assert found["counts"]["live"] == 4
+    assert {one["document_id"] for one in found["documents"]} == {
+        "help-desk",
+        "returns",
+        "lost-card",
+        "orders",
+    }
 
 
 def test_a_second_load_of_the_same_brings_nothing(shop: Shop, asked: str) -> None:
     found = json.loads(shop.run("knowledge", "add", "--tenant", "shop", "--json"))
-    assert (found["added"], found["changed"], found["unchanged"]) == (0, 0, 3)
+    assert (found["added"], found["changed"], found["unchanged"]) == (0, 0, 4)
 
 
 def test_a_file_of_questions_gets_document_ids_and_its_bad_lines_are_named(shop: Shop, asked: str) -> None:
@@ -139,6 +148,79 @@ def test_explain_shows_legs_candidates_gate_quote_weights_and_times(shop: Shop) 
         "ms",
     ):
         assert heading in explained
+
+
+# Live data: the sample order system runs beside the service.
+ORDER = "4471-2208"
+WHOSE = ("--customer", "PT-204417", "--id", f"order={ORDER}")
+WHERE = "What status of an order does the agent read to the caller?"
+STEP = "The agent reads the status of an order to the caller:"
+
+
+@pytest.fixture
+def orders(shop: Shop) -> Iterator[httpx.Client]:
+    """The order system; a test may set its faults."""
+    rows = json.loads(shop.run("local", "status", "--json"))["processes"]
+    address = next(row["address"] for row in rows if row["name"] == "orders")
+    with httpx.Client(base_url=address, timeout=10) as client:
+        yield client
+        client.put("/control/fault", content="")
+
+
+def test_a_step_is_filled_with_the_order_of_the_conversation(shop: Shop, orders: httpx.Client) -> None:
+    answer = shop.run("ask", "--tenant", "shop", WHERE, *WHOSE)
+    assert re.search(rf"{STEP} Delayed \(orders, \d\d:\d\d, order {ORDER}\) \[1\]", answer), answer
+
+
+def test_another_customers_order_is_not_shown(shop: Shop, orders: httpx.Client) -> None:
+    answer = shop.run("ask", "--tenant", "shop", WHERE, "--customer", "PT-300001", "--id", f"order={ORDER}")
+    assert f"{STEP} [order status] (not allowed)" in answer
+
+
+def test_while_the_system_is_down_the_text_is_whole_and_the_system_named(
+    shop: Shop, orders: httpx.Client
+) -> None:
+    orders.put("/control/fault", content="status=503")
+    answer = shop.run("ask", "--tenant", "shop", WHERE, *WHOSE)
+    assert f"{STEP} [order status] (orders did not answer)" in answer
+
+
+def test_text_comes_before_the_value_of_a_slow_system(shop: Shop, serving: str, orders: httpx.Client) -> None:
+    orders.put("/control/fault", content="delay=1")
+    token = shop.run("token", "--tenant", "shop", "--agent", "ann").strip()
+    headers = {"Authorization": f"Bearer {token}", "Accept": "text/event-stream"}
+    grant = Grant("shop", "ann")
+    case = CareCase("PT-204417", {"order": (ORDER,)})
+    context = issue_context(
+        case,
+        grant,
+        state_dir=shop.folder / ".state",
+        issuer="https://care.shop.example",
+        audience="assistant-context",
+    )
+    body = {"question": WHERE, "context": context}
+    with httpx.Client(base_url=serving, headers=headers, timeout=60) as client:
+        events = client.post("/v1/answers", json=body).text.split("\n\n")
+    names = [found[1] for event in events if (found := re.search("^event: (.*)$", event, re.MULTILINE))]
+    states = re.findall(r'"state":"(\w+)"', "".join(events))
+    assert names[-5:] == ["token", "sentence", "element", "element", "done"]
+    assert states == ["pending", "ready"]
+
+
+def test_a_system_that_is_switched_off_is_named_and_not_called(shop: Shop, orders: httpx.Client) -> None:
+    folder = shop.folder / ".state" / "tenants" / "shop" / "systems"
+    set_switch(folder, "orders", on=False)
+    try:
+        until = time.monotonic() + 30
+        answer = ""
+        while f"{STEP} [order status] (orders is switched off)" not in answer:
+            assert time.monotonic() < until, answer
+            answer = shop.run("ask", "--tenant", "shop", WHERE, *WHOSE)
+        before = orders.get("/control/requests").json()
+        shop.run("ask", "--tenant", "shop", WHERE, *WHOSE)
+        assert orders.get("/control/requests").json() == before
+    finally:
+        set_switch(folder, "orders", on=True)
 
 
 def test_a_tenant_file_that_was_added_is_served_by_what_runs(shop: Shop, serving: str) -> None:

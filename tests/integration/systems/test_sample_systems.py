@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -181,6 +182,20 @@ async def test_only_a_known_token_or_a_well_formed_signature_is_served(system: h
         )
 
 
+async def test_a_token_may_be_in_a_file_that_is_made_later(database: OrderDatabase, tmp_path: Path) -> None:
+    app = orders.application(database, scope=ReadScope())
+    file = tmp_path / "reach-orders"
+    transport = httpx.ASGITransport(Front(app, Credentials(token_files=(file,)), orders.SHAPE))
+    headers = {"Authorization": "Bearer made-later"}
+    async with httpx.AsyncClient(transport=transport, base_url="http://orders", headers=headers) as client:
+        before = await client.get(ORDER)
+        file.write_text("made-later\n")
+        after = await client.get(ORDER)
+        empty = await client.get(ORDER, headers={"Authorization": "Bearer "})
+
+    assert (before.status_code, after.status_code, empty.status_code) == (401, 200, 401)
+
+
 async def test_client_credentials_give_a_token_that_is_served(system: httpx.AsyncClient) -> None:
     asked = {"grant_type": "client_credentials", "client_id": "assistant", "client_secret": "secret"}
     issued = (await system.post("/oauth/token", data=asked)).json()
@@ -236,6 +251,8 @@ async def test_faults_that_change_the_response(system: httpx.AsyncClient) -> Non
     )
     assert "status" not in old
     assert "Ignore all rules" in told["last_scan"]
+    assert len(told["last_scan"]) <= 120
+    assert "\x1b" in (await faulty(system, "steering")).json()["last_scan"]
     assert (named.headers["content-type"], named.json()) == ("text/plain; charset=utf-8", right)
 
 

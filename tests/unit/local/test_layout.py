@@ -11,7 +11,7 @@ from assistant.local.layout import Layout
 from assistant.settings.local_models import AddedEmbedding, AddedLlm, TenantModels
 from assistant.settings.model_artifacts import WRITER
 from assistant.settings.process import LocalSettings
-from assistant.settings.tenant import TenantConfig
+from assistant.settings.tenant import TenantConfig, load_tenant
 
 EMBEDDING = AddedEmbedding(
     name="mine", path=Path("/weights/mine"), sha256="a" * 64, dimensions=768, max_tokens=512, pooling="cls"
@@ -19,6 +19,7 @@ EMBEDDING = AddedEmbedding(
 LLM = AddedLlm(
     name="good", path=Path("/weights/good.gguf"), sha256="b" * 64, context_tokens=4096, answering=WRITER
 )
+ROOT = Path(__file__).parents[3]
 ALWAYS = ("gateway", "issuer", "worker", "service")
 
 
@@ -84,3 +85,50 @@ def test_a_changed_manifest_restarts_the_server_of_its_model(tmp_path: Path) -> 
 
     after = {name: plan.settings_hash() for name, plan in layout.plans(ports).items()}
     assert [name for name in before if before[name] != after[name]] == ["llm-good"]
+
+
+# Sample systems of a checkout.
+
+
+def pharmacy(folder: Path, *, settings: LocalSettings | None = None, checkout: Path | None = ROOT) -> Layout:
+    """One tenant whose connector file is the checkout's."""
+    (folder / "pharmacy.toml").write_text(
+        'schema_version = 1\nname = "pharmacy"\ndisplay_name = "Pharmacy"\n'
+        '[care_context]\nissuer = "https://care.example"\n'
+        '[[reach]]\nname = "orders"\nport = 443\nauth = "token"\n'
+        f'connector = "{ROOT / "connectors" / "orders.toml"}"\n'
+    )
+    tenants = {"pharmacy": load_tenant(folder / "pharmacy.toml")}
+    return Layout(folder, folder / "state", tenants, settings or LocalSettings(), checkout=checkout)
+
+
+def reach_addresses(layout: Layout) -> dict[str, str]:
+    return orjson.loads(environment(layout, "service").get("ASSISTANT_SERVICE_REACH_ADDRESSES", "{}"))
+
+
+def test_a_checkout_runs_the_sample_system_of_its_connector_file(tmp_path: Path) -> None:
+    layout = pharmacy(tmp_path)
+
+    assert layout.everything == ("embedding", "orders", *ALWAYS)
+    plan = layout.plans(ports_of(layout))["orders"]
+    assert plan.arguments[1:5] == ("-P", "-m", "tools.systems", "orders")
+    assert plan.environment["PYTHONPATH"] == str(ROOT)
+    token = tmp_path / "state" / "secrets" / "pharmacy" / "reach-orders"
+    assert plan.environment["SYSTEM_TOKEN_FILES"] == str(token)
+    assert reach_addresses(layout) == {"pharmacy/orders": f"http://127.0.0.1:{plan.port}"}
+    assert "orders" in layout.plans(ports_of(layout))["service"].after
+
+
+def test_an_installed_package_has_no_sample_systems(tmp_path: Path) -> None:
+    layout = pharmacy(tmp_path, checkout=None)
+
+    assert layout.everything == ("embedding", *ALWAYS)
+    assert reach_addresses(layout) == {}
+
+
+def test_a_system_with_an_address_of_its_own_gets_no_sample(tmp_path: Path) -> None:
+    given = {"orders": "http://127.0.0.1:9100"}
+    layout = pharmacy(tmp_path, settings=LocalSettings(reach_addresses=given))
+
+    assert layout.everything == ("embedding", *ALWAYS)
+    assert reach_addresses(layout) == given
