@@ -45,6 +45,7 @@ _RETRYABLE = frozenset(
 _RUN_LIKE = re.compile("[\U000f0000-\U000ffffd]")
 """Characters that stand for documents' texts in an event log."""
 _LONGEST_SHOWN = 500
+NOT_KEPT = "The value is not kept. Read it again."
 _log = structlog.get_logger(__name__)
 
 
@@ -144,6 +145,25 @@ def _without_runs(data: ElementData) -> ElementData:
     if text.isascii() or not _RUN_LIKE.search(text):
         return data
     return ElementData.model_validate_json(_RUN_LIKE.sub("", text))
+
+
+async def read_element(
+    live: LiveElements, kind: ElementType, caller: Caller, *, deadline: Deadline, bounds: CallBounds
+) -> Filled | LiveReadError:
+    """Return what an element holds, or why it cannot be filled; it raises nothing."""
+    limit_s = deadline.remaining_s()
+    try:
+        return await bounds.fill(live, kind.name, caller, deadline=deadline)
+    except LiveReadError as error:
+        return error
+    except (TimeoutError, DeadlineExceededError):
+        late = f"{kind.source} did not answer within {limit_s:.1f} s."
+        return LiveReadError(ElementProblem.SYSTEM_LATE, late)
+    except Exception as error:  # noqa: BLE001 - an edge: a defect in a connector must not cost the text
+        # The message may quote a value, so only the kind of error is logged.
+        code = error.code if isinstance(error, AssistantError) else type(error).__name__
+        _log.error("element_failed", element=kind.name, answer_id=caller.answer_id, error=code)
+        return LiveReadError(ElementProblem.SYSTEM_UNAVAILABLE, f"{kind.source} could not be read.")
 
 
 class Hydration:
@@ -271,29 +291,36 @@ class Hydration:
         return tuple(use_of(slot.element(), operation=slot.type.operation) for slot in self.placed)
 
     async def _fill(self, live: LiveElements, slot: LiveSlot) -> None:
-        name = slot.type.name
-        limit_s = min(limit_of(self._tenant, name), self._deadline.remaining_s())
+        limit_s = min(limit_of(self._tenant, slot.type.name), self._deadline.remaining_s())
         deadline = Deadline.after(limit_s, clock=self._deadline.clock)
-        try:
-            slot.filled = await self._bounds.fill(live, name, self._caller, deadline=deadline)
-        except LiveReadError as error:
-            slot.error = error
-        except (TimeoutError, DeadlineExceededError):
-            slot.error = LiveReadError(
-                ElementProblem.SYSTEM_LATE, f"{slot.type.source} did not answer within {limit_s:.1f} s."
-            )
-        except Exception as error:  # noqa: BLE001 - an edge: a defect in a connector must not cost the text
-            # The message may quote a value, so only the kind of error is logged.
-            code = error.code if isinstance(error, AssistantError) else type(error).__name__
-            _log.error("element_failed", element=name, answer_id=self._caller.answer_id, error=code)
-            slot.error = LiveReadError(
-                ElementProblem.SYSTEM_UNAVAILABLE, f"{slot.type.source} could not be read."
-            )
+        outcome = await read_element(live, slot.type, self._caller, deadline=deadline, bounds=self._bounds)
+        if isinstance(outcome, Filled):
+            slot.filled = outcome
+        else:
+            slot.error = outcome
         self._wake()
 
     def _wake(self) -> None:
         if self._change is not None and not self._change.done():
             self._change.set_result(None)
+
+
+def kept_element(use: ElementUse) -> Element:
+    """Return an element of a recorded answer. Its values are not kept, so a ready one has no data."""
+    is_ready = use.state is ElementState.READY
+    return Element(
+        id=use.id,
+        name=use.name,
+        kind=use.kind,
+        state=use.state,
+        title=use.title,
+        source=use.source,
+        as_of=use.as_of,
+        problem=use.problem,
+        detail=NOT_KEPT if is_ready else "",
+        retryable=is_ready or use.problem in _RETRYABLE,
+        display=use.display,
+    )
 
 
 def use_of(element: Element, *, operation: str | None = None) -> ElementUse:

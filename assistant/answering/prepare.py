@@ -215,7 +215,8 @@ class PrepareAnswer:
         self._known_words = KnownWordsReader(services.search, clock=services.clock)
         self._shipped = self.find_evidence.weights
         self._prompts = PromptBuilder(services) if services.writes_answers else None
-        self._bounds = CallBounds()
+        self.bounds = CallBounds()
+        """Of the tenant's live reads in this process."""
         self._live_questions = LiveQuestions(services)
 
     async def prepare(
@@ -250,7 +251,7 @@ class PrepareAnswer:
             LiveCaller(identity, context, asking.question, answer_id),
             tenant=services.tenant,
             deadline=deadline,
-            bounds=self._bounds,
+            bounds=self.bounds,
         )
         clauses = self._live_questions.begin(asking.question)
         with _end_on_error(steps, hydration):

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Literal, Protocol
 
 from assistant.answering.excerpts import fill_record, gone_from, read_excerpts, shown_title, shown_url
+from assistant.answering.hydration import CallBounds, element_of, kept_element, limit_of, read_element
 from assistant.answering.ports import AnswerRecords
 from assistant.answering.services import TenantServices
 from assistant.domain.answers import (
@@ -24,11 +25,14 @@ from assistant.domain.answers import (
     Verdict,
     source_kind,
 )
-from assistant.domain.clock import Clock
+from assistant.domain.clock import Clock, Deadline
 from assistant.domain.documents import Span
+from assistant.domain.elements import Element
 from assistant.domain.errors import InvalidRequestError, NotFoundError
 from assistant.domain.feedback import Act, AgentAct, StoredAct
 from assistant.domain.identity import Identity, Role
+from assistant.domain.live import CareContext
+from assistant.live.ports import Caller
 
 _CONVERSATION_LIMIT = 50
 
@@ -43,6 +47,8 @@ class AnswerReading:
     """With new links; without snippets: the record has only the hash of a passage's text."""
     verdicts: tuple[StoredVerdict, ...]
     sent: tuple[StoredSent, ...]
+    elements: tuple[Element, ...] = ()
+    """Without their values, which are not kept."""
 
 
 class ReadAnswers:
@@ -108,6 +114,7 @@ class ReadAnswers:
             sources=self._sources(record, gone=gone_from(record, shown), identity=identity),
             verdicts=tuple(await self._services.records.list_verdicts(record.answer_id)),
             sent=tuple(await self._services.records.list_sent(record.answer_id)),
+            elements=tuple(map(kept_element, record.elements)),
         )
 
     def _sources(
@@ -137,6 +144,40 @@ class ReadAnswers:
         return self._services.links.link(
             use.document_id, span=Span(*use.span), identity=identity, content_hash=use.content_hash
         )
+
+
+class ReadElementAgain:
+    """Reads one live element of a recorded answer again, for the agent who asked only."""
+
+    def __init__(self, services: TenantServices, *, bounds: CallBounds) -> None:
+        self._services = services
+        self._bounds = bounds
+
+    async def read(
+        self, answer_id: str, element_id: str, *, identity: Identity, context: CareContext | None
+    ) -> Element:
+        """Return the element in the state of this read. The record does not change.
+
+        ``context``: of this call; that of the answer is not kept. Raises NotFoundError (no such answer or
+        element, another agent's, or one that no connector offers any more), RecordsUnavailableError.
+        """
+        record = await self._services.records.get_answer(answer_id)
+        if record is None or record.agent != identity.agent:
+            raise _not_found()
+        use = next((one for one in record.elements if one.id == element_id), None)
+        live = self._services.live_elements
+        kind = live.types().get(use.name) if use is not None and live is not None else None
+        if use is None or live is None or kind is None:
+            raise _not_found()
+        limit_s = limit_of(self._services.tenant, use.name)
+        outcome = await read_element(
+            live,
+            kind,
+            Caller(identity, context, record.question, answer_id),
+            deadline=Deadline.after(limit_s, clock=self._services.clock),
+            bounds=self._bounds,
+        )
+        return element_of(kind, element_id=use.id, display=use.display, outcome=outcome)
 
 
 class AppendToAnswer:

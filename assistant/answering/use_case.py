@@ -46,6 +46,7 @@ class AnswerQuestion:
         self._records = RecordWriter(services.records, timeout_s=RECORDS_TIMEOUT_S)
         self.prepare = preparing.prepare
         """Understand, search, judge the evidence and build the prompt; see ``PrepareAnswer.prepare``."""
+        self.bounds = preparing.bounds
         self.unfinished_record = partial(begun_record, services=services, settings_hash=self._settings_hash)
         """Return the record to keep if the process dies while it writes the answer."""
 

@@ -46,9 +46,10 @@ from assistant.api.errors import (
 )
 from assistant.api.resume import ResumedAnswers
 from assistant.api.running import Admission, AnswerObserver, LoggedAnswer, RunningAnswer
-from assistant.api.wire import Conversation, StoredAnswer
+from assistant.api.wire import Conversation, ElementRequest, StoredAnswer
 from assistant.domain.answers import Sent, StoredSent, StoredVerdict, Verdict
 from assistant.domain.clock import Deadline
+from assistant.domain.elements import Element
 from assistant.domain.errors import (
     AssistantError,
     ConflictError,
@@ -548,7 +549,27 @@ async def keep_act(request: Request, service: ServiceOf, caller: Caller, answer_
     return await service.tenants[caller.tenant].append_to_answer.act(answer_id, act, identity=caller)
 
 
+@router.post(
+    "/v1/answers/{answer_id}/elements/{element_id}",
+    responses=problems(400, 401, 403, 404, 413, 422, 503),
+    openapi_extra=body_of(ElementRequest),
+)
+async def read_element_again(
+    request: Request, service: ServiceOf, caller: Caller, answer_id: str, element_id: str
+) -> Element:
+    """Read a live element of the caller's own, recorded answer again. The record does not change."""
+    require_role(caller, Role.AGENT)
+    asked = parse_body(await read_body(request.scope, request.receive), ElementRequest)
+    tenant = service.tenants[caller.tenant]
+    context = await service.contexts.verify(asked.context, identity=caller)
+    return await tenant.read_element_again.read(answer_id, element_id, identity=caller, context=context)
+
+
 def _stored(reading: AnswerReading) -> StoredAnswer:
     return StoredAnswer(
-        record=reading.record, sources=reading.sources, verdicts=reading.verdicts, sent=reading.sent
+        record=reading.record,
+        sources=reading.sources,
+        verdicts=reading.verdicts,
+        sent=reading.sent,
+        elements=reading.elements,
     )

@@ -224,6 +224,7 @@ _READ = (
     Sent,
     Document,
     wire.WithholdRequest,
+    wire.ElementRequest,
     wire.LinkToken,
     *_DECISIONS,
 )

@@ -36,6 +36,7 @@ from assistant.domain.desk import (
 from assistant.domain.desk_decisions import ItemKind
 from assistant.domain.documents import DocumentState, DocumentStatus, MediaType
 from assistant.domain.elements import Element
+from assistant.domain.live import ContextToken, PlainContext
 from assistant.domain.public import PublicModel
 
 
@@ -59,6 +60,15 @@ class StoredAnswer(PublicModel):
     """Oldest first: the last one counts."""
     sent: tuple[StoredSent, ...]
     """Oldest first: the last one counts."""
+    elements: tuple[Element, ...] = ()
+    """Its live elements as they ended, without their values, which are not kept."""
+
+
+class ElementRequest(PublicModel):
+    """``POST /v1/answers/{id}/elements/{element_id}``."""
+
+    context: ContextToken | PlainContext | None = Field(default=None, repr=False)
+    """As in the question: the care application's token for this conversation."""
 
 
 class Conversation(PublicModel):

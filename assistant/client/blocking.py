@@ -76,6 +76,7 @@ class BlockingAssistantClient:
     give_verdict = _blocking(AssistantClient.give_verdict)
     keep_sent = _blocking(AssistantClient.keep_sent)
     keep_act = _blocking(AssistantClient.keep_act)
+    read_element_again = _blocking(AssistantClient.read_element_again)
     list_documents = _blocking(AssistantClient.list_documents)
     bring_document = _blocking(AssistantClient.bring_document)
     document_status = _blocking(AssistantClient.document_status)

@@ -28,7 +28,9 @@ from assistant.domain.desk_decisions import (
     StateChange,
 )
 from assistant.domain.documents import Document, DocumentState, DocumentStatus
+from assistant.domain.elements import Element
 from assistant.domain.feedback import Act, StoredAct
+from assistant.domain.live import PlainContext
 
 Body = TypeVar("Body", bound=BaseModel)
 _JSON = {"accept": "application/json"}
@@ -131,6 +133,14 @@ class AssistantClient:
         """Store what was done with an answer; the same ``act_id`` with the same content is stored once."""
         body = act.model_dump(mode="json")
         return await self._read(StoredAct, Call("POST", f"{_answer(answer_id)}/acts", json=body))
+
+    async def read_element_again(
+        self, answer_id: str, element_id: str, *, context: str | PlainContext | None = None
+    ) -> Element:
+        """Read a live element of an answer again. ``context``: of this conversation, as in a question."""
+        body = wire.ElementRequest(context=context).model_dump(mode="json", exclude_none=True)
+        path = f"{_answer(answer_id)}/elements/{quote(element_id, safe='')}"
+        return await self._read(Element, Call("POST", path, json=body))
 
     async def list_documents(
         self, *, state: Sequence[DocumentState] = (), after: str | None = None, limit: int = 100

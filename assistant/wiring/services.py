@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
     from assistant.answering.adaptations import Adaptations
     from assistant.answering.ports import AnswerLog, DocumentTexts, EndpointPower
-    from assistant.answering.reading import AppendToAnswer, ReadAnswers
+    from assistant.answering.reading import AppendToAnswer, ReadAnswers, ReadElementAgain
     from assistant.answering.services import TenantServices
     from assistant.answering.use_case import AnswerQuestion
     from assistant.aws.opensearch_schema import PassageSchema
@@ -83,6 +83,7 @@ class ServedTenant:
     answer_question: AnswerQuestion
     read_answers: ReadAnswers
     append_to_answer: AppendToAnswer
+    read_element_again: ReadElementAgain
     sources: KnowledgeSources
     add_documents: AddDocuments
     withdraw_documents: WithdrawDocuments
@@ -134,7 +135,7 @@ async def _served(
     tenant: TenantConfig, settings: ServiceSettings, stores: StoreChoice, *, generates: bool
 ) -> ServedTenant:
     from assistant.answering.adaptations import Adaptations, TextsWithApproved
-    from assistant.answering.reading import AppendToAnswer, ReadAnswers
+    from assistant.answering.reading import AppendToAnswer, ReadAnswers, ReadElementAgain
     from assistant.answering.use_case import AnswerQuestion
 
     clock = stores.clock
@@ -154,6 +155,7 @@ async def _served(
     )
     adaptations = Adaptations(tenant, desk=desk, embedder=answering.embedder, clock=clock)
     services = _desk(stores, desk, knowledge, answering)
+    answer_question = AnswerQuestion(answering, adaptations)
     return ServedTenant(
         answering=answering,
         knowledge=knowledge,
@@ -162,9 +164,10 @@ async def _served(
         power=await stores.power(settings),
         embedding_model=stores.model,
         adaptations=adaptations,
-        answer_question=AnswerQuestion(answering, adaptations),
+        answer_question=answer_question,
         read_answers=ReadAnswers(answering),
         append_to_answer=AppendToAnswer(answering),
+        read_element_again=ReadElementAgain(answering, bounds=answer_question.bounds),
         sources=KnowledgeSources.of(tenant),
         add_documents=AddDocuments(knowledge, clock=clock, accesses=answering.records),
         withdraw_documents=WithdrawDocuments(knowledge, clock=clock),

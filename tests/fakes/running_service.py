@@ -22,6 +22,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
+from assistant.answering.reading import ReadElementAgain
 from assistant.answering.use_case import AnswerQuestion
 from assistant.api.__main__ import open_application
 from assistant.api.delivery import StreamLimits
@@ -216,7 +217,13 @@ async def service_on(
 
 def _with_live(tenant: ServedTenant, live: LiveElements) -> ServedTenant:
     answering = replace(tenant.answering, live_elements=live)
-    return replace(tenant, answering=answering, answer_question=AnswerQuestion(answering, tenant.adaptations))
+    answer_question = AnswerQuestion(answering, tenant.adaptations)
+    return replace(
+        tenant,
+        answering=answering,
+        answer_question=answer_question,
+        read_element_again=ReadElementAgain(answering, bounds=answer_question.bounds),
+    )
 
 
 @asynccontextmanager
