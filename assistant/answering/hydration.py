@@ -73,7 +73,9 @@ def system_of(name: str) -> str:
 def limit_of(tenant: TenantConfig, name: str) -> float:
     """Return the seconds that one read of an element may take."""
     system = system_of(name)
-    return next((one.deadline_s for one in tenant.sources if one.reach == system), DEFAULT_LIMIT_S)
+    entries = (one for one in tenant.reach if one.name == system)
+    named = (one for one in tenant.sources if one.reach == system)
+    return next((one.deadline_s for one in (*named, *entries)), DEFAULT_LIMIT_S)
 
 
 @dataclass(slots=True, eq=False)
@@ -151,14 +153,12 @@ async def read_element(
     live: LiveElements, kind: ElementType, caller: Caller, *, deadline: Deadline, bounds: CallBounds
 ) -> Filled | LiveReadError:
     """Return what an element holds, or why it cannot be filled; it raises nothing."""
-    limit_s = deadline.remaining_s()
     try:
         return await bounds.fill(live, kind.name, caller, deadline=deadline)
     except LiveReadError as error:
         return error
     except (TimeoutError, DeadlineExceededError):
-        late = f"{kind.source} did not answer within {limit_s:.1f} s."
-        return LiveReadError(ElementProblem.SYSTEM_LATE, late)
+        return LiveReadError(ElementProblem.SYSTEM_LATE, f"{kind.source} did not answer in time.")
     except Exception as error:  # noqa: BLE001 - an edge: a defect in a connector must not cost the text
         # The message may quote a value, so only the kind of error is logged.
         code = error.code if isinstance(error, AssistantError) else type(error).__name__

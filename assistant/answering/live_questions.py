@@ -37,7 +37,7 @@ _ASKS = (
     "where|when|what|which|who|how|why|may|can|could|must|should|will|would|is|are|was|were|do|does|did|has|"
     "have"
 )
-_CLAUSE = re.compile(rf"[?;]|,?\s+(?:and|but|also)\s+(?=(?:{_ASKS})\b)", re.IGNORECASE)
+_CLAUSE = re.compile(rf"[?;]|(?<=\s)(?:and|but|also)\s{{1,4}}(?=(?:{_ASKS})\b)", re.IGNORECASE)
 Vectors = Mapping[str, Sequence[float]]
 _UNANSWERED = frozenset({ElementProblem.SYSTEM_UNAVAILABLE, ElementProblem.SYSTEM_LATE})
 _log = structlog.get_logger(__name__)
@@ -151,7 +151,8 @@ class LiveQuestions:
 
 def clauses_of(question: str) -> list[str]:
     """Return the clauses of a question that has several; none for a simple one."""
-    clauses = [clause.strip() for clause in _CLAUSE.split(question) if clause.strip()]
+    stripped = (clause.strip(" \t\n,") for clause in _CLAUSE.split(question))
+    clauses = [clause for clause in stripped if clause]
     return clauses[:_MOST_CLAUSES] if len(clauses) > 1 else []
 
 

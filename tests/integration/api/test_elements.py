@@ -6,8 +6,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
+from assistant.domain.elements import ElementProblem
+from assistant.live.ports import LiveReadError
 from tests.fakes.answering import Gate
 from tests.fakes.live import FakeLive
 from tests.fakes.running_service import RunningService, Scene, events_of, eventually, running_service
@@ -99,3 +102,108 @@ async def test_a_reader_who_leaves_ends_the_reads(service: RunningService, live:
                 break
     await eventually(lambda: live.cancelled == ["orders.status"])
     assert live.active == 0
+
+
+async def test_an_answer_in_openai_s_form_carries_its_elements(service: RunningService) -> None:
+    body = {
+        "model": "default",
+        "messages": [{"role": "user", "content": "How long is the wait?"}],
+        "context": of("bo"),
+    }
+    response = await service.client.post("/v1/chat/completions", json=body, headers=service.headers())
+    answer = response.json()
+    content = answer["choices"][0]["message"]["content"]
+    [element] = answer["answer"]["elements"]
+    assert content[element["display"]["start"] : element["display"]["end"]] == "[order status]"
+    assert element["data"]["values"][0]["text"] == "shipped order-bo"
+    streamed = await service.client.post(
+        "/v1/chat/completions", json=body | {"stream": True}, headers=service.headers()
+    )
+    chunks = [
+        line.removeprefix("data: ") for line in streamed.text.splitlines() if line.startswith("data: {")
+    ]
+    assert orjson.loads(chunks[-1])["answer"]["elements"] == [element]
+
+
+async def test_a_reader_who_comes_back_gets_the_elements_in_their_order(
+    service: RunningService, live: FakeLive
+) -> None:
+    gate = live.gates["orders.status"] = Gate()
+    body = {"question": "How long is the wait?", "context": of("bo"), "resume_window_s": 15}
+    headers = service.headers(accept="text/event-stream")
+    seen = ""
+    async with service.client.stream("POST", "/v1/answers", json=body, headers=headers) as response:
+        async for part in response.aiter_text():
+            seen += part
+            if "pending" in seen:
+                break
+    answer_id = events_of(seen)[0][1]["answer_id"]
+    gate.opened.set()
+    path = f"/v1/answers/{answer_id}/events"
+    rest = await service.client.get(path, headers=headers | {"last-event-id": f"{answer_id}:2"})
+    names = [name for name, _ in events_of(rest.text)]
+    assert names == ["token", "sentence", "element", "element", "done"]
+    assert [one["state"] for one in elements_of(events_of(rest.text))] == ["pending", "ready"]
+    await service.idle()
+    again = await service.client.get(path, headers=headers | {"last-event-id": f"{answer_id}:5"})
+    assert [one["state"] for one in elements_of(events_of(again.text))] == ["ready"]
+
+
+async def test_an_element_is_read_again_with_a_context_of_its_own(
+    service: RunningService, live: FakeLive
+) -> None:
+    live.errors["orders.status"] = LiveReadError(ElementProblem.SYSTEM_UNAVAILABLE, "Down.")
+    answer = await service.answered(body={"context": of("bo")})
+    [failed] = answer["elements"]
+    assert (failed["state"], failed["retryable"]) == ("failed", True)
+    del live.errors["orders.status"]
+    await service.idle()
+    path = f"/v1/answers/{answer['answer_id']}/elements/e1"
+    again = await service.client.post(path, json={"context": of("bo")}, headers=service.headers())
+    assert again.status_code == 200
+    assert again.json()["data"]["values"][0]["text"] == "shipped order-bo"
+    assert again.json()["display"] == failed["display"]
+    without = await service.client.post(path, json={}, headers=service.headers())
+    assert without.json()["problem"] == "parameter_missing"
+    stored = (await service.client.get(path.rpartition("/elements")[0], headers=service.headers())).json()
+    assert stored["record"]["elements"][0]["state"] == "failed"
+
+
+async def test_an_old_answer_shows_its_elements_as_not_kept(service: RunningService) -> None:
+    answer = await service.answered(body={"context": of("bo")})
+    await service.idle()
+    stored = await service.client.get(f"/v1/answers/{answer['answer_id']}", headers=service.headers())
+    [element] = stored.json()["elements"]
+    assert (element["state"], element["data"], element["retryable"]) == ("ready", None, True)
+    assert element["detail"] == "The value is not kept. Read it again."
+
+
+async def test_an_element_belongs_to_the_agent_who_asked(service: RunningService, live: FakeLive) -> None:
+    answer = await service.answered(body={"context": of("bo")})
+    await service.idle()
+    path = f"/v1/answers/{answer['answer_id']}/elements/e1"
+    own = await service.client.post(path, json={"context": of("bo")}, headers=service.headers())
+    assert own.status_code == 200
+    calls = len(live.calls)
+    never = await service.client.post(
+        path.replace(answer["answer_id"], "0" * 32), json={}, headers=service.headers()
+    )
+    for who in ({"agent": "bob"}, {"agent": "ada", "roles": ["agent", "auditor"]}):
+        crossed = await service.client.post(path, json={"context": of("bo")}, headers=service.headers(**who))
+        assert (crossed.status_code, crossed.content) == (404, never.content)
+    forged = await service.client.post(
+        path.replace("e1", "orders.summary"), json={"context": of("bo")}, headers=service.headers()
+    )
+    assert forged.status_code == 404
+    assert len(live.calls) == calls
+
+
+async def test_a_withdrawn_document_takes_its_labels_with_it(service: RunningService) -> None:
+    answer = await service.answered(body={"context": of("bo")})
+    await service.idle()
+    await service.tenants["clinic"].withdraw_documents(["wait"])
+    stored = await service.client.get(f"/v1/answers/{answer['answer_id']}", headers=service.headers())
+    record = stored.json()["record"]
+    assert record["text"].startswith("[withdrawn] ")
+    assert len(record["text"]) == len(answer["text"])
+    assert "order" not in record["text"]

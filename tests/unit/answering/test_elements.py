@@ -196,7 +196,7 @@ async def test_an_element_ends_at_its_source_s_limit() -> None:
     tenant.config = tenant.config.model_validate(tenant.config.model_dump() | {"sources": sources})
     asked = await ask(tenant, context=BO)
     assert asked.elements[-1].problem is ElementProblem.SYSTEM_LATE
-    assert asked.elements[-1].detail == "orders did not answer within 0.1 s."
+    assert asked.elements[-1].detail == "orders did not answer in time."
 
 
 async def test_an_element_ends_at_the_answer_s_deadline() -> None:

@@ -1,0 +1,258 @@
+"""The parser of tags gives the same whatever the cuts, never half a tag, in linear time."""
+
+from __future__ import annotations
+
+import random
+import sys
+from itertools import combinations, pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from assistant.answering.excerpts import labelled_unit, shown_unit
+from assistant.domain.elements import MOST_ELEMENTS, ElementKind
+from assistant.live.markup import (
+    LONGEST_TAG_CHARACTERS,
+    MOST_MARKS,
+    MarkupParser,
+    Tag,
+    label_of,
+    mark,
+    tags_in,
+    with_labels,
+    with_marks,
+    without_marks,
+)
+from assistant.text.safe_markdown import safe_markdown
+
+KNOWN = frozenset({"orders.status", "stores.in_stock", "table stores.in_stock"})
+TEXTS = [
+    "The order is {{orders.status}}.",
+    "{{ status orders.status }}{{table stores.in_stock}}",
+    "{{{orders.status}}} {{orders.{{orders.status}}}} {{",
+    "a {{orders.secret}} {{ORDERS.status}} {{orders.status} } {x} {{}}",
+    "{{orders.status}}" * (MOST_ELEMENTS + 2),
+    "{{table stores.in_stock",
+]
+PIECES = ["{", "{{", "}}", " ", "orders", ".", "status", "table ", "orders.status", "{{orders.status}}", "x"]
+
+
+def known(tag: Tag) -> bool:
+    return tag.key in KNOWN
+
+
+def joined(found: list[str | Tag]) -> list[str | Tag]:
+    """Return texts and tags with adjacent texts as one: where a text was cut says nothing."""
+    whole: list[str | Tag] = []
+    for one in found:
+        if isinstance(one, str) and whole and isinstance(whole[-1], str):
+            whole[-1] += one
+        else:
+            whole.append(one)
+    return whole
+
+
+def parsed(parts: list[str]) -> list[str | Tag]:
+    parser = MarkupParser(known)
+    found = [one for part in parts for one in parser.push(part)]
+    return joined([*found, *parser.flush()])
+
+
+def cut(text: str, *places: int) -> list[str]:
+    return [text[start:end] for start, end in pairwise((0, *places, len(text)))]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_every_cut_in_two_or_three_gives_the_same(text: str) -> None:
+    whole = parsed([text])
+    for places in (*combinations(range(len(text) + 1), 1), *combinations(range(len(text) + 1), 2)):
+        assert parsed(cut(text, *places)) == whole
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_one_character_at_a_time_gives_the_same(text: str) -> None:
+    assert parsed(list(text)) == parsed([text])
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=30), st.randoms(use_true_random=False))
+def test_random_texts_cut_at_random_give_the_same(pieces: list[str], chance: random.Random) -> None:
+    text = "".join(pieces)
+    places = sorted(chance.randrange(len(text) + 1) for _ in range(chance.randrange(6)))
+    whole = parsed([text])
+    assert parsed(cut(text, *places)) == whole
+    assert "".join(one if isinstance(one, str) else one.written for one in whole) == text
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_no_part_of_a_tag_is_given_before_it_is_decided(text: str) -> None:
+    """Each text is given when it is certain: no part of what becomes a tag is among the texts."""
+    tags = [one.written for one in parsed([text]) if isinstance(one, Tag)]
+    texts = [one for one in parsed(list(text)) if isinstance(one, str)]
+    expected = text
+    for written in tags:
+        expected = expected.replace(written, "\0", 1)
+    assert "".join(texts) == expected.replace("\0", "")
+
+
+@pytest.mark.parametrize(
+    ("written", "key"),
+    [
+        ("{{orders.status}}", "orders.status"),
+        ("{{    orders.status    }}", "orders.status"),
+        ("{{table  stores.in_stock}}", "table stores.in_stock"),
+    ],
+)
+def test_a_tag_is_read(written: str, key: str) -> None:
+    [tag] = tags_in(written, lambda _: True)
+    assert isinstance(tag, Tag)
+    assert (tag.key, tag.written) == (key, written)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{orders}}",
+        "{{orders.Status}}",
+        "{{orders.status.more}}",
+        "{{orders..status}}",
+        "{{.status}}",
+        "{{1orders.status}}",
+        "{{orders.status",
+        "{{orders.status}",
+        "{orders.status}}",
+        "{{     orders.status}}",
+        "{{orders\n.status}}",
+        "{{chart orders.status}}",
+        "{{orders.status|block}}",
+        "{{orders.statu\u0455}}",
+        "{{\u200borders.status}}",
+        "\uff5b\uff5borders.status\uff5d\uff5d",
+        "&#123;&#123;orders.status}}",
+        "{{orders." + "s" * 42 + "}}",
+        "{{" + "o" * 200 + ".status}}",
+    ],
+)
+def test_what_is_no_tag_is_text(text: str) -> None:
+    assert joined(list(tags_in(text, lambda _: True))) == [text]
+
+
+def test_a_tag_in_a_tag_is_the_inner_one() -> None:
+    found = joined(list(tags_in("{{orders.{{orders.status}}}}", known)))
+    assert found == ["{{orders.", Tag("orders.status", None, "{{orders.status}}"), "}}"]
+
+
+def test_a_kind_is_one_of_those_there_are() -> None:
+    for kind in ElementKind:
+        [tag] = tags_in(f"{{{{{kind} orders.status}}}}", lambda _: True)
+        assert isinstance(tag, Tag)
+        assert tag.kind is kind
+
+
+def test_tags_are_bounded_in_number() -> None:
+    found = list(tags_in("{{orders.status}} " * 10_000, known))
+    assert sum(isinstance(one, Tag) for one in found) == MOST_ELEMENTS
+    assert (
+        "".join(one if isinstance(one, str) else one.written for one in found)
+        == "{{orders.status}} " * 10_000
+    )
+
+
+def test_no_more_than_a_tag_is_held_back() -> None:
+    parser = MarkupParser(known)
+    given = 0
+    for at, character in enumerate("{{" + "o" * 30 + " {{{{ {{table   stores.i" + "n" * 300, start=1):
+        given += sum(len(one) for one in parser.push(character) if isinstance(one, str))
+        assert at - given < LONGEST_TAG_CHARACTERS
+
+
+@pytest.mark.parametrize(
+    "hostile", ["{", "{{", "{{orders.", "{{orders.status", "{{table table ", "{{a-", "{{    "]
+)
+def test_the_work_grows_with_the_length_alone(hostile: str) -> None:
+    """Counted in executed lines of the parser, not in time; patterns are bounded by the longest tag."""
+
+    def lines(times: int) -> int:
+        text, count = hostile * times, 0
+
+        def trace(frame: object, event: str, _: object) -> object:
+            nonlocal count
+            count += event == "line"
+            return trace
+
+        parser = MarkupParser(known)
+        sys.settrace(trace)  # pyright: ignore[reportArgumentType]
+        try:
+            parser.push(text)
+            parser.flush()
+        finally:
+            sys.settrace(None)
+        return count
+
+    small, large = lines(200), lines(2_000)
+    assert large <= 10.5 * small + 200
+
+
+# Labels
+
+
+@pytest.mark.parametrize(
+    ("title", "label"),
+    [
+        ("Order status", "[order status]"),
+        ("  Next  fill\n date ", "[next fill date]"),
+        ("A [link](https://evil.example)", "[a link https evil example]"),
+        ("<b>Stock</b>", "[b Stock b]"),
+        ("***", "[live data]"),
+        ("x" * 200, f"[{'x' * 60}]"),
+    ],
+)
+def test_a_label_is_plain_words(title: str, label: str) -> None:
+    assert label_of(title) == label
+
+
+LABELS = {"orders.status": "[order status]"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "See {{orders.status}}(https://evil.example/a).",
+        "[x {{orders.status}}](https://evil.example/a)",
+        "![{{orders.status}}](https://evil.example/i.png)",
+        "{{orders.status}}: https://evil.example/a",
+        "{{orders.status}}[1]",
+        "<a href='https://evil.example/{{orders.status}}'>x</a>",
+        "java{{orders.status}}script:alert(1)",
+        "ht{{orders.status}}tps://evil.example",
+        "`{{orders.status}}`",
+    ],
+)
+def test_a_labelled_text_has_no_active_content(text: str) -> None:
+    shown = shown_unit(text, url=None, labels=LABELS)
+    assert "evil.example" not in shown
+    assert safe_markdown(shown, allowed_urls=()) == shown
+
+
+def test_the_places_of_labels_are_those_of_the_shown_text() -> None:
+    labelled, tags = labelled_unit("<b>A</b> {{orders.status}}: {{orders.status}}.", url=None, labels=LABELS)
+    assert [labelled.text[start:end] for _, start, end in labelled.places] == ["[order status]"] * 2
+    assert len(tags) == 2
+
+
+def test_a_text_cannot_hold_a_mark_of_its_own() -> None:
+    marked, tags = with_marks(f"{mark(0)}{{{{orders.status}}}}{mark(1)}", LABELS)
+    assert (marked, len(tags)) == (mark(0), 1)
+    assert with_labels(marked, {0: "[order status]"}).text == "[order status]"
+    assert without_marks(f"a{mark(3)}b", instead=" ") == "a b"
+
+
+def test_a_text_without_a_known_tag_is_unchanged() -> None:
+    text = f"{mark(0)} {{{{orders.secret}}}}"
+    assert with_marks(text, LABELS) == (text, ())
+
+
+def test_marks_of_one_text_are_bounded() -> None:
+    marked, tags = with_marks("{{orders.status}}" * (MOST_MARKS + 1), LABELS)
+    assert len(tags) == MOST_MARKS
+    assert marked.endswith("{{orders.status}}")
