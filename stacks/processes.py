@@ -137,6 +137,10 @@ class TenantFileAsset(Construct):
 
 def effective_tenant_file(tenant: DeployedTenant) -> str:
     """Return the text of the file: every value that shapes an answer, with defaults, in the settings'
-    order."""
+    order, and the systems that are called for live data, each with its connector."""
     data = tenant.config.model_dump(mode="json", exclude=set(WHERE_IT_STANDS), exclude_none=True)
+    if systems := [entry.called(secret=tenant.secret_of(entry)) for entry in tenant.config.systems]:
+        data["reach"] = systems
+    if "care_context" in data:
+        data["care_context"].setdefault("jwks_parameter", tenant.care_jwks_parameter)
     return tomlkit.dumps(data)

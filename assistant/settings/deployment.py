@@ -268,6 +268,14 @@ class ReachEntry(StrictModel):
     def secret_name(self) -> str:
         return self.secret or f"state:reach-{self.name}"
 
+    def called(self, *, secret: str | None) -> dict[str, Any]:
+        """Return what a container needs to call the system, as JSON values; the connector in place of its
+        path. ``secret`` is the name of its secret in Secrets Manager."""
+        left_out = {"connector", "ca_file", "service_name", "resource_configuration_arn", "invoke_arn"}
+        data = self.model_dump(mode="json", exclude=left_out, exclude_none=True)
+        data["inline"].pop("openapi", None)
+        return data if secret is None else data | {"secret": f"secretsmanager:{secret}"}
+
     def shaping(self) -> dict[str, Any]:
         """Return what of the entry shapes answers, as JSON values."""
         return {"name": self.name, "whose": self.whose, **self.model_dump(mode="json", include={"inline"})}

@@ -289,6 +289,7 @@ def _reach(tenant: TenantConfig) -> Iterator[Contradiction]:
                 "exactly one of service_name and resource_configuration_arn is given.",
             )
         yield from _called(entry, number)
+        yield from _guarded(tenant, number)
         if names.index(entry.name) < number:
             yield Contradiction(
                 ("reach", number, "name"), f'"{entry.name}" is a duplicate. Give each entry its own name.'
@@ -318,6 +319,26 @@ def _called(entry: ReachEntry, number: int) -> Iterator[Contradiction]:
             ("reach", number, "secret"),
             f'"{entry.secret}" is no place on AWS: secretsmanager:NAME, or leave it out and the deployment '
             "creates one.",
+        )
+
+
+def _guarded(tenant: TenantConfig, number: int) -> Iterator[Contradiction]:
+    """Yield what would let an entry with a connector be read by others, or never."""
+    entry = tenant.reach[number]
+    if entry.inline is None:
+        return
+    if entry.auth == "none" and (tenant.deployment is None or tenant.deployment.profile != "dev"):
+        yield Contradiction(
+            ("reach", number, "auth"),
+            '"none" lets everything in the network read the system; only profile = "dev" may have it. Write '
+            "token, oauth or sigv4.",
+        )
+    is_personal = any(operation.personal for operation in entry.inline.operations)
+    if is_personal and entry.whose == "context" and tenant.care_context is None:
+        yield Contradiction(
+            ("reach", number, "whose"),
+            '"context" needs [care_context]: without it no question has a context, and nothing personal is '
+            "read.",
         )
 
 

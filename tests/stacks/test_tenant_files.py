@@ -11,6 +11,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from assistant.domain.errors import ConfigurationError
 from assistant.settings.deployment_checks import artifact_contradictions
 from assistant.settings.model_artifacts import released_prompts
+from assistant.settings.tenant import load_tenant
+from stacks.processes import effective_tenant_file
 from stacks.tenant import ROOT, DeployedTenant, read_tenants
 from tests.stacks.values import deployed
 
@@ -89,7 +91,7 @@ def test_the_deployed_file_has_the_model_s_context_and_the_index_s_copies(
             r'generation\.endpoint: "pharmacy-embedding" is the embedding endpoint too',
         ),
         ("acm:us-east-1:", "acm:eu-west-1:", r"edge\.certificate_arn: it is in region eu-west-1"),
-        ("port = 443", "port = 443\ncolour = 1", r"unknown key reach\.0\.colour; allowed here: caller, name"),
+        ("port = 443", "port = 443\ncolour = 1", r"unknown key reach\.0\.colour; allowed here: auth, ca_file"),
         (
             'service_name = "com.amazonaws.vpce.us-east-1.vpce-svc-0123456789abcdef0"',
             "",
@@ -314,3 +316,60 @@ def test_the_packaged_chat_template_disables_reasoning() -> None:
         "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nWhy?<|im_end|>\n"
         "<|im_start|>assistant\n<think>\n\n</think>\n\n"
     )
+
+
+# --- systems that are called for live data ----------------------------------------------------------------
+def with_connector(folder: Path, **changes: str) -> None:
+    """Give the pharmacy the system and the connector of docs/live.md; ``changes`` are lines of its entry."""
+    tenant, connector = re.findall(r"```toml\n(.*?)```", (ROOT / "docs/live.md").read_text(), re.DOTALL)[:2]
+    (folder / "connectors").mkdir(exist_ok=True)
+    (folder / "connectors/orders.toml").write_text(connector)
+    kept = [
+        line for line in tenant.splitlines() if not line.startswith(tuple(f"{name} =" for name in changes))
+    ]
+    file = folder / "pharmacy.toml"
+    before = re.sub(r"\[\[reach\]\]\n(.+\n)+", "", file.read_text())
+    before = re.sub(r"\[care_context\]\n(.+\n)+", "", before)
+    given = "".join(f"{name} = {value}\n" for name, value in changes.items() if value)
+    file.write_text(f"{before}\n" + "\n".join(kept) + f"\n{given}")
+
+
+def test_a_container_gets_the_connector_the_secret_and_the_parameter_of_the_keys(folder: Path) -> None:
+    with_connector(folder)
+    (tenant,) = read(folder)
+    container = folder / "container"
+    container.mkdir()
+    (container / "pharmacy.toml").write_text(effective_tenant_file(tenant))
+    served = load_tenant(container / "pharmacy.toml")
+    (entry,) = served.systems
+    assert entry.inline is not None
+    assert entry.inline == tenant.config.systems[0].inline
+    assert entry.secret_name == "secretsmanager:assistant/pharmacy/reach/orders"
+    assert served.care_context is not None
+    assert served.care_context.jwks_parameter == "/assistant/pharmacy/care-jwks"
+    assert served.settings_hash() == tenant.config.settings_hash()
+    assert "vpce" not in (container / "pharmacy.toml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"auth": '"none"'}, r"reach.0.auth: .*only profile = \"dev\""),
+        ({"secret": '"state:orders"'}, r"reach.0.secret: .*no place on AWS"),
+        ({"caller": '"ingestion"'}, r"reach.0.caller: .*the orchestrator calls"),
+    ],
+)
+def test_a_system_that_a_deployment_must_not_call_so_is_refused(
+    folder: Path, changes: dict[str, str], said: str
+) -> None:
+    with_connector(folder, **changes)
+    with pytest.raises(ConfigurationError, match=said):
+        read(folder, "pharmacy")
+
+
+def test_personal_operations_need_a_care_application_that_signs(folder: Path) -> None:
+    with_connector(folder)
+    edit(folder, "[care_context]                     # who signs whose conversation it is\n", "")
+    edit(folder, 'issuer = "https://care.pharmacy.example.com"\n', "")
+    with pytest.raises(ConfigurationError, match=r"reach.0.whose: .*needs \[care_context\]"):
+        read(folder, "pharmacy")
