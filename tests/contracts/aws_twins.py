@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from assistant.aws.clients import AwsService, open_client
 from assistant.aws.local_resources import create_documents_bucket, create_key, create_queue, put_parameter
-from assistant.aws.parameters import ParameterPower
+from assistant.aws.parameters import ParameterPower, ParameterSwitches
 from assistant.aws.s3_documents import S3DocumentStore
 from assistant.aws.s3_feedback import S3FeedbackFiles
 from assistant.aws.sqs import SqsIngestionQueue
@@ -74,6 +74,14 @@ class SsmTwin:
 
     async def set_power(self, word: str) -> None:
         await put_parameter(self.client, name=self.name, value=word)
+
+    def switches_by(self, clock: Clock) -> ParameterSwitches:
+        switches = ParameterSwitches(self.client, prefix=f"{self.name}-systems", clock=clock)
+        self.stack.push_async_callback(switches.close)
+        return switches
+
+    async def set_switch(self, system: str, word: str) -> None:
+        await put_parameter(self.client, name=f"{self.name}-systems/{system}", value=word)
 
 
 @asynccontextmanager

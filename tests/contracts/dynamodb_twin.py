@@ -10,6 +10,7 @@ from typing import Any
 from assistant.aws.clients import open_client
 from assistant.aws.dynamodb_desk import DynamoDbDeskStore
 from assistant.aws.dynamodb_feedback import DynamoDbErasureKeys, DynamoDbFeedbackOutbox
+from assistant.aws.dynamodb_live import DynamoDbLiveReads
 from assistant.aws.dynamodb_log import DynamoDbAnswerLog
 from assistant.aws.dynamodb_records import DynamoDbAnswerRecords
 from assistant.aws.dynamodb_states import DynamoDbDocumentStates
@@ -32,6 +33,7 @@ class DynamoDbTwin:
         self.outbox = DynamoDbFeedbackOutbox(client, table=f"{name}-{RECORDS.role}")
         self.erasure_keys = DynamoDbErasureKeys(client, table=f"{name}-{EVENTS.role}")
         self.desk = DynamoDbDeskStore(client, table=f"{name}-{DESK.role}")
+        self.live_reads = DynamoDbLiveReads(client, table=f"{name}-{RECORDS.role}")
         self._logs = [self.log]
 
     def log_by(self, clock: Clock) -> DynamoDbAnswerLog:
@@ -39,7 +41,7 @@ class DynamoDbTwin:
         return self._logs[-1]
 
     async def close(self) -> None:
-        stores = (self.records, self.states, self.desk, self.outbox, self.erasure_keys)
+        stores = (self.records, self.states, self.desk, self.outbox, self.erasure_keys, self.live_reads)
         for store in (*stores, *self._logs):
             await store.close()
 

@@ -11,6 +11,7 @@ from typing import ClassVar
 from assistant.domain.clock import Clock
 from assistant.embedded.answers import SqliteAnswerLog
 from assistant.embedded.files import FilePower
+from assistant.embedded.live import FileSwitches
 from assistant.wiring.stores import EmbeddedTenant
 
 DIMENSIONS = 4
@@ -38,6 +39,16 @@ class EmbeddedTwin(EmbeddedTenant):
     def _write_power(self, word: str) -> None:
         self._place.mkdir(parents=True, exist_ok=True)
         (self._place / "power").write_text(word)
+
+    def switches_by(self, clock: Clock) -> FileSwitches:
+        return FileSwitches(self._place / "systems", clock=clock)
+
+    async def set_switch(self, system: str, word: str) -> None:
+        def write() -> None:
+            (self._place / "systems").mkdir(parents=True, exist_ok=True)
+            (self._place / "systems" / system).write_text(word)
+
+        await asyncio.to_thread(write)
 
     async def close(self) -> None:
         for log in self._other_logs:

@@ -16,6 +16,8 @@ SUITES: Mapping[str, tuple[str, ...]] = {
     "test_endpoint_power": ("embedded", "ssm"),
     "test_ingestion_queue": ("embedded", "sqs"),
     "test_index_damage": ("embedded", "opensearch"),
+    "test_live_reads": ("embedded", "dynamodb"),
+    "test_system_switches": ("embedded", "ssm"),
     "test_passage_filters": ("embedded", "opensearch"),
     "test_passage_index": ("embedded", "opensearch"),
 }

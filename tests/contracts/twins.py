@@ -16,6 +16,7 @@ from assistant.domain.clock import Clock
 from assistant.knowledge.ports import DocumentStates, DocumentStore, IngestionQueue, PassageIndex
 from assistant.learning.feedback_store import FeedbackFiles
 from assistant.learning.ports import DeskStore, ErasureKeys, FeedbackOutbox
+from assistant.live.ports import LiveReads, SystemSwitches
 from tests.contracts.aws_twins import open_s3_twin, open_sqs_twin, open_ssm_twin
 from tests.contracts.dynamodb_twin import open_dynamodb_twin
 from tests.contracts.embedded_twin import DIMENSIONS, EMBEDDING_MODEL, open_embedded_twin
@@ -59,6 +60,16 @@ class Twin(Protocol):
         ...
 
     async def set_power(self, word: str) -> None:
+        """Say it as an operator does."""
+        ...
+
+    @property
+    def live_reads(self) -> LiveReads: ...
+    def switches_by(self, clock: Clock) -> SystemSwitches:
+        """Return the systems' switches as a process sees them whose clock is ``clock``."""
+        ...
+
+    async def set_switch(self, system: str, word: str) -> None:
         """Say it as an operator does."""
         ...
 

@@ -91,7 +91,11 @@ def test_the_deployed_file_has_the_model_s_context_and_the_index_s_copies(
             r'generation\.endpoint: "pharmacy-embedding" is the embedding endpoint too',
         ),
         ("acm:us-east-1:", "acm:eu-west-1:", r"edge\.certificate_arn: it is in region eu-west-1"),
-        ("port = 443", "port = 443\ncolour = 1", r"unknown key reach\.0\.colour; allowed here: auth, ca_file"),
+        (
+            "port = 443",
+            "port = 443\ncolour = 1",
+            r"unknown key reach\.0\.colour; allowed here: auth, ca_file",
+        ),
         (
             'service_name = "com.amazonaws.vpce.us-east-1.vpce-svc-0123456789abcdef0"',
             "",
