@@ -105,15 +105,16 @@ class KnowledgeSource:
 
 @dataclass(frozen=True, slots=True)
 class KnowledgeSources:
-    """All sources of a tenant, in the order of its file."""
+    """All sources of a tenant's documents, in the order of its file. A live system has none."""
 
     all: tuple[KnowledgeSource, ...]
 
     @classmethod
     def of(cls, tenant: TenantConfig) -> KnowledgeSources:
-        prefixes = [entry.id_prefix for entry in tenant.sources]
+        entries = [entry for entry in tenant.sources if entry.kind != "live"]
+        prefixes = [entry.id_prefix for entry in entries]
         sources: list[KnowledgeSource] = []
-        for entry in tenant.sources:
+        for entry in entries:
             labels = tenant.labels if entry.labels is None else entry.labels
             sources.append(KnowledgeSource(entry, labels, _id_ranges(entry.id_prefix, among=prefixes)))
         return cls(tuple(sources))

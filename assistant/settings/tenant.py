@@ -298,6 +298,22 @@ class TenantConfig(StrictModel):
         return self
 
     @model_validator(mode="after")
+    def _live_sources_name_their_system(self) -> Self:
+        systems = [entry.name for entry in self.reach]
+        for source in self.sources:
+            if source.kind != "live" and source.reach is not None:
+                raise ValueError(
+                    f'the source "{source.name}" has reach, and its kind is "{source.kind}". Delete reach; '
+                    'only kind = "live" has it'
+                )
+            if source.kind == "live" and (source.reach not in systems or source.paths):
+                raise ValueError(
+                    f'the source "{source.name}" is live: reach names one of the [[reach]] entries '
+                    f"({', '.join(systems) or 'there are none'}), and it has no paths"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _plain_ids_are_for_development(self) -> Self:
         if self.care_context is not None and self.care_context.plain_ids:
             profile = None if self.deployment is None else self.deployment.profile

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -216,3 +217,22 @@ def test_one_tenant_alone_may_have_plain_names() -> None:
 def test_a_name_becomes_the_tenants_own() -> None:
     settings, clinic = worker_on_aws(), tenants("clinic")["clinic"]
     assert settings.of_tenant(settings.states_table, clinic) == "https://queue/clinic/states_table"
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ('kind = "live"', "reach names one of the [[reach]] entries (orders), and it has no paths"),
+        ('kind = "live"\nreach = "order"', "reach names one of the [[reach]] entries (orders)"),
+        ('kind = "live"\nreach = "orders"\npaths = ["../notes"]', "it has no paths"),
+        ('reach = "orders"', 'only kind = "live" has it'),
+    ],
+)
+def test_a_live_source_names_its_system_and_nothing_else(tmp_path: Path, source: str, said: str) -> None:
+    file = tmp_path / "clinic.toml"
+    file.write_text(
+        'schema_version = 1\nname = "clinic"\ndisplay_name = "Clinic"\n'
+        f'[[reach]]\nname = "orders"\nport = 443\n[[sources]]\nname = "system"\n{source}\n'
+    )
+    with pytest.raises(ConfigurationError, match=re.escape(said)):
+        load_tenant(file)

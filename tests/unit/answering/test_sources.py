@@ -29,14 +29,15 @@ SOURCES: list[dict[str, object]] = [
     {"name": "catalogue", "namespace": "", "kind": "catalogue"},
     {"name": "reviews", "kind": "reviews", "deadline_s": 0.05},
     {"name": "stores", "kind": "community"},
-    {"name": "orders", "kind": "live"},
+    {"name": "orders", "kind": "live", "reach": "orders"},
 ]
 QUESTION = "On which day are retail refills payable?"
 
 
 def shop(*documents: StoredDocument, sources: list[dict[str, object]] | None = None) -> FakeTenant:
     tenant = FakeTenant().with_documents(*(documents or SHOP))
-    config = tenant.config.model_dump() | {"sources": sources or SOURCES}
+    reach = [{"name": "orders", "port": 443}]
+    config = tenant.config.model_dump() | {"sources": sources or SOURCES, "reach": reach}
     tenant.config = type(tenant.config).model_validate(config)
     return tenant
 

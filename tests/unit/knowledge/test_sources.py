@@ -10,6 +10,7 @@ from assistant.domain.documents import Document
 from assistant.domain.errors import DocumentInvalidError, NotFoundError, SourceNeededError
 from assistant.domain.identity import Identity, Role
 from assistant.knowledge.sources import KnowledgeSource, KnowledgeSources
+from assistant.settings.deployment import ReachEntry
 from assistant.settings.tenant import SourceEntry, TenantConfig, WritersSection
 
 LABELS = ("controlled", "hr", "staff")
@@ -43,6 +44,16 @@ def test_an_id_begins_with_its_source_s_namespace() -> None:
 def test_a_tenant_file_without_sources_has_one_whose_ids_are_as_they_are_written() -> None:
     alone = KnowledgeSources.of(TenantConfig(schema_version=1, name="clinic", display_name="Clinic"))
     assert alone.named(None).as_tenant_document(document()).document_id == "refill"
+
+
+def test_a_live_system_has_no_documents() -> None:
+    reach = ReachEntry(name="orders", port=443)
+    entries = (SourceEntry(name="handbook"), SourceEntry(name="orders", kind="live", reach="orders"))
+    tenant = TenantConfig(
+        schema_version=1, name="clinic", display_name="Clinic", sources=entries, reach=(reach,)
+    )
+
+    assert [source.name for source in KnowledgeSources.of(tenant).all] == ["handbook"]
 
 
 @pytest.mark.parametrize("own_id", ["wiki:refill", ":refill", "refill:", "a:b:c"])
