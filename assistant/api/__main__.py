@@ -19,9 +19,10 @@ from assistant.api.running import RunningAnswers, watch_signals
 from assistant.api.wire import ConsoleConfig, DeployedVersions
 from assistant.domain.clock import Clock, SystemClock
 from assistant.http_process import open_socket, run, self_signed_context, serve
-from assistant.learning.upkeep import desk_upkeep
+from assistant.learning.upkeep import GapUpkeep, desk_upkeep
 from assistant.settings.process import ServiceSettings
 from assistant.telemetry import configure_logging, configure_tracing
+from assistant.text.language import language
 from assistant.wiring.services import ServedTenant, open_tenants
 from assistant.wiring.stores import open_care_key_sources, open_key_source
 
@@ -86,7 +87,10 @@ async def open_application(
         watches += [asyncio.create_task(one.answering.index_watch.run()) for one in tenants.values()]
         watches += [asyncio.create_task(one.run()) for one in adaptations]
         watches.append(asyncio.create_task(forget_regularly(FORGET_EVERY_S)))
-        watches += [asyncio.create_task(desk_upkeep(one.desk).run()) for one in tenants.values()]
+        for one in tenants.values():
+            watches.append(asyncio.create_task(desk_upkeep(one.desk).run()))
+            gaps = GapUpkeep(one.desk, language(one.answering.tenant.language))
+            watches.append(asyncio.create_task(gaps.run()))
         try:
             yield build_application(
                 service,

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from math import sqrt
 from operator import mul
 
@@ -22,7 +24,7 @@ from assistant.domain.errors import AssistantError, RecordsUnavailableError
 from assistant.learning.ports import DeskStore
 from assistant.text.language import Language, fold, word_groups
 
-_LEAST_SIMILARITY = 0.22
+_LEAST_SIMILARITY = 0.2
 """Of a question to a gap, by vectors around their mean."""
 _LEAST_SHARE_OF_WORDS = 0.12
 """Of a question to a gap where one of them has no vector."""
@@ -36,8 +38,10 @@ _MOST_OF_A_GAP = 20
 """Questions, the newest, that stand for a gap."""
 _MOST_CASES = 5_000
 _READ_AT_ONCE = 16
-_EMBED_AT_ONCE = 32
+_READ_AGAIN_AFTER_S = 900.0
 _EMBEDDING_TIMEOUT_S = 10.0
+_WORDINGS = 3
+_WORD = re.compile(r"[a-z0-9&'$%-]+")
 _log = structlog.get_logger(__name__)
 
 
@@ -46,19 +50,40 @@ def gap_id(question: str) -> str:
     return f"gap-{hashlib.sha256(fold(question).encode()).hexdigest()[:24]}"
 
 
-def subject_words(question: str, language: Language) -> str:
-    """Return the words of a question that say what it is about, without who asks and how; the question where
-    none is left. Phrases such as "caller wants to know" would bring unlike questions together."""
-    said = word_groups("en_patient_cues")
-    asides = said["people"] | said["asking"]
-    return " ".join(word for word in language.content_words(question) if word not in asides) or question
+def wordings(question: str, language: Language) -> tuple[str, str, str]:
+    """Return a question as it is, in general words, and only the general words that carry its subject.
+
+    In general words a medicine, a country or an insurer is named by its class, and words of the setting
+    ("clinic") are left out: they bring unlike questions together. So do phrases such as "caller wants to
+    know", which the subject leaves out.
+    """
+    classes, setting, asides = _said()
+    general: list[str] = []
+    for word in _WORD.findall(fold(question)):
+        known = classes.get(word) or classes.get(word.rstrip("s")) or word
+        if known not in setting and (known == word or general[-1:] != [known]):
+            general.append(known)
+    plain = " ".join(general) or question
+    subject = " ".join(word for word in language.content_words(plain) if word not in asides) or plain
+    return question, plain, subject
 
 
-def of_subject(vector: Sequence[float], subject: Sequence[float]) -> list[float]:
-    """Return the unit vector between a question's and that of its subject words."""
-    total = [first + second for first, second in zip(vector, subject, strict=True)]
+def mean_vector(vectors: Sequence[Sequence[float]]) -> list[float]:
+    """Return the unit vector in the middle of the vectors of a question's wordings."""
+    total = [sum(values) for values in zip(*vectors, strict=True)]
     length = sqrt(sum(map(mul, total, total))) or 1.0
     return [value / length for value in total]
+
+
+@cache
+def _said() -> tuple[Mapping[str, str], frozenset[str], frozenset[str]]:
+    """Return the class by word, the words of the setting, and words that say who asks and how."""
+    groups = word_groups("en_question_classes")
+    setting = groups.pop("setting")
+    classes = {word: name for name, words in groups.items() for word in words}
+    classes.update(dict.fromkeys(word_groups("en_never_names")["medicines"], "medicine"))
+    cues = word_groups("en_patient_cues")
+    return classes, setting, cues["people"] | cues["asking"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +189,8 @@ def _shared(first: Mapping[str, float], second: Mapping[str, float]) -> float:
 
 
 class DeskGaps:
-    """``GapClusters`` over the cases of a desk, for one process. They are read at the first question."""
+    """``GapClusters`` over the cases of a desk, for one process. They are read at the first question, and
+    again every 15 minutes, since the upkeep groups open questions anew."""
 
     def __init__(
         self,
@@ -176,36 +202,31 @@ class DeskGaps:
         embedder: TextEmbedder | None = None,
     ) -> None:
         self._store = store
-        self._records = records
         self._language = language
         self._clock = clock
-        self._embedder = embedder
+        self._questions = GapQuestions(records, language=language, clock=clock, embedder=embedder)
         self._gaps: Gaps | None = None
+        self._read_again_at_s = 0.0
         self._lock = asyncio.Lock()
 
     async def assign(self, question: str, vector: Sequence[float] | None) -> str:
         async with self._lock:
-            if self._gaps is None:
+            if self._gaps is None or self._clock.monotonic_s() >= self._read_again_at_s:
                 self._gaps = await self._read()
+                self._read_again_at_s = self._clock.monotonic_s() + _READ_AGAIN_AFTER_S
             if vector is not None:
-                subjects = await self._embedded([subject_words(question, self._language)])
-                vector = of_subject(vector, subjects[0]) if subjects else None
+                vectors = await self._questions.embedded([question], whole=[vector])
+                vector = vectors[0] if vectors else None
             return await asyncio.to_thread(self._gaps.assign, question, vector)
 
     async def _read(self) -> Gaps:
         """Return the gaps of the newest cases. Raises RecordsUnavailableError."""
         gaps = Gaps(self._language)
         found = await self._cases()
-        questions: list[tuple[str, str]] = []
-        for start in range(0, len(found), _READ_AT_ONCE):
-            part = found[start : start + _READ_AT_ONCE]
-            records = await asyncio.gather(*(self._records.get_answer(answer) for _, answer in part))
-            questions += [
-                (gap, record.question) for (gap, _), record in zip(part, records, strict=True) if record
-            ]
-        vectors = await self._vectors([question for _, question in questions])
-        for (gap, question), vector in zip(questions, vectors, strict=True):
-            gaps.add(gap, question, vector)
+        questions = await self._questions.of([answer for _, answer in found])
+        for gap, answer in found:
+            if answer in questions:
+                gaps.add(gap, *questions[answer])
         return gaps
 
     async def _cases(self) -> list[tuple[str, str]]:
@@ -224,24 +245,60 @@ class DeskGaps:
                 break
         return found[::-1]
 
-    async def _vectors(self, questions: Sequence[str]) -> list[list[float] | None]:
-        vectors: list[list[float] | None] = []
-        for start in range(0, len(questions), _EMBED_AT_ONCE):
-            part = questions[start : start + _EMBED_AT_ONCE]
-            whole = await self._embedded(part)
-            subjects = whole and await self._embedded([subject_words(one, self._language) for one in part])
-            if whole and subjects:
-                vectors += map(of_subject, whole, subjects)
-            else:
-                vectors += [None] * len(part)
-        return vectors
 
-    async def _embedded(self, questions: Sequence[str]) -> list[list[float]] | None:
-        if self._embedder is None:
+class GapQuestions:
+    """Reads the questions of answers, and their vectors, and keeps them: at most 1,000."""
+
+    def __init__(
+        self,
+        records: AnswerRecords,
+        *,
+        language: Language,
+        clock: Clock,
+        embedder: TextEmbedder | None = None,
+    ) -> None:
+        self._records = records
+        self._language = language
+        self._clock = clock
+        self._embedder = embedder
+        self._kept: dict[str, tuple[str, list[float] | None]] = {}
+
+    async def of(self, answers: Sequence[str]) -> Mapping[str, tuple[str, list[float] | None]]:
+        """Return question and vector by answer, of the answers whose record is there; None as the vector
+        while the model is down. Raises RecordsUnavailableError."""
+        missing = [answer for answer in answers if self._kept.get(answer, ("", None))[1] is None]
+        for start in range(0, len(missing), _READ_AT_ONCE):
+            part = missing[start : start + _READ_AT_ONCE]
+            records = await asyncio.gather(*(self._records.get_answer(answer) for answer in part))
+            found = {record.answer_id: record.question for record in records if record is not None}
+            vectors = await self.embedded(list(found.values())) or [None] * len(found)
+            for (answer, question), vector in zip(found.items(), vectors, strict=True):
+                self._kept[answer] = question, vector
+        kept = {answer: self._kept[answer] for answer in answers if answer in self._kept}
+        while len(self._kept) > _MOST_QUESTIONS:
+            self._kept.pop(next(iter(self._kept)))
+        return kept
+
+    async def embedded(
+        self, questions: Sequence[str], *, whole: Sequence[Sequence[float]] | None = None
+    ) -> list[list[float]] | None:
+        """Return the vectors of questions over their wordings, None while the model is down; ``whole`` are
+        those of the questions as they are, where they are known."""
+        said = [wordings(question, self._language) for question in questions]
+        columns: list[Sequence[Sequence[float]]] = [] if whole is None else [whole]
+        for place in range(len(columns), _WORDINGS):
+            made = await self._embed([one[place] for one in said])
+            if made is None:
+                return None
+            columns.append(made)
+        return [mean_vector(parts) for parts in zip(*columns, strict=True)]
+
+    async def _embed(self, texts: Sequence[str]) -> list[list[float]] | None:
+        if self._embedder is None or not texts:
             return None
         deadline = Deadline.after(_EMBEDDING_TIMEOUT_S, clock=self._clock)
         try:
-            return await self._embedder.embed(questions, deadline=deadline)
+            return await self._embedder.embed(texts, deadline=deadline)
         except AssistantError as error:
-            _log.warning("gaps_without_vectors", reason=error.code, questions=len(questions))
+            _log.warning("gaps_without_vectors", reason=error.code, questions=len(texts))
             return None

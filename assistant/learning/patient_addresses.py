@@ -27,6 +27,12 @@ _STATE_NAMES = (
     "Virginia|Washington|"
     "West Virginia|Wisconsin|Wyoming"
 )
+_SHORT_STATES = (
+    "Ala|Ariz|Ark|Calif|Cal|Colo|Conn|Del|Fla|Ga|Ill|Ind|Kan|Kans|Ky|La|Mass|Md|Mich|Minn|Miss|"
+    "Mo|Mont|Neb|Nebr|Nev|"
+    "Okla|Ore|Pa|Penn|Penna|Tenn|Tex|Va|Vt|Wash|Wis|Wisc|Wyo"
+)
+"""With a full stop."""
 _ZIP = r"\d{5}(?:-\d{4})?(?!\d)"
 _CAPITALS = r"(?-i:[A-Z][\w'-]*\.?(?: (?:(?:du|de|la|of|the|on) )?[A-Z][\w'-]*\.?){0,2})"
 _TOWN = (
@@ -38,8 +44,9 @@ _TOWN = (
 )
 """A town without a comma before it."""
 _CITY = (
-    rf"(?:,? (?:in )?(?:[a-z][a-z'.-]+ ){{0,2}}[a-z][a-z'.-]+,? (?:{_STATES}|{_STATE_NAMES}),? "
-    rf"{_ZIP}|,? (?:in )?{_CAPITALS},? (?:(?-i:{_STATES})\b|(?-i:{_STATE_NAMES})\b)(?:,? {_ZIP})?|"
+    rf"(?:(?:[,;]?| -) (?:in )?(?:[a-z][a-z'.-]+ ){{0,2}}[a-z][a-z'.-]+,? (?:{_STATES}|{_STATE_NAMES}),? "
+    rf"{_ZIP}|(?:[,;]?| -) (?:in )?{_CAPITALS}[,;]? (?:(?-i:{_STATES})\b\.?|(?-i:{_STATE_NAMES})\b|"
+    rf"(?-i:{_SHORT_STATES})\.)(?:,? {_ZIP})?|"
     rf",? {_CAPITALS},? {_ZIP}|, {_CAPITALS}(?![\w'])|,? in {_CAPITALS}|, (?:[a-z][a-z'.-]+ )"
     rf"{{0,2}}[a-z][a-z'.-]+,? (?:{_STATES}|{_STATE_NAMES})\b| {_TOWN}(?![\w'])|,? (?:zip(?: code)"
     rf"? )?{_ZIP}|(?: [a-z]{{3,}}){{1,2}} (?:{_STATES})(?= ?(?:[.,;!?)\n]|\Z))|(?:,| in) "
@@ -47,7 +54,11 @@ _CITY = (
 )
 _UNIT = (
     r"(?:,? ?(?:(?:apt|apartment|unit|suite|ste|floor|fl|room|rm|building|bldg|lot|trailer|trlr|"
-    r"space)\b\.? ?#?|#) ?[a-z\d-]{1,6}\b)"
+    r"no\.|space|slip|pmb|ofc|office|level)\b\.? ?#?|#) ?[a-z\d-]{1,6}\b|"
+    r",? ?(?:(?:1st|2nd|3rd|\d{1,2}th|first|second|third|top|ground|upper|lower|main) (?:floor|"
+    r"fl|level)|rear|"
+    r"upstairs|downstairs|basement|bsmt|penthouse)\b|, ?\d{1,4}[a-z]\b|,? ?\((?:rear|upper|lower|upstairs|"
+    r"downstairs|basement)(?: level| unit)?\))"
 )
 _STREETS = (
     "street|st|avenue|ave|av|boulevard|blvd|road|rd|lane|ln|drive|dr|court|ct|terrace|ter|"
@@ -58,14 +69,17 @@ _STREETS = (
     "park|close|broadway"
 )
 _NUMBERED = (
-    r"(?:(?:highway|hwy|route|rte|county road|county rd|state road|state route|cr|us|interstate) "
-    r"?\d{1,4}[a-z]?)"
+    r"(?:(?:old )?(?:(?:county|state|us|u\.s\.|private|township|ranch|farm to market) "
+    r"(?:road|rd|route|rte|highway|hwy|drive|dr)|highway|hwy|route|rte|cr|us|u\.s\.|fm|interstate|i-) "
+    r"?\d{1,4}[a-z]?)|(?:calle|camino|avenida|paseo|via|rue|carrera)(?: (?:de|del|la|las|los|"
+    r"el)){0,2} [a-z\d][\w'-]*"
 )
-_HOUSE = r"\d{1,6}(?:-\d{1,5})?(?:-?(?-i:[A-Za-z]))?(?: ?1/2)?"
+_HOUSE = r"(?:(?-i:[NSEW])\d{1,5}[ -]?)?(?-i:[NSEWnsew])?\d{1,6}(?:-\d{1,5})?(?:-?(?-i:[A-Za-z]))?(?: ?1/2)?"
 _DIRECTION = r"(?:(?:north(?:east|west)?|south(?:east|west)?|east|west|ne|nw|se|sw|[nsew])\b\.?)"
 _STREET = (
-    rf"{_HOUSE} (?:{_DIRECTION} )?(?:{_NUMBERED}|(?P<names>(?:[a-z\d][\w'.-]* ){{1,4}}?)"
-    rf"(?P<suffix>{_STREETS})\b\.?(?: (?:{_STREETS})\b\.?)?|broadway\b)"
+    rf"{_HOUSE} (?:{_DIRECTION} )?(?:{_NUMBERED}|the (?:crescent|green|commons|circle|mews|terrace)\b|"
+    rf"(?P<names>(?:[a-z\d][\w'.-]* ){{1,4}}?)"
+    rf"(?P<suffix>{_STREETS})\b\.?(?: (?:{_STREETS})\b\.?)?|broadway\b|(?:avenue|ave\.?) [a-z]\b)"
     rf"(?: {_DIRECTION})?"
 )
 _NO_STREET = word_set("en_stop") | word_set("en_units") | word_groups("en_patient_cues")["no street"]
@@ -86,28 +100,61 @@ def _is_street(value: str) -> bool:
     return has_capitals or match["suffix"].lower() not in _UNSURE_STREETS or is_followed or len(names) == 1
 
 
+def _names_no_quantity(value: str) -> bool:
+    """Whether none of the words after a number is a unit or a word that no street is called."""
+    return not any(word.lower().strip(".,") in _NO_STREET for word in value.split()[1:4])
+
+
 _STREET_PARTS = re.compile(_STREET, re.IGNORECASE)
 
 
 def _postal() -> Iterator[Rule]:
     address = (
-        rf"(?<![\w.-])(?P<value>(?:{_UNIT}[, ]{{1,2}})?{_STREET}{_UNIT}{{0,2}}{_CITY}?{_UNIT}?(?: "
+        rf"(?<![\w.-])(?P<value>(?:{_UNIT}[, ]{{1,2}})?{_STREET}(?: \d{{1,3}}(?-i:[A-Z])"
+        rf"\b)?{_UNIT}{{0,2}}{_CITY}?{_UNIT}?(?: "
         rf"{_ZIP})?)(?!\w)"
     )
-    yield Rule(kind=PatientData.ADDRESS, pattern=compiled(address), score=0.96, accepts=_is_street)
+    yield Rule(
+        kind=PatientData.ADDRESS,
+        pattern=compiled(address),
+        score=0.96,
+        accepts=_is_street,
+        is_tried_again=True,
+    )
     any_street = (
         rf"(?<![\w.-])(?P<value>{_HOUSE} {_CAPITALS}(?: {_CAPITALS})?{_UNIT}{{0,2}},? {_CAPITALS},? "
         rf"(?-i:{_STATES})\b(?:,? {_ZIP})?)"
     )
     yield Rule(kind=PatientData.ADDRESS, pattern=compiled(any_street), score=0.7)
-    box = rf"\b(?P<value>(?:p\.? ?o\.? ?b(?:ox)?\.?|post office box|p\.? ?o) ?#?\d{{1,6}}{_CITY}?)(?!\w)"
-    yield Rule(kind=PatientData.ADDRESS, pattern=compiled(box), score=0.85)
-    rural = (
-        rf"\b(?P<value>(?:rr|rural route|psc|hc|cmr|unit) ?#?\d{{1,5}},? box ?#?\d{{1,5}}(?:,? "
-        rf"[afd]po,? a[ape]?,? {_ZIP}|{_CITY})?)(?!\w)"
+    box = (
+        rf"\b(?P<value>(?:p\.? ?o\.? ?b(?:ox)?\.?|post office box|"
+        rf"p\.? ?o) ?#?\d{{1,6}}(?:-?[a-z]\b)?{_CITY}?)(?!\w)"
     )
+    yield Rule(kind=PatientData.ADDRESS, pattern=compiled(box), score=0.85)
+    route = (
+        r"(?:(?:(?:rr|r\.r\.|rural (?:route|rt|rte)|route|rte|rt|psc|hc|highway contract|star route|cmr|unit)"
+        r" ?#?\d{1,5},? (?:box|bx) ?#?\d{1,5}[a-z]?)|(?:box|bx) ?#?\d{1,5}[a-z]?,? (?:rr|route|rte|"
+        r"rt|star route)"
+        r" ?#?\d{1,4})"
+    )
+    forces = rf"[afd]po,? a[ape]\b(?:,? {_ZIP})?"
+    rural = rf"\b(?P<value>{route}(?:,? {forces}|{_CITY})?|{forces}(?:,? {route})?)(?!\w)"
     yield Rule(kind=PatientData.ADDRESS, pattern=compiled(rural), score=0.85)
-    city = rf"(?<!\w)(?P<value>{_CAPITALS},? (?-i:{_STATES}) {_ZIP})"
+    no_type = (
+        rf"(?<![\w.-])(?P<value>{_HOUSE} (?:(?-i:[NSEW]|North|South|East|West)\.? (?-i:[A-Z][a-z'-]{{2,}})"
+        rf"(?: (?-i:[A-Z][a-z'-]{{2,}}))?{_UNIT}{{0,2}}|{_CAPITALS}(?=,? ?(?:apt|apartment|unit|"
+        rf"suite|ste|room|rm|bldg|lot|trailer)\b"
+        rf"\.? ?#?[a-z]{{0,2}}-?\d){_UNIT}{{1,2}}){_CITY}?)(?!\w)"
+    )
+    yield Rule(kind=PatientData.ADDRESS, pattern=compiled(no_type), score=0.6, accepts=_names_no_quantity)
+    park = (
+        rf"\b(?P<value>(?:(?:lot|space|unit|apt|apartment|room|rm|trailer|site) ?#?[a-z]?\d{{1,4}}[a-z]?,? )"
+        rf"(?:at )?(?:the )?{_CAPITALS} ?(?:mobile home park|mhp|mobile park|trailer park|rv park|"
+        rf"apartments?|apts?|"
+        rf"manor|towers?|village|estates?|terrace|nursing home|assisted living|senior living){_CITY}?)(?!\w)"
+    )
+    yield Rule(kind=PatientData.ADDRESS, pattern=compiled(park), score=0.8)
+    city = rf"(?<!\w)(?P<value>{_CAPITALS},? (?:(?-i:{_STATES})\.?|(?-i:{_SHORT_STATES})\.),? {_ZIP})"
     yield Rule(kind=PatientData.ADDRESS, pattern=compiled(city), score=0.75)
     capital_street = (
         rf"(?<![\w'])(?P<value>(?-i:(?:(?:North|South|East|West|[NSEW])\.? )?(?:[A-Z][a-z'-]+ |"

@@ -118,7 +118,7 @@ class NameLists:
         self._given = word_set("en_given_names")
         self._surnames = word_set("en_surnames")
         self._ambiguous = word_set("en_name_words")
-        self._never = word_set("en_never_names")
+        self._never = frozenset[str]().union(*word_groups("en_never_names").values())
         self._is_common = language("en").is_common
 
     def words(self, text: str) -> list[_Word]:

@@ -84,24 +84,29 @@ FULL_DATE = re.compile(rf"(?<![\w/.-]){_FULL_DATE}(?![\w/-])", re.IGNORECASE)
 """A date with day, month and year."""
 _IS_YEAR = re.compile(r"(?:19|20)\d{2}")
 _IS_DATE = re.compile(rf"(?:19|20)\d{{2}}([-/.])\d{{1,2}}\1\d{{1,2}}|{_PART}([-/.]){_PART}\2{_YEAR}")
-_NUMBER = r"(?:id(?:entification)?s?(?: ?(?:#|numbers?|no\b\.?))?|numbers?|nos?\b\.?|num\b|nr\b|nbr\b|#)"
+_NUMBER = r"(?:id(?:entification)?s?(?: ?(?:#|numbers?|no\b\.?))?|numbers?|nos?\b\.?|(?:num|nr|nbr)\b\.?|#)"
 _PHONE = (
     rf"(?:\+?1{_APART}?)?(?:\(\d{{3}}\) ?{_DASH}?|\d{{3}}(?:{_APART}|/))\d{{3}}{_APART}\d{{4}}"
     r"(?:,? ?(?:x|ext\.?|extension) ?\d{1,6})?"
 )
 _NO_CODE = (
-    r"(?!(?:is|was|the|for|her|his|are|and|of|on|it|its|in|my|at|to|no|as|but|has|had|out|too|id|"
-    r"ids|num|nr|or|rx)\b)"
+    r"(?!(?:is|was|the|for|her|his|are|and|of|on|it|its|in|my|at|to|no|as|but|has|had|out|too|or)\b|"
+    r"(?:id|ids|num|nr|rx)\b(?![-_#]\d))"
 )
 _CODE = (
-    rf"(?<!\w){_NO_CODE}(?:[a-z]{{1,8}}-?|(?-i:[A-Z]{{1,4}}[ -]){{1,2}}|[a-z]{{1,3}} )?\d[a-z\d]{{0,14}}"
-    r"(?:[-./*#_][a-z\d]{1,14}| \d{2,12}[a-z\d]{0,6}(?![\w/])| \d(?= \d)| "
+    rf"(?<!\w){_NO_CODE}(?:[a-z]{{1,8}}[-/]?|rx[_#]|(?-i:[A-Z]{{1,4}}[ -]){{1,2}}|"
+    rf"[a-z]{{1,3}} )?\d[a-z\d]{{0,19}}"
+    r"(?:[-./*#_\u2010-\u2015][a-z\d]{1,14}| [-/\u2013] \d{3,12}(?![\w/])| ?/ ?0\d(?![\w/])| ?\(0\d{1,2}\)| "
+    r"\d{2,12}[a-z\d]{0,6}(?![\w/])| \d(?= \d)| "
     r"(?-i:[A-Z]{1,3}\d{1,12}[A-Z\d]{0,6})| "
     r"(?-i:[A-Z]{2,4})(?=[ -]\d)|"
-    r" (?-i:[A-HJ-Z])(?!\w)){0,6}"
+    r" (?-i:[A-HJ-Z])(?!\w)| \d(?= ?(?:[.,;:!?)]|\Z))){0,9}"
 )
 """Letters and digits with a digit in them, in groups."""
-_GAP = r"(?P<gap>(?:[^\d.!?]|(?<=\bno)\.|(?<=\bo\.b)\.){0,48}?)"
+_GAP = (
+    r"(?P<gap>(?:[^\d.!?]|(?<![\w.])\d{1,4}(?:\.\d)? ?(?:mg|mcg|ml|g|units?|iu|%|days?)\b|"
+    r"(?<=\bno)\.|(?<=\bo\.b)\.){0,48}?)"
+)
 """Between a label and its value: no digit and no end of a sentence."""
 _MOST_WORDS_BETWEEN = 7
 
@@ -122,11 +127,14 @@ class _Labelled:
 _LABELLED = (
     _Labelled(
         PatientData.MEMBER_NUMBER,
-        r"(?:(?:member(?:ship)?|subscriber|card ?holder|beneficiary|enrollee|insured|policy ?holder|"
+        r"(?:(?:member(?:ship)?|subscriber|\bsub|card ?holder|beneficiary|enrollee|insured|policy ?holder|"
+        r"certificate|\bcert|dependent|medi-cal|"
         r"policy|insurance|"
         rf"health ?plan|plan|medicare|medicaid|coverage)(?:'s)?(?: card)? ?{_NUMBER}|\b(?:mbi|hicn|"
         rf"mbr)\b(?: ?{_NUMBER})?|"
-        r"\b(?:insurance|medicare|medicaid|member(?:ship)?|id|new|old|her|his|their) card\b)",
+        r"\b(?:insurance|medicare|medicaid|member(?:ship)?|plan|health|drug|pharmacy|id|new|old|her|"
+        r"his|their) "
+        r"card\b)",
         _CODE,
         _has_digits(4, 20),
         r"\b(?:member(?:ship)?|subscriber|cardholder|medicaid|medicare|insurance|coverage|policy)\b",
@@ -135,7 +143,7 @@ _LABELLED = (
         PatientData.RX_NUMBER,
         rf"\b(?:rx|prescription|script|scrip|refill|fill|bottle|label|vial)s? ?{_NUMBER}",
         _CODE,
-        lambda value: _has_digits(4, 14)(value) and _IS_YEAR.fullmatch(value) is None,
+        lambda value: _has_digits(4, 24)(value) and _IS_YEAR.fullmatch(value) is None,
         r"\b(?:rx|prescription|script|scrip|refill|refilling|fill|bottle|label|vial)s?\b",
     ),
     _Labelled(
@@ -262,6 +270,8 @@ class Rule:
     refused_after: re.Pattern[str] | None = _OTHER_NUMBER
     single: re.Pattern[str] | None = None
     """One value, where ``value`` may hold several ("123 and 456")."""
+    is_tried_again: bool = False
+    """Whether the text of a refused match, from its second word, may hold another match."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +285,7 @@ class FoundNumber:
 def find_numbers(text: str, rules: Sequence[Rule]) -> Iterator[FoundNumber]:
     """Yield what the rules find. Findings may overlap: the better score counts."""
     for rule in rules:
-        for match in rule.pattern.finditer(text):
+        for match in _matches(rule, text):
             begins = match.start() if "gap" in rule.pattern.groupindex else match.start("value")
             before = text[max(0, begins - _LONGEST_BEFORE) : begins]
             is_other = rule.refused_after is not None and rule.refused_after.search(before)
@@ -287,6 +297,15 @@ def find_numbers(text: str, rules: Sequence[Rule]) -> Iterator[FoundNumber]:
                 start, end = single.span() if rule.single else within
                 if rule.accepts(text[start:end]):
                     yield FoundNumber(rule.kind, start, end, rule.score)
+
+
+def _matches(rule: Rule, text: str) -> Iterator[re.Match[str]]:
+    at = 0
+    while match := rule.pattern.search(text, at):
+        yield match
+        is_refused = rule.is_tried_again and not rule.accepts(match["value"])
+        words = match[0].split(None, 1)
+        at = match.end() - len(words[1]) if is_refused and len(words) == 2 else max(match.end(), at + 1)
 
 
 def _is_of_business(rule: Rule, text: str, match: re.Match[str]) -> bool:
@@ -315,7 +334,7 @@ def compiled(pattern: str) -> re.Pattern[str]:
 
 def _labelled() -> Iterator[Rule]:
     between = (
-        r"[ :#=\-\u2013(]*(?:(?:is|was|no|number|says|said|reads|has|had|shows|ending|ends)(?: in| "
+        r"[ :#=\-\u2013(]*(?:(?:is|was|are|were|no|number|says|said|reads|has|had|shows|ending|ends)(?: in| "
         r"with)?[ :.#]+)?"
     )
     is_called = (
@@ -385,7 +404,7 @@ def _by_shape() -> Iterator[Rule]:
     yield _shape(kinds.MEMBER_NUMBER, medicare, 0.97)
     others = "pa|clm|ord|inv|tkt|case|ref|lot|ndc|fda|trk|rx|mrn|npi|dea|po|ae"
     yield _shape(kinds.MEMBER_NUMBER, rf"(?!(?:{others})\d)[a-z]{{1,3}}\d{{8,12}}", 0.6)
-    yield _shape(kinds.RX_NUMBER, r"rx[-#]?\d{5,12}(?:-\d{1,3})?", 0.95)
+    yield _shape(kinds.RX_NUMBER, r"rx[-_#]?\d{5,12}[a-z]{0,2}(?:-\d{1,3})?", 0.95)
     yield _shape(kinds.MEDICAL_RECORD_NUMBER, r"mrn[-#]?\d{4,12}", 0.95)
     yield _shape(kinds.PHONE_NUMBER, _PHONE, 0.75)
     mixed = (
@@ -400,7 +419,7 @@ def _unexplained() -> Iterator[Rule]:
     """Yield rules for long numbers that no word explains: they are taken for identifiers of a patient."""
     unit = r"(?! ?(?:units?|iu|mg|mcg|ml|g|%|dollars|usd|tablets|people|patients|steps|miles)\b)"
     for kind, value in (
-        (PatientData.RX_NUMBER, r"[a-z]{0,2}-?\d{6,8}(?:-\d{1,3})?|\d{2,4}-\d{5,7}"),
+        (PatientData.RX_NUMBER, r"[a-z]{0,2}-?\d{6,8}(?:-\d{1,6})?|\d{2,4}-\d{5,7}"),
         (PatientData.MEMBER_NUMBER, r"[a-z]{0,3}-?\d{9,12}(?:-\d{1,3})?|[a-z]{1,4}\d{6,12}[a-z]?"),
     ):
         pattern = compiled(rf"(?<![\w.$/-])(?P<value>{value})(?![\w-]|[./]\d){unit}")

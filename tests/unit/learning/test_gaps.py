@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from assistant.domain.desk import Case, DeskKind
 from assistant.domain.errors import EmbeddingUnavailableError
 from assistant.domain.feedback import FeedbackKind
-from assistant.learning.gaps import DeskGaps, Gaps, gap_id, subject_words
+from assistant.learning.desk import body_of_item
+from assistant.learning.gaps import DeskGaps, Gaps, gap_id, wordings
 from assistant.learning.intake import OpenCases
 from assistant.text.language import language
 from tests.fakes.answering import FakeEmbedder
@@ -73,7 +75,16 @@ def test_the_questions_in_memory_are_bounded() -> None:
 
 
 def test_who_asks_and_how_is_no_subject() -> None:
-    assert subject_words("Caller wants to know: do you rent crutches?", ENGLISH) == "rent crutches"
+    assert wordings("Caller wants to know: do you rent crutches?", ENGLISH)[2] == "rent crutches"
+
+
+def test_a_medicine_or_an_insurer_is_named_by_its_class_and_the_setting_is_left_out() -> None:
+    general = wordings("Does the clinic take Aetna for Ozempic or Wegovy?", ENGLISH)[1]
+    assert general == "does the take insurer for medicine or medicine"
+
+
+def test_a_question_of_the_setting_alone_keeps_its_words() -> None:
+    assert wordings("Clinic?", ENGLISH) == ("Clinic?", "Clinic?", "clinic")
 
 
 async def test_gaps_are_found_again_after_a_restart(tmp_path: Path) -> None:
@@ -90,3 +101,17 @@ async def test_gaps_are_found_by_words_while_the_model_is_down(tmp_path: Path) -
     async with desk_of(tmp_path) as desk:
         gaps = desk_gaps(desk, FakeEmbedder(error=EmbeddingUnavailableError("down")))
         assert await gaps.assign(CRUTCHES, [1.0, 0.0]) == await gaps.assign(RENTING, [0.0, 1.0])
+
+
+async def test_gaps_are_read_again_after_the_upkeep_grouped_questions(tmp_path: Path) -> None:
+    async with desk_of(tmp_path) as desk:
+        await desk.answered("a1", CRUTCHES)
+        gaps = desk_gaps(desk)
+        intake = OpenCases(desk.services.store, records=desk.services.records, clock=desk.clock, gaps=gaps)
+        await intake.take([feedback("a1", FeedbackKind.UNANSWERED)])
+        item = (await desk.services.store.list(DeskKind.CASE))[0]
+        case = body_of_item(item, Case).model_copy(update={"gap": "gap-other"})
+        update = {"revision": 2, "body": case.model_dump_json()}
+        await desk.services.store.put(item.model_copy(update=update))
+        desk.clock.step(901)
+        assert await gaps.assign(RENTING, None) == "gap-other"

@@ -156,9 +156,9 @@ def test_names_are_found() -> None:
 
 
 def test_structured_kinds_are_found() -> None:
-    """Aim: recall 0.99, precision 0.95. The recall is missed: 0.950 at the third and last look."""
+    """Aim: recall 0.99, precision 0.95. The recall is missed: 0.962 at the fourth look."""
     structured = [of_kind for kind, of_kind in counts().items() if kind != "NAME"]
-    assert sum(each.covered for each in structured) / sum(each.spans for each in structured) >= 0.945
+    assert sum(each.covered for each in structured) / sum(each.spans for each in structured) >= 0.955
     assert sum(each.right for each in structured) / sum(each.findings for each in structured) >= 0.95
 
 

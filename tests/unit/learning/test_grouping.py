@@ -1,0 +1,182 @@
+"""Open questions without an answer are grouped anew, and what a person acted on stays."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from assistant.domain.desk import Case, CaseReason, DeskKind
+from assistant.domain.errors import EmbeddingUnavailableError
+from assistant.domain.feedback import FeedbackKind
+from assistant.learning.desk import body_of_item
+from assistant.learning.gaps import gap_id
+from assistant.learning.grouping import GroupedQuestion, OpenQuestion, group, regrouped
+from assistant.learning.intake import OpenCases, case_id
+from assistant.learning.upkeep import GapUpkeep
+from assistant.text.language import language
+from tests.fakes.answering import FakeEmbedder
+from tests.fakes.desk_scene import feedback
+from tests.unit.learning.desks import Desk, desk_of
+
+ENGLISH = language("en")
+NORTH, EAST = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0)
+NEAR_NORTH = (0.95, 0.3, 0.1)
+
+
+def asked(question: str, vector: tuple[float, ...], held: str | None = None) -> GroupedQuestion:
+    return GroupedQuestion(question, vector, held)
+
+
+def opened(
+    name: str, gap: str, vector: tuple[float, ...] = NORTH, *, is_held: bool = False, question: str = ""
+) -> OpenQuestion:
+    return OpenQuestion(name, gap, question or f"Do you rent crutches {name}?", vector, is_held)
+
+
+def test_near_questions_are_one_group_and_others_are_not() -> None:
+    questions = [
+        asked("Can I rent crutches?", NORTH),
+        asked("Is the pill gluten free?", EAST),
+        asked("Do you lend walkers?", NEAR_NORTH),
+    ]
+    assert group(questions, ENGLISH) == [0, 1, 0]
+
+
+def test_no_question_makes_no_group() -> None:
+    assert group([], ENGLISH) == []
+
+
+def test_a_single_question_is_a_group() -> None:
+    assert group([asked("Can I rent crutches?", NORTH)], ENGLISH) == [0]
+
+
+def test_shared_words_bring_questions_together_that_the_model_does_not() -> None:
+    apart = [asked("gluten in capsules", (1.0, 0.0)), asked("garage ticket", (0.45, 0.92))]
+    shared = [asked("garage ticket fee", (1.0, 0.0)), asked("garage ticket", (0.45, 0.92))]
+    assert (group(apart, ENGLISH), group(shared, ENGLISH)) == ([0, 1], [0, 0])
+
+
+def test_questions_held_apart_stay_apart_however_near() -> None:
+    questions = [
+        asked("Can I rent crutches?", NORTH, "gap-a"),
+        asked("Can I rent crutches now?", NORTH, "gap-b"),
+        asked("Is the pill gluten free?", EAST, "gap-a"),
+    ]
+    assert group(questions, ENGLISH) == [0, 1, 0]
+
+
+def test_a_question_joins_a_held_group() -> None:
+    questions = [asked("Do you rent crutches?", NORTH, "gap-a"), asked("Rent crutches?", NORTH)]
+    assert group(questions, ENGLISH) == [0, 0]
+
+
+def test_the_same_questions_give_the_same_groups() -> None:
+    questions = [asked(f"question {number}", (1.0, number / 9, 0.3)) for number in range(9)]
+    assert group(questions, ENGLISH) == group(questions, ENGLISH)
+
+
+def test_a_group_keeps_the_gap_of_most_of_its_questions() -> None:
+    questions = [opened("1", "gap-a"), opened("2", "gap-b"), opened("3", "gap-b")]
+    assert regrouped(questions, ENGLISH) == {"1": "gap-b"}
+
+
+def test_a_group_keeps_the_gap_that_a_person_acted_on() -> None:
+    questions = [opened("1", "gap-a", is_held=True), opened("2", "gap-b"), opened("3", "gap-b")]
+    assert regrouped(questions, ENGLISH) == {"2": "gap-a", "3": "gap-a"}
+
+
+def test_of_a_gap_that_falls_apart_the_smaller_group_gets_a_new_one() -> None:
+    other = "Is the pill gluten free?"
+    questions = [opened("1", "gap-a"), opened("2", "gap-a"), opened("3", "gap-a", EAST, question=other)]
+    assert regrouped(questions, ENGLISH) == {"3": gap_id(other)}
+
+
+def test_two_new_gaps_of_the_same_words_have_two_ids() -> None:
+    questions = [
+        opened("1", "gap-a", NORTH, question="Same?"),
+        opened("2", "gap-a", NORTH, question="Same?"),
+        opened("3", "gap-a", EAST, question="Other?"),
+        opened("4", gap_id("Other?"), (0.0, 0.0, 1.0), question="Different?"),
+    ]
+    assert regrouped(questions, ENGLISH)["3"] not in ("gap-a", gap_id("Other?"))
+
+
+# --- over a desk -------------------------------------------------------------------------------------------
+WORDS = {"a1": "rent crutches", "a2": "gluten capsules", "a3": "rent crutches please"}
+
+
+@pytest.fixture
+async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+    """A desk with three open questions, all in the gap ``gap-first``."""
+
+    class OneGap:
+        async def assign(self, question: str, vector: object) -> str:
+            return "gap-first"
+
+    async with desk_of(tmp_path) as opened_desk:
+        services = opened_desk.services
+        intake = OpenCases(services.store, records=services.records, clock=services.clock, gaps=OneGap())
+        for answer, question in WORDS.items():
+            await opened_desk.answered(answer, question)
+            await intake.take([feedback(answer, FeedbackKind.UNANSWERED)])
+            opened_desk.clock.step(1)
+        yield opened_desk
+
+
+async def gaps_of(desk: Desk) -> list[str | None]:
+    cases = [await desk.case(answer, CaseReason.UNANSWERED) for answer in WORDS]
+    return [case.gap for case in cases if case is not None]
+
+
+async def act(desk: Desk, answer: str) -> None:
+    """Have a reviewer take the case."""
+    item = await desk.services.store.get(DeskKind.CASE, case_id(answer, CaseReason.UNANSWERED))
+    assert item is not None
+    body = body_of_item(item, Case).model_copy(update={"assigned_to": "rita"}).model_dump_json()
+    update = {"revision": item.revision + 1, "by": "rita", "body": body}
+    await desk.services.store.put(item.model_copy(update=update))
+
+
+async def test_open_questions_are_put_into_their_gaps(desk: Desk) -> None:
+    assert await GapUpkeep(desk.services, ENGLISH)() == 1
+    assert await gaps_of(desk) == ["gap-first", gap_id("gluten capsules"), "gap-first"]
+
+
+async def test_a_gap_that_a_reviewer_acted_on_stays_as_it_is(desk: Desk) -> None:
+    await act(desk, "a1")
+    assert await GapUpkeep(desk.services, ENGLISH)() == 0
+    assert await gaps_of(desk) == ["gap-first"] * 3
+
+
+async def test_nothing_is_grouped_again_until_a_case_changes(desk: Desk) -> None:
+    upkeep = GapUpkeep(desk.services, ENGLISH)
+    await upkeep()
+    embedder = desk.services.embedder
+    assert isinstance(embedder, FakeEmbedder)
+    before = len(embedder.texts)
+    await desk.answered("a4", "gluten tablets")
+    assert await upkeep() == 0
+    assert len(embedder.texts) == before
+
+
+async def test_nothing_is_grouped_while_the_model_is_down(desk: Desk) -> None:
+    embedder = desk.services.embedder
+    assert isinstance(embedder, FakeEmbedder)
+    embedder.error = EmbeddingUnavailableError("down")
+    upkeep = GapUpkeep(desk.services, ENGLISH)
+    assert await upkeep() == 0
+    embedder.error = None
+    assert await upkeep() == 1
+
+
+async def test_a_question_is_embedded_once(desk: Desk) -> None:
+    upkeep = GapUpkeep(desk.services, ENGLISH)
+    await upkeep()
+    await act(desk, "a2")
+    embedder = desk.services.embedder
+    assert isinstance(embedder, FakeEmbedder)
+    before = len(embedder.texts)
+    await upkeep()
+    assert len(embedder.texts) == before
