@@ -175,6 +175,12 @@ def _task_metrics(settings: ServiceSettings, service: Service) -> TaskMetrics | 
         failures=service.metrics.internal_error_count,
         refused_releases=service.metrics.refused_release_count,
         clock=service.clock,
+        credentials_put_at=lambda: (
+            secret.put_at
+            for tenant in service.tenants.values()
+            for secret in tenant.system_secrets
+            if secret.put_at is not None
+        ),
     )
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 
 import orjson
@@ -30,6 +31,7 @@ _CONTENT_TYPE = "text/plain; version=1.0.0; charset=utf-8"
 _SAMPLE_S = 1.0
 _CHECK_TIMEOUT_S = 5.0
 _READINESS_MAX_AGE_S = 1.0
+_DAY_S = 86_400.0
 
 caller_is_identified: ContextVar[bool] = ContextVar("caller_is_identified", default=False)
 """Whether the caller of this request showed a valid token, or the valid token of a link."""
@@ -154,12 +156,15 @@ class TaskMetrics:
         failures: Callable[[], int],
         refused_releases: Callable[[], int],
         clock: Clock,
+        credentials_put_at: Callable[[], Iterable[datetime]] = tuple,
     ) -> None:
+        """``credentials_put_at``: when each credential of a live system was put that is in use."""
         self._service = service
         self._active = active
         self._failures = failures
         self._refused_releases = refused_releases
         self._clock = clock
+        self._credentials_put_at = credentials_put_at
         self._samples: list[int] = []
         self._reported_failures = failures()
 
@@ -173,23 +178,25 @@ class TaskMetrics:
         samples, self._samples = self._samples, []
         failures = self._failures()
         new_failures, self._reported_failures = failures - self._reported_failures, failures
+        now = self._clock.now()
+        values: dict[str, tuple[str, float | list[int]]] = {
+            deployed_names.ACTIVE_STREAMS: ("Count", samples),
+            deployed_names.INTERNAL_ERRORS: ("Count", new_failures),
+            deployed_names.REFUSED_RELEASES: ("Count", self._refused_releases()),
+        }
+        if put_at := [*self._credentials_put_at()]:
+            days = (now - min(put_at)).total_seconds() / _DAY_S
+            values[deployed_names.SYSTEM_CREDENTIAL_AGE] = ("None", round(days, 2))
         directive = {
             "Namespace": deployed_names.NAMESPACE,
             "Dimensions": [[deployed_names.DIMENSION]],
-            "Metrics": [
-                {"Name": deployed_names.ACTIVE_STREAMS, "Unit": "Count"},
-                {"Name": deployed_names.INTERNAL_ERRORS, "Unit": "Count"},
-                {"Name": deployed_names.REFUSED_RELEASES, "Unit": "Count"},
-            ],
+            "Metrics": [{"Name": name, "Unit": unit} for name, (unit, _) in values.items()],
         }
-        timestamp_ms = int(self._clock.now().timestamp() * 1000)
         return orjson.dumps(
             {
-                "_aws": {"Timestamp": timestamp_ms, "CloudWatchMetrics": [directive]},
+                "_aws": {"Timestamp": int(now.timestamp() * 1000), "CloudWatchMetrics": [directive]},
                 deployed_names.DIMENSION: self._service,
-                deployed_names.ACTIVE_STREAMS: samples,
-                deployed_names.INTERNAL_ERRORS: new_failures,
-                deployed_names.REFUSED_RELEASES: self._refused_releases(),
+                **{name: value for name, (_, value) in values.items()},
             },
             option=orjson.OPT_APPEND_NEWLINE,
         )

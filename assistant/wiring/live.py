@@ -13,6 +13,7 @@ from assistant.settings.process import ServiceSettings
 from assistant.wiring.stores import StoreChoice
 
 if TYPE_CHECKING:
+    from assistant.aws.secrets_manager import StoredSecret
     from assistant.live.connected import ConnectedElements
     from assistant.live_systems import ReadSecret, SignRequest, SystemAccess
 
@@ -21,11 +22,12 @@ _SECRETS_MANAGER = "secretsmanager"
 
 
 async def open_live(
-    stores: StoreChoice, settings: ServiceSettings, *, secret: bytes
+    stores: StoreChoice, settings: ServiceSettings, *, secret: bytes, secrets: list[StoredSecret]
 ) -> ConnectedElements | None:
     """Return what fills elements from the tenant's systems; None where no system has a connector.
 
-    ``secret`` is the key of pseudonyms in the record of reads. Raises ConfigurationError for an address or a
+    ``secret`` is the key of pseudonyms in the record of reads. The systems' credentials that AWS stores are
+    added to ``secrets``. Raises ConfigurationError for an address or a
     secret that cannot be used.
     """
     systems = stores.tenant.systems
@@ -35,7 +37,7 @@ async def open_live(
     from assistant.live_systems import HttpSystems
 
     accesses = {
-        entry.name: await _access(entry, url, stores, settings)
+        entry.name: await _access(entry, url, stores, settings, secrets)
         for entry in systems
         if (url := settings.address_of(stores.tenant, entry.name)) is not None
     }
@@ -60,7 +62,7 @@ def customer_pseudonym(customer: str, *, secret: bytes) -> str:
 
 
 async def _access(
-    entry: ReachEntry, url: str, stores: StoreChoice, settings: ServiceSettings
+    entry: ReachEntry, url: str, stores: StoreChoice, settings: ServiceSettings, secrets: list[StoredSecret]
 ) -> SystemAccess:
     from assistant.live_systems import SystemAccess
 
@@ -69,7 +71,7 @@ async def _access(
         name=entry.name,
         url=url,
         auth=entry.auth,
-        secret=await _secret(entry, stores, settings) if has_secret else None,
+        secret=await _secret(entry, stores, settings, secrets) if has_secret else None,
         sign=await _sign(entry, stores) if entry.auth == "sigv4" else None,
         token_path=entry.token_path,
         host_name=entry.host_name,
@@ -77,12 +79,15 @@ async def _access(
     )
 
 
-async def _secret(entry: ReachEntry, stores: StoreChoice, settings: ServiceSettings) -> ReadSecret:
+async def _secret(
+    entry: ReachEntry, stores: StoreChoice, settings: ServiceSettings, secrets: list[StoredSecret]
+) -> ReadSecret:
     scheme, _, name = entry.secret_name.partition(":")
     if scheme == _SECRETS_MANAGER:
-        from assistant.aws.secrets_manager import read_secret
+        from assistant.aws.secrets_manager import StoredSecret
 
-        return partial(read_secret, await stores.clients.aws(_SECRETS_MANAGER), name=name)
+        secrets.append(StoredSecret(await stores.clients.aws(_SECRETS_MANAGER), name=name))
+        return secrets[-1]
     from assistant.embedded.live import file_secret
 
     if scheme == "file":

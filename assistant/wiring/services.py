@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from assistant.aws.opensearch_schema import PassageSchema
     from assistant.aws.parameters import ParameterPower
     from assistant.aws.sagemaker import SageMakerEmbedder
+    from assistant.aws.secrets_manager import StoredSecret
     from assistant.knowledge.add_documents import ReceiveRawFiles
     from assistant.knowledge.pipeline import TenantIngestion
     from assistant.knowledge.ports import PassageIndex
@@ -90,6 +91,8 @@ class ServedTenant:
     withhold_documents: WithholdDocuments
     desk: DeskServices
     preview_answer: PreviewAnswer
+    system_secrets: Sequence[StoredSecret] = ()
+    """Credentials of live systems that AWS stores."""
 
 
 @asynccontextmanager
@@ -141,6 +144,7 @@ async def _served(
     clock = stores.clock
     secret = await _link_secret(tenant, settings, stores.clients)
     links = SignedDocumentLinks(tenant=tenant.name, secret=secret, clock=clock)
+    secrets: list[StoredSecret] = []
     knowledge = await stores.knowledge()
     desk = await stores.desk()
     documents = ReadableDocuments(knowledge.documents, states=knowledge.states)
@@ -150,7 +154,7 @@ async def _served(
         knowledge,
         links=links,
         texts=TextsWithApproved(documents, desk=desk),
-        live_elements=await open_live(stores, settings, secret=secret),
+        live_elements=await open_live(stores, settings, secret=secret, secrets=secrets),
         generates=generates,
     )
     adaptations = Adaptations(tenant, desk=desk, embedder=answering.embedder, clock=clock)
@@ -174,6 +178,7 @@ async def _served(
         withhold_documents=WithholdDocuments(knowledge, clock=clock),
         desk=services,
         preview_answer=_preview(services, adaptations),
+        system_secrets=secrets,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import ReadOnlyCredentials
 
 from assistant.aws.clients import open_client
-from assistant.aws.secrets_manager import read_secret
+from assistant.aws.secrets_manager import StoredSecret
 from assistant.aws.signed_gets import GetSigner
 from assistant.domain.errors import ConfigurationError, DependencyError
 from tests.attacks.live_scene import live_scene
@@ -27,23 +28,32 @@ async def secrets(aws_server_url: str) -> AsyncIterator[Any]:
 async def test_a_secret_is_read_in_its_newest_version(secrets: Any) -> None:
     name = "assistant/pharmacy/reach/orders"
     await secrets.create_secret(Name=name, SecretString="old\n")
-    assert await read_secret(secrets, name=name) == b"old"
+    assert await StoredSecret(secrets, name=name)() == b"old"
     await secrets.put_secret_value(SecretId=name, SecretString="new")
-    assert await read_secret(secrets, name=name) == b"new"
+    assert await StoredSecret(secrets, name=name)() == b"new"
+
+
+async def test_the_age_of_a_secret_counts_from_the_value_that_was_read(secrets: Any) -> None:
+    await secrets.create_secret(Name="assistant/pharmacy/reach/aged", SecretString="token")
+    stored = StoredSecret(secrets, name="assistant/pharmacy/reach/aged")
+    assert stored.put_at is None
+    await stored()
+    assert stored.put_at is not None
+    assert abs(datetime.now(UTC) - stored.put_at) < timedelta(minutes=1)
 
 
 async def test_a_missing_or_empty_secret_names_what_to_do(secrets: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"no/such cannot be read \(ResourceNotFoundException\)"):
-        await read_secret(secrets, name="no/such")
+        await StoredSecret(secrets, name="no/such")()
     await secrets.create_secret(Name="empty", SecretString="  ")
     with pytest.raises(ConfigurationError, match="empty is empty"):
-        await read_secret(secrets, name="empty")
+        await StoredSecret(secrets, name="empty")()
 
 
 async def test_a_service_that_does_not_respond_is_a_dependency_error() -> None:
     async with open_client("secretsmanager", region=REGION, endpoint_url="http://127.0.0.1:9") as client:
         with pytest.raises(DependencyError):
-            await read_secret(client, name="any")
+            await StoredSecret(client, name="any")()
 
 
 async def test_a_live_read_is_signed_so_that_the_system_can_verify_it(secrets: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
@@ -26,12 +27,15 @@ class Task:
         self.active = 0
         self.failures = 0
         self.refused = 0
+        self.put_at: list[datetime] = []
+        self.clock = SteppedClock()
         self.metrics = TaskMetrics(
             service="assistant-clinic",
             active=lambda: self.active,
             failures=lambda: self.failures,
             refused_releases=lambda: self.refused,
-            clock=SteppedClock(),
+            clock=self.clock,
+            credentials_put_at=lambda: self.put_at,
         )
 
     def line(self) -> dict[str, Any]:
@@ -54,6 +58,18 @@ def test_an_idle_task_writes_a_line_too() -> None:
     task = Task()
     task.metrics.sample()
     assert task.line()[deployed_names.ACTIVE_STREAMS] == [0]
+
+
+def test_a_line_has_the_age_of_the_oldest_credential_that_is_in_use() -> None:
+    task = Task()
+    task.metrics.sample()
+    assert deployed_names.SYSTEM_CREDENTIAL_AGE not in task.line()
+    task.put_at = [task.clock.now() - timedelta(days=days) for days in (3, 91.5, 12)]
+    task.metrics.sample()
+    line = task.line()
+    assert line[deployed_names.SYSTEM_CREDENTIAL_AGE] == 91.5
+    told = [metric["Name"] for metric in line["_aws"]["CloudWatchMetrics"][0]["Metrics"]]
+    assert deployed_names.SYSTEM_CREDENTIAL_AGE in told
 
 
 def test_without_samples_there_is_no_line() -> None:
