@@ -25,6 +25,7 @@ from assistant.domain.documents import (
     DocumentCard,
     DocumentHit,
     ItemFacts,
+    KnownItem,
     KnownWords,
     ParsedDocument,
     Passage,
@@ -187,8 +188,21 @@ def whole_text(passages: Iterable[Passage]) -> str:
     return "\n".join(parts)[:LONGEST_WHOLE_TEXT]
 
 
-def known_words_of(words: Mapping[str, int], definitions: Mapping[tuple[str, str], int]) -> KnownWords:
-    """Return the words, and the abbreviations that all documents define in the same way.
+def known_item(card: DocumentCard) -> KnownItem | None:
+    """Return the item that a document describes; None for one that says neither a price nor a property."""
+    item = card.item
+    if item is None or (item.price is None and not item.properties):
+        return None
+    return KnownItem(card.document_id, card.title, item)
+
+
+def known_words_of(
+    words: Mapping[str, int],
+    definitions: Mapping[tuple[str, str], int],
+    *,
+    items: Iterable[KnownItem | None] = (),
+) -> KnownWords:
+    """Return the words, the abbreviations that all documents define in the same way, and the items by id.
 
     ``definitions`` counts the documents of each (short form, long form). A short form whose long forms differ
     in more than a plural "s" is left out.
@@ -201,7 +215,8 @@ def known_words_of(words: Mapping[str, int], definitions: Mapping[tuple[str, str
         for short, longs in long_forms.items()
         if len({long.removesuffix("s") for long in longs}) == 1
     }
-    return KnownWords(words=dict(words), abbreviations=agreed)
+    known = sorted((item for item in items if item is not None), key=lambda item: item.document_id)
+    return KnownWords(words=dict(words), abbreviations=agreed, items=tuple(known))
 
 
 def follows_newest(item: DeskItem, *, same: DeskItem | None, newest: DeskItem | None) -> bool:

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field, replace
 
 from assistant.answering.adaptations import Adaptations
 from assistant.answering.approved_sources import FindApproved, ServedAnswer
+from assistant.answering.comparisons import Comparison, ItemTables
 from assistant.answering.excerpts import remember_texts, shown_title
 from assistant.answering.gate import NOTHING_VISIBLE, Gate, gate_features, missing_in
 from assistant.answering.quote import Headings, QuestionTerms, Quote, ScoredUnit, UnitScorer, choose
 from assistant.answering.retrieve import (
+    NO_FILTERS,
     Candidates,
     CosineScale,
     RankedDocument,
@@ -98,6 +100,8 @@ class Evidence:
     clarify: str | None = None
     approved: ServedAnswer | None = None
     """It answers in place of the quote."""
+    table: Comparison | None = None
+    """Items of the catalogue that answer in place of the quote, or why none does."""
     routing: Routing | None = None
     """How much each source of the tenant matters; None for a tenant with one source."""
     states: Mapping[str, State] = field(default_factory=dict[str, State])
@@ -156,6 +160,7 @@ class FindEvidence:
         self._unit_vectors = UnitVectors(services.embedder)
         self._cosines = CosineScale.of(tenant.embedding)
         self._sources, self._clock = tenant.sources, services.clock
+        self._tables = ItemTables(services, self.vocabulary.language)
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -184,6 +189,7 @@ class FindEvidence:
         approved = None
         if query.before is None:  # with the question before it, it may mean something else
             approved = await self._approved.find(query.question, vectors[-1], scope)
+        table = await self._table(query, searched, vectors[-1], scope) if approved is None else None
         with scope.steps.step("rank"):
             scaled = self._cosines.retrieved(retrieved)
             routing = self._route(query.joined, vectors[-1])
@@ -206,14 +212,27 @@ class FindEvidence:
             )
             found = self._rank_by_units(self._score_units(found, scaled))
         if found.best is None:
-            return _with_approved(found, approved)
+            return _with_table(_with_approved(found, approved), table)
         with scope.steps.step("units"):
             raw = await self._unit_vectors.cosines(
                 vectors[-1], found.units_to_embed(), deadline=scope.deadline
             )
         with scope.steps.step("quote"):
             cosines = {name: self._cosines.values(units) for name, units in raw.items()}
-            return _with_approved(self._judge(found, cosines), approved)
+            return _with_table(_with_approved(self._judge(found, cosines), approved), table)
+
+    async def _table(
+        self, query: EvidenceQuery, searched: str, vector: Sequence[float], scope: SearchScope
+    ) -> Comparison | None:
+        """Return the table that answers a question about items; None for any other question."""
+        if scope.filters != NO_FILTERS or (query.before is not None and not query.leans):
+            return None
+        more = searched.removeprefix(query.joined)
+        asked = self._tables.read(query.joined, known=query.known, more=more)
+        if asked is None:
+            return None
+        with scope.steps.step("items"):
+            return await self._tables.find(asked, vector=vector, scope=scope)
 
     def _route(self, question: str, vector: Sequence[float]) -> Routing | None:
         """Return how much each source matters; None for a tenant with one source."""
@@ -388,6 +407,14 @@ def _with_approved(found: Evidence, approved: ServedAnswer | None) -> Evidence:
     if approved is None:
         return found
     return replace(found, approved=approved, certainty=Certainty.ANSWERED, also=None, clarify=None)
+
+
+def _with_table(found: Evidence, table: Comparison | None) -> Evidence:
+    """Return the evidence with a table of items in place of the quote, or with its refusal."""
+    if table is None or (table.refusal and table.asked.kind == "comparison"):
+        return found
+    certainty = None if table.refusal else Certainty.ANSWERED
+    return replace(found, table=table, certainty=certainty, also=None, clarify=None)
 
 
 def _move_to_front(ranked: Sequence[RankedDocument], names: Collection[str]) -> list[RankedDocument]:

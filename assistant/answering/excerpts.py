@@ -17,10 +17,11 @@ from typing import Protocol, TypeVar, cast
 from urllib.parse import quote
 from weakref import WeakSet
 
-from assistant.answering.events import AnswerEvent, Done, Sources, Token
+from assistant.answering.events import AnswerEvent, Done, ElementChanged, Sources, Token
 from assistant.answering.ports import DocumentTexts
 from assistant.domain.answers import MOST_EXCERPTS, AlsoPossible, AnswerRecord, Excerpt, ShownAs
 from assistant.domain.documents import ParsedDocument
+from assistant.domain.elements import ElementData, ElementValue
 from assistant.domain.errors import DependencyError
 from assistant.live.markup import Labelled, Tag, with_labels, with_marks
 from assistant.text.safe_markdown import safe_markdown
@@ -175,6 +176,11 @@ def shown_reply(texts: Iterable[str], *, url: str | None, labels: Labels = NO_LA
     return shown_unit(text, url=url, labels=labels)
 
 
+def shown_lines(texts: Iterable[str], *, url: str | None) -> str:
+    """Return lines of a document as a list, without the marker of its first item."""
+    return "\n- ".join(shown_unit(text, url=url) for text in texts)
+
+
 def shown_snippet(text: str, *, inside: bool, url: str | None, labels: Labels = NO_LABELS) -> str:
     """Return about two sentences of a text; ``inside`` means that the passage begins before it."""
     if labels:
@@ -208,12 +214,33 @@ class Excerpts:
     def __init__(self) -> None:
         self._places: dict[str, tuple[int, Place]] = {}
         self._longest_first: list[tuple[str, Excerpt]] | None = None
+        self._tables: list[tuple[ElementData, ElementData]] = []
+        """Data of elements that were made from documents, as shown and as kept."""
+        self._values: list[Excerpt] = []
 
     def add(self, shown: str, place: Place) -> None:
         """Add a shown text. The same text from two places is kept as the first."""
         if shown.strip() and shown not in self._places and len(self._places) < MOST_EXCERPTS:
             self._places[shown] = (len(self._places), place)
             self._longest_first = None
+
+    def add_table(self, data: ElementData, places: Sequence[Sequence[Place]]) -> None:
+        """Add a table made from documents. ``places``: of each value of each row, in their order.
+
+        Its values are short and often the same in several documents, so they are kept by their place in the
+        table, not by their text.
+        """
+        rows = tuple(
+            row.model_copy(update={"values": tuple(map(self._kept_value, row.values, of_row))})
+            for row, of_row in zip(data.rows, places, strict=True)
+        )
+        self._tables.append((data, data.model_copy(update={"rows": rows})))
+
+    def _kept_value(self, value: ElementValue, place: Place) -> ElementValue:
+        mark = MOST_EXCERPTS - 1 - len(self._values)
+        excerpt = _excerpt(value.text, mark, place)
+        self._values.append(excerpt)
+        return value.model_copy(update={"text": run_of(excerpt)})
 
     def keep(self, text: str) -> str:
         """Return a text with runs in place of the shown texts of documents."""
@@ -238,6 +265,9 @@ class Excerpts:
             case Done():
                 draft = self.keep(event.reply_draft) if event.reply_draft else event.reply_draft
                 return event.model_copy(update={"also": self.keep_also(event.also), "reply_draft": draft})
+            case ElementChanged() if event.data is not None:
+                kept = next((kept for data, kept in self._tables if data == event.data), event.data)
+                return event.model_copy(update={"data": kept})
             case _:
                 return event
 
@@ -247,7 +277,8 @@ class Excerpts:
     def used_in(self, *texts: str | None) -> tuple[Excerpt, ...]:
         """Return the excerpts that have a run in one of the texts, by mark."""
         used = set[int]().union(*(marks_in(text) for text in texts if text))
-        found = [excerpt for _, excerpt in self.all() if excerpt.mark in used]
+        known = [*(excerpt for _, excerpt in self.all()), *self._values]
+        found = [excerpt for excerpt in known if excerpt.mark in used]
         return tuple(sorted(found, key=lambda excerpt: excerpt.mark))
 
     def all(self) -> list[tuple[str, Excerpt]]:
@@ -291,6 +322,8 @@ def _candidates(excerpt: Excerpt, parsed: ParsedDocument) -> Iterable[str]:
         case ShownAs.REPLY:
             texts = (parsed.text[a:b] for a, b in excerpt.spans)
             yield shown_reply(texts, url=excerpt.url, labels=excerpt.labels)
+        case ShownAs.LINES:
+            yield shown_lines((parsed.text[a:b] for a, b in excerpt.spans), url=excerpt.url)
         case ShownAs.SNIPPET | ShownAs.SNIPPET_INSIDE:
             inside = excerpt.shown_as is ShownAs.SNIPPET_INSIDE
             text = parsed.text[start:end]

@@ -109,6 +109,16 @@ class LiveSlot:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class ReadyElement:
+    """An element that needs no system: a table of documents' facts."""
+
+    type: ElementType
+    filled: Filled
+    begins_before: int
+    """Characters before the text of its block at which the words begin that it stands in for."""
+
+
 def element_of(
     kind: ElementType, *, element_id: str, display: ElementDisplay, outcome: Filled | LiveReadError | None
 ) -> Element:
@@ -241,6 +251,17 @@ class Hydration:
         pending = element_of(slot.type, element_id=slot.element_id, display=slot.display, outcome=None)
         return ElementChanged(**dict(pending))
 
+    def show(self, ready: ReadyElement, *, start: int, end: int) -> ElementChanged | None:
+        """Place an element that is made from documents; None where the answer has ``MOST_ELEMENTS``."""
+        if self._count >= MOST_ELEMENTS:
+            return None
+        self._count += 1
+        slot = LiveSlot(ready.type, filled=ready.filled, is_shown=True)
+        self.placed.append(slot)
+        slot.element_id = f"e{len(self.placed)}"
+        slot.display = ElementDisplay(place="block", start=start, end=end)
+        return ElementChanged(**dict(slot.element()))
+
     def drop_unplaced(self) -> None:
         """End the reads of elements that got no place: the model's sentence failed its checks."""
         unplaced, self._begun = self._begun, []
@@ -288,7 +309,7 @@ class Hydration:
 
     def uses(self) -> tuple[ElementUse, ...]:
         """Return what the record keeps: no values, and no parameters."""
-        return tuple(use_of(slot.element(), operation=slot.type.operation) for slot in self.placed)
+        return tuple(use_of(slot.element(), operation=slot.type.operation or None) for slot in self.placed)
 
     async def _fill(self, live: LiveElements, slot: LiveSlot) -> None:
         limit_s = min(limit_of(self._tenant, slot.type.name), self._deadline.remaining_s())

@@ -29,6 +29,7 @@ from assistant.domain.documents import (
     ParsedDocument,
     PassageQuery,
     Retrieved,
+    SourceIds,
     Span,
     StoredDocument,
 )
@@ -98,8 +99,9 @@ class PassageSearch(Protocol):
         """
         ...
 
-    async def known_words(self) -> KnownWords:
-        """Return the words and abbreviations of the live index; may take seconds for a large one.
+    async def known_words(self, *, items_of: Sequence[SourceIds] = ()) -> KnownWords:
+        """Return the words and abbreviations of the live index, and the items that documents of these sources
+        describe; may take seconds for a large one. Of documents without labels.
 
         Raises SearchUnavailableError.
         """

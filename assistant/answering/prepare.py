@@ -14,6 +14,7 @@ from pydantic import Field, StringConstraints
 
 from assistant.answering.adaptations import Adaptations
 from assistant.answering.approved_sources import ServedAnswer
+from assistant.answering.comparisons import Comparison, parts, source_ids, table_element
 from assistant.answering.events import Cause
 from assistant.answering.evidence import Evidence, EvidenceQuery, FindEvidence, SourceList, merged_quote
 from assistant.answering.excerpts import (
@@ -36,7 +37,7 @@ from assistant.answering.excerpts import (
     shown_url,
 )
 from assistant.answering.generate import Interruption, Prompt, PromptBuilder
-from assistant.answering.hydration import CallBounds, Hydration
+from assistant.answering.hydration import CallBounds, Hydration, ReadyElement
 from assistant.answering.live_questions import AskedElement, LiveQuestions
 from assistant.answering.ports import DocumentLinks
 from assistant.answering.quote import Quote, ScoredUnit, blocks
@@ -119,6 +120,8 @@ class QuotedBlock:
     """Numbers of the sources that an approved answer rests on."""
     elements: tuple[tuple[str, int, int], ...] = ()
     """Live elements that the unit names: name, and [start, end) of the label in ``text``."""
+    ready: ReadyElement | None = None
+    """A table made from documents that ends with this block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +215,8 @@ class PrepareAnswer:
         self._services = services
         self.find_evidence = FindEvidence(services, adaptations)
         self._adaptations = self.find_evidence.adaptations
-        self._known_words = KnownWordsReader(services.search, clock=services.clock)
+        items_of = source_ids(services.tenant, kind="catalogue")
+        self._known_words = KnownWordsReader(services.search, clock=services.clock, items_of=items_of)
         self._shipped = self.find_evidence.weights
         self._prompts = PromptBuilder(services) if services.writes_answers else None
         self.bounds = CallBounds()
@@ -270,7 +274,7 @@ class PrepareAnswer:
             asked_live = _begin_asked(matched, hydration, named=named)
             if self._prompts is None:  # where a model writes, its text decides what is read
                 hydration.begin_all(named)
-            if certainty is not None and not any(one.approved for one in evidence):
+            if certainty is not None and not any(one.approved or one.table for one in evidence):
                 prompt = await self._build_prompt(asking, shown, history, max_tokens=max_tokens, scope=scope)
             return PreparedAnswer(
                 answer_id=answer_id,
@@ -407,6 +411,8 @@ class PrepareAnswer:
             if isinstance(quote, Quote):
                 labels = hydration.labels_of(quote.document.card.document_id)
                 blocks += _quoted_blocks(quote, one, sources, excerpts, opening=opening, labels=labels)
+            elif isinstance(quote, Comparison):
+                blocks += _table_blocks(quote, one, sources, excerpts, opening=opening)
             else:
                 blocks += _approved_blocks(quote, one, sources, excerpts, opening=opening)
         shown = {quote.document.card.document_id for _, quote in quotes if isinstance(quote, Quote)}
@@ -420,7 +426,9 @@ class PrepareAnswer:
         for one in evidence:
             sources.fill(one, up_to=self._services.tenant.retrieval.passages)
         sure = (
-            one.quote for one in answering if one.certainty is Certainty.ANSWERED and one.approved is None
+            one.quote
+            for one in answering
+            if one.certainty is Certainty.ANSWERED and not (one.approved or one.table)
         )
         reply = next(
             (
@@ -432,12 +440,14 @@ class PrepareAnswer:
         )
         return tuple(sources.passages), QuotedAnswer(tuple(blocks), tuple(also), reply)
 
-    def _quotes(self, answering: Sequence[Evidence]) -> list[tuple[Evidence, Quote | ServedAnswer]]:
-        """Return the quote, or approved answer, of each question; one for both where both have the same
+    def _quotes(
+        self, answering: Sequence[Evidence]
+    ) -> list[tuple[Evidence, Quote | ServedAnswer | Comparison]]:
+        """Return the quote, table or approved answer of each question; one for both where both have the same
         approved answer, or where the same document answers both."""
         approved = {one.approved.live.item_id for one in answering if one.approved is not None}
-        if approved:
-            quotes = [(one, one.approved or one.quote) for one in answering]
+        if approved or any(one.table for one in answering):
+            quotes = [(one, one.approved or one.table or one.quote) for one in answering]
             both = len(approved) == 1 and all(one.approved for one in answering)
             return [(one, quote) for one, quote in quotes[: 1 if both else None] if quote is not None]
         if len(answering) > 1 and len({one.best_id for one in answering}) == 1:
@@ -555,6 +565,7 @@ def source_link(links: DocumentLinks, passage: Passage, *, identity: Identity) -
 def _cards(evidence: Sequence[Evidence]) -> dict[str, DocumentCard]:
     read = [one.documents for one in evidence]
     read += [one.approved.documents for one in evidence if one.approved is not None]
+    read += [one.table.documents for one in evidence if one.table is not None]
     return {name: document.card for documents in read for name, document in documents.items()}
 
 
@@ -611,6 +622,22 @@ def _quoted_blocks(
             )
         )
     return built
+
+
+def _table_blocks(
+    table: Comparison, found: Evidence, sources: SourceList, excerpts: Excerpts, *, opening: str
+) -> list[QuotedBlock]:
+    """Return a table of items as it is streamed: a block for each item and each review. The element follows
+    the last item."""
+    blocks = [
+        QuotedBlock(part.before, part.text, part.passage, part.span, sources.number(part.passage, found))
+        for part in parts(table, excerpts, opening=opening)
+    ]
+    last = len(table.items) - 1
+    before = sum(len(block.before) + len(block.text) for block in blocks[:last]) + len(blocks[last].before)
+    ready = table_element(table, lambda passage: sources.number(passage, found), excerpts)
+    blocks[last] = replace(blocks[last], ready=replace(ready, begins_before=before - len(opening)))
+    return blocks
 
 
 def _approved_blocks(

@@ -212,6 +212,10 @@ class AnswerText:
             start = self._length + len(before)
             yield from self._add(block.text, before=before, citations=(block.n, *block.rests_on))
             yield from self._place(block.elements, start=start)
+            if block.ready is not None and self._hydration is not None:
+                begins, ends = start - block.ready.begins_before, start + len(block.text)
+                if event := self._hydration.show(block.ready, start=begins, end=ends):
+                    yield event
 
     def write_label(self, title: str) -> tuple[Token, int, int]:
         """Add the label of an element in a paragraph of its own; return its token and [start, end)."""
@@ -456,7 +460,8 @@ class AnswerStream:
         elif prepared.certainty_of() is None:
             best = prepared.evidence[0]
             title = shown_title(best.best.card.title) if best.best else None
-            reason = explain(best.gate, title=title)
+            refusal = next((one.table.refusal for one in prepared.evidence if one.table), "")
+            reason = refusal or explain(best.gate, title=title)
             self._ending = _Ending(Outcome.DONE, None, FinishReason.NO_EVIDENCE, reason)
         elif isinstance(how, FinishReason):
             yield from self._text.end(cut_short=how is FinishReason.LENGTH)

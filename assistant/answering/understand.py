@@ -17,7 +17,7 @@ from rapidfuzz.process import extract
 from assistant.answering.ports import PassageSearch
 from assistant.domain.answers import Correction
 from assistant.domain.clock import Clock
-from assistant.domain.documents import KnownWords
+from assistant.domain.documents import KnownWords, SourceIds
 from assistant.domain.errors import AssistantError
 from assistant.settings.tenant import TenantConfig
 from assistant.text.language import Language, fold, language, split_sentences
@@ -331,8 +331,10 @@ class KnownWordsReader:
     """Caches the words of the index. A read that finds them older than FRESH_FOR_S starts one refresh in the
     background. While the index fails, the last known words are used."""
 
-    def __init__(self, search: PassageSearch, *, clock: Clock) -> None:
+    def __init__(self, search: PassageSearch, *, clock: Clock, items_of: Sequence[SourceIds] = ()) -> None:
+        """``items_of``: sources whose items are read, too."""
         self._search = search
+        self._items_of = tuple(items_of)
         self._clock = clock
         self._known: KnownWords | None = None
         self._due_s = 0.0
@@ -348,7 +350,7 @@ class KnownWordsReader:
 
     async def _refresh(self) -> None:
         try:
-            self._known = await self._search.known_words()
+            self._known = await self._search.known_words(items_of=self._items_of)
             self._due_s = self._clock.monotonic_s() + FRESH_FOR_S
         except AssistantError as error:
             self._due_s = self._clock.monotonic_s() + _RETRY_AFTER_S

@@ -19,6 +19,7 @@ from assistant.domain.documents import (
     Passage,
     PassageQuery,
     Retrieved,
+    SourceIds,
     StoredDocument,
 )
 from assistant.domain.errors import DeadlineExceededError, SearchUnavailableError
@@ -27,6 +28,7 @@ from assistant.twins import (
     Leg,
     document_id_of,
     documents_of_legs,
+    known_item,
     known_words_of,
     label_terms,
     microseconds,
@@ -130,14 +132,16 @@ class OpenSearchPassageSearch:
             if name in cards
         }
 
-    async def known_words(self) -> KnownWords:
-        """Read in pages of 10,000 values, at most MOST_KNOWN_WORDS words and as many abbreviations."""
+    async def known_words(self, *, items_of: Sequence[SourceIds] = ()) -> KnownWords:
+        """Read in pages of 10,000 values, at most MOST_KNOWN_WORDS words and as many abbreviations; items in
+        pages of 5,000."""
         words = await self._values("words")
         definitions: dict[tuple[str, str], int] = {}
         for value, documents in await self._values("abbreviations"):
             short, _, long = value.partition(DEFINES)
             definitions[short, long] = documents
-        return known_words_of(dict(words), definitions)
+        items = [known_item(card) for ids in items_of for card in await self._cards(ids)]
+        return known_words_of(dict(words), definitions, items=items)
 
     async def info(self) -> IndexInfo:
         info = await read_info(self._client, self._alias, timeout_s=CALL_TIMEOUT_S)
@@ -169,6 +173,24 @@ class OpenSearchPassageSearch:
             if after is None:
                 break
         return values
+
+    async def _cards(self, ids: SourceIds) -> list[DocumentCard]:
+        """Return the cards of a source's documents without labels."""
+        body = cards_body(ids, size=_ROWS_A_CALL)
+        cards: list[DocumentCard] = []
+        while True:
+            response = await call(
+                self._client,
+                f"POST /{self._alias}/_search",
+                body=body,
+                params={"allow_partial_search_results": "false", "filter_path": _RESPONSE_FIELDS},
+                timeout_s=CALL_TIMEOUT_S,
+            )
+            found = _read(response, _read_stored)
+            cards += [card for _, card, _ in found if isinstance(card, DocumentCard)]
+            if len(found) < _ROWS_A_CALL:
+                return cards
+            body["search_after"] = found[-1][2]
 
     async def _search(self, body: Mapping[str, Any], *, deadline: Deadline, **params: str) -> Any:
         """Make one call without a retry. Raises DeadlineExceededError, SearchUnavailableError."""
@@ -256,6 +278,15 @@ def documents_body(document_ids: Sequence[str], labels: frozenset[str], *, size:
     }
 
 
+def cards_body(ids: SourceIds, *, size: int) -> dict[str, Any]:
+    """Return the query for the cards of a source's documents without labels."""
+    leading = [_visible(frozenset()), {"term": {"leads": True}}]
+    return _rows("row_id", "card", size=size) | {
+        "query": {"bool": _of_source(ids, leading)},
+        "sort": [{"document_id": "asc"}],
+    }
+
+
 def values_body(field: str, *, after: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return the query for a page of a keyword field's values on documents without labels, with counts."""
     page: dict[str, Any] = {"size": VALUES_A_PAGE, "sources": [{"value": {"terms": {"field": field}}}]}
@@ -304,8 +335,11 @@ def _filters(query: PassageQuery) -> dict[str, Any]:
             clauses.append({"terms": {name: list(values)}})
     if filters.updated_after is not None:
         clauses.append({"range": {"updated_at_us": {"gt": microseconds(filters.updated_after)}}})
-    if ids is None:
-        return {"filter": clauses}
+    return {"filter": clauses} if ids is None else _of_source(ids, clauses)
+
+
+def _of_source(ids: SourceIds, clauses: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the clauses, and one that lets only the source's documents through."""
     if ids.prefix:
         return {"filter": [*clauses, _begins(ids.prefix)]}
     return {"filter": clauses, "must_not": [_begins(prefix) for prefix in ids.others]}

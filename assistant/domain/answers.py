@@ -38,6 +38,8 @@ class ShownAs(StrEnum):
     """The same after an ellipsis, because the passage begins before it."""
     REPLY = "reply"
     """Several spans as one text, without the quotation marks around it."""
+    LINES = "lines"
+    """Several spans, each an item of a list."""
 
 
 class Excerpt(PublicModel):

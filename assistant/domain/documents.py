@@ -374,6 +374,14 @@ class StoredDocument:
     passages: tuple[Passage, ...]
 
 
+class KnownItem(NamedTuple):
+    """A document that describes an item: of a catalogue, not a review or a question."""
+
+    document_id: str
+    title: str
+    facts: ItemFacts
+
+
 @dataclass(frozen=True, slots=True)
 class KnownWords:
     """The words of a tenant's documents without labels, which every agent may see."""
@@ -382,6 +390,8 @@ class KnownWords:
     """Folded word → number of documents that contain it."""
     abbreviations: Mapping[str, str]
     """Folded short form → long form. A short form with different definitions is left out."""
+    items: tuple[KnownItem, ...] = ()
+    """Items of the catalogue, by document id; documents that say no price and no property are none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from assistant.domain.documents import (
     KnownWords,
     PassageQuery,
     Retrieved,
+    SourceIds,
     StoredDocument,
 )
 from assistant.domain.errors import DeadlineExceededError, SearchUnavailableError
@@ -199,17 +200,17 @@ class EmbeddedPassageSearch(_Engine["IndexReader"]):
             lambda reader: reader.read_documents(document_ids, labels=labels), timeout_s=limit_s
         )
 
-    async def known_words(self) -> KnownWords:
+    async def known_words(self, *, items_of: Sequence[SourceIds] = ()) -> KnownWords:
         """Read by a separate connection, so that searches do not wait."""
-        return await asyncio.to_thread(self._known_words)
+        return await asyncio.to_thread(self._known_words, items_of)
 
-    def _known_words(self) -> KnownWords:
+    def _known_words(self, items_of: Sequence[SourceIds]) -> KnownWords:
         path = self._folder / PASSAGES_FILE
         if not path.exists():
             return KnownWords(words={}, abbreviations={})
         try:
             with closing(open_connection(path)) as connection:
-                return known_words(connection)
+                return known_words(connection, items_of=items_of)
         except sqlite3.Error as error:
             raise SearchUnavailableError(f"The passage index failed: {error}.") from error
 

@@ -21,8 +21,23 @@ from typing import Any
 
 import orjson
 
-from assistant.domain.documents import DocumentCard, KnownWords, Passage
-from assistant.twins import card_from, card_values, known_words_of, microseconds, passage_from, passage_values
+from assistant.domain.documents import (
+    DocumentCard,
+    KnownItem,
+    KnownWords,
+    Passage,
+    SourceIds,
+    id_prefix_of,
+)
+from assistant.twins import (
+    card_from,
+    card_values,
+    known_item,
+    known_words_of,
+    microseconds,
+    passage_from,
+    passage_values,
+)
 
 PASSAGES_FILE = "passages.sqlite"
 SCHEMA_VERSION = 2
@@ -207,15 +222,20 @@ def documents_of(
         yield DocumentRows(card_from(_decompress(card)), titles.fetchall(), passages)
 
 
-def known_words(connection: sqlite3.Connection) -> KnownWords:
-    """Add up the words and abbreviations of all documents without labels."""
+def known_words(connection: sqlite3.Connection, *, items_of: Sequence[SourceIds] = ()) -> KnownWords:
+    """Add up the words and abbreviations of all documents without labels, and list the items of these
+    sources."""
+    prefixes = {ids.prefix for ids in items_of}
+    items: list[KnownItem | None] = []
     words: Counter[str] = Counter()
     definitions: Counter[tuple[str, str]] = Counter()
     for (packed,) in connection.execute("SELECT card FROM cards WHERE labels = '[]'"):
         values = _decompress(packed)
         words.update(values["words"].split())
         definitions.update((short, long) for short, long in values["abbreviations"])
-    return known_words_of(words, definitions)
+        if "item" in values and id_prefix_of(values["document_id"]) in prefixes:
+            items.append(known_item(card_from(values)))
+    return known_words_of(words, definitions, items=items)
 
 
 def passages_at(connection: sqlite3.Connection, rows: Iterable[int]) -> dict[str, Passage]:

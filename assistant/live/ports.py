@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Protocol
 
 from assistant.domain.clock import Deadline
@@ -47,7 +47,8 @@ class Filled:
     """The data of one element, checked against the connector's schema and neutralised."""
 
     data: ElementData
-    as_of: datetime
+    as_of: datetime | date
+    """When the system answered; of data from documents their date."""
     about: str
     """The parameters as shown: "order 4471-2208"."""
     cached: bool = False

@@ -15,6 +15,7 @@ from assistant.domain.documents import (
     DocumentHit,
     IndexedDocument,
     ItemFacts,
+    KnownItem,
     KnownWords,
     Passage,
     PassageQuery,
@@ -468,6 +469,23 @@ async def test_known_words_count_documents_and_leave_labelled_ones_out(twin: Twi
     known = await twin.search.known_words()
     assert known.words == {"claim": 1, "wait": 2}
     assert known.abbreviations == {"pa": "prior authorization"}
+
+
+async def test_items_of_a_source_are_known_by_their_facts(twin: Twin) -> None:
+    lamp = ItemFacts(item_id="L-1", category="Lamps", price=Decimal("19.90"), properties={"Power": "9 W"})
+    of_review = ItemFacts(item_id="L-1", rating=4.0)
+    await twin.index.replace_documents(
+        [
+            indexed((passage("catalogue:lamp", title="Desk lamp"), EAST), item=lamp),
+            indexed((passage("catalogue:page", title="A page"), EAST)),
+            indexed((passage("catalogue:review", title="A review"), EAST), item=of_review),
+            indexed((passage("catalogue:hidden", labels=("staff",)), EAST), item=lamp),
+            indexed((passage("store:lamp", title="Another"), EAST), item=lamp),
+        ]
+    )
+    known = await twin.search.known_words(items_of=[SourceIds("catalogue:")])
+    assert known.items == (KnownItem("catalogue:lamp", "Desk lamp", lamp),)
+    assert (await twin.search.known_words()).items == ()
 
 
 async def test_long_forms_that_differ_in_a_plural_are_one(twin: Twin) -> None:

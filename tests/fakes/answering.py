@@ -59,6 +59,7 @@ from assistant.domain.documents import (
     RankedPassage,
     Retrieved,
     Section,
+    SourceIds,
     Span,
     StoredDocument,
     id_prefix_of,
@@ -72,6 +73,7 @@ from assistant.knowledge.passages import PassageCutter, TokenCounts, build_card
 from assistant.live.ports import LiveElements
 from assistant.settings.tenant import TenantConfig
 from assistant.text.language import language
+from assistant.twins import known_item
 
 UPDATED_AT = datetime(2026, 3, 1, tzinfo=UTC)
 DIMENSIONS = 384
@@ -187,13 +189,16 @@ class FakeSearch:
             if name in known and name not in self.gone and _may_see(labels, known[name].card.labels)
         }
 
-    async def known_words(self) -> KnownWords:
+    async def known_words(self, *, items_of: Sequence[SourceIds] = ()) -> KnownWords:
         if self.words_error is not None:
             raise self.words_error
         cards = [one.card for one in self.documents if not one.card.labels]
+        prefixes = {ids.prefix for ids in items_of}
+        items = (known_item(card) for card in cards if id_prefix_of(card.document_id) in prefixes)
         return KnownWords(
             words=Counter(word for card in cards for word in card.words),
             abbreviations=dict(pair for card in cards for pair in card.abbreviations),
+            items=tuple(item for item in items if item is not None),
         )
 
     async def info(self) -> IndexInfo:

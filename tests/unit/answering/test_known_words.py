@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import pytest
 
 from assistant.answering import understand
 from assistant.answering.understand import FRESH_FOR_S, KnownWordsReader
-from assistant.domain.documents import KnownWords
+from assistant.domain.documents import KnownWords, SourceIds
 from assistant.domain.errors import SearchUnavailableError
 from tests.fakes.answering import FakeSearch, FakeTenant, Gate, document
 from tests.unit.answering.asking_and_reading import ask
@@ -36,12 +37,12 @@ class Search(FakeSearch):
         self.readings = 0
         self.gate: Gate | None = None
 
-    async def known_words(self) -> KnownWords:
+    async def known_words(self, *, items_of: Sequence[SourceIds] = ()) -> KnownWords:
         self.readings += 1
         if self.gate is not None:
             self.gate.reached.set()
             await self.gate.opened.wait()
-        return await super().known_words()
+        return await super().known_words(items_of=items_of)
 
 
 @pytest.fixture

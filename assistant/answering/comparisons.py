@@ -1,0 +1,462 @@
+"""Makes the table that answers a question about items, from the catalogue's lines, with reviews beside it.
+
+Which items are shown and in which order follows from the facts of the documents as they are read for the
+answer. Each value is a line of its item's document, quoted. Where no item fits, there is no table but the
+reason, and the nearest item.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from math import inf
+
+import structlog
+
+from assistant.answering.excerpts import Excerpts, Place, shown_lines, shown_title, shown_unit
+from assistant.answering.hydration import ReadyElement
+from assistant.answering.item_questions import (
+    DISCONTINUED,
+    MOST_COMPARED,
+    PRICE,
+    RATING,
+    ItemDirectory,
+    ItemQuestion,
+    ItemReader,
+    Order,
+    Wish,
+    number_of,
+    value_of,
+)
+from assistant.answering.retrieve import SearchScope
+from assistant.answering.services import TenantServices, call_within
+from assistant.domain.answers import ShownAs
+from assistant.domain.clock import Deadline
+from assistant.domain.documents import (
+    KnownItem,
+    KnownWords,
+    Passage,
+    PassageQuery,
+    SourceIds,
+    StoredDocument,
+    Unit,
+)
+from assistant.domain.elements import ElementData, ElementKind, ElementRow, ElementValue
+from assistant.domain.errors import DeadlineExceededError, SearchUnavailableError
+from assistant.live.ports import ElementType, Filled
+from assistant.settings.tenant import SourceEntry, SourceKind, TenantConfig
+from assistant.text.language import Language
+from assistant.text.safe_markdown import safe_markdown
+
+MOST_RECOMMENDED = 3
+MOST_READ = 8
+"""Items whose documents are read: some may have changed since the directory was made."""
+MOST_COLUMNS = 8
+REVIEWED_ITEMS = 2
+"""Items whose reviews are quoted: the first ones of the table."""
+REVIEWS_SEARCHED, REVIEWS_READ = 60, 20
+GOOD_STARS, BAD_STARS = 4.0, 2.0
+"""A review with at least, and with at most, so many stars is for, and against, its item."""
+_LONGEST_VALUE = 48
+_LONGEST_REVIEW = 70
+"""Words."""
+_USUAL_STARS, _USUAL_RATINGS = 3.0, 4
+"""A mean of few ratings counts as if it had these beside it."""
+_FACT = re.compile(r"(?:[-*•]\s+)?(?P<name>[^:\n]{1,60}):[ \t]+(?P<value>\S.{0,200})")
+_NO_COLUMN = frozenset({"In the box"})
+_HELPFUL_VOTE = 0.002
+"""Worth of a vote, in cosine."""
+_MOST_VOTES = 50
+_LONGEST_SHOWN = 500
+_TABLE = ElementType(
+    name="catalogue.comparison",
+    kind=ElementKind.TABLE,
+    title="Items compared",
+    source="catalogue",
+    operation="",
+)
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One line of an item's document: "Weight: 2 kg"."""
+
+    name: str
+    value: str
+    line: str
+    """Verbatim, without a list marker."""
+    span: tuple[int, int]
+    """[start, end) of the line in the document's parsed text."""
+    passage: Passage
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedItem:
+    document: StoredDocument
+    facts: tuple[Fact, ...]
+    """Those of the table's columns that its document has, in their order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A table of items, or why there is none."""
+
+    asked: ItemQuestion
+    items: tuple[ComparedItem, ...] = ()
+    columns: tuple[str, ...] = ()
+    reviews: tuple[StoredDocument, ...] = ()
+    """For and against the first items, each of one passage or more; the first is quoted."""
+    refusal: str = ""
+    """Why no item is shown; empty where some are."""
+
+    @property
+    def documents(self) -> Mapping[str, StoredDocument]:
+        found = [*(item.document for item in self.items), *self.reviews]
+        return {document.card.document_id: document for document in found}
+
+    @property
+    def heading(self) -> str:
+        """What the table shows and by what it is ordered: how the question was understood."""
+        wishes = [f"{wish.name} {wish.said}" for wish in self.asked.wishes]
+        ways = {"low": "lowest first", "high": "highest first"}
+        orders = [f"{name}, {ways[direction]}" for name, direction in _orders(self.asked)]
+        return f"{self.asked.category}: {'; '.join((*wishes, *orders)) or 'compared'}"
+
+    @property
+    def as_of(self) -> date | None:
+        """The oldest date of its items' documents."""
+        dates = [item.document.card.effective_date for item in self.items]
+        return min((one for one in dates if one is not None), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One quoted part of the table as text: the lines of an item, or a review."""
+
+    before: str
+    """Markdown between the part before and this one."""
+    text: str
+    passage: Passage
+    span: tuple[int, int]
+    """[start, end) in the document's parsed text that holds all of its lines."""
+
+
+# --- choosing ---------------------------------------------------------------------------------------------
+def candidates(asked: ItemQuestion, known: Sequence[KnownItem], words: Language) -> tuple[KnownItem, ...]:
+    """Return the items to read: those compared, or those that fit a recommendation best and the nearest."""
+    if asked.kind == "comparison":
+        return asked.items[:MOST_COMPARED]
+    of_category = [item for item in known if item.facts.category == asked.category]
+    ordered = sorted(of_category, key=lambda item: _rank(item, asked, words))
+    return tuple(item for item in ordered if item not in asked.items)[:MOST_READ]
+
+
+def _rank(item: KnownItem, asked: ItemQuestion, words: Language) -> tuple[float, ...]:
+    """Return the key that items are sorted by: what misses least first, then the orders, then the rating."""
+    misses = [wish.miss(item.facts, words) for wish in asked.wishes]
+    missed = sum(1.0 if miss is None else miss for miss in misses)
+    if DISCONTINUED in item.facts.properties and asked.kind == "recommendation":
+        missed += 100.0
+    keys = [missed]
+    for name, direction in _orders(asked):
+        number = _rating(item) if name == RATING else number_of(value_of(item.facts, name))
+        keys.append(inf if number is None else number if direction == "low" else -number)
+    for wish in asked.wishes:
+        if wish.least is not None and wish.most is not None:
+            number = number_of(value_of(item.facts, wish.name)) or 0.0
+            keys.append(abs(number - (wish.least + wish.most) / 2))
+    if asked.kind == "recommendation":
+        keys.append(-_rating(item))
+    return tuple(keys)
+
+
+def _orders(asked: ItemQuestion) -> tuple[Order, ...]:
+    if asked.kind == "comparison" or asked.orders or any(map(_is_about, asked.wishes)):
+        return asked.orders
+    return (Order(RATING, "high"),)
+
+
+def _is_about(wish: Wish) -> bool:
+    """Return whether a wish is for about an amount: what is nearer to it comes first."""
+    return wish.least is not None and wish.most is not None
+
+
+def _rating(item: KnownItem) -> float:
+    """Return the mean rating, drawn towards the usual one where there are few ratings."""
+    if item.facts.rating is None:
+        return 0.0
+    count = item.facts.ratings or 1
+    return (item.facts.rating * count + _USUAL_STARS * _USUAL_RATINGS) / (count + _USUAL_RATINGS)
+
+
+def compare(asked: ItemQuestion, documents: Sequence[StoredDocument], words: Language) -> Comparison:
+    """Return the table of the documents' items that fit, or the reason why none does."""
+    read = {one.card.document_id: one for one in documents if one.card.item is not None}
+    items = [KnownItem(key, one.card.title, one.card.item) for key, one in read.items() if one.card.item]
+    if asked.orders or asked.kind == "recommendation":
+        items.sort(key=lambda item: _rank(item, asked, words))
+    fitting = items
+    if asked.kind == "recommendation":
+        fitting = [item for item in items if _rank(item, asked, words)[0] == 0.0][:MOST_RECOMMENDED]
+    facts = {item.document_id: _facts_of(read[item.document_id]) for item in fitting}
+    fitting = [item for item in fitting if facts[item.document_id]]
+    if not fitting or (asked.kind == "comparison" and len(fitting) < 2):
+        return Comparison(asked, refusal=_refusal(asked, items))
+    columns = _columns(asked, [facts[item.document_id] for item in fitting])
+    compared = tuple(
+        ComparedItem(
+            read[item.document_id],
+            tuple(own[name] for name in columns if name in own),
+        )
+        for item in fitting
+        for own in [facts[item.document_id]]
+    )
+    return Comparison(asked, compared, columns)
+
+
+def _refusal(asked: ItemQuestion, items: Sequence[KnownItem]) -> str:
+    unknown = [wish.said for wish in asked.wishes if not wish.is_known]
+    if asked.kind == "comparison":
+        return "The catalogue holds fewer than two of these items that your access rights let through."
+    if unknown:
+        return f"The catalogue does not say of {asked.category.lower()}: {', '.join(unknown)}."
+    wishes = ", ".join(f"{wish.name} {wish.said}" for wish in asked.wishes)
+    wanted = f" with {wishes}" if wishes else ""
+    nearest = f" The nearest is “{shown_title(items[0].title)}”." if items else ""
+    return f"No item of {asked.category.lower()}{wanted} is in the catalogue.{nearest}"
+
+
+def _facts_of(document: StoredDocument) -> dict[str, Fact]:
+    """Return the lines of a document that say what its fields say, by the field's name."""
+    item = document.card.item
+    names = {PRICE, RATING, *(item.properties if item is not None else ())}
+    found: dict[str, Fact] = {}
+    for passage in document.passages:
+        for unit in passage.units:
+            fact = _fact(unit, passage)
+            if fact is not None and fact.name in names:
+                found.setdefault(fact.name, fact)
+    return found
+
+
+def _fact(unit: Unit, passage: Passage) -> Fact | None:
+    read = _FACT.fullmatch(unit.text)
+    if read is None:
+        return None
+    start = unit.span.start + read.start("name")
+    line = unit.text[read.start("name") :]
+    return Fact(read["name"], read["value"], line, (start, unit.span.end), passage)
+
+
+def _columns(asked: ItemQuestion, facts: Sequence[Mapping[str, Fact]]) -> tuple[str, ...]:
+    """Return what was asked, price and rating, then the other short facts: of a comparison those in which the
+    items differ, and whether one is discontinued."""
+    names = dict.fromkeys(name for own in facts for name in own)
+    first = [name for name in (*asked.asked, PRICE, RATING, DISCONTINUED) if name in names]
+    others = [name for name in names if name not in _NO_COLUMN and _is_short(name, facts)]
+    if asked.kind == "comparison":
+        others = [
+            name for name in others if len({own[name].value if name in own else "" for own in facts}) > 1
+        ]
+    return tuple(dict.fromkeys((*first, *others)))[: max(MOST_COLUMNS, len(first))]
+
+
+def _is_short(name: str, facts: Sequence[Mapping[str, Fact]]) -> bool:
+    return all(len(own[name].value) <= _LONGEST_VALUE for own in facts if name in own)
+
+
+# --- reviews ----------------------------------------------------------------------------------------------
+def chosen_reviews(
+    reviews: Sequence[StoredDocument], cosines: Mapping[str, float]
+) -> tuple[StoredDocument, ...]:
+    """Return of one item's reviews the best one for it and the best one against it, or one between.
+
+    ``cosines``: of the question with each review, by document id.
+    """
+
+    def worth(document: StoredDocument) -> tuple[float, str]:
+        key, facts = document.card.document_id, document.card.item
+        votes = min(_MOST_VOTES, facts.helpful_votes or 0) if facts is not None else 0
+        return cosines.get(key, 0.0) + _HELPFUL_VOTE * votes, key
+
+    short = [one for one in reviews if one.passages and len(one.passages[0].text.split()) <= _LONGEST_REVIEW]
+    for_it = [one for one in short if _stars(one) >= GOOD_STARS]
+    against = [one for one in short if 0 < _stars(one) <= BAD_STARS]
+    found = tuple(max(side, key=worth) for side in (for_it, against) if side)
+    return found or tuple(sorted(short, key=worth, reverse=True)[:1])
+
+
+def _stars(review: StoredDocument) -> float:
+    """Return its stars; 0 without any."""
+    return (review.card.item.rating or 0.0) if review.card.item is not None else 0.0
+
+
+# --- showing ----------------------------------------------------------------------------------------------
+def parts(table: Comparison, excerpts: Excerpts, *, opening: str = "") -> Iterator[Part]:
+    """Yield the table as text: the lines of each item under its name, then the reviews. Adds what it shows to
+    ``excerpts``."""
+    before = f"{opening}**{safe_markdown(table.heading, allowed_urls=()).strip()}**\n\n"
+    for item in table.items:
+        passage = item.facts[0].passage
+        spans = tuple(fact.span for fact in item.facts)
+        text = shown_lines((fact.line for fact in item.facts), url=None)
+        excerpts.add(text, Place(passage.document_id, passage.content_hash, spans, ShownAs.LINES))
+        title = shown_title(item.document.card.title)
+        ends = min(start for start, _ in spans), max(end for _, end in spans)
+        yield Part(f"{before}**{title}**\n\n- ", text, passage, ends)
+        before = "\n\n"
+    before = "\n\n**What customers say**\n\n"
+    for review in table.reviews:
+        passage = review.passages[0]
+        span = (passage.span.start, passage.span.end)
+        text = shown_unit(passage.text, url=None)
+        excerpts.add(text, Place(passage.document_id, passage.content_hash, (span,), ShownAs.UNIT))
+        yield Part(f"{before}- {_of_review(review)}: ", text, passage, span)
+        before = "\n"
+
+
+def _of_review(review: StoredDocument) -> str:
+    """Return a review's stars, date and title."""
+    stars, card = round(_stars(review)), review.card
+    shown = "\N{BLACK STAR}" * stars + "\N{WHITE STAR}" * (5 - stars)
+    when = f", {card.effective_date.isoformat()}" if card.effective_date is not None else ""
+    return f"{shown}{when}, {shown_title(card.title)}"
+
+
+def table_element(table: Comparison, number: Callable[[Passage], int], excerpts: Excerpts) -> ReadyElement:
+    """Return the table as an element. ``number`` gives the number of the source of a passage. Adds its values
+    to ``excerpts``."""
+    names = {name: _slug(name, at) for at, name in enumerate(table.columns)}
+    rows = tuple(
+        ElementRow(
+            title=shown_title(item.document.card.title)[:_LONGEST_SHOWN],
+            values=tuple(
+                ElementValue(
+                    name=names[fact.name],
+                    label=fact.name,
+                    text=shown_unit(fact.value, url=None)[:_LONGEST_SHOWN],
+                    citations=(number(fact.passage),),
+                )
+                for fact in item.facts
+            ),
+            citations=(number(item.facts[0].passage),),
+        )
+        for item in table.items
+    )
+    columns = tuple(ElementValue(name=names[name], label=name, text="") for name in table.columns)
+    data = ElementData(columns=columns, rows=rows)
+    excerpts.add_table(data, [[_value_place(fact) for fact in item.facts] for item in table.items])
+    dated = table.as_of or min(item.document.card.updated_at for item in table.items)
+    return ReadyElement(_TABLE, Filled(data, dated, table.heading[:_LONGEST_SHOWN]), begins_before=0)
+
+
+def _value_place(fact: Fact) -> Place:
+    span = (fact.span[1] - len(fact.value), fact.span[1])
+    return Place(fact.passage.document_id, fact.passage.content_hash, (span,), ShownAs.UNIT)
+
+
+def _slug(name: str, at: int) -> str:
+    return (re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") or f"column_{at}")[:64]
+
+
+# --- reading ----------------------------------------------------------------------------------------------
+def source_ids(tenant: TenantConfig, *, kind: SourceKind) -> tuple[SourceIds, ...]:
+    """Return the ids of the documents of the tenant's sources of one kind."""
+    prefixes = tuple(one.id_prefix for one in tenant.sources if one.id_prefix)
+    own = [one.id_prefix for one in tenant.sources if one.kind == kind]
+    return tuple(SourceIds(prefix, () if prefix else prefixes) for prefix in own)
+
+
+class ItemTables:
+    """Answers questions about the items of one tenant's catalogue by tables."""
+
+    def __init__(self, services: TenantServices, words: Language) -> None:
+        self._services = services
+        self._words = words
+        tenant = services.tenant
+        self._catalogue = frozenset(ids.prefix for ids in source_ids(tenant, kind="catalogue"))
+        reviews = [one for one in tenant.sources if one.kind == "reviews"]
+        self._reviews = tuple(zip(reviews, source_ids(tenant, kind="reviews"), strict=True))
+        self._known: KnownWords | None = None
+        self._items: tuple[KnownItem, ...] = ()
+        self._reader: ItemReader | None = None
+
+    def read(self, question: str, *, known: KnownWords | None, more: str = "") -> ItemQuestion | None:
+        """Return what a question wants of items; None for any other question, and before the index was read.
+
+        ``more``: words of the glossary and corrected spellings of its words.
+        """
+        if known is None or not known.items or not self._catalogue:
+            return None
+        if self._known is not known or self._reader is None:
+            self._known = known
+            self._items = known.items
+            self._reader = ItemReader(ItemDirectory.of(self._items, self._words))
+        return self._reader.read(question, more=more)
+
+    async def find(self, asked: ItemQuestion, *, vector: Sequence[float], scope: SearchScope) -> Comparison:
+        """Return the table of the items as their documents are now, with reviews.
+
+        ``vector``: of the question, shape (dimensions,). Raises SearchUnavailableError,
+        DeadlineExceededError; reviews that cannot be read in time are left out.
+        """
+        wanted = [item.document_id for item in candidates(asked, self._items, self._words)]
+        documents = await self._read(wanted, scope)
+        comparison = compare(asked, tuple(documents.values()), self._words)
+        first = [item.document for item in comparison.items[:REVIEWED_ITEMS]]
+        query = PassageQuery(
+            text="",
+            vector=vector,
+            filters=scope.filters,
+            labels=scope.labels,
+            leg_size=REVIEWS_SEARCHED,
+            size=1,
+        )
+        reviews = await asyncio.gather(
+            *(
+                self._reviews_of(item, replace(query, ids=ids), source, scope)
+                for item in first
+                for source, ids in self._reviews
+            )
+        )
+        return replace(comparison, reviews=tuple(review for own in reviews for review in own))
+
+    async def _read(self, document_ids: Sequence[str], scope: SearchScope) -> Mapping[str, StoredDocument]:
+        if not document_ids:
+            return {}
+        limit_s = self._services.tenant.limits.search_timeout_s
+        return await call_within(
+            limit_s,
+            lambda step: self._services.search.read_documents(
+                document_ids, labels=scope.labels, deadline=step
+            ),
+            deadline=scope.deadline,
+            late=lambda: SearchUnavailableError(f"The passage index took over {limit_s:g} s; ask again."),
+        )
+
+    async def _reviews_of(
+        self, item: StoredDocument, query: PassageQuery, source: SourceEntry, scope: SearchScope
+    ) -> tuple[StoredDocument, ...]:
+        """Return reviews for and against an item; none where they are late or cannot be read."""
+
+        async def read(step: Deadline) -> tuple[StoredDocument, ...]:
+            named = replace(query, text=item.card.title)
+            found = await self._services.search.search(named, deadline=step)
+            titled = sorted(found.documents, key=lambda hit: (-(hit.title_score or 0.0), hit.document_id))
+            ids = [hit.document_id for hit in titled[:REVIEWS_READ]]
+            read = await self._services.search.read_documents(ids, labels=scope.labels, deadline=step)
+            item_id = item.card.item.item_id if item.card.item is not None else ""
+            own = [one for one in read.values() if one.card.item and one.card.item.item_id == item_id]
+            cosines = {hit.document_id: hit.cosine for hit in found.hits if hit.cosine is not None}
+            return chosen_reviews(own, cosines)
+
+        late = SearchUnavailableError(f"The source {source.name} took over {source.deadline_s:g} s.")
+        try:
+            return await call_within(source.deadline_s, read, deadline=scope.deadline, late=lambda: late)
+        except (SearchUnavailableError, DeadlineExceededError) as error:
+            _log.warning("reviews_left_out", source=source.name, code=error.code)
+            return ()

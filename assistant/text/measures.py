@@ -1,0 +1,178 @@
+"""Numbers with units, in one unit a dimension: values of properties, and amounts that a question names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from assistant.text.language import fold
+
+_UNITS: Mapping[str, Mapping[str, float]] = {
+    "mass": {
+        "mg": 1e-3,
+        "g": 1.0,
+        "gram": 1.0,
+        "kg": 1e3,
+        "kilo": 1e3,
+        "kilogram": 1e3,
+        "lb": 453.592,
+        "lbs": 453.592,
+        "pound": 453.592,
+        "oz": 28.3495,
+        "ounce": 28.3495,
+    },
+    "length": {
+        "mm": 1.0,
+        "millimeter": 1.0,
+        "millimetre": 1.0,
+        "cm": 10.0,
+        "centimeter": 10.0,
+        "centimetre": 10.0,
+        "m": 1e3,
+        "meter": 1e3,
+        "metre": 1e3,
+        "inch": 25.4,
+        "inches": 25.4,
+        "ft": 304.8,
+        "foot": 304.8,
+        "feet": 304.8,
+    },
+    "volume": {
+        "ml": 1.0,
+        "cl": 10.0,
+        "l": 1e3,
+        "liter": 1e3,
+        "litre": 1e3,
+        "gallon": 3785.41,
+        "quart": 946.353,
+        "pint": 473.176,
+    },
+    "area": {
+        "m²": 1.0,
+        "m2": 1.0,
+        "sqm": 1.0,
+        "sq m": 1.0,
+        "square meter": 1.0,
+        "square metre": 1.0,
+        "sq ft": 0.092903,
+        "square feet": 0.092903,
+        "square foot": 0.092903,
+    },
+    "time": {
+        "s": 1.0,
+        "sec": 1.0,
+        "second": 1.0,
+        "min": 60.0,
+        "minute": 60.0,
+        "h": 3600.0,
+        "hr": 3600.0,
+        "hour": 3600.0,
+        "day": 86_400.0,
+        "week": 604_800.0,
+        "month": 2_629_800.0,
+        "year": 31_557_600.0,
+    },
+    "power": {"w": 1.0, "watt": 1.0, "kw": 1e3, "kilowatt": 1e3},
+    "noise": {"db": 1.0, "decibel": 1.0},
+    "force": {"n": 1.0, "newton": 1.0},
+    "air": {"m³/h": 1.0, "m3/h": 1.0},
+    "pressure": {"mmhg": 1.0},
+    "temperature": {"°c": 1.0},
+    "money": {"$": 1.0, "dollar": 1.0, "usd": 1.0, "buck": 1.0},
+    "stars": {"star": 1.0},
+}
+DIMENSIONS: Mapping[str, tuple[str, float]] = {
+    unit: (dimension, factor) for dimension, units in _UNITS.items() for unit, factor in units.items()
+}
+"""Unit = its dimension, and how much of the dimension's first unit it is."""
+NAMED_DIMENSIONS = frozenset(_UNITS)
+_NUMBER_WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+_NUMBER_OF = {word: float(number) for number, word in enumerate(_NUMBER_WORDS, start=1)}
+_NUMBER = r"\d[\d,]{0,11}(?:\.\d{1,4})?"
+_DASH = "[-\N{EN DASH}]"
+_VALUE = re.compile(rf"[±~]?\s?({_NUMBER})(?:\s?{_DASH}\s?({_NUMBER}))?\s?([^\s\d][^\d(;]{{0,24}})")
+_UNIT = r"sq(?:uare)? ?(?:m|ft|feet|foot|met(?:er|re)s?)|m[³3]/h|m²|m2|°c|\$|[a-z]{1,12}"
+_AMOUNT = re.compile(
+    rf"(?P<dollar>\$)?\s?(?P<value>\b(?:{_NUMBER}|{'|'.join(_NUMBER_WORDS)}))\s?-?"
+    rf"(?:(?:and|to|{_DASH})\s?\$?(?P<to>{_NUMBER})\s?-?)?(?P<unit>{_UNIT})?(?![\w²³/])"
+)
+_NO_UNIT = frozenset(
+    "or and for with in to the of at if that which but one is as so by on from a an it her his".split()  # noqa: SIM905
+)
+
+
+class Span(NamedTuple):
+    """A value, or both ends of a range, in the first unit of its dimension."""
+
+    low: float
+    high: float
+    dimension: str
+    """A counted thing ("modes") is a dimension of its own."""
+
+
+class Amount(NamedTuple):
+    """An amount in a question."""
+
+    value: float
+    """As it is written; ``factor`` of the dimension's first unit each."""
+    to: float | None
+    """The other end of a range."""
+    unit: str
+    """Empty without one."""
+    dimension: str
+    factor: float
+    start: int
+    end: int
+    """[start, end) in the folded question."""
+    is_word: bool
+    """Whether the number is written as a word: "two"."""
+
+    @property
+    def shown(self) -> str:
+        return shown_amount(self.value, self.unit)
+
+
+def span_of(text: str) -> Span | None:
+    """Return the value of a property: "4.5 L", "17 to 22 cm" with a dash, "±2 mmHg"; None for other text."""
+    found = _VALUE.fullmatch(text.casefold().strip())
+    if found is None:
+        return None
+    dimension, factor = dimension_of(found[3].strip())
+    low = _float(found[1]) * factor
+    return Span(low, _float(found[2]) * factor if found[2] else low, dimension)
+
+
+def dimension_of(unit: str) -> tuple[str, float]:
+    """Return the dimension of a unit and its factor; of an unknown unit its own singular, and 1."""
+    for form in (unit, unit.removesuffix("s"), unit.removesuffix(".")):
+        if form in DIMENSIONS:
+            return DIMENSIONS[form]
+    return unit.removesuffix("s"), 1.0
+
+
+def amounts(question: str) -> Iterator[Amount]:
+    """Yield the numbers of a question with their units."""
+    for found in _AMOUNT.finditer(fold(question)):
+        raw, unit = found["value"], "$" if found["dollar"] else (found["unit"] or "")
+        unit = "" if unit in _NO_UNIT else unit
+        dimension, factor = dimension_of(unit) if unit else ("", 1.0)
+        yield Amount(
+            value=_NUMBER_OF[raw] if raw in _NUMBER_OF else _float(raw),
+            to=_float(found["to"]) if found["to"] else None,
+            unit=unit,
+            dimension=dimension,
+            factor=factor,
+            start=found.start(),
+            end=found.end(),
+            is_word=raw in _NUMBER_OF,
+        )
+
+
+def shown_amount(value: float, unit: str) -> str:
+    """Return an amount as a reader writes it: "$80", "8 kg"."""
+    return f"${value:g}" if dimension_of(unit)[0] == "money" else f"{value:g} {unit}".strip()
+
+
+def _float(number: str) -> float:
+    return float(number.replace(",", ""))

@@ -1,0 +1,246 @@
+"""Questions about items are answered by a table of the catalogue's lines, with reviews cited."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import date
+from decimal import Decimal
+
+import pytest
+
+from assistant.answering.events import ElementChanged
+from assistant.answering.excerpts import fill, read_excerpts, run_of
+from assistant.domain.answers import Certainty, Mode
+from assistant.domain.documents import ItemFacts, StoredDocument
+from assistant.domain.elements import ElementKind, ElementState
+from tests.fakes.answering import FakeTenant, document
+from tests.unit.answering.asking_and_reading import Asked, ask
+
+DATED = date(2026, 11, 20)
+SOURCES: list[dict[str, object]] = [
+    {"name": "catalogue", "kind": "catalogue"},
+    {"name": "reviews", "kind": "reviews"},
+    {"name": "help", "kind": "help"},
+]
+LIGHTER = "Which is lighter, the Aria Mist 200 or the Aria Mist 300?"
+LONG_AGO = date(2025, 2, 3)
+
+
+def item(
+    number: int, *, weight: str, noise: str, price: str, labels: tuple[str, ...] = (), **more: str
+) -> StoredDocument:
+    properties = {"Weight": weight, "Noise level": noise, **more}
+    lines = "\n".join(f"- {name}: {value}" for name, value in {"Price": f"${price}", **properties}.items())
+    title = f"Aria Mist {number}"
+    made = document(
+        f"catalogue:A-{number}",
+        f"A humidifier: {title}.\n\n{lines}\n\nBoil the water.",
+        title=title,
+        labels=labels,
+        effective_date=DATED,
+    )
+    facts = ItemFacts(
+        item_id=f"A-{number}",
+        category="Humidifiers",
+        price=Decimal(price),
+        currency="USD",
+        properties=properties,
+        ratings=0,
+    )
+    return replace(made, card=replace(made.card, item=facts))
+
+
+def review(item_id: str, number: int, stars: float, text: str, *, votes: int = 0) -> StoredDocument:
+    title = f"Aria Mist {item_id.removeprefix('A-')}: so so"
+    made = document(f"reviews:{item_id}-r{number}", text, title=title, effective_date=LONG_AGO)
+    facts = ItemFacts(item_id=item_id, rating=stars, helpful_votes=votes)
+    return replace(made, card=replace(made.card, item=facts))
+
+
+LIGHT = item(200, weight="1.2 kg", noise="38 dB", price="59.90", Mist="cool")
+HEAVY = item(300, weight="2 kg", noise="28 dB", price="89.00", Mist="warm")
+GONE = item(100, weight="1 kg", noise="24 dB", price="19.00", Discontinued="no longer made")
+REVIEWS = [
+    review("A-300", 1, 5.0, "You barely hear it at night."),
+    review("A-300", 2, 1.0, "It leaked on the dresser."),
+    review("A-300", 3, 1.0, "It broke within a week.", votes=40),
+    review("A-200", 1, 3.0, "It does its job."),
+]
+
+
+def shop(*documents: StoredDocument) -> FakeTenant:
+    tenant = FakeTenant()
+    tenant.configure(sources=SOURCES)  # pyright: ignore[reportArgumentType]
+    return tenant.with_documents(*(documents or (LIGHT, HEAVY, GONE, *REVIEWS)))
+
+
+async def table(tenant: FakeTenant, question: str = LIGHTER) -> Asked:
+    answered = await ask(tenant, question)
+    assert answered.elements, answered.text
+    return answered
+
+
+def rows(answered: Asked) -> list[tuple[str, dict[str, str]]]:
+    (element,) = answered.elements
+    assert element.data is not None
+    return [(row.title, {value.label: value.text for value in row.values}) for row in element.data.rows]
+
+
+# --- what is shown ----------------------------------------------------------------------------------------
+async def test_the_lighter_one_comes_first_and_both_are_quoted() -> None:
+    answered = await table(shop())
+    assert answered.done.mode is Mode.QUOTED
+    assert answered.done.certainty is Certainty.ANSWERED
+    first, second = rows(answered)
+    assert (first[0], first[1]["Weight"]) == ("Aria Mist 200", "1.2 kg")
+    assert (second[0], second[1]["Weight"]) == ("Aria Mist 300", "2 kg")
+    assert answered.text.startswith(
+        "**Humidifiers: Weight, lowest first**\n\n**Aria Mist 200**\n\n- Weight: 1.2 kg\n- Price: $59.90\n"
+    )
+
+
+async def test_the_text_is_whole_without_the_element_which_stands_in_for_its_lines() -> None:
+    answered = await table(shop())
+    (element,) = answered.elements
+    assert (element.kind, element.state, element.name) == (
+        ElementKind.TABLE,
+        ElementState.READY,
+        "catalogue.comparison",
+    )
+    assert (element.as_of, element.source) == (DATED, "catalogue")
+    replaced = answered.text[element.display.start : element.display.end]
+    assert replaced.startswith("**Humidifiers")
+    assert replaced.endswith("- Mist: warm")
+    for _, values in rows(answered):
+        assert all(f"{name}: {value}" in replaced for name, value in values.items())
+
+
+async def test_each_value_and_each_line_cites_its_own_item() -> None:
+    answered = await table(shop())
+    (element,) = answered.elements
+    by_number = {source.n: source.document_id for source in answered.sources.sources}
+    assert element.data is not None
+    for row, own in zip(element.data.rows, ("catalogue:A-200", "catalogue:A-300"), strict=True):
+        assert {by_number[n] for value in row.values for n in value.citations} == {own}
+    cited = [by_number[sentence.citations[0]] for sentence in answered.sentences]
+    assert cited[:2] == ["catalogue:A-200", "catalogue:A-300"]
+    assert set(cited[2:]) == {"reviews:A-200-r1", "reviews:A-300-r1", "reviews:A-300-r3"}
+
+
+async def test_reviews_for_and_against_are_quoted_with_stars_and_date() -> None:
+    answered = await table(shop())
+    assert "- ★★★★★, 2025-02-03, Aria Mist 300: so so: You barely hear it at night." in answered.text
+    assert "- ★☆☆☆☆, 2025-02-03, Aria Mist 300: so so: It broke within a week." in answered.text
+    assert "It leaked" not in answered.text, "the more helpful one is enough"
+    assert "- ★★★☆☆, 2025-02-03, Aria Mist 200: so so: It does its job." in answered.text
+
+
+async def test_a_recommendation_shows_what_fits_and_nothing_that_is_discontinued() -> None:
+    answered = await table(shop(), "recommend a quiet humidifier under $95")
+    assert [title for title, _ in rows(answered)] == ["Aria Mist 300", "Aria Mist 200"]
+    assert "Price at most $95; Noise level, lowest first" in answered.text
+
+
+async def test_without_an_item_that_fits_the_nearest_is_named_and_none_is_shown() -> None:
+    answered = await ask(shop(), "recommend a humidifier under $30")
+    assert (answered.text, answered.elements) == ("", [])
+    assert answered.done.reason == (
+        "No item of humidifiers with Price at most $30 is in the catalogue. The nearest is “Aria Mist 200”."
+    )
+
+
+async def test_a_limit_without_a_property_is_told() -> None:
+    answered = await ask(shop(), "humidifier with at least 3 kW")
+    assert answered.done.reason == "The catalogue does not say of humidifiers: 3 kw."
+
+
+# --- what may be seen -------------------------------------------------------------------------------------
+async def test_an_item_behind_a_label_is_in_no_table() -> None:
+    hidden = item(400, weight="0.5 kg", noise="20 dB", price="9.00", labels=("staff",))
+    answered = await table(shop(LIGHT, HEAVY, hidden), "recommend the lightest humidifier")
+    assert "400" not in answered.text
+
+
+async def test_an_item_that_was_withdrawn_meanwhile_is_not_shown() -> None:
+    tenant = shop()
+    await ask(tenant, LIGHTER)
+    tenant.search.gone.add("catalogue:A-200")
+    answered = await ask(tenant, "recommend the lightest humidifier")
+    assert "Aria Mist 200" not in answered.text
+
+
+async def test_facts_that_changed_meanwhile_are_judged_anew() -> None:
+    tenant = shop(LIGHT, HEAVY)
+    services = tenant.services
+    known = await services.search.known_words()
+    assert known.items == ()
+    await ask(tenant, LIGHTER)
+    dearer = item(200, weight="1.2 kg", noise="38 dB", price="199.00", Mist="cool")
+    tenant.search.documents[:] = [dearer, HEAVY]
+    answered = await table(tenant, "recommend a humidifier under $95")
+    assert [title for title, _ in rows(answered)] == ["Aria Mist 300"]
+
+
+async def test_the_record_keeps_no_word_of_the_documents() -> None:
+    answered = await table(shop())
+    kept = answered.kept.text
+    assert "1.2 kg" not in kept
+    assert "barely hear" not in kept
+    assert answered.record.text == answered.text
+    (use,) = answered.kept.elements
+    assert (use.name, use.operation) == ("catalogue.comparison", None)
+
+
+async def test_a_log_keeps_the_table_by_reference_and_a_withdrawal_empties_it() -> None:
+    tenant = shop()
+    answered = await table(tenant)
+    excerpts = answered.prepared.excerpts
+    (element,) = answered.elements
+    event = excerpts.keep_event(element)
+    assert isinstance(event, ElementChanged)
+    kept = event.model_dump_json()
+    assert "1.2 kg" not in kept
+    assert "38 dB" not in kept
+    used = excerpts.used_in(kept)
+    tenant.withdrawn.add("catalogue:A-200")
+    shown = await read_excerpts(used, tenant.texts, labels=frozenset())
+    again = fill(kept, {mark: text or "-" for mark, text in shown.items()})
+    assert "1.2 kg" not in again
+    assert "28 dB" in again
+    assert all(run_of(one) not in again for one in used if shown[one.mark])
+
+
+# --- systems ----------------------------------------------------------------------------------------------
+async def test_reviews_that_are_late_are_left_out() -> None:
+    tenant = shop()
+    answered_all = await table(tenant)
+    assert "What customers say" in answered_all.text
+    search = tenant.search.search
+
+    async def slow(query: object, **given: object) -> object:
+        if getattr(query, "text", "").startswith("Aria"):
+            await asyncio.sleep(60)
+        return await search(query, **given)  # type: ignore[arg-type]
+
+    slow_sources = [{**one, "deadline_s": 0.05} for one in SOURCES]
+    tenant.configure(sources=slow_sources)  # pyright: ignore[reportArgumentType]
+    tenant.search.search = slow  # type: ignore[method-assign, assignment]
+    answered = await table(tenant, "Compare Aria Mist 200 and Aria Mist 300")
+    assert "What customers say" not in answered.text
+    assert "Aria Mist 300" in answered.text
+
+
+@pytest.mark.parametrize("question", ["Boil the water?", "Does the Aria Mist 200 make warm mist?"])
+async def test_other_questions_get_no_table(question: str) -> None:
+    assert (await ask(shop(), question)).elements == []
+
+
+async def test_filters_of_the_client_leave_tables_out() -> None:
+    answered = await ask(shop(), LIGHTER, filters={"source": ["procedures"]})
+    assert answered.elements == []
+
+
+async def test_a_tenant_without_a_catalogue_gets_no_table() -> None:
+    tenant = FakeTenant().with_documents(LIGHT, HEAVY)
+    assert (await ask(tenant, LIGHTER)).elements == []
