@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from typer import Option
@@ -19,6 +19,8 @@ _DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
 SINCE = "First day of signals, UTC. Default: 28 days before --until."
 UNTIL = "End of the window, UTC. Default: now."
 SHARE = "Conversations in the trial, in per cent."
+HOLD_OUT = "Documents that the pairs never show: those that evaluation asks about, or half of all."
+QUESTIONS = "Evaluation questions, in place of the committed ones."
 DRY_RUN = "Learn and ask the open half of the questions; store nothing, take no look at the sealed half."
 PROTECTED = "Use the questions that `assistant learn questions` wrote, in place of asking them now."
 
@@ -60,6 +62,42 @@ def export(
     rules = SetRules(least_agreement=least_agreement, least_marks=least_marks)
     chosen = ExportOptions(tenant=tenant, since=begin, until=end, out=out, rules=rules)
     export_sets(GlobalOptions.of(context), chosen)
+
+
+@learn_app.command()
+def pairs(
+    context: typer.Context,
+    tenant: Tenant,
+    out: Annotated[Path, Option(metavar="DIR", help="The pairs become a new folder in it.")],
+    hold_out: Annotated[Literal["asked", "half"], Option(help=HOLD_OUT)] = "asked",
+    questions: Annotated[Path | None, Option(metavar="FILE", help=QUESTIONS)] = None,
+    sentences: Annotated[
+        int, Option(min=0, metavar="N", help="Sentences a passage that become anchors.")
+    ] = 3,
+) -> None:
+    """Write pairs for tuning the embedding model: titles, questions, approved answers, sentences."""
+    from assistant.cli.embedding_tuning import PairOptions, export_pairs
+    from assistant.tuning.pairs import PairRules
+
+    rules = PairRules(hold_out=hold_out, sentences=sentences)
+    chosen = PairOptions(tenant=tenant, out=out, rules=rules, questions=questions)
+    export_pairs(GlobalOptions.of(context), chosen)
+
+
+@learn_app.command()
+def embedding(
+    context: typer.Context,
+    tenant: Tenant,
+    model: Annotated[Path, Option(metavar="DIR", help="Folder that the training job wrote.")],
+    questions: Annotated[
+        list[Path] | None, Option(metavar="FILE", help=QUESTIONS + " May be repeated.")
+    ] = None,
+) -> None:
+    """Hold a tuned embedding model against the one in service, on documents that it never saw."""
+    from assistant.cli.embedding_tuning import ModelComparison, compare_embeddings
+
+    chosen = ModelComparison(tenant=tenant, model=model, questions=tuple(questions or ()))
+    compare_embeddings(GlobalOptions.of(context), chosen)
 
 
 @learn_app.command()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from math import log2
 
 from assistant.answering.evidence import Evidence
 from assistant.answering.prepare import AnswerRequest, FollowUpRequest, PrepareAnswer, PreparedAnswer
@@ -152,6 +153,13 @@ def rrf_documents(retrieved: Retrieved, *, leg_size: int) -> list[str]:
     return list(dict.fromkeys(documents[passage_id] for passage_id in fused))
 
 
+def vector_documents(retrieved: Retrieved, *, leg_size: int) -> list[str]:
+    """Return the documents as the vector leg alone orders them, by their best passage."""
+    found = [hit for hit in retrieved.hits if hit.cosine is not None]
+    leg = sorted(found, key=lambda hit: (-(hit.cosine or 0.0), hit.passage_id))[:leg_size]
+    return list(dict.fromkeys(hit.document_id for hit in leg))
+
+
 def _lacks_unit_vectors(prepared: PreparedAnswer) -> bool:
     for evidence in prepared.evidence:
         best = evidence.best
@@ -204,7 +212,8 @@ class Judge:
         question, evidence = observed.question, observed.prepared.evidence
         ranked = [[one.document_id for one in part.ranked] for part in evidence]
         fused = [rrf_documents(part.retrieved, leg_size=self._observer.leg_size) for part in evidence]
-        right = await self._right_documents(question, [*ranked, *fused])
+        nearest = [vector_documents(part.retrieved, leg_size=self._observer.leg_size) for part in evidence]
+        right = await self._right_documents(question, [*ranked, *fused, *nearest])
         golden = list((await self._observer.documents(question.documents)).values())
         outcome = outcome_of(observed.prepared.certainty)
         is_shown = outcome != "refused"
@@ -235,6 +244,8 @@ class Judge:
             three=place.share(ranked, among=3),
             rrf_first=place.share(fused, among=1),
             rrf_three=place.share(fused, among=3),
+            ndcg=place.ndcg(ranked),
+            vector_ndcg=place.ndcg(nearest),
             words=_words(block.before + block.text for block in quoted.blocks) if is_shown else 0,
             also_words=_words(one.text for one in quoted.also) if is_shown else 0,
             timings_ms=dict(observed.timings_ms),
@@ -305,6 +316,16 @@ class Judge:
         )
 
 
+_DEPTH = 10
+"""Places that nDCG looks at."""
+
+
+def _gain(ranking: Sequence[str], right: Collection[str]) -> float:
+    """Return the discounted gain of the first right document: 1 at the first place, 0 beyond the tenth."""
+    places = (at for at, name in enumerate(ranking[:_DEPTH]) if name in right)
+    return 1 / log2(at + 2) if (at := next(places, None)) is not None else 0.0
+
+
 class _Places:
     """Where the right documents of one question stand in the rankings of its parts."""
 
@@ -326,6 +347,20 @@ class _Places:
         if len(self._named) > 1:
             return sum(name in found for name in self._named) / len(self._named)
         return sum(bool(top & self._right) for top in tops) / len(tops)
+
+    def ndcg(self, rankings: Sequence[Sequence[str]]) -> float | None:
+        """Return nDCG@10, where one right document is all that is needed; of a double question its halves'
+        mean."""
+        if not self._named:
+            return None
+        whole = max((_gain(ranking, self._right) for ranking in rankings), default=0.0)
+        if not self._of_each or any(set(ranking[:_DEPTH]) & self._whole for ranking in rankings):
+            return whole
+        if len(self._named) > 1:
+            gains = [max((_gain(one, {name}) for one in rankings), default=0.0) for name in self._named]
+        else:
+            gains = [_gain(ranking, self._right) for ranking in rankings]
+        return sum(gains) / len(gains)
 
 
 def outcome_of(certainty: Certainty | None) -> Outcome:

@@ -120,6 +120,8 @@ MEASURES: tuple[Measure, ...] = (
     ),
     Measure("first", "right document first", _of_answerable(lambda r: r.first)),
     Measure("three", "right document among three", _of_answerable(lambda r: r.three)),
+    Measure("ndcg", "nDCG@10 of documents", _of_answerable(lambda r: r.ndcg)),
+    Measure("vector_ndcg", "… nDCG@10 of the vector leg alone", _of_answerable(lambda r: r.vector_ndcg), 0),
     Measure("rrf_first", "… first by plain RRF", _of_answerable(lambda r: r.rrf_first), 0),
     Measure("rrf_three", "… among three by plain RRF", _of_answerable(lambda r: r.rrf_three), 0),
     Measure("gain", "first, paired gain over RRF", _gain, 1, zero_within=True),

@@ -177,6 +177,10 @@ class QuestionResult(PublicModel):
     rrf_first: float | None
     """The same of reciprocal rank fusion."""
     rrf_three: float | None
+    ndcg: float | None = None
+    """nDCG@10 of the ranked documents; of a double question the mean of its halves."""
+    vector_ndcg: float | None = None
+    """The same of the vector leg alone: documents by their best passage's cosine."""
     words: int
     """Words shown to the agent in the quote, headings included."""
     also_words: int

@@ -275,7 +275,9 @@ class Gate:
                 clusters = [questions[row].document for row in rows]
                 whole = len(rows) == len(questions)
                 name = f"right document {'first' if among == 1 else 'among three'}, {group}"
-                checks.append(_check(name, before[rows], after[rows], clusters, level=level, is_whole=whole))
+                checks.append(
+                    paired_check(name, before[rows], after[rows], clusters, level=level, is_whole=whole)
+                )
         return tuple(checks)
 
 
@@ -289,7 +291,7 @@ def _groups(questions: Sequence[ProtectedQuestion]) -> dict[str, list[int]]:
     return groups
 
 
-def _check(
+def paired_check(
     name: str,
     before: NDArray[np.float64],
     after: NDArray[np.float64],
@@ -298,8 +300,10 @@ def _check(
     level: float | None,
     is_whole: bool,
 ) -> Check:
-    """Compare pairs. The whole must be shown to lose less than the margin; a group, which is too small to
-    show that, must not lose more than its own. Without ``level`` (open half) the mean must not fall."""
+    """Compare pairs of values from 0 to 1. The whole must be shown to lose less than the margin; a group,
+    which is too small for that, must not lose more than its own. Without ``level`` (open half) the mean must
+    not fall.
+    """
     difference = float((after - before).mean())
     if level is None:
         low, bound = difference, 0.0 if is_whole else -MARGIN_OF_GROUP

@@ -6,9 +6,10 @@ import hashlib
 import os
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from assistant.tuning.training_sets import SPLITS, SetRules, Sets, preference_ro
 
 CARD = "card.md"
 MANIFEST = "manifest.json"
+_OPTIONS = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,20 +78,36 @@ class SetFacts:
 def write_sets(sets: Sets, folder: Path, facts: SetFacts) -> Path:
     """Write the sets into a new folder of ``folder``, named by the hash of their content; return it.
 
-    The same content is the same folder, which is left as it is. A folder appears whole or not at all. Raises
-    ConflictError when the folder exists with other content, OSError.
+    Raises ConflictError when the folder exists with other content, OSError.
     """
-    files = _files(sets)
     manifest = {
         "schema_version": 1,
         "tenant": facts.tenant,
         "window": [facts.since.isoformat(), facts.until.isoformat()],
         "prompt": facts.prompt_id,
-        "files": {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())},
     }
-    raw = orjson.dumps(manifest, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n"
+    return write_folder(
+        _files(sets), folder, tenant=facts.tenant, manifest=manifest, card=partial(_card, sets, facts)
+    )
+
+
+def write_folder(
+    files: Mapping[str, bytes],
+    folder: Path,
+    *,
+    tenant: str,
+    manifest: Mapping[str, Any],
+    card: Callable[[str], str],
+) -> Path:
+    """Write a set's files, its manifest with their hashes and its card (``card``: of the version).
+
+    Returns the new folder ``TENANT-VERSION``. The same content is the same folder, which is left as it is. A
+    folder appears whole or not at all. Raises ConflictError when it exists with other content, OSError.
+    """
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
+    raw = orjson.dumps({**manifest, "files": hashes}, option=_OPTIONS) + b"\n"
     version = hashlib.sha256(raw).hexdigest()
-    target = folder / f"{facts.tenant}-{version[:12]}"
+    target = folder / f"{tenant}-{version[:12]}"
     if target.exists():
         if (target / MANIFEST).read_bytes() != raw:
             raise ConflictError(f"{target} has another manifest: it was changed. Move it away and retry.")
@@ -97,7 +115,7 @@ def write_sets(sets: Sets, folder: Path, facts: SetFacts) -> Path:
     making = folder / f".{target.name}.{os.getpid()}"
     make_private_folder(making)
     try:
-        for name, content in (*files.items(), (MANIFEST, raw), (CARD, _card(sets, facts, version).encode())):
+        for name, content in (*files.items(), (MANIFEST, raw), (CARD, card(version).encode())):
             write_private(making / name, content)
         making.rename(target)
     except BaseException:
@@ -111,12 +129,13 @@ def _files(sets: Sets) -> Mapping[str, bytes]:
     for split in SPLITS:
         examples = sets.examples[split]
         preferences = [row for row in map(preference_row, examples) if row is not None]
-        files[f"sft.{split}.jsonl"] = _lines([supervised_row(one) for one in examples])
-        files[f"preference.{split}.jsonl"] = _lines(preferences)
+        files[f"sft.{split}.jsonl"] = as_lines([supervised_row(one) for one in examples])
+        files[f"preference.{split}.jsonl"] = as_lines(preferences)
     return files
 
 
-def _lines(rows: Sequence[Mapping[str, Any]]) -> bytes:
+def as_lines(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """Return JSON lines with sorted keys."""
     return b"".join(orjson.dumps(row, option=orjson.OPT_SORT_KEYS) + b"\n" for row in rows)
 
 
@@ -141,7 +160,7 @@ Version `{version}` (SHA-256 of {MANIFEST}). This folder is never changed; a new
 ## Where they come from
 {facts.events} feedback events from {facts.since:%Y-%m-%d} to {facts.until:%Y-%m-%d} (end excluded). Purpose
 of the collection, as the agents were told: {facts.purpose.rstrip(".") or "not stated in the tenant file"}.
-Texts that people stand behind: {_counts(origins)}. Each line names its answer and its events.
+Texts that people stand behind: {counts_said(origins)}. Each line names its answer and its events.
 
 ## What is in a line
 `sft.*`: `prompt` (prompt file `{facts.prompt_id}`, the sources as they are now, the question) and
@@ -149,7 +168,7 @@ Texts that people stand behind: {_counts(origins)}. Each line names its answer a
 conversational form.
 
 ## What was left out
-{_counts(sets.left_out)}.
+{counts_said(sets.left_out)}.
 - An example needs {rules.least_marks} marks or more on near-identical questions, of which
   {rules.least_agreement:.0%} or more agree on the document; an approved text needs none.
 - A chosen text has no number, dose or code that its sources do not hold, and its answer quoted a document.
@@ -159,7 +178,7 @@ conversational form.
 
 ## Patients' data
 Replaced before the events left the service, and looked for again at this export:
-{_counts(sets.replaced)}. No filter finds everything: treat these files as PHI.
+{counts_said(sets.replaced)}. No filter finds everything: treat these files as PHI.
 
 ## Limits
 Agents mark what they notice: an unmarked answer is not a good one. Erasing a patient or withdrawing a
@@ -168,5 +187,6 @@ trained on it, when an erasure asks for it.
 """
 
 
-def _counts(found: Mapping[str, int]) -> str:
+def counts_said(found: Mapping[str, int]) -> str:
+    """Return the counts that are not 0, by name, for a data card."""
     return ", ".join(f"{name} {count}" for name, count in sorted(found.items()) if count) or "none"

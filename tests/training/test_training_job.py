@@ -73,7 +73,7 @@ class Job:
 
     def start(self) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [PYTHON, "-P", ROOT / "containers/training_job/train.py"],
+            [PYTHON, ROOT / "containers/training_job/train.py"],
             env={
                 **os.environ,
                 "TRAINING_ROOT": str(self.root),

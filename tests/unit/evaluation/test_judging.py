@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import log2
 from typing import Any
 
 import pytest
@@ -183,3 +184,21 @@ async def test_two_questions_are_judged_by_the_one_quote_that_is_shown() -> None
     result = await Judge(observer).result(observed)
     assert len(observed.prepared.evidence) == 2
     assert result.right == all(one in shown for one in asked.answer_contains)
+
+
+async def test_ndcg_counts_the_place_of_the_right_document_in_the_sum_and_in_the_vector_leg() -> None:
+    found = await judged(parcel())
+    assert (found.ndcg, found.vector_ndcg) == (1.0, 1.0)
+    behind = await judged(parcel(documents=("refill",), gold=("A refill is payable on day 23 of 30.",)))
+    assert behind.ndcg == pytest.approx(1 / log2(3))
+    assert (await judged(question("u", kind="unanswerable", documents=()))).ndcg is None
+
+
+async def test_of_a_double_question_each_half_counts_in_ndcg() -> None:
+    asked = parcel(
+        kind="double",
+        question="How many days to report a broken parcel? And on which day is a refill payable?",
+        documents=("parcel", "refill"),
+    )
+    assert (await judged(asked)).ndcg == 1.0
+    assert (await judged(asked, of=tenant(parcel=PARCEL))).ndcg == 0.5

@@ -1,0 +1,124 @@
+"""What SageMaker's contract gives and asks of each training program here: folders, hyperparameters, sets.
+
+https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo.html: hyperparameters in
+``input/config/hyperparameters.json``, the set in ``input/data/training``, the base model in
+``input/data/model``, checkpoints below ``checkpoints`` (kept in S3), the result in ``model``, the reason of a
+failure in ``output/failure``. Nothing is fetched: the job has no network.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+WHOLE = "whole"
+"""File in a checkpoint that was written to its end."""
+TASK = "task"
+"""Hyperparameter that chooses the program."""
+_OF_THE_SDK = "sagemaker_"
+_Wanted = TypeVar("_Wanted")
+
+
+class TrainingError(Exception):
+    """What is wrong, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Folders of the contract, below ``/opt/ml`` or another root."""
+
+    root: Path
+
+    @property
+    def hyperparameters(self) -> Path:
+        return self.root / "input/config/hyperparameters.json"
+
+    @property
+    def training(self) -> Path:
+        return self.root / "input/data/training"
+
+    @property
+    def base(self) -> Path:
+        return self.root / "input/data/model"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.root / "checkpoints"
+
+    @property
+    def model(self) -> Path:
+        return self.root / "model"
+
+
+def given_hyperparameters(path: Path) -> dict[str, str]:
+    """Return what was given, all of it texts: SageMaker knows no other type."""
+    given: Mapping[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return {name: str(text).strip('"') for name, text in given.items() if not name.startswith(_OF_THE_SDK)}
+
+
+def read_hyperparameters(path: Path, kind: type[_Wanted], *, over_0: Sequence[str]) -> _Wanted:
+    """Return a dataclass of defaults with what was given. Raises TrainingError naming the parameter."""
+    kinds = {one.name: type(one.default) for one in fields(kind)}  # type: ignore[arg-type]
+    values: dict[str, Any] = {}
+    for name, text in given_hyperparameters(path).items():
+        if name == TASK:
+            continue
+        if name not in kinds:
+            raise TrainingError(f"Unknown hyperparameter {name}. Known are {', '.join(kinds)}.")
+        try:
+            values[name] = kinds[name](text)
+        except ValueError:
+            raise TrainingError(f"{name} = {text} is no {kinds[name].__name__}.") from None
+    made = kind(**values)
+    for name in over_0:
+        if getattr(made, name) <= 0:
+            raise TrainingError(f"{name} = {getattr(made, name)} must be over 0.")
+    return made
+
+
+def read_splits(folder: Path, kind: str) -> tuple[str, list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the set's version with its training and validating lines of ``kind``. Raises TrainingError."""
+    path = folder / "manifest.json"
+    if not path.is_file():
+        raise TrainingError(f"{folder} has no manifest.json. Give a set that `assistant learn` wrote.")
+    raw = path.read_bytes()
+    expected: Mapping[str, str] = json.loads(raw)["files"]
+    for name in (f"{kind}.train.jsonl", f"{kind}.validation.jsonl"):
+        found = hashlib.sha256((folder / name).read_bytes()).hexdigest() if (folder / name).exists() else None
+        if found is None or found != expected.get(name):
+            raise TrainingError(f"{name} is not the one of the manifest. Export the set anew.")
+    train, validation = (
+        [json.loads(line) for line in (folder / f"{kind}.{split}.jsonl").read_text().splitlines()]
+        for split in ("train", "validation")
+    )
+    if not train or not validation:
+        raise TrainingError(
+            f"The set has {len(train)} training and {len(validation)} validating examples; both need one."
+        )
+    return hashlib.sha256(raw).hexdigest(), train, validation
+
+
+def last_whole_checkpoint(folder: Path) -> Path | None:
+    """Return the newest whole checkpoint, after removing those that a killed job left half written."""
+    whole: list[tuple[int, Path]] = []
+    for path in folder.glob("checkpoint-*"):
+        if (path / WHOLE).exists():
+            whole.append((int(path.name.rpartition("-")[2]), path))
+        else:
+            shutil.rmtree(path)
+    return max(whole)[1] if whole else None
+
+
+def digest_of(folder: Path) -> str:
+    """Return a SHA-256 over the names and contents of a model's files."""
+    digest = hashlib.sha256()
+    for path in sorted(one for one in folder.rglob("*") if one.is_file()):
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        digest.update(f"{path.relative_to(folder)} {content}\n".encode())
+    return digest.hexdigest()
