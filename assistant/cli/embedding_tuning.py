@@ -119,13 +119,11 @@ async def _build(
     questions: list[EvaluationQuestion],
 ) -> tuple[PairSets, str]:
     async with runtime.options.stores(chosen.tenant) as stores:
-        pages = pages_of(stores.knowledge.states, (DocumentState.LIVE,))
-        ids = [status.document_id async for page in pages for status in page]
         items = await stores.desk.list(DeskKind.APPROVED_ANSWER)
     approved = {item.item_id: ApprovedAnswer.model_validate_json(item.body) for item in items}
     async with open_services(runtime, ports, [chosen.tenant]) as services:
         search = services[chosen.tenant].search
-        documents = await _read(search, ids)
+        documents = await read_documents(search, runtime.options, chosen.tenant)
         index_version = (await search.info()).index_version
     sets = build_pairs(
         documents,
@@ -137,8 +135,11 @@ async def _build(
     return sets, index_version
 
 
-async def _read(search: PassageSearch, ids: list[str]) -> list[StoredDocument]:
-    """Return the documents that carry no access label."""
+async def read_documents(search: PassageSearch, options: GlobalOptions, tenant: str) -> list[StoredDocument]:
+    """Return the tenant's live documents that carry no access label."""
+    async with options.stores(tenant) as stores:
+        pages = pages_of(stores.knowledge.states, (DocumentState.LIVE,))
+        ids = [status.document_id async for page in pages for status in page]
     found: list[StoredDocument] = []
     for start in range(0, len(ids), _READ_AT_ONCE):
         deadline = Deadline.after(_DEADLINE_S, clock=SystemClock())
