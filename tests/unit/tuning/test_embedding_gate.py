@@ -74,7 +74,7 @@ def test_a_model_that_may_lose_more_than_two_points_of_the_sum_is_refused() -> N
     ]
 
 
-def test_a_model_that_answers_what_nothing_answers_is_refused() -> None:
+def test_a_model_that_answers_unanswerable_questions_is_refused() -> None:
     (reason,) = judged(results(0.6), results(0.7, wrongly_answered=8))
     assert reason.startswith("unanswerable: not answered without a warning")
 
