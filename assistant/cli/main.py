@@ -20,6 +20,7 @@ from assistant.cli.desk import desk_app
 from assistant.cli.global_options import GlobalOptions, Tenant, hoist
 from assistant.cli.knowledge_commands import knowledge_app
 from assistant.cli.learn import learn_app
+from assistant.cli.live import connector_app, systems_app
 from assistant.domain.errors import AssistantError
 from assistant.domain.identity import Role
 from assistant.local.interruption import end_in_order_on_signals
@@ -44,6 +45,8 @@ app.add_typer(knowledge_app, name="knowledge")
 app.add_typer(models_app, name="models")
 app.add_typer(learn_app, name="learn")
 app.add_typer(desk_app, name="desk")
+app.add_typer(connector_app, name="connector")
+app.add_typer(systems_app, name="systems")
 app.add_typer(tenant_app, name="tenant")
 app.add_typer(deploy_app)
 Agent = Annotated[str, Option("--agent", metavar="NAME", help="Name of the agent who asks.")]

@@ -233,9 +233,9 @@ class ConnectedElements:
         operation = named.operation
         limit_s = min(operation.deadline_s or named.system.deadline_s, named.system.deadline_s)
         own = Deadline.after(deadline.within_s(limit_s), clock=self._clock)
-        request = replace(_request(operation, found.values, named.system.name), agent=_agent(named, caller))
+        request = replace(request_of(operation, found.values, named.system.name), agent=_agent(named, caller))
         response = await self._calls.get(request, deadline=own, most_bytes=operation.most_bytes)
-        _check_status(response, named)
+        check_status(response, source=named.connector.source)
         return read_response(
             response.body,
             connector=named.connector,
@@ -279,8 +279,9 @@ def _check_rights(named: _Named, caller: Caller) -> None:
         )
 
 
-def _check_status(response: SystemResponse, named: _Named) -> None:
-    source, status = named.connector.source, response.status
+def check_status(response: SystemResponse, *, source: str) -> None:
+    """Raise LiveReadError unless the response is JSON with the status 200."""
+    status = response.status
     if status == 404:
         raise LiveReadError(ElementProblem.NOT_FOUND, f"{source} has no such entry.")
     if status == 403:
@@ -320,7 +321,8 @@ def _agent(named: _Named, caller: Caller) -> str | None:
     return caller.identity.agent if named.system.whose == "agent" else None
 
 
-def _request(operation: Operation, values: Mapping[str, str], system: str) -> SystemRequest:
+def request_of(operation: Operation, values: Mapping[str, str], system: str) -> SystemRequest:
+    """Return the request of an operation with these parameters, percent-encoded."""
     path = operation.path
     for name in operation.placeholders:
         path = path.replace(f"{{{name}}}", quote(values[name], safe=""))

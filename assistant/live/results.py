@@ -89,6 +89,22 @@ def read_response(
     return reading
 
 
+def problems_of(
+    body: bytes,
+    *,
+    connector: Connector,
+    operation: Operation,
+    asked: Mapping[str, str],
+    context: CareContext | None,
+) -> Sequence[str]:
+    """Return what of a response breaks the connector, every result on its own; for who writes a connector."""
+    try:
+        document: Any = orjson.loads(body)
+    except (orjson.JSONDecodeError, RecursionError):
+        return ["the response is not JSON"]
+    return list(_Reader(connector, operation, asked, context).problems(document))
+
+
 def _invalid(connector: Connector, why: str) -> LiveReadError:
     return LiveReadError(
         ElementProblem.SYSTEM_INVALID, f"{connector.source} gave a response that cannot be used: {why}."
@@ -128,6 +144,35 @@ class _Reader:
                 self._value(each, _walk(item, _below(each)))
         values = (value for each in (single, *rows) for value in each.values() if value is not None)
         return Reading(single, rows, count, as_of, size=sum(len(value.text) + 50 for value in values))
+
+    def problems(self, document: Any) -> Iterator[str]:
+        """Yield what breaks the connector, without any value of the response."""
+        if not isinstance(document, dict):
+            yield "it is no JSON object"
+            return
+        listed = [each for each in self._operation.results if each.rows is not None]
+        rows: list[Any] = []
+        try:
+            rows = list(self._items(document, listed))
+        except _WrongResponseError as wrong:
+            yield str(wrong)
+        found = [
+            (each, [_walk(document, each.steps)]) for each in self._operation.results if each.rows is None
+        ]
+        found += [(each, [_walk(row, _below(each)) for row in rows]) for each in listed]
+        for each, values in found:
+            yield from dict.fromkeys(said for value in values for said in self._said_of(each, value))
+
+    def _said_of(self, field: ResultField, value: Any) -> Iterator[str]:
+        try:
+            shown = self._value(field, value)
+        except _WrongResponseError as wrong:
+            yield str(wrong)
+        except LiveReadError as refused:
+            yield f"{field.name}: {refused.message}"
+        else:
+            if field.type == "url" and shown is not None and not shown.text:
+                yield f"{field.name} leads to an address that links does not allow"
 
     def _items(self, document: Any, listed: Sequence[ResultField]) -> Iterator[Any]:
         if not listed:

@@ -1,0 +1,391 @@
+"""``assistant connector`` and ``assistant systems``: try connectors, switch live systems, list reads."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+
+import typer
+from typer import Argument, Option
+
+from assistant.cli.global_options import GlobalOptions, Tenant
+
+if TYPE_CHECKING:
+    from assistant.domain.live import CareContext
+    from assistant.live.ports import LiveSystems
+    from assistant.settings.connector import Connector, Operation
+
+connector_app = typer.Typer(help="Write and try connectors of live systems.", no_args_is_help=True)
+systems_app = typer.Typer(help="Switch live systems on and off; list what was read.", no_args_is_help=True)
+SET = "Value of a parameter, like order_id=4471-2208; repeatable."
+ADDRESS = "Base URL of the system, like http://127.0.0.1:8710."
+CUSTOMER = "Whose data the responses must be; without it same_as_context is not compared."
+TOKEN = "File with the bearer token of the system."  # noqa: S105 - a help text
+AS_AGENT = "Agent who is passed on to a system that decides by it."
+_LOOKS_BACK = timedelta(days=30)
+_DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
+
+
+@connector_app.command(name="test")
+def try_(
+    context: typer.Context,
+    file: Annotated[Path, Argument(metavar="FILE", help="The connector file.")],
+    address: Annotated[str, Option("--address", metavar="URL", help=ADDRESS)],
+    set_: Annotated[list[str] | None, Option("--set", metavar="NAME=VALUE", help=SET)] = None,
+    operation: Annotated[str | None, Option(metavar="NAME", help="Default: every operation.")] = None,
+    customer: Annotated[str | None, Option(metavar="ID", help=CUSTOMER)] = None,
+    agent: Annotated[str | None, Option(metavar="NAME", help=AS_AGENT)] = None,
+    token: Annotated[Path | None, Option("--token", metavar="FILE", help=TOKEN)] = None,
+) -> None:
+    """Call each operation with sample values, and say what the system answered. Exit status 1: something
+    does not fit."""
+    options = GlobalOptions.of(context)
+    trial = ConnectorTrial(file, address, values_of(set_ or ()), operation, customer, agent, token)
+    if not asyncio.run(try_connector(trial, as_json=options.json)):
+        raise typer.Exit(1)
+
+
+@connector_app.command()
+def from_openapi(
+    file: Annotated[Path, Argument(metavar="FILE", help="The system's OpenAPI 3 file, JSON.")],
+    operation: Annotated[list[str], Option("--operation", metavar="ID", help="operationId; repeatable.")],
+) -> None:
+    """Print the beginning of a connector: operations with every parameter and result of the file."""
+    from assistant.settings.connector_openapi import OpenApiFile
+
+    document = OpenApiFile.read(file)
+    operations = [{"name": _snake(each), "personal": True, **document.sketch(each)} for each in operation]
+    typer.echo(f"schema_version = 1\nsource = {json.dumps(file.name.partition('.')[0])}")
+    for each in operations:
+        typer.echo("\n".join(_toml_lines("operations", each)))
+    typer.echo("\n# Now: results with same_as or same_as_context, parameters with context, and [[elements]].")
+
+
+def _toml_lines(table: str, values: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a table of a list, and the lists of tables in it, as TOML."""
+    yield f"\n[[{table}]]"
+    lists: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, list):
+            lists[name] = value
+        elif isinstance(value, dict):
+            inner = cast("dict[str, Any]", value)
+            pairs = (f"{json.dumps(key)} = {json.dumps(said)}" for key, said in inner.items())
+            yield f"{name} = {{ {', '.join(pairs)} }}"
+        else:
+            yield f"{name} = {json.dumps(value)}"
+    for name, rows in lists.items():
+        for row in rows:
+            yield from _toml_lines(f"{table}.{name}", row)
+
+
+@systems_app.command()
+def on(context: typer.Context, tenant: Tenant, system: Annotated[str, Argument(metavar="NAME")]) -> None:
+    """Let a live system be called again, without a restart."""
+    _switch(GlobalOptions.of(context), tenant, system, on=True)
+
+
+@systems_app.command()
+def off(context: typer.Context, tenant: Tenant, system: Annotated[str, Argument(metavar="NAME")]) -> None:
+    """Stop calling a live system within seconds, without a restart; its elements say so."""
+    _switch(GlobalOptions.of(context), tenant, system, on=False)
+
+
+@systems_app.command(name="list")
+def list_(context: typer.Context, tenant: Tenant) -> None:
+    """List a tenant's live systems: switch, operations, elements."""
+    asyncio.run(_list(GlobalOptions.of(context), tenant))
+
+
+@systems_app.command()
+def reads(
+    context: typer.Context,
+    tenant: Tenant,
+    agent: Annotated[str | None, Option(metavar="NAME", help="Only those of this agent.")] = None,
+    customer: Annotated[str | None, Option(metavar="ID", help="Only those of this customer's data.")] = None,
+    since: Annotated[
+        datetime | None, Option("--from", formats=_DATES, metavar="DATE", help="UTC. Default: 30 days ago.")
+    ] = None,
+    until: Annotated[
+        datetime | None, Option("--to", formats=_DATES, metavar="DATE", help="UTC. Default: now.")
+    ] = None,
+    limit: Annotated[int, Option(min=1, max=100_000, metavar="N", help="Most reads to list.")] = 1_000,
+) -> None:
+    """List who read which live data, whose and when; the values are recorded nowhere."""
+    end = (until or datetime.now(UTC)).replace(tzinfo=UTC)
+    begin = (since or end - _LOOKS_BACK).replace(tzinfo=UTC)
+    asyncio.run(
+        _reads(GlobalOptions.of(context), tenant, (begin, end, limit), agent=agent, customer=customer)
+    )
+
+
+# --- trying a connector -----------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class ConnectorTrial:
+    """The options of ``connector test``."""
+
+    file: Path
+    address: str
+    values: Mapping[str, str]
+    operation: str | None = None
+    customer: str | None = None
+    agent: str | None = None
+    token: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OperationTrial:
+    """What came of one operation."""
+
+    operation: str
+    outcome: Literal["fits", "skipped", "wrong"]
+    said: Sequence[str]
+    elapsed_ms: float | None = None
+    shown: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Element = its values as text."""
+
+
+def values_of(given: Sequence[str]) -> dict[str, str]:
+    """Return NAME=VALUE pairs. Raises typer.BadParameter."""
+    pairs = [each.partition("=") for each in given]
+    if wrong := [name for name, sign, value in pairs if not (name and sign and value)]:
+        raise typer.BadParameter(f"--set {wrong[0]}: write NAME=VALUE.")
+    return {name: value for name, _, value in pairs}
+
+
+async def try_connector(trial: ConnectorTrial, *, as_json: bool) -> bool:
+    """Print what each operation answered; return whether all that were called fit."""
+    from assistant.cli.terminal import Terminal, plain, table
+
+    terminal = Terminal()
+    found = [each async for each in _tried(trial)]
+    for each in found:
+        if as_json:
+            terminal.json(
+                {
+                    "operation": each.operation,
+                    "outcome": each.outcome,
+                    "said": list(each.said),
+                    "elapsed_ms": each.elapsed_ms,
+                    "elements": dict(each.shown),
+                }
+            )
+            continue
+        took = "" if each.elapsed_ms is None else f", {each.elapsed_ms:.0f} ms"
+        terminal.out.print(plain(f"{each.operation}: {each.outcome}{took}", style="bold"))
+        for said in each.said:
+            terminal.out.print(plain(f"  {said}"))
+        if each.shown:
+            rows = [(plain(name), plain(text)) for name, text in each.shown.items()]
+            terminal.out.print(table("element", "shows", rows=rows))
+    called = [each for each in found if each.outcome != "skipped"]
+    if not called and not as_json:
+        terminal.err.print(plain("No operation was called: give its parameters by --set NAME=VALUE."))
+    return bool(called) and all(each.outcome == "fits" for each in called)
+
+
+async def _tried(trial: ConnectorTrial) -> AsyncGenerator[OperationTrial]:
+    from assistant.domain.clock import SystemClock
+    from assistant.domain.errors import ConfigurationError
+    from assistant.embedded.live import file_secret
+    from assistant.live_systems import HttpSystems, SystemAccess
+    from assistant.settings.connector import load_connector
+
+    connector = load_connector(trial.file)
+    names = [each.name for each in connector.operations]
+    if trial.operation is not None and trial.operation not in names:
+        raise ConfigurationError(f"{trial.file}: no operation {trial.operation}; it has {', '.join(names)}.")
+    name = trial.file.stem
+    access = SystemAccess(
+        name,
+        trial.address,
+        auth="none" if trial.token is None else "token",
+        secret=None if trial.token is None else partial(file_secret, trial.token),
+    )
+    calls = HttpSystems({name: access}, clock=SystemClock())
+    try:
+        for operation in connector.operations:
+            if trial.operation in (None, operation.name):
+                yield await _try_operation(trial, connector, operation, calls)
+    finally:
+        await calls.close()
+
+
+async def _try_operation(
+    trial: ConnectorTrial, connector: Connector, operation: Operation, calls: LiveSystems
+) -> OperationTrial:
+    from assistant.domain.clock import Deadline, SystemClock
+    from assistant.live.connected import check_status, request_of
+    from assistant.live.ports import LiveReadError
+    from assistant.live.results import problems_of
+
+    values = {
+        each.name: trial.values[each.name] for each in operation.parameters if each.name in trial.values
+    }
+    missing = [each.name for each in operation.parameters if each.required and each.name not in values]
+    if missing:
+        return OperationTrial(operation.name, "skipped", [f"needs --set {name}=…" for name in missing])
+    clock, began_s = SystemClock(), time.monotonic()
+    try:
+        response = await calls.get(
+            replace(request_of(operation, values, trial.file.stem), agent=trial.agent),
+            deadline=Deadline.after(operation.deadline_s or 10.0, clock=clock),
+            most_bytes=operation.most_bytes,
+        )
+        elapsed_ms = (time.monotonic() - began_s) * 1000
+        check_status(response, source=connector.source)
+    except LiveReadError as error:
+        elapsed_ms = (time.monotonic() - began_s) * 1000
+        return OperationTrial(operation.name, "wrong", [f"{error.problem}: {error.message}"], elapsed_ms)
+    context = _sample_context(trial, operation)
+    said = problems_of(response.body, connector=connector, operation=operation, asked=values, context=context)
+    if said:
+        return OperationTrial(operation.name, "wrong", said, elapsed_ms)
+    shown = _shown(connector, operation, response.body, values, context)
+    return OperationTrial(operation.name, "fits", [], elapsed_ms, shown)
+
+
+def _sample_context(trial: ConnectorTrial, operation: Operation) -> CareContext | None:
+    from assistant.domain.live import CareContext
+
+    if trial.customer is None:
+        return None
+    ids: dict[str, tuple[str, ...]] = {}
+    for each in operation.parameters:
+        if each.context is not None and each.name in trial.values:
+            ids[each.context] = (*ids.get(each.context, ()), trial.values[each.name])
+    until = datetime.now(UTC) + timedelta(minutes=5)
+    return CareContext(trial.agent or "agent", trial.customer, ids | {"customer": (trial.customer,)}, until)
+
+
+def _shown(
+    connector: Connector,
+    operation: Operation,
+    body: bytes,
+    values: Mapping[str, str],
+    context: CareContext | None,
+) -> dict[str, str]:
+    """Return what each element of the operation shows, as text."""
+    from assistant.live.results import element_data, read_response
+
+    reading = read_response(
+        body, connector=connector, operation=operation, asked=values, context=context, as_of=datetime.now(UTC)
+    )
+    shown: dict[str, str] = {}
+    for element in connector.elements:
+        if element.operation != operation.name:
+            continue
+        data = element_data(element, operation=operation, reading=reading)
+        parts = [] if data is None else [f"{value.label}: {value.text}" for value in data.values]
+        parts += [] if data is None else [f"{len(data.rows)} rows"] * bool(data.rows)
+        parts += [] if data is None or data.url is None else [data.url]
+        shown[element.name] = "; ".join(parts) or "nothing: the system has no value"
+    return shown
+
+
+def _snake(name: str) -> str:
+    spelled = "".join(f"_{one.lower()}" if one.isupper() else one for one in name)
+    return "".join(one if one.isalnum() else "_" for one in spelled).strip("_")[:40]
+
+
+# --- switches and reads -----------------------------------------------------------------------------------
+def _switch(options: GlobalOptions, tenant: str, system: str, *, on: bool) -> None:
+    from assistant.cli.terminal import Terminal
+    from assistant.domain.errors import ConfigurationError
+    from assistant.embedded.live import set_switch
+    from assistant.wiring.stores import switches_dir
+
+    config = options.tenant(tenant)
+    names = [entry.name for entry in config.systems]
+    if system not in names:
+        known = ", ".join(names) or "none"
+        raise ConfigurationError(f"{tenant} calls no system {system}; its systems with a connector: {known}.")
+    set_switch(switches_dir(options.state_dir.resolve(), config), system, on=on)
+    word = "on" if on else "off"
+    terminal = Terminal()
+    terminal.say(f"{system} is {word} here; a service that runs sees it within seconds")
+    if (place := config.deployment) is not None:
+        name = f"{place.parameter(tenant, 'systems')}/{system}"
+        terminal.say(f"on AWS: aws ssm put-parameter --name {name} --type String --overwrite --value {word}")
+
+
+async def _list(options: GlobalOptions, tenant: str) -> None:
+    from assistant.cli.terminal import Terminal, plain, table
+    from assistant.domain.clock import SystemClock
+    from assistant.embedded.live import FileSwitches
+    from assistant.wiring.stores import switches_dir
+
+    terminal, config = Terminal(), options.tenant(tenant)
+    switches = FileSwitches(switches_dir(options.state_dir.resolve(), config), clock=SystemClock())
+    shown = table("system", "switch", "whose", "operations", "elements")
+    for entry in config.systems:
+        assert entry.inline is not None  # noqa: S101 - what systems means
+        word = "on" if await switches.is_on(entry.name) else "off"
+        operations = [each.name for each in entry.inline.operations]
+        elements = [f"{entry.name}.{each.name}" for each in entry.inline.elements]
+        if options.json:
+            terminal.json(
+                {"system": entry.name, "switch": word, "operations": operations, "elements": elements}
+            )
+        else:
+            cells = (entry.name, word, entry.whose, ", ".join(operations), ", ".join(elements))
+            shown.add_row(*(plain(cell) for cell in cells))
+    if not config.systems:
+        terminal.say(f"{tenant} calls no live system: docs/live.md says how to write a connector")
+    elif not options.json:
+        terminal.out.print(shown)
+
+
+async def _reads(
+    options: GlobalOptions,
+    tenant: str,
+    period: tuple[datetime, datetime, int],
+    *,
+    agent: str | None,
+    customer: str | None,
+) -> None:
+    from assistant.cli.terminal import Terminal, plain, table
+
+    since, until, limit = period
+    terminal = Terminal()
+    subject = None if customer is None else _pseudonym(options, tenant, customer)
+    async with options.stores(tenant) as stores:
+        found = [
+            read
+            for read in await stores.live_reads.list(since=since, until=until, limit=limit)
+            if agent in (None, read.agent) and subject in (None, read.subject)
+        ]
+    shown = table("when (UTC)", "agent", "operation", "whose", "outcome", "answer")
+    for read in found:
+        if options.json:
+            terminal.json(read.model_dump(mode="json"))
+            continue
+        cells = (
+            f"{read.at.astimezone(UTC):%Y-%m-%d %H:%M:%S}",
+            read.agent,
+            read.operation,
+            read.subject or "nobody's",
+            f"{read.outcome} (cached)" if read.cached else read.outcome,
+            read.answer_id or "",
+        )
+        shown.add_row(*(plain(cell) for cell in cells))
+    if found and not options.json:
+        terminal.out.print(shown)
+    terminal.err.print(plain(f"{len(found)} reads from {since:%Y-%m-%d} to {until:%Y-%m-%d %H:%M} UTC."))
+
+
+def _pseudonym(options: GlobalOptions, tenant: str, customer: str) -> str:
+    from assistant.document_links import link_secret
+    from assistant.wiring.live import customer_pseudonym
+
+    secret = link_secret(
+        options.tenant(tenant), tenants_dir=options.tenants_dir, state_dir=options.state_dir.resolve()
+    )
+    return customer_pseudonym(customer, secret=secret)
