@@ -187,11 +187,14 @@ class Hydration:
         tenant: TenantConfig,
         deadline: Deadline,
         bounds: CallBounds,
+        subject: str | None = None,
     ) -> None:
+        """``subject``: what ``ElementUse.subject`` keeps."""
         self.types: Mapping[str, ElementType] = live.types() if live is not None else {}
         self._live = live
         self._caller = caller
         self._tenant = tenant
+        self._subject = subject
         self._deadline = deadline
         self._bounds = bounds
         self._begun: list[LiveSlot] = []
@@ -309,7 +312,8 @@ class Hydration:
 
     def uses(self) -> tuple[ElementUse, ...]:
         """Return what the record keeps: no values, and no parameters."""
-        return tuple(use_of(slot.element(), operation=slot.type.operation or None) for slot in self.placed)
+        uses = (use_of(slot.element(), operation=slot.type.operation or None) for slot in self.placed)
+        return tuple(use.model_copy(update={"subject": self._subject}) for use in uses)
 
     async def _fill(self, live: LiveElements, slot: LiveSlot) -> None:
         limit_s = min(limit_of(self._tenant, slot.type.name), self._deadline.remaining_s())
@@ -338,8 +342,8 @@ def kept_element(use: ElementUse) -> Element:
         source=use.source,
         as_of=use.as_of,
         problem=use.problem,
-        detail=NOT_KEPT if is_ready else "",
-        retryable=is_ready or use.problem in _RETRYABLE,
+        detail=NOT_KEPT if is_ready and use.operation else "",
+        retryable=use.operation is not None and (is_ready or use.problem in _RETRYABLE),
         display=use.display,
     )
 

@@ -256,6 +256,7 @@ class PrepareAnswer:
             tenant=services.tenant,
             deadline=deadline,
             bounds=self.bounds,
+            subject=services.subject_of(context),
         )
         clauses = self._live_questions.begin(asking.question)
         with _end_on_error(steps, hydration):

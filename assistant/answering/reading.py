@@ -27,14 +27,17 @@ from assistant.domain.answers import (
 )
 from assistant.domain.clock import Clock, Deadline
 from assistant.domain.documents import Span
-from assistant.domain.elements import Element
+from assistant.domain.elements import Element, ElementProblem
 from assistant.domain.errors import InvalidRequestError, NotFoundError
 from assistant.domain.feedback import Act, AgentAct, StoredAct
 from assistant.domain.identity import Identity, Role
 from assistant.domain.live import CareContext
-from assistant.live.ports import Caller
+from assistant.live.ports import Caller, LiveReadError
 
 _CONVERSATION_LIMIT = 50
+_OF_ANOTHER_CONVERSATION = (
+    "This answer is of another conversation. Ask again from the customer's conversation."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +161,9 @@ class ReadElementAgain:
     ) -> Element:
         """Return the element in the state of this read. The record does not change.
 
-        ``context``: of this call; that of the answer is not kept. Raises NotFoundError (no such answer or
-        element, another agent's, or one that no connector offers any more), RecordsUnavailableError.
+        ``context``: of this call, and of the answer's customer: another one's is not allowed. Raises
+        NotFoundError (no such answer or element, another agent's, or one that no connector offers any more),
+        RecordsUnavailableError.
         """
         record = await self._services.records.get_answer(answer_id)
         if record is None or record.agent != identity.agent:
@@ -169,6 +173,10 @@ class ReadElementAgain:
         kind = live.types().get(use.name) if use is not None and live is not None else None
         if use is None or live is None or kind is None:
             raise _not_found()
+        subject = self._services.subject_of(context)
+        if use.subject != subject or (context is not None and subject is None):
+            outcome = LiveReadError(ElementProblem.NOT_ALLOWED, _OF_ANOTHER_CONVERSATION)
+            return element_of(kind, element_id=use.id, display=use.display, outcome=outcome)
         limit_s = limit_of(self._services.tenant, use.name)
         outcome = await read_element(
             live,

@@ -32,6 +32,7 @@ from assistant.domain.errors import (
     DependencyError,
     SearchUnavailableError,
 )
+from assistant.domain.live import CareContext
 from assistant.live.ports import LiveElements
 from assistant.settings.tenant import TenantConfig
 
@@ -80,8 +81,14 @@ class TenantServices:
     clock: Clock
     live_elements: LiveElements | None = None
     """What the tenant's connectors offer; None where it has no live system."""
+    pseudonym: Callable[[str], str] | None = None
+    """Returns a customer's keyed pseudonym, as in the record of live reads."""
     new_id: Callable[[], str] = new_id
     """Makes answer and conversation ids; a test may make them countable."""
+
+    def subject_of(self, context: CareContext | None) -> str | None:
+        """Return what a record keeps of whose conversation it was."""
+        return None if context is None or self.pseudonym is None else self.pseudonym(context.customer)
 
     @property
     def writes_answers(self) -> bool:

@@ -132,6 +132,9 @@ class ElementUse(PublicModel):
     source: str
     operation: str | None = None
     """``<system>.<operation>`` that was called; None for elements made from documents."""
+    subject: str | None = Field(default=None, max_length=128)
+    """Keyed pseudonym of the customer whose conversation it was; None without a context. It is read again for
+    the same customer only."""
     as_of: datetime | date | None = None
     problem: ElementProblem | None = None
     display: ElementDisplay

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -35,7 +36,7 @@ from assistant.settings.functions import (
 )
 from assistant.settings.process import ServiceSettings, WorkerSettings
 from assistant.settings.tenant import TenantConfig, load_tenants
-from assistant.wiring.live import open_live
+from assistant.wiring.live import customer_pseudonym, open_live
 from assistant.wiring.stores import (
     AwsClients,
     ProcessClients,
@@ -155,6 +156,7 @@ async def _served(
         links=links,
         texts=TextsWithApproved(documents, desk=desk),
         live_elements=await open_live(stores, settings, secret=secret, secrets=secrets),
+        pseudonym=partial(customer_pseudonym, secret=secret),
         generates=generates,
     )
     adaptations = Adaptations(tenant, desk=desk, embedder=answering.embedder, clock=clock)
@@ -218,6 +220,7 @@ async def _answering(
     links: SignedDocumentLinks,
     texts: DocumentTexts,
     live_elements: LiveElements | None,
+    pseudonym: Callable[[str], str],
     generates: bool,
 ) -> TenantServices:
     from assistant.answering.services import IndexWatch, ServedModel, TenantServices
@@ -241,6 +244,7 @@ async def _answering(
         links=links,
         clock=clock,
         live_elements=live_elements,
+        pseudonym=pseudonym,
     )
 
 

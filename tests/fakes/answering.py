@@ -665,6 +665,7 @@ class FakeTenant:
             links=PlainLinks(),
             clock=self.clock,
             live_elements=self.live_elements,
+            pseudonym=lambda customer: f"pseudonym-{zlib.crc32(customer.encode())}",
             new_id=self.new_id,
         )
 

@@ -163,8 +163,11 @@ async def test_an_element_is_read_again_with_a_context_of_its_own(
     assert again.status_code == 200
     assert again.json()["data"]["values"][0]["text"] == "shipped order-bo"
     assert again.json()["display"] == failed["display"]
-    without = await service.client.post(path, json={}, headers=service.headers())
-    assert without.json()["problem"] == "parameter_missing"
+    calls = len(live.calls)
+    for body in ({}, {"context": of("eve")}):
+        other = await service.client.post(path, json=body, headers=service.headers())
+        assert (other.json()["state"], other.json()["data"]) == ("not_allowed", None)
+    assert len(live.calls) == calls
     stored = (await service.client.get(path.rpartition("/elements")[0], headers=service.headers())).json()
     assert stored["record"]["elements"][0]["state"] == "failed"
 
