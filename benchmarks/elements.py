@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from assistant.answering.events import ElementChanged, Token
-from assistant.answering.use_case import AnswerQuestion
+from assistant.answering.events import Token
 from assistant.answering.prepare import AnswerRequest
+from assistant.answering.use_case import AnswerQuestion
 from assistant.domain.clock import Deadline
-from assistant.domain.elements import ElementState
 from assistant.live.markup import MarkupParser, Tag
-from assistant.live.ports import Caller, ElementType, Filled
+from assistant.live.ports import Caller, Filled
 from tests.fakes.answering import FakeTenant, agent, document
 from tests.fakes.live import FakeLive, of_customer
+from tests.fakes.running_service import RunningService, Scene, running_service
 
 STREAMS, ELEMENTS = 50, 5
 _ROUNDS = 7
@@ -30,6 +32,16 @@ _SYSTEM_S = 2.0
 _TOKEN_CHARACTERS = 4
 _QUESTION = "On which day are retail refills payable?"
 _STEP = "Retail refills are payable on day 23 of 30"
+_SOURCES = """
+[[sources]]
+name = "knowledge"
+namespace = ""
+elements = true
+
+[care_context]
+issuer = "https://care.test"
+plain_ids = true
+"""
 _NAMES = ("orders.status", "orders.summary", "stores.stock", "orders.status", "orders.summary")
 
 
@@ -76,83 +88,84 @@ def measure_parser() -> None:
 
 @dataclass
 class TimedLive(FakeLive):
-    """Answers each read at an instant of its own, and notes when."""
+    """Systems that answer each read at an instant of their own, and note it."""
 
-    answered_s: dict[tuple[str, int], float] = field(default_factory=dict[tuple[str, int], float])
-    bare_late_ms: list[float] = field(default_factory=list[float])
+    answered_s: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
+    """By answer, on the loop's clock."""
+    timers_late_ms: list[float] = field(default_factory=list[float])
     least_s: float = 0.3
 
-    async def fill(self, name: str, caller: Caller, *, deadline: Deadline) -> Filled:
+    async def fill(self, name: str, caller: Caller, *, deadline: Deadline) -> Filled:  # noqa: ARG002
         number = len(self.calls)
         self.calls.append((name, caller))
         loop = asyncio.get_running_loop()
         due_s = loop.time() + self.least_s + (number * 37 % 250) / 1000
         await asyncio.sleep(due_s - loop.time())
-        self.bare_late_ms.append((loop.time() - due_s) * 1000)
-        self.answered_s[caller.answer_id or "", sum(c is caller for _, c in self.calls[:number])] = due_s
-        return self._filled(name, caller)
-
-    def types(self) -> Mapping[str, ElementType]:
-        return super().types()
+        self.timers_late_ms.append((loop.time() - due_s) * 1000)
+        self.answered_s.setdefault(caller.answer_id or "", []).append(due_s)
+        return self.filled(name, caller)
 
 
 def tenant_with(live: FakeLive | None, *, elements: int) -> FakeTenant:
-    tags = " ".join(f"{{{{{name}}}}}" for name in _NAMES[:elements])
-    tenant = FakeTenant().with_documents(document(content=f"{_STEP} {tags}."))
+    tenant = FakeTenant().with_documents(document(content=step_of(elements)))
     tenant.live_elements = live
     source = {"name": "knowledge", "namespace": "", "elements": True}
-    limits = {"streams": 1000, "streams_per_agent": 1000}
-    tenant.config = tenant.config.model_validate(
-        tenant.config.model_dump() | {"sources": [source], "limits": limits}
-    )
+    tenant.config = tenant.config.model_validate(tenant.config.model_dump() | {"sources": [source]})
     return tenant
 
 
-async def one_stream(
-    use_case: AnswerQuestion, tenant: FakeTenant, number: int
-) -> tuple[float, dict[str, float]]:
-    """Return the seconds to the first text, and by element when it was ready, on the loop's clock."""
-    loop = asyncio.get_running_loop()
-    began_s, first_s = loop.time(), 0.0
-    prepared = await use_case.prepare(
-        AnswerRequest(question=_QUESTION),
-        identity=agent("ana"),
-        deadline=Deadline.after(30, clock=tenant.clock),
-        context=of_customer(f"c{number}"),
-    )
-    ready: dict[str, float] = {}
-    async with aclosing(use_case.stream(prepared)) as events:
-        async for event in events:
-            if isinstance(event, Token):
-                first_s = first_s or loop.time() - began_s
-            elif isinstance(event, ElementChanged) and event.state is ElementState.READY:
-                ready[event.id] = loop.time()
-    return first_s, ready
+def step_of(elements: int) -> str:
+    return f"{_STEP} {' '.join(f'{{{{{name}}}}}' for name in _NAMES[:elements])}."
 
 
 async def measure_ready() -> None:
+    """Ask over HTTP: service, its stores, 50 clients and the systems are one process."""
     live = TimedLive()
-    tenant = tenant_with(live, elements=ELEMENTS)
-    use_case = AnswerQuestion(tenant.services)
-    began_cpu_s = time.process_time()
-    found = await asyncio.gather(*(one_stream(use_case, tenant, number) for number in range(STREAMS)))
-    cpu_s = time.process_time() - began_cpu_s
-    by_answer: dict[str, list[float]] = {}
-    for (answer_id, _), due_s in live.answered_s.items():
-        by_answer.setdefault(answer_id, []).append(due_s)
-    shown = [sorted(ready.values()) for _, ready in found]
-    due = [sorted(times) for times in by_answer.values()]
+    scene = Scene(
+        tenants=("clinic",),
+        writes=False,
+        live=live,
+        more_of_tenants=_SOURCES,
+        streams=64,
+        streams_per_agent=64,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        async with running_service(Path(folder), scene) as service:
+            await service.know("refill", step_of(ELEMENTS))
+            await service.answered(body={"context": _context(0)})
+            began_cpu_s = time.process_time()
+            found = await asyncio.gather(*(_ready_times(service, number) for number in range(STREAMS)))
+            cpu_s = time.process_time() - began_cpu_s
     late_ms = sorted(
         (at - was) * 1000
-        for times, ready in zip(sorted(due), sorted(shown), strict=True)
-        for was, at in zip(times, ready, strict=True)
+        for answer_id, ready in found
+        for was, at in zip(sorted(live.answered_s[answer_id]), sorted(ready), strict=True)
     )
-    timers_ms = sorted(live.bare_late_ms)
+    timers_ms = sorted(live.timers_late_ms)
     print(
-        f"element ready after its system answered, {STREAMS} streams × {ELEMENTS}: p50 {_at(late_ms, 0.5):.1f} "
-        f"ms, p95 {_at(late_ms, 0.95):.1f} ms ({len(late_ms)} elements); bare timers p95 "
-        f"{_at(timers_ms, 0.95):.1f} ms; {cpu_s:.2f} s of CPU"
+        f"element ready after its system answered, {STREAMS} streams of {ELEMENTS} over HTTP: "
+        f"p50 {_at(late_ms, 0.5):.1f} ms, p95 {_at(late_ms, 0.95):.1f} ms ({len(late_ms)} elements); "
+        f"bare timers p95 {_at(timers_ms, 0.95):.1f} ms; {cpu_s:.2f} s of CPU, clients included"
     )
+
+
+async def _ready_times(service: RunningService, number: int) -> tuple[str, list[float]]:
+    """Return the answer's id, and when each element was ready at its client."""
+    body = {"question": _QUESTION, "context": _context(number)}
+    headers = service.headers(f"agent-{number}", accept="text/event-stream")
+    ready: list[float] = []
+    answer_id = ""
+    async with service.client.stream("POST", "/v1/answers", json=body, headers=headers) as response:
+        async for line in response.aiter_lines():
+            if line.startswith("id: "):
+                answer_id = line[4:].partition(":")[0]
+            elif '"state":"ready"' in line:
+                ready.append(asyncio.get_running_loop().time())
+    return answer_id, ready
+
+
+def _context(number: int) -> dict[str, object]:
+    return {"customer": f"c{number}", "ids": {"order": [f"order-c{number}"]}}
 
 
 async def measure_first_text() -> None:

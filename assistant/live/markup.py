@@ -68,8 +68,13 @@ class MarkupParser:
 
     def push(self, text: str) -> list[str | Tag]:
         """Take the next part; return what is decided, texts and tags in their order."""
-        if not self._held and "{" not in text:
-            return [text] if text else []
+        if "{" not in text:
+            if not self._held:
+                return [text] if text else []
+            begun = self._held + text
+            if "}" not in text and len(begun) < LONGEST_TAG_CHARACTERS and _BEGUN.match(begun):
+                self._held = begun
+                return []
         whole, self._held = self._held + text, ""
         found: list[str | Tag] = []
         done = at = 0

@@ -71,14 +71,14 @@ class FakeLive:
             await asyncio.sleep(self.delay_s)
             if name in self.errors:
                 raise self.errors[name]
-            return self._filled(name, caller)
+            return self.filled(name, caller)
         except asyncio.CancelledError:
             self.cancelled.append(name)
             raise
         finally:
             self.active -= 1
 
-    def _filled(self, name: str, caller: Caller) -> Filled:
+    def filled(self, name: str, caller: Caller) -> Filled:
         if caller.context is None:
             missing = ("order number",)
             raise LiveReadError(

@@ -68,8 +68,8 @@ possibly = {possibly}
 [answers.escalation]
 default = "Team Lead, ext. 1"
 [limits]
-streams = 8
-streams_per_agent = 3
+streams = {streams}
+streams_per_agent = {streams_per_agent}
 first_token_timeout_s = {first_token_timeout_s}
 answer_deadline_s = {answer_deadline_s}
 embedding_timeout_s = 2.0
@@ -95,6 +95,8 @@ class Scene:
     """What their files say more."""
     frame_ancestors: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
+    streams: int = 8
+    streams_per_agent: int = 3
     live: LiveElements | None = None
     """What every tenant's connectors offer."""
 
@@ -276,6 +278,8 @@ def service_settings(folder: Path, scene: Scene, *, sagemaker_url: str, jwks_url
                 answer_deadline_s=scene.answer_deadline_s,
                 answered=scene.answered,
                 possibly=scene.possibly,
+                streams=scene.streams,
+                streams_per_agent=scene.streams_per_agent,
             )
         )
     _write_artifact(models / "tiny-embedding", {"dimensions": scene.artifact_dimensions})
