@@ -109,6 +109,9 @@ _GAP = (
 )
 """Between a label and its value: no digit and no end of a sentence."""
 _MOST_WORDS_BETWEEN = 7
+_RX_WORDS = (
+    "rx|prescription|perscription|presc|prescrip|script|scrip|scrpt|refill|refilling|fill|bottle|label|vial"
+)
 
 
 # --- labels and their values ------------------------------------------------------------------------------
@@ -141,10 +144,10 @@ _LABELLED = (
     ),
     _Labelled(
         PatientData.RX_NUMBER,
-        rf"\b(?:rx|prescription|script|scrip|refill|fill|bottle|label|vial)s? ?{_NUMBER}",
+        rf"\b(?:{_RX_WORDS})s?\.? ?{_NUMBER}",
         _CODE,
         lambda value: _has_digits(4, 24)(value) and _IS_YEAR.fullmatch(value) is None,
-        r"\b(?:rx|prescription|script|scrip|refill|refilling|fill|bottle|label|vial)s?\b",
+        rf"\b(?:{_RX_WORDS})s?\b\.?",
     ),
     _Labelled(
         PatientData.MEDICAL_RECORD_NUMBER,
@@ -246,8 +249,17 @@ _LONGEST_BEFORE = 40
 """Characters that are read before a number for a label of another kind."""
 
 
+_ALIKE = (PatientData.RX_NUMBER, PatientData.MEMBER_NUMBER)
+_NO_UNIT = r"(?! ?(?:units?|iu|mg|mcg|ml|g|%|dollars|usd|tablets|people|patients|steps|miles)\b)"
+_PLAIN_NUMBER = re.compile(rf"(?<![\w.$-])\d{{5,12}}(?![\w%-]|[.]\d){_NO_UNIT}")
+
+
 _LOOSE = (
-    (PatientData.RX_NUMBER, "rx|prescription|script|refill|bottle", r"[a-z]{0,2}-?\d{5,12}(?:-\d{1,3})?"),
+    (
+        PatientData.RX_NUMBER,
+        f"{_RX_WORDS}|reverse|override|dispense|transfer|copay|status of|number is",
+        r"[a-z]{0,2}-?\d{5,12}(?:-\d{1,3})?",
+    ),
     (
         PatientData.MEMBER_NUMBER,
         "member|insurance|card|plan|coverage|policy|subscriber|medicaid|medicare",
@@ -283,7 +295,22 @@ class FoundNumber:
 
 
 def find_numbers(text: str, rules: Sequence[Rule]) -> Iterator[FoundNumber]:
-    """Yield what the rules find. Findings may overlap: the better score counts."""
+    """Yield what the rules find, and numbers as long as a found one. Findings may overlap: the better score
+    counts."""
+    alike: dict[int, PatientData] = {}
+    for each in _by_rules(text, rules):
+        yield each
+        value = text[each.start : each.end]
+        if each.kind in _ALIKE and value.isdigit() and len(value) in range(5, 13):
+            alike.setdefault(len(value), each.kind)
+    if alike:
+        for match in _PLAIN_NUMBER.finditer(text):
+            before = text[max(0, match.start() - _LONGEST_BEFORE) : match.start()]
+            if (kind := alike.get(len(match[0]))) and _EXPLAINED.search(before) is None:
+                yield FoundNumber(kind, *match.span(), 0.43)
+
+
+def _by_rules(text: str, rules: Sequence[Rule]) -> Iterator[FoundNumber]:
     for rule in rules:
         for match in _matches(rule, text):
             begins = match.start() if "gap" in rule.pattern.groupindex else match.start("value")
@@ -357,6 +384,14 @@ def _labelled() -> Iterator[Rule]:
     for kind, words, value in _LOOSE:
         loose = compiled(rf"\b(?:{words})s?\b{_GAP}(?<![\w.$-])(?P<value>{value})(?![\w%]|[./]\d)")
         yield Rule(kind=kind, pattern=loose, score=0.45, accepts=_has_digits(5, 16))
+    state = (
+        r"(?:too soon|reject|rejected|rejects|rejecting|ready|stuck|on hold|early|filled|refill|reversed|"
+        r"transferred)\b"
+    )
+    judged = compiled(
+        rf"(?<![\w.$/-])(?P<value>\d{{5,8}})(?![\w%-]|[./]\d){_NO_UNIT}[^\d.!?\n]{{0,16}}\b{state}"
+    )
+    yield Rule(kind=PatientData.RX_NUMBER, pattern=judged, score=0.43, refused_after=_EXPLAINED)
     date = rf"(?<![\w/.-])(?P<value>{_FULL_DATE}) (?:dob|d\.o\.b\.?)(?![\w:]| ?[\d(:])"
     yield Rule(kind=PatientData.DATE_OF_BIRTH, pattern=compiled(date), score=0.85)
     generic = rf"\b(?:id|i\.d\.)(?: ?(?:#|number|no\b\.?))?{_GAP}(?<![\w.-])(?P<value>{_CODE})(?!\w)"
@@ -417,12 +452,11 @@ def _by_shape() -> Iterator[Rule]:
 
 def _unexplained() -> Iterator[Rule]:
     """Yield rules for long numbers that no word explains: they are taken for identifiers of a patient."""
-    unit = r"(?! ?(?:units?|iu|mg|mcg|ml|g|%|dollars|usd|tablets|people|patients|steps|miles)\b)"
     for kind, value in (
         (PatientData.RX_NUMBER, r"[a-z]{0,2}-?\d{6,8}(?:-\d{1,6})?|\d{2,4}-\d{5,7}"),
         (PatientData.MEMBER_NUMBER, r"[a-z]{0,3}-?\d{9,12}(?:-\d{1,3})?|[a-z]{1,4}\d{6,12}[a-z]?"),
     ):
-        pattern = compiled(rf"(?<![\w.$/-])(?P<value>{value})(?![\w-]|[./]\d){unit}")
+        pattern = compiled(rf"(?<![\w.$/-])(?P<value>{value})(?![\w-]|[./]\d){_NO_UNIT}")
         yield Rule(
             kind=kind, pattern=pattern, score=0.42, accepts=_has_digits(6, 16), refused_after=_EXPLAINED
         )

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from assistant.domain.desk import Case, CaseReason, DeskKind
 from assistant.domain.errors import EmbeddingUnavailableError
@@ -152,13 +153,13 @@ async def test_a_gap_that_a_reviewer_acted_on_stays_as_it_is(desk: Desk) -> None
 
 async def test_nothing_is_grouped_again_until_a_case_changes(desk: Desk) -> None:
     upkeep = GapUpkeep(desk.services, ENGLISH)
-    await upkeep()
-    embedder = desk.services.embedder
-    assert isinstance(embedder, FakeEmbedder)
-    before = len(embedder.texts)
-    await desk.answered("a4", "gluten tablets")
-    assert await upkeep() == 0
-    assert len(embedder.texts) == before
+    with capture_logs() as logs:
+        await upkeep()
+        await upkeep()
+        assert [entry["event"] for entry in logs] == ["gaps_grouped"]
+        await act(desk, "a2")
+        await upkeep()
+        assert [entry["event"] for entry in logs] == ["gaps_grouped"] * 2
 
 
 async def test_nothing_is_grouped_while_the_model_is_down(desk: Desk) -> None:
