@@ -17,6 +17,7 @@ import structlog
 
 from assistant.answering.events import Cause, ElementChanged
 from assistant.answering.excerpts import NO_LABELS, Labels
+from assistant.domain.answers import SourceAsked
 from assistant.domain.clock import Deadline
 from assistant.domain.elements import (
     MOST_ELEMENTS,
@@ -42,6 +43,14 @@ _BLOCKS = frozenset({ElementKind.CARD, ElementKind.TABLE})
 _RETRYABLE = frozenset(
     {ElementProblem.SYSTEM_UNAVAILABLE, ElementProblem.SYSTEM_LATE, ElementProblem.CANCELLED}
 )
+_STATES = {
+    ElementProblem.SYSTEM_UNAVAILABLE: "failed",
+    ElementProblem.SYSTEM_INVALID: "failed",
+    ElementProblem.SYSTEM_LATE: "late",
+    ElementProblem.SWITCHED_OFF: "off",
+    ElementProblem.NOT_FOUND: "empty",
+}
+_WORST_FIRST = ("failed", "late", "off", "answered", "empty")
 _RUN_LIKE = re.compile("[\U000f0000-\U000ffffd]")
 """Characters that stand for documents' texts in an event log."""
 _LONGEST_SHOWN = 500
@@ -315,6 +324,19 @@ class Hydration:
         uses = (use_of(slot.element(), operation=slot.type.operation or None) for slot in self.placed)
         return tuple(use.model_copy(update={"subject": self._subject}) for use in uses)
 
+    def asked(self, sources: Sequence[SourceAsked]) -> tuple[SourceAsked, ...]:
+        """Return the answer's sources with the states of the live ones: the worst of their elements'."""
+        systems = {one.name: one.reach for one in self._tenant.sources if one.reach is not None}
+        found: list[SourceAsked] = []
+        for source in sources:
+            of_system = [
+                slot for slot in self.placed if system_of(slot.type.name) == systems.get(source.name)
+            ]
+            states = {_state_of(slot) for slot in of_system}
+            state = next((one for one in _WORST_FIRST if one in states), source.state)
+            found.append(source.model_copy(update={"state": state}))
+        return tuple(found)
+
     async def _fill(self, live: LiveElements, slot: LiveSlot) -> None:
         limit_s = min(limit_of(self._tenant, slot.type.name), self._deadline.remaining_s())
         deadline = Deadline.after(limit_s, clock=self._deadline.clock)
@@ -328,6 +350,14 @@ class Hydration:
     def _wake(self) -> None:
         if self._change is not None and not self._change.done():
             self._change.set_result(None)
+
+
+def _state_of(slot: LiveSlot) -> str:
+    """Return what came of a live source by one of its elements; an element that may not be read, or lacks a
+    parameter, asks no system."""
+    if slot.error is None:
+        return "answered" if slot.is_ready else "not_asked"
+    return _STATES.get(slot.error.problem, "not_asked")
 
 
 def kept_element(use: ElementUse) -> Element:

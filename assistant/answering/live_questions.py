@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import structlog
 
 from assistant.answering.evidence import Evidence
-from assistant.answering.hydration import LiveSlot
+from assistant.answering.hydration import LiveSlot, system_of
 from assistant.answering.quote import QuestionTerms
 from assistant.answering.retrieve import CosineScale
 from assistant.answering.services import TenantServices
@@ -29,6 +29,9 @@ NEAR = 0.56
 """Least cosine, on the packaged model's scale, with an example that shares a word with the question. Chosen
 by hand on 32 questions to a pharmacy and a shop (docs/decisions/0057)."""
 NEAR_WITHOUT_WORDS = 0.65
+_ROUTED = 0.1
+"""Cosine for the whole of the routing's share: it moves what is near the border, and no more."""
+_NOWHERE: Mapping[str, float] = {}
 _LIMIT_S = 3.0
 _MOST_CLAUSES = 4
 _MOST_OF_A_PART = 2
@@ -53,7 +56,7 @@ class AskedElement:
 
 
 @dataclass(frozen=True, slots=True)
-class _Example:
+class Example:
     type: ElementType
     stems: frozenset[str]
     vector: Sequence[float]
@@ -66,9 +69,10 @@ class LiveQuestions:
         self._live = services.live_elements
         self._embedder = services.embedder
         self._clock = services.clock
+        self._sources = services.tenant.sources
         self._stems = language(services.tenant.language).content_stems
         self._scale = CosineScale.of(services.tenant.embedding)
-        self._examples: tuple[_Example, ...] | None = None
+        self._examples: tuple[Example, ...] | None = None
         self._loading: asyncio.Task[None] | None = None
 
     def begin(self, message: str) -> asyncio.Task[Vectors] | None:
@@ -99,24 +103,43 @@ class LiveQuestions:
         for part, one in enumerate(evidence):
             texts = clauses_of(one.query.question) or [one.query.joined]
             asked = ((text, known.get(text)) for text in texts)
-            names = [self.match(text, vector) for text, vector in asked if vector is not None]
+            leaning = self._leaning(one)
+            names = [
+                self.match(text, vector, leaning=leaning) for text, vector in asked if vector is not None
+            ]
             named = [name for name in dict.fromkeys(names) if name is not None]
             found += [(part, name) for name in named[:_MOST_OF_A_PART]]
         return found
 
-    def match(self, question: str, vector: Sequence[float]) -> str | None:
-        """Return the element that a question is about; None without one that is near enough."""
+    def match(
+        self, question: str, vector: Sequence[float], *, leaning: Mapping[str, float] = _NOWHERE
+    ) -> str | None:
+        """Return the element that a question is about; None without one that is near enough.
+
+        ``leaning``: by system, what the routing adds to the cosine.
+        """
         if not self._examples or QuestionTerms((), question).expects["step"]:
             return None
         stems = self._stems(question)
         best, name = 0.0, None
         for example in self._examples:
             dot = sum(one * other for one, other in zip(vector, example.vector, strict=True))
-            cosine = self._scale.value(dot)
+            cosine = self._scale.value(dot) + leaning.get(system_of(example.type.name), 0.0)
             near = NEAR if stems & example.stems else NEAR_WITHOUT_WORDS
             if cosine >= near and cosine > best:
                 best, name = cosine, example.type.name
         return name
+
+    def _leaning(self, found: Evidence) -> Mapping[str, float]:
+        """Return by system how much more, or less, than its even share the router gives its source."""
+        if found.routing is None:
+            return _NOWHERE
+        even = 1.0 / len(found.routing.shares)
+        return {
+            source.reach: _ROUTED * (found.routing.shares.get(source.name, even) - even)
+            for source in self._sources
+            if source.reach is not None
+        }
 
     async def _embed_clauses(self, message: str) -> Vectors:
         clauses = clauses_of(message)
@@ -140,7 +163,7 @@ class LiveQuestions:
                 await self._embedder.embed([text for _, text in pairs], deadline=deadline) if pairs else []
             )
             self._examples = tuple(
-                _Example(one, self._stems(text), vector)
+                Example(one, self._stems(text), vector)
                 for (one, text), vector in zip(pairs, vectors, strict=True)
             )
         except AssistantError as error:  # the next question tries again

@@ -575,7 +575,7 @@ class AnswerStream:
                 "approved": approved_uses(prepared) if ending.mode is Mode.QUOTED else (),
                 "propensity": prepared.propensity,
                 "elements": prepared.hydration.uses(),
-                "asked": prepared.asked,
+                "asked": prepared.hydration.asked(prepared.asked),
                 **self._kept_texts(),
                 **self._prompt_fields(),
             }
@@ -599,7 +599,7 @@ class AnswerStream:
             reply_draft=self._reply_draft(),
             escalation=self._escalation(),
             corrections=prepared.corrections,
-            asked=prepared.asked,
+            asked=prepared.hydration.asked(prepared.asked),
             fallback=ending.fallback,
             recorded=recorded,
         )

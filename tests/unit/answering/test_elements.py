@@ -9,7 +9,7 @@ import pytest
 
 from assistant.answering.events import Cause, ElementChanged
 from assistant.answering.hydration import CallBounds
-from assistant.answering.live_questions import LiveQuestions
+from assistant.answering.live_questions import Example, LiveQuestions
 from assistant.domain.answers import Certainty, FinishReason, Mode, Outcome, ShownAs
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.elements import (
@@ -40,6 +40,16 @@ def with_live(
     tenant.live_elements = live or FakeLive()
     source = {"name": "knowledge", "namespace": "", "elements": allowed}
     tenant.config = tenant.config.model_validate(tenant.config.model_dump() | {"sources": [source]})
+    return tenant
+
+
+def with_orders(tenant: FakeTenant, **more: object) -> FakeTenant:
+    """Return the tenant with its order system as a source of its own."""
+    data = tenant.config.model_dump()
+    source = {"name": "order-system", "kind": "live", "reach": "orders", **more}
+    systems = [{"name": "orders", "port": 443, "service_name": "com.amazonaws.vpce.us-east-1.vpce-svc-1"}]
+    data |= {"sources": [*data["sources"], source], "reach": systems}
+    tenant.config = tenant.config.model_validate(data)
     return tenant
 
 
@@ -188,12 +198,7 @@ async def test_a_defect_of_a_connector_costs_only_its_element() -> None:
 
 
 async def test_an_element_ends_at_its_source_s_limit() -> None:
-    tenant = with_live(FakeLive(gates={"orders.status": Gate()}))
-    sources = [
-        *tenant.config.model_dump()["sources"],
-        {"name": "orders", "kind": "live", "reach": "orders", "deadline_s": 0.05},
-    ]
-    tenant.config = tenant.config.model_validate(tenant.config.model_dump() | {"sources": sources})
+    tenant = with_orders(with_live(FakeLive(gates={"orders.status": Gate()})), deadline_s=0.05)
     asked = await ask(tenant, context=BO)
     assert asked.elements[-1].problem is ElementProblem.SYSTEM_LATE
     assert asked.elements[-1].detail == "orders did not answer in time."
@@ -489,3 +494,36 @@ async def test_without_vectors_of_the_examples_the_answer_goes_on() -> None:
     tenant.embedder.error = None
     await questions.matching(questions.begin(BOTH), [], {})
     assert questions.match(WHERE, vector_of(WHERE)) == "orders.status"
+
+
+# The sources that were asked
+
+
+@pytest.mark.parametrize(
+    ("problem", "state"),
+    [
+        (None, "answered"),
+        (ElementProblem.SYSTEM_LATE, "late"),
+        (ElementProblem.SYSTEM_UNAVAILABLE, "failed"),
+        (ElementProblem.SYSTEM_INVALID, "failed"),
+        (ElementProblem.SWITCHED_OFF, "off"),
+        (ElementProblem.NOT_FOUND, "empty"),
+        (ElementProblem.PARAMETER_MISSING, "not_asked"),
+        (ElementProblem.NOT_ALLOWED, "not_asked"),
+    ],
+)
+async def test_the_answer_says_which_live_source_did_not_answer(
+    problem: ElementProblem | None, state: str
+) -> None:
+    live = FakeLive(errors={"orders.status": LiveReadError(problem, "No.")} if problem else {})
+    asked = await ask(with_orders(with_live(live)), context=BO)
+    assert {one.name: one.state for one in asked.done.asked}["order-system"] == state
+    assert asked.record.asked == asked.done.asked
+
+
+def test_the_routing_moves_what_is_near_the_border() -> None:
+    questions = LiveQuestions(with_live().services)
+    vector = vector_of("order status")
+    questions._examples = (Example(STATUS, frozenset(), [one * 0.6 for one in vector]),)  # pyright: ignore[reportPrivateUsage]
+    assert questions.match("order status", vector) is None
+    assert questions.match("order status", vector, leaning={"orders": 0.08}) == "orders.status"
