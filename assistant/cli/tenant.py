@@ -65,7 +65,7 @@ def write_tenant(options: GlobalOptions, wanted: NewTenant) -> None:
         text = with_values(text, _own_values(wanted, source, files=files))
     except ConfigurationError as error:
         raise ConfigurationError(f"{options.tenants_dir / wanted.source}.toml: {error.message}") from None
-    tenant = _loaded(text, wanted.name)
+    tenant = _loaded(text, wanted.name, place=options.tenants_dir)
     _refuse_clashes(tenant, files)
     _create(path, text)
     terminal.out.print(
@@ -142,9 +142,10 @@ def _own_values(
     if source.deployment is None:
         return values
     values[("network", "cidr")] = _free_range(wanted, source, files)
-    given = source.model_dump(mode="json", exclude_unset=True)
+    files_read = {"reach": {"__all__": {"inline", "ca_pem", "connector", "ca_file"}}}
+    given = source.model_dump(mode="json", exclude_unset=True, exclude=files_read)
     samples = _Samples(wanted.name, source.name)
-    for section in WHERE_IT_STANDS:
+    for section in (*WHERE_IT_STANDS, "care_context"):
         for place, value in _leaves(given.get(section), (section,)):
             made_up = (
                 [samples.of(place, each) for each in value]
@@ -188,6 +189,8 @@ class _Samples:
                 return f"assistant.{self.name}.example.com"
             case ["identity", "issuer"]:
                 return f"https://login.{self.name}.example.com"
+            case ["care_context", "issuer"]:
+                return f"https://care.{self.name}.example.com"
             case ["edge", "client_certificates"]:
                 return f"s3://certificates.example.com/{self.name}.pem"
             case ["observability", "alarm_email"]:
@@ -258,11 +261,11 @@ def _free_range(wanted: NewTenant, source: TenantConfig, files: TenantFiles) -> 
     raise ConflictError(f"No /{size} below 10.64.0.0/10 is free of {_TAKEN}. Give one: --cidr BLOCK.")
 
 
-def _loaded(text: str, name: str) -> TenantConfig:
+def _loaded(text: str, name: str, *, place: Path) -> TenantConfig:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{name}.toml"
         path.write_text(text, encoding="utf-8")
-        return load_tenant(path)
+        return load_tenant(path, place=place)
 
 
 def _refuse_clashes(tenant: TenantConfig, files: TenantFiles) -> None:

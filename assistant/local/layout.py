@@ -40,7 +40,7 @@ _SAMPLE_SYSTEMS: Mapping[str, tuple[str, ...]] = {
     "stores": ("--scope", "agent", "--case", "*=*"),
 }
 """Systems of ``tools/systems`` in a checkout = their arguments. Each stands for the system that the connector
-file ``connectors/<name>.toml`` describes; the shop's lets every agent read every order."""
+file ``tenants/connectors/<name>.toml`` describes; the shop's lets every agent read every order."""
 _IN_STATE = "state:"
 _DRAIN_S = 5.0
 """How long a local service lets answers finish after Ctrl-C."""
@@ -114,7 +114,7 @@ class Layout:
         if self.checkout is None or entry.connector is None or given:
             return None
         file = (self.tenants_dir / entry.connector).resolve()
-        is_ours = file.parent == (self.checkout / "connectors").resolve()
+        is_ours = file.parent == (self.checkout / "tenants" / "connectors").resolve()
         return file.stem if is_ours and file.stem in _SAMPLE_SYSTEMS else None
 
     @property

@@ -368,6 +368,8 @@ _INSTEAD: Mapping[str, str] = {
     "deployment.artifact_publishers": "the role of the build that packages model artifacts (aws iam get-role "
     "--role-name NAME --query Role.Arn), or delete the key: then nobody may put artifacts",
     "identity.issuer": "the base URL of the company's OpenID provider, the `iss` of its tokens",
+    "care_context.issuer": "the `iss` of the tokens by which the care application says whose conversation it "
+    "is (docs/live.md)",
     "edge.host_name": "the name that the care side dials, in a domain of the company",
     "edge.certificate_arn": "the certificate of edge.host_name: aws acm list-certificates",
     "edge.allowed_principals": "arn:aws:iam::CARE_ACCOUNT:root, the account of the care side",
@@ -385,7 +387,7 @@ def placeholders(tenant: TenantConfig) -> Iterator[Contradiction]:
     Tenant files of this repository, and those of ``assistant tenant new``, are complete, so that their
     templates can be synthesized without an account; a deployment must not have their sample values.
     """
-    yield from _in_sections(tenant, sorted(WHERE_IT_STANDS))
+    yield from _in_sections(tenant, [*sorted(WHERE_IT_STANDS), "care_context"])
 
 
 def placeholders_of(file: BaseModel) -> Iterator[Contradiction]:

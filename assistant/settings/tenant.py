@@ -299,7 +299,7 @@ class TenantConfig(StrictModel):
 
     @model_validator(mode="after")
     def _live_sources_name_their_system(self) -> Self:
-        systems = [entry.name for entry in self.reach]
+        systems = [entry.name for entry in self.reach if entry.connector or entry.inline]
         for source in self.sources:
             if source.kind != "live" and source.reach is not None:
                 raise ValueError(
@@ -308,8 +308,8 @@ class TenantConfig(StrictModel):
                 )
             if source.kind == "live" and (source.reach not in systems or source.paths):
                 raise ValueError(
-                    f'the source "{source.name}" is live: reach names one of the [[reach]] entries '
-                    f"({', '.join(systems) or 'there are none'}), and it has no paths"
+                    f'the source "{source.name}" is live: reach names one of the [[reach]] entries with a '
+                    f"connector ({', '.join(systems) or 'there are none'}), and it has no paths"
                 )
         return self
 
@@ -373,8 +373,11 @@ WHERE_IT_STANDS = frozenset(
 """Sections that only a deployment reads; of ``reach`` also the service, where an entry has a connector."""
 
 
-def load_tenant(path: Path) -> TenantConfig:
-    """Read one tenant file. Raises ConfigurationError naming file, line, key and what is allowed."""
+def load_tenant(path: Path, *, place: Path | None = None) -> TenantConfig:
+    """Read one tenant file. Raises ConfigurationError naming file, line, key and what is allowed.
+
+    ``place``: the folder that its other files are relative to, where it is not the file's own.
+    """
     tenant = read_strict(path, TenantConfig)
     if tenant.name != path.stem:
         raise ConfigurationError(
@@ -382,7 +385,7 @@ def load_tenant(path: Path) -> TenantConfig:
         )
     if not any(entry.connector or entry.ca_file for entry in tenant.reach):
         return tenant
-    entries = tuple(_with_files(entry, folder=path.parent) for entry in tenant.reach)
+    entries = tuple(_with_files(entry, folder=place or path.parent) for entry in tenant.reach)
     return tenant.model_copy(update={"reach": entries})
 
 

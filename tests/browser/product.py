@@ -174,6 +174,7 @@ def _patient_tenants(folder: Path) -> Path:
     tenants = folder / "tenants"
     tenants.mkdir()
     (folder / "knowledge").symlink_to(REPOSITORY / "knowledge")
+    (tenants / "connectors").symlink_to(REPOSITORY / "tenants" / "connectors")
     for path in (REPOSITORY / "tenants").glob("*.toml"):
         text = path.read_text(encoding="utf-8")
         assert "[limits]" not in text

@@ -21,6 +21,7 @@ from assistant.domain.errors import DeploymentError
 from template_checks.facts import Facts
 from template_checks.reachability import Report
 from template_checks.templates import Templates
+from tests.fakes.tenant_files import committed_tenant
 from tests.stacks.synthesized import ROOT, assembly_folder, synthesize
 
 NETWORK = "assistant-pharmacy-Network"
@@ -88,7 +89,7 @@ def test_every_kind_of_workload_is_in_the_proof(pharmacy: Templates) -> None:
 def test_a_deployment_is_refused_if_the_rules_do_not_allow_a_consumer(assembly: Path, tmp_path: Path) -> None:
     folder, ours = assembly_folder(assembly, "pharmacy"), ROOT / "tenants" / "pharmacy.toml"
     moved = tmp_path / "pharmacy.toml"
-    moved.write_text(ours.read_text(encoding="utf-8").replace("10.32.0.0/16", "10.33.0.0/16"))
+    moved.write_text(committed_tenant("pharmacy").replace("10.32.0.0/16", "10.33.0.0/16"))
 
     refuse_paths(folder, tenant_file=ours, root=ROOT)
     with pytest.raises(DeploymentError, match=r"care side 10\.33\.0\.0/16 must reach"):
@@ -302,7 +303,7 @@ dynamodb = "pl-22222222"
 def in_existing_vpc(tmp_path_factory: pytest.TempPathFactory) -> Report:
     """The pharmacy in the company's VPC, with client certificates, prefix lists and an endpoint of theirs."""
     folder = tmp_path_factory.mktemp("tenants")
-    file = (ROOT / "tenants" / "pharmacy.toml").read_text(encoding="utf-8")
+    file = committed_tenant("pharmacy")
     file = file.replace('[network]\ncidr = "10.64.0.0/20"\n', EXISTING)
     file = file.replace("[edge]\n", '[edge]\nclient_certificates = "s3://company-ca/clients.pem"\n')
     (folder / "pharmacy.toml").write_text(file, encoding="utf-8")

@@ -14,6 +14,7 @@ from assistant.settings.model_artifacts import released_prompts
 from assistant.settings.tenant import load_tenant
 from stacks.processes import effective_tenant_file
 from stacks.tenant import ROOT, DeployedTenant, read_tenants
+from tests.fakes.tenant_files import committed_tenant
 from tests.stacks.values import deployed
 
 IMAGES = ROOT / "images.lock.toml"
@@ -26,7 +27,7 @@ def read(folder: Path, only: str | None = None) -> list[DeployedTenant]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder with the pharmacy's file alone."""
-    (tmp_path / "pharmacy.toml").write_text((ROOT / "tenants/pharmacy.toml").read_text())
+    (tmp_path / "pharmacy.toml").write_text(committed_tenant("pharmacy"))
     return tmp_path
 
 

@@ -22,7 +22,8 @@ from template_checks.upgrades import (
     unpinned,
     write_pins,
 )
-from tests.stacks.synthesized import ROOT, assembly_folder
+from tests.fakes.tenant_files import committed_tenant
+from tests.stacks.synthesized import assembly_folder
 
 TENANTS = ("pharmacy", "clinic", "sandbox")
 Stacks = dict[str, dict[str, Any]]
@@ -149,7 +150,7 @@ def test_a_change_that_replaces_nothing_passes(stacks: Stacks, pins: Pins) -> No
 
 
 def test_a_tenant_name_of_several_words_has_its_own_pin_file(assembly: Path, tmp_path: Path) -> None:
-    text = (ROOT / "tenants/sandbox.toml").read_text(encoding="utf-8")
+    text = committed_tenant("sandbox")
     (tmp_path / "tenants").mkdir()
     file = tmp_path / "tenants/north-shop.toml"
     file.write_text(text.replace('name = "sandbox"', 'name = "north-shop"', 1))

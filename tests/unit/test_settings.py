@@ -222,8 +222,14 @@ def test_a_name_becomes_the_tenants_own() -> None:
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        ('kind = "live"', "reach names one of the [[reach]] entries (orders), and it has no paths"),
-        ('kind = "live"\nreach = "order"', "reach names one of the [[reach]] entries (orders)"),
+        (
+            'kind = "live"',
+            "reach names one of the [[reach]] entries with a connector (orders), and it has no paths",
+        ),
+        (
+            'kind = "live"\nreach = "order"',
+            "reach names one of the [[reach]] entries with a connector (orders)",
+        ),
         ('kind = "live"\nreach = "orders"\npaths = ["../notes"]', "it has no paths"),
         ('reach = "orders"', 'only kind = "live" has it'),
     ],
@@ -232,7 +238,8 @@ def test_a_live_source_names_its_system_and_nothing_else(tmp_path: Path, source:
     file = tmp_path / "clinic.toml"
     file.write_text(
         'schema_version = 1\nname = "clinic"\ndisplay_name = "Clinic"\n'
-        f'[[reach]]\nname = "orders"\nport = 443\n[[sources]]\nname = "system"\n{source}\n'
+        '[[reach]]\nname = "orders"\nport = 443\nconnector = "o.toml"\n'
+        f'[[sources]]\nname = "system"\n{source}\n'
     )
     with pytest.raises(ConfigurationError, match=re.escape(said)):
         load_tenant(file)

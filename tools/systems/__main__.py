@@ -23,7 +23,7 @@ from tools.systems import orders, stores
 from tools.systems.front import Credentials, Front, ReadScope
 from tools.systems.order_data import make_database
 
-FOLDER = Path(__file__).parents[2] / "connectors"
+FOLDER = Path(__file__).parents[2] / "tenants" / "connectors"
 _HOST = "127.0.0.1"
 _SHUTDOWN_TIMEOUT_S = 1.0
 

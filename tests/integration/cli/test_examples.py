@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +12,8 @@ from pathlib import Path
 
 import pytest
 from shop import Shop, open_shop
+
+from tests.fakes.tenant_files import committed_tenant
 
 ROOT = Path(__file__).parents[3]
 EXAMPLES = ROOT / "examples"
@@ -24,7 +25,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     shop = open_shop(tmp_path_factory.mktemp("examples"))
-    shutil.copy(ROOT / "tenants" / "pharmacy.toml", shop.folder / "tenants" / "pharmacy.toml")
+    (shop.folder / "tenants" / "pharmacy.toml").write_text(committed_tenant("pharmacy"))
     yield shop
     shop.run("local", "down")
 

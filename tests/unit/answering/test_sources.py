@@ -36,7 +36,7 @@ QUESTION = "On which day are retail refills payable?"
 
 def shop(*documents: StoredDocument, sources: list[dict[str, object]] | None = None) -> FakeTenant:
     tenant = FakeTenant().with_documents(*(documents or SHOP))
-    reach = [{"name": "orders", "port": 443}]
+    reach = [{"name": "orders", "port": 443, "connector": "orders.toml"}]
     config = tenant.config.model_dump() | {"sources": sources or SOURCES, "reach": reach}
     tenant.config = type(tenant.config).model_validate(config)
     return tenant

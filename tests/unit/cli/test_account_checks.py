@@ -16,8 +16,8 @@ import pytest
 from assistant.cli.account_checks import AccountChecks, Finding
 from assistant.cli.aws_account import AwsAccount
 from assistant.settings.tenant import load_tenant
+from tests.fakes.tenant_files import committed_tenant
 
-ROOT = Path(__file__).parents[3]
 ACCOUNT = "210987654321"
 SYSTEM = "com.amazonaws.vpce.us-east-1.vpce-svc-0a1b9c8d7e6f5a4b3"
 ZONES = ("us-east-1a", "us-east-1b", "us-east-1c", "us-east-1d")
@@ -134,7 +134,7 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    text = (ROOT / "tenants/pharmacy.toml").read_text().replace("111122223333", ACCOUNT)
+    text = committed_tenant("pharmacy").replace("111122223333", ACCOUNT)
     text = text.replace("example.com", "northshop.net").replace("vpce-svc-0123456789abcdef0", SYSTEM[-26:])
     (tmp_path / "pharmacy.toml").write_text(text)
     return tmp_path / "pharmacy.toml"

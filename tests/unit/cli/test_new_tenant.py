@@ -93,6 +93,7 @@ def test_nothing_of_another_tenant_s_place_is_copied(options: GlobalOptions) -> 
         "edge.certificate_arn",
         "edge.allowed_principals.0",
         "reach.0.service_name",
+        "care_context.issuer",
     }
 
 

@@ -47,7 +47,7 @@ def test_a_tenant_file_without_sources_has_one_whose_ids_are_as_they_are_written
 
 
 def test_a_live_system_has_no_documents() -> None:
-    reach = ReachEntry(name="orders", port=443)
+    reach = ReachEntry(name="orders", port=443, connector="orders.toml")
     entries = (SourceEntry(name="handbook"), SourceEntry(name="orders", kind="live", reach="orders"))
     tenant = TenantConfig(
         schema_version=1, name="clinic", display_name="Clinic", sources=entries, reach=(reach,)
