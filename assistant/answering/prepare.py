@@ -55,6 +55,7 @@ from assistant.domain.answers import (
     ShownAs,
     Source,
     SourceAsked,
+    SourceFacts,
     source_kind,
 )
 from assistant.domain.clock import Deadline
@@ -544,6 +545,7 @@ class PrepareAnswer:
                 snippet=snippet(
                     passage, stems=stems, excerpts=excerpts, labels=labels_of(passage.document_id)
                 ),
+                facts=source_facts(card),
                 span=(passage.span.start, passage.span.end),
                 content_hash=passage.content_hash,
                 document_url=source_link(self._services.links, passage, identity=identity),
@@ -552,6 +554,14 @@ class PrepareAnswer:
             for passage in [ranked.passage]
             for card in [cards.get(passage.document_id)]
         )
+
+
+def source_facts(card: DocumentCard | None) -> SourceFacts | None:
+    """Return what an agent sees beside a shop's source: price and rating of an item, votes of a review."""
+    if card is None or card.item is None:
+        return None
+    item = card.item
+    return SourceFacts(**{name: getattr(item, name) for name in SourceFacts.model_fields})
 
 
 def source_link(links: DocumentLinks, passage: Passage, *, identity: Identity) -> str:

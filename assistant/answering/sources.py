@@ -12,44 +12,18 @@ import structlog
 
 from assistant.answering.services import TenantServices, call_within
 from assistant.domain.answers import SourceAsked
-from assistant.domain.clock import Clock, Deadline
+from assistant.domain.clock import Deadline
 from assistant.domain.documents import PassageQuery, Retrieved, SourceIds
 from assistant.domain.errors import SearchUnavailableError
+from assistant.domain.retries import Circuit
 from assistant.settings.tenant import SourceEntry, TenantConfig
 
 FAILURES_TO_OPEN = 3
-"""Failures in a row after which a source is left out unasked."""
-OPEN_S = 10.0
-"""How long it is left out, until one question tries it again."""
+"""Failures in a row after which a source is left out unasked for a while."""
 LEAST_LEG = 20
 """Passages of a leg that every source may give, however many sources there are."""
 State = Literal["answered", "empty", "late", "failed"]
 _log = structlog.get_logger(__name__)
-
-
-class Circuit:
-    """Leaves a source out after failures in a row, and lets one question at a time try it again."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._failures = 0
-        self._closed_until_s = float("-inf")
-
-    def lets_through(self) -> bool:
-        """Return whether to ask. A question that is let through after the pause begins the next pause: if it
-        fails, nobody else has waited for it."""
-        if self._failures < FAILURES_TO_OPEN:
-            return True
-        now_s = self._clock.monotonic_s()
-        if now_s < self._closed_until_s:
-            return False
-        self._closed_until_s = now_s + OPEN_S
-        return True
-
-    def note(self, *, answered: bool) -> None:
-        self._failures = 0 if answered else self._failures + 1
-        if self._failures == FAILURES_TO_OPEN:
-            self._closed_until_s = self._clock.monotonic_s() + OPEN_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +54,9 @@ class AskSources:
             )
             for source in self.sources
         }
-        self._circuits = {source.name: Circuit(services.clock) for source in self.sources}
+        self._circuits = {
+            source.name: Circuit(clock=services.clock, failures=FAILURES_TO_OPEN) for source in self.sources
+        }
 
     @property
     def are_many(self) -> bool:
@@ -109,7 +85,7 @@ class AskSources:
         self, source: SourceEntry, query: PassageQuery, deadline: Deadline
     ) -> tuple[State, Retrieved | None]:
         circuit = self._circuits[source.name]
-        if not circuit.lets_through():
+        if not circuit.allows():
             return "failed", None
         limit_s = min(source.deadline_s, self._services.tenant.limits.search_timeout_s)
         late = SearchUnavailableError(f"The source {source.name} took over {limit_s:g} s.")
@@ -122,10 +98,10 @@ class AskSources:
                 late=lambda: late,
             )
         except SearchUnavailableError as error:
-            circuit.note(answered=False)
+            circuit.failed()
             _log.warning("source_left_out", source=source.name, reason=error.message)
             return ("late" if error is late else "failed"), None
-        circuit.note(answered=True)
+        circuit.succeeded()
         return ("answered" if retrieved.documents else "empty"), retrieved
 
 

@@ -287,10 +287,23 @@ def print_sources(
         is_cited = any(source.n in cited for source in same)
         title = (first.title, "bold" if is_cited else "")
         number = (f"  {said:>{width}}  ", "cyan")
-        about = f"  {first.document_id}{_effective(first.effective_date)}"
+        about = f"  {first.document_id}{_effective(first.effective_date)}{_facts(first.facts)}"
         terminal.out.print(styled(number, title, (about, "dim")))
         link = first.url or base_url + first.document_url
         terminal.out.print(plain(f"{'':{width + 4}}{link}", style="dim"))
+
+
+def _facts(facts: answers.SourceFacts | None) -> str:
+    """Return price, stars and votes of a shop's source, each after a comma."""
+    if facts is None:
+        return ""
+    said = [f"{facts.price} {facts.currency or ''}".strip() if facts.price is not None else ""]
+    if facts.rating is not None:
+        mean = f" of {facts.ratings} ratings" if facts.ratings is not None else ""
+        said.append(f"{facts.rating:g} of 5 stars{mean}")
+    if facts.helpful_votes:
+        said.append(f"{facts.helpful_votes} found it helpful")
+    return "".join(f", {one}" for one in said if one)
 
 
 def _by_document(sources: Sequence[answers.Source]) -> list[list[answers.Source]]:

@@ -143,6 +143,29 @@ def rollback(context: typer.Context, tenant: Tenant) -> None:
 
 
 @learn_app.command()
+def routing(
+    context: typer.Context,
+    tenant: Tenant,
+    questions: Annotated[
+        Path | None, Option(metavar="FILE", help="Labelled questions, a JSON object a line: docs/sources.md.")
+    ] = None,
+    seed: Annotated[int, Option(help="Draws the folds of cross-validation.")] = 0,
+    dry_run: Annotated[bool, Option("--dry-run", help="Learn and measure; store nothing.")] = False,
+    rollback: Annotated[bool, Option("--rollback", help="Take the live router back instead.")] = False,
+) -> None:
+    """Learn how much each source matters for a question; what routes better than keywords serves."""
+    from assistant.cli.routing import learn_routing, roll_back_routing
+
+    options = GlobalOptions.of(context)
+    if rollback:
+        roll_back_routing(options, tenant=tenant)
+    elif questions is None:
+        raise typer.BadParameter("name a file of labelled questions", param_hint="--questions")
+    else:
+        learn_routing(options, tenant=tenant, path=questions, seed=seed, dry_run=dry_run)
+
+
+@learn_app.command()
 def questions(
     context: typer.Context,
     tenant: Tenant,

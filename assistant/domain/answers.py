@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
@@ -165,6 +166,22 @@ def source_kind(document_id: str) -> SourceKind:
     return "approved" if document_id.startswith(APPROVED_PREFIX) else "document"
 
 
+class SourceFacts(PublicModel):
+    """What a source of a shop says in fields: of an item of the catalogue, or of a review or answer."""
+
+    item_id: str
+    """The item that it is about."""
+    price: Decimal | None = None
+    currency: str | None = None
+    rating: float | None = None
+    """Stars of one review, 1 to 5; of a catalogue's item its mean."""
+    ratings: int | None = None
+    """How many ratings the mean is of."""
+    helpful_votes: int | None = None
+    verified: bool | None = None
+    """Of a review: whether its author bought the item."""
+
+
 class Source(PublicModel):
     """One numbered source as the client sees it."""
 
@@ -183,6 +200,8 @@ class Source(PublicModel):
     score: float
     """Fused score, for display only."""
     snippet: str
+    facts: SourceFacts | None = None
+    """Of a shop's document, as it was when it was found. Its date is ``effective_date``."""
     span: tuple[int, int]
     """[start, end) in the stored text."""
     content_hash: str = ""

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from assistant.answering.evidence import DOCUMENTS_READ_OF_SOURCES
-from assistant.answering.sources import FAILURES_TO_OPEN, OPEN_S, AskSources, Circuit
+from assistant.answering.sources import FAILURES_TO_OPEN, AskSources
+from assistant.domain.answers import SourceFacts
 from assistant.domain.clock import Deadline
-from assistant.domain.documents import StoredDocument, id_prefix_of
+from assistant.domain.documents import ItemFacts, StoredDocument, id_prefix_of
 from assistant.domain.errors import SearchUnavailableError
 from tests.contracts.samples import EAST, NORTH, passage, query
 from tests.fakes.answering import FakeTenant, document, vector_of
-from tests.fakes.clock import SteppedClock
 from tests.unit.answering.asking_and_reading import Asked, ask
 from tests.unit.embedded.index_folder import IndexFolder
 
@@ -123,26 +124,14 @@ async def test_a_source_that_fails_again_and_again_is_not_asked_for_a_while() ->
     assert asked.count("stores:") == FAILURES_TO_OPEN + 2
 
 
-def test_a_circuit_lets_one_question_try_after_its_pause() -> None:
-    clock = SteppedClock()
-    circuit = Circuit(clock)
-    for _ in range(FAILURES_TO_OPEN):
-        assert circuit.lets_through()
-        circuit.note(answered=False)
-    assert not circuit.lets_through()
-    clock.step(OPEN_S)
-    assert [circuit.lets_through(), circuit.lets_through()] == [True, False]
-    circuit.note(answered=True)
-    assert [circuit.lets_through(), circuit.lets_through()] == [True, True]
-
-
 async def test_ten_procedures_are_candidates_beside_ten_thousand_reviews(tmp_path: Path) -> None:
     """Each review is nearer to the question than any procedure."""
     reviews = [(passage(f"reviews:r{number}", text="Refund a parcel"), EAST) for number in range(10_000)]
     rules = [(passage(f"p{number}", text="A parcel"), NORTH) for number in range(10)]
     index = IndexFolder(tmp_path)
     await index.put(*reviews, *rules)
-    tenant = shop(sources=[SOURCES[0], SOURCES[1] | {"deadline_s": 10.0}])
+    tenant = shop(sources=[one | {"deadline_s": 10.0} for one in SOURCES[:2]])
+    tenant.configure(limits={"search_timeout_s": 10.0})
     sources = AskSources(replace(tenant.services, search=index.search_side))
     asked = query("Refund a parcel", EAST, leg_size=100)
     found = await sources.search(asked, deadline=Deadline.after(60, clock=tenant.clock))
@@ -161,3 +150,14 @@ async def test_the_documents_read_are_not_all_of_one_source() -> None:
     read = [id_prefix_of(name) for name in tenant.search.read[-1]]
     assert len(read) == DOCUMENTS_READ_OF_SOURCES
     assert read.count("") >= 2
+
+
+async def test_a_source_of_a_shop_shows_its_facts() -> None:
+    kettle = document("kettle", REFILL, title="Refill rules")
+    price = Decimal("49.90")
+    item = ItemFacts(item_id="k2", brand="Aurelo", price=price, currency="EUR", rating=4.5, ratings=8)
+    tenant = shop(replace(kettle, card=replace(kettle.card, item=item)), SHOP[1])
+    asked = await ask(tenant, QUESTION)
+    facts = {source.document_id: source.facts for source in asked.sources.sources}
+    shown = SourceFacts(item_id="k2", price=price, currency="EUR", rating=4.5, ratings=8)
+    assert facts == {"kettle": shown, "reviews:r1": None}

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import io
 from datetime import date
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from rich.console import Console
 
 from assistant.answering.events import Done, Problem, SentenceEnded, Sources, Started, Token
-from assistant.cli.answer_view import AnswerPrinter
+from assistant.cli.answer_view import AnswerPrinter, print_sources
 from assistant.cli.terminal import Terminal
 from assistant.domain.answers import (
     AlsoPossible,
@@ -18,6 +19,7 @@ from assistant.domain.answers import (
     Mode,
     Source,
     SourceAsked,
+    SourceFacts,
     Support,
     Usage,
 )
@@ -212,3 +214,17 @@ def test_sources_of_one_document_stand_together(printer: AnswerPrinter, written:
     printer.show(done(FinishReason.STOP))
     assert "1, 3  Refill too soon  refill" in written.getvalue()
     assert written.getvalue().count("Refill too soon") == 1
+
+
+def test_a_source_of_a_shop_is_printed_with_its_facts(printer: AnswerPrinter, written: io.StringIO) -> None:
+    price, review = (
+        SourceFacts(item_id="k2", price=Decimal("49.90"), currency="EUR", rating=4.5, ratings=8),
+        SourceFacts(item_id="k2", rating=2.0, helpful_votes=12),
+    )
+    sources = [
+        SOURCE.model_copy(update={"n": 1, "document_id": "k2", "facts": price}),
+        SOURCE.model_copy(update={"n": 2, "document_id": "r1", "facts": review}),
+    ]
+    print_sources(printer.terminal, sources, cited=[1], base_url="")
+    assert "k2, 49.90 EUR, 4.5 of 5 stars of 8 ratings\n" in written.getvalue()
+    assert "r1, 2 of 5 stars, 12 found it helpful\n" in written.getvalue()

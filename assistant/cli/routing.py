@@ -1,0 +1,90 @@
+"""``assistant learn routing``: a router of sources from labelled questions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+
+import typer
+
+from assistant.cli.evaluate import open_services
+from assistant.cli.global_options import GlobalOptions
+from assistant.cli.knowledge import load_if_empty
+from assistant.cli.local import local_runtime
+from assistant.cli.terminal import Terminal, plain, table
+from assistant.domain.clock import Deadline, SystemClock
+from assistant.domain.desk import ReleaseState
+from assistant.evaluation.routing import load_routed
+from assistant.tuning.learn_routing import LearnedRouter, LearnRouting
+from assistant.wiring.feedback import open_learning
+
+_EMBEDDING_LIMIT_S = 60.0
+
+
+def learn_routing(options: GlobalOptions, *, tenant: str, path: Path, seed: int, dry_run: bool) -> None:
+    """Learn, cross-validate and show the release. Status 1 where it does not beat the words of the kinds."""
+    terminal, clock, config = Terminal(), SystemClock(), options.tenant(tenant)
+    labelled, file_sha256 = load_routed(path), sha256(path.read_bytes()).hexdigest()
+    runtime = local_runtime(options, terminal)
+    with runtime.processes(runtime.layout.for_loading, command="assistant learn") as ports:
+        asyncio.run(load_if_empty(runtime, tenant))
+
+        async def learn() -> LearnedRouter:
+            async with (
+                open_services(runtime, ports, [tenant]) as services,
+                open_learning(config, state_dir=options.state_dir.resolve()) as stores,
+            ):
+
+                async def embed(texts: Sequence[str]) -> list[list[float]]:
+                    deadline = Deadline.after(_EMBEDDING_LIMIT_S, clock=clock)
+                    return await services[tenant].embedder.embed(texts, deadline=deadline)
+
+                learner = LearnRouting(config, desk=stores.desk, clock=clock)
+                return await learner.learn(
+                    labelled, file_sha256=file_sha256, embed=embed, seed=seed, dry_run=dry_run
+                )
+
+        release = asyncio.run(learn())
+    _show(terminal, release, dry_run=dry_run, as_json=options.json)
+    if release.content.state is ReleaseState.REFUSED and not dry_run:
+        raise typer.Exit(1)
+
+
+def roll_back_routing(options: GlobalOptions, *, tenant: str) -> None:
+    """Take the live router back, and bring the one before back."""
+
+    async def move() -> tuple[LearnedRouter, LearnedRouter | None]:
+        config = options.tenant(tenant)
+        async with open_learning(config, state_dir=options.state_dir.resolve()) as stores:
+            return await LearnRouting(config, desk=stores.desk, clock=SystemClock()).roll_back()
+
+    terminal, (taken, serves) = Terminal(), asyncio.run(move())
+    now_serves = serves.name if serves is not None else "keywords"
+    if options.json:
+        terminal.json({"rolled_back": taken.name, "serves": now_serves})
+    else:
+        said = "the words of the kinds" if serves is None else serves.name
+        terminal.out.print(plain(f"{taken.name} is rolled back; now serving: {said}."))
+
+
+def _show(terminal: Terminal, release: LearnedRouter, *, dry_run: bool, as_json: bool) -> None:
+    content, report = release.content, release.report
+    if as_json:
+        shown = content.model_dump(mode="json", exclude={"router_json", "report"})
+        terminal.json({"release": release.name, **shown, "report": report.model_dump(mode="json")})
+        return
+    state = "dry run, nothing is stored" if dry_run else content.state.value
+    terminal.out.print(plain(f"{release.name}: {state}", style="bold"))
+    rows = [(name, str(count)) for name, count in report.of_source.items()]
+    terminal.out.print(table("right source", "questions", right=("questions",), rows=rows))
+    terminal.out.print(
+        plain(
+            f"right source first {report.right_first:.1%}, by the words of the kinds "
+            f"{report.keywords_right_first:.1%}; gain at least {100 * report.gain_low:.1f} points (95 %), "
+            f"cross-validated by item; {report.words} words, artifact {content.artifact_hash[:16]}"
+        )
+    )
+    if report.refused_because:
+        terminal.out.print(plain(f"refused: {report.refused_because}", style="yellow"))

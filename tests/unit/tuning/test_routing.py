@@ -1,0 +1,171 @@
+"""A router learned from labelled questions, and its release."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from assistant.answering.releases import read_released_router
+from assistant.domain.desk import DeskItem, DeskKind, ReleaseState, RouterRelease
+from assistant.domain.errors import ConfigurationError, NotFoundError
+from assistant.evaluation.routing import RoutedQuestion
+from assistant.settings.tenant import SourceEntry, TenantConfig
+from assistant.tuning.learn_routing import LearnedRouter, LearnRouting
+from assistant.tuning.routing import LabelledQuestion, RoutingPlan, cross_validated, learn, router_bytes
+from tests.fakes.clock import SteppedClock
+
+SOURCES = (SourceEntry(name="catalogue", kind="catalogue"), SourceEntry(name="chatter", kind="community"))
+TENANT = TenantConfig.model_validate(
+    {
+        "schema_version": 1,
+        "name": "shop",
+        "display_name": "Shop",
+        "sources": [source.model_dump() for source in SOURCES],
+        "embedding": {"dimensions": 2},
+    }
+)
+SAYS = ("grams of the {}", "folks on the {}")
+"""No word of a kind is among them, so that keywords know nothing."""
+
+
+def labelled(count: int = 40, *, wrong: bool = False) -> list[RoutedQuestion]:
+    """Return questions of which every second one is of the second source."""
+    return [
+        RoutedQuestion(
+            id=f"q{at}",
+            question="thing" if wrong else SAYS[at % 2].format(f"item{at // 2}"),
+            kind="fact",
+            sources=("catalogue", "chatter") if at % 2 == 0 else ("chatter",),
+            items=(f"item{at}",),
+        )
+        for at in range(count)
+    ]
+
+
+def with_vectors(questions: Sequence[RoutedQuestion]) -> list[LabelledQuestion]:
+    return [LabelledQuestion(one.question, (0.6, 0.8), one.sources, one.group) for one in questions]
+
+
+async def embed(texts: Sequence[str]) -> list[list[float]]:
+    return [[0.6, 0.8] for _ in texts]
+
+
+class Desk:
+    """Keeps the newest revision of each item."""
+
+    def __init__(self) -> None:
+        self.items: dict[str, DeskItem] = {}
+
+    async def list(self, kind: DeskKind) -> list[DeskItem]:
+        assert kind is DeskKind.ROUTER_RELEASE
+        return list(self.items.values())
+
+    async def put(self, item: DeskItem) -> None:
+        known = self.items.get(item.item_id)
+        assert item.revision == (1 if known is None else known.revision + 1)
+        self.items[item.item_id] = item
+
+    def states(self) -> dict[str, ReleaseState]:
+        return {name: LearnedRouter(item, _content(item)).content.state for name, item in self.items.items()}
+
+
+def _content(item: DeskItem) -> RouterRelease:
+    return RouterRelease.model_validate_json(item.body)
+
+
+def learner(desk: Desk, *, tenant: TenantConfig = TENANT) -> LearnRouting:
+    return LearnRouting(tenant, desk=desk, clock=SteppedClock())  # pyright: ignore[reportArgumentType]
+
+
+async def learned(desk: Desk, questions: Sequence[RoutedQuestion], **options: bool) -> LearnedRouter:
+    return await learner(desk).learn(questions, file_sha256="0" * 64, embed=embed, **options)
+
+
+def test_the_same_questions_give_the_same_bytes() -> None:
+    once, again = (
+        learn(with_vectors(labelled()), sources=["catalogue", "chatter"], embedding_model="m", fitted_on="")
+        for _ in range(2)
+    )
+    assert router_bytes(once) == router_bytes(again)
+
+
+def test_words_of_one_item_get_no_weight() -> None:
+    content = learn(
+        with_vectors(
+            [*labelled(), RoutedQuestion(id="x", question="zephyr", kind="fact", sources=("chatter",))]
+        ),
+        sources=["catalogue", "chatter"],
+        embedding_model="m",
+        fitted_on="",
+    )
+    assert "grams" in content.words
+    assert "zephyr" not in content.words
+
+
+def test_a_stronger_pull_gives_smaller_weights() -> None:
+    def largest(pull: float) -> float:
+        plan = RoutingPlan(word_pull=pull, vector_pull=pull)
+        content = learn(
+            with_vectors(labelled()),
+            sources=["catalogue", "chatter"],
+            embedding_model="",
+            fitted_on="",
+            plan=plan,
+        )
+        return max(abs(weight) for row in content.words.values() for weight in row)
+
+    assert largest(1.0) < largest(0.01)
+
+
+def test_cross_validation_tells_router_and_keywords_apart() -> None:
+    report = cross_validated(with_vectors(labelled()), sources=SOURCES)
+    assert report.right_first == 1.0
+    assert report.keywords_right_first == 0.5  # the first source of the tenant file
+    assert report.gain_low > 0.0
+    assert report.of_source == {"catalogue": 20, "chatter": 20}
+
+
+async def test_a_router_that_beats_keywords_is_live_and_may_serve() -> None:
+    desk = Desk()
+    first = await learned(desk, labelled())
+    assert first.content.state is ReleaseState.LIVE
+    assert read_released_router(desk.items.values(), tenant=TENANT) is not None
+
+
+async def test_a_second_release_replaces_the_first_and_can_be_taken_back() -> None:
+    desk = Desk()
+    await learned(desk, labelled())
+    await learned(desk, labelled(60))
+    assert list(desk.states().values()) == [ReleaseState.REPLACED, ReleaseState.LIVE]
+    taken, serves = await learner(desk).roll_back()
+    assert (taken.name, serves.name if serves else None) == ("router-000002", "router-000001")
+    assert list(desk.states().values()) == [ReleaseState.LIVE, ReleaseState.ROLLED_BACK]
+    assert (await learner(desk).roll_back())[1] is None
+    with pytest.raises(NotFoundError):
+        await learner(desk).roll_back()
+
+
+async def test_a_router_that_knows_no_more_than_keywords_is_refused() -> None:
+    desk = Desk()
+    refused = await learned(desk, labelled(wrong=True))
+    assert refused.content.state is ReleaseState.REFUSED
+    assert "refused: it does not route better" in refused.item.note
+    assert read_released_router(desk.items.values(), tenant=TENANT) is None
+
+
+async def test_a_dry_run_stores_nothing() -> None:
+    desk = Desk()
+    await learned(desk, labelled(), dry_run=True)
+    assert desk.items == {}
+
+
+async def test_questions_that_cannot_be_learned_from_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="too few"):
+        await learned(Desk(), labelled(10))
+    unknown = RoutedQuestion(id="x", question="?", kind="fact", sources=("nowhere",))
+    with pytest.raises(ConfigurationError, match="nowhere"):
+        await learned(Desk(), [*labelled(), unknown])
+    alone = TENANT.model_copy(update={"sources": SOURCES[:1]})
+    with pytest.raises(ConfigurationError, match="one source"):
+        await learner(Desk(), tenant=alone).learn(labelled(), file_sha256="0" * 64, embed=embed)

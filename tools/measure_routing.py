@@ -1,0 +1,73 @@
+"""Measures routing on labelled questions: against the words of the kinds and against one merged index.
+
+    python -m tools.measure_routing evaluation/shop/tuning.jsonl --tenant shop
+
+It asks the local index, with the released router of the state folder. ``--show`` prints the misses; do not
+use it on a file that must stay blind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+
+from assistant.answering.adaptations import Adaptations
+from assistant.cli.evaluate import open_services
+from assistant.cli.global_options import GlobalOptions
+from assistant.cli.knowledge import load_if_empty
+from assistant.cli.local import LocalRuntime, local_runtime
+from assistant.cli.terminal import Terminal
+from assistant.evaluation.routing import RoutedQuestion, RoutedResult, RoutingTrial, figures, load_routed
+from assistant.wiring.feedback import open_learning
+
+
+async def ask_all(
+    runtime: LocalRuntime, ports: dict[str, int], questions: list[RoutedQuestion], *, tenant: str
+) -> tuple[list[RoutedResult], str]:
+    """Return the results, and which router served."""
+    options = runtime.options
+    async with (
+        open_services(runtime, ports, [tenant]) as opened,
+        open_learning(options.tenant(tenant), state_dir=options.state_dir.resolve()) as stores,
+    ):
+        services = opened[tenant]
+        adaptations = Adaptations(
+            services.tenant, desk=stores.desk, embedder=services.embedder, clock=services.clock
+        )
+        await adaptations.refresh()
+        router = adaptations.now.router
+        trial = RoutingTrial(services, adaptations)
+        results = [await trial.ask(question) for question in questions]
+    return results, "the words of the kinds" if router is None else f"router {router.sha256[:16]}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("questions", type=Path)
+    parser.add_argument("--tenant", required=True)
+    parser.add_argument("--tenants", type=Path, default=Path("tenants"))
+    parser.add_argument("--state", type=Path, default=Path(".state"))
+    parser.add_argument("--show", action="store_true")
+    asked = parser.parse_args()
+    questions = load_routed(asked.questions)
+    options = GlobalOptions(tenants_dir=asked.tenants, state_dir=asked.state, port=None, json=False)
+    runtime = local_runtime(options, Terminal())
+    with runtime.processes(runtime.layout.for_loading, command="measure_routing") as ports:
+        asyncio.run(load_if_empty(runtime, asked.tenant))
+        results, served = asyncio.run(ask_all(runtime, dict(ports), questions, tenant=asked.tenant))
+    out = sys.stdout
+    out.write(f"{len(questions)} questions of {asked.questions}, routed by {served}\n")
+    for one in figures(results):
+        interval = f"{100 * one.low:6.1f} to {100 * one.high:5.1f}"
+        out.write(f"{one.name:<42}{100 * one.value:6.1f}  [{interval}]  n = {one.questions}\n")
+    if asked.show:
+        for result in results:
+            if result.routed_first is False or result.holds is False:
+                told = f"first {result.routed_first}, document {result.document_first}, holds {result.holds}"
+                out.write(f"{result.question.sources}: {told} | {result.question.question}\n")
+
+
+if __name__ == "__main__":
+    main()
