@@ -16,14 +16,13 @@ import structlog
 
 from assistant.answering.evidence import Evidence
 from assistant.answering.hydration import LiveSlot, system_of
-from assistant.answering.quote import QuestionTerms
 from assistant.answering.retrieve import CosineScale
 from assistant.answering.services import TenantServices
 from assistant.domain.clock import Deadline
 from assistant.domain.elements import ElementProblem
 from assistant.domain.errors import AssistantError
 from assistant.live.ports import ElementType
-from assistant.text.language import language
+from assistant.text.language import fold, language
 
 NEAR = 0.56
 """Least cosine, on the packaged model's scale, with an example that shares a word with the question. Chosen
@@ -41,6 +40,10 @@ _ASKS = (
     "have"
 )
 _CLAUSE = re.compile(rf"[?;]|(?<=\s)(?:and|but|also)\s{{1,4}}(?=(?:{_ASKS})\b)", re.IGNORECASE)
+_ASKS_WHAT_TO_DO = re.compile(
+    r"\bhow (?:do|can|could|should|would|to)\b|\bwhat (?:do|should|can|must) (?:i|we|you|she|he|they)\b|"
+    r"\bwhat (?:now|next|happens)\b|\b(?:steps?|procedure|policy|rules?)\b"
+)
 Vectors = Mapping[str, Sequence[float]]
 _UNANSWERED = frozenset({ElementProblem.SYSTEM_UNAVAILABLE, ElementProblem.SYSTEM_LATE})
 _log = structlog.get_logger(__name__)
@@ -118,7 +121,7 @@ class LiveQuestions:
 
         ``leaning``: by system, what the routing adds to the cosine.
         """
-        if not self._examples or QuestionTerms((), question).expects["step"]:
+        if not self._examples or _ASKS_WHAT_TO_DO.search(fold(question)):
             return None
         stems = self._stems(question)
         best, name = 0.0, None

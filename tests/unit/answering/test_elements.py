@@ -479,6 +479,14 @@ async def test_an_element_that_the_document_names_is_not_shown_again() -> None:
     assert len(live.calls) == 1
 
 
+def test_a_next_date_is_a_fact_and_no_step() -> None:
+    questions = LiveQuestions(with_live().services)
+    vector = vector_of("next order")
+    questions._examples = (Example(STATUS, frozenset(), vector),)  # pyright: ignore[reportPrivateUsage]
+    assert questions.match("When is the next order?", vector) == "orders.status"
+    assert questions.match("How do I make the next order?", vector) is None
+
+
 @pytest.mark.parametrize("question", [QUESTION, "How do I cancel my order?", "What do we do with my order?"])
 async def test_a_question_of_a_procedure_reads_nothing(question: str) -> None:
     live = FakeLive()
