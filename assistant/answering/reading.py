@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
@@ -31,8 +31,8 @@ from assistant.domain.elements import Element, ElementProblem
 from assistant.domain.errors import InvalidRequestError, NotFoundError
 from assistant.domain.feedback import Act, AgentAct, StoredAct
 from assistant.domain.identity import Identity, Role
-from assistant.domain.live import CareContext
-from assistant.live.ports import Caller, LiveReadError
+from assistant.domain.live import CareContext, LiveRead
+from assistant.live.ports import Caller, LiveReadError, LiveReads
 
 _CONVERSATION_LIMIT = 50
 _OF_ANOTHER_CONVERSATION = (
@@ -271,6 +271,8 @@ def _not_found() -> NotFoundError:
 # Audit
 
 
+MOST_LIVE_READS = 10_000
+"""Reads of live systems in the period of one audit."""
 MOST_ENTRIES = 500
 """Entries of one page."""
 _PAGE_TOKEN = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00)(#[!-~]{1,120})?")
@@ -313,6 +315,55 @@ class Audit:
             raise NotFoundError(
                 f"There is no document {document_id}, and nobody saw one of that id in the time asked for."
             )
+
+
+@dataclass(frozen=True, slots=True)
+class LiveReadQuery:
+    """Which reads of live systems: in [since, until), of an agent, of a customer's data, or all."""
+
+    since: datetime
+    until: datetime
+    agent: str | None = None
+    customer: str | None = None
+
+
+class AuditLiveReads:
+    """Lists who read which live data. Each audit is recorded itself, before it is answered.
+
+    ``pseudonym`` makes the name of a customer in the record; the audit's own entry has that name too.
+    """
+
+    def __init__(
+        self, *, records: AnswerRecords, reads: LiveReads, pseudonym: Callable[[str], str], clock: Clock
+    ) -> None:
+        self._records = records
+        self._reads = reads
+        self._pseudonym = pseudonym
+        self._clock = clock
+
+    async def of(self, query: LiveReadQuery, *, auditor: str) -> Sequence[LiveRead]:
+        """Return the reads, oldest first.
+
+        Raises InvalidRequestError where the period is empty or has more than MOST_LIVE_READS reads: none is
+        left out silently. Raises RecordsUnavailableError.
+        """
+        if query.since >= query.until:
+            raise InvalidRequestError(f"since ({query.since.isoformat()}) must be before until.")
+        subject = None if query.customer is None else self._pseudonym(query.customer)
+        asked = {"agent": query.agent, "customer": subject}
+        said = " ".join(f"{name}:{value}" for name, value in asked.items() if value is not None)
+        entry = AccessEntry(
+            at=self._clock.now(), agent=auditor, kind="audit", subject_id=f"live-reads {said}".strip()
+        )
+        await self._records.record_access(entry)
+        found = await self._reads.list(since=query.since, until=query.until, limit=MOST_LIVE_READS + 1)
+        if len(found) > MOST_LIVE_READS:
+            raise InvalidRequestError(
+                f"The period has more than {MOST_LIVE_READS} reads of live systems; ask for a shorter one."
+            )
+        return [
+            read for read in found if query.agent in (None, read.agent) and subject in (None, read.subject)
+        ]
 
 
 def _check(query: AccessQuery) -> None:

@@ -24,7 +24,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import AwareDatetime
 from starlette.responses import HTMLResponse
 
-from assistant.answering.reading import MOST_ENTRIES, Audit
+from assistant.answering.reading import MOST_ENTRIES, Audit, LiveReadQuery
 from assistant.api import wire
 from assistant.api.auth import Caller, ServiceOf, require_role
 from assistant.api.delivery import DOCUMENT_LIMIT_BYTES, parse_body, read_body
@@ -257,6 +257,24 @@ async def audit(
     return wire.AuditPage(
         since=query.since, until=query.until, entries=page.entries, next_after=page.next_after
     )
+
+
+@audit_router.get("/v1/live-reads", responses=problems(401, 403, 422, 503))
+async def live_reads(
+    service: ServiceOf,
+    caller: Caller,
+    agent: _Name = None,
+    customer: Annotated[str | None, Query(max_length=128)] = None,
+    since: AwareDatetime | None = None,
+    until: AwareDatetime | None = None,
+) -> wire.LiveReadsPage:
+    """Return who read which data of live systems, whose and when, without any value; by default in the last
+    30 days. The audit itself is recorded."""
+    require_role(caller, Role.AUDITOR)
+    until = until or service.clock.now()
+    query = LiveReadQuery(since or until - _AUDIT_SPAN, until, agent, customer)
+    reads = await service.tenants[caller.tenant].live_reads.of(query, auditor=caller.agent)
+    return wire.LiveReadsPage(since=query.since, until=query.until, reads=tuple(reads))
 
 
 @router.get(LINK_PAGE, include_in_schema=False)

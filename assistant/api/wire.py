@@ -36,7 +36,7 @@ from assistant.domain.desk import (
 from assistant.domain.desk_decisions import ItemKind
 from assistant.domain.documents import DocumentState, DocumentStatus, MediaType
 from assistant.domain.elements import Element
-from assistant.domain.live import ContextToken, PlainContext
+from assistant.domain.live import ContextToken, LiveRead, PlainContext
 from assistant.domain.public import PublicModel
 
 
@@ -138,6 +138,14 @@ class AuditPage(PublicModel):
     next_after: str | None
     """Give it as ``after``, with the same question, for the next page; null on the last one. A page may hold
     fewer entries than asked for, also none, and lead on."""
+
+
+class LiveReadsPage(PublicModel):
+    """``GET /v1/live-reads``: every read of a live system in [since, until), oldest first."""
+
+    since: datetime
+    until: datetime
+    reads: tuple[LiveRead, ...]
 
 
 class ConsoleConfig(PublicModel):

@@ -116,14 +116,11 @@ def reads(
     until: Annotated[
         datetime | None, Option("--to", formats=_DATES, metavar="DATE", help="UTC. Default: now.")
     ] = None,
-    limit: Annotated[int, Option(min=1, max=100_000, metavar="N", help="Most reads to list.")] = 1_000,
 ) -> None:
     """List who read which live data, whose and when; the values are recorded nowhere."""
     end = (until or datetime.now(UTC)).replace(tzinfo=UTC)
     begin = (since or end - _LOOKS_BACK).replace(tzinfo=UTC)
-    asyncio.run(
-        _reads(GlobalOptions.of(context), tenant, (begin, end, limit), agent=agent, customer=customer)
-    )
+    asyncio.run(_reads(GlobalOptions.of(context), tenant, (begin, end), agent=agent, customer=customer))
 
 
 # --- trying a connector -----------------------------------------------------------------------------------
@@ -346,22 +343,30 @@ async def _list(options: GlobalOptions, tenant: str) -> None:
 async def _reads(
     options: GlobalOptions,
     tenant: str,
-    period: tuple[datetime, datetime, int],
+    period: tuple[datetime, datetime],
     *,
     agent: str | None,
     customer: str | None,
 ) -> None:
+    from assistant.answering.reading import AuditLiveReads, LiveReadQuery
+    from assistant.cli.records import cli_reader
     from assistant.cli.terminal import Terminal, plain, table
+    from assistant.document_links import link_secret
+    from assistant.domain.clock import SystemClock
+    from assistant.wiring.live import customer_pseudonym
 
-    since, until, limit = period
-    terminal = Terminal()
-    subject = None if customer is None else _pseudonym(options, tenant, customer)
+    terminal, (since, until) = Terminal(), period
+    secret = link_secret(
+        options.tenant(tenant), tenants_dir=options.tenants_dir, state_dir=options.state_dir.resolve()
+    )
     async with options.stores(tenant) as stores:
-        found = [
-            read
-            for read in await stores.live_reads.list(since=since, until=until, limit=limit)
-            if agent in (None, read.agent) and subject in (None, read.subject)
-        ]
+        audit = AuditLiveReads(
+            records=stores.records,
+            reads=stores.live_reads,
+            pseudonym=partial(customer_pseudonym, secret=secret),
+            clock=SystemClock(),
+        )
+        found = await audit.of(LiveReadQuery(since, until, agent, customer), auditor=cli_reader())
     shown = table("when (UTC)", "agent", "operation", "whose", "outcome", "answer")
     for read in found:
         if options.json:
@@ -379,13 +384,3 @@ async def _reads(
     if found and not options.json:
         terminal.out.print(shown)
     terminal.err.print(plain(f"{len(found)} reads from {since:%Y-%m-%d} to {until:%Y-%m-%d %H:%M} UTC."))
-
-
-def _pseudonym(options: GlobalOptions, tenant: str, customer: str) -> str:
-    from assistant.document_links import link_secret
-    from assistant.wiring.live import customer_pseudonym
-
-    secret = link_secret(
-        options.tenant(tenant), tenants_dir=options.tenants_dir, state_dir=options.state_dir.resolve()
-    )
-    return customer_pseudonym(customer, secret=secret)

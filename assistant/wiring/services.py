@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
     from assistant.answering.adaptations import Adaptations
     from assistant.answering.ports import AnswerLog, DocumentTexts, EndpointPower
-    from assistant.answering.reading import AppendToAnswer, ReadAnswers, ReadElementAgain
+    from assistant.answering.reading import AppendToAnswer, AuditLiveReads, ReadAnswers, ReadElementAgain
     from assistant.answering.services import TenantServices
     from assistant.answering.use_case import AnswerQuestion
     from assistant.aws.opensearch_schema import PassageSchema
@@ -92,6 +92,7 @@ class ServedTenant:
     withhold_documents: WithholdDocuments
     desk: DeskServices
     preview_answer: PreviewAnswer
+    live_reads: AuditLiveReads
     system_secrets: Sequence[StoredSecret] = ()
     """Credentials of live systems that AWS stores."""
 
@@ -139,7 +140,7 @@ async def _served(
     tenant: TenantConfig, settings: ServiceSettings, stores: StoreChoice, *, generates: bool
 ) -> ServedTenant:
     from assistant.answering.adaptations import Adaptations, TextsWithApproved
-    from assistant.answering.reading import AppendToAnswer, ReadAnswers, ReadElementAgain
+    from assistant.answering.reading import AppendToAnswer, AuditLiveReads, ReadAnswers, ReadElementAgain
     from assistant.answering.use_case import AnswerQuestion
 
     clock = stores.clock
@@ -180,6 +181,12 @@ async def _served(
         withhold_documents=WithholdDocuments(knowledge, clock=clock),
         desk=services,
         preview_answer=_preview(services, adaptations),
+        live_reads=AuditLiveReads(
+            records=answering.records,
+            reads=await stores.live_reads(settings),
+            pseudonym=partial(customer_pseudonym, secret=secret),
+            clock=clock,
+        ),
         system_secrets=secrets,
     )
 
