@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -14,33 +13,37 @@ from pydantic import Field, StringConstraints
 
 from assistant.answering.adaptations import Adaptations
 from assistant.answering.approved_sources import ServedAnswer
-from assistant.answering.comparisons import Comparison, parts, source_ids, table_element
+from assistant.answering.comparisons import Comparison, source_ids
+from assistant.answering.composing import (
+    QuotedAnswer,
+    QuotedBlock,
+    also_possible,
+    approved_blocks,
+    as_title,
+    quoted_blocks,
+    reply_draft,
+    snippet,
+    table_blocks,
+)
 from assistant.answering.events import Cause
 from assistant.answering.evidence import Evidence, EvidenceQuery, FindEvidence, SourceList, merged_quote
 from assistant.answering.excerpts import (
     NO_LABELS,
-    SNIPPET_CHARACTERS,
     Excerpts,
     Labels,
-    Place,
     fill_record,
     gone_from,
-    labelled_unit,
     labels_in,
     read_excerpts,
-    shown_heading,
     shown_path,
-    shown_reply,
-    shown_snippet,
     shown_title,
-    shown_unit,
     shown_url,
 )
 from assistant.answering.generate import Interruption, Prompt, PromptBuilder
-from assistant.answering.hydration import CallBounds, Hydration, ReadyElement
+from assistant.answering.hydration import CallBounds, Hydration
 from assistant.answering.live_questions import AskedElement, LiveQuestions
 from assistant.answering.ports import DocumentLinks
-from assistant.answering.quote import Quote, ScoredUnit, blocks
+from assistant.answering.quote import Quote
 from assistant.answering.releases import Ranking
 from assistant.answering.retrieve import SearchScope
 from assistant.answering.services import Steps, TenantServices, begin_answer, call_within, fail_span
@@ -52,7 +55,6 @@ from assistant.domain.answers import (
     Certainty,
     Correction,
     RecordId,
-    ShownAs,
     Source,
     SourceAsked,
     SourceFacts,
@@ -65,7 +67,6 @@ from assistant.domain.identity import Identity
 from assistant.domain.live import CareContext, ContextToken, PlainContext
 from assistant.domain.public import PublicModel
 from assistant.live.ports import Caller as LiveCaller
-from assistant.text.safe_markdown import safe_markdown
 
 MAX_QUESTION_CHARACTERS = 4_000
 MAX_EARLIER_CHARACTERS = 1_000
@@ -103,35 +104,6 @@ class FollowUpRequest(AnswerRequest):
     @property
     def question_before(self) -> str | None:
         return self.earlier_question
-
-
-@dataclass(frozen=True, slots=True)
-class QuotedBlock:
-    """One unit as it is streamed."""
-
-    before: str
-    """Markdown between the unit before and this one: blank lines, a heading, a list marker."""
-    text: str
-    passage: Passage
-    span: tuple[int, int]
-    """[start, end) in the document's parsed text."""
-    n: int
-    """Number of the source that contains it."""
-    rests_on: tuple[int, ...] = ()
-    """Numbers of the sources that an approved answer rests on."""
-    elements: tuple[tuple[str, int, int], ...] = ()
-    """Live elements that the unit names: name, and [start, end) of the label in ``text``."""
-    ready: ReadyElement | None = None
-    """A table made from documents that ends with this block."""
-
-
-@dataclass(frozen=True, slots=True)
-class QuotedAnswer:
-    """The quoted answer: the answer itself, or the fallback when written text fails."""
-
-    blocks: tuple[QuotedBlock, ...]
-    also: tuple[AlsoPossible, ...]
-    reply_draft: str | None
 
 
 @dataclass(slots=True)
@@ -201,8 +173,6 @@ RECORDS_TIMEOUT_S = 3.0
 _DEFAULT_SUBJECT = "default"
 _SHARE_OF_DOUBLE = 0.75
 """Share of the words of one quote that each half of a double question gets."""
-_PARAGRAPH = re.compile(r"\S(?:.|\n(?!\s*\n))*")
-_LETTER_OR_DIGIT = re.compile(r"[^\W_]")
 
 
 class PrepareAnswer:
@@ -408,23 +378,23 @@ class PrepareAnswer:
         answering = [one for one in evidence if one.certainty is not None]
         quotes = self._quotes(answering)
         for one, quote in quotes:
-            title = _as_title(one.query.question) if len(quotes) > 1 else ""
+            title = as_title(one.query.question) if len(quotes) > 1 else ""
             opening = ("\n\n" if blocks else "") + (f"{title}\n\n" if title else "")
             if isinstance(quote, Quote):
                 labels = hydration.labels_of(quote.document.card.document_id)
-                blocks += _quoted_blocks(quote, one, sources, excerpts, opening=opening, labels=labels)
+                blocks += quoted_blocks(quote, one, sources, excerpts, opening=opening, labels=labels)
             elif isinstance(quote, Comparison):
-                blocks += _table_blocks(quote, one, sources, excerpts, opening=opening)
+                blocks += table_blocks(quote, one, sources, excerpts, opening=opening)
             else:
-                blocks += _approved_blocks(quote, one, sources, excerpts, opening=opening)
+                blocks += approved_blocks(quote, one, sources, excerpts, opening=opening)
         shown = {quote.document.card.document_id for _, quote in quotes if isinstance(quote, Quote)}
         for one in answering:
             if one.also is not None and one.also.document.card.document_id not in shown:
                 document_id = one.also.document.card.document_id
                 shown.add(document_id)
                 labels = hydration.labels_of(document_id)
-                parts = _quoted_blocks(one.also, one, sources, excerpts, labels=labels)
-                also.append(_also_possible(one.also, parts))
+                parts = quoted_blocks(one.also, one, sources, excerpts, labels=labels)
+                also.append(also_possible(one.also, parts))
         for one in evidence:
             sources.fill(one, up_to=self._services.tenant.retrieval.passages)
         sure = (
@@ -434,7 +404,7 @@ class PrepareAnswer:
         )
         reply = next(
             (
-                _reply_draft(quote, excerpts, hydration.labels_of(quote.document.card.document_id))
+                reply_draft(quote, excerpts, hydration.labels_of(quote.document.card.document_id))
                 for quote in sure
                 if quote is not None
             ),
@@ -600,151 +570,6 @@ def _certainty(evidence: Sequence[Evidence], *, live: Collection[int] = ()) -> C
     if certainties == {None}:
         return None
     return Certainty.ANSWERED if certainties == {Certainty.ANSWERED} else Certainty.POSSIBLY
-
-
-def _quoted_blocks(
-    quote: Quote,
-    found: Evidence,
-    sources: SourceList,
-    excerpts: Excerpts,
-    *,
-    opening: str = "",
-    labels: Labels = NO_LABELS,
-) -> list[QuotedBlock]:
-    """Return a quote's units as they are streamed. A unit without a letter or digit, such as one that was
-    only an address, is left out."""
-    url = quote.document.card.url
-    texts = {one.unit.ordinal: labelled_unit(one.unit.text, url=url, labels=labels) for one in quote.units}
-    units = tuple(one for one in quote.units if _LETTER_OR_DIGIT.search(texts[one.unit.ordinal][0].text))
-    built: list[QuotedBlock] = []
-    for before, one in blocks(replace(quote, units=units)):
-        labelled, tags = texts[one.unit.ordinal]
-        text = labelled.text
-        excerpts.add(text, _place(one, ShownAs.UNIT, labels=labels))
-        excerpts.add(shown_heading(one.unit.heading), _place(one, ShownAs.HEADING))
-        built.append(
-            QuotedBlock(
-                before=before if built else opening + before,
-                text=text,
-                passage=one.passage,
-                span=(one.unit.span.start, one.unit.span.end),
-                n=sources.number(one.passage, found),
-                elements=tuple((tags[number].name, start, end) for number, start, end in labelled.places),
-            )
-        )
-    return built
-
-
-def _table_blocks(
-    table: Comparison, found: Evidence, sources: SourceList, excerpts: Excerpts, *, opening: str
-) -> list[QuotedBlock]:
-    """Return a table of items as it is streamed: a block for each item and each review. The element follows
-    the last item."""
-    blocks = [
-        QuotedBlock(part.before, part.text, part.passage, part.span, sources.number(part.passage, found))
-        for part in parts(table, excerpts, opening=opening)
-    ]
-    last = len(table.items) - 1
-    before = sum(len(block.before) + len(block.text) for block in blocks[:last]) + len(blocks[last].before)
-    ready = table_element(table, lambda passage: sources.number(passage, found), excerpts)
-    blocks[last] = replace(blocks[last], ready=replace(ready, begins_before=before - len(opening)))
-    return blocks
-
-
-def _approved_blocks(
-    served: ServedAnswer, found: Evidence, sources: SourceList, excerpts: Excerpts, *, opening: str
-) -> list[QuotedBlock]:
-    """Return the paragraphs of an approved answer as they are streamed. Each cites the answer itself and the
-    documents that it rests on."""
-    passage = served.passage
-    n = sources.number(passage, found)
-    rests_on = tuple(
-        sources.number(document.passages[0], found)
-        for document in served.documents.values()
-        if document.passages
-    )
-    built: list[QuotedBlock] = []
-    end = 0
-    for paragraph in _PARAGRAPH.finditer(passage.text):
-        text = shown_unit(paragraph[0], url=None)
-        between = passage.text[end : paragraph.start()]
-        place = Place(passage.document_id, passage.content_hash, (paragraph.span(),), ShownAs.UNIT)
-        excerpts.add(text, place)
-        built.append(QuotedBlock(between if built else opening, text, passage, paragraph.span(), n, rests_on))
-        end = paragraph.end()
-    return built
-
-
-def _also_possible(quote: Quote, parts: Sequence[QuotedBlock]) -> AlsoPossible:
-    card = quote.document.card
-    return AlsoPossible(
-        document_id=card.document_id,
-        title=shown_title(card.title),
-        effective_date=card.effective_date,
-        text="".join(part.before + part.text for part in parts),
-        citations=tuple(sorted({part.n for part in parts})),
-    )
-
-
-def snippet(
-    passage: Passage, *, stems: frozenset[str], excerpts: Excerpts, labels: Labels = NO_LABELS
-) -> str:
-    """Return about two sentences of a passage, beginning with its first unit that has most of the stems.
-
-    Adds them and the headings above them to ``excerpts``.
-    """
-    units = passage.units
-    start, begins_inside = 0, False
-    if units:
-        best = max(units, key=lambda unit: (len(stems.intersection(unit.terms)), -unit.ordinal))
-        start, begins_inside = best.span.start - passage.span.start, best.ordinal != units[0].ordinal
-    text = passage.text[start : start + 2 * SNIPPET_CHARACTERS]
-    url = passage.url if passage.url and passage.url in text else None
-    used = labels_in([text], labels)
-    shown = shown_snippet(text, inside=begins_inside, url=url, labels=used)
-    place = Place(
-        passage.document_id,
-        passage.content_hash,
-        ((passage.span.start + start, passage.span.start + start + len(text)),),
-        ShownAs.SNIPPET_INSIDE if begins_inside else ShownAs.SNIPPET,
-        url=url,
-        labels=used,
-    )
-    excerpts.add(shown, place)
-    path = replace(place, shown_as=ShownAs.PATH, heading_letters=len(passage.heading))
-    excerpts.add(shown_path(passage.heading), path)
-    return shown
-
-
-def _place(one: ScoredUnit, shown_as: ShownAs, *, labels: Labels = NO_LABELS) -> Place:
-    unit, passage = one.unit, one.passage
-    return Place(
-        passage.document_id,
-        passage.content_hash,
-        ((unit.span.start, unit.span.end),),
-        shown_as,
-        heading_letters=len(unit.heading) if shown_as is ShownAs.HEADING else 0,
-        url=passage.url if passage.url and passage.url in unit.text else None,
-        labels=labels_in([unit.text], labels),
-    )
-
-
-def _reply_draft(quote: Quote, excerpts: Excerpts, labels: Labels) -> str | None:
-    """Return what the document says to the patient, or None."""
-    url = quote.document.card.url
-    used = labels_in((one.unit.text for one in quote.reply), labels)
-    draft = shown_reply((one.unit.text for one in quote.reply), url=url, labels=used)
-    if quote.reply:
-        spans = tuple((one.unit.span.start, one.unit.span.end) for one in quote.reply)
-        place = _place(quote.reply[0], ShownAs.REPLY)
-        excerpts.add(draft, replace(place, spans=spans, url=url, labels=used))
-    return draft or None
-
-
-def _as_title(question: str) -> str:
-    """Return the question as a line of Markdown without active content: anybody may have written it."""
-    line = safe_markdown(" ".join(question.split()), allowed_urls=()).strip()
-    return f"**{line}**" if line else ""
 
 
 @contextmanager

@@ -17,6 +17,7 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from assistant.answering.composing import QuotedBlock
 from assistant.answering.events import (
     Cause,
     Done,
@@ -32,7 +33,7 @@ from assistant.answering.gate import explain
 from assistant.answering.generate import ModelCall
 from assistant.answering.hydration import Hydration, LiveSlot
 from assistant.answering.live_questions import what_is_missing, why_not_answered
-from assistant.answering.prepare import PreparedAnswer, QuotedBlock
+from assistant.answering.prepare import PreparedAnswer
 from assistant.answering.record import approved_uses, begun_record, candidates_of, uses_of_passages
 from assistant.answering.services import TenantServices, elapsed_ms, fail_span
 from assistant.answering.support import SupportChecker

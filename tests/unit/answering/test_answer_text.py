@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from assistant.answering.composing import QuotedBlock
 from assistant.answering.events import SentenceEnded, Token
-from assistant.answering.prepare import QuotedBlock
 from assistant.answering.stream import LONGEST_SENTENCE_CHARACTERS, AnswerText, MarkerFilter
 from assistant.answering.support import SupportChecker
 from assistant.domain.answers import Support

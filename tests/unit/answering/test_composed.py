@@ -6,9 +6,9 @@ from datetime import date
 
 import pytest
 
+from assistant.answering.composing import snippet
 from assistant.answering.evidence import clarifying_question
 from assistant.answering.excerpts import SNIPPET_CHARACTERS, Excerpts
-from assistant.answering.prepare import snippet
 from assistant.answering.quote import Headings, Quote
 from assistant.answering.understand import Vocabulary
 from assistant.domain.answers import Certainty, FinishReason

@@ -1,0 +1,209 @@
+"""Composes a quoted answer: a quote, a table of items or an approved answer as blocks to stream, each noted
+among the answer's excerpts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from assistant.answering.approved_sources import ServedAnswer
+from assistant.answering.comparisons import Comparison, parts, table_element
+from assistant.answering.evidence import Evidence, SourceList
+from assistant.answering.excerpts import (
+    NO_LABELS,
+    SNIPPET_CHARACTERS,
+    Excerpts,
+    Labels,
+    Place,
+    labelled_unit,
+    labels_in,
+    shown_heading,
+    shown_path,
+    shown_reply,
+    shown_snippet,
+    shown_title,
+    shown_unit,
+)
+from assistant.answering.hydration import ReadyElement
+from assistant.answering.quote import Quote, ScoredUnit, blocks
+from assistant.domain.answers import AlsoPossible, ShownAs
+from assistant.domain.documents import Passage
+from assistant.text.safe_markdown import safe_markdown
+
+_PARAGRAPH = re.compile(r"\S(?:.|\n(?!\s*\n))*")
+_LETTER_OR_DIGIT = re.compile(r"[^\W_]")
+
+
+@dataclass(frozen=True, slots=True)
+class QuotedBlock:
+    """One unit as it is streamed."""
+
+    before: str
+    """Markdown between the unit before and this one: blank lines, a heading, a list marker."""
+    text: str
+    passage: Passage
+    span: tuple[int, int]
+    """[start, end) in the document's parsed text."""
+    n: int
+    """Number of the source that contains it."""
+    rests_on: tuple[int, ...] = ()
+    """Numbers of the sources that an approved answer rests on."""
+    elements: tuple[tuple[str, int, int], ...] = ()
+    """Live elements that the unit names: name, and [start, end) of the label in ``text``."""
+    ready: ReadyElement | None = None
+    """A table made from documents that ends with this block."""
+
+
+@dataclass(frozen=True, slots=True)
+class QuotedAnswer:
+    """The quoted answer: the answer itself, or the fallback when written text fails."""
+
+    blocks: tuple[QuotedBlock, ...]
+    also: tuple[AlsoPossible, ...]
+    reply_draft: str | None
+
+
+def quoted_blocks(
+    quote: Quote,
+    found: Evidence,
+    sources: SourceList,
+    excerpts: Excerpts,
+    *,
+    opening: str = "",
+    labels: Labels = NO_LABELS,
+) -> list[QuotedBlock]:
+    """Return a quote's units as they are streamed. A unit without a letter or digit, such as one that was
+    only an address, is left out."""
+    url = quote.document.card.url
+    texts = {one.unit.ordinal: labelled_unit(one.unit.text, url=url, labels=labels) for one in quote.units}
+    units = tuple(one for one in quote.units if _LETTER_OR_DIGIT.search(texts[one.unit.ordinal][0].text))
+    built: list[QuotedBlock] = []
+    for before, one in blocks(replace(quote, units=units)):
+        labelled, tags = texts[one.unit.ordinal]
+        text = labelled.text
+        excerpts.add(text, _place(one, ShownAs.UNIT, labels=labels))
+        excerpts.add(shown_heading(one.unit.heading), _place(one, ShownAs.HEADING))
+        built.append(
+            QuotedBlock(
+                before=before if built else opening + before,
+                text=text,
+                passage=one.passage,
+                span=(one.unit.span.start, one.unit.span.end),
+                n=sources.number(one.passage, found),
+                elements=tuple((tags[number].name, start, end) for number, start, end in labelled.places),
+            )
+        )
+    return built
+
+
+def table_blocks(
+    table: Comparison, found: Evidence, sources: SourceList, excerpts: Excerpts, *, opening: str
+) -> list[QuotedBlock]:
+    """Return a table of items as it is streamed: a block for each item and each review. The element follows
+    the last item."""
+    blocks = [
+        QuotedBlock(part.before, part.text, part.passage, part.span, sources.number(part.passage, found))
+        for part in parts(table, excerpts, opening=opening)
+    ]
+    last = len(table.items) - 1
+    before = sum(len(block.before) + len(block.text) for block in blocks[:last]) + len(blocks[last].before)
+    ready = table_element(table, lambda passage: sources.number(passage, found), excerpts)
+    blocks[last] = replace(blocks[last], ready=replace(ready, begins_before=before - len(opening)))
+    return blocks
+
+
+def approved_blocks(
+    served: ServedAnswer, found: Evidence, sources: SourceList, excerpts: Excerpts, *, opening: str
+) -> list[QuotedBlock]:
+    """Return the paragraphs of an approved answer as they are streamed. Each cites the answer itself and the
+    documents that it rests on."""
+    passage = served.passage
+    n = sources.number(passage, found)
+    rests_on = tuple(
+        sources.number(document.passages[0], found)
+        for document in served.documents.values()
+        if document.passages
+    )
+    built: list[QuotedBlock] = []
+    end = 0
+    for paragraph in _PARAGRAPH.finditer(passage.text):
+        text = shown_unit(paragraph[0], url=None)
+        between = passage.text[end : paragraph.start()]
+        place = Place(passage.document_id, passage.content_hash, (paragraph.span(),), ShownAs.UNIT)
+        excerpts.add(text, place)
+        built.append(QuotedBlock(between if built else opening, text, passage, paragraph.span(), n, rests_on))
+        end = paragraph.end()
+    return built
+
+
+def also_possible(quote: Quote, parts: Sequence[QuotedBlock]) -> AlsoPossible:
+    card = quote.document.card
+    return AlsoPossible(
+        document_id=card.document_id,
+        title=shown_title(card.title),
+        effective_date=card.effective_date,
+        text="".join(part.before + part.text for part in parts),
+        citations=tuple(sorted({part.n for part in parts})),
+    )
+
+
+def snippet(
+    passage: Passage, *, stems: frozenset[str], excerpts: Excerpts, labels: Labels = NO_LABELS
+) -> str:
+    """Return about two sentences of a passage, beginning with its first unit that has most of the stems.
+
+    Adds them and the headings above them to ``excerpts``.
+    """
+    units = passage.units
+    start, begins_inside = 0, False
+    if units:
+        best = max(units, key=lambda unit: (len(stems.intersection(unit.terms)), -unit.ordinal))
+        start, begins_inside = best.span.start - passage.span.start, best.ordinal != units[0].ordinal
+    text = passage.text[start : start + 2 * SNIPPET_CHARACTERS]
+    url = passage.url if passage.url and passage.url in text else None
+    used = labels_in([text], labels)
+    shown = shown_snippet(text, inside=begins_inside, url=url, labels=used)
+    place = Place(
+        passage.document_id,
+        passage.content_hash,
+        ((passage.span.start + start, passage.span.start + start + len(text)),),
+        ShownAs.SNIPPET_INSIDE if begins_inside else ShownAs.SNIPPET,
+        url=url,
+        labels=used,
+    )
+    excerpts.add(shown, place)
+    path = replace(place, shown_as=ShownAs.PATH, heading_letters=len(passage.heading))
+    excerpts.add(shown_path(passage.heading), path)
+    return shown
+
+
+def _place(one: ScoredUnit, shown_as: ShownAs, *, labels: Labels = NO_LABELS) -> Place:
+    unit, passage = one.unit, one.passage
+    return Place(
+        passage.document_id,
+        passage.content_hash,
+        ((unit.span.start, unit.span.end),),
+        shown_as,
+        heading_letters=len(unit.heading) if shown_as is ShownAs.HEADING else 0,
+        url=passage.url if passage.url and passage.url in unit.text else None,
+        labels=labels_in([unit.text], labels),
+    )
+
+
+def reply_draft(quote: Quote, excerpts: Excerpts, labels: Labels) -> str | None:
+    """Return what the document says to the patient, or None."""
+    url = quote.document.card.url
+    used = labels_in((one.unit.text for one in quote.reply), labels)
+    draft = shown_reply((one.unit.text for one in quote.reply), url=url, labels=used)
+    if quote.reply:
+        spans = tuple((one.unit.span.start, one.unit.span.end) for one in quote.reply)
+        place = _place(quote.reply[0], ShownAs.REPLY)
+        excerpts.add(draft, replace(place, spans=spans, url=url, labels=used))
+    return draft or None
+
+
+def as_title(question: str) -> str:
+    """Return the question as a line of Markdown without active content: anybody may have written it."""
+    line = safe_markdown(" ".join(question.split()), allowed_urls=()).strip()
+    return f"**{line}**" if line else ""
