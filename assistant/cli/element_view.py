@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from rich.table import Table
 from rich.text import Text
 
-from assistant.cli.terminal import plain, styled
+from assistant.cli.terminal import plain, styled, table
 from assistant.domain.elements import Element, ElementData, ElementProblem, ElementState, ElementValue
 
 _MAYBE_LABEL = re.compile(r"\[(?!\d+\])[^\[\]\n]{1,120}\]")
@@ -36,11 +37,16 @@ _PROBLEMS = {
 def shown_element(element: Element, *, label: str = "") -> Text:
     """Return the values with source and time, "Delayed (orders, 14:02)"; or the label and what happened."""
     if element.state is ElementState.READY and element.data is not None:
-        remark = ", ".join(part for part in (element.source, _time(element), element.about) if part)
-        return Text(" · ").join(_values(element.data)).append_text(_remark(remark, style="dim"))
+        return Text(" · ").join(_values(element.data)).append_text(_origin(element))
     words = _PROBLEMS.get(element.problem) if element.problem else None
     reason = words.format(source=element.source) if words else element.detail
     return plain(label).append_text(_remark(reason, style="yellow"))
+
+
+def _origin(element: Element) -> Text:
+    """Return source, time and what it is about: "(orders, 14:02, order 4471-2208)"."""
+    parts = (element.source, _time(element), element.about)
+    return _remark(", ".join(part for part in parts if part), style="dim")
 
 
 def _values(data: ElementData) -> Iterator[Text]:
@@ -76,10 +82,29 @@ def _line(text: str) -> str:
     return " ".join(text.split())
 
 
-def below_the_text(elements: Sequence[Element]) -> Iterator[Text]:
-    """Yield a line for each element that has no place in the printed text."""
+def below_the_text(elements: Sequence[Element]) -> Iterator[Text | Table]:
+    """Yield what to print for the elements that have no place in the printed text: a line, or a table."""
     for one in elements:
-        yield styled(("  ", ""), (f"{_line(one.title)}: ", "")).append_text(shown_element(one))
+        title = styled(("  ", ""), (f"{_line(one.title)}: ", ""))
+        if one.state is ElementState.READY and one.data is not None and one.data.rows:
+            yield title.append_text(_origin(one))
+            yield _table(one.data)
+        else:
+            yield title.append_text(shown_element(one))
+
+
+def _table(data: ElementData) -> Table:
+    names = [column.name for column in data.columns]
+    cells = ({value.name: value for value in row.values} for row in data.rows)
+    rows = (
+        (plain(_line(row.title), style="bold"), *(_shown(named.get(name)) for name in names))
+        for row, named in zip(data.rows, cells, strict=True)
+    )
+    return table("", *(_line(column.label) for column in data.columns), rows=rows)
+
+
+def _shown(value: ElementValue | None) -> Text:
+    return Text() if value is None else plain(_line(value.text), style=_TONES[value.tone].replace("bold", ""))
 
 
 @dataclass(frozen=True, slots=True)

@@ -185,3 +185,20 @@ def test_an_element_without_a_place_in_the_text_is_below_it(
         printer.show(event)
 
     assert f"Wait two days. [1]\n  Order status: Delayed (orders, {TIME})\n" in written.getvalue()
+
+
+def test_a_table_without_a_place_in_the_text_is_a_table_below_it(
+    printer: AnswerPrinter, written: io.StringIO
+) -> None:
+    columns = tuple(ElementValue(name=one, label=one.title(), text="") for one in ("noise", "price"))
+    rows = (
+        ElementRow(title="Breeze 500", values=(ElementValue(name="price", label="", text="$130.00"),)),
+        ElementRow(title="Haze 300", values=(ElementValue(name="noise", label="", text="43 dB"),)),
+    )
+    shown = ready("", span=(6, 6), kind=ElementKind.TABLE, data=ElementData(columns=columns, rows=rows))
+    for event in (Token("Two."), shown, DONE):
+        printer.show(event)
+
+    lines = [" ".join(line.split()) for line in written.getvalue().splitlines()]
+    at = lines.index(f"Order status: (orders, {TIME})")
+    assert lines[at + 1 : at + 4] == ["Noise Price", "Breeze 500 $130.00", "Haze 300 43 dB"]
