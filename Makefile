@@ -72,7 +72,7 @@ setup: $(VENV)/dev.stamp build/functions/stamp build/checkov/stamp tests/stacks/
 
 # --- use --------------------------------------------------------------------------------------------------
 .PHONY: demo
-demo: $(VENV)/local.stamp $(CONSOLE)/dist/index.html ## Two tenants, three questions, a bad mark that changes the next answer; then the console (ARGS=--exit stops; SEARCH=opensearch)
+demo: $(VENV)/local.stamp $(CONSOLE)/dist/index.html ## Three tenants: a live order, a comparison, a bad mark that changes the next answer; then the console (ARGS=--exit stops; SEARCH=opensearch)
 	@ASSISTANT_LOCAL_SEARCH='$(SEARCH)' exec $(BIN)/assistant demo $(ARGS)
 
 .PHONY: ask

@@ -1,4 +1,4 @@
-"""``assistant demo``: two tenants, three questions, a story at the desk; then it serves the console."""
+"""``assistant demo``: questions, a live order, a comparison, a story at the desk; then it serves."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TypeVar
 from rich.text import Text
 
 from assistant.api import wire
-from assistant.cli.ask import AgentQuestion, answer_on, client_for, client_of, question_of
+from assistant.cli.ask import AgentQuestion, answer_on, client_for, client_of, question_of, sign_context
 from assistant.cli.global_options import GlobalOptions
 from assistant.cli.knowledge import load
 from assistant.cli.loading import check_paths, own_folders
@@ -27,15 +27,20 @@ from assistant.domain.desk_decisions import CaseApproval, CaseResolution, NewApp
 from assistant.domain.errors import LocalRuntimeError, NotFoundError
 from assistant.domain.identity import Role
 from assistant.learning.intake import case_id
-from assistant.local.layout import SERVICE, url_of
-from assistant.local.tokens import Grant
+from assistant.local.layout import ORDER_SYSTEM, SERVICE, url_of
+from assistant.local.tokens import CareCase, Grant
 
 _AGENT = "demo"
 _QUESTIONS = {
     "pharmacy": "What do I do when a delivery that must stay cold arrives warm?",
     "clinic": "What is gestational diabetes?",
+    "shop": "Which is quieter, the Pellwick Breeze 500 or the Torvik Haze 500?",
 }
-"""One a tenant, in the order in which they are loaded and asked."""
+"""One a tenant, in the order in which they are loaded and asked. The shop's compares two items."""
+_LIVE_TENANT = "pharmacy"
+_LIVE_QUESTION = "Where is her order, and may I refill it?"
+LIVE_CASE = CareCase("PT-204417", {"order": ("4471-2208",), "prescription": ("7301842-04417",)})
+"""A customer of the sample order system (tools/systems), with an order that is late."""
 _STORY_TENANT = "pharmacy"
 """Its knowledge does not answer the story's question."""
 _CHECK_EVERY_S = 1.0
@@ -66,6 +71,8 @@ class _Demo:
             if tenant in tenants:
                 await self.load(tenant)
                 await self.ask(AgentQuestion(tenant, _AGENT, question))
+                if tenant == _LIVE_TENANT and self._has_order_system(tenant):
+                    await self.ask(AgentQuestion(tenant, _AGENT, _LIVE_QUESTION, LIVE_CASE))
         if _STORY_TENANT in tenants:
             await _tell_desk_story(self.runtime, self.terminal, tenant=_STORY_TENANT, ports=self.ports)
         for tenant in [one for one in tenants if one not in _QUESTIONS]:
@@ -73,6 +80,11 @@ class _Demo:
                 await self.load(tenant)
             except NotFoundError as error:  # a missing folder of another tenant does not end the demo
                 self.terminal.step(f"{tenant}: not loaded: {error.message}")
+
+    def _has_order_system(self, tenant: str) -> bool:
+        """Return whether the sample order system runs for the tenant: in a checkout, with its own file."""
+        entries = self.runtime.layout.sample_systems.get(ORDER_SYSTEM, ())
+        return tenant in {name for name, _ in entries}
 
     async def load(self, tenant: str) -> None:
         """Load the tenant file's knowledge; unchanged documents cost nothing."""
@@ -86,12 +98,18 @@ class _Demo:
             self.terminal.step(f"{tenant}: not loaded: {failure}")
 
     async def ask(self, asked: AgentQuestion) -> None:
-        """Stream one answer with its sources."""
+        """Stream one answer with its sources, and with live data where it is a customer's conversation."""
         out = self.terminal.out
         out.print()
         out.print(styled((f"{asked.tenant}  ", "bold cyan"), (asked.question, "bold")))
+        context = None
+        if asked.case is not None:
+            tenant = self.runtime.tenants[asked.tenant]
+            context = sign_context(self.runtime.options, tenant, asked.agent, asked.case)
+            whose = f"in the conversation of customer {asked.case.customer}, signed by the care application"
+            out.print(plain(whose, style="dim"))
         async with client_for(self.runtime, asked, ports=self.ports) as client:
-            await answer_on(self.terminal, client, question_of(asked.question))
+            await answer_on(self.terminal, client, question_of(asked.question, context=context))
         out.print()
 
 

@@ -85,12 +85,11 @@ def _line(text: str) -> str:
 def below_the_text(elements: Sequence[Element]) -> Iterator[Text | Table]:
     """Yield what to print for the elements that have no place in the printed text: a line, or a table."""
     for one in elements:
-        title = styled(("  ", ""), (f"{_line(one.title)}: ", ""))
         if one.state is ElementState.READY and one.data is not None and one.data.rows:
-            yield title.append_text(_origin(one))
+            yield styled(("\n", ""), (_line(one.title), "bold cyan")).append_text(_origin(one))
             yield _table(one.data)
         else:
-            yield title.append_text(shown_element(one))
+            yield plain(f"  {_line(one.title)}: ").append_text(shown_element(one))
 
 
 def _table(data: ElementData) -> Table:

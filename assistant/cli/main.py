@@ -188,7 +188,7 @@ def demo(
     context: typer.Context,
     exit_: Annotated[bool, Option("--exit", help="Stop after the answers (also with CI=true).")] = False,
 ) -> None:
-    """Start all tenants, answer three questions, change an answer at the desk, then serve until Ctrl-C."""
+    """Start all tenants, answer four questions, change an answer at the desk, then serve until Ctrl-C."""
     from assistant.cli.demo import run_demo
 
     run_demo(GlobalOptions.of(context), stop_after_answers=exit_)

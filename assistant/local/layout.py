@@ -35,8 +35,10 @@ ISSUER = "issuer"
 WORKER = "worker"
 SERVICE = "service"
 
+ORDER_SYSTEM = "orders"
+"""The sample order system of a pharmacy."""
 _SAMPLE_SYSTEMS: Mapping[str, tuple[str, ...]] = {
-    "orders": ("--scope", "id"),
+    ORDER_SYSTEM: ("--scope", "id"),
     "stores": ("--scope", "agent", "--case", "*=*"),
 }
 """Systems of ``tools/systems`` in a checkout = their arguments. Each stands for the system that the connector

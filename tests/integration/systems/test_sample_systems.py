@@ -14,6 +14,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
+from assistant.cli.demo import LIVE_CASE
 from assistant.text.check_digits import is_dea_number, is_npi
 from tests.fakes.asgi_server import asgi_server
 from tools.systems import orders, stores
@@ -113,6 +114,11 @@ def test_orders_and_deliveries_fit_together(database: OrderDatabase) -> None:
         assert order.refrigerated <= (order.method == "expedited")
         assert order.signature_required == any(line.schedule for line in lines)
     assert statuses == {"processing", "shipped", "out_for_delivery", "delivered", "delayed", "cancelled"}
+
+
+def test_the_demo_asks_about_a_customer_that_there_is() -> None:
+    assert LIVE_CASE.customer == DEMO_CUSTOMER
+    assert LIVE_CASE.ids == {"order": (DEMO_ORDER,), "prescription": (DEMO_PRESCRIPTION,)}
 
 
 def test_prescribers_numbers_have_their_check_digits(database: OrderDatabase) -> None:

@@ -200,5 +200,5 @@ def test_a_table_without_a_place_in_the_text_is_a_table_below_it(
         printer.show(event)
 
     lines = [" ".join(line.split()) for line in written.getvalue().splitlines()]
-    at = lines.index(f"Order status: (orders, {TIME})")
+    at = lines.index(f"Order status (orders, {TIME})")
     assert lines[at + 1 : at + 4] == ["Noise Price", "Breeze 500 $130.00", "Haze 300 43 dB"]
