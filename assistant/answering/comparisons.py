@@ -18,14 +18,15 @@ import structlog
 
 from assistant.answering.excerpts import Excerpts, Place, shown_lines, shown_title, shown_unit
 from assistant.answering.hydration import ReadyElement
+from assistant.answering.item_directory import ItemDirectory
 from assistant.answering.item_questions import (
     DISCONTINUED,
     MOST_COMPARED,
     PRICE,
     RATING,
-    ItemDirectory,
     ItemQuestion,
     ItemReader,
+    NamedItems,
     Order,
     Wish,
     number_of,
@@ -378,11 +379,9 @@ class ItemTables:
         self._services = services
         self._words = words
         tenant = services.tenant
-        self._catalogue = frozenset(ids.prefix for ids in source_ids(tenant, kind="catalogue"))
         reviews = [one for one in tenant.sources if one.kind == "reviews"]
         self._reviews = tuple(zip(reviews, source_ids(tenant, kind="reviews"), strict=True))
         self._known: KnownWords | None = None
-        self._items: tuple[KnownItem, ...] = ()
         self._reader: ItemReader | None = None
 
     def read(self, question: str, *, known: KnownWords | None, more: str = "") -> ItemQuestion | None:
@@ -390,13 +389,21 @@ class ItemTables:
 
         ``more``: words of the glossary and corrected spellings of its words.
         """
-        if known is None or not known.items or not self._catalogue:
+        reader = self._reader_of(known)
+        return reader.read(question, more=more) if reader is not None else None
+
+    def named(self, question: str, *, known: KnownWords | None) -> NamedItems | None:
+        """Return the items that a question names; None without one, and before the index was read."""
+        reader = self._reader_of(known)
+        return reader.named(question) if reader is not None else None
+
+    def _reader_of(self, known: KnownWords | None) -> ItemReader | None:
+        if known is None or not known.items:
             return None
         if self._known is not known or self._reader is None:
             self._known = known
-            self._items = known.items
-            self._reader = ItemReader(ItemDirectory.of(self._items, self._words))
-        return self._reader.read(question, more=more)
+            self._reader = ItemReader(ItemDirectory.of(known.items, self._words))
+        return self._reader
 
     async def find(self, asked: ItemQuestion, *, vector: Sequence[float], scope: SearchScope) -> Comparison:
         """Return the table of the items as their documents are now, with reviews.
@@ -404,7 +411,8 @@ class ItemTables:
         ``vector``: of the question, shape (dimensions,). Raises SearchUnavailableError,
         DeadlineExceededError; reviews that cannot be read in time are left out.
         """
-        wanted = [item.document_id for item in candidates(asked, self._items, self._words)]
+        known = self._known.items if self._known is not None else ()
+        wanted = [item.document_id for item in candidates(asked, known, self._words)]
         documents = await self._read(wanted, scope)
         comparison = compare(asked, tuple(documents.values()), self._words)
         first = [item.document for item in comparison.items[:REVIEWED_ITEMS]]

@@ -10,6 +10,7 @@ from assistant.answering.approved_sources import FindApproved, ServedAnswer
 from assistant.answering.comparisons import Comparison, ItemTables
 from assistant.answering.excerpts import remember_texts, shown_title
 from assistant.answering.gate import NOTHING_VISIBLE, Gate, gate_features, missing_in
+from assistant.answering.item_questions import NamedItems
 from assistant.answering.quote import Headings, QuestionTerms, Quote, ScoredUnit, UnitScorer, choose
 from assistant.answering.retrieve import (
     NO_FILTERS,
@@ -29,13 +30,22 @@ from assistant.answering.services import TenantServices
 from assistant.answering.sources import State
 from assistant.answering.understand import Term, Vocabulary, codes_in, is_known
 from assistant.domain.answers import Certainty, Correction, GateDecision
-from assistant.domain.documents import KnownWords, Passage, RankedPassage, Retrieved, StoredDocument
+from assistant.domain.documents import (
+    KnownWords,
+    Passage,
+    RankedPassage,
+    Retrieved,
+    StoredDocument,
+    id_prefix_of,
+)
 
 DOCUMENTS_READ = 4
 """Best candidates whose units are read; the second ranking chooses among them."""
 DOCUMENTS_READ_OF_SOURCES = 8
 """The same of a tenant with several sources of documents."""
 _MOST_OF_ONE_SOURCE = 6
+DOCUMENTS_READ_OF_ITEMS, _MOST_OF_ONE_SOURCE_OF_ITEMS = 14, 9
+"""The same where the question names an item, of which there may be many reviews."""
 """Of these, while other sources have any."""
 _TITLES_KEPT = 5_000
 UNITS_EMBEDDED = 12
@@ -102,6 +112,8 @@ class Evidence:
     """It answers in place of the quote."""
     table: Comparison | None = None
     """Items of the catalogue that answer in place of the quote, or why none does."""
+    named: NamedItems | None = None
+    """Items of the catalogue that the question names."""
     routing: Routing | None = None
     """How much each source of the tenant matters; None for a tenant with one source."""
     states: Mapping[str, State] = field(default_factory=dict[str, State])
@@ -178,6 +190,7 @@ class FindEvidence:
         Raises EmbeddingUnavailableError, SearchUnavailableError, OverloadedError, DeadlineExceededError.
         """
         searched = self.vocabulary.expand(query.joined, known=query.known, corrections=query.corrections)
+        named = self._tables.named(query.joined if query.leans else query.question, known=query.known)
         codes = self.vocabulary.named_codes(query.question)
         # Units are compared with the question as asked: glossary words would distort the comparison.
         texts = list(dict.fromkeys((searched, query.joined)))
@@ -195,9 +208,9 @@ class FindEvidence:
             routing = self._route(query.joined, vectors[-1])
             moved = self._source_scores(routing) if asked_of.states else None
             ranked = self._rank_by_index(scaled, codes, ranker=scope.ranker or self._ranker, moved=moved)
-        read = await self._retrieve.read(_to_read(ranked, are_many=moved is not None), scope)
+        read = await self._retrieve.read(_to_read(ranked, named, are_many=moved is not None), scope)
         with scope.steps.step("weigh"):
-            asked = QuestionTerms(self._terms(query), query.question)
+            asked = QuestionTerms(_with_meanings(self._terms(query), named), query.question)
             found = Evidence(
                 query,
                 searched,
@@ -206,6 +219,7 @@ class FindEvidence:
                 retrieved,
                 tuple(ranked),
                 read,
+                named=named,
                 routing=routing,
                 states=asked_of.states,
                 source_scores=moved,
@@ -264,17 +278,29 @@ class FindEvidence:
     def _score_units(self, found: Evidence, scaled: Retrieved) -> Evidence:
         """Add the scores of the units of the documents that were read."""
         cosines = {hit.passage_id: hit.cosine for hit in scaled.hits if hit.cosine is not None}
+        asked = self._asked_of_units(found)
         scored: dict[str, Sequence[ScoredUnit]] = {}
         stems: dict[str, frozenset[str]] = {}
         for name, document in found.documents.items():
             ids = [passage.passage_id for passage in document.passages if passage.passage_id in cosines]
             near = {passage_id: cosines[passage_id] for passage_id in ids}
-            units = scored[name] = self.scorer.score(found.asked, document, passage_cosines=near)
+            units = scored[name] = self.scorer.score(asked, document, passage_cosines=near)
             headings = {one.unit.heading for one in units}
             names = "\n".join((document.card.title, *document.card.questions, *headings))
             terms = (one.unit.terms for one in units)
             stems[name] = self.vocabulary.language.content_stems(names).union(*terms)
         return replace(found, scored=scored, stems=stems)
+
+    def _asked_of_units(self, found: Evidence) -> QuestionTerms:
+        """Return the terms that units are scored by. Names of items choose documents: within one they would
+        choose every line that repeats them."""
+        if found.named is None:
+            return found.asked
+        rest = self.vocabulary.terms(
+            found.named.rest, known=found.query.known, corrections=found.query.corrections
+        )
+        terms = _with_meanings(rest, found.named)
+        return QuestionTerms(terms, found.named.rest) if terms else found.asked
 
     def _rank_by_units(self, found: Evidence) -> Evidence:
         """Rank the documents that were read again, by their units too; the others follow in their order."""
@@ -291,6 +317,9 @@ class FindEvidence:
             best = ranked[0].score
             contending = {one.document_id for one in ranked if best - one.score <= _CONTENDS_WITHIN}
             ranked = _move_to_front(ranked, contending & {beside})
+        if found.named is not None:
+            # So is an item's name: opinions on its neighbour answer nothing.
+            ranked = _move_to_front(ranked, self._of_items(found.named, found))
         if found.codes:
             # A code is an exact key: a neighbouring code's document is similar and wrong.
             with_codes = {
@@ -298,6 +327,18 @@ class FindEvidence:
             }
             ranked = _move_to_front(ranked, with_codes)
         return replace(found, ranked=tuple(ranked))
+
+    def _of_items(self, named: NamedItems, found: Evidence) -> set[str]:
+        """Return the documents about the named items that name no other."""
+        of_items: set[str] = set()
+        for name, document in found.documents.items():
+            item = document.card.item
+            if item is None or item.item_id not in named.item_ids:
+                continue
+            others = self._tables.named(document.card.title, known=found.query.known)
+            if others is None or others.item_ids <= named.item_ids:
+                of_items.add(name)
+        return of_items
 
     def _rank_again(self, one: RankedDocument, found: Evidence) -> RankedDocument:
         moved = found.source_scores
@@ -392,14 +433,36 @@ class FindEvidence:
         self, document: StoredDocument, scored: Mapping[str, Sequence[ScoredUnit]], *, max_words: int
     ) -> Quote | None:
         units = scored[document.card.document_id]
-        return choose(document, units, headings=self.headings, max_words=max_words) if units else None
+        if not units:
+            return None
+        if self._is_of_customer(document) and sum(one.words for one in units) <= max_words:
+            best = max(one.score for one in units)  # half an opinion misleads
+            return Quote(document, tuple(units), best, reply=())
+        return choose(document, units, headings=self.headings, max_words=max_words)
+
+    def _is_of_customer(self, document: StoredDocument) -> bool:
+        prefix = id_prefix_of(document.card.document_id)
+        return any(
+            source.id_prefix == prefix and source.kind in ("reviews", "community") for source in self._sources
+        )
 
 
-def _to_read(ranked: Sequence[RankedDocument], *, are_many: bool) -> list[str]:
-    """Return the ids of the candidates whose units are read."""
+def _to_read(ranked: Sequence[RankedDocument], named: NamedItems | None, *, are_many: bool) -> list[str]:
+    """Return the ids of the candidates whose units are read; of a named item its own document, too."""
+    if named is not None:
+        more = spread_out(ranked, count=DOCUMENTS_READ_OF_ITEMS, most=_MOST_OF_ONE_SOURCE_OF_ITEMS)
+        return list(dict.fromkeys((*(item.document_id for item in named.items), *more)))
     if are_many:
         return spread_out(ranked, count=DOCUMENTS_READ_OF_SOURCES, most=_MOST_OF_ONE_SOURCE)
     return [one.document_id for one in ranked[:DOCUMENTS_READ]]
+
+
+def _with_meanings(terms: tuple[Term, ...], named: NamedItems | None) -> tuple[Term, ...]:
+    """Return the terms with the names of the properties that they ask for: "loud" is "noise level", too."""
+    if named is None or not named.meant:
+        return terms
+    nothing = frozenset[str]()
+    return tuple(replace(term, forms=term.forms | named.meant.get(term.word, nothing)) for term in terms)
 
 
 def _with_approved(found: Evidence, approved: ServedAnswer | None) -> Evidence:

@@ -7,14 +7,22 @@ catalogue has no property is kept as unknown, so that no item seems to meet it.
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from assistant.answering.item_directory import HERE, Category, ItemDirectory, pieces
 from assistant.domain.documents import ItemFacts, KnownItem
 from assistant.text.language import Language, fold, word_file
-from assistant.text.measures import NAMED_DIMENSIONS, Amount, Span, amounts, shown_amount, span_of
+from assistant.text.measures import (
+    NAMED_DIMENSIONS,
+    Amount,
+    amounts,
+    dimension_of,
+    shown_amount,
+    span_of,
+)
 
 PRICE, RATING = "Price", "Rating"
 DISCONTINUED = "Discontinued"
@@ -47,7 +55,7 @@ class Wish:
         if text is None:
             return None
         if self.choice:
-            return float(not self.choice <= words.content_stems(text) | frozenset(_pieces(text)))
+            return float(not self.choice <= words.content_stems(text) | frozenset(pieces(text)))
         span = span_of(text)
         if span is None:
             return None
@@ -85,6 +93,21 @@ class ItemQuestion:
         return tuple(dict.fromkeys((*names, *self.mentioned)))
 
 
+@dataclass(frozen=True, slots=True)
+class NamedItems:
+    """The items that a question names, and the rest of it."""
+
+    items: tuple[KnownItem, ...]
+    rest: str
+    """The folded question without their names."""
+    meant: Mapping[str, frozenset[str]]
+    """Words of the rest = stems of the property that they ask for: "loud" = noise, level."""
+
+    @property
+    def item_ids(self) -> frozenset[str]:
+        return frozenset(item.facts.item_id for item in self.items)
+
+
 def value_of(facts: ItemFacts, name: str) -> str | None:
     """Return a property's value as text, the price and the rating among them; None without one."""
     if name == PRICE:
@@ -101,16 +124,12 @@ def number_of(text: str | None) -> float | None:
 
 
 # --- word lists -------------------------------------------------------------------------------------------
-_MIN_ALIAS, _MOST_OF_ALIAS = 2, 5
+_SHORTEST_UNIT = 2
 _NEAR_WORDS = 6
 _BEFORE, _AFTER = 36, 24
 """Characters around an amount that say which bound it is."""
 _ABOUT_SHARE = 0.2
 _TOUCH = 1e-6
-_PLAUSIBLE = 2.0
-"""An amount is of a property whose values are within this factor of it."""
-_HERE = "\N{ASTERISM}"
-"""In place of an item's name."""
 _PIECE = re.compile(r"[^\W_]+")
 _TOKEN = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")
 _UPPER = re.compile(
@@ -137,7 +156,7 @@ _COMPARES = re.compile(
     r"\b(?:compare[ds]?|comparing|comparison|versus|vs|differences?|differs?|different|which|better|best|"
     r"instead of|side by side|both|than|against)\b"
 )
-_EITHER = re.compile(rf"{_HERE}[^.?!{_HERE}]{{0,12}}\bor\b[^.?!{_HERE}]{{0,12}}{_HERE}")
+_EITHER = re.compile(rf"{HERE}[^.?!{HERE}]{{0,12}}\bor\b[^.?!{HERE}]{{0,12}}{HERE}")
 _FITS = re.compile(r"\b(?:fits?|compatible|(?:works?|goes?) with|use)\b")
 _RECOMMENDS = re.compile(
     r"\b(?:recommend\w*|suggest\w*|looking for|looks for|look for|which|find (?:me|us|her|him|them)|"
@@ -189,141 +208,6 @@ _NAMES_ONLY = frozenset({"weigh", "weighs", "weight", "cost", "costs", "price", 
 """Words that name a property without saying which end is wanted."""
 
 
-# --- the catalogue's names --------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class _Category:
-    """What the items of a category have."""
-
-    name: str
-    stems: frozenset[str]
-    head: str
-    """Stem of its last word: "kettle" of "Electric kettles"."""
-    names: Mapping[str, frozenset[str]]
-    """Property = stems of its name."""
-    numbers: Mapping[str, tuple[Span, ...]]
-    """Of the properties with numbers."""
-    choices: Mapping[str, tuple[str, ...]]
-    """Values of the others."""
-
-    @classmethod
-    def of(cls, name: str, items: Sequence[KnownItem], words: Language) -> _Category:
-        values: dict[str, list[str]] = defaultdict(list)
-        for item in items:
-            for key, value in item.facts.properties.items():
-                values[key].append(value)
-        spans = {key: tuple(filter(None, map(span_of, own))) for key, own in values.items()}
-        pieces = _pieces(name)
-        return cls(
-            name=name,
-            stems=words.content_stems(name),
-            head=words.stem(pieces[-1]) if pieces else "",
-            names={key: words.content_stems(key) for key in values},
-            numbers={key: own for key, own in spans.items() if own and 2 * len(own) > len(values[key])},
-            choices={key: tuple(dict.fromkeys(own)) for key, own in values.items() if not spans[key]},
-        )
-
-    def is_range(self, name: str) -> bool:
-        """Return whether the property's values are ranges that an amount may lie in: "22 to 42 cm"."""
-        return any(span.low != span.high for span in self.numbers.get(name, ()))
-
-    def is_plausible(self, name: str, amount: Amount) -> bool:
-        spans, value = self.numbers[name], amount.value * amount.factor
-        low, high = min(span.low for span in spans), max(span.high for span in spans)
-        return low / _PLAUSIBLE <= value <= high * _PLAUSIBLE
-
-
-@dataclass(frozen=True)
-class ItemDirectory:
-    """The items of a tenant's catalogue, by name and by category."""
-
-    words: Language
-    categories: Mapping[str, _Category] = field(default_factory=dict[str, _Category])
-    aliases: Mapping[tuple[str, ...], tuple[KnownItem, ...]] = field(
-        default_factory=dict[tuple[str, ...], tuple[KnownItem, ...]]
-    )
-    longest: int = 0
-    """Words of the longest name."""
-
-    @classmethod
-    def of(cls, items: Sequence[KnownItem], words: Language) -> ItemDirectory:
-        grouped: dict[str, list[KnownItem]] = defaultdict(list)
-        for item in items:
-            grouped[item.facts.category].append(item)
-        categories = {name: _Category.of(name, own, words) for name, own in grouped.items()}
-        aliases = _aliases_of(items)
-        return cls(words, categories, aliases, max(map(len, aliases), default=0))
-
-    def named(self, question: str) -> tuple[tuple[KnownItem, ...], str]:
-        """Return the items that a question names, in its order, and the folded question with an asterism in
-        place of each name."""
-        folded = fold(question)
-        tokens = list(_PIECE.finditer(folded))
-        spelled = [token[0] for token in tokens]
-        found: dict[str, KnownItem] = {}
-        rest, end, at = "", 0, 0
-        last: KnownItem | None = None
-        while at < len(tokens):
-            size, items = self._longest_alias(spelled, at)
-            if not items and last is not None:
-                size, items = 1, self._sibling(last, spelled, at)
-            if items:
-                found |= {item.document_id: item for item in _of_models(items, spelled[at + size :])}
-                rest += folded[end : tokens[at].start()] + _HERE
-                end, last = tokens[at + size - 1].end(), items[-1]
-            at += size if items else 1
-        return tuple(found.values()), rest + folded[end:]
-
-    def categories_in(self, text: str) -> list[_Category]:
-        """Return the categories that a text names: one as a whole, or those with its last word."""
-        stems = self.words.content_stems(text)
-        whole = [one for one in self.categories.values() if one.stems and one.stems <= stems]
-        if whole:
-            return [max(whole, key=lambda one: len(one.stems))]
-        heads = [one for one in self.categories.values() if one.head in stems]
-        return [one for one in heads if not any(other.stems < one.stems for other in heads)]
-
-    def _longest_alias(self, tokens: Sequence[str], at: int) -> tuple[int, tuple[KnownItem, ...]]:
-        for size in range(min(self.longest, len(tokens) - at), 0, -1):
-            items = self.aliases.get(tuple(tokens[at : at + size]))
-            if items:
-                return size, items
-        return 0, ()
-
-    def _sibling(self, last: KnownItem, tokens: Sequence[str], at: int) -> tuple[KnownItem, ...]:
-        """Return the second of "Calmora Mist 300 or 500"."""
-        if not tokens[at].isdigit() or tokens[at - 1] not in ("or", "and", "vs", "versus", "the"):
-            return ()
-        items = self.aliases.get((*_pieces(last.title)[:-1], tokens[at]), ())
-        return items if len(items) == 1 else ()
-
-
-def _aliases_of(items: Sequence[KnownItem]) -> dict[tuple[str, ...], tuple[KnownItem, ...]]:
-    """Return the items by their names, by parts of names of two words or more, and by their numbers.
-
-    A part that many items share names none of them.
-    """
-    parts: dict[tuple[str, ...], dict[str, KnownItem]] = defaultdict(dict)
-    whole: dict[tuple[str, ...], tuple[KnownItem, ...]] = {}
-    for item in items:
-        tokens = tuple(_pieces(item.title))
-        whole.setdefault(tokens, (item,))
-        whole.setdefault(tuple(_pieces(item.facts.item_id)), (item,))
-        for start in range(len(tokens)):
-            for end in range(start + _MIN_ALIAS, len(tokens) + 1):
-                parts[tokens[start:end]][item.document_id] = item
-    shared = {alias: tuple(own.values()) for alias, own in parts.items() if len(own) <= _MOST_OF_ALIAS}
-    return shared | whole
-
-
-def _of_models(items: tuple[KnownItem, ...], after: Sequence[str]) -> tuple[KnownItem, ...]:
-    """Return of a series the models whose numbers the question names, or those of its main category."""
-    if len(items) == 1:
-        return items
-    models = tuple(item for item in items if _pieces(item.title)[-1] in after)
-    category = Counter(item.facts.category for item in items).most_common(1)[0][0]
-    return models or tuple(item for item in items if item.facts.category == category)
-
-
 # --- questions --------------------------------------------------------------------------------------------
 class ItemReader:
     """Reads questions about the items of a directory."""
@@ -350,6 +234,26 @@ class ItemReader:
             return None  # "a monitor": of babies or of blood pressure?
         return found[0] if found else None
 
+    def named(self, question: str) -> NamedItems | None:
+        """Return the items that a question is about; None where it names none, or too many to know."""
+        items, rest = self._directory.named(question)
+        if not 0 < len(items) <= MOST_COMPARED:
+            return None
+        category = self._directory.categories[items[0].facts.category]
+        words = frozenset(_TOKEN.findall(rest))
+        meant = {word: name for word in words for name in [self._meant(word, category, rest)] if name}
+        stems = {word: self._words.content_stems(name) for word, name in meant.items()}
+        return NamedItems(items, rest.replace(HERE, " "), stems)
+
+    def _meant(self, word: str, category: Category, rest: str) -> str | None:
+        """Return the property that a word asks for: "loud", or a unit such as "grams"."""
+        if word in _LEXICON:
+            return self._property_of(_LEXICON[word].properties, category, rest)
+        dimension, factor = dimension_of(word)
+        if dimension not in NAMED_DIMENSIONS or len(word) < _SHORTEST_UNIT:
+            return None
+        return next((name for name, unit in category.units.items() if unit == (dimension, factor)), None)
+
     def _comparison(self, named: Sequence[KnownItem], rest: str, more: str) -> ItemQuestion | None:
         of_items = Counter(item.facts.category for item in named).most_common(1)[0][0]
         category = self._directory.categories[of_items]
@@ -363,13 +267,13 @@ class ItemReader:
         return ItemQuestion("comparison", items, of_items, orders=orders, mentioned=mentioned)
 
     def _recommendation(
-        self, named: Sequence[KnownItem], rest: str, more: str, category: _Category
+        self, named: Sequence[KnownItem], rest: str, more: str, category: Category
     ) -> ItemQuestion | None:
         mentioned = tuple(self._mentioned(f"{rest}\n{more}", category))
         orders = self._orders(rest, category, mentioned)
         wishes = [*self._limits(rest, category), *self._choices(f"{rest}\n{more}", category)]
         if named:
-            if not _AGAINST.search(rest.partition(_HERE)[0]):
+            if not _AGAINST.search(rest.partition(HERE)[0]):
                 return None
             wishes += [_against(order, named[0]) for order in orders if order.name != RATING]
         else:
@@ -387,7 +291,7 @@ class ItemReader:
 
     # orders
 
-    def _orders(self, rest: str, category: _Category, mentioned: Sequence[str]) -> tuple[Order, ...]:
+    def _orders(self, rest: str, category: Category, mentioned: Sequence[str]) -> tuple[Order, ...]:
         """Return what the question orders by: "lightest", "the longest range"; each property once."""
         rest = _BOUNDS.sub(" ", rest)
         found: dict[str, Direction] = {}
@@ -409,17 +313,15 @@ class ItemReader:
                 found[mentioned[0]] = "low" if _good_is_low(mentioned[0]) else "high"
         return tuple(Order(name, direction) for name, direction in found.items())
 
-    def _property_of(
-        self, properties: Iterable[frozenset[str]], category: _Category, rest: str
-    ) -> str | None:
+    def _property_of(self, properties: Iterable[frozenset[str]], category: Category, rest: str) -> str | None:
         """Return the category's first property of these words; before it the one that the question names."""
-        having = {name: frozenset(_pieces(name)) for name in (*category.numbers, PRICE, RATING)}
-        fitting = [name for wanted in properties for name, pieces in having.items() if wanted <= pieces]
+        having = {name: frozenset(pieces(name)) for name in (*category.numbers, PRICE, RATING)}
+        fitting = [name for wanted in properties for name, own in having.items() if wanted <= own]
         stems = self._words.content_stems(rest)
         said = (name for name in fitting if category.names.get(name, frozenset({name})) <= stems)
         return next(said, fitting[0] if fitting else None)
 
-    def _mentioned(self, rest: str, category: _Category, *, partly: bool = False) -> Iterator[str]:
+    def _mentioned(self, rest: str, category: Category, *, partly: bool = False) -> Iterator[str]:
         """Yield the properties with numbers that the question says, by name or by a word for it, once each.
 
         ``partly``: a word that only one of the names has is enough, like "battery" for "Battery life".
@@ -450,13 +352,13 @@ class ItemReader:
 
     # limits
 
-    def _limits(self, rest: str, category: _Category) -> Iterator[Wish]:
+    def _limits(self, rest: str, category: Category) -> Iterator[Wish]:
         for amount in amounts(rest):
             wish = self._limit(amount, rest, category)
             if wish is not None:
                 yield wish
 
-    def _limit(self, amount: Amount, rest: str, category: _Category) -> Wish | None:
+    def _limit(self, amount: Amount, rest: str, category: Category) -> Wish | None:
         before = rest[max(0, amount.start - _BEFORE) : amount.start]
         after = rest[amount.end : amount.end + _AFTER]
         is_load = _LOADS.search(before) is not None
@@ -479,7 +381,7 @@ class ItemReader:
             return Wish(name, f"at most {amount.shown}", most=amount.value * amount.factor)
         return Wish(name, f"at least {amount.shown}", least=amount.value * amount.factor)
 
-    def _limited(self, amount: Amount, rest: str, category: _Category) -> str | None:
+    def _limited(self, amount: Amount, rest: str, category: Category) -> str | None:
         """Return the property that an amount limits: by its unit and size; of several by the words near."""
         if amount.dimension in ("money", "stars"):
             return PRICE if amount.dimension == "money" else RATING
@@ -499,14 +401,14 @@ class ItemReader:
             return None  # an age, or a wait
         return having[0] if having else None
 
-    def _choices(self, text: str, category: _Category) -> Iterator[Wish]:
+    def _choices(self, text: str, category: Category) -> Iterator[Wish]:
         """Yield the wishes for properties without a number: "with GPS", "no Wi-Fi", "a glass jug"."""
         stems = self._words.content_stems(text)
         written = {token[0]: token.start() for token in _TOKEN.finditer(text)}
         for name, values in category.choices.items():
             wanted, folded = category.names[name], {fold(value) for value in values}
             if folded <= {"yes", "no"}:
-                free, joined = wanted - {"free"}, "".join(_pieces(name))
+                free, joined = wanted - {"free"}, "".join(pieces(name))
                 if wanted <= stems or joined in written:  # "wifi" is "Wi-Fi"
                     place = min(self._place(text, wanted), written.get(joined, len(text)))
                     said = "no" if _DENIES.search(text[:place]) else "yes"
@@ -563,9 +465,5 @@ def _other(direction: Direction) -> Direction:
 
 
 def _good_is_low(name: str) -> bool:
-    pieces = frozenset(_pieces(name))
-    return bool(pieces & _GOOD_IS_LOW) and not {"run", "time"} <= pieces
-
-
-def _pieces(text: str) -> list[str]:
-    return _PIECE.findall(fold(text))
+    words = frozenset(pieces(name))
+    return bool(words & _GOOD_IS_LOW) and not {"run", "time"} <= words

@@ -143,6 +143,12 @@ def span_of(text: str) -> Span | None:
     return Span(low, _float(found[2]) * factor if found[2] else low, dimension)
 
 
+def unit_of(text: str) -> tuple[str, float] | None:
+    """Return the dimension and the factor of a value's unit; None for other text."""
+    found = _VALUE.fullmatch(text.casefold().strip())
+    return dimension_of(found[3].strip()) if found is not None else None
+
+
 def dimension_of(unit: str) -> tuple[str, float]:
     """Return the dimension of a unit and its factor; of an unknown unit its own singular, and 1."""
     for form in (unit, unit.removesuffix("s"), unit.removesuffix(".")):

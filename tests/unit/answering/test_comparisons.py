@@ -244,3 +244,30 @@ async def test_filters_of_the_client_leave_tables_out() -> None:
 async def test_a_tenant_without_a_catalogue_gets_no_table() -> None:
     tenant = FakeTenant().with_documents(LIGHT, HEAVY)
     assert (await ask(tenant, LIGHTER)).elements == []
+
+
+# --- questions about one item -----------------------------------------------------------------------------
+async def test_a_fact_comes_from_the_named_item_and_not_from_its_neighbour() -> None:
+    answered = await ask(shop(LIGHT, HEAVY), "How noisy is the Aria Mist 300?")
+    assert "- Noise level: 28 dB" in answered.text
+    assert "38 dB" not in answered.text
+
+
+async def test_an_opinion_is_quoted_whole_and_of_the_named_item() -> None:
+    split = "It leaked on the dresser. Still, the mist is fine."
+    other = "It leaked on the dresser, on the floor and on the cat."
+    tenant = shop(LIGHT, HEAVY, review("A-200", 1, 3.0, split), review("A-300", 1, 1.0, other))
+    answered = await ask(tenant, "What do customers say about leaking with the Aria Mist 200?")
+    assert answered.text == split
+
+
+async def test_a_document_that_names_another_item_too_comes_after_those_of_the_item() -> None:
+    both = document(
+        "reviews:A-200-r9",
+        "Weight: 1.2 kg for the Aria Mist 200, 2 kg for the Aria Mist 300. The weight of the 200 is less.",
+        title="Aria Mist 200: what is the weight of the Aria Mist 200 beside the Aria Mist 300?",
+    )
+    facts = ItemFacts(item_id="A-200", rating=3.0)
+    both = replace(both, card=replace(both.card, item=facts))
+    answered = await ask(shop(LIGHT, HEAVY, both), "weight of the Aria Mist 200")
+    assert answered.sources.sources[0].document_id == "catalogue:A-200"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from functools import cache
 
 import orjson
 import pytest
 
-from assistant.answering.item_questions import ItemDirectory, ItemQuestion, ItemReader
+from assistant.answering.item_directory import ItemDirectory
+from assistant.answering.item_questions import ItemQuestion, ItemReader
 from assistant.domain.documents import ItemFacts, KnownItem
 from assistant.text.language import language
 from tools.shop_data import documents, make_shop
@@ -137,11 +139,9 @@ def test_an_item_may_be_the_bound() -> None:
     found = read("something cheaper than the Brightmoor Rivulet 500")
     (wish,) = found.wishes
     assert (found.category, wish.name, wish.is_strict) == ("Humidifiers", "Price", True)
-    cheap, same = (
-        ItemFacts(item_id="a", price=price)
-        for price in (found.items[0].facts.price - 1, found.items[0].facts.price)
-    )  # type: ignore[operator]
-    assert wish.miss(cheap, language("en")) == 0.0
+    same = found.items[0].facts
+    cheaper = same.model_copy(update={"price": Decimal("9.90")})
+    assert wish.miss(cheaper, language("en")) == 0.0
     assert wish.miss(same, language("en"))
 
 
@@ -179,3 +179,39 @@ def test_a_choice_is_met_by_its_own_value_alone(value: str) -> None:
     (wish,) = (one for one in read("fitness tracker with GPS at least 10 days battery").wishes if one.choice)
     met = wish.miss(ItemFacts(item_id="a", properties={"GPS": value}), language("en")) == 0.0
     assert met == (value == "yes")
+
+
+# --- questions about one item -----------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("question", "items", "rest"),
+    [
+        ("how loud is the Rivulet 400?", ["Brightmoor Rivulet 400"], "how loud is the  ?"),
+        ("HU-1011: night light?", ["Brightmoor Rivulet 500"], " : night light?"),
+    ],
+)
+def test_the_item_that_a_question_names_is_kept_from_the_rest(
+    question: str, items: Sequence[str], rest: str
+) -> None:
+    named = reader().named(question)
+    assert named is not None
+    assert [item.title for item in named.items] == items
+    assert named.rest == rest
+
+
+@pytest.mark.parametrize(
+    ("question", "word", "meant"),
+    [
+        ("how loud is the Rivulet 400?", "loud", {"nois", "level"}),
+        ("grams of the lumenor glow 300?", "grams", {"weight"}),
+        ("mm of calmora stillness 300?", "mm", {"thick"}),
+    ],
+)
+def test_words_and_units_ask_for_a_property(question: str, word: str, meant: set[str]) -> None:
+    named = reader().named(question)
+    assert named is not None
+    assert named.meant[word] == meant
+
+
+@pytest.mark.parametrize("question", ["how loud is it?", "do you repair cars", ""])
+def test_a_question_without_a_name_names_nothing(question: str) -> None:
+    assert reader().named(question) is None
