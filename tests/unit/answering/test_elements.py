@@ -22,6 +22,7 @@ from assistant.domain.elements import (
 )
 from assistant.domain.errors import EmbeddingUnavailableError
 from assistant.live.ports import Caller, LiveReadError
+from assistant.settings.tenant import SourceEntry
 from tests.fakes.answering import FakeEmbedder, FakeTenant, Gate, agent, document, vector_of
 from tests.fakes.live import STATUS, FakeLive, of_customer
 from tests.unit.answering.asking_and_reading import QUESTION, Asked, ask, prepare
@@ -45,11 +46,9 @@ def with_live(
 
 def with_orders(tenant: FakeTenant, **more: object) -> FakeTenant:
     """Return the tenant with its order system as a source of its own."""
-    data = tenant.config.model_dump()
-    source = {"name": "order-system", "kind": "live", "reach": "orders", **more}
-    systems = [{"name": "orders", "port": 443, "service_name": "com.amazonaws.vpce.us-east-1.vpce-svc-1"}]
-    data |= {"sources": [*data["sources"], source], "reach": systems}
-    tenant.config = tenant.config.model_validate(data)
+    source = SourceEntry.model_validate({"name": "order-system", "kind": "live", "reach": "orders", **more})
+    # copied unchecked: a whole file also has the system with its connector
+    tenant.config = tenant.config.model_copy(update={"sources": (*tenant.config.sources, source)})
     return tenant
 
 
