@@ -25,6 +25,7 @@ _LAST = "\U0010ffff"
 """Sorts after every document id."""
 _LOCK_KEY = ("write-turn", "index")
 _MARGIN_S = 15.0
+_LONGEST_FUNCTION_S = 900.0
 """Between the end of a holder's time and that of its lock: for clocks that differ and calls in flight."""
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 0.5
@@ -175,14 +176,32 @@ class DynamoDbWriteTurn:
         clock: Clock | None = None,
         lasts_s: float = 90.0,
         waits_s: float = 60.0,
+        key: tuple[str, str] = _LOCK_KEY,
+        taken: str = "Another process writes the passage index. Retry.",
     ) -> None:
+        """``key``: the row of the lock; ``taken``: the message where it is not free in time."""
         self._table = DynamoDbTable(client, name=table, unavailable=DependencyError)
         self._clock = clock or SystemClock()
         self._lasts_s = lasts_s
         self._waits_s = waits_s
+        self._key = key
+        self._taken = taken
         self._owner = uuid.uuid4().hex
         self._lock_in_process = asyncio.Lock()
         self._timeout = asyncio.Timeout(None)
+
+    @classmethod
+    def of_reindex(cls, client: Any, *, table: str, clock: Clock | None = None) -> DynamoDbWriteTurn:
+        """Return the lock that lets one reindex of a tenant run; it lasts as long as a function."""
+        return cls(
+            client,
+            table=table,
+            clock=clock,
+            lasts_s=_LONGEST_FUNCTION_S,
+            waits_s=0.0,
+            key=("write-turn", "reindex"),
+            taken="Another reindex of this tenant runs, or was killed in the last 15 minutes. Retry then.",
+        )
 
     async def close(self) -> None:
         await self._table.close()
@@ -213,7 +232,7 @@ class DynamoDbWriteTurn:
         pause_s = _FIRST_PAUSE_S
         while not await self._put(until_s=self._now_s() + self._lasts_s):
             if deadline.remaining_s() <= pause_s:
-                raise DependencyError("Another process writes the passage index. Retry.")
+                raise DependencyError(self._taken)
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 (jitter)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
@@ -221,7 +240,7 @@ class DynamoDbWriteTurn:
         """Set the lock's end; return False when another process holds it."""
         request: dict[str, Any] = {
             "TableName": self._table.name,
-            "Item": typed_key(_LOCK_KEY) | {"owner": {"S": self._owner}, "until_ms": _milliseconds(until_s)},
+            "Item": typed_key(self._key) | {"owner": {"S": self._owner}, "until_ms": _milliseconds(until_s)},
             "ConditionExpression": "attribute_not_exists(pk) OR until_ms < :now OR #owner = :me",
             "ExpressionAttributeNames": {"#owner": "owner"},
             "ExpressionAttributeValues": {":now": _milliseconds(self._now_s()), ":me": {"S": self._owner}},

@@ -12,7 +12,7 @@ import asyncio
 import base64
 import random
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -28,7 +28,14 @@ from assistant.aws.opensearch_schema import (
     versions_of,
 )
 from assistant.domain.clock import Clock, Deadline, SystemClock
-from assistant.domain.documents import DocumentCard, IndexedDocument, IndexInfo, Passage
+from assistant.domain.documents import (
+    DocumentCard,
+    HeldContent,
+    IndexedDocument,
+    IndexInfo,
+    Passage,
+    StoredDocument,
+)
 from assistant.domain.errors import SearchUnavailableError
 from assistant.twins import (
     card_from,
@@ -58,6 +65,8 @@ _OVERLOADED = 429
 _ABSENT = 404
 _NAMED = 5
 """Documents that an error's message names; it counts the others."""
+_ROWS_A_CALL = 2_000
+_IDS_A_PAGE = 5_000
 _DOCUMENTS_A_CALL = 1000
 """Of a search or deletion by document: the domain takes 65,536 terms."""
 
@@ -210,6 +219,11 @@ class OpenSearchPassageIndex:
             for some in _chunks(document_ids):
                 await self._delete(index, some)
 
+    async def discard(self, document_ids: Sequence[str]) -> None:
+        await self._refresh(self._index)
+        for some in _chunks(document_ids):
+            await self._delete(self._index, some)
+
     async def optimize(self) -> None:
         """Rewrite the segments that hold deleted passages, in every version, so that only the domain's
         snapshots still hold them.
@@ -224,12 +238,75 @@ class OpenSearchPassageIndex:
             merge = f"POST /{index}/_forcemerge?only_expunge_deletes=true"
             await call(self._client, merge, timeout_s=MERGE_TIMEOUT_S)
 
+    async def share(self) -> None:
+        pass  # the domain takes writes of every process
+
     async def held(self, document_ids: Sequence[str]) -> frozenset[str]:
         await self._prepare()
         kinds: dict[str, set[Kind]] = {}
         for name, kind in await self._highest_ordinals(document_ids):
             kinds.setdefault(name, set()).add(kind)
         return frozenset(name for name, found in kinds.items() if "passage" in found and len(found) > 1)
+
+    async def document_ids(self) -> Sequence[str]:
+        names: list[str] = []
+        page: dict[str, Any] = {"size": _IDS_A_PAGE, "sources": [{"id": {"terms": {"field": "document_id"}}}]}
+        while True:
+            body = {"size": 0, "aggs": {"ids": {"composite": page}}}
+            request = f"POST /{self._index}/_search"
+            found = await call(self._client, request, body=body, timeout_s=CALL_TIMEOUT_S)
+            ids = found["aggregations"]["ids"]
+            names += [bucket["key"]["id"] for bucket in ids["buckets"]]
+            if (after := ids.get("after_key")) is None:
+                return names
+            page["after"] = after
+
+    async def contents(self, document_ids: Sequence[str]) -> Mapping[str, HeldContent]:
+        counts: dict[str, int] = {}
+        for bucket in await self._by_document(document_ids):
+            kinds = {kind["key"]: int(kind["doc_count"]) for kind in bucket["kinds"]["buckets"]}
+            counts[bucket["key"]] = kinds.get("passage", 0)
+        held: dict[str, HeldContent] = {}
+        for some in _chunks(document_ids):
+            leading = {"bool": {"filter": [{"terms": {"document_id": some}}, {"term": {"leads": True}}]}}
+            async for fields in self._stored(leading, "card"):
+                card = card_of(fields["card"][0])
+                if count := counts.get(card.document_id):
+                    held[card.document_id] = HeldContent(card.content_hash, count)
+        return held
+
+    async def read(self, document_ids: Sequence[str]) -> Sequence[StoredDocument]:
+        cards: dict[str, DocumentCard] = {}
+        passages: dict[str, list[Passage]] = {}
+        for some in _chunks(document_ids):
+            async for fields in self._stored({"terms": {"document_id": some}}, "card", "kept"):
+                if "card" in fields:
+                    card = card_of(fields["card"][0])
+                    cards[card.document_id] = card
+                elif "kept" in fields:
+                    passage = passage_of(fields["kept"][0])
+                    passages.setdefault(passage.document_id, []).append(passage)
+        return [StoredDocument(card, tuple(passages.get(name, ()))) for name, card in cards.items()]
+
+    async def _stored(self, query: Mapping[str, Any], *columns: str) -> AsyncGenerator[Mapping[str, Any]]:
+        """Yield the columns of all rows that a query finds, documents and passages in order."""
+        body: dict[str, Any] = {
+            "size": _ROWS_A_CALL,
+            "_source": False,
+            "stored_fields": "_none_",
+            "docvalue_fields": list(columns),
+            "query": query,
+            "sort": [{"document_id": "asc"}, {"ordinal": "asc"}, {"kind": "asc"}],
+        }
+        while True:
+            request = f"POST /{self._index}/_search"
+            found = await call(self._client, request, body=body, timeout_s=CALL_TIMEOUT_S)
+            hits = found["hits"]["hits"]
+            for hit in hits:
+                yield hit.get("fields", {})
+            if len(hits) < _ROWS_A_CALL:
+                return
+            body["search_after"] = hits[-1]["sort"]
 
     async def info(self) -> IndexInfo:
         await self._prepare()
@@ -262,7 +339,15 @@ class OpenSearchPassageIndex:
 
     async def _highest_ordinals(self, document_ids: Sequence[str]) -> dict[tuple[str, Kind], int]:
         """Return the highest ordinal by document and kind of row."""
-        highest: dict[tuple[str, Kind], int] = {}
+        return {
+            (document["key"], kind["key"]): int(kind["last"]["value"])
+            for document in await self._by_document(document_ids)
+            for kind in document["kinds"]["buckets"]
+        }
+
+    async def _by_document(self, document_ids: Sequence[str]) -> list[Mapping[str, Any]]:
+        """Return a bucket a document, with the number of its rows of each kind and their highest ordinal."""
+        buckets: list[Mapping[str, Any]] = []
         for some in _chunks(document_ids):
             last = {"last": {"max": {"field": "ordinal"}}}
             kinds = {"kinds": {"terms": {"field": "kind"}, "aggs": last}}
@@ -274,10 +359,8 @@ class OpenSearchPassageIndex:
                 body={"size": 0, "query": query, "aggs": {"documents": by_document}},
                 timeout_s=CALL_TIMEOUT_S,
             )
-            for document in found["aggregations"]["documents"]["buckets"]:
-                for kind in document["kinds"]["buckets"]:
-                    highest[document["key"], kind["key"]] = int(kind["last"]["value"])
-        return highest
+            buckets += found["aggregations"]["documents"]["buckets"]
+        return buckets
 
     async def _delete(self, index: str, document_ids: list[str]) -> None:
         done = await call(

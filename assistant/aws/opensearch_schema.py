@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from assistant.aws.opensearch_client import call
-from assistant.domain.documents import RRF_K, VECTOR_LEG_WEIGHT, IndexInfo
-from assistant.domain.errors import SearchUnavailableError
+from assistant.domain.documents import RRF_K, VECTOR_LEG_WEIGHT, IndexInfo, IndexModel
+from assistant.domain.errors import ConflictError, SearchUnavailableError
 from assistant.settings.deployed_names import IndexAccess
 from assistant.twins import from_microseconds
 
@@ -33,6 +33,7 @@ LEG_WEIGHTS = {"lexical": 1.0, "vector": VECTOR_LEG_WEIGHT}
 """Of the legs of passages."""
 HYBRID_WEIGHTS = {**LEG_WEIGHTS, "title": 1.0, "text": 1.0, "title_vector": 1.0}
 """In the order of the hybrid query's legs; a hybrid query takes at most five."""
+_VERSIONS_TIMEOUT_S = 60.0
 _STOP_WORDS = "_english_"
 """Lucene's ``ENGLISH_STOP_WORDS_SET``."""
 
@@ -176,6 +177,71 @@ async def versions_of(client: AsyncOpenSearch, alias: str, *, timeout_s: float) 
         timeout_s=timeout_s,
     )
     return sorted(name for name, entry in found.items() if entry["mappings"]["_meta"].get("alias") == alias)
+
+
+class OpenSearchIndexVersions:
+    """``IndexVersions`` behind one alias. ``schema`` has shards and replicas; each version has its own model.
+
+    Versions of another schema are not listed: this release can neither read nor write them. Creating,
+    switching and dropping need permissions that no service and no worker has on AWS (``allow_index``).
+    """
+
+    def __init__(self, client: AsyncOpenSearch, *, alias: str, schema: PassageSchema) -> None:
+        self._client = client
+        self._alias = alias
+        self._schema = schema
+
+    def name_of(self, model: IndexModel) -> str:
+        return self._schema_of(model).version
+
+    async def live(self) -> str:
+        found = await call(self._client, f"GET /{self._alias}/_mapping", timeout_s=_VERSIONS_TIMEOUT_S)
+        if len(found) != 1:
+            raise SearchUnavailableError(f"The alias {self._alias} points at {len(found)} indices, not one.")
+        return str(next(iter(found))).removeprefix(f"{self._alias}-")
+
+    async def kept(self) -> Sequence[str]:
+        live, prefix = await self.live(), f"{self._alias}-"
+        found = await versions_of(self._client, self._alias, timeout_s=_VERSIONS_TIMEOUT_S)
+        names = [name.removeprefix(prefix) for name in found]
+        readable = [name for name in names if name != live and name.startswith(f"v{SCHEMA_VERSION}-")]
+        return [live, *readable]
+
+    async def create(self, model: IndexModel) -> None:
+        await apply_schema(self._client, alias=self._alias, schema=self._schema_of(model))
+
+    async def switch(self, to: str, *, live: str) -> None:
+        actions = [
+            {"remove": {"index": f"{self._alias}-{live}", "alias": self._alias, "must_exist": True}},
+            {"add": {"index": f"{self._alias}-{to}", "alias": self._alias}},
+        ]
+        done = await call(
+            self._client,
+            "POST /_aliases",
+            body={"actions": actions},
+            timeout_s=_VERSIONS_TIMEOUT_S,
+            tolerated=("aliases_not_found_exception",),
+        )
+        if done is None:
+            raise ConflictError(f"The live index is {await self.live()}, not {live}. Start again.")
+
+    async def drop(self, name: str) -> None:
+        if name == await self.live():
+            raise ConflictError(f"The index {name} is live and cannot be dropped.")
+        await call(
+            self._client,
+            f"DELETE /{self._alias}-{name}",
+            timeout_s=_VERSIONS_TIMEOUT_S,
+            tolerated=("index_not_found_exception",),
+        )
+
+    def _schema_of(self, model: IndexModel) -> PassageSchema:
+        return replace(
+            self._schema,
+            embedding_model=model.name,
+            dimensions=model.dimensions,
+            model_digest=model.digest,
+        )
 
 
 async def delete_index(client: AsyncOpenSearch, *, alias: str, timeout_s: float = 60.0) -> None:

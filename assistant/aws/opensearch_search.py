@@ -65,14 +65,18 @@ _unpack_card = remember_texts(_CARDS_KEPT)(card_of)
 class OpenSearchPassageSearch:
     """``PassageSearch`` of one tenant: searches the index that ``alias`` points at, under no other name.
 
-    ``schema`` is that of the questions' vectors; an index of other vectors is refused. The client is shared
-    and not closed here.
+    ``schema`` is that of the questions' vectors; an index of other vectors is refused. ``pinned`` searches
+    that schema's own index instead, wherever the alias points: all calls of an answer then read one version.
+    The client is shared and not closed here.
     """
 
-    def __init__(self, client: AsyncOpenSearch, *, alias: str, schema: PassageSchema) -> None:
+    def __init__(
+        self, client: AsyncOpenSearch, *, alias: str, schema: PassageSchema, pinned: bool = False
+    ) -> None:
         self._client = client
         self._alias = alias
         self._schema = schema
+        self._name = schema.index_name(alias) if pinned else alias
 
     async def search(self, query: PassageQuery, *, deadline: Deadline) -> Retrieved:
         """Return the best ``query.size`` passages and all hits by two calls, which are never retried.
@@ -144,7 +148,7 @@ class OpenSearchPassageSearch:
         return known_words_of(dict(words), definitions, items=items)
 
     async def info(self) -> IndexInfo:
-        info = await read_info(self._client, self._alias, timeout_s=CALL_TIMEOUT_S)
+        info = await read_info(self._client, self._name, timeout_s=CALL_TIMEOUT_S)
         if info.index_version != self._schema.version:
             raise SearchUnavailableError(
                 f"The alias points at the index {info.index_version}, and this process reads "
@@ -159,7 +163,7 @@ class OpenSearchPassageSearch:
         while len(values) < MOST_KNOWN_WORDS:
             response = await call(
                 self._client,
-                f"POST /{self._alias}/_search",
+                f"POST /{self._name}/_search",
                 body=values_body(field, after=after),
                 params={"allow_partial_search_results": "false", "filter_path": "timed_out,aggregations"},
                 timeout_s=CALL_TIMEOUT_S,
@@ -197,7 +201,7 @@ class OpenSearchPassageSearch:
         try:
             return await call(
                 self._client,
-                f"POST /{self._alias}/_search",
+                f"POST /{self._name}/_search",
                 body=body,
                 params={**params, "allow_partial_search_results": "false", "filter_path": _RESPONSE_FIELDS},
                 timeout_s=deadline.within_s(CALL_TIMEOUT_S),

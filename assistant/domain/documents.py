@@ -383,6 +383,25 @@ class KnownItem(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class HeldContent:
+    """What an index holds of one document: enough to tell whether two versions hold the same."""
+
+    content_hash: str
+    passages: int
+    """Passages with their vectors."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexModel:
+    """The embedding model whose vectors an index holds: vectors of different models cannot be compared."""
+
+    name: str
+    dimensions: int
+    digest: str = ""
+    """SHA-256 of its weights, where it is known."""
+
+
+@dataclass(frozen=True, slots=True)
 class KnownWords:
     """The words of a tenant's documents without labels, which every agent may see."""
 

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar
 
 from assistant.domain.clock import Clock, Deadline, SystemClock
 from assistant.domain.documents import (
+    HeldContent,
     IndexedDocument,
     IndexInfo,
+    IndexModel,
     KnownWords,
     PassageQuery,
     Retrieved,
@@ -23,7 +25,16 @@ from assistant.domain.documents import (
 )
 from assistant.domain.errors import DeadlineExceededError, SearchUnavailableError
 from assistant.embedded.files import EngineThread, open_connection
-from assistant.embedded.passage_rows import PASSAGES_FILE, IndexMeta, IndexModel, index_version, known_words
+from assistant.embedded.index_versions import read_versions
+from assistant.embedded.passage_rows import (
+    PASSAGES_FILE,
+    IndexMeta,
+    document_ids,
+    held_contents,
+    index_version,
+    known_words,
+    stored_documents,
+)
 
 if TYPE_CHECKING:
     from assistant.embedded.index_reader import IndexReader
@@ -141,12 +152,19 @@ class _Engine(Generic[Side]):
 
 
 class EmbeddedPassageIndex(_Engine["IndexWriter"]):
-    """``PassageIndex``; one writer at a time, held by a file lock."""
+    """``PassageIndex``; one writer at a time, held by a file lock.
+
+    With ``holds`` it keeps the lock from its first write to ``close`` while there is one version. Otherwise
+    it has the lock for one call, so that processes take turns (``FileTurn``).
+    """
 
     timeout_s = WRITE_TIMEOUT_S
 
-    def __init__(self, directory: Path, *, model: IndexModel, clock: Clock | None = None) -> None:
+    def __init__(
+        self, directory: Path, *, model: IndexModel, holds: bool = True, clock: Clock | None = None
+    ) -> None:
         super().__init__(directory, model=model)
+        self._holds = holds
         self._clock = clock or SystemClock()
 
     async def replace_documents(self, documents: Sequence[IndexedDocument]) -> None:
@@ -156,19 +174,86 @@ class EmbeddedPassageIndex(_Engine["IndexWriter"]):
     async def delete_documents(self, document_ids: Sequence[str]) -> None:
         if document_ids:
             await self._run(lambda writer: writer.delete(document_ids))
+            await self._on_others(lambda writer: writer.delete(document_ids))
+
+    async def discard(self, document_ids: Sequence[str]) -> None:
+        if document_ids:
+            await self._run(lambda writer: writer.delete(document_ids))
 
     async def optimize(self) -> None:
         await self._run(lambda writer: writer.purge())
+        await self._on_others(lambda writer: writer.purge())
 
     async def held(self, document_ids: Sequence[str]) -> frozenset[str]:
         return await self._run(lambda writer: writer.held(document_ids))
 
-    def _open(self) -> IndexWriter:
-        from assistant.embedded.index_writer import IndexWriter
+    async def document_ids(self) -> Sequence[str]:
+        return await self._read(document_ids, empty=[])
 
-        writer = IndexWriter(self._folder, dimensions=self._model.dimensions, clock=self._clock)
+    async def contents(self, document_ids: Sequence[str]) -> Mapping[str, HeldContent]:
+        return await self._read(lambda connection: held_contents(connection, document_ids), empty={})
+
+    async def read(self, document_ids: Sequence[str]) -> Sequence[StoredDocument]:
+        return await self._read(lambda connection: stored_documents(connection, document_ids), empty=[])
+
+    async def _read(self, work: Callable[[sqlite3.Connection], Result], *, empty: Result) -> Result:
+        """Return what ``work`` reads by a connection of its own, ``empty`` where nothing was written yet."""
+        path = self._folder / PASSAGES_FILE
+
+        def reading() -> Result:
+            if not path.exists():
+                return empty
+            with closing(open_connection(path)) as connection:
+                return work(connection)
+
+        try:
+            return await asyncio.to_thread(reading)
+        except sqlite3.Error as error:
+            raise SearchUnavailableError(f"The passage index failed: {error}.") from error
+
+    async def _on_others(self, work: Callable[[IndexWriter], None]) -> None:
+        """Do the same on each other kept version that was written, one after the other."""
+
+        def on_others(_: IndexWriter) -> None:
+            record = read_versions(self._folder.parent)
+            for name in record.kept if record else ():
+                folder = self._folder.parent / name
+                if folder != self._folder and (folder / PASSAGES_FILE).exists():
+                    other = self._writer(folder)
+                    other.open()
+                    try:
+                        work(other)
+                    finally:
+                        other.close()
+
+        await self._run(on_others)
+
+    async def share(self) -> None:
+        await self._thread.run(self._close_shared, timeout_s=self.timeout_s)
+
+    def _work(self, work: Callable[[IndexWriter], Result]) -> Result:
+        try:
+            return super()._work(work)
+        finally:
+            self._close_shared()
+
+    def _close_shared(self) -> None:
+        """Let go of the lock where another process may write this version in its turn."""
+        if self._side is None:
+            return
+        record = read_versions(self._folder.parent)
+        if not self._holds or (record is not None and len(record.kept) > 1):
+            self._close()
+
+    def _open(self) -> IndexWriter:
+        writer = self._writer(self._folder)
         writer.open()
         return writer
+
+    def _writer(self, folder: Path) -> IndexWriter:
+        from assistant.embedded.index_writer import IndexWriter
+
+        return IndexWriter(folder, dimensions=self._model.dimensions, clock=self._clock)
 
 
 class EmbeddedPassageSearch(_Engine["IndexReader"]):

@@ -36,6 +36,7 @@ from assistant.domain.documents import DocumentCard, IndexedDocument, Passage, i
 from assistant.domain.errors import ConfigurationError, LocalRuntimeError
 from assistant.embedded import passage_rows as rows
 from assistant.embedded.files import open_connection
+from assistant.embedded.index_versions import read_versions
 from assistant.private_files import FILE_MODE, make_private_folder
 from assistant.twins import microseconds, visibility, whole_text
 
@@ -79,7 +80,7 @@ class IndexWriter:
         self._lexical: LexicalWriter | None = None
 
     def open(self) -> None:
-        """Take the lock, open both stores, remove other versions, and finish an interrupted write.
+        """Take the lock, open both stores, remove versions that are not kept, finish an interrupted write.
 
         Raises LocalRuntimeError while another process writes.
         """
@@ -89,8 +90,10 @@ class IndexWriter:
         except Timeout:
             advice = "Stop it or wait for it."
             raise LocalRuntimeError(f"Another worker writes the index {self._folder}. {advice}") from None
+        record = read_versions(self._folder.parent)
+        kept = {self._folder.name, *(record.kept if record else ())}
         for other in self._folder.parent.iterdir():
-            if other.is_dir() and other != self._folder:  # an older version would keep withdrawn text
+            if other.is_dir() and other.name not in kept:  # an older version would keep withdrawn text
                 shutil.rmtree(other)
         path, pragmas = self._folder / rows.PASSAGES_FILE, ("synchronous = FULL",)
         self._connection = open_connection(path, pragmas=pragmas, page_size_bytes=PAGE_SIZE_BYTES)

@@ -23,10 +23,13 @@ import orjson
 
 from assistant.domain.documents import (
     DocumentCard,
+    HeldContent,
+    IndexModel,
     KnownItem,
     KnownWords,
     Passage,
     SourceIds,
+    StoredDocument,
     id_prefix_of,
 )
 from assistant.twins import (
@@ -85,16 +88,6 @@ _DELETE = (
     "DELETE FROM titles WHERE document_id = ?",
     "DELETE FROM cards WHERE document_id = ?",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class IndexModel:
-    """The embedding model whose vectors an index holds: vectors of different models cannot be compared."""
-
-    name: str
-    dimensions: int
-    digest: str = ""
-    """Of its weights, where it is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +273,33 @@ def held_documents(connection: sqlite3.Connection, document_ids: Sequence[str]) 
         (_json(document_ids),),
     )
     return frozenset(str(row[0]) for row in found)
+
+
+def document_ids(connection: sqlite3.Connection) -> list[str]:
+    """Return every document of which there is a row, in order."""
+    found = connection.execute(
+        "SELECT document_id FROM cards UNION SELECT document_id FROM passages ORDER BY 1"
+    )
+    return [str(row[0]) for row in found]
+
+
+def held_contents(connection: sqlite3.Connection, document_ids: Sequence[str]) -> dict[str, HeldContent]:
+    """Return what is held of those of the documents that have their card and a passage with its vector."""
+    found = connection.execute(
+        "SELECT document_id, max(content_hash), count(*) FROM passages JOIN vectors USING (row)"
+        " WHERE document_id IN (SELECT value FROM json_each(?))"
+        " AND document_id IN (SELECT document_id FROM cards) GROUP BY document_id",
+        (_json(document_ids),),
+    )
+    return {str(name): HeldContent(str(content), int(count)) for name, content, count in found}
+
+
+def stored_documents(connection: sqlite3.Connection, document_ids: Sequence[str]) -> list[StoredDocument]:
+    """Return those of the documents that are held, whole."""
+    return [
+        StoredDocument(one.card, tuple(passage for _, passage in one.passages))
+        for one in documents_of(connection, document_ids, with_units=True)
+    ]
 
 
 def _columns(passage: Passage) -> dict[str, Any]:

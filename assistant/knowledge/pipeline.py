@@ -6,14 +6,20 @@ import asyncio
 import random
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import structlog
 from opentelemetry import trace
 
 from assistant.domain.clock import Clock, Deadline
 from assistant.domain.documents import INDEX_LOST, Document, DocumentState, DocumentStatus, IndexedDocument
-from assistant.domain.errors import AssistantError, DocumentInvalidError, NotFoundError, PassageTooLongError
+from assistant.domain.errors import (
+    AssistantError,
+    DocumentInvalidError,
+    NotFoundError,
+    PassageTooLongError,
+    SearchUnavailableError,
+)
 from assistant.knowledge.passages import DocumentParser, ParsedParts, Received
 from assistant.knowledge.ports import (
     ErasableKeys,
@@ -105,12 +111,37 @@ async def _all_or_cancel(requests: Sequence[Awaitable[_Result]]) -> list[_Result
 
 
 @dataclass(frozen=True, slots=True)
+class WritableVersion:
+    """A version of the index, and what embeds texts for it."""
+
+    name: str
+    index: PassageIndex
+    embedder: BatchEmbedder
+
+
+class WritableVersions(Protocol):
+    """The versions of a tenant's index that are written: all kept ones whose model is known here."""
+
+    async def live(self) -> str:
+        """Return the name of the live version. Raises SearchUnavailableError."""
+        ...
+
+    async def kept(self) -> Sequence[WritableVersion]:
+        """Return the versions, the live one first.
+
+        Raises SearchUnavailableError, also when the live version's model is unknown here.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class TenantIngestion:
     """The services that bring one tenant's documents into its index and remove them from it."""
 
     tenant: str
     stores: KnowledgeStores
     index: PassageIndex
+    """Of the model that the settings name. Removes documents from every version."""
     embedder: BatchEmbedder
     parser: DocumentParser
     clock: Clock
@@ -119,6 +150,19 @@ class TenantIngestion:
     index never holds a document that its state excludes."""
     keys: ErasableKeys | None = None
     """Keys of what was kept about documents, destroyed with a withdrawal; None: nothing is kept."""
+    versions: WritableVersions | None = None
+    """None: ``index`` is the only version."""
+
+    async def kept_versions(self) -> Sequence[WritableVersion]:
+        """Return the versions to write, the live one first. Raises SearchUnavailableError."""
+        if self.versions is None:
+            return [WritableVersion("", self.index, self.embedder)]
+        return await self.versions.kept()
+
+    async def require_live(self, name: str) -> None:
+        """Raise SearchUnavailableError unless the version is live. Call it with ``index_writes`` held."""
+        if self.versions is not None and await self.versions.live() != name:
+            raise SearchUnavailableError("Another index became live while documents were embedded. Retry.")
 
 
 @dataclass(slots=True)
@@ -129,8 +173,8 @@ class _Work:
     labels: tuple[str, ...]
     """Of the stored document: what the parsing process says of it is not trusted."""
     parts: ParsedParts
-    vectors: list[list[float]] = field(default_factory=list[list[float]])
-    """The vectors of ``texts``."""
+    vectors: dict[str, list[list[float]]] = field(default_factory=dict[str, list[list[float]]])
+    """The vectors of ``texts`` by version of the index."""
 
     @property
     def document_id(self) -> str:
@@ -142,12 +186,13 @@ class _Work:
         passages = [passage.embedding_input for passage in self.parts.passages]
         return [*passages, *(title for title in self.parts.titles if title is not None)]
 
-    def indexed(self) -> IndexedDocument:
-        """Return what the index stores. A title over the model's limit gets the vector of the first passage,
-        which begins with it."""
-        passages = list(zip(self.parts.passages, self.vectors, strict=False))
-        rest = iter(self.vectors[len(passages) :])
-        titles = [self.vectors[0] if title is None else next(rest) for title in self.parts.titles]
+    def indexed(self, version: str) -> IndexedDocument:
+        """Return what a version of the index stores. A title over the model's limit gets the vector of the
+        first passage, which begins with it."""
+        vectors = self.vectors[version]
+        passages = list(zip(self.parts.passages, vectors, strict=False))
+        rest = iter(vectors[len(passages) :])
+        titles = [vectors[0] if title is None else next(rest) for title in self.parts.titles]
         return IndexedDocument(card=self.parts.card, title_vectors=titles, passages=passages)
 
 
@@ -171,7 +216,11 @@ class DocumentPipeline:
         with _tracer.start_as_current_span("ingest.batch") as span:
             span.set_attribute("ingest.documents", len(document_ids))
             works = await self._parse(await self._load(document_ids))
-            await self._write(await self._embed(works))
+            live, *beside = await self._ingestion.kept_versions()
+            works = await self._embed(works, live)
+            for version in beside:
+                await self._embed_beside(works, version)
+            await self._write(works, live, beside)
 
     async def fail(self, document_id: str, *, code: str, reason: str) -> None:
         """Mark one document as failed, unless it is live, withdrawn or withheld."""
@@ -237,33 +286,59 @@ class DocumentPipeline:
             if status.state == DocumentState.WITHDRAWN:
                 await self._documents.delete(status.document_id)
 
-    async def _embed(self, works: Sequence[_Work]) -> list[_Work]:
+    async def _embed(self, works: Sequence[_Work], live: WritableVersion) -> list[_Work]:
         with _tracer.start_as_current_span("ingest.embed") as span:
             span.set_attribute("ingest.passages", sum(len(work.parts.passages) for work in works))
-            results = await self._ingestion.embedder.embed([work.texts for work in works])
+            results = await live.embedder.embed([work.texts for work in works])
             embedded: list[_Work] = []
             failed: list[DocumentStatus] = []
             for work, result in zip(works, results, strict=True):
                 if isinstance(result, PassageTooLongError):
                     failed.append(self._failed(work.status, result.code, result.message))
                 else:
-                    work.vectors = result
+                    work.vectors[live.name] = result
                     embedded.append(work)
             await self._advance(failed)
             return embedded
 
-    async def _write(self, works: Sequence[_Work]) -> None:
+    async def _embed_beside(self, works: Sequence[_Work], version: WritableVersion) -> None:
+        """Embed the documents for a version that is not live. What fails is missing there until a reindex or
+        the way back catches up: the live version does not wait for another model."""
+        try:
+            results = await version.embedder.embed([work.texts for work in works])
+        except AssistantError as error:
+            _log.warning("version_behind", version=version.name, code=error.code, documents=len(works))
+            return
+        for work, result in zip(works, results, strict=True):
+            if isinstance(result, PassageTooLongError):
+                _log.warning("version_behind", version=version.name, code=result.code, documents=1)
+            else:
+                work.vectors[version.name] = result
+
+    async def _write(
+        self, works: Sequence[_Work], live: WritableVersion, beside: Sequence[WritableVersion]
+    ) -> None:
         with _tracer.start_as_current_span("ingest.index"):
             async with self._ingestion.index_writes:
+                await self._ingestion.require_live(live.name)
                 # This refuses documents that were withdrawn or received again while the batch was processed.
                 embedded = [self._with_state(work, DocumentState.EMBEDDED) for work in works]
                 accepted = await self._advance(embedded)
                 kept = [work for work in works if work.document_id in accepted]
                 self.writes += 1
-                await self._ingestion.index.replace_documents([work.indexed() for work in kept])
+                await live.index.replace_documents([work.indexed(live.name) for work in kept])
                 await self._advance([self._live(work) for work in kept])
+                for version in beside:
+                    await self._write_beside(kept, version)
             passages = sum(len(work.parts.passages) for work in kept)
             _log.info("documents_live", documents=len(kept), passages=passages)
+
+    async def _write_beside(self, works: Sequence[_Work], version: WritableVersion) -> None:
+        written = [work.indexed(version.name) for work in works if version.name in work.vectors]
+        try:
+            await version.index.replace_documents(written)
+        except AssistantError as error:
+            _log.warning("version_behind", version=version.name, code=error.code, documents=len(written))
 
     async def _advance(self, statuses: Sequence[DocumentStatus]) -> frozenset[str]:
         for status in statuses:

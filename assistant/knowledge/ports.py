@@ -13,9 +13,12 @@ from assistant.domain.documents import (
     Document,
     DocumentState,
     DocumentStatus,
+    HeldContent,
     IndexedDocument,
     IndexInfo,
+    IndexModel,
     ParsedDocument,
+    StoredDocument,
 )
 
 
@@ -143,14 +146,22 @@ free in time, leaving raises it when the lock expired."""
 
 
 class PassageIndex(Protocol):
-    """The passage index as its only writer, the worker, uses it."""
+    """One version of the passage index as its writer uses it: the worker, or a reindex beside it."""
 
     async def replace_documents(self, documents: Sequence[IndexedDocument]) -> None:
         """Replace everything that the index holds of each document. Readers see the result on return."""
         ...
 
     async def delete_documents(self, document_ids: Sequence[str]) -> None:
-        """Remove the documents from every structure of the index and from disk."""
+        """Remove the documents from every structure of every version of the index, and from disk."""
+        ...
+
+    async def discard(self, document_ids: Sequence[str]) -> None:
+        """Remove the documents from this version alone."""
+        ...
+
+    async def share(self) -> None:
+        """Let other processes write this version in their turn, while several versions are kept."""
         ...
 
     async def held(self, document_ids: Sequence[str]) -> frozenset[str]:
@@ -162,6 +173,48 @@ class PassageIndex(Protocol):
         ...
 
     async def info(self) -> IndexInfo: ...
+
+    async def document_ids(self) -> Sequence[str]:
+        """Return the ids of all documents of which this version has a row. Takes no lock."""
+        ...
+
+    async def contents(self, document_ids: Sequence[str]) -> Mapping[str, HeldContent]:
+        """Return what this version holds of each of the documents that it holds. Takes no lock."""
+        ...
+
+    async def read(self, document_ids: Sequence[str]) -> Sequence[StoredDocument]:
+        """Return those of the documents that this version holds, with all passages. Takes no lock."""
+        ...
+
+
+class IndexVersions(Protocol):
+    """The versions of one tenant's index. Each holds vectors of one embedding model; one is live, which means
+    searched. A version's name contains model, dimensions and a hash with the digest of the weights.
+
+    All methods raise SearchUnavailableError.
+    """
+
+    def name_of(self, model: IndexModel) -> str:
+        """Return the name of the version that holds this model's vectors."""
+        ...
+
+    async def live(self) -> str: ...
+
+    async def kept(self) -> Sequence[str]:
+        """Return the names of all versions, the live one first."""
+        ...
+
+    async def create(self, model: IndexModel) -> None:
+        """Create an empty version, unless it exists. It is not live, and is kept until it is dropped."""
+        ...
+
+    async def switch(self, to: str, *, live: str) -> None:
+        """Make ``to`` live in one step. Raises ConflictError when ``live`` is not the live version."""
+        ...
+
+    async def drop(self, name: str) -> None:
+        """Delete a version with all its text. Raises ConflictError for the live one."""
+        ...
 
 
 # The knowledge stores of one tenant, as the use cases receive them.

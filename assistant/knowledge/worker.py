@@ -142,15 +142,18 @@ class IngestionWorker:
         """Open the index. Enqueue documents that it lost, interrupted removals, and documents that an earlier
         worker gave up.
 
-        An index of an older format or of another model counts as lost: opening the new index deletes it.
+        An index of an older format counts as lost, and one of a model that the settings no longer name:
+        opening the new index deletes it.
 
         Raises LocalRuntimeError when another process writes the index.
         """
-        await self._ingestion.index.optimize()
-        info = await self._ingestion.index.info()
+        async with self._ingestion.index_writes:
+            await self._ingestion.index.optimize()
+            live = (await self._ingestion.kept_versions())[0].index
+            info = await live.info()
         counts = await self._stores.states.count_by_state()
         if info.document_count < sum(counts.get(state, 0) for state in HELD_STATES):
-            lost, tenant = await write_again(self._stores, self._ingestion.index), self._ingestion.tenant
+            lost, tenant = await write_again(self._stores, live), self._ingestion.tenant
             _log.warning("index_refilled", tenant=tenant, found=info.document_count, lost=lost)
         await resume_withdrawals(self._stores)
         await retry_given_up(self._stores)
@@ -186,6 +189,7 @@ class IngestionWorker:
         while not self._stopping.is_set():
             await _wait_for_stop(self._stopping, at_most_s=limits.check_every_s)
             try:
+                await self._ingestion.index.share()
                 since_s = clock.monotonic_s() - optimized_at_s
                 is_second = purged != optimized and since_s >= limits.optimize_again_after_s
                 is_late = since_s >= limits.optimize_every_s

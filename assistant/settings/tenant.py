@@ -240,6 +240,9 @@ class TenantConfig(StrictModel):
     are not limited to it."""
     sources: Annotated[tuple[SourceEntry, ...], Field(min_length=1, max_length=50)] = (DEFAULT_SOURCE,)
     embedding: EmbeddingSection = EmbeddingSection()
+    embedding_next: EmbeddingSection | None = None
+    """The embedding model of an index that is filled beside the live one, or that is kept to go back to. Both
+    endpoints exist while it is set; the live index decides which one embeds questions."""
     generation: GenerationSection = GenerationSection()
     retrieval: RetrievalSection = RetrievalSection()
     index: IndexSection = IndexSection()

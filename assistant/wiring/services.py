@@ -23,7 +23,6 @@ from assistant.knowledge.sources import KnowledgeSources
 from assistant.knowledge.withdrawal import WithdrawDocuments, WithholdDocuments
 from assistant.learning.desk import DeskServices
 from assistant.model_artifacts import TOKENIZER_FILE, ModelFacts, served_generation_model
-from assistant.settings.deployed_names import CapturePurpose
 from assistant.settings.functions import (
     BULK_PREFIX,
     IngestingSettings,
@@ -56,7 +55,6 @@ if TYPE_CHECKING:
     from assistant.answering.use_case import AnswerQuestion
     from assistant.aws.opensearch_schema import PassageSchema
     from assistant.aws.parameters import ParameterPower
-    from assistant.aws.sagemaker import SageMakerEmbedder
     from assistant.aws.secrets_manager import StoredSecret
     from assistant.knowledge.add_documents import ReceiveRawFiles
     from assistant.knowledge.pipeline import TenantIngestion
@@ -239,7 +237,7 @@ async def _answering(
     search = await stores.search()
     return TenantServices(
         tenant=tenant,
-        embedder=await _embedder(stores, purpose="question"),
+        embedder=await stores.embedder(purpose="question"),
         search=search,
         index_watch=IndexWatch(search, knowledge.states, dimensions=tenant.embedding.dimensions, clock=clock),
         generator=SageMakerGenerator(await stores.clients.sagemaker(), endpoint=generation.endpoint),
@@ -252,18 +250,6 @@ async def _answering(
         clock=clock,
         live_elements=live_elements,
         pseudonym=pseudonym,
-    )
-
-
-async def _embedder(stores: StoreChoice, *, purpose: CapturePurpose) -> SageMakerEmbedder:
-    from assistant.aws.sagemaker import SageMakerEmbedder
-
-    embedding = stores.tenant.embedding
-    return SageMakerEmbedder(
-        await stores.clients.sagemaker(),
-        endpoint=embedding.endpoint,
-        dimensions=embedding.dimensions,
-        purpose=purpose,
     )
 
 
@@ -307,7 +293,8 @@ async def _ingestion(
 ) -> TenantIngestion:
     from assistant.knowledge.parsing_process import ParsingProcess
     from assistant.knowledge.passages import ChildProcessParser, TokenCounts
-    from assistant.knowledge.pipeline import BatchEmbedder, TenantIngestion
+    from assistant.knowledge.pipeline import BatchEmbedder, TenantIngestion, WritableVersion
+    from assistant.wiring.index_versions import writable_versions
 
     tenant = stores.tenant
     tokenizer = stores.settings.model_artifacts_dir / tenant.embedding.model / TOKENIZER_FILE
@@ -318,15 +305,18 @@ async def _ingestion(
         max_tokens=tenant.embedding.max_tokens,
         language_code=tenant.language,
     )
+    embedder = BatchEmbedder(await stores.embedder(purpose="passage"), clock=stores.clock)
+    own = WritableVersion((await stores.versions()).name_of(stores.index_model), index, embedder)
     return TenantIngestion(
         tenant=tenant.name,
         stores=await stores.knowledge(),
         index=index,
-        embedder=BatchEmbedder(await _embedder(stores, purpose="passage"), clock=stores.clock),
+        embedder=embedder,
         parser=parser,
         clock=stores.clock,
         index_writes=await stores.index_writes(),
         keys=await stores.erasure_keys(settings),
+        versions=await writable_versions(stores, own),
     )
 
 

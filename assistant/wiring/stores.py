@@ -5,7 +5,6 @@ No engine is imported that the settings do not choose.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -18,13 +17,16 @@ from urllib.parse import urlsplit
 import structlog
 
 from assistant.domain.clock import Clock, SystemClock
+from assistant.domain.documents import IndexModel
 from assistant.domain.errors import AssistantError, ConfigurationError, DependencyError
 from assistant.knowledge.ports import KnowledgeStores
 from assistant.model_artifacts import ModelFacts, read_model_facts
 from assistant.private_files import keep_private
+from assistant.settings.deployed_names import CapturePurpose
 from assistant.settings.functions import FunctionSettings
+from assistant.settings.local_models import AddedEmbedding, TenantModels, added_models
 from assistant.settings.process import ServiceSettings, StoreSettings, WorkerSettings
-from assistant.settings.tenant import TenantConfig, TenantFiles, load_tenants
+from assistant.settings.tenant import EmbeddingSection, TenantConfig, TenantFiles, load_tenants
 
 if TYPE_CHECKING:
     from opensearchpy import AsyncOpenSearch
@@ -39,8 +41,9 @@ if TYPE_CHECKING:
     from assistant.aws.dynamodb_states import DynamoDbDocumentStates, DynamoDbWriteTurn
     from assistant.aws.opensearch_schema import PassageSchema
     from assistant.aws.parameters import ParameterKeySource
-    from assistant.aws.sagemaker import SageMakerRuntime
-    from assistant.knowledge.ports import PassageIndex, WriteTurn
+    from assistant.aws.sagemaker import SageMakerEmbedder, SageMakerRuntime
+    from assistant.embedded.index import EmbeddedPassageIndex, EmbeddedPassageSearch
+    from assistant.knowledge.ports import IndexVersions, PassageIndex, WriteTurn
     from assistant.learning.ports import DeskStore, ErasureKeys
     from assistant.live.ports import LiveReads, SystemSwitches
 
@@ -267,10 +270,9 @@ class EmbeddedTenant:
             SqliteFeedbackOutbox,
         )
         from assistant.embedded.files import FileDocumentStore
-        from assistant.embedded.index import EmbeddedPassageIndex, EmbeddedPassageSearch
+        from assistant.embedded.index_versions import TURN_FILE, EmbeddedIndexVersions, FileTurn
         from assistant.embedded.ingestion import SqliteDocumentStates, SqliteIngestionQueue
         from assistant.embedded.live import SqliteLiveReads
-        from assistant.embedded.passage_rows import IndexModel
 
         model = IndexModel(name=embedding_model, dimensions=dimensions, digest=model_digest)
         self.documents = FileDocumentStore(folder / "documents")
@@ -286,13 +288,42 @@ class EmbeddedTenant:
         self.erasure_keys = SqliteErasureKeys(folder / "erasure.sqlite")
         self.feedback_files = FolderFeedbackFiles(folder / "feedback")
         self.desk = SqliteDeskStore(folder / "desk.sqlite")
-        self.index = EmbeddedPassageIndex(folder / "index", model=model)
-        self.search = EmbeddedPassageSearch(folder / "index", model=model)
+        self._index_folder = folder / "index"
+        self._indexes: dict[tuple[IndexModel, bool], EmbeddedPassageIndex] = {}
+        self._searches: dict[IndexModel, EmbeddedPassageSearch] = {}
+        self.index = self.index_of(model, holds=True)
+        self.search = self.search_of(model)
+        self.versions = EmbeddedIndexVersions(self._index_folder, own=model)
+        self.index_writes = FileTurn(
+            self._index_folder / TURN_FILE, late="Another process writes the passage index. Retry."
+        )
+        """One turn for all processes of this machine."""
+        self.reindex_turn = FileTurn(
+            self._index_folder / "reindex.lock",
+            waits_s=0.0,
+            late="Another reindex of this tenant runs. Wait until it ends.",
+        )
+
+    def index_of(self, model: IndexModel, *, holds: bool = False) -> EmbeddedPassageIndex:
+        """Return the index version of a model; see ``EmbeddedPassageIndex`` for ``holds``."""
+        from assistant.embedded.index import EmbeddedPassageIndex
+
+        if (model, holds) not in self._indexes:
+            self._indexes[model, holds] = EmbeddedPassageIndex(self._index_folder, model=model, holds=holds)
+        return self._indexes[model, holds]
+
+    def search_of(self, model: IndexModel) -> EmbeddedPassageSearch:
+        """Return the readers' side of the index version of a model, and of no other."""
+        from assistant.embedded.index import EmbeddedPassageSearch
+
+        if model not in self._searches:
+            self._searches[model] = EmbeddedPassageSearch(self._index_folder, model=model)
+        return self._searches[model]
 
     async def close(self) -> None:
         queues = (self.states, self.queue, self.withdrawals, self.outbox)
         answers = (self.records, self.live_reads, self.log, self.desk, self.erasure_keys)
-        for store in (*queues, *answers, self.index, self.search):
+        for store in (*queues, *answers, *self._indexes.values(), *self._searches.values()):
             await store.close()
 
 
@@ -310,6 +341,20 @@ def embedded_tenant(tenant: TenantConfig, *, state_dir: Path, model_digest: str 
 def switches_dir(state_dir: Path, tenant: TenantConfig) -> Path:
     """Return the folder with a file for each live system that was switched on or off."""
     return state_dir / "tenants" / tenant.name / "systems"
+
+
+def known_embeddings(tenant: TenantConfig, settings: StoreSettings) -> list[EmbeddingSection]:
+    """Return the embedding models that this process can reach for a tenant, its own first: those that the
+    tenant's file names, and on a laptop those that were added (their manifests are beside the artifacts)."""
+    sections = [tenant.embedding]
+    file = load_tenants(settings.tenants_dir, only=(tenant.name,)).tenants.get(tenant.name)
+    for config in (tenant, file):
+        if config is not None:
+            sections += [config.embedding, *([config.embedding_next] if config.embedding_next else [])]
+    for model in added_models(settings.model_artifacts_dir):
+        if isinstance(model, AddedEmbedding) and None not in (model.cosine_unrelated, model.cosine_related):
+            sections.append(TenantModels(embedding=model).applied_to(file or tenant).embedding)
+    return [section for at, section in enumerate(sections) if section not in sections[:at]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -459,18 +504,81 @@ class StoreChoice:
         self.stack.push_async_callback(power.close)
         return power
 
-    async def search(self) -> PassageSearch:
-        """Return the index for readers."""
+    @property
+    def index_model(self) -> IndexModel:
+        """The model whose vectors the version of these stores holds."""
+        return IndexModel(self.model.model, self.tenant.embedding.dimensions, self.model.digest)
+
+    async def versions(self) -> IndexVersions:
+        """Return the versions of the tenant's index."""
         if self.settings.search == "embedded":
-            return self._embedded_tenant().search
+            return self._embedded_tenant().versions
+        from assistant.aws.opensearch_schema import OpenSearchIndexVersions
+
+        client = await self.clients.opensearch()
+        return OpenSearchIndexVersions(client, alias=self._alias(), schema=self._schema())
+
+    async def of_version(self, name: str) -> StoreChoice | None:
+        """Return the same stores with the model of an index version; None for a model unknown here.
+
+        Known are the models that the tenant's file names, and those added on this machine.
+        """
+        versions = await self.versions()
+        for section in known_embeddings(self.tenant, self.settings):
+            found = await self.with_embedding(section)
+            if found is not None and versions.name_of(found.index_model) == name:
+                return found
+        return None
+
+    async def with_embedding(self, section: EmbeddingSection) -> StoreChoice | None:
+        """Return the same stores with another embedding model; None without its artifact."""
+        if section == self.tenant.embedding:
+            return self
+        try:
+            model = read_model_facts(self.settings.model_artifacts_dir, section.model)
+        except ConfigurationError:
+            if self.settings.model_artifacts_s3 is None:
+                return None
+            await self._download(section.model)
+            model = read_model_facts(self.settings.model_artifacts_dir, section.model)
+        if "embedded" in (self.settings.stores, self.settings.search):
+            self._embedded_tenant()  # shared: what is opened is closed once
+        tenant = self.tenant.model_copy(update={"embedding": section})
+        return replace(self, tenant=tenant, model=model)
+
+    async def _download(self, model: str) -> None:
+        from assistant.aws.s3_files import download_artifacts
+
+        await download_artifacts(
+            await self.clients.aws("s3"),
+            prefix=self.settings.model_artifacts_s3 or "",
+            models={model},
+            into=self.settings.model_artifacts_dir,
+        )
+
+    async def search(self, *, pinned: bool = False) -> PassageSearch:
+        """Return the index for readers; ``pinned``: this model's version, wherever the alias points."""
+        if self.settings.search == "embedded":
+            return self._embedded_tenant().search_of(self.index_model)
         from assistant.aws.opensearch_search import OpenSearchPassageSearch
 
         client = await self.clients.opensearch()
-        return OpenSearchPassageSearch(client, alias=self._alias(), schema=self._schema())
+        return OpenSearchPassageSearch(client, alias=self._alias(), schema=self._schema(), pinned=pinned)
+
+    async def index_beside(self) -> PassageIndex:
+        """Return this model's version for a writer that takes turns with others."""
+        if self.settings.search == "embedded":
+            return self._embedded_tenant().index_of(self.index_model)
+        from assistant.aws.opensearch_index import OpenSearchPassageIndex
+
+        client = await self.clients.opensearch()
+        return OpenSearchPassageIndex(client, alias=self._alias(), schema=self._schema(), clock=self.clock)
 
     async def index(self, settings: WorkerSettings) -> PassageIndex:
-        """Return the index for its one writer, the worker."""
+        """Return the index of the tenant's own model for its one writer, the worker."""
         if self.settings.search == "embedded":
+            # A version of a model that the settings no longer name is removed when this one is opened.
+            await self._embedded_tenant().versions.adopt()
             return self._embedded_tenant().index
         from assistant.aws.opensearch_index import OpenSearchPassageIndex
 
@@ -482,13 +590,42 @@ class StoreChoice:
             clock=self.clock,
         )
 
+    async def embedder(self, *, purpose: CapturePurpose) -> SageMakerEmbedder:
+        """Return the endpoint of the stores' embedding model."""
+        from assistant.aws.sagemaker import SageMakerEmbedder
+
+        embedding = self.tenant.embedding
+        return SageMakerEmbedder(
+            await self.clients.sagemaker(),
+            endpoint=embedding.endpoint,
+            dimensions=embedding.dimensions,
+            purpose=purpose,
+        )
+
     async def index_writes(self) -> WriteTurn:
-        """Return the lock on writing the index: on AWS other processes write it too."""
+        """Return the lock on writing the index: other processes write it too."""
         if self.settings.stores == "embedded":
-            return asyncio.Lock()
+            return self._embedded_tenant().index_writes
         from assistant.aws.dynamodb_states import DynamoDbWriteTurn
 
         return await self._dynamodb(DynamoDbWriteTurn, self.settings.states_table)
+
+    async def reindex_turn(self) -> WriteTurn:
+        """Return the lock that lets one reindex of the tenant run at a time, and refuses another at once.
+
+        On AWS it is held for as long as a function runs at most, and released if the function was killed.
+        """
+        if self.settings.stores == "embedded":
+            return self._embedded_tenant().reindex_turn
+        from assistant.aws.dynamodb_states import DynamoDbWriteTurn
+
+        turn = DynamoDbWriteTurn.of_reindex(
+            await self.clients.aws("dynamodb"),
+            table=self._named(self.settings.states_table),
+            clock=self.clock,
+        )
+        self.stack.push_async_callback(turn.close)
+        return turn
 
     async def _dynamodb(self, store: Callable[..., DynamoDbStore], table: str) -> DynamoDbStore:
         made = store(await self.clients.aws("dynamodb"), table=self._named(table), clock=self.clock)

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import ClassVar
 
 from assistant.domain.clock import Clock
+from assistant.domain.documents import IndexModel
 from assistant.embedded.answers import SqliteAnswerLog
 from assistant.embedded.files import FilePower
+from assistant.embedded.index import EmbeddedPassageIndex
 from assistant.embedded.live import FileSwitches
 from assistant.wiring.stores import EmbeddedTenant
 
@@ -25,6 +27,9 @@ class EmbeddedTwin(EmbeddedTenant):
         super().__init__(place, embedding_model=EMBEDDING_MODEL, dimensions=DIMENSIONS)
         self._place = place
         self._other_logs: list[SqliteAnswerLog] = []
+
+    def version(self, model: IndexModel) -> EmbeddedPassageIndex:
+        return self.index_of(model)
 
     def log_by(self, clock: Clock) -> SqliteAnswerLog:
         self._other_logs.append(SqliteAnswerLog(self._place / "events.sqlite", clock=clock))

@@ -5,15 +5,21 @@ Needs the fixture ``opensearch_url``, or to be in a process that a test with it 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from assistant.aws.opensearch_client import call, open_opensearch
 from assistant.aws.opensearch_index import OpenSearchPassageIndex
-from assistant.aws.opensearch_schema import PassageSchema, apply_schema, delete_index
+from assistant.aws.opensearch_schema import (
+    OpenSearchIndexVersions,
+    PassageSchema,
+    apply_schema,
+    delete_index,
+)
 from assistant.aws.opensearch_search import OpenSearchPassageSearch
+from assistant.domain.documents import IndexModel
 from tests.contracts.aws_twins import tenant_name
 from tests.contracts.embedded_twin import DIMENSIONS, EMBEDDING_MODEL
 from tests.fakes.opensearch_node import node_url
@@ -25,6 +31,8 @@ SCHEMA = PassageSchema(embedding_model=EMBEDDING_MODEL, dimensions=DIMENSIONS)
 class OpenSearchTwin:
     index: OpenSearchPassageIndex
     search: OpenSearchPassageSearch
+    versions: OpenSearchIndexVersions
+    version: Callable[[IndexModel], OpenSearchPassageIndex]
 
 
 @asynccontextmanager
@@ -38,7 +46,13 @@ async def open_opensearch_twin(place: Path) -> AsyncGenerator[OpenSearchTwin]:
             yield OpenSearchTwin(
                 index=OpenSearchPassageIndex(client, alias=alias, schema=SCHEMA),
                 search=OpenSearchPassageSearch(client, alias=alias, schema=SCHEMA),
+                versions=OpenSearchIndexVersions(client, alias=alias, schema=SCHEMA),
+                version=lambda model: OpenSearchPassageIndex(client, alias=alias, schema=_schema_of(model)),
             )
         finally:
             if first:
                 await delete_index(client, alias=alias)
+
+
+def _schema_of(model: IndexModel) -> PassageSchema:
+    return PassageSchema(embedding_model=model.name, dimensions=model.dimensions, model_digest=model.digest)

@@ -15,6 +15,7 @@ SUITES: Mapping[str, tuple[str, ...]] = {
     "test_feedback_outbox": ("embedded", "dynamodb"),
     "test_endpoint_power": ("embedded", "ssm"),
     "test_ingestion_queue": ("embedded", "sqs"),
+    "test_index_versions": ("embedded", "opensearch"),
     "test_index_damage": ("embedded", "opensearch"),
     "test_live_reads": ("embedded", "dynamodb"),
     "test_system_switches": ("embedded", "ssm"),

@@ -13,7 +13,14 @@ from typing import Any, ClassVar, Protocol
 
 from assistant.answering.ports import AnswerLog, AnswerRecords, EndpointPower, PassageSearch
 from assistant.domain.clock import Clock
-from assistant.knowledge.ports import DocumentStates, DocumentStore, IngestionQueue, PassageIndex
+from assistant.domain.documents import IndexModel
+from assistant.knowledge.ports import (
+    DocumentStates,
+    DocumentStore,
+    IndexVersions,
+    IngestionQueue,
+    PassageIndex,
+)
 from assistant.learning.feedback_store import FeedbackFiles
 from assistant.learning.ports import DeskStore, ErasureKeys, FeedbackOutbox
 from assistant.live.ports import LiveReads, SystemSwitches
@@ -77,6 +84,11 @@ class Twin(Protocol):
     def index(self) -> PassageIndex: ...
     @property
     def search(self) -> PassageSearch: ...
+    @property
+    def versions(self) -> IndexVersions: ...
+    def version(self, model: IndexModel) -> PassageIndex:
+        """Return the index version of another model, for a writer that takes turns."""
+        ...
 
 
 OpenTwin = Callable[[Path], AbstractAsyncContextManager[Any]]

@@ -22,7 +22,12 @@ from assistant.domain.documents import Document, DocumentState, DocumentStatus, 
 from assistant.knowledge.add_documents import AddDocuments, AddSummary
 from assistant.knowledge.files import SourceDocument
 from assistant.knowledge.passages import InProcessParser, PassageCutter, TokenCounts
-from assistant.knowledge.pipeline import BatchEmbedder, EmbeddingLimits, TenantIngestion
+from assistant.knowledge.pipeline import (
+    BatchEmbedder,
+    EmbeddingLimits,
+    TenantIngestion,
+    WritableVersions,
+)
 from assistant.knowledge.ports import KnowledgeStores
 from assistant.knowledge.sources import KnowledgeSource, Writer
 from assistant.knowledge.withdrawal import WithdrawDocuments, WithdrawSummary
@@ -121,6 +126,7 @@ class Knowledge:
     stores: EmbeddedTenant
     embedder: CommandedEmbedder
     clock: TickingClock
+    versions: WritableVersions | None = None
 
     @classmethod
     def below(cls, folder: Path, embedder: CommandedEmbedder | None = None) -> Knowledge:
@@ -156,6 +162,8 @@ class Knowledge:
             parser=InProcessParser(PassageCutter(word_counts(), max_tokens=64, language=language("en"))),
             clock=self.clock,
             keys=self.stores.erasure_keys,
+            index_writes=self.stores.index_writes,
+            versions=self.versions,
         )
         return IngestionWorker(ingestion, limits=limits)
 
