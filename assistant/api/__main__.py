@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -23,7 +23,8 @@ from assistant.learning.upkeep import GapUpkeep, desk_upkeep
 from assistant.settings.process import ServiceSettings
 from assistant.telemetry import configure_logging, configure_tracing
 from assistant.text.language import language
-from assistant.wiring.services import ServedTenant, open_tenants
+from assistant.wiring.live_index import ServedTenants
+from assistant.wiring.services import open_tenants
 from assistant.wiring.stores import open_care_key_sources, open_key_source
 
 _RESUME_S = 5.0
@@ -66,7 +67,7 @@ async def main() -> None:
 @asynccontextmanager
 async def open_application(
     settings: ServiceSettings,
-    tenants: Mapping[str, ServedTenant],
+    tenants: ServedTenants,
     *,
     limits: StreamLimits | None = None,
     settle_s: float = _RESUME_S,
@@ -81,16 +82,11 @@ async def open_application(
         service = _service(settings, tenants, keys, contexts, clock)
         answers = Answers(service, limits or StreamLimits())
         logs = {name: tenant.log for name, tenant in tenants.items()}
-        adaptations = [tenant.adaptations for tenant in tenants.values()]
-        await _load_first(adaptations)
+        await _load_first([tenant.adaptations for tenant in tenants.values()])
         watches = [asyncio.create_task(watch_signals(logs, service.running))]
-        watches += [asyncio.create_task(one.answering.index_watch.run()) for one in tenants.values()]
-        watches += [asyncio.create_task(one.run()) for one in adaptations]
+        watches += [asyncio.create_task(tenants.run(name)) for name in tenants]
+        watches += [asyncio.create_task(_watch(tenants, name)) for name in tenants]
         watches.append(asyncio.create_task(forget_regularly(FORGET_EVERY_S)))
-        for one in tenants.values():
-            watches.append(asyncio.create_task(desk_upkeep(one.desk).run()))
-            gaps = GapUpkeep(one.desk, language(one.answering.tenant.language))
-            watches.append(asyncio.create_task(gaps.run()))
         try:
             yield build_application(
                 service,
@@ -101,6 +97,23 @@ async def open_application(
         finally:
             await answers.settle(within_s=settle_s, record_within_s=_RECORD_S)
             await _cancel(watches)
+
+
+async def _watch(tenants: ServedTenants, name: str) -> None:
+    """Run what a tenant needs beside its answers, anew when it is served from another index."""
+    while True:
+        one = tenants[name]
+        gaps = GapUpkeep(one.desk, language(one.answering.tenant.language))
+        tasks = [
+            asyncio.create_task(one.answering.index_watch.run()),
+            asyncio.create_task(one.adaptations.run()),
+            asyncio.create_task(desk_upkeep(one.desk).run()),
+            asyncio.create_task(gaps.run()),
+        ]
+        try:
+            await tenants.changed(name, one)
+        finally:
+            await _cancel(tasks)
 
 
 async def _load_first(adaptations: Sequence[Adaptations]) -> None:
@@ -122,7 +135,7 @@ async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
 
 
 async def _contexts(
-    settings: ServiceSettings, tenants: Mapping[str, ServedTenant], stack: AsyncExitStack, clock: Clock
+    settings: ServiceSettings, tenants: ServedTenants, stack: AsyncExitStack, clock: Clock
 ) -> CareContexts:
     configs = [tenant.answering.tenant for tenant in tenants.values()]
     sources = await stack.enter_async_context(open_care_key_sources(settings, configs))
@@ -135,7 +148,7 @@ async def _contexts(
 
 def _service(
     settings: ServiceSettings,
-    tenants: Mapping[str, ServedTenant],
+    tenants: ServedTenants,
     keys: CachedKeySet,
     contexts: CareContexts,
     clock: Clock,
@@ -144,8 +157,8 @@ def _service(
         keys, issuer=settings.issuer, audience=settings.audience, tenants=tenants, clock=clock
     )
     metrics = ServiceMetrics()
-    for name, tenant in tenants.items():
-        metrics.watch_releases(name, lambda one=tenant.adaptations: one.refused_releases)
+    for name in tenants:
+        metrics.watch_releases(name, lambda name=name: tenants[name].adaptations.refused_releases)
     return Service(
         tenants=tenants,
         keys=keys,

@@ -258,7 +258,7 @@ class Answers:
         await _wait([answer.task for answer in running], within_s=record_within_s)
         await self._resumed.close()
         await _wait(self._logs, within_s=record_within_s)
-        for tenant in self.service.tenants.values():
+        for tenant in self.service.tenants.every():
             await tenant.answer_question.settle(within_s=record_within_s)
 
     async def _start(self, question: Question, gone: asyncio.Task[None]) -> RunningAnswer:

@@ -25,7 +25,7 @@ from assistant.domain.errors import ContextRefusedError, DependencyError, Forbid
 from assistant.domain.identity import Identity, Role
 from assistant.domain.live import CareContext, PlainContext, SubjectId, SubjectKind
 from assistant.settings.deployment import CareContextSection
-from assistant.wiring.services import ServedTenant
+from assistant.wiring.live_index import ServedTenants
 
 VerificationKey = ECKey | RSAKey
 
@@ -377,7 +377,7 @@ def _refuse(reason: str) -> NoReturn:
 class Service:
     """The parts that all endpoints of one process share; FastAPI routes get it as ``ServiceOf``."""
 
-    tenants: Mapping[str, ServedTenant]
+    tenants: ServedTenants
     keys: KeySet
     verifier: TokenVerifier
     running: RunningAnswers

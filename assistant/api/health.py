@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -24,6 +24,7 @@ from assistant.api.wire import DeployedVersions, Readiness, ReadinessCheck
 from assistant.domain.clock import Clock
 from assistant.domain.errors import AssistantError
 from assistant.settings import deployed_names
+from assistant.wiring.live_index import ServedTenants
 from assistant.wiring.services import ServedTenant
 
 _STEP_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100)
@@ -238,7 +239,7 @@ def _write(line: bytes | None) -> None:
 class ReadinessProbe:
     """Checks keys, and each tenant's records, index and models: one round at a time, at most one a second."""
 
-    tenants: Mapping[str, ServedTenant]
+    tenants: ServedTenants
     check_keys: Callable[[], Awaitable[None]]
     deployed: DeployedVersions
     clock: Clock
@@ -260,7 +261,7 @@ class ReadinessProbe:
         for name, tenant in self.tenants.items():
             running += [
                 _check("records", name, _records(tenant)),
-                _check("index", name, _index(tenant)),
+                _check("index", name, self._index(name, tenant)),
                 _check("models", name, _models(tenant)),
             ]
         checks = tuple(await asyncio.gather(*running))
@@ -270,6 +271,11 @@ class ReadinessProbe:
     async def _keys(self) -> str:
         await self.check_keys()
         return "loaded"
+
+    async def _index(self, name: str, tenant: ServedTenant) -> str:
+        """Return what the served index holds, once it is the live one and of the model that is asked."""
+        self.tenants.require_live(name)
+        return await _index(tenant)
 
 
 class _MismatchError(Exception):

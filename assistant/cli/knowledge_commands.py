@@ -1,4 +1,4 @@
-"""``assistant knowledge add|list|status|migrate|withdraw``: what a knowledge owner does from a terminal."""
+"""``assistant knowledge add|list|status|migrate|reindex|withdraw``: a knowledge owner's commands."""
 
 from __future__ import annotations
 
@@ -74,6 +74,33 @@ def migrate(
     from assistant.cli.documents import migrate_knowledge
 
     migrate_knowledge(GlobalOptions.of(context), tenant=tenant, into=into, apply=apply)
+
+
+@knowledge_app.command()
+def reindex(
+    context: typer.Context,
+    tenant: Annotated[
+        str | None, Option("--tenant", metavar="T", help="Name of a tenant file. Default: every tenant.")
+    ] = None,
+    model: Annotated[
+        str | None, Option(metavar="NAME", help="An embedding model: an added one, or all-MiniLM-L6-v2.")
+    ] = None,
+    back: Annotated[bool, Option("--back", help="Make the index before live again.")] = False,
+    drop_old: Annotated[bool, Option("--drop-old", help="Delete the index that is not live.")] = False,
+) -> None:
+    """Embed the documents with another model beside the live index, and switch to it."""
+    from assistant.cli import reindex as commands
+
+    if (model is not None) + back + drop_old != 1:
+        raise typer.BadParameter("Give one of --model NAME, --back and --drop-old.")
+    options = GlobalOptions.of(context)
+    tenants = list(options.tenants().tenants) if tenant is None else [options.tenant(tenant).name]
+    if model is not None:
+        commands.reindex_to(options, tenants=tenants, model=model)
+    elif back:
+        commands.reindex_back(options, tenants=tenants)
+    else:
+        commands.drop_old(options, tenants=tenants)
 
 
 @knowledge_app.command()

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import httpx
+import orjson
 import psutil
 from rich.text import Text
 
@@ -18,9 +19,10 @@ from assistant.cli.global_options import GlobalOptions
 from assistant.cli.terminal import Terminal, table
 from assistant.domain.errors import LocalRuntimeError
 from assistant.local.layout import EMBEDDING, GATEWAY, ISSUER, SERVICE, WORKER, Layout, port_wishes, url_of
-from assistant.local.processes import HOST, Registry, Running, RunningProcess
+from assistant.local.processes import HOST, ProcessPlan, Registry, Running, RunningProcess
 from assistant.local.starting import Starter
 from assistant.local.supervisor import Supervisor
+from assistant.private_files import make_private_folder, write_private
 from assistant.settings.process import LocalSettings
 from assistant.settings.tenant import TenantConfig
 
@@ -88,10 +90,23 @@ def _runtime(options: GlobalOptions, terminal: Terminal, tenants: Mapping[str, T
         settings=settings,
         starter=starter,
         wishes=port_wishes(settings, others=(*layout.model_servers, *layout.sample_systems)),
-        plans=layout.plans,
+        plans=lambda ports: _planned(layout, ports),
         say=terminal.say,
+        together=layout.together,
     )
     return LocalRuntime(options, terminal, settings, tenants, layout, supervisor)
+
+
+def _planned(layout: Layout, ports: Mapping[str, int]) -> Mapping[str, ProcessPlan]:
+    """Return the plans, after the gateway was told of the models beside."""
+    wanted = orjson.dumps(layout.beside_endpoints(ports), option=orjson.OPT_SORT_KEYS)
+    path = layout.endpoints_file
+    if (path.read_bytes() if path.exists() else b"{}") != wanted:
+        make_private_folder(path.parent)
+        beside = path.with_name(f".{path.name}.new")
+        write_private(beside, wanted)
+        beside.replace(path)
+    return layout.plans(ports)
 
 
 def require_node(settings: LocalSettings) -> None:

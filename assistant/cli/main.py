@@ -245,7 +245,10 @@ def status(context: typer.Context) -> None:
 def add(
     context: typer.Context,
     path: Annotated[Path, Argument(metavar="PATH", help=MODEL)],
-    tenant: Tenant,
+    tenant: Annotated[
+        str | None,
+        Option("--tenant", metavar="T", help="Use it for this tenant at once. Default: only add it."),
+    ] = None,
     name: Annotated[str | None, Option(metavar="NAME", help="Default: that of the file or folder.")] = None,
     writes_answers: Annotated[
         bool, Option("--writes-answers", help="Let the LLM write answers instead of quoting them.")
@@ -263,7 +266,7 @@ def add(
         Literal["mean", "cls"] | None, Option(help="Embedding model only, if its folder does not say it.")
     ] = None,
 ) -> None:
-    """Check a model, describe it in the state folder, and use it for the tenant."""
+    """Check a model, describe it in the state folder, and use it for a tenant."""
     from assistant.cli.models import ModelOptions, add_model
 
     brought = ModelOptions(path, name, writes_answers, prompt, passages, context_tokens, pooling)

@@ -21,11 +21,11 @@ from assistant.private_files import make_private_folder, write_private
 from assistant.settings import local_models
 from assistant.settings.model_artifacts import WRITER, AnsweringTable
 from assistant.settings.process import ModelServerSettings, inherited_environment
-from assistant.settings.tenant import TenantConfig, load_tenants
+from assistant.settings.tenant import EmbeddingSection, TenantConfig, load_tenants
 
 _BUILD_TIMEOUT_S = 600.0
 _SHOWN_DIGITS = 12
-_PACKAGED = (("embedding", "all-MiniLM-L6-v2"), ("generation", "SmolLM2-135M-Instruct"))
+_PACKAGED = (("embedding", local_models.PACKAGED_EMBEDDING), ("generation", "SmolLM2-135M-Instruct"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +57,12 @@ class ModelOptions:
         return table
 
 
-def add_model(options: GlobalOptions, *, tenant: str, brought: ModelOptions) -> None:
-    """Load the weights once, describe them, and choose them for the tenant."""
+def add_model(options: GlobalOptions, *, tenant: str | None, brought: ModelOptions) -> None:
+    """Load the weights once, describe them, and choose them for the tenant, if one is named."""
     from assistant.model_server.added_model import Wishes, look_at
 
     terminal = Terminal()
-    config = _served_so_far(options, tenant)
+    config = None if tenant is None else _served_so_far(options, tenant)
     wishes = Wishes(
         name=brought.name,
         answering=brought.answering(),
@@ -93,7 +93,17 @@ def add_model(options: GlobalOptions, *, tenant: str, brought: ModelOptions) -> 
             write_private(manifest, before)
         raise
     write_private(manifest, model.as_toml().encode())
+    if config is None:
+        terminal.out.print(f"Added {model.name} ({model.sha256[:_SHOWN_DIGITS]}).", markup=False)
+        terminal.say(_how_to_use(model))
+        return
     _choose(options, config, model, terminal)
+
+
+def _how_to_use(model: local_models.AddedModel) -> str:
+    if isinstance(model, local_models.AddedEmbedding):
+        return f"no tenant uses it yet: assistant knowledge reindex --model {model.name} --tenant T"
+    return f"no tenant uses it yet: assistant models use {model.name} --tenant T"
 
 
 def use_model(options: GlobalOptions, *, tenant: str, name: str | None) -> None:
@@ -192,17 +202,20 @@ def _refuse_other(folder: Path, model: local_models.AddedModel) -> None:
         )
 
 
-def _built(model: local_models.AddedModel, folder: Path, tenant: TenantConfig) -> local_models.AddedModel:
+def _built(
+    model: local_models.AddedModel, folder: Path, tenant: TenantConfig | None
+) -> local_models.AddedModel:
     """Load the weights once and return the model with its measured cosines. Raises ConfigurationError.
 
     In a separate process: a runtime may end its process on bad weights.
     """
     from assistant.model_server.artifact import read_artifact
 
+    embedding = EmbeddingSection() if tenant is None else tenant.embedding
     settings = ModelServerSettings(
         task=model.task, manifest=folder / local_models.MANIFEST_FILE, artifacts_dir=folder.parent
     ).model_copy(
-        update={"max_input_tokens": min(model.max_tokens, tenant.embedding.max_tokens)}
+        update={"max_input_tokens": min(model.max_tokens, embedding.max_tokens)}
         if isinstance(model, local_models.AddedEmbedding)
         else {"context_tokens": model.context_tokens}
     )

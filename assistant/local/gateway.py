@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import re
 import struct
@@ -9,6 +10,7 @@ import uuid
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 from zlib import crc32
@@ -16,6 +18,7 @@ from zlib import crc32
 import aiohttp
 import orjson
 import structlog
+from pydantic import TypeAdapter, ValidationError
 from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -36,6 +39,7 @@ _MAX_ORIGINAL_MESSAGE = 1024
 _ACCOUNT = "000000000000"
 _VARIANT = "AllTraffic"
 _log = structlog.get_logger(__name__)
+_ENDPOINTS = TypeAdapter(dict[str, str])
 
 
 class AwsError(Exception):
@@ -225,8 +229,13 @@ def _check_header(name: str, value: str) -> None:
 
 
 @asynccontextmanager
-async def open_gateway(endpoints: Mapping[str, str], *, cut_seed: int) -> AsyncGenerator[Gateway]:
-    """Yield the gateway to the endpoints' containers, given by URL; close its connections at the end."""
+async def open_gateway(
+    endpoints: Mapping[str, str], *, cut_seed: int, more: Path | None = None
+) -> AsyncGenerator[Gateway]:
+    """Yield the gateway to the endpoints' containers, given by URL; close its connections at the end.
+
+    ``more`` is a JSON file of endpoints that come while it runs.
+    """
     async with aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0),  # the containers limit their own load
         timeout=aiohttp.ClientTimeout(
@@ -234,16 +243,22 @@ async def open_gateway(endpoints: Mapping[str, str], *, cut_seed: int) -> AsyncG
         ),
         auto_decompress=False,
     ) as connections:
-        yield Gateway(endpoints, connections=connections, cut_seed=cut_seed)
+        yield Gateway(endpoints, connections=connections, cut_seed=cut_seed, more=more)
 
 
 class Gateway:
     """The ASGI application."""
 
     def __init__(
-        self, endpoints: Mapping[str, str], *, connections: aiohttp.ClientSession, cut_seed: int
+        self,
+        endpoints: Mapping[str, str],
+        *,
+        connections: aiohttp.ClientSession,
+        cut_seed: int,
+        more: Path | None = None,
     ) -> None:
         self._endpoints = {name: url.rstrip("/") for name, url in endpoints.items()}
+        self._more = more
         self._connections = connections
         self._cut_seed = cut_seed
 
@@ -267,6 +282,8 @@ class Gateway:
         require_signature(headers)
         path = scope.get("raw_path", scope["path"].encode()).decode("latin-1")
         invocation = read_invocation(scope["method"], path, headers)
+        if invocation.endpoint not in self._endpoints:
+            self._endpoints.update(await asyncio.to_thread(_read_endpoints, self._more))
         if invocation.endpoint not in self._endpoints:
             raise _validation_error(f"Endpoint {invocation.endpoint} of account {_ACCOUNT} not found.")
         body = await read_body(receive, limit_bytes=_MAX_BODY_BYTES)
@@ -358,11 +375,22 @@ def _result_headers(response: aiohttp.ClientResponse, invocation: Invocation) ->
     return {name: value for name, value in headers.items() if value is not None}
 
 
+def _read_endpoints(path: Path | None) -> dict[str, str]:
+    """Return the endpoints of a file; none where there is no such file, or it is none of ours."""
+    try:
+        return {} if path is None else _ENDPOINTS.validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        if not isinstance(error, FileNotFoundError):
+            _log.warning("endpoints_unreadable", path=str(path), error=type(error).__name__)
+        return {}
+
+
 async def _serve() -> None:
     settings = GatewaySettings.read()
     configure_logging(settings.log_level)
     listener = open_socket(settings.host, settings.port)
-    async with open_gateway(settings.endpoints, cut_seed=settings.cut_seed) as gateway:
+    opened = open_gateway(settings.endpoints, cut_seed=settings.cut_seed, more=settings.endpoints_file)
+    async with opened as gateway:
         await serve(gateway, listener, shutdown_timeout_s=_SHUTDOWN_TIMEOUT_S)
 
 

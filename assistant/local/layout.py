@@ -15,7 +15,7 @@ from typing import Any
 
 from assistant.local.processes import HOST, PortWishes, ProcessPlan
 from assistant.settings.deployment import ReachEntry
-from assistant.settings.local_models import MANIFEST_FILE, PACKAGED, AddedModel, TenantModels
+from assistant.settings.local_models import MANIFEST_FILE, PACKAGED, AddedEmbedding, AddedModel, TenantModels
 from assistant.settings.process import (
     GatewaySettings,
     LocalIssuerSettings,
@@ -44,6 +44,8 @@ _SAMPLE_SYSTEMS: Mapping[str, tuple[str, ...]] = {
 """Systems of ``tools/systems`` in a checkout = their arguments. Each stands for the system that the connector
 file ``tenants/connectors/<name>.toml`` describes; the shop's lets every agent read every order."""
 _IN_STATE = "state:"
+ENDPOINTS_FILE = "endpoints.json"
+"""In the folder of models: the endpoints that the gateway learns while it runs."""
 _DRAIN_S = 5.0
 """How long a local service lets answers finish after Ctrl-C."""
 
@@ -91,15 +93,15 @@ class Layout:
 
     @property
     def for_search(self) -> tuple[str, ...]:
-        return (*self._embedding_servers, GATEWAY)
+        return (*self._all_embedding_servers, GATEWAY)
 
     @property
     def for_loading(self) -> tuple[str, ...]:
-        return (*self._embedding_servers, GATEWAY, WORKER)
+        return (*self._all_embedding_servers, GATEWAY, WORKER)
 
     @property
     def model_servers(self) -> tuple[str, ...]:
-        return (*self._embedding_servers, *self._llm_servers)
+        return (*self._all_embedding_servers, *self._llm_servers)
 
     @property
     def sample_systems(self) -> dict[str, list[tuple[str, ReachEntry]]]:
@@ -127,6 +129,39 @@ class Layout:
         )
 
     @property
+    def _beside_servers(self) -> dict[str, list[TenantConfig]]:
+        """Process = the tenants, with its model applied, that have an index of it beside the live one."""
+        found: dict[str, list[TenantConfig]] = {}
+        for name, tenant in self.tenants.items():
+            models = self._of(name)
+            if (applied := models.beside_applied_to(tenant)) is not None:
+                model = models.beside if isinstance(models.beside, AddedEmbedding) else None
+                found.setdefault(_server_name(EMBEDDING, model), []).append(applied)
+        return found
+
+    def beside_endpoints(self, ports: Mapping[str, int]) -> dict[str, str]:
+        """Return endpoint name = URL of the embedding models beside: the gateway reads them from a file, so
+        that no process restarts when a reindex begins."""
+        return {
+            tenant.embedding.endpoint: url_of(name, ports)
+            for name, served in self._beside_servers.items()
+            for tenant in served
+        }
+
+    @property
+    def endpoints_file(self) -> Path:
+        return self.models_dir / ENDPOINTS_FILE
+
+    @property
+    def together(self) -> frozenset[str]:
+        """Processes that run whenever the gateway does: every embedding server."""
+        return frozenset(self._all_embedding_servers)
+
+    @property
+    def _all_embedding_servers(self) -> dict[str, None]:
+        return dict.fromkeys((*self._embedding_servers, *self._beside_servers))
+
+    @property
     def _llm_servers(self) -> dict[str, list[TenantConfig]]:
         """Process = the tenants whose answers it writes."""
         writing = [name for name, tenant in self.tenants.items() if self._of(name).writes(tenant)]
@@ -144,7 +179,7 @@ class Layout:
     def plans(self, ports: Mapping[str, int]) -> dict[str, ProcessPlan]:
         """Return the plan of every process, in the order of ``everything``. Raises ConfigurationError."""
         plans = (
-            *(self._embedding(name, served, ports) for name, served in self._embedding_servers.items()),
+            *(self._embedding(name, ports) for name in self._all_embedding_servers),
             *(self._llm(name, served, ports) for name, served in self._llm_servers.items()),
             *(self._sample_system(name, entries, ports) for name, entries in self.sample_systems.items()),
             self._gateway(ports),
@@ -154,10 +189,12 @@ class Layout:
         )
         return {plan.name: plan for plan in plans}
 
-    def _embedding(self, name: str, served: list[TenantConfig], ports: Mapping[str, int]) -> ProcessPlan:
-        longest = max(tenant.embedding.max_tokens for tenant in served)
-        model = self._of(served[0].name).embedding
-        return self._model_server(name, model, ports, task="embedding", max_input_tokens=longest)
+    def _embedding(self, name: str, ports: Mapping[str, int]) -> ProcessPlan:
+        served, beside = self._embedding_servers.get(name, []), self._beside_servers.get(name, [])
+        longest = max(tenant.embedding.max_tokens for tenant in (*served, *beside))
+        model = self._of(served[0].name).embedding if served else self._of(beside[0].name).beside
+        added = model if isinstance(model, AddedEmbedding) else None
+        return self._model_server(name, added, ports, task="embedding", max_input_tokens=longest)
 
     def _llm(self, name: str, served: list[TenantConfig], ports: Mapping[str, int]) -> ProcessPlan:
         longest = max(tenant.generation.context_tokens for tenant in served)
@@ -202,7 +239,9 @@ class Layout:
             endpoints |= {tenant.embedding.endpoint: url_of(name, ports) for tenant in served}
         for name, served in self._llm_servers.items():
             endpoints |= {tenant.generation.endpoint: url_of(name, ports) for tenant in served}
-        settings = GatewaySettings.read(port=ports[GATEWAY], endpoints=endpoints)
+        settings = GatewaySettings.read(
+            port=ports[GATEWAY], endpoints=endpoints, endpoints_file=self.endpoints_file
+        )
         return ProcessPlan(
             GATEWAY, _module("local.gateway"), settings.environment(), port=settings.port, fixed_port=True
         )
@@ -223,13 +262,10 @@ class Layout:
         )
 
     def _worker(self, ports: Mapping[str, int]) -> ProcessPlan:
-        settings = WorkerSettings.read(
-            opensearch_applies_schema=True, **self._folders(), **self._models_and_index(ports)
-        )
         return ProcessPlan(
             WORKER,
             _module("local.knowledge_worker"),
-            settings.environment(),
+            self.worker_settings(ports).environment(),
             port=None,
             after=(*self._embedding_servers, GATEWAY),
             reads=self._tenant_files(),
@@ -244,6 +280,12 @@ class Layout:
             fixed_port=True,
             after=(*self.model_servers, *self.sample_systems, GATEWAY, ISSUER),
             reads=self._tenant_files(),
+        )
+
+    def worker_settings(self, ports: Mapping[str, int]) -> WorkerSettings:
+        """Return the worker's settings; a command that writes an index beside it uses the same."""
+        return WorkerSettings.read(
+            opensearch_applies_schema=True, **self._folders(), **self._models_and_index(ports)
         )
 
     def service_settings(self, ports: Mapping[str, int]) -> ServiceSettings:
@@ -281,7 +323,7 @@ class Layout:
         models = {
             "model_artifacts_dir": self.models_dir,
             "sagemaker_endpoint_url": url_of(GATEWAY, ports),
-            "local_models": self.models,
+            "local_models": {name: models.served for name, models in self.models.items()},
         }
         if self.settings.search == "embedded":
             return models

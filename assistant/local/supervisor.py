@@ -30,6 +30,7 @@ from assistant.local.processes import (
 from assistant.local.starting import Starter
 from assistant.settings.process import LocalSettings
 
+_GATEWAY = "gateway"
 _RETRY_S = 0.2
 _RELEASE_LOCK_S = 15.0
 """A command that ends waits this long for one that starts processes; the next one to end stops the rest."""
@@ -56,6 +57,8 @@ class Supervisor:
     """Returns the plan of every process by name, given the ports by name."""
     say: Callable[[str], None]
     """Shows a person why they wait."""
+    together: frozenset[str] = frozenset()
+    """Processes that run whenever the gateway does: an index may become live that needs another model."""
 
     @contextmanager
     def using(
@@ -160,6 +163,7 @@ class Supervisor:
                 if not other.yields and outdated.intersection(other.needs):
                     return ports, other
             running.ports = ports
+            self._join(running)
             wanted = set(needs).union(running.needed().intersection(running.processes))
             self._stop(running, outdated | (running.processes.keys() - running.needed() - set(needs)))
             missing = wanted - running.processes.keys()
@@ -171,13 +175,22 @@ class Supervisor:
             self.registry.write(running)
             return ports, None
 
+    def _join(self, running: Running) -> None:
+        """Let each command that needs the gateway need ``together`` too, also those that began before."""
+
+        def joined(needs: Iterable[str]) -> list[str]:
+            return sorted({*needs, *(self.together if _GATEWAY in needs else ())})
+
+        running.pinned = joined(running.pinned)
+        running.uses = [use.model_copy(update={"needs": tuple(joined(use.needs))}) for use in running.uses]
+
     def _release(self, use: Use | None) -> None:
         error = sys.exc_info()[1]
         if isinstance(error, KeyboardInterrupt | SignalExit):
             self.say("stopping the local processes")
         try:
             with uninterrupted(), self._opened(timeout_s=_RELEASE_LOCK_S, quiet=True) as running:
-                running.uses = [one for one in running.uses if one != use]
+                running.uses = [one for one in running.uses if use is None or one.use_id != use.use_id]
                 self._stop(running, running.processes.keys() - running.needed())
                 if error is not None:  # a signal may have come between a start and its entry
                     known = {one.identity.pid for one in running.processes.values()}

@@ -79,6 +79,21 @@ class TenantModels(StrictModel):
 
     embedding: AddedEmbedding | None = None
     generation: AddedLlm | None = None
+    beside: AddedEmbedding | Literal["packaged"] | None = None
+    """The embedding model of an index that is filled beside the live one, or kept to go back to. Its server
+    runs too. Processes read it from their index, so it is not in their environment."""
+
+    @property
+    def served(self) -> TenantModels:
+        """The part that a process is told by its environment."""
+        return self.model_copy(update={"beside": None})
+
+    def beside_applied_to(self, tenant: TenantConfig) -> TenantConfig | None:
+        """Return the tenant, as in its file, with the embedding model beside; None without one."""
+        if self.beside is None:
+            return None
+        embedding = self.beside if isinstance(self.beside, AddedEmbedding) else None
+        return TenantModels(embedding=embedding).applied_to(tenant)
 
     def applied_to(self, tenant: TenantConfig) -> TenantConfig:
         """Return the tenant with names, sizes and endpoints of the chosen models."""
@@ -112,11 +127,15 @@ class TenantModels(StrictModel):
 
 
 PACKAGED = TenantModels()
+PACKAGED_NAME = "packaged"
+PACKAGED_EMBEDDING = "all-MiniLM-L6-v2"
 
 
 class _Choice(StrictModel):
     embedding: ModelName | None = None
     generation: ModelName | None = None
+    beside: ModelName | None = None
+    """Name of an added embedding model, or PACKAGED_NAME."""
 
 
 _CHOICES = TypeAdapter(dict[str, _Choice])
@@ -148,10 +167,26 @@ def local_models(models_dir: Path, tenants: Iterable[str]) -> dict[str, TenantMo
 def choose(models_dir: Path, tenant: str, model: AddedModel) -> None:
     """Record that the tenant uses the model here. Raises ConfigurationError when its cosines are unknown."""
     _refuse_unmeasured(model, tenant)
+    _update(models_dir, tenant, {model.task: model.name})
+
+
+def choose_beside(models_dir: Path, tenant: str, model: AddedEmbedding | None) -> None:
+    """Record that an index of this embedding model is filled or kept beside the live one; None: of the
+    packaged model. Raises ConfigurationError when its cosines are unknown."""
+    if model is not None:
+        _refuse_unmeasured(model, tenant)
+    _update(models_dir, tenant, {"beside": PACKAGED_NAME if model is None else model.name})
+
+
+def keep_live_only(models_dir: Path, tenant: str, live: AddedEmbedding | None) -> None:
+    """Record that the live index is of this embedding model (None: the packaged one), and the only one."""
+    _update(models_dir, tenant, {"embedding": None if live is None else live.name, "beside": None})
+
+
+def _update(models_dir: Path, tenant: str, update: Mapping[str, str | None]) -> None:
     path = models_dir / CHOICES_FILE
     choices = _read_choices(path)
-    chosen = choices.get(tenant, _Choice()).model_copy(update={model.task: model.name})
-    _write_choices(path, choices | {tenant: chosen})
+    _write_choices(path, choices | {tenant: choices.get(tenant, _Choice()).model_copy(update=dict(update))})
 
 
 def choose_packaged(models_dir: Path, tenant: str) -> None:
@@ -162,16 +197,19 @@ def choose_packaged(models_dir: Path, tenant: str) -> None:
 
 
 def _resolved(models_dir: Path, tenant: str, choice: _Choice) -> TenantModels:
-    found: dict[str, AddedModel] = {}
+    found: dict[str, AddedModel | Literal["packaged"]] = {}
     for task, name in choice.model_dump(exclude_none=True).items():
+        if name == PACKAGED_NAME and task == "beside":
+            found[task] = "packaged"
+            continue
         if not (models_dir / name / MANIFEST_FILE).is_file():
             raise ConfigurationError(
                 f"{tenant} uses the model {name}, which is not under {models_dir}. Add it again "
                 f"(assistant models add PATH --tenant {tenant}), or go back to the packaged models: "
                 f"assistant models use --packaged --tenant {tenant}"
             )
-        found[task] = read_added_model(models_dir / name)
-        _refuse_unmeasured(found[task], tenant)
+        model = found[task] = read_added_model(models_dir / name)
+        _refuse_unmeasured(model, tenant)
     return TenantModels.model_validate(found)
 
 

@@ -379,6 +379,8 @@ class GatewaySettings(ProcessSettings):
     port: int = Field(default=8702, ge=0, le=65535)
     endpoints: dict[str, str]
     """Endpoint name → base URL of a model server, as JSON."""
+    endpoints_file: Path | None = None
+    """JSON file of more of them, read when an endpoint is asked that is unknown: models of a reindex."""
     cut_seed: int = 0
     """Seed of the byte positions at which the gateway splits response parts."""
     log_level: str = "INFO"

@@ -112,6 +112,11 @@ class Reindexing:
             raise NotFoundError(f"The model of the index {other.name} is not known here.")
         return await self._run(found, progress)
 
+    async def drop_others(self) -> list[str]:
+        """Delete every version that is not live; return their names. Raises as ``Reindex``."""
+        async with await self.stores.reindex_turn():
+            return await self.reindex.drop_others()
+
     async def live_model(self) -> str | None:
         """Return the name of the model of the live index; None where it is unknown here."""
         found = await self.stores.of_version(await (await self.stores.versions()).live())

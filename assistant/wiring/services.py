@@ -36,6 +36,7 @@ from assistant.settings.functions import (
 from assistant.settings.process import ServiceSettings, WorkerSettings
 from assistant.settings.tenant import TenantConfig, load_tenants
 from assistant.wiring.live import customer_pseudonym, open_live
+from assistant.wiring.live_index import LiveTenant, ServedTenants
 from assistant.wiring.stores import (
     AwsClients,
     ProcessClients,
@@ -71,7 +72,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ServedTenant:
-    """One tenant as the service offers it: its adapters and its use cases."""
+    """One tenant as the service offers it from one version of its index: its adapters and its use cases."""
 
     answering: TenantServices
     knowledge: KnowledgeStores
@@ -103,8 +104,10 @@ async def open_tenants(
     only: Sequence[str] = (),
     generates: bool = True,
     clock: Clock | None = None,
-) -> AsyncGenerator[Mapping[str, ServedTenant]]:
+) -> AsyncGenerator[ServedTenants]:
     """Open every tenant of the folder, by name, over one client a service; over ``clients`` when given.
+
+    Each is served from its live index, or by its settings where that cannot be read now.
 
     A tenant that cannot be opened is logged, and the others are served. ``only`` names the tenants to open;
     the error of one of them is raised.
@@ -117,16 +120,20 @@ async def open_tenants(
         process_clients = clients or await stack.enter_async_context(open_clients(settings))
         files = await read_tenants(settings, process_clients)
 
-        async def open_one(tenant: TenantConfig) -> ServedTenant:
+        async def open_one(tenant: TenantConfig) -> LiveTenant:
             writes = generates and may_write(tenant, settings)
             models = {tenant.embedding.model, *([tenant.generation.model] if writes else [])}
             stores = await StoreChoice.of(
                 tenant, settings=settings, clients=process_clients, stack=stack, clock=clock, models=models
             )
-            return await _served(tenant, settings, stores, generates=writes)
+
+            async def serve(of_version: StoreChoice, pinned: bool) -> ServedTenant:
+                return await _served(of_version, settings, generates=writes, pinned=pinned)
+
+            return await LiveTenant.open(stores, serve)
 
         tenants = {name: files.one(name) for name in only} or files.tenants
-        yield await open_each(tenants, open_one, settings=settings, required=bool(only))
+        yield ServedTenants(await open_each(tenants, open_one, settings=settings, required=bool(only)))
 
 
 def may_write(tenant: TenantConfig, settings: ServiceSettings) -> bool:
@@ -135,13 +142,14 @@ def may_write(tenant: TenantConfig, settings: ServiceSettings) -> bool:
 
 
 async def _served(
-    tenant: TenantConfig, settings: ServiceSettings, stores: StoreChoice, *, generates: bool
+    stores: StoreChoice, settings: ServiceSettings, *, generates: bool, pinned: bool
 ) -> ServedTenant:
+    """``pinned``: searches name the version of the stores' model, wherever the alias points."""
     from assistant.answering.adaptations import Adaptations, TextsWithApproved
     from assistant.answering.reading import AppendToAnswer, AuditLiveReads, ReadAnswers, ReadElementAgain
     from assistant.answering.use_case import AnswerQuestion
 
-    clock = stores.clock
+    tenant, clock = stores.tenant, stores.clock
     secret = await _link_secret(tenant, settings, stores.clients)
     links = SignedDocumentLinks(tenant=tenant.name, secret=secret, clock=clock)
     secrets: list[StoredSecret] = []
@@ -157,6 +165,7 @@ async def _served(
         live_elements=await open_live(stores, settings, secret=secret, secrets=secrets),
         pseudonym=partial(customer_pseudonym, secret=secret),
         generates=generates,
+        pinned=pinned,
     )
     adaptations = Adaptations(tenant, desk=desk, embedder=answering.embedder, clock=clock)
     services = _desk(stores, desk, knowledge, answering)
@@ -227,6 +236,7 @@ async def _answering(
     live_elements: LiveElements | None,
     pseudonym: Callable[[str], str],
     generates: bool,
+    pinned: bool,
 ) -> TenantServices:
     from assistant.answering.services import IndexWatch, ServedModel, TenantServices
     from assistant.aws.sagemaker import SageMakerGenerator
@@ -234,7 +244,7 @@ async def _answering(
     tenant, clock, artifacts_dir = stores.tenant, stores.clock, settings.model_artifacts_dir
     generation = tenant.generation
     unknown = ServedModel(generation.model, None, 0, 0)
-    search = await stores.search()
+    search = await stores.search(pinned=pinned)
     return TenantServices(
         tenant=tenant,
         embedder=await stores.embedder(purpose="question"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -394,6 +394,8 @@ class StoreChoice:
     stack: AsyncExitStack
     clock: Clock
     _embedded: EmbeddedTenant | None = None
+    _made: dict[str, Any] = field(default_factory=dict[str, Any])
+    """Adapters that the stores of all versions of the index share, by name."""
 
     @classmethod
     async def of(
@@ -500,9 +502,11 @@ class StoreChoice:
         from assistant.aws.parameters import ParameterPower
 
         name = self._named(settings.power_parameter)
-        power = ParameterPower(await self.clients.aws("ssm"), name=name, clock=self.clock)
-        self.stack.push_async_callback(power.close)
-        return power
+        if "power" not in self._made:
+            power = ParameterPower(await self.clients.aws("ssm"), name=name, clock=self.clock)
+            self.stack.push_async_callback(power.close)
+            self._made["power"] = power
+        return self._made["power"]
 
     @property
     def index_model(self) -> IndexModel:
@@ -524,6 +528,8 @@ class StoreChoice:
         Known are the models that the tenant's file names, and those added on this machine.
         """
         versions = await self.versions()
+        if versions.name_of(self.index_model) == name:
+            return self
         for section in known_embeddings(self.tenant, self.settings):
             found = await self.with_embedding(section)
             if found is not None and versions.name_of(found.index_model) == name:
@@ -628,9 +634,12 @@ class StoreChoice:
         return turn
 
     async def _dynamodb(self, store: Callable[..., DynamoDbStore], table: str) -> DynamoDbStore:
-        made = store(await self.clients.aws("dynamodb"), table=self._named(table), clock=self.clock)
-        self.stack.push_async_callback(made.close)
-        return made
+        name = f"{store.__name__} {table}"
+        if name not in self._made:
+            made = store(await self.clients.aws("dynamodb"), table=self._named(table), clock=self.clock)
+            self.stack.push_async_callback(made.close)
+            self._made[name] = made
+        return self._made[name]
 
     def _schema(self) -> PassageSchema:
         from assistant.aws.opensearch_schema import PassageSchema

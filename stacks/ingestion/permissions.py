@@ -64,10 +64,14 @@ class FunctionPermissions:
         return [allow("dynamodb:UpdateItem", table, conditions=of_partitions(ERASURE_PARTITIONS))]
 
     def write_index(self) -> list[iam.PolicyStatement]:
-        """Write any version of an index of passages on the tenant's domain; the domain's own role mapping
-        says which."""
-        versions = str(ServiceSettings.model_fields["opensearch_index"].default).replace("{tenant}", "*")
-        return [allow(("es:ESHttpPost", "es:ESHttpGet"), f"{self.earlier.data.domain_arn}/{versions}-v*")]
+        """Write any version of an index of passages on the tenant's domain, and ask which one is live; the
+        domain's own role mapping says which."""
+        alias = str(ServiceSettings.model_fields["opensearch_index"].default).replace("{tenant}", "*")
+        indices = f"{self.earlier.data.domain_arn}/{alias}"
+        return [
+            allow(("es:ESHttpPost", "es:ESHttpGet"), f"{indices}-v*"),
+            allow("es:ESHttpGet", f"{indices}/_mapping"),
+        ]
 
     def embed(self) -> list[iam.PolicyStatement]:
         """Call the endpoint by name: the endpoint itself is absent while the tenant is paused."""

@@ -30,6 +30,8 @@ def task_statements(
     # Only paths of a search and of what the index was built with: a request that writes is refused, whatever
     # the domain's own roles may allow one day.
     alias = f"{data.domain_arn}/{tenant.search_alias}"
+    # The alias says which version is live; an answer then names that version.
+    versions = f"{alias}-v*"
     tables = (
         (RECORDS, data.records_table),
         (EVENTS, data.events_table),
@@ -46,8 +48,8 @@ def task_statements(
     return [
         allow("sagemaker:InvokeEndpoint", embedding),
         allow("sagemaker:InvokeEndpointWithResponseStream", llm),
-        allow("es:ESHttpPost", f"{alias}/_search"),
-        allow("es:ESHttpGet", f"{alias}/_mapping"),
+        allow("es:ESHttpPost", f"{alias}/_search", f"{versions}/_search"),
+        allow("es:ESHttpGet", f"{alias}/_mapping", f"{versions}/_mapping"),
         *(
             statement
             for definition, name in tables

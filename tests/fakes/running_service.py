@@ -6,7 +6,7 @@ import asyncio
 import socket
 import ssl
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -40,7 +40,8 @@ from assistant.knowledge.passages import PassageCutter, TokenCounts
 from assistant.live.ports import LiveElements
 from assistant.settings.process import ServiceSettings
 from assistant.text.language import language
-from assistant.wiring.services import ServedTenant, open_tenants
+from assistant.wiring.live_index import ServedTenants
+from assistant.wiring.services import open_tenants
 from assistant.wiring.stores import EmbeddedTenant
 from tests.contracts.samples import indexed
 from tests.fakes.sagemaker_socket import DIMENSIONS, SageMakerSocket, sagemaker_socket, vector_of
@@ -105,7 +106,7 @@ class Scene:
 class RunningService:
     url: str
     sagemaker: SageMakerSocket
-    tenants: Mapping[str, ServedTenant]
+    tenants: ServedTenants
     state_dir: Path
     client: httpx.AsyncClient
     settings: ServiceSettings | None = None
