@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from math import sqrt
 from operator import mul
 
@@ -200,23 +200,32 @@ class DeskGaps:
         language: Language,
         clock: Clock,
         embedder: TextEmbedder | None = None,
+        model: Callable[[], str] = lambda: "",
     ) -> None:
+        """``model`` names the model behind ``embedder``: when it changes, the gaps are read again."""
         self._store = store
         self._language = language
         self._clock = clock
-        self._questions = GapQuestions(records, language=language, clock=clock, embedder=embedder)
+        self._open = partial(GapQuestions, records, language=language, clock=clock, embedder=embedder)
+        self._questions = self._open()
+        self._model = model
+        self._read_with = ""
         self._gaps: Gaps | None = None
         self._read_again_at_s = 0.0
         self._lock = asyncio.Lock()
 
     async def assign(self, question: str, vector: Sequence[float] | None) -> str:
         async with self._lock:
-            if self._gaps is None or self._clock.monotonic_s() >= self._read_again_at_s:
-                self._gaps = await self._read()
+            model, due_s = self._model(), self._read_again_at_s
+            if model != self._read_with:  # vectors of two models are never compared
+                self._questions, self._gaps = self._open(), None
+            if self._gaps is None or self._clock.monotonic_s() >= due_s:
+                self._gaps, self._read_with = await self._read(), model
                 self._read_again_at_s = self._clock.monotonic_s() + _READ_AGAIN_AFTER_S
             if vector is not None:
                 vectors = await self._questions.embedded([question], whole=[vector])
-                vector = vectors[0] if vectors else None
+                # Another model became live in this moment: this question is compared by its words.
+                vector = vectors[0] if vectors and self._model() == model else None
             return await asyncio.to_thread(self._gaps.assign, question, vector)
 
     async def _read(self) -> Gaps:

@@ -43,6 +43,7 @@ def contradictions(
     yield from _certificate(edge, place)
     yield from _ranges(tenant, models)
     yield from _names(tenant)
+    yield from _second_model(tenant)
     yield from _power(tenant)
     yield from _reach(tenant)
 
@@ -194,6 +195,14 @@ def _asking(
             f"(embedding.max_tokens): {passages} tokens, and {answer} for the answer "
             f"(generation.max_tokens) are over its sequence_length of {llm.sequence_length}. "
             "Use fewer passages or a smaller max_tokens.",
+        )
+
+
+def _second_model(tenant: TenantConfig) -> Iterator[Contradiction]:
+    if tenant.embedding_next is not None:
+        yield Contradiction(
+            ("embedding_next",),
+            "no stack makes a second embedding endpoint yet (docs/decisions/0055). Remove the section.",
         )
 
 

@@ -85,7 +85,7 @@ class TenantModels(StrictModel):
 
     @property
     def served(self) -> TenantModels:
-        """The part that a process is told by its environment."""
+        """The part that stands in the environment of a process."""
         return self.model_copy(update={"beside": None})
 
     def beside_applied_to(self, tenant: TenantConfig) -> TenantConfig | None:

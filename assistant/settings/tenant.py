@@ -349,9 +349,10 @@ class TenantConfig(StrictModel):
     def settings_hash(self) -> str:
         """Return the SHA-256 (hex) of all settings that shape answers; every answer's record has it.
 
-        The deployment sections, ``feedback`` and ``care_context`` are not part of it; connectors are.
+        The deployment sections, ``feedback``, ``care_context`` and the embedding model of another index are
+        not part of it; connectors are.
         """
-        unrelated = {*WHERE_IT_STANDS, "feedback", "care_context"}
+        unrelated = {*WHERE_IT_STANDS, "feedback", "care_context", "embedding_next"}
         shaping = self.model_dump_json(exclude=unrelated)
         if systems := [entry.shaping() for entry in self.systems]:
             shaping += json.dumps(systems, sort_keys=True)

@@ -4,7 +4,7 @@ function that learns rankings from it."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -17,6 +17,7 @@ import structlog
 from assistant.answering.ports import AnswerRecords, TextEmbedder
 from assistant.document_links import local_secret
 from assistant.domain.clock import Clock, Deadline, SystemClock
+from assistant.domain.errors import SearchUnavailableError
 from assistant.knowledge.reading import ReadableDocuments
 from assistant.learning.erasure import ErasePatient
 from assistant.learning.feedback_store import StoredFeedback
@@ -34,7 +35,7 @@ from assistant.wiring.services import tenant_in
 from assistant.wiring.stores import (
     AwsClients,
     EmbeddedTenant,
-    ProcessClients,
+    StoreChoice,
     embedded_tenant,
     open_clients,
     open_each,
@@ -64,29 +65,42 @@ async def open_movers(settings: StoreSettings) -> AsyncGenerator[Sequence[MoveFe
         async def open_one(tenant: TenantConfig) -> MoveFeedback:
             stores = embedded_tenant(tenant, state_dir=settings.state_dir)
             stack.push_async_callback(stores.close)
-            return embedded_mover(tenant, settings, stores, embedder=_QuestionEmbedder(clients, tenant))
+
+            async def choose() -> StoreChoice:
+                return await StoreChoice.of(
+                    tenant, settings=settings, clients=clients, stack=stack, clock=None, models=set()
+                )
+
+            return embedded_mover(tenant, settings, stores, embedder=QuestionEmbedder(choose))
 
         yield list((await open_each(files.tenants, open_one, settings=settings, required=False)).values())
 
 
-class _QuestionEmbedder:
-    """``TextEmbedder`` that opens the client of the embedding endpoint at the first question."""
+class QuestionEmbedder:
+    """``TextEmbedder`` by the model of the live index. It opens stores and client at the first question."""
 
-    def __init__(self, clients: ProcessClients, tenant: TenantConfig) -> None:
-        self._clients = clients
-        self._tenant = tenant
+    def __init__(self, choose: Callable[[], Awaitable[StoreChoice]]) -> None:
+        self._choose = choose
+        self._stores: StoreChoice | None = None
+        self._live = ""
+        self._embedder: TextEmbedder | None = None
+
+    def model(self) -> str:
+        """Return the name of the index version whose model embedded last."""
+        return self._live
 
     async def embed(self, texts: Sequence[str], *, deadline: Deadline) -> list[list[float]]:
-        from assistant.aws.sagemaker import SageMakerEmbedder
-
-        embedding = self._tenant.embedding
-        embedder = SageMakerEmbedder(
-            await self._clients.sagemaker(),
-            endpoint=embedding.endpoint,
-            dimensions=embedding.dimensions,
-            purpose="question",
-        )
-        return await embedder.embed(texts, deadline=deadline)
+        """Raises as the endpoint, SearchUnavailableError where the live index cannot be read, and
+        ConfigurationError where its model's artifact is missing."""
+        if self._stores is None:
+            self._stores = await self._choose()
+        live = await (await self._stores.versions()).live()
+        if self._embedder is None or live != self._live:
+            found = await self._stores.of_version(live)
+            if found is None:
+                raise SearchUnavailableError(f"The model of the live index {live} is not known here.")
+            self._embedder, self._live = await found.embedder(purpose="question"), live
+        return await self._embedder.embed(texts, deadline=deadline)
 
 
 def embedded_mover(
@@ -94,7 +108,7 @@ def embedded_mover(
     settings: StoreSettings,
     stores: EmbeddedTenant,
     *,
-    embedder: TextEmbedder | None = None,
+    embedder: QuestionEmbedder | None = None,
 ) -> MoveFeedback:
     """Return the mover over a tenant's embedded stores; without ``embedder`` gaps are found by words alone.
     Raises ConfigurationError."""
@@ -114,10 +128,22 @@ def embedded_mover(
 
 
 def _open_cases(
-    desk: DeskStore, tenant: TenantConfig, *, records: AnswerRecords, embedder: TextEmbedder | None = None
+    desk: DeskStore,
+    tenant: TenantConfig,
+    *,
+    records: AnswerRecords,
+    embedder: QuestionEmbedder | None = None,
 ) -> OpenCases:
     clock = SystemClock()
-    gaps = DeskGaps(desk, records=records, language=language(tenant.language), clock=clock, embedder=embedder)
+    model = (lambda: "") if embedder is None else embedder.model
+    gaps = DeskGaps(
+        desk,
+        records=records,
+        language=language(tenant.language),
+        clock=clock,
+        embedder=embedder,
+        model=model,
+    )
     return OpenCases(desk, records=records, clock=clock, gaps=gaps, embedder=embedder)
 
 

@@ -63,9 +63,12 @@ def test_every_permission_names_its_resource_where_iam_allows_it(
         if "*" in resource
     }
     documents = f"arn:aws:s3:::{DATA.documents_bucket}/documents/*"
+    versions = f"{DATA.domain_arn}/pharmacy-passages-v*"
     assert wide == {
         "xray:PutTraceSegments": "*",
         "ecr:GetAuthorizationToken": "*",
+        "es:ESHttpGet": f"{versions}/_mapping",
+        "es:ESHttpPost": f"{versions}/_search",
         "s3:GetObject": documents,
         "s3:PutObject": documents,
         "s3:DeleteObjectVersion": documents,
@@ -83,8 +86,8 @@ def test_each_endpoint_permits_the_service_s_calls(rights: Statements) -> None:
 def test_the_index_may_be_searched_and_not_written(rights: Statements) -> None:
     alias = f"{DATA.domain_arn}/pharmacy-passages"
     assert actions(rights, "es") == {"es:ESHttpPost", "es:ESHttpGet"}
-    assert allowed_on(rights, "es:ESHttpPost") == {f"{alias}/_search"}
-    assert allowed_on(rights, "es:ESHttpGet") == {f"{alias}/_mapping"}
+    assert allowed_on(rights, "es:ESHttpPost") == {f"{alias}/_search", f"{alias}-v*/_search"}
+    assert allowed_on(rights, "es:ESHttpGet") == {f"{alias}/_mapping", f"{alias}-v*/_mapping"}
 
 
 @pytest.mark.parametrize(

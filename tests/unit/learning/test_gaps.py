@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from assistant.domain.desk import Case, DeskKind
@@ -19,13 +20,16 @@ ENGLISH = language("en")
 CRUTCHES, RENTING = "Can I rent crutches?", "How much is it to rent crutches?"
 
 
-def desk_gaps(desk: Desk, embedder: FakeEmbedder | None = None) -> DeskGaps:
+def desk_gaps(
+    desk: Desk, embedder: FakeEmbedder | None = None, *, model: Callable[[], str] = lambda: ""
+) -> DeskGaps:
     return DeskGaps(
         desk.services.store,
         records=desk.services.records,
         language=ENGLISH,
         clock=desk.clock,
         embedder=embedder,
+        model=model,
     )
 
 
@@ -115,3 +119,19 @@ async def test_gaps_are_read_again_after_the_upkeep_grouped_questions(tmp_path: 
         await desk.services.store.put(item.model_copy(update=update))
         desk.clock.step(901)
         assert await gaps.assign(RENTING, None) == "gap-other"
+
+
+async def test_questions_of_gaps_are_embedded_again_by_another_live_model(tmp_path: Path) -> None:
+    """Vectors of two models of one size would be compared, and every gap would be wrong."""
+    async with desk_of(tmp_path) as desk:
+        await desk.answered("a1", CRUTCHES)
+        live, embedder = ["former"], FakeEmbedder()
+        gaps = desk_gaps(desk, embedder, model=lambda: live[0])
+        intake = OpenCases(desk.services.store, records=desk.services.records, clock=desk.clock, gaps=gaps)
+        await intake.take([feedback("a1", FeedbackKind.UNANSWERED)])
+        embedder.texts.clear()
+        await gaps.assign(RENTING, None)
+        assert embedder.texts == []
+        live[0] = "tuned"
+        await gaps.assign(RENTING, None)
+        assert [CRUTCHES] in embedder.texts
