@@ -113,38 +113,38 @@ class ServedTenants(Mapping[str, "ServedTenant"]):
     """Each tenant as it is served at this moment. Take one for each answer, and keep it until the end."""
 
     def __init__(self, tenants: Mapping[str, LiveTenant]) -> None:
-        self._tenants = tenants
+        self.live = tenants
 
     def __getitem__(self, name: str) -> ServedTenant:
-        return self._tenants[name].now
+        return self.live[name].now
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._tenants)
+        return iter(self.live)
 
     def __len__(self) -> int:
-        return len(self._tenants)
+        return len(self.live)
 
     async def follow(self) -> None:
         """Look which index is live, for all tenants at once."""
-        await asyncio.gather(*(one.follow() for one in self._tenants.values()))
+        await asyncio.gather(*(one.follow() for one in self.live.values()))
 
     async def run(self, name: str) -> None:
         """Follow one tenant's live index until cancelled."""
         while True:
             await asyncio.sleep(FOLLOW_EVERY_S)
-            await self._tenants[name].follow()
+            await self.live[name].follow()
 
     async def changed(self, name: str, served: ServedTenant) -> None:
         """Return when the tenant is served by something else than ``served``."""
-        tenant = self._tenants[name]
+        tenant = self.live[name]
         while tenant.now is served:
             await tenant.changed.wait()
 
     def every(self) -> list[ServedTenant]:
         """Return what serves each tenant now, and what served it before."""
-        return [served for one in self._tenants.values() for served in (one.now, *one.retired)]
+        return [served for one in self.live.values() for served in (one.now, *one.retired)]
 
     def require_live(self, name: str) -> None:
         """Raise SearchUnavailableError when the tenant is not served from its live index."""
-        if (problem := self._tenants[name].problem) is not None:
+        if (problem := self.live[name].problem) is not None:
             raise SearchUnavailableError(problem)

@@ -41,7 +41,7 @@ from assistant.live.ports import LiveElements
 from assistant.settings.process import ServiceSettings
 from assistant.text.language import language
 from assistant.wiring.live_index import ServedTenants
-from assistant.wiring.services import open_tenants
+from assistant.wiring.services import ServedTenant, open_tenants
 from assistant.wiring.stores import EmbeddedTenant
 from tests.contracts.samples import indexed
 from tests.fakes.sagemaker_socket import DIMENSIONS, SageMakerSocket, sagemaker_socket, vector_of
@@ -205,7 +205,8 @@ async def service_on(
     async with AsyncExitStack() as stack:
         tenants = await stack.enter_async_context(open_tenants(settings))
         if scene.live is not None:
-            tenants = {name: _with_live(tenant, scene.live) for name, tenant in tenants.items()}
+            for one in tenants.live.values():
+                one.now = _with_live(one.now, scene.live)
         operations = open_socket("127.0.0.1", 0)
         operations_url = f"http://127.0.0.1:{operations.getsockname()[1]}"
         application = await stack.enter_async_context(
