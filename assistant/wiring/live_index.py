@@ -9,7 +9,7 @@ version before, which is kept and written, and no answer mixes two models (docs/
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -23,13 +23,53 @@ from assistant.domain.errors import (
 )
 
 if TYPE_CHECKING:
-    from assistant.wiring.services import ServedTenant
+    from assistant.answering.adaptations import Adaptations
+    from assistant.answering.ports import AnswerLog, EndpointPower
+    from assistant.answering.reading import AppendToAnswer, AuditLiveReads, ReadAnswers, ReadElementAgain
+    from assistant.answering.services import TenantServices
+    from assistant.answering.use_case import AnswerQuestion
+    from assistant.aws.secrets_manager import StoredSecret
+    from assistant.document_links import SignedDocumentLinks
+    from assistant.knowledge.add_documents import AddDocuments
+    from assistant.knowledge.ports import KnowledgeStores
+    from assistant.knowledge.sources import KnowledgeSources
+    from assistant.knowledge.withdrawal import WithdrawDocuments, WithholdDocuments
+    from assistant.learning.desk import DeskServices
+    from assistant.learning.preview import PreviewAnswer
+    from assistant.model_artifacts import ModelFacts
     from assistant.wiring.stores import StoreChoice
 
 FOLLOW_EVERY_S = 1.0
 _LOOK_LIMIT_S = 3.0
 _OPEN_LIMIT_S = 60.0
 _log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ServedTenant:
+    """One tenant as the service offers it from one version of its index: its adapters and its use cases."""
+
+    answering: TenantServices
+    knowledge: KnowledgeStores
+    links: SignedDocumentLinks
+    log: AnswerLog
+    power: EndpointPower
+    embedding_model: ModelFacts
+    adaptations: Adaptations
+    answer_question: AnswerQuestion
+    read_answers: ReadAnswers
+    append_to_answer: AppendToAnswer
+    read_element_again: ReadElementAgain
+    sources: KnowledgeSources
+    add_documents: AddDocuments
+    withdraw_documents: WithdrawDocuments
+    withhold_documents: WithholdDocuments
+    desk: DeskServices
+    preview_answer: PreviewAnswer
+    live_reads: AuditLiveReads
+    system_secrets: Sequence[StoredSecret] = ()
+    """Credentials of live systems that AWS stores."""
+
 
 Serve = Callable[["StoreChoice", bool], Awaitable["ServedTenant"]]
 """Builds what serves a tenant from one version of its index; true: searches name that version, and not the

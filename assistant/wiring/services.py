@@ -22,7 +22,7 @@ from assistant.knowledge.reading import ReadableDocuments
 from assistant.knowledge.sources import KnowledgeSources
 from assistant.knowledge.withdrawal import WithdrawDocuments, WithholdDocuments
 from assistant.learning.desk import DeskServices
-from assistant.model_artifacts import TOKENIZER_FILE, ModelFacts, served_generation_model
+from assistant.model_artifacts import TOKENIZER_FILE, served_generation_model
 from assistant.settings.functions import (
     BULK_PREFIX,
     IngestingSettings,
@@ -36,7 +36,7 @@ from assistant.settings.functions import (
 from assistant.settings.process import ServiceSettings, WorkerSettings
 from assistant.settings.tenant import TenantConfig, load_tenants
 from assistant.wiring.live import customer_pseudonym, open_live
-from assistant.wiring.live_index import LiveTenant, ServedTenants
+from assistant.wiring.live_index import LiveTenant, ServedTenant, ServedTenants
 from assistant.wiring.stores import (
     AwsClients,
     ProcessClients,
@@ -50,10 +50,8 @@ if TYPE_CHECKING:
     from opensearchpy import AsyncOpenSearch
 
     from assistant.answering.adaptations import Adaptations
-    from assistant.answering.ports import AnswerLog, DocumentTexts, EndpointPower
-    from assistant.answering.reading import AppendToAnswer, AuditLiveReads, ReadAnswers, ReadElementAgain
+    from assistant.answering.ports import DocumentTexts
     from assistant.answering.services import TenantServices
-    from assistant.answering.use_case import AnswerQuestion
     from assistant.aws.opensearch_schema import PassageSchema
     from assistant.aws.parameters import ParameterPower
     from assistant.aws.secrets_manager import StoredSecret
@@ -68,32 +66,6 @@ if TYPE_CHECKING:
 
 Tenant = TypeVar("Tenant")
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class ServedTenant:
-    """One tenant as the service offers it from one version of its index: its adapters and its use cases."""
-
-    answering: TenantServices
-    knowledge: KnowledgeStores
-    links: SignedDocumentLinks
-    log: AnswerLog
-    power: EndpointPower
-    embedding_model: ModelFacts
-    adaptations: Adaptations
-    answer_question: AnswerQuestion
-    read_answers: ReadAnswers
-    append_to_answer: AppendToAnswer
-    read_element_again: ReadElementAgain
-    sources: KnowledgeSources
-    add_documents: AddDocuments
-    withdraw_documents: WithdrawDocuments
-    withhold_documents: WithholdDocuments
-    desk: DeskServices
-    preview_answer: PreviewAnswer
-    live_reads: AuditLiveReads
-    system_secrets: Sequence[StoredSecret] = ()
-    """Credentials of live systems that AWS stores."""
 
 
 @asynccontextmanager
