@@ -1,4 +1,4 @@
-"""``assistant knowledge add`` and ``withdraw``, and the load at the start of ``ask`` and ``demo``."""
+"""``assistant knowledge add``, ``withdraw``, ``reindex``; the load at the start of ``ask`` and ``demo``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import asyncio
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from shutil import disk_usage
 
 import typer
 
@@ -20,21 +22,33 @@ from assistant.cli.loading import (
     follow_worker,
     own_folders,
 )
-from assistant.cli.local import LocalRuntime, local_runtime
+from assistant.cli.local import LocalRuntime, local_runtime, require_node
 from assistant.cli.terminal import Terminal, plain
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import DocumentState, DocumentStatus
-from assistant.domain.errors import ConfigurationError, LocalRuntimeError, NotFoundError
+from assistant.domain.errors import ConfigurationError, ConflictError, LocalRuntimeError, NotFoundError
 from assistant.knowledge.add_documents import AddDocuments, AddSummary
 from assistant.knowledge.files import read_sources
 from assistant.knowledge.ports import KnowledgeStores
 from assistant.knowledge.reading import pages_of
+from assistant.knowledge.reindexing import ReindexReport
 from assistant.knowledge.sources import Writer
 from assistant.knowledge.withdrawal import WithdrawDocuments
-from assistant.local.layout import WORKER
+from assistant.local.layout import WORKER, models_dir
+from assistant.settings.local_models import (
+    PACKAGED_EMBEDDING,
+    PACKAGED_NAME,
+    AddedEmbedding,
+    added_models,
+    choose_beside,
+    keep_live_only,
+)
+from assistant.wiring.live_index import open_reindexing
 
 _WITHDRAWAL_TIMEOUT_S = 30.0
 _POLL_S = 0.1
+_REINDEX = "assistant knowledge reindex"
+_MIB = 1024 * 1024
 _WRITER = "assistant knowledge"
 """The writer in the records, for every person on this machine."""
 
@@ -229,3 +243,122 @@ async def _await_removal(runtime: LocalRuntime, tenant: str, document_ids: Seque
                     "passages from the index. It does so when it runs (assistant local up)."
                 )
             await asyncio.sleep(_POLL_S)
+
+
+# Reindexing
+
+
+def reindex_to(options: GlobalOptions, *, tenants: list[str], model: str) -> None:
+    """Fill an index of the model for each tenant, and make it live; the one before is kept."""
+    folder, terminal = models_dir(options.state_dir), Terminal()
+    target = _embedding_named(folder, model)
+    for tenant in tenants:
+        before = options.local_models([tenant])[tenant]
+        if before.embedding != target:
+            _refuse_other_index(tenant, before.beside, target)
+            _refuse_full_disk(options, tenant)
+            choose_beside(folder, tenant, target)
+        runtime = local_runtime(options, terminal)
+        try:
+            with runtime.processes(runtime.layout.for_loading, command=_REINDEX):
+                report = asyncio.run(_reindex(runtime, tenant, model))
+        except (ConfigurationError, NotFoundError):
+            if before.beside is None:
+                keep_live_only(folder, tenant, before.embedding)
+            raise
+        _show_reindex(options, terminal, tenant, report)
+
+
+def reindex_back(options: GlobalOptions, *, tenants: list[str]) -> None:
+    """Make the index before live again, after it has caught up."""
+    terminal = Terminal()
+    runtime = local_runtime(options, terminal)
+    for tenant in tenants:
+        with runtime.processes(runtime.layout.for_loading, command=_REINDEX):
+            report = asyncio.run(_reindex(runtime, tenant, None))
+        _show_reindex(options, terminal, tenant, report)
+
+
+def drop_old(options: GlobalOptions, *, tenants: list[str]) -> None:
+    """Delete every index of the tenants that is not live."""
+    terminal, folder = Terminal(), models_dir(options.state_dir)
+    runtime = local_runtime(options, terminal)
+    require_node(runtime.settings)
+    for tenant in tenants:
+        with terminal.waiting("waiting until no answer reads the index before"):
+            dropped, live = asyncio.run(_drop(runtime, tenant))
+        added = {one.name: one for one in added_models(folder) if isinstance(one, AddedEmbedding)}
+        keep_live_only(folder, tenant, added.get(live))
+        if options.json:
+            terminal.json({"tenant": tenant, "dropped": dropped, "live_model": live})
+        else:
+            what = f"Deleted {', '.join(dropped)}." if dropped else "There was no other index."
+            terminal.out.print(f"{tenant}: {what} {live} is live.", markup=False)
+
+
+async def _reindex(runtime: LocalRuntime, tenant: str, model: str | None) -> ReindexReport:
+    ports = runtime.supervisor.registry.read_living().ports
+    settings = runtime.layout.worker_settings(ports)
+    with runtime.terminal.counting(f"embedding {tenant}", "documents") as show:
+        async with open_reindexing(settings, tenant) as reindexing:
+            if model is None:
+                return await reindexing.back(progress=show)
+            return await reindexing.to_model(model, progress=show)
+
+
+async def _drop(runtime: LocalRuntime, tenant: str) -> tuple[list[str], str]:
+    settings = runtime.layout.worker_settings(runtime.supervisor.wishes.choose({}))
+    async with open_reindexing(settings, tenant) as reindexing:
+        live = await reindexing.live_model()
+        if live is None:
+            raise ConfigurationError(f"The model of {tenant}'s live index is not known here. Add it again.")
+        return await reindexing.drop_others(), live
+
+
+def _embedding_named(folder: Path, model: str) -> AddedEmbedding | None:
+    """Return the added embedding model of a name; None for the packaged one. Raises NotFoundError."""
+    if model == PACKAGED_EMBEDDING:
+        return None
+    there = {one.name: one for one in added_models(folder) if isinstance(one, AddedEmbedding)}
+    if model not in there:
+        names = ", ".join((PACKAGED_EMBEDDING, *there))
+        raise NotFoundError(
+            f"There is no embedding model {model}; there are: {names}. Add one: assistant models add FOLDER."
+        )
+    return there[model]
+
+
+def _refuse_other_index(
+    tenant: str, beside: AddedEmbedding | str | None, target: AddedEmbedding | None
+) -> None:
+    name = beside.name if isinstance(beside, AddedEmbedding) else beside
+    wanted = PACKAGED_NAME if target is None else target.name
+    if name not in (None, wanted):
+        raise ConflictError(
+            f"{tenant} has an index of {name} beside the live one, to go back to or not whole yet. Go on "
+            f"with that one, or delete it: {_REINDEX} --drop-old --tenant {tenant}"
+        )
+
+
+def _refuse_full_disk(options: GlobalOptions, tenant: str) -> None:
+    """Raise LocalRuntimeError where a second index of the size of the first does not fit."""
+    index = options.state_dir.resolve() / "tenants" / tenant / "index"
+    needed = sum(path.stat().st_size for path in index.rglob("*") if path.is_file())
+    free = disk_usage(options.state_dir).free if options.state_dir.exists() else needed
+    if free < needed:
+        raise LocalRuntimeError(
+            f"The disk has {free // _MIB} MiB free, and a second index of {tenant} takes about "
+            f"{needed // _MIB} MiB. Make room; nothing was changed."
+        )
+
+
+def _show_reindex(options: GlobalOptions, terminal: Terminal, tenant: str, report: ReindexReport) -> None:
+    if options.json:
+        terminal.json({"tenant": tenant} | asdict(report))
+        return
+    if report.before is None:
+        terminal.out.print(f"{tenant}: {report.live} is live already.", markup=False)
+        return
+    done = f"{report.documents:,} documents embedded in {report.seconds:.1f} s"
+    terminal.out.print(f"{tenant}: {done}; {report.live} is live.", markup=False)
+    terminal.say(f"{report.before} is kept, and receives changes: {_REINDEX} --back, or --drop-old")

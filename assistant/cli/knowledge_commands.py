@@ -89,7 +89,7 @@ def reindex(
     drop_old: Annotated[bool, Option("--drop-old", help="Delete the index that is not live.")] = False,
 ) -> None:
     """Embed the documents with another model beside the live index, and switch to it."""
-    from assistant.cli import reindex as commands
+    from assistant.cli import knowledge as commands
 
     if (model is not None) + back + drop_old != 1:
         raise typer.BadParameter("Give one of --model NAME, --back and --drop-old.")

@@ -10,7 +10,7 @@ one write turn, in which nobody else writes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -24,7 +24,13 @@ from assistant.domain.documents import (
     IndexModel,
     StoredDocument,
 )
-from assistant.domain.errors import ConflictError, DocumentInvalidError, NotFoundError, PassageTooLongError
+from assistant.domain.errors import (
+    ConflictError,
+    DocumentInvalidError,
+    NotFoundError,
+    PassageTooLongError,
+    SearchUnavailableError,
+)
 from assistant.knowledge.pipeline import WritableVersion, WritableVersions
 from assistant.knowledge.ports import IndexVersions, KnowledgeStores, PassageIndex, WriteTurn
 
@@ -38,6 +44,48 @@ DROP_AFTER_S = 6.0
 """Serving processes follow the live index within this time; then no answer reads the former one."""
 _REMOVED = (DocumentState.WITHDRAWN, DocumentState.WITHHELD)
 _log = structlog.get_logger(__name__)
+
+
+class OpenedVersions:
+    """``WritableVersions``: each kept version is opened when it is first seen.
+
+    ``open_one`` returns None for a version whose model is unknown here. Such a version is not written, and
+    catches up by a reindex or the way back; when it is live, nothing is written.
+    """
+
+    def __init__(
+        self, versions: IndexVersions, open_one: Callable[[str], Awaitable[WritableVersion | None]]
+    ) -> None:
+        self._versions = versions
+        self._open_one = open_one
+        self._opened: dict[str, WritableVersion] = {}
+        self._unknown: set[str] = set()
+
+    async def live(self) -> str:
+        return await self._versions.live()
+
+    async def kept(self) -> Sequence[WritableVersion]:
+        live, *others = await self._versions.kept()
+        opened = await self._one(live)
+        if opened is None:
+            raise SearchUnavailableError(
+                f"The live index {live} is of an embedding model that this process does not know. Add the "
+                "model, or name it in the tenant file ([embedding_next])."
+            )
+        beside = [await self._one(name) for name in others]
+        return [opened, *(one for one in beside if one is not None)]
+
+    async def _one(self, name: str) -> WritableVersion | None:
+        if name not in self._opened:
+            opened = await self._open_one(name)
+            if opened is None:
+                if name not in self._unknown:
+                    _log.warning("version_of_unknown_model", version=name)
+                self._unknown.add(name)
+                return None
+            self._opened[name] = opened
+        return self._opened[name]
+
 
 Progress = Callable[[int, int], None]
 """Receives how many documents the new version holds, and how many the live one does."""

@@ -276,7 +276,7 @@ async def _ingestion(
     from assistant.knowledge.parsing_process import ParsingProcess
     from assistant.knowledge.passages import ChildProcessParser, TokenCounts
     from assistant.knowledge.pipeline import BatchEmbedder, TenantIngestion, WritableVersion
-    from assistant.wiring.index_versions import writable_versions
+    from assistant.wiring.live_index import writable_versions
 
     tenant = stores.tenant
     tokenizer = stores.settings.model_artifacts_dir / tenant.embedding.model / TOKENIZER_FILE

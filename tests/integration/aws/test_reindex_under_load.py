@@ -37,8 +37,7 @@ from assistant.knowledge.reindexing import ReindexReport
 from assistant.knowledge.withdrawal import WithdrawDocuments
 from assistant.knowledge.worker import IngestionWorker
 from assistant.settings.process import ServiceSettings, StoreSettings, WorkerSettings
-from assistant.wiring.index_versions import Reindexing, open_reindexing
-from assistant.wiring.live_index import ServedTenants
+from assistant.wiring.live_index import Reindexing, ServedTenants, open_reindexing
 from assistant.wiring.services import open_ingestion, open_tenants
 from assistant.wiring.stores import EmbeddedTenant
 from tests.fakes.scripted_http import Exchange, scripted_http

@@ -22,8 +22,7 @@ from assistant.domain.errors import (
 )
 from assistant.embedded.index_versions import EmbeddedIndexVersions
 from assistant.knowledge.pipeline import BatchEmbedder, WritableVersion
-from assistant.knowledge.reindexing import Reindex, ReindexReport
-from assistant.wiring.index_versions import OpenedVersions
+from assistant.knowledge.reindexing import OpenedVersions, Reindex, ReindexReport
 from tests.unit.knowledge.knowledge import (
     DIMENSIONS,
     QUICK_EMBEDDING,
