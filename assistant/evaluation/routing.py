@@ -16,13 +16,15 @@ import numpy as np
 from pydantic import ConfigDict, Field, ValidationError
 
 from assistant.answering.adaptations import Adaptations
+from assistant.answering.comparisons import parts, source_ids
 from assistant.answering.evidence import Evidence, EvidenceQuery, FindEvidence
+from assistant.answering.excerpts import Excerpts
 from assistant.answering.retrieve import SearchScope
 from assistant.answering.routing import keyword_scores
 from assistant.answering.services import TenantServices
 from assistant.answering.understand import KnownWordsReader, understand
 from assistant.domain.clock import Deadline
-from assistant.domain.documents import id_prefix_of
+from assistant.domain.documents import KnownWords, id_prefix_of
 from assistant.domain.errors import ConfigurationError
 from assistant.domain.public import PublicModel
 from assistant.settings.tenant import SourceEntry
@@ -121,11 +123,15 @@ class RoutingTrial:
         merged = SourceEntry(name="all", namespace="")
         tenant = services.tenant.model_copy(update={"sources": (merged,)})
         self._merged = FindEvidence(replace(services, tenant=tenant))
-        self._known_words = KnownWordsReader(services.search, clock=services.clock)
+        items_of = source_ids(services.tenant, kind="catalogue")
+        self._known_words = KnownWordsReader(services.search, clock=services.clock, items_of=items_of)
 
     async def ask(self, one: RoutedQuestion) -> RoutedResult:
         """Raises what the search and the embedding endpoint raise."""
-        routed, merged = await self._find(self._routed, one), await self._find(self._merged, one)
+        known = await self._known_words.read()
+        without = replace(known, items=()) if known is not None else None
+        routed = await self._find(self._routed, one, known)
+        merged = await self._find(self._merged, one, without)
         no_shares: Mapping[str, float] = {}
         shares = routed.routing.shares if routed.routing is not None else no_shares
         words = keyword_scores(one.question, self._sources)
@@ -144,8 +150,7 @@ class RoutingTrial:
             answered=routed.certainty is not None,
         )
 
-    async def _find(self, find: FindEvidence, one: RoutedQuestion) -> Evidence:
-        known = await self._known_words.read()
+    async def _find(self, find: FindEvidence, one: RoutedQuestion, known: KnownWords | None) -> Evidence:
         understood = understand(one.question, vocabulary=find.vocabulary, known=known)
         scope = SearchScope.untraced(Deadline.after(_DEADLINE_S, clock=self._services.clock))
         query = EvidenceQuery(one.question, corrections=understood.corrections, known=known)
@@ -157,15 +162,24 @@ def _first(scores: Mapping[str, float]) -> str | None:
 
 
 def _ndcg_of(found: Evidence, one: RoutedQuestion) -> float | None:
-    return ndcg([each.document_id for each in found.ranked], one.documents) if one.documents else None
+    if not one.documents:
+        return None
+    shown = found.table.documents if found.table is not None else ()
+    served = dict.fromkeys((*shown, *(each.document_id for each in found.ranked)))
+    return ndcg(list(served), one.documents)
 
 
 def _holds(found: Evidence, one: RoutedQuestion) -> bool | None:
     if not one.must and not one.any_of:
         return None
-    if found.quote is None or found.certainty is None:
+    if found.certainty is None:
         return False
-    said = "\n".join(unit.unit.text for unit in found.quote.units)
+    if found.table is not None:
+        said = "".join(part.before + part.text for part in parts(found.table, Excerpts()))
+    elif found.quote is not None:
+        said = "\n".join(unit.unit.text for unit in found.quote.units)
+    else:
+        return False
     return all(text in said for text in one.must) and (
         not one.any_of or any(text in said for text in one.any_of)
     )
