@@ -1,0 +1,299 @@
+"""Parameters, values as text, what is kept, and the circuit of live systems."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+import pytest
+
+from assistant.domain.clock import Deadline
+from assistant.domain.elements import ElementProblem
+from assistant.domain.identity import Identity, Role
+from assistant.domain.live import CareContext
+from assistant.domain.retries import Circuit
+from assistant.live.connected import ConnectedElements
+from assistant.live.parameters import find_parameters
+from assistant.live.ports import Caller, LiveReadError, SystemRequest, SystemResponse
+from assistant.live.results import plain_text, read_response
+from assistant.settings.connector import Connector, Operation, ResultField
+from assistant.settings.deployment import ReachEntry
+from tests.attacks.live_scene import KeptReads, Switches
+from tests.fakes.clock import SteppedClock
+
+NPI, WRONG_NPI = "1234567893", "1234567890"
+DEA, WRONG_DEA = "AB1234563", "AB1234564"
+
+
+def operation(*parameters: Mapping[str, Any], **more: Any) -> Operation:
+    path = "/v1/things/{" + parameters[0]["name"] + "}"
+    given = {
+        "name": "get",
+        "path": path,
+        "personal": False,
+        "parameters": list(parameters),
+        "results": [{"name": "stock", "type": "integer"}],
+    }
+    return Operation.model_validate_json(orjson.dumps(given | more))
+
+
+def caller(
+    question: str = "", labels: tuple[str, ...] = (), agent: str = "ann", **ids: tuple[str, ...]
+) -> Caller:
+    context = CareContext(
+        agent, "C-1", ids | {"customer": ("C-1",)}, datetime.now(UTC) + timedelta(minutes=5)
+    )
+    identity = Identity("shop", agent, frozenset({Role.AGENT}), frozenset(labels))
+    return Caller(identity, context if ids else None, question, "a1")
+
+
+def values(of: Operation, by: Caller, *, context_decides: bool = True) -> dict[str, str]:
+    return dict(find_parameters(of, by, context_decides=context_decides).values)
+
+
+# --- parameters -------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("check", "pattern", "right", "wrong"),
+    [
+        ("npi", r"\d{10}", NPI, WRONG_NPI),
+        ("dea", r"[A-Z]{2}\d{7}", DEA, WRONG_DEA),
+        ("luhn", r"\d{16}", "4111111111111111", "4111111111111112"),
+    ],
+)
+def test_a_number_with_a_check_digit_is_taken_only_when_it_is_right(
+    check: str, pattern: str, right: str, wrong: str
+) -> None:
+    of = operation({"name": "number", "words": "number", "check": check, "pattern": pattern})
+    assert values(of, caller(f"Who is {right}?")) == {"number": right}
+    assert values(of, caller(f"Is it {wrong} or {right}?")) == {"number": right}
+    with pytest.raises(LiveReadError) as missing:
+        values(of, caller(f"Who is {wrong}?"))
+    assert (missing.value.problem, missing.value.missing) == (ElementProblem.PARAMETER_MISSING, ("number",))
+
+
+ITEM = {"name": "item", "words": "item number", "pattern": r"SKU-\d{4}", "context": "item"}
+
+
+@pytest.mark.parametrize(
+    ("question", "ids", "found"),
+    [
+        ("Is SKU-1234 in stock?", (), "SKU-1234"),
+        ("Is (SKU-1234), in stock?", (), "SKU-1234"),
+        ("Is \u201cSKU-1234\u201d in stock?", (), "SKU-1234"),
+        ("Is SKU\u20131234 in stock?", (), "SKU-1234"),
+        ("Is \uff33\uff2b\uff35-1234 in stock?", (), "SKU-1234"),
+        ("Is it in stock?", ("SKU-9999",), "SKU-9999"),
+        ("Is SKU-1234 in stock?", ("SKU-9999",), "SKU-1234"),
+        ("Is SKU-1234 in stock? I mean SKU-1234.", (), "SKU-1234"),
+    ],
+)
+def test_a_value_that_is_nobody_s_comes_from_the_question_or_the_context(
+    question: str, ids: tuple[str, ...], found: str
+) -> None:
+    assert values(operation(ITEM), caller(question, item=ids) if ids else caller(question)) == {"item": found}
+
+
+@pytest.mark.parametrize(
+    "question", ["", "SKU-12345", "XSKU-1234", "SKU-1234-5", "SKU-1234x", "SKU-1234 SKU-1235", "SKU - 1234"]
+)
+def test_what_is_no_whole_value_or_not_the_only_one_is_asked_for(question: str) -> None:
+    with pytest.raises(LiveReadError) as missing:
+        values(operation(ITEM), caller(question))
+    assert missing.value.problem is ElementProblem.PARAMETER_MISSING
+
+
+def test_an_optional_value_may_be_missing_and_two_are_still_asked_for() -> None:
+    of = operation(ITEM, {"name": "day", "words": "day", "type": "date", "required": False})
+    assert values(of, caller("SKU-1234")) == {"item": "SKU-1234"}
+    assert values(of, caller("SKU-1234 on 2026-11-24")) == {"item": "SKU-1234", "day": "2026-11-24"}
+    assert values(of, caller("SKU-1234 on 2026-02-30")) == {"item": "SKU-1234"}
+    with pytest.raises(LiveReadError):
+        values(of, caller("SKU-1234 on 2026-11-24 or 2026-11-25"))
+
+
+def test_a_long_question_is_read_in_bounded_work() -> None:
+    of = operation(ITEM)
+    assert values(of, caller(f"SKU-1234 {'x' * 200_000}")) == {"item": "SKU-1234"}
+
+
+# --- values as text ---------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("field", "value", "shown"),
+    [
+        ({"type": "integer"}, 1200, "1200"),
+        ({"type": "integer", "unit": "tablets"}, 1200, "1,200 tablets"),
+        ({"type": "number"}, 4.5, "4.5"),
+        ({"type": "number", "decimals": 2}, 4.5, "4.50"),
+        ({"type": "boolean"}, True, "Yes"),
+        ({"type": "boolean", "values": {"true": "In stock", "false": "Sold out"}}, False, "Sold out"),
+        ({"type": "date"}, "2026-11-04", "Nov 4, 2026"),
+        ({"type": "datetime"}, "2026-11-04T20:05:00Z", "Nov 4, 2026, 15:05 EST"),
+        ({"type": "datetime"}, "2026-07-04T20:05:00+02:00", "Jul 4, 2026, 14:05 EDT"),
+        ({"type": "money", "currency": "USD"}, 1234.5, "$1,234.50"),
+        ({"type": "money", "currency": "USD"}, "-3.20", "-$3.20"),
+        ({"type": "money", "currency": "CHF"}, 5, "5.00 CHF"),
+        ({"type": "money", "currency": "JPY"}, 500, "500 JPY"),
+        ({"type": "text"}, "  Main   St\n4 ", "Main St 4"),
+        ({"type": "text"}, "dose <5 mg & \u00fcber", "dose <5 mg & \u00fcber"),
+    ],
+)
+def test_a_value_is_shown_in_its_format(field: dict[str, Any], value: object, shown: str) -> None:
+    assert read_one(field, value) == shown
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ({"type": "integer"}, 1.5),
+        ({"type": "integer"}, True),
+        ({"type": "integer"}, "1"),
+        ({"type": "integer"}, 10**16),
+        ({"type": "number"}, "4"),
+        ({"type": "boolean"}, "true"),
+        ({"type": "date"}, "2026-02-30"),
+        ({"type": "date"}, "20261104"),
+        ({"type": "datetime"}, "2026-11-04T20:05:00"),
+        ({"type": "money", "currency": "USD"}, "1e9"),
+        ({"type": "money", "currency": "USD"}, "12,50"),
+        ({"type": "text", "pattern": r"[A-Z]{2}"}, "ABC"),
+        ({"type": "text", "most_characters": 3}, "four"),
+        ({"type": "text"}, "\u200b\u202e"),
+    ],
+)
+def test_a_value_of_another_form_refuses_the_response(field: dict[str, Any], value: object) -> None:
+    with pytest.raises(LiveReadError) as refused:
+        read_one(field, value)
+    assert refused.value.problem is ElementProblem.SYSTEM_INVALID
+
+
+def read_one(field: dict[str, Any], value: object) -> str:
+    of = operation(ITEM, results=[{"name": "it"} | field])
+    file = _connector(of)
+    body = orjson.dumps({"it": value})
+    reading = read_response(
+        body, connector=file, operation=of, asked={}, context=None, as_of=datetime.now(UTC)
+    )
+    found = reading.single["it"]
+    assert found is not None
+    return found.text
+
+
+def test_plain_text_is_the_same_when_it_is_made_again() -> None:
+    for text in ("a <b>c</b> [d](e) \u202e", "https://evil.example", "5 < 6 > 4", "x" * 500):
+        assert plain_text(plain_text(text)) == plain_text(text)
+
+
+def test_a_number_field_s_path_goes_through_one_list() -> None:
+    with pytest.raises(ValueError, match="one list at most"):
+        ResultField.model_validate({"name": "x", "path": "a.*.b.*.c"})
+
+
+# --- what is kept -----------------------------------------------------------------------------------------
+def _connector(of: Operation) -> Connector:
+    data = {
+        "schema_version": 1,
+        "source": "stores",
+        "time_zone": "America/New_York",
+        "operations": [orjson.loads(of.model_dump_json())],
+        "elements": [
+            {
+                "name": "stock",
+                "kind": "card",
+                "title": "Stock",
+                "operation": "get",
+                "fields": [of.results[0].name],
+            }
+        ],
+    }
+    return Connector.model_validate_json(orjson.dumps(data))
+
+
+class CountingSystem:
+    """``LiveSystems`` that answers with the number of its calls."""
+
+    def __init__(self) -> None:
+        self.requests: list[SystemRequest] = []
+
+    async def get(self, request: SystemRequest, *, deadline: Deadline, most_bytes: int) -> SystemResponse:
+        self.requests.append(request)
+        return SystemResponse(200, "application/json", orjson.dumps({"stock": len(self.requests)}))
+
+
+def stores(
+    of: Operation, clock: SteppedClock, *, whose: str = "context"
+) -> tuple[ConnectedElements, CountingSystem]:
+    system = CountingSystem()
+    entry = ReachEntry.model_validate({"name": "stores", "port": 443, "whose": whose})
+    entry = entry.model_copy(update={"inline": _connector(of)})
+    made = ConnectedElements(
+        [entry],
+        calls=system,
+        switches=Switches(),
+        reads=KeptReads(),
+        pseudonym=lambda customer: customer,
+        clock=clock,
+    )
+    return made, system
+
+
+async def stock(of: ConnectedElements, by: Caller, clock: SteppedClock) -> str:
+    filled = await of.fill("stores.stock", by, deadline=Deadline.after(5.0, clock=clock))
+    return filled.data.values[0].text
+
+
+async def asked(elements: ConnectedElements, clock: SteppedClock, number: int, **how: Any) -> str:
+    given = caller("SKU-1234", **how)
+    return await stock(elements, Caller(given.identity, None, given.question, f"a{number}"), clock)
+
+
+async def test_what_is_nobody_s_is_kept_for_its_seconds_by_rights() -> None:
+    clock = SteppedClock()
+    elements, system = stores(operation(ITEM, cache_s=30), clock)
+    assert [await asked(elements, clock, number) for number in range(3)] == ["1"] * 3
+    assert await asked(elements, clock, 3, agent="bob") == "1"
+    assert await asked(elements, clock, 4, labels=("staff",)) == "2"
+    clock.step(31)
+    assert await asked(elements, clock, 5) == "3"
+    assert len(system.requests) == 3
+    await elements.close()
+
+
+async def test_what_a_system_decides_by_the_agent_is_kept_for_that_agent_alone() -> None:
+    clock = SteppedClock()
+    elements, system = stores(operation(ITEM, cache_s=30), clock, whose="agent")
+    assert [await asked(elements, clock, n, agent=agent) for n, agent in enumerate("aba")] == ["1", "2", "1"]
+    assert [request.agent for request in system.requests] == ["a", "b"]
+    await elements.close()
+
+
+async def test_without_cache_seconds_each_answer_asks_again() -> None:
+    clock = SteppedClock()
+    elements, _ = stores(operation(ITEM), clock)
+    assert [await asked(elements, clock, number) for number in range(3)] == ["1", "2", "3"]
+    await elements.close()
+
+
+# --- the circuit ------------------------------------------------------------------------------------------
+def test_a_circuit_opens_after_failures_in_a_row_and_tries_once() -> None:
+    clock = SteppedClock()
+    circuit = Circuit(clock=clock, failures=3, open_s=10)
+    for _ in range(2):
+        circuit.failed()
+    circuit.succeeded()
+    for _ in range(3):
+        assert circuit.allows()
+        circuit.failed()
+    assert not circuit.allows()
+    clock.step(10)
+    assert circuit.allows()
+    assert not circuit.allows()
+    circuit.failed()
+    clock.step(9)
+    assert not circuit.allows()
+    clock.step(1)
+    assert circuit.allows()
+    circuit.succeeded()
+    assert circuit.allows()
+    assert circuit.allows()
