@@ -26,10 +26,12 @@ from assistant.domain.errors import ConfigurationError
 from assistant.domain.public import PublicModel
 from assistant.settings.tenant import SourceEntry, SourceKind
 
-STRENGTH = 1.0
+STRENGTH = 3.0
 """Of the logarithm of a source's share beside the ranker's score, whose features have deviation 1."""
 LEAST_SHARE = 0.02
 """No source is shut out by the router alone."""
+AGE_STRENGTH = 0.5
+"""Of the logarithm of a document's freshness."""
 LONGEST_AGE_HALF_LIVES = 3.0
 """A document older than this many half-lives loses no more."""
 _TOKEN = re.compile(r"[^\W_]+(?:-[^\W_]+)*")
@@ -140,7 +142,7 @@ KIND_WORDS: Mapping[SourceKind, frozenset[str]] = {
     ),
 }
 """Words and pairs of words that are usual in questions for a kind of source."""
-_A_WORD = 1.5
+_A_WORD = 0.5
 """Added to a source's raw score by each word that is usual for its kind."""
 
 
@@ -197,7 +199,7 @@ class SourceScores:
             return 0.0
         written = card.effective_date or card.updated_at.date()
         half_lives = max(0, (self._today - written).days) / half_life
-        return STRENGTH * log(0.5) * min(LONGEST_AGE_HALF_LIVES, half_lives)
+        return AGE_STRENGTH * log(0.5) * min(LONGEST_AGE_HALF_LIVES, half_lives)
 
     def added(self, ranked: Sequence[RankedDocument]) -> list[RankedDocument]:
         """Return the documents with what their sources add, best first; ties by id."""

@@ -147,7 +147,8 @@ def routing(
     context: typer.Context,
     tenant: Tenant,
     questions: Annotated[
-        Path | None, Option(metavar="FILE", help="Labelled questions, a JSON object a line: docs/sources.md.")
+        Path | None,
+        Option(metavar="FILE", help="Labelled questions, a JSON object a line: docs/documents.md."),
     ] = None,
     seed: Annotated[int, Option(help="Draws the folds of cross-validation.")] = 0,
     dry_run: Annotated[bool, Option("--dry-run", help="Learn and measure; store nothing.")] = False,

@@ -3,9 +3,9 @@
     P(source | question) = softmax over sources of bias + vector · question + Σ weights of its words
     loss                 = mean cross-entropy against the labels + pull of vector and words towards 0
 
-The label of a question is a distribution: its first source counts most, those after it less. Words that occur
-once are left out: they name an item. Everything is deterministic by the order of the questions and the seed,
-which only draws the folds of cross-validation.
+The label of a question is the source that should come first. Words of one item's questions alone are left
+out: they name it. Everything is deterministic by the order of the questions; the seed only draws the folds of
+cross-validation.
 """
 
 from __future__ import annotations
@@ -28,8 +28,6 @@ Floats = NDArray[np.float64]
 LEAST_QUESTIONS = 40
 LEAST_GROUPS = 2
 """Groups in whose questions a word occurs, to get a weight: a word of one group is an item's name."""
-LATER_SOURCE = 0.3
-"""Weight of a source's label beside the one before it."""
 FOLDS = 5
 _STEPS, _RATE = 400, 0.05
 _DECIMALS = 5
@@ -124,12 +122,11 @@ def learn(
 
 
 def _labels(questions: Sequence[LabelledQuestion], sources: Sequence[str]) -> Floats:
-    """Return the distribution of each question's label, shape (questions, sources)."""
+    """Return 1 for the source that should come first, else 0, shape (questions, sources)."""
     labels = np.zeros((len(questions), len(sources)))
     for row, one in enumerate(questions):
-        for rank, name in enumerate(one.sources):
-            labels[row, sources.index(name)] = LATER_SOURCE**rank
-    return labels / labels.sum(axis=1, keepdims=True)
+        labels[row, sources.index(one.sources[0])] = 1.0
+    return labels
 
 
 def _fit(features: Floats, labels: Floats, pull: Floats) -> Floats:

@@ -14,6 +14,7 @@ import pytest
 from assistant.answering.releases import read_released_router
 from assistant.answering.retrieve import RankedDocument
 from assistant.answering.routing import (
+    AGE_STRENGTH,
     LEAST_SHARE,
     STRENGTH,
     Router,
@@ -108,7 +109,7 @@ def test_no_source_is_shut_out() -> None:
 def test_an_old_document_of_a_source_with_a_half_life_loses(written: date, halves: float) -> None:
     card = replace(card_of(passage("reviews:r1")), effective_date=written)
     aged = scores({"catalogue": 0.5, "reviews": 0.5}).of_age(card)
-    assert aged == pytest.approx(STRENGTH * halves * log(0.5))
+    assert aged == pytest.approx(AGE_STRENGTH * halves * log(0.5))
     assert scores({"catalogue": 0.5, "reviews": 0.5}).of_age(card_of(passage("catalogue:k"))) == 0.0
 
 
