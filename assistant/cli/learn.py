@@ -148,7 +148,7 @@ def routing(
     tenant: Tenant,
     questions: Annotated[
         Path | None,
-        Option(metavar="FILE", help="Labelled questions, a JSON object a line: docs/documents.md."),
+        Option(metavar="FILE", help="Labelled questions: docs/documents.md."),
     ] = None,
     seed: Annotated[int, Option(help="Draws the folds of cross-validation.")] = 0,
     dry_run: Annotated[bool, Option("--dry-run", help="Learn and measure; store nothing.")] = False,
