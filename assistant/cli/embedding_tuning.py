@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ from assistant.cli.terminal import Terminal, plain, table
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.desk import ApprovedAnswer, DeskKind
 from assistant.domain.documents import DocumentState, StoredDocument
-from assistant.domain.errors import ConfigurationError, NotFoundError
+from assistant.domain.errors import ConfigurationError, LocalRuntimeError, NotFoundError
 from assistant.evaluation.questions import EvaluationQuestion, load_questions
 from assistant.evaluation.runs import TenantRun
 from assistant.knowledge.reading import pages_of
@@ -50,6 +51,14 @@ from assistant.tuning.set_files import counts_said
 
 _READ_AT_ONCE = 20
 _DEADLINE_S = 30.0
+_TO_HOLD = (
+    DocumentState.LIVE,
+    DocumentState.STALE,
+    DocumentState.RECEIVED,
+    DocumentState.PARSED,
+    DocumentState.EMBEDDED,
+)
+_EMBEDDED_WITHIN_S, _POLL_S = 1_800.0, 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,7 +252,31 @@ def _answered(apart: GlobalOptions, terminal: Terminal, tenant: str, asked: Tena
     plan = EvaluationPlan((tenant,))
     with runtime.processes(runtime.layout.for_loading, command="assistant learn embedding") as ports:
         asyncio.run(load_if_empty(runtime, tenant))
+        asyncio.run(_until_embedded(runtime, ports, tenant))
         return asyncio.run(run_questions(runtime, ports, {tenant: asked}, plan)).tenants[0]
+
+
+async def _until_embedded(runtime: LocalRuntime, ports: Mapping[str, int], tenant: str) -> None:
+    """Wait until the chosen model's index holds every document. Raises LocalRuntimeError.
+
+    The worker enqueues what its index lacks some time after it started.
+    """
+    async with runtime.options.stores(tenant) as stores:
+        counts = await stores.knowledge.states.count_by_state()
+    wanted = sum(counts.get(state, 0) for state in _TO_HOLD)  # one that is enqueued again is not live
+    ends_s, held = time.monotonic() + _EMBEDDED_WITHIN_S, 0
+    with runtime.terminal.counting(f"embedding {tenant}", "documents") as show:
+        while time.monotonic() < ends_s:
+            async with open_services(runtime, ports, [tenant]) as services:
+                held = (await services[tenant].search.info()).document_count
+            show(held, wanted)
+            if held >= wanted:
+                return
+            await asyncio.sleep(_POLL_S)
+    raise LocalRuntimeError(
+        f"The index of {tenant} holds {held} of {wanted} documents after {_EMBEDDED_WITHIN_S:.0f} s. "
+        "Run the command again: it goes on."
+    )
 
 
 def _show(terminal: Terminal, report: EmbeddingReport, path: Path) -> None:
