@@ -48,7 +48,7 @@ _OVER_0 = ("epochs", "learning_rate", "batch_size", "max_length", "scale", "save
 _FROZEN = "word_embeddings."
 _EMBEDDED_AT_ONCE = 32
 _LENGTHS = 16
-"""Tokens: lengths are multiples of it, because each new shape costs the making of kernels."""
+"""Tokens: lengths are multiples of it, so that few shapes occur."""
 _MOST_PASSAGES = 400
 """Among which validation looks: beyond them each share of the weights costs minutes on a CPU."""
 _NOT_NEARER_THAN = 0.95
