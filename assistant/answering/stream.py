@@ -258,6 +258,8 @@ class AnswerText:
                 if self.failure is not None:
                     return
                 citations = self._checker.check(said).citations
+                if not citations and self._marked:  # the passage's own words, with the tag in its place
+                    citations = self._checker.check(self._as_written(span.text)).citations
                 if not citations:
                     self.failure = "unsupported"
                     return
@@ -279,6 +281,10 @@ class AnswerText:
             else:
                 marked.append(part.written)
         return "".join(marked)
+
+    def _as_written(self, text: str) -> str:
+        """Return a text with the model's tags in place of their marks."""
+        return with_labels(text, {number: tag.written for number, (tag, _) in enumerate(self._marked)}).text
 
     def _write_marked(self, text: str, *, before: str, citations: tuple[int, ...]) -> TextEvents:
         """Add a checked sentence of the model with labels in place of its marks; yield its events."""

@@ -210,3 +210,22 @@ async def test_a_withdrawn_document_takes_its_labels_with_it(service: RunningSer
     assert record["text"].startswith("[withdrawn] ")
     assert len(record["text"]) == len(answer["text"])
     assert "order" not in record["text"]
+
+
+async def test_a_model_writes_a_tag_and_never_sees_a_value(tmp_path: Path, live: FakeLive) -> None:
+    """A scripted model: the packaged one cannot write tags."""
+    scene = Scene(tenants=("clinic",), live=live, more_of_tenants=SOURCES)
+    async with running_service(tmp_path, scene) as service:
+        await service.know("wait", STEP)
+        service.sagemaker.texts = ("The wait is two days once {{ord", "ers.status}} is deliv", "ered.")
+        first = await service.answered(body={"context": of("bo")})
+        assert (first["mode"], first["text"]) == (
+            "written",
+            "The wait is two days once [order status] is delivered.",
+        )
+        assert first["elements"][0]["data"]["values"][0]["text"] == "shipped order-bo"
+        body = {"context": of("bo"), "conversation_id": first["conversation_id"]}
+        await service.answered(question="And how long is the wait then?", body=body)
+        sent = str([call.body for call in service.sagemaker.generations])
+        assert "{{orders.status}}" in sent
+        assert "order-bo" not in sent

@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 import pytest
 
-from assistant.answering.events import Done, Problem, Started, Token
+from assistant.answering.events import Done, ElementChanged, Problem, Started, Token
 from assistant.answering.excerpts import Excerpts
 from assistant.answering.ports import LogBatch, LogOpening, LogReading, LogSignals
 from assistant.api import resume, running
-from assistant.api.delivery import EncodedEvent
+from assistant.api.delivery import EncodedEvent, EventEncoder
 from assistant.api.resume import LEASE_S, KeptEvents, LogFollower
 from assistant.api.running import LoggedAnswer
 from assistant.domain.answers import FinishReason, Usage
+from assistant.domain.elements import (
+    ElementData,
+    ElementDisplay,
+    ElementProblem,
+    ElementState,
+    ElementValue,
+)
 from assistant.domain.errors import AnswerInterruptedError, AssistantError, RecordsUnavailableError
-from tests.contracts.samples import opening
+from tests.contracts.samples import answer, opening
 from tests.fakes.answering import FakeSearch, FakeTexts
 
 DONE = Done(finish_reason=FinishReason.STOP, citations=(), usage=Usage(), timings_ms={})
@@ -378,3 +386,32 @@ async def test_an_answer_in_preparation_is_given_the_time_of_its_limits() -> Non
     log, lapses = ScriptedLog(), list[str]()
     await read_on(await following(log, lapses=lapses))
     assert log.now_s > 3 * LEASE_S
+
+
+def test_the_record_of_an_interrupted_answer_has_its_elements_without_values() -> None:
+    value = ElementValue(name="status", label="Status", text="shipped order-bo")
+    display = ElementDisplay(place="inline", start=0, end=14)
+    one: dict[str, Any] = {
+        "name": "orders.status",
+        "kind": "status",
+        "title": "Order status",
+        "source": "orders",
+        "display": display,
+    }
+    events = [
+        STARTED,
+        Token("[order status]"),
+        ElementChanged(id="e1", state=ElementState.PENDING, **one),
+        ElementChanged(id="e2", state=ElementState.PENDING, **one),
+        ElementChanged(id="e1", state=ElementState.READY, data=ElementData(values=(value,)), **one),
+    ]
+    encoder = EventEncoder("a1")
+    frames = tuple(encoder.encode(number, event) for number, event in enumerate(events, start=1))
+    batch = LogBatch(number=1, first_sequence=1, frames=frames, ended=False)
+    head = replace(opening("a1"), context=answer("a1").model_dump_json())
+    record = resume.record_of_interrupted(LogReading(head, (batch,)), now=datetime.now(UTC))
+    assert [(use.id, use.state, use.problem) for use in record.elements] == [
+        ("e1", ElementState.READY, None),
+        ("e2", ElementState.FAILED, ElementProblem.CANCELLED),
+    ]
+    assert "order-bo" not in record.model_dump_json()
