@@ -224,6 +224,10 @@ check-api: $(VENV)/dev.stamp ## Many generated requests and chains of them again
 check-kills: $(VENV)/dev.stamp ## kill -9 of worker, service and the mover of feedback at 50 random points, by a new seed (about 6 minutes; KILLS=, SEED=)
 	@KILLS="$${KILLS:-50}" SEED="$${SEED:-$$RANDOM}" $(BIN)/python -m pytest tests/breaking/test_kills.py tests/breaking/test_mover_kills.py -q -s $(ARGS)
 
+.PHONY: check-reindex
+check-reindex: $(VENV)/dev.stamp ## A reindex on a real OpenSearch node under constant questions (DOCUMENTS=441 SECONDS=10)
+	@DOCUMENTS='$(or $(DOCUMENTS),441)' SECONDS='$(or $(SECONDS),10)' $(BIN)/python -m pytest tests/integration/aws/test_reindex_under_load.py -q -s -o timeout=900 $(ARGS)
+
 .PHONY: check-approved
 check-approved: $(VENV)/local.stamp ## Which paraphrases and look-alikes get an approved answer: both sets, counts only (docs/decisions/0046)
 	@$(BIN)/python -m tools.measure_approved evaluation/approved/tuning_pharmacy.jsonl
@@ -231,7 +235,7 @@ check-approved: $(VENV)/local.stamp ## Which paraphrases and look-alikes get an 
 
 .PHONY: check-full
 check-full: export EXAMPLES := new
-check-full: check check-extras check-api check-approved check-kills check-mutations evaluate bench prove-ranking ## check with newly drawn examples, then the evaluation and the figures
+check-full: check check-extras check-api check-approved check-kills check-reindex check-mutations evaluate bench prove-ranking ## check with newly drawn examples, then the evaluation and the figures
 
 .PHONY: lock
 lock: $(VENV)/bootstrap.stamp ## Resolve the requirements anew for the lowest Python

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -16,6 +18,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, EventStreamError
 
 from assistant.aws.clients import open_client
+from assistant.aws.sagemaker import InvocationError, open_sagemaker_runtime
 from assistant.local.gateway import open_gateway
 from tests.fakes.asgi_server import asgi_server
 from tests.fakes.scripted_http import Exchange, Script, ScriptedServer, scripted_http
@@ -281,3 +284,21 @@ async def test_the_container_sees_its_connection_close(serve: Serve, begun: bool
             await asyncio.wait({task})
         async with asyncio.timeout(LEAVING_LIMIT_S):
             await left.wait()
+
+
+async def test_an_endpoint_that_comes_later_is_read_from_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "endpoints.json"
+    async with (
+        scripted_http(echo) as container,
+        open_gateway({}, cut_seed=5, more=file) as gateway,
+        asgi_server(gateway) as url,
+        open_sagemaker_runtime(
+            region="us-east-1", endpoint_url=url, access_key_id="AKIDLOCAL", secret_access_key="x"
+        ) as client,
+    ):
+        with pytest.raises(InvocationError):
+            await client.invoke("tuned", body=b"{}")
+        file.write_text(json.dumps({"tuned": container.url}))
+        assert await client.invoke("tuned", body=b"{}")
+        file.write_text("no JSON")
+        assert await client.invoke("tuned", body=b"{}")

@@ -132,3 +132,40 @@ def test_a_system_with_an_address_of_its_own_gets_no_sample(tmp_path: Path) -> N
 
     assert layout.everything == ("embedding", *ALWAYS)
     assert reach_addresses(layout) == given
+
+
+def test_a_model_beside_has_a_server_and_an_endpoint_that_the_gateway_reads_from_a_file(
+    tmp_path: Path,
+) -> None:
+    layout = layout_of(tmp_path, {"shop": TenantModels(beside=EMBEDDING)})
+
+    assert layout.for_search == ("embedding", "embedding-mine", "gateway")
+    assert layout.together == {"embedding", "embedding-mine"}
+    ports = ports_of(layout)
+    assert layout.beside_endpoints(ports) == {
+        EMBEDDING.endpoint: f"http://127.0.0.1:{ports['embedding-mine']}"
+    }
+
+
+def test_a_model_beside_restarts_no_process_that_runs(tmp_path: Path) -> None:
+    before, after = tmp_path / "before", tmp_path / "after"
+    plans: list[dict[str, str]] = []
+    for folder, models in (
+        (before, {"shop": TenantModels()}),
+        (after, {"shop": TenantModels(beside=EMBEDDING)}),
+    ):
+        folder.mkdir()
+        layout = layout_of(folder, models)
+        ports: dict[str, int] = dict.fromkeys((*ALWAYS, "embedding", "embedding-mine"), 1)
+        found = layout.plans(ports)
+        plans.append({name: repr(found[name].environment).replace(str(folder), "") for name in ALWAYS})
+    assert plans[0] == plans[1]
+
+
+def test_a_packaged_model_beside_an_added_one_has_its_server_too(tmp_path: Path) -> None:
+    layout = layout_of(tmp_path, {name: TenantModels(embedding=EMBEDDING) for name in ("shop", "branch")})
+    assert layout.for_search == ("embedding-mine", "gateway")
+    models = TenantModels(embedding=EMBEDDING, beside="packaged")
+    (tmp_path / "again").mkdir()
+    layout = layout_of(tmp_path / "again", {"shop": models, "branch": TenantModels(embedding=EMBEDDING)})
+    assert layout.for_search == ("embedding-mine", "embedding", "gateway")
