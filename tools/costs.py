@@ -91,7 +91,7 @@ def _alarm(resource: Resource, _tasks: int) -> Iterator[Line]:
     yield Line(_REST, "alarm_metric", watched, only_on="Condition" in resource)
 
 
-_REST = "Keys, alarms, dashboard"
+_REST = "Keys, secrets, alarms, dashboard"
 _PRICED: Mapping[str, Callable[[Resource, int], Iterable[Line]]] = {
     "AWS::SageMaker::EndpointConfig": _endpoint,
     "AWS::OpenSearchService::Domain": _search,
@@ -99,6 +99,7 @@ _PRICED: Mapping[str, Callable[[Resource, int], Iterable[Line]]] = {
     "AWS::ElasticLoadBalancingV2::LoadBalancer": _balancer,
     "AWS::EC2::VPCEndpoint": _interface_endpoint,
     "AWS::KMS::Key": lambda _, __: [Line(_REST, "key", 1)],
+    "AWS::SecretsManager::Secret": lambda _, __: [Line(_REST, "secret", 1)],
     "AWS::CloudWatch::Dashboard": lambda _, __: [Line(_REST, "dashboard", 1)],
     "AWS::CloudWatch::Alarm": _alarm,
 }
