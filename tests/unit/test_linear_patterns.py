@@ -21,6 +21,7 @@ import pytest
 
 import assistant.answering
 import assistant.knowledge
+import assistant.live
 import assistant.text
 from assistant.domain.documents import Document
 from assistant.domain.errors import DocumentInvalidError
@@ -141,7 +142,7 @@ def patterns() -> dict[str, re.Pattern[str]]:
     """Every compiled pattern of texts that is a value of a module, by its place."""
     return {
         f"{module.__name__.removeprefix('assistant.')}.{name}": value
-        for package in (assistant.text, assistant.knowledge, assistant.answering)
+        for package in (assistant.text, assistant.live, assistant.knowledge, assistant.answering)
         for module in modules(package)
         for name, value in vars(module).items()
         if isinstance(value, re.Pattern) and isinstance(value.pattern, str)
