@@ -180,8 +180,9 @@ def _holds(found: Evidence, one: RoutedQuestion) -> bool | None:
         said = "\n".join(unit.unit.text for unit in found.quote.units)
     else:
         return False
-    return all(text in said for text in one.must) and (
-        not one.any_of or any(text in said for text in one.any_of)
+    said = " ".join(said.split())
+    return all(" ".join(text.split()) in said for text in one.must) and (
+        not one.any_of or any(" ".join(text.split()) in said for text in one.any_of)
     )
 
 
