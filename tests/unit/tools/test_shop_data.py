@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from datetime import date
@@ -22,9 +23,19 @@ from tools.shop_data import FOLDER, STORES, TODAY, Shop, documents, make_shop, w
 _NUMBER = re.compile(r"\d+(?:\.\d+)? (?:dB|L|kg|W|mm|m²|m³/h)\b")
 
 
+LARGE = os.environ.get("EXAMPLES") == "new"
+"""In ``make check-full``: 2,000 items and 20,000 reviews, too."""
+
+
 @cache
 def small() -> Shop:
     return make_shop()
+
+
+@cache
+def shop() -> Shop:
+    """Return the shop whose facts are checked: the committed one, or in ``make check-full`` the large one."""
+    return make_shop(items=2_000, reviews=20_000) if LARGE else small()
 
 
 def lines(shop: Shop, source: str) -> list[dict[str, Any]]:
@@ -43,9 +54,9 @@ def test_the_committed_files_are_what_the_generator_writes(tmp_path: Any) -> Non
     assert sum(sizes.values()) < 1_500_000
 
 
-def test_it_has_the_items_and_reviews_that_were_asked_for() -> None:
-    assert len(lines(small(), "catalogue")) == 200
-    assert len(lines(small(), "reviews")) == 2_000
+def test_the_shop_has_the_items_and_reviews_that_were_asked_for() -> None:
+    assert len(lines(shop(), "catalogue")) == (2_000 if LARGE else 200)
+    assert len(lines(shop(), "reviews")) == (20_000 if LARGE else 2_000)
 
 
 @settings(max_examples=8, deadline=None)
@@ -83,7 +94,7 @@ def test_a_rating_is_the_mean_of_the_items_reviews(seed: int) -> None:
 
 
 def test_the_catalogue_says_its_fields_in_words_too() -> None:
-    for line in lines(small(), "catalogue"):
+    for line in lines(shop(), "catalogue"):
         facts = line["item"]
         assert f"- Price: ${facts['price']}\n" in line["markdown"]
         for name, value in facts["properties"].items():
@@ -109,7 +120,7 @@ def test_a_number_in_a_community_answer_is_of_the_catalogue(seed: int) -> None:
 
 def test_reviews_name_the_items_own_values() -> None:
     named = 0
-    for item in small().items:
+    for item in shop().items:
         own = " ".join([*item.properties.values(), item.shown("Price")])
         for review in item.reviews:
             for number in re.findall(r"(?<![~\d])\d+ (?:dB|kg|mm)\b|\$\d+\.\d\d", review.text):
@@ -119,7 +130,7 @@ def test_reviews_name_the_items_own_values() -> None:
 
 
 def test_stars_agree_with_the_words() -> None:
-    for item in small().items:
+    for item in shop().items:
         for review in item.reviews:
             if "Recommended." in review.text:
                 assert review.stars >= 4
@@ -128,7 +139,7 @@ def test_stars_agree_with_the_words() -> None:
 
 
 def test_opinions_differ_on_most_items_with_many_reviews() -> None:
-    many = [item for item in small().items if len(item.reviews) >= 8]
+    many = [item for item in shop().items if len(item.reviews) >= 8]
     split = [
         item
         for item in many
@@ -138,14 +149,14 @@ def test_opinions_differ_on_most_items_with_many_reviews() -> None:
 
 
 def test_accessories_and_items_name_each_other() -> None:
-    for item in small().items:
+    for item in shop().items:
         for other in item.fits:
             assert item in other.fits
             assert item.family.is_accessory != other.family.is_accessory
 
 
 def test_nothing_that_is_out_of_stock_is_in_a_store() -> None:
-    stores = small().stores()
+    stores = shop().stores()
     states = {item_id: item["state"] for item_id, item in stores["items"].items()}
     assert set(states.values()) == {"in_stock", "out_of_stock", "discontinued"}
     for item in stores["items"].values():
@@ -155,14 +166,14 @@ def test_nothing_that_is_out_of_stock_is_in_a_store() -> None:
 
 
 def test_the_stores_prices_and_discontinued_items_are_the_catalogues() -> None:
-    facts = facts_of(small())
-    for item_id, item in small().stores()["items"].items():
+    facts = facts_of(shop())
+    for item_id, item in shop().stores()["items"].items():
         assert item["price"] == facts[item_id]["price"]
         assert (item["state"] == "discontinued") == ("Discontinued" in facts[item_id]["properties"])
 
 
 def test_orders_wait_only_for_what_is_out_of_stock() -> None:
-    stores = small().stores()
+    stores = shop().stores()
     for order in stores["orders"]:
         of_lines = [stores["items"][line["item_id"]] for line in order["lines"]]
         waits = [item["restock_date"] for item in of_lines if item["state"] == "out_of_stock"]
