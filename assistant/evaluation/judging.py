@@ -54,7 +54,10 @@ class Observer:
     """Asks one tenant's questions, as an agent without access labels does."""
 
     def __init__(self, services: TenantServices) -> None:
-        self._services = replace(services, model=replace(services.model, writes_answers=False))
+        self._services = replace(
+            services, model=replace(services.model, writes_answers=False), live_elements=None
+        )
+        """What documents answer: no live system is called, or counted on."""
         self._prepare = PrepareAnswer(self._services)
         self._identity = Identity(services.tenant.name, "evaluation", frozenset({Role.AGENT}), frozenset())
         self._read: dict[str, StoredDocument] = {}

@@ -238,6 +238,7 @@ def services_of(candidate: Candidate, services: TenantServices) -> TenantService
         model=model,
         generator=MeteredGenerator(generator, clock=services.clock),
         records=cast("AnswerRecords", DiscardedRecords()),
+        live_elements=None,  # candidates are compared by what documents say
     )
 
 

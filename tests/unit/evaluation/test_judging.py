@@ -20,6 +20,7 @@ from assistant.evaluation.judging import (
 )
 from assistant.evaluation.questions import EvaluationQuestion, QuestionResult
 from tests.fakes.answering import FakeTenant, document
+from tests.fakes.live import FakeLive
 from tests.unit.evaluation.results import question
 
 PARCEL = """
@@ -202,3 +203,12 @@ async def test_of_a_double_question_each_half_counts_in_ndcg() -> None:
     )
     assert (await judged(asked)).ndcg == 1.0
     assert (await judged(asked, of=tenant(parcel=PARCEL))).ndcg == 0.5
+
+
+async def test_a_question_of_a_live_fact_reads_no_system_and_counts_as_documents_answer_it() -> None:
+    live = FakeLive()
+    asked = tenant()
+    asked.live_elements = live
+    observer = Observer(asked.services)
+    observed = await observer.ask(parcel(question="Where is my order?"))
+    assert (live.calls, observed.prepared.asked_live) == ([], ())
