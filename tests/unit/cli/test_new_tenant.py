@@ -195,7 +195,7 @@ def test_every_made_up_value_is_named_with_file_line_and_key(options: GlobalOpti
         assert found[3] in lines[int(found[1]) - 1]
     keys = {re.sub(r"\.\d+", "", line.split(": ")[2]) for line in said}
     assert keys >= {"deployment.account", "edge.certificate_arn", "edge.host_name", "identity.issuer"}
-    assert ("reach.service_name" in keys) == (name == "pharmacy")
+    assert ("reach.service_name" in keys) == (name in ("pharmacy", "sandbox"))
 
 
 def test_a_file_with_a_company_s_own_values_passes(
