@@ -184,13 +184,17 @@ class FindEvidence:
         used = (self._ranker, self._reranker, self.scorer.weights, self._gate.weights)
         return {weights.kind: weights.sha256 for weights in used}
 
+    def named_items(self, question: str, *, known: KnownWords | None) -> NamedItems | None:
+        """Return the items of the catalogue that a question names; None without one."""
+        return self._tables.named(question, known=known)
+
     async def find(self, query: EvidenceQuery, scope: SearchScope) -> Evidence:
         """Find the document that answers.
 
         Raises EmbeddingUnavailableError, SearchUnavailableError, OverloadedError, DeadlineExceededError.
         """
         searched = self.vocabulary.expand(query.joined, known=query.known, corrections=query.corrections)
-        named = self._tables.named(query.joined if query.leans else query.question, known=query.known)
+        named = self.named_items(query.joined if query.leans else query.question, known=query.known)
         codes = self.vocabulary.named_codes(query.question)
         # Units are compared with the question as asked: glossary words would distort the comparison.
         texts = list(dict.fromkeys((searched, query.joined)))

@@ -201,7 +201,7 @@ class Hydration:
         """``subject``: what ``ElementUse.subject`` keeps."""
         self.types: Mapping[str, ElementType] = live.types() if live is not None else {}
         self._live = live
-        self._caller = caller
+        self.caller = caller
         self._tenant = tenant
         self._subject = subject
         self._deadline = deadline
@@ -340,7 +340,7 @@ class Hydration:
     async def _fill(self, live: LiveElements, slot: LiveSlot) -> None:
         limit_s = min(limit_of(self._tenant, slot.type.name), self._deadline.remaining_s())
         deadline = Deadline.after(limit_s, clock=self._deadline.clock)
-        outcome = await read_element(live, slot.type, self._caller, deadline=deadline, bounds=self._bounds)
+        outcome = await read_element(live, slot.type, self.caller, deadline=deadline, bounds=self._bounds)
         if isinstance(outcome, Filled):
             slot.filled = outcome
         else:

@@ -223,7 +223,7 @@ class PrepareAnswer:
         scope = SearchScope(identity.labels, deadline, steps, asking.filters, ranker=ranking.weights)
         hydration = Hydration(
             services.live_elements,
-            LiveCaller(identity, context, asking.question, answer_id),
+            LiveCaller(identity, context, await self._with_item_number(asking.question), answer_id),
             tenant=services.tenant,
             deadline=deadline,
             bounds=self.bounds,
@@ -294,6 +294,16 @@ class PrepareAnswer:
         read = (shown[n - 1].passage for n in prompt.numbers)
         labels = [labels_in([one.text], hydration.labels_of(one.document_id)) for one in read]
         return {key: label for found in labels for key, label in found.items()}
+
+    async def _with_item_number(self, question: str) -> str:
+        """Return the question with the number of the one item that it names: systems know items by number."""
+        if self._services.live_elements is None:
+            return question
+        named = self.find_evidence.named_items(question, known=await self._known_words.read())
+        numbers = named.item_ids if named is not None else frozenset[str]()
+        if len(numbers) != 1 or any(number.casefold() in question.casefold() for number in numbers):
+            return question
+        return "\n".join((question, *numbers))
 
     def _weights(self, ranking: Ranking, evidence: Sequence[Evidence]) -> Mapping[str, str]:
         used = {**self._shipped}

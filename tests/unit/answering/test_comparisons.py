@@ -15,7 +15,8 @@ from assistant.domain.answers import Certainty, Mode
 from assistant.domain.documents import ItemFacts, StoredDocument
 from assistant.domain.elements import ElementKind, ElementState
 from tests.fakes.answering import FakeTenant, document
-from tests.unit.answering.asking_and_reading import Asked, ask
+from tests.fakes.live import FakeLive
+from tests.unit.answering.asking_and_reading import Asked, ask, prepare
 
 DATED = date(2026, 11, 20)
 SOURCES: list[dict[str, object]] = [
@@ -271,3 +272,24 @@ async def test_a_document_that_names_another_item_too_comes_after_those_of_the_i
     both = replace(both, card=replace(both.card, item=facts))
     answered = await ask(shop(LIGHT, HEAVY, both), "weight of the Aria Mist 200")
     assert answered.sources.sources[0].document_id == "catalogue:A-200"
+
+
+@pytest.mark.parametrize(
+    ("question", "numbers"),
+    [
+        ("What is the stock of the Aria Mist 300?", 1),
+        ("What is the stock of A-300?", 1),
+        ("Which stock is larger, of the Aria Mist 200 or the Aria Mist 300?", 0),
+        ("What is the stock?", 0),
+    ],
+)
+async def test_a_system_is_asked_by_the_number_of_the_one_item_that_is_named(
+    question: str, numbers: int
+) -> None:
+    tenant = shop(LIGHT, HEAVY)
+    tenant.live_elements = FakeLive()
+    await ask(tenant, "What is the stock?")  # the first question reads the words of the index
+    _, prepared = await prepare(tenant, question)
+    asked = prepared.hydration.caller.question
+    assert asked.startswith(question)
+    assert asked.count("A-") == numbers
