@@ -35,10 +35,12 @@ SERVICES = (
     "ssm:*",
     "ssmmessages:*",
     "states:*",
+    "vpc-lattice-svcs:Invoke",
     "xray:*",
 )
-"""Actions that roles of a tenant can have: those of their policies, and ``ssmmessages`` where a tenant file
-enables ECS Exec. A policy beyond it grants nothing."""
+"""Actions that roles of a tenant can have: those of their policies; where a tenant file asks for it,
+``ssmmessages`` for ECS Exec and ``Invoke`` for live systems that want signed requests. A policy beyond them
+grants nothing."""
 
 _UNDOING = (
     "dynamodb:DeleteTable*",
