@@ -91,6 +91,8 @@ class DataOutputs:
     """The only fine-grained master of the domain; the role of the schema function."""
     schema_role_name: str
     """For attaching a policy: the ARN contains the company's path, so the name cannot be derived from it."""
+    system_secrets: Mapping[str, str]
+    """ARN of the secret of each live system that has one of the deployment's, by the system's name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

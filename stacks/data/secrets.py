@@ -26,10 +26,10 @@ class SystemSecrets(Construct):
     def __init__(self, scope: Construct, construct_id: str, *, tenant: DeployedTenant, key_arn: str) -> None:
         super().__init__(scope, construct_id)
         self._tenant = tenant
-        for entry in tenant.own_secrets:
-            self._create(entry, key_arn=key_arn)
+        self.arns = {entry.name: self._create(entry, key_arn=key_arn) for entry in tenant.own_secrets}
+        """ARN by the system's name."""
 
-    def _create(self, entry: ReachEntry, *, key_arn: str) -> None:
+    def _create(self, entry: ReachEntry, *, key_arn: str) -> str:
         name = pascal_case(entry.name)
         secret = secretsmanager.CfnSecret(
             self,
@@ -47,6 +47,7 @@ class SystemSecrets(Construct):
             block_public_policy=True,
             resource_policy=self._policy(),
         )
+        return secret.ref
 
     def _policy(self) -> Mapping[str, Any]:
         """Only roles with the tenant's tag read the value, whatever policies others have."""

@@ -45,8 +45,7 @@ class DataStack(TenantStack):
             [allow("es:ESHttp*", f"{domain.attr_arn}/*")],
             description="The search schema, and who may use the index",
         )
-        if tenant.own_secrets:
-            SystemSecrets(self, "SystemSecrets", tenant=tenant, key_arn=keys.data_key_arn)
+        secrets = SystemSecrets(self, "SystemSecrets", tenant=tenant, key_arn=keys.data_key_arn)
         cdk.CfnOutput(self, "ModelsBucketName", value=buckets.models.bucket_name)
         if tenant.place.artifact_publishers:
             self._add_publisher(buckets.models, key_arn=keys.models_key_arn)
@@ -69,6 +68,7 @@ class DataStack(TenantStack):
             domain_endpoint=domain.attr_domain_endpoint,
             schema_role_arn=schema_role.role_arn,
             schema_role_name=schema_role.role_name,
+            system_secrets=secrets.arns,
         )
 
     def _tables(self, keys: KeysOutputs) -> dict[str, str]:

@@ -69,7 +69,7 @@ EXCEPTIONS = (
     ),
     *exceptions(
         _policies_of("IngestRole", "RemoveRole"),
-        wildcard(f"{_DOMAIN}/*-passages-v*"),
+        (*wildcard(f"{_DOMAIN}/*-passages-v*"), *wildcard(f"{_DOMAIN}/*-passages/_mapping")),
         "Versions of the index of passages, whose names contain the model's hash, on a domain of this "
         "tenant only. No path of the domain's security or cluster begins like that.",
     ),

@@ -5,6 +5,8 @@ No statement has a wildcard action.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
@@ -31,7 +33,7 @@ def task_statements(
     # the domain's own roles may allow one day.
     alias = f"{data.domain_arn}/{tenant.search_alias}"
     # The alias says which version is live; an answer then names that version.
-    versions = f"{alias}-v*"
+    versions = f"{data.domain_arn}/*-passages-v*"
     tables = (
         (RECORDS, data.records_table),
         (EVENTS, data.events_table),
@@ -60,22 +62,30 @@ def task_statements(
         allow("ssm:GetParameter", *(parameter_arn(scope, name) for name in parameters)),
         *_key_statements(tenant, earlier.keys),
         allow("s3:GetObject", *(f"{folder}{name}/{file}" for name in names for file in _CALLERS_FILES)),
-        *_system_statements(scope, tenant),
+        *_system_statements(scope, tenant, data.system_secrets),
         # The trace collector's. X-Ray supports no resources (Service Authorization Reference).
         allow("xray:PutTraceSegments", "*"),
     ]
 
 
-def _system_statements(scope: Construct, tenant: DeployedTenant) -> list[iam.PolicyStatement]:
-    """Let the task read the secrets of live systems, and sign requests to those that ask for a signature."""
-    names = [name for entry in tenant.callable_systems if (name := tenant.secret_of(entry)) is not None]
+def _system_statements(
+    scope: Construct, tenant: DeployedTenant, created: Mapping[str, str]
+) -> list[iam.PolicyStatement]:
+    """Let the task read the secrets of live systems, and sign requests to those that ask for a signature.
+
+    ``created``: ARNs of the deployment's own secrets. Of the company's only the name is known.
+    """
+    secrets = [
+        created.get(entry.name) or system_secret_arn(scope, name)
+        for entry in tenant.callable_systems
+        if (name := tenant.secret_of(entry)) is not None
+    ]
     signed = [entry for entry in tenant.callable_systems if entry.auth == "sigv4"]
     statements = [
         allow(f"{entry.sigv4_service}:Invoke", str(entry.invoke_arn)) for entry in signed if entry.invoke_arn
     ]
-    if names:
-        arns = (system_secret_arn(scope, name) for name in names)
-        statements.append(allow("secretsmanager:GetSecretValue", *arns))
+    if secrets:
+        statements.append(allow("secretsmanager:GetSecretValue", *secrets))
     return statements
 
 

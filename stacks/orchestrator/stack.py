@@ -19,7 +19,15 @@ from stacks.network.security_groups import TASK_PORT
 from stacks.orchestrator.permissions import session_statements, task_statements
 from stacks.orchestrator.task import CONTAINER, OrchestratorTask, streams_per_task
 from stacks.outputs import EarlierOutputs, NetworkOutputs, OrchestratorOutputs, Workload
-from stacks.policy import DOCUMENTS_BUCKET, OWN_INLINE_POLICY, exceptions, hipaa, nag, wildcard
+from stacks.policy import (
+    DOCUMENTS_BUCKET,
+    OWN_INLINE_POLICY,
+    exceptions,
+    hipaa,
+    nag,
+    of_data_stack,
+    wildcard,
+)
 from stacks.runbook import described
 from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import TenantStack, tenant_log_group
@@ -218,6 +226,7 @@ def _environment(tenant: DeployedTenant, earlier: EarlierOutputs) -> dict[str, A
 
 
 _TASK_POLICY = "Orchestrator/Task/Role/DefaultPolicy"
+_DOMAIN = of_data_stack("PublishOutputFnGetAttSearchArn29A45148")
 _EXECUTION_POLICY = "Orchestrator/Task/ExecutionRole/DefaultPolicy"
 
 EXCEPTIONS = (
@@ -233,6 +242,12 @@ EXCEPTIONS = (
         wildcard(f"arn:aws:s3:::{DOCUMENTS_BUCKET}/documents/*"),
         "The tenant's documents, whose names are hashes of ids: the service reads, adds and withdraws any "
         "of them, and nothing outside this prefix.",
+    ),
+    *exceptions(
+        _TASK_POLICY,
+        wildcard(*(f"{_DOMAIN}/*-passages-v*/{path}" for path in ("_search", "_mapping"))),
+        "Versions of the index of passages, whose names contain the model's hash, on a domain of this "
+        "tenant only: to search, and to ask which model each was made with.",
     ),
     *exceptions(
         _EXECUTION_POLICY,

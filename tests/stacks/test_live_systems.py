@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from stacks.tenant import DeployedTenant
 from tests.stacks.orchestrator_template import environment, orchestrator_of
 from tests.stacks.policies import allowed_on, statements_of
 from tests.stacks.values import (
+    DATA,
     KEYS,
     NETWORK,
     deployed,
@@ -121,11 +123,18 @@ def test_who_may_put_a_secret_may_use_the_key_for_that_alone() -> None:
 
 def test_a_task_reads_the_secret_switch_and_keys_of_its_systems_and_no_others() -> None:
     rights = task_rights(reaching(ORDERS))
-    assert allowed_on(rights, "secretsmanager:GetSecretValue") == {
-        f"{SECRETS}assistant/pharmacy/reach/orders-??????"
-    }
+    assert allowed_on(rights, "secretsmanager:GetSecretValue") == {DATA.system_secrets["orders"]}
     read = allowed_on(rights, "ssm:GetParameter")
     assert {f"{PARAMETERS}systems/orders", f"{PARAMETERS}care-jwks"} <= read
+
+
+def test_a_company_s_own_secret_is_read_by_its_name() -> None:
+    tenant = reaching({**ORDERS, "secret": "secretsmanager:company/wiki"})
+    template = orchestrator_of(tenant, data=replace(DATA, system_secrets={}))
+    policies = resources_of(template, "AWS::IAM::Policy")
+    (name,) = [name for name in policies if name.startswith("TaskRoleDefault")]
+    read = allowed_on(statements_of(template, name), "secretsmanager:GetSecretValue")
+    assert read == {f"{SECRETS}company/wiki-??????"}
 
 
 def test_a_task_is_told_the_address_and_the_switch_of_each_system() -> None:

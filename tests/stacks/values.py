@@ -67,6 +67,7 @@ DATA = DataOutputs(
     domain_endpoint="vpc-value-search-abcdefghijklmnopqrstuvwxyz.us-east-1.es.amazonaws.com",
     schema_role_arn="arn:aws:iam::111122223333:role/assistant/value-schema",
     schema_role_name="value-schema",
+    system_secrets={"orders": _arn("secretsmanager", "secret:value-orders-AbCdEf")},
 )
 EDGE = EdgeOutputs(
     target_group_arn=_arn("elasticloadbalancing", "targetgroup/value-tasks/0123456789abcdef"),
