@@ -84,10 +84,10 @@ def test_each_endpoint_permits_the_service_s_calls(rights: Statements) -> None:
 
 
 def test_the_index_may_be_searched_and_not_written(rights: Statements) -> None:
-    alias = f"{DATA.domain_arn}/pharmacy-passages"
+    alias, versions = f"{DATA.domain_arn}/pharmacy-passages", f"{DATA.domain_arn}/*-passages-v*"
     assert actions(rights, "es") == {"es:ESHttpPost", "es:ESHttpGet"}
-    assert allowed_on(rights, "es:ESHttpPost") == {f"{alias}/_search", f"{alias}-v*/_search"}
-    assert allowed_on(rights, "es:ESHttpGet") == {f"{alias}/_mapping", f"{alias}-v*/_mapping"}
+    assert allowed_on(rights, "es:ESHttpPost") == {f"{alias}/_search", f"{versions}/_search"}
+    assert allowed_on(rights, "es:ESHttpGet") == {f"{alias}/_mapping", f"{versions}/_mapping"}
 
 
 @pytest.mark.parametrize(
@@ -158,12 +158,14 @@ def test_messages_may_be_sent_to_two_queues_and_not_received(rights: Statements)
     assert allowed_on(rights, "sqs:SendMessage") == queues
 
 
-def test_three_parameters_may_be_read(rights: Statements) -> None:
+def test_the_named_parameters_may_be_read(rights: Statements) -> None:
     assert actions(rights, "ssm") == {"ssm:GetParameter"}
     assert allowed_on(rights, "ssm:GetParameter") == {
         arn("ssm", "parameter/assistant/pharmacy/jwks"),
         arn("ssm", "parameter/assistant/pharmacy/document-links"),
         arn("ssm", f"parameter{MODELS.power_parameter}"),
+        arn("ssm", "parameter/assistant/pharmacy/systems/orders"),
+        arn("ssm", "parameter/assistant/pharmacy/care-jwks"),
     }
 
 
@@ -173,7 +175,7 @@ def test_keys_may_be_used_only_through_stores_or_for_document_links(rights: Stat
         for each in rights
         if any(action.startswith("kms:") for action in each["Action"])
     ]
-    stores = [f"{name}.{REGION}.amazonaws.com" for name in ("s3", "dynamodb", "sqs")]
+    stores = [f"{name}.{REGION}.amazonaws.com" for name in ("s3", "dynamodb", "sqs", "secretsmanager")]
     links = {"kms:EncryptionContext:tenant": "pharmacy", "kms:EncryptionContext:purpose": "document-links"}
     assert by_key == [
         (
