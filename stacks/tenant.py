@@ -39,7 +39,7 @@ from assistant.settings.model_artifacts import (
     released_prompts,
 )
 from assistant.settings.process import ServiceSettings
-from assistant.settings.tenant import TenantConfig, load_tenant, load_tenants
+from assistant.settings.tenant import ReviewSection, TenantConfig, load_tenant, load_tenants
 from assistant.settings.toml_file import line_of
 
 ROOT = Path(__file__).parents[1]
@@ -276,6 +276,8 @@ def _effective_config(tenant: DeployedTenant) -> TenantConfig:
             "feedback": config.feedback.model_copy(
                 update={"pseudonyms": f"kms:{tenant.feedback_secret_parameter}"}
             ),
+            # The container's file has no profile.
+            "review": ReviewSection(two_people=config.needs_two_people),
         }
     )
 

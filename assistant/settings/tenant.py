@@ -228,6 +228,14 @@ class FeedbackSection(StrictModel):
     With another key everybody has another pseudonym, and no patient's texts can be found again."""
 
 
+class ReviewSection(StrictModel):
+    """How decisions at the review desk are made."""
+
+    two_people: bool | None = None
+    """Whether what one person decides goes live only by another one's approval; by default under the profile
+    ``hipaa`` alone, which cannot be without it."""
+
+
 class TenantConfig(StrictModel):
     """One tenant file, ``tenants/<name>.toml``."""
 
@@ -251,6 +259,7 @@ class TenantConfig(StrictModel):
     limits: LimitsSection = LimitsSection()
     secrets: SecretsSection = SecretsSection()
     feedback: FeedbackSection = FeedbackSection()
+    review: ReviewSection = ReviewSection()
     care_context: CareContextSection | None = None
     """Who signs whose conversation it is. Without it no question has a context."""
     glossary: Annotated[Mapping[GlossaryText, GlossaryText], Field(max_length=2000)] = {}
@@ -346,13 +355,19 @@ class TenantConfig(StrictModel):
         """Name of the tenant's CDK stage and of the folder of its templates: ``NorthShop`` for north-shop."""
         return "".join(part.capitalize() for part in self.name.split("-"))
 
+    @property
+    def needs_two_people(self) -> bool:
+        """Whether nothing of the review desk goes live by one person's decision."""
+        is_hipaa = self.deployment is not None and self.deployment.profile == "hipaa"
+        return is_hipaa or bool(self.review.two_people)
+
     def settings_hash(self) -> str:
         """Return the SHA-256 (hex) of all settings that shape answers; every answer's record has it.
 
         The deployment sections, ``feedback``, ``care_context`` and the embedding model of another index are
         not part of it; connectors are.
         """
-        unrelated = {*WHERE_IT_STANDS, "feedback", "care_context", "embedding_next"}
+        unrelated = {*WHERE_IT_STANDS, "feedback", "review", "care_context", "embedding_next"}
         shaping = self.model_dump_json(exclude=unrelated)
         if systems := [entry.shaping() for entry in self.systems]:
             shaping += json.dumps(systems, sort_keys=True)

@@ -175,7 +175,7 @@ def _desk(
 ) -> DeskServices:
     from assistant.answering.reading import ReadAnswers
 
-    tenant, place = stores.tenant, stores.tenant.deployment
+    tenant = stores.tenant
     return DeskServices(
         store=store,
         records=answering.records,
@@ -186,7 +186,7 @@ def _desk(
         embedder=answering.embedder,
         embedding_model=tenant.embedding.model,
         labels=tenant.labels,
-        needs_two_people=place is not None and place.profile == "hipaa",
+        needs_two_people=tenant.needs_two_people,
         clock=stores.clock,
     )
 

@@ -339,6 +339,15 @@ def with_connector(folder: Path, **changes: str) -> None:
     file.write_text(f"{before}\n" + "\n".join(kept) + f"\n{given}")
 
 
+@pytest.mark.parametrize(("name", "expected"), [("pharmacy", True), ("clinic", False)])
+def test_a_container_knows_whether_decisions_need_two_people(
+    tmp_path: Path, name: str, expected: bool
+) -> None:
+    path = tmp_path / f"{name}.toml"
+    path.write_text(effective_tenant_file(deployed(name)))
+    assert load_tenant(path).needs_two_people is expected
+
+
 def test_a_container_gets_the_connector_the_secret_and_the_parameter_of_the_keys(folder: Path) -> None:
     with_connector(folder)
     (tenant,) = read(folder)
