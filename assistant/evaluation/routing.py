@@ -1,7 +1,8 @@
 """Questions labelled with the sources that should answer, and what routing gains on them.
 
-``RoutingTrial`` asks a question twice of one tenant: as it is served, each source searched for itself and
-weighed, and with all documents as one merged source, as a tenant without sources is served.
+``RoutingTrial`` asks a question three times of one tenant: as it is served, each source searched for itself
+and weighed; the same without the items that the question names; and with all documents as one merged source,
+as a tenant without sources is served.
 """
 
 from __future__ import annotations
@@ -95,8 +96,10 @@ class RoutedResult:
     """Whether the best document is of the source that should come first; None for live sources and none."""
     ndcg: float | None
     """At 10, of the documents as served; None where the question names none."""
+    ndcg_alone: float | None
+    """The same by routing alone: without the items that the question names, and without tables."""
     ndcg_merged: float | None
-    """The same of one merged source."""
+    """The same of one merged source, also without them."""
     holds: bool | None
     """Whether the quote is shown and holds all that it must; None where it must hold nothing."""
     holds_merged: bool | None
@@ -131,6 +134,7 @@ class RoutingTrial:
         known = await self._known_words.read()
         without = replace(known, items=()) if known is not None else None
         routed = await self._find(self._routed, one, known)
+        alone = await self._find(self._routed, one, without)
         merged = await self._find(self._merged, one, without)
         no_shares: Mapping[str, float] = {}
         shares = routed.routing.shares if routed.routing is not None else no_shares
@@ -144,6 +148,7 @@ class RoutingTrial:
             keywords_first=None if right is None else _first(words) == right,
             document_first=None if right not in prefixes else best == prefixes[right],
             ndcg=_ndcg_of(routed, one),
+            ndcg_alone=_ndcg_of(alone, one),
             ndcg_merged=_ndcg_of(merged, one),
             holds=_holds(routed, one),
             holds_merged=_holds(merged, one),
@@ -212,8 +217,10 @@ def figures(results: Sequence[RoutedResult]) -> list[Figure]:
         ("gain over keywords", lambda one: gain(one.routed_first, one.keywords_first)),
         ("best document is of the right source", lambda one: one.document_first),
         ("nDCG@10", lambda one: one.ndcg),
+        ("nDCG@10 by routing alone", lambda one: one.ndcg_alone),
         ("nDCG@10 of one merged index", lambda one: one.ndcg_merged),
         ("gain over one merged index", lambda one: gain(one.ndcg, one.ndcg_merged)),
+        ("gain of routing alone over it", lambda one: gain(one.ndcg_alone, one.ndcg_merged)),
         ("quote holds what it must", lambda one: one.holds),
         ("quote of one merged index holds it", lambda one: one.holds_merged),
         ("nothing answers it, and it is refused", _refused),

@@ -26,6 +26,7 @@ RESULT = RoutedResult(
     keywords_first=False,
     document_first=True,
     ndcg=1.0,
+    ndcg_alone=0.8,
     ndcg_merged=0.5,
     holds=True,
     holds_merged=False,
