@@ -147,8 +147,8 @@ def routing(
     context: typer.Context,
     tenant: Tenant,
     questions: Annotated[
-        Path | None,
-        Option(metavar="FILE", help="Labelled questions: docs/documents.md."),
+        list[Path] | None,
+        Option(metavar="FILE", help="Labelled questions: docs/documents.md. Repeatable."),
     ] = None,
     seed: Annotated[int, Option(help="Draws the folds of cross-validation.")] = 0,
     dry_run: Annotated[bool, Option("--dry-run", help="Learn and measure; store nothing.")] = False,
@@ -160,10 +160,10 @@ def routing(
     options = GlobalOptions.of(context)
     if rollback:
         roll_back_routing(options, tenant=tenant)
-    elif questions is None:
+    elif not questions:
         raise typer.BadParameter("name a file of labelled questions", param_hint="--questions")
     else:
-        learn_routing(options, tenant=tenant, path=questions, seed=seed, dry_run=dry_run)
+        learn_routing(options, tenant=tenant, paths=questions, seed=seed, dry_run=dry_run)
 
 
 @learn_app.command()

@@ -23,10 +23,13 @@ from assistant.wiring.feedback import open_learning
 _EMBEDDING_LIMIT_S = 60.0
 
 
-def learn_routing(options: GlobalOptions, *, tenant: str, path: Path, seed: int, dry_run: bool) -> None:
+def learn_routing(
+    options: GlobalOptions, *, tenant: str, paths: Sequence[Path], seed: int, dry_run: bool
+) -> None:
     """Learn, cross-validate and show the release. Status 1 where it does not beat the words of the kinds."""
     terminal, clock, config = Terminal(), SystemClock(), options.tenant(tenant)
-    labelled, file_sha256 = load_routed(path), sha256(path.read_bytes()).hexdigest()
+    labelled = [question for path in paths for question in load_routed(path)]
+    file_sha256 = sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
     runtime = local_runtime(options, terminal)
     with runtime.processes(runtime.layout.for_loading, command="assistant learn") as ports:
         asyncio.run(load_if_empty(runtime, tenant))
