@@ -12,7 +12,7 @@ from assistant.settings.deployment import ReachEntry
 from stacks.network.security_groups import pascal_case
 from stacks.roles import TENANT_TAG, exempt_principals
 from stacks.tenant import DeployedTenant
-from stacks.tenant_stack import OUTLIVES, pin
+from stacks.tenant_stack import pin, removal_of
 
 
 class SystemSecrets(Construct):
@@ -38,7 +38,7 @@ class SystemSecrets(Construct):
             kms_key_id=key_arn,
             description=f"How the assistant proves itself to {entry.name}; put by the system's owner",
         )
-        secret.apply_removal_policy(OUTLIVES)
+        secret.apply_removal_policy(removal_of(self._tenant))
         pin(secret, f"{name}Secret")
         secretsmanager.CfnResourcePolicy(
             self,
