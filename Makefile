@@ -233,9 +233,19 @@ check-approved: $(VENV)/local.stamp ## Which paraphrases and look-alikes get an 
 	@$(BIN)/python -m tools.measure_approved evaluation/approved/tuning_pharmacy.jsonl
 	@$(BIN)/python -m tools.measure_approved evaluation/approved/pharmacy.jsonl --wordings
 
+LARGE_SHOP := build/shop
+SHOP_ITEMS ?= 2000
+SHOP_REVIEWS ?= 20000
+.PHONY: check-shop
+check-shop: $(VENV)/local.stamp ## Make and load the large shop: 2,000 items, 20,000 reviews (about 6 minutes)
+	@rm -rf $(LARGE_SHOP); mkdir -p $(LARGE_SHOP)/tenants
+	@$(BIN)/python -m tools.shop_data --items $(SHOP_ITEMS) --reviews $(SHOP_REVIEWS) --out $(LARGE_SHOP)/knowledge/shop
+	@cp -R tenants/shop.toml tenants/connectors $(LARGE_SHOP)/tenants/
+	@$(BIN)/assistant --tenants $(LARGE_SHOP)/tenants --state $(LARGE_SHOP)/state --port 0 knowledge add --tenant shop
+
 .PHONY: check-full
 check-full: export EXAMPLES := new
-check-full: check check-extras check-api check-approved check-kills check-reindex check-mutations evaluate bench prove-ranking ## check with newly drawn examples, then the evaluation and the figures
+check-full: check check-extras check-api check-approved check-shop check-kills check-reindex check-mutations evaluate bench prove-ranking ## check with newly drawn examples, then the evaluation and the figures
 
 .PHONY: lock
 lock: $(VENV)/bootstrap.stamp ## Resolve the requirements anew for the lowest Python
