@@ -277,8 +277,9 @@ class ReachEntry(StrictModel):
         return data if secret is None else data | {"secret": f"secretsmanager:{secret}"}
 
     def shaping(self) -> dict[str, Any]:
-        """Return what of the entry shapes answers, as JSON values."""
-        return {"name": self.name, "whose": self.whose, **self.model_dump(mode="json", include={"inline"})}
+        """Return what of the entry shapes answers, as JSON values: the connector, from whatever file."""
+        inline = None if self.inline is None else self.inline.model_dump(mode="json", exclude={"openapi"})
+        return {"name": self.name, "whose": self.whose, "inline": inline}
 
 
 Making = Literal["create", "existing"]

@@ -60,7 +60,9 @@ def test_no_statement_lets_an_identity_policy_alone_use_a_key(
         condition = statement["Condition"]
         tagged = condition.get("StringEquals", {}).get("aws:PrincipalTag/tenant") == "pharmacy"
         deploying = "ArnEquals" in condition and "kms:ViaService" in condition["StringEquals"]
-        assert tagged or deploying
+        of_secrets = condition.get("ArnLike", {}).get("kms:EncryptionContext:SecretARN")
+        putting = of_secrets and "kms:ViaService" in condition["StringEquals"]
+        assert tagged or deploying or putting
 
 
 def test_no_statement_denies_because_a_deny_would_override_grants(

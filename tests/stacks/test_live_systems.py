@@ -46,15 +46,7 @@ ORDERS: dict[str, Any] = {
 
 
 def reaching(*entries: dict[str, Any]) -> DeployedTenant:
-    """Return the pharmacy with these systems; only those with a connector are sources of live data."""
-    pharmacy = deployed("pharmacy")
-    called = [entry["name"] for entry in entries if entry.get("connector")]
-    sources = [
-        source.model_dump(mode="json")
-        for source in pharmacy.config.sources
-        if source.kind != "live" or source.reach in called
-    ]
-    return with_sections(pharmacy, reach=list(entries), sources=sources)
+    return with_sections(deployed("pharmacy"), reach=list(entries))
 
 
 def data_of(tenant: DeployedTenant) -> dict[str, Any]:

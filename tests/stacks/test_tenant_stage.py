@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from stacks.validators import StackTemplate, templates_of
-from tests.stacks.synthesized import ROOT, synthesize
+from tests.fakes.tenant_files import committed_tenant
+from tests.stacks.synthesized import synthesize
 
 OURS = """
 name_prefix = "care"
@@ -23,7 +24,7 @@ required_tags = { owner = "platform" }
 @pytest.fixture(scope="module")
 def templates(tmp_path_factory: pytest.TempPathFactory) -> list[StackTemplate]:
     folder = tmp_path_factory.mktemp("company")
-    text = (ROOT / "tenants/sandbox.toml").read_text(encoding="utf-8")
+    text = committed_tenant("sandbox")
     (folder / "sandbox.toml").write_text(text.replace("[deployment]\n", f"[deployment]\n{OURS}", 1))
     done = synthesize(folder / "out", tenant="sandbox", tenants=str(folder))
     assert done.returncode == 0, done.stderr[-2000:]
@@ -75,14 +76,14 @@ def test_only_the_company_s_folder_of_tenants_is_read(tmp_path: Path) -> None:
 
 
 def test_an_invalid_file_of_another_tenant_is_ignored(tmp_path: Path) -> None:
-    (tmp_path / "sandbox.toml").write_text((ROOT / "tenants/sandbox.toml").read_text(encoding="utf-8"))
+    (tmp_path / "sandbox.toml").write_text(committed_tenant("sandbox"))
     (tmp_path / "broken.toml").write_text("schema_version = 9")
     done = synthesize(tmp_path / "out", tenant="sandbox", tenants=str(tmp_path))
     assert done.returncode == 0, done.stderr[-2000:]
 
 
 def test_an_invalid_file_is_reported_with_line_key_and_allowed_values(tmp_path: Path) -> None:
-    text = (ROOT / "tenants/sandbox.toml").read_text(encoding="utf-8")
+    text = committed_tenant("sandbox")
     (tmp_path / "sandbox.toml").write_text(text.replace('accelerator = "cpu"', 'accelerator = "abacus"'))
     line = text.splitlines().index('accelerator = "cpu"') + 1
     done = synthesize(tmp_path / "out", tenant="sandbox", tenants=str(tmp_path))

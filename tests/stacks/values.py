@@ -134,9 +134,11 @@ def deployed(name: str) -> DeployedTenant:
 def with_sections(tenant: DeployedTenant, **sections: Any) -> DeployedTenant:
     """Return the tenant with sections of its file replaced: ``with_sections(t, network={"cidr": "…"})``.
 
-    A section is given whole, as in the file; a list of them for ``reach``.
+    A section is given whole, as in the file; a list of them for ``reach``, whose live sources go with them.
     """
     data = json.loads(tenant.config.model_dump_json()) | sections
+    called = [entry["name"] for entry in data["reach"] if entry.get("connector") or entry.get("inline")]
+    data["sources"] = [one for one in data["sources"] if one["kind"] != "live" or one["reach"] in called]
     config = TenantConfig.model_validate_json(json.dumps(data), strict=True)
     assert config.deployment
     assert config.identity
