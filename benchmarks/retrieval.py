@@ -169,7 +169,8 @@ async def _ask(settings: ServiceSettings, questions: Sequence[str]) -> dict[str,
         for question in questions:
             scope = SearchScope.untraced(Deadline.after(_TIMEOUT_S, clock=clock), size=_WHOLE_LEGS)
             (vector,) = await retrieval.embed([question], scope)
-            found[question] = await retrieval.search(question, vector=vector, scope=scope)
+            asked = await retrieval.search(question, vector=vector, scope=scope)
+            found[question] = asked.retrieved
         return found
 
 
@@ -311,8 +312,8 @@ def _timed(retrieval: RetrievePassages) -> Retrieve:
         with steps.step("both"):
             scope = SearchScope(frozenset(), deadline, steps)
             (vector,) = await retrieval.embed([question], scope)
-            found = await retrieval.search(question, vector=vector, scope=scope)
-        assert found.passages
+            asked = await retrieval.search(question, vector=vector, scope=scope)
+        assert asked.retrieved.passages
         return steps.timings_ms
 
     return retrieve

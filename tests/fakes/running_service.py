@@ -102,6 +102,10 @@ class Scene:
     """What every tenant's connectors offer."""
 
 
+NO_TENANTS = ServedTenants({})
+"""Of a service in another process, whose tenants a test cannot reach."""
+
+
 @dataclass
 class RunningService:
     url: str

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest_asyncio
 
-from tests.fakes.running_service import RunningService, eventually
+from tests.fakes.running_service import NO_TENANTS, RunningService, eventually
 from tests.fakes.sagemaker_socket import SageMakerSocket
 from tests.faults.asking import asked, asking, called, headers, idle
 from tests.faults.cells import DISK_FULL, THE_SERVICE
@@ -100,7 +100,7 @@ async def _own_mounts() -> tuple[str, ...] | None:
 async def _know(state_dir: Path) -> None:
 
     async with httpx.AsyncClient() as unused:
-        await RunningService("", SageMakerSocket(), {}, state_dir, unused).know("wait", DOCUMENT)
+        await RunningService("", SageMakerSocket(), NO_TENANTS, state_dir, unused).know("wait", DOCUMENT)
 
 
 async def test_an_answer_on_a_full_disk_goes_on_and_its_record_follows(

@@ -13,6 +13,7 @@ import pytest
 from assistant.settings.process import ServiceSettings
 from tests.fakes.processes import process
 from tests.fakes.running_service import (
+    NO_TENANTS,
     TWO_SENTENCES,
     RunningService,
     Scene,
@@ -53,7 +54,7 @@ def locked(path: Path) -> Iterator[None]:
 
 def calling(url: str, sagemaker: SageMakerSocket, settings: ServiceSettings) -> RunningService:
     client = httpx.AsyncClient(base_url=url, trust_env=False, timeout=30)
-    return RunningService(url, sagemaker, {}, settings.state_dir, client)
+    return RunningService(url, sagemaker, NO_TENANTS, settings.state_dir, client)
 
 
 async def seen_until(parts: AsyncIterator[str], wanted: str) -> str:

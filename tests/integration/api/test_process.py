@@ -14,7 +14,14 @@ import pytest
 
 from assistant.settings.process import ServiceSettings
 from tests.fakes.processes import process, start
-from tests.fakes.running_service import RunningService, Scene, events_of, published_keys, service_settings
+from tests.fakes.running_service import (
+    NO_TENANTS,
+    RunningService,
+    Scene,
+    events_of,
+    published_keys,
+    service_settings,
+)
 from tests.fakes.sagemaker_socket import SageMakerSocket, sagemaker_socket
 from tests.fakes.tokens import EC_KEY
 
@@ -95,7 +102,7 @@ async def test_a_stream_that_does_not_end_is_ended_and_recorded(
 
 def known_service(url: str, sagemaker: SageMakerSocket, settings: ServiceSettings) -> RunningService:
     client = httpx.AsyncClient(base_url=url, trust_env=False, timeout=20)
-    return RunningService(url, sagemaker, {}, settings.state_dir, client)
+    return RunningService(url, sagemaker, NO_TENANTS, settings.state_dir, client)
 
 
 async def refuses_connections(url: str) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from tests.fakes.processes import RunningProcess, process
 from tests.fakes.running_service import (
+    NO_TENANTS,
     TWO_SENTENCES,
     RunningService,
     Scene,
@@ -321,7 +322,7 @@ async def doomed(service: RunningService) -> AsyncIterator[tuple[RunningProcess,
         process("api", environment) as running,
         httpx.AsyncClient(base_url=running.url, trust_env=False, timeout=20) as client,
     ):
-        yield running, RunningService(running.url, service.sagemaker, {}, service.state_dir, client)
+        yield running, RunningService(running.url, service.sagemaker, NO_TENANTS, service.state_dir, client)
 
 
 async def test_after_a_kill_the_reader_gets_what_was_kept_and_is_told(

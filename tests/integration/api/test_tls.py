@@ -22,6 +22,7 @@ from assistant.settings import deployed_names
 from assistant.settings.process import ServiceSettings
 from tests.fakes.processes import RunningProcess, process
 from tests.fakes.running_service import (
+    NO_TENANTS,
     RunningService,
     Scene,
     events_of,
@@ -93,7 +94,7 @@ async def service(
 ) -> AsyncIterator[RunningService]:
     """The process over TLS, with one document."""
     async with balanced(running.url) as client:
-        made = RunningService(running.url, endpoints, {}, settings.state_dir, client)
+        made = RunningService(running.url, endpoints, NO_TENANTS, settings.state_dir, client)
         await made.know("wait", "The wait is two days.")
         yield made
 

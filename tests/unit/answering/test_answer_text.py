@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assistant.answering.composing import QuotedBlock
-from assistant.answering.events import SentenceEnded, Token
+from assistant.answering.events import ElementChanged, SentenceEnded, Token
 from assistant.answering.stream import LONGEST_SENTENCE_CHARACTERS, AnswerText, MarkerFilter
 from assistant.answering.support import SupportChecker
 from assistant.domain.answers import Support
@@ -15,6 +15,7 @@ from assistant.text.language import language
 from tests.fakes.answering import document
 from tests.unit.answering.cutting import cuts
 
+Events = list[Token | SentenceEnded | ElementChanged]
 QUESTION = "When are retail refills payable?"
 URL = "https://procedures.example/refill"
 SUPPORTED = [
@@ -42,9 +43,9 @@ def answer_text(question: str = QUESTION) -> AnswerText:
     )
 
 
-def written(*parts: str, cut_short: bool = False) -> tuple[AnswerText, list[Token | SentenceEnded]]:
+def written(*parts: str, cut_short: bool = False) -> tuple[AnswerText, Events]:
     text = answer_text()
-    events = [event for part in parts for event in text.write(part)]
+    events: Events = [event for part in parts for event in text.write(part)]
     events += text.end(cut_short=cut_short)
     return text, events
 
@@ -53,7 +54,7 @@ def block(text: str, before: str = "") -> QuotedBlock:
     return QuotedBlock(before=before, text=text, passage=STORED.passages[0], span=(0, len(text)), n=1)
 
 
-def assert_offsets_match(text: AnswerText, events: list[Token | SentenceEnded]) -> None:
+def assert_offsets_match(text: AnswerText, events: Events) -> None:
     """Sentences are numbered, in order, and their places are theirs in the sum of all tokens."""
     tokens = [event.text for event in events if isinstance(event, Token)]
     assert "".join(tokens) == text.text
