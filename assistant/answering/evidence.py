@@ -188,6 +188,11 @@ class FindEvidence:
         """Return the items of the catalogue that a question names; None without one."""
         return self._tables.named(question, known=known)
 
+    def without_items(self, text: str, *, known: KnownWords | None) -> str:
+        """Return a text with "it" for each item that it names; the text itself where it names none."""
+        named = self.named_items(text, known=known)
+        return text if named is None else named.pronouns
+
     async def find(self, query: EvidenceQuery, scope: SearchScope) -> Evidence:
         """Find the document that answers.
 

@@ -100,6 +100,8 @@ class NamedItems:
     items: tuple[KnownItem, ...]
     rest: str
     """The folded question without their names."""
+    pronouns: str
+    """The same with "it" for each name."""
     meant: Mapping[str, frozenset[str]]
     """Words of the rest = stems of the property that they ask for: "loud" = noise, level."""
 
@@ -243,7 +245,7 @@ class ItemReader:
         words = frozenset(_TOKEN.findall(rest))
         meant = {word: name for word in words for name in [self._meant(word, category, rest)] if name}
         stems = {word: self._words.content_stems(name) for word, name in meant.items()}
-        return NamedItems(items, rest.replace(HERE, " "), stems)
+        return NamedItems(items, rest.replace(HERE, " "), " ".join(rest.replace(HERE, " it ").split()), stems)
 
     def _meant(self, word: str, category: Category, rest: str) -> str | None:
         """Return the property that a word asks for: "loud", or a unit such as "grams"."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -78,16 +78,19 @@ class LiveQuestions:
         self._examples: tuple[Example, ...] | None = None
         self._loading: asyncio.Task[None] | None = None
 
-    def begin(self, message: str) -> asyncio.Task[Vectors] | None:
+    def begin(
+        self, message: str, *, without_items: Callable[[str], str] = str
+    ) -> asyncio.Task[Vectors] | None:
         """Begin to embed the clauses of a message with several, and once in a process the examples.
 
+        ``without_items``: a text with "it" for each item that it names, as the examples speak of items.
         Return the task for ``matching``; None where the tenant has no live system. It never raises.
         """
         if self._live is None:
             return None
         if self._examples is None and self._loading is None:
             self._loading = asyncio.create_task(self._load(self._live.types()))
-        return asyncio.create_task(self._embed_clauses(message))
+        return asyncio.create_task(self._embed_clauses(message, without_items))
 
     async def matching(
         self, clauses: asyncio.Task[Vectors] | None, evidence: Sequence[Evidence], vectors: Vectors
@@ -144,13 +147,16 @@ class LiveQuestions:
             if source.reach is not None
         }
 
-    async def _embed_clauses(self, message: str) -> Vectors:
+    async def _embed_clauses(self, message: str, without_items: Callable[[str], str]) -> Vectors:
+        """Return vectors by the clause as it was written; of a single clause only where it names an item."""
         clauses = clauses_of(message)
-        if not clauses or not self._has_examples():
+        plain = {text: without_items(text) for text in clauses or [message]}
+        if not self._has_examples() or not (clauses or plain[message] != message):
             return {}
         try:
             deadline = Deadline.after(_LIMIT_S, clock=self._clock)
-            return dict(zip(clauses, await self._embedder.embed(clauses, deadline=deadline), strict=True))
+            vectors = await self._embedder.embed([*plain.values()], deadline=deadline)
+            return dict(zip(plain, vectors, strict=True))
         except AssistantError as error:
             _log.warning("clauses_not_embedded", code=error.code)
             return {}

@@ -229,7 +229,10 @@ class PrepareAnswer:
             bounds=self.bounds,
             subject=services.subject_of(context),
         )
-        clauses = self._live_questions.begin(asking.question)
+        known = await self._known_words.read() if services.live_elements is not None else None
+        clauses = self._live_questions.begin(
+            asking.question, without_items=partial(self.find_evidence.without_items, known=known)
+        )
         with _end_on_error(steps, hydration):
             history = await self._history(asking, scope, agent=identity.agent)
             before = history[-1].question if history else asking.question_before

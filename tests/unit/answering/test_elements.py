@@ -534,3 +534,19 @@ def test_the_routing_moves_what_is_near_the_border() -> None:
     questions._examples = (Example(STATUS, frozenset(), [one * 0.6 for one in vector]),)  # pyright: ignore[reportPrivateUsage]
     assert questions.match("order status", vector) is None
     assert questions.match("order status", vector, leaning={"orders": 0.08}) == "orders.status"
+
+
+async def test_a_question_is_compared_without_the_name_of_its_item() -> None:
+    tenant = with_live(content=FIRST)
+    questions = LiveQuestions(tenant.services)
+    named = "Where is my Calmora Stillness 300 parcel of the spring order?"
+    clauses = questions.begin(named, without_items=lambda _: WHERE)
+    assert clauses is not None
+    assert (await clauses)[named] == vector_of(WHERE)
+
+
+async def test_a_single_question_without_an_item_is_not_embedded_again() -> None:
+    tenant = with_live(content=FIRST)
+    clauses = LiveQuestions(tenant.services).begin(WHERE)
+    assert clauses is not None
+    assert await clauses == {}
