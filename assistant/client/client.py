@@ -215,6 +215,23 @@ class AssistantClient:
         params |= {name: at.isoformat() for name, at in times.items() if at is not None}
         return await self._read(wire.AuditPage, Call("GET", "/v1/audit", params=params))
 
+    async def live_reads(
+        self,
+        *,
+        agent: str | None = None,
+        customer: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> wire.LiveReadsPage:
+        """Return who read which data of live systems, whose by pseudonym, and when; no values."""
+        asked_for = {"agent": agent, "customer": customer}
+        times = {"since": since, "until": until}
+        params: dict[str, str | int | list[str]] = {
+            name: value for name, value in asked_for.items() if value is not None
+        }
+        params |= {name: at.isoformat() for name, at in times.items() if at is not None}
+        return await self._read(wire.LiveReadsPage, Call("GET", "/v1/live-reads", params=params))
+
     async def list_cases(
         self,
         *,

@@ -257,6 +257,12 @@ EXCEPTIONS = (
     ),
     *exceptions(
         "Orchestrator/Task/Definition",
+        "cfn-lint::E1022",
+        "The address of a live system: cfn-lint does not know that Fn::GetStackOutput gives text, here the "
+        "endpoint's names joined to one.",
+    ),
+    *exceptions(
+        "Orchestrator/Task/Definition",
         nag("ECS2"),
         "Names, addresses and numbers, made by the settings class that reads them: visible in every review, "
         "and a change of one replaces the tasks. The only secret, of document links, is not among them: "

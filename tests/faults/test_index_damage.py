@@ -18,23 +18,29 @@ from tests.faults.watching import Watch, refused, tell_of
 Request = Callable[[str, dict[str, Any] | None], Coroutine[Any, Any, Any]]
 
 
-async def _alias_to(request: Request, *, alias: str, index: str, add: bool) -> None:
-    action = {"add" if add else "remove": {"index": index, "alias": alias}}
-    await request("POST /_aliases", {"actions": [action]})
+async def _clone(request: Request, source: str, target: str) -> None:
+    """Copy an index as it is; vectors are no part of a document's source, so no other copy has them."""
+    await request(f"PUT /{source}/_settings", {"index.blocks.write": True})
+    await request(f"POST /{source}/_clone/{target}?wait_for_active_shards=1", None)
+    for name in (source, target):
+        await request(f"PUT /{name}/_settings", {"index.blocks.write": None})
 
 
-async def _swap_for_empty(request: Request, alias: str, index: str) -> None:
-    made = (await request(f"GET /{index}", None))[index]
-    settings = {key: made["settings"]["index"][key] for key in ("analysis", "knn")}
-    empty = f"{index}-empty"
-    await request(f"PUT /{empty}", {"settings": {"index": settings}, "mappings": made["mappings"]})
-    await _alias_to(request, alias=alias, index=index, add=False)
-    await _alias_to(request, alias=alias, index=empty, add=True)
+async def _lose_documents(request: Request, _alias: str, index: str) -> None:
+    await _clone(request, index, f"{index}-kept")
+    await request(f"POST /{index}/_delete_by_query?refresh=true", {"query": {"match_all": {}}})
 
 
-async def _swap_back(request: Request, alias: str, index: str) -> None:
-    await request(f"DELETE /{index}-empty", None)
-    await _alias_to(request, alias=alias, index=index, add=True)
+async def _delete(request: Request, _alias: str, index: str) -> None:
+    await _clone(request, index, f"{index}-kept")
+    await request(f"DELETE /{index}", None)
+
+
+async def _make_again(request: Request, alias: str, index: str) -> None:
+    await request(f"DELETE /{index}?ignore_unavailable=true", None)
+    await _clone(request, f"{index}-kept", index)
+    await request("POST /_aliases", {"actions": [{"add": {"index": index, "alias": alias}}]})
+    await request(f"DELETE /{index}-kept", None)
 
 
 async def _close(request: Request, _alias: str, index: str) -> None:
@@ -45,18 +51,10 @@ async def _open(request: Request, _alias: str, index: str) -> None:
     await request(f"POST /{index}/_open?wait_for_active_shards=1", None)
 
 
-async def _remove_alias(request: Request, alias: str, index: str) -> None:
-    await _alias_to(request, alias=alias, index=index, add=False)
-
-
-async def _restore_alias(request: Request, alias: str, index: str) -> None:
-    await _alias_to(request, alias=alias, index=index, add=True)
-
-
 KINDS = {
-    DOCUMENTS_LOST: (_swap_for_empty, _swap_back, "an index without documents behind the alias"),
+    DOCUMENTS_LOST: (_lose_documents, _make_again, "the index without its documents"),
     INDEX_CLOSED: (_close, _open, "the index closed"),
-    INDEX_DELETED: (_remove_alias, _restore_alias, "the alias removed"),
+    INDEX_DELETED: (_delete, _make_again, "the index deleted, and its alias with it"),
 }
 
 

@@ -54,8 +54,9 @@ DIFFERS = {
     "opensearch_auth",
     "aws_endpoint_url",
     "sagemaker_endpoint_url",
+    "reach_addresses",
 }
-"""Emulators have addresses, ports of this machine may be taken, and its node speaks HTTP and judges no
+"""Emulators have addresses, nobody is at the order system's, ports of this machine may be taken, and its node speaks HTTP and judges no
 signature."""
 
 
@@ -120,6 +121,7 @@ async def task(
             "opensearch_auth": "none",
             "aws_endpoint_url": aws_server_url,
             "sagemaker_endpoint_url": gateway_url,
+            "reach_addresses": json.dumps({"orders": "https://127.0.0.1:9"}),
         }
         environment = environment_of(definition, made=made, emulated=emulated, tmp=tmp_path)
         stack.push_async_callback(remove_index, opensearch_url)

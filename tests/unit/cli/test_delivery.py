@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from assistant.cli.deploy import DEPLOY_LIMIT_S
+from tests.fakes.tenant_files import committed_tenant
 from tools.tenant_matrix import matrix
 
 ROOT = Path(__file__).parents[3]
@@ -75,7 +76,7 @@ def test_a_hipaa_tenant_waits_in_an_environment_of_its_own() -> None:
 
 
 def test_one_tenant_alone_reads_no_other_file(tmp_path: Path) -> None:
-    (tmp_path / "sandbox.toml").write_text((ROOT / "tenants/sandbox.toml").read_text())
+    (tmp_path / "sandbox.toml").write_text(committed_tenant("sandbox"))
     (tmp_path / "broken.toml").write_text("broken")
     assert [row["tenant"] for row in matrix(tmp_path, only="sandbox")] == ["sandbox"]
 

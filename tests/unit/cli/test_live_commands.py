@@ -109,7 +109,7 @@ async def test_an_operation_without_its_values_is_skipped_and_nothing_called_is_
 
 
 def test_a_connector_begins_from_an_openapi_file(tmp_path: Path) -> None:
-    file = Path(__file__).parents[3] / "connectors" / "orders.openapi.json"
+    file = Path(__file__).parents[3] / "tenants" / "connectors" / "orders.openapi.json"
     status, text = ran(tmp_path, "connector", "from-openapi", str(file), "--operation", "getOrder")
     assert status == 0
     path = tmp_path / "orders.toml"
