@@ -52,6 +52,8 @@ def _with_unknown_types(class_of: Any) -> Any:
             resource_type.startswith("Custom::") or resource_type == "AWS::CloudFormation::CustomResource"
         )
         found = None if custom else class_of(resource_type)
+        if found is None and resource_type == "AWS::SecretsManager::Secret":
+            return UnknownSecret
         return UnknownType if found is None else _with_all_attributes(found)
 
     return class_for
@@ -90,12 +92,22 @@ class UnknownType:
         del attr
         return True
 
-    def get_cfn_attribute(self, attribute_name: str) -> str:
+    def get_cfn_attribute(self, attribute_name: str) -> str | list[str]:
         return _made_up(self, attribute_name)
 
 
-def _made_up(resource: Any, attribute: str) -> str:
+class UnknownSecret(UnknownType):
+    """A secret, which a reference names by its ARN."""
+
+    @property
+    def physical_resource_id(self) -> str:
+        return f"arn:aws:secretsmanager:us-east-1:{os.environ['MOTO_ACCOUNT_ID']}:secret:{self.name}"
+
+
+def _made_up(resource: Any, attribute: str) -> str | list[str]:
     name = getattr(resource, "physical_resource_id", None) or getattr(resource, "name", "thing")
+    if attribute == "DnsEntries":  # of an endpoint: zone and name
+        return [f"Z0123456789:{name}.vpce.example"]
     if attribute.endswith("Arn") or attribute == "ServiceArn":
         kind = type(resource).__name__.lower()
         return f"arn:aws:{kind}:us-east-1:{os.environ['MOTO_ACCOUNT_ID']}:{name}/{attribute}"
