@@ -56,8 +56,8 @@ DIFFERS = {
     "sagemaker_endpoint_url",
     "reach_addresses",
 }
-"""Emulators have addresses, ports of this machine may be taken, its node speaks HTTP and judges no signature, and
-nobody is at the address of the order system."""
+"""Emulators have addresses, ports of this machine may be taken, and its node speaks HTTP and judges no
+signature. Nobody is at the address of the order system."""
 
 
 @dataclass(frozen=True)
