@@ -67,6 +67,7 @@ from assistant.domain.identity import Identity
 from assistant.domain.live import CareContext, ContextToken, PlainContext
 from assistant.domain.public import PublicModel
 from assistant.live.ports import Caller as LiveCaller
+from assistant.live.ports import ElementType
 
 MAX_QUESTION_CHARACTERS = 4_000
 MAX_EARLIER_CHARACTERS = 1_000
@@ -238,6 +239,8 @@ class PrepareAnswer:
             before = history[-1].question if history else asking.question_before
             understood, evidence = await self._find(asking.question, before, scope)
             matched = await self._live_questions.matching(clauses, evidence, scope.embedded)
+            if context is None:
+                matched = self._without_customers(matched, evidence)
             certainty, excerpts = _certainty(evidence), Excerpts()
             with steps.step("compose") as span:
                 shown, quoted = self._compose(evidence, excerpts, hydration)
@@ -297,6 +300,21 @@ class PrepareAnswer:
         read = (shown[n - 1].passage for n in prompt.numbers)
         labels = [labels_in([one.text], hydration.labels_of(one.document_id)) for one in read]
         return {key: label for found in labels for key, label in found.items()}
+
+    def _without_customers(
+        self, matched: Sequence[tuple[int, str]], evidence: Sequence[Evidence]
+    ) -> list[tuple[int, str]]:
+        """Leave a customer's data out where a document answers and no customer is there.
+
+        An agent who asks for a rule would only be told that something else is not allowed.
+        """
+        live = self._services.live_elements
+        types: Mapping[str, ElementType] = live.types() if live is not None else {}
+        return [
+            (part, name)
+            for part, name in matched
+            if evidence[part].certainty is None or not types[name].needs_context
+        ]
 
     async def _with_item_number(self, question: str) -> str:
         """Return the question with the number of the one item that it names: systems know items by number."""

@@ -339,4 +339,5 @@ def _type_of(name: str, named: _Named) -> ElementType:
         source=named.connector.source,
         operation=named.operation_name,
         about=element.about,
+        needs_context=named.operation.personal and named.system.whose == "context",
     )

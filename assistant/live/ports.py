@@ -29,6 +29,8 @@ class ElementType:
     about: tuple[str, ...] = ()
     """Questions that it answers, in an agent's words: "where is my order". They decide whether it is shown
     where neither a document nor a model names it."""
+    needs_context: bool = False
+    """Whether it is read only in a customer's conversation, as its context says."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import aclosing
+from dataclasses import replace
 
 import pytest
 
@@ -21,7 +23,7 @@ from assistant.domain.elements import (
     ElementValue,
 )
 from assistant.domain.errors import EmbeddingUnavailableError
-from assistant.live.ports import Caller, LiveReadError
+from assistant.live.ports import Caller, ElementType, LiveReadError
 from assistant.settings.tenant import SourceEntry
 from tests.fakes.answering import FakeEmbedder, FakeTenant, Gate, agent, document, vector_of
 from tests.fakes.live import STATUS, FakeLive, of_customer
@@ -550,3 +552,29 @@ async def test_a_single_question_without_an_item_is_not_embedded_again() -> None
     clauses = LiveQuestions(tenant.services).begin(WHERE)
     assert clauses is not None
     assert await clauses == {}
+
+
+class OfCustomers(FakeLive):
+    """A live system whose data are read in a customer's conversation alone."""
+
+    def types(self) -> Mapping[str, ElementType]:
+        return {name: replace(one, needs_context=True) for name, one in super().types().items()}
+
+
+def where_the_document_answers(live: FakeLive) -> FakeTenant:
+    tenant = with_live(live, "Where is my order: say that it comes within three days.")
+    open_gate = {"gate": {"answered": 0.0, "possibly": 0.0}}
+    tenant.config = tenant.config.model_validate(tenant.config.model_dump() | open_gate)
+    return tenant
+
+
+async def test_without_a_customer_a_rule_is_answered_without_a_word_of_their_data() -> None:
+    live = OfCustomers()
+    asked = await ask(where_the_document_answers(live), WHERE)
+    assert (asked.elements, live.calls) == ([], [])
+    assert asked.done.certainty is Certainty.ANSWERED
+
+
+async def test_in_a_customer_s_conversation_the_same_question_has_their_data() -> None:
+    asked = await ask(where_the_document_answers(OfCustomers()), WHERE, context=BO)
+    assert [one.name for one in asked.elements if one.state == "ready"] == ["orders.status"]
