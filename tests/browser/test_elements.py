@@ -242,6 +242,20 @@ def test_a_restored_answer_says_that_live_data_are_not_kept(at: Open, stand_in: 
     expect(console.answer).not_to_contain_text("Shipped")
 
 
+def test_a_source_of_a_shop_shows_its_price_and_stars(at: Open, stand_in: StandIn, check: Check) -> None:
+    none = dict.fromkeys(("price", "currency", "rating", "ratings", "helpful_votes", "verified"))
+    item = {**none, "item_id": "HU-1", "price": "59.00", "currency": "USD", "rating": 4.4, "ratings": 11}
+    review = {**none, "item_id": "HU-1", "rating": 2, "helpful_votes": 3, "verified": True}
+    sources = [source(1, REFILL, "Quiet Mist", facts=item), source(2, "r2", "Too loud", facts=review)]
+    stand_in.answers(("sources", {"sources": sources}), *units((TEXT, "supported", [1])), done())
+    console = at()
+    console.ask_to_the_end("How much is it?")
+    listed = console.page.locator(".sources")
+    expect(listed).to_contain_text("59.00 USD · 4.4 of 5 stars, 11 ratings")
+    expect(listed).to_contain_text("2 of 5 stars · 3 found it helpful · bought here")
+    check(console)
+
+
 def signed_context(**claims: Any) -> str:
     payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
     return f"e30.{payload}.signature"

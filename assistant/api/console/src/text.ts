@@ -1,4 +1,6 @@
 /** Offsets, links and times: small questions about text, answered without the page. */
+import type { SourceFacts } from "./wire.ts";
+
 /** The UTF-16 offset of a code point offset: the service counts code points, JavaScript halves of pairs. */
 export function utf16Offset(text: string, codePoints: number): number {
   let offset = 0;
@@ -32,6 +34,18 @@ export function seconds(milliseconds: number): string {
 
 export function count(n: number, one: string, many = `${one}s`): string {
   return `${n} ${n === 1 ? one : many}`;
+}
+
+/** "59.00 USD · 4.4 of 5 stars, 11 ratings · 3 found it helpful · bought here" of a shop's document. */
+export function factsLine({ price, currency, rating, ratings, helpful_votes, verified }: SourceFacts): string {
+  const stars = rating === null ? "" : `${rating} of 5 stars`;
+  const parts = [
+    price === null ? "" : [price, currency].filter(Boolean).join(" "),
+    stars !== "" && ratings !== null ? `${stars}, ${count(ratings, "rating")}` : stars,
+    helpful_votes !== null && helpful_votes > 0 ? `${helpful_votes} found it helpful` : "",
+    verified === true ? "bought here" : "",
+  ];
+  return parts.filter((part) => part !== "").join(" · ");
 }
 
 const DAY_MS = 86_400_000;

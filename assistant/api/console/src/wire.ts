@@ -16,6 +16,21 @@ export type DocumentState =
   | "withheld"
   | "withdrawn";
 
+/** What a shop's document says in fields: of an item, or of a review of one. */
+export interface SourceFacts {
+  /** A decimal number, as text. */
+  readonly price: string | null;
+  /** ISO 4217. */
+  readonly currency: string | null;
+  /** Stars, 1 to 5: of one review, or the mean of an item. */
+  readonly rating: number | null;
+  /** How many ratings the mean is of. */
+  readonly ratings: number | null;
+  readonly helpful_votes: number | null;
+  /** Of a review: whether its author bought the item. */
+  readonly verified: boolean | null;
+}
+
 export interface Source {
   readonly n: number;
   /** `approved`: an answer that reviewers approved. It has no stored document to open. */
@@ -32,6 +47,7 @@ export interface Source {
   /** Headings above the passage, outermost first, joined by " > ". */
   readonly heading?: string;
   readonly effective_date?: string | null;
+  readonly facts?: SourceFacts | null;
 }
 
 export interface Sentence {

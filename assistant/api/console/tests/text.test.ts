@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { age, inForce, safeHref, textAt, utf16Offset } from "../src/text.ts";
+import { age, factsLine, inForce, safeHref, textAt, utf16Offset } from "../src/text.ts";
 
 test("offsets count code points, not halves of pairs", () => {
   assert.equal(utf16Offset("a😀b", 2), 3);
@@ -46,4 +46,13 @@ test("the age of a date is given in days, months and years", () => {
   assert.equal(age("2026-03-20", now), "8 months ago");
   assert.equal(age("2023-11-20", now), "3 years ago");
   assert.equal(age(new Date(2026, 10, 19, 23).toISOString(), now), "yesterday");
+});
+
+test("a shop's fields are one line, and what is not known is left out", () => {
+  const none = { price: null, currency: null, rating: null, ratings: null, helpful_votes: null, verified: null };
+  const item = { ...none, price: "59.00", currency: "USD", rating: 4.4, ratings: 11 };
+  const review = { ...none, rating: 5, helpful_votes: 3, verified: true };
+  assert.equal(factsLine(item), "59.00 USD · 4.4 of 5 stars, 11 ratings");
+  assert.equal(factsLine(review), "5 of 5 stars · 3 found it helpful · bought here");
+  assert.equal(factsLine({ ...none, helpful_votes: 0, verified: false }), "");
 });

@@ -1,6 +1,6 @@
 import { useMemo } from "preact/hooks";
 import { readMarkdown } from "../markdown.ts";
-import { count, inForce, safeHref } from "../text.ts";
+import { count, factsLine, inForce, safeHref } from "../text.ts";
 import type { Turn } from "../turn.ts";
 import type { Source } from "../wire.ts";
 import { useDesk } from "./desk.ts";
@@ -55,13 +55,15 @@ interface DocumentCardProps {
 }
 
 function DocumentCard({ passages, turnKey, cited }: DocumentCardProps) {
-  const [{ title, url, source, effective_date = null }] = passages;
+  const [{ title, url, source, effective_date = null, facts = null }] = passages;
+  const known = facts === null ? "" : factsLine(facts);
   return (
     <li class="document">
       <h3>{title}</h3>
       <p class="source-meta">
         {effective_date !== null && <span class="in-force">{inForce(effective_date, new Date())}</span>}
         {source !== "" && <span>{source}</span>}
+        {known !== "" && <span class="facts">{known}</span>}
         <OriginalLink url={url} title={title} />
       </p>
       <ol class="passage-list">
