@@ -18,24 +18,21 @@ from assistant.domain.errors import ConfigurationError, NotFoundError
 from assistant.evaluation.routing import RoutedQuestion
 from assistant.learning.ports import DeskStore
 from assistant.settings.tenant import TenantConfig
+from assistant.tuning.releases import DeskRelease, DeskReleases, number, of_state
 from assistant.tuning.routing import LabelledQuestion, RoutingReport, cross_validated, learn, router_bytes
 
-_BY = "learner"
 _BATCH = 32
 Embed = Callable[[Sequence[str]], Awaitable[list[list[float]]]]
 """Returns a unit-length vector for each text."""
 
 
 @dataclass(frozen=True, slots=True)
-class LearnedRouter:
-    """A release as the desk has it; ``item`` is not stored after a dry run."""
+class LearnedRouter(DeskRelease[RouterRelease]):
+    """A release of a router."""
 
-    item: DeskItem
-    content: RouterRelease
-
-    @property
-    def name(self) -> str:
-        return self.item.item_id
+    @classmethod
+    def of(cls, item: DeskItem) -> LearnedRouter:
+        return cls(item, RouterRelease.model_validate_json(item.body))
 
     @property
     def report(self) -> RoutingReport:
@@ -47,8 +44,7 @@ class LearnRouting:
 
     def __init__(self, tenant: TenantConfig, *, desk: DeskStore, clock: Clock) -> None:
         self._tenant = tenant
-        self._desk = desk
-        self._clock = clock
+        self._releases = DeskReleases(desk, kind=DeskKind.ROUTER_RELEASE, read=LearnedRouter.of, clock=clock)
 
     async def learn(
         self,
@@ -75,37 +71,25 @@ class LearnRouting:
             for one, vector in zip(routed, vectors, strict=True)
         ]
         content = await asyncio.to_thread(self._release, questions, file_sha256, seed)
-        known = await self.all()
-        name = f"router-{1 + max((int(one.name.rpartition('-')[2]) for one in known), default=0):06d}"
+        known = await self._releases.all()
+        name = f"router-{number(known) + 1:06d}"
         if dry_run:
-            return LearnedRouter(self._item(name, 1, content, "dry run"), content)
-        released = await self._write(name, 1, content, content_note(content))
+            return LearnedRouter(self._releases.item(name, 1, content, "dry run"), content)
+        released = await self._releases.write(name, 1, content, content_note(content))
         if content.state is ReleaseState.LIVE:
             for one in known:
                 if one.content.state is ReleaseState.LIVE:
-                    await self._move(one, ReleaseState.REPLACED, f"replaced by {name}")
+                    await self._releases.move(one, ReleaseState.REPLACED, f"replaced by {name}")
         return released
-
-    async def all(self) -> list[LearnedRouter]:
-        """Return every release, newest first. Raises RecordsUnavailableError."""
-        items = await self._desk.list(DeskKind.ROUTER_RELEASE)
-        found = [LearnedRouter(item, RouterRelease.model_validate_json(item.body)) for item in items]
-        return sorted(found, key=lambda one: one.name, reverse=True)
 
     async def roll_back(self) -> tuple[LearnedRouter, LearnedRouter | None]:
         """Take the live router back and bring the one before back. Return both; without one before, the words
         of the kinds serve. Raises NotFoundError where none is live."""
-        known = await self.all()
-        live = next((one for one in known if one.content.state is ReleaseState.LIVE), None)
+        known = await self._releases.all()
+        live = of_state(known, ReleaseState.LIVE)
         if live is None:
             raise NotFoundError("No learned router serves: the words of the kinds do.")
-        taken = await self._move(live, ReleaseState.ROLLED_BACK, "rolled back")
-        before = next((one for one in known if one.content.state is ReleaseState.REPLACED), None)
-        if before is None:
-            return taken, None
-        return taken, await self._move(
-            before, ReleaseState.LIVE, f"brought back: {live.name} was rolled back"
-        )
+        return await self._releases.take_back(live, known)
 
     def _release(self, questions: Sequence[LabelledQuestion], file_hash: str, seed: int) -> RouterRelease:
         sources = self._tenant.sources
@@ -125,26 +109,6 @@ class LearnRouting:
             questions_sha256=file_hash,
             seed=seed,
             report=report.model_dump_json(),
-        )
-
-    async def _move(self, release: LearnedRouter, state: ReleaseState, note: str) -> LearnedRouter:
-        content = release.content.model_copy(update={"state": state})
-        return await self._write(release.name, release.item.revision + 1, content, note)
-
-    async def _write(self, name: str, revision: int, content: RouterRelease, note: str) -> LearnedRouter:
-        item = self._item(name, revision, content, note)
-        await self._desk.put(item)
-        return LearnedRouter(item, content)
-
-    def _item(self, name: str, revision: int, content: RouterRelease, note: str) -> DeskItem:
-        return DeskItem(
-            kind=DeskKind.ROUTER_RELEASE,
-            item_id=name,
-            revision=revision,
-            at=self._clock.now(),
-            by=_BY,
-            note=note[:2_000],
-            body=content.model_dump_json(),
         )
 
 

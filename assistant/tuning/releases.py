@@ -1,19 +1,20 @@
-"""Moves a release of learned ranker weights through trial, live and back.
+"""Keeps what a tenant learned as releases on its desk, and moves ranker weights through trial, live and back.
 
-Releases are desk items ``ranker-000001``, ``ranker-000002``, …: they are also the ledger of looks at the
-sealed half of the protected questions.
+The releases of the ranker are desk items ``ranker-000001``, ``ranker-000002``, …: they are also the ledger of
+looks at the sealed half of the protected questions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Generic, TypeVar
 
 from assistant.answering.retrieve import Weights
 from assistant.domain.answers import VerdictLabel
 from assistant.domain.clock import Clock
-from assistant.domain.desk import DeskItem, DeskKind, RankerRelease, ReleaseState
+from assistant.domain.desk import DeskItem, DeskKind, RankerRelease, ReleaseState, RouterRelease
 from assistant.domain.errors import ConflictError, NotFoundError
 from assistant.domain.feedback import FeedbackEvent, FeedbackKind
 from assistant.domain.public import PublicModel
@@ -55,16 +56,28 @@ class LearningReport(PublicModel):
     """Refused promotions: when, and what was counted."""
 
 
+Content = TypeVar("Content", RankerRelease, RouterRelease)
+
+
 @dataclass(frozen=True, slots=True)
-class Release:
-    """A release as the desk has it."""
+class DeskRelease(Generic[Content]):
+    """A release as the desk has it; ``item`` is not stored after a dry run."""
 
     item: DeskItem
-    content: RankerRelease
+    content: Content
 
     @property
     def name(self) -> str:
         return self.item.item_id
+
+
+@dataclass(frozen=True, slots=True)
+class Release(DeskRelease[RankerRelease]):
+    """A release of ranker weights."""
+
+    @classmethod
+    def of(cls, item: DeskItem) -> Release:
+        return cls(item, RankerRelease.model_validate_json(item.body))
 
     @property
     def report(self) -> LearningReport | None:
@@ -99,29 +112,37 @@ class TrialCount:
         )
 
 
-class Releases:
-    """The ranker releases of one tenant."""
+Stored = TypeVar("Stored", bound=DeskRelease[RankerRelease] | DeskRelease[RouterRelease])
 
-    def __init__(self, desk: DeskStore, *, clock: Clock) -> None:
+
+class DeskReleases(Generic[Stored]):
+    """The releases of one tenant that are of one kind. ``read``: makes one of its desk item."""
+
+    def __init__(
+        self, desk: DeskStore, *, kind: DeskKind, read: Callable[[DeskItem], Stored], clock: Clock
+    ) -> None:
         self._desk = desk
+        self._kind = kind
+        self._read = read
         self._clock = clock
 
-    async def all(self) -> list[Release]:
+    async def all(self) -> list[Stored]:
         """Return every release, newest first. Raises RecordsUnavailableError."""
-        items = await self._desk.list(DeskKind.RANKER_RELEASE)
-        found = [Release(item, RankerRelease.model_validate_json(item.body)) for item in items]
+        found = [self._read(item) for item in await self._desk.list(self._kind)]
         return sorted(found, key=lambda one: one.name, reverse=True)
 
-    async def write(self, name: str, revision: int, content: RankerRelease, note: str) -> Release:
+    async def write(
+        self, name: str, revision: int, content: RankerRelease | RouterRelease, note: str
+    ) -> Stored:
         """Add a revision. Raises ConflictError where somebody else wrote it meanwhile."""
         item = self.item(name, revision, content, note)
         await self._desk.put(item)
-        return Release(item, content)
+        return self._read(item)
 
-    def item(self, name: str, revision: int, content: RankerRelease, note: str) -> DeskItem:
+    def item(self, name: str, revision: int, content: RankerRelease | RouterRelease, note: str) -> DeskItem:
         """Return a revision that is not stored."""
         return DeskItem(
-            kind=DeskKind.RANKER_RELEASE,
+            kind=self._kind,
             item_id=name,
             revision=revision,
             at=self._clock.now(),
@@ -130,10 +151,25 @@ class Releases:
             body=content.model_dump_json(),
         )
 
-    async def move(self, release: Release, state: ReleaseState, note: str, **changes: object) -> Release:
+    async def move(self, release: Stored, state: ReleaseState, note: str, **changes: object) -> Stored:
         """Give a release another state. Raises ConflictError where somebody else moved it meanwhile."""
         content = release.content.model_copy(update={"state": state, **changes})
         return await self.write(release.name, release.item.revision + 1, content, note)
+
+    async def take_back(self, live: Stored, known: Sequence[Stored]) -> tuple[Stored, Stored | None]:
+        """Take back what is live and bring the one before back. Return both; None where there was none."""
+        taken = await self.move(live, ReleaseState.ROLLED_BACK, "rolled back")
+        before = of_state(known, ReleaseState.REPLACED)
+        if before is None:
+            return taken, None
+        return taken, await self.move(before, ReleaseState.LIVE, f"brought back: {live.name} was rolled back")
+
+
+class Releases(DeskReleases[Release]):
+    """The ranker releases of one tenant."""
+
+    def __init__(self, desk: DeskStore, *, clock: Clock) -> None:
+        super().__init__(desk, kind=DeskKind.RANKER_RELEASE, read=Release.of, clock=clock)
 
     async def promote(self, feedback: FeedbackStore) -> tuple[Release, TrialCount]:
         """Make the trial live when it has its sample and is not worse than what serves beside it.
@@ -168,21 +204,14 @@ class Releases:
         """
         releases = await self.all()
         trial, live = (of_state(releases, state) for state in (ReleaseState.TRIAL, ReleaseState.LIVE))
-        newest = trial or live
-        if newest is None:
-            raise NotFoundError("No learned release serves: the shipped ranker does.")
-        taken = await self.move(newest, ReleaseState.ROLLED_BACK, "rolled back")
         if trial is not None:
-            return taken, live
-        before = of_state(releases, ReleaseState.REPLACED)
-        if before is None:
-            return taken, None
-        return taken, await self.move(
-            before, ReleaseState.LIVE, f"brought back: {newest.name} was rolled back"
-        )
+            return await self.move(trial, ReleaseState.ROLLED_BACK, "rolled back"), live
+        if live is None:
+            raise NotFoundError("No learned release serves: the shipped ranker does.")
+        return await self.take_back(live, releases)
 
 
-def of_state(releases: Sequence[Release], state: ReleaseState) -> Release | None:
+def of_state(releases: Sequence[Stored], state: ReleaseState) -> Stored | None:
     return next((one for one in releases if one.content.state is state), None)
 
 
@@ -226,6 +255,6 @@ def _accepted(event: FeedbackEvent) -> bool | None:
     return sent_as_shown(event) is not False if event.kind is FeedbackKind.SENT else None
 
 
-def number(known: Sequence[Release]) -> int:
+def number(known: Sequence[Stored]) -> int:
     """Return the highest number of a release; 0 where there is none."""
     return max((int(one.name.rpartition("-")[2]) for one in known), default=0)
