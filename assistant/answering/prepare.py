@@ -61,7 +61,7 @@ from assistant.domain.answers import (
     source_kind,
 )
 from assistant.domain.clock import Deadline
-from assistant.domain.documents import DocumentCard, Passage, RankedPassage, SearchFilters
+from assistant.domain.documents import DocumentCard, KnownWords, Passage, RankedPassage, SearchFilters
 from assistant.domain.errors import AssistantError, DependencyError, NotFoundError, RecordsUnavailableError
 from assistant.domain.identity import Identity
 from assistant.domain.live import CareContext, ContextToken, PlainContext
@@ -222,22 +222,22 @@ class PrepareAnswer:
         )
         ranking = self._adaptations.now.releases.ranking_of(conversation_id, now=asked_at)
         scope = SearchScope(identity.labels, deadline, steps, asking.filters, ranker=ranking.weights)
+        known = await self._known_words.read()
         hydration = Hydration(
             services.live_elements,
-            LiveCaller(identity, context, await self._with_item_number(asking.question), answer_id),
+            LiveCaller(identity, context, self._with_item_number(asking.question, known), answer_id),
             tenant=services.tenant,
             deadline=deadline,
             bounds=self.bounds,
             subject=services.subject_of(context),
         )
-        known = await self._known_words.read() if services.live_elements is not None else None
         clauses = self._live_questions.begin(
             asking.question, without_items=partial(self.find_evidence.without_items, known=known)
         )
         with _end_on_error(steps, hydration):
             history = await self._history(asking, scope, agent=identity.agent)
             before = history[-1].question if history else asking.question_before
-            understood, evidence = await self._find(asking.question, before, scope)
+            understood, evidence = await self._find(asking.question, before, scope, known=known)
             matched = await self._live_questions.matching(clauses, evidence, scope.embedded)
             if context is None:
                 matched = self._without_customers(matched, evidence)
@@ -316,11 +316,11 @@ class PrepareAnswer:
             if evidence[part].certainty is None or not types[name].needs_context
         ]
 
-    async def _with_item_number(self, question: str) -> str:
+    def _with_item_number(self, question: str, known: KnownWords | None) -> str:
         """Return the question with the number of the one item that it names: systems know items by number."""
         if self._services.live_elements is None:
             return question
-        named = self.find_evidence.named_items(question, known=await self._known_words.read())
+        named = self.find_evidence.named_items(question, known=known)
         numbers = named.item_ids if named is not None else frozenset[str]()
         if len(numbers) != 1 or any(number.casefold() in question.casefold() for number in numbers):
             return question
@@ -360,14 +360,13 @@ class PrepareAnswer:
         return turns
 
     async def _find(
-        self, message: str, before: str | None, scope: SearchScope
+        self, message: str, before: str | None, scope: SearchScope, *, known: KnownWords | None
     ) -> tuple[Understood, tuple[Evidence, ...]]:
         """Find evidence for each question of the message.
 
         A question is searched alone. The question before it (for the second half of a double one the first
         half) is added only where this one depends on it, or where nothing was found without.
         """
-        known = await self._known_words.read()
         vocabulary = self.find_evidence.vocabulary
         understood = understand(message, vocabulary=vocabulary, known=known)
         answers = self._services.tenant.answers
