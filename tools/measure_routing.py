@@ -49,10 +49,11 @@ def main() -> None:
     parser.add_argument("--tenant", required=True)
     parser.add_argument("--tenants", type=Path, default=Path("tenants"))
     parser.add_argument("--state", type=Path, default=Path(".state"))
+    parser.add_argument("--port", type=int, help="the first of the ports, where the usual ones are taken")
     parser.add_argument("--show", action="store_true")
     asked = parser.parse_args()
     questions = load_routed(asked.questions)
-    options = GlobalOptions(tenants_dir=asked.tenants, state_dir=asked.state, port=None, json=False)
+    options = GlobalOptions(tenants_dir=asked.tenants, state_dir=asked.state, port=asked.port, json=False)
     runtime = local_runtime(options, Terminal())
     with runtime.processes(runtime.layout.for_loading, command="measure_routing") as ports:
         asyncio.run(load_if_empty(runtime, asked.tenant))

@@ -397,6 +397,11 @@ class ItemTables:
         reader = self._reader_of(known)
         return reader.named(question) if reader is not None else None
 
+    def forms(self, question: str, *, known: KnownWords | None, more: str = "") -> frozenset[str]:
+        """Return what a question asks of items (``ItemReader.forms``); nothing before the index was read."""
+        reader = self._reader_of(known)
+        return reader.forms(question, more=more) if reader is not None else frozenset()
+
     def _reader_of(self, known: KnownWords | None) -> ItemReader | None:
         if known is None or not known.items:
             return None

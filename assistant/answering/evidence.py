@@ -25,7 +25,7 @@ from assistant.answering.retrieve import (
     rank,
     shipped_weights,
 )
-from assistant.answering.routing import Routing, SourceScores, route, spread_out
+from assistant.answering.routing import RouterInput, Routing, SourceScores, route, spread_out
 from assistant.answering.services import TenantServices
 from assistant.answering.sources import State
 from assistant.answering.understand import Term, Vocabulary, codes_in, is_known
@@ -74,6 +74,8 @@ class EvidenceQuery:
     known: KnownWords | None = None
     beside: str | None = None
     """Id of the document that answers the other half of a double question: preferred if it contends."""
+    by_items: bool = True
+    """Whether items that the question names come first, and tables answer; False to measure routing alone."""
     max_words: int = 120
     also_words: int = 60
 
@@ -199,22 +201,31 @@ class FindEvidence:
         Raises EmbeddingUnavailableError, SearchUnavailableError, OverloadedError, DeadlineExceededError.
         """
         searched = self.vocabulary.expand(query.joined, known=query.known, corrections=query.corrections)
-        named = self.named_items(query.joined if query.leans else query.question, known=query.known)
+        named = None
+        if query.by_items:
+            named = self.named_items(query.joined if query.leans else query.question, known=query.known)
         codes = self.vocabulary.named_codes(query.question)
+        routed = None
+        if len(self._sources) > 1:
+            routed = self.router_input(query.joined, known=query.known, searched=searched)
         # Units are compared with the question as asked: glossary words would distort the comparison.
-        texts = list(dict.fromkeys((searched, query.joined)))
-        vectors = await self._retrieve.embed(texts, scope)
+        texts = list(dict.fromkeys((searched, query.joined, *((routed.text,) if routed else ()))))
+        vectors = dict(zip(texts, await self._retrieve.embed(texts, scope), strict=True))
+        vector = vectors[query.joined]
         asked_of = await self._retrieve.search(
-            searched, vector=vectors[0], scope=scope, whole_legs=bool(codes)
+            searched, vector=vectors[searched], scope=scope, whole_legs=bool(codes)
         )
         retrieved = asked_of.retrieved
         approved = None
         if query.before is None:  # with the question before it, it may mean something else
-            approved = await self._approved.find(query.question, vectors[-1], scope)
-        table = await self._table(query, searched, vectors[-1], scope) if approved is None else None
+            approved = await self._approved.find(query.question, vector, scope)
+        table = await self._table(query, searched, vector, scope) if approved is None else None
         with scope.steps.step("rank"):
             scaled = self._cosines.retrieved(retrieved)
-            routing = self._route(query.joined, vectors[-1])
+            routing = None
+            if routed is not None:
+                router = self.adaptations.now.router
+                routing = route(routed, vectors[routed.text], sources=self._sources, router=router)
             moved = self._source_scores(routing) if asked_of.states else None
             ranked = self._rank_by_index(scaled, codes, ranker=scope.ranker or self._ranker, moved=moved)
         read = await self._retrieve.read(_to_read(ranked, named, are_many=moved is not None), scope)
@@ -237,9 +248,7 @@ class FindEvidence:
         if found.best is None:
             return _with_table(_with_approved(found, approved), table)
         with scope.steps.step("units"):
-            raw = await self._unit_vectors.cosines(
-                vectors[-1], found.units_to_embed(), deadline=scope.deadline
-            )
+            raw = await self._unit_vectors.cosines(vector, found.units_to_embed(), deadline=scope.deadline)
         with scope.steps.step("quote"):
             cosines = {name: self._cosines.values(units) for name, units in raw.items()}
             return _with_table(_with_approved(self._judge(found, cosines), approved), table)
@@ -248,7 +257,8 @@ class FindEvidence:
         self, query: EvidenceQuery, searched: str, vector: Sequence[float], scope: SearchScope
     ) -> Comparison | None:
         """Return the table that answers a question about items; None for any other question."""
-        if scope.filters != NO_FILTERS or (query.before is not None and not query.leans):
+        stands_alone = query.before is None or query.leans
+        if not query.by_items or scope.filters != NO_FILTERS or not stands_alone:
             return None
         more = searched.removeprefix(query.joined)
         asked = self._tables.read(query.joined, known=query.known, more=more)
@@ -257,11 +267,15 @@ class FindEvidence:
         with scope.steps.step("items"):
             return await self._tables.find(asked, vector=vector, scope=scope)
 
-    def _route(self, question: str, vector: Sequence[float]) -> Routing | None:
-        """Return how much each source matters; None for a tenant with one source."""
-        if len(self._sources) == 1:
-            return None
-        return route(question, vector, sources=self._sources, router=self.adaptations.now.router)
+    def router_input(
+        self, question: str, *, known: KnownWords | None, searched: str | None = None
+    ) -> RouterInput:
+        """Return a question as a router reads it. ``searched``: it with the glossary's words, where known."""
+        if searched is None:
+            searched = self.vocabulary.expand(question, known=known)
+        more = searched.removeprefix(question)
+        forms = self._tables.forms(question, known=known, more=more)
+        return RouterInput(self.without_items(question, known=known), forms)
 
     def _source_scores(self, routing: Routing | None) -> SourceScores | None:
         if routing is None:

@@ -247,6 +247,28 @@ class ItemReader:
         stems = {word: self._words.content_stems(name) for word, name in meant.items()}
         return NamedItems(items, rest.replace(HERE, " "), " ".join(rest.replace(HERE, " it ").split()), stems)
 
+    def forms(self, question: str, *, more: str = "") -> frozenset[str]:
+        """Return what a question asks of items, as words that a router of sources learns weights for.
+
+        Whether it names an item, one or several; whether the data sheet has the property that it asks for, or
+        one of a similar name; without an item, whether it names a category; whether a table answers.
+        ``more``: as of ``read``.
+        """
+        table, named = self.read(question, more=more), self.named(question)
+        found = set[str]() if table is None else {f"#{table.kind}"}
+        if named is None:
+            has_category = self._directory.categories_in(f"{fold(question)} {fold(more)}")
+            return frozenset(found | {"#no-item", "#category" if has_category else "#no-category"})
+        found.add("#item" if len(named.items) == 1 else "#items")
+        category = self._directory.categories[named.items[0].facts.category]
+        stems = self._words.content_stems(f"{named.rest}\n{fold(more)}")
+        names = [own for own in category.names.values() if own]
+        if named.meant or any(own <= stems for own in names):
+            found.add("#property")
+        else:
+            found.add("#near-property" if any(own & stems for own in names) else "#no-property")
+        return frozenset(found)
+
     def _meant(self, word: str, category: Category, rest: str) -> str | None:
         """Return the property that a word asks for: "loud", or a unit such as "grams"."""
         if word in _LEXICON:

@@ -19,6 +19,7 @@ from assistant.cli.global_options import GlobalOptions
 from assistant.cli.knowledge import load
 from assistant.cli.loading import check_paths, own_folders
 from assistant.cli.local import LocalRuntime, local_runtime, start_node
+from assistant.cli.routing import learn_first_router
 from assistant.cli.terminal import Terminal, plain, styled
 from assistant.client import AssistantClient, NotAllowedError, NotThereError
 from assistant.domain.answers import Verdict, VerdictLabel
@@ -29,6 +30,7 @@ from assistant.domain.identity import Role
 from assistant.learning.intake import case_id
 from assistant.local.layout import ORDER_SYSTEM, SERVICE, url_of
 from assistant.local.tokens import CareCase, Grant
+from assistant.tuning.learn_routing import content_note
 
 _AGENT = "demo"
 _QUESTIONS = {
@@ -96,6 +98,8 @@ class _Demo:
         self.terminal.step(f"{tenant}: {summary.documents} documents, {new} new, in {report.seconds:.1f} s")
         for failure in report.failure_lines():
             self.terminal.step(f"{tenant}: not loaded: {failure}")
+        if (learned := await learn_first_router(self.runtime, self.ports, tenant=tenant)) is not None:
+            self.terminal.step(f"{tenant}: learned which source matters: {content_note(learned.content)}")
 
     async def ask(self, asked: AgentQuestion) -> None:
         """Stream one answer with its sources, and with live data where it is a customer's conversation."""

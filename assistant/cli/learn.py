@@ -148,7 +148,10 @@ def routing(
     tenant: Tenant,
     questions: Annotated[
         list[Path] | None,
-        Option(metavar="FILE", help="Labelled questions: docs/documents.md. Repeatable."),
+        Option(
+            metavar="FILE",
+            help="Labelled questions, by default evaluation/T/tuning.jsonl and routing.jsonl. Repeatable.",
+        ),
     ] = None,
     seed: Annotated[int, Option(help="Draws the folds of cross-validation.")] = 0,
     dry_run: Annotated[bool, Option("--dry-run", help="Learn and measure; store nothing.")] = False,
@@ -160,10 +163,8 @@ def routing(
     options = GlobalOptions.of(context)
     if rollback:
         roll_back_routing(options, tenant=tenant)
-    elif not questions:
-        raise typer.BadParameter("name a file of labelled questions", param_hint="--questions")
     else:
-        learn_routing(options, tenant=tenant, paths=questions, seed=seed, dry_run=dry_run)
+        learn_routing(options, tenant=tenant, paths=questions or (), seed=seed, dry_run=dry_run)
 
 
 @learn_app.command()

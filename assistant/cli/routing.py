@@ -3,56 +3,107 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
 import typer
 
+from assistant.answering.comparisons import source_ids
+from assistant.answering.evidence import FindEvidence
+from assistant.answering.services import TenantServices
+from assistant.answering.understand import KnownWordsReader
 from assistant.cli.evaluate import open_services
 from assistant.cli.global_options import GlobalOptions
 from assistant.cli.knowledge import load_if_empty
-from assistant.cli.local import local_runtime
+from assistant.cli.local import LocalRuntime, local_runtime
 from assistant.cli.terminal import Terminal, plain, table
 from assistant.domain.clock import Deadline, SystemClock
-from assistant.domain.desk import ReleaseState
+from assistant.domain.desk import DeskKind, ReleaseState
+from assistant.domain.errors import ConfigurationError
 from assistant.evaluation.routing import load_routed
-from assistant.tuning.learn_routing import LearnedRouter, LearnRouting
+from assistant.tuning.learn_routing import LearnedRouter, LearnRouting, Read
 from assistant.wiring.feedback import open_learning
 
 _EMBEDDING_LIMIT_S = 60.0
+_FILES = ("tuning.jsonl", "routing.jsonl")
+_NAMES = " or ".join(_FILES)
 
 
 def learn_routing(
     options: GlobalOptions, *, tenant: str, paths: Sequence[Path], seed: int, dry_run: bool
 ) -> None:
     """Learn, cross-validate and show the release. Status 1 where it does not beat the words of the kinds."""
-    terminal, clock, config = Terminal(), SystemClock(), options.tenant(tenant)
-    labelled = [question for path in paths for question in load_routed(path)]
-    file_sha256 = sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
+    terminal = Terminal()
+    paths = paths or question_files(options, tenant)
+    if not paths:
+        raise ConfigurationError(f"evaluation/{tenant} has no {_NAMES}: name a file with --questions.")
     runtime = local_runtime(options, terminal)
     with runtime.processes(runtime.layout.for_loading, command="assistant learn") as ports:
         asyncio.run(load_if_empty(runtime, tenant))
-
-        async def learn() -> LearnedRouter:
-            async with (
-                open_services(runtime, ports, [tenant]) as services,
-                open_learning(config, state_dir=options.state_dir.resolve()) as stores,
-            ):
-
-                async def embed(texts: Sequence[str]) -> list[list[float]]:
-                    deadline = Deadline.after(_EMBEDDING_LIMIT_S, clock=clock)
-                    return await services[tenant].embedder.embed(texts, deadline=deadline)
-
-                learner = LearnRouting(config, desk=stores.desk, clock=clock)
-                return await learner.learn(
-                    labelled, file_sha256=file_sha256, embed=embed, seed=seed, dry_run=dry_run
-                )
-
-        release = asyncio.run(learn())
+        release = asyncio.run(_learn(runtime, ports, tenant=tenant, paths=paths, seed=seed, dry_run=dry_run))
     _show(terminal, release, dry_run=dry_run, as_json=options.json)
     if release.content.state is ReleaseState.REFUSED and not dry_run:
         raise typer.Exit(1)
+
+
+def question_files(options: GlobalOptions, tenant: str) -> list[Path]:
+    """Return the tenant's own files of labelled questions that routers learn from."""
+    folder = options.tenants_dir.parent / "evaluation" / tenant
+    return [path for name in _FILES if (path := folder / name).is_file()]
+
+
+async def learn_first_router(
+    runtime: LocalRuntime, ports: Mapping[str, int], *, tenant: str
+) -> LearnedRouter | None:
+    """Learn a router where the tenant has questions for one and never had a release; else None."""
+    options = runtime.options
+    paths, config = question_files(options, tenant), options.tenant(tenant)
+    if not paths or len(config.sources) < 2:
+        return None
+    async with open_learning(config, state_dir=options.state_dir.resolve()) as stores:
+        if await stores.desk.list(DeskKind.ROUTER_RELEASE):
+            return None
+    return await _learn(runtime, ports, tenant=tenant, paths=paths)
+
+
+async def _learn(
+    runtime: LocalRuntime,
+    ports: Mapping[str, int],
+    *,
+    tenant: str,
+    paths: Sequence[Path],
+    seed: int = 0,
+    dry_run: bool = False,
+) -> LearnedRouter:
+    options, clock = runtime.options, SystemClock()
+    config = options.tenant(tenant)
+    labelled = [question for path in paths for question in load_routed(path)]
+    async with (
+        open_services(runtime, ports, [tenant]) as services,
+        open_learning(config, state_dir=options.state_dir.resolve()) as stores,
+    ):
+
+        async def embed(texts: Sequence[str]) -> list[list[float]]:
+            deadline = Deadline.after(_EMBEDDING_LIMIT_S, clock=clock)
+            return await services[tenant].embedder.embed(texts, deadline=deadline)
+
+        return await LearnRouting(config, desk=stores.desk, clock=clock).learn(
+            labelled,
+            file_sha256=sha256(b"".join(path.read_bytes() for path in paths)).hexdigest(),
+            read=await _reading(services[tenant]),
+            embed=embed,
+            seed=seed,
+            dry_run=dry_run,
+        )
+
+
+async def _reading(services: TenantServices) -> Read:
+    """Return what reads questions as serving does: with the items that the index holds now."""
+    items_of = source_ids(services.tenant, kind="catalogue")
+    known = await KnownWordsReader(services.search, clock=services.clock, items_of=items_of).read()
+    return partial(FindEvidence(services).router_input, known=known)
 
 
 def roll_back_routing(options: GlobalOptions, *, tenant: str) -> None:

@@ -132,10 +132,9 @@ class RoutingTrial:
     async def ask(self, one: RoutedQuestion) -> RoutedResult:
         """Raises what the search and the embedding endpoint raise."""
         known = await self._known_words.read()
-        without = replace(known, items=()) if known is not None else None
         routed = await self._find(self._routed, one, known)
-        alone = await self._find(self._routed, one, without)
-        merged = await self._find(self._merged, one, without)
+        alone = await self._find(self._routed, one, known, by_items=False)
+        merged = await self._find(self._merged, one, known, by_items=False)
         no_shares: Mapping[str, float] = {}
         shares = routed.routing.shares if routed.routing is not None else no_shares
         words = keyword_scores(one.question, self._sources)
@@ -155,10 +154,14 @@ class RoutingTrial:
             answered=routed.certainty is not None,
         )
 
-    async def _find(self, find: FindEvidence, one: RoutedQuestion, known: KnownWords | None) -> Evidence:
+    async def _find(
+        self, find: FindEvidence, one: RoutedQuestion, known: KnownWords | None, *, by_items: bool = True
+    ) -> Evidence:
         understood = understand(one.question, vocabulary=find.vocabulary, known=known)
         scope = SearchScope.untraced(Deadline.after(_DEADLINE_S, clock=self._services.clock))
-        query = EvidenceQuery(one.question, corrections=understood.corrections, known=known)
+        query = EvidenceQuery(
+            one.question, corrections=understood.corrections, known=known, by_items=by_items
+        )
         return await find.find(query, scope)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
+from assistant.answering.routing import RouterInput
 from assistant.domain.clock import Clock
 from assistant.domain.desk import DeskItem, DeskKind, ReleaseState, RouterRelease
 from assistant.domain.errors import ConfigurationError, NotFoundError
@@ -24,6 +25,8 @@ from assistant.tuning.routing import LabelledQuestion, RoutingReport, cross_vali
 _BATCH = 32
 Embed = Callable[[Sequence[str]], Awaitable[list[list[float]]]]
 """Returns a unit-length vector for each text."""
+Read = Callable[[str], RouterInput]
+"""Returns a question as a router reads it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,7 @@ class LearnRouting:
         labelled: Sequence[RoutedQuestion],
         *,
         file_sha256: str,
+        read: Read,
         embed: Embed,
         seed: int = 0,
         dry_run: bool = False,
@@ -62,13 +66,13 @@ class LearnRouting:
         """
         if len(self._tenant.sources) < 2:
             raise ConfigurationError(f"{self._tenant.name} has one source: there is nothing to route.")
-        routed = [one for one in labelled if one.sources]
+        routed = [(one, read(one.question)) for one in labelled if one.sources]
         vectors: list[list[float]] = []
         for at in range(0, len(routed), _BATCH):
-            vectors += await embed([one.question for one in routed[at : at + _BATCH]])
+            vectors += await embed([asked.text for _, asked in routed[at : at + _BATCH]])
         questions = [
-            LabelledQuestion(one.question, tuple(vector), one.sources, one.group)
-            for one, vector in zip(routed, vectors, strict=True)
+            LabelledQuestion(asked, tuple(vector), one.sources, one.group)
+            for (one, asked), vector in zip(routed, vectors, strict=True)
         ]
         content = await asyncio.to_thread(self._release, questions, file_sha256, seed)
         known = await self._releases.all()

@@ -215,3 +215,24 @@ def test_words_and_units_ask_for_a_property(question: str, word: str, meant: set
 @pytest.mark.parametrize("question", ["how loud is it?", "do you repair cars", ""])
 def test_a_question_without_a_name_names_nothing(question: str) -> None:
     assert reader().named(question) is None
+
+
+@pytest.mark.parametrize(
+    ("question", "forms"),
+    [
+        ("how loud is the Rivulet 500?", {"#item", "#property"}),
+        ("does the Rivulet 500 keep its noise down at that level?", {"#item", "#property"}),
+        ("may the filter of the Summit 500 be washed?", {"#item", "#near-property"}),
+        ("can I put vinegar into the Rivulet 500?", {"#item", "#no-property"}),
+        ("Which is lighter, the Rivulet 500 or the Breeze 100?", {"#items", "#property", "#comparison"}),
+        ("a humidifier under $80", {"#no-item", "#category", "#recommendation"}),
+        ("who pays the label for a return?", {"#no-item", "#no-category"}),
+    ],
+)
+def test_what_a_question_asks_of_items_has_few_forms(question: str, forms: set[str]) -> None:
+    assert reader().forms(question) == forms
+
+
+def test_words_of_the_glossary_ask_for_a_property() -> None:
+    assert "#no-property" in reader().forms("does the Rivulet 500 switch itself off?")
+    assert "#property" in reader().forms("does the Rivulet 500 switch itself off?", more="auto shut-off")
