@@ -143,8 +143,8 @@ def explain(decision: GateDecision, *, title: str | None) -> str:
     if title is None:
         return "The knowledge base holds nothing that these filters and your access rights let through."
     missing = [f"“{term}”" for term in decision.missing_terms[:3]]
-    said = f"Nothing in it speaks of {_listed(missing)}. " if missing else ""
-    return f"Not in the knowledge base. {said}The nearest document is “{title}”."
+    said = f", which says nothing of {_listed(missing)}" if missing else ""
+    return f"Not in the knowledge base. The nearest document is “{title}”{said}."
 
 
 def _listed(words: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import log, sqrt
 from typing import NamedTuple
@@ -58,6 +58,7 @@ _SECTIONS = {
     "exceptions": "exception",
     "steps": "steps",
 }
+_STEP_NUMBER = re.compile(r"\W{0,4}(?:step\s+)?(\d{1,3})[.):]", re.IGNORECASE)
 _HEADINGS_KEPT = 20_000
 _UNITS_KEPT = 10_000
 """Units whose signs are cached by their text: about 5 MiB."""
@@ -119,6 +120,8 @@ class Quote:
     """Of the best unit."""
     reply: tuple[ScoredUnit, ...]
     """What the document says to the patient; may be empty."""
+    left_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    """Numbers of the steps that are not quoted, by the heading of their list, where others of it are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,12 +319,55 @@ def choose(
         chosen.update((one.unit.ordinal, one) for one in group)
         if best.unit.text.endswith(":"):
             _add_children(best, scored, chosen, max_words=max_words)
+    lists = _step_lists(scored, chosen)
+    _add_steps(lists, chosen, max_words=max_words)
     return Quote(
         document=document,
         units=tuple(chosen[ordinal] for ordinal in sorted(chosen, key=lambda at: (at not in first, at))),
         best_score=ordered[0].score if ordered else 0.0,
         reply=tuple(one for one in scored if headings.is_reply(one.unit)),
+        left_out=_left_out(lists, chosen),
     )
+
+
+def _step_lists(
+    scored: Sequence[ScoredUnit], chosen: Mapping[int, ScoredUnit]
+) -> list[tuple[str, list[ScoredUnit]]]:
+    """Return the lists of steps of which some are chosen, by heading, each in document order."""
+    lists: dict[tuple[str, int | None], list[ScoredUnit]] = {}
+    for one in sorted(scored, key=lambda one: one.unit.ordinal):
+        if one.unit.kind is UnitKind.STEP:
+            lists.setdefault((one.unit.heading, one.unit.parent), []).append(one)
+    return [
+        (heading, steps)
+        for (heading, _), steps in lists.items()
+        if any(step.unit.ordinal in chosen for step in steps)
+    ]
+
+
+def _add_steps(
+    lists: Sequence[tuple[str, Sequence[ScoredUnit]]], chosen: dict[int, ScoredUnit], *, max_words: int
+) -> None:
+    """Add the steps between chosen ones, those after them, then those before them, as many as fit: a step
+    that is passed over may be the one that keeps a patient safe."""
+    for _, steps in lists:
+        first = next(at for at, step in enumerate(steps) if step.unit.ordinal in chosen)
+        for step in (*steps[first:], *reversed(steps[:first])):
+            if step.unit.ordinal not in chosen and _words([*chosen.values(), step]) <= max_words:
+                chosen[step.unit.ordinal] = step
+
+
+def _left_out(
+    lists: Sequence[tuple[str, Sequence[ScoredUnit]]], chosen: Mapping[int, ScoredUnit]
+) -> dict[str, tuple[str, ...]]:
+    """Return the numbers of the steps that are not chosen, by heading."""
+    found: dict[str, tuple[str, ...]] = {}
+    for heading, steps in lists:
+        numbers = [_STEP_NUMBER.match(step.unit.text) for step in steps if step.unit.ordinal not in chosen]
+        if numbers:
+            told = tuple(number[1] for number in numbers if number is not None)
+            found[heading] = (*found.get(heading, ()), *told)
+    return found
 
 
 def is_other_branch(unit: Unit, chosen: Unit) -> bool:
@@ -348,18 +394,28 @@ def _add_children(
 
 def blocks(quote: Quote) -> Iterator[tuple[str, ScoredUnit]]:
     """Yield (Markdown before the unit's text, unit) for each unit of a quote."""
-    heading = ""
+    heading: str | None = None
     previous: ScoredUnit | None = None
     for one in quote.units:
         before = "" if previous is None else "\n\n"
         if one.unit.heading != heading:
             heading = one.unit.heading
-            shown = shown_heading(heading)
-            before += f"**{shown}**\n\n" if shown else ""
+            before += _heading_line(heading, quote.left_out.get(heading, ()))
         elif previous is not None and _continues(previous.unit, one.unit):
             before = " " if one.unit.kind is UnitKind.SENTENCE else "\n"
         yield before + _marker(one.unit), one
         previous = one
+
+
+def _heading_line(heading: str, left_out: Sequence[str]) -> str:
+    """Return a heading, and which steps under it the document has beside those that follow."""
+    shown = shown_heading(heading)
+    title = f"**{shown}**" if shown else ""
+    if not left_out:
+        return f"{title}\n\n" if title else ""
+    steps = "step" if len(left_out) == 1 else "steps"
+    numbers = " and ".join(filter(None, (", ".join(left_out[:-1]), left_out[-1])))
+    return f"{title} (not quoted: {steps} {numbers})\n\n".lstrip()
 
 
 def _marker(unit: Unit) -> str:

@@ -146,6 +146,14 @@ _MAY_CONTINUE = frozenset(_AMBIGUOUS.split())
 """Abbreviations whose full stop ends a sentence only before a capital letter."""
 
 
+_TIMES_OF_DAY = frozenset({"a.m", "p.m"})
+_ZONE_NAMES = "Eastern Central Mountain Pacific Alaska Hawaii Atlantic"
+_ZONE_LETTERS = "ET CT MT PT EST EDT CST CDT MST MDT PST PDT UTC GMT BST CET CEST"
+_ZONES = frozenset(_ZONE_NAMES.split()) | frozenset(_ZONE_LETTERS.split())
+_LONGEST_ZONE = max(map(len, _ZONES))
+_LETTERS = re.compile(r"[^\W\d_]+")
+
+
 @dataclass(frozen=True, slots=True)
 class SentenceSpan:
     """[start, end) of a sentence in the answer's text, without surrounding white space."""
@@ -199,7 +207,12 @@ class SentenceSplitter:
                 self._looked_at = mark.start()
                 return None
             if self._ends(mark, after):
-                return after.end(1)
+                zone = self._zone_follows(mark.start(), after, final=final)
+                if zone is None:
+                    self._looked_at = mark.start()
+                    return None
+                if not zone:
+                    return after.end(1)
             # The marks among the closers do not end it either: the same character follows them.
             self._looked_at = after.end(1)
         self._looked_at = len(self._pending)
@@ -226,6 +239,18 @@ class SentenceSplitter:
         word = _LAST_WORD.search(self._pending, max(begins, at - _LONGEST_BEFORE), at)
         last = word[0].casefold() if word else ""
         return last not in _ALWAYS_CONTINUES and (follows.isupper() or last not in _MAY_CONTINUE)
+
+    def _zone_follows(self, at: int, after: re.Match[str], *, final: bool) -> bool | None:
+        """Return whether a time of day is followed by its zone: "10 p.m. Eastern". None: not known yet."""
+        word = _LAST_WORD.search(self._pending, max(self._taken, at - _LONGEST_BEFORE), at)
+        if word is None or word[0].casefold() not in _TIMES_OF_DAY or after[1] or after[3] in (None, "\n"):
+            return False
+        follows = _LETTERS.match(self._pending, after.end(2))
+        if follows is None:
+            return False
+        if follows.end() == len(self._pending) and not final and len(follows[0]) <= _LONGEST_ZONE:
+            return None
+        return follows[0] in _ZONES
 
     def _take(self, end: int) -> Iterator[SentenceSpan]:
         piece = self._pending[self._taken : end]

@@ -202,8 +202,8 @@ def test_the_decision_keeps_numbers_and_thresholds() -> None:
 def test_the_explanation_names_the_missing_words_and_the_nearest_document() -> None:
     decision = judged("shingles vaccine", cosine=0.2).decision
     assert explain(decision, title="Reject 79") == (
-        "Not in the knowledge base. Nothing in it speaks of “shingles” or “vaccine”. "
-        "The nearest document is “Reject 79”."
+        "Not in the knowledge base. "
+        "The nearest document is “Reject 79”, which says nothing of “shingles” or “vaccine”."
     )
 
 

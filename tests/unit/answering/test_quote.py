@@ -154,7 +154,30 @@ LIST = "Do it in this order:\n\n1. Alpha goes first.\n2. Bravo goes second.\n3. 
 
 
 def test_a_step_brings_the_sentence_that_introduces_its_list() -> None:
-    assert texts(quoted(LIST, Bravo=9.0)) == ["Do it in this order:", "2. Bravo goes second."]
+    assert texts(quoted(LIST, max_words=11, Bravo=9.0)) == ["Do it in this order:", "2. Bravo goes second."]
+
+
+@pytest.mark.parametrize(
+    ("max_words", "steps", "told"),
+    [
+        (120, "1 2 3 4 5 6", ""),
+        (20, "2 3 4 5", "(not quoted: steps 1 and 6)\n\n"),
+        (16, "2 3 5", "(not quoted: steps 1, 4 and 6)\n\n"),
+        (12, "2 5", "(not quoted: steps 1, 3, 4 and 6)\n\n"),
+    ],
+)
+def test_steps_that_are_passed_over_are_added_or_named(max_words: int, steps: str, told: str) -> None:
+    names = ("Alpha", "Bravo", "Charlie", "Delta", "Echo", "Foxtrot")
+    content = "\n".join(f"{at}. {name} waits, then goes." for at, name in enumerate(names, start=1))
+    quote = quoted(content, max_words=max_words, within=1.0, Bravo=9.0, Echo=9.0)
+    assert " ".join(text[0] for text in texts(quote)) == steps
+    assert shown(quote) == told + "\n".join(texts(quote))
+
+
+def test_steps_are_named_beside_their_heading() -> None:
+    content = "## Steps\n\n1. Alpha goes.\n2. Bravo goes.\n\n## After\n\n1. Charlie goes."
+    told = shown(quoted(content, max_words=4, within=1.0, Alpha=9.0))
+    assert told == "**Steps** (not quoted: step 2)\n\n1. Alpha goes."
 
 
 def test_a_sentence_that_introduces_a_list_brings_as_many_items_as_fit() -> None:
@@ -164,7 +187,7 @@ def test_a_sentence_that_introduces_a_list_brings_as_many_items_as_fit() -> None
 
 def test_a_part_of_a_step_brings_its_step() -> None:
     content = "1. Alpha opens the box.\n   - Bravo takes the label.\n   - Charlie waits.\n2. Delta leaves."
-    assert texts(quoted(content, within=0.0, Bravo=9.0)) == [
+    assert texts(quoted(content, within=0.0, max_words=11, Bravo=9.0)) == [
         "1. Alpha opens the box.",
         "- Bravo takes the label.",
     ]
