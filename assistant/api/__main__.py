@@ -154,7 +154,12 @@ def _service(
     clock: Clock,
 ) -> Service:
     verifier = TokenVerifier(
-        keys, issuer=settings.issuer, audience=settings.audience, tenants=tenants, clock=clock
+        keys,
+        issuer=settings.issuer,
+        audience=settings.audience,
+        tenants=tenants,
+        clock=clock,
+        refused=tenants.refused,
     )
     metrics = ServiceMetrics()
     for name in tenants:

@@ -21,7 +21,13 @@ from assistant.api.resume import LogFollower
 from assistant.api.running import RunningAnswers
 from assistant.api.wire import ConsoleConfig, DeployedVersions
 from assistant.domain.clock import Clock
-from assistant.domain.errors import ContextRefusedError, DependencyError, ForbiddenError, UnauthenticatedError
+from assistant.domain.errors import (
+    ContextRefusedError,
+    DependencyError,
+    ForbiddenError,
+    TenantNotServedError,
+    UnauthenticatedError,
+)
 from assistant.domain.identity import Identity, Role
 from assistant.domain.live import CareContext, PlainContext, SubjectId, SubjectKind
 from assistant.settings.deployment import CareContextSection
@@ -200,9 +206,14 @@ class TokenVerifier:
     audience: str
     tenants: Collection[str]
     clock: Clock
+    refused: Collection[str] = ()
+    """Tenants whose configuration was refused: signing in again would not help their agents."""
 
     async def identify(self, authorization: str | None) -> Identity:
-        """Return the caller. Raises UnauthenticatedError, DependencyError (keys unavailable)."""
+        """Return the caller.
+
+        Raises UnauthenticatedError, TenantNotServedError, DependencyError (keys unavailable).
+        """
         scheme, _, token = (authorization or "").partition(" ")
         token = token.strip()
         if scheme.lower() != "bearer" or not token:
@@ -221,6 +232,11 @@ class TokenVerifier:
             _refuse("claims_of_ours")
         if not _allows(key, found):
             _refuse("beyond_its_key")
+        if found.tenant in self.refused:
+            raise TenantNotServedError(
+                f"The assistant does not serve {found.tenant}: its configuration was refused. Ask who runs "
+                "the service; its log names the value (tenant_not_served)."
+            )
         if found.tenant not in self.tenants:
             _refuse("unknown_tenant")
         roles = frozenset(Role(role) for role in found.roles if role in _ROLE_NAMES)

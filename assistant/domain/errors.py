@@ -63,6 +63,12 @@ class UnauthenticatedError(AssistantError):
     code = "unauthenticated"
 
 
+class TenantNotServedError(AssistantError):
+    """The token's tenant is configured, and its configuration was refused when the service started (503)."""
+
+    code = "tenant_not_served"
+
+
 class ForbiddenError(AssistantError):
     """The token is valid, its roles do not allow this (403)."""
 

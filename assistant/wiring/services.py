@@ -105,7 +105,8 @@ async def open_tenants(
             return await LiveTenant.open(stores, serve)
 
         tenants = {name: files.one(name) for name in only} or files.tenants
-        yield ServedTenants(await open_each(tenants, open_one, settings=settings, required=bool(only)))
+        opened = await open_each(tenants, open_one, settings=settings, required=bool(only))
+        yield ServedTenants(opened, refused={*files.refused, *tenants} - opened.keys())
 
 
 def may_write(tenant: TenantConfig, settings: ServiceSettings) -> bool:

@@ -176,6 +176,9 @@ async def test_a_tenant_that_cannot_be_served_is_logged_and_the_others_are_serve
         await known.know("wait", "The wait is two days.")
         assert events_of((await known.ask(accept="text/event-stream")).text)[-1][0] == "done"
         assert (await known.client.get(f"{service.operations_url}/readyz")).status_code == 200
+        refused = await known.client.get("/v1/documents", headers=known.headers(tenant="bakery"))
+        assert (refused.status_code, refused.json()["code"]) == (503, "tenant_not_served")
+        assert "bakery" in refused.json()["detail"]
         await known.client.aclose()
         service.child.terminate()
         _, said = await service.ended()

@@ -10,7 +10,12 @@ import pytest
 from joserfc.jwk import ECKey, OctKey, RSAKey
 
 from assistant.api.auth import BOUND_SUBJECT, TokenVerifier, require_role
-from assistant.domain.errors import DependencyError, ForbiddenError, UnauthenticatedError
+from assistant.domain.errors import (
+    DependencyError,
+    ForbiddenError,
+    TenantNotServedError,
+    UnauthenticatedError,
+)
 from assistant.domain.identity import Identity, Role
 from tests.fakes.clock import SteppedClock
 from tests.fakes.tokens import (
@@ -30,9 +35,14 @@ NOW = CLOCK.now()
 REFUSAL = "No valid bearer token; sign in again."
 
 
-def verifier(keys: Any = None) -> TokenVerifier:
+def verifier(keys: Any = None, *, refused: tuple[str, ...] = ()) -> TokenVerifier:
     return TokenVerifier(
-        keys or StaticKeys(), issuer=ISSUER, audience=AUDIENCE, tenants=("clinic",), clock=CLOCK
+        keys or StaticKeys(),
+        issuer=ISSUER,
+        audience=AUDIENCE,
+        tenants=() if "clinic" in refused else ("clinic",),
+        clock=CLOCK,
+        refused=refused,
     )
 
 
@@ -49,6 +59,13 @@ async def test_a_good_token_becomes_an_identity(key: ECKey | RSAKey) -> None:
         roles=frozenset({Role.AGENT, Role.AUDITOR}),
         labels=frozenset({"hr"}),
     )
+
+
+async def test_an_agent_of_a_tenant_that_cannot_be_served_is_not_asked_to_sign_in_again() -> None:
+    with pytest.raises(TenantNotServedError, match="clinic"):
+        await verifier(refused=("clinic",)).identify(f"Bearer {token(claims(NOW))}")
+    with pytest.raises(UnauthenticatedError):
+        await verifier(refused=("clinic",)).identify(f"Bearer {unsigned(claims(NOW))}")
 
 
 async def test_one_of_several_audiences_suffices() -> None:
