@@ -187,6 +187,10 @@ pin: synth ## Accept today's stateful resources as the ones that no upgrade may 
 evaluate: $(VENV)/local.stamp ## The committed questions of both tenants, judged against evaluation/baseline.json (docs/evaluation.md)
 	@exec $(BIN)/assistant evaluate --tenant pharmacy --tenant clinic $(ARGS)
 
+.PHONY: evaluate-routing
+evaluate-routing: $(VENV)/local.stamp ## The shop's held-out questions: right source first, tables and quotes, against evaluation/shop/asked.toml
+	@exec $(BIN)/python -m tools.measure_routing evaluation/shop/held_out.jsonl --tenant shop --asked evaluation/shop/asked.toml $(ARGS)
+
 .PHONY: fit
 fit: $(VENV)/local.stamp ## Fit the shipped weights on the tuning halves (two minutes; ARGS=--dry-run keeps the files)
 	@exec $(BIN)/python -m tools.fit_weights $(ARGS)
@@ -198,6 +202,10 @@ prove-ranking: $(VENV)/local.stamp ## Does ranking learn from simulated agents? 
 .PHONY: bench
 bench: $(VENV)/dev.stamp ## The table of figures (DOCUMENTS=/path/to/medquad.jsonl.gz for the full set; about 15 minutes)
 	@$(BIN)/python -m benchmarks.figures $(if $(DOCUMENTS),--documents '$(DOCUMENTS)') $(ARGS)
+
+.PHONY: bench-elements
+bench-elements: $(VENV)/dev.stamp ## Live elements: the tag parser, how late values come, what slow systems cost the text
+	@$(BIN)/python -m benchmarks.elements
 
 .PHONY: bench-load
 bench-load: $(VENV)/dev.stamp ## The service under load beside a relay by hand (about 8 minutes; ARGS=--quick judges no times)

@@ -2,7 +2,8 @@
 
     python -m tools.measure_routing evaluation/shop/tuning.jsonl --tenant shop
 
-It asks the local index, with the released router of the state folder. ``--show`` prints the misses; do not
+It asks the local index, with the released router of the state folder; where there was none it learns one.
+``--asked`` names a TOML file of least figures; a miss ends with status 1. ``--show`` prints the misses; do not
 use it on a file that must stay blind.
 """
 
@@ -11,6 +12,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+import tomllib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from assistant.answering.adaptations import Adaptations
@@ -18,8 +21,16 @@ from assistant.cli.evaluate import open_services
 from assistant.cli.global_options import GlobalOptions
 from assistant.cli.knowledge import load_if_empty
 from assistant.cli.local import LocalRuntime, local_runtime
+from assistant.cli.routing import learn_first_router
 from assistant.cli.terminal import Terminal
-from assistant.evaluation.routing import RoutedQuestion, RoutedResult, RoutingTrial, figures, load_routed
+from assistant.evaluation.routing import (
+    Figure,
+    RoutedQuestion,
+    RoutedResult,
+    RoutingTrial,
+    figures,
+    load_routed,
+)
 from assistant.wiring.feedback import open_learning
 
 
@@ -43,6 +54,19 @@ async def ask_all(
     return results, "the words of the kinds" if router is None else f"router {router.sha256[:16]}"
 
 
+def missed(found: Sequence[Figure], asked: Mapping[str, float]) -> list[str]:
+    """Return what falls short, in words: a share by its value, a gain by the lower end of its interval."""
+    by_name = {one.name: one for one in found}
+    told: list[str] = []
+    for name, least in asked.items():
+        one = by_name.get(name)
+        if one is None:
+            told.append(f"{name}: no question measures it")
+        elif (value := one.low if name.startswith("gain") else one.value) < least:
+            told.append(f"{name}: {100 * value:.1f}, asked {100 * least:.1f}")
+    return told
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("questions", type=Path)
@@ -50,6 +74,7 @@ def main() -> None:
     parser.add_argument("--tenants", type=Path, default=Path("tenants"))
     parser.add_argument("--state", type=Path, default=Path(".state"))
     parser.add_argument("--port", type=int, help="the first of the ports, where the usual ones are taken")
+    parser.add_argument("--asked", type=Path, help="least figures, by their names")
     parser.add_argument("--show", action="store_true")
     asked = parser.parse_args()
     questions = load_routed(asked.questions)
@@ -57,10 +82,12 @@ def main() -> None:
     runtime = local_runtime(options, Terminal())
     with runtime.processes(runtime.layout.for_loading, command="measure_routing") as ports:
         asyncio.run(load_if_empty(runtime, asked.tenant))
+        asyncio.run(learn_first_router(runtime, ports, tenant=asked.tenant))
         results, served = asyncio.run(ask_all(runtime, dict(ports), questions, tenant=asked.tenant))
     out = sys.stdout
     out.write(f"{len(questions)} questions of {asked.questions}, routed by {served}\n")
-    for one in figures(results):
+    found = figures(results)
+    for one in found:
         interval = f"{100 * one.low:6.1f} to {100 * one.high:5.1f}"
         out.write(f"{one.name:<42}{100 * one.value:6.1f}  [{interval}]  n = {one.questions}\n")
     if asked.show:
@@ -68,6 +95,10 @@ def main() -> None:
             if result.routed_first is False or result.holds is False:
                 told = f"first {result.routed_first}, document {result.document_first}, holds {result.holds}"
                 out.write(f"{result.question.sources}: {told} | {result.question.question}\n")
+    if asked.asked is not None:
+        short = missed(found, tomllib.loads(asked.asked.read_text(encoding="utf-8")))
+        if short:
+            sys.exit("\n".join(f"missed: {one}" for one in short))
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ class _Demo:
     ports: Mapping[str, int]
 
     async def run(self) -> None:
-        """Load and ask the demo's tenants, tell the story at the desk, then load the others."""
+        """Load and ask the demo's tenants, and tell the story at the desk."""
         tenants = self.runtime.tenants
         for tenant, question in _QUESTIONS.items():
             if tenant in tenants:
@@ -77,7 +77,10 @@ class _Demo:
                     await self.ask(AgentQuestion(tenant, _AGENT, _LIVE_QUESTION, LIVE_CASE))
         if _STORY_TENANT in tenants:
             await _tell_desk_story(self.runtime, self.terminal, tenant=_STORY_TENANT, ports=self.ports)
-        for tenant in [one for one in tenants if one not in _QUESTIONS]:
+
+    async def load_others(self) -> None:
+        """Load the tenants that the demo asks nothing, for the console."""
+        for tenant in [one for one in self.runtime.tenants if one not in _QUESTIONS]:
             try:
                 await self.load(tenant)
             except NotFoundError as error:  # a missing folder of another tenant does not end the demo
@@ -271,9 +274,12 @@ def run_demo(options: GlobalOptions, *, stop_after_answers: bool) -> None:
         terminal.step(f"joining what runs already, of {' and '.join(users) or 'a command that ended'}")
     with ExitStack() as serving:
         with runtime.processes(processes, command="assistant demo") as ports:
-            asyncio.run(_Demo(runtime, terminal, ports).run())
+            demo = _Demo(runtime, terminal, ports)
+            asyncio.run(demo.run())
             if stop_after_answers or runtime.settings.in_ci:
+                terminal.step("the demo has ended; without --exit the console serves from here")
                 return
+            asyncio.run(demo.load_others())
             # From here on another command may restart them, e.g. because a tenant file was added.
             serving.enter_context(runtime.supervisor.using(processes, command="assistant demo", yields=True))
         _show_console(terminal, runtime, url_of(SERVICE, ports), users=users or ())
