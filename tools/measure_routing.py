@@ -3,8 +3,8 @@
     python -m tools.measure_routing evaluation/shop/tuning.jsonl --tenant shop
 
 It asks the local index, with the released router of the state folder; where there was none it learns one.
-``--asked`` names a TOML file of least figures; a miss ends with status 1. ``--show`` prints the misses; do not
-use it on a file that must stay blind.
+``--asked`` names a TOML file of least figures; a miss ends with status 1. ``--show`` prints the misses: do
+not use it on a file that must stay blind.
 """
 
 from __future__ import annotations

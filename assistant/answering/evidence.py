@@ -119,7 +119,7 @@ class Evidence:
     routing: Routing | None = None
     """How much each source of the tenant matters; None for a tenant with one source."""
     states: Mapping[str, State] = field(default_factory=dict[str, State])
-    """What came of each source of documents that was searched alone, by name."""
+    """What came of each source of documents, by name."""
     source_scores: SourceScores | None = None
     """What the routing adds to the scores of documents."""
 
@@ -226,7 +226,7 @@ class FindEvidence:
             if routed is not None:
                 router = self.adaptations.now.router
                 routing = route(routed, vectors[routed.text], sources=self._sources, router=router)
-            moved = self._source_scores(routing) if asked_of.states else None
+            moved = self._source_scores(routing) if len(asked_of.states) > 1 else None
             ranked = self._rank_by_index(scaled, codes, ranker=scope.ranker or self._ranker, moved=moved)
         read = await self._retrieve.read(_to_read(ranked, named, are_many=moved is not None), scope)
         with scope.steps.step("weigh"):

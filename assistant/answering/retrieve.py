@@ -117,11 +117,10 @@ class RetrievePassages:
             if self._sources.are_many:
                 asked = await self._sources.search(query, deadline=scope.deadline)
             else:
-                asked = AskedSources(
-                    await self._call_index(
-                        lambda step: self._services.search.search(query, deadline=step), scope.deadline
-                    )
+                retrieved = await self._call_index(
+                    lambda step: self._services.search.search(query, deadline=step), scope.deadline
                 )
+                asked = self._sources.of_one(retrieved)
             span.set_attribute("assistant.index_version", asked.retrieved.index_version)
             span.set_attribute("assistant.passages", len(asked.retrieved.passages))
             return asked

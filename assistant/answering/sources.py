@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Literal
 
@@ -32,8 +32,8 @@ class AskedSources:
 
     retrieved: Retrieved
     """Of all that answered, as if by one search."""
-    states: Mapping[str, State] = field(default_factory=dict[str, State])
-    """By name of the source; empty where one search was of all documents."""
+    states: Mapping[str, State]
+    """By name of the source."""
 
 
 def document_sources(tenant: TenantConfig) -> tuple[SourceEntry, ...]:
@@ -65,6 +65,11 @@ class AskSources:
     def leg_size(self, leg_size: int) -> int:
         """Return how many passages of a leg one source may give: an equal share for each."""
         return max(min(LEAST_LEG, leg_size), leg_size // len(self.sources))
+
+    def of_one(self, retrieved: Retrieved) -> AskedSources:
+        """Return what one search of all documents found, as of the only source of documents."""
+        state: State = "answered" if retrieved.documents else "empty"
+        return AskedSources(retrieved, {source.name: state for source in self.sources})
 
     async def search(self, query: PassageQuery, *, deadline: Deadline) -> AskedSources:
         """Return what the sources have. One that is late, fails or is left out by its circuit gives nothing.

@@ -47,6 +47,16 @@ def states(asked: Asked) -> dict[str, str]:
     return {one.name: one.state for one in asked.done.asked}
 
 
+async def test_the_only_source_of_documents_was_asked_by_the_search_of_all() -> None:
+    sources = [SOURCES[0], SOURCES[-1]]
+    tenant = shop(SHOP[0], sources=sources)
+    assert states(await ask(tenant, QUESTION)) == {"catalogue": "answered", "orders": "not_asked"}
+    assert [search.ids for search in tenant.search.queries] == [None]
+    nothing = shop(sources=sources)
+    nothing.search.documents.clear()
+    assert states(await ask(nothing, QUESTION))["catalogue"] == "empty"
+
+
 async def test_each_source_is_searched_for_its_own_documents() -> None:
     tenant = shop()
     asked = await ask(tenant, QUESTION)
