@@ -151,6 +151,11 @@ def print_token(
     Terminal().line(_token(options, grant, ports=_ports(options)))
 
 
+def print_context(options: GlobalOptions, *, tenant: str, agent: str, case: CareCase) -> None:
+    """Print a context token. Raises ConfigurationError for a tenant without ``[care_context]``."""
+    Terminal().line(sign_context(options, options.tenant(tenant), agent, case))
+
+
 def _token(options: GlobalOptions, grant: Grant, *, ports: Mapping[str, int]) -> str:
     """Sign a bearer token in this process, with the issuer's key in the state folder."""
     return issue_token(grant, state_dir=options.state_dir.resolve(), issuer=url_of(ISSUER, ports))

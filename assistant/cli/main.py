@@ -144,6 +144,24 @@ def token(
 
 
 @app.command()
+def context(
+    context: typer.Context,
+    tenant: Tenant,
+    agent: Agent,
+    customer: Annotated[str, Option(metavar="ID", help=CUSTOMER)],
+    ids: Annotated[
+        list[str] | None,
+        Option("--id", metavar="KIND=ID", help="An id of that customer's, like order=4471-2208; repeatable."),
+    ] = None,
+) -> None:
+    """Print the context of a customer's conversation as the local care application signs it, for minutes."""
+    from assistant.cli.ask import case_of, print_context
+
+    case = case_of(customer, ids or ())
+    print_context(GlobalOptions.of(context), tenant=tenant, agent=agent, case=case)
+
+
+@app.command()
 def replay(
     context: typer.Context, answer_id: Annotated[str, Argument(metavar="ANSWER_ID")], tenant: Tenant
 ) -> None:

@@ -45,7 +45,7 @@ def test_help_needs_none_of_the_heavy_packages() -> None:
 def test_help_names_every_command(folder: Path) -> None:
     done = assistant("--help", folder=folder)
     assert done.returncode == 0
-    for name in ("ask", "search", "knowledge", "verdicts", "token", "replay", "local", "demo"):
+    for name in ("ask", "search", "knowledge", "verdicts", "token", "context", "replay", "local", "demo"):
         assert f" {name} " in done.stdout
 
 

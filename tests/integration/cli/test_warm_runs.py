@@ -14,7 +14,6 @@ import pytest
 from shop import Shop
 
 from assistant.embedded.live import set_switch
-from assistant.local.tokens import CareCase, Grant, issue_context
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300), pytest.mark.usefixtures("serving")]
 
@@ -189,15 +188,7 @@ def test_text_comes_before_the_value_of_a_slow_system(shop: Shop, serving: str, 
     orders.put("/control/fault", content="delay=1")
     token = shop.run("token", "--tenant", "shop", "--agent", "ann").strip()
     headers = {"Authorization": f"Bearer {token}", "Accept": "text/event-stream"}
-    grant = Grant("shop", "ann")
-    case = CareCase("PT-204417", {"order": (ORDER,)})
-    context = issue_context(
-        case,
-        grant,
-        state_dir=shop.folder / ".state",
-        issuer="https://care.shop.example",
-        audience="assistant-context",
-    )
+    context = shop.run("context", "--tenant", "shop", "--agent", "ann", *WHOSE).strip()
     body = {"question": WHERE, "context": context}
     with httpx.Client(base_url=serving, headers=headers, timeout=60) as client:
         events = client.post("/v1/answers", json=body).text.split("\n\n")
