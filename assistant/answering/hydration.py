@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -274,12 +274,24 @@ class Hydration:
         slot.display = ElementDisplay(place="block", start=start, end=end)
         return ElementChanged(**dict(slot.element()))
 
-    def drop_unplaced(self) -> None:
-        """End the reads of elements that got no place: the model's sentence failed its checks."""
-        unplaced, self._begun = self._begun, []
-        for slot in unplaced:
-            if slot.task is not None:
-                slot.task.cancel()
+    def make_room(self, names: Iterable[str], *, keep: Collection[LiveSlot] = ()) -> None:
+        """End the reads without a place that no name stands for, and that are not in ``keep``.
+
+        They are of a model's text that failed its checks; they no longer count, so that its tags take no
+        element from the quote that replaces it.
+        """
+        wanted, begun = Counter(names), self._begun
+        self._begun = []
+        for slot in begun:
+            if slot in keep:
+                self._begun.append(slot)
+            elif wanted[slot.type.name] > 0:
+                wanted[slot.type.name] -= 1
+                self._begun.append(slot)
+            else:
+                self._count -= 1
+                if slot.task is not None:
+                    slot.task.cancel()
 
     # What the reader gets
 
@@ -312,7 +324,7 @@ class Hydration:
 
     def cancel(self) -> None:
         """End all reads at once. An element that was not filled is failed, as ``cancelled``."""
-        self.drop_unplaced()
+        self.make_room(())
         for slot in self.placed:
             if not slot.is_ended:
                 slot.error = LiveReadError(ElementProblem.CANCELLED, "The answer was ended before.")

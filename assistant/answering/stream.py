@@ -627,6 +627,8 @@ class AnswerStream:
             certainty=certainty,
             fallback=fallback,
         )
+        named = [name for block in blocks for name, _, _ in block.elements]
+        self._prepared.hydration.make_room(named, keep=self._asked_slots)
         yield from list(self._text.quote(blocks))
 
     def _why_no_answer(self, finish_reason: FinishReason) -> str | None:

@@ -372,6 +372,20 @@ async def test_a_model_that_writes_ten_thousand_tags_is_bounded_and_the_text_is_
     assert len(live.calls) <= MOST_ELEMENTS
 
 
+async def test_a_model_s_tags_take_no_element_from_the_quote_that_replaces_its_text() -> None:
+    live = FakeLive(gates={"orders.status": Gate()})
+    content = STEP.replace("{{orders.status}}", "{{orders.summary}}")
+    tenant = with_live(live, content, writes=("Grapefruit " + "{{orders.status}} " * 20 + "interacts.",))
+    tenant.use_model(prompt="answer/3")
+    asked = await ask(tenant, context=BO)
+    assert asked.done.mode is Mode.QUOTED
+    assert [(one.name, one.state) for one in asked.elements] == [
+        ("orders.summary", PENDING),
+        ("orders.summary", READY),
+    ]
+    assert live.active == 0
+
+
 async def test_the_quote_that_replaces_a_model_s_text_has_its_elements() -> None:
     tenant = with_live(content=STEP, writes=("Grapefruit interacts with simvastatin.",))
     asked = await ask(tenant, context=BO)
