@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import orjson
 import uvicorn
-from joserfc.jwk import ECKey
+from joserfc.jwk import ECKey, RSAKey
 from starlette.types import ASGIApp
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -320,7 +320,7 @@ def _word_tokenizer() -> Tokenizer:
 
 
 @asynccontextmanager
-async def published_keys(keys: Sequence[ECKey]) -> AsyncGenerator[str]:
+async def published_keys(keys: Sequence[ECKey | RSAKey]) -> AsyncGenerator[str]:
     body = orjson.dumps({"keys": [key.as_dict(private=False) for key in keys]})
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

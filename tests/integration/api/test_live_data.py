@@ -2,106 +2,37 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
-from joserfc import jwt
-from joserfc.jwk import ECKey
 
-from tests.attacks.live_scene import CUSTOMER, ORDER, PAGE, order
-from tests.fakes.running_service import (
-    RunningService,
-    Scene,
-    published_keys,
-    service_on,
-    service_settings,
-)
-from tests.fakes.sagemaker_socket import sagemaker_socket
-from tests.fakes.scripted_http import Exchange, ScriptedServer, scripted_http
-from tests.fakes.tokens import EC_KEY
+from tests.attacks.live_scene import CUSTOMER, ORDER
+from tests.attacks.live_site import OTHER_CUSTOMER, OTHER_ORDER, Site, opened
 
-CARE_KEY = ECKey.generate_key("P-256", {"kid": "care"})
-TENANT, CONNECTOR = re.findall(r"```toml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)[:2]
-SOURCES = '\n[[sources]]\nname = "knowledge"\nnamespace = ""\nelements = true\n\n'
 STEP = "The wait is two days; the order is {{orders.status}} now."
 ANSWERS = "/v1/answers"
-
-
-@dataclass
-class Site:
-    service: RunningService
-    system: ScriptedServer
-
-    def context(self, **changes: Any) -> str:
-        now = int(datetime.now(UTC).timestamp())
-        claims = {
-            "iss": "https://care.pharmacy.example.com",
-            "aud": "assistant-context",
-            "iat": now,
-            "exp": now + 120,
-            "tenant": "clinic",
-            "agent": "ann",
-            "customer": CUSTOMER,
-            "ids": {"order": [ORDER]},
-        } | changes
-        return jwt.encode({"alg": "ES256", "kid": "care"}, claims, CARE_KEY, algorithms=["ES256"])
-
-    async def element(self, context: str | None, *, agent: str = "ann") -> dict[str, Any]:
-        body = {} if context is None else {"context": context}
-        answer = await self.service.answered(agent=agent, body=body)
-        assert "two days" in answer["text"]
-        elements = [each for each in answer["elements"] if each["name"] == "orders.status"]
-        return elements[0]
-
-
-async def orders(exchange: Exchange) -> None:
-    number = exchange.target.split("/")[3].partition("?")[0]
-    customers = {ORDER: CUSTOMER, "5000-0001": "C-2"}
-    body = order(id=number, customer={"id": customers[number]})
-    if exchange.headers.get("authorization") != f"Bearer {'t' * 40}":
-        await exchange.respond(401, b"")
-    else:
-        await exchange.respond(200, orjson.dumps(body), Content_Type="application/json")
-
-
-@asynccontextmanager
-async def opened(folder: Path) -> AsyncGenerator[Site]:
-    scene = Scene(tenants=("clinic", "pharmacy"), writes=False, more_of_tenants=SOURCES + TENANT)
-    async with AsyncExitStack() as stack:
-        sagemaker = await stack.enter_async_context(sagemaker_socket())
-        keys = await stack.enter_async_context(published_keys([EC_KEY]))
-        care = await stack.enter_async_context(published_keys([CARE_KEY]))
-        system = await stack.enter_async_context(scripted_http(orders))
-        settings = service_settings(folder, scene, sagemaker_url=sagemaker.url, jwks_url=keys)
-        (folder / "tenants" / "connectors").mkdir()
-        (folder / "tenants" / "connectors" / "orders.toml").write_text(CONNECTOR)
-        for tenant in scene.tenants:
-            secret = folder / "state" / "secrets" / tenant / "reach-orders"
-            secret.parent.mkdir(parents=True)
-            secret.write_text("t" * 40)
-        settings = settings.model_copy(
-            update={"reach_addresses": {"orders": system.url}, "care_jwks_url": care}
-        )
-        service = await stack.enter_async_context(service_on(settings, scene, sagemaker))
-        await service.know("wait", STEP)
-        yield Site(service, system)
 
 
 @pytest.fixture
 async def site(tmp_path: Path) -> AsyncIterator[Site]:
     async with opened(tmp_path) as site:
+        await site.service.know("wait", STEP)
         yield site
 
 
+async def element_of(site: Site, context: str | None, *, agent: str = "ann") -> dict[str, Any]:
+    body = {} if context is None else {"context": context}
+    answer = await site.service.answered(agent=agent, body=body)
+    assert "two days" in answer["text"]
+    elements = [each for each in answer["elements"] if each["name"] == "orders.status"]
+    return elements[0]
+
+
 async def test_the_agent_of_a_conversation_sees_its_customer_s_order(site: Site) -> None:
-    element = await site.element(site.context())
+    element = await element_of(site, site.context())
     assert element["state"] == "ready"
     assert element["data"]["values"][0]["text"] == "Shipped"
     assert (element["source"], element["about"]) == ("orders", f"order {ORDER}")
@@ -121,7 +52,7 @@ async def test_the_agent_of_a_conversation_sees_its_customer_s_order(site: Site)
 async def test_a_context_of_another_is_refused_and_nothing_is_read(
     site: Site, changes: dict[str, Any]
 ) -> None:
-    assert (await site.element(site.context()))["state"] == "ready"
+    assert (await element_of(site, site.context()))["state"] == "ready"
     read = len(site.system.exchanges)
     response = await site.service.ask(body={"context": site.context(**changes)})
     assert response.status_code == 422
@@ -130,7 +61,7 @@ async def test_a_context_of_another_is_refused_and_nothing_is_read(
 
 
 async def test_the_agent_s_own_token_is_no_context_and_a_context_no_token(site: Site) -> None:
-    assert (await site.element(site.context()))["state"] == "ready"
+    assert (await element_of(site, site.context()))["state"] == "ready"
     bearer = site.service.headers()["authorization"].removeprefix("Bearer ")
     assert (await site.service.ask(body={"context": bearer})).status_code == 422
     stolen = {"authorization": f"Bearer {site.context(sub='ann', roles=['agent'])}"}
@@ -139,36 +70,36 @@ async def test_the_agent_s_own_token_is_no_context_and_a_context_no_token(site: 
 
 
 async def test_plain_ids_are_refused_where_the_care_application_signs(site: Site) -> None:
-    assert (await site.element(site.context()))["state"] == "ready"
+    assert (await element_of(site, site.context()))["state"] == "ready"
     response = await site.service.ask(body={"context": {"customer": CUSTOMER, "ids": {"order": [ORDER]}}})
     assert (response.status_code, response.json()["code"]) == (422, "context_refused")
 
 
 async def test_an_order_of_another_customer_in_a_signed_context_is_not_shown(site: Site) -> None:
     """The care application made a mistake: the system's response tells whose the order is."""
-    assert (await site.element(site.context()))["state"] == "ready"
-    element = await site.element(site.context(ids={"order": ["5000-0001"]}))
+    assert (await element_of(site, site.context()))["state"] == "ready"
+    element = await element_of(site, site.context(ids={"order": [OTHER_ORDER]}))
     assert element["state"] == "not_allowed"
     assert element["data"] is None
-    assert "C-2" not in orjson.dumps(element).decode()
+    assert OTHER_CUSTOMER not in orjson.dumps(element).decode()
 
 
 async def test_without_a_context_the_text_is_whole_and_the_element_not_allowed(site: Site) -> None:
-    assert (await site.element(site.context()))["state"] == "ready"
-    assert (await site.element(None))["state"] == "not_allowed"
+    assert (await element_of(site, site.context()))["state"] == "ready"
+    assert (await element_of(site, None))["state"] == "not_allowed"
 
 
 async def test_two_agents_at_once_see_their_own_customers(site: Site) -> None:
     mine = site.context()
-    hers = site.context(agent="bea", customer="C-2", ids={"order": ["5000-0001"]})
+    hers = site.context(agent="bea", customer=OTHER_CUSTOMER, ids={"order": [OTHER_ORDER]})
     for _ in range(5):
-        first, second = await site.element(mine), await site.element(hers, agent="bea")
-        assert (first["about"], second["about"]) == (f"order {ORDER}", "order 5000-0001")
+        first, second = await element_of(site, mine), await element_of(site, hers, agent="bea")
+        assert (first["about"], second["about"]) == (f"order {ORDER}", f"order {OTHER_ORDER}")
 
 
 async def test_an_auditor_lists_reads_of_the_tenant_alone(site: Site) -> None:
-    await site.element(site.context())
-    await site.element(None)
+    await element_of(site, site.context())
+    await element_of(site, None)
     auditor = site.service.headers("ada", roles=["auditor"])
     found = (await site.service.client.get("/v1/live-reads", headers=auditor)).json()["reads"]
     outcomes = [read["outcome"] for read in found]
@@ -176,7 +107,11 @@ async def test_an_auditor_lists_reads_of_the_tenant_alone(site: Site) -> None:
     assert {(read["agent"], read["operation"]) for read in found} == {("ann", "orders.get_order")}
     assert found[0]["subject"] is not None
     assert not [value for value in (ORDER, CUSTOMER, "Shipped") if value in orjson.dumps(found).decode()]
-    for asked, count in (({"customer": CUSTOMER}, 1), ({"customer": "C-2"}, 0), ({"agent": "bob"}, 0)):
+    for asked, count in (
+        ({"customer": CUSTOMER}, 1),
+        ({"customer": OTHER_CUSTOMER}, 0),
+        ({"agent": "bob"}, 0),
+    ):
         page = await site.service.client.get("/v1/live-reads", params=asked, headers=auditor)
         assert len(page.json()["reads"]) == count
     stranger = site.service.headers("eva", tenant="pharmacy", roles=["auditor"])
