@@ -42,6 +42,8 @@ class SageMakerSocket:
     garbage_after: int | None = None
     """Bytes that are no frames come after so many texts."""
     hold: tuple[int, asyncio.Event] | None = None
+    part_bytes: int | None = None
+    """Parts of a generation's stream have so many bytes, wherever that cuts an event or a character."""
     pace_s: float = 0.0
     """What each text of a generation takes, and each call for vectors."""
     embeddings: list[Call] = field(default_factory=list[Call])
@@ -111,7 +113,10 @@ class SageMakerSocket:
                 await writer.drain()
                 await _until_left(call, reader)
             await asyncio.sleep(self.pace_s)
-            writer.write(payload_part(_chunk(text)))
+            chunk = _chunk(text)
+            size = self.part_bytes or len(chunk)
+            for at in range(0, len(chunk), size):
+                writer.write(payload_part(chunk[at : at + size]))
         await writer.drain()
         raise ConnectionError  # the answer is whole: close
 

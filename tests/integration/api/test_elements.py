@@ -229,3 +229,32 @@ async def test_a_model_writes_a_tag_and_never_sees_a_value(tmp_path: Path, live:
         sent = str([call.body for call in service.sagemaker.generations])
         assert "{{orders.status}}" in sent
         assert "order-bo" not in sent
+
+
+@pytest.mark.parametrize("part_bytes", [1, 2, 3, 7])
+async def test_a_model_s_stream_cut_into_bytes_gives_the_same_answer(
+    tmp_path: Path, live: FakeLive, part_bytes: int
+) -> None:
+    """A part may end within a character of the text or within a tag."""
+    scene = Scene(tenants=("clinic",), live=live, more_of_tenants=SOURCES)
+    async with running_service(tmp_path, scene) as service:
+        await service.know("wait", f"The caf\u00e9 \U0001f48a is open. {STEP}")
+        service.sagemaker.texts = ("The caf\u00e9 \U0001f48a {{orders.status}} is open.",)
+
+        async def asked() -> tuple[str, list[Any], dict[str, Any]]:
+            body = {"question": "How long is the wait?", "context": of("bo")}
+            headers = service.headers(accept="text/event-stream")
+            response = await service.client.post("/v1/answers", json=body, headers=headers)
+            events = events_of(response.text)
+            last = {one["id"]: one for one in elements_of(events)}
+            sentences = [data for name, data in events if name == "sentence"]
+            text = "".join(data["text"] for name, data in events if name == "token")
+            return text, sentences, last
+
+        whole = await asked()
+        service.sagemaker.part_bytes = part_bytes
+        assert await asked() == whole
+    text, _, elements = whole
+    assert text == "The caf\u00e9 \U0001f48a [order status] is open."
+    assert elements["e1"]["display"] == {"place": "inline", "start": 11, "end": 25}
+    assert elements["e1"]["state"] == "ready"
