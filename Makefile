@@ -251,9 +251,13 @@ check-shop: $(VENV)/local.stamp ## Make and load the large shop: 2,000 items, 20
 	@cp -R tenants/shop.toml tenants/connectors $(LARGE_SHOP)/tenants/
 	@$(BIN)/assistant --tenants $(LARGE_SHOP)/tenants --state $(LARGE_SHOP)/state --port 0 knowledge add --tenant shop
 
+.PHONY: check-demo
+check-demo: $(VENV)/dev.stamp ## The demo twice with all knowledge of pharmacy and shop: steps, comparison, and what its seconds rest on (about 3 minutes)
+	@DEMO=whole $(PYTEST) tests/integration/cli/test_cold_runs.py -q -s -k demo -o timeout=900 $(ARGS)
+
 .PHONY: check-full
 check-full: export EXAMPLES := new
-check-full: check check-extras check-api check-approved check-shop check-kills check-reindex check-mutations evaluate bench prove-ranking ## check with newly drawn examples, then the evaluation and the figures
+check-full: check check-extras check-api check-approved check-shop check-demo check-kills check-reindex check-mutations evaluate bench prove-ranking ## check with newly drawn examples, then the evaluation and the figures
 
 .PHONY: lock
 lock: $(VENV)/bootstrap.stamp ## Resolve the requirements anew for the lowest Python
