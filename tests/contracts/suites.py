@@ -21,5 +21,6 @@ SUITES: Mapping[str, tuple[str, ...]] = {
     "test_system_switches": ("embedded", "ssm"),
     "test_passage_filters": ("embedded", "opensearch"),
     "test_passage_index": ("embedded", "opensearch"),
+    "test_sources": ("embedded", "opensearch"),
 }
 """The twins that each module of this folder runs over, every one of its tests over every one of them."""

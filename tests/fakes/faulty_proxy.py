@@ -38,6 +38,8 @@ class Kind(StrEnum):
     """Reset in the middle of the response."""
     STALL = "stall"
     """Accepted and never answered; a response on its way stands still."""
+    HOLD = "hold"
+    """Kept from the dependency until the faults are others, then passed on."""
     SLOW = "slow"
     """Each piece of the response is late."""
     GARBAGE = "garbage"
@@ -198,6 +200,9 @@ class FaultyProxy:
         """Do what the fault of a request says; False when it is to be passed on."""
         fault = self._fault_of(request)
         if fault is None or fault.kind in (Kind.CUT, Kind.SLOW, Kind.ALTER):
+            return False
+        if fault.kind is Kind.HOLD:
+            await self._until_changed(connection)
             return False
         if fault.kind is Kind.STALL:
             await self._until_changed(connection)
