@@ -80,7 +80,7 @@ async def test_a_source_that_stalls_is_late_by_its_own_limit_and_the_others_answ
     assert between.seen["reviews"] == 1
 
 
-@pytest.mark.parametrize("kind", [Kind.CUT, Kind.REFUSE, Kind.GARBAGE])
+@pytest.mark.parametrize("kind", [Kind.CUT, Kind.GARBAGE])
 async def test_a_source_whose_connection_breaks_is_named_and_the_others_answer(
     between: Between, kind: Kind
 ) -> None:
@@ -102,3 +102,13 @@ async def test_the_circuit_of_one_source_keeps_it_from_the_node_and_closes_again
     scene.clock.step(CIRCUIT_S + 0.1)
     assert (await scene.ask()).states == dict.fromkeys(SOURCES, "answered")
     assert between.seen["reviews"] == asked_before + 1
+
+
+async def test_failures_that_are_not_in_a_row_leave_the_source_asked(between: Between) -> None:
+    scene = SourceScene(between.search)
+    for _ in range(2):
+        await between.proxy.break_by(Fault(Kind.CUT, of=of_reviews))
+        for _ in range(FAILURES_TO_OPEN - 1):
+            assert (await scene.ask()).states["reviews"] == "failed"
+        await between.proxy.heal()
+        assert (await scene.ask()).states == dict.fromkeys(SOURCES, "answered")
