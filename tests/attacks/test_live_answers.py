@@ -18,7 +18,7 @@ import pytest_asyncio
 
 from assistant.domain.elements import MOST_ELEMENTS, ElementProblem
 from tests.attacks.active_content import active_content
-from tests.attacks.live_scene import ORDER
+from tests.attacks.live_scene import CUSTOMER, ORDER
 from tests.attacks.live_site import CONNECTOR, OTHER_CUSTOMER, OTHER_ORDER, Site, opened, orders
 from tests.attacks.wrong_responses import (
     FLOOD_BYTES,
@@ -198,6 +198,39 @@ async def test_a_system_that_is_down_costs_its_elements_alone(site: Site, tmp_pa
         await down.service.know("wait", STEP)
         await assert_whole(down, UNAVAILABLE)
         assert down.system.exchanges == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["HTML", "another customer's data", "a connection that is reset", "last year's schema: another type"],
+)
+async def test_a_whole_answer_and_a_chat_completion_keep_their_text_too(site: Site, name: str) -> None:
+    SCRIPT.then, problem = WRONG[name]
+    body = {"context": site.context(), "filters": {"document_id": ["wait"]}}
+    answer = await site.service.answered(body=body)
+    messages = [{"role": "user", "content": "How long is the wait?"}]
+    chat = {"model": "default", "messages": messages, "context": site.context()}
+    response = await site.service.client.post(
+        "/v1/chat/completions", json=chat, headers=site.service.headers()
+    )
+    completion = response.json()
+    assert answer["text"] == SHOWN
+    assert SHOWN in completion["choices"][0]["message"]["content"]
+    for elements in (answer["elements"], completion["answer"]["elements"]):
+        assert {(one["problem"], one["data"]) for one in elements} == {(problem.value, None)}
+    assert words_in(str(answer) + response.text, (*OF_GOOD, *OF_WRONG)) == []
+
+
+async def test_nothing_of_a_response_is_in_any_store(site: Site) -> None:
+    for name in ("HTML", "another customer's data", "an error of its own", "another order"):
+        SCRIPT.then, problem = WRONG[name]
+        await assert_whole(site, problem)
+    await site.service.idle()
+    files = [path for path in site.service.state_dir.rglob("*") if path.is_file()]
+    stored = b"".join(path.read_bytes() for path in files).decode("latin-1")
+    assert words_in(stored, ("orders.get_order", "system_invalid")) == ["orders.get_order", "system_invalid"]
+    said = ("hunter2", "C-9-another", "9999-0000", "Maintenance", "Lisinopril", CUSTOMER, ORDER)
+    assert words_in(stored, said) == []
 
 
 # --- whose, and who ---------------------------------------------------------------------------------------
