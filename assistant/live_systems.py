@@ -26,9 +26,11 @@ from assistant.live.ports import LiveReadError, SystemRequest, SystemResponse
 
 AGENT_HEADER = "X-Assistant-Agent"
 _CONNECT_TIMEOUT_S = 1.0
-_CONNECTIONS = 16
-_MOST_WAITING = 64
-"""Requests of one system in progress; the next one is refused at once."""
+_MOST_IN_PROGRESS = 256
+"""Requests of one system in progress, each with its own connection: 50 answers of five operations. The next
+one is refused at once, so none waits for a connection of ours."""
+_WHOLE_TIME = 0.9
+"""Share of its usual time that a system must have had before its lateness counts as its failure."""
 _KEEP_ALIVE_S = 20.0
 _READ_BUFFER_BYTES = 65_536
 _LARGEST_TOKEN_BYTES = 32 * 1024
@@ -130,7 +132,7 @@ class _HttpSystem:
         self._budget = RetryBudget()
         self._in_progress = 0
         self._session: aiohttp.ClientSession | None = None
-        self._tls_context: ssl.SSLContext | None = None
+        self._opening = asyncio.Lock()
         self._credentials = _Credentials(access, clock=clock, send=self._post)
 
     async def close(self) -> None:
@@ -140,14 +142,16 @@ class _HttpSystem:
     async def get(self, request: SystemRequest, *, deadline: Deadline, most_bytes: int) -> SystemResponse:
         if not self._circuit.allows():
             raise self._unavailable("it failed several times in a row")
-        if self._in_progress >= _MOST_WAITING:
+        if self._in_progress >= _MOST_IN_PROGRESS:
             raise self._unavailable("too many requests are in progress")
+        has_whole_time = deadline.remaining_s() >= (request.limit_s or 0.0) * _WHOLE_TIME
         self._in_progress += 1
         self._budget.earn()
         try:
             response = await self._with_retry(request, deadline=deadline, most_bytes=most_bytes)
         except LiveReadError as error:
-            if error.problem is not ElementProblem.SYSTEM_INVALID:
+            is_late = error.problem is ElementProblem.SYSTEM_LATE
+            if error.problem is ElementProblem.SYSTEM_UNAVAILABLE or (is_late and has_whole_time):
                 self._circuit.failed()
             raise
         finally:
@@ -162,28 +166,31 @@ class _HttpSystem:
         self, request: SystemRequest, *, deadline: Deadline, most_bytes: int
     ) -> SystemResponse:
         """Call, and once more where a second call may help and the budget allows it."""
+        used = _UsedToken()
         try:
-            response = await self._once(request, deadline=deadline, most_bytes=most_bytes)
+            response = await self._once(request, used, deadline=deadline, most_bytes=most_bytes)
         except LiveReadError as error:
             if error.problem is not ElementProblem.SYSTEM_UNAVAILABLE or not self._may_repeat(deadline):
                 raise
         else:
-            if response.status == 401 and self._credentials.renew():
+            if response.status == 401 and self._credentials.renew(used.token):
                 pass
             elif response.status not in _WORTH_A_RETRY or not self._may_repeat(deadline):
                 return response
-        return await self._once(request, deadline=deadline, most_bytes=most_bytes)
+        return await self._once(request, used, deadline=deadline, most_bytes=most_bytes)
 
     def _may_repeat(self, deadline: Deadline) -> bool:
         return deadline.remaining_s() > 0.0 and self._budget.spend()
 
-    async def _once(self, request: SystemRequest, *, deadline: Deadline, most_bytes: int) -> SystemResponse:
+    async def _once(
+        self, request: SystemRequest, used: _UsedToken, *, deadline: Deadline, most_bytes: int
+    ) -> SystemResponse:
         url = f"{self._url}{request.path}"
         if request.query:
             url = f"{url}?{urlencode(request.query, quote_via=quote)}"
         try:
             async with asyncio.timeout(deadline.within_s(deadline.remaining_s())):
-                return await self._exchange(url, request, most_bytes)
+                return await self._exchange(url, request, used, most_bytes)
         except (TimeoutError, DeadlineExceededError):
             name = self._access.name
             raise LiveReadError(
@@ -198,11 +205,13 @@ class _HttpSystem:
         except (DependencyError, ConfigurationError) as error:  # of credentials
             raise self._unavailable(error.message.rstrip(".")) from None
 
-    async def _exchange(self, url: str, request: SystemRequest, most_bytes: int) -> SystemResponse:
+    async def _exchange(
+        self, url: str, request: SystemRequest, used: _UsedToken, most_bytes: int
+    ) -> SystemResponse:
         headers = {"Accept": "application/json", "Accept-Encoding": "identity", "Host": self._host}
         if request.agent is not None:
             headers[AGENT_HEADER] = _header_value(request.agent)
-        headers = dict(await self._credentials.authorised(url, headers))
+        headers = dict(await self._credentials.authorised(url, headers, used))
         async with (await self._opened()).get(
             URL(url, encoded=True), headers=headers, allow_redirects=False, **self._tls()
         ) as response:
@@ -254,23 +263,24 @@ class _HttpSystem:
         return {"server_hostname": name} if name is not None and self._url.startswith("https") else {}
 
     async def _opened(self) -> aiohttp.ClientSession:
-        if self._session is None and self._tls_context is None:  # reading the authorities takes 20 ms
-            self._tls_context = await asyncio.to_thread(
-                ssl.create_default_context, cadata=self._access.ca_pem
-            )
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    limit=_CONNECTIONS, keepalive_timeout=_KEEP_ALIVE_S, ssl=self._tls_context or True
-                ),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_TIMEOUT_S),
-                auto_decompress=False,
-                read_bufsize=_READ_BUFFER_BYTES,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=False,
-                skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
-            )
+        async with self._opening:  # reading the authorities takes 20 ms of CPU: one request does it
+            if self._session is None:
+                context = await asyncio.to_thread(ssl.create_default_context, cadata=self._access.ca_pem)
+                self._session = self._session_with(context)
         return self._session
+
+    def _session_with(self, context: ssl.SSLContext) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=_MOST_IN_PROGRESS, keepalive_timeout=_KEEP_ALIVE_S, ssl=context
+            ),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_TIMEOUT_S),
+            auto_decompress=False,
+            read_bufsize=_READ_BUFFER_BYTES,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=False,
+            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
+        )
 
     def _unavailable(self, why: str) -> LiveReadError:
         return LiveReadError(
@@ -284,6 +294,13 @@ class _HttpSystem:
 
 
 @dataclass(slots=True)
+class _UsedToken:
+    """The bearer token that one request was sent with; None for other ways to prove who calls."""
+
+    token: str | None = None
+
+
+@dataclass(slots=True)
 class _Credentials:
     """The headers that prove who calls. Secrets and tokens are kept for minutes, and renewed when refused."""
 
@@ -294,19 +311,28 @@ class _Credentials:
     _until_s: float = 0.0
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def authorised(self, url: str, headers: Mapping[str, str]) -> Mapping[str, str]:
+    async def authorised(self, url: str, headers: Mapping[str, str], used: _UsedToken) -> Mapping[str, str]:
+        """Return the headers of a request, and note in ``used`` the token that they have."""
         if self.access.auth == "none":
             return headers
         if self.access.auth == "sigv4":
             if self.access.sign is None:
                 raise ConfigurationError("no credentials to sign with")
             return await self.access.sign(url, headers)
-        return {**headers, "Authorization": f"Bearer {await self._bearer()}"}
+        used.token = await self._bearer()
+        return {**headers, "Authorization": f"Bearer {used.token}"}
 
-    def renew(self) -> bool:
-        """Forget a token that was refused; return whether another one may be accepted."""
-        had, self._token = self._token, None
-        return had is not None
+    def renew(self, used: str | None) -> bool:
+        """Forget the token that a system refused; return whether another one may be accepted.
+
+        Of several requests that were refused at once only the first forgets it: what the others find is a
+        newer token already, and they retry with that.
+        """
+        if used is None:
+            return False
+        if self._token == used:
+            self._token = None
+        return True
 
     async def _bearer(self) -> str:
         async with self._lock:  # one of many waiting requests asks

@@ -36,9 +36,10 @@ from assistant.settings.tenant import TenantConfig
 
 DEFAULT_LIMIT_S = 2.0
 """For one read of a system that no source of the tenant file names."""
-MOST_CALLS = 256
-"""Reads of one tenant in this process at once; the others wait within their limit."""
-MOST_CALLS_A_SYSTEM = 64
+MOST_CALLS = 1_024
+"""Elements of one tenant in this process that are read at once; the others wait within their limit."""
+MOST_CALLS_A_SYSTEM = 256
+"""As many as a system's requests in progress: each element may be a request."""
 _BLOCKS = frozenset({ElementKind.CARD, ElementKind.TABLE})
 _RETRYABLE = frozenset(
     {ElementProblem.SYSTEM_UNAVAILABLE, ElementProblem.SYSTEM_LATE, ElementProblem.CANCELLED}

@@ -109,7 +109,7 @@ def reads(
     context: typer.Context,
     tenant: Tenant,
     agent: Annotated[str | None, Option(metavar="NAME", help="Only those of this agent.")] = None,
-    customer: Annotated[str | None, Option(metavar="ID", help="Only those of this customer's data.")] = None,
+    customer: Annotated[str | None, Option(metavar="ID", help="Customer, or another id as KIND:ID.")] = None,
     since: Annotated[
         datetime | None, Option("--from", formats=_DATES, metavar="DATE", help="UTC. Default: 30 days ago.")
     ] = None,
@@ -376,7 +376,7 @@ async def _reads(
             f"{read.at.astimezone(UTC):%Y-%m-%d %H:%M:%S}",
             read.agent,
             read.operation,
-            read.subject or "nobody's",
+            read.subject or "nobody named",
             f"{read.outcome} (cached)" if read.cached else read.outcome,
             read.answer_id or "",
         )

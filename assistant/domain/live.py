@@ -57,7 +57,8 @@ class LiveRead(PublicModel):
     system: SystemName
     operation: str = Field(max_length=64)
     subject: str | None = Field(default=None, max_length=128)
-    """Keyed pseudonym of the customer in whose name it was read; None where the data are nobody's."""
+    """Keyed pseudonym of whose data were asked for: the context's customer, else the id itself with its kind.
+    None where the data are nobody's, or no id was given."""
     outcome: str = Field(max_length=40)
     """``ready`` or a code of ``ElementProblem``."""
     cached: bool = False

@@ -7,7 +7,7 @@ import asyncio
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from urllib.parse import quote
 
 import structlog
@@ -16,7 +16,7 @@ from assistant.domain.clock import Clock, Deadline
 from assistant.domain.elements import ElementData, ElementProblem
 from assistant.domain.errors import DeadlineExceededError, RecordsUnavailableError
 from assistant.domain.live import LiveRead
-from assistant.live.parameters import FoundParameters, find_parameters
+from assistant.live.parameters import FoundParameters, asked_id, context_ids, find_parameters
 from assistant.live.ports import (
     Caller,
     ElementType,
@@ -24,6 +24,7 @@ from assistant.live.ports import (
     LiveReadError,
     LiveReads,
     LiveSystems,
+    SwitchUnreadableError,
     SystemRequest,
     SystemResponse,
     SystemSwitches,
@@ -59,6 +60,19 @@ class _Named:
 
 
 _Key = tuple[object, ...]
+
+
+@dataclass(slots=True, eq=False)
+class _SharedCall:
+    """One call of a system, and the elements that wait for it."""
+
+    key: _Key
+    task: asyncio.Task[Reading] = field(init=False)
+    waiting: int = 0
+    is_over: bool = False
+    """The system's part has ended. What is left is the record of it, which is not cancelled."""
+    left_as: ElementProblem = ElementProblem.CANCELLED
+    """What the record says when nobody waits any more."""
 
 
 class ReadingCache:
@@ -107,8 +121,10 @@ class ConnectedElements:
         self._pseudonym = pseudonym
         self._clock = clock
         self._cache = ReadingCache(clock=clock)
-        self._shared: OrderedDict[_Key, asyncio.Task[Reading]] = OrderedDict()
-        """Calls of answers, running or done."""
+        self._shared: OrderedDict[_Key, _SharedCall] = OrderedDict()
+        """Calls of requests, running or done."""
+        self._running: set[_SharedCall] = set()
+        """Those that run, also the ones that nobody may join any more."""
         self._named = {
             f"{system.name}.{element.name}": _Named(
                 system, system.inline, system.inline.operation(element.operation), element
@@ -142,11 +158,11 @@ class ConnectedElements:
         return Filled(data, reading.as_of, about, cached=is_cached)
 
     async def close(self) -> None:
-        """Cancel the calls in progress."""
-        tasks = list(self._shared.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        """Cancel the calls in progress, and wait until each is recorded."""
+        calls = list(self._running)
+        for call in calls:
+            self._end(call, ElementProblem.CANCELLED)
+        await asyncio.gather(*(call.task for call in calls), return_exceptions=True)
 
     # --- who may --------------------------------------------------------------------------------------
     async def _allowed(self, named: _Named, caller: Caller) -> FoundParameters:
@@ -154,17 +170,27 @@ class ConnectedElements:
         try:
             _check_rights(named, caller)
             found = find_parameters(named.operation, caller, context_decides=named.system.whose == "context")
+            await self._check_switch(named, found)
         except LiveReadError as refused:
-            if refused.problem is ElementProblem.NOT_ALLOWED:
-                await self._record(named, caller, str(refused.problem))
+            await self._record(named, caller, _asked_values(named, caller), str(refused.problem))
             raise
-        if not await self._switches.is_on(named.system.name):
-            raise LiveReadError(
-                ElementProblem.SWITCHED_OFF,
-                f"{named.connector.source} is switched off for now.",
-                about=found.about,
-            )
         return found
+
+    async def _check_switch(self, named: _Named, found: FoundParameters) -> None:
+        """Raise LiveReadError unless the system's switch is known to be on."""
+        source = named.connector.source
+        try:
+            is_on = await self._switches.is_on(named.system.name)
+        except SwitchUnreadableError:
+            raise LiveReadError(
+                ElementProblem.SYSTEM_UNAVAILABLE,
+                f"The switch of {source} could not be read, so {source} is not called. Retry shortly.",
+                about=found.about,
+            ) from None
+        if not is_on:
+            raise LiveReadError(
+                ElementProblem.SWITCHED_OFF, f"{source} is switched off for now.", about=found.about
+            )
 
     # --- one call for all that need it ----------------------------------------------------------------
     async def _reading(
@@ -175,56 +201,86 @@ class ConnectedElements:
         key = (named.operation_name, *sorted(found.values.items()))
         rights = (*key, caller.identity.roles, caller.identity.labels, _agent(named, caller))
         if operation.cache_s and (kept := self._cache.find(rights)) is not None:
-            await self._record(named, caller, _READY, cached=True)
+            await self._record(named, caller, found.values, _READY, cached=True)
             return kept, True
-        if caller.answer_id is None:
-            return await self._call(named, found, caller, deadline), False
         customer = None if caller.context is None else caller.context.customer
-        mine = (*rights, caller.answer_id, caller.identity.agent, customer)
-        task = self._shared_call(mine, lambda: self._call(named, found, caller, deadline))
-        done, _ = await asyncio.wait([task], timeout=deadline.remaining_s())
-        if not done:
-            raise _late(named, found.about)
-        if task.cancelled():
-            raise LiveReadError(ElementProblem.CANCELLED, "The read was cancelled. Retry.", about=found.about)
-        reading = task.result()
+        mine = (*rights, caller.request_id, caller.answer_id, caller.identity.agent, customer)
+        call = self._shared.get(mine)
+        if call is None or _failed(call.task):
+            call = _SharedCall(mine)
+            self._begin(call, self._call(call, named, found, caller, deadline))
+        reading = await self._waited(call, deadline=deadline, late=_late(named, found.about))
         if operation.cache_s:
             self._cache.keep(rights, reading, for_s=operation.cache_s)
         return reading, False
 
-    def _shared_call(
-        self, key: _Key, call: Callable[[], Coroutine[None, None, Reading]]
-    ) -> asyncio.Task[Reading]:
-        """Return the call of this answer with these parameters, begun unless it runs or has succeeded.
+    def _begin(self, call: _SharedCall, work: Coroutine[None, None, Reading]) -> None:
+        """Begin a call that elements with the same key share.
 
         It is forgotten after an answer's longest time, with the values.
         """
-        task = self._shared.get(key)
-        if task is None or _failed(task):
-            while len(self._shared) >= _MOST_SHARED:
-                self._shared.popitem(last=False)[1].cancel()
-            task = self._shared[key] = asyncio.create_task(call())
-            task.add_done_callback(_failed)  # reads the error, which its waiters may not be there to read
-            asyncio.get_running_loop().call_later(_SHARED_S, self._forget, key, task)
-        return task
+        while len(self._shared) >= _MOST_SHARED:
+            self._shared.popitem(last=False)  # those who wait for it still get it
+        call.task = asyncio.create_task(work)
+        self._shared[call.key] = call
+        self._running.add(call)
 
-    def _forget(self, key: _Key, task: asyncio.Task[Reading]) -> None:
-        if self._shared.get(key) is task:
-            del self._shared[key]
+        def ended(task: asyncio.Task[Reading]) -> None:
+            self._running.discard(call)
+            _failed(task)  # reads the error, which those who waited may not be there to read
+
+        call.task.add_done_callback(ended)
+        asyncio.get_running_loop().call_later(_SHARED_S, self._forget, call)
+
+    def _forget(self, call: _SharedCall) -> None:
+        if self._shared.get(call.key) is call:
+            del self._shared[call.key]
+
+    async def _waited(self, call: _SharedCall, *, deadline: Deadline, late: LiveReadError) -> Reading:
+        """Return the reading of a call. The last one that stops waiting ends it. Raises LiveReadError."""
+        call.waiting += 1
+        left_as = ElementProblem.CANCELLED
+        try:
+            await asyncio.wait([call.task], timeout=deadline.remaining_s())
+            left_as = ElementProblem.SYSTEM_LATE
+        finally:
+            call.waiting -= 1
+            if not call.waiting:
+                self._end(call, left_as)
+        if not call.task.done():
+            raise late
+        if call.task.cancelled():
+            raise LiveReadError(ElementProblem.CANCELLED, "The read was cancelled. Retry.")
+        return call.task.result()
+
+    def _end(self, call: _SharedCall, problem: ElementProblem) -> None:
+        """Cancel a call that still waits for its system; the record says ``problem``."""
+        if call.task.done() or call.is_over:
+            return
+        self._forget(call)
+        call.is_over, call.left_as = True, problem
+        call.task.cancel()
 
     async def _call(
-        self, named: _Named, found: FoundParameters, caller: Caller, deadline: Deadline
+        self, call: _SharedCall, named: _Named, found: FoundParameters, caller: Caller, deadline: Deadline
     ) -> Reading:
         """Call the system, check its response, and record the read, however it ended."""
+        outcome = str(ElementProblem.SYSTEM_UNAVAILABLE)  # what an agent sees of a defect of ours
         try:
             reading = await self._called(named, found, caller, deadline)
+            outcome = _READY
         except LiveReadError as error:
-            await self._record(named, caller, str(error.problem))
+            outcome = str(error.problem)
             raise
         except DeadlineExceededError:
-            await self._record(named, caller, str(ElementProblem.SYSTEM_LATE))
+            outcome = str(ElementProblem.SYSTEM_LATE)
             raise
-        await self._record(named, caller, _READY)
+        except asyncio.CancelledError:
+            outcome = str(call.left_as)
+            raise
+        finally:
+            call.is_over = True
+            await self._record(named, caller, found.values, outcome)
         return reading
 
     async def _called(
@@ -233,7 +289,11 @@ class ConnectedElements:
         operation = named.operation
         limit_s = min(operation.deadline_s or named.system.deadline_s, named.system.deadline_s)
         own = Deadline.after(deadline.within_s(limit_s), clock=self._clock)
-        request = replace(request_of(operation, found.values, named.system.name), agent=_agent(named, caller))
+        request = replace(
+            request_of(operation, found.values, named.system.name),
+            agent=_agent(named, caller),
+            limit_s=limit_s,
+        )
         response = await self._calls.get(request, deadline=own, most_bytes=operation.most_bytes)
         check_status(response, source=named.connector.source)
         return read_response(
@@ -245,9 +305,17 @@ class ConnectedElements:
             as_of=self._clock.now(),
         )
 
-    async def _record(self, named: _Named, caller: Caller, outcome: str, *, cached: bool = False) -> None:
-        """Record a read. Raises LiveReadError: what is not recorded is not shown."""
-        is_personal = named.operation.personal and caller.context is not None
+    async def _record(
+        self,
+        named: _Named,
+        caller: Caller,
+        values: Mapping[str, str],
+        outcome: str,
+        *,
+        cached: bool = False,
+    ) -> None:
+        """Record a read with these parameters. Raises LiveReadError: what is not recorded is not shown."""
+        whose = _whose(named, caller, values)
         read = LiveRead(
             read_id=uuid.uuid4().hex,
             at=self._clock.now(),
@@ -255,7 +323,7 @@ class ConnectedElements:
             answer_id=caller.answer_id,
             system=named.system.name,
             operation=named.operation_name,
-            subject=self._pseudonym(caller.context.customer) if is_personal and caller.context else None,
+            subject=None if whose is None else self._pseudonym(whose),
             outcome=outcome,
             cached=cached,
         )
@@ -268,6 +336,33 @@ class ConnectedElements:
                 ElementProblem.SYSTEM_UNAVAILABLE,
                 "The read could not be recorded, so it is not shown. Retry.",
             ) from None
+
+
+def _asked_values(named: _Named, caller: Caller) -> Mapping[str, str]:
+    """Return the parameters that a refused caller asked with, where each has one value."""
+    try:
+        return find_parameters(named.operation, caller, context_decides=False).values
+    except LiveReadError:
+        return {}
+
+
+def _whose(named: _Named, caller: Caller, values: Mapping[str, str]) -> str | None:
+    """Return whose data a read was of, for its pseudonym; None where they are nobody's, or nothing says it.
+
+    That is the context's customer; for an id that the context does not vouch for the id itself, with its
+    kind: ``order:4471-2208``.
+    """
+    if not named.operation.personal:
+        return None
+    context = caller.context
+    asked = asked_id(named.operation, values)
+    is_decided = named.system.whose == "context" or asked is None
+    if context is not None and (is_decided or (asked and asked[1] in context_ids(context, asked[0]))):
+        return context.customer
+    if asked is None:
+        return None
+    kind, value = asked
+    return value if kind == "customer" else f"{kind}:{value}"
 
 
 def _check_rights(named: _Named, caller: Caller) -> None:

@@ -108,6 +108,20 @@ def context_ids(context: CareContext, kind: str) -> Sequence[str]:
     return (context.customer, *ids) if kind == "customer" else ids
 
 
+def asked_id(operation: Operation, values: Mapping[str, str]) -> tuple[str, str] | None:
+    """Return kind and value of the id that says most about whose data a request is.
+
+    That is the first parameter with a kind of the context, else the first one that a result must equal, else
+    the first one. None without any.
+    """
+    compared = {result.same_as for result in operation.results}
+    ranked = sorted(
+        (each for each in operation.parameters if each.name in values),
+        key=lambda each: (each.context is None, each.name not in compared),
+    )
+    return next(((each.context or each.name, values[each.name]) for each in ranked), None)
+
+
 def _is_value(parameter: OperationParameter, word: str) -> bool:
     if not _VISIBLE.fullmatch(word) or set(word) <= {"."}:  # dots alone would lead to another path
         return False

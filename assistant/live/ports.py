@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -42,6 +43,9 @@ class Caller:
     question: str
     """Parameters that the context lacks are taken from its words, by the parameter's pattern."""
     answer_id: str | None = None
+    request_id: str = field(default_factory=lambda: uuid.uuid4().hex, compare=False)
+    """Elements of one request share their calls. A caller made anew is a new request: it never gets what was
+    read for the one before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +90,9 @@ class LiveElements(Protocol):
     async def fill(self, name: str, caller: Caller, *, deadline: Deadline) -> Filled:
         """Read one element's data for a caller; record the read.
 
-        Two elements of one operation and the same parameters, in one answer, cause one call. Raises
-        LiveReadError, and nothing else that is not a fault of the product.
+        Two elements of one operation and the same parameters, in one request, cause one call; it is cancelled
+        when none of them waits any more. Raises LiveReadError, and nothing else that is not a fault of the
+        product.
         """
         ...
 
@@ -102,6 +107,9 @@ class SystemRequest:
     query: Mapping[str, str] = field(default_factory=dict[str, str])
     agent: str | None = None
     """Passed on as ``X-Assistant-Agent`` where the system decides by the agent's identity."""
+    limit_s: float | None = None
+    """The time that the system should need. A late response says nothing about the system where the deadline
+    left it much less, because the request waited for something of ours before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +131,21 @@ class LiveSystems(Protocol):
         ...
 
 
+class SwitchUnreadableError(AssistantError):
+    """A switch has not been read since the process began, so its system must not be called."""
+
+    code = "switch_unreadable"
+
+
 class SystemSwitches(Protocol):
     """Which systems may be called, changed without a deployment."""
 
     async def is_on(self, system: str) -> bool:
-        """Return the state as of a few seconds ago, without waiting. While it cannot be read, return the
-        last known one; True before the first read."""
+        """Return the state as of a few seconds ago; only the first reading is waited for, a second at most.
+
+        While the switch cannot be read, return the last known state; before the first one raise
+        SwitchUnreadableError: whoever switched a system off because of a leak must be able to rely on it.
+        """
         ...
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -116,10 +116,13 @@ class LiveScene:
         of: CareContext | None = None,
         by: Identity | None = None,
         answer_id: str | None = None,
+        request_id: str | None = None,
         without_context: bool = False,
         within_s: float = 5.0,
     ) -> Filled:
         caller = Caller(by or identity(), None if without_context else of or context(), question, answer_id)
+        if answer_id is not None:  # of one answer, as all its elements are
+            caller = replace(caller, request_id=request_id or answer_id)
         return await self.elements.fill(name, caller, deadline=Deadline.after(within_s, clock=self.clock))
 
     async def refused(self, name: str = "orders.status", **how: Any) -> LiveReadError:
