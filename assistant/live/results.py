@@ -211,7 +211,7 @@ class _Reader:
         if not field.proves_whose:
             return
         said = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else None
-        if field.same_as is not None and said != self._asked.get(field.same_as):
+        if field.same_as is not None and (said is None or said != self._asked.get(field.same_as)):
             raise _WrongResponseError(f"{field.name} is not the one asked for")
         kind = field.same_as_context
         if kind is None or self._context is None:  # without a context the system decides

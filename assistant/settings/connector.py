@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
@@ -202,11 +202,8 @@ class Operation(StrictModel):
             yield "personal = true, and results of a person are not cached; delete cache_s"
         if self.cache_s and any(result.same_as_context for result in self.results):
             yield "cache_s with same_as_context: a kept response would not be compared; delete one of them"
-        if self.personal and not any(result.proves_whose and result.required for result in self.results):
-            yield (
-                "personal = true needs a required result with same_as or same_as_context: without it another "
-                "person's data would be shown"
-            )
+        if self.personal:
+            yield from _unproven(self, [result for result in self.results if result.proves_whose])
         lists = {result.rows for result in self.results if result.rows is not None}
         if len(lists) > 1:
             yield "results go through two lists; one operation shows the rows of one"
@@ -214,6 +211,24 @@ class Operation(StrictModel):
     @property
     def placeholders(self) -> tuple[str, ...]:
         return tuple(_PLACEHOLDER.findall(self.path))
+
+
+def _unproven(operation: Operation, proofs: Sequence[ResultField]) -> Iterator[str]:
+    """Yield which results of a personal operation could be shown without one of the proofs."""
+    required = [result for result in proofs if result.required]
+    if not required:
+        yield (
+            "personal = true needs a required result with same_as or same_as_context: without it another "
+            "person's data would be shown"
+        )
+    elif all(result.rows is not None for result in required):
+        bare = [result.name for result in operation.results if result.rows is None and result.shown]
+        if bare:
+            yield (
+                f'result "{bare[0]}" is outside the list whose rows say whose data it is, and an empty list '
+                "says nothing. Add a required result with same_as or same_as_context outside the list, or "
+                f'read "{bare[0]}" by another operation'
+            )
 
 
 class ConnectorElement(StrictModel):
@@ -326,11 +341,34 @@ def check_whose(connector: Connector, *, whose: str, path: Path) -> None:
     if whose != "context":
         return
     for number, operation in enumerate(connector.operations):
-        from_context = any(each.context is not None and each.required for each in operation.parameters)
-        if operation.personal and not from_context:
+        wrong = next(_undecided(operation), None) if operation.personal else None
+        if wrong is not None:
             line = line_of(path.read_text(encoding="utf-8"), ("operations", number))
             raise ConfigurationError(
-                f'{path}: line {line}: operation "{operation.name}" is personal, and none of its required '
-                'parameters has context = "…". Add it, or write whose = "agent" in the [[reach]] entry where '
-                "the system decides by the agent's identity."
+                f'{path}: line {line}: operation "{operation.name}" is personal, and {wrong}. Or write '
+                'whose = "agent" in the [[reach]] entry where the system decides by the agent\'s identity.'
+            )
+
+
+def _undecided(operation: Operation) -> Iterator[str]:
+    """Yield what of a personal operation the context does not decide.
+
+    An id that only the question names proves nothing: a result that must equal it repeats the agent's words.
+    """
+    vouched = {each.name for each in operation.parameters if each.context is not None}
+    if not any(each.required for each in operation.parameters if each.name in vouched):
+        yield 'none of its required parameters has context = "…". Add it'
+    proofs = [each for each in operation.results if each.same_as_context or each.same_as in vouched]
+    for said in _unproven(operation, proofs):
+        yield (
+            f"the context does not decide it: {said}. Here a same_as counts where its parameter has "
+            'context = "…", and a same_as_context always'
+        )
+    compared = {each.same_as for each in operation.results if each.required}
+    for parameter in operation.parameters:
+        if parameter.name not in vouched and parameter.name not in compared:
+            yield (
+                f'its parameter "{parameter.name}" comes from the question alone, and no required result is '
+                f'compared with it. Add context = "…" to it, or a required result with same_as = '
+                f'"{parameter.name}"'
             )

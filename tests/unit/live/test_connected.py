@@ -297,3 +297,21 @@ def test_a_circuit_opens_after_failures_in_a_row_and_tries_once() -> None:
     circuit.succeeded()
     assert circuit.allows()
     assert circuit.allows()
+
+
+def test_a_value_that_is_no_id_never_equals_a_parameter_that_was_not_asked_with() -> None:
+    of = operation(
+        ITEM | {"required": False},
+        path="/v1/things",
+        results=[{"name": "it", "type": "number", "same_as": "item"}],
+    )
+    for value in (1.5, {"id": 1}, [1]):
+        with pytest.raises(LiveReadError):
+            read_response(
+                orjson.dumps({"it": value}),
+                connector=_connector(of),
+                operation=of,
+                asked={},
+                context=None,
+                as_of=datetime.now(UTC),
+            )

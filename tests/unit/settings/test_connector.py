@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from assistant.domain.errors import ConfigurationError
-from assistant.settings.connector import load_connector
+from assistant.settings.connector import check_whose, load_connector
 from assistant.settings.connector_openapi import OpenApiFile
 from assistant.settings.tenant import load_tenant
 
@@ -102,6 +102,123 @@ def test_a_personal_operation_needs_an_id_of_the_context_unless_the_system_decid
     tenant.write_text(TENANT + part)
     with pytest.raises(ConfigurationError, match=r"orders.toml: line \d+: operation .*none of its required"):
         load_tenant(tenant)
+
+
+# --- whose data -------------------------------------------------------------------------------------------
+CUSTOMER_PARAMETER = """
+[[operations.parameters]]
+name = "customer_id"
+context = "customer"
+question = false
+words = "customer number"
+"""
+ONLY_NAMED = """schema_version = 1
+source = "orders"
+[[operations]]
+name = "get_order"
+path = "/customers/{customer_id}/orders/{order_id}"
+personal = true
+CUSTOMER
+[[operations.parameters]]
+name = "order_id"
+pattern = '\\d{4}-\\d{4}'
+words = "order number"
+RESULTS
+[[operations.results]]
+name = "status"
+[[elements]]
+name = "status"
+kind = "status"
+title = "Status"
+operation = "get_order"
+fields = ["status"]
+""".replace("CUSTOMER", CUSTOMER_PARAMETER)
+
+
+def result(name: str, said: str) -> str:
+    return f'[[operations.results]]\nname = "{name}"\nshown = false\n{said}\n'
+
+
+ID = result("id", 'same_as = "order_id"')
+OWNER = result("owner", 'same_as_context = "customer"')
+ECHO = result("customer_id", 'same_as = "customer_id"')
+
+
+def whose_of(folder: Path, text: str, whose: str = "context") -> None:
+    written(folder, text)
+    part = example()[0].replace('whose = "context"', f'whose = "{whose}"')
+    (folder / "north.toml").write_text(TENANT + part)
+    load_tenant(folder / "north.toml")
+
+
+@pytest.mark.parametrize("results", [ID + OWNER, ID + ECHO])
+def test_an_order_of_the_question_is_read_where_the_context_proves_its_customer(
+    tmp_path: Path, results: str
+) -> None:
+    whose_of(tmp_path, ONLY_NAMED.replace("RESULTS", results))
+
+
+@pytest.mark.parametrize(
+    ("results", "said"),
+    [
+        (ID, "the context does not decide it: personal = true needs a required result"),
+        (ID + OWNER.replace("shown", "required = false\nshown"), "the context does not decide it"),
+        (OWNER, 'its parameter "order_id" comes from the question alone'),
+        (ID.replace("shown", "required = false\nshown") + OWNER, 'its parameter "order_id" comes from'),
+    ],
+)
+def test_an_id_that_only_the_question_names_proves_nothing(tmp_path: Path, results: str, said: str) -> None:
+    text = ONLY_NAMED.replace("RESULTS", results)
+    whose_of(tmp_path, text, "agent")
+    with pytest.raises(ConfigurationError, match=said) as refused:
+        whose_of(tmp_path, text)
+    assert "orders.toml: line 3: " in refused.value.message
+
+
+LISTED = """schema_version = 1
+source = "orders"
+[[operations]]
+name = "list_orders"
+path = "/customers/{customer_id}/orders"
+personal = true
+CUSTOMER
+RESULTS
+[[operations.results]]
+name = "number"
+path = "orders.*.number"
+[[elements]]
+name = "all"
+kind = "table"
+title = "Orders"
+operation = "list_orders"
+row_title = "number"
+fields = ["number"]
+""".replace("CUSTOMER", CUSTOMER_PARAMETER)
+ROW_OWNER = result("row_owner", 'path = "orders.*.customer_id"\nsame_as_context = "customer"')
+NAME = '[[operations.results]]\nname = "name"\npath = "customer.name"\n'
+
+
+def test_rows_may_prove_themselves(tmp_path: Path) -> None:
+    whose_of(tmp_path, LISTED.replace("RESULTS", ROW_OWNER))
+    whose_of(tmp_path, LISTED.replace("RESULTS", ROW_OWNER + NAME + OWNER))
+
+
+@pytest.mark.parametrize("whose", ["context", "agent"])
+def test_a_value_beside_a_list_is_not_proven_by_its_rows(tmp_path: Path, whose: str) -> None:
+    with pytest.raises(ConfigurationError, match='"name" is outside the list whose rows'):
+        whose_of(tmp_path, LISTED.replace("RESULTS", ROW_OWNER + NAME), whose)
+
+
+def test_the_shipped_connectors_prove_whose_data_by_the_context() -> None:
+    folder = Path(__file__).parents[3] / "tenants" / "connectors"
+    files = sorted(folder.glob("*.toml"))
+    assert files
+    for path in files:
+        connector = load_connector(path)
+        check_whose(connector, whose="context", path=path)
+        for operation in connector.operations:
+            owners = [each.name for each in operation.results if each.same_as_context == "customer"]
+            assert owners or not operation.personal, f"{path.name}: {operation.name}"
 
 
 def test_plain_ids_are_refused_outside_development(tmp_path: Path) -> None:
