@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any, cast
 from zoneinfo import ZoneInfo
 
@@ -194,7 +194,7 @@ class _Reader:
         self._check_whose(field, value)
         try:
             key, text = _FORMATS[field.type](field, value, self._zone)
-        except (TypeError, ValueError, InvalidOperation):
+        except (TypeError, ValueError, ArithmeticError):  # also a day before year 1 in this time zone
             raise _WrongResponseError(f"{field.name} is no {field.type}") from None
         if field.pattern is not None and not re.fullmatch(field.pattern, key, re.ASCII):
             raise _WrongResponseError(f"{field.name} has another form than its pattern")

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
+from hypothesis import example, given, settings, strategies
 
 from assistant.domain.clock import Deadline
 from assistant.domain.elements import ElementProblem
@@ -17,7 +18,7 @@ from assistant.domain.retries import Circuit
 from assistant.live.connected import ConnectedElements
 from assistant.live.parameters import find_parameters
 from assistant.live.ports import Caller, LiveReadError, SystemRequest, SystemResponse
-from assistant.live.results import plain_text, read_response
+from assistant.live.results import element_data, plain_text, problems_of, read_response
 from assistant.settings.connector import Connector, Operation, ResultField
 from assistant.settings.deployment import ReachEntry
 from tests.attacks.live_scene import KeptReads, Switches
@@ -315,3 +316,106 @@ def test_a_value_that_is_no_id_never_equals_a_parameter_that_was_not_asked_with(
                 context=None,
                 as_of=datetime.now(UTC),
             )
+
+
+# --- hostile values ---------------------------------------------------------------------------------------
+ZONES = ("America/New_York", "Pacific/Kiritimati", "UTC", "Asia/Kathmandu")
+KINDS: tuple[dict[str, Any], ...] = (
+    {"type": "text"},
+    {"type": "text", "most_characters": 500},
+    {"type": "text", "pattern": r"[A-Z]{2}\d{0,8}"},
+    {"type": "integer", "unit": "tablets"},
+    {"type": "number"},
+    {"type": "number", "decimals": 6, "unit": "mg"},
+    {"type": "boolean"},
+    {"type": "date"},
+    {"type": "datetime"},
+    {"type": "money", "currency": "USD"},
+    {"type": "money", "currency": "JPY"},
+    {"type": "url"},
+)
+TIMES = strategies.builds(
+    "{}{}{}".format,
+    strategies.datetimes().map(lambda at: at.isoformat()),
+    strategies.sampled_from(["", ".5", ":60"]),
+    strategies.sampled_from(["Z", "+14:00", "-23:59", "+23:59:59.999999", "", "z", "[UTC]"]),
+)
+SCALARS = (
+    strategies.none()
+    | strategies.booleans()
+    | strategies.integers(min_value=-(2**63), max_value=2**64 - 1)
+    | strategies.floats(allow_nan=False, allow_infinity=False)
+    | strategies.text(max_size=600)
+    | TIMES
+    | strategies.dates().map(lambda day: day.isoformat())
+    | strategies.sampled_from(["0001-01-01T00:00:00Z", "9999-12-31T23:59:59-12:00", "-0", "1e400", "9" * 13])
+    | strategies.from_regex(r"https://track\.example\.com/parcels/[ -~]{0,40}", fullmatch=True)
+)
+VALUES = SCALARS | strategies.recursive(
+    SCALARS,
+    lambda inner: strategies.lists(inner, max_size=3) | strategies.dictionaries(strategies.text(), inner),
+)
+
+
+def fuzzed(kind: Mapping[str, Any], zone: str) -> Connector:
+    """Return a connector with one value in a card, in the rows of a table and as a link."""
+    is_link = kind["type"] == "url"
+    shown = {"name": "said", "type": "text", "required": False} if is_link else {"name": "it"} | kind
+    results = [shown, {"name": "row", "path": "rows.*.it", "required": False} | dict(kind)]
+    elements = [{"name": "card", "kind": "card", "title": "It", "fields": [shown["name"]]}]
+    if is_link:
+        results = [shown, {"name": "it"} | kind]
+        elements.append({"name": "link", "kind": "link", "title": "It", "fields": ["said"], "link": "it"})
+    else:
+        elements.append(
+            {"name": "rows", "kind": "table", "title": "It", "fields": ["row"], "row_title": "row"}
+        )
+    data = {
+        "schema_version": 1,
+        "source": "stores",
+        "time_zone": zone,
+        "links": ["https://track.example.com/parcels/"],
+        "operations": [{"name": "get", "path": "/v1", "personal": False, "results": results}],
+        "elements": [one | {"operation": "get"} for one in elements],
+    }
+    return Connector.model_validate_json(orjson.dumps(data))
+
+
+FUZZED = [fuzzed(kind, zone) for kind in KINDS for zone in ZONES]
+
+
+@settings(max_examples=400, deadline=None)
+@given(file=strategies.sampled_from(FUZZED), value=VALUES, rows=strategies.lists(VALUES, max_size=2))
+@example(file=fuzzed({"type": "datetime"}, "America/New_York"), value="0001-01-01T00:00:00Z", rows=[])
+@example(file=fuzzed({"type": "datetime"}, "Pacific/Kiritimati"), value="9999-12-31T23:59:59Z", rows=[])
+def test_a_hostile_value_is_shown_or_refused_by_its_type(
+    file: Connector, value: object, rows: list[object]
+) -> None:
+    of = file.operations[0]
+    body = orjson.dumps({"it": value, "said": value, "rows": [{"it": one} for one in rows]})
+    said = problems_of(body, connector=file, operation=of, asked={}, context=None)
+    problems: list[ElementProblem] = []
+    try:
+        reading = read_response(
+            body, connector=file, operation=of, asked={}, context=None, as_of=datetime.now(UTC)
+        )
+        for element in file.elements:
+            element_data(element, operation=of, reading=reading)
+    except LiveReadError as refused:
+        problems.append(refused.problem)
+    assert problems == ([ElementProblem.SYSTEM_INVALID] if said else [])
+
+
+@settings(max_examples=300, deadline=None)
+@given(body=strategies.binary(max_size=200) | strategies.text(max_size=200).map(str.encode))
+@example(body=b'{"it": "\\ud800"}')
+@example(body=b'{"it": 1e999}')
+@example(body=b'{"it": ' + b"9" * 400 + b"}")
+@example(body=b"[" * 100_000)
+def test_bytes_that_are_no_response_are_refused_by_their_type(body: bytes) -> None:
+    file = FUZZED[0]
+    of = file.operations[0]
+    problems_of(body, connector=file, operation=of, asked={}, context=None)
+    with pytest.raises(LiveReadError) as refused:
+        read_response(body, connector=file, operation=of, asked={}, context=None, as_of=datetime.now(UTC))
+    assert refused.value.problem is ElementProblem.SYSTEM_INVALID
