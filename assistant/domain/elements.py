@@ -48,7 +48,9 @@ class ElementProblem(StrEnum):
     CANCELLED = "cancelled"
 
 
-_Shown = Annotated[str, StringConstraints(max_length=500)]
+LONGEST_SHOWN = 500
+"""Characters of one shown text."""
+_Shown = Annotated[str, StringConstraints(max_length=LONGEST_SHOWN)]
 Tone = Literal["neutral", "good", "warning", "bad"]
 
 

@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 import orjson
 
 from assistant.domain.elements import (
+    LONGEST_SHOWN,
     ElementData,
     ElementKind,
     ElementProblem,
@@ -259,7 +260,7 @@ def _text(field: ResultField, value: Any, _zone: ZoneInfo) -> tuple[str, str]:
     if not isinstance(value, str) or len(value) > field.most_characters:
         raise ValueError
     shown = plain_text(value)
-    if not shown and value.strip() and field.required:
+    if (not shown and value.strip() and field.required) or len(shown) > LONGEST_SHOWN:
         raise ValueError
     return value, shown
 

@@ -346,6 +346,8 @@ SCALARS = (
     | strategies.integers(min_value=-(2**63), max_value=2**64 - 1)
     | strategies.floats(allow_nan=False, allow_infinity=False)
     | strategies.text(max_size=600)
+    | strategies.text("<>[](){}&*_`\\!#~|/:;ab1 \n\u202e", max_size=500)
+    | strategies.builds(str.__mul__, strategies.text(max_size=4), strategies.integers(0, 250))
     | TIMES
     | strategies.dates().map(lambda day: day.isoformat())
     | strategies.sampled_from(["0001-01-01T00:00:00Z", "9999-12-31T23:59:59-12:00", "-0", "1e400", "9" * 13])
@@ -387,6 +389,7 @@ FUZZED = [fuzzed(kind, zone) for kind in KINDS for zone in ZONES]
 @settings(max_examples=400, deadline=None)
 @given(file=strategies.sampled_from(FUZZED), value=VALUES, rows=strategies.lists(VALUES, max_size=2))
 @example(file=fuzzed({"type": "datetime"}, "America/New_York"), value="0001-01-01T00:00:00Z", rows=[])
+@example(file=fuzzed({"type": "text", "most_characters": 500}, "UTC"), value="](" * 250, rows=[])
 @example(file=fuzzed({"type": "datetime"}, "Pacific/Kiritimati"), value="9999-12-31T23:59:59Z", rows=[])
 def test_a_hostile_value_is_shown_or_refused_by_its_type(
     file: Connector, value: object, rows: list[object]
