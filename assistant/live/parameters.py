@@ -11,7 +11,7 @@ from datetime import date
 from assistant.domain.elements import ElementProblem
 from assistant.domain.live import CareContext
 from assistant.live.ports import Caller, LiveReadError
-from assistant.settings.connector import Operation, OperationParameter
+from assistant.settings.connector import Operation, OperationParameter, matches_whole
 from assistant.text.check_digits import digits_of, is_dea_number, is_npi, passes_luhn
 
 _DASHES = re.compile("[\u2010-\u2015\u2212]")
@@ -125,7 +125,7 @@ def asked_id(operation: Operation, values: Mapping[str, str]) -> tuple[str, str]
 def _is_value(parameter: OperationParameter, word: str) -> bool:
     if not _VISIBLE.fullmatch(word) or set(word) <= {"."}:  # dots alone would lead to another path
         return False
-    if parameter.pattern is not None and not re.fullmatch(parameter.pattern, word, re.ASCII):
+    if parameter.pattern is not None and not matches_whole(parameter.pattern, word):
         return False
     if parameter.type == "integer" and not re.fullmatch(r"\d{1,18}", word, re.ASCII):
         return False

@@ -29,7 +29,15 @@ from assistant.domain.elements import (
 from assistant.domain.live import CareContext
 from assistant.live.parameters import context_ids
 from assistant.live.ports import LiveReadError
-from assistant.settings.connector import EACH, MOST_ROWS, Connector, ConnectorElement, Operation, ResultField
+from assistant.settings.connector import (
+    EACH,
+    MOST_ROWS,
+    Connector,
+    ConnectorElement,
+    Operation,
+    ResultField,
+    matches_whole,
+)
 from assistant.text.safe_markdown import safe_markdown
 
 _ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
@@ -197,7 +205,7 @@ class _Reader:
             key, text = _FORMATS[field.type](field, value, self._zone)
         except (TypeError, ValueError, ArithmeticError):  # also a day before year 1 in this time zone
             raise _WrongResponseError(f"{field.name} is no {field.type}") from None
-        if field.pattern is not None and not re.fullmatch(field.pattern, key, re.ASCII):
+        if field.pattern is not None and not matches_whole(field.pattern, key):
             raise _WrongResponseError(f"{field.name} has another form than its pattern")
         if field.values:
             if key not in field.values:

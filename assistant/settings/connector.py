@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, TypeAdapter, model_validator
+from pydantic_core import SchemaError
 
 from assistant.domain.elements import ElementKind, Tone
 from assistant.domain.errors import ConfigurationError
@@ -25,6 +27,16 @@ EACH = "*"
 MOST_ROWS = 50
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _ESCAPED_OR_CLASS = re.compile(r"\\.|\[\^?\]?[^\]]*\]")
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+_CLASS_OPERATION = re.compile(r"(?<!\\)\[[^\]]*(\[|&&|--|~~|\|\|)")
+_ASCII_CLASSES: Mapping[str, str] = {
+    "d": "[0-9]",
+    "D": "[^0-9]",
+    "w": "[0-9A-Za-z_]",
+    "W": "[^0-9A-Za-z_]",
+    "s": r"[ \t\n\r\f\v]",
+    "S": r"[^ \t\n\r\f\v]",
+}
 _UNBOUNDED = re.compile(r"[*+]|\{\d*,\}|\)[?{]|\(\?|\\[1-9]")
 _LONGEST_REPEAT = 64
 
@@ -39,12 +51,32 @@ LinkPrefix = Annotated[
 ]
 
 
+@lru_cache(maxsize=4_096)
+def _compiled(pattern: str) -> TypeAdapter[str]:
+    """Return what accepts the texts that a pattern matches whole.
+
+    Rust's engine, which pydantic has: its time is linear in the text for every pattern. ``re`` tries each way
+    through ``(a|a)(a|a)…`` or ``a?a?…`` in turn, which blocks the event loop for seconds on one word.
+    """
+    ascii_only = _ESCAPED.sub(lambda found: _ASCII_CLASSES.get(found[1], found[0]), pattern)
+    constraint = StringConstraints(pattern=f"^(?:{ascii_only})$")
+    return TypeAdapter(Annotated[str, constraint], config=ConfigDict(regex_engine="rust-regex"))
+
+
+def matches_whole(pattern: str, text: str) -> bool:
+    r"""Return whether a connector's pattern matches a whole text. ``\d``, ``\w`` and ``\s`` are of ASCII."""
+    return _compiled(pattern).validator.isinstance_python(text)
+
+
 def _is_bounded_pattern(pattern: str) -> str:
-    """Raises ValueError for a pattern that is wrong, or that may take long on some text."""
+    """Raises ValueError for a pattern that is wrong, or that is another one in Rust's engine."""
+    if _CLASS_OPERATION.search(pattern):
+        raise ValueError(r"a class has [, &&, --, ~~ or ||; write \[ for a bracket")
     try:
-        re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f"not a regular expression: {error}") from None
+        re.compile(pattern)  # so that no pattern ends the group around it
+        _compiled(pattern)
+    except (re.error, SchemaError) as error:
+        raise ValueError(f"not a regular expression: {str(error).splitlines()[-1]}") from None
     plain = _ESCAPED_OR_CLASS.sub("x", pattern)
     if _UNBOUNDED.search(plain) or re.search(r"\\[1-9]", pattern):
         raise ValueError(

@@ -359,11 +359,11 @@ VALUES = SCALARS | strategies.recursive(
 )
 
 
-def fuzzed(kind: Mapping[str, Any], zone: str) -> Connector:
+def fuzzed(kind: dict[str, Any], zone: str) -> Connector:
     """Return a connector with one value in a card, in the rows of a table and as a link."""
     is_link = kind["type"] == "url"
     shown = {"name": "said", "type": "text", "required": False} if is_link else {"name": "it"} | kind
-    results = [shown, {"name": "row", "path": "rows.*.it", "required": False} | dict(kind)]
+    results = [shown, {"name": "row", "path": "rows.*.it", "required": False} | kind]
     elements = [{"name": "card", "kind": "card", "title": "It", "fields": [shown["name"]]}]
     if is_link:
         results = [shown, {"name": "it"} | kind]

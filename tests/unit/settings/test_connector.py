@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from assistant.domain.errors import ConfigurationError
-from assistant.settings.connector import check_whose, load_connector
+from assistant.settings.connector import check_whose, load_connector, matches_whole
 from assistant.settings.connector_openapi import OpenApiFile
 from assistant.settings.tenant import load_tenant
 
@@ -77,6 +78,57 @@ def test_a_wrong_connector_is_refused_with_its_key(tmp_path: Path, old: str, new
     with pytest.raises(ConfigurationError, match=said) as refused:
         load_connector(path)
     assert str(path) in refused.value.message
+
+
+SLOW = {
+    "overlapping alternatives": lambda many: "(a|ab?)" * many + "b",
+    "optional letters": lambda many: "a?" * many + "b",
+    "optional counts": lambda many: "a{0,64}" * many + "b",
+}
+
+
+@pytest.mark.parametrize("name", SLOW)
+def test_a_pattern_that_an_engine_could_try_in_many_ways_is_matched_in_linear_time(name: str) -> None:
+    def seconds(many: int) -> float:
+        pattern = SLOW[name](many)
+        assert not matches_whole(pattern, "a" * many + "c")  # compiled
+        began = time.process_time()
+        for _ in range(300):
+            matches_whole(pattern, "a" * many + "c")
+        return time.process_time() - began
+
+    assert seconds(24) < 100 * max(seconds(6), 1e-4)  # of each way in turn it is 4 ** 9 as much
+
+
+@pytest.mark.parametrize(
+    ("pattern", "fits", "others"),
+    [
+        (r"\d{4}-\d{4}", ["4471-2208"], ["4471-2208\n", "\u0661\u0662\u0663\u0664-2208", "x4471-2208"]),
+        (r"[\d-]{3}", ["1-2"], ["\u0661-1", "1-2-"]),
+        (r"(RX|OR)-\w{1,3}", ["RX-a_1", "OR-1"], ["RX-\u00e9", "RX"]),
+        (r"a|b", ["a", "b"], ["ab", "a\nb"]),
+        (r"\S\D", ["\u00e9\u00e9"], [" a", "a1"]),
+        (r"a{1}[.^]\.", ["a^.", "a.."], ["ab."]),
+    ],
+)
+def test_a_pattern_matches_whole_values_of_ascii_classes(
+    pattern: str, fits: list[str], others: list[str]
+) -> None:
+    assert [text for text in (*fits, *others) if matches_whole(pattern, text)] == fits
+
+
+@pytest.mark.parametrize("pattern", ["a)|(b", "[[a]", "[a&&b]", "[a--b]", r"\Z", "a{,3}", r"(?i)a"])
+def test_a_pattern_that_is_another_one_in_rust_is_refused(tmp_path: Path, pattern: str) -> None:
+    text = example()[1].replace(r"'\d{4}-\d{4}'", f"'{pattern}'")
+    with pytest.raises(ConfigurationError, match=r"parameters.0.pattern"):
+        load_connector(written(tmp_path, text))
+
+
+def test_a_pattern_of_an_openapi_file_is_checked_too(tmp_path: Path) -> None:
+    for pattern, said in ((r"^(\\d+)+$", "no repeated group"), (r"^[a&&b]$", "a class has")):
+        document = json.loads(json.dumps(OPENAPI).replace(r"^\\d{4}-\\d{4}$", pattern))
+        with pytest.raises(ConfigurationError, match=said):
+            load_connector(with_openapi(tmp_path, document=document))
 
 
 def test_the_line_of_the_wrong_key_is_named(tmp_path: Path) -> None:
