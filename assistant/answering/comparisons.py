@@ -467,9 +467,9 @@ class ItemTables:
             cosines = {hit.document_id: hit.cosine for hit in found.hits if hit.cosine is not None}
             return chosen_reviews(own, cosines)
 
-        late = SearchUnavailableError(f"The source {source.name} took over {source.deadline_s:g} s.")
+        late = SearchUnavailableError(f"The source {source.name} took over {source.search_limit_s:g} s.")
         try:
-            return await call_within(source.deadline_s, read, deadline=scope.deadline, late=lambda: late)
+            return await call_within(source.search_limit_s, read, deadline=scope.deadline, late=lambda: late)
         except (SearchUnavailableError, DeadlineExceededError) as error:
             _log.warning("reviews_left_out", source=source.name, code=error.code)
             return ()

@@ -35,7 +35,7 @@ from assistant.live.ports import Caller, ElementType, Filled, LiveElements, Live
 from assistant.settings.tenant import TenantConfig
 
 DEFAULT_LIMIT_S = 2.0
-"""For one read of a system that no source of the tenant file names."""
+"""For one read of a system that is in no tenant file."""
 MOST_CALLS = 1_024
 """Elements of one tenant in this process that are read at once; the others wait within their limit."""
 MOST_CALLS_A_SYSTEM = 256
@@ -81,11 +81,13 @@ def system_of(name: str) -> str:
 
 
 def limit_of(tenant: TenantConfig, name: str) -> float:
-    """Return the seconds that one read of an element may take."""
+    """Return the seconds that one read of an element may take: its source's where that says any, else the
+    system's."""
     system = system_of(name)
     entries = (one for one in tenant.reach if one.name == system)
     named = (one for one in tenant.sources if one.reach == system)
-    return next((one.deadline_s for one in (*named, *entries)), DEFAULT_LIMIT_S)
+    limits = (one.deadline_s for one in (*named, *entries))
+    return next((limit_s for limit_s in limits if limit_s is not None), DEFAULT_LIMIT_S)
 
 
 @dataclass(slots=True, eq=False)

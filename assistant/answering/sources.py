@@ -92,7 +92,7 @@ class AskSources:
         circuit = self._circuits[source.name]
         if not circuit.allows():
             return "failed", None
-        limit_s = min(source.deadline_s, self._services.tenant.limits.search_timeout_s)
+        limit_s = min(source.search_limit_s, self._services.tenant.limits.search_timeout_s)
         late = SearchUnavailableError(f"The source {source.name} took over {limit_s:g} s.")
         own = replace(query, ids=self._ids[source.name], leg_size=self.leg_size(query.leg_size))
         try:

@@ -58,6 +58,9 @@ SourceKind = Literal["procedures", "help", "qa", "catalogue", "reviews", "commun
 and ``community``: what customers say; ``live``: an internal system, asked at the moment of the question."""
 
 
+_SEARCH_LIMIT_S = 2.0
+
+
 class SourceEntry(StrictModel):
     """One ``[[sources]]`` of the tenant file: where documents come from, and who may send them."""
 
@@ -82,8 +85,9 @@ class SourceEntry(StrictModel):
     """Multiplies how much the router thinks that the source matters."""
     freshness_days: int | None = Field(default=None, ge=1, le=3650)
     """Half-life of a document's worth by its date, as for reviews; by default age does not matter."""
-    deadline_s: float = Field(default=2.0, gt=0.0, le=10.0)
-    """A source that takes longer is left out of the answer, and named."""
+    deadline_s: float | None = Field(default=None, gt=0.0, le=10.0)
+    """A source that takes longer is left out of the answer, and named. By default 2 s; of a ``live`` source
+    that of its ``[[reach]]`` entry, which bounds each request in any case."""
     elements: bool = False
     """Whether its documents may name live elements, like ``{{orders.status}}``; otherwise that stays text."""
 
@@ -92,6 +96,11 @@ class SourceEntry(StrictModel):
         """Prefix of the ids of its documents: ``wiki:``, or empty."""
         namespace = self.name if self.namespace is None else self.namespace
         return f"{namespace}{ID_SEPARATOR}" if namespace else ""
+
+    @property
+    def search_limit_s(self) -> float:
+        """Longest time of a search of its documents."""
+        return _SEARCH_LIMIT_S if self.deadline_s is None else self.deadline_s
 
 
 DEFAULT_SOURCE = SourceEntry(name="knowledge", namespace="")

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from assistant.answering.events import Cause, ElementChanged
-from assistant.answering.hydration import CallBounds
+from assistant.answering.hydration import CallBounds, limit_of
 from assistant.answering.live_questions import Example, LiveQuestions
 from assistant.domain.answers import Certainty, FinishReason, Mode, Outcome, ShownAs
 from assistant.domain.clock import Deadline, SystemClock
@@ -24,6 +24,7 @@ from assistant.domain.elements import (
 )
 from assistant.domain.errors import EmbeddingUnavailableError
 from assistant.live.ports import Caller, ElementType, LiveReadError
+from assistant.settings.deployment import ReachEntry
 from assistant.settings.tenant import SourceEntry
 from tests.fakes.answering import FakeEmbedder, FakeTenant, Gate, agent, document, vector_of
 from tests.fakes.live import STATUS, FakeLive, of_customer
@@ -203,6 +204,16 @@ async def test_an_element_ends_at_its_source_s_limit() -> None:
     asked = await ask(tenant, context=BO)
     assert asked.elements[-1].problem is ElementProblem.SYSTEM_LATE
     assert asked.elements[-1].detail == "orders did not answer in time."
+
+
+@pytest.mark.parametrize(("said", "limit_s"), [({}, 7.0), ({"deadline_s": 3.0}, 3.0)])
+def test_a_source_without_a_limit_of_its_own_leaves_the_system_s(
+    said: dict[str, float], limit_s: float
+) -> None:
+    tenant = with_orders(with_live(FakeLive()), **said).config
+    entry = ReachEntry.model_validate({"name": "orders", "port": 443, "deadline_s": 7.0})
+    tenant = tenant.model_copy(update={"reach": (entry,)})
+    assert limit_of(tenant, "orders.status") == limit_s
 
 
 async def test_an_element_ends_at_the_answer_s_deadline() -> None:
