@@ -15,7 +15,8 @@ import structlog
 from assistant.aws.clients import ServiceRefusedError, aws_call
 from assistant.domain.clock import Clock
 from assistant.domain.errors import AssistantError, ConfigurationError, DependencyError
-from assistant.settings.deployed_names import CLOSED, LINK_SECRET_PURPOSE, OFF, ON, link_secret_context
+from assistant.live.ports import SwitchUnreadableError, is_on_by
+from assistant.settings.deployed_names import CLOSED, LINK_SECRET_PURPOSE, ON, link_secret_context
 
 _KEYS = "The parameter of the issuer's keys"
 _KEYS_LIMIT_S = 5.0
@@ -119,9 +120,10 @@ class ParameterPower:
 class ParameterSwitches:
     """``SystemSwitches`` by a parameter for each system, ``<prefix>/<system>``, with ``on`` or ``off``.
 
-    No parameter means on; any other word is logged and means on. A request starts a reading in the background
-    when the last one is over 5 s old, and waits only for a system's first one, at most a second. While a
-    parameter cannot be read, the last state is kept.
+    No parameter means on; any word but ``on`` is off (``is_on_by``). A request starts a reading in the
+    background when the last one is over 5 s old, and waits only for a system's first one, at most a second.
+    While a parameter cannot be read, the last state is kept; before the first reading the system may not be
+    called.
     """
 
     def __init__(self, client: Any, *, prefix: str, clock: Clock) -> None:
@@ -141,7 +143,9 @@ class ParameterSwitches:
             reading = self._readings[system] = asyncio.create_task(self._read(system))
         if system not in self._on and reading is not None:
             await asyncio.wait([reading], timeout=_WAIT_S)
-        return self._on.get(system, True)
+        if system not in self._on:
+            raise SwitchUnreadableError(f"The switch of {system} has not been read yet. Retry shortly.")
+        return self._on[system]
 
     async def close(self) -> None:
         for reading in self._readings.values():
@@ -152,18 +156,16 @@ class ParameterSwitches:
         try:
             async with aws_call("The switch of a live system", limit_s=_POWER_LIMIT_S):
                 response = await self._client.get_parameter(Name=f"{self._prefix}/{system}")
-            word = str(response["Parameter"]["Value"]).strip()
+            word = str(response["Parameter"]["Value"])
         except ServiceRefusedError as error:
             if error.reason != "ParameterNotFound":
-                _log.warning("switch_not_read", system=system, reason=error.reason)
+                _log.error("switch_not_read", system=system, reason=error.reason)
                 return
-            word = ON
+            word = None
         except (DependencyError, KeyError) as error:
-            _log.warning("switch_not_read", system=system, reason=str(error))
+            _log.error("switch_not_read", system=system, reason=str(error))
             return
-        if word not in (ON, OFF):
-            _log.warning("switch_not_understood", system=system)
-        self._on[system] = word != OFF
+        self._on[system] = is_on_by(word)
 
 
 async def create_link_secret(

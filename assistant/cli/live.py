@@ -317,6 +317,7 @@ async def _list(options: GlobalOptions, tenant: str) -> None:
     from assistant.cli.terminal import Terminal, plain, table
     from assistant.domain.clock import SystemClock
     from assistant.embedded.live import FileSwitches
+    from assistant.live.ports import SwitchUnreadableError
     from assistant.wiring.stores import switches_dir
 
     terminal, config = Terminal(), options.tenant(tenant)
@@ -324,7 +325,10 @@ async def _list(options: GlobalOptions, tenant: str) -> None:
     shown = table("system", "switch", "whose", "operations", "elements")
     for entry in config.systems:
         assert entry.inline is not None  # noqa: S101 - what systems means
-        word = "on" if await switches.is_on(entry.name) else "off"
+        try:
+            word = "on" if await switches.is_on(entry.name) else "off"
+        except SwitchUnreadableError:
+            word = "unreadable"
         operations = [each.name for each in entry.inline.operations]
         elements = [f"{entry.name}.{each.name}" for each in entry.inline.elements]
         if options.json:

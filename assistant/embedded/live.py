@@ -13,6 +13,7 @@ from assistant.domain.clock import Clock
 from assistant.domain.errors import ConfigurationError
 from assistant.domain.live import LiveRead
 from assistant.embedded.answers import records_file
+from assistant.live.ports import SwitchUnreadableError, is_on_by
 from assistant.private_files import make_private_folder, write_private
 from assistant.settings.deployed_names import OFF, ON
 
@@ -51,8 +52,8 @@ def _instant(at: datetime) -> str:
 class FileSwitches:
     """``SystemSwitches`` by a file for each system in ``folder``, with ``on`` or ``off``; no file means on.
 
-    A file is read at most every 2 s. Any other word is logged and means on. While a file cannot be read, the
-    last state is kept.
+    A file is read at most every 2 s. Any word but ``on`` is off (``is_on_by``). While a file cannot be read,
+    the last state is kept; before the first reading the system may not be called.
     """
 
     def __init__(self, folder: Path, *, clock: Clock) -> None:
@@ -61,25 +62,27 @@ class FileSwitches:
         self._known: dict[str, tuple[bool, float]] = {}
 
     async def is_on(self, system: str) -> bool:
-        is_on, read_at_s = self._known.get(system, (True, None))
+        known = self._known.get(system)
         now_s = self._clock.monotonic_s()
-        if read_at_s is None or now_s - read_at_s >= _REFRESH_S:
-            is_on = self._read(system, is_on)
-            self._known[system] = (is_on, now_s)
-        return is_on
+        if known is None or now_s - known[1] >= _REFRESH_S:
+            known = (self._read(system, None if known is None else known[0]), now_s)
+            self._known[system] = known
+        return known[0]
 
-    def _read(self, system: str, last: bool) -> bool:
+    def _read(self, system: str, last: bool | None) -> bool:
+        """Return the present state, or the last one. Raises SwitchUnreadableError where there is none."""
+        word = None
         try:
             with (self._folder / system).open("rb") as file:
-                word = file.read(_WORD_BYTES).strip().decode("utf-8", "replace")
+                word = file.read(_WORD_BYTES).decode("utf-8", "replace")
         except FileNotFoundError:
-            return True
+            pass
         except OSError as error:
-            _log.warning("switch_not_read", system=system, reason=type(error).__name__)
+            _log.error("switch_not_read", system=system, reason=type(error).__name__)
+            if last is None:
+                raise SwitchUnreadableError(f"The switch of {system} cannot be read: {error}.") from None
             return last
-        if word not in (ON, OFF):
-            _log.warning("switch_not_understood", system=system)
-        return word != OFF
+        return is_on_by(word)
 
 
 def set_switch(folder: Path, system: str, *, on: bool) -> None:

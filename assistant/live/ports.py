@@ -8,11 +8,16 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Protocol
 
+import structlog
+
 from assistant.domain.clock import Deadline
 from assistant.domain.elements import ElementData, ElementKind, ElementProblem
 from assistant.domain.errors import AssistantError
 from assistant.domain.identity import Identity
 from assistant.domain.live import CareContext, LiveRead
+from assistant.settings.deployed_names import OFF, ON
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +140,18 @@ class SwitchUnreadableError(AssistantError):
     """A switch has not been read since the process began, so its system must not be called."""
 
     code = "switch_unreadable"
+
+
+def is_on_by(word: str | None) -> bool:
+    """Return whether a switch with this word lets its system be called; None: there is no switch.
+
+    Case and white space do not matter. Any word but ``on`` is off, and logged as an error where it is not
+    ``off``: a switch is for a leak, and who writes "stop" means it.
+    """
+    said = ON if word is None else word.strip().casefold()
+    if said not in (ON, OFF):
+        _log.error("switch_not_understood", advice="Write on or off. The system is not called until then.")
+    return said == ON
 
 
 class SystemSwitches(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 from functools import partial
@@ -43,10 +44,13 @@ async def open_live(
     }
     calls = HttpSystems(accesses, clock=stores.clock)
     stores.stack.push_async_callback(calls.close)
+    switches = await stores.switches(settings)
+    # Read now, not while the first question waits: a system whose switch was not read is not called.
+    await asyncio.gather(*(switches.is_on(entry.name) for entry in systems), return_exceptions=True)
     elements = ConnectedElements(
         systems,
         calls=calls,
-        switches=await stores.switches(settings),
+        switches=switches,
         reads=await stores.live_reads(settings),
         pseudonym=partial(customer_pseudonym, secret=secret),
         clock=stores.clock,

@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 from assistant.aws.clients import AwsService, open_client
 from assistant.aws.local_resources import create_documents_bucket, create_key, create_queue, put_parameter
@@ -21,6 +22,7 @@ from assistant.aws.s3_feedback import S3FeedbackFiles
 from assistant.aws.sqs import SqsIngestionQueue
 from assistant.domain.clock import Clock
 from tests.fakes.aws_server import REGION, server_url
+from tests.fakes.faulty_proxy import Fault, FaultyProxy, Kind
 
 
 @dataclass
@@ -66,6 +68,9 @@ class SsmTwin:
     client: Any
     name: str
     stack: AsyncExitStack
+    proxy: FaultyProxy
+    through_proxy: Any
+    """A client whose calls the proxy passes on."""
 
     def power_by(self, clock: Clock) -> ParameterPower:
         power = ParameterPower(self.client, name=self.name, clock=clock)
@@ -76,18 +81,36 @@ class SsmTwin:
         await put_parameter(self.client, name=self.name, value=word)
 
     def switches_by(self, clock: Clock) -> ParameterSwitches:
-        switches = ParameterSwitches(self.client, prefix=f"{self.name}-systems", clock=clock)
+        switches = ParameterSwitches(self.through_proxy, prefix=f"{self.name}-systems", clock=clock)
         self.stack.push_async_callback(switches.close)
         return switches
 
     async def set_switch(self, system: str, word: str) -> None:
         await put_parameter(self.client, name=f"{self.name}-systems/{system}", value=word)
 
+    @asynccontextmanager
+    async def unreadable_switches(self) -> AsyncGenerator[None]:
+        """Have nobody listen at the store's address."""
+        await self.proxy.break_by(Fault(Kind.REFUSE))
+        try:
+            yield
+        finally:
+            await self.proxy.heal()
+
 
 @asynccontextmanager
 async def open_ssm_twin(place: Path) -> AsyncGenerator[SsmTwin]:
-    async with _client("ssm") as ssm, AsyncExitStack() as stack:
-        yield SsmTwin(ssm, f"/{tenant_name(place)}/power", stack)
+    proxy = FaultyProxy(urlsplit(server_url()).netloc)
+    await proxy.start()
+    try:
+        async with (
+            _client("ssm") as ssm,
+            _client("ssm", url=proxy.url) as through_proxy,
+            AsyncExitStack() as stack,
+        ):
+            yield SsmTwin(ssm, f"/{tenant_name(place)}/power", stack, proxy, through_proxy)
+    finally:
+        await proxy.close()
 
 
 def tenant_name(place: Path) -> str:
@@ -96,6 +119,6 @@ def tenant_name(place: Path) -> str:
 
 
 @asynccontextmanager
-async def _client(service: AwsService) -> AsyncGenerator[Any]:
-    async with open_client(service, region=REGION, endpoint_url=server_url()) as client:
+async def _client(service: AwsService, *, url: str | None = None) -> AsyncGenerator[Any]:
+    async with open_client(service, region=REGION, endpoint_url=url or server_url()) as client:
         yield client

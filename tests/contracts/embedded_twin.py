@@ -55,6 +55,18 @@ class EmbeddedTwin(EmbeddedTenant):
 
         await asyncio.to_thread(write)
 
+    @asynccontextmanager
+    async def unreadable_switches(self) -> AsyncGenerator[None]:
+        """Have a file where the folder was."""
+        folder, aside = self._place / "systems", self._place / "systems-aside"
+        folder.rename(aside)
+        folder.write_text("")
+        try:
+            yield
+        finally:
+            folder.unlink()
+            aside.rename(folder)
+
     async def close(self) -> None:
         for log in self._other_logs:
             await log.close()

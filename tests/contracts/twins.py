@@ -80,6 +80,10 @@ class Twin(Protocol):
         """Say it as an operator does."""
         ...
 
+    def unreadable_switches(self) -> AbstractAsyncContextManager[None]:
+        """Have the switches' store out of reach inside the context."""
+        ...
+
     @property
     def index(self) -> PassageIndex: ...
     @property
