@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -20,16 +21,24 @@ from assistant.cli.global_options import GlobalOptions, Tenant
 if TYPE_CHECKING:
     from assistant.domain.live import CareContext
     from assistant.live.ports import LiveSystems
-    from assistant.settings.connector import Connector, Operation
+    from assistant.live_systems import SystemAccess
+    from assistant.settings.connector import Connector, Operation, OperationParameter
+    from assistant.settings.deployment import ReachEntry
+    from assistant.settings.tenant import TenantConfig
 
 connector_app = typer.Typer(help="Write and try connectors of live systems.", no_args_is_help=True)
 systems_app = typer.Typer(help="Switch live systems on and off; list what was read.", no_args_is_help=True)
 SET = "Value of a parameter, like order_id=4471-2208; repeatable."
 ADDRESS = "Base URL of the system, like http://127.0.0.1:8710."
 CUSTOMER = "Whose data the responses must be; without it same_as_context is not compared."
+CONTEXT = "An id of that customer's, like order=4471-2208; repeatable."
 TOKEN = "File with the bearer token of the system."  # noqa: S105 - a help text
+OF_TENANT = "Call it as this tenant's [[reach]] entry says: auth, ca_file, host_name, whose, deadline_s."
 AS_AGENT = "Agent who is passed on to a system that decides by it."
 _LOOKS_BACK = timedelta(days=30)
+_LIMIT_S = 10.0
+_NO_REGION = "us-east-1"
+"""Of AWS clients for a tenant without a deployment."""
 _DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
 
 
@@ -43,11 +52,25 @@ def try_(
     customer: Annotated[str | None, Option(metavar="ID", help=CUSTOMER)] = None,
     agent: Annotated[str | None, Option(metavar="NAME", help=AS_AGENT)] = None,
     token: Annotated[Path | None, Option("--token", metavar="FILE", help=TOKEN)] = None,
+    ids: Annotated[list[str] | None, Option("--context", metavar="KIND=ID", help=CONTEXT)] = None,
+    tenant: Annotated[str | None, Option("--tenant", metavar="T", help=OF_TENANT)] = None,
 ) -> None:
     """Call each operation with sample values, and say what the system answered. Exit status 1: something
     does not fit."""
     options = GlobalOptions.of(context)
-    trial = ConnectorTrial(file, address, values_of(set_ or ()), operation, customer, agent, token)
+    if ids and customer is None:
+        raise typer.BadParameter("--context needs --customer.")
+    trial = ConnectorTrial(
+        file,
+        address,
+        values_of(set_ or ()),
+        operation,
+        customer,
+        agent,
+        token,
+        ids=ids_of(ids or ()),
+        caller=None if tenant is None else TrialCaller.of(options, tenant, file),
+    )
     if not asyncio.run(try_connector(trial, as_json=options.json)):
         raise typer.Exit(1)
 
@@ -125,6 +148,49 @@ def reads(
 
 # --- trying a connector -----------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
+class TrialCaller:
+    """The tenant's entry that a system is called by, and where its credentials are."""
+
+    entry: ReachEntry
+    tenant: TenantConfig
+    tenants_dir: Path
+    state_dir: Path
+
+    @classmethod
+    def of(cls, options: GlobalOptions, tenant: str, file: Path) -> TrialCaller:
+        """Return the entry with this connector file. Raises ConfigurationError where there is none."""
+        from assistant.domain.errors import ConfigurationError
+
+        config = options.tenant(tenant)
+        connectors = {
+            (options.tenants_dir / entry.connector).resolve(): entry
+            for entry in config.reach
+            if entry.connector is not None
+        }
+        entry = connectors.get(file.resolve())
+        if entry is None:
+            known = ", ".join(str(path) for path in connectors) or "none"
+            raise ConfigurationError(
+                f"No [[reach]] entry of {tenant} has the connector {file}; its connectors: {known}."
+            )
+        return cls(entry, config, options.tenants_dir, options.state_dir.resolve())
+
+    async def access(self, url: str, stack: AsyncExitStack) -> SystemAccess:
+        """Return how the system is called; AWS clients are closed with ``stack``."""
+        from assistant.aws.clients import AwsService, open_client
+        from assistant.wiring.live import Credentials
+
+        place = self.tenant.deployment
+        region = _NO_REGION if place is None else place.region
+
+        async def aws(service: AwsService) -> Any:
+            return await stack.enter_async_context(open_client(service, region=region))
+
+        credentials = Credentials(self.tenant.name, self.tenants_dir, self.state_dir, region, aws)
+        return await credentials.access(self.entry, url)
+
+
+@dataclass(frozen=True, slots=True)
 class ConnectorTrial:
     """The options of ``connector test``."""
 
@@ -135,6 +201,21 @@ class ConnectorTrial:
     customer: str | None = None
     agent: str | None = None
     token: Path | None = None
+    ids: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    """Of the sample context, by kind."""
+    caller: TrialCaller | None = None
+    """None: no proof of who calls but ``token``."""
+
+    @property
+    def passed_agent(self) -> str | None:
+        """The agent who is passed on to the system."""
+        if self.caller is None:
+            return self.agent
+        return (self.agent or "agent") if self.caller.entry.whose == "agent" else None
+
+    def limit_s(self, operation: Operation) -> float:
+        most_s = _LIMIT_S if self.caller is None else self.caller.entry.deadline_s
+        return min(operation.deadline_s or most_s, most_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,10 +232,22 @@ class OperationTrial:
 
 def values_of(given: Sequence[str]) -> dict[str, str]:
     """Return NAME=VALUE pairs. Raises typer.BadParameter."""
+    return dict(_pairs("--set", given, form="NAME=VALUE"))
+
+
+def ids_of(given: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return the ids of KIND=ID pairs by kind. Raises typer.BadParameter."""
+    ids: dict[str, tuple[str, ...]] = {}
+    for kind, value in _pairs("--context", given, form="KIND=ID"):
+        ids[kind] = (*ids.get(kind, ()), value)
+    return ids
+
+
+def _pairs(option: str, given: Sequence[str], *, form: str) -> Sequence[tuple[str, str]]:
     pairs = [each.partition("=") for each in given]
     if wrong := [name for name, sign, value in pairs if not (name and sign and value)]:
-        raise typer.BadParameter(f"--set {wrong[0]}: write NAME=VALUE.")
-    return {name: value for name, _, value in pairs}
+        raise typer.BadParameter(f"{option} {wrong[0]}: write {form}.")
+    return [(name, value) for name, _, value in pairs]
 
 
 async def try_connector(trial: ConnectorTrial, *, as_json: bool) -> bool:
@@ -191,28 +284,63 @@ async def try_connector(trial: ConnectorTrial, *, as_json: bool) -> bool:
 async def _tried(trial: ConnectorTrial) -> AsyncGenerator[OperationTrial]:
     from assistant.domain.clock import SystemClock
     from assistant.domain.errors import ConfigurationError
-    from assistant.embedded.live import file_secret
-    from assistant.live_systems import HttpSystems, SystemAccess
+    from assistant.live_systems import HttpSystems
     from assistant.settings.connector import load_connector
 
     connector = load_connector(trial.file)
     names = [each.name for each in connector.operations]
     if trial.operation is not None and trial.operation not in names:
         raise ConfigurationError(f"{trial.file}: no operation {trial.operation}; it has {', '.join(names)}.")
-    name = trial.file.stem
-    access = SystemAccess(
-        name,
-        trial.address,
-        auth="none" if trial.token is None else "token",
-        secret=None if trial.token is None else partial(file_secret, trial.token),
-    )
-    calls = HttpSystems({name: access}, clock=SystemClock())
-    try:
+    parameters = {each.name for operation in connector.operations for each in operation.parameters}
+    if unknown := sorted(trial.values.keys() - parameters):
+        known = ", ".join(sorted(parameters)) or "none"
+        raise ConfigurationError(f"--set {unknown[0]}: no operation has this parameter; they have {known}.")
+    async with AsyncExitStack() as stack:
+        calls = HttpSystems({trial.file.stem: await _access(trial, stack)}, clock=SystemClock())
+        stack.push_async_callback(calls.close)
         for operation in connector.operations:
             if trial.operation in (None, operation.name):
                 yield await _try_operation(trial, connector, operation, calls)
-    finally:
-        await calls.close()
+
+
+async def _access(trial: ConnectorTrial, stack: AsyncExitStack) -> SystemAccess:
+    from assistant.embedded.live import file_secret
+    from assistant.live_systems import SystemAccess
+
+    access = SystemAccess(trial.file.stem, trial.address)
+    if trial.caller is not None:
+        access = await trial.caller.access(trial.address, stack)
+    if trial.token is None:
+        return access
+    return replace(access, auth="token", secret=partial(file_secret, trial.token))
+
+
+def _given(trial: ConnectorTrial, operation: Operation) -> dict[str, str]:
+    """Return the sample values of an operation: of ``--set``, else the context's only id of the kind."""
+    values: dict[str, str] = {}
+    for each in operation.parameters:
+        ids = (*trial.ids.get(each.context or "", ()), *_customer_ids(trial, each))
+        if each.name in trial.values:
+            values[each.name] = trial.values[each.name]
+        elif len(ids) == 1:
+            values[each.name] = ids[0]
+    return values
+
+
+def _customer_ids(trial: ConnectorTrial, parameter: OperationParameter) -> tuple[str, ...]:
+    is_customer = parameter.context == "customer" and trial.customer is not None
+    return (trial.customer,) if is_customer and trial.customer else ()
+
+
+def _wrong_value(parameter: OperationParameter) -> str:
+    """Return what a sample value is not, without the value."""
+    checks = {
+        "type": parameter.type,
+        "pattern": parameter.pattern,
+        "check digit": None if parameter.check == "none" else parameter.check,
+    }
+    needed = ", ".join(f"{name} {value}" for name, value in checks.items() if value is not None)
+    return f"{parameter.name}: the value given is no {parameter.words}; it needs {needed}"
 
 
 async def _try_operation(
@@ -220,20 +348,22 @@ async def _try_operation(
 ) -> OperationTrial:
     from assistant.domain.clock import Deadline, SystemClock
     from assistant.live.connected import check_status, request_of
+    from assistant.live.parameters import is_value
     from assistant.live.ports import LiveReadError
     from assistant.live.results import problems_of
 
-    values = {
-        each.name: trial.values[each.name] for each in operation.parameters if each.name in trial.values
-    }
+    values = _given(trial, operation)
     missing = [each.name for each in operation.parameters if each.required and each.name not in values]
     if missing:
         return OperationTrial(operation.name, "skipped", [f"needs --set {name}=…" for name in missing])
+    given = [each for each in operation.parameters if each.name in values]
+    if wrong := [_wrong_value(each) for each in given if not is_value(each, values[each.name])]:
+        return OperationTrial(operation.name, "wrong", wrong)
     clock, began_s = SystemClock(), time.monotonic()
     try:
         response = await calls.get(
-            replace(request_of(operation, values, trial.file.stem), agent=trial.agent),
-            deadline=Deadline.after(operation.deadline_s or 10.0, clock=clock),
+            replace(request_of(operation, values, trial.file.stem), agent=trial.passed_agent),
+            deadline=Deadline.after(trial.limit_s(operation), clock=clock),
             most_bytes=operation.most_bytes,
         )
         elapsed_ms = (time.monotonic() - began_s) * 1000
@@ -254,12 +384,13 @@ def _sample_context(trial: ConnectorTrial, operation: Operation) -> CareContext 
 
     if trial.customer is None:
         return None
-    ids: dict[str, tuple[str, ...]] = {}
+    ids = dict(trial.ids)
     for each in operation.parameters:
         if each.context is not None and each.name in trial.values:
             ids[each.context] = (*ids.get(each.context, ()), trial.values[each.name])
     until = datetime.now(UTC) + timedelta(minutes=5)
-    return CareContext(trial.agent or "agent", trial.customer, ids | {"customer": (trial.customer,)}, until)
+    customers = (trial.customer, *ids.get("customer", ()))
+    return CareContext(trial.agent or "agent", trial.customer, ids | {"customer": customers}, until)
 
 
 def _shown(

@@ -56,10 +56,10 @@ def find_parameters(operation: Operation, caller: Caller, *, context_decides: bo
             "These are a customer's data. Ask from the customer's conversation in the care application.",
         )
     for parameter in operation.parameters:
-        asked = [word for word in words if parameter.question and _is_value(parameter, word)]
+        asked = [word for word in words if parameter.question and is_value(parameter, word)]
         ids = _ids(parameter, caller.context)
         chosen = _bound(parameter, asked, ids) if is_bound and parameter.context else _free(asked, ids)
-        if len(chosen) == 1 and _is_value(parameter, chosen[0]):
+        if len(chosen) == 1 and is_value(parameter, chosen[0]):
             found[parameter.name] = chosen[0]
             shown.append(f"{parameter.shown_as} {chosen[0]}")
         elif parameter.required or len(chosen) > 1:
@@ -122,7 +122,8 @@ def asked_id(operation: Operation, values: Mapping[str, str]) -> tuple[str, str]
     return next(((each.context or each.name, values[each.name]) for each in ranked), None)
 
 
-def _is_value(parameter: OperationParameter, word: str) -> bool:
+def is_value(parameter: OperationParameter, word: str) -> bool:
+    """Return whether a word has the pattern, type and check digit of a parameter."""
     if not _VISIBLE.fullmatch(word) or set(word) <= {"."}:  # dots alone would lead to another path
         return False
     if parameter.pattern is not None and not matches_whole(parameter.pattern, word):

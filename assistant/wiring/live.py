@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 from assistant.document_links import local_secret
 from assistant.settings.deployment import ReachEntry
@@ -14,12 +17,13 @@ from assistant.settings.process import ServiceSettings
 from assistant.wiring.stores import StoreChoice
 
 if TYPE_CHECKING:
+    from assistant.aws.clients import AwsService
     from assistant.aws.secrets_manager import StoredSecret
     from assistant.live.connected import ConnectedElements
     from assistant.live_systems import ReadSecret, SignRequest, SystemAccess
 
 _PSEUDONYM_DIGITS = 32
-_SECRETS_MANAGER = "secretsmanager"
+_SECRETS_MANAGER: Final = "secretsmanager"
 
 
 async def open_live(
@@ -37,8 +41,16 @@ async def open_live(
     from assistant.live.connected import ConnectedElements
     from assistant.live_systems import HttpSystems
 
+    credentials = Credentials(
+        stores.tenant.name,
+        settings.tenants_dir,
+        settings.state_dir,
+        stores.settings.region,
+        stores.clients.aws,
+        secrets,
+    )
     accesses = {
-        entry.name: await _access(entry, url, stores, settings, secrets)
+        entry.name: await credentials.access(entry, url)
         for entry in systems
         if (url := settings.address_of(stores.tenant, entry.name)) is not None
     }
@@ -65,51 +77,57 @@ def customer_pseudonym(customer: str, *, secret: bytes) -> str:
     return code.hexdigest()[:_PSEUDONYM_DIGITS]
 
 
-async def _access(
-    entry: ReachEntry, url: str, stores: StoreChoice, settings: ServiceSettings, secrets: list[StoredSecret]
-) -> SystemAccess:
-    from assistant.live_systems import SystemAccess
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Where the credentials of a tenant's systems are."""
 
-    has_secret = entry.auth in ("token", "oauth")
-    return SystemAccess(
-        name=entry.name,
-        url=url,
-        auth=entry.auth,
-        secret=await _secret(entry, stores, settings, secrets) if has_secret else None,
-        sign=await _sign(entry, stores) if entry.auth == "sigv4" else None,
-        token_path=entry.token_path,
-        host_name=entry.host_name,
-        ca_pem=entry.ca_pem,
-    )
+    tenant: str
+    tenants_dir: Path
+    state_dir: Path
+    region: str
+    aws: Callable[[AwsService], Awaitable[Any]]
+    """Returns the client of a service; called where a system needs one."""
+    stored: list[StoredSecret] = field(default_factory=list["StoredSecret"])
+    """The secrets of Secrets Manager that systems use."""
 
+    async def access(self, entry: ReachEntry, url: str) -> SystemAccess:
+        """Return how a system is called. Raises ConfigurationError for a secret that cannot be used."""
+        from assistant.live_systems import SystemAccess
 
-async def _secret(
-    entry: ReachEntry, stores: StoreChoice, settings: ServiceSettings, secrets: list[StoredSecret]
-) -> ReadSecret:
-    scheme, _, name = entry.secret_name.partition(":")
-    if scheme == _SECRETS_MANAGER:
-        from assistant.aws.secrets_manager import StoredSecret
+        has_secret = entry.auth in ("token", "oauth")
+        return SystemAccess(
+            name=entry.name,
+            url=url,
+            auth=entry.auth,
+            secret=await self._secret(entry) if has_secret else None,
+            sign=await self._sign(entry) if entry.auth == "sigv4" else None,
+            token_path=entry.token_path,
+            host_name=entry.host_name,
+            ca_pem=entry.ca_pem,
+        )
 
-        secrets.append(StoredSecret(await stores.clients.aws(_SECRETS_MANAGER), name=name))
-        return secrets[-1]
-    from assistant.embedded.live import file_secret
+    async def _secret(self, entry: ReachEntry) -> ReadSecret:
+        scheme, _, name = entry.secret_name.partition(":")
+        if scheme == _SECRETS_MANAGER:
+            from assistant.aws.secrets_manager import StoredSecret
 
-    if scheme == "file":
-        return partial(file_secret, settings.tenants_dir / name)
-    local_secret(  # made on first use, or refused
-        entry.secret_name,
-        tenant=stores.tenant.name,
-        key=f"reach.{entry.name}.secret",
-        tenants_dir=settings.tenants_dir,
-        state_dir=settings.state_dir,
-    )
-    return partial(file_secret, settings.state_dir / "secrets" / stores.tenant.name / name)
+            self.stored.append(StoredSecret(await self.aws(_SECRETS_MANAGER), name=name))
+            return self.stored[-1]
+        from assistant.embedded.live import file_secret
 
+        if scheme == "file":
+            return partial(file_secret, self.tenants_dir / name)
+        local_secret(  # made on first use, or refused
+            entry.secret_name,
+            tenant=self.tenant,
+            key=f"reach.{entry.name}.secret",
+            tenants_dir=self.tenants_dir,
+            state_dir=self.state_dir,
+        )
+        return partial(file_secret, self.state_dir / "secrets" / self.tenant / name)
 
-async def _sign(entry: ReachEntry, stores: StoreChoice) -> SignRequest:
-    from assistant.aws.signed_gets import GetSigner
+    async def _sign(self, entry: ReachEntry) -> SignRequest:
+        from assistant.aws.signed_gets import GetSigner
 
-    # Any client has the process's credentials; of SSM the deployment has an endpoint anyway.
-    return GetSigner(
-        await stores.clients.aws("ssm"), service=entry.sigv4_service, region=stores.settings.region
-    )
+        # Any client has the process's credentials; of SSM the deployment has an endpoint anyway.
+        return GetSigner(await self.aws("ssm"), service=entry.sigv4_service, region=self.region)

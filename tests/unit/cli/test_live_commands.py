@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,15 @@ import orjson
 import pytest
 from typer.testing import CliRunner
 
-from assistant.cli.live import ConnectorTrial, try_connector
+from assistant.cli.global_options import GlobalOptions
+from assistant.cli.live import ConnectorTrial, TrialCaller, try_connector
 from assistant.cli.main import app
 from assistant.domain.live import LiveRead
 from assistant.embedded.live import SqliteLiveReads
 from assistant.settings.connector import load_connector
 from tests.attacks.live_scene import CUSTOMER, ORDER, PAGE, answers_well, order
 from tests.fakes.scripted_http import Exchange, Script, scripted_http
+from tests.fakes.tls_front import Authority, tls_front
 
 RUNNER = CliRunner()
 
@@ -42,11 +45,11 @@ def ran(folder: Path, *arguments: str) -> tuple[int, str]:
 
 
 async def tried(
-    script: Script, file: Path, capsys: pytest.CaptureFixture[str], **how: str
+    script: Script, file: Path, capsys: pytest.CaptureFixture[str], **how: Any
 ) -> tuple[bool, dict[str, Any]]:
     async with scripted_http(script) as server:
         values = {"order_id": ORDER} | ({"order_id": how.pop("order")} if "order" in how else {})
-        fits = await try_connector(ConnectorTrial(file, server.url, values, **how), as_json=True)  # type: ignore[arg-type]
+        fits = await try_connector(ConnectorTrial(file, server.url, values, **how), as_json=True)
     return fits, json.loads(capsys.readouterr().out)
 
 
@@ -95,6 +98,126 @@ async def test_a_system_that_is_down_fails_the_trial(
     fits, said = await tried(down, connector, capsys)
     assert not fits
     assert said["said"][0].startswith("system_unavailable: ")
+
+
+def caller_of(connector: Path, entry: str) -> TrialCaller:
+    """Return how the tenant calls the system, with these keys in its entry."""
+    folder = connector.parents[1]
+    tenant = folder / "north.toml"
+    text = tenant.read_text().replace('auth = "token"', entry)
+    tenant.write_text(text)
+    options = GlobalOptions(folder, folder / "state", None, json=True)
+    return TrialCaller.of(options, "north", connector)
+
+
+@pytest.mark.loopback
+@pytest.mark.parametrize("auth", ["token", "oauth"])
+async def test_a_tenant_s_entry_says_how_its_system_is_called(
+    connector: Path, capsys: pytest.CaptureFixture[str], auth: str
+) -> None:
+    client = b'{"client_id": "care", "client_secret": "of-the-system"}'
+    (connector.parents[1] / "secret").write_bytes(client if auth == "oauth" else b"the-token")
+
+    async def asks_for_the_token(exchange: Exchange) -> None:
+        if exchange.target == "/issue":
+            assert b"client_secret=of-the-system" in exchange.body
+            token = {"access_token": "the-token", "token_type": "Bearer", "expires_in": 600}
+            await exchange.respond(200, orjson.dumps(token), Content_Type="application/json")
+        elif exchange.headers.get("authorization") == "Bearer the-token":
+            await answers_well(exchange)
+        else:
+            await exchange.respond(401, b"")
+
+    fits, said = await tried(asks_for_the_token, connector, capsys)
+    assert (fits, said["outcome"]) == (False, "wrong")
+    entry = f'auth = "{auth}"\nsecret = "file:secret"\ntoken_path = "/issue"'
+    caller = caller_of(connector, entry)
+    fits, said = await tried(asks_for_the_token, connector, capsys, caller=caller)
+    assert (fits, said["said"]) == (True, [])
+
+
+@pytest.mark.loopback
+async def test_a_system_with_a_private_authority_is_tried_by_the_tenant_s_entry(
+    connector: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    authority = Authority.make()
+    (connector.parents[1] / "ca.pem").write_text(authority.pem)
+    caller = caller_of(connector, 'host_name = "orders.corp.example"\nca_file = "ca.pem"')
+    values = {"order_id": ORDER}
+    async with (
+        scripted_http(answers_well) as server,
+        tls_front(server.url, tmp_path, authority=authority, host="orders.corp.example") as url,
+    ):
+        assert not await try_connector(ConnectorTrial(connector, url, values), as_json=True)
+        assert "certificate" in json.loads(capsys.readouterr().out)["said"][0]
+        assert await try_connector(ConnectorTrial(connector, url, values, caller=caller), as_json=True)
+        assert server.exchanges[0].headers["host"] == "orders.corp.example"
+        assert "x-assistant-agent" not in server.exchanges[0].headers
+
+
+@pytest.mark.loopback
+async def test_ids_of_the_context_are_sample_values_and_are_compared(
+    connector: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with scripted_http(answers_well) as server:
+        trial = ConnectorTrial(connector, server.url, {}, customer=CUSTOMER, ids={"order": (ORDER,)})
+        assert await try_connector(trial, as_json=True)
+        both = replace(trial, ids={"order": (ORDER, "4471-2209")})
+        assert not await try_connector(both, as_json=True)
+        assert not await try_connector(replace(trial, customer="C-9"), as_json=True)
+        assert [exchange.target for exchange in server.exchanges] == [f"/v1/orders/{ORDER}?view=care"] * 2
+    outcomes = [json.loads(line)["outcome"] for line in capsys.readouterr().out.splitlines()]
+    assert outcomes == ["fits", "skipped", "wrong"]
+
+
+@pytest.mark.loopback
+@pytest.mark.parametrize("value", ["4471", "../admin", "4471-2208x", "\u0664\u0664\u0667\u0661-2208"])
+async def test_a_sample_value_of_another_form_is_not_sent(
+    connector: Path, capsys: pytest.CaptureFixture[str], value: str
+) -> None:
+    async with scripted_http(answers_well) as server:
+        trial = ConnectorTrial(connector, server.url, {"order_id": value})
+        assert not await try_connector(trial, as_json=True)
+        assert server.exchanges == []
+    said = json.loads(capsys.readouterr().out)["said"]
+    assert said == [r"order_id: the value given is no order number; it needs type text, pattern \d{4}-\d{4}"]
+
+
+def of_prescribers(connector: Path) -> None:
+    """Have the parameter be a number with a check digit."""
+    text = connector.read_text().replace(r"'\d{4}-\d{4}'", r"'\d{10}'")
+    connector.write_text(text.replace('context = "order"', 'context = "order"\ncheck = "npi"'))
+
+
+@pytest.mark.loopback
+async def test_a_sample_value_without_its_check_digit_is_not_sent(
+    connector: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    of_prescribers(connector)
+    async with scripted_http(answers_well) as server:
+        trial = ConnectorTrial(connector, server.url, {"order_id": "1234567890"})
+        assert not await try_connector(trial, as_json=True)
+        assert server.exchanges == []
+    assert "check digit npi" in json.loads(capsys.readouterr().out)["said"][0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--set", "nothing=1"), "no operation has this parameter; they have order_id"),
+        (("--tenant", "north"), "No \\[\\[reach\\]\\] entry of north has the connector"),
+    ],
+)
+def test_a_trial_that_cannot_be_meant_is_refused(
+    connector: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    other = connector.with_name("other.toml")
+    other.write_text(connector.read_text())
+    folder = connector.parents[1]
+    given = ["--tenants", str(folder), "--state", str(folder / "state"), "connector", "test", str(other)]
+    result = RUNNER.invoke(app, [*given, "--address", "http://127.0.0.1:9", *arguments])
+    assert result.exit_code == 1
+    assert re.search(said, str(result.exception))
 
 
 @pytest.mark.loopback
