@@ -33,10 +33,11 @@ ADDRESS = "Base URL of the system, like http://127.0.0.1:8710."
 CUSTOMER = "Whose data the responses must be; without it same_as_context is not compared."
 CONTEXT = "An id of that customer's, like order=4471-2208; repeatable."
 TOKEN = "File with the bearer token of the system."  # noqa: S105 - a help text
-OF_TENANT = "Call it as this tenant's [[reach]] entry says: auth, ca_file, host_name, whose, deadline_s."
+OF_TENANT = "Call it as this tenant's reach entry says: auth, ca_file, host_name, whose, deadline_s."
 AS_AGENT = "Agent who is passed on to a system that decides by it."
 _LOOKS_BACK = timedelta(days=30)
-_LIMIT_S = 10.0
+_LIMIT_S = 2.0
+"""Of a call without ``--tenant``: what a ``[[reach]]`` entry allows by default."""
 _NO_REGION = "us-east-1"
 """Of AWS clients for a tenant without a deployment."""
 _DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]

@@ -381,7 +381,12 @@ def check_status(response: SystemResponse, *, source: str) -> None:
         raise LiveReadError(ElementProblem.NOT_FOUND, f"{source} has no such entry.")
     if status == 403:
         raise LiveReadError(ElementProblem.NOT_ALLOWED, f"{source} does not allow it.")
-    if status in (401, 407, 408, 425, 429) or status >= 500:
+    if status in (401, 407):
+        raise LiveReadError(
+            ElementProblem.SYSTEM_UNAVAILABLE,
+            f"{source} refused the assistant's own credentials (status {status}). Tell who runs the assistant.",
+        )
+    if status in (408, 425, 429) or status >= 500:
         raise LiveReadError(
             ElementProblem.SYSTEM_UNAVAILABLE, f"{source} did not answer (status {status}). Retry shortly."
         )

@@ -167,6 +167,11 @@ class ResultField(StrictModel):
     def _fits_its_type(self) -> Self:
         if self.steps.count(EACH) > 1:
             raise ValueError(f'result "{self.name}": path goes through one list at most, so it has one *')
+        if unknown := sorted(self.tones.keys() - self.values.keys()):
+            raise ValueError(
+                f'result "{self.name}": tones has "{unknown[0]}", which is none of its values: '
+                f"{', '.join(self.values) or 'write values first'}"
+            )
         if self.type == "money" and self.currency is None:
             raise ValueError(f'result "{self.name}": type = "money" needs currency, like "USD"')
         return self
@@ -368,16 +373,29 @@ def load_connector(path: Path) -> Connector:
     return read_strict(path, Connector, complete=complete)
 
 
-def check_whose(connector: Connector, *, whose: str, path: Path) -> None:
-    """Raise ConfigurationError where the context would not decide whose data a personal operation reads."""
-    if whose != "context":
-        return
+def check_entry(connector: Connector, *, whose: str, deadline_s: float, path: Path) -> None:
+    """Raise ConfigurationError for a connector that its ``[[reach]]`` entry does not fit.
+
+    The context must decide whose data a personal operation reads, and no operation may take longer than the
+    entry allows.
+    """
     for number, operation in enumerate(connector.operations):
-        wrong = next(_undecided(operation), None) if operation.personal else None
+        wrong = next(_misfit(operation, whose=whose, deadline_s=deadline_s), None)
         if wrong is not None:
             line = line_of(path.read_text(encoding="utf-8"), ("operations", number))
-            raise ConfigurationError(
-                f'{path}: line {line}: operation "{operation.name}" is personal, and {wrong}. Or write '
+            raise ConfigurationError(f'{path}: line {line}: operation "{operation.name}" {wrong}')
+
+
+def _misfit(operation: Operation, *, whose: str, deadline_s: float) -> Iterator[str]:
+    if (operation.deadline_s or 0.0) > deadline_s:
+        yield (
+            f"has deadline_s = {operation.deadline_s:g}, and its [[reach]] entry allows {deadline_s:g}. "
+            "Raise deadline_s of the entry, or lower this one."
+        )
+    if operation.personal and whose == "context":
+        for undecided in _undecided(operation):
+            yield (
+                f"is personal, and {undecided}. Or write "
                 'whose = "agent" in the [[reach]] entry where the system decides by the agent\'s identity.'
             )
 

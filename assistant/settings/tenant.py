@@ -13,7 +13,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from assistant.domain.documents import ID_SEPARATOR
 from assistant.domain.errors import ConfigurationError
-from assistant.settings.connector import check_whose, load_connector
+from assistant.settings.connector import check_entry, load_connector
 from assistant.settings.deployment import (
     CareContextSection,
     EdgeSection,
@@ -423,7 +423,7 @@ def _with_files(entry: ReachEntry, *, folder: Path) -> ReachEntry:
     if entry.connector is not None:
         file = folder / entry.connector
         update["inline"] = connector = load_connector(file)
-        check_whose(connector, whose=entry.whose, path=file)
+        check_entry(connector, whose=entry.whose, deadline_s=entry.deadline_s, path=file)
     if entry.ca_file is not None:
         try:
             update["ca_pem"] = (folder / entry.ca_file).read_text(encoding="ascii")

@@ -56,6 +56,10 @@ def read_strict(
         raise ConfigurationError(f"{path}: {'; '.join(wrong)}") from None
 
 
+_OUR_CHECK = "Value error, "
+_LONGEST_VALUE = 80
+
+
 def _first_causes(errors: Sequence[Any]) -> list[Mapping[str, Any]]:
     """Return the errors without those of a list that is too short only because its items are wrong."""
     places = [tuple(item["loc"]) for item in errors]
@@ -81,7 +85,15 @@ def _explain(item: Mapping[str, Any], *, kind: type[BaseModel], text: str) -> st
         return f"{where}unknown key {key}; allowed here: {', '.join(sorted(section.model_fields))}"
     if item["type"] == "missing":
         return f"{where}{key} is needed"
-    return f"{where}{key or 'the file'}: {item['msg']} (got {item['input']!r})"
+    if item["type"] == "value_error":  # a check of ours, which names what is wrong
+        said = item["msg"].removeprefix(_OUR_CHECK)
+        return f"{where}{key}: {said}" if key else f"{where}{said}"
+    return f"{where}{key or 'the file'}: {item['msg']} (got {_shortened(item['input'])})"
+
+
+def _shortened(value: object) -> str:
+    said = repr(value)
+    return said if len(said) <= _LONGEST_VALUE else f"{said[:_LONGEST_VALUE]}…"
 
 
 def _section(kind: type[BaseModel], place: Sequence[str | int]) -> type[BaseModel]:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from assistant.domain.errors import ConfigurationError
-from assistant.settings.connector import check_whose, load_connector, matches_whole
+from assistant.settings.connector import check_entry, load_connector, matches_whole
 from assistant.settings.connector_openapi import OpenApiFile
 from assistant.settings.tenant import load_tenant
 
@@ -67,6 +67,11 @@ def test_the_example_of_the_page_is_a_valid_connector(tmp_path: Path) -> None:
         ('link = "tracking"', 'link = "status"', r"a result of type"),
         ('time_zone = "America/New_York"', 'time_zone = "Mars/Base"', r"no IANA time zone"),
         ('currency = "USD"', "", r"needs currency"),
+        (
+            "tones = { shipped",
+            "tones = { shiped",
+            r'tones has "shiped", which is none of its values: processing',
+        ),
         ('roles = ["agent"]', 'roles = ["customer"]', r"operations.0.roles.0"),
         ('source = "orders"', 'source = "orders"\nmethod = "POST"', r"unknown key method; allowed here"),
     ],
@@ -77,6 +82,17 @@ def test_a_wrong_connector_is_refused_with_its_key(tmp_path: Path, old: str, new
     path = written(tmp_path, text.replace(old, new, 1))
     with pytest.raises(ConfigurationError, match=said) as refused:
         load_connector(path)
+    assert str(path) in refused.value.message
+    assert "Value error" not in refused.value.message
+    assert len(refused.value.message) < 600  # not the whole file again
+
+
+def test_an_operation_may_not_take_longer_than_its_entry_allows(tmp_path: Path) -> None:
+    part, connector = example()
+    path = written(tmp_path, connector.replace("personal = true", "personal = true\ndeadline_s = 2.5", 1))
+    (tmp_path / "north.toml").write_text(TENANT + part)
+    with pytest.raises(ConfigurationError, match=r"line \d+.*deadline_s = 2.5.*entry allows 2") as refused:
+        load_tenant(tmp_path / "north.toml")
     assert str(path) in refused.value.message
 
 
@@ -267,7 +283,7 @@ def test_the_shipped_connectors_prove_whose_data_by_the_context() -> None:
     assert files
     for path in files:
         connector = load_connector(path)
-        check_whose(connector, whose="context", path=path)
+        check_entry(connector, whose="context", deadline_s=2.0, path=path)
         for operation in connector.operations:
             owners = [each.name for each in operation.results if each.same_as_context == "customer"]
             assert owners or not operation.personal, f"{path.name}: {operation.name}"
