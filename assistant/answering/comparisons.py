@@ -12,16 +12,18 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import partial
 from math import inf
 
 import structlog
 
 from assistant.answering.excerpts import Excerpts, Place, shown_lines, shown_title, shown_unit
 from assistant.answering.hydration import ReadyElement
+from assistant.answering.item_choices import DISCONTINUED
 from assistant.answering.item_directory import ItemDirectory
 from assistant.answering.item_questions import (
-    DISCONTINUED,
     MOST_COMPARED,
+    NO_MEANINGS,
     PRICE,
     RATING,
     ItemQuestion,
@@ -126,6 +128,12 @@ class Comparison:
         ways = {"low": "lowest first", "high": "highest first"}
         orders = [f"{name}, {ways[direction]}" for name, direction in _orders(self.asked)]
         return f"{self.asked.category}: {'; '.join((*wishes, *orders)) or 'compared'}"
+
+    @property
+    def remark(self) -> str:
+        """The words of the question that nothing here was chosen by; empty without any. No item was checked
+        for them, and an agent must not believe that one was."""
+        return f"Not checked: {', '.join(self.asked.unread)}" if self.asked.unread else ""
 
     @property
     def as_of(self) -> date | None:
@@ -301,6 +309,8 @@ def parts(table: Comparison, excerpts: Excerpts, *, opening: str = "") -> Iterat
     """Yield the table as text: the lines of each item under its name, then the reviews. Adds what it shows to
     ``excerpts``."""
     before = f"{opening}**{safe_markdown(table.heading, allowed_urls=()).strip()}**\n\n"
+    if table.remark:
+        before += f"{safe_markdown(table.remark, allowed_urls=()).strip()}.\n\n"
     for item in table.items:
         passage = item.facts[0].passage
         spans = tuple(fact.span for fact in item.facts)
@@ -352,12 +362,17 @@ def table_element(table: Comparison, number: Callable[[Passage], int], excerpts:
     data = ElementData(columns=columns, rows=rows)
     excerpts.add_table(data, [[_value_place(fact) for fact in item.facts] for item in table.items])
     dated = table.as_of or min(item.document.card.updated_at for item in table.items)
-    return ReadyElement(_TABLE, Filled(data, dated, table.heading[:_LONGEST_SHOWN]), begins_before=0)
+    about = ". ".join(filter(None, (table.heading, table.remark)))
+    return ReadyElement(_TABLE, Filled(data, dated, about[:_LONGEST_SHOWN]), begins_before=0)
 
 
 def _value_place(fact: Fact) -> Place:
     span = (fact.span[1] - len(fact.value), fact.span[1])
     return Place(fact.passage.document_id, fact.passage.content_hash, (span,), ShownAs.UNIT)
+
+
+def _is_known(word: str, *, known: KnownWords, words: Language) -> bool:
+    return words.is_common(word) or word in known.words or word.removesuffix("s") in known.words
 
 
 def _slug(name: str, at: int) -> str:
@@ -384,30 +399,35 @@ class ItemTables:
         self._known: KnownWords | None = None
         self._reader: ItemReader | None = None
 
-    def read(self, question: str, *, known: KnownWords | None, more: str = "") -> ItemQuestion | None:
+    def read(
+        self, question: str, *, known: KnownWords | None, meanings: Mapping[str, str] = NO_MEANINGS
+    ) -> ItemQuestion | None:
         """Return what a question wants of items; None for any other question, and before the index was read.
 
-        ``more``: words of the glossary and corrected spellings of its words.
+        ``meanings``: words of the glossary that the question says, and what documents call them.
         """
         reader = self._reader_of(known)
-        return reader.read(question, more=more) if reader is not None else None
+        return reader.read(question, meanings=meanings) if reader is not None else None
 
     def named(self, question: str, *, known: KnownWords | None) -> NamedItems | None:
         """Return the items that a question names; None without one, and before the index was read."""
         reader = self._reader_of(known)
         return reader.named(question) if reader is not None else None
 
-    def forms(self, question: str, *, known: KnownWords | None, more: str = "") -> frozenset[str]:
+    def forms(
+        self, question: str, *, known: KnownWords | None, meanings: Mapping[str, str] = NO_MEANINGS
+    ) -> frozenset[str]:
         """Return what a question asks of items (``ItemReader.forms``); nothing before the index was read."""
         reader = self._reader_of(known)
-        return reader.forms(question, more=more) if reader is not None else frozenset()
+        return reader.forms(question, meanings=meanings) if reader is not None else frozenset()
 
     def _reader_of(self, known: KnownWords | None) -> ItemReader | None:
         if known is None or not known.items:
             return None
         if self._known is not known or self._reader is None:
             self._known = known
-            self._reader = ItemReader(ItemDirectory.of(known.items, self._words))
+            directory = ItemDirectory.of(known.items, self._words)
+            self._reader = ItemReader(directory, is_known=partial(_is_known, known=known, words=self._words))
         return self._reader
 
     async def find(self, asked: ItemQuestion, *, vector: Sequence[float], scope: SearchScope) -> Comparison:

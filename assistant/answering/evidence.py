@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -82,6 +83,14 @@ class EvidenceQuery:
     @property
     def joined(self) -> str:
         return self.question if self.before is None else f"{self.before}\n{self.question}"
+
+    def corrected(self, text: str) -> str:
+        """Return a text of the query with its words as they were corrected."""
+        for one in self.corrections:
+            text = re.sub(
+                rf"(?<![^\W_]){re.escape(one.said)}(?![^\W_])", one.read_as, text, flags=re.IGNORECASE
+            )
+        return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,11 +212,12 @@ class FindEvidence:
         searched = self.vocabulary.expand(query.joined, known=query.known, corrections=query.corrections)
         named = None
         if query.by_items:
-            named = self.named_items(query.joined if query.leans else query.question, known=query.known)
+            asked_of_items = query.corrected(query.joined if query.leans else query.question)
+            named = self.named_items(asked_of_items, known=query.known)
         codes = self.vocabulary.named_codes(query.question)
         routed = None
         if len(self._sources) > 1:
-            routed = self.router_input(query.joined, known=query.known, searched=searched)
+            routed = self.router_input(query.joined, known=query.known, corrections=query.corrections)
         # Units are compared with the question as asked: glossary words would distort the comparison.
         texts = list(dict.fromkeys((searched, query.joined, *((routed.text,) if routed else ()))))
         vectors = dict(zip(texts, await self._retrieve.embed(texts, scope), strict=True))
@@ -219,7 +229,7 @@ class FindEvidence:
         approved = None
         if query.before is None:  # with the question before it, it may mean something else
             approved = await self._approved.find(query.question, vector, scope)
-        table = await self._table(query, searched, vector, scope) if approved is None else None
+        table = await self._table(query, vector, scope) if approved is None else None
         with scope.steps.step("rank"):
             scaled = self._cosines.retrieved(retrieved)
             routing = None
@@ -254,27 +264,27 @@ class FindEvidence:
             return _with_table(_with_approved(self._judge(found, cosines), approved), table)
 
     async def _table(
-        self, query: EvidenceQuery, searched: str, vector: Sequence[float], scope: SearchScope
+        self, query: EvidenceQuery, vector: Sequence[float], scope: SearchScope
     ) -> Comparison | None:
         """Return the table that answers a question about items; None for any other question."""
         stands_alone = query.before is None or query.leans
         if not query.by_items or scope.filters != NO_FILTERS or not stands_alone:
             return None
-        more = searched.removeprefix(query.joined)
-        asked = self._tables.read(query.joined, known=query.known, more=more)
+        text = query.corrected(query.joined)
+        meanings = self.vocabulary.meanings(text, known=query.known)
+        asked = self._tables.read(text, known=query.known, meanings=meanings)
         if asked is None:
             return None
         with scope.steps.step("items"):
             return await self._tables.find(asked, vector=vector, scope=scope)
 
     def router_input(
-        self, question: str, *, known: KnownWords | None, searched: str | None = None
+        self, question: str, *, known: KnownWords | None, corrections: Sequence[Correction] = ()
     ) -> RouterInput:
-        """Return a question as a router reads it. ``searched``: it with the glossary's words, where known."""
-        if searched is None:
-            searched = self.vocabulary.expand(question, known=known)
-        more = searched.removeprefix(question)
-        forms = self._tables.forms(question, known=known, more=more)
+        """Return a question as a router reads it."""
+        meanings = self.vocabulary.meanings(question, known=known)
+        meanings |= {one.said: one.read_as for one in corrections}
+        forms = self._tables.forms(question, known=known, meanings=meanings)
         return RouterInput(self.without_items(question, known=known), forms)
 
     def _source_scores(self, routing: Routing | None) -> SourceScores | None:

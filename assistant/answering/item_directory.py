@@ -13,6 +13,8 @@ from assistant.text.measures import Amount, Span, span_of, unit_of
 
 HERE = "\N{ASTERISM}"
 """In place of an item's name."""
+BRAND = "Brand"
+"""Of the fields of an item, not of its properties."""
 _MIN_ALIAS, _MOST_OF_ALIAS = 2, 5
 _PLAUSIBLE = 2.0
 """An amount is of a property whose values are within this factor of it."""
@@ -32,7 +34,7 @@ class Category:
     numbers: Mapping[str, tuple[Span, ...]]
     """Of the properties with numbers."""
     choices: Mapping[str, tuple[str, ...]]
-    """Values of the others."""
+    """Values of the others, and the brands."""
     units: Mapping[str, tuple[str, float]]
     """Dimension and factor of the unit of each property with numbers."""
 
@@ -44,6 +46,8 @@ class Category:
                 values[key].append(value)
         spans = {key: tuple(filter(None, map(span_of, own))) for key, own in values.items()}
         spelled = pieces(name)
+        choices = {key: tuple(dict.fromkeys(own)) for key, own in values.items() if not spans[key]}
+        brands = tuple(dict.fromkeys(item.facts.brand for item in items if item.facts.brand))
         return cls(
             name=name,
             stems=words.content_stems(name),
@@ -53,7 +57,7 @@ class Category:
             units={
                 key: unit for key, own in values.items() for unit in [unit_of(own[0])] if unit is not None
             },
-            choices={key: tuple(dict.fromkeys(own)) for key, own in values.items() if not spans[key]},
+            choices={**choices, **({BRAND: brands} if brands else {})},
         )
 
     def is_range(self, name: str) -> bool:

@@ -8,13 +8,42 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
-from assistant.answering.item_directory import HERE, Category, ItemDirectory, pieces
+from assistant.answering.item_choices import Choice, ChoiceReader, SaidChoice, roots
+from assistant.answering.item_directory import BRAND, HERE, Category, ItemDirectory, pieces
+from assistant.answering.item_words import (
+    ABOUT,
+    AFTER_LOWER,
+    AFTER_UPPER,
+    AGAINST,
+    BETTER,
+    BOUNDS,
+    COMPARES,
+    EITHER,
+    FILLER,
+    FITS,
+    GOOD_IS_LOW,
+    LASTS,
+    LESS,
+    LEXICON,
+    LOADS,
+    MORE,
+    NAMES_ONLY,
+    OTHER_QUESTION,
+    PIECE,
+    RECOMMENDS,
+    TOKEN,
+    Direction,
+    bound_before,
+    is_flipped,
+    respelled,
+    stance,
+)
 from assistant.domain.documents import ItemFacts, KnownItem
-from assistant.text.language import Language, fold, word_file
+from assistant.text.language import Language, fold
 from assistant.text.measures import (
     NAMED_DIMENSIONS,
     Amount,
@@ -25,11 +54,8 @@ from assistant.text.measures import (
 )
 
 PRICE, RATING = "Price", "Rating"
-DISCONTINUED = "Discontinued"
-"""Property of an item that is not sold any more: it is compared, never recommended."""
 MOST_COMPARED = 5
 """Items of one table."""
-Direction = Literal["low", "high"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +71,8 @@ class Wish:
     """In the first unit of the dimension (``assistant.text.measures``)."""
     is_strict: bool = False
     """Whether the bound itself is excluded: cheaper than another item."""
-    choice: frozenset[str] = frozenset()
-    """Stems that the value has; "yes" or "no" alone."""
+    choice: Choice | None = None
+    """What the value is, of a property without a number."""
     is_known: bool = True
 
     def miss(self, facts: ItemFacts, words: Language) -> float | None:
@@ -55,7 +81,7 @@ class Wish:
         if text is None:
             return None
         if self.choice:
-            return float(not self.choice <= words.content_stems(text) | frozenset(pieces(text)))
+            return float(not self.choice.is_met(text, words))
         span = span_of(text)
         if span is None:
             return None
@@ -84,6 +110,8 @@ class ItemQuestion:
     orders: tuple[Order, ...] = ()
     mentioned: tuple[str, ...] = ()
     """Other properties that it names."""
+    unread: tuple[str, ...] = ()
+    """Its words that may be a wish and that nothing here was chosen by, as they are written."""
 
     @property
     def asked(self) -> tuple[str, ...]:
@@ -111,11 +139,13 @@ class NamedItems:
 
 
 def value_of(facts: ItemFacts, name: str) -> str | None:
-    """Return a property's value as text, the price and the rating among them; None without one."""
+    """Return a property's value as text, price, rating and brand among them; None without one."""
     if name == PRICE:
         return None if facts.price is None else f"{facts.price} $"
     if name == RATING:
         return None if facts.rating is None else f"{facts.rating} stars"
+    if name == BRAND:
+        return facts.brand or None
     return facts.properties.get(name)
 
 
@@ -125,112 +155,46 @@ def number_of(text: str | None) -> float | None:
     return span.high if span is not None else None
 
 
-# --- word lists -------------------------------------------------------------------------------------------
+NO_MEANINGS: Mapping[str, str] = {}
 _SHORTEST_UNIT = 2
 _NEAR_WORDS = 6
 _BEFORE, _AFTER = 36, 24
 """Characters around an amount that say which bound it is."""
 _ABOUT_SHARE = 0.2
 _TOUCH = 1e-6
-_PIECE = re.compile(r"[^\W_]+")
-_TOKEN = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")
-_UPPER = re.compile(
-    r"(?:under|below|less than|at (?:the )?most|up to|no more than|not more than|max(?:imum)?(?: of)?|within|"
-    r"(?:cheap|light|quiet|short|small|low|few|fast|quick|thin|narrow|slow)i?er than|budget(?: of| is)?|"
-    r"not? (?:over|above)|not? (?:loud|heavi|bigg|larg|long|great|high|wid|slow|thick)er than|"
-    r"<=?|≤)\W{0,3}$"
-)
-_LOWER = re.compile(
-    r"(?:over|above|more than|at least|no less than|not less than|min(?:imum)?(?: of)?|"
-    r"(?:long|heavi|bigg|larg|great|high|wid|thick|loud|strong)er than|>=?|≥)\W{0,3}$"
-)
-_AFTER_UPPER = re.compile(
-    r"\W{0,2}(?:or|and) (?:less|under|below|lighter|cheaper|quieter|smaller)|\W{0,2}max\b"
-)
-_AFTER_LOWER = re.compile(
-    r"\W{0,2}(?:or|and) (?:more|over|above|up|longer|larger|bigger|higher)|\+|\W{0,2}min\b"
-)
-_ABOUT = re.compile(r"(?:about|around|roughly|approximately|circa)\W{0,3}$")
-_LOADS = re.compile(
-    r"\b(?:carr(?:y|ies)|holds?|takes?|supports?|bears?|manages?|can weigh|to weigh)(?: up to)?\W{0,3}$"
-)
-_COMPARES = re.compile(
-    r"\b(?:compare[ds]?|comparing|comparison|versus|vs|differences?|differs?|different|which|better|best|"
-    r"instead of|side by side|both|than|against)\b"
-)
-_EITHER = re.compile(rf"{HERE}[^.?!{HERE}]{{0,12}}\bor\b[^.?!{HERE}]{{0,12}}{HERE}")
-_FITS = re.compile(r"\b(?:fits?|compatible|(?:works?|goes?) with|use)\b")
-_RECOMMENDS = re.compile(
-    r"\b(?:recommend\w*|suggest\w*|looking for|looks for|look for|which|find (?:me|us|her|him|them)|"
-    r"(?:an?|any) (?:good|decent)|best)\b"
-)
-_OTHER_QUESTION = re.compile(
-    r"\b(?:return(?:ed|s)?|refund\w*|warranty|guarantee|ship\w*|deliver\w*|exchange\w*|repair\w*|cancel\w*|"
-    r"orders?|ordered|why|how (?:do|can|should|to|often|long)|broken|broke|stopped|arrived|reviews?|"
-    r"complain\w*|way to|(?:customers|people) (?:say|think))\b|"
-    r"\A\W*(?:does|did|is (?:the|this|my|it)|are (?:the|these|my)|when|where|"
-    r"can (?:i|she|he|they|we|you) (?:use|put|wash))\b"
-)
-_AGAINST = re.compile(r"\b(?:than|alternatives? to|instead of|similar to)\W{0,3}(?:the |an? )?$")
-_MORE = re.compile(
-    r"\b(?:most|more|high(?:er|est)|larg(?:er|est)|bigg(?:er|est)|long(?:er|est)|maximum|greatest|better|best|"
-    r"wid(?:er|est)|strong(?:er|est))\b"
-)
-_LESS = re.compile(
-    r"\b(?:least|less|low(?:er|est)|small(?:er|est)|short(?:er|est)|few(?:er|est)|minimum|fast(?:er|est)|"
-    r"quick(?:er|est))\b"
-)
-_BOUNDS = re.compile(r"\bat (?:the )?(?:least|most)\b")
-_BETTER = re.compile(r"\b(?:better|best)\b")
-_FLIPS = re.compile(r"\b(?:less|least|not (?:so|too|very|as|that)|no|not)\s$")
-_DENIES = re.compile(r"\b(?:no|not|without|non|isn't|doesn't|don't|lacks?)\b[^.,;?!]{0,24}$")
-_GOOD_IS_LOW = frozenset({"noise", "weight", "price", "accuracy", "precision", "time", "folded"})
-
-
-class _Meaning(NamedTuple):
-    """What a word such as "quiet" asks for."""
-
-    direction: Direction
-    properties: tuple[frozenset[str], ...]
-
-
-def _lexicon() -> dict[str, _Meaning]:
-    found: dict[str, _Meaning] = {}
-    for line in word_file("en_item_words"):
-        said, _, meant = line.partition(": ")
-        direction, _, names = meant.partition(" ")
-        properties = tuple(frozenset(_PIECE.findall(name)) for name in names.split(", "))
-        for word in said.split(", "):
-            found[word] = _Meaning("low" if direction == "low" else "high", properties)
-    return found
-
-
-_LEXICON = _lexicon()
-_NAMES_ONLY = frozenset({"weigh", "weighs", "weight", "cost", "costs", "price", "prices", "rated"})
-"""Words that name a property without saying which end is wanted."""
+_A_DAY_S = 86_400.0
+_MOST_UNREAD = 4
+_LONGEST_UNREAD = 40
+_WORD = re.compile(r"[^\W\d_]{3}")
 
 
 # --- questions --------------------------------------------------------------------------------------------
 class ItemReader:
     """Reads questions about the items of a directory."""
 
-    def __init__(self, directory: ItemDirectory) -> None:
-        self._directory = directory
+    def __init__(self, directory: ItemDirectory, *, is_known: Callable[[str], bool] | None = None) -> None:
+        """``is_known``: whether a folded word is spelled right; by default common words are."""
+        self.directory = directory
         self._words = directory.words
+        self._is_known = is_known or directory.words.is_common
+        self._choices = {
+            name: ChoiceReader(category, directory.words) for name, category in directory.categories.items()
+        }
 
-    def read(self, question: str, *, more: str = "") -> ItemQuestion | None:
+    def read(self, question: str, *, meanings: Mapping[str, str] = NO_MEANINGS) -> ItemQuestion | None:
         """Return what a question wants of items; None for a question that no table answers.
 
-        ``more``: words of the glossary and corrected spellings of its words.
+        ``meanings``: words of the glossary that the question says, and what documents call them.
         """
-        named, rest = self._directory.named(question)
+        named, rest = self.directory.named(respelled(fold(question), self._is_known))
+        asked = _Asked(question, tuple(named), _with_meanings(rest, meanings), meanings)
         if len(named) > 1:
-            return self._comparison(named, rest, fold(more))
+            return self._comparison(asked)
         if named:
-            categories = [self._directory.categories[named[0].facts.category]]
+            categories = [self.directory.categories[named[0].facts.category]]
         else:
-            categories = self._directory.categories_in(f"{rest} {fold(more)}")
-        read = [self._recommendation(named, rest, fold(more), category) for category in categories]
+            categories = self.directory.categories_in(asked.rest)
+        read = [self._recommendation(asked, category) for category in categories]
         found = sorted((one for one in read if one is not None), key=lambda one: -len(one.asked))
         if len(found) > 1 and len(found[0].asked) == len(found[1].asked):
             return None  # "a monitor": of babies or of blood pressure?
@@ -238,30 +202,31 @@ class ItemReader:
 
     def named(self, question: str) -> NamedItems | None:
         """Return the items that a question is about; None where it names none, or too many to know."""
-        items, rest = self._directory.named(question)
+        items, rest = self.directory.named(question)
         if not 0 < len(items) <= MOST_COMPARED:
             return None
-        category = self._directory.categories[items[0].facts.category]
-        words = frozenset(_TOKEN.findall(rest))
+        category = self.directory.categories[items[0].facts.category]
+        words = frozenset(TOKEN.findall(rest))
         meant = {word: name for word in words for name in [self._meant(word, category, rest)] if name}
         stems = {word: self._words.content_stems(name) for word, name in meant.items()}
         return NamedItems(items, rest.replace(HERE, " "), " ".join(rest.replace(HERE, " it ").split()), stems)
 
-    def forms(self, question: str, *, more: str = "") -> frozenset[str]:
+    def forms(self, question: str, *, meanings: Mapping[str, str] = NO_MEANINGS) -> frozenset[str]:
         """Return what a question asks of items, as words that a router of sources learns weights for.
 
         Whether it names an item, one or several; whether the data sheet has the property that it asks for, or
         one of a similar name; without an item, whether it names a category; whether a table answers.
-        ``more``: as of ``read``.
+        ``meanings``: as of ``read``.
         """
-        table, named = self.read(question, more=more), self.named(question)
+        table, named = self.read(question, meanings=meanings), self.named(question)
+        more = fold(" ".join(dict.fromkeys(meanings.values())))
         found = set[str]() if table is None else {f"#{table.kind}"}
         if named is None:
-            has_category = self._directory.categories_in(f"{fold(question)} {fold(more)}")
+            has_category = self.directory.categories_in(f"{fold(question)} {more}")
             return frozenset(found | {"#no-item", "#category" if has_category else "#no-category"})
         found.add("#item" if len(named.items) == 1 else "#items")
-        category = self._directory.categories[named.items[0].facts.category]
-        stems = self._words.content_stems(f"{named.rest}\n{fold(more)}")
+        category = self.directory.categories[named.items[0].facts.category]
+        stems = self._words.content_stems(f"{named.rest}\n{more}")
         names = [own for own in category.names.values() if own]
         if named.meant or any(own <= stems for own in names):
             found.add("#property")
@@ -271,65 +236,117 @@ class ItemReader:
 
     def _meant(self, word: str, category: Category, rest: str) -> str | None:
         """Return the property that a word asks for: "loud", or a unit such as "grams"."""
-        if word in _LEXICON:
-            return self._property_of(_LEXICON[word].properties, category, rest)
+        if word in LEXICON:
+            return self._property_of(LEXICON[word].properties, category, rest)
         dimension, factor = dimension_of(word)
         if dimension not in NAMED_DIMENSIONS or len(word) < _SHORTEST_UNIT:
             return None
         return next((name for name, unit in category.units.items() if unit == (dimension, factor)), None)
 
-    def _comparison(self, named: Sequence[KnownItem], rest: str, more: str) -> ItemQuestion | None:
-        of_items = Counter(item.facts.category for item in named).most_common(1)[0][0]
-        category = self._directory.categories[of_items]
-        mentioned = tuple(self._mentioned(f"{rest}\n{more}", category, partly=True))
+    def _comparison(self, asked: _Asked) -> ItemQuestion | None:
+        of_items = Counter(item.facts.category for item in asked.named).most_common(1)[0][0]
+        category, rest = self.directory.categories[of_items], asked.rest
+        mentioned = tuple(self._mentioned(rest, category, partly=True))
         orders = self._orders(rest, category, mentioned)
-        if not (orders or mentioned or _COMPARES.search(rest) or _EITHER.search(rest)):
+        if not (orders or mentioned or COMPARES.search(rest) or EITHER.search(rest)):
             return None
-        if _FITS.search(rest) and not orders:
+        if FITS.search(rest) and not orders:
             return None
-        items = tuple(named[:MOST_COMPARED])
-        return ItemQuestion("comparison", items, of_items, orders=orders, mentioned=mentioned)
+        said = list(self._choices[of_items].said(rest))
+        found = ItemQuestion(
+            "comparison",
+            asked.named[:MOST_COMPARED],
+            of_items,
+            orders=orders,
+            mentioned=(*mentioned, *(one.name for one in said)),
+        )
+        return replace(found, unread=self._unread(asked, rest, found, said))
 
-    def _recommendation(
-        self, named: Sequence[KnownItem], rest: str, more: str, category: Category
-    ) -> ItemQuestion | None:
-        mentioned = tuple(self._mentioned(f"{rest}\n{more}", category))
+    def _recommendation(self, asked: _Asked, category: Category) -> ItemQuestion | None:
+        named, rest = asked.named, self._choices[category.name].plain(asked.rest)
+        mentioned = tuple(self._mentioned(rest, category))
         orders = self._orders(rest, category, mentioned)
-        wishes = [*self._limits(rest, category), *self._choices(f"{rest}\n{more}", category)]
+        said = list(self._choices[category.name].said(rest))
+        wishes = [wish for _, wish in self._limits(rest, category)]
+        wishes += [Wish(one.name, one.said, choice=one.choice) for one in said if one.said]
         if named:
-            if not _AGAINST.search(rest.partition(HERE)[0]):
+            if not AGAINST.search(rest.partition(HERE)[0]):
                 return None
             wishes += [_against(order, named[0]) for order in orders if order.name != RATING]
         else:
-            is_asked = _RECOMMENDS.search(rest) is not None
-            if _OTHER_QUESTION.search(rest) or not (wishes or orders or is_asked):
+            is_asked = RECOMMENDS.search(rest) is not None
+            if OTHER_QUESTION.search(rest) or not (wishes or orders or is_asked):
                 return None
-        return ItemQuestion(
-            "recommendation",
-            tuple(named),
-            category.name,
-            wishes=tuple(wishes),
-            orders=orders,
-            mentioned=mentioned,
+        found = ItemQuestion(
+            "recommendation", named, category.name, wishes=tuple(wishes), orders=orders, mentioned=mentioned
         )
+        return replace(found, unread=self._unread(asked, rest, found, said))
+
+    # words that nothing was chosen by
+
+    def _unread(
+        self, asked: _Asked, rest: str, found: ItemQuestion, said: Sequence[SaidChoice]
+    ) -> tuple[str, ...]:
+        """Return the words of the question that may be a wish and that nothing was chosen by, as phrases.
+
+        Closed word classes and ``FILLER`` are no wish. A property that is only mentioned is shown: that is
+        enough, unless the question denies it.
+        """
+        category = self.directory.categories[found.category]
+        names = {*found.asked, PRICE, RATING} if found.kind == "comparison" else {*found.asked}
+        read = category.stems.union(*(one.stems for one in said))
+        read = read.union(*(category.names.get(name, self._words.content_stems(name)) for name in names))
+        limits = [(amount.start, amount.end) for amount, _ in self._limits(rest, category)]
+        tokens = [
+            token
+            for token in PIECE.finditer(rest)
+            if not any(start <= token.start() < end for start, end in limits)
+            and not self._is_read(token[0], rest, token.span(), category, names, read, found)
+        ]
+        phrases = dict.fromkeys(asked.as_written(rest, phrase) for phrase in _phrases(tokens, rest))
+        return tuple(one for one in phrases if one)[:_MOST_UNREAD]
+
+    def _is_read(
+        self,
+        word: str,
+        rest: str,
+        place: tuple[int, int],
+        category: Category,
+        names: Collection[str],
+        read: frozenset[str],
+        found: ItemQuestion,
+    ) -> bool:
+        if word in FILLER or not self._words.content_stems(word):
+            return True
+        if word in LEXICON:
+            return self._property_of(LEXICON[word].properties, category, rest) in names
+        if roots(word, self._words) & read:
+            is_chosen = {order.name for order in found.orders} | {wish.name for wish in found.wishes}
+            only_shown = [
+                name
+                for name in found.mentioned
+                if name not in is_chosen and self._words.stem(word) in category.names.get(name, ())
+            ]
+            return not (only_shown and found.kind == "recommendation" and stance(rest, *place) == "unwanted")
+        return False
 
     # orders
 
     def _orders(self, rest: str, category: Category, mentioned: Sequence[str]) -> tuple[Order, ...]:
         """Return what the question orders by: "lightest", "the longest range"; each property once."""
-        rest = _BOUNDS.sub(" ", rest)
+        rest = BOUNDS.sub(" ", rest)
         found: dict[str, Direction] = {}
         for name in mentioned:
             direction = self._stated_direction(rest, name)
             if direction is not None:
                 found[name] = direction
-        for token in _TOKEN.finditer(rest):
-            meant = _LEXICON.get(token[0])
-            if meant is None or token[0] in _NAMES_ONLY:
+        for token in TOKEN.finditer(rest):
+            meant = LEXICON.get(token[0])
+            if meant is None or token[0] in NAMES_ONLY:
                 continue
             name = self._property_of(meant.properties, category, rest)
             if name is not None:
-                flips = _FLIPS.search(rest[max(0, token.start() - _BEFORE) : token.start()]) is not None
+                flips = is_flipped(rest, token.start())
                 found.setdefault(name, _other(meant.direction) if flips else meant.direction)
         if found.get(RATING) == "high" and (len(found) > 1 or mentioned) and RATING not in mentioned:
             del found[RATING]  # "the better battery" is about the battery
@@ -356,38 +373,38 @@ class ItemReader:
             counts = Counter(stem for name in category.numbers for stem in category.names[name])
             own = frozenset(stem for stem, count in counts.items() if count == 1) & stems
             found |= {name: None for name in category.numbers if category.names[name] & own}
-        for word in _PIECE.findall(rest):
-            if word in _NAMES_ONLY:
-                name = self._property_of(_LEXICON[word].properties, category, rest)
+        for word in PIECE.findall(rest):
+            if word in NAMES_ONLY:
+                name = self._property_of(LEXICON[word].properties, category, rest)
                 found |= {name: None} if name is not None else {}
         yield from found
 
     def _stated_direction(self, rest: str, name: str) -> Direction | None:
         """Return "high" for "the longest range" and "low" for "less noise"; None where nothing is stated."""
         before = rest[: self._place(rest, self._words.content_stems(name))][-_AFTER:]
-        if _BETTER.search(before):
+        if BETTER.search(before):
             return "low" if _good_is_low(name) else "high"
-        return "high" if _MORE.search(before) else "low" if _LESS.search(before) else None
+        return "high" if MORE.search(before) else "low" if LESS.search(before) else None
 
     def _place(self, text: str, stems: frozenset[str]) -> int:
         """Return where the first word with one of the stems begins; the text's end without one."""
-        places = (token.start() for token in _PIECE.finditer(text) if self._words.stem(token[0]) in stems)
+        places = (token.start() for token in PIECE.finditer(text) if self._words.stem(token[0]) in stems)
         return next(places, len(text))
 
     # limits
 
-    def _limits(self, rest: str, category: Category) -> Iterator[Wish]:
+    def _limits(self, rest: str, category: Category) -> Iterator[tuple[Amount, Wish]]:
         for amount in amounts(rest):
             wish = self._limit(amount, rest, category)
             if wish is not None:
-                yield wish
+                yield amount, wish
 
     def _limit(self, amount: Amount, rest: str, category: Category) -> Wish | None:
         before = rest[max(0, amount.start - _BEFORE) : amount.start]
         after = rest[amount.end : amount.end + _AFTER]
-        is_load = _LOADS.search(before) is not None
-        is_upper = not is_load and bool(_UPPER.search(before) or _AFTER_UPPER.match(after))
-        is_lower = is_load or bool(_LOWER.search(before) or _AFTER_LOWER.match(after))
+        is_load, bound = LOADS.search(before) is not None, bound_before(before)
+        is_upper = not is_load and (bound == "upper" or AFTER_UPPER.match(after) is not None)
+        is_lower = is_load or (bound == "lower" or AFTER_LOWER.match(after) is not None)
         if not amount.unit:
             if not (is_upper or is_lower) or amount.is_word:
                 return None
@@ -396,7 +413,7 @@ class ItemReader:
         if name is None:
             is_limit = (is_upper or is_lower) and amount.dimension in NAMED_DIMENSIONS - {"time"}
             return Wish(amount.shown, amount.shown, is_known=False) if is_limit else None
-        if amount.to is not None or _ABOUT.search(before):
+        if amount.to is not None or ABOUT.search(before):
             return _between(name, amount)
         if category.is_range(name):
             value = amount.value * amount.factor
@@ -417,40 +434,58 @@ class ItemReader:
         named = max(having, key=lambda name: len(category.names[name] & stems), default=None)
         if named is not None and category.names[named] & stems:
             return named
-        for word in _PIECE.findall(near):
-            meant = self._property_of(_LEXICON[word].properties, category, near) if word in _LEXICON else None
+        for word in PIECE.findall(near):
+            meant = self._property_of(LEXICON[word].properties, category, near) if word in LEXICON else None
             if meant in having:
                 return meant
-        if amount.dimension == "time" and amount.factor >= _A_DAY_S and not _LASTS.search(near):
+        if amount.dimension == "time" and amount.factor >= _A_DAY_S and not LASTS.search(near):
             return None  # an age, or a wait
         return having[0] if having else None
 
-    def _choices(self, text: str, category: Category) -> Iterator[Wish]:
-        """Yield the wishes for properties without a number: "with GPS", "no Wi-Fi", "a glass jug"."""
-        stems = self._words.content_stems(text)
-        written = {token[0]: token.start() for token in _TOKEN.finditer(text)}
-        for name, values in category.choices.items():
-            wanted, folded = category.names[name], {fold(value) for value in values}
-            if folded <= {"yes", "no"}:
-                free, joined = wanted - {"free"}, "".join(pieces(name))
-                if wanted <= stems or joined in written:  # "wifi" is "Wi-Fi"
-                    place = min(self._place(text, wanted), written.get(joined, len(text)))
-                    said = "no" if _DENIES.search(text[:place]) else "yes"
-                elif free != wanted and free <= stems:  # "without latex" of "Latex-free"
-                    said = "yes" if _DENIES.search(text[: self._place(text, free)]) else "no"
-                else:
-                    continue
-                yield Wish(name, said, choice=frozenset({said}))
-                continue
-            of_value = {value: self._words.content_stems(value) for value in values}
-            said_values = [value for value, own in of_value.items() if own and own <= stems]
-            if said_values:
-                longest = max(said_values, key=lambda value: len(of_value[value]))
-                yield Wish(name, longest, choice=of_value[longest])
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A question as it is read."""
+
+    question: str
+    named: tuple[KnownItem, ...]
+    rest: str
+    """Folded, with an asterism for each item and the documents' words for the glossary's."""
+    meanings: Mapping[str, str]
+
+    def as_written(self, rest: str, place: tuple[int, int]) -> str:
+        """Return the words of the question at a place of ``rest``, with the negation before them."""
+        phrase = rest[slice(*place)]
+        meant = (said for said, own in self.meanings.items() if phrase in pieces(own))
+        said = next(meant, phrase)
+        at = fold(self.question).find(said)
+        if at >= 0 and len(fold(self.question)) == len(self.question):
+            said = self.question[at : at + len(said)]
+        no = "no " if stance(rest, *place) == "unwanted" else ""
+        return f"{no}{said}" if len(said) <= _LONGEST_UNREAD else ""
 
 
-_A_DAY_S = 86_400.0
-_LASTS = re.compile(r"\b(?:lasts?|battery|charges?|holidays?|trips?)\b")
+def _with_meanings(rest: str, meanings: Mapping[str, str]) -> str:
+    """Return a folded question with what documents call its words of the glossary in their place."""
+    if not meanings:
+        return rest
+    words = (r"\W{1,2}".join(map(re.escape, PIECE.findall(said))) for said in sorted(meanings, key=len)[::-1])
+    pattern = re.compile(rf"(?<![^\W_])(?:{'|'.join(words)})(?![^\W_])")
+    by_words = {tuple(PIECE.findall(said)): fold(meant) for said, meant in meanings.items()}
+    return pattern.sub(lambda found: by_words.get(tuple(PIECE.findall(found[0])), found[0]), rest)
+
+
+def _phrases(tokens: Sequence[re.Match[str]], text: str) -> Iterator[tuple[int, int]]:
+    """Yield [start, end) of the words that stand side by side; none without a word of three letters."""
+    start = end = 0
+    for token in (*tokens, None):
+        if token is not None and end and text[end : token.start()] in (" ", "-"):
+            end = token.end()
+            continue
+        if _WORD.search(text, start, end):
+            yield start, end
+        if token is not None:
+            start, end = token.span()
 
 
 def _against(order: Order, item: KnownItem) -> Wish:
@@ -490,4 +525,4 @@ def _other(direction: Direction) -> Direction:
 
 def _good_is_low(name: str) -> bool:
     words = frozenset(pieces(name))
-    return bool(words & _GOOD_IS_LOW) and not {"run", "time"} <= words
+    return bool(words & GOOD_IS_LOW) and not {"run", "time"} <= words

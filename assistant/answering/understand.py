@@ -251,12 +251,21 @@ class Vocabulary:
         These are the glossary's words, the long forms of abbreviations that documents define, and corrected
         spellings.
         """
-        meant = dict.fromkeys(self._meanings[said] for said, _, _ in self._find(fold(question)))
-        if known is not None:
-            long_forms = (self._long_form(word, known) for word in _SHORT_FORM.findall(fold(question)))
-            meant |= dict.fromkeys(long for long in long_forms if long)
+        meant = dict.fromkeys(self.meanings(question, known=known).values())
         meant |= dict.fromkeys(one.read_as for one in corrections)
         return "\n".join([question, *([" ".join(meant)] if meant else [])])
+
+    def meanings(self, question: str, *, known: KnownWords | None = None) -> dict[str, str]:
+        """Return the glossary's words that a question says and the abbreviations that documents define, each
+        with what documents call it."""
+        folded = fold(question)
+        found = {said: self._meanings[said] for said, _, _ in self._find(folded)}
+        if known is not None:
+            for word in _SHORT_FORM.findall(folded):
+                long_form = self._long_form(word, known)
+                if long_form:
+                    found.setdefault(word, long_form)
+        return found
 
     def says(self, word: str) -> bool:
         """Return whether a folded word is in the glossary's callers' words."""

@@ -156,6 +156,25 @@ async def test_a_limit_without_a_property_is_told() -> None:
     assert answered.done.reason == "The catalogue does not say of humidifiers: 3 kw."
 
 
+async def test_a_wish_that_no_item_was_checked_for_is_listed_above_the_table() -> None:
+    answered = await table(shop(), "recommend a quiet humidifier against allergies *now*")
+    assert answered.text.startswith(
+        "**Humidifiers: Noise level, lowest first**\n\nNot checked: allergies.\n\n**Aria Mist 300**"
+    )
+    (element,) = answered.elements
+    assert element.about == "Humidifiers: Noise level, lowest first. Not checked: allergies"
+
+
+async def test_a_misspelt_question_is_compared() -> None:
+    answered = await table(shop(), "Whats the diffrence between the Aria Mist 200 and the Aria Mist 300?")
+    assert [title for title, _ in rows(answered)] == ["Aria Mist 200", "Aria Mist 300"]
+
+
+async def test_a_value_that_is_denied_is_not_shown() -> None:
+    answered = await table(shop(), "cheapest humidifier, but not with a cool mist")
+    assert [title for title, _ in rows(answered)] == ["Aria Mist 300"]
+
+
 # --- what may be seen -------------------------------------------------------------------------------------
 async def test_an_item_behind_a_label_is_in_no_table() -> None:
     hidden = item(400, weight="0.5 kg", noise="20 dB", price="9.00", labels=("staff",))

@@ -29,8 +29,8 @@ def reader() -> ItemReader:
     return ItemReader(ItemDirectory.of(items, language("en")))
 
 
-def read(question: str, *, more: str = "") -> ItemQuestion:
-    found = reader().read(question, more=more)
+def read(question: str, **meanings: str) -> ItemQuestion:
+    found = reader().read(question, meanings=meanings)
     assert found is not None, question
     return found
 
@@ -131,8 +131,8 @@ def test_a_category_with_limits_is_a_recommendation(
 
 
 def test_words_of_the_glossary_name_categories_and_properties() -> None:
-    assert read("buggy under 8 kg", more="stroller").category == "Strollers"
-    assert read("Pearl 400 vs Pearl 300: speed", more="movements").mentioned == ("Movements",)
+    assert read("buggy under 8 kg", buggy="stroller").category == "Strollers"
+    assert read("Pearl 400 vs Pearl 300: speed", speed="movements").mentioned == ("Movements",)
 
 
 def test_an_item_may_be_the_bound() -> None:
@@ -234,5 +234,6 @@ def test_what_a_question_asks_of_items_has_few_forms(question: str, forms: set[s
 
 
 def test_words_of_the_glossary_ask_for_a_property() -> None:
-    assert "#no-property" in reader().forms("does the Rivulet 500 switch itself off?")
-    assert "#property" in reader().forms("does the Rivulet 500 switch itself off?", more="auto shut-off")
+    question = "does the Rivulet 500 switch itself off?"
+    assert "#no-property" in reader().forms(question)
+    assert "#property" in reader().forms(question, meanings={"switch itself off": "auto shut-off"})

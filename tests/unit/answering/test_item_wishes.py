@@ -1,0 +1,241 @@
+"""What a question denies, what it says by other forms of words, and what is listed as not checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from assistant.answering.item_words import bound_before, opinion_asked, respelled, stance
+from assistant.text.language import language
+from tests.unit.answering.test_item_questions import read, reader, wishes
+
+
+def best(question: str) -> list[str]:
+    """Return the values of the asked properties of the catalogue's items that meet the wishes."""
+    asked = read(question)
+    words = language("en")
+    items = {item.document_id: item for own in reader().directory.aliases.values() for item in own}
+    fitting = [item for item in items.values() if item.facts.category == asked.category]
+    return [
+        item.facts.properties[asked.wishes[0].name]
+        for item in fitting
+        if all(wish.miss(item.facts, words) == 0.0 for wish in asked.wishes)
+    ]
+
+
+# --- negation ---------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Cheapest kettle not plastic",
+        "cheapest kettle, no plastic",
+        "a kettle without plastic please",
+        "a non-plastic kettle",
+        "kettle, anything but plastic",
+        "a kettle that isn't made of plastic",
+        "plastic-free kettle",
+        "kettle: nothing that is made of plastic",
+        "kettle other than plastic",
+        "he hates plastic, which kettle?",
+    ],
+)
+def test_a_value_that_is_denied_is_excluded(question: str) -> None:
+    assert wishes(read(question)) == [("Material", "not plastic")]
+    found = set(best(question))
+    assert found
+    assert "plastic" not in found
+
+
+@pytest.mark.parametrize(
+    ("question", "material"),
+    [
+        ("kettle, not plastic but glass", "glass, not plastic"),
+        ("kettle in nothing but glass", "glass"),
+        ("isn't there a glass kettle?", "glass"),
+        ("I can't find a glass kettle", "glass"),
+        ("glass kettle, no more than $90", "glass"),
+        ("kettle of glass or steel", "steel or glass"),
+    ],
+)
+def test_a_negation_of_something_else_excludes_nothing(question: str, material: str) -> None:
+    assert dict(wishes(read(question)))["Material"] == material
+
+
+@pytest.mark.parametrize(
+    ("question", "wanted"),
+    [
+        ("baby monitor without wifi or two-way talk", {"Wi-Fi": "no", "Two-way talk": "no"}),
+        ("baby monitor without wifi and two-way talk", {"Wi-Fi": "no", "Two-way talk": "no"}),
+        ("baby monitor with wifi, no two-way talk", {"Wi-Fi": "yes", "Two-way talk": "no"}),
+        ("which rollator does not fold?", {"Foldable": "no"}),
+        ("a latex-free yoga mat", {"Latex-free": "yes"}),
+    ],
+)
+def test_yes_and_no_are_wished_as_they_are_said(question: str, wanted: dict[str, str]) -> None:
+    assert dict(wishes(read(question))) == wanted
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "best fitness tracker, GPS is not needed",
+        "best tracker, does not need GPS",
+        "best tracker, GPS or not",
+    ],
+)
+def test_what_the_asker_does_not_mind_is_no_wish(question: str) -> None:
+    asked = read(question)
+    assert (asked.wishes, asked.unread) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("question", "order"),
+    [
+        ("recommend a stroller not too heavy", ("Weight", "low")),
+        ("a stroller that isn't overly heavy", ("Weight", "low")),
+        ("humidifier, nothing too loud", ("Noise level", "low")),
+        ("stroller, anything but heavy", ("Weight", "low")),
+        ("a heavy stroller", ("Weight", "high")),
+    ],
+)
+def test_a_denied_word_of_degree_asks_for_its_opposite(question: str, order: tuple[str, str]) -> None:
+    assert [tuple(one) for one in read(question).orders] == [order]
+
+
+@pytest.mark.parametrize(
+    ("before", "bound"),
+    [
+        ("not less than ", "lower"),
+        ("no less than ", "lower"),
+        ("does not weigh more than ", "upper"),
+        ("doesn't cost over ", "upper"),
+        ("nothing above ", "upper"),
+        ("not plastic, under ", "upper"),
+        ("not plastic under ", "upper"),
+        ("at least ", "lower"),
+    ],
+)
+def test_a_denied_bound_is_the_other_bound(before: str, bound: str) -> None:
+    assert bound_before(before) == bound
+
+
+def test_a_double_negation_denies_nothing() -> None:
+    text = "kettle, not plastic-free"
+    start = text.index("plastic")
+    assert stance(text, start, start + len("plastic")) == "wanted"
+
+
+# --- other forms of words ---------------------------------------------------------------------------------
+def test_verbs_say_properties() -> None:
+    asked = read("Which walking frame folds and costs less than $200?", **{"walking frame": "rollator"})
+    assert wishes(asked) == [("Price", "at most $200"), ("Foldable", "yes")]
+    assert "Foldable" in asked.asked
+
+
+@pytest.mark.parametrize(
+    ("question", "wanted"),
+    [
+        ("a heating pad that can be washed in the machine, which one?", ("Machine-washable", "yes")),
+        ("blender that goes in the dishwasher", ("Dishwasher-safe", "yes")),
+        ("which scale can I recharge?", ("Rechargeable", "yes")),
+        ("a thermometer that is water proof", ("Waterproof", "yes")),
+        ("which monitor detects an irregular heartbeat?", ("Irregular heartbeat alert", "yes")),
+    ],
+)
+def test_other_forms_of_a_name_say_its_property(question: str, wanted: tuple[str, str]) -> None:
+    assert wanted in wishes(read(question))
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Cheapest thermometer without contact, waterproof",
+        "a non-contact thermometer",
+        "contactless thermometer",
+    ],
+)
+def test_a_part_of_a_value_is_enough(question: str) -> None:
+    assert wishes(read(question))[0] == ("Measures at", "no contact")
+    assert set(best(question)) == {"forehead, no contact"}
+
+
+@pytest.mark.parametrize(
+    ("question", "found"),
+    [
+        ("humidifier with cool and warm mist", {"cool and warm"}),
+        ("humidifier with cool or warm mist", {"cool and warm", "cool", "warm"}),
+    ],
+)
+def test_parts_are_wanted_together_or_either(question: str, found: set[str]) -> None:
+    assert set(best(question)) == found
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Whats the diffrence between the Rivulet 400 and the Rivulet 500",
+        "Rivulet 400, Rivulet 500: comparision",
+        "wich of Rivulet 400, Rivulet 500",
+    ],
+)
+def test_a_misspelt_word_of_the_closed_lists_is_read(question: str) -> None:
+    assert read(question).kind == "comparison"
+
+
+def test_a_word_that_is_spelled_right_is_left_as_it_is() -> None:
+    assert respelled("a cheep light", lambda word: word == "cheep") == "a cheep light"
+    assert respelled("a cheep lite", lambda _: False) == "a cheap lite"
+
+
+# --- what is not checked ----------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("question", "unread"),
+    [
+        ("best air purifier for allergies", ["allergies"]),
+        ("best thermometer for a 2 year old", ["2 year old"]),
+        ("cheapest BPA-free kettle", ["no BPA"]),
+        ("lightest heating pad without a cable", ["no cable"]),
+        ("quietest HEPA air purifier, for pet hair", ["HEPA", "pet hair"]),
+    ],
+)
+def test_a_wish_that_nothing_is_chosen_by_is_listed(question: str, unread: Sequence[str]) -> None:
+    assert list(read(question).unread) == unread
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Hi, customer on hold, she is looking for a really quiet humidifier under $80 for her granny, thx!",
+        "which Kestrio stroller is the lightest",
+        "kettle between $20 and $60, glass",
+        "can you recommend a good stroller please",
+        "What is the difference between the Rivulet 400 and the Rivulet 500?",
+    ],
+)
+def test_what_is_no_wish_or_is_applied_is_not_listed(question: str) -> None:
+    assert read(question).unread == ()
+
+
+def test_a_brand_is_a_wish() -> None:
+    assert wishes(read("stroller, not from Kestrio, under $400")) == [
+        ("Price", "at most $400"),
+        ("Brand", "not Kestrio"),
+    ]
+
+
+# --- opinions ---------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("question", "opinion"),
+    [
+        ("what do people complain about?", "against"),
+        ("worst thing about it according to buyers", "against"),
+        ("do customers say it is loud?", "both"),
+        ("what do people like about it? reviews?", "for"),
+        ("what do owners praise, best thing?", "for"),
+        ("pros and cons, experiences", "both"),
+        ("how loud is it?", None),
+    ],
+)
+def test_opinions_are_asked_for_or_against(question: str, opinion: str | None) -> None:
+    assert opinion_asked(question) == opinion
