@@ -23,7 +23,7 @@ from assistant.answering.events import (
     Started,
     Token,
 )
-from assistant.cli.element_view import LiveText, below_the_text
+from assistant.cli.element_view import LiveText, below_the_text, is_in_text
 from assistant.cli.terminal import Terminal, plain, styled
 from assistant.domain import answers
 
@@ -172,7 +172,8 @@ class AnswerPrinter:
     def _end_text(self) -> None:
         start, rest = self._marked.shown, self._marked.take_rest().rstrip()
         self._live.add(with_bold(rest), text=rest, start=start)
-        elements = self._live.end()
+        printed = self._marked.text
+        elements = [one for one in self._live.end() if not is_in_text(one, printed)]
         if self._marked.text:
             self.terminal.out.print()
         for line in below_the_text(elements):

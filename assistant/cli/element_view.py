@@ -82,6 +82,17 @@ def _line(text: str) -> str:
     return " ".join(text.split())
 
 
+def is_in_text(element: Element, text: str) -> bool:
+    """Return whether the words that a table stands in for have all that it shows, so that they are enough."""
+    if element.data is None or not element.data.rows:
+        return False
+    said = _line(text[element.display.start : element.display.end])
+    rows = element.data.rows
+    return all(
+        _line(shown) in said for row in rows for shown in (row.title, *(value.text for value in row.values))
+    )
+
+
 def below_the_text(elements: Sequence[Element]) -> Iterator[Text | Table]:
     """Yield what to print for the elements that have no place in the printed text: a line, or a table."""
     for one in elements:

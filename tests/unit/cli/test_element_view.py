@@ -202,3 +202,17 @@ def test_a_table_without_a_place_in_the_text_is_a_table_below_it(
     lines = [" ".join(line.split()) for line in written.getvalue().splitlines()]
     at = lines.index(f"Order status (orders, {TIME})")
     assert lines[at + 1 : at + 4] == ["Noise Price", "Breeze 500 $130.00", "Haze 300 43 dB"]
+
+
+@pytest.mark.parametrize(("said", "tables"), [("- Price: $130.00", 0), ("- Price: $129.00", 1)])
+def test_a_table_whose_words_are_printed_is_not_printed_again(
+    printer: AnswerPrinter, written: io.StringIO, said: str, tables: int
+) -> None:
+    text = f"**Breeze 500**\n\n{said}"
+    value = ElementValue(name="price", label="Price", text="$130.00")
+    data = ElementData(columns=(value,), rows=(ElementRow(title="Breeze 500", values=(value,)),))
+    shown = ready("", span=(0, len(text)), kind=ElementKind.TABLE, data=data, title="Items compared")
+    for event in (Token(text), shown, DONE):
+        printer.show(event)
+
+    assert written.getvalue().count("Items compared") == tables
