@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial
 from math import inf
@@ -34,6 +34,7 @@ from assistant.answering.item_questions import (
     number_of,
     value_of,
 )
+from assistant.answering.item_words import Opinion
 from assistant.answering.retrieve import SearchScope
 from assistant.answering.services import TenantServices, call_within
 from assistant.domain.answers import ShownAs
@@ -105,6 +106,15 @@ class ComparedItem:
 
 
 @dataclass(frozen=True, slots=True)
+class ItemReviews:
+    """Reviews of one item."""
+
+    reviews: tuple[StoredDocument, ...] = ()
+    cosines: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Of the question with each review, by document id; some may be missing."""
+
+
+@dataclass(frozen=True, slots=True)
 class Comparison:
     """A table of items, or why there is none."""
 
@@ -112,7 +122,8 @@ class Comparison:
     items: tuple[ComparedItem, ...] = ()
     columns: tuple[str, ...] = ()
     reviews: tuple[StoredDocument, ...] = ()
-    """For and against the first items, each of one passage or more; the first is quoted."""
+    """For and against the first items, each of one passage or more; the first is quoted. Of a question of
+    opinion there are only these."""
     refusal: str = ""
     """Why no item is shown; empty where some are."""
 
@@ -124,6 +135,8 @@ class Comparison:
     @property
     def heading(self) -> str:
         """What the table shows and by what it is ordered: how the question was understood."""
+        if self.asked.kind == "opinion":
+            return f"What customers say of the {self.asked.items[0].title}"
         wishes = [f"{wish.name} {wish.said}" for wish in self.asked.wishes]
         ways = {"low": "lowest first", "high": "highest first"}
         orders = [f"{name}, {ways[direction]}" for name, direction in _orders(self.asked)]
@@ -252,6 +265,29 @@ def _facts_of(document: StoredDocument) -> dict[str, Fact]:
     return found
 
 
+def lines_of(document: StoredDocument, names: Sequence[str]) -> frozenset[int]:
+    """Return the ordinals of the units of a data sheet that say these properties, price and rating."""
+    facts = (_fact(unit, passage) for passage in document.passages for unit in passage.units)
+    units = (unit for passage in document.passages for unit in passage.units)
+    pairs = zip(units, facts, strict=True)
+    return frozenset(unit.ordinal for unit, fact in pairs if fact is not None and fact.name in names)
+
+
+def opinions(
+    asked: ItemQuestion, found: ItemReviews, opinion: Opinion, *, ranked: Sequence[StoredDocument]
+) -> Comparison:
+    """Return the reviews that answer a question of opinion on one item, without a table.
+
+    ``ranked``: reviews that the search found, best first; the others follow by their cosine.
+    """
+    others = sorted(
+        found.reviews,
+        key=lambda one: (-found.cosines.get(one.card.document_id, 0.0), one.card.document_id),
+    )
+    reviews = {one.card.document_id: one for one in (*ranked, *others) if _is_short_review(one)}
+    return Comparison(asked, reviews=chosen_opinions(list(reviews.values()), opinion))
+
+
 def _fact(unit: Unit, passage: Passage) -> Fact | None:
     read = _FACT.fullmatch(unit.text)
     if read is None:
@@ -292,11 +328,36 @@ def chosen_reviews(
         votes = min(_MOST_VOTES, facts.helpful_votes or 0) if facts is not None else 0
         return cosines.get(key, 0.0) + _HELPFUL_VOTE * votes, key
 
-    short = [one for one in reviews if one.passages and len(one.passages[0].text.split()) <= _LONGEST_REVIEW]
-    for_it = [one for one in short if _stars(one) >= GOOD_STARS]
-    against = [one for one in short if 0 < _stars(one) <= BAD_STARS]
-    found = tuple(max(side, key=worth) for side in (for_it, against) if side)
+    short = list(filter(_is_short_review, reviews))
+    sides = ([one for one in short if _side(one) == side] for side in (1, -1))
+    found = tuple(max(side, key=worth) for side in sides if side)
     return found or tuple(sorted(short, key=worth, reverse=True)[:1])
+
+
+def chosen_opinions(reviews: Sequence[StoredDocument], opinion: Opinion) -> tuple[StoredDocument, ...]:
+    """Return of one item's reviews, the most relevant first, those that a question of opinion is answered by.
+
+    ``both``: the most relevant one, and the most relevant of each other side. ``against``: the two with the
+    fewest stars of those with the fewest; ``for``: the two with the most.
+    """
+    firsts: dict[int, StoredDocument] = {}
+    for one in reviews:
+        firsts.setdefault(_side(one), one)
+    if opinion == "both":
+        return tuple(one for side, one in firsts.items() if side or one is reviews[0])
+    wanted, sign = (-1, 1) if opinion == "against" else (1, -1)
+    own = [one for one in reviews if _side(one) == wanted]
+    return tuple((own or sorted(reviews, key=lambda one: sign * _stars(one)))[:REVIEWED_ITEMS])
+
+
+def _is_short_review(review: StoredDocument) -> bool:
+    return bool(review.passages) and len(review.passages[0].text.split()) <= _LONGEST_REVIEW
+
+
+def _side(review: StoredDocument) -> int:
+    """Return 1 for a review for its item, -1 for one against it, 0 for one between."""
+    stars = _stars(review)
+    return 1 if stars >= GOOD_STARS else -1 if 0 < stars <= BAD_STARS else 0
 
 
 def _stars(review: StoredDocument) -> float:
@@ -320,7 +381,8 @@ def parts(table: Comparison, excerpts: Excerpts, *, opening: str = "") -> Iterat
         ends = min(start for start, _ in spans), max(end for _, end in spans)
         yield Part(f"{before}**{title}**\n\n- ", text, passage, ends)
         before = "\n\n"
-    before = "\n\n**What customers say**\n\n"
+    if table.items:
+        before = "\n\n**What customers say**\n\n"
     for review in table.reviews:
         passage = review.passages[0]
         span = (passage.span.start, passage.span.end)
@@ -414,6 +476,22 @@ class ItemTables:
         reader = self._reader_of(known)
         return reader.named(question) if reader is not None else None
 
+    def properties_of(
+        self, named: NamedItems, *, known: KnownWords | None, meanings: Mapping[str, str]
+    ) -> tuple[str, ...]:
+        """Return the properties that a question about one item asks for (``ItemReader.properties_of``)."""
+        reader = self._reader_of(known)
+        if reader is None or len(named.items) != 1:
+            return ()
+        return reader.properties_of(named, meanings=meanings)
+
+    def asks_of(
+        self, named: NamedItems, question: str, *, known: KnownWords | None, meanings: Mapping[str, str]
+    ) -> bool:
+        """Return whether a question that names neither item nor category asks for properties of an item."""
+        reader = self._reader_of(known)
+        return reader is not None and reader.asks_of(named, question, meanings=meanings)
+
     def forms(
         self, question: str, *, known: KnownWords | None, meanings: Mapping[str, str] = NO_MEANINGS
     ) -> frozenset[str]:
@@ -441,22 +519,34 @@ class ItemTables:
         documents = await self._read(wanted, scope)
         comparison = compare(asked, tuple(documents.values()), self._words)
         first = [item.document for item in comparison.items[:REVIEWED_ITEMS]]
+        found = await asyncio.gather(*(self.reviews_of(item, vector=vector, scope=scope) for item in first))
+        return replace(
+            comparison,
+            reviews=tuple(review for own in found for review in chosen_reviews(own.reviews, own.cosines)),
+        )
+
+    async def reviews_of(
+        self, item: StoredDocument, *, vector: Sequence[float], scope: SearchScope
+    ) -> ItemReviews:
+        """Return reviews of an item; none of a source that is late or cannot be read.
+
+        ``vector``: of the question, shape (dimensions,).
+        """
         query = PassageQuery(
-            text="",
+            text=item.card.title,
             vector=vector,
             filters=scope.filters,
             labels=scope.labels,
             leg_size=REVIEWS_SEARCHED,
             size=1,
         )
-        reviews = await asyncio.gather(
-            *(
-                self._reviews_of(item, replace(query, ids=ids), source, scope)
-                for item in first
-                for source, ids in self._reviews
-            )
+        found = await asyncio.gather(
+            *(self._reviews_in(source, item, replace(query, ids=ids), scope) for source, ids in self._reviews)
         )
-        return replace(comparison, reviews=tuple(review for own in reviews for review in own))
+        return ItemReviews(
+            tuple(one for own in found for one in own.reviews),
+            {name: cosine for own in found for name, cosine in own.cosines.items()},
+        )
 
     async def _read(self, document_ids: Sequence[str], scope: SearchScope) -> Mapping[str, StoredDocument]:
         if not document_ids:
@@ -471,25 +561,24 @@ class ItemTables:
             late=lambda: SearchUnavailableError(f"The passage index took over {limit_s:g} s; ask again."),
         )
 
-    async def _reviews_of(
-        self, item: StoredDocument, query: PassageQuery, source: SourceEntry, scope: SearchScope
-    ) -> tuple[StoredDocument, ...]:
-        """Return reviews for and against an item; none where they are late or cannot be read."""
+    async def _reviews_in(
+        self, source: SourceEntry, item: StoredDocument, query: PassageQuery, scope: SearchScope
+    ) -> ItemReviews:
+        """Return the reviews of an item in one source; none where they are late or cannot be read."""
 
-        async def read(step: Deadline) -> tuple[StoredDocument, ...]:
-            named = replace(query, text=item.card.title)
-            found = await self._services.search.search(named, deadline=step)
+        async def read(step: Deadline) -> ItemReviews:
+            found = await self._services.search.search(query, deadline=step)
             titled = sorted(found.documents, key=lambda hit: (-(hit.title_score or 0.0), hit.document_id))
             ids = [hit.document_id for hit in titled[:REVIEWS_READ]]
             read = await self._services.search.read_documents(ids, labels=scope.labels, deadline=step)
             item_id = item.card.item.item_id if item.card.item is not None else ""
             own = [one for one in read.values() if one.card.item and one.card.item.item_id == item_id]
             cosines = {hit.document_id: hit.cosine for hit in found.hits if hit.cosine is not None}
-            return chosen_reviews(own, cosines)
+            return ItemReviews(tuple(own), cosines)
 
         late = SearchUnavailableError(f"The source {source.name} took over {source.search_limit_s:g} s.")
         try:
             return await call_within(source.search_limit_s, read, deadline=scope.deadline, late=lambda: late)
         except (SearchUnavailableError, DeadlineExceededError) as error:
             _log.warning("reviews_left_out", source=source.name, code=error.code)
-            return ()
+            return ItemReviews()

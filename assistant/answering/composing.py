@@ -101,11 +101,13 @@ def table_blocks(
     table: Comparison, found: Evidence, sources: SourceList, excerpts: Excerpts, *, opening: str
 ) -> list[QuotedBlock]:
     """Return a table of items as it is streamed: a block for each item and each review. The element follows
-    the last item."""
+    the last item; opinions alone have none."""
     blocks = [
         QuotedBlock(part.before, part.text, part.passage, part.span, sources.number(part.passage, found))
         for part in parts(table, excerpts, opening=opening)
     ]
+    if not table.items:
+        return blocks
     last = len(table.items) - 1
     before = sum(len(block.before) + len(block.text) for block in blocks[:last]) + len(blocks[last].before)
     ready = table_element(table, lambda passage: sources.number(passage, found), excerpts)

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 
 from assistant.answering.adaptations import Adaptations
 from assistant.answering.approved_sources import FindApproved, ServedAnswer
-from assistant.answering.comparisons import Comparison, ItemTables
+from assistant.answering.comparisons import Comparison, ItemTables, lines_of, opinions
 from assistant.answering.excerpts import remember_texts, shown_title
 from assistant.answering.gate import NOTHING_VISIBLE, Gate, gate_features, missing_in
-from assistant.answering.item_questions import NamedItems
+from assistant.answering.item_questions import ItemQuestion, NamedItems
+from assistant.answering.item_words import opinion_asked
 from assistant.answering.quote import Headings, QuestionTerms, Quote, ScoredUnit, UnitScorer, choose
 from assistant.answering.retrieve import (
     NO_FILTERS,
@@ -125,6 +126,8 @@ class Evidence:
     """Items of the catalogue that answer in place of the quote, or why none does."""
     named: NamedItems | None = None
     """Items of the catalogue that the question names."""
+    properties: tuple[str, ...] = ()
+    """Properties of the one named item that it asks for."""
     routing: Routing | None = None
     """How much each source of the tenant matters; None for a tenant with one source."""
     states: Mapping[str, State] = field(default_factory=dict[str, State])
@@ -204,6 +207,15 @@ class FindEvidence:
         named = self.named_items(text, known=known)
         return text if named is None else named.pronouns
 
+    def asks_of_item(self, before: str, question: str, *, known: KnownWords | None) -> bool:
+        """Return whether a question without an item asks for a property of the one that ``before`` names:
+        "how much is the Rivulet 400" and "is the mist warm?"."""
+        named = self.named_items(before, known=known)
+        if named is None or self.named_items(question, known=known) is not None:
+            return False
+        meanings = self.vocabulary.meanings(question, known=known)
+        return self._tables.asks_of(named, question, known=known, meanings=meanings)
+
     async def find(self, query: EvidenceQuery, scope: SearchScope) -> Evidence:
         """Find the document that answers.
 
@@ -214,6 +226,7 @@ class FindEvidence:
         if query.by_items:
             asked_of_items = query.corrected(query.joined if query.leans else query.question)
             named = self.named_items(asked_of_items, known=query.known)
+        properties = self._properties(query, named)
         codes = self.vocabulary.named_codes(query.question)
         routed = None
         if len(self._sources) > 1:
@@ -250,6 +263,7 @@ class FindEvidence:
                 tuple(ranked),
                 read,
                 named=named,
+                properties=properties,
                 routing=routing,
                 states=asked_of.states,
                 source_scores=moved,
@@ -261,7 +275,46 @@ class FindEvidence:
             raw = await self._unit_vectors.cosines(vector, found.units_to_embed(), deadline=scope.deadline)
         with scope.steps.step("quote"):
             cosines = {name: self._cosines.values(units) for name, units in raw.items()}
-            return _with_table(_with_approved(self._judge(found, cosines), approved), table)
+            found = _with_table(_with_approved(self._judge(found, cosines), approved), table)
+        return await self._with_opinions(found, vector, scope)
+
+    def _properties(self, query: EvidenceQuery, named: NamedItems | None) -> tuple[str, ...]:
+        """Return the properties of the one named item that a question asks for; none of one for opinions."""
+        if named is None or opinion_asked(named.rest) is not None:
+            return ()
+        meanings = self.vocabulary.meanings(named.rest, known=query.known)
+        return self._tables.properties_of(named, known=query.known, meanings=meanings)
+
+    async def _with_opinions(self, found: Evidence, vector: Sequence[float], scope: SearchScope) -> Evidence:
+        """Return the evidence with reviews for and against the one named item, where a review is quoted."""
+        best, named = found.best, found.named
+        if best is None or named is None or len(named.items) != 1 or not self._is_review(best):
+            return found
+        if found.certainty is None or found.table is not None or found.approved is not None:
+            return found
+        item, own = named.items[0], found.named.item_ids if found.named else frozenset[str]()
+        ranked = [
+            document
+            for one in found.ranked
+            for document in [found.documents.get(one.document_id)]
+            if document is not None and self._is_review(document)
+            if document.card.item is not None and document.card.item.item_id in own
+        ]
+        sheet = found.documents.get(item.document_id)
+        if sheet is None or not ranked:
+            return found
+        with scope.steps.step("items"):
+            reviews = await self._tables.reviews_of(sheet, vector=vector, scope=scope)
+        asked = ItemQuestion("opinion", (item,), item.facts.category)
+        opinion = opinion_asked(named.rest) or "both"
+        said = opinions(asked, reviews, opinion, ranked=ranked)
+        if not said.reviews or [one.card.document_id for one in said.reviews] == [found.best_id]:
+            return found
+        return replace(found, table=said, also=None, clarify=None)
+
+    def _is_review(self, document: StoredDocument) -> bool:
+        prefix = id_prefix_of(document.card.document_id)
+        return any(one.id_prefix == prefix and one.kind == "reviews" for one in self._sources)
 
     async def _table(
         self, query: EvidenceQuery, vector: Sequence[float], scope: SearchScope
@@ -353,6 +406,8 @@ class FindEvidence:
         if found.named is not None:
             # So is an item's name: opinions on its neighbour answer nothing.
             ranked = _move_to_front(ranked, self._of_items(found.named, found))
+            if len(found.properties) > 1:  # a review may say one of them, the data sheet all
+                ranked = _move_to_front(ranked, {found.named.items[0].document_id} & found.documents.keys())
         if found.codes:
             # A code is an exact key: a neighbouring code's document is similar and wrong.
             with_codes = {
@@ -428,7 +483,7 @@ class FindEvidence:
             gate=judged.decision,
             gate_features=features,
             certainty=judged.certainty,
-            quote=self._quote(best, scored, max_words=query.max_words),
+            quote=self._by_name(found, scored) or self._quote(best, scored, max_words=query.max_words),
             also=also,
             clarify=clarifying_question(
                 found.searched, best, also, vocabulary=self.vocabulary, headings=self.headings
@@ -461,6 +516,17 @@ class FindEvidence:
             and term.word not in corrected
             and not is_known(term.word, self.vocabulary, query.known.words, common=False)
         )
+
+    def _by_name(self, found: Evidence, scored: Mapping[str, Sequence[ScoredUnit]]) -> Quote | None:
+        """Return the lines of the named item's data sheet that say two or more properties asked for."""
+        best, named = found.best, found.named
+        if best is None or named is None or best.card.document_id != named.items[0].document_id:
+            return None
+        lines = lines_of(best, found.properties)
+        units = tuple(one for one in scored[best.card.document_id] if one.unit.ordinal in lines)
+        if len(units) < 2:
+            return None
+        return Quote(best, units, max(one.score for one in units), reply=(), is_by_name=True)
 
     def _quote(
         self, document: StoredDocument, scored: Mapping[str, Sequence[ScoredUnit]], *, max_words: int
@@ -537,6 +603,13 @@ def merged_quote(found: Sequence[Evidence], *, headings: Headings, max_words: in
     best = found[0].best
     if best is None:
         return None
+    by_name = any(one.quote.is_by_name for one in found if one.quote is not None)
+    if by_name:  # they hold the properties that each half asks for
+        quotes = [one.quote for one in found if one.quote and (one.quote.is_by_name or not one.properties)]
+        units = {one.unit.ordinal: one for quote in quotes for one in quote.units}
+        score = max(quote.best_score for quote in quotes)
+        ordered = tuple(units[ordinal] for ordinal in sorted(units))
+        return Quote(best, ordered, score, reply=(), is_by_name=True)
     scored = [evidence.scored[best.card.document_id] for evidence in found]
     tops = [max((one.score for one in units), default=0.0) for units in scored]
     merged = [

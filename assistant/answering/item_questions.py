@@ -19,6 +19,7 @@ from assistant.answering.item_words import (
     AFTER_LOWER,
     AFTER_UPPER,
     AGAINST,
+    ASKS_WHAT_TO_DO,
     BETTER,
     BOUNDS,
     COMPARES,
@@ -30,10 +31,15 @@ from assistant.answering.item_words import (
     LESS,
     LEXICON,
     LOADS,
+    MATERIAL_ASKED,
     MORE,
     NAMES_ONLY,
+    OF_OPINION,
     OTHER_QUESTION,
+    OTHER_TOPIC,
     PIECE,
+    PRICE_ASKED,
+    RATING_ASKED,
     RECOMMENDS,
     TOKEN,
     Direction,
@@ -100,9 +106,9 @@ class Order(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ItemQuestion:
-    """A question that a table of items answers."""
+    """A question that a table of items answers, or customers' opinions on one item."""
 
-    kind: Literal["comparison", "recommendation"]
+    kind: Literal["comparison", "recommendation", "opinion"]
     items: tuple[KnownItem, ...]
     """Those that it names; of a recommendation the one that others are held against, or none."""
     category: str
@@ -210,6 +216,38 @@ class ItemReader:
         meant = {word: name for word in words for name in [self._meant(word, category, rest)] if name}
         stems = {word: self._words.content_stems(name) for word, name in meant.items()}
         return NamedItems(items, rest.replace(HERE, " "), " ".join(rest.replace(HERE, " it ").split()), stems)
+
+    def properties_of(
+        self, named: NamedItems, *, meanings: Mapping[str, str] = NO_MEANINGS
+    ) -> tuple[str, ...]:
+        """Return the properties of one named item that a question asks for, price and rating among them."""
+        category = self.directory.categories[named.items[0].facts.category]
+        rest = _with_meanings(named.rest, meanings)
+        if ASKS_WHAT_TO_DO.search(rest):
+            return ()
+        stems = frozenset[str]().union(*(roots(word, self._words) for word in PIECE.findall(rest)))
+        found = {PRICE: None} if PRICE_ASKED.search(rest) else {}
+        found |= {RATING: None} if RATING_ASKED.search(rest) else {}
+        found |= {name: None for name, own in category.names.items() if own and own <= stems}
+        named_by = frozenset[str]().union(*(category.names[name] for name in found if name in category.names))
+        meant = (
+            self._meant(word, category, rest)
+            for word in dict.fromkeys(TOKEN.findall(rest))
+            if word not in OF_OPINION and self._words.stem(word) not in named_by  # "light" of "Night light"
+        )
+        found |= {name: None for name in meant if name is not None}
+        said = self._choices[category.name].said(rest)
+        found |= {one.name: None for one in said if one.name != BRAND}
+        if MATERIAL_ASKED.search(rest):
+            found |= {name: None for name in category.names if "material" in pieces(name)}
+        return tuple(found)
+
+    def asks_of(self, named: NamedItems, question: str, *, meanings: Mapping[str, str] = NO_MEANINGS) -> bool:
+        """Return whether a question that names neither item nor category asks for properties of an item."""
+        folded = fold(question)
+        if len(named.items) != 1 or OTHER_TOPIC.search(folded) or self.directory.categories_in(folded):
+            return False
+        return bool(self.properties_of(replace(named, rest=folded), meanings=meanings))
 
     def forms(self, question: str, *, meanings: Mapping[str, str] = NO_MEANINGS) -> frozenset[str]:
         """Return what a question asks of items, as words that a router of sources learns weights for.

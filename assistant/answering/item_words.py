@@ -58,13 +58,24 @@ RECOMMENDS = re.compile(
     r"\b(?:recommend\w*|suggest\w*|looking for|looks for|look for|which|find (?:me|us|her|him|them)|"
     r"(?:an?|any) (?:good|decent)|best)\b"
 )
-OTHER_QUESTION = re.compile(
+_OTHER_TOPIC = (
     r"\b(?:return(?:ed|s)?|refund\w*|warranty|guarantee|ship\w*|deliver\w*|exchange\w*|repair\w*|cancel\w*|"
     r"orders?|ordered|why|how (?:do|can|should|to|often|long)|broken|broke|stopped|arrived|reviews?|"
-    r"complain\w*|way to|(?:customers|people) (?:say|think))\b|"
-    r"\A\W*(?:does|did|is (?:the|this|my|it)|are (?:the|these|my)|when|where|"
+    r"complain\w*|way to|(?:customers|people) (?:say|think))\b"
+)
+OTHER_TOPIC = re.compile(_OTHER_TOPIC)
+OTHER_QUESTION = re.compile(
+    rf"{_OTHER_TOPIC}|\A\W*(?:does|did|is (?:the|this|my|it)|are (?:the|these|my)|when|where|"
     r"can (?:i|she|he|they|we|you) (?:use|put|wash))\b"
 )
+PRICE_ASKED = re.compile(
+    r"\bhow much (?:is|are|for|was|does it cost|do they cost|money)\b|\bhow much\W*$|\bprices?\b|\bcosts?\b"
+)
+RATING_ASKED = re.compile(r"\b(?:ratings?|rated|stars)\b")
+ASKS_WHAT_TO_DO = re.compile(
+    r"\b(?:why|how (?:do|can|could|should|to)|what (?:do|should|can|must) (?:i|we|you|she|he|they))\b"
+)
+MATERIAL_ASKED = re.compile(r"\bmade (?:of|from|out of)\b|\bmaterials?\b")
 AGAINST = re.compile(r"\b(?:than|alternatives? to|instead of|similar to)\W{0,3}(?:the |an? )?$")
 
 
@@ -102,6 +113,10 @@ def _lexicon() -> dict[str, Meaning]:
 LEXICON = _lexicon()
 NAMES_ONLY = frozenset({"weigh", "weighs", "weight", "cost", "costs", "price", "prices", "rated"})
 """Words that name a property without saying which end is wanted."""
+OF_OPINION = frozenset(
+    word for word, meaning in LEXICON.items() if frozenset({"rating"}) in meaning.properties
+)
+"""Words such as "best", which ask for no value of one item."""
 FILLER = frozenset[str]().union(*word_groups("en_item_filler").values())
 """Words that are no wish."""
 
@@ -240,13 +255,14 @@ _OPINION = re.compile(
 )
 _AGAINST_IT = re.compile(
     r"\b(?:complain\w*|complaints?|worst|problems?|issues?|faults?|defects?|downsides?|drawbacks?|cons|"
-    r"negatives?|bad|dislikes?|hates?|disappoint\w*|regret\w*|unhappy|dissatisfied|annoy\w*|criti\w+|"
+    r"negatives?|dislikes?|hates?|disappoint\w*|regret\w*|unhappy|dissatisfied|annoy\w*|criti\w+|"
     r"wrong with|weakness\w*)\b"
 )
 _FOR_IT = re.compile(
     r"\b(?:best thing|praise[sd]?|pros|positives?|loves?|strengths?|(?:do|does) \w+ like|happy with|"
     r"satisfied)\b"
 )
+_YES_OR_NO = re.compile(r"\W*(?:do|does|did|is|are|was|has|have|can|will|would)\b")
 Opinion = Literal["against", "for", "both"]
 
 
@@ -256,6 +272,6 @@ def opinion_asked(folded: str) -> Opinion | None:
     if not (against or _OPINION.search(folded)):
         return None
     is_for = _FOR_IT.search(folded) is not None
-    if against == is_for:
-        return "both"
+    if against == is_for or _YES_OR_NO.match(folded):
+        return "both"  # "do people complain that it leaks?" has two answers
     return "against" if against else "for"

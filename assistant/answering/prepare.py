@@ -383,7 +383,10 @@ class PrepareAnswer:
                 max_words=int(answers.max_words * share),
                 also_words=int(answers.also_words * share),
             )
-            if previous is not None and leans_on_history(question, vocabulary=vocabulary):
+            leans = previous is not None and leans_on_history(question, vocabulary=vocabulary)
+            if found and self.find_evidence.asks_of_item(understood.parts[0], question, known=known):
+                leans = True
+            if leans:
                 found.append(await find(replace(alone, before=previous, leans=True), scope))
                 continue
             evidence = await find(alone, scope)

@@ -122,6 +122,8 @@ class Quote:
     """What the document says to the patient; may be empty."""
     left_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     """Numbers of the steps that are not quoted, by the heading of their list, where others of it are."""
+    is_by_name: bool = False
+    """Whether its units are the lines of the properties that the question names."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -312,3 +312,59 @@ async def test_a_system_is_asked_by_the_number_of_the_one_item_that_is_named(
     asked = prepared.hydration.caller.question
     assert asked.startswith(question)
     assert asked.count("A-") == numbers
+
+
+# --- questions of opinion on one item ---------------------------------------------------------------------
+FEW_STARS = [
+    review("A-300", 4, 2.0, "The tank cracked."),
+    review("A-300", 5, 4.0, "No complaint about the leaking tank."),
+]
+
+
+async def test_a_question_for_complaints_is_answered_by_few_stars() -> None:
+    tenant = shop(LIGHT, HEAVY, *FEW_STARS, REVIEWS[0])
+    answered = await ask(tenant, "What do people complain about with the Aria Mist 300?")
+    assert "The tank cracked." in answered.text
+    assert "No complaint" not in answered.text
+    assert "barely hear" not in answered.text
+
+
+@pytest.mark.parametrize(
+    "question", ["Do customers say the Aria Mist 300 is loud?", "Is the Aria Mist 300 loud, reviews?"]
+)
+async def test_a_neutral_question_of_opinion_shows_both_sides(question: str) -> None:
+    loud = review("A-300", 6, 1.0, "It is loud, loud, loud.")
+    answered = await ask(shop(LIGHT, HEAVY, loud, REVIEWS[0]), question)
+    assert answered.text.startswith("**What customers say of the Aria Mist 300**\n\n- ★")
+    assert "- ★☆☆☆☆, 2025-02-03, Aria Mist 300: so so: It is loud, loud, loud." in answered.text
+    assert "- ★★★★★, 2025-02-03, Aria Mist 300: so so: You barely hear it at night." in answered.text
+    assert answered.elements == []
+    by_number = {source.n: source.document_id for source in answered.sources.sources}
+    cited = {by_number[n] for sentence in answered.sentences for n in sentence.citations}
+    assert cited == {"reviews:A-300-r6", "reviews:A-300-r1"}
+    assert "loud, loud" not in answered.kept.text
+
+
+async def test_opinions_behind_a_label_are_on_neither_side() -> None:
+    loud = review("A-300", 6, 1.0, "It is loud, loud, loud.")
+    hidden = replace(REVIEWS[0], card=replace(REVIEWS[0].card, labels=frozenset({"staff"})))
+    answered = await ask(shop(LIGHT, HEAVY, loud, hidden), "Do customers say the Aria Mist 300 is loud?")
+    assert "barely hear" not in answered.text
+    assert "It is loud, loud, loud." in answered.text
+
+
+# --- several properties of one item -----------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("question", "lines"),
+    [
+        ("How much is the Aria Mist 300 and is the mist warm?", ["- Price: $89.00", "- Mist: warm"]),
+        ("How loud and how heavy is the Aria Mist 300?", ["- Weight: 2 kg", "- Noise level: 28 dB"]),
+        (
+            "What is the weight of the Aria Mist 300, and what does it cost?",
+            ["- Price: $89.00", "- Weight: 2 kg"],
+        ),
+    ],
+)
+async def test_each_property_that_is_asked_for_is_quoted(question: str, lines: list[str]) -> None:
+    answered = await ask(shop(LIGHT, HEAVY), question)
+    assert [line for line in answered.text.splitlines() if line] == lines
