@@ -298,14 +298,16 @@ class ItemReader:
             orders=orders,
             mentioned=(*mentioned, *(one.name for one in said)),
         )
-        return replace(found, unread=self._unread(asked, rest, found, said))
+        limits = list(self._limits(rest, category))
+        return replace(found, unread=self._unread(asked, rest, found, said, limits))
 
     def _recommendation(self, asked: _Asked, category: Category) -> ItemQuestion | None:
         named, rest = asked.named, self._choices[category.name].plain(asked.rest)
         mentioned = tuple(self._mentioned(rest, category))
         orders = self._orders(rest, category, mentioned)
         said = list(self._choices[category.name].said(rest))
-        wishes = [wish for _, wish in self._limits(rest, category)]
+        limits = list(self._limits(rest, category))
+        wishes = [wish for _, wish in limits]
         wishes += [Wish(one.name, one.said, choice=one.choice) for one in said if one.said]
         if named:
             if not AGAINST.search(rest.partition(HERE)[0]):
@@ -318,12 +320,17 @@ class ItemReader:
         found = ItemQuestion(
             "recommendation", named, category.name, wishes=tuple(wishes), orders=orders, mentioned=mentioned
         )
-        return replace(found, unread=self._unread(asked, rest, found, said))
+        return replace(found, unread=self._unread(asked, rest, found, said, limits))
 
     # words that nothing was chosen by
 
     def _unread(
-        self, asked: _Asked, rest: str, found: ItemQuestion, said: Sequence[SaidChoice]
+        self,
+        asked: _Asked,
+        rest: str,
+        found: ItemQuestion,
+        said: Sequence[SaidChoice],
+        limits: Sequence[tuple[Amount, Wish]],
     ) -> tuple[str, ...]:
         """Return the words of the question that may be a wish and that nothing was chosen by, as phrases.
 
@@ -334,39 +341,39 @@ class ItemReader:
         names = {*found.asked, PRICE, RATING} if found.kind == "comparison" else {*found.asked}
         read = category.stems.union(*(one.stems for one in said))
         read = read.union(*(category.names.get(name, self._words.content_stems(name)) for name in names))
-        limits = [(amount.start, amount.end) for amount, _ in self._limits(rest, category)]
+        masked = rest
+        for amount, _ in limits:
+            masked = masked[: amount.start] + "\n" * (amount.end - amount.start) + masked[amount.end :]
+        is_read = {
+            word: self._is_read(word, rest, category, names, read)
+            for word in dict.fromkeys(PIECE.findall(masked))
+        }
+        denied = self._only_shown(found, category)
         tokens = [
             token
-            for token in PIECE.finditer(rest)
-            if not any(start <= token.start() < end for start, end in limits)
-            and not self._is_read(token[0], rest, token.span(), category, names, read, found)
+            for token in PIECE.finditer(masked)
+            if not is_read[token[0]]
+            or (self._words.stem(token[0]) in denied and stance(rest, *token.span()) == "unwanted")
         ]
         phrases = dict.fromkeys(asked.as_written(rest, phrase) for phrase in _phrases(tokens, rest))
         return tuple(one for one in phrases if one)[:_MOST_UNREAD]
 
     def _is_read(
-        self,
-        word: str,
-        rest: str,
-        place: tuple[int, int],
-        category: Category,
-        names: Collection[str],
-        read: frozenset[str],
-        found: ItemQuestion,
+        self, word: str, rest: str, category: Category, names: Collection[str], read: frozenset[str]
     ) -> bool:
         if word in FILLER or not self._words.content_stems(word):
             return True
         if word in LEXICON:
             return self._property_of(LEXICON[word].properties, category, rest) in names
-        if roots(word, self._words) & read:
-            is_chosen = {order.name for order in found.orders} | {wish.name for wish in found.wishes}
-            only_shown = [
-                name
-                for name in found.mentioned
-                if name not in is_chosen and self._words.stem(word) in category.names.get(name, ())
-            ]
-            return not (only_shown and found.kind == "recommendation" and stance(rest, *place) == "unwanted")
-        return False
+        return bool(roots(word, self._words) & read)
+
+    def _only_shown(self, found: ItemQuestion, category: Category) -> frozenset[str]:
+        """Return the stems of the properties that a recommendation shows and does not choose by."""
+        if found.kind != "recommendation":
+            return frozenset()
+        chosen = {one.name for one in (*found.orders, *found.wishes)}
+        shown = (category.names.get(name, frozenset[str]()) for name in found.mentioned if name not in chosen)
+        return frozenset[str]().union(*shown)
 
     # orders
 
@@ -378,10 +385,12 @@ class ItemReader:
             direction = self._stated_direction(rest, name)
             if direction is not None:
                 found[name] = direction
+        seen = set[str](NAMES_ONLY)
         for token in TOKEN.finditer(rest):
             meant = LEXICON.get(token[0])
-            if meant is None or token[0] in NAMES_ONLY:
+            if meant is None or token[0] in seen:
                 continue
+            seen.add(token[0])
             name = self._property_of(meant.properties, category, rest)
             if name is not None:
                 flips = is_flipped(rest, token.start())
