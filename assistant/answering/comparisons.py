@@ -52,7 +52,7 @@ from assistant.domain.elements import ElementData, ElementKind, ElementRow, Elem
 from assistant.domain.errors import DeadlineExceededError, SearchUnavailableError
 from assistant.live.ports import ElementType, Filled
 from assistant.settings.tenant import SourceEntry, SourceKind, TenantConfig
-from assistant.text.language import Language
+from assistant.text.language import Language, fold
 from assistant.text.safe_markdown import safe_markdown
 
 MOST_RECOMMENDED = 3
@@ -75,6 +75,7 @@ _HELPFUL_VOTE = 0.002
 """Worth of a vote, in cosine."""
 _MOST_VOTES = 50
 _LONGEST_SHOWN = 500
+_STOCK = re.compile(r"\bin stock\b")
 _TABLE = ElementType(
     name="catalogue.comparison",
     kind=ElementKind.TABLE,
@@ -124,6 +125,8 @@ class Comparison:
     reviews: tuple[StoredDocument, ...] = ()
     """For and against the first items, each of one passage or more; the first is quoted. Of a question of
     opinion there are only these."""
+    stock_in: str = ""
+    """Of recommended items, the system that knows what is in stock, as agents call it; empty without."""
     refusal: str = ""
     """Why no item is shown; empty where some are."""
 
@@ -144,9 +147,13 @@ class Comparison:
 
     @property
     def remark(self) -> str:
-        """The words of the question that nothing here was chosen by; empty without any. No item was checked
-        for them, and an agent must not believe that one was."""
-        return f"Not checked: {', '.join(self.asked.unread)}" if self.asked.unread else ""
+        """What no item was checked for, so that no agent believes that one was: words of the question that
+        nothing here was chosen by, and stock. Empty without any."""
+        said = [f"Not checked: {', '.join(self.asked.unread)}."] if self.asked.unread else []
+        facts = self.items[0].document.card.item if self.items else None
+        if self.stock_in and facts is not None:
+            said.append(f"Stock is in {self.stock_in}: ask “Is {facts.item_id} in stock?”")
+        return " ".join(said)
 
     @property
     def as_of(self) -> date | None:
@@ -371,7 +378,7 @@ def parts(table: Comparison, excerpts: Excerpts, *, opening: str = "") -> Iterat
     ``excerpts``."""
     before = f"{opening}**{safe_markdown(table.heading, allowed_urls=()).strip()}**\n\n"
     if table.remark:
-        before += f"{safe_markdown(table.remark, allowed_urls=()).strip()}.\n\n"
+        before += f"{safe_markdown(table.remark, allowed_urls=()).strip()}\n\n"
     for item in table.items:
         passage = item.facts[0].passage
         spans = tuple(fact.span for fact in item.facts)
@@ -523,7 +530,19 @@ class ItemTables:
         return replace(
             comparison,
             reviews=tuple(review for own in found for review in chosen_reviews(own.reviews, own.cosines)),
+            stock_in=self._stock_in() if asked.kind == "recommendation" else "",
         )
+
+    def _stock_in(self) -> str:
+        """Return the system with an element, of no customer, that says of itself that it knows stock."""
+        live = self._services.live_elements
+        types = live.types().values() if live is not None else ()
+        knowing = (
+            one.source
+            for one in types
+            if not one.needs_context and any(_STOCK.search(fold(text)) for text in one.about)
+        )
+        return next(knowing, "")
 
     async def reviews_of(
         self, item: StoredDocument, *, vector: Sequence[float], scope: SearchScope

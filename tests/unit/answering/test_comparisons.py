@@ -14,8 +14,9 @@ from assistant.answering.excerpts import fill, read_excerpts, run_of
 from assistant.domain.answers import Certainty, Mode
 from assistant.domain.documents import ItemFacts, StoredDocument
 from assistant.domain.elements import ElementKind, ElementState
+from assistant.live.ports import ElementType
 from tests.fakes.answering import FakeTenant, document
-from tests.fakes.live import FakeLive
+from tests.fakes.live import STOCK, FakeLive
 from tests.unit.answering.asking_and_reading import Asked, ask, prepare
 
 DATED = date(2026, 11, 20)
@@ -162,7 +163,29 @@ async def test_a_wish_that_no_item_was_checked_for_is_listed_above_the_table() -
         "**Humidifiers: Noise level, lowest first**\n\nNot checked: allergies.\n\n**Aria Mist 300**"
     )
     (element,) = answered.elements
-    assert element.about == "Humidifiers: Noise level, lowest first. Not checked: allergies"
+    assert element.about == "Humidifiers: Noise level, lowest first. Not checked: allergies."
+
+
+KNOWS_STOCK = replace(STOCK, about=("Is it in stock?",))
+
+
+@pytest.mark.parametrize(
+    ("question", "element", "is_said"),
+    [
+        ("recommend a quiet humidifier", KNOWS_STOCK, True),
+        ("recommend a quiet humidifier", STOCK, False),
+        ("recommend a quiet humidifier", replace(KNOWS_STOCK, needs_context=True), False),
+        (LIGHTER, KNOWS_STOCK, False),
+    ],
+)
+async def test_recommended_items_name_the_system_that_knows_their_stock(
+    question: str, element: ElementType, is_said: bool
+) -> None:
+    tenant = shop()
+    tenant.live_elements = FakeLive(offered=(element,))
+    answered = await ask(tenant, question)
+    assert "Aria Mist 300" in answered.text
+    assert ("Stock is in stores: ask “Is A-300 in stock?”" in answered.text) == is_said
 
 
 async def test_a_misspelt_question_is_compared() -> None:
