@@ -220,7 +220,8 @@ class ItemReader:
     def properties_of(
         self, named: NamedItems, *, meanings: Mapping[str, str] = NO_MEANINGS
     ) -> tuple[str, ...]:
-        """Return the properties of one named item that a question asks for, price and rating among them."""
+        """Return the properties of one named item that a question asks for, price and rating among them; none
+        where it says as much about something else."""
         category = self.directory.categories[named.items[0].facts.category]
         rest = _with_meanings(named.rest, meanings)
         if ASKS_WHAT_TO_DO.search(rest):
@@ -236,11 +237,16 @@ class ItemReader:
             if word not in OF_OPINION and self._words.stem(word) not in named_by  # "light" of "Night light"
         )
         found |= {name: None for name in meant if name is not None}
-        said = self._choices[category.name].said(rest)
-        found |= {one.name: None for one in said if one.name != BRAND}
+        said = [one for one in self._choices[category.name].said(rest) if one.name != BRAND]
+        found |= {one.name: None for one in said}
         if MATERIAL_ASKED.search(rest):
             found |= {name: None for name in category.names if "material" in pieces(name)}
-        return tuple(found)
+        read = named_by.union(category.stems, *(one.stems for one in said))
+        others = {
+            word for word in PIECE.findall(rest) if not self._is_read(word, rest, category, found, read)
+        }
+        others -= {word for word in others if self._meant(word, category, rest)}
+        return tuple(found) if len(others) < max(2, len(found)) else ()
 
     def asks_of(self, named: NamedItems, question: str, *, meanings: Mapping[str, str] = NO_MEANINGS) -> bool:
         """Return whether a question that names neither item nor category asks for properties of an item."""
@@ -340,6 +346,8 @@ class ItemReader:
         category = self.directory.categories[found.category]
         names = {*found.asked, PRICE, RATING} if found.kind == "comparison" else {*found.asked}
         read = category.stems.union(*(one.stems for one in said))
+        counted = (category.units[name][0] for name in names if name in category.units)
+        read |= {self._words.stem(unit) for unit in counted}  # "temperature settings"
         read = read.union(*(category.names.get(name, self._words.content_stems(name)) for name in names))
         masked = rest
         for amount, _ in limits:

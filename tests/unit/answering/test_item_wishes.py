@@ -208,6 +208,7 @@ def test_a_wish_that_nothing_is_chosen_by_is_listed(question: str, unread: Seque
     [
         "Hi, customer on hold, she is looking for a really quiet humidifier under $80 for her granny, thx!",
         "which Kestrio stroller is the lightest",
+        "recommend a kettle with temperature settings that isnt too heavy",
         "kettle between $20 and $60, glass",
         "can you recommend a good stroller please",
         "What is the difference between the Rivulet 400 and the Rivulet 500?",
@@ -239,3 +240,37 @@ def test_a_brand_is_a_wish() -> None:
 )
 def test_opinions_are_asked_for_or_against(question: str, opinion: str | None) -> None:
     assert opinion_asked(question) == opinion
+
+
+# --- several properties of one item -----------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("question", "properties"),
+    [
+        ("How much is the Samovar 400 and is it made of steel?", {"Price", "Material"}),
+        ("how many watts and litres has the Samovar 400", {"Capacity", "Power"}),
+        ("does the Haze 500 have a night light and a warm mist?", {"Night light", "Mist"}),
+        ("how heavy is the Haze 500, and how loud in a bedroom?", {"Weight", "Noise level"}),
+        ("Does the Haze 500 filter light go off when I clean the tank?", set[str]()),
+        ("how do I clean the tank of the Haze 500?", set[str]()),
+    ],
+)
+def test_properties_are_those_that_the_question_is_about(question: str, properties: set[str]) -> None:
+    named = reader().named(question)
+    assert named is not None
+    assert set(reader().properties_of(named)) == properties
+
+
+@pytest.mark.parametrize(
+    ("second", "is_of_item"),
+    [
+        ("is the mist warm?", True),
+        ("what does it weigh?", True),
+        ("which kettle is the cheapest?", False),
+        ("how do I return a broken one?", False),
+        ("when do you open?", False),
+    ],
+)
+def test_a_second_question_without_an_item_may_ask_of_the_first_ones(second: str, is_of_item: bool) -> None:
+    named = reader().named("How much is the Haze 500?")
+    assert named is not None
+    assert reader().asks_of(named, second) == is_of_item
