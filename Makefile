@@ -248,7 +248,8 @@ SHOP_REVIEWS ?= 20000
 check-shop: $(VENV)/local.stamp ## Make and load the large shop: 2,000 items, 20,000 reviews (about 6 minutes)
 	@rm -rf $(LARGE_SHOP); mkdir -p $(LARGE_SHOP)/tenants
 	@$(BIN)/python -m tools.shop_data --items $(SHOP_ITEMS) --reviews $(SHOP_REVIEWS) --out $(LARGE_SHOP)/knowledge/shop
-	@cp -R tenants/shop.toml tenants/connectors $(LARGE_SHOP)/tenants/
+	@sed '/^vectors = /d' tenants/shop.toml > $(LARGE_SHOP)/tenants/shop.toml  # every document is embedded here
+	@cp -R tenants/connectors $(LARGE_SHOP)/tenants/
 	@$(BIN)/assistant --tenants $(LARGE_SHOP)/tenants --state $(LARGE_SHOP)/state --port 0 knowledge add --tenant shop
 
 .PHONY: check-demo

@@ -74,6 +74,12 @@ class ParsedParts:
     titles: tuple[str | None, ...]
     """The title and each question; None for one that exceeds the embedding model's limit."""
 
+    @property
+    def texts(self) -> list[str]:
+        """The texts to embed: passages, then titles."""
+        passages = [passage.embedding_input for passage in self.passages]
+        return [*passages, *(title for title in self.titles if title is not None)]
+
 
 class DocumentParser(Protocol):
     """Parses documents. It blocks: call it in one thread at a time, and never on an event loop."""

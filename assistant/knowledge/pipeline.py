@@ -174,17 +174,11 @@ class _Work:
     """Of the stored document: what the parsing process says of it is not trusted."""
     parts: ParsedParts
     vectors: dict[str, list[list[float]]] = field(default_factory=dict[str, list[list[float]]])
-    """The vectors of ``texts`` by version of the index."""
+    """The vectors of the parts' texts by version of the index."""
 
     @property
     def document_id(self) -> str:
         return self.status.document_id
-
-    @property
-    def texts(self) -> list[str]:
-        """The texts to embed: passages, then titles."""
-        passages = [passage.embedding_input for passage in self.parts.passages]
-        return [*passages, *(title for title in self.parts.titles if title is not None)]
 
     def indexed(self, version: str) -> IndexedDocument:
         """Return what a version of the index stores. A title over the model's limit gets the vector of the
@@ -289,7 +283,7 @@ class DocumentPipeline:
     async def _embed(self, works: Sequence[_Work], live: WritableVersion) -> list[_Work]:
         with _tracer.start_as_current_span("ingest.embed") as span:
             span.set_attribute("ingest.passages", sum(len(work.parts.passages) for work in works))
-            results = await live.embedder.embed([work.texts for work in works])
+            results = await live.embedder.embed([work.parts.texts for work in works])
             embedded: list[_Work] = []
             failed: list[DocumentStatus] = []
             for work, result in zip(works, results, strict=True):
@@ -305,7 +299,7 @@ class DocumentPipeline:
         """Embed the documents for a version that is not live. What fails is missing there until a reindex or
         the way back catches up: the live version does not wait for another model."""
         try:
-            results = await version.embedder.embed([work.texts for work in works])
+            results = await version.embedder.embed([work.parts.texts for work in works])
         except AssistantError as error:
             _log.warning("version_behind", version=version.name, code=error.code, documents=len(works))
             return

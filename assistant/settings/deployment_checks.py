@@ -44,6 +44,7 @@ def contradictions(
     yield from _ranges(tenant, models)
     yield from _names(tenant)
     yield from _second_model(tenant)
+    yield from _kept_vectors(tenant)
     yield from _power(tenant)
     yield from _reach(tenant)
 
@@ -203,6 +204,15 @@ def _second_model(tenant: TenantConfig) -> Iterator[Contradiction]:
         yield Contradiction(
             ("embedding_next",),
             "no stack makes a second embedding endpoint yet (docs/decisions/0055). Remove the section.",
+        )
+
+
+def _kept_vectors(tenant: TenantConfig) -> Iterator[Contradiction]:
+    if tenant.embedding.vectors is not None:
+        yield Contradiction(
+            ("embedding", "vectors"),
+            f'"{tenant.embedding.vectors}" is for a demo on one machine: a deployed worker has no such file, '
+            "and asks the endpoint for every vector. Delete the line.",
         )
 
 

@@ -122,6 +122,9 @@ class EmbeddingSection(StrictModel):
     another model has its own."""
     cosine_related: float = Field(default=0.517, ge=-1.0, le=1.0)
     """Mean cosine of a question with the text that answers it, over the same pairs."""
+    vectors: Annotated[str, StringConstraints(min_length=1, max_length=500)] | None = None
+    """File with vectors of documents that are loaded again and again, relative to the tenant file, as
+    ``python -m tools.shop_vectors`` writes it. Only with embedded stores; refused in a deployed tenant."""
 
     @model_validator(mode="after")
     def _related_is_clearly_over_unrelated(self) -> Self:
@@ -373,11 +376,11 @@ class TenantConfig(StrictModel):
     def settings_hash(self) -> str:
         """Return the SHA-256 (hex) of all settings that shape answers; every answer's record has it.
 
-        The deployment sections, ``feedback``, ``care_context`` and the embedding model of another index are
-        not part of it; connectors are.
+        The deployment sections, ``feedback``, ``care_context``, the embedding model of another index and the
+        file of kept vectors are not part of it; connectors are.
         """
         unrelated = {*WHERE_IT_STANDS, "feedback", "review", "care_context", "embedding_next"}
-        shaping = self.model_dump_json(exclude=unrelated)
+        shaping = self.model_dump_json(exclude={**dict.fromkeys(unrelated, True), "embedding": {"vectors"}})
         if systems := [entry.shaping() for entry in self.systems]:
             shaping += json.dumps(systems, sort_keys=True)
         return hashlib.sha256(shaping.encode()).hexdigest()

@@ -222,7 +222,7 @@ async def writable_version(stores: StoreChoice, *, limits: EmbeddingLimits | Non
     from assistant.knowledge.pipeline import BatchEmbedder, WritableVersion
 
     name = (await stores.versions()).name_of(stores.index_model)
-    embedder = BatchEmbedder(await stores.embedder(purpose="passage"), clock=stores.clock, limits=limits)
+    embedder = BatchEmbedder(await stores.passage_embedder(), clock=stores.clock, limits=limits)
     return WritableVersion(name, await stores.index_beside(), embedder)
 
 

@@ -288,7 +288,7 @@ async def _ingestion(
         max_tokens=tenant.embedding.max_tokens,
         language_code=tenant.language,
     )
-    embedder = BatchEmbedder(await stores.embedder(purpose="passage"), clock=stores.clock)
+    embedder = BatchEmbedder(await stores.passage_embedder(), clock=stores.clock)
     own = WritableVersion((await stores.versions()).name_of(stores.index_model), index, embedder)
     return TenantIngestion(
         tenant=tenant.name,

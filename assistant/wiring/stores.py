@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from assistant.aws.parameters import ParameterKeySource
     from assistant.aws.sagemaker import SageMakerEmbedder, SageMakerRuntime
     from assistant.embedded.index import EmbeddedPassageIndex, EmbeddedPassageSearch
-    from assistant.knowledge.ports import IndexVersions, PassageIndex, WriteTurn
+    from assistant.knowledge.ports import IndexVersions, PassageEmbedder, PassageIndex, WriteTurn
     from assistant.learning.ports import DeskStore, ErasureKeys
     from assistant.live.ports import LiveReads, SystemSwitches
 
@@ -607,6 +607,23 @@ class StoreChoice:
             dimensions=embedding.dimensions,
             purpose=purpose,
         )
+
+    async def passage_embedder(self) -> PassageEmbedder:
+        """Return what embeds documents: the endpoint, and before it the vectors that the tenant keeps.
+
+        Raises ConfigurationError when the file of vectors is damaged, or the stores are not embedded.
+        """
+        endpoint, vectors = await self.embedder(purpose="passage"), self.tenant.embedding.vectors
+        if vectors is None:
+            return endpoint
+        if self.settings.stores != "embedded":
+            raise ConfigurationError(
+                f'{self.tenant.name}: embedding.vectors = "{vectors}" is for embedded stores alone, where a '
+                "demo's documents are loaded again and again. Delete the line."
+            )
+        from assistant.embedded.kept_vectors import with_kept_vectors
+
+        return with_kept_vectors(endpoint, self.settings.tenants_dir / vectors, model=self.index_model)
 
     async def index_writes(self) -> WriteTurn:
         """Return the lock on writing the index: other processes write it too."""

@@ -91,6 +91,11 @@ def test_the_deployed_file_has_the_model_s_context_and_the_index_s_copies(
             'endpoint = "pharmacy-embedding"',
             r'generation\.endpoint: "pharmacy-embedding" is the embedding endpoint too',
         ),
+        (
+            'endpoint = "pharmacy-embedding"',
+            'endpoint = "pharmacy-embedding"\nvectors = "../knowledge/pharmacy/vectors.npz"',
+            r"embedding\.vectors: .* Delete the line",
+        ),
         ("acm:us-east-1:", "acm:eu-west-1:", r"edge\.certificate_arn: it is in region eu-west-1"),
         (
             "port = 443",

@@ -83,6 +83,18 @@ def test_what_shapes_an_answer_is_part_of_its_settings_hash(name: str) -> None:
     assert quoted.settings_hash() != tenant.settings_hash()
 
 
+def test_kept_vectors_are_not_part_of_the_settings_hash_and_the_model_is() -> None:
+    tenant = load_tenant(Path(__file__).parents[2] / "tenants" / "shop.toml")
+
+    def changed(**embedding: str | None) -> str:
+        section = tenant.embedding.model_copy(update=embedding)
+        return tenant.model_copy(update={"embedding": section}).settings_hash()
+
+    assert tenant.embedding.vectors is not None
+    assert changed(vectors=None) == tenant.settings_hash()
+    assert changed(model="another") != tenant.settings_hash()
+
+
 def test_a_tenant_file_that_is_no_text_is_named(tmp_path: Path) -> None:
     (tmp_path / "clinic.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigurationError, match=r"clinic\.toml: not valid TOML"):

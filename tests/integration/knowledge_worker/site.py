@@ -45,6 +45,10 @@ class Site:
         assert package.origin is not None
         shutil.copy(Path(package.origin).parent / "model" / "tokenizer.json", model)
 
+    def name_vectors(self, path: str) -> None:
+        """Add the file of kept vectors to the tenant's file."""
+        (self.root / "tenants" / "shop.toml").write_text(f'{TENANT}vectors = "{path}"\n', encoding="utf-8")
+
     def knowledge(self) -> Knowledge:
         folder = self.root / "state" / "tenants" / "shop"
         stores = EmbeddedTenant(folder, embedding_model=MODEL, dimensions=DIMENSIONS, model_digest="d")

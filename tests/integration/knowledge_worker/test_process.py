@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from assistant.domain.documents import DocumentState
+from assistant.embedded.kept_vectors import write_kept_vectors
 from tests.integration.knowledge_worker.endpoint import Behaviour, ScriptedEndpoint, scripted_endpoint
 from tests.integration.knowledge_worker.site import WITHIN_S, Site
-from tests.unit.knowledge.knowledge import Knowledge, document, until
+from tests.unit.knowledge.knowledge import Knowledge, document, until, vector_of
 
 
 @pytest.fixture
@@ -132,3 +133,33 @@ async def test_an_invalid_file_of_another_tenant_does_not_stop_the_worker(
     await knowledge.add(document("returns", "# Returns\n\nWithin 30 days."))
     async with site.worker():
         await all_live(knowledge, 1)
+
+
+async def test_texts_with_kept_vectors_are_not_sent_to_the_endpoint(
+    site: Site, knowledge: Knowledge, endpoint: ScriptedEndpoint
+) -> None:
+    async with site.worker():
+        await knowledge.add(document("a"))
+        await all_live(knowledge, 1)
+    known = {text: vector_of(text) for text in endpoint.texts}
+    write_kept_vectors(site.root / "vectors.npz", known, model_digest="d")
+    site.name_vectors("../vectors.npz")
+
+    endpoint.texts.clear()
+    async with site.worker():
+        await knowledge.add(document("same", title="About a"), document("new", "Other text."))
+        await all_live(knowledge, 3)
+
+    assert any("Other text." in text for text in endpoint.texts)
+    assert not known.keys() & set(endpoint.texts)
+    assert await knowledge.found() == {
+        "a": ["Wait until day 24."],
+        "same": ["Wait until day 24."],
+        "new": ["Other text."],
+    }
+
+
+async def test_damaged_kept_vectors_are_reported_in_one_line(site: Site) -> None:
+    (site.root / "vectors.npz").write_bytes(b"PK")
+    site.name_vectors("../vectors.npz")
+    assert "vectors.npz: the file of kept vectors is damaged" in await site.failing_worker()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,10 @@ import numpy.typing as npt
 import pytest
 from tokenizers import Tokenizer
 
+from assistant.embedded.kept_vectors import read_kept_vectors
+from assistant.model_artifacts import TOKENIZER_FILE, read_model_facts
 from tests.integration.model_server.conftest import Server, Start
+from tools.shop_vectors import embedded_texts, shop, vectors_file
 
 VECTORS = Path(__file__).parents[2] / "vectors"
 Vectors = npt.NDArray[np.float64]
@@ -62,6 +66,20 @@ async def test_in_float32_vectors_are_exact(
         vectors = await embed_all(client, server, texts)
 
     assert np.abs(vectors - expected).max() < 1e-5
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float32"])
+async def test_the_shop_s_kept_vectors_are_the_real_model_s(
+    client: httpx.AsyncClient, embedding: Server, start: Start, artifacts_dir: Path, precision: str
+) -> None:
+    folder, kept = artifacts_dir / shop().embedding.model, read_kept_vectors(vectors_file(shop()))
+    sample = embedded_texts(shop(), tokenizer_json=folder / TOKENIZER_FILE)[::47]
+
+    with nullcontext(embedding) if precision == "bfloat16" else start("embedding", precision=precision) as by:
+        real = await embed_all(client, by, sample)
+
+    assert kept.model_digest == read_model_facts(artifacts_dir, shop().embedding.model).digest
+    assert cosines(np.asarray([kept.vector(text) for text in sample]), real).min() >= 0.9999
 
 
 async def test_a_text_has_one_vector_alone_and_in_any_batch(
