@@ -43,8 +43,9 @@ def vectors_file(tenant: TenantConfig) -> Path:
 
 def embedded_texts(tenant: TenantConfig, *, tokenizer_json: Path) -> list[str]:
     """Return each text that ingestion embeds of the tenant's own files, once, in order."""
-    limits = {"max_tokens": tenant.embedding.max_tokens, "language_code": tenant.language}
-    parser = InProcessParser.load(tokenizer_json, **limits)
+    parser = InProcessParser.load(
+        tokenizer_json, max_tokens=tenant.embedding.max_tokens, language_code=tenant.language
+    )
     return list(dict.fromkeys(_texts(tenant, parser)))
 
 

@@ -613,14 +613,15 @@ class StoreChoice:
 
         Raises ConfigurationError when the file of vectors is damaged, or the stores are not embedded.
         """
-        endpoint, vectors = await self.embedder(purpose="passage"), self.tenant.embedding.vectors
-        if vectors is None:
-            return endpoint
-        if self.settings.stores != "embedded":
+        vectors = self.tenant.embedding.vectors
+        if vectors is not None and self.settings.stores != "embedded":
             raise ConfigurationError(
                 f'{self.tenant.name}: embedding.vectors = "{vectors}" is for embedded stores alone, where a '
                 "demo's documents are loaded again and again. Delete the line."
             )
+        endpoint = await self.embedder(purpose="passage")
+        if vectors is None:
+            return endpoint
         from assistant.embedded.kept_vectors import with_kept_vectors
 
         return with_kept_vectors(endpoint, self.settings.tenants_dir / vectors, model=self.index_model)
