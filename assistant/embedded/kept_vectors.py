@@ -4,9 +4,8 @@ The file is a NumPy archive without pickle: the digest of the embedding model, a
 of its SHA-256, its vector in 8 bits a number, and that vector's scale. Two texts with one key in 128 bits are
 not to be expected, not even by intent; the writer refuses them all the same.
 
-8 bits: the shop's 4,548 texts take 1.8 MB, in float16 3.5 MB. The cosine of a vector with itself after the
-rounding is 0.99994 or more (docs/shop.md), which is as near as bfloat16 and float32 are to each other
-(docs/decisions/0004).
+8 bits: the shop's 4,548 texts take 1.8 MB, in float16 3.5 MB. Their lowest cosine with the model's own vectors
+is 0.99993 in bfloat16 and 0.99992 in float32. The lowest between those two is 0.99996 (of 700 texts).
 """
 
 from __future__ import annotations
