@@ -116,6 +116,9 @@ class HttpSystems:
             )
         return await system.get(request, deadline=deadline, most_bytes=most_bytes)
 
+    def has_open_circuit(self, system: str) -> bool:
+        return self._systems[system].has_open_circuit
+
     async def close(self) -> None:
         for system in self._systems.values():
             await system.close()
@@ -134,6 +137,10 @@ class _HttpSystem:
         self._session: aiohttp.ClientSession | None = None
         self._opening = asyncio.Lock()
         self._credentials = _Credentials(access, clock=clock, send=self._post)
+
+    @property
+    def has_open_circuit(self) -> bool:
+        return self._circuit.is_open
 
     async def close(self) -> None:
         if self._session is not None:

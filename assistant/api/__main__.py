@@ -46,13 +46,14 @@ async def main() -> None:
     if port is not None:
         operations = open_socket(settings.operations_host, port)
         port = operations.getsockname()[1]
+    metrics = ServiceMetrics()
     async with (
-        open_tenants(settings) as tenants,
-        open_application(settings, tenants, operations_port=port) as application,
+        open_tenants(settings, observe=metrics.live.of_tenant) as tenants,
+        open_application(settings, tenants, metrics=metrics, operations_port=port) as application,
     ):
         service = application.answers.service
-        metrics = _task_metrics(settings, service)
-        async with report_metrics(metrics, interval_s=settings.metrics_interval_s):
+        reported = _task_metrics(settings, service)
+        async with report_metrics(reported, interval_s=settings.metrics_interval_s):
             await serve(
                 application,
                 listener,
@@ -69,17 +70,21 @@ async def open_application(
     settings: ServiceSettings,
     tenants: ServedTenants,
     *,
+    metrics: ServiceMetrics | None = None,
     limits: StreamLimits | None = None,
     settle_s: float = _RESUME_S,
     operations_port: int | None = None,
 ) -> AsyncGenerator[Application]:
-    """Build the application. At the end, settle the answers in progress and write their records."""
+    """Build the application. At the end, settle the answers in progress and write their records.
+
+    ``metrics`` are those that observe the tenants' live systems.
+    """
     async with AsyncExitStack() as stack:
         clock = SystemClock()
         keys = CachedKeySet(await stack.enter_async_context(open_key_source(settings)), clock=clock)
         stack.push_async_callback(keys.close)
         contexts = await _contexts(settings, tenants, stack, clock)
-        service = _service(settings, tenants, keys, contexts, clock)
+        service = _service(settings, tenants, keys, contexts, metrics or ServiceMetrics(), clock)
         answers = Answers(service, limits or StreamLimits())
         logs = {name: tenant.log for name, tenant in tenants.items()}
         await _load_first([tenant.adaptations for tenant in tenants.values()])
@@ -151,6 +156,7 @@ def _service(
     tenants: ServedTenants,
     keys: CachedKeySet,
     contexts: CareContexts,
+    metrics: ServiceMetrics,
     clock: Clock,
 ) -> Service:
     verifier = TokenVerifier(
@@ -161,7 +167,6 @@ def _service(
         clock=clock,
         refused=tenants.refused,
     )
-    metrics = ServiceMetrics()
     for name in tenants:
         metrics.watch_releases(name, lambda name=name: tenants[name].adaptations.refused_releases)
     return Service(
@@ -192,6 +197,7 @@ def _task_metrics(settings: ServiceSettings, service: Service) -> TaskMetrics | 
         active=lambda: len(service.running) + len(service.followers),
         failures=service.metrics.internal_error_count,
         refused_releases=service.metrics.refused_release_count,
+        live=service.metrics.live,
         clock=service.clock,
         credentials_put_at=lambda: (
             secret.put_at

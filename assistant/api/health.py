@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
-import orjson
 from fastapi import APIRouter, FastAPI, Response
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.process_collector import ProcessCollector
 
+from assistant.api.live_metrics import LiveMetrics, Values, embedded_line
 from assistant.api.wire import DeployedVersions, Readiness, ReadinessCheck
 from assistant.domain.clock import Clock
 from assistant.domain.errors import AssistantError
@@ -111,6 +111,7 @@ class ServiceMetrics:
             registry=self.registry,
         )
         self._releases: list[Callable[[], int]] = []
+        self.live = LiveMetrics(self.registry)
         self.step = histogram("assistant_step_seconds", "Time of one step of an answer.", ["tenant", "step"])
 
     def text(self) -> bytes:
@@ -157,6 +158,7 @@ class TaskMetrics:
         failures: Callable[[], int],
         refused_releases: Callable[[], int],
         clock: Clock,
+        live: LiveMetrics,
         credentials_put_at: Callable[[], Iterable[datetime]] = tuple,
     ) -> None:
         """``credentials_put_at``: when each credential of a live system was put that is in use."""
@@ -165,6 +167,7 @@ class TaskMetrics:
         self._failures = failures
         self._refused_releases = refused_releases
         self._clock = clock
+        self._live = live
         self._credentials_put_at = credentials_put_at
         self._samples: list[int] = []
         self._reported_failures = failures()
@@ -172,35 +175,29 @@ class TaskMetrics:
     def sample(self) -> None:
         self._samples.append(self._active())
 
-    def line(self) -> bytes | None:
-        """Return the line for the samples since the last one; None without samples."""
-        if not self._samples:
-            return None
-        samples, self._samples = self._samples, []
+    def lines(self) -> bytes:
+        """Return a line for the samples since the last call, if there are any, and one for each live system
+        that was called since then."""
+        now, sampled = self._clock.now(), b""
+        if self._samples:
+            samples, self._samples = self._samples, []
+            sampled = embedded_line(self._values(samples, now=now), service=self._service, now=now)
+        return sampled + b"".join(self._live.system_lines(service=self._service, now=now))
+
+    def _values(self, samples: list[int], *, now: datetime) -> Values:
         failures = self._failures()
         new_failures, self._reported_failures = failures - self._reported_failures, failures
-        now = self._clock.now()
-        values: dict[str, tuple[str, float | list[int]]] = {
+        values: Values = {
             deployed_names.ACTIVE_STREAMS: ("Count", samples),
             deployed_names.INTERNAL_ERRORS: ("Count", new_failures),
             deployed_names.REFUSED_RELEASES: ("Count", self._refused_releases()),
         }
+        if left_out := self._live.take_left_out():
+            values[deployed_names.SOURCES_LEFT_OUT] = ("Count", left_out)
         if put_at := [*self._credentials_put_at()]:
             days = (now - min(put_at)).total_seconds() / _DAY_S
             values[deployed_names.SYSTEM_CREDENTIAL_AGE] = ("None", round(days, 2))
-        directive = {
-            "Namespace": deployed_names.NAMESPACE,
-            "Dimensions": [[deployed_names.DIMENSION]],
-            "Metrics": [{"Name": name, "Unit": unit} for name, (unit, _) in values.items()],
-        }
-        return orjson.dumps(
-            {
-                "_aws": {"Timestamp": int(now.timestamp() * 1000), "CloudWatchMetrics": [directive]},
-                deployed_names.DIMENSION: self._service,
-                **{name: value for name, (_, value) in values.items()},
-            },
-            option=orjson.OPT_APPEND_NEWLINE,
-        )
+        return values
 
 
 @asynccontextmanager
@@ -218,7 +215,7 @@ async def report_metrics(metrics: TaskMetrics | None, *, interval_s: int) -> Asy
     finally:
         reports.cancel()
         await asyncio.wait([reports])
-        _write(metrics.line())
+        _write(metrics.lines())
 
 
 async def _report(metrics: TaskMetrics, *, samples_in_line: int) -> None:
@@ -226,12 +223,12 @@ async def _report(metrics: TaskMetrics, *, samples_in_line: int) -> None:
         for _ in range(samples_in_line):
             await asyncio.sleep(_SAMPLE_S)
             metrics.sample()
-        _write(metrics.line())
+        _write(metrics.lines())
 
 
-def _write(line: bytes | None) -> None:
-    if line is not None:
-        sys.stdout.buffer.write(line)
+def _write(lines: bytes) -> None:
+    if lines:
+        sys.stdout.buffer.write(lines)
         sys.stdout.buffer.flush()
 
 

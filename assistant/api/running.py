@@ -212,6 +212,7 @@ class AnswerObserver:
             self.fallback = event.fallback
             if event.fallback is not None:
                 self.metrics.fallbacks.labels(self.tenant, event.fallback).inc()
+            self.metrics.live.count_sources(self.tenant, event.asked)
             for step, milliseconds in event.timings_ms.items():
                 self.metrics.step.labels(self.tenant, step).observe(milliseconds / 1000)
         elif isinstance(event, Problem):

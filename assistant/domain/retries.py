@@ -43,9 +43,14 @@ class Circuit:
         self._failures = 0
         self._closed_again_s = 0.0
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the last calls failed, so that none but a trial goes out."""
+        return self._failures >= self._most_failures
+
     def allows(self) -> bool:
         """Return whether a call may go out now; its caller reports how it ended."""
-        if self._failures < self._most_failures:
+        if not self.is_open:
             return True
         now_s = self._clock.monotonic_s()
         if now_s < self._closed_again_s:
@@ -58,5 +63,5 @@ class Circuit:
 
     def failed(self) -> None:
         self._failures += 1
-        if self._failures >= self._most_failures:
+        if self.is_open:
             self._closed_again_s = self._clock.monotonic_s() + self._open_s

@@ -24,6 +24,7 @@ from assistant.live.ports import (
     LiveReadError,
     LiveReads,
     LiveSystems,
+    ReadObserver,
     SwitchUnreadableError,
     SystemRequest,
     SystemResponse,
@@ -114,7 +115,9 @@ class ConnectedElements:
         reads: LiveReads,
         pseudonym: Callable[[str], str],
         clock: Clock,
+        observer: ReadObserver | None = None,
     ) -> None:
+        self._observer = observer
         self._calls = calls
         self._switches = switches
         self._reads = reads
@@ -266,6 +269,7 @@ class ConnectedElements:
     ) -> Reading:
         """Call the system, check its response, and record the read, however it ended."""
         outcome = str(ElementProblem.SYSTEM_UNAVAILABLE)  # what an agent sees of a defect of ours
+        began_s = self._clock.monotonic_s()
         try:
             reading = await self._called(named, found, caller, deadline)
             outcome = _READY
@@ -280,6 +284,9 @@ class ConnectedElements:
             raise
         finally:
             call.is_over = True
+            if self._observer is not None:
+                seconds = self._clock.monotonic_s() - began_s
+                self._observer.read_ended(named.system.name, outcome, seconds=seconds)
             await self._record(named, caller, found.values, outcome)
         return reading
 
@@ -384,7 +391,7 @@ def check_status(response: SystemResponse, *, source: str) -> None:
     if status in (401, 407):
         raise LiveReadError(
             ElementProblem.SYSTEM_UNAVAILABLE,
-            f"{source} refused the assistant's own credentials (status {status}). Tell who runs the assistant.",
+            f"{source} refused the assistant's own credentials (status {status}). Tell who runs it.",
         )
     if status in (408, 425, 429) or status >= 500:
         raise LiveReadError(

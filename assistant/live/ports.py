@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Protocol
@@ -163,6 +163,18 @@ class SystemSwitches(Protocol):
         While the switch cannot be read, return the last known state; before the first one raise
         SwitchUnreadableError: whoever switched a system off because of a leak must be able to rely on it.
         """
+        ...
+
+
+class ReadObserver(Protocol):
+    """Measures the calls of one tenant's systems."""
+
+    def read_ended(self, system: str, outcome: str, *, seconds: float) -> None:
+        """Count a call of a system. ``outcome``: ``ready``, or an ``ElementProblem``."""
+        ...
+
+    def watch_circuit(self, system: str, is_open: Callable[[], bool]) -> None:
+        """Report the state of a system's circuit whenever metrics are read; a later call replaces it."""
         ...
 
 

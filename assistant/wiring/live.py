@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from assistant.aws.clients import AwsService
     from assistant.aws.secrets_manager import StoredSecret
     from assistant.live.connected import ConnectedElements
+    from assistant.live.ports import ReadObserver
     from assistant.live_systems import ReadSecret, SignRequest, SystemAccess
 
 _PSEUDONYM_DIGITS = 32
@@ -27,7 +28,12 @@ _SECRETS_MANAGER: Final = "secretsmanager"
 
 
 async def open_live(
-    stores: StoreChoice, settings: ServiceSettings, *, secret: bytes, secrets: list[StoredSecret]
+    stores: StoreChoice,
+    settings: ServiceSettings,
+    *,
+    secret: bytes,
+    secrets: list[StoredSecret],
+    observer: ReadObserver | None = None,
 ) -> ConnectedElements | None:
     """Return what fills elements from the tenant's systems; None where no system has a connector.
 
@@ -66,7 +72,11 @@ async def open_live(
         reads=await stores.live_reads(settings),
         pseudonym=partial(customer_pseudonym, secret=secret),
         clock=stores.clock,
+        observer=observer,
     )
+    if observer is not None:
+        for name in accesses:
+            observer.watch_circuit(name, partial(calls.has_open_circuit, name))
     stores.stack.push_async_callback(elements.close)
     return elements
 

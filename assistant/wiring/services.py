@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from assistant.learning.ports import DeskStore
     from assistant.learning.preview import PreviewAnswer
     from assistant.learning.redaction import RedactCapture, SweepQuarantine
-    from assistant.live.ports import LiveElements
+    from assistant.live.ports import LiveElements, ReadObserver
 
 
 Tenant = TypeVar("Tenant")
@@ -76,13 +76,14 @@ async def open_tenants(
     only: Sequence[str] = (),
     generates: bool = True,
     clock: Clock | None = None,
+    observe: Callable[[str], ReadObserver] | None = None,
 ) -> AsyncGenerator[ServedTenants]:
     """Open every tenant of the folder, by name, over one client a service; over ``clients`` when given.
 
     Each is served from its live index, or by its settings where that cannot be read now.
 
     A tenant that cannot be opened is logged, and the others are served. ``only`` names the tenants to open;
-    the error of one of them is raised.
+    the error of one of them is raised. ``observe`` returns what measures a tenant's live systems.
 
     With ``generates`` false, and for a tenant whose answers are only quoted, the generation model's artifact
     is not read: that model need never have started. Raises ConfigurationError naming file and key or
@@ -100,7 +101,8 @@ async def open_tenants(
             )
 
             async def serve(of_version: StoreChoice, pinned: bool) -> ServedTenant:
-                return await _served(of_version, settings, generates=writes, pinned=pinned)
+                observer = observe and observe(tenant.name)
+                return await _served(of_version, settings, generates=writes, pinned=pinned, observer=observer)
 
             return await LiveTenant.open(stores, serve)
 
@@ -115,7 +117,12 @@ def may_write(tenant: TenantConfig, settings: ServiceSettings) -> bool:
 
 
 async def _served(
-    stores: StoreChoice, settings: ServiceSettings, *, generates: bool, pinned: bool
+    stores: StoreChoice,
+    settings: ServiceSettings,
+    *,
+    generates: bool,
+    pinned: bool,
+    observer: ReadObserver | None,
 ) -> ServedTenant:
     """``pinned``: searches name the version of the stores' model, wherever the alias points."""
     from assistant.answering.adaptations import Adaptations, TextsWithApproved
@@ -135,7 +142,7 @@ async def _served(
         knowledge,
         links=links,
         texts=TextsWithApproved(documents, desk=desk),
-        live_elements=await open_live(stores, settings, secret=secret, secrets=secrets),
+        live_elements=await open_live(stores, settings, secret=secret, secrets=secrets, observer=observer),
         pseudonym=partial(customer_pseudonym, secret=secret),
         generates=generates,
         pinned=pinned,

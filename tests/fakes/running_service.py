@@ -26,6 +26,7 @@ from assistant.answering.reading import ReadElementAgain
 from assistant.answering.use_case import AnswerQuestion
 from assistant.api.__main__ import open_application
 from assistant.api.delivery import StreamLimits
+from assistant.api.health import ServiceMetrics
 from assistant.domain.documents import (
     Document,
     DocumentState,
@@ -207,7 +208,8 @@ async def service_on(
 ) -> AsyncGenerator[RunningService]:
     """One more task of the service on the same stores and endpoints."""
     async with AsyncExitStack() as stack:
-        tenants = await stack.enter_async_context(open_tenants(settings))
+        metrics = ServiceMetrics()
+        tenants = await stack.enter_async_context(open_tenants(settings, observe=metrics.live.of_tenant))
         if scene.live is not None:
             for one in tenants.live.values():
                 one.now = _with_live(one.now, scene.live)
@@ -215,7 +217,11 @@ async def service_on(
         operations_url = f"http://127.0.0.1:{operations.getsockname()[1]}"
         application = await stack.enter_async_context(
             open_application(
-                settings, tenants, limits=scene.limits, operations_port=operations.getsockname()[1]
+                settings,
+                tenants,
+                metrics=metrics,
+                limits=scene.limits,
+                operations_port=operations.getsockname()[1],
             )
         )
         url = await stack.enter_async_context(served(application, operations=operations))

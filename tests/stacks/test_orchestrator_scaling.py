@@ -8,8 +8,10 @@ from typing import Any
 
 import orjson
 import pytest
+from prometheus_client import CollectorRegistry
 
 from assistant.api.health import TaskMetrics
+from assistant.api.live_metrics import LiveMetrics
 from assistant.domain.clock import SystemClock
 from assistant.settings import deployed_names
 from assistant.settings.process import ServiceSettings
@@ -68,9 +70,10 @@ def emitted(template: Template) -> dict[str, Any]:
         failures=lambda: 0,
         refused_releases=lambda: 0,
         clock=SystemClock(),
+        live=LiveMetrics(CollectorRegistry()),
     )
     metrics.sample()
-    return orjson.loads(metrics.line() or b"")
+    return orjson.loads(metrics.lines())
 
 
 def dimensions(line: Mapping[str, Any]) -> dict[str, str]:

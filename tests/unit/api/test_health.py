@@ -7,10 +7,13 @@ from typing import Any
 
 import orjson
 import pytest
+from prometheus_client import CollectorRegistry
 
 from assistant.answering.events import Problem
 from assistant.api.health import ServiceMetrics, TaskMetrics, caller_is_identified
+from assistant.api.live_metrics import LiveMetrics
 from assistant.api.running import AnswerObserver
+from assistant.domain.answers import SourceAsked
 from assistant.domain.errors import AssistantError
 from assistant.settings import deployed_names
 from assistant.settings.process import ServiceSettings
@@ -29,20 +32,25 @@ class Task:
         self.refused = 0
         self.put_at: list[datetime] = []
         self.clock = SteppedClock()
+        self.live = LiveMetrics(CollectorRegistry())
         self.metrics = TaskMetrics(
             service="assistant-clinic",
             active=lambda: self.active,
             failures=lambda: self.failures,
             refused_releases=lambda: self.refused,
             clock=self.clock,
+            live=self.live,
             credentials_put_at=lambda: self.put_at,
         )
 
     def line(self) -> dict[str, Any]:
-        line = self.metrics.line()
-        assert line is not None
-        assert line.count(b"\n") == 1
-        return orjson.loads(line)
+        (line,) = self.lines()
+        return line
+
+    def lines(self) -> list[dict[str, Any]]:
+        lines = self.metrics.lines()
+        assert not lines or lines.endswith(b"\n")
+        return [orjson.loads(line) for line in lines.splitlines()]
 
 
 def test_a_line_has_every_sample_since_the_last() -> None:
@@ -73,7 +81,7 @@ def test_a_line_has_the_age_of_the_oldest_credential_that_is_in_use() -> None:
 
 
 def test_without_samples_there_is_no_line() -> None:
-    assert Task().metrics.line() is None
+    assert Task().metrics.lines() == b""
 
 
 def test_a_failure_is_counted_in_one_line() -> None:
@@ -144,6 +152,98 @@ def test_only_failures_of_identified_callers_count_against_a_deployment(
     assert metrics.internal_error_count() == counted
     caller = "identified" if identified else "anonymous"
     assert f'assistant_internal_errors_total{{caller="{caller}"}} 2.0' in metrics.text().decode()
+
+
+# --- live systems and sources -----------------------------------------------------------------------------
+READ, SYSTEM = deployed_names.LIVE_READS, deployed_names.SYSTEM_DIMENSION
+
+
+def test_each_system_that_was_called_has_a_line_of_its_own() -> None:
+    task = Task()
+    reads = task.live.of_tenant("clinic")
+    for outcome, seconds in [
+        ("ready", 0.25),
+        ("not_found", 0.5),
+        ("system_late", 2.0),
+        ("system_unavailable", 0.0),
+        ("system_invalid", 0.1),
+        ("not_allowed", 0.1),
+        ("cancelled", 0.7),
+    ]:
+        reads.read_ended("orders", outcome, seconds=seconds)
+    reads.read_ended("stores", "ready", seconds=0.01)
+    task.metrics.sample()
+    first, orders, stores = task.lines()
+    assert READ not in first
+    (directive,) = orders["_aws"]["CloudWatchMetrics"]
+    assert directive["Dimensions"] == [[deployed_names.DIMENSION, SYSTEM]]
+    assert (orders[deployed_names.DIMENSION], orders[SYSTEM]) == ("assistant-clinic", "orders")
+    assert {name: value for name, value in orders.items() if name[0] == "L"} == {
+        READ: 6,
+        deployed_names.LIVE_READS_FAILED: 2,
+        deployed_names.LIVE_READS_INVALID: 1,
+        deployed_names.LIVE_READS_NOT_ALLOWED: 1,
+        deployed_names.LIVE_READ_TIME: [2000, 500, 250, 100, 100],
+    }
+    assert (stores[SYSTEM], stores[READ]) == ("stores", 1)
+    assert deployed_names.LIVE_READS_FAILED not in stores
+    assert task.lines() == []
+
+
+def test_a_line_says_that_a_circuit_is_open_while_its_system_is_asked_for() -> None:
+    task, is_open = Task(), True
+    reads = task.live.of_tenant("clinic")
+    reads.watch_circuit("orders", lambda: is_open)
+    assert task.lines() == []
+    reads.read_ended("orders", "system_unavailable", seconds=0.0)
+    line = task.line()
+    assert line[deployed_names.LIVE_CIRCUIT_OPEN] == 1
+    assert deployed_names.LIVE_READ_TIME not in line
+    is_open = False
+    reads.read_ended("orders", "ready", seconds=0.0)
+    assert deployed_names.LIVE_CIRCUIT_OPEN not in task.line()
+
+
+@pytest.mark.parametrize("calls", [100, 101, 1_999, 5_000])
+def test_the_times_of_many_calls_fit_a_line_and_keep_their_distribution(calls: int) -> None:
+    task = Task()
+    reads = task.live.of_tenant("clinic")
+    for number in range(calls):
+        reads.read_ended("orders", "ready", seconds=number % 1_000 / 1_000)
+    line = task.line()
+    times = sorted(line[deployed_names.LIVE_READ_TIME])
+    assert line[READ] == calls
+    assert 50 <= len(times) <= LONGEST_METRIC_VALUES
+    assert times[-1] == min(calls, 1_000) - 1
+    assert times[len(times) // 2] == pytest.approx(min(calls, 1_000) / 2, abs=20)
+
+
+def asked(**changes: Any) -> SourceAsked:
+    fields = {"name": "reviews", "kind": "reviews", "weight": 0.5, "state": "answered"}
+    return SourceAsked.model_validate(fields | changes)
+
+
+def test_a_source_that_was_left_out_is_counted_once() -> None:
+    task = Task()
+    parts = [asked(), asked(state="late"), asked(state="failed"), asked(kind="live", state="failed")]
+    task.live.count_sources("shop", parts)
+    task.metrics.sample()
+    assert task.line()[deployed_names.SOURCES_LEFT_OUT] == 2
+    task.metrics.sample()
+    assert deployed_names.SOURCES_LEFT_OUT not in task.line()
+
+
+def test_prometheus_has_systems_and_sources_by_names_of_the_tenant_file() -> None:
+    metrics = ServiceMetrics()
+    reads = metrics.live.of_tenant("clinic")
+    reads.watch_circuit("orders", lambda: True)
+    reads.read_ended("orders", "system_late", seconds=1.5)
+    metrics.live.count_sources("clinic", [asked(state="late")])
+    text = metrics.text().decode().splitlines()
+    assert 'assistant_live_reads_total{outcome="system_late",system="orders",tenant="clinic"} 1.0' in text
+    assert 'assistant_live_read_seconds_bucket{le="2.0",system="orders",tenant="clinic"} 1.0' in text
+    assert 'assistant_live_circuit_open{system="orders",tenant="clinic"} 1.0' in text
+    assert 'assistant_sources_asked_total{source="reviews",state="late",tenant="clinic"} 1.0' in text
 
 
 def problem(code: str) -> Problem:
