@@ -42,9 +42,9 @@ def task_statements(
     )
     parameters = [tenant.jwks_parameter, models.power_parameter, tenant.link_secret_parameter]
     if tenant.callable_systems:
-        care_keys = tenant.config.care_context and tenant.config.care_context.jwks_parameter
         parameters += [f"{tenant.system_switches}/{entry.name}" for entry in tenant.callable_systems]
-        parameters.append(care_keys or tenant.care_jwks_parameter)
+    if tenant.config.care_context is not None:
+        parameters.append(tenant.config.care_context.jwks_parameter or tenant.care_jwks_parameter)
     names = sorted({tenant.config.embedding.model, tenant.config.generation.model})
     folder = f"{bucket_arn(scope, data.models_bucket)}/{CALLERS_PREFIX}"
     return [
