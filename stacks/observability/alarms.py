@@ -12,7 +12,9 @@ from aws_cdk import aws_sns as sns
 from constructs import Construct
 
 from assistant.settings import deployed_names
+from assistant.settings.deployment import ReachEntry
 from stacks.data.search import search_size
+from stacks.network.security_groups import pascal_case
 from stacks.observability import metrics as names
 from stacks.observability.metrics import TenantMetrics
 from stacks.roles import allow_service
@@ -26,6 +28,11 @@ _FEEDBACK_LATE_S = 900
 """The mover is called each minute: fifteen calls have not moved a row."""
 _SYSTEM_SECRET_OLD_DAYS = 90
 """The usual bound of rotation rules; rotation is the system owner's."""
+_LEAST_CALLS = 5
+"""Of a system in five minutes, for a share of failures to say something."""
+_FAILED_PERCENT = 50
+_UNUSABLE_RESPONSES = 3
+"""In a quarter of an hour; a system that works gives none."""
 _FREE_SHARE = 0.2
 """Of a data node's volume. OpenSearch blocks writes below a fifth or 20 GiB, whichever is less."""
 
@@ -192,6 +199,31 @@ class TenantAlarms(Construct):
         if any(metrics.tenant.secret_of(entry) for entry in metrics.tenant.callable_systems):
             age = metrics.service(deployed_names.SYSTEM_CREDENTIAL_AGE, "Maximum", minutes=60)
             yield self._alarm("system-secret-old", age, _SYSTEM_SECRET_OLD_DAYS)
+        for entry in metrics.tenant.callable_systems:
+            yield from self._system(entry)
+
+    def _system(self, entry: ReachEntry) -> Iterator[cloudwatch.Alarm]:
+        """Alarms on one live system. A system that is switched off is not called, nor is one of a paused
+        tenant, and without calls there are no data."""
+        name, part = entry.name, pascal_case(entry.name)
+        calls = {
+            "calls": self._metrics.system(name, deployed_names.LIVE_READS, "Sum"),
+            "failed": self._metrics.system(name, deployed_names.LIVE_READS_FAILED, "Sum"),
+        }
+        share = cloudwatch.MathExpression(
+            expression=f"IF(calls >= {_LEAST_CALLS}, 100 * failed / calls, 0)",
+            using_metrics=calls,
+            label=f"Failed calls of {name} (%)",
+            period=cdk.Duration.minutes(5),
+        )
+        yield self._alarm("a-system-does-not-answer", share, _FAILED_PERCENT, periods=2, part=part)
+        invalid = self._metrics.system(name, deployed_names.LIVE_READS_INVALID, "Sum", minutes=15)
+        yield self._alarm("a-system-answers-in-another-form", invalid, _UNUSABLE_RESPONSES, part=part)
+        if entry.whose == "context":  # one that decides by the agent refuses agents every day
+            refused = self._metrics.system(name, deployed_names.LIVE_READS_NOT_ALLOWED, "Sum", minutes=15)
+            yield self._alarm(
+                "a-system-answers-for-another-customer", refused, _UNUSABLE_RESPONSES, part=part
+            )
 
     def _search(self) -> Iterator[cloudwatch.Alarm]:
         search = self._metrics.search

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch as cloudwatch
@@ -33,6 +33,8 @@ def add_dashboard(
     dashboard.add_widgets(*_answers(metrics))
     dashboard.add_widgets(*_models(metrics), *_knowledge(metrics))
     dashboard.add_widgets(*_stores(metrics))
+    if metrics.tenant.callable_systems:
+        dashboard.add_widgets(*_systems(metrics))
     dashboard.add_widgets(*_link_and_cost(metrics))
 
 
@@ -89,6 +91,24 @@ def _stores(metrics: TenantMetrics) -> tuple[cloudwatch.IWidget, ...]:
             [metrics.tasks("CPUUtilization"), metrics.tasks("MemoryUtilization")],
         ),
     )
+
+
+def _systems(metrics: TenantMetrics) -> Iterator[cloudwatch.IWidget]:
+    """Yield two graphs for each live system, and one of the sources of documents."""
+    counts = (
+        deployed_names.LIVE_READS,
+        deployed_names.LIVE_READS_FAILED,
+        deployed_names.LIVE_READS_INVALID,
+        deployed_names.LIVE_READS_NOT_ALLOWED,
+        deployed_names.LIVE_CIRCUIT_OPEN,
+    )
+    for entry in metrics.tenant.callable_systems:
+        name, time = entry.name, deployed_names.LIVE_READ_TIME
+        yield _graph(f"System {name}: calls", [metrics.system(name, count, "Sum") for count in counts])
+        times = [metrics.system(name, time, statistic) for statistic in ("p50", "p95")]
+        yield _graph(f"System {name}: time (ms)", times)
+    left_out = metrics.service(deployed_names.SOURCES_LEFT_OUT, "Sum", minutes=5)
+    yield _graph("Searches of a source that failed or were late", [left_out])
 
 
 def _link_and_cost(metrics: TenantMetrics) -> tuple[cloudwatch.IWidget, ...]:

@@ -50,6 +50,14 @@ class TenantMetrics:
         dimensions = {deployed_names.DIMENSION: self.tenant.full_name}
         return metric(deployed_names.NAMESPACE, name, statistic, dimensions, minutes=minutes)
 
+    def system(self, system: str, name: str, statistic: str, *, minutes: int = 5) -> cloudwatch.IMetric:
+        """Return a metric of the calls of one live system: no data while nobody calls it."""
+        dimensions = {
+            deployed_names.DIMENSION: self.tenant.full_name,
+            deployed_names.SYSTEM_DIMENSION: system,
+        }
+        return metric(deployed_names.NAMESPACE, name, statistic, dimensions, minutes=minutes)
+
     def counted(
         self, name: str, statistic: str = "Sum", *, minutes: int = 5, **dimensions: str
     ) -> cloudwatch.IMetric:

@@ -142,6 +142,12 @@ def test_a_task_without_systems_reads_no_secret() -> None:
     assert not any("systems/" in name for name in allowed_on(rights, "ssm:GetParameter"))
 
 
+def test_a_task_reads_the_care_application_s_keys_of_a_tenant_without_systems_too() -> None:
+    """A context is verified wherever the tenant file names who signs it."""
+    rights = task_rights(reaching({**ORDERS, "connector": None}))
+    assert f"{PARAMETERS}care-jwks" in allowed_on(rights, "ssm:GetParameter")
+
+
 def test_a_task_invokes_the_api_that_wants_a_signature() -> None:
     rights = task_rights(reaching({**ORDERS, "auth": "sigv4", "invoke_arn": API}))
     assert allowed_on(rights, "execute-api:Invoke") == {API}
@@ -175,14 +181,81 @@ def test_an_entry_that_cannot_be_called_is_refused_with_its_key(change: dict[str
     assert ("reach", 0, key) in {tuple(one.place) for one in found}
 
 
-def test_an_old_secret_raises_the_alarm_of_its_runbook_entry() -> None:
-    def alarms(tenant: DeployedTenant) -> list[dict[str, Any]]:
-        stack = ObservabilityStack(stage_for(tenant), "Observability", tenant=tenant, earlier=earlier())
-        found = resources_of(template_of(stack), "AWS::CloudWatch::Alarm").values()
-        name = deployed_names.SYSTEM_CREDENTIAL_AGE
-        return [one["Properties"] for one in found if one["Properties"].get("MetricName") == name]
+# --- alarms -----------------------------------------------------------------------------------------------
+NO_ANSWER = "a-system-does-not-answer"
+OTHER_FORM = "a-system-answers-in-another-form"
+OTHER_CUSTOMER = "a-system-answers-for-another-customer"
+OF_A_SYSTEM = (NO_ANSWER, OTHER_FORM, OTHER_CUSTOMER)
 
-    (alarm,) = alarms(reaching(ORDERS))
-    assert alarm["Threshold"] == 90
-    assert "docs/runbook.md#system-secret-old" in alarm["AlarmDescription"]
-    assert alarms(reaching({**ORDERS, "auth": "none"})) == []
+
+def observed(tenant: DeployedTenant, kind: str) -> list[dict[str, Any]]:
+    stack = ObservabilityStack(stage_for(tenant), "Observability", tenant=tenant, earlier=earlier())
+    return [one["Properties"] for one in resources_of(template_of(stack), kind).values()]
+
+
+def alarms(tenant: DeployedTenant, anchor: str) -> list[dict[str, Any]]:
+    found = observed(tenant, "AWS::CloudWatch::Alarm")
+    return [one for one in found if one["AlarmDescription"].endswith(f"docs/runbook.md#{anchor}")]
+
+
+def watched(alarm: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    parts = [one["MetricStat"] for one in alarm.get("Metrics", []) if "MetricStat" in one]
+    return [part["Metric"] for part in parts] or [alarm]
+
+
+def systems_of(alarm: Mapping[str, Any]) -> set[str]:
+    dimensions = [{each["Name"]: each["Value"] for each in one["Dimensions"]} for one in watched(alarm)]
+    assert {one[deployed_names.DIMENSION] for one in dimensions} == {"assistant-pharmacy"}
+    return {one[deployed_names.SYSTEM_DIMENSION] for one in dimensions}
+
+
+def test_an_old_secret_raises_the_alarm_of_its_runbook_entry() -> None:
+    (alarm,) = alarms(reaching(ORDERS), "system-secret-old")
+    assert (alarm["MetricName"], alarm["Threshold"]) == (deployed_names.SYSTEM_CREDENTIAL_AGE, 90)
+    assert alarms(reaching({**ORDERS, "auth": "none"}), "system-secret-old") == []
+
+
+@pytest.mark.parametrize("anchor", OF_A_SYSTEM)
+def test_each_system_that_is_called_has_an_alarm_of_its_own(anchor: str) -> None:
+    two = reaching(ORDERS, {**ORDERS, "name": "stores"}, {**ORDERS, "name": "fax", "connector": None})
+    made = [systems_of(alarm) for alarm in alarms(two, anchor)]
+    assert sorted(map(sorted, made)) == [["orders"], ["stores"]]
+    assert alarms(reaching({**ORDERS, "connector": None}), anchor) == []
+
+
+@pytest.mark.parametrize("anchor", OF_A_SYSTEM)
+def test_a_system_that_nobody_calls_raises_no_alarm(anchor: str) -> None:
+    """Off on purpose or paused, it has no data: tests of the service's metrics prove that."""
+    (alarm,) = alarms(reaching(ORDERS), anchor)
+    assert alarm["TreatMissingData"] == "notBreaching"
+    emitted = {one["MetricName"] for one in watched(alarm)}
+    assert all(name.startswith(deployed_names.LIVE_READS) for name in emitted)
+
+
+def test_a_system_fails_by_the_share_of_its_calls_and_only_with_enough_of_them() -> None:
+    (alarm,) = alarms(reaching(ORDERS), NO_ANSWER)
+    by_id = {one["Id"]: one for one in alarm["Metrics"]}
+    (expression,) = [one["Expression"] for one in by_id.values() if "Expression" in one]
+    assert expression == "IF(calls >= 5, 100 * failed / calls, 0)"
+    names = {key: by_id[key]["MetricStat"]["Metric"]["MetricName"] for key in ("calls", "failed")}
+    assert names == {"calls": deployed_names.LIVE_READS, "failed": deployed_names.LIVE_READS_FAILED}
+    assert (alarm["Threshold"], alarm["EvaluationPeriods"]) == (50, 2)
+    assert {one["MetricStat"]["Period"] for one in by_id.values() if "MetricStat" in one} == {300}
+
+
+def test_a_system_that_decides_by_the_agent_may_refuse_agents() -> None:
+    by_agent = reaching({**ORDERS, "whose": "agent"})
+    assert alarms(by_agent, OTHER_CUSTOMER) == []
+    assert len(alarms(by_agent, OTHER_FORM)) == 1
+
+
+def test_the_dashboard_draws_each_system_and_nothing_where_there_is_none() -> None:
+    def drawn(tenant: DeployedTenant) -> str:
+        (page,) = observed(tenant, "AWS::CloudWatch::Dashboard")
+        return json.dumps(page).replace("\\", "")
+
+    with_systems = drawn(reaching(ORDERS))
+    for name in (deployed_names.LIVE_READ_TIME, deployed_names.LIVE_CIRCUIT_OPEN):
+        assert f'"{name}"' in with_systems
+    assert deployed_names.SOURCES_LEFT_OUT in with_systems
+    assert deployed_names.LIVE_READS not in drawn(reaching({**ORDERS, "connector": None}))

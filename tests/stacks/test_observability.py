@@ -119,6 +119,8 @@ def test_every_metric_of_ours_is_emitted_or_counted_by_a_filter(template: dict[s
     told |= {deployed_names.DOCUMENTS_POSTPONED, deployed_names.OLDEST_RAW_CAPTURE_AGE}
     told |= {deployed_names.OLDEST_SIGNAL_AGE, deployed_names.RANKING_REFUSED}
     told |= {deployed_names.REFUSED_RELEASES, deployed_names.SYSTEM_CREDENTIAL_AGE}
+    told |= {deployed_names.LIVE_READS, deployed_names.LIVE_READS_FAILED}
+    told |= {deployed_names.LIVE_READS_INVALID, deployed_names.LIVE_READS_NOT_ALLOWED}
     counted = set(filters(template))
     watched = {
         metric["MetricName"]
