@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from assistant.cli.aws_account import AwsAccount
 from assistant.domain.errors import DeploymentError
@@ -50,7 +50,14 @@ class AccountChecks:
 
         A check without permission is a remark: the deployer's role may lack it.
         """
-        for check in (self._zones, self._certificate, self._publishers, self._functions, self._instances):
+        for check in (
+            self._zones,
+            self._certificate,
+            self._publishers,
+            self._care_keys,
+            self._functions,
+            self._instances,
+        ):
             try:
                 yield from check()
             except DeploymentError as error:
@@ -118,6 +125,32 @@ class AccountChecks:
                     "delete the key.",
                 )
 
+    def _care_keys(self) -> Iterator[Finding]:
+        """Check the key set of the care application. No deployment makes it: whoever writes it says whose
+        data may be shown."""
+        section = self.tenant.care_context
+        if section is None or section.plain_ids:
+            return
+        name = section.jwks_parameter or self.place.parameter(self.tenant.name, "care-jwks")
+        found = self.aws.parameter(name)
+        keys = None if found is None else _keys_of(found)
+        put = (
+            "Put the care application's public keys into it: aws ssm put-parameter "
+            f"--name {name} --type String --tier Intelligent-Tiering --overwrite --value file://care-jwks.json"
+        )
+        if keys and any("d" in key for key in keys):
+            yield self._refused(
+                ("care_context",),
+                f"the parameter {name} holds a private key, with which anyone who reads it signs contexts. "
+                f"Replace that key in the care application. {put}",
+            )
+        elif not keys:
+            state = "is missing" if found is None else "holds no key set"
+            yield _remark(
+                f"The parameter {name} {state}. Until it has one, each question that brings a context is "
+                f"refused with 503, and no answer shows a customer's live data. {put}"
+            )
+
     def _functions(self) -> Iterator[Finding]:
         wanted = concurrent_functions(self.templates)
         limit = self.aws.concurrent_functions()
@@ -150,6 +183,16 @@ class AccountChecks:
     def _refused(self, place: Sequence[str | int], said: str) -> Finding:
         (line,) = said_of(self.tenant_file, [Contradiction(place, said)])
         return Finding(kind="refused", said=line)
+
+
+def _keys_of(key_set: str) -> list[Mapping[str, Any]]:
+    """Return the keys of a JWKS; none where it is something else."""
+    try:
+        keys = json.loads(key_set)["keys"]
+    except (ValueError, KeyError, TypeError):
+        return []
+    listed = cast("list[Any]", keys) if isinstance(keys, list) else []
+    return [cast("Mapping[str, Any]", key) for key in listed if isinstance(key, dict)]
 
 
 def _remark(said: str) -> Finding:

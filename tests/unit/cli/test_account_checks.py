@@ -22,6 +22,9 @@ ACCOUNT = "210987654321"
 SYSTEM = "com.amazonaws.vpce.us-east-1.vpce-svc-0a1b9c8d7e6f5a4b3"
 ZONES = ("us-east-1a", "us-east-1b", "us-east-1c", "us-east-1d")
 CERTIFICATE = {"DomainName": "assistant.pharmacy.northshop.net", "Status": "ISSUED"}
+CARE_KEYS = "/assistant/pharmacy/care-jwks"
+KEY = {"kty": "EC", "kid": "care", "crv": "P-256", "x": "x", "y": "y"}
+KEY_SET = json.dumps({"keys": [KEY]})
 
 pytestmark = pytest.mark.loopback
 
@@ -38,6 +41,7 @@ class Account:
     applied: Mapping[str, float] = field(default_factory=dict[str, float])
     """Quotas that were raised."""
     default: Mapping[str, float] = field(default_factory=dict[str, float])
+    parameters: dict[str, str] = field(default_factory=lambda: {CARE_KEYS: KEY_SET})
     denied: frozenset[str] = frozenset()
     """Actions that the caller may not take."""
     asked: list[str] = field(default_factory=list[str])
@@ -53,6 +57,11 @@ class Account:
                 return 400, json.dumps({"__type": "ResourceNotFoundException", "message": "no"})
             case "DescribeCertificate":
                 return 200, json.dumps({"Certificate": self.certificate})
+            case "GetParameter" if given["Name"] not in self.parameters:
+                return 400, json.dumps({"__type": "ParameterNotFound", "message": "no"})
+            case "GetParameter":
+                value = {"Name": given["Name"], "Value": self.parameters[given["Name"]]}
+                return 200, json.dumps({"Parameter": value})
             case "GetRole":
                 return self._role(given["RoleName"][0])
             case "GetAccountSettings":
@@ -321,3 +330,51 @@ def test_what_may_not_be_asked_is_a_remark_and_all_else_is_asked(account: Accoun
     assert first.startswith("not asked: acm refused describe_certificate")
     assert "Lambda runs 10" in second
     assert third.startswith("not asked: service-quotas refused list_service_quotas")
+
+
+# --- the care application's keys --------------------------------------------------------------------------
+def test_a_missing_key_set_is_named_with_what_happens_and_the_command_that_puts_it(
+    account: Account, file: Path
+) -> None:
+    account.applied = ENOUGH
+    assert remarks(file) == []
+    account.parameters = {}
+    (said,) = remarks(file)
+    assert said.startswith(
+        f"The parameter {CARE_KEYS} is missing. Until it has one, each question that brings"
+    )
+    assert "refused with 503, and no answer shows a customer's live data" in said
+    assert f"aws ssm put-parameter --name {CARE_KEYS} --type String" in said
+
+
+@pytest.mark.parametrize("value", ["", "none", "[]", "{}", '{"keys": []}', '{"keys": {}}', '{"keys": ["x"]}'])
+def test_a_parameter_that_is_no_key_set_is_said(account: Account, file: Path, value: str) -> None:
+    account.applied, account.parameters = ENOUGH, {CARE_KEYS: value}
+    (said,) = remarks(file)
+    assert said.startswith(f"The parameter {CARE_KEYS} holds no key set.")
+
+
+def test_a_private_key_in_the_key_set_is_refused(account: Account, file: Path) -> None:
+    account.parameters = {CARE_KEYS: json.dumps({"keys": [KEY, KEY | {"d": "secret"}]})}
+    said = refused(file)
+    assert f"care_context: the parameter {CARE_KEYS} holds a private key" in said
+    assert '"secret"' not in said
+
+
+def test_a_parameter_of_another_name_is_asked_for(account: Account, file: Path) -> None:
+    section = "[care_context]\n"
+    file.write_text(file.read_text().replace(section, f'{section}jwks_parameter = "/care/keys"\n'))
+    account.applied, account.parameters = ENOUGH, {"/care/keys": KEY_SET}
+    assert found(file) == []
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_nothing_is_asked_where_no_care_application_signs(account: Account, file: Path, plain: bool) -> None:
+    text = file.read_text()
+    section = text[text.index("[care_context]") : text.index("[embedding]")]
+    dev = text.replace(section, f"{section.rstrip()}\nplain_ids = true\n\n")
+    dev = dev.replace('profile = "hipaa"', 'profile = "dev"')
+    file.write_text(dev if plain else text.replace(section, ""))
+    account.applied, account.parameters = ENOUGH, {}
+    assert [finding.said for finding in found(file) if CARE_KEYS in finding.said] == []
+    assert "GetParameter" not in account.asked
