@@ -50,21 +50,28 @@ class SystemSecrets(Construct):
         return secret.ref
 
     def _policy(self) -> Mapping[str, Any]:
-        """Only roles with the tenant's tag read the value, whatever policies others have."""
+        """Only roles with the tenant's tag read the value, and roles of another tenant do nothing with the
+        secret, whatever policies they have. A system's owner, who puts it, has no such tag."""
         strangers = {
             "StringNotEquals": {TENANT_TAG: self._tenant.name},
             "ArnNotLike": {"aws:PrincipalArn": exempt_principals(self, tenant=self._tenant)},
         }
+        others = {**strangers, "Null": {TENANT_TAG: "false"}}
+        statements = [
+            ("ReadByTenant", "secretsmanager:GetSecretValue", strangers),
+            ("RefuseOtherTenants", "secretsmanager:*", others),
+        ]
         return {
             "Version": "2012-10-17",
             "Statement": [
                 {
-                    "Sid": "ReadByTenant",
+                    "Sid": sid,
                     "Effect": "Deny",
                     "Principal": {"AWS": "*"},
-                    "Action": "secretsmanager:GetSecretValue",
+                    "Action": action,
                     "Resource": "*",
-                    "Condition": strangers,
+                    "Condition": conditions,
                 }
+                for sid, action, conditions in statements
             ],
         }

@@ -45,22 +45,22 @@ def synthesize(out: Path, *, validated: bool = False, **context: str) -> subproc
 @pytest.fixture(scope="session")
 def assembly(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     """The folder of all tenants' templates: ``assembly-Pharmacy`` and so on."""
-    return _once(tmp_path_factory, worker_id, name="cdk")
+    return once(tmp_path_factory, worker_id, name="cdk")
 
 
 @pytest.fixture(scope="session")
 def account_assembly(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     """The folder of the account stage's templates."""
-    return _once(tmp_path_factory, worker_id, name="account", stage="account")
+    return once(tmp_path_factory, worker_id, name="account", stage="account")
 
 
 @pytest.fixture(scope="session")
 def care_assembly(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     """The folder of the templates of the pharmacy's care side."""
-    return _once(tmp_path_factory, worker_id, name="care", stage="care_app", tenant="pharmacy")
+    return once(tmp_path_factory, worker_id, name="care", stage="care_app", tenant="pharmacy")
 
 
-def _once(factory: pytest.TempPathFactory, worker_id: str, *, name: str, **context: str) -> Path:
+def once(factory: pytest.TempPathFactory, worker_id: str, *, name: str, **context: str) -> Path:
     """Synthesize once per test run, in the first worker that needs it; return the folder."""
     base = factory.getbasetemp()
     shared = base if worker_id == "master" else base.parent

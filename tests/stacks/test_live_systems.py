@@ -75,9 +75,11 @@ def test_a_system_s_secret_is_created_empty_under_the_tenant_s_key(data: Mapping
 
 def test_only_the_tenant_s_roles_read_its_value(data: Mapping[str, Any]) -> None:
     (policy,) = resources_of(data, "AWS::SecretsManager::ResourcePolicy").values()
-    (refused,) = policy["Properties"]["ResourcePolicy"]["Statement"]
-    assert (refused["Effect"], refused["Action"]) == ("Deny", "secretsmanager:GetSecretValue")
-    assert refused["Condition"]["StringNotEquals"] == {"aws:PrincipalTag/tenant": "pharmacy"}
+    reading, anything = policy["Properties"]["ResourcePolicy"]["Statement"]
+    assert (reading["Effect"], reading["Action"]) == ("Deny", "secretsmanager:GetSecretValue")
+    assert (anything["Effect"], anything["Action"]) == ("Deny", "secretsmanager:*")
+    for refused in (reading, anything):
+        assert refused["Condition"]["StringNotEquals"] == {"aws:PrincipalTag/tenant": "pharmacy"}
     assert policy["Properties"]["BlockPublicPolicy"] is True
 
 

@@ -9,16 +9,42 @@ from pathlib import Path
 import pytest
 
 from tests.stacks.rights.model import Account, read_account
+from tests.stacks.synthesized import ROOT, once
+
+SYSTEMS = """
+[care_context]
+issuer = "https://care.clinic.example.com"
+
+[[reach]]
+name = "orders"
+port = 443
+service_name = "com.amazonaws.vpce.us-east-1.vpce-svc-0fedcba9876543210"
+connector = "connectors/orders.toml"
+auth = "token"
+"""
+"""A live system of the clinic's own, of the pharmacy's name: a policy must tell them apart by the tenant."""
+
+
+@pytest.fixture(scope="session")
+def clinic_assembly(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """The folder of the templates of a clinic that has a live system."""
+    tenants = shutil.copytree(ROOT / "tenants", tmp_path_factory.mktemp("files") / "tenants")
+    file = tenants / "clinic.toml"
+    file.write_text(file.read_text(encoding="utf-8") + SYSTEMS, encoding="utf-8")
+    return once(tmp_path_factory, worker_id, name="clinic", tenants=str(tenants), tenant="clinic")
 
 
 @pytest.fixture(scope="session")
 def assemblies(
-    assembly: Path, account_assembly: Path, tmp_path_factory: pytest.TempPathFactory
+    assembly: Path,
+    clinic_assembly: Path,
+    account_assembly: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[Path, Path]:
     """Folders of the templates of tenants and of the account stage."""
     both = tmp_path_factory.mktemp("tenants")
-    for stage in ("Pharmacy", "Clinic"):
-        shutil.copytree(assembly / f"assembly-{stage}", both / f"assembly-{stage}")
+    shutil.copytree(assembly / "assembly-Pharmacy", both / "assembly-Pharmacy")
+    shutil.copytree(clinic_assembly / "assembly-Clinic", both / "assembly-Clinic")
     return both, account_assembly
 
 

@@ -68,7 +68,7 @@ def through_stores_alone(account: Account, *, attacker: str, owner: str) -> list
     """Every role of one with a policy that allows anything and nothing that bounds it, against those stores
     of the other that a policy of their own, or that of their key, protects."""
     roles = _almighty(account.of(attacker)[0])
-    guarded = [store for store in account.of(owner)[1] if store.kind in ("bucket", "key", "role")]
+    guarded = [store for store in account.of(owner)[1] if store.kind in ("bucket", "key", "role", "secret")]
 
     def unbound(store: Store, asked: Request) -> Request:
         return replace(asked, boundary=None, endpoint=None)
@@ -97,7 +97,18 @@ def through_boundary_alone(
     return _through(account, roles, tagged, opened)
 
 
-TELL_TAGS = ("endpoint", "function", "key", "log group", "queue", "stack", "state machine", "topic", "role")
+TELL_TAGS = (
+    "endpoint",
+    "function",
+    "key",
+    "log group",
+    "queue",
+    "secret",
+    "stack",
+    "state machine",
+    "topic",
+    "role",
+)
 """Kinds whose service tells policies the tags of a resource ("AWS services that work with IAM", column ABAC),
 without being asked to as S3 and DynamoDB are."""
 

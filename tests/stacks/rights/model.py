@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,17 +22,22 @@ KINDS = {
     "AWS::SNS::Topic": "topic",
     "AWS::SQS::Queue": "queue",
     "AWS::SageMaker::Endpoint": "endpoint",
+    "AWS::SecretsManager::Secret": "secret",
     "AWS::StepFunctions::StateMachine": "state machine",
     "AWS::IAM::Role": "role",
 }
 SHARED = "shared"
 """Tag of what all tenants of an account use."""
 PARAMETERS = ("document-links", "jwks", "power")
+_OF_SYSTEMS = "(care-jwks|systems/[a-z0-9-]+)"
+"""Parameters of tenants with live systems: who signs contexts, and each system's switch."""
 _ATTACHED = {
-    "AWS::S3::BucketPolicy": "Bucket",
-    "AWS::SQS::QueuePolicy": "Queues",
-    "AWS::SNS::TopicPolicy": "Topics",
+    "AWS::S3::BucketPolicy": ("Bucket", "PolicyDocument"),
+    "AWS::SQS::QueuePolicy": ("Queues", "PolicyDocument"),
+    "AWS::SNS::TopicPolicy": ("Topics", "PolicyDocument"),
+    "AWS::SecretsManager::ResourcePolicy": ("SecretId", "ResourcePolicy"),
 }
+"""Where such a policy names its stores, and where it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -133,7 +139,6 @@ class _Reader:
 
     def account(self) -> Account:
         account = Account(policies=dict(self._managed_policies()))
-        account.stores += self._parameters()
         for tenant, short, stack in self._stacks:
             for logical_id, resource in stack.resources.items():
                 place = {"tenant": tenant, "stack": short, "logical_id": logical_id}
@@ -151,6 +156,7 @@ class _Reader:
             account.stores.append(
                 Store(tenant=tenant, stack=short, logical_id="(stack)", kind="stack", arn=stack_arn(stack))
             )
+        account.stores[:0] = self._parameters(account)
         return account
 
     def _mapped_in(self, stack: Stack) -> Iterator[str]:
@@ -161,10 +167,12 @@ class _Reader:
                 security = self._properties(logical_id, stack)["AdvancedSecurityOptions"]
                 yield security["MasterUserOptions"]["MasterUserARN"]
 
-    def _parameters(self) -> Iterator[Store]:
-        """Yield the parameters that belong to no stack; a tenant's ARNs of them are said by its roles."""
+    def _parameters(self, account: Account) -> Iterator[Store]:
+        """Yield the parameters that belong to no stack; a tenant's roles say which of live systems it has."""
         for tenant, stack in {tenant: stack for tenant, _, stack in self._stacks if tenant != SHARED}.items():
-            for parameter in PARAMETERS:
+            policies = json.dumps([role.policies for role in account.of(tenant)[0]])
+            of_systems = re.findall(f'/{tenant}/{_OF_SYSTEMS}"', policies)
+            for parameter in (*PARAMETERS, *sorted(set(of_systems))):
                 path = f"{stack.name.partition('-')[0]}/{tenant}/{parameter}"
                 arn = f"arn:aws:ssm:{stack.region}:{stack.account}:parameter/{path}"
                 yield Store(tenant=tenant, stack="", logical_id=parameter, kind="parameter", arn=arn)
@@ -183,12 +191,11 @@ class _Reader:
         """Yield (ARN or name of what has it, policy) of policies that are resources of their own."""
         for _, _, stack in self._stacks:
             for logical_id, resource in stack.resources.items():
-                target = _ATTACHED.get(resource["Type"])
-                if target is not None:
+                if resource["Type"] in _ATTACHED:
+                    target, document = _ATTACHED[resource["Type"]]
                     has = self._properties(logical_id, stack)
-                    places = has[target] if isinstance(has[target], list) else [has[target]]
-                    for place in places:
-                        yield place, has["PolicyDocument"]
+                    for place in _listed(has[target]):
+                        yield place, has[document]
 
     def _role(self, place: dict[str, str], stack: Stack, managed: Mapping[str, Policy]) -> Role:
         has = self._properties(place["logical_id"], stack)
@@ -248,6 +255,8 @@ def _key_of(kind: str, has: Mapping[str, Any]) -> str | None:
         return rules[0]["ServerSideEncryptionByDefault"].get("KMSMasterKeyID")
     if kind == "table":
         return has["SSESpecification"]["KMSMasterKeyId"]
+    if kind == "secret":
+        return has["KmsKeyId"]
     if kind in ("queue", "topic"):
         return has["KmsMasterKeyId"]
     return None

@@ -101,6 +101,6 @@ def untouched(rights: list[Right], stores: list[Store]) -> list[Store]:
     return [store for store in stores if store.kind in _USED and id(store) not in held]
 
 
-_USED = ("bucket", "domain", "endpoint", "key", "parameter", "queue", "table", "topic")
+_USED = ("bucket", "domain", "endpoint", "key", "parameter", "queue", "secret", "table", "topic")
 """Kinds of which each is there for a role of the tenant; logs are written by platforms, functions called by
 them."""

@@ -76,6 +76,13 @@ ACTIONS: Mapping[str, Mapping[str, str]] = {
         "logs:DeleteLogGroup": "|:x",
     },
     "parameter": {"ssm:GetParameter": "", "ssm:PutParameter": "", "ssm:DeleteParameter": ""},
+    "secret": {
+        "secretsmanager:GetSecretValue": "",
+        "secretsmanager:PutSecretValue": "",
+        "secretsmanager:UpdateSecret": "",
+        "secretsmanager:DeleteSecret": "",
+        "secretsmanager:PutResourcePolicy": "",
+    },
     "function": {"lambda:InvokeFunction": "", "lambda:UpdateFunctionCode": ""},
     "state machine": {"states:StartExecution": ""},
     "stack": {"cloudformation:UpdateStack": "", "cloudformation:DeleteStack": ""},
@@ -89,6 +96,9 @@ KEY_USE = {
     "s3:PutObject": ("kms:GenerateDataKey", "s3"),
     "sqs:SendMessage": ("kms:GenerateDataKey", "sqs"),
     "sqs:ReceiveMessage": ("kms:Decrypt", "sqs"),
+    "secretsmanager:GetSecretValue": ("kms:Decrypt", "secretsmanager"),
+    "secretsmanager:PutSecretValue": ("kms:GenerateDataKey", "secretsmanager"),
+    "secretsmanager:UpdateSecret": ("kms:GenerateDataKey", "secretsmanager"),
     **{
         f"dynamodb:{name}": ("kms:Decrypt", "dynamodb")
         for name in (
@@ -111,6 +121,7 @@ _ENDPOINTS = {
     "kms": "kms",
     "s3": "s3",
     "sagemaker": "sagemaker.runtime",
+    "secretsmanager": "secretsmanager",
     "sqs": "sqs",
     "ssm": "ssm",
 }

@@ -19,6 +19,7 @@ _NAMED_BY = {
     "AWS::ECR::Repository": "RepositoryName",
     "AWS::S3::Bucket": "BucketName",
     "AWS::SSM::Parameter": "Name",
+    "AWS::SecretsManager::Secret": "Name",
 }
 _ARNS = {
     "AWS::CloudTrail::Trail": "cloudtrail:{region}:{account}:trail/{name}",
@@ -40,12 +41,15 @@ _ARNS = {
     "AWS::SageMaker::Endpoint": "sagemaker:{region}:{account}:endpoint/{name}",
     "AWS::SageMaker::EndpointConfig": "sagemaker:{region}:{account}:endpoint-config/{name}",
     "AWS::SageMaker::Model": "sagemaker:{region}:{account}:model/{name}",
+    # Secrets Manager adds six characters to the name.
+    "AWS::SecretsManager::Secret": "secretsmanager:{region}:{account}:secret:{name}-a1B2c3",
     "AWS::StepFunctions::StateMachine": "states:{region}:{account}:stateMachine:{name}",
 }
 _REF_IS_ARN = (
     "AWS::IAM::ManagedPolicy",
     "AWS::SNS::Topic",
     "AWS::SageMaker::Endpoint",
+    "AWS::SecretsManager::Secret",
     "AWS::StepFunctions::StateMachine",
 )
 
