@@ -1,0 +1,115 @@
+"""Parameters of live systems in an account: the commands that people are given do what the checks ask for."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+from typer.testing import CliRunner
+
+from assistant.cli.account_checks import AccountChecks, Finding
+from assistant.cli.aws_account import AwsAccount
+from assistant.cli.main import app
+from assistant.domain.errors import DeploymentError
+from assistant.settings.tenant import load_tenant
+from tests.fakes.aws_server import REGION
+
+ROOT = Path(__file__).parents[3]
+ACCOUNT = "123456789012"
+FILE = ROOT / "tenants" / "pharmacy.toml"
+CARE_KEYS, SWITCH = "/assistant/pharmacy/care-jwks", "/assistant/pharmacy/systems/orders"
+KEY_SET = json.dumps({"keys": [{"kty": "EC", "kid": "care", "crv": "P-256", "x": "x", "y": "y"}]})
+
+
+@pytest.fixture(autouse=True)
+def _emulated(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    with mock_aws():
+        yield
+
+
+def aws() -> AwsAccount:
+    return AwsAccount(account=ACCOUNT, region=REGION)
+
+
+def care_keys() -> list[Finding]:
+    """Return what a deployment's check says of the care application's keys."""
+    tenant = load_tenant(FILE).model_copy(update={"models": None})  # moto knows no quotas
+    assert tenant.deployment is not None
+    checks = AccountChecks(aws=aws(), tenant=tenant, place=tenant.deployment, tenant_file=FILE, templates={})
+    return [finding for finding in checks.findings() if CARE_KEYS in finding.said]
+
+
+def typed(text: str) -> dict[str, Any]:
+    """Return the arguments of the one ``aws ssm put-parameter`` in a text, as boto3 takes them."""
+    (command,) = re.findall(r"aws ssm put-parameter [^\n`]+", text)
+    words = shlex.split(command)[3:]
+    given: dict[str, Any] = {}
+    while words:
+        name = words.pop(0).removeprefix("--").title().replace("-", "")
+        given[name] = words.pop(0) if words and not words[0].startswith("--") else True
+    if str(given["Value"]).startswith("file://"):
+        given["Value"] = KEY_SET
+    return given
+
+
+def put(given: dict[str, Any]) -> None:
+    client: Any = boto3.client("ssm", region_name=REGION)
+    client.put_parameter(**given)
+
+
+def test_the_command_of_the_remark_ends_it() -> None:
+    (missing,) = care_keys()
+    given = typed(missing.said)
+    assert (missing.kind, given["Name"]) == ("remark", CARE_KEYS)
+    put(given)
+    assert care_keys() == []
+    put(given)  # a rotation is the same command
+
+
+def test_a_key_set_that_is_damaged_is_told_again() -> None:
+    put({"Name": CARE_KEYS, "Type": "String", "Value": KEY_SET})
+    assert care_keys() == []
+    put({"Name": CARE_KEYS, "Type": "String", "Value": KEY_SET[:-3], "Overwrite": True})
+    assert "holds no key set" in care_keys()[0].said
+
+
+@pytest.mark.parametrize("word", ["off", "on"])
+def test_the_command_of_a_switch_puts_the_parameter_that_tasks_read(tmp_path: Path, word: str) -> None:
+    arguments = ["--tenants", str(FILE.parent), "--state", str(tmp_path)]
+    done = CliRunner().invoke(app, [*arguments, "systems", word, "orders", "--tenant", "pharmacy"])
+    assert done.exit_code == 0, done.output
+    given = typed(" ".join(done.output.split()))
+    assert aws().parameter(SWITCH) is None
+    put(given)
+    put(given)
+    assert (given["Name"], aws().parameter(SWITCH)) == (SWITCH, word)
+
+
+@pytest.mark.parametrize(
+    ("heading", "name"),
+    [("Switch a system off", SWITCH), ("Rotate the care application's keys", CARE_KEYS)],
+)
+def test_the_runbook_s_commands_overwrite_what_is_there(heading: str, name: str) -> None:
+    page = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
+    section = page.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    given = typed(section)
+    put({"Name": name, "Type": "String", "Value": "before"})
+    put(given)
+    assert aws().parameter(given["Name"]) == given["Value"] != "before"
+    assert given["Name"] == name
+
+
+def test_a_deployment_overwrites_no_parameter() -> None:
+    aws().create_parameter(SWITCH, value="off")
+    with pytest.raises(DeploymentError, match="ParameterAlreadyExists"):
+        aws().create_parameter(SWITCH, value="on")
+    assert aws().parameter(SWITCH) == "off"
