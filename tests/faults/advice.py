@@ -5,12 +5,14 @@ from __future__ import annotations
 from tests.faults import cells
 from tests.faults.cells import CELLS, THE_SERVICE, Cell
 from tests.faults.dependencies import (
+    CARE_KEYS,
     DOCUMENTS,
     EMBEDDING,
     EVENTS,
     KEYS,
     KEYS_PARAMETER,
     LINK_SECRET,
+    LIVE_SYSTEM,
     LLM,
     POWER,
     QUEUE,
@@ -31,6 +33,8 @@ _OF_DEPENDENCY = {
     KEYS.name: "agents ask again; look at the issuer and the way to it",
     KEYS_PARAMETER.name: "agents ask again; look at the parameter and who may read it",
     POWER.name: "nothing; put `on` or `paused` into the parameter",
+    LIVE_SYSTEM.name: "agents work from the text; its owner repairs it, and calls begin again by themselves",
+    CARE_KEYS.name: "agents ask again; look at the parameter and who may read it",
     LINK_SECRET.name: "the scheduler starts the task again; look at the key, its policy and the parameter",
 }
 _OF_CELL = {
@@ -40,6 +44,12 @@ _OF_CELL = {
     Cell(SEARCH.name, cells.DOCUMENTS_LOST): "start the worker again: it writes what is missing",
     Cell(SEARCH.name, cells.INDEX_CLOSED): "open the index, or fill a new one and swap the alias",
     Cell(SEARCH.name, cells.INDEX_DELETED): "apply the schema and start the worker again",
+    Cell(
+        LIVE_SYSTEM.name, cells.WRONG_ANSWER
+    ): "change the connector file as the schema changed, or switch the system off",
+    Cell(LIVE_SYSTEM.name, cells.OTHER_CUSTOMER): "switch the system off, and tell its owner",
+    Cell(LIVE_SYSTEM.name, cells.CIRCUIT_OPEN): "its owner repairs it, or switch the system off",
+    Cell(CARE_KEYS.name, cells.KEY_SET_MISSING): "put the care application's key set into the parameter",
     Cell(DOCUMENTS.name, cells.DAMAGED): "add the document again",
     Cell(DOCUMENTS.name, cells.DOWN_WHEN_BACK): "agents come back again; look at the bucket's policy and its "
     "KMS key",
@@ -57,7 +67,15 @@ _OF_CELL = {
     Cell(THE_SERVICE, cells.WITHDRAWN): "agents ask again",
     **{
         Cell(each, cells.DOWN_WHILE_STREAMING): "nothing for this answer; see the row above"
-        for each in (EMBEDDING.name, SEARCH.name, STATES.name, QUEUE.name, KEYS.name, KEYS_PARAMETER.name)
+        for each in (
+            EMBEDDING.name,
+            SEARCH.name,
+            STATES.name,
+            QUEUE.name,
+            KEYS.name,
+            KEYS_PARAMETER.name,
+            CARE_KEYS.name,
+        )
     },
     Cell(LINK_SECRET.name, cells.DOWN_WHILE_STREAMING): "nothing: the secret is read at the start only",
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tests.faults.dependencies import DEPENDENCIES, DOCUMENTS, LLM, SEARCH
+from tests.faults.dependencies import CARE_KEYS, DEPENDENCIES, DOCUMENTS, LIVE_SYSTEM, LLM, SEARCH
 
 DOWN_AT_START = "down at start"
 DOWN_WHILE_STREAMING = "down while streaming"
@@ -18,6 +18,9 @@ DOWN_WHEN_BACK = "down while a reader comes back"
 DOCUMENTS_LOST = "documents lost from the index"
 INDEX_CLOSED = "index closed"
 INDEX_DELETED = "alias gone"
+OTHER_CUSTOMER = "data of another customer"
+CIRCUIT_OPEN = "down for longer"
+KEY_SET_MISSING = "the parameter is missing"
 
 THE_SERVICE = "the service itself"
 KILLED = "killed while streaming"
@@ -49,6 +52,9 @@ CELLS = (
     Cell(SEARCH.name, DOCUMENTS_LOST),
     Cell(SEARCH.name, INDEX_CLOSED),
     Cell(SEARCH.name, INDEX_DELETED),
+    Cell(LIVE_SYSTEM.name, OTHER_CUSTOMER),
+    Cell(LIVE_SYSTEM.name, CIRCUIT_OPEN),
+    Cell(CARE_KEYS.name, KEY_SET_MISSING),
     *(
         Cell(THE_SERVICE, fault)
         for fault in (

@@ -37,6 +37,8 @@ KEYS = Dependency("issuer keys: JWKS address", "jwks")
 KEYS_PARAMETER = Dependency("issuer keys: SSM parameter", "ssm", "/issuer-keys")
 POWER = Dependency("SSM: power", "ssm", "/power")
 LINK_SECRET = Dependency("KMS: link secret", "kms")
+LIVE_SYSTEM = Dependency("live system", "orders")
+CARE_KEYS = Dependency("care application's keys: SSM parameter", "ssm", "/care-jwks")
 DEPENDENCIES = (
     EMBEDDING,
     LLM,
@@ -50,4 +52,6 @@ DEPENDENCIES = (
     KEYS_PARAMETER,
     POWER,
     LINK_SECRET,
+    LIVE_SYSTEM,
+    CARE_KEYS,
 )

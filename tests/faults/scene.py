@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -14,15 +15,19 @@ import httpx
 import orjson
 
 from assistant.settings.process import ServiceSettings, inherited_environment
+from tests.attacks.live_scene import PAGE, answers_well
 from tests.fakes.aws_tenants import AwsTenants, aws_tenants
 from tests.fakes.faulty_proxy import Fault, FaultyProxy, Kind, faulty_proxy
 from tests.fakes.running_service import Scene as ServiceScene
 from tests.fakes.running_service import published_keys, service_settings
 from tests.fakes.sagemaker_socket import SageMakerSocket, sagemaker_socket
+from tests.fakes.scripted_http import scripted_http
 from tests.fakes.tokens import EC_KEY
 from tests.faults.dependencies import DEPENDENCIES, Dependency
 
 TENANT = "clinic"
+CARE_ISSUER = "https://care.example.com"
+CONNECTOR = re.findall(r"```toml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)[1]
 DOCUMENT = "The wait is two days. Ask the desk on the third day."
 WRITTEN = "Wait two days. Ask the desk on the third day."
 """What the model writes: both sentences are supported, so none of them is quoted."""
@@ -112,6 +117,17 @@ class FaultScene:
             }
         )
 
+    def live_settings(self) -> ServiceSettings:
+        """Return the settings of a service whose quoted answers show values of the live system, in the
+        conversation of a customer whom the care application signs."""
+        settings = self.settings(quoted=True)
+        parameter = self.aws.parameter("care-jwks", TENANT)
+        file = settings.tenants_dir / f"{TENANT}.toml"
+        file.write_text(file.read_text() + _LIVE.format(issuer=CARE_ISSUER, parameter=parameter))
+        (settings.tenants_dir / "connectors").mkdir()
+        (settings.tenants_dir / "connectors" / "orders.toml").write_text(CONNECTOR)
+        return settings.model_copy(update={"reach_addresses": {"orders": self.proxies["orders"].url}})
+
     def environment(self) -> dict[str, str]:
         addresses = {f"AWS_ENDPOINT_URL_{name.upper()}": self.proxies[name].url for name in _AWS}
         keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
@@ -191,6 +207,22 @@ class FaultScene:
         return [orjson.loads(item["body"]["S"]) | {"kind": item["sk"]["S"]} for item in answers]
 
 
+_LIVE = """
+[[sources]]
+name = "knowledge"
+namespace = ""
+elements = true
+
+[care_context]
+issuer = "{issuer}"
+jwks_parameter = "{parameter}"
+
+[[reach]]
+name = "orders"
+port = 443
+connector = "connectors/orders.toml"
+deadline_s = 1.0
+"""
 _LIMITS = "embedding_timeout_s = 1.0\nsearch_timeout_s = 1.5"
 
 
@@ -205,7 +237,13 @@ async def fault_scene(folder: Path, *, aws_url: str, opensearch_url: str) -> Asy
         sagemaker.texts = PARTS
         jwks_url = await stack.enter_async_context(published_keys([EC_KEY]))
         upstreams = dict.fromkeys(_AWS, aws_url)
-        upstreams |= {"sagemaker": sagemaker.url, "opensearch": opensearch_url, "jwks": jwks_url}
+        orders = await stack.enter_async_context(scripted_http(answers_well))
+        upstreams |= {
+            "orders": orders.url,
+            "sagemaker": sagemaker.url,
+            "opensearch": opensearch_url,
+            "jwks": jwks_url,
+        }
         scene = FaultScene(folder, aws, sagemaker)
         for name, url in upstreams.items():
             scene.proxies[name] = await stack.enter_async_context(faulty_proxy(url))
