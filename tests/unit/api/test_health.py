@@ -9,11 +9,11 @@ import orjson
 import pytest
 from prometheus_client import CollectorRegistry
 
-from assistant.answering.events import Problem
+from assistant.answering.events import Done, Problem
 from assistant.api.health import ServiceMetrics, TaskMetrics, caller_is_identified
 from assistant.api.live_metrics import LiveMetrics
 from assistant.api.running import AnswerObserver
-from assistant.domain.answers import SourceAsked
+from assistant.domain.answers import FinishReason, SourceAsked, Usage
 from assistant.domain.errors import AssistantError
 from assistant.settings import deployed_names
 from assistant.settings.process import ServiceSettings
@@ -231,6 +231,23 @@ def test_a_source_that_was_left_out_is_counted_once() -> None:
     assert task.line()[deployed_names.SOURCES_LEFT_OUT] == 2
     task.metrics.sample()
     assert deployed_names.SOURCES_LEFT_OUT not in task.line()
+
+
+def test_the_end_of_an_answer_counts_its_sources() -> None:
+    metrics = ServiceMetrics()
+    done = Done(
+        finish_reason=FinishReason.STOP,
+        citations=(),
+        usage=Usage(),
+        timings_ms={},
+        asked=(asked(), asked(name="catalogue", state="failed")),
+    )
+    AnswerObserver(metrics, tenant="shop", started_s=0.0, clock=SteppedClock()).see(done)
+    text = metrics.text().decode()
+    for source, state in (("reviews", "answered"), ("catalogue", "failed")):
+        labels = f'{{source="{source}",state="{state}",tenant="shop"}}'
+        assert f"assistant_sources_asked_total{labels} 1.0" in text
+    assert metrics.live.take_left_out() == 1
 
 
 def test_prometheus_has_systems_and_sources_by_names_of_the_tenant_file() -> None:
