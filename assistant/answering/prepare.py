@@ -144,6 +144,8 @@ class PreparedAnswer:
     """Labels of the live elements that the model may name; empty where none writes."""
     asked_live: tuple[AskedElement, ...]
     """Live elements that answer parts of the message by themselves."""
+    matched_live: tuple[str, ...]
+    """Names of the live elements that the message asks for."""
     weights: Mapping[str, str]
     """SHA-256 (hex) of each weights file that served, by kind."""
     asked: tuple[SourceAsked, ...] = ()
@@ -285,6 +287,7 @@ class PrepareAnswer:
                 hydration=hydration,
                 offered=self._offered(prompt, shown, hydration),
                 asked_live=asked_live,
+                matched_live=tuple(dict.fromkeys(name for _, name in matched)),
                 follows=history[-1].answer_id if history else None,
                 weights=self._weights(ranking, evidence),
                 asked=self._asked(evidence),
