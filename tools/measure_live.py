@@ -27,6 +27,7 @@ from assistant.cli.global_options import GlobalOptions
 from assistant.cli.knowledge import load_if_empty
 from assistant.cli.local import LocalRuntime, local_runtime
 from assistant.cli.terminal import Terminal
+from assistant.domain.answers import LiveMatchState
 from assistant.domain.clock import Deadline
 from assistant.domain.elements import ElementProblem
 from assistant.domain.identity import Identity, Role
@@ -41,6 +42,8 @@ _CONTEXT = CareContext(
     ids={"customer": ("PT-204417",), "order": ("4471-2208",), "prescription": ("7301842-04417",)},
     expires_at=datetime(9999, 1, 1, tzinfo=UTC),
 )
+_READ = frozenset({LiveMatchState.READ, LiveMatchState.SHOWN})
+"""One that the quoted document shows is asked for, too."""
 _DEADLINE_S = 30.0
 _RESAMPLES, _SEED = 1_000, 20_261_121
 
@@ -93,6 +96,7 @@ class NoCalls:
         return self._offered.types()
 
     async def fill(self, name: str, caller: Caller, *, deadline: Deadline) -> Filled:
+        del name, caller, deadline
         raise LiveReadError(ElementProblem.SWITCHED_OFF, "No system is called while questions are measured.")
 
 
@@ -121,7 +125,8 @@ class LiveTrial:
         )
         prepared.hydration.cancel()
         prepared.steps.root.end()
-        return LiveResult(one, prepared.matched_live)
+        read = (each.element for each in prepared.live_matches if each.state in _READ)
+        return LiveResult(one, tuple(dict.fromkeys(read)))
 
 
 async def ask_all(
@@ -176,7 +181,7 @@ METRICS: Mapping[str, Callable[[LiveResult], Counts | None]] = {
 
 
 def interval(results: Sequence[LiveResult], value: Callable[[LiveResult], Counts | None]) -> str | None:
-    """Return a share with its 95 % interval, bootstrapped by wording; None where it applies to no question."""
+    """Return a share with its 95 % interval, bootstrapped by wording; None where no question fits."""
     groups: dict[str, list[Counts]] = {}
     for one in results:
         if (counts := value(one)) is not None:

@@ -41,7 +41,14 @@ from assistant.answering.excerpts import (
 )
 from assistant.answering.generate import Interruption, Prompt, PromptBuilder
 from assistant.answering.hydration import CallBounds, Hydration
-from assistant.answering.live_questions import AskedElement, LiveQuestions
+from assistant.answering.live_questions import (
+    AskedElement,
+    Clause,
+    LiveQuestions,
+    ShownFields,
+    fields_of,
+    unread,
+)
 from assistant.answering.ports import DocumentLinks
 from assistant.answering.quote import Quote
 from assistant.answering.releases import Ranking
@@ -54,6 +61,8 @@ from assistant.domain.answers import (
     AnswerRecord,
     Certainty,
     Correction,
+    LiveMatch,
+    LiveMatchState,
     RecordId,
     Source,
     SourceAsked,
@@ -144,8 +153,8 @@ class PreparedAnswer:
     """Labels of the live elements that the model may name; empty where none writes."""
     asked_live: tuple[AskedElement, ...]
     """Live elements that answer parts of the message by themselves."""
-    matched_live: tuple[str, ...]
-    """Names of the live elements that the message asks for."""
+    live_matches: tuple[LiveMatch, ...]
+    """How near each live element is to the message."""
     weights: Mapping[str, str]
     """SHA-256 (hex) of each weights file that served, by kind."""
     asked: tuple[SourceAsked, ...] = ()
@@ -233,25 +242,26 @@ class PrepareAnswer:
             bounds=self.bounds,
             subject=services.subject_of(context),
         )
-        clauses = self._live_questions.begin(
-            asking.question, without_items=partial(self.find_evidence.without_items, known=known)
-        )
         with _end_on_error(steps, hydration):
             history = await self._history(asking, scope, agent=identity.agent)
             before = history[-1].question if history else asking.question_before
-            understood, evidence = await self._find(asking.question, before, scope, known=known)
-            matched = await self._live_questions.matching(clauses, evidence, scope.embedded)
+            understood = understand(asking.question, vocabulary=self.find_evidence.vocabulary, known=known)
+            clauses = self._clauses(understood.parts, before, known)
+            embedded = self._live_questions.begin(clauses)
+            evidence = await self._find(understood, before, scope, known=known)
+            matched = await self._live_questions.matching(clauses, embedded, evidence)
             if context is None:
                 matched = self._without_customers(matched, evidence)
             certainty, excerpts = _certainty(evidence), Excerpts()
             with steps.step("compose") as span:
-                shown, quoted = self._compose(evidence, excerpts, hydration)
+                by_system = {part for part, one in matched if one.state is LiveMatchState.READ}
+                shown, quoted = self._compose(evidence, excerpts, hydration, by_system=by_system)
                 span.set_attribute("assistant.gate.passed", certainty is not None)
             longest = services.tenant.generation.max_tokens
             max_tokens = min(asking.max_tokens or longest, longest)
             prompt = None
             named = [name for block in quoted.blocks for name, _, _ in block.elements]
-            asked_live = _begin_asked(matched, hydration, named=named)
+            matched, asked_live = self._begin_asked(matched, hydration, named=named)
             if self._prompts is None:  # where a model writes, its text decides what is read
                 hydration.begin_all(named)
             if certainty is not None and not any(one.approved or one.table for one in evidence):
@@ -279,7 +289,7 @@ class PrepareAnswer:
                 excerpts=excerpts,
                 certainty=_certainty(evidence, live={one.part for one in asked_live}),
                 quoted=quoted,
-                clarify=next((one.clarify for one in evidence if one.clarify), None),
+                clarify=next((one.clarify for one in evidence if one.clarify and one.certainty), None),
                 escalation=self._escalation(evidence),
                 prompt=prompt,
                 max_tokens=max_tokens,
@@ -287,7 +297,7 @@ class PrepareAnswer:
                 hydration=hydration,
                 offered=self._offered(prompt, shown, hydration),
                 asked_live=asked_live,
-                matched_live=tuple(dict.fromkeys(name for _, name in matched)),
+                live_matches=tuple(one for _, one in matched),
                 follows=history[-1].answer_id if history else None,
                 weights=self._weights(ranking, evidence),
                 asked=self._asked(evidence),
@@ -304,9 +314,22 @@ class PrepareAnswer:
         labels = [labels_in([one.text], hydration.labels_of(one.document_id)) for one in read]
         return {key: label for found in labels for key, label in found.items()}
 
+    def _clauses(
+        self, parts: Sequence[str], before: str | None, known: KnownWords | None
+    ) -> list[list[Clause]]:
+        """Return the clauses of each part of a message, read as the examples of live elements are written."""
+        if self._services.live_elements is None:
+            return []
+        read = partial(
+            self._live_questions.reader.clauses,
+            known=known,
+            without_items=partial(self.find_evidence.without_items, known=known),
+        )
+        return [read(part, before=None if number else before) for number, part in enumerate(parts)]
+
     def _without_customers(
-        self, matched: Sequence[tuple[int, str]], evidence: Sequence[Evidence]
-    ) -> list[tuple[int, str]]:
+        self, matched: Sequence[tuple[int, LiveMatch]], evidence: Sequence[Evidence]
+    ) -> list[tuple[int, LiveMatch]]:
         """Leave a customer's data out where a document answers and no customer is there.
 
         An agent who asks for a rule would only be told that something else is not allowed.
@@ -314,10 +337,36 @@ class PrepareAnswer:
         live = self._services.live_elements
         types: Mapping[str, ElementType] = live.types() if live is not None else {}
         return [
-            (part, name)
-            for part, name in matched
-            if evidence[part].certainty is None or not types[name].needs_context
+            (part, one)
+            if evidence[part].certainty is None or not types[one.element].needs_context
+            else (part, unread(one, LiveMatchState.NO_CUSTOMER))
+            for part, one in matched
         ]
+
+    def _begin_asked(
+        self, matched: Sequence[tuple[int, LiveMatch]], hydration: Hydration, *, named: Collection[str]
+    ) -> tuple[list[tuple[int, LiveMatch]], tuple[AskedElement, ...]]:
+        """Begin the reads that parts of the message ask for, unless the quoted text, or an element before,
+        shows all of their values. Return the matches as they came out, and the reads."""
+        shown = ShownFields(fields_of(self._services.tenant))
+        for name in named:
+            shown.add(name)
+        begun: dict[str, AskedElement] = {}
+        asked: list[AskedElement] = []
+        ended: list[tuple[int, LiveMatch]] = []
+        for part, one in matched:
+            match = one
+            if one.state is LiveMatchState.READ and one.element not in begun:
+                if shown.has(one.element):
+                    match = unread(one, LiveMatchState.SHOWN)
+                elif (slot := hydration.begin(one.element)) is not None:
+                    without = shown.of_operation(one.element)
+                    begun[one.element] = AskedElement(part, slot, without=without)
+                    shown.add(one.element)
+            if match.state is LiveMatchState.READ and one.element in begun:
+                asked.append(replace(begun[one.element], part=part))
+            ended.append((part, match))
+        return ended, tuple(asked)
 
     def _with_item_number(self, question: str, known: KnownWords | None) -> str:
         """Return the question with the number of the one item that it names: systems know items by number."""
@@ -363,15 +412,14 @@ class PrepareAnswer:
         return turns
 
     async def _find(
-        self, message: str, before: str | None, scope: SearchScope, *, known: KnownWords | None
-    ) -> tuple[Understood, tuple[Evidence, ...]]:
+        self, understood: Understood, before: str | None, scope: SearchScope, *, known: KnownWords | None
+    ) -> tuple[Evidence, ...]:
         """Find evidence for each question of the message.
 
         A question is searched alone. The question before it (for the second half of a double one the first
         half) is added only where this one depends on it, or where nothing was found without.
         """
         vocabulary = self.find_evidence.vocabulary
-        understood = understand(message, vocabulary=vocabulary, known=known)
         answers = self._services.tenant.answers
         share = 1.0 if len(understood.parts) == 1 else _SHARE_OF_DOUBLE
         find = self.find_evidence.find
@@ -402,12 +450,21 @@ class PrepareAnswer:
             found[0] = await find(replace(found[0].query, beside=found[-1].best_id), scope)
         if any(one.certainty is None for one in found):  # a damaged index must never look like "not known"
             await self._services.index_watch.require_complete(deadline=scope.deadline)
-        return understood, tuple(found)
+        return tuple(found)
 
     def _compose(
-        self, evidence: Sequence[Evidence], excerpts: Excerpts, hydration: Hydration
+        self,
+        evidence: Sequence[Evidence],
+        excerpts: Excerpts,
+        hydration: Hydration,
+        *,
+        by_system: Collection[int],
     ) -> tuple[tuple[RankedPassage, ...], QuotedAnswer]:
-        """Return the sources in the order of their numbers, and the quoted answer that cites them."""
+        """Return the sources in the order of their numbers, and the quoted answer that cites them.
+
+        ``by_system``: parts that ask a live system. The documents of one that no document answers are no
+        sources of the answer.
+        """
         sources = SourceList()
         blocks: list[QuotedBlock] = []
         also: list[AlsoPossible] = []
@@ -431,7 +488,9 @@ class PrepareAnswer:
                 labels = hydration.labels_of(document_id)
                 parts = quoted_blocks(one.also, one, sources, excerpts, labels=labels)
                 also.append(also_possible(one.also, parts))
-        for one in evidence:
+        for part, one in enumerate(evidence):
+            if one.certainty is None and part in by_system:
+                continue
             sources.fill(one, up_to=self._services.tenant.retrieval.passages)
         sure = (
             one.quote
@@ -584,16 +643,6 @@ def _cards(evidence: Sequence[Evidence]) -> dict[str, DocumentCard]:
     read += [one.approved.documents for one in evidence if one.approved is not None]
     read += [one.table.documents for one in evidence if one.table is not None]
     return {name: document.card for documents in read for name, document in documents.items()}
-
-
-def _begin_asked(
-    matched: Sequence[tuple[int, str]], hydration: Hydration, *, named: Collection[str]
-) -> tuple[AskedElement, ...]:
-    """Begin the reads that parts of the message ask for, unless a quoted document names the element."""
-    wanted = dict.fromkeys(name for _, name in matched if name not in named)
-    begun = {name: hydration.begin(name) for name in wanted}
-    parts = ((part, begun.get(name)) for part, name in matched)
-    return tuple(AskedElement(part, slot) for part, slot in parts if slot is not None)
 
 
 def _certainty(evidence: Sequence[Evidence], *, live: Collection[int] = ()) -> Certainty | None:

@@ -495,7 +495,9 @@ class AnswerStream:
     def ended_elements(self) -> Iterator[Token | ElementChanged]:
         """Yield the elements that ended since the last call, each after its label if that is not there."""
         for slot in self._prepared.hydration.take():
-            if slot.is_ready and slot in self._asked_slots:
+            asked = next((one for one in self._prepared.asked_live if one.slot is slot), None)
+            if slot.is_ready and asked is not None:
+                asked.leave_out()
                 token, start, end = self._text.write_label(slot.type.title)
                 yield token
                 self._prepared.hydration.place_slot(slot, start=start, end=end)
@@ -583,6 +585,7 @@ class AnswerStream:
                 "propensity": prepared.propensity,
                 "elements": prepared.hydration.uses(),
                 "asked": prepared.hydration.asked(prepared.asked),
+                "live_matches": prepared.live_matches,
                 **self._kept_texts(),
                 **self._prompt_fields(),
             }

@@ -76,7 +76,7 @@ _MEDICINE_ENDING = re.compile(
     r"gliptin|gliflozin|glutide|setron|profen|phen|done|phine|barbital|cycline|thiazide|semide|lukast|dronate|in|"
     r"il|an|am|um|ax|ex|ix|or|ra|ta|va|za|ca)$"
 )
-"""How names of medicines end. A correction to such a word must be common English."""
+"""How names of medicines end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +166,11 @@ def is_known(word: str, vocabulary: Vocabulary, words: Mapping[str, int], *, com
     )
 
 
+def ends_like_a_medicine(word: str) -> bool:
+    """Return whether a folded word may be a medicine's name, by its end."""
+    return _MEDICINE_ENDING.search(word) is not None
+
+
 def _nearest(word: str, vocabulary: Vocabulary, words: Mapping[str, int]) -> str | None:
     edits = 2 if len(word) >= _TWO_EDITS_FROM else 1
     near = extract(word, words.keys(), scorer=OSA.distance, score_cutoff=edits, limit=8)
@@ -173,7 +178,7 @@ def _nearest(word: str, vocabulary: Vocabulary, words: Mapping[str, int]) -> str
         (distance, -words[candidate], candidate)
         for candidate, distance, _ in near
         if candidate[0] == word[0]
-        and (vocabulary.language.is_common(candidate) or not _MEDICINE_ENDING.search(candidate))
+        and (vocabulary.language.is_common(candidate) or not ends_like_a_medicine(candidate))
     ]
     stems = {
         vocabulary.language.stem(candidate) for distance, _, candidate in safe if distance == min(safe)[0]

@@ -85,6 +85,7 @@ _BADGES = {
     answers.Mode.QUOTED: "Quoted word for word",
     answers.Mode.WRITTEN: "Written by the model, each sentence checked",
 }
+_LIVE_ONLY = "Live values; no document is quoted"
 _POSSIBLY = "Possibly: check before you send."
 _BOLD = re.compile(r"\*\*(?=\S)(.+?)(?<=\S)\*\*")
 _INDENT = "  "
@@ -109,6 +110,7 @@ class AnswerPrinter:
     done: Done | None = None
     problem: Problem | None = None
     _sources: Sequence[answers.Source] = ()
+    _sentences: int = 0
     _marked: MarkedText = field(default_factory=MarkedText)
     _live: LiveText = field(init=False)
 
@@ -133,6 +135,7 @@ class AnswerPrinter:
             case Token():
                 self._show_text(event.text)
             case SentenceEnded():
+                self._sentences += 1
                 self._write(self._marked.take_sentence(event.end))
                 self._live.add(mark_of(event, after=self._marked.text[: event.end]))
             case ElementChanged():
@@ -157,10 +160,13 @@ class AnswerPrinter:
         self.done = done
         total_s = time.monotonic() - self.began_s
         self._end_text()
-        show_remarks(self.terminal, done)
+        show_remarks(self.terminal, done, live_only=self._live.has_elements and not self._sentences)
         looked_at = done.finish_reason is answers.FinishReason.NO_EVIDENCE
+        sources = self._sources
+        if self._live.has_elements and not looked_at:  # what is not cited has nothing to do with the values
+            sources = [one for one in sources if one.n in done.citations]
         print_sources(
-            self.terminal, self._sources, cited=done.citations, base_url=self.base_url, looked_at=looked_at
+            self.terminal, sources, cited=done.citations, base_url=self.base_url, looked_at=looked_at
         )
         self.terminal.out.print(Text(self._timings(done, total_s=total_s), style="dim"))
 
@@ -188,12 +194,13 @@ def with_bold(text: str, *, style: str = "") -> Text:
     return shown
 
 
-def show_remarks(terminal: Terminal, said: Done | answers.AnswerRecord) -> None:
-    """Print how an answer was made, how certain it is, and its alternatives."""
+def show_remarks(terminal: Terminal, said: Done | answers.AnswerRecord, *, live_only: bool = False) -> None:
+    """Print how an answer was made, how certain it is, and its alternatives. ``live_only``: its text is
+    nothing but live elements."""
     out = terminal.out
     if said.mode is not None:
         out.print()
-        _show_certainty(terminal, said)
+        _show_certainty(terminal, said, live_only=live_only)
     else:
         _show_no_answer(terminal, said)
     if said.corrections:
@@ -210,12 +217,12 @@ def show_remarks(terminal: Terminal, said: Done | answers.AnswerRecord) -> None:
         out.print(with_bold(_indented(said.reply_draft)))
 
 
-def _show_certainty(terminal: Terminal, said: Done | answers.AnswerRecord) -> None:
+def _show_certainty(terminal: Terminal, said: Done | answers.AnswerRecord, *, live_only: bool) -> None:
     if said.certainty is answers.Certainty.POSSIBLY:
         whom = f" Ask: {said.escalation}" if said.escalation else ""
         terminal.out.print(styled((_POSSIBLY, "bold yellow"), (whom, "yellow")))
     if said.mode is not None:
-        badge = _BADGES[said.mode]
+        badge = _LIVE_ONLY if live_only else _BADGES[said.mode]
         if said.fallback:
             why = _words()["fallback"].get(said.fallback, f"it did not answer ({said.fallback})")
             badge += f", in place of the model's text: {why}"

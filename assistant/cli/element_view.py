@@ -159,6 +159,10 @@ class LiveText:
     def is_waiting(self) -> bool:
         return bool(self._queue)
 
+    @property
+    def has_elements(self) -> bool:
+        return bool(self._elements)
+
     def release(self) -> None:
         """Write what waits, with the labels of values that have not come."""
         while self._queue:

@@ -21,6 +21,7 @@ from assistant.domain.answers import (
     AccessEntry,
     AnswerRecord,
     GateDecision,
+    LiveMatchState,
     PassageUse,
     StoredVerdict,
     VerdictLabel,
@@ -33,6 +34,16 @@ from assistant.wiring.stores import TenantStores
 
 _WIDTH = 11
 """Width of the column of names, in characters."""
+_WHY = {
+    LiveMatchState.READ: "read",
+    LiveMatchState.FAR: "not near enough",
+    LiveMatchState.NOT_ABOUT: "a question that no element answers is as near ({against})",
+    LiveMatchState.WHAT_TO_DO: "the question asks what to do",
+    LiveMatchState.OTHER: "another element is nearer",
+    LiveMatchState.SHOWN: "the answer shows its values already",
+    LiveMatchState.NO_CUSTOMER: "a document answers, and no customer's context came with the question",
+}
+"""Why a live element was read, or was not."""
 _CANDIDATES = 5
 """Candidates that are shown; ``--json`` has them all."""
 
@@ -66,10 +77,23 @@ def _decisions(record: AnswerRecord) -> Iterator[tuple[str, str]]:
             "" if at else "sources",
             f"{one.weight:.0%} {one.name} ({one.kind}), {one.state.replace('_', ' ')}",
         )
+    yield from _live(record)
     yield "index", record.index_version or "none"
     for at, (kind, sha256) in enumerate(record.weights.items()):
         yield "" if at else "weights", f"{kind}, SHA-256 {sha256}"
     yield "settings", f"SHA-256 {record.settings_hash}"
+
+
+def _live(record: AnswerRecord) -> Iterator[tuple[str, str]]:
+    """Yield why each live element was read or was not, and how the reads ended."""
+    for at, one in enumerate(record.live_matches):
+        words = f", {one.unknown_words} words that its connector does not use" if one.unknown_words else ""
+        why = _WHY[one.state].format(against=_given(one.against))
+        near = f"{one.cosine:.2f} to \u201c{one.example}\u201d, needs {one.least:.2f}{words}"
+        yield "" if at else "live", f"{one.element}: {why}; {near}"
+    for at, use in enumerate(record.elements):
+        ended = (use.problem or use.state).replace("_", " ")
+        yield "" if at else "elements", f"{use.name}: {ended}"
 
 
 def _gate(gate: GateDecision | None) -> Iterator[tuple[str, str]]:
@@ -274,7 +298,7 @@ def _show_text(terminal: Terminal, record: AnswerRecord) -> None:
         terminal.out.print(mark_of(sentence, after=text), end="")
         at = sentence.end
     terminal.out.print(with_bold(record.text[at:]))
-    show_remarks(terminal, record)
+    show_remarks(terminal, record, live_only=bool(record.elements) and not record.sentences)
     reason = record.finish_reason or record.error_code or ""
     terminal.out.print(plain(f"({record.outcome}: {reason})", style="dim"))
 

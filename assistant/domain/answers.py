@@ -280,6 +280,41 @@ class ApprovedUse(PublicModel):
     revision: int
 
 
+class LiveMatchState(StrEnum):
+    """Why a live element was read for a question, or was not."""
+
+    READ = "read"
+    FAR = "far"
+    """Its nearest example is not near enough."""
+    NOT_ABOUT = "not_about"
+    """A question that no element answers is as near."""
+    WHAT_TO_DO = "what_to_do"
+    """The question asks what to do, and not for a fact."""
+    OTHER = "other"
+    """Another element is nearer."""
+    SHOWN = "shown"
+    """The quoted text, or another element, shows its values."""
+    NO_CUSTOMER = "no_customer"
+    """A document answers, and the question came without the context of a customer."""
+
+
+class LiveMatch(PublicModel):
+    """How near one live element is to the clause of a question that is nearest to it."""
+
+    element: str = Field(max_length=80)
+    state: LiveMatchState
+    cosine: float
+    """With ``example``."""
+    least: float
+    """Cosine from which it is near enough."""
+    against: float | None = None
+    """Cosine with the nearest question that no element answers; None where the connector has none."""
+    unknown_words: int = Field(ge=0)
+    """Content words of the clause that the connector does not use; each makes ``least`` higher."""
+    example: str = Field(max_length=200)
+    """The connector's, as it was then."""
+
+
 class AnswerRecord(PublicModel):
     """The record of one answer, written once at its end. Readers accept every older schema_version.
 
@@ -350,6 +385,8 @@ class AnswerRecord(PublicModel):
     """Elements with live data or of documents' fields; their values are kept apart, for a shorter time."""
     asked: tuple[SourceAsked, ...] = ()
     """The tenant's sources and how much each mattered; empty where it has only one."""
+    live_matches: tuple[LiveMatch, ...] = Field(default=(), max_length=200)
+    """How near each live element with example questions was; absent in records of older releases."""
 
     @property
     def is_signal(self) -> bool:

@@ -299,6 +299,10 @@ class Connector(StrictModel):
     """The system's OpenAPI file, relative to this one."""
     operations: Annotated[tuple[Operation, ...], Field(min_length=1, max_length=20)]
     elements: Annotated[tuple[ConnectorElement, ...], Field(min_length=1, max_length=30)]
+    not_about: Annotated[
+        tuple[Annotated[str, StringConstraints(max_length=200)], ...], Field(max_length=60)
+    ] = ()
+    """Questions about the same things that no element answers: "What if a parcel is lost?"."""
 
     @model_validator(mode="after")
     def _elements_are_of_operations(self) -> Self:

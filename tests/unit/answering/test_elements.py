@@ -11,7 +11,7 @@ import pytest
 
 from assistant.answering.events import Cause, ElementChanged
 from assistant.answering.hydration import CallBounds, limit_of
-from assistant.answering.live_questions import Example, LiveQuestions
+from assistant.answering.live_questions import LiveQuestions
 from assistant.domain.answers import Certainty, FinishReason, Mode, Outcome, ShownAs
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.elements import (
@@ -26,9 +26,10 @@ from assistant.domain.errors import EmbeddingUnavailableError
 from assistant.live.ports import Caller, ElementType, LiveReadError
 from assistant.settings.deployment import ReachEntry
 from assistant.settings.tenant import SourceEntry
-from tests.fakes.answering import FakeEmbedder, FakeTenant, Gate, agent, document, vector_of
+from tests.fakes.answering import FakeEmbedder, FakeTenant, Gate, agent, document
 from tests.fakes.live import STATUS, FakeLive, of_customer
 from tests.unit.answering.asking_and_reading import QUESTION, Asked, ask, prepare
+from tests.unit.answering.test_live_questions import read_of
 
 STEP = "Retail refills are payable on day 23 of 30 when {{orders.status}} is delivered."
 SHOWN = "Retail refills are payable on day 23 of 30 when [order status] is delivered."
@@ -505,14 +506,6 @@ async def test_an_element_that_the_document_names_is_not_shown_again() -> None:
     assert len(live.calls) == 1
 
 
-def test_a_next_date_is_a_fact_and_no_step() -> None:
-    questions = LiveQuestions(with_live().services)
-    vector = vector_of("next order")
-    questions._examples = (Example(STATUS, frozenset(), vector),)  # pyright: ignore[reportPrivateUsage]
-    assert questions.match("When is the next order?", vector) == "orders.status"
-    assert questions.match("How do I make the next order?", vector) is None
-
-
 @pytest.mark.parametrize("question", [QUESTION, "How do I cancel my order?", "What do we do with my order?"])
 async def test_a_question_of_a_procedure_reads_nothing(question: str) -> None:
     live = FakeLive()
@@ -524,10 +517,14 @@ async def test_without_vectors_of_the_examples_the_answer_goes_on() -> None:
     tenant = with_live(content=FIRST)
     tenant.embedder = FakeEmbedder(error=EmbeddingUnavailableError("down"), after=0)
     questions = LiveQuestions(tenant.services)
-    assert await questions.matching(questions.begin(BOTH), [], {}) == []
+    clauses = [questions.reader.clauses(WHERE)]
+    await questions.matching([], questions.begin(clauses), [])
+    assert questions.match(clauses[0][0], {WHERE: vector_of(WHERE)}) == []
     tenant.embedder.error = None
-    await questions.matching(questions.begin(BOTH), [], {})
-    assert questions.match(WHERE, vector_of(WHERE)) == "orders.status"
+    embedded = questions.begin(clauses)
+    assert embedded is not None
+    await questions.matching([], embedded, [])
+    assert read_of(questions.match(clauses[0][0], await embedded)) == ["orders.status"]
 
 
 # The sources that were asked
@@ -553,30 +550,6 @@ async def test_the_answer_says_which_live_source_did_not_answer(
     asked = await ask(with_orders(with_live(live)), context=BO)
     assert {one.name: one.state for one in asked.done.asked}["order-system"] == state
     assert asked.record.asked == asked.done.asked
-
-
-def test_the_routing_moves_what_is_near_the_border() -> None:
-    questions = LiveQuestions(with_live().services)
-    vector = vector_of("order status")
-    questions._examples = (Example(STATUS, frozenset(), [one * 0.6 for one in vector]),)  # pyright: ignore[reportPrivateUsage]
-    assert questions.match("order status", vector) is None
-    assert questions.match("order status", vector, leaning={"orders": 0.08}) == "orders.status"
-
-
-async def test_a_question_is_compared_without_the_name_of_its_item() -> None:
-    tenant = with_live(content=FIRST)
-    questions = LiveQuestions(tenant.services)
-    named = "Where is my Calmora Stillness 300 parcel of the spring order?"
-    clauses = questions.begin(named, without_items=lambda _: WHERE)
-    assert clauses is not None
-    assert (await clauses)[named] == vector_of(WHERE)
-
-
-async def test_a_single_question_without_an_item_is_not_embedded_again() -> None:
-    tenant = with_live(content=FIRST)
-    clauses = LiveQuestions(tenant.services).begin(WHERE)
-    assert clauses is not None
-    assert await clauses == {}
 
 
 class OfCustomers(FakeLive):
