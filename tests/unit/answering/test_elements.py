@@ -12,7 +12,7 @@ import pytest
 from assistant.answering.events import Cause, ElementChanged
 from assistant.answering.hydration import CallBounds, limit_of
 from assistant.answering.live_questions import LiveQuestions
-from assistant.domain.answers import Certainty, FinishReason, Mode, Outcome, ShownAs
+from assistant.domain.answers import Certainty, FinishReason, LiveMatchState, Mode, Outcome, ShownAs
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.elements import (
     MOST_ELEMENTS,
@@ -25,11 +25,11 @@ from assistant.domain.elements import (
 from assistant.domain.errors import EmbeddingUnavailableError
 from assistant.live.ports import Caller, ElementType, LiveReadError
 from assistant.settings.deployment import ReachEntry
-from assistant.settings.tenant import SourceEntry
+from assistant.settings.tenant import SourceEntry, load_tenant
 from tests.fakes.answering import FakeEmbedder, FakeTenant, Gate, agent, document
 from tests.fakes.live import STATUS, FakeLive, of_customer
 from tests.unit.answering.asking_and_reading import QUESTION, Asked, ask, prepare
-from tests.unit.answering.test_live_questions import read_of
+from tests.unit.answering.test_live_questions import TENANTS, offered_by, read_of
 
 STEP = "Retail refills are payable on day 23 of 30 when {{orders.status}} is delivered."
 SHOWN = "Retail refills are payable on day 23 of 30 when [order status] is delivered."
@@ -454,6 +454,38 @@ async def test_a_question_that_only_a_system_answers_is_answered_by_its_element(
     assert (asked.record.finish_reason, asked.record.text) == (FinishReason.STOP, "[order status]")
 
 
+async def test_documents_that_do_not_answer_are_no_sources_beside_a_live_value() -> None:
+    tenant = with_live(content=LIVE_ONLY)
+    assert (await ask(tenant, WHERE, context=BO)).sources.sources == ()
+    assert (await ask(tenant, "When is the spring party?", context=BO)).sources.sources != ()
+
+
+async def test_the_record_says_why_elements_were_read_or_not() -> None:
+    asked = await ask(with_live(content=FIRST), BOTH, context=BO)
+    [match] = [one for one in asked.kept.live_matches if one.state is LiveMatchState.READ]
+    assert (match.element, match.example) == ("orders.status", "Where is my order?")
+    named = with_live(content="Where is my order: say {{orders.status}} to the caller.")
+    matches = (await ask(named, WHERE, context=BO)).kept.live_matches
+    assert [one.state for one in matches] == [LiveMatchState.SHOWN]
+
+
+async def test_an_element_leaves_out_the_values_that_the_quoted_text_shows() -> None:
+    pharmacy = load_tenant(TENANTS / "pharmacy.toml")
+    values = tuple(ElementValue(name=name, label=name, text="x") for name in ("status", "carrier"))
+    live = FakeLive(offered=offered_by(pharmacy), data={"orders.delivery": ElementData(values=values)})
+
+    async def asked_of(content: str) -> list[str]:
+        tenant = with_live(live, content)
+        tenant.config = tenant.config.model_copy(update={"reach": pharmacy.reach})
+        asked = await ask(tenant, WHERE, context=BO)
+        [card] = [one for one in asked.elements if one.name == "orders.delivery" and one.data]
+        assert card.data is not None
+        return [one.name for one in card.data.values]
+
+    assert await asked_of("Where is my order: call the desk.") == ["status", "carrier"]
+    assert await asked_of("Where is my order: say {{orders.status}} to the caller.") == ["carrier"]
+
+
 async def test_a_rule_from_a_document_comes_first_and_the_order_after_it() -> None:
     asked = await ask(with_live(content=FIRST), BOTH, context=BO)
     assert asked.text == f"{FIRST}\n\n[order status]"
@@ -519,7 +551,7 @@ async def test_without_vectors_of_the_examples_the_answer_goes_on() -> None:
     questions = LiveQuestions(tenant.services)
     clauses = [questions.reader.clauses(WHERE)]
     await questions.matching([], questions.begin(clauses), [])
-    assert questions.match(clauses[0][0], {WHERE: vector_of(WHERE)}) == []
+    assert questions.match(clauses[0][0], {clauses[0][0].plain: [1.0]}) == []
     tenant.embedder.error = None
     embedded = questions.begin(clauses)
     assert embedded is not None
@@ -571,6 +603,11 @@ async def test_without_a_customer_a_rule_is_answered_without_a_word_of_their_dat
     asked = await ask(where_the_document_answers(live), WHERE)
     assert (asked.elements, live.calls) == ([], [])
     assert asked.done.certainty is Certainty.ANSWERED
+
+
+async def test_without_a_customer_the_record_says_so() -> None:
+    [match] = (await ask(where_the_document_answers(OfCustomers()), WHERE)).kept.live_matches
+    assert match.state is LiveMatchState.NO_CUSTOMER
 
 
 async def test_in_a_customer_s_conversation_the_same_question_has_their_data() -> None:

@@ -21,7 +21,7 @@ from assistant.domain.answers import LiveMatch, LiveMatchState
 from assistant.domain.documents import KnownWords
 from assistant.domain.elements import ElementData, ElementKind, ElementValue
 from assistant.live.ports import ElementType, Filled
-from assistant.settings.tenant import load_tenant
+from assistant.settings.tenant import TenantConfig, load_tenant
 from tests.fakes.answering import FakeTenant
 from tests.fakes.live import AS_OF, FakeLive
 
@@ -30,11 +30,10 @@ ORDER, LINK = "orders.delivery", "orders.tracking"
 STATES = LiveMatchState
 
 
-def questions_of(name: str = "pharmacy") -> LiveQuestions:
-    """Return the questions of a shipped tenant, whose embedder gives each text its bag of stems."""
-    config = load_tenant(TENANTS / f"{name}.toml")
-    types = {
-        f"{entry.name}.{one.name}": ElementType(
+def offered_by(config: TenantConfig) -> tuple[ElementType, ...]:
+    """Return what the connectors of a tenant file offer."""
+    return tuple(
+        ElementType(
             name=f"{entry.name}.{one.name}",
             kind=one.kind,
             title=one.title,
@@ -45,10 +44,14 @@ def questions_of(name: str = "pharmacy") -> LiveQuestions:
         for entry in config.reach
         if entry.inline is not None
         for one in entry.inline.elements
-    }
-    return LiveQuestions(
-        FakeTenant(config=config, live_elements=FakeLive(offered=tuple(types.values()))).services
     )
+
+
+def questions_of(name: str = "pharmacy") -> LiveQuestions:
+    """Return the questions of a shipped tenant."""
+    config = load_tenant(TENANTS / f"{name}.toml")
+    live = FakeLive(offered=offered_by(config))
+    return LiveQuestions(FakeTenant(config=config, live_elements=live).services)
 
 
 def plain(question: str, *, tenant: str = "pharmacy", known: KnownWords | None = None) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from assistant.answering.events import Done, Problem, SentenceEnded, Sources, Started, Token
+from assistant.answering.events import Done, ElementChanged, Problem, SentenceEnded, Sources, Started, Token
 from assistant.cli.answer_view import AnswerPrinter, print_sources
 from assistant.cli.terminal import Terminal
 from assistant.domain.answers import (
@@ -23,6 +23,7 @@ from assistant.domain.answers import (
     Support,
     Usage,
 )
+from assistant.domain.elements import ElementData, ElementDisplay, ElementKind, ElementState, ElementValue
 
 SOURCE = Source(
     n=1,
@@ -34,6 +35,16 @@ SOURCE = Source(
     snippet="…",
     span=(0, 10),
     document_url="/v1/documents/refill?token=t",
+)
+STATUS = ElementChanged(
+    id="e1",
+    name="orders.status",
+    kind=ElementKind.STATUS,
+    state=ElementState.READY,
+    title="Order status",
+    source="orders",
+    data=ElementData(values=(ElementValue(name="status", label="Status", text="Shipped"),)),
+    display=ElementDisplay(place="inline", start=0, end=14),
 )
 STARTED = Started(answer_id="a1", conversation_id="c1", model="m", index_version="v1", trace_id=None)
 
@@ -131,6 +142,34 @@ def test_a_badge_says_how_the_text_was_made(printer: AnswerPrinter, written: io.
     printer.show(quoted())
     assert "Wait.\n\nQuoted word for word\n" in written.getvalue()
     assert "Possibly" not in written.getvalue()
+
+
+def test_an_answer_of_live_values_alone_is_not_called_a_quote(
+    printer: AnswerPrinter, written: io.StringIO
+) -> None:
+    printer.show(Sources(sources=(SOURCE,)))
+    printer.show(Token("[order status]"))
+    printer.show(STATUS)
+    printer.show(quoted())
+    said = written.getvalue()
+    assert "Live values; no document is quoted\n" in said
+    assert "word for word" not in said
+    assert "Sources" not in said
+
+
+def test_beside_live_values_only_cited_documents_are_listed(
+    printer: AnswerPrinter, written: io.StringIO
+) -> None:
+    other = SOURCE.model_copy(update={"n": 2, "document_id": "other", "title": "Another"})
+    printer.show(Sources(sources=(SOURCE, other)))
+    printer.show(Token("Wait."))
+    printer.show(sentence(end=5, citations=(1,)))
+    printer.show(STATUS)
+    printer.show(quoted(citations=(1,)))
+    said = written.getvalue()
+    assert "Quoted word for word\n" in said
+    assert "Refill too soon" in said
+    assert "Another" not in said
 
 
 @pytest.mark.parametrize(

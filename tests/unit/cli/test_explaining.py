@@ -13,6 +13,8 @@ from assistant.domain.answers import (
     AnswerRecord,
     CandidateDocument,
     GateDecision,
+    LiveMatch,
+    LiveMatchState,
     QuotedUnit,
     Sentence,
     SourceAsked,
@@ -64,6 +66,25 @@ QUOTED = answer().model_copy(
             SourceAsked(name="catalogue", kind="catalogue", weight=0.9, state="answered"),
             SourceAsked(name="orders", kind="live", weight=0.1, state="not_asked"),
         ),
+        "live_matches": (
+            LiveMatch(
+                element="orders.delivery",
+                state=LiveMatchState.READ,
+                cosine=0.701,
+                least=0.5,
+                unknown_words=0,
+                example="Where is my order?",
+            ),
+            LiveMatch(
+                element="orders.refill",
+                state=LiveMatchState.NOT_ABOUT,
+                cosine=0.6,
+                least=0.56,
+                against=0.65,
+                unknown_words=2,
+                example="May she refill it?",
+            ),
+        ),
     }
 )
 
@@ -89,6 +110,9 @@ def test_a_quoted_answer_is_explained_by_what_decided_it(terminal: Terminal, wri
         "model      not asked\n",
         f"weights    ranker, SHA-256 {'b' * 64}\n",
         "sources    90% catalogue (catalogue), answered\n           10% orders (live), not asked\n",
+        "live       orders.delivery: read; 0.70 to “Where is my order?”, needs 0.50\n",
+        "orders.refill: a question that no element answers is as near (0.65); 0.60 to “May she refill it?”, "
+        "needs 0.56, 2 words that its connector does not use\n",
     ):
         assert part in shown
 
