@@ -63,7 +63,8 @@ _ASKS = (
 _CLAUSE = re.compile(rf"[?;]|(?<=\s)(?:and|but|also)\s{{1,4}}(?=(?:{_ASKS})\b)", re.IGNORECASE)
 _TWO_OF_ONE = re.compile(
     r"(?:(?:what(?:'s| is| are)|show me|give me) )?(?:the |current )?"
-    r"(?P<first>[^\W\d_]{1,30})(?: and | & |, )(?P<second>[^\W\d_]{1,30})(?P<rest> (?:of|for|on|at|in) .{1,400})"
+    r"(?P<first>[^\W\d_]{1,30})(?: and | & |, )(?P<second>[^\W\d_]{1,30})"
+    r"(?P<rest> (?:of|for|on|at|in) .{1,400})"
 )
 """Two things that are asked of one: "price and stock of it"."""
 _ASKS_WHAT_TO_DO = re.compile(
