@@ -164,7 +164,8 @@ class AnswerPrinter:
         looked_at = done.finish_reason is answers.FinishReason.NO_EVIDENCE
         sources = self._sources
         if self._live.has_elements and not looked_at:  # what is not cited has nothing to do with the values
-            sources = [one for one in sources if one.n in done.citations]
+            cited = {*done.citations, *(n for also in done.also for n in also.citations)}
+            sources = [one for one in sources if one.n in cited]
         print_sources(
             self.terminal, sources, cited=done.citations, base_url=self.base_url, looked_at=looked_at
         )

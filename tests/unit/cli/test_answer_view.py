@@ -161,14 +161,17 @@ def test_beside_live_values_only_cited_documents_are_listed(
     printer: AnswerPrinter, written: io.StringIO
 ) -> None:
     other = SOURCE.model_copy(update={"n": 2, "document_id": "other", "title": "Another"})
-    printer.show(Sources(sources=(SOURCE, other)))
+    third = SOURCE.model_copy(update={"n": 3, "document_id": "third", "title": "Contending"})
+    also = AlsoPossible(document_id="third", title="Third", effective_date=None, text="No.", citations=(3,))
+    printer.show(Sources(sources=(SOURCE, other, third)))
     printer.show(Token("Wait."))
     printer.show(sentence(end=5, citations=(1,)))
     printer.show(STATUS)
-    printer.show(quoted(citations=(1,)))
+    printer.show(quoted(citations=(1,), also=(also,)))
     said = written.getvalue()
     assert "Quoted word for word\n" in said
     assert "Refill too soon" in said
+    assert "Contending" in said
     assert "Another" not in said
 
 
