@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal, Protocol
 
 from assistant.domain.answers import (
@@ -343,6 +344,32 @@ class AnswerLog(Protocol):
 
     async def signals(self, answer_ids: Sequence[str]) -> Mapping[str, LogSignals]:
         """Return the signals of those answers that have any (at most 100 ids)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ValuesOfSent:
+    """Live values that one sent text had, in the order of its spans."""
+
+    answer_id: str
+    send_id: str
+    values: tuple[str, ...]
+    expires_at: datetime
+
+
+class SentValues(Protocol):
+    """Live values of sent texts, apart from the append-only records. Each expires at an instant of its own.
+
+    Expired values are not found, whether or not the store has deleted them yet. Both methods raise
+    RecordsUnavailableError.
+    """
+
+    async def keep(self, values: ValuesOfSent) -> ValuesOfSent:
+        """Keep the values of a text, and return what is kept: the first of a send_id of an answer stays."""
+        ...
+
+    async def of(self, answer_id: str) -> Mapping[str, ValuesOfSent]:
+        """Return the values of an answer's sent texts, by send_id."""
         ...
 
 

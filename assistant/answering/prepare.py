@@ -368,6 +368,10 @@ class PrepareAnswer:
             ended.append((part, match))
         return ended, tuple(asked)
 
+    async def as_asked(self, question: str) -> str:
+        """Return a question as live systems are asked it: with the number of the one item that it names."""
+        return self._with_item_number(question, await self._known_words.read())
+
     def _with_item_number(self, question: str, known: KnownWords | None) -> str:
         """Return the question with the number of the one item that it names: systems know items by number."""
         if self._services.live_elements is None:

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal, Protocol
 
 from assistant.answering.excerpts import fill_record, gone_from, read_excerpts, shown_title, shown_url
-from assistant.answering.hydration import CallBounds, element_of, kept_element, limit_of, read_element
+from assistant.answering.hydration import (
+    CallBounds,
+    element_of,
+    kept_element,
+    limit_of,
+    read_element,
+    system_of,
+)
 from assistant.answering.ports import AnswerRecords
+from assistant.answering.sent_texts import SentTexts, without_values
 from assistant.answering.services import TenantServices
 from assistant.domain.answers import (
     AccessEntry,
@@ -27,12 +35,12 @@ from assistant.domain.answers import (
 )
 from assistant.domain.clock import Clock, Deadline
 from assistant.domain.documents import Span
-from assistant.domain.elements import Element, ElementProblem
+from assistant.domain.elements import Element, ElementProblem, ElementUse
 from assistant.domain.errors import InvalidRequestError, NotFoundError
 from assistant.domain.feedback import Act, AgentAct, StoredAct
 from assistant.domain.identity import Identity, Role
-from assistant.domain.live import CareContext, LiveRead
-from assistant.live.ports import Caller, LiveReadError, LiveReads
+from assistant.domain.live import CareContext, LiveRead, LiveReadPage, LiveReadQuery
+from assistant.live.ports import Caller, ElementType, LiveReadError, LiveReads
 
 _CONVERSATION_LIMIT = 50
 _OF_ANOTHER_CONVERSATION = (
@@ -74,6 +82,7 @@ class ReadAnswers:
 
     async def for_review(self, answer_id: str, *, identity: Identity) -> AnswerReading:
         """Return one answer for the review desk: under the reader's own labels alone, and recorded first.
+        What was sent has labels in place of live values: the desk improves answers, and needs nobody's data.
 
         Raises NotFoundError (unknown, or asked under a label that the reader lacks), RecordsUnavailableError,
         DependencyError. Who may review is the desk's to say.
@@ -83,7 +92,7 @@ class ReadAnswers:
             raise _not_found()
         if record.agent != identity.agent:
             await self._record_access("answer", answer_id, [record], identity=identity)
-        return await self._reading(record, identity=identity, labels=identity.labels)
+        return await self._reading(record, identity=identity, labels=identity.labels, with_values=False)
 
     async def conversation(self, conversation_id: str, *, identity: Identity) -> list[AnswerReading]:
         """Return a conversation's newest 50 answers, oldest first. Raises as ``one`` does."""
@@ -108,15 +117,26 @@ class ReadAnswers:
         entry = entry_of_read(kind, subject_id, records, reader=identity.agent, at=self._services.clock.now())
         await self._services.records.record_access(entry)
 
+    async def _sent(self, answer_id: str, *, with_values: bool) -> tuple[StoredSent, ...]:
+        stored = await self._services.records.list_sent(answer_id)
+        if not with_values:
+            return tuple(stored)
+        return await sent_texts(self._services).read(answer_id, stored, now=self._services.clock.now())
+
     async def _reading(
-        self, record: AnswerRecord, *, identity: Identity, labels: frozenset[str]
+        self,
+        record: AnswerRecord,
+        *,
+        identity: Identity,
+        labels: frozenset[str],
+        with_values: bool = True,
     ) -> AnswerReading:
         shown = await read_excerpts(record.excerpts, self._services.texts, labels=labels)
         return AnswerReading(
             record=fill_record(record, shown),
             sources=self._sources(record, gone=gone_from(record, shown), identity=identity),
             verdicts=tuple(await self._services.records.list_verdicts(record.answer_id)),
-            sent=tuple(await self._services.records.list_sent(record.answer_id)),
+            sent=await self._sent(record.answer_id, with_values=with_values),
             elements=tuple(map(kept_element, record.elements)),
         )
 
@@ -150,20 +170,26 @@ class ReadAnswers:
 
 
 class ReadElementAgain:
-    """Reads one live element of a recorded answer again, for the agent who asked only."""
+    """Reads one live element of a recorded answer again, for the agent who asked only.
 
-    def __init__(self, services: TenantServices, *, bounds: CallBounds) -> None:
+    ``as_asked`` returns a question as systems are asked it, with the numbers of items that it names.
+    """
+
+    def __init__(
+        self, services: TenantServices, *, bounds: CallBounds, as_asked: Callable[[str], Awaitable[str]]
+    ) -> None:
         self._services = services
         self._bounds = bounds
+        self._as_asked = as_asked
 
     async def read(
         self, answer_id: str, element_id: str, *, identity: Identity, context: CareContext | None
     ) -> Element:
         """Return the element in the state of this read. The record does not change.
 
-        ``context``: of this call, and of the answer's customer: another one's is not allowed. Raises
-        NotFoundError (no such answer or element, another agent's, or one that no connector offers any more),
-        RecordsUnavailableError.
+        ``context``: of this call, and of the answer's customer: another one's is not allowed, and recorded.
+        Raises NotFoundError (no such answer or element, another agent's, or one that no connector offers any
+        more), RecordsUnavailableError.
         """
         record = await self._services.records.get_answer(answer_id)
         if record is None or record.agent != identity.agent:
@@ -175,17 +201,37 @@ class ReadElementAgain:
             raise _not_found()
         subject = self._services.subject_of(context)
         if use.subject != subject or (context is not None and subject is None):
+            await self._record_refusal(use, kind, answer_id, agent=identity.agent, asked_for=subject)
             outcome = LiveReadError(ElementProblem.NOT_ALLOWED, _OF_ANOTHER_CONVERSATION)
             return element_of(kind, element_id=use.id, display=use.display, outcome=outcome)
         limit_s = limit_of(self._services.tenant, use.name)
         outcome = await read_element(
             live,
             kind,
-            Caller(identity, context, record.question, answer_id),
+            Caller(identity, context, await self._as_asked(record.question), answer_id),
             deadline=Deadline.after(limit_s, clock=self._services.clock),
             bounds=self._bounds,
         )
         return element_of(kind, element_id=use.id, display=use.display, outcome=outcome)
+
+    async def _record_refusal(
+        self, use: ElementUse, kind: ElementType, answer_id: str, *, agent: str, asked_for: str | None
+    ) -> None:
+        """Record who tried, and whose data the answer has; of an answer that was nobody's, in whose
+        conversation it was tried."""
+        if self._services.live_reads is None:
+            return
+        read = LiveRead(
+            read_id=self._services.new_id(),
+            at=self._services.clock.now(),
+            agent=agent,
+            answer_id=answer_id,
+            system=system_of(use.name),
+            operation=kind.operation,
+            subject=use.subject or asked_for,
+            outcome=ElementProblem.NOT_ALLOWED.value,
+        )
+        await self._services.live_reads.record(read)
 
 
 class AppendToAnswer:
@@ -209,9 +255,17 @@ class AppendToAnswer:
         return await self._services.records.append_verdict(answer_id, verdict, agent=identity.agent)
 
     async def sent(self, answer_id: str, sent: Sent, *, identity: Identity) -> StoredSent:
-        """Append what was sent. Raises NotFoundError, ConflictError, RecordsUnavailableError."""
-        await self._own(answer_id, identity=identity)
-        return await self._services.records.append_sent(answer_id, sent, agent=identity.agent)
+        """Append what was sent: labels in the record, live values apart and for their own time.
+
+        Raises NotFoundError, InvalidRequestError (a span of an element that the answer does not have),
+        ConflictError, RecordsUnavailableError.
+        """
+        services = self._services
+        record = await self._own(answer_id, identity=identity)
+        labelled, values = without_values(sent, record)
+        # The record first: an id that is used for another text is refused before any value is kept.
+        stored = await services.records.append_sent(answer_id, labelled, agent=identity.agent)
+        return await sent_texts(services).keep(stored, values, now=services.clock.now())
 
     async def act(self, answer_id: str, act: Act, *, identity: Identity) -> StoredAct:
         """Append what the agent did with the answer.
@@ -234,6 +288,11 @@ class AppendToAnswer:
         if record is None or record.agent != identity.agent:
             raise _not_found()
         return record
+
+
+def sent_texts(services: TenantServices) -> SentTexts:
+    """Return what keeps a tenant's sent texts, with its retention of live values."""
+    return SentTexts(services.sent_values, days=services.tenant.live_values_days)
 
 
 def entry_of_read(
@@ -271,8 +330,6 @@ def _not_found() -> NotFoundError:
 # Audit
 
 
-MOST_LIVE_READS = 10_000
-"""Reads of live systems in the period of one audit."""
 MOST_ENTRIES = 500
 """Entries of one page."""
 _PAGE_TOKEN = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00)(#[!-~]{1,120})?")
@@ -317,16 +374,6 @@ class Audit:
             )
 
 
-@dataclass(frozen=True, slots=True)
-class LiveReadQuery:
-    """Which reads of live systems: in [since, until), of an agent, of a customer's data, or all."""
-
-    since: datetime
-    until: datetime
-    agent: str | None = None
-    customer: str | None = None
-
-
 class AuditLiveReads:
     """Lists who read which live data. Each audit is recorded itself, before it is answered.
 
@@ -341,34 +388,31 @@ class AuditLiveReads:
         self._pseudonym = pseudonym
         self._clock = clock
 
-    async def of(self, query: LiveReadQuery, *, auditor: str) -> Sequence[LiveRead]:
-        """Return the reads, oldest first.
+    async def page(self, query: LiveReadQuery, *, customer: str | None = None, auditor: str) -> LiveReadPage:
+        """Return a page of the reads, oldest first; there are more while it has a ``next_after``.
 
-        Raises InvalidRequestError where the period is empty or has more than MOST_LIVE_READS reads: none is
-        left out silently. Raises RecordsUnavailableError.
+        ``customer``: whose data, by the id that the care application signs; it takes the place of the query's
+        subject. Raises InvalidRequestError, RecordsUnavailableError.
         """
-        if query.since >= query.until:
-            raise InvalidRequestError(f"since ({query.since.isoformat()}) must be before until.")
-        subject = None if query.customer is None else self._pseudonym(query.customer)
-        asked = {"agent": query.agent, "customer": subject}
+        _check_page(query)
+        if customer is not None:
+            query = replace(query, subject=self._pseudonym(customer))
+        asked = {"agent": query.agent, "customer": query.subject}
         said = " ".join(f"{name}:{value}" for name, value in asked.items() if value is not None)
         entry = AccessEntry(
             at=self._clock.now(), agent=auditor, kind="audit", subject_id=f"live-reads {said}".strip()
         )
         await self._records.record_access(entry)
-        found = await self._reads.list(since=query.since, until=query.until, limit=MOST_LIVE_READS + 1)
-        if len(found) > MOST_LIVE_READS:
-            raise InvalidRequestError(
-                f"The period has more than {MOST_LIVE_READS} reads of live systems; ask for a shorter one."
-            )
-        return [
-            read for read in found if query.agent in (None, read.agent) and subject in (None, read.subject)
-        ]
+        return await self._reads.list(query)
 
 
 def _check(query: AccessQuery) -> None:
     if query.document_id is None and query.agent is None:
         raise InvalidRequestError("Say of which document_id or which agent the audit is; both are missing.")
+    _check_page(query)
+
+
+def _check_page(query: AccessQuery | LiveReadQuery) -> None:
     if query.since >= query.until:
         raise InvalidRequestError(f"since ({query.since.isoformat()}) must be before until.")
     if not 1 <= query.limit <= MOST_ENTRIES:

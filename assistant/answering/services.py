@@ -21,6 +21,7 @@ from assistant.answering.ports import (
     DocumentTexts,
     LiveDocuments,
     PassageSearch,
+    SentValues,
     TextEmbedder,
     TokenCounter,
 )
@@ -33,7 +34,7 @@ from assistant.domain.errors import (
     SearchUnavailableError,
 )
 from assistant.domain.live import CareContext
-from assistant.live.ports import LiveElements
+from assistant.live.ports import LiveElements, LiveReads
 from assistant.settings.tenant import TenantConfig
 
 
@@ -75,12 +76,15 @@ class TenantServices:
     token_counter: TokenCounter
     model: ServedModel
     records: AnswerRecords
+    sent_values: SentValues
     texts: DocumentTexts
     live: LiveDocuments
     links: DocumentLinks
     clock: Clock
     live_elements: LiveElements | None = None
     """What the tenant's connectors offer; None where it has no live system."""
+    live_reads: LiveReads | None = None
+    """The record of live reads; None only where there is no live system."""
     pseudonym: Callable[[str], str] | None = None
     """Returns a customer's keyed pseudonym, as in the record of live reads."""
     new_id: Callable[[], str] = new_id

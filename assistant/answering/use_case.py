@@ -47,6 +47,8 @@ class AnswerQuestion:
         self.prepare = preparing.prepare
         """Understand, search, judge the evidence and build the prompt; see ``PrepareAnswer.prepare``."""
         self.bounds = preparing.bounds
+        self.as_asked = preparing.as_asked
+        """Return a question as live systems are asked it, for an element that is read again."""
         self.unfinished_record = partial(begun_record, services=services, settings_hash=self._settings_hash)
         """Return the record to keep if the process dies while it writes the answer."""
 

@@ -24,7 +24,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import AwareDatetime
 from starlette.responses import HTMLResponse
 
-from assistant.answering.reading import MOST_ENTRIES, Audit, LiveReadQuery
+from assistant.answering.reading import MOST_ENTRIES, Audit
 from assistant.api import wire
 from assistant.api.auth import Caller, ServiceOf, require_role
 from assistant.api.delivery import DOCUMENT_LIMIT_BYTES, parse_body, read_body
@@ -36,6 +36,7 @@ from assistant.domain.answers import AccessEntry, AccessQuery
 from assistant.domain.documents import Document, DocumentState, DocumentStatus, ParsedDocument
 from assistant.domain.errors import AssistantError, NotFoundError
 from assistant.domain.identity import Identity, Role
+from assistant.domain.live import LiveReadQuery
 from assistant.knowledge.files import SourceDocument, SourceFailure, refuse_duplicate_keys
 from assistant.knowledge.reading import ListDocuments, ReadableDocument, ReadableDocuments
 from assistant.knowledge.sources import KnowledgeSources, Writer
@@ -267,14 +268,19 @@ async def live_reads(
     customer: Annotated[str | None, Query(max_length=128)] = None,
     since: AwareDatetime | None = None,
     until: AwareDatetime | None = None,
+    after: Annotated[str | None, Query(max_length=200)] = None,
+    limit: Annotated[int, Query(ge=1, le=MOST_ENTRIES)] = 100,
 ) -> wire.LiveReadsPage:
     """Return who read which data of live systems, whose and when, without any value; by default in the last
-    30 days. The audit itself is recorded."""
+    30 days, a page of them. The audit itself is recorded."""
     require_role(caller, Role.AUDITOR)
     until = until or service.clock.now()
-    query = LiveReadQuery(since or until - _AUDIT_SPAN, until, agent, customer)
-    reads = await service.tenants[caller.tenant].live_reads.of(query, auditor=caller.agent)
-    return wire.LiveReadsPage(since=query.since, until=query.until, reads=tuple(reads))
+    query = LiveReadQuery(since or until - _AUDIT_SPAN, until, agent, after=after, limit=limit)
+    audit = service.tenants[caller.tenant].live_reads
+    page = await audit.page(query, customer=customer, auditor=caller.agent)
+    return wire.LiveReadsPage(
+        since=query.since, until=query.until, reads=page.reads, next_after=page.next_after
+    )
 
 
 @router.get(LINK_PAGE, include_in_schema=False)

@@ -141,11 +141,14 @@ class AuditPage(PublicModel):
 
 
 class LiveReadsPage(PublicModel):
-    """``GET /v1/live-reads``: every read of a live system in [since, until), oldest first."""
+    """``GET /v1/live-reads``: reads of live systems in [since, until), oldest first."""
 
     since: datetime
     until: datetime
     reads: tuple[LiveRead, ...]
+    next_after: str | None
+    """Give it as ``after``, with the same question, for the next page; null on the last one. A page may hold
+    fewer reads than asked for, also none, and lead on."""
 
 
 class ConsoleConfig(PublicModel):

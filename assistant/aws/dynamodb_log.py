@@ -1,4 +1,4 @@
-"""Event logs of one tenant's answers in DynamoDB.
+"""Event logs of one tenant's answers, and live values of sent texts, in DynamoDB: what expires.
 
 | partition (``pk``) | sort (``sk``) | item |
 | --- | --- | --- |
@@ -7,8 +7,10 @@
 | ``log#ANSWER`` | ``part#HASH#N`` | parts of a body that is too large for one item |
 | ``log#ANSWER`` | ``signals`` | cancellation and readers, for the answer's owner |
 | ``key#HASH`` | ``key`` | the answer that holds an agent's idempotency key |
+| ``values#ANSWER`` | ``SEND`` | live values of a sent text |
 
 Every item has ``expires_at``, epoch seconds. DynamoDB deletes expired items within days, so readers check it.
+The table has no point-in-time recovery, so no copy is left then.
 """
 
 from __future__ import annotations
@@ -18,11 +20,19 @@ import contextlib
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
-from assistant.answering.ports import LOG_EXPIRES_AFTER_S, LogBatch, LogOpening, LogReading, LogSignals
+from assistant.answering.ports import (
+    LOG_EXPIRES_AFTER_S,
+    LogBatch,
+    LogOpening,
+    LogReading,
+    LogSignals,
+    ValuesOfSent,
+)
 from assistant.aws.dynamodb import (
     DynamoDbTable,
     Item,
@@ -185,6 +195,47 @@ class DynamoDbAnswerLog:
 
     def _has_expired(self, item: Item) -> bool:
         return int(item["expires_at"]["N"]) <= self._clock.now().timestamp()
+
+
+class DynamoDbSentValues:
+    """``SentValues`` in ``table``; ``client`` is an aiobotocore DynamoDB client."""
+
+    def __init__(self, client: Any, *, table: str, clock: Clock | None = None) -> None:
+        self._table = DynamoDbTable(client, name=table, unavailable=RecordsUnavailableError)
+        self._clock = clock or SystemClock()
+
+    async def close(self) -> None:
+        await self._table.close()
+
+    async def keep(self, values: ValuesOfSent) -> ValuesOfSent:
+        item = typed_key((_values(values.answer_id), values.send_id)) | {
+            "values": {"L": [{"S": value} for value in values.values]},
+            "expires_at": {"N": str(int(values.expires_at.timestamp()))},
+        }
+        request = {
+            "TableName": self._table.name,
+            "Item": item,
+            "ConditionExpression": "attribute_not_exists(pk)",
+        }
+        if await self._table.calls.call_if("PutItem", request):
+            return values
+        return (await self.of(values.answer_id)).get(values.send_id, values)
+
+    async def of(self, answer_id: str) -> Mapping[str, ValuesOfSent]:
+        now_s = self._clock.now().timestamp()
+        found: dict[str, ValuesOfSent] = {}
+        async for item in self._table.query(partition_query("pk = :pk", pk=_values(answer_id))):
+            expires_s, send_id = int(item["expires_at"]["N"]), item["sk"]["S"]
+            if expires_s > now_s:
+                values = tuple(str(value["S"]) for value in item["values"]["L"])
+                found[send_id] = ValuesOfSent(
+                    answer_id, send_id, values, datetime.fromtimestamp(expires_s, UTC)
+                )
+        return found
+
+
+def _values(answer_id: str) -> str:
+    return f"values#{answer_id}"
 
 
 def _log(answer_id: str) -> str:

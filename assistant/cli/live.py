@@ -19,7 +19,8 @@ from typer import Argument, Option
 from assistant.cli.global_options import GlobalOptions, Tenant
 
 if TYPE_CHECKING:
-    from assistant.domain.live import CareContext
+    from assistant.answering.reading import AuditLiveReads
+    from assistant.domain.live import CareContext, LiveRead, LiveReadQuery
     from assistant.live.ports import LiveSystems
     from assistant.live_systems import SystemAccess
     from assistant.settings.connector import Connector, Operation, OperationParameter
@@ -476,6 +477,29 @@ async def _list(options: GlobalOptions, tenant: str) -> None:
         terminal.out.print(shown)
 
 
+def _personal_operations(tenant: TenantConfig) -> dict[str, bool]:
+    """Return whether each operation of the tenant's connectors is about a person."""
+    return {
+        f"{entry.name}.{operation.name}": operation.personal
+        for entry in tenant.systems
+        if entry.inline is not None
+        for operation in entry.inline.operations
+    }
+
+
+async def _all_reads(audit: AuditLiveReads, query: LiveReadQuery, customer: str | None) -> list[LiveRead]:
+    """Return the reads of all pages; each page is an audit of its own."""
+    from assistant.cli.records import cli_reader
+
+    found: list[LiveRead] = []
+    while True:
+        page = await audit.page(query, customer=customer, auditor=cli_reader())
+        found += page.reads
+        if page.next_after is None:
+            return found
+        query = replace(query, after=page.next_after)
+
+
 async def _reads(
     options: GlobalOptions,
     tenant: str,
@@ -484,11 +508,11 @@ async def _reads(
     agent: str | None,
     customer: str | None,
 ) -> None:
-    from assistant.answering.reading import AuditLiveReads, LiveReadQuery
-    from assistant.cli.records import cli_reader
+    from assistant.answering.reading import MOST_ENTRIES, AuditLiveReads
     from assistant.cli.terminal import Terminal, plain, table
     from assistant.document_links import link_secret
     from assistant.domain.clock import SystemClock
+    from assistant.domain.live import LiveReadQuery
     from assistant.wiring.live import customer_pseudonym
 
     terminal, (since, until) = Terminal(), period
@@ -502,8 +526,9 @@ async def _reads(
             pseudonym=partial(customer_pseudonym, secret=secret),
             clock=SystemClock(),
         )
-        found = await audit.of(LiveReadQuery(since, until, agent, customer), auditor=cli_reader())
+        found = await _all_reads(audit, LiveReadQuery(since, until, agent, limit=MOST_ENTRIES), customer)
     shown = table("when (UTC)", "agent", "operation", "whose", "outcome", "answer")
+    personal = _personal_operations(options.tenant(tenant))
     for read in found:
         if options.json:
             terminal.json(read.model_dump(mode="json"))
@@ -512,7 +537,7 @@ async def _reads(
             f"{read.at.astimezone(UTC):%Y-%m-%d %H:%M:%S}",
             read.agent,
             read.operation,
-            read.subject or "nobody named",
+            read.subject or ("nobody's" if personal.get(read.operation) is False else "not recorded"),
             f"{read.outcome} (cached)" if read.cached else read.outcome,
             read.answer_id or "",
         )

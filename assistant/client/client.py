@@ -222,13 +222,15 @@ class AssistantClient:
         customer: str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
+        after: str | None = None,
+        limit: int = 100,
     ) -> wire.LiveReadsPage:
-        """Return who read which data of live systems, whose by pseudonym, and when; no values."""
-        asked_for = {"agent": agent, "customer": customer}
+        """Return a page of who read which data of live systems, whose by pseudonym, and when; no values.
+        Pass ``next_after`` for the next page."""
+        asked_for = {"agent": agent, "customer": customer, "after": after}
         times = {"since": since, "until": until}
-        params: dict[str, str | int | list[str]] = {
-            name: value for name, value in asked_for.items() if value is not None
-        }
+        params: dict[str, str | int | list[str]] = {"limit": limit}
+        params |= {name: value for name, value in asked_for.items() if value is not None}
         params |= {name: at.isoformat() for name, at in times.items() if at is not None}
         return await self._read(wire.LiveReadsPage, Call("GET", "/v1/live-reads", params=params))
 

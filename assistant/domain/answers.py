@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
 from assistant.domain.documents import SearchFilters
 from assistant.domain.elements import ElementUse
@@ -433,11 +433,40 @@ class Verdict(PublicModel):
     wrong_citations: tuple[int, ...] = Field(default=(), max_length=100)
 
 
+MOST_SENT_CHARACTERS = 20_000
+
+
+class LiveSpan(PublicModel):
+    """A place in a sent text that has a value of a live element."""
+
+    element_id: str = Field(pattern=r"^e[1-9]\d?$")
+    """Of an element of the answer."""
+    start: int = Field(ge=0)
+    end: int = Field(ge=1)
+    """[start, end) in the text, in code points."""
+
+
 class Sent(PublicModel):
     """What the agent sent to the patient after editing. Append-only."""
 
     send_id: RecordId
-    text: str = Field(min_length=1, max_length=20_000)
+    text: str = Field(min_length=1, max_length=MOST_SENT_CHARACTERS)
+    live: tuple[LiveSpan, ...] = Field(default=(), max_length=100)
+    """Where the text has values of live elements, in order and apart. They are kept for the time that the
+    tenant file says; after it their labels stand there. A client that fills values in must say so: the
+    service cannot recognise them."""
+
+    @model_validator(mode="after")
+    def _spans_are_in_order_and_in_the_text(self) -> Self:
+        at = 0
+        for span in self.live:
+            if not at <= span.start < span.end <= len(self.text):
+                raise ValueError(
+                    f"live has [{span.start}, {span.end}) of {span.element_id}; spans are in order, do not "
+                    f"overlap, and lie in the {len(self.text)} characters of text"
+                )
+            at = span.end
+        return self
 
 
 class _OfAnswer(PublicModel):
@@ -452,6 +481,9 @@ class StoredVerdict(_OfAnswer):
 
 class StoredSent(_OfAnswer):
     sent: Sent
+    """As it is kept: labels stand for live values, or the values themselves until ``live_until``."""
+    live_until: datetime | None = None
+    """Until when the live values can be read; None where labels stand for them, or the text has none."""
 
 
 class AccessEntry(PublicModel):

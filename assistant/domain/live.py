@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated
 
 from pydantic import Field, StringConstraints
@@ -62,3 +62,33 @@ class LiveRead(PublicModel):
     outcome: str = Field(max_length=40)
     """``ready`` or a code of ``ElementProblem``."""
     cached: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LiveReadQuery:
+    """Which reads of live systems: in [since, until), of an agent, of a customer's data, or all."""
+
+    since: datetime
+    until: datetime
+    agent: str | None = None
+    subject: str | None = None
+    """Keyed pseudonym of the customer."""
+    after: str | None = None
+    """``next_after`` of the page before, of the same query."""
+    limit: int = 100
+
+    def wants(self, read: LiveRead) -> bool:
+        """Whether the read matches agent and subject."""
+        return self.agent in (None, read.agent) and self.subject in (None, read.subject)
+
+
+@dataclass(frozen=True, slots=True)
+class LiveReadPage:
+    reads: tuple[LiveRead, ...]
+    next_after: str | None
+    """Where the next page begins, opaque; None on the last one."""
+
+
+def place_of(read: LiveRead) -> str:
+    """Return a read's place in the order of all: its instant in UTC, which sorts as text, and its id."""
+    return f"{read.at.astimezone(UTC).isoformat(timespec='microseconds')}#{read.read_id}"

@@ -1,7 +1,9 @@
-"""What one tenant keeps of its answers in SQLite: append-only records, and event logs of 15 minutes."""
+"""What one tenant keeps of its answers in SQLite: append-only records; for a time only, event logs and live
+values of sent texts."""
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple
@@ -11,8 +13,16 @@ from pathlib import Path
 from typing import TypeVar
 
 import orjson
+import structlog
 
-from assistant.answering.ports import LOG_EXPIRES_AFTER_S, LogBatch, LogOpening, LogReading, LogSignals
+from assistant.answering.ports import (
+    LOG_EXPIRES_AFTER_S,
+    LogBatch,
+    LogOpening,
+    LogReading,
+    LogSignals,
+    ValuesOfSent,
+)
 from assistant.domain.answers import (
     AccessEntry,
     AccessPage,
@@ -30,6 +40,7 @@ from assistant.domain.public import PublicModel
 from assistant.embedded.files import SqliteFile, Transaction
 from assistant.twins import decode_log_batch, encode_log_batch
 
+_log = structlog.get_logger(__name__)
 _ANSWER_COLUMNS = """ (
     number INTEGER PRIMARY KEY, answer_id TEXT NOT NULL UNIQUE, conversation_id TEXT NOT NULL,
     asked_at TEXT NOT NULL, body TEXT NOT NULL
@@ -58,7 +69,9 @@ CREATE TABLE IF NOT EXISTS acts{_FEEDBACK_COLUMNS}
 CREATE INDEX IF NOT EXISTS acts_by_answer ON acts (answer_id, number);
 CREATE TABLE IF NOT EXISTS accesses (number INTEGER PRIMARY KEY, body TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS live_reads (number INTEGER PRIMARY KEY, at TEXT NOT NULL, body TEXT NOT NULL);
-CREATE INDEX IF NOT EXISTS live_reads_by_time ON live_reads (at, number);
+CREATE INDEX IF NOT EXISTS live_reads_in_order ON live_reads (at, json_extract(body, '$.read_id'));
+CREATE INDEX IF NOT EXISTS live_reads_by_subject
+    ON live_reads (json_extract(body, '$.subject'), at, json_extract(body, '$.read_id'));
 CREATE TABLE IF NOT EXISTS outbox (
     number INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, answer_id TEXT NOT NULL,
     row INTEGER NOT NULL
@@ -235,8 +248,9 @@ CREATE TABLE IF NOT EXISTS signals (
 );
 CREATE INDEX IF NOT EXISTS signals_by_expiry ON signals (expires_at);
 """
-_DELETED_AT_ONCE = 50
-"""Expired rows of a table that one opening deletes: more than most answers write, and little work."""
+_DELETED_AT_ONCE = 500
+"""Expired rows of a table that one transaction deletes: other writes wait for no more."""
+_SWEEP_EVERY_S = 30.0
 _OPEN = "INSERT INTO logs (answer_id, agent, request_hash, key, context, expires_at) VALUES (?,?,?,?,?,?)"
 _HEAD = "SELECT answer_id, agent, request_hash, key, context FROM logs WHERE"
 _BATCHES = "SELECT number, body FROM batches WHERE answer_id = ? AND number > ? ORDER BY number"
@@ -247,6 +261,50 @@ _SIGNALS = """SELECT answer_id, cancelled, readers FROM signals
 WHERE answer_id IN (SELECT value FROM json_each(?)) AND expires_at > ?"""
 
 
+class ExpirySweep:
+    """Deletes a file's expired rows while the process runs: when the file is first used, then every 30 s.
+
+    The bytes go too: pages are overwritten, and the write-ahead log is emptied.
+    """
+
+    def __init__(self, file: SqliteFile, *, tables: Sequence[str], clock: Clock, every_s: float) -> None:
+        self._file = file
+        self._tables = tables
+        self._clock = clock
+        self._every_s = every_s
+        self._task: asyncio.Task[None] | None = None
+        self._may_be_in_log = False
+        """Whether the write-ahead log may still hold rows that were deleted."""
+
+    def begin(self) -> None:
+        """Begin to delete, unless it has begun."""
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run())
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self._delete()
+            except RecordsUnavailableError as error:
+                _log.warning("expired_rows_not_deleted", reason=error.message)
+            await asyncio.sleep(self._every_s)
+
+    async def _delete(self) -> None:
+        now_s = self._clock.now().timestamp()
+        deleted = False
+        while await self._file.read(lambda connection: _has_expired(connection, self._tables, now_s)):
+            await self._file.write(lambda connection: _delete_expired(connection, self._tables, now_s))
+            deleted = True
+        if deleted or self._may_be_in_log:
+            await self._file.truncate_log()  # once more next time: another process may have read the file
+        self._may_be_in_log = deleted
+
+
 class SqliteAnswerLog:
     """``AnswerLog`` in the file ``path``. Several processes may use one file.
 
@@ -254,20 +312,29 @@ class SqliteAnswerLog:
     a transport, and the process that wrote them has ended too.
     """
 
-    def __init__(self, path: Path, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self, path: Path, *, clock: Clock | None = None, sweep_every_s: float = _SWEEP_EVERY_S
+    ) -> None:
         self._file = SqliteFile(
             path, schema=_LOG_TABLES, unavailable=RecordsUnavailableError, pragmas=("synchronous = NORMAL",)
         )
         self._clock = clock or SystemClock()
+        tables = ("logs", "batches", "signals")
+        self._sweep = ExpirySweep(self._file, tables=tables, clock=self._clock, every_s=sweep_every_s)
+
+    def begin_sweep(self) -> None:
+        """Delete what expired, now and from now on: a service that stopped may have left logs."""
+        self._sweep.begin()
 
     async def close(self) -> None:
+        await self._sweep.close()
         await self._file.close()
 
     async def open(self, opening: LogOpening) -> LogOpening:
+        self._sweep.begin()
         now_s = self._now_s()
 
         def work(connection: Transaction) -> LogOpening:
-            _delete_expired(connection, now_s)
             found = _find(connection, opening, now_s)
             if found is None:
                 connection.execute(_OPEN, (*astuple(opening), now_s + LOG_EXPIRES_AFTER_S))
@@ -331,7 +398,59 @@ def _find(connection: Transaction, opening: LogOpening, now_s: float) -> LogOpen
     return None if row is None else LogOpening(*row)
 
 
-def _delete_expired(connection: Transaction, now_s: float) -> None:
-    for table in ("logs", "batches", "signals"):
+def _has_expired(connection: Transaction, tables: Sequence[str], now_s: float) -> bool:
+    expired = (f"SELECT 1 FROM {table} WHERE expires_at <= ? LIMIT 1" for table in tables)  # noqa: S608
+    return any(connection.execute(select, (now_s,)).fetchone() for select in expired)
+
+
+def _delete_expired(connection: Transaction, tables: Sequence[str], now_s: float) -> None:
+    for table in tables:
         expired = f"SELECT rowid FROM {table} WHERE expires_at <= ? LIMIT {_DELETED_AT_ONCE}"  # noqa: S608
         connection.execute(f"DELETE FROM {table} WHERE rowid IN ({expired})", (now_s,))  # noqa: S608
+
+
+_VALUE_TABLES = """
+CREATE TABLE IF NOT EXISTS sent_values (
+    answer_id TEXT NOT NULL, send_id TEXT NOT NULL, body TEXT NOT NULL, expires_at REAL NOT NULL,
+    PRIMARY KEY (answer_id, send_id)
+);
+CREATE INDEX IF NOT EXISTS sent_values_by_expiry ON sent_values (expires_at);
+"""
+_VALUES = "SELECT send_id, body, expires_at FROM sent_values WHERE answer_id = ? AND expires_at > ?"
+
+
+class SqliteSentValues:
+    """``SentValues`` in the file ``path``: not the file of the records, which forget nothing."""
+
+    def __init__(
+        self, path: Path, *, clock: Clock | None = None, sweep_every_s: float = _SWEEP_EVERY_S
+    ) -> None:
+        self._file = SqliteFile(path, schema=_VALUE_TABLES, unavailable=RecordsUnavailableError)
+        self._clock = clock or SystemClock()
+        self._sweep = ExpirySweep(
+            self._file, tables=("sent_values",), clock=self._clock, every_s=sweep_every_s
+        )
+
+    def begin_sweep(self) -> None:
+        """Delete what expired, now and from now on: a service that stopped may have left values."""
+        self._sweep.begin()
+
+    async def close(self) -> None:
+        await self._sweep.close()
+        await self._file.close()
+
+    async def keep(self, values: ValuesOfSent) -> ValuesOfSent:
+        self._sweep.begin()
+        body = orjson.dumps(values.values).decode()
+        row = (values.answer_id, values.send_id, body, values.expires_at.timestamp())
+        await self._file.execute("INSERT OR IGNORE INTO sent_values VALUES (?, ?, ?, ?)", row)
+        return (await self.of(values.answer_id)).get(values.send_id, values)
+
+    async def of(self, answer_id: str) -> Mapping[str, ValuesOfSent]:
+        rows = await self._file.query(_VALUES, (answer_id, self._clock.now().timestamp()))
+        return {
+            send_id: ValuesOfSent(
+                answer_id, send_id, tuple(orjson.loads(body)), datetime.fromtimestamp(expires_s, UTC)
+            )
+            for send_id, body, expires_s in rows
+        }

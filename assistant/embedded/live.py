@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import structlog
 
 from assistant.domain.clock import Clock
 from assistant.domain.errors import ConfigurationError
-from assistant.domain.live import LiveRead
+from assistant.domain.live import LiveRead, LiveReadPage, LiveReadQuery, place_of
 from assistant.embedded.answers import records_file
 from assistant.live.ports import SwitchUnreadableError, is_on_by
 from assistant.private_files import make_private_folder, write_private
@@ -37,12 +36,22 @@ class SqliteLiveReads:
             "INSERT INTO live_reads (at, body) VALUES (?, ?)", (_instant(read.at), read.model_dump_json())
         )
 
-    async def list(self, *, since: datetime, until: datetime, limit: int = 1000) -> Sequence[LiveRead]:
+    async def list(self, query: LiveReadQuery) -> LiveReadPage:
+        at, _, read_id = (query.after or _instant(query.since)).partition("#")
+        conditions = ["(at, json_extract(body, '$.read_id')) > (?, ?)", "at < ?"]
+        values: list[object] = [at, read_id, _instant(query.until)]
+        for name, wanted in (("subject", query.subject), ("agent", query.agent)):
+            if wanted is not None:
+                conditions.append(f"json_extract(body, '$.{name}') = ?")
+                values.append(wanted)
         rows = await self._file.query(
-            "SELECT body FROM live_reads WHERE at >= ? AND at < ? ORDER BY at, number LIMIT ?",
-            (_instant(since), _instant(until), limit),
+            f"SELECT body FROM live_reads WHERE {' AND '.join(conditions)}"  # noqa: S608 (our own words)
+            " ORDER BY at, json_extract(body, '$.read_id') LIMIT ?",
+            (*values, query.limit + 1),
         )
-        return [LiveRead.model_validate_json(body) for (body,) in rows]
+        found = [LiveRead.model_validate_json(body) for (body,) in rows]
+        page = tuple(found[: query.limit])
+        return LiveReadPage(page, place_of(page[-1]) if len(found) > query.limit else None)
 
 
 def _instant(at: datetime) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Protocol
@@ -14,7 +14,7 @@ from assistant.domain.clock import Deadline
 from assistant.domain.elements import ElementData, ElementKind, ElementProblem
 from assistant.domain.errors import AssistantError
 from assistant.domain.identity import Identity
-from assistant.domain.live import CareContext, LiveRead
+from assistant.domain.live import CareContext, LiveRead, LiveReadPage, LiveReadQuery
 from assistant.settings.deployed_names import OFF, ON
 
 _log = structlog.get_logger(__name__)
@@ -183,6 +183,11 @@ class LiveReads(Protocol):
 
     async def record(self, read: LiveRead) -> None: ...
 
-    async def list(self, *, since: datetime, until: datetime, limit: int = 1000) -> Sequence[LiveRead]:
-        """Return the reads in [since, until), oldest first."""
+    async def list(self, query: LiveReadQuery) -> LiveReadPage:
+        """Return the reads that match the query, oldest first, those of one instant in a fixed order.
+
+        A call looks at a bounded part of the period, so a page may have fewer reads than ``query.limit``,
+        even none, and still a ``next_after``. Only a page without it is the last: no read is left out. The
+        reads of one subject are found without those of others.
+        """
         ...

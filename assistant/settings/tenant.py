@@ -240,6 +240,20 @@ class FeedbackSection(StrictModel):
     With another key everybody has another pseudonym, and no patient's texts can be found again."""
 
 
+_LIVE_VALUES_DAYS = 30
+_LIVE_VALUES_DAYS_OF_DEV = 1
+
+
+class RecordsSection(StrictModel):
+    """How long records keep what is a customer's own. What was sent to a patient is kept as long as records
+    are; live values in it are not."""
+
+    live_values_days: int | None = Field(default=None, ge=0, le=2192)
+    """Days for which values of live elements in sent texts can be read; afterwards their labels stand there.
+    0: never kept. By default 30, in which a complaint about a message comes, and 1 under the profile
+    ``dev``, whose data nobody answers for. 2192 days are six years."""
+
+
 class ReviewSection(StrictModel):
     """How decisions at the review desk are made."""
 
@@ -271,6 +285,7 @@ class TenantConfig(StrictModel):
     limits: LimitsSection = LimitsSection()
     secrets: SecretsSection = SecretsSection()
     feedback: FeedbackSection = FeedbackSection()
+    records: RecordsSection = RecordsSection()
     review: ReviewSection = ReviewSection()
     care_context: CareContextSection | None = None
     """Who signs whose conversation it is. Without it no question has a context."""
@@ -373,13 +388,21 @@ class TenantConfig(StrictModel):
         is_hipaa = self.deployment is not None and self.deployment.profile == "hipaa"
         return is_hipaa or bool(self.review.two_people)
 
+    @property
+    def live_values_days(self) -> int:
+        """Return for how many days live values in sent texts can be read."""
+        if self.records.live_values_days is not None:
+            return self.records.live_values_days
+        is_dev = self.deployment is not None and self.deployment.profile == "dev"
+        return _LIVE_VALUES_DAYS_OF_DEV if is_dev else _LIVE_VALUES_DAYS
+
     def settings_hash(self) -> str:
         """Return the SHA-256 (hex) of all settings that shape answers; every answer's record has it.
 
-        The deployment sections, ``feedback``, ``care_context``, the embedding model of another index and the
-        file of kept vectors are not part of it; connectors are.
+        The deployment sections, ``feedback``, ``records``, ``care_context``, the embedding model of another
+        index and the file of kept vectors are not part of it; connectors are.
         """
-        unrelated = {*WHERE_IT_STANDS, "feedback", "review", "care_context", "embedding_next"}
+        unrelated = {*WHERE_IT_STANDS, "feedback", "records", "review", "care_context", "embedding_next"}
         shaping = self.model_dump_json(exclude={**dict.fromkeys(unrelated, True), "embedding": {"vectors"}})
         if systems := [entry.shaping() for entry in self.systems]:
             shaping += json.dumps(systems, sort_keys=True)

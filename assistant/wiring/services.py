@@ -161,7 +161,9 @@ async def _served(
         answer_question=answer_question,
         read_answers=ReadAnswers(answering),
         append_to_answer=AppendToAnswer(answering),
-        read_element_again=ReadElementAgain(answering, bounds=answer_question.bounds),
+        read_element_again=ReadElementAgain(
+            answering, bounds=answer_question.bounds, as_asked=answer_question.as_asked
+        ),
         sources=KnowledgeSources.of(tenant),
         add_documents=AddDocuments(knowledge, clock=clock, accesses=answering.records),
         withdraw_documents=WithdrawDocuments(knowledge, clock=clock),
@@ -234,11 +236,13 @@ async def _answering(
         token_counter=FileTokenCounter(artifacts_dir / generation.model / TOKENIZER_FILE),
         model=served_generation_model(artifacts_dir, generation.model) if generates else unknown,
         records=await stores.records(settings),
+        sent_values=await stores.sent_values(settings),
         texts=texts,
         live=knowledge.states,
         links=links,
         clock=clock,
         live_elements=live_elements,
+        live_reads=await stores.live_reads(settings),
         pseudonym=pseudonym,
     )
 

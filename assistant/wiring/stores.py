@@ -31,12 +31,18 @@ from assistant.settings.tenant import EmbeddingSection, TenantConfig, TenantFile
 if TYPE_CHECKING:
     from opensearchpy import AsyncOpenSearch
 
-    from assistant.answering.ports import AnswerLog, AnswerRecords, EndpointPower, PassageSearch
+    from assistant.answering.ports import (
+        AnswerLog,
+        AnswerRecords,
+        EndpointPower,
+        PassageSearch,
+        SentValues,
+    )
     from assistant.aws.clients import AwsService
     from assistant.aws.dynamodb_desk import DynamoDbDeskStore
     from assistant.aws.dynamodb_feedback import DynamoDbErasureKeys
     from assistant.aws.dynamodb_live import DynamoDbLiveReads
-    from assistant.aws.dynamodb_log import DynamoDbAnswerLog
+    from assistant.aws.dynamodb_log import DynamoDbAnswerLog, DynamoDbSentValues
     from assistant.aws.dynamodb_records import DynamoDbAnswerRecords
     from assistant.aws.dynamodb_states import DynamoDbDocumentStates, DynamoDbWriteTurn
     from assistant.aws.opensearch_schema import PassageSchema
@@ -55,6 +61,7 @@ if TYPE_CHECKING:
         DynamoDbErasureKeys,
         DynamoDbDocumentStates,
         DynamoDbLiveReads,
+        DynamoDbSentValues,
         DynamoDbWriteTurn,
     )
 
@@ -262,7 +269,7 @@ class EmbeddedTenant:
     def __init__(
         self, folder: Path, *, embedding_model: str, dimensions: int, model_digest: str = ""
     ) -> None:
-        from assistant.embedded.answers import SqliteAnswerLog, SqliteAnswerRecords
+        from assistant.embedded.answers import SqliteAnswerLog, SqliteAnswerRecords, SqliteSentValues
         from assistant.embedded.desk import SqliteDeskStore
         from assistant.embedded.feedback import (
             FolderFeedbackFiles,
@@ -284,6 +291,7 @@ class EmbeddedTenant:
         self.records = SqliteAnswerRecords(folder / "records.sqlite")
         self.live_reads = SqliteLiveReads(folder / "records.sqlite")
         self.log = SqliteAnswerLog(folder / "events.sqlite")
+        self.sent_values = SqliteSentValues(folder / "sent-values.sqlite")
         self.outbox = SqliteFeedbackOutbox(folder / "records.sqlite")
         self.erasure_keys = SqliteErasureKeys(folder / "erasure.sqlite")
         self.feedback_files = FolderFeedbackFiles(folder / "feedback")
@@ -322,7 +330,8 @@ class EmbeddedTenant:
 
     async def close(self) -> None:
         queues = (self.states, self.queue, self.withdrawals, self.outbox)
-        answers = (self.records, self.live_reads, self.log, self.desk, self.erasure_keys)
+        kept = (self.records, self.live_reads, self.desk, self.erasure_keys)
+        answers = (*kept, self.log, self.sent_values)
         for store in (*queues, *answers, *self._indexes.values(), *self._searches.values()):
             await store.close()
 
@@ -469,9 +478,20 @@ class StoreChoice:
         self.stack.push_async_callback(switches.close)
         return switches
 
+    async def sent_values(self, settings: ServiceSettings) -> SentValues:
+        if settings.stores == "embedded":
+            values = self._embedded_tenant().sent_values
+            values.begin_sweep()
+            return values
+        from assistant.aws.dynamodb_log import DynamoDbSentValues
+
+        return await self._dynamodb(DynamoDbSentValues, settings.events_table)
+
     async def log(self, settings: ServiceSettings) -> AnswerLog:
         if settings.stores == "embedded":
-            return self._embedded_tenant().log
+            log = self._embedded_tenant().log
+            log.begin_sweep()
+            return log
         from assistant.aws.dynamodb_log import DynamoDbAnswerLog
 
         return await self._dynamodb(DynamoDbAnswerLog, settings.events_table)

@@ -17,7 +17,7 @@ import orjson
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.errors import RecordsUnavailableError
 from assistant.domain.identity import Identity, Role
-from assistant.domain.live import CareContext, LiveRead
+from assistant.domain.live import CareContext, LiveRead, LiveReadPage, LiveReadQuery
 from assistant.live.connected import ConnectedElements
 from assistant.live.ports import Caller, Filled, LiveReadError
 from assistant.live_systems import HttpSystems, SystemAccess
@@ -73,8 +73,9 @@ class KeptReads:
             raise RecordsUnavailableError("down")
         self.reads.append(read)
 
-    async def list(self, *, since: datetime, until: datetime, limit: int = 1000) -> Sequence[LiveRead]:
-        return [read for read in self.reads if since <= read.at < until][:limit]
+    async def list(self, query: LiveReadQuery) -> LiveReadPage:
+        found = [read for read in self.reads if query.since <= read.at < query.until and query.wants(read)]
+        return LiveReadPage(tuple(found[: query.limit]), None)
 
 
 @dataclass

@@ -11,7 +11,7 @@ from assistant.aws.clients import open_client
 from assistant.aws.dynamodb_desk import DynamoDbDeskStore
 from assistant.aws.dynamodb_feedback import DynamoDbErasureKeys, DynamoDbFeedbackOutbox
 from assistant.aws.dynamodb_live import DynamoDbLiveReads
-from assistant.aws.dynamodb_log import DynamoDbAnswerLog
+from assistant.aws.dynamodb_log import DynamoDbAnswerLog, DynamoDbSentValues
 from assistant.aws.dynamodb_records import DynamoDbAnswerRecords
 from assistant.aws.dynamodb_states import DynamoDbDocumentStates
 from assistant.aws.local_resources import create_table
@@ -34,11 +34,27 @@ class DynamoDbTwin:
         self.erasure_keys = DynamoDbErasureKeys(client, table=f"{name}-{EVENTS.role}")
         self.desk = DynamoDbDeskStore(client, table=f"{name}-{DESK.role}")
         self.live_reads = DynamoDbLiveReads(client, table=f"{name}-{RECORDS.role}")
-        self._logs = [self.log]
+        self._logs: list[DynamoDbAnswerLog | DynamoDbSentValues] = [self.log]
 
     def log_by(self, clock: Clock) -> DynamoDbAnswerLog:
-        self._logs.append(DynamoDbAnswerLog(self._client, table=f"{self._name}-{EVENTS.role}", clock=clock))
-        return self._logs[-1]
+        log = DynamoDbAnswerLog(self._client, table=f"{self._name}-{EVENTS.role}", clock=clock)
+        self._logs.append(log)
+        return log
+
+    def sent_values_by(self, clock: Clock) -> DynamoDbSentValues:
+        values = DynamoDbSentValues(self._client, table=f"{self._name}-{EVENTS.role}", clock=clock)
+        self._logs.append(values)
+        return values
+
+    async def stored_bytes(self, clock: Clock) -> bytes:
+        """Return all items, without the expired ones: DynamoDB deletes them, moto does not."""
+        now_s, found = clock.now().timestamp(), list[Any]()
+        for role in (RECORDS.role, EVENTS.role):
+            pages = self._client.get_paginator("scan").paginate(TableName=f"{self._name}-{role}")
+            async for page in pages:
+                expiry = [float(item.get("expires_at", {"N": "inf"})["N"]) for item in page["Items"]]
+                found += [item for item, at in zip(page["Items"], expiry, strict=True) if at > now_s]
+        return repr(found).encode()
 
     async def close(self) -> None:
         stores = (self.records, self.states, self.desk, self.outbox, self.erasure_keys, self.live_reads)

@@ -10,13 +10,14 @@ from typing import ClassVar
 
 from assistant.domain.clock import Clock
 from assistant.domain.documents import IndexModel
-from assistant.embedded.answers import SqliteAnswerLog
+from assistant.embedded.answers import SqliteAnswerLog, SqliteSentValues
 from assistant.embedded.files import FilePower
 from assistant.embedded.index import EmbeddedPassageIndex
 from assistant.embedded.live import FileSwitches
 from assistant.wiring.stores import EmbeddedTenant
 
 DIMENSIONS = 4
+SWEEP_EVERY_S = 0.02
 EMBEDDING_MODEL = "model-of-four"
 
 
@@ -26,14 +27,29 @@ class EmbeddedTwin(EmbeddedTenant):
     def __init__(self, place: Path) -> None:
         super().__init__(place, embedding_model=EMBEDDING_MODEL, dimensions=DIMENSIONS)
         self._place = place
-        self._other_logs: list[SqliteAnswerLog] = []
+        self._other_logs: list[SqliteAnswerLog | SqliteSentValues] = []
 
     def version(self, model: IndexModel) -> EmbeddedPassageIndex:
         return self.index_of(model)
 
     def log_by(self, clock: Clock) -> SqliteAnswerLog:
-        self._other_logs.append(SqliteAnswerLog(self._place / "events.sqlite", clock=clock))
-        return self._other_logs[-1]
+        log = SqliteAnswerLog(self._place / "events.sqlite", clock=clock, sweep_every_s=SWEEP_EVERY_S)
+        self._other_logs.append(log)
+        return log
+
+    def sent_values_by(self, clock: Clock) -> SqliteSentValues:
+        path = self._place / "sent-values.sqlite"
+        values = SqliteSentValues(path, clock=clock, sweep_every_s=SWEEP_EVERY_S)
+        self._other_logs.append(values)
+        return values
+
+    async def stored_bytes(self, clock: Clock) -> bytes:
+        del clock  # nothing but the adapters deletes here
+
+        def read() -> bytes:
+            return b"".join(path.read_bytes() for path in self._place.glob("*.sqlite*"))
+
+        return await asyncio.to_thread(read)
 
     def power_by(self, clock: Clock) -> FilePower:
         return FilePower(self._place / "power", clock=clock)

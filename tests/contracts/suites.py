@@ -18,6 +18,7 @@ SUITES: Mapping[str, tuple[str, ...]] = {
     "test_index_versions": ("embedded", "opensearch"),
     "test_index_damage": ("embedded", "opensearch"),
     "test_live_reads": ("embedded", "dynamodb"),
+    "test_sent_values": ("embedded", "dynamodb"),
     "test_system_switches": ("embedded", "ssm"),
     "test_passage_filters": ("embedded", "opensearch"),
     "test_passage_index": ("embedded", "opensearch"),

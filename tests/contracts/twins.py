@@ -6,12 +6,12 @@ whose suites ``suites`` gives it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from assistant.answering.ports import AnswerLog, AnswerRecords, EndpointPower, PassageSearch
+from assistant.answering.ports import AnswerLog, AnswerRecords, EndpointPower, PassageSearch, SentValues
 from assistant.domain.clock import Clock
 from assistant.domain.documents import IndexModel
 from assistant.knowledge.ports import (
@@ -60,6 +60,14 @@ class Twin(Protocol):
     def desk(self) -> DeskStore: ...
     def log_by(self, clock: Clock) -> AnswerLog:
         """Return the same event log as a process sees it whose clock is ``clock``."""
+        ...
+
+    def sent_values_by(self, clock: Clock) -> SentValues:
+        """Return the live values of sent texts as a process sees them whose clock is ``clock``."""
+        ...
+
+    def stored_bytes(self, clock: Clock) -> Awaitable[bytes]:
+        """Return every byte that the stores of answers keep at that time."""
         ...
 
     def power_by(self, clock: Clock) -> EndpointPower:

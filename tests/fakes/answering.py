@@ -30,6 +30,7 @@ from assistant.answering.ports import (
     GenerationDelta,
     GenerationRequest,
     GenerationStream,
+    ValuesOfSent,
 )
 from assistant.answering.services import IndexWatch, ServedModel, TenantServices
 from assistant.domain.answers import (
@@ -70,7 +71,7 @@ from assistant.domain.feedback import Act, StoredAct
 from assistant.domain.identity import Identity, Role
 from assistant.knowledge.parsing import parse_document
 from assistant.knowledge.passages import PassageCutter, TokenCounts, build_card
-from assistant.live.ports import LiveElements
+from assistant.live.ports import LiveElements, LiveReads
 from assistant.settings.tenant import TenantConfig
 from assistant.text.language import language
 from assistant.twins import known_item
@@ -369,6 +370,25 @@ def parsed_again(stored: StoredDocument) -> ParsedDocument:
     return ParsedDocument("".join(letters), sections, units)
 
 
+@dataclass
+class InMemorySentValues:
+    """``SentValues`` that never deletes; an expired value is not found."""
+
+    clock: Clock = field(default_factory=SystemClock)
+    kept: dict[tuple[str, str], ValuesOfSent] = field(default_factory=dict[tuple[str, str], ValuesOfSent])
+
+    async def keep(self, values: ValuesOfSent) -> ValuesOfSent:
+        return self.kept.setdefault((values.answer_id, values.send_id), values)
+
+    async def of(self, answer_id: str) -> Mapping[str, ValuesOfSent]:
+        now = self.clock.now()
+        return {
+            send_id: values
+            for (of_answer, send_id), values in self.kept.items()
+            if of_answer == answer_id and values.expires_at > now
+        }
+
+
 class InMemoryRecords:
     """The append-only store of answers. ``error`` makes every call fail, ``gate`` makes writing wait."""
 
@@ -613,10 +633,12 @@ class FakeTenant:
         default_factory=lambda: ScriptedGenerator("Retail refills are payable ", "on day 23 of 30.")
     )
     records: InMemoryRecords = field(default_factory=InMemoryRecords)
+    sent_values: InMemorySentValues = field(default_factory=InMemorySentValues)
     model: ServedModel = QUOTING_MODEL
     clock: Clock = field(default_factory=SystemClock)
     new_id: Callable[[], str] = field(default_factory=countable_ids)
     live_elements: LiveElements | None = None
+    live_reads: LiveReads | None = None
     withdrawn: set[str] = field(default_factory=set[str])
     """Documents whose texts nobody may read any more."""
 
@@ -660,11 +682,13 @@ class FakeTenant:
             token_counter=WordCounter(),
             model=self.model,
             records=self.records,
+            sent_values=self.sent_values,
             texts=self.texts,
             live=self.live,
             links=PlainLinks(),
             clock=self.clock,
             live_elements=self.live_elements,
+            live_reads=self.live_reads,
             pseudonym=lambda customer: f"pseudonym-{zlib.crc32(customer.encode())}",
             new_id=self.new_id,
         )

@@ -236,7 +236,9 @@ def _with_live(tenant: ServedTenant, live: LiveElements) -> ServedTenant:
         tenant,
         answering=answering,
         answer_question=answer_question,
-        read_element_again=ReadElementAgain(answering, bounds=answer_question.bounds),
+        read_element_again=ReadElementAgain(
+            answering, bounds=answer_question.bounds, as_asked=answer_question.as_asked
+        ),
     )
 
 

@@ -172,6 +172,21 @@ async def test_an_element_is_read_again_with_a_context_of_its_own(
     assert stored["record"]["elements"][0]["state"] == "failed"
 
 
+async def test_a_read_again_that_is_refused_is_recorded(service: RunningService) -> None:
+    answer = await service.answered(body={"context": of("bo")})
+    await service.idle()
+    path = f"/v1/answers/{answer['answer_id']}/elements/e1"
+    auditor = service.headers("ada", roles=["auditor"])
+    before = (await service.client.get("/v1/live-reads", headers=auditor)).json()["reads"]
+    await service.client.post(path, json={"context": of("eve")}, headers=service.headers())
+    reads = (await service.client.get("/v1/live-reads", headers=auditor)).json()["reads"]
+    [refused] = reads[len(before) :]
+    assert (refused["outcome"], refused["agent"]) == ("not_allowed", "ann")
+    assert (refused["answer_id"], refused["operation"]) == (answer["answer_id"], "orders.get_order")
+    of_bo = await service.client.get("/v1/live-reads", params={"customer": "bo"}, headers=auditor)
+    assert refused in of_bo.json()["reads"]
+
+
 async def test_an_old_answer_shows_its_elements_as_not_kept(service: RunningService) -> None:
     answer = await service.answered(body={"context": of("bo")})
     await service.idle()

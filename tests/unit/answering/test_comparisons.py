@@ -11,11 +11,15 @@ import pytest
 
 from assistant.answering.events import ElementChanged
 from assistant.answering.excerpts import fill, read_excerpts, run_of
+from assistant.answering.hydration import element_of, use_of
+from assistant.answering.reading import ReadElementAgain
+from assistant.answering.use_case import AnswerQuestion
 from assistant.domain.answers import Certainty, Mode
 from assistant.domain.documents import ItemFacts, StoredDocument
-from assistant.domain.elements import ElementKind, ElementState
+from assistant.domain.elements import ElementDisplay, ElementKind, ElementState
 from assistant.live.ports import ElementType
-from tests.fakes.answering import FakeTenant, document
+from tests.contracts import samples
+from tests.fakes.answering import FakeTenant, agent, document
 from tests.fakes.live import STOCK, FakeLive
 from tests.unit.answering.asking_and_reading import Asked, ask, prepare
 
@@ -335,6 +339,27 @@ async def test_a_system_is_asked_by_the_number_of_the_one_item_that_is_named(
     asked = prepared.hydration.caller.question
     assert asked.startswith(question)
     assert asked.count("A-") == numbers
+
+
+async def test_an_element_that_is_read_again_is_asked_by_the_item_s_number_too() -> None:
+    tenant = shop(LIGHT, HEAVY)
+    live = FakeLive()
+    tenant.live_elements = live
+    question = "What is the stock of the Aria Mist 300?"
+    use = use_of(
+        element_of(
+            STOCK, element_id="e1", display=ElementDisplay(place="block", start=0, end=0), outcome=None
+        ),
+        operation=STOCK.operation,
+    )
+    await tenant.records.put_answer(
+        samples.answer().model_copy(update={"question": question, "elements": (use,)})
+    )
+    answers = AnswerQuestion(tenant.services)
+    again = ReadElementAgain(tenant.services, bounds=answers.bounds, as_asked=answers.as_asked)
+    await again.read("a1", "e1", identity=agent("ana"), context=None)
+    [(_, caller)] = live.calls
+    assert caller.question.splitlines() == [question, "A-300"]
 
 
 # --- questions of opinion on one item ---------------------------------------------------------------------

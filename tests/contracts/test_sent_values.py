@@ -1,0 +1,196 @@
+"""What every SentValues does, and what of a live value is left in the stores after a text was sent."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from assistant.answering.ports import LOG_EXPIRES_AFTER_S, ValuesOfSent
+from assistant.answering.reading import AppendToAnswer, ReadAnswers
+from assistant.answering.services import TenantServices
+from assistant.domain.answers import LiveSpan, Sent
+from assistant.domain.elements import ElementDisplay, ElementKind, ElementState, ElementUse
+from assistant.domain.errors import ConflictError, InvalidRequestError
+from assistant.domain.identity import Identity, Role
+from assistant.settings.tenant import RecordsSection
+from tests.contracts import samples
+from tests.contracts.twins import Twin
+from tests.fakes.answering import FakeTenant, agent
+from tests.fakes.clock import SteppedClock
+
+VALUE = "Out for delivery to Elm Street"
+DAY_S = 24 * 3600
+STATUS = ElementUse(
+    id="e1",
+    name="orders.status",
+    kind=ElementKind.STATUS,
+    state=ElementState.READY,
+    title="Order status",
+    source="orders",
+    operation="orders.get_order",
+    display=ElementDisplay(place="inline", start=0, end=0),
+)
+
+
+def values(
+    clock: SteppedClock, *words: str, answer_id: str = "a1", send_id: str = "s1", for_s: float = 60.0
+) -> ValuesOfSent:
+    return ValuesOfSent(answer_id, send_id, words or (VALUE,), clock.now() + timedelta(seconds=for_s))
+
+
+async def test_values_are_kept_by_answer_and_text(twin: Twin) -> None:
+    clock = SteppedClock()
+    kept = twin.sent_values_by(clock)
+    first, second = values(clock, VALUE, "24 Nov"), values(clock, "\u20ac 12.50", send_id="s2")
+    other = values(clock, "another", answer_id="a2")
+    for each in (first, second, other):
+        assert await kept.keep(each) == each
+    assert await kept.of("a1") == {"s1": first, "s2": second}
+    assert await kept.of("a3") == {}
+
+
+async def test_the_first_values_of_a_text_stay(twin: Twin) -> None:
+    clock = SteppedClock()
+    kept = twin.sent_values_by(clock)
+    first = values(clock)
+    await kept.keep(first)
+    assert await kept.keep(values(clock, "another")) == first
+    assert await kept.of("a1") == {"s1": first}
+
+
+@pytest.mark.parametrize(("age_s", "found"), [(59, True), (61, False)])
+async def test_values_expire_whether_or_not_they_were_deleted(twin: Twin, age_s: float, found: bool) -> None:
+    clock = SteppedClock()
+    await twin.sent_values_by(clock).keep(values(clock))
+    later = SteppedClock(clock.now() + timedelta(seconds=age_s))
+    assert bool(await twin.sent_values_by(later).of("a1")) is found
+
+
+async def test_another_tenant_s_values_are_others(twin: Twin, stranger: Twin) -> None:
+    clock = SteppedClock()
+    await twin.sent_values_by(clock).keep(values(clock))
+    assert await stranger.sent_values_by(clock).of("a1") == {}
+
+
+# --- a text that was sent ---------------------------------------------------------------------------------
+def services_of(twin: Twin, clock: SteppedClock, *, days: int = 30) -> TenantServices:
+    fake = FakeTenant()
+    config = fake.config.model_copy(update={"records": RecordsSection(live_values_days=days)})
+    return replace(
+        fake.services,
+        tenant=config,
+        records=twin.records,
+        sent_values=twin.sent_values_by(clock),
+        clock=clock,
+    )
+
+
+def sent(text: str = f"Good morning. It is {VALUE}. Bye.", send_id: str = "s1") -> Sent:
+    start = text.index(VALUE)
+    return Sent(
+        send_id=send_id,
+        text=text,
+        live=(LiveSpan(element_id="e1", start=start, end=start + len(VALUE)),),
+    )
+
+
+ANA = agent("ana")
+LABELLED = "Good morning. It is [order status]. Bye."
+
+
+def now() -> SteppedClock:
+    """Return a clock of about the records' own time."""
+    return SteppedClock(datetime.now(UTC))
+
+
+async def asked(twin: Twin) -> None:
+    await twin.records.put_answer(samples.answer().model_copy(update={"elements": (STATUS,)}))
+
+
+async def texts(services: TenantServices, identity: Identity = ANA) -> list[str]:
+    reading = await ReadAnswers(services).one("a1", identity=identity)
+    return [one.sent.text for one in reading.sent]
+
+
+async def until_no_byte_is_left(twin: Twin, clock: SteppedClock) -> None:
+    async with asyncio.timeout(20):
+        while VALUE.encode() in await twin.stored_bytes(clock):
+            pass
+
+
+async def test_a_sent_text_is_read_with_its_live_values_while_they_live(twin: Twin) -> None:
+    clock = now()
+    services = services_of(twin, clock)
+    await asked(twin)
+    stored = await AppendToAnswer(services).sent("a1", sent(), identity=ANA)
+    assert stored.sent == sent()
+    assert stored.live_until is not None
+    assert await texts(services) == [sent().text]
+    assert await texts(services, agent("ada", Role.AUDITOR)) == [sent().text]
+    desk = await ReadAnswers(services).for_review("a1", identity=agent("rae"))
+    assert [one.sent.text for one in desk.sent] == [LABELLED]
+
+
+async def test_records_and_what_is_learned_from_have_labels_alone(twin: Twin) -> None:
+    clock = now()
+    await asked(twin)
+    await AppendToAnswer(services_of(twin, clock)).sent("a1", sent(), identity=ANA)
+    [kept] = await twin.records.list_sent("a1")
+    assert (kept.sent.text, kept.live_until) == (LABELLED, None)
+    rows = [row.stored for row in await twin.outbox.pending() if row.kind == "sent"]
+    assert rows == [kept]
+    never = services_of(twin, clock, days=0)
+    assert await texts(never) == [LABELLED]
+
+
+async def test_no_byte_of_a_live_value_is_left_after_its_time(twin: Twin) -> None:
+    clock = now()
+    services = services_of(twin, clock)
+    await asked(twin)
+    await AppendToAnswer(services).sent("a1", sent(), identity=ANA)
+    assert VALUE.encode() in await twin.stored_bytes(clock)
+    clock.step(31 * DAY_S)
+    assert await texts(services) == [LABELLED]
+    await until_no_byte_is_left(twin, clock)
+    await AppendToAnswer(services).sent("a1", sent(), identity=ANA)  # a late repeat keeps nothing again
+    assert VALUE.encode() not in await twin.stored_bytes(clock)
+
+
+async def test_a_tenant_that_keeps_no_live_value_has_labels_at_once(twin: Twin) -> None:
+    clock = now()
+    services = services_of(twin, clock, days=0)
+    await asked(twin)
+    stored = await AppendToAnswer(services).sent("a1", sent(), identity=ANA)
+    assert (stored.sent.text, stored.live_until) == (LABELLED, None)
+    assert VALUE.encode() not in await twin.stored_bytes(clock)
+
+
+async def test_the_same_text_twice_is_one_and_another_text_is_refused(twin: Twin) -> None:
+    clock = now()
+    append = AppendToAnswer(services_of(twin, clock))
+    await asked(twin)
+    first = await append.sent("a1", sent(), identity=ANA)
+    assert await append.sent("a1", sent(), identity=ANA) == first
+    with pytest.raises(ConflictError):
+        await append.sent("a1", sent(f"Now it is {VALUE}."), identity=ANA)
+    assert await texts(services_of(twin, clock)) == [sent().text]
+
+
+async def test_a_span_of_an_element_that_the_answer_lacks_is_refused(twin: Twin) -> None:
+    await twin.records.put_answer(samples.answer())
+    with pytest.raises(InvalidRequestError):
+        await AppendToAnswer(services_of(twin, SteppedClock())).sent("a1", sent(), identity=ANA)
+    assert await twin.records.list_sent("a1") == []
+
+
+async def test_an_event_log_leaves_no_byte_after_its_time(twin: Twin) -> None:
+    clock = SteppedClock()
+    log = twin.log_by(clock)
+    await log.open(samples.opening())
+    await log.append("a1", samples.batch(frames=[b"data: " + VALUE.encode() + b"\n\n"]))
+    clock.step(LOG_EXPIRES_AFTER_S + 1)
+    assert await log.read("a1") is None
+    await until_no_byte_is_left(twin, clock)
