@@ -194,14 +194,16 @@ def _place(one: ScoredUnit, shown_as: ShownAs, *, labels: Labels = NO_LABELS) ->
 
 
 def reply_draft(quote: Quote, excerpts: Excerpts, labels: Labels) -> str | None:
-    """Return what the document says to the patient, or None."""
+    """Return what the document says to the patient, or None.
+
+    A unit that names a live element is left out: its label would say nothing to a patient.
+    """
     url = quote.document.card.url
-    used = labels_in((one.unit.text for one in quote.reply), labels)
-    draft = shown_reply((one.unit.text for one in quote.reply), url=url, labels=used)
-    if quote.reply:
-        spans = tuple((one.unit.span.start, one.unit.span.end) for one in quote.reply)
-        place = _place(quote.reply[0], ShownAs.REPLY)
-        excerpts.add(draft, replace(place, spans=spans, url=url, labels=used))
+    reply = [one for one in quote.reply if not labels_in([one.unit.text], labels)]
+    draft = shown_reply((one.unit.text for one in reply), url=url)
+    if reply:
+        spans = tuple((one.unit.span.start, one.unit.span.end) for one in reply)
+        excerpts.add(draft, replace(_place(reply[0], ShownAs.REPLY), spans=spans, url=url))
     return draft or None
 
 

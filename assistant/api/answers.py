@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Annotated, Protocol
 
+import orjson
 import structlog
 from fastapi import APIRouter, Query, Request, Response
 from starlette.datastructures import Headers
@@ -101,10 +102,20 @@ class Question:
         return LogOpening(
             answer_id=answer_id,
             agent=self.identity.agent,
-            request_hash=hashlib.sha256(self.request.model_dump_json().encode()).hexdigest(),
+            request_hash=self._hash(),
             key=self.key,
             context=unfinished.model_dump_json(),
         )
+
+    def _hash(self) -> str:
+        """Return the hash of the request and of whose data it may show: of what the care application signed,
+        not of its token, which is another one for each question."""
+        whose = None
+        if self.context is not None:
+            ids = {kind: sorted(values) for kind, values in self.context.ids.items()}
+            whose = [self.context.customer, sorted(ids.items())]
+        said = self.request.model_dump_json(exclude={"context"})
+        return hashlib.sha256(orjson.dumps([said, whose])).hexdigest()
 
 
 class JoinedAnswer(Exception):

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import orjson
 import pytest
 
@@ -120,3 +121,45 @@ async def test_an_auditor_lists_reads_of_the_tenant_alone(site: Site) -> None:
     assert agent.status_code == 403
     audits = await site.service.client.get("/v1/audit", params={"agent": "ada"}, headers=auditor)
     assert {entry["subject_id"].split()[0] for entry in audits.json()["entries"]} >= {"live-reads"}
+
+
+async def test_a_key_is_bound_to_what_was_signed_and_not_to_the_token(site: Site) -> None:
+    headers = site.service.headers() | {"idempotency-key": "k-1"}
+
+    async def asked(context: str | None) -> httpx.Response:
+        body = {"question": "How long is the wait?", "context": context}
+        return await site.service.client.post(ANSWERS, json=body, headers=headers)
+
+    first = await asked(site.context())
+    assert first.status_code == 200
+    later = int(datetime.now(UTC).timestamp()) + 30
+    again = await asked(site.context(exp=later))
+    assert (again.status_code, again.json()["answer_id"]) == (200, first.json()["answer_id"])
+    for other in (
+        site.context(customer="C-2"),
+        site.context(ids={"order": ["5000-0001"]}),
+        site.context(ids={"prescription": [ORDER]}),
+        None,
+    ):
+        assert (await asked(other)).status_code == 409
+
+
+async def test_a_sent_value_is_kept_apart_from_the_record(site: Site) -> None:
+    answer = await site.service.answered(agent="ann", body={"context": site.context()})
+    await site.service.idle()
+    path, headers = f"{ANSWERS}/{answer['answer_id']}", site.service.headers()
+    text = "Your order is Shipped."
+    sent = {"send_id": "s1", "text": text, "live": [{"element_id": "e1", "start": 14, "end": 21}]}
+    kept = await site.service.client.post(f"{path}/sent", json=sent, headers=headers)
+    assert (kept.status_code, kept.json()["sent"]["text"]) == (200, text)
+    stored = await site.service.client.get(path, headers=headers)
+    assert stored.json()["sent"] == [kept.json()]
+    records = site.service.state_dir / "tenants" / "clinic"
+    assert not [one for one in records.glob("records.sqlite*") if b"Shipped" in one.read_bytes()]
+    assert [one for one in records.glob("sent-values.sqlite*") if b"Shipped" in one.read_bytes()]
+    for wrong in ({"element_id": "e9"}, {"end": 40}, {"start": 21}):
+        span = sent["live"][0] | wrong
+        response = await site.service.client.post(
+            f"{path}/sent", json=sent | {"send_id": "s2", "live": [span]}, headers=headers
+        )
+        assert response.status_code == 422

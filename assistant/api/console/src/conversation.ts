@@ -3,10 +3,11 @@ import { type ReadonlySignal, type Signal, batch, computed, signal } from "@prea
 import type { Api } from "./api.ts";
 import { Acts } from "./acts.ts";
 import { Answering, type Underway } from "./answering.ts";
-import { withElement } from "./elements.ts";
+import { type LiveWords, liveSpans, liveWords, withElement, withoutValues, wordsIn } from "./elements.ts";
 import { Marking, type VerdictDraft } from "./marking.ts";
 import { ApiError } from "./problems.ts";
 import { Snippets } from "./snippets.ts";
+import { textAt } from "./text.ts";
 import { clearTab, readTab, writeTab } from "./tab_state.ts";
 import { type Turn, changeTurn, findTurn, newTurn, storedTurn } from "./turn.ts";
 import type { Element, Problem, Source, Started } from "./wire.ts";
@@ -20,6 +21,8 @@ interface Parts {
   readonly onAsked?: (conversationId: string, question: string) => void;
   /** The care application's token of whose conversation it is; none by default. */
   readonly context?: () => string | null;
+  /** The agent left the conversation for another one. */
+  readonly onLeft?: () => void;
 }
 
 export class Conversation {
@@ -52,12 +55,23 @@ export class Conversation {
   readonly #context: () => string | null;
   readonly #onAsked: (conversationId: string, question: string) => void;
   readonly #conversationId: Signal<string | null> = signal(null);
+  readonly #onLeft: () => void;
+  /** Answer id → live values in its reply. */
+  #liveWords: Readonly<Record<string, readonly LiveWords[]>> = {};
   #pending: string | null = null;
   #runningId: string | null = null;
   #isLeaving = false;
 
-  constructor({ api, storage, author, onAsked = () => undefined, context = () => null }: Parts) {
+  constructor({
+    api,
+    storage,
+    author,
+    onAsked = () => undefined,
+    context = () => null,
+    onLeft = () => undefined,
+  }: Parts) {
     this.#context = context;
+    this.#onLeft = onLeft;
     this.#api = api;
     this.#storage = storage;
     this.#author = author;
@@ -82,6 +96,7 @@ export class Conversation {
     this.#runningId = kept.runningId ?? null;
     this.question.value = kept.question;
     this.replies.value = kept.replies;
+    this.#liveWords = kept.liveWords ?? {};
     return await this.reload();
   }
 
@@ -112,9 +127,13 @@ export class Conversation {
     return null;
   }
 
-  /** Leave this conversation for an empty one. Replies that were not sent stay until they are. */
+  /**
+   * Leave this conversation for an empty one, and its customer: nobody's data are read for the next question.
+   * Replies that were not sent stay until they are.
+   */
   begin(): void {
     this.#leaveThread();
+    this.#onLeft();
     this.question.value = "";
     this.#keep();
   }
@@ -122,6 +141,7 @@ export class Conversation {
   /** Read an earlier conversation in the place of this one. False: the service does not keep it any more. */
   async openEarlier(id: string): Promise<boolean> {
     this.#leaveThread();
+    this.#onLeft();
     this.#conversationId.value = id;
     this.#keep();
     await this.reload();
@@ -136,6 +156,11 @@ export class Conversation {
   setReply(answerId: string, text: string | null): void {
     const { [answerId]: _, ...others } = this.replies.value;
     this.replies.value = text === null ? others : { ...others, [answerId]: text };
+    const { [answerId]: __, ...words } = this.#liveWords;
+    const turn = this.turns.value.find((other) => other.answerId === answerId);
+    const known = turn === undefined ? (this.#liveWords[answerId] ?? []) : this.#wordsOf(turn);
+    const own = text === null ? [] : wordsIn(text, known);
+    this.#liveWords = own.length === 0 ? words : { ...words, [answerId]: own };
     this.#keep();
   }
 
@@ -179,10 +204,15 @@ export class Conversation {
   /** Put the reply on record as sent. Throws ApiError; trying again with the same text is the same record. */
   async send(turn: Turn, text: string): Promise<void> {
     if (turn.answerId === null) return;
-    const stored = await this.#marking.send(turn, turn.answerId, text);
+    const stored = await this.#marking.send(turn, turn.answerId, text, liveSpans(text, this.#wordsOf(turn)));
     this.#change(turn.key, (current) => ({ ...current, isRecorded: true, sends: [...current.sends, stored] }));
     this.setReply(turn.answerId, null);
     this.#acts.taken(turn);
+  }
+
+  /** An edited reply as a better answer: of one customer's values it has the names alone. */
+  betterText(turn: Turn, reply: string): string {
+    return withoutValues(reply, this.#wordsOf(turn), turn.elements);
   }
 
   /** Put a verdict on record; earlier ones are kept, the last counts. Throws ApiError. */
@@ -265,6 +295,15 @@ export class Conversation {
     });
   }
 
+  /** What the turn's elements say now, and what its replies had of them before the page was loaded again. */
+  #wordsOf(turn: Turn): readonly LiveWords[] {
+    const sent = turn.sends.flatMap(({ sent: { text, live = [] } }) =>
+      live.map(({ element_id, start, end }) => ({ element_id, text: textAt(text, [start, end]) })),
+    );
+    const all = [...liveWords(turn.elements), ...(this.#liveWords[turn.answerId ?? ""] ?? []), ...sent];
+    return [...new Map(all.map((one) => [`${one.element_id} ${one.text}`, one])).values()];
+  }
+
   #turn(key: string | null): Turn | null {
     return findTurn(this.turns, key);
   }
@@ -303,6 +342,7 @@ export class Conversation {
       pending: this.#pending,
       runningId: this.#runningId,
       replies: this.replies.value,
+      liveWords: this.#liveWords,
     });
   }
 }

@@ -1,19 +1,26 @@
 /** The reply that an agent begins with: plain text, and nothing in it that no source supports. */
-import { withValues } from "./elements.ts";
+import { isUnfilled, withValues } from "./elements.ts";
 import { type Block, type Runs, readMarkdown } from "./markdown.ts";
 import { type Groups, groupBySpan } from "./spans.ts";
 import { utf16Span } from "./text.ts";
 import type { Turn } from "./turn.ts";
 
-/** What speaks to the patient, else the supported sentences of the answer; empty when there is neither. */
+/**
+ * What speaks to the patient, else the supported sentences of the answer; empty when there is neither. A sentence
+ * whose live value did not come is left out: its label says nothing to a patient.
+ */
 export function draftOf(turn: Turn): string {
   if (turn.finishReason === "no_evidence") return "";
   const spoken = turn.findings.replyDraft?.trim() ?? "";
   if (spoken !== "") return spoken;
-  const { text, sentences } = withValues(turn, turn.elements);
-  const supported = sentences.filter(({ support }) => support === "supported");
+  const missing = turn.elements.filter((element) => isUnfilled(turn.text, element)).map(({ display }) => display);
+  const supported = turn.sentences.filter(
+    ({ support, start, end }) =>
+      support === "supported" && !missing.some((place) => start < place.end && place.start < end),
+  );
+  const { text, sentences } = withValues({ text: turn.text, sentences: supported }, turn.elements);
   const blocks = readMarkdown(text);
-  const spans = supported.map(({ start, end }) => utf16Span(text, [start, end]));
+  const spans = sentences.map(({ start, end }) => utf16Span(text, [start, end]));
   return new Writing(groupBySpan(blocks, spans)).textOf(blocks);
 }
 

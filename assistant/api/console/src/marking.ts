@@ -2,7 +2,7 @@
 import type { Api } from "./api.ts";
 import { ApiError, notOnRecord } from "./problems.ts";
 import type { Turn } from "./turn.ts";
-import type { Problem, StoredSent, StoredVerdict, VerdictLabel } from "./wire.ts";
+import type { LiveSpan, Problem, StoredSent, StoredVerdict, VerdictLabel } from "./wire.ts";
 
 export interface VerdictDraft {
   readonly label: VerdictLabel;
@@ -41,9 +41,9 @@ export class Marking {
   }
 
   /** Put a reply on record as sent. Throws ApiError; trying again with the same text is the same record. */
-  async send(turn: Turn, answerId: string, text: string): Promise<StoredSent> {
+  async send(turn: Turn, answerId: string, text: string, live: readonly LiveSpan[] = []): Promise<StoredSent> {
     const attempt = `sent ${answerId}`;
-    const sent = { send_id: this.#idOf(attempt, text), text };
+    const sent = { send_id: this.#idOf(attempt, JSON.stringify([text, live])), text, live };
     const stored = await this.#onRecord(turn, () => this.#api.send(answerId, sent));
     this.#attempts.delete(attempt);
     return stored;

@@ -3,6 +3,8 @@
  * is open, and words that nobody has sent yet. Never a token, never an answer.
  */
 
+import type { LiveWords } from "./elements.ts";
+
 const KEY = "care-console.tab";
 
 export interface TabState {
@@ -17,6 +19,8 @@ export interface TabState {
   readonly runningId?: string | null;
   /** Answer id → the edited reply that was not sent yet. */
   readonly replies: Readonly<Record<string, string>>;
+  /** Answer id → live values in its reply: after a reload nothing else knows which words of it they are. */
+  readonly liveWords?: Readonly<Record<string, readonly LiveWords[]>>;
 }
 
 export function readTab(storage: Storage): TabState | null {
@@ -61,6 +65,26 @@ function isTabState(state: unknown): state is TabState {
     "replies" in state &&
     typeof state.replies === "object" &&
     state.replies !== null &&
-    Object.values(state.replies).every((reply) => typeof reply === "string")
+    Object.values(state.replies).every((reply) => typeof reply === "string") &&
+    (!("liveWords" in state) || isWordsOfAnswers(state.liveWords))
+  );
+}
+
+function isWordsOfAnswers(words: unknown): boolean {
+  return (
+    typeof words === "object" &&
+    words !== null &&
+    Object.values(words).every((of: unknown) => Array.isArray(of) && of.every(isLiveWords))
+  );
+}
+
+function isLiveWords(one: unknown): boolean {
+  return (
+    typeof one === "object" &&
+    one !== null &&
+    "element_id" in one &&
+    typeof one.element_id === "string" &&
+    "text" in one &&
+    typeof one.text === "string"
   );
 }

@@ -216,9 +216,18 @@ export interface Verdict {
   readonly wrong_citations: readonly number[];
 }
 
+/** A place in a sent text that has a value of a live element, in code points. */
+export interface LiveSpan {
+  readonly element_id: string;
+  readonly start: number;
+  readonly end: number;
+}
+
 export interface Sent {
   readonly send_id: string;
   readonly text: string;
+  /** Where the text has values of live elements; absent: nowhere. */
+  readonly live?: readonly LiveSpan[];
 }
 
 /** What an agent did with an answer, beside marks and replies. */

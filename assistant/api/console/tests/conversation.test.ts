@@ -5,6 +5,8 @@ import type { Reader } from "../src/coming_back.ts";
 import { Conversation } from "../src/conversation.ts";
 import { ApiError, unreachable } from "../src/problems.ts";
 import { readTab } from "../src/tab_state.ts";
+import { type Turn, newTurn } from "../src/turn.ts";
+import { element } from "./elements.test.ts";
 import type { AnswerEvent, Sent, StoredAnswer } from "../src/wire.ts";
 
 const STARTED: AnswerEvent = { event: "started", data: { answer_id: "a", conversation_id: "c" } };
@@ -220,3 +222,34 @@ const STORED: StoredAnswer = {
   verdicts: [],
   sent: [],
 };
+
+test("a new conversation and an earlier one leave the customer of this one", async () => {
+  let left = 0;
+  const api = { conversation: async () => ({ answers: [] }) } as unknown as Api;
+  const storage = new TabStorage() as unknown as Storage;
+  const conversation = new Conversation({ api, storage, author: "i t amira", onLeft: () => (left += 1) });
+  conversation.begin();
+  assert.equal(left, 1);
+  await conversation.openEarlier("c2");
+  assert.equal(left, 2);
+});
+
+test("a reply that was begun before a reload still says where its live values are", async () => {
+  const sent: Sent[] = [];
+  const send = async (_: string, one: Sent) => {
+    sent.push(one);
+    return { at: "2026-11-20T08:00:00Z", sent: one };
+  };
+  const shown = element("It is [order status].");
+  const ask = async (_: unknown, { onEvents }: { onEvents: (events: AnswerEvent[]) => void }) =>
+    onEvents([STARTED, { event: "element", data: shown }, DONE]);
+  const { conversation, storage } = conversationWith({ send, ask });
+  await conversation.ask("Where?");
+  conversation.setReply("a", "It has Shipped.");
+  const { conversation: after } = conversationWith({ send, ask: undefined }, storage);
+  await after.restore();
+  const turn = { ...newTurn("a", "Where?"), answerId: "a", isRecorded: true };
+  await after.send(turn, "It has Shipped.");
+  assert.deepEqual(sent[0]?.live, [{ element_id: "e1", start: 7, end: 14 }]);
+  assert.equal(after.betterText({ ...turn, sends: [{ at: "", sent: sent[0] }] } as Turn, "It has Shipped."), "It has [live data].");
+});

@@ -1,7 +1,16 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { draftOf } from "../src/draft.ts";
-import { keptElement, sourceAndTime, withElement, withValues, wordsOf } from "../src/elements.ts";
+import {
+  keptElement,
+  liveSpans,
+  liveWords,
+  sourceAndTime,
+  withElement,
+  withValues,
+  withoutValues,
+  wordsOf,
+} from "../src/elements.ts";
 import { afterEvent, newTurn } from "../src/turn.ts";
 import type { Element, ElementUse, Sentence } from "../src/wire.ts";
 
@@ -58,18 +67,20 @@ test("a reply has the values in the places of their labels, counted in code poin
   assert.deepEqual(parts, ["😀 The parcel is Shipped.", "Call the desk."]);
 });
 
-test("the draft of a reply says the live value, and keeps the label of one that did not come", () => {
-  const text = `The parcel is ${LABEL}.`;
+test("the draft of a reply says the live value, and leaves out the sentence of one that did not come", () => {
+  const text = `The parcel is ${LABEL}. Call the desk.`;
   const turn = {
     ...newTurn("key", "Where?"),
     text,
-    sentences: [sentence(text, text)],
+    sentences: [sentence(text, `The parcel is ${LABEL}.`), sentence(text, "Call the desk.")],
     phase: "finished" as const,
     finishReason: "stop" as const,
   };
-  assert.equal(draftOf({ ...turn, elements: [element(text)] }), "The parcel is Shipped.");
+  assert.equal(draftOf({ ...turn, elements: [element(text)] }), "The parcel is Shipped. Call the desk.");
   const failed = element(text, { state: "failed", data: null });
-  assert.equal(draftOf({ ...turn, elements: [failed] }), text);
+  assert.equal(draftOf({ ...turn, elements: [failed] }), "Call the desk.");
+  const asTable = element(text, { kind: "table" });
+  assert.equal(draftOf({ ...turn, elements: [asTable] }), "Call the desk.");
 });
 
 test("two elements that claim the same words do not double them", () => {
@@ -99,4 +110,34 @@ test("a record's element has no values, and says that they are not kept", () => 
   const kept = keptElement(use);
   assert.deepEqual([kept.state, kept.data, kept.retryable], ["failed", null, false]);
   assert.match(kept.detail, /not kept/);
+});
+
+test("a sent text names where it has live values, whole words alone, in code points", () => {
+  const words = liveWords([element("")]);
+  const text = "😀 Shipped! It was (Shipped), not Shippedness.";
+  const spans = liveSpans(text, words);
+  assert.deepEqual(spans, [
+    { element_id: "e1", start: 2, end: 9 },
+    { element_id: "e1", start: 19, end: 26 },
+  ]);
+  assert.equal(withoutValues(text, words, [element("")]), "😀 [Order status]! It was ([Order status]), not Shippedness.");
+});
+
+test("a whole card is one place, and its single values are found where they stand alone", () => {
+  const values = [
+    { name: "status", label: "Status", text: "Shipped" },
+    { name: "next", label: "Next fill", text: "24 Nov 2026" },
+  ];
+  const words = liveWords([element("", { kind: "card", data: { values } })]);
+  const spans = liveSpans("Status Shipped, Next fill 24 Nov 2026. So on 24 Nov 2026.", words);
+  assert.deepEqual(spans.map(({ start, end }) => [start, end]), [[0, 37], [45, 56]]);
+});
+
+test("values of a table, its rows and its link are a customer's, and facts of documents are nobody's", () => {
+  const rows = [{ title: "Metformin", values: [{ name: "count", label: "", text: "30 tablets" }] }];
+  const table = element("", { kind: "table", data: { rows, url: "https://track.example/1" } });
+  const spans = liveSpans("30 tablets of Metformin, https://track.example/1", liveWords([table]));
+  assert.equal(spans.length, 3);
+  const quoted = element("", { data: { values: [{ name: "w", label: "", text: "5 lb", citations: [1] }] } });
+  assert.deepEqual(liveWords([quoted, element("", { data: null, state: "failed" })]), []);
 });

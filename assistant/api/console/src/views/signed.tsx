@@ -76,7 +76,8 @@ function useConversation(session: Session) {
     const onAsked = (id: string, question: string) => void earlier.note(id, question);
     const contexts = new CareContexts();
     const context = () => contexts.token();
-    const conversation = new Conversation({ api, storage: sessionStorage, author, onAsked, context });
+    const onLeft = () => contexts.forget();
+    const conversation = new Conversation({ api, storage: sessionStorage, author, onAsked, context, onLeft });
     return { api, contexts, earlier, conversation };
   }, [session]);
   useLayoutEffect(() => {

@@ -176,7 +176,7 @@ function BetterText({ turn, draft, onChange }: PartProps & { turn: Turn }) {
         onInput={(event) => onChange({ ...draft, betterText: event.currentTarget.value })}
       />
       {edited !== undefined && edited.trim() !== "" && (
-        <button type="button" class="link" onClick={() => onChange({ ...draft, betterText: edited })}>
+        <button type="button" class="link" onClick={() => onChange({ ...draft, betterText: conversation.betterText(turn, edited) })}>
           Take my edited reply
         </button>
       )}
