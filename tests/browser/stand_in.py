@@ -59,6 +59,8 @@ class StandIn:
     """States of elements that a second try of each gets, first come first served; none: the try fails."""
     tried: list[tuple[str, Body]] = field(default_factory=list[tuple[str, Body]])
     """Path and body of each second try of an element."""
+    marks: list[tuple[str, Body]] = field(default_factory=list[tuple[str, Body]])
+    """Verdicts and sent texts as they came, each with its kind."""
     desk: StandInDesk = field(default_factory=StandInDesk)
 
     @property
@@ -126,6 +128,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._act(json.loads(body))
         else:
             kind = "verdict" if self.path.endswith("/verdict") else "sent"
+            self.stand_in.marks.append((kind, json.loads(body)))
             self._json({"at": "2026-11-20T08:00:00Z", kind: json.loads(body)})
 
     def do_DELETE(self) -> None:

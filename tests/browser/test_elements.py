@@ -226,6 +226,30 @@ def test_the_reply_begins_with_the_live_value(at: Open, stand_in: StandIn) -> No
     expect(console.reply).to_have_value("1. Open the order. It is Shipped now.")
 
 
+def test_a_sent_reply_names_its_live_values(at: Open, stand_in: StandIn, check: Check) -> None:
+    stand_in.answers(*script(ready(value("Status", "Shipped"))))
+    console = at()
+    console.ask_to_the_end(QUESTION)
+    console.button("Edit as reply").click()
+    console.reply.fill("Good news: it is Shipped. Bye.")
+    check(console)
+    console.button("Send").click()
+    expect(console.page.get_by_text("Sent at")).to_be_visible()
+    [sent] = [body for kind, body in stand_in.marks if kind == "sent"]
+    assert sent["live"] == [{"element_id": "e1", "start": 17, "end": 24}]
+    console.button("Bad").click()
+    console.button("Take my edited reply").click()
+    better = console.page.get_by_label("A better answer")
+    expect(better).to_have_value("Good news: it is [Order status]. Bye.")
+
+
+def test_a_sentence_whose_value_did_not_come_is_not_in_the_reply(at: Open, stand_in: StandIn) -> None:
+    stand_in.answers(*script(failed()))
+    console = at()
+    console.ask_to_the_end(QUESTION)
+    expect(console.button("Write a reply")).to_be_visible()
+
+
 def test_a_restored_answer_says_that_live_data_are_not_kept(at: Open, stand_in: StandIn) -> None:
     stand_in.answers(
         ("sources", {"sources": [source(1, REFILL, "Refill")]}),
@@ -283,3 +307,19 @@ def test_an_expired_context_says_where_a_new_one_is_from(at: Open) -> None:
         "token => { location.hash = `context=${token}` }", signed_context(customer="C-1042", exp=1)
     )
     expect(console.page.locator(".context-bar")).to_contain_text("link has expired")
+
+
+def test_a_new_question_leaves_the_customer_of_the_conversation_before(
+    at: Open, stand_in: StandIn, check: Check
+) -> None:
+    stand_in.answers(*script(ready(value("Status", "Shipped"))))
+    console = at()
+    token = signed_context(customer="C-1042", exp=4_102_444_800)
+    console.page.evaluate("token => { location.hash = `context=${token}` }", token)
+    console.ask_to_the_end(QUESTION)
+    expect(console.page.locator(".context-bar")).to_contain_text("C-1042")
+    console.button("New question").click()
+    expect(console.page.locator(".context-bar")).to_have_count(0)
+    check(console)
+    console.ask_to_the_end(QUESTION)
+    assert [asked.get("context") for asked in stand_in.asked] == [token, None]

@@ -61,7 +61,7 @@ export function liveWords(elements: Elements): readonly LiveWords[] {
   return elements.filter(isReady).flatMap((element) => {
     const { values = [], rows = [], url = null } = element.data ?? {};
     const all = [...values, ...rows.flatMap((row) => row.values)];
-    if (all.some(({ citations = [] }) => citations.length > 0)) return [];
+    if ([...all, ...rows].some(({ citations = [] }) => citations.length > 0)) return [];
     const texts = [wordsOf(element), ...rows.map(({ title }) => title), ...all.map(({ text }) => text), url ?? ""];
     return [...new Set(texts)].map((text) => ({ element_id: element.id, text }));
   });
