@@ -39,7 +39,7 @@ from assistant.settings.model_artifacts import (
     released_prompts,
 )
 from assistant.settings.process import ServiceSettings
-from assistant.settings.tenant import ReviewSection, TenantConfig, load_tenant, load_tenants
+from assistant.settings.tenant import RecordsSection, ReviewSection, TenantConfig, load_tenant, load_tenants
 from assistant.settings.toml_file import line_of
 
 ROOT = Path(__file__).parents[1]
@@ -104,6 +104,10 @@ class DeployedTenant:
     @property
     def feedback_secret_parameter(self) -> str:
         return self.parameter("feedback-pseudonyms")
+
+    @property
+    def live_reads_secret_parameter(self) -> str:
+        return self.parameter("live-read-pseudonyms")
 
     @property
     def care_jwks_parameter(self) -> str:
@@ -271,13 +275,17 @@ def _effective_config(tenant: DeployedTenant) -> TenantConfig:
             ),
             "index": config.index.model_copy(update={"replicas": replicas}),
             "secrets": config.secrets.model_copy(
-                update={"document_links": f"kms:{tenant.link_secret_parameter}"}
+                update={
+                    "document_links": f"kms:{tenant.link_secret_parameter}",
+                    "live_reads": f"kms:{tenant.live_reads_secret_parameter}",
+                }
             ),
             "feedback": config.feedback.model_copy(
                 update={"pseudonyms": f"kms:{tenant.feedback_secret_parameter}"}
             ),
             # The container's file has no profile.
             "review": ReviewSection(two_people=config.needs_two_people),
+            "records": RecordsSection(live_values_days=config.live_values_days),
         }
     )
 

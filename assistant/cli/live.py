@@ -510,13 +510,12 @@ async def _reads(
 ) -> None:
     from assistant.answering.reading import MOST_ENTRIES, AuditLiveReads
     from assistant.cli.terminal import Terminal, plain, table
-    from assistant.document_links import link_secret
     from assistant.domain.clock import SystemClock
     from assistant.domain.live import LiveReadQuery
-    from assistant.wiring.live import customer_pseudonym
+    from assistant.wiring.live import customer_pseudonym, live_reads_secret
 
     terminal, (since, until) = Terminal(), period
-    secret = link_secret(
+    secret = live_reads_secret(
         options.tenant(tenant), tenants_dir=options.tenants_dir, state_dir=options.state_dir.resolve()
     )
     async with options.stores(tenant) as stores:

@@ -210,6 +210,9 @@ LINK_SECRET_PURPOSE = "document-links"  # noqa: S105 - what the secret is for
 FEEDBACK_SECRET_PURPOSE = "feedback-pseudonyms"  # noqa: S105 - what the secret is for
 
 
+LIVE_READS_SECRET_PURPOSE = "live-read-pseudonyms"  # noqa: S105 - what the secret is for
+
+
 def link_secret_context(tenant: str, purpose: str = LINK_SECRET_PURPOSE) -> dict[str, str]:
     """Return KMS's encryption context of a secret of the tenant: by default the one of document links."""
     return {"tenant": tenant, "purpose": purpose}

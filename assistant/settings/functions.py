@@ -126,6 +126,8 @@ class LinkSecretSettings(FunctionSettings):
     """KMS key (id, alias or ARN) that encrypts it."""
     feedback_parameter: str | None = None
     """Name of a second SSM parameter that is created: the key of feedback's pseudonyms."""
+    live_reads_parameter: str | None = None
+    """Name of a third SSM parameter that is created: the key of pseudonyms in the record of live reads."""
 
 
 class RedactingSettings(FunctionSettings):

@@ -217,6 +217,9 @@ class SecretsSection(StrictModel):
     """Key of the tokens in document links: ``state:NAME`` (created on first use in the state folder),
     ``file:PATH`` (relative to the tenant file; must exist, 32 bytes or more), or ``kms:NAME`` (an SSM
     parameter with a data key that KMS encrypted, base64)."""
+    live_reads: str = "state:live-reads"
+    """Key of customers' pseudonyms in the record of live reads, in the same forms. Never make it anew: with
+    another key nobody finds the reads of a customer that were recorded before."""
 
 
 class FeedbackSection(StrictModel):

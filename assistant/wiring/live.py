@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from assistant.document_links import local_secret
 from assistant.settings.deployment import ReachEntry
 from assistant.settings.process import ServiceSettings
+from assistant.settings.tenant import TenantConfig
 from assistant.wiring.stores import StoreChoice
 
 if TYPE_CHECKING:
@@ -31,15 +32,14 @@ async def open_live(
     stores: StoreChoice,
     settings: ServiceSettings,
     *,
-    secret: bytes,
+    pseudonym: Callable[[str], str],
     secrets: list[StoredSecret],
     observer: ReadObserver | None = None,
 ) -> ConnectedElements | None:
     """Return what fills elements from the tenant's systems; None where no system has a connector.
 
-    ``secret`` is the key of pseudonyms in the record of reads. The systems' credentials that AWS stores are
-    added to ``secrets``. Raises ConfigurationError for an address or a
-    secret that cannot be used.
+    ``pseudonym`` makes the name of a customer in the record of reads. The systems' credentials that AWS
+    stores are added to ``secrets``. Raises ConfigurationError for an address or a secret that cannot be used.
     """
     systems = stores.tenant.systems
     if not systems:
@@ -70,7 +70,7 @@ async def open_live(
         calls=calls,
         switches=switches,
         reads=await stores.live_reads(settings),
-        pseudonym=partial(customer_pseudonym, secret=secret),
+        pseudonym=pseudonym,
         clock=stores.clock,
         observer=observer,
     )
@@ -85,6 +85,17 @@ def customer_pseudonym(customer: str, *, secret: bytes) -> str:
     """Return the name of a customer in the record of reads, the same as long as the secret is."""
     code = hmac.new(secret, f"live-read/1:customer:{customer}".encode(), hashlib.sha256)
     return code.hexdigest()[:_PSEUDONYM_DIGITS]
+
+
+def live_reads_secret(tenant: TenantConfig, *, tenants_dir: Path, state_dir: Path) -> bytes:
+    """Return the key that ``secrets.live_reads`` names. Raises as ``local_secret``."""
+    return local_secret(
+        tenant.secrets.live_reads,
+        tenant=tenant.name,
+        key="secrets.live_reads",
+        tenants_dir=tenants_dir,
+        state_dir=state_dir,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from assistant.knowledge.sources import KnowledgeSources
 from assistant.knowledge.withdrawal import WithdrawDocuments, WithholdDocuments
 from assistant.learning.desk import DeskServices
 from assistant.model_artifacts import TOKENIZER_FILE, served_generation_model
+from assistant.settings.deployed_names import LINK_SECRET_PURPOSE, LIVE_READS_SECRET_PURPOSE
 from assistant.settings.functions import (
     BULK_PREFIX,
     IngestingSettings,
@@ -35,7 +36,7 @@ from assistant.settings.functions import (
 )
 from assistant.settings.process import ServiceSettings, WorkerSettings
 from assistant.settings.tenant import TenantConfig, load_tenants
-from assistant.wiring.live import customer_pseudonym, open_live
+from assistant.wiring.live import customer_pseudonym, live_reads_secret, open_live
 from assistant.wiring.live_index import LiveTenant, ServedTenant, ServedTenants
 from assistant.wiring.stores import (
     AwsClients,
@@ -131,6 +132,7 @@ async def _served(
 
     tenant, clock = stores.tenant, stores.clock
     secret = await _link_secret(tenant, settings, stores.clients)
+    pseudonym = partial(customer_pseudonym, secret=await _live_reads_secret(tenant, settings, stores.clients))
     links = SignedDocumentLinks(tenant=tenant.name, secret=secret, clock=clock)
     secrets: list[StoredSecret] = []
     knowledge = await stores.knowledge()
@@ -142,8 +144,10 @@ async def _served(
         knowledge,
         links=links,
         texts=TextsWithApproved(documents, desk=desk),
-        live_elements=await open_live(stores, settings, secret=secret, secrets=secrets, observer=observer),
-        pseudonym=partial(customer_pseudonym, secret=secret),
+        live_elements=await open_live(
+            stores, settings, pseudonym=pseudonym, secrets=secrets, observer=observer
+        ),
+        pseudonym=pseudonym,
         generates=generates,
         pinned=pinned,
     )
@@ -173,7 +177,7 @@ async def _served(
         live_reads=AuditLiveReads(
             records=answering.records,
             reads=await stores.live_reads(settings),
-            pseudonym=partial(customer_pseudonym, secret=secret),
+            pseudonym=pseudonym,
             clock=clock,
         ),
         system_secrets=secrets,
@@ -251,10 +255,23 @@ async def _link_secret(tenant: TenantConfig, settings: ServiceSettings, clients:
     scheme, _, name = tenant.secrets.document_links.partition(":")
     if scheme != "kms" or not name:
         return link_secret(tenant, tenants_dir=settings.tenants_dir, state_dir=settings.state_dir)
+    return await _kms_secret(name, tenant, clients, purpose=LINK_SECRET_PURPOSE)
+
+
+async def _live_reads_secret(
+    tenant: TenantConfig, settings: ServiceSettings, clients: ProcessClients
+) -> bytes:
+    scheme, _, name = tenant.secrets.live_reads.partition(":")
+    if scheme != "kms" or not name:
+        return live_reads_secret(tenant, tenants_dir=settings.tenants_dir, state_dir=settings.state_dir)
+    return await _kms_secret(name, tenant, clients, purpose=LIVE_READS_SECRET_PURPOSE)
+
+
+async def _kms_secret(name: str, tenant: TenantConfig, clients: ProcessClients, *, purpose: str) -> bytes:
     from assistant.aws.parameters import kms_link_secret
 
     ssm, kms = await clients.aws("ssm"), await clients.aws("kms")
-    return await kms_link_secret(ssm=ssm, kms=kms, name=name, tenant=tenant.name)
+    return await kms_link_secret(ssm=ssm, kms=kms, name=name, tenant=tenant.name, purpose=purpose)
 
 
 @asynccontextmanager

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from assistant.aws.lambda_entry import CustomResourceEntry, ResourceRequest
 from assistant.aws.parameters import create_link_secret
-from assistant.settings.deployed_names import FEEDBACK_SECRET_PURPOSE
+from assistant.settings.deployed_names import (
+    FEEDBACK_SECRET_PURPOSE,
+    LINK_SECRET_PURPOSE,
+    LIVE_READS_SECRET_PURPOSE,
+)
 from assistant.settings.functions import LinkSecretSettings
 from assistant.wiring.services import LinkSecret, open_link_secret
 
@@ -16,11 +20,21 @@ async def run(services: LinkSecret, request: ResourceRequest) -> str:
     """
     settings, name = services.settings, services.settings.parameter
     if not request.is_delete:
-        place = {"name": name, "tenant": settings.tenant, "key_id": settings.key_id}
-        await create_link_secret(ssm=services.ssm, kms=services.kms, **place)
-        if settings.feedback_parameter is not None:
-            place["name"], purpose = settings.feedback_parameter, FEEDBACK_SECRET_PURPOSE
-            await create_link_secret(ssm=services.ssm, kms=services.kms, purpose=purpose, **place)
+        wanted = {
+            LINK_SECRET_PURPOSE: name,
+            FEEDBACK_SECRET_PURPOSE: settings.feedback_parameter,
+            LIVE_READS_SECRET_PURPOSE: settings.live_reads_parameter,
+        }
+        for purpose, parameter in wanted.items():
+            if parameter is not None:
+                await create_link_secret(
+                    ssm=services.ssm,
+                    kms=services.kms,
+                    name=parameter,
+                    tenant=settings.tenant,
+                    key_id=settings.key_id,
+                    purpose=purpose,
+                )
     return name
 
 

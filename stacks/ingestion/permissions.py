@@ -12,6 +12,7 @@ from assistant.settings.deployed_names import (
     ERASURE_PARTITIONS,
     FEEDBACK_SECRET_PURPOSE,
     LINK_SECRET_PURPOSE,
+    LIVE_READS_SECRET_PURPOSE,
     STATES,
     link_secret_context,
 )
@@ -110,12 +111,16 @@ class FunctionPermissions:
         decrypt."""
         contexts = [
             link_secret_context(self.tenant.name, purpose)
-            for purpose in (LINK_SECRET_PURPOSE, FEEDBACK_SECRET_PURPOSE)
+            for purpose in (LINK_SECRET_PURPOSE, FEEDBACK_SECRET_PURPOSE, LIVE_READS_SECRET_PURPOSE)
         ]
         context = {
             f"kms:EncryptionContext:{name}": sorted({each[name] for each in contexts}) for name in contexts[0]
         }
-        parameters = (self.tenant.link_secret_parameter, self.tenant.feedback_secret_parameter)
+        parameters = (
+            self.tenant.link_secret_parameter,
+            self.tenant.feedback_secret_parameter,
+            self.tenant.live_reads_secret_parameter,
+        )
         return [
             allow("ssm:PutParameter", *(parameter_arn(self.scope, name) for name in parameters)),
             allow(

@@ -83,6 +83,7 @@ class IngestionStack(TenantStack):
             "tenant": tenant.name,
             "parameter": tenant.link_secret_parameter,
             "feedback_parameter": tenant.feedback_secret_parameter,
+            "live_reads_parameter": tenant.live_reads_secret_parameter,
             "key_id": self._keys.data_key_arn,
         }
         function = VpcFunction(
@@ -112,6 +113,7 @@ class IngestionStack(TenantStack):
             properties={
                 "Parameter": tenant.link_secret_parameter,
                 "FeedbackParameter": tenant.feedback_secret_parameter,
+                "LiveReadsParameter": tenant.live_reads_secret_parameter,
             },
         )
         return function

@@ -10,7 +10,14 @@ from collections.abc import Mapping
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from assistant.settings.deployed_names import DESK, EVENTS, RECORDS, STATES, link_secret_context
+from assistant.settings.deployed_names import (
+    DESK,
+    EVENTS,
+    LINK_SECRET_PURPOSE,
+    LIVE_READS_SECRET_PURPOSE,
+    RECORDS,
+    STATES,
+)
 from assistant.settings.model_artifacts import CALLERS_PREFIX
 from stacks.data.permissions import document_statements, table_statements
 from stacks.outputs import EarlierOutputs, KeysOutputs
@@ -40,7 +47,12 @@ def task_statements(
         (STATES, data.states_table),
         (DESK, data.desk_table),
     )
-    parameters = [tenant.jwks_parameter, models.power_parameter, tenant.link_secret_parameter]
+    parameters = [
+        tenant.jwks_parameter,
+        models.power_parameter,
+        tenant.link_secret_parameter,
+        tenant.live_reads_secret_parameter,
+    ]
     if tenant.callable_systems:
         parameters += [f"{tenant.system_switches}/{entry.name}" for entry in tenant.callable_systems]
     if tenant.config.care_context is not None:
@@ -90,9 +102,11 @@ def _system_statements(
 
 
 def _key_statements(tenant: DeployedTenant, keys: KeysOutputs) -> list[iam.PolicyStatement]:
-    """Let the task use keys through its stores, and decrypt the secret of document links."""
+    """Let the task use keys through its stores, and decrypt the secrets of document links and of pseudonyms
+    in the record of live reads."""
     context = {
-        f"kms:EncryptionContext:{name}": value for name, value in link_secret_context(tenant.name).items()
+        "kms:EncryptionContext:tenant": tenant.name,
+        "kms:EncryptionContext:purpose": [LINK_SECRET_PURPOSE, LIVE_READS_SECRET_PURPOSE],
     }
     stores = via(tenant, "s3", "dynamodb", "sqs", *(["secretsmanager"] if tenant.own_secrets else []))
     return [

@@ -163,27 +163,31 @@ def test_the_named_parameters_may_be_read(rights: Statements) -> None:
     assert allowed_on(rights, "ssm:GetParameter") == {
         arn("ssm", "parameter/assistant/pharmacy/jwks"),
         arn("ssm", "parameter/assistant/pharmacy/document-links"),
+        arn("ssm", "parameter/assistant/pharmacy/live-read-pseudonyms"),
         arn("ssm", f"parameter{MODELS.power_parameter}"),
         arn("ssm", "parameter/assistant/pharmacy/systems/orders"),
         arn("ssm", "parameter/assistant/pharmacy/care-jwks"),
     }
 
 
-def test_keys_may_be_used_only_through_stores_or_for_document_links(rights: Statements) -> None:
+def test_keys_may_be_used_only_through_stores_or_for_links_and_pseudonyms(rights: Statements) -> None:
     by_key = [
         (each["Resource"], each["Action"], each.get("Condition"))
         for each in rights
         if any(action.startswith("kms:") for action in each["Action"])
     ]
     stores = [f"{name}.{REGION}.amazonaws.com" for name in ("s3", "dynamodb", "sqs", "secretsmanager")]
-    links = {"kms:EncryptionContext:tenant": "pharmacy", "kms:EncryptionContext:purpose": "document-links"}
+    secrets = {
+        "kms:EncryptionContext:tenant": "pharmacy",
+        "kms:EncryptionContext:purpose": ["document-links", "live-read-pseudonyms"],
+    }
     assert by_key == [
         (
             [KEYS.data_key_arn],
             ["kms:Decrypt", "kms:GenerateDataKey"],
             {"StringEquals": {"kms:ViaService": stores}},
         ),
-        ([KEYS.data_key_arn], ["kms:Decrypt"], {"StringEquals": links}),
+        ([KEYS.data_key_arn], ["kms:Decrypt"], {"StringEquals": secrets}),
         ([KEYS.models_key_arn], ["kms:Decrypt"], {"StringEquals": {"kms:ViaService": stores[:1]}}),
     ]
 

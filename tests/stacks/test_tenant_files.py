@@ -58,6 +58,14 @@ def test_the_deployed_file_has_the_model_s_context_and_the_index_s_copies(
     assert (config.embedding.model, config.embedding.dimensions) == ("all-MiniLM-L6-v2", 384)
     assert config.index.replicas == copies
     assert config.secrets.document_links == f"kms:/assistant/{name}/document-links"
+    assert config.secrets.live_reads == f"kms:/assistant/{name}/live-read-pseudonyms"
+
+
+@pytest.mark.parametrize(("name", "days"), [("pharmacy", 30), ("sandbox", 1)])
+def test_the_deployed_file_keeps_live_values_as_its_profile_does(name: str, days: int) -> None:
+    """The container's file has no profile."""
+    config = deployed(name).config
+    assert config.records.live_values_days == config.live_values_days == days
 
 
 # --- what is refused, with file, line and key ------------------------------------------------------------

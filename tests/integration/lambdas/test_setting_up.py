@@ -19,6 +19,7 @@ from assistant.aws.opensearch_schema import delete_index
 from assistant.aws.parameters import kms_link_secret
 from assistant.settings.deployed_names import (
     LINK_SECRET_RESOURCE,
+    LIVE_READS_SECRET_PURPOSE,
     SEARCH_ACCESS_RESOURCE,
     SEARCH_SCHEMA_RESOURCE,
 )
@@ -273,6 +274,7 @@ async def test_the_key_of_links_is_made_once_and_outlives_its_resource(
                 "aws_endpoint_url": deployment.aws_url,
                 "tenant": "clinic",
                 "parameter": parameter,
+                "live_reads_parameter": f"/{deployment.prefix}/live-read-pseudonyms",
                 "key_id": key_id,
             },
         )
@@ -281,7 +283,15 @@ async def test_the_key_of_links_is_made_once_and_outlives_its_resource(
             await create(request(cloudformation, LINK_SECRET_RESOURCE, request=kind))
             ssm = deployment.clients["ssm"]
             secrets.append(await kms_link_secret(ssm=ssm, kms=kms, name=parameter, tenant="clinic"))
+        pseudonyms = await kms_link_secret(
+            ssm=ssm,
+            kms=kms,
+            name=f"/{deployment.prefix}/live-read-pseudonyms",
+            tenant="clinic",
+            purpose=LIVE_READS_SECRET_PURPOSE,
+        )
 
     assert [told["Status"] for told in cloudformation.told] == ["SUCCESS"] * 3
     assert len(set(secrets)) == 1
+    assert pseudonyms not in secrets
     assert {told["PhysicalResourceId"] for told in cloudformation.told} == {parameter}

@@ -17,9 +17,12 @@ from typer.testing import CliRunner
 from assistant.cli.global_options import GlobalOptions
 from assistant.cli.live import ConnectorTrial, TrialCaller, try_connector
 from assistant.cli.main import app
+from assistant.document_links import link_secret
 from assistant.domain.live import LiveRead
 from assistant.embedded.live import SqliteLiveReads
 from assistant.settings.connector import load_connector
+from assistant.settings.tenant import load_tenant
+from assistant.wiring.live import customer_pseudonym, live_reads_secret
 from tests.attacks.live_scene import CUSTOMER, ORDER, PAGE, answers_well, order
 from tests.fakes.scripted_http import Exchange, Script, scripted_http
 from tests.fakes.tls_front import Authority, tls_front
@@ -270,27 +273,82 @@ def test_an_unknown_system_is_refused_with_those_there_are(connector: Path) -> N
     assert "its systems with a connector: orders" in str(result.exception)
 
 
+def record(folder: Path, *reads: LiveRead) -> None:
+    path = folder / "state" / "tenants" / "north" / "records.sqlite"
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+    async def write() -> None:
+        store = SqliteLiveReads(path)
+        for each in reads:
+            await store.record(each)
+        await store.close()
+
+    asyncio.run(write())
+
+
+def live_read(
+    number: int, *, agent: str = "ann", operation: str = "orders.get_order", subject: str | None = None
+) -> LiveRead:
+    return LiveRead(
+        read_id=f"r{number}",
+        at=datetime.now(UTC),
+        agent=agent,
+        system="orders",
+        operation=operation,
+        subject=subject,
+        outcome="ready",
+    )
+
+
 def test_reads_are_listed_by_agent(connector: Path) -> None:
     folder = connector.parents[1]
-    path = folder / "state" / "tenants" / "north" / "records.sqlite"
-
-    async def record() -> None:
-        reads = SqliteLiveReads(path)
-        for number, agent in enumerate(("ann", "bob")):
-            await reads.record(
-                LiveRead(
-                    read_id=f"r{number}",
-                    at=datetime.now(UTC),
-                    agent=agent,
-                    system="orders",
-                    operation="orders.get_order",
-                    outcome="ready",
-                )
-            )
-        await reads.close()
-
-    path.parent.mkdir(parents=True)
-    asyncio.run(record())
+    record(folder, live_read(0), live_read(1, agent="bob"))
     status, text = ran(folder, "--json", "systems", "reads", "--tenant", "north", "--agent", "bob")
     assert status == 0
     assert [json.loads(line)["agent"] for line in text.splitlines() if line.startswith("{")] == ["bob"]
+
+
+def test_all_reads_of_a_long_time_are_listed(connector: Path) -> None:
+    folder = connector.parents[1]
+    record(folder, *map(live_read, range(501)))
+    status, text = ran(
+        folder, "--json", "systems", "reads", "--tenant", "north", "--from", "2020-11-22", "--agent", "ann"
+    )
+    assert status == 0
+    assert len([line for line in text.splitlines() if line.startswith("{")]) == 501
+
+
+def test_personal_data_without_a_name_are_not_nobody_s(connector: Path) -> None:
+    text = connector.read_text(encoding="utf-8")
+    rest = """
+[[operations]]
+name = "get_hours"
+path = "/v1/hours"
+personal = false
+
+[[operations.results]]
+name = "hours"
+path = "hours"
+type = "text"
+label = "Hours"
+
+"""
+    connector.write_text(text.replace("[[elements]]", f"{rest}[[elements]]", 1), encoding="utf-8")
+    folder = connector.parents[1]
+    record(folder, live_read(0))
+    assert "not recorded" in ran(folder, "systems", "reads", "--tenant", "north")[1]
+    record(folder, live_read(1, operation="orders.get_hours"))
+    assert "nobody's" in ran(folder, "systems", "reads", "--tenant", "north", "--from", "2020-01-01")[1]
+
+
+def test_a_new_key_of_document_links_leaves_the_audit_as_it_was(connector: Path) -> None:
+    folder = connector.parents[1]
+    state = folder / "state"
+    tenant = load_tenant(folder / "north.toml")
+    secret = live_reads_secret(tenant, tenants_dir=folder, state_dir=state)
+    record(folder, live_read(0, subject=customer_pseudonym(CUSTOMER, secret=secret)))
+    link_secret(tenant, tenants_dir=folder, state_dir=state)
+    (state / "secrets" / "north" / "document-links").unlink()
+    asked = ("--json", "systems", "reads", "--tenant", "north", "--customer")
+    assert '"read_id":"r0"' in ran(folder, *asked, CUSTOMER)[1].replace(" ", "")
+    assert "r0" not in ran(folder, *asked, "C-2")[1]
