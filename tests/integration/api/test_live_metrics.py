@@ -27,8 +27,9 @@ from tests.attacks.live_scene import (
     identity,
     order,
 )
+from tests.attacks.live_site import opened
 from tests.fakes.scripted_http import Exchange, scripted_http
-from tests.integration.api.test_live_data import opened
+from tests.integration.api.test_live_data import STEP, element_of
 
 FAILURES_TO_OPEN = 5
 
@@ -141,9 +142,10 @@ async def test_an_open_circuit_is_seen_until_a_trial_is_answered() -> None:
 
 async def test_the_operators_listener_shows_the_reads_of_an_answer(tmp_path: Path) -> None:
     async with opened(tmp_path) as site:
+        await site.service.know("wait", STEP)
         for _ in range(2):
-            await site.element(site.context())
-        await site.element(site.context(ids={"order": ["5000-0001"]}))
+            await element_of(site, site.context())
+        await element_of(site, site.context(ids={"order": ["5000-0001"]}))
         shown = (await site.service.operated("/metrics")).text.splitlines()
         named = 'system="orders",tenant="clinic"'
         assert f'assistant_live_reads_total{{outcome="ready",{named}}} 2.0' in shown

@@ -28,7 +28,7 @@ KINDS = {
 }
 SHARED = "shared"
 """Tag of what all tenants of an account use."""
-PARAMETERS = ("document-links", "jwks", "power")
+PARAMETERS = ("document-links", "jwks", "live-read-pseudonyms", "power")
 _OF_SYSTEMS = "(care-jwks|systems/[a-z0-9-]+)"
 """Parameters of tenants with live systems: who signs contexts, and each system's switch."""
 _ATTACHED = {
