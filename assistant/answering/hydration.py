@@ -54,6 +54,8 @@ _STATES = {
 _WORST_FIRST = ("failed", "late", "off", "answered", "empty")
 _RUN_LIKE = re.compile("[\U000f0000-\U000ffffd]")
 """Characters that stand for documents' texts in an event log."""
+_ENDS_ITSELF_WITHIN_S = 0.25
+"""After its deadline, a fill has this long to say how it ended."""
 _LONGEST_SHOWN = 500
 NOT_KEPT = "The value is not kept. Read it again."
 _log = structlog.get_logger(__name__)
@@ -69,10 +71,14 @@ class CallBounds:
     async def fill(self, live: LiveElements, name: str, caller: Caller, *, deadline: Deadline) -> Filled:
         """Fill one element when there is room. Raises as ``LiveElements.fill``, and TimeoutError."""
         async with (
-            asyncio.timeout(deadline.remaining_s()),
+            asyncio.timeout(deadline.remaining_s()) as limit,
             self._systems[system_of(name)],
             self._all,
         ):
+            # A fill ends itself and records that its system was late; cut off, it would say "cancelled".
+            limit.reschedule(
+                asyncio.get_running_loop().time() + deadline.remaining_s() + _ENDS_ITSELF_WITHIN_S
+            )
             return await live.fill(name, caller, deadline=deadline)
 
 

@@ -262,7 +262,7 @@ _FOR_IT = re.compile(
     r"\b(?:best thing|praise[sd]?|pros|positives?|loves?|strengths?|(?:do|does) \w+ like|happy with|"
     r"satisfied)\b"
 )
-_YES_OR_NO = re.compile(r"\W*(?:do|does|did|is|are|was|has|have|can|will|would)\b")
+_YES_OR_NO = re.compile(r"\A\W*(?:do|does|did|is|are|was|has|have|can|will|would)\b")
 Opinion = Literal["against", "for", "both"]
 
 

@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal, cast
 
 import orjson
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, BeforeValidator
 from starlette.responses import HTMLResponse
 
 from assistant.answering.reading import MOST_ENTRIES, Audit
@@ -55,6 +55,16 @@ _NOT_JSON = "The body is not valid JSON in UTF-8."
 _REFUSALS = {error.code: error for error in (errors.DocumentInvalidError, errors.LabelsWidenedError)}
 _ORIGINAL_HEADERS = {"content-security-policy": "default-src 'none'; sandbox"}
 _Name = Annotated[str | None, Query(min_length=1, max_length=256)]
+
+
+def _no_number(value: object) -> object:
+    if isinstance(value, str) and value.strip("+- .0123456789") == "" and value.count("-") < 2:
+        raise ValueError("give a day and time, like 2026-11-01T00:00:00Z")
+    return value
+
+
+_Instant = Annotated[AwareDatetime | None, BeforeValidator(_no_number)]
+"""ISO 8601. A bare number would be read as seconds since 1970."""
 
 router = APIRouter(tags=["documents"])
 audit_router = APIRouter(tags=["audit"])
@@ -235,8 +245,8 @@ async def audit(
     caller: Caller,
     document_id: _Name = None,
     agent: _Name = None,
-    since: AwareDatetime | None = None,
-    until: AwareDatetime | None = None,
+    since: _Instant = None,
+    until: _Instant = None,
     after: Annotated[str | None, Query(max_length=200)] = None,
     limit: Annotated[int, Query(ge=1, le=MOST_ENTRIES)] = 100,
 ) -> wire.AuditPage:
@@ -266,8 +276,8 @@ async def live_reads(
     caller: Caller,
     agent: _Name = None,
     customer: Annotated[str | None, Query(max_length=128)] = None,
-    since: AwareDatetime | None = None,
-    until: AwareDatetime | None = None,
+    since: _Instant = None,
+    until: _Instant = None,
     after: Annotated[str | None, Query(max_length=200)] = None,
     limit: Annotated[int, Query(ge=1, le=MOST_ENTRIES)] = 100,
 ) -> wire.LiveReadsPage:

@@ -16,7 +16,7 @@ from typer.main import get_command
 from assistant.cli.main import app
 
 ROOT = Path(__file__).parents[2]
-MOST_FILES = 446
+MOST_FILES = 450
 MOST_LINES = 760
 ROOMS = ("assistant", "benchmarks", "lambdas", "stacks", "template_checks", "tools")
 PHRASES = (

@@ -33,6 +33,7 @@ from assistant.aws.opensearch_client import open_opensearch
 from assistant.aws.opensearch_schema import delete_index
 from assistant.aws.parameters import create_link_secret
 from assistant.settings import deployed_names
+from assistant.settings.deployed_names import LINK_SECRET_PURPOSE, LIVE_READS_SECRET_PURPOSE
 from assistant.settings.process import ServiceSettings, WorkerSettings
 from tests.fakes.aws_server import REGION
 from tests.fakes.model_processes import artifact_files, start_models
@@ -193,10 +194,16 @@ async def deploy(synthesized: Path, definition: Mapping[str, Any], *, aws_url: s
         for file in artifact_files():
             place = f"{artifacts}{file.parent.name}/{file.name}".removeprefix(f"s3://{name}-models/")
             await s3.put_object(Bucket=f"{name}-models", Key=place, Body=file.read_bytes())
-        secret = tenant_file(synthesized, definition)["secrets"]["document_links"].removeprefix("kms:")
-        await create_link_secret(
-            ssm=ssm, kms=kms, name=secret, tenant=TENANT, key_id=await create_key(kms, alias=name)
-        )
+        key_id = await create_key(kms, alias=name)
+        secrets = tenant_file(synthesized, definition)["secrets"]
+        for name_of, purpose in (
+            ("document_links", LINK_SECRET_PURPOSE),
+            ("live_reads", LIVE_READS_SECRET_PURPOSE),
+        ):
+            path = secrets[name_of].removeprefix("kms:")
+            await create_link_secret(
+                ssm=ssm, kms=kms, name=path, tenant=TENANT, key_id=key_id, purpose=purpose
+            )
         keys = orjson.dumps({"keys": [EC_KEY.as_dict(private=False)]}).decode()
         await put_parameter(ssm, name=template["jwks_parameter"], value=keys)
         await put_parameter(ssm, name=template["power_parameter"], value="on")
