@@ -75,6 +75,7 @@ class _Demo:
                 await self.ask(AgentQuestion(tenant, _AGENT, question))
                 if tenant == _LIVE_TENANT and self._has_order_system(tenant):
                     await self.ask(AgentQuestion(tenant, _AGENT, _LIVE_QUESTION, LIVE_CASE))
+                await self.learn_router(tenant)
         if _STORY_TENANT in tenants:
             await _tell_desk_story(self.runtime, self.terminal, tenant=_STORY_TENANT, ports=self.ports)
 
@@ -101,7 +102,11 @@ class _Demo:
         self.terminal.step(f"{tenant}: {summary.documents} documents, {new} new, in {report.seconds:.1f} s")
         for failure in report.failure_lines():
             self.terminal.step(f"{tenant}: not loaded: {failure}")
-        if (learned := await learn_first_router(self.runtime, self.ports, tenant=tenant)) is not None:
+
+    async def learn_router(self, tenant: str) -> None:
+        """Learn how much each source matters, where the tenant has questions for that and no router yet."""
+        learned = await learn_first_router(self.runtime, self.ports, tenant=tenant)
+        if learned is not None:
             self.terminal.step(f"{tenant}: learned which source matters: {content_note(learned.content)}")
 
     async def ask(self, asked: AgentQuestion) -> None:
