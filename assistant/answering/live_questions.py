@@ -31,7 +31,7 @@ from assistant.domain.documents import KnownWords
 from assistant.domain.elements import ElementProblem
 from assistant.domain.errors import AssistantError
 from assistant.live.ports import ElementType
-from assistant.settings.connector import Connector
+from assistant.settings.connector import Connector, matches_whole
 from assistant.settings.tenant import TenantConfig
 from assistant.text.language import fold, language, split_sentences
 
@@ -107,7 +107,7 @@ class ClauseReader:
         self._language = language(tenant.language)
         connectors = {one.name: one.inline for one in tenant.reach if one.inline is not None}
         self._ids = [
-            (re.compile(parameter.pattern, re.ASCII), parameter.shown_as)
+            (parameter.pattern, parameter.shown_as)
             for connector in connectors.values()
             for operation in connector.operations
             for parameter in operation.parameters
@@ -172,7 +172,7 @@ class ClauseReader:
         return " ".join(said)
 
     def _label_of(self, word: str) -> str | None:
-        return next((label for pattern, label in self._ids if pattern.fullmatch(word)), None)
+        return next((label for pattern, label in self._ids if matches_whole(pattern, word)), None)
 
     def _written(self, word: str, documents: Mapping[str, int]) -> str:
         """Return a folded word in the connectors' spelling; "it" for the name of a medicine."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from assistant.answering.hydration import LiveSlot
 from assistant.answering.live_questions import (
     AskedElement,
     Clause,
+    ClauseReader,
     Example,
     LiveQuestions,
     ShownFields,
@@ -262,3 +264,24 @@ def test_values_that_the_text_shows_are_left_out_unless_nothing_would_be_left(
     AskedElement(0, slot, without=frozenset(without)).leave_out()
     assert slot.filled is not None
     assert [one.name for one in slot.filled.data.values] == left
+
+
+def test_an_id_s_pattern_is_matched_in_linear_time() -> None:
+    def seconds(many: int) -> float:
+        pattern = "(a|ab?)" * many + "b"
+        config = load_tenant(TENANTS / "pharmacy.toml")
+        orders = next(one for one in config.reach if one.inline is not None)
+        assert orders.inline is not None
+        operation = orders.inline.operations[0]
+        parameter = operation.parameters[0].model_copy(update={"pattern": pattern})
+        operations = (operation.model_copy(update={"parameters": (parameter,)}),)
+        connector = orders.inline.model_copy(update={"operations": operations})
+        changed = config.model_copy(update={"reach": (orders.model_copy(update={"inline": connector}),)})
+        reader = ClauseReader(changed, {})
+        word = "a" * many + "c"
+        assert reader.plain(word) != ""  # compiled
+        began_s = time.process_time()
+        reader.plain(" ".join([word] * 20))
+        return time.process_time() - began_s
+
+    assert seconds(16) < 60 * max(seconds(4), 1e-4)  # each way in turn is 2 ** 12 as much
