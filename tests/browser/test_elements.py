@@ -135,6 +135,17 @@ def test_a_card_shows_its_values_with_their_labels_and_what_was_asked(
     check(console)
 
 
+def test_an_answer_of_live_values_alone_quotes_no_document(at: Open, stand_in: StandIn, check: Check) -> None:
+    whole = {"place": "inline", "start": 0, "end": len(LABEL)}
+    status = ready(value("Status", "Shipped", tone="good"), display=whole)
+    stand_in.answers(("token", {"text": LABEL}), status, done(mode="quoted"))
+    console = at()
+    console.ask_to_the_end(QUESTION)
+    badge = console.page.locator(".part-head .badge")
+    expect(badge).to_have_text("Live values; no document is quoted")
+    check(console)
+
+
 def test_a_failed_element_says_so_and_can_be_asked_again(at: Open, stand_in: StandIn, check: Check) -> None:
     stand_in.answers(*script(failed()))
     stand_in.refilled = [ready(value("Status", "Delivered"))[1]]

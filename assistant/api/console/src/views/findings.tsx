@@ -25,14 +25,20 @@ const FALLBACKS: Readonly<Record<string, string>> = {
 export function Mode({ turn }: { turn: Turn }) {
   const { mode, fallback } = turn.findings;
   const isByReviewers = isApproved(turn);
+  const isLiveOnly = turn.elements.length > 0 && turn.sentences.length === 0;
   return (
     <>
+      {mode === "quoted" && isLiveOnly && (
+        <span class="badge plain">
+          <Icon name="clock" /> Live values; no document is quoted
+        </span>
+      )}
       {mode === "quoted" && isByReviewers && (
         <span class="badge good">
           <Icon name="check" /> Approved by your reviewers
         </span>
       )}
-      {mode === "quoted" && !isByReviewers && (
+      {mode === "quoted" && !isByReviewers && !isLiveOnly && (
         <span class="badge good">
           <Icon name="book" /> Quoted from the documents
         </span>
