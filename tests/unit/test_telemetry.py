@@ -104,3 +104,24 @@ def test_an_exported_span_holds_no_exception_text() -> None:
     assert exported.attributes == {"answer.id": "a1"}
     assert exported.status.is_ok is False
     assert exported.end_time is not None
+
+
+CONFIGURED_TWICE = """
+import json, structlog
+from structlog.testing import capture_logs
+from assistant.telemetry import configure_logging
+configure_logging()
+log = structlog.get_logger("room")
+log.info("first")
+configure_logging()
+with capture_logs() as lines:
+    log.info("second", rows=1)
+print(json.dumps(lines))
+"""
+
+
+def test_a_logger_that_was_used_before_follows_a_second_configuration() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CONFIGURED_TWICE], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert json.loads(done.stdout) == [{"rows": 1, "event": "second", "log_level": "info"}]
