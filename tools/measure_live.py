@@ -22,7 +22,7 @@ from pydantic import Field
 from assistant.answering.adaptations import Adaptations
 from assistant.answering.prepare import AnswerRequest, FollowUpRequest, PrepareAnswer
 from assistant.answering.services import TenantServices
-from assistant.cli.evaluate import open_services
+from assistant.cli.evaluate import open_adapted
 from assistant.cli.global_options import GlobalOptions
 from assistant.cli.knowledge import load_if_empty
 from assistant.cli.local import LocalRuntime, local_runtime
@@ -34,7 +34,6 @@ from assistant.domain.identity import Identity, Role
 from assistant.domain.live import CareContext
 from assistant.domain.public import PublicModel
 from assistant.live.ports import Caller, ElementType, Filled, LiveElements, LiveReadError
-from assistant.wiring.feedback import open_learning
 
 _CONTEXT = CareContext(
     agent="measuring",
@@ -132,16 +131,7 @@ class LiveTrial:
 async def ask_all(
     runtime: LocalRuntime, ports: Mapping[str, int], questions: Sequence[LiveQuestion], *, tenant: str
 ) -> list[LiveResult]:
-    options = runtime.options
-    async with (
-        open_services(runtime, ports, [tenant]) as opened,
-        open_learning(options.tenant(tenant), state_dir=options.state_dir.resolve()) as stores,
-    ):
-        services = opened[tenant]
-        adaptations = Adaptations(
-            services.tenant, desk=stores.desk, embedder=services.embedder, clock=services.clock
-        )
-        await adaptations.refresh()
+    async with open_adapted(runtime, ports, tenant) as (services, adaptations):
         trial = LiveTrial(services, adaptations)
         return [await trial.ask(question) for question in questions]
 

@@ -16,8 +16,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from assistant.answering.adaptations import Adaptations
-from assistant.cli.evaluate import open_services
+from assistant.cli.evaluate import open_adapted
 from assistant.cli.global_options import GlobalOptions
 from assistant.cli.knowledge import load_if_empty
 from assistant.cli.local import LocalRuntime, local_runtime
@@ -31,23 +30,13 @@ from assistant.evaluation.routing import (
     figures,
     load_routed,
 )
-from assistant.wiring.feedback import open_learning
 
 
 async def ask_all(
     runtime: LocalRuntime, ports: dict[str, int], questions: list[RoutedQuestion], *, tenant: str
 ) -> tuple[list[RoutedResult], str]:
     """Return the results, and which router served."""
-    options = runtime.options
-    async with (
-        open_services(runtime, ports, [tenant]) as opened,
-        open_learning(options.tenant(tenant), state_dir=options.state_dir.resolve()) as stores,
-    ):
-        services = opened[tenant]
-        adaptations = Adaptations(
-            services.tenant, desk=stores.desk, embedder=services.embedder, clock=services.clock
-        )
-        await adaptations.refresh()
+    async with open_adapted(runtime, ports, tenant) as (services, adaptations):
         router = adaptations.now.router
         trial = RoutingTrial(services, adaptations)
         results = [await trial.ask(question) for question in questions]

@@ -15,6 +15,7 @@ from pathlib import Path
 import typer
 from rich.table import Table
 
+from assistant.answering.adaptations import Adaptations
 from assistant.answering.services import TenantServices
 from assistant.cli.global_options import GlobalOptions
 from assistant.cli.knowledge import load_if_empty, require_knowledge
@@ -28,6 +29,7 @@ from assistant.evaluation.measures import MEASURES, latencies, lengths
 from assistant.evaluation.questions import EvaluationQuestion, QuestionResult, draw, load_questions
 from assistant.evaluation.report import DIFFERENCES, SUMMARY, differences, report_page, summary, told
 from assistant.private_files import make_private_folder, write_private
+from assistant.wiring.live_index import ServedTenants
 from assistant.wiring.services import open_tenants
 
 _CHANGED_SHOWN = 20
@@ -195,11 +197,30 @@ async def open_services(
     runtime: LocalRuntime, ports: Mapping[str, int], tenants: Sequence[str]
 ) -> AsyncGenerator[Mapping[str, TenantServices]]:
     """Open the tenants' answer paths. Raises ConfigurationError for one without knowledge."""
+    async with _open_served(runtime, ports, tenants) as opened:
+        yield {tenant: opened[tenant].answering for tenant in tenants}
+
+
+@asynccontextmanager
+async def open_adapted(
+    runtime: LocalRuntime, ports: Mapping[str, int], tenant: str
+) -> AsyncGenerator[tuple[TenantServices, Adaptations]]:
+    """Open a tenant's answer path with what its desk has released. Raises as ``open_services``."""
+    async with _open_served(runtime, ports, [tenant]) as opened:
+        served = opened[tenant]
+        await served.adaptations.refresh()
+        yield served.answering, served.adaptations
+
+
+@asynccontextmanager
+async def _open_served(
+    runtime: LocalRuntime, ports: Mapping[str, int], tenants: Sequence[str]
+) -> AsyncGenerator[ServedTenants]:
     settings = runtime.layout.service_settings(ports)
     async with open_tenants(settings, only=tenants, generates=False, clock=SystemClock()) as opened:
         for tenant in tenants:
             await require_knowledge(tenant, opened[tenant].knowledge)
-        yield {tenant: opened[tenant].answering for tenant in tenants}
+        yield opened
 
 
 async def run_questions(
