@@ -274,10 +274,12 @@ def _facts_of(document: StoredDocument) -> dict[str, Fact]:
 
 def lines_of(document: StoredDocument, names: Sequence[str]) -> frozenset[int]:
     """Return the ordinals of the units of a data sheet that say these properties, price and rating."""
-    facts = (_fact(unit, passage) for passage in document.passages for unit in passage.units)
-    units = (unit for passage in document.passages for unit in passage.units)
-    pairs = zip(units, facts, strict=True)
-    return frozenset(unit.ordinal for unit, fact in pairs if fact is not None and fact.name in names)
+    return frozenset(
+        unit.ordinal
+        for passage in document.passages
+        for unit in passage.units
+        if (fact := _fact(unit, passage)) is not None and fact.name in names
+    )
 
 
 def opinions(

@@ -292,7 +292,7 @@ class FindEvidence:
             return found
         if found.certainty is None or found.table is not None or found.approved is not None:
             return found
-        item, own = named.items[0], found.named.item_ids if found.named else frozenset[str]()
+        item, own = named.items[0], named.item_ids
         ranked = [
             document
             for one in found.ranked

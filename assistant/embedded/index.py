@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import closing
@@ -109,7 +110,7 @@ class _Side(Protocol):
 Side = TypeVar("Side", bound=_Side)
 
 
-class _Engine(Generic[Side]):
+class _Engine(ABC, Generic[Side]):
     """One side of the index under ``directory/<index version>/``, opened on first use in its own thread."""
 
     timeout_s: ClassVar[float] = CALL_TIMEOUT_S
@@ -142,8 +143,8 @@ class _Engine(Generic[Side]):
             self._side = self._open()
         return work(self._side)
 
-    def _open(self) -> Side:
-        raise NotImplementedError
+    @abstractmethod
+    def _open(self) -> Side: ...
 
     def _close(self) -> None:
         if self._side is not None:

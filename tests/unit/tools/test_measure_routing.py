@@ -5,7 +5,8 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
-from assistant.evaluation.routing import Figure, RoutedQuestion, RoutedResult, figures
+from assistant.evaluation.routing import Figure, figures
+from tests.unit.evaluation.test_routing import RESULT
 from tools.measure_routing import missed
 
 ASKED = {"right source first": 0.85, "gain over keywords": 0.1}
@@ -30,18 +31,5 @@ def test_a_figure_that_nothing_measures_is_missed() -> None:
 
 
 def test_what_is_asked_of_the_shop_has_the_names_of_figures() -> None:
-    question = RoutedQuestion(id="a", question="?", kind="fact", sources=("catalogue",), documents=("a",))
-    result = RoutedResult(
-        question=question,
-        routed_first=True,
-        keywords_first=False,
-        document_first=True,
-        ndcg=1.0,
-        ndcg_alone=1.0,
-        ndcg_merged=0.0,
-        holds=True,
-        holds_merged=False,
-        answered=True,
-    )
     asked = tomllib.loads(Path("evaluation/shop/asked.toml").read_text(encoding="utf-8"))
-    assert missed(figures([result]), asked) == []
+    assert missed(figures([RESULT]), asked) == []
