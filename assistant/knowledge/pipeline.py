@@ -321,9 +321,10 @@ class DocumentPipeline:
                 kept = [work for work in works if work.document_id in accepted]
                 self.writes += 1
                 await live.index.replace_documents([work.indexed(live.name) for work in kept])
-                await self._advance([self._live(work) for work in kept])
                 for version in beside:
                     await self._write_beside(kept, version)
+                # Last: after a switch, some processes serve the version before for a second or two.
+                await self._advance([self._live(work) for work in kept])
             passages = sum(len(work.parts.passages) for work in kept)
             _log.info("documents_live", documents=len(kept), passages=passages)
 

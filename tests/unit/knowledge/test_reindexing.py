@@ -11,7 +11,13 @@ from pathlib import Path
 import pytest
 
 from assistant.domain.clock import Deadline
-from assistant.domain.documents import IndexModel, PassageQuery, SearchFilters
+from assistant.domain.documents import (
+    DocumentState,
+    DocumentStatus,
+    IndexModel,
+    PassageQuery,
+    SearchFilters,
+)
 from assistant.domain.errors import (
     ConflictError,
     DependencyError,
@@ -240,6 +246,25 @@ async def test_after_the_switch_both_versions_receive_what_is_added(site: Site) 
         await settled(site)
     assert "later" in await site.found(NEW)
     assert "later" in await site.found(OLD)
+
+
+async def test_a_document_is_called_live_when_both_versions_hold_it(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await site.reindex()
+    states, holding = site.knowledge.stores.states, list[bool]()
+    advance_many = states.advance_many
+
+    async def noting(statuses: Sequence[DocumentStatus]) -> frozenset[str]:
+        if any(status.state is DocumentState.LIVE for status in statuses):
+            holding.extend(["later" in await site.found(model) for model in (NEW, OLD)])
+        return await advance_many(statuses)
+
+    monkeypatch.setattr(states, "advance_many", noting)
+    async with site.worker():
+        await site.knowledge.add(document("later"))
+        await settled(site)
+    assert holding == [True, True]
 
 
 async def test_after_the_switch_the_index_is_written_without_the_former_model(site: Site) -> None:
