@@ -384,13 +384,14 @@ def check_entry(connector: Connector, *, whose: str, deadline_s: float, path: Pa
     entry allows.
     """
     for number, operation in enumerate(connector.operations):
-        wrong = next(_misfit(operation, whose=whose, deadline_s=deadline_s), None)
+        wrong = next(misfits(operation, whose=whose, deadline_s=deadline_s), None)
         if wrong is not None:
             line = line_of(path.read_text(encoding="utf-8"), ("operations", number))
             raise ConfigurationError(f'{path}: line {line}: operation "{operation.name}" {wrong}')
 
 
-def _misfit(operation: Operation, *, whose: str, deadline_s: float) -> Iterator[str]:
+def misfits(operation: Operation, *, whose: str, deadline_s: float) -> Iterator[str]:
+    """Yield why an operation does not fit its ``[[reach]]`` entry, to follow the operation's name."""
     if (operation.deadline_s or 0.0) > deadline_s:
         yield (
             f"has deadline_s = {operation.deadline_s:g}, and its [[reach]] entry allows {deadline_s:g}. "

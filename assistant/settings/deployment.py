@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from assistant.settings.connector import Connector
+from assistant.settings.connector import Connector, misfits
 from assistant.settings.toml_file import StrictModel, read_strict
 
 Profile = Literal["dev", "standard", "hipaa"]
@@ -263,6 +263,14 @@ class ReachEntry(StrictModel):
     has it instead of ``connector``."""
     ca_pem: str | None = Field(default=None, max_length=200_000)
     """What ``ca_file`` holds, filled in likewise."""
+
+    @model_validator(mode="after")
+    def _decides_whose_data(self) -> Self:
+        """A connector that is part of the entry is checked as a file's is."""
+        for operation in self.inline.operations if self.inline is not None else ():
+            for wrong in misfits(operation, whose=self.whose, deadline_s=self.deadline_s):
+                raise ValueError(f'operation "{operation.name}" {wrong}')
+        return self
 
     @property
     def secret_name(self) -> str:

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from assistant.domain.errors import ConfigurationError
 from assistant.settings.connector import check_entry, load_connector, matches_whole
 from assistant.settings.connector_openapi import OpenApiFile
+from assistant.settings.deployment import ReachEntry
 from assistant.settings.tenant import load_tenant
 
 PAGE = Path(__file__).parents[3] / "docs" / "live.md"
@@ -41,6 +43,27 @@ def test_the_example_of_the_page_is_a_valid_connector(tmp_path: Path) -> None:
     assert [element.name for element in system.inline.elements] == ["status", "refill", "items", "track"]
     assert system.inline.operation("get_order").placeholders == ("order_id",)
     assert system.secret_name == "state:reach-orders"
+
+
+@pytest.mark.parametrize("whose", ["context", "agent"])
+def test_a_connector_written_into_the_entry_must_prove_whose_data_it_reads(
+    tmp_path: Path, whose: str
+) -> None:
+    part, connector = example()
+    written(tmp_path, connector)
+    (tmp_path / "north.toml").write_text(TENANT + part)
+    (system,) = load_tenant(tmp_path / "north.toml").systems
+    entry = system.called(secret=None) | {"whose": whose}
+    operation = entry["inline"]["operations"][0]
+    assert ReachEntry.model_validate(entry).whose == whose
+    for result in operation["results"]:
+        result.pop("same_as_context", None)
+    operation["parameters"][0] = dict(operation["parameters"][0]) | {"context": None}
+    if whose == "agent":
+        assert ReachEntry.model_validate(entry).inline is not None
+    else:
+        with pytest.raises(ValidationError, match=r'operation "get_order" is personal'):
+            ReachEntry.model_validate(entry)
 
 
 @pytest.mark.parametrize(
