@@ -24,7 +24,8 @@ from assistant.knowledge.passages import InProcessParser, Received
 from assistant.knowledge.pipeline import BatchEmbedder
 from assistant.model_artifacts import TOKENIZER_FILE
 from assistant.settings.tenant import TenantConfig, load_tenant
-from assistant.wiring.stores import StoreChoice, open_clients
+from assistant.wiring.clients import open_clients
+from assistant.wiring.stores import StoreChoice
 
 TENANTS = Path(__file__).parents[1] / "tenants"
 NAME = "shop"

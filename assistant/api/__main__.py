@@ -23,9 +23,9 @@ from assistant.learning.upkeep import GapUpkeep, desk_upkeep
 from assistant.settings.process import ServiceSettings
 from assistant.telemetry import configure_logging, configure_tracing
 from assistant.text.language import language
+from assistant.wiring.clients import open_care_key_sources, open_key_source
 from assistant.wiring.live_index import ServedTenants
 from assistant.wiring.services import open_tenants
-from assistant.wiring.stores import open_care_key_sources, open_key_source
 
 _RESUME_S = 5.0
 """At shutdown, for answers that nobody reads now but that a reader may resume on another task."""

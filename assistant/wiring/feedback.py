@@ -31,16 +31,9 @@ from assistant.settings.functions import LearningSettings, MovingSettings
 from assistant.settings.process import StoreSettings
 from assistant.settings.tenant import TenantConfig
 from assistant.text.language import language
+from assistant.wiring.clients import AwsClients, open_clients
 from assistant.wiring.services import tenant_in
-from assistant.wiring.stores import (
-    AwsClients,
-    EmbeddedTenant,
-    StoreChoice,
-    embedded_tenant,
-    open_clients,
-    open_each,
-    read_tenants,
-)
+from assistant.wiring.stores import EmbeddedTenant, StoreChoice, embedded_tenant, open_each, read_tenants
 
 if TYPE_CHECKING:
     from assistant.tuning.nightly import NightlyRanking

@@ -25,7 +25,8 @@ from assistant.domain.errors import (
     SearchUnavailableError,
 )
 from assistant.settings.process import StoreSettings
-from assistant.wiring.stores import ProcessClients, StoreChoice, known_embeddings, open_clients, read_tenants
+from assistant.wiring.clients import ProcessClients, open_clients
+from assistant.wiring.stores import StoreChoice, known_embeddings, read_tenants
 
 if TYPE_CHECKING:
     from assistant.answering.adaptations import Adaptations

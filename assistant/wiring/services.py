@@ -36,16 +36,10 @@ from assistant.settings.functions import (
 )
 from assistant.settings.process import ServiceSettings, WorkerSettings
 from assistant.settings.tenant import TenantConfig, load_tenants
+from assistant.wiring.clients import AwsClients, ProcessClients, open_clients
 from assistant.wiring.live import customer_pseudonym, live_reads_secret, open_live
 from assistant.wiring.live_index import LiveTenant, ServedTenant, ServedTenants
-from assistant.wiring.stores import (
-    AwsClients,
-    ProcessClients,
-    StoreChoice,
-    open_clients,
-    open_each,
-    read_tenants,
-)
+from assistant.wiring.stores import StoreChoice, open_each, read_tenants
 
 if TYPE_CHECKING:
     from opensearchpy import AsyncOpenSearch

@@ -16,7 +16,8 @@ from assistant.domain.errors import ConfigurationError, DependencyError
 from assistant.model_artifacts import read_model_facts
 from assistant.settings.process import WorkerSettings
 from assistant.settings.tenant import load_tenants
-from assistant.wiring.stores import open_clients, read_tenants
+from assistant.wiring.clients import open_clients
+from assistant.wiring.stores import read_tenants
 from tests.fakes.aws_server import REGION
 from tests.fakes.scripted_http import Exchange, scripted_http
 

@@ -12,7 +12,7 @@ from assistant.api.auth import CachedKeySet, TokenVerifier
 from assistant.domain.clock import SystemClock
 from assistant.local.tokens import Grant, issue_token
 from assistant.settings.process import LocalIssuerSettings
-from assistant.wiring.stores import HttpKeySource
+from assistant.wiring.clients import HttpKeySource
 from tests.fakes.processes import process, start
 
 TENANT = 'schema_version = 1\nname = "clinic"\ndisplay_name = "Clinic"\n'

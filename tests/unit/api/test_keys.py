@@ -12,7 +12,7 @@ from joserfc.jwk import ECKey, RSAKey
 
 from assistant.api.auth import BOUND_SUBJECT, CachedKeySet
 from assistant.domain.errors import DependencyError
-from assistant.wiring.stores import HttpKeySource
+from assistant.wiring.clients import HttpKeySource
 from tests.fakes.clock import SteppedClock
 from tests.fakes.socket_server import socket_server
 from tests.fakes.tokens import EC_KEY, RSA_KEY

@@ -13,7 +13,8 @@ from assistant.embedded.kept_vectors import KeptVectorsEmbedder, write_kept_vect
 from assistant.knowledge.ports import PassageEmbedder
 from assistant.settings.process import WorkerSettings
 from assistant.settings.tenant import load_tenant
-from assistant.wiring.stores import StoreChoice, open_clients
+from assistant.wiring.clients import open_clients
+from assistant.wiring.stores import StoreChoice
 from tests.unit.wiring.test_movers import settings_in
 
 AWS_NAMES = ("documents_bucket", "states_table", "desk_table", "ingestion_queue_url", "withdrawals_queue_url")

@@ -1,0 +1,169 @@
+"""Opens what a process opens once: the clients of AWS's services, and the sources of signing keys.
+
+No client is opened, and no package of AWS imported, before it is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from assistant.domain.errors import DependencyError
+from assistant.settings.functions import FunctionSettings
+from assistant.settings.process import ServiceSettings, StoreSettings
+from assistant.settings.tenant import TenantConfig
+
+if TYPE_CHECKING:
+    from opensearchpy import AsyncOpenSearch
+
+    from assistant.aws.clients import AwsService
+    from assistant.aws.parameters import ParameterKeySource
+    from assistant.aws.sagemaker import SageMakerRuntime
+
+_GATEWAY_KEY = "local"
+"""The gateway checks the form of a signature, and no keys."""
+_LONGEST_KEY_SET_BYTES = 256 * 1024
+
+
+class AwsClients:
+    """Opens one aiobotocore client a service when it is first needed; ``stack`` closes them."""
+
+    def __init__(self, settings: StoreSettings | FunctionSettings, stack: AsyncExitStack) -> None:
+        self._region = settings.region
+        self._endpoint_url = settings.aws_endpoint_url
+        self._stack = stack
+        self._opened: dict[str, Any] = {}
+
+    async def aws(self, service: AwsService) -> Any:
+        """Return the aiobotocore client of S3, DynamoDB, SQS, SSM, KMS or Secrets Manager."""
+        from assistant.aws.clients import open_client
+
+        return await self._once(
+            service, lambda: open_client(service, region=self._region, endpoint_url=self._endpoint_url)
+        )
+
+    async def _once(self, name: str, opening: Callable[[], AbstractAsyncContextManager[Any]]) -> Any:
+        if name not in self._opened:
+            self._opened[name] = await self._stack.enter_async_context(opening())
+        return self._opened[name]
+
+
+class ProcessClients(AwsClients):
+    """All clients of the service or the worker, shared by its tenants."""
+
+    def __init__(self, settings: StoreSettings, stack: AsyncExitStack) -> None:
+        super().__init__(settings, stack)
+        self._settings = settings
+
+    async def opensearch(self) -> AsyncOpenSearch:
+        from assistant.aws.opensearch_client import open_opensearch
+
+        url, auth = self._settings.opensearch_url, self._settings.opensearch_auth
+        return await self._once(
+            "opensearch", lambda: open_opensearch(url=url, auth=auth, region=self._region)
+        )
+
+    async def sagemaker(self) -> SageMakerRuntime:
+        """Return the client of the SageMaker Runtime: of AWS unless the settings name another endpoint.
+
+        Credentials are the default chain's; an emulator gets a fixed key where the environment names none.
+        A loopback address always gets one: no signature for it could be meant for AWS, and an expired
+        sign-in of the developer must not stop the local gateway.
+        """
+        from assistant.aws.sagemaker import open_sagemaker_runtime
+
+        url = self._settings.sagemaker_endpoint_url
+        key = _GATEWAY_KEY if url is not None and is_on_this_machine(url) else None
+        return await self._once(
+            "sagemaker",
+            lambda: open_sagemaker_runtime(
+                region=self._region, endpoint_url=url, access_key_id=key, secret_access_key=key
+            ),
+        )
+
+
+@asynccontextmanager
+async def open_clients(settings: StoreSettings) -> AsyncGenerator[ProcessClients]:
+    """Share clients inside the block; each opens when it is first needed."""
+    async with AsyncExitStack() as stack:
+        yield ProcessClients(settings, stack)
+
+
+def is_on_this_machine(url: str) -> bool:
+    """Return whether the address is a loopback one; other host names are not resolved."""
+    host = urlsplit(url).hostname or ""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:  # a name
+        return False
+
+
+@asynccontextmanager
+async def open_key_source(settings: ServiceSettings) -> AsyncGenerator[HttpKeySource | ParameterKeySource]:
+    """Open the source of the issuer's keys; the settings name exactly one."""
+    if settings.jwks_parameter is None:
+        yield HttpKeySource(str(settings.jwks_url))
+        return
+    from assistant.aws.parameters import ParameterKeySource
+
+    async with open_clients(settings) as clients:
+        yield ParameterKeySource(await clients.aws("ssm"), name=settings.jwks_parameter)
+
+
+@asynccontextmanager
+async def open_care_key_sources(
+    settings: ServiceSettings, tenants: Iterable[TenantConfig]
+) -> AsyncGenerator[Mapping[str, HttpKeySource | ParameterKeySource]]:
+    """Open the sources of the keys of care applications, by tenant; none for a tenant without
+    ``[care_context]``, or without an address or a parameter."""
+    sources: dict[str, HttpKeySource | ParameterKeySource] = {}
+    async with open_clients(settings) as clients:
+        for tenant in tenants:
+            section = tenant.care_context
+            if section is None:
+                continue
+            if settings.care_jwks_url is not None:
+                sources[tenant.name] = HttpKeySource(settings.of_tenant(settings.care_jwks_url, tenant))
+            elif section.jwks_parameter is not None:
+                from assistant.aws.parameters import ParameterKeySource
+
+                ssm = await clients.aws("ssm")
+                sources[tenant.name] = ParameterKeySource(ssm, name=section.jwks_parameter)
+        yield sources
+
+
+class HttpKeySource:
+    """A ``KeySource`` of the address ``url``. It follows no redirect and no proxy of the environment."""
+
+    def __init__(self, url: str, *, timeout_s: float = 3.0) -> None:
+        self._url = url
+        self._timeout_s = timeout_s
+
+    async def fetch(self) -> bytes:
+        import aiohttp
+
+        timeout = aiohttp.ClientTimeout(total=self._timeout_s)
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=timeout, trust_env=False) as session,
+                session.get(self._url, allow_redirects=False) as response,
+            ):
+                if response.status != 200:
+                    raise _keys_error(f"status {response.status}")
+                body = bytearray()
+                async for part in response.content.iter_any():
+                    body += part
+                    if len(body) > _LONGEST_KEY_SET_BYTES:
+                        raise _keys_error(f"the response is larger than {_LONGEST_KEY_SET_BYTES} bytes")
+                return bytes(body)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _keys_error(type(error).__name__) from None
+
+
+def _keys_error(reason: str) -> DependencyError:
+    return DependencyError(f"Cannot fetch the issuer's signing keys: {reason}.")
