@@ -245,12 +245,14 @@ LARGE_SHOP := build/shop
 SHOP_ITEMS ?= 2000
 SHOP_REVIEWS ?= 20000
 .PHONY: check-shop
-check-shop: $(VENV)/local.stamp ## Make and load the large shop: 2,000 items, 20,000 reviews (about 6 minutes)
+check-shop: $(VENV)/local.stamp ## Make and load the large shop, 2,000 items and 20,000 reviews, and ask it the held-out questions (about 12 minutes)
 	@rm -rf $(LARGE_SHOP); mkdir -p $(LARGE_SHOP)/tenants
 	@$(BIN)/python -m tools.shop_data --items $(SHOP_ITEMS) --reviews $(SHOP_REVIEWS) --out $(LARGE_SHOP)/knowledge/shop
 	@sed '/^vectors = /d' tenants/shop.toml > $(LARGE_SHOP)/tenants/shop.toml  # every document is embedded here
 	@cp -R tenants/connectors $(LARGE_SHOP)/tenants/
 	@$(BIN)/assistant --tenants $(LARGE_SHOP)/tenants --state $(LARGE_SHOP)/state --port 0 knowledge add --tenant shop
+	@$(BIN)/python -m tools.measure_routing evaluation/shop/held_out.jsonl --larger knowledge/shop $(LARGE_SHOP)/knowledge/shop \
+		--tenant shop --tenants $(LARGE_SHOP)/tenants --state $(LARGE_SHOP)/state --port 0
 
 .PHONY: check-demo
 check-demo: $(VENV)/dev.stamp ## The demo twice with all knowledge of pharmacy and shop: steps, comparison, and what its seconds rest on (about 3 minutes)
