@@ -250,6 +250,7 @@ check-shop: $(VENV)/local.stamp ## Make and load the large shop, 2,000 items and
 	@$(BIN)/python -m tools.shop_data --items $(SHOP_ITEMS) --reviews $(SHOP_REVIEWS) --out $(LARGE_SHOP)/knowledge/shop
 	@sed '/^vectors = /d' tenants/shop.toml > $(LARGE_SHOP)/tenants/shop.toml  # every document is embedded here
 	@cp -R tenants/connectors $(LARGE_SHOP)/tenants/
+	@mkdir $(LARGE_SHOP)/evaluation; cp -R evaluation/shop $(LARGE_SHOP)/evaluation/
 	@$(BIN)/assistant --tenants $(LARGE_SHOP)/tenants --state $(LARGE_SHOP)/state --port 0 knowledge add --tenant shop
 	@$(BIN)/python -m tools.measure_routing evaluation/shop/held_out.jsonl --larger knowledge/shop $(LARGE_SHOP)/knowledge/shop \
 		--tenant shop --tenants $(LARGE_SHOP)/tenants --state $(LARGE_SHOP)/state --port 0

@@ -125,8 +125,10 @@ class Comparison:
     reviews: tuple[StoredDocument, ...] = ()
     """For and against the first items, each of one passage or more; the first is quoted. Of a question of
     opinion there are only these."""
-    stock_in: str = ""
-    """Of recommended items, the system that knows what is in stock, as agents call it; empty without."""
+    stock: str = ""
+    """Of recommended items, the live element that says whether they are in stock; empty without."""
+    in_stock: tuple[str, ...] = ()
+    """Numbers of the items that it is read for."""
     refusal: str = ""
     """Why no item is shown; empty where some are."""
 
@@ -148,12 +150,8 @@ class Comparison:
     @property
     def remark(self) -> str:
         """What no item was checked for, so that no agent believes that one was: words of the question that
-        nothing here was chosen by, and stock. Empty without any."""
-        said = [f"Not checked: {', '.join(self.asked.unread)}."] if self.asked.unread else []
-        facts = self.items[0].document.card.item if self.items else None
-        if self.stock_in and facts is not None:
-            said.append(f"Stock is in {self.stock_in}: ask “Is {facts.item_id} in stock?”")
-        return " ".join(said)
+        nothing here was chosen by. Empty without any."""
+        return f"Not checked: {', '.join(self.asked.unread)}." if self.asked.unread else ""
 
     @property
     def as_of(self) -> date | None:
@@ -529,22 +527,24 @@ class ItemTables:
         comparison = compare(asked, tuple(documents.values()), self._words)
         first = [item.document for item in comparison.items[:REVIEWED_ITEMS]]
         found = await asyncio.gather(*(self.reviews_of(item, vector=vector, scope=scope) for item in first))
-        return replace(
+        comparison = replace(
             comparison,
             reviews=tuple(review for own in found for review in chosen_reviews(own.reviews, own.cosines)),
-            stock_in=self._stock_in() if asked.kind == "recommendation" else "",
         )
+        return self._with_stock(comparison) if asked.kind == "recommendation" else comparison
 
-    def _stock_in(self) -> str:
-        """Return the system with an element, of no customer, that says of itself that it knows stock."""
+    def _with_stock(self, comparison: Comparison) -> Comparison:
+        """Return the table with the element that says of itself that it knows what is in stock, if it takes
+        the numbers of the table's items."""
         live = self._services.live_elements
-        types = live.types().values() if live is not None else ()
-        knowing = (
-            one.source
-            for one in types
-            if not one.needs_context and any(_STOCK.search(fold(text)) for text in one.about)
-        )
-        return next(knowing, "")
+        facts = (item.document.card.item for item in comparison.items)
+        numbers = [one.item_id for one in facts if one is not None]
+        for one in live.types().values() if live is not None else ():
+            is_plain = one.kind in (ElementKind.CARD, ElementKind.STATUS)
+            taken = tuple(number for number in numbers if live is not None and live.takes(one.name, number))
+            if is_plain and taken and any(_STOCK.search(fold(text)) for text in one.about):
+                return replace(comparison, stock=one.name, in_stock=taken)
+        return comparison
 
     async def reviews_of(
         self, item: StoredDocument, *, vector: Sequence[float], scope: SearchScope

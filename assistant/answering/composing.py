@@ -53,6 +53,8 @@ class QuotedBlock:
     """Live elements that the unit names: name, and [start, end) of the label in ``text``."""
     ready: ReadyElement | None = None
     """A table made from documents that ends with this block."""
+    of_items: tuple[str, tuple[str, ...]] | None = None
+    """A live element that follows that table, and the numbers of the items that it is read for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,7 @@ def quoted_blocks(
 def table_blocks(
     table: Comparison, found: Evidence, sources: SourceList, excerpts: Excerpts, *, opening: str
 ) -> list[QuotedBlock]:
-    """Return a table of items as it is streamed: a block for each item and each review. The element follows
+    """Return a table of items as it is streamed: a block for each item and each review. The elements follow
     the last item; opinions alone have none."""
     blocks = [
         QuotedBlock(part.before, part.text, part.passage, part.span, sources.number(part.passage, found))
@@ -111,7 +113,11 @@ def table_blocks(
     last = len(table.items) - 1
     before = sum(len(block.before) + len(block.text) for block in blocks[:last]) + len(blocks[last].before)
     ready = table_element(table, lambda passage: sources.number(passage, found), excerpts)
-    blocks[last] = replace(blocks[last], ready=replace(ready, begins_before=before - len(opening)))
+    blocks[last] = replace(
+        blocks[last],
+        ready=replace(ready, begins_before=before - len(opening)),
+        of_items=(table.stock, table.in_stock) if table.stock else None,
+    )
     return blocks
 
 

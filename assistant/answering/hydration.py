@@ -10,7 +10,7 @@ import asyncio
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
@@ -26,8 +26,10 @@ from assistant.domain.elements import (
     ElementDisplay,
     ElementKind,
     ElementProblem,
+    ElementRow,
     ElementState,
     ElementUse,
+    ElementValue,
 )
 from assistant.domain.errors import AssistantError, DeadlineExceededError
 from assistant.live.markup import label_of
@@ -104,6 +106,8 @@ class LiveSlot:
     task: asyncio.Task[None] | None = None
     element_id: str = ""
     """Empty until it has a place in the text."""
+    items: tuple[str, ...] = ()
+    """Numbers of the items that it is read for, a row of a table for each; empty: it is read once."""
     display: ElementDisplay = field(default_factory=lambda: ElementDisplay(place="inline", start=0, end=0))
     filled: Filled | None = None
     error: LiveReadError | None = None
@@ -177,10 +181,59 @@ def _without_runs(data: ElementData) -> ElementData:
     return ElementData.model_validate_json(_RUN_LIKE.sub("", text))
 
 
+def over_items(kind: ElementType) -> ElementType:
+    """Return an element as it is shown for several items: a table."""
+    return replace(kind, kind=ElementKind.TABLE)
+
+
 async def read_element(
+    live: LiveElements,
+    kind: ElementType,
+    caller: Caller,
+    *,
+    deadline: Deadline,
+    bounds: CallBounds,
+    items: Sequence[str] = (),
+) -> Filled | LiveReadError:
+    """Return what an element holds, or why it cannot be filled; it raises nothing.
+
+    ``items``: numbers of the items that it is read for; empty: once, by the caller's context and question.
+    """
+    if not items:
+        return await _read_once(live, kind, caller, deadline=deadline, bounds=bounds)
+    callers = [replace(caller, question=item) for item in items]
+    reads = (_read_once(live, kind, one, deadline=deadline, bounds=bounds) for one in callers)
+    return _by_item(items, await asyncio.gather(*reads))
+
+
+def _by_item(items: Sequence[str], outcomes: Sequence[Filled | LiveReadError]) -> Filled | LiveReadError:
+    """Return a row for each item, one that was not read with the reason; the first problem where none was."""
+    read = [one for one in outcomes if isinstance(one, Filled)]
+    if not read:
+        return next(one for one in outcomes if isinstance(one, LiveReadError))
+    labels = {value.name: value.label for one in read for value in one.data.values}
+    columns = tuple(ElementValue(name=name, label=label, text="") for name, label in labels.items())
+
+    def values(outcome: Filled | LiveReadError) -> tuple[ElementValue, ...]:
+        if isinstance(outcome, Filled):
+            return outcome.data.values
+        why = {"text": outcome.message[:_LONGEST_SHOWN], "tone": "warning"}
+        return tuple(column.model_copy(update=why) for column in columns[:1])
+
+    rows = (
+        ElementRow(title=item, values=values(outcome)) for item, outcome in zip(items, outcomes, strict=True)
+    )
+    return Filled(
+        ElementData(columns=columns, rows=tuple(rows)),
+        min((one.as_of for one in read), key=lambda at: at.isoformat()),
+        ", ".join(filter(None, (one.about for one in outcomes))),
+        cached=any(one.cached for one in read),
+    )
+
+
+async def _read_once(
     live: LiveElements, kind: ElementType, caller: Caller, *, deadline: Deadline, bounds: CallBounds
 ) -> Filled | LiveReadError:
-    """Return what an element holds, or why it cannot be filled; it raises nothing."""
     try:
         return await bounds.fill(live, kind.name, caller, deadline=deadline)
     except LiveReadError as error:
@@ -242,12 +295,13 @@ class Hydration:
 
     # Reads
 
-    def begin(self, name: str) -> LiveSlot | None:
-        """Begin to read an element; None where the answer has ``MOST_ELEMENTS`` already."""
+    def begin(self, name: str, *, items: tuple[str, ...] = ()) -> LiveSlot | None:
+        """Begin to read an element; None where the answer has ``MOST_ELEMENTS`` already. ``items``: as
+        ``LiveSlot.items``."""
         if self._live is None or self._count >= MOST_ELEMENTS:
             return None
         self._count += 1
-        slot = LiveSlot(self.types[name])
+        slot = LiveSlot(over_items(self.types[name]) if items else self.types[name], items=items)
         slot.task = asyncio.create_task(self._fill(self._live, slot))
         self._begun.append(slot)
         return slot
@@ -342,8 +396,10 @@ class Hydration:
 
     def uses(self) -> tuple[ElementUse, ...]:
         """Return what the record keeps: no values, and no parameters."""
-        uses = (use_of(slot.element(), operation=slot.type.operation or None) for slot in self.placed)
-        return tuple(use.model_copy(update={"subject": self._subject}) for use in uses)
+        uses = ((slot, use_of(slot.element(), operation=slot.type.operation or None)) for slot in self.placed)
+        return tuple(
+            use.model_copy(update={"subject": self._subject, "items": slot.items}) for slot, use in uses
+        )
 
     def asked(self, sources: Sequence[SourceAsked]) -> tuple[SourceAsked, ...]:
         """Return the answer's sources with the states of the live ones: the worst of their elements'."""
@@ -361,7 +417,9 @@ class Hydration:
     async def _fill(self, live: LiveElements, slot: LiveSlot) -> None:
         limit_s = min(limit_of(self._tenant, slot.type.name), self._deadline.remaining_s())
         deadline = Deadline.after(limit_s, clock=self._deadline.clock)
-        outcome = await read_element(live, slot.type, self.caller, deadline=deadline, bounds=self._bounds)
+        outcome = await read_element(
+            live, slot.type, self.caller, deadline=deadline, bounds=self._bounds, items=slot.items
+        )
         if isinstance(outcome, Filled):
             slot.filled = outcome
         else:

@@ -261,7 +261,8 @@ class PrepareAnswer:
             max_tokens = min(asking.max_tokens or longest, longest)
             prompt = None
             named = [name for block in quoted.blocks for name, _, _ in block.elements]
-            matched, asked_live = self._begin_asked(matched, hydration, named=named)
+            of_items = self._of_items(asking.question, quoted, known)
+            matched, asked_live = self._begin_asked(matched, hydration, named=[*named, *of_items])
             if self._prompts is None:  # where a model writes, its text decides what is read
                 hydration.begin_all(named)
             if certainty is not None and not any(one.approved or one.table for one in evidence):
@@ -367,6 +368,14 @@ class PrepareAnswer:
                 asked.append(replace(begun[one.element], part=part))
             ended.append((part, match))
         return ended, tuple(asked)
+
+    def _of_items(self, question: str, quoted: QuotedAnswer, known: KnownWords | None) -> list[str]:
+        """Return the live elements that follow a table and answer "is it in stock?", where the question means
+        the table's items by that: it names none."""
+        names = [block.of_items[0] for block in quoted.blocks if block.of_items is not None]
+        if not names or self.find_evidence.named_items(question, known=known) is not None:
+            return []
+        return names
 
     async def as_asked(self, question: str) -> str:
         """Return a question as live systems are asked it: with the number of the one item that it names."""

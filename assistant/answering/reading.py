@@ -14,6 +14,7 @@ from assistant.answering.hydration import (
     element_of,
     kept_element,
     limit_of,
+    over_items,
     read_element,
     system_of,
 )
@@ -199,6 +200,8 @@ class ReadElementAgain:
         kind = live.types().get(use.name) if use is not None and live is not None else None
         if use is None or live is None or kind is None:
             raise _not_found()
+        if use.items:
+            kind = over_items(kind)
         subject = self._services.subject_of(context)
         if use.subject != subject or (context is not None and subject is None):
             await self._record_refusal(use, kind, answer_id, agent=identity.agent, asked_for=subject)
@@ -211,6 +214,7 @@ class ReadElementAgain:
             Caller(identity, context, await self._as_asked(record.question), answer_id),
             deadline=Deadline.after(limit_s, clock=self._services.clock),
             bounds=self._bounds,
+            items=use.items,
         )
         return element_of(kind, element_id=use.id, display=use.display, outcome=outcome)
 

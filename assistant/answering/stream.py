@@ -217,6 +217,11 @@ class AnswerText:
                 begins, ends = start - block.ready.begins_before, start + len(block.text)
                 if event := self._hydration.show(block.ready, start=begins, end=ends):
                     yield event
+            if block.of_items is not None and self._hydration is not None:
+                name, items = block.of_items
+                after = start + len(block.text)
+                if slot := self._hydration.begin(name, items=items):
+                    yield self._hydration.place_slot(slot, start=after, end=after)
 
     def write_label(self, title: str) -> tuple[Token, int, int]:
         """Add the label of an element in a paragraph of its own; return its token and [start, end)."""

@@ -137,6 +137,8 @@ class ElementUse(PublicModel):
     subject: str | None = Field(default=None, max_length=128)
     """Keyed pseudonym of the customer whose conversation it was; None without a context. It is read again for
     the same customer only."""
+    items: tuple[str, ...] = Field(default=(), max_length=MOST_ELEMENTS)
+    """Of a table over items of the catalogue: their numbers, one read for each. Else empty."""
     as_of: datetime | date | None = None
     problem: ElementProblem | None = None
     display: ElementDisplay

@@ -28,12 +28,12 @@ from assistant.domain.clock import Deadline
 from assistant.domain.documents import KnownWords, id_prefix_of
 from assistant.domain.errors import ConfigurationError
 from assistant.domain.public import PublicModel
-from assistant.settings.tenant import SourceEntry
+from assistant.settings.tenant import SourceEntry, TenantConfig
 
 RoutedKind = Literal["fact", "opinion", "comparison", "recommendation", "order", "mixed", "none"]
 RANKS = 10
 _BEST_GRADE = 3
-_DEADLINE_S = 30.0
+_DEADLINE_S, _SEARCH_LIMIT_S = 60.0, 10.0
 _RESAMPLES = 1_000
 _SEED = 20_261_121
 
@@ -120,7 +120,7 @@ class RoutingTrial:
 
     def __init__(self, services: TenantServices, adaptations: Adaptations) -> None:
         """``adaptations``: with the router that is to be measured, if any."""
-        self._services = services
+        self._services = services = replace(services, tenant=_patient(services.tenant))
         self._sources = services.tenant.sources
         self._routed = FindEvidence(services, adaptations)
         merged = SourceEntry(name="all", namespace="")
@@ -163,6 +163,13 @@ class RoutingTrial:
             one.question, corrections=understood.corrections, known=known, by_items=by_items
         )
         return await find.find(query, scope)
+
+
+def _patient(tenant: TenantConfig) -> TenantConfig:
+    """Return the tenant with time for each search: what is measured is what is found, and not how soon."""
+    sources = tuple(one.model_copy(update={"deadline_s": _SEARCH_LIMIT_S}) for one in tenant.sources)
+    limits = tenant.limits.model_copy(update={"search_timeout_s": _SEARCH_LIMIT_S})
+    return tenant.model_copy(update={"sources": sources, "limits": limits})
 
 
 def _first(scores: Mapping[str, float]) -> str | None:

@@ -16,7 +16,7 @@ from assistant.domain.clock import Clock, Deadline
 from assistant.domain.elements import ElementData, ElementProblem
 from assistant.domain.errors import DeadlineExceededError, RecordsUnavailableError
 from assistant.domain.live import LiveRead
-from assistant.live.parameters import FoundParameters, asked_id, context_ids, find_parameters
+from assistant.live.parameters import FoundParameters, asked_id, context_ids, find_parameters, is_enough
 from assistant.live.ports import (
     Caller,
     ElementType,
@@ -140,6 +140,10 @@ class ConnectedElements:
 
     def types(self) -> Mapping[str, ElementType]:
         return self._types
+
+    def takes(self, name: str, word: str) -> bool:
+        named = self._named.get(name)
+        return named is not None and not named.operation.personal and is_enough(named.operation, word)
 
     async def fill(self, name: str, caller: Caller, *, deadline: Deadline) -> Filled:
         named = self._named.get(name)

@@ -76,6 +76,12 @@ def find_parameters(operation: Operation, caller: Caller, *, context_decides: bo
     return FoundParameters(found, about)
 
 
+def is_enough(operation: Operation, word: str) -> bool:
+    """Return whether one word of a question is all that a request needs."""
+    required = [parameter for parameter in operation.parameters if parameter.required]
+    return len(required) == 1 and required[0].question and is_value(required[0], word)
+
+
 def _bound(parameter: OperationParameter, asked: Sequence[str], ids: Sequence[str]) -> Sequence[str]:
     """Return the ids of the context that the question chooses; all of them when it names none."""
     if not asked:

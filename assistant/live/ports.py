@@ -92,6 +92,10 @@ class LiveElements(Protocol):
         """Return every element of the tenant's connectors, by name."""
         ...
 
+    def takes(self, name: str, word: str) -> bool:
+        """Return whether an element, of no customer, can be read with this one word of a question."""
+        ...
+
     async def fill(self, name: str, caller: Caller, *, deadline: Deadline) -> Filled:
         """Read one element's data for a caller; record the read.
 

@@ -51,6 +51,10 @@ class FakeLive:
     errors: dict[str, Exception] = field(default_factory=dict[str, Exception])
     data: dict[str, ElementData] = field(default_factory=dict[str, ElementData])
     """In place of the caller's own order."""
+    by_word: dict[str, ElementData | LiveReadError] = field(
+        default_factory=dict[str, ElementData | LiveReadError]
+    )
+    """What is read for a question that is this one word, such as an item's number."""
     delay_s: float = 0.0
     calls: list[tuple[str, Caller]] = field(default_factory=list[tuple[str, Caller]])
     active: int = 0
@@ -59,6 +63,9 @@ class FakeLive:
 
     def types(self) -> Mapping[str, ElementType]:
         return {one.name: one for one in self.offered}
+
+    def takes(self, name: str, word: str) -> bool:
+        return word in self.by_word and not self.types()[name].needs_context
 
     async def fill(self, name: str, caller: Caller, *, deadline: Deadline) -> Filled:
         self.calls.append((name, caller))
@@ -79,6 +86,11 @@ class FakeLive:
             self.active -= 1
 
     def filled(self, name: str, caller: Caller) -> Filled:
+        said = self.by_word.get(caller.question)
+        if isinstance(said, LiveReadError):
+            raise said
+        if said is not None:
+            return Filled(said, as_of=AS_OF, about=f"item {caller.question}")
         if caller.context is None:
             missing = ("order number",)
             raise LiveReadError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
@@ -16,8 +17,15 @@ from assistant.answering.reading import ReadElementAgain
 from assistant.answering.use_case import AnswerQuestion
 from assistant.domain.answers import Certainty, Mode
 from assistant.domain.documents import ItemFacts, StoredDocument
-from assistant.domain.elements import ElementDisplay, ElementKind, ElementState
-from assistant.live.ports import ElementType
+from assistant.domain.elements import (
+    ElementData,
+    ElementDisplay,
+    ElementKind,
+    ElementProblem,
+    ElementState,
+    ElementValue,
+)
+from assistant.live.ports import ElementType, LiveReadError
 from tests.contracts import samples
 from tests.fakes.answering import FakeTenant, agent, document
 from tests.fakes.live import STOCK, FakeLive
@@ -170,26 +178,112 @@ async def test_a_wish_that_no_item_was_checked_for_is_listed_above_the_table() -
     assert element.about == "Humidifiers: Noise level, lowest first. Not checked: allergies."
 
 
-KNOWS_STOCK = replace(STOCK, about=("Is it in stock?",))
+KNOWS_STOCK = replace(STOCK, kind=ElementKind.CARD, title="Availability", about=("Is it in stock?",))
+
+
+def state(text: str) -> ElementData:
+    return ElementData(values=(ElementValue(name="state", label="Stock", text=text),))
+
+
+def with_stock(
+    element: ElementType = KNOWS_STOCK, *, but: Mapping[str, LiveReadError] | None = None
+) -> tuple[FakeTenant, FakeLive]:
+    """Return a shop whose stores know the stock of A-200 and A-300, but for errors by item."""
+    tenant = shop()
+    known = {"A-200": state("In stock"), "A-300": state("Out of stock"), **(but or {})}
+    tenant.live_elements = live = FakeLive(offered=(element,), by_word=known)
+    return tenant, live
+
+
+def last_states(answered: Asked) -> list[ElementChanged]:
+    """Return each element of an answer as it was last."""
+    return list({one.id: one for one in answered.elements}.values())
+
+
+NOT_FOUND = LiveReadError(ElementProblem.NOT_FOUND, "stores does not have item A-300.")
+
+
+async def test_the_stock_of_recommended_items_is_read_and_follows_their_table() -> None:
+    tenant, _ = with_stock()
+    answered = await ask(tenant, "recommend a quiet humidifier")
+    items, stock = last_states(answered)
+    assert (stock.name, stock.kind, stock.state) == ("stores.stock", ElementKind.TABLE, ElementState.READY)
+    assert stock.data is not None
+    assert [(row.title, row.values[0].text) for row in stock.data.rows] == [
+        ("A-300", "Out of stock"),
+        ("A-200", "In stock"),
+    ]
+    assert [column.label for column in stock.data.columns] == ["Stock"]
+    assert stock.about == "item A-300, item A-200"
+    assert stock.display.start == stock.display.end == items.display.end
+    assert answered.done.certainty is Certainty.ANSWERED
+
+
+async def test_the_text_has_no_word_of_the_stock() -> None:
+    tenant, _ = with_stock()
+    answered = await ask(tenant, "recommend a quiet humidifier")
+    assert answered.text == (await ask(shop(), "recommend a quiet humidifier")).text
 
 
 @pytest.mark.parametrize(
-    ("question", "element", "is_said"),
+    ("question", "element"),
     [
-        ("recommend a quiet humidifier", KNOWS_STOCK, True),
-        ("recommend a quiet humidifier", STOCK, False),
-        ("recommend a quiet humidifier", replace(KNOWS_STOCK, needs_context=True), False),
-        (LIGHTER, KNOWS_STOCK, False),
+        ("recommend a quiet humidifier", replace(KNOWS_STOCK, about=())),
+        ("recommend a quiet humidifier", replace(KNOWS_STOCK, kind=ElementKind.TABLE)),
+        ("recommend a quiet humidifier", replace(KNOWS_STOCK, needs_context=True)),
+        (LIGHTER, KNOWS_STOCK),
     ],
 )
-async def test_recommended_items_name_the_system_that_knows_their_stock(
-    question: str, element: ElementType, is_said: bool
+async def test_no_stock_is_read_for_a_comparison_or_by_another_element(
+    question: str, element: ElementType
 ) -> None:
-    tenant = shop()
-    tenant.live_elements = FakeLive(offered=(element,))
+    tenant, live = with_stock(element)
     answered = await ask(tenant, question)
+    assert [one.name for one in answered.elements] == ["catalogue.comparison"]
+    assert live.calls == []
+
+
+async def test_an_item_that_the_system_does_not_know_says_so_beside_the_others() -> None:
+    tenant, _ = with_stock(but={"A-300": NOT_FOUND})
+    _, stock = last_states(await ask(tenant, "recommend a quiet humidifier"))
+    assert stock.data is not None
+    assert [(row.title, row.values[0].text, row.values[0].tone) for row in stock.data.rows] == [
+        ("A-300", "stores does not have item A-300.", "warning"),
+        ("A-200", "In stock", "neutral"),
+    ]
+
+
+async def test_a_system_that_is_down_costs_one_element_and_no_word() -> None:
+    down = LiveReadError(ElementProblem.SYSTEM_UNAVAILABLE, "stores could not be read.")
+    tenant, _ = with_stock(but={"A-200": down, "A-300": down})
+    answered = await ask(tenant, "recommend a quiet humidifier")
     assert "Aria Mist 300" in answered.text
-    assert ("Stock is in stores: ask “Is A-300 in stock?”" in answered.text) == is_said
+    _, stock = last_states(answered)
+    assert (stock.state, stock.problem, stock.retryable) == (
+        ElementState.FAILED,
+        ElementProblem.SYSTEM_UNAVAILABLE,
+        True,
+    )
+
+
+async def test_whether_they_are_in_stock_needs_no_number_of_the_agent() -> None:
+    tenant, _ = with_stock()
+    answered = await ask(tenant, "Recommend a quiet humidifier. Is it in stock?")
+    assert [one.name for one in last_states(answered)] == ["catalogue.comparison", "stores.stock"]
+    assert answered.done.clarify is None
+
+
+async def test_the_stock_of_the_same_items_is_read_again() -> None:
+    tenant, live = with_stock()
+    answered = await ask(tenant, "recommend a quiet humidifier")
+    assert answered.record.elements[1].items == ("A-300", "A-200")
+    live.by_word["A-300"] = state("In stock")
+    answers = AnswerQuestion(tenant.services)
+    again = ReadElementAgain(tenant.services, bounds=answers.bounds, as_asked=answers.as_asked)
+    element = await again.read(answered.record.answer_id, "e2", identity=agent(), context=None)
+    assert element.kind is ElementKind.TABLE
+    assert element.data is not None
+    assert [row.values[0].text for row in element.data.rows] == ["In stock", "In stock"]
 
 
 async def test_a_misspelt_question_is_compared() -> None:

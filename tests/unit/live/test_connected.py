@@ -16,7 +16,7 @@ from assistant.domain.identity import Identity, Role
 from assistant.domain.live import CareContext
 from assistant.domain.retries import Circuit
 from assistant.live.connected import ConnectedElements
-from assistant.live.parameters import find_parameters
+from assistant.live.parameters import find_parameters, is_enough
 from assistant.live.ports import Caller, LiveReadError, SystemRequest, SystemResponse
 from assistant.live.results import element_data, plain_text, problems_of, read_response
 from assistant.settings.connector import Connector, Operation, ResultField
@@ -112,6 +112,26 @@ def test_an_optional_value_may_be_missing_and_two_are_still_asked_for() -> None:
     assert values(of, caller("SKU-1234 on 2026-02-30")) == {"item": "SKU-1234"}
     with pytest.raises(LiveReadError):
         values(of, caller("SKU-1234 on 2026-11-24 or 2026-11-25"))
+
+
+@pytest.mark.parametrize(
+    ("parameters", "is_taken"),
+    [
+        ([{"pattern": "[A-Z]{2}-[0-9]{4}"}], True),
+        ([{"pattern": "[0-9]{4}"}], False),
+        ([{"pattern": "[A-Z]{2}-[0-9]{4}", "question": False, "context": "item"}], False),
+        ([{"pattern": "[A-Z]{2}-[0-9]{4}"}, {"name": "store", "pattern": "[a-z]{4}"}], False),
+        (
+            [{"pattern": "[A-Z]{2}-[0-9]{4}"}, {"name": "store", "pattern": "[a-z]{4}", "required": False}],
+            True,
+        ),
+    ],
+)
+def test_a_word_is_enough_where_it_is_the_only_value_that_is_required(
+    parameters: list[dict[str, Any]], is_taken: bool
+) -> None:
+    given = [{"name": "item_id", "words": "number"} | each for each in parameters]
+    assert is_enough(operation(*given), "HU-1021") is is_taken
 
 
 def test_a_long_question_is_read_in_bounded_work() -> None:
