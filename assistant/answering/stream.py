@@ -432,6 +432,8 @@ class AnswerStream:
         self._written: list[str] = []
         """The model's own text, unchecked: to count tokens and to detect a refusal, never for a reader."""
         self._ending = _Ending()
+        self._unlabelled: list[LiveSlot] = []
+        """Ready elements whose labels wait for those before them."""
         self._usage = Usage()
         self.is_closed = False
 
@@ -499,14 +501,31 @@ class AnswerStream:
 
     def ended_elements(self) -> Iterator[Token | ElementChanged]:
         """Yield the elements that ended since the last call, each after its label if that is not there."""
-        for slot in self._prepared.hydration.take():
+        ended = self._prepared.hydration.take()
+        for slot in ended:
             asked = next((one for one in self._prepared.asked_live if one.slot is slot), None)
             if slot.is_ready and asked is not None:
                 asked.leave_out()
+                self._unlabelled.append(slot)
+        waiting = list(self._write_labels())
+        labelled = {event.id for event in waiting if isinstance(event, ElementChanged)}
+        for slot in ended:
+            if slot.element_id not in labelled:
+                yield ElementChanged(**dict(slot.element()))
+        yield from waiting
+
+    def _write_labels(self) -> Iterator[Token | ElementChanged]:
+        """Yield the labels of ready elements that answer by themselves, each with its element. A label waits
+        for the elements before it, so that the text does not depend on which system was faster."""
+        for slot in self._asked_slots:
+            if not slot.is_shown:
+                return
+            if slot in self._unlabelled:
+                self._unlabelled.remove(slot)
                 token, start, end = self._text.write_label(slot.type.title)
                 yield token
                 self._prepared.hydration.place_slot(slot, start=start, end=end)
-            yield ElementChanged(**dict(slot.element()))
+                yield ElementChanged(**dict(slot.element()))
 
     def end_elements(self) -> None:
         """End the answer whose elements have ended, or for which nobody waits any more."""
@@ -528,7 +547,10 @@ class AnswerStream:
                 Outcome.DONE, None, FinishReason.STOP, mode=Mode.QUOTED, certainty=certainty
             )
         elif said := why_not_answered(asked):
-            self._ending = replace(ending, reason=f"{said} {ending.reason}")
+            # Where a system is all that was asked, it says nothing that the documents are silent.
+            parts = len(prepared.evidence)
+            by_system = len({one.part for one in asked}) == parts >= prepared.request.question.count("?")
+            self._ending = replace(ending, reason=said if by_system else f"{said} {ending.reason}")
 
     @property
     def _asked_slots(self) -> list[LiveSlot]:

@@ -116,7 +116,7 @@ def test_an_element_waits_as_a_skeleton_and_fills_while_the_text_stands(
     check(console)
     held.released.set()
     console.await_end()
-    shown = console.page.get_by_role("group", name="Order status: Shipped")
+    shown = console.page.get_by_role("group", name="Order status, order 4471-2208: Shipped")
     expect(shown).to_contain_text("orders, ")
     expect(console.answer).to_contain_text("now.")
     check(console)
@@ -235,6 +235,52 @@ def test_the_reply_begins_with_the_live_value(at: Open, stand_in: StandIn) -> No
     console.ask_to_the_end(QUESTION)
     console.button("Edit as reply").click()
     expect(console.reply).to_have_value("1. Open the order. It is Shipped now.")
+
+
+def test_a_reply_to_a_question_that_a_system_alone_answers_has_its_values(
+    at: Open, stand_in: StandIn
+) -> None:
+    whole = {"place": "inline", "start": 0, "end": len(LABEL)}
+    status = ready(value("Status", "Shipped"), display=whole)
+    stand_in.answers(("token", {"text": LABEL}), status, done(mode="quoted"))
+    console = at()
+    console.ask_to_the_end(QUESTION)
+    console.button("Edit as reply").click()
+    expect(console.reply).to_have_value("Order status: Shipped")
+
+
+def test_a_reply_of_a_comparison_names_its_items(at: Open, stand_in: StandIn) -> None:
+    stand_in.answers(*script(comparison()))
+    console = at()
+    console.ask_to_the_end("Which one is quieter?")
+    console.button("Edit as reply").click()
+    expect(console.reply).to_have_value(
+        "- Quiet Mist 200: Price $59.00, Noise 24 dB, Reviews 4.4 of 5\n"
+        "- Arctic Breeze Pro with a name that is long: Price $84.50, Reviews 3.1 of 5"
+    )
+
+
+def test_a_value_in_a_line_of_text_says_what_was_asked(at: Open, stand_in: StandIn, check: Check) -> None:
+    stand_in.answers(*script(ready(value("Status", "Shipped"))))
+    console = at()
+    console.ask_to_the_end(QUESTION)
+    shown = console.page.get_by_role("group", name="Order status, order 4471-2208: Shipped")
+    expect(shown).to_contain_text("order 4471-2208 · orders, ")
+    check(console)
+
+
+def test_a_question_back_for_a_live_value_is_no_gap_of_the_knowledge_base(
+    at: Open, stand_in: StandIn, check: Check
+) -> None:
+    asked = "Which order? Give the order number."
+    missing = element(state="failed", problem="parameter_missing", detail=asked)
+    ending = done(finish_reason="no_evidence", reason=asked, clarify=asked)
+    stand_in.answers(("sources", {"sources": []}), missing, ending)
+    console = at()
+    console.ask_to_the_end(QUESTION)
+    expect(console.page.locator(".outcome-title")).to_have_text("One more thing is needed")
+    expect(console.page.get_by_text("Not in the knowledge base")).to_have_count(0)
+    check(console)
 
 
 def test_a_sent_reply_names_its_live_values(at: Open, stand_in: StandIn, check: Check) -> None:

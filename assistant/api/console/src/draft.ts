@@ -1,18 +1,40 @@
 /** The reply that an agent begins with: plain text, and nothing in it that no source supports. */
-import { isUnfilled, withValues } from "./elements.ts";
+import { isOfDocuments, isReady, isUnfilled, labelled, withValues, wordsOf } from "./elements.ts";
 import { type Block, type Runs, readMarkdown } from "./markdown.ts";
 import { type Groups, groupBySpan } from "./spans.ts";
 import { utf16Span } from "./text.ts";
 import type { Turn } from "./turn.ts";
+import type { Element, Sentence } from "./wire.ts";
 
 /**
- * What speaks to the patient, else the supported sentences of the answer; empty when there is neither. A sentence
- * whose live value did not come is left out: its label says nothing to a patient.
+ * What speaks to the patient, else the supported sentences of the answer, and the live values that answer by
+ * themselves; empty when there is neither. A sentence whose live value did not come is left out: its label says
+ * nothing to a patient. Of a comparison the reply has its items, by name.
  */
 export function draftOf(turn: Turn): string {
   if (turn.finishReason === "no_evidence") return "";
+  const items = turn.elements.filter((element) => isReady(element) && element.kind === "table");
   const spoken = turn.findings.replyDraft?.trim() ?? "";
-  if (spoken !== "") return spoken;
+  const words = items.some(isOfDocuments) ? "" : spoken || sentencesOf(turn);
+  const values = turn.elements.filter((element) => isReady(element) && standsAlone(element, turn.sentences));
+  return [words, ...[...items.filter(isOfDocuments), ...values].map(linesOf)].filter((text) => text !== "").join("\n\n");
+}
+
+/** Whether no sentence has the element: it answers a part of the message by itself. */
+function standsAlone(element: Element, sentences: readonly Sentence[]): boolean {
+  const { start, end } = element.display;
+  return !isOfDocuments(element) && !sentences.some((one) => one.start < end && start < one.end);
+}
+
+/** "Delivery: Shipped", a line for each row of a table. */
+function linesOf(element: Element): string {
+  if (element.kind !== "table") return `${element.title}: ${wordsOf(element)}`;
+  const rows = element.data?.rows ?? [];
+  const lines = rows.map(({ title, values }) => `- ${title}: ${values.map(labelled).join(", ")}`);
+  return [...(isOfDocuments(element) ? [] : [`${element.title}:`]), ...lines].join("\n");
+}
+
+function sentencesOf(turn: Turn): string {
   const missing = turn.elements.filter((element) => isUnfilled(turn.text, element)).map(({ display }) => display);
   const supported = turn.sentences.filter(
     ({ support, start, end }) =>

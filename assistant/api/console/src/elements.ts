@@ -54,6 +54,13 @@ export interface LiveWords {
   readonly text: string;
 }
 
+/** Whether its values are quoted: each names its source. */
+export function isOfDocuments({ data }: Element): boolean {
+  const { values = [], rows = [] } = data ?? {};
+  const all = [...values, ...rows, ...rows.flatMap((row) => row.values)];
+  return all.some(({ citations = [] }) => citations.length > 0);
+}
+
 const SHORTEST = 2;
 
 /** What ready elements of systems say, whole and value by value. Facts of documents are nobody's own. */
@@ -61,7 +68,7 @@ export function liveWords(elements: Elements): readonly LiveWords[] {
   return elements.filter(isReady).flatMap((element) => {
     const { values = [], rows = [], url = null } = element.data ?? {};
     const all = [...values, ...rows.flatMap((row) => row.values)];
-    if ([...all, ...rows].some(({ citations = [] }) => citations.length > 0)) return [];
+    if (isOfDocuments(element)) return [];
     const texts = [wordsOf(element), ...rows.map(({ title }) => title), ...all.map(({ text }) => text), url ?? ""];
     return [...new Set(texts)].map((text) => ({ element_id: element.id, text }));
   });
@@ -115,7 +122,8 @@ function isFilledIn(element: Element): boolean {
   return isReady(element) && element.kind !== "table";
 }
 
-function labelled({ label, text }: { readonly label: string; readonly text: string }): string {
+/** "Status Shipped". */
+export function labelled({ label, text }: { readonly label: string; readonly text: string }): string {
   return label === "" ? text : `${label} ${text}`;
 }
 

@@ -120,6 +120,12 @@ export function storedTurn({ record, sources, verdicts, sent }: StoredAnswer): T
   };
 }
 
+/** What a turn without an answer is called. Where only a live system was asked, documents have nothing to do with it. */
+export function silentTitle(turn: Turn): string {
+  if (turn.elements.length === 0) return "Not in the knowledge base";
+  return turn.findings.clarify === null ? "No live value was shown" : "One more thing is needed";
+}
+
 export function isRunning(turn: Turn): boolean {
   return turn.phase === "sending" || turn.phase === "searching" || turn.phase === "writing";
 }

@@ -1,6 +1,6 @@
 import { useLayoutEffect, useRef } from "preact/hooks";
 import { announce } from "../announcer.ts";
-import { type Turn, unsupportedCount } from "../turn.ts";
+import { type Turn, silentTitle, unsupportedCount } from "../turn.ts";
 import { count } from "../text.ts";
 import { useDesk } from "./desk.ts";
 import { Icon } from "./icons.tsx";
@@ -114,7 +114,7 @@ export function summary(turn: Turn): string {
   if (turn.phase === "failed") return `The answer failed: ${turn.problem?.title ?? ""}`;
   if (turn.phase === "stopped") return "The answer was stopped";
   if (turn.phase === "interrupted") return "The answer was interrupted and is incomplete";
-  if (turn.finishReason === "no_evidence") return "Not in the knowledge base";
+  if (turn.finishReason === "no_evidence") return silentTitle(turn);
   if (turn.finishReason === "sources_only") return `No answer was written; ${count(turn.sources.length, "source")} found`;
   if (turn.findings.certainty === "possibly") return "Possibly in the knowledge base: check the nearest passage";
   const unsupported = unsupportedCount(turn);

@@ -4,7 +4,7 @@ import { sourceAndTime, wordsOf } from "../elements.ts";
 import { safeHref } from "../text.ts";
 import type { Turn } from "../turn.ts";
 import { isRunning } from "../turn.ts";
-import type { Element, ElementValue } from "../wire.ts";
+import type { Element, ElementRow, ElementValue } from "../wire.ts";
 import { Citations } from "./citations.tsx";
 import { useDesk } from "./desk.ts";
 import { useCall } from "./failure.tsx";
@@ -87,10 +87,13 @@ function ElementLink({ element }: { element: Element }) {
   );
 }
 
+/** Where a value is from. Cards and tables say what was asked in their heads; a line of text has no head. */
 function Origin({ element }: { element: Element }) {
+  const isLine = element.kind === "status" || element.kind === "link";
   return (
     <span class="element-origin">
       <Icon name="clock" />
+      {isLine && element.about !== "" && `${element.about} · `}
       {sourceAndTime(element)}
     </span>
   );
@@ -115,6 +118,9 @@ function NotShown({ element, turn }: ElementProps) {
       <Icon name={element.state === "not_allowed" ? "stop" : "alert"} />
       <span>
         <strong>{element.title}:</strong> {failure ?? element.detail}
+        {element.about !== "" && !element.detail.includes(element.about) && (
+          <span class="hint"> ({element.about})</span>
+        )}
       </span>
       {!isFinal && !isRunning(turn) && (
         <button
@@ -172,7 +178,7 @@ function TableElement({ element, turn }: ElementProps) {
                 <Citations numbers={row.citations ?? []} turn={turn} />
               </th>
               {columns.map(({ name, label }) => (
-                <Cell key={name} label={label} value={row.values.find((one) => one.name === name)} turn={turn} />
+                <Cell key={name} label={label} value={withoutOf(row, name)} turn={turn} />
               ))}
             </tr>
           ))}
@@ -197,7 +203,15 @@ function Cell({ label, value, turn }: CellProps): ComponentChildren {
   );
 }
 
+/** A value of a row, without the citations that the row has itself. */
+function withoutOf(row: ElementRow, name: string): ElementValue | undefined {
+  const value = row.values.find((one) => one.name === name);
+  if (value === undefined) return undefined;
+  return { ...value, citations: (value.citations ?? []).filter((n) => !row.citations?.includes(n)) };
+}
+
 function nameOf(element: Element): string {
-  const words = element.state === "ready" && element.kind !== "table" ? `: ${wordsOf(element)}` : "";
-  return `${element.title}${words}`;
+  const isRead = element.state === "ready" && element.kind !== "table";
+  const words = isRead ? `: ${wordsOf(element)}` : "";
+  return `${element.title}${isRead && element.about !== "" ? `, ${element.about}` : ""}${words}`;
 }

@@ -2,7 +2,7 @@ import { useLayoutEffect, useRef } from "preact/hooks";
 import { announce } from "../announcer.ts";
 import type { Conversation } from "../conversation.ts";
 import { revealIn } from "../scrolling.ts";
-import { type Turn, isRunning, unsupportedCount } from "../turn.ts";
+import { type Turn, isRunning, silentTitle, unsupportedCount } from "../turn.ts";
 import { useDesk } from "./desk.ts";
 import { Icon, type IconName } from "./icons.tsx";
 
@@ -71,7 +71,7 @@ function stateOf(turn: Turn): [IconName, string, "plain" | "good" | "warn" | "ba
   if (turn.phase === "stopped") return ["stop", "Stopped", "plain"];
   if (turn.phase === "interrupted") return ["alert", "Interrupted", "warn"];
   if (turn.sends.length > 0) return ["send", "Sent", "good"];
-  if (turn.finishReason === "no_evidence") return ["search", "Not in the knowledge base", "plain"];
+  if (turn.finishReason === "no_evidence") return ["search", silentTitle(turn), "plain"];
   if (turn.finishReason === "sources_only") return ["book", "Sources only", "warn"];
   if (turn.finishReason === "refused") return ["alert", "Declined", "warn"];
   if (turn.finishReason === "length") return ["alert", "Cut short", "warn"];

@@ -1,6 +1,6 @@
 import { useLayoutEffect, useRef } from "preact/hooks";
 import { count } from "../text.ts";
-import { type Turn, canJudge, isRunning, isUnsupported } from "../turn.ts";
+import { type Turn, canJudge, isRunning, isUnsupported, silentTitle } from "../turn.ts";
 import { AnswerText } from "./answer_text.tsx";
 import { Asked } from "./asked.tsx";
 import { Ending, Progress } from "./endings.tsx";
@@ -79,7 +79,7 @@ function NoEvidence({ turn }: { turn: Turn }) {
   return (
     <div class="outcome">
       <p class="outcome-title">
-        <Icon name="search" /> Not in the knowledge base
+        <Icon name="search" /> {silentTitle(turn)}
       </p>
       <p>
         {isSentence
