@@ -152,7 +152,8 @@ def corrections(question: str, *, vocabulary: Vocabulary, known: KnownWords) -> 
             continue
         looked_up += 1
         nearest = _nearest(word, vocabulary, known.words)
-        if nearest is not None:
+        stems = vocabulary.language.content_stems
+        if nearest is not None and stems(nearest) != stems(word):  # "recommend" finds "recommended" as it is
             found.append(Correction(said=word, read_as=nearest))
     return tuple(found)
 

@@ -190,6 +190,11 @@ def test_a_question_that_says_enough_does_not(question: str) -> None:
 # Spelling
 
 
+def test_another_form_of_a_word_of_the_documents_is_no_misspelling() -> None:
+    known = KnownWords(words={"recommended": 3}, abbreviations={})
+    assert read_as("What do you recommend?", known) == {}
+
+
 def test_an_unknown_word_is_also_read_as_the_nearest_of_the_documents() -> None:
     assert read_as("Is it on the formularly?") == {"formularly": "formulary"}
 
