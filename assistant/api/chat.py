@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -40,10 +41,11 @@ from assistant.api.delivery import Numbered, Reading, event_of, send_json, send_
 from assistant.api.errors import invalid_request, problem_headers, problem_of
 from assistant.domain.answers import Certainty, FinishReason, RecordId, Sentence, Source
 from assistant.domain.documents import SearchFilters
-from assistant.domain.elements import Element
+from assistant.domain.elements import Element, ElementValue
 from assistant.domain.errors import AssistantError, InvalidRequestError, NotFoundError, UnreadableRequestError
 from assistant.domain.live import ContextToken, PlainContext
 from assistant.domain.public import PublicModel
+from assistant.live.markup import label_of
 from assistant.text.safe_markdown import safe_markdown
 
 CHAT_PATH = "/v1/chat/completions"
@@ -278,12 +280,13 @@ class ChatReading:
     def notice(self, done: Done) -> str:
         """Return the content after the answer's text, possibly empty.
 
-        Without a text: why there is none, and whom to ask. After a text: that it is uncertain, unless the
-        lead says so.
+        Without a text: why there is none, and whom to ask. After a text: what its live elements show, and
+        that it is uncertain, unless the lead says so.
         """
         if self.text().strip():
             is_unsaid = done.certainty is Certainty.POSSIBLY and not self.lead
-            return f"\n\n{_POSSIBLY}" if is_unsaid else ""
+            said = [*self._values(), *([_POSSIBLY] if is_unsaid else [])]
+            return "".join(f"\n\n{one}" for one in said)
         if done.finish_reason not in _NO_ANSWER:
             return ""
         if done.finish_reason is FinishReason.SOURCES_ONLY:
@@ -293,6 +296,16 @@ class ChatReading:
             return "\n".join([_NO_ANSWER[done.finish_reason], *titles])
         reason = done.reason or _NO_ANSWER[done.finish_reason]
         return f"{reason}\n\nAsk: {done.escalation}" if done.escalation else reason
+
+    def _values(self) -> list[str]:
+        """Return a line for each element of a live system: "[order status]: Shipped (orders, …)".
+
+        A client that knows nothing of elements shows the label in the text, and the value under it.
+        """
+        return [_line_of(one) for one in self._in_order() if not _is_quoted(one)]
+
+    def _in_order(self) -> list[Element]:
+        return sorted(self._elements.values(), key=lambda one: int(one.id[1:]))
 
     def annotations(self) -> tuple[wire.ChatAnnotation, ...]:
         """Return one annotation for each source that a sentence cites, over the sentence. An approved answer
@@ -322,13 +335,40 @@ class ChatReading:
         }
         if done is None:
             return wire.ChatAnswer(**fields)
-        elements = sorted(self._elements.values(), key=lambda one: int(one.id[1:]))
         return wire.ChatAnswer(
             **fields,
             sources=self._sources,
             sentences=tuple(self._sentences),
-            elements=tuple(Element(**dict(one)) for one in elements),
+            elements=tuple(Element(**dict(one)) for one in self._in_order()),
         )
+
+
+def _is_quoted(element: Element) -> bool:
+    """Return whether the element is made of documents: the text has its words."""
+    rows = element.data.rows if element.data is not None else ()
+    return any(value.citations for row in rows for value in row.values)
+
+
+def _line_of(element: Element) -> str:
+    data = element.data
+    if data is None:
+        said, origin = element.detail, element.about
+    else:
+        rows = [f"{row.title}: {_words_of(row.values)}" for row in data.rows]
+        said = "; ".join(filter(None, (_words_of(data.values), *rows, data.url)))
+        at = element.as_of
+        when = at.strftime("%Y-%m-%d %H:%M %Z") if isinstance(at, datetime) else None
+        origin = ", ".join(filter(None, (element.source, element.about, when)))
+    line = " ".join(f"{said} ({origin})".split() if origin else said.split())
+    allowed = [data.url] if data is not None and data.url is not None else []
+    return f"{label_of(element.title)}: {safe_markdown(line, allowed_urls=allowed).strip()}"
+
+
+def _words_of(values: Sequence[ElementValue]) -> str:
+    """Return values as words; the label of a single one is the element's own."""
+    if len(values) == 1:
+        return values[0].text
+    return ", ".join(f"{one.label} {one.text}".strip() for one in values)
 
 
 @dataclass(slots=True)

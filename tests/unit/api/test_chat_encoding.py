@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -13,6 +14,7 @@ from openai.types.chat import ChatCompletionChunk as OpenAiChunk
 from assistant.answering.events import (
     AnswerEvent,
     Done,
+    ElementChanged,
     Problem,
     SentenceEnded,
     Sources,
@@ -30,6 +32,15 @@ from assistant.domain.answers import (
     SourceAsked,
     Support,
     Usage,
+)
+from assistant.domain.elements import (
+    ElementData,
+    ElementDisplay,
+    ElementKind,
+    ElementProblem,
+    ElementRow,
+    ElementState,
+    ElementValue,
 )
 
 STARTED = Started(answer_id="a1", conversation_id="c1", model="tiny", index_version="v1", trace_id=None)
@@ -114,6 +125,65 @@ def test_the_text_comes_whole_and_the_last_choice_says_why_it_ended() -> None:
     assert found[0]["choices"][0]["delta"] == {"role": "assistant", "content": ""}
     assert text_of(found) == 'Wait "two"\ndays. 💊'
     assert [chunk["choices"][0]["finish_reason"] for chunk in found] == [None] * (len(found) - 1) + ["stop"]
+
+
+def element(**changes: Any) -> ElementChanged:
+    fields: dict[str, Any] = {
+        "id": "e1",
+        "name": "orders.status",
+        "kind": ElementKind.STATUS,
+        "state": ElementState.READY,
+        "title": "Order status",
+        "source": "orders",
+        "as_of": datetime(2026, 11, 22, 14, 2, tzinfo=UTC),
+        "about": "order 4471-2208",
+        "data": ElementData(values=(ElementValue(name="status", label="Status", text="Shipped"),)),
+        "display": ElementDisplay(place="inline", start=0, end=14),
+    }
+    return ElementChanged(**fields | changes)
+
+
+def said_with(*elements: ElementChanged) -> str:
+    events = (STARTED, SOURCES, Token("[order status]"), *elements, done())
+    assert text_of(chunks(events)) == chat_completion(events, created=CREATED).choices[0].message.content
+    return text_of(chunks(events))
+
+
+def test_a_client_that_reads_the_text_alone_gets_live_values_under_it() -> None:
+    card = [("Status", "Shipped"), ("Next fill", "24 Nov")]
+    values = tuple(
+        ElementValue(name=f"v{at}", label=label, text=text) for at, (label, text) in enumerate(card)
+    )
+    refill = element(id="e2", kind=ElementKind.CARD, title="Refill", data=ElementData(values=values))
+    assert said_with(refill, element()) == (
+        "[order status]"
+        "\n\n[order status]: Shipped (orders, order 4471-2208, 2026-11-22 14:02 UTC)"
+        "\n\n[refill]: Status Shipped, Next fill 24 Nov (orders, order 4471-2208, 2026-11-22 14:02 UTC)"
+    )
+
+
+def test_the_text_alone_says_why_a_live_value_is_missing() -> None:
+    late = element(
+        state=ElementState.FAILED, problem=ElementProblem.SYSTEM_LATE, data=None, detail="orders is late."
+    )
+    assert said_with(late) == "[order status]\n\n[order status]: orders is late. (order 4471-2208)"
+
+
+def test_live_values_in_the_text_alone_are_text() -> None:
+    hostile = ElementValue(
+        name="status", label="Status", text="<img src=x> [pay](https://evil.example)\n# Hi"
+    )
+    said = said_with(element(data=ElementData(values=(hostile,))))
+    assert "evil.example" not in said
+    assert "<img" not in said
+    assert said.count("\n") == 2
+
+
+def test_a_table_of_quotes_is_not_said_twice() -> None:
+    price = ElementValue(name="price", label="Price", text="$59", citations=(1,))
+    rows = (ElementRow(title="Mist", values=(price,)),)
+    quoted = element(kind=ElementKind.TABLE, data=ElementData(rows=rows))
+    assert said_with(quoted) == "[order status]"
 
 
 def test_a_citation_is_an_annotation_over_its_sentence() -> None:
