@@ -85,6 +85,8 @@ class Done(PublicModel):
     also: tuple[AlsoPossible, ...] = ()
     clarify: str | None = None
     """A short question back, where a condition decides between two documents."""
+    unanswered: tuple[str, ...] = ()
+    """Questions of the message that nothing answers, in the agent's words, where another one is answered."""
     reply_draft: str | None = None
     """What the document says to the patient, apart from the agent's steps."""
     escalation: str | None = None

@@ -602,6 +602,7 @@ class AnswerStream:
                 "certainty": ending.certainty,
                 "fallback": ending.fallback,
                 "clarify": self._clarify(),
+                "unanswered": self._unanswered(),
                 "escalation": self._escalation(),
                 "corrections": prepared.corrections,
                 "follows": prepared.follows,
@@ -633,6 +634,7 @@ class AnswerStream:
             certainty=ending.certainty,
             also=prepared.quoted.also if ending.mode else (),
             clarify=self._clarify(),
+            unanswered=self._unanswered(),
             reply_draft=self._reply_draft(),
             escalation=self._escalation(),
             corrections=prepared.corrections,
@@ -715,6 +717,18 @@ class AnswerStream:
         ending = self._ending
         missing = what_is_missing(self._prepared.asked_live) if ending.outcome is Outcome.DONE else None
         return missing or (self._prepared.clarify if ending.mode else None)
+
+    def _unanswered(self) -> tuple[str, ...]:
+        """Return the questions of the message that neither a document nor a system was found for; none where
+        the whole answer says so."""
+        if self._ending.finish_reason not in (FinishReason.STOP, FinishReason.LENGTH):
+            return ()
+        asked = {one.part for one in self._prepared.asked_live}
+        return tuple(
+            one.query.question
+            for part, one in enumerate(self._prepared.evidence)
+            if one.certainty is None and part not in asked
+        )
 
     def _escalation(self) -> str | None:
         is_sure = self._ending.certainty is Certainty.ANSWERED

@@ -286,6 +286,7 @@ class ChatReading:
         if self.text().strip():
             is_unsaid = done.certainty is Certainty.POSSIBLY and not self.lead
             said = [*self._values(), *([_POSSIBLY] if is_unsaid else [])]
+            said += [f"Not answered: {safe_markdown(one, allowed_urls=())}" for one in done.unanswered]
             return "".join(f"\n\n{one}" for one in said)
         if done.finish_reason not in _NO_ANSWER:
             return ""

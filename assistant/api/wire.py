@@ -212,6 +212,7 @@ class ChatAnswer(PublicModel):
     also: tuple[AlsoPossible, ...] = ()
     """Quotes of other documents that contend with the quoted one; the content has none of them."""
     clarify: str | None = None
+    unanswered: tuple[str, ...] = ()
     reply_draft: str | None = None
     escalation: str | None = None
     corrections: tuple[Correction, ...] = ()

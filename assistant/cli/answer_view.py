@@ -209,6 +209,8 @@ def show_remarks(terminal: Terminal, said: Done | answers.AnswerRecord, *, live_
         out.print(plain(pairs, style="dim"))
     if silent := [one.name for one in said.asked if one.state in ("late", "failed")]:
         out.print(plain(f"Did not answer: {', '.join(silent)}.", style="yellow"))
+    for question in said.unanswered:
+        out.print(styled(("Not answered: ", "bold yellow"), (question, "yellow")))
     if said.clarify:
         out.print(styled(("\nAsk back  ", "bold cyan"), (said.clarify, "")))
     for also in said.also:

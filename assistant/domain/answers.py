@@ -364,6 +364,8 @@ class AnswerRecord(PublicModel):
     also: tuple[AlsoPossible, ...] = ()
     clarify: str | None = None
     """A short question back, where a condition decides between two documents."""
+    unanswered: tuple[str, ...] = ()
+    """Questions of the message that nothing answered beside the one that is; absent in older records."""
     reply_draft: str | None = None
     escalation: str | None = None
     corrections: tuple[Correction, ...] = ()

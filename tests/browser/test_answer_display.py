@@ -199,6 +199,17 @@ def test_an_alternative_document_is_listed_and_can_be_opened(at: Callable[..., C
     expect(console.page.locator("#panel-title")).to_contain_text("Lost medication")
 
 
+def test_the_half_of_a_message_that_nothing_answers_is_named(
+    at: Callable[..., ConsolePage], stand_in: StandIn, check: Callable[[ConsolePage], None]
+) -> None:
+    stand_in.answers(*quoted_refill(certainty="possibly", unanswered=["Who pays for <b>it</b>?"]))
+    console = at()
+    console.ask_to_the_end("May I refill it, and who pays for it?")
+    notice = console.page.locator(".unanswered")
+    expect(notice).to_have_text("Not answered: “Who pays for <b>it</b>?”")
+    check(console)
+
+
 def test_choosing_an_alternative_repeats_the_question_with_it(
     at: Callable[..., ConsolePage], stand_in: StandIn
 ) -> None:

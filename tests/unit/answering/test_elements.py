@@ -535,6 +535,20 @@ async def test_a_question_that_neither_system_nor_document_answers_names_both() 
     assert asked.done.reason.startswith("orders did not answer. Not in the knowledge base")
 
 
+async def test_the_half_of_a_message_that_nothing_answers_is_named() -> None:
+    asked = await ask(with_live(content=FIRST), f"{QUESTION} Which parking garage opens on Sunday evening?")
+    assert asked.text == FIRST
+    assert asked.done.unanswered == ("Which parking garage opens on Sunday evening?",)
+    assert asked.record.unanswered == asked.done.unanswered
+    assert asked.done.certainty is Certainty.POSSIBLY
+
+
+async def test_a_half_that_a_system_was_asked_for_is_not_named_as_unanswered() -> None:
+    late = FakeLive(errors={"orders.status": LiveReadError(ElementProblem.SYSTEM_LATE, "Late.")})
+    asked = await ask(with_live(late, FIRST), f"{QUESTION} Has the order been shipped?", context=BO)
+    assert asked.done.unanswered == ()
+
+
 async def test_values_stand_in_the_order_of_the_question_whichever_system_is_faster() -> None:
     paid = replace(SUMMARY, about=("What did the customer pay?",))
     live = FakeLive(offered=(STATUS, paid), gates={"orders.status": Gate()})

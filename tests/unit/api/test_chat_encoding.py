@@ -179,6 +179,11 @@ def test_live_values_in_the_text_alone_are_text() -> None:
     assert said.count("\n") == 2
 
 
+def test_the_content_names_what_is_not_answered() -> None:
+    half = done().model_copy(update={"unanswered": ("Who pays?",)})
+    assert text_of(chunks((*WRITTEN[:-1], half))).endswith("days. 💊\n\nNot answered: Who pays?")
+
+
 def test_a_table_of_quotes_is_not_said_twice() -> None:
     price = ElementValue(name="price", label="Price", text="$59", citations=(1,))
     rows = (ElementRow(title="Mist", values=(price,)),)

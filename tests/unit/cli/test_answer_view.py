@@ -206,6 +206,7 @@ def test_what_else_helps_the_agent_follows_the_answer(printer: AnswerPrinter, wr
         quoted(
             also=(also,),
             clarify="Was it opened?",
+            unanswered=("Who pays?",),
             reply_draft="Please wait.",
             corrections=(Correction(said="colde", read_as="cold"),),
             asked=(
@@ -217,6 +218,7 @@ def test_what_else_helps_the_agent_follows_the_answer(printer: AnswerPrinter, wr
     shown = written.getvalue()
     for part in (
         "“colde” also read as “cold”\nDid not answer: reviews.\n",
+        "\nNot answered: Who pays?\n",
         "\nAsk back  Was it opened?\n",
         "\nAlso possible  Damaged item, effective 2026-02-01 [4][5]\n  Steps\n\n  - Ask for a photo.\n",
         "\nReply draft  edit it before you send it\n  Please wait.\n",

@@ -27,6 +27,7 @@ export interface Findings {
   readonly certainty: "answered" | "possibly" | null;
   readonly also: readonly Also[];
   readonly clarify: string | null;
+  readonly unanswered: readonly string[];
   readonly replyDraft: string | null;
   readonly escalation: string | null;
   readonly corrections: readonly Correction[];
@@ -87,6 +88,7 @@ function findingsOf(wire: WireFindings): Findings {
     certainty: wire.certainty ?? null,
     also: wire.also ?? [],
     clarify: wire.clarify ?? null,
+    unanswered: wire.unanswered ?? [],
     replyDraft: wire.reply_draft ?? null,
     escalation: wire.escalation ?? null,
     corrections: wire.corrections ?? [],

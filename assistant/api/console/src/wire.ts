@@ -171,6 +171,8 @@ export interface Findings {
   readonly also?: readonly Also[];
   /** One short question back, where a condition decides between two documents. */
   readonly clarify?: string | null;
+  /** Questions of the message that nothing answers beside the one that is. */
+  readonly unanswered?: readonly string[];
   /** What speaks to the patient, plain text. */
   readonly reply_draft?: string | null;
   /** Whom to ask. */

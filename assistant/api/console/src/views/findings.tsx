@@ -81,6 +81,19 @@ export function Possibly({ turn: { findings } }: { turn: Turn }) {
   );
 }
 
+/** Half an answer looks like a whole one: say which half is missing. */
+export function Unanswered({ questions }: { questions: readonly string[] }) {
+  if (questions.length === 0) return null;
+  return (
+    <div class="notice warn unanswered">
+      <Icon name="search" />
+      <p>
+        <strong>Not answered:</strong> {questions.map((question) => `“${question}”`).join(", ")}
+      </p>
+    </div>
+  );
+}
+
 export function Escalation({ words }: { words: string | null }) {
   if (words === null || words === "") return null;
   return (

@@ -4,7 +4,7 @@ import { type Turn, canJudge, isRunning, isUnsupported, silentTitle } from "../t
 import { AnswerText } from "./answer_text.tsx";
 import { Asked } from "./asked.tsx";
 import { Ending, Progress } from "./endings.tsx";
-import { AlsoPossible, Clarify, Corrections, Escalation, Mode, Possibly } from "./findings.tsx";
+import { AlsoPossible, Clarify, Corrections, Escalation, Mode, Possibly, Unanswered } from "./findings.tsx";
 import { Icon } from "./icons.tsx";
 import { QuestionHead } from "./question_head.tsx";
 import { ForThePatient } from "./reply.tsx";
@@ -21,6 +21,7 @@ export function TurnView({ turn }: { turn: Turn }) {
       {clarify !== null && <Clarify turn={turn} question={clarify} />}
       {turn.phase === "finished" && isUnsupported(turn) && <Unsupported />}
       {certainty === "possibly" && <Possibly turn={turn} />}
+      <Unanswered questions={turn.findings.unanswered} />
       <ForYou turn={turn} />
       <Asked turn={turn} />
       {isRunning(turn) && <Progress turn={turn} />}
