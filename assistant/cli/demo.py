@@ -35,10 +35,12 @@ from assistant.tuning.learn_routing import content_note
 _AGENT = "demo"
 _QUESTIONS = {
     "pharmacy": "What do I do when a delivery that must stay cold arrives warm?",
-    "clinic": "What is gestational diabetes?",
     "shop": "Which is quieter, the Pellwick Breeze 500 or the Torvik Haze 500?",
+    "clinic": "What is gestational diabetes?",
 }
 """One a tenant, in the order in which they are loaded and asked. The shop's compares two items."""
+_AFTER_STORY = "clinic"
+"""Loading its 441 documents, of which no vectors are kept, takes longer than all the rest."""
 _LIVE_TENANT = "pharmacy"
 _LIVE_QUESTION = "Where is her order, and may I refill it?"
 LIVE_CASE = CareCase("PT-204417", {"order": ("4471-2208",), "prescription": ("7301842-04417",)})
@@ -68,16 +70,22 @@ class _Demo:
 
     async def run(self) -> None:
         """Load and ask the demo's tenants, and tell the story at the desk."""
-        tenants = self.runtime.tenants
-        for tenant, question in _QUESTIONS.items():
-            if tenant in tenants:
-                await self.load(tenant)
-                await self.ask(AgentQuestion(tenant, _AGENT, question))
-                if tenant == _LIVE_TENANT and self._has_order_system(tenant):
-                    await self.ask(AgentQuestion(tenant, _AGENT, _LIVE_QUESTION, LIVE_CASE))
-                await self.learn_router(tenant)
+        tenants = [tenant for tenant in _QUESTIONS if tenant in self.runtime.tenants]
+        for tenant in tenants:
+            if tenant != _AFTER_STORY:
+                await self.load_and_ask(tenant)
         if _STORY_TENANT in tenants:
             await _tell_desk_story(self.runtime, self.terminal, tenant=_STORY_TENANT, ports=self.ports)
+        if _AFTER_STORY in tenants:
+            await self.load_and_ask(_AFTER_STORY)
+
+    async def load_and_ask(self, tenant: str) -> None:
+        """Load one of the demo's tenants, ask its questions, and learn its router where it has none."""
+        await self.load(tenant)
+        await self.ask(AgentQuestion(tenant, _AGENT, _QUESTIONS[tenant]))
+        if tenant == _LIVE_TENANT and self._has_order_system(tenant):
+            await self.ask(AgentQuestion(tenant, _AGENT, _LIVE_QUESTION, LIVE_CASE))
+        await self.learn_router(tenant)
 
     async def load_others(self) -> None:
         """Load the tenants that the demo asks nothing, for the console."""

@@ -1,4 +1,4 @@
-"""A folder with the demo's pharmacy and shop: their own tenant files, and some knowledge."""
+"""A folder with the demo's tenants: their own tenant files, and some knowledge."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ PROCEDURES = ("order-and-refill-status", "refill-too-soon-standard", "delivery-l
 """The procedures that name live values."""
 ITEMS = "HU-"
 """Ids of the humidifiers, two of which the demo compares."""
+CLINIC_LINES = 5
 
 
 def open_demo(folder: Path, *, whole: bool = False) -> Shop:
-    """Return a folder with the demo's tenants; ``whole`` takes all their knowledge, else a small part."""
+    """Return a folder with the demo's tenants; ``whole`` takes all knowledge of pharmacy and shop, else a
+    small part. Of the clinic it is always a part."""
     connectors = CHECKOUT / "tenants" / "connectors"
     (folder / "tenants").mkdir()
-    for tenant in ("pharmacy", "shop"):
+    for tenant in ("pharmacy", "shop", "clinic"):
         text = (CHECKOUT / "tenants" / f"{tenant}.toml").read_text(encoding="utf-8")
         text = text.replace('"connectors/', f'"{connectors}/')
         (folder / "tenants" / f"{tenant}.toml").write_text(text, encoding="utf-8")
@@ -31,6 +33,9 @@ def open_demo(folder: Path, *, whole: bool = False) -> Shop:
     else:
         _copy_a_part(folder / "knowledge")
     (folder / "knowledge" / "pharmacy" / "cold.md").write_text(COLD)
+    lines = (KNOWLEDGE / "clinic" / "medquad.jsonl").read_text(encoding="utf-8").splitlines()[:CLINIC_LINES]
+    (folder / "knowledge" / "clinic").mkdir()
+    (folder / "knowledge" / "clinic" / "medquad.jsonl").write_text("\n".join(lines), encoding="utf-8")
     return Shop(folder)
 
 

@@ -91,6 +91,7 @@ def test_the_demo_answers_and_serves_until_ctrl_c(demo_shop: Shop) -> None:
         assert_steps_filled(out)
         assert_compared(out, reviews=reviews_of(demo_shop.folder))
         assert_story_told(out)
+        assert_clinic_after_the_comparison(out)
         address = out.split()[-1]
         assert httpx.get(f"{address}healthz", timeout=10).status_code == 200
         assert reads_of_orders(demo_shop) == READ_ONCE
@@ -160,6 +161,20 @@ def assert_compared(out: str, *, reviews: Mapping[str, str]) -> None:
     assert len(quotes) >= 2, told
     for quote, number in quotes:
         assert reviews[cited[number]].startswith(quote), quote
+
+
+def assert_clinic_after_the_comparison(out: str) -> None:
+    """Assert that the live order and the comparison do not wait for the clinic's documents, of which there
+    are many without kept vectors."""
+    live, compared, clinic = (
+        out.index(asked)
+        for asked in (
+            "Where is her order, and may I refill it?",
+            "Which is quieter, the Pellwick Breeze 500 or the Torvik Haze 500?",
+            "What is gestational diabetes?",
+        )
+    )
+    assert live < compared < clinic
 
 
 def assert_quick(out: str, said: str) -> None:
