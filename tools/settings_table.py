@@ -16,11 +16,21 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from assistant.settings.process import ProcessSettings, ServiceSettings, StoreSettings, WorkerSettings
+from assistant.settings.process import (
+    LocalSettings,
+    ProcessSettings,
+    ServiceSettings,
+    StoreSettings,
+    WorkerSettings,
+)
 from tools.tables import markdown_table
 
 PAGE = Path(__file__).parents[1] / "docs" / "start-alone.md"
-_TABLES: dict[str, type[StoreSettings]] = {"service": ServiceSettings, "worker": WorkerSettings}
+_TABLES: dict[str, type[ProcessSettings]] = {
+    "service": ServiceSettings,
+    "worker": WorkerSettings,
+    "command line": LocalSettings,
+}
 
 
 def with_tables(page: str) -> str:
@@ -34,17 +44,19 @@ def with_tables(page: str) -> str:
     return page
 
 
-def _table(settings: type[StoreSettings]) -> str:
+def _table(settings: type[ProcessSettings]) -> str:
     rows: list[tuple[str, ...]] = []
     said = dict(_docstrings(settings))
+    on_aws = settings.on_aws if issubclass(settings, StoreSettings) else ()
     for name, field in settings.model_fields.items():
-        default = "needed with `stores=aws`" if name in settings.on_aws else _default(field)
+        default = "needed with `stores=aws`" if name in on_aws else _default(field)
         what = re.sub(r"`(\w+)`", lambda found: _named(found, settings), said[name])
-        rows.append((f"`{settings.variable(name)}`", _values(field.annotation), default, what))
+        variable = field.validation_alias or settings.variable(name)
+        rows.append((f"`{variable}`", _values(field.annotation), default, what))
     return markdown_table(("variable", "values", "default", "what"), rows)
 
 
-def _named(found: re.Match[str], settings: type[StoreSettings]) -> str:
+def _named(found: re.Match[str], settings: type[ProcessSettings]) -> str:
     """Return the variable of a field that a sentence names."""
     return f"`{settings.variable(found[1])}`" if found[1] in settings.model_fields else found[0]
 

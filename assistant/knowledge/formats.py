@@ -23,6 +23,8 @@ _LONGEST_HEADING = 2_000
 _FENCE = re.compile(r" {0,3}(```|~~~)")
 _ATX = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*))?")
 _CLOSING = re.compile(r"(?:^|[ \t])#+[ \t]*$")
+_BODIES = "question and answer, or title and text, or title and markdown"
+"""The bodies that a JSON line may have."""
 _SETEXT = re.compile(r" {0,3}(=+|-+)[ \t]*")
 
 
@@ -196,6 +198,9 @@ def _line_item(origin: str, fields: Mapping[str, object]) -> files.SourceItem:
 
 def _answer_body(fields: Mapping[str, object]) -> dict[str, object]:
     """Return title, content and question of a question with its answer. Raises DocumentInvalidError."""
+    if {"question", "answer"}.isdisjoint(fields):
+        no_id = "" if files.text_field(fields.get("id")) else "id, and "
+        raise DocumentInvalidError(f"missing: {no_id}{_BODIES}")
     _refuse_missing(fields, ("id", "question", "answer"))
     question = files.text_field(fields["question"]) or ""
     title = files.text_field(fields.get("title")) or question

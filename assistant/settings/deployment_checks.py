@@ -404,9 +404,11 @@ def placeholders(tenant: TenantConfig) -> Iterator[Contradiction]:
     """Yield each placeholder in the tenant's deployment sections, with what to write there.
 
     Tenant files of this repository, and those of ``assistant tenant new``, are complete, so that their
-    templates can be synthesized without an account; a deployment must not have their sample values.
+    templates can be synthesized without an account; a deployment must not have their sample values. Without a
+    deployment the local care application signs contexts, under any issuer.
     """
-    yield from _in_sections(tenant, [*sorted(WHERE_IT_STANDS), "care_context"])
+    signed = () if tenant.deployment is None else ("care_context",)
+    yield from _in_sections(tenant, [*sorted(WHERE_IT_STANDS), *signed])
 
 
 def placeholders_of(file: BaseModel) -> Iterator[Contradiction]:

@@ -428,8 +428,9 @@ class LocalSettings(ProcessSettings):
     service_token: str | None = None
     """Bearer token for a service that a command gets by its address."""
     reach_addresses: dict[str, HttpUrl] = Field(default_factory=dict)
-    """Addresses of live systems on this machine, passed on to the service as they are."""
+    """System = its base URL, as JSON: passed on to the service, instead of the sample system's address."""
     ci: str = Field(default="", validation_alias="CI")
+    """Set in CI: `assistant demo` ends after its answers, as with `--exit`."""
 
     @property
     def in_ci(self) -> bool:

@@ -101,7 +101,7 @@ def test_a_document_that_fails_is_named_by_line_and_the_rest_is_loaded(shop: Sho
     out, err = process.communicate(timeout=120)
     assert process.returncode == 1
     assert "2 read = 1 documents + 0 duplicates + 0 withdrawn + 1 failures" in out
-    assert "more.jsonl:2: missing or empty: question, answer" in err
+    assert "more.jsonl:2: missing: question and answer, or title and text" in err
 
 
 def test_withdrawing_asks_and_then_takes_the_document_out(shop: Shop, asked: str) -> None:

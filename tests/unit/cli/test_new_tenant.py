@@ -207,6 +207,19 @@ def test_a_file_with_a_company_s_own_values_passes(
     assert "ready to be deployed" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("deployed", [False, True])
+def test_only_a_deployment_needs_the_care_application_s_real_address(
+    options: GlobalOptions, deployed: bool
+) -> None:
+    name = "pharmacy" if deployed else "shop"
+    path = options.tenants_dir / f"{name}.toml"
+    signed = '[care_context]\nissuer = "https://care.northshop.example"\n'
+    text = re.sub(r"\[care_context\]\n.*\nissuer = .*\n", "", real(path.read_text()))
+    path.write_text(f"{text}\n{signed}")
+    found = [each.key for each in placeholders(load_tenants(options.tenants_dir).one(name))]
+    assert found == (["care_context.issuer"] if deployed else [])
+
+
 def test_placeholders_of_the_care_side_are_named_too(options: GlobalOptions) -> None:
     shutil.copytree(ROOT / "care_app", "care_app")
     path = options.tenants_dir / "pharmacy.toml"

@@ -386,6 +386,15 @@ def test_a_fault_in_a_json_line_of_an_item_is_named(
     assert found.reason.startswith(reason)
 
 
+@pytest.mark.parametrize(("line", "no_id"), [({"id": "a", "title": "T"}, ""), ({"title": "T"}, "id, and ")])
+def test_a_json_line_without_any_body_is_told_every_kind_of_body(
+    tmp_path: Path, line: dict[str, str], no_id: str
+) -> None:
+    found = failure(write(tmp_path / "a.jsonl", orjson.dumps(line)))
+    bodies = "question and answer, or title and text, or title and markdown"
+    assert found.reason == f"missing: {no_id}{bodies}"
+
+
 def test_unknown_keys_of_a_json_line_are_ignored(tmp_path: Path) -> None:
     line = '{"id": "a", "question": "Q?", "answer": "A.", "table": 1, "level": 2, "synonyms": []}\n'
     assert one(write(tmp_path / "a.jsonl", line)).labels == ()
