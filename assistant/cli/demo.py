@@ -110,6 +110,8 @@ class _Demo:
         self.terminal.step(f"{tenant}: {summary.documents} documents, {new} new, in {report.seconds:.1f} s")
         for failure in report.failure_lines():
             self.terminal.step(f"{tenant}: not loaded: {failure}")
+        for remark in report.reading.remarks():
+            self.terminal.step(f"{tenant}: {remark}")
 
     async def learn_router(self, tenant: str) -> None:
         """Learn how much each source matters, where the tenant has questions for that and no router yet."""

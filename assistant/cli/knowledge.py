@@ -15,6 +15,7 @@ import typer
 from assistant.cli.global_options import GlobalOptions
 from assistant.cli.loading import (
     LoadReport,
+    Reading,
     SourceFolders,
     check_paths,
     chosen_folders,
@@ -28,7 +29,6 @@ from assistant.domain.clock import SystemClock
 from assistant.domain.documents import DocumentState, DocumentStatus
 from assistant.domain.errors import ConfigurationError, ConflictError, LocalRuntimeError, NotFoundError
 from assistant.knowledge.add_documents import AddDocuments, AddSummary
-from assistant.knowledge.files import read_sources
 from assistant.knowledge.ports import KnowledgeStores
 from assistant.knowledge.reading import pages_of
 from assistant.knowledge.reindexing import ReindexReport
@@ -61,14 +61,15 @@ def add_documents(
     runtime = local_runtime(options, terminal)
     chosen = chosen_folders(options, tenant, source=source, paths=paths)
     began_s = time.monotonic()
-    summary = asyncio.run(_store(runtime, tenant, chosen, labels=labels))
+    reading = Reading.of(options.tenant(tenant))
+    summary = asyncio.run(_store(runtime, tenant, chosen, reading, labels=labels))
     failed: tuple[DocumentStatus, ...] = ()
     removed = [*summary.withdrawn_ids, *(one.document_id for one in summary.withheld)]
     if summary.enqueued_ids or removed:  # else nothing has to be started: all of it is live already
         with runtime.processes(runtime.layout.for_loading, command="assistant knowledge add"):
             asyncio.run(_await_removal(runtime, tenant, removed))
             failed = asyncio.run(_follow(runtime, tenant, summary.enqueued_ids))
-    finish(options, terminal, LoadReport(summary, failed, time.monotonic() - began_s))
+    finish(options, terminal, LoadReport(summary, failed, time.monotonic() - began_s, reading))
 
 
 async def load(runtime: LocalRuntime, tenant: str, folders: Sequence[SourceFolders]) -> LoadReport:
@@ -77,13 +78,19 @@ async def load(runtime: LocalRuntime, tenant: str, folders: Sequence[SourceFolde
     Raises LocalRuntimeError when the worker ends or finishes nothing.
     """
     began_s = time.monotonic()
-    summary = await _store(runtime, tenant, folders)
+    reading = Reading.of(runtime.options.tenant(tenant))
+    summary = await _store(runtime, tenant, folders, reading)
     failed = await _follow(runtime, tenant, summary.enqueued_ids)
-    return LoadReport(summary, failed, time.monotonic() - began_s)
+    return LoadReport(summary, failed, time.monotonic() - began_s, reading)
 
 
 async def _store(
-    runtime: LocalRuntime, tenant: str, folders: Sequence[SourceFolders], *, labels: Sequence[str] = ()
+    runtime: LocalRuntime,
+    tenant: str,
+    folders: Sequence[SourceFolders],
+    reading: Reading,
+    *,
+    labels: Sequence[str] = (),
 ) -> AddSummary:
     """Store what is new or changed and enqueue it for the worker, which need not run."""
     total = AddSummary()
@@ -97,7 +104,7 @@ async def _store(
                 def progress(so_far: AddSummary, before: int = before) -> None:
                     show(before + so_far.lines, 0)
 
-                items = read_sources(folder.paths)
+                items = reading.items(folder)
                 total.include(await add(items, source=folder.source, writer=writer, progress=progress))
     return total
 
@@ -134,6 +141,8 @@ async def load_if_empty(runtime: LocalRuntime, tenant: str) -> None:
     runtime.terminal.say(f"{report.live} documents of {tenant} loaded in {report.seconds:.1f} s")
     for failure in report.failure_lines():
         runtime.terminal.say(f"not loaded: {failure}")
+    for remark in report.reading.remarks():
+        runtime.terminal.say(remark)
 
 
 def embed_again(options: GlobalOptions, terminal: Terminal, *, tenant: str) -> None:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import typer
+from rapidfuzz.distance import OSA
 
 from assistant.cli.global_options import GlobalOptions
 from assistant.cli.terminal import Terminal, plain
 from assistant.client import AssistantClient, NotAllowedError, NotThereError, RejectedError
 from assistant.domain.documents import DocumentState, DocumentStatus
+from assistant.domain.elements import ElementKind
 from assistant.domain.errors import (
     ConfigurationError,
     DocumentInvalidError,
@@ -30,9 +33,12 @@ from assistant.knowledge.files import (
     SourceItem,
     SourceWithdrawal,
     read_sources,
+    skipped_files,
 )
 from assistant.knowledge.ports import DocumentStates
 from assistant.knowledge.sources import KnowledgeSource, KnowledgeSources
+from assistant.live.markup import Tag, tags_in
+from assistant.settings.tenant import TenantConfig
 
 _POLL_S = 0.2
 _WINDOW = 64
@@ -45,6 +51,11 @@ _MAX_REASON = 1000
 _FAILED = frozenset({DocumentState.FAILED, DocumentState.STALE, DocumentState.WITHHELD})
 _FINAL = _FAILED | {DocumentState.LIVE, DocumentState.WITHDRAWN}
 _SHOWN_FAILURES = 100
+_SHOWN_SKIPPED = 5
+_SHOWN_TAGS = 20
+_SHOWN_NAMES = 5
+_TAG_LIKE = re.compile(r"\{\{[^{}\n]{1,100}\}\}")
+"""A tag, or what was meant as one."""
 
 Show = Callable[[int, int], None]
 """Shows the documents that are done, and all."""
@@ -88,6 +99,74 @@ def own_folders(options: GlobalOptions, tenant: str, *, source: str | None = Non
         for one in wanted
         if one.entry.paths
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Reads the files of one load, and remembers what their owner should know though nothing failed."""
+
+    elements: Mapping[str, ElementKind] = field(default_factory=dict[str, ElementKind])
+    """The tenant's live elements: ``orders.status`` = its kind."""
+    skipped: list[str] = field(default_factory=list[str])
+    """Files of a kind that is not read."""
+    tags: list[str] = field(default_factory=list[str])
+    """By document, tags that nothing fills: agents see them as they are written."""
+
+    @classmethod
+    def of(cls, tenant: TenantConfig) -> Reading:
+        return cls(
+            {
+                f"{entry.name}.{element.name}": element.kind
+                for entry in tenant.systems
+                if entry.inline is not None
+                for element in entry.inline.elements
+            }
+        )
+
+    def items(self, folder: SourceFolders) -> Iterator[SourceItem]:
+        """Yield the items of one source's files. Raises as ``read_sources``."""
+        self.skipped.extend(skipped_files(folder.paths))
+        for item in read_sources(folder.paths):
+            if isinstance(item, SourceDocument):
+                self.tags.extend(f"{item.origin}: {said}" for said in self._unfilled(item, folder.source))
+            yield item
+
+    def remarks(self) -> list[str]:
+        """Return what to tell the owner, one line each, a bounded number."""
+        lines: list[str] = []
+        if self.skipped:
+            named = _some(self.skipped, most=_SHOWN_SKIPPED)
+            lines.append(f"skipped, neither Markdown nor HTML nor JSON Lines: {named}")
+        lines += self.tags[:_SHOWN_TAGS]
+        if len(self.tags) > _SHOWN_TAGS:
+            lines.append(f"… and {len(self.tags) - _SHOWN_TAGS:,} more tags that nothing fills")
+        return lines
+
+    def _unfilled(self, item: SourceDocument, source: KnowledgeSource) -> Iterator[str]:
+        """Yield why tags of a document stay text, each tag once."""
+        for written in dict.fromkeys(_TAG_LIKE.findall(item.document.content)):
+            tag = next((part for part in tags_in(written, lambda _: True) if isinstance(part, Tag)), None)
+            kind = None if tag is None else self.elements.get(tag.name)
+            if not source.entry.elements:
+                if kind is not None:  # other braces are the document's own
+                    yield f'{written} stays text: the source "{source.name}" has no elements = true'
+            elif tag is None or kind is None:
+                yield f"{written} names no live element and stays text; {self._names_near(written)}"
+            elif tag.kind not in (None, kind):
+                yield f"{written} stays text: {tag.name} is a {kind}. Write {{{{{tag.name}}}}}"
+
+    def _names_near(self, written: str) -> str:
+        if not self.elements:
+            return "this tenant has none"
+        name = written.strip("{} ").rpartition(" ")[2].casefold()
+        near = sorted(self.elements, key=lambda one: (OSA.distance(name, one), one))
+        return f"there are {_some(near, most=_SHOWN_NAMES)}"
+
+
+def _some(names: Sequence[str], *, most: int) -> str:
+    """Return the first names, and how many more there are."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
 
 
 def check_paths(folders: Sequence[SourceFolders]) -> None:
@@ -169,11 +248,12 @@ def add_to_service(
     terminal = Terminal()
     token = options.service_token(of="a knowledge owner's")
     chosen = chosen_folders(options, tenant, source=source, paths=paths)
-    finish(options, terminal, asyncio.run(_load_remotely(terminal, chosen, service_url, token)))
+    reading = Reading.of(options.tenant(tenant))
+    finish(options, terminal, asyncio.run(_load_remotely(terminal, chosen, reading, service_url, token)))
 
 
 async def _load_remotely(
-    terminal: Terminal, folders: Sequence[SourceFolders], service_url: str, token: str
+    terminal: Terminal, folders: Sequence[SourceFolders], reading: Reading, service_url: str, token: str
 ) -> LoadReport:
     began_s = time.monotonic()
     summary = AddSummary()
@@ -190,11 +270,11 @@ async def _load_remotely(
                 )
 
         with terminal.counting("sending", "documents") as show:
-            await _Sender(client, summary, show).send(folders)
+            await _Sender(client, summary, show).send(folders, reading)
         with terminal.counting("loading", "documents") as show:
             ids = list(dict.fromkeys(summary.enqueued_ids))
             failed = await _follow(ids, read, check, show=show, window=_REMOTE_WINDOW, poll_s=_REMOTE_POLL_S)
-    return LoadReport(summary, failed, time.monotonic() - began_s)
+    return LoadReport(summary, failed, time.monotonic() - began_s, reading)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,11 +289,11 @@ class _Sender:
     summary: AddSummary
     show: Show
 
-    async def send(self, folders: Sequence[SourceFolders]) -> None:
+    async def send(self, folders: Sequence[SourceFolders], reading: Reading) -> None:
         free = asyncio.Semaphore(_REMOTE_WINDOW)
 
         def read() -> list[tuple[KnowledgeSource, SourceItem]]:
-            return [(folder.source, item) for folder in folders for item in read_sources(folder.paths)]
+            return [(folder.source, item) for folder in folders for item in reading.items(folder)]
 
         async with asyncio.TaskGroup() as group:
             for source, item in await asyncio.to_thread(read):
@@ -263,6 +343,7 @@ class LoadReport:
     failed: tuple[DocumentStatus, ...]
     """Documents that were stored and then could not be indexed."""
     seconds: float
+    reading: Reading = field(default_factory=Reading)
 
     @property
     def live(self) -> int:
@@ -312,6 +393,8 @@ def _show(terminal: Terminal, report: LoadReport) -> None:
         terminal.err.print(plain(failure, style="red"))
     if len(failures) > _SHOWN_FAILURES:
         terminal.err.print(f"… and {len(failures) - _SHOWN_FAILURES:,} more; --json names all", style="red")
+    for remark in report.reading.remarks():
+        terminal.err.print(plain(remark, style="yellow"))
 
 
 def _as_json(report: LoadReport) -> dict[str, object]:
@@ -322,6 +405,8 @@ def _as_json(report: LoadReport) -> dict[str, object]:
         "withheld": [one.document_id for one in summary.withheld],
         "live": report.live,
         "seconds": round(report.seconds, 3),
+        "skipped": report.reading.skipped,
+        "unfilled_tags": report.reading.tags,
         "failures": [
             {"origin": one.origin, "code": one.code, "reason": one.reason} for one in summary.failures
         ],

@@ -156,14 +156,29 @@ _Found = Iterator[ParsingRequest | SourceFailure]
 def read_sources(paths: Sequence[Path], *, parsing: ParsingProcess | None = None) -> Iterator[SourceItem]:
     """Yield the items of files, and of the files below folders in order of their names.
 
-    In a folder, hidden files and files of other types are skipped; links that lead out of the folder and
-    special files are failures. A file that is named itself always yields something. Without ``parsing`` a
-    parsing process is started for this call. Raises NotFoundError when a path does not exist.
+    In a folder, hidden files and files of other kinds are skipped (``skipped_files`` names these); links that
+    lead out of the folder and special files are failures. A file that is named itself always yields
+    something. Without ``parsing`` a parsing process is started for this call. Raises NotFoundError when a
+    path does not exist.
     """
     for path in paths:
         if not path.exists():
             raise NotFoundError(f"{path}: there is no such file or folder.")
     yield from _parse(_requests(paths), parsing)
+
+
+def skipped_files(paths: Sequence[Path]) -> list[str]:
+    """Return the files below folders that are not read because of their kind, by their paths there, in order.
+
+    Hidden files are none of them.
+    """
+    return sorted(
+        file.relative_to(path).as_posix()
+        for path in paths
+        if path.is_dir()
+        for file in _files_below(path)
+        if not _is_read(file)
+    )
 
 
 def read_source(path: Path, *, name: str, parsing: ParsingProcess | None = None) -> Iterator[SourceItem]:
@@ -195,7 +210,7 @@ def _requests(paths: Sequence[Path]) -> _Found:
             yield from _file_requests(path, path.name)
             continue
         folder = path.resolve()
-        for file in sorted(_files_below(path)):
+        for file in sorted(filter(_is_read, _files_below(path))):
             name = file.relative_to(path).as_posix()
             if Path(os.path.realpath(file)).is_relative_to(folder):  # resolve() fails on circular links
                 yield from _file_requests(file, name)
@@ -206,8 +221,12 @@ def _requests(paths: Sequence[Path]) -> _Found:
 def _files_below(folder: Path) -> Iterator[Path]:
     for path in folder.rglob("*"):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if not hidden and not path.is_dir() and path.name.lower().endswith(_KNOWN):
+        if not hidden and not path.is_dir():
             yield path
+
+
+def _is_read(path: Path) -> bool:
+    return path.name.lower().endswith(_KNOWN)
 
 
 def _file_requests(path: Path, name: str) -> _Found:

@@ -104,6 +104,17 @@ def test_a_document_that_fails_is_named_by_line_and_the_rest_is_loaded(shop: Sho
     assert "more.jsonl:2: missing: question and answer, or title and text" in err
 
 
+def test_files_of_other_kinds_are_named_and_the_rest_is_loaded(shop: Shop, asked: str) -> None:
+    (shop.folder / "mixed").mkdir()
+    (shop.folder / "mixed" / "prices.csv").write_text("item,price\nbread,3\n")
+    (shop.folder / "mixed" / "parking.md").write_text("# Parking\n\nParking is free for two hours.\n")
+    process = shop.start("knowledge", "add", "--tenant", "shop", "mixed")
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert "1 read = 1 documents" in out
+    assert "skipped, neither Markdown nor HTML nor JSON Lines: prices.csv" in err
+
+
 def test_withdrawing_asks_and_then_takes_the_document_out(shop: Shop, asked: str) -> None:
     (shop.folder / "old.md").write_text("# Old rule\n\nDogs may not enter the bakery.\n")
     shop.run("knowledge", "add", "--tenant", "shop", "old.md")

@@ -9,13 +9,16 @@ from pathlib import Path
 import pytest
 
 from assistant.cli import loading
-from assistant.cli.loading import LoadReport, follow_worker
+from assistant.cli.loading import LoadReport, Reading, SourceFolders, follow_worker
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import Document, DocumentState
+from assistant.domain.elements import ElementKind
 from assistant.domain.errors import LocalRuntimeError
 from assistant.knowledge.add_documents import AddDocuments
 from assistant.knowledge.files import SourceDocument, SourceFailure, SourceItem
 from assistant.knowledge.ports import KnowledgeStores
+from assistant.knowledge.sources import KnowledgeSources
+from assistant.settings.tenant import SourceEntry, TenantConfig, load_tenant
 from assistant.wiring.stores import EmbeddedTenant
 from tests.unit.knowledge.knowledge import HANDBOOK, OLGA
 
@@ -123,3 +126,75 @@ async def test_a_worker_that_ended_is_said_so_and_the_queue_keeps_the_rest(store
     with pytest.raises(LocalRuntimeError, match="worker ended before 1 documents were processed"):
         await run(stores, documents("a"), hold=("a",), alive=False)
     assert await stores.queue.depth() == 1
+
+
+ELEMENTS = {
+    "fernhill.status": ElementKind.STATUS,
+    "fernhill.stock": ElementKind.TABLE,
+    "orders.status": ElementKind.STATUS,
+}
+NEAR = "there are fernhill.status, fernhill.stock, orders.status"
+
+
+def read(folder: Path, *, names_elements: bool, elements: dict[str, ElementKind] = ELEMENTS) -> Reading:
+    entry = SourceEntry(name="steps", elements=names_elements)
+    tenant = TenantConfig(schema_version=1, name="mine", display_name="Mine", sources=(entry,))
+    reading = Reading(elements)
+    assert list(reading.items(SourceFolders(KnowledgeSources.of(tenant).named("steps"), (folder,))))
+    return reading
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("{{fernhill.stauts}}", f"names no live element and stays text; {NEAR}"),
+        ("{{ status fernhill.stauts }}", f"names no live element and stays text; {NEAR}"),
+        ("{{Fernhill.Status}}", f"names no live element and stays text; {NEAR}"),
+        ("{{card fernhill.status}}", "stays text: fernhill.status is a status. Write {{fernhill.status}}"),
+        ("{{fernhill.status}}", None),
+        ("{{ table fernhill.stock }}", None),
+        ("{status}", None),
+    ],
+)
+def test_a_tag_that_nothing_fills_is_told_with_its_document(
+    tmp_path: Path, written: str, said: str | None
+) -> None:
+    (tmp_path / "late.md").write_text(f"# Late\n\nRead {written}. Then read {written} again.\n")
+    reading = read(tmp_path, names_elements=True)
+    assert reading.remarks() == ([] if said is None else [f"late.md: {written} {said}"])
+
+
+def test_a_tag_of_a_tenant_without_live_elements_is_told(tmp_path: Path) -> None:
+    (tmp_path / "late.md").write_text("# Late\n\nRead {{orders.status}}.\n")
+    said = "late.md: {{orders.status}} names no live element and stays text; this tenant has none"
+    assert read(tmp_path, names_elements=True, elements={}).remarks() == [said]
+
+
+def test_only_tags_of_real_elements_are_told_of_a_source_that_may_name_none(tmp_path: Path) -> None:
+    (tmp_path / "late.md").write_text("# Late\n\nWrite {{name}}, {{orders.stauts}} or {{orders.status}}.\n")
+    said = 'late.md: {{orders.status}} stays text: the source "steps" has no elements = true'
+    assert read(tmp_path, names_elements=False).remarks() == [said]
+
+
+def test_what_is_told_of_a_load_is_bounded(tmp_path: Path) -> None:
+    tags = " ".join(f"{{{{orders.t{number}}}}}" for number in range(30))
+    (tmp_path / "late.md").write_text(f"# Late\n\n{tags}\n")
+    for number in range(8):
+        (tmp_path / f"{number}.csv").write_text("a,b")
+    reading = read(tmp_path, names_elements=True)
+    files = "0.csv, 1.csv, 2.csv, 3.csv, 4.csv and 3 more"
+    told = reading.remarks()
+    assert told[0] == f"skipped, neither Markdown nor HTML nor JSON Lines: {files}"
+    assert (len(told), told[-1]) == (22, "… and 10 more tags that nothing fills")
+    assert (len(reading.skipped), len(reading.tags)) == (8, 30)
+
+
+def test_every_tag_of_the_pharmacy_s_documents_is_filled() -> None:
+    root = Path(__file__).parents[3]
+    tenant = load_tenant(root / "tenants" / "pharmacy.toml")
+    reading = Reading.of(tenant)
+    source = KnowledgeSources.of(tenant).named("procedures")
+    found = list(reading.items(SourceFolders(source, (root / "knowledge" / "pharmacy",))))
+    tags = [one for one in found if isinstance(one, SourceDocument) and "{{" in one.document.content]
+    assert tags
+    assert reading.remarks() == []

@@ -20,6 +20,7 @@ from assistant.knowledge.files import (
     SourceFailure,
     page_id,
     read_sources,
+    skipped_files,
 )
 from tests.unit.knowledge.source_files import failure, one, read, write
 
@@ -117,6 +118,13 @@ def test_a_truncated_gzip_file_gives_its_documents_and_a_failure(tmp_path: Path)
     last = items[-1]
     assert isinstance(last, SourceFailure)
     assert last.reason.startswith("not a whole gzip file")
+
+
+def test_files_of_other_kinds_are_named_by_their_places_and_hidden_ones_are_not(tmp_path: Path) -> None:
+    for name in ("b.csv", "deep/a.pdf", "LICENCE", ".hidden.csv", ".git/config", "page.md", "lines.jsonl.gz"):
+        write(tmp_path / name, "text")
+    assert skipped_files([tmp_path]) == ["LICENCE", "b.csv", "deep/a.pdf"]
+    assert skipped_files([tmp_path / "b.csv"]) == []  # named itself, it is a failure
 
 
 def test_a_folder_is_read_in_order_without_hidden_and_other_files(tmp_path: Path) -> None:
