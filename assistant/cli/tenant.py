@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Network, NetmaskValueError
 from pathlib import Path
@@ -16,22 +16,27 @@ from pydantic import TypeAdapter, ValidationError
 from assistant.cli.global_options import GlobalOptions
 from assistant.cli.terminal import Terminal
 from assistant.domain.errors import ConfigurationError, ConflictError
+from assistant.knowledge.files import is_read
 from assistant.settings import deployment_checks
 from assistant.settings.care_app import CareApp, load_care_app
 from assistant.settings.tenant import (
     DEFAULT_SOURCE,
     WHERE_IT_STANDS,
+    SourceEntry,
     TenantConfig,
     TenantFiles,
     TenantName,
     load_tenant,
     load_tenants,
 )
-from assistant.settings.toml_file import with_values
+from assistant.settings.toml_file import with_values, without
 
 _CARE_APP = "care_app"
 _DEFAULT_SOURCE = f'[[sources]]\nname = "{DEFAULT_SOURCE.name}"\nnamespace = ""\n'
 """The default source of a file without sources: the copy writes it, for its paths."""
+_OF_ONE_BUSINESS = (("glossary",), ("embedding", "vectors"))
+"""What is not copied: it belongs to the words and documents of the tenant that has it."""
+_SHOWN_FILES = 5
 _TAKEN = "address ranges of other tenants"
 
 
@@ -61,8 +66,10 @@ def write_tenant(options: GlobalOptions, wanted: NewTenant) -> None:
     text = (options.tenants_dir / f"{wanted.source}.toml").read_text(encoding="utf-8")
     if "sources" not in source.model_fields_set:
         text = f"{text.rstrip()}\n\n{_DEFAULT_SOURCE}"
+    documents = _Documents.of(wanted, source, files.folder)
     try:
-        text = with_values(text, _own_values(wanted, source, files=files))
+        text = with_values(text, _own_values(wanted, source, documents, files=files))
+        text = without(text, [*_OF_ONE_BUSINESS, *(("sources", number) for number in documents.left_out)])
     except ConfigurationError as error:
         raise ConfigurationError(f"{options.tenants_dir / wanted.source}.toml: {error.message}") from None
     tenant = _loaded(text, wanted.name, place=options.tenants_dir)
@@ -71,7 +78,9 @@ def write_tenant(options: GlobalOptions, wanted: NewTenant) -> None:
     terminal.out.print(
         f"{path}: written, with the settings of {source.name} and names of its own.", markup=False
     )
-    terminal.say(f"glossary, escalation and gate are {source.name}'s: change what does not fit")
+    terminal.say(f"escalation and gate are {source.name}'s: change what does not fit")
+    for said in (*_not_copied(source), *documents.said(source)):
+        terminal.say(said)
     paths = [path for each in tenant.sources for path in each.paths]
     if not all((options.tenants_dir / each).exists() for each in paths):
         terminal.say(f"put documents into {', '.join(paths)}, seen from {options.tenants_dir}")
@@ -129,13 +138,13 @@ def _refuse_name(name: str, *, path: Path) -> None:
 
 
 def _own_values(
-    wanted: NewTenant, source: TenantConfig, *, files: TenantFiles
+    wanted: NewTenant, source: TenantConfig, documents: _Documents, *, files: TenantFiles
 ) -> Mapping[tuple[str | int, ...], str | Sequence[str]]:
     """Return the values that differ from the source's file, by place."""
     values: dict[tuple[str | int, ...], str | Sequence[str]] = {
         ("name",): wanted.name,
         ("display_name",): wanted.display_name or wanted.name.replace("-", " ").capitalize(),
-        **_paths(wanted, source, files.folder),
+        **{("sources", number, "paths"): paths for number, paths in documents.paths.items()},
         ("embedding", "endpoint"): f"{wanted.name}-embedding",
         ("generation", "endpoint"): f"{wanted.name}-llm",
     }
@@ -212,26 +221,93 @@ class _Samples:
         return f"{found[1]}-{self._ids:017x}"
 
 
-def _paths(
-    wanted: NewTenant, source: TenantConfig, folder: Path
-) -> Mapping[tuple[str | int, ...], Sequence[str]]:
-    """Return the paths of each source that has some; those of the first are the chosen ones."""
-    return {
-        ("sources", 0, "paths"): [_knowledge(wanted, folder)],
-        **{
-            ("sources", number, "paths"): [f"../knowledge/{wanted.name}/{other.name}"]
-            for number, other in enumerate(source.sources)
-            if number and other.paths
-        },
-    }
+def _not_copied(source: TenantConfig) -> Iterator[str]:
+    if source.glossary:
+        yield f"the glossary is not copied: {source.name}'s customers and documents have their own words"
+    if source.embedding.vectors is not None:
+        yield f"embedding.vectors is not copied: that file is of {source.name}'s documents"
 
 
-def _knowledge(wanted: NewTenant, folder: Path) -> str:
-    if wanted.knowledge is None:
-        return f"../knowledge/{wanted.name}"
-    if not wanted.knowledge.exists():
-        raise ConfigurationError(f"There is no such file or folder: {wanted.knowledge}.")
-    return os.path.relpath(wanted.knowledge.resolve(), folder.resolve())
+@dataclass(frozen=True, slots=True)
+class _Documents:
+    """Which documents each source of a copy reads."""
+
+    paths: Mapping[int, Sequence[str]]
+    """Number of a source = its files and folders, relative to the folder of tenant files."""
+    left_out: Sequence[int] = ()
+    """Sources for which there is nothing."""
+    not_taken: Sequence[str] = ()
+    """What no source reads, though it is in the chosen folder."""
+    chosen: Path | None = None
+
+    @classmethod
+    def of(cls, wanted: NewTenant, source: TenantConfig, folder: Path) -> _Documents:
+        """Return the documents of the copied sources that read some.
+
+        A single one reads all of the chosen folder. Of several each reads what has its name, else its kind;
+        where nothing has, the first one reads all. Raises ConfigurationError for a folder that is not there.
+        """
+        numbers = [number for number, each in enumerate(source.sources) if each.paths]
+        if not numbers:
+            numbers = [number for number, each in enumerate(source.sources) if each.kind != "live"][:1]
+        if wanted.knowledge is None:
+            root = f"../knowledge/{wanted.name}"
+            names = {number: f"/{source.sources[number].name}" if numbers[1:] else "" for number in numbers}
+            return cls({number: [f"{root}{name}"] for number, name in names.items()})
+        if not wanted.knowledge.exists():
+            raise ConfigurationError(f"There is no such file or folder: {wanted.knowledge}.")
+        found = _by_name(wanted.knowledge, {number: source.sources[number] for number in numbers})
+        if len(numbers) < 2 or not found:
+            whole = [_relative(wanted.knowledge, folder)]
+            return cls(dict.fromkeys(numbers[:1], whole), numbers[1:], (), wanted.knowledge)
+        taken = {path for paths in found.values() for path in paths}
+        return cls(
+            {number: [_relative(path, folder) for path in paths] for number, paths in found.items()},
+            [number for number in numbers if number not in found],
+            [path.name for path in _visible(wanted.knowledge) if path not in taken],
+            wanted.knowledge,
+        )
+
+    def said(self, source: TenantConfig) -> Iterator[str]:
+        """Yield what of the sources and of the folder is not in the copy."""
+        left_out = ", ".join(source.sources[number].name for number in self.left_out)
+        if left_out:
+            yield f"left out, because nothing in {self.chosen} has the name or kind: {left_out}"
+        if left_out and len(self.paths) == 1 and not self.not_taken:
+            first = source.sources[next(iter(self.paths))]
+            yield f"{first.name} (kind {first.kind}) reads {', '.join(next(iter(self.paths.values())))}"
+        if self.not_taken:
+            more = f" and {len(self.not_taken) - _SHOWN_FILES} more" * (len(self.not_taken) > _SHOWN_FILES)
+            names = f"{', '.join(self.not_taken[:_SHOWN_FILES])}{more}"
+            yield f"no source has the name of {names} in {self.chosen}: add [[sources]] for it, or rename it"
+
+
+def _by_name(folder: Path, sources: Mapping[int, SourceEntry]) -> dict[int, list[Path]]:
+    """Return what in the folder is named as each source, else as its kind: a folder, or files."""
+    found: dict[int, list[Path]] = {}
+    ways: tuple[Callable[[SourceEntry], str], ...] = (lambda one: one.name, lambda one: one.kind)
+    for name_of in ways:
+        taken = {path for paths in found.values() for path in paths}
+        for number, source in sources.items():
+            named = [
+                path
+                for path in _visible(folder)
+                if path not in taken
+                and (path.is_dir() or is_read(path))
+                and (path.name if path.is_dir() else path.name.partition(".")[0]) == name_of(source)
+            ]
+            if named and number not in found:
+                found[number] = named
+                taken.update(named)
+    return found
+
+
+def _visible(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.name[:1] != ".") if folder.is_dir() else []
+
+
+def _relative(path: Path, folder: Path) -> str:
+    return os.path.relpath(path.resolve(), folder.resolve())
 
 
 def _free_range(wanted: NewTenant, source: TenantConfig, files: TenantFiles) -> str:

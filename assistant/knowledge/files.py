@@ -167,6 +167,11 @@ def read_sources(paths: Sequence[Path], *, parsing: ParsingProcess | None = None
     yield from _parse(_requests(paths), parsing)
 
 
+def is_read(path: Path) -> bool:
+    """Return whether files of this name are read."""
+    return path.name.lower().endswith(_KNOWN)
+
+
 def skipped_files(paths: Sequence[Path]) -> list[str]:
     """Return the files below folders that are not read because of their kind, by their paths there, in order.
 
@@ -177,7 +182,7 @@ def skipped_files(paths: Sequence[Path]) -> list[str]:
         for path in paths
         if path.is_dir()
         for file in _files_below(path)
-        if not _is_read(file)
+        if not is_read(file)
     )
 
 
@@ -210,7 +215,7 @@ def _requests(paths: Sequence[Path]) -> _Found:
             yield from _file_requests(path, path.name)
             continue
         folder = path.resolve()
-        for file in sorted(filter(_is_read, _files_below(path))):
+        for file in sorted(filter(is_read, _files_below(path))):
             name = file.relative_to(path).as_posix()
             if Path(os.path.realpath(file)).is_relative_to(folder):  # resolve() fails on circular links
                 yield from _file_requests(file, name)
@@ -223,10 +228,6 @@ def _files_below(folder: Path) -> Iterator[Path]:
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
         if not hidden and not path.is_dir():
             yield path
-
-
-def _is_read(path: Path) -> bool:
-    return path.name.lower().endswith(_KNOWN)
 
 
 def _file_requests(path: Path, name: str) -> _Found:

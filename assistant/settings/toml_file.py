@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -157,6 +157,50 @@ def with_values(text: str, values: Mapping[tuple[str | int, ...], str | Sequence
         if _at(found, place) != value:
             raise ConfigurationError(f"{_key(place)} cannot be edited automatically; write it by hand.")
     return text
+
+
+def without(text: str, places: Iterable[tuple[str | int, ...]]) -> str:
+    """Return the text without these keys and tables, and without the comments in them.
+
+    A place that is not there is no error. Raises ConfigurationError when the text has a form that cannot be
+    edited.
+    """
+    keys, left = lines_of_keys(text), tomllib.loads(text)
+    gone = sorted((place for place in places if _has(left, place)), key=lambda place: keys.get(place, 0))
+    for place in reversed(gone):  # from the end, so that the numbers of tables before it stay
+        text = _without(text, place)
+        del _at(left, place[:-1])[place[-1]]
+        if isinstance(place[-1], int) and not _at(left, place[:-1]):
+            del _at(left, place[:-2])[place[-2]]
+    if tomllib.loads(text) != left:
+        raise ConfigurationError(
+            f"{', '.join(map(_key, gone))} cannot be removed automatically; delete it by hand."
+        )
+    return text
+
+
+def _without(text: str, place: tuple[str | int, ...]) -> str:
+    keys, lines = lines_of_keys(text), text.splitlines(keepends=True)
+    if place not in keys:
+        return text
+    first = keys[place] - 1
+    if not lines[first].lstrip().startswith("["):
+        last, _ = _end_of_value(lines, first, _assignment(lines[first])[1])
+        return "".join([*lines[:first], *lines[last + 1 :]])
+    after = [line - 1 for key, line in keys.items() if line - 1 > first and key[: len(place)] != place]
+    end = min(after, default=len(lines))
+    while after and lines[end - 1].lstrip().startswith("#"):  # a comment over the next table is its own
+        end -= 1
+    kept = "".join([*lines[:first], *lines[end:]])
+    return kept if after else f"{kept.rstrip()}\n"
+
+
+def _has(data: Any, place: Place) -> bool:
+    try:
+        _at(data, place)
+    except (KeyError, IndexError, TypeError):
+        return False
+    return True
 
 
 def _with_value(text: str, place: tuple[str | int, ...], value: str) -> str:

@@ -15,6 +15,7 @@ from assistant.cli.tenant import NewTenant, check_tenant, write_tenant
 from assistant.domain.errors import AssistantError, ConfigurationError
 from assistant.settings.deployment_checks import placeholders
 from assistant.settings.tenant import load_tenants
+from assistant.settings.toml_file import without
 
 ROOT = Path(__file__).parents[3]
 SOURCES = ["pharmacy", "clinic", "sandbox"]
@@ -51,7 +52,7 @@ def test_the_copy_loads_and_differs_where_tenants_must(options: GlobalOptions, s
     assert (tenant.embedding.endpoint, tenant.generation.endpoint) == ("mine-embedding", "mine-llm")
     assert tenant.display_name == "Mine"
     assert tenant.deployment is not None
-    assert tenant.glossary == copied.glossary
+    assert tenant.glossary == {}
     assert tenant.gate == copied.gate
     ranges = [each.network.cidr for each in files.tenants.values() if each.deployment is not None]
     assert len(ranges) > 1
@@ -60,7 +61,7 @@ def test_the_copy_loads_and_differs_where_tenants_must(options: GlobalOptions, s
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_all_comments_and_the_order_of_keys_are_kept(options: GlobalOptions, source: str) -> None:
-    before = (options.tenants_dir / f"{source}.toml").read_text()
+    before = (options.tenants_dir / f"{source}.toml").read_text().partition("\n[glossary]")[0]
     after = new(options, source=source)
 
     assert re.findall(r"#.*", after) == re.findall(r"#.*", before)
@@ -115,7 +116,7 @@ def test_keys_that_the_source_leaves_to_their_defaults_are_added(options: Global
     assert "# the old one" in text
 
 
-def test_no_source_reads_another_tenant_s_folder(options: GlobalOptions) -> None:
+def test_no_source_reads_another_tenant_s_folder_or_another_source_s(options: GlobalOptions) -> None:
     (options.tenants_dir / "shop.toml").write_text(
         'schema_version = 1\nname = "shop"\ndisplay_name = "Shop"\n'
         '[[sources]]\nname = "notes"\nnamespace = ""\npaths = ["../notes"]\n'
@@ -124,10 +125,60 @@ def test_no_source_reads_another_tenant_s_folder(options: GlobalOptions) -> None
     new(options, "corner", "shop")
     copied = load_tenants(options.tenants_dir).one("corner").sources
     assert {each.name: each.paths for each in copied} == {
-        "notes": ("../knowledge/corner",),
+        "notes": ("../knowledge/corner/notes",),
         "wiki": ("../knowledge/corner/wiki",),
         "feed": (),
     }
+
+
+def sources_of(options: GlobalOptions, name: str = "mine") -> dict[str, tuple[str, ...]]:
+    return {each.name: each.paths for each in load_tenants(options.tenants_dir).one(name).sources}
+
+
+def test_each_source_of_a_shop_reads_what_has_its_name_and_the_others_are_left_out(
+    options: GlobalOptions, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (options.tenants_dir / "shop.toml").write_text(
+        (options.tenants_dir / "shop.toml").read_text().replace('name = "community"', 'name = "forum"')
+    )
+    for name in ("catalogue.jsonl", "reviews/2026.jsonl", "community.md", "prices.csv", ".hidden.md"):
+        (Path("my-notes") / name).parent.mkdir(exist_ok=True)
+        (Path("my-notes") / name).write_text("")
+    text = new(options, source="shop", knowledge=Path("my-notes"))
+
+    assert sources_of(options) == {
+        "catalogue": ("../my-notes/catalogue.jsonl",),
+        "reviews": ("../my-notes/reviews",),
+        "forum": ("../my-notes/community.md",),  # by its kind
+        "stores": (),
+    }
+    assert "freshness_days = 720  # an opinion of two years ago counts half" in text
+    said = capsys.readouterr().err
+    assert "left out, because nothing in my-notes has the name or kind: help\n" in said
+    assert "no source has the name of prices.csv in my-notes" in said
+
+
+def test_a_folder_in_which_nothing_is_named_as_a_source_goes_to_the_first_one(
+    options: GlobalOptions, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (Path("my-notes") / "returns.md").write_text("# Returns")
+    new(options, source="shop", knowledge=Path("my-notes"))
+    assert sources_of(options) == {"catalogue": ("../my-notes",), "stores": ()}
+    said = capsys.readouterr().err
+    assert "left out, because nothing in my-notes has the name or kind: reviews, community, help\n" in said
+    assert "catalogue (kind catalogue) reads ../my-notes\n" in said
+
+
+def test_the_words_and_vectors_of_another_business_are_not_copied(
+    options: GlobalOptions, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = new(options, source="shop")
+    tenant = load_tenants(options.tenants_dir).one("mine")
+    assert (tenant.glossary, tenant.embedding.vectors) == ({}, None)
+    assert "air purifier" not in text
+    said = capsys.readouterr().err
+    assert "the glossary is not copied" in said
+    assert "embedding.vectors is not copied" in said
 
 
 @pytest.mark.parametrize(
@@ -236,3 +287,40 @@ def test_real_values_are_no_placeholders(options: GlobalOptions, value: str) -> 
     path = options.tenants_dir / "pharmacy.toml"
     path.write_text(real(path.read_text()).replace("pharmacy-care", value.replace("/", "_")))
     assert list(placeholders(load_tenants(options.tenants_dir).one("pharmacy"))) == []
+
+
+SETTINGS = """\
+# the top
+[[list]]
+name = "one"
+[list.inner]
+key = 1
+# over two
+[[list]]  # two
+name = [
+  "a",  # first
+]
+kept = 2
+
+[table]  # gone
+# inside
+"a" = "b"
+"""
+
+
+@pytest.mark.parametrize(
+    ("places", "gone"),
+    [
+        ([("table",)], '[table]  # gone\n# inside\n"a" = "b"\n'),
+        ([("list", 0)], '[[list]]\nname = "one"\n[list.inner]\nkey = 1\n'),
+        ([("list", 1, "name")], 'name = [\n  "a",  # first\n]\n'),
+        ([("nothing",), ("list", 5)], ""),
+    ],
+)
+def test_a_table_or_key_is_removed_and_nothing_else(places: list[tuple[str | int, ...]], gone: str) -> None:
+    assert without(SETTINGS, places).rstrip() == SETTINGS.replace(gone, "").rstrip()
+
+
+def test_what_cannot_be_removed_safely_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"embedding\.vectors cannot be removed automatically"):
+        without('embedding = { vectors = "a" }\n', [("embedding", "vectors")])
