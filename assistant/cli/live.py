@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -41,6 +42,14 @@ _LIMIT_S = 2.0
 """Of a call without ``--tenant``: what a ``[[reach]]`` entry allows by default."""
 _NO_REGION = "us-east-1"
 """Of AWS clients for a tenant without a deployment."""
+_WORDS = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)?")
+_PERSONS = frozenset(
+    _WORDS.findall(
+        "a an the i me my you your he him his she her it its we us our they them their customer customer's "
+        "patient patient's"
+    )
+)
+"""Words that say whose question it is, or nothing: they do not tell two elements apart."""
 _DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
 
 
@@ -252,11 +261,41 @@ def _pairs(option: str, given: Sequence[str], *, form: str) -> Sequence[tuple[st
     return [(name, value) for name, _, value in pairs]
 
 
+def confusable(connectors: Mapping[str, Connector]) -> Iterator[str]:
+    """Yield a sentence for each pair of elements with example questions that differ in persons alone.
+
+    ``connectors``: the first part of its elements' names, empty for none = a connector. ``not_about`` counts
+    as an element of its own: no element shows what it asks.
+    """
+    first: dict[tuple[str, ...], tuple[str, str]] = {}
+    for name, question in _examples(connectors):
+        words = (word.casefold().replace("\u2019", "'") for word in _WORDS.findall(question))
+        other, asked = first.setdefault(
+            tuple(word for word in words if word not in _PERSONS), (name, question)
+        )
+        if other != name:
+            yield (
+                f'"{asked}" of {other} and "{question}" of {name} ask the same: one of the two is shown for '
+                "both. Keep it for one element, or name what tells them apart"
+            )
+
+
+def _examples(connectors: Mapping[str, Connector]) -> Iterator[tuple[str, str]]:
+    for system, connector in connectors.items():
+        prefix = f"{system}." if system else ""
+        for element in connector.elements:
+            yield from ((f"{prefix}{element.name}", question) for question in element.about)
+        yield from ((f"{prefix}not_about", question) for question in connector.not_about)
+
+
 async def try_connector(trial: ConnectorTrial, *, as_json: bool) -> bool:
     """Print what each operation answered; return whether all that were called fit."""
     from assistant.cli.terminal import Terminal, plain, table
+    from assistant.settings.connector import load_connector
 
     terminal = Terminal()
+    for said in confusable({"": load_connector(trial.file)}):
+        terminal.err.print(plain(f"warning: {said}", style="yellow"))
     found = [each async for each in _tried(trial)]
     for each in found:
         if as_json:

@@ -14,7 +14,8 @@ from typing import Any, cast
 from pydantic import TypeAdapter, ValidationError
 
 from assistant.cli.global_options import GlobalOptions
-from assistant.cli.terminal import Terminal
+from assistant.cli.live import confusable
+from assistant.cli.terminal import Terminal, plain
 from assistant.domain.errors import ConfigurationError, ConflictError
 from assistant.knowledge.files import is_read
 from assistant.settings import deployment_checks
@@ -92,9 +93,16 @@ def write_tenant(options: GlobalOptions, wanted: NewTenant) -> None:
 
 
 def check_tenant(options: GlobalOptions, name: str) -> None:
-    """Raise ConfigurationError with every reason why a tenant's files cannot be deployed."""
+    """Raise ConfigurationError with every reason why a tenant's files cannot be deployed.
+
+    Warns on stderr of example questions that two elements share.
+    """
+    terminal = Terminal()
     files = load_tenants(options.tenants_dir)
     tenant = files.one(name)
+    systems = {entry.name: entry.inline for entry in tenant.systems if entry.inline is not None}
+    for said in confusable(systems):
+        terminal.err.print(plain(f"warning: {said}", style="yellow"))
     wrong = list(refusals(tenant, files))
     care_file = Path(_CARE_APP) / f"{name}.toml"
     if care_file.exists() and not wrong:
@@ -102,7 +110,7 @@ def check_tenant(options: GlobalOptions, name: str) -> None:
     if wrong:
         raise ConfigurationError("\n".join(wrong))
     where = "served locally only" if tenant.deployment is None else "ready to be deployed"
-    Terminal().out.print(f"{name}: no placeholders and no conflicts; {where}.", markup=False)
+    terminal.out.print(f"{name}: no placeholders and no conflicts; {where}.", markup=False)
 
 
 def refusals(tenant: TenantConfig, files: TenantFiles) -> Iterator[str]:

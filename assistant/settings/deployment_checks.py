@@ -405,10 +405,11 @@ def placeholders(tenant: TenantConfig) -> Iterator[Contradiction]:
 
     Tenant files of this repository, and those of ``assistant tenant new``, are complete, so that their
     templates can be synthesized without an account; a deployment must not have their sample values. Without a
-    deployment the local care application signs contexts, under any issuer.
+    ``[deployment]`` there are none: nothing of these sections is read on a laptop but contexts and systems,
+    which the local care application and local addresses stand in for.
     """
-    signed = () if tenant.deployment is None else ("care_context",)
-    yield from _in_sections(tenant, [*sorted(WHERE_IT_STANDS), *signed])
+    if tenant.deployment is not None:
+        yield from _in_sections(tenant, [*sorted(WHERE_IT_STANDS), "care_context"])
 
 
 def placeholders_of(file: BaseModel) -> Iterator[Contradiction]:

@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from assistant.cli.global_options import GlobalOptions
-from assistant.cli.live import ConnectorTrial, TrialCaller, try_connector
+from assistant.cli.live import ConnectorTrial, TrialCaller, confusable, try_connector
 from assistant.cli.main import app
 from assistant.document_links import link_secret
 from assistant.domain.live import LiveRead
@@ -232,6 +232,40 @@ async def test_an_operation_without_its_values_is_skipped_and_nothing_called_is_
         assert server.exchanges == []
     assert not fits
     assert json.loads(capsys.readouterr().out)["said"] == ["needs --set order_id=…"]
+
+
+def with_examples(connector: Path, *, track: str) -> None:
+    """Give the element ``track`` this example question; "Where is my order?" is one of ``status``."""
+    text = connector.read_text()
+    assert "Do you have a tracking link?" in text
+    connector.write_text(text.replace("Do you have a tracking link?", track))
+
+
+@pytest.mark.parametrize("same", ["Where is her order?", "where is the customer\u2019s order"])
+@pytest.mark.parametrize("command", ["connector", "tenant"])
+def test_examples_of_two_elements_that_differ_in_persons_alone_are_told(
+    connector: Path, same: str, command: str
+) -> None:
+    with_examples(connector, track=same)
+    address = ("--address", "http://127.0.0.1:1")  # nothing is called without --set
+    test, check = ("connector", "test", str(connector), *address), ("tenant", "check", "north")
+    code, said = ran(connector.parents[1], *(test if command == "connector" else check))
+    system = "" if command == "connector" else "orders."
+    pair = f'"Where is my order?" of {system}status and "{same}" of {system}track ask the same'
+    assert pair in " ".join(said.split())
+    assert code == (1 if command == "connector" else 0)
+
+
+@pytest.mark.parametrize("other", ["What did she order?", "Where is my tracking link?"])
+def test_examples_that_differ_in_more_are_not_told(connector: Path, other: str) -> None:
+    with_examples(connector, track=other)
+    assert "ask the same" not in ran(connector.parents[1], "tenant", "check", "north")[1]
+
+
+@pytest.mark.parametrize("tenant", ["pharmacy", "shop"])
+def test_no_two_elements_of_ours_have_the_same_example(tenant: str) -> None:
+    systems = load_tenant(PAGE.parents[1] / "tenants" / f"{tenant}.toml").systems
+    assert list(confusable({entry.name: entry.inline for entry in systems if entry.inline})) == []
 
 
 def test_a_connector_begins_from_an_openapi_file(tmp_path: Path) -> None:
