@@ -36,6 +36,9 @@ RESTRICTING_KEYS = tuple(_RESTRICTING)
 _META_KEY = re.compile(r"<meta\b[^>]{0,500}\b(?:labels?|withdrawn)\b", re.IGNORECASE)
 _HEAD_CHARACTERS = 4_000
 """Length of a Markdown file's beginning that is searched for an HTML head."""
+_OWN_FIELDS = frozenset({"category", "brand", "price", "currency", "rating", "item number"})
+"""Names of lines that a data sheet has of the item's own fields. A property of the same name would be a
+second line of that name, and tables would show the first one's value for it."""
 _BOOLEANS = {"true": True, "false": False}
 _ID_LINE = re.compile(r"(?m)^id:[ \t]*(?P<quote>[\"']?)(?P<id>[^\s\"'/?#]{1,256})(?P=quote)[ \t]*\r?$")
 _FENCE = re.compile(r"---[ \t]*")
@@ -130,6 +133,9 @@ def item_of(fields: Mapping[str, object]) -> ItemFacts | None:
     except ValidationError as error:
         raise DocumentInvalidError("; ".join(_reason(one) for one in error.errors())) from None
     _refuse_restricting(item.properties)
+    own = _own_field_among(item.properties)
+    if own is not None:
+        raise DocumentInvalidError(_renamed(own, item))
     return item
 
 
@@ -216,6 +222,9 @@ def _item(node: yaml.Node, *, line: int) -> ItemFacts:
         where = next((lines[path] for path in _prefixes(first["loc"]) if path in lines), line)
         raise FrontMatterError(_reason(first), line=where) from None
     _refuse_restricting(item.properties)
+    own = _own_field_among(item.properties)
+    if own is not None:
+        raise FrontMatterError(_renamed(own, item), line=lines.get(("properties", own), line))
     return item
 
 
@@ -258,6 +267,20 @@ def _refuse_restricting(names: Iterable[str]) -> None:
     for name in names:
         if name.casefold() in RESTRICTING_KEYS:
             raise DocumentInvalidError(f'"{name}" is inside "item.properties"; write it beside id and title')
+
+
+def _own_field_among(names: Iterable[str]) -> str | None:
+    """Return the first property that has the name of a field of items, like "Category"; None without one."""
+    return next((name for name in names if " ".join(name.casefold().split()) in _OWN_FIELDS), None)
+
+
+def _renamed(name: str, item: ItemFacts) -> str:
+    """Return what is wrong with a property of a field's name, and what to do."""
+    problem = (
+        f'item.properties.{name}: every item has a line "{name}" of its own, so tables would mix up the two'
+    )
+    remedy = f'Give the property of {item.item_id} another name, like "{name} class"'
+    return f"{problem}. {remedy}, in the text as well."
 
 
 def _text(node: yaml.ScalarNode) -> str | None:

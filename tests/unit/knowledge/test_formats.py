@@ -316,6 +316,7 @@ def test_an_item_is_read_from_the_front_matter(tmp_path: Path) -> None:
         ("brand: Aurelo", "labels: [hr]", 6, 'the front matter\'s "item.labels" is not a mapping'),
         ("Cordless: NO", "Cordless: {a: b}", 14, 'the front matter\'s "item.properties.Cordless" is not'),
         ("Cordless: NO", f"Cordless: {'x' * 501}", 14, "item.properties.Cordless: "),
+        ("Cordless: NO", "Category: B/C", 14, 'item.properties.Category: every item has a line "Category"'),
         ("  item_id: kettle-k2\n", "", 4, "item.item_id: Field required"),
     ],
 )
@@ -325,6 +326,14 @@ def test_a_fault_in_an_item_is_named_by_its_line(
     found = failure(write(tmp_path / "a.md", ITEM.replace(before, after, 1)))
     assert found.origin == f"a.md:{line}"
     assert found.reason.startswith(reason)
+
+
+def test_a_property_that_is_called_like_a_field_says_which_item_to_change_and_how(tmp_path: Path) -> None:
+    line = REVIEW | {"item": {"item_id": "k2", "properties": {"Category": "B/C"}}}
+    reason = failure(write(tmp_path / "a.jsonl", orjson.dumps(line))).reason
+    assert reason.endswith(
+        'Give the property of k2 another name, like "Category class", in the text as well.'
+    )
 
 
 @pytest.mark.parametrize("written", ["[kettle]", "kettle", "{item_id: [a]}", "{properties: {labels: hr}}"])
@@ -373,6 +382,10 @@ def test_a_pair_of_question_and_answer_may_have_an_item_and_a_field_called_text(
         ({"item": ["k2"]}, "item: Input should be a valid dictionary"),
         ({"item": {"item_id": "k2", "labels": ["hr"]}}, '"labels" is inside "item"'),
         ({"item": {"item_id": "k2", "properties": {"Labels": "hr"}}}, '"Labels" is inside "item.properties"'),
+        (
+            {"item": {"item_id": "k2", "properties": {"rating": "A"}}},
+            "item.properties.rating: every item has",
+        ),
         ({"title": ""}, "missing or empty: title"),
         ({"text": " "}, "missing or empty: text"),
         ({"markdown": "A."}, "it has text and markdown; write one of them"),
