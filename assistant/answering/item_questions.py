@@ -20,8 +20,10 @@ from assistant.answering.item_words import (
     AFTER_UPPER,
     AGAINST,
     ASKS_WHAT_TO_DO,
+    AT_LEAST,
     BETTER,
     BOUNDS,
+    COLDEST,
     COMPARES,
     EITHER,
     FILLER,
@@ -471,11 +473,11 @@ class ItemReader:
         if amount.to is not None or ABOUT.search(before):
             return _between(name, amount)
         if category.is_range(name):
-            value = amount.value * amount.factor
-            return Wish(name, f"for {amount.shown}", least=value, most=value)
-        if is_upper or (not is_lower and (name == PRICE or _good_is_low(name))):
-            return Wish(name, f"at most {amount.shown}", most=amount.value * amount.factor)
-        return Wish(name, f"at least {amount.shown}", least=amount.value * amount.factor)
+            return Wish(name, f"for {amount.shown}", least=amount.least, most=amount.most)
+        is_colder = _is_coldest(name) and AT_LEAST.search(before) is not None
+        if is_upper or is_colder or (not is_lower and (name == PRICE or _good_is_low(name))):
+            return Wish(name, f"at most {amount.shown}", most=amount.most)
+        return Wish(name, f"at least {amount.shown}", least=amount.least)
 
     def _limited(self, amount: Amount, rest: str, category: Category) -> str | None:
         """Return the property that an amount limits: by its unit and size; of several by the words near."""
@@ -556,12 +558,13 @@ def _against(order: Order, item: KnownItem) -> Wish:
 
 def _between(name: str, amount: Amount) -> Wish:
     """Return the wish for a range, or for about an amount."""
-    around = amount.value * _ABOUT_SHARE
-    low, high = (
+    around = abs(amount.value) * _ABOUT_SHARE
+    ends = (
         (amount.value, amount.to) if amount.to is not None else (amount.value - around, amount.value + around)
     )
+    low, high = min(ends), max(ends)
     said = f"between {shown_amount(low, amount.unit)} and {shown_amount(high, amount.unit)}"
-    return Wish(name, said, least=low * amount.factor, most=high * amount.factor)
+    return Wish(name, said, least=amount.in_first_unit(low), most=amount.in_first_unit(high))
 
 
 def _miss(value: float, bound: float | None, *, below: bool, is_strict: bool) -> float:
@@ -580,4 +583,10 @@ def _other(direction: Direction) -> Direction:
 
 def _good_is_low(name: str) -> bool:
     words = frozenset(pieces(name))
-    return bool(words & GOOD_IS_LOW) and not {"run", "time"} <= words
+    return _is_coldest(name) or (bool(words & GOOD_IS_LOW) and not {"run", "time"} <= words)
+
+
+def _is_coldest(name: str) -> bool:
+    """Return whether a property is the lowest temperature that an item is good for: lower is better."""
+    words = frozenset(pieces(name))
+    return "temperature" in words and bool(words & COLDEST)

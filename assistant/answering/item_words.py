@@ -26,19 +26,20 @@ TOKEN = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")
 # --- bounds -----------------------------------------------------------------------------------------------
 UPPER = re.compile(
     r"(?P<said>\b(?:under|below|less than|at (?:the )?most|up to|max(?:imum)?(?: of)?|within|"
-    r"(?:cheap|light|quiet|short|small|low|few|fast|quick|thin|narrow|slow)i?er than|budget(?: of| is)?)|"
-    r"<=?|≤)\W{0,3}$"
+    r"(?:cheap|light|quiet|short|small|low|few|fast|quick|thin|narrow|slow|cold)i?er than|down to|"
+    r"budget(?: of| is)?)|<=?|≤)\W{0,3}$"
 )
 LOWER = re.compile(
     r"(?P<said>\b(?:over|above|more than|at least|min(?:imum)?(?: of)?|exceed(?:s|ing)?|beyond|"
     r"(?:long|heavi|bigg|larg|long|great|high|wid|thick|loud|strong|slow|dear)i?er than)|>=?|≥)\W{0,3}$"
 )
 AFTER_UPPER = re.compile(
-    r"\W{0,2}(?:or|and) (?:less|under|below|lighter|cheaper|quieter|smaller)|\W{0,2}max\b"
+    r"\W{0,2}(?:or|and) (?:less|under|below|lighter|cheaper|quieter|smaller|lower|colder)|\W{0,2}max\b"
 )
 AFTER_LOWER = re.compile(
     r"\W{0,2}(?:or|and) (?:more|over|above|up|longer|larger|bigger|higher)|\+|\W{0,2}min\b"
 )
+AT_LEAST = re.compile(r"\b(?:at least|min(?:imum)?(?: of)?)\W{0,3}$")
 ABOUT = re.compile(r"(?:about|around|roughly|approximately|circa)\W{0,3}$")
 LOADS = re.compile(
     r"\b(?:carr(?:y|ies)|holds?|takes?|supports?|bears?|manages?|can weigh|to weigh)(?: up to)?\W{0,3}$"
@@ -91,6 +92,10 @@ LESS = re.compile(
 BETTER = re.compile(r"\b(?:better|best)\b")
 GOOD_IS_LOW = frozenset({"noise", "weight", "price", "accuracy", "precision", "time", "folded"})
 
+COLDEST = frozenset({"comfort", "limit", "lower", "lowest", "minimum", "min", "extreme"})
+"""Words of a temperature's name by which it is the lowest one that an item is good for: a limit on it is an
+upper bound, and "good to at least -10 °C" is met by -15 °C."""
+
 
 class Meaning(NamedTuple):
     """What a word such as "quiet" asks for."""
@@ -132,8 +137,8 @@ _NEGATOR = (
     r"(?:(?<!\byou )not(?! (?:only|just|sure|find|see|know|decide|understand|remember)\b)|"
     rf"(?:is|are|was|do|does|did|ca|could|has|have|wo|would|should|must)n'?t(?! find| see| know| decide)"
     rf"{_ASKED}|cannot(?! find| see| decide)|no(?! (?:longer|problem|worries|idea|preference)\b)|without|"
-    r"w/o|non|never|nothing|neither|nor|lacks?|lacking|avoid(?:s|ing)?|except(?: for)?|excluding|minus|"
-    r"other than|rather than|instead of|free (?:of|from)|hates?|dislikes?|allergic to)"
+    r"w/o|non|never|nothing|neither|nor|lacks?|lacking|avoid(?:s|ing)?|except(?: for)?|excluding|"
+    r"minus(?! \d)|other than|rather than|instead of|free (?:of|from)|hates?|dislikes?|allergic to)"
 )
 _NEGATION = re.compile(
     rf"\b{_NEGATOR}(?!\w)(?! (?:more|less|fewer|over|above|under|below|exceeding|\w+er than)\b)"

@@ -78,7 +78,20 @@ _UNITS: Mapping[str, Mapping[str, float]] = {
     "force": {"n": 1.0, "newton": 1.0},
     "air": {"m³/h": 1.0, "m3/h": 1.0},
     "pressure": {"mmhg": 1.0},
-    "temperature": {"°c": 1.0},
+    "temperature": {
+        "°c": 1.0,
+        "c": 1.0,
+        "°": 1.0,
+        "degree": 1.0,
+        "degree c": 1.0,
+        "degree celsius": 1.0,
+        "celsius": 1.0,
+        "°f": 5 / 9,
+        "f": 5 / 9,
+        "degree f": 5 / 9,
+        "degree fahrenheit": 5 / 9,
+        "fahrenheit": 5 / 9,
+    },
     "money": {"$": 1.0, "dollar": 1.0, "usd": 1.0, "buck": 1.0},
     "stars": {"star": 1.0},
 }
@@ -86,16 +99,25 @@ DIMENSIONS: Mapping[str, tuple[str, float]] = {
     unit: (dimension, factor) for dimension, units in _UNITS.items() for unit, factor in units.items()
 }
 """Unit = its dimension, and how much of the dimension's first unit it is."""
+_FAHRENHEIT_ZERO = 32.0
+_MAY_BE_NEGATIVE = frozenset({"temperature", "noise"})
+"""Of the named dimensions. Before an amount of another one, "-" is a dash."""
 NAMED_DIMENSIONS = frozenset(_UNITS)
 _NUMBER_WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _NUMBER_OF = {word: float(number) for number, word in enumerate(_NUMBER_WORDS, start=1)}
 _NUMBER = r"\d[\d,]{0,11}(?:\.\d{1,4})?"
 _DASH = "[-\N{EN DASH}]"
-_VALUE = re.compile(rf"[±~]?\s?({_NUMBER})(?:\s?{_DASH}\s?({_NUMBER}))?\s?([^\s\d][^\d(;]{{0,24}})")
-_UNIT = r"sq(?:uare)? ?(?:m|ft|feet|foot|met(?:er|re)s?)|m[³3]/h|m²|m2|°c|\$|[a-z]{1,12}"
+_SIGN = "[-\N{MINUS SIGN}\N{EN DASH}]"
+_SIGNED = rf"(?:{_SIGN}|\+)?{_NUMBER}"
+_VALUE = re.compile(rf"[±~]?\s?({_SIGNED})(?:\s?(?:{_DASH}|to\b)\s?({_SIGNED}))?\s?([^\s\d][^\d(;]{{0,24}})")
+_DEGREES = r"(?:° ?|degrees? )(?:celsius|fahrenheit|c|f)\b|°"
+_UNIT = rf"sq(?:uare)? ?(?:m|ft|feet|foot|met(?:er|re)s?)|m[³3]/h|m²|m2|{_DEGREES}|\$|[a-z]{{1,12}}"
+_MINUS = rf"{_SIGN}(?=\d)|(?:minus|negative)\s"
 _AMOUNT = re.compile(
-    rf"(?P<dollar>\$)?\s?(?P<value>\b(?:{_NUMBER}|{'|'.join(_NUMBER_WORDS)}))\s?-?"
-    rf"(?:(?:and|to|{_DASH})\s?\$?(?P<to>{_NUMBER})\s?-?)?(?P<unit>{_UNIT})?(?![\w²³/])"
+    rf"(?P<minus>(?<![^\s(])(?:{_MINUS}))?"
+    rf"(?P<dollar>\$)?\s?(?P<value>\b(?:{_NUMBER}|{'|'.join(_NUMBER_WORDS)}))\s?(?:-(?!\s?\d))?"
+    rf"(?:(?:and|to|{_DASH})\s?(?P<to_minus>{_MINUS})?[+$]?(?P<to>{_NUMBER})\s?-?)?"
+    rf"(?P<unit>{_UNIT})?(?![\w²³/])"
 )
 _NO_UNIT = frozenset(
     "or and for with in to the of at if that which but one is as so by on from a an it her his".split()  # noqa: SIM905
@@ -128,6 +150,22 @@ class Amount(NamedTuple):
     is_word: bool
     """Whether the number is written as a word: "two"."""
 
+    def in_first_unit(self, value: float) -> float:
+        """Return a number of the amount's unit in the first unit of its dimension."""
+        return _in_first_unit(value, self.unit, self.factor)
+
+    @property
+    def least(self) -> float:
+        """The amount, or the lower end of its range, in the first unit of its dimension."""
+        ends = (self.value, self.value if self.to is None else self.to)
+        return self.in_first_unit(min(ends))
+
+    @property
+    def most(self) -> float:
+        """The same of the upper end."""
+        ends = (self.value, self.value if self.to is None else self.to)
+        return self.in_first_unit(max(ends))
+
     @property
     def shown(self) -> str:
         return shown_amount(self.value, self.unit)
@@ -138,9 +176,10 @@ def span_of(text: str) -> Span | None:
     found = _VALUE.fullmatch(text.casefold().strip())
     if found is None:
         return None
-    dimension, factor = dimension_of(found[3].strip())
-    low = _float(found[1]) * factor
-    return Span(low, _float(found[2]) * factor if found[2] else low, dimension)
+    unit = found[3].strip()
+    dimension, factor = dimension_of(unit)
+    low = _in_first_unit(_float(found[1]), unit, factor)
+    return Span(low, _in_first_unit(_float(found[2]), unit, factor) if found[2] else low, dimension)
 
 
 def unit_of(text: str) -> tuple[str, float] | None:
@@ -151,6 +190,7 @@ def unit_of(text: str) -> tuple[str, float] | None:
 
 def dimension_of(unit: str) -> tuple[str, float]:
     """Return the dimension of a unit and its factor; of an unknown unit its own singular, and 1."""
+    unit = unit.replace("° ", "°").replace("degrees ", "degree ")
     for form in (unit, unit.removesuffix("s"), unit.removesuffix(".")):
         if form in DIMENSIONS:
             return DIMENSIONS[form]
@@ -162,10 +202,15 @@ def amounts(question: str) -> Iterator[Amount]:
     for found in _AMOUNT.finditer(fold(question)):
         raw, unit = found["value"], "$" if found["dollar"] else (found["unit"] or "")
         unit = "" if unit in _NO_UNIT else unit
+        if found["minus"] and not unit:
+            unit = "°c"  # "for -10"
         dimension, factor = dimension_of(unit) if unit else ("", 1.0)
+        is_signed = dimension in _MAY_BE_NEGATIVE or dimension not in NAMED_DIMENSIONS
+        value = _NUMBER_OF[raw] if raw in _NUMBER_OF else _float(raw)
+        to = _float(found["to"]) if found["to"] else None
         yield Amount(
-            value=_NUMBER_OF[raw] if raw in _NUMBER_OF else _float(raw),
-            to=_float(found["to"]) if found["to"] else None,
+            value=-value if found["minus"] and is_signed else value,
+            to=-to if to and found["to_minus"] and is_signed else to,
             unit=unit,
             dimension=dimension,
             factor=factor,
@@ -176,9 +221,19 @@ def amounts(question: str) -> Iterator[Amount]:
 
 
 def shown_amount(value: float, unit: str) -> str:
-    """Return an amount as a reader writes it: "$80", "8 kg"."""
-    return f"${value:g}" if dimension_of(unit)[0] == "money" else f"{value:g} {unit}".strip()
+    """Return an amount as a reader writes it: "$80", "8 kg", "-5 °C"."""
+    if dimension_of(unit)[0] == "money":
+        return f"${value:g}"
+    return f"{value:g} {unit.upper() if unit.startswith('°') else unit}".strip()
+
+
+def _in_first_unit(value: float, unit: str, factor: float) -> float:
+    is_fahrenheit = dimension_of(unit) == ("temperature", 5 / 9)
+    return (value - _FAHRENHEIT_ZERO if is_fahrenheit else value) * factor
 
 
 def _float(number: str) -> float:
-    return float(number.replace(",", ""))
+    """Return a number with its sign, or with a dash as its sign."""
+    bare = number.lstrip("+-\N{MINUS SIGN}\N{EN DASH}")
+    value = float(bare.replace(",", ""))
+    return -value if number != bare and number[0] != "+" else value

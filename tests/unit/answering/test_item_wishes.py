@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from functools import cache
 
 import pytest
 
+from assistant.answering.item_directory import ItemDirectory
+from assistant.answering.item_questions import ItemQuestion, ItemReader
 from assistant.answering.item_words import bound_before, opinion_asked, respelled, stance
+from assistant.domain.documents import ItemFacts, KnownItem
 from assistant.text.language import language
 from tests.unit.answering.test_item_questions import read, reader, wishes
 
@@ -14,14 +19,99 @@ from tests.unit.answering.test_item_questions import read, reader, wishes
 def best(question: str) -> list[str]:
     """Return the values of the asked properties of the catalogue's items that meet the wishes."""
     asked = read(question)
-    words = language("en")
-    items = {item.document_id: item for own in reader().directory.aliases.values() for item in own}
-    fitting = [item for item in items.values() if item.facts.category == asked.category]
+    return [item.facts.properties[asked.wishes[0].name] for item in fitting(reader(), asked)]
+
+
+def fitting(known: ItemReader, asked: ItemQuestion) -> list[KnownItem]:
+    """Return the items that meet the wishes of a question."""
+    items = {item.document_id: item for own in known.directory.aliases.values() for item in own}
     return [
-        item.facts.properties[asked.wishes[0].name]
-        for item in fitting
-        if all(wish.miss(item.facts, words) == 0.0 for wish in asked.wishes)
+        item
+        for item in items.values()
+        if item.facts.category == asked.category
+        and all(wish.miss(item.facts, language("en")) == 0.0 for wish in asked.wishes)
     ]
+
+
+OUTDOOR: Mapping[str, Mapping[str, Mapping[str, str]]] = {
+    "Tents": {
+        "Skua UL": {"Persons": "1", "Weight": "0.95 kg", "Water column": "1,500 mm", "Vestibules": "1"},
+        "Tarn": {"Persons": "2", "Weight": "1.9 kg", "Water column": "3,000 mm", "Vestibules": "2"},
+        "Tarn Large": {"Persons": "3", "Weight": "2.6 kg", "Water column": "3,000 mm", "Vestibules": "2"},
+        "Basecamp": {"Persons": "4", "Weight": "5.8 kg", "Water column": "2,000 mm", "Vestibules": "1"},
+    },
+    "Sleeping bags": {
+        "Lark": {"Comfort temperature": "10 °C", "Limit temperature": "5 °C"},
+        "Lark Warm": {"Comfort temperature": "0 °C", "Limit temperature": "-6 °C"},
+        "Eider": {"Comfort temperature": "-3 °C", "Limit temperature": "-9 °C"},
+        "Eider Warm": {"Comfort temperature": "-11 °C", "Limit temperature": "-18 °C"},
+    },
+    "Headlamps": {
+        "Glow": {"Red light": "no", "Battery": "3 AAA", "Weight": "0.08 kg"},
+        "Glow Red": {"Red light": "yes", "Battery": "rechargeable", "Weight": "0.09 kg"},
+    },
+}
+"""Category, item and properties."""
+PRICES = {"Skua UL": "419", "Tarn": "249", "Tarn Large": "319", "Basecamp": "189", "Glow": "29.90"}
+
+
+@cache
+def outdoor(currency: str | None = "EUR") -> ItemReader:
+    items = [
+        KnownItem(
+            f"catalogue:{name}",
+            name,
+            ItemFacts(
+                item_id=name.replace(" ", "-"),
+                category=category,
+                price=Decimal(PRICES.get(name, "100")),
+                currency=currency,
+                properties=dict(properties),
+            ),
+        )
+        for category, own in OUTDOOR.items()
+        for name, properties in own.items()
+    ]
+    return ItemReader(ItemDirectory.of(items, language("en")))
+
+
+def read_outdoor(question: str, currency: str | None = "EUR") -> ItemQuestion:
+    found = outdoor(currency).read(question)
+    assert found is not None, question
+    return found
+
+
+def titles_of(found: ItemQuestion, currency: str | None = "EUR") -> set[str]:
+    return {item.title for item in fitting(outdoor(currency), found)}
+
+
+# --- temperatures -----------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("question", "wanted", "found"),
+    [
+        ("Sleeping bag for -10 degrees", "Comfort temperature at most -10 degrees", {"Eider Warm"}),
+        ("Sleeping bag for minus 10 °C", "Comfort temperature at most -10 °C", {"Eider Warm"}),
+        ("Sleeping bag for -10", "Comfort temperature at most -10 °C", {"Eider Warm"}),
+        (
+            "sleeping bag with a comfort temperature below -2 °C",
+            "Comfort temperature at most -2 °C",
+            {"Eider", "Eider Warm"},
+        ),
+        (
+            "sleeping bag good down to at least -3 °C",
+            "Comfort temperature at most -3 °C",
+            {"Eider", "Eider Warm"},
+        ),
+        ("sleeping bag, limit temperature -9 °C", "Limit temperature at most -9 °C", {"Eider", "Eider Warm"}),
+        ("sleeping bag for -5 to 5 °C", "Comfort temperature between -5 °C and 5 °C", {"Lark Warm", "Eider"}),
+        ("sleeping bag for 23 °F", "Comfort temperature at most 23 °F", {"Eider Warm"}),
+    ],
+)
+def test_a_bag_for_a_temperature_is_as_warm_as_that(question: str, wanted: str, found: set[str]) -> None:
+    asked = read_outdoor(question)
+    assert [f"{wish.name} {wish.said}" for wish in asked.wishes] == [wanted]
+    assert titles_of(asked) == found
+    assert asked.unread == ()
 
 
 # --- negation ---------------------------------------------------------------------------------------------

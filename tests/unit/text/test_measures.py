@@ -18,6 +18,11 @@ from assistant.text.measures import Span, amounts, shown_amount, span_of
         ("3 bottles", Span(3.0, 3.0, "bottle")),
         ("35 m²", Span(35.0, 35.0, "area")),
         ("210 m³/h", Span(210.0, 210.0, "air")),
+        ("-3 °C", Span(-3.0, -3.0, "temperature")),
+        ("\N{MINUS SIGN}3 °C", Span(-3.0, -3.0, "temperature")),
+        ("-20 to +5 °C", Span(-20.0, 5.0, "temperature")),
+        ("-20\N{EN DASH}-5 °C", Span(-20.0, -5.0, "temperature")),
+        ("14 °F", Span(-10.0, -10.0, "temperature")),
     ],
 )
 def test_a_value_is_read_in_the_first_unit_of_its_dimension(text: str, span: Span) -> None:
@@ -46,6 +51,42 @@ def test_amounts_of_a_question_are_found_with_their_units(
     question: str, found: list[tuple[float, float | None, str]]
 ) -> None:
     assert [(one.value, one.to, one.dimension) for one in amounts(question)] == found
+
+
+@pytest.mark.parametrize(
+    ("question", "found"),
+    [
+        ("for -10 degrees", [(-10.0, None)]),
+        ("for minus 10 °C", [(-10.0, None)]),
+        ("for \N{MINUS SIGN}10°C", [(-10.0, None)]),
+        ("for -10", [(-10.0, None)]),
+        ("between -10 and -5 °C", [(-10.0, -5.0)]),
+        ("-10 to 5 degrees celsius", [(-10.0, 5.0)]),
+    ],
+)
+def test_a_sign_before_a_number_is_kept(question: str, found: list[tuple[float, float | None]]) -> None:
+    assert [(one.value, one.to) for one in amounts(question)] == found
+    assert {one.dimension for one in amounts(question)} == {"temperature"}
+
+
+@pytest.mark.parametrize(
+    ("question", "found"),
+    [
+        ("10-20 kg", [(10.0, 20.0)]),
+        ("10\N{EN DASH}20 kg", [(10.0, 20.0)]),
+        ("10 - 20 kg", [(10.0, 20.0)]),
+        ("a pack: -20 l, - 2 kg", [(20.0, None), (2.0, None)]),
+        ("a pack \N{EN DASH} 20 l", [(20.0, None)]),
+        ("the K-2 of 2 kg", [(2.0, None), (2.0, None)]),
+    ],
+)
+def test_a_dash_is_no_sign(question: str, found: list[tuple[float, float | None]]) -> None:
+    assert [(one.value, one.to) for one in amounts(question)] == found
+
+
+def test_fahrenheit_is_converted() -> None:
+    (amount,) = amounts("for 14 °F")
+    assert (amount.least, amount.most, amount.shown) == (pytest.approx(-10.0), pytest.approx(-10.0), "14 °F")
 
 
 def test_pounds_and_inches_are_converted() -> None:
