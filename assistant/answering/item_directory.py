@@ -37,6 +37,8 @@ class Category:
     """Values of the others, and the brands."""
     units: Mapping[str, tuple[str, float]]
     """Dimension and factor of the unit of each property with numbers."""
+    currencies: tuple[str, ...]
+    """Of the prices, as codes, the most usual one first; empty where the catalogue does not say."""
 
     @classmethod
     def of(cls, name: str, items: Sequence[KnownItem], words: Language) -> Category:
@@ -48,6 +50,7 @@ class Category:
         spelled = pieces(name)
         choices = {key: tuple(dict.fromkeys(own)) for key, own in values.items() if not spans[key]}
         brands = tuple(dict.fromkeys(item.facts.brand for item in items if item.facts.brand))
+        paid_in = Counter(item.facts.currency for item in items if item.facts.currency)
         return cls(
             name=name,
             stems=words.content_stems(name),
@@ -58,6 +61,7 @@ class Category:
                 key: unit for key, own in values.items() for unit in [unit_of(own[0])] if unit is not None
             },
             choices={**choices, **({BRAND: brands} if brands else {})},
+            currencies=tuple(code for code, _ in paid_in.most_common()),
         )
 
     def is_range(self, name: str) -> bool:

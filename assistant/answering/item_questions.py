@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal, NamedTuple
 
 from assistant.answering.item_choices import Choice, ChoiceReader, SaidChoice, roots
@@ -44,6 +45,7 @@ from assistant.answering.item_words import (
     RATING_ASKED,
     RECOMMENDS,
     TOKEN,
+    WEIGHS,
     Direction,
     bound_before,
     is_flipped,
@@ -56,6 +58,7 @@ from assistant.text.measures import (
     NAMED_DIMENSIONS,
     Amount,
     amounts,
+    currencies_of,
     dimension_of,
     shown_amount,
     span_of,
@@ -82,10 +85,14 @@ class Wish:
     choice: Choice | None = None
     """What the value is, of a property without a number."""
     is_known: bool = True
+    currency: str = ""
+    """Of a price: prices in another currency are not compared with it."""
 
     def miss(self, facts: ItemFacts, words: Language) -> float | None:
         """Return by what share an item misses it, 0 where it is met; None where its document is silent."""
         text = value_of(facts, self.name) if self.is_known else None
+        if self.currency and facts.currency and facts.currency != self.currency:
+            return None
         if text is None:
             return None
         if self.choice:
@@ -149,7 +156,7 @@ class NamedItems:
 def value_of(facts: ItemFacts, name: str) -> str | None:
     """Return a property's value as text, price, rating and brand among them; None without one."""
     if name == PRICE:
-        return None if facts.price is None else f"{facts.price} $"
+        return None if facts.price is None else f"{facts.price} {facts.currency or '$'}"
     if name == RATING:
         return None if facts.rating is None else f"{facts.rating} stars"
     if name == BRAND:
@@ -206,7 +213,10 @@ class ItemReader:
         found = sorted((one for one in read if one is not None), key=lambda one: -len(one.asked))
         if len(found) > 1 and len(found[0].asked) == len(found[1].asked):
             return None  # "a monitor": of babies or of blood pressure?
-        return found[0] if found else None
+        if not found:
+            return None
+        apart = self._in_other_currency(asked.rest, self.directory.categories[found[0].category])
+        return replace(found[0], unread=(*apart, *found[0].unread))
 
     def named(self, question: str) -> NamedItems | None:
         """Return the items that a question is about; None where it names none, or too many to know."""
@@ -322,7 +332,7 @@ class ItemReader:
                 return None
             wishes += [_against(order, named[0]) for order in orders if order.name != RATING]
         else:
-            is_asked = RECOMMENDS.search(rest) is not None
+            is_asked = RECOMMENDS.search(rest) is not None or self._in_other_currency(rest, category)
             if OTHER_QUESTION.search(rest) or not (wishes or orders or is_asked):
                 return None
         found = ItemQuestion(
@@ -451,14 +461,22 @@ class ItemReader:
     # limits
 
     def _limits(self, rest: str, category: Category) -> Iterator[tuple[Amount, Wish]]:
-        for amount in amounts(rest):
-            wish = self._limit(amount, rest, category)
-            if wish is not None:
-                yield amount, wish
+        for amount in map(partial(_paid, rest=rest, category=category), amounts(rest)):
+            if not _is_other_currency(amount, category):
+                wish = self._limit(amount, rest, category)
+                if wish is not None:
+                    yield amount, wish
+
+    def _in_other_currency(self, rest: str, category: Category) -> tuple[str, ...]:
+        """Return the amounts of money that prices cannot be compared with, as an answer lists them."""
+        found = map(partial(_paid, rest=rest, category=category), amounts(rest))
+        reason = f"prices are in {' and '.join(category.currencies)}"
+        return tuple(f"{one.shown} ({reason})" for one in found if _is_other_currency(one, category))
 
     def _limit(self, amount: Amount, rest: str, category: Category) -> Wish | None:
         before = rest[max(0, amount.start - _BEFORE) : amount.start]
         after = rest[amount.end : amount.end + _AFTER]
+        is_paid = amount.dimension == "money"
         is_load, bound = LOADS.search(before) is not None, bound_before(before)
         is_upper = not is_load and (bound == "upper" or AFTER_UPPER.match(after) is not None)
         is_lower = is_load or (bound == "lower" or AFTER_LOWER.match(after) is not None)
@@ -467,17 +485,21 @@ class ItemReader:
                 return None
             amount = amount._replace(unit="$", dimension="money")  # "under 80"
         name = self._limited(amount, rest, category)
+        currency = ""
+        if name == PRICE and category.currencies:
+            currency = amount.unit.upper() if is_paid else category.currencies[0]
+            amount = amount._replace(unit=currency.casefold())
         if name is None:
             is_limit = (is_upper or is_lower) and amount.dimension in NAMED_DIMENSIONS - {"time"}
             return Wish(amount.shown, amount.shown, is_known=False) if is_limit else None
         if amount.to is not None or ABOUT.search(before):
-            return _between(name, amount)
+            return replace(_between(name, amount), currency=currency)
         if category.is_range(name):
             return Wish(name, f"for {amount.shown}", least=amount.least, most=amount.most)
         is_colder = _is_coldest(name) and AT_LEAST.search(before) is not None
         if is_upper or is_colder or (not is_lower and (name == PRICE or _good_is_low(name))):
-            return Wish(name, f"at most {amount.shown}", most=amount.most)
-        return Wish(name, f"at least {amount.shown}", least=amount.least)
+            return Wish(name, f"at most {amount.shown}", most=amount.most, currency=currency)
+        return Wish(name, f"at least {amount.shown}", least=amount.least, currency=currency)
 
     def _limited(self, amount: Amount, rest: str, category: Category) -> str | None:
         """Return the property that an amount limits: by its unit and size; of several by the words near."""
@@ -543,6 +565,27 @@ def _phrases(tokens: Sequence[re.Match[str]], text: str) -> Iterator[tuple[int, 
             yield start, end
         if token is not None:
             start, end = token.span()
+
+
+def _paid(amount: Amount, *, rest: str, category: Category) -> Amount:
+    """Return an amount of money with the code of the prices' currency, where its name may mean that one.
+
+    "Pounds" are money where the prices are, or where no item has such a mass, unless words near say a mass.
+    """
+    if amount.unit in ("pound", "pounds"):
+        near = rest[max(0, amount.start - _BEFORE) : amount.end + _AFTER]
+        massive = [name for name, spans in category.numbers.items() if spans[0].dimension == "mass"]
+        is_mass = any(category.is_plausible(name, amount) for name in massive)
+        if not WEIGHS.search(near) and ("GBP" in category.currencies or not is_mass):
+            amount = amount._replace(unit="gbp", dimension="money", factor=1.0)
+    meant = currencies_of(amount.unit)
+    code = next((code for code in category.currencies if code in meant), None)
+    return amount if code is None else amount._replace(unit=code.casefold())
+
+
+def _is_other_currency(amount: Amount, category: Category) -> bool:
+    is_priced = amount.dimension == "money" and bool(category.currencies)
+    return is_priced and amount.unit.upper() not in category.currencies
 
 
 def _against(order: Order, item: KnownItem) -> Wish:

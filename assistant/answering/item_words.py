@@ -14,6 +14,7 @@ from rapidfuzz.process import extract
 
 from assistant.answering.item_directory import HERE
 from assistant.text.language import word_file, word_groups
+from assistant.text.measures import CURRENCY_NAMES
 
 Direction = Literal["low", "high"]
 Stance = Literal["wanted", "unwanted", "open"]
@@ -45,6 +46,7 @@ LOADS = re.compile(
     r"\b(?:carr(?:y|ies)|holds?|takes?|supports?|bears?|manages?|can weigh|to weigh)(?: up to)?\W{0,3}$"
 )
 BOUNDS = re.compile(r"\bat (?:the )?(?:least|most)\b|\b(?:more|less|fewer) than\b(?=\W{0,3}\d)")
+WEIGHS = re.compile(r"\b(?:weigh\w*|carr(?:y|ies)|holds?|loads?|light\w*|heav\w+)\b")
 LASTS = re.compile(r"\b(?:lasts?|battery|charges?|holidays?|trips?)\b")
 
 
@@ -122,7 +124,8 @@ OF_OPINION = frozenset(
     word for word, meaning in LEXICON.items() if frozenset({"rating"}) in meaning.properties
 )
 """Words such as "best", which ask for no value of one item."""
-FILLER = frozenset[str]().union(*word_groups("en_item_filler").values())
+_MONEY = frozenset(word for name in CURRENCY_NAMES for word in PIECE.findall(name))
+FILLER = _MONEY.union((f"{word}s" for word in _MONEY), *word_groups("en_item_filler").values())
 """Words that are no wish."""
 
 

@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from assistant.text.language import fold
+from assistant.text.language import fold, word_file
 
+
+class _Currency(NamedTuple):
+    code: str
+    sign: str
+    """Shown before an amount; empty where the code is shown after it."""
+    names: tuple[str, ...]
+
+
+def _currency(line: str) -> _Currency:
+    head, _, names = line.partition(": ")
+    code, _, sign = head.partition(" ")
+    return _Currency(code, sign, tuple(names.split(", ")))
+
+
+_CURRENCIES = {one.code: one for one in map(_currency, word_file("en_currencies"))}
+CURRENCY_NAMES = frozenset(name for one in _CURRENCIES.values() for name in one.names)
+"""Signs, codes and words of money, folded, most of them in the singular."""
 _UNITS: Mapping[str, Mapping[str, float]] = {
     "mass": {
         "mg": 1e-3,
@@ -92,7 +109,7 @@ _UNITS: Mapping[str, Mapping[str, float]] = {
         "degree fahrenheit": 5 / 9,
         "fahrenheit": 5 / 9,
     },
-    "money": {"$": 1.0, "dollar": 1.0, "usd": 1.0, "buck": 1.0},
+    "money": dict.fromkeys(CURRENCY_NAMES, 1.0),
     "stars": {"star": 1.0},
 }
 DIMENSIONS: Mapping[str, tuple[str, float]] = {
@@ -106,21 +123,38 @@ NAMED_DIMENSIONS = frozenset(_UNITS)
 _NUMBER_WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _NUMBER_OF = {word: float(number) for number, word in enumerate(_NUMBER_WORDS, start=1)}
 _NUMBER = r"\d[\d,]{0,11}(?:\.\d{1,4})?"
+_DECIMAL_COMMA = re.compile(r"\d+,\d{1,2}")
 _DASH = "[-\N{EN DASH}]"
 _SIGN = "[-\N{MINUS SIGN}\N{EN DASH}]"
 _SIGNED = rf"(?:{_SIGN}|\+)?{_NUMBER}"
 _VALUE = re.compile(rf"[±~]?\s?({_SIGNED})(?:\s?(?:{_DASH}|to\b)\s?({_SIGNED}))?\s?([^\s\d][^\d(;]{{0,24}})")
 _DEGREES = r"(?:° ?|degrees? )(?:celsius|fahrenheit|c|f)\b|°"
-_UNIT = rf"sq(?:uare)? ?(?:m|ft|feet|foot|met(?:er|re)s?)|m[³3]/h|m²|m2|{_DEGREES}|\$|[a-z]{{1,12}}"
+_LONGEST_SIGN = 3
+"""Characters of a name of money that may stand before the amount: "€", "us$", "chf"."""
+
+
+def _any_of(names: Iterable[str], *, after: str = "") -> str:
+    return "|".join(re.escape(name) + after for name in sorted(names, key=lambda name: (-len(name), name)))
+
+
+_SIGNS = _any_of(name for name in CURRENCY_NAMES if len(name) <= _LONGEST_SIGN)
+_PAID = "|".join(
+    (
+        _any_of((name for name in CURRENCY_NAMES if " " in name), after="s?"),
+        _any_of(name for name in CURRENCY_NAMES if not name.replace(" ", "").isalpha()),
+    )
+)
+_UNIT = rf"sq(?:uare)? ?(?:m|ft|feet|foot|met(?:er|re)s?)|m[³3]/h|m²|m2|{_DEGREES}|{_PAID}|[a-z]{{1,12}}"
 _MINUS = rf"{_SIGN}(?=\d)|(?:minus|negative)\s"
 _AMOUNT = re.compile(
     rf"(?P<minus>(?<![^\s(])(?:{_MINUS}))?"
-    rf"(?P<dollar>\$)?\s?(?P<value>\b(?:{_NUMBER}|{'|'.join(_NUMBER_WORDS)}))\s?(?:-(?!\s?\d))?"
-    rf"(?:(?:and|to|{_DASH})\s?(?P<to_minus>{_MINUS})?[+$]?(?P<to>{_NUMBER})\s?-?)?"
+    rf"(?:(?<![^\W_])(?P<sign>{_SIGNS})\.?\s?)?(?P<value>\b(?:{_NUMBER}|(?:{'|'.join(_NUMBER_WORDS)})\b))\s?(?:-(?!\s?\d))?"
+    rf"(?:(?:and|to|{_DASH})\s?(?P<to_minus>{_MINUS})?\+?(?:(?:{_SIGNS})\s?)?(?P<to>{_NUMBER})\s?-?)?"
     rf"(?P<unit>{_UNIT})?(?![\w²³/])"
 )
 _NO_UNIT = frozenset(
-    "or and for with in to the of at if that which but one is as so by on from a an it her his".split()  # noqa: SIM905
+    "or and for with in to the of at if that which but one is as so by on from a an it her his "  # noqa: SIM905
+    "under below less fewer more over above up about around not no please".split()
 )
 
 
@@ -200,8 +234,9 @@ def dimension_of(unit: str) -> tuple[str, float]:
 def amounts(question: str) -> Iterator[Amount]:
     """Yield the numbers of a question with their units."""
     for found in _AMOUNT.finditer(fold(question)):
-        raw, unit = found["value"], "$" if found["dollar"] else (found["unit"] or "")
+        raw, unit = found["value"], found["sign"] or found["unit"] or ""
         unit = "" if unit in _NO_UNIT else unit
+        has_unit_after = unit and not found["sign"]
         if found["minus"] and not unit:
             unit = "°c"  # "for -10"
         dimension, factor = dimension_of(unit) if unit else ("", 1.0)
@@ -215,7 +250,7 @@ def amounts(question: str) -> Iterator[Amount]:
             dimension=dimension,
             factor=factor,
             start=found.start(),
-            end=found.end(),
+            end=found.end() if has_unit_after else max(found.end("value"), found.end("to")),
             is_word=raw in _NUMBER_OF,
         )
 
@@ -223,8 +258,16 @@ def amounts(question: str) -> Iterator[Amount]:
 def shown_amount(value: float, unit: str) -> str:
     """Return an amount as a reader writes it: "$80", "8 kg", "-5 °C"."""
     if dimension_of(unit)[0] == "money":
-        return f"${value:g}"
+        currency = _CURRENCIES[currencies_of(unit)[0]]
+        number = f"{value:.2f}".removesuffix(".00")
+        return f"{currency.sign}{number}" if currency.sign else f"{number} {currency.code}"
     return f"{value:g} {unit.upper() if unit.startswith('°') else unit}".strip()
+
+
+def currencies_of(name: str) -> tuple[str, ...]:
+    """Return the ISO codes of the currencies that a folded name may mean: three of "$", none of "kg"."""
+    forms = {name, name.removesuffix("s")}
+    return tuple(one.code for one in _CURRENCIES.values() if forms & set(one.names))
 
 
 def _in_first_unit(value: float, unit: str, factor: float) -> float:
@@ -235,5 +278,6 @@ def _in_first_unit(value: float, unit: str, factor: float) -> float:
 def _float(number: str) -> float:
     """Return a number with its sign, or with a dash as its sign."""
     bare = number.lstrip("+-\N{MINUS SIGN}\N{EN DASH}")
-    value = float(bare.replace(",", ""))
+    is_decimal = _DECIMAL_COMMA.fullmatch(bare) is not None
+    value = float(bare.replace(",", "." if is_decimal else ""))
     return -value if number != bare and number[0] != "+" else value

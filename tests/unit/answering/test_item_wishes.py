@@ -114,6 +114,68 @@ def test_a_bag_for_a_temperature_is_as_warm_as_that(question: str, wanted: str, 
     assert asked.unread == ()
 
 
+# --- money ------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "question",
+    [
+        "a tent under €300",
+        "a tent for at most 300 euros",
+        "a tent for less than 300 EUR",
+        "a tent under 300",
+        "a tent, budget EUR 300",
+    ],
+)
+def test_a_price_is_read_in_the_currency_of_the_catalogue(question: str) -> None:
+    asked = read_outdoor(question)
+    assert (wishes(asked), asked.unread) == ([("Price", "at most €300")], ())
+    assert titles_of(asked) == {"Tarn", "Basecamp"}
+
+
+def test_both_ends_of_a_price_are_read() -> None:
+    asked = read_outdoor("a tent between €200 and €300")
+    assert (wishes(asked), titles_of(asked)) == ([("Price", "between €200 and €300")], {"Tarn"})
+
+
+@pytest.mark.parametrize(
+    ("question", "told"),
+    [
+        ("a tent under $300", "$300 (prices are in EUR)"),
+        ("a tent under 300 Swiss francs", "300 CHF (prices are in EUR)"),
+        ("a tent below 300 pounds", "£300 (prices are in EUR)"),
+    ],
+)
+def test_a_price_in_another_currency_is_told_and_not_applied(question: str, told: str) -> None:
+    asked = read_outdoor(question)
+    assert (wishes(asked), asked.unread) == ([], (told,))
+
+
+@pytest.mark.parametrize(
+    ("question", "currency", "said"),
+    [
+        ("a tent under $300", "CAD", "at most 300 CAD"),
+        ("a tent under 300 pounds", "GBP", "at most £300"),
+        ("a tent under 3000 kr", "NOK", "at most 3000 NOK"),
+        ("a tent under €300", None, "at most €300"),
+    ],
+)
+def test_a_name_of_several_currencies_is_the_one_of_the_prices(
+    question: str, currency: str | None, said: str
+) -> None:
+    assert wishes(read_outdoor(question, currency)) == [("Price", said)]
+
+
+def test_pounds_that_an_item_weighs_are_no_price() -> None:
+    assert wishes(read_outdoor("a tent that weighs under 5 pounds", "GBP")) == [
+        ("Weight", "at most 5 pounds")
+    ]
+
+
+def test_a_price_is_not_compared_with_one_in_another_currency() -> None:
+    (wish,) = read_outdoor("a tent under €300").wishes
+    in_dollars = ItemFacts(item_id="a", price=Decimal(10), currency="USD")
+    assert wish.miss(in_dollars, language("en")) is None
+
+
 # --- negation ---------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     "question",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from assistant.text.measures import Span, amounts, shown_amount, span_of
+from assistant.text.measures import Span, amounts, currencies_of, shown_amount, span_of
 
 
 @pytest.mark.parametrize(
@@ -95,5 +95,67 @@ def test_pounds_and_inches_are_converted() -> None:
     assert inches.value * inches.factor == pytest.approx(508.0)
 
 
-def test_an_amount_is_shown_as_a_reader_writes_it() -> None:
-    assert (shown_amount(80.0, "$"), shown_amount(8.5, "kg")) == ("$80", "8.5 kg")
+@pytest.mark.parametrize(
+    ("value", "unit", "shown"),
+    [
+        (80.0, "$", "$80"),
+        (8.5, "kg", "8.5 kg"),
+        (299.9, "euros", "€299.90"),
+        (300.0, "chf", "300 CHF"),
+        (-5.0, "°c", "-5 °C"),
+        (1_500_000.0, "jpy", "¥1500000"),
+    ],
+)
+def test_an_amount_is_shown_as_a_reader_writes_it(value: float, unit: str, shown: str) -> None:
+    assert shown_amount(value, unit) == shown
+
+
+@pytest.mark.parametrize(
+    ("question", "codes"),
+    [
+        ("€300", {"EUR"}),
+        ("300 €", {"EUR"}),
+        ("300€", {"EUR"}),
+        ("300 euro", {"EUR"}),
+        ("300 Euros", {"EUR"}),
+        ("EUR 300", {"EUR"}),
+        ("300 EUR", {"EUR"}),
+        ("£300", {"GBP"}),
+        ("300 pounds sterling", {"GBP"}),
+        ("300 quid", {"GBP"}),
+        ("CHF 300", {"CHF"}),
+        ("300 Swiss francs", {"CHF"}),
+        ("US$300", {"USD"}),
+        ("$300", {"USD", "CAD", "AUD"}),
+        ("300 dollars", {"USD", "CAD", "AUD"}),
+        ("CA$300", {"CAD"}),
+        ("300 Canadian dollars", {"CAD"}),
+        ("A$ 300", {"AUD"}),
+        ("¥300", {"JPY"}),
+        ("300 yen", {"JPY"}),
+        ("300 kr", {"SEK", "NOK", "DKK"}),
+        ("kr. 300", {"SEK", "NOK", "DKK"}),
+        ("300 kronor", {"SEK"}),
+        ("300 kroner", {"NOK", "DKK"}),
+        ("300,00 €", {"EUR"}),
+        ("300 kg", set[str]()),
+    ],
+)
+def test_money_is_read_by_sign_code_and_word(question: str, codes: set[str]) -> None:
+    (amount,) = amounts(f"a tent under {question} please")
+    assert (amount.value, set(currencies_of(amount.unit))) == (300.0, codes)
+    assert (amount.dimension == "money") == bool(codes)
+
+
+@pytest.mark.parametrize(("written", "value"), [("1,299", 1_299.0), ("1,5", 1.5), ("299,90", 299.9)])
+def test_a_comma_before_one_or_two_digits_is_a_decimal_point(written: str, value: float) -> None:
+    assert [one.value for one in amounts(f"under {written} kg")] == [value]
+
+
+def test_a_word_that_begins_like_a_number_is_none() -> None:
+    assert not list(amounts("a tent for weighty onesies"))
+
+
+def test_the_word_after_a_price_is_no_part_of_it() -> None:
+    (amount,) = amounts("under $80 waterproof")
+    assert (amount.start, amount.end) == (len("under "), len("under $80"))
