@@ -48,7 +48,12 @@ class Category:
                 values[key].append(value)
         spans = {key: tuple(filter(None, map(span_of, own))) for key, own in values.items()}
         spelled = pieces(name)
-        choices = {key: tuple(dict.fromkeys(own)) for key, own in values.items() if not spans[key]}
+        numbers = {key: own for key, own in spans.items() if 2 * len(own) > len(values[key])}
+        choices = {
+            key: tuple(dict.fromkeys(own))
+            for key, own in values.items()
+            if key not in numbers and not any(span.dimension for span in spans[key])
+        }
         brands = tuple(dict.fromkeys(item.facts.brand for item in items if item.facts.brand))
         paid_in = Counter(item.facts.currency for item in items if item.facts.currency)
         return cls(
@@ -56,13 +61,18 @@ class Category:
             stems=words.content_stems(name),
             head=words.stem(spelled[-1]) if spelled else "",
             names={key: words.content_stems(key) for key in values},
-            numbers={key: own for key, own in spans.items() if own and 2 * len(own) > len(values[key])},
+            numbers=numbers,
             units={
                 key: unit for key, own in values.items() for unit in [unit_of(own[0])] if unit is not None
             },
             choices={**choices, **({BRAND: brands} if brands else {})},
             currencies=tuple(code for code, _ in paid_in.most_common()),
         )
+
+    @property
+    def counts(self) -> Sequence[str]:
+        """Properties whose values are numbers without a unit: "Persons: 2"."""
+        return [name for name, spans in self.numbers.items() if not spans[0].dimension]
 
     def is_range(self, name: str) -> bool:
         """Return whether the property's values are ranges that an amount may lie in: "22 to 42 cm"."""

@@ -29,22 +29,28 @@ from assistant.answering.item_words import (
     EITHER,
     FILLER,
     FITS,
+    FOR_PERSONS,
     GOOD_IS_LOW,
     LASTS,
     LESS,
     LEXICON,
     LOADS,
+    LOWER,
     MATERIAL_ASKED,
     MORE,
     NAMES_ONLY,
     OF_OPINION,
     OTHER_QUESTION,
     OTHER_TOPIC,
+    PERSONS,
     PIECE,
     PRICE_ASKED,
     RATING_ASKED,
     RECOMMENDS,
+    SLEEPS,
+    STRICT,
     TOKEN,
+    UPPER,
     WEIGHS,
     Direction,
     bound_before,
@@ -179,6 +185,7 @@ _ABOUT_SHARE = 0.2
 _TOUCH = 1e-6
 _A_DAY_S = 86_400.0
 _MOST_UNREAD = 4
+_MOST_PERSONS = 12
 _LONGEST_UNREAD = 40
 _WORD = re.compile(r"[^\W\d_]{3}")
 
@@ -462,10 +469,66 @@ class ItemReader:
 
     def _limits(self, rest: str, category: Category) -> Iterator[tuple[Amount, Wish]]:
         for amount in map(partial(_paid, rest=rest, category=category), amounts(rest)):
-            if not _is_other_currency(amount, category):
+            counted = self._count(amount, rest, category)
+            if counted is not None:
+                yield counted
+            elif not _is_other_currency(amount, category):
                 wish = self._limit(amount, rest, category)
                 if wish is not None:
                     yield amount, wish
+
+    def _count(self, amount: Amount, rest: str, category: Category) -> tuple[Amount, Wish] | None:
+        """Return the wish for a number of a property without a unit, and the amount without other words: "2
+        persons", "a tent for two", "size 42"; None for another amount."""
+        if amount.dimension in NAMED_DIMENSIONS:
+            return None
+        name = self._counted_after(amount, category)
+        if name is None:
+            name = self._counted_before(amount, rest, category)
+            amount = amount._replace(unit="", end=amount.number_end)
+        if name is None:
+            return None
+        before, after = rest[max(0, amount.start - _BEFORE) : amount.start], rest[amount.end :][:_AFTER]
+        number, bound = f"{amount.value:g}", bound_before(before)
+        if amount.to is not None:
+            said = f"between {min(amount.value, amount.to):g} and {max(amount.value, amount.to):g}"
+            return amount, Wish(name, said, least=amount.least, most=amount.most)
+        is_strict = STRICT.search(before) is not None and (UPPER.search(before) is None) == (bound == "lower")
+        if bound == "upper" or AFTER_UPPER.match(after):
+            said = f"{'less than' if is_strict else 'at most'} {number}"
+            return amount, Wish(name, said, most=amount.value, is_strict=is_strict)
+        if bound == "lower" or AFTER_LOWER.match(after):
+            said = f"{'more than' if is_strict else 'at least'} {number}"
+            return amount, Wish(name, said, least=amount.value, is_strict=is_strict)
+        return amount, Wish(name, number, least=amount.value, most=amount.value)
+
+    def _counted_after(self, amount: Amount, category: Category) -> str | None:
+        """Return the property without a unit that the word after a number names: "2 vestibules"."""
+        if not amount.unit:
+            return None
+        stem, counts = self._words.stem(amount.unit), category.counts
+        found = min((name for name in counts if stem in category.names[name]), key=len, default=None)
+        return self._persons(category) if found is None and amount.dimension in PERSONS else found
+
+    def _counted_before(self, amount: Amount, rest: str, category: Category) -> str | None:
+        """Return the property without a unit that the words before a number name: "size 42", "tent for 2"."""
+        before = rest[max(0, amount.start - _BEFORE) : amount.start]
+        bound = UPPER.search(before) or LOWER.search(before)
+        lead = before[: bound.start("said")] if bound else before
+        words = PIECE.findall(lead)
+        if not words or (amount.is_word and amount.unit):
+            return None
+        stem = self._words.stem(words[-1])
+        named = next((name for name in category.counts if category.names[name] == frozenset({stem})), None)
+        if named is not None or amount.unit or amount.most > _MOST_PERSONS:
+            return named
+        is_for = FOR_PERSONS.search(lead)
+        is_for_persons = is_for is not None and self._words.stem(is_for["what"]) in category.stems
+        return self._persons(category) if is_for_persons or SLEEPS.search(lead) else None
+
+    def _persons(self, category: Category) -> str | None:
+        stems = frozenset(map(self._words.stem, PERSONS))
+        return next((name for name in category.counts if category.names[name] & stems), None)
 
     def _in_other_currency(self, rest: str, category: Category) -> tuple[str, ...]:
         """Return the amounts of money that prices cannot be compared with, as an answer lists them."""

@@ -14,7 +14,7 @@ from rapidfuzz.process import extract
 
 from assistant.answering.item_directory import HERE
 from assistant.text.language import word_file, word_groups
-from assistant.text.measures import CURRENCY_NAMES
+from assistant.text.measures import CURRENCY_NAMES, NUMBER_WORDS
 
 Direction = Literal["low", "high"]
 Stance = Literal["wanted", "unwanted", "open"]
@@ -26,7 +26,7 @@ TOKEN = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")
 
 # --- bounds -----------------------------------------------------------------------------------------------
 UPPER = re.compile(
-    r"(?P<said>\b(?:under|below|less than|at (?:the )?most|up to|max(?:imum)?(?: of)?|within|"
+    r"(?P<said>\b(?:under|below|less than|fewer than|at (?:the )?most|up to|max(?:imum)?(?: of)?|within|"
     r"(?:cheap|light|quiet|short|small|low|few|fast|quick|thin|narrow|slow|cold)i?er than|down to|"
     r"budget(?: of| is)?)|<=?|≤)\W{0,3}$"
 )
@@ -45,7 +45,18 @@ ABOUT = re.compile(r"(?:about|around|roughly|approximately|circa)\W{0,3}$")
 LOADS = re.compile(
     r"\b(?:carr(?:y|ies)|holds?|takes?|supports?|bears?|manages?|can weigh|to weigh)(?: up to)?\W{0,3}$"
 )
-BOUNDS = re.compile(r"\bat (?:the )?(?:least|most)\b|\b(?:more|less|fewer) than\b(?=\W{0,3}\d)")
+BOUNDS = re.compile(
+    r"\bat (?:the )?(?:least|most)\b|\b(?:more|less|fewer) than\b"
+    rf"(?=\W{{0,3}}(?:\d|(?:minus|{'|'.join(NUMBER_WORDS)})\b))"
+)
+STRICT = re.compile(r"\b(?:(?:more|less|fewer) than|over|above|under|below|beyond|exceed(?:s|ing)?)\W{0,3}$")
+"""Of counts: "more than 3 persons" are at least 4."""
+PERSONS = frozenset(
+    "person people adult man men pax sleeper hiker camper traveller traveler child children kid p".split()  # noqa: SIM905
+)
+"""Singulars and plurals of what a property such as "Persons" counts."""
+FOR_PERSONS = re.compile(r"(?P<what>[^\W_]+)\s(?:just\s|only\s)?for\W{0,2}$")
+SLEEPS = re.compile(r"\b(?:sleeps?|seats?|(?:room|space|big enough|large enough) for)\W{0,2}$")
 WEIGHS = re.compile(r"\b(?:weigh\w*|carr(?:y|ies)|holds?|loads?|light\w*|heav\w+)\b")
 LASTS = re.compile(r"\b(?:lasts?|battery|charges?|holidays?|trips?)\b")
 

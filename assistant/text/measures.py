@@ -120,14 +120,16 @@ _FAHRENHEIT_ZERO = 32.0
 _MAY_BE_NEGATIVE = frozenset({"temperature", "noise"})
 """Of the named dimensions. Before an amount of another one, "-" is a dash."""
 NAMED_DIMENSIONS = frozenset(_UNITS)
-_NUMBER_WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-_NUMBER_OF = {word: float(number) for number, word in enumerate(_NUMBER_WORDS, start=1)}
+_TO_TWELVE = "one two three four five six seven eight nine ten eleven twelve"
+NUMBER_WORDS = {word: float(number) for number, word in enumerate(_TO_TWELVE.split(), start=1)}
 _NUMBER = r"\d[\d,]{0,11}(?:\.\d{1,4})?"
 _DECIMAL_COMMA = re.compile(r"\d+,\d{1,2}")
 _DASH = "[-\N{EN DASH}]"
 _SIGN = "[-\N{MINUS SIGN}\N{EN DASH}]"
 _SIGNED = rf"(?:{_SIGN}|\+)?{_NUMBER}"
-_VALUE = re.compile(rf"[±~]?\s?({_SIGNED})(?:\s?(?:{_DASH}|to\b)\s?({_SIGNED}))?\s?([^\s\d][^\d(;]{{0,24}})")
+_VALUE = re.compile(
+    rf"[±~]?\s?({_SIGNED})(?:\s?(?:{_DASH}|to\b)\s?({_SIGNED}))?(?:\s?([^\s\d][^\d(;]{{0,24}}))?"
+)
 _DEGREES = r"(?:° ?|degrees? )(?:celsius|fahrenheit|c|f)\b|°"
 _LONGEST_SIGN = 3
 """Characters of a name of money that may stand before the amount: "€", "us$", "chf"."""
@@ -148,8 +150,8 @@ _UNIT = rf"sq(?:uare)? ?(?:m|ft|feet|foot|met(?:er|re)s?)|m[³3]/h|m²|m2|{_DEGR
 _MINUS = rf"{_SIGN}(?=\d)|(?:minus|negative)\s"
 _AMOUNT = re.compile(
     rf"(?P<minus>(?<![^\s(])(?:{_MINUS}))?"
-    rf"(?:(?<![^\W_])(?P<sign>{_SIGNS})\.?\s?)?(?P<value>\b(?:{_NUMBER}|(?:{'|'.join(_NUMBER_WORDS)})\b))\s?(?:-(?!\s?\d))?"
-    rf"(?:(?:and|to|{_DASH})\s?(?P<to_minus>{_MINUS})?\+?(?:(?:{_SIGNS})\s?)?(?P<to>{_NUMBER})\s?-?)?"
+    rf"(?:(?<![^\W_])(?P<sign>{_SIGNS})\.?\s?)?(?P<value>\b(?:{_NUMBER}|(?:{'|'.join(NUMBER_WORDS)})\b))\s?(?:-(?!\s?\d))?"
+    rf"(?:(?:and|or|to|{_DASH})\s?(?P<to_minus>{_MINUS})?\+?(?:(?:{_SIGNS})\s?)?(?P<to>{_NUMBER}|(?:{'|'.join(NUMBER_WORDS)})\b)\s?-?)?"
     rf"(?P<unit>{_UNIT})?(?![\w²³/])"
 )
 _NO_UNIT = frozenset(
@@ -164,7 +166,7 @@ class Span(NamedTuple):
     low: float
     high: float
     dimension: str
-    """A counted thing ("modes") is a dimension of its own."""
+    """A counted thing ("modes") is a dimension of its own; empty without a unit."""
 
 
 class Amount(NamedTuple):
@@ -181,6 +183,8 @@ class Amount(NamedTuple):
     start: int
     end: int
     """[start, end) in the folded question."""
+    number_end: int
+    """Where its number ends: its unit, or another word, may follow."""
     is_word: bool
     """Whether the number is written as a word: "two"."""
 
@@ -206,11 +210,11 @@ class Amount(NamedTuple):
 
 
 def span_of(text: str) -> Span | None:
-    """Return the value of a property: "4.5 L", "17 to 22 cm" with a dash, "±2 mmHg"; None for other text."""
+    """Return the value of a property: "4.5 L", "17 to 22 cm", "±2 mmHg", "2"; None for other text."""
     found = _VALUE.fullmatch(text.casefold().strip())
     if found is None:
         return None
-    unit = found[3].strip()
+    unit = (found[3] or "").strip()
     dimension, factor = dimension_of(unit)
     low = _in_first_unit(_float(found[1]), unit, factor)
     return Span(low, _in_first_unit(_float(found[2]), unit, factor) if found[2] else low, dimension)
@@ -219,7 +223,7 @@ def span_of(text: str) -> Span | None:
 def unit_of(text: str) -> tuple[str, float] | None:
     """Return the dimension and the factor of a value's unit; None for other text."""
     found = _VALUE.fullmatch(text.casefold().strip())
-    return dimension_of(found[3].strip()) if found is not None else None
+    return dimension_of((found[3] or "").strip()) if found is not None else None
 
 
 def dimension_of(unit: str) -> tuple[str, float]:
@@ -236,13 +240,14 @@ def amounts(question: str) -> Iterator[Amount]:
     for found in _AMOUNT.finditer(fold(question)):
         raw, unit = found["value"], found["sign"] or found["unit"] or ""
         unit = "" if unit in _NO_UNIT else unit
+        number_end = max(found.end("value"), found.end("to"))
         has_unit_after = unit and not found["sign"]
         if found["minus"] and not unit:
             unit = "°c"  # "for -10"
         dimension, factor = dimension_of(unit) if unit else ("", 1.0)
         is_signed = dimension in _MAY_BE_NEGATIVE or dimension not in NAMED_DIMENSIONS
-        value = _NUMBER_OF[raw] if raw in _NUMBER_OF else _float(raw)
-        to = _float(found["to"]) if found["to"] else None
+        value = _number(raw)
+        to = _number(found["to"]) if found["to"] else None
         yield Amount(
             value=-value if found["minus"] and is_signed else value,
             to=-to if to and found["to_minus"] and is_signed else to,
@@ -250,8 +255,9 @@ def amounts(question: str) -> Iterator[Amount]:
             dimension=dimension,
             factor=factor,
             start=found.start(),
-            end=found.end() if has_unit_after else max(found.end("value"), found.end("to")),
-            is_word=raw in _NUMBER_OF,
+            end=found.end() if has_unit_after else number_end,
+            number_end=number_end,
+            is_word=raw in NUMBER_WORDS,
         )
 
 
@@ -273,6 +279,10 @@ def currencies_of(name: str) -> tuple[str, ...]:
 def _in_first_unit(value: float, unit: str, factor: float) -> float:
     is_fahrenheit = dimension_of(unit) == ("temperature", 5 / 9)
     return (value - _FAHRENHEIT_ZERO if is_fahrenheit else value) * factor
+
+
+def _number(said: str) -> float:
+    return NUMBER_WORDS[said] if said in NUMBER_WORDS else _float(said)
 
 
 def _float(number: str) -> float:

@@ -114,6 +114,48 @@ def test_a_bag_for_a_temperature_is_as_warm_as_that(question: str, wanted: str, 
     assert asked.unread == ()
 
 
+# --- counts -----------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("question", "said", "found"),
+    [
+        ("Tents for more than 3 persons", "more than 3", {"Basecamp"}),
+        ("Tents for more than three people", "more than 3", {"Basecamp"}),
+        ("tents for at least 3 persons", "at least 3", {"Tarn Large", "Basecamp"}),
+        ("tents for 3 persons or more", "at least 3", {"Tarn Large", "Basecamp"}),
+        ("tents for no more than 2 persons", "at most 2", {"Skua UL", "Tarn"}),
+        ("tents for fewer than two persons", "less than 2", {"Skua UL"}),
+        ("tents for 2 or 3 persons", "between 2 and 3", {"Tarn", "Tarn Large"}),
+        ("tents for two to three persons", "between 2 and 3", {"Tarn", "Tarn Large"}),
+        ("a one-person tent", "1", {"Skua UL"}),
+        ("a 4-man tent", "4", {"Basecamp"}),
+        ("a tent for two", "2", {"Tarn"}),
+        ("a tent that sleeps 4", "4", {"Basecamp"}),
+        ("a tent for up to 2 persons", "at most 2", {"Skua UL", "Tarn"}),
+        ("a tent for six persons", "6", set[str]()),
+    ],
+)
+def test_a_count_is_a_number_of_its_property(question: str, said: str, found: set[str]) -> None:
+    asked = read_outdoor(question)
+    assert (wishes(asked), asked.orders, asked.unread) == ([("Persons", said)], (), ())
+    assert titles_of(asked) == found
+
+
+@pytest.mark.parametrize(
+    ("question", "wanted"),
+    [
+        ("a tent with two vestibules", [("Vestibules", "2")]),
+        ("a tent for two under 300 euro", [("Persons", "2"), ("Price", "at most €300")]),
+        ("a one-person tent under 500 €", [("Persons", "1"), ("Price", "at most €500")]),
+        ("I am looking for one tent under 2 kg", [("Weight", "at most 2 kg")]),
+        ("a tent, looking for one under 2 kg", [("Weight", "at most 2 kg")]),
+        ("a tent under 2 kg for two weeks", [("Weight", "at most 2 kg")]),
+        ("a tent under 2 kg for two nights", [("Weight", "at most 2 kg")]),
+    ],
+)
+def test_a_count_is_of_the_thing_that_is_counted(question: str, wanted: list[tuple[str, str]]) -> None:
+    assert wishes(read_outdoor(question)) == wanted
+
+
 # --- money ------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     "question",
