@@ -70,6 +70,11 @@ def parts_of(value: str, words: Language) -> list[tuple[Part, str]]:
     return found
 
 
+def blanked(text: str, start: int, end: int) -> str:
+    """Return a text of the same length with blanks at [start, end)."""
+    return text[:start] + " " * (end - start) + text[end:]
+
+
 def roots(word: str, words: Language) -> frozenset[str]:
     """Return the stems that a word is matched by: "foldable" is "fold", too."""
     found = {words.stem(word)}
@@ -90,6 +95,10 @@ class ChoiceReader:
             name: [part for value in values for part in parts_of(value, words)]
             for name, values in category.choices.items()
         }
+        spelled = [pieces(name) for name in category.names if len(pieces(name)) > 1]
+        spelled += [pieces(written) for own in self._values.values() for _, written in own]
+        self._phrases = frozenset(tuple(map(words.stem, own)) for own in spelled)
+        self._longest = max(map(len, self._phrases), default=0)
         named = (word for name in category.choices for word in pieces(name))
         self._own = frozenset(map(words.stem, named)).union(
             *(part.stems for parts in self._values.values() for part, _ in parts)
@@ -103,6 +112,19 @@ class ChoiceReader:
             return f"no {found[1]}" if is_own else found[0]
 
         return _LESS.sub(spelled, text)
+
+    def without_names(self, text: str) -> str:
+        """Return a text with blanks for names of properties, of two words or more, and for values.
+
+        "Red light" asks for nothing light.
+        """
+        tokens = list(PIECE.finditer(text))
+        stems = [self._words.stem(token[0]) for token in tokens]
+        for start in range(len(tokens)):
+            for end in range(start + 1, min(len(tokens), start + self._longest) + 1):
+                if tuple(stems[start:end]) in self._phrases:
+                    text = blanked(text, tokens[start].start(), tokens[end - 1].end())
+        return text
 
     def said(self, text: str) -> Iterator[SaidChoice]:
         """Yield what a text says of each property, once each."""

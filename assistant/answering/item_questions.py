@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, NamedTuple
 
-from assistant.answering.item_choices import Choice, ChoiceReader, SaidChoice, roots
+from assistant.answering.item_choices import Choice, ChoiceReader, SaidChoice, blanked, roots
 from assistant.answering.item_directory import BRAND, HERE, Category, ItemDirectory, pieces
 from assistant.answering.item_words import (
     ABOUT,
@@ -330,8 +330,11 @@ class ItemReader:
         named, rest = asked.named, self._choices[category.name].plain(asked.rest)
         mentioned = tuple(self._mentioned(rest, category))
         orders = self._orders(rest, category, mentioned)
-        said = list(self._choices[category.name].said(rest))
         limits = list(self._limits(rest, category))
+        others = rest  # than what the limits have used
+        for amount, _ in limits:
+            others = blanked(others, amount.start, amount.end)
+        said = list(self._choices[category.name].said(others))
         wishes = [wish for _, wish in limits]
         wishes += [Wish(one.name, one.said, choice=one.choice) for one in said if one.said]
         if named:
@@ -390,9 +393,9 @@ class ItemReader:
     ) -> bool:
         if word in FILLER or not self._words.content_stems(word):
             return True
-        if word in LEXICON:
-            return self._property_of(LEXICON[word].properties, category, rest) in names
-        return bool(roots(word, self._words) & read)
+        if word in LEXICON and self._property_of(LEXICON[word].properties, category, rest) in names:
+            return True
+        return bool(roots(word, self._words) & read)  # "light" of "Red light", too
 
     def _only_shown(self, found: ItemQuestion, category: Category) -> frozenset[str]:
         """Return the stems of the properties that a recommendation shows and does not choose by."""
@@ -413,7 +416,7 @@ class ItemReader:
             if direction is not None:
                 found[name] = direction
         seen = set[str](NAMES_ONLY)
-        for token in TOKEN.finditer(rest):
+        for token in TOKEN.finditer(self._choices[category.name].without_names(rest)):
             meant = LEXICON.get(token[0])
             if meant is None or token[0] in seen:
                 continue

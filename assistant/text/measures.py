@@ -122,13 +122,13 @@ _MAY_BE_NEGATIVE = frozenset({"temperature", "noise"})
 NAMED_DIMENSIONS = frozenset(_UNITS)
 _TO_TWELVE = "one two three four five six seven eight nine ten eleven twelve"
 NUMBER_WORDS = {word: float(number) for number, word in enumerate(_TO_TWELVE.split(), start=1)}
-_NUMBER = r"\d[\d,]{0,11}(?:\.\d{1,4})?"
+_NUMBER = r"\d(?:[\d,]{0,11}\d)?(?:\.\d{1,4})?"
 _DECIMAL_COMMA = re.compile(r"\d+,\d{1,2}")
 _DASH = "[-\N{EN DASH}]"
 _SIGN = "[-\N{MINUS SIGN}\N{EN DASH}]"
 _SIGNED = rf"(?:{_SIGN}|\+)?{_NUMBER}"
 _VALUE = re.compile(
-    rf"[±~]?\s?({_SIGNED})(?:\s?(?:{_DASH}|to\b)\s?({_SIGNED}))?(?:\s?([^\s\d][^\d(;]{{0,24}}))?"
+    rf"[±~]?\s?({_SIGNED})(?:\s?(?:{_DASH}|to\b)\s?({_SIGNED}))?(?:\s?([^\s\d,;][^\d(;]{{0,24}}))?"
 )
 _DEGREES = r"(?:° ?|degrees? )(?:celsius|fahrenheit|c|f)\b|°"
 _LONGEST_SIGN = 3
@@ -150,7 +150,7 @@ _UNIT = rf"sq(?:uare)? ?(?:m|ft|feet|foot|met(?:er|re)s?)|m[³3]/h|m²|m2|{_DEGR
 _MINUS = rf"{_SIGN}(?=\d)|(?:minus|negative)\s"
 _AMOUNT = re.compile(
     rf"(?P<minus>(?<![^\s(])(?:{_MINUS}))?"
-    rf"(?:(?<![^\W_])(?P<sign>{_SIGNS})\.?\s?)?(?P<value>\b(?:{_NUMBER}|(?:{'|'.join(NUMBER_WORDS)})\b))\s?(?:-(?!\s?\d))?"
+    rf"(?:(?<![^\W_])(?P<sign>{_SIGNS})\.?\s?)?(?P<value>\b(?:{_NUMBER}|(?:{'|'.join(NUMBER_WORDS)})\b))\s?(?:,?-(?!\s?\d)\s?)?"
     rf"(?:(?:and|or|to|{_DASH})\s?(?P<to_minus>{_MINUS})?\+?(?:(?:{_SIGNS})\s?)?(?P<to>{_NUMBER}|(?:{'|'.join(NUMBER_WORDS)})\b)\s?-?)?"
     rf"(?P<unit>{_UNIT})?(?![\w²³/])"
 )

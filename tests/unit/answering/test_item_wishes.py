@@ -33,12 +33,16 @@ def fitting(known: ItemReader, asked: ItemQuestion) -> list[KnownItem]:
     ]
 
 
+def _tent(*values: str) -> Mapping[str, str]:
+    return dict(zip(("Persons", "Weight", "Water column", "Vestibules", "Seasons"), values, strict=True))
+
+
 OUTDOOR: Mapping[str, Mapping[str, Mapping[str, str]]] = {
     "Tents": {
-        "Skua UL": {"Persons": "1", "Weight": "0.95 kg", "Water column": "1,500 mm", "Vestibules": "1"},
-        "Tarn": {"Persons": "2", "Weight": "1.9 kg", "Water column": "3,000 mm", "Vestibules": "2"},
-        "Tarn Large": {"Persons": "3", "Weight": "2.6 kg", "Water column": "3,000 mm", "Vestibules": "2"},
-        "Basecamp": {"Persons": "4", "Weight": "5.8 kg", "Water column": "2,000 mm", "Vestibules": "1"},
+        "Skua UL": _tent("1", "0.95 kg", "1,500 mm", "1", "3"),
+        "Tarn": _tent("2", "1.9 kg", "3,000 mm", "2", "3"),
+        "Tarn Large": _tent("3", "2.6 kg", "3,000 mm", "2", "3, 4"),
+        "Basecamp": _tent("4", "5.8 kg", "2,000 mm", "1", "3, winter"),
     },
     "Sleeping bags": {
         "Lark": {"Comfort temperature": "10 °C", "Limit temperature": "5 °C"},
@@ -154,6 +158,39 @@ def test_a_count_is_a_number_of_its_property(question: str, said: str, found: se
 )
 def test_a_count_is_of_the_thing_that_is_counted(question: str, wanted: list[tuple[str, str]]) -> None:
     assert wishes(read_outdoor(question)) == wanted
+
+
+# --- what another wish has used ---------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("question", "wanted"),
+    [
+        (
+            "a tent with at least 3000 mm water column and under 2 kg",
+            [("Water column", "at least 3000 mm"), ("Weight", "at most 2 kg")],
+        ),
+        ("Which 2-person tent weighs under 2 kg?", [("Persons", "2"), ("Weight", "at most 2 kg")]),
+        ("a tent under 3 kg", [("Weight", "at most 3 kg")]),
+        ("a tent for 3 seasons under 4 kg", [("Weight", "at most 4 kg"), ("Seasons", "3")]),
+    ],
+)
+def test_a_number_that_a_limit_has_used_is_no_other_wish(
+    question: str, wanted: list[tuple[str, str]]
+) -> None:
+    assert wishes(read_outdoor(question)) == wanted
+
+
+def test_a_word_of_a_name_orders_nothing() -> None:
+    asked = read_outdoor("Which headlamp has a red light and costs under €100?")
+    assert (wishes(asked), asked.orders, asked.unread) == (
+        [("Price", "at most €100"), ("Red light", "yes")],
+        (),
+        (),
+    )
+
+
+def test_a_word_of_degree_beside_such_a_name_orders() -> None:
+    (order,) = read_outdoor("Which light headlamp has a red light?").orders
+    assert tuple(order) == ("Weight", "low")
 
 
 # --- money ------------------------------------------------------------------------------------------------

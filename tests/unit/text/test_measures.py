@@ -31,7 +31,9 @@ def test_a_value_is_read_in_the_first_unit_of_its_dimension(text: str, span: Spa
     assert span_of(text) == span
 
 
-@pytest.mark.parametrize("text", ["yes", "cool and warm", "H13", "4 of 5 from 3 reviews", ""])
+@pytest.mark.parametrize(
+    "text", ["yes", "cool and warm", "H13", "4 of 5 from 3 reviews", "", "3, 4", "3, winter"]
+)
 def test_other_text_is_no_value(text: str) -> None:
     assert span_of(text) is None
 
@@ -141,6 +143,7 @@ def test_an_amount_is_shown_as_a_reader_writes_it(value: float, unit: str, shown
         ("300 kronor", {"SEK"}),
         ("300 kroner", {"NOK", "DKK"}),
         ("300,00 €", {"EUR"}),
+        ("300,- €", {"EUR"}),
         ("300 kg", set[str]()),
     ],
 )
