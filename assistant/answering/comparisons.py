@@ -69,6 +69,8 @@ _LONGEST_REVIEW = 70
 """Words."""
 _USUAL_STARS, _USUAL_RATINGS = 3.0, 4
 """A mean of few ratings counts as if it had these beside it."""
+RATING_BY_COUNT = "Rating (few reviews count less)"
+"""As a heading names the order by ``_rating``, which differs from the order of the numbers that are shown."""
 _FACT = re.compile(r"(?:[-*•]\s+)?(?P<name>[^:\n]{1,60}):[ \t]+(?P<value>\S.{0,200})")
 _NO_COLUMN = frozenset({"In the box"})
 _HELPFUL_VOTE = 0.002
@@ -144,7 +146,8 @@ class Comparison:
             return f"What customers say of the {self.asked.items[0].title}"
         wishes = [f"{wish.name} {wish.said}" for wish in self.asked.wishes]
         ways = {"low": "lowest first", "high": "highest first"}
-        orders = [f"{name}, {ways[direction]}" for name, direction in _orders(self.asked)]
+        shown = {} if self.asked.by_shown_rating else {RATING: RATING_BY_COUNT}
+        orders = [f"{shown.get(name, name)}, {ways[direction]}" for name, direction in _orders(self.asked)]
         return f"{self.asked.category}: {'; '.join((*wishes, *orders)) or 'compared'}"
 
     @property
@@ -190,7 +193,8 @@ def _rank(item: KnownItem, asked: ItemQuestion, words: Language) -> tuple[float,
         missed += 100.0
     keys = [missed]
     for name, direction in _orders(asked):
-        number = _rating(item) if name == RATING else number_of(value_of(item.facts, name))
+        is_drawn = name == RATING and not asked.by_shown_rating
+        number = _rating(item) if is_drawn else number_of(value_of(item.facts, name))
         keys.append(inf if number is None else number if direction == "low" else -number)
     for wish in asked.wishes:
         if wish.least is not None and wish.most is not None:

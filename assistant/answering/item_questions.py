@@ -52,6 +52,7 @@ from assistant.answering.item_words import (
     TOKEN,
     UPPER,
     WEIGHS,
+    WELL_RATED,
     Direction,
     bound_before,
     is_flipped,
@@ -131,6 +132,8 @@ class ItemQuestion:
     orders: tuple[Order, ...] = ()
     mentioned: tuple[str, ...] = ()
     """Other properties that it names."""
+    by_shown_rating: bool = False
+    """Whether it asks for the rating itself, so that items are ordered by the number that is shown."""
     unread: tuple[str, ...] = ()
     """Its words that may be a wish and that nothing here was chosen by, as they are written."""
 
@@ -322,6 +325,7 @@ class ItemReader:
             of_items,
             orders=orders,
             mentioned=(*mentioned, *(one.name for one in said)),
+            by_shown_rating=RATING_ASKED.search(rest) is not None,
         )
         limits = list(self._limits(rest, category))
         return replace(found, unread=self._unread(asked, rest, found, said, limits))
@@ -346,7 +350,13 @@ class ItemReader:
             if OTHER_QUESTION.search(rest) or not (wishes or orders or is_asked):
                 return None
         found = ItemQuestion(
-            "recommendation", named, category.name, wishes=tuple(wishes), orders=orders, mentioned=mentioned
+            "recommendation",
+            named,
+            category.name,
+            wishes=tuple(wishes),
+            orders=orders,
+            mentioned=mentioned,
+            by_shown_rating=RATING_ASKED.search(rest) is not None,
         )
         return replace(found, unread=self._unread(asked, rest, found, said, limits))
 
@@ -459,7 +469,7 @@ class ItemReader:
     def _stated_direction(self, rest: str, name: str) -> Direction | None:
         """Return "high" for "the longest range" and "low" for "less noise"; None where nothing is stated."""
         before = rest[: self._place(rest, self._words.content_stems(name))][-_AFTER:]
-        if BETTER.search(before):
+        if BETTER.search(before) or (name == RATING and WELL_RATED.search(before)):
             return "low" if _good_is_low(name) else "high"
         return "high" if MORE.search(before) else "low" if LESS.search(before) else None
 
@@ -549,7 +559,9 @@ class ItemReader:
         if not amount.unit:
             if not (is_upper or is_lower) or amount.is_word:
                 return None
-            amount = amount._replace(unit="$", dimension="money")  # "under 80"
+            of_stars = RATING_ASKED.search(before) is not None  # "rated above 4"; else "under 80"
+            unit, dimension = ("stars", "stars") if of_stars else ("$", "money")
+            amount = amount._replace(unit=unit, dimension=dimension)
         name = self._limited(amount, rest, category)
         currency = ""
         if name == PRICE and category.currencies:

@@ -103,6 +103,8 @@ LESS = re.compile(
     r"quick(?:er|est))\b"
 )
 BETTER = re.compile(r"\b(?:better|best)\b")
+WELL_RATED = re.compile(r"\b(?:good|great|high|excellent|decent|well|top)\W{0,2}$")
+"""Before "rating" and "rated"."""
 GOOD_IS_LOW = frozenset({"noise", "weight", "price", "accuracy", "precision", "time", "folded"})
 
 COLDEST = frozenset({"comfort", "limit", "lower", "lowest", "minimum", "min", "extreme"})
@@ -129,7 +131,9 @@ def _lexicon() -> dict[str, Meaning]:
 
 
 LEXICON = _lexicon()
-NAMES_ONLY = frozenset({"weigh", "weighs", "weight", "cost", "costs", "price", "prices", "rated"})
+NAMES_ONLY = frozenset(
+    {"weigh", "weighs", "weight", "cost", "costs", "price", "prices", "rated", "rating", "ratings"}
+)
 """Words that name a property without saying which end is wanted."""
 OF_OPINION = frozenset(
     word for word, meaning in LEXICON.items() if frozenset({"rating"}) in meaning.properties

@@ -156,6 +156,38 @@ async def test_a_recommendation_shows_what_fits_and_nothing_that_is_discontinued
     assert "Price at most $95; Noise level, lowest first" in answered.text
 
 
+def rated(number: int, stars: float, count: int) -> StoredDocument:
+    """Return an item whose mean of ``count`` ratings is ``stars``."""
+    made = item(number, weight="1 kg", noise="30 dB", price="50.00")
+    facts = made.card.item
+    assert facts is not None
+    rating = {"rating": stars, "ratings": count}
+    return replace(made, card=replace(made.card, item=facts.model_copy(update=rating)))
+
+
+@pytest.mark.parametrize(
+    ("question", "first", "heading"),
+    [
+        ("Which humidifier has the highest rating?", "Aria Mist 600", "Rating, highest first"),
+        ("best rated humidifier", "Aria Mist 600", "Rating, highest first"),
+        ("which humidifier has the lowest rating", "Aria Mist 700", "Rating, lowest first"),
+        (
+            "Which one is better rated, the Aria Mist 700 or the Aria Mist 600?",
+            "Aria Mist 600",
+            "Rating, highest first",
+        ),
+        ("best humidifier", "Aria Mist 500", "Rating (few reviews count less), highest first"),
+        ("recommend a humidifier", "Aria Mist 500", "Rating (few reviews count less), highest first"),
+    ],
+)
+async def test_a_table_is_ordered_by_the_rating_that_its_heading_names(
+    question: str, first: str, heading: str
+) -> None:
+    answered = await table(shop(rated(500, 3.9, 90), rated(600, 4.0, 2), rated(700, 3.2, 4)), question)
+    assert rows(answered)[0][0] == first
+    assert answered.text.startswith(f"**Humidifiers: {heading}**\n\n**")
+
+
 async def test_without_an_item_that_fits_the_nearest_is_named_and_none_is_shown() -> None:
     answered = await ask(shop(), "recommend a humidifier under $30")
     assert (answered.text, answered.elements) == ("", [])

@@ -120,6 +120,7 @@ def test_items_are_compared_by_what_is_asked(
             [("Price", "between $20 and $60"), ("Material", "glass")],
         ),
         ("which strollers are under 15 lb", "Strollers", [("Weight", "at most 15 lb")]),
+        ("a stroller that is rated above 4", "Strollers", [("Rating", "at least 4 stars")]),
     ],
 )
 def test_a_category_with_limits_is_a_recommendation(

@@ -442,6 +442,8 @@ def test_a_wish_that_nothing_is_chosen_by_is_listed(question: str, unread: Seque
         "recommend a kettle with temperature settings that isnt too heavy",
         "kettle between $20 and $60, glass",
         "can you recommend a good stroller please",
+        "Which air purifier has the highest rating under $100?",
+        "which strollers have good ratings and are light",
         "What is the difference between the Rivulet 400 and the Rivulet 500?",
     ],
 )
