@@ -6,6 +6,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 
 from assistant.domain.documents import KnownItem
 from assistant.text.language import Language, fold
@@ -79,9 +80,16 @@ class Category:
         return any(span.low != span.high for span in self.numbers.get(name, ()))
 
     def is_plausible(self, name: str, amount: Amount) -> bool:
+        return self.factor_outside(name, amount) <= _PLAUSIBLE
+
+    def factor_outside(self, name: str, amount: Amount) -> float:
+        """Return by what factor an amount is below or above all values of a property; 1 where it is among
+        them."""
         spans, value = self.numbers[name], amount.value * amount.factor
         low, high = min(span.low for span in spans), max(span.high for span in spans)
-        return low / _PLAUSIBLE <= value <= high * _PLAUSIBLE
+        if value < low:
+            return low / value if value > 0 else inf
+        return value / high if value > high > 0 else 1.0
 
 
 @dataclass(frozen=True)

@@ -580,7 +580,8 @@ class ItemReader:
         return Wish(name, f"at least {amount.shown}", least=amount.least, currency=currency)
 
     def _limited(self, amount: Amount, rest: str, category: Category) -> str | None:
-        """Return the property that an amount limits: by its unit and size; of several by the words near."""
+        """Return the property that an amount limits: by its unit and size; of several by the words near, or
+        the one that has values around it."""
         if amount.dimension in ("money", "stars"):
             return PRICE if amount.dimension == "money" else RATING
         having = [name for name, spans in category.numbers.items() if spans[0].dimension == amount.dimension]
@@ -597,7 +598,7 @@ class ItemReader:
                 return meant
         if amount.dimension == "time" and amount.factor >= _A_DAY_S and not LASTS.search(near):
             return None  # an age, or a wait
-        return having[0] if having else None
+        return min(having, key=lambda name: category.factor_outside(name, amount), default=None)
 
 
 @dataclass(frozen=True, slots=True)

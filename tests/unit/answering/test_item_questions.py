@@ -120,6 +120,9 @@ def test_items_are_compared_by_what_is_asked(
             [("Price", "between $20 and $60"), ("Material", "glass")],
         ),
         ("which strollers are under 15 lb", "Strollers", [("Weight", "at most 15 lb")]),
+        ("A stroller under 10 kg", "Strollers", [("Weight", "at most 10 kg")]),
+        ("stroller under 14 kg", "Strollers", [("Weight", "at most 14 kg")]),
+        ("a stroller for more than 20 kg", "Strollers", [("Maximum load", "at least 20 kg")]),
         ("a stroller that is rated above 4", "Strollers", [("Rating", "at least 4 stars")]),
     ],
 )
@@ -129,6 +132,21 @@ def test_a_category_with_limits_is_a_recommendation(
     found = read(question)
     assert (found.kind, found.category) == ("recommendation", category)
     assert wishes(found) == wanted
+
+
+def test_an_amount_limits_the_property_that_has_such_values_in_any_order_of_properties() -> None:
+    items = [
+        KnownItem(
+            item.document_id,
+            item.title,
+            item.facts.model_copy(update={"properties": dict(sorted(item.facts.properties.items()))}),
+        )
+        for own in reader().directory.aliases.values()
+        for item in own
+    ]
+    found = ItemReader(ItemDirectory.of(items, language("en"))).read("A stroller under 10 kg")
+    assert found is not None
+    assert wishes(found) == [("Weight", "at most 10 kg")]
 
 
 def test_words_of_the_glossary_name_categories_and_properties() -> None:
