@@ -58,6 +58,8 @@ from assistant.text.safe_markdown import safe_markdown
 MOST_RECOMMENDED = 3
 MOST_READ = 8
 """Items whose documents are read: some may have changed since the directory was made."""
+_GONE = 100.0
+"""Added to what a discontinued item misses: more than wishes that are missed, so that it comes last."""
 MOST_COLUMNS = 8
 REVIEWED_ITEMS = 2
 """Items whose reviews are quoted: the first ones of the table."""
@@ -177,12 +179,15 @@ class Part:
 
 # --- choosing ---------------------------------------------------------------------------------------------
 def candidates(asked: ItemQuestion, known: Sequence[KnownItem], words: Language) -> tuple[KnownItem, ...]:
-    """Return the items to read: those compared, or those that fit a recommendation best and the nearest."""
+    """Return the items to read: those compared, or those that fit a recommendation best and the nearest, with
+    one that fits and is discontinued."""
     if asked.kind == "comparison":
         return asked.items[:MOST_COMPARED]
     of_category = [item for item in known if item.facts.category == asked.category]
     ordered = sorted(of_category, key=lambda item: _rank(item, asked, words))
-    return tuple(item for item in ordered if item not in asked.items)[:MOST_READ]
+    others = [item for item in ordered if item not in asked.items]
+    gone = [item for item in others[MOST_READ:] if _rank(item, asked, words)[0] == _GONE]
+    return (*others[:MOST_READ], *gone[:1])
 
 
 def _rank(item: KnownItem, asked: ItemQuestion, words: Language) -> tuple[float, ...]:
@@ -190,7 +195,7 @@ def _rank(item: KnownItem, asked: ItemQuestion, words: Language) -> tuple[float,
     misses = [wish.miss(item.facts, words) for wish in asked.wishes]
     missed = sum(1.0 if miss is None else miss for miss in misses)
     if DISCONTINUED in item.facts.properties and asked.kind == "recommendation":
-        missed += 100.0
+        missed += _GONE
     keys = [missed]
     for name, direction in _orders(asked):
         is_drawn = name == RATING and not asked.by_shown_rating
@@ -236,7 +241,7 @@ def compare(asked: ItemQuestion, documents: Sequence[StoredDocument], words: Lan
     facts = {item.document_id: _facts_of(read[item.document_id]) for item in fitting}
     fitting = [item for item in fitting if facts[item.document_id]]
     if not fitting or (asked.kind == "comparison" and len(fitting) < 2):
-        return Comparison(asked, refusal=_refusal(asked, items))
+        return Comparison(asked, refusal=_refusal(asked, items, words))
     columns = _columns(asked, [facts[item.document_id] for item in fitting])
     compared = tuple(
         ComparedItem(
@@ -249,7 +254,8 @@ def compare(asked: ItemQuestion, documents: Sequence[StoredDocument], words: Lan
     return Comparison(asked, compared, columns)
 
 
-def _refusal(asked: ItemQuestion, items: Sequence[KnownItem]) -> str:
+def _refusal(asked: ItemQuestion, items: Sequence[KnownItem], words: Language) -> str:
+    """Return why no item is shown. ``items``: those that were read, the nearest first."""
     unknown = [wish.said for wish in asked.wishes if not wish.is_known]
     if asked.kind == "comparison":
         return "The catalogue holds fewer than two of these items that your access rights let through."
@@ -257,8 +263,14 @@ def _refusal(asked: ItemQuestion, items: Sequence[KnownItem]) -> str:
         return f"The catalogue does not say of {asked.category.lower()}: {', '.join(unknown)}."
     wishes = ", ".join(f"{wish.name} {wish.said}" for wish in asked.wishes)
     wanted = f" with {wishes}" if wishes else ""
-    nearest = f" The nearest is “{shown_title(items[0].title)}”." if items else ""
-    return f"No item of {asked.category.lower()}{wanted} is in the catalogue.{nearest}"
+    told = [f"The catalogue has no item of {asked.category.lower()}{wanted} that is still sold."]
+    gone = [item for item in items if _rank(item, asked, words)[0] == _GONE]
+    if gone:
+        told.append(f"“{shown_title(gone[0].title)}” fits, but is discontinued.")
+    sold = [item for item in items if DISCONTINUED not in item.facts.properties]
+    if sold:
+        told.append(f"The nearest is “{shown_title(sold[0].title)}”.")
+    return " ".join(told)
 
 
 def _facts_of(document: StoredDocument) -> dict[str, Fact]:

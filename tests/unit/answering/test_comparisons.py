@@ -192,7 +192,22 @@ async def test_without_an_item_that_fits_the_nearest_is_named_and_none_is_shown(
     answered = await ask(shop(), "recommend a humidifier under $30")
     assert (answered.text, answered.elements) == ("", [])
     assert answered.done.reason == (
-        "No item of humidifiers with Price at most $30 is in the catalogue. The nearest is “Aria Mist 200”."
+        "The catalogue has no item of humidifiers with Price at most $30 that is still sold. "
+        "“Aria Mist 100” fits, but is discontinued. The nearest is “Aria Mist 200”."
+    )
+
+
+async def test_a_discontinued_item_that_fits_is_named_behind_any_number_of_near_ones() -> None:
+    near = [item(400 + n, weight="2 kg", noise="38 dB", price="31.00") for n in range(12)]
+    answered = await ask(shop(*near, GONE), "recommend a humidifier under $30")
+    assert "“Aria Mist 100” fits, but is discontinued." in (answered.done.reason or "")
+
+
+async def test_a_discontinued_item_that_does_not_fit_is_not_named() -> None:
+    answered = await ask(shop(LIGHT, GONE), "recommend a humidifier under $10")
+    assert answered.done.reason == (
+        "The catalogue has no item of humidifiers with Price at most $10 that is still sold. "
+        "The nearest is “Aria Mist 200”."
     )
 
 
