@@ -559,7 +559,9 @@ class ItemTables:
             is_plain = one.kind in (ElementKind.CARD, ElementKind.STATUS)
             taken = tuple(number for number in numbers if live is not None and live.takes(one.name, number))
             if is_plain and taken and any(_STOCK.search(fold(text)) for text in one.about):
-                return replace(comparison, stock=one.name, in_stock=taken)
+                unread = tuple(word for word in comparison.asked.unread if fold(word) != "stock")
+                asked = replace(comparison.asked, unread=unread)
+                return replace(comparison, asked=asked, stock=one.name, in_stock=taken)
         return comparison
 
     async def reviews_of(

@@ -572,10 +572,13 @@ def _with_approved(found: Evidence, approved: ServedAnswer | None) -> Evidence:
 
 
 def _with_table(found: Evidence, table: Comparison | None) -> Evidence:
-    """Return the evidence with a table of items in place of the quote, or with its refusal."""
+    """Return the evidence with a table of items in place of the quote, or with its refusal.
+
+    Where a wish was not checked, the items possibly fit."""
     if table is None or (table.refusal and table.asked.kind == "comparison"):
         return found
-    certainty = None if table.refusal else Certainty.ANSWERED
+    certainty = Certainty.ANSWERED if table.asked.is_checked else Certainty.POSSIBLY
+    certainty = None if table.refusal else certainty
     return replace(found, table=table, certainty=certainty, also=None, clarify=None)
 
 

@@ -22,6 +22,7 @@ from assistant.answering.item_words import (
     AGAINST,
     ASKS_WHAT_TO_DO,
     AT_LEAST,
+    BEARS_AMOUNT,
     BETTER,
     BOUNDS,
     COLDEST,
@@ -39,6 +40,7 @@ from assistant.answering.item_words import (
     MATERIAL_ASKED,
     MORE,
     NAMES_ONLY,
+    OCCASION,
     OF_OPINION,
     OTHER_QUESTION,
     OTHER_TOPIC,
@@ -136,6 +138,8 @@ class ItemQuestion:
     """Whether it asks for the rating itself, so that items are ordered by the number that is shown."""
     unread: tuple[str, ...] = ()
     """Its words that may be a wish and that nothing here was chosen by, as they are written."""
+    occasions: frozenset[str] = frozenset()
+    """Those of ``unread`` that decide nothing: "which is lighter for travelling, A or B?"."""
 
     @property
     def asked(self) -> tuple[str, ...]:
@@ -143,6 +147,11 @@ class ItemQuestion:
         names = [order.name for order in self.orders]
         names += [wish.name for wish in self.wishes if wish.is_known]
         return tuple(dict.fromkeys((*names, *self.mentioned)))
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether every wish that may decide was applied."""
+        return set(self.unread) <= self.occasions
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,7 +337,10 @@ class ItemReader:
             by_shown_rating=RATING_ASKED.search(rest) is not None,
         )
         limits = list(self._limits(rest, category))
-        return replace(found, unread=self._unread(asked, rest, found, said, limits))
+        unread = self._unread(asked, rest, found, said, limits)
+        is_by_fact = any(order.name != RATING for order in orders)  # "better for travelling" is not
+        occasions = (one for one in unread if is_by_fact and _is_occasion(rest, fold(one)))
+        return replace(found, unread=unread, occasions=frozenset(occasions))
 
     def _recommendation(self, asked: _Asked, category: Category) -> ItemQuestion | None:
         named, rest = asked.named, self._choices[category.name].plain(asked.rest)
@@ -383,7 +395,9 @@ class ItemReader:
         read = read.union(*(category.names.get(name, self._words.content_stems(name)) for name in names))
         masked = rest
         for amount, _ in limits:
-            masked = masked[: amount.start] + "\n" * (amount.end - amount.start) + masked[amount.end :]
+            bearer = BEARS_AMOUNT.match(masked, amount.end)
+            end = amount.end if bearer is None else bearer.end()
+            masked = masked[: amount.start] + "\n" * (end - amount.start) + masked[end:]
         is_read = {
             word: self._is_read(word, rest, category, names, read)
             for word in dict.fromkeys(PIECE.findall(masked))
@@ -621,6 +635,12 @@ class _Asked:
             said = self.question[at : at + len(said)]
         no = "no " if stance(rest, *place) == "unwanted" else ""
         return f"{no}{said}" if len(said) <= _LONGEST_UNREAD else ""
+
+
+def _is_occasion(rest: str, phrase: str) -> bool:
+    """Return whether a phrase of a folded question says when or what for, not what is wanted."""
+    before, found, _ = rest.partition(phrase)
+    return bool(found) and OCCASION.search(before) is not None
 
 
 def _with_meanings(rest: str, meanings: Mapping[str, str]) -> str:

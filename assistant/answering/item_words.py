@@ -58,6 +58,12 @@ PERSONS = frozenset(
 FOR_PERSONS = re.compile(r"(?P<what>[^\W_]+)\s(?:just\s|only\s)?for\W{0,2}$")
 SLEEPS = re.compile(r"\b(?:sleeps?|seats?|(?:room|space|big enough|large enough) for)\W{0,2}$")
 WEIGHS = re.compile(r"\b(?:weigh\w*|carr(?:y|ies)|holds?|loads?|light\w*|heav\w+)\b")
+BEARS_AMOUNT = re.compile(
+    r"\W?(?:rooms?|bedrooms?|flats?|apartments?|spaces?|areas?|house|arms?|wrists?|child|children|kids?|baby|"
+    r"babies|toddlers?|persons?|patients?|users?)\b"
+)
+"""After an amount: "a 40 m² room" says no more than "40 m²"."""
+OCCASION = re.compile(r"\b(?:for|at|in|on|during|when|while)\s(?:(?:an?|the|my|his|her|our|their)\s)?$")
 LASTS = re.compile(r"\b(?:lasts?|battery|charges?|holidays?|trips?)\b")
 
 

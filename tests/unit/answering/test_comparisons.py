@@ -225,6 +225,24 @@ async def test_a_wish_that_no_item_was_checked_for_is_listed_above_the_table() -
     assert element.about == "Humidifiers: Noise level, lowest first. Not checked: allergies."
 
 
+@pytest.mark.parametrize(
+    ("question", "certainty"),
+    [
+        ("recommend a quiet humidifier against allergies", Certainty.POSSIBLY),
+        ("Which humidifier has no filter that must be replaced?", Certainty.POSSIBLY),
+        ("Which is lighter and has no filter, the Aria Mist 200 or the Aria Mist 300?", Certainty.POSSIBLY),
+        ("Which is lighter for travelling, the Aria Mist 200 or the Aria Mist 300?", Certainty.ANSWERED),
+        ("Which is better for travelling, the Aria Mist 200 or the Aria Mist 300?", Certainty.POSSIBLY),
+        ("what is the cheapest humidifier that you have today", Certainty.ANSWERED),
+        ("recommend a quiet humidifier under $95", Certainty.ANSWERED),
+    ],
+)
+async def test_a_table_whose_wishes_were_not_all_checked_possibly_answers(
+    question: str, certainty: Certainty
+) -> None:
+    assert (await table(shop(), question)).done.certainty is certainty
+
+
 KNOWS_STOCK = replace(STOCK, kind=ElementKind.CARD, title="Availability", about=("Is it in stock?",))
 
 
@@ -264,6 +282,15 @@ async def test_the_stock_of_recommended_items_is_read_and_follows_their_table() 
     assert stock.about == "item A-300, item A-200"
     assert stock.display.start == stock.display.end == items.display.end
     assert answered.done.certainty is Certainty.ANSWERED
+
+
+async def test_a_wish_for_stock_is_checked_by_the_element_that_reads_it() -> None:
+    question = "a quiet humidifier under $95 that is in stock"
+    tenant, _ = with_stock()
+    answered = await ask(tenant, question)
+    assert (answered.done.certainty, "Not checked" in answered.text) == (Certainty.ANSWERED, False)
+    without = await ask(shop(), question)
+    assert (without.done.certainty, "Not checked: stock." in without.text) == (Certainty.POSSIBLY, True)
 
 
 async def test_the_text_has_no_word_of_the_stock() -> None:

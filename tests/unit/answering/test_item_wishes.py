@@ -444,6 +444,8 @@ def test_a_wish_that_nothing_is_chosen_by_is_listed(question: str, unread: Seque
         "can you recommend a good stroller please",
         "Which air purifier has the highest rating under $100?",
         "which strollers have good ratings and are light",
+        "A quiet humidifier under $80 for a 40 m² room",
+        "blood pressure monitor for a 40 cm arm",
         "What is the difference between the Rivulet 400 and the Rivulet 500?",
     ],
 )
