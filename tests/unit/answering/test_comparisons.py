@@ -530,6 +530,25 @@ async def test_an_element_that_is_read_again_is_asked_by_the_item_s_number_too()
     assert caller.question.splitlines() == [question, "A-300"]
 
 
+@pytest.mark.parametrize(
+    ("question", "certainty"),
+    [
+        ("Does the Aria Mist 300 have an ultraviolet lamp against mould and bacteria?", Certainty.POSSIBLY),
+        ("Can my sister use the Aria Mist 300 during pregnancy, beside her bed, asleep?", Certainty.POSSIBLY),
+        ("How noisy is the Aria Mist 300?", Certainty.ANSWERED),
+        ("Do I boil the water of the Aria Mist 300?", Certainty.ANSWERED),
+    ],
+)
+async def test_a_quote_without_a_word_of_what_is_asked_of_an_item_possibly_answers(
+    question: str, certainty: Certainty
+) -> None:
+    tenant = shop(LIGHT, HEAVY)
+    lenient = {"answered": 0.01, "possibly": 0.001}
+    tenant.configure(sources=SOURCES, gate=lenient)  # pyright: ignore[reportArgumentType]
+    answered = await ask(tenant, question)
+    assert answered.done.certainty is certainty, answered.text
+
+
 # --- questions of opinion on one item ---------------------------------------------------------------------
 FEW_STARS = [
     review("A-300", 4, 2.0, "The tank cracked."),
