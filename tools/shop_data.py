@@ -365,6 +365,8 @@ def _filled(sentence: str, item: Item, rng: Random) -> str:
         name = like["name"]
         own[name] = item.shown(name)
         own[f"~{name}"] = item.shown(name, share=rng.choice((0.8, 0.85, 0.9, 0.95)))
+        if own[f"~{name}"] == own[name] and f"{{{name}}}" in sentence:  # it says that they differ
+            own[f"~{name}"] = item.shown(name, share=0.75)
     return sentence.format_map(own)
 
 
@@ -465,7 +467,8 @@ def documents(shop: Shop) -> dict[str, list[dict[str, Any]]]:
 def _catalogue_line(item: Item, items: Sequence[Item]) -> dict[str, Any]:
     rng = _random(item.item_id)
     intro = rng.choice(_words()["wording"]["intros"])
-    intro = intro.format(name=item.name, brand=item.brand, noun=item.family.noun, use=item.use)
+    noun = _with_article(item.family.noun)
+    intro = intro.format(name=item.name, brand=item.brand, noun=noun, use=item.use)
     facts = {"Item number": item.item_id, "Category": item.family.category, "Price": item.shown("Price")}
     if item.rating is not None:
         many = len(item.reviews)
@@ -498,6 +501,13 @@ def _catalogue_line(item: Item, items: Sequence[Item]) -> dict[str, Any]:
             "ratings": len(item.reviews),
         },
     }
+
+
+def _with_article(noun: str) -> str:
+    """Return "an air purifier", "a kettle", "brush heads"."""
+    if noun.endswith("s"):
+        return noun
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
 _FIELDS = ("Item number", "Category", "Price", "Rating")
