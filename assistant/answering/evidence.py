@@ -40,6 +40,7 @@ from assistant.domain.documents import (
     StoredDocument,
     id_prefix_of,
 )
+from assistant.settings.tenant import SourceEntry
 
 DOCUMENTS_READ = 4
 """Best candidates whose units are read; the second ranking chooses among them."""
@@ -56,6 +57,10 @@ UNITS_EMBEDDED_ALSO = 4
 """Units of the contending document that get one."""
 _CONTENDS_WITHIN = 2.0
 """Largest difference of second-stage scores at which the second document is shown as "also possible"."""
+_NEARLY_ALL, _NEXT_TO_NONE = 0.9, 0.01
+"""Shares of a live source, and of the source of the best document, at which that document says nothing beside
+the live values. Chosen on the tuning questions: of those that want both, the least share of the help pages is
+0.011 (routers that had not seen them)."""
 _NEAR_ENOUGH = 0.62
 """Cosine from which a unit is about what a question on an item says in other words. Chosen on the tuning
 questions: of right quotes without a word of the question the least is 0.627, of wrong ones most are below."""
@@ -602,6 +607,22 @@ def _with_table(found: Evidence, table: Comparison | None) -> Evidence:
     certainty = Certainty.ANSWERED if table.asked.is_checked else Certainty.POSSIBLY
     certainty = None if table.refusal else certainty
     return replace(found, table=table, certainty=certainty, also=None, clarify=None)
+
+
+def left_to_system(found: Evidence, *, sources: Sequence[SourceEntry]) -> Evidence:
+    """Return the evidence of a question that a live system is read for; without an answer where a learned
+    router gives that system nearly all of the share, and the best document's source next to none."""
+    routing, best = found.routing, found.best_id
+    if routing is None or routing.router is None or best is None or found.approved is not None:
+        return found
+    if found.table is not None and found.table.asked.kind != "opinion":
+        return found  # the catalogue's own words ask for a table
+    live = max((routing.shares[one.name] for one in sources if one.kind == "live"), default=0.0)
+    own = next((one for one in sources if one.kind != "live" and one.id_prefix == id_prefix_of(best)), None)
+    if own is None or live < _NEARLY_ALL or routing.shares[own.name] >= _NEXT_TO_NONE:
+        return found
+    gate = found.gate.model_copy(update={"passed": False})
+    return replace(found, gate=gate, certainty=None, table=None, also=None, clarify=None)
 
 
 def _move_to_front(ranked: Sequence[RankedDocument], names: Collection[str]) -> list[RankedDocument]:

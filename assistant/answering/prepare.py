@@ -26,7 +26,14 @@ from assistant.answering.composing import (
     table_blocks,
 )
 from assistant.answering.events import Cause
-from assistant.answering.evidence import Evidence, EvidenceQuery, FindEvidence, SourceList, merged_quote
+from assistant.answering.evidence import (
+    Evidence,
+    EvidenceQuery,
+    FindEvidence,
+    SourceList,
+    left_to_system,
+    merged_quote,
+)
 from assistant.answering.excerpts import (
     NO_LABELS,
     Excerpts,
@@ -252,9 +259,13 @@ class PrepareAnswer:
             matched = await self._live_questions.matching(clauses, embedded, evidence)
             if context is None:
                 matched = self._without_customers(matched, evidence)
+            by_system = {part for part, one in matched if one.state is LiveMatchState.READ}
+            evidence = tuple(
+                left_to_system(one, sources=services.tenant.sources) if part in by_system else one
+                for part, one in enumerate(evidence)
+            )
             certainty, excerpts = _certainty(evidence), Excerpts()
             with steps.step("compose") as span:
-                by_system = {part for part, one in matched if one.state is LiveMatchState.READ}
                 shown, quoted = self._compose(evidence, excerpts, hydration, by_system=by_system)
                 span.set_attribute("assistant.gate.passed", certainty is not None)
             longest = services.tenant.generation.max_tokens

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import aclosing
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
+import orjson
 import pytest
 
+from assistant.answering.adaptations import Adaptations
 from assistant.answering.evidence import DOCUMENTS_READ_OF_SOURCES
+from assistant.answering.prepare import AnswerRequest
+from assistant.answering.routing import read_router
 from assistant.answering.sources import FAILURES_TO_OPEN, AskSources
-from assistant.domain.answers import SourceFacts
+from assistant.answering.use_case import AnswerQuestion
+from assistant.domain.answers import Certainty, SourceFacts
 from assistant.domain.clock import Deadline
 from assistant.domain.documents import ItemFacts, StoredDocument, id_prefix_of
+from assistant.domain.elements import ElementData, ElementValue
 from assistant.domain.errors import SearchUnavailableError
 from tests.contracts.samples import EAST, NORTH, passage, query
-from tests.fakes.answering import FakeTenant, document, vector_of
-from tests.unit.answering.asking_and_reading import Asked, ask
+from tests.fakes.answering import FakeTenant, agent, document, vector_of
+from tests.fakes.live import STOCK, FakeLive
+from tests.unit.answering.asking_and_reading import Asked, ask, deadline
 from tests.unit.embedded.index_folder import IndexFolder
 
 REFILL = "Retail refills are payable on day 23 of 30."
@@ -171,3 +179,51 @@ async def test_a_source_of_a_shop_shows_its_facts() -> None:
     facts = {source.document_id: source.facts for source in asked.sources.sources}
     shown = SourceFacts(item_id="k2", price=price, currency="EUR", rating=4.5, ratings=8)
     assert facts == {"kettle": shown, "reviews:r1": None}
+
+
+# --- a live system that has nearly all of the share -------------------------------------------------------
+IN_STOCK = "Is the kettle in stock?"
+KNOWS_STOCK = replace(STOCK, name="orders.stock", source="orders", about=(IN_STOCK,))
+
+
+async def asked_with(tenant: FakeTenant, question: str, *, weights: dict[str, float]) -> Asked:
+    """Ask with a router that gives each source this raw score."""
+    tenant.live_elements = FakeLive(offered=(KNOWS_STOCK,), by_word={question: STATE})
+    names = [str(one["name"]) for one in SOURCES]
+    content = {
+        "sources": names,
+        "embedding_model": tenant.config.embedding.model,
+        "bias": [weights.get(name, 0.0) for name in names],
+        "vector": [[0.0] * len(vector_of("a"))] * len(names),
+        "words": {},
+        "fitted_on": "a test",
+    }
+    adaptations = Adaptations(tenant.config, desk=None, embedder=tenant.embedder, clock=tenant.clock)
+    adaptations.now = replace(adaptations.now, router=read_router(orjson.dumps(content)))
+    use_case = AnswerQuestion(tenant.services, adaptations)
+    asking = AnswerRequest(question=question)
+    prepared = await use_case.prepare(asking, identity=agent(), deadline=deadline(tenant))
+    async with aclosing(use_case.stream(prepared)) as events:
+        return Asked([event async for event in events], prepared, tenant)
+
+
+STATE = ElementData(values=(ElementValue(name="state", label="Stock", text="In stock"),))
+LOW = document("reviews:r2", "The kettle is in stock again, and it leaks.", title="Kettle: in stock")
+
+
+async def test_a_source_with_next_to_no_share_says_nothing_beside_the_live_values() -> None:
+    answered = await asked_with(shop(LOW), IN_STOCK, weights={"orders": 12.0})
+    assert answered.text == "[stock]"
+    assert [one.name for one in answered.elements if one.data is not None] == ["orders.stock"]
+    assert answered.done.certainty is Certainty.ANSWERED
+
+
+@pytest.mark.parametrize("weights", [{"orders": 2.0}, {"orders": 12.0, "reviews": 9.0}])
+async def test_a_source_with_some_share_is_quoted_beside_the_live_values(weights: dict[str, float]) -> None:
+    answered = await asked_with(shop(LOW), IN_STOCK, weights=weights)
+    assert "it leaks" in answered.text
+
+
+async def test_without_a_live_read_the_documents_answer_whatever_the_shares() -> None:
+    answered = await asked_with(shop(LOW), "How much water leaks out of it again?", weights={"orders": 12.0})
+    assert "it leaks" in answered.text
