@@ -4,7 +4,7 @@ each fault that tests ask for comes."""
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
 from assistant.cli.demo import LIVE_CASE
+from assistant.live.results import element_data, read_response
+from assistant.settings.connector import load_connector
 from assistant.text.check_digits import is_dea_number, is_npi
 from tests.fakes.asgi_server import asgi_server
 from tools.systems import orders, stores
@@ -310,3 +312,32 @@ async def test_the_stores_serve_what_the_shop_has() -> None:
 
     assert unknown.status_code == 404
     assert nobodys.status_code == 400
+
+
+async def test_the_items_of_an_order_are_shown_with_quantity_and_price() -> None:
+    data = stores.make_store_data(items=60, reviews=60)
+    app = stores.application(data, scope=ReadScope(by="agent", cases={"*": frozenset({"*"})}))
+    connector = load_connector(FOLDER / "stores.toml")
+    operation = next(one for one in connector.operations if one.name == "order")
+    element = next(one for one in connector.elements if one.name == "items")
+    order_id = next(iter(data.orders))
+    transport = httpx.ASGITransport(Front(app, Credentials(TOKEN), stores.SHAPE))
+    headers = {"Authorization": f"Bearer {TOKEN}", "X-Assistant-Agent": "amira"}
+    async with httpx.AsyncClient(transport=transport, base_url="http://stores", headers=headers) as client:
+        response = await client.get(f"/v1/orders/{order_id}")
+
+    reading = read_response(
+        response.content,
+        connector=connector,
+        operation=operation,
+        asked={"order_id": order_id},
+        context=None,
+        as_of=datetime(2026, 11, 20, tzinfo=UTC),
+    )
+    shown = element_data(element, operation=operation, reading=reading)
+    assert shown is not None
+    lines = response.json()["lines"]
+    assert [(row.title, *(value.text for value in row.values)) for row in shown.rows] == [
+        (line["name"], "1", f"${line['price']:.2f}") for line in lines
+    ]
+    assert [column.label for column in shown.columns] == ["Quantity", "Price"]
