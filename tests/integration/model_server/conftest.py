@@ -17,7 +17,8 @@ import pytest
 
 from assistant.settings.process import ModelServerSettings, inherited_environment
 
-STOP_LIMIT_S = 2.0
+STOP_LIMIT_S = 30.0
+"""SageMaker kills a container that long after SIGTERM."""
 Task = Literal["embedding", "generation"]
 
 

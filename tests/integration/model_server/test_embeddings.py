@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from contextlib import nullcontext
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,12 @@ def expected() -> Vectors:
     return np.load(VECTORS / "parity_vectors.npy").astype(np.float64)
 
 
+@pytest.fixture(scope="module")
+def exact(start: Start) -> Generator[Server]:
+    with start("embedding", precision="float32") as server:
+        yield server
+
+
 async def embed(client: httpx.AsyncClient, server: Server, inputs: Any, **fields: Any) -> Vectors:
     response = await client.post(f"{server.url}/invocations", json={"inputs": inputs, **fields})
     assert response.status_code == 200, response.text
@@ -60,23 +66,22 @@ async def test_every_vector_is_the_real_model_s(
 
 
 async def test_in_float32_vectors_are_exact(
-    client: httpx.AsyncClient, start: Start, texts: list[str], expected: Vectors
+    client: httpx.AsyncClient, exact: Server, texts: list[str], expected: Vectors
 ) -> None:
-    with start("embedding", precision="float32") as server:
-        vectors = await embed_all(client, server, texts)
+    vectors = await embed_all(client, exact, texts)
 
     assert np.abs(vectors - expected).max() < 1e-5
 
 
-@pytest.mark.parametrize("precision", ["bfloat16", "float32"])
+@pytest.mark.parametrize("server", ["embedding", "exact"])
 async def test_the_shop_s_kept_vectors_are_the_real_model_s(
-    client: httpx.AsyncClient, embedding: Server, start: Start, artifacts_dir: Path, precision: str
+    client: httpx.AsyncClient, artifacts_dir: Path, server: str, request: pytest.FixtureRequest
 ) -> None:
+    by: Server = request.getfixturevalue(server)
     folder, kept = artifacts_dir / shop().embedding.model, read_kept_vectors(vectors_file(shop()))
     sample = embedded_texts(shop(), tokenizer_json=folder / TOKENIZER_FILE)[::47]
 
-    with nullcontext(embedding) if precision == "bfloat16" else start("embedding", precision=precision) as by:
-        real = await embed_all(client, by, sample)
+    real = await embed_all(client, by, sample)
 
     assert kept.model_digest == read_model_facts(artifacts_dir, shop().embedding.model).digest
     assert cosines(np.asarray([kept.vector(text) for text in sample]), real).min() >= 0.9999

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -91,16 +92,20 @@ PROMPTS = [
 """With four in one batch, and prompts kept in a cache, the first gave three texts in nine runs."""
 
 
+ROUNDS = 4 if os.environ.get("EXAMPLES") == "new" else 1
+
+
 @pytest.mark.timeout(400)
 async def test_at_temperature_0_the_same_prompt_gives_the_same_bytes(
     client: httpx.AsyncClient, generation: Server
 ) -> None:
-    """Twenty times: repeated, after other prompts, and beside three others that begin and end at any time."""
+    """Repeated, after other prompts, and beside three others that begin and end at any time: 10 answers,
+    and 28 in ``make check-full``."""
 
-    async def text(prompt: str, *, after_s: float = 0.0, max_tokens: int = 60) -> str:
+    async def text(prompt: str, *, after_s: float = 0.0, max_tokens: int = 40) -> str:
         await asyncio.sleep(after_s)
         body = chat(prompt, max_tokens=max_tokens)
-        response = await client.post(f"{generation.url}/invocations", json=body, timeout=120)
+        response = await client.post(f"{generation.url}/invocations", json=body, timeout=300)
         return response.raise_for_status().json()["choices"][0]["message"]["content"]
 
     first, *others = PROMPTS
@@ -108,7 +113,7 @@ async def test_at_temperature_0_the_same_prompt_gives_the_same_bytes(
     for other in others:
         await text(other, max_tokens=5)
         found.append(await text(first))
-    for number in range(4):
+    for number in range(1, 1 + ROUNDS):
         four = await asyncio.gather(
             text(first),
             text(first, after_s=0.05 * number),
@@ -116,10 +121,9 @@ async def test_at_temperature_0_the_same_prompt_gives_the_same_bytes(
             text(others[1], after_s=0.07, max_tokens=5 + number),
         )
         found += four[:2]
-    for _ in range(2):
         found += await asyncio.gather(*(text(first) for _ in range(4)))
 
-    assert len(found) == 20
+    assert len(found) == 4 + 6 * ROUNDS
     assert len(set(found)) == 1
 
 
@@ -197,11 +201,11 @@ async def one_that_waits(client: httpx.AsyncClient, server: Server) -> asyncio.T
 
     The server may see a client's leaving a moment after the client's next request.
     """
-    async with asyncio.timeout(2.0):
+    async with asyncio.timeout(60):
         while True:
             refused, second = await two_more(client, server)
             assert (await refused).status_code == 429
-            done, _ = await asyncio.wait({second}, timeout=0.3)
+            done, _ = await asyncio.wait({second}, timeout=2)  # a refusal comes at once
             if not done:
                 return second
 

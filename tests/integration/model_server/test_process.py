@@ -32,9 +32,14 @@ async def test_it_stops_while_it_generates(client: httpx.AsyncClient, start: Sta
     }
     with start("generation", slots=1) as server:
         async with client.stream("POST", f"{server.url}/invocations", json=body) as response:
-            await anext(response.aiter_bytes())
+            found = response.aiter_bytes()
+            await anext(found)
 
             server.stop()  # raises when it takes longer than it may
+
+            with pytest.raises(httpx.RemoteProtocolError):  # cut off: it did not wait for the end
+                async for _ in found:
+                    pass
 
 
 @pytest.mark.parametrize(
