@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -38,6 +39,19 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(ContractMatrix(config, suites=SUITES))
     config.pluginmanager.register(FaultCells(config))
     config.pluginmanager.register(MistakeTable())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep the garbage collector from walking 8,000 tests and their modules again and again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(10_000, 20, 10)
 
 
 @pytest.fixture(autouse=True)
