@@ -129,7 +129,7 @@ async def test_a_compressed_response_is_refused_by_its_header() -> None:
 async def test_a_system_that_drips_is_late_by_its_deadline() -> None:
     drip = Drip()
     script = FirstWell()
-    async with live_scene(script, deadline_s=0.4) as scene:
+    async with live_scene(script, deadline_s=2.0) as scene:
         await shown_to_the_owner(scene)
         script.then = drip
         assert (await scene.refused()).problem is LATE

@@ -116,7 +116,7 @@ async def texts(services: TenantServices, identity: Identity = ANA) -> list[str]
 
 
 async def until_no_byte_is_left(twin: Twin, clock: SteppedClock) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while VALUE.encode() in await twin.stored_bytes(clock):
             pass
 

@@ -139,7 +139,7 @@ async def test_a_card_is_a_block() -> None:
 async def test_reads_begin_before_the_stream() -> None:
     live = FakeLive(gates={"orders.status": Gate()})
     _, prepared = await prepare(with_live(live), context=BO)
-    await asyncio.wait_for(live.gates["orders.status"].reached.wait(), 5)
+    await asyncio.wait_for(live.gates["orders.status"].reached.wait(), 60)
     prepared.hydration.cancel()
 
 
@@ -259,7 +259,7 @@ async def test_reads_of_one_system_are_bounded() -> None:
     live, clock = FakeLive(delay_s=0.001), SystemClock()
     bounds = CallBounds(most_a_system=3)
     caller = Caller(agent(), BO, QUESTION)
-    deadline = Deadline.after(5, clock=clock)
+    deadline = Deadline.after(60, clock=clock)
     await asyncio.gather(*(bounds.fill(live, "orders.status", caller, deadline=deadline) for _ in range(20)))
     assert (live.most_active, len(live.calls)) == (3, 20)
 

@@ -18,7 +18,7 @@ from tests.fakes.answering import FakeTenant, Gate
 from tests.unit.answering.asking_and_reading import QUESTION, ask, prepare
 
 Leaving = Literal[Cause.CANCELLED, Cause.DISCONNECTED]
-LIMIT_S = 5.0
+LIMIT_S = 60.0
 FIRST = "Retail refills are payable on day 23 of 30."
 
 

@@ -130,7 +130,7 @@ REJECTS = [
 async def evidence(question: str, tenant: FakeTenant) -> Evidence:
     services = tenant.services
     return await FindEvidence(services).find(
-        EvidenceQuery(question), SearchScope.untraced(Deadline.after(5, clock=services.clock))
+        EvidenceQuery(question), SearchScope.untraced(Deadline.after(60, clock=services.clock))
     )
 
 

@@ -20,7 +20,7 @@ QUESTION = "what do I do about reject 79"
 
 async def retrieved(tenant: FakeTenant, *, size: int | None = None, whole_legs: bool = False) -> Retrieved:
     services = tenant.services
-    scope = SearchScope.untraced(Deadline.after(5, clock=services.clock), size=size)
+    scope = SearchScope.untraced(Deadline.after(60, clock=services.clock), size=size)
     asked = await RetrievePassages(services).search(
         QUESTION, vector=vector_of(QUESTION), scope=scope, whole_legs=whole_legs
     )
@@ -54,7 +54,7 @@ async def test_where_codes_are_named_all_passages_of_both_legs_come() -> None:
 async def test_no_documents_are_read_without_asking_the_index() -> None:
     tenant = FakeTenant()
     services = tenant.services
-    scope = SearchScope.untraced(Deadline.after(5, clock=services.clock))
+    scope = SearchScope.untraced(Deadline.after(60, clock=services.clock))
     assert await RetrievePassages(services).read([], scope) == {}
     assert tenant.search.read == []
 
@@ -65,7 +65,7 @@ async def test_a_text_over_the_model_s_limit_has_the_mean_of_its_pieces() -> Non
     services = tenant.services
     short, vector = await RetrievePassages(services).embed(
         ["refill", "refill claim parcel transfer"],
-        SearchScope.untraced(Deadline.after(5, clock=services.clock)),
+        SearchScope.untraced(Deadline.after(60, clock=services.clock)),
     )
     assert short == pytest.approx(vector_of("refill"))
     halves = [vector_of("refill claim"), vector_of("parcel transfer")]

@@ -134,7 +134,7 @@ async def test_a_source_that_fails_again_and_again_is_not_asked_for_a_while() ->
     sources = AskSources(tenant.services)
     for _ in range(FAILURES_TO_OPEN + 2):
         found = await sources.search(
-            query(QUESTION, vector_of(QUESTION)), deadline=Deadline.after(5, clock=tenant.clock)
+            query(QUESTION, vector_of(QUESTION)), deadline=Deadline.after(60, clock=tenant.clock)
         )
         assert found.states["reviews"] == "failed"
     asked = [search.ids.prefix for search in tenant.search.queries if search.ids is not None]

@@ -200,7 +200,7 @@ async def test_nothing_of_a_sentence_goes_out_before_it_ends() -> None:
     stream = use_case.stream(prepared)
     assert [(await anext(stream)).event for _ in range(2)] == ["started", "sources"]
     reading = asyncio.create_task(anext(stream))
-    await asyncio.wait_for(gate.reached.wait(), 5)
+    await asyncio.wait_for(gate.reached.wait(), 60)
     assert not reading.done()
     gate.opened.set()
     assert await reading == Token(FIRST.removesuffix("."))

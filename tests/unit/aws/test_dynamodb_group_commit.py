@@ -22,7 +22,7 @@ class HeldWrites:
 
     async def write(self, items: Sequence[Item]) -> Sequence[Outcome]:
         self.calls.append([item["sk"]["S"] for item in items])
-        await asyncio.wait_for(self.free.wait(), 10)
+        await asyncio.wait_for(self.free.wait(), 60)
         return [self._outcome(item) for item in items]
 
 
@@ -221,6 +221,6 @@ async def _write(commit: GroupCommit, name: str, *, body: str = "", urgent: bool
 
 
 async def _until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not holds():  # noqa: ASYNC110 : what is waited for has no event
             await asyncio.sleep(0.001)

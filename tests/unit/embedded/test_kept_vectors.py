@@ -48,7 +48,7 @@ def own(text: str) -> list[float]:
 
 
 def deadline() -> Deadline:
-    return Deadline.after(5.0, clock=SystemClock())
+    return Deadline.after(60, clock=SystemClock())
 
 
 @pytest.fixture

@@ -176,7 +176,7 @@ class Knowledge:
             await until(self._queues_are_empty)
         finally:
             worker.stop()
-            await asyncio.wait_for(running, 20)
+            await asyncio.wait_for(running, 60)
 
     async def _queues_are_empty(self) -> bool:
         return await self.stores.queue.depth() + await self.stores.withdrawals.depth() == 0
@@ -205,7 +205,7 @@ class Knowledge:
         query = PassageQuery(
             text=text, vector=vector_of(text), filters=SearchFilters(), labels=frozenset(), size=200
         )
-        retrieved = await self.stores.search.search(query, deadline=Deadline.after(10, clock=self.clock))
+        retrieved = await self.stores.search.search(query, deadline=Deadline.after(60, clock=self.clock))
         texts: dict[str, list[str]] = {}
         for ranked in sorted(retrieved.passages, key=lambda one: one.passage.ordinal):
             texts.setdefault(ranked.passage.document_id, []).append(ranked.passage.text)

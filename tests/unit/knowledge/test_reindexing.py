@@ -109,7 +109,7 @@ class Site:
         """Return the documents of a version, each with the cosine of its title and the text "anything"."""
         vector = vector_of(text) if model is OLD else turned(vector_of(text))
         query = PassageQuery(text=text, vector=vector, filters=SearchFilters(), labels=frozenset(), size=200)
-        deadline = Deadline.after(10, clock=self.knowledge.clock)
+        deadline = Deadline.after(60, clock=self.knowledge.clock)
         found = await self.knowledge.stores.search_of(model).search(query, deadline=deadline)
         return {hit.document_id: hit.title_cosine for hit in found.documents}
 
@@ -128,7 +128,7 @@ class Site:
             yield
         finally:
             worker.stop()
-            await asyncio.wait_for(running, 20)
+            await asyncio.wait_for(running, 60)
 
     def on_embedding(self, act: Callable[[], Awaitable[object]], *, after: int = 1) -> None:
         """Act once, in the call of the new model's endpoint that follows ``after`` others."""

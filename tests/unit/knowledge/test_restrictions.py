@@ -50,7 +50,7 @@ async def seen(knowledge: Knowledge, *labels: str) -> set[str]:
         size=100,
     )
     retrieved = await knowledge.stores.search.search(
-        query, deadline=Deadline.after(10, clock=knowledge.clock)
+        query, deadline=Deadline.after(60, clock=knowledge.clock)
     )
     return {ranked.passage.document_id for ranked in retrieved.passages}
 
@@ -151,7 +151,7 @@ async def test_narrower_labels_wait_for_no_backlog(knowledge: Knowledge, folder:
     finally:
         held.set()
         worker.stop()
-        await asyncio.wait_for(running, 20)
+        await asyncio.wait_for(running, 60)
 
 
 async def _is(value: bool) -> bool:

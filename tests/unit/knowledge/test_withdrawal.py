@@ -73,7 +73,7 @@ async def test_a_withdrawal_during_processing_is_not_undone(knowledge: Knowledge
     knowledge.embedder.before = wait
     await knowledge.add(document(content="Zolpidem secret."))
     working = asyncio.create_task(knowledge.work())
-    await asyncio.wait_for(asked.wait(), 20)
+    await asyncio.wait_for(asked.wait(), 60)
     await knowledge.withdraw("refill")
     await until(lambda: _is_empty(knowledge))
     go_on.set()

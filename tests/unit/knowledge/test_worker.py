@@ -152,9 +152,9 @@ async def test_a_stop_returns_unfinished_documents_to_the_queue(knowledge: Knowl
     await knowledge.add(document())
     worker = knowledge.worker(limits=WorkerLimits(stop_within_s=0.05))
     running = asyncio.create_task(worker.run())
-    await asyncio.wait_for(asked.wait(), 20)
+    await asyncio.wait_for(asked.wait(), 60)
     worker.stop()
-    await asyncio.wait_for(running, 20)
+    await asyncio.wait_for(running, 60)
     (message,) = await knowledge.stores.queue.receive(limit=9, wait_s=0, visibility_timeout_s=0.01)
     assert (message.document_id, message.attempt) == ("refill", 1)
 
@@ -170,10 +170,10 @@ async def test_a_stop_lets_a_batch_finish(knowledge: Knowledge) -> None:
     await knowledge.add(document())
     worker = knowledge.worker()
     running = asyncio.create_task(worker.run())
-    await asyncio.wait_for(asked.wait(), 20)
+    await asyncio.wait_for(asked.wait(), 60)
     worker.stop()
     go_on.set()
-    await asyncio.wait_for(running, 20)
+    await asyncio.wait_for(running, 60)
     assert await knowledge.state() == DocumentState.LIVE
     assert await knowledge.stores.queue.depth() == 0
 
@@ -358,7 +358,7 @@ async def test_questions_and_titles_are_embedded_and_searched(knowledge: Knowled
         filters=SearchFilters(),
         labels=frozenset(),
     )
-    found = await knowledge.stores.search.search(asked, deadline=Deadline.after(10, clock=knowledge.clock))
+    found = await knowledge.stores.search.search(asked, deadline=Deadline.after(60, clock=knowledge.clock))
     (hit,) = found.documents
     assert (hit.document_id, hit.title_cosine, hit.text_score) == ("refill", pytest.approx(1.0), None)
     assert (hit.title_score or 0.0) > 0.0
@@ -379,7 +379,7 @@ async def test_a_question_over_the_model_s_limit_has_the_first_passage_s_vector(
         filters=SearchFilters(),
         labels=frozenset(),
     )
-    found = await knowledge.stores.search.search(asked, deadline=Deadline.after(10, clock=knowledge.clock))
+    found = await knowledge.stores.search.search(asked, deadline=Deadline.after(60, clock=knowledge.clock))
     assert [hit.title_cosine for hit in found.documents] == [pytest.approx(1.0)]
 
 
@@ -443,4 +443,4 @@ async def test_replaced_text_is_purged_at_once_and_a_second_time_later(knowledge
         assert index.purges == 4
     finally:
         worker.stop()
-        await asyncio.wait_for(running, 20)
+        await asyncio.wait_for(running, 60)

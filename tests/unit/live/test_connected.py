@@ -260,7 +260,7 @@ def stores(
 
 
 async def stock(of: ConnectedElements, by: Caller, clock: SteppedClock) -> str:
-    filled = await of.fill("stores.stock", by, deadline=Deadline.after(5.0, clock=clock))
+    filled = await of.fill("stores.stock", by, deadline=Deadline.after(60, clock=clock))
     return filled.data.values[0].text
 
 

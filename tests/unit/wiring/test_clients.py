@@ -62,7 +62,7 @@ async def test_own_credentials_are_not_shown_to_the_gateway_on_this_machine() ->
             embedder = SageMakerEmbedder(
                 await clients.sagemaker(), endpoint="embedding", dimensions=2, purpose="passage"
             )
-            await embedder.embed(["wait"], deadline=Deadline.after(10, clock=SystemClock()))
+            await embedder.embed(["wait"], deadline=Deadline.after(60, clock=SystemClock()))
     assert "Credential=local/" in gateway.exchanges[0].headers["authorization"]
 
 

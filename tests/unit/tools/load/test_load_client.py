@@ -50,7 +50,7 @@ async def test_a_stream_ends_with_its_last_chunk_wherever_that_is_cut():
     data = HEAD + chunk(STARTED + TOKENS) + chunk(DONE) + LAST_CHUNK
     for position in range(len(data)):
         client.data_received(data[position : position + 1])
-    reply = await asyncio.wait_for(ending, 1)
+    reply = await asyncio.wait_for(ending, 60)
     assert reply.ended_s is not None
     assert text_of(reply.events()) == "Two days."
 
@@ -77,7 +77,7 @@ async def test_the_first_text_is_timed_at_the_read_that_brought_it():
 async def test_a_refusal_is_a_whole_reply():
     client, _, ending = asking()
     client.data_received(b"HTTP/1.1 429 Too Many Requests\r\ncontent-length: 2\r\n\r\n{}")
-    reply = await asyncio.wait_for(ending, 1)
+    reply = await asyncio.wait_for(ending, 60)
     assert (reply.status(), reply.events()) == (429, [])
 
 
