@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -188,8 +190,9 @@ def test_the_child_ends_with_a_parent_that_was_killed() -> None:
     child = psutil.Process(int(parent.stdout.readline()))
     parent.kill()
     parent.communicate()
-    _, alive = psutil.wait_procs([child], timeout=30)
-    assert alive == []
+    with suppress(psutil.NoSuchProcess):  # a container's first process may leave it as a zombie
+        while child.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.02)
 
 
 def documents(*contents: str) -> Sequence[Received]:
