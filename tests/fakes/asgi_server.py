@@ -11,7 +11,7 @@ from starlette.types import ASGIApp
 
 from assistant.http_process import open_socket, server_config
 
-_START_LIMIT_S = 10.0
+_START_LIMIT_S = 60.0
 
 
 @asynccontextmanager

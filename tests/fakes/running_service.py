@@ -74,7 +74,7 @@ streams = {streams}
 streams_per_agent = {streams_per_agent}
 first_token_timeout_s = {first_token_timeout_s}
 answer_deadline_s = {answer_deadline_s}
-embedding_timeout_s = 2.0
+embedding_timeout_s = 4.0
 """
 
 
@@ -259,16 +259,18 @@ async def served(
 
 
 async def eventually(
-    condition: Callable[[], bool] | Callable[[], Awaitable[bool]], *, within_s: float = 5.0
+    condition: Callable[[], bool] | Callable[[], Awaitable[bool]], *, within_s: float = 60.0
 ) -> float:
     """Wait until the condition holds and return how long it took; fails after ``within_s``."""
     began_s = time.monotonic()
+    pause_s = 0.005
     while True:
         held = condition()
         if held if isinstance(held, bool) else await held:
             return time.monotonic() - began_s
         assert time.monotonic() - began_s < within_s, "the condition never held"
-        await asyncio.sleep(0.005)
+        await asyncio.sleep(pause_s)
+        pause_s = min(0.05, 1.3 * pause_s)  # asking is work too, and two cores are shared
 
 
 def events_of(text: str) -> list[tuple[str, Any]]:

@@ -56,14 +56,14 @@ class SageMakerSocket:
         return self.hold[1]
 
     async def generation(self, number: int = 1) -> Call:
-        """Return the ``number``-th generation, waiting for it at most 5 s."""
+        """Return the ``number``-th generation, waiting for it at most 60 s."""
         return await self._nth(self.generations, number)
 
     async def embedding(self, number: int = 1) -> Call:
         return await self._nth(self.embeddings, number)
 
     async def _nth(self, calls: list[Call], number: int) -> Call:
-        async with asyncio.timeout(5), self.arrived:
+        async with asyncio.timeout(60), self.arrived:
             await self.arrived.wait_for(lambda: len(calls) >= number)
         return calls[number - 1]
 

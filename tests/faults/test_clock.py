@@ -47,7 +47,7 @@ async def answered_once(service: ServiceProcess) -> None:
     async def answers() -> bool:
         return (await asked(service, who=for_both())).status == 200
 
-    await eventually(answers, within_s=20)
+    await eventually(answers)
 
 
 def for_both(**more: Any) -> dict[str, str]:
@@ -128,7 +128,7 @@ async def test_leases_are_not_judged_by_wall_clocks(
                     reading = await log.read(answer_id)
                     return reading is not None and len(reading.batches) >= 3
 
-                await eventually(has_lived_on, within_s=10)
+                await eventually(has_lived_on)
                 go_on.set()
                 elsewhere = await came_back(follower, answer_id, who=for_both())
                 answer = await stream.rest()

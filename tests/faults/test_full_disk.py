@@ -137,7 +137,7 @@ async def test_an_answer_on_a_full_disk_goes_on_and_its_record_follows(
         path = f"/v1/answers/{answer.answer_id}"
         return (await service.client.get(path, headers=headers())).status_code == 200
 
-    await eventually(is_recorded, within_s=20)
+    await eventually(is_recorded)
     after = await asked(service)
     assert after.told() == "`done` `stop`"
     assert (await called(service, "POST", "/v1/documents", json=document)).status == 202

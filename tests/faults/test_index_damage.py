@@ -77,7 +77,7 @@ async def test_a_damaged_index_is_never_taken_for_one_that_does_not_know(watch: 
             async def is_not_ready() -> bool:
                 return (await watch.service.operations.get("/readyz")).status_code == 503
 
-            await eventually(is_not_ready, within_s=20)
+            await eventually(is_not_ready)
         finally:
             await repair(request, alias, index)
     tell_of(

@@ -105,7 +105,7 @@ async def test_a_power_switch_that_cannot_be_read_switches_nothing_off(watch: Wa
         assert answer.told() == "`done` `stop`"
         return sum(POWER.is_of(request) for request in proxy.requests) > read_before
 
-    await eventually(is_read, within_s=15)
+    await eventually(is_read)
     if fault == SLOW:
         await watch.scene.break_(POWER, Kind.ANSWER, answer=GARBAGE)
     log = await watch.logged("power_not_read" if fault == SLOW else "power_not_understood")

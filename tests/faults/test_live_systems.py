@@ -108,7 +108,7 @@ async def _warmed_up(service: ServiceProcess) -> None:
     async def answers() -> bool:
         return (await asked(service, **question(with_context=False))).status == 200
 
-    await eventually(answers, within_s=20)
+    await eventually(answers)
 
 
 async def _put_key_set(scene: FaultScene) -> None:
@@ -230,7 +230,7 @@ async def _down_for_longer(scene: FaultScene, service: ServiceProcess) -> None:
     async def is_asked_again() -> bool:
         return element_of(await asked(service, **question()))["state"] == "ready"
 
-    await eventually(is_asked_again, within_s=20)
+    await eventually(is_asked_again)
     assert not (await service.figures())[CIRCUIT]
 
 

@@ -225,7 +225,7 @@ async def _starts_and_signs(scene: FaultScene, settings: ServiceSettings) -> Non
         async def answers() -> bool:
             return (await asked(service)).told() == "`done` `stop`"
 
-        await eventually(answers, within_s=15)
+        await eventually(answers)
         link = (await asked(service)).events[1][1]["sources"][0]["document_url"]
         opened = await service.client.post("/v1/documents/linked", json={"token": link.partition("#")[2]})
         assert opened.status_code == 200

@@ -113,8 +113,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
     try:
-        service = started.result(timeout=30)
-        with httpx.Client(base_url=service.url, timeout=10, trust_env=False) as client:
+        service = started.result(timeout=90)
+        with httpx.Client(base_url=service.url, timeout=60, trust_env=False) as client:
             yield Served(
                 service.url,
                 owner=service.headers("ann", roles=ROLES),
@@ -124,7 +124,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
             )
     finally:
         ending.set()
-        thread.join(timeout=30)
+        thread.join(timeout=90)
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +158,7 @@ def test_requests_right_and_wrong_are_answered_as_the_document_says(
     @LIMITS
     @given(case=api[path][method].as_strategy(generation_mode=mode))
     def check(case: Case) -> None:
-        case.call_and_validate(headers=served.owner, checks=CHECKS, timeout=10)
+        case.call_and_validate(headers=served.owner, checks=CHECKS, timeout=60)
 
     try:
         check()

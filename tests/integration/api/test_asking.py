@@ -66,7 +66,7 @@ async def test_a_sentence_is_sent_while_the_model_still_writes(service: RunningS
         "POST", "/v1/answers", json={"question": "How long?"}, headers=service.headers(accept=STREAM)
     )
     seen = ""
-    async with request as response, asyncio.timeout(5):
+    async with request as response, asyncio.timeout(20):
         async for text in response.aiter_text():
             seen += text
             if "event: token" in seen:
@@ -82,7 +82,7 @@ async def test_a_comment_comes_when_nothing_flows(tmp_path: Path) -> None:
             "POST", "/v1/answers", json={"question": "How long?"}, headers=service.headers(accept=STREAM)
         )
         seen = ""
-        async with request as response, asyncio.timeout(5):
+        async with request as response, asyncio.timeout(20):
             async for text in response.aiter_text():
                 seen += text
                 if seen.count(": alive\n\n") >= 2:

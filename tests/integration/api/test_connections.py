@@ -36,7 +36,7 @@ class Raw:
 
     async def status(self) -> int:
         """Return the status of the next response; 0 when the connection ends without one."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             try:
                 line = await self.reader.readline()
             except ConnectionError:
@@ -44,7 +44,7 @@ class Raw:
         return int(line.split()[1]) if line else 0
 
     async def ends(self) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             try:
                 while await self.reader.read(65536):
                     pass

@@ -55,7 +55,7 @@ async def test_damage_is_503_and_never_no_evidence(
                 failed = {(check["name"], check["tenant"]) for check in checks if not check["ok"]}
                 return (ready.status_code, failed) == (503, {("index", "clinic")})
 
-            await eventually(is_not_ready, within_s=30)
+            await eventually(is_not_ready, within_s=60)
         answered += [await task.ask(body=OF_D1) for _ in range(5)]
         for response in answered:  # refused, or answered by what is left of it
             if response.status_code == 200:

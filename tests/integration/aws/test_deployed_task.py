@@ -326,7 +326,7 @@ async def is_healthy(task: Task) -> bool:
     port = {ServiceSettings.variable("port"): str(task.running.ready["port"])}
     environment = {"PATH": os.environ["PATH"]} | dict(task.environment) | port
     check = await asyncio.create_subprocess_exec(sys.executable, *arguments, env=environment)
-    return await asyncio.wait_for(check.wait(), 30) == 0
+    return await asyncio.wait_for(check.wait(), 60) == 0
 
 
 async def told(task: Task) -> dict[str, Any]:

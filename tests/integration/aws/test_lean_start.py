@@ -43,7 +43,7 @@ async def loaded(room: str, environment: Mapping[str, str]) -> frozenset[str]:
     finally:
         if child.returncode is None:
             child.terminate()
-        said, _ = await asyncio.wait_for(asyncio.gather(listening, child.wait()), 30)
+        said, _ = await asyncio.wait_for(asyncio.gather(listening, child.wait()), 60)
     return frozenset(re.findall(r"^import time:.*\| +([\w.]+)$", said.decode(), re.MULTILINE))
 
 

@@ -247,7 +247,7 @@ async def _running(worker: IngestionWorker) -> AsyncGenerator[None]:
         yield
     finally:
         worker.stop()
-        await asyncio.wait_for(running, 30)
+        await asyncio.wait_for(running, 60)
 
 
 async def _end(tasks: list[asyncio.Task[None]]) -> None:

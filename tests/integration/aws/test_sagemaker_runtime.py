@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import aiohttp
 import orjson
 import pytest
 
@@ -15,8 +16,10 @@ from assistant.aws.sagemaker import InvocationError, InvocationFailure, SageMake
 from tests.fakes.scripted_http import Exchange, Script, head, scripted_http
 from tests.integration.aws.conftest import Runtime
 
-LIMIT_S = 5.0
+LIMIT_S = 60.0
 STREAMS_AT_ONCE = 300
+OPENED_AT_ONCE = 20
+"""Each connection must open within the client's 2 s, which hundreds at one instant miss on a busy machine."""
 
 
 async def well(exchange: Exchange) -> None:
@@ -78,12 +81,12 @@ async def test_hundreds_of_streams_run_at_once(runtime: Runtime) -> None:
             all_running.set()
         await exchange.peer_left()
 
-    async with runtime(script) as (client, _), asyncio.timeout(4 * LIMIT_S):
-        calls = [
-            client.invoke_with_stream("llm", body=b"{}", inference_id=str(number))
-            for number in range(STREAMS_AT_ONCE)
-        ]
-        streams = await asyncio.gather(*calls)
+    async with runtime(script) as (client, _), asyncio.timeout(LIMIT_S):
+        streams: list[aiohttp.ClientResponse] = []
+        for first in range(0, STREAMS_AT_ONCE, OPENED_AT_ONCE):
+            numbers = range(first, first + OPENED_AT_ONCE)
+            calls = (client.invoke_with_stream("llm", body=b"{}", inference_id=str(one)) for one in numbers)
+            streams += await asyncio.gather(*calls)
         await all_running.wait()
         for stream in streams:
             stream.close()

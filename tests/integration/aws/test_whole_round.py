@@ -225,7 +225,7 @@ async def test_the_whole_round_from_knowledge_to_verdict_with_every_adapter_from
             status = await owner.document_status(document_id)
             return status.state == DocumentState.WITHDRAWN and status.live_content_hash is None
 
-        await eventually(is_gone, within_s=20)
+        await eventually(is_gone, within_s=60)
         assert document_id not in await deployment.indexed()
         done_again = (await asked(agent))[-1]
         assert done_again.finish_reason == "no_evidence"

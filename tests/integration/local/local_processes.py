@@ -30,7 +30,7 @@ class Local:
     wishes: dict[str, int] = field(default_factory=lambda: {"a": 0, "b": 0})
     asked_for: bool = False
     settings: LocalSettings = field(
-        default_factory=lambda: LocalSettings(min_free_mib=0, start_timeout_s=20, stop_timeout_s=2)
+        default_factory=lambda: LocalSettings(min_free_mib=0, start_timeout_s=60, stop_timeout_s=2)
     )
     said: list[str] = field(default_factory=list[str])
     started: list[str] = field(default_factory=list[str])
@@ -74,7 +74,7 @@ class Local:
         }
 
 
-def eventually(condition: Callable[[], bool], *, within_s: float = 15.0) -> None:
+def eventually(condition: Callable[[], bool], *, within_s: float = 60.0) -> None:
     """Poll until the condition holds; fail after the bound."""
     until = time.monotonic() + within_s
     while not condition():
@@ -116,13 +116,13 @@ class Command:
 
     def end(self) -> int:
         """Let the command go on to its end and return its status."""
-        self.process.communicate("\n", timeout=20)
+        self.process.communicate("\n", timeout=60)
         return self.process.returncode
 
     def close(self) -> None:
         if self.process.poll() is None:
             self.process.kill()
-        self.process.communicate(timeout=20)
+        self.process.communicate(timeout=60)
 
 
 def running(registry: Registry) -> Running:

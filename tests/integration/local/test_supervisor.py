@@ -96,7 +96,7 @@ def test_what_a_killed_command_left_is_stopped_by_the_next(local: Local, command
     killed.await_line("using")
     ports = running(local.registry).ports
     killed.process.kill()
-    killed.process.wait(timeout=10)
+    killed.process.wait(timeout=60)
     assert listens(ports["a"])
     left = local.supervisor().clean()
     assert left.processes == {}
@@ -107,7 +107,7 @@ def test_what_a_killed_command_left_is_taken_over_by_one_that_needs_it(local: Lo
     killed = command("a")
     killed.await_line("using")
     killed.process.kill()
-    killed.process.wait(timeout=10)
+    killed.process.wait(timeout=60)
     with local.supervisor().using(["a"], command="test") as ports:
         assert local.started == []
     assert not listens(ports["a"])
@@ -118,7 +118,7 @@ def test_a_command_killed_while_it_starts_leaves_nothing_to_the_next(local: Loca
     killed = command("a")
     eventually(lambda: local.registry.path.exists() and "a" in running(local.registry).processes)
     killed.process.kill()
-    killed.process.wait(timeout=10)
+    killed.process.wait(timeout=60)
     local.modes["a"] = "ready"
     with local.supervisor().using(["a"], command="test"):
         assert len(find_marked(local.registry.path)) == 1
@@ -133,7 +133,7 @@ def test_an_interrupted_command_leaves_no_process(
     interrupted.await_line("using")
     interrupted.process.send_signal(number)
     interrupted.process.send_signal(number)
-    interrupted.process.wait(timeout=10)
+    interrupted.process.wait(timeout=60)
     assert find_marked(local.registry.path) == []
 
 
@@ -145,7 +145,7 @@ def test_a_command_interrupted_while_it_starts_leaves_no_process(
     interrupted = command("a")
     eventually(lambda: local.registry.path.exists() and "a" in running(local.registry).processes)
     interrupted.process.send_signal(number)
-    interrupted.process.wait(timeout=10)
+    interrupted.process.wait(timeout=60)
     assert find_marked(local.registry.path) == []
 
 
@@ -174,7 +174,7 @@ def test_a_recycled_pid_is_not_taken_for_the_process(local: Local) -> None:
         local.registry.write(written)
         supervisor.down()
         assert stranger.poll() is None
-        stranger.communicate(b"\n", timeout=10)
+        stranger.communicate(b"\n", timeout=60)
     assert stranger.returncode == 0
     assert find_marked(local.registry.path) == []
 
