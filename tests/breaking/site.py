@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import sys
 import time
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
@@ -16,6 +15,7 @@ from typing import Literal
 import httpx
 
 from assistant.settings.process import ServiceSettings, WorkerSettings, inherited_environment
+from tests.fakes.forked import ForkedProcess, start_forked
 from tests.fakes.running_service import Scene, published_keys, service_settings
 from tests.fakes.sagemaker_socket import DIMENSIONS, SageMakerSocket, sagemaker_socket
 from tests.fakes.tokens import EC_KEY, claims, token
@@ -60,9 +60,7 @@ class Site:
     service_settings: ServiceSettings
     worker_settings: WorkerSettings
     url: str
-    children: dict[Part, asyncio.subprocess.Process] = field(
-        default_factory=dict[Part, asyncio.subprocess.Process]
-    )
+    children: dict[Part, ForkedProcess] = field(default_factory=dict[Part, ForkedProcess])
     killed_at_s: dict[Part, list[float]] = field(
         default_factory=lambda: {part: list[float]() for part in PARTS}
     )
@@ -76,12 +74,8 @@ class Site:
         settings = self.service_settings if part == "service" else self.worker_settings
         room = "assistant.api" if part == "service" else "assistant.local.knowledge_worker"
         with (self.folder / f"{part}.log").open("ab") as log:
-            self.children[part] = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", room),
-                env=inherited_environment() | settings.environment(),
-                stdout=asyncio.subprocess.PIPE,
-                stderr=log,
-            )
+            environment = inherited_environment() | settings.environment()
+            self.children[part] = await start_forked(room, environment=environment, log=log)
 
     async def ready(self, part: Part) -> None:
         """Wait for a process's ready line."""

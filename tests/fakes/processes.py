@@ -1,4 +1,4 @@
-"""Our own processes as the supervisor starts them: by ``python -m`` and their settings."""
+"""Our own processes as the supervisor starts them, by their settings. Those that start often are forked."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from typing import Any
 import orjson
 
 from assistant.settings.process import inherited_environment
+from tests.fakes.forked import FORKED, ForkedProcess, start_forked
 
 _READY_WITHIN_S = 90
 """A busy machine needs long for what takes a second alone; a test has its own limit."""
+_END_LIMIT_S = 60
 
 
 @dataclass
 class RunningProcess:
-    child: asyncio.subprocess.Process
+    child: asyncio.subprocess.Process | ForkedProcess
     ready: dict[str, Any]
 
     @property
@@ -35,11 +37,12 @@ class RunningProcess:
 
     async def ended(self) -> tuple[int, str]:
         """Return status and what it said on stderr, once it has ended by itself."""
-        _, said = await asyncio.wait_for(self.child.communicate(), 15)
+        _, said = await asyncio.wait_for(self.child.communicate(), _END_LIMIT_S)
         return self.child.returncode or 0, said.decode()
 
 
 async def start(room: str, environment: Mapping[str, str]) -> asyncio.subprocess.Process:
+    """Start a room of ``assistant`` by ``python -m``."""
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -53,7 +56,11 @@ async def start(room: str, environment: Mapping[str, str]) -> asyncio.subprocess
 @asynccontextmanager
 async def process(room: str, environment: Mapping[str, str]) -> AsyncGenerator[RunningProcess]:
     """Start a process, wait for its ready line, and stop it in the end."""
-    child = await start(room, environment)
+    if f"assistant.{room}" in FORKED:
+        whole = inherited_environment() | dict(environment)
+        child = await start_forked(f"assistant.{room}", environment=whole)
+    else:
+        child = await start(room, environment)
     assert child.stdout is not None
     try:
         line = await asyncio.wait_for(child.stdout.readline(), _READY_WITHIN_S)

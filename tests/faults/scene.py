@@ -18,6 +18,7 @@ from assistant.settings.process import ServiceSettings, inherited_environment
 from tests.attacks.live_scene import PAGE, answers_well
 from tests.fakes.aws_tenants import AwsTenants, aws_tenants
 from tests.fakes.faulty_proxy import Fault, FaultyProxy, Kind, faulty_proxy
+from tests.fakes.forked import ForkedProcess, start_forked
 from tests.fakes.running_service import Scene as ServiceScene
 from tests.fakes.running_service import published_keys, service_settings
 from tests.fakes.sagemaker_socket import SageMakerSocket, sagemaker_socket
@@ -34,13 +35,13 @@ WRITTEN = "Wait two days. Ask the desk on the third day."
 PARTS = ("Wait two ", "days. A", "sk the desk ", "on the third day.")
 """The same as the model sends it: the first sentence is released after two."""
 KEY_SET = orjson.dumps({"keys": [EC_KEY.as_dict(private=False)]}).decode()
-_START_LIMIT_S = 60.0
+_START_LIMIT_S = 90.0
 _AWS = ("dynamodb", "s3", "sqs", "ssm", "kms")
 
 
 @dataclass
 class ServiceProcess:
-    child: asyncio.subprocess.Process
+    child: asyncio.subprocess.Process | ForkedProcess
     url: str
     client: httpx.AsyncClient
     operations: httpx.AsyncClient
@@ -97,13 +98,13 @@ class FaultScene:
         self._started += 1
         basic = service_settings(
             self.folder / f"service-{self._started}",
-            ServiceScene(tenants=(TENANT,), first_token_timeout_s=1.5, answer_deadline_s=6.0),
+            ServiceScene(tenants=(TENANT,), first_token_timeout_s=3.0, answer_deadline_s=15.0),
             sagemaker_url=self.proxies["sagemaker"].url,
             jwks_url=f"{self.proxies['jwks'].url}/jwks.json",
         )
         file = basic.tenants_dir / f"{TENANT}.toml"
         file.write_text(
-            file.read_text().replace("embedding_timeout_s = 2.0", _LIMITS)
+            file.read_text().replace("embedding_timeout_s = 4.0", _LIMITS)
             + f'[answers]\nmode = "{"quoted" if quoted else "auto"}"\n'
             + f'[secrets]\ndocument_links = "kms:{self.aws.parameter("document-links", TENANT)}"\n'
         )
@@ -139,16 +140,19 @@ class FaultScene:
         *,
         more: Mapping[str, str] | None = None,
         prefix: tuple[str, ...] = (),
-    ) -> tuple[asyncio.subprocess.Process, Path]:
+    ) -> tuple[asyncio.subprocess.Process | ForkedProcess, Path]:
         """Start a process; its log goes to the returned file."""
         log_path = self.folder / f"{settings.tenants_dir.parent.name}.log"
+        environment = inherited_environment() | self.environment() | settings.environment() | dict(more or {})
         with log_path.open("wb") as log:
+            if not prefix and "PYTHONPATH" not in (more or {}):
+                return await start_forked("assistant.api", environment=environment, log=log), log_path
             child = await asyncio.create_subprocess_exec(
                 *prefix,
                 sys.executable,
                 "-m",
                 "assistant.api",
-                env=inherited_environment() | self.environment() | settings.environment() | dict(more or {}),
+                env=environment,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
             )
@@ -223,7 +227,8 @@ port = 443
 connector = "connectors/orders.toml"
 deadline_s = 1.0
 """
-_LIMITS = "embedding_timeout_s = 1.0\nsearch_timeout_s = 1.5"
+_LIMITS = "embedding_timeout_s = 3.0\nsearch_timeout_s = 4.0"
+"""Short, for a stalled dependency is waited for so long; not too short for what works on a busy machine."""
 
 
 @asynccontextmanager

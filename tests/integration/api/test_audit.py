@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from assistant.settings.process import LocalSettings, inherited_environment
+from tests.fakes.forked import run_forked
 from tests.fakes.running_service import RunningService
 
 ADA = {"agent": "ada", "roles": ["auditor"]}
@@ -166,16 +167,16 @@ async def assistant(
     """Run ``assistant audit`` on the service's folders; return status, stdout, stderr."""
     assert service.settings is not None
     more = {LocalSettings.variable("service_token"): token} if token else {}
-    child = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "assistant.cli.main", "audit", "--tenant", "clinic"),
+    done = await asyncio.to_thread(
+        run_forked,
+        "assistant.cli.main",
+        *("audit", "--tenant", "clinic"),
         *("--tenants", str(service.settings.tenants_dir), "--state", str(service.state_dir)),
         *arguments,
-        env=inherited_environment() | more,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+        folder=Path.cwd(),
+        environment=inherited_environment() | more,
     )
-    out, err = await child.communicate()
-    return child.returncode or 0, out.decode(), err.decode()
+    return done.returncode, done.stdout, done.stderr
 
 
 async def test_the_command_shows_a_table_of_who_saw_a_document(service: RunningService) -> None:

@@ -12,8 +12,9 @@ import httpx
 import orjson
 import pytest
 
-from assistant.settings.process import ServiceSettings
-from tests.fakes.processes import process, start
+from assistant.settings.process import ServiceSettings, inherited_environment
+from tests.fakes.forked import start_forked
+from tests.fakes.processes import process
 from tests.fakes.running_service import (
     NO_TENANTS,
     RunningService,
@@ -107,7 +108,7 @@ def known_service(url: str, sagemaker: SageMakerSocket, settings: ServiceSetting
 
 async def refuses_connections(url: str) -> None:
     host, port = url.removeprefix("http://").split(":")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while True:
             try:
                 _, writer = await asyncio.open_connection(host, int(port))
@@ -120,8 +121,8 @@ async def refuses_connections(url: str) -> None:
 
 
 async def one_sentence(environment: dict[str, str]) -> str:
-    child = await start("api", environment)
-    said = (await asyncio.wait_for(child.communicate(), 30))[1].decode().strip()
+    child = await start_forked("assistant.api", environment=inherited_environment() | environment)
+    said = (await asyncio.wait_for(child.communicate(), 60))[1].decode().strip()
     assert child.returncode == 1
     assert "\n" not in said
     return said

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from assistant.local.processes import Registry, find_marked
+from tests.fakes.forked import run_forked
 
 DESK = "# Help desk\n\nThe help desk answers the phone from 8:00 to 18:30, Monday to Saturday.\n"
 RETURNS = (
@@ -51,10 +52,15 @@ class Shop:
 
     def run(self, *arguments: str, status: int = 0) -> str:
         """Run a command to its end and return its stdout; the status must be the given one."""
-        process = self.start(*arguments)
-        out, err = process.communicate(timeout=180)
-        assert process.returncode == status, err
-        return out
+        done = run_forked(
+            "assistant.cli.main",
+            *("--port", "0", *arguments),
+            folder=self.folder,
+            environment=os.environ | {"CI": ""},
+            timeout_s=180,
+        )
+        assert done.returncode == status, done.stderr
+        return done.stdout
 
     def nothing_runs(self) -> bool:
         return find_marked(self.registry.path) == []

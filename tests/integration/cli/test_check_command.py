@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from assistant.cli.check import refuse_mistakes
 from assistant.domain.errors import DeploymentError
+from tests.fakes.forked import run_forked
 
 ROOT = Path(__file__).parents[3]
 FOREIGN = ROOT / "tests" / "stacks" / "foreign"
@@ -18,14 +18,7 @@ RIGHT = FOREIGN / "support_chat"
 
 
 def check(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "assistant.cli.main", "check", *map(str, arguments)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return run_forked("assistant.cli.main", "check", *map(str, arguments), folder=ROOT)
 
 
 def test_right_templates_end_with_0_and_say_what_was_checked() -> None:
@@ -54,14 +47,8 @@ def test_what_is_not_proven_is_no_pass() -> None:
 
 
 def test_facts_of_a_tenant_are_a_file_that_check_takes(tmp_path: Path) -> None:
-    printed = subprocess.run(
-        [sys.executable, "-m", "assistant.cli.main", "facts", "--tenant", "pharmacy"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
+    printed = run_forked("assistant.cli.main", "facts", "--tenant", "pharmacy", folder=ROOT)
+    assert printed.returncode == 0, printed.stderr
     facts = tmp_path / "facts.toml"
     facts.write_text(printed.stdout, encoding="utf-8")
     done = check(FOREIGN / "wrong" / "02_nlb_without_group.yaml", "--facts", facts, "--json")

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.fakes.forked import run_forked
+
 TENANT = 'schema_version = 1\nname = "bakery"\ndisplay_name = "Bakery"\n'
 
 
@@ -22,15 +24,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def assistant(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run the command line in ``folder``; its own time-out is far above what it needs."""
-    return subprocess.run(
-        [sys.executable, "-m", "assistant.cli.main", *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return run_forked("assistant.cli.main", *arguments, folder=folder)
 
 
 def test_help_needs_none_of_the_heavy_packages() -> None:

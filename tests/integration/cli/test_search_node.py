@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.fakes.forked import run_forked
 
 TENANT = 'schema_version = 1\nname = "bakery"\ndisplay_name = "Bakery"\n'
 
@@ -19,18 +19,15 @@ def test_no_node_is_one_sentence_and_starts_nothing(tmp_path: Path, command: lis
     (tmp_path / "tenants" / "bakery.toml").write_text(TENANT)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]  # free again below, and nobody answers there
-    done = subprocess.run(
-        [sys.executable, "-m", "assistant.cli.main", *command],
-        cwd=tmp_path,
-        env=os.environ
+    done = run_forked(
+        "assistant.cli.main",
+        *command,
+        folder=tmp_path,
+        environment=os.environ
         | {
             "ASSISTANT_LOCAL_SEARCH": "opensearch",
             "ASSISTANT_LOCAL_OPENSEARCH_URL": f"http://127.0.0.1:{port}",
         },
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
     )
     assert done.returncode == 1
     assert f"No OpenSearch node answers at http://127.0.0.1:{port}; start one" in done.stderr

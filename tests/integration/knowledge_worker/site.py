@@ -6,13 +6,13 @@ import asyncio
 import importlib.util
 import json
 import shutil
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from assistant.settings.process import WorkerSettings, inherited_environment
 from assistant.wiring.stores import EmbeddedTenant
+from tests.fakes.forked import ForkedProcess, start_forked
 from tests.integration.knowledge_worker.endpoint import ScriptedEndpoint
 from tests.unit.knowledge.knowledge import DIMENSIONS, CommandedEmbedder, Knowledge, TickingClock
 
@@ -54,22 +54,18 @@ class Site:
         stores = EmbeddedTenant(folder, embedding_model=MODEL, dimensions=DIMENSIONS, model_digest="d")
         return Knowledge(folder, stores, CommandedEmbedder(), TickingClock())
 
-    async def start_worker(self) -> asyncio.subprocess.Process:
+    async def start_worker(self) -> ForkedProcess:
         settings = WorkerSettings(
             tenants_dir=self.root / "tenants",
             state_dir=self.root / "state",
             model_artifacts_dir=self.root / "models",
             sagemaker_endpoint_url=self.endpoint.url,
         )
-        return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "assistant.local.knowledge_worker"),
-            env=inherited_environment() | settings.environment(),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
+        environment = inherited_environment() | settings.environment()
+        return await start_forked("assistant.local.knowledge_worker", environment=environment)
 
     @asynccontextmanager
-    async def worker(self) -> AsyncIterator[asyncio.subprocess.Process]:
+    async def worker(self) -> AsyncIterator[ForkedProcess]:
         """Run the worker, ready, until the end of the block or of itself."""
         process = await self.start_worker()
         try:
