@@ -24,6 +24,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
@@ -52,6 +53,8 @@ _IMPORTED = (
 _REQUEST_BYTES = 262_144
 _INT = struct.Struct("i")
 _END_LIMIT_S = 60.0
+_READY = b"ready"
+_starting = threading.Lock()
 
 
 class ForkedProcess:
@@ -191,9 +194,14 @@ def _fork(
     return _read_int(status), status
 
 
-@cache
 def _forker() -> socket.socket:
-    """Start the process that forks."""
+    """Return the socket of the process that forks, which has imported everything."""
+    with _starting:
+        return _started_forker()
+
+
+@cache
+def _started_forker() -> socket.socket:
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     for each in (ours, its):
         each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _REQUEST_BYTES)
@@ -207,6 +215,7 @@ def _forker() -> socket.socket:
             pass_fds=[its.fileno()],
         )
     atexit.register(_end, ours, process)
+    assert ours.recv(len(_READY)) == _READY, "the process that forks did not start"
     return ours
 
 
@@ -299,5 +308,6 @@ def _become(request: Mapping[str, Any], files: list[int]) -> str:
 if __name__ == "__main__":
     _requests = socket.socket(fileno=int(sys.argv[1]))
     _import_all()
+    _requests.send(_READY)
     _module = _serve(_requests)
     runpy.run_module(_module, run_name="__main__", alter_sys=True)
