@@ -1,6 +1,6 @@
 """``kill -9`` of worker and service at random points, under concurrent adds, withdrawals and answers.
 
-``KILLS`` points (6 unless told; ``make check-kills`` takes 50), drawn by ``SEED``. The product runs as its
+``KILLS`` points (3 unless told; ``make check-kills`` takes 50), drawn by ``SEED``. The product runs as its
 processes do, on a state folder of its own; all that is asked of it goes over HTTP.
 """
 
@@ -20,7 +20,7 @@ from tests.breaking.reckoning import faults_of_answers, faults_of_documents, rec
 from tests.breaking.site import Part, Site, running_site
 from tests.fakes.running_service import eventually
 
-KILLS = int(os.environ.get("KILLS", "6"))
+KILLS = int(os.environ.get("KILLS", "3"))
 SEED = int(os.environ.get("SEED", "1"))
 STOCK = min(300, 25 * KILLS)
 """Documents of a wave: the run ends with a whole wave, so few kills take few documents."""

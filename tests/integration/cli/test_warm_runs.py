@@ -230,20 +230,6 @@ def test_a_system_that_is_switched_off_is_named_and_not_called(shop: Shop, order
         set_switch(folder, "orders", on=True)
 
 
-def test_a_tenant_file_that_was_added_is_served_by_what_runs(shop: Shop, serving: str) -> None:
-    tenant = (shop.folder / "tenants" / "shop.toml").read_text()
-    added = shop.folder / "tenants" / "second.toml"
-    added.write_text(tenant.replace('"shop"', '"second"'))
-    try:
-        answer = shop.run("ask", "--tenant", "second", "When does the help desk answer the phone?")
-        assert "help-desk" in answer
-    finally:
-        added.unlink()
-    states = json.loads(shop.run("local", "status", "--json"))["processes"]
-    assert {row["state"] for row in states} == {"ready"}
-    assert serving in {row["address"] for row in states}
-
-
 def test_a_demo_that_joins_what_runs_says_whose_it_is(shop: Shop, serving: str) -> None:
     demo = shop.start("demo", "--exit")
     _, said = demo.communicate(timeout=180)
@@ -272,3 +258,20 @@ def test_a_second_demo_names_the_first_its_folder_and_how_to_stop_it(shop: Shop,
     mine = f"assistant demo (process {first.pid}, in {shop.folder})"
     assert f"This service is shared with {mine} and assistant local up." in shown
     assert "Ctrl-C ends this command alone" in shown
+
+
+# The last one: each change of the tenant files starts everything anew.
+
+
+def test_a_tenant_file_that_was_added_is_served_by_what_runs(shop: Shop, serving: str) -> None:
+    tenant = (shop.folder / "tenants" / "shop.toml").read_text()
+    added = shop.folder / "tenants" / "second.toml"
+    added.write_text(tenant.replace('"shop"', '"second"'))
+    try:
+        answer = shop.run("ask", "--tenant", "second", "When does the help desk answer the phone?")
+        assert "help-desk" in answer
+    finally:
+        added.unlink()
+    states = json.loads(shop.run("local", "status", "--json"))["processes"]
+    assert {row["state"] for row in states} == {"ready"}
+    assert serving in {row["address"] for row in states}
