@@ -64,8 +64,8 @@ async def raw(url: str) -> AsyncIterator[Raw]:
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_process, "HEAD_TIMEOUT_S", 0.3)
-    monkeypatch.setattr(http_process, "BODY_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(http_process, "HEAD_TIMEOUT_S", 1.5)
+    monkeypatch.setattr(http_process, "BODY_TIMEOUT_S", 1.5)
 
 
 @pytest.mark.usefixtures("hasty")
