@@ -53,7 +53,7 @@ def test_a_connector_written_into_the_entry_must_prove_whose_data_it_reads(
     written(tmp_path, connector)
     (tmp_path / "north.toml").write_text(TENANT + part)
     (system,) = load_tenant(tmp_path / "north.toml").systems
-    entry = system.called(secret=None) | {"whose": whose}
+    entry: dict[str, Any] = {**system.called(secret=None), "whose": whose}
     operation = entry["inline"]["operations"][0]
     assert ReachEntry.model_validate(entry).whose == whose
     for result in operation["results"]:
