@@ -16,7 +16,14 @@ from assistant.domain.clock import Clock, Deadline
 from assistant.domain.elements import ElementData, ElementProblem
 from assistant.domain.errors import DeadlineExceededError, RecordsUnavailableError
 from assistant.domain.live import LiveRead
-from assistant.live.parameters import FoundParameters, asked_id, context_ids, find_parameters, is_enough
+from assistant.live.parameters import (
+    FoundParameters,
+    asked_id,
+    context_ids,
+    find_parameters,
+    id_patterns,
+    is_enough,
+)
 from assistant.live.ports import (
     Caller,
     ElementType,
@@ -176,7 +183,12 @@ class ConnectedElements:
         """Return the parameters of a call that the caller may make. Records a refusal, and raises it."""
         try:
             _check_rights(named, caller)
-            found = find_parameters(named.operation, caller, context_decides=named.system.whose == "context")
+            found = find_parameters(
+                named.operation,
+                caller,
+                context_decides=named.system.whose == "context",
+                patterns=id_patterns(named.connector.operations),
+            )
             await self._check_switch(named, found)
         except LiveReadError as refused:
             await self._record(named, caller, _asked_values(named, caller), str(refused.problem))
