@@ -49,6 +49,8 @@ _SHARED_S = 100.0
 _MOST_CACHED = 500
 _MOST_CACHED_CHARACTERS = 8_000_000
 _RECORD_LIMIT_S = 2.0
+_MOST_OTHERS = 4
+"""Ids of others in one question that each get a record of the refusal."""
 _JSON = "application/json"
 _log = structlog.get_logger(__name__)
 
@@ -191,7 +193,11 @@ class ConnectedElements:
             )
             await self._check_switch(named, found)
         except LiveReadError as refused:
-            await self._record(named, caller, _asked_values(named, caller), str(refused.problem))
+            whose = _whose(named, caller, _asked_values(named, caller))
+            # Whoever looks for reads of the other customer must find this attempt too.
+            others = [_subject_of(kind, value) for kind, value in refused.others[:_MOST_OTHERS]]
+            for each in dict.fromkeys((*others, whose)):
+                await self._record(named, caller, each, str(refused.problem))
             raise
         return found
 
@@ -220,7 +226,7 @@ class ConnectedElements:
         key = (named.operation_name, *sorted(found.values.items()))
         rights = (*key, caller.identity.roles, caller.identity.labels, _agent(named, caller))
         if operation.cache_s and (kept := self._cache.find(rights)) is not None:
-            await self._record(named, caller, found.values, _READY, cached=True)
+            await self._record(named, caller, _whose(named, caller, found.values), _READY, cached=True)
             return kept, True
         customer = None if caller.context is None else caller.context.customer
         mine = (*rights, caller.request_id, caller.answer_id, caller.identity.agent, customer)
@@ -303,7 +309,7 @@ class ConnectedElements:
             if self._observer is not None:
                 seconds = self._clock.monotonic_s() - began_s
                 self._observer.read_ended(named.system.name, outcome, seconds=seconds)
-            await self._record(named, caller, found.values, outcome)
+            await self._record(named, caller, _whose(named, caller, found.values), outcome)
         return reading
 
     async def _called(
@@ -332,13 +338,12 @@ class ConnectedElements:
         self,
         named: _Named,
         caller: Caller,
-        values: Mapping[str, str],
+        whose: str | None,
         outcome: str,
         *,
         cached: bool = False,
     ) -> None:
-        """Record a read with these parameters. Raises LiveReadError: what is not recorded is not shown."""
-        whose = _whose(named, caller, values)
+        """Record a read of what ``_whose`` named. Raises LiveReadError: what is not recorded is not shown."""
         read = LiveRead(
             read_id=uuid.uuid4().hex,
             at=self._clock.now(),
@@ -384,7 +389,11 @@ def _whose(named: _Named, caller: Caller, values: Mapping[str, str]) -> str | No
         return context.customer
     if asked is None:
         return None
-    kind, value = asked
+    return _subject_of(*asked)
+
+
+def _subject_of(kind: str, value: str) -> str:
+    """Return the name of an id's data, for its pseudonym."""
     return value if kind == "customer" else f"{kind}:{value}"
 
 

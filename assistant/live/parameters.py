@@ -194,6 +194,7 @@ def _check_own(operation: Operation, named: Sequence[NamedId]) -> None:
         ElementProblem.NOT_ALLOWED,
         f"{about} {'is' if len(others) == 1 else 'are'} not of this conversation's customer.",
         about=about,
+        others=tuple((one.kind, one.value) for one in others),
     )
 
 

@@ -77,12 +77,15 @@ class LiveReadError(AssistantError):
         *,
         about: str = "",
         missing: tuple[str, ...] = (),
+        others: tuple[tuple[str, str], ...] = (),
     ) -> None:
         super().__init__(message)
         self.problem = problem
         self.about = about
         self.missing = missing
         """Parameters to ask for, in words: "order number"."""
+        self.others = others
+        """Kind and value of ids that the question names and the context does not have."""
 
 
 class LiveElements(Protocol):

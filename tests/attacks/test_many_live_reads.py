@@ -300,7 +300,7 @@ async def test_each_refusal_is_recorded(name: str) -> None:
     async with live_scene(whose=whose) as scene:
         await scene.fill()
         assert (await scene.refused(**how)).problem is problem
-        assert scene.outcomes == ["ready", problem.value]
+        assert set(scene.outcomes[1:]) == {problem.value}
         assert len(scene.server.exchanges) == 1
 
 
@@ -333,7 +333,6 @@ async def test_a_system_whose_switch_was_never_read_is_not_called() -> None:
     ("whose", "how", "subject"),
     [
         ("context", {}, CUSTOMER),
-        ("context", {"question": f"Where is {OTHER}?"}, CUSTOMER),
         ("context", {"question": f"Where is {OTHER}?", "without_context": True}, f"order:{OTHER}"),
         ("agent", {"question": f"Where is {ORDER}?", "without_context": True}, f"order:{ORDER}"),
         ("agent", {}, CUSTOMER),
@@ -358,3 +357,30 @@ async def test_the_record_names_whose_data_were_asked_for(
         (read,) = scene.reads.reads
         assert named == ([] if subject is None else [subject])
         assert read.subject == (None if subject is None else "p-1")
+
+
+@pytest.mark.parametrize(
+    ("question", "others"),
+    [
+        (f"Where is {OTHER}?", [f"order:{OTHER}"]),
+        ("Where is order 99990000?", [f"order:{OTHER}"]),
+        (f"Where are {ORDER} and {OTHER}?", [f"order:{OTHER}"]),
+        (f"Where is {OTHER} of C-2001?", [f"order:{OTHER}", "C-2001"]),
+        (" ".join(f"{number}-0000" for number in range(1001, 1020)), [f"order:100{n}-0000" for n in "1234"]),
+    ],
+)
+async def test_a_refused_id_is_recorded_as_itself_and_under_the_conversation_s_customer(
+    question: str, others: list[str]
+) -> None:
+    named: list[str] = []
+
+    def pseudonym(of: str) -> str:
+        named.append(of)
+        return f"p-{len(named)}"
+
+    async with live_scene() as scene:
+        scene.elements._pseudonym = pseudonym
+        assert (await scene.refused(question=question)).problem is ElementProblem.NOT_ALLOWED
+        assert named == [*others, CUSTOMER]
+        assert [read.subject for read in scene.reads.reads] == [f"p-{n + 1}" for n in range(len(named))]
+        assert set(scene.outcomes) == {"not_allowed"}
