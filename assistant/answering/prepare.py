@@ -256,6 +256,10 @@ class PrepareAnswer:
             clauses = self._clauses(understood.parts, before, known)
             embedded = self._live_questions.begin(clauses)
             evidence = await self._find(understood, before, scope, known=known)
+            if any(one.query.before is not None for one in evidence):
+                earlier = [one.question for one in reversed(history)] or [before or ""]
+                asked = self._with_item_number(asking.question, known, earlier=earlier)
+                hydration.caller = replace(hydration.caller, question=asked)
             matched = await self._live_questions.matching(clauses, embedded, evidence)
             if context is None:
                 matched = self._without_customers(matched, evidence)
@@ -388,16 +392,30 @@ class PrepareAnswer:
             return []
         return names
 
-    async def as_asked(self, question: str) -> str:
-        """Return a question as live systems are asked it: with the number of the one item that it names."""
-        return self._with_item_number(question, await self._known_words.read())
+    async def as_asked(self, record: AnswerRecord) -> str:
+        """Return a recorded question as live systems are asked it: with the number of the item that it, or
+        the question before it, names."""
+        known = await self._known_words.read()
+        return self._with_item_number(record.question, known, earlier=[record.retrieval_question])
 
-    def _with_item_number(self, question: str, known: KnownWords | None) -> str:
-        """Return the question with the number of the one item that it names: systems know items by number."""
+    def _with_item_number(
+        self, question: str, known: KnownWords | None, *, earlier: Sequence[str] = ()
+    ) -> str:
+        """Return the question with the number of the one item that it names: systems know items by number.
+
+        ``earlier``: the questions before one that leans on them, the last first. Where it names no item, it
+        means that of the last one that does, as far back as each leans on the one before.
+        """
         if self._services.live_elements is None:
             return question
-        named = self.find_evidence.named_items(question, known=known)
-        numbers = named.item_ids if named is not None else frozenset[str]()
+        vocabulary = self.find_evidence.vocabulary
+        numbers = frozenset[str]()
+        for text in (question, *earlier):
+            if (named := self.find_evidence.named_items(text, known=known)) is not None:
+                numbers = named.item_ids
+                break
+            if text is not question and not leans_on_history(text, vocabulary=vocabulary):
+                break
         if len(numbers) != 1 or any(number.casefold() in question.casefold() for number in numbers):
             return question
         return "\n".join((question, *numbers))

@@ -173,11 +173,15 @@ class ReadAnswers:
 class ReadElementAgain:
     """Reads one live element of a recorded answer again, for the agent who asked only.
 
-    ``as_asked`` returns a question as systems are asked it, with the numbers of items that it names.
+    ``as_asked`` returns a recorded question as systems are asked it, with the number of the item it means.
     """
 
     def __init__(
-        self, services: TenantServices, *, bounds: CallBounds, as_asked: Callable[[str], Awaitable[str]]
+        self,
+        services: TenantServices,
+        *,
+        bounds: CallBounds,
+        as_asked: Callable[[AnswerRecord], Awaitable[str]],
     ) -> None:
         self._services = services
         self._bounds = bounds
@@ -211,7 +215,7 @@ class ReadElementAgain:
         outcome = await read_element(
             live,
             kind,
-            Caller(identity, context, await self._as_asked(record.question), answer_id),
+            Caller(identity, context, await self._as_asked(record), answer_id),
             deadline=Deadline.after(limit_s, clock=self._services.clock),
             bounds=self._bounds,
             items=use.items,
