@@ -164,7 +164,7 @@ class OpenApiFile:
                 raise ConfigurationError(
                     f"{where}: result {'.'.join(steps)}: {self._path} has no {step} there; it has {known}."
                 )
-            required = required and step in self._required(at)
+            required = required and step in self._required(at) and not self._is_nullable(properties[step])
             at = self._resolved(properties[step])
         facts = {**self._facts(at), "required": required}
         given, said = result.get("type"), str(facts["type"])
@@ -186,7 +186,7 @@ class OpenApiFile:
             )
         elif properties := self._properties(schema):
             for name, inner in properties.items():
-                needed = required and name in self._required(schema)
+                needed = required and name in self._required(schema) and not self._is_nullable(inner)
                 yield from self._leaves(self._resolved(inner), (*steps, name), needed, depth + 1)
         elif steps and kind in ("string", "integer", "number", "boolean"):
             yield steps, {**self._facts(schema), "required": required}
@@ -202,6 +202,20 @@ class OpenApiFile:
         for part in schema.get("allOf", []):
             found |= self._required(self._resolved(part))
         return found
+
+    def _is_nullable(self, schema: Any) -> bool:
+        """Return whether a value may be null, by OpenAPI 3.0's or 3.1's ways to say so.
+
+        A connector's required value is never null, so a key that is always there is not required then.
+        """
+        for _ in range(_DEEPEST):
+            if _at(schema, "nullable") is True or _allows_null(schema):
+                return True
+            reference = _at(schema, "$ref")
+            if not isinstance(reference, str):
+                return False
+            schema = self._referred(reference)
+        return False
 
     def _facts(self, schema: Mapping[str, Any]) -> dict[str, Any]:
         kind, form = _type_of(schema), schema.get("format")
@@ -225,12 +239,17 @@ class OpenApiFile:
             reference = found.get("$ref")
             if reference is None:
                 return found
-            if not isinstance(reference, str) or not reference.startswith("#/"):
-                raise ConfigurationError(f"{self._path}: {reference}: a reference leads out of the file.")
-            schema = self._document
-            for part in reference[2:].split("/"):
-                schema = _at(schema, part.replace("~1", "/").replace("~0", "~"))
+            schema = self._referred(reference)
         raise ConfigurationError(f"{self._path}: references go round in a circle.")
+
+    def _referred(self, reference: Any) -> Any:
+        """Return what a reference names. Raises ConfigurationError where it leads out of the document."""
+        if not isinstance(reference, str) or not reference.startswith("#/"):
+            raise ConfigurationError(f"{self._path}: {reference}: a reference leads out of the file.")
+        schema: Any = self._document
+        for part in reference[2:].split("/"):
+            schema = _at(schema, part.replace("~1", "/").replace("~0", "~"))
+        return schema
 
 
 _ALSO: Mapping[str, tuple[str, ...]] = {
@@ -257,6 +276,16 @@ def _without_null(schema: dict[str, Any]) -> Mapping[str, Any]:
         if len(choices) == 1 and isinstance(choices[0], dict):
             return {**schema, **cast("dict[str, Any]", choices[0])}
     return schema
+
+
+def _allows_null(schema: Any) -> bool:
+    """Return whether null is among a schema's types, values or choices."""
+    kind, values = _at(schema, "type"), _at(schema, "enum")
+    if kind == "null" or (isinstance(kind, list) and "null" in kind):
+        return True
+    if isinstance(values, list) and None in values:
+        return True
+    return any(_allows_null(one) for word in ("anyOf", "oneOf") for one in (_at(schema, word) or ()))
 
 
 def _type_of(schema: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -469,6 +470,47 @@ def test_what_the_openapi_file_does_not_have_is_refused(
 def test_a_wrong_openapi_file_is_refused(tmp_path: Path, document: Any, said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
         load_connector(with_openapi(tmp_path, document=document))
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"anyOf": [{"type": "string", "format": "date"}, {"type": "null"}]},
+        {"oneOf": [{"type": "null"}, {"$ref": "#/components/schemas/Day"}]},
+        {"anyOf": [{"enum": ["2026-11-24"], "type": "string"}, {"type": "null"}]},
+        {"type": ["string", "null"], "format": "date"},
+        {"type": "string", "format": "date", "nullable": True},
+        {"type": "string", "enum": ["2026-11-24", None]},
+        {"$ref": "#/components/schemas/DayOrNull"},
+    ],
+    ids=str,
+)
+def test_a_value_that_may_be_null_is_not_required_though_its_key_is(
+    tmp_path: Path, schema: dict[str, Any]
+) -> None:
+    document = deepcopy(OPENAPI)
+    schemas = document["components"]["schemas"]
+    schemas["Order"]["required"].append("next")
+    schemas["DayOrNull"] = {"anyOf": [{"type": "null"}, {"$ref": "#/components/schemas/Day"}]}
+    for properties in ({"next": {"type": "string", "format": "date"}}, {"next": schema}):
+        schemas["Order"]["properties"] |= properties
+        path = with_openapi(tmp_path, document=document)
+        sketch = OpenApiFile.read(path.parent / "orders.openapi.json").sketch("getOrder")
+        results = load_connector(path).operation("get_order").results
+        by_name = {each.name: each.required for each in results}
+        assert by_name["next"] is (properties["next"] is not schema)
+        sketched = {each["name"]: each["required"] for each in sketch["results"]}
+        assert sketched["next"] is by_name["next"]
+
+
+def test_the_sample_system_s_own_orders_need_no_optional_keys_of_the_connector(tmp_path: Path) -> None:
+    shipped = Path(__file__).parents[3] / "tenants" / "connectors" / "orders.toml"
+    text = shipped.read_text(encoding="utf-8").replace("required = false\n", "")
+    (tmp_path / "orders.openapi.json").write_text((shipped.parent / "orders.openapi.json").read_text())
+    (tmp_path / "orders.toml").write_text(text)
+    by_itself, by_hand = load_connector(tmp_path / "orders.toml"), load_connector(shipped)
+    assert "required = false" in shipped.read_text(encoding="utf-8")
+    assert by_itself == by_hand
 
 
 def test_a_sketch_has_every_parameter_and_result(tmp_path: Path) -> None:
