@@ -6,6 +6,7 @@ are neutralised as those of documents are.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -89,10 +90,8 @@ def read_response(
     asked for, NOT_ALLOWED where it belongs to a customer that the context does not name.
     """
     try:
-        document: Any = orjson.loads(body)
+        document = _document(body)
         reading = _Reader(connector, operation, asked, context).read(document, as_of=as_of)
-    except (orjson.JSONDecodeError, RecursionError):
-        raise _invalid(connector, "the response is not JSON") from None
     except _WrongResponseError as wrong:
         raise _invalid(connector, str(wrong)) from None
     return reading
@@ -108,10 +107,27 @@ def problems_of(
 ) -> Sequence[str]:
     """Return what of a response breaks the connector, every result on its own; for who writes a connector."""
     try:
-        document: Any = orjson.loads(body)
-    except (orjson.JSONDecodeError, RecursionError):
-        return ["the response is not JSON"]
+        document = _document(body)
+    except _WrongResponseError as wrong:
+        return [str(wrong)]
     return list(_Reader(connector, operation, asked, context).problems(document))
+
+
+def _document(body: bytes) -> Any:
+    """Return the JSON of a response. Raises _WrongResponseError, also where an object has a key twice: which
+    of two customers counts would be the parser's choice."""
+    try:
+        document: Any = orjson.loads(body)
+        json.loads(body, object_pairs_hook=_once, parse_int=str, parse_float=str)
+    except (ValueError, RecursionError):
+        raise _WrongResponseError("the response is not JSON") from None
+    return document
+
+
+def _once(pairs: list[tuple[str, Any]]) -> None:
+    """Raises _WrongResponseError for a key that an object has twice."""
+    if len({name for name, _ in pairs}) < len(pairs):
+        raise _WrongResponseError("an object has the same key twice")
 
 
 def _invalid(connector: Connector, why: str) -> LiveReadError:

@@ -157,6 +157,17 @@ LAST_YEAR = {
     "nested too deeply": raw(200, b"[" * 60_000),
     "bytes that are no text": raw(200, b'{"id": "\xff\xfe"}'),
 }
+
+
+def twice(key: bytes, first: bytes, *, inside: bytes | None = None) -> Respond:
+    """Return a good response that has a key twice, before the good value with another one."""
+    good = orjson.dumps(order())
+    assert key in good
+    name = inside or key
+    twofold = good.replace(key, key[: len(key) - len(name)] + name + first + b"," + name, 1)
+    return raw(200, twofold, Content_Type="application/json")
+
+
 WRONG: dict[str, tuple[Respond, ElementProblem]] = {
     **{f"last year's schema: {name}": (respond, INVALID) for name, respond in LAST_YEAR.items()},
     "HTML": (html, INVALID),
@@ -167,6 +178,12 @@ WRONG: dict[str, tuple[Respond, ElementProblem]] = {
         INVALID,
     ),
     "a truncated body": (truncated, INVALID),
+    "two customers under one key, the own one last": (twice(b'"customer":', b'{"id":"C-9999"}'), INVALID),
+    "two ids under one key, the own one last": (twice(b'"id":', b'"9999-0000"'), INVALID),
+    "the own customer's id after another's": (
+        twice(b'"customer":{"id":', b'"C-9999"', inside=b'"id":'),
+        INVALID,
+    ),
     "chunked garbage": (chunked_garbage, INVALID),
     "no HTTP": (no_http, INVALID),
     "an endless header": (endless_header, INVALID),
