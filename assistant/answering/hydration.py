@@ -53,7 +53,7 @@ _STATES = {
     ElementProblem.SWITCHED_OFF: "off",
     ElementProblem.NOT_FOUND: "empty",
 }
-_WORST_FIRST = ("failed", "late", "off", "answered", "empty")
+_WORST_FIRST = ("failed", "late", "off", "refused", "answered", "empty")
 _RUN_LIKE = re.compile("[\U000f0000-\U000ffffd]")
 """Characters that stand for documents' texts in an event log."""
 _ENDS_ITSELF_WITHIN_S = 0.25
@@ -433,9 +433,11 @@ class Hydration:
 
 def _state_of(slot: LiveSlot) -> str:
     """Return what came of a live source by one of its elements; an element that may not be read, or lacks a
-    parameter, asks no system."""
+    parameter, asks no system. A system that was asked may refuse, or give another customer's data."""
     if slot.error is None:
         return "answered" if slot.is_ready else "not_asked"
+    if slot.error.problem is ElementProblem.NOT_ALLOWED and slot.error.by_response:
+        return "refused"
     return _STATES.get(slot.error.problem, "not_asked")
 
 

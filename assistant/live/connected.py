@@ -324,15 +324,19 @@ class ConnectedElements:
             limit_s=limit_s,
         )
         response = await self._calls.get(request, deadline=own, most_bytes=operation.most_bytes)
-        check_status(response, source=named.connector.source)
-        return read_response(
-            response.body,
-            connector=named.connector,
-            operation=operation,
-            asked=found.values,
-            context=caller.context,
-            as_of=self._clock.now(),
-        )
+        try:
+            check_status(response, source=named.connector.source)
+            return read_response(
+                response.body,
+                connector=named.connector,
+                operation=operation,
+                asked=found.values,
+                context=caller.context,
+                as_of=self._clock.now(),
+            )
+        except LiveReadError as error:
+            error.by_response = True
+            raise
 
     async def _record(
         self,

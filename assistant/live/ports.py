@@ -86,6 +86,8 @@ class LiveReadError(AssistantError):
         """Parameters to ask for, in words: "order number"."""
         self.others = others
         """Kind and value of ids that the question names and the context does not have."""
+        self.by_response = False
+        """Whether the system answered, and its response is why."""
 
 
 class LiveElements(Protocol):

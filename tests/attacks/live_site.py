@@ -63,6 +63,7 @@ async def opened(
     connectors: dict[str, str] | None = None,
     address: str | None = None,
     scene: Scene | None = None,
+    sources: str = SOURCES,
 ) -> AsyncGenerator[Site]:
     """Open the service and its systems.
 
@@ -75,7 +76,7 @@ async def opened(
     others = "".join(entry.replace('"orders"', f'"{name}"').replace("connectors/orders", f"connectors/{name}")
                      for name in files if name != "orders")  # fmt: skip
     scene = scene or Scene(tenants=("clinic", "pharmacy"), writes=False)
-    scene = replace(scene, more_of_tenants=SOURCES + tenant + others)
+    scene = replace(scene, more_of_tenants=sources + tenant + others)
     async with AsyncExitStack() as stack:
         sagemaker = await stack.enter_async_context(sagemaker_socket())
         keys = await stack.enter_async_context(published_keys([EC_KEY]))

@@ -11,8 +11,9 @@ import httpx
 import orjson
 import pytest
 
-from tests.attacks.live_scene import CUSTOMER, ORDER
-from tests.attacks.live_site import OTHER_CUSTOMER, OTHER_ORDER, Site, opened
+from tests.attacks.live_scene import CUSTOMER, ORDER, order
+from tests.attacks.live_site import OTHER_CUSTOMER, OTHER_ORDER, SOURCES, Site, opened, orders
+from tests.fakes.scripted_http import Exchange, Script
 
 STEP = "The wait is two days; the order is {{orders.status}} now."
 ANSWERS = "/v1/answers"
@@ -84,6 +85,36 @@ async def test_an_order_of_another_customer_in_a_signed_context_is_not_shown(sit
     assert element["state"] == "not_allowed"
     assert element["data"] is None
     assert OTHER_CUSTOMER not in orjson.dumps(element).decode()
+
+
+async def forbids(exchange: Exchange) -> None:
+    await exchange.respond(403, b"")
+
+
+async def has_another_customer_s(exchange: Exchange) -> None:
+    found = order(id=ORDER, customer={"id": OTHER_CUSTOMER})
+    await exchange.respond(200, orjson.dumps(found), Content_Type="application/json")
+
+
+@pytest.mark.parametrize(
+    ("script", "context", "state"),
+    [
+        (orders, {}, "answered"),
+        (forbids, {}, "refused"),
+        (has_another_customer_s, {}, "refused"),
+        (orders, {"ids": {}}, "not_asked"),
+        (orders, {"ids": {"order": [ORDER, OTHER_ORDER]}}, "not_asked"),
+    ],
+)
+async def test_the_answer_says_whether_its_system_was_asked_and_refused(
+    tmp_path: Path, script: Script, context: dict[str, Any], state: str
+) -> None:
+    live = SOURCES + '[[sources]]\nname = "order-system"\nkind = "live"\nreach = "orders"\n'
+    async with opened(tmp_path, script=script, sources=live) as site:
+        await site.service.know("wait", STEP)
+        answer = await site.service.answered(body={"context": site.context(**context)})
+        assert {one["name"]: one["state"] for one in answer["asked"]}["order-system"] == state
+        assert bool(site.system.exchanges) is (state != "not_asked")
 
 
 async def test_without_a_context_the_text_is_whole_and_the_element_not_allowed(site: Site) -> None:
