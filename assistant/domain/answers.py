@@ -124,8 +124,8 @@ class SourceAsked(PublicModel):
     weight: float = Field(ge=0.0, le=1.0)
     """How much it matters for the question, by the router; all of them add up to 1."""
     state: Literal["answered", "empty", "late", "failed", "off", "refused", "not_asked"]
-    """``empty``: it answered and has nothing. ``late``, ``failed``: it is left out of the answer. ``refused``:
-    a live system was asked and does not allow it, or gave another customer's data."""
+    """``empty``: it answered and has nothing. ``late``, ``failed``: it is left out of it. ``refused``: a
+    live system was asked and does not allow it, or gave another customer's data."""
 
 
 class AlsoPossible(PublicModel):

@@ -88,6 +88,8 @@ class LiveReadError(AssistantError):
         """Kind and value of ids that the question names and the context does not have."""
         self.by_response = False
         """Whether the system answered, and its response is why."""
+        self.by_response = False
+        """Whether the system answered, and its response is why."""
 
 
 class LiveElements(Protocol):
