@@ -363,6 +363,12 @@ class Hydration:
         """Whether an element of the text has a state that its reader has not got yet."""
         return any(not slot.is_shown for slot in self.placed)
 
+    @property
+    def reads_another(self) -> bool:
+        """Whether a system has something else than what the question names."""
+        outcomes = (slot.filled or slot.error for slot in self.placed)
+        return any(one is not None and one.is_of_another for one in outcomes)
+
     def take(self) -> list[LiveSlot]:
         """Return the elements that ended since the last call, in the order of the text."""
         ended = [slot for slot in self.placed if slot.is_ended and not slot.is_shown]

@@ -30,7 +30,7 @@ from assistant.domain.clock import Deadline
 from assistant.domain.documents import KnownWords
 from assistant.domain.elements import ElementProblem
 from assistant.domain.errors import AssistantError
-from assistant.live.ports import ElementType
+from assistant.live.ports import AskedName, ElementType
 from assistant.settings.connector import Connector, matches_whole
 from assistant.settings.tenant import TenantConfig
 from assistant.text.language import fold, language, split_sentences
@@ -72,6 +72,15 @@ _ASKS_WHAT_TO_DO = re.compile(
     r"\bwhat (?:now|next|happens|if|to do)\b|\b(?:steps?|procedure|policy|rules?)\b|"
     r"\bwho (?:do|does|can|should|to)\b|\bwhat (?:do|does|is)\b.{1,60}\bmean"
 )
+_MEDICINE_GROUP = re.compile(
+    r"(?:pril|sartan|statin|prazole|conazole|nidazole|mycin|cillin|oxacin|triptan|gliptin|gliflozin|glutide|"
+    r"setron|profen|pentin|gabalin|azepam|zolam|cycline|thiazide|semide|lukast|dronate|parin|farin|mab|tinib|"
+    r"navir|ciclovir|cyclovir|barbital|olol|dipine|phenidate|formin|thyroxine|oxetine|fetamine|phetamine|"
+    r"codone|morphone|zosin|tidine|glitazone|nisone|nisolone|metasone|xaban|dogrel|fibrate|triptyline|apine|"
+    r"buterol|meterol|insulin|traline|opram|trigine|madol|zodone|pidem|minophen|glargine)$"
+)
+"""Endings of groups of medicines' names, most of them of the WHO's list of stems. The wider endings of
+``ends_like_a_medicine`` take "Susan" and "Kevin" for medicines, which only makes a clause plainer."""
 _WORD = re.compile(r"[^\W\d_]+")
 _PIECE = re.compile(r"\S+")
 _BARE = re.compile(r"[^\W_](?:.*[^\W_])?")
@@ -122,6 +131,42 @@ class ClauseReader:
         against = chain.from_iterable(one.not_about for one in connectors.values())
         said = " ".join(chain(*texts.values(), against))
         self._words = frozenset(_WORD.findall(fold(said)))
+        markers = (
+            " ".join(result.names)
+            for connector in connectors.values()
+            for operation in connector.operations
+            for result in operation.results
+        )
+        self._markers = self._language.content_stems(" ".join(markers))
+
+    def names(self, question: str, *, meanings: Mapping[str, str]) -> tuple[AskedName, ...]:
+        """Return the names that a question says of what connectors read, such as medicines: only those that
+        surely are names, because what is read must have them.
+
+        These are words with the ending of a group of medicines ("-pril"), and the glossary's entries of one
+        word whose meaning says that they are one: with a word of the connector's ``names`` and another one,
+        or with such an ending. ``meanings``: of the glossary, for this question.
+        """
+        if not self._markers:
+            return ()
+        found: dict[str, AskedName] = {}
+        for said, meaning in meanings.items():
+            meant = frozenset(word for word in _WORD.findall(fold(meaning)) if self._is_sure_name(word))
+            stems = self._language.content_stems(meaning)
+            is_marked = len(stems) > 1 and not self._markers.isdisjoint(stems)
+            if meant or (is_marked and self._is_unusual(said)):
+                found[said] = AskedName(said, meant)
+        for word in _WORD.findall(fold(question)):
+            if self._is_sure_name(word):
+                found.setdefault(word, AskedName(word))
+        return tuple(found.values())
+
+    def _is_sure_name(self, word: str) -> bool:
+        return self._is_unusual(word) and _MEDICINE_GROUP.search(word) is not None
+
+    def _is_unusual(self, word: str) -> bool:
+        is_known = word in self._words or self._language.is_common(word)
+        return len(word) >= _LEAST_LETTERS and not is_known
 
     def clauses(
         self,
@@ -183,8 +228,7 @@ class ClauseReader:
         return "it" if self._is_name(word) else word
 
     def _is_name(self, word: str) -> bool:
-        is_unusual = word not in self._words and not self._language.is_common(word)
-        return is_unusual and len(word) >= _LEAST_OF_A_NAME and ends_like_a_medicine(word)
+        return self._is_unusual(word) and len(word) >= _LEAST_OF_A_NAME and ends_like_a_medicine(word)
 
     def _nearest(self, word: str) -> str | None:
         edits = 2 if len(word) >= _TWO_EDITS_FROM else 1

@@ -82,8 +82,8 @@ from assistant.domain.errors import AssistantError, DependencyError, NotFoundErr
 from assistant.domain.identity import Identity
 from assistant.domain.live import CareContext, ContextToken, PlainContext
 from assistant.domain.public import PublicModel
+from assistant.live.ports import AskedName, ElementType
 from assistant.live.ports import Caller as LiveCaller
-from assistant.live.ports import ElementType
 
 MAX_QUESTION_CHARACTERS = 4_000
 MAX_EARLIER_CHARACTERS = 1_000
@@ -178,8 +178,12 @@ class PreparedAnswer:
         return "\n".join(dict.fromkeys(one.searched for one in self.evidence))
 
     def certainty_of(self, ready: Collection[int] = ()) -> Certainty | None:
-        """Return how sure the answer is with the live elements of these parts: by default, without any."""
-        return _certainty(self.evidence, live=ready)
+        """Return how sure the answer is with the live elements of these parts: by default, without any.
+
+        At most possibly where a system has something else than what the question names.
+        """
+        certainty = _certainty(self.evidence, live=ready)
+        return Certainty.POSSIBLY if certainty and self.hydration.reads_another else certainty
 
     def cancel(self, cause: Literal[Cause.CANCELLED, Cause.DISCONNECTED]) -> None:
         """End the stream at once, from any task of the same event loop; a second call changes nothing."""
@@ -243,7 +247,7 @@ class PrepareAnswer:
         known = await self._known_words.read()
         hydration = Hydration(
             services.live_elements,
-            LiveCaller(identity, context, self._with_item_number(asking.question, known), answer_id),
+            self._live_caller(LiveCaller(identity, context, asking.question, answer_id), known),
             tenant=services.tenant,
             deadline=deadline,
             bounds=self.bounds,
@@ -258,8 +262,8 @@ class PrepareAnswer:
             evidence = await self._find(understood, before, scope, known=known)
             if any(one.query.before is not None for one in evidence):
                 earlier = [one.question for one in reversed(history)] or [before or ""]
-                asked = self._with_item_number(asking.question, known, earlier=earlier)
-                hydration.caller = replace(hydration.caller, question=asked)
+                caller = replace(hydration.caller, question=asking.question)
+                hydration.caller = self._live_caller(caller, known, earlier=earlier)
             matched = await self._live_questions.matching(clauses, embedded, evidence)
             if context is None:
                 matched = self._without_customers(matched, evidence)
@@ -392,11 +396,24 @@ class PrepareAnswer:
             return []
         return names
 
-    async def as_asked(self, record: AnswerRecord) -> str:
-        """Return a recorded question as live systems are asked it: with the number of the item that it, or
-        the question before it, names."""
-        known = await self._known_words.read()
-        return self._with_item_number(record.question, known, earlier=[record.retrieval_question])
+    async def as_asked(self, caller: LiveCaller, record: AnswerRecord) -> LiveCaller:
+        """Return the caller of a recorded question as live systems are asked it."""
+        return self._live_caller(caller, await self._known_words.read(), earlier=[record.retrieval_question])
+
+    def _live_caller(
+        self, caller: LiveCaller, known: KnownWords | None, *, earlier: Sequence[str] = ()
+    ) -> LiveCaller:
+        """Return the caller as live systems are asked: with the number of the item, and the names of things,
+        that the question means. ``earlier``: as ``_with_item_number``."""
+        if self._services.live_elements is None:
+            return caller
+        vocabulary = self.find_evidence.vocabulary
+        names: tuple[AskedName, ...] = ()
+        for text in (caller.question, *earlier[:1]):
+            meanings = vocabulary.meanings(text, known=known)
+            names = names or self._live_questions.reader.names(text, meanings=meanings)
+        asked = self._with_item_number(caller.question, known, earlier=earlier)
+        return replace(caller, question=asked, names=names)
 
     def _with_item_number(
         self, question: str, known: KnownWords | None, *, earlier: Sequence[str] = ()
@@ -406,8 +423,6 @@ class PrepareAnswer:
         ``earlier``: the questions before one that leans on them, the last first. Where it names no item, it
         means that of the last one that does, as far back as each leans on the one before.
         """
-        if self._services.live_elements is None:
-            return question
         vocabulary = self.find_evidence.vocabulary
         numbers = frozenset[str]()
         for text in (question, *earlier):

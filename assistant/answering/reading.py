@@ -173,7 +173,8 @@ class ReadAnswers:
 class ReadElementAgain:
     """Reads one live element of a recorded answer again, for the agent who asked only.
 
-    ``as_asked`` returns a recorded question as systems are asked it, with the number of the item it means.
+    ``as_asked`` returns the caller of a recorded question as systems are asked it, with the number of the
+    item that it means.
     """
 
     def __init__(
@@ -181,7 +182,7 @@ class ReadElementAgain:
         services: TenantServices,
         *,
         bounds: CallBounds,
-        as_asked: Callable[[AnswerRecord], Awaitable[str]],
+        as_asked: Callable[[Caller, AnswerRecord], Awaitable[Caller]],
     ) -> None:
         self._services = services
         self._bounds = bounds
@@ -215,7 +216,7 @@ class ReadElementAgain:
         outcome = await read_element(
             live,
             kind,
-            Caller(identity, context, await self._as_asked(record), answer_id),
+            await self._as_asked(Caller(identity, context, record.question, answer_id), record),
             deadline=Deadline.after(limit_s, clock=self._services.clock),
             bounds=self._bounds,
             items=use.items,

@@ -37,7 +37,7 @@ from assistant.live.ports import (
     SystemResponse,
     SystemSwitches,
 )
-from assistant.live.results import Reading, element_data, read_response
+from assistant.live.results import Reading, element_data, name_of, names_another, read_response
 from assistant.settings.connector import MOST_ROWS, Connector, ConnectorElement, Operation
 from assistant.settings.deployment import ReachEntry
 
@@ -171,7 +171,10 @@ class ConnectedElements:
             raise
         if data.rows and reading.row_count > MOST_ROWS:
             about = f"{about} (first {MOST_ROWS} of {reading.row_count})"
-        return Filled(data, reading.as_of, about, cached=is_cached)
+        another = _another(named, reading, caller, about)
+        return Filled(
+            data, reading.as_of, another or about, cached=is_cached, is_of_another=another is not None
+        )
 
     async def close(self) -> None:
         """Cancel the calls in progress, and wait until each is recorded."""
@@ -441,6 +444,28 @@ def _data(named: _Named, reading: Reading) -> ElementData:
         source, title = named.connector.source, named.element.title
         raise LiveReadError(ElementProblem.NOT_FOUND, f"{source} has nothing for: {title}.")
     return data
+
+
+def _another(named: _Named, reading: Reading, caller: Caller, about: str) -> str | None:
+    """Return what to show as the parameters where the question names another thing than what was read.
+
+    Raises LiveReadError where the element does not show the name: nobody could tell whose value it is.
+    """
+    name = name_of(named.operation, reading)
+    asked = names_another(caller.names, name) if name is not None else None
+    if name is None or asked is None:
+        return None
+    if next(each.name for each in named.operation.results if each.names) in named.element.fields:
+        return f"{about}: {name}. The question names {asked}"
+    words = [each.words for each in named.operation.parameters]
+    raise LiveReadError(
+        ElementProblem.PARAMETER_MISSING,
+        f"{about[:1].upper()}{about[1:]} is of {name}; the question names {asked}. "
+        f"Give the {' and the '.join(words)} of {asked}.",
+        about=about,
+        missing=tuple(words),
+        is_of_another=True,
+    )
 
 
 def _late(named: _Named, about: str) -> LiveReadError:

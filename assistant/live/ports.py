@@ -40,6 +40,16 @@ class ElementType:
 
 
 @dataclass(frozen=True, slots=True)
+class AskedName:
+    """What a question calls the thing that it asks about, by name."""
+
+    said: str
+    """Folded, as the question says it: "lisinopril"."""
+    meant: frozenset[str] = frozenset()
+    """Folded words of its glossary entry that call the same thing: a brand's generic name."""
+
+
+@dataclass(frozen=True, slots=True)
 class Caller:
     """Who asks, and in whose conversation."""
 
@@ -48,6 +58,8 @@ class Caller:
     question: str
     """Parameters that the context lacks are taken from its words, by the parameter's pattern."""
     answer_id: str | None = None
+    names: tuple[AskedName, ...] = ()
+    """Names in the question. What is read must have each of them, where the connector says its name."""
     request_id: str = field(default_factory=lambda: uuid.uuid4().hex, compare=False)
     """Elements of one request share their calls. A caller made anew is a new request: it never gets what was
     read for the one before."""
@@ -63,6 +75,8 @@ class Filled:
     about: str
     """The parameters as shown: "order 4471-2208"."""
     cached: bool = False
+    is_of_another: bool = False
+    """Whether the question names something else than what was read; ``about`` says so."""
 
 
 class LiveReadError(AssistantError):
@@ -78,6 +92,7 @@ class LiveReadError(AssistantError):
         about: str = "",
         missing: tuple[str, ...] = (),
         others: tuple[tuple[str, str], ...] = (),
+        is_of_another: bool = False,
     ) -> None:
         super().__init__(message)
         self.problem = problem
@@ -86,8 +101,8 @@ class LiveReadError(AssistantError):
         """Parameters to ask for, in words: "order number"."""
         self.others = others
         """Kind and value of ids that the question names and the context does not have."""
-        self.by_response = False
-        """Whether the system answered, and its response is why."""
+        self.is_of_another = is_of_another
+        """Whether the question names something else than what was read."""
         self.by_response = False
         """Whether the system answered, and its response is why."""
 

@@ -17,6 +17,7 @@ from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 import orjson
+from rapidfuzz.distance import OSA
 
 from assistant.domain.elements import (
     LONGEST_SHOWN,
@@ -29,7 +30,7 @@ from assistant.domain.elements import (
 )
 from assistant.domain.live import CareContext
 from assistant.live.parameters import context_ids
-from assistant.live.ports import LiveReadError
+from assistant.live.ports import AskedName, LiveReadError
 from assistant.settings.connector import (
     EACH,
     MOST_ROWS,
@@ -39,6 +40,7 @@ from assistant.settings.connector import (
     ResultField,
     matches_whole,
 )
+from assistant.text.language import fold
 from assistant.text.safe_markdown import safe_markdown
 
 _ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
@@ -46,6 +48,8 @@ _AMOUNT = re.compile(r"-?\d{1,12}(\.\d{1,6})?", re.ASCII)
 _ADDRESS = re.compile(r"https://[A-Za-z0-9.-]+(?::\d{1,5})?/[A-Za-z0-9._~%!$&'()*+,;=:@/?#-]*")
 _UP = re.compile(r"(?:^|/)(?:\.|%2e){1,2}(?:/|$|[?#])", re.IGNORECASE)
 _LARGEST = 10**15
+_WORD = re.compile(r"[^\W\d_]+")
+_LEAST_OF_A_PART, _TWO_EDITS_FROM = 5, 9
 _MOST_ITEMS = 1_000
 _SIGNS: Mapping[str, str] = {"USD": "$", "EUR": "\u20ac", "GBP": "\u00a3"}
 _WHOLE_CURRENCIES = frozenset({"JPY", "KRW"})
@@ -404,3 +408,37 @@ def _table(element: ConnectorElement, fields: Sequence[ResultField], reading: Re
 
 def _shown(field: ResultField, value: ShownValue) -> ElementValue:
     return ElementValue(name=field.name, label=field.label, text=value.text, tone=value.tone)
+
+
+# --- is it what the question names ------------------------------------------------------------------------
+
+
+def name_of(operation: Operation, reading: Reading) -> str | None:
+    """Return the name of what was read; None where the connector has none, or the system gave none."""
+    named = next((each.name for each in operation.results if each.names), None)
+    shown = reading.single.get(named) if named is not None else None
+    return shown.text if shown is not None and shown.text else None
+
+
+def names_another(names: Sequence[AskedName], name: str) -> str | None:
+    """Return the first name of a question that is not of a thing with this name; None where all are.
+
+    A misspelt name is the same, and so is one that is a part of the other: "statin" of "atorvastatin".
+    """
+    words = _WORD.findall(fold(name))
+    return next((each.said for each in names if not _is_named(each, words)), None)
+
+
+def _is_named(name: AskedName, words: Sequence[str]) -> bool:
+    asked = [word for word in _WORD.findall(name.said) if len(word) >= _LEAST_OF_A_PART] or [name.said]
+    return any(_is_alike(one, word) for one in (*asked, *name.meant) for word in words)
+
+
+def _is_alike(asked: str, word: str) -> bool:
+    if asked == word:
+        return True
+    if min(len(asked), len(word)) < _LEAST_OF_A_PART:
+        return False
+    edits = 2 if len(word) >= _TWO_EDITS_FROM else 1
+    is_misspelt = asked[0] == word[0] and OSA.distance(asked, word, score_cutoff=edits) <= edits
+    return asked in word or word in asked or is_misspelt

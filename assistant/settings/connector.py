@@ -162,6 +162,9 @@ class ResultField(StrictModel):
     """Parameter that it must equal."""
     same_as_context: SubjectKind | None = None
     """Kind of id of the context that it must be one of."""
+    names: Annotated[tuple[Words, ...], Field(max_length=20)] = ()
+    """Not empty: it is the name of what is read ("metformin"). The words tell which entries of the glossary
+    are such names: those whose meaning has one of them."""
 
     @model_validator(mode="after")
     def _fits_its_type(self) -> Self:
@@ -172,6 +175,8 @@ class ResultField(StrictModel):
                 f'result "{self.name}": tones has "{unknown[0]}", which is none of its values: '
                 f"{', '.join(self.values) or 'write values first'}"
             )
+        if self.names and (self.type != "text" or self.rows is not None):
+            raise ValueError(f'result "{self.name}": names is for one text, not for a list or another type')
         if self.type == "money" and self.currency is None:
             raise ValueError(f'result "{self.name}": type = "money" needs currency, like "USD"')
         return self

@@ -23,7 +23,7 @@ from assistant.domain.elements import (
     ElementValue,
 )
 from assistant.domain.errors import EmbeddingUnavailableError
-from assistant.live.ports import Caller, ElementType, LiveReadError
+from assistant.live.ports import Caller, ElementType, Filled, LiveReadError
 from assistant.settings.deployment import ReachEntry
 from assistant.settings.tenant import SourceEntry, load_tenant
 from tests.fakes.answering import FakeEmbedder, FakeTenant, Gate, agent, document
@@ -665,3 +665,31 @@ async def test_without_a_customer_the_record_says_so() -> None:
 async def test_in_a_customer_s_conversation_the_same_question_has_their_data() -> None:
     asked = await ask(where_the_document_answers(OfCustomers()), WHERE, context=BO)
     assert [one.name for one in asked.elements if one.state == "ready"] == ["orders.status"]
+
+
+# --- a system has something else than what the question names ---------------------------------------------
+class OfAnother(FakeLive):
+    """A live system whose thing has another name than the question's."""
+
+    def filled(self, name: str, caller: Caller) -> Filled:
+        return replace(super().filled(name, caller), is_of_another=True)
+
+
+async def test_an_answer_that_shows_another_thing_than_the_question_names_is_only_possible() -> None:
+    assert (await ask(with_live(FakeLive()), context=BO)).done.certainty is Certainty.ANSWERED
+    assert (await ask(with_live(OfAnother()), context=BO)).done.certainty is Certainty.POSSIBLY
+
+
+async def test_an_answer_that_withholds_a_value_of_another_thing_is_only_possible() -> None:
+    error = LiveReadError(ElementProblem.PARAMETER_MISSING, "This is of metformin.", is_of_another=True)
+    asked = await ask(with_live(FakeLive(errors={"orders.status": error})), context=BO)
+    assert asked.done.certainty is Certainty.POSSIBLY
+
+
+async def test_a_live_system_is_asked_with_the_medicines_that_the_question_names() -> None:
+    config = load_tenant(TENANTS / "pharmacy.toml")
+    tenant = FakeTenant(config=config, live_elements=FakeLive())
+    asked = {"May she refill her lisinopril?": ["lisinopril"], "May she refill it?": []}
+    for question, names in asked.items():
+        _, prepared = await prepare(tenant, question)
+        assert [one.said for one in prepared.hydration.caller.names] == names

@@ -19,10 +19,11 @@ from assistant.answering.live_questions import (
     clauses_of,
     fields_of,
 )
+from assistant.answering.understand import Vocabulary
 from assistant.domain.answers import LiveMatch, LiveMatchState
 from assistant.domain.documents import KnownWords
 from assistant.domain.elements import ElementData, ElementKind, ElementValue
-from assistant.live.ports import ElementType, Filled
+from assistant.live.ports import AskedName, ElementType, Filled
 from assistant.settings.tenant import TenantConfig, load_tenant
 from tests.fakes.answering import FakeTenant
 from tests.fakes.live import AS_OF, FakeLive
@@ -84,6 +85,37 @@ def matches(
 ) -> list[LiveMatch]:
     clause = clause or Clause("where is the order", "where is the order")
     return questions.match(clause, {clause.plain: vector}, leaning=leaning)
+
+
+# Names in a question
+
+
+@pytest.mark.parametrize(
+    ("question", "names"),
+    [
+        ("May I refill it?", []),
+        ("May she refill her meds?", []),
+        ("When can Susan and Kevin refill their pills in April?", []),
+        ("Refill with Aetna?", []),
+        ("How many refills are left on the methylphenidate?", ["methylphenidate"]),
+        ("When can she refill her Lisinopril or metformin?", ["lisinopril", "metformin"]),
+        ("When can she refill her Lipitor?", ["lipitor"]),
+        ("Ritalin refills left?", ["ritalin"]),
+    ],
+)
+def test_a_question_names_only_what_surely_is_a_medicine(question: str, names: list[str]) -> None:
+    vocabulary = Vocabulary.of(load_tenant(TENANTS / "pharmacy.toml"))
+    found = questions_of().reader.names(question, meanings=vocabulary.meanings(question))
+    assert sorted(one.said for one in found) == names
+
+
+def test_a_brand_of_the_glossary_is_the_same_as_its_generic_name() -> None:
+    [name] = questions_of().reader.names("Glucophage?", meanings={"glucophage": "metformin tablets"})
+    assert name == AskedName("glucophage", frozenset({"metformin"}))
+
+
+def test_where_no_connector_has_names_a_question_has_none() -> None:
+    assert questions_of("shop").reader.names("Is lisinopril in stock?", meanings={}) == ()
 
 
 # Reading a clause as the examples are written

@@ -1,0 +1,89 @@
+"""The values of one medicine are never the answer to a question about another, over a real socket."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import orjson
+import pytest
+
+from assistant.domain.clock import Deadline
+from assistant.domain.elements import ElementProblem
+from assistant.live.ports import AskedName, Caller, Filled, LiveReadError
+from assistant.settings.connector import load_connector
+from tests.attacks.live_scene import LiveScene, context, identity, live_scene
+from tests.fakes.scripted_http import Exchange
+
+FILE = load_connector(Path(__file__).parents[2] / "tenants" / "connectors" / "orders.toml")
+CUSTOMER, NUMBER = "PT-204417", "7301842-04417"
+
+
+async def metformin(exchange: Exchange) -> None:
+    found = {
+        "prescription_id": NUMBER,
+        "customer_id": CUSTOMER,
+        "medicine": "metformin 500 mg tablets",
+        "refill_status": "shipped",
+        "next_fill_date": "2027-01-12",
+        "refills_left": 3,
+        "last_fill_date": "2026-11-01",
+    }
+    await exchange.respond(200, orjson.dumps(found), Content_Type="application/json")
+
+
+async def fill(scene: LiveScene, element: str, *names: AskedName) -> Filled:
+    of = context(CUSTOMER, prescription=(NUMBER,))
+    caller = Caller(identity(), of, "May she refill it?", "a1", names)
+    return await scene.elements.fill(
+        f"orders.{element}", caller, deadline=Deadline.after(5.0, clock=scene.clock)
+    )
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        (),
+        (AskedName("metformin"),),
+        (AskedName("metfromin"),),
+        (AskedName("metformine"),),
+        (AskedName("glucophage", frozenset({"metformin"})),),
+    ],
+    ids=str,
+)
+async def test_the_medicine_that_the_question_names_is_shown(names: tuple[AskedName, ...]) -> None:
+    async with live_scene(metformin, file=FILE) as scene:
+        for element in ("refill", "refill_status"):
+            filled = await fill(scene, element, *names)
+            assert (filled.about, filled.is_of_another) == (f"prescription {NUMBER}", False)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        (AskedName("lisinopril"),),
+        (AskedName("metformin"), AskedName("lisinopril")),
+        (AskedName("lisinopril", frozenset({"prinivil"})),),
+    ],
+    ids=str,
+)
+async def test_the_card_of_another_medicine_says_so(names: tuple[AskedName, ...]) -> None:
+    async with live_scene(metformin, file=FILE) as scene:
+        filled = await fill(scene, "refill", *names)
+        assert filled.is_of_another
+        assert filled.about == (
+            f"prescription {NUMBER}: metformin 500 mg tablets. The question names lisinopril"
+        )
+
+
+@pytest.mark.parametrize("element", ["refill_status", "next_fill"])
+async def test_a_value_without_its_medicine_is_not_shown_for_another(element: str) -> None:
+    async with live_scene(metformin, file=FILE) as scene:
+        with pytest.raises(LiveReadError) as refused:
+            await fill(scene, element, AskedName("lisinopril"))
+        assert refused.value.problem is ElementProblem.PARAMETER_MISSING
+        assert refused.value.is_of_another
+        assert refused.value.message == (
+            f"Prescription {NUMBER} is of metformin 500 mg tablets; the question names lisinopril. "
+            "Give the prescription number of lisinopril."
+        )
+        assert scene.outcomes == ["ready"]  # it was read, and the record says so
