@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from operator import mul
+from typing import NamedTuple
 
 import structlog
 from rapidfuzz.distance import OSA
@@ -64,9 +65,19 @@ _CLAUSE = re.compile(rf"[?;]|(?<=\s)(?:and|but|also)\s{{1,4}}(?=(?:{_ASKS})\b)",
 _TWO_OF_ONE = re.compile(
     r"(?:(?:what(?:'s| is| are)|show me|give me) )?(?:the |current )?"
     r"(?P<first>[^\W\d_]{1,30})(?: and | & |, )(?P<second>[^\W\d_]{1,30})"
-    r"(?P<rest> (?:of|for|on|at|in) .{1,400})"
+    r"(?P<rest> (?:of|for|on|at|in) .{1,400})",
+    re.IGNORECASE,
 )
 """Two things that are asked of one: "price and stock of it"."""
+_OF_ANOTHER = re.compile(
+    r"(?:,|\s)\s{0,3}(?:and|plus|as well as)\s{1,3}"
+    r"(?P<second>(?:(?:the|its|her|his|their|also|current|today's)\s){0,2}"
+    r"(?:[^\W\d_]{1,20}\s)?(?P<thing>[^\W\d_]{3,20})\s(?:of|for|on)\s)",
+    re.IGNORECASE,
+)
+"""A second thing, of something else: "the status of the order and the stock of it"."""
+_ALSO_SHOWN = frozenset(("price", "stock", "total", "status", "cost"))
+_LEAST_OF_A_HALF = 3
 _ASKS_WHAT_TO_DO = re.compile(
     r"\bhow (?:do|can|could|should|would|to)\b|\bwhat (?:do|should|can|must) (?:i|we|you|she|he|they)\b|"
     r"\bwhat (?:now|next|happens|if|to do)\b|\b(?:steps?|procedure|policy|rules?)\b|"
@@ -103,6 +114,8 @@ class Clause:
     follows: bool = False
     names: bool = False
     """Whether it names a medicine, which is "it" in ``plain``."""
+    is_half: bool = False
+    """Whether it is "the stock of the Breeze", which has no verb of its own, or what stood before that."""
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -137,6 +150,16 @@ class ClauseReader:
             for operation in connector.operations
             for result in operation.results
         )
+        titles = (one.title for connector in connectors.values() for one in connector.elements)
+        labels = (
+            result.label
+            for connector in connectors.values()
+            for operation in connector.operations
+            for result in operation.results
+            if result.shown
+        )
+        shown = chain(titles, labels)
+        self._things = frozenset(_WORD.findall(fold(" ".join(shown)))) | _ALSO_SHOWN
         self._markers = self._language.content_stems(" ".join(markers))
 
     def names(self, question: str, *, meanings: Mapping[str, str]) -> tuple[AskedName, ...]:
@@ -183,13 +206,26 @@ class ClauseReader:
 
         last = None if before is None else read_as((clauses_of(before) or [before])[-1])
         read: list[Clause] = []
-        for said in clauses_of(question) or [question]:
+        whole = clauses_of(question) or [question]
+        said_all = list(chain.from_iterable(map(self._halves, whole)))[:_MOST_CLAUSES]
+        halves = frozenset(said_all) - frozenset(whole)
+        for said in said_all:
             text = read_as(_OPENING.sub("", said) or said)
             is_short = last is not None and len(text.split()) <= _SHORT_WORDS
             joined = f"{last} {text}" if is_short else None
             names = any(map(self._is_name, _WORD.findall(fold(said))))
-            read.append(Clause(said, text, joined, follows=before is not None, names=names))
+            clause = Clause(said, text, joined, follows=before is not None, names=names)
+            read.append(replace(clause, is_half=said in halves))
         return read
+
+    def _halves(self, clause: str) -> list[str]:
+        """Return "what is the status of the order" and "the stock of it", where the second is a thing that a
+        connector shows; else the clause alone."""
+        for found in _OF_ANOTHER.finditer(clause):
+            first, second = clause[: found.start()].strip(" \t\n,"), clause[found.start("second") :]
+            if fold(found["thing"]) in self._things and len(first.split()) >= _LEAST_OF_A_HALF:
+                return [first, *self._halves(second)]
+        return [clause]
 
     def unknown(self, text: str, system: str) -> int:
         """Return how many content words of a text the system's connector does not use."""
@@ -300,6 +336,15 @@ class Example:
     """None: a question that no element answers."""
 
 
+class Matched(NamedTuple):
+    """How near the elements are to a message."""
+
+    found: list[tuple[int, LiveMatch]]
+    """Index of a part, and how near an element is to it."""
+    unread: list[str]
+    """Halves of clauses that neither a system nor a document answers, beside one that a system does."""
+
+
 class LiveQuestions:
     """Matches questions with the elements of one tenant. One instance serves all requests of a process."""
 
@@ -335,20 +380,25 @@ class LiveQuestions:
         parts: Sequence[Sequence[Clause]],
         embedded: asyncio.Task[Vectors] | None,
         evidence: Sequence[Evidence],
-    ) -> list[tuple[int, LiveMatch]]:
+    ) -> Matched:
         """Return for each part of a message its index and how near each element is: ``READ`` are those that
         it asks for. ``embedded``: of ``begin``. Waits for the examples the first time."""
         if embedded is None:
-            return []
+            return Matched([], [])
         waited = [embedded] if self._loading is None else [embedded, self._loading]
         await asyncio.wait(waited, timeout=_LIMIT_S)
         vectors: Vectors = embedded.result() if embedded.done() else {}
         found: list[tuple[int, LiveMatch]] = []
+        unread: list[str] = []
         for part, (clauses, one) in enumerate(zip(parts, evidence, strict=True)):
             leaning = self._leaning(one)
             matches = [self.match(clause, vectors, leaning=leaning) for clause in clauses]
             found += [(part, match) for match in _best_of_each(list(chain.from_iterable(matches)))]
-        return found
+            is_read = [any(each.state is LiveMatchState.READ for each in several) for several in matches]
+            if one.certainty is None and any(is_read):  # no document answers what the systems do not
+                halves = zip(clauses, is_read, strict=True)
+                unread += [clause.said for clause, is_one in halves if clause.is_half and not is_one]
+        return Matched(found, unread)
 
     def match(
         self, clause: Clause, vectors: Vectors, *, leaning: Mapping[str, float] = _NOWHERE

@@ -166,6 +166,8 @@ class PreparedAnswer:
     """SHA-256 (hex) of each weights file that served, by kind."""
     asked: tuple[SourceAsked, ...] = ()
     """The tenant's sources and how much each mattered; empty where it has only one."""
+    is_half_answered: bool = False
+    """Whether a live system answers one half of a question, and nothing the other."""
     propensity: float = 1.0
     """Probability that this conversation got these weights."""
     follows: str | None = None
@@ -180,10 +182,12 @@ class PreparedAnswer:
     def certainty_of(self, ready: Collection[int] = ()) -> Certainty | None:
         """Return how sure the answer is with the live elements of these parts: by default, without any.
 
-        At most possibly where a system has something else than what the question names.
+        At most possibly where a system has something else than what the question names, or where half of a
+        question is not answered.
         """
         certainty = _certainty(self.evidence, live=ready)
-        return Certainty.POSSIBLY if certainty and self.hydration.reads_another else certainty
+        is_partly = self.is_half_answered or self.hydration.reads_another
+        return Certainty.POSSIBLY if certainty and is_partly else certainty
 
     def cancel(self, cause: Literal[Cause.CANCELLED, Cause.DISCONNECTED]) -> None:
         """End the stream at once, from any task of the same event loop; a second call changes nothing."""
@@ -264,7 +268,7 @@ class PrepareAnswer:
                 earlier = [one.question for one in reversed(history)] or [before or ""]
                 caller = replace(hydration.caller, question=asking.question)
                 hydration.caller = self._live_caller(caller, known, earlier=earlier)
-            matched = await self._live_questions.matching(clauses, embedded, evidence)
+            matched, unread_halves = await self._live_questions.matching(clauses, embedded, evidence)
             if context is None:
                 matched = self._without_customers(matched, evidence)
             by_system = {part for part, one in matched if one.state is LiveMatchState.READ}
@@ -309,7 +313,9 @@ class PrepareAnswer:
                 excerpts=excerpts,
                 certainty=_certainty(evidence, live={one.part for one in asked_live}),
                 quoted=quoted,
-                clarify=next((one.clarify for one in evidence if one.clarify and one.certainty), None),
+                clarify=_not_answered(unread_halves)
+                or next((one.clarify for one in evidence if one.clarify and one.certainty), None),
+                is_half_answered=bool(unread_halves),
                 escalation=self._escalation(evidence),
                 prompt=prompt,
                 max_tokens=max_tokens,
@@ -700,6 +706,12 @@ def _cards(evidence: Sequence[Evidence]) -> dict[str, DocumentCard]:
     read += [one.approved.documents for one in evidence if one.approved is not None]
     read += [one.table.documents for one in evidence if one.table is not None]
     return {name: document.card for documents in read for name, document in documents.items()}
+
+
+def _not_answered(halves: Sequence[str]) -> str | None:
+    """Return what to tell the agent about halves of a question that nothing answers."""
+    said = "; ".join(half.strip(" .?!") for half in halves)
+    return f"Not answered: {said}. Ask for it alone." if halves else None
 
 
 def _certainty(evidence: Sequence[Evidence], *, live: Collection[int] = ()) -> Certainty | None:

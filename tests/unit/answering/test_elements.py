@@ -693,3 +693,15 @@ async def test_a_live_system_is_asked_with_the_medicines_that_the_question_names
     for question, names in asked.items():
         _, prepared = await prepare(tenant, question)
         assert [one.said for one in prepared.hydration.caller.names] == names
+
+
+# --- half of a question is not answered ----------------------------------------------------------------
+async def test_a_half_that_nothing_answers_is_told_beside_one_that_a_system_does() -> None:
+    whole = await ask(with_live(content=LIVE_ONLY), WHERE, context=BO)
+    assert (whole.done.certainty, whole.done.clarify) == (Certainty.ANSWERED, None)
+    half = await ask(
+        with_live(content=LIVE_ONLY), "Where is my order and the stock of the zymurgy?", context=BO
+    )
+    assert [one.name for one in half.elements if one.state == READY] == ["orders.status"]
+    assert half.done.certainty is Certainty.POSSIBLY
+    assert half.done.clarify == "Not answered: the stock of the zymurgy. Ask for it alone."

@@ -148,6 +148,31 @@ def test_a_misspelt_word_gets_the_connector_s_spelling(question: str, read_as: s
     assert plain(question) == read_as
 
 
+@pytest.mark.parametrize(
+    ("question", "clauses"),
+    [
+        (
+            "What is the status of order 4100-1148 and the stock of the Rivulet 400?",
+            ["What is the status of order 4100-1148", "the stock of the Rivulet 400?"],
+        ),
+        (
+            "status of order 4100-1148 and price of the Rivulet, plus the stock of the Breeze",
+            ["status of order 4100-1148", "price of the Rivulet", "the stock of the Breeze"],
+        ),
+        ("Where is her order and the total of it?", ["Where is her order", "the total of it?"]),
+        ("The stock of the Rivulet 400 and the Breeze 100", None),
+        ("What are the terms and the way of the refund", None),
+        ("price and the stock of the Rivulet", None),
+    ],
+)
+def test_a_second_thing_of_something_else_is_a_half_of_its_own(
+    question: str, clauses: list[str] | None
+) -> None:
+    found = questions_of("shop").reader.clauses(question)
+    assert [one.said for one in found] == (clauses or [question])
+    assert {one.is_half for one in found} == {clauses is not None}
+
+
 def test_a_word_of_the_documents_is_not_misspelt() -> None:
     known = KnownWords(words={"packege": 3}, abbreviations={})
     assert plain("was the packege sent") == "was the package sent"
@@ -187,6 +212,7 @@ def test_a_short_follow_up_is_read_after_the_question_before_too() -> None:
             ["price of it in Harbour Street", "stock of it in Harbour Street"],
         ),
         ("what is the price and stock of it", ["price of it", "stock of it"]),
+        ("What is the price and stock of it?", ["price of it", "stock of it"]),
     ],
 )
 def test_a_question_is_cut_into_clauses(question: str, clauses: list[str]) -> None:
