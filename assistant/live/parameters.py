@@ -62,9 +62,9 @@ _NO_IDS = re.compile(
     | \b{_DAY}\s{{1,3}}(?:of\s)?{_MONTH}(?:,?\s{{1,3}}(?:19|20)\d\d)?\b
     | (?<![\w:])\d{{1,2}}:\d\d(?::\d\d)?(?![\w:])
     | [$\u20ac\u00a3\u00a5]\s?\d[\d,.]{{0,15}}
-    | (?<![\w.-])\d{{1,3}}(?:,\d{{3}}){{1,4}}(?![\w-])
-    | (?<![\w-])\d[\d.,]{{0,10}}\s?(?:%|(?:{_UNIT})\b)
-    | (?P<phone>\+\d[\d\ ().-]{{6,18}}\d
+    | (?<![\w-])\d[\d.,]{{0,6}}\s?(?:%|(?:{_UNIT})\b)
+    | (?P<unnamed>(?<![\w.-])\d{{1,3}}(?:,\d{{3}}){{1,4}}(?![\w-])
+      | \+\d[\d\ ().-]{{6,18}}\d
       | (?<![\w-])(?:\(\d{{3}}\)|\d{{3}})[\ .-]?\d{{3}}[\ .-]\d{{4}}(?![\w-]))
     | \b(?:phone|tel|telephone|call|cell|mobile|fax|dial|sms|zip|npi|ndc|lot|tracking|card|barcode|
       dob|born|birth)\b
@@ -442,7 +442,7 @@ class _Finder:
 
     def _no_id(self, number: re.Match[str]) -> str:
         """Return a break for a number that is no id, or itself where the words before name it."""
-        is_named = number["phone"] is not None and self._cue(number.string[: number.start()])
+        is_named = number["unnamed"] is not None and self._cue(number.string[: number.start()])
         return number[0] if is_named else _BREAK
 
     def _without_joined(self, text: str, *, own: bool) -> str:
