@@ -39,6 +39,7 @@ from assistant.answering.item_words import (
     LOWER,
     MATERIAL_ASKED,
     MORE,
+    MORE_IS_LOW,
     NAMES_ONLY,
     OCCASION,
     OF_OPINION,
@@ -485,7 +486,9 @@ class ItemReader:
         before = rest[: self._place(rest, self._words.content_stems(name))][-_AFTER:]
         if BETTER.search(before) or (name == RATING and WELL_RATED.search(before)):
             return "low" if _good_is_low(name) else "high"
-        return "high" if MORE.search(before) else "low" if LESS.search(before) else None
+        stated: Direction | None = "high" if MORE.search(before) else "low" if LESS.search(before) else None
+        is_error = not MORE_IS_LOW.isdisjoint(pieces(name))
+        return _other(stated) if stated is not None and is_error else stated
 
     def _place(self, text: str, stems: frozenset[str]) -> int:
         """Return where the first word with one of the stems begins; the text's end without one."""

@@ -111,6 +111,8 @@ LESS = re.compile(
 BETTER = re.compile(r"\b(?:better|best)\b")
 WELL_RATED = re.compile(r"\b(?:good|great|high|excellent|decent|well|top)\W{0,2}$")
 """Before "rating" and "rated"."""
+MORE_IS_LOW = frozenset({"accuracy", "precision"})
+"""Words of properties whose number is an error: more precision is a smaller one."""
 GOOD_IS_LOW = frozenset({"noise", "weight", "price", "accuracy", "precision", "time", "folded"})
 
 COLDEST = frozenset({"comfort", "limit", "lower", "lowest", "minimum", "min", "extreme"})

@@ -357,6 +357,19 @@ def test_a_double_negation_denies_nothing() -> None:
     assert stance(text, start, start + len("plastic")) == "wanted"
 
 
+@pytest.mark.parametrize(
+    ("question", "order"),
+    [
+        ("which kitchen scale is the most precise", ("Precision", "low")),
+        ("kitchen scale with the highest precision", ("Precision", "low")),
+        ("thermometer with the highest accuracy", ("Accuracy", "low")),
+        ("which kitchen scale is the least precise", ("Precision", "high")),
+    ],
+)
+def test_more_precision_is_a_smaller_number(question: str, order: tuple[str, str]) -> None:
+    assert [tuple(one) for one in read(question).orders] == [order]
+
+
 # --- other forms of words ---------------------------------------------------------------------------------
 def test_verbs_say_properties() -> None:
     asked = read("Which walking frame folds and costs less than $200?", **{"walking frame": "rollator"})
