@@ -55,7 +55,7 @@ PERSONS = frozenset(
     "person people adult man men pax sleeper hiker camper traveller traveler child children kid p".split()  # noqa: SIM905
 )
 """Singulars and plurals of what a property such as "Persons" counts."""
-FOR_PERSONS = re.compile(r"(?P<what>[^\W_]+)\s(?:just\s|only\s)?for\W{0,2}$")
+FOR_PERSONS = re.compile(r"\b(?P<what>[^\W_]{1,30})\s(?:just\s|only\s)?for\W{0,2}$")
 SLEEPS = re.compile(r"\b(?:sleeps?|seats?|(?:room|space|big enough|large enough) for)\W{0,2}$")
 WEIGHS = re.compile(r"\b(?:weigh\w*|carr(?:y|ies)|holds?|loads?|light\w*|heav\w+)\b")
 BEARS_AMOUNT = re.compile(

@@ -89,7 +89,7 @@ _SIGN_AFTER = frozenset(
     ("is", "of", "for", "about", "with", "and", "the", "her", "his", "my", "their", "on", "to")
 )
 _YEAR = re.compile(r"(?:19|20)\d\d")
-_PART = re.compile(r"\\.|\[\^?\]?[^\]]*\]|\{[^}]*\}|.", re.DOTALL)
+_PART = re.compile(r"\\.|\[\^?\]?[^\]]{0,200}\]|\{[^}]{0,8}\}|.", re.DOTALL)
 _SEPARATORS = frozenset(("-", "_", "/", " ", ":", r"\-", r"\_", r"\/", r"\ ", r"\.", r"\:"))
 """In a pattern; a bare dot is any character."""
 

@@ -123,7 +123,7 @@ NAMED_DIMENSIONS = frozenset(_UNITS)
 _TO_TWELVE = "one two three four five six seven eight nine ten eleven twelve"
 NUMBER_WORDS = {word: float(number) for number, word in enumerate(_TO_TWELVE.split(), start=1)}
 _NUMBER = r"\d(?:[\d,]{0,11}\d)?(?:\.\d{1,4})?"
-_DECIMAL_COMMA = re.compile(r"\d+,\d{1,2}")
+_DECIMAL_COMMA = re.compile(r"\d{1,12},\d{1,2}")
 _DASH = "[-\N{EN DASH}]"
 _SIGN = "[-\N{MINUS SIGN}\N{EN DASH}]"
 _SIGNED = rf"(?:{_SIGN}|\+)?{_NUMBER}"
