@@ -50,7 +50,7 @@ def test_the_steps_of_a_procedure_show_the_live_order(
     in_conversation(console, product, CASE)
     console.ask_to_the_end(QUESTION)
     expect(console.answer).to_contain_text(STEP)
-    status = console.page.get_by_role("group", name="Order status: Delayed").first
+    status = console.page.get_by_role("group", name="Order status, order 4471-2208: Delayed").first
     expect(status).to_contain_text("orders, ")
     for words in OF_THE_CUSTOMER:
         expect(console.answer).to_contain_text(words)

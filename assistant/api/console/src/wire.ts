@@ -161,7 +161,8 @@ export interface ElementUse {
 /** A source of the tenant and its part in an answer. */
 export interface SourceAsked {
   readonly name: string;
-  readonly state: "answered" | "empty" | "late" | "failed" | "off" | "not_asked";
+  /** `refused`: its elements say so. */
+  readonly state: "answered" | "empty" | "late" | "failed" | "off" | "refused" | "not_asked";
 }
 
 /** What the service says of an answer as a whole, at its end and in its record; absent is null. */
