@@ -553,12 +553,16 @@ class ItemTables:
         """Return the table with the element that says of itself that it knows what is in stock, if it takes
         the numbers of the table's items."""
         live = self._services.live_elements
+        if live is None:
+            return comparison
         facts = (item.document.card.item for item in comparison.items)
         numbers = [one.item_id for one in facts if one is not None]
-        for one in live.types().values() if live is not None else ():
-            is_plain = one.kind in (ElementKind.CARD, ElementKind.STATUS)
-            taken = tuple(number for number in numbers if live is not None and live.takes(one.name, number))
-            if is_plain and taken and any(_STOCK.search(fold(text)) for text in one.about):
+        for one in live.types().values():
+            if one.kind not in (ElementKind.CARD, ElementKind.STATUS):
+                continue
+            if not any(_STOCK.search(fold(text)) for text in one.about):
+                continue
+            if taken := tuple(number for number in numbers if live.takes(one.name, number)):
                 unread = tuple(word for word in comparison.asked.unread if fold(word) != "stock")
                 asked = replace(comparison.asked, unread=unread)
                 return replace(comparison, asked=asked, stock=one.name, in_stock=taken)

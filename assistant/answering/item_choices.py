@@ -70,9 +70,9 @@ def parts_of(value: str, words: Language) -> list[tuple[Part, str]]:
     return found
 
 
-def blanked(text: str, start: int, end: int) -> str:
-    """Return a text of the same length with blanks at [start, end)."""
-    return text[:start] + " " * (end - start) + text[end:]
+def blanked(text: str, start: int, end: int, *, by: str = " ") -> str:
+    """Return a text of the same length with blanks, or another character, at [start, end)."""
+    return text[:start] + by * (end - start) + text[end:]
 
 
 def roots(word: str, words: Language) -> frozenset[str]:

@@ -397,8 +397,7 @@ class ItemReader:
         masked = rest
         for amount, _ in limits:
             bearer = BEARS_AMOUNT.match(masked, amount.end)
-            end = amount.end if bearer is None else bearer.end()
-            masked = masked[: amount.start] + "\n" * (end - amount.start) + masked[end:]
+            masked = blanked(masked, amount.start, amount.end if bearer is None else bearer.end(), by="\n")
         is_read = {
             word: self._is_read(word, rest, category, names, read)
             for word in dict.fromkeys(PIECE.findall(masked))

@@ -251,7 +251,7 @@ class PrepareAnswer:
         known = await self._known_words.read()
         hydration = Hydration(
             services.live_elements,
-            self._live_caller(LiveCaller(identity, context, asking.question, answer_id), known),
+            LiveCaller(identity, context, asking.question, answer_id),
             tenant=services.tenant,
             deadline=deadline,
             bounds=self.bounds,
@@ -264,10 +264,9 @@ class PrepareAnswer:
             clauses = self._clauses(understood.parts, before, known)
             embedded = self._live_questions.begin(clauses)
             evidence = await self._find(understood, before, scope, known=known)
-            if any(one.query.before is not None for one in evidence):
-                earlier = [one.question for one in reversed(history)] or [before or ""]
-                caller = replace(hydration.caller, question=asking.question)
-                hydration.caller = self._live_caller(caller, known, earlier=earlier)
+            leans = any(one.query.before is not None for one in evidence)
+            earlier = [one.question for one in reversed(history)] or [before or ""]
+            hydration.caller = self._live_caller(hydration.caller, known, earlier=earlier if leans else ())
             matched, unread_halves = await self._live_questions.matching(clauses, embedded, evidence)
             if context is None:
                 matched = self._without_customers(matched, evidence)

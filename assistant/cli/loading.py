@@ -135,7 +135,7 @@ class Reading:
         """Return what to tell the owner, one line each, a bounded number."""
         lines: list[str] = []
         if self.skipped:
-            named = _some(self.skipped, most=_SHOWN_SKIPPED)
+            named = first_names(self.skipped, most=_SHOWN_SKIPPED)
             lines.append(f"skipped, neither Markdown nor HTML nor JSON Lines: {named}")
         lines += self.tags[:_SHOWN_TAGS]
         if len(self.tags) > _SHOWN_TAGS:
@@ -160,10 +160,10 @@ class Reading:
             return "this tenant has none"
         name = written.strip("{} ").rpartition(" ")[2].casefold()
         near = sorted(self.elements, key=lambda one: (OSA.distance(name, one), one))
-        return f"there are {_some(near, most=_SHOWN_NAMES)}"
+        return f"there are {first_names(near, most=_SHOWN_NAMES)}"
 
 
-def _some(names: Sequence[str], *, most: int) -> str:
+def first_names(names: Sequence[str], *, most: int) -> str:
     """Return the first names, and how many more there are."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return f"{', '.join(names[:most])}{more}"

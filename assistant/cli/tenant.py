@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from assistant.cli.global_options import GlobalOptions
 from assistant.cli.live import confusable
+from assistant.cli.loading import first_names
 from assistant.cli.terminal import Terminal, plain
 from assistant.domain.errors import ConfigurationError, ConflictError
 from assistant.knowledge.files import is_read
@@ -285,8 +286,7 @@ class _Documents:
             first = source.sources[next(iter(self.paths))]
             yield f"{first.name} (kind {first.kind}) reads {', '.join(next(iter(self.paths.values())))}"
         if self.not_taken:
-            more = f" and {len(self.not_taken) - _SHOWN_FILES} more" * (len(self.not_taken) > _SHOWN_FILES)
-            names = f"{', '.join(self.not_taken[:_SHOWN_FILES])}{more}"
+            names = first_names(self.not_taken, most=_SHOWN_FILES)
             yield f"no source has the name of {names} in {self.chosen}: add [[sources]] for it, or rename it"
 
 
