@@ -118,7 +118,7 @@ function NotShown({ element, turn }: ElementProps) {
       <Icon name={element.state === "not_allowed" ? "stop" : "alert"} />
       <span>
         <strong>{element.title}:</strong> {failure ?? element.detail}
-        {element.about !== "" && !element.detail.includes(element.about) && (
+        {!element.detail.toLowerCase().includes(element.about.toLowerCase()) && (
           <span class="hint"> ({element.about})</span>
         )}
       </span>
