@@ -30,6 +30,9 @@ Q ?= A claim was rejected with code 79. What do I do?
 ARGS ?=
 # The index: opensearch takes the node at port 9200, and starts one where none answers.
 SEARCH ?= embedded
+# An OpenAI-compatible chat server and a model of it.
+MODEL_URL ?=
+MODEL ?=
 
 .PHONY: help
 help: ## Show this list
@@ -72,8 +75,8 @@ setup: $(VENV)/dev.stamp build/functions/stamp build/checkov/stamp tests/stacks/
 
 # --- use --------------------------------------------------------------------------------------------------
 .PHONY: demo
-demo: $(VENV)/local.stamp $(CONSOLE)/dist/index.html ## Three tenants: a live order, a comparison, a bad mark that changes the next answer; then the console (ARGS=--exit stops; SEARCH=opensearch)
-	@ASSISTANT_LOCAL_SEARCH='$(SEARCH)' exec $(BIN)/assistant demo $(ARGS)
+demo: $(VENV)/local.stamp $(CONSOLE)/dist/index.html ## Three tenants: a live order, a comparison, a bad mark that changes the next answer; then the console (ARGS=--exit stops; SEARCH=opensearch; MODEL_URL=http://127.0.0.1:11434/v1 MODEL=name writes the answers)
+	@ASSISTANT_LOCAL_SEARCH='$(SEARCH)' exec $(BIN)/assistant demo $(if $(MODEL_URL),--url '$(MODEL_URL)') $(if $(MODEL),--model '$(MODEL)') $(ARGS)
 
 .PHONY: ask
 ask: $(VENV)/local.stamp $(CONSOLE)/dist/index.html ## Ask one question: make ask T=pharmacy Q="..."
@@ -203,10 +206,6 @@ prove-ranking: $(VENV)/local.stamp ## Does ranking learn from simulated agents? 
 bench: $(VENV)/dev.stamp ## The table of figures (DOCUMENTS=/path/to/medquad.jsonl.gz for the full set; about 15 minutes)
 	@$(BIN)/python -m benchmarks.figures $(if $(DOCUMENTS),--documents '$(DOCUMENTS)') $(ARGS)
 
-.PHONY: bench-elements
-bench-elements: $(VENV)/dev.stamp ## Live elements: the tag parser, how late values come, what slow systems cost the text
-	@$(BIN)/python -m benchmarks.elements
-
 .PHONY: bench-load
 bench-load: $(VENV)/dev.stamp ## The service under load beside a relay by hand (about 8 minutes; ARGS=--quick judges no times)
 	@$(BIN)/python -m tools.load $(ARGS)
@@ -238,22 +237,8 @@ check-reindex: $(VENV)/dev.stamp ## A reindex on a real OpenSearch node under co
 
 .PHONY: check-approved
 check-approved: $(VENV)/local.stamp ## Which paraphrases and look-alikes get an approved answer: both sets, counts only (docs/decisions/0046)
-	@$(BIN)/python -m tools.measure_approved evaluation/approved/tuning_pharmacy.jsonl
-	@$(BIN)/python -m tools.measure_approved evaluation/approved/pharmacy.jsonl --wordings
-
-LARGE_SHOP := build/shop
-SHOP_ITEMS ?= 2000
-SHOP_REVIEWS ?= 20000
-.PHONY: check-shop
-check-shop: $(VENV)/local.stamp ## Make and load the large shop, 2,000 items and 20,000 reviews, and ask it the held-out questions (about 12 minutes)
-	@rm -rf $(LARGE_SHOP); mkdir -p $(LARGE_SHOP)/tenants
-	@$(BIN)/python -m tools.shop_data --items $(SHOP_ITEMS) --reviews $(SHOP_REVIEWS) --out $(LARGE_SHOP)/knowledge/shop
-	@sed '/^vectors = /d' tenants/shop.toml > $(LARGE_SHOP)/tenants/shop.toml  # every document is embedded here
-	@cp -R tenants/connectors $(LARGE_SHOP)/tenants/
-	@mkdir $(LARGE_SHOP)/evaluation; cp -R evaluation/shop $(LARGE_SHOP)/evaluation/
-	@$(BIN)/assistant --tenants $(LARGE_SHOP)/tenants --state $(LARGE_SHOP)/state --port 0 knowledge add --tenant shop
-	@$(BIN)/python -m tools.measure_routing evaluation/shop/held_out.jsonl --larger knowledge/shop $(LARGE_SHOP)/knowledge/shop \
-		--tenant shop --tenants $(LARGE_SHOP)/tenants --state $(LARGE_SHOP)/state --port 0
+	@$(BIN)/python -m tools.measure_approved evaluation/approved/tuning_pharmacy.jsonl --others evaluation/pharmacy.jsonl
+	@$(BIN)/python -m tools.measure_approved evaluation/approved/pharmacy.jsonl --others evaluation/pharmacy.jsonl --wordings
 
 .PHONY: check-demo
 check-demo: $(VENV)/dev.stamp ## The demo twice with all knowledge of pharmacy and shop: steps, comparison, and what its seconds rest on (about 3 minutes)
@@ -261,7 +246,7 @@ check-demo: $(VENV)/dev.stamp ## The demo twice with all knowledge of pharmacy a
 
 .PHONY: check-full
 check-full: export EXAMPLES := new
-check-full: check check-extras check-api check-approved check-shop check-demo check-kills check-reindex check-mutations evaluate bench prove-ranking ## check with newly drawn examples, then the evaluation and the figures
+check-full: check check-extras check-api check-approved check-demo check-kills check-reindex check-mutations evaluate bench prove-ranking ## check with newly drawn examples, then the evaluation and the figures
 
 .PHONY: lock
 lock: $(VENV)/bootstrap.stamp ## Resolve the requirements anew for the lowest Python

@@ -197,12 +197,11 @@ def known_item(card: DocumentCard) -> KnownItem | None:
 
 
 def known_words_of(
-    words: Mapping[str, int],
     definitions: Mapping[tuple[str, str], int],
     *,
     items: Iterable[KnownItem | None] = (),
 ) -> KnownWords:
-    """Return the words, the abbreviations that all documents define in the same way, and the items by id.
+    """Return the abbreviations that all documents define in the same way, and the items by id.
 
     ``definitions`` counts the documents of each (short form, long form). A short form whose long forms differ
     in more than a plural "s" is left out.
@@ -216,7 +215,7 @@ def known_words_of(
         if len({long.removesuffix("s") for long in longs}) == 1
     }
     known = sorted((item for item in items if item is not None), key=lambda item: item.document_id)
-    return KnownWords(words=dict(words), abbreviations=agreed, items=tuple(known))
+    return KnownWords(abbreviations=agreed, items=tuple(known))
 
 
 def follows_newest(item: DeskItem, *, same: DeskItem | None, newest: DeskItem | None) -> bool:
@@ -254,17 +253,17 @@ def retrieved(
     size: int,
     index_version: str,
     cosines: Mapping[str, float | None],
-    title_cosines: Mapping[str, float],
     passages: Callable[[Sequence[str]], Mapping[str, Passage]],
 ) -> Retrieved:
     """Return the result of a search: the fused legs ``lexical`` and ``vector`` of passages, and the documents
     of all legs.
 
-    ``cosines`` are by passage id, ``title_cosines`` by document id. ``passages`` returns those that still
-    exist.
+    ``cosines`` are by passage id. ``passages`` returns those that still exist.
     """
     lexical, vector = legs["lexical"], legs["vector"]
-    title_scores, text_scores = (_best_of_documents(legs.get(name, {})) for name in ("title", "text"))
+    title_scores, text_scores, title_cosines = (
+        _best_of_documents(legs.get(name, {})) for name in ("title", "text", "title_vector")
+    )
     hits = tuple(
         PassageHit(
             passage_id=name,

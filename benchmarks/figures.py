@@ -23,7 +23,6 @@ from assistant.cli.terminal import Terminal
 from assistant.evaluation.measures import MEASURES
 from assistant.evaluation.report import asked_text
 from assistant.evaluation.runs import TenantRun, bound_of, read_asked
-from benchmarks.generation import measure_generation
 from benchmarks.indexing import measure_indexing
 from benchmarks.local_embedding import BenchLayout, machine_line
 from benchmarks.retrieval import measure_retrieval, read_questions
@@ -106,20 +105,12 @@ def startup() -> Figure:
     )
 
 
-def generation() -> Figure:
-    """One stream through the model server against the runtime's own loop."""
-    ratio = measure_generation(rounds=7, tokens=200)
-    return Figure(
-        "model_server: one stream against the runtime's own loop", "≥ 90 %", f"{ratio:.1%}", ratio >= 0.9
-    )
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--documents", type=Path, default=_SAMPLE)
     arguments = parser.parse_args()
     before = machine_line()
-    rows = [*indexing_and_retrieval(arguments.documents), *quality(), startup(), generation()]
+    rows = [*indexing_and_retrieval(arguments.documents), *quality(), startup()]
     print(figures_table(rows), end="")
     print(f"\n{os.cpu_count()} cores; before: {before}; after: {machine_line()}")
     return 0 if all(row.holds for row in rows) else 1

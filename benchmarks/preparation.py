@@ -17,14 +17,14 @@ import httpx
 from assistant.answering.approved import ApprovedAnswers, LiveAnswer
 from assistant.answering.ports import TextEmbedder
 from assistant.answering.prepare import AnswerRequest, PrepareAnswer
-from assistant.answering.retrieve import CosineScale
-from assistant.answering.understand import Vocabulary
+from assistant.answering.rank import CosineScale
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.desk import ApprovedAnswer, ItemState
 from assistant.domain.identity import Identity, Role
 from assistant.local.tokens import Grant, issue_token
 from assistant.settings.process import LocalIssuerSettings, ServiceSettings
 from assistant.settings.tenant import TenantConfig
+from assistant.text.language import language
 from assistant.wiring.services import open_tenants
 from benchmarks.local_embedding import TENANT, BenchLayout
 
@@ -106,7 +106,7 @@ async def match_cpu_ms(tenant: TenantConfig, questions: Sequence[str], *, embedd
     asked = list(zip(questions[half:], vectors[half:], strict=True))
     made = ApprovedAnswers.of(
         [_approved(questions[at % half], vectors[at % half], at) for at in range(APPROVED_WORDINGS)],
-        vocabulary=Vocabulary.of(tenant),
+        language=language(tenant.language),
         scale=CosineScale.of(tenant.embedding),
     )
     today = SystemClock().now().date()

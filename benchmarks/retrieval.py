@@ -22,7 +22,8 @@ import orjson
 from opensearchpy import AsyncOpenSearch
 from opentelemetry import trace
 
-from assistant.answering.retrieve import RetrievePassages, SearchScope, candidates, rank, shipped_weights
+from assistant.answering.rank import candidates, rank, shipped_weights
+from assistant.answering.search import Search, SearchScope
 from assistant.answering.services import Steps
 from assistant.aws.opensearch_client import open_opensearch
 from assistant.aws.opensearch_index import OpenSearchPassageIndex
@@ -164,12 +165,12 @@ async def compare_engines(
 async def _ask(settings: ServiceSettings, questions: Sequence[str]) -> dict[str, Retrieved]:
     clock = SystemClock()
     async with open_tenants(settings, generates=False) as tenants:
-        retrieval = RetrievePassages(tenants[TENANT].answering)
+        retrieval = Search(tenants[TENANT].answering)
         found: dict[str, Retrieved] = {}
         for question in questions:
             scope = SearchScope.untraced(Deadline.after(_TIMEOUT_S, clock=clock), size=_WHOLE_LEGS)
             (vector,) = await retrieval.embed([question], scope)
-            asked = await retrieval.search(question, vector=vector, scope=scope)
+            asked = await retrieval.run(question, vector=vector, scope=scope)
             found[question] = asked.retrieved
         return found
 
@@ -288,7 +289,7 @@ async def _measure(settings: ServiceSettings, questions: Sequence[str]) -> Retri
     async with open_tenants(settings, generates=False) as tenants:
         services = tenants[TENANT].answering
         info = await services.search.info()
-        retrieve = _timed(RetrievePassages(services))
+        retrieve = _timed(Search(services))
         for question in questions[:_WARM_UP]:
             await retrieve(question)
         alone = [await retrieve(question) for question in questions]
@@ -303,7 +304,7 @@ async def _measure(settings: ServiceSettings, questions: Sequence[str]) -> Retri
     )
 
 
-def _timed(retrieval: RetrievePassages) -> Retrieve:
+def _timed(retrieval: Search) -> Retrieve:
     clock = SystemClock()
 
     async def retrieve(question: str) -> Timings:
@@ -312,7 +313,7 @@ def _timed(retrieval: RetrievePassages) -> Retrieve:
         with steps.step("both"):
             scope = SearchScope(frozenset(), deadline, steps)
             (vector,) = await retrieval.embed([question], scope)
-            asked = await retrieval.search(question, vector=vector, scope=scope)
+            asked = await retrieval.run(question, vector=vector, scope=scope)
         assert asked.retrieved.passages
         return steps.timings_ms
 

@@ -1,10 +1,12 @@
-"""Measures whether approved answers reach the paraphrases of their questions, and none of their look-alikes.
+"""Measures which approved answers are served and offered to the paraphrases of their questions and to their
+look-alikes.
 
-    python -m tools.measure_approved evaluation/approved/tuning_pharmacy.jsonl --tenant pharmacy
+    python -m tools.measure_approved evaluation/approved/tuning_pharmacy.jsonl \
+        --others evaluation/pharmacy.jsonl
 
 It embeds by the packaged model, or by that of the folder ``--model``, in this process, and matches with all
-answers of the file live, as the service does. ``--show`` prints the misses; do not use it on a set that must
-stay blind.
+answers of the file live, as the service does. ``--others`` are questions on other documents. ``--show``
+prints the misses; do not use it on a set that must stay blind.
 """
 
 from __future__ import annotations
@@ -15,16 +17,15 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from assistant.answering.approved import ApprovedAnswers, LiveAnswer, Match, NoMatch
-from assistant.answering.retrieve import CosineScale
-from assistant.answering.understand import Vocabulary
+from assistant.answering.approved import ApprovedAnswers, LiveAnswer, Match, Near, NoMatch
+from assistant.answering.rank import CosineScale
 from assistant.domain.desk import ApprovedAnswer, ItemState
 from assistant.model_server.artifact import (
     ModelArtifact,
@@ -37,31 +38,37 @@ from assistant.model_server.embedding import PassageRunner, load_graph, of_unit_
 from assistant.model_server.weights import locate_weights
 from assistant.settings.process import ModelServerSettings
 from assistant.settings.tenant import load_tenants
+from assistant.text.language import language
 
 Embed = Callable[[str], list[float]]
-Compile = Callable[[Sequence[LiveAnswer]], ApprovedAnswers]
+Item = dict[str, Any]
+_KINDS = ("paraphrases", "lookalikes")
 _TODAY = date(2026, 11, 21)
 _EXPIRES = date(2099, 1, 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """Matches of one kind of question: paraphrases of approved questions, or their look-alikes."""
+    """What came of one kind of question: paraphrases of approved questions, their look-alikes, others."""
 
-    asked: int
-    own: int
-    """Got the answer of their own item."""
-    others: int
-    """Got another item's."""
+    served: int
+    offered: int
+    wrongly_served: int
+    """With another item's answer, or with any where none is right."""
+    wrongly_offered: int
     reasons: Counter[str]
     """Of those that got none."""
 
     def line(self, name: str) -> str:
-        share = 100 * (self.own + self.others) / self.asked
-        return (
-            f"{name:<12}{self.own} of {self.asked} got their item's answer, {self.others} another's "
-            f"({share:.1f} % any); none: {dict(self.reasons.most_common())}"
-        )
+        counts = {
+            "served": self.served,
+            "offered": self.offered,
+            "wrongly served": self.wrongly_served,
+            "wrongly offered": self.wrongly_offered,
+        }
+        asked = sum(counts.values()) + self.reasons.total()
+        told = ", ".join(f"{what} {count} ({100 * count / asked:.1f} %)" for what, count in counts.items())
+        return f"{name:<12}{asked} asked: {told}; none: {dict(self.reasons.most_common())}"
 
 
 def embedder(folder: Path, model: Path | None = None) -> tuple[Embed, ModelArtifact]:
@@ -84,11 +91,11 @@ def embedder(folder: Path, model: Path | None = None) -> tuple[Embed, ModelArtif
     return embed, artifact
 
 
-def read_items(path: Path) -> list[dict[str, Any]]:
+def read_items(path: Path) -> list[Item]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
-def live_answer(item: dict[str, Any], *, embed: Embed, more: Sequence[str] = ()) -> LiveAnswer:
+def live_answer(item: Item, *, embed: Embed, more: Sequence[str] = ()) -> LiveAnswer:
     """Return an item as the desk holds it; ``more``: wordings beside its question."""
     wordings = (item["question"], *more)
     answer = ApprovedAnswer(
@@ -100,50 +107,44 @@ def live_answer(item: dict[str, Any], *, embed: Embed, more: Sequence[str] = ())
         state=ItemState.LIVE,
         proposed_by="measured",
     )
-    live = LiveAnswer(item["approved_id"], 1, datetime(2026, 11, 21, tzinfo=UTC), answer)
-    return replace(live, text_vector=tuple(embed(live.embedded_text)))
+    return LiveAnswer(item["approved_id"], 1, datetime(2026, 11, 21, tzinfo=UTC), answer)
 
 
 def outcomes(
-    items: Sequence[dict[str, Any]], kind: str, *, approved: ApprovedAnswers, embed: Embed, show: bool
+    asked: Iterable[tuple[str, str | None]], *, approved: ApprovedAnswers, embed: Embed, show: bool = False
 ) -> Outcomes:
-    asked = own = others = 0
+    """Return what comes of questions, each with the id of its answer; None: no answer is right."""
+    counts: Counter[tuple[type[Match | Near | NoMatch], bool]] = Counter()
     reasons: Counter[str] = Counter()
-    for item in items:
-        for question in item[kind]:
-            found = approved.match(question, embed(question), labels=frozenset(), today=_TODAY)
-            asked += 1
-            is_own = isinstance(found, Match) and found.live.item_id == item["approved_id"]
-            own += is_own
-            others += isinstance(found, Match) and not is_own
-            if isinstance(found, NoMatch):
-                reasons[found.reason] += 1
-            if show and (isinstance(found, Match) and is_own) != (kind == "paraphrases"):
-                print(f"{kind}: {question} | {item['question']} | {_told(found)}")
-    return Outcomes(asked, own, others, reasons)
+    for question, right in asked:
+        found = approved.match(question, embed(question), labels=frozenset(), today=_TODAY)
+        if isinstance(found, NoMatch):
+            reasons[found.reason] += 1
+        is_right = (found.live.item_id if found.live and not isinstance(found, NoMatch) else None) == right
+        counts[type(found), is_right] += 1
+        if show and not is_right:
+            nearest = found.live.answer.questions[0] if found.live else ""
+            what = found.reason if isinstance(found, NoMatch) else type(found).__name__
+            print(f"{question} | {nearest} | {what} {found.cosine:.2f}")
+    return Outcomes(
+        counts[Match, True], counts[Near, True], counts[Match, False], counts[Near, False], reasons
+    )
 
 
-def with_wordings(items: Sequence[dict[str, Any]], *, compile_: Compile, embed: Embed) -> dict[str, Outcomes]:
-    """Return the outcomes where each item has its paraphrases as wordings. A paraphrase that is asked is not
-    among them."""
-    live = [live_answer(item, embed=embed, more=item["paraphrases"]) for item in items]
-    all_live = compile_(live)
-    found = {"lookalikes": outcomes(items, "lookalikes", approved=all_live, embed=embed, show=False)}
-    asked = own = others = 0
-    for at, item in enumerate(items):
-        for question in item["paraphrases"]:
-            rest = [one for one in item["paraphrases"] if one != question]
-            without = compile_([*live[:at], live_answer(item, embed=embed, more=rest), *live[at + 1 :]])
-            one = outcomes(
-                [{**item, "asked": [question]}], "asked", approved=without, embed=embed, show=False
-            )
-            asked, own, others = asked + 1, own + one.own, others + one.others
-    return {"paraphrases": Outcomes(asked, own, others, Counter())} | found
+def asked_of(items: Sequence[Item], kind: str, *, every: slice = slice(None)) -> list[tuple[str, str | None]]:
+    """Return the paraphrases or look-alikes; no answer is right for a look-alike."""
+    is_paraphrase = kind == "paraphrases"
+    return [
+        (question, item["approved_id"] if is_paraphrase else None)
+        for item in items
+        for question in item[kind][every]
+    ]
 
 
-def _told(found: Match | NoMatch) -> str:
-    name = "match" if isinstance(found, Match) else found.reason
-    return f"{name} {found.cosine:.2f} {found.probability:.2f}"
+def others(path: Path, items: Sequence[Item]) -> list[tuple[str, str | None]]:
+    """Return the evaluation questions that no document of the items answers."""
+    used = {document for item in items for document in item["document_ids"]}
+    return [(row["question"], None) for row in read_items(path) if used.isdisjoint(row["documents"])]
 
 
 def cpu_per_match_us(approved: ApprovedAnswers, questions: Sequence[str], *, embed: Embed) -> float:
@@ -159,6 +160,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file", type=Path)
     parser.add_argument("--tenant", default="pharmacy")
+    parser.add_argument("--others", type=Path, metavar="FILE", help="evaluation questions of all documents")
     parser.add_argument("--wordings", action="store_true")
     parser.add_argument("--show", action="store_true")
     parser.add_argument("--model", type=Path, metavar="DIR", help="folder of another embedding model")
@@ -171,19 +173,27 @@ def main() -> int:
         if options.model is not None:
             scale = {name: getattr(artifact, name) for name in ("cosine_unrelated", "cosine_related")}
             embedding = embedding.model_copy(update={"model": artifact.model, **scale})
-        compile_: Compile = partial(
-            ApprovedAnswers.of, vocabulary=Vocabulary.of(tenant), scale=CosineScale.of(embedding)
+        measured = partial(outcomes, embed=embed, show=options.show)
+        answers = partial(
+            ApprovedAnswers.of, language=language(tenant.language), scale=CosineScale.of(embedding)
         )
-        approved = compile_([live_answer(item, embed=embed) for item in items])
+        approved = answers([live_answer(item, embed=embed) for item in items])
+        asked = {kind: asked_of(items, kind) for kind in _KINDS}
+        if options.others is not None:
+            asked["others"] = others(options.others, items)
         print(f"{len(items)} approved answers live, one wording each")
-        for kind in ("paraphrases", "lookalikes"):
-            print(outcomes(items, kind, approved=approved, embed=embed, show=options.show).line(kind))
+        for kind, questions in asked.items():
+            print(measured(questions, approved=approved).line(kind))
+        texts = [question for kind in _KINDS for question, _ in asked[kind]]
+        print(f"CPU of a match: {cpu_per_match_us(approved, texts, embed=embed):.0f} µs, of near questions")
         if options.wordings:
-            print("the other paraphrases as wordings:")
-            for kind, found in with_wordings(items, compile_=compile_, embed=embed).items():
-                print(found.line(kind))
-        asked = [question for item in items for question in (*item["paraphrases"], *item["lookalikes"])]
-        print(f"CPU of a match: {cpu_per_match_us(approved, asked, embed=embed):.0f} µs, of near questions")
+            print("every second paraphrase is a wording, and the others are asked:")
+            approved = answers(
+                [live_answer(item, embed=embed, more=item["paraphrases"][::2]) for item in items]
+            )
+            asked["paraphrases"] = asked_of(items, "paraphrases", every=slice(1, None, 2))
+            for kind, questions in asked.items():
+                print(measured(questions, approved=approved).line(kind))
     return 0
 
 

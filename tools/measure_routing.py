@@ -4,16 +4,13 @@
 
 It asks the local index, with the released router of the state folder; where there was none it learns one.
 ``--asked`` names a TOML file of least figures; a miss ends with status 1. ``--show`` prints the misses: do
-not use it on a file that must stay blind. ``--larger`` asks a larger shop the questions that are still true
-there (``make check-shop``).
+not use it on a file that must stay blind.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import re
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -34,8 +31,6 @@ from assistant.evaluation.routing import (
     load_routed,
 )
 
-_RATING = re.compile(r'- Rating: [^\\]*\\n|"[Rr]atings?":("[^"]*"|[0-9.]+),?')
-
 
 async def ask_all(
     runtime: LocalRuntime, ports: dict[str, int], questions: list[RoutedQuestion], *, tenant: str
@@ -46,32 +41,6 @@ async def ask_all(
         trial = RoutingTrial(services, adaptations)
         results = [await trial.ask(question) for question in questions]
     return results, "the words of the kinds" if router is None else f"router {router.sha256[:16]}"
-
-
-def still_true(questions: Sequence[RoutedQuestion], data: Path, larger: Path) -> list[RoutedQuestion]:
-    """Return the questions that have the same answer in a larger shop, with the documents that are there.
-
-    The best document must be the same, and each of the catalogue; ratings may differ, since an item has more
-    reviews there. Recommendations are left out: other items fit too.
-    """
-    before, now = _texts(data), _texts(larger)
-    kept: list[RoutedQuestion] = []
-    for one in questions:
-        same = [document for document in one.documents if now.get(document) == before[document]]
-        needed = {*one.documents[:1], *(each for each in one.documents if each.startswith("catalogue:"))}
-        if one.kind != "recommendation" and needed.issubset(same):
-            kept.append(one.model_copy(update={"documents": tuple(same)}))
-    return kept
-
-
-def _texts(folder: Path) -> dict[str, str]:
-    """Return each document's line without its rating, by its id with the source's name."""
-    texts: dict[str, str] = {}
-    for path in sorted(folder.glob("*.jsonl")):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            name = f"{path.stem}:{json.loads(line)['id']}"
-            texts[name] = _RATING.sub("", line)
-    return texts
 
 
 def missed(found: Sequence[Figure], asked: Mapping[str, float]) -> list[str]:
@@ -96,11 +65,8 @@ def main() -> None:
     parser.add_argument("--port", type=int, help="the first of the ports, where the usual ones are taken")
     parser.add_argument("--asked", type=Path, help="least figures, by their names")
     parser.add_argument("--show", action="store_true")
-    parser.add_argument("--larger", type=Path, nargs=2, metavar=("DATA", "LARGER"))
     asked = parser.parse_args()
     questions = load_routed(asked.questions)
-    if asked.larger is not None:
-        questions = still_true(questions, *asked.larger)
     options = GlobalOptions(tenants_dir=asked.tenants, state_dir=asked.state, port=asked.port, json=False)
     runtime = local_runtime(options, Terminal())
     with runtime.processes(runtime.layout.for_loading, command="measure_routing") as ports:

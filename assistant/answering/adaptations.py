@@ -18,10 +18,10 @@ from pydantic import ValidationError
 
 from assistant.answering.approved import ApprovedAnswers, LiveAnswer
 from assistant.answering.ports import DocumentTexts, LiveDesk, TextEmbedder
+from assistant.answering.rank import CosineScale
 from assistant.answering.releases import NO_RELEASES, Releases, read_released_router, read_releases
-from assistant.answering.retrieve import CosineScale
 from assistant.answering.routing import Router
-from assistant.answering.understand import Vocabulary
+from assistant.answering.vocabulary import Vocabulary
 from assistant.domain.answers import APPROVED_PREFIX, source_kind
 from assistant.domain.clock import Clock, Deadline
 from assistant.domain.desk import ApprovedAnswer, DeskItem, DeskKind, GlossaryEntry, ItemState
@@ -88,7 +88,7 @@ class Adaptations:
 
     def matcher_of(self, answers: Iterable[LiveAnswer]) -> ApprovedAnswers:
         """Return a matcher of these answers alone, which judges as serving does now."""
-        return ApprovedAnswers.of(answers, vocabulary=self.now.vocabulary, scale=self._scale)
+        return ApprovedAnswers.of(answers, language=self.now.vocabulary.language, scale=self._scale)
 
     async def run(self) -> None:
         """Refresh every two seconds until cancelled; pauses grow while the store is away."""
@@ -158,9 +158,8 @@ class Adaptations:
         vocabulary, approved = now.vocabulary, now.approved
         if loaded.glossary != before.glossary:
             vocabulary = Vocabulary.of(self._tenant, more=loaded.glossary)
-        if vocabulary is not now.vocabulary or loaded.answers != before.answers:
-            made = ApprovedAnswers.of(loaded.answers, vocabulary=vocabulary, scale=self._scale)
-            approved = made if loaded.answers else None
+        if loaded.answers != before.answers:
+            approved = self.matcher_of(loaded.answers) if loaded.answers else None
         return Snapshot(vocabulary, approved, releases, version=version)
 
     async def _with_vectors(self, live: Sequence[LiveAnswer]) -> tuple[LiveAnswer, ...]:
@@ -171,22 +170,18 @@ class Adaptations:
         for one in live:
             if (one.item_id, one.revision) in kept:
                 ready.append(kept[one.item_id, one.revision])
+            elif _fits(one.answer, model=embedding.model, dimensions=embedding.dimensions):
+                ready.append(one)
             else:
-                fits = _fits(one.answer, model=embedding.model, dimensions=embedding.dimensions)
-                ready.append(await self._embedded(one, questions=() if fits else one.answer.questions))
+                ready.append(await self._embedded(one))
         return tuple(ready)
 
-    async def _embedded(self, one: LiveAnswer, *, questions: Sequence[str]) -> LiveAnswer:
-        """Return an answer with a vector of its text, and new ones of its questions; there are 20 at most."""
+    async def _embedded(self, one: LiveAnswer) -> LiveAnswer:
+        """Return an answer with new vectors of its questions; there are 20 at most."""
         deadline = Deadline.after(_LOAD_LIMIT_S, clock=self._clock)
-        texts = [one.embedded_text, *questions]
-        text, *made = map(tuple, await self._embedder.embed(texts, deadline=deadline))
-        answer = one.answer
-        if made:
-            answer = answer.model_copy(
-                update={"vectors": tuple(made), "embedding_model": self._tenant.embedding.model}
-            )
-        return LiveAnswer(one.item_id, one.revision, one.at, answer, text)
+        vectors = tuple(map(tuple, await self._embedder.embed(one.answer.questions, deadline=deadline)))
+        update = {"vectors": vectors, "embedding_model": self._tenant.embedding.model}
+        return replace(one, answer=one.answer.model_copy(update=update))
 
 
 def _fits(answer: ApprovedAnswer, *, model: str, dimensions: int) -> bool:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import structlog
 
 from assistant.answering.adaptations import Adaptations, approved_hash
-from assistant.answering.approved import LiveAnswer, Match
+from assistant.answering.approved import LiveAnswer, Match, NoMatch
 from assistant.answering.excerpts import shown_title
-from assistant.answering.retrieve import SearchScope
+from assistant.answering.search import SearchScope
 from assistant.answering.services import TenantServices, call_within
 from assistant.domain.answers import APPROVED_PREFIX
 from assistant.domain.clock import Deadline
@@ -27,11 +27,15 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ServedAnswer:
-    """An approved answer whose sources were just found unchanged."""
+    """An approved answer, to serve or to offer, whose sources were just found unchanged."""
 
     live: LiveAnswer
     documents: Mapping[str, StoredDocument]
     """Its sources, by id, in the order of the item."""
+    is_equal: bool
+    """Whether it answers the same question, and is served. Otherwise it is only offered."""
+    wording: str
+    """The approved question that is nearest."""
 
     @property
     def passage(self) -> Passage:
@@ -64,7 +68,8 @@ class FindApproved:
         self._adaptations = adaptations
 
     async def find(self, question: str, vector: Sequence[float], scope: SearchScope) -> ServedAnswer | None:
-        """Return the approved answer of a question; ``vector``: of the question as asked, of unit length.
+        """Return the approved answer to serve or to offer; ``vector``: of the question as asked, of unit
+        length.
 
         None where there is none, where a source changed, is withdrawn or is closed to the reader, and where
         that cannot be checked now. Raises DeadlineExceededError.
@@ -74,7 +79,7 @@ class FindApproved:
             return None
         today = self._services.clock.now().date()
         found = approved.match(question, vector, labels=scope.labels, today=today)
-        if not isinstance(found, Match):
+        if isinstance(found, NoMatch):
             return None
         with scope.steps.step("approved"):
             try:
@@ -89,7 +94,9 @@ class FindApproved:
             except AssistantError as error:
                 _log.warning("approved_answer_not_checked", item_id=found.live.item_id, code=error.code)
                 return None
-        return None if documents is None else ServedAnswer(found.live, documents)
+        if documents is None:
+            return None
+        return ServedAnswer(found.live, documents, is_equal=isinstance(found, Match), wording=found.wording)
 
     async def _unchanged(
         self, live: LiveAnswer, labels: frozenset[str], *, deadline: Deadline

@@ -15,6 +15,8 @@ from assistant.domain.answers import (
     Correction,
     FinishReason,
     Mode,
+    OfferedAnswer,
+    RedFlag,
     Sentence,
     Source,
     SourceAsked,
@@ -42,11 +44,19 @@ class Started(PublicModel):
     trace_id: str | None
     resumable: bool = False
     """Whether the events are kept, so that a reader who was cut off can come back to them."""
+    red_flags: tuple[RedFlag, ...] = ()
+    """Emergencies that the message may be about: shown above whatever answer comes."""
+    recorded_model: str | None = None
+    """Where a recording plays in place of a model: which model was recorded, and when."""
 
 
 class Sources(PublicModel):
     event: ClassVar[str] = "sources"
     sources: tuple[Source, ...]
+    section: AlsoPossible | None = None
+    """The best document's best section, to read while a model writes; absent where the answer is quoted."""
+    offered: OfferedAnswer | None = None
+    """An approved answer to a near question, shown first."""
 
 
 @dataclass(slots=True)
@@ -84,7 +94,7 @@ class Done(PublicModel):
     """None where nothing was answered."""
     also: tuple[AlsoPossible, ...] = ()
     clarify: str | None = None
-    """A short question back, where a condition decides between two documents."""
+    """A short question back: what a live system needs to know."""
     unanswered: tuple[str, ...] = ()
     """Questions of the message that nothing answers, in the agent's words, where another one is answered."""
     reply_draft: str | None = None
@@ -94,6 +104,8 @@ class Done(PublicModel):
     corrections: tuple[Correction, ...] = ()
     fallback: str | None = None
     """Why quotes took the place of written text: a code."""
+    degraded: tuple[str, ...] = ()
+    """Steps that were left out because they failed or were late: ask again for a calm answer."""
     asked: tuple[SourceAsked, ...] = ()
     """The tenant's sources, how much each mattered, and which of them did not answer; empty where it has only
     one."""

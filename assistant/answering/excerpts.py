@@ -261,7 +261,8 @@ class Excerpts:
                     )
                     for one in event.sources
                 )
-                return event.model_copy(update={"sources": sources})
+                section = None if event.section is None else self.keep_also((event.section,))[0]
+                return event.model_copy(update={"sources": sources, "section": section})
             case Done():
                 draft = self.keep(event.reply_draft) if event.reply_draft else event.reply_draft
                 return event.model_copy(update={"also": self.keep_also(event.also), "reply_draft": draft})

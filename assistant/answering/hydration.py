@@ -306,10 +306,6 @@ class Hydration:
         self._begun.append(slot)
         return slot
 
-    def begin_all(self, names: Sequence[str]) -> None:
-        for name in names:
-            self.begin(name)
-
     def place(self, name: str, *, start: int, end: int) -> ElementChanged | None:
         """Give an element its place in the text, the read that was begun for it first; return its event."""
         slot = next((one for one in self._begun if one.type.name == name), None) or self.begin(name)

@@ -101,7 +101,7 @@ class PassageSearch(Protocol):
         ...
 
     async def known_words(self, *, items_of: Sequence[SourceIds] = ()) -> KnownWords:
-        """Return the words and abbreviations of the live index, and the items that documents of these sources
+        """Return the abbreviations of the live index, and the items that documents of these sources
         describe; may take seconds for a large one. Of documents without labels.
 
         Raises SearchUnavailableError.

@@ -1,8 +1,9 @@
-"""Prepares an answer: understand → retrieve → gate → quote or prompt. Nothing is streamed yet."""
+"""Prepares an answer: conversation → reading → search → prompt, or → section. Nothing is streamed yet."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Collection, Coroutine, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -12,28 +13,19 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from assistant.answering.adaptations import Adaptations
-from assistant.answering.approved_sources import ServedAnswer
-from assistant.answering.comparisons import Comparison, source_ids
-from assistant.answering.composing import (
+from assistant.answering.compose import (
     QuotedAnswer,
     QuotedBlock,
-    also_possible,
     approved_blocks,
     as_title,
-    quoted_blocks,
     reply_draft,
+    section_blocks,
+    shown_section,
     snippet,
     table_blocks,
 )
 from assistant.answering.events import Cause
-from assistant.answering.evidence import (
-    Evidence,
-    EvidenceQuery,
-    FindEvidence,
-    SourceList,
-    left_to_system,
-    merged_quote,
-)
+from assistant.answering.evidence import DOCUMENTS_READ, Evidence, EvidenceQuery, FindEvidence, SourceList
 from assistant.answering.excerpts import (
     NO_LABELS,
     Excerpts,
@@ -46,44 +38,48 @@ from assistant.answering.excerpts import (
     shown_title,
     shown_url,
 )
-from assistant.answering.generate import Interruption, Prompt, PromptBuilder
 from assistant.answering.hydration import CallBounds, Hydration
-from assistant.answering.live_questions import (
-    AskedElement,
-    Clause,
-    LiveQuestions,
-    ShownFields,
-    fields_of,
-    unread,
-)
+from assistant.answering.live_elements import AskedElement, LiveExamples, ShownFields, fields_of, unread
 from assistant.answering.ports import DocumentLinks
-from assistant.answering.quote import Quote
+from assistant.answering.prompt import Prompt, PromptBuilder
+from assistant.answering.reading import Message, PlainReading, ReadMessage, questions_of
+from assistant.answering.red_flags import RedFlags
 from assistant.answering.releases import Ranking
-from assistant.answering.retrieve import SearchScope
+from assistant.answering.search import SearchScope, sources_asked
 from assistant.answering.services import Steps, TenantServices, begin_answer, call_within, fail_span
-from assistant.answering.sources import sources_asked
-from assistant.answering.understand import KnownWordsReader, Understood, leans_on_history, understand
+from assistant.answering.tables import source_ids
+from assistant.answering.vocabulary import KnownWordsReader
+from assistant.answering.write import Interruption
 from assistant.domain.answers import (
     AlsoPossible,
     AnswerRecord,
     Certainty,
-    Correction,
     LiveMatch,
     LiveMatchState,
+    OfferedAnswer,
+    Reading,
     RecordId,
+    RedFlag,
     Source,
     SourceAsked,
     SourceFacts,
     source_kind,
 )
 from assistant.domain.clock import Deadline
-from assistant.domain.documents import DocumentCard, KnownWords, Passage, RankedPassage, SearchFilters
+from assistant.domain.documents import (
+    DocumentCard,
+    KnownWords,
+    Passage,
+    RankedPassage,
+    SearchFilters,
+    StoredDocument,
+)
 from assistant.domain.errors import AssistantError, DependencyError, NotFoundError, RecordsUnavailableError
 from assistant.domain.identity import Identity
 from assistant.domain.live import CareContext, ContextToken, PlainContext
 from assistant.domain.public import PublicModel
-from assistant.live.ports import AskedName, ElementType
 from assistant.live.ports import Caller as LiveCaller
+from assistant.live.ports import ElementType
 
 MAX_QUESTION_CHARACTERS = 4_000
 MAX_EARLIER_CHARACTERS = 1_000
@@ -124,39 +120,55 @@ class FollowUpRequest(AnswerRequest):
 
 
 @dataclass(slots=True)
+class Found:
+    """What the knowledge base gave for the questions of a message, and how it is shown."""
+
+    evidence: tuple[Evidence, ...]
+    """One for each question. Never empty."""
+    sources: SourceList = field(default_factory=SourceList)
+    excerpts: Excerpts = field(default_factory=Excerpts)
+    """What the answer shows of documents; complete after ``make_sources``."""
+    quoted: QuotedAnswer = field(default_factory=QuotedAnswer)
+    section: AlsoPossible | None = None
+    """To read while a model writes."""
+    offered: OfferedAnswer | None = None
+    is_weighed: bool = False
+
+    @property
+    def shown(self) -> tuple[RankedPassage, ...]:
+        """The sources, in the order of their numbers."""
+        return tuple(self.sources.passages)
+
+
+@dataclass(slots=True)
 class PreparedAnswer:
-    """An answer whose sources are known and whose text is not written yet."""
+    """An answer whose documents were found and whose text is not written yet."""
 
     answer_id: str
     conversation_id: str
     identity: Identity
     request: AnswerRequest
-    evidence: tuple[Evidence, ...]
-    """One for each question; two for a double question. Never empty."""
-    corrections: tuple[Correction, ...]
+    reading: Reading
+    red_flags: tuple[RedFlag, ...]
+    scope: SearchScope
     asked_at: datetime
     started_s: float
     """Monotonic clock when the request arrived."""
-    deadline: Deadline
-    shown: tuple[RankedPassage, ...]
-    """The sources, in the order of their numbers."""
+    found: Found
+    weigh: Callable[[], Coroutine[None, None, None]]
+    """Completes ``found``: judges the documents and chooses what is shown of them. A second call does
+    nothing. Where a model writes, it runs beside the model's first token."""
     make_sources: Callable[[], tuple[Source, ...]]
     """Makes the sources for the agent; called while the model prepares its first token."""
-    excerpts: Excerpts
-    """What the answer shows of documents; complete after ``make_sources``."""
-    certainty: Certainty | None
-    """None: not in the knowledge base. It counts on the live systems that were asked: ``certainty_of`` says
-    how sure the answer is without those that failed."""
-    quoted: QuotedAnswer
-    clarify: str | None
     escalation: str | None
     """Whom to ask; shown where the answer is not sure."""
     prompt: Prompt | None
-    """None when no model writes: it may not, or there is no evidence."""
+    """None when no model writes: it may not, there is nothing to read, or something else answers."""
+    given: tuple[str, ...]
+    """What the model was given beside documents: the question, the turns before it, meanings of its words."""
     max_tokens: int
-    steps: Steps
     hydration: Hydration
-    offered: Labels
+    named_live: Labels
     """Labels of the live elements that the model may name; empty where none writes."""
     asked_live: tuple[AskedElement, ...]
     """Live elements that answer parts of the message by themselves."""
@@ -166,8 +178,6 @@ class PreparedAnswer:
     """SHA-256 (hex) of each weights file that served, by kind."""
     asked: tuple[SourceAsked, ...] = ()
     """The tenant's sources and how much each mattered; empty where it has only one."""
-    is_half_answered: bool = False
-    """Whether a live system answers one half of a question, and nothing the other."""
     propensity: float = 1.0
     """Probability that this conversation got these weights."""
     follows: str | None = None
@@ -175,19 +185,41 @@ class PreparedAnswer:
     interruption: Interruption = field(default_factory=Interruption)
 
     @property
+    def deadline(self) -> Deadline:
+        return self.scope.deadline
+
+    @property
+    def steps(self) -> Steps:
+        return self.scope.steps
+
+    @property
+    def evidence(self) -> tuple[Evidence, ...]:
+        return self.found.evidence
+
+    @property
+    def shown(self) -> tuple[RankedPassage, ...]:
+        return self.found.shown
+
+    @property
+    def excerpts(self) -> Excerpts:
+        return self.found.excerpts
+
+    @property
+    def certainty(self) -> Certainty | None:
+        """How sure the quoted answer is, with the live systems that were asked. None: not in the knowledge
+        base."""
+        return certainty_of(self.evidence, live={one.part for one in self.asked_live})
+
+    @property
     def retrieval_question(self) -> str:
         """The text that was searched."""
         return "\n".join(dict.fromkeys(one.searched for one in self.evidence))
 
-    def certainty_of(self, ready: Collection[int] = ()) -> Certainty | None:
-        """Return how sure the answer is with the live elements of these parts: by default, without any.
-
-        At most possibly where a system has something else than what the question names, or where half of a
-        question is not answered.
-        """
-        certainty = _certainty(self.evidence, live=ready)
-        is_partly = self.is_half_answered or self.hydration.reads_another
-        return Certainty.POSSIBLY if certainty and is_partly else certainty
+    def certainty_with(self, ready: Collection[int] = ()) -> Certainty | None:
+        """Return how sure the quoted answer is with the live elements of these parts: by default, without
+        any. At most possibly where a system has something else than what the question names."""
+        certainty = certainty_of(self.evidence, live=ready)
+        return Certainty.POSSIBLY if certainty and self.hydration.reads_another else certainty
 
     def cancel(self, cause: Literal[Cause.CANCELLED, Cause.DISCONNECTED]) -> None:
         """End the stream at once, from any task of the same event loop; a second call changes nothing."""
@@ -197,29 +229,38 @@ class PreparedAnswer:
 
 RECORDS_TIMEOUT_S = 3.0
 """For one read from or write to the store of answers."""
+_MOST_DOCUMENTS_OF_SEVERAL = 8
+"""Documents that a model reads for a message with several questions, or of a tenant with several sources."""
+_RED_FLAGS_LIMIT_S = 2.0
 _DEFAULT_SUBJECT = "default"
-_SHARE_OF_DOUBLE = 0.75
-"""Share of the words of one quote that each half of a double question gets."""
 
 
 class PrepareAnswer:
-    """Does everything before the first event, while an error may still become an HTTP status.
+    """Does everything before the first event, while an error may still become an HTTP status."""
 
-    Understand the question, find and judge evidence, compose the quoted answer and its sources, and build the
-    prompt where a model may write.
-    """
-
-    def __init__(self, services: TenantServices, adaptations: Adaptations | None = None) -> None:
+    def __init__(
+        self,
+        services: TenantServices,
+        adaptations: Adaptations | None = None,
+        *,
+        reading: ReadMessage | None = None,
+    ) -> None:
+        """``reading`` None: messages are read without a model."""
+        tenant = services.tenant
         self._services = services
         self.find_evidence = FindEvidence(services, adaptations)
         self._adaptations = self.find_evidence.adaptations
-        items_of = source_ids(services.tenant, kind="catalogue")
-        self._known_words = KnownWordsReader(services.search, clock=services.clock, items_of=items_of)
+        self._known_words = KnownWordsReader(
+            services.search, clock=services.clock, items_of=source_ids(tenant, kind="catalogue")
+        )
         self._shipped = self.find_evidence.weights
         self._prompts = PromptBuilder(services) if services.writes_answers else None
         self.bounds = CallBounds()
         """Of the tenant's live reads in this process."""
-        self._live_questions = LiveQuestions(services)
+        self._live = LiveExamples(services)
+        self._red_flags = RedFlags(tenant, embedder=services.embedder, clock=services.clock)
+        self._plain = PlainReading(self.find_evidence.vocabulary, embedding_model=tenant.embedding.model)
+        self._reading = reading or self._plain
 
     async def prepare(
         self,
@@ -248,7 +289,6 @@ class PrepareAnswer:
         )
         ranking = self._adaptations.now.releases.ranking_of(conversation_id, now=asked_at)
         scope = SearchScope(identity.labels, deadline, steps, asking.filters, ranker=ranking.weights)
-        known = await self._known_words.read()
         hydration = Hydration(
             services.live_elements,
             LiveCaller(identity, context, asking.question, answer_id),
@@ -260,97 +300,267 @@ class PrepareAnswer:
         with _end_on_error(steps, hydration):
             history = await self._history(asking, scope, agent=identity.agent)
             before = history[-1].question if history else asking.question_before
-            understood = understand(asking.question, vocabulary=self.find_evidence.vocabulary, known=known)
-            clauses = self._clauses(understood.parts, before, known)
-            embedded = self._live_questions.begin(clauses)
-            evidence = await self._find(understood, before, scope, known=known)
-            leans = any(one.query.before is not None for one in evidence)
-            earlier = [one.question for one in reversed(history)] or [before or ""]
-            hydration.caller = self._live_caller(hydration.caller, known, earlier=earlier if leans else ())
-            matched, unread_halves = await self._live_questions.matching(clauses, embedded, evidence)
-            if context is None:
-                matched = self._without_customers(matched, evidence)
-            by_system = {part for part, one in matched if one.state is LiveMatchState.READ}
-            evidence = tuple(
-                left_to_system(one, sources=services.tenant.sources) if part in by_system else one
-                for part, one in enumerate(evidence)
+            known = await self._known_words.read()
+            if known is None:
+                scope.degraded.append("words of the documents")
+            reading, queries = await self._read(asking.question, before, known, scope)
+            evidence, turns = await asyncio.gather(
+                asyncio.gather(*(self.find_evidence.find(query, scope) for query in queries)),
+                self._readable_turns(history if self._prompts is not None else (), scope),
             )
-            certainty, excerpts = _certainty(evidence), Excerpts()
-            with steps.step("compose") as span:
-                shown, quoted = self._compose(evidence, excerpts, hydration, by_system=by_system)
-                span.set_attribute("assistant.gate.passed", certainty is not None)
-            longest = services.tenant.generation.max_tokens
-            max_tokens = min(asking.max_tokens or longest, longest)
-            prompt = None
-            named = [name for block in quoted.blocks for name, _, _ in block.elements]
-            of_items = self._of_items(asking.question, quoted, known)
-            matched, asked_live = self._begin_asked(matched, hydration, named=[*named, *of_items])
-            if self._prompts is None:  # where a model writes, its text decides what is read
-                hydration.begin_all(named)
-            if certainty is not None and not any(one.approved or one.table for one in evidence):
-                prompt = await self._build_prompt(asking, shown, history, max_tokens=max_tokens, scope=scope)
+            found = Found(tuple(evidence))
+            matches = await self._match_live(found.evidence, scope)
+            items = self._items(reading, queries, history)
+            hydration.caller = self._named_caller(hydration.caller, items)
+            prompt, given = self._build_prompt(asking, found, turns, scope)
+            weigh = partial(self._weigh, found, hydration, scope, is_written=prompt is not None)
+            if prompt is None:
+                await weigh()
+                if context is None:
+                    matches = self._without_customers(matches, found.evidence)
+            named = [name for block in found.quoted.blocks for name, _, _ in block.elements]
+            of_items = self._of_items(found)
+            matches, asked_live = self._begin_asked(matches, hydration, named=[*named, *of_items])
+            if prompt is None:  # where a model writes, its text decides what is read
+                for name in named:
+                    hydration.begin(name)
+                if any(one.certainty is None for one in found.evidence):
+                    # A damaged index must never look like "not known".
+                    await services.index_watch.require_complete(deadline=deadline)
             return PreparedAnswer(
                 answer_id=answer_id,
                 conversation_id=conversation_id,
                 identity=identity,
                 request=asking,
-                evidence=evidence,
-                corrections=understood.corrections,
+                reading=reading.model_copy(
+                    update={"items": items, "elements": tuple(one.slot.type.name for one in asked_live)}
+                ),
+                red_flags=self._red_flags.raised(scope.embedded[asking.question]),
+                scope=scope,
                 asked_at=asked_at,
                 started_s=started_s,
-                deadline=deadline,
-                shown=shown,
+                found=found,
+                weigh=weigh,
                 make_sources=partial(
-                    self._make_sources,
-                    shown,
-                    excerpts,
-                    stems=frozenset[str]().union(*(term.forms for one in evidence for term in one.terms)),
-                    cards=_cards(evidence),
-                    identity=identity,
-                    labels_of=hydration.labels_of,
+                    self._make_sources, found, identity=identity, labels_of=hydration.labels_of
                 ),
-                excerpts=excerpts,
-                certainty=_certainty(evidence, live={one.part for one in asked_live}),
-                quoted=quoted,
-                clarify=_not_answered(unread_halves)
-                or next((one.clarify for one in evidence if one.clarify and one.certainty), None),
-                is_half_answered=bool(unread_halves),
-                escalation=self._escalation(evidence),
+                escalation=self._escalation(found.evidence),
                 prompt=prompt,
-                max_tokens=max_tokens,
-                steps=steps,
+                given=given,
+                max_tokens=self._max_tokens(asking),
                 hydration=hydration,
-                offered=self._offered(prompt, shown, hydration),
+                named_live=self._named_live(prompt, hydration),
                 asked_live=asked_live,
-                live_matches=tuple(one for _, one in matched),
+                live_matches=tuple(one for _, one in matches),
                 follows=history[-1].answer_id if history else None,
-                weights=self._weights(ranking, evidence),
-                asked=self._asked(evidence),
+                weights=self._weights(ranking, found.evidence),
+                asked=self._asked(found.evidence),
                 propensity=ranking.propensity,
             )
 
-    def _offered(self, prompt: Prompt | None, shown: Sequence[RankedPassage], hydration: Hydration) -> Labels:
-        """Return the elements that the prompt lists, and those that a source which may name them names."""
+    async def _read(
+        self, text: str, before: str | None, known: KnownWords | None, scope: SearchScope
+    ) -> tuple[Reading, list[EvidenceQuery]]:
+        """Embed the message by one call, read it, and return what is searched for each of its questions."""
+        vocabulary = self.find_evidence.vocabulary
+        questions = questions_of(text, vocabulary=vocabulary)
+        earlier = [before, *(questions[0] for _ in questions[1:])]
+        joined = [f"{one}\n{question}" for one, question in zip(earlier, questions, strict=True) if one]
+        live = [self._live.plain(question) for question in questions] if self._live.are_there else []
+        read_by_router = (*questions, *joined) if len(self._services.tenant.sources) > 1 else ()
+        routed = [self.find_evidence.without_items(one, known=known) for one in read_by_router]
+        texts = list(dict.fromkeys((text, *questions, *joined, *live, *routed)))
+        embedded, _, _ = await asyncio.gather(
+            self.find_evidence.search.embed(texts, scope), self._live.load(scope), self._load_red_flags(scope)
+        )
+        vectors = dict(zip(texts, embedded, strict=True))
+        named = self.find_evidence.tables.named(text, known=known)
+        items = tuple(sorted(named.item_ids)) if named is not None else ()
+        reading = await self._reading.run(Message(text, questions, before, vectors, items))
+        if reading.made_by == "model" and (*reading.questions, reading.search_text) != (*questions, text):
+            wanted = [one for one in (*reading.questions, reading.search_text) if one not in vectors]
+            made = await self.find_evidence.search.embed(wanted, scope) if wanted else []
+            vectors |= dict(zip(wanted, made, strict=True))
+        longest = self._services.tenant.answers
+        count = len(reading.questions)
+        queries: list[EvidenceQuery] = []
+        for at, question in enumerate(reading.questions):
+            previous = before if at == 0 else reading.questions[0]
+            leans = reading.leans if at == 0 else self._plain.leans(question, vectors.get(question))
+            query = EvidenceQuery(
+                question,
+                vectors.get(question, ()),
+                before=previous if leans else None,
+                known=known,
+                max_words=longest.max_words // count,
+                also_words=longest.also_words // count,
+            )
+            if query.text not in vectors:
+                vectors[query.text] = (await self.find_evidence.search.embed([query.text], scope))[0]
+            routed_text = self.find_evidence.without_items(query.text, known=known)
+            vector = vectors[query.text]
+            queries.append(
+                replace(
+                    query,
+                    vector=vector,
+                    routed_text=routed_text,
+                    routed_vector=vectors.get(routed_text, vector),
+                )
+            )
+        return reading, queries
+
+    async def _load_red_flags(self, scope: SearchScope) -> None:
+        """Wait a little for the head in a new process; ``degraded`` says that a message is unchecked."""
+        if not self._red_flags.is_ready:
+            await asyncio.wait([asyncio.create_task(self._red_flags.load())], timeout=_RED_FLAGS_LIMIT_S)
+            if not self._red_flags.is_ready:
+                scope.degraded.append("red flags")
+
+    async def _match_live(
+        self, evidence: Sequence[Evidence], scope: SearchScope
+    ) -> list[tuple[int, LiveMatch]]:
+        """Return for each question its index and how near each live element is."""
+        if not self._live.are_there:
+            return []
+        matched: list[tuple[int, LiveMatch]] = []
+        for part, one in enumerate(evidence):
+            text = self._live.plain(one.query.question)
+            # A later question of a message leans on the first, whose element it would ask for again.
+            vector = (
+                one.query.vector
+                if part == 0 and one.query.before is not None
+                else scope.embedded.get(text, one.query.vector)
+            )
+            matched += [(part, match) for match in self._live.match(text, vector, one.routing)]
+        return matched
+
+    async def _weigh(
+        self, found: Found, hydration: Hydration, scope: SearchScope, *, is_written: bool
+    ) -> None:
+        """Judge the evidence and compose what is shown of it."""
+        if found.is_weighed:
+            return
+        found.is_weighed = True
+        weighed = (self.find_evidence.weigh(one, scope) for one in found.evidence)
+        found.evidence = tuple(await asyncio.gather(*weighed))
+        with scope.steps.step("compose") as span:
+            self._compose(found, hydration, is_written=is_written)
+            span.set_attribute("assistant.gate.passed", certainty_of(found.evidence) is not None)
+
+    def _compose(self, found: Found, hydration: Hydration, *, is_written: bool) -> None:
+        """Make the quoted answer, or the section beside a written one, and number the sources."""
+        blocks: list[QuotedBlock] = []
+        also: list[AlsoPossible] = []
+        answering = [one for one in found.evidence if one.certainty is not None or is_written]
+        shown: dict[str, set[int]] = {}
+        for one in answering:
+            title = as_title(one.query.question) if len(answering) > 1 else ""
+            opening = ("\n\n" if blocks else "") + (f"{title}\n\n" if title else "")
+            blocks += self._blocks(one, found, hydration, opening=opening, shown=shown)
+        for one in answering:
+            if one.also is not None and one.also.document_id not in shown:
+                shown[one.also.document_id] = set()
+                labels = hydration.labels_of(one.also.document_id)
+                parts = section_blocks(one.also, one, found.sources, found.excerpts, labels=labels)
+                also.append(shown_section(one.also, parts))
+        for one in found.evidence:
+            found.sources.fill(one, up_to=self._services.tenant.retrieval.passages)
+        found.offered = self._offered(found)
+        sure = next((one for one in answering if one.certainty is Certainty.ANSWERED and one.section), None)
+        reply = None
+        if sure is not None and sure.section is not None and not sure.answers_by_itself:
+            headings = self._services.tenant.answers.reply_headings
+            labels = hydration.labels_of(sure.section.document_id)
+            reply = reply_draft(sure.section.document, headings, found.excerpts, labels)
+        found.quoted = QuotedAnswer(tuple(blocks), tuple(also), reply)
+        first = next((one.section for one in answering if one.section is not None), None)
+        if is_written and blocks and first is not None:
+            found.section = shown_section(first, blocks)
+
+    def _blocks(
+        self, one: Evidence, found: Found, hydration: Hydration, *, opening: str, shown: dict[str, set[int]]
+    ) -> list[QuotedBlock]:
+        """Return the approved answer, table or section of one question; no section that was shown before."""
+        if one.approved is not None and one.approved.is_equal:
+            return approved_blocks(one.approved, one, found.sources, found.excerpts, opening=opening)
+        if one.table is not None and not one.table.refusal:
+            return table_blocks(one.table, one, found.sources, found.excerpts, opening=opening)
+        if one.section is None:
+            return []
+        ordinals = {each.unit.ordinal for each in one.section.units}
+        before = shown.setdefault(one.section.document_id, set())
+        if ordinals <= before:
+            return []
+        before |= ordinals
+        labels = hydration.labels_of(one.section.document_id)
+        return section_blocks(one.section, one, found.sources, found.excerpts, opening=opening, labels=labels)
+
+    def _offered(self, found: Found) -> OfferedAnswer | None:
+        """Return the approved answer to a question near the first one that has any."""
+        one = next((each for each in found.evidence if each.approved is not None), None)
+        if one is None or one.approved is None or one.approved.is_equal:
+            return None
+        if one.approved.documents and not one.approved.documents.keys() & one.documents.keys():
+            return None  # the search found nothing of what it rests on: it is about something else
+        blocks = approved_blocks(one.approved, one, found.sources, found.excerpts, opening="")
+        return OfferedAnswer(
+            item_id=one.approved.live.item_id,
+            revision=one.approved.live.revision,
+            question=one.approved.wording,
+            text="".join(block.before + block.text for block in blocks),
+            n=blocks[0].n if blocks else 1,
+        )
+
+    def _build_prompt(
+        self, asking: AnswerRequest, found: Found, turns: Sequence[AnswerRecord], scope: SearchScope
+    ) -> tuple[Prompt | None, tuple[str, ...]]:
+        """Return the prompt, and what it gives the model beside documents; None where no model is asked."""
+        evidence = found.evidence
+        if self._prompts is None or any(one.answers_by_itself for one in evidence):
+            return None, ()
+        if all(self.find_evidence.gate.is_hopeless(one.best_cosine) for one in evidence):
+            return None, ()
+        vocabulary = self.find_evidence.vocabulary
+        meanings = vocabulary.meanings(asking.question, known=evidence[0].query.known)
+        documents: list[tuple[int, StoredDocument, Mapping[str, float]]] = []
+        for one, document in _in_turn(evidence):
+            number = found.sources.add(document, one)
+            if number is not None:
+                scores = {hit.passage_id: hit.cosine or 0.0 for hit in one.retrieved.hits}
+                documents.append((number, document, scores))
+        question = asking.question
+        if asking.question_before is not None:
+            question = f"{asking.question_before}\n{question}"
+        with scope.steps.step("prompt") as span:
+            prompt = self._prompts.build(
+                question,
+                documents=documents,
+                meanings=meanings,
+                history=turns,
+                max_tokens=self._max_tokens(asking),
+            )
+            span.set_attribute("gen_ai.prompt.name", prompt.prompt_id)
+            span.set_attribute("assistant.prompt.tokens", prompt.prompt_tokens)
+            span.set_attribute("assistant.prompt.dropped_documents", prompt.dropped_documents)
+        said = [text for turn in turns for text in (turn.question, turn.text)]
+        return (prompt if prompt.documents else None), (question, *said, *meanings.values())
+
+    def _max_tokens(self, asking: AnswerRequest) -> int:
+        longest = self._services.tenant.generation.max_tokens
+        return min(asking.max_tokens or longest, longest)
+
+    def _named_live(self, prompt: Prompt | None, hydration: Hydration) -> Labels:
+        """Return the elements that the prompt lists, and those that a document which may name them names."""
         if prompt is None:
             return NO_LABELS
         if prompt.lists_elements:
             return hydration.labels()
-        read = (shown[n - 1].passage for n in prompt.numbers)
-        labels = [labels_in([one.text], hydration.labels_of(one.document_id)) for one in read]
-        return {key: label for found in labels for key, label in found.items()}
-
-    def _clauses(
-        self, parts: Sequence[str], before: str | None, known: KnownWords | None
-    ) -> list[list[Clause]]:
-        """Return the clauses of each part of a message, read as the examples of live elements are written."""
-        if self._services.live_elements is None:
-            return []
-        read = partial(
-            self._live_questions.reader.clauses,
-            known=known,
-            without_items=partial(self.find_evidence.without_items, known=known),
-        )
-        return [read(part, before=None if number else before) for number, part in enumerate(parts)]
+        return {
+            key: label
+            for one in prompt.documents
+            for labels in [hydration.labels_of(one.document.card.document_id)]
+            for key, label in labels_in((unit.text for unit in one.units), labels).items()
+        }
 
     def _without_customers(
         self, matched: Sequence[tuple[int, LiveMatch]], evidence: Sequence[Evidence]
@@ -393,52 +603,35 @@ class PrepareAnswer:
             ended.append((part, match))
         return ended, tuple(asked)
 
-    def _of_items(self, question: str, quoted: QuotedAnswer, known: KnownWords | None) -> list[str]:
+    def _of_items(self, found: Found) -> list[str]:
         """Return the live elements that follow a table and answer "is it in stock?", where the question means
         the table's items by that: it names none."""
-        names = [block.of_items[0] for block in quoted.blocks if block.of_items is not None]
-        if not names or self.find_evidence.named_items(question, known=known) is not None:
-            return []
-        return names
+        names = [block.of_items[0] for block in found.quoted.blocks if block.of_items is not None]
+        return names if names and not any(one.named for one in found.evidence) else []
 
     async def as_asked(self, caller: LiveCaller, record: AnswerRecord) -> LiveCaller:
         """Return the caller of a recorded question as live systems are asked it."""
-        return self._live_caller(caller, await self._known_words.read(), earlier=[record.retrieval_question])
+        items = record.reading.items if record.reading is not None else ()
+        return self._named_caller(caller, items)
 
-    def _live_caller(
-        self, caller: LiveCaller, known: KnownWords | None, *, earlier: Sequence[str] = ()
-    ) -> LiveCaller:
-        """Return the caller as live systems are asked: with the number of the item, and the names of things,
-        that the question means. ``earlier``: as ``_with_item_number``."""
-        if self._services.live_elements is None:
-            return caller
-        vocabulary = self.find_evidence.vocabulary
-        names: tuple[AskedName, ...] = ()
-        for text in (caller.question, *earlier[:1]):
-            meanings = vocabulary.meanings(text, known=known)
-            names = names or self._live_questions.reader.names(text, meanings=meanings)
-        asked = self._with_item_number(caller.question, known, earlier=earlier)
+    def _items(
+        self, reading: Reading, queries: Sequence[EvidenceQuery], history: Sequence[AnswerRecord]
+    ) -> tuple[str, ...]:
+        """Return the numbers of the items that the message, or else the question that it leans on, names."""
+        if reading.items or queries[0].before is None:
+            return reading.items
+        named = self.find_evidence.tables.named(queries[0].text, known=queries[0].known)
+        if named is not None:
+            return tuple(sorted(named.item_ids))
+        earlier = (one.reading.items for one in reversed(history) if one.reading and one.reading.items)
+        return next(earlier, ())
+
+    def _named_caller(self, caller: LiveCaller, items: Sequence[str]) -> LiveCaller:
+        glossary = self.find_evidence.vocabulary.words
+        names = self._live.names(caller.question, known=glossary)
+        is_said = any(item.casefold() in caller.question.casefold() for item in items)
+        asked = "\n".join((caller.question, *items)) if len(items) == 1 and not is_said else caller.question
         return replace(caller, question=asked, names=names)
-
-    def _with_item_number(
-        self, question: str, known: KnownWords | None, *, earlier: Sequence[str] = ()
-    ) -> str:
-        """Return the question with the number of the one item that it names: systems know items by number.
-
-        ``earlier``: the questions before one that leans on them, the last first. Where it names no item, it
-        means that of the last one that does, as far back as each leans on the one before.
-        """
-        vocabulary = self.find_evidence.vocabulary
-        numbers = frozenset[str]()
-        for text in (question, *earlier):
-            if (named := self.find_evidence.named_items(text, known=known)) is not None:
-                numbers = named.item_ids
-                break
-            if text is not question and not leans_on_history(text, vocabulary=vocabulary):
-                break
-        if len(numbers) != 1 or any(number.casefold() in question.casefold() for number in numbers):
-            return question
-        return "\n".join((question, *numbers))
 
     def _weights(self, ranking: Ranking, evidence: Sequence[Evidence]) -> Mapping[str, str]:
         used = {**self._shipped}
@@ -473,118 +666,6 @@ class PrepareAnswer:
             raise NotFoundError("There is no such conversation; leave conversation_id out to begin one.")
         return turns
 
-    async def _find(
-        self, understood: Understood, before: str | None, scope: SearchScope, *, known: KnownWords | None
-    ) -> tuple[Evidence, ...]:
-        """Find evidence for each question of the message.
-
-        A question is searched alone. The question before it (for the second half of a double one the first
-        half) is added only where this one depends on it, or where nothing was found without.
-        """
-        vocabulary = self.find_evidence.vocabulary
-        answers = self._services.tenant.answers
-        share = 1.0 if len(understood.parts) == 1 else _SHARE_OF_DOUBLE
-        find = self.find_evidence.find
-        found: list[Evidence] = []
-        for question in understood.parts:
-            previous = understood.parts[0] if found else before
-            alone = EvidenceQuery(
-                question,
-                corrections=understood.corrections,
-                known=known,
-                beside=found[0].best_id if found else None,
-                max_words=int(answers.max_words * share),
-                also_words=int(answers.also_words * share),
-            )
-            leans = previous is not None and leans_on_history(question, vocabulary=vocabulary)
-            if found and self.find_evidence.asks_of_item(understood.parts[0], question, known=known):
-                leans = True
-            if leans:
-                found.append(await find(replace(alone, before=previous, leans=True), scope))
-                continue
-            evidence = await find(alone, scope)
-            if previous is not None and evidence.certainty is None:
-                joined = await find(replace(alone, before=previous), scope)
-                evidence = joined if joined.certainty is not None else evidence
-            found.append(evidence)
-        also = found[0].also
-        if len(found) > 1 and also is not None and also.document.card.document_id == found[-1].best_id:
-            found[0] = await find(replace(found[0].query, beside=found[-1].best_id), scope)
-        if any(one.certainty is None for one in found):  # a damaged index must never look like "not known"
-            await self._services.index_watch.require_complete(deadline=scope.deadline)
-        return tuple(found)
-
-    def _compose(
-        self,
-        evidence: Sequence[Evidence],
-        excerpts: Excerpts,
-        hydration: Hydration,
-        *,
-        by_system: Collection[int],
-    ) -> tuple[tuple[RankedPassage, ...], QuotedAnswer]:
-        """Return the sources in the order of their numbers, and the quoted answer that cites them.
-
-        ``by_system``: parts that ask a live system. The documents of one that no document answers are no
-        sources of the answer.
-        """
-        sources = SourceList()
-        blocks: list[QuotedBlock] = []
-        also: list[AlsoPossible] = []
-        answering = [one for one in evidence if one.certainty is not None]
-        quotes = self._quotes(answering)
-        for one, quote in quotes:
-            title = as_title(one.query.question) if len(quotes) > 1 else ""
-            opening = ("\n\n" if blocks else "") + (f"{title}\n\n" if title else "")
-            if isinstance(quote, Quote):
-                labels = hydration.labels_of(quote.document.card.document_id)
-                blocks += quoted_blocks(quote, one, sources, excerpts, opening=opening, labels=labels)
-            elif isinstance(quote, Comparison):
-                blocks += table_blocks(quote, one, sources, excerpts, opening=opening)
-            else:
-                blocks += approved_blocks(quote, one, sources, excerpts, opening=opening)
-        shown = {quote.document.card.document_id for _, quote in quotes if isinstance(quote, Quote)}
-        for one in answering:
-            if one.also is not None and one.also.document.card.document_id not in shown:
-                document_id = one.also.document.card.document_id
-                shown.add(document_id)
-                labels = hydration.labels_of(document_id)
-                parts = quoted_blocks(one.also, one, sources, excerpts, labels=labels)
-                also.append(also_possible(one.also, parts))
-        for part, one in enumerate(evidence):
-            if one.certainty is None and part in by_system:
-                continue
-            sources.fill(one, up_to=self._services.tenant.retrieval.passages)
-        sure = (
-            one.quote
-            for one in answering
-            if one.certainty is Certainty.ANSWERED and not (one.approved or one.table)
-        )
-        reply = next(
-            (
-                reply_draft(quote, excerpts, hydration.labels_of(quote.document.card.document_id))
-                for quote in sure
-                if quote is not None
-            ),
-            None,
-        )
-        return tuple(sources.passages), QuotedAnswer(tuple(blocks), tuple(also), reply)
-
-    def _quotes(
-        self, answering: Sequence[Evidence]
-    ) -> list[tuple[Evidence, Quote | ServedAnswer | Comparison]]:
-        """Return the quote, table or approved answer of each question; one for both where both have the same
-        approved answer, or where the same document answers both."""
-        approved = {one.approved.live.item_id for one in answering if one.approved is not None}
-        if approved or any(one.table for one in answering):
-            quotes = [(one, one.approved or one.table or one.quote) for one in answering]
-            both = len(approved) == 1 and all(one.approved for one in answering)
-            return [(one, quote) for one, quote in quotes[: 1 if both else None] if quote is not None]
-        if len(answering) > 1 and len({one.best_id for one in answering}) == 1:
-            words = int(len(answering) * _SHARE_OF_DOUBLE * self._services.tenant.answers.max_words)
-            quote = merged_quote(answering, headings=self.find_evidence.headings, max_words=words)
-            return [(answering[0], quote)] if quote is not None else []
-        return [(one, one.quote) for one in answering if one.quote is not None]
-
     async def _readable_turns(
         self, history: Sequence[AnswerRecord], scope: SearchScope
     ) -> list[AnswerRecord]:
@@ -611,30 +692,6 @@ class PrepareAnswer:
             )
         return readable
 
-    async def _build_prompt(
-        self,
-        asking: AnswerRequest,
-        shown: Sequence[RankedPassage],
-        history: Sequence[AnswerRecord],
-        *,
-        max_tokens: int,
-        scope: SearchScope,
-    ) -> Prompt | None:
-        if self._prompts is None:
-            return None
-        turns = await self._readable_turns(history, scope)
-        with scope.steps.step("prompt") as span:
-            prompt = self._prompts.build(
-                EvidenceQuery(asking.question, before=asking.question_before).joined,
-                passages=[ranked.passage for ranked in shown],
-                history=turns,
-                max_tokens=max_tokens,
-            )
-            span.set_attribute("gen_ai.prompt.name", prompt.prompt_id)
-            span.set_attribute("assistant.prompt.tokens", prompt.prompt_tokens)
-            span.set_attribute("assistant.prompt.dropped_passages", prompt.dropped_passages)
-        return prompt
-
     def _escalation(self, evidence: Sequence[Evidence]) -> str | None:
         """Return whom to ask: by the question's words, then by the nearest document's, else the default."""
         contacts = self._services.tenant.answers.escalation
@@ -649,15 +706,10 @@ class PrepareAnswer:
         return contacts.get(_DEFAULT_SUBJECT)
 
     def _make_sources(
-        self,
-        shown: Sequence[RankedPassage],
-        excerpts: Excerpts,
-        *,
-        stems: frozenset[str],
-        cards: Mapping[str, DocumentCard],
-        identity: Identity,
-        labels_of: Callable[[str], Labels],
+        self, found: Found, *, identity: Identity, labels_of: Callable[[str], Labels]
     ) -> tuple[Source, ...]:
+        stems = frozenset[str]().union(*(one.asked.stems for one in found.evidence))
+        cards = _cards(found.evidence)
         return tuple(
             Source(
                 n=n,
@@ -670,14 +722,14 @@ class PrepareAnswer:
                 source=passage.source,
                 score=ranked.fused_score,
                 snippet=snippet(
-                    passage, stems=stems, excerpts=excerpts, labels=labels_of(passage.document_id)
+                    passage, stems=stems, excerpts=found.excerpts, labels=labels_of(passage.document_id)
                 ),
                 facts=source_facts(card),
                 span=(passage.span.start, passage.span.end),
                 content_hash=passage.content_hash,
                 document_url=source_link(self._services.links, passage, identity=identity),
             )
-            for n, ranked in enumerate(shown, start=1)
+            for n, ranked in enumerate(found.shown, start=1)
             for passage in [ranked.passage]
             for card in [cards.get(passage.document_id)]
         )
@@ -700,6 +752,20 @@ def source_link(links: DocumentLinks, passage: Passage, *, identity: Identity) -
     )
 
 
+def _in_turn(evidence: Sequence[Evidence]) -> list[tuple[Evidence, StoredDocument]]:
+    """Return the documents that a model reads: the best of each question, then the second of each, …"""
+    most = (
+        DOCUMENTS_READ if len(evidence) == 1 and evidence[0].routing is None else _MOST_DOCUMENTS_OF_SEVERAL
+    )
+    read = [one.read for one in evidence]
+    found: dict[str, tuple[Evidence, StoredDocument]] = {}
+    for place in range(max(map(len, read), default=0)):
+        for one, documents in zip(evidence, read, strict=True):
+            if place < len(documents):
+                found.setdefault(documents[place].card.document_id, (one, documents[place]))
+    return list(found.values())[:most]
+
+
 def _cards(evidence: Sequence[Evidence]) -> dict[str, DocumentCard]:
     read = [one.documents for one in evidence]
     read += [one.approved.documents for one in evidence if one.approved is not None]
@@ -707,14 +773,8 @@ def _cards(evidence: Sequence[Evidence]) -> dict[str, DocumentCard]:
     return {name: document.card for documents in read for name, document in documents.items()}
 
 
-def _not_answered(halves: Sequence[str]) -> str | None:
-    """Return what to tell the agent about halves of a question that nothing answers."""
-    said = "; ".join(half.strip(" .?!") for half in halves)
-    return f"Not answered: {said}. Ask for it alone." if halves else None
-
-
-def _certainty(evidence: Sequence[Evidence], *, live: Collection[int] = ()) -> Certainty | None:
-    """Return how sure the whole answer is: of a double question the less sure half that has an answer.
+def certainty_of(evidence: Sequence[Evidence], *, live: Collection[int] = ()) -> Certainty | None:
+    """Return how sure the whole answer is: of several questions the least sure one that has an answer.
     ``live``: parts that a live system answers."""
     certainties = {
         Certainty.ANSWERED if one.certainty is None and part in live else one.certainty

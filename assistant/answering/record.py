@@ -77,7 +77,7 @@ def drop_scores(prepared: PreparedAnswer) -> None:
 
     Evaluation, which reads the scores of every unit, does not call it.
     """
-    prepared.evidence = tuple(
+    prepared.found.evidence = tuple(
         replace(
             one,
             ranked=one.ranked[:KEPT_CANDIDATES],
@@ -90,14 +90,14 @@ def drop_scores(prepared: PreparedAnswer) -> None:
 
 def approved_uses(prepared: PreparedAnswer) -> tuple[ApprovedUse, ...]:
     """Return the approved answers that were quoted, each once."""
-    served = (one.approved.live for one in prepared.evidence if one.approved is not None)
+    served = (one.approved.live for one in prepared.evidence if one.approved and one.approved.is_equal)
     uses = {live.item_id: ApprovedUse(item_id=live.item_id, revision=live.revision) for live in served}
     return tuple(uses.values())
 
 
 def uses_of_passages(prepared: PreparedAnswer) -> tuple[PassageUse, ...]:
     """Return what the record keeps of each source: its text only by hash."""
-    read = prepared.prompt.numbers if prepared.prompt else ()
+    read = {one.n for one in prepared.prompt.documents} if prepared.prompt else ()
     return tuple(
         PassageUse(
             passage_id=passage.passage_id,

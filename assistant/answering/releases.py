@@ -11,7 +11,7 @@ import orjson
 import structlog
 from pydantic import ValidationError
 
-from assistant.answering.retrieve import INDEX_FEATURES, Weights, read_weights
+from assistant.answering.rank import INDEX_FEATURES, Weights, read_weights
 from assistant.answering.routing import Router, read_router
 from assistant.domain.desk import DeskItem, RankerRelease, ReleaseState, RouterRelease
 from assistant.domain.errors import ConfigurationError

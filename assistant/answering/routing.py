@@ -1,9 +1,10 @@
 """How much each source of a tenant matters for a question, and what that adds to its documents' scores.
 
-A released router is a multinomial logistic model over the question's vector, its words, and what it asks of
-the catalogue's items; without one, the words that are usual for a kind of source decide. A document's score
-gets the logarithm of its source's share (docs/decisions/0058): a source that matters ten times more moves its
-documents up by a fixed amount, however many documents it has.
+A released router is a multinomial logistic model over the question's vector and its words; without one, the
+words that are usual for a kind of source decide. Both read "it" for each item that a question names: how a
+thing is called says nothing about who knows of it. A document's score gets the logarithm of its source's
+share (docs/decisions/0058): a source that matters ten times more moves its documents up by a fixed amount,
+however many documents it has.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Literal
 
 from pydantic import Field, FiniteFloat, ValidationError, model_validator
 
-from assistant.answering.retrieve import RankedDocument
+from assistant.answering.rank import RankedDocument, best_first
 from assistant.domain.documents import DocumentCard, id_prefix_of
 from assistant.domain.errors import ConfigurationError
 from assistant.domain.public import PublicModel
@@ -50,20 +51,6 @@ def question_words(question: str) -> frozenset[str]:
     return frozenset(tokens) | {f"{one} {other}" for one, other in pairwise(tokens)}
 
 
-@dataclass(frozen=True, slots=True)
-class RouterInput:
-    """A question as a router reads it."""
-
-    text: str
-    """With "it" for each item that it names: how a thing is called says nothing about who knows of it."""
-    forms: frozenset[str] = frozenset()
-    """What it asks of the catalogue's items (``ItemReader.forms``)."""
-
-    @property
-    def words(self) -> frozenset[str]:
-        return question_words(self.text) | self.forms
-
-
 # The learned router
 
 
@@ -80,7 +67,7 @@ class RouterFile(PublicModel):
     vector: tuple[tuple[FiniteFloat, ...], ...]
     """A weight for each dimension of the question's unit-length vector, shape (sources, dimensions)."""
     words: dict[str, tuple[FiniteFloat, ...]] = Field(max_length=5_000)
-    """A weight for each source, by word, pair of words, or form."""
+    """A weight for each source, by word or pair of words."""
     fitted_on: str
     """What it was fitted on, in words."""
 
@@ -101,13 +88,13 @@ class Router:
         self.content = content
         self.sha256 = sha256
 
-    def scores(self, asked: RouterInput, vector: Sequence[float]) -> dict[str, float]:
-        """Return the raw score of each source: bias + vector · weights + Σ of its words and forms.
+    def scores(self, question: str, vector: Sequence[float]) -> dict[str, float]:
+        """Return the raw score of each source: bias + vector · weights + Σ of its words.
 
-        ``vector``: of ``asked.text``, unit length.
+        ``question``: with "it" for each item; ``vector``: of it, unit length.
         """
         content = self.content
-        rows = [content.words[word] for word in asked.words if word in content.words]
+        rows = [content.words[word] for word in question_words(question) if word in content.words]
         return {
             name: content.bias[at] + sum(map(mul, content.vector[at], vector)) + sum(row[at] for row in rows)
             for at, name in enumerate(content.sources)
@@ -184,10 +171,10 @@ class Routing:
 
 
 def route(
-    asked: RouterInput, vector: Sequence[float], *, sources: Sequence[SourceEntry], router: Router | None
+    question: str, vector: Sequence[float], *, sources: Sequence[SourceEntry], router: Router | None
 ) -> Routing:
     """Return the share of each source: the softmax of its raw score, times the weight of the tenant file."""
-    scores = keyword_scores(asked.text, sources) if router is None else router.scores(asked, vector)
+    scores = keyword_scores(question, sources) if router is None else router.scores(question, vector)
     highest = max(scores.values())
     raw = {source.name: exp(scores[source.name] - highest) * source.weight for source in sources}
     total = sum(raw.values())
@@ -221,8 +208,7 @@ class SourceScores:
 
     def added(self, ranked: Sequence[RankedDocument]) -> list[RankedDocument]:
         """Return the documents with what their sources add, best first; ties by id."""
-        moved = [replace(one, score=one.score + self.of(one.document_id)) for one in ranked]
-        return sorted(moved, key=lambda one: (-one.score, one.document_id))
+        return best_first(replace(one, score=one.score + self.of(one.document_id)) for one in ranked)
 
 
 def spread_out(ranked: Sequence[RankedDocument], *, count: int, most: int) -> list[str]:

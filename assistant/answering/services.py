@@ -56,10 +56,12 @@ class ServedModel:
     """Tokens that the chat template adds once, at the start and before the model's turn."""
     writes_answers: bool = False
     """Whether the model may write an answer; otherwise answers are quoted."""
-    prompt: str = "answer/1"
+    prompt: str = "answer/4"
     """``<task>/<version>`` of the prompt file."""
-    passages: int = 2
-    """How many of the sources the model reads."""
+    reads_tokens: int | None = None
+    """Prompt tokens that the model reads in 3 s, as measured; None: its context decides."""
+    recorded: str | None = None
+    """Where a recording plays in its place: which model was recorded, and when."""
     history_turns: int = 2
     """How many earlier turns of the conversation the model reads."""
 

@@ -3,21 +3,19 @@
 ``AnswerStream.feed`` takes text as it arrives, cut anywhere; ``end`` says how the text ended; ``close``
 returns the record. The events do not depend on where the text was cut.
 
-A sentence is streamed only after its end was seen and its checks passed. The first sentence that fails ends
-the written part, and the quote replaces it.
-
-``[n]`` markers and echoes of the prompt's delimiters are removed from the model's text, whether or not they
-name a source: attribution decides what a sentence cites, and the citation is shown beside it. The text is
-what an agent copies into a reply. Markers that name no source are kept for the record.
+A sentence of a model is streamed when its end was seen and it was checked. One with a number, code or name
+that nothing holds which the model was given is withheld, and counted; every other one is shown as
+*supported* or to *check*. Its citations ("[2.4]") leave the text, which an agent copies into a reply, and
+come with the sentence. A citation that names no unit of the prompt is removed and kept for the record.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from assistant.answering.composing import QuotedBlock
+from assistant.answering.compose import QuotedBlock
 from assistant.answering.events import (
     Cause,
     Done,
@@ -30,16 +28,19 @@ from assistant.answering.events import (
 )
 from assistant.answering.excerpts import NO_LABELS, Labels, shown_title
 from assistant.answering.gate import explain
-from assistant.answering.generate import ModelCall
 from assistant.answering.hydration import Hydration, LiveSlot
-from assistant.answering.live_questions import what_is_missing, why_not_answered
+from assistant.answering.live_elements import what_is_missing, why_not_answered
 from assistant.answering.prepare import PreparedAnswer
+from assistant.answering.prompt import Prompt, PromptDocument
 from assistant.answering.record import approved_uses, begun_record, candidates_of, uses_of_passages
 from assistant.answering.services import TenantServices, elapsed_ms, fail_span
-from assistant.answering.support import SupportChecker
+from assistant.answering.support import Checked, SupportChecker
+from assistant.answering.write import ModelCall
 from assistant.domain.answers import (
     AnswerRecord,
+    ApprovedUse,
     Certainty,
+    CitedUnit,
     FinishReason,
     Mode,
     Outcome,
@@ -59,36 +60,50 @@ from assistant.live.markup import (
     with_labels,
     without_marks,
 )
-from assistant.text.language import Language, SentenceSpan, SentenceSplitter, fold
+from assistant.text.language import (
+    CITATION_MARKS,
+    Language,
+    SentenceSpan,
+    SentenceSplitter,
+    fold,
+)
 from assistant.text.safe_markdown import safe_markdown
 
-_NUMBERS = r"\d{1,3}(?:\s?[,;\u2013-]\s?\d{1,3}){0,4}"
-_MARKER = re.compile(rf"[ \t]{{0,8}}(?:\[\s?{_NUMBERS}\s?\]|</?passage>)")
+_REFERENCE = r"\d{1,3}(?:\.\d{1,3})?"
+_REFERENCES = rf"{_REFERENCE}(?:\s?[,;\u2013-]\s?{_REFERENCE}){{0,9}}"
+_MARKER = re.compile(rf"[ \t]{{0,8}}(?:\[\s?({_REFERENCES})\s?\]|</?document(?: \d{{1,3}})?>)")
 _POSSIBLE_START = re.compile(
-    rf"[ \t]{{1,8}}\Z|[ \t]{{0,8}}\[(?:\s?|\s?{_NUMBERS}\s?|\s?{_NUMBERS}\s?[,;\u2013-]\s?)\Z"
-    r"|[ \t]{0,8}</?(?:p(?:a(?:s(?:s(?:a(?:g(?:e)?)?)?)?)?)?)?\Z"
+    rf"[ \t]{{1,8}}\Z|[ \t]{{0,8}}\[(?:\s?|\s?{_REFERENCES}[.]?\s?|\s?{_REFERENCES}\s?[,;\u2013-]\s?)\Z"
+    r"|[ \t]{0,8}</?(?:d(?:o(?:c(?:u(?:m(?:e(?:n(?:t(?: \d{0,3})?)?)?)?)?)?)?)?)?\Z"
 )
 _OPENING = re.compile(r"[\[<]")
-_NUMBER = re.compile(r"\d+")
+_ONE_REFERENCE = re.compile(r"(\d{1,3})(?:\.(\d{1,3}))?")
+_RANGE = re.compile(r"(\d{1,3})\.(\d{1,3})\s?[\u2013-]\s?(?:(\d{1,3})\.)?(\d{1,3})")
+_PRIVATE = re.compile(r"[\ue100-\uf8ff]")
+_MOST_CITED = 12
+"""Units that one sentence cites at most; more are no evidence for anything."""
+Reference = tuple[int, int | None]
+"""Document and unit of the prompt, from 1; None: the whole document."""
 
 
-class MarkerFilter:
-    """Removes markers from one answer's text, part by part. The result does not depend on the cuts.
+class CitationFilter:
+    """Takes the citations out of one answer's text, part by part. The result does not depend on the cuts.
 
-    White space before a marker is removed with it, as is white space at the beginning of the text. Text that
-    may begin a marker is held back until that is decided: at most 46 characters.
+    In place of a citation, with the white space before it, the text has one character of CITATION_MARKS, so
+    that it stays with its sentence. Text that may begin a citation is held back until that is decided.
     """
 
-    def __init__(self, *, sources: int) -> None:
-        """``sources``: the numbers 1 to ``sources`` name a source."""
-        self._sources = sources
+    def __init__(self, documents: Sequence[PromptDocument]) -> None:
+        self._units = {one.n: len(one.units) for one in documents}
         self._held = ""
         self._begun = False
+        self._cited: list[tuple[Reference, ...]] = []
         self.removed: list[str] = []
-        """Markers that name no source, in order."""
+        """Citations that name no unit of the prompt, in order."""
 
     def push(self, text: str) -> str:
         """Take the next part and return the text that is decided, which may be empty."""
+        text = _PRIVATE.sub("", text)
         if self._begun and not self._held and not _OPENING.search(text) and text[-1:] not in (" ", "\t"):
             return text
         whole = self._held + text
@@ -102,30 +117,59 @@ class MarkerFilter:
         rest, self._held = self._held, ""
         return self._clean(rest).rstrip()
 
+    def taken(self, text: str) -> tuple[str, tuple[Reference, ...]]:
+        """Return a text without its marks, and what they cite, each once."""
+        marks = [ord(character) - CITATION_MARKS[0] for character in text if _is_mark(character)]
+        cited = dict.fromkeys(one for at in marks for one in self._cited[at])
+        left = "".join(character for character in text if not _is_mark(character))
+        return left.strip(), tuple(cited)[:_MOST_CITED]
+
     def _clean(self, text: str) -> str:
         if _OPENING.search(text):
-            text = _MARKER.sub(self._remove, text)
+            text = _MARKER.sub(self._marked, text)
         if not self._begun:
             text = text.lstrip()
             self._begun = bool(text)
         return text
 
-    def _remove(self, marker: re.Match[str]) -> str:
-        if not all(1 <= int(number) <= self._sources for number in _NUMBER.findall(marker[0])):
+    def _marked(self, marker: re.Match[str]) -> str:
+        if marker[1] is None:
+            return ""
+        wanted = list(_references(marker[1]))
+        known = tuple(one for one in wanted if self._is_known(one))
+        if not known or len(known) < len(wanted):
             self.removed.append(marker[0].strip())
-        return ""
+        if not known or len(self._cited) >= CITATION_MARKS[1] - CITATION_MARKS[0]:
+            return ""
+        self._cited.append(known)
+        return chr(CITATION_MARKS[0] + len(self._cited) - 1)
+
+    def _is_known(self, reference: Reference) -> bool:
+        document, unit = reference
+        return document in self._units and (unit is None or 1 <= unit <= self._units[document])
+
+
+def _references(text: str) -> Iterator[Reference]:
+    """Yield what "2.4", "2", "1.3, 1.5" or "2.4-2.6" cites."""
+    for found in _RANGE.finditer(text):
+        if found[3] in (None, found[1]):
+            yield from (
+                (int(found[1]), unit) for unit in range(int(found[2]), int(found[4]) + 1)[:_MOST_CITED]
+            )
+    for found in _ONE_REFERENCE.finditer(_RANGE.sub(" ", text)):
+        yield int(found[1]), None if found[2] is None else int(found[2])
+
+
+def _is_mark(character: str) -> bool:
+    return CITATION_MARKS[0] <= ord(character) <= CITATION_MARKS[1]
 
 
 LONGEST_SENTENCE_CHARACTERS = 1_500
 """Text without the end of a sentence that is longer than this is debris. This bounds what is held back."""
-_DEBRIS = re.compile(
-    r"^\W*(?:(?:the )?(?:passage|answer|question|context|source|document|response|assistant|user|system)s?"
-    r"\s*(?:\d+\s*)?(?:is|are|says?)?\s*[:>\]]|[aq]\s*:|</?\w+|\[/?\w+\]|#+\s*(?:passage|question|answer)\b|"
-    r"(?:according to|based on) the (?:passage|context|text)\W*$)",
-    re.IGNORECASE,
-)
+MOST_CHARACTERS = 24_000
+"""Of a model's text: more than any answer's tokens can hold."""
+_DEBRIS = re.compile(r"^\W*(?:<[/|]?[A-Za-z]|\[/?[A-Z_]{2,}\])|^[\s`]*[{\[]\s*[\"{]|^\s*```[A-Za-z]")
 _WORD = re.compile(r"\w+")
-_ECHO_SHARE = 0.9
 _LOOP_WORDS = 12
 """From this many words on, a sentence is checked for loops inside itself."""
 _LOOP_DIFFERENT = 0.4
@@ -140,17 +184,20 @@ class AnswerText:
     def __init__(
         self,
         *,
-        checker: SupportChecker,
+        prompt: Prompt | None,
+        given: Sequence[str],
         question: str,
-        sources: int,
-        allowed_urls: Collection[str],
         language: Language,
         hydration: Hydration | None = None,
         offered: Labels = NO_LABELS,
     ) -> None:
-        """``hydration`` None: no element is named. ``offered``: labels of the elements that the model may
-        name, by ``Tag.key``."""
-        self._checker = checker
+        """``prompt`` None: no model writes. ``hydration`` None: no element is named. ``offered``: labels of
+        the elements that the model may name, by ``Tag.key``."""
+        self._documents = {one.n: one for one in prompt.documents} if prompt is not None else {}
+        self._refusal = fold(prompt.refusal.rstrip(".")) if prompt and prompt.refusal else None
+        self._partial = fold(prompt.partial) if prompt and prompt.partial else None
+        self._given = (*given, prompt.partial or "") if prompt is not None else tuple(given)
+        self._checker: SupportChecker | None = None
         self._hydration = hydration
         self._offered = offered
         self._markup = MarkupParser(lambda tag: tag.key in offered)
@@ -158,47 +205,70 @@ class AnswerText:
         """The model's elements, by the number of their marks."""
         self._question = language.content_stems(question)
         self._language = language
-        self._allowed_urls = allowed_urls
-        self._filter = MarkerFilter(sources=sources)
+        urls = (one.document.card.url for one in self._documents.values())
+        self._allowed_urls = frozenset(url for url in urls if url)
+        self._filter = CitationFilter(tuple(self._documents.values()))
         self._splitter = SentenceSplitter(substance=WORD_OR_MARK) if offered else SentenceSplitter()
         self._raw = ""
-        """The model's text, cleaned of markers, from ``_taken`` on."""
+        """The model's text, with marks in place of citations, from ``_taken`` on."""
         self._taken = 0
-        """Where ``_raw`` begins in the model's cleaned text."""
+        """Where ``_raw`` begins in the model's text with marks."""
         self._parts: list[str] = []
         self._length = 0
         self._seen: set[str] = set()
+        self._read = 0
         self.failure: str | None = None
         """Why the written part ended before the model did: a code of ``done.fallback``."""
+        self.is_refused = False
+        """Whether the model said that the documents do not answer."""
+        self.is_partial = False
+        """Whether the model said that the documents do not say a part."""
         self.sentences: list[Sentence] = []
         self.quoted: list[QuotedUnit] = []
 
+    def prepare(self) -> None:
+        """Make the check of support now; the first sentence does it otherwise."""
+        if self._checker is None and self._documents:
+            last = max(self._documents)
+            known = (self._documents.get(n) for n in range(1, last + 1))
+            texts = [one.unit_texts if one is not None else () for one in known]
+            self._checker = SupportChecker(texts, given=self._given, language=self._language)
+
     def write(self, text: str) -> TextEvents:
-        """Take the model's next text; yield the sentences that it ended and that passed their checks. After
-        a failure no more text is taken."""
-        if self.failure is not None:
+        """Take the model's next text; yield the sentences that it ended. After a failure or a refusal no more
+        text is taken."""
+        if self.is_over:
             return
-        if self._offered:
-            text = self._with_marks(self._markup.push(text))
+        text, self._read = text[: MOST_CHARACTERS - self._read], self._read + len(text)
+        text = self._with_marks(self._markup.push(text)) if self._offered else without_marks(text)
         visible = self._filter.push(text)
         if visible:
             self._raw += visible
             yield from self._release(self._splitter.push(visible))
-        if self.failure is None and len(self._raw.strip()) > LONGEST_SENTENCE_CHARACTERS:
+        if not self.is_over and len(self._raw.strip()) > LONGEST_SENTENCE_CHARACTERS:
             self.failure = "debris"
+        if not self.is_over and self._read > MOST_CHARACTERS:
+            self.failure = "too_long"
 
     def end(self, *, cut_short: bool) -> TextEvents:
         """Yield the last sentence. When the model was cut short, a sentence without its end is dropped."""
-        if self.failure is not None:
+        if self.is_over:
             return
         held = self._with_marks(self._markup.flush()) if self._offered else ""
         rest = self._filter.push(held) + self._filter.flush()
         self._raw += rest
         yield from self._release(self._splitter.push(rest))
         last = list(self._splitter.flush())
-        if cut_short and last and not last[-1].text.rstrip("\"”')*_ ").endswith((".", "!", "?", "…")):
-            last.pop()
+        if cut_short and last:
+            ending, _ = self._filter.taken(last[-1].text)
+            if not ending.rstrip("\"”')*_ ").endswith((".", "!", "?", "…")):
+                last.pop()
         yield from self._release(last)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no more of the model's text is of use."""
+        return self.failure is not None or self.is_refused
 
     def quote(self, blocks: Sequence[QuotedBlock]) -> TextEvents:
         """Yield quoted units, each as one token and its sentence."""
@@ -211,7 +281,9 @@ class AnswerText:
             )
             before = "\n\n" + block.before.lstrip("\n") if at == 0 and self._parts else block.before
             start = self._length + len(before)
-            yield from self._add(block.text, before=before, citations=(block.n, *block.rests_on))
+            yield from self._add(
+                block.text, before=before, citations=(block.n, *block.rests_on), is_key=block.is_key
+            )
             yield from self._place(block.elements, start=start)
             if block.ready is not None and self._hydration is not None:
                 begins, ends = start - block.ready.begins_before, start + len(block.text)
@@ -253,26 +325,59 @@ class AnswerText:
     def removed_markers(self) -> tuple[str, ...]:
         return tuple(self._filter.removed)
 
+    @property
+    def is_certain(self) -> bool:
+        """Whether every sentence of a written answer is shown, and one at least is supported."""
+        details = [one.detail for one in self.sentences]
+        return "withheld" not in details and any(one.support is Support.SUPPORTED for one in self.sentences)
+
     def _release(self, spans: Iterator[SentenceSpan] | Sequence[SentenceSpan]) -> TextEvents:
         for span in spans:
+            written, cited = self._filter.taken(span.text)
             # A space for a mark: "2" and "3" around one are not "23".
-            said = without_marks(span.text, instead=" ") if self._marked else span.text
-            citations: tuple[int, ...] = ()
-            if _WORD.search(said) or not self._marked:  # what is only elements claims nothing
-                self.failure = self._fault(said)
-                if self.failure is not None:
-                    return
-                citations = self._checker.check(said).citations
-                if not citations and self._marked:  # the passage's own words, with the tag in its place
-                    citations = self._checker.check(self._as_written(span.text)).citations
-                if not citations:
-                    self.failure = "unsupported"
-                    return
-                self._seen.add(_normal(said))
+            said = without_marks(written, instead=" ") if self._marked else written
             before = _white_space(self._raw[: span.start - self._taken]) if self._parts else ""
+            piece = self._raw[: span.end - self._taken].strip()
             self._raw, self._taken = self._raw[span.end - self._taken :], span.end
-            text = safe_markdown(span.text, allowed_urls=self._allowed_urls)
-            yield from self._write_marked(text, before=before, citations=citations)
+            if len(piece) > LONGEST_SENTENCE_CHARACTERS or _DEBRIS.search(piece):
+                self.failure = "debris"
+                return
+            if self._refusal is not None and fold(said).lstrip("*_ ").startswith(self._refusal):
+                self.is_refused = True
+                return
+            if not _WORD.search(said) and self._marked:  # only elements: it claims nothing
+                yield from self._write_marked(written, before=before, checked=None, cited=())
+                continue
+            if self._is_repeated(said):
+                self.failure = "repetition"
+                return
+            self._seen.add(_normal(said))
+            yield from self._check(written, said, before=before, cited=cited)
+
+    def _check(self, written: str, said: str, *, before: str, cited: tuple[Reference, ...]) -> TextEvents:
+        """Yield a sentence as its check allows it."""
+        self.prepare()
+        is_partial = self._partial is not None and fold(said).lstrip("*_ ").startswith(self._partial)
+        self.is_partial = self.is_partial or is_partial
+        checked = self._checker.check(said, cited) if self._checker is not None else None
+        if checked is not None and checked.detail == "withheld":
+            sentence = Sentence(
+                index=len(self.sentences),
+                start=self._length,
+                end=self._length,
+                citations=(),
+                support=Support.UNSUPPORTED,
+                detail="withheld",
+                values=checked.values[:20],
+                reasons=checked.reasons,
+            )
+            self.sentences.append(sentence)
+            yield SentenceEnded(**dict(sentence))
+            return
+        # That the documents do not say something rests on no unit.
+        yield from self._write_marked(
+            written, before=before, checked=None if is_partial else checked, cited=cited
+        )
 
     def _with_marks(self, parts: Sequence[str | Tag]) -> str:
         """Return the model's text with marks in place of its elements, whose reads begin now."""
@@ -287,37 +392,64 @@ class AnswerText:
                 marked.append(part.written)
         return "".join(marked)
 
-    def _as_written(self, text: str) -> str:
-        """Return a text with the model's tags in place of their marks."""
-        return with_labels(text, {number: tag.written for number, (tag, _) in enumerate(self._marked)}).text
-
-    def _write_marked(self, text: str, *, before: str, citations: tuple[int, ...]) -> TextEvents:
-        """Add a checked sentence of the model with labels in place of its marks; yield its events."""
+    def _write_marked(
+        self, text: str, *, before: str, checked: Checked | None, cited: tuple[Reference, ...]
+    ) -> TextEvents:
+        """Add a sentence of the model with labels in place of its marks; yield its events."""
+        text = safe_markdown(text, allowed_urls=self._allowed_urls)
         labels = {number: self._offered[tag.key] for number, (tag, _) in enumerate(self._marked)}
         labelled = with_labels(text, labels) if labels else Labelled(text)
         start = self._length + len(before)
-        yield from self._add(labelled.text, before=before, citations=citations)
+        yield from self._add(
+            labelled.text,
+            before=before,
+            citations=tuple(sorted({document for document, _ in cited})),
+            checked=checked,
+            cited=tuple(filter(None, map(self._cited_unit, cited))),
+            is_sentence=bool(_WORD.search(text)),
+        )
         for number, first, last in labelled.places:
             if self._hydration is not None:
                 slot = self._marked[number][1]
                 yield self._hydration.place_slot(slot, start=start + first, end=start + last)
 
-    def _add(self, text: str, *, before: str, citations: tuple[int, ...]) -> TextEvents:
-        """Add one sentence or unit to the text and yield its two events; one without citations has no
+    def _cited_unit(self, reference: Reference) -> CitedUnit | None:
+        document, unit = reference
+        if unit is None:
+            return None
+        span = self._documents[document].units[unit - 1].span
+        return CitedUnit(n=document, start=span.start, end=span.end)
+
+    def _add(
+        self,
+        text: str,
+        *,
+        before: str,
+        citations: tuple[int, ...],
+        checked: Checked | None = None,
+        cited: tuple[CitedUnit, ...] = (),
+        is_key: bool = False,
+        is_sentence: bool = False,
+    ) -> TextEvents:
+        """Add one sentence or unit to the text and yield its two events; one that claims nothing has no
         sentence."""
         start = self._length + len(before)
         self._length = start + len(text)
         self._parts.append(before + text)
         yield Token(before + text)
-        if not citations:
+        if not citations and not is_sentence:
             return
         sentence = Sentence(
             index=len(self.sentences),
             start=start,
             end=self._length,
             citations=citations,
-            support=Support.SUPPORTED,
+            support=checked.support if checked is not None else Support.SUPPORTED,
+            detail=checked.detail if checked is not None else None,
+            reasons=checked.reasons if checked is not None else (),
             relevance=self._relevance(text),
+            cited=cited,
+            is_key=is_key,
         )
         self.sentences.append(sentence)
         yield SentenceEnded(**dict(sentence))
@@ -330,22 +462,12 @@ class AnswerText:
             if event := self._hydration.place(name, start=start + first, end=start + last):
                 yield event
 
-    def _fault(self, text: str) -> str | None:
-        """Return the code of a fault in a finished sentence, whatever the sources hold; None without one."""
-        if len(text) > LONGEST_SENTENCE_CHARACTERS:
-            return "debris"
+    def _is_repeated(self, text: str) -> bool:
+        """Return whether a sentence was said before, or says the same again and again."""
         normal = _normal(text)
         words = normal.split()
-        if normal in self._seen or (
-            len(words) >= _LOOP_WORDS and len(set(words)) < _LOOP_DIFFERENT * len(words)
-        ):
-            return "repetition"
-        if _DEBRIS.search(text):
-            return "debris"
-        stems = self._language.content_stems(text)
-        if text.rstrip().endswith("?") and stems and len(stems & self._question) >= _ECHO_SHARE * len(stems):
-            return "echo"
-        return None
+        is_loop = len(words) >= _LOOP_WORDS and len(set(words)) < _LOOP_DIFFERENT * len(words)
+        return (bool(normal) and normal in self._seen) or is_loop
 
     def _relevance(self, text: str) -> float | None:
         if not self._question:
@@ -363,15 +485,13 @@ def _normal(text: str) -> str:
     return " ".join(_WORD.findall(fold(text)))
 
 
-_NO_ROOM = "no_room_for_passages"
 _EMPTY = "empty_answer"
-_REFUSED = "refused"
+_WITHHELD = "withheld"
 _CUT_SHORT = "length"
 _NO_UNITS = "nothing_to_quote"
-FAILED_CHECKS = frozenset(
-    {"unsupported", "repetition", "debris", "echo", _NO_ROOM, _EMPTY, _REFUSED, _CUT_SHORT, _NO_UNITS}
-)
+FAILED_CHECKS = frozenset({"repetition", "debris", "too_long", _EMPTY, _WITHHELD, _CUT_SHORT, _NO_UNITS})
 """Codes of ``done.fallback`` for text that failed its checks. Every other code is a failure of the model."""
+_NOT_ANSWERED = "The documents that were read do not answer this question."
 _OUTCOMES = {Cause.CANCELLED: Outcome.CANCELLED, Cause.DISCONNECTED: Outcome.DISCONNECTED}
 _CANCELLED = Problem(
     title="Cancelled",
@@ -418,29 +538,28 @@ class AnswerStream:
         self._services = services
         self._prepared = prepared
         self._settings_hash = settings_hash
-        passages = [ranked.passage for ranked in prepared.shown]
-        self._checker = SupportChecker(passages, language=language)
         self._text = AnswerText(
-            checker=self._checker,
+            prompt=prepared.prompt,
+            given=prepared.given,
             question=prepared.request.question,
-            sources=len(passages),
-            allowed_urls={passage.url for passage in passages if passage.url},
             language=language,
             hydration=prepared.hydration,
-            offered=prepared.offered,
+            offered=prepared.named_live,
         )
         self._written: list[str] = []
         """The model's own text, unchecked: to count tokens and to detect a refusal, never for a reader."""
-        self._ending = _Ending()
+        self._ending: _Ending = _Ending()
+        self._asked_slots = list(dict.fromkeys(one.slot for one in prepared.asked_live))
+        """The elements that answer parts of the message, each once."""
         self._unlabelled: list[LiveSlot] = []
         """Ready elements whose labels wait for those before them."""
         self._usage = Usage()
         self.is_closed = False
 
     @property
-    def failed(self) -> bool:
-        """Whether the model's text failed a check, so that no more of it is of use."""
-        return self._text.failure is not None
+    def is_over(self) -> bool:
+        """Whether no more of the model's text is of use: it failed a check, or refused."""
+        return self._text.is_over
 
     def begin(self, *, resumable: bool) -> Iterator[Started | Sources]:
         """Yield the first two events."""
@@ -452,10 +571,12 @@ class AnswerStream:
             index_version=prepared.evidence[0].retrieved.index_version,
             trace_id=prepared.steps.trace_id,
             resumable=resumable,
+            red_flags=prepared.red_flags,
+            recorded_model=self._services.model.recorded,
         )
-        yield Sources(sources=prepared.make_sources())
-        if prepared.prompt is not None:  # while the model prepares its first token
-            self._checker.prepare()
+        found = prepared.found
+        yield Sources(sources=prepared.make_sources(), section=found.section, offered=found.offered)
+        self._text.prepare()  # while the model prepares its first token
 
     def feed(self, text: str) -> TextEvents:
         """Take the model's next text; yield a token and a sentence for each sentence that it ended."""
@@ -468,36 +589,69 @@ class AnswerStream:
         ``how``: the model's finish reason; the cause of an interruption; the code of the model's failure;
         None where no model was asked.
         """
-        prepared = self._prepared
+        text = self._text
         if how is Cause.CANCELLED or how is Cause.DISCONNECTED:
             self._ending = _left_by(how)
-        elif prepared.certainty_of() is None:
-            best = prepared.evidence[0]
-            title = shown_title(best.best.card.title) if best.best else None
-            refusal = next((one.table.refusal for one in prepared.evidence if one.table), "")
-            reason = refusal or explain(best.gate, title=title)
-            self._ending = _Ending(Outcome.DONE, None, FinishReason.NO_EVIDENCE, reason)
-        elif isinstance(how, FinishReason):
-            yield from self._text.end(cut_short=how is FinishReason.LENGTH)
-            failed = self._why_no_answer(how)
-            if failed is not None:
-                yield from self._quote(failed)
-            else:
-                self._ending = _Ending(
-                    Outcome.DONE, None, how, mode=Mode.WRITTEN, certainty=prepared.certainty
-                )
+        elif how is None:
+            yield from self._end_unwritten()
+        elif isinstance(how, FinishReason) or text.is_over:
+            yield from text.end(cut_short=how is FinishReason.LENGTH)
+            yield from self._end_written(how)
+        elif text.begun:  # a model that failed half way: what it wrote stands, and the code says the rest
+            self._ending = _Ending(
+                Outcome.DONE,
+                str(how),
+                FinishReason.LENGTH,
+                mode=Mode.WRITTEN,
+                certainty=Certainty.POSSIBLY,
+                fallback=str(how),
+            )
         else:
-            no_model = _NO_ROOM if prepared.prompt is not None else None
-            yield from self._quote(no_model if how is None else str(how))
+            yield from self._quote(str(how))
+
+    def _end_unwritten(self) -> TextEvents:
+        """Yield the quoted answer, or end without one."""
+        prepared = self._prepared
+        if prepared.certainty_with() is not None:
+            yield from self._quote(None)
+            return
+        best = prepared.evidence[0].best
+        title = shown_title(best.card.title) if best is not None else None
+        refusal = next((one.table.refusal for one in prepared.evidence if one.table), "")
+        self._ending = _Ending(Outcome.DONE, None, FinishReason.NO_EVIDENCE, refusal or explain(title=title))
+
+    def _end_written(self, how: FinishReason | str) -> TextEvents:
+        """End an answer whose model came to an end, refused, or wrote what is no answer."""
+        text = self._text
+        if text.is_refused and not text.begun:
+            self._ending = _Ending(Outcome.DONE, None, FinishReason.NO_EVIDENCE, _NOT_ANSWERED, mode=None)
+            return
+        if not text.begun:
+            withheld = _WITHHELD if text.sentences else None
+            empty = _CUT_SHORT if how is FinishReason.LENGTH else _EMPTY
+            yield from self._quote(text.failure or withheld or empty)
+            return
+        is_sure = text.is_certain and not (text.is_partial or text.is_refused or text.failure)
+        self._ending = _Ending(
+            Outcome.DONE,
+            text.failure,
+            FinishReason.LENGTH if text.failure or how is FinishReason.LENGTH else FinishReason.STOP,
+            mode=Mode.WRITTEN,
+            certainty=Certainty.ANSWERED if is_sure else Certainty.POSSIBLY,
+            fallback=text.failure,
+        )
 
     def place_asked(self) -> Iterator[ElementChanged]:
-        """Yield the elements that answer by themselves, after the text. Their labels follow when they are
-        ready: a system that fails leaves no word in the text."""
+        """Yield the elements that answer by themselves and are not in the text, after it. Their labels follow
+        when they are ready: a system that fails leaves no word in the text."""
         if self._ending.outcome is not Outcome.DONE:
             return
-        at = self._text.length
+        hydration, at = self._prepared.hydration, self._text.length
+        shown = {slot.type.name for slot in hydration.placed}
+        self._asked_slots = [slot for slot in self._asked_slots if slot.type.name not in shown]
+        hydration.make_room((), keep=self._asked_slots)
         for slot in self._asked_slots:
-            yield self._prepared.hydration.place_slot(slot, start=at, end=at)
+            yield hydration.place_slot(slot, start=at, end=at)
 
     def ended_elements(self) -> Iterator[Token | ElementChanged]:
         """Yield the elements that ended since the last call, each after its label if that is not there."""
@@ -536,12 +690,17 @@ class AnswerStream:
             self._ending = _left_by(prepared.hydration.left)
             return
         asked = prepared.asked_live
-        certainty = prepared.certainty_of({one.part for one in asked if one.slot.is_ready})
+        ready = {one.part for one in asked if one.slot.is_ready}
+        # A model's refusal is the refusal: then only a live system answers.
+        is_asked_model = prepared.prompt is not None and ending.mode is None
+        certainty = prepared.certainty_with(ready) if ready or not is_asked_model else None
         if certainty is not None and not all(one.slot.is_ready for one in asked):
             certainty = Certainty.POSSIBLY  # what a system was asked is not answered
         if ending.finish_reason is not FinishReason.NO_EVIDENCE:
-            if ending.certainty is prepared.certainty:
+            if ending.mode is Mode.QUOTED and ending.certainty is prepared.certainty:
                 self._ending = replace(ending, certainty=certainty)
+            elif ending.mode is Mode.WRITTEN and prepared.hydration.reads_another:
+                self._ending = replace(ending, certainty=Certainty.POSSIBLY)
         elif certainty is not None:
             self._ending = _Ending(
                 Outcome.DONE, None, FinishReason.STOP, mode=Mode.QUOTED, certainty=certainty
@@ -551,11 +710,6 @@ class AnswerStream:
             parts = len(prepared.evidence)
             by_system = len({one.part for one in asked}) == parts >= prepared.request.question.count("?")
             self._ending = replace(ending, reason=said if by_system else f"{said} {ending.reason}")
-
-    @property
-    def _asked_slots(self) -> list[LiveSlot]:
-        """The elements that answer parts of the message, each once."""
-        return list(dict.fromkeys(one.slot for one in self._prepared.asked_live))
 
     def abandon(self, cause: Cause | None) -> None:
         """End the answer whose reader stopped reading: its task was cancelled or its stream was closed."""
@@ -604,7 +758,10 @@ class AnswerStream:
                 "clarify": self._clarify(),
                 "unanswered": self._unanswered(),
                 "escalation": self._escalation(),
-                "corrections": prepared.corrections,
+                "reading": prepared.reading,
+                "degraded": self._degraded,
+                "red_flags": tuple(flag.name for flag in prepared.red_flags),
+                "offered": self._offered(),
                 "follows": prepared.follows,
                 "quoted": tuple(text.quoted),
                 "candidates": candidates_of(first),
@@ -632,12 +789,12 @@ class AnswerStream:
             reason=ending.reason,
             mode=ending.mode,
             certainty=ending.certainty,
-            also=prepared.quoted.also if ending.mode else (),
+            also=prepared.found.quoted.also if ending.mode else (),
             clarify=self._clarify(),
             unanswered=self._unanswered(),
             reply_draft=self._reply_draft(),
             escalation=self._escalation(),
-            corrections=prepared.corrections,
+            degraded=self._degraded,
             asked=prepared.hydration.asked(prepared.asked),
             fallback=ending.fallback,
             recorded=recorded,
@@ -645,34 +802,22 @@ class AnswerStream:
 
     def _quote(self, fallback: str | None) -> TextEvents:
         """Yield the quote's events and end the answer with it."""
-        blocks = self._prepared.quoted.blocks
-        if not blocks:  # the agent still has the ranked passages
+        blocks = self._prepared.found.quoted.blocks
+        if not blocks:  # the agent still has the ranked sources
             code = fallback or _NO_UNITS
             self._ending = _Ending(Outcome.DONE, code, FinishReason.SOURCES_ONLY, code)
             return
-        certainty = Certainty.POSSIBLY if fallback == _REFUSED else self._prepared.certainty
         self._ending = _Ending(
             Outcome.DONE,
             fallback,
             FinishReason.STOP,
             mode=Mode.QUOTED,
-            certainty=certainty,
+            certainty=self._prepared.certainty if fallback is None else Certainty.POSSIBLY,
             fallback=fallback,
         )
         named = [name for block in blocks for name, _, _ in block.elements]
         self._prepared.hydration.make_room(named, keep=self._asked_slots)
         yield from list(self._text.quote(blocks))
-
-    def _why_no_answer(self, finish_reason: FinishReason) -> str | None:
-        """Return the code of why the model's text is no answer, or only the beginning of one; None if it is
-        one. A refusal is tested first: no source supports it."""
-        text, prompt = self._text, self._prepared.prompt
-        refusal = prompt.refusal if prompt else None
-        if not text.begun and refusal and fold("".join(self._written)).strip().startswith(fold(refusal)):
-            return _REFUSED
-        if text.begun or text.failure is not None:
-            return text.failure
-        return _CUT_SHORT if finish_reason is FinishReason.LENGTH else _EMPTY
 
     def _count_usage(self, model: ModelCall | None) -> Usage:
         """Return what the endpoint counted; counted here when its stream broke off before it said so."""
@@ -688,7 +833,7 @@ class AnswerStream:
         """Return the record's texts, with excerpts in place of what is shown of documents."""
         excerpts, draft = self._prepared.excerpts, self._reply_draft()
         text = excerpts.keep(self._text.text)
-        also = excerpts.keep_also(self._prepared.quoted.also if self._ending.mode else ())
+        also = excerpts.keep_also(self._prepared.found.quoted.also if self._ending.mode else ())
         kept_draft = excerpts.keep(draft) if draft is not None else None
         used = excerpts.used_in(text, kept_draft, *(one.text for one in also))
         return {"text": text, "also": also, "reply_draft": kept_draft, "excerpts": used}
@@ -696,7 +841,7 @@ class AnswerStream:
     def _prompt_fields(self) -> dict[str, object]:
         prompt = self._prepared.prompt
         return {
-            "dropped_passages": prompt.dropped_passages if prompt else 0,
+            "dropped_passages": prompt.dropped_documents if prompt else 0,
             "prompt_hash": prompt.prompt_hash if prompt else None,
             "parameters": {
                 "max_tokens": self._prepared.max_tokens,
@@ -705,23 +850,26 @@ class AnswerStream:
             },
         }
 
+    @property
+    def _degraded(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(self._prepared.scope.degraded))
+
+    def _offered(self) -> ApprovedUse | None:
+        offered = self._prepared.found.offered
+        return ApprovedUse(item_id=offered.item_id, revision=offered.revision) if offered else None
+
     def _reply_draft(self) -> str | None:
-        """Return the draft, unless the model refused to answer from the same sources."""
-        prepared, ending = self._prepared, self._ending
-        is_refused = ending.fallback == _REFUSED and prepared.certainty is not Certainty.POSSIBLY
-        is_offered = ending.mode and not is_refused
-        return prepared.quoted.reply_draft if is_offered else None
+        """Return what the document says to the patient, beside a quoted answer."""
+        return self._prepared.found.quoted.reply_draft if self._ending.mode else None
 
     def _clarify(self) -> str | None:
-        """Return the question back: what a live system needs to know, or which of two documents applies."""
-        ending = self._ending
-        missing = what_is_missing(self._prepared.asked_live) if ending.outcome is Outcome.DONE else None
-        return missing or (self._prepared.clarify if ending.mode else None)
+        """Return the question back: what a live system needs to know."""
+        return what_is_missing(self._prepared.asked_live) if self._ending.outcome is Outcome.DONE else None
 
     def _unanswered(self) -> tuple[str, ...]:
         """Return the questions of the message that neither a document nor a system was found for; none where
         the whole answer says so."""
-        if self._ending.finish_reason not in (FinishReason.STOP, FinishReason.LENGTH):
+        if self._ending.mode is not Mode.QUOTED:
             return ()
         asked = {one.part for one in self._prepared.asked_live}
         return tuple(

@@ -23,7 +23,7 @@ from starlette.types import Receive, Scope, Send
 from assistant.answering.events import Cause, Problem
 from assistant.answering.ports import LogOpening
 from assistant.answering.prepare import AnswerRequest, PreparedAnswer
-from assistant.answering.reading import AnswerReading
+from assistant.answering.stored import AnswerReading
 from assistant.api.auth import Caller, Service, ServiceOf, require_role
 from assistant.api.delivery import (
     ClientGoneError,

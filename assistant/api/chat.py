@@ -39,7 +39,7 @@ from assistant.api import delivery, wire
 from assistant.api.answers import Answers, SendRefusal, idempotency_key
 from assistant.api.delivery import Numbered, Reading, event_of, send_json, send_stream, whole_events
 from assistant.api.errors import invalid_request, problem_headers, problem_of
-from assistant.domain.answers import Certainty, FinishReason, RecordId, Sentence, Source
+from assistant.domain.answers import Certainty, FinishReason, RecordId, RedFlag, Sentence
 from assistant.domain.documents import SearchFilters
 from assistant.domain.elements import Element, ElementValue
 from assistant.domain.errors import AssistantError, InvalidRequestError, NotFoundError, UnreadableRequestError
@@ -248,7 +248,9 @@ class ChatReading:
     started: Started = field(init=False)
     lead: str = ""
     """Text before the answer in the content; offsets include it."""
-    _sources: tuple[Source, ...] = ()
+    is_marked_possible: bool = False
+    """Whether the lead says that the answer is uncertain."""
+    _sources: Sources = field(default_factory=lambda: Sources(sources=()))
     _texts: list[str] = field(default_factory=list[str])
     _sentences: list[Sentence] = field(default_factory=list[Sentence])
     _elements: dict[str, Element] = field(default_factory=dict[str, Element])
@@ -259,8 +261,9 @@ class ChatReading:
                 self._texts.append(event.text)
             case Started():
                 self.started = event
+                self.lead = "".join(map(_red_flag, event.red_flags))
             case Sources():
-                self._sources = event.sources
+                self._sources = event
             case SentenceEnded():
                 lead = len(self.lead)
                 moved: dict[str, Any] = {"start": event.start + lead, "end": event.end + lead}
@@ -277,6 +280,14 @@ class ChatReading:
     def text(self) -> str:
         return "".join(self._texts)
 
+    def mark_possible(self) -> str:
+        """Let the lead say, once, that the answer is uncertain; return what it has more."""
+        if self.is_marked_possible:
+            return ""
+        self.is_marked_possible = True
+        self.lead += _LEAD
+        return _LEAD
+
     def notice(self, done: Done) -> str:
         """Return the content after the answer's text, possibly empty.
 
@@ -284,15 +295,18 @@ class ChatReading:
         that it is uncertain, unless the lead says so.
         """
         if self.text().strip():
-            is_unsaid = done.certainty is Certainty.POSSIBLY and not self.lead
+            is_unsaid = done.certainty is Certainty.POSSIBLY and not self.is_marked_possible
             said = [*self._values(), *([_POSSIBLY] if is_unsaid else [])]
+            if withheld := sum(one.detail == "withheld" for one in self._sentences):
+                said.append(f"Withheld: {withheld} of the model's sentences, with values that no source has.")
             said += [f"Not answered: {safe_markdown(one, allowed_urls=())}" for one in done.unanswered]
             return "".join(f"\n\n{one}" for one in said)
         if done.finish_reason not in _NO_ANSWER:
             return ""
         if done.finish_reason is FinishReason.SOURCES_ONLY:
             titles = [
-                f"[{source.n}] {safe_markdown(source.title, allowed_urls=())}" for source in self._sources
+                f"[{source.n}] {safe_markdown(source.title, allowed_urls=())}"
+                for source in self._sources.sources
             ]
             return "\n".join([_NO_ANSWER[done.finish_reason], *titles])
         reason = done.reason or _NO_ANSWER[done.finish_reason]
@@ -311,7 +325,7 @@ class ChatReading:
     def annotations(self) -> tuple[wire.ChatAnnotation, ...]:
         """Return one annotation for each source that a sentence cites, over the sentence. An approved answer
         has no address, and none: what it rests on is cited beside it."""
-        sources = {source.n: source for source in self._sources}
+        sources = {source.n: source for source in self._sources.sources}
         return tuple(
             wire.ChatAnnotation(
                 url_citation=wire.UrlCitation(
@@ -338,10 +352,15 @@ class ChatReading:
             return wire.ChatAnswer(**fields)
         return wire.ChatAnswer(
             **fields,
-            sources=self._sources,
+            **dict(self._sources),
             sentences=tuple(self._sentences),
             elements=tuple(Element(**dict(one)) for one in self._in_order()),
         )
+
+
+def _red_flag(flag: RedFlag) -> str:
+    """Return an emergency as a paragraph before the answer."""
+    return f"**{safe_markdown(f'{flag.text} Call: {flag.call}', allowed_urls=())}**\n\n"
 
 
 def _is_quoted(element: Element) -> bool:
@@ -390,12 +409,9 @@ class ChatEncoder:
     def encode(self, event: AnswerEvent) -> bytes:
         """Return the server-sent events for one answer event, possibly none."""
         if isinstance(event, Token):  # the hot path: prefix and suffix of the chunk are encoded once
-            lead = b""
-            if self.certainty is Certainty.POSSIBLY and not self._reading.lead:
-                self._reading.lead = _LEAD
-                lead = self._text(_LEAD)
+            lead = self._reading.mark_possible() if self.certainty is Certainty.POSSIBLY else ""
             self._reading.see(event)
-            return lead + self._text(event.text)
+            return (self._text(lead) if lead else b"") + self._text(event.text)
         if isinstance(event, Problem):
             return _data(chat_error(event).model_dump_json().encode())
         self._reading.see(event)
@@ -407,7 +423,8 @@ class ChatEncoder:
         delta = wire.ChatDelta(role="assistant", content="")
         marked = self._chunk(wire.ChatDelta(content="\0"))
         self._prefix, _, self._suffix = marked.partition(rb'"\u0000"')
-        return self._chunk(delta, answer=self._reading.answer())
+        begun = self._chunk(delta, answer=self._reading.answer())
+        return begun + (self._text(self._reading.lead) if self._reading.lead else b"")
 
     def _text(self, text: str) -> bytes:
         return self._prefix + orjson.dumps(text) + self._suffix
@@ -459,9 +476,10 @@ def chat_completion(events: Sequence[AnswerEvent], *, created: int) -> wire.Chat
     """Return the events of an answer that ended with ``done`` as one body."""
     reading, done = ChatReading(), events[-1]
     assert isinstance(done, Done)  # noqa: S101 - the caller waits for it
+    reading.see(events[0])
     if done.certainty is Certainty.POSSIBLY:
-        reading.lead = _LEAD
-    for event in events:
+        reading.mark_possible()
+    for event in events[1:]:
         reading.see(event)
     message = wire.ChatCompletionMessage(
         content=reading.lead + reading.text() + reading.notice(done), annotations=reading.annotations()

@@ -362,11 +362,11 @@ def whole_answer(events: list[AnswerEvent]) -> WholeAnswer:
     """Return one body from the events of an answer that ended with ``done``."""
     started = next(event for event in events if isinstance(event, Started))
     done = next(event for event in events if isinstance(event, Done))
-    sources = next((event.sources for event in events if isinstance(event, Sources)), ())
+    sources = next(event for event in events if isinstance(event, Sources))
     sentences = [event for event in events if isinstance(event, SentenceEnded)]
     return WholeAnswer(
-        **started.model_dump(),
-        sources=sources,
+        **dict(started),
+        **dict(sources),
         text="".join(event.text for event in events if isinstance(event, Token)),
         sentences=tuple(Sentence(**sentence.model_dump()) for sentence in sentences),
         elements=last_elements(events),

@@ -153,7 +153,7 @@ async def list_gaps(service: ServiceOf, caller: Caller) -> wire.DeskGaps:
         gaps=tuple(
             wire.DeskGap(
                 gap=one.gap,
-                count=len(one.case_ids),
+                count=one.count,
                 title=one.title,
                 examples=one.examples,
                 case_ids=one.case_ids,
@@ -316,6 +316,7 @@ def _line(line: CaseLine) -> wire.DeskCaseLine:
             wire.DeskDocument(document_id=name, title=title) for name, title in line.titles.items()
         ),
         gap=case.gap,
+        joined=line.stored.joined,
         verdict_reasons=case.verdict_reasons,
         changed_facts=case.changed_facts,
         resolved_by=case.resolved_by,

@@ -24,7 +24,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import AwareDatetime, BeforeValidator
 from starlette.responses import HTMLResponse
 
-from assistant.answering.reading import MOST_ENTRIES, Audit
+from assistant.answering.stored import MOST_ENTRIES, Audit
 from assistant.api import wire
 from assistant.api.auth import Caller, ServiceOf, require_role
 from assistant.api.delivery import DOCUMENT_LIMIT_BYTES, parse_body, read_body

@@ -16,7 +16,6 @@ from assistant.answering.events import AnswerEvent, Cause, Done, Problem, Token
 from assistant.answering.excerpts import Excerpts
 from assistant.answering.ports import AnswerLog, LogBatch, LogOpening
 from assistant.answering.prepare import PreparedAnswer
-from assistant.answering.record import drop_scores
 from assistant.answering.stream import FAILED_CHECKS
 from assistant.api.delivery import EventEncoder, Outbox, Reading, StreamLimits
 from assistant.api.errors import internal_problem, problem_of
@@ -255,7 +254,6 @@ class RunningAnswer:
         limits: StreamLimits,
         log: LoggedAnswer | None = None,
     ) -> None:
-        drop_scores(prepared)
         self.prepared = prepared
         self.log = log
         self._events = events

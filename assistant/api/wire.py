@@ -16,6 +16,8 @@ from assistant.domain.answers import (
     Correction,
     FinishReason,
     Mode,
+    OfferedAnswer,
+    RedFlag,
     Sentence,
     Source,
     SourceAsked,
@@ -204,6 +206,14 @@ class ChatAnswer(PublicModel):
     answer_id: str
     conversation_id: str
     index_version: str
+    red_flags: tuple[RedFlag, ...] = ()
+    """Emergencies that the message may be about; the content begins with them."""
+    recorded_model: str | None = None
+    """Where a recording plays in place of a model: which model was recorded, and when."""
+    section: AlsoPossible | None = None
+    """The best document's best section, beside a written answer."""
+    offered: OfferedAnswer | None = None
+    """An approved answer to a near question; the content does not have it."""
     finish_reason: FinishReason | None = None
     """How the answer really ended: the choice says ``stop`` also where there was no evidence."""
     reason: str | None = None
@@ -217,6 +227,8 @@ class ChatAnswer(PublicModel):
     escalation: str | None = None
     corrections: tuple[Correction, ...] = ()
     fallback: str | None = None
+    degraded: tuple[str, ...] = ()
+    """Steps that were left out because they failed or were late."""
     asked: tuple[SourceAsked, ...] = ()
     """The tenant's sources, how much each mattered, and which did not answer; empty where it has only one."""
     recorded: bool = True
@@ -322,6 +334,8 @@ class DeskCaseLine(PublicModel):
     documents: tuple[DeskDocument, ...]
     """Those of the case that the reader may read."""
     gap: str | None
+    joined: int
+    """Further cases of the same question, which it stands for."""
     verdict_reasons: tuple[str, ...]
     changed_facts: tuple[str, ...]
     resolved_by: str | None

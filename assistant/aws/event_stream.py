@@ -51,11 +51,6 @@ class EventStreamParser:
         self._known_headers = b""
         self._known_event = ""
 
-    @property
-    def pending_bytes(self) -> int:
-        """Bytes of a message whose end has not arrived."""
-        return len(self._rest)
-
     def feed(self, data: bytes) -> list[bytes]:
         """Return the payloads that ``data`` completes, in order. Never raises: see ``fault``."""
         payloads: list[bytes] = []

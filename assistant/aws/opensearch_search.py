@@ -1,4 +1,4 @@
-"""The reading side of a tenant's passage index in OpenSearch: two calls a question."""
+"""The reading side of a tenant's passage index in OpenSearch: a search and a read for each question."""
 
 from __future__ import annotations
 
@@ -27,7 +27,6 @@ from assistant.twins import (
     UNLABELLED,
     Leg,
     document_id_of,
-    documents_of_legs,
     known_item,
     known_words_of,
     label_terms,
@@ -79,11 +78,10 @@ class OpenSearchPassageSearch:
         self._name = schema.index_name(alias) if pinned else alias
 
     async def search(self, query: PassageQuery, *, deadline: Deadline) -> Retrieved:
-        """Return the best ``query.size`` passages and all hits by two calls, which are never retried.
+        """Return the best ``query.size`` passages and all hits by one call, which is never retried.
 
-        The first runs all five legs. Its hits have their raw scores, which give each leg's ranks and order
-        ties by row id; the domain orders them by segment. The second reads the titles' cosines of the
-        documents that were found.
+        It runs all five legs. Its hits have their raw scores, which give each leg's ranks and order ties by
+        row id; the domain orders them by segment.
         """
         deadline.within_s(CALL_TIMEOUT_S)  # raises when the deadline has passed
         if len(query.vector) != self._schema.dimensions:
@@ -100,16 +98,11 @@ class OpenSearchPassageSearch:
         _read(response, found.add)
         version = self._version_of(found.index)
         legs = found.legs(size=query.leg_size)
-        title_cosines: dict[str, float] = {}
-        if documents := documents_of_legs(legs):
-            nearest = await self._search(title_cosines_body(query.vector, documents), deadline=deadline)
-            title_cosines = dict(_read(nearest, _read_title_cosine))
         return retrieved(
             legs,
             size=query.size,
             index_version=version,
             cosines=found.cosines,
-            title_cosines=title_cosines,
             passages=lambda names: {name: _passage_of(found.kept.get(name, "")) for name in names},
         )
 
@@ -137,15 +130,13 @@ class OpenSearchPassageSearch:
         }
 
     async def known_words(self, *, items_of: Sequence[SourceIds] = ()) -> KnownWords:
-        """Read in pages of 10,000 values, at most MOST_KNOWN_WORDS words and as many abbreviations; items in
-        pages of 5,000."""
-        words = await self._values("words")
+        """Read in pages of 10,000 values, at most MOST_KNOWN_WORDS abbreviations; items in pages of 5,000."""
         definitions: dict[tuple[str, str], int] = {}
         for value, documents in await self._values("abbreviations"):
             short, _, long = value.partition(DEFINES)
             definitions[short, long] = documents
         items = [known_item(card) for ids in items_of for card in await self._cards(ids)]
-        return known_words_of(dict(words), definitions, items=items)
+        return known_words_of(definitions, items=items)
 
     async def info(self) -> IndexInfo:
         info = await read_info(self._client, self._name, timeout_s=CALL_TIMEOUT_S)
@@ -254,18 +245,6 @@ def search_body(query: PassageQuery) -> dict[str, Any]:
                 ],
             }
         },
-    }
-
-
-def title_cosines_body(vector: Sequence[float], document_ids: Sequence[str]) -> dict[str, Any]:
-    """Return the query for each document's title or question that is nearest to the vector."""
-    question = list(vector)
-    nearest = {"source": f"1.0 + {_similarity('title_vector')}", "params": {"question": question}}
-    titles = [{"term": {"kind": "title"}}, {"terms": {"document_id": list(document_ids)}}]
-    return _rows("row_id", size=len(document_ids)) | {
-        "script_fields": {TITLE_COSINE: _cosine_field("title_vector", question)},
-        "query": {"script_score": {"query": {"bool": {"filter": titles}}, "script": nearest}},
-        "collapse": {"field": "document_id"},
     }
 
 
@@ -400,12 +379,6 @@ def _read(response: Any, read_hit: Callable[[Any], Read]) -> list[Read]:
         return [read_hit(hit) for hit in response.get("hits", {}).get("hits", ())]
     except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
         raise _unexpected(error) from None
-
-
-def _read_title_cosine(hit: Mapping[str, Any]) -> tuple[str, float]:
-    """Return document id and cosine."""
-    fields = hit["fields"]
-    return document_id_of(fields["row_id"][0]), round(fields[TITLE_COSINE][0], COSINE_DECIMALS)
 
 
 def _read_stored(hit: Mapping[str, Any]) -> tuple[str, Passage | DocumentCard | None, Sequence[Any]]:

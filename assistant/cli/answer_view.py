@@ -110,7 +110,7 @@ class AnswerPrinter:
     done: Done | None = None
     problem: Problem | None = None
     _sources: Sequence[answers.Source] = ()
-    _sentences: int = 0
+    _sentences: list[answers.Sentence] = field(default_factory=list[answers.Sentence])
     _marked: MarkedText = field(default_factory=MarkedText)
     _live: LiveText = field(init=False)
 
@@ -130,12 +130,17 @@ class AnswerPrinter:
         match event:
             case Started():
                 self.answer_id = event.answer_id
+                _show_started(self.terminal, event)
             case Sources():
                 self._sources = event.sources
+                if event.offered is not None:
+                    _show_offered(self.terminal, event.offered)
+                if event.section is not None:
+                    _show_other(self.terminal, "While the model writes", event.section)
             case Token():
                 self._show_text(event.text)
             case SentenceEnded():
-                self._sentences += 1
+                self._sentences.append(event)
                 self._write(self._marked.take_sentence(event.end))
                 self._live.add(mark_of(event, after=self._marked.text[: event.end]))
             case ElementChanged():
@@ -160,7 +165,8 @@ class AnswerPrinter:
         self.done = done
         total_s = time.monotonic() - self.began_s
         self._end_text()
-        show_remarks(self.terminal, done, live_only=self._live.has_elements and not self._sentences)
+        live_only = self._live.has_elements and not self._sentences
+        show_remarks(self.terminal, done, self._sentences, live_only=live_only)
         looked_at = done.finish_reason is answers.FinishReason.NO_EVIDENCE
         sources = self._sources
         if self._live.has_elements and not looked_at:  # what is not cited has nothing to do with the values
@@ -195,7 +201,40 @@ def with_bold(text: str, *, style: str = "") -> Text:
     return shown
 
 
-def show_remarks(terminal: Terminal, said: Done | answers.AnswerRecord, *, live_only: bool = False) -> None:
+def prints(event: AnswerEvent) -> bool:
+    """Return whether an answer's printer prints anything when the event comes."""
+    match event:
+        case Started():
+            return bool(event.red_flags or event.recorded_model)
+        case Sources():
+            return event.offered is not None or event.section is not None
+        case _:
+            return True
+
+
+def _show_started(terminal: Terminal, started: Started) -> None:
+    for flag in started.red_flags:
+        terminal.out.print(styled((flag.text, "bold red"), (f"  Call: {flag.call}", "bold red")))
+    if started.recorded_model:
+        terminal.out.print(plain(f"Plays recorded answers of {started.recorded_model}.", style="dim"))
+    if not started.red_flags and not started.recorded_model:
+        return
+    terminal.out.print()
+
+
+def _show_offered(terminal: Terminal, offered: answers.OfferedAnswer) -> None:
+    head = ("Approved answer to a near question", "bold cyan")
+    terminal.out.print(styled(head, (f"  {offered.question}", "bold"), (f" [{offered.n}]", "cyan")))
+    terminal.out.print(with_bold(f"{_indented(offered.text)}\n"))
+
+
+def show_remarks(
+    terminal: Terminal,
+    said: Done | answers.AnswerRecord,
+    sentences: Sequence[answers.Sentence],
+    *,
+    live_only: bool = False,
+) -> None:
     """Print how an answer was made, how certain it is, and its alternatives. ``live_only``: its text is
     nothing but live elements."""
     out = terminal.out
@@ -204,9 +243,14 @@ def show_remarks(terminal: Terminal, said: Done | answers.AnswerRecord, *, live_
         _show_certainty(terminal, said, live_only=live_only)
     else:
         _show_no_answer(terminal, said)
-    if said.corrections:
-        pairs = ", ".join(f"“{one.said}” also read as “{one.read_as}”" for one in said.corrections)
-        out.print(plain(pairs, style="dim"))
+    if withheld := [one for one in sentences if one.detail == "withheld"]:
+        values = ", ".join(dict.fromkeys(value for one in withheld for value in one.values))
+        counted = "1 sentence" if len(withheld) == 1 else f"{len(withheld)} sentences"
+        out.print(plain(f"Withheld: {counted} of the model's; no source has {values}.", style="yellow"))
+    if said.degraded:
+        out.print(
+            plain(f"Left out, because it failed or was late: {', '.join(said.degraded)}.", style="yellow")
+        )
     if silent := [one.name for one in said.asked if one.state in ("late", "failed")]:
         out.print(plain(f"Did not answer: {', '.join(silent)}.", style="yellow"))
     for question in said.unanswered:
@@ -214,7 +258,7 @@ def show_remarks(terminal: Terminal, said: Done | answers.AnswerRecord, *, live_
     if said.clarify:
         out.print(styled(("\nAsk back  ", "bold cyan"), (said.clarify, "")))
     for also in said.also:
-        _show_also(terminal, also)
+        _show_other(terminal, "\nAlso possible", also)
     if said.reply_draft:
         out.print(styled(("\nReply draft", "bold cyan"), ("  edit it before you send it", "dim")))
         out.print(with_bold(_indented(said.reply_draft)))
@@ -248,10 +292,10 @@ def _show_no_answer(terminal: Terminal, said: Done | answers.AnswerRecord) -> No
         terminal.out.print(styled(("Ask: ", "bold"), (said.escalation, "")))
 
 
-def _show_also(terminal: Terminal, also: answers.AlsoPossible) -> None:
+def _show_other(terminal: Terminal, head: str, also: answers.AlsoPossible) -> None:
     numbers = "".join(f"[{n}]" for n in also.citations)
     title, effective = (also.title, "bold"), (_effective(also.effective_date), "dim")
-    terminal.out.print(styled(("\nAlso possible  ", "bold cyan"), title, effective, (f" {numbers}", "cyan")))
+    terminal.out.print(styled((f"{head}  ", "bold cyan"), title, effective, (f" {numbers}", "cyan")))
     terminal.out.print(with_bold(_indented(also.text)))
 
 
@@ -264,17 +308,23 @@ def _indented(text: str) -> str:
 
 
 def mark_of(sentence: answers.Sentence, *, after: str = "") -> Text:
-    """Return the mark behind a sentence: its citations, and whether it is unsupported.
+    """Return the mark behind a sentence: its citations, whether it is one of the lines that matter most, and
+    whether it is to check; nothing for a withheld one.
 
     ``after`` is the text before the mark; a citation at its end is not repeated.
     """
     mark = Text()
+    if sentence.detail == "withheld":
+        return mark
     numbers = "".join(f"[{n}]" for n in sentence.citations)
     if numbers and not after.rstrip(" .!?").endswith(numbers):
         mark.append(f" {numbers}", style="cyan")
+    if sentence.is_key:
+        mark.append(" \u25c2", style="bold cyan")
     if sentence.support is answers.Support.UNSUPPORTED:
+        word = sentence.detail or "unsupported"
         reasons = ", ".join(_words()["unsupported"].get(reason, reason) for reason in sentence.reasons)
-        mark.append(f" (unsupported{f': {reasons}' if reasons else ''})", style="yellow")
+        mark.append(f" ({word}{f': {reasons}' if reasons else ''})", style="yellow")
     return mark
 
 

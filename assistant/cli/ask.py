@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, aclosing
 from dataclasses import dataclass
 
-from assistant.answering.events import Sources, Started
-from assistant.cli.answer_view import AnswerPrinter
+from assistant.cli.answer_view import AnswerPrinter, prints
 from assistant.cli.global_options import GlobalOptions
 from assistant.cli.knowledge import load_if_empty
 from assistant.cli.local import LocalRuntime, local_runtime
@@ -105,7 +104,7 @@ async def answer_on(terminal: Terminal, client: AssistantClient, question: Quest
         waiting.enter_context(terminal.waiting("reading the knowledge base"))
         async with aclosing(client.stream(question)) as events:
             async for event in events:
-                if not isinstance(event, Started | Sources):  # the first event that prints something
+                if prints(event):
                     waiting.close()
                 printer.show(event)
                 if printer.is_waiting:

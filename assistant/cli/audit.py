@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, time, timedelta
 
 from rich.text import Text
 
-from assistant.answering.reading import MOST_ENTRIES, Audit
+from assistant.answering.stored import MOST_ENTRIES, Audit
 from assistant.cli.global_options import GlobalOptions
 from assistant.cli.records import cli_reader
 from assistant.cli.terminal import Terminal, plain, table

@@ -20,6 +20,12 @@ from assistant.cli.knowledge import load
 from assistant.cli.loading import check_paths, own_folders
 from assistant.cli.local import LocalRuntime, local_runtime, start_node
 from assistant.cli.routing import learn_first_router
+from assistant.cli.served_model import (
+    RECORDED,
+    ServedOptions,
+    use_recorded_model,
+    use_served_model,
+)
 from assistant.cli.terminal import Terminal, plain, styled
 from assistant.client import AssistantClient, NotAllowedError, NotThereError
 from assistant.domain.answers import Verdict, VerdictLabel
@@ -35,7 +41,7 @@ from assistant.tuning.learn_routing import content_note
 _AGENT = "demo"
 _QUESTIONS = {
     "pharmacy": "What do I do when a delivery that must stay cold arrives warm?",
-    "shop": "Which is quieter, the Pellwick Breeze 500 or the Torvik Haze 500?",
+    "shop": "What is the noise level of the Pellwick Breeze 500 and of the Torvik Haze 500?",
     "clinic": "What is gestational diabetes?",
 }
 """One a tenant, in the order in which they are loaded and asked. The shop's compares two items."""
@@ -173,7 +179,10 @@ class _DeskStory:
         )
         changed_s = time.monotonic() - approved_s
         self._tell("noor, agent", f"asks: {_ASKED_NEXT}")
-        self.terminal.out.print(plain(next_answer.text))
+        if (offered := next_answer.offered) is not None:
+            self.terminal.out.print(plain(f"Offered, approved for “{offered.question}”:\n{offered.text}"))
+        else:
+            self.terminal.out.print(plain(next_answer.text))
         self._tell("", f"The answer changed {changed_s:.1f} s after the approval.")
         await self._withdraw(resolved)
         self._tell("samuel, reviewer", "withdraws it again, so that the next demo begins the same")
@@ -214,9 +223,10 @@ class _DeskStory:
         return approved
 
     async def _answer(self, question: str, *, is_approved: bool) -> wire.WholeAnswer | None:
-        """Ask as the next agent; None where the answer is not, or still is, the approved one."""
+        """Ask as the next agent; None where the approved answer is not, or still is, served or offered."""
         answer = await self.next.ask(question)
-        return answer if (_BETTER in answer.text) is is_approved else None
+        offered = answer.offered.text if answer.offered is not None else ""
+        return answer if (_BETTER in answer.text + offered) is is_approved else None
 
     async def _withdraw(self, resolved: wire.DeskCase) -> None:
         resolution = resolved.case.resolution
@@ -276,9 +286,17 @@ async def _until(look: Callable[[], Awaitable[T | None]], *, missed: str) -> T:
     raise LocalRuntimeError(_MISSED.format(missed=missed))
 
 
-def run_demo(options: GlobalOptions, *, stop_after_answers: bool) -> None:
-    """Load, ask and serve until Ctrl-C; with ``stop_after_answers`` or CI=true return after the answers."""
+def run_demo(options: GlobalOptions, *, stop_after_answers: bool, served: ServedOptions) -> None:
+    """Load, ask and serve until Ctrl-C; with ``stop_after_answers`` or CI=true return after the answers.
+
+    With a model in ``served`` the demo's tenants use it from here on."""
     terminal = Terminal(steps=True)
+    if served != ServedOptions():
+        tenants = [tenant for tenant in options.tenants().tenants if tenant in _QUESTIONS]
+        if served == ServedOptions(model=RECORDED):
+            use_recorded_model(options, tenants=tenants)
+        else:
+            use_served_model(options, tenants=tenants, served=served)
     runtime = local_runtime(options, terminal)
     start_node(runtime.settings, say=terminal.step)
     processes = runtime.layout.everything

@@ -28,11 +28,22 @@ from assistant.evaluation.judging import Judge, Observed, Observer, by_qid, subj
 from assistant.evaluation.measures import MEASURES, latencies, lengths
 from assistant.evaluation.questions import EvaluationQuestion, QuestionResult, draw, load_questions
 from assistant.evaluation.report import DIFFERENCES, SUMMARY, differences, report_page, summary, told
+from assistant.evaluation.written import MOST_STALE, WrittenAnswers, WrittenModel
 from assistant.private_files import make_private_folder, write_private
+from assistant.recorded_model import RecordedAnswer, read_recording
 from assistant.wiring.live_index import ServedTenants
 from assistant.wiring.services import open_tenants
 
 _CHANGED_SHOWN = 20
+
+
+def _live_model(services: TenantServices) -> WrittenModel:
+    if not services.model.writes_answers:
+        raise ConfigurationError(
+            f"--record: no model writes the answers of {services.tenant.name}. "
+            "Choose one: assistant models use."
+        )
+    return WrittenModel(services.generator, services.token_counter, services.model.model_id, {})
 
 
 def show_run(terminal: Terminal, run: runs.TenantRun, *, asked: Mapping[str, float]) -> None:
@@ -44,10 +55,6 @@ def show_run(terminal: Terminal, run: runs.TenantRun, *, asked: Mapping[str, flo
     for name, spreads, unit in (("Words", lengths(run.results), ""), ("Time", latencies(run.results), " ms")):
         said = ", ".join(f"{step} {one.p50:g} / {one.p95:g}{unit}" for step, one in spreads.items())
         terminal.out.print(plain(f"{name}, p50 / p95: {said}"))
-    late = sum(one.without_unit_vectors for one in run.results)
-    if late:
-        said = f"{late} questions were quoted without vectors of units: the machine is busy."
-        terminal.err.print(plain(said))
     for measure, value, *_, bound, state in rows:
         if state == "missed":
             said = f"standing miss, {run.tenant}: {measure} {value} ({bound})"
@@ -98,6 +105,20 @@ class EvaluationPlan:
     drawn: str | None = None
     """Seed of a draw; None asks all questions."""
     accepts: bool = False
+    record: Path | None = None
+    """File that the answers of the tenants' model are written to."""
+    replay: tuple[Path, ...] = ()
+    """Recordings that are played in place of a model."""
+
+    @property
+    def model(self) -> Callable[[TenantServices], WrittenModel] | None:
+        """Returns the model that writes for a tenant; None where answers are only quoted."""
+        if self.replay:
+            recording = WrittenModel.of_recording(read_recording(self.replay))
+            return lambda _: recording
+        if self.record is not None:
+            return _live_model
+        return None
 
     def check(self) -> None:
         """Raise ConfigurationError for options that contradict each other."""
@@ -107,6 +128,8 @@ class EvaluationPlan:
             )
         if self.questions is not None and len(self.tenants) > 1:
             raise ConfigurationError("--questions takes one --tenant: its documents answer them.")
+        if self.record is not None and self.replay:
+            raise ConfigurationError("--record asks a model and --replay plays one: give one of them.")
         if self.accepts and (self.questions is not None or self.drawn is not None):
             raise ConfigurationError(
                 "--accept needs all committed questions: leave --questions and --draw out."
@@ -146,11 +169,33 @@ def evaluate(options: GlobalOptions, plan: EvaluationPlan) -> None:
     if plan.accepts:
         runs.accept(folder / "baseline.json", run.tenants)
         terminal.say(f"{folder / 'baseline.json'} holds this run now")
+    unusable = [problem for one in run.tenants for problem in problems(one)]
+    for problem in unusable:
+        terminal.err.print(plain(problem, style="bold red"))
     for fall in fallen:
         line = f"FELL  {fall.tenant}: {fall.measure.title}: {fall.is_now:.3f}, was {fall.was:.3f}"
         terminal.err.print(plain(f"{line}; its noise is {fall.allowed:.3f}", style="bold red"))
-    if fallen:
+    if fallen or unusable:
         raise typer.Exit(1)
+
+
+def problems(run: runs.TenantRun) -> list[str]:
+    """Return why no figure may rest on a run: a step that stayed degraded, or a stale recording."""
+    found: list[str] = []
+    written = [one.written for one in run.results if one.written is not None]
+    late = [
+        one.qid for one in run.results if one.degraded or (one.written is not None and one.written.degraded)
+    ]
+    if late:
+        found.append(
+            f"DEGRADED  {run.tenant}: {len(late)} questions, {late[0]} first. Free the machine and ask again."
+        )
+    stale = sum(one.is_stale for one in written)
+    if stale > MOST_STALE * len(written):
+        found.append(
+            f"STALE  {run.tenant}: {stale} recorded answers are of other prompts than today's. Record again."
+        )
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,10 +239,10 @@ def _drawn(questions: Sequence[EvaluationQuestion], *, seed: str) -> list[Evalua
 
 @asynccontextmanager
 async def open_services(
-    runtime: LocalRuntime, ports: Mapping[str, int], tenants: Sequence[str]
+    runtime: LocalRuntime, ports: Mapping[str, int], tenants: Sequence[str], *, generates: bool = False
 ) -> AsyncGenerator[Mapping[str, TenantServices]]:
     """Open the tenants' answer paths. Raises ConfigurationError for one without knowledge."""
-    async with _open_served(runtime, ports, tenants) as opened:
+    async with _open_served(runtime, ports, tenants, generates=generates) as opened:
         yield {tenant: opened[tenant].answering for tenant in tenants}
 
 
@@ -214,10 +259,10 @@ async def open_adapted(
 
 @asynccontextmanager
 async def _open_served(
-    runtime: LocalRuntime, ports: Mapping[str, int], tenants: Sequence[str]
+    runtime: LocalRuntime, ports: Mapping[str, int], tenants: Sequence[str], *, generates: bool = False
 ) -> AsyncGenerator[ServedTenants]:
     settings = runtime.layout.service_settings(ports)
-    async with open_tenants(settings, only=tenants, generates=False, clock=SystemClock()) as opened:
+    async with open_tenants(settings, only=tenants, generates=generates, clock=SystemClock()) as opened:
         for tenant in tenants:
             await require_knowledge(tenant, opened[tenant].knowledge)
         yield opened
@@ -230,9 +275,9 @@ async def run_questions(
     plan: EvaluationPlan,
 ) -> runs.Run:
     made_at = datetime.now(UTC)
-    async with open_services(runtime, ports, list(asked)) as services:
+    async with open_services(runtime, ports, list(asked), generates=plan.record is not None) as services:
         tenants = [
-            await _tenant_run(runtime, services[tenant], questions, drawn=plan.drawn)
+            await _tenant_run(runtime, services[tenant], questions, plan)
             for tenant, questions in asked.items()
         ]
     name = plan.name or f"{'-'.join(asked)}-{made_at:%Y%m%d-%H%M%S}"
@@ -240,33 +285,43 @@ async def run_questions(
 
 
 async def _tenant_run(
-    runtime: LocalRuntime, services: TenantServices, questions: TenantQuestions, *, drawn: str | None
+    runtime: LocalRuntime, services: TenantServices, questions: TenantQuestions, plan: EvaluationPlan
 ) -> runs.TenantRun:
     began_s = time.monotonic()
     observer = Observer(services)
+    writer = None if plan.model is None else WrittenAnswers(services, plan.model(services))
     await observer.check(questions.asked)
     judge = Judge(observer)
     earlier = {question.qid: question.question for question in questions.all}
     pairs = subject_changes(questions.asked)
     results: list[QuestionResult] = []
+    recorded: list[RecordedAnswer] = []
     with runtime.terminal.counting(f"asking {services.tenant.name}", "questions") as show:
         total = len(questions.asked) + len(pairs)
         async for observed in observe_all(observer, questions.asked, earlier):
-            results.append(await judge.result(observed))
+            result = await judge.result(observed)
+            if writer is not None:
+                written, line = await writer.ask(observed.question, before=observed.before)
+                result = result.model_copy(update={"written": written})
+                recorded += [line] if line is not None else []
+            results.append(result)
             show(len(results), total)
         changes = await _changes(
             observer, judge, pairs, by_qid(results), lambda done: show(len(results) + done, total)
         )
+    if plan.record is not None:
+        with plan.record.open("a", encoding="utf-8") as file:
+            file.writelines(line.model_dump_json() + "\n" for line in recorded)
     info = await services.search.info()
     return runs.TenantRun(
         tenant=services.tenant.name,
         questions=str(questions.path),
         questions_sha256=questions.sha256,
-        drawn=drawn,
+        drawn=plan.drawn,
         index_version=info.index_version,
         embedding_model=info.embedding_model,
-        answered_from=services.tenant.gate.answered,
-        possibly_from=services.tenant.gate.possibly,
+        answered_from=round(services.tenant.gate.thresholds[0], 4),
+        possibly_from=round(services.tenant.gate.thresholds[1], 4),
         weights=observer.weights,
         seconds=round(time.monotonic() - began_s, 1),
         results=tuple(changes.get(result.qid, result) for result in results),

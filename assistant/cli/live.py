@@ -20,7 +20,7 @@ from typer import Argument, Option
 from assistant.cli.global_options import GlobalOptions, Tenant
 
 if TYPE_CHECKING:
-    from assistant.answering.reading import AuditLiveReads
+    from assistant.answering.stored import AuditLiveReads
     from assistant.domain.live import CareContext, LiveRead, LiveReadQuery
     from assistant.live.ports import LiveSystems
     from assistant.live_systems import SystemAccess
@@ -547,7 +547,7 @@ async def _reads(
     agent: str | None,
     customer: str | None,
 ) -> None:
-    from assistant.answering.reading import MOST_ENTRIES, AuditLiveReads
+    from assistant.answering.stored import MOST_ENTRIES, AuditLiveReads
     from assistant.cli.terminal import Terminal, plain, table
     from assistant.domain.clock import SystemClock
     from assistant.domain.live import LiveReadQuery

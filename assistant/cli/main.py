@@ -10,7 +10,7 @@ import sqlite3
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 from typer import Argument, Option
@@ -25,6 +25,9 @@ from assistant.domain.errors import AssistantError
 from assistant.domain.identity import Role
 from assistant.local.interruption import end_in_order_on_signals
 from template_checks import InvalidInputError
+
+if TYPE_CHECKING:
+    from assistant.cli.served_model import ServedOptions
 
 app = typer.Typer(
     name="assistant",
@@ -53,10 +56,25 @@ Agent = Annotated[str, Option("--agent", metavar="NAME", help="Name of the agent
 PORT = "Port of the service; the issuer takes N+1, the gateway N+2; 0 takes free ones. Default 8700."
 SERVICE = "Ask this service, with an auditor's token in ASSISTANT_LOCAL_SERVICE_TOKEN."
 CUSTOMER = "Whose conversation it is, for live data: signed as the care application would."
-MODEL = (
+WEIGHTS = (
     "A GGUF file, or the folder of an embedding model: model.safetensors or model.onnx, tokenizer.json, "
     "config.json. It is not copied."
 )
+
+Url = Annotated[str | None, Option("--url", metavar="URL", help="A chat server's API: http://HOST:PORT/v1.")]
+ModelOfUrl = Annotated[str | None, Option("--model", metavar="NAME", help="The model's name at --url.")]
+Endpoint = Annotated[
+    str | None, Option("--endpoint", metavar="NAME", help="A SageMaker endpoint, by your AWS settings.")
+]
+KeyFile = Annotated[Path | None, Option("--key-file", metavar="FILE", help="File with the key of --url.")]
+ContextTokens = Annotated[
+    int | None, Option(min=256, metavar="N", help="LLM only: tokens of prompt and answer together.")
+]
+Tokenizer = Annotated[Path | None, Option(metavar="FILE", help="The model's tokenizer.json.")]
+SendsTo = Annotated[
+    str | None,
+    Option("--sends-questions-to", metavar="HOST", help="Host of a --url outside your private networks."),
+]
 
 
 @app.callback()
@@ -205,11 +223,25 @@ def audit(
 def demo(
     context: typer.Context,
     exit_: Annotated[bool, Option("--exit", help="Stop after the answers (also with CI=true).")] = False,
+    url: Url = None,
+    model: ModelOfUrl = None,
+    endpoint: Endpoint = None,
+    key_file: KeyFile = None,
+    context_tokens: ContextTokens = None,
+    tokenizer: Tokenizer = None,
+    sends_questions_to: SendsTo = None,
 ) -> None:
-    """Start all tenants, answer four questions, change an answer at the desk, then serve until Ctrl-C."""
-    from assistant.cli.demo import run_demo
+    """Start all tenants, answer four questions, change an answer at the desk, then serve until Ctrl-C.
 
-    run_demo(GlobalOptions.of(context), stop_after_answers=exit_)
+    With a model, its tenants' answers are written by it, as after: assistant models use. The model
+    "recorded" plays committed answers of a language model, and says so beside each."""
+    from assistant.cli.demo import run_demo
+    from assistant.cli.served_model import RECORDED, ServedOptions
+
+    served = ServedOptions(url, model, endpoint, key_file, context_tokens, tokenizer, sends_questions_to)
+    if served != ServedOptions(model=RECORDED):
+        _check_served(served, others=url is None and endpoint is None)
+    run_demo(GlobalOptions.of(context), stop_after_answers=exit_, served=served)
 
 
 @app.command()
@@ -226,12 +258,28 @@ def evaluate(
     name: Annotated[str | None, Option(metavar="NAME", help="Store the run under this name.")] = None,
     draw: Annotated[str | None, Option(metavar="SEED", help="Ask a sample, chosen by this seed.")] = None,
     accept: Annotated[bool, Option("--accept", help="Write the result to evaluation/baseline.json.")] = False,
+    record: Annotated[
+        Path | None, Option(metavar="FILE", help="Let the tenant's model write, and add its answers to FILE.")
+    ] = None,
+    replay: Annotated[
+        list[Path] | None, Option(metavar="FILE", help="Play recorded answers in place of a model.")
+    ] = None,
 ) -> None:
     """Ask a tenant's questions that have known answers, and measure the answers."""
     from assistant.cli.evaluate import EvaluationPlan
     from assistant.cli.evaluate import evaluate as run
 
-    plan = EvaluationPlan(tuple(tenant), against, questions, out, name, drawn=draw, accepts=accept)
+    plan = EvaluationPlan(
+        tuple(tenant),
+        against,
+        questions,
+        out,
+        name,
+        drawn=draw,
+        accepts=accept,
+        record=record,
+        replay=tuple(replay or ()),
+    )
     run(GlobalOptions.of(context), plan)
 
 
@@ -262,7 +310,7 @@ def status(context: typer.Context) -> None:
 @models_app.command()
 def add(
     context: typer.Context,
-    path: Annotated[Path, Argument(metavar="PATH", help=MODEL)],
+    path: Annotated[Path, Argument(metavar="PATH", help=WEIGHTS)],
     tenant: Annotated[
         str | None,
         Option("--tenant", metavar="T", help="Use it for this tenant at once. Default: only add it."),
@@ -271,15 +319,8 @@ def add(
     writes_answers: Annotated[
         bool, Option("--writes-answers", help="Let the LLM write answers instead of quoting them.")
     ] = False,
-    prompt: Annotated[
-        str | None, Option(metavar="ID", help="LLM only: answer/2, or answer/1 for a small one.")
-    ] = None,
-    passages: Annotated[
-        int | None, Option(min=1, max=50, metavar="N", help="LLM only: passages that it reads.")
-    ] = None,
-    context_tokens: Annotated[
-        int | None, Option(min=256, metavar="N", help="LLM only: tokens of prompt and answer together.")
-    ] = None,
+    prompt: Annotated[str | None, Option(metavar="ID", help="LLM only. Default: answer/4.")] = None,
+    context_tokens: ContextTokens = None,
     pooling: Annotated[
         Literal["mean", "cls"] | None, Option(help="Embedding model only, if its folder does not say it.")
     ] = None,
@@ -287,7 +328,7 @@ def add(
     """Check a model, describe it in the state folder, and use it for a tenant."""
     from assistant.cli.models import ModelOptions, add_model
 
-    brought = ModelOptions(path, name, writes_answers, prompt, passages, context_tokens, pooling)
+    brought = ModelOptions(path, name, writes_answers, prompt, context_tokens, pooling)
     add_model(GlobalOptions.of(context), tenant=tenant, brought=brought)
 
 
@@ -305,33 +346,37 @@ def use(
     tenant: Tenant,
     name: Annotated[str | None, Argument(metavar="[NAME]", help="Name of an added model.")] = None,
     packaged: Annotated[bool, Option("--packaged", help="Use the packaged models again.")] = False,
+    url: Url = None,
+    model: ModelOfUrl = None,
+    endpoint: Endpoint = None,
+    key_file: KeyFile = None,
+    context_tokens: ContextTokens = None,
+    tokenizer: Tokenizer = None,
+    sends_questions_to: SendsTo = None,
 ) -> None:
-    """Choose an added model for a tenant, or the packaged ones."""
+    """Choose an added model for a tenant, the packaged ones, or an LLM behind a chat server or an endpoint.
+
+    The last is checked, asked twenty questions, and timed first."""
     from assistant.cli.models import use_model
+    from assistant.cli.served_model import ServedOptions, use_served_model
 
-    if (name is None) != packaged:
-        raise typer.BadParameter("Give either the NAME of an added model, or --packaged.")
-    use_model(GlobalOptions.of(context), tenant=tenant, name=name)
+    served = ServedOptions(url, model, endpoint, key_file, context_tokens, tokenizer, sends_questions_to)
+    _check_served(served, others=(name is not None) + packaged)
+    if url is None and endpoint is None:
+        use_model(GlobalOptions.of(context), tenant=tenant, name=name)
+    else:
+        use_served_model(GlobalOptions.of(context), tenants=[tenant], served=served)
 
 
-@models_app.command()
-def compare(
-    context: typer.Context,
-    tenant: Tenant,
-    candidates: Annotated[Path, Option(metavar="FILE", help="TOML: what to compare; docs/learning.md.")],
-    questions: Annotated[
-        Path | None, Option(metavar="FILE", help="Default: the tenant's evaluation questions.")
-    ] = None,
-    draw: Annotated[int | None, Option(min=20, metavar="N", help="Ask only N of them.")] = None,
-    name: Annotated[
-        str | None, Option(metavar="NAME", help="Of the comparison; the same name goes on with it.")
-    ] = None,
-) -> None:
-    """Ask every candidate the same questions; one table and one HTML page."""
-    from assistant.cli.compare import ComparisonPlan, compare_models
-
-    plan = ComparisonPlan(tenant, candidates, questions, draw, name or tenant)
-    compare_models(GlobalOptions.of(context), plan)
+def _check_served(served: ServedOptions, *, others: int) -> None:
+    """``others``: how many other ways to name a model were used."""
+    if (served.url is not None) + (served.endpoint is not None) + others != 1:
+        raise typer.BadParameter("Give one of NAME, --packaged, --url URL and --endpoint NAME.")
+    if (served.url is None) != (served.model is None):
+        raise typer.BadParameter("--url URL and --model NAME go together.")
+    of_url = (served.key_file, served.sends_questions_to)
+    if served.url is None and any(one is not None for one in of_url):
+        raise typer.BadParameter("--key-file and --sends-questions-to belong to --url.")
 
 
 def run(arguments: Sequence[str] | None = None) -> NoReturn:

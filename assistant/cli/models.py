@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from assistant.answering.generate import load_prompt
+from assistant.answering.prompt import load_prompt
 from assistant.cli.global_options import GlobalOptions
 from assistant.cli.knowledge import embed_again
 from assistant.cli.terminal import Terminal, table
@@ -36,14 +36,13 @@ class ModelOptions:
     name: str | None = None
     writes_answers: bool = False
     prompt: str | None = None
-    passages: int | None = None
     context_tokens: int | None = None
     pooling: Literal["mean", "cls"] | None = None
 
     def answering(self) -> AnsweringTable:
         """Return the table of the manifest. Raises ConfigurationError for an unknown or unsuitable prompt."""
         defaults = WRITER if self.writes_answers else AnsweringTable()
-        given = {"prompt": self.prompt, "passages": self.passages}
+        given = {"prompt": self.prompt}
         try:
             update = {key: value for key, value in given.items() if value is not None}
             table = AnsweringTable.model_validate(defaults.model_dump() | update)
@@ -94,10 +93,10 @@ def add_model(options: GlobalOptions, *, tenant: str | None, brought: ModelOptio
         raise
     write_private(manifest, model.as_toml().encode())
     if config is None:
-        terminal.out.print(f"Added {model.name} ({model.sha256[:_SHOWN_DIGITS]}).", markup=False)
+        terminal.out.print(f"Added {model.name} ({model.origin}).", markup=False)
         terminal.say(_how_to_use(model))
         return
-    _choose(options, config, model, terminal)
+    choose_for(options, config.name, model, terminal)
 
 
 def _how_to_use(model: local_models.AddedModel) -> str:
@@ -122,7 +121,7 @@ def use_model(options: GlobalOptions, *, tenant: str, name: str | None) -> None:
         raise NotFoundError(
             f"There is no added model {name}; there are: {known}. Add one: assistant models add PATH."
         )
-    _choose(options, load_tenants(options.tenants_dir).one(tenant), there[name], terminal)
+    choose_for(options, tenant, there[name], terminal)
 
 
 def list_models(options: GlobalOptions) -> None:
@@ -142,7 +141,8 @@ def list_models(options: GlobalOptions) -> None:
         return
     shown: list[tuple[str, ...]] = []
     for row in rows:
-        path, digest = str(row.get("path", "package")), row.get("sha256", "")[:_SHOWN_DIGITS]
+        path = str(row.get("path") or row.get("url") or row.get("region") or "package")
+        digest = row.get("sha256", "")[:_SHOWN_DIGITS]
         shown.append((row["name"], row["task"], path, digest, _answers(row), ", ".join(row["used_by"])))
     terminal.out.print(table("model", "task", "from", "sha256", "answers", "used by", rows=shown))
 
@@ -153,11 +153,21 @@ def _answers(row: Mapping[str, Any]) -> str:
     return "written" if row.get("answering", {}).get("writes_answers") else "quoted"
 
 
-def _choose(
-    options: GlobalOptions, before: TenantConfig, model: local_models.AddedModel, terminal: Terminal
+def describe(options: GlobalOptions, model: local_models.ServedLlm) -> None:
+    """Write the model's manifest, in place of one of the same server and model. Raises ConflictError."""
+    folder = models_dir(options.state_dir) / model.name
+    _refuse_other(folder, model)
+    make_private_folder(folder)
+    write_private(folder / local_models.MANIFEST_FILE, model.as_toml().encode())
+
+
+def choose_for(
+    options: GlobalOptions, tenant: str, model: local_models.AddedModel, terminal: Terminal
 ) -> None:
-    local_models.choose(models_dir(options.state_dir), before.name, model)
-    terminal.out.print(f"{before.name} uses {model.name} ({model.sha256[:_SHOWN_DIGITS]}).", markup=False)
+    """Choose an added model for the tenant, and say what follows from it."""
+    before = load_tenants(options.tenants_dir).one(tenant)
+    local_models.choose(models_dir(options.state_dir), tenant, model)
+    terminal.out.print(f"{tenant} uses {model.name} ({model.origin}).", markup=False)
     if isinstance(model, local_models.AddedEmbedding):
         size = (
             f"vectors of {model.dimensions} dimensions, the index of {before.name} has "
@@ -167,7 +177,7 @@ def _choose(
         )
         terminal.say(f"{size}: the knowledge is embedded again into a new index version")
         embed_again(options, terminal, tenant=before.name)
-    elif not model.answering.writes_answers:
+    elif isinstance(model, local_models.AddedLlm) and not model.answering.writes_answers:
         terminal.say("answers stay quoted; --writes-answers lets this model write them")
 
 
@@ -194,17 +204,16 @@ def _refuse_other(folder: Path, model: local_models.AddedModel) -> None:
     if not (folder / local_models.MANIFEST_FILE).is_file():
         return
     there = local_models.read_added_model(folder)
-    if (there.task, there.sha256) != (model.task, model.sha256):
+    if (there.task, there.origin) != (model.task, model.origin):
         raise ConflictError(
-            f"There is already a model {model.name} with other weights (SHA-256 "
-            f"{there.sha256[:_SHOWN_DIGITS]}, these have {model.sha256[:_SHOWN_DIGITS]}). "
-            "Give this one another name: --name NAME."
+            f"There is already a model {model.name} with other weights ({there.origin}, these are "
+            f"{model.origin}). Give this one another name: --name NAME."
         )
 
 
 def _built(
-    model: local_models.AddedModel, folder: Path, tenant: TenantConfig | None
-) -> local_models.AddedModel:
+    model: local_models.ModelWithWeights, folder: Path, tenant: TenantConfig | None
+) -> local_models.ModelWithWeights:
     """Load the weights once and return the model with its measured cosines. Raises ConfigurationError.
 
     In a separate process: a runtime may end its process on bad weights.

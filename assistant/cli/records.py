@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from assistant.answering.excerpts import fill_record, read_excerpts
-from assistant.answering.generate import load_prompt
-from assistant.answering.reading import entry_of_read
+from assistant.answering.prompt import load_prompt
+from assistant.answering.stored import entry_of_read
 from assistant.cli.answer_view import mark_of, show_remarks, with_bold
 from assistant.cli.global_options import GlobalOptions
 from assistant.cli.terminal import Terminal, plain, styled, table
@@ -298,7 +298,8 @@ def _show_text(terminal: Terminal, record: AnswerRecord) -> None:
         terminal.out.print(mark_of(sentence, after=text), end="")
         at = sentence.end
     terminal.out.print(with_bold(record.text[at:]))
-    show_remarks(terminal, record, live_only=bool(record.elements) and not record.sentences)
+    live_only = bool(record.elements) and not record.sentences
+    show_remarks(terminal, record, record.sentences, live_only=live_only)
     reason = record.finish_reason or record.error_code or ""
     terminal.out.print(plain(f"({record.outcome}: {reason})", style="dim"))
 

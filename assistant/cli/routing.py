@@ -10,10 +10,10 @@ from pathlib import Path
 
 import typer
 
-from assistant.answering.comparisons import source_ids
 from assistant.answering.evidence import FindEvidence
 from assistant.answering.services import TenantServices
-from assistant.answering.understand import KnownWordsReader
+from assistant.answering.tables import source_ids
+from assistant.answering.vocabulary import KnownWordsReader
 from assistant.cli.evaluate import open_services
 from assistant.cli.global_options import GlobalOptions
 from assistant.cli.knowledge import load_if_empty
@@ -103,7 +103,7 @@ async def _reading(services: TenantServices) -> Read:
     """Return what reads questions as serving does: with the items that the index holds now."""
     items_of = source_ids(services.tenant, kind="catalogue")
     known = await KnownWordsReader(services.search, clock=services.clock, items_of=items_of).read()
-    return partial(FindEvidence(services).router_input, known=known)
+    return partial(FindEvidence(services).without_items, known=known)
 
 
 def roll_back_routing(options: GlobalOptions, *, tenant: str) -> None:

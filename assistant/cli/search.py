@@ -13,7 +13,7 @@ import typer
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from assistant.answering.evidence import Evidence, EvidenceQuery, FindEvidence
-from assistant.answering.retrieve import SearchScope
+from assistant.answering.search import SearchScope
 from assistant.cli.global_options import GlobalOptions
 from assistant.cli.knowledge import require_knowledge
 from assistant.cli.local import LocalRuntime, local_runtime
@@ -173,7 +173,8 @@ async def _search_of(runtime: LocalRuntime, ports: Mapping[str, int], *, tenant:
             for attempt in range(1, _ATTEMPTS + 1):
                 scope = SearchScope.untraced(Deadline.after(_DEADLINE_S, clock=clock), size=size)
                 try:
-                    return await evidence.find(EvidenceQuery(question), scope)
+                    vector = (await evidence.search.embed([question], scope))[0]
+                    return await evidence.find(EvidenceQuery(question, vector), scope)
                 except OverloadedError:
                     if attempt == _ATTEMPTS:
                         raise

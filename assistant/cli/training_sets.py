@@ -32,7 +32,6 @@ class ExportOptions:
     out: Path
     rules: SetRules
     prompt: str = WRITER.prompt
-    passages: int = WRITER.passages
 
 
 def export_sets(options: GlobalOptions, chosen: ExportOptions) -> None:
@@ -69,9 +68,7 @@ async def _export(options: GlobalOptions, chosen: ExportOptions) -> tuple[Sets, 
     config = options.tenant(chosen.tenant)
     async with open_learning(config, state_dir=options.state_dir.resolve()) as stores:
         events, texts = await _signals(stores, chosen)
-        prompts = RecordedPrompts(
-            records=stores.records, texts=stores.texts, prompt_id=chosen.prompt, passages=chosen.passages
-        )
+        prompts = RecordedPrompts(records=stores.records, texts=stores.texts, prompt_id=chosen.prompt)
         approved = [
             ApprovedAnswer.model_validate_json(item.body)
             for item in await stores.desk.list(DeskKind.APPROVED_ANSWER)

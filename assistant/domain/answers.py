@@ -92,6 +92,7 @@ class Outcome(StrEnum):
 class Support(StrEnum):
     SUPPORTED = "supported"
     UNSUPPORTED = "unsupported"
+    """The agent must check the sentence; ``Sentence.detail`` tells more."""
 
 
 class Mode(StrEnum):
@@ -215,6 +216,16 @@ class Source(PublicModel):
     token is in the fragment, so that no log contains it. Empty for an approved answer."""
 
 
+class CitedUnit(PublicModel):
+    """A unit that a sentence of a written answer cites."""
+
+    n: int
+    """Number of the source."""
+    start: int
+    end: int
+    """[start, end) in the source's stored text."""
+
+
 class Sentence(PublicModel):
     """One finished sentence of the answer."""
 
@@ -224,10 +235,65 @@ class Sentence(PublicModel):
     """[start, end) in the answer's text."""
     citations: tuple[int, ...]
     support: Support
+    detail: Literal["check", "withheld"] | None = None
+    """Of an unsupported sentence. ``check``: it is shown, and the units that it cites do not carry all of it.
+    ``withheld``: it is not shown, its span is empty, and ``values`` says why."""
+    values: tuple[str, ...] = Field(default=(), max_length=20)
+    """Numbers, codes and names of a withheld sentence that nothing which the model was given holds."""
     reasons: tuple[str, ...] = ()
     """Why it is unsupported: a code of ``assistant.answering.support.REASONS``."""
     relevance: float | None = None
     """Share of the question's terms in it and its headings, 0 to 1. It is independent of support."""
+    cited: tuple[CitedUnit, ...] = ()
+    """Of a written sentence: the units that it cites."""
+    is_key: bool = False
+    """Of a quoted section: whether it is one of the lines that matter most for the question."""
+
+
+class RedFlag(PublicModel):
+    """An emergency that the tenant file describes and that a message is about. It is shown above the answer,
+    and never in place of it."""
+
+    name: str
+    text: str
+    """What the agent must know or do, from the tenant file."""
+    call: str
+    """Whom to call."""
+
+
+class OfferedAnswer(PublicModel):
+    """An approved answer to a question near the one that was asked. The agent decides whether it fits."""
+
+    item_id: RecordId
+    revision: int
+    question: str
+    """The approved question that is nearest."""
+    text: str
+    """The approved answer, Markdown."""
+    n: int
+    """Number of the source that it is."""
+
+
+QuestionKind = Literal["rule", "fact", "compare", "recommend", "opinion", "live"]
+
+
+class Reading(PublicModel):
+    """How a message was read: made once, before the search. Nothing below it parses the message again."""
+
+    made_by: Literal["plain", "model"] = "plain"
+    questions: tuple[str, ...]
+    """The questions of the message, in the agent's words; at least one."""
+    search_text: str
+    """Stands alone: what is searched, with what the conversation adds."""
+    leans: bool = False
+    """Whether the message makes sense only after the question before it."""
+    kind: QuestionKind = "rule"
+    items: tuple[str, ...] = ()
+    """Ids of the catalogue's items that the message names."""
+    ids: tuple[str, ...] = ()
+    """Numbers and codes that name one thing each, such as an order or a reject code."""
+    elements: tuple[str, ...] = ()
+    """Live elements that the message asks for, by name."""
 
 
 class Usage(PublicModel):
@@ -364,7 +430,7 @@ class AnswerRecord(PublicModel):
     """Why quotes replaced written text: a code."""
     also: tuple[AlsoPossible, ...] = ()
     clarify: str | None = None
-    """A short question back, where a condition decides between two documents."""
+    """A short question back: what a live system needs to know."""
     unanswered: tuple[str, ...] = ()
     """Questions of the message that nothing answered beside the one that is; absent in older records."""
     reply_draft: str | None = None
@@ -390,6 +456,14 @@ class AnswerRecord(PublicModel):
     """The tenant's sources and how much each mattered; empty where it has only one."""
     live_matches: tuple[LiveMatch, ...] = Field(default=(), max_length=200)
     """How near each live element with example questions was; absent in records of older releases."""
+    reading: Reading | None = None
+    """Absent in records of older releases."""
+    degraded: tuple[str, ...] = ()
+    """Steps that were left out because they failed or were late: the answer may differ from a calm one."""
+    red_flags: tuple[str, ...] = ()
+    """Names of the tenant's red flags that the message raised."""
+    offered: ApprovedUse | None = None
+    """The approved answer that was offered beside the answer."""
 
     @property
     def is_signal(self) -> bool:

@@ -90,6 +90,10 @@ class Case(PublicModel):
     changed_facts: tuple[str, ...] = ()
     gap: str | None = None
     """Of an unanswered question: the cluster that it belongs to."""
+    same_hash: str | None = None
+    """Equal for cases of the same question, reason, labels and documents. It holds no word of them."""
+    joined: RecordId | None = None
+    """The case that was open on the same question. It stands for this one in the queue."""
     assigned_to: str | None = None
     resolution: Resolution | None = None
     resolved_by: str | None = None

@@ -403,10 +403,8 @@ class IndexModel:
 
 @dataclass(frozen=True, slots=True)
 class KnownWords:
-    """The words of a tenant's documents without labels, which every agent may see."""
+    """What a tenant's documents without labels, which every agent may see, define and name."""
 
-    words: Mapping[str, int]
-    """Folded word → number of documents that contain it."""
     abbreviations: Mapping[str, str]
     """Folded short form → long form. A short form with different definitions is left out."""
     items: tuple[KnownItem, ...] = ()

@@ -10,8 +10,6 @@ from pydantic import Field, StringConstraints
 
 from assistant.domain.public import PublicModel
 
-ElementName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,30}\.[a-z][a-z0-9_]{0,40}$")]
-"""What a document or a model writes to ask for live data: ``<system>.<element>``, like ``orders.status``."""
 MOST_ELEMENTS = 8
 """Elements of one answer; what is named beyond them stays text."""
 

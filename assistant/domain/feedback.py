@@ -32,6 +32,8 @@ class FeedbackKind(StrEnum):
     """The agent sent, or marked good, an answer that was only possible."""
     POSSIBLY_PASSED_OVER = "possibly_passed_over"
     """The agent went on without an answer that was only possible."""
+    OFFERED_USED = "offered_used"
+    """The agent used the approved answer that was offered beside the answer."""
     UNANSWERED = "unanswered"
     """The knowledge base had no answer."""
 
@@ -42,6 +44,7 @@ class AgentAct(StrEnum):
     OPENED_SOURCE = "opened_source"
     POSSIBLY_TAKEN = "possibly_taken"
     POSSIBLY_PASSED_OVER = "possibly_passed_over"
+    OFFERED_USED = "offered_used"
 
 
 class Act(PublicModel):
@@ -133,6 +136,8 @@ class FeedbackEvent(PublicModel):
     """Whether the sent text keeps a sentence that the answer showed as unsupported."""
     opened: str | None = None
     """Document of the opened source."""
+    offered: RecordId | None = None
+    """Of an offered answer that was used: the approved answer's desk item."""
     next_answer_id: RecordId | None = None
     """Of a reformulation: the answer to the question in other words."""
     text_id: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None

@@ -293,7 +293,7 @@ class EmbeddedPassageSearch(_Engine["IndexReader"]):
     def _known_words(self, items_of: Sequence[SourceIds]) -> KnownWords:
         path = self._folder / PASSAGES_FILE
         if not path.exists():
-            return KnownWords(words={}, abbreviations={})
+            return KnownWords(abbreviations={})
         try:
             with closing(open_connection(path)) as connection:
                 return known_words(connection, items_of=items_of)

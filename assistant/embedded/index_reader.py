@@ -24,7 +24,7 @@ from assistant.domain.documents import PassageQuery, Retrieved, StoredDocument, 
 from assistant.embedded import passage_rows as rows
 from assistant.embedded.files import open_connection
 from assistant.embedded.index_writer import ANALYZER, LEG_FIELDS, LexicalLeg, lexical_analyzer
-from assistant.twins import UNLABELLED, Leg, documents_of_legs, label_terms, microseconds, retrieved
+from assistant.twins import UNLABELLED, Leg, label_terms, microseconds, retrieved
 
 COSINE_DECIMALS = 6
 """float32 sums differ in the last bits with a vector's place in the matrix; rounded, equal texts tie."""
@@ -105,11 +105,6 @@ class VectorMatrix:
 
     def at(self, cosines: _Cosines, row: int) -> float:
         return _decimal(float(cosines[self._slots[row]]))
-
-    def best_of_documents(self, cosines: _Cosines, document_ids: Iterable[str]) -> Leg:
-        """Return the best cosine over the rows of each document that has rows."""
-        rows_of = {name: self._rows_of_document.get(name, ()) for name in document_ids}
-        return {name: max(self.at(cosines, row) for row in own) for name, own in rows_of.items() if own}
 
     def _allowed(self, query: PassageQuery) -> NDArray[np.bool_] | None:
         masks: list[NDArray[np.bool_]] = []
@@ -379,7 +374,6 @@ class IndexReader:
             size=query.size,
             index_version=self._index_version,
             cosines={name: matrix.at(passage_cosines, row) for name, row in row_of.items()},
-            title_cosines=view.titles.best_of_documents(title_cosines, documents_of_legs(legs)),
             passages=lambda names: rows.passages_at(view.connection, [row_of[name] for name in names]),
         )
 

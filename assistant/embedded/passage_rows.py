@@ -216,19 +216,17 @@ def documents_of(
 
 
 def known_words(connection: sqlite3.Connection, *, items_of: Sequence[SourceIds] = ()) -> KnownWords:
-    """Add up the words and abbreviations of all documents without labels, and list the items of these
+    """Count the abbreviations of all documents without labels, and list the items of these
     sources."""
     prefixes = {ids.prefix for ids in items_of}
     items: list[KnownItem | None] = []
-    words: Counter[str] = Counter()
     definitions: Counter[tuple[str, str]] = Counter()
     for (packed,) in connection.execute("SELECT card FROM cards WHERE labels = '[]'"):
         values = _decompress(packed)
-        words.update(values["words"].split())
         definitions.update((short, long) for short, long in values["abbreviations"])
         if "item" in values and id_prefix_of(values["document_id"]) in prefixes:
             items.append(known_item(card_from(values)))
-    return known_words_of(words, definitions, items=items)
+    return known_words_of(definitions, items=items)
 
 
 def passages_at(connection: sqlite3.Connection, rows: Iterable[int]) -> dict[str, Passage]:

@@ -1,35 +1,35 @@
 """Fits the weights files on the tuning halves of the committed questions: ``make fit``.
 
-Ranker, reranker and quoter: listwise softmax. Of the candidates of one question (documents of a search,
-documents that were read, units of a right document) the right ones should take the most probability; an L2
-pull towards the prior keeps some 300 questions from moving what they say little about. Gate: logistic
-regression, both labels weighing the same. Nothing is standardised that the answer path does not standardise,
-so that a weight in a file multiplies the feature as it is. Everything is deterministic.
+Documents and units: listwise softmax. Of the candidates of one question the right ones should take the most
+probability; an L2 penalty on standardised features keeps some 300 questions from saying more than they know.
+The gate and the head of readings: logistic regression with the same penalty. Everything is deterministic, and
+the scale is folded into the weights, so that a weight in a file multiplies the feature as it is.
 """
 
 from __future__ import annotations
 
 import json
-import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from assistant.answering.evidence import Evidence
-from assistant.answering.retrieve import INDEX_FEATURES, Kind, Weights, WeightsFile, standardised
-from assistant.evaluation.judging import Observed, is_gold
+from assistant.answering.rank import INDEX_FEATURES, Kind, WeightsFile, standardised
+from assistant.evaluation.judging import Observed, holds_all, is_gold, normal
 from assistant.evaluation.questions import EvaluationQuestion
 
 DECIMALS = 4
-_PRIORS = Path(__file__).with_name("priors.toml")
-PULL: Mapping[Kind, float] = {"ranker": 10.0, "reranker": 5.0, "quoter": 5.0, "gate": 2.0}
-"""Strength of the prior, in questions: a weight that is off by 1 costs half of this."""
-_STEPS, _RATE = 400, 0.05
-_GATE_STEPS, _GATE_RATE = 3_000, 0.3
-_UNIT_COSINE = "unit_cosine"
+PENALTY: Mapping[Kind, float] = {
+    "ranker": 0.01,
+    "units": 0.02,
+    "unit_vectors": 0.02,
+    "reranker": 0.01,
+    "gate": 0.005,
+}
+_STEPS, _RATE = 1_500, 0.05
+_STILL = 1e-6
 
 Matrix = NDArray[np.float64]
 
@@ -42,87 +42,52 @@ class Choice:
     right: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class GateRow:
-    """What the gate read for one question, and whether there is an answer."""
+def fit_listwise(choices: Sequence[Choice], *, penalty: float) -> list[float]:
+    """Return the weights that make the right rows likely, each right row alike."""
+    scale = _scale(np.concatenate([choice.rows for choice in choices]))
+    rows = [choice.rows / scale for choice in choices]
+    wanted = [_even(choice) for choice in choices]
 
-    features: Mapping[str, float]
-    answerable: bool
+    def gradient(weights: Matrix) -> Matrix:
+        total = 2 * penalty * weights
+        for one, right in zip(rows, wanted, strict=True):
+            total = total + one.T @ (_softmax(one @ weights) - right) / len(rows)
+        return total
+
+    return (_descend(gradient, rows[0].shape[1]) / scale).tolist()
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
-    """``[gate]`` of a tenant file."""
+def fit_logistic(
+    rows: Matrix, labels: Sequence[bool], *, penalty: float, standardise: bool = True
+) -> tuple[list[float], float]:
+    """Return weights and bias of a logistic model, shape (features,)."""
+    mean, scale = rows.mean(axis=0), _scale(rows)
+    if not standardise:
+        mean, scale = np.zeros_like(mean), np.ones_like(scale)
+    scaled = np.hstack([(rows - mean) / scale, np.ones((len(rows), 1))])
+    wanted = np.array(labels, float)
 
-    answered: float
-    possibly: float
+    def gradient(weights: Matrix) -> Matrix:
+        held = 2 * penalty * weights
+        held[-1] = 0.0
+        return scaled.T @ (1 / (1 + np.exp(-(scaled @ weights))) - wanted) / len(rows) + held
+
+    weights = _descend(gradient, scaled.shape[1])
+    folded = weights[:-1] / scale
+    return folded.tolist(), float(weights[-1] - folded @ mean)
 
 
-def fit_listwise(choices: Sequence[Choice], prior: Sequence[float], *, pull: float) -> list[float]:
-    """Return the weights that make the right rows likely, by Adam from the prior on."""
-    start = np.array(prior, float)
-    weights, first, second = start.copy(), np.zeros_like(start), np.zeros_like(start)
-    if not choices:
-        return weights.tolist()
+def _descend(gradient: Callable[[Matrix], Matrix], size: int) -> Matrix:
+    """Return where the gradient ends, by Adam from zero."""
+    weights, first, second = np.zeros(size), np.zeros(size), np.zeros(size)
     for step in range(1, _STEPS + 1):
-        gradient = pull * (weights - start)
-        for choice in choices:
-            chance = _softmax(choice.rows @ weights)
-            wanted = np.zeros_like(chance)
-            right = list(choice.right)
-            wanted[right] = chance[right] / chance[right].sum()
-            gradient += choice.rows.T @ (chance - wanted)
-        gradient /= len(choices)
-        first = 0.9 * first + 0.1 * gradient
-        second = 0.999 * second + 0.001 * gradient**2
-        weights = weights - _RATE * (first / (1 - 0.9**step)) / (np.sqrt(second / (1 - 0.999**step)) + 1e-8)
-    return weights.tolist()
-
-
-def fit_gate(rows: Sequence[GateRow], names: Sequence[str], *, pull: float) -> tuple[list[float], float]:
-    """Return weights and bias of a logistic model. The features are scaled inside, for the pull to be even,
-    and the scale is folded into the weights that are returned."""
-    values = np.array([[row.features.get(name, 0.0) for name in names] for row in rows], float)
-    labels = np.array([row.answerable for row in rows], bool)
-    if not labels.any() or labels.all():
-        raise ValueError("The gate is fitted on answerable and unanswerable questions: one kind is missing.")
-    mean, deviation = values.mean(axis=0), values.std(axis=0)
-    deviation[deviation < 1e-9] = 1.0
-    scaled = (values - mean) / deviation
-    share = float(labels.mean())
-    even: Matrix = np.where(labels, 0.5 / share, 0.5 / (1 - share))
-    weights: Matrix = np.zeros(len(names))
-    bias = 0.0
-    for _ in range(_GATE_STEPS):
-        off: Matrix = even * (1 / (1 + np.exp(-(scaled @ weights + bias))) - labels)
-        weights = weights - _GATE_RATE * (scaled.T @ off + pull * weights) / len(labels)
-        bias -= _GATE_RATE * float(off.mean())
-    folded: Matrix = weights / deviation
-    return folded.tolist(), bias - float(folded @ mean)
-
-
-def choose_thresholds(
-    rows: Iterable[tuple[float, bool]], *, most_answered: float = 0.08, most_refused: float = 0.04
-) -> Thresholds:
-    """Return thresholds over (probability, answerable): at most ``most_answered`` of the unanswerable are
-    answered, at most ``most_refused`` of the answerable refused."""
-    kept = list(rows)
-    unanswerable = sorted((value for value, answerable in kept if not answerable), reverse=True)
-    answerable = sorted(value for value, answerable in kept if answerable)
-    answered = _between(unanswerable, int(most_answered * len(unanswerable)))
-    possibly = _between(answerable, int(most_refused * len(answerable)), above=False)
-    return Thresholds(answered=max(answered, possibly), possibly=possibly)
-
-
-def _between(ordered: Sequence[float], count: int, *, above: bool = True) -> float:
-    """Return a threshold that ``count`` of the ordered values pass (``above``) or miss."""
-    if not ordered:
-        return 0.5
-    edge = ordered[min(count, len(ordered) - 1)]
-    if above:
-        before = ordered[count - 1] if count > 0 else 1.0
-        return round(min(1.0, max((edge + before) / 2, edge + 0.5 * 10**-DECIMALS)), DECIMALS)
-    return round(max(0.0, edge - 0.5 * 10**-DECIMALS), DECIMALS)
+        now = gradient(weights)
+        if float(np.abs(now).max()) < _STILL:
+            break
+        first, second = 0.9 * first + 0.1 * now, 0.999 * second + 0.001 * now**2
+        change = (first / (1 - 0.9**step)) / (np.sqrt(second / (1 - 0.999**step)) + 1e-8)
+        weights = weights - _RATE * change * (1 - step / (_STEPS + 1))
+    return weights
 
 
 def ranker_choices(observed: Iterable[Observed]) -> list[Choice]:
@@ -139,7 +104,7 @@ def ranker_choices(observed: Iterable[Observed]) -> list[Choice]:
     return choices
 
 
-def quoter_choices(observed: Iterable[Observed], names: Sequence[str]) -> list[Choice]:
+def unit_choices(observed: Iterable[Observed], names: Sequence[str]) -> list[Choice]:
     """Return the units of each right document that was read."""
     choices: list[Choice] = []
     for question, evidence in _answerable(observed):
@@ -150,57 +115,28 @@ def quoter_choices(observed: Iterable[Observed], names: Sequence[str]) -> list[C
     return choices
 
 
-def reranker_choices(
-    observed: Iterable[Observed],
-    names: Sequence[str],
-    *,
-    ranker_before: Weights,
-    ranker: Mapping[str, float],
-    quoter: Mapping[str, float],
-) -> list[Choice]:
-    """Return the documents that were read, with the scores that the new ranker and quoter give them."""
+def document_choices(observed: Iterable[Observed], names: Sequence[str]) -> list[Choice]:
+    """Return the documents that were ranked again, with what their units say of them."""
     choices: list[Choice] = []
     for question, evidence in _answerable(observed):
-        found = {one.document_id: one.features for one in evidence.ranked}
-        standard = standardised(
-            {name: {f: v for f, v in given.items() if f in INDEX_FEATURES} for name, given in found.items()},
-            INDEX_FEATURES,
-        )
-        rows: list[list[float]] = []
-        right: list[int] = []
-        for name, units in evidence.scored.items():
-            raised = found[name].get("index", 0.0) - ranker_before.score(standard[name])  # of a named code
-            features = {
-                **found[name],
-                "index": _product(ranker, standard[name]) + raised,
-                **_unit_features([one.features for one in units], quoter),
-            }
-            if name in question.documents:
-                right.append(len(rows))
-            rows.append([features.get(feature, 0.0) for feature in names])
-        _add(choices, rows, right)
+        again = [one for one in evidence.ranked if "index" in one.features]
+        rows = [[one.features.get(feature, 0.0) for feature in names] for one in again]
+        _add(choices, rows, [at for at, one in enumerate(again) if one.document_id in question.documents])
     return choices
 
 
-def gate_rows(observed: Iterable[Observed]) -> list[GateRow]:
-    """Return what the gate read for each part of each message; a missing code is no matter of weights."""
-    return [
-        GateRow(evidence.gate_features, one.question.answerable)
-        for one in observed
-        for evidence in one.prepared.evidence
-        if evidence.gate_features and evidence.gate.probability
-    ]
-
-
-def message_probability(observed: Observed, weights: Weights) -> float:
-    """Return the probability by which a message is let through: of its parts the highest."""
-    return max(
-        (
-            weights.probability(one.gate_features) if one.gate.probability and one.gate_features else 0.0
-            for one in observed.prepared.evidence
-        ),
-        default=0.0,
-    )
+def gate_rows(observed: Iterable[Observed], names: Sequence[str]) -> tuple[Matrix, list[bool]]:
+    """Return what the gate read of each message with one question, and whether its section was right."""
+    rows: list[list[float]] = []
+    labels: list[bool] = []
+    for one in observed:
+        evidence = one.prepared.evidence[0]
+        if len(one.prepared.evidence) > 1 or not evidence.features or evidence.section is None:
+            continue
+        text = normal(" ".join(unit.unit.text for unit in evidence.section.units))
+        rows.append([evidence.features.get(name, 0.0) for name in names])
+        labels.append(one.question.answerable and holds_all(text, one.question.answer_contains))
+    return np.array(rows, float), labels
 
 
 def weights_file(
@@ -216,12 +152,6 @@ def weights_file(
     return (json.dumps(content.model_dump(exclude={"documents"}), indent=1) + "\n").encode()
 
 
-def prior_of(kind: Kind, names: Sequence[str]) -> list[float]:
-    """Return what the weights of these features are pulled towards: those of ``priors.toml``, else 0."""
-    prior = tomllib.loads(_PRIORS.read_text(encoding="utf-8")).get(kind, {})
-    return [float(prior.get(name, 0.0)) for name in names]
-
-
 def _answerable(observed: Iterable[Observed]) -> Iterable[tuple[EvaluationQuestion, Evidence]]:
     for one in observed:
         if one.question.answerable:
@@ -229,20 +159,21 @@ def _answerable(observed: Iterable[Observed]) -> Iterable[tuple[EvaluationQuesti
                 yield one.question, evidence
 
 
-def _unit_features(units: Sequence[Mapping[str, float]], quoter: Mapping[str, float]) -> dict[str, float]:
-    """Return the reranker's features of a document's units: it runs before units have vectors."""
-    plain = {name: weight for name, weight in quoter.items() if name != _UNIT_COSINE}
-    scores = sorted((_product(plain, features) for features in units), reverse=True)
-    return {"best_unit": scores[0] if scores else 0.0, "best_units": sum(scores[:3]) / 3}
-
-
-def _product(weights: Mapping[str, float], values: Mapping[str, float]) -> float:
-    return sum(weight * values.get(name, 0.0) for name, weight in weights.items())
-
-
 def _add(choices: list[Choice], rows: Sequence[Sequence[float]], right: Sequence[int]) -> None:
     if right and len(rows) > 1:
         choices.append(Choice(np.array(rows, float), tuple(right)))
+
+
+def _even(choice: Choice) -> Matrix:
+    wanted = np.zeros(len(choice.rows))
+    wanted[list(choice.right)] = 1 / len(choice.right)
+    return wanted
+
+
+def _scale(rows: Matrix) -> Matrix:
+    deviation = rows.std(axis=0)
+    deviation[deviation < 1e-9] = 1.0
+    return deviation
 
 
 def _softmax(scores: Matrix) -> Matrix:

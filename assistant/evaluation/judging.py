@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from itertools import product
 from math import log2
 
+from assistant.answering.choose import Section
 from assistant.answering.evidence import Evidence
 from assistant.answering.prepare import AnswerRequest, FollowUpRequest, PrepareAnswer, PreparedAnswer
-from assistant.answering.quote import Headings, Quote
 from assistant.answering.services import TenantServices, elapsed_ms
 from assistant.domain.answers import Certainty
 from assistant.domain.clock import Deadline
@@ -47,7 +47,8 @@ class Observed:
     prepared: PreparedAnswer
     timings_ms: Mapping[str, float]
     """By step of the first attempt, and their ``total``."""
-    without_unit_vectors: bool
+    degraded: tuple[str, ...]
+    """Steps that were left out each time it was asked."""
 
 
 class Observer:
@@ -61,10 +62,6 @@ class Observer:
         self._prepare = PrepareAnswer(self._services)
         self._identity = Identity(services.tenant.name, "evaluation", frozenset({Role.AGENT}), frozenset())
         self._read: dict[str, StoredDocument] = {}
-
-    @property
-    def headings(self) -> Headings:
-        return self._prepare.find_evidence.headings
 
     @property
     def weights(self) -> dict[str, str]:
@@ -94,9 +91,9 @@ class Observer:
                 await asyncio.sleep(_BACK_OFF_S * 2**attempt)
                 continue
             timings_ms = timings_ms or spent_ms
-            late = _lacks_unit_vectors(prepared)
-            if not late or attempt == _ATTEMPTS:
-                return Observed(question, before, prepared, timings_ms, late)
+            degraded = tuple(prepared.scope.degraded)
+            if not degraded or attempt == _ATTEMPTS:
+                return Observed(question, before, prepared, timings_ms, degraded)
         raise AssertionError("unreachable")
 
     async def _once(self, question: str, before: str | None) -> tuple[PreparedAnswer, Mapping[str, float]]:
@@ -163,17 +160,6 @@ def vector_documents(retrieved: Retrieved, *, leg_size: int) -> list[str]:
     return list(dict.fromkeys(hit.document_id for hit in leg))
 
 
-def _lacks_unit_vectors(prepared: PreparedAnswer) -> bool:
-    for evidence in prepared.evidence:
-        best = evidence.best
-        if best is None:
-            continue
-        units = evidence.scored.get(best.card.document_id, ())
-        if units and not any("unit_cosine" in one.features for one in units):
-            return True
-    return False
-
-
 # --- judging --------------------------------------------------------------------------------------------
 
 
@@ -221,12 +207,12 @@ class Judge:
         outcome = outcome_of(observed.prepared.certainty)
         is_shown = outcome != "refused"
         may_be_right = question.answerable and is_shown
-        units, quoted = _shown_units(observed), observed.prepared.quoted
+        units, quoted = _shown_units(observed), observed.prepared.found.quoted
         contending = {one.document_id for one in quoted.also}
         also = [
             one.unit
             for part in evidence
-            if part.also is not None and part.also.document.card.document_id in contending
+            if part.also is not None and part.also.document_id in contending
             for one in part.also.units
         ]
         text = _text(units)
@@ -240,7 +226,7 @@ class Judge:
             right=may_be_right and holds_all(text, question.answer_contains),
             right_with_also=may_be_right and holds_all(f"{text} {_text(also)}", question.answer_contains),
             gold_covered=gold_covered(text, question) if question.answerable else None,
-            telltale=states_other_branch(units, question, headings=self._observer.headings),
+            telltale=states_other_branch(units, question),
             chance=chance_level(question, golden, max_words=self._observer.max_words),
             best_window=best_window_holds(question, golden, max_words=self._observer.max_words),
             first=place.share(ranked, among=1),
@@ -252,7 +238,7 @@ class Judge:
             words=_words(block.before + block.text for block in quoted.blocks) if is_shown else 0,
             also_words=_words(one.text for one in quoted.also) if is_shown else 0,
             timings_ms=dict(observed.timings_ms),
-            without_unit_vectors=observed.without_unit_vectors,
+            degraded=observed.degraded,
             parts=tuple(self._part(question, part, right) for part in evidence),
         )
 
@@ -283,7 +269,7 @@ class Judge:
             searched=part.searched,
             outcome=outcome_of(part.certainty),
             probability=part.gate.probability or 0.0,
-            quote=self._quote(question, part.quote),
+            quote=self._quote(question, part.section),
             also=self._quote(question, part.also),
             ranking=tuple(
                 RankedCandidate(
@@ -295,11 +281,10 @@ class Judge:
                 )
                 for one in part.ranked[:_RANKED_SHOWN]
             ),
-            gate_features={name: round(value, 4) for name, value in part.gate_features.items()},
-            missing=part.gate.missing_terms,
+            gate_features={name: round(value, 4) for name, value in part.features.items()},
         )
 
-    def _quote(self, question: EvaluationQuestion, quote: Quote | None) -> ShownQuote | None:
+    def _quote(self, question: EvaluationQuestion, quote: Section | None) -> ShownQuote | None:
         if quote is None:
             return None
         return ShownQuote(
@@ -310,7 +295,7 @@ class Judge:
                     heading=one.unit.heading,
                     text=one.unit.text,
                     is_gold=is_gold(one.unit.text, question.gold),
-                    is_condition=self._observer.headings.is_condition(one.unit),
+                    is_key=one.unit.ordinal in quote.keys,
                     holds=_held(one.unit.text, question.answer_contains),
                     telltale=_held(one.unit.text, question.telltale),
                 )
@@ -380,13 +365,11 @@ def gold_covered(text: str, question: EvaluationQuestion) -> float | None:
     return sum(normal(excerpt) in text for excerpt in question.gold) / len(question.gold)
 
 
-def states_other_branch(
-    units: Iterable[Unit], question: EvaluationQuestion, *, headings: Headings
-) -> bool | None:
-    """Say whether units other than conditions hold a string of the other branch; None: there is none."""
+def states_other_branch(units: Iterable[Unit], question: EvaluationQuestion) -> bool | None:
+    """Say whether the units hold a string of the other branch; None: there is none."""
     if not question.telltale:
         return None
-    text = _text(unit for unit in units if not headings.is_condition(unit))
+    text = _text(units)
     return any(normal(string) in text for string in question.telltale)
 
 
@@ -396,7 +379,7 @@ def chance_level(
     """Return how often whole random units of the right documents, as long as a quote, hold the answer."""
     if not documents:
         return None
-    budget = max_words * (3 if question.kind == "double" else 2) // 2
+    budget = max_words
     units = [unit for document in documents for unit in _units(document)]
     drawn = random.Random(f"chance:{question.qid}")  # noqa: S311 - a figure, not a secret
     hits = 0
@@ -410,12 +393,12 @@ def best_window_holds(
     question: EvaluationQuestion, documents: Sequence[StoredDocument], *, max_words: int
 ) -> bool | None:
     """Say whether neighbouring units as long as a quote may be hold the answer: the ceiling of quoting one
-    place. A double question may have two places, of three quarters of the words each."""
+    place. A double question may have two places, of half the words each."""
     if not documents:
         return None
     wanted = [normal(string) for string in question.answer_contains]
     double = question.kind == "double"
-    budget = max_words * 3 // 4 if double else max_words
+    budget = max_words // 2 if double else max_words
     held = {
         frozenset(at for at, string in enumerate(wanted) if string in window)
         for document in documents
@@ -464,7 +447,7 @@ def _shown_units(observed: Observed) -> list[Unit]:
     """Return the units that an agent is shown: two questions that one document answers share one quote."""
     return [
         unit
-        for block in observed.prepared.quoted.blocks
+        for block in observed.prepared.found.quoted.blocks
         for unit in block.passage.units
         if (unit.span.start, unit.span.end) == block.span
     ]

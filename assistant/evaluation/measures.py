@@ -18,7 +18,13 @@ from ir_measures import RR, R, nDCG
 
 from assistant.domain.documents import RankedPassage
 from assistant.domain.public import PublicModel
-from assistant.evaluation.questions import EvaluationQuestion, Kind, QuestionResult, Split
+from assistant.evaluation.questions import (
+    EvaluationQuestion,
+    Kind,
+    QuestionResult,
+    Split,
+    WrittenResult,
+)
 
 RESAMPLES = 1_000
 _SEED = 20_261_120
@@ -99,6 +105,23 @@ def _change_loss(result: QuestionResult, _: Results) -> float | None:
     return None if result.change is None else float(result.right) - float(result.change.right)
 
 
+def _of_written(value: Callable[[WrittenResult], bool | float | None], *, answerable: bool = True) -> ValueOf:
+    """Return a measure of the questions that a model was to answer."""
+
+    def of(result: QuestionResult, _: Results) -> float | None:
+        if result.written is None or result.question.answerable is not answerable:
+            return None
+        found = value(result.written)
+        return None if found is None else float(found)
+
+    return of
+
+
+def _unchanged(written: WrittenResult) -> bool | None:
+    """Return whether a right raw answer reached the agent right, with every sentence."""
+    return written.right and not written.withheld if written.raw_right else None
+
+
 MEASURES: tuple[Measure, ...] = (
     Measure("right", "quoted answer right", _of_answerable(lambda r: r.right)),
     Measure("right_with_also", 'right with "also possible"', _of_answerable(lambda r: r.right_with_also)),
@@ -145,6 +168,19 @@ MEASURES: tuple[Measure, ...] = (
         lambda r, _: None if r.change is None else float(r.change.same),
     ),
     Measure("change_loss", "change of subject: right answers lost", _change_loss, -1, zero_within=True),
+    Measure("written_right", "written answer right", _of_written(lambda w: w.right)),
+    Measure("raw_right", "… the model's own text", _of_written(lambda w: w.raw_right), 0),
+    Measure("unchanged", "… right ones that reach the agent unchanged", _of_written(_unchanged)),
+    Measure("written_refused", "… answerable: refused", _of_written(lambda w: w.outcome == "refused"), -1),
+    Measure(
+        "written_sure", "… answerable: without a warning", _of_written(lambda w: w.outcome == "answered"), 0
+    ),
+    Measure(
+        "written_false",
+        "… unanswerable: answered without a warning",
+        _of_written(lambda w: w.outcome == "answered", answerable=False),
+        -1,
+    ),
     Measure("right_plain", "right: plain questions", _of_kind("plain", lambda r: r.right)),
     Measure("right_condition", "right: questions with a condition", _of_kind("condition", lambda r: r.right)),
     Measure("right_messy", "right: messy messages", _of_kind("messy", lambda r: r.right)),

@@ -102,8 +102,8 @@ class QuotedUnit(PublicModel):
     heading: str
     text: str
     is_gold: bool
-    is_condition: bool
-    """It stands under a heading that states when the document applies."""
+    is_key: bool
+    """It is marked as one of the lines that matter."""
     holds: tuple[str, ...] = ()
     """Strings of the right answer in it."""
     telltale: tuple[str, ...] = ()
@@ -138,8 +138,6 @@ class PartResult(PublicModel):
     also: ShownQuote | None
     ranking: tuple[RankedCandidate, ...]
     gate_features: dict[str, float]
-    missing: tuple[str, ...]
-    """Words of the question that the best document does not hold."""
 
 
 class SubjectChange(PublicModel):
@@ -150,6 +148,29 @@ class SubjectChange(PublicModel):
     same: bool
     """Outcome and quoted units are those of the question asked alone."""
     right: bool
+
+
+class WrittenResult(PublicModel):
+    """What came of one question where a model writes."""
+
+    outcome: Outcome
+    is_written: bool
+    """Whether the model was asked and its text is the answer; false where the gate stopped the question, no
+    answer was recorded, or the section took its place."""
+    is_stale: bool = False
+    """The recording has an answer to this question, to another prompt."""
+    right: bool
+    """What reached the agent holds every string of the right answer."""
+    raw_right: bool | None = None
+    """The model's own text does; None where it is not known."""
+    refused: bool = False
+    """The model said that the documents do not answer."""
+    supported: int = 0
+    check: int = 0
+    withheld: int = 0
+    """Sentences, by how they were shown."""
+    text: str = ""
+    degraded: tuple[str, ...] = ()
 
 
 class QuestionResult(PublicModel):
@@ -185,10 +206,12 @@ class QuestionResult(PublicModel):
     """Words shown to the agent in the quote, headings included."""
     also_words: int
     timings_ms: dict[str, float]
-    without_unit_vectors: bool
-    """The embedding endpoint was late each time: this quote is worse than it should be."""
+    degraded: tuple[str, ...] = ()
+    """Steps that were left out each time it was asked: no figure may rest on this result."""
     parts: tuple[PartResult, ...]
     change: SubjectChange | None = None
+    written: WrittenResult | None = None
+    """Where a model wrote, live or recorded."""
 
     @property
     def qid(self) -> str:

@@ -197,8 +197,10 @@ def _facts(result: QuestionResult) -> Iterable[tuple[str, str]]:
     yield "words", f"{result.words} + {result.also_words}"
     if result.chance is not None:
         yield "chance", f"{result.chance:.2f}"
-    if result.without_unit_vectors:
-        yield "note", "quoted without vectors of units: the embedding endpoint was late"
+    if result.degraded:
+        yield "degraded", ", ".join(result.degraded)
+    if result.written is not None:
+        yield "written", result.written.text
 
 
 def _part(documents: Sequence[str], part: PartResult) -> str:
@@ -208,12 +210,11 @@ def _part(documents: Sequence[str], part: PartResult) -> str:
         f"<td class=features>{_features(one.features)}</td></tr>"
         for at, one in enumerate(part.ranking, start=1)
     )
-    missing = f" · not in the document: {escape(', '.join(part.missing))}" if part.missing else ""
     return (
         f"<p>Searched: {escape(part.searched)} "
         f"<span class=tag>{part.outcome}, {part.probability:.3f}</span></p>"
         f"{_quote('Quote', documents, part.quote)}{_quote('Also possible', documents, part.also)}"
-        f"<table>{ranking}</table><p class=features>Gate: {_features(part.gate_features)}{missing}</p>"
+        f"<table>{ranking}</table><p class=features>Gate: {_features(part.gate_features)}</p>"
     )
 
 
@@ -229,14 +230,13 @@ def _quote(name: str, documents: Sequence[str], quote: ShownQuote | None) -> str
 
 
 def _unit(unit: QuotedUnit) -> str:
-    is_wrong = unit.telltale and not unit.is_condition
-    style = "wrong" if is_wrong else ("gold" if unit.is_gold or unit.holds else "")
+    style = "wrong" if unit.telltale else ("gold" if unit.is_gold or unit.holds else "")
     tags = "".join(
         f'<span class="tag {kind}">{escape(text)}</span> '
         for kind, text in (
             *(("right", f"holds: {string}") for string in unit.holds),
             *(("bad", f"other branch: {string}") for string in unit.telltale),
-            *((("", "condition"),) if unit.is_condition else ()),
+            *((("", "marked"),) if unit.is_key else ()),
         )
     )
     return (

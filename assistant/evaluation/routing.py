@@ -17,13 +17,13 @@ import numpy as np
 from pydantic import ConfigDict, Field, ValidationError
 
 from assistant.answering.adaptations import Adaptations
-from assistant.answering.comparisons import parts, source_ids
 from assistant.answering.evidence import Evidence, EvidenceQuery, FindEvidence
 from assistant.answering.excerpts import Excerpts
-from assistant.answering.retrieve import SearchScope
 from assistant.answering.routing import keyword_scores
+from assistant.answering.search import SearchScope
 from assistant.answering.services import TenantServices
-from assistant.answering.understand import KnownWordsReader, understand
+from assistant.answering.tables import parts, source_ids
+from assistant.answering.vocabulary import KnownWordsReader
 from assistant.domain.clock import Deadline
 from assistant.domain.documents import KnownWords, id_prefix_of
 from assistant.domain.errors import ConfigurationError
@@ -157,12 +157,18 @@ class RoutingTrial:
     async def _find(
         self, find: FindEvidence, one: RoutedQuestion, known: KnownWords | None, *, by_items: bool = True
     ) -> Evidence:
-        understood = understand(one.question, vocabulary=find.vocabulary, known=known)
         scope = SearchScope.untraced(Deadline.after(_DEADLINE_S, clock=self._services.clock))
+        routed = find.without_items(one.question, known=known)
+        vectors = await find.search.embed([one.question, routed], scope)
         query = EvidenceQuery(
-            one.question, corrections=understood.corrections, known=known, by_items=by_items
+            one.question,
+            vectors[0],
+            known=known,
+            by_items=by_items,
+            routed_text=routed,
+            routed_vector=vectors[1],
         )
-        return await find.find(query, scope)
+        return await find.run(query, scope)
 
 
 def _patient(tenant: TenantConfig) -> TenantConfig:
@@ -191,8 +197,8 @@ def _holds(found: Evidence, one: RoutedQuestion) -> bool | None:
         return False
     if found.table is not None:
         said = "".join(part.before + part.text for part in parts(found.table, Excerpts()))
-    elif found.quote is not None:
-        said = "\n".join(unit.unit.text for unit in found.quote.units)
+    elif found.section is not None:
+        said = "\n".join(unit.unit.text for unit in found.section.units)
     else:
         return False
     said = " ".join(said.split())

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import cast
 
 import orjson
-from selectolax.lexbor import LexborHTMLParser
+from turbohtml import Document, parse
 
 from assistant.domain.documents import ItemFacts
 from assistant.domain.errors import DocumentInvalidError
@@ -127,33 +127,32 @@ def _markdown_item(name: str, content: str) -> files.SourceItem:
 
 def _html_item(name: str, content: str) -> files.SourceItem:
     front_matter.refuse_fence(content)
-    tree = LexborHTMLParser(content)
-    meta = _html_meta(tree)
+    page = parse(content).remove("template")
+    meta = _html_meta(page)
     if front_matter.is_withdrawn(meta):
         return files.SourceWithdrawal(_own_id(name, meta), name)
     if isinstance(questions := meta.get("questions"), str):
         meta["questions"] = [question for question in questions.split("|") if question.strip()]
-    if canonical := tree.css_first("link[rel=canonical][href]"):
-        meta["url"] = canonical.attributes["href"]
-    headings = [tree.css_first(selector) for selector in ("title", "h1")]
-    texts = [node.text(deep=True) for node in headings if node is not None]
+    if canonical := page.select_one("link[rel=canonical][href]"):
+        meta["url"] = canonical.attr("href")
+    headings = [page.select_one(selector) for selector in ("title", "h1")]
+    texts = [element.text for element in headings if element is not None]
     titles = [files.text_field(" ".join(text.split())) for text in texts]
     title = next((title for title in titles if title), None)
     return _titled(name, meta, title, content=content, media_type="text/html")
 
 
-def _html_meta(tree: LexborHTMLParser) -> dict[str, object]:
+def _html_meta(page: Document) -> dict[str, object]:
     """Return the content of all ``<meta>`` by name. Raises DocumentInvalidError for a restriction that is
     written in another form."""
     meta: dict[str, object] = {}
-    for node in tree.css("meta"):
-        attributes = {key.lower(): value for key, value in node.attributes.items()}
-        key, content = (attributes.get("name") or "").strip().lower(), attributes.get("content")
-        if key in front_matter.RESTRICTING_KEYS and (key in meta or content is None):
+    for element in page.select("meta"):
+        key, content = (element.attr("name") or "").strip().lower(), element.attr("content")
+        if key in front_matter.RESTRICTING_KEYS and (key in meta or not content):
             problem = f'it has two <meta name="{key}">, or one without content'
             raise DocumentInvalidError(f'{problem}. Write one: <meta name="{key}" content="…">.')
         for other in ("property", "itemprop", "http-equiv", "id"):
-            value = (attributes.get(other) or "").strip().lower()
+            value = (element.attr(other) or "").strip().lower()
             front_matter.refuse_near_keys([value])
             if value in front_matter.RESTRICTING_KEYS and key != value:
                 advice = f'write <meta name="{value}" content="…">'
@@ -165,8 +164,8 @@ def _html_meta(tree: LexborHTMLParser) -> dict[str, object]:
 
 
 def _readable_html_id(content: str) -> str | None:
-    node = LexborHTMLParser(content).css_first("meta[name=id][content]")
-    return files.text_field(node.attributes["content"]) if node is not None else None
+    element = parse(content).remove("template").select_one("meta[name=id][content]")
+    return files.text_field(element.attr("content")) if element is not None else None
 
 
 def _titled(

@@ -86,7 +86,7 @@ def _facts(sentence: str, language: Language) -> Mapping[str, object]:
         "code": found.codes,
         "dose": doses,
         "date": set(_DATE.findall(plain)),
-        "negation": sum(clause.negated for clause in read_statement(plain, language).clauses),
+        "negation": read_statement(plain, language).negations,
     }
 
 
@@ -137,7 +137,7 @@ def is_reformulation(earlier: Asked, later: Asked, *, language: Language) -> boo
             return False
     first = read_statement(earlier.question, language)
     second = read_statement(later.question, language)
-    before, after = first.words, second.words
+    before, after = first.weights.keys(), second.weights.keys()
     shared = before & after
     if not shared or (_names(first) - after and _names(second) - before):
         return False

@@ -8,6 +8,7 @@ there for them, by the same path as an unknown one. Reading an agent's question 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -15,7 +16,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from assistant.answering.ports import AnswerRecords, TextEmbedder
-from assistant.answering.reading import AnswerReading, ReadAnswers
+from assistant.answering.stored import AnswerReading, ReadAnswers
 from assistant.domain.answers import AccessEntry, AnswerRecord
 from assistant.domain.clock import Clock
 from assistant.domain.desk import Case, CaseReason, CaseState, DeskItem, DeskKind
@@ -66,6 +67,8 @@ class StoredCase:
 
     item: DeskItem
     case: Case
+    joined: int = 0
+    """Cases that joined it, in a list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,8 @@ class Gap:
     """The first of the questions."""
     examples: tuple[str, ...]
     case_ids: tuple[str, ...]
+    count: int
+    """Questions, with those of the cases that joined."""
 
 
 def body_of_item(item: DeskItem, model: type[Body]) -> Body:
@@ -208,8 +213,9 @@ class ReviewDesk:
                 questions[one.case.answer_id] for one in shown[gap] if one.case.answer_id in questions
             ]
             title = examples[0] if examples else gap
-            gaps.append(Gap(gap, title, tuple(examples), tuple(one.item.item_id for one in cases)))
-        return sorted(gaps, key=lambda one: (-len(one.case_ids), one.title))
+            count = sum(1 + one.joined for one in cases)
+            gaps.append(Gap(gap, title, tuple(examples), tuple(one.item.item_id for one in cases), count))
+        return sorted(gaps, key=lambda one: (-one.count, one.title))
 
     async def export(self, *, identity: Identity) -> AsyncIterator[CaseLine]:
         """Yield every visible case, the latest opened first."""
@@ -233,15 +239,18 @@ class ReviewDesk:
         await self._services.store.put(item)
 
     async def _visible(self, identity: Identity) -> list[StoredCase]:
-        """Return all visible cases, the latest opened first."""
-        found: list[StoredCase] = []
+        """Return all visible cases that joined no other one, the latest opened first."""
+        found: list[tuple[DeskItem, Case]] = []
+        joined: Counter[str | None] = Counter()
         for number, item in enumerate(await self._services.store.list(DeskKind.CASE, limit=MOST_CASES)):
             if number % _PAGE == 0:
                 await asyncio.sleep(0)  # thousands of cases: let answers run between them
             case = body_of_item(item, Case)
             if self._is_visible(case, identity):
-                found.append(StoredCase(item, case))
-        return sorted(found, key=lambda one: (one.case.opened_at, one.item.item_id), reverse=True)
+                found.append((item, case))
+                joined[case.joined] += 1
+        first = [StoredCase(item, case, joined[item.item_id]) for item, case in found if case.joined is None]
+        return sorted(first, key=lambda one: (one.case.opened_at, one.item.item_id), reverse=True)
 
     def _is_visible(self, case: Case, identity: Identity) -> bool:
         if not identity.labels.issuperset(case.reader_labels):

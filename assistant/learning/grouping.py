@@ -15,11 +15,10 @@ from operator import mul
 
 from assistant.learning.gaps import gap_id, wordings
 from assistant.text.language import Language
-from assistant.text.questions import QuestionReader
 
 MOST_QUESTIONS = 500
 """At once: 125,000 pairs are 0.9 s of CPU."""
-_LEAST_SIMILARITY = 0.14
+_LEAST_SIMILARITY = 0.135
 """On average between the questions of two groups that become one."""
 _WORDS_WEIGH = 0.2
 """Of shared words, by their rarity among the questions, in a pair's similarity; the cosine is the rest."""
@@ -111,15 +110,14 @@ def _around_mean(vectors: Sequence[Sequence[float]]) -> list[list[float]]:
 
 
 def _weighed_words(questions: Sequence[str], language: Language) -> list[dict[str, float]]:
-    """Return each question's concepts in general words, weighed by rarity; their squares sum to 1."""
-    reader = QuestionReader(language, meanings=lambda _: "")
-    concepts = [reader.concepts(wordings(question, language)[1]) for question in questions]
-    common = Counter(concept for found in concepts for concept in found)
+    """Return the stems of each question in general words, weighed by rarity; their squares sum to 1."""
+    stems = [language.content_stems(wordings(question, language)[1]) for question in questions]
+    common = Counter(stem for found in stems for stem in found)
     weighed: list[dict[str, float]] = []
-    for found in concepts:
-        weights = {concept: log((1 + len(questions)) / common[concept]) for concept in sorted(found)}
+    for found in stems:
+        weights = {stem: log((1 + len(questions)) / common[stem]) for stem in sorted(found)}
         length = sqrt(sum(weight * weight for weight in weights.values())) or 1.0
-        weighed.append({concept: weight / length for concept, weight in weights.items()})
+        weighed.append({stem: weight / length for stem, weight in weights.items()})
     return weighed
 
 

@@ -1,8 +1,12 @@
-"""Takes events that want a reviewer to the desk: one case for each answer and reason."""
+"""Takes events that want a reviewer to the desk: one case for each answer and reason.
+
+A case of a question that has an unresolved one joins it: the queue shows one line, with a count.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
 
 import structlog
@@ -10,15 +14,22 @@ import structlog
 from assistant.answering.ports import AnswerRecords, TextEmbedder
 from assistant.domain.answers import VerdictLabel
 from assistant.domain.clock import Clock, Deadline
-from assistant.domain.desk import Case, CaseReason, DeskItem, DeskKind
+from assistant.domain.desk import Case, CaseReason, CaseState, DeskItem, DeskKind
 from assistant.domain.errors import AssistantError, ConflictError
 from assistant.domain.feedback import FeedbackEvent, FeedbackKind
+from assistant.learning.desk import body_of_item
 from assistant.learning.ports import DeskStore, GapClusters
+from assistant.text.language import Language
 
 INTAKE = "intake"
 """Who makes the first revision of a case."""
 _CANDIDATES = 3
 """Documents of an answer that quoted none: as many as an agent would look at."""
+_JOINED = (CaseReason.BAD_VERDICT, CaseReason.UNANSWERED)
+"""The other reasons are about what one agent sent."""
+_CLOSED = (CaseState.RESOLVED, CaseState.DISMISSED)
+_COMPARED = 500
+"""Cases, the latest changed, among which an unresolved one of the same question is looked for: 0.5 MB."""
 _EMBEDDING_TIMEOUT_S = 2.0
 _log = structlog.get_logger(__name__)
 
@@ -37,12 +48,14 @@ class OpenCases:
         store: DeskStore,
         *,
         records: AnswerRecords,
+        language: Language,
         clock: Clock,
         gaps: GapClusters | None = None,
         embedder: TextEmbedder | None = None,
     ) -> None:
         self._store = store
         self._records = records
+        self._language = language
         self._clock = clock
         self._gaps = gaps
         self._embedder = embedder
@@ -56,6 +69,8 @@ class OpenCases:
         item_id = case_id(event.answer_id, reason)
         if await self._store.get(DeskKind.CASE, item_id) is not None:
             return
+        record = await self._records.get_answer(event.answer_id)
+        question = None if record is None else record.question
         quoted = [shown.document_id for shown in event.documents if shown.is_quoted]
         nearest = [shown.document_id for shown in event.documents[:_CANDIDATES]]
         case = Case(
@@ -66,8 +81,11 @@ class OpenCases:
             reader_labels=event.reader_labels,
             verdict_reasons=event.reasons if reason is CaseReason.BAD_VERDICT else (),
             changed_facts=event.edit.changed_facts if reason is CaseReason.FACT_EDITED and event.edit else (),
-            gap=await self._gap(event.answer_id) if reason is CaseReason.UNANSWERED else None,
         )
+        if question is not None and reason in _JOINED:
+            case = await self._joined(case, question)
+        if question is not None and reason is CaseReason.UNANSWERED and case.joined is None:
+            case = case.model_copy(update={"gap": await self._gap(question)})
         item = DeskItem(
             kind=DeskKind.CASE,
             item_id=item_id,
@@ -81,12 +99,23 @@ class OpenCases:
         except ConflictError:  # another mover opened it in this moment
             _log.info("case_opened_before", case_id=item_id)
 
-    async def _gap(self, answer_id: str) -> str | None:
-        """Return the gap that the question belongs to; None for an answer whose record is missing."""
-        record = await self._records.get_answer(answer_id)
-        if record is None or self._gaps is None:
+    async def _joined(self, case: Case, question: str) -> Case:
+        """Return the case with what it shares with others, and the unresolved one that it joins."""
+        same = [self._language.same_question(question), case.reason, case.reader_labels, case.documents]
+        same_hash = hashlib.sha256(json.dumps(same).encode()).hexdigest()
+        open_cases = (
+            item.item_id
+            for item in await self._store.list(DeskKind.CASE, limit=_COMPARED)
+            for other in [body_of_item(item, Case)]
+            if other.same_hash == same_hash and other.joined is None and other.state not in _CLOSED
+        )
+        return case.model_copy(update={"same_hash": same_hash, "joined": next(open_cases, None)})
+
+    async def _gap(self, question: str) -> str | None:
+        """Return the gap that the question belongs to."""
+        if self._gaps is None:
             return None
-        return await self._gaps.assign(record.question, await self._vector(record.question))
+        return await self._gaps.assign(question, await self._vector(question))
 
     async def _vector(self, question: str) -> list[float] | None:
         if self._embedder is None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from assistant.answering.approved import ApprovedAnswers, LiveAnswer, Match, Reason, embedded_text
+from assistant.answering.approved import ApprovedAnswers, LiveAnswer, Match, Near, Reason
 from assistant.answering.ports import TextEmbedder
 from assistant.domain.answers import AccessEntry, AccessQuery, AnswerRecord
 from assistant.domain.clock import Clock, Deadline
@@ -32,12 +32,10 @@ _EMBEDDING_TIMEOUT_S = 12.0
 _MOST_VECTORS = 2_000
 WHY: Mapping[Reason, str] = {
     "none_near": "It is about something else.",
-    "code": "It names another code.",
-    "number": "It has another number.",
-    "opposite": "It asks for the opposite.",
-    "negation": "One of both is negated.",
-    "differs": "It asks for something more, or for something less.",
+    "number": "It has another number or code.",
+    "name": "It names something else.",
 }
+OFFERED = "It is near: the answer is offered beside another one."
 MatcherOf = Callable[[Iterable[LiveAnswer]], ApprovedAnswers]
 
 
@@ -77,7 +75,7 @@ class PreviewedQuestion:
     cosine: float
     """On the scale of the packaged embedding model."""
     why: str = ""
-    """Why it is not captured."""
+    """Why the answer is not served."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +111,7 @@ class PreviewAnswer:
                 at=services.clock.now(), agent=identity.agent, kind="desk", subject_id="preview"
             )
             await services.records.record_access(entry)
-            answer_vectors = await self.vectors.of([*asked.questions, embedded_text(asked.text)])
+            answer_vectors = await self.vectors.of(asked.questions)
             asked_vectors = await self.vectors.of([record.question for record in recent])
             return await asyncio.to_thread(self._compared, asked, answer_vectors, recent, asked_vectors)
 
@@ -163,17 +161,16 @@ class PreviewAnswer:
     ) -> Previewed:
         now = self.services.clock.now()
         today = now.date()
-        *wordings, text_vector = map(tuple, answer_vectors)
         answer = ApprovedAnswer(
             questions=asked.questions,
-            vectors=tuple(wordings),
+            vectors=tuple(map(tuple, answer_vectors)),
             embedding_model=self.services.embedding_model,
             text=asked.text,
             owner="",
             expires_on=today + timedelta(days=1),
             proposed_by="",
         )
-        matcher = self.matcher_of([LiveAnswer("preview", 1, now, answer, text_vector)])
+        matcher = self.matcher_of([LiveAnswer("preview", 1, now, answer)])
         captured: list[PreviewedQuestion] = []
         near: list[PreviewedQuestion] = []
         for record, vector in zip(recent, vectors, strict=True):
@@ -182,7 +179,7 @@ class PreviewAnswer:
             if isinstance(found, Match):
                 captured.append(PreviewedQuestion(record.answer_id, record.question, cosine))
             elif found.live is not None:
-                why = WHY[found.reason]
+                why = OFFERED if isinstance(found, Near) else WHY[found.reason]
                 near.append(PreviewedQuestion(record.answer_id, record.question, cosine, why))
         captured.sort(key=lambda one: -one.cosine)
         near.sort(key=lambda one: -one.cosine)

@@ -157,6 +157,12 @@ class Signals:
                 yield from self._taken(at, answer)
             case AgentAct.POSSIBLY_PASSED_OVER:
                 yield from self._passed_over(at, answer.record)
+            case AgentAct.OFFERED_USED:
+                offered = answer.record.offered
+                if offered is not None:
+                    event = self._event(FeedbackKind.OFFERED_USED, act.act_id, at, answer.record)
+                    event = event.model_copy(update={"offered": offered.item_id})
+                    yield self._question_only(event, answer.record)
 
     def _of_answer(self, answer: ShownAnswer, earlier: Earlier | None) -> Iterator[Signal]:
         record = answer.record

@@ -463,7 +463,6 @@ def _another(named: _Named, reading: Reading, caller: Caller, about: str) -> str
         f"{about[:1].upper()}{about[1:]} is of {name}; the question names {asked}. "
         f"Give the {' and the '.join(words)} of {asked}.",
         about=about,
-        missing=tuple(words),
         is_of_another=True,
     )
 

@@ -161,7 +161,6 @@ def find_parameters(
             ElementProblem.PARAMETER_MISSING,
             " ".join(each.question for each in missing),
             about=about,
-            missing=tuple(each.parameter.words for each in missing),
         )
     return FoundParameters(found, about)
 

@@ -40,16 +40,6 @@ class ElementType:
 
 
 @dataclass(frozen=True, slots=True)
-class AskedName:
-    """What a question calls the thing that it asks about, by name."""
-
-    said: str
-    """Folded, as the question says it: "lisinopril"."""
-    meant: frozenset[str] = frozenset()
-    """Folded words of its glossary entry that call the same thing: a brand's generic name."""
-
-
-@dataclass(frozen=True, slots=True)
 class Caller:
     """Who asks, and in whose conversation."""
 
@@ -58,8 +48,9 @@ class Caller:
     question: str
     """Parameters that the context lacks are taken from its words, by the parameter's pattern."""
     answer_id: str | None = None
-    names: tuple[AskedName, ...] = ()
-    """Names in the question. What is read must have each of them, where the connector says its name."""
+    names: tuple[str, ...] = ()
+    """Names in the question, folded: "lisinopril". What is read must have each of them, where the connector
+    says its name."""
     request_id: str = field(default_factory=lambda: uuid.uuid4().hex, compare=False)
     """Elements of one request share their calls. A caller made anew is a new request: it never gets what was
     read for the one before."""
@@ -90,15 +81,12 @@ class LiveReadError(AssistantError):
         message: str,
         *,
         about: str = "",
-        missing: tuple[str, ...] = (),
         others: tuple[tuple[str, str], ...] = (),
         is_of_another: bool = False,
     ) -> None:
         super().__init__(message)
         self.problem = problem
         self.about = about
-        self.missing = missing
-        """Parameters to ask for, in words: "order number"."""
         self.others = others
         """Kind and value of ids that the question names and the context does not have."""
         self.is_of_another = is_of_another

@@ -30,7 +30,7 @@ from assistant.domain.elements import (
 )
 from assistant.domain.live import CareContext
 from assistant.live.parameters import context_ids
-from assistant.live.ports import AskedName, LiveReadError
+from assistant.live.ports import LiveReadError
 from assistant.settings.connector import (
     EACH,
     MOST_ROWS,
@@ -420,18 +420,18 @@ def name_of(operation: Operation, reading: Reading) -> str | None:
     return shown.text if shown is not None and shown.text else None
 
 
-def names_another(names: Sequence[AskedName], name: str) -> str | None:
+def names_another(names: Sequence[str], name: str) -> str | None:
     """Return the first name of a question that is not of a thing with this name; None where all are.
 
     A misspelt name is the same, and so is one that is a part of the other: "statin" of "atorvastatin".
     """
     words = _WORD.findall(fold(name))
-    return next((each.said for each in names if not _is_named(each, words)), None)
+    return next((each for each in names if not _is_named(each, words)), None)
 
 
-def _is_named(name: AskedName, words: Sequence[str]) -> bool:
-    asked = [word for word in _WORD.findall(name.said) if len(word) >= _LEAST_OF_A_PART] or [name.said]
-    return any(_is_alike(one, word) for one in (*asked, *name.meant) for word in words)
+def _is_named(name: str, words: Sequence[str]) -> bool:
+    asked = [word for word in _WORD.findall(name) if len(word) >= _LEAST_OF_A_PART] or [name]
+    return any(_is_alike(one, word) for one in asked for word in words)
 
 
 def _is_alike(asked: str, word: str) -> bool:

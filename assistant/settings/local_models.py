@@ -1,4 +1,5 @@
-"""Models that were added on this machine (``assistant models add``), and the choice of each tenant.
+"""Models that were added on this machine (``assistant models add``, ``assistant models use --url``), and the
+choice of each tenant.
 
 ``<state>/models/<name>/manifest.toml`` describes an added model; its weights are not copied.
 ``<state>/models/choices.json`` has each tenant's choice. Neither is read by a deployment.
@@ -6,13 +7,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import ipaddress
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, Self, cast
+from urllib.parse import urlsplit
 
 import orjson
-from pydantic import Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import Field, StringConstraints, TypeAdapter, ValidationError, model_validator
 
 from assistant.domain.errors import ConfigurationError
 from assistant.settings.model_artifacts import AnsweringTable
@@ -22,14 +26,27 @@ from assistant.settings.toml_file import StrictModel, read_strict
 MANIFEST_FILE = "manifest.toml"
 CHOICES_FILE = "choices.json"
 Task = Literal["embedding", "generation"]
+_SHOWN_DIGITS = 12
 ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")]
 """Also the name of a folder, and of the model in records of answers."""
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
-class _AddedModel(StrictModel):
+class _Described(StrictModel):
     schema_version: Literal[1] = 1
     name: ModelName
+
+    def as_toml(self) -> str:
+        """Return the manifest file."""
+        values = self.model_dump(mode="json", exclude_none=True)
+        table = cast("dict[str, object]", values.pop("answering", {}))
+        lines = [_line(key, value) for key, value in values.items()]
+        if table:
+            lines += ["", "[answering]", *(_line(key, value) for key, value in table.items())]
+        return "\n".join(lines) + "\n"
+
+
+class _AddedModel(_Described):
     path: Path
     """Absolute: a GGUF file, or the folder of an embedding model."""
     sha256: Sha256
@@ -40,14 +57,10 @@ class _AddedModel(StrictModel):
         """Name of the model's local endpoint, unique to the model."""
         return f"local-{self.sha256[:16]}"
 
-    def as_toml(self) -> str:
-        """Return the manifest file."""
-        values = self.model_dump(mode="json", exclude_none=True)
-        table = cast("dict[str, object]", values.pop("answering", {}))
-        lines = [_line(key, value) for key, value in values.items()]
-        if table:
-            lines += ["", "[answering]", *(_line(key, value) for key, value in table.items())]
-        return "\n".join(lines) + "\n"
+    @property
+    def origin(self) -> str:
+        """The first digits of the weights' hash."""
+        return self.sha256[:_SHOWN_DIGITS]
 
 
 class AddedEmbedding(_AddedModel):
@@ -70,15 +83,101 @@ class AddedLlm(_AddedModel):
     answering: AnsweringTable = AnsweringTable()
 
 
-AddedModel = AddedEmbedding | AddedLlm
-_KINDS: Mapping[object, type[AddedModel]] = {"embedding": AddedEmbedding, "generation": AddedLlm}
+class ServedLlm(_Described):
+    """An LLM behind an OpenAI-compatible chat server, or a SageMaker endpoint; its weights are not known.
+
+    A server outside this machine and its private networks must be named by ``sends_questions_to``, because
+    prompts hold customers' questions and the company's documents.
+    """
+
+    task: Literal["generation"] = "generation"
+    kind: Literal["served"] = "served"
+    model: str = Field(pattern=r"^[!-~]{1,200}$")
+    """The model's name at the server, or the name of the SageMaker endpoint."""
+    url: str | None = None
+    """Base URL of the chat server's API, as ``http://127.0.0.1:11434/v1``."""
+    region: str | None = Field(default=None, pattern=r"^[a-z0-9-]{1,40}$")
+    """AWS region of the SageMaker endpoint."""
+    recording: Path | None = None
+    """Folder of recorded answers that are played in place of a model. One of the three is given."""
+    key_file: Path | None = None
+    """File with the server's key, which only the gateway reads. Absolute."""
+    sends_questions_to: str | None = None
+    tokenizer: Path | None = None
+    """The model's ``tokenizer.json``, absolute; without it tokens are estimated from characters."""
+    context_tokens: int = Field(ge=256)
+    """Prompt and answer of one stream together, as the server says or the person who added it."""
+    answering: AnsweringTable = AnsweringTable()
+
+    @model_validator(mode="after")
+    def _is_a_place_that_questions_may_go_to(self) -> Self:
+        if sum(place is not None for place in (self.url, self.region, self.recording)) != 1:
+            raise ValueError("give either the url of a chat server or the region of a SageMaker endpoint")
+        if self.url is not None:
+            _check_place(self.url, named=self.sends_questions_to)
+        return self
+
+    @property
+    def endpoint(self) -> str:
+        """Name of the model's endpoint at the local gateway, unique to server and model."""
+        return f"served-{hashlib.sha256(self.origin.encode()).hexdigest()[:16]}"
+
+    @property
+    def origin(self) -> str:
+        """Where the model is, for people."""
+        if self.recording is not None:
+            return "recorded answers, not live"
+        where = f"SageMaker in {self.region}" if self.url is None else self.url
+        return f"{self.model} at {where}"
+
+
+def _check_place(url: str, *, named: str | None) -> None:
+    """Raise ValueError unless the URL is a plain base URL of a host that questions may be sent to."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    is_plain = all("!" <= character <= "~" for character in url) and parts.port != 0
+    if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment or not is_plain:
+        raise ValueError(f"{url} is not the base URL of a server; write it as http://HOST:PORT/v1")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError(
+            "the URL holds a user or password; put the key into a file and name it by --key-file"
+        )
+    if named is not None and named.lower() != host:
+        raise ValueError(f"--sends-questions-to {named} is not the host of the URL, {host}")
+    if named is None and not _is_private(host):
+        raise ValueError(
+            f"{host} is outside this machine and its private networks, and prompts hold customers' questions "
+            f"and your documents. To send them there, add --sends-questions-to {host}. On AWS nothing leaves "
+            "the VPC unless the tenant file declares it as [[reach]]"
+        )
+
+
+def _is_private(host: str) -> bool:
+    """Return whether the host is localhost or a loopback or private address; any other name is not."""
+    if host == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_private
+
+
+ModelWithWeights = AddedEmbedding | AddedLlm
+AddedModel = ModelWithWeights | ServedLlm
+_KINDS: Mapping[str, type[AddedModel]] = {
+    'kind = "served"': ServedLlm,
+    'task = "embedding"': AddedEmbedding,
+    'task = "generation"': AddedLlm,
+}
+"""By a line of the manifest; the first that it has counts."""
 
 
 class TenantModels(StrictModel):
     """One tenant's choice of added models. None means the packaged model."""
 
     embedding: AddedEmbedding | None = None
-    generation: AddedLlm | None = None
+    generation: AddedLlm | ServedLlm | None = None
     beside: AddedEmbedding | Literal["packaged"] | None = None
     """The embedding model of an index that is filled beside the live one, or kept to go back to. Its server
     runs too. Processes read it from their index, so it is not in their environment."""
@@ -144,8 +243,9 @@ _CHOICES = TypeAdapter(dict[str, _Choice])
 def read_added_model(folder: Path) -> AddedModel:
     """Read ``folder/manifest.toml``. Raises ConfigurationError naming file, line and key."""
     path = folder / MANIFEST_FILE
-    for kind in _KINDS.values():
-        if f'task = "{kind.model_fields["task"].default}"' in _text_of(path).splitlines():
+    lines = _text_of(path).splitlines()
+    for line, kind in _KINDS.items():
+        if line in lines:
             return read_strict(path, kind)
     raise ConfigurationError(f"{path}: task is missing; add the model again: assistant models add PATH.")
 

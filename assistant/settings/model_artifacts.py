@@ -8,11 +8,11 @@ artifact's hash; nothing here fetches them.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import ClassVar, Literal, TypeVar
 
 from pydantic import Field
 
@@ -50,15 +50,19 @@ class AnsweringTable(StrictModel):
 
     writes_answers: bool = False
     """Whether the model may write an answer. Otherwise answers are quotes of the documents."""
-    prompt: str = Field(default="answer/1", pattern=r"^[a-z][a-z_]*/[1-9][0-9]*$")
+    prompt: str = Field(default="answer/4", pattern=r"^[a-z][a-z_]*/[1-9][0-9]*$")
     """``<task>/<version>`` of a file under assistant/answering/prompts/."""
-    passages: int = Field(default=2, ge=1, le=50)
-    """Number of sources that the model reads. A small model confuses more than two."""
     history_turns: int = Field(default=2, ge=0, le=20)
     """Number of earlier turns of the conversation that the model reads."""
+    replaced: ClassVar[Mapping[str, str]] = {
+        "passages": "leave it out; a model reads whole documents, as many as its context and "
+        "reads_tokens hold"
+    }
+    reads_tokens: int | None = Field(default=None, ge=1)
+    """Prompt tokens that the model reads in 3 s, as measured; None: its context decides."""
 
 
-WRITER = AnsweringTable(writes_answers=True, prompt="answer/2", passages=5, history_turns=2)
+WRITER = AnsweringTable(writes_answers=True, prompt="answer/4", history_turns=2)
 """Defaults for an instruct model that may write."""
 
 

@@ -22,7 +22,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from assistant.domain.errors import ConfigurationError
-from assistant.settings.local_models import TenantModels
+from assistant.settings.local_models import ServedLlm, TenantModels
 from assistant.settings.tenant import TenantConfig
 
 
@@ -379,6 +379,8 @@ class GatewaySettings(ProcessSettings):
     port: int = Field(default=8702, ge=0, le=65535)
     endpoints: dict[str, str]
     """Endpoint name → base URL of a model server, as JSON."""
+    served: dict[str, ServedLlm] = Field(default_factory=dict)
+    """Endpoint name → an LLM behind a chat server, or a SageMaker endpoint on AWS, as JSON."""
     endpoints_file: Path | None = None
     """JSON file of more of them, read when an endpoint is asked that is unknown: models of a reindex."""
     cut_seed: int = 0

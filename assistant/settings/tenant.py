@@ -37,6 +37,7 @@ TenantName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{1,30}$")
 Heading = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 Subject = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
 Contact = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)]
+ExampleMessage = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=400)]
 Purpose = Annotated[str, StringConstraints(strip_whitespace=True, min_length=20, max_length=500)]
 AgentName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 LabelName = Annotated[str, StringConstraints(pattern=r"^\w[\w.:@/-]{0,63}$")]
@@ -161,23 +162,40 @@ class IndexSection(StrictModel):
 
 
 class GateSection(StrictModel):
-    """Thresholds of the evidence gate: probabilities that a quote answers the question."""
+    """What right and wrong answers are worth where no model writes: the outcome with the highest expected
+    value is chosen. A refusal is worth 0."""
 
-    answered: float = Field(default=0.6, ge=0.0, le=1.0)
-    """From this probability on the quote is the answer."""
-    possibly: float = Field(default=0.3, ge=0.0, le=1.0)
-    """From this probability on the quote is shown as possible; below it there is no answer."""
+    right_sure: float = Field(default=1.0, gt=0.0, le=100.0)
+    """A right section, shown as the answer."""
+    right_possible: float = Field(default=0.7, gt=0.0, le=100.0)
+    """A right section, shown as possible."""
+    wrong_possible: float = Field(default=-0.2, ge=-100.0, lt=0.0)
+    wrong_sure: float = Field(default=-2.0, ge=-100.0, lt=0.0)
+    hopeless_cosine: float = Field(default=0.38, ge=-1.0, le=1.0)
+    """Where a model writes, it is not asked when no passage and no title is as near as this."""
 
     replaced: ClassVar[Mapping[str, str]] = dict.fromkeys(
-        ("min_cosine", "min_coverage"),
-        "use gate.answered and gate.possibly, probabilities from 0 to 1 (0.6 and 0.3 by default)",
+        ("answered", "possibly", "min_cosine", "min_coverage"),
+        "use gate.right_sure, gate.right_possible, gate.wrong_possible and gate.wrong_sure: what each "
+        "outcome is worth (1, 0.7, -0.2 and -2 by default)",
     )
 
     @model_validator(mode="after")
-    def _possibly_is_not_over_answered(self) -> Self:
-        if self.possibly > self.answered:
-            raise ValueError(f"possibly = {self.possibly} is over answered = {self.answered}; lower it")
+    def _a_sure_answer_is_the_greater_bet(self) -> Self:
+        if self.right_possible >= self.right_sure or self.wrong_possible <= self.wrong_sure:
+            raise ValueError(
+                f"right_possible = {self.right_possible} and wrong_possible = {self.wrong_possible} must lie "
+                f"between right_sure = {self.right_sure} and wrong_sure = {self.wrong_sure}"
+            )
         return self
+
+    @property
+    def thresholds(self) -> tuple[float, float]:
+        """Return the probabilities from which *answered*, and from which *possibly*, is worth most."""
+        gained, lost = self.right_sure - self.right_possible, self.wrong_possible - self.wrong_sure
+        possibly = -self.wrong_possible / (self.right_possible - self.wrong_possible)
+        answered = max(lost / (gained + lost), -self.wrong_sure / (self.right_sure - self.wrong_sure))
+        return answered, min(answered, possibly)
 
 
 class AnswersSection(StrictModel):
@@ -186,17 +204,33 @@ class AnswersSection(StrictModel):
     mode: Literal["auto", "quoted"] = "auto"
     """``auto``: written when the served model's manifest has ``writes_answers``, else quoted. ``quoted``: the
     model is never called."""
-    max_words: int = Field(default=120, ge=20, le=1000)
-    """Longest quote that answers."""
-    also_words: int = Field(default=60, ge=10, le=500)
-    """Longest quote from each other document."""
+    max_words: int = Field(default=160, ge=20, le=1000)
+    """Longest section that is shown of the best document."""
+    also_words: int = Field(default=80, ge=10, le=500)
+    """Longest section of the next document."""
     reply_headings: tuple[Heading, ...] = ("What to tell the patient",)
     """Sections of a document with the text for the patient: the draft of a reply."""
-    condition_headings: tuple[Heading, ...] = ("When this applies",)
-    """Sections with the conditions of a document; they are quoted before its steps."""
     escalation: Annotated[Mapping[Subject, Contact], Field(max_length=200)] = {}
     """Subject = whom to ask when the knowledge base has no certain answer. A subject is words of the question
     or of the nearest document; ``default`` is for all others."""
+
+    replaced: ClassVar[Mapping[str, str]] = {
+        "condition_headings": "leave it out; a document's best section is shown with what stands around it"
+    }
+
+
+class RedFlagEntry(StrictModel):
+    """One ``[[red_flags]]`` of the tenant file: an emergency, shown above the answer to a message on it."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
+    """Name in records."""
+    examples: Annotated[tuple[ExampleMessage, ...], Field(min_length=5, max_length=50)]
+    """Messages about it, as agents type or paste them. Where no shipped head serves the tenant, the flag is
+    found by them: the more varied, the more are found (docs/red-flags.md)."""
+    text: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
+    """What the agent must know or do now."""
+    call: Contact
+    """Whom to call."""
 
 
 class LimitsSection(StrictModel):
@@ -285,6 +319,8 @@ class TenantConfig(StrictModel):
     index: IndexSection = IndexSection()
     gate: GateSection = GateSection()
     answers: AnswersSection = AnswersSection()
+    red_flags: Annotated[tuple[RedFlagEntry, ...], Field(max_length=30)] = ()
+    """Emergencies that messages may be about (docs/red-flags.md)."""
     limits: LimitsSection = LimitsSection()
     secrets: SecretsSection = SecretsSection()
     feedback: FeedbackSection = FeedbackSection()
@@ -337,6 +373,13 @@ class TenantConfig(StrictModel):
                         f'{key} of the source "{source.name}" has "{unknown[0]}", which is none of '
                         f"{', '.join(known) or 'the labels, for there are none'}; add it to labels at the top"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _red_flags_have_their_own_names(self) -> Self:
+        names = [flag.name for flag in self.red_flags]
+        if doubled := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f'two red_flags have the name "{doubled[0]}"; give each its own')
         return self
 
     @model_validator(mode="after")

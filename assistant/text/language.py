@@ -18,7 +18,7 @@ from assistant.domain.errors import ConfigurationError
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W\d_]+)*")
 _APOSTROPHES = str.maketrans({"\N{RIGHT SINGLE QUOTATION MARK}": "'", "\N{MODIFIER LETTER APOSTROPHE}": "'"})
-_NEGATED = re.compile(r"\b(?:not|non|isn't|aren't)[\s-]+([a-z]+)|\bnon([a-z]{4,})")
+_PUNCTUATION = ".,;:?!()[]\"'\N{LEFT DOUBLE QUOTATION MARK}\N{RIGHT DOUBLE QUOTATION MARK}"
 _CACHED_STEMS = 50_000
 _COMMON_RANK = 1_500
 """Up to about this rank a word says next to nothing about the subject of a question."""
@@ -81,15 +81,11 @@ class Language:
             if bare not in self._stop_words and (len(bare) > 1 or bare.isdigit()):
                 yield bare
 
-    def polar_stems(self, text: str) -> frozenset[str]:
-        """Return a text's content stems; those after a "not" or "non-" are marked with "not "."""
-        negated = frozenset(
-            self.stem(word)
-            for groups in _NEGATED.findall(fold(text))
-            for word in self.content_words(" ".join(groups))
-        )
-        stems = self.content_stems(_NEGATED.sub(" ", fold(text)))
-        return stems | {f"not {stem}" for stem in negated}
+    def same_question(self, text: str) -> str:
+        """Return what is equal for two texts that are the same question: up to case, white space, punctuation
+        around words and inflection. No word is left out, for "to us" and "from us" ask for opposites."""
+        words = (word.strip(_PUNCTUATION) for word in fold(text).split())
+        return " ".join(self.stem(word) for word in words if word)
 
     def is_common(self, word: str) -> bool:
         """Return whether a folded word is among the 12,000 or so most common ones, stop words included."""
@@ -125,7 +121,9 @@ def language(code: str) -> Language:
 
 
 _END = re.compile(r"[.!?\u2026\u3002\uff01\uff1f\n]")
-_CLOSERS = r"[.!?\u2026\"'\u201d\u2019\u00bb)\]*_]*"
+CITATION_MARKS = (0xE100, 0xEFFF)
+"""First and last private-use character that stands for a citation: it belongs to the sentence before it."""
+_CLOSERS = r"[.!?\u2026\"'\u201d\u2019\u00bb)\]*_\ue100-\uefff]*"
 _AFTER = re.compile(rf"({_CLOSERS})([^\S\n]*)(\S|\n)?")
 _FULL_WIDTH = frozenset("\u3002\uff01\uff1f")
 _LIST_NUMBER = re.compile(r"[\s*_#>-]*(?:step\s+)?(?:\d{1,3}|[A-Za-z])\Z", re.IGNORECASE)
@@ -232,7 +230,7 @@ class SentenceSplitter:
         if follows.islower():
             return False
         if after[1]:
-            return True  # closed by a quotation mark or a bracket
+            return True  # closed by a quotation mark, a bracket or a citation
         begins = self._taken
         if at - begins < _LONGEST_BEFORE and _LIST_NUMBER.fullmatch(self._pending, begins, at):
             return False  # "1. Ask for the card."
@@ -270,7 +268,16 @@ def split_sentences(text: str) -> list[SentenceSpan]:
 # Quantities
 
 
-_UNITS = {name: names[0] for line in word_file("en_units") for names in [line.split(", ")] for name in names}
+_UNIT_LINES = [line.partition(" = ") for line in word_file("en_units")]
+_UNITS = {name: names.split(", ")[0] for names, _, _ in _UNIT_LINES for name in names.split(", ")}
+UNIT_SIZES = {
+    name: (counted_in, float(size))
+    for names, _, converted in _UNIT_LINES
+    if converted
+    for size, counted_in in [converted.split()]
+    for name in names.split(", ")
+}
+"""Folded unit = the unit that it is converted to, and how many of those it is: "kg" = ("g", 1000.0)."""
 _TO_NINETEEN = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
     "seventeen eighteen nineteen"

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
-from assistant.answering.retrieve import INDEX_FEATURES, Weights, read_weights, shipped_weights, standardised
+from assistant.answering.rank import INDEX_FEATURES, Weights, read_weights, shipped_weights, standardised
 from assistant.domain.errors import ConfigurationError
 from assistant.domain.public import PublicModel
 from assistant.evaluation.judging import Observed

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from assistant.answering.retrieve import Weights, shipped_weights
+from assistant.answering.rank import Weights, shipped_weights
 from assistant.domain.clock import Clock
 from assistant.domain.desk import RankerRelease, ReleaseState
 from assistant.domain.errors import ConfigurationError, ConflictError

@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
-from assistant.answering.routing import RouterInput
 from assistant.domain.clock import Clock
 from assistant.domain.desk import DeskItem, DeskKind, ReleaseState, RouterRelease
 from assistant.domain.errors import ConfigurationError, NotFoundError
@@ -25,7 +24,7 @@ from assistant.tuning.routing import LabelledQuestion, RoutingReport, cross_vali
 _BATCH = 32
 Embed = Callable[[Sequence[str]], Awaitable[list[list[float]]]]
 """Returns a unit-length vector for each text."""
-Read = Callable[[str], RouterInput]
+Read = Callable[[str], str]
 """Returns a question as a router reads it."""
 
 
@@ -69,10 +68,10 @@ class LearnRouting:
         routed = [(one, read(one.question)) for one in labelled if one.sources]
         vectors: list[list[float]] = []
         for at in range(0, len(routed), _BATCH):
-            vectors += await embed([asked.text for _, asked in routed[at : at + _BATCH]])
+            vectors += await embed([text for _, text in routed[at : at + _BATCH]])
         questions = [
-            LabelledQuestion(asked, tuple(vector), one.sources, one.group)
-            for (one, asked), vector in zip(routed, vectors, strict=True)
+            LabelledQuestion(text, tuple(vector), one.sources, one.group)
+            for (one, text), vector in zip(routed, vectors, strict=True)
         ]
         content = await asyncio.to_thread(self._release, questions, file_sha256, seed)
         known = await self._releases.all()

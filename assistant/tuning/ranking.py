@@ -21,7 +21,7 @@ from hashlib import sha256
 import numpy as np
 from numpy.typing import NDArray
 
-from assistant.answering.retrieve import INDEX_FEATURES, Weights, WeightsFile, shipped_weights
+from assistant.answering.rank import INDEX_FEATURES, Weights, WeightsFile, shipped_weights
 from assistant.domain.errors import ConflictError, InvalidRequestError
 from assistant.tuning.behaviour import (
     LEAST_DIFFERENCE,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, TypeVar
 
-from assistant.answering.retrieve import Weights
+from assistant.answering.rank import Weights
 from assistant.domain.answers import VerdictLabel
 from assistant.domain.clock import Clock
 from assistant.domain.desk import DeskItem, DeskKind, RankerRelease, ReleaseState, RouterRelease

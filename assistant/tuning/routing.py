@@ -1,6 +1,6 @@
 """Learns a router of sources from labelled questions, by multinomial logistic regression.
 
-    P(source | question) = softmax over sources of bias + vector · question + Σ weights of its words and forms
+    P(source | question) = softmax over sources of bias + vector · question + Σ weights of its words
     loss                 = mean cross-entropy against the labels + pull of vector and words towards 0
 
 The label of a question is the source that should come first. Questions are read without the names of their
@@ -19,7 +19,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from assistant.answering.routing import Router, RouterFile, RouterInput, keyword_scores
+from assistant.answering.routing import Router, RouterFile, keyword_scores, question_words
 from assistant.domain.errors import ConfigurationError
 from assistant.domain.public import PublicModel
 from assistant.settings.tenant import SourceEntry
@@ -37,9 +37,10 @@ _DECIMALS = 5
 class LabelledQuestion:
     """A question with the sources that can answer it."""
 
-    asked: RouterInput
+    text: str
+    """With "it" for each item that it names."""
     vector: Sequence[float]
-    """Of ``asked.text``, unit length, shape (dimensions,)."""
+    """Of ``text``, unit length, shape (dimensions,)."""
     sources: tuple[str, ...]
     """Names, the one that should come first at the beginning; never empty."""
     group: str
@@ -54,8 +55,6 @@ class RoutingPlan:
     word_pull: float = 0.005
     word_scale: float = 0.6
     """Value of a word that occurs, beside a vector of unit length."""
-    form_scale: float = 1.2
-    """Value of a form: there are few, and each says more than a word."""
     vector_scale: float = 4.0
 
 
@@ -94,17 +93,15 @@ def learn(
         )
     groups: dict[str, set[str]] = {}
     for one in questions:
-        for word in one.asked.words:
+        for word in question_words(one.text):
             groups.setdefault(word, set()).add(one.group)
     words = sorted(word for word, found in groups.items() if len(found) >= LEAST_GROUPS)
     place = {word: at for at, word in enumerate(words)}
     vectors = np.array([one.vector for one in questions], dtype=np.float64) * plan.vector_scale
-    forms = {form for one in questions for form in one.asked.forms}
-    scales = np.array([plan.form_scale if word in forms else plan.word_scale for word in words])
     present = np.zeros((len(questions), len(words)))
     for row, one in enumerate(questions):
-        present[row, [place[word] for word in one.asked.words if word in place]] = 1.0
-    features = np.hstack([np.ones((len(questions), 1)), vectors, present * scales])
+        present[row, [place[word] for word in question_words(one.text) if word in place]] = 1.0
+    features = np.hstack([np.ones((len(questions), 1)), vectors, present * plan.word_scale])
     pull = np.concatenate(
         [[0.0], np.full(vectors.shape[1], plan.vector_pull), np.full(len(words), plan.word_pull)]
     )
@@ -117,7 +114,7 @@ def learn(
         vector=tuple(_row(row) for row in (weights[1 : 1 + dimensions] * plan.vector_scale).T),
         words={
             word: _row(row)
-            for word, row in zip(words, weights[1 + dimensions :] * scales[:, None], strict=True)
+            for word, row in zip(words, weights[1 + dimensions :] * plan.word_scale, strict=True)
         },
         fitted_on=fitted_on,
     )
@@ -194,8 +191,8 @@ def cross_validated(
         router = Router(content, sha256="")
         for at, one in enumerate(questions):
             if folds[at] == fold:
-                right[at] = first_of(router.scores(one.asked, one.vector)) == one.sources[0]
-                by_words[at] = first_of(keyword_scores(one.asked.text, sources)) == one.sources[0]
+                right[at] = first_of(router.scores(one.text, one.vector)) == one.sources[0]
+                by_words[at] = first_of(keyword_scores(one.text, sources)) == one.sources[0]
     draws = np.random.default_rng(seed).integers(0, len(questions), (1_000, len(questions)))
     low = float(np.quantile((right - by_words)[draws].mean(axis=1), 0.025))
     return RoutingReport(
@@ -204,6 +201,6 @@ def cross_validated(
         right_first=round(float(right.mean()), 4),
         keywords_right_first=round(float(by_words.mean()), 4),
         gain_low=round(low, 4),
-        words=len({word for one in questions for word in one.asked.words}),
+        words=len({word for one in questions for word in question_words(one.text)}),
         refused_because="" if low > 0.0 else "it does not route better than the words of the kinds",
     )

@@ -15,10 +15,9 @@ from typing import Any
 
 import orjson
 
-from assistant.answering.generate import load_prompt, neutralise, user_parts
+from assistant.answering.evidence import DOCUMENTS_READ
 from assistant.answering.ports import AnswerRecords, ChatMessage, DocumentTexts
-from assistant.domain.answers import PassageUse
-from assistant.domain.documents import ParsedDocument, embedding_input
+from assistant.answering.prompt import document_text, load_prompt, neutralise, user_text
 from assistant.domain.errors import ConflictError
 from assistant.private_files import make_private_folder, write_private
 from assistant.tuning.training_sets import SPLITS, SetRules, Sets, preference_row, supervised_row
@@ -35,8 +34,6 @@ class RecordedPrompts:
     records: AnswerRecords
     texts: DocumentTexts
     prompt_id: str
-    passages: int
-    """Sources that the model reads, best first."""
 
     async def of_answer(self, answer_id: str, question: str) -> tuple[ChatMessage, ...] | None:
         """Return the messages; None where the record or the content of a source is gone."""
@@ -44,22 +41,15 @@ class RecordedPrompts:
         if record is None:
             return None
         read: list[str] = []
-        for use in record.passages[: self.passages]:
+        for use in record.passages[:DOCUMENTS_READ]:
             labels = frozenset(record.labels)
             document = await self.texts.read(use.document_id, use.content_hash, labels=labels)
             if document is None:
                 return None
-            read.append(_as_embedded(use, document))
+            read.append(document_text(len(read) + 1, use.title, document.units))
         template = load_prompt(self.prompt_id)
-        user = "".join(user_parts(template, neutralise(question), read))
+        user = user_text(template, read, "", neutralise(question))
         return ChatMessage("system", template.system), ChatMessage("user", user)
-
-
-def _as_embedded(use: PassageUse, document: ParsedDocument) -> str:
-    start, end = use.span
-    above = [one.headings for one in document.sections if one.span.start <= start < one.span.end]
-    heading = " > ".join(above[-1]) if above else ""
-    return embedding_input(title=use.title, heading=heading, text=document.text[start:end])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

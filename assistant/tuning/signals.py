@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from assistant.answering.retrieve import INDEX_FEATURES, Weights
+from assistant.answering.rank import INDEX_FEATURES, Weights
 from assistant.domain.answers import VerdictLabel
 from assistant.domain.errors import InvalidRequestError
 from assistant.domain.feedback import FEEDBACK_VERSION, FeedbackEvent, FeedbackKind, ShownDocument
@@ -262,8 +262,8 @@ class SignalCollector:
                 column = self._column(acts, event.opened or "")
                 if column is not None and column != acts.quoted:
                     acts.opened |= 1 << column
-            case FeedbackKind.UNANSWERED:
-                self.left_out["unanswered"] += 1
+            case FeedbackKind.UNANSWERED | FeedbackKind.OFFERED_USED:
+                self.left_out[event.kind.value] += 1
 
     def _column(self, acts: _Acts, document_id: str) -> int | None:
         """Return where a document stands among an answer's candidates."""

@@ -127,17 +127,17 @@ def _open_cases(
     records: AnswerRecords,
     embedder: QuestionEmbedder | None = None,
 ) -> OpenCases:
-    clock = SystemClock()
+    clock, spoken = SystemClock(), language(tenant.language)
     model = (lambda: "") if embedder is None else embedder.model
     gaps = DeskGaps(
         desk,
         records=records,
-        language=language(tenant.language),
+        language=spoken,
         clock=clock,
         embedder=embedder,
         model=model,
     )
-    return OpenCases(desk, records=records, clock=clock, gaps=gaps, embedder=embedder)
+    return OpenCases(desk, records=records, language=spoken, clock=clock, gaps=gaps, embedder=embedder)
 
 
 @asynccontextmanager

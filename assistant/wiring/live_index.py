@@ -30,10 +30,10 @@ from assistant.wiring.stores import StoreChoice, known_embeddings, read_tenants
 
 if TYPE_CHECKING:
     from assistant.answering.adaptations import Adaptations
+    from assistant.answering.answer import AnswerQuestion
     from assistant.answering.ports import AnswerLog, EndpointPower
-    from assistant.answering.reading import AppendToAnswer, AuditLiveReads, ReadAnswers, ReadElementAgain
     from assistant.answering.services import TenantServices
-    from assistant.answering.use_case import AnswerQuestion
+    from assistant.answering.stored import AppendToAnswer, AuditLiveReads, ReadAnswers, ReadElementAgain
     from assistant.aws.secrets_manager import StoredSecret
     from assistant.document_links import SignedDocumentLinks
     from assistant.knowledge.add_documents import AddDocuments

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
-from assistant.answering.generate import FileTokenCounter
+from assistant.answering.prompt import FileTokenCounter
 from assistant.document_links import SignedDocumentLinks, link_secret
 from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.errors import ConfigurationError
@@ -22,7 +22,8 @@ from assistant.knowledge.reading import ReadableDocuments
 from assistant.knowledge.sources import KnowledgeSources
 from assistant.knowledge.withdrawal import WithdrawDocuments, WithholdDocuments
 from assistant.learning.desk import DeskServices
-from assistant.model_artifacts import TOKENIZER_FILE, served_generation_model
+from assistant.model_artifacts import TOKENIZER_FILE, model_elsewhere, served_generation_model
+from assistant.recorded_model import CharacterCount, RecordedModel, read_recording
 from assistant.settings.deployed_names import LINK_SECRET_PURPOSE, LIVE_READS_SECRET_PURPOSE
 from assistant.settings.functions import (
     BULK_PREFIX,
@@ -34,6 +35,7 @@ from assistant.settings.functions import (
     RemovingSettings,
     SchemaSettings,
 )
+from assistant.settings.local_models import PACKAGED, ServedLlm
 from assistant.settings.process import ServiceSettings, WorkerSettings
 from assistant.settings.tenant import TenantConfig, load_tenants
 from assistant.wiring.clients import AwsClients, ProcessClients, open_clients
@@ -45,8 +47,8 @@ if TYPE_CHECKING:
     from opensearchpy import AsyncOpenSearch
 
     from assistant.answering.adaptations import Adaptations
-    from assistant.answering.ports import DocumentTexts
-    from assistant.answering.services import TenantServices
+    from assistant.answering.ports import DocumentTexts, TokenCounter
+    from assistant.answering.services import ServedModel, TenantServices
     from assistant.aws.opensearch_schema import PassageSchema
     from assistant.aws.parameters import ParameterPower
     from assistant.aws.secrets_manager import StoredSecret
@@ -121,8 +123,8 @@ async def _served(
 ) -> ServedTenant:
     """``pinned``: searches name the version of the stores' model, wherever the alias points."""
     from assistant.answering.adaptations import Adaptations, TextsWithApproved
-    from assistant.answering.reading import AppendToAnswer, AuditLiveReads, ReadAnswers, ReadElementAgain
-    from assistant.answering.use_case import AnswerQuestion
+    from assistant.answering.answer import AnswerQuestion
+    from assistant.answering.stored import AppendToAnswer, AuditLiveReads, ReadAnswers, ReadElementAgain
 
     tenant, clock = stores.tenant, stores.clock
     secret = await _link_secret(tenant, settings, stores.clients)
@@ -181,7 +183,7 @@ async def _served(
 def _desk(
     stores: StoreChoice, store: DeskStore, knowledge: KnowledgeStores, answering: TenantServices
 ) -> DeskServices:
-    from assistant.answering.reading import ReadAnswers
+    from assistant.answering.stored import ReadAnswers
 
     tenant = stores.tenant
     return DeskServices(
@@ -218,21 +220,25 @@ async def _answering(
     generates: bool,
     pinned: bool,
 ) -> TenantServices:
-    from assistant.answering.services import IndexWatch, ServedModel, TenantServices
+    from assistant.answering.services import IndexWatch, TenantServices
     from assistant.aws.sagemaker import SageMakerGenerator
 
-    tenant, clock, artifacts_dir = stores.tenant, stores.clock, settings.model_artifacts_dir
+    tenant, clock = stores.tenant, stores.clock
     generation = tenant.generation
-    unknown = ServedModel(generation.model, None, 0, 0)
+    model, token_counter = _generation_model(tenant, settings, generates=generates)
+    recorded = _recorded_model(tenant, settings) if generates else None
+    if recorded is not None:
+        model, token_counter = replace(model, recorded=recorded.title), CharacterCount()
     search = await stores.search(pinned=pinned)
     return TenantServices(
         tenant=tenant,
         embedder=await stores.embedder(purpose="question"),
         search=search,
         index_watch=IndexWatch(search, knowledge.states, dimensions=tenant.embedding.dimensions, clock=clock),
-        generator=SageMakerGenerator(await stores.clients.sagemaker(), endpoint=generation.endpoint),
-        token_counter=FileTokenCounter(artifacts_dir / generation.model / TOKENIZER_FILE),
-        model=served_generation_model(artifacts_dir, generation.model) if generates else unknown,
+        generator=recorded
+        or SageMakerGenerator(await stores.clients.sagemaker(), endpoint=generation.endpoint),
+        token_counter=token_counter,
+        model=model,
         records=await stores.records(settings),
         sent_values=await stores.sent_values(settings),
         texts=texts,
@@ -243,6 +249,27 @@ async def _answering(
         live_reads=await stores.live_reads(settings),
         pseudonym=pseudonym,
     )
+
+
+def _generation_model(
+    tenant: TenantConfig, settings: ServiceSettings, *, generates: bool
+) -> tuple[ServedModel, TokenCounter]:
+    from assistant.answering.services import ServedModel
+
+    chosen = settings.local_models.get(tenant.name, PACKAGED).generation
+    if generates and isinstance(chosen, ServedLlm):
+        return model_elsewhere(chosen)
+    folder, name = settings.model_artifacts_dir, tenant.generation.model
+    model = served_generation_model(folder, name) if generates else ServedModel(name, None, 0, 0)
+    return model, FileTokenCounter(folder / name / TOKENIZER_FILE)
+
+
+def _recorded_model(tenant: TenantConfig, settings: ServiceSettings) -> RecordedModel | None:
+    """Return the recording that plays in place of the tenant's model; None where a model answers."""
+    chosen = settings.local_models.get(tenant.name, PACKAGED).generation
+    if not isinstance(chosen, ServedLlm) or chosen.recording is None:
+        return None
+    return RecordedModel(read_recording(sorted(chosen.recording.glob("*.jsonl"))))
 
 
 async def _link_secret(tenant: TenantConfig, settings: ServiceSettings, clients: ProcessClients) -> bytes:

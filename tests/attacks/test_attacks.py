@@ -206,9 +206,13 @@ async def test_the_secrets_are_there_for_those_who_may_read_them(service: Runnin
     assert "PHARMASECRET-7719" in theirs.text
 
 
+_WITHHELD = re.compile(r'"detail":"withheld","values":\[[^]]*\]')
+"""Why a sentence is withheld: the model itself made these values up, and the prompt holds none of them."""
+
+
 def judge(case: Case, service: RunningService, said: Sequence[Said], log: Iterable[str], *, own: str) -> None:
     """``own``: what the agent asked, which no log line holds."""
-    everywhere = [each.whole for each in said] + list(log)
+    everywhere = [_WITHHELD.sub("", each.whole) for each in said] + list(log)
     sent = orjson.dumps(case["input"]).decode()
     never = [re.escape(secret) for secret in NEVER if secret not in sent]
     found = [

@@ -338,7 +338,7 @@ async def test_two_orders_of_one_customer_are_asked_for_and_one_named_is_read() 
     async with live_scene() as scene:
         error = await scene.refused(of=both)
         assert error.problem is ElementProblem.PARAMETER_MISSING
-        assert error.missing == ("order number",)
+        assert "order number" in error.message
         assert scene.server.exchanges == []
         assert (await scene.fill(of=both, question=f"And {ORDER}?")).about == f"order {ORDER}"
 

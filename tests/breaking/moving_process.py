@@ -29,6 +29,7 @@ from assistant.domain.desk import DeskKind
 from assistant.domain.feedback import Act, AgentAct
 from assistant.learning.intake import OpenCases
 from assistant.learning.sealing import unseal_all
+from assistant.text.language import language
 from tests.unit.learning.moving import LaterClock, Moving, answered, moving, unanswered
 
 ACTS_A_ROUND = 4
@@ -54,7 +55,9 @@ async def move(scene: Moving) -> None:
 
 async def in_scene(place: Path, work: Work) -> object:
     async with moving(place, clock=LaterClock()) as scene:
-        cases = OpenCases(scene.stores.desk, records=scene.stores.records, clock=SystemClock())
+        cases = OpenCases(
+            scene.stores.desk, records=scene.stores.records, language=language("en"), clock=SystemClock()
+        )
         scene.desk = cases  # pyright: ignore[reportAttributeAccessIssue]
         return await work(scene)
 

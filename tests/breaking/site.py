@@ -16,7 +16,7 @@ import httpx
 
 from assistant.settings.process import ServiceSettings, WorkerSettings, inherited_environment
 from tests.fakes.forked import ForkedProcess, start_forked
-from tests.fakes.running_service import Scene, published_keys, service_settings
+from tests.fakes.running_service import ANYTHING_ANSWERS, Scene, published_keys, service_settings
 from tests.fakes.sagemaker_socket import DIMENSIONS, SageMakerSocket, sagemaker_socket
 from tests.fakes.tokens import EC_KEY, claims, token
 
@@ -39,8 +39,7 @@ dimensions = {DIMENSIONS}
 endpoint = "{TENANT}-llm"
 model = "tiny-llm"
 [gate]
-answered = 0.0
-possibly = 0.0
+{ANYTHING_ANSWERS}
 [answers.escalation]
 default = "Team Lead, ext. 1"
 [limits]
@@ -121,7 +120,7 @@ async def running_site(folder: Path) -> AsyncGenerator[tuple[Site, SageMakerSock
     """Start both processes, with endpoints and an issuer's keys on sockets of this process."""
     with _held_port() as port:
         async with sagemaker_socket() as sagemaker, published_keys([EC_KEY]) as jwks_url:
-            scene = Scene(tenants=(TENANT,), answered=0.0, possibly=0.0)
+            scene = Scene(tenants=(TENANT,))
             made = service_settings(folder, scene, sagemaker_url=sagemaker.url, jwks_url=jwks_url)
             (made.tenants_dir / f"{TENANT}.toml").write_text(_TENANT_FILE)
             site = Site(

@@ -42,10 +42,18 @@ def units(*parts: tuple[str, str, list[int]]) -> list[tuple[str, dict[str, Any]]
         if support:
             end = at + len(text.rstrip())
             place = {"index": index, "start": at, "end": end, "citations": citations, "support": support}
-            events.append(("sentence", {**place, "reasons": ["no_passage"] * (support == "unsupported")}))
+            reason = "words_missing" if citations else "no_citation"
+            check = {"detail": "check", "reasons": [reason]} if support == "unsupported" else {}
+            events.append(("sentence", {**place, **check}))
             index += 1
         at += len(text)
     return events
+
+
+def withheld(*values: str, index: int, at: int) -> tuple[str, dict[str, Any]]:
+    """A sentence that was not shown, as an event: its place in the text, and what no source holds."""
+    place = {"index": index, "start": at, "end": at, "citations": []}
+    return ("sentence", {**place, "support": "unsupported", "detail": "withheld", "values": list(values)})
 
 
 def done(**changes: Any) -> tuple[str, dict[str, Any]]:
@@ -111,7 +119,28 @@ def refill_document() -> dict[str, Any]:
     }
 
 
-def refill_sources() -> tuple[str, dict[str, Any]]:
+OVERDOSE = {
+    "name": "Possible overdose",
+    "text": "Stay on the line. Do not advise to induce vomiting.",
+    "call": "Poison Control, 1-800-222-1222, at any hour",
+}
+OFFERED = {
+    "item_id": "approved-1",
+    "revision": 2,
+    "question": "When does the plan pay for the next fill?",
+    "text": "The plan pays **from day 23** of a 30-day supply.",
+    "n": 2,
+}
+SECTION = {
+    "document_id": REFILL,
+    "title": CITED_TITLE,
+    "effective_date": "2026-04-13",
+    "text": "1. Find the next fill date.\n2. If the date is near, offer to queue the refill.",
+    "citations": [1],
+}
+
+
+def refill_sources(**changes: Any) -> tuple[str, dict[str, Any]]:
     """Two passages of one document and one of another, as an event."""
     in_force = {"effective_date": "2026-04-13"}
     steps = "1. Find the next fill date.\n2. If the date is near, offer to queue the refill."
@@ -122,7 +151,8 @@ def refill_sources() -> tuple[str, dict[str, Any]]:
                 source(1, REFILL, CITED_TITLE, heading=f"{CITED_TITLE} > Steps", snippet=steps, **in_force),
                 source(2, LOST, "Lost medication", heading="When this applies", effective_date="2026-06-01"),
                 source(3, REFILL, CITED_TITLE, heading=f"{CITED_TITLE} > Exceptions", **in_force),
-            ]
+            ],
+            **changes,
         },
     )
 
@@ -160,7 +190,6 @@ def quoted_refill(**changes: Any) -> list[tuple[str, dict[str, Any]]]:
                 "certainty": "answered",
                 "also": [also],
                 "reply_draft": SPOKEN,
-                "corrections": [{"said": "refil", "read_as": "refill"}],
                 **changes,
             }
         ),

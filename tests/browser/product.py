@@ -24,7 +24,7 @@ from tests.browser.tcp_relay import Front
 REPOSITORY = Path(__file__).parents[2]
 _PATIENCE = "[limits]\nfirst_token_timeout_s = 90\n"
 """A machine that runs other tests as well may need longer for the first word than an agent would wait."""
-_WRITER = AnsweringTable(writes_answers=True, prompt="answer/2", passages=5)
+_WRITER = AnsweringTable(writes_answers=True)
 _SCRIPTED = TenantModels(
     generation=AddedLlm(
         name="scripted", path=REPOSITORY, sha256="0" * 64, context_tokens=8192, answering=_WRITER

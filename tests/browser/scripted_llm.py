@@ -4,6 +4,7 @@ gives on demand. It replaces the LLM behind the real gateway."""
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -18,6 +19,9 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 _HOLD_LIMIT_S = 30.0
+_LINE = re.compile(r"^\[(\d+\.\d+)\] (.+)$", re.MULTILINE)
+_WORD = re.compile(r"\w+")
+_SENTENCE = re.compile(r"[^.]+(?=\.)")
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,10 @@ class Held:
 
 @dataclass
 class ScriptedLlm:
-    """Writes ``script`` word by word as OpenAI chunks; ``status`` other than 200 answers before any text."""
+    """Writes ``script`` word by word as OpenAI chunks; ``status`` other than 200 answers before any text.
+
+    As its prompt asks, it ends each sentence that a line of the prompt states with the number of that line.
+    """
 
     port: int
     script: tuple[str | Held, ...] = ("Nothing was scripted.",)
@@ -52,24 +59,40 @@ class ScriptedLlm:
             ]
         )
 
-    async def _invoke(self, _request: Request) -> Response:
+    async def _invoke(self, request: Request) -> Response:
         if self.status != 200:
             return JSONResponse({"error": {"message": "scripted"}}, self.status)
         self.calls += 1
-        return StreamingResponse(self._chunks(), media_type="text/event-stream")
+        lines = _LINE.findall(orjson.loads(await request.body())["messages"][-1]["content"])
+        return StreamingResponse(self._chunks(lines), media_type="text/event-stream")
 
-    async def _chunks(self) -> AsyncIterator[bytes]:
+    async def _chunks(self, lines: list[tuple[str, str]]) -> AsyncIterator[bytes]:
         for part in self.script:
             if isinstance(part, Held):
                 await asyncio.to_thread(part.released.wait, _HOLD_LIMIT_S)
             else:
-                for word in part.split(" "):
+                for word in _cited(part, lines).split(" "):
                     yield _chunk({"delta": {"content": f"{word} "}, "finish_reason": None})
                     await asyncio.sleep(0)
         yield _chunk({"delta": {}, "finish_reason": self.finish_reason})
         usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
         yield _event({"choices": [], "usage": usage})
         yield b"data: [DONE]\n\n"
+
+
+def _cited(text: str, lines: list[tuple[str, str]]) -> str:
+    """Return the text with the number of a line at the end of each sentence whose words that line has."""
+
+    def cite(sentence: re.Match[str]) -> str:
+        words = _words(sentence[0])
+        number = next((number for number, line in lines if words <= _words(line)), None)
+        return sentence[0] if number is None else f"{sentence[0]} [{number}]"
+
+    return _SENTENCE.sub(cite, text)
+
+
+def _words(text: str) -> set[str]:
+    return set(_WORD.findall(text.lower()))
 
 
 def _chunk(choice: dict[str, object]) -> bytes:

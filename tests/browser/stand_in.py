@@ -39,10 +39,12 @@ def policy(issuer: str) -> str:
 
 @dataclass
 class StandIn:
-    """``script``: the events of each answer after ``started``. ``asked``: the questions that came."""
+    """``script``: the events of each answer after the first one, which gets the fields of ``started``.
+    ``asked``: the questions that came."""
 
     port: int = 0
     script: tuple[Event | Held, ...] = ()
+    started: Body = field(default_factory=dict[str, Body])
     documents: dict[str, Body] = field(default_factory=dict[str, Body])
     asked: list[Body] = field(default_factory=list[Body])
     cancelled: set[str] = field(default_factory=set[str])
@@ -166,7 +168,8 @@ class _Handler(BaseHTTPRequestHandler):
         stand_in.asked.append(request)
         number = len(stand_in.asked)
         conversation_id = request.get("conversation_id", f"conversation-{number}")
-        started = ("started", {"answer_id": f"answer-{number}", "conversation_id": conversation_id})
+        ids = {"answer_id": f"answer-{number}", "conversation_id": conversation_id}
+        started = ("started", {**stand_in.started, **ids})
         self.send_response(200)
         self.send_header("content-type", "text/event-stream")
         self.send_header("connection", "close")
@@ -241,6 +244,7 @@ def _use(element: Body) -> Body:
 def _stored(answer_id: str, question: str, events: list[Event], *, outcome: str) -> Body:
     """Return the record of an answer, made from its events."""
     done: Body = next((data for name, data in events if name == "done"), {})
+    started: Body = next((data for name, data in events if name == "started"), {})
     sources: list[Body] = next((data["sources"] for name, data in events if name == "sources"), [])
     record: Body = {
         **done,
@@ -253,6 +257,7 @@ def _stored(answer_id: str, question: str, events: list[Event], *, outcome: str)
         "text": "".join(data["text"] for name, data in events if name == "token"),
         "sentences": [data for name, data in events if name == "sentence"],
         "elements": [_use(data) for name, data in events if name == "element"],
+        "red_flags": [flag["name"] for flag in started.get("red_flags", [])],
         "asked_at": "2026-11-20T08:00:00Z",
         "finished_at": "2026-11-20T08:00:01Z",
     }

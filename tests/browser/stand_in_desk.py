@@ -27,6 +27,7 @@ def case_row(case_id: str, question: str, **changes: Any) -> Body:
         "question": question,
         "documents": [{"document_id": REFILL, "title": CITED_TITLE}],
         "gap": None,
+        "joined": 0,
         "verdict_reasons": ["wrong", "outdated"],
         "changed_facts": [],
         "resolved_by": None,

@@ -22,6 +22,8 @@ def test_an_agent_asks_reads_edits_reloads_sends_and_gives_a_verdict(console: Co
     console.await_end()
     expect(console.page.locator(".document").first).to_contain_text("79")
 
+    expect(console.panel.locator("mark.passage").first).to_be_in_viewport()
+    console.button("Close").click()
     opener = console.sources.first.get_by_role("button")
     opener.click()
     expect(console.panel.locator("mark.passage").first).to_be_in_viewport()

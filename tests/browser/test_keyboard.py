@@ -64,7 +64,7 @@ def test_an_agent_works_with_the_keyboard_alone(stage: ConsolePage, llm: Scripte
     keys.press("Alt+Shift+KeyA")
     expect(page.locator("#answer-title")).to_be_focused()
     tab_to(page, "Source ")
-    expect(page.locator(".source.is-pointed-at")).to_be_visible()
+    expect(page.locator("#citation-preview")).to_be_visible()
     keys.press("Enter")
     expect(page.locator("#panel-title")).to_be_focused()
     expect(stage.panel.locator("mark.passage").first).to_be_in_viewport()

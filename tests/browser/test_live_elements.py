@@ -17,7 +17,7 @@ CASE = CareCase("PT-204417", {"order": ("4471-2208",), "prescription": ("7301842
 ANOTHER = CareCase("PT-300001", {"order": ("4471-2208",), "prescription": ("7301842-04417",)})
 """A context by mistake: the ids are not of its customer."""
 STEP = "Read the order's status from the order system, not from an older note:"
-OF_THE_CUSTOMER = ("Delayed", "Nov 18, 2026", "Filled and shipped", "Reno", "metformin")
+OF_THE_CUSTOMER = ("Delayed", "Nov 18, 2026", "Filled and shipped", "Jan 12, 2027")
 
 Check = Callable[[ConsolePage], None]
 

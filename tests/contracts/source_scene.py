@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from assistant.answering.ports import PassageSearch
-from assistant.answering.sources import AskedSources, AskSources
+from assistant.answering.search import AskedSources, Search, SearchScope
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.documents import Passage
-from tests.contracts.samples import EAST, NORTH, UP, passage, query
+from tests.contracts.samples import EAST, NORTH, UP, passage
 from tests.fakes.answering import FakeTenant
 from tests.fakes.clock import SteppedClock
 
@@ -33,7 +33,7 @@ class SourceScene:
     limits_s: dict[str, float] = field(default_factory=dict[str, float])
     """Of sources whose limit is not 10 s."""
     clock: SteppedClock = field(default_factory=SteppedClock)
-    sources: AskSources = field(init=False)
+    sources: Search = field(init=False)
 
     def __post_init__(self) -> None:
         tenant = FakeTenant(clock=self.clock)
@@ -44,11 +44,11 @@ class SourceScene:
         ]
         tenant.config = tenant.config.model_validate(tenant.config.model_dump() | {"sources": entries})
         tenant.configure(limits={"search_timeout_s": 10.0})
-        self.sources = AskSources(replace(tenant.services, search=self.search))
+        self.sources = Search(replace(tenant.services, search=self.search))
 
     async def ask(self) -> AskedSources:
         deadline = Deadline.after(60, clock=SystemClock())  # limits pass by themselves
-        return await self.sources.search(query(WORDS, EAST), deadline=deadline)
+        return await self.sources.run(WORDS, vector=EAST, scope=SearchScope.untraced(deadline))
 
 
 def documents_of(asked: AskedSources) -> set[str]:

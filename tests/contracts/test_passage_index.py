@@ -362,7 +362,7 @@ async def test_titles_and_questions_never_appear_among_passages(twin: Twin) -> N
     assert found.best_cosine == 0.0
 
 
-async def test_every_listed_document_tells_its_nearest_title_or_question(twin: Twin) -> None:
+async def test_documents_of_the_title_leg_tell_their_nearest_title_or_question(twin: Twin) -> None:
     await twin.index.replace_documents(
         [
             indexed((passage("title"), NORTH), title_vector=between(EAST, UP, share=0.2)),
@@ -372,10 +372,11 @@ async def test_every_listed_document_tells_its_nearest_title_or_question(twin: T
     )
     found = await documents_found(twin, query("zolpidem", EAST, leg_size=1))
     assert found["asked"].title_cosine == pytest.approx(1.0)
-    assert found["words"].title_cosine == pytest.approx(0.0)
+    assert found["words"].title_cosine is None
     assert found["words"].title_score is None
     found = await documents_found(twin, query("zolpidem", EAST))
     assert found["title"].title_cosine == pytest.approx(0.970143, abs=1e-5)
+    assert found["words"].title_cosine == pytest.approx(0.0)
 
 
 async def test_the_best_title_score_of_a_document_counts(twin: Twin) -> None:
@@ -450,24 +451,22 @@ async def test_read_documents_leaves_out_what_the_labels_hide(twin: Twin) -> Non
 
 async def test_an_index_that_was_never_written_has_no_documents_and_no_words(twin: Twin) -> None:
     assert await twin.search.read_documents(["a"], labels=frozenset(), deadline=samples.soon()) == {}
-    assert await twin.search.known_words() == KnownWords(words={}, abbreviations={})
+    assert await twin.search.known_words() == KnownWords(abbreviations={})
 
 
-async def test_known_words_count_documents_and_leave_labelled_ones_out(twin: Twin) -> None:
+async def test_known_abbreviations_leave_labelled_documents_out(twin: Twin) -> None:
     pa = ("pa", "prior authorization")
     await twin.index.replace_documents(
         [
-            indexed((passage("a"), EAST), words=["claim", "wait"], abbreviations=[pa, ("dc", "drug card")]),
-            indexed((passage("b"), EAST), words=["wait"], abbreviations=[pa, ("dc", "discontinued")]),
+            indexed((passage("a"), EAST), abbreviations=[pa, ("dc", "drug card")]),
+            indexed((passage("b"), EAST), abbreviations=[pa, ("dc", "discontinued")]),
             indexed(
                 (passage("c", labels=("staff",)), EAST),
-                words=["secret", "wait"],
                 abbreviations=[("ss", "secret stock"), ("pa", "private account")],
             ),
         ]
     )
     known = await twin.search.known_words()
-    assert known.words == {"claim": 1, "wait": 2}
     assert known.abbreviations == {"pa": "prior authorization"}
 
 
@@ -527,7 +526,7 @@ async def test_nothing_is_left_of_an_old_document_s_questions_card_and_words(
     found = await documents_found(twin, query("zolpidem", EAST))
     assert [hit for hit in found.values() if hit.title_score or hit.text_score] == []
     assert [hit.title_cosine for hit in found.values() if hit.title_cosine] == []
-    assert await twin.search.known_words() == KnownWords(words={"other": 1}, abbreviations={})
+    assert await twin.search.known_words() == KnownWords(abbreviations={})
     read = await twin.search.read_documents(["refill"], labels=frozenset(), deadline=samples.soon())
     assert [len(document.passages) for document in read.values()] == ([1] if remove is replace else [])
 

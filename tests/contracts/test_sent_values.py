@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from assistant.answering.ports import LOG_EXPIRES_AFTER_S, ValuesOfSent
-from assistant.answering.reading import AppendToAnswer, ReadAnswers
 from assistant.answering.services import TenantServices
+from assistant.answering.stored import AppendToAnswer, ReadAnswers
 from assistant.domain.answers import LiveSpan, Sent
 from assistant.domain.elements import ElementDisplay, ElementKind, ElementState, ElementUse
 from assistant.domain.errors import ConflictError, InvalidRequestError

@@ -15,6 +15,7 @@ from assistant.domain.answers import VerdictLabel
 from assistant.domain.desk import CaseReason
 from assistant.domain.feedback import Edit, FeedbackEvent, FeedbackKind, ShownDocument
 from assistant.learning.intake import OpenCases, case_id
+from assistant.text.language import language
 from tests.fakes.running_service import RunningService, Scene, running_service
 
 SOURCES = """
@@ -65,7 +66,7 @@ def feedback(
         "agent": "a" * 32,
         "asked_at": now,
         "documents": shown,
-        "prompt_id": "answer/2",
+        "prompt_id": "answer/4",
         "model_id": "tiny-llm",
         "index_version": "1",
         "settings_hash": "s",
@@ -109,7 +110,9 @@ class Desk:
     async def took(self, *events: FeedbackEvent) -> None:
         """Take events to the desk, as the mover does."""
         services = self.service.tenants[self.tenant].desk
-        await OpenCases(services.store, records=services.records, clock=services.clock).take(events)
+        await OpenCases(
+            services.store, records=services.records, language=language("en"), clock=services.clock
+        ).take(events)
 
     async def case(
         self,
@@ -117,9 +120,10 @@ class Desk:
         labels: Sequence[str] = (),
         documents: Sequence[str] = ("wait",),
         better_text: str | None = "Three days.",
+        question: str = "How long is the wait?",
     ) -> str:
         """Return the case of a new answer that its agent marked as bad."""
-        answered = await self.service.answered(tenant=self.tenant, labels=labels)
+        answered = await self.service.answered(question=question, tenant=self.tenant, labels=labels)
         answer_id = answered["answer_id"]
         agent = self.service.headers(tenant=self.tenant, labels=labels)
         verdict = {"verdict_id": f"v-{answer_id}", "label": "bad", "better_text": better_text}

@@ -92,10 +92,7 @@ class FakeLive:
         if said is not None:
             return Filled(said, as_of=AS_OF, about=f"item {caller.question}")
         if caller.context is None:
-            missing = ("order number",)
-            raise LiveReadError(
-                ElementProblem.PARAMETER_MISSING, "Which order? Give the order number.", missing=missing
-            )
+            raise LiveReadError(ElementProblem.PARAMETER_MISSING, "Which order? Give the order number.")
         order = caller.context.ids["order"][0]
         own = ElementData(values=(ElementValue(name="status", label="Status", text=f"shipped {order}"),))
         return Filled(self.data.get(name, own), as_of=AS_OF, about=f"order {order}")

@@ -22,8 +22,8 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
-from assistant.answering.reading import ReadElementAgain
-from assistant.answering.use_case import AnswerQuestion
+from assistant.answering.answer import AnswerQuestion
+from assistant.answering.stored import ReadElementAgain
 from assistant.api.__main__ import open_application
 from assistant.api.delivery import StreamLimits
 from assistant.api.health import ServiceMetrics
@@ -52,6 +52,11 @@ from tests.fakes.tokens import EC_KEY, ISSUER, claims, token
 DIGEST = "d" * 64
 TWO_SENTENCES = ("Wait two days. ", "The wait ", "is two days.")
 """What a model may write: the first sentence is certain, and released, after two texts."""
+ANYTHING_ANSWERS = "hopeless_cosine = -1.0\nwrong_possible = -0.000001\nwrong_sure = -0.000002"
+"""Utilities of the gate by which any document that may be seen answers any question."""
+ANYTHING_MAY_ANSWER = "right_possible = 0.999999\nwrong_possible = -0.000001\nwrong_sure = -100"
+"""No document answers for sure, and any one possibly."""
+NOTHING_ANSWERS = "hopeless_cosine = 1.0\nright_possible = 0.000001\nwrong_possible = -99\nwrong_sure = -100"
 TENANT_FILE = """
 schema_version = 1
 name = "{name}"
@@ -65,8 +70,7 @@ dimensions = 8
 endpoint = "{name}-llm"
 model = "tiny-llm"
 [gate]
-answered = {answered}
-possibly = {possibly}
+{gate}
 [answers.escalation]
 default = "Team Lead, ext. 1"
 [limits]
@@ -90,9 +94,8 @@ class Scene:
     artifact_dimensions: int = DIMENSIONS
     writes: bool = True
     """Whether the tenants' model writes their answers; otherwise they are quoted."""
-    answered: float = 0.0
-    possibly: float = 0.0
-    """Thresholds of the gate: at 0 any document that may be seen answers any question."""
+    gate: str = ANYTHING_ANSWERS
+    """The gate's part of their files."""
     more_of_tenants: str = ""
     """What their files say more."""
     frame_ancestors: tuple[str, ...] = ()
@@ -292,14 +295,13 @@ def service_settings(folder: Path, scene: Scene, *, sagemaker_url: str, jwks_url
                 name=name,
                 first_token_timeout_s=scene.first_token_timeout_s,
                 answer_deadline_s=scene.answer_deadline_s,
-                answered=scene.answered,
-                possibly=scene.possibly,
+                gate=scene.gate,
                 streams=scene.streams,
                 streams_per_agent=scene.streams_per_agent,
             )
         )
     _write_artifact(models / "tiny-embedding", {"dimensions": scene.artifact_dimensions})
-    answering = {"writes_answers": scene.writes, "prompt": "answer/2", "passages": 5}
+    answering = {"writes_answers": scene.writes}
     _write_artifact(
         models / "tiny-llm",
         {"template_tokens_per_message": 4, "template_tokens_fixed": 4, "answering": answering},

@@ -34,7 +34,7 @@ class SageMakerSocket:
     url: str = ""
     embedding_fault: Fault = "none"
     generation_fault: Fault = "none"
-    texts: Sequence[str] = ("Wait ", "two ", "days.")
+    texts: Sequence[str] = ("Wait ", "two ", "days [1.1].")
     stall_after: int | None = None
     """Silent for ever after so many texts of a generation."""
     cut_after: int | None = None

@@ -13,7 +13,7 @@ from hashlib import sha256
 
 import numpy as np
 
-from assistant.answering.retrieve import INDEX_FEATURES, shipped_weights
+from assistant.answering.rank import INDEX_FEATURES, shipped_weights
 from assistant.domain.answers import VerdictLabel
 from assistant.domain.feedback import FeedbackEvent, FeedbackKind, ShownDocument
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from assistant.answering.retrieve import shipped_weights
+from assistant.answering.rank import shipped_weights
 from assistant.cli.evaluate import open_services
 from assistant.cli.global_options import GlobalOptions
 from assistant.cli.knowledge import load_if_empty

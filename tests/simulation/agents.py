@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from assistant.answering.retrieve import Weights
+from assistant.answering.rank import Weights
 from assistant.domain.answers import Certainty, FinishReason, Mode, VerdictLabel
 from assistant.domain.feedback import Edit, FeedbackEvent, FeedbackKind, ShownDocument
 from tests.simulation.questions import SimulatedQuestion, plain_subject, subject_of

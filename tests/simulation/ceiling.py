@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from assistant.answering.retrieve import INDEX_FEATURES, Weights, WeightsFile, read_weights, shipped_weights
+from assistant.answering.rank import INDEX_FEATURES, Weights, WeightsFile, read_weights, shipped_weights
 from tests.simulation.replay import UNIT_FEATURES, Replay, is_right_first
 
 Array = NDArray[np.float64]

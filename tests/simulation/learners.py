@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
 
-from assistant.answering.retrieve import Weights, read_weights, shipped_weights
+from assistant.answering.rank import Weights, read_weights, shipped_weights
 from assistant.domain.desk import ReleaseState
 from assistant.domain.errors import ConflictError, InvalidRequestError
 from assistant.domain.feedback import FeedbackEvent

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from assistant.answering.retrieve import Weights, shipped_weights
+from assistant.answering.rank import Weights, shipped_weights
 from assistant.domain.feedback import FeedbackEvent, FeedbackKind
 from tests.simulation.agents import Agent, Days, PoisonedDays, RandomDays, Serving, World
 from tests.simulation.ceiling import true_labels, weights_of

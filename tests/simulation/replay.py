@@ -1,7 +1,8 @@
 """Asks each question once on the real answer path, and ranks its candidates again under other weights.
 
 The features are those of the product: ``PrepareAnswer`` searched, read and scored. ``Replay`` repeats its two
-rankings, which are sums; ``differences`` counts the questions for which it does not give the product's order.
+rankings, which are sums, for a tenant with one source of documents and no catalogue; ``differences`` counts
+the questions for which it does not give the product's order.
 """
 
 from __future__ import annotations
@@ -14,19 +15,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from assistant.answering import evidence as evidence_module
+from assistant.answering import rank as rank_module
 from assistant.answering.evidence import DOCUMENTS_READ, Evidence
-from assistant.answering.gate import missing_in
 from assistant.answering.prepare import AnswerRequest, PrepareAnswer, PreparedAnswer
+from assistant.answering.rank import INDEX_FEATURES, Kind, Weights, shipped_weights
 from assistant.answering.record import KEPT_CANDIDATES
-from assistant.answering.retrieve import INDEX_FEATURES, Weights, shipped_weights
 from assistant.answering.services import TenantServices
-from assistant.answering.understand import codes_in
 from assistant.domain.clock import Deadline
 from assistant.domain.documents import StoredDocument
 from assistant.domain.identity import Identity, Role
@@ -36,17 +37,35 @@ from assistant.tuning.gate import ProtectedQuestion, ProtectedSet, protected_que
 from tests.simulation.questions import SimulatedQuestion
 
 READ_TO_REPLAY = 24
-"""Documents whose units are scored for a replay; serving reads the best ``DOCUMENTS_READ``. A document
-beyond them that other weights bring among the best is ranked by the index alone: ``Ranking.is_whole``."""
+"""Documents whose units are scored and embedded for a replay; serving reads the best ``DOCUMENTS_READ``.
+A document beyond them that other weights bring among the best is ranked by the index alone:
+``Ranking.is_whole``."""
 _AT_ONCE = 2
 _NO_DEVIATION = 1e-9
 _DECIMALS = 5
-_FINDS = ("evidence", "retrieve", "understand", "quote", "gate")
+_FINDS = ("evidence", "search", "rank", "vocabulary", "reading", "choose", "gate")
 """Modules of the answer path that decide what is found: a change of them asks again."""
+_WEIGHS: tuple[Kind, ...] = ("ranker", "units", "unit_vectors", "reranker", "gate")
+"""Weights that decide it."""
+_COMPARED_DECIMALS = 4
+"""The product compares scores to so many decimals."""
 _PATIENCE_S = 60.0
 CANDIDATES_KEPT = 40
 """Some 190 are found for a question; those below come first only by weights that no learner may give."""
-UNIT_FEATURES = ("best_unit", "best_units", "coverage", "title_opposed", "title_number")
+UNIT_FEATURES = (
+    "best_unit",
+    "best_units",
+    "mass",
+    "coverage",
+    "title_number",
+    "title_other_number",
+    "unit_cosine",
+    "unit_cosines",
+    "unit_peak",
+    "few_terms",
+    "heaviest_missing",
+)
+"""What ``rank.document_features`` gives beside the score by the index."""
 Array = NDArray[np.float64]
 
 
@@ -65,8 +84,6 @@ class Candidates:
     """Lowest value, mean and deviation of each of ``INDEX_FEATURES`` over all candidates, kept or not."""
     units: tuple[tuple[float, ...] | None, ...]
     """One column for each of ``UNIT_FEATURES``; None where the document was not read."""
-    with_codes: tuple[tuple[int, ...], tuple[int, ...]]
-    """Candidates that hold the question's codes, in the first and in the second ranking."""
     served: tuple[str, ...]
     """The product's own order of the best, under the shipped weights."""
 
@@ -116,15 +133,17 @@ class Replay:
         columns = np.array([weights.features.get(name, 0.0) for name in INDEX_FEATURES])
         offsets = np.array([weights.documents.get(name, 0.0) for name in self.found.document_ids])
         scores: Array = self._standard @ columns + weights.bias + offsets
-        order = self._lifted(self._sorted(scores, range(len(scores))), scores, self.found.with_codes[0])
+        order = self._sorted(scores, range(len(scores)))
         read = [at for at in order[:DOCUMENTS_READ] if self.found.units[at] is not None]
+        rest = [at for at in order if at not in read]
+        if read and rest:  # equal to four decimals, the first of the rest may be ahead
+            scores[read] += max(0.0, scores[rest[0]] - scores[read[-1]])
         again, features = self._again(read, scores)
         best = self._sorted(again, read)
-        rest = [at for at in order if at not in read]
         if best and rest:
             last, first = again[best[-1]], scores[rest[0]]
             again[rest] = last - (first - scores[rest]) - 1.0
-        whole = self._lifted(best + rest, again, self.found.with_codes[1])[:KEPT_CANDIDATES]
+        whole = (best + rest)[:KEPT_CANDIDATES]
         return Ranking(
             document_ids=tuple(self.found.document_ids[at] for at in whole),
             scores=tuple(float(again[at]) for at in whole),
@@ -142,16 +161,9 @@ class Replay:
         return again, features
 
     def _sorted(self, scores: Array, among: Iterable[int]) -> list[int]:
-        return sorted(among, key=lambda at: (-scores[at], self.found.document_ids[at]))
-
-    @staticmethod
-    def _lifted(order: list[int], scores: Array, front: Sequence[int]) -> list[int]:
-        """Move candidates to the front, each group in its order; raise their scores in place."""
-        first = [at for at in order if at in front]
-        others = [at for at in order if at not in front]
-        if first and others:
-            scores[first] += max(0.0, scores[others[0]] - scores[first[-1]])
-        return first + others
+        """Return the candidates as ``rank.best_first`` orders them."""
+        names = self.found.document_ids
+        return sorted(among, key=lambda at: (-round(float(scores[at]), _COMPARED_DECIMALS), names[at]))
 
 
 def is_right_first(replay: Replay, weights: Weights) -> bool:
@@ -170,13 +182,9 @@ def differences(replays: Sequence[Replay]) -> int:
 
 @contextmanager
 def reading(documents: int) -> Iterator[None]:
-    """Have the answer path score the units of more documents than it serves from."""
-    before = evidence_module.DOCUMENTS_READ
-    evidence_module.DOCUMENTS_READ = documents  # type: ignore[misc]
-    try:
+    """Have the answer path score and embed the units of more documents than it serves from."""
+    with patch.multiple(evidence_module, DOCUMENTS_READ=documents, _DOCUMENTS_EMBEDDED=documents):
         yield
-    finally:
-        evidence_module.DOCUMENTS_READ = before  # type: ignore[misc]
 
 
 class Asking:
@@ -204,9 +212,10 @@ class Asking:
         Asks twice: as served, and with the units of more documents. The number of documents is a constant
         of the product, so that the two must not run at the same time.
         """
-        served = await self._all(questions, say)
-        with reading(READ_TO_REPLAY):
-            found = await self._all(questions, say)
+        with patch.object(rank_module, "UNIT_VECTORS_LIMIT_S", _PATIENCE_S):
+            served = await self._all(questions, say)
+            with reading(READ_TO_REPLAY):
+                found = await self._all(questions, say)
         return [
             replace(one, served=first.document_ids[:DOCUMENTS_READ], certainty=first.certainty)
             for first, one in zip(served, found, strict=True)
@@ -235,7 +244,7 @@ class Asking:
         judge, found = Judge(observer), list[ProtectedQuestion | None]()
         for question in questions:
             if question.after is None:
-                observed = Observed(question, None, await self._prepared(question.question), {}, False)
+                observed = Observed(question, None, await self._prepared(question.question), {}, ())
                 found.append(protected_question(observed, await judge.result(observed)))
         return ProtectedSet(
             tenant=self._services.tenant.name,
@@ -257,23 +266,13 @@ class Asking:
             deadline=Deadline.after(2 * _PATIENCE_S, clock=self._services.clock),
         )
         prepared.steps.root.end()
+        assert not prepared.scope.degraded, f"answered without {prepared.scope.degraded}: {question}"
         return prepared
 
 
 def _candidates(question: SimulatedQuestion, found: Evidence) -> Candidates:
     names = tuple(one.document_id for one in found.ranked)
     features = {one.document_id: one.features for one in found.ranked}
-    first, second = frozenset[str](), frozenset[str]()
-    if found.codes:
-        named = frozenset(found.codes)
-        first = frozenset(
-            one.passage.document_id
-            for one in found.retrieved.passages
-            if named <= codes_in(one.passage.embedding_input)
-        )
-        second = frozenset(
-            name for name, document in found.documents.items() if not missing_in(found.codes, document)
-        )
     kept = names[:CANDIDATES_KEPT]
     return Candidates(
         question=question,
@@ -285,16 +284,12 @@ def _candidates(question: SimulatedQuestion, found: Evidence) -> Candidates:
             tuple(features[name][key] for key in UNIT_FEATURES) if name in found.documents else None
             for name in kept
         ),
-        with_codes=(
-            tuple(at for at, name in enumerate(kept) if name in first),
-            tuple(at for at, name in enumerate(kept) if name in second),
-        ),
         served=kept,
     )
 
 
 def _scale(values: Sequence[float | None]) -> tuple[float, float, float]:
-    """Return lowest value, mean and deviation as ``retrieve.standardised`` takes them; 0 without values."""
+    """Return lowest value, mean and deviation as ``rank.standardised`` takes them; 0 without values."""
     present = [value for value in values if value is not None]
     if not present:
         return 0.0, 0.0, 0.0
@@ -306,10 +301,11 @@ def _scale(values: Sequence[float | None]) -> tuple[float, float, float]:
 
 
 def key_of(questions: Sequence[SimulatedQuestion], index_version: str) -> str:
-    """Return what kept candidates are good for: the questions, the index and the code that finds them."""
+    """Return what kept candidates are good for: the questions, the index, the code and the weights that find
+    them."""
     folder = Path(evidence_module.__file__).parent
     code = [(folder / f"{name}.py").read_text(encoding="utf-8") for name in _FINDS]
-    parts = [one.text for one in questions] + code
+    parts = [one.text for one in questions] + code + [shipped_weights(kind).sha256 for kind in _WEIGHS]
     return hashlib.sha256("\n".join([*parts, index_version, str(READ_TO_REPLAY)]).encode()).hexdigest()
 
 

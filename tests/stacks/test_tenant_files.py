@@ -44,8 +44,8 @@ def edit(folder: Path, before: str, after: str) -> None:
 @pytest.mark.parametrize(
     ("name", "model", "context", "copies"),
     [
-        ("pharmacy", "Qwen3-8B", 4096, 2),
-        ("clinic", "Qwen3-8B", 4096, 1),
+        ("pharmacy", "Qwen3-8B", 8192, 2),
+        ("clinic", "Qwen3-8B", 8192, 1),
         ("sandbox", "SmolLM2-135M-Instruct", 2048, 0),
     ],
 )
@@ -253,7 +253,7 @@ def test_a_missing_artifact_is_refused_with_the_existing_ones(folder: Path) -> N
 
 # --- how the model is asked, by its manifest -------------------------------------------------------------
 
-PROMPTS = {"answer/1": False, "answer/2": True}
+PROMPTS = {"answer/1": False, "answer/4": True}
 
 
 def asked_with(**answering: object) -> list[str]:
@@ -277,7 +277,7 @@ def test_the_released_prompts_are_listed_here() -> None:
 
 def test_every_manifest_is_consistent() -> None:
     assert asked_with() == []
-    assert asked_with(writes_answers=False, prompt="answer/1", passages=2) == []
+    assert asked_with(writes_answers=False, prompt="answer/1") == []
 
 
 @pytest.mark.parametrize(
@@ -286,17 +286,12 @@ def test_every_manifest_is_consistent() -> None:
         (
             {"prompt": "answer/99"},
             r'models\.llm: the manifest of qwen3-8b-inf2, \[answering\] names prompt "answer/99", which does '
-            r"not exist\. Released: answer/1, answer/2",
+            r"not exist\. Released: answer/1, answer/4",
         ),
         (
             {"prompt": "answer/1"},
             r'models\.llm: .*writes_answers = true with prompt "answer/1", which does not let the '
-            r"model refuse.* Use answer/2, or writes_answers = false",
-        ),
-        (
-            {"passages": 16},
-            r"models\.llm: .*passages = 16, each of up to 256 tokens .*: 4096 tokens, and 256 for the answer "
-            r".*over its sequence_length of 4096",
+            r"model refuse.* Use answer/4, or writes_answers = false",
         ),
     ],
 )
@@ -306,17 +301,17 @@ def test_an_invalid_answering_section_is_refused(answering: dict[str, object], s
 
 
 def test_an_inconsistent_manifest_stops_the_synth(folder: Path) -> None:
-    edit(folder, "[generation]\n", "[generation]\nmax_tokens = 3000\n")
+    edit(folder, "[embedding]\n", "[embedding]\nmax_tokens = 512\n")
 
     with pytest.raises(
-        ConfigurationError, match=r"pharmacy\.toml: line \d+: models\.llm: .*over its sequence"
+        ConfigurationError, match=r"pharmacy\.toml: line \d+: embedding\.max_tokens: .*takes 256 at most"
     ):
         read(folder, "pharmacy")
 
 
 def test_a_changed_answering_section_replaces_the_tasks() -> None:
     llm = deployed("pharmacy").llm
-    table = llm.answering.model_copy(update={"passages": 4})
+    table = llm.answering.model_copy(update={"history_turns": 1})
 
     assert llm.model_copy(update={"answering": table}).stamp() != llm.stamp()
 

@@ -8,9 +8,16 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
-from assistant.answering.generate import FileTokenCounter
+from assistant.answering.prompt import FileTokenCounter
 from assistant.domain.errors import ConfigurationError
-from assistant.model_artifacts import read_model_facts, served_generation_model
+from assistant.model_artifacts import (
+    CharacterTokenCounter,
+    model_elsewhere,
+    read_model_facts,
+    served_generation_model,
+)
+from assistant.settings.local_models import ServedLlm
+from assistant.settings.model_artifacts import WRITER
 
 CHAT_MODEL = {
     "schema_version": 1,
@@ -36,19 +43,19 @@ def test_a_chat_model_s_facts_reach_answering(tmp_path: Path) -> None:
 
 
 def test_what_the_model_is_trusted_with_reaches_answering(tmp_path: Path) -> None:
-    answering = {"writes_answers": True, "prompt": "answer/2", "passages": 5, "history_turns": 1}
+    answering = {"writes_answers": True, "prompt": "answer/3", "reads_tokens": 900, "history_turns": 1}
     served = served_generation_model(write(tmp_path, CHAT_MODEL | {"answering": answering}), "m")
-    assert (served.writes_answers, served.prompt, served.passages, served.history_turns) == (
+    assert (served.writes_answers, served.prompt, served.reads_tokens, served.history_turns) == (
         True,
-        "answer/2",
-        5,
+        "answer/3",
+        900,
         1,
     )
 
 
 def test_a_model_that_nobody_vouches_for_does_not_write(tmp_path: Path) -> None:
     served = served_generation_model(write(tmp_path, CHAT_MODEL), "m")
-    assert (served.writes_answers, served.prompt, served.passages) == (False, "answer/1", 2)
+    assert (served.writes_answers, served.prompt, served.reads_tokens) == (False, "answer/4", None)
 
 
 def test_a_missing_artifact_is_named(tmp_path: Path) -> None:
@@ -81,3 +88,45 @@ def test_a_broken_tokenizer_is_named(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(ConfigurationError, match=r"tokenizer\.json"):
         FileTokenCounter(tmp_path / "tokenizer.json").load()
+
+
+def test_a_measured_reading_reaches_answering(tmp_path: Path) -> None:
+    answering = WRITER.model_copy(update={"reads_tokens": 900}).model_dump()
+    served = served_generation_model(write(tmp_path, CHAT_MODEL | {"answering": answering}), "m")
+    assert served.reads_tokens == 900
+
+
+ELSEWHERE = ServedLlm(
+    name="tall",
+    model="tall:8b",
+    url="http://127.0.0.1:11434/v1",
+    context_tokens=8192,
+    answering=WRITER.model_copy(update={"reads_tokens": 900}),
+)
+
+
+def test_a_model_elsewhere_has_no_digest_and_room_for_its_template() -> None:
+    served, counter = model_elsewhere(ELSEWHERE)
+
+    assert (served.model_id, served.digest, served.writes_answers) == ("tall", None, True)
+    assert served.reads_tokens == 900
+    assert min(served.template_tokens_per_message, served.template_tokens_per_prompt) > 0
+    assert isinstance(counter, CharacterTokenCounter)
+
+
+def test_a_tokenizer_that_was_named_counts_exactly(tmp_path: Path) -> None:
+    tokenizer = Tokenizer(WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()  # pyright: ignore[reportAttributeAccessIssue]
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+
+    _, counter = model_elsewhere(ELSEWHERE.model_copy(update={"tokenizer": tmp_path / "tokenizer.json"}))
+
+    assert counter.count("three short words") == 3
+
+
+def test_characters_are_counted_as_more_tokens_than_a_tokenizer_makes_of_them() -> None:
+    counter = CharacterTokenCounter()
+
+    assert counter.count("Refill too soon") == 5  # 15 letters and blanks
+    assert counter.count("0800 555-0143") == 13  # ceil(1 / 3) + 12
+    assert counter.count("処方箋") == 3

@@ -13,6 +13,7 @@ from assistant.settings.process import LocalIssuerSettings, ServiceSettings, Wor
 from assistant.settings.tenant import TenantConfig, load_tenant, load_tenants
 
 GOOD = 'schema_version = 1\nname = "clinic"\ndisplay_name = "Clinic"\n'
+FLAG = '[[red_flags]]\nname = "fire"\ntext = "Go."\ncall = "911"\nexamples = ["a", "b", "c", "d", "e"]\n'
 
 
 @pytest.mark.parametrize(
@@ -21,15 +22,22 @@ GOOD = 'schema_version = 1\nname = "clinic"\ndisplay_name = "Clinic"\n'
         (GOOD + "colour = 1", "unknown key colour; allowed here: .*display_name"),
         (
             GOOD + "[gate]\nmin_cosinus = 1",
-            "unknown key gate.min_cosinus; allowed here: answered, possibly",
+            "unknown key gate.min_cosinus; allowed here: hopeless_cosine, right_possible, right_sure",
         ),
         (
             GOOD + "[gate]\nmin_cosine = 0.4",
-            "line 5: gate.min_cosine was removed: use gate.answered and gate.possibly",
+            "line 5: gate.min_cosine was removed: use gate.right_sure, gate.right_possible",
         ),
-        (GOOD + "[gate]\nmin_coverage = 0.4", "gate.min_coverage was removed: use gate.answered"),
-        (GOOD + "[gate]\nanswered = 0.2", r"line 4: gate: .*possibly = 0.3 is over answered = 0.2"),
-        (GOOD + "[gate]\npossibly = -0.1", r"gate\.possibly: .*greater than or equal to 0"),
+        (GOOD + "[gate]\nanswered = 0.4", "gate.answered was removed: use gate.right_sure"),
+        (
+            GOOD + "[gate]\nright_possible = 1.5",
+            r"line 4: gate: .*right_possible = 1.5 and wrong_possible = -0.2 must lie between right_sure",
+        ),
+        (GOOD + "[gate]\nwrong_sure = 0.5", r"gate\.wrong_sure: .*less than 0"),
+        (
+            GOOD + "[answers]\ncondition_headings = []",
+            r"answers\.condition_headings was removed: leave it out",
+        ),
         (
             GOOD + "[embedding]\ncosine_related = 0.12",
             r"line 4: embedding: .*cosine_related = 0.12 is not more than 0.05 over cosine_unrelated = 0.07",
@@ -47,6 +55,11 @@ GOOD = 'schema_version = 1\nname = "clinic"\ndisplay_name = "Clinic"\n'
         (GOOD.replace('"clinic"', '"Clinic One"'), "name"),
         (GOOD.replace("schema_version = 1", "schema_version = 2"), "schema_version"),
         (GOOD.replace('"clinic"', '"pharmacy"'), "must equal the file's name"),
+        (GOOD + '[[red_flags]]\nname = "fire"\ntext = "Go."\ncall = "911"', "red_flags.0.examples is needed"),
+        (GOOD + 2 * FLAG, 'two red_flags have the name "fire"'),
+        (GOOD + FLAG.replace('"fire"', '"Fire!"'), r"red_flags\.0\.name: .*pattern"),
+        (GOOD + FLAG.replace(', "e"', ""), r"red_flags\.0\.examples: .*at least 5"),
+        (GOOD + FLAG + 'keywords = ["smoke"]', r"unknown key red_flags\.0\.keywords; allowed here: call"),
         ('name = "clinic"', "schema_version.*display_name"),
         ("not toml", "not valid TOML"),
     ],
@@ -68,11 +81,10 @@ def test_answers_are_quoted_or_written_as_the_model_is_trusted_unless_the_file_s
 
     tenant = load_tenant(file)
 
-    assert (tenant.answers.mode, tenant.answers.max_words, tenant.answers.also_words) == ("auto", 120, 60)
+    assert (tenant.answers.mode, tenant.answers.max_words, tenant.answers.also_words) == ("auto", 160, 80)
     assert tenant.answers.reply_headings == ("What to tell the patient",)
-    assert tenant.answers.condition_headings == ("When this applies",)
     assert dict(tenant.answers.escalation) == {"default": "The nurse, ext. 1", "lost card": "Cards, ext. 2"}
-    assert (tenant.gate.answered, tenant.gate.possibly) == (0.6, 0.3)
+    assert tenant.gate.thresholds == pytest.approx((0.857, 0.222), abs=0.001)
 
 
 @pytest.mark.parametrize("name", ["pharmacy", "clinic", "sandbox"])

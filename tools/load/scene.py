@@ -21,7 +21,7 @@ from assistant.domain.clock import SystemClock
 from assistant.local.tokens import Grant, TokenSigner, public_key_set
 from assistant.model_artifacts import read_model_facts
 from assistant.model_server.artifact import ARTIFACT_FILE, TOKENIZER_FILE, ensure_artifact
-from assistant.settings.model_artifacts import AnsweringTable
+from assistant.settings.model_artifacts import WRITER
 from assistant.settings.process import ModelServerSettings, ServiceSettings
 from assistant.settings.tenant import load_tenant
 from tools.load.workload import ANSWER_TOKENS, READ_DOCUMENTS, LoadOutcome, LoadPlan, live_status
@@ -36,8 +36,6 @@ _AGENTS = 512
 _ISSUER = "http://issuer.load"
 _MODELS = "models"
 _BUILT_MODELS = Path(__file__).parents[2] / "build" / "load-models"
-_WRITER = AnsweringTable(writes_answers=True, prompt="answer/2", passages=5, history_turns=2)
-"""What the stand-in's model is trusted with, whose sentences the documents support."""
 _OUTCOME_TIMEOUT_S = 180.0
 _WARMING_TOKENS = 10
 _TENANT_FILE = f"""
@@ -49,8 +47,7 @@ endpoint = "load-embedding"
 [generation]
 endpoint = "load-llm"
 [gate]
-answered = 0.0
-possibly = 0.0
+hopeless_cosine = -1.0
 [limits]
 streams = 2000
 streams_per_agent = 64
@@ -205,7 +202,7 @@ def _write_tenant(folder: Path) -> None:
     for task in ("embedding", "generation"):
         artifact = ensure_artifact(ModelServerSettings(task=task, artifacts_dir=_BUILT_MODELS))
         if task == "generation":
-            artifact = artifact.model_copy(update={"answering": _WRITER})
+            artifact = artifact.model_copy(update={"answering": WRITER})
         model = folder / _MODELS / artifact.model
         model.mkdir(parents=True)
         (model / ARTIFACT_FILE).write_bytes(artifact.model_dump_json().encode())

@@ -56,12 +56,12 @@ class OpenSearchStandIn:
         self._asked = 0
         self._answers = [response(orjson.dumps(hybrid_answer(index, seed=seed))) for seed in range(_ANSWERS)]
         self._title_cosines = response(orjson.dumps(title_cosines_answer(index)))
-        self._words = response(orjson.dumps(words_answer()))
+        self._abbreviations = response(orjson.dumps(_aggregated(())))
         hits = [{"_source": {"text": text}} for text in workload.passages()[:_BARE_HITS]]
         self._bare = response(orjson.dumps({"took": 9, "hits": {"hits": hits}}))
 
     def answer(self, request: Request, connection: HttpConnection) -> None:
-        """Every call takes as long; the words are read beside the questions."""
+        """Every call takes as long; the abbreviations are read beside the questions."""
         self._pace.later(self._pace.search_s, connection.send, self._found(request))
 
     def _found(self, request: Request) -> bytes:
@@ -70,7 +70,7 @@ class OpenSearchStandIn:
         if b'"collapse"' in request.body:
             return self._title_cosines
         if b'"aggs"' in request.body:
-            return self._words if b'"words"' in request.body else response(orjson.dumps(_aggregated(())))
+            return self._abbreviations
         if b'"hybrid"' in request.body:
             self._asked += 1
             return self._answers[self._asked % _ANSWERS]
@@ -95,14 +95,6 @@ def title_cosines_answer(index: str) -> dict[str, Any]:
     """Return what the node answers to the second call: each document's best title."""
     hits = [_title_fields(index, number, cosine=_BEST_COSINE / 2) for number in range(_NUMBERS)]
     return {"timed_out": False, "hits": {"hits": hits}}
-
-
-def words_answer() -> dict[str, Any]:
-    """Return the page of all words with the number of documents that hold each."""
-    counts = Counter(word for number in range(_NUMBERS) for word in workload.document(number).card.words)
-    return _aggregated(
-        {"key": {"value": word}, "doc_count": documents} for word, documents in sorted(counts.items())
-    )
 
 
 @cache

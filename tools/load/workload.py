@@ -261,8 +261,8 @@ class LoadPlan:
         return f"authorization: Bearer {bearer}\r\n" if bearer else ""
 
 
-RANKING_STEPS = ("rank", "weigh", "units", "quote", "compose")
-"""Steps that find out which passage answers, and quote it. A relay has none of them."""
+RANKING_STEPS = ("rank", "weigh", "units", "gate", "compose")
+"""Steps that find out which passage answers, and compose its section. A relay has none of them."""
 
 
 @dataclass(slots=True)

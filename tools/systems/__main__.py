@@ -71,7 +71,7 @@ def _front(asked: argparse.Namespace) -> Front:
     scope = ReadScope(by=asked.scope, cases={agent: frozenset(known) for agent, known in cases.items()})
     if asked.system == "stores":
         return Front(
-            stores.application(stores.make_store_data(), scope=scope), credentials, stores.SHAPE, asked.fault
+            stores.application(stores.read_store_data(), scope=scope), credentials, stores.SHAPE, asked.fault
         )
     database = make_database(asked.database, today=asked.today or datetime.now(UTC).date())
     return Front(orders.application(database, scope=scope), credentials, orders.SHAPE, asked.fault)

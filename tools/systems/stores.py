@@ -1,6 +1,6 @@
 """The API of the shop's stores: an item's price and stock, and a customer's order, read-only.
 
-Its data are those of ``tools/shop_data.py``: the items have the ids that the catalogue gives them.
+Its data are in ``stores.json`` beside this module: the items have the ids of the shop's catalogue.
 """
 
 from __future__ import annotations
@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import orjson
 from fastapi import FastAPI, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from tools.shop_data import make_shop
 from tools.systems.front import ReadScope, Shape, only, system_application
 
 SHAPE = Shape(
@@ -89,24 +89,11 @@ class StoreData:
     orders: Mapping[str, ShopOrder]
 
 
-def make_store_data(**size: int) -> StoreData:
-    """Return the data of the shop with these ``items`` and ``reviews``; by default those of the demo."""
-    known = make_shop(**size).stores()
-    orders = [ShopOrder.model_validate(_numbers(order)) for order in known["orders"]]
-    return StoreData(
-        names={store["store_id"]: store["name"] for store in known["stores"]},
-        items=known["items"],
-        orders={order.order_id: order for order in orders},
-    )
-
-
-def _numbers(order: Mapping[str, Any]) -> dict[str, Any]:
-    lines = [{**line, "price": _amount(line["price"])} for line in order["lines"]]
-    return {**order, "total": _amount(order["total"]), "lines": lines}
-
-
-def _amount(text: str) -> float:
-    return float(Decimal(text))
+def read_store_data() -> StoreData:
+    """Return the stores' data of the demo."""
+    known = orjson.loads(Path(__file__).with_name("stores.json").read_bytes())
+    orders = [ShopOrder.model_validate(order) for order in known["orders"]]
+    return StoreData(known["stores"], known["items"], {order.order_id: order for order in orders})
 
 
 def application(data: StoreData, *, scope: ReadScope) -> FastAPI:
@@ -120,9 +107,7 @@ def application(data: StoreData, *, scope: ReadScope) -> FastAPI:
     @app.get("/v1/items/{item_id}/price", operation_id="getPrice", summary="What an item costs today")
     async def get_price(item_id: ItemId) -> Price:
         item = only([data.items[item_id]] if item_id in data.items else [])
-        return Price(
-            item_id=item_id, name=item["name"], price=_amount(item["price"]), currency=item["currency"]
-        )
+        return Price(item_id=item_id, name=item["name"], price=item["price"], currency=item["currency"])
 
     @app.get("/v1/items/{item_id}/stock", operation_id="getStock", summary="Where an item is in stock")
     async def get_stock(item_id: ItemId) -> Stock:

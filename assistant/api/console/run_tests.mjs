@@ -1,4 +1,4 @@
-// Bundles tests/*.test.ts and runs them with Node's own test runner (any Node from 20 on).
+// Bundles tests/*.test.ts and *.test.tsx, and runs them with Node's own test runner (any Node from 20 on).
 import { spawnSync } from "node:child_process";
 import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
 const here = path.dirname(fileURLToPath(import.meta.url));
-const tests = (await readdir(path.join(here, "tests"))).filter((name) => name.endsWith(".test.ts"));
+const tests = (await readdir(path.join(here, "tests"))).filter((name) => /\.test\.tsx?$/.test(name));
 const outdir = await mkdtemp(path.join(tmpdir(), "console-tests-"));
 try {
   await build({
@@ -19,7 +19,7 @@ try {
     platform: "node",
     logLevel: "warning",
   });
-  const files = tests.map((name) => path.join(outdir, name.replace(/\.ts$/, ".mjs")));
+  const files = tests.map((name) => path.join(outdir, name.replace(/\.tsx?$/, ".mjs")));
   process.exitCode = spawnSync(process.execPath, ["--test", "--test-reporter=spec", ...files], { stdio: "inherit" }).status ?? 1;
 } finally {
   await rm(outdir, { recursive: true });

@@ -1,4 +1,4 @@
-"""Parses HTML by selectolax: the main content, without repeated parts of a page and without hidden
+"""Parses HTML by turbohtml: the main content, without repeated parts of a page and without hidden
 elements."""
 
 from __future__ import annotations
@@ -6,17 +6,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from selectolax.lexbor import LexborHTMLParser, LexborNode
+from turbohtml import Document, Element, Node, Text, parse
 
 from assistant.domain.documents import ParsedDocument, UnitKind
 from assistant.domain.errors import DocumentInvalidError
 from assistant.knowledge.parsing.text import TextBuilder, table_lines
 
 DEEPEST_NESTING = 200
-_UNSEEN = frozenset(["script", "style", "noscript", "template", "svg", "iframe", "object", "head"])
-_DROPPED = _UNSEEN | {"nav", "dialog", "button", "select", "textarea"}
-_DROPPED_AROUND_MAIN = frozenset(["header", "footer", "aside"])
-_DROPPED_ROLES = frozenset(["navigation", "banner", "contentinfo", "search", "complementary"])
+"""Elements around an element, and itself, in a page that is parsed. The parser itself stops at 512."""
+_TOO_DEEP = "* > " * DEEPEST_NESTING + "*"
+_UNSEEN = "script, style, noscript, svg, iframe, object, [hidden], [aria-hidden=true]"
+_ROLES = "[role=navigation], [role=banner], [role=contentinfo], [role=search], [role=complementary]"
+_DROPPED = f"{_UNSEEN}, nav, dialog, button, select, textarea, {_ROLES}"
+_DROPPED_AROUND_MAIN = "header, footer, aside"
 _HIDING_STYLE = re.compile(
     r"display\s*:\s*none|visibility\s*:\s*hidden|font-size\s*:\s*0(?![.\d])|opacity\s*:\s*0(?![.\d])", re.I
 )
@@ -33,10 +35,13 @@ def parse_html(content: str) -> ParsedDocument:
 
     Raises DocumentInvalidError for elements nested deeper than DEEPEST_NESTING.
     """
-    root, dropped = _main(LexborHTMLParser(content))
+    page = parse(content).remove("template")  # a selector would match inside it
+    if page.select_one(_TOO_DEEP) is not None:
+        raise DocumentInvalidError(f"HTML elements are nested deeper than {DEEPEST_NESTING}.")
     builder = TextBuilder()
+    root = _main(page)
     if root is not None:
-        walker = _Walker(builder, dropped)
+        walker = _Walker(builder)
         walker.walk(root)
         walker.flush()
     return builder.build()
@@ -47,31 +52,52 @@ def html_text(fragment: str) -> str:
     return parse_html(f"<main>{fragment}</main>").text
 
 
-def _main(tree: LexborHTMLParser) -> tuple[LexborNode | None, frozenset[str]]:
-    """Return the element to read and the tags to skip in it. Inside a main element, headers and asides are
-    content; without one they are repeated on each page."""
+def _main(page: Document) -> Element | None:
+    """Return the element to read, without what is not read in it. Inside a main element, headers and asides
+    are content; without one they are repeated on each page."""
     for selector in ("main", "[role=main]", "article"):
-        found = tree.css(selector)
+        found = page.select(selector)
         if len(found) == 1:
-            return found[0], _DROPPED
-    return tree.body, _DROPPED | _DROPPED_AROUND_MAIN
+            return _without_hidden(found[0], _DROPPED)
+    body = page.find("body")
+    return None if body is None else _without_hidden(body, f"{_DROPPED}, {_DROPPED_AROUND_MAIN}")
 
 
-def _seen_children(node: LexborNode, dropped: frozenset[str]) -> Iterator[LexborNode]:
-    for child in node.iter(include_text=True):
-        attributes = child.attributes if child.is_element_node else {}
-        hidden = "hidden" in attributes or attributes.get("aria-hidden") == "true"
-        hidden = hidden or child.tag in dropped or attributes.get("role") in _DROPPED_ROLES
-        if not hidden and not _HIDING_STYLE.search(attributes.get("style") or ""):
-            yield child
+def _without_hidden(root: Element, dropped: str) -> Element:
+    root.remove(dropped)
+    hides: dict[tuple[int, int] | None, bool] = {}
+    for element in root.select("[style]"):
+        place = element.position  # the parser repeats an element that is not closed, with its style
+        if place not in hides:
+            hides[place] = _HIDING_STYLE.search(element.attr("style") or "") is not None
+        if hides[place]:
+            element.decompose()
+    return root
+
+
+def _text(element: Element) -> str:
+    """Return the text of a heading, a cell or preformatted lines."""
+    return "".join(_strings(element))
+
+
+def _strings(element: Element) -> Iterator[str]:
+    for child in element:
+        if isinstance(child, Text):
+            yield child.data
+        elif isinstance(child, Element) and child.tag == "br":
+            yield "\n"
+        elif isinstance(child, Element):
+            around = "" if child.tag in _INLINE else " "
+            yield around
+            yield from _strings(child)
+            yield around
 
 
 class _Walker:
     """Adds elements to a TextBuilder; collects inline text until a block begins or ends."""
 
-    def __init__(self, builder: TextBuilder, dropped: frozenset[str]) -> None:
+    def __init__(self, builder: TextBuilder) -> None:
         self._builder = builder
-        self._dropped = dropped
         self._inline: list[str] = []
         self._marker = ""
         self._item_kind: UnitKind | None = None
@@ -79,15 +105,10 @@ class _Walker:
         self._list_depth = 0
         self._term = ""
         """The last term of a definition list, until its definition follows."""
-        self._depth = 0
 
-    def walk(self, node: LexborNode) -> None:
-        self._depth += 1
-        if self._depth > DEEPEST_NESTING:
-            raise DocumentInvalidError(f"HTML elements are nested deeper than {DEEPEST_NESTING}.")
-        for child in _seen_children(node, self._dropped):
-            self._take(child, child.tag or "")
-        self._depth -= 1
+    def walk(self, element: Element) -> None:
+        for child in element:
+            self._take(child)
 
     def flush(self) -> None:
         """Add the collected inline text as a block."""
@@ -103,23 +124,26 @@ class _Walker:
         else:
             self._builder.block(text)
 
-    def _take(self, node: LexborNode, tag: str) -> None:
-        if tag == "-text":
-            self._inline.append(re.sub(r"\s+", " ", node.text_content or ""))
-        elif tag == "br":
+    def _take(self, node: Node) -> None:
+        if isinstance(node, Text):
+            self._inline.append(re.sub(r"\s+", " ", node.data))
+        if not isinstance(node, Element):
+            return
+        tag = node.tag
+        if tag == "br":
             self._inline.append("\n")
         elif tag in _HEADINGS:
             self.flush()
-            self._builder.heading(_HEADINGS[tag], self._text(node))
+            self._builder.heading(_HEADINGS[tag], _text(node))
         elif tag == "pre":
             self.flush()
-            self._builder.block(self._text(node))
-        elif tag == "table" and len(node.css("table")) == 1:
+            self._builder.block(_text(node))
+        elif tag == "table" and node.select_one("table") is None:
             self._table(node)
         elif tag in ("ul", "ol"):
             self._list(node, ordered=tag == "ol")
         elif tag in ("dt", "dd"):
-            self._definition(node, tag)
+            self._definition(node)
         elif tag in _BLOCKS or tag in ("table", "tr", "td", "th"):  # a table that contains tables is layout
             self.flush()
             self.walk(node)
@@ -127,29 +151,29 @@ class _Walker:
         else:
             self.walk(node)
 
-    def _list(self, node: LexborNode, *, ordered: bool) -> None:
+    def _list(self, node: Element, *, ordered: bool) -> None:
         self.flush()
         outer = self._item_kind, self._marker
         self._list_depth += 1
         number = 0
-        for child in _seen_children(node, self._dropped):
-            if child.tag == "li":
+        for child in node:
+            if isinstance(child, Element) and child.tag == "li":
                 number += 1
                 self._item_kind = UnitKind.STEP if ordered else UnitKind.ITEM
                 self._marker = f"{number}. " if ordered else "- "
                 self.walk(child)
                 self.flush()
             else:
-                self._take(child, child.tag or "")
+                self._take(child)
         self._list_depth -= 1
         self._item_kind, self._marker = outer
         if self._item_kind is None:
             self._builder.gap()
 
-    def _definition(self, node: LexborNode, tag: str) -> None:
+    def _definition(self, node: Element) -> None:
         self.flush()
-        text = self._text(node).strip()
-        if tag == "dt":
+        text = _text(node).strip()
+        if node.tag == "dt":
             self._term = text
         elif text:
             joined = f"{self._term.rstrip(':')}: {text}" if self._term else text
@@ -157,30 +181,13 @@ class _Walker:
             self._builder.gap()
             self._term = ""
 
-    def _table(self, table: LexborNode) -> None:
+    def _table(self, table: Element) -> None:
         self.flush()
-        for caption in table.css("caption"):
-            self._builder.block(self._text(caption))
-        rows = [row.css("th, td") for row in table.css("tr")]
-        texts = [[self._text(cell) for cell in row] for row in rows if row]
+        for caption in table.select("caption"):
+            self._builder.block(_text(caption))
+        rows = [row.select("th, td") for row in table.select("tr")]
+        texts = [[_text(cell) for cell in row] for row in rows if row]
         has_header = bool(rows and rows[0]) and all(cell.tag == "th" for cell in rows[0])
         for line in table_lines(texts, has_header=has_header):
             self._builder.line(line, kind=UnitKind.ROW, depth=self._list_depth + 1)
         self._builder.gap()
-
-    def _text(self, node: LexborNode) -> str:
-        """Return the visible text of a heading, a cell or preformatted lines. Raises DocumentInvalidError."""
-        self._depth += 1
-        if self._depth > DEEPEST_NESTING:
-            raise DocumentInvalidError(f"HTML elements are nested deeper than {DEEPEST_NESTING}.")
-        parts: list[str] = []
-        for child in _seen_children(node, self._dropped):
-            if child.tag == "-text":
-                parts.append(child.text_content or "")
-            elif child.tag == "br":
-                parts.append("\n")
-            else:
-                around = "" if child.tag in _INLINE else " "
-                parts.append(around + self._text(child) + around)
-        self._depth -= 1
-        return "".join(parts)

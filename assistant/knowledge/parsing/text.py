@@ -18,6 +18,9 @@ _LONGEST_TITLE_WORDS = 10
 """A line of plain text with at most this many words and no full stop is a heading, or an item under a line
 that ends in ":"."""
 _LONGEST_ITEM_WORDS = 30
+_LONGEST_NAME = 2_000
+"""Characters of a heading or a column's name, which all its units repeat. The longest of the 506 headings in
+``knowledge`` has 77."""
 _ENDS = (".", "!", "?", ";", ",", '"', "\u201d")
 
 
@@ -59,9 +62,12 @@ class TextBuilder:
 
     def heading(self, level: int, text: str) -> None:
         """Add a heading. It ends those of its own level and below, and is part of the text but of no
-        section."""
+        section. A text longer than _LONGEST_NAME is a paragraph."""
         text = normalize(text).replace("\n", " ")
         if not text:
+            return
+        if len(text) > _LONGEST_NAME:
+            self.block(text)
             return
         self._end_section()
         self._headings = [(above, name) for above, name in self._headings if above < level]
@@ -124,7 +130,7 @@ class TextBuilder:
             self._sentences(line, start)
         elif self._lead is not None and self._lead.opens_list:
             self._unit(UnitKind.ITEM, line, start, parent=self._lead.ordinal)
-        elif alone:
+        elif alone and len(line) <= _LONGEST_NAME:
             self._subheading = line
             self._lead = None
         else:
@@ -180,10 +186,10 @@ class TextBuilder:
 
 def table_lines(rows: list[list[str]], *, has_header: bool) -> list[str]:
     """Return one line per row. With a header, each cell gets its column's name, so that a row can be read
-    alone."""
+    alone. A row with a cell longer than _LONGEST_NAME is no header."""
     cells = [[normalize(cell).replace("\n", " ") for cell in row] for row in rows]
-    if not has_header or len(cells) < 2:
+    if not has_header or len(cells) < 2 or any(len(name) > _LONGEST_NAME for name in cells[0]):
         return [" | ".join(cell for cell in row if cell) for row in cells]
     header, *body = cells
-    named = [[pair for pair in zip_longest(header, row, fillvalue="") if pair[1]] for row in body]
+    named = [[pair for pair in zip_longest(header[: len(row)], row, fillvalue="") if pair[1]] for row in body]
     return ["; ".join(f"{name}: {cell}" if name else cell for name, cell in row) for row in named]

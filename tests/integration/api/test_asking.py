@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 from assistant.api.delivery import StreamLimits
-from tests.fakes.running_service import RunningService, Scene, events_of, running_service
+from tests.fakes.running_service import (
+    ANYTHING_MAY_ANSWER,
+    NOTHING_ANSWERS,
+    RunningService,
+    Scene,
+    events_of,
+    running_service,
+)
 from tests.fakes.sagemaker_socket import Fault
 
 STREAM = "text/event-stream"
@@ -117,17 +124,18 @@ async def test_without_the_model_the_agent_still_gets_a_quote(tmp_path: Path, fa
 
 
 @pytest.mark.parametrize("how", ["cut_after", "garbage_after"])
-async def test_the_quote_follows_a_stream_that_breaks(service: RunningService, how: str) -> None:
+async def test_what_was_written_stays_when_the_stream_breaks(service: RunningService, how: str) -> None:
     service.sagemaker.texts = ("Wait two days. ", "Then ", "call.")
     setattr(service.sagemaker, how, 2)
     events = events_of((await service.ask(accept=STREAM)).text)
     name, done = events[-1]
-    assert (name, done["mode"], done["fallback"]) == ("done", "quoted", "generation_interrupted")
+    assert (name, done["mode"], done["certainty"]) == ("done", "written", "possibly")
+    assert done["fallback"] == "generation_interrupted"
     answer_id = events[0][1]["answer_id"]
     stored = await service.client.get(f"/v1/answers/{answer_id}", headers=service.headers())
     record = stored.json()["record"]
     assert (record["outcome"], record["fallback"]) == ("done", "generation_interrupted")
-    assert record["text"] == f"Wait two days.\n\n{QUOTE}"
+    assert record["text"] == "Wait two days."
 
 
 async def test_who_asks_for_the_whole_gets_the_quote_when_the_stream_breaks(service: RunningService) -> None:
@@ -137,11 +145,15 @@ async def test_who_asks_for_the_whole_gets_the_quote_when_the_stream_breaks(serv
 
 
 async def test_what_the_documents_do_not_say_is_never_sent(service: RunningService) -> None:
-    service.sagemaker.texts = ("The wait is two days. ", "The wait is forty weeks. ", "So call.")
-    events = events_of((await service.ask(accept=STREAM)).text)
+    service.sagemaker.texts = ("The wait is two days [1.1]. ", "The wait is 40 weeks [1.1]. ", "So call.")
+    answered = await service.ask(accept=STREAM)
+    assert "40 weeks" not in answered.text
+    events = events_of(answered.text)
     text = "".join(data["text"] for name, data in events if name == "token")
-    assert text == f"The wait is two days.\n\n{QUOTE}"
-    assert events[-1][1]["fallback"] == "unsupported"
+    assert text == "The wait is two days. So call."
+    [withheld] = [data for name, data in events if name == "sentence" and data["detail"] == "withheld"]
+    assert (withheld["values"], withheld["start"]) == (["40 week"], withheld["end"])
+    assert events[-1][1]["certainty"] == "possibly"
 
 
 async def test_markup_in_documents_and_answers_stays_text(service: RunningService) -> None:
@@ -186,7 +198,7 @@ async def test_while_the_endpoints_are_paused_the_answer_is_503(tmp_path: Path, 
 
 
 async def test_an_uncertain_answer_says_so_wherever_it_is_read(tmp_path: Path) -> None:
-    async with running_service(tmp_path, Scene(writes=False, answered=1.0)) as service:
+    async with running_service(tmp_path, Scene(writes=False, gate=ANYTHING_MAY_ANSWER)) as service:
         await service.know("wait", "The wait is two days.")
         whole = await service.answered()
         events = dict(events_of((await service.ask(accept=STREAM)).text))
@@ -204,7 +216,7 @@ async def test_an_uncertain_answer_says_so_wherever_it_is_read(tmp_path: Path) -
 
 
 async def test_without_evidence_the_agent_is_told_why_and_whom_to_ask(tmp_path: Path) -> None:
-    async with running_service(tmp_path, Scene(answered=1.0, possibly=1.0)) as service:
+    async with running_service(tmp_path, Scene(gate=NOTHING_ANSWERS)) as service:
         await service.know("wait", "The wait is two days.")
         whole = await service.answered()
         assert (whole["text"], whole["finish_reason"], whole["mode"]) == ("", "no_evidence", None)
@@ -217,6 +229,7 @@ async def test_over_the_agent_s_share_is_429_before_any_model_call(service: Runn
     service.sagemaker.stall_after = 1
     asking = [asyncio.create_task(service.ask(accept=STREAM)) for _ in range(3)]
     await service.sagemaker.generation(3)
+    await service.sagemaker.embedding(6)  # of each question, and of the sections beside the model's text
     embedded = len(service.sagemaker.embeddings)
     refused = await service.ask()
     assert (refused.status_code, refused.json()["code"]) == (429, "overloaded")

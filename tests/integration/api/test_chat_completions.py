@@ -142,7 +142,7 @@ async def test_a_quote_comes_when_the_model_does_not_answer(
 ) -> None:
     service.sagemaker.generation_fault = "error"
     chunks = await streamed(chat)
-    assert text_of(chunks) == "The wait is two days."
+    assert text_of(chunks) == "The wait is two days.\n\nPossibly: check before you send."
     assert chunks[-1].choices[0].finish_reason == "stop"
     answer = getattr(chunks[-1], "answer")  # noqa: B009
     assert (answer["mode"], answer["fallback"]) == ("quoted", "generation_unavailable")
@@ -230,11 +230,13 @@ async def test_an_answer_that_is_cancelled_is_an_error_of_the_client(
     assert caught.value.code == "cancelled"
 
 
-async def test_the_quote_follows_a_stream_that_breaks_off(service: RunningService, chat: AsyncOpenAI) -> None:
+async def test_what_was_written_stays_when_a_stream_breaks(
+    service: RunningService, chat: AsyncOpenAI
+) -> None:
     service.sagemaker.texts = TWO_SENTENCES
     service.sagemaker.cut_after = 2
     chunks = await streamed(chat)
-    assert text_of(chunks) == "Wait two days.\n\nThe wait is two days."
+    assert text_of(chunks) == "Wait two days.\n\nPossibly: check before you send."
     assert getattr(chunks[-1], "answer")["fallback"] == "generation_interrupted"  # noqa: B009
 
 

@@ -63,7 +63,7 @@ async def test_a_case_shows_what_was_asked_shown_and_better_and_who_read_it_is_r
 
 
 async def test_pages_and_filters_go_together(desk: Desk) -> None:
-    cases = [await desk.case() for _ in range(3)]
+    cases = [await desk.case(question=f"How long is wait {n}?") for n in range(3)]  # the same would join
     first = (await desk.get("cases", limit=2, reason="bad_verdict", document_id="wait")).json()
     rest = (await desk.get("cases", limit=2, reason="bad_verdict", after=first["next_after"])).json()
     listed = [line["case_id"] for page in (first, rest) for line in page["cases"]]

@@ -25,7 +25,7 @@ import orjson
 import pytest
 
 from assistant.answering.evidence import EvidenceQuery, FindEvidence
-from assistant.answering.retrieve import SearchScope
+from assistant.answering.search import SearchScope
 from assistant.aws.opensearch_client import open_opensearch
 from assistant.aws.opensearch_schema import delete_index
 from assistant.domain.clock import Deadline, SystemClock
@@ -119,7 +119,8 @@ class Load:
             evidence = found_by.setdefault(id(served), FindEvidence(served.answering, served.adaptations))
             scope, gone = SearchScope.untraced(Deadline.after(20.0, clock=SystemClock())), set(self.gone)
             try:
-                found = (await evidence.find(EvidenceQuery(title_of(name)), scope)).retrieved
+                [vector] = await evidence.search.embed([title_of(name)], scope)
+                found = (await evidence.find(EvidenceQuery(title_of(name), vector), scope)).retrieved
             except AssistantError as error:
                 self.failures.append(f"{error.code}: {error.message}")
                 continue

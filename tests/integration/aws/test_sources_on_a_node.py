@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from assistant.answering.sources import FAILURES_TO_OPEN
+from assistant.answering.search import FAILURES_TO_OPEN
 from assistant.aws.opensearch_client import open_opensearch
 from assistant.aws.opensearch_search import OpenSearchPassageSearch
 from tests.contracts import samples

@@ -149,7 +149,7 @@ def assert_steps_filled(out: str) -> None:
 
 def assert_compared(out: str, *, reviews: Mapping[str, str]) -> None:
     """Assert that the comparison is a table of the catalogue, and cites reviews in their own words."""
-    asked = out.partition("Which is quieter, the Pellwick Breeze 500 or the Torvik Haze 500?")[2]
+    asked = out.partition("What is the noise level of the Pellwick Breeze 500 and of the Torvik Haze 500?")[2]
     told = asked.partition("whole answer after")[0]
     for title, noise, price in (
         ("Pellwick Breeze 500", "29 dB", "130.00"),
@@ -172,7 +172,7 @@ def assert_clinic_after_the_comparison(out: str) -> None:
         out.index(asked)
         for asked in (
             "Where is her order, and may I refill it?",
-            "Which is quieter, the Pellwick Breeze 500 or the Torvik Haze 500?",
+            "What is the noise level of the Pellwick Breeze 500 and of the Torvik Haze 500?",
             "What is gestational diabetes?",
         )
     )

@@ -16,7 +16,13 @@ from assistant.cli.models import ModelOptions, add_model, list_models, use_model
 from assistant.domain.errors import AssistantError, ConfigurationError, ConflictError, NotFoundError
 from assistant.model_server.embedding_graph import build_embedding_graph
 from assistant.model_server.weights import locate_weights
-from assistant.settings.local_models import AddedEmbedding, AddedModel, TenantModels, read_added_model
+from assistant.settings.local_models import (
+    AddedEmbedding,
+    AddedLlm,
+    AddedModel,
+    TenantModels,
+    read_added_model,
+)
 from assistant.settings.model_artifacts import WRITER
 from assistant.settings.process import ModelServerSettings
 from assistant.settings.tenant import EmbeddingSection
@@ -78,6 +84,7 @@ def test_a_gguf_is_described_and_used_by_the_tenant_that_was_named(
 
     model = add(options, llm)
 
+    assert isinstance(model, AddedLlm)
     assert (model.name, model.task, model.path) == ("our-llm", "generation", llm.resolve())
     models = options.local_models(["shop", "branch"])
     assert models["shop"] == TenantModels.model_validate({"generation": model})

@@ -292,7 +292,7 @@ async def test_a_set_fault_holds_for_requests_without_one_of_their_own(system: h
 
 # --- the stores of the shop -------------------------------------------------------------------------------
 async def test_the_stores_serve_what_the_shop_has() -> None:
-    data = stores.make_store_data(items=60, reviews=60)
+    data = stores.read_store_data()
     app = stores.application(data, scope=ReadScope(by="agent", cases={"*": frozenset({"*"})}))
     document = orjson.loads((FOLDER / "stores.openapi.json").read_bytes())
     transport = httpx.ASGITransport(Front(app, Credentials(TOKEN), stores.SHAPE))
@@ -315,7 +315,7 @@ async def test_the_stores_serve_what_the_shop_has() -> None:
 
 
 async def test_the_items_of_an_order_are_shown_with_quantity_and_price() -> None:
-    data = stores.make_store_data(items=60, reviews=60)
+    data = stores.read_store_data()
     app = stores.application(data, scope=ReadScope(by="agent", cases={"*": frozenset({"*"})}))
     connector = load_connector(FOLDER / "stores.toml")
     operation = next(one for one in connector.operations if one.name == "order")

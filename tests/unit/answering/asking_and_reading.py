@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import aclosing
 
+from assistant.answering.answer import AnswerQuestion
 from assistant.answering.events import (
     AnswerEvent,
     Done,
@@ -15,7 +16,6 @@ from assistant.answering.events import (
     Token,
 )
 from assistant.answering.prepare import AnswerRequest, PreparedAnswer
-from assistant.answering.use_case import AnswerQuestion
 from assistant.domain.answers import AnswerRecord
 from assistant.domain.clock import Deadline
 from assistant.domain.identity import Identity

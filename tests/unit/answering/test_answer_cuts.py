@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from assistant.answering.events import ElementChanged, SentenceEnded, Token
 from assistant.answering.hydration import CallBounds, Hydration
+from assistant.answering.prompt import Prompt, PromptDocument
 from assistant.answering.stream import AnswerText
-from assistant.answering.support import SupportChecker
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.elements import ElementState
 from assistant.live.ports import Caller
@@ -33,25 +33,37 @@ CAFE = "The caf\u00e9\u2019s r\u00e9sum\u00e9 \u2013 \U0001f48a \u85ac\u5c40 \u2
 BO = of_customer("bo")
 WORDS = language("en")
 STORED = document(content=f"{DAY.removesuffix('.')} {{{{orders.summary}}}}. {CAFE}")
-CHECKER = SupportChecker(STORED.passages, language=WORDS)
+PROMPT = Prompt(
+    prompt_id="answer/4",
+    prompt_hash="",
+    messages=(),
+    documents=(PromptDocument(1, STORED, STORED.passages[0].units),),
+    dropped_documents=0,
+    history_turns=0,
+    prompt_tokens=0,
+    refusal="The documents do not answer this question.",
+    partial="The documents do not say",
+)
 
 SHORT = {
-    "in a sentence": "Refills {{orders.status}} are payable [1].",
+    "in a sentence": "Refills {{orders.status}} are payable [1.1].",
     "alone": "Day 23 of 30.\n{{orders.summary}}\n",
     "side by side": "Payable {{orders.status}}{{ card orders.summary }}.",
     "half": "Payable on day 23. {{orders.stat",
     "before a bracket": "Payable {{orders.status}}(x) on day 23.",
     "beyond ASCII": "The caf\u00e9 {{orders.status}} \U0001f48a is kept.",
-    "of a sentence that fails": "Payable. Grape {{orders.status}} wine.",
+    "of a withheld sentence": "Payable. Day 25 {{orders.status}} too. Wait.",
+    "of a sentence that fails": "Payable. <b>Day {{orders.status}} 23.",
 }
 STATUS = "{{orders.status}} "
 LONG = {
-    "good": f"{DAY}\n{STATUS}{{{{orders.summary}}}}\n{CAFE} {{{{status orders.status}}}} [1] [7]",
+    "good": f"{DAY}\n{STATUS}{{{{orders.summary}}}}\n{CAFE} {{{{status orders.status}}}} [1.1] [7.1]",
     "as many as an answer may have": f"{DAY} {STATUS * 8}\n{CAFE}",
-    "then a sentence that fails": f"{DAY} {STATUS}Grapefruit {STATUS}interacts. {CAFE} {STATUS * 9}",
-    "that fails at once": f"Grapefruit interacts. {STATUS * 20}{DAY}",
+    "then a sentence that is withheld": f"{DAY} {STATUS}Day 25 {STATUS}too. {CAFE} {STATUS * 9}",
+    "that is withheld at once": f"Day 25 too. {STATUS * 20}{DAY}",
+    "that fails at once": f"<think>Day 23.\n{STATUS * 20}{DAY}",
 }
-"""A quote with an element replaces the last two."""
+"""The section replaces the last one."""
 
 Said = tuple[str, str | None, list[object]]
 
@@ -68,10 +80,9 @@ def released(parts: Sequence[str]) -> Said:
         bounds=CallBounds(),
     )
     text = AnswerText(
-        checker=CHECKER,
+        prompt=PROMPT,
+        given=(QUESTION,),
         question=QUESTION,
-        sources=1,
-        allowed_urls=(),
         language=WORDS,
         hydration=hydration,
         offered=hydration.labels(["orders.status", "orders.summary"]),
@@ -142,11 +153,11 @@ def test_the_texts_have_elements_and_failures() -> None:
     elements = [sum(isinstance(event, ElementChanged) for event in events) for _, _, events in said]
     assert max(elements) == 8
     assert sum(count > 0 for count in elements) >= 5
-    assert sum(failure is not None for _, failure, _ in said) >= 3
+    assert sum(failure is not None for _, failure, _ in said) >= 2
 
 
 PIECES = [DAY, CAFE, "{{orders.status}}", "{{ card orders.summary }}", "{{orders.secret}}", "{{", "}}", "{",
-          "[1]", "[9]", "\n", " ", "Grapefruit interacts.", "{{orders.", "status}}"]  # fmt: skip
+          "[1.1]", "[9.1]", "\n", " ", "Day 25 too.", "<b>", "{{orders.", "status}}"]  # fmt: skip
 
 
 @given(
@@ -171,7 +182,6 @@ async def streamed(parts: Sequence[str]) -> tuple[str, list[object], list[object
     """Return text, text events, elements as they ended, and why the model's text was replaced."""
     tenant = FakeTenant.writing(*parts).with_documents(STORED)
     tenant.live_elements = FakeLive()
-    tenant.use_model(prompt="answer/3")
     source = {"name": "knowledge", "namespace": "", "elements": True}
     tenant.config = tenant.config.model_validate(tenant.config.model_dump() | {"sources": [source]})
     asked = await ask(tenant, context=BO)
@@ -190,7 +200,7 @@ STEP = 1 if os.environ.get("EXAMPLES") == "new" else 3
 async def test_cuts_in_two_give_the_same_stream(name: str) -> None:
     text = LONG[name]
     whole = await streamed([text])
-    assert whole[2]
+    assert whole[2] or "fails" in name
     for place in range(1, len(text), STEP):
         assert await streamed(cut(text, place)) == whole, place
 

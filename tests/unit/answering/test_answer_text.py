@@ -6,11 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assistant.answering.composing import QuotedBlock
+from assistant.answering.compose import QuotedBlock
 from assistant.answering.events import ElementChanged, SentenceEnded, Token
-from assistant.answering.stream import LONGEST_SENTENCE_CHARACTERS, AnswerText, MarkerFilter
-from assistant.answering.support import SupportChecker
-from assistant.domain.answers import Support
+from assistant.answering.prompt import Prompt, PromptDocument
+from assistant.answering.stream import (
+    LONGEST_SENTENCE_CHARACTERS,
+    MOST_CHARACTERS,
+    AnswerText,
+    CitationFilter,
+)
+from assistant.domain.answers import CitedUnit, Support
 from assistant.text.language import language
 from tests.fakes.answering import document
 from tests.unit.answering.cutting import cuts
@@ -23,24 +28,32 @@ SUPPORTED = [
     "Send other requests to the Claims Desk.",
     "Balances owed do not delay a transfer.",
 ]
+CITED = ["Retail refills are payable on day 23 of 30 [1.1].", "Send other requests to the Claims Desk. [1.2]"]
+WITHHELD = "Retail refills are payable on day 25 of 30."
+UNCITED = "Please wait."
 FAILING = {
-    "unsupported": "Grapefruit interacts with simvastatin.",
     "repetition": "Payable payable payable payable payable payable day day day day day day.",
-    "debris": "Passage 1: refills.",
-    "echo": QUESTION,
+    "debris": "<think>Refills wait.",
 }
+REFUSAL = "The documents do not answer this question."
+PARTIAL = "The documents do not say who pays."
 STORED = document(content=" ".join(SUPPORTED) + f" See {URL} for retail refills.")
+UNITS = STORED.passages[0].units
+PROMPT = Prompt(
+    prompt_id="answer/4",
+    prompt_hash="",
+    messages=(),
+    documents=(PromptDocument(1, STORED, UNITS), PromptDocument(3, STORED, UNITS[:2])),
+    dropped_documents=0,
+    history_turns=0,
+    prompt_tokens=0,
+    refusal=REFUSAL,
+    partial="The documents do not say",
+)
 
 
 def answer_text(question: str = QUESTION) -> AnswerText:
-    words = language("en")
-    return AnswerText(
-        checker=SupportChecker(STORED.passages, language=words),
-        question=question,
-        sources=1,
-        allowed_urls={URL},
-        language=words,
-    )
+    return AnswerText(prompt=PROMPT, given=(question,), question=question, language=language("en"))
 
 
 def written(*parts: str, cut_short: bool = False) -> tuple[AnswerText, Events]:
@@ -58,9 +71,11 @@ def assert_offsets_match(text: AnswerText, events: Events) -> None:
     """Sentences are numbered, in order, and their places are theirs in the sum of all tokens."""
     tokens = [event.text for event in events if isinstance(event, Token)]
     assert "".join(tokens) == text.text
-    assert [one.index for one in text.sentences] == list(range(len(tokens)))
+    assert [one.index for one in text.sentences] == list(range(len(text.sentences)))
+    shown = [one for one in text.sentences if one.detail != "withheld"]
+    assert all(one.start == one.end for one in text.sentences if one not in shown)
     end = 0
-    for sentence, token in zip(text.sentences, tokens, strict=True):
+    for sentence, token in zip(shown, tokens, strict=True):
         assert sentence.start >= end
         assert token.endswith(text.text[sentence.start : sentence.end])
         assert text.text[sentence.start : sentence.end].strip()
@@ -71,7 +86,18 @@ def assert_offsets_match(text: AnswerText, events: Events) -> None:
 
 MODEL_TEXTS = st.lists(
     st.sampled_from(
-        [*SUPPORTED, *FAILING.values(), "- Send other requests to the Claims Desk.", "[1]", "[7]"]
+        [
+            *CITED,
+            *SUPPORTED,
+            *FAILING.values(),
+            WITHHELD,
+            UNCITED,
+            REFUSAL,
+            PARTIAL,
+            "- Wait.",
+            "[1.1]",
+            "[7.1]",
+        ]
     ),
     min_size=1,
     max_size=5,
@@ -85,22 +111,23 @@ def test_what_is_released_does_not_depend_on_the_cuts(
     whole, events = written(text, cut_short=cut_short)
     cut, cut_events = written(*cuts(text, data), cut_short=cut_short)
     assert (cut.text, cut.failure, cut_events) == (whole.text, whole.failure, events)
-    assert whole.failure is not None or cut.removed_markers == whole.removed_markers
+    assert whole.is_over or cut.removed_markers == whole.removed_markers
 
 
 @given(text=MODEL_TEXTS, data=st.data())
-def test_only_whole_sentences_that_a_source_holds_are_released_at_any_time(
-    text: str, data: st.DataObject
-) -> None:
+def test_only_whole_checked_sentences_are_released_at_any_time(text: str, data: st.DataObject) -> None:
     released = answer_text()
     for part in cuts(text, data):
-        events = list(released.write(part))
-        assert len(events) % 2 == 0
-        for token, sentence in zip(events[::2], events[1::2], strict=True):
-            assert isinstance(token, Token)
-            assert isinstance(sentence, SentenceEnded)
-            assert token.text.strip().removeprefix("- ") in SUPPORTED
-            assert (sentence.support, sentence.citations) == (Support.SUPPORTED, (1,))
+        shown = None
+        for event in released.write(part):
+            if isinstance(event, Token):
+                shown = event.text.strip().removeprefix("- ")
+                assert shown in (*SUPPORTED, UNCITED, PARTIAL, "Wait.")
+                continue
+            assert isinstance(event, SentenceEnded)
+            assert (event.detail == "withheld") == (shown is None)
+            assert event.detail is not None or event.citations or shown == PARTIAL
+            shown = None
 
 
 @given(text=MODEL_TEXTS, cut_short=st.booleans(), quoted=st.booleans())
@@ -116,13 +143,13 @@ def test_the_places_of_sentences_are_those_in_the_text(text: str, cut_short: boo
 
 @pytest.mark.parametrize(("code", "sentence"), FAILING.items())
 def test_the_first_sentence_that_fails_ends_it(code: str, sentence: str) -> None:
-    text, _ = written(f"{SUPPORTED[0]} {sentence} {SUPPORTED[1]}")
+    text, _ = written(f"{SUPPORTED[0]}\n{sentence}\n{SUPPORTED[1]}")
     assert (text.text, text.failure) == (SUPPORTED[0], code)
 
 
 def test_after_a_failure_nothing_more_is_taken() -> None:
     text = answer_text()
-    assert list(text.write(f"{FAILING['unsupported']} S")) == []
+    assert list(text.write(f"{FAILING['debris']} S")) == []
     assert list(text.write(f"end. {SUPPORTED[0]} S")) == []
     assert list(text.end(cut_short=False)) == []
     assert not text.begun
@@ -139,32 +166,24 @@ def test_a_sentence_that_was_said_is_a_repetition(again: str) -> None:
 @pytest.mark.parametrize(
     "debris",
     [
-        "Passage 1: refills are payable.",
-        "The passage says: refills are payable.",
-        "Answer: refills are payable.",
-        "Q: refills?",
-        "A: refills.",
-        "User: refills.",
         "[INST] refills.",
         "</s> refills.",
-        "### Question refills.",
-        "Based on the context.",
+        "<|im_end|> refills.",
+        "- <div>refills.",
+        '{"answer": "refills"}',
+        '{\n  "answer": "refills"\n}',
+        '["refills"]',
+        "```json\n{}",
+        '```\n{"answer": "refills"}\n```',
     ],
 )
-def test_what_a_prompt_is_made_of_is_debris(debris: str) -> None:
+def test_what_a_program_would_read_is_debris(debris: str) -> None:
     assert written(debris)[0].failure == "debris"
 
 
 @pytest.mark.parametrize("sentence", SUPPORTED)
 def test_an_ordinary_sentence_is_none(sentence: str) -> None:
     assert written(sentence)[0].failure is None
-
-
-@pytest.mark.parametrize(
-    "question", [QUESTION, "When are refills payable?", "So, when are the retail refills payable?"]
-)
-def test_the_question_said_back_is_an_echo(question: str) -> None:
-    assert written(question)[0].failure == "echo"
 
 
 @pytest.mark.parametrize("size", [1, 7, 10_000])
@@ -181,6 +200,14 @@ def test_white_space_alone_is_never_too_long(size: int) -> None:
     text, _ = written(*(content[at : at + size] for at in range(0, len(content), size)))
     assert text.failure is None
     assert text.text.split("\n")[-1] == SUPPORTED[1]
+
+
+@pytest.mark.parametrize("size", [1, 7, 100_000])
+def test_a_text_of_too_many_characters_ends_at_the_same_place_however_it_comes(size: int) -> None:
+    content = "".join(f"Refills wait {'a' * (n // 26)}{chr(97 + n % 26)}. " for n in range(2_000))
+    text, _ = written(*(content[at : at + size] for at in range(0, len(content), size)))
+    assert (text.failure, text.text) == ("too_long", written(content)[0].text)
+    assert MOST_CHARACTERS - 100 < len(text.text) <= MOST_CHARACTERS
 
 
 # The end
@@ -209,7 +236,7 @@ def test_a_text_that_is_cut_in_its_first_sentence_is_none() -> None:
     assert (text.begun, text.failure) == (False, None)
 
 
-@pytest.mark.parametrize("nothing", ["", " \n", "[1]", "---\n***\n", "..."])
+@pytest.mark.parametrize("nothing", ["", " \n", "[1]", "[7.7]", "---\n***\n", "..."])
 def test_text_without_a_word_is_none(nothing: str) -> None:
     text, events = written(nothing)
     assert (events, text.begun, text.failure) == ([], False, None)
@@ -218,9 +245,69 @@ def test_text_without_a_word_is_none(nothing: str) -> None:
 # What is taken out
 
 
-def test_markers_are_taken_out_and_those_of_no_source_are_kept_apart() -> None:
-    text, _ = written("Retail refills are payable [1] on day 23 of 30 [7].")
-    assert (text.text, text.removed_markers) == (SUPPORTED[0], ("[7]",))
+def test_a_sentence_comes_with_the_units_that_it_cites() -> None:
+    text, _ = written("Send other requests to the Claims Desk [1.2, 3.2]. Wait [3].")
+    assert text.text == "Send other requests to the Claims Desk. Wait."
+    first, second = text.sentences
+    span = UNITS[1].span
+    assert first.cited == tuple(CitedUnit(n=n, start=span.start, end=span.end) for n in (1, 3))
+    assert (first.citations, first.support) == ((1, 3), Support.SUPPORTED)
+    assert (second.citations, second.cited) == ((3,), ())
+
+
+def test_a_citation_after_the_full_stop_belongs_to_the_sentence_before_it() -> None:
+    text, _ = written(f"{SUPPORTED[1]} [1.2] {UNCITED}")
+    assert [one.citations for one in text.sentences] == [(1,), ()]
+
+
+def test_a_citation_of_a_unit_that_is_not_there_is_kept_apart() -> None:
+    text, _ = written("Retail refills are payable [1.1] on day 23 of 30 [1.9][2.1].")
+    assert (text.text, text.removed_markers) == (SUPPORTED[0], ("[1.9]", "[2.1]"))
+    assert text.citations == (1,)
+
+
+def test_a_model_cannot_write_the_character_that_stands_for_a_citation() -> None:
+    text, _ = written(f"Wait [1.1]. {chr(0xE100)}Call{chr(0xE100)}.")
+    assert (text.text, [one.citations for one in text.sentences]) == ("Wait. Call.", [(1,), ()])
+
+
+# What is withheld, refused or partial
+
+
+def test_a_sentence_with_a_foreign_value_is_withheld_and_the_text_goes_on() -> None:
+    text, events = written(f"{SUPPORTED[0]} {WITHHELD} {SUPPORTED[1]}")
+    assert text.text == f"{SUPPORTED[0]} {SUPPORTED[1]}"
+    assert [event.event for event in events] == ["token", "sentence", "sentence", "token", "sentence"]
+    withheld = text.sentences[1]
+    assert (withheld.detail, withheld.values, withheld.citations) == ("withheld", ("25",), ())
+    assert withheld.start == withheld.end == len(SUPPORTED[0])
+    assert (text.failure, text.is_certain) == (None, False)
+
+
+def test_a_number_of_the_question_is_not_foreign() -> None:
+    text = answer_text("May it be filled on day 25 of 30?")
+    list(text.write(WITHHELD))
+    list(text.end(cut_short=False))
+    assert text.text == WITHHELD
+
+
+@pytest.mark.parametrize(
+    "refusal", [REFUSAL, f"**{REFUSAL}**", REFUSAL.upper(), f"{REFUSAL} It is not there."]
+)
+def test_after_a_refusal_nothing_is_shown(refusal: str) -> None:
+    text, events = written(f"{refusal} {SUPPORTED[0]}")
+    assert (events, text.is_refused, text.failure) == ([], True, None)
+
+
+def test_that_the_documents_do_not_say_something_needs_no_citation() -> None:
+    text, _ = written(f"{CITED[0]} {PARTIAL}")
+    assert [one.support for one in text.sentences] == [Support.SUPPORTED] * 2
+    assert (text.is_partial, text.is_refused) == (True, False)
+
+
+def test_an_answer_is_certain_when_one_sentence_is_supported_and_none_is_withheld() -> None:
+    texts = (f"{CITED[0]} {UNCITED}", UNCITED, f"{CITED[0]} {WITHHELD}")
+    assert [written(text)[0].is_certain for text in texts] == [True, False, False]
 
 
 @pytest.mark.parametrize("between", ["<!--", "```", "~~~", "![](", "---", "<"])
@@ -259,7 +346,7 @@ def test_a_quote_is_one_token_and_one_sentence_a_unit() -> None:
 
 
 def test_a_quote_follows_what_was_released_after_a_blank_line() -> None:
-    text, _ = written(f"{SUPPORTED[0]} {FAILING['unsupported']} ")
+    text, _ = written(f"{SUPPORTED[0]} {FAILING['debris']} ")
     list(text.quote([block("Wait.", before="**Steps**\n\n")]))
     assert text.text == f"{SUPPORTED[0]}\n\n**Steps**\n\nWait."
     assert [one.index for one in text.sentences] == [0, 1]
@@ -284,75 +371,95 @@ def test_a_question_without_content_words_has_no_relevance() -> None:
     assert [one.relevance for one in text.sentences] == [None]
 
 
-# Taking ``[n]`` markers out of a stream.
+# The citations of a stream
 
 
 PIECES = st.lists(
     st.sampled_from(
         [
-            "<passage>",
-            "</passage",
-            "<pass",
-            ">",
-            "[1]",
-            "[2]",
-            "[9]",
-            "[12",
-            "]",
-            "[",
-            " ",
-            "  ",
-            "\t",
-            "\n",
-            "[1, 2]",
-            "[3-9]",
-            "[1;",
-            "2",
-            ",",
-            "-",
-            "day 23",
-            ".",
-            "[PR-2]",
-            "[a]",
-            "dose [mg]",
-            "word",
-            "1234",
-            "[1234]",
-            "[ 1 ]",
+            *(
+                "<document 1>",
+                "</document",
+                "<doc",
+                ">",
+                " 1",
+                "[1]",
+                "[1.2]",
+                "[9]",
+                "[1.99]",
+                "[12",
+                "[1.",
+                "]",
+            ),
+            *(
+                "[",
+                " ",
+                "  ",
+                "\t",
+                " " * 9,
+                "\n",
+                "[1.1, 2]",
+                "[1.1-1.3]",
+                "[1.1\u20132.2]",
+                "[1.2;",
+                "2",
+                ",",
+            ),
+            *(
+                "-",
+                "day 23",
+                ".",
+                "[PR-2]",
+                "[a]",
+                "dose [mg]",
+                "word",
+                "1234",
+                "[1234]",
+                "[ 1.1 ]",
+                "\ue100",
+            ),
         ]
     ),
     max_size=20,
 ).map("".join)
 
 
-def filtered(*parts: str, sources: int = 3) -> tuple[str, list[str]]:
-    marker_filter = MarkerFilter(sources=sources)
-    text = "".join([*map(marker_filter.push, parts), marker_filter.flush()])
-    return text, marker_filter.removed
+def filtered(*parts: str) -> tuple[str, list[object], list[str]]:
+    """Return the text, what it cites, and the citations of no unit. There are 1.1 to 1.4, 3.1 and 3.2."""
+    citations = CitationFilter(PROMPT.documents)
+    text = "".join([*map(citations.push, parts), citations.flush()])
+    left, cited = citations.taken(text)
+    return left, list(cited), citations.removed
 
 
 @pytest.mark.parametrize(
-    ("text", "left", "unknown"),
+    ("text", "left", "cited", "unknown"),
     [
-        ("Payable on day 23 [1].", "Payable on day 23.", []),
-        ("Payable on day 23 [7].", "Payable on day 23.", ["[7]"]),
-        ("Payable [1][2], not yet.", "Payable, not yet.", []),
-        ("Payable [1, 9] now.", "Payable now.", ["[1, 9]"]),
-        ("Payable [1-2] now.", "Payable now.", []),
-        ("Payable [0] now.", "Payable now.", ["[0]"]),
-        ("[1] Payable.", "Payable.", []),
-        ("  Payable [2]", "Payable", []),
-        ("Payable. ", "Payable.", []),
-        ("Steps:\n[1] Ask.", "Steps:\n Ask.", []),
-        ("Form [PR-2] and [a] and [1234] stay.", "Form [PR-2] and [a] and [1234] stay.", []),
-        ("<passage>\nPayable.</passage>", "Payable.", []),
-        ("Below <5 or </p> or <passages>", "Below <5 or </p> or <passages>", []),
-        ("An open [ bracket", "An open [ bracket", []),
-        ("An open end [1", "An open end [1", []),
+        ("Payable on day 23 [1.1].", "Payable on day 23.", [(1, 1)], []),
+        ("Payable on day 23 [1].", "Payable on day 23.", [(1, None)], []),
+        ("Payable on day 23 [7.1].", "Payable on day 23.", [], ["[7.1]"]),
+        ("Payable [1.1][3.2], not yet.", "Payable, not yet.", [(1, 1), (3, 2)], []),
+        ("Payable [1.1, 1.9] now.", "Payable now.", [(1, 1)], ["[1.1, 1.9]"]),
+        ("Payable [1.1-1.3] now.", "Payable now.", [(1, 1), (1, 2), (1, 3)], []),
+        ("Payable [1.2\u20133] now.", "Payable now.", [(1, 2), (1, 3)], []),
+        ("Payable [1.2-3.1] now.", "Payable now.", [], ["[1.2-3.1]"]),
+        ("Payable [1.3-1.2] now.", "Payable now.", [], ["[1.3-1.2]"]),
+        ("Payable [1.1][1.1] now.", "Payable now.", [(1, 1)], []),
+        ("Payable [0] and [1.0] now.", "Payable and now.", [], ["[0]", "[1.0]"]),
+        ("[1.1] Payable.", "Payable.", [(1, 1)], []),
+        ("  Payable [3]", "Payable", [(3, None)], []),
+        ("Payable. ", "Payable.", [], []),
+        ("Form [PR-2] and [a] and [1234] stay.", "Form [PR-2] and [a] and [1234] stay.", [], []),
+        ("<document 1>\nPayable.</document>", "Payable.", [], []),
+        ("Below <5 or </p> or <documents>", "Below <5 or </p> or <documents>", [], []),
+        ("An open [ bracket", "An open [ bracket", [], []),
+        ("An open end [1.", "An open end [1.", [], []),
     ],
 )
-def test_markers_go_and_all_else_stays(text: str, left: str, unknown: list[str]) -> None:
-    assert filtered(text) == (left, unknown)
+def test_citations_go_and_all_else_stays(
+    text: str, left: str, cited: list[object], unknown: list[str]
+) -> None:
+    assert filtered(text) == (left, cited, unknown)
 
 
 @given(text=PIECES, data=st.data())
@@ -360,32 +467,30 @@ def test_the_result_does_not_depend_on_the_cuts(text: str, data: st.DataObject) 
     assert filtered(*cuts(text, data)) == filtered(text)
 
 
-@given(words=st.lists(st.sampled_from(["day", "23", "[1]", "[8]", "[2, 3]", "\n", "."])), data=st.data())
-def test_no_marker_is_left(words: list[str], data: st.DataObject) -> None:
-    left, _ = filtered(*cuts(" ".join(words), data))
-    assert not any(marker in left for marker in ("[1]", "[8]", "[2, 3]"))
+@given(words=st.lists(st.sampled_from(["day", "23", "[1.1]", "[8]", "[1.2, 3]", "\n", "."])), data=st.data())
+def test_no_citation_is_left(words: list[str], data: st.DataObject) -> None:
+    left, _, _ = filtered(*cuts(" ".join(words), data))
+    assert "[" not in left
 
 
 @given(text=PIECES, data=st.data())
 def test_little_is_held_back(text: str, data: st.DataObject) -> None:
-    marker_filter = MarkerFilter(sources=3)
+    whole = CitationFilter(PROMPT.documents)
+    visible = len(whole.push(text) + whole.flush())
+    citations = CitationFilter(PROMPT.documents)
     given_out = taken = 0
     for part in cuts(text, data):
-        given_out += len(marker_filter.push(part))
+        given_out += len(citations.push(part))
         taken += len(part)
-    lost = len(text) - len(filtered(text)[0])
-    assert taken - given_out - lost <= 46
+    assert taken - given_out - (len(text) - visible) <= 100
 
 
 def test_text_without_brackets_goes_out_at_once() -> None:
-    marker_filter = MarkerFilter(sources=3)
-    assert [marker_filter.push(part) for part in ("Payable", " on", " day 23.")] == [
-        "Payable",
-        " on",
-        " day 23.",
-    ]
+    citations = CitationFilter(PROMPT.documents)
+    parts = ["Payable", " on", " day 23."]
+    assert [citations.push(part) for part in parts] == parts
 
 
-def test_what_cannot_become_a_marker_is_released() -> None:
-    marker_filter = MarkerFilter(sources=3)
-    assert [marker_filter.push(part) for part in ("Form ", "[", "P", "R]")] == ["Form", "", " [P", "R]"]
+def test_what_cannot_become_a_citation_is_released() -> None:
+    citations = CitationFilter(PROMPT.documents)
+    assert [citations.push(part) for part in ("Form ", "[", "P", "R]")] == ["Form", "", " [P", "R]"]

@@ -9,10 +9,10 @@ from datetime import timedelta
 import pytest
 
 from assistant.answering.adaptations import Adaptations, TextsWithApproved
+from assistant.answering.answer import AnswerQuestion
 from assistant.answering.events import AnswerEvent, Done, Sources, Token
 from assistant.answering.excerpts import fill_record, read_excerpts
 from assistant.answering.prepare import AnswerRequest
-from assistant.answering.use_case import AnswerQuestion
 from assistant.domain.answers import AnswerRecord, ApprovedUse, Certainty, Mode
 from assistant.domain.desk import BoundSource, ItemState
 from assistant.domain.documents import DocumentState, DocumentStatus

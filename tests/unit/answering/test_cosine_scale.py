@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from assistant.answering.retrieve import CosineScale
+from assistant.answering.rank import CosineScale
 from assistant.domain.documents import DocumentHit, PassageHit, Retrieved
 from assistant.settings.tenant import EmbeddingSection
 
@@ -37,10 +37,3 @@ def test_every_cosine_of_a_search_is_brought_to_the_scale_and_nothing_else() -> 
     assert [hit.title_cosine for hit in scaled.documents] == [pytest.approx(PACKAGED.cosine_unrelated), None]
     assert [hit.lexical_score for hit in scaled.hits] == [3.0, 2.0]
     assert scaled.best_cosine == 0.74
-
-
-def test_units_keep_their_ordinals() -> None:
-    assert OTHER.values({3: 0.49, 8: 0.74}) == {
-        3: pytest.approx(PACKAGED.cosine_unrelated),
-        8: pytest.approx(PACKAGED.cosine_related),
-    }

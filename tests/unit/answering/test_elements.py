@@ -11,7 +11,7 @@ import pytest
 
 from assistant.answering.events import Cause, ElementChanged, Token
 from assistant.answering.hydration import CallBounds, limit_of
-from assistant.answering.live_questions import LiveQuestions
+from assistant.answering.live_elements import LiveExamples
 from assistant.domain.answers import Certainty, FinishReason, LiveMatchState, Mode, Outcome, ShownAs
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.elements import (
@@ -26,10 +26,10 @@ from assistant.domain.errors import EmbeddingUnavailableError
 from assistant.live.ports import Caller, ElementType, Filled, LiveReadError
 from assistant.settings.deployment import ReachEntry
 from assistant.settings.tenant import SourceEntry, load_tenant
-from tests.fakes.answering import FakeEmbedder, FakeTenant, Gate, agent, document
+from tests.fakes.answering import FakeTenant, Gate, agent, document, vector_of
 from tests.fakes.live import STATUS, SUMMARY, FakeLive, of_customer
 from tests.unit.answering.asking_and_reading import QUESTION, Asked, ask, prepare
-from tests.unit.answering.test_live_questions import TENANTS, offered_by, read_of
+from tests.unit.answering.test_live_elements import TENANTS, offered_by, read_of
 
 STEP = "Retail refills are payable on day 23 of 30 when {{orders.status}} is delivered."
 SHOWN = "Retail refills are payable on day 23 of 30 when [order status] is delivered."
@@ -38,10 +38,16 @@ BO = of_customer("bo")
 
 
 def with_live(
-    live: FakeLive | None = None, content: str = STEP, *, allowed: bool = True, writes: tuple[str, ...] = ()
+    live: FakeLive | None = None,
+    content: str = STEP,
+    *,
+    title: str = "Refill too soon",
+    allowed: bool = True,
+    writes: tuple[str, ...] = (),
 ) -> FakeTenant:
     tenant = FakeTenant.writing(*writes) if writes else FakeTenant()
-    tenant = tenant.with_documents(document(content=content))
+    tenant = tenant.with_documents(document(content=content, title=title))
+    tenant.configure(gate={"wrong_sure": -0.2})
     tenant.live_elements = live or FakeLive()
     source = {"name": "knowledge", "namespace": "", "elements": allowed}
     tenant.config = tenant.config.model_validate(tenant.config.model_dump() | {"sources": [source]})
@@ -313,6 +319,7 @@ async def test_a_value_that_looks_like_a_document_s_run_loses_those_characters()
 # Written by a model (scripted: the local one cannot write markup)
 
 FIRST = "Retail refills are payable on day 23 of 30."
+FOREIGN = "Retail refills are payable on day 25."
 
 
 async def test_a_model_s_element_is_filled_while_it_goes_on_writing() -> None:
@@ -357,19 +364,11 @@ async def test_digits_around_an_element_are_two_numbers() -> None:
     tenant = with_live(content=f"{FIRST} {{{{orders.status}}}}")
     tenant.model = FakeTenant.writing().model
     tenant.generator.steps[:] = ["Retail refills are payable on day 2{{orders.status}}3 of 30."]
-    assert (await ask(tenant, context=BO)).done.fallback == "unsupported"
-
-
-async def test_what_the_prompt_does_not_offer_stays_text() -> None:
-    """No document that the model reads names an element, and the prompt lists none."""
-    live = FakeLive()
-    asked = await ask(with_live(live, FIRST, writes=(f"{FIRST}\n{{{{orders.status}}}}",)), context=BO)
-    assert (live.calls, asked.elements) == ([], [])
+    assert (await ask(tenant, context=BO)).sentences[0].detail == "withheld"
 
 
 async def test_a_prompt_that_lists_elements_offers_all_of_them() -> None:
     tenant = with_live(content=FIRST, writes=(f"{FIRST}\n{{{{stores.stock}}}}",))
-    tenant.use_model(prompt="answer/3")
     asked = await ask(tenant, context=BO)
     assert asked.text == f"{FIRST}\n[stock]"
     system = tenant.generator.requests[0].messages[0].content
@@ -379,12 +378,8 @@ async def test_a_prompt_that_lists_elements_offers_all_of_them() -> None:
 
 async def test_without_live_systems_the_prompt_says_nothing_of_elements() -> None:
     tenant = FakeTenant.writing(FIRST)
-    tenant.use_model(prompt="answer/3")
     await ask(tenant)
-    listed = tenant.generator.requests[0].messages
-    tenant.use_model(prompt="answer/2")
-    await ask(tenant)
-    assert tenant.generator.requests[1].messages == listed
+    assert "{{" not in str(tenant.generator.requests[0].messages)
 
 
 async def test_a_model_that_writes_ten_thousand_tags_is_bounded_and_the_text_is_whole() -> None:
@@ -396,11 +391,10 @@ async def test_a_model_that_writes_ten_thousand_tags_is_bounded_and_the_text_is_
     assert len(live.calls) <= MOST_ELEMENTS
 
 
-async def test_a_model_s_tags_take_no_element_from_the_quote_that_replaces_its_text() -> None:
+async def test_a_model_s_tags_take_no_element_from_the_section_that_replaces_its_text() -> None:
     live = FakeLive(gates={"orders.status": Gate()})
     content = STEP.replace("{{orders.status}}", "{{orders.summary}}")
-    tenant = with_live(live, content, writes=("Grapefruit " + "{{orders.status}} " * 20 + "interacts.",))
-    tenant.use_model(prompt="answer/3")
+    tenant = with_live(live, content, writes=("Day 25 " + "{{orders.status}} " * 20 + "too.",))
     asked = await ask(tenant, context=BO)
     assert asked.done.mode is Mode.QUOTED
     assert [(one.name, one.state) for one in asked.elements] == [
@@ -410,24 +404,17 @@ async def test_a_model_s_tags_take_no_element_from_the_quote_that_replaces_its_t
     assert live.active == 0
 
 
-async def test_the_quote_that_replaces_a_model_s_text_has_its_elements() -> None:
-    tenant = with_live(content=STEP, writes=("Grapefruit interacts with simvastatin.",))
-    asked = await ask(tenant, context=BO)
-    assert (asked.text, asked.done.fallback) == (SHOWN, "unsupported")
+async def test_the_section_that_replaces_a_model_s_text_has_its_elements() -> None:
+    asked = await ask(with_live(content=STEP, writes=(FOREIGN,)), context=BO)
+    assert (asked.text, asked.done.fallback) == (SHOWN, "withheld")
     assert states(asked) == [("e1", PENDING), ("e1", READY)]
 
 
-async def test_an_element_of_a_sentence_that_fails_is_not_shown() -> None:
+async def test_an_element_of_a_withheld_sentence_is_not_shown() -> None:
     live = FakeLive(gates={"orders.status": Gate()})
-    tenant = with_live(live, f"{FIRST} {{{{orders.status}}}}")
-    tenant.model = FakeTenant.writing().model
-    tenant.generator.steps[:] = [
-        f"{FIRST} Grapefruit {{{{orders.status}}}} interacts with simvastatin. ",
-        "More.",
-    ]
+    tenant = with_live(live, FIRST, writes=(f"{FIRST} Day 25 {{{{orders.status}}}} too. ", "More."))
     asked = await ask(tenant, context=BO)
-    assert asked.done.fallback == "unsupported"
-    assert all(one.display.end > len(FIRST) + 2 for one in asked.elements)
+    assert (asked.text, asked.elements) == (f"{FIRST} More.", [])
     assert live.active == 0
 
 
@@ -445,7 +432,8 @@ def test_the_types_of_the_fake_are_those_of_the_port() -> None:
 
 # A live system that answers by itself
 
-WHERE = "Where is my order?"
+WHERE = "Has the order been shipped?"
+IS_SHIPPED = "Has the order been shipped"
 BOTH = f"{WHERE} {QUESTION}"
 LIVE_ONLY = "Grapefruit interacts with simvastatin."
 
@@ -466,17 +454,11 @@ async def test_a_question_that_only_a_system_answers_is_answered_by_its_element(
     assert (asked.record.finish_reason, asked.record.text) == (FinishReason.STOP, "[order status]")
 
 
-async def test_documents_that_do_not_answer_are_no_sources_beside_a_live_value() -> None:
-    tenant = with_live(content=LIVE_ONLY)
-    assert (await ask(tenant, WHERE, context=BO)).sources.sources == ()
-    assert (await ask(tenant, "When is the spring party?", context=BO)).sources.sources != ()
-
-
 async def test_the_record_says_why_elements_were_read_or_not() -> None:
     asked = await ask(with_live(content=FIRST), BOTH, context=BO)
     [match] = [one for one in asked.kept.live_matches if one.state is LiveMatchState.READ]
-    assert (match.element, match.example) == ("orders.status", "Where is my order?")
-    named = with_live(content="Where is my order: say {{orders.status}} to the caller.")
+    assert (match.element, match.example) == ("orders.status", WHERE)
+    named = with_live(content=f"{IS_SHIPPED}: say {{{{orders.status}}}} to the caller.", title=IS_SHIPPED)
     matches = (await ask(named, WHERE, context=BO)).kept.live_matches
     assert [one.state for one in matches] == [LiveMatchState.SHOWN]
 
@@ -487,15 +469,15 @@ async def test_an_element_leaves_out_the_values_that_the_quoted_text_shows() -> 
     live = FakeLive(offered=offered_by(pharmacy), data={"orders.delivery": ElementData(values=values)})
 
     async def asked_of(content: str) -> list[str]:
-        tenant = with_live(live, content)
+        tenant = with_live(live, content, title=IS_SHIPPED)
         tenant.config = tenant.config.model_copy(update={"reach": pharmacy.reach})
         asked = await ask(tenant, WHERE, context=BO)
         [card] = [one for one in asked.elements if one.name == "orders.delivery" and one.data]
         assert card.data is not None
         return [one.name for one in card.data.values]
 
-    assert await asked_of("Where is my order: call the desk.") == ["status", "carrier"]
-    assert await asked_of("Where is my order: say {{orders.status}} to the caller.") == ["carrier"]
+    assert await asked_of(f"{IS_SHIPPED}: call the desk.") == ["status", "carrier"]
+    assert await asked_of(f"{IS_SHIPPED}: say {{{{orders.status}}}} to the caller.") == ["carrier"]
 
 
 async def test_a_rule_from_a_document_comes_first_and_the_order_after_it() -> None:
@@ -550,10 +532,10 @@ async def test_a_half_that_a_system_was_asked_for_is_not_named_as_unanswered() -
 
 
 async def test_values_stand_in_the_order_of_the_question_whichever_system_is_faster() -> None:
-    paid = replace(SUMMARY, about=("What did the customer pay?",))
+    paid = replace(SUMMARY, about=("What price did the customer pay?",))
     live = FakeLive(offered=(STATUS, paid), gates={"orders.status": Gate()})
     use_case, prepared = await prepare(
-        with_live(live, LIVE_ONLY), f"{WHERE} What did the customer pay?", context=BO
+        with_live(live, LIVE_ONLY), f"{WHERE} What price did the customer pay?", context=BO
     )
     ready: list[tuple[str, int]] = []
     texts: list[str] = []
@@ -584,31 +566,29 @@ async def test_a_system_that_fails_beside_a_document_leaves_a_possible_answer() 
 
 async def test_an_element_that_the_document_names_is_not_shown_again() -> None:
     live = FakeLive()
-    content = "Where is my order: say {{orders.status}} to the caller."
-    asked = await ask(with_live(live, content), WHERE, context=BO)
+    content = f"{IS_SHIPPED}: say {{{{orders.status}}}} to the caller."
+    asked = await ask(with_live(live, content, title=IS_SHIPPED), WHERE, context=BO)
     assert asked.text == content.replace("{{orders.status}}", "[order status]")
     assert len(live.calls) == 1
 
 
-@pytest.mark.parametrize("question", [QUESTION, "How do I cancel my order?", "What do we do with my order?"])
-async def test_a_question_of_a_procedure_reads_nothing(question: str) -> None:
+async def test_a_question_of_a_procedure_reads_nothing() -> None:
     live = FakeLive()
-    await ask(with_live(live, FIRST), question, context=BO)
+    await ask(with_live(live, FIRST), QUESTION, context=BO)
     assert live.calls == []
 
 
 async def test_without_vectors_of_the_examples_the_answer_goes_on() -> None:
     tenant = with_live(content=FIRST)
-    tenant.embedder = FakeEmbedder(error=EmbeddingUnavailableError("down"), after=0)
-    questions = LiveQuestions(tenant.services)
-    clauses = [questions.reader.clauses(WHERE)]
-    await questions.matching([], questions.begin(clauses), [])
-    assert questions.match(clauses[0][0], {clauses[0][0].plain: [1.0]}) == []
+    _, prepared = await prepare(tenant, WHERE)
+    tenant.embedder.error = EmbeddingUnavailableError("down")
+    examples = LiveExamples(tenant.services)
+    await examples.load(prepared.scope)
+    assert examples.match(WHERE, vector_of(WHERE), None) == []
+    assert "examples of live elements" in prepared.scope.degraded
     tenant.embedder.error = None
-    embedded = questions.begin(clauses)
-    assert embedded is not None
-    await questions.matching([], embedded, [])
-    assert read_of(questions.match(clauses[0][0], await embedded)) == ["orders.status"]
+    await examples.load(prepared.scope)
+    assert read_of(examples.match(WHERE, vector_of(WHERE), None)) == ["orders.status"]
 
 
 # The sources that were asked
@@ -644,10 +624,7 @@ class OfCustomers(FakeLive):
 
 
 def where_the_document_answers(live: FakeLive) -> FakeTenant:
-    tenant = with_live(live, "Where is my order: say that it comes within three days.")
-    open_gate = {"gate": {"answered": 0.0, "possibly": 0.0}}
-    tenant.config = tenant.config.model_validate(tenant.config.model_dump() | open_gate)
-    return tenant
+    return with_live(live, f"{IS_SHIPPED}: say that it comes within three days.", title=IS_SHIPPED)
 
 
 async def test_without_a_customer_a_rule_is_answered_without_a_word_of_their_data() -> None:
@@ -692,16 +669,4 @@ async def test_a_live_system_is_asked_with_the_medicines_that_the_question_names
     asked = {"May she refill her lisinopril?": ["lisinopril"], "May she refill it?": []}
     for question, names in asked.items():
         _, prepared = await prepare(tenant, question)
-        assert [one.said for one in prepared.hydration.caller.names] == names
-
-
-# --- half of a question is not answered ----------------------------------------------------------------
-async def test_a_half_that_nothing_answers_is_told_beside_one_that_a_system_does() -> None:
-    whole = await ask(with_live(content=LIVE_ONLY), WHERE, context=BO)
-    assert (whole.done.certainty, whole.done.clarify) == (Certainty.ANSWERED, None)
-    half = await ask(
-        with_live(content=LIVE_ONLY), "Where is my order and the stock of the zymurgy?", context=BO
-    )
-    assert [one.name for one in half.elements if one.state == READY] == ["orders.status"]
-    assert half.done.certainty is Certainty.POSSIBLY
-    assert half.done.clarify == "Not answered: the stock of the zymurgy. Ask for it alone."
+        assert list(prepared.hydration.caller.names) == names

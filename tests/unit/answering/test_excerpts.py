@@ -8,7 +8,7 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assistant.answering.composing import snippet
+from assistant.answering.compose import snippet
 from assistant.answering.events import Token
 from assistant.answering.excerpts import (
     Excerpts,
@@ -22,7 +22,7 @@ from assistant.answering.excerpts import (
     shown_unit,
     stand_in,
 )
-from assistant.answering.reading import ReadAnswers
+from assistant.answering.stored import ReadAnswers
 from assistant.domain.answers import AnswerRecord, ShownAs
 from assistant.domain.documents import ParsedDocument, Span, Unit, UnitKind
 from assistant.knowledge.files import SourceDocument

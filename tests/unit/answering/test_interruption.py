@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from assistant.answering.events import Cause
-from assistant.answering.generate import InterruptedAnswerError, Interruption
+from assistant.answering.write import InterruptedAnswerError, Interruption
 
 LIMIT_S = 60.0
 

@@ -9,9 +9,9 @@ from typing import Literal
 import pytest
 from structlog.testing import capture_logs
 
+from assistant.answering.answer import AnswerQuestion
 from assistant.answering.events import AnswerEvent, Cause, Done, Problem
 from assistant.answering.prepare import PreparedAnswer
-from assistant.answering.use_case import AnswerQuestion
 from assistant.domain.answers import FinishReason, Outcome
 from assistant.domain.errors import RecordsUnavailableError
 from tests.fakes.answering import FakeTenant, Gate
@@ -223,7 +223,7 @@ async def test_what_waits_for_the_store_is_bounded(monkeypatch: pytest.MonkeyPat
 
 
 async def test_a_store_that_hangs_does_not_hold_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("assistant.answering.use_case.RECORDS_TIMEOUT_S", 0.02)
+    monkeypatch.setattr("assistant.answering.answer.RECORDS_TIMEOUT_S", 0.02)
     tenant = FakeTenant()
     tenant.records.gate = Gate()
     use_case, prepared = await prepare(tenant)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from assistant.answering.gate import USUAL_PEAK
+from assistant.answering.answer import AnswerQuestion
+from assistant.answering.evidence import DOCUMENTS_READ
 from assistant.answering.prepare import AnswerRequest
-from assistant.answering.use_case import AnswerQuestion
 from assistant.domain.answers import FinishReason, Mode
 from assistant.domain.documents import SearchFilters
 from assistant.domain.errors import (
@@ -61,14 +61,17 @@ async def test_the_question_is_embedded_and_searched_for() -> None:
     assert query.vector == vector_of(QUESTION)
 
 
-async def test_the_best_documents_are_read_and_the_units_of_the_best_one_are_embedded() -> None:
+async def test_the_best_documents_are_read_and_the_units_of_the_first_are_embedded() -> None:
     others = [document(f"other-{n}", f"Parcel {n} is not payable.", title=f"Parcel {n}") for n in range(5)]
     tenant = FakeTenant().with_documents(*others, document())
     await prepare(tenant)
     [read] = tenant.search.read
-    assert (read[0], len(read)) == ("refill", 4)
+    assert (read[0], len(read)) == ("refill", DOCUMENTS_READ)
     units = ["Retail refills are payable on day 23 of 30.", "Send other requests to the Claims Desk."]
-    assert tenant.embedder.texts == [[QUESTION], [f"Refill too soon\n{unit}" for unit in units]]
+    question, embedded = tenant.embedder.texts
+    assert question == [QUESTION]
+    assert embedded[:2] == [f"Refill too soon\n{unit}" for unit in units]
+    assert len(embedded) == 6
 
 
 async def test_labels_come_from_the_token_and_filters_from_the_request() -> None:
@@ -88,18 +91,17 @@ async def test_a_document_with_labels_is_hidden_from_others() -> None:
     assert seen.text == "Retail refills are payable on day 23 of 30."
 
 
-async def test_the_glossary_is_joined_to_what_is_retrieved_and_to_nothing_else() -> None:
+async def test_the_glossary_is_joined_to_what_is_searched_and_told_to_the_model() -> None:
     tenant = FakeTenant.writing()
     tenant.configure(glossary={"payable": "covered"})
     asked = await ask(tenant)
-    # One call: what is searched, and the question as it was asked, which units are compared with.
-    assert tenant.embedder.texts[0] == [f"{QUESTION}\ncovered", QUESTION]
+    assert tenant.embedder.texts[0] == [QUESTION]
     assert tenant.search.queries[0].text == f"{QUESTION}\ncovered"
     assert asked.record.retrieval_question == f"{QUESTION}\ncovered"
     assert asked.record.question == QUESTION
     prepared = asked.prepared
     assert prepared.prompt is not None
-    assert "covered" not in prepared.prompt.messages[-1].content
+    assert 'Words of the company: "payable" is covered.' in prepared.prompt.messages[-1].content
 
 
 async def test_a_question_over_the_embedding_limit_is_embedded_in_pieces() -> None:
@@ -203,21 +205,23 @@ async def test_the_index_s_error_goes_through(step: str) -> None:
         await prepare(tenant)
 
 
-async def test_without_the_words_of_the_index_questions_are_answered_as_they_are_spelled() -> None:
+async def test_without_the_words_of_the_index_questions_are_answered() -> None:
     tenant = FakeTenant()
     tenant.search.words_error = SearchUnavailableError("down")
-    asked = await ask(tenant, "On which day are retail refils payable?")
-    assert (asked.done.finish_reason, asked.done.corrections) == (FinishReason.STOP, ())
+    assert (await ask(tenant)).done.finish_reason is FinishReason.STOP
 
 
 @pytest.mark.parametrize("failing", [{"error": EmbeddingUnavailableError("down")}, {"hangs": True}])
-async def test_an_embedder_that_fails_for_the_units_costs_no_answer(failing: dict[str, Any]) -> None:
+async def test_where_units_get_no_vectors_words_choose_the_section_and_the_answer_is_degraded(
+    failing: dict[str, Any],
+) -> None:
     tenant = FakeTenant(embedder=FakeEmbedder(after=1, **failing))
     asked = await ask(tenant)
     assert len(tenant.embedder.texts) == 2
-    assert asked.text == "Retail refills are payable on day 23 of 30."
     [evidence] = asked.prepared.evidence
-    assert evidence.gate_features["unit_peak"] == USUAL_PEAK
+    assert evidence.section is not None
+    assert evidence.section.units[0].unit.text == "Retail refills are payable on day 23 of 30."
+    assert asked.done.degraded == asked.kept.degraded == ("vectors of units",)
 
 
 async def test_a_store_that_is_down_stops_a_follow_up_only() -> None:
@@ -241,13 +245,13 @@ async def test_a_question_over_the_context_of_a_model_that_is_not_asked_is_answe
     assert (await ask(tenant, "retail refill payable day " * 90)).done.mode is Mode.QUOTED
 
 
-async def test_no_room_for_a_passage_leaves_the_quote() -> None:
-    long = document(content="Retail refills are payable on day 23 of 30. " + "Wait for other parcels. " * 50)
+async def test_no_room_for_a_section_leaves_the_quote() -> None:
+    long = document(content="Retail refills are payable on day 23 of 30" + " or on day 23 of 30" * 40 + ".")
     tenant = FakeTenant(model=WRITING_MODEL).with_documents(long)
-    tenant.configure(generation={"context_tokens": 300, "max_tokens": 100})
+    tenant.use_model(reads_tokens=580)
     asked = await ask(tenant)
-    assert (asked.done.mode, asked.done.fallback) == (Mode.QUOTED, "no_room_for_passages")
-    assert asked.text.startswith("Retail refills are payable on day 23 of 30.")
+    assert asked.done.mode is Mode.QUOTED
+    assert asked.text.startswith("Retail refills are payable on day 23 of 30")
     assert tenant.generator.requests == []
 
 
@@ -283,7 +287,6 @@ async def test_a_model_whose_prompt_is_unknown_is_found_when_its_tenant_is_made(
         "x" * 4000,
         "zolpidem grapefruit " * 200,
         "What do I do about reject 99?",
-        "On which day are retail refills with reject 99 payable?",
     ],
     ids=lambda question: str(question)[:30],
 )

@@ -1,191 +1,182 @@
-"""Who may read an answer, and who may add to it."""
+"""What a message asks, and whether its first question leans on the one before it; without a model."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import time
+from typing import Any
 
 import pytest
 
-from assistant.answering.reading import AppendToAnswer, ReadAnswers
-from assistant.domain.answers import AnswerRecord, Sent, Verdict, VerdictLabel
-from assistant.domain.errors import InvalidRequestError, NotFoundError, RecordsUnavailableError
-from assistant.domain.feedback import Act, AgentAct
-from assistant.domain.identity import Identity, Role
-from tests.contracts import samples
-from tests.fakes.answering import FakeTenant, agent
-from tests.unit.answering.asking_and_reading import ask
+from assistant.answering.reading import (
+    LONG_MESSAGE_WORDS,
+    MOST_QUESTIONS,
+    Message,
+    PlainReading,
+    questions_of,
+    shipped_head,
+)
+from assistant.answering.vocabulary import Vocabulary
+from assistant.domain.answers import Reading
+from assistant.text.language import language
 
-GOOD = Verdict(verdict_id="v1", label=VerdictLabel.GOOD)
-TAKEN = Act(act_id="t1", kind=AgentAct.POSSIBLY_TAKEN)
-SENT = Sent(send_id="s1", text="Please come on day 23.")
-AUDITOR = agent("ada", Role.AUDITOR)
-BEN = agent("ben")
-
-
-async def asked_by_ana(tenant: FakeTenant) -> AnswerRecord:
-    return (await ask(tenant)).record
-
-
-async def test_an_agent_reads_their_own_answer_with_links_verdicts_and_sends() -> None:
-    tenant = FakeTenant()
-    record = await asked_by_ana(tenant)
-    verdict = await tenant.records.append_verdict(record.answer_id, GOOD, agent="ana")
-    sent = await tenant.records.append_sent(record.answer_id, SENT, agent="ana")
-    reading = await ReadAnswers(tenant.services).one(record.answer_id, identity=agent())
-    assert reading.record == record
-    assert (reading.verdicts, reading.sent) == ((verdict,), (sent,))
-    [source] = reading.sources
-    assert (source.n, source.document_url) == (
-        1,
-        "/v1/documents/refill?token=ana.0-83.hash-of-refill",
-    )
-    assert tenant.records.accesses == []
+VOCABULARY = Vocabulary(language("en"), glossary={"scrip": "prescription"})
+CHAT = (
+    "Hello, hope you are well today. My name is Jo and I have been a member for many years with my husband. "
+    "We were on holiday in June and it rained all of the time, which was a pity. "
+    "My copayment for the inhaler doubled last week. "
+    "Can you tell me how long the formulary exception takes? "
+    "I always liked the people there. My son says so as well, and he is right. "
+    "Thank you so much for all of your help, kind regards, have a lovely evening."
+)
 
 
-async def test_an_auditor_s_read_is_recorded() -> None:
-    tenant = FakeTenant()
-    record = await asked_by_ana(tenant)
-    reading = await ReadAnswers(tenant.services).one(record.answer_id, identity=AUDITOR)
-    assert reading.record == record
-    [entry] = tenant.records.accesses
-    assert (entry.agent, entry.kind, entry.subject_id) == ("ada", "answer", record.answer_id)
+def read(message: str) -> tuple[str, ...]:
+    return questions_of(message, vocabulary=VOCABULARY)
 
 
-async def test_what_cannot_be_recorded_is_not_read() -> None:
-    tenant = FakeTenant()
-    record = await asked_by_ana(tenant)
-
-    async def fail(_entry: object) -> None:
-        raise RecordsUnavailableError("down")
-
-    tenant.records.record_access = fail  # pyright: ignore[reportAttributeAccessIssue]
-    with pytest.raises(RecordsUnavailableError):
-        await ReadAnswers(tenant.services).one(record.answer_id, identity=AUDITOR)
+# A long message
 
 
-async def test_an_auditor_s_read_of_a_conversation_is_recorded_once() -> None:
-    tenant = FakeTenant()
-    record = await asked_by_ana(tenant)
-    await ask(tenant, conversation_id=record.conversation_id)
-    readings = await ReadAnswers(tenant.services).conversation(record.conversation_id, identity=AUDITOR)
-    assert len(readings) == 2
-    [entry] = tenant.records.accesses
-    assert (entry.kind, entry.subject_id) == ("conversation", record.conversation_id)
+def test_a_short_message_is_searched_whole() -> None:
+    short = "Hello. " + "word " * (LONG_MESSAGE_WORDS - 3) + "why?"
+    assert read(short) == (short,)
 
 
-async def test_an_agent_reads_their_conversation_oldest_first() -> None:
-    tenant = FakeTenant()
-    first = await asked_by_ana(tenant)
-    second = await ask(tenant, conversation_id=first.conversation_id)
-    readings = await ReadAnswers(tenant.services).conversation(first.conversation_id, identity=agent())
-    assert [reading.record for reading in readings] == [first, second.record]
-    assert tenant.records.accesses == []
+def test_of_a_long_message_the_question_and_the_most_specific_sentences_are_kept_in_order() -> None:
+    [kept] = read(CHAT)
+    assert "Can you tell me how long the formulary exception takes?" in kept
+    assert kept.index("copayment") < kept.index("formulary")
+    assert "My name is Jo" not in kept
+    assert len(kept.split()) < len(CHAT.split())
 
 
-async def test_an_auditor_s_unknown_answer_is_not_recorded_as_read() -> None:
-    tenant = FakeTenant()
-    with pytest.raises(NotFoundError):
-        await ReadAnswers(tenant.services).one("never-was", identity=AUDITOR)
-    assert tenant.records.accesses == []
+def test_a_long_message_without_a_question_keeps_its_most_specific_sentence() -> None:
+    stalled = "Adjudication of semaglutide formulary exceptions stalled."
+    [kept] = read("We came. " * 20 + f"{stalled} " + "We left. " * 8)
+    assert stalled in kept
+    assert len(kept.split()) < LONG_MESSAGE_WORDS
 
 
-Action = Callable[[FakeTenant, str, Identity], Awaitable[object]]
-
-
-async def read_one(tenant: FakeTenant, answer_id: str, identity: Identity) -> object:
-    return await ReadAnswers(tenant.services).one(answer_id, identity=identity)
-
-
-async def read_conversation(tenant: FakeTenant, conversation_id: str, identity: Identity) -> object:
-    return await ReadAnswers(tenant.services).conversation(conversation_id, identity=identity)
-
-
-async def mark(tenant: FakeTenant, answer_id: str, identity: Identity) -> object:
-    return await AppendToAnswer(tenant.services).verdict(answer_id, GOOD, identity=identity)
-
-
-async def send(tenant: FakeTenant, answer_id: str, identity: Identity) -> object:
-    return await AppendToAnswer(tenant.services).sent(answer_id, SENT, identity=identity)
-
-
-async def act(tenant: FakeTenant, answer_id: str, identity: Identity) -> object:
-    return await AppendToAnswer(tenant.services).act(answer_id, TAKEN, identity=identity)
+def test_a_long_message_of_one_sentence_stays_whole() -> None:
+    message = ("refill " * 200).strip()
+    assert read(message) == (message,)
 
 
 @pytest.mark.parametrize(
-    ("action", "other"),
+    "message",
+    ["refill claim " * 307, "x" * 4000, "?" * 4000, "Is it? " * 571, "\n" * 3999 + "x", ". " * 2000],
+)
+def test_a_message_of_4_000_characters_is_read_in_no_time(message: str) -> None:
+    begun_s = time.process_time()
+    questions = read(message[:4000])
+    assert time.process_time() - begun_s < 0.5
+    assert questions
+    assert all(question.strip() for question in questions)
+
+
+# Several questions
+
+
+REFILL, FORM = "How long does a refill take?", "Who signs the transfer form?"
+
+
+@pytest.mark.parametrize(
+    ("message", "questions"),
     [
-        (read_one, BEN),
-        (read_one, agent("kim", Role.KNOWLEDGE_OWNER)),
-        (read_conversation, BEN),
-        (mark, BEN),
-        (mark, AUDITOR),
-        (send, BEN),
-        (send, AUDITOR),
-        (act, BEN),
-        (act, AUDITOR),
+        (f"{REFILL} {FORM}", (REFILL, FORM)),
+        (f"{REFILL} She asked twice. {FORM}", (REFILL, f"She asked twice. {FORM}")),
+        (f"{REFILL} {FORM} Thank you.", (REFILL, f"{FORM} Thank you.")),
     ],
 )
-async def test_what_its_owner_may_do_is_for_others_as_if_it_never_was(
-    action: Action, other: Identity
+def test_a_sentence_belongs_to_the_first_question_mark_after_it(
+    message: str, questions: tuple[str, ...]
 ) -> None:
-    tenant = FakeTenant()
-    await tenant.records.put_answer(samples.answer("both", conversation_id="both"))
-    await action(tenant, "both", agent("ana"))
-    messages: list[str] = []
-    looked_up: list[int] = []
-    for subject_id in ("both", "never-was"):
-        before = tenant.records.reads
-        with pytest.raises(NotFoundError) as raised:
-            await action(tenant, subject_id, other)
-        messages.append(raised.value.message)
-        looked_up.append(tenant.records.reads - before)
-    assert messages[0] == messages[1]
-    assert looked_up == [1, 1]
-
-
-async def test_verdicts_and_sends_are_appended_in_the_agent_s_name() -> None:
-    tenant = FakeTenant()
-    record = await asked_by_ana(tenant)
-    stored = await AppendToAnswer(tenant.services).verdict(record.answer_id, GOOD, identity=agent())
-    sent = await AppendToAnswer(tenant.services).sent(record.answer_id, SENT, identity=agent())
-    assert (stored.agent, sent.agent) == ("ana", "ana")
-    assert (tenant.records.verdicts, tenant.records.sent) == ([stored], [sent])
-
-
-async def test_a_wrong_citation_must_be_one_of_the_answer_s_sources() -> None:
-    tenant = FakeTenant()
-    record = await asked_by_ana(tenant)
-    append = AppendToAnswer(tenant.services)
-    bad = Verdict(verdict_id="v2", label=VerdictLabel.BAD, wrong_citations=(1, 2))
-    with pytest.raises(InvalidRequestError):
-        await append.verdict(record.answer_id, bad, identity=agent())
-    assert tenant.records.verdicts == []
-    await append.verdict(record.answer_id, bad.model_copy(update={"wrong_citations": (1,)}), identity=agent())
+    assert read(message) == questions
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    "message",
     [
-        Act(act_id="o1", kind=AgentAct.OPENED_SOURCE, n=2),
-        Act(act_id="o1", kind=AgentAct.OPENED_SOURCE),
-        Act(act_id="o1", kind=AgentAct.POSSIBLY_PASSED_OVER, n=1),
+        REFILL,
+        "How long does a refill take, and who signs the transfer form?",
+        f"Is it there? {REFILL}",
+        "The refill was early and the claim was rejected.",
+        "Thanks! Who signs?",
+        "Quand puis-je renouveler mon ordonnance ?",
+        "?",
+        "\U0001f600",
     ],
 )
-async def test_an_opened_source_is_one_of_the_answer_s(wrong: Act) -> None:
-    tenant = FakeTenant()
-    record = await asked_by_ana(tenant)
-    append = AppendToAnswer(tenant.services)
-    with pytest.raises(InvalidRequestError):
-        await append.act(record.answer_id, wrong, identity=agent())
-    assert tenant.records.acts == []
-    opened = Act(act_id="o1", kind=AgentAct.OPENED_SOURCE, n=1)
-    assert (await append.act(record.answer_id, opened, identity=agent())).agent == "ana"
+def test_one_question_stays_one_in_the_agent_s_words(message: str) -> None:
+    assert read(message) == (message,)
 
 
-async def test_a_follow_up_s_record_names_the_answer_before_it() -> None:
-    tenant = FakeTenant()
-    first = await asked_by_ana(tenant)
-    second = (await ask(tenant, conversation_id=first.conversation_id)).record
-    assert (first.follows, second.follows) == (None, first.answer_id)
-    assert (first.is_signal, second.is_signal) == (False, True)
+def test_the_last_question_takes_what_is_over_the_most() -> None:
+    forms = [f"Who signs {name} forms?" for name in ("refill", "transfer", "parcel", "desk")]
+    assert read(" ".join(forms)) == (*forms[: MOST_QUESTIONS - 1], " ".join(forms[MOST_QUESTIONS - 1 :]))
+
+
+# The trained head
+
+
+def plain(*, embedding_model: str = "another-model") -> PlainReading:
+    return PlainReading(VOCABULARY, embedding_model=embedding_model)
+
+
+def message(text: str, **fields: Any) -> Message:
+    return Message(text, **{"questions": read(text), "before": None, "vectors": {}, **fields})
+
+
+@pytest.mark.parametrize(
+    "question", ["And by mail?", "What about insulin?", "Does it need a form?", "How long?", "ok but why"]
+)
+def test_a_question_that_says_little_leans_on_the_one_before(question: str) -> None:
+    assert plain().leans(question, None)
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "How long does a transfer to another pharmacy take?",
+        "Which desk signs the transfer form?",
+        "Can a member who moved abroad ask the mail pharmacy to send it to their new insurer?",
+    ],
+)
+def test_a_question_that_says_enough_does_not(question: str) -> None:
+    assert not plain().leans(question, None)
+
+
+def test_only_vectors_of_the_head_s_own_model_are_weighed() -> None:
+    head = shipped_head()
+    far = [100.0 * weight for weight in head.leans_vector]
+    enough = "How long does a transfer to another pharmacy take?"
+    assert plain(embedding_model=head.embedding_model).leans(enough, far)
+    assert not plain().leans(enough, far)
+
+
+def test_the_kind_is_that_with_the_highest_score_and_rule_without_known_vectors() -> None:
+    head = shipped_head()
+    for kind, weights in zip(head.kinds, head.kind_vectors, strict=True):
+        vector = [100.0 * weight for weight in weights]
+        assert plain(embedding_model=head.embedding_model).kind(vector) == kind
+        assert plain().kind(vector) == "rule"
+    assert plain(embedding_model=head.embedding_model).kind(None) == "rule"
+
+
+def test_a_message_that_leans_is_searched_with_the_question_before_it() -> None:
+    reading = plain().read(message("And by mail?", before=REFILL))
+    assert (reading.leans, reading.search_text) == (True, f"{REFILL}\nAnd by mail?")
+    alone = plain().read(message("And by mail?"))
+    assert (alone.leans, alone.search_text) == (False, "And by mail?")
+
+
+def test_a_reading_keeps_items_and_ids() -> None:
+    reading = plain().read(message("Where is A5 of order 4711-2?", items=("k2",)))
+    assert reading == Reading(
+        questions=("Where is A5 of order 4711-2?",),
+        search_text="Where is A5 of order 4711-2?",
+        leans=False,
+        kind=reading.kind,
+        items=("k2",),
+        ids=("A5", "4711-2"),
+    )

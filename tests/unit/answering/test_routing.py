@@ -11,14 +11,13 @@ from typing import Any
 import orjson
 import pytest
 
+from assistant.answering.rank import RankedDocument
 from assistant.answering.releases import read_released_router
-from assistant.answering.retrieve import RankedDocument
 from assistant.answering.routing import (
     AGE_STRENGTH,
     LEAST_SHARE,
     STRENGTH,
     Router,
-    RouterInput,
     SourceScores,
     question_words,
     read_router,
@@ -56,23 +55,21 @@ def test_a_question_s_words_are_folded_and_numbers_count_by_their_form() -> None
 
 
 def test_a_router_adds_its_bias_the_vector_and_the_words() -> None:
-    scores = router(bias=[0.5, 0.0]).scores(RouterInput("Loud? 5", frozenset({"#item"})), [0.6, 0.8])
+    scores = router(bias=[0.5, 0.0]).scores("Loud? 5", [0.6, 0.8])
     assert scores == pytest.approx({"catalogue": 0.5 + 0.6 + 1.0, "reviews": 0.8 + 2.0})
 
 
 def test_the_shares_add_up_to_one_and_follow_the_weights_of_the_tenant_file() -> None:
-    even = route(RouterInput("?"), [0.0, 0.0], sources=SOURCES, router=router())
+    even = route("?", [0.0, 0.0], sources=SOURCES, router=router())
     assert even.shares == pytest.approx({"catalogue": 0.5, "reviews": 0.5})
     heavy = (CATALOGUE, REVIEWS.model_copy(update={"weight": 3.0}))
-    assert route(RouterInput("?"), [0.0, 0.0], sources=heavy, router=router()).shares[
-        "reviews"
-    ] == pytest.approx(0.75)
+    assert route("?", [0.0, 0.0], sources=heavy, router=router()).shares["reviews"] == pytest.approx(0.75)
 
 
 def test_without_a_router_the_words_of_the_kinds_decide() -> None:
-    shares = route(RouterInput("What do customers say?"), [], sources=SOURCES, router=None).shares
+    shares = route("What do customers say?", [], sources=SOURCES, router=None).shares
     assert shares["reviews"] > shares["catalogue"]
-    assert route(RouterInput("?"), [], sources=SOURCES, router=None).router is None
+    assert route("?", [], sources=SOURCES, router=None).router is None
 
 
 @pytest.mark.parametrize(
@@ -92,7 +89,7 @@ def test_a_router_that_does_not_fit_itself_is_refused(changes: dict[str, object]
 
 
 def scores(shares: dict[str, float], *, sources: Sequence[SourceEntry] = SOURCES) -> SourceScores:
-    made = route(RouterInput("?"), [0.0, 0.0], sources=SOURCES, router=router())
+    made = route("?", [0.0, 0.0], sources=SOURCES, router=router())
     return SourceScores(type(made)(shares), sources=sources, today=TODAY)
 
 

@@ -21,11 +21,14 @@ from tests.unit.answering.asking_and_reading import prepare
 from tests.unit.aws.cutting import cut_anywhere
 
 PIECES = [
-    "Retail refills are payable on day 23 of 30.",
-    "Send other requests to the Claims Desk.",
-    "Grapefruit interacts with simvastatin.",
+    "Retail refills are payable on day 23 of 30 [1.1].",
+    "Send other requests to the Claims Desk. [1.2]",
+    "Retail refills are payable on day 25 of 30 [1.1].",
+    "The documents do not answer this question.",
+    "The documents do not say who pays.",
     "[1]",
-    "[7]",
+    "[7.1]",
+    "\n<think>",
     "Retail refills are payable on day 23",
 ]
 TEXTS = st.lists(st.sampled_from(PIECES), max_size=4).map(" ".join)
@@ -49,7 +52,7 @@ def answered(reads: list[bytes]) -> tuple[list[AnswerEvent], AnswerRecord]:
     for read in reads:
         text, failure = completion.feed(read)
         events += answer.feed(text)
-        if answer.failed or failure is not None:
+        if answer.is_over or failure is not None:
             break
     last = completion.last_delta()
     how = FinishReason(last.finish_reason) if last and last.finish_reason else FinishReason.STOP

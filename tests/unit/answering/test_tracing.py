@@ -45,7 +45,7 @@ async def test_each_step_has_a_span_under_the_answer_s(exporter: InMemorySpanExp
         "read",
         "weigh",
         "units",
-        "quote",
+        "gate",
         "compose",
         "prompt",
         "chat SmolLM2-135M-Instruct",
@@ -90,10 +90,10 @@ async def test_a_quoted_answer_has_no_span_of_a_model(exporter: InMemorySpanExpo
 
 async def test_the_gate_s_outcome_is_an_attribute(exporter: InMemorySpanExporter) -> None:
     await ask(FakeTenant())
-    assert attribute(by_name(exporter)["compose"], "assistant.gate.passed") is True
+    assert attribute(by_name(exporter)["gate"], "assistant.gate.passed") is True
     exporter.clear()
-    await ask(FakeTenant().with_documents())
-    assert attribute(by_name(exporter)["compose"], "assistant.gate.passed") is False
+    await ask(FakeTenant(), "When is the spring party?")
+    assert attribute(by_name(exporter)["gate"], "assistant.gate.passed") is False
 
 
 @pytest.mark.parametrize("written", ["Zebrafish are payable on day 23.", "Zebrafish are payable on day 24."])

@@ -1,4 +1,4 @@
-"""Vectors of single units: made when needed, kept, and never a reason for an answer to fail."""
+"""Vectors of single units: made when needed and kept."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from assistant.answering import retrieve
-from assistant.answering.retrieve import LONGEST_CHARACTERS, Candidates, UnitVectors
+from assistant.answering import rank
+from assistant.answering.rank import UNITS_EMBEDDED, ScoredUnit, UnitVectors
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.documents import DocumentCard, Span, Unit, UnitKind, embedding_input
 from assistant.domain.errors import (
@@ -20,7 +20,7 @@ from assistant.domain.errors import (
     OverloadedError,
     PassageTooLongError,
 )
-from tests.fakes.answering import FakeEmbedder, Gate, cosine, vector_of
+from tests.fakes.answering import FakeEmbedder, Gate, cosine, passage, vector_of
 
 QUESTION = "When are refills payable?"
 
@@ -51,6 +51,11 @@ def card(content_hash: str = "1", *, document_id: str = "refills") -> DocumentCa
     )
 
 
+def scored(asked: Sequence[Unit]) -> list[ScoredUnit]:
+    """Return the units, each less likely than the one before it."""
+    return [ScoredUnit(unit, passage(), -float(at), {}) for at, unit in enumerate(asked)]
+
+
 def placed(*texts: str) -> list[str]:
     """Return the texts as they are embedded: under the document's title."""
     return [embedding_input(title="Refills", heading="", text=text) for text in texts]
@@ -64,7 +69,7 @@ async def cosines(
     seconds: float = 5.0,
 ) -> Mapping[int, float]:
     deadline = Deadline.after(seconds, clock=SystemClock())
-    wanted = [Candidates(card(content_hash), asked)]
+    wanted = [(card(content_hash), scored(asked))]
     found = await vectors.cosines(vector_of(QUESTION), wanted, deadline=deadline)
     return found.get("refills", {})
 
@@ -92,7 +97,7 @@ async def test_a_unit_is_embedded_under_its_title_and_heading() -> None:
 
 async def test_units_of_two_documents_take_one_call() -> None:
     embedder = FakeEmbedder()
-    wanted = [Candidates(card(), REFILLS), Candidates(card("2", document_id="parcels"), REFILLS[1:])]
+    wanted = [(card(), scored(REFILLS)), (card("2", document_id="parcels"), scored(REFILLS[1:]))]
     deadline = Deadline.after(60, clock=SystemClock())
     found = await made(embedder).cosines(vector_of(QUESTION), wanted, deadline=deadline)
     assert {name: sorted(cosines) for name, cosines in found.items()} == {"refills": [0, 1], "parcels": [1]}
@@ -119,19 +124,22 @@ async def test_another_content_of_the_document_has_units_of_its_own() -> None:
 @pytest.mark.parametrize(
     "error", [EmbeddingUnavailableError("down"), OverloadedError("full"), PassageTooLongError("long")]
 )
-async def test_an_endpoint_that_fails_gives_none(error: AssistantError) -> None:
-    assert await cosines(made(FakeEmbedder(error=error))) == {}
+async def test_an_error_of_the_endpoint_goes_through(error: AssistantError) -> None:
+    with pytest.raises(type(error)):
+        await cosines(made(FakeEmbedder(error=error)))
 
 
-async def test_an_endpoint_that_is_late_gives_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retrieve, "UNIT_VECTORS_LIMIT_S", 0.01)
-    assert await cosines(made(FakeEmbedder(hangs=True))) == {}
+async def test_an_endpoint_that_is_late_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rank, "UNIT_VECTORS_LIMIT_S", 0.01)
+    with pytest.raises(EmbeddingUnavailableError, match="late"):
+        await cosines(made(FakeEmbedder(hangs=True)))
 
 
 async def test_what_failed_is_asked_for_again() -> None:
     embedder = FakeEmbedder(error=OverloadedError("full"))
     vectors = made(embedder)
-    await cosines(vectors)
+    with pytest.raises(OverloadedError):
+        await cosines(vectors)
     embedder.error = None
     assert len(await cosines(vectors)) == 2
 
@@ -151,14 +159,20 @@ async def test_without_units_the_endpoint_is_not_called() -> None:
 
 async def test_a_unit_over_the_model_s_limit_goes_without() -> None:
     embedder = FakeEmbedder()
-    longest = LONGEST_CHARACTERS - len(placed("x")[0]) + 1
+    longest = 700 - len(placed("x")[0]) + 1
     long = units("x" * (longest + 1), "x" * longest)
     assert set(await cosines(made(embedder), long)) == {1}
     assert embedder.texts == [placed(long[1].text)]
 
 
+async def test_only_the_likeliest_units_get_a_vector() -> None:
+    embedder = FakeEmbedder()
+    many = units(*(f"Unit {number}." for number in range(UNITS_EMBEDDED + 3)))
+    assert set(await cosines(made(embedder), many)) == set(range(UNITS_EMBEDDED))
+
+
 async def test_the_least_recently_used_are_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retrieve, "MOST_UNIT_VECTORS", 3)
+    monkeypatch.setattr(rank, "MOST_UNIT_VECTORS", 3)
     embedder = FakeEmbedder()
     vectors = made(embedder)
     one, two, three, four = units("One.", "Two.", "Three.", "Four.")
@@ -174,7 +188,7 @@ async def test_the_least_recently_used_are_forgotten_first(monkeypatch: pytest.M
 async def test_vectors_that_another_question_pushed_out_meanwhile_are_still_used(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(retrieve, "MOST_UNIT_VECTORS", 2)
+    monkeypatch.setattr(rank, "MOST_UNIT_VECTORS", 2)
     gate = Gate()
 
     class Waiting(FakeEmbedder):
@@ -195,7 +209,7 @@ async def test_vectors_that_another_question_pushed_out_meanwhile_are_still_used
 
 
 async def test_what_is_kept_is_bounded_also_by_one_question(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retrieve, "MOST_UNIT_VECTORS", 1)
+    monkeypatch.setattr(rank, "MOST_UNIT_VECTORS", 1)
     embedder = FakeEmbedder()
     vectors = made(embedder)
     assert set(await cosines(vectors)) == {0, 1}

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from assistant.answering.understand import Vocabulary, codes_in
-from assistant.domain.answers import Correction
+from assistant.answering.vocabulary import Vocabulary, codes_in
 from assistant.domain.documents import KnownWords
 from assistant.text.language import language
 
@@ -42,28 +41,11 @@ def test_a_question_without_entries_stays_as_it_is() -> None:
 
 def test_an_entry_is_one_term_with_both_sides_as_forms() -> None:
     [term] = vocabulary().terms("throwing up")
-    assert term.word == "throwing up"
     assert term.forms == {"throw", "vomit"}
 
 
 def test_a_term_stands_once() -> None:
-    assert [term.word for term in vocabulary().terms("Forms, forms and FORMS")] == ["forms"]
-
-
-@pytest.mark.parametrize(
-    ("question", "codes"),
-    [
-        ("reject 79", ("79",)),
-        ("What is code A5?", ("a5",)),
-        ("rejection code 075", ("75",)),
-        ("error 12 and code 7", ("12", "7")),
-        ("reject 00", ("0",)),
-        ("it was rejected 3 times", ()),
-        ("day 23", ()),
-    ],
-)
-def test_codes_are_those_that_the_question_calls_so(question: str, codes: tuple[str, ...]) -> None:
-    assert vocabulary().named_codes(question) == codes
+    assert [term.forms for term in vocabulary().terms("Forms, forms and FORMS")] == [{"form"}]
 
 
 def test_a_glossary_that_loops_is_read_once() -> None:
@@ -77,7 +59,7 @@ def test_an_entry_that_means_itself_ends_too() -> None:
     assert vocabulary(form="form").expand("Which form?") == "Which form?\nform"
 
 
-KNOWN = KnownWords(words={}, abbreviations={"dur": "drug utilization review", "it": "intrathecal therapy"})
+KNOWN = KnownWords(abbreviations={"dur": "drug utilization review", "it": "intrathecal therapy"})
 
 
 def test_the_long_form_of_an_abbreviation_is_joined_on_and_is_a_form_of_the_term() -> None:
@@ -85,24 +67,27 @@ def test_the_long_form_of_an_abbreviation_is_joined_on_and_is_a_form_of_the_term
     assert vocabulary().expand(question, known=KNOWN) == f"{question}\ndrug utilization review"
     assert vocabulary().expand(question) == question
     [term] = vocabulary().terms(question, known=KNOWN)
-    assert (term.word, term.forms) == ("dur", {"dur", "drug", "util", "review"})
+    assert term.forms == {"dur", "drug", "util", "review"}
 
 
 def test_an_abbreviation_that_is_a_common_word_is_none() -> None:
     assert vocabulary().expand("Is it IT?", known=KNOWN) == "Is it IT?"
 
 
-def test_another_spelling_is_a_form_of_the_term_that_was_said() -> None:
-    read = [Correction(said="formularly", read_as="formulary")]
-    assert vocabulary().expand("formularly?", corrections=read) == "formularly?\nformulary"
-    [term] = vocabulary().terms("formularly?", corrections=read)
-    assert term.word == "formularly"
-    assert term.forms == language("en").content_stems("formularly formulary")
-
-
 def test_a_word_is_joined_on_once_whatever_it_comes_from() -> None:
-    read = [Correction(said="vomitting", read_as="vomiting")]
-    assert vocabulary().expand("throwing up, vomitting", corrections=read).count("vomiting") == 1
+    known = KnownWords(abbreviations={"cv": "casting vote", "vm": "vomiting"})
+    expanded = vocabulary().expand("throwing up, vm, vm", known=known)
+    assert expanded == "throwing up, vm, vm\nvomiting"
+
+
+@pytest.mark.parametrize(
+    ("light", "heavy"), [("68", "soap"), ("90mg", "soap"), ("semaglutide", "340B"), ("house", "semaglutide")]
+)
+def test_rare_words_and_codes_weigh_more_than_common_words_and_the_caller_s_numbers(
+    light: str, heavy: str
+) -> None:
+    one, other = vocabulary().terms(f"{light} {heavy}")
+    assert one.weight < other.weight
 
 
 def test_a_question_of_stop_words_alone_has_no_terms() -> None:

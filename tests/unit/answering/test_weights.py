@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import pytest
 
-from assistant.answering.retrieve import INDEX_FEATURES, Kind, read_weights, shipped_weights
+from assistant.answering.rank import INDEX_FEATURES, Kind, read_weights, shipped_weights
 from assistant.domain.errors import ConfigurationError
 
 CONTENT: dict[str, Any] = {
@@ -84,8 +84,8 @@ def test_a_weight_is_a_finite_number(number: bytes) -> None:
 
 
 def test_a_file_of_another_kind_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match='kind is "gate"; it must be "quoter" here'):
-        read_weights(raw(), name="weights/quoter.json", kind="quoter")
+    with pytest.raises(ConfigurationError, match='kind is "gate"; it must be "ranker" here'):
+        read_weights(raw(), name="weights/ranker.json", kind="ranker")
 
 
 @pytest.mark.parametrize("kind", get_args(Kind))

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 HEAVY = ("tantivy", "numpy", "onnxruntime", "onnx", "xllamacpp", "boto3", "tokenizers", "playwright", "scipy")
-OF_THE_WORKER = ("selectolax", "markdown_it", "yaml", "semantic_text_splitter", "charset_normalizer")
+OF_THE_WORKER = ("turbohtml", "markdown_it", "yaml", "semantic_text_splitter", "charset_normalizer")
 OF_THE_COMMAND_LINE = ("typer", "httpx", "psutil", "filelock")
 
 

@@ -14,7 +14,6 @@ from assistant.cli.terminal import Terminal
 from assistant.domain.answers import (
     AlsoPossible,
     Certainty,
-    Correction,
     FinishReason,
     Mode,
     Source,
@@ -208,7 +207,6 @@ def test_what_else_helps_the_agent_follows_the_answer(printer: AnswerPrinter, wr
             clarify="Was it opened?",
             unanswered=("Who pays?",),
             reply_draft="Please wait.",
-            corrections=(Correction(said="colde", read_as="cold"),),
             asked=(
                 SourceAsked(name="reviews", kind="reviews", weight=0.5, state="late"),
                 SourceAsked(name="orders", kind="live", weight=0.5, state="not_asked"),
@@ -217,7 +215,7 @@ def test_what_else_helps_the_agent_follows_the_answer(printer: AnswerPrinter, wr
     )
     shown = written.getvalue()
     for part in (
-        "“colde” also read as “cold”\nDid not answer: reviews.\n",
+        "Did not answer: reviews.\n",
         "\nNot answered: Who pays?\n",
         "\nAsk back  Was it opened?\n",
         "\nAlso possible  Damaged item, effective 2026-02-01 [4][5]\n  Steps\n\n  - Ask for a photo.\n",

@@ -100,7 +100,7 @@ def test_nothing_of_another_tenant_s_place_is_copied(options: GlobalOptions) -> 
 
 def test_keys_that_the_source_leaves_to_their_defaults_are_added(options: GlobalOptions) -> None:
     (options.tenants_dir / "shop.toml").write_text(
-        'schema_version = 1\nname = "shop"\ndisplay_name = "Shop" # the old one\n\n[gate]\nanswered = 0.7\n'
+        'schema_version = 1\nname = "shop"\ndisplay_name = "Shop" # the old one\n\n[gate]\nright_sure = 2.0\n'
     )
     text = new(options, "corner", "shop")
 
@@ -108,7 +108,7 @@ def test_keys_that_the_source_leaves_to_their_defaults_are_added(options: Global
         "schema_version": 1,
         "name": "corner",
         "display_name": "Corner",
-        "gate": {"answered": 0.7},
+        "gate": {"right_sure": 2.0},
         "sources": [{"name": "knowledge", "namespace": "", "paths": ["../knowledge/corner"]}],
         "embedding": {"endpoint": "corner-embedding"},
         "generation": {"endpoint": "corner-llm"},

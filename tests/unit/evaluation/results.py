@@ -42,7 +42,6 @@ def result(asked: EvaluationQuestion | None = None, **fields: Any) -> QuestionRe
         "words": 40,
         "also_words": 0,
         "timings_ms": {"embed": 10.0, "total": 30.0},
-        "without_unit_vectors": False,
         "parts": (),
     }
     return QuestionResult.model_validate({**base, **fields})

@@ -43,13 +43,20 @@ A refill is payable on day 23 of 30.
 """
 
 
+EVERYTHING_PASSES: dict[str, object] = {"right_sure": 100.0, "right_possible": 99.0, "wrong_possible": -1e-9}
+NOTHING_PASSES: dict[str, object] = {
+    "right_sure": 2e-9,
+    "right_possible": 1e-9,
+    "wrong_possible": -99.0,
+    "wrong_sure": -100.0,
+}
+
+
 def tenant(**documents: str) -> FakeTenant:
     given = documents or {"parcel": PARCEL, "refill": REFILL}
-    made = FakeTenant().with_documents(
+    return FakeTenant().with_documents(
         *(document(name, text, title=name.capitalize()) for name, text in given.items())
     )
-    made.configure(answers={"condition_headings": ("When this applies",)})
-    return made
 
 
 async def judged(
@@ -94,7 +101,7 @@ async def test_a_quote_without_one_of_the_strings_is_wrong() -> None:
 
 async def test_a_refused_question_counts_as_wrong_although_its_quote_would_be_right() -> None:
     strict = tenant()
-    strict.configure(gate={"answered": 1.0, "possibly": 1.0})
+    strict.configure(gate=NOTHING_PASSES)
     found = await judged(parcel(), of=strict)
     assert found.outcome == "refused"
     assert not found.right
@@ -106,13 +113,6 @@ async def test_the_other_branch_counts_in_quoted_units() -> None:
     assert (await judged(parcel(telltale=("within 2 days",)))).telltale is True
     assert (await judged(parcel(telltale=("within 99 days",)))).telltale is False
     assert (await judged(parcel())).telltale is None
-
-
-async def test_the_other_branch_does_not_count_in_conditions() -> None:
-    found = await judged(parcel(telltale=("the parcel came broken",)))
-    shown = [unit for part in found.parts if part.quote for unit in part.quote.units]
-    assert any(unit.is_condition and unit.telltale for unit in shown)
-    assert found.telltale is False
 
 
 async def test_a_document_that_holds_all_gold_is_right_too() -> None:
@@ -166,14 +166,14 @@ async def test_a_change_of_subject_is_compared_with_the_question_alone() -> None
     after = await judged(parcel(), before="On which day is a refill payable?")
     assert subject_change(alone, after, before="refill-1").same
     strict = tenant()
-    strict.configure(gate={"answered": 1.0, "possibly": 1.0})
+    strict.configure(gate=NOTHING_PASSES)
     refused = await judged(parcel(), of=strict)
     assert not subject_change(alone, refused, before="refill-1").same
 
 
 async def test_two_questions_are_judged_by_the_one_quote_that_is_shown() -> None:
     of = tenant(parcel=PARCEL, refill=REFILL)
-    of.configure(answers={"max_words": 20}, gate={"answered": 0.0, "possibly": 0.0})
+    of.configure(answers={"max_words": 20}, gate=EVERYTHING_PASSES)
     asked = parcel(
         question="How many days to report a broken parcel? Which desk takes the form for a broken parcel?",
         gold=("A broken parcel must be reported within 7 days.", "Send the form to the Returns Desk."),
@@ -181,7 +181,7 @@ async def test_two_questions_are_judged_by_the_one_quote_that_is_shown() -> None
     )
     observer = Observer(of.services)
     observed = await observer.ask(asked)
-    shown = " ".join(block.text for block in observed.prepared.quoted.blocks)
+    shown = " ".join(block.text for block in observed.prepared.found.quoted.blocks)
     result = await Judge(observer).result(observed)
     assert len(observed.prepared.evidence) == 2
     assert result.right == all(one in shown for one in asked.answer_contains)

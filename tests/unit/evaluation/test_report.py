@@ -27,12 +27,8 @@ def kept(*results: QuestionResult) -> Run:
 
 def quoted(asked: EvaluationQuestion) -> QuestionResult:
     units = (
-        QuotedUnit(
-            heading="Steps", text="Within 7 days.", is_gold=True, is_condition=False, holds=("7 days",)
-        ),
-        QuotedUnit(
-            heading="Steps", text="Within 2 days.", is_gold=False, is_condition=False, telltale=("2 days",)
-        ),
+        QuotedUnit(heading="Steps", text="Within 7 days.", is_gold=True, is_key=True, holds=("7 days",)),
+        QuotedUnit(heading="Steps", text="Within 2 days.", is_gold=False, is_key=False, telltale=("2 days",)),
     )
     part = PartResult(
         searched=asked.question,
@@ -46,7 +42,6 @@ def quoted(asked: EvaluationQuestion) -> QuestionResult:
             ),
         ),
         gate_features={"coverage": 0.75},
-        missing=("fridge",),
     )
     return result(asked, parts=(part,), telltale=True)
 
@@ -93,7 +88,7 @@ def test_a_question_shows_gold_quote_ranking_and_gate() -> None:
     html = page(
         quoted(question("a", gold=("Within 7 days.",), answer_contains=("7 days",), telltale=("2 days",)))
     )
-    for said in ("holds: 7 days", "other branch: 2 days", "title_cosine 0.5", "coverage 0.75", "fridge"):
+    for said in ("holds: 7 days", "other branch: 2 days", "title_cosine 0.5", "coverage 0.75", "marked"):
         assert said in html
     assert re.search(r'class="unit gold">.*?Within 7 days\.', html)
     assert re.search(r'class="unit wrong">.*?Within 2 days\.', html)

@@ -123,7 +123,7 @@ def test_a_gain_must_lie_above_zero_with_its_whole_interval() -> None:
 
 
 def test_the_committed_bounds_name_measures(tmp_path: Path) -> None:
-    assert read_asked(ROOT / "evaluation" / "asked.toml", "pharmacy")["right"] == 0.60
+    assert read_asked(ROOT / "evaluation" / "asked.toml", "pharmacy")["right"] == 0.50
     assert "right" not in read_asked(ROOT / "evaluation" / "asked.toml", "bakery")
     assert read_asked(tmp_path / "none.toml", "pharmacy") == {}
     (tmp_path / "asked.toml").write_text("[every]\nspeed = 1\n")

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from assistant.domain.documents import ParsedDocument
 from assistant.domain.errors import DocumentInvalidError
-from assistant.knowledge.parsing import parse_document
-from assistant.knowledge.parsing.html import parse_html
+from assistant.knowledge.parsing import parse_document, parse_plain
+from assistant.knowledge.parsing.html import DEEPEST_NESTING, parse_html
 from assistant.knowledge.parsing.markdown import parse_markdown
 from tests.unit.knowledge.knowledge import document
 
@@ -95,6 +95,19 @@ def test_hidden_elements_of_html_are_omitted(unseen: str) -> None:
     assert parse_html(f"<table><tr><td>{unseen}seen</td></tr></table>").text == "seen"
 
 
+@pytest.mark.parametrize("part", ["<tr hidden><td>x", "<tr><td hidden>x", "<caption hidden>x"])
+def test_hidden_parts_of_a_table_are_omitted(part: str) -> None:
+    assert parse_html(f"<table>{part}<tr><td>seen</table>").text == "seen"
+
+
+def test_a_main_element_of_a_template_is_not_the_content() -> None:
+    assert parse_html("<template><main>x</main></template><p>seen").text == "seen"
+
+
+def test_an_unclosed_element_that_is_hidden_hides_what_follows_it() -> None:
+    assert parse_html("<p>seen<p><b style='display:none'>x<p>x<p>x").text == "seen"
+
+
 def test_content_around_the_main_element_is_omitted() -> None:
     page = "<div>Menu</div><main><header><h1>T</h1></header><p>a</p><aside>Note</aside></main><div>Ad</div>"
     assert sections(parse_html(page)) == [(("T",), "a\n\nNote")]
@@ -137,6 +150,24 @@ def test_markdown_nested_too_deep_is_invalid_and_not_truncated() -> None:
     assert parse_markdown("> " * 40 + "deep").text == "deep"
     with pytest.raises(DocumentInvalidError, match="nested deeper"):
         parse_markdown("> " * 150 + "deep")
+
+
+@pytest.mark.parametrize("unit", ["<ul><li>", "<ul>", "<div>", "<b>", "<table><tr><td>"])
+def test_html_nested_too_deep_is_invalid_also_beside_the_content(unit: str) -> None:
+    elements = unit.count("<") + unit.count("<tr>")  # with the tbody that the parser adds
+    around = ["html", "body"]
+    deepest = (DEEPEST_NESTING - len(around)) // elements
+    assert parse_html(unit * deepest + "deep").text.removeprefix("- ") == "deep"
+    for times in (deepest + 1, 100_000):
+        with pytest.raises(DocumentInvalidError, match="nested deeper than 200"):
+            parse_html(f"<nav>{unit * times}</nav><main>text</main>")
+
+
+def test_a_text_too_long_for_a_heading_is_a_paragraph_and_one_too_long_for_a_column_is_a_cell() -> None:
+    long = "a" * 2001
+    assert parse_html(f"<h1>{long}</h1><p>b").units[-1].heading == ""
+    assert parse_html(f"<table><tr><th>{long}<tr><td>b</table>").text == f"{long}\nb"
+    assert parse_plain(document(content=f"{long}\n\nb.")).units[-1].heading == ""
 
 
 @settings(max_examples=200, deadline=None)

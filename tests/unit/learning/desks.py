@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from assistant.answering.reading import ReadAnswers
+from assistant.answering.stored import ReadAnswers
 from assistant.domain.desk import ApprovedAnswer, Case, CaseReason, DeskKind
 from assistant.domain.documents import Document, DocumentState
 from assistant.domain.feedback import FeedbackEvent
@@ -20,6 +20,7 @@ from assistant.learning.intake import OpenCases, case_id
 from assistant.learning.resolutions import Resolutions
 from assistant.learning.upkeep import DeskUpkeep, DocumentQuestions
 from assistant.settings.tenant import TenantConfig
+from assistant.text.language import language
 from assistant.wiring.stores import EmbeddedTenant
 from tests.contracts import samples
 from tests.fakes.answering import FakeEmbedder, FakeTenant
@@ -60,7 +61,9 @@ class Desk:
         )
 
     async def took(self, *events: FeedbackEvent) -> None:
-        await OpenCases(self.services.store, records=self.services.records, clock=self.clock).take(events)
+        await OpenCases(
+            self.services.store, records=self.services.records, language=language("en"), clock=self.clock
+        ).take(events)
 
     async def know(self, document_id: str = "wait", *, text: str = "The wait is two days.") -> Document:
         """Store a document as live, with this text."""

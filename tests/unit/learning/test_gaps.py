@@ -95,7 +95,11 @@ async def test_gaps_are_found_again_after_a_restart(tmp_path: Path) -> None:
     async with desk_of(tmp_path) as desk:
         await desk.answered("a1", CRUTCHES)
         intake = OpenCases(
-            desk.services.store, records=desk.services.records, clock=desk.clock, gaps=desk_gaps(desk)
+            desk.services.store,
+            records=desk.services.records,
+            language=ENGLISH,
+            clock=desk.clock,
+            gaps=desk_gaps(desk),
         )
         await intake.take([feedback("a1", FeedbackKind.UNANSWERED)])
         assert await desk_gaps(desk).assign(RENTING, None) == gap_id(CRUTCHES)
@@ -111,7 +115,9 @@ async def test_gaps_are_read_again_after_the_upkeep_grouped_questions(tmp_path: 
     async with desk_of(tmp_path) as desk:
         await desk.answered("a1", CRUTCHES)
         gaps = desk_gaps(desk)
-        intake = OpenCases(desk.services.store, records=desk.services.records, clock=desk.clock, gaps=gaps)
+        intake = OpenCases(
+            desk.services.store, records=desk.services.records, language=ENGLISH, clock=desk.clock, gaps=gaps
+        )
         await intake.take([feedback("a1", FeedbackKind.UNANSWERED)])
         item = (await desk.services.store.list(DeskKind.CASE))[0]
         case = body_of_item(item, Case).model_copy(update={"gap": "gap-other"})
@@ -127,7 +133,9 @@ async def test_questions_of_gaps_are_embedded_again_by_another_live_model(tmp_pa
         await desk.answered("a1", CRUTCHES)
         live, embedder = ["former"], FakeEmbedder()
         gaps = desk_gaps(desk, embedder, model=lambda: live[0])
-        intake = OpenCases(desk.services.store, records=desk.services.records, clock=desk.clock, gaps=gaps)
+        intake = OpenCases(
+            desk.services.store, records=desk.services.records, language=ENGLISH, clock=desk.clock, gaps=gaps
+        )
         await intake.take([feedback("a1", FeedbackKind.UNANSWERED)])
         embedder.texts.clear()
         await gaps.assign(RENTING, None)

@@ -118,7 +118,9 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
 
     async with desk_of(tmp_path) as opened_desk:
         services = opened_desk.services
-        intake = OpenCases(services.store, records=services.records, clock=services.clock, gaps=OneGap())
+        intake = OpenCases(
+            services.store, records=services.records, language=ENGLISH, clock=services.clock, gaps=OneGap()
+        )
         for answer, question in WORDS.items():
             await opened_desk.answered(answer, question)
             await intake.take([feedback(answer, FeedbackKind.UNANSWERED)])

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from assistant.domain.answers import VerdictLabel
-from assistant.domain.desk import CaseReason, DeskKind
+from assistant.domain.desk import CaseReason, CaseState, DeskKind
 from assistant.domain.errors import EmbeddingUnavailableError
 from assistant.domain.feedback import Edit, FeedbackEvent, FeedbackKind
+from assistant.learning.desk import CaseFilter
 from assistant.learning.intake import OpenCases, case_id
+from assistant.text.language import language
 from tests.fakes.answering import FakeEmbedder
 from tests.fakes.desk_scene import bad_verdict, fact_edit, feedback
-from tests.unit.learning.desks import desk_of
+from tests.unit.learning.desks import RITA, desk_of
 
 HARMLESS = Edit(distance=1, words=9)
 OPENED = {
@@ -84,6 +87,56 @@ async def test_an_event_that_was_taken_before_changes_nothing(tmp_path: Path) ->
         assert [item.revision for item in history] == [1]
 
 
+SAME = {
+    "the same question": ("how long is the  wait", {}, True),
+    "another question": ("How long is the queue?", {}, False),
+    "other readers": ("How long is the wait?", {"reader_labels": ("hr",)}, False),
+}
+
+
+@pytest.mark.parametrize(("question", "changed", "joins"), SAME.values(), ids=SAME)
+async def test_a_case_of_the_same_question_joins_the_open_one(
+    tmp_path: Path, question: str, changed: dict[str, Any], joins: bool
+) -> None:
+    async with desk_of(tmp_path) as desk:
+        await desk.answered("a1", "How long is the wait?")
+        await desk.answered("a2", question)
+        await desk.took(bad_verdict("a1", "wait"), bad_verdict("a2", "wait", **changed))
+        lines, _ = await desk.queue.page(CaseFilter(), identity=RITA)
+        counts = {line.stored.case.answer_id: line.stored.joined for line in lines}
+        assert counts == ({"a1": 1} if joins else {"a1": 0, "a2": 0})
+
+
+async def test_a_case_of_the_same_question_is_opened_once_the_first_is_dismissed(tmp_path: Path) -> None:
+    async with desk_of(tmp_path) as desk:
+        for answer in ("a1", "a2"):
+            await desk.answered(answer, "How long is the wait?")
+        await desk.took(bad_verdict("a1", "wait"))
+        first = await desk.queue.find(case_id("a1", CaseReason.BAD_VERDICT), identity=RITA)
+        dismissed = first.case.model_copy(update={"state": CaseState.DISMISSED})
+        await desk.queue.put_case(first, dismissed, by="rita", note="")
+        await desk.took(bad_verdict("a2", "wait"))
+        second = await desk.case("a2", CaseReason.BAD_VERDICT)
+        assert second is not None
+        assert second.joined is None
+
+
+async def test_a_gap_counts_the_questions_of_cases_that_joined(tmp_path: Path) -> None:
+    async with desk_of(tmp_path) as desk:
+        intake = OpenCases(
+            desk.services.store,
+            records=desk.services.records,
+            language=language("en"),
+            clock=desk.clock,
+            gaps=OneGap(),
+        )
+        for name in ("a1", "a2"):
+            await desk.answered(name, "Do you rent crutches?")
+            await intake.take([feedback(name, FeedbackKind.UNANSWERED)])
+        (gap,) = await desk.queue.gaps(identity=RITA)
+        assert (gap.count, len(gap.case_ids)) == (2, 1)
+
+
 @pytest.mark.parametrize(
     ("embedder", "has_vector"),
     [(FakeEmbedder(), True), (FakeEmbedder(error=EmbeddingUnavailableError("down")), False), (None, False)],
@@ -98,6 +151,7 @@ async def test_a_question_without_an_answer_gets_its_gap(
         intake = OpenCases(
             desk.services.store,
             records=desk.services.records,
+            language=language("en"),
             clock=desk.clock,
             gaps=gaps,
             embedder=embedder,
@@ -111,13 +165,13 @@ async def test_a_question_without_an_answer_gets_its_gap(
 
 
 async def test_gaps_are_counted_with_examples_under_the_reader_s_own_labels(tmp_path: Path) -> None:
-    from dataclasses import replace
-
-    from tests.unit.learning.desks import RITA
-
     async with desk_of(tmp_path) as desk:
         intake = OpenCases(
-            desk.services.store, records=desk.services.records, clock=desk.clock, gaps=OneGap()
+            desk.services.store,
+            records=desk.services.records,
+            language=language("en"),
+            clock=desk.clock,
+            gaps=OneGap(),
         )
         for name, labels in (("a1", ()), ("a2", ("hr",)), ("a3", ("board",))):
             await desk.answered(name, f"Question {name}?")

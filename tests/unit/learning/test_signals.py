@@ -9,6 +9,7 @@ import pytest
 from assistant.answering.excerpts import fill_record
 from assistant.domain.answers import (
     AnswerRecord,
+    ApprovedUse,
     Certainty,
     Sent,
     StoredSent,
@@ -146,6 +147,14 @@ def test_an_unsupported_sentence_that_was_sent_is_marked(kept: str, expected: bo
 def test_an_opened_source_is_its_document() -> None:
     (signal,) = of(act(), answered())
     assert (signal.event.kind, signal.event.opened) == (FeedbackKind.OPENED_SOURCE, "claims")
+
+
+def test_an_offered_answer_that_was_used_is_an_event_with_its_item() -> None:
+    offered = answered().model_copy(update={"offered": ApprovedUse(item_id="one", revision=2)})
+    used = act(Act(act_id="u1", kind=AgentAct.OFFERED_USED))
+    (signal,) = of(used, offered)
+    assert (signal.event.kind, signal.event.offered) == (FeedbackKind.OFFERED_USED, "one")
+    assert of(used, answered()) == [], "nothing was offered"
 
 
 TAKEN = Act(act_id="p", kind=AgentAct.POSSIBLY_TAKEN)

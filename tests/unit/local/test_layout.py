@@ -8,7 +8,7 @@ from pathlib import Path
 import orjson
 
 from assistant.local.layout import Layout
-from assistant.settings.local_models import AddedEmbedding, AddedLlm, TenantModels
+from assistant.settings.local_models import AddedEmbedding, AddedLlm, ServedLlm, TenantModels
 from assistant.settings.model_artifacts import WRITER
 from assistant.settings.process import LocalSettings
 from assistant.settings.tenant import TenantConfig, load_tenant
@@ -64,6 +64,33 @@ def test_one_tenant_s_writer_is_started_for_it_alone(tmp_path: Path) -> None:
     assert server["ASSISTANT_MODEL_CONTEXT_TOKENS"] == "4096"
 
 
+def test_a_model_elsewhere_has_no_process_and_only_the_gateway_calls_it(tmp_path: Path) -> None:
+    model = ServedLlm(
+        name="tall",
+        model="tall",
+        url="http://127.0.0.1:11434/v1",
+        key_file=tmp_path / "key",
+        context_tokens=4096,
+        answering=WRITER,
+    )
+    (tmp_path / "key").write_text("sk-secret")
+    layout = layout_of(tmp_path, {"shop": TenantModels(generation=model)})
+
+    assert layout.everything == ("embedding", *ALWAYS)
+    gateway = environment(layout, "gateway")
+    served = orjson.loads(gateway["ASSISTANT_GATEWAY_SERVED"])
+    assert served[layout.tenants["shop"].generation.endpoint]["url"] == model.url
+    assert orjson.loads(environment(layout, "service")["ASSISTANT_SERVICE_QUOTED_TENANTS"]) == ["branch"]
+    assert not any("sk-secret" in str(plan) for plan in layout.plans(ports_of(layout)).values())
+
+
+def test_a_model_elsewhere_that_may_not_write_is_never_called(tmp_path: Path) -> None:
+    model = ServedLlm(name="tall", model="tall", url="http://127.0.0.1:11434/v1", context_tokens=4096)
+    layout = layout_of(tmp_path, {"shop": TenantModels(generation=model)})
+
+    assert orjson.loads(environment(layout, "gateway")["ASSISTANT_GATEWAY_SERVED"]) == {}
+
+
 def test_each_embedding_model_in_use_has_a_server_and_an_endpoint(tmp_path: Path) -> None:
     layout = layout_of(tmp_path, {"shop": TenantModels(embedding=EMBEDDING)})
 
@@ -81,7 +108,7 @@ def test_a_changed_manifest_restarts_the_server_of_its_model(tmp_path: Path) -> 
     before = {name: plan.settings_hash() for name, plan in layout.plans(ports).items()}
 
     manifest = tmp_path / "models" / LLM.name / "manifest.toml"
-    manifest.write_text(manifest.read_text().replace("passages = 5", "passages = 3"))
+    manifest.write_text(manifest.read_text().replace("history_turns = 2", "history_turns = 3"))
 
     after = {name: plan.settings_hash() for name, plan in layout.plans(ports).items()}
     assert [name for name in before if before[name] != after[name]] == ["llm-good"]

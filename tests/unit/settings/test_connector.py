@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import time
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from assistant.settings.connector import check_entry, load_connector, matches_wh
 from assistant.settings.connector_openapi import OpenApiFile
 from assistant.settings.deployment import ReachEntry
 from assistant.settings.tenant import load_tenant
+from tests.unit.growth import MOST_GROWTH, growth
 
 PAGE = Path(__file__).parents[3] / "docs" / "live.md"
 TENANT = 'schema_version = 1\nname = "north"\ndisplay_name = "North"\n'
@@ -127,17 +128,21 @@ SLOW = {
 }
 
 
+def growth_of_matching(matches: Callable[[str, str], object], name: str) -> float:
+    def work(word: str) -> None:
+        for _ in range(10):
+            assert not matches(SLOW[name](len(word)), f"{word}c")
+
+    return growth(work, lambda size: "a" * size, longest=16)
+
+
 @pytest.mark.parametrize("name", SLOW)
 def test_a_pattern_that_an_engine_could_try_in_many_ways_is_matched_in_linear_time(name: str) -> None:
-    def seconds(many: int) -> float:
-        pattern = SLOW[name](many)
-        assert not matches_whole(pattern, "a" * many + "c")  # compiled
-        began = time.process_time()
-        for _ in range(300):
-            matches_whole(pattern, "a" * many + "c")
-        return time.process_time() - began
+    assert growth_of_matching(matches_whole, name) <= MOST_GROWTH
 
-    assert seconds(24) < 100 * max(seconds(6), 1e-4)  # of each way in turn it is 4 ** 9 as much
+
+def test_an_engine_that_tries_each_way_in_turn_is_not_linear() -> None:
+    assert growth_of_matching(re.fullmatch, "overlapping alternatives") > MOST_GROWTH
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from assistant.domain.errors import ConfigurationError
 from assistant.settings.local_models import (
@@ -13,6 +14,7 @@ from assistant.settings.local_models import (
     AddedEmbedding,
     AddedLlm,
     AddedModel,
+    ServedLlm,
     TenantModels,
     added_models,
     choose,
@@ -40,6 +42,14 @@ UNMEASURED = EMBEDDING.model_copy(update={"cosine_unrelated": None, "cosine_rela
 LLM = AddedLlm(
     name="qwen3-4b", path=Path('/weights/a "b".gguf'), sha256="b" * 64, context_tokens=4096, answering=WRITER
 )
+SERVED = ServedLlm(
+    name="tall",
+    model="tall:8b",
+    url="http://127.0.0.1:11434/v1",
+    key_file=Path("/keys/tall"),
+    context_tokens=8192,
+    answering=WRITER.model_copy(update={"reads_tokens": 900}),
+)
 TENANT = TenantConfig(schema_version=1, name="shop", display_name="Shop")
 
 
@@ -50,7 +60,7 @@ def added(models_dir: Path, *models: AddedModel) -> Path:
     return models_dir
 
 
-@pytest.mark.parametrize("model", [EMBEDDING, LLM], ids=lambda model: model.task)
+@pytest.mark.parametrize("model", [EMBEDDING, LLM, SERVED], ids=lambda model: model.name)
 def test_a_manifest_is_read_as_it_was_written(tmp_path: Path, model: AddedModel) -> None:
     assert read_added_model(added(tmp_path, model) / model.name) == model
 
@@ -58,9 +68,9 @@ def test_a_manifest_is_read_as_it_was_written(tmp_path: Path, model: AddedModel)
 def test_a_manifest_that_was_changed_by_hand_is_named_with_its_key(tmp_path: Path) -> None:
     folder = added(tmp_path, LLM) / LLM.name
     text = (folder / MANIFEST_FILE).read_text()
-    (folder / MANIFEST_FILE).write_text(text.replace("passages = 5", 'passages = "five"'))
+    (folder / MANIFEST_FILE).write_text(text.replace("history_turns = 2", 'history_turns = "two"'))
 
-    with pytest.raises(ConfigurationError, match=r"manifest\.toml: line \d+: answering\.passages"):
+    with pytest.raises(ConfigurationError, match=r"manifest\.toml: line \d+: answering\.history_turns"):
         read_added_model(folder)
 
 
@@ -155,6 +165,7 @@ def test_the_tenant_is_served_with_the_chosen_models_names_and_sizes() -> None:
         (TenantModels(generation=LLM), "quoted", False),
         (TenantModels(generation=LLM.model_copy(update={"answering": AnsweringTable()})), "auto", False),
         (TenantModels(embedding=EMBEDDING), "auto", False),
+        (TenantModels(generation=SERVED), "auto", True),
     ],
 )
 def test_a_model_writes_only_where_manifest_and_tenant_let_it(
@@ -165,11 +176,72 @@ def test_a_model_writes_only_where_manifest_and_tenant_let_it(
     assert models.writes(TENANT.model_copy(update={"answers": answers})) is writes
 
 
+def test_a_model_elsewhere_takes_the_generation_s_place() -> None:
+    served = TenantModels(generation=SERVED).applied_to(TENANT)
+
+    assert (served.generation.model, served.generation.context_tokens) == ("tall", 8192)
+    assert served.generation.endpoint == SERVED.endpoint
+    assert SERVED.endpoint != SERVED.model_copy(update={"url": "http://127.0.0.1:8000/v1"}).endpoint
+
+
+def place(url: str, **more: object) -> ServedLlm:
+    given = {"name": "tall", "model": "tall", "url": url, "context_tokens": 4096, **more}
+    return ServedLlm.model_validate(given)
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["localhost", "127.8.8.8", "[::1]", "10.1.2.3", "192.168.0.7:8000", "[fd00::1]", "[::ffff:10.0.0.1]"],
+)
+def test_a_server_on_this_machine_or_a_private_network_needs_no_permission(host: str) -> None:
+    assert place(f"http://{host}/v1").sends_questions_to is None
+
+
+@pytest.mark.parametrize(
+    "host", ["8.8.8.8", "gpu-box", "localhost.example.com", "[::ffff:8.8.8.8]", "2130706433", "100.64.0.1"]
+)
+def test_any_other_host_must_be_named(host: str) -> None:
+    with pytest.raises(ValidationError, match=r"--sends-questions-to .*\[\[reach\]\]"):
+        place(f"https://{host}/v1")
+
+    assert place(f"https://{host}/v1", sends_questions_to=host.strip("[]")).sends_questions_to
+    with pytest.raises(ValidationError, match="is not the host of the URL"):
+        place(f"https://{host}/v1", sends_questions_to="other.example.com")
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("ftp://127.0.0.1/v1", "not the base URL"),
+        ("127.0.0.1:8000/v1", "not the base URL"),
+        ("http://127.0.0.1/v1?key=a", "not the base URL"),
+        ("http://127.0.0.1/v1\n.example.com", "not the base URL"),
+        ("http://me:word@127.0.0.1/v1", "holds a user or password"),
+        ("http://127.0.0.1@example.com/v1", "holds a user or password"),
+    ],
+)
+def test_a_url_that_is_no_plain_address_is_refused(url: str, said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        place(url)
+
+
+def test_a_manifest_whose_url_was_changed_by_hand_is_held_to_the_same_rule(tmp_path: Path) -> None:
+    folder = added(tmp_path, SERVED) / SERVED.name
+    text = (folder / MANIFEST_FILE).read_text()
+    (folder / MANIFEST_FILE).write_text(text.replace("127.0.0.1:11434", "models.example.com"))
+
+    with pytest.raises(ConfigurationError, match=r"--sends-questions-to models\.example\.com"):
+        read_added_model(folder)
+
+
 def test_a_process_is_told_the_choice_by_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     given = ServiceSettings(
         issuer="http://issuer",
         jwks_url="http://issuer/jwks.json",
-        local_models={"shop": TenantModels(embedding=EMBEDDING, generation=LLM)},
+        local_models={
+            "shop": TenantModels(embedding=EMBEDDING, generation=LLM),
+            "branch": TenantModels(generation=SERVED),
+        },
         quoted_tenants=("branch",),
     )
     for name, value in given.environment().items():

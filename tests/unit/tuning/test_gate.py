@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from assistant.answering.retrieve import INDEX_FEATURES, Weights, WeightsFile, rank, shipped_weights
+from assistant.answering.rank import INDEX_FEATURES, Weights, WeightsFile, rank, shipped_weights
 from assistant.domain.errors import ConfigurationError
 from assistant.evaluation.questions import Kind, split_of
 from assistant.tuning.gate import (

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import pytest
 
-from assistant.answering.retrieve import shipped_weights
+from assistant.answering.rank import shipped_weights
 from assistant.domain.answers import VerdictLabel
 from assistant.domain.desk import DeskItem, DeskKind, ReleaseState
 from assistant.domain.errors import ConfigurationError, ConflictError, InvalidRequestError, NotFoundError

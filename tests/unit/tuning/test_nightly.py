@@ -9,7 +9,7 @@ from importlib.resources import files
 
 import pytest
 
-from assistant.answering.retrieve import shipped_weights
+from assistant.answering.rank import shipped_weights
 from assistant.domain.desk import RankerRelease, ReleaseState
 from assistant.domain.errors import AssistantError, ConflictError, InvalidRequestError
 from assistant.domain.feedback import FeedbackEvent

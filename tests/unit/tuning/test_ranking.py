@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from assistant.answering.retrieve import INDEX_FEATURES, WeightsFile, shipped_weights
-from assistant.answering.retrieve import Weights as RankerWeights
+from assistant.answering.rank import INDEX_FEATURES, WeightsFile, shipped_weights
+from assistant.answering.rank import Weights as RankerWeights
 from assistant.domain.answers import VerdictLabel
 from assistant.domain.errors import ConflictError, InvalidRequestError
 from assistant.domain.feedback import FeedbackEvent, FeedbackKind

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import pytest
 
 from assistant.answering.releases import read_released_router
-from assistant.answering.routing import Router, RouterInput
 from assistant.domain.desk import DeskItem, DeskKind, ReleaseState, RouterRelease
 from assistant.domain.errors import ConfigurationError, NotFoundError
 from assistant.evaluation.routing import RoutedQuestion
@@ -45,9 +44,7 @@ def labelled(count: int = 40, *, wrong: bool = False) -> list[RoutedQuestion]:
 
 
 def with_vectors(questions: Sequence[RoutedQuestion]) -> list[LabelledQuestion]:
-    return [
-        LabelledQuestion(RouterInput(one.question), (0.6, 0.8), one.sources, one.group) for one in questions
-    ]
+    return [LabelledQuestion(one.question, (0.6, 0.8), one.sources, one.group) for one in questions]
 
 
 async def embed(texts: Sequence[str]) -> list[list[float]]:
@@ -82,9 +79,7 @@ def learner(desk: Desk, *, tenant: TenantConfig = TENANT) -> LearnRouting:
 
 
 async def learned(desk: Desk, questions: Sequence[RoutedQuestion], **options: bool) -> LearnedRouter:
-    return await learner(desk).learn(
-        questions, file_sha256="0" * 64, read=RouterInput, embed=embed, **options
-    )
+    return await learner(desk).learn(questions, file_sha256="0" * 64, read=str, embed=embed, **options)
 
 
 def test_the_same_questions_give_the_same_bytes() -> None:
@@ -106,23 +101,6 @@ def test_words_of_one_item_get_no_weight() -> None:
     )
     assert "grams" in content.words
     assert "zephyr" not in content.words
-
-
-def test_what_a_question_asks_of_items_routes_it() -> None:
-    questions = [
-        LabelledQuestion(
-            RouterInput("is it good", frozenset({"#property" if at % 2 == 0 else "#no-property"})),
-            (0.6, 0.8),
-            ("catalogue",) if at % 2 == 0 else ("chatter",),
-            f"item{at}",
-        )
-        for at in range(40)
-    ]
-    content = learn(questions, sources=["catalogue", "chatter"], embedding_model="", fitted_on="")
-    router = Router(content, sha256="")
-    for one in questions:
-        scores = router.scores(one.asked, one.vector)
-        assert max(scores, key=lambda name: scores[name]) == one.sources[0]
 
 
 def test_a_stronger_pull_gives_smaller_weights() -> None:
@@ -190,6 +168,4 @@ async def test_questions_that_cannot_be_learned_from_are_refused() -> None:
         await learned(Desk(), [*labelled(), unknown])
     alone = TENANT.model_copy(update={"sources": SOURCES[:1]})
     with pytest.raises(ConfigurationError, match="one source"):
-        await learner(Desk(), tenant=alone).learn(
-            labelled(), file_sha256="0" * 64, read=RouterInput, embed=embed
-        )
+        await learner(Desk(), tenant=alone).learn(labelled(), file_sha256="0" * 64, read=str, embed=embed)

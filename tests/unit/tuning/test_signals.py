@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from assistant.answering.retrieve import shipped_weights
+from assistant.answering.rank import shipped_weights
 from assistant.domain.answers import VerdictLabel
 from assistant.domain.errors import InvalidRequestError
 from assistant.domain.feedback import Edit, FeedbackEvent, FeedbackKind
@@ -104,6 +104,11 @@ def test_what_was_accepted_after_asking_again_is_marked_in_the_first_answer() ->
 def test_an_unanswered_question_is_no_signal() -> None:
     signals = collect(acts(kind=FeedbackKind.UNANSWERED))
     assert (len(signals), signals.left_out) == (0, {"unanswered": 1})
+
+
+def test_an_offered_answer_that_was_used_judges_no_document() -> None:
+    signals = collect(acts(kind=FeedbackKind.OFFERED_USED, offered="one"))
+    assert judged(signals) is None
 
 
 def test_signals_of_a_withdrawn_document_are_left_out() -> None:

@@ -5,7 +5,7 @@
 import type { Api } from "./api.ts";
 import { ApiError } from "./problems.ts";
 import type { Turn } from "./turn.ts";
-import type { Act } from "./wire.ts";
+import { type Act, OFFERED_USED } from "./wire.ts";
 
 /** Between attempts: the record of an answer may follow within some seconds. */
 const PAUSES_MS = [1_000, 5_000, 20_000];
@@ -31,6 +31,11 @@ export class Acts {
   /** The agent opened source `n`. */
   opened(turn: Turn, n: number): void {
     void this.#report(turn, { kind: "opened_source", n });
+  }
+
+  /** The agent put the offered answer into the reply. */
+  usedOffered(turn: Turn): void {
+    void this.#report(turn, { kind: OFFERED_USED });
   }
 
   /** The agent sent an answer, or marked it good: of interest where it was only possible. */

@@ -3,6 +3,7 @@ import { type ReadonlySignal, type Signal, batch, computed, signal } from "@prea
 import type { Api } from "./api.ts";
 import { Acts } from "./acts.ts";
 import { Answering, type Underway } from "./answering.ts";
+import { plainText } from "./draft.ts";
 import { type LiveWords, liveSpans, liveWords, withElement, withoutValues, wordsIn } from "./elements.ts";
 import { Marking, type VerdictDraft } from "./marking.ts";
 import { ApiError } from "./problems.ts";
@@ -162,6 +163,15 @@ export class Conversation {
     const own = text === null ? [] : wordsIn(text, known);
     this.#liveWords = own.length === 0 ? words : { ...words, [answerId]: own };
     this.#keep();
+  }
+
+  /** Put the offered answer into the reply, after what is written there. */
+  takeOffered(turn: Turn): void {
+    if (turn.offered === null || turn.answerId === null) return;
+    const written = this.replies.value[turn.answerId]?.trim() ?? "";
+    const text = plainText(turn.offered.text);
+    if (!written.includes(text)) this.setReply(turn.answerId, [written, text].filter(Boolean).join("\n\n"));
+    this.#acts.usedOffered(turn);
   }
 
   /** Ask, in a fresh conversation unless it follows up, to the answer's end. Returns the turn as it ended. */

@@ -10,8 +10,13 @@ export function revealIn(box: HTMLElement, part: HTMLElement): void {
   else if (at.bottom > frame.bottom) box.scrollTop += at.bottom - frame.bottom + MARGIN_PX;
 }
 
-/** Scroll a box so that a part of it begins in the upper third. */
-export function scrollTo(box: HTMLElement, part: HTMLElement): void {
-  const offset = part.getBoundingClientRect().top - box.getBoundingClientRect().top;
-  box.scrollTop += offset - box.clientHeight / 3;
+/** Room above a part for the heading that it stands under. */
+const HEADING_PX = 56;
+
+/** Scroll a box so that its text from `first` to `last` is seen as a whole, in the upper third if it is short. */
+export function scrollTo(box: HTMLElement, first: HTMLElement, last: HTMLElement): void {
+  const { top } = first.getBoundingClientRect();
+  const room = box.clientHeight - (last.getBoundingClientRect().bottom - top) - MARGIN_PX;
+  const above = Math.min(box.clientHeight / 3, Math.max(HEADING_PX, room));
+  box.scrollTop += top - box.getBoundingClientRect().top - above;
 }

@@ -28,6 +28,18 @@ export function safeHref(url: string | null): string | null {
   return protocol === "https:" || protocol === "http:" ? href : null;
 }
 
+/** Numbers of at least three digits that somebody can call, as they are written in a line. */
+const PHONES = /(?:\+\d+[ .-]?)?(?:\(\d+\) ?)?\d+(?:[ .-]\d+)*/g;
+
+/** The first phone number of a text: its place [start, end) and its `tel:` address. */
+export function phoneIn(text: string): { start: number; end: number; href: string } | null {
+  for (const { 0: words, index } of text.matchAll(PHONES)) {
+    const digits = words.replace(/[^+\d]/g, "");
+    if (digits.length >= 3) return { start: index, end: index + words.length, href: `tel:${digits}` };
+  }
+  return null;
+}
+
 export function seconds(milliseconds: number): string {
   return `${(milliseconds / 1000).toFixed(1)} s`;
 }

@@ -5,14 +5,17 @@ import { isBreak, recordedProblem } from "./problems.ts";
 import type {
   Also,
   AnswerEvent,
-  Correction,
   Done,
   Findings as WireFindings,
   FinishReason,
+  OfferedAnswer,
   Problem,
+  RedFlag,
   Sentence,
   Source,
   SourceAsked,
+  Sources as WireSources,
+  Started,
   StoredAnswer,
   StoredSent,
   StoredVerdict,
@@ -30,8 +33,9 @@ export interface Findings {
   readonly unanswered: readonly string[];
   readonly replyDraft: string | null;
   readonly escalation: string | null;
-  readonly corrections: readonly Correction[];
   readonly fallback: string | null;
+  /** Steps that were left out. */
+  readonly degraded: readonly string[];
 }
 
 export interface Turn {
@@ -43,6 +47,13 @@ export interface Turn {
   readonly text: string;
   readonly sentences: readonly Sentence[];
   readonly sources: readonly Source[];
+  /** Emergencies; those of a stored answer have names alone. */
+  readonly redFlags: readonly RedFlag[];
+  /** The model whose recording plays in place of a live one. */
+  readonly recordedModel: string | null;
+  readonly offered: OfferedAnswer | null;
+  /** A section of the best document, to read while the model writes. */
+  readonly section: Also | null;
   /** In the order in which they came, each in its present state. */
   readonly elements: Elements;
   /** The tenant's sources and their part; empty where there is only one. */
@@ -68,6 +79,10 @@ export function newTurn(key: string, question: string): Turn {
     text: "",
     sentences: [],
     sources: [],
+    redFlags: [],
+    recordedModel: null,
+    offered: null,
+    section: null,
     elements: [],
     asked: [],
     finishReason: null,
@@ -91,8 +106,8 @@ function findingsOf(wire: WireFindings): Findings {
     unanswered: wire.unanswered ?? [],
     replyDraft: wire.reply_draft ?? null,
     escalation: wire.escalation ?? null,
-    corrections: wire.corrections ?? [],
     fallback: wire.fallback ?? null,
+    degraded: wire.degraded ?? [],
   };
 }
 
@@ -109,6 +124,7 @@ export function storedTurn({ record, sources, verdicts, sent }: StoredAnswer): T
     text: record.text,
     sentences: record.sentences,
     sources,
+    redFlags: (record.red_flags ?? []).map((name) => ({ name, text: "", call: "" })),
     elements: (record.elements ?? []).map(keptElement),
     asked: record.asked ?? [],
     finishReason: record.finish_reason,
@@ -137,9 +153,9 @@ export function afterEvent(turn: Turn, event: AnswerEvent): Turn {
   if (!isRunning(turn)) return turn;
   switch (event.event) {
     case "started":
-      return { ...turn, answerId: event.data.answer_id, phase: "searching" };
+      return afterStarted(turn, event.data);
     case "sources":
-      return { ...turn, sources: event.data.sources, phase: "writing" };
+      return afterSources(turn, event.data);
     case "token":
       return { ...turn, text: turn.text + event.data.text, phase: "writing" };
     case "sentence":
@@ -151,6 +167,14 @@ export function afterEvent(turn: Turn, event: AnswerEvent): Turn {
     case "error":
       return afterProblem(turn, event.data);
   }
+}
+
+function afterStarted(turn: Turn, { answer_id, red_flags = [], recorded_model = null }: Started): Turn {
+  return { ...turn, answerId: answer_id, redFlags: red_flags, recordedModel: recorded_model, phase: "searching" };
+}
+
+function afterSources(turn: Turn, { sources, section = null, offered = null }: WireSources): Turn {
+  return { ...turn, sources, section, offered, phase: "writing" };
 }
 
 function afterDone(turn: Turn, done: Done): Turn {
@@ -175,8 +199,11 @@ export function afterProblem(turn: Turn, problem: Problem): Turn {
 export function afterReading(turn: Turn, stored: StoredAnswer): Turn {
   if (!isRunning(turn)) return turn;
   const kept = storedTurn(stored);
+  const { key, recordedModel, offered, section } = turn;
   const elements = turn.elements.length > 0 ? turn.elements : kept.elements;
-  return { ...kept, key: turn.key, elements, sources: turn.sources.length > 0 ? turn.sources : kept.sources };
+  const sources = turn.sources.length > 0 ? turn.sources : kept.sources;
+  const redFlags = turn.redFlags.length > 0 ? turn.redFlags : kept.redFlags;
+  return { ...kept, key, elements, sources, redFlags, recordedModel, offered, section };
 }
 
 export function afterStop(turn: Turn): Turn {
@@ -199,13 +226,28 @@ export function isApproved({ sources, sentences }: Turn): boolean {
   return sentences.some(({ citations }) => citations.some((n) => approved.has(n)));
 }
 
-export function unsupportedCount(turn: Turn): number {
-  return turn.sentences.filter((sentence) => sentence.support === "unsupported").length;
+/**
+ * Number of the source to open beside an answer as it comes: what its section, or its first quote, is taken from. Null
+ * for one that a model writes without a section. An approved answer has no stored text.
+ */
+export function sourceToOpen({ section, findings, sentences, sources }: Turn): number | null {
+  const quoted = findings.mode === "quoted" ? sentences.flatMap(({ citations }) => citations) : [];
+  const documents = new Set(sources.filter(({ kind }) => kind !== "approved").map(({ n }) => n));
+  return (section?.citations ?? quoted).find((n) => documents.has(n)) ?? null;
+}
+
+/** How many sentences that are shown have no support. */
+export function unsupportedCount({ sentences }: Turn): number {
+  return sentences.filter(({ support, detail }) => support === "unsupported" && detail !== "withheld").length;
+}
+
+export function withheldCount({ sentences }: Turn): number {
+  return sentences.filter(({ detail }) => detail === "withheld").length;
 }
 
 /** Whether nothing at all in the answer has support. */
-export function isUnsupported(turn: Turn): boolean {
-  return turn.sentences.length > 0 && unsupportedCount(turn) === turn.sentences.length;
+export function isUnsupported({ sentences }: Turn): boolean {
+  return sentences.length > 0 && sentences.every(({ support }) => support === "unsupported");
 }
 
 /** Whether the answer can be marked and a reply made of it. */

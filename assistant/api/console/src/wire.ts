@@ -57,7 +57,13 @@ export interface Sentence {
   readonly end: number;
   readonly citations: readonly number[];
   readonly support: "supported" | "unsupported";
+  /** Of an unsupported sentence: the agent must check it, or it is not shown and its span is empty. */
+  readonly detail?: "check" | "withheld" | null;
+  /** Of a withheld sentence: what no source holds. */
+  readonly values?: readonly string[];
   readonly reasons?: readonly string[];
+  /** Of a quoted section: one of the lines that matter most. */
+  readonly is_key?: boolean;
 }
 
 /** RFC 9457, with the product's own code. */
@@ -72,6 +78,33 @@ export interface Problem {
 export interface Started {
   readonly answer_id: string;
   readonly conversation_id: string;
+  readonly red_flags?: readonly RedFlag[];
+  /** Where a recording plays in place of a model: which model, and when. */
+  readonly recorded_model?: string | null;
+}
+
+/** An emergency that the message may be about. */
+export interface RedFlag {
+  readonly name: string;
+  readonly text: string;
+  /** Whom to call. */
+  readonly call: string;
+}
+
+/** An approved answer to a near question: the agent decides whether it fits. */
+export interface OfferedAnswer {
+  readonly question: string;
+  /** Markdown. */
+  readonly text: string;
+  /** Number of the source that it is. */
+  readonly n: number;
+}
+
+export interface Sources {
+  readonly sources: readonly Source[];
+  /** The best document's best section, to read while a model writes. */
+  readonly section?: Also | null;
+  readonly offered?: OfferedAnswer | null;
 }
 
 /** A quote of another document that may be meant. */
@@ -82,12 +115,6 @@ export interface Also {
   /** Markdown. */
   readonly text: string;
   readonly citations: readonly number[];
-}
-
-/** A spelling of the question that was read differently. */
-export interface Correction {
-  readonly said: string;
-  readonly read_as: string;
 }
 
 export type ElementKind = "card" | "status" | "table" | "link";
@@ -170,7 +197,7 @@ export interface Findings {
   readonly mode?: "quoted" | "written" | null;
   readonly certainty?: "answered" | "possibly" | null;
   readonly also?: readonly Also[];
-  /** One short question back, where a condition decides between two documents. */
+  /** What a live system needs to know, asked of the agent. */
   readonly clarify?: string | null;
   /** Questions of the message that nothing answers beside the one that is. */
   readonly unanswered?: readonly string[];
@@ -178,12 +205,13 @@ export interface Findings {
   readonly reply_draft?: string | null;
   /** Whom to ask. */
   readonly escalation?: string | null;
-  readonly corrections?: readonly Correction[];
   /** Why quotes took the place of written text: a stable word or an error's code. */
   readonly fallback?: string | null;
   /** For `no_evidence`: a sentence for the agent; for `sources_only`: an error's code. */
   readonly reason?: string | null;
   readonly asked?: readonly SourceAsked[];
+  /** Steps that were left out because they failed or were late. */
+  readonly degraded?: readonly string[];
 }
 
 export interface Done extends Findings {
@@ -195,7 +223,7 @@ export interface Done extends Findings {
 
 export type AnswerEvent =
   | { readonly event: "started"; readonly data: Started }
-  | { readonly event: "sources"; readonly data: { readonly sources: readonly Source[] } }
+  | { readonly event: "sources"; readonly data: Sources }
   | { readonly event: "token"; readonly data: { readonly text: string } }
   | { readonly event: "sentence"; readonly data: Sentence }
   | { readonly event: "element"; readonly data: Element }
@@ -233,10 +261,13 @@ export interface Sent {
   readonly live?: readonly LiveSpan[];
 }
 
+/** The agent put the offered answer into the reply. */
+export const OFFERED_USED = "offered_used";
+
 /** What an agent did with an answer, beside marks and replies. */
 export interface Act {
   readonly act_id: string;
-  readonly kind: "opened_source" | "possibly_taken" | "possibly_passed_over";
+  readonly kind: "opened_source" | "possibly_taken" | "possibly_passed_over" | typeof OFFERED_USED;
   /** Number of the opened source. */
   readonly n?: number;
 }
@@ -262,6 +293,8 @@ export interface AnswerRecord extends Findings {
   readonly sentences: readonly Sentence[];
   /** Absent in records of older releases. */
   readonly elements?: readonly ElementUse[];
+  /** Names of the emergencies; their texts are not kept. */
+  readonly red_flags?: readonly string[];
   readonly gate: { readonly missing_terms: readonly string[] } | null;
   readonly asked_at: string;
   readonly finished_at: string;
@@ -352,6 +385,8 @@ export interface CaseRow {
   readonly question: string | null;
   readonly documents: readonly CaseDocument[];
   readonly gap: string | null;
+  /** Further cases of the same question, which the line stands for. */
+  readonly joined: number;
   readonly verdict_reasons: readonly string[];
   readonly changed_facts: readonly string[];
   readonly resolved_by: string | null;

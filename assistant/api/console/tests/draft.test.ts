@@ -24,6 +24,13 @@ test("the draft is the supported sentences, as plain text", () => {
   assert.equal(draftOf(turn), "1. Ask her.\n2. Call.\n\nThe end.");
 });
 
+test("a withheld sentence leaves nothing in the draft", () => {
+  const turn = answered("Wait. Ask.", [["Wait.", "supported"], ["Ask.", "supported"]]);
+  const withheld = { index: 1, start: 5, end: 5, citations: [], support: "unsupported", detail: "withheld" } as const;
+  const [first, second] = turn.sentences as [Sentence, Sentence];
+  assert.equal(draftOf({ ...turn, sentences: [first, { ...withheld, values: ["17 mg"] }, second] }), "Wait. Ask.");
+});
+
 test("what speaks to the patient comes before the steps for the agent", () => {
   const turn = answered("1. Ask.", [["1. Ask.", "supported"]]);
   assert.equal(draftOf({ ...turn, findings: { ...turn.findings, replyDraft: " Dear patient. " } }), "Dear patient.");

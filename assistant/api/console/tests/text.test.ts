@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { age, factsLine, inForce, safeHref, textAt, utf16Offset } from "../src/text.ts";
+import { age, factsLine, inForce, phoneIn, safeHref, textAt, utf16Offset } from "../src/text.ts";
 
 test("offsets count code points, not halves of pairs", () => {
   assert.equal(utf16Offset("a😀b", 2), 3);
@@ -55,4 +55,15 @@ test("a shop's fields are one line, and what is not known is left out", () => {
   assert.equal(factsLine(item), "59.00 USD · 4.4 of 5 stars, 11 ratings");
   assert.equal(factsLine(review), "5 of 5 stars · 3 found it helpful · bought here");
   assert.equal(factsLine({ ...none, helpful_votes: 0, verified: false }), "");
+});
+
+test("the first phone number of a text has an address to call, and nothing else of it", () => {
+  const addresses = [
+    "988 (24/7)",
+    "Poison Control 1-800-222-1222 or 911",
+    "+1 (800) 222-1222",
+    "Pharmacist on duty, ext. 4200, 8 to 17",
+    "open 24/7",
+  ].map((text) => phoneIn(text)?.href);
+  assert.deepEqual(addresses, ["tel:988", "tel:18002221222", "tel:+18002221222", "tel:4200", undefined]);
 });

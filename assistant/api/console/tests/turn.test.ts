@@ -1,8 +1,17 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { lostAnswer, unreachable } from "../src/problems.ts";
-import { type Turn, afterEvent, afterProblem, afterReading, afterStop, newTurn, storedTurn } from "../src/turn.ts";
-import type { AnswerEvent, StoredAnswer } from "../src/wire.ts";
+import {
+  type Turn,
+  afterEvent,
+  afterProblem,
+  afterReading,
+  afterStop,
+  newTurn,
+  sourceToOpen,
+  storedTurn,
+} from "../src/turn.ts";
+import type { AnswerEvent, Source, StoredAnswer } from "../src/wire.ts";
 
 const EVENTS: AnswerEvent[] = [
   { event: "started", data: { answer_id: "a", conversation_id: "c" } },
@@ -63,6 +72,23 @@ test("what the service has kept takes the place of a text that broke off, with t
   const begun = EVENTS.slice(0, 3).reduce(afterEvent, newTurn("key", "Why?"));
   const read = afterReading(begun, STORED);
   assert.deepEqual([read.key, read.text, read.phase], ["key", "Yes.", "finished"]);
+});
+
+test("an emergency that came before the connection was lost keeps its text", () => {
+  const flag = { name: "Overdose", text: "Stay on the line.", call: "911" };
+  const begun = { ...EVENTS.slice(0, 3).reduce(afterEvent, newTurn("key", "Why?")), redFlags: [flag] };
+  const stored = { ...STORED, record: { ...STORED.record, red_flags: ["Overdose"] } };
+  assert.deepEqual(afterReading(begun, stored).redFlags, [flag]);
+});
+
+test("the source to open is the section's, else the first document that a quoted answer cites", () => {
+  const turn = EVENTS.reduce(afterEvent, newTurn("key", "Why?"));
+  const sentences = turn.sentences.map((sentence) => ({ ...sentence, citations: [1, 2] }));
+  const sources = [{ n: 1, kind: "approved" }, { n: 2 }, { n: 3 }] as unknown as Source[];
+  const written = { ...turn, sentences, sources };
+  const quoted = { ...written, findings: { ...turn.findings, mode: "quoted" as const } };
+  const section = { document_id: "d", title: "t", effective_date: null, text: "x", citations: [3] };
+  assert.deepEqual([written, quoted, { ...written, section }].map(sourceToOpen), [null, 2, 3]);
 });
 
 test("a stored answer says how it ended", () => {

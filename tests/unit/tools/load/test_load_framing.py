@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from assistant.answering.prompt import Prompt, PromptDocument
 from assistant.answering.stream import AnswerText
-from assistant.answering.support import SupportChecker
 from assistant.aws.event_stream import ChatChunkParser, EventStreamParser
 from assistant.text.language import SentenceSplitter, language
 from tools.load.bare import _dechunked, _payloads, _relayed
@@ -99,16 +99,33 @@ def test_an_answer_has_as_many_tokens_as_asked(tokens: int):
     assert (len(pieces), "".join(pieces)) == (tokens, expected_text(NUMBER, tokens=tokens))
 
 
-def test_the_documents_that_are_read_support_every_sentence_of_every_answer():
-    read = [passage for number in range(READ_DOCUMENTS) for passage in document(number).passages]
-    by_variant = {variant_of(tag_of(number)): expected_text(number) for number in range(500)}
-    assert len(by_variant) == VARIANTS
-    for text in by_variant.values():
+def prompt() -> Prompt:
+    documents = map(document, range(READ_DOCUMENTS))
+    return Prompt(
+        prompt_id="answer/4",
+        prompt_hash="",
+        messages=(),
+        documents=tuple(
+            PromptDocument(n, one, tuple(unit for passage in one.passages for unit in passage.units))
+            for n, one in enumerate(documents, start=1)
+        ),
+        dropped_documents=0,
+        history_turns=0,
+        prompt_tokens=0,
+        refusal="The documents do not answer this question.",
+        partial="The documents do not say",
+    )
+
+
+def test_every_sentence_of_every_answer_is_shown():
+    numbers = {variant_of(tag_of(number)): number for number in range(500)}
+    assert len(numbers) == VARIANTS
+    for number in numbers.values():
+        text = expected_text(number)
         answer = AnswerText(
-            checker=SupportChecker(read, language=language("en")),
-            question=question(NUMBER),
-            sources=len(read),
-            allowed_urls=(),
+            prompt=prompt(),
+            given=(question(number),),
+            question=question(number),
             language=language("en"),
         )
         released = [*answer.write(text), *answer.end(cut_short=False)]

@@ -12,6 +12,12 @@ import { Icon } from "./icons.tsx";
 import { Markdown, drawRuns } from "./markdown_view.tsx";
 
 const REASONS: Readonly<Record<string, string>> = {
+  no_citation: "the model named none",
+  value_not_cited: "it lacks one of these values",
+  words_missing: "it does not say all of this",
+  negation_differs: "it may say the opposite",
+  condition_differs: "it has another condition",
+  // of older records
   no_passage: "no source says this",
   number_not_in_passage: "a number is not in its source",
 };
@@ -35,6 +41,7 @@ export function AnswerText({ turn }: { turn: Turn }) {
     groups.get(runs)?.map((group, index) => <AnswerPiece key={index} group={group} turn={turn} inline={inline} />);
   return (
     <div class="answer markdown">
+      <Withheld sentences={withheldAfter(turn, -1)} />
       {partsOf(blocks, turn).map((part, index) =>
         "element" in part ? (
           <BlockElement key={part.element.id} element={part.element} turn={turn} />
@@ -102,11 +109,34 @@ function AnswerPiece({ group, turn, inline }: PieceProps) {
   const sentence = group.span === null ? undefined : turn.sentences[group.span];
   const drawn = drawWithElements(group.runs, turn, inline);
   if (sentence === undefined) return <>{drawn}</>;
+  const Words = sentence.is_key === true ? "mark" : "span";
   return (
     <span class={sentence.support === "unsupported" ? "sentence unsupported" : "sentence"}>
-      <span class="sentence-text">{drawn}</span>
+      <Words class="sentence-text">{drawn}</Words>
       {group.isLast && <Marks sentence={sentence} turn={turn} />}
+      {group.isLast && <Withheld sentences={withheldAfter(turn, group.span ?? -1)} />}
     </span>
+  );
+}
+
+/** The withheld sentences between the shown sentence at a position and the next shown one; -1: before the first. */
+function withheldAfter({ sentences }: Turn, position: number): readonly Sentence[] {
+  const next = sentences.findIndex(({ detail }, index) => index > position && detail !== "withheld");
+  return sentences.slice(position + 1, next === -1 ? undefined : next);
+}
+
+/** In the place of sentences that are not shown. */
+function Withheld({ sentences }: { sentences: readonly Sentence[] }) {
+  return (
+    <>
+      {sentences.map(({ index, values = [] }) => (
+        <span key={index} class="withheld" role="note">
+          A sentence was withheld: it states{" "}
+          {values.length === 0 ? "something" : values.map((value) => `“${value}”`).join(", ")}, which no source of this
+          answer holds.
+        </span>
+      ))}
+    </>
   );
 }
 
@@ -134,17 +164,19 @@ function drawWithElements(runs: Runs, turn: Turn, { spans, elements }: Inline): 
 function Marks({ sentence, turn }: { sentence: Sentence; turn: Turn }): ComponentChildren {
   return (
     <>
+      {sentence.is_key === true && <span class="visually-hidden"> (this line matters most)</span>}
       {sentence.support === "unsupported" && <Warning sentence={sentence} />}
       <Citations numbers={sentence.citations} turn={turn} />
     </>
   );
 }
 
-function Warning({ sentence }: { sentence: Sentence }) {
-  const reasons = (sentence.reasons ?? []).map((reason) => REASONS[reason] ?? reason.replaceAll("_", " "));
+function Warning({ sentence: { reasons: codes = [], detail } }: { sentence: Sentence }) {
+  const reasons = codes.map((reason) => REASONS[reason] ?? reason.replaceAll("_", " "));
   return (
     <span class="flag">
-      <Icon name="alert" /> Not supported{reasons.length > 0 && `: ${reasons.join(", ")}`}
+      <Icon name="alert" /> {detail === "check" ? "Check with the source" : "Not supported"}
+      {reasons.length > 0 && `: ${reasons.join(", ")}`}
     </span>
   );
 }

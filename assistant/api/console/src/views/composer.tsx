@@ -1,6 +1,6 @@
 import { useLayoutEffect, useRef } from "preact/hooks";
 import { announce } from "../announcer.ts";
-import { type Turn, silentTitle, unsupportedCount } from "../turn.ts";
+import { type Turn, silentTitle, unsupportedCount, withheldCount } from "../turn.ts";
 import { count } from "../text.ts";
 import { useDesk } from "./desk.ts";
 import { Icon } from "./icons.tsx";
@@ -118,7 +118,9 @@ export function summary(turn: Turn): string {
   if (turn.finishReason === "sources_only") return `No answer was written; ${count(turn.sources.length, "source")} found`;
   if (turn.findings.certainty === "possibly") return "Possibly in the knowledge base: check the nearest passage";
   const unsupported = unsupportedCount(turn);
-  const sentences = count(turn.sentences.length, "sentence");
-  const marks = unsupported === 0 ? "" : `, ${count(unsupported, "sentence")} without support`;
-  return `The answer is complete: ${sentences}, ${count(turn.sources.length, "source")}${marks}`;
+  const withheld = withheldCount(turn);
+  const sentences = count(turn.sentences.length - withheld, "sentence");
+  const marks = unsupported === 0 ? "" : `, ${count(unsupported, "sentence")} to check`;
+  const gaps = withheld === 0 ? "" : `, ${withheld} withheld`;
+  return `The answer is complete: ${sentences}, ${count(turn.sources.length, "source")}${marks}${gaps}`;
 }

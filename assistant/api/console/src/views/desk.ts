@@ -5,6 +5,7 @@ import { useContext } from "preact/hooks";
 import type { Api } from "../api.ts";
 import type { Conversation } from "../conversation.ts";
 import type { Earlier } from "../earlier.ts";
+import { type Turn, sourceToOpen } from "../turn.ts";
 
 /** A source of the selected turn that a citation points at just now. */
 export interface Preview {
@@ -12,15 +13,18 @@ export interface Preview {
   readonly anchor: HTMLElement;
 }
 
-/** The source whose stored text is open, and the element that gets the focus back. */
+/** The source whose stored text is open, and the element that gets the focus back; null: it opened by itself. */
 export interface OpenSource {
   readonly turnKey: string;
   readonly n: number;
-  readonly opener: HTMLElement;
+  readonly opener: HTMLElement | null;
 }
 
 /** What a narrow window shows; a wide one shows both. */
 export type Place = "answer" | "sources";
+
+/** The window has room for the conversations, an answer and a source beside each other; narrow.css says the same. */
+export const IS_WIDE = "(width >= 68rem) and (height >= 30rem)";
 
 /** Time to move the pointer from a citation onto its preview. */
 const LEAVE_MS = 150;
@@ -37,6 +41,8 @@ export class Desk {
   readonly conversation: Conversation;
   readonly earlier: Earlier;
 
+  /** Keys of turns beside which a source was opened: each once. */
+  readonly #opened = new Set<string>();
   #leaving: ReturnType<typeof setTimeout> | undefined;
 
   constructor({ api, conversation, earlier }: { api: Api; conversation: Conversation; earlier: Earlier }) {
@@ -89,9 +95,19 @@ export class Desk {
     this.conversation.noteOpened(turnKey, n);
   }
 
-  /** Close the open source and give the focus back to what opened it. */
+  /** Open what an answer rests on as it comes, where there is room for both. The focus stays where it is. */
+  openBeside(turn: Turn): void {
+    const n = sourceToOpen(turn);
+    if (n === null || this.#opened.has(turn.key)) return;
+    this.#opened.add(turn.key);
+    if (this.open.peek() !== null || !matchMedia(IS_WIDE).matches) return;
+    this.open.value = { turnKey: turn.key, n, opener: null };
+  }
+
+  /** Close the open source and give the focus back to what opened it; a focus outside of it stays. */
   close(): void {
-    const opener = this.open.value?.opener ?? null;
+    const isInside = document.querySelector(".panel:focus-within") !== null;
+    const opener = this.open.value?.opener ?? (isInside ? document.getElementById("answer-title") : null);
     batch(() => {
       this.open.value = null;
       this.opener.value = opener;

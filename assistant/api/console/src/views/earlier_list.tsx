@@ -2,16 +2,13 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { announce } from "../announcer.ts";
 import type { EarlierConversation } from "../earlier.ts";
 import { moment } from "../text.ts";
-import { useDesk } from "./desk.ts";
+import { IS_WIDE, useDesk } from "./desk.ts";
 import { Icon } from "./icons.tsx";
-
-/** From this width on the list has a column of its own; narrow.css says the same. */
-const HAS_COLUMN = "(width >= 68rem)";
 
 /** The agent's own earlier conversations, newest first. */
 export function EarlierList() {
   const { conversation, earlier } = useDesk();
-  const [isOpen] = useState(() => matchMedia(HAS_COLUMN).matches);
+  const [isOpen] = useState(() => matchMedia(IS_WIDE).matches);
   const others = earlier.list.value.filter(({ id }) => id !== conversation.id.value);
   if (others.length === 0) return null;
   const clear = async () => {

@@ -1,22 +1,22 @@
 /** What the service says of an answer as a whole: how it was made, how sure it is, what else may be meant. */
 import { useMemo } from "preact/hooks";
-import { announce } from "../announcer.ts";
 import { readMarkdown } from "../markdown.ts";
-import { inForce } from "../text.ts";
-import { type Turn, isApproved } from "../turn.ts";
+import { count, inForce } from "../text.ts";
+import { type Turn, isApproved, withheldCount } from "../turn.ts";
 import type { Also } from "../wire.ts";
 import { linkTargets } from "./answer_text.tsx";
-import { summary } from "./composer.tsx";
 import { useDesk } from "./desk.ts";
 import { Icon } from "./icons.tsx";
 import { Markdown } from "./markdown_view.tsx";
 
 const FALLBACKS: Readonly<Record<string, string>> = {
-  unsupported: "the model wrote something that no document says",
+  withheld: "each of its sentences states a value that no source holds",
   repetition: "the model repeated itself",
   debris: "the model wrote unreadable text",
-  echo: "the model only repeated the question",
+  too_long: "the model did not come to an end",
+  length: "the model did not come to an end",
   empty_answer: "the model wrote nothing",
+  no_room_for_passages: "the question left no room for the sources",
   generation_late: "the model was too slow",
   endpoint_paused: "the model is paused",
 };
@@ -25,6 +25,7 @@ const FALLBACKS: Readonly<Record<string, string>> = {
 export function Mode({ turn }: { turn: Turn }) {
   const { mode, fallback } = turn.findings;
   const isByReviewers = isApproved(turn);
+  const withheld = withheldCount(turn);
   const isLiveOnly = turn.elements.length > 0 && turn.sentences.length === 0;
   return (
     <>
@@ -48,21 +49,22 @@ export function Mode({ turn }: { turn: Turn }) {
           <Icon name="edit" /> Written by the model, checked
         </span>
       )}
+      {withheld > 0 && (
+        <span class="badge warn">
+          <Icon name="alert" /> {count(withheld, "sentence")} withheld
+        </span>
+      )}
+      {turn.recordedModel !== null && (
+        <span class="badge warn">
+          <Icon name="clock" /> Recorded answer of {turn.recordedModel}, not live
+        </span>
+      )}
       {fallback !== null && (
         <span class="hint fallback">
           Quotes take the place of the model’s text: {FALLBACKS[fallback] ?? fallback.replaceAll("_", " ")}.
         </span>
       )}
     </>
-  );
-}
-
-export function Corrections({ turn: { findings } }: { turn: Turn }) {
-  if (findings.corrections.length === 0) return null;
-  return (
-    <p class="hint corrections">
-      {findings.corrections.map(({ said, read_as }) => `Read “${said}” as “${read_as}”`).join(" · ")}
-    </p>
   );
 }
 
@@ -103,63 +105,54 @@ export function Escalation({ words }: { words: string | null }) {
   );
 }
 
-/** The question back, with a button for each alternative that it names in quotes. */
-export function Clarify({ turn, question }: { turn: Turn; question: string }) {
-  const { conversation } = useDesk();
-  const alternatives = [...question.matchAll(/“([^”]+)”/g)].map(([, words]) => words ?? "");
-  const choose = async (alternative: string) => {
-    announce("Asking again");
-    const ended = await conversation.ask(`${turn.question} ${alternative}`, { isFollowUp: true });
-    if (ended !== null) announce(summary(ended));
-  };
+/** What a live system needs to know before it can answer. */
+export function Clarify({ question }: { question: string }) {
   return (
     <section class="clarify" aria-labelledby="clarify-title">
-      <h3 id="clarify-title">Which one is it?</h3>
+      <h3 id="clarify-title">Needed for live values</h3>
       <p>{question}</p>
-      {alternatives.length > 0 && (
-        <p class="actions">
-          {alternatives.map((alternative) => (
-            <button
-              key={alternative}
-              type="button"
-              class="button alternative"
-              disabled={conversation.underway.value !== null}
-              onClick={() => void choose(alternative)}
-            >
-              {alternative}
-            </button>
-          ))}
-        </p>
-      )}
     </section>
   );
+}
+
+/** An answer made in a hurry or beside a failure. */
+export function Degraded({ steps }: { steps: readonly string[] }) {
+  if (steps.length === 0) return null;
+  const names = steps.map((step) => step.replaceAll("_", " ")).join(", ");
+  return <p class="hint degraded">Made without {names}; ask again for a calm answer.</p>;
 }
 
 export function AlsoPossible({ turn }: { turn: Turn }) {
-  if (turn.findings.also.length === 0) return null;
+  const { also } = turn.findings;
+  if (also.length === 0) return null;
   return (
-    <section class="also" aria-labelledby="also-title">
-      <h3 id="also-title">Also possible</h3>
+    <details class="folded also">
+      <summary id="also-line" aria-keyshortcuts="Alt+Shift+O">
+        Also possible: {also.map(({ title }) => title).join(", ")}
+      </summary>
       <ul class="also-list">
-        {turn.findings.also.map((also) => (
-          <AlsoCard key={also.document_id} also={also} turn={turn} />
+        {also.map((quote) => (
+          <li key={quote.document_id} class="also-card">
+            <h3>{quote.title}</h3>
+            <Quote quote={quote} turn={turn} />
+          </li>
         ))}
       </ul>
-    </section>
+    </details>
   );
 }
 
-function AlsoCard({ also, turn }: { also: Also; turn: Turn }) {
+/** A quote of a document, its date, and the way to its stored text. */
+export function Quote({ quote, turn }: { quote: Also; turn: Turn }) {
   const desk = useDesk();
   const blocks = useMemo(
-    () => readMarkdown(also.text, { links: linkTargets(turn.sources) }),
-    [also.text, turn.sources],
+    () => readMarkdown(quote.text, { links: linkTargets(turn.sources) }),
+    [quote.text, turn.sources],
   );
-  const n = also.citations.find((n) => turn.sources.some((source) => source.n === n));
+  const n = quote.citations.find((n) => turn.sources.some((source) => source.n === n));
   return (
-    <li class="also-card">
-      <h4>{also.title}</h4>
-      {also.effective_date !== null && <p class="hint">{inForce(also.effective_date, new Date())}</p>}
+    <div class="quote">
+      {quote.effective_date !== null && <p class="hint">{inForce(quote.effective_date, new Date())}</p>}
       <div class="markdown">
         <Markdown blocks={blocks} headingLevel={0} />
       </div>
@@ -169,9 +162,9 @@ function AlsoCard({ also, turn }: { also: Also; turn: Turn }) {
           class="link"
           onClick={(event) => desk.show(turn.key, n, event.currentTarget)}
         >
-          Open the document<span class="visually-hidden"> {also.title}</span>
+          Open the document<span class="visually-hidden"> {quote.title}</span>
         </button>
       )}
-    </li>
+    </div>
   );
 }

@@ -2,7 +2,7 @@ import { useLayoutEffect, useMemo } from "preact/hooks";
 import { announce } from "../announcer.ts";
 import { draftOf } from "../draft.ts";
 import { clockTime, count, textAt } from "../text.ts";
-import type { Turn } from "../turn.ts";
+import { type Turn, canJudge } from "../turn.ts";
 import { CopyButton } from "./copy_button.tsx";
 import { useDesk } from "./desk.ts";
 import { Failure, useCall } from "./failure.tsx";
@@ -78,14 +78,16 @@ function Editor({ turn, text }: EditorProps) {
   const { conversation } = desk;
   const answerId = turn.answerId ?? "";
   const { isBusy, failure, run } = useCall("Not sent");
+  const canSend = canJudge(turn) && text.trim() !== "";
   useFocusOnceDrawn("reply");
   const send = async () => {
-    if (text.trim() === "") return;
+    if (!canSend) return;
     desk.focusNext = "edit-reply";
     if (await run(() => conversation.send(turn, text))) announce("Sent");
   };
   const discard = () => {
-    desk.focusNext = "edit-reply";
+    if (canJudge(turn)) desk.focusNext = "edit-reply";
+    else document.getElementById("use-offered")?.focus();
     conversation.setReply(answerId, null);
     announce("Edit discarded");
   };
@@ -106,7 +108,7 @@ function Editor({ turn, text }: EditorProps) {
       <ReplyHint turn={turn} text={text} />
       {failure !== null && <Failure>{failure}</Failure>}
       <p class="actions">
-        <button type="button" class="button primary" disabled={isBusy || text.trim() === ""} onClick={send}>
+        <button type="button" class="button primary" disabled={isBusy || !canSend} onClick={send}>
           <Icon name="send" /> {isBusy ? "Sending…" : "Send"}
         </button>
         <CopyButton text={text} label="Copy" onCopied={() => conversation.noteCopied(turn)} />

@@ -29,7 +29,9 @@ export function SourcePanel({ open }: { open: OpenSource }) {
     if (source !== undefined) setLoaded(await readSource(desk.api, source));
   };
   // before the panel is seen: a focus that comes a frame later would take it from what was pressed meanwhile
-  useLayoutEffect(() => title.current?.focus(), []);
+  useLayoutEffect(() => {
+    if (open.opener !== null) title.current?.focus();
+  }, [open.opener]);
   useEffect(() => {
     void load();
   }, []);
@@ -87,8 +89,9 @@ async function readSource(api: Api, source: Source): Promise<Loaded> {
 function StoredText({ document: stored, turn, n }: { document: DocumentText; turn: Turn | null; n: number }) {
   const scroller = useRef<HTMLDivElement>(null);
   useLayoutEffect(() => {
-    const passage = scroller.current?.querySelector<HTMLElement>(".passage");
-    if (scroller.current !== null && passage) scrollTo(scroller.current, passage);
+    const passages = [...(scroller.current?.querySelectorAll<HTMLElement>(".passage") ?? [])];
+    const [first, last] = [passages[0], passages.at(-1)];
+    if (scroller.current !== null && first && last) scrollTo(scroller.current, first, last);
   }, []);
   const place = whereabouts(stored);
   return (
@@ -119,12 +122,12 @@ function StoredText({ document: stored, turn, n }: { document: DocumentText; tur
 }
 
 function StoredBlocks({ stored, turn, n }: { stored: DocumentText; turn: Turn | null; n: number }) {
-  const { blocks, groups } = useMemo(() => {
-    const blocks = blocksOf(stored);
+  const blocks = useMemo(() => blocksOf(stored), [stored]);
+  const groups = useMemo(() => {
     const whole = stored.span === null ? [] : [utf16Span(stored.text, stored.span)];
     const quotes = quotesIn(stored, turn, n);
-    return { blocks, groups: groupBySpan(blocks, quotes.length > 0 ? quotes : whole) };
-  }, [stored, turn, n]);
+    return groupBySpan(blocks, quotes.length > 0 ? quotes : whole);
+  }, [blocks, turn?.sentences, n]); // not the turn: each word of an answer that is written changes it
   let isFirst = true;
   const drawLeaf = (runs: Runs) =>
     groups.get(runs)?.map((group, index) => {

@@ -45,6 +45,11 @@ export function TurnList() {
                 onClick={() => (conversation.selectedKey.value = turn.key)}
               >
                 <span class="turn-question">{turn.question}</span>
+                {turn.redFlags.length > 0 && (
+                  <span class="turn-state bad">
+                    <Icon name="alert" /> {turn.redFlags.map(({ name }) => name).join(", ")}
+                  </span>
+                )}
                 <TurnState turn={turn} />
               </button>
             </li>

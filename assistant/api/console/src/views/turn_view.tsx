@@ -3,8 +3,9 @@ import { count } from "../text.ts";
 import { type Turn, canJudge, isRunning, isUnsupported, silentTitle } from "../turn.ts";
 import { AnswerText } from "./answer_text.tsx";
 import { Asked } from "./asked.tsx";
+import { DocumentSection, Offered, RedFlags } from "./before_answer.tsx";
 import { Ending, Progress } from "./endings.tsx";
-import { AlsoPossible, Clarify, Corrections, Escalation, Mode, Possibly, Unanswered } from "./findings.tsx";
+import { AlsoPossible, Clarify, Degraded, Escalation, Mode, Possibly, Unanswered } from "./findings.tsx";
 import { Icon } from "./icons.tsx";
 import { QuestionHead } from "./question_head.tsx";
 import { ForThePatient } from "./reply.tsx";
@@ -17,17 +18,20 @@ export function TurnView({ turn }: { turn: Turn }) {
   return (
     <article ref={top} class="turn" aria-labelledby="question-title">
       <QuestionHead question={turn.question} />
-      <Corrections turn={turn} />
-      {clarify !== null && <Clarify turn={turn} question={clarify} />}
+      <RedFlags flags={turn.redFlags} />
+      <Offered turn={turn} />
+      {clarify !== null && <Clarify question={clarify} />}
       {turn.phase === "finished" && isUnsupported(turn) && <Unsupported />}
       {certainty === "possibly" && <Possibly turn={turn} />}
       <Unanswered questions={turn.findings.unanswered} />
       <ForYou turn={turn} />
-      <Asked turn={turn} />
       {isRunning(turn) && <Progress turn={turn} />}
+      <DocumentSection turn={turn} />
+      <Asked turn={turn} />
+      <Degraded steps={turn.findings.degraded} />
       <Ending turn={turn} />
       {canJudge(turn) && turn.phase === "finished" && !turn.isRecorded && <RecordFollows />}
-      {canJudge(turn) && <ForThePatient turn={turn} />}
+      <ForThePatient turn={turn} />
       <AlsoPossible turn={turn} />
     </article>
   );
@@ -36,6 +40,7 @@ export function TurnView({ turn }: { turn: Turn }) {
 /** The answer itself. It speaks to the agent: what may go to the patient stands apart from it. */
 function ForYou({ turn }: { turn: Turn }) {
   const isSilent = turn.finishReason === "no_evidence";
+  const hasText = turn.text !== "" || turn.sentences.length > 0;
   return (
     <section class="for-you" aria-labelledby="answer-title">
       <div class="part-head">
@@ -44,7 +49,7 @@ function ForYou({ turn }: { turn: Turn }) {
         </h3>
         <Mode turn={turn} />
       </div>
-      {isSilent ? <NoEvidence turn={turn} /> : turn.text !== "" && <AnswerText turn={turn} />}
+      {isSilent ? <NoEvidence turn={turn} /> : hasText && <AnswerText turn={turn} />}
     </section>
   );
 }

@@ -34,6 +34,10 @@ export function Workspace({ api, conversation, contexts, earlier }: WorkspacePro
   useKeys(desk);
   // another turn: what was looked at belongs to the one before
   useLayoutEffect(() => desk.turnAway(), [conversation.selectedKey.value]);
+  // a turn that was read from the service has its answer's id for a key: nothing of it comes just now
+  useLayoutEffect(() => {
+    if (turn !== null && turn.key !== turn.answerId) desk.openBeside(turn);
+  }, [turn]);
   useFocusBack(desk);
   useLayoutEffect(() => {
     if (desk.focusNext === null || desk.place.value !== "answer") return;
@@ -168,6 +172,10 @@ function useKeys(desk: Desk): void {
       turnToAnswer(desk, id);
       document.getElementById(id)?.focus();
     };
+    const unfold = (id: string) => {
+      document.getElementById(id)?.click();
+      focus(id);
+    };
     const actions: Record<string, () => void> = {
       KeyQ: () => focus("question"),
       KeyA: () => focus("answer-title"),
@@ -176,6 +184,14 @@ function useKeys(desk: Desk): void {
         document.getElementById("edit-reply")?.click();
         document.getElementById("reply")?.focus(); // it is open already
       },
+      KeyU: () => {
+        const button = document.getElementById("use-offered");
+        if (button !== null) turnToAnswer(desk, "reply");
+        button?.click();
+      },
+      KeyD: () => unfold("section-line"),
+      KeyO: () => unfold("also-line"),
+      KeyC: () => openNextToCheck(desk),
       KeyS: () => conversation.stop(),
       KeyN: () => {
         beginAnew(conversation);
@@ -199,6 +215,14 @@ function turnToAnswer(desk: Desk, id: string): void {
   if (document.querySelector(".desk")?.getClientRects().length !== 0) return;
   desk.focusNext = id;
   desk.goTo("answer");
+}
+
+/** Open the source of the next sentence that the agent must check; after the last one the first. */
+function openNextToCheck({ open }: Desk): void {
+  const sources = [...document.querySelectorAll<HTMLElement>(".sentence.unsupported > .citation:first-of-type")];
+  const opener = open.peek()?.opener;
+  const before = sources.findIndex((source) => source === opener);
+  sources[(before + 1) % sources.length]?.click();
 }
 
 function closeTopmost(desk: Desk, event: KeyboardEvent): void {

@@ -182,6 +182,7 @@ function CaseLine({ row, isStop, onFocus, onOpen }: CaseLineProps) {
           <Icon name={icon} /> {STATES[row.state]}
         </span>
         <span class="hint">{age(row.opened_at, new Date())}</span>
+        {row.joined > 0 && <span class="hint">and {row.joined} more of this question</span>}
         {review.drafts.value[row.case_id] !== undefined && <span class="badge warn">Not saved</span>}
       </span>
     </button>

@@ -1,0 +1,438 @@
+"""Reads stored answers, appends verdicts, sent texts and acts to them, and audits who saw what."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Literal, Protocol
+
+from assistant.answering.excerpts import fill_record, gone_from, read_excerpts, shown_title, shown_url
+from assistant.answering.hydration import (
+    CallBounds,
+    element_of,
+    kept_element,
+    limit_of,
+    over_items,
+    read_element,
+    system_of,
+)
+from assistant.answering.ports import AnswerRecords
+from assistant.answering.sent_texts import SentTexts, without_values
+from assistant.answering.services import TenantServices
+from assistant.domain.answers import (
+    AccessEntry,
+    AccessPage,
+    AccessQuery,
+    AnswerRecord,
+    PassageUse,
+    Sent,
+    Source,
+    StoredSent,
+    StoredVerdict,
+    Verdict,
+    source_kind,
+)
+from assistant.domain.clock import Clock, Deadline
+from assistant.domain.documents import Span
+from assistant.domain.elements import Element, ElementProblem, ElementUse
+from assistant.domain.errors import InvalidRequestError, NotFoundError
+from assistant.domain.feedback import Act, AgentAct, StoredAct
+from assistant.domain.identity import Identity, Role
+from assistant.domain.live import CareContext, LiveRead, LiveReadPage, LiveReadQuery
+from assistant.live.ports import Caller, ElementType, LiveReadError, LiveReads
+
+_CONVERSATION_LIMIT = 50
+_OF_ANOTHER_CONVERSATION = (
+    "This answer is of another conversation. Ask again from the customer's conversation."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerReading:
+    """One stored answer as its reader may see it."""
+
+    record: AnswerRecord
+    """With the documents' texts, or a notice where the reader may not read them now."""
+    sources: tuple[Source, ...]
+    """With new links; without snippets: the record has only the hash of a passage's text."""
+    verdicts: tuple[StoredVerdict, ...]
+    sent: tuple[StoredSent, ...]
+    elements: tuple[Element, ...] = ()
+    """Without their values, which are not kept."""
+
+
+class ReadAnswers:
+    """Reads answers: agents their own, auditors any. An auditor's read is recorded before it happens."""
+
+    def __init__(self, services: TenantServices) -> None:
+        self._services = services
+
+    async def one(self, answer_id: str, *, identity: Identity) -> AnswerReading:
+        """Return one answer.
+
+        Raises NotFoundError (unknown, or another agent's: one path for both), RecordsUnavailableError."""
+        record = await self._services.records.get_answer(answer_id)
+        if record is None or not _may_read(record, identity):
+            raise _not_found()
+        if record.agent != identity.agent:
+            await self._record_access("answer", answer_id, [record], identity=identity)
+        # An auditor sees what the agent saw: the agent's labels at that time count, and the auditor's own.
+        return await self._reading(record, identity=identity, labels=_labels_of_audit(record, identity))
+
+    async def for_review(self, answer_id: str, *, identity: Identity) -> AnswerReading:
+        """Return one answer for the review desk: under the reader's own labels alone, and recorded first.
+        What was sent has labels in place of live values: the desk improves answers, and needs nobody's data.
+
+        Raises NotFoundError (unknown, or asked under a label that the reader lacks), RecordsUnavailableError,
+        DependencyError. Who may review is the desk's to say.
+        """
+        record = await self._services.records.get_answer(answer_id)
+        if record is None or not identity.labels.issuperset(record.labels):
+            raise _not_found()
+        if record.agent != identity.agent:
+            await self._record_access("answer", answer_id, [record], identity=identity)
+        return await self._reading(record, identity=identity, labels=identity.labels, with_values=False)
+
+    async def conversation(self, conversation_id: str, *, identity: Identity) -> list[AnswerReading]:
+        """Return a conversation's newest 50 answers, oldest first. Raises as ``one`` does."""
+        records = await self._services.records.list_conversation(conversation_id, limit=_CONVERSATION_LIMIT)
+        if not records or not all(_may_read(record, identity) for record in records):
+            raise _not_found()
+        if any(record.agent != identity.agent for record in records):
+            await self._record_access("conversation", conversation_id, records, identity=identity)
+        return [
+            await self._reading(record, identity=identity, labels=_labels_of_audit(record, identity))
+            for record in records
+        ]
+
+    async def _record_access(
+        self,
+        kind: Literal["answer", "conversation"],
+        subject_id: str,
+        records: Sequence[AnswerRecord],
+        *,
+        identity: Identity,
+    ) -> None:
+        entry = entry_of_read(kind, subject_id, records, reader=identity.agent, at=self._services.clock.now())
+        await self._services.records.record_access(entry)
+
+    async def _sent(self, answer_id: str, *, with_values: bool) -> tuple[StoredSent, ...]:
+        stored = await self._services.records.list_sent(answer_id)
+        if not with_values:
+            return tuple(stored)
+        return await sent_texts(self._services).read(answer_id, stored, now=self._services.clock.now())
+
+    async def _reading(
+        self,
+        record: AnswerRecord,
+        *,
+        identity: Identity,
+        labels: frozenset[str],
+        with_values: bool = True,
+    ) -> AnswerReading:
+        shown = await read_excerpts(record.excerpts, self._services.texts, labels=labels)
+        return AnswerReading(
+            record=fill_record(record, shown),
+            sources=self._sources(record, gone=gone_from(record, shown), identity=identity),
+            verdicts=tuple(await self._services.records.list_verdicts(record.answer_id)),
+            sent=await self._sent(record.answer_id, with_values=with_values),
+            elements=tuple(map(kept_element, record.elements)),
+        )
+
+    def _sources(
+        self, record: AnswerRecord, *, gone: frozenset[str], identity: Identity
+    ) -> tuple[Source, ...]:
+        return tuple(
+            Source(
+                n=use.n,
+                kind=source_kind(use.document_id),
+                document_id=use.document_id,
+                title=shown_title(use.title),
+                url=shown_url(use.url),
+                source=use.source,
+                score=use.fused_score,
+                snippet="",
+                withdrawn=use.document_id in gone,
+                span=use.span,
+                content_hash=use.content_hash,
+                document_url=self._link(use, identity=identity),
+            )
+            for use in record.passages
+        )
+
+    def _link(self, use: PassageUse, *, identity: Identity) -> str:
+        if source_kind(use.document_id) == "approved":
+            return ""
+        return self._services.links.link(
+            use.document_id, span=Span(*use.span), identity=identity, content_hash=use.content_hash
+        )
+
+
+class ReadElementAgain:
+    """Reads one live element of a recorded answer again, for the agent who asked only.
+
+    ``as_asked`` returns the caller of a recorded question as systems are asked it, with the number of the
+    item that it means.
+    """
+
+    def __init__(
+        self,
+        services: TenantServices,
+        *,
+        bounds: CallBounds,
+        as_asked: Callable[[Caller, AnswerRecord], Awaitable[Caller]],
+    ) -> None:
+        self._services = services
+        self._bounds = bounds
+        self._as_asked = as_asked
+
+    async def read(
+        self, answer_id: str, element_id: str, *, identity: Identity, context: CareContext | None
+    ) -> Element:
+        """Return the element in the state of this read. The record does not change.
+
+        ``context``: of this call, and of the answer's customer: another one's is not allowed, and recorded.
+        Raises NotFoundError (no such answer or element, another agent's, or one that no connector offers any
+        more), RecordsUnavailableError.
+        """
+        record = await self._services.records.get_answer(answer_id)
+        if record is None or record.agent != identity.agent:
+            raise _not_found()
+        use = next((one for one in record.elements if one.id == element_id), None)
+        live = self._services.live_elements
+        kind = live.types().get(use.name) if use is not None and live is not None else None
+        if use is None or live is None or kind is None:
+            raise _not_found()
+        if use.items:
+            kind = over_items(kind)
+        subject = self._services.subject_of(context)
+        if use.subject != subject or (context is not None and subject is None):
+            await self._record_refusal(use, kind, answer_id, agent=identity.agent, asked_for=subject)
+            outcome = LiveReadError(ElementProblem.NOT_ALLOWED, _OF_ANOTHER_CONVERSATION)
+            return element_of(kind, element_id=use.id, display=use.display, outcome=outcome)
+        limit_s = limit_of(self._services.tenant, use.name)
+        outcome = await read_element(
+            live,
+            kind,
+            await self._as_asked(Caller(identity, context, record.question, answer_id), record),
+            deadline=Deadline.after(limit_s, clock=self._services.clock),
+            bounds=self._bounds,
+            items=use.items,
+        )
+        return element_of(kind, element_id=use.id, display=use.display, outcome=outcome)
+
+    async def _record_refusal(
+        self, use: ElementUse, kind: ElementType, answer_id: str, *, agent: str, asked_for: str | None
+    ) -> None:
+        """Record who tried, and whose data the answer has; of an answer that was nobody's, in whose
+        conversation it was tried."""
+        if self._services.live_reads is None:
+            return
+        read = LiveRead(
+            read_id=self._services.new_id(),
+            at=self._services.clock.now(),
+            agent=agent,
+            answer_id=answer_id,
+            system=system_of(use.name),
+            operation=kind.operation,
+            subject=use.subject or asked_for,
+            outcome=ElementProblem.NOT_ALLOWED.value,
+        )
+        await self._services.live_reads.record(read)
+
+
+class AppendToAnswer:
+    """Appends verdicts, sent texts and acts to an answer, for the agent who asked only. Auditors may not."""
+
+    def __init__(self, services: TenantServices) -> None:
+        self._services = services
+
+    async def verdict(self, answer_id: str, verdict: Verdict, *, identity: Identity) -> StoredVerdict:
+        """Append a verdict and return it.
+
+        Raises NotFoundError, ConflictError (same id, other content), InvalidRequestError (a wrong citation
+        that the answer does not have), RecordsUnavailableError.
+        """
+        record = await self._own(answer_id, identity=identity)
+        sources = {use.n for use in record.passages}
+        if not sources.issuperset(verdict.wrong_citations):
+            raise InvalidRequestError(
+                f"wrong_citations names a source that the answer does not have; it has {len(sources)}."
+            )
+        return await self._services.records.append_verdict(answer_id, verdict, agent=identity.agent)
+
+    async def sent(self, answer_id: str, sent: Sent, *, identity: Identity) -> StoredSent:
+        """Append what was sent: labels in the record, live values apart and for their own time.
+
+        Raises NotFoundError, InvalidRequestError (a span of an element that the answer does not have),
+        ConflictError, RecordsUnavailableError.
+        """
+        services = self._services
+        record = await self._own(answer_id, identity=identity)
+        labelled, values = without_values(sent, record)
+        # The record first: an id that is used for another text is refused before any value is kept.
+        stored = await services.records.append_sent(answer_id, labelled, agent=identity.agent)
+        return await sent_texts(services).keep(stored, values, now=services.clock.now())
+
+    async def act(self, answer_id: str, act: Act, *, identity: Identity) -> StoredAct:
+        """Append what the agent did with the answer.
+
+        Raises NotFoundError, ConflictError (same id, other content), InvalidRequestError (an opened source
+        that the answer does not have), RecordsUnavailableError.
+        """
+        record = await self._own(answer_id, identity=identity)
+        if act.kind is AgentAct.OPENED_SOURCE:
+            if act.n not in {use.n for use in record.passages}:
+                raise InvalidRequestError(
+                    f"n is {act.n}; an opened source is one of the {len(record.passages)} of the answer."
+                )
+        elif act.n is not None:
+            raise InvalidRequestError(f"n is for opened_source only; leave it out of {act.kind.value}.")
+        return await self._services.records.append_act(answer_id, act, agent=identity.agent)
+
+    async def _own(self, answer_id: str, *, identity: Identity) -> AnswerRecord:
+        record = await self._services.records.get_answer(answer_id)
+        if record is None or record.agent != identity.agent:
+            raise _not_found()
+        return record
+
+
+def sent_texts(services: TenantServices) -> SentTexts:
+    """Return what keeps a tenant's sent texts, with its retention of live values."""
+    return SentTexts(services.sent_values, days=services.tenant.live_values_days)
+
+
+def entry_of_read(
+    kind: Literal["answer", "conversation"],
+    subject_id: str,
+    records: Sequence[AnswerRecord],
+    *,
+    reader: str,
+    at: datetime,
+) -> AccessEntry:
+    """Return the access entry for reading another agent's answers, with the documents that they show."""
+    sights = [record.sight() for record in records]
+    return AccessEntry(
+        at=at,
+        agent=reader,
+        kind=kind,
+        subject_id=subject_id,
+        documents=tuple(dict.fromkeys(name for sight in sights for name in sight.documents)),
+        quoted=tuple(dict.fromkeys(name for sight in sights for name in sight.quoted)),
+    )
+
+
+def _labels_of_audit(record: AnswerRecord, identity: Identity) -> frozenset[str]:
+    return identity.labels if record.agent == identity.agent else identity.labels.union(record.labels)
+
+
+def _may_read(record: AnswerRecord, identity: Identity) -> bool:
+    return record.agent == identity.agent or Role.AUDITOR in identity.roles
+
+
+def _not_found() -> NotFoundError:
+    return NotFoundError("There is no such thing, or it is not yours.")
+
+
+# Audit
+
+
+MOST_ENTRIES = 500
+"""Entries of one page."""
+_PAGE_TOKEN = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00)(#[!-~]{1,120})?")
+
+
+class KnownDocuments(Protocol):
+    """Finds documents, withdrawn ones included."""
+
+    async def get(self, document_id: str) -> object | None:
+        """Return anything but None when the document was ever added. Raises DependencyError."""
+        ...
+
+
+class Audit:
+    """Lists who saw what. Each audit is recorded itself, before it is answered."""
+
+    def __init__(self, *, records: AnswerRecords, documents: KnownDocuments, clock: Clock) -> None:
+        self._records = records
+        self._documents = documents
+        self._clock = clock
+
+    async def page(self, query: AccessQuery, *, auditor: str) -> AccessPage:
+        """Return a page of the entries, oldest first; there are more while it has a ``next_after``.
+
+        Raises InvalidRequestError, NotFoundError (a document with neither a state nor an access),
+        RecordsUnavailableError, DependencyError.
+        """
+        _check(query)
+        asked = {"document": query.document_id, "agent": query.agent}
+        subject = " ".join(f"{name}:{value}" for name, value in asked.items() if value is not None)
+        entry = AccessEntry(at=self._clock.now(), agent=auditor, kind="audit", subject_id=subject)
+        await self._records.record_access(entry)
+        page = await self._records.list_accesses(query)
+        if query.document_id is not None and query.after is None and page == AccessPage((), None):
+            await self._check_known(query.document_id)
+        return page
+
+    async def _check_known(self, document_id: str) -> None:
+        if await self._documents.get(document_id) is None:
+            raise NotFoundError(
+                f"There is no document {document_id}, and nobody saw one of that id in the time asked for."
+            )
+
+
+class AuditLiveReads:
+    """Lists who read which live data. Each audit is recorded itself, before it is answered.
+
+    ``pseudonym`` makes the name of a customer in the record; the audit's own entry has that name too.
+    """
+
+    def __init__(
+        self, *, records: AnswerRecords, reads: LiveReads, pseudonym: Callable[[str], str], clock: Clock
+    ) -> None:
+        self._records = records
+        self._reads = reads
+        self._pseudonym = pseudonym
+        self._clock = clock
+
+    async def page(self, query: LiveReadQuery, *, customer: str | None = None, auditor: str) -> LiveReadPage:
+        """Return a page of the reads, oldest first; there are more while it has a ``next_after``.
+
+        ``customer``: whose data, by the id that the care application signs; it takes the place of the query's
+        subject. Raises InvalidRequestError, RecordsUnavailableError.
+        """
+        _check_page(query)
+        if customer is not None:
+            query = replace(query, subject=self._pseudonym(customer))
+        asked = {"agent": query.agent, "customer": query.subject}
+        said = " ".join(f"{name}:{value}" for name, value in asked.items() if value is not None)
+        entry = AccessEntry(
+            at=self._clock.now(), agent=auditor, kind="audit", subject_id=f"live-reads {said}".strip()
+        )
+        await self._records.record_access(entry)
+        return await self._reads.list(query)
+
+
+def _check(query: AccessQuery) -> None:
+    if query.document_id is None and query.agent is None:
+        raise InvalidRequestError("Say of which document_id or which agent the audit is; both are missing.")
+    _check_page(query)
+
+
+def _check_page(query: AccessQuery | LiveReadQuery) -> None:
+    if query.since >= query.until:
+        raise InvalidRequestError(f"since ({query.since.isoformat()}) must be before until.")
+    if not 1 <= query.limit <= MOST_ENTRIES:
+        raise InvalidRequestError(f"limit is {query.limit}; it must be 1 to {MOST_ENTRIES}.")
+    if query.after is not None and not _is_page_token(query.after):
+        raise InvalidRequestError("after must be the next_after of a page of this audit.")
+
+
+def _is_page_token(after: str) -> bool:
+    matched = _PAGE_TOKEN.fullmatch(after)
+    try:
+        return matched is not None and bool(datetime.fromisoformat(matched[1]))
+    except ValueError:
+        return False

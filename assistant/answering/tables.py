@@ -1,0 +1,556 @@
+"""Makes the table that answers a question about items, from the catalogue's lines, with reviews beside it.
+
+Which items are shown and in which order follows from the facts of the documents as they are read for the
+answer. Each value is a line of its item's document, quoted. Where no item fits, there is no table but the
+reason, and the nearest item.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date
+from math import inf
+from typing import NamedTuple
+
+import structlog
+
+from assistant.answering.excerpts import Excerpts, Place, shown_lines, shown_title, shown_unit
+from assistant.answering.hydration import ReadyElement
+from assistant.answering.items import (
+    NO_MEANINGS,
+    PRICE,
+    RATING,
+    Catalogue,
+    ItemQuestion,
+    NamedItems,
+    value_of,
+)
+from assistant.answering.search import SearchScope
+from assistant.answering.services import TenantServices, call_within
+from assistant.domain.answers import ShownAs
+from assistant.domain.clock import Deadline
+from assistant.domain.documents import (
+    KnownItem,
+    KnownWords,
+    Passage,
+    PassageQuery,
+    SourceIds,
+    StoredDocument,
+    Unit,
+)
+from assistant.domain.elements import ElementData, ElementKind, ElementRow, ElementValue
+from assistant.domain.errors import DeadlineExceededError, SearchUnavailableError
+from assistant.live.ports import ElementType, Filled
+from assistant.settings.tenant import SourceEntry, SourceKind, TenantConfig
+from assistant.text.language import Language, fold
+from assistant.text.safe_markdown import safe_markdown
+
+DISCONTINUED = "Discontinued"
+"""Property of an item that is not sold any more: it is compared, never recommended."""
+MOST_RECOMMENDED = 3
+MOST_READ = 8
+"""Items whose documents are read: some may have changed since the directory was made."""
+_GONE = 100.0
+"""Added to what a discontinued item misses: more than bounds that are missed, so that it comes last."""
+MOST_COLUMNS = 8
+REVIEWED_ITEMS = 2
+"""Items whose reviews are quoted: the first ones of the table."""
+REVIEWS_SEARCHED, REVIEWS_READ = 60, 20
+GOOD_STARS, BAD_STARS = 4.0, 2.0
+"""A review with at least, and with at most, so many stars is for, and against, its item."""
+_LONGEST_VALUE = 48
+_LONGEST_REVIEW = 70
+"""Words."""
+_USUAL_STARS, _USUAL_RATINGS = 3.0, 4
+"""A mean of few ratings counts as if it had these beside it."""
+RATING_BY_COUNT = "Rating (few reviews count less)"
+"""As a heading names the order by ``_rating``, which differs from the order of the numbers that are shown."""
+_FACT = re.compile(r"(?:[-*•]\s+)?(?P<name>[^:\n]{1,60}):[ \t]+(?P<value>\S.{0,200})")
+_NO_COLUMN = frozenset({"In the box"})
+_HELPFUL_VOTE = 0.002
+"""Worth of a vote, in cosine."""
+_MOST_VOTES = 50
+_LONGEST_SHOWN = 500
+_STOCK = re.compile(r"\bin stock\b")
+_TABLE = ElementType(
+    name="catalogue.comparison",
+    kind=ElementKind.TABLE,
+    title="Items compared",
+    source="catalogue",
+    operation="",
+)
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One line of an item's document: "Weight: 2 kg"."""
+
+    name: str
+    value: str
+    line: str
+    """Verbatim, without a list marker."""
+    span: tuple[int, int]
+    """[start, end) of the line in the document's parsed text."""
+    passage: Passage
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedItem:
+    document: StoredDocument
+    facts: tuple[Fact, ...]
+    """Those of the table's columns that its document has, in their order."""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemReviews:
+    """Reviews of one item."""
+
+    reviews: tuple[StoredDocument, ...] = ()
+    cosines: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Of the question with each review, by document id; some may be missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A table of items, or why there is none."""
+
+    asked: ItemQuestion
+    items: tuple[ComparedItem, ...] = ()
+    columns: tuple[str, ...] = ()
+    reviews: tuple[StoredDocument, ...] = ()
+    """For and against the first items, each of one passage or more; the first is quoted. Of a question of
+    opinion there are only these."""
+    stock: str = ""
+    """Of recommended items, the live element that says whether they are in stock; empty without."""
+    in_stock: tuple[str, ...] = ()
+    """Numbers of the items that it is read for."""
+    refusal: str = ""
+    """Why no item is shown; empty where some are."""
+
+    @property
+    def documents(self) -> Mapping[str, StoredDocument]:
+        found = [*(item.document for item in self.items), *self.reviews]
+        return {document.card.document_id: document for document in found}
+
+    @property
+    def heading(self) -> str:
+        """What the table shows and by what it is ordered: how the question was understood."""
+        if self.asked.kind == "opinion":
+            return f"What customers say of the {self.asked.items[0].title}"
+        told = [f"{bound.name} {bound.said}" for bound in self.asked.bounds]
+        orders = _orders(self.asked)
+        told += [f"{one.name}, {'highest' if one.is_high else 'lowest'} first" for one in orders]
+        shown = {*(bound.name for bound in self.asked.bounds), *(one.name for one in orders)}
+        told += [name for name in self.asked.names if name not in shown]
+        return f"{self.asked.category}: {'; '.join(told) or 'compared'}"
+
+    @property
+    def remark(self) -> str:
+        """What no item was checked for, so that no agent believes that one was: words of the question that
+        nothing here was chosen by. Empty without any."""
+        return f"Not checked: {', '.join(self.asked.unread)}." if self.asked.unread else ""
+
+    @property
+    def as_of(self) -> date | None:
+        """The oldest date of its items' documents."""
+        dates = [item.document.card.effective_date for item in self.items]
+        return min((one for one in dates if one is not None), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One quoted part of the table as text: the lines of an item, or a review."""
+
+    before: str
+    """Markdown between the part before and this one."""
+    text: str
+    passage: Passage
+    span: tuple[int, int]
+    """[start, end) in the document's parsed text that holds all of its lines."""
+
+
+# --- choosing ---------------------------------------------------------------------------------------------
+class _Order(NamedTuple):
+    name: str
+    is_high: bool
+
+
+def _orders(asked: ItemQuestion) -> tuple[_Order, ...]:
+    """Return what comes first: the lowest price, the highest rating, the lowest of what has an upper bound
+    and the highest of what has a lower one, where the question names it; of recommended items the rating."""
+    lows = {PRICE, *(bound.name for bound in asked.bounds if bound.most < inf)}
+    highs = {RATING, *(bound.name for bound in asked.bounds)}
+    orders = tuple(_Order(name, is_high=name not in lows) for name in asked.names if name in lows | highs)
+    return orders or ((_Order(RATING_BY_COUNT, is_high=True),) if asked.kind == "recommendation" else ())
+
+
+def candidates(asked: ItemQuestion, known: Sequence[KnownItem]) -> tuple[KnownItem, ...]:
+    """Return the items to read: those compared, or those that fit a recommendation best and the nearest, with
+    one that fits and is discontinued."""
+    if asked.kind == "comparison":
+        return asked.items
+    of_category = [item for item in known if item.facts.category == asked.category]
+    ordered = sorted(of_category, key=lambda item: _rank(item, asked))
+    gone = [item for item in ordered[MOST_READ:] if _missed(item, asked) == _GONE]
+    return (*ordered[:MOST_READ], *gone[:1])
+
+
+def _missed(item: KnownItem, asked: ItemQuestion) -> float:
+    missed = sum(bound.missed_by(item.facts) for bound in asked.bounds)
+    return missed + (_GONE if DISCONTINUED in item.facts.properties else 0.0)
+
+
+def _rank(item: KnownItem, asked: ItemQuestion) -> tuple[float, ...]:
+    """Return the key that items are sorted by: what misses least first, then the orders, then the rating."""
+    keys = [_missed(item, asked)] if asked.kind == "recommendation" else []
+    for name, is_high in _orders(asked):
+        value = value_of(item.facts, name)
+        number = _rating(item) if name == RATING_BY_COUNT else value.high if value is not None else None
+        keys.append(inf if number is None else -number if is_high else number)
+    return (*keys, -_rating(item))
+
+
+def _rating(item: KnownItem) -> float:
+    """Return the mean rating, drawn towards the usual one where there are few ratings."""
+    if item.facts.rating is None:
+        return 0.0
+    count = item.facts.ratings or 1
+    return (item.facts.rating * count + _USUAL_STARS * _USUAL_RATINGS) / (count + _USUAL_RATINGS)
+
+
+def compare(asked: ItemQuestion, documents: Sequence[StoredDocument]) -> Comparison:
+    """Return the table of the documents' items that fit, or the reason why none does."""
+    read = {one.card.document_id: one for one in documents}
+    items = [KnownItem(key, one.card.title, one.card.item) for key, one in read.items() if one.card.item]
+    if _orders(asked):
+        items.sort(key=lambda item: _rank(item, asked))
+    fitting = items
+    if asked.kind == "recommendation":
+        fitting = [item for item in items if not _missed(item, asked)][:MOST_RECOMMENDED]
+    facts = {item.document_id: _facts_of(read[item.document_id]) for item in fitting}
+    fitting = [item for item in fitting if facts[item.document_id]]
+    if not fitting or (asked.kind == "comparison" and len(fitting) < 2):
+        return Comparison(asked, refusal=_refusal(asked, items))
+    columns = _columns(asked, [facts[item.document_id] for item in fitting])
+    compared = tuple(
+        ComparedItem(read[item.document_id], tuple(own[name] for name in columns if name in own))
+        for item in fitting
+        for own in [facts[item.document_id]]
+    )
+    return Comparison(asked, compared, columns)
+
+
+def _refusal(asked: ItemQuestion, items: Sequence[KnownItem]) -> str:
+    """Return why no item is shown. ``items``: those that were read, the nearest first."""
+    if asked.kind == "comparison":
+        return "The catalogue holds fewer than two of these items that your access rights let through."
+    wanted = ", ".join(f"{bound.name} {bound.said}" for bound in asked.bounds)
+    told = [f"The catalogue has no item of {asked.category.lower()} with {wanted} that is still sold."]
+    if gone := [item for item in items if _missed(item, asked) == _GONE]:
+        told.append(f"“{shown_title(gone[0].title)}” fits, but is discontinued.")
+    if sold := [item for item in items if DISCONTINUED not in item.facts.properties]:
+        told.append(f"The nearest is “{shown_title(sold[0].title)}”.")
+    return " ".join(told)
+
+
+def _facts_of(document: StoredDocument) -> dict[str, Fact]:
+    """Return the lines of a document that say what its fields say, by the field's name."""
+    item = document.card.item
+    names = {PRICE, RATING, *(item.properties if item is not None else ())}
+    found: dict[str, Fact] = {}
+    for passage in document.passages:
+        for unit in passage.units:
+            fact = _fact(unit, passage)
+            if fact is not None and fact.name in names:
+                found.setdefault(fact.name, fact)
+    return found
+
+
+def opinions(asked: ItemQuestion, found: ItemReviews, *, ranked: Sequence[StoredDocument]) -> Comparison:
+    """Return the reviews that answer a question of opinion on one item, without a table: the most relevant
+    one, and the most relevant of each other side.
+
+    ``ranked``: reviews that the search found, best first; the others follow by their cosine.
+    """
+    others = sorted(
+        found.reviews,
+        key=lambda one: (-found.cosines.get(one.card.document_id, 0.0), one.card.document_id),
+    )
+    sides: dict[int, StoredDocument] = {}
+    for one in filter(_is_short_review, (*ranked, *others)):
+        sides.setdefault(_side(one), one)
+    first = next(iter(sides), 0)
+    return Comparison(asked, reviews=tuple(one for side, one in sides.items() if side or side == first))
+
+
+def _fact(unit: Unit, passage: Passage) -> Fact | None:
+    read = _FACT.fullmatch(unit.text)
+    if read is None:
+        return None
+    start = unit.span.start + read.start("name")
+    line = unit.text[read.start("name") :]
+    return Fact(read["name"], read["value"], line, (start, unit.span.end), passage)
+
+
+def _columns(asked: ItemQuestion, facts: Sequence[Mapping[str, Fact]]) -> tuple[str, ...]:
+    """Return what was asked, price and rating, then the other short facts: of a comparison those in which the
+    items differ, and whether one is discontinued."""
+    names = dict.fromkeys(name for own in facts for name in own)
+    bounded = [bound.name for bound in asked.bounds]
+    first = [name for name in (*asked.names, *bounded, PRICE, RATING, DISCONTINUED) if name in names]
+    others = [name for name in names if name not in _NO_COLUMN and _is_short(name, facts)]
+    if asked.kind == "comparison":
+        others = [
+            name for name in others if len({own[name].value if name in own else "" for own in facts}) > 1
+        ]
+    return tuple(dict.fromkeys((*first, *others)))[: max(MOST_COLUMNS, len(first))]
+
+
+def _is_short(name: str, facts: Sequence[Mapping[str, Fact]]) -> bool:
+    return all(len(own[name].value) <= _LONGEST_VALUE for own in facts if name in own)
+
+
+# --- reviews ----------------------------------------------------------------------------------------------
+def chosen_reviews(
+    reviews: Sequence[StoredDocument], cosines: Mapping[str, float]
+) -> tuple[StoredDocument, ...]:
+    """Return of one item's reviews the best one for it and the best one against it, or one between.
+
+    ``cosines``: of the question with each review, by document id.
+    """
+
+    def worth(document: StoredDocument) -> tuple[float, str]:
+        key, facts = document.card.document_id, document.card.item
+        votes = min(_MOST_VOTES, facts.helpful_votes or 0) if facts is not None else 0
+        return cosines.get(key, 0.0) + _HELPFUL_VOTE * votes, key
+
+    short = list(filter(_is_short_review, reviews))
+    sides = ([one for one in short if _side(one) == side] for side in (1, -1))
+    found = tuple(max(side, key=worth) for side in sides if side)
+    return found or tuple(sorted(short, key=worth, reverse=True)[:1])
+
+
+def _is_short_review(review: StoredDocument) -> bool:
+    return bool(review.passages) and len(review.passages[0].text.split()) <= _LONGEST_REVIEW
+
+
+def _side(review: StoredDocument) -> int:
+    """Return 1 for a review for its item, -1 for one against it, 0 for one between."""
+    stars = _stars(review)
+    return 1 if stars >= GOOD_STARS else -1 if 0 < stars <= BAD_STARS else 0
+
+
+def _stars(review: StoredDocument) -> float:
+    """Return its stars; 0 without any."""
+    return (review.card.item.rating or 0.0) if review.card.item is not None else 0.0
+
+
+# --- showing ----------------------------------------------------------------------------------------------
+def parts(table: Comparison, excerpts: Excerpts, *, opening: str = "") -> Iterator[Part]:
+    """Yield the table as text: the lines of each item under its name, then the reviews. Adds what it shows to
+    ``excerpts``."""
+    before = f"{opening}**{safe_markdown(table.heading, allowed_urls=()).strip()}**\n\n"
+    if table.remark:
+        before += f"{safe_markdown(table.remark, allowed_urls=()).strip()}\n\n"
+    for item in table.items:
+        passage = item.facts[0].passage
+        spans = tuple(fact.span for fact in item.facts)
+        text = shown_lines((fact.line for fact in item.facts), url=None)
+        excerpts.add(text, Place(passage.document_id, passage.content_hash, spans, ShownAs.LINES))
+        title = shown_title(item.document.card.title)
+        ends = min(start for start, _ in spans), max(end for _, end in spans)
+        yield Part(f"{before}**{title}**\n\n- ", text, passage, ends)
+        before = "\n\n"
+    if table.items:
+        before = "\n\n**What customers say**\n\n"
+    for review in table.reviews:
+        passage = review.passages[0]
+        span = (passage.span.start, passage.span.end)
+        text = shown_unit(passage.text, url=None)
+        excerpts.add(text, Place(passage.document_id, passage.content_hash, (span,), ShownAs.UNIT))
+        yield Part(f"{before}- {_of_review(review)}: ", text, passage, span)
+        before = "\n"
+
+
+def _of_review(review: StoredDocument) -> str:
+    """Return a review's stars, date and title."""
+    stars, card = round(_stars(review)), review.card
+    shown = "\N{BLACK STAR}" * stars + "\N{WHITE STAR}" * (5 - stars)
+    when = f", {card.effective_date.isoformat()}" if card.effective_date is not None else ""
+    return f"{shown}{when}, {shown_title(card.title)}"
+
+
+def table_element(table: Comparison, number: Callable[[Passage], int], excerpts: Excerpts) -> ReadyElement:
+    """Return the table as an element. ``number`` gives the number of the source of a passage. Adds its values
+    to ``excerpts``."""
+    names = {name: _slug(name, at) for at, name in enumerate(table.columns)}
+    rows = tuple(
+        ElementRow(
+            title=shown_title(item.document.card.title)[:_LONGEST_SHOWN],
+            values=tuple(
+                ElementValue(
+                    name=names[fact.name],
+                    label=fact.name,
+                    text=shown_unit(fact.value, url=None)[:_LONGEST_SHOWN],
+                    citations=(number(fact.passage),),
+                )
+                for fact in item.facts
+            ),
+            citations=(number(item.facts[0].passage),),
+        )
+        for item in table.items
+    )
+    columns = tuple(ElementValue(name=names[name], label=name, text="") for name in table.columns)
+    data = ElementData(columns=columns, rows=rows)
+    excerpts.add_table(data, [[_value_place(fact) for fact in item.facts] for item in table.items])
+    dated = table.as_of or min(item.document.card.updated_at for item in table.items)
+    about = ". ".join(filter(None, (table.heading, table.remark)))
+    return ReadyElement(_TABLE, Filled(data, dated, about[:_LONGEST_SHOWN]), begins_before=0)
+
+
+def _value_place(fact: Fact) -> Place:
+    span = (fact.span[1] - len(fact.value), fact.span[1])
+    return Place(fact.passage.document_id, fact.passage.content_hash, (span,), ShownAs.UNIT)
+
+
+def _slug(name: str, at: int) -> str:
+    return (re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") or f"column_{at}")[:64]
+
+
+# --- reading ----------------------------------------------------------------------------------------------
+def source_ids(tenant: TenantConfig, *, kind: SourceKind) -> tuple[SourceIds, ...]:
+    """Return the ids of the documents of the tenant's sources of one kind."""
+    prefixes = tuple(one.id_prefix for one in tenant.sources if one.id_prefix)
+    own = [one.id_prefix for one in tenant.sources if one.kind == kind]
+    return tuple(SourceIds(prefix, () if prefix else prefixes) for prefix in own)
+
+
+class ItemTables:
+    """Answers questions about the items of one tenant's catalogue by tables."""
+
+    def __init__(self, services: TenantServices, words: Language) -> None:
+        self._services = services
+        self._words = words
+        tenant = services.tenant
+        reviews = [one for one in tenant.sources if one.kind == "reviews"]
+        self._reviews = tuple(zip(reviews, source_ids(tenant, kind="reviews"), strict=True))
+        self._known: KnownWords | None = None
+        self._catalogue: Catalogue | None = None
+
+    def read(
+        self, question: str, *, known: KnownWords | None, meanings: Mapping[str, str] = NO_MEANINGS
+    ) -> ItemQuestion | None:
+        """Return the table that a question asks for (``Catalogue.read``); None before the index was read."""
+        catalogue = self._of(known)
+        return catalogue.read(question, meanings=meanings) if catalogue is not None else None
+
+    def named(self, question: str, *, known: KnownWords | None) -> NamedItems | None:
+        """Return the items that a question names; None without one, and before the index was read."""
+        catalogue = self._of(known)
+        return catalogue.named(question) if catalogue is not None else None
+
+    def _of(self, known: KnownWords | None) -> Catalogue | None:
+        if known is None or not known.items:
+            return None
+        if self._known is not known or self._catalogue is None:
+            self._known, self._catalogue = known, Catalogue.of(known.items, self._words)
+        return self._catalogue
+
+    async def find(self, asked: ItemQuestion, *, vector: Sequence[float], scope: SearchScope) -> Comparison:
+        """Return the table of the items as their documents are now, with reviews.
+
+        ``vector``: of the question, shape (dimensions,). Raises SearchUnavailableError,
+        DeadlineExceededError; reviews that cannot be read in time are left out.
+        """
+        known = self._known.items if self._known is not None else ()
+        wanted = [item.document_id for item in candidates(asked, known)]
+        documents = await self._read(wanted, scope)
+        comparison = compare(asked, tuple(documents.values()))
+        first = [item.document for item in comparison.items[:REVIEWED_ITEMS]]
+        found = await asyncio.gather(*(self.reviews_of(item, vector=vector, scope=scope) for item in first))
+        comparison = replace(
+            comparison,
+            reviews=tuple(review for own in found for review in chosen_reviews(own.reviews, own.cosines)),
+        )
+        return self._with_stock(comparison) if asked.kind == "recommendation" else comparison
+
+    def _with_stock(self, comparison: Comparison) -> Comparison:
+        """Return the table with the element that says of itself that it knows what is in stock, if it takes
+        the numbers of the table's items."""
+        live = self._services.live_elements
+        if live is None:
+            return comparison
+        facts = (item.document.card.item for item in comparison.items)
+        numbers = [one.item_id for one in facts if one is not None]
+        for one in live.types().values():
+            if one.kind not in (ElementKind.CARD, ElementKind.STATUS):
+                continue
+            if not any(_STOCK.search(fold(text)) for text in one.about):
+                continue
+            if taken := tuple(number for number in numbers if live.takes(one.name, number)):
+                unread = tuple(word for word in comparison.asked.unread if fold(word) != "stock")
+                asked = replace(comparison.asked, unread=unread)
+                return replace(comparison, asked=asked, stock=one.name, in_stock=taken)
+        return comparison
+
+    async def reviews_of(
+        self, item: StoredDocument, *, vector: Sequence[float], scope: SearchScope
+    ) -> ItemReviews:
+        """Return reviews of an item; none of a source that is late or cannot be read.
+
+        ``vector``: of the question, shape (dimensions,).
+        """
+        query = PassageQuery(
+            text=item.card.title,
+            vector=vector,
+            filters=scope.filters,
+            labels=scope.labels,
+            leg_size=REVIEWS_SEARCHED,
+            size=1,
+        )
+        found = await asyncio.gather(
+            *(self._reviews_in(source, item, replace(query, ids=ids), scope) for source, ids in self._reviews)
+        )
+        return ItemReviews(
+            tuple(one for own in found for one in own.reviews),
+            {name: cosine for own in found for name, cosine in own.cosines.items()},
+        )
+
+    async def _read(self, document_ids: Sequence[str], scope: SearchScope) -> Mapping[str, StoredDocument]:
+        if not document_ids:
+            return {}
+        limit_s = self._services.tenant.limits.search_timeout_s
+        return await call_within(
+            limit_s,
+            lambda step: self._services.search.read_documents(
+                document_ids, labels=scope.labels, deadline=step
+            ),
+            deadline=scope.deadline,
+            late=lambda: SearchUnavailableError(f"The passage index took over {limit_s:g} s; ask again."),
+        )
+
+    async def _reviews_in(
+        self, source: SourceEntry, item: StoredDocument, query: PassageQuery, scope: SearchScope
+    ) -> ItemReviews:
+        """Return the reviews of an item in one source; none where they are late or cannot be read."""
+
+        async def read(step: Deadline) -> ItemReviews:
+            found = await self._services.search.search(query, deadline=step)
+            titled = sorted(found.documents, key=lambda hit: (-(hit.title_score or 0.0), hit.document_id))
+            ids = [hit.document_id for hit in titled[:REVIEWS_READ]]
+            read = await self._services.search.read_documents(ids, labels=scope.labels, deadline=step)
+            item_id = item.card.item.item_id if item.card.item is not None else ""
+            own = [one for one in read.values() if one.card.item and one.card.item.item_id == item_id]
+            cosines = {hit.document_id: hit.cosine for hit in found.hits if hit.cosine is not None}
+            return ItemReviews(tuple(own), cosines)
+
+        late = SearchUnavailableError(f"The source {source.name} took over {source.search_limit_s:g} s.")
+        try:
+            return await call_within(source.search_limit_s, read, deadline=scope.deadline, late=lambda: late)
+        except (SearchUnavailableError, DeadlineExceededError) as error:
+            _log.warning("reviews_left_out", source=source.name, code=error.code)
+            return ItemReviews()

@@ -1,0 +1,180 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { renderToString } from "preact-render-to-string";
+import type { Api } from "../src/api.ts";
+import { Conversation } from "../src/conversation.ts";
+import type { Earlier } from "../src/earlier.ts";
+import { type Turn, afterEvent, newTurn, storedTurn } from "../src/turn.ts";
+import { Desk, DeskContext } from "../src/views/desk.ts";
+import { TurnView } from "../src/views/turn_view.tsx";
+import type { Act, AnswerEvent, Done, Sentence, Source, Sources, Started, StoredAnswer } from "../src/wire.ts";
+
+const TEXT = "Wait a day. Ask for the dose.";
+const SOURCE: Source = {
+  ...{ n: 1, document_id: "refill", title: "Refill too soon", url: null, source: "Claims", snippet: "x" },
+  ...{ span: [0, 9], content_hash: "h" },
+};
+const SECTION = { document_id: "refill", title: "Refill too soon", effective_date: null, text: "1. Wait.", citations: [1] };
+const OFFERED = { question: "When again?", text: "From **day 23** <b>on</b>.", n: 1 };
+const OVERDOSE = { name: "Possible overdose", text: "Stay on the line.", call: "Poison Control, 1-800-222-1222" };
+
+const started = (changes: Partial<Started> = {}): AnswerEvent => ({
+  event: "started",
+  data: { answer_id: "a", conversation_id: "c", ...changes },
+});
+const sources = (changes: Partial<Sources> = {}): AnswerEvent => ({
+  event: "sources",
+  data: { sources: [SOURCE], ...changes },
+});
+const token = (text: string): AnswerEvent => ({ event: "token", data: { text } });
+const done = (changes: Partial<Done> = {}): AnswerEvent => ({
+  event: "done",
+  data: { finish_reason: "stop", citations: [1], ...changes },
+});
+/** The sentence of `TEXT` that a part of it is. */
+function sentence(part: string, changes: Partial<Sentence> = {}): AnswerEvent {
+  const start = TEXT.indexOf(part);
+  const place = { index: start, start, end: start + part.length, citations: [1] };
+  return { event: "sentence", data: { ...place, support: "supported", ...changes } };
+}
+function withheld(at: number, values: readonly string[]): AnswerEvent {
+  const place = { index: at, start: at, end: at, citations: [] };
+  return { event: "sentence", data: { ...place, support: "unsupported", detail: "withheld", values } };
+}
+
+function turnOf(...events: AnswerEvent[]): Turn {
+  return events.reduce(afterEvent, newTurn("key", "Why?"));
+}
+
+function deskWith(api: Partial<Record<keyof Api, unknown>> = {}): Desk {
+  const storage = { getItem: () => null, setItem: () => undefined, removeItem: () => undefined };
+  const service = api as unknown as Api;
+  const conversation = new Conversation({
+    ...{ api: service, author: "i t amira" },
+    storage: storage as unknown as Storage,
+  });
+  return new Desk({ api: service, conversation, earlier: {} as Earlier });
+}
+
+/** The page of a turn. */
+function page(turn: Turn, desk = deskWith()): string {
+  return renderToString(
+    <DeskContext.Provider value={desk}>
+      <TurnView turn={turn} />
+    </DeskContext.Provider>,
+  );
+}
+
+const words = (html: string) => html.replace(/<[^>]*>/g, "").replace(/\s+/g, " ");
+
+test("an emergency stands above whatever answer comes, with whom to call", () => {
+  const began = turnOf(started({ red_flags: [OVERDOSE] }));
+  const silent = [sources(), done({ finish_reason: "no_evidence" })].reduce(afterEvent, began);
+  for (const html of [page(began), page(silent)]) {
+    assert.match(html, /role="alert"/);
+    assert.match(html, /<a href="tel:18002221222">1-800-222-1222<\/a>/);
+    assert.equal(html.indexOf("Stay on the line.") < html.indexOf("For you"), true);
+  }
+  assert.match(words(page(silent)), /Not in the knowledge base/);
+});
+
+test("a reopened answer keeps the names of its emergencies", () => {
+  const record = { outcome: "done", sentences: [], text: "", gate: null, red_flags: ["Possible overdose"] };
+  const stored = { record, sources: [], verdicts: [], sent: [] } as unknown as StoredAnswer;
+  assert.match(words(page(storedTurn(stored))), /Possible overdose.*Ask again to see what to do/);
+});
+
+test("an approved answer to a near question comes first, as safe Markdown", () => {
+  const html = page(turnOf(started(), sources({ offered: OFFERED }), token("Yes.")));
+  assert.match(words(html), /Approved answer to: When again\?From day 23 &lt;b>on&lt;\/b>\..*For you/);
+  assert.match(html, /<strong>day 23<\/strong>/);
+});
+
+test("an offered answer goes into the reply as plain text, after what is written there, and is reported", async () => {
+  const acts: Act[] = [];
+  const desk = deskWith({ report: async (_: string, act: Act) => void acts.push(act) });
+  const turn = turnOf(started(), sources({ offered: OFFERED }), done());
+  desk.conversation.setReply("a", "Dear patient,");
+  desk.conversation.takeOffered(turn);
+  desk.conversation.takeOffered(turn);
+  assert.equal(desk.conversation.replies.value["a"], "Dear patient,\n\nFrom day 23 <b>on</b>.");
+  assert.deepEqual(acts, [{ kind: "offered_used", act_id: "a-offered_used" }]);
+});
+
+test("an offered answer can be edited before the model has ended, and not sent", () => {
+  const desk = deskWith({ report: async () => undefined });
+  const turn = turnOf(started(), sources({ offered: OFFERED }));
+  desk.conversation.takeOffered(turn);
+  assert.match(page(turn, desk), /<textarea id="reply"[^]*<button type="button" class="button primary" disabled>/);
+});
+
+test("the document's section is open until the first word, and one line below the answer from then on", () => {
+  const waiting = turnOf(started(), sources({ section: SECTION }));
+  assert.match(page(waiting), /<details class="folded section" open>/);
+  assert.match(words(page(waiting)), /From the document: Refill too soon/);
+  const writing = page(afterEvent(waiting, token("Wait a day.")));
+  assert.match(writing, /<details class="folded section">/);
+  assert.equal(writing.indexOf("Wait a day.") < writing.indexOf("From the document"), true);
+});
+
+test("a sentence to check says so beside its source", () => {
+  const check = { support: "unsupported", detail: "check", reasons: ["condition_differs"] } as const;
+  const html = page(turnOf(started(), sources(), token(TEXT), sentence("Ask for the dose.", check), done()));
+  assert.match(html, /class="sentence unsupported"[^]*Check with the source: it has another condition[^]*aria-label="Source 1/);
+  assert.match(words(html), /1 sentence to check before use/);
+});
+
+test("a notice stands in the place of a withheld sentence, and the answer says how many there are", () => {
+  const events = [sentence("Wait a day."), withheld(12, ["17 mg", "EX-99"]), sentence("Ask for the dose."), done()];
+  const html = words(page(turnOf(started(), sources(), token(TEXT), withheld(0, []), ...events)));
+  assert.match(html, /it states something, which no source of this answer holds\.Wait a day\./);
+  const notice = "A sentence was withheld: it states “17 mg”, “EX-99”, which no source of this answer holds.";
+  assert.match(html, new RegExp(`Wait a day\\.1${notice}.*Ask for the dose\\.`));
+  assert.match(html, /2 sentences withheld/);
+  assert.doesNotMatch(html, /to check before use/);
+});
+
+test("an answer of which every sentence was withheld shows the notices", () => {
+  const html = words(page(turnOf(started(), sources(), withheld(0, ["17 mg"]), done())));
+  assert.match(html, /No sentence of this answer is supported.*it states “17 mg”/);
+});
+
+test("the lines that matter are marked, for those who do not see it too", () => {
+  const key = sentence("Ask for the dose.", { is_key: true });
+  const html = page(turnOf(started(), sources(), token(TEXT), sentence("Wait a day."), key, done({ mode: "quoted" })));
+  assert.match(html, /<mark class="sentence-text">Ask for the dose\.<\/mark><span class="visually-hidden"> \(this line/);
+  assert.equal(html.split("<mark").length, 2);
+});
+
+test("an answer made without some of its steps says which", () => {
+  const html = page(turnOf(started(), sources(), token("Yes."), done({ degraded: ["second_search", "reading"] })));
+  assert.match(words(html), /Made without second search, reading; ask again for a calm answer\./);
+});
+
+test("a recorded answer says that it is not live", () => {
+  const html = page(turnOf(started({ recorded_model: "a model, 20 Nov 2026" }), sources()));
+  assert.match(words(html), /Recorded answer of a model, 20 Nov 2026, not live/);
+});
+
+test("quotes of other documents are folded to one line", () => {
+  const html = page(turnOf(started(), sources(), token("Yes."), done({ also: [SECTION] })));
+  assert.match(html, /<details class="folded also"><summary[^>]*>Also possible: Refill too soon/);
+});
+
+test("a source opens by itself once, in a wide window, without a report or the focus", () => {
+  const acts: Act[] = [];
+  const turn = turnOf(started(), sources({ section: SECTION }));
+  const opened = [true, false].map((matches) => {
+    const desk = deskWith({ report: async (_: string, act: Act) => void acts.push(act) });
+    desk.conversation.turns.value = [turn];
+    Object.assign(globalThis, { matchMedia: () => ({ matches }), document: { querySelector: () => null } });
+    desk.openBeside(turn);
+    const open = desk.open.value;
+    desk.close();
+    desk.openBeside(turn);
+    assert.equal(desk.open.value, null);
+    return open;
+  });
+  assert.deepEqual(opened, [{ turnKey: "key", n: 1, opener: null }, null]);
+  assert.deepEqual(acts, []);
+});

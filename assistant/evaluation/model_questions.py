@@ -1,0 +1,200 @@
+"""Twenty questions to a model that is to write answers, and how fast it reads.
+
+A model may write when it cites the units that it was given, copies their numbers, and refuses what they do
+not hold. The bound is in ``model_questions.toml``, beside the questions.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from assistant.answering.ports import AnswerGenerator, ChatMessage, GenerationRequest
+from assistant.domain.clock import Clock, Deadline
+from assistant.settings.toml_file import StrictModel, read_strict
+
+REFUSAL = "The documents do not answer this question."
+_RULES = (
+    "You answer questions of customer-care agents. Use only the units of the documents below. Units are "
+    "numbered [1.1], [1.2] and so on. Cite each sentence with the number in brackets. Copy numbers, doses "
+    f"and codes exactly. When the documents do not hold the answer, reply with exactly: {REFUSAL}"
+)
+_MARKER = re.compile(r"\[(\d+\.\d+)\]")
+_NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
+_AROUND = " \n.\"'*"
+_ANSWER_TOKENS = 256
+"""The default of ``[generation] max_tokens`` in a tenant file."""
+_ANSWER_LIMIT_S = 300.0
+"""Of one answer. A model that takes longer cannot serve agents."""
+_READING_S = 3.0
+"""How long an agent may wait for a prompt to be read."""
+_READING_ROUNDS = 3
+_SENTENCE = "The depot counts its parcels each evening and writes the sum into the book. "
+"""14 tokens for most tokenizers."""
+_SHORT_SENTENCES = 12
+_LONG_SENTENCES = 80
+_SENTENCE_TOKENS = 14
+
+
+class ModelQuestion(StrictModel):
+    document: str
+    question: str
+    units: tuple[str, ...] = ()
+    """Numbers of the units that answer it; empty where the document does not."""
+    holds: tuple[str, ...] = ()
+    """Numbers that the answer must have."""
+
+
+class Bound(StrictModel):
+    cites: int
+    copies: int
+    refuses: int
+
+
+class ModelQuestions(StrictModel):
+    """``model_questions.toml``."""
+
+    bound: Bound
+    documents: Mapping[str, str]
+    """Name = text, a unit a line."""
+    questions: tuple[ModelQuestion, ...]
+
+
+def load_model_questions() -> ModelQuestions:
+    """Return the shipped questions."""
+    return read_strict(Path(__file__).with_suffix(".toml"), ModelQuestions)
+
+
+def probe_messages(question: str, document_text: str) -> tuple[ChatMessage, ...]:
+    """Return the messages that ask ``question`` over one document, whose lines are its units."""
+    lines = document_text.strip().splitlines()
+    units = "\n".join(f"[1.{number}] {line}" for number, line in enumerate(lines, start=1))
+    return ChatMessage("system", _RULES), ChatMessage("user", f"{units}\n\nQuestion: {question}")
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How a model answered the questions."""
+
+    cites: int
+    copies: int
+    answerable: int
+    refuses: int
+    unanswerable: int
+    bound: Bound
+
+    @property
+    def may_write(self) -> bool:
+        bound = self.bound
+        return self.cites >= bound.cites and self.copies >= bound.copies and self.refuses >= bound.refuses
+
+    def __str__(self) -> str:
+        return (
+            f"cites the right unit in {self.cites} of {self.answerable} answers, copies numbers exactly in "
+            f"{self.copies} of {self.answerable}, refuses {self.refuses} of {self.unanswerable} questions "
+            f"that its document does not answer (needed: {self.bound.cites}, {self.bound.copies} and "
+            f"{self.bound.refuses})"
+        )
+
+
+async def ask_model(
+    generator: AnswerGenerator,
+    shipped: ModelQuestions,
+    *,
+    clock: Clock,
+    show: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Counts:
+    """Ask every question, one after the other at temperature 0. Raises as the generator does.
+
+    ``show`` gets the number of answers so far, and of all.
+    """
+    answers: list[str] = []
+    for one in shipped.questions:
+        show(len(answers), len(shipped.questions))
+        messages = probe_messages(one.question, shipped.documents[one.document])
+        answers.append((await _answer(generator, messages, max_tokens=_ANSWER_TOKENS, clock=clock)).text)
+    return count_answers(shipped, answers)
+
+
+def count_answers(shipped: ModelQuestions, answers: Sequence[str]) -> Counts:
+    """Return how many of the answers, one a question, cite, copy and refuse as they must."""
+    pairs = list(zip(shipped.questions, answers, strict=True))
+    answered = [(one, text) for one, text in pairs if one.units]
+    return Counts(
+        cites=sum(_cites(one, text) for one, text in answered),
+        copies=sum(_copies(one, text, shipped.documents[one.document]) for one, text in answered),
+        answerable=len(answered),
+        refuses=sum(_refuses(text) for one, text in pairs if not one.units),
+        unanswerable=len(pairs) - len(answered),
+        bound=shipped.bound,
+    )
+
+
+def _cites(question: ModelQuestion, answer: str) -> bool:
+    return set(_MARKER.findall(answer)) == set(question.units)
+
+
+def _copies(question: ModelQuestion, answer: str, document: str) -> bool:
+    """Return whether the answer has the numbers that it must, and none that its document does not have."""
+    numbers = set(_NUMBER.findall(_MARKER.sub("", answer)))
+    return numbers.issuperset(question.holds) and numbers.issubset(_NUMBER.findall(document))
+
+
+def _refuses(answer: str) -> bool:
+    """Return whether the answer is the refusal alone; quotes and emphasis around it do not count."""
+    return answer.strip(_AROUND).casefold() == REFUSAL.strip(_AROUND).casefold()
+
+
+async def measure_reading(generator: AnswerGenerator, *, context_tokens: int, clock: Clock) -> int | None:
+    """Return how many prompt tokens the model reads in 3 s; None if unknown, or if it reads its context.
+
+    From the time to the first token of a short and of a long prompt, each the median of three. Each prompt
+    begins with other words, so that no server takes it from a cache. Raises as the generator does.
+    """
+    most = (context_tokens // 2) // _SENTENCE_TOKENS
+    sizes = (min(_SHORT_SENTENCES, most // 4), min(_LONG_SENTENCES, most))
+    (few, short_s), (many, long_s) = [await _reading(generator, size, clock=clock) for size in sizes]
+    if many <= few or long_s <= short_s:  # it counts no tokens, or reads faster than can be measured
+        return None
+    tokens = many + (_READING_S - long_s) * (many - few) / (long_s - short_s)
+    return None if tokens >= context_tokens else max(1, math.floor(tokens))
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    text: str
+    first_s: float
+    """From the request to the first text."""
+    prompt_tokens: int | None
+    """As the server counted them; None where it does not say."""
+
+
+async def _reading(generator: AnswerGenerator, sentences: int, *, clock: Clock) -> tuple[int, float]:
+    """Return the tokens of a prompt, and the seconds to its first token."""
+    rounds: list[_Answer] = []
+    for _ in range(_READING_ROUNDS):
+        content = f"{uuid.uuid4().hex} {_SENTENCE * sentences}\nWhat does the depot count?"
+        messages = (ChatMessage("user", content),)
+        rounds.append(await _answer(generator, messages, max_tokens=1, clock=clock))
+    counted = rounds[0].prompt_tokens or _SENTENCE_TOKENS * sentences
+    return counted, median(one.first_s for one in rounds)
+
+
+async def _answer(
+    generator: AnswerGenerator, messages: tuple[ChatMessage, ...], *, max_tokens: int, clock: Clock
+) -> _Answer:
+    request = GenerationRequest(messages, max_tokens=max_tokens, temperature=0.0, seed=1)
+    began_s, texts, first_s, prompt_tokens = clock.monotonic_s(), list[str](), 0.0, None
+    async with generator.stream(request, deadline=Deadline.after(_ANSWER_LIMIT_S, clock=clock)) as stream:
+        async for delta in stream:
+            if not texts:
+                first_s = clock.monotonic_s() - began_s
+            texts.append(delta.text)
+            if delta.usage is not None:
+                prompt_tokens = delta.usage.prompt_tokens
+    return _Answer("".join(texts), first_s, prompt_tokens)

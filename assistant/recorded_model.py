@@ -1,0 +1,109 @@
+"""A recording in place of a language model: answers that a model once gave to exact prompts.
+
+A line of a recording has the hash of the prompt that was answered, so that an answer is never played to
+another prompt. ``assistant evaluate`` records and replays; ``make demo MODEL=recorded`` plays.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from datetime import date
+from math import ceil
+from pathlib import Path
+
+import orjson
+from pydantic import ValidationError
+
+from assistant.answering.ports import ChatMessage, GenerationDelta, GenerationRequest, GenerationStream
+from assistant.domain.clock import Deadline
+from assistant.domain.errors import ConfigurationError, GenerationUnavailableError
+from assistant.domain.public import PublicModel
+
+CONTEXT_TOKENS, MAX_TOKENS = 8_192, 512
+"""Of the prompts that were recorded: those of the shipped Inferentia and GPU manifests."""
+_CHARACTERS_A_TOKEN = 4
+_PIECE_CHARACTERS = 24
+"""Of one delta: about what a model's server sends at once."""
+
+
+class RecordedAnswer(PublicModel):
+    """One line of a recording."""
+
+    id: str
+    """Of the question: ``qid`` of evaluation/."""
+    task: str = "answer"
+    prompt_sha256: str
+    """``prompt_sha256`` of the messages."""
+    answer: str
+    """The model's raw text."""
+    model: str
+    made_at: date
+
+
+def prompt_sha256(messages: Sequence[ChatMessage]) -> str:
+    """Return what names a prompt: the SHA-256 (hex) of its messages as JSON."""
+    return hashlib.sha256(orjson.dumps([[one.role, one.content] for one in messages])).hexdigest()
+
+
+def read_recording(paths: Iterable[Path]) -> list[RecordedAnswer]:
+    """Return the lines of recordings. Raises ConfigurationError naming file and line."""
+    lines: list[RecordedAnswer] = []
+    for path in paths:
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"{path}: cannot be read: {error}.") from None
+        for number, line in enumerate(text.splitlines(), start=1):
+            try:
+                lines.append(RecordedAnswer.model_validate_json(line))
+            except ValidationError as error:
+                first = error.errors()[0]
+                key = ".".join(map(str, first["loc"])) or "line"
+                raise ConfigurationError(f"{path}:{number}: {key}: {first['msg']}.") from None
+    return lines
+
+
+class CharacterCount:
+    """Counts four characters as a token, as the prompts of recordings were counted."""
+
+    def count(self, text: str) -> int:
+        return ceil(len(text) / _CHARACTERS_A_TOKEN)
+
+
+class _Stream:
+    inference_id: str | None = None
+
+    def __init__(self, answer: str) -> None:
+        self._answer = answer
+
+    async def __aiter__(self) -> AsyncIterator[GenerationDelta]:
+        for start in range(0, len(self._answer), _PIECE_CHARACTERS):
+            yield GenerationDelta(self._answer[start : start + _PIECE_CHARACTERS])
+        yield GenerationDelta("", finish_reason="stop")
+
+
+class RecordedModel:
+    """``AnswerGenerator`` that plays a recording."""
+
+    def __init__(self, lines: Iterable[RecordedAnswer]) -> None:
+        self._answers = {line.prompt_sha256: line for line in lines}
+
+    @property
+    def title(self) -> str:
+        """Which models were recorded, and when: "NAME, 2026-11-22"."""
+        return "; ".join(sorted({f"{line.model}, {line.made_at}" for line in self._answers.values()}))
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        request: GenerationRequest,
+        *,
+        deadline: Deadline,  # noqa: ARG002 - of the port
+    ) -> AsyncGenerator[GenerationStream]:
+        """Play the answer to these messages. Raises GenerationUnavailableError for any other prompt."""
+        line = self._answers.get(prompt_sha256(request.messages))
+        if line is None:
+            raise GenerationUnavailableError("No answer to this prompt was recorded.")
+        yield _Stream(line.answer)

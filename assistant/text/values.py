@@ -1,0 +1,118 @@
+"""Values of a text in one form: numbers, doses, codes, dates, times of day, phone numbers, proper names."""
+
+from __future__ import annotations
+
+import re
+from calendar import day_abbr, month_abbr, month_name
+
+from assistant.text.language import UNIT_SIZES, Language, fold, quantities
+
+_MOST_VALUES = 20
+_WORD = re.compile(r"[^\W_]+(?:'[^\W\d_]+)*")
+_NAME = re.compile(
+    r"(?:(?<=[^\W_] )|(?<=[,;)%] )|(?<=[^\W_][/\u2013]))[\"'\u201c(]?([A-Z][^\W\d_]+(?:[-'\u2019][^\W_]+)*)"
+)
+"""A word with a capital inside a sentence: not at its beginning, nor after a colon or a list number."""
+_MONTHS = {fold(name): n for names in (month_name, month_abbr) for n, name in enumerate(names) if n}
+_MONTH = "|".join(sorted(_MONTHS, key=len, reverse=True))
+_DATES = (
+    re.compile(rf"\b(?P<month>{_MONTH})\.? (?P<day>\d\d?)(?:st|nd|rd|th)?\b(?!:)"),
+    re.compile(rf"\b(?P<day>\d\d?)(?:st|nd|rd|th)? (?:of )?(?P<month>{_MONTH})\b"),
+    re.compile(r"\b(?:\d{4}-)(?P<month>\d\d)-(?P<day>\d\d)\b"),
+    re.compile(r"\b(?P<month>\d\d?)/(?P<day>\d\d?)(?=/\d{2,4}\b)"),
+    re.compile(r"\b(?P<month>0\d|1[0-2])/(?P<day>\d\d)\b(?!/)"),
+)
+_TIME = re.compile(r"\b(\d\d?)(?::(\d\d))?\s?(?:([ap])\.?m\b\.?|(?<=:\d\d)\b)|\b(noon|midnight)\b")
+_PHONE = re.compile(r"(?<!\d)(?:\+?1[ .-])?\(?(\d{3})\)?[ .-](\d{3})[ .-](\d{4})(?!\d)")
+_DAYS = frozenset(map(fold, (*day_abbr, *month_abbr)))
+"""Short names of days and months: no document need have the short form."""
+_ONE = re.compile(r"\b(?:an?|per|each|every|single)\s(?=[a-z])")
+_TIMES = re.compile(r"\b(?:once|(twice))\b")
+_SPELLED = re.compile(r"\b[a-z]+\b")
+
+
+class Values:
+    """The values of a text that others must not exceed."""
+
+    def __init__(self, text: str, language: Language) -> None:
+        self._language = language
+        folded = fold(text)
+        self._words = frozenset(_WORD.findall(folded))
+        self._stems = frozenset(map(language.stem, self._words))
+        moments, rest = _moments(folded, stored=True)
+        self._moments = frozenset(moments)
+        self._quantities = quantities(rest)
+        counted = _TIMES.sub(lambda found: "2 times" if found[1] else "1 time", _ONE.sub("1 ", rest))
+        self._amounts = frozenset(map(_amount, self._quantities.measures | quantities(counted).measures))
+
+    def missing(self, sentence: str, *, spelled: bool) -> tuple[str, ...]:
+        """Return the values of a sentence that this text lacks; a number with a unit matches one without.
+
+        ``spelled``: also words for numbers that have no unit: "the two", "three exceptions".
+        """
+        moments, rest = _moments(fold(sentence), stored=False)
+        claimed = quantities(rest)
+        bare = claimed.bare - {"1"} if spelled else claimed.bare & quantities(_SPELLED.sub(" ", rest)).bare
+        numbers = (
+            *(value for value in bare if value not in self._quantities.values),
+            *(
+                " ".join(measure)
+                for measure in claimed.measures
+                if measure[0] not in self._quantities.bare and _amount(measure) not in self._amounts
+            ),
+            *(claimed.codes - self._quantities.codes),
+            *(set(moments) - self._moments),
+        )
+        names = (name for name in _NAME.findall(sentence) if not self._has(fold(name)))
+        return tuple(dict.fromkeys((*sorted(numbers), *names)))[:_MOST_VALUES]
+
+    def _has(self, name: str) -> bool:
+        """Return whether a folded proper name is here, or is made of common words."""
+        language = self._language
+        return all(
+            language.is_common(word)
+            or word in _DAYS
+            or not self._words.isdisjoint((word, word.removesuffix("s"), word.removesuffix("'s")))
+            or language.stem(word) in self._stems
+            for word in _WORD.findall(name)
+        )
+
+
+def _amount(measure: tuple[str, str]) -> tuple[str, float]:
+    """Return a measure in the first unit of its dimension: 24 hours are 1 day."""
+    size = UNIT_SIZES.get(measure[1])
+    dimension, factor = (measure[1], 1.0) if size is None else size
+    return dimension, round(float(measure[0]) * factor, 9)
+
+
+def _moments(folded: str, *, stored: bool) -> tuple[list[str], str]:
+    """Return dates, times of day and phone numbers, each in one form, and the text without them.
+
+    ``stored``: of a document. Its dates of two numbers are read with the month first and with the day first,
+    and the text keeps its times: an answer may say "8 to 5 p.m." of "8 a.m. to 5 p.m.".
+    """
+    found: list[str] = []
+
+    def date(match: re.Match[str]) -> str:
+        month, day = (int(_MONTHS.get(match[part], match[part])) for part in ("month", "day"))
+        if month > 12 or (stored and day <= 12 and match["month"].isdecimal()):
+            found.append(f"{day}/{month}")
+        if month <= 12:
+            found.append(f"{month}/{day}")
+        return " "
+
+    def time(match: re.Match[str]) -> str:
+        if match[4]:
+            found.append("12:00" if match[4] == "noon" else "0:00")
+        elif match[2] or match[3]:
+            hour = int(match[1]) % (12 if match[3] else 24) + 12 * (match[3] == "p")
+            found.append(f"{hour}:{match[2] or '00'}")
+        return match[0] if stored else " "
+
+    def phone(match: re.Match[str]) -> str:
+        found.append("-".join(match.groups()))
+        return " "
+
+    for pattern in _DATES:
+        folded = pattern.sub(date, folded)
+    return found, _TIME.sub(time, _PHONE.sub(phone, folded))

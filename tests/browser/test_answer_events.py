@@ -1,0 +1,239 @@
+"""What stands beside an answer: emergencies, an approved answer, a section to read, the source that opens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.answers import (
+    CITED_TITLE,
+    OFFERED,
+    OVERDOSE,
+    QUESTION,
+    REFILL,
+    SECTION,
+    SUPPORTED,
+    UNSUPPORTED,
+    done,
+    quoted_refill,
+    refill_document,
+    refill_sources,
+    units,
+    withheld,
+)
+from tests.browser.console_page import ConsolePage
+from tests.browser.scripted_llm import Held
+from tests.browser.stand_in import StandIn
+
+At = Callable[..., ConsolePage]
+Check = Callable[[ConsolePage], None]
+
+DESK = {"width": 1440, "height": 900}
+PHONE = {"width": 390, "height": 844}
+OFFERED_TEXT = "The plan pays from day 23 of a 30-day supply."
+
+
+def begins(stand_in: StandIn) -> Held:
+    """Let the stand-in say all that an answer can have, and hold it back before its first word."""
+    held = Held()
+    stand_in.started = {"red_flags": [OVERDOSE], "recorded_model": "a model, 20 Nov 2026"}
+    first, *last = units((f"{SUPPORTED} ", "supported", [1]), (UNSUPPORTED, "unsupported", [1, 3]))
+    gap = withheld("17 mg", index=9, at=len(SUPPORTED) + 1)
+    also = [{**SECTION, "title": "Lost medication"}]
+    ending = done(mode="written", degraded=["reading"], also=also)
+    stand_in.answers(
+        refill_sources(section=SECTION, offered=OFFERED), held, first, last[0], gap, *last[1:], ending
+    )
+    return held
+
+
+def test_an_emergency_stays_with_its_answer_in_the_list_and_when_it_is_reopened(
+    at: At, stand_in: StandIn
+) -> None:
+    begins(stand_in).released.set()
+    console = at()
+    console.ask_to_the_end(QUESTION)
+    banner = console.page.get_by_role("alert")
+    expect(banner).to_contain_text(OVERDOSE["text"])
+    expect(banner.get_by_role("link")).to_have_attribute("href", "tel:18002221222")
+    expect(console.turns.first).to_contain_text(OVERDOSE["name"])
+    console.page.reload()
+    expect(banner).to_contain_text(OVERDOSE["name"])
+    expect(console.turns.first).to_contain_text(OVERDOSE["name"])
+
+
+def test_one_key_puts_the_offered_answer_into_the_reply(at: At, stand_in: StandIn) -> None:
+    held = begins(stand_in)
+    console = at()
+    console.ask(QUESTION)
+    expect(console.page.locator(".offered")).to_contain_text(OFFERED_TEXT)
+    console.page.keyboard.press("Alt+Shift+KeyU")
+    expect(console.reply).to_be_focused()
+    expect(console.reply).to_have_value(OFFERED_TEXT)
+    expect(console.button("Send")).to_be_disabled()
+    held.released.set()
+    console.await_end()
+    expect(console.reply).to_be_focused()
+    expect(console.button("Send")).to_be_enabled()
+    console.wait_until(lambda: any(act["kind"] == "offered_used" for act in stand_in.acts))
+
+
+def test_a_discarded_offer_gives_the_focus_back(at: At, stand_in: StandIn) -> None:
+    held = begins(stand_in)
+    console = at()
+    console.ask(QUESTION)
+    console.button("Put into the reply").click()
+    console.button("Discard edit").click()
+    expect(console.button("Put into the reply")).to_be_focused()
+    held.released.set()
+    console.await_end()
+    expect(console.button("Put into the reply")).to_be_focused()
+
+
+def test_the_section_is_read_first_and_opens_again_with_one_key(at: At, stand_in: StandIn) -> None:
+    held = begins(stand_in)
+    console = at()
+    console.ask(QUESTION)
+    section = console.page.locator("details.section")
+    expect(section).to_contain_text(f"From the document: {CITED_TITLE}")
+    expect(section.locator("li").first).to_be_visible()
+    held.released.set()
+    console.await_end()
+    expect(section.locator("li").first).to_be_hidden()
+    console.page.keyboard.press("Alt+Shift+KeyD")
+    expect(section.locator("li").first).to_be_visible()
+    expect(section.locator("summary")).to_be_focused()
+    console.page.keyboard.press("Alt+Shift+KeyD")
+    expect(section.locator("li").first).to_be_hidden()
+
+
+def test_one_key_opens_the_source_of_a_sentence_to_check(at: At, stand_in: StandIn) -> None:
+    begins(stand_in).released.set()
+    console = at()
+    console.ask_to_the_end(QUESTION)
+    expect(console.page.locator(".flag")).to_contain_text("Check with the source")
+    console.page.keyboard.press("Alt+Shift+KeyC")
+    expect(console.page.locator("#panel-title")).to_be_focused()
+    console.page.keyboard.press("Escape")
+    check = console.page.locator(".sentence.unsupported .citation").first
+    expect(check).to_be_focused()
+
+
+def test_a_withheld_sentence_is_neither_copied_nor_sent(at: At, stand_in: StandIn) -> None:
+    begins(stand_in).released.set()
+    console = at()
+    console.ask_to_the_end(QUESTION)
+    expect(console.answer.get_by_role("note")).to_contain_text("“17 mg”")
+    console.page.evaluate("getSelection().selectAllChildren(document.querySelector('.answer'))")
+    selected: str = console.page.evaluate("getSelection().toString()")
+    assert SUPPORTED in selected
+    assert "17 mg" not in selected
+    console.button("Edit as reply").click()
+    expect(console.reply).to_have_value(SUPPORTED)
+
+
+@pytest.mark.parametrize("has_section", [True, False], ids=["section", "quoted"])
+def test_the_source_opens_by_itself_and_leaves_the_focus(
+    at: At, stand_in: StandIn, has_section: bool
+) -> None:
+    held = Held()
+    if has_section:
+        held = begins(stand_in)
+    console = at(viewport=DESK)
+    console.ask(QUESTION)
+    expect(console.panel.locator("mark.passage").first).to_be_in_viewport(ratio=1)
+    expect(console.page.locator("#panel-title")).to_contain_text(CITED_TITLE)
+    expect(console.question).to_be_focused()
+    held.released.set()
+    console.await_end()
+    console.page.keyboard.press("Escape")
+    expect(console.panel).to_have_count(0)
+    expect(console.question).to_be_focused()
+    assert stand_in.acts == []
+
+
+def test_a_source_that_opened_by_itself_gives_the_focus_to_the_answer(at: At) -> None:
+    console = at()
+    console.ask_to_the_end(QUESTION)
+    console.button("Close").click()
+    expect(console.page.locator("#answer-title")).to_be_focused()
+    console.citations.first.click()
+    expect(console.page.locator("#panel-title")).to_be_focused()
+
+
+def test_a_citation_of_the_open_source_takes_the_focus_into_it(at: At) -> None:
+    console = at()
+    console.ask_to_the_end(QUESTION)
+    expect(console.panel).to_be_visible()
+    console.citations.first.click()
+    expect(console.page.locator("#panel-title")).to_be_focused()
+    console.page.keyboard.press("Escape")
+    expect(console.citations.first).to_be_focused()
+
+
+def test_no_source_opens_by_itself_on_a_phone_or_beside_a_reopened_answer(at: At) -> None:
+    phone = at(viewport=PHONE)
+    phone.ask_to_the_end(QUESTION)
+    expect(phone.panel).to_have_count(0)
+    desk = at(viewport=DESK)
+    desk.ask_to_the_end(QUESTION)
+    expect(desk.panel).to_be_visible()
+    desk.page.reload()
+    expect(desk.answer).to_contain_text("Find the next fill date")
+    expect(desk.panel).to_have_count(0)
+
+
+def test_a_cited_section_of_250_words_is_seen_without_scrolling(at: At, stand_in: StandIn) -> None:
+    # the pharmacy's 27,803 words have 5.5 characters each, with the blank after it
+    before, section = "An older rule. " * 300, " ".join(["claim"] * 250)
+    text = f"{before}\n\n{section}\n\n{before}"
+    span = [len(before) + 2, len(before) + 2 + len(section)]
+    stand_in.documents[REFILL] = {**refill_document(), "text": text, "sections": [], "span": span}
+    stand_in.answers(
+        refill_sources(section={**SECTION, "text": section}),
+        *units(("From day 23.", "supported", [1])),
+        done(mode="written"),
+    )
+    console = at(viewport=DESK)
+    console.ask_to_the_end(QUESTION)
+    mark = console.panel.locator("mark.passage")
+    expect(mark).to_be_in_viewport(ratio=1)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"viewport": DESK},
+        {"viewport": DESK, "color_scheme": "dark"},
+        {"viewport": PHONE},
+        {"viewport": {"width": 320, "height": 700}},
+    ],
+    ids=["1440x900", "dark", "390x844", "320 px"],
+)
+def test_axe_finds_nothing_in_all_that_an_answer_can_have(
+    at: At, stand_in: StandIn, check: Check, options: dict[str, Any]
+) -> None:
+    held = begins(stand_in)
+    console = at(**options)
+    console.ask(QUESTION)
+    expect(console.page.locator(".offered")).to_be_visible()
+    check(console)
+    held.released.set()
+    console.await_end()
+    check(console)
+    for key in ("KeyD", "KeyO", "KeyU"):
+        console.page.keyboard.press(f"Alt+Shift+{key}")
+    expect(console.reply).to_be_visible()
+    check(console)
+    stand_in.started = {}
+    keys = [
+        (name, {**data, "is_key": True}) if name == "sentence" else (name, data)
+        for name, data in quoted_refill()
+    ]
+    stand_in.answers(*keys)
+    console.ask_to_the_end(QUESTION)
+    expect(console.answer.locator("mark").first).to_be_visible()
+    check(console)

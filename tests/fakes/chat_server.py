@@ -1,0 +1,72 @@
+"""An OpenAI-compatible chat server on a real socket, with the faults that such servers have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import orjson
+
+from tests.fakes.scripted_http import Exchange, Script
+
+EVENTS = "text/event-stream; charset=utf-8"
+JSON = "application/json"
+TEXT = "A refill is due after 14 days [1.2]."
+
+
+def chunk(text: str, finish_reason: str | None = None) -> bytes:
+    choice = {"index": 0, "delta": {"content": text}, "finish_reason": finish_reason}
+    return b"data: " + orjson.dumps({"object": "chat.completion.chunk", "choices": [choice]}) + b"\n\n"
+
+
+def end(*, prompt_tokens: int = 20) -> bytes:
+    usage = {"prompt_tokens": prompt_tokens, "completion_tokens": 9}
+    last = b"data: " + orjson.dumps({"choices": [], "usage": usage}) + b"\n\n"
+    return chunk("", "stop") + last + b"data: [DONE]\n\n"
+
+
+def answers(
+    reply: Callable[[dict[str, object]], str] = lambda _: TEXT,
+    *,
+    listed: Mapping[str, object] | None = None,
+) -> Script:
+    """Answer each request by ``reply``, which gets its body; ``listed`` are facts of the model ``tall``."""
+
+    async def script(exchange: Exchange) -> None:
+        if exchange.method == "GET":
+            models = {"data": [{"id": "tall", **(listed or {})}]}
+            found = exchange.target == "/v1/models"
+            await exchange.respond(200 if found else 404, orjson.dumps(models), Content_Type=JSON)
+            return
+        text = reply(orjson.loads(exchange.body))
+        await exchange.respond_in_chunks(chunk(text[:5]), chunk(text[5:]) + end(), Content_Type=EVENTS)
+
+    return script
+
+
+def refuses(
+    status: int, body: bytes = b'{"error": {"message": "no", "type": "t"}}', **headers: str
+) -> Script:
+    async def script(exchange: Exchange) -> None:
+        await exchange.respond(status, body, **{"Content_Type": JSON, **headers})
+
+    return script
+
+
+def streams(pieces: Sequence[bytes], *, breaks: bool = False) -> Script:
+    """Send the pieces as one stream; ``breaks``: close the connection after them, before the end."""
+
+    async def script(exchange: Exchange) -> None:
+        await exchange.respond_in_chunks(*pieces, end=not breaks, Content_Type=EVENTS)
+        if breaks:
+            exchange.cut()
+
+    return script
+
+
+async def never_starts(exchange: Exchange) -> None:
+    await exchange.peer_left()
+
+
+async def serves_pages(exchange: Exchange) -> None:
+    """A web site: every path is a page."""
+    await exchange.respond(200, b"<html>Welcome</html>", Content_Type="text/html")

@@ -1,0 +1,133 @@
+"""How many calls to AWS one question makes, and how many of them wait for one another.
+
+The proxies before the dependencies hold the calls of a question in rounds: a round goes on when all of it has
+come, so that a call of a later round waits for one of the round before it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.faulty_proxy import Fault, Kind, Request
+from tests.fakes.running_service import eventually
+from tests.faults.asking import Answered, asked, warmed_up
+from tests.faults.scene import TENANT, FaultScene, ServiceProcess, fault_scene
+
+pytestmark = pytest.mark.timeout(300)  # a process and a node of OpenSearch start on a busy machine
+QUESTION = "How long is the wait at the counter?"
+NOT_HELD = {None, "log", "record"}
+"""The log is written beside the answer, and the record after its text."""
+
+
+def name_of(request: Request) -> str | None:
+    """Return what a call is to a question; None for those of the service's own, in the background."""
+    target = request.headers.get("x-amz-target", "").rpartition(".")[2]
+    if "-embedding/" in request.path:
+        return "embed"
+    if "-llm/" in request.path:
+        return "model"
+    if "_search?search_pipeline" in request.path:
+        return "search" if b"counter" in request.body else None
+    if "_search?allow_partial" in request.path:
+        return "read"
+    if b"-clinic-events" in request.body:
+        return "log"
+    if b"-clinic-records" in request.body:
+        return {"PutItem": "begun", "TransactWriteItems": "record", "Query": "conversation"}.get(
+            target, "turns"
+        )
+    if b"-clinic-states" in request.body and target == "GetItem":
+        return "state of a source"
+    return "text of a source" if request.path.count("/documents/") and request.method == "GET" else None
+
+
+@dataclass
+class Rounds:
+    """Holds the calls of a question until all of a round have come."""
+
+    scene: FaultScene
+    came: list[Request] = field(default_factory=list[Request])
+    _before: int = 0
+
+    async def begin(self) -> None:
+        self.came.clear()
+        self._before = 0
+        for proxy in self.scene.proxies.values():
+            proxy.requests = self.came
+        await self._hold()
+
+    def names(self) -> list[str]:
+        return [name for name in map(name_of, self.came) if name is not None]
+
+    async def next(self, count: int) -> list[str]:
+        """Return the names of the next round, in which so many calls come, and let them go on."""
+        await eventually(lambda: len(self._held()) >= count)
+        held = self._held()
+        self._before += len(held)
+        await self._hold()
+        return sorted(held)
+
+    def _held(self) -> list[str]:
+        return [name for name in self.names() if name not in NOT_HELD][self._before :]
+
+    async def _hold(self) -> None:
+        """Let go what is held, and hold what comes next."""
+        fault = Fault(Kind.HOLD, lambda request: name_of(request) not in NOT_HELD)
+        for proxy in self.scene.proxies.values():
+            await proxy.break_by(fault)
+
+
+@pytest.fixture
+async def scene(aws_server_url: str, opensearch_url: str, tmp_path: Path) -> AsyncIterator[FaultScene]:
+    async with fault_scene(tmp_path, aws_url=aws_server_url, opensearch_url=opensearch_url) as made:
+        yield made
+
+
+async def in_rounds(
+    rounds: Rounds, service: ServiceProcess, counts: list[int], **body: str
+) -> tuple[Answered, list[list[str]]]:
+    await rounds.begin()
+    asking = asyncio.create_task(asked(service, question=QUESTION, resume_window_s=5, **body))
+    try:
+        held = [await rounds.next(count) for count in counts]
+        answer = await asking
+    finally:
+        asking.cancel()
+        for proxy in rounds.scene.proxies.values():
+            await proxy.heal()
+    return answer, held
+
+
+async def test_a_warm_question_waits_for_four_calls_and_a_follow_up_for_six(scene: FaultScene) -> None:
+    async with scene.service() as service:
+        await warmed_up(service)
+        await scene.aws.know("counter", "The wait at the counter is two days.", tenant=TENANT)
+        rounds = Rounds(scene)
+
+        first, held = await in_rounds(rounds, service, [1, 1, 1, 2])
+        assert held == [
+            ["embed"],
+            ["search"],
+            ["read"],
+            ["embed", "model"],
+        ]  # vectors of a new document's units
+        assert first.told() == "`done` `stop`"
+        assert Counter(rounds.names()) == Counter(embed=2, search=1, read=1, model=1, log=2, record=1)
+
+        conversation = first.events[0][1]["conversation_id"]
+        again, held = await in_rounds(rounds, service, [1, 1, 1, 5, 3, 1], conversation_id=conversation)
+        assert held == [
+            ["conversation"],
+            ["turns"],
+            ["embed"],
+            ["search", *["state of a source"] * 2, *["text of a source"] * 2],
+            ["read", *["text of a source"] * 2],
+            ["model"],
+        ]
+        assert again.told() == "`done` `stop`"

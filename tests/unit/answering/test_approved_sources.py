@@ -1,0 +1,46 @@
+"""An approved answer is served or offered only while its sources are unchanged."""
+
+from __future__ import annotations
+
+import pytest
+
+from assistant.answering.adaptations import Adaptations
+from assistant.answering.approved_sources import FindApproved, ServedAnswer
+from assistant.answering.search import SearchScope
+from assistant.domain.desk import BoundSource
+from tests.fakes.answering import FakeTenant, document, vector_of
+from tests.fakes.desk import FakeDesk, approved
+from tests.unit.answering.asking_and_reading import deadline
+from tests.unit.answering.test_approved_serving import status
+
+SAME = "Which desk takes a refill that came too soon?"
+NEAR = "Which desk takes a late refill that came?"
+
+
+async def found(question: str, *, content_hash: str = "hash-of-refill") -> ServedAnswer | None:
+    """Return what is found where one answer is live, which rests on a document with this content now."""
+    tenant, desk = FakeTenant(), FakeDesk()
+    tenant.search.documents[:] = [document("refill")]
+    tenant.live.live["refill"] = status(content_hash=content_hash)
+    bound = BoundSource(document_id="refill", content_hash="hash-of-refill")
+    desk.add(approved(SAME, sources=[bound]))
+    adaptations = Adaptations(tenant.config, desk=desk, embedder=tenant.embedder, clock=tenant.clock)
+    await adaptations.refresh()
+    find = FindApproved(tenant.services, adaptations)
+    return await find.find(question, vector_of(question), SearchScope.untraced(deadline(tenant)))
+
+
+@pytest.mark.parametrize(("question", "is_equal"), [(SAME, True), (NEAR, False)])
+async def test_the_same_question_is_served_and_a_near_one_offered(question: str, is_equal: bool) -> None:
+    answer = await found(question)
+    assert answer is not None
+    assert (answer.is_equal, answer.wording, list(answer.documents)) == (is_equal, SAME, ["refill"])
+
+
+@pytest.mark.parametrize("question", [SAME, NEAR])
+async def test_an_answer_whose_source_changed_is_neither_served_nor_offered(question: str) -> None:
+    assert await found(question, content_hash="newer") is None
+
+
+async def test_another_question_finds_nothing() -> None:
+    assert await found("Where is the moon tonight?") is None

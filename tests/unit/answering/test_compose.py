@@ -1,0 +1,328 @@
+"""What is made of the evidence before the first event: sources, quote, second documents, whom to ask."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pytest
+
+from assistant.answering.compose import snippet
+from assistant.answering.excerpts import SNIPPET_CHARACTERS, Excerpts
+from assistant.domain.answers import Certainty, FinishReason
+from assistant.text.language import language
+from tests.fakes.answering import REFILL, FakeTenant, document, passage
+from tests.unit.answering.asking_and_reading import QUESTION, Asked, ask
+
+TRANSFER = document("transfer", "Transfers to another pharmacy take one business day.", title="Transfer out")
+DOUBLE = f"{QUESTION} How long do transfers to another pharmacy take?"
+
+
+POSSIBLY: dict[str, object] = {"right_possible": 1 - 1e-9, "wrong_possible": -1e-9, "wrong_sure": -100.0}
+"""Every section is shown as possible."""
+NEVER: dict[str, object] = {
+    "right_sure": 2e-9,
+    "right_possible": 1e-9,
+    "wrong_possible": -99.0,
+    "wrong_sure": -100.0,
+}
+
+
+def sections(count: int, *, words: str = "Retail refills are payable") -> str:
+    return "\n\n".join(f"## Part {n}\n\n{words} on day {n}." for n in range(count))
+
+
+def surely(tenant: FakeTenant) -> FakeTenant:
+    """Let the gate pass everything."""
+    tenant.configure(gate={"right_possible": 1e-6, "wrong_possible": -1e-9, "wrong_sure": -2e-9})
+    return tenant
+
+
+# Sources
+
+
+async def test_sources_are_numbered_in_the_order_of_what_is_shown() -> None:
+    asked = await ask(FakeTenant().with_documents(TRANSFER, document()), DOUBLE)
+    assert [block.n for block in asked.prepared.found.quoted.blocks] == [1, 2]
+    assert [source.document_id for source in asked.sources.sources] == ["refill", "transfer"]
+    assert [sentence.citations for sentence in asked.sentences] == [(1,), (2,)]
+    assert asked.done.citations == (1, 2)
+
+
+async def test_units_of_one_document_cite_one_source() -> None:
+    content = "## Early\n\nRetail refills wait for day 23.\n\n## Late\n\nRetail refills wait for day 24."
+    asked = await ask(surely(FakeTenant().with_documents(document(content=content))))
+    assert len(asked.sentences) == 2
+    assert {sentence.citations for sentence in asked.sentences} == {(1,)}
+
+
+@pytest.mark.parametrize("passages", [1, 3, 9])
+async def test_the_documents_that_were_read_follow_up_to_as_many_as_the_tenant_wants(passages: int) -> None:
+    others = [document(f"d{n}", f"Parcel {n} waits.", title=f"Parcel {n}") for n in range(4)]
+    tenant = FakeTenant().with_documents(*others, document())
+    tenant.configure(retrieval={"passages": passages})
+    found = [source.document_id for source in (await ask(tenant)).sources.sources]
+    assert found[0] == "refill"
+    assert len(found) == len(set(found)) == min(passages, 5)
+
+
+async def test_every_document_that_is_shown_is_a_source_also_beyond_that() -> None:
+    tenant = FakeTenant().with_documents(TRANSFER, document())
+    tenant.configure(retrieval={"passages": 1})
+    asked = await ask(tenant, DOUBLE)
+    assert {source.n for source in asked.sources.sources} == set(asked.done.citations) == {1, 2}
+
+
+async def test_a_source_says_since_when_its_document_holds() -> None:
+    tenant = FakeTenant().with_documents(document(effective_date=date(2026, 2, 1)), TRANSFER)
+    first, second = (await ask(tenant)).sources.sources
+    assert (first.effective_date, second.effective_date) == (date(2026, 2, 1), None)
+
+
+def test_a_snippet_begins_with_the_unit_that_holds_most_of_the_question() -> None:
+    [one] = document(content="Alpha waits for nobody. Bravo refills are payable. Charlie goes.").passages
+    stems = language("en").content_stems("payable refills")
+    assert (
+        snippet(one, stems=stems, excerpts=Excerpts())
+        == "\N{HORIZONTAL ELLIPSIS}Bravo refills are payable. Charlie goes."
+    )
+    assert snippet(one, stems=frozenset(), excerpts=Excerpts()).startswith("Alpha waits")
+
+
+def test_a_snippet_is_short_and_a_passage_without_units_has_one() -> None:
+    shown = snippet(passage(text="refill " * 200), stems=frozenset(), excerpts=Excerpts())
+    assert shown.endswith("refill\N{HORIZONTAL ELLIPSIS}")
+    assert len(shown) <= SNIPPET_CHARACTERS + 1
+
+
+# The quote
+
+
+async def test_what_the_document_says_to_the_patient_is_the_draft_of_a_reply() -> None:
+    content = (
+        "## Steps\n\nRetail refills are payable on day 23 of 30.\n\n"
+        '## What to tell the patient\n\n"Your refill is payable on day 23."'
+    )
+    asked = await ask(surely(FakeTenant().with_documents(document(content=content))))
+    assert asked.done.reply_draft == "Your refill is payable on day 23."
+
+
+async def test_a_quote_that_is_only_possible_is_no_draft_of_a_reply() -> None:
+    content = "Retail refills are payable.\n\n## What to tell the patient\n\nYour refill is payable."
+    tenant = FakeTenant().with_documents(document(content=content))
+    tenant.configure(gate=POSSIBLY)
+    assert (await ask(tenant)).done.reply_draft is None
+
+
+async def test_the_tenant_bounds_the_words_of_a_quote() -> None:
+    tenant = surely(FakeTenant().with_documents(document(content=sections(30))))
+    tenant.configure(answers={"max_words": 40})
+    assert 20 < len((await ask(tenant)).text.split()) <= 40 + 10  # the marks of headings are no words
+
+
+async def test_addresses_that_are_not_the_document_s_own_are_taken_out_of_a_quote() -> None:
+    own, other = "https://procedures.example/refill", "https://evil.example/refill"
+    content = f"Retail refills are payable on day 23, see <{own}> and <{other}>."
+    asked = await ask(FakeTenant().with_documents(document(content=content)))
+    assert own in asked.text
+    assert other not in asked.text
+
+
+async def test_a_unit_of_which_nothing_is_left_is_not_quoted() -> None:
+    content = "## Steps\n\n- https://evil.example/retail-refills-payable-day\n- Retail refills are payable."
+    asked = await ask(surely(FakeTenant().with_documents(document(content=content))))
+    assert asked.text == "**Steps**\n\n- Retail refills are payable."
+    [sentence] = asked.sentences
+    assert asked.text[sentence.start : sentence.end] == "- Retail refills are payable."
+
+
+# Two questions in one
+
+
+async def test_two_questions_are_answered_from_two_documents_under_their_own_words() -> None:
+    asked = await ask(FakeTenant().with_documents(TRANSFER, document()), DOUBLE)
+    assert asked.text == (
+        "**On which day are retail refills payable?**\n\nRetail refills are payable on day 23 of 30.\n\n"
+        "**How long do transfers to another pharmacy take?**\n\n"
+        "Transfers to another pharmacy take one business day."
+    )
+    assert [sentence.citations for sentence in asked.sentences] == [(1,), (2,)]
+    assert [source.document_id for source in asked.sources.sources] == ["refill", "transfer"]
+    assert asked.record.retrieval_question == DOUBLE.replace("? ", "?\n")
+
+
+BOTH = document(
+    content="Retail refills are payable on day 23 of 30. Call ext. 4100. "
+    "Transfers to another pharmacy take one business day."
+)
+
+
+async def test_two_questions_to_one_document_are_both_answered() -> None:
+    asked = await ask(FakeTenant().with_documents(BOTH), DOUBLE)
+    assert "Retail refills are payable on day 23 of 30." in asked.text
+    assert "Transfers to another pharmacy take one business day." in asked.text
+    assert {sentence.citations for sentence in asked.sentences} == {(1,)}
+
+
+async def test_units_that_were_shown_for_one_question_are_not_shown_again_for_the_next() -> None:
+    again = f"{QUESTION} When are retail refills payable, on which day of 30?"
+    asked = await ask(FakeTenant().with_documents(BOTH), again)
+    assert len(asked.prepared.evidence) == 2
+    assert asked.text.count("Retail refills are payable on day 23 of 30.") == 1
+
+
+async def test_of_two_questions_one_answer_is_only_possible() -> None:
+    tenant = FakeTenant()
+    question = f"{QUESTION} Which vaccine protects travellers against shingles?"
+    asked = await ask(tenant, question)
+    assert [one.certainty is None for one in asked.prepared.evidence] == [False, True]
+    assert asked.text == "Retail refills are payable on day 23 of 30."
+    assert asked.done.certainty is Certainty.POSSIBLY
+
+
+async def test_the_question_above_an_answer_holds_nothing_active() -> None:
+    question = (
+        "On which day are retail refills payable <img src=https://evil.example/x> [x](https://evil.example)? "
+        "How long do transfers\nto another pharmacy take?"
+    )
+    asked = await ask(FakeTenant().with_documents(TRANSFER, document()), question)
+    assert "evil" not in asked.text
+    assert "**How long do transfers to another pharmacy take?**" in asked.text
+
+
+async def test_a_document_that_answers_one_question_is_not_also_possible_for_the_other() -> None:
+    also = (await ask(surely(FakeTenant().with_documents(TRANSFER, document())), DOUBLE)).done.also
+    assert {one.document_id for one in also}.isdisjoint({"refill", "transfer"})
+
+
+# Also possible
+
+NEAR = document(
+    "mail-refill",
+    "Retail refills by mail are payable on day 20 of 30. Send other requests to the Mail Desk.",
+    title="Refill too soon by mail",
+    effective_date=date(2026, 1, 15),
+)
+
+
+async def test_a_document_that_contends_is_also_quoted_with_its_date() -> None:
+    others = [document(f"d{n}", f"Parcel {n} waits.", title=f"Parcel {n}") for n in range(4)]
+    asked = await ask(FakeTenant().with_documents(document(), NEAR, *others))
+    [also] = asked.done.also
+    assert (also.document_id, also.title, also.effective_date) == (
+        "mail-refill",
+        "Refill too soon by mail",
+        date(2026, 1, 15),
+    )
+    assert also.text.startswith("Retail refills by mail are payable on day 20 of 30.")
+    [citation] = also.citations
+    assert asked.sources.sources[citation - 1].document_id == "mail-refill"
+    assert "mail" not in asked.text
+
+
+async def test_a_document_that_is_far_behind_is_a_source_only() -> None:
+    others = [document(f"d{n}", f"Parcel {n} waits.", title=f"Parcel {n}") for n in range(3)]
+    asked = await ask(FakeTenant().with_documents(document(), *others))
+    assert asked.done.also == ()
+    assert len(asked.sources.sources) == 4
+
+
+async def test_what_is_also_possible_has_fewer_words() -> None:
+    others = [document(f"d{n}", f"Parcel {n} waits.", title=f"Parcel {n}") for n in range(4)]
+    by_mail = sections(30, words="Retail refills by mail are payable")
+    near = document("mail-refill", by_mail, title="Refill too soon by mail")
+    tenant = surely(FakeTenant().with_documents(document(content=sections(30)), near, *others))
+    words = list[int]()
+    for also_words in (20, 80):
+        tenant.configure(answers={"also_words": also_words})
+        [also] = (await ask(tenant)).done.also
+        words.append(len(also.text.split()))
+    assert words[0] <= 20 + 6 < words[1] <= 80 + 6
+
+
+async def test_without_an_answer_nothing_is_also_possible() -> None:
+    tenant = FakeTenant().with_documents(document(), NEAR)
+    tenant.configure(gate=NEVER)
+    asked = await ask(tenant)
+    assert (asked.done.finish_reason, asked.done.also) == (FinishReason.NO_EVIDENCE, ())
+
+
+# Whom to ask
+
+CONTACTS = {
+    "default": "the lead on duty",
+    "retail refills": "the Claims Desk, ext. 4100",
+    "shingles": "the Vaccine Line",
+    "Transfer": "the Transfer Desk",
+}
+
+
+async def escalated(question: str, *, contacts: dict[str, str] | None = None, possibly: bool = True) -> Asked:
+    tenant = FakeTenant().with_documents(document(), TRANSFER)
+    tenant.configure(answers={"escalation": CONTACTS if contacts is None else contacts})
+    if possibly:
+        tenant.configure(gate=POSSIBLY)
+    return await ask(tenant, question)
+
+
+async def test_whom_to_ask_goes_by_the_words_of_the_question() -> None:
+    asked = await escalated(QUESTION)
+    assert asked.done.certainty is Certainty.POSSIBLY
+    assert asked.done.escalation == "the Claims Desk, ext. 4100"
+
+
+async def test_every_word_of_a_subject_must_be_said() -> None:
+    assert (await escalated("Is a refill payable?")).done.escalation == "the lead on duty"
+
+
+async def test_a_subject_is_compared_by_stems_and_without_case() -> None:
+    assert (await escalated("How long is TRANSFERRING?")).done.escalation == "the Transfer Desk"
+
+
+async def test_then_it_goes_by_the_nearest_document() -> None:
+    assert (await escalated("How long to another pharmacy, one business day?")).done.escalation == (
+        "the Transfer Desk"
+    )
+
+
+async def test_whom_to_ask_is_told_without_an_answer_too() -> None:
+    asked = await escalated("Which vaccine protects against shingles?", possibly=False)
+    assert asked.done.finish_reason is FinishReason.NO_EVIDENCE
+    assert asked.done.escalation == "the Vaccine Line"
+    assert asked.record.escalation == "the Vaccine Line"
+
+
+async def test_an_answer_that_is_sure_names_nobody() -> None:
+    assert (await escalated(QUESTION, possibly=False)).done.escalation is None
+
+
+async def test_without_contacts_nobody_is_named() -> None:
+    assert (await escalated(QUESTION, contacts={})).done.escalation is None
+    assert (await escalated(QUESTION, contacts={"shingles": "x"})).done.escalation is None
+
+
+async def test_the_default_is_no_subject_of_its_own() -> None:
+    asked = await escalated("Is there a default for retail refills?")
+    assert asked.done.escalation == "the Claims Desk, ext. 4100"
+
+
+async def test_where_the_model_refuses_somebody_is_named_and_no_reply_is_drafted() -> None:
+    content = f"{REFILL}\n\n## What to tell the patient\n\nYour refill is payable."
+    tenant = FakeTenant.writing("The documents do not answer this question.")
+    tenant = surely(tenant.with_documents(document(content=content)))
+    tenant.configure(answers={"escalation": CONTACTS})
+    asked = await ask(tenant)
+    done = asked.done
+    assert (done.finish_reason, done.certainty) == (FinishReason.NO_EVIDENCE, None)
+    assert (done.escalation, done.reply_draft) == ("the Claims Desk, ext. 4100", None)
+    assert (asked.record.escalation, asked.record.reply_draft) == (done.escalation, None)
+
+
+async def test_where_nothing_can_be_quoted_somebody_is_named() -> None:
+    address = document(content="https://evil.example/retail-refills-payable-day")
+    tenant = surely(FakeTenant().with_documents(address))
+    tenant.configure(answers={"escalation": CONTACTS})
+    done = (await ask(tenant)).done
+    assert (done.finish_reason, done.escalation) == (
+        FinishReason.SOURCES_ONLY,
+        "the Claims Desk, ext. 4100",
+    )

@@ -1,0 +1,293 @@
+"""What a question names and bounds of a catalogue's items, and what of it is read by nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from functools import cache
+from pathlib import Path
+
+import orjson
+import pytest
+
+from assistant.answering.items import Catalogue, ItemQuestion, Span, span_of
+from assistant.domain.documents import ItemFacts, KnownItem
+from assistant.text.language import language
+
+
+@cache
+def catalogue() -> Catalogue:
+    """Return the committed shop's."""
+    lines = Path("knowledge/shop/catalogue.jsonl").read_bytes().splitlines()
+    items = [
+        KnownItem(
+            f"catalogue:{one['id']}", one["title"], ItemFacts.model_validate_json(orjson.dumps(one["item"]))
+        )
+        for one in map(orjson.loads, lines)
+    ]
+    return Catalogue.of(items, language("en"))
+
+
+def read(question: str, known: Catalogue | None = None, **meanings: str) -> ItemQuestion:
+    found = (known or catalogue()).read(question, meanings=meanings)
+    assert found is not None, question
+    return found
+
+
+def titles(found: ItemQuestion) -> list[str]:
+    return [item.title for item in found.items]
+
+
+def bounds(found: ItemQuestion) -> list[tuple[str, str]]:
+    return [(bound.name, bound.said) for bound in found.bounds]
+
+
+# --- items that are named ---------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Which is lighter, the Brightmoor Rivulet 400 or the Brightmoor Rivulet 500?",
+        "rivulet 400 vs rivulet 500",
+        "HU-1010 or HU-1011, the cheaper one",
+    ],
+)
+def test_items_are_named_by_name_by_a_part_of_it_and_by_number(question: str) -> None:
+    found = read(question)
+    assert (found.kind, found.category) == ("comparison", "Humidifiers")
+    assert titles(found) == ["Brightmoor Rivulet 400", "Brightmoor Rivulet 500"]
+
+
+def test_properties_are_named_as_the_catalogue_or_the_glossary_names_them() -> None:
+    question = "Rivulet 400 or Rivulet 500: noise level, price, how heavy?"
+    assert read(question).names == ("Price", "Noise level")
+    assert read(question).unread == ("heavy",)
+    assert read(question, heavy="weight").names == ("Price", "Noise level", "Weight")
+    assert read(question, heavy="weight").unread == ()
+
+
+def test_a_name_within_the_name_of_another_property_is_not_named() -> None:
+    assert read("air purifier, clean air rate at least 300 m³/h").names == ("Clean air rate",)
+
+
+def test_words_of_the_glossary_name_categories() -> None:
+    found = read("buggy under $300", buggy="stroller")
+    assert (found.category, found.unread) == ("Strollers", ())
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Does the Brightmoor Rivulet 500 have a night light?",
+        "Does the Calmora Breeze Filter pack fit the Brightmoor Rivulet 400?",
+        "how do I get the pearl 200 to stop beeping",
+        "how do I return a humidifier?",
+        "recommend a quiet humidifier",
+        "where is my order 4100-1037",
+        "a monitor under $80",
+        "a stroller that must not cost over $300",
+        "a stroller for a child under 3",
+        "",
+    ],
+)
+def test_other_questions_are_left_to_quotes(question: str) -> None:
+    assert catalogue().read(question) is None
+
+
+@pytest.mark.parametrize(
+    ("question", "items", "rest", "pronouns"),
+    [
+        (
+            "How loud is the Rivulet 400?",
+            ["Brightmoor Rivulet 400"],
+            "how loud is the  ?",
+            "how loud is the it ?",
+        ),
+        ("HU-1011: night light?", ["Brightmoor Rivulet 500"], " : night light?", "it : night light?"),
+    ],
+)
+def test_the_item_that_a_question_names_is_kept_from_the_rest(
+    question: str, items: Sequence[str], rest: str, pronouns: str
+) -> None:
+    named = catalogue().named(question)
+    assert named is not None
+    assert [item.title for item in named.items] == items
+    assert (named.rest, named.pronouns) == (rest, pronouns)
+
+
+@pytest.mark.parametrize("question", ["how loud is it?", "do you repair cars", ""])
+def test_a_question_without_a_name_names_nothing(question: str) -> None:
+    assert catalogue().named(question) is None
+
+
+# --- bounds -----------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("question", "category", "wanted"),
+    [
+        ("a humidifier under $80", "Humidifiers", [("Price", "under $80")]),
+        ("a humidifier under 80 dollars", "Humidifiers", [("Price", "under 80 dollars")]),
+        ("kettle between $20 and $60", "Electric kettles", [("Price", "between $20 and $60")]),
+        ("kettle from 20 to 60 usd", "Electric kettles", [("Price", "from 20 to 60 usd")]),
+        (
+            "humidifier with at least a 5 litre tank",
+            "Humidifiers",
+            [("Tank", "at least a 5 litre")],
+        ),
+        (
+            "thermometer with a reading time under 5 seconds",
+            "Thermometers",
+            [("Reading time", "under 5 seconds")],
+        ),
+        (
+            "air purifier, over 50 sqm and at most 35 dB",
+            "Air purifiers",
+            [("Room size", "over 50 sqm"), ("Noise level", "at most 35 db")],
+        ),
+        ("stroller with at least 4 stars", "Strollers", [("Rating", "at least 4 stars")]),
+        (
+            "blood pressure monitor for at least 3 users",
+            "Blood pressure monitors",
+            [("Users", "at least 3 users")],
+        ),
+        ("stroller under 8 kg", "Strollers", [("Weight", "under 8 kg")]),
+        ("stroller, maximum load over 8 kg", "Strollers", [("Maximum load", "over 8 kg")]),
+    ],
+)
+def test_a_category_under_bounds_is_a_recommendation(
+    question: str, category: str, wanted: Sequence[tuple[str, str]]
+) -> None:
+    found = read(question)
+    assert (found.kind, found.category) == ("recommendation", category)
+    assert bounds(found) == wanted
+    assert found.unread == ()
+
+
+@pytest.mark.parametrize(
+    ("question", "is_checked"),
+    [
+        ("stroller with a weight under 8 kg", True),
+        ("humidifier with at least 5 litres", True),
+        ("stroller under 8 kg", False),
+    ],
+)
+def test_a_bound_on_a_property_that_is_guessed_by_its_values_is_not_sure(
+    question: str, is_checked: bool
+) -> None:
+    assert read(question).is_checked is is_checked
+
+
+@pytest.mark.parametrize(
+    ("bound", "met"),
+    [
+        ("under $80", [79]),
+        ("at most $80", [79, 80]),
+        ("no more than $80", [79, 80]),
+        ("over $80", [81]),
+        ("at least $80", [80, 81]),
+        ("not less than $80", [80, 81]),
+        ("between $80 and $90", [80, 81]),
+    ],
+)
+def test_a_bound_is_met_as_it_is_said(bound: str, met: Sequence[int]) -> None:
+    (read_as,) = read(f"a humidifier {bound}").bounds
+    prices = [ItemFacts(item_id="a", price=Decimal(price), currency="USD") for price in (79, 80, 81)]
+    assert [int(one.price or 0) for one in prices if read_as.missed_by(one) == 0.0] == met
+
+
+def test_a_unit_is_converted_to_that_of_the_values() -> None:
+    (bound,) = read("a stroller with a weight under 20 lb").bounds
+    weights = {"9 kg": 0.0, "9000 g": 0.0}
+    met = {text: bound.missed_by(ItemFacts(item_id="a", properties={"Weight": text})) for text in weights}
+    assert met == weights
+    assert bound.missed_by(ItemFacts(item_id="a", properties={"Weight": "9.2 kg"})) > 0.0
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        ItemFacts(item_id="a"),
+        ItemFacts(item_id="a", price=Decimal(10), currency="EUR"),
+    ],
+)
+def test_an_item_without_the_number_or_in_another_currency_misses_a_bound(facts: ItemFacts) -> None:
+    (bound,) = read("a humidifier under $80").bounds
+    assert bound.missed_by(facts) == 1.0
+
+
+def tents(currency: str | None) -> Catalogue:
+    facts = ItemFacts(
+        item_id="T-1",
+        category="Tents",
+        price=Decimal(249),
+        currency=currency,
+        properties={"Persons": "2", "Comfort temperature": "-3 °C", "Water column": "3,000 mm"},
+    )
+    return Catalogue.of([KnownItem("catalogue:T-1", "Tarn", facts)], language("en"))
+
+
+@pytest.mark.parametrize(
+    ("question", "currency"),
+    [
+        ("a tent under €300", "EUR"),
+        ("a tent for at most 300 euros", "EUR"),
+        ("a tent under 300 CHF", "CHF"),
+        ("a tent under $300", "CAD"),
+        ("a tent under €300", None),
+    ],
+)
+def test_a_price_is_read_in_the_currency_of_the_catalogue(question: str, currency: str | None) -> None:
+    assert [bound.name for bound in read(question, tents(currency)).bounds] == ["Price"]
+
+
+def test_a_price_in_another_currency_is_not_checked() -> None:
+    found = read("a tent under $300 for at least 2 persons", tents("EUR"))
+    assert bounds(found) == [("Persons", "at least 2 persons")]
+    assert found.unread == ("under $300",)
+
+
+def test_a_number_may_be_below_zero() -> None:
+    (bound,) = read("a tent above -10 °C", tents("EUR")).bounds
+    assert (bound.name, bound.least) == ("Comfort temperature", -10.0)
+
+
+# --- what is not checked ----------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("question", "unread"),
+    [
+        ("air purifier under $200 for allergies", ["allergies"]),
+        ("kettle under $90, not plastic", ["not plastic"]),
+        ("kettle under $90 without a cable and quiet", ["without a cable and quiet"]),
+        ("stroller under $300 with one-hand fold", ["one-hand fold"]),
+        ("stroller under $300, no warranty", ["no warranty"]),
+        ("stroller under $300, warranty?", []),
+    ],
+)
+def test_words_that_nothing_is_chosen_by_are_listed(question: str, unread: Sequence[str]) -> None:
+    assert list(read(question).unread) == unread
+
+
+# --- values -----------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("text", "span"),
+    [
+        ("4.5 L", Span(4_500.0, 4_500.0, "ml")),
+        ("22\N{EN DASH}42 cm", Span(220.0, 420.0, "mm")),
+        ("±2.5 mmHg", Span(2.5, 2.5, "mmhg")),
+        ("7,000 per minute", Span(7_000.0, 7_000.0, "per minute")),
+        ("3 bottles", Span(3.0, 3.0, "bottle")),
+        ("35 m²", Span(35.0, 35.0, "m2")),
+        ("210 m³/h", Span(210.0, 210.0, "m3/h")),
+        ("\N{MINUS SIGN}3 °C", Span(-3.0, -3.0, "°c")),
+        ("-20 to +5 °C", Span(-20.0, 5.0, "°c")),
+        ("1,5 l", Span(1_500.0, 1_500.0, "ml")),
+        ("2", Span(2.0, 2.0, "")),
+    ],
+)
+def test_a_value_is_read_in_the_unit_that_it_is_compared_in(text: str, span: Span) -> None:
+    assert span_of(text) == span
+
+
+@pytest.mark.parametrize(
+    "text", ["yes", "cool and warm", "H13", "4 of 5 from 3 reviews", "", "3, 4", "3, winter"]
+)
+def test_other_text_is_no_value(text: str) -> None:
+    assert span_of(text) is None

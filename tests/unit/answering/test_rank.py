@@ -1,0 +1,270 @@
+"""Documents ranked by standardised raw scores, and their units."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from assistant.answering.evidence import DOCUMENTS_READ, Evidence, EvidenceQuery, FindEvidence
+from assistant.answering.rank import (
+    QuestionTerms,
+    RankedDocument,
+    ScoredUnit,
+    UnitScorer,
+    Weights,
+    WeightsFile,
+    best_first,
+    candidates,
+    rank,
+    shares,
+    standardised,
+)
+from assistant.answering.search import SearchScope
+from assistant.answering.vocabulary import Vocabulary
+from assistant.domain.answers import Certainty
+from assistant.domain.clock import Deadline
+from assistant.domain.documents import DocumentHit, PassageHit, Retrieved, StoredDocument
+from assistant.text.language import language
+from tests.fakes.answering import FakeTenant, document, vector_of
+
+
+def weights(**features: float) -> Weights:
+    return Weights(WeightsFile(kind="ranker", features=features, fitted_on="a test"), sha256="0")
+
+
+def retrieved(hits: list[PassageHit], documents: list[DocumentHit]) -> Retrieved:
+    return Retrieved((), best_cosine=0.0, index_version="1", hits=tuple(hits), documents=tuple(documents))
+
+
+def test_a_document_has_its_best_passage_score_and_its_two_best_cosines() -> None:
+    found = candidates(
+        retrieved(
+            [
+                PassageHit("a#0", "a", 4.0, 0.2),
+                PassageHit("a#1", "a", 9.0, 0.6),
+                PassageHit("a#2", "a", None, 0.4),
+            ],
+            [DocumentHit("a", 0.7, 3.0, 8.0)],
+        )
+    )
+    assert found == {
+        "a": {
+            "title_cosine": 0.7,
+            "title_score": 3.0,
+            "text_score": 8.0,
+            "passage_score": 9.0,
+            "passage_cosine": 0.6,
+            "passage_cosine_2": pytest.approx(0.5),
+        }
+    }
+
+
+def test_what_no_leg_gave_is_absent_and_not_0() -> None:
+    found = candidates(retrieved([PassageHit("a#0", "a", None, 0.5)], [DocumentHit("b", None, None, 2.0)]))
+    assert found == {"a": {"passage_cosine": 0.5, "passage_cosine_2": 0.5}, "b": {"text_score": 2.0}}
+
+
+def test_a_passage_of_a_document_that_no_leg_of_documents_found_is_a_candidate() -> None:
+    assert set(candidates(retrieved([PassageHit("a#0", "a", 1.0, None)], []))) == {"a"}
+
+
+def test_nothing_found_is_no_candidate() -> None:
+    assert candidates(retrieved([], [])) == {}
+    assert rank({}, weights=weights(title_cosine=1.0)) == []
+
+
+def test_a_feature_has_mean_0_and_deviation_1_over_the_candidates() -> None:
+    standard = standardised({"a": {"x": 1.0}, "b": {"x": 2.0}, "c": {"x": 6.0}}, ["x"])
+    values = [one["x"] for one in standard.values()]
+    assert sum(values) == pytest.approx(0.0)
+    assert sum(value * value for value in values) / 3 == pytest.approx(1.0)
+    assert values == sorted(values)
+
+
+def test_the_scale_of_a_feature_does_not_matter() -> None:
+    small = standardised({"a": {"x": 0.1}, "b": {"x": 0.3}, "c": {"x": 0.2}}, ["x"])
+    large = standardised({"a": {"x": 110.0}, "b": {"x": 130.0}, "c": {"x": 120.0}}, ["x"])
+    for name in "abc":
+        assert small[name]["x"] == pytest.approx(large[name]["x"])
+
+
+def test_a_candidate_that_a_leg_did_not_find_has_the_leg_s_lowest_score() -> None:
+    standard = standardised({"a": {"x": 5.0}, "b": {"x": 2.0}, "c": {}}, ["x"])
+    assert standard["c"]["x"] == standard["b"]["x"] < standard["a"]["x"]
+
+
+@pytest.mark.parametrize(
+    "values", [{"a": {"x": 3.0}, "b": {"x": 3.0}}, {"a": {"x": 3.0}}, {"a": {}, "b": {}}]
+)
+def test_a_feature_that_tells_nobody_apart_counts_nothing(values: dict[str, dict[str, float]]) -> None:
+    assert {one.get("x", 0.0) for one in standardised(values, ["x"]).values()} == {0.0}
+
+
+def test_the_best_comes_first_with_its_raw_features() -> None:
+    found = {"low": {"title_cosine": 0.1}, "high": {"title_cosine": 0.9}}
+    best, other = rank(found, weights=weights(title_cosine=1.0))
+    assert (best.document_id, other.document_id) == ("high", "low")
+    assert best.score > other.score
+    assert best.features == {"title_cosine": 0.9}
+
+
+def test_weights_decide_between_legs() -> None:
+    found = {
+        "words": {"text_score": 9.0, "title_cosine": 0.1},
+        "meaning": {"text_score": 1.0, "title_cosine": 0.9},
+    }
+    assert rank(found, weights=weights(text_score=2.0, title_cosine=1.0))[0].document_id == "words"
+    assert rank(found, weights=weights(text_score=1.0, title_cosine=2.0))[0].document_id == "meaning"
+
+
+def test_what_was_learned_of_a_document_is_added_to_its_score() -> None:
+    learned = WeightsFile(
+        kind="ranker", features={"title_cosine": 1.0}, documents={"b": 2.5}, fitted_on="a test"
+    )
+    found = {"a": {"title_cosine": 0.9}, "b": {"title_cosine": 0.1}}
+    ranked = rank(found, weights=Weights(learned, sha256="0"))
+    assert [(one.document_id, one.score) for one in ranked] == [
+        ("b", pytest.approx(1.5)),
+        ("a", pytest.approx(1.0)),
+    ]
+
+
+def test_ties_come_in_order_of_their_ids() -> None:
+    found = {name: {"title_cosine": 0.5} for name in ("m", "c", "x", "a")}
+    assert [one.document_id for one in rank(found, weights=weights(title_cosine=1.0))] == ["a", "c", "m", "x"]
+
+
+def test_scores_that_differ_beyond_four_decimals_are_equal() -> None:
+    nearly = [RankedDocument("b", 1.00001, {}), RankedDocument("a", 1.0, {}), RankedDocument("c", 1.1, {})]
+    assert [one.document_id for one in best_first(nearly)] == ["c", "a", "b"]
+
+
+# In the whole of retrieval
+
+REJECTS = [
+    document("seventy", "Reject 70 means not covered. Ask for another medicine.", title="Reject 70"),
+    document("seventy-five", "Reject 75 means prior authorization. Ask the prescriber.", title="Reject 75"),
+    document("seventy-nine", "Refill too soon. Wait for the day.", title="Reject 079"),
+    document("eighty", "Reject 80 means a diagnosis code. Ask the prescriber.", title="Reject 80"),
+]
+
+
+async def evidence(question: str, tenant: FakeTenant) -> Evidence:
+    services = tenant.services
+    return await FindEvidence(services).run(
+        EvidenceQuery(question, vector_of(question)),
+        SearchScope.untraced(Deadline.after(60, clock=services.clock)),
+    )
+
+
+async def test_of_titles_with_numbers_the_one_with_the_question_s_comes_first() -> None:
+    titles = [document(f"r{n}", "Ask the prescriber.", title=f"Reject {n}") for n in (70, 75, 80)]
+    found = await evidence("What do I do about reject 075?", FakeTenant().with_documents(*titles))
+    assert found.best_id == "r75"
+    assert (found.features["title_number"], found.features["title_other_number"]) == (1.0, 0.0)
+
+
+async def test_a_title_with_another_number_than_the_question_s_is_never_a_sure_answer() -> None:
+    tenant = FakeTenant().with_documents(REJECTS[3])
+    found = await evidence("Reject 81 means a diagnosis code?", tenant)
+    assert found.features["title_other_number"] == 1.0
+    assert found.certainty is not Certainty.ANSWERED
+
+
+async def test_what_was_not_read_stays_behind_what_was() -> None:
+    many = [document(f"d{n}", f"Refills of {n} wait.", title=f"Refill {n}") for n in range(9)]
+    found = await evidence("Which refills wait?", FakeTenant().with_documents(*many))
+    assert len(found.ranked) == 9
+    assert set(found.documents) == {one.document_id for one in found.ranked[:DOCUMENTS_READ]}
+    scores = [one.score for one in found.ranked]
+    assert scores == sorted(scores, reverse=True)
+
+
+async def test_equal_documents_come_in_order_of_their_ids_each_time() -> None:
+    tenant = FakeTenant().with_documents(*(document(name) for name in "cab"))
+    for _ in range(2):
+        assert [one.document_id for one in (await evidence("retail refills", tenant)).ranked] == list("abc")
+
+
+async def test_a_document_that_went_away_is_not_the_best() -> None:
+    tenant = FakeTenant().with_documents(*REJECTS)
+    tenant.search.gone = {"eighty"}
+    found = await evidence("claim came back with code 80", tenant)
+    assert found.best_id not in (None, "eighty")
+
+
+# Units
+
+
+def unit_scores(question: str, content: str, cosines: Mapping[int, float] | None = None) -> list[ScoredUnit]:
+    scorer, words = UnitScorer(language("en")), Vocabulary(language("en"), glossary={})
+    asked = QuestionTerms(words.terms(question))
+    scored = scorer.score(asked, document(content=content), passage_cosines={})
+    return list(scorer.score_again(scored, cosines or {}))
+
+
+def overlap(question: str, content: str) -> list[float]:
+    return [one.features["overlap"] for one in unit_scores(question, content)]
+
+
+def test_a_unit_with_the_question_s_words_scores_above_one_without() -> None:
+    low, high = unit_scores("When are refills payable?", "Parcels wait. Refills are payable on day 23.")
+    assert low.score < high.score
+
+
+def test_a_word_that_is_all_over_the_document_says_less() -> None:
+    content = "Refills wait. Refills go. Refills of zolpidem stay."
+    assert max(overlap("zolpidem", content)) > max(overlap("refills", content))
+
+
+def test_a_unit_without_a_vector_gets_the_lowest_cosine() -> None:
+    found = unit_scores("refills", "Alpha. Bravo. Charlie.", {0: 0.5, 2: 0.9})
+    assert [one.features["unit_cosine"] for one in found] == [0.5, 0.5, 0.9]
+    assert "unit_cosine" not in unit_scores("refills", "Alpha.")[0].features
+
+
+def test_a_question_without_content_terms_scores_every_unit() -> None:
+    assert overlap("And then what?", "Alpha goes first. Bravo goes last.") == [0.0, 0.0]
+
+
+def test_the_shares_of_a_document_s_units_add_up_to_1() -> None:
+    found = shares(unit_scores("When are refills payable?", "Parcels wait. Refills are payable on day 23."))
+    assert sum(found) == pytest.approx(1.0)
+    assert found[0] < found[1]
+
+
+def test_a_document_without_units_has_no_scores() -> None:
+    bare = StoredDocument(document().card, ())
+    assert UnitScorer(language("en")).score(QuestionTerms(()), bare, passage_cosines={}) == []
+    assert shares([]) == []
+
+
+def coverage(question: str, title: str = "Reject 79", content: str = "The claim was rejected.") -> float:
+    scorer, stored = UnitScorer(language("en")), document(content=content, title=title)
+    words = Vocabulary(language("en"), glossary={"bounced": "rejected claim"})
+    asked = QuestionTerms(words.terms(question))
+    return asked.coverage(scorer.stems_of(stored, scorer.score(asked, stored, passage_cosines={})))
+
+
+@pytest.mark.parametrize(
+    ("question", "content"),
+    [
+        ("escalation of transfers", "## Escalation\n\nCall."),
+        ("What do I do about transferring?", "Call."),
+        ("bounced transfers", "The claim was rejected."),
+        ("bounced transfers", "It bounced."),
+    ],
+)
+def test_coverage_counts_title_headings_stems_and_either_side_of_the_glossary(
+    question: str, content: str
+) -> None:
+    assert coverage(question, "Transfers", content) == 1.0
+
+
+def test_a_rare_word_missing_weighs_more_than_a_common_one() -> None:
+    assert coverage("claim semaglutide") < coverage("claim house") < 1.0
+
+
+def test_a_question_without_content_terms_has_no_coverage() -> None:
+    assert coverage("And then what?") == 0.0

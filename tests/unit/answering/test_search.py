@@ -1,0 +1,217 @@
+"""What is asked of the embedder and the index; each of several sources under its own limit and circuit."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from assistant.answering.evidence import DOCUMENTS_READ_OF_SOURCES
+from assistant.answering.search import FAILURES_TO_OPEN, Search, SearchScope
+from assistant.domain.answers import SourceFacts
+from assistant.domain.clock import Deadline
+from assistant.domain.documents import ItemFacts, Retrieved, StoredDocument, id_prefix_of
+from assistant.domain.errors import SearchUnavailableError
+from tests.contracts.samples import EAST, NORTH, passage
+from tests.fakes.answering import FakeTenant, document, vector_of
+from tests.unit.answering.asking_and_reading import Asked, ask
+from tests.unit.embedded.index_folder import IndexFolder
+
+REFILL = "Retail refills are payable on day 23 of 30."
+SHOP = (
+    document("kettle", REFILL, title="Refill rules"),
+    document("reviews:r1", "The kettle is quiet.", title="Kettle: quiet"),
+    document("stores:s1", "Open until nine.", title="Opening hours"),
+)
+SOURCES: list[dict[str, object]] = [
+    {"name": "catalogue", "namespace": "", "kind": "catalogue"},
+    {"name": "reviews", "kind": "reviews", "deadline_s": 0.05},
+    {"name": "stores", "kind": "community"},
+    {"name": "orders", "kind": "live", "reach": "orders"},
+]
+QUESTION = "On which day are retail refills payable?"
+
+
+def shop(*documents: StoredDocument, sources: list[dict[str, object]] | None = None) -> FakeTenant:
+    tenant = FakeTenant().with_documents(*(documents or SHOP))
+    reach = [{"name": "orders", "port": 443, "connector": "orders.toml"}]
+    config = tenant.config.model_dump() | {"sources": sources or SOURCES, "reach": reach}
+    tenant.config = type(tenant.config).model_validate(config)
+    return tenant
+
+
+def scope_of(tenant: FakeTenant, *, size: int | None = None) -> SearchScope:
+    return SearchScope.untraced(Deadline.after(60, clock=tenant.clock), size=size)
+
+
+def states(asked: Asked) -> dict[str, str]:
+    return {one.name: one.state for one in asked.done.asked}
+
+
+async def test_the_only_source_of_documents_was_asked_by_the_search_of_all() -> None:
+    sources = [SOURCES[0], SOURCES[-1]]
+    tenant = shop(SHOP[0], sources=sources)
+    assert states(await ask(tenant, QUESTION)) == {"catalogue": "answered", "orders": "not_asked"}
+    assert [search.ids for search in tenant.search.queries] == [None]
+    nothing = shop(sources=sources)
+    nothing.search.documents.clear()
+    assert states(await ask(nothing, QUESTION))["catalogue"] == "empty"
+
+
+async def test_each_source_is_searched_for_its_own_documents() -> None:
+    tenant = shop()
+    asked = await ask(tenant, QUESTION)
+    prefixes = {search.ids.prefix for search in tenant.search.queries if search.ids is not None}
+    assert prefixes == {"", "reviews:", "stores:"}
+    assert states(asked) == {
+        "catalogue": "answered",
+        "reviews": "answered",
+        "stores": "answered",
+        "orders": "not_asked",
+    }
+    assert asked.text == REFILL
+
+
+async def test_the_record_keeps_what_each_source_mattered() -> None:
+    asked = await ask(shop(), QUESTION)
+    assert asked.kept.asked == asked.done.asked
+    assert sum(one.weight for one in asked.kept.asked) == pytest.approx(1.0, abs=0.001)
+
+
+async def test_a_source_that_fails_is_left_out_and_named() -> None:
+    tenant = shop()
+    tenant.search.failing["reviews:"] = SearchUnavailableError("It failed.")
+    asked = await ask(tenant, QUESTION)
+    assert states(asked)["reviews"] == "failed"
+    assert asked.kept.degraded == ("source reviews",)
+    assert asked.text == REFILL
+
+
+async def test_a_source_that_takes_longer_than_its_limit_is_left_out_and_named() -> None:
+    tenant = shop()
+    tenant.search.hanging.add("reviews:")
+    asked = await ask(tenant, QUESTION)
+    assert states(asked)["reviews"] == "late"
+    assert asked.text == REFILL
+
+
+async def test_a_source_without_documents_answers_empty() -> None:
+    asked = await ask(shop(SHOP[0], SHOP[1]), QUESTION)
+    assert states(asked)["stores"] == "empty"
+
+
+async def test_where_no_source_answers_the_question_fails() -> None:
+    tenant = shop()
+    for prefix in ("", "reviews:", "stores:"):
+        tenant.search.failing[prefix] = SearchUnavailableError("It failed.")
+    with pytest.raises(SearchUnavailableError):
+        await ask(tenant, QUESTION)
+
+
+async def test_a_tenant_with_one_source_is_searched_once_and_tells_nothing_of_sources() -> None:
+    tenant = FakeTenant()
+    asked = await ask(tenant, QUESTION)
+    assert [search.ids for search in tenant.search.queries] == [None]
+    assert (asked.done.asked, asked.kept.asked) == ((), ())
+
+
+async def test_one_source_of_documents_beside_a_live_one_is_searched_as_before() -> None:
+    tenant = shop(document(), sources=[SOURCES[0], SOURCES[3]])
+    asked = await ask(tenant, QUESTION)
+    assert [search.ids for search in tenant.search.queries] == [None]
+    assert [one.name for one in asked.done.asked] == ["catalogue", "orders"]
+
+
+async def test_a_source_that_fails_again_and_again_is_not_asked_for_a_while() -> None:
+    tenant = shop()
+    tenant.search.failing["reviews:"] = SearchUnavailableError("It failed.")
+    search = Search(tenant.services)
+    for _ in range(FAILURES_TO_OPEN + 2):
+        found = await search.run(QUESTION, vector=vector_of(QUESTION), scope=scope_of(tenant))
+        assert found.states["reviews"] == "failed"
+    asked = [search.ids.prefix for search in tenant.search.queries if search.ids is not None]
+    assert asked.count("reviews:") == FAILURES_TO_OPEN
+    assert asked.count("stores:") == FAILURES_TO_OPEN + 2
+
+
+async def test_ten_procedures_are_candidates_beside_ten_thousand_reviews(tmp_path: Path) -> None:
+    """Each review is nearer to the question than any procedure."""
+    reviews = [(passage(f"reviews:r{number}", text="Refund a parcel"), EAST) for number in range(10_000)]
+    rules = [(passage(f"p{number}", text="A parcel"), NORTH) for number in range(10)]
+    index = IndexFolder(tmp_path)
+    await index.put(*reviews, *rules)
+    tenant = shop(sources=[one | {"deadline_s": 10.0} for one in SOURCES[:2]])
+    tenant.configure(limits={"search_timeout_s": 10.0})
+    search = Search(replace(tenant.services, search=index.search_side))
+    found = await search.run("Refund a parcel", vector=EAST, scope=scope_of(tenant))
+    await index.close()
+    of_source = Counter(id_prefix_of(hit.document_id) for hit in found.retrieved.documents)
+    assert of_source[""] == 10
+    assert 0 < of_source["reviews:"] <= 5 * tenant.config.retrieval.leg_size // 2
+
+
+async def test_the_documents_read_are_not_all_of_one_source() -> None:
+    reviews = [
+        document(f"reviews:r{number}", "May a parcel be refunded?", title="Parcel") for number in range(9)
+    ]
+    tenant = shop(*reviews, *(document(f"p{number}", "A refund.", title="Rule") for number in range(9)))
+    await ask(tenant, "May a parcel be refunded?")
+    read = [id_prefix_of(name) for name in tenant.search.read[-1]]
+    assert len(read) == DOCUMENTS_READ_OF_SOURCES
+    assert read.count("") >= 2
+
+
+async def test_a_source_of_a_shop_shows_its_facts() -> None:
+    kettle = document("kettle", REFILL, title="Refill rules")
+    price = Decimal("49.90")
+    item = ItemFacts(item_id="k2", brand="Aurelo", price=price, currency="EUR", rating=4.5, ratings=8)
+    tenant = shop(replace(kettle, card=replace(kettle.card, item=item)), SHOP[1])
+    asked = await ask(tenant, QUESTION)
+    facts = {source.document_id: source.facts for source in asked.sources.sources}
+    shown = SourceFacts(item_id="k2", price=price, currency="EUR", rating=4.5, ratings=8)
+    assert facts == {"kettle": shown, "reviews:r1": None}
+
+
+# --- one search ---------------------------------------------------------------------------------------------
+MANY = [document(f"d{number}", f"Refills of {number} wait.", title=f"Refill {number}") for number in range(4)]
+
+
+async def searched(tenant: FakeTenant, *, size: int | None = None) -> Retrieved:
+    scope = scope_of(tenant, size=size)
+    return (await Search(tenant.services).run(QUESTION, vector=vector_of(QUESTION), scope=scope)).retrieved
+
+
+async def test_as_many_passages_come_as_an_answer_shows_or_as_are_asked_for() -> None:
+    tenant = FakeTenant().with_documents(*MANY)
+    tenant.configure(retrieval={"passages": 3})
+    assert len((await searched(tenant)).passages) == 3
+    assert len((await searched(tenant, size=2)).passages) == 2
+
+
+async def test_the_legs_are_as_long_as_the_passages_that_are_wanted() -> None:
+    tenant = FakeTenant().with_documents(*MANY)
+    tenant.configure(retrieval={"leg_size": 2})
+    await searched(tenant)
+    await searched(tenant, size=40)
+    assert [query.leg_size for query in tenant.search.queries] == [5, 40]
+
+
+async def test_no_documents_are_read_without_asking_the_index() -> None:
+    tenant = FakeTenant()
+    assert await Search(tenant.services).read([], scope_of(tenant)) == {}
+    assert tenant.search.read == []
+
+
+async def test_a_text_over_the_model_s_limit_has_the_mean_of_its_pieces() -> None:
+    tenant = FakeTenant()
+    tenant.embedder.too_long_words = 3
+    texts = ["refill", "refill claim parcel transfer"]
+    short, vector = await Search(tenant.services).embed(texts, scope_of(tenant))
+    assert short == pytest.approx(vector_of("refill"))
+    halves = [vector_of("refill claim"), vector_of("parcel transfer")]
+    mean = [one + other for one, other in zip(*halves, strict=True)]
+    length = sum(value * value for value in mean) ** 0.5
+    assert vector == pytest.approx([value / length for value in mean])

@@ -1,0 +1,552 @@
+"""Questions about items are answered by a table of the catalogue's lines, with reviews cited."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import date
+from decimal import Decimal
+
+import pytest
+
+from assistant.answering.answer import AnswerQuestion
+from assistant.answering.events import ElementChanged
+from assistant.answering.excerpts import fill, read_excerpts, run_of
+from assistant.answering.hydration import element_of, use_of
+from assistant.answering.stored import ReadElementAgain
+from assistant.domain.answers import Certainty, Mode, Reading
+from assistant.domain.documents import ItemFacts, StoredDocument
+from assistant.domain.elements import (
+    ElementData,
+    ElementDisplay,
+    ElementKind,
+    ElementProblem,
+    ElementState,
+    ElementValue,
+)
+from assistant.live.ports import ElementType, LiveReadError
+from tests.contracts import samples
+from tests.fakes.answering import FakeTenant, agent, document
+from tests.fakes.live import STOCK, FakeLive
+from tests.unit.answering.asking_and_reading import Asked, ask, prepare
+
+DATED = date(2026, 11, 20)
+SOURCES: list[dict[str, object]] = [
+    {"name": "catalogue", "kind": "catalogue"},
+    {"name": "reviews", "kind": "reviews"},
+    {"name": "help", "kind": "help"},
+]
+WEIGHTS = "What is the weight of the Aria Mist 200 and of the Aria Mist 300?"
+QUIET = "a humidifier with a noise level under 40 dB"
+LONG_AGO = date(2025, 2, 3)
+
+
+def item(
+    number: int, *, weight: str, noise: str, price: str, labels: tuple[str, ...] = (), **more: str
+) -> StoredDocument:
+    properties = {"Weight": weight, "Noise level": noise, **more}
+    lines = "\n".join(f"- {name}: {value}" for name, value in {"Price": f"${price}", **properties}.items())
+    title = f"Aria Mist {number}"
+    made = document(
+        f"catalogue:A-{number}",
+        f"A humidifier: {title}.\n\n{lines}\n\nBoil the water.",
+        title=title,
+        labels=labels,
+        effective_date=DATED,
+    )
+    facts = ItemFacts(
+        item_id=f"A-{number}",
+        category="Humidifiers",
+        price=Decimal(price),
+        currency="USD",
+        properties=properties,
+        ratings=0,
+    )
+    return replace(made, card=replace(made.card, item=facts))
+
+
+def review(item_id: str, number: int, stars: float, text: str, *, votes: int = 0) -> StoredDocument:
+    title = f"Aria Mist {item_id.removeprefix('A-')}: so so"
+    made = document(f"reviews:{item_id}-r{number}", text, title=title, effective_date=LONG_AGO)
+    facts = ItemFacts(item_id=item_id, rating=stars, helpful_votes=votes)
+    return replace(made, card=replace(made.card, item=facts))
+
+
+LIGHT = item(200, weight="1.2 kg", noise="38 dB", price="59.90", Mist="cool")
+HEAVY = item(300, weight="2 kg", noise="28 dB", price="89.00", Mist="warm")
+GONE = item(100, weight="1 kg", noise="24 dB", price="19.00", Discontinued="no longer made")
+REVIEWS = [
+    review("A-300", 1, 5.0, "You barely hear it at night."),
+    review("A-300", 2, 1.0, "It leaked on the dresser."),
+    review("A-300", 3, 1.0, "It broke within a week.", votes=40),
+    review("A-200", 1, 3.0, "It does its job."),
+]
+
+
+def shop(*documents: StoredDocument) -> FakeTenant:
+    tenant = FakeTenant()
+    tenant.configure(sources=SOURCES)  # pyright: ignore[reportArgumentType]
+    return tenant.with_documents(*(documents or (LIGHT, HEAVY, GONE, *REVIEWS)))
+
+
+async def table(tenant: FakeTenant, question: str = WEIGHTS) -> Asked:
+    answered = await ask(tenant, question)
+    assert answered.elements, answered.text
+    return answered
+
+
+def rows(answered: Asked) -> list[tuple[str, dict[str, str]]]:
+    (element,) = answered.elements
+    assert element.data is not None
+    return [(row.title, {value.label: value.text for value in row.values}) for row in element.data.rows]
+
+
+# --- what is shown ----------------------------------------------------------------------------------------
+async def test_what_the_question_names_comes_first_and_both_items_are_quoted() -> None:
+    answered = await table(shop())
+    assert answered.done.mode is Mode.QUOTED
+    assert answered.done.certainty is Certainty.ANSWERED
+    first, second = rows(answered)
+    assert (first[0], first[1]["Weight"]) == ("Aria Mist 200", "1.2 kg")
+    assert (second[0], second[1]["Weight"]) == ("Aria Mist 300", "2 kg")
+    assert answered.text.startswith(
+        "**Humidifiers: Weight**\n\n**Aria Mist 200**\n\n- Weight: 1.2 kg\n- Price: $59.90\n"
+    )
+
+
+async def test_the_text_is_whole_without_the_element_which_stands_in_for_its_lines() -> None:
+    answered = await table(shop())
+    (element,) = answered.elements
+    assert (element.kind, element.state, element.name) == (
+        ElementKind.TABLE,
+        ElementState.READY,
+        "catalogue.comparison",
+    )
+    assert (element.as_of, element.source) == (DATED, "catalogue")
+    replaced = answered.text[element.display.start : element.display.end]
+    assert replaced.startswith("**Humidifiers")
+    assert replaced.endswith("- Mist: warm")
+    for _, values in rows(answered):
+        assert all(f"{name}: {value}" in replaced for name, value in values.items())
+
+
+async def test_each_value_and_each_line_cites_its_own_item() -> None:
+    answered = await table(shop())
+    (element,) = answered.elements
+    by_number = {source.n: source.document_id for source in answered.sources.sources}
+    assert element.data is not None
+    for row, own in zip(element.data.rows, ("catalogue:A-200", "catalogue:A-300"), strict=True):
+        assert {by_number[n] for value in row.values for n in value.citations} == {own}
+    cited = [by_number[sentence.citations[0]] for sentence in answered.sentences]
+    assert cited[:2] == ["catalogue:A-200", "catalogue:A-300"]
+    assert set(cited[2:]) == {"reviews:A-200-r1", "reviews:A-300-r1", "reviews:A-300-r3"}
+
+
+async def test_reviews_for_and_against_are_quoted_with_stars_and_date() -> None:
+    answered = await table(shop())
+    assert "- ★★★★★, 2025-02-03, Aria Mist 300: so so: You barely hear it at night." in answered.text
+    assert "- ★☆☆☆☆, 2025-02-03, Aria Mist 300: so so: It broke within a week." in answered.text
+    assert "It leaked" not in answered.text, "the more helpful one is enough"
+    assert "- ★★★☆☆, 2025-02-03, Aria Mist 200: so so: It does its job." in answered.text
+
+
+async def test_a_recommendation_shows_what_fits_and_nothing_that_is_discontinued() -> None:
+    answered = await table(shop(), QUIET)
+    assert [title for title, _ in rows(answered)] == ["Aria Mist 300", "Aria Mist 200"]
+    assert "Noise level under 40 db; Noise level, lowest first" in answered.text
+
+
+def rated(number: int, stars: float, count: int) -> StoredDocument:
+    """Return an item whose mean of ``count`` ratings is ``stars``."""
+    made = item(number, weight="1 kg", noise="30 dB", price="50.00")
+    facts = made.card.item
+    assert facts is not None
+    rating = {"rating": stars, "ratings": count}
+    return replace(made, card=replace(made.card, item=facts.model_copy(update=rating)))
+
+
+@pytest.mark.parametrize(
+    ("question", "first", "heading"),
+    [
+        ("the rating of a humidifier under $60", "Aria Mist 600", "Price under $60; Rating, highest first"),
+        ("rating of the Aria Mist 700, the Aria Mist 600?", "Aria Mist 600", "Rating, highest first"),
+        (
+            "humidifier under $60",
+            "Aria Mist 500",
+            "Price under $60; Rating (few reviews count less), highest first",
+        ),
+    ],
+)
+async def test_a_table_is_ordered_by_the_rating_that_its_heading_names(
+    question: str, first: str, heading: str
+) -> None:
+    answered = await table(shop(rated(500, 3.9, 90), rated(600, 4.0, 2), rated(700, 3.2, 4)), question)
+    assert rows(answered)[0][0] == first
+    assert answered.text.startswith(f"**Humidifiers: {heading}**\n\n**")
+
+
+async def test_without_an_item_that_fits_the_nearest_is_named_and_none_is_shown() -> None:
+    answered = await ask(shop(), "a humidifier under $30")
+    assert (answered.text, answered.elements) == ("", [])
+    assert answered.done.reason == (
+        "The catalogue has no item of humidifiers with Price under $30 that is still sold. "
+        "“Aria Mist 100” fits, but is discontinued. The nearest is “Aria Mist 200”."
+    )
+
+
+async def test_a_discontinued_item_that_fits_is_named_behind_any_number_of_near_ones() -> None:
+    near = [item(400 + n, weight="2 kg", noise="38 dB", price="31.00") for n in range(12)]
+    answered = await ask(shop(*near, GONE), "a humidifier under $30")
+    assert "“Aria Mist 100” fits, but is discontinued." in (answered.done.reason or "")
+
+
+async def test_a_discontinued_item_that_does_not_fit_is_not_named() -> None:
+    answered = await ask(shop(LIGHT, GONE), "a humidifier under $10")
+    assert answered.done.reason == (
+        "The catalogue has no item of humidifiers with Price under $10 that is still sold. "
+        "The nearest is “Aria Mist 200”."
+    )
+
+
+async def test_a_bound_on_what_the_catalogue_does_not_say_is_listed_as_not_checked() -> None:
+    answered = await table(shop(), "humidifier under $95 with at least 3 kW")
+    assert answered.text.startswith("**Humidifiers: Price under $95;")
+    assert "\n\nNot checked: at least 3 kw.\n\n" in answered.text
+
+
+async def test_a_wish_that_no_item_was_checked_for_is_listed_above_the_table() -> None:
+    answered = await table(shop(), f"{QUIET}, against *allergies*, not heavy")
+    assert answered.text.startswith(
+        "**Humidifiers: Noise level under 40 db; Noise level, lowest first**\n\n"
+        "Not checked: allergies, not heavy.\n\n**Aria Mist 300**"
+    )
+    (element,) = answered.elements
+    assert (element.about or "").endswith("lowest first. Not checked: allergies, not heavy.")
+
+
+@pytest.mark.parametrize(
+    ("question", "certainty"),
+    [
+        (f"{QUIET} against allergies", Certainty.POSSIBLY),
+        ("a humidifier under $95 with no filter", Certainty.POSSIBLY),
+        ("a humidifier under $95 with warm mist", Certainty.POSSIBLY),
+        ("Which is lighter, the Aria Mist 200 or the Aria Mist 300?", Certainty.POSSIBLY),
+        (WEIGHTS, Certainty.ANSWERED),
+        (QUIET, Certainty.ANSWERED),
+    ],
+)
+async def test_a_table_whose_wishes_were_not_all_checked_possibly_answers(
+    question: str, certainty: Certainty
+) -> None:
+    assert (await table(shop(), question)).done.certainty is certainty
+
+
+KNOWS_STOCK = replace(STOCK, kind=ElementKind.CARD, title="Availability", about=("Is it in stock?",))
+
+
+def state(text: str) -> ElementData:
+    return ElementData(values=(ElementValue(name="state", label="Stock", text=text),))
+
+
+def with_stock(
+    element: ElementType = KNOWS_STOCK, *, but: Mapping[str, LiveReadError] | None = None
+) -> tuple[FakeTenant, FakeLive]:
+    """Return a shop whose stores know the stock of A-200 and A-300, but for errors by item."""
+    tenant = shop()
+    known = {"A-200": state("In stock"), "A-300": state("Out of stock"), **(but or {})}
+    tenant.live_elements = live = FakeLive(offered=(element,), by_word=known)
+    return tenant, live
+
+
+def last_states(answered: Asked) -> list[ElementChanged]:
+    """Return each element of an answer as it was last."""
+    return list({one.id: one for one in answered.elements}.values())
+
+
+NOT_FOUND = LiveReadError(ElementProblem.NOT_FOUND, "stores does not have item A-300.")
+
+
+async def test_the_stock_of_recommended_items_is_read_and_follows_their_table() -> None:
+    tenant, _ = with_stock()
+    answered = await ask(tenant, QUIET)
+    items, stock = last_states(answered)
+    assert (stock.name, stock.kind, stock.state) == ("stores.stock", ElementKind.TABLE, ElementState.READY)
+    assert stock.data is not None
+    assert [(row.title, row.values[0].text) for row in stock.data.rows] == [
+        ("A-300", "Out of stock"),
+        ("A-200", "In stock"),
+    ]
+    assert [column.label for column in stock.data.columns] == ["Stock"]
+    assert stock.about == "item A-300, item A-200"
+    assert stock.display.start == stock.display.end == items.display.end
+    assert answered.done.certainty is Certainty.ANSWERED
+
+
+async def test_a_wish_for_stock_is_checked_by_the_element_that_reads_it() -> None:
+    question = "a humidifier under $95 that is in stock"
+    tenant, _ = with_stock()
+    answered = await ask(tenant, question)
+    assert (answered.done.certainty, "Not checked" in answered.text) == (Certainty.ANSWERED, False)
+    without = await ask(shop(), question)
+    assert (without.done.certainty, "Not checked: stock." in without.text) == (Certainty.POSSIBLY, True)
+
+
+async def test_the_text_has_no_word_of_the_stock() -> None:
+    tenant, _ = with_stock()
+    answered = await ask(tenant, QUIET)
+    assert answered.text == (await ask(shop(), QUIET)).text
+
+
+@pytest.mark.parametrize(
+    ("question", "element"),
+    [
+        (QUIET, replace(KNOWS_STOCK, about=())),
+        (QUIET, replace(KNOWS_STOCK, kind=ElementKind.TABLE)),
+        (QUIET, replace(KNOWS_STOCK, needs_context=True)),
+        (WEIGHTS, KNOWS_STOCK),
+    ],
+)
+async def test_no_stock_is_read_for_a_comparison_or_by_another_element(
+    question: str, element: ElementType
+) -> None:
+    tenant, live = with_stock(element)
+    answered = await ask(tenant, question)
+    assert [one.name for one in answered.elements] == ["catalogue.comparison"]
+    assert live.calls == []
+
+
+async def test_an_item_that_the_system_does_not_know_says_so_beside_the_others() -> None:
+    tenant, _ = with_stock(but={"A-300": NOT_FOUND})
+    _, stock = last_states(await ask(tenant, QUIET))
+    assert stock.data is not None
+    assert [(row.title, row.values[0].text, row.values[0].tone) for row in stock.data.rows] == [
+        ("A-300", "stores does not have item A-300.", "warning"),
+        ("A-200", "In stock", "neutral"),
+    ]
+
+
+async def test_a_system_that_is_down_costs_one_element_and_no_word() -> None:
+    down = LiveReadError(ElementProblem.SYSTEM_UNAVAILABLE, "stores could not be read.")
+    tenant, _ = with_stock(but={"A-200": down, "A-300": down})
+    answered = await ask(tenant, QUIET)
+    assert "Aria Mist 300" in answered.text
+    _, stock = last_states(answered)
+    assert (stock.state, stock.problem, stock.retryable) == (
+        ElementState.FAILED,
+        ElementProblem.SYSTEM_UNAVAILABLE,
+        True,
+    )
+
+
+async def test_whether_they_are_in_stock_needs_no_number_of_the_agent() -> None:
+    tenant, _ = with_stock()
+    answered = await ask(tenant, f"I need {QUIET}. Is it in stock?")
+    assert [one.name for one in last_states(answered)] == ["catalogue.comparison", "stores.stock"]
+    assert answered.done.clarify is None
+
+
+async def test_the_stock_of_the_same_items_is_read_again() -> None:
+    tenant, live = with_stock()
+    answered = await ask(tenant, QUIET)
+    assert answered.record.elements[1].items == ("A-300", "A-200")
+    live.by_word["A-300"] = state("In stock")
+    answers = AnswerQuestion(tenant.services)
+    again = ReadElementAgain(tenant.services, bounds=answers.bounds, as_asked=answers.as_asked)
+    element = await again.read(answered.record.answer_id, "e2", identity=agent(), context=None)
+    assert element.kind is ElementKind.TABLE
+    assert element.data is not None
+    assert [row.values[0].text for row in element.data.rows] == ["In stock", "In stock"]
+
+
+# --- what may be seen -------------------------------------------------------------------------------------
+async def test_an_item_behind_a_label_is_in_no_table() -> None:
+    hidden = item(400, weight="0.5 kg", noise="20 dB", price="9.00", labels=("staff",))
+    answered = await table(shop(LIGHT, HEAVY, hidden), "a humidifier with a weight under 3 kg")
+    assert "400" not in answered.text
+
+
+async def test_an_item_that_was_withdrawn_meanwhile_is_not_shown() -> None:
+    tenant = shop()
+    await ask(tenant, WEIGHTS)
+    tenant.search.gone.add("catalogue:A-200")
+    answered = await ask(tenant, "a humidifier with a weight under 3 kg")
+    assert "Aria Mist 200" not in answered.text
+
+
+async def test_facts_that_changed_meanwhile_are_judged_anew() -> None:
+    tenant = shop(LIGHT, HEAVY)
+    services = tenant.services
+    known = await services.search.known_words()
+    assert known.items == ()
+    await ask(tenant, WEIGHTS)
+    dearer = item(200, weight="1.2 kg", noise="38 dB", price="199.00", Mist="cool")
+    tenant.search.documents[:] = [dearer, HEAVY]
+    answered = await table(tenant, "a humidifier under $95")
+    assert [title for title, _ in rows(answered)] == ["Aria Mist 300"]
+
+
+async def test_the_record_keeps_no_word_of_the_documents() -> None:
+    answered = await table(shop())
+    kept = answered.kept.text
+    assert "1.2 kg" not in kept
+    assert "barely hear" not in kept
+    assert answered.record.text == answered.text
+    (use,) = answered.kept.elements
+    assert (use.name, use.operation) == ("catalogue.comparison", None)
+
+
+async def test_a_log_keeps_the_table_by_reference_and_a_withdrawal_empties_it() -> None:
+    tenant = shop()
+    answered = await table(tenant)
+    excerpts = answered.prepared.excerpts
+    (element,) = answered.elements
+    event = excerpts.keep_event(element)
+    assert isinstance(event, ElementChanged)
+    kept = event.model_dump_json()
+    assert "1.2 kg" not in kept
+    assert "38 dB" not in kept
+    used = excerpts.used_in(kept)
+    tenant.withdrawn.add("catalogue:A-200")
+    shown = await read_excerpts(used, tenant.texts, labels=frozenset())
+    again = fill(kept, {mark: text or "-" for mark, text in shown.items()})
+    assert "1.2 kg" not in again
+    assert "28 dB" in again
+    assert all(run_of(one) not in again for one in used if shown[one.mark])
+
+
+# --- systems ----------------------------------------------------------------------------------------------
+async def test_reviews_that_are_late_are_left_out() -> None:
+    tenant = shop()
+    answered_all = await table(tenant)
+    assert "What customers say" in answered_all.text
+    search = tenant.search.search
+
+    async def slow(query: object, **given: object) -> object:
+        if getattr(query, "text", "").startswith("Aria"):
+            await asyncio.sleep(60)
+        return await search(query, **given)  # type: ignore[arg-type]
+
+    slow_sources = [{**one, "deadline_s": 0.05} for one in SOURCES]
+    tenant.configure(sources=slow_sources)  # pyright: ignore[reportArgumentType]
+    tenant.search.search = slow  # type: ignore[method-assign, assignment]
+    answered = await table(tenant, "Compare Aria Mist 200 and Aria Mist 300")
+    assert "What customers say" not in answered.text
+    assert "Aria Mist 300" in answered.text
+
+
+@pytest.mark.parametrize("question", ["Boil the water?", "Does the Aria Mist 200 make warm mist?"])
+async def test_other_questions_get_no_table(question: str) -> None:
+    assert (await ask(shop(), question)).elements == []
+
+
+async def test_filters_of_the_client_leave_tables_out() -> None:
+    answered = await ask(shop(), WEIGHTS, filters={"source": ["procedures"]})
+    assert answered.elements == []
+
+
+async def test_a_tenant_without_a_catalogue_gets_no_table() -> None:
+    tenant = FakeTenant().with_documents(LIGHT, HEAVY)
+    assert (await ask(tenant, WEIGHTS)).elements == []
+
+
+# --- questions about one item -----------------------------------------------------------------------------
+async def test_a_fact_comes_from_the_named_item_and_not_from_its_neighbour() -> None:
+    answered = await ask(shop(LIGHT, HEAVY), "What is the noise level of the Aria Mist 300?")
+    assert "- Noise level: 28 dB" in answered.text
+    assert "38 dB" not in answered.text
+
+
+async def test_an_opinion_is_quoted_whole_and_of_the_named_item() -> None:
+    split = "It leaked on the dresser. Still, the mist is fine."
+    other = "It leaked on the dresser, on the floor and on the cat."
+    tenant = shop(LIGHT, HEAVY, review("A-200", 1, 3.0, split), review("A-300", 1, 1.0, other))
+    answered = await ask(tenant, "What do customers say about leaking with the Aria Mist 200?")
+    assert answered.text == split
+
+
+async def test_a_document_that_names_another_item_too_comes_after_those_of_the_item() -> None:
+    both = document(
+        "reviews:A-200-r9",
+        "Weight: 1.2 kg for the Aria Mist 200, 2 kg for the Aria Mist 300. The weight of the 200 is less.",
+        title="Aria Mist 200: what is the weight of the Aria Mist 200 beside the Aria Mist 300?",
+    )
+    facts = ItemFacts(item_id="A-200", rating=3.0)
+    both = replace(both, card=replace(both.card, item=facts))
+    answered = await ask(shop(LIGHT, HEAVY, both), "weight of the Aria Mist 200")
+    assert answered.sources.sources[0].document_id == "catalogue:A-200"
+
+
+@pytest.mark.parametrize(
+    ("question", "numbers"),
+    [
+        ("What is the stock of the Aria Mist 300?", 1),
+        ("What is the stock of A-300?", 1),
+        ("Which stock is larger, of the Aria Mist 200 or the Aria Mist 300?", 0),
+        ("What is the stock?", 0),
+    ],
+)
+async def test_a_system_is_asked_by_the_number_of_the_one_item_that_is_named(
+    question: str, numbers: int
+) -> None:
+    tenant = shop(LIGHT, HEAVY)
+    tenant.live_elements = FakeLive()
+    await ask(tenant, "What is the stock?")  # the first question reads the words of the index
+    _, prepared = await prepare(tenant, question)
+    asked = prepared.hydration.caller.question
+    assert asked.startswith(question)
+    assert asked.count("A-") == numbers
+
+
+async def test_an_element_that_is_read_again_is_asked_by_the_item_s_number_too() -> None:
+    tenant = shop(LIGHT, HEAVY)
+    live = FakeLive()
+    tenant.live_elements = live
+    question = "What is the stock of the Aria Mist 300?"
+    use = use_of(
+        element_of(
+            STOCK, element_id="e1", display=ElementDisplay(place="block", start=0, end=0), outcome=None
+        ),
+        operation=STOCK.operation,
+    )
+    reading = Reading(questions=(question,), search_text=question, items=("A-300",))
+    await tenant.records.put_answer(
+        samples.answer().model_copy(update={"question": question, "reading": reading, "elements": (use,)})
+    )
+    answers = AnswerQuestion(tenant.services)
+    again = ReadElementAgain(tenant.services, bounds=answers.bounds, as_asked=answers.as_asked)
+    await again.read("a1", "e1", identity=agent("ana"), context=None)
+    [(_, caller)] = live.calls
+    assert caller.question.splitlines() == [question, "A-300"]
+
+
+# --- questions of opinion on one item ---------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "question", ["Do customers say the Aria Mist 300 is loud?", "Is the Aria Mist 300 loud, reviews?"]
+)
+async def test_a_neutral_question_of_opinion_shows_both_sides(question: str) -> None:
+    loud = review("A-300", 6, 1.0, "It is loud, loud, loud.")
+    answered = await ask(shop(LIGHT, HEAVY, loud, REVIEWS[0]), question)
+    assert answered.text.startswith("**What customers say of the Aria Mist 300**\n\n- ★")
+    assert "- ★☆☆☆☆, 2025-02-03, Aria Mist 300: so so: It is loud, loud, loud." in answered.text
+    assert "- ★★★★★, 2025-02-03, Aria Mist 300: so so: You barely hear it at night." in answered.text
+    assert answered.elements == []
+    by_number = {source.n: source.document_id for source in answered.sources.sources}
+    cited = {by_number[n] for sentence in answered.sentences for n in sentence.citations}
+    assert cited == {"reviews:A-300-r6", "reviews:A-300-r1"}
+    assert "loud, loud" not in answered.kept.text
+
+
+async def test_opinions_behind_a_label_are_on_neither_side() -> None:
+    loud = review("A-300", 6, 1.0, "It is loud, loud, loud.")
+    hidden = replace(REVIEWS[0], card=replace(REVIEWS[0].card, labels=frozenset({"staff"})))
+    answered = await ask(shop(LIGHT, HEAVY, loud, hidden), "Do customers say the Aria Mist 300 is loud?")
+    assert "barely hear" not in answered.text
+    assert "It is loud, loud, loud." in answered.text
+
+
+# --- several properties of one item -----------------------------------------------------------------------
+async def test_each_property_that_is_named_is_quoted() -> None:
+    answered = await ask(shop(LIGHT, HEAVY), "What are the weight and the noise level of the Aria Mist 300?")
+    lines = answered.text.splitlines()
+    assert {"- Weight: 2 kg", "- Noise level: 28 dB"} <= set(lines)
