@@ -32,7 +32,7 @@ class Section:
     mass: float
     """Probability that the answer is in these units, if the document has it."""
     keys: frozenset[int] = frozenset()
-    """Ordinals of the units that matter most."""
+    """Ordinals of the units that matter most; none where all of them would be marked."""
 
     @property
     def document_id(self) -> str:
@@ -50,15 +50,19 @@ def choose(document: StoredDocument, units: Sequence[ScoredUnit], *, max_words: 
     if not units:
         return None
     likely = shares(units)
+    words_of = [one.words for one in units]
+    words_of_heading = {
+        one.unit.heading: len(one.unit.heading.replace(" > ", " ").split()) for one in units
+    }
     best_mass, run = -1.0, (0, 0)
     for first in range(len(units)):
         words, mass, headings = 0, 0.0, set[str]()
         for last in range(first, len(units)):
             one = units[last]
-            words += one.words
+            words += words_of[last]
             if one.unit.heading not in headings:
                 headings.add(one.unit.heading)
-                words += len(one.unit.heading.replace(" > ", " ").split())
+                words += words_of_heading[one.unit.heading]
             if words > max_words and last > first:
                 break
             mass += likely[last]
@@ -75,6 +79,8 @@ def choose(document: StoredDocument, units: Sequence[ScoredUnit], *, max_words: 
     ordered = sorted(range(first, last + 1), key=lambda at: (-round(likely[at], 4), at))[:_MOST_KEYS]
     keys = {units[at].unit.ordinal for at in ordered if likely[at] >= _KEY_SHARE}
     keys.add(units[ordered[0]].unit.ordinal)
+    if len(keys) == len(chosen):
+        keys.clear()
     return Section(document, tuple(chosen), sum(likely[first : last + 1]), frozenset(keys))
 
 

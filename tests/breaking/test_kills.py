@@ -83,6 +83,7 @@ async def test_kills_lose_double_open_and_fail_nothing(tmp_path: Path) -> None:
             *(agents.look_for_hidden(stopping, drawn(f"looks {number}")) for number in range(LOOKING)),
         ):
             await kill_again_and_again(site, drawn("kills"))
+            await eventually(lambda: bool(agents.looks and agents.reads))  # few kills are over soon
             stopping.set()
         killed_s = time.monotonic() - began_s
         faults = (

@@ -26,6 +26,11 @@ def fallen_back(code: str) -> str:
     return f"`done` `stop`, `quoted`, `fallback` `{code}`"
 
 
+def broken_off(code: str) -> str:
+    """Return what is told of a text that ended early: what was written stays the answer."""
+    return f"`done` `length`, `written`, `fallback` `{code}`"
+
+
 @pytest.mark.parametrize(
     ("dependency", "code"), [(EMBEDDING, "embedding_unavailable"), (SEARCH, "search_unavailable")]
 )
@@ -114,22 +119,22 @@ async def test_a_model_that_is_silent_before_its_first_sentence_has_ended_is_lat
 async def test_a_model_that_stands_still_in_its_text_is_waited_for_until_the_deadline(watch: Watch) -> None:
     watch.scene.sagemaker.hold_after(2)
     answer = await asked(watch.service)
-    assert answer.told() == fallen_back("deadline")
-    assert answer.written == f"{RELEASED}\n\n{QUOTED}"
+    assert answer.told() == broken_off("deadline")
+    assert answer.written == RELEASED
     await tell_fallback(
         watch, LATE_IN_THE_TEXT, made_by="silent after its first sentence", answer=answer, code="deadline"
     )
 
 
-async def test_a_model_that_goes_down_in_its_text_leaves_what_it_wrote_and_the_quote(watch: Watch) -> None:
+async def test_a_model_that_goes_down_in_its_text_leaves_what_it_wrote(watch: Watch) -> None:
     go_on = watch.scene.sagemaker.hold_after(2)
     async with asking(watch.service) as stream:
         await stream.until("token")
         await watch.scene.break_(LLM, Kind.REFUSE)
         answer = await stream.rest()
     go_on.set()
-    assert answer.told() == fallen_back("generation_interrupted")
-    assert answer.written == f"{RELEASED}\n\n{QUOTED}"
+    assert answer.told() == broken_off("generation_interrupted")
+    assert answer.written == RELEASED
     assert watch.calls_of_the_model == 1
     await tell_fallback(
         watch,
@@ -188,11 +193,11 @@ async def test_a_model_that_answers_something_else_leaves_the_quote(watch: Watch
 @pytest.mark.parametrize(
     "end", [b"", _damaged(_text("days.")), b"garbage" * 50], ids=["cut", "checksum", "garbage"]
 )
-async def test_a_text_without_its_end_is_followed_by_the_quote(watch: Watch, end: bytes) -> None:
+async def test_a_text_without_its_end_is_the_answer_as_far_as_it_came(watch: Watch, end: bytes) -> None:
     await watch.scene.break_(LLM, Kind.ANSWER, answer=_streamed(*map(_text, PARTS[:2]), end))
     answer = await asked(watch.service)
-    assert answer.told() == fallen_back("generation_interrupted")
-    assert answer.written == f"{RELEASED}\n\n{QUOTED}"
+    assert answer.told() == broken_off("generation_interrupted")
+    assert answer.written == RELEASED
     assert watch.calls_of_the_model == 1
     await tell_fallback(
         watch,

@@ -133,7 +133,7 @@ def reads_of_orders(shop: Shop) -> Counter[str]:
 def assert_steps_filled(out: str) -> None:
     """Assert that each step of the procedure shows a value of the conversation's order, with source and
     time."""
-    at = r"\(orders, \d\d:\d\d, (?:order 4471-2208|prescription 7301842-04417)\) \[\d\]"
+    at = r"\(orders, \d\d:\d\d, (?:order 4471-2208|prescription 7301842-04417)\) \[\d\](?: ◂)?"
     steps = [
         rf"^1\. Read the order's status [^\n]*: Delayed {at}$",
         rf"^2\. Give the promised date [^\n]*: Nov \d+, 2026 {at}$",
@@ -203,7 +203,7 @@ def assert_story_told(out: str) -> None:
         r"rosa, reviewer +finds the case at the desk after [\d.]+ s",
         r"rosa, reviewer +may not approve what she proposed",
         r"samuel, reviewer +reads it and approves it",
-        r"noor, agent +asks: [^\n]+\n\1\n",
+        r"noor, agent +asks: [^\n]+\nOffered, approved for [^\n]+:\n\1\n",
         r"The answer changed [\d.]+ s after the approval\.",
         r"samuel, reviewer +withdraws it again",
     ]
