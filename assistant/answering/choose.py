@@ -51,9 +51,7 @@ def choose(document: StoredDocument, units: Sequence[ScoredUnit], *, max_words: 
         return None
     likely = shares(units)
     words_of = [one.words for one in units]
-    words_of_heading = {
-        one.unit.heading: len(one.unit.heading.replace(" > ", " ").split()) for one in units
-    }
+    words_of_heading = {one.unit.heading: len(one.unit.heading.replace(" > ", " ").split()) for one in units}
     best_mass, run = -1.0, (0, 0)
     for first in range(len(units)):
         words, mass, headings = 0, 0.0, set[str]()

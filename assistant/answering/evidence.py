@@ -131,9 +131,14 @@ class Evidence:
         return [self.documents[one.document_id] for one in self.ranked if one.document_id in self.documents]
 
     @property
+    def passage_cosines(self) -> dict[str, float]:
+        """The cosines of the passages that the vector search found, by passage."""
+        return {hit.passage_id: hit.cosine for hit in self.retrieved.hits if hit.cosine is not None}
+
+    @property
     def best_cosine(self) -> float:
         """The nearest passage's or title's cosine with the question."""
-        cosines = [hit.cosine for hit in self.retrieved.hits if hit.cosine is not None]
+        cosines = list(self.passage_cosines.values())
         cosines += [hit.title_cosine for hit in self.retrieved.documents if hit.title_cosine is not None]
         return max(cosines, default=-1.0)
 
@@ -222,7 +227,7 @@ class FindEvidence:
         ``scope.degraded`` says so.
         """
         with scope.steps.step("weigh"):
-            near = {hit.passage_id: hit.cosine for hit in found.retrieved.hits if hit.cosine is not None}
+            near = found.passage_cosines
             scored: dict[str, Sequence[ScoredUnit]] = {
                 name: self.scorer.score(found.asked, document, passage_cosines=_of(document, near))
                 for name, document in found.documents.items()

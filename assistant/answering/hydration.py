@@ -306,9 +306,15 @@ class Hydration:
         self._begun.append(slot)
         return slot
 
+    def read(self, name: str, *, but: Collection[LiveSlot] = ()) -> LiveSlot | None:
+        """Return the first read of an element that has no place yet, else a new one. ``but``: reads that have
+        a use already. None as of ``begin``."""
+        begun = (one for one in self._begun if one.type.name == name and one not in but)
+        return next(begun, None) or self.begin(name)
+
     def place(self, name: str, *, start: int, end: int) -> ElementChanged | None:
         """Give an element its place in the text, the read that was begun for it first; return its event."""
-        slot = next((one for one in self._begun if one.type.name == name), None) or self.begin(name)
+        slot = self.read(name)
         return None if slot is None else self.place_slot(slot, start=start, end=end)
 
     def place_slot(self, slot: LiveSlot, *, start: int, end: int) -> ElementChanged:

@@ -259,10 +259,15 @@ class ScoredUnit:
 def shares(units: Sequence[ScoredUnit]) -> list[float]:
     """Return the probability of each unit of a document to hold the answer, if the document does: the softmax
     of their scores."""
-    highest = max((one.score for one in units), default=0.0)
-    raw = [exp(one.score - highest) for one in units]
-    total = sum(raw)
-    return [value / total for value in raw]
+    return softmax([one.score for one in units])
+
+
+def softmax(scores: Sequence[float]) -> list[float]:
+    """Return probabilities that add up to 1, in proportion to the exponentials of the scores."""
+    highest = max(scores, default=0.0)
+    raised = [exp(score - highest) for score in scores]
+    total = sum(raised)
+    return [value / total for value in raised]
 
 
 class QuestionTerms:

@@ -19,6 +19,7 @@ from typing import Self
 import structlog
 
 from assistant.answering.ports import TextEmbedder
+from assistant.answering.rank import softmax
 from assistant.domain.answers import RedFlag
 from assistant.domain.clock import Clock, Deadline
 from assistant.domain.errors import AssistantError
@@ -71,8 +72,7 @@ class Head:
         return head
 
     def _step(self, row: Sequence[float], group: int, *, rate: float, weight: float, decay: float) -> None:
-        odds = _odds(self._scores_of(row))
-        for number, share in enumerate(odds):
+        for number, share in enumerate(softmax(self._scores_of(row))):
             gradient = weight * (share - (number == group))
             if abs(gradient) > _LEAST_GRADIENT:
                 kept, step = 1.0 - rate * decay, rate * gradient
@@ -96,14 +96,6 @@ class Head:
     def _row(self, vector: Sequence[float]) -> list[float]:
         """Return a vector around the mean, of length 1 on average, with a constant at its end."""
         return [(value - mean) / self.scale for value, mean in zip(vector, self.mean, strict=True)] + [1.0]
-
-
-def _odds(scores: Sequence[float]) -> list[float]:
-    """Return probabilities that add up to 1."""
-    highest = max(scores)
-    raised = [exp(score - highest) for score in scores]
-    total = sum(raised)
-    return [value / total for value in raised]
 
 
 class ShippedHead(PublicModel):
@@ -177,7 +169,7 @@ class RedFlags:
         """
         if self._head is None or self._head.score(vector) < self._least_score:
             return ()
-        shares = _odds(self._head.scores(vector)[1:])
+        shares = softmax(self._head.scores(vector)[1:])
         likely = sorted(zip(shares, self._entries, strict=True), key=lambda one: -one[0])
         return tuple(
             RedFlag(name=entry.name, text=entry.text, call=entry.call)

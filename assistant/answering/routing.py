@@ -15,13 +15,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from itertools import pairwise
-from math import exp, log
+from math import log
 from operator import mul
 from typing import Literal
 
 from pydantic import Field, FiniteFloat, ValidationError, model_validator
 
-from assistant.answering.rank import RankedDocument, best_first
+from assistant.answering.rank import RankedDocument, best_first, softmax
 from assistant.domain.documents import DocumentCard, id_prefix_of
 from assistant.domain.errors import ConfigurationError
 from assistant.domain.public import PublicModel
@@ -175,8 +175,8 @@ def route(
 ) -> Routing:
     """Return the share of each source: the softmax of its raw score, times the weight of the tenant file."""
     scores = keyword_scores(question, sources) if router is None else router.scores(question, vector)
-    highest = max(scores.values())
-    raw = {source.name: exp(scores[source.name] - highest) * source.weight for source in sources}
+    likely = softmax([scores[source.name] for source in sources])
+    raw = {source.name: share * source.weight for source, share in zip(sources, likely, strict=True)}
     total = sum(raw.values())
     shares = {name: value / total for name, value in raw.items()}
     return Routing(shares, None if router is None else router.sha256)

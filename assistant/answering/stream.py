@@ -380,12 +380,14 @@ class AnswerText:
         )
 
     def _with_marks(self, parts: Sequence[str | Tag]) -> str:
-        """Return the model's text with marks in place of its elements, whose reads begin now."""
+        """Return the model's text with marks in place of its elements, whose reads begin now if the message
+        did not begin them."""
         marked: list[str] = []
         for part in parts:
+            used = [slot for _, slot in self._marked]
             if isinstance(part, str):
                 marked.append(without_marks(part))
-            elif self._hydration is not None and (slot := self._hydration.begin(part.name)):
+            elif self._hydration is not None and (slot := self._hydration.read(part.name, but=used)):
                 marked.append(mark(len(self._marked)))
                 self._marked.append((part, slot))
             else:
@@ -551,6 +553,8 @@ class AnswerStream:
         self._ending: _Ending = _Ending()
         self._asked_slots = list(dict.fromkeys(one.slot for one in prepared.asked_live))
         """The elements that answer parts of the message, each once."""
+        self._after_text: list[LiveSlot] = []
+        """Those of them that the text does not name: they follow it."""
         self._unlabelled: list[LiveSlot] = []
         """Ready elements whose labels wait for those before them."""
         self._usage = Usage()
@@ -648,18 +652,17 @@ class AnswerStream:
             return
         hydration, at = self._prepared.hydration, self._text.length
         shown = {slot.type.name for slot in hydration.placed}
-        self._asked_slots = [slot for slot in self._asked_slots if slot.type.name not in shown]
-        hydration.make_room((), keep=self._asked_slots)
-        for slot in self._asked_slots:
+        self._after_text = [slot for slot in self._asked_slots if slot.type.name not in shown]
+        hydration.make_room((), keep=self._after_text)
+        for slot in self._after_text:
             yield hydration.place_slot(slot, start=at, end=at)
 
     def ended_elements(self) -> Iterator[Token | ElementChanged]:
         """Yield the elements that ended since the last call, each after its label if that is not there."""
         ended = self._prepared.hydration.take()
         for slot in ended:
-            asked = next((one for one in self._prepared.asked_live if one.slot is slot), None)
-            if slot.is_ready and asked is not None:
-                asked.leave_out()
+            if slot.is_ready and slot in self._after_text:
+                next(one for one in self._prepared.asked_live if one.slot is slot).leave_out()
                 self._unlabelled.append(slot)
         waiting = list(self._write_labels())
         labelled = {event.id for event in waiting if isinstance(event, ElementChanged)}
@@ -671,7 +674,7 @@ class AnswerStream:
     def _write_labels(self) -> Iterator[Token | ElementChanged]:
         """Yield the labels of ready elements that answer by themselves, each with its element. A label waits
         for the elements before it, so that the text does not depend on which system was faster."""
-        for slot in self._asked_slots:
+        for slot in self._after_text:
             if not slot.is_shown:
                 return
             if slot in self._unlabelled:

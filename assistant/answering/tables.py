@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import structlog
 
-from assistant.answering.excerpts import Excerpts, Place, shown_lines, shown_title, shown_unit
+from assistant.answering.excerpts import Excerpts, Place, remember_texts, shown_lines, shown_title, shown_unit
 from assistant.answering.hydration import ReadyElement
 from assistant.answering.items import (
     NO_MEANINGS,
@@ -74,6 +74,8 @@ _HELPFUL_VOTE = 0.002
 """Worth of a vote, in cosine."""
 _MOST_VOTES = 50
 _LONGEST_SHOWN = 500
+_TEXTS_KEPT = 500
+"""Messages and titles whose named items are known: a message is asked for several times on its way."""
 _STOCK = re.compile(r"\bin stock\b")
 _TABLE = ElementType(
     name="catalogue.comparison",
@@ -440,6 +442,7 @@ class ItemTables:
         self._reviews = tuple(zip(reviews, source_ids(tenant, kind="reviews"), strict=True))
         self._known: KnownWords | None = None
         self._catalogue: Catalogue | None = None
+        self._named: Callable[[str], NamedItems | None] = lambda _: None
 
     def read(
         self, question: str, *, known: KnownWords | None, meanings: Mapping[str, str] = NO_MEANINGS
@@ -450,14 +453,14 @@ class ItemTables:
 
     def named(self, question: str, *, known: KnownWords | None) -> NamedItems | None:
         """Return the items that a question names; None without one, and before the index was read."""
-        catalogue = self._of(known)
-        return catalogue.named(question) if catalogue is not None else None
+        return self._named(question) if self._of(known) is not None else None
 
     def _of(self, known: KnownWords | None) -> Catalogue | None:
         if known is None or not known.items:
             return None
         if self._known is not known or self._catalogue is None:
             self._known, self._catalogue = known, Catalogue.of(known.items, self._words)
+            self._named = remember_texts(_TEXTS_KEPT)(self._catalogue.named)
         return self._catalogue
 
     async def find(self, asked: ItemQuestion, *, vector: Sequence[float], scope: SearchScope) -> Comparison:

@@ -23,7 +23,7 @@ from tests.faults.dependencies import (
 
 _OF_DEPENDENCY = {
     EMBEDDING.name: "agents ask again; look at the endpoint's instances, scaling and model",
-    LLM.name: "agents work from the quote; look at the endpoint's instances and scaling",
+    LLM.name: "agents work from the section that is shown; look at the endpoint's instances and scaling",
     SEARCH.name: "agents ask again; look at the domain's health and at the tenant's alias",
     RECORDS.name: "nothing, while the task lives: it follows; look at throttling and the table's policy",
     EVENTS.name: "nothing for plain questions; look at throttling and the table's policy",
@@ -39,7 +39,9 @@ _OF_DEPENDENCY = {
 }
 _OF_CELL = {
     Cell(EMBEDDING.name, cells.WRONG_ANSWER): "serve the model that the tenant file names",
-    Cell(LLM.name, cells.LATE_IN_THE_TEXT): "agents work from the quote; look at the endpoint's load",
+    Cell(
+        LLM.name, cells.LATE_IN_THE_TEXT
+    ): "agents work from the section that is shown; look at the endpoint's load",
     Cell(SEARCH.name, cells.WRONG_ANSWER): "fill an index of the served model and swap the alias",
     Cell(SEARCH.name, cells.DOCUMENTS_LOST): "start the worker again: it writes what is missing",
     Cell(SEARCH.name, cells.INDEX_CLOSED): "open the index, or fill a new one and swap the alias",
