@@ -487,6 +487,25 @@ async def test_a_rule_from_a_document_comes_first_and_the_order_after_it() -> No
     assert states(asked) == [("e1", PENDING), ("e1", READY)]
 
 
+async def test_a_model_that_names_the_element_which_the_question_asks_for_reads_it_once() -> None:
+    live = FakeLive()
+    content = f"{WHERE} Say {{{{orders.status}}}} to the caller."
+    asked = await ask(
+        with_live(live, content, title=IS_SHIPPED, writes=("Say {{orders.status}}", " to the caller.")),
+        WHERE,
+        context=BO,
+    )
+    assert asked.text == "Say [order status] to the caller."
+    assert [
+        (one.id, one.state, asked.text[one.display.start : one.display.end]) for one in asked.elements
+    ] == [
+        ("e1", PENDING, "[order status]"),
+        ("e1", READY, "[order status]"),
+    ]
+    assert [name for name, _ in live.calls] == ["orders.status"]
+    assert asked.done.finish_reason is FinishReason.STOP
+
+
 @pytest.mark.parametrize(
     ("problem", "reason"),
     [
