@@ -33,6 +33,7 @@ from assistant.answering.excerpts import (
     fill_record,
     gone_from,
     labels_in,
+    marks_in,
     read_excerpts,
     shown_path,
     shown_title,
@@ -671,13 +672,17 @@ class PrepareAnswer:
     ) -> list[AnswerRecord]:
         """Return the last turns with their texts, for the model, oldest first.
 
-        They begin after the last turn that showed a document which is withdrawn since or unreadable now, so
-        that there is no gap.
+        They begin after the last turn whose text showed a document which is withdrawn since or unreadable
+        now, so that there is no gap. What else a turn showed is not read: no model gets it.
         """
         readable: list[AnswerRecord] = []
 
         async def read(_: Deadline) -> None:
-            for turn in reversed(history):
+            for kept in reversed(history):
+                said = marks_in(kept.text)
+                turn = kept.model_copy(
+                    update={"excerpts": tuple(one for one in kept.excerpts if one.mark in said)}
+                )
                 shown = await read_excerpts(turn.excerpts, self._services.texts, labels=scope.labels)
                 if gone_from(turn, shown):
                     return
