@@ -524,11 +524,14 @@ class PrepareAnswer:
         vocabulary = self.find_evidence.vocabulary
         meanings = vocabulary.meanings(asking.question, known=evidence[0].query.known)
         documents: list[tuple[int, StoredDocument, Mapping[str, float]]] = []
-        cosines = {id(one): one.passage_cosines for one in evidence}
+        # A passage found by its words alone comes after those found by their vectors, before the others.
+        worth = {
+            id(one): {hit.passage_id: hit.cosine or 0.0 for hit in one.retrieved.hits} for one in evidence
+        }
         for one, document in _in_turn(evidence):
             number = found.sources.add(document, one)
             if number is not None:
-                documents.append((number, document, cosines[id(one)]))
+                documents.append((number, document, worth[id(one)]))
         question = asking.question
         if asking.question_before is not None:
             question = f"{asking.question_before}\n{question}"
