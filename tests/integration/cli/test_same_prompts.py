@@ -1,0 +1,86 @@
+"""A prompt follows from message, knowledge and settings, never from what else the machine does."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+from demo_tenants import CHECKOUT, KNOWLEDGE
+from shop import Shop
+
+from assistant.cli.evaluate import open_services
+from assistant.cli.global_options import GlobalOptions
+from assistant.cli.knowledge import load_if_empty
+from assistant.cli.local import LocalRuntime, local_runtime
+from assistant.cli.terminal import Terminal
+from assistant.evaluation.questions import EvaluationQuestion, load_questions
+from assistant.evaluation.written import MOST_STALE, WrittenAnswers, WrittenModel
+from assistant.recorded_model import RecordedAnswer, prompt_sha256, read_recording
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+TENANT = "pharmacy"
+ASKED, AT_ONCE = 200, 8
+
+
+@pytest.fixture
+def pharmacy(shop: Shop, asked: str, tmp_path: Path) -> Shop:
+    """The pharmacy with all its knowledge, and the models of the other shop."""
+    (tmp_path / "tenants").mkdir()
+    text = (CHECKOUT / "tenants" / f"{TENANT}.toml").read_text(encoding="utf-8")
+    text = text.replace('"connectors/', f'"{CHECKOUT}/tenants/connectors/')
+    (tmp_path / "tenants" / f"{TENANT}.toml").write_text(text, encoding="utf-8")
+    shutil.copytree(KNOWLEDGE / TENANT, tmp_path / "knowledge" / TENANT)
+    made = Shop(tmp_path)
+    made.registry.path.parent.mkdir()
+    shutil.copytree(shop.registry.path.parent / "models", made.registry.path.parent / "models")
+    return made
+
+
+async def prompts(
+    runtime: LocalRuntime,
+    ports: Mapping[str, int],
+    questions: Sequence[tuple[EvaluationQuestion, str | None]],
+    recording: Sequence[RecordedAnswer],
+    *,
+    at_once: int,
+) -> dict[str, str | None]:
+    """Return the prompt's SHA-256 by question, from a service that keeps nothing of an earlier one.
+
+    ``questions``: each with the one before it.
+    """
+    model = WrittenModel.of_recording(recording)
+    free = asyncio.Semaphore(at_once)
+    async with open_services(runtime, ports, [TENANT]) as services:
+        answers = WrittenAnswers(services[TENANT], model)
+
+        async def made(question: EvaluationQuestion, before: str | None) -> str | None:
+            async with free:
+                prompt = (await answers.prepare(question, before=before)).prompt
+                return prompt_sha256(prompt.messages) if prompt is not None else None
+
+        found = await asyncio.gather(*(made(*one) for one in questions))
+    return {one.qid: prompt for (one, _), prompt in zip(questions, found, strict=True)}
+
+
+def test_the_same_questions_give_the_same_prompts_under_load(
+    pharmacy: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ASSISTANT_MODEL_PRECISION", "float32")  # as the recordings, on any processor
+    every = {one.qid: one for one in load_questions(CHECKOUT / "evaluation" / f"{TENANT}.jsonl")}
+    recording = read_recording([CHECKOUT / "evaluation" / "recorded" / f"{TENANT}.jsonl"])
+    recorded = {line.id: line.prompt_sha256 for line in recording}
+    chosen = sorted(every.values(), key=lambda one: one.qid not in recorded)[:ASKED]
+    questions = [(one, every[one.after].question if one.after else None) for one in chosen]
+    options = GlobalOptions(pharmacy.folder / "tenants", pharmacy.folder / ".state", 0, json=False)
+    runtime = local_runtime(options, Terminal())
+    with runtime.processes(runtime.layout.for_loading, command="test") as ports:
+        asyncio.run(load_if_empty(runtime, TENANT))
+        alone = asyncio.run(prompts(runtime, ports, questions, recording, at_once=1))
+        beside = asyncio.run(prompts(runtime, ports, questions[::-1], recording, at_once=AT_ONCE))
+    assert len(alone) == ASKED
+    assert {qid for qid, prompt in alone.items() if beside[qid] != prompt} == set()
+    stale = [qid for qid, prompt in alone.items() if qid in recorded and prompt not in (None, recorded[qid])]
+    assert len(stale) <= MOST_STALE * len(recorded), f"record again: the prompts of {stale} changed"
