@@ -241,8 +241,8 @@ check-approved: $(VENV)/local.stamp ## Which paraphrases and look-alikes get an 
 	@$(BIN)/python -m tools.measure_approved evaluation/approved/pharmacy.jsonl --others evaluation/pharmacy.jsonl --wordings
 
 .PHONY: check-demo
-check-demo: $(VENV)/dev.stamp ## The demo twice with all knowledge of pharmacy and shop: steps, comparison, and what its seconds rest on (about 3 minutes)
-	@DEMO=whole $(PYTEST) tests/integration/cli/test_cold_runs.py -q -s -k demo -o timeout=900 $(ARGS)
+check-demo: $(VENV)/dev.stamp ## The demo twice with all knowledge of pharmacy and shop, and once with recorded answers: steps, comparison, and what its seconds rest on (about 3 minutes)
+	@DEMO=whole ASSISTANT_MODEL_PRECISION=float32 $(PYTEST) tests/integration/cli/test_cold_runs.py -q -s -k demo -o timeout=900 $(ARGS)
 
 .PHONY: check-full
 check-full: export EXAMPLES := new

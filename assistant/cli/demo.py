@@ -51,6 +51,13 @@ _LIVE_TENANT = "pharmacy"
 _LIVE_QUESTION = "Where is her order, and may I refill it?"
 LIVE_CASE = CareCase("PT-204417", {"order": ("4471-2208",), "prescription": ("7301842-04417",)})
 """A customer of the sample order system (tools/systems), with an order that is late."""
+_RECORDED_TENANT = "pharmacy"
+_RECORDED_QUESTIONS = (
+    "Her insulin came warm. What do I do first, and may she claim the cost of a cool box?",
+    "A cold pack arrived melted. How long may the patient keep the medicine before I call?",
+)
+"""Asked where recorded answers are played: one that the documents answer in part, and one whose answer has a
+phone number, changed by hand, that no document has."""
 _STORY_TENANT = "pharmacy"
 """Its knowledge does not answer the story's question."""
 _CHECK_EVERY_S = 1.0
@@ -73,6 +80,7 @@ class _Demo:
     runtime: LocalRuntime
     terminal: Terminal
     ports: Mapping[str, int]
+    plays_recording: bool
 
     async def run(self) -> None:
         """Load and ask the demo's tenants, and tell the story at the desk."""
@@ -91,6 +99,8 @@ class _Demo:
         await self.ask(AgentQuestion(tenant, _AGENT, _QUESTIONS[tenant]))
         if tenant == _LIVE_TENANT and self._has_order_system(tenant):
             await self.ask(AgentQuestion(tenant, _AGENT, _LIVE_QUESTION, LIVE_CASE))
+        for question in _RECORDED_QUESTIONS if self.plays_recording and tenant == _RECORDED_TENANT else ():
+            await self.ask(AgentQuestion(tenant, _AGENT, question))
         await self.learn_router(tenant)
 
     async def load_others(self) -> None:
@@ -291,9 +301,10 @@ def run_demo(options: GlobalOptions, *, stop_after_answers: bool, served: Served
 
     With a model in ``served`` the demo's tenants use it from here on."""
     terminal = Terminal(steps=True)
+    plays_recording = served == ServedOptions(model=RECORDED)
     if served != ServedOptions():
         tenants = [tenant for tenant in options.tenants().tenants if tenant in _QUESTIONS]
-        if served == ServedOptions(model=RECORDED):
+        if plays_recording:
             use_recorded_model(options, tenants=tenants)
         else:
             use_served_model(options, tenants=tenants, served=served)
@@ -307,7 +318,7 @@ def run_demo(options: GlobalOptions, *, stop_after_answers: bool, served: Served
         terminal.step(f"joining what runs already, of {' and '.join(users) or 'a command that ended'}")
     with ExitStack() as serving:
         with runtime.processes(processes, command="assistant demo") as ports:
-            demo = _Demo(runtime, terminal, ports)
+            demo = _Demo(runtime, terminal, ports, plays_recording)
             asyncio.run(demo.run())
             if stop_after_answers or runtime.settings.in_ci:
                 terminal.step("the demo has ended; without --exit the console serves from here")

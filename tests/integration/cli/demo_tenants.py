@@ -32,7 +32,7 @@ def open_demo(folder: Path, *, whole: bool = False) -> Shop:
             shutil.copytree(KNOWLEDGE / tenant, folder / "knowledge" / tenant)
     else:
         _copy_a_part(folder / "knowledge")
-    (folder / "knowledge" / "pharmacy" / "cold.md").write_text(COLD)
+        (folder / "knowledge" / "pharmacy" / "cold.md").write_text(COLD)
     lines = (KNOWLEDGE / "clinic" / "medquad.jsonl").read_text(encoding="utf-8").splitlines()[:CLINIC_LINES]
     (folder / "knowledge" / "clinic").mkdir()
     (folder / "knowledge" / "clinic" / "medquad.jsonl").write_text("\n".join(lines), encoding="utf-8")

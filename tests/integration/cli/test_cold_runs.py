@@ -15,7 +15,7 @@ from subprocess import Popen
 
 import httpx
 import pytest
-from demo_tenants import open_demo, reviews_of
+from demo_tenants import CHECKOUT, open_demo, reviews_of
 from shop import Shop
 
 from tests.integration.local.local_processes import eventually, running
@@ -110,6 +110,9 @@ def test_the_demo_answers_and_serves_until_ctrl_c(demo_shop: Shop) -> None:
     assert_story_told(out)
     assert_quick(out, said)
 
+    shutil.copytree(CHECKOUT / "evaluation" / "recorded", demo_shop.folder / "evaluation" / "recorded")
+    assert_played(demo_shop.run("demo", "--exit", "--model", "recorded"))
+
 
 def until_it_serves(process: Popen[str]) -> str:
     """Return the demo's output up to the line with the address of the console."""
@@ -192,6 +195,17 @@ def assert_quick(out: str, said: str) -> None:
     parts = f"start {start_s} s, load what is known {load_s} s, three answers {answers_s:.2f} s"
     sys.stdout.write(f"\n{parts}: answers are {share:.0%}\n")
     assert share < 1 / 3
+
+
+def assert_played(out: str) -> None:
+    """Assert that the recording answers all of the pharmacy's questions, one in part, and one with a sentence
+    that is withheld."""
+    asked = out.split("\nPlays recorded answers of ")[1:]
+    written = [answer for answer in asked if "\nWritten by the model, each sentence checked\n" in answer]
+    assert len(written) == 4, out
+    assert "in place of the model's text" not in out
+    assert any("\nThe documents do not say " in answer for answer in written), out
+    assert "\nWithheld: 1 sentence of the model's; no source has 4459.\n" in out
 
 
 def assert_story_told(out: str) -> None:
