@@ -27,7 +27,7 @@ def fallen_back(code: str) -> str:
 
 
 def broken_off(code: str) -> str:
-    """Return what is told of a text that ended early: what was written stays the answer."""
+    """Return what a client sees of a text that ended early: what was written stays the answer."""
     return f"`done` `length`, `written`, `fallback` `{code}`"
 
 
