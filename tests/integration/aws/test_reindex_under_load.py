@@ -25,6 +25,7 @@ import orjson
 import pytest
 
 from assistant.answering.evidence import EvidenceQuery, FindEvidence
+from assistant.answering.rank import CosineScale
 from assistant.answering.search import SearchScope
 from assistant.aws.opensearch_client import open_opensearch
 from assistant.aws.opensearch_schema import delete_index
@@ -126,7 +127,8 @@ class Load:
                 continue
             self.by_version[found.index_version] += 1
             cosines = {hit.document_id: hit.title_cosine or 0.0 for hit in found.documents}
-            if abs(cosines.get(name, 0.0) - 1.0) > 1e-3 or gone.intersection(cosines):
+            same = CosineScale.of(served.answering.tenant.embedding).value(1.0)
+            if abs(cosines.get(name, 0.0) - same) > 1e-3 or gone.intersection(cosines):
                 self.wrong.append(f"{name} in {found.index_version}: {cosines.get(name)}")
 
 
