@@ -483,7 +483,7 @@ def _best_passages_first(passages: Iterable[Passage], found: Evidence) -> list[P
 
 
 def _ranked_passage(passage: Passage, found: Evidence, *, rank: int) -> RankedPassage:
-    """Return the passage with the raw scores of both legs."""
+    """Return the passage with the scores of both legs, its cosine on the scale of the weights."""
     passages, hits = found.retrieved.passages, found.retrieved.hits
     fused = next((one for one in passages if one.passage.passage_id == passage.passage_id), None)
     hit = next((one for one in hits if one.passage_id == passage.passage_id), None)

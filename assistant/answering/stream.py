@@ -384,10 +384,11 @@ class AnswerText:
         did not begin them."""
         marked: list[str] = []
         for part in parts:
-            used = [slot for _, slot in self._marked]
             if isinstance(part, str):
                 marked.append(without_marks(part))
-            elif self._hydration is not None and (slot := self._hydration.read(part.name, but=used)):
+                continue
+            used = [slot for _, slot in self._marked]
+            if self._hydration is not None and (slot := self._hydration.read(part.name, but=used)):
                 marked.append(mark(len(self._marked)))
                 self._marked.append((part, slot))
             else:

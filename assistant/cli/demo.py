@@ -20,12 +20,7 @@ from assistant.cli.knowledge import load
 from assistant.cli.loading import check_paths, own_folders
 from assistant.cli.local import LocalRuntime, local_runtime, start_node
 from assistant.cli.routing import learn_first_router
-from assistant.cli.served_model import (
-    RECORDED,
-    ServedOptions,
-    use_recorded_model,
-    use_served_model,
-)
+from assistant.cli.served_model import ServedOptions, use_recorded_model, use_served_model
 from assistant.cli.terminal import Terminal, plain, styled
 from assistant.client import AssistantClient, NotAllowedError, NotThereError
 from assistant.domain.answers import Verdict, VerdictLabel
@@ -301,10 +296,9 @@ def run_demo(options: GlobalOptions, *, stop_after_answers: bool, served: Served
 
     With a model in ``served`` the demo's tenants use it from here on."""
     terminal = Terminal(steps=True)
-    plays_recording = served == ServedOptions(model=RECORDED)
     if served != ServedOptions():
         tenants = [tenant for tenant in options.tenants().tenants if tenant in _QUESTIONS]
-        if plays_recording:
+        if served.plays_recording:
             use_recorded_model(options, tenants=tenants)
         else:
             use_served_model(options, tenants=tenants, served=served)
@@ -318,7 +312,7 @@ def run_demo(options: GlobalOptions, *, stop_after_answers: bool, served: Served
         terminal.step(f"joining what runs already, of {' and '.join(users) or 'a command that ended'}")
     with ExitStack() as serving:
         with runtime.processes(processes, command="assistant demo") as ports:
-            demo = _Demo(runtime, terminal, ports, plays_recording)
+            demo = _Demo(runtime, terminal, ports, served.plays_recording)
             asyncio.run(demo.run())
             if stop_after_answers or runtime.settings.in_ci:
                 terminal.step("the demo has ended; without --exit the console serves from here")

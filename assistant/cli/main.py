@@ -236,10 +236,10 @@ def demo(
     With a model, its tenants' answers are written by it, as after: assistant models use. The model
     "recorded" plays committed answers of a language model, and says so beside each."""
     from assistant.cli.demo import run_demo
-    from assistant.cli.served_model import RECORDED, ServedOptions
+    from assistant.cli.served_model import ServedOptions
 
     served = ServedOptions(url, model, endpoint, key_file, context_tokens, tokenizer, sends_questions_to)
-    if served != ServedOptions(model=RECORDED):
+    if not served.plays_recording:
         _check_served(served, others=url is None and endpoint is None)
     run_demo(GlobalOptions.of(context), stop_after_answers=exit_, served=served)
 

@@ -34,6 +34,8 @@ from assistant.settings.model_artifacts import WRITER
 from assistant.settings.process import GatewaySettings, inherited_environment
 from assistant.settings.tenant import load_tenants
 
+RECORDED = "recorded"
+"""Name of the model that plays the committed recordings."""
 DEFAULT_CONTEXT_TOKENS = 4096
 """Ollama's default on a small graphics card. It cuts a longer prompt, and tells neither."""
 _LEAST_CONTEXT_TOKENS = 256
@@ -67,6 +69,11 @@ class ServedOptions:
     tokenizer: Path | None = None
     sends_questions_to: str | None = None
 
+    @property
+    def plays_recording(self) -> bool:
+        """Whether committed answers are played in place of a model."""
+        return self == ServedOptions(model=RECORDED)
+
     def described(self) -> ServedLlm:
         """Return the model, not yet checked. Raises ConfigurationError."""
         region = None if self.endpoint is None else _region()
@@ -86,10 +93,6 @@ class ServedOptions:
         except ValidationError as error:
             first = error.errors()[0]
             raise ConfigurationError(f"{first['msg'].removeprefix('Value error, ')}.") from None
-
-
-RECORDED = "recorded"
-"""Name of the model that plays the committed recordings."""
 
 
 def use_recorded_model(options: GlobalOptions, *, tenants: Sequence[str]) -> None:

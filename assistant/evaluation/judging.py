@@ -11,7 +11,13 @@ from math import log2
 
 from assistant.answering.choose import Section
 from assistant.answering.evidence import Evidence
-from assistant.answering.prepare import AnswerRequest, FollowUpRequest, PrepareAnswer, PreparedAnswer
+from assistant.answering.prepare import (
+    MAX_EARLIER_CHARACTERS,
+    AnswerRequest,
+    FollowUpRequest,
+    PrepareAnswer,
+    PreparedAnswer,
+)
 from assistant.answering.services import TenantServices, elapsed_ms
 from assistant.domain.answers import Certainty
 from assistant.domain.clock import Deadline
@@ -35,7 +41,6 @@ _DEADLINE_S = 30.0
 _ATTEMPTS = 4
 _BACK_OFF_S = 0.2
 _READ_AT_ONCE = 20
-_MOST_EARLIER_CHARACTERS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,18 @@ class Observed:
     """Steps that were left out each time it was asked."""
 
 
+def identity_of(services: TenantServices) -> Identity:
+    """Return who asks in an evaluation: an agent of the tenant without access labels."""
+    return Identity(services.tenant.name, "evaluation", frozenset({Role.AGENT}), frozenset())
+
+
+def request_of(question: str, before: str | None) -> AnswerRequest:
+    """Return the request for a question; ``before``: the one that was asked before it."""
+    if before is None:
+        return AnswerRequest(question=question)
+    return FollowUpRequest(question=question, earlier_question=before[:MAX_EARLIER_CHARACTERS])
+
+
 class Observer:
     """Asks one tenant's questions, as an agent without access labels does."""
 
@@ -60,7 +77,7 @@ class Observer:
         )
         """What documents answer: no live system is called, or counted on."""
         self._prepare = PrepareAnswer(self._services)
-        self._identity = Identity(services.tenant.name, "evaluation", frozenset({Role.AGENT}), frozenset())
+        self._identity = identity_of(services)
         self._read: dict[str, StoredDocument] = {}
 
     @property
@@ -99,13 +116,10 @@ class Observer:
     async def _once(self, question: str, before: str | None) -> tuple[PreparedAnswer, Mapping[str, float]]:
         clock = self._services.clock
         started_s = clock.monotonic_s()
-        request = (
-            AnswerRequest(question=question)
-            if before is None
-            else FollowUpRequest(question=question, earlier_question=before[:_MOST_EARLIER_CHARACTERS])
-        )
         prepared = await self._prepare.prepare(
-            request, identity=self._identity, deadline=Deadline.after(_DEADLINE_S, clock=clock)
+            request_of(question, before),
+            identity=self._identity,
+            deadline=Deadline.after(_DEADLINE_S, clock=clock),
         )
         prepared.steps.root.end()
         return prepared, {**prepared.steps.timings_ms, "total": elapsed_ms(started_s, clock=clock)}

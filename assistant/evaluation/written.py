@@ -16,12 +16,11 @@ from assistant.answering.ports import (
     GenerationStream,
     TokenCounter,
 )
-from assistant.answering.prepare import AnswerRequest, FollowUpRequest, PreparedAnswer
+from assistant.answering.prepare import PreparedAnswer
 from assistant.answering.services import TenantServices
 from assistant.domain.answers import FinishReason, Mode, Support
 from assistant.domain.clock import Deadline
-from assistant.domain.identity import Identity, Role
-from assistant.evaluation.judging import holds_all, normal
+from assistant.evaluation.judging import holds_all, identity_of, normal, request_of
 from assistant.evaluation.questions import EvaluationQuestion, Outcome, WrittenResult
 from assistant.recorded_model import (
     CONTEXT_TOKENS,
@@ -33,7 +32,6 @@ from assistant.recorded_model import (
 )
 
 _DEADLINE_S = 90.0
-_MOST_EARLIER_CHARACTERS = 1_000
 MOST_STALE = 0.02
 """Share of a recording's lines that may be of other prompts than today's."""
 
@@ -108,17 +106,11 @@ class WrittenAnswers:
         self._recorded = model.recorded
         self._model_name = model.name
         self._answer = AnswerQuestion(self._services)
-        self._identity = Identity(services.tenant.name, "evaluation", frozenset({Role.AGENT}), frozenset())
+        self._identity = identity_of(services)
 
     async def prepare(self, question: EvaluationQuestion, *, before: str | None = None) -> PreparedAnswer:
         """Find the documents and make the prompt. Raises AssistantError."""
-        request = (
-            AnswerRequest(question=question.question)
-            if before is None
-            else FollowUpRequest(
-                question=question.question, earlier_question=before[:_MOST_EARLIER_CHARACTERS]
-            )
-        )
+        request = request_of(question.question, before)
         deadline = Deadline.after(_DEADLINE_S, clock=self._services.clock)
         return await self._answer.prepare(request, identity=self._identity, deadline=deadline)
 
