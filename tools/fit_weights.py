@@ -3,7 +3,8 @@
     python -m tools.fit_weights [--tenant T ...] [--state DIR] [--dry-run]
 
 The questions are asked four times: as the weights are; with the new ranker and the new weights of units;
-with the new order of documents, for the gate to be fitted on; and for the figures. The head of readings is
+with the new order of documents, for the gate to be fitted on, as they are and as short messages; and for the
+figures. The head of readings is
 fitted on the vectors of the same questions and of the shop's. An error, Ctrl-C and --dry-run leave the files
 as they were.
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -77,32 +78,37 @@ class _Fit:
 
     runtime: LocalRuntime
     questions: Questions
+    short: Questions
+    """The same questions as messages of two to seven words: the gate is fitted on them, too."""
     fitted_on: str
+    gate_fitted_on: str
     shop: Path
     """Questions of a shop with their kinds."""
 
     async def run(self, services: Mapping[str, TenantServices], folder: Path) -> None:
-        before, observed = await self._ask(services, "before")
+        before, observed = await self._ask(services, "before", self.questions)
         self._listwise(folder, "ranker", ranker_choices(observed), list(INDEX_FEATURES))
         for kind in ("units", "unit_vectors"):
             names = list(shipped_weights(kind).features)
             self._listwise(folder, kind, unit_choices(observed, names), names)
-        _, observed = await self._ask(services, "with new units")
+        _, observed = await self._ask(services, "with new units", self.questions)
         for kind in ("unit_vectors", "reranker"):
             names = list(shipped_weights(kind).features)
             choices = unit_choices if kind == "unit_vectors" else document_choices
             self._listwise(folder, kind, choices(observed, names), names)
-        _, observed = await self._ask(services, "with new order")
+        _, observed = await self._ask(services, "with new order", self.questions)
+        _, observed_short = await self._ask(services, "short", self.short)
         names = list(shipped_weights("gate").features)
-        values, bias = fit_logistic(*gate_rows(observed, names), penalty=PENALTY["gate"])
-        self._write(folder, "gate", names, values, bias=bias)
+        values, bias = fit_logistic(*gate_rows([*observed, *observed_short], names), penalty=PENALTY["gate"])
+        self._write(folder, "gate", names, values, bias=bias, fitted_on=self.gate_fitted_on)
         await self._fit_head(folder, next(iter(services.values())))
-        after, _ = await self._ask(services, "after")
+        after, _ = await self._ask(services, "after", self.questions)
         for tenant in services:
             self._show(tenant, before[tenant], after[tenant])
 
     def _listwise(self, folder: Path, kind: Kind, choices: Sequence[Choice], names: Sequence[str]) -> None:
-        self._write(folder, kind, names, fit_listwise(choices, penalty=PENALTY[kind]))
+        values = fit_listwise(choices, penalty=PENALTY[kind])
+        self._write(folder, kind, names, values, fitted_on=self.fitted_on)
 
     async def _fit_head(self, folder: Path, services: TenantServices) -> None:
         """Fit whether a question leans on the one before it, and its kind."""
@@ -143,12 +149,12 @@ class _Fit:
         return np.array(vectors)
 
     async def _ask(
-        self, services: Mapping[str, TenantServices], when: str
+        self, services: Mapping[str, TenantServices], when: str, asked: Questions
     ) -> tuple[dict[str, Results], list[Observed]]:
-        """Ask every question with the current files; return results, and the tuning halves' observations."""
+        """Ask questions with the current files; return results, and the tuning halves' observations."""
         results: dict[str, Results] = {}
         tuning: list[Observed] = []
-        for tenant, questions in self.questions.items():
+        for tenant, questions in asked.items():
             observer = Observer(services[tenant])
             await observer.check(questions)
             judge = Judge(observer)
@@ -164,9 +170,16 @@ class _Fit:
         return results, tuning
 
     def _write(
-        self, folder: Path, kind: Kind, names: Sequence[str], values: Sequence[float], *, bias: float = 0.0
+        self,
+        folder: Path,
+        kind: Kind,
+        names: Sequence[str],
+        values: Sequence[float],
+        *,
+        fitted_on: str,
+        bias: float = 0.0,
     ) -> None:
-        raw = weights_file(kind, names, values, fitted_on=self.fitted_on, bias=bias)
+        raw = weights_file(kind, names, values, fitted_on=fitted_on, bias=bias)
         (folder / f"{kind}.json").write_bytes(raw)
         shipped_weights.cache_clear()
 
@@ -210,18 +223,25 @@ def _restored(folder: Path, *, always: bool) -> Generator[None]:
             shipped_head.cache_clear()
 
 
+def _hashes(paths: Iterable[Path]) -> str:
+    """Return the files' names, each with 16 hex digits of its SHA-256."""
+    return ", ".join(
+        f"{path.parent.name}/{path.name} (SHA-256 {sha256(path.read_bytes()).hexdigest()[:16]})"
+        for path in paths
+    )
+
+
 async def _fit(runtime: LocalRuntime, ports: Mapping[str, int], folder: Path, tenants: Sequence[str]) -> None:
     folder_of_questions = committed(runtime.options)
     paths = {tenant: folder_of_questions / f"{tenant}.jsonl" for tenant in tenants}
-    hashes = ", ".join(
-        f"{path.name} (SHA-256 {sha256(path.read_bytes()).hexdigest()[:16]})" for path in paths.values()
-    )
-    questions = {tenant: load_questions(path) for tenant, path in paths.items()}
+    short_paths = {tenant: folder_of_questions / "short" / f"{tenant}.jsonl" for tenant in tenants}
     async with open_services(runtime, ports, tenants) as services:
         fit = _Fit(
             runtime,
-            questions,
-            fitted_on=f"tuning halves of {hashes}",
+            {tenant: load_questions(path) for tenant, path in paths.items()},
+            {tenant: load_questions(path) for tenant, path in short_paths.items()},
+            fitted_on=f"tuning halves of {_hashes(paths.values())}",
+            gate_fitted_on=f"tuning halves of {_hashes((*paths.values(), *short_paths.values()))}",
             shop=folder_of_questions / "shop" / "tuning.jsonl",
         )
         await fit.run(services, folder)

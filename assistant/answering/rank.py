@@ -488,5 +488,4 @@ def document_features(
         "unit_cosines": fmean(nearest[:3]) if nearest else 0.0,
         "unit_peak": nearest[0] - fmean(nearest) if nearest else 0.0,
         "few_terms": 1.0 / max(1, len(asked.terms)),
-        "heaviest_missing": max((term.weight for term in asked.terms if not term.forms & stems), default=0.0),
     }

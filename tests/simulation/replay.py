@@ -63,7 +63,6 @@ UNIT_FEATURES = (
     "unit_cosines",
     "unit_peak",
     "few_terms",
-    "heaviest_missing",
 )
 """What ``rank.document_features`` gives beside the score by the index."""
 Array = NDArray[np.float64]
