@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from typing import Any, Protocol, cast
+from typing import Any, cast
 from urllib.parse import quote, urlencode, urlsplit
 
 import aiohttp
@@ -44,12 +45,10 @@ ReadSecret = Callable[[], Awaitable[bytes]]
 """Returns a secret as it is stored now. Raises ConfigurationError, DependencyError."""
 
 
-class SignRequest(Protocol):
-    """Signs a GET without a body."""
+SignRequest = Callable[[str, Mapping[str, str]], Awaitable[Mapping[str, str]]]
+"""Returns all headers of a signed GET without a body, for its URL and headers, ``Host`` among them.
 
-    async def __call__(self, url: str, headers: Mapping[str, str]) -> Mapping[str, str]:
-        """Return all headers of the signed request; ``headers`` has ``Host``. Raises DependencyError."""
-        ...
+Raises DependencyError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,30 +75,29 @@ def checked_address(system: str, url: str) -> str:
     Raises ConfigurationError for another scheme, a path, credentials in it, or a link-local address: the
     metadata services of clouds are there.
     """
-    wrong = next(_wrong_address(url), None)
-    if wrong is not None:
+    if wrong := _wrong_address(url):
         raise ConfigurationError(
             f"The address of the system {system} is {url}: {wrong}. Give https://host:port."
         )
     return url.rstrip("/")
 
 
-def _wrong_address(url: str) -> Iterator[str]:
+def _wrong_address(url: str) -> str | None:
     parts = urlsplit(url)
     host = parts.hostname or ""
-    try:
+    address = None
+    with suppress(ValueError):
         address = ip_address(host)
-    except ValueError:
-        address = None
     is_here = host == "localhost" or (address is not None and address.is_loopback)
     if parts.scheme != "https" and not (parts.scheme == "http" and is_here):
-        yield "it needs https"
+        return "it needs https"
     if not host:
-        yield "it has no host"
+        return "it has no host"
     if parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc:
-        yield "it has a path, a query or credentials"
+        return "it has a path, a query or credentials"
     if address is not None and (address.is_link_local or address.is_unspecified or address.is_multicast):
-        yield "it is an address of the machine's own network"
+        return "it is an address of the machine's own network"
+    return None
 
 
 class HttpSystems:
@@ -117,7 +115,7 @@ class HttpSystems:
         return await system.get(request, deadline=deadline, most_bytes=most_bytes)
 
     def has_open_circuit(self, system: str) -> bool:
-        return self._systems[system].has_open_circuit
+        return self._systems[system].circuit.is_open
 
     async def close(self) -> None:
         for system in self._systems.values():
@@ -131,78 +129,73 @@ class _HttpSystem:
         self._access = access
         self._clock = clock
         self._url = checked_address(access.name, access.url)
-        self._circuit = Circuit(clock=clock)
+        self._headers = {
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            "Host": access.host_name or urlsplit(self._url).netloc,
+        }
+        self.circuit = Circuit(clock=clock)
         self._budget = RetryBudget()
-        self._in_progress = 0
+        self._room = asyncio.Semaphore(_MOST_IN_PROGRESS)
         self._session: aiohttp.ClientSession | None = None
         self._opening = asyncio.Lock()
-        self._credentials = _Credentials(access, clock=clock, send=self._post)
-
-    @property
-    def has_open_circuit(self) -> bool:
-        return self._circuit.is_open
+        self._credentials = _Credentials(access, clock=clock, ask_token=self._ask_token)
 
     async def close(self) -> None:
         if self._session is not None:
             await self._session.close()
 
     async def get(self, request: SystemRequest, *, deadline: Deadline, most_bytes: int) -> SystemResponse:
-        if not self._circuit.allows():
+        if not self.circuit.allows():
             raise self._unavailable("it failed several times in a row")
-        if self._in_progress >= _MOST_IN_PROGRESS:
+        if self._room.locked():
             raise self._unavailable("too many requests are in progress")
         has_whole_time = deadline.remaining_s() >= (request.limit_s or 0.0) * _WHOLE_TIME
-        self._in_progress += 1
         self._budget.earn()
         try:
-            response = await self._with_retry(request, deadline=deadline, most_bytes=most_bytes)
+            async with self._room:
+                response = await self._with_retry(request, deadline=deadline, most_bytes=most_bytes)
         except LiveReadError as error:
             is_late = error.problem is ElementProblem.SYSTEM_LATE
             if error.problem is ElementProblem.SYSTEM_UNAVAILABLE or (is_late and has_whole_time):
-                self._circuit.failed()
+                self.circuit.failed()
             raise
-        finally:
-            self._in_progress -= 1
         if response.status >= 500:
-            self._circuit.failed()
+            self.circuit.failed()
         else:
-            self._circuit.succeeded()
+            self.circuit.succeeded()
         return response
 
     async def _with_retry(
         self, request: SystemRequest, *, deadline: Deadline, most_bytes: int
     ) -> SystemResponse:
         """Call, and once more where a second call may help and the budget allows it."""
-        used = _UsedToken()
         try:
-            response = await self._once(request, used, deadline=deadline, most_bytes=most_bytes)
+            response, token = await self._once(request, deadline=deadline, most_bytes=most_bytes)
         except LiveReadError as error:
             if error.problem is not ElementProblem.SYSTEM_UNAVAILABLE or not self._may_repeat(deadline):
                 raise
         else:
-            if response.status == 401 and self._credentials.renew(used.token):
-                pass
+            if response.status == 401 and token is not None:
+                self._credentials.forget(token)
             elif response.status not in _WORTH_A_RETRY or not self._may_repeat(deadline):
                 return response
-        return await self._once(request, used, deadline=deadline, most_bytes=most_bytes)
+        response, _ = await self._once(request, deadline=deadline, most_bytes=most_bytes)
+        return response
 
     def _may_repeat(self, deadline: Deadline) -> bool:
         return deadline.remaining_s() > 0.0 and self._budget.spend()
 
     async def _once(
-        self, request: SystemRequest, used: _UsedToken, *, deadline: Deadline, most_bytes: int
-    ) -> SystemResponse:
-        url = f"{self._url}{request.path}"
-        if request.query:
-            url = f"{url}?{urlencode(request.query, quote_via=quote)}"
+        self, request: SystemRequest, *, deadline: Deadline, most_bytes: int
+    ) -> tuple[SystemResponse, str | None]:
+        """Return the response of one call, and the bearer token that it was sent with."""
         try:
             async with asyncio.timeout(deadline.within_s(deadline.remaining_s())):
-                return await self._exchange(url, request, used, most_bytes)
+                return await self._exchange(request, most_bytes)
         except (TimeoutError, DeadlineExceededError):
-            name = self._access.name
-            raise LiveReadError(
-                ElementProblem.SYSTEM_LATE, f"{name} did not answer in time. Retry shortly."
-            ) from None
+            late = f"{self._access.name} did not answer in time. Retry shortly."
+            raise LiveReadError(ElementProblem.SYSTEM_LATE, late) from None
         except _SSL_ERRORS:
             raise self._invalid("its certificate is not one of its name") from None
         except (aiohttp.ClientPayloadError, aiohttp.ClientResponseError, aiohttp.InvalidURL, ValueError):
@@ -212,82 +205,72 @@ class _HttpSystem:
         except (DependencyError, ConfigurationError) as error:  # of credentials
             raise self._unavailable(error.message.rstrip(".")) from None
 
-    async def _exchange(
-        self, url: str, request: SystemRequest, used: _UsedToken, most_bytes: int
+    async def _exchange(self, request: SystemRequest, most_bytes: int) -> tuple[SystemResponse, str | None]:
+        url = f"{self._url}{request.path}"
+        if request.query:
+            url = f"{url}?{urlencode(request.query, quote_via=quote)}"
+        headers = dict(self._headers)
+        if request.agent is not None:  # percent-encoded where it is not plain ASCII
+            headers[AGENT_HEADER] = quote(request.agent, safe="!#$&'*+-./:=?@^_`|~")
+        signed, token = await self._credentials.authorised(url, headers)
+        response = await self._send(url, signed, most_bytes=most_bytes)
+        if 300 <= response.status < 400:
+            raise self._invalid("it redirects, which is never followed")
+        return response, token
+
+    async def _send(
+        self, url: str, headers: Mapping[str, str], *, most_bytes: int, form: Mapping[str, str] | None = None
     ) -> SystemResponse:
-        headers = {"Accept": "application/json", "Accept-Encoding": "identity", "Host": self._host}
-        if request.agent is not None:
-            headers[AGENT_HEADER] = _header_value(request.agent)
-        headers = dict(await self._credentials.authorised(url, headers, used))
-        async with (await self._opened()).get(
-            URL(url, encoded=True), headers=headers, allow_redirects=False, **self._tls()
-        ) as response:
-            if 300 <= response.status < 400:
-                raise self._invalid("it redirects, which is never followed")
-            if response.status != 200:
-                response.close()
-                return SystemResponse(response.status, response.content_type, b"")
-            body = await self._body(response, most_bytes)
-            return SystemResponse(200, response.headers.get("Content-Type", ""), body)
+        """GET, or POST a form; return the response, its body only with the status 200."""
+        session = await self._opened()
+        async with session.request(
+            "GET" if form is None else "POST",
+            URL(url, encoded=True),
+            data=form,
+            headers=headers,
+            allow_redirects=False,
+            server_hostname=self._access.host_name,
+        ) as response:  # what is not read when this ends closes the connection
+            body = await self._body(response, most_bytes) if response.status == 200 else b""
+            return SystemResponse(response.status, response.headers.get("Content-Type", ""), body)
 
     async def _body(self, response: aiohttp.ClientResponse, most_bytes: int) -> bytes:
         """Return the body. Raises LiveReadError before more than its bound is held."""
         if response.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
-            response.close()
             raise self._invalid("the response is compressed, which was not asked for")
         body = bytearray()
-        length = response.content_length
-        if length is None or length <= most_bytes:
-            async for part in response.content.iter_any():
-                body += part
-                if len(body) > most_bytes:
-                    break
-            else:
-                return bytes(body)
-        response.close()
-        raise self._invalid(f"the response is larger than {most_bytes} bytes")
+        is_larger = (response.content_length or 0) > most_bytes
+        while not is_larger and (part := await response.content.readany()):
+            body += part
+            is_larger = len(body) > most_bytes
+        if is_larger:
+            raise self._invalid(f"the response is larger than {most_bytes} bytes")
+        return bytes(body)
 
-    async def _post(self, form: Mapping[str, str]) -> bytes:
+    async def _ask_token(self, form: Mapping[str, str]) -> bytes:
         """Return the body of the system's token endpoint. Raises DependencyError."""
-        async with (await self._opened()).post(
-            URL(f"{self._url}{self._access.token_path}", encoded=True),
-            data=dict(form),
-            headers={"Accept": "application/json", "Accept-Encoding": "identity", "Host": self._host},
-            allow_redirects=False,
-            **self._tls(),
-        ) as response:
-            if response.status != 200:
-                response.close()
-                raise DependencyError(f"no token was given (status {response.status})")
-            return await self._body(response, _LARGEST_TOKEN_BYTES)
-
-    @property
-    def _host(self) -> str:
-        return self._access.host_name or urlsplit(self._url).netloc
-
-    def _tls(self) -> dict[str, Any]:
-        name = self._access.host_name
-        return {"server_hostname": name} if name is not None and self._url.startswith("https") else {}
+        url = f"{self._url}{self._access.token_path}"
+        response = await self._send(url, self._headers, most_bytes=_LARGEST_TOKEN_BYTES, form=form)
+        if response.status != 200:
+            raise DependencyError(f"no token was given (status {response.status})")
+        return response.body
 
     async def _opened(self) -> aiohttp.ClientSession:
         async with self._opening:  # reading the authorities takes 20 ms of CPU: one request does it
             if self._session is None:
                 context = await asyncio.to_thread(ssl.create_default_context, cadata=self._access.ca_pem)
-                self._session = self._session_with(context)
+                self._session = aiohttp.ClientSession(
+                    connector=aiohttp.TCPConnector(
+                        limit=_MOST_IN_PROGRESS, keepalive_timeout=_KEEP_ALIVE_S, ssl=context
+                    ),
+                    timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_TIMEOUT_S),
+                    auto_decompress=False,
+                    read_bufsize=_READ_BUFFER_BYTES,
+                    cookie_jar=aiohttp.DummyCookieJar(),
+                    trust_env=False,
+                    skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
+                )
         return self._session
-
-    def _session_with(self, context: ssl.SSLContext) -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=_MOST_IN_PROGRESS, keepalive_timeout=_KEEP_ALIVE_S, ssl=context
-            ),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_TIMEOUT_S),
-            auto_decompress=False,
-            read_bufsize=_READ_BUFFER_BYTES,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=False,
-            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
-        )
 
     def _unavailable(self, why: str) -> LiveReadError:
         return LiveReadError(
@@ -301,75 +284,61 @@ class _HttpSystem:
 
 
 @dataclass(slots=True)
-class _UsedToken:
-    """The bearer token that one request was sent with; None for other ways to prove who calls."""
-
-    token: str | None = None
-
-
-@dataclass(slots=True)
 class _Credentials:
     """The headers that prove who calls. Secrets and tokens are kept for minutes, and renewed when refused."""
 
     access: SystemAccess
     clock: Clock
-    send: Callable[[Mapping[str, str]], Awaitable[bytes]]
+    ask_token: Callable[[Mapping[str, str]], Awaitable[bytes]]
+    """Posts a form to the token endpoint; returns the body of its response."""
     _token: str | None = None
     _until_s: float = 0.0
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def authorised(self, url: str, headers: Mapping[str, str], used: _UsedToken) -> Mapping[str, str]:
-        """Return the headers of a request, and note in ``used`` the token that they have."""
+    async def authorised(self, url: str, headers: Mapping[str, str]) -> tuple[Mapping[str, str], str | None]:
+        """Return the headers of a request, and their bearer token; None for other ways to prove who calls."""
         if self.access.auth == "none":
-            return headers
-        if self.access.auth == "sigv4":
-            if self.access.sign is None:
-                raise ConfigurationError("no credentials to sign with")
-            return await self.access.sign(url, headers)
-        used.token = await self._bearer()
-        return {**headers, "Authorization": f"Bearer {used.token}"}
+            return headers, None
+        if self.access.auth == "sigv4" and self.access.sign is not None:
+            return await self.access.sign(url, headers), None
+        token = await self._bearer()
+        return {**headers, "Authorization": f"Bearer {token}"}, token
 
-    def renew(self, used: str | None) -> bool:
-        """Forget the token that a system refused; return whether another one may be accepted.
+    def forget(self, refused: str) -> None:
+        """Forget a token that the system refused.
 
         Of several requests that were refused at once only the first forgets it: what the others find is a
         newer token already, and they retry with that.
         """
-        if used is None:
-            return False
-        if self._token == used:
+        if self._token == refused:
             self._token = None
-        return True
 
     async def _bearer(self) -> str:
         async with self._lock:  # one of many waiting requests asks
             if self._token is None or self.clock.monotonic_s() >= self._until_s:
-                self._token, for_s = await (self._stored() if self.access.auth == "token" else self._issued())
+                self._token, for_s = await self._new_token()
                 self._until_s = self.clock.monotonic_s() + for_s
             return self._token
 
-    async def _stored(self) -> tuple[str, float]:
-        return _token_text(await self._secret()), _SECRET_FRESH_S
-
-    async def _issued(self) -> tuple[str, float]:
-        """Return a token for client credentials (RFC 6749, section 4.4), and its seconds."""
-        client = _object(await self._secret(), "the secret")
+    async def _new_token(self) -> tuple[str, float]:
+        """Return a token and its seconds: the secret, or one for client credentials (RFC 6749, 4.4)."""
+        if self.access.secret is None:
+            raise ConfigurationError("its secret is not configured")
+        secret = await self.access.secret()
+        if self.access.auth == "token":
+            return _token_text(secret), _SECRET_FRESH_S
+        client = _object(secret, "the secret")
         form = {
             "grant_type": "client_credentials",
             "client_id": str(client.get("client_id", "")),
             "client_secret": str(client.get("client_secret", "")),
         }
-        issued = _object(await self.send(form), "the token endpoint's response")
+        issued = _object(await self.ask_token(form), "the token endpoint's response")
         for_s = issued.get("expires_in", _SECRET_FRESH_S)
         if not isinstance(for_s, int | float) or str(issued.get("token_type", "bearer")).lower() != "bearer":
             raise DependencyError("the token endpoint's response has another form")
         token = _token_text(str(issued.get("access_token", "")).encode())
         return token, min(max(0.0, for_s - _TOKEN_MARGIN_S), _LONGEST_TOKEN_S)
-
-    async def _secret(self) -> bytes:
-        if self.access.secret is None:
-            raise ConfigurationError("its secret is not configured")
-        return await self.access.secret()
 
 
 def _token_text(secret: bytes) -> str:
@@ -380,15 +349,8 @@ def _token_text(secret: bytes) -> str:
 
 
 def _object(body: bytes, what: str) -> Mapping[str, Any]:
-    try:
+    with suppress(orjson.JSONDecodeError):
         found: Any = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        found = None
-    if not isinstance(found, dict):
-        raise DependencyError(f"{what} is no JSON object")
-    return cast("dict[str, Any]", found)
-
-
-def _header_value(text: str) -> str:
-    """Return an agent's id as a header carries it: percent-encoded where it is not plain ASCII."""
-    return quote(text, safe="!#$&'*+-./:=?@^_`|~")
+        if isinstance(found, dict):
+            return cast("dict[str, Any]", found)
+    raise DependencyError(f"{what} is no JSON object")

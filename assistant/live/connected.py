@@ -5,16 +5,15 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from urllib.parse import quote
 
 import structlog
 
 from assistant.domain.clock import Clock, Deadline
-from assistant.domain.elements import ElementData, ElementProblem
-from assistant.domain.errors import DeadlineExceededError, RecordsUnavailableError
+from assistant.domain.elements import ElementProblem
+from assistant.domain.errors import RecordsUnavailableError
 from assistant.domain.live import LiveRead
 from assistant.live.parameters import (
     FoundParameters,
@@ -37,7 +36,7 @@ from assistant.live.ports import (
     SystemResponse,
     SystemSwitches,
 )
-from assistant.live.results import Reading, element_data, name_of, names_another, read_response
+from assistant.live.results import Reading, element_data, names_another, read_response
 from assistant.settings.connector import MOST_ROWS, Connector, ConnectorElement, Operation
 from assistant.settings.deployment import ReachEntry
 
@@ -85,63 +84,36 @@ class _SharedCall:
     """What the record says when nobody waits any more."""
 
 
-class ReadingCache:
-    """Readings that are nobody's, each for its operation's seconds; the oldest go first."""
-
-    def __init__(self, *, clock: Clock) -> None:
-        self._clock = clock
-        self._kept: OrderedDict[_Key, tuple[Reading, float]] = OrderedDict()
-        self._characters = 0
-
-    def find(self, key: _Key) -> Reading | None:
-        reading, until_s = self._kept.get(key, (None, 0.0))
-        return reading if until_s > self._clock.monotonic_s() else None
-
-    def keep(self, key: _Key, reading: Reading, *, for_s: float) -> None:
-        self._drop(key)
-        self._kept[key] = (reading, self._clock.monotonic_s() + for_s)
-        self._characters += reading.size
-        while len(self._kept) > _MOST_CACHED or self._characters > _MOST_CACHED_CHARACTERS:
-            self._drop(next(iter(self._kept)))
-
-    def _drop(self, key: _Key) -> None:
-        if (found := self._kept.pop(key, None)) is not None:
-            self._characters -= found[0].size
-
-
+@dataclass(slots=True, eq=False)
 class ConnectedElements:
-    """``LiveElements`` of the systems in a tenant file.
+    """``LiveElements`` of the systems in a tenant file."""
 
-    ``pseudonym`` makes the name of a customer in the record.
-    """
+    systems: Sequence[ReachEntry]
+    _: KW_ONLY
+    calls: LiveSystems
+    switches: SystemSwitches
+    reads: LiveReads
+    pseudonym: Callable[[str], str]
+    """Makes the name of a customer in the record."""
+    clock: Clock
+    observer: ReadObserver | None = None
+    _named: dict[str, _Named] = field(init=False)
+    _types: dict[str, ElementType] = field(init=False)
+    _cache: dict[_Key, tuple[Reading, float]] = field(
+        init=False, default_factory=dict[_Key, tuple[Reading, float]]
+    )
+    """Readings that are nobody's, each until its monotonic time; the oldest first."""
+    _shared: dict[_Key, _SharedCall] = field(init=False, default_factory=dict[_Key, _SharedCall])
+    """Calls of requests, running or done; the oldest first."""
+    _running: set[_SharedCall] = field(init=False, default_factory=set[_SharedCall])
+    """Those that run, also the ones that nobody may join any more."""
 
-    def __init__(
-        self,
-        systems: Sequence[ReachEntry],
-        *,
-        calls: LiveSystems,
-        switches: SystemSwitches,
-        reads: LiveReads,
-        pseudonym: Callable[[str], str],
-        clock: Clock,
-        observer: ReadObserver | None = None,
-    ) -> None:
-        self._observer = observer
-        self._calls = calls
-        self._switches = switches
-        self._reads = reads
-        self._pseudonym = pseudonym
-        self._clock = clock
-        self._cache = ReadingCache(clock=clock)
-        self._shared: OrderedDict[_Key, _SharedCall] = OrderedDict()
-        """Calls of requests, running or done."""
-        self._running: set[_SharedCall] = set()
-        """Those that run, also the ones that nobody may join any more."""
+    def __post_init__(self) -> None:
         self._named = {
             f"{system.name}.{element.name}": _Named(
                 system, system.inline, system.inline.operation(element.operation), element
             )
-            for system in systems
+            for system in self.systems
             if system.inline is not None
             for element in system.inline.elements
         }
@@ -158,17 +130,21 @@ class ConnectedElements:
         named = self._named.get(name)
         if named is None:
             raise LiveReadError(ElementProblem.NOT_FOUND, f"There is no element {name}.")
-        about = ""
+        about, source = "", named.connector.source
         try:
             found = await self._allowed(named, caller)
             about = found.about
             reading, is_cached = await self._reading(named, found, caller, deadline)
-            data = _data(named, reading)
-        except DeadlineExceededError:
-            raise _late(named, about) from None
+            data = element_data(named.element, operation=named.operation, reading=reading)
+        except TimeoutError:
+            late = f"{source} did not answer in time. Retry shortly."
+            raise LiveReadError(ElementProblem.SYSTEM_LATE, late, about=about) from None
         except LiveReadError as error:
             error.about = error.about or about
             raise
+        if data is None:
+            nothing = f"{source} has nothing for: {named.element.title}."
+            raise LiveReadError(ElementProblem.NOT_FOUND, nothing, about=about)
         if data.rows and reading.row_count > MOST_ROWS:
             about = f"{about} (first {MOST_ROWS} of {reading.row_count})"
         another = _another(named, reading, caller, about)
@@ -208,7 +184,7 @@ class ConnectedElements:
         """Raise LiveReadError unless the system's switch is known to be on."""
         source = named.connector.source
         try:
-            is_on = await self._switches.is_on(named.system.name)
+            is_on = await self.switches.is_on(named.system.name)
         except SwitchUnreadableError:
             raise LiveReadError(
                 ElementProblem.SYSTEM_UNAVAILABLE,
@@ -228,7 +204,8 @@ class ConnectedElements:
         operation = named.operation
         key = (named.operation_name, *sorted(found.values.items()))
         rights = (*key, caller.identity.roles, caller.identity.labels, _agent(named, caller))
-        if operation.cache_s and (kept := self._cache.find(rights)) is not None:
+        kept, until_s = self._cache.get(rights, (None, 0.0))
+        if kept is not None and until_s > self.clock.monotonic_s():
             await self._record(named, caller, _whose(named, caller, found.values), _READY, cached=True)
             return kept, True
         customer = None if caller.context is None else caller.context.customer
@@ -237,10 +214,20 @@ class ConnectedElements:
         if call is None or _failed(call.task):
             call = _SharedCall(mine)
             self._begin(call, self._call(call, named, found, caller, deadline))
-        reading = await self._waited(call, deadline=deadline, late=_late(named, found.about))
+        reading = await self._waited(call, deadline)
         if operation.cache_s:
-            self._cache.keep(rights, reading, for_s=operation.cache_s)
+            self._keep(rights, reading, operation.cache_s)
         return reading, False
+
+    def _keep(self, key: _Key, reading: Reading, for_s: float) -> None:
+        """Keep a reading for its seconds, and drop the oldest ones over the bounds."""
+        self._cache.pop(key, None)
+        self._cache[key] = (reading, self.clock.monotonic_s() + for_s)
+        while (
+            len(self._cache) > _MOST_CACHED
+            or sum(kept.size for kept, _ in self._cache.values()) > _MOST_CACHED_CHARACTERS
+        ):
+            del self._cache[next(iter(self._cache))]
 
     def _begin(self, call: _SharedCall, work: Coroutine[None, None, Reading]) -> None:
         """Begin a call that elements with the same key share.
@@ -248,7 +235,7 @@ class ConnectedElements:
         It is forgotten after an answer's longest time, with the values.
         """
         while len(self._shared) >= _MOST_SHARED:
-            self._shared.popitem(last=False)  # those who wait for it still get it
+            del self._shared[next(iter(self._shared))]  # those who wait for it still get it
         call.task = asyncio.create_task(work)
         self._shared[call.key] = call
         self._running.add(call)
@@ -264,8 +251,11 @@ class ConnectedElements:
         if self._shared.get(call.key) is call:
             del self._shared[call.key]
 
-    async def _waited(self, call: _SharedCall, *, deadline: Deadline, late: LiveReadError) -> Reading:
-        """Return the reading of a call. The last one that stops waiting ends it. Raises LiveReadError."""
+    async def _waited(self, call: _SharedCall, deadline: Deadline) -> Reading:
+        """Return the reading of a call. The last one that stops waiting ends it.
+
+        Raises LiveReadError, TimeoutError.
+        """
         call.waiting += 1
         left_as = ElementProblem.CANCELLED
         try:
@@ -276,7 +266,7 @@ class ConnectedElements:
             if not call.waiting:
                 self._end(call, left_as)
         if not call.task.done():
-            raise late
+            raise TimeoutError
         if call.task.cancelled():
             raise LiveReadError(ElementProblem.CANCELLED, "The read was cancelled. Retry.")
         return call.task.result()
@@ -294,24 +284,21 @@ class ConnectedElements:
     ) -> Reading:
         """Call the system, check its response, and record the read, however it ended."""
         outcome = str(ElementProblem.SYSTEM_UNAVAILABLE)  # what an agent sees of a defect of ours
-        began_s = self._clock.monotonic_s()
+        began_s = self.clock.monotonic_s()
         try:
             reading = await self._called(named, found, caller, deadline)
             outcome = _READY
         except LiveReadError as error:
             outcome = str(error.problem)
             raise
-        except DeadlineExceededError:
-            outcome = str(ElementProblem.SYSTEM_LATE)
-            raise
         except asyncio.CancelledError:
             outcome = str(call.left_as)
             raise
         finally:
             call.is_over = True
-            if self._observer is not None:
-                seconds = self._clock.monotonic_s() - began_s
-                self._observer.read_ended(named.system.name, outcome, seconds=seconds)
+            if self.observer is not None:
+                seconds = self.clock.monotonic_s() - began_s
+                self.observer.read_ended(named.system.name, outcome, seconds=seconds)
             await self._record(named, caller, _whose(named, caller, found.values), outcome)
         return reading
 
@@ -320,13 +307,13 @@ class ConnectedElements:
     ) -> Reading:
         operation = named.operation
         limit_s = min(operation.deadline_s or named.system.deadline_s, named.system.deadline_s)
-        own = Deadline.after(deadline.within_s(limit_s), clock=self._clock)
+        own = Deadline.after(min(limit_s, deadline.remaining_s()), clock=self.clock)
         request = replace(
             request_of(operation, found.values, named.system.name),
             agent=_agent(named, caller),
             limit_s=limit_s,
         )
-        response = await self._calls.get(request, deadline=own, most_bytes=operation.most_bytes)
+        response = await self.calls.get(request, deadline=own, most_bytes=operation.most_bytes)
         try:
             check_status(response, source=named.connector.source)
             return read_response(
@@ -335,36 +322,30 @@ class ConnectedElements:
                 operation=operation,
                 asked=found.values,
                 context=caller.context,
-                as_of=self._clock.now(),
+                as_of=self.clock.now(),
             )
         except LiveReadError as error:
             error.by_response = True
             raise
 
     async def _record(
-        self,
-        named: _Named,
-        caller: Caller,
-        whose: str | None,
-        outcome: str,
-        *,
-        cached: bool = False,
+        self, named: _Named, caller: Caller, whose: str | None, outcome: str, *, cached: bool = False
     ) -> None:
         """Record a read of what ``_whose`` named. Raises LiveReadError: what is not recorded is not shown."""
         read = LiveRead(
             read_id=uuid.uuid4().hex,
-            at=self._clock.now(),
+            at=self.clock.now(),
             agent=caller.identity.agent,
             answer_id=caller.answer_id,
             system=named.system.name,
             operation=named.operation_name,
-            subject=None if whose is None else self._pseudonym(whose),
+            subject=None if whose is None else self.pseudonym(whose),
             outcome=outcome,
             cached=cached,
         )
         try:
             async with asyncio.timeout(_RECORD_LIMIT_S):
-                await self._reads.record(read)
+                await self.reads.record(read)
         except (RecordsUnavailableError, TimeoutError):
             _log.warning("live_read_not_recorded", system=named.system.name)
             raise LiveReadError(
@@ -389,14 +370,14 @@ def _whose(named: _Named, caller: Caller, values: Mapping[str, str]) -> str | No
     """
     if not named.operation.personal:
         return None
-    context = caller.context
     asked = asked_id(named.operation, values)
-    is_decided = named.system.whose == "context" or asked is None
-    if context is not None and (is_decided or (asked and asked[1] in context_ids(context, asked[0]))):
+    context = caller.context
+    is_vouched = (
+        named.system.whose == "context" or asked is None or asked[1] in context_ids(context, asked[0])
+    )
+    if context is not None and is_vouched:
         return context.customer
-    if asked is None:
-        return None
-    return _subject_of(*asked)
+    return None if asked is None else _subject_of(*asked)
 
 
 def _subject_of(kind: str, value: str) -> str:
@@ -416,34 +397,22 @@ def _check_rights(named: _Named, caller: Caller) -> None:
 def check_status(response: SystemResponse, *, source: str) -> None:
     """Raise LiveReadError unless the response is JSON with the status 200."""
     status = response.status
-    if status == 404:
-        raise LiveReadError(ElementProblem.NOT_FOUND, f"{source} has no such entry.")
-    if status == 403:
-        raise LiveReadError(ElementProblem.NOT_ALLOWED, f"{source} does not allow it.")
-    if status in (401, 407):
-        raise LiveReadError(
-            ElementProblem.SYSTEM_UNAVAILABLE,
-            f"{source} refused the assistant's own credentials (status {status}). Tell who runs it.",
-        )
-    if status in (408, 425, 429) or status >= 500:
-        raise LiveReadError(
-            ElementProblem.SYSTEM_UNAVAILABLE, f"{source} did not answer (status {status}). Retry shortly."
-        )
-    if status != 200:
-        raise LiveReadError(ElementProblem.SYSTEM_INVALID, f"{source} answered with the status {status}.")
-    if response.content_type.partition(";")[0].strip().lower() != _JSON:
-        raise LiveReadError(
-            ElementProblem.SYSTEM_INVALID, f"{source} answered with something other than JSON."
-        )
-
-
-def _data(named: _Named, reading: Reading) -> ElementData:
-    """Return what the element shows. Raises LiveReadError where the system has nothing for it."""
-    data = element_data(named.element, operation=named.operation, reading=reading)
-    if data is None:
-        source, title = named.connector.source, named.element.title
-        raise LiveReadError(ElementProblem.NOT_FOUND, f"{source} has nothing for: {title}.")
-    return data
+    if status == 200 and response.content_type.partition(";")[0].strip().lower() == _JSON:
+        return
+    problem, said = ElementProblem.SYSTEM_INVALID, f"answered with the status {status}."
+    if status == 200:
+        said = "answered with something other than JSON."
+    elif status == 404:
+        problem, said = ElementProblem.NOT_FOUND, "has no such entry."
+    elif status == 403:
+        problem, said = ElementProblem.NOT_ALLOWED, "does not allow it."
+    elif status in (401, 407):
+        problem = ElementProblem.SYSTEM_UNAVAILABLE
+        said = f"refused the assistant's own credentials (status {status}). Tell who runs it."
+    elif status in (408, 425, 429) or status >= 500:
+        problem = ElementProblem.SYSTEM_UNAVAILABLE
+        said = f"did not answer (status {status}). Retry shortly."
+    raise LiveReadError(problem, f"{source} {said}")
 
 
 def _another(named: _Named, reading: Reading, caller: Caller, about: str) -> str | None:
@@ -451,25 +420,23 @@ def _another(named: _Named, reading: Reading, caller: Caller, about: str) -> str
 
     Raises LiveReadError where the element does not show the name: nobody could tell whose value it is.
     """
-    name = name_of(named.operation, reading)
-    asked = names_another(caller.names, name) if name is not None else None
-    if name is None or asked is None:
+    result = next((each for each in named.operation.results if each.names), None)
+    value = None if result is None else reading.single[result.name]
+    if result is None or value is None or not value.text:
         return None
-    if next(each.name for each in named.operation.results if each.names) in named.element.fields:
-        return f"{about}: {name}. The question names {asked}"
+    asked = names_another(caller.names, value.text)
+    if asked is None:
+        return None
+    if result.name in named.element.fields:
+        return f"{about}: {value.text}. The question names {asked}"
     words = [each.words for each in named.operation.parameters]
     raise LiveReadError(
         ElementProblem.PARAMETER_MISSING,
-        f"{about[:1].upper()}{about[1:]} is of {name}; the question names {asked}. "
+        f"{about[:1].upper()}{about[1:]} is of {value.text}; the question names {asked}. "
         f"Give the {' and the '.join(words)} of {asked}.",
         about=about,
         is_of_another=True,
     )
-
-
-def _late(named: _Named, about: str) -> LiveReadError:
-    message = f"{named.connector.source} did not answer in time. Retry shortly."
-    return LiveReadError(ElementProblem.SYSTEM_LATE, message, about=about)
 
 
 def _failed(task: asyncio.Task[Reading]) -> bool:

@@ -68,13 +68,6 @@ class MarkupParser:
 
     def push(self, text: str) -> list[str | Tag]:
         """Take the next part; return what is decided, texts and tags in their order."""
-        if "{" not in text:
-            if not self._held:
-                return [text] if text else []
-            begun = self._held + text
-            if "}" not in text and len(begun) < LONGEST_TAG_CHARACTERS and _BEGUN.match(begun):
-                self._held = begun
-                return []
         whole, self._held = self._held + text, ""
         found: list[str | Tag] = []
         done = at = 0
@@ -123,17 +116,13 @@ _MARK_LIKE = re.compile("[\ue000-\ue0ff]")
 WORD_OR_MARK = re.compile(rf"[^\W_]|{_MARKS.pattern}")
 _NO_LABEL = re.compile(r"[^\w '-]+")
 _LONGEST_LABEL = 60
-_JOINS = "([:"
+_JOINS = ("(", "[", ":")
 """After a closing bracket these would make it a link or a definition of one."""
 
 
 def mark(number: int) -> str:
     """Return the character that stands for the tag of this number, 0 to ``MOST_MARKS`` - 1."""
     return chr(_FIRST_MARK + number)
-
-
-def mark_number(character: str) -> int:
-    return ord(character) - _FIRST_MARK
 
 
 def without_marks(text: str, *, instead: str = "") -> str:
@@ -175,19 +164,14 @@ def with_marks(text: str, labels: Iterable[str]) -> tuple[str, tuple[Tag, ...]]:
 
 def with_labels(marked: str, labels: Mapping[int, str]) -> Labelled:
     """Return the text with labels in place of its marks, by number. A mark without a label is removed."""
-    parts: list[str] = []
+    text = ""
     places: list[tuple[int, int, int]] = []
-    done = length = 0
+    done = 0
     for found in _MARKS.finditer(marked):
-        number = mark_number(found[0])
-        before, label = marked[done : found.start()], labels.get(number, "")
-        length += len(before)
-        parts += (before, label)
-        if label:
-            places.append((number, length, length + len(label)))
-        length += len(label)
+        number = ord(found[0]) - _FIRST_MARK
+        text += marked[done : found.start()]
         done = found.end()
-        if label and marked[done : done + 1] and marked[done] in _JOINS:
-            parts.append(" ")
-            length += 1
-    return Labelled("".join((*parts, marked[done:])), tuple(places)) if done else Labelled(marked)
+        if label := labels.get(number):
+            places.append((number, len(text), len(text) + len(label)))
+            text += f"{label} " if marked.startswith(_JOINS, done) else label
+    return Labelled(text + marked[done:], tuple(places))

@@ -20,7 +20,6 @@ from assistant.settings.connector import Operation, OperationParameter, matches_
 from assistant.text.check_digits import digits_of, is_dea_number, is_npi, passes_luhn
 
 _VISIBLE = re.compile(r"[\x21-\x7e]{1,128}")
-_ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _CHECKS: Mapping[str, Callable[[str], bool]] = {
     "none": lambda _: True,
     "npi": is_npi,
@@ -37,27 +36,30 @@ _MOST_SHAPES = 40
 _LEAST_CHARACTERS, _LEAST_DIGITS = 5, 4
 """Of an id that has other separators than its pattern: "4" and "2-4" are counts."""
 _MOST_CHARACTERS = 48
+_MOST_RUNS = 16
+"""Of digits and of letters, which one id is written in."""
 _DASHES = re.compile("[\u2010-\u2015\u2212\u00ad]")
 _BETWEEN = re.compile(r"[\s,;]+")
 _BEFORE, _AFTER = "#([{<\"'\u201c\u2018", ".,;:!?)]}>\"'\u201d\u2019"
 _BREAK = "\x01"
 """In place of what is read already: nothing is joined across it."""
-_RUN = re.compile(r"\d+|[^\W\d_]+")
+_RUN = re.compile(r"(\d+|[^\W\d_]+)")
+_NUMBER = re.compile(r"\d+(?:(?:[^\w\n\x01]|_){1,2}\d+)*")
+"""With separators between its digits."""
 _TIGHT = frozenset("-._/:'\u2019~=")
 _O_FOR_0 = re.compile(r"(?<=\d)[oO](?![^\W\d_])|(?<=\d-)[oO](?=\d)")
 _L_FOR_1 = re.compile(r"(?<=\d)[lI](?=\d)")
-_MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|sept|oct|nov|dec)[a-z]{0,6}\.?"
+_MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}\.?"
 _DAY = r"\d{1,2}(?:st|nd|rd|th)?"
 _UNIT = (
-    r"mg|mcg|g|kg|ml|l|iu|oz|lbs?|cm|mm|m|inch(?:es)?|units?|tablets?|tabs?|pills?|capsules?|caps?|doses?|"
-    r"refills?|fills?|days?|weeks?|months?|years?|hours?|hrs?|minutes?|mins?|times|dollars?|usd|cents?|euros?|"
-    r"percent|degrees?|boxes|bottles?|items?|pieces?|miles?|steps?"
+    r"mg|mcg|g|kg|ml|l|iu|units?|tablets?|pills?|capsules?|doses?|refills?|boxes|items?|"
+    r"minutes?|hours?|days?|weeks?|months?|years?|dollars?|percent"
 )
 _NO_IDS = re.compile(
-    rf"""(?P<date>(?<![\w-])(?:
+    rf"""(?<![\w-])(?:
         (?:19|20)\d\d-(?:0?[1-9]|1[0-2])-(?:0?[1-9]|[12]\d|3[01])
       | (?:0?[1-9]|[12]\d|3[01])(?P<sep>[/.-])(?:0?[1-9]|[12]\d|3[01])(?P=sep)(?:(?:19|20)\d\d|\d\d)
-    )(?![\w-]))
+    )(?![\w-])
     | \b{_MONTH}\s{{0,3}}{_DAY}(?:,?\s{{1,3}}(?:19|20)\d\d)?\b
     | \b{_DAY}\s{{1,3}}(?:of\s)?{_MONTH}(?:,?\s{{1,3}}(?:19|20)\d\d)?\b
     | (?<![\w:])\d{{1,2}}:\d\d(?::\d\d)?(?![\w:])
@@ -135,17 +137,17 @@ def find_parameters(
     words = list(words_of(plain(caller.question)))
     named: Sequence[NamedId] = ()
     if operation.personal:
-        known = id_patterns([operation]) if patterns is None else patterns
+        known = patterns or id_patterns([operation])
         named = named_ids(caller.question, patterns=known, context=caller.context)
     if is_bound:
         _check_own(operation, named)
     found: dict[str, str] = {}
-    missing: list[_Missing] = []
+    missing: list[str] = []
     shown: list[str] = []
     for parameter in operation.parameters:
         of_kind = [one for one in named if one.kind == parameter.context and parameter.question]
         asked = [word for word in words if parameter.question and is_value(parameter, word)]
-        ids = _ids(parameter, caller.context)
+        ids = context_ids(caller.context, parameter.context)
         if is_bound and parameter.context:
             chosen = [one.value for one in of_kind] or ids
         else:
@@ -154,32 +156,19 @@ def find_parameters(
             found[parameter.name] = chosen[0]
             shown.append(f"{parameter.shown_as} {chosen[0]}")
         elif parameter.required or len(chosen) > 1:
-            missing.append(_Missing(parameter, len(chosen) if asked or of_kind else 0))
+            missing.append(_question_back(parameter, named=len(chosen) if asked or of_kind else 0))
     about = ", ".join(shown)[:500]
     if missing:
-        raise LiveReadError(
-            ElementProblem.PARAMETER_MISSING,
-            " ".join(each.question for each in missing),
-            about=about,
-        )
+        raise LiveReadError(ElementProblem.PARAMETER_MISSING, " ".join(missing), about=about)
     return FoundParameters(found, about)
 
 
-@dataclass(frozen=True, slots=True)
-class _Missing:
-    """A parameter without exactly one value."""
-
-    parameter: OperationParameter
-    named: int
-    """Values that the question names."""
-
-    @property
-    def question(self) -> str:
-        """The question back: "Which order? Give the order number."."""
-        label, words = self.parameter.label, self.parameter.words
-        if self.named > 1:
-            return f"Give one {words}: the question names {_COUNTS.get(self.named, 'several')}."
-        return f"Which {label}? Give the {words}." if label and label != words else f"Give the {words}."
+def _question_back(parameter: OperationParameter, *, named: int) -> str:
+    """Return what to ask where a question names so many values: "Which order? Give the order number."."""
+    label, words = parameter.label, parameter.words
+    if named > 1:
+        return f"Give one {words}: the question names {_COUNTS.get(named, 'several')}."
+    return f"Which {label}? Give the {words}." if label and label != words else f"Give the {words}."
 
 
 def _check_own(operation: Operation, named: Sequence[NamedId]) -> None:
@@ -216,12 +205,6 @@ def _free(
     return list(dict.fromkeys(values)) or ([] if of_kind else ids)
 
 
-def _ids(parameter: OperationParameter, context: CareContext | None) -> Sequence[str]:
-    if context is None or parameter.context is None:
-        return ()
-    return list(dict.fromkeys(context_ids(context, parameter.context)))
-
-
 def asked_id(operation: Operation, values: Mapping[str, str]) -> tuple[str, str] | None:
     """Return kind and value of the id that says most about whose data a request is.
 
@@ -242,16 +225,17 @@ def is_value(parameter: OperationParameter, word: str) -> bool:
         return False
     if parameter.pattern is not None and not matches_whole(parameter.pattern, word):
         return False
-    if parameter.type == "integer" and not re.fullmatch(r"\d{1,18}", word, re.ASCII):
+    if parameter.type == "integer" and not (word.isdigit() and len(word) <= 18):
         return False
-    if parameter.type == "date" and not _is_date(word):
+    if parameter.type == "date" and not is_iso_date(word):
         return False
     return _CHECKS[parameter.check](word)
 
 
-def _is_date(word: str) -> bool:
+def is_iso_date(word: str) -> bool:
+    """Return whether a word is a day as in "2026-11-24"; ISO 8601 has other spellings too."""
     try:
-        return bool(_ISO_DATE.fullmatch(word) and date.fromisoformat(word))
+        return date.fromisoformat(word).isoformat() == word
     except ValueError:
         return False
 
@@ -279,34 +263,29 @@ class _Shape:
     pattern: str
     compact: str
     """The pattern without separators."""
-    separators: tuple[tuple[int, str], ...] | None
-    """Where they stand in a compact id; None where that depends on the id."""
+    separators: tuple[tuple[int, str], ...]
+    """Where they stand in a compact id; none where that depends on the id."""
     length: int | None
     """Characters of a compact id; None where that depends on the id."""
     ignores_case: bool
 
-    def fits(self, word: str) -> bool:
-        """Return whether a word is such an id, as it is written."""
-        return matches_whole(self.pattern, word)
-
-    def respelled(self, compact: str, *, is_joined: bool) -> str | None:
+    def respelled(self, compact: str, *, is_apart: bool) -> str | None:
         """Return a compact id with the separators of its pattern; None where it does not fit.
 
-        ``is_joined``: letters and digits were apart, so that only the pattern's own case tells an id.
+        ``is_apart``: letters and digits were apart, so that only the pattern's own case tells an id.
         """
         if self.length not in (None, len(compact)):
             return None
-        spellings = (compact,) if is_joined and not self.ignores_case else (compact, compact.upper())
-        for spelling in dict.fromkeys((*spellings, *((compact.lower(),) if len(spellings) > 1 else ()))):
-            if matches_whole(self.compact, spelling):
-                return self._separated(spelling)
-        return None
-
-    def _separated(self, compact: str) -> str:
-        written = compact
-        for place, separator in reversed(self.separators or ()):
+        spellings = [compact]
+        if self.ignores_case or not is_apart:
+            spellings += [compact.upper(), compact.lower()]
+        fitting = next((each for each in spellings if matches_whole(self.compact, each)), None)
+        if fitting is None:
+            return None
+        written = fitting
+        for place, separator in reversed(self.separators):
             written = written[:place] + separator + written[place:]
-        return written if matches_whole(self.pattern, written) else compact
+        return written if matches_whole(self.pattern, written) else fitting
 
 
 @lru_cache(maxsize=1_024)
@@ -325,27 +304,25 @@ def _shape(kind: str, pattern: str, ignores_case: bool) -> _Shape:
             is_fixed = False
         else:
             length += 1
-    places = tuple(separators) if (-1, "") not in separators and not set("|(") & set(pattern) else None
-    return _Shape(kind, pattern, "".join(kept), places, length if is_fixed else None, ignores_case)
+    if (-1, "") in separators or set("|(") & set(pattern):
+        separators = []
+    fixed_length = length if is_fixed else None
+    return _Shape(kind, pattern, "".join(kept), tuple(separators), fixed_length, ignores_case)
 
 
 def _pattern_of(value: str) -> str | None:
     """Return a pattern of ids that are written as this one: its letters, and as many digits."""
-    runs = re.findall(r"\d+|[A-Za-z]+|[^0-9A-Za-z]", value)
-    digits = [run for run in runs if run.isdigit()]
-    if not digits or len(value) > _MOST_CHARACTERS or len(runs) > 9:
+    numbers = re.findall(r"\d+", value)
+    if not numbers or len(value) > _MOST_CHARACTERS:
         return None
-    has_letters = any(run.isalpha() for run in runs)
-    said: list[str] = []
-    for run in runs:
-        if run.isdigit():
-            count = len(run)
-            # "C-1044" and "C-10445" are of one system; a number alone has its length.
-            widest = has_letters and len(digits) == 1 and count >= _LEAST_DIGITS
-            said.append(rf"\d{{{count - 1},{count + 2}}}" if widest else rf"\d{{{count}}}")
-        else:
-            said.append(run if run.isalnum() else rf"\{run}")
-    return "".join(said)
+    # "C-1044" and "C-10445" are of one system; a number alone has its length.
+    varies = len(numbers) == 1 and len(numbers[0]) >= _LEAST_DIGITS and any(map(str.isalpha, value))
+
+    def as_many(digits: re.Match[str]) -> str:
+        count = len(digits[0])
+        return rf"\d{{{count - 1},{count + 2}}}" if varies else rf"\d{{{count}}}"
+
+    return re.sub(r"\d+", as_many, re.escape(value))
 
 
 def named_ids(
@@ -359,10 +336,12 @@ def named_ids(
     return _Finder(patterns, context).found(question)
 
 
-def context_ids(context: CareContext, kind: str) -> Sequence[str]:
-    """Return the context's ids of a kind; the customer's own are among those of ``customer``."""
+def context_ids(context: CareContext | None, kind: str | None) -> Sequence[str]:
+    """Return the context's ids of a kind, each once; the customer's own are among those of ``customer``."""
+    if context is None or kind is None:
+        return ()
     ids = context.ids.get(kind, ())
-    return (context.customer, *ids) if kind == "customer" else ids
+    return list(dict.fromkeys((context.customer, *ids) if kind == "customer" else ids))
 
 
 def compact(text: str) -> str:
@@ -370,210 +349,161 @@ def compact(text: str) -> str:
     return "".join(character for character in text if character.isalnum()).casefold()
 
 
+_Read = Callable[[str, bool], Sequence[NamedId]]
+"""Returns the ids that letters and digits without separators are, whether or not spaces were between both."""
+
+
 class _Finder:
+    """Finds the ids that one question names."""
+
     def __init__(self, patterns: Mapping[str, Sequence[str]], context: CareContext | None) -> None:
         kinds = () if context is None else dict.fromkeys(("customer", *context.ids))
-        self._own: dict[str, list[tuple[str, str]]] = {}
-        """By compact id: kind and id, of the context."""
-        for kind in kinds:
-            for value in context_ids(context, kind) if context is not None else ():
-                self._own.setdefault(compact(value), []).append((kind, value))
-        written = {
-            (kind, pattern, False): None for kind, several in patterns.items() for pattern in several
-        } | {
-            (kind, pattern, True): None
-            for several in self._own.values()
-            for kind, value in several
-            if (pattern := _pattern_of(value)) is not None
-        }
-        self._shapes = [_shape(*each) for each in list(written)[:_MOST_SHAPES]]
+        own = [NamedId(kind, value, is_own=True) for kind in kinds for value in context_ids(context, kind)]
+        self._own: dict[str, list[NamedId]] = {}
+        """The context's ids, by compact id."""
+        for each in own:
+            self._own.setdefault(compact(each.value), []).append(each)
+        written = [(kind, pattern, False) for kind, several in patterns.items() for pattern in several]
+        for each in own:
+            if (pattern := _pattern_of(each.value)) is not None:
+                written.append((each.kind, pattern, True))
+        self._shapes = [_shape(*each) for each in list(dict.fromkeys(written))[:_MOST_SHAPES]]
         self._cues = {
             word: kind
             for kind in (*patterns, *kinds)
             for word in (*kind.split("_"), *_SYNONYMS.get(kind, ()))
         }
         self._first_kind = next(iter(patterns), "customer")
-        self._found: dict[NamedId, None] = {}
+        self._found_own: dict[NamedId, None] = {}
+        self._others: dict[str, NamedId] = {}
+        """By compact id."""
 
     def found(self, question: str) -> list[NamedId]:
-        text = self._without_exact(plain(question))
+        text = plain(question)
+        for word in dict.fromkeys(words_of(text)):
+            if ids := self._as_written(word):
+                self._note(ids)
+                text = re.sub(rf"(?<![^\W_]){re.escape(word)}(?![^\W_])", _BREAK, text)
         text = _L_FOR_1.sub("1", _O_FOR_0.sub("0", text))
         text = _NO_IDS.sub(self._no_id, text)
-        text = self._without_joined(text, own=True)
-        text = self._without_joined(text, own=False)
-        self._add_cued(text)
-        return sorted(self._found, key=lambda one: not one.is_own)
+        text = self._without_joined(text, self._own_joined)
+        text = self._without_joined(text, self._other_joined)
+        for number in _NUMBER.finditer(text):
+            self._note(self._cued(number))
+        return [*self._found_own, *self._others.values()]
 
-    # Words as they are written
+    def _note(self, ids: Iterable[NamedId]) -> None:
+        for each in ids:
+            if each.is_own:
+                self._found_own[each] = None
+            else:
+                self._others.setdefault(compact(each.value), each)
 
-    def _without_exact(self, text: str) -> str:
-        for word in dict.fromkeys(words_of(text)):
-            if self._is_own(word) or any(self._is_other(shape, word) for shape in self._shapes):
-                text = re.sub(rf"(?<![^\W_]){re.escape(word)}(?![^\W_])", _BREAK, text)
-        return text
+    def _known(self, kind: str, value: str) -> Sequence[NamedId]:
+        """Return the context's ids with these letters and digits; without any, this id as another's."""
+        return self._own.get(compact(value)) or [NamedId(kind, value[:_LONGEST_VALUE], is_own=False)]
 
-    def _is_own(self, word: str) -> bool:
-        """Note an id of the context in the context's spelling, case apart."""
-        own = [
-            (kind, value)
-            for kind, value in self._own.get(compact(word), ())
-            if value.casefold() == word.casefold()
-        ]
-        self._note_own(own)
-        return bool(own)
-
-    def _is_other(self, shape: _Shape, word: str) -> bool:
-        if not shape.fits(word) or not any(character.isdigit() for character in word):
-            return False
-        self._note(shape.kind, word)
-        return True
-
-    def _note_own(self, own: Iterable[tuple[str, str]]) -> None:
-        self._found |= {NamedId(kind, value, True): None for kind, value in own}
-
-    def _note(self, kind: str, value: str) -> None:
-        if own := self._own.get(compact(value)):
-            self._note_own(own)
-        elif all(compact(one.value) != compact(value) for one in self._found):
-            self._found[NamedId(kind, value[:_LONGEST_VALUE], False)] = None
-
-    # Other spellings
+    def _as_written(self, word: str) -> Sequence[NamedId]:
+        """Return the ids that a word is without other separators, those of the context in any case."""
+        own = [one for one in self._own.get(compact(word), ()) if one.value.casefold() == word.casefold()]
+        if own or not any(map(str.isdigit, word)):
+            return own
+        fitting = (shape.kind for shape in self._shapes if matches_whole(shape.pattern, word))
+        return next((self._known(kind, word) for kind in fitting), ())
 
     def _no_id(self, number: re.Match[str]) -> str:
         """Return a break for a number that is no id, or itself where the words before name it."""
-        is_named = number["unnamed"] is not None and self._cue(number.string[: number.start()])
+        is_named = number["unnamed"] is not None and self._cue(number) is not None
         return number[0] if is_named else _BREAK
 
-    def _without_joined(self, text: str, *, own: bool) -> str:
+    # Other spellings
+
+    def _without_joined(self, text: str, read: _Read) -> str:
         """Note the ids whose separators are others, or none, and return the text without them."""
-        runs = list(_RUN.finditer(text))[: 2 * _MOST_WORDS]
-        taken: list[tuple[int, int]] = []
-        start = 0
-        while start < len(runs):
-            end = self._joined_from(text, runs, start, own=own)
-            if end is None:
-                start += 1
-                continue
-            taken.append((runs[start].start(), runs[end].end()))
-            start = end + 1
-        for begin, end in reversed(taken):
-            text = text[:begin] + _BREAK + text[end:]
-        return text
+        pieces = _RUN.split(
+            f"{_BREAK}{text}{_BREAK}"
+        )  # runs at odd places, what is between them at even ones
+        at = 1
+        while at < len(pieces):
+            end, ids = _longest(pieces, at, read)
+            if ids:
+                self._note(ids)
+                pieces[at : end + 1] = [_BREAK]
+            at += 2
+        return "".join(pieces)[1:-1]
 
-    def _joined_from(self, text: str, runs: Sequence[re.Match[str]], start: int, *, own: bool) -> int | None:
-        """Note the longest id that begins with a run; return its last run."""
-        if not _begins(text, runs, start):
-            return None
-        best: int | None = None
-        said, apart = "", False
-        for end in range(start, min(start + 2 * _LEAST_CHARACTERS + 6, len(runs))):
-            if end > start:
-                between = text[runs[end - 1].end() : runs[end].start()]
-                if len(between) > 3 or _BREAK in between or "\n" in between:
-                    break
-                if any(map(str.isspace, between)):
-                    is_mixed = runs[end][0].isdigit() != runs[end - 1][0].isdigit()
-                    if is_mixed and (runs[end][0].isalpha() or len(runs[end - 1][0]) < 2):
-                        break  # "vitamin C 1000" is not "C-1000"
-                    apart = apart or is_mixed
-            said += runs[end][0]
-            if len(said) > _MOST_CHARACTERS:
-                break
-            if _ends(text, runs, end) and self._is_id(said, apart=apart, own=own):
-                best = end
-        if best is not None:
-            joined = "".join(run[0] for run in runs[start : best + 1])
-            self._take(joined, own=own, apart=apart)
-        return best
+    def _own_joined(self, written: str, _is_apart: bool) -> Sequence[NamedId]:
+        return self._own.get(written.casefold(), ())
 
-    def _is_id(self, said: str, *, apart: bool, own: bool) -> bool:
-        if len(said) < _LEAST_CHARACTERS or sum(map(str.isdigit, said)) < _LEAST_DIGITS:
-            return False
-        if own:
-            return said.casefold() in self._own
-        return any(shape.respelled(said, is_joined=apart) is not None for shape in self._shapes)
-
-    def _take(self, said: str, *, own: bool, apart: bool) -> None:
-        if own:
-            self._note_own(self._own[said.casefold()])
-            return
+    def _other_joined(self, written: str, is_apart: bool) -> Sequence[NamedId]:
         for shape in self._shapes:
-            if (value := shape.respelled(said, is_joined=apart)) is not None:
-                self._note(shape.kind, value)
-                return
+            if (value := shape.respelled(written, is_apart=is_apart)) is not None:
+                return self._known(shape.kind, value)
+        return ()
 
     # Numbers behind "order", "patient", "#"
 
-    def _add_cued(self, text: str) -> None:
-        """Note numbers that the words before call an id: "order 848557"."""
-        runs = list(_RUN.finditer(text))[: 2 * _MOST_WORDS]
-        for place, run in enumerate(runs):
-            if not run[0].isdigit() or (
-                place and _are_near(text, runs[place - 1], run) and runs[place - 1][0].isdigit()
-            ):
-                continue
-            before = text[: run.start()]
-            kind = self._cue(before)
-            if kind is None and (sign := _SIGN.search(before)) is not None:
-                kind = self._first_kind if (sign[1] or "the").casefold() in _SIGN_AFTER else None
-            if kind is None:
-                continue
-            end = place
-            while (
-                end + 1 < len(runs)
-                and runs[end + 1][0].isdigit()
-                and _are_near(text, runs[end], runs[end + 1])
-            ):
-                end += 1
-            digits = "".join(each[0] for each in runs[place : end + 1])
-            if len(digits) >= _LEAST_DIGITS and not _YEAR.fullmatch(digits):
-                self._note_part(kind, digits, text[run.start() : runs[end].end()])
+    def _cued(self, number: re.Match[str]) -> Sequence[NamedId]:
+        """Return the id that the words before a number call one: "order 848557".
 
-    def _cue(self, before: str) -> str | None:
-        """Return the kind that the last word before a number names, apart from "number" and alike."""
-        found = _CUE.search(before[-80:])
-        word = "" if found is None else found[1].casefold()
-        return self._cues.get(word) or self._cues.get(word.removesuffix("s"))
-
-    def _note_part(self, kind: str, digits: str, said: str) -> None:
-        """Note the id of the context that ends or begins with these digits, else another."""
-        parts = {
-            (each, value)
+        It is that of the context which begins or ends with these digits; where several do, none is named.
+        """
+        kind = self._cue(number)
+        digits = "".join(filter(str.isdigit, number[0]))
+        if kind is None or len(digits) < _LEAST_DIGITS or _YEAR.fullmatch(digits):
+            return ()
+        parts = [
+            one
             for own, several in self._own.items()
-            for each, value in several
-            if each == kind and (own.endswith(digits) or own.startswith(digits))
-        }
-        if len(parts) == 1:
-            self._note_own(parts)
-        elif not parts:
-            self._note(kind, "".join(said.split()))
+            for one in several
+            if one.kind == kind and (own.startswith(digits) or own.endswith(digits))
+        ]
+        if parts:
+            return parts if len(parts) == 1 else ()
+        return self._known(kind, "".join(number[0].split()))
+
+    def _cue(self, number: re.Match[str]) -> str | None:
+        """Return the kind that the last word before a number names, apart from "number" and alike."""
+        before = number.string[max(0, number.start() - 80) : number.start()]
+        if found := _CUE.search(before):
+            word = found[1].casefold()
+            if kind := self._cues.get(word) or self._cues.get(word.removesuffix("s")):
+                return kind
+        sign = _SIGN.search(before)
+        return self._first_kind if sign and (sign[1] or "the").casefold() in _SIGN_AFTER else None
 
 
-def _begins(text: str, runs: Sequence[re.Match[str]], at: int) -> bool:
-    """Return whether a run is the beginning of what is written together."""
-    if at == 0:
-        return True
-    between = text[runs[at - 1].end() : runs[at].start()]
-    before, run = runs[at - 1][0], runs[at][0]
+def _longest(pieces: Sequence[str], start: int, read: _Read) -> tuple[int, Sequence[NamedId]]:
+    """Return the place of the last run of the longest ids that begin with a run, and these ids."""
+    best: tuple[int, Sequence[NamedId]] = (start, ())
+    if not _is_edge(pieces, start, -1):
+        return best
+    written, is_apart = "", False
+    for end in range(start, min(start + 2 * _MOST_RUNS, len(pieces)), 2):
+        if end > start:
+            before, between, run = pieces[end - 2 : end + 1]
+            if len(between) > 3 or _BREAK in between or "\n" in between:
+                break
+            if any(map(str.isspace, between)) and before.isdigit() != run.isdigit():
+                if run.isalpha() or len(before) < 2:
+                    break  # "vitamin C 1000" is not "C-1000"
+                is_apart = True
+        written += pieces[end]
+        if len(written) > _MOST_CHARACTERS:
+            break
+        is_long = len(written) >= _LEAST_CHARACTERS and sum(map(str.isdigit, written)) >= _LEAST_DIGITS
+        if is_long and _is_edge(pieces, end, 1) and (ids := read(written, is_apart)):
+            best = (end, ids)
+    return best
+
+
+def _is_edge(pieces: Sequence[str], at: int, step: int) -> bool:
+    """Return whether a run begins (``step`` -1) or ends (1) what is written together."""
+    between = pieces[at + step]
     if not between:  # "order8485", not the middle of "1Z999AA1012"
-        return before.isalpha() and (at < 2 or runs[at - 2].end() < runs[at - 1].start())
-    return not (set(between) <= _TIGHT and before.isdigit() and run.isdigit())
-
-
-def _ends(text: str, runs: Sequence[re.Match[str]], at: int) -> bool:
-    """Return whether a run is the end of what is written together."""
-    if at + 1 >= len(runs):
-        return True
-    between = text[runs[at].end() : runs[at + 1].start()]
-    after, run = runs[at + 1][0], runs[at][0]
-    if not between:
-        return after.isalpha() and (at + 2 >= len(runs) or runs[at + 1].end() < runs[at + 2].start())
-    return not (set(between) <= _TIGHT and after.isdigit() and run.isdigit())
-
-
-def _are_near(text: str, first: re.Match[str], second: re.Match[str]) -> bool:
-    between = text[first.end() : second.start()]
-    return len(between) <= 2 and _BREAK not in between and "\n" not in between
+        return pieces[at + 2 * step].isalpha() and pieces[at + 3 * step] != ""
+    is_tight = set(between) <= _TIGHT
+    return not (is_tight and pieces[at].isdigit() and pieces[at + 2 * step].isdigit())
 
 
 def plain(question: str) -> str:

@@ -441,7 +441,7 @@ async def test_a_system_without_an_address_is_unavailable() -> None:
     async with live_scene() as scene:
         caller = Caller(identity(), context(), "Where is it?")
         nowhere = HttpSystems({}, clock=scene.clock)
-        scene.elements._calls = nowhere
+        scene.elements.calls = nowhere
         error = await scene.refused()
         assert error.problem is UNAVAILABLE
         assert caller.context is not None

@@ -351,7 +351,7 @@ async def test_the_record_names_whose_data_were_asked_for(
         return f"p-{len(named)}"
 
     async with live_scene(whose=whose) as scene:
-        scene.elements._pseudonym = pseudonym
+        scene.elements.pseudonym = pseudonym
         with suppress(LiveReadError):
             await scene.fill(**how)
         (read,) = scene.reads.reads
@@ -379,7 +379,7 @@ async def test_a_refused_id_is_recorded_as_itself_and_under_the_conversation_s_c
         return f"p-{len(named)}"
 
     async with live_scene() as scene:
-        scene.elements._pseudonym = pseudonym
+        scene.elements.pseudonym = pseudonym
         assert (await scene.refused(question=question)).problem is ElementProblem.NOT_ALLOWED
         assert named == [*others, CUSTOMER]
         assert [read.subject for read in scene.reads.reads] == [f"p-{n + 1}" for n in range(len(named))]
