@@ -38,6 +38,8 @@ _MODELS = "models"
 _BUILT_MODELS = Path(__file__).parents[2] / "build" / "load-models"
 _OUTCOME_TIMEOUT_S = 180.0
 _WARMING_TOKENS = 10
+_CONTEXT_TOKENS = 8_192
+"""As the shipped manifests have it: an answer's documents are read whole."""
 _TENANT_FILE = f"""
 schema_version = 1
 name = "{TENANT}"
@@ -46,6 +48,7 @@ display_name = "Load"
 endpoint = "load-embedding"
 [generation]
 endpoint = "load-llm"
+context_tokens = {_CONTEXT_TOKENS}
 [gate]
 hopeless_cosine = -1.0
 [limits]
@@ -202,7 +205,7 @@ def _write_tenant(folder: Path) -> None:
     for task in ("embedding", "generation"):
         artifact = ensure_artifact(ModelServerSettings(task=task, artifacts_dir=_BUILT_MODELS))
         if task == "generation":
-            artifact = artifact.model_copy(update={"answering": WRITER})
+            artifact = artifact.model_copy(update={"answering": WRITER, "max_input_tokens": _CONTEXT_TOKENS})
         model = folder / _MODELS / artifact.model
         model.mkdir(parents=True)
         (model / ARTIFACT_FILE).write_bytes(artifact.model_dump_json().encode())

@@ -19,6 +19,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
+from assistant.answering.evidence import DOCUMENTS_READ
 from assistant.domain.documents import Document, DocumentState, DocumentStatus, StoredDocument
 from assistant.knowledge.parsing import parse_document
 from assistant.knowledge.passages import PassageCutter, TokenCounts, build_card
@@ -26,7 +27,7 @@ from assistant.text.language import language
 
 KNOWLEDGE = Path(__file__).parents[2] / "knowledge" / "pharmacy"
 PASSAGE_WORDS = 150
-READ_DOCUMENTS = 4
+READ_DOCUMENTS = DOCUMENTS_READ
 """Documents that every search ranks first, and that the product therefore reads."""
 TITLE = "Prior authorization denied, refill too soon, package damaged in delivery"
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -126,10 +127,10 @@ _TOPICS = (
 _OPENINGS = (
     "The desk sends the money to the plan administrator, because tax rules treat a check as a withdrawal.",
     "Medicare members have 60 days from the event to file a grievance with their plan.",
-    "Once Medicaid pays, the desk refunds all that was paid, less the Medicaid copay.",
+    "Once the plan pays, the desk refunds all that was paid, less the copay.",
 )
 """First sentences of answers. "For qbabebibobu," before them is the writer's own, which the check of support
-lets pass in a sentence as long as these."""
+lets pass in a sentence as long as these. No name is in them that the documents lack: it would be withheld."""
 
 
 def question(number: int) -> str:
@@ -306,8 +307,8 @@ SEARCH_S = 0.010
 FIRST_TOKEN_S = 0.150
 TOKEN_S = 0.020
 STORE_S = 0.005
-SEARCHES = 3
-"""Calls of the index for a question: the hybrid query, the titles' cosines, the documents to quote."""
+SEARCHES = 2
+"""Calls of the index for a question: the search, and the documents to read."""
 ADDED_TO_MS = (EMBEDDING_S + SEARCHES * SEARCH_S + FIRST_TOKEN_S) * 1000
 """What the stand-ins take until the first token; all above it is added."""
 
