@@ -11,15 +11,12 @@ from typing import ClassVar
 
 from assistant.domain.answers import (
     AlsoPossible,
-    Certainty,
-    Correction,
+    AnswerEnding,
     FinishReason,
-    Mode,
     OfferedAnswer,
     RedFlag,
     Sentence,
     Source,
-    SourceAsked,
     Usage,
 )
 from assistant.domain.elements import Element
@@ -79,7 +76,7 @@ class ElementChanged(Element):
     event: ClassVar[str] = "element"
 
 
-class Done(PublicModel):
+class Done(AnswerEnding):
     event: ClassVar[str] = "done"
     finish_reason: FinishReason
     citations: tuple[int, ...]
@@ -88,27 +85,6 @@ class Done(PublicModel):
     timings_ms: dict[str, float]
     reason: str | None = None
     """For ``sources_only``: the code of what failed. For ``no_evidence``: what was missing, in words."""
-    mode: Mode | None = None
-    """None where there is no text."""
-    certainty: Certainty | None = None
-    """None where nothing was answered."""
-    also: tuple[AlsoPossible, ...] = ()
-    clarify: str | None = None
-    """A short question back: what a live system needs to know."""
-    unanswered: tuple[str, ...] = ()
-    """Questions of the message that nothing answers, in the agent's words, where another one is answered."""
-    reply_draft: str | None = None
-    """What the document says to the patient, apart from the agent's steps."""
-    escalation: str | None = None
-    """Whom to ask, where the answer is only possible or not there."""
-    corrections: tuple[Correction, ...] = ()
-    fallback: str | None = None
-    """Why quotes took the place of written text: a code."""
-    degraded: tuple[str, ...] = ()
-    """Steps that were left out because they failed or were late: ask again for a calm answer."""
-    asked: tuple[SourceAsked, ...] = ()
-    """The tenant's sources, how much each mattered, and which of them did not answer; empty where it has only
-    one."""
     recorded: bool = True
     """False when the record could not be written yet: it follows as soon as the store answers again, and
     until then the answer cannot be marked."""

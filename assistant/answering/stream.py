@@ -37,6 +37,7 @@ from assistant.answering.services import TenantServices, elapsed_ms, fail_span
 from assistant.answering.support import Checked, SupportChecker
 from assistant.answering.write import ModelCall
 from assistant.domain.answers import (
+    AnswerEnding,
     AnswerRecord,
     ApprovedUse,
     Certainty,
@@ -732,6 +733,7 @@ class AnswerStream:
         if ending.error_code:
             fail_span(steps.root, ending.error_code)
         steps.root.end()
+        told = self._told()
         begun = begun_record(
             prepared.request,
             identity=prepared.identity,
@@ -756,14 +758,7 @@ class AnswerStream:
                 "timings_ms": dict(steps.timings_ms),
                 "inference_id": model.inference_id if model else None,
                 "trace_id": steps.trace_id,
-                "mode": ending.mode,
-                "certainty": ending.certainty,
-                "fallback": ending.fallback,
-                "clarify": self._clarify(),
-                "unanswered": self._unanswered(),
-                "escalation": self._escalation(),
                 "reading": prepared.reading,
-                "degraded": self._degraded,
                 "red_flags": tuple(flag.name for flag in prepared.red_flags),
                 "offered": self._offered(),
                 "follows": prepared.follows,
@@ -773,9 +768,9 @@ class AnswerStream:
                 "approved": approved_uses(prepared) if ending.mode is Mode.QUOTED else (),
                 "propensity": prepared.propensity,
                 "elements": prepared.hydration.uses(),
-                "asked": prepared.hydration.asked(prepared.asked),
                 "live_matches": prepared.live_matches,
-                **self._kept_texts(),
+                **dict(told),
+                **self._kept_texts(told),
                 **self._prompt_fields(),
             }
         )
@@ -791,17 +786,26 @@ class AnswerStream:
             usage=self._usage,
             timings_ms=prepared.steps.timings_ms,
             reason=ending.reason,
+            recorded=recorded,
+            **dict(self._told()),
+        )
+
+    def _told(self) -> AnswerEnding:
+        """Return the ending as the last event and the record say it."""
+        prepared, ending = self._prepared, self._ending
+        quoted, is_sure = prepared.found.quoted, ending.certainty is Certainty.ANSWERED
+        is_done = ending.outcome is Outcome.DONE
+        return AnswerEnding(
             mode=ending.mode,
             certainty=ending.certainty,
-            also=prepared.found.quoted.also if ending.mode else (),
-            clarify=self._clarify(),
-            unanswered=self._unanswered(),
-            reply_draft=self._reply_draft(),
-            escalation=self._escalation(),
-            degraded=self._degraded,
-            asked=prepared.hydration.asked(prepared.asked),
             fallback=ending.fallback,
-            recorded=recorded,
+            also=quoted.also if ending.mode else (),
+            clarify=what_is_missing(prepared.asked_live) if is_done else None,
+            unanswered=self._unanswered(),
+            reply_draft=quoted.reply_draft if ending.mode else None,
+            escalation=None if is_sure or ending.finish_reason is None else prepared.escalation,
+            degraded=tuple(dict.fromkeys(prepared.scope.degraded)),
+            asked=prepared.hydration.asked(prepared.asked),
         )
 
     def _quote(self, fallback: str | None) -> TextEvents:
@@ -833,11 +837,10 @@ class AnswerStream:
             completion_tokens=self._services.token_counter.count("".join(self._written)),
         )
 
-    def _kept_texts(self) -> dict[str, object]:
+    def _kept_texts(self, told: AnswerEnding) -> dict[str, object]:
         """Return the record's texts, with excerpts in place of what is shown of documents."""
-        excerpts, draft = self._prepared.excerpts, self._reply_draft()
-        text = excerpts.keep(self._text.text)
-        also = excerpts.keep_also(self._prepared.found.quoted.also if self._ending.mode else ())
+        excerpts, draft = self._prepared.excerpts, told.reply_draft
+        text, also = excerpts.keep(self._text.text), excerpts.keep_also(told.also)
         kept_draft = excerpts.keep(draft) if draft is not None else None
         used = excerpts.used_in(text, kept_draft, *(one.text for one in also))
         return {"text": text, "also": also, "reply_draft": kept_draft, "excerpts": used}
@@ -854,21 +857,9 @@ class AnswerStream:
             },
         }
 
-    @property
-    def _degraded(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(self._prepared.scope.degraded))
-
     def _offered(self) -> ApprovedUse | None:
         offered = self._prepared.found.offered
         return ApprovedUse(item_id=offered.item_id, revision=offered.revision) if offered else None
-
-    def _reply_draft(self) -> str | None:
-        """Return what the document says to the patient, beside a quoted answer."""
-        return self._prepared.found.quoted.reply_draft if self._ending.mode else None
-
-    def _clarify(self) -> str | None:
-        """Return the question back: what a live system needs to know."""
-        return what_is_missing(self._prepared.asked_live) if self._ending.outcome is Outcome.DONE else None
 
     def _unanswered(self) -> tuple[str, ...]:
         """Return the questions of the message that neither a document nor a system was found for; none where
@@ -881,7 +872,3 @@ class AnswerStream:
             for part, one in enumerate(self._prepared.evidence)
             if one.certainty is None and part not in asked
         )
-
-    def _escalation(self) -> str | None:
-        is_sure = self._ending.certainty is Certainty.ANSWERED
-        return None if is_sure or self._ending.finish_reason is None else self._prepared.escalation

@@ -11,16 +11,13 @@ from assistant.answering.events import Done, Sources, Started
 from assistant.domain.answers import (
     AccessEntry,
     AlsoPossible,
+    AnswerEnding,
     AnswerRecord,
-    Certainty,
-    Correction,
     FinishReason,
-    Mode,
     OfferedAnswer,
     RedFlag,
     Sentence,
     Source,
-    SourceAsked,
     StoredSent,
     StoredVerdict,
     VerdictLabel,
@@ -199,7 +196,7 @@ class ChatAnnotation(PublicModel):
     url_citation: UrlCitation
 
 
-class ChatAnswer(PublicModel):
+class ChatAnswer(AnswerEnding):
     """What OpenAI's schema has no place for. In a stream it comes with the first chunk, without an ending,
     and with the chunk that has the finish reason, with all of it."""
 
@@ -217,20 +214,6 @@ class ChatAnswer(PublicModel):
     finish_reason: FinishReason | None = None
     """How the answer really ended: the choice says ``stop`` also where there was no evidence."""
     reason: str | None = None
-    mode: Mode | None = None
-    certainty: Certainty | None = None
-    also: tuple[AlsoPossible, ...] = ()
-    """Quotes of other documents that contend with the quoted one; the content has none of them."""
-    clarify: str | None = None
-    unanswered: tuple[str, ...] = ()
-    reply_draft: str | None = None
-    escalation: str | None = None
-    corrections: tuple[Correction, ...] = ()
-    fallback: str | None = None
-    degraded: tuple[str, ...] = ()
-    """Steps that were left out because they failed or were late."""
-    asked: tuple[SourceAsked, ...] = ()
-    """The tenant's sources, how much each mattered, and which did not answer; empty where it has only one."""
     recorded: bool = True
     """False while the store of answers fails: the record follows."""
     sources: tuple[Source, ...] = ()

@@ -282,7 +282,8 @@ class Reading(PublicModel):
 
     made_by: Literal["plain", "model"] = "plain"
     questions: tuple[str, ...]
-    """The questions of the message, in the agent's words; at least one."""
+    """The questions of the message, at least one: in the agent's words, or as a model wrote them to stand
+    alone."""
     search_text: str
     """Stands alone: what is searched, with what the conversation adds."""
     leans: bool = False
@@ -382,7 +383,36 @@ class LiveMatch(PublicModel):
     """The connector's, as it was then."""
 
 
-class AnswerRecord(PublicModel):
+class AnswerEnding(PublicModel):
+    """How an answer ended, as its last event, its whole form and its record say it."""
+
+    mode: Mode | None = None
+    """None where there is no text, and in records of schema version 1."""
+    certainty: Certainty | None = None
+    """None where nothing was answered."""
+    fallback: str | None = None
+    """Why quotes took the place of written text: a code."""
+    also: tuple[AlsoPossible, ...] = ()
+    """Quotes of other documents that contend with the quoted one; the text has none of them."""
+    clarify: str | None = None
+    """A short question back: what a live system needs to know."""
+    unanswered: tuple[str, ...] = ()
+    """Questions of the message that nothing answers, in the agent's words, where another one is answered;
+    absent in older records."""
+    reply_draft: str | None = None
+    """What the document says to the patient, apart from the agent's steps."""
+    escalation: str | None = None
+    """Whom to ask, where the answer is only possible or not there."""
+    corrections: tuple[Correction, ...] = ()
+    """Of releases that corrected spelling; empty now."""
+    degraded: tuple[str, ...] = ()
+    """Steps that were left out because they failed or were late: ask again for a calm answer."""
+    asked: tuple[SourceAsked, ...] = ()
+    """The tenant's sources, how much each mattered, and which of them did not answer; empty where it has only
+    one."""
+
+
+class AnswerRecord(AnswerEnding):
     """The record of one answer, written once at its end. Readers accept every older schema_version.
 
     From version 3 on the texts of documents stand in it as excerpts: ``text``, ``also`` and ``reply_draft``
@@ -423,19 +453,6 @@ class AnswerRecord(PublicModel):
     timings_ms: dict[str, float]
     inference_id: str | None = None
     trace_id: str | None = None
-    mode: Mode | None = None
-    """None without text, and in schema version 1."""
-    certainty: Certainty | None = None
-    fallback: str | None = None
-    """Why quotes replaced written text: a code."""
-    also: tuple[AlsoPossible, ...] = ()
-    clarify: str | None = None
-    """A short question back: what a live system needs to know."""
-    unanswered: tuple[str, ...] = ()
-    """Questions of the message that nothing answered beside the one that is; absent in older records."""
-    reply_draft: str | None = None
-    escalation: str | None = None
-    corrections: tuple[Correction, ...] = ()
     quoted: tuple[QuotedUnit, ...] = ()
     excerpts: tuple[Excerpt, ...] = ()
     """The excerpts of documents; empty in a record that a reader gets."""
@@ -452,14 +469,10 @@ class AnswerRecord(PublicModel):
     while a trial runs."""
     elements: tuple[ElementUse, ...] = Field(default=(), max_length=20)
     """Elements with live data or of documents' fields; their values are kept apart, for a shorter time."""
-    asked: tuple[SourceAsked, ...] = ()
-    """The tenant's sources and how much each mattered; empty where it has only one."""
     live_matches: tuple[LiveMatch, ...] = Field(default=(), max_length=200)
     """How near each live element with example questions was; absent in records of older releases."""
     reading: Reading | None = None
     """Absent in records of older releases."""
-    degraded: tuple[str, ...] = ()
-    """Steps that were left out because they failed or were late: the answer may differ from a calm one."""
     red_flags: tuple[str, ...] = ()
     """Names of the tenant's red flags that the message raised."""
     offered: ApprovedUse | None = None
