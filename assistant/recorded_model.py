@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from datetime import date
 from math import ceil
 from pathlib import Path
+from typing import Literal
 
 import orjson
 from pydantic import ValidationError
@@ -33,7 +34,8 @@ class RecordedAnswer(PublicModel):
 
     id: str
     """Of the question: ``qid`` of evaluation/."""
-    task: str = "answer"
+    task: Literal["answer", "reading"] = "answer"
+    """What the model was asked for: the answer, or the reading of the message before its search."""
     prompt_sha256: str
     """``prompt_sha256`` of the messages."""
     answer: str

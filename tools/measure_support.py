@@ -142,7 +142,7 @@ async def recorded(runtime: LocalRuntime, ports: Mapping[str, int], tenant: str)
     cases: list[Case] = []
     async with open_services(runtime, ports, [tenant]) as services:
         written = WrittenAnswers(services[tenant], WrittenModel.of_recording(lines))
-        for line in lines:
+        for line in (one for one in lines if one.task == "answer"):
             question = questions[line.id]
             before = questions[question.after].question if question.after else None
             prepared = await written.prepare(question, before=before)

@@ -67,6 +67,8 @@ class EvidenceQuery:
     """Unit length, of ``text``."""
     before: str | None = None
     """The question before it, where this one makes no sense without."""
+    rewritten: str | None = None
+    """What a model wrote to be searched in place of both; None: they are searched as they are."""
     routed_text: str = ""
     """The question as the router of sources reads it; empty: ``text``."""
     routed_vector: Sequence[float] = ()
@@ -78,6 +80,8 @@ class EvidenceQuery:
 
     @property
     def text(self) -> str:
+        if self.rewritten is not None:
+            return self.rewritten
         return self.question if self.before is None else f"{self.before}\n{self.question}"
 
 
@@ -193,7 +197,8 @@ class FindEvidence:
         asked_of = await self.search.run(searched, vector=query.vector, scope=scope)
         retrieved = self._cosines.retrieved(asked_of.retrieved)
         approved = None
-        if query.before is None:  # with the question before it, it may mean something else
+        # With the question before it, or in a model's words, it may mean something else.
+        if query.before is None and query.rewritten is None:
             approved = await self._approved.find(query.question, query.vector, scope)
         table = await self._table(query, scope) if approved is None or not approved.is_equal else None
         with scope.steps.step("rank"):

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from assistant.answering.adaptations import Adaptations
+from assistant.answering.adaptations import Adaptations, Ranking
 from assistant.answering.compose import (
     QuotedAnswer,
     QuotedBlock,
@@ -41,11 +41,11 @@ from assistant.answering.excerpts import (
 )
 from assistant.answering.hydration import CallBounds, Hydration
 from assistant.answering.live_elements import AskedElement, LiveExamples, ShownFields, fields_of, unread
+from assistant.answering.model_reading import ModelReading
 from assistant.answering.ports import DocumentLinks
 from assistant.answering.prompt import Prompt, PromptBuilder
 from assistant.answering.reading import Message, PlainReading, ReadMessage, questions_of
 from assistant.answering.red_flags import RedFlags
-from assistant.answering.releases import Ranking
 from assistant.answering.search import SearchScope, sources_asked
 from assistant.answering.services import Steps, TenantServices, begin_answer, call_within, fail_span
 from assistant.answering.tables import source_ids
@@ -246,7 +246,7 @@ class PrepareAnswer:
         *,
         reading: ReadMessage | None = None,
     ) -> None:
-        """``reading`` None: messages are read without a model."""
+        """``reading`` None: messages are read as the tenant file says, without a model where none writes."""
         tenant = services.tenant
         self._services = services
         self.find_evidence = FindEvidence(services, adaptations)
@@ -261,6 +261,8 @@ class PrepareAnswer:
         self._live = LiveExamples(services)
         self._red_flags = RedFlags(tenant, embedder=services.embedder, clock=services.clock)
         self._plain = PlainReading(self.find_evidence.vocabulary, embedding_model=tenant.embedding.model)
+        if reading is None and services.writes_answers and tenant.answers.reading == "model":
+            reading = ModelReading(services.generator, plain=self._plain)
         self._reading = reading or self._plain
 
     async def prepare(
@@ -377,21 +379,26 @@ class PrepareAnswer:
         vectors = dict(zip(texts, embedded, strict=True))
         named = self.find_evidence.tables.named(text, known=known)
         items = tuple(sorted(named.item_ids)) if named is not None else ()
-        reading = await self._reading.run(Message(text, questions, before, vectors, items))
-        if reading.made_by == "model" and (*reading.questions, reading.search_text) != (*questions, text):
-            wanted = [one for one in (*reading.questions, reading.search_text) if one not in vectors]
-            made = await self.find_evidence.search.embed(wanted, scope) if wanted else []
+        reading = await self._reading.run(Message(text, questions, before, vectors, items), scope)
+        rewritten = _rewritten(reading, text)
+        made_by_model = dict.fromkeys(text for text in (*reading.questions, *rewritten) if text)
+        if wanted := [one for one in made_by_model if one not in vectors]:
+            made = await self.find_evidence.search.embed(wanted, scope)
             vectors |= dict(zip(wanted, made, strict=True))
         longest = self._services.tenant.answers
         count = len(reading.questions)
         queries: list[EvidenceQuery] = []
         for at, question in enumerate(reading.questions):
-            previous = before if at == 0 else reading.questions[0]
-            leans = reading.leans if at == 0 else self._plain.leans(question, vectors.get(question))
+            if at == 0 or reading.made_by == "model":
+                earlier_question = before if reading.leans else None
+            else:
+                leans = self._plain.leans(question, vectors.get(question))
+                earlier_question = reading.questions[0] if leans else None
             query = EvidenceQuery(
                 question,
                 vectors.get(question, ()),
-                before=previous if leans else None,
+                before=earlier_question,
+                rewritten=rewritten[at],
                 known=known,
                 max_words=longest.max_words // count,
                 also_words=longest.also_words // count,
@@ -624,7 +631,8 @@ class PrepareAnswer:
         """Return the numbers of the items that the message, or else the question that it leans on, names."""
         if reading.items or queries[0].before is None:
             return reading.items
-        named = self.find_evidence.tables.named(queries[0].text, known=queries[0].known)
+        typed = queries[0].text if queries[0].rewritten is None else queries[0].before
+        named = self.find_evidence.tables.named(typed, known=queries[0].known)
         if named is not None:
             return tuple(sorted(named.item_ids))
         earlier = (one.reading.items for one in reversed(history) if one.reading and one.reading.items)
@@ -758,6 +766,15 @@ def source_link(links: DocumentLinks, passage: Passage, *, identity: Identity) -
     return links.link(
         passage.document_id, span=passage.span, identity=identity, content_hash=passage.content_hash
     )
+
+
+def _rewritten(reading: Reading, message: str) -> Sequence[str | None]:
+    """Return what a model wrote to be searched for each question; None where the agent's words are."""
+    if reading.made_by == "plain":
+        return [None] * len(reading.questions)
+    if len(reading.questions) == 1:
+        return [reading.search_text]
+    return [None if question in message else question for question in reading.questions]
 
 
 def _in_turn(evidence: Sequence[Evidence]) -> list[tuple[Evidence, StoredDocument]]:

@@ -1,8 +1,8 @@
 """Reads a message once, before the search: its questions, whether it leans on the conversation, its names.
 
 Nothing below a reading parses the message again. *plain* needs no model: a trained head over the vector that
-is computed anyway, exact keys for items and ids, the examples of live elements. *model* asks the tenant's LLM
-once and falls back to plain. A reading may widen what is found, never what is allowed.
+is computed anyway, exact keys for items and ids, the examples of live elements. *model* (model_reading) asks
+the tenant's LLM once and falls back to plain. A reading may widen what is found, never what is allowed.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Protocol
 import orjson
 from pydantic import FiniteFloat
 
+from assistant.answering.search import SearchScope
 from assistant.answering.vocabulary import Vocabulary
 from assistant.domain.answers import QuestionKind, Reading
 from assistant.domain.public import PublicModel
@@ -50,8 +51,9 @@ class Message:
 class ReadMessage(Protocol):
     """Reads messages of one tenant."""
 
-    async def run(self, message: Message) -> Reading:
-        """Return how the message was read. Raises nothing: an adapter that fails falls back to plain."""
+    async def run(self, message: Message, scope: SearchScope) -> Reading:
+        """Return how the message was read, within the scope's deadline. Raises nothing: an adapter that fails
+        falls back to plain, and notes a step that was late or unavailable in ``scope.degraded``."""
         ...
 
 
@@ -133,7 +135,7 @@ class PlainReading:
         self._head = shipped_head()
         self._knows_vectors = self._head.embedding_model == embedding_model
 
-    async def run(self, message: Message) -> Reading:
+    async def run(self, message: Message, scope: SearchScope) -> Reading:  # noqa: ARG002 - of the port
         return self.read(message)
 
     def read(self, message: Message) -> Reading:

@@ -7,10 +7,11 @@ import re
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
+from typing import Literal
 
 import typer
 from rich.table import Table
@@ -40,8 +41,8 @@ _CHANGED_SHOWN = 20
 def _live_model(services: TenantServices) -> WrittenModel:
     if not services.model.writes_answers:
         raise ConfigurationError(
-            f"--record: no model writes the answers of {services.tenant.name}. "
-            "Choose one: assistant models use."
+            f"--record and --reading model need a model, and none writes for {services.tenant.name}. "
+            "Choose one: assistant models use. Or play a recording: --replay FILE."
         )
     return WrittenModel(services.generator, services.token_counter, services.model.model_id, {})
 
@@ -55,6 +56,10 @@ def show_run(terminal: Terminal, run: runs.TenantRun, *, asked: Mapping[str, flo
     for name, spreads, unit in (("Words", lengths(run.results), ""), ("Time", latencies(run.results), " ms")):
         said = ", ".join(f"{step} {one.p50:g} / {one.p95:g}{unit}" for step, one in spreads.items())
         terminal.out.print(plain(f"{name}, p50 / p95: {said}"))
+    written = [one.written for one in run.results if one.written is not None]
+    if written:
+        by_model = sum(one.read_by == "model" for one in written)
+        terminal.out.print(plain(f"Messages that a model read: {by_model} of {len(written)}"))
     for measure, value, *_, bound, state in rows:
         if state == "missed":
             said = f"standing miss, {run.tenant}: {measure} {value} ({bound})"
@@ -109,6 +114,13 @@ class EvaluationPlan:
     """File that the answers of the tenants' model are written to."""
     replay: tuple[Path, ...] = ()
     """Recordings that are played in place of a model."""
+    reading: Literal["plain", "model"] | None = None
+    """Who reads the messages; None: as the tenant file says."""
+
+    @property
+    def asks_model(self) -> bool:
+        """Whether the tenants' own models are called."""
+        return not self.replay and (self.record is not None or self.reading == "model")
 
     @property
     def model(self) -> Callable[[TenantServices], WrittenModel] | None:
@@ -116,9 +128,7 @@ class EvaluationPlan:
         if self.replay:
             recording = WrittenModel.of_recording(read_recording(self.replay))
             return lambda _: recording
-        if self.record is not None:
-            return _live_model
-        return None
+        return _live_model if self.asks_model else None
 
     def check(self) -> None:
         """Raise ConfigurationError for options that contradict each other."""
@@ -189,6 +199,11 @@ def problems(run: runs.TenantRun) -> list[str]:
     if late:
         found.append(
             f"DEGRADED  {run.tenant}: {len(late)} questions, {late[0]} first. Free the machine and ask again."
+        )
+    if any("reading" in one.degraded for one in written):
+        found.append(
+            f"UNREAD  {run.tenant}: the model's reading failed, was late or is not in the recording. "
+            "Take a faster model, or record again with --reading model."
         )
     stale = sum(one.is_stale for one in written)
     if stale > MOST_STALE * len(written):
@@ -275,7 +290,7 @@ async def run_questions(
     plan: EvaluationPlan,
 ) -> runs.Run:
     made_at = datetime.now(UTC)
-    async with open_services(runtime, ports, list(asked), generates=plan.record is not None) as services:
+    async with open_services(runtime, ports, list(asked), generates=plan.asks_model) as services:
         tenants = [
             await _tenant_run(runtime, services[tenant], questions, plan)
             for tenant, questions in asked.items()
@@ -284,10 +299,19 @@ async def run_questions(
     return runs.Run(name=name, made_at=made_at, tenants=tuple(tenants))
 
 
+def with_reading(services: TenantServices, reading: Literal["plain", "model"] | None) -> TenantServices:
+    """Return the services of a tenant whose messages are read so; None: as its file says."""
+    if reading is None:
+        return services
+    answers = services.tenant.answers.model_copy(update={"reading": reading})
+    return replace(services, tenant=services.tenant.model_copy(update={"answers": answers}))
+
+
 async def _tenant_run(
     runtime: LocalRuntime, services: TenantServices, questions: TenantQuestions, plan: EvaluationPlan
 ) -> runs.TenantRun:
     began_s = time.monotonic()
+    services = with_reading(services, plan.reading)
     observer = Observer(services)
     writer = None if plan.model is None else WrittenAnswers(services, plan.model(services))
     await observer.check(questions.asked)
@@ -301,9 +325,9 @@ async def _tenant_run(
         async for observed in observe_all(observer, questions.asked, earlier):
             result = await judge.result(observed)
             if writer is not None:
-                written, line = await writer.ask(observed.question, before=observed.before)
+                written, lines = await writer.ask(observed.question, before=observed.before)
                 result = result.model_copy(update={"written": written})
-                recorded += [line] if line is not None else []
+                recorded += lines
             results.append(result)
             show(len(results), total)
         changes = await _changes(

@@ -264,6 +264,9 @@ def evaluate(
     replay: Annotated[
         list[Path] | None, Option(metavar="FILE", help="Play recorded answers in place of a model.")
     ] = None,
+    reading: Annotated[
+        Literal["plain", "model"] | None, Option(help="Who reads the messages; else as the tenant file says.")
+    ] = None,
 ) -> None:
     """Ask a tenant's questions that have known answers, and measure the answers."""
     from assistant.cli.evaluate import EvaluationPlan
@@ -279,6 +282,7 @@ def evaluate(
         accepts=accept,
         record=record,
         replay=tuple(replay or ()),
+        reading=reading,
     )
     run(GlobalOptions.of(context), plan)
 

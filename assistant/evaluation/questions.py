@@ -171,6 +171,8 @@ class WrittenResult(PublicModel):
     """Sentences, by how they were shown."""
     text: str = ""
     degraded: tuple[str, ...] = ()
+    read_by: Literal["plain", "model"] = "plain"
+    """Who read the message before its search."""
 
 
 class QuestionResult(PublicModel):

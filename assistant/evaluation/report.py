@@ -201,6 +201,7 @@ def _facts(result: QuestionResult) -> Iterable[tuple[str, str]]:
         yield "degraded", ", ".join(result.degraded)
     if result.written is not None:
         yield "written", result.written.text
+        yield "read by", result.written.read_by
 
 
 def _part(documents: Sequence[str], part: PartResult) -> str:

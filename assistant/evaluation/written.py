@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import date
+from typing import Literal
 
 from assistant.answering.answer import AnswerQuestion
 from assistant.answering.events import Done, SentenceEnded, Token
@@ -44,20 +45,23 @@ class WrittenModel:
     counter: TokenCounter
     name: str
     recorded: Mapping[str, RecordedAnswer]
-    """By question; empty for a live model."""
+    """Answers by question, without readings; empty for a live model."""
 
     @classmethod
     def of_recording(cls, lines: Sequence[RecordedAnswer]) -> WrittenModel:
         model = RecordedModel(lines)
-        return cls(model, CharacterCount(), model.title, {line.id: line for line in lines})
+        answers = {line.id: line for line in lines if line.task == "answer"}
+        return cls(model, CharacterCount(), model.title, answers)
 
 
 class _Heard:
-    """Passes a model's stream on and keeps its last text."""
+    """Passes a model's stream on and keeps its last text, and the text of each call by its prompt's hash."""
 
     def __init__(self, generator: AnswerGenerator) -> None:
         self._generator = generator
         self.text = ""
+        self.ended: dict[str, str] = {}
+        """Of calls that neither failed nor were late."""
 
     @asynccontextmanager
     async def stream(
@@ -66,6 +70,7 @@ class _Heard:
         self.text = ""
         async with self._generator.stream(request, deadline=deadline) as stream:
             yield _HeardStream(stream, self)
+        self.ended[prompt_sha256(request.messages)] = self.text
 
 
 class _HeardStream:
@@ -116,8 +121,9 @@ class WrittenAnswers:
 
     async def ask(
         self, question: EvaluationQuestion, *, before: str | None = None
-    ) -> tuple[WrittenResult, RecordedAnswer | None]:
-        """Return what reached the agent, and the line to record of a live model. Raises AssistantError."""
+    ) -> tuple[WrittenResult, list[RecordedAnswer]]:
+        """Return what reached the agent, and the lines to record of a live model. Raises AssistantError."""
+        self._heard.ended.clear()
         prepared = await self.prepare(question, before=before)
         digest = prompt_sha256(prepared.prompt.messages) if prepared.prompt is not None else None
         text: list[str] = []
@@ -138,15 +144,12 @@ class WrittenAnswers:
         line = self._recorded.get(question.qid)
         is_written = done is not None and (done.mode is Mode.WRITTEN or self._is_refused(done, digest))
         raw = line.answer if line is not None and line.prompt_sha256 == digest else None
-        recorded = None
-        if raw is None and not self._recorded and is_written and digest is not None:
-            recorded = RecordedAnswer(
-                id=question.qid,
-                prompt_sha256=digest,
-                answer=self._heard.text,
-                model=self._model_name,
-                made_at=date.today(),  # noqa: DTZ011 - a date for a reader
-            )
+        recorded: list[RecordedAnswer] = []
+        if not self._recorded:
+            readings = {prompt: text for prompt, text in self._heard.ended.items() if prompt != digest}
+            recorded = [self._line(question, "reading", *reading) for reading in readings.items()]
+            if is_written and digest is not None:
+                recorded.append(self._line(question, "answer", digest, self._heard.text))
         return (
             WrittenResult(
                 outcome=_outcome(done),
@@ -164,8 +167,21 @@ class WrittenAnswers:
                 withheld=sum(one.detail == "withheld" for one in sentences),
                 text=shown,
                 degraded=done.degraded if done is not None else (),
+                read_by=prepared.reading.made_by,
             ),
             recorded,
+        )
+
+    def _line(
+        self, question: EvaluationQuestion, task: Literal["answer", "reading"], prompt: str, text: str
+    ) -> RecordedAnswer:
+        return RecordedAnswer(
+            id=question.qid,
+            task=task,
+            prompt_sha256=prompt,
+            answer=text,
+            model=self._model_name,
+            made_at=date.today(),  # noqa: DTZ011 - a date for a reader
         )
 
     @staticmethod

@@ -204,6 +204,10 @@ class AnswersSection(StrictModel):
     mode: Literal["auto", "quoted"] = "auto"
     """``auto``: written when the served model's manifest has ``writes_answers``, else quoted. ``quoted``: the
     model is never called."""
+    reading: Literal["plain", "model"] = "plain"
+    """Who reads a message that is long, asks several questions or leans on the question before it. ``model``:
+    the model that writes the answers, by one more call of at most 2 s before the search; where no model
+    writes, as ``plain``."""
     max_words: int = Field(default=160, ge=20, le=1000)
     """Longest section that is shown of the best document."""
     also_words: int = Field(default=80, ge=10, le=500)

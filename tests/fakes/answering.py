@@ -305,6 +305,23 @@ class ScriptedGenerator:
             yield GenerationDelta("", finish_reason=self.finish_reason, usage=self.usage)  # pyright: ignore[reportArgumentType]
 
 
+class ReadsAndWrites(ScriptedGenerator):
+    """Replies with ``reading`` to the prompt of a reading, and plays its script to any other."""
+
+    def __init__(self, reading: Step, *steps: Step) -> None:
+        super().__init__(*steps)
+        self._reading, self._answer = reading, steps
+
+    @asynccontextmanager
+    async def stream(
+        self, request: GenerationRequest, *, deadline: Deadline
+    ) -> AsyncIterator[GenerationStream]:
+        is_reading = "<message>" in request.messages[-1].content
+        self.steps = [self._reading] if is_reading else [*self._answer]
+        async with super().stream(request, deadline=deadline) as stream:
+            yield stream
+
+
 class _ScriptedStream:
     def __init__(self, generator: ScriptedGenerator) -> None:
         self.inference_id: str | None = "inference-1"

@@ -7,10 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from assistant.cli.evaluate import DRAWN, SUBJECT_CHANGES, EvaluationPlan, questions_of, subject_changes
+from assistant.cli.evaluate import (
+    DRAWN,
+    SUBJECT_CHANGES,
+    EvaluationPlan,
+    problems,
+    questions_of,
+    subject_changes,
+    with_reading,
+)
 from assistant.cli.global_options import GlobalOptions
 from assistant.domain.errors import AssistantError, ConfigurationError, NotFoundError
-from assistant.evaluation.questions import draw, load_questions
+from assistant.evaluation.questions import WrittenResult, draw, load_questions
+from tests.fakes.answering import FakeTenant
+from tests.unit.evaluation import results
 
 ROOT = Path(__file__).parents[3]
 BAKERY = EvaluationPlan(tenants=("bakery",))
@@ -79,6 +89,39 @@ def test_a_draw_takes_the_clean_question_of_each_messy_one() -> None:
     assert asked >= {question.clean for question in found.asked if question.clean}
     assert DRAWN <= len(asked) < len(found.all)
     assert {question.qid for question in draw(found.all, count=DRAWN, seed="seed")} <= asked
+
+
+def test_a_model_that_reads_needs_one_that_writes_or_a_recording(tmp_path: Path) -> None:
+    reads = replace(BAKERY, reading="model")
+    quoting, writing = FakeTenant().services, FakeTenant.writing().services
+    assert reads.asks_model
+    assert reads.model is not None
+    assert reads.model(writing).generator is writing.generator
+    with pytest.raises(ConfigurationError, match=r"none writes for pharmacy.*models use.*--replay"):
+        reads.model(quoting)
+    (tmp_path / "played.jsonl").write_text("")
+    replayed = replace(reads, replay=(tmp_path / "played.jsonl",))
+    assert not replayed.asks_model
+    assert replayed.model is not None
+    assert replayed.model(quoting).generator is not quoting.generator
+    assert replace(BAKERY, reading="plain").model is None
+
+
+def test_a_reading_that_failed_is_named_among_the_problems() -> None:
+    written = WrittenResult(outcome="answered", is_written=True, right=True)
+    late = written.model_copy(update={"degraded": ("reading",)})
+    assert problems(results.run(results.result(written=written))) == []
+    [degraded, unread] = problems(results.run(results.result(written=late)))
+    assert degraded.startswith("DEGRADED  pharmacy: 1 questions, q1 first.")
+    assert unread.startswith("UNREAD  pharmacy: ")
+    assert "--reading model" in unread
+
+
+def test_an_evaluation_reads_as_asked_else_as_the_tenant_file_says() -> None:
+    services = FakeTenant().services
+    assert with_reading(services, None) is services
+    assert with_reading(services, "model").tenant.answers.reading == "model"
+    assert with_reading(with_reading(services, "model"), "plain").tenant == services.tenant
 
 
 def test_changes_of_subject_are_pairs_of_plain_questions_about_different_documents() -> None:
