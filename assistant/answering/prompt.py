@@ -4,8 +4,8 @@ A prompt file is immutable once released: its SHA-256 is in every answer's recor
 sections ``# system`` and ``# user``; ``# refusal`` and ``# partial`` are what the model says when the
 documents answer nothing, or only a part. ``# elements``, with the slot ``{{elements}}``, follows the system
 section where the tenant has live systems. The user section has the slots ``{{documents}}``, ``{{meanings}}``
-and ``{{question}}``. There is no template engine: the file is split at its slots before untrusted text is
-added.
+and ``{{question}}``; that of ``reading/1`` has ``{{before}}`` and ``{{message}}``. There is no template
+engine: the file is split at its slots before untrusted text is added.
 
 Each unit of a document is a line that begins with its number, by which the model cites it: ``[2.4]``.
 """
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 _PROMPT_ID = re.compile(r"[a-z][a-z_]*/[1-9][0-9]*")
 _SECTION = re.compile(r"^# (system|elements|user|refusal|partial)\n", re.MULTILINE)
-_SLOTS = ("documents", "meanings", "question")
+_SLOTS = ("documents", "meanings", "question", "before", "message")
 _SLOT = re.compile(rf"\{{\{{({'|'.join(_SLOTS)})\}}\}}")
 # Tags of chat templates and our own delimiters: "<|im_start|>", "</document>", "<s>", "[INST]".
 _TAG_OPENING = re.compile(r"<(?=[A-Za-z/|!?<])")
@@ -68,7 +68,7 @@ class PromptTemplate:
     """Told the model where the tenant has live systems; ``{{elements}}`` is their list."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PromptDocument:
     """A document as the model reads it."""
 
@@ -78,7 +78,7 @@ class PromptDocument:
     units: tuple[Unit, ...]
     """Unit ``u`` is cited as ``[n.u]``, from 1."""
 
-    @property
+    @cached_property
     def text(self) -> str:
         return document_text(self.n, self.document.card.title, self.units)
 
@@ -325,6 +325,11 @@ def document_text(n: int, title: str, units: Sequence[Unit]) -> str:
 def user_text(template: PromptTemplate, documents: Sequence[str], meanings: str, question: str) -> str:
     """Return the user message. ``documents``: by ``document_text``; ``question`` is neutralised."""
     slots = {"documents": "\n\n".join(documents), "meanings": meanings, "question": question}
+    return fill_slots(template, slots)
+
+
+def fill_slots(template: PromptTemplate, slots: Mapping[str, str]) -> str:
+    """Return the user message with a text in each slot. Untrusted texts are neutralised."""
     return "".join(slots[part] if place % 2 else part for place, part in enumerate(template.user))
 
 

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Literal
 
+from assistant.answering.excerpts import remember_texts
 from assistant.domain.answers import Support
-from assistant.text.language import Language, fold, quantities, split_sentences, word_groups
-from assistant.text.statements import denied_by
+from assistant.text.language import Language, denied_by, fold, quantities, split_sentences, word_groups
 from assistant.text.values import Values
 
 REASONS = (
@@ -52,6 +52,8 @@ BIAS = -2.13
 _CITATION = re.compile(r"\[\d{1,3}(?:\.\d{1,3})?(?:\s?[,;\u2013-]\s?\d{1,3}(?:\.\d{1,3})?)*\]")
 _LEAST_WEIGHT = 0.25
 """Weight of the most common content word; the rarest weighs 1.25."""
+_TEXTS_KEPT = 1_000
+"""Documents, and units that sentences cite, whose values are kept for the next answer."""
 _USED = 0.5
 """Share of a piece's weight that a sentence repeats when it restates the piece."""
 _SCOPE = 3
@@ -95,7 +97,8 @@ class SupportChecker:
         cited = list(dict.fromkeys(text for place in citations for text in self._cited(*place)))
         if not cited:
             return Checked(Support.UNSUPPORTED, "check", (), ("no_citation",))
-        if absent := Values("\n".join((self._given, *cited)), self._language).missing(plain, spelled=True):
+        held = Values.joined([_values_of(text, self._language) for text in (self._given, *cited)])
+        if absent := held.missing(plain, spelled=True):
             return Checked(Support.UNSUPPORTED, "check", absent, ("value_not_cited",))
         found = self.features(plain, cited)
         parts = {
@@ -125,15 +128,23 @@ class SupportChecker:
 
     @cached_property
     def _known(self) -> Values:
-        return Values(
-            "\n".join((self._given, *(unit for units in self._documents for unit in units))), self._language
+        # Each unit repeats the title and its headings.
+        lines = (
+            dict.fromkeys(line for unit in units for line in unit.split("\n")) for units in self._documents
         )
+        texts = (self._given, *("\n".join(one) for one in lines))
+        return Values.joined([_values_of(text, self._language) for text in texts])
 
     @cached_property
     def _headings(self) -> frozenset[str]:
         """Lines above the text of several units: they say what a unit is about, and negate nothing in it."""
         lines = Counter(line for units in self._documents for unit in units for line in unit.split("\n")[:-1])
         return frozenset(line.strip() for line, count in lines.items() if count > 1)
+
+
+@remember_texts(_TEXTS_KEPT)
+def _values_of(text: str, language: Language) -> Values:
+    return Values.of(text, language)
 
 
 # Features

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from calendar import day_abbr, month_abbr, month_name
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
 
-from assistant.text.language import UNIT_SIZES, Language, fold, quantities
+from assistant.text.language import UNIT_SIZES, WORD, Language, Quantities, fold, quantities
 
 _MOST_VALUES = 20
-_WORD = re.compile(r"[^\W_]+(?:'[^\W\d_]+)*")
 _NAME = re.compile(
     r"(?:(?<=[^\W_] )|(?<=[,;)%] )|(?<=[^\W_][/\u2013]))[\"'\u201c(]?([A-Z][^\W\d_]+(?:[-'\u2019][^\W_]+)*)"
 )
@@ -31,19 +33,41 @@ _TIMES = re.compile(r"\b(?:once|(twice))\b")
 _SPELLED = re.compile(r"\b[a-z]+\b")
 
 
+@dataclass(frozen=True, slots=True)
 class Values:
-    """The values of a text that others must not exceed."""
+    """The values of texts that others must not exceed."""
 
-    def __init__(self, text: str, language: Language) -> None:
-        self._language = language
+    language: Language
+    words: frozenset[str]
+    stems: frozenset[str]
+    moments: frozenset[str]
+    """Dates, times of day and phone numbers."""
+    quantities: Quantities
+    amounts: frozenset[tuple[str, float]]
+
+    @classmethod
+    def of(cls, text: str, language: Language) -> Self:
+        """Return the values of one text."""
         folded = fold(text)
-        self._words = frozenset(_WORD.findall(folded))
-        self._stems = frozenset(map(language.stem, self._words))
+        words = frozenset(WORD.findall(folded))
         moments, rest = _moments(folded, stored=True)
-        self._moments = frozenset(moments)
-        self._quantities = quantities(rest)
-        counted = _TIMES.sub(lambda found: "2 times" if found[1] else "1 time", _ONE.sub("1 ", rest))
-        self._amounts = frozenset(map(_amount, self._quantities.measures | quantities(counted).measures))
+        found = quantities(rest)
+        counted = _TIMES.sub(lambda match: "2 times" if match[1] else "1 time", _ONE.sub("1 ", rest))
+        amounts = frozenset(map(_amount, found.measures | quantities(counted).measures))
+        stems = frozenset(map(language.stem, words))
+        return cls(language, words, stems, frozenset(moments), found, amounts)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Values]) -> Values:
+        """Return the values of several texts, at least one."""
+        return Values(
+            parts[0].language,
+            frozenset[str]().union(*(one.words for one in parts)),
+            frozenset[str]().union(*(one.stems for one in parts)),
+            frozenset[str]().union(*(one.moments for one in parts)),
+            Quantities.joined([one.quantities for one in parts]),
+            frozenset[tuple[str, float]]().union(*(one.amounts for one in parts)),
+        )
 
     def missing(self, sentence: str, *, spelled: bool) -> tuple[str, ...]:
         """Return the values of a sentence that this text lacks; a number with a unit matches one without.
@@ -54,27 +78,27 @@ class Values:
         claimed = quantities(rest)
         bare = claimed.bare - {"1"} if spelled else claimed.bare & quantities(_SPELLED.sub(" ", rest)).bare
         numbers = (
-            *(value for value in bare if value not in self._quantities.values),
+            *(value for value in bare if value not in self.quantities.values),
             *(
                 " ".join(measure)
                 for measure in claimed.measures
-                if measure[0] not in self._quantities.bare and _amount(measure) not in self._amounts
+                if measure[0] not in self.quantities.bare and _amount(measure) not in self.amounts
             ),
-            *(claimed.codes - self._quantities.codes),
-            *(set(moments) - self._moments),
+            *(claimed.codes - self.quantities.codes),
+            *(set(moments) - self.moments),
         )
         names = (name for name in _NAME.findall(sentence) if not self._has(fold(name)))
         return tuple(dict.fromkeys((*sorted(numbers), *names)))[:_MOST_VALUES]
 
     def _has(self, name: str) -> bool:
         """Return whether a folded proper name is here, or is made of common words."""
-        language = self._language
+        language = self.language
         return all(
             language.is_common(word)
             or word in _DAYS
-            or not self._words.isdisjoint((word, word.removesuffix("s"), word.removesuffix("'s")))
-            or language.stem(word) in self._stems
-            for word in _WORD.findall(name)
+            or not self.words.isdisjoint((word, word.removesuffix("s"), word.removesuffix("'s")))
+            or language.stem(word) in self.stems
+            for word in WORD.findall(name)
         )
 
 
