@@ -10,23 +10,33 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
+from datetime import datetime
 from typing import TypeVar
 
+import orjson
 import structlog
 from pydantic import ValidationError
 
 from assistant.answering.approved import ApprovedAnswers, LiveAnswer
 from assistant.answering.ports import DocumentTexts, LiveDesk, TextEmbedder
-from assistant.answering.rank import CosineScale
-from assistant.answering.releases import NO_RELEASES, Releases, read_released_router, read_releases
-from assistant.answering.routing import Router
+from assistant.answering.rank import INDEX_FEATURES, CosineScale, Weights, read_weights
+from assistant.answering.routing import Router, read_router
 from assistant.answering.vocabulary import Vocabulary
 from assistant.domain.answers import APPROVED_PREFIX, source_kind
 from assistant.domain.clock import Clock, Deadline
-from assistant.domain.desk import ApprovedAnswer, DeskItem, DeskKind, GlossaryEntry, ItemState
+from assistant.domain.desk import (
+    ApprovedAnswer,
+    DeskItem,
+    DeskKind,
+    GlossaryEntry,
+    ItemState,
+    RankerRelease,
+    ReleaseState,
+    RouterRelease,
+)
 from assistant.domain.documents import ParsedDocument
-from assistant.domain.errors import AssistantError, RecordsUnavailableError
+from assistant.domain.errors import AssistantError, ConfigurationError, RecordsUnavailableError
 from assistant.domain.public import PublicModel
 from assistant.settings.tenant import TenantConfig
 
@@ -37,6 +47,141 @@ _LONGEST_PAUSE_S = 15.0
 """Between polls while the store is away."""
 _log = structlog.get_logger(__name__)
 Body = TypeVar("Body", bound=PublicModel)
+
+
+# Released ranker weights and routers
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    weights: Weights
+    share_percent: int
+    ends_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """The ranker that serves one conversation."""
+
+    weights: Weights | None
+    """None: the shipped ones."""
+    propensity: float = 1.0
+    """Probability that a conversation gets these weights now."""
+
+
+SHIPPED = Ranking(None)
+
+
+@dataclass(frozen=True, slots=True)
+class Releases:
+    """The releases of one tenant that may serve."""
+
+    live: Weights | None = None
+    trial: Trial | None = None
+    refused: int = 0
+    """Live or trial releases that may not serve."""
+
+    def ranking_of(self, conversation_id: str, *, now: datetime) -> Ranking:
+        """Return the ranker of a conversation: always the same while a trial runs."""
+        trial = self.trial
+        if trial is None or (trial.ends_at is not None and now >= trial.ends_at):
+            return SHIPPED if self.live is None else Ranking(self.live)
+        share = trial.share_percent / 100
+        if _place(conversation_id, trial.weights.sha256) < trial.share_percent:
+            return Ranking(trial.weights, share)
+        return Ranking(self.live, 1.0 - share)
+
+
+NO_RELEASES = Releases()
+_SERVING = (ReleaseState.LIVE, ReleaseState.TRIAL, ReleaseState.REPLACED)
+
+
+def read_releases(items: Iterable[DeskItem]) -> Releases:
+    """Return the newest live release and the newest trial that may serve.
+
+    ``items``: the latest changed first. Another one in these states is logged and counted: its hash is not
+    that of its weights, its weights cannot be read or name unknown features, or it has no report of the
+    evaluation gate. In place of a live one the weights before it serve.
+    """
+    found: dict[ReleaseState, Weights] = {}
+    trial: Trial | None = None
+    refused: list[ReleaseState | None] = []
+    for item in items:
+        state = None
+        try:
+            release = RankerRelease.model_validate_json(item.body)
+            state = release.state
+            if state not in _SERVING or state in found:
+                continue
+            found[state] = weights = _checked(release)
+        except (ValidationError, ConfigurationError) as error:
+            reason = error.message if isinstance(error, ConfigurationError) else "not a release"
+            if state is not ReleaseState.REPLACED:
+                _log.error("ranker_release_refused", item_id=item.item_id, reason=reason)
+                refused.append(state)
+            continue
+        if state is ReleaseState.TRIAL and release.share_percent:
+            trial = Trial(weights, release.share_percent, release.trial_ends_at)
+    live = found.get(ReleaseState.LIVE)
+    if live is None and ReleaseState.LIVE in refused:
+        live = found.get(ReleaseState.REPLACED)
+    return Releases(live, trial, len(refused))
+
+
+def _checked(release: RankerRelease) -> Weights:
+    """Return a release's weights. Raises ConfigurationError saying why they may not serve."""
+    raw = release.weights_json.encode()
+    if hashlib.sha256(raw).hexdigest() != release.artifact_hash:
+        raise ConfigurationError("artifact_hash is not the hash of weights_json")
+    weights = read_weights(raw, name="weights_json", kind="ranker")
+    unknown = sorted(weights.features.keys() - set(INDEX_FEATURES))
+    if unknown:
+        raise ConfigurationError(f"weights_json names unknown features: {', '.join(unknown[:5])}")
+    try:
+        report = orjson.loads(release.report)
+    except orjson.JSONDecodeError:
+        report = None
+    if not isinstance(report, dict) or not report:
+        raise ConfigurationError("it has no report of the evaluation gate")
+    return weights
+
+
+def read_released_router(items: Iterable[DeskItem], *, tenant: TenantConfig) -> Router | None:
+    """Return the live router; None where none is live, or where it may not serve, which is logged.
+
+    It may not where its hash is not that of its file, or where it was fitted on other sources or another
+    embedding model: then the words of the kinds decide.
+    """
+    for item in items:
+        try:
+            release = RouterRelease.model_validate_json(item.body)
+            if release.state is ReleaseState.LIVE:
+                return _checked_router(release, tenant)
+        except (ValidationError, ConfigurationError) as error:
+            reason = error.message if isinstance(error, ConfigurationError) else "not a release"
+            _log.error("router_release_refused", item_id=item.item_id, reason=reason)
+    return None
+
+
+def _checked_router(release: RouterRelease, tenant: TenantConfig) -> Router:
+    """Return a release's router. Raises ConfigurationError saying why it may not serve."""
+    raw = release.router_json.encode()
+    if hashlib.sha256(raw).hexdigest() != release.artifact_hash:
+        raise ConfigurationError("artifact_hash is not the hash of router_json")
+    router, embedding = read_router(raw), tenant.embedding
+    names = [source.name for source in tenant.sources]
+    if not router.fits(sources=names, embedding_model=embedding.model, dimensions=embedding.dimensions):
+        raise ConfigurationError("it was fitted on other sources or another embedding model")
+    return router
+
+
+def _place(conversation_id: str, artifact_hash: str) -> int:
+    """Return a conversation's place in a trial, 0 to 99: another one in each trial."""
+    digest = hashlib.sha256(f"{artifact_hash} {conversation_id}".encode()).digest()
+    return int.from_bytes(digest[:8]) % 100
+
+
+# Snapshots
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +199,6 @@ class Snapshot:
     """Of the desk, when it was loaded."""
 
 
-@dataclass(slots=True)
-class _Loaded:
-    """Parsed items of the last load by (id, revision), so that only what changed is parsed and embedded."""
-
-    bodies: dict[tuple[DeskKind, str, int], PublicModel | None] = field(
-        default_factory=dict[tuple[DeskKind, str, int], PublicModel | None]
-    )
-    answers: tuple[LiveAnswer, ...] = ()
-    glossary: Mapping[str, str] = field(default_factory=dict[str, str])
-
-
 class Adaptations:
     """One tenant's snapshot, and the task that keeps it current. For one event loop."""
 
@@ -77,7 +211,9 @@ class Adaptations:
         self._embedder = embedder
         self._clock = clock
         self._scale = CosineScale.of(tenant.embedding)
-        self._loaded = _Loaded()
+        self._answers: tuple[LiveAnswer, ...] = ()
+        """Those of the snapshot, by revision: only what changed is parsed and embedded."""
+        self._glossary: Mapping[str, str] = {}
         self._is_away = False
         self.now = Snapshot(Vocabulary.of(tenant))
 
@@ -119,97 +255,66 @@ class Adaptations:
         return True
 
     async def _load(self, desk: LiveDesk, version: int) -> Snapshot:
-        before = self._loaded
-        answers, entries, releases, routers = await asyncio.gather(
+        items, entries, releases, routers = await asyncio.gather(
             desk.list(DeskKind.APPROVED_ANSWER),
             desk.list(DeskKind.GLOSSARY_ENTRY),
             desk.list(DeskKind.RANKER_RELEASE),
             desk.list(DeskKind.ROUTER_RELEASE),
         )
-        loaded = _Loaded()
-        # Thousands of vectors are parsed and read in a thread: the loop goes on answering.
-        found = await asyncio.to_thread(_parsed, answers, ApprovedAnswer, before=before, into=loaded)
-        live = [
-            LiveAnswer(item.item_id, item.revision, item.at, body)
-            for item, body in found
-            if body.state is ItemState.LIVE
-        ]
-        loaded.answers = await self._with_vectors(live)
-        loaded.glossary = {
+        answers = await self._live_answers(items)
+        glossary = {
             body.said: body.means
-            for _, body in reversed(_parsed(entries, GlossaryEntry, before=before, into=loaded))
+            for _, body in reversed(_parsed(entries, GlossaryEntry))
             if body.state is ItemState.LIVE
         }
-        snapshot = await asyncio.to_thread(self._compiled, loaded, version, read_releases(releases))
-        snapshot = replace(snapshot, router=read_released_router(routers, tenant=self._tenant))
-        self._loaded = loaded
+        vocabulary, approved = self.now.vocabulary, self.now.approved
+        if glossary != self._glossary:
+            vocabulary = Vocabulary.of(self._tenant, more=glossary)
+        if answers != self._answers:
+            approved = await asyncio.to_thread(self.matcher_of, answers) if answers else None
+        router = read_released_router(routers, tenant=self._tenant)
+        snapshot = Snapshot(vocabulary, approved, read_releases(releases), router, version=version)
+        self._answers, self._glossary = answers, glossary
         _log.info(
             "desk_loaded",
             tenant=self._tenant.name,
             version=version,
-            approved_answers=len(loaded.answers),
-            glossary_entries=len(loaded.glossary),
+            approved_answers=len(answers),
+            glossary_entries=len(glossary),
         )
         return snapshot
 
-    def _compiled(self, loaded: _Loaded, version: int, releases: Releases) -> Snapshot:
-        """Compile what changed; what did not is taken from the last snapshot."""
-        now, before = self.now, self._loaded
-        vocabulary, approved = now.vocabulary, now.approved
-        if loaded.glossary != before.glossary:
-            vocabulary = Vocabulary.of(self._tenant, more=loaded.glossary)
-        if loaded.answers != before.answers:
-            approved = self.matcher_of(loaded.answers) if loaded.answers else None
-        return Snapshot(vocabulary, approved, releases, version=version)
+    async def _live_answers(self, items: Sequence[DeskItem]) -> tuple[LiveAnswer, ...]:
+        """Return the live answers with vectors of the model that embeds what is asked."""
+        known = {(one.item_id, one.revision): one for one in self._answers}
+        changed = [item for item in items if (item.item_id, item.revision) not in known]
+        # Thousands of vectors are parsed in a thread: the loop goes on answering.
+        for item, body in await asyncio.to_thread(_parsed, changed, ApprovedAnswer):
+            if body.state is ItemState.LIVE:
+                answer = await self._with_vectors(body)
+                known[item.item_id, item.revision] = LiveAnswer(item.item_id, item.revision, item.at, answer)
+        keys = ((item.item_id, item.revision) for item in items)
+        return tuple(known[key] for key in keys if key in known)
 
-    async def _with_vectors(self, live: Sequence[LiveAnswer]) -> tuple[LiveAnswer, ...]:
-        """Return the answers with vectors of the model that embeds what is asked; others are made again."""
-        embedding = self._tenant.embedding
-        ready: list[LiveAnswer] = []
-        kept = {(one.item_id, one.revision): one for one in self._loaded.answers}
-        for one in live:
-            if (one.item_id, one.revision) in kept:
-                ready.append(kept[one.item_id, one.revision])
-            elif _fits(one.answer, model=embedding.model, dimensions=embedding.dimensions):
-                ready.append(one)
-            else:
-                ready.append(await self._embedded(one))
-        return tuple(ready)
-
-    async def _embedded(self, one: LiveAnswer) -> LiveAnswer:
-        """Return an answer with new vectors of its questions; there are 20 at most."""
+    async def _with_vectors(self, answer: ApprovedAnswer) -> ApprovedAnswer:
+        """Return an answer with vectors of its questions by this tenant's model; there are 20 at most."""
+        model, dimensions = self._tenant.embedding.model, self._tenant.embedding.dimensions
+        is_whole = len(answer.vectors) == len(answer.questions)
+        if answer.embedding_model == model and is_whole and {*map(len, answer.vectors)} <= {dimensions}:
+            return answer
         deadline = Deadline.after(_LOAD_LIMIT_S, clock=self._clock)
-        vectors = tuple(map(tuple, await self._embedder.embed(one.answer.questions, deadline=deadline)))
-        update = {"vectors": vectors, "embedding_model": self._tenant.embedding.model}
-        return replace(one, answer=one.answer.model_copy(update=update))
+        vectors = tuple(map(tuple, await self._embedder.embed(answer.questions, deadline=deadline)))
+        return answer.model_copy(update={"vectors": vectors, "embedding_model": model})
 
 
-def _fits(answer: ApprovedAnswer, *, model: str, dimensions: int) -> bool:
-    return (
-        answer.embedding_model == model
-        and len(answer.vectors) == len(answer.questions)
-        and all(len(vector) == dimensions for vector in answer.vectors)
-    )
-
-
-def _parsed(
-    items: Sequence[DeskItem], kind: type[Body], *, before: _Loaded, into: _Loaded
-) -> list[tuple[DeskItem, Body]]:
+def _parsed(items: Iterable[DeskItem], kind: type[Body]) -> list[tuple[DeskItem, Body]]:
     """Return the items with their bodies. An item that this release cannot read is logged and left out."""
     found: list[tuple[DeskItem, Body]] = []
     for item in items:
-        key = (item.kind, item.item_id, item.revision)
-        if key in before.bodies:
-            body = before.bodies[key]
-        else:
-            try:
-                body = kind.model_validate_json(item.body)
-            except ValidationError:
-                _log.error("desk_item_unreadable", kind=item.kind.value, item_id=item.item_id)
-                body = None
-        into.bodies[key] = body
-        if isinstance(body, kind):
-            found.append((item, body))
+        try:
+            found.append((item, kind.model_validate_json(item.body)))
+        except ValidationError:
+            _log.error("desk_item_unreadable", kind=item.kind.value, item_id=item.item_id)
     return found
 
 

@@ -88,21 +88,20 @@ class _Wording:
     """Names in the item's questions and text."""
 
 
+@dataclass(frozen=True, slots=True)
 class ApprovedAnswers:
-    """The approved answers of one tenant, ready to match. Immutable."""
+    """The approved answers of one tenant, ready to match."""
 
-    def __init__(self, wordings: Sequence[_Wording], *, language: Language, scale: CosineScale) -> None:
-        self._by_labels: dict[frozenset[str], list[_Wording]] = {}
-        for wording in wordings:
-            self._by_labels.setdefault(frozenset(wording.live.answer.labels), []).append(wording)
-        self._told = frozenset[str]().union(*(wording.told for wording in wordings))
-        self._language = language
-        self._scale = scale
+    wordings: tuple[_Wording, ...]
+    language: Language
+    scale: CosineScale
+    told: frozenset[str]
+    """Names in any item's questions and text."""
 
     @classmethod
     def of(cls, answers: Iterable[LiveAnswer], *, language: Language, scale: CosineScale) -> ApprovedAnswers:
         """Return answers that have a vector for each question, by the model that embeds what is asked."""
-        wordings = [
+        wordings = tuple(
             _Wording(
                 live,
                 question,
@@ -116,12 +115,9 @@ class ApprovedAnswers:
             for live in answers
             for told in [_names(" ".join((*live.answer.questions, live.answer.text)), language)]
             for question, vector in zip(live.answer.questions, live.answer.vectors, strict=True)
-        ]
-        return cls(wordings, language=language, scale=scale)
-
-    def __len__(self) -> int:
-        """Return the number of wordings."""
-        return sum(map(len, self._by_labels.values()))
+        )
+        told = frozenset[str]().union(*(wording.told for wording in wordings))
+        return cls(wordings, language, scale, told)
 
     def match(
         self, question: str, vector: Sequence[float], *, labels: frozenset[str], today: date
@@ -130,18 +126,16 @@ class ApprovedAnswers:
 
         ``vector``: of the question as asked, of unit length. The caller checks the answer's sources.
         """
-        readable = [
+        open_now = [
             wording
-            for needed, wordings in self._by_labels.items()
-            if needed <= labels
-            for wording in wordings
+            for wording in self.wordings
+            if labels.issuperset(wording.live.answer.labels) and today < wording.live.answer.expires_on
         ]
-        same = self._language.same_question(question)
-        equal = [wording for wording in readable if wording.same == same]
+        same = self.language.same_question(question)
+        equal = [wording for wording in open_now if wording.same == same]
         cosines = [
-            (self._scale.value(sum(map(mul, vector, wording.vector))), wording)
-            for wording in _nearest(vector, equal or readable)
-            if today < wording.live.answer.expires_on
+            (self.scale.value(sum(map(mul, vector, wording.vector))), wording)
+            for wording in _nearest(vector, equal or open_now)
         ]
         if not cosines:
             return NONE_NEAR
@@ -152,9 +146,9 @@ class ApprovedAnswers:
             return NONE_NEAR
         if _numbers(question) != nearest.numbers:
             return NoMatch("number", nearest.live, cosine)
-        names = _names(question, self._language)
+        names = _names(question, self.language)
         # A rare word that no approved answer has is a misspelling as often as a name.
-        if names & self._told - nearest.told and nearest.names - names:
+        if names & self.told - nearest.told and nearest.names - names:
             return NoMatch("name", nearest.live, cosine)
         return Near(nearest.live, nearest.question, cosine)
 

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Protocol, TypeVar, cast
+from typing import Any, TypeVar, cast
 from urllib.parse import quote
 from weakref import WeakSet
 
@@ -32,18 +32,8 @@ FORGET_EVERY_S = 300.0
 Work = TypeVar("Work", bound=Callable[..., Hashable | object])
 
 
-class _Sized(Protocol):
-    @property
-    def currsize(self) -> int: ...
-
-
-class _Cache(Protocol):
-    def cache_clear(self) -> None: ...
-
-    def cache_info(self) -> _Sized: ...
-
-
-_CACHES: WeakSet[_Cache] = WeakSet()
+_CACHES: WeakSet[Any] = WeakSet()
+"""What ``lru_cache`` returned."""
 
 
 def remember_texts(most: int) -> Callable[[Work], Work]:
@@ -212,17 +202,15 @@ class Excerpts:
     """The excerpts of one answer, by their shown text. Every stored text passes through ``keep``."""
 
     def __init__(self) -> None:
-        self._places: dict[str, tuple[int, Place]] = {}
-        self._longest_first: list[tuple[str, Excerpt]] | None = None
+        self._by_text: dict[str, Excerpt] = {}
         self._tables: list[tuple[ElementData, ElementData]] = []
         """Data of elements that were made from documents, as shown and as kept."""
         self._values: list[Excerpt] = []
 
     def add(self, shown: str, place: Place) -> None:
         """Add a shown text. The same text from two places is kept as the first."""
-        if shown.strip() and shown not in self._places and len(self._places) < MOST_EXCERPTS:
-            self._places[shown] = (len(self._places), place)
-            self._longest_first = None
+        if shown.strip() and shown not in self._by_text and len(self._by_text) < MOST_EXCERPTS:
+            self._by_text[shown] = _excerpt(shown, len(self._by_text), place)
 
     def add_table(self, data: ElementData, places: Sequence[Sequence[Place]]) -> None:
         """Add a table made from documents. ``places``: of each value of each row, in their order.
@@ -278,18 +266,12 @@ class Excerpts:
     def used_in(self, *texts: str | None) -> tuple[Excerpt, ...]:
         """Return the excerpts that have a run in one of the texts, by mark."""
         used = set[int]().union(*(marks_in(text) for text in texts if text))
-        known = [*(excerpt for _, excerpt in self.all()), *self._values]
-        found = [excerpt for excerpt in known if excerpt.mark in used]
+        found = [one for one in (*self._by_text.values(), *self._values) if one.mark in used]
         return tuple(sorted(found, key=lambda excerpt: excerpt.mark))
 
     def all(self) -> list[tuple[str, Excerpt]]:
         """Return each shown text with its excerpt, the longest first."""
-        if self._longest_first is None:
-            longest_first = sorted(self._places.items(), key=lambda item: -len(item[0]))
-            self._longest_first = [
-                (shown, _excerpt(shown, mark, place)) for shown, (mark, place) in longest_first
-            ]
-        return self._longest_first
+        return sorted(self._by_text.items(), key=lambda item: len(item[0]), reverse=True)
 
 
 def _excerpt(shown: str, mark: int, place: Place) -> Excerpt:

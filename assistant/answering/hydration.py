@@ -11,7 +11,6 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import structlog
 
@@ -145,32 +144,30 @@ def element_of(
     kind: ElementType, *, element_id: str, display: ElementDisplay, outcome: Filled | LiveReadError | None
 ) -> Element:
     """Return an element in the state of its outcome; None is pending."""
-    fields: dict[str, Any] = {
-        "id": element_id,
-        "name": kind.name,
-        "kind": kind.kind,
-        "title": kind.title,
-        "source": kind.source,
-        "display": display,
-    }
+    element = Element(
+        id=element_id,
+        name=kind.name,
+        kind=kind.kind,
+        state=ElementState.PENDING,
+        title=kind.title,
+        source=kind.source,
+        display=display,
+    )
     if outcome is None:
-        return Element(state=ElementState.PENDING, **fields)
+        return element
+    about = outcome.about[:_LONGEST_SHOWN]
     if isinstance(outcome, Filled):
-        return Element(
-            state=ElementState.READY,
-            as_of=outcome.as_of,
-            about=outcome.about[:_LONGEST_SHOWN],
-            data=_without_runs(outcome.data),
-            **fields,
-        )
+        ready = {"state": ElementState.READY, "as_of": outcome.as_of, "data": _without_runs(outcome.data)}
+        return element.model_copy(update={**ready, "about": about})
     is_refused = outcome.problem is ElementProblem.NOT_ALLOWED
-    return Element(
-        state=ElementState.NOT_ALLOWED if is_refused else ElementState.FAILED,
-        about=outcome.about[:_LONGEST_SHOWN],
-        problem=outcome.problem,
-        detail=outcome.message[:_LONGEST_SHOWN],
-        retryable=outcome.problem in _RETRYABLE,
-        **fields,
+    return element.model_copy(
+        update={
+            "state": ElementState.NOT_ALLOWED if is_refused else ElementState.FAILED,
+            "about": about,
+            "problem": outcome.problem,
+            "detail": outcome.message[:_LONGEST_SHOWN],
+            "retryable": outcome.problem in _RETRYABLE,
+        }
     )
 
 
@@ -270,7 +267,6 @@ class Hydration:
         self._bounds = bounds
         self._begun: list[LiveSlot] = []
         """Begun, without a place yet."""
-        self._count = 0
         self.placed: list[LiveSlot] = []
         self.left: Cause | None = None
         """Why nobody waits for the elements any more."""
@@ -278,13 +274,10 @@ class Hydration:
 
     # Names and labels
 
-    def labels(self, names: Iterable[str] | None = None) -> Labels:
-        """Return the labels of elements by ``Tag.key``, by default of all."""
-        if not self.types:
-            return NO_LABELS
-        wanted = self.types.values() if names is None else [self.types[name] for name in names]
+    def labels(self) -> Labels:
+        """Return the labels of all elements by ``Tag.key``."""
         found: dict[str, str] = {}
-        for one in wanted:
+        for one in self.types.values():
             found[one.name] = found[f"{one.kind} {one.name}"] = label_of(one.title)
         return found
 
@@ -298,9 +291,8 @@ class Hydration:
     def begin(self, name: str, *, items: tuple[str, ...] = ()) -> LiveSlot | None:
         """Begin to read an element; None where the answer has ``MOST_ELEMENTS`` already. ``items``: as
         ``LiveSlot.items``."""
-        if self._live is None or self._count >= MOST_ELEMENTS:
+        if self._live is None or self._is_full:
             return None
-        self._count += 1
         slot = LiveSlot(over_items(self.types[name]) if items else self.types[name], items=items)
         slot.task = asyncio.create_task(self._fill(self._live, slot))
         self._begun.append(slot)
@@ -321,8 +313,7 @@ class Hydration:
         """Give an element its place, or another one."""
         if slot in self._begun:
             self._begun.remove(slot)
-            self.placed.append(slot)
-            slot.element_id = f"e{len(self.placed)}"
+            self._number(slot)
         is_block = slot.type.kind in _BLOCKS or start == end
         slot.display = ElementDisplay(place="block" if is_block else "inline", start=start, end=end)
         pending = element_of(slot.type, element_id=slot.element_id, display=slot.display, outcome=None)
@@ -330,14 +321,21 @@ class Hydration:
 
     def show(self, ready: ReadyElement, *, start: int, end: int) -> ElementChanged | None:
         """Place an element that is made from documents; None where the answer has ``MOST_ELEMENTS``."""
-        if self._count >= MOST_ELEMENTS:
+        if self._is_full:
             return None
-        self._count += 1
         slot = LiveSlot(ready.type, filled=ready.filled, is_shown=True)
-        self.placed.append(slot)
-        slot.element_id = f"e{len(self.placed)}"
+        self._number(slot)
         slot.display = ElementDisplay(place="block", start=start, end=end)
         return ElementChanged(**dict(slot.element()))
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self._begun) + len(self.placed) >= MOST_ELEMENTS
+
+    def _number(self, slot: LiveSlot) -> None:
+        """Give an element its id, by the order in which places are given."""
+        self.placed.append(slot)
+        slot.element_id = f"e{len(self.placed)}"
 
     def make_room(self, names: Iterable[str], *, keep: Collection[LiveSlot] = ()) -> None:
         """End the reads without a place that no name stands for, and that are not in ``keep``.
@@ -345,18 +343,16 @@ class Hydration:
         They are of a model's text that failed its checks; they no longer count, so that its tags take no
         element from the quote that replaces it.
         """
-        wanted, begun = Counter(names), self._begun
-        self._begun = []
-        for slot in begun:
+        wanted = Counter(names)
+        for slot in list(self._begun):
             if slot in keep:
-                self._begun.append(slot)
-            elif wanted[slot.type.name] > 0:
+                continue
+            if wanted[slot.type.name] > 0:
                 wanted[slot.type.name] -= 1
-                self._begun.append(slot)
-            else:
-                self._count -= 1
-                if slot.task is not None:
-                    slot.task.cancel()
+                continue
+            self._begun.remove(slot)
+            if slot.task is not None:
+                slot.task.cancel()
 
     # What the reader gets
 
@@ -404,10 +400,11 @@ class Hydration:
 
     def uses(self) -> tuple[ElementUse, ...]:
         """Return what the record keeps: no values, and no parameters."""
-        uses = ((slot, use_of(slot.element(), operation=slot.type.operation or None)) for slot in self.placed)
-        return tuple(
-            use.model_copy(update={"subject": self._subject, "items": slot.items}) for slot, use in uses
-        )
+        uses: list[ElementUse] = []
+        for slot in self.placed:
+            use = use_of(slot.element(), operation=slot.type.operation or None)
+            uses.append(use.model_copy(update={"subject": self._subject, "items": slot.items}))
+        return tuple(uses)
 
     def asked(self, sources: Sequence[SourceAsked]) -> tuple[SourceAsked, ...]:
         """Return the answer's sources with the states of the live ones: the worst of their elements'."""
@@ -449,36 +446,23 @@ def _state_of(slot: LiveSlot) -> str:
     return _STATES.get(slot.error.problem, "not_asked")
 
 
+_KEPT = ("id", "name", "kind", "state", "title", "source", "as_of", "problem", "display")
+"""Fields that ``Element`` and ``ElementUse`` share."""
+
+
 def kept_element(use: ElementUse) -> Element:
     """Return an element of a recorded answer. Its values are not kept, so a ready one has no data."""
     is_ready = use.state is ElementState.READY
     return Element(
-        id=use.id,
-        name=use.name,
-        kind=use.kind,
-        state=use.state,
-        title=use.title,
-        source=use.source,
-        as_of=use.as_of,
-        problem=use.problem,
+        **{name: getattr(use, name) for name in _KEPT},
         detail=NOT_KEPT if is_ready and use.operation else "",
         retryable=use.operation is not None and (is_ready or use.problem in _RETRYABLE),
-        display=use.display,
     )
 
 
 def use_of(element: Element, *, operation: str | None = None) -> ElementUse:
     """Return what a record keeps of an element. One that has not ended is one whose answer was cut off."""
-    is_cut = element.state is ElementState.PENDING
-    return ElementUse(
-        id=element.id,
-        name=element.name,
-        kind=element.kind,
-        state=ElementState.FAILED if is_cut else element.state,
-        title=element.title,
-        source=element.source,
-        operation=operation,
-        as_of=element.as_of,
-        problem=ElementProblem.CANCELLED if is_cut else element.problem,
-        display=element.display,
-    )
+    use = ElementUse(**{name: getattr(element, name) for name in _KEPT}, operation=operation)
+    if element.state is not ElementState.PENDING:
+        return use
+    return use.model_copy(update={"state": ElementState.FAILED, "problem": ElementProblem.CANCELLED})

@@ -9,23 +9,22 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Literal, NamedTuple
 
 from assistant.domain.documents import ItemFacts, KnownItem
-from assistant.text.language import UNIT_SIZES, Language, fold, word_file, word_groups
+from assistant.text.language import UNIT_SIZES, Language, fold, longest_names, word_file, word_groups
 
 PRICE, RATING = "Price", "Rating"
 MOST_NAMED = 5
 """Items that one question may name, and that one part of a name may be shared by."""
-NO_MEANINGS: Mapping[str, str] = {}
 _HERE = "\N{ASTERISM}"
 """In place of an item's name."""
 _LEAST_OF_NAME = 2
 """Words of a part of a name that names an item."""
-_MOST_UNREAD = 4
+_MOST_UNREAD = 8
 _TOUCH = 1e-6
 """Added to what is missed, so that a bound that is only touched counts as missed where it is excluded."""
 _PIECE = re.compile(r"[^\W_]+")
@@ -35,8 +34,8 @@ _NEGATIONS = word_groups("en_marks")["negation"]
 
 # --- numbers with units -----------------------------------------------------------------------------------
 _CURRENCIES = {
-    head.split()[0].casefold(): frozenset(names.split(", "))
-    for head, _, names in (line.partition(": ") for line in word_file("en_currencies"))
+    code.casefold(): frozenset(names.split(", "))
+    for code, _, names in (line.partition(": ") for line in word_file("en_currencies"))
 }
 """Folded ISO code = folded names, in the singular; a name may be of several currencies."""
 _MONEY = frozenset[str]().union(*_CURRENCIES.values())
@@ -181,7 +180,7 @@ class Category:
     @classmethod
     def of(cls, name: str, items: Sequence[KnownItem], words: Language) -> Category:
         names = dict.fromkeys((PRICE, RATING, *(key for item in items for key in item.facts.properties)))
-        spelled, ranges = pieces(name), dict[str, Span]()
+        spelled, ranges = _pieces(name), dict[str, Span]()
         for key in names:
             spans = [span for item in items if (span := value_of(item.facts, key)) is not None]
             usual = Counter(span.unit for span in spans).most_common(1)
@@ -209,8 +208,8 @@ class Catalogue:
 
     words: Language
     categories: Mapping[str, Category]
-    aliases: Mapping[tuple[str, ...], tuple[KnownItem, ...]]
-    """Items by the words of a name, of a part of it, or of a number."""
+    aliases: Mapping[str, tuple[KnownItem, ...]]
+    """Items by the folded words of a name, of a part of it, or of a number, joined by spaces."""
     longest: int
     """Words of the longest alias."""
 
@@ -221,9 +220,10 @@ class Catalogue:
             grouped[item.facts.category].append(item)
         aliases = _aliases_of(items)
         categories = {name: Category.of(name, own, words) for name, own in grouped.items()}
-        return cls(words, categories, aliases, max(map(len, aliases), default=0))
+        longest = max((len(alias.split()) for alias in aliases), default=0)
+        return cls(words, categories, aliases, longest)
 
-    def read(self, question: str, *, meanings: Mapping[str, str] = NO_MEANINGS) -> ItemQuestion | None:
+    def read(self, question: str, *, meanings: Mapping[str, str]) -> ItemQuestion | None:
         """Return the table that a question asks for: of the items of one category that it names, or of a
         category under a bound; None for any other question.
 
@@ -251,7 +251,7 @@ class Catalogue:
             category.name,
             bounds=tuple(bounds),
             names=names,
-            unread=self._unread(rest, [one.said for one in bounds], self._stems_of(category, read, meanings)),
+            unread=self._unread(rest, bounds, self._stems_of(category, read, meanings)),
         )
 
     def named(self, question: str) -> NamedItems | None:
@@ -277,22 +277,14 @@ class Catalogue:
         tokens = list(_PIECE.finditer(folded))
         spelled = [token[0] for token in tokens]
         found: dict[str, KnownItem] = {}
-        rest, end, at = "", 0, 0
-        while at < len(tokens):
-            size, items = self._longest_alias(spelled, at)
-            if items:
-                found |= {item.document_id: item for item in items}
-                rest += folded[end : tokens[at].start()] + _HERE
-                end = tokens[at + size - 1].end()
-            at += size or 1
+        rest, end = "", 0
+        for alias, first, last in longest_names(spelled, self.aliases, longest=self.longest):
+            items = self.aliases[alias]
+            main = Counter(item.facts.category for item in items).most_common(1)[0][0]
+            found |= {item.document_id: item for item in items if item.facts.category == main}
+            rest += folded[end : tokens[first].start()] + _HERE
+            end = tokens[last].end()
         return tuple(found.values()), rest + folded[end:]
-
-    def _longest_alias(self, tokens: Sequence[str], at: int) -> tuple[int, tuple[KnownItem, ...]]:
-        for size in range(min(self.longest, len(tokens) - at), 0, -1):
-            if items := self.aliases.get(tuple(tokens[at : at + size])):
-                main = Counter(item.facts.category for item in items).most_common(1)[0][0]
-                return size, tuple(item for item in items if item.facts.category == main)
-        return 0, ()
 
     def _bounds(self, rest: str, category: Category, stems: frozenset[str]) -> list[Bound]:
         read = (self._bound(found, category, stems) for found in _BOUND.finditer(rest))
@@ -344,12 +336,23 @@ class Catalogue:
                 return fitting[0], is_sure
         return None
 
-    def _unread(self, rest: str, bounded: Sequence[str], read: frozenset[str]) -> tuple[str, ...]:
-        """Return the phrases of the question that the table was not chosen by, folded. ``bounded``: the
-        bounds that it was chosen by; ``read``: stems of the words."""
-        others = [found[0] for found in _BOUND.finditer(rest) if found[0] not in bounded]
-        phrases = (*others, *_phrases(_BOUND.sub(_HERE, rest), read, self.words))
-        return tuple(dict.fromkeys(phrases))[:_MOST_UNREAD]
+    def _unread(self, rest: str, bounds: Sequence[Bound], read: Collection[str]) -> tuple[str, ...]:
+        """Return what of the question the table was not chosen by, folded: other bounds, and words with
+        content, each with the negation before it. ``read``: stems of the words that were read; a word that is
+        denied is not."""
+        chosen_by = [bound.said for bound in bounds]
+        unread = [found[0] for found in _BOUND.finditer(rest) if found[0] not in chosen_by]
+        negation = ""
+        for word in _TOKEN.findall(_BOUND.sub(_HERE, rest)):
+            stems = self.words.content_stems(word)
+            if word in _NEGATIONS:
+                negation = word
+            elif stems and (negation or not stems.issubset(read)):
+                unread.append(f"{negation} {word}".lstrip())
+                negation = ""
+        if negation:
+            unread.append(negation)
+        return tuple(dict.fromkeys(unread))[:_MOST_UNREAD]
 
     def _stems_of(
         self, category: Category, names: Sequence[str], meanings: Mapping[str, str]
@@ -360,52 +363,28 @@ class Catalogue:
         return read.union(*map(self.words.content_stems, said))
 
 
-def _phrases(rest: str, read: frozenset[str], words: Language) -> Iterator[str]:
-    """Yield the words of a folded text that carry content and are not read, with the negations before them;
-    those that only other words stand between are one phrase. What is denied is not read."""
-    start = end = 0
-    is_denied = False
-    for token in _TOKEN.finditer(rest):
-        stems = words.content_stems(token[0])
-        is_negation = token[0] in _NEGATIONS
-        if not (is_negation or stems):
-            continue
-        if end and not set(f".,;:?!\n{_HERE}").isdisjoint(rest[end : token.start()]):
-            yield rest[start:end]
-            end, is_denied = 0, False
-        if stems <= read and not (is_negation or is_denied):
-            if end:
-                yield rest[start:end]
-            end = 0
-            continue
-        start, end = start if end else token.start(), token.end()
-        is_denied = is_negation
-    if end:
-        yield rest[start:end]
-
-
 def _is_money(written: str, currency: str) -> bool:
     """Return whether a folded unit names a currency, by its code; any currency where there is none."""
     names = _CURRENCIES.get(currency, frozenset({currency})) if currency else _MONEY
     return bool(names & {written, written.removesuffix("s")})
 
 
-def _aliases_of(items: Sequence[KnownItem]) -> dict[tuple[str, ...], tuple[KnownItem, ...]]:
+def _aliases_of(items: Sequence[KnownItem]) -> dict[str, tuple[KnownItem, ...]]:
     """Return the items by their names, by parts of names, and by their numbers. A part that many items share
     names none of them."""
-    parts: dict[tuple[str, ...], dict[str, KnownItem]] = defaultdict(dict)
-    whole: dict[tuple[str, ...], tuple[KnownItem, ...]] = {}
+    parts: dict[str, dict[str, KnownItem]] = defaultdict(dict)
+    whole: dict[str, tuple[KnownItem, ...]] = {}
     for item in items:
-        tokens = tuple(pieces(item.title))
-        whole.setdefault(tokens, (item,))
-        whole.setdefault(tuple(pieces(item.facts.item_id)), (item,))
-        for start in range(len(tokens)):
-            for end in range(start + _LEAST_OF_NAME, len(tokens) + 1):
-                parts[tokens[start:end]][item.document_id] = item
+        words = _pieces(item.title)
+        whole.setdefault(" ".join(words), (item,))
+        whole.setdefault(" ".join(_pieces(item.facts.item_id)), (item,))
+        for start in range(len(words)):
+            for end in range(start + _LEAST_OF_NAME, len(words) + 1):
+                parts[" ".join(words[start:end])][item.document_id] = item
     shared = {alias: tuple(own.values()) for alias, own in parts.items() if len(own) <= MOST_NAMED}
     return shared | whole
 
 
-def pieces(text: str) -> list[str]:
+def _pieces(text: str) -> list[str]:
     """Return the words of a text, folded; "Wi-Fi" has two."""
     return _PIECE.findall(fold(text))

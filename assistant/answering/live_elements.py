@@ -90,12 +90,8 @@ class LiveExamples:
         self._scale = CosineScale.of(services.tenant.embedding)
         self._language = language(services.tenant.language)
         connectors = {one.name: one.inline for one in self._reach if one.inline is not None}
-        parameters = [
-            parameter
-            for connector in connectors.values()
-            for operation in connector.operations
-            for parameter in operation.parameters
-        ]
+        operations = [one for connector in connectors.values() for one in connector.operations]
+        parameters = [one for operation in operations for one in operation.parameters]
         self._ids = [(one.pattern, one.shown_as) for one in parameters if one.pattern is not None]
         texts: dict[str, list[str]] = {}
         for name, one in self._types.items():
@@ -105,12 +101,7 @@ class LiveExamples:
         self._stems = {system: self._language.content_stems(" ".join(said)) for system, said in texts.items()}
         against = " ".join(text for one in connectors.values() for text in one.not_about)
         self._words = frozenset(_WORD.findall(fold(" ".join((*map(" ".join, texts.values()), against)))))
-        self._reads_names = any(
-            result.names
-            for connector in connectors.values()
-            for operation in connector.operations
-            for result in operation.results
-        )
+        self._reads_names = any(result.names for operation in operations for result in operation.results)
         self._examples: tuple[Example, ...] | None = None
         self._loading: asyncio.Task[None] | None = None
 

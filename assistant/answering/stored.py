@@ -6,7 +6,7 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Literal
 
 from assistant.answering.excerpts import fill_record, gone_from, read_excerpts, shown_title, shown_url
 from assistant.answering.hydration import (
@@ -18,7 +18,7 @@ from assistant.answering.hydration import (
     read_element,
     system_of,
 )
-from assistant.answering.ports import AnswerRecords
+from assistant.answering.ports import AnswerRecords, LiveDocuments
 from assistant.answering.sent_texts import SentTexts, without_values
 from assistant.answering.services import TenantServices
 from assistant.domain.answers import (
@@ -43,6 +43,7 @@ from assistant.domain.identity import Identity, Role
 from assistant.domain.live import CareContext, LiveRead, LiveReadPage, LiveReadQuery
 from assistant.live.ports import Caller, ElementType, LiveReadError, LiveReads
 
+_Kind = Literal["answer", "conversation"]
 _CONVERSATION_LIMIT = 50
 _OF_ANOTHER_CONVERSATION = (
     "This answer is of another conversation. Ask again from the customer's conversation."
@@ -74,12 +75,8 @@ class ReadAnswers:
 
         Raises NotFoundError (unknown, or another agent's: one path for both), RecordsUnavailableError."""
         record = await self._services.records.get_answer(answer_id)
-        if record is None or not _may_read(record, identity):
-            raise _not_found()
-        if record.agent != identity.agent:
-            await self._record_access("answer", answer_id, [record], identity=identity)
-        # An auditor sees what the agent saw: the agent's labels at that time count, and the auditor's own.
-        return await self._reading(record, identity=identity, labels=_labels_of_audit(record, identity))
+        [reading] = await self._read("answer", answer_id, [record] if record else [], identity=identity)
+        return reading
 
     async def for_review(self, answer_id: str, *, identity: Identity) -> AnswerReading:
         """Return one answer for the review desk: under the reader's own labels alone, and recorded first.
@@ -91,53 +88,51 @@ class ReadAnswers:
         record = await self._services.records.get_answer(answer_id)
         if record is None or not identity.labels.issuperset(record.labels):
             raise _not_found()
-        if record.agent != identity.agent:
-            await self._record_access("answer", answer_id, [record], identity=identity)
+        await self._record_access("answer", answer_id, [record], identity=identity)
         return await self._reading(record, identity=identity, labels=identity.labels, with_values=False)
 
     async def conversation(self, conversation_id: str, *, identity: Identity) -> list[AnswerReading]:
         """Return a conversation's newest 50 answers, oldest first. Raises as ``one`` does."""
         records = await self._services.records.list_conversation(conversation_id, limit=_CONVERSATION_LIMIT)
+        return await self._read("conversation", conversation_id, records, identity=identity)
+
+    async def _read(
+        self, kind: _Kind, subject_id: str, records: Sequence[AnswerRecord], *, identity: Identity
+    ) -> list[AnswerReading]:
         if not records or not all(_may_read(record, identity) for record in records):
             raise _not_found()
-        if any(record.agent != identity.agent for record in records):
-            await self._record_access("conversation", conversation_id, records, identity=identity)
-        return [
-            await self._reading(record, identity=identity, labels=_labels_of_audit(record, identity))
-            for record in records
-        ]
+        await self._record_access(kind, subject_id, records, identity=identity)
+        readings: list[AnswerReading] = []
+        for record in records:
+            # An auditor sees what the agent saw: under the labels of the question too.
+            is_own = record.agent == identity.agent
+            labels = identity.labels if is_own else identity.labels.union(record.labels)
+            readings.append(await self._reading(record, identity=identity, labels=labels, with_values=True))
+        return readings
 
     async def _record_access(
-        self,
-        kind: Literal["answer", "conversation"],
-        subject_id: str,
-        records: Sequence[AnswerRecord],
-        *,
-        identity: Identity,
+        self, kind: _Kind, subject_id: str, records: Sequence[AnswerRecord], *, identity: Identity
     ) -> None:
-        entry = entry_of_read(kind, subject_id, records, reader=identity.agent, at=self._services.clock.now())
-        await self._services.records.record_access(entry)
-
-    async def _sent(self, answer_id: str, *, with_values: bool) -> tuple[StoredSent, ...]:
-        stored = await self._services.records.list_sent(answer_id)
-        if not with_values:
-            return tuple(stored)
-        return await sent_texts(self._services).read(answer_id, stored, now=self._services.clock.now())
+        """Record who reads answers of other agents; nothing of an agent's own."""
+        services, reader = self._services, identity.agent
+        if any(record.agent != reader for record in records):
+            entry = entry_of_read(kind, subject_id, records, reader=reader, at=services.clock.now())
+            await services.records.record_access(entry)
 
     async def _reading(
-        self,
-        record: AnswerRecord,
-        *,
-        identity: Identity,
-        labels: frozenset[str],
-        with_values: bool = True,
+        self, record: AnswerRecord, *, identity: Identity, labels: frozenset[str], with_values: bool
     ) -> AnswerReading:
-        shown = await read_excerpts(record.excerpts, self._services.texts, labels=labels)
+        services = self._services
+        shown = await read_excerpts(record.excerpts, services.texts, labels=labels)
+        verdicts = await services.records.list_verdicts(record.answer_id)
+        sent = tuple(await services.records.list_sent(record.answer_id))
+        if with_values:
+            sent = await sent_texts(services).read(record.answer_id, sent, now=services.clock.now())
         return AnswerReading(
             record=fill_record(record, shown),
             sources=self._sources(record, gone=gone_from(record, shown), identity=identity),
-            verdicts=tuple(await self._services.records.list_verdicts(record.answer_id)),
-            sent=await self._sent(record.answer_id, with_values=with_values),
+            verdicts=tuple(verdicts),
+            sent=sent,
             elements=tuple(map(kept_element, record.elements)),
         )
 
@@ -197,9 +192,7 @@ class ReadElementAgain:
         Raises NotFoundError (no such answer or element, another agent's, or one that no connector offers any
         more), RecordsUnavailableError.
         """
-        record = await self._services.records.get_answer(answer_id)
-        if record is None or record.agent != identity.agent:
-            raise _not_found()
+        record = await _own(self._services, answer_id, identity=identity)
         use = next((one for one in record.elements if one.id == element_id), None)
         live = self._services.live_elements
         kind = live.types().get(use.name) if use is not None and live is not None else None
@@ -255,7 +248,7 @@ class AppendToAnswer:
         Raises NotFoundError, ConflictError (same id, other content), InvalidRequestError (a wrong citation
         that the answer does not have), RecordsUnavailableError.
         """
-        record = await self._own(answer_id, identity=identity)
+        record = await _own(self._services, answer_id, identity=identity)
         sources = {use.n for use in record.passages}
         if not sources.issuperset(verdict.wrong_citations):
             raise InvalidRequestError(
@@ -270,7 +263,7 @@ class AppendToAnswer:
         ConflictError, RecordsUnavailableError.
         """
         services = self._services
-        record = await self._own(answer_id, identity=identity)
+        record = await _own(self._services, answer_id, identity=identity)
         labelled, values = without_values(sent, record)
         # The record first: an id that is used for another text is refused before any value is kept.
         stored = await services.records.append_sent(answer_id, labelled, agent=identity.agent)
@@ -282,7 +275,7 @@ class AppendToAnswer:
         Raises NotFoundError, ConflictError (same id, other content), InvalidRequestError (an opened source
         that the answer does not have), RecordsUnavailableError.
         """
-        record = await self._own(answer_id, identity=identity)
+        record = await _own(self._services, answer_id, identity=identity)
         if act.kind is AgentAct.OPENED_SOURCE:
             if act.n not in {use.n for use in record.passages}:
                 raise InvalidRequestError(
@@ -292,11 +285,12 @@ class AppendToAnswer:
             raise InvalidRequestError(f"n is for opened_source only; leave it out of {act.kind.value}.")
         return await self._services.records.append_act(answer_id, act, agent=identity.agent)
 
-    async def _own(self, answer_id: str, *, identity: Identity) -> AnswerRecord:
-        record = await self._services.records.get_answer(answer_id)
-        if record is None or record.agent != identity.agent:
-            raise _not_found()
-        return record
+
+async def _own(services: TenantServices, answer_id: str, *, identity: Identity) -> AnswerRecord:
+    record = await services.records.get_answer(answer_id)
+    if record is None or record.agent != identity.agent:
+        raise _not_found()
+    return record
 
 
 def sent_texts(services: TenantServices) -> SentTexts:
@@ -305,12 +299,7 @@ def sent_texts(services: TenantServices) -> SentTexts:
 
 
 def entry_of_read(
-    kind: Literal["answer", "conversation"],
-    subject_id: str,
-    records: Sequence[AnswerRecord],
-    *,
-    reader: str,
-    at: datetime,
+    kind: _Kind, subject_id: str, records: Sequence[AnswerRecord], *, reader: str, at: datetime
 ) -> AccessEntry:
     """Return the access entry for reading another agent's answers, with the documents that they show."""
     sights = [record.sight() for record in records]
@@ -322,10 +311,6 @@ def entry_of_read(
         documents=tuple(dict.fromkeys(name for sight in sights for name in sight.documents)),
         quoted=tuple(dict.fromkeys(name for sight in sights for name in sight.quoted)),
     )
-
-
-def _labels_of_audit(record: AnswerRecord, identity: Identity) -> frozenset[str]:
-    return identity.labels if record.agent == identity.agent else identity.labels.union(record.labels)
 
 
 def _may_read(record: AnswerRecord, identity: Identity) -> bool:
@@ -344,18 +329,10 @@ MOST_ENTRIES = 500
 _PAGE_TOKEN = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00)(#[!-~]{1,120})?")
 
 
-class KnownDocuments(Protocol):
-    """Finds documents, withdrawn ones included."""
-
-    async def get(self, document_id: str) -> object | None:
-        """Return anything but None when the document was ever added. Raises DependencyError."""
-        ...
-
-
 class Audit:
     """Lists who saw what. Each audit is recorded itself, before it is answered."""
 
-    def __init__(self, *, records: AnswerRecords, documents: KnownDocuments, clock: Clock) -> None:
+    def __init__(self, *, records: AnswerRecords, documents: LiveDocuments, clock: Clock) -> None:
         self._records = records
         self._documents = documents
         self._clock = clock
@@ -366,21 +343,23 @@ class Audit:
         Raises InvalidRequestError, NotFoundError (a document with neither a state nor an access),
         RecordsUnavailableError, DependencyError.
         """
-        _check(query)
-        asked = {"document": query.document_id, "agent": query.agent}
-        subject = " ".join(f"{name}:{value}" for name, value in asked.items() if value is not None)
+        if query.document_id is None and query.agent is None:
+            raise InvalidRequestError(
+                "Say of which document_id or which agent the audit is; both are missing."
+            )
+        _check_page(query)
+        subject = _named(document=query.document_id, agent=query.agent)
         entry = AccessEntry(at=self._clock.now(), agent=auditor, kind="audit", subject_id=subject)
         await self._records.record_access(entry)
         page = await self._records.list_accesses(query)
-        if query.document_id is not None and query.after is None and page == AccessPage((), None):
-            await self._check_known(query.document_id)
-        return page
-
-    async def _check_known(self, document_id: str) -> None:
-        if await self._documents.get(document_id) is None:
+        document_id = query.document_id
+        if document_id is None or query.after is not None or page != AccessPage((), None):
+            return page
+        if not await self._documents.get_many([document_id]):
             raise NotFoundError(
                 f"There is no document {document_id}, and nobody saw one of that id in the time asked for."
             )
+        return page
 
 
 class AuditLiveReads:
@@ -406,19 +385,14 @@ class AuditLiveReads:
         _check_page(query)
         if customer is not None:
             query = replace(query, subject=self._pseudonym(customer))
-        asked = {"agent": query.agent, "customer": query.subject}
-        said = " ".join(f"{name}:{value}" for name, value in asked.items() if value is not None)
-        entry = AccessEntry(
-            at=self._clock.now(), agent=auditor, kind="audit", subject_id=f"live-reads {said}".strip()
-        )
+        subject = f"live-reads {_named(agent=query.agent, customer=query.subject)}".strip()
+        entry = AccessEntry(at=self._clock.now(), agent=auditor, kind="audit", subject_id=subject)
         await self._records.record_access(entry)
         return await self._reads.list(query)
 
 
-def _check(query: AccessQuery) -> None:
-    if query.document_id is None and query.agent is None:
-        raise InvalidRequestError("Say of which document_id or which agent the audit is; both are missing.")
-    _check_page(query)
+def _named(**asked: str | None) -> str:
+    return " ".join(f"{name}:{value}" for name, value in asked.items() if value is not None)
 
 
 def _check_page(query: AccessQuery | LiveReadQuery) -> None:

@@ -9,25 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import date
-from math import inf
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import structlog
 
 from assistant.answering.excerpts import Excerpts, Place, remember_texts, shown_lines, shown_title, shown_unit
 from assistant.answering.hydration import ReadyElement
-from assistant.answering.items import (
-    NO_MEANINGS,
-    PRICE,
-    RATING,
-    Catalogue,
-    ItemQuestion,
-    NamedItems,
-    value_of,
-)
+from assistant.answering.items import PRICE, RATING, Catalogue, ItemQuestion, NamedItems
 from assistant.answering.search import SearchScope
 from assistant.answering.services import TenantServices, call_within
 from assistant.domain.answers import ShownAs
@@ -39,7 +28,6 @@ from assistant.domain.documents import (
     PassageQuery,
     SourceIds,
     StoredDocument,
-    Unit,
 )
 from assistant.domain.elements import ElementData, ElementKind, ElementRow, ElementValue
 from assistant.domain.errors import DeadlineExceededError, SearchUnavailableError
@@ -53,8 +41,6 @@ DISCONTINUED = "Discontinued"
 MOST_RECOMMENDED = 3
 MOST_READ = 8
 """Items whose documents are read: some may have changed since the directory was made."""
-_GONE = 100.0
-"""Added to what a discontinued item misses: more than bounds that are missed, so that it comes last."""
 MOST_COLUMNS = 8
 REVIEWED_ITEMS = 2
 """Items whose reviews are quoted: the first ones of the table."""
@@ -66,10 +52,9 @@ _LONGEST_REVIEW = 70
 """Words."""
 _USUAL_STARS, _USUAL_RATINGS = 3.0, 4
 """A mean of few ratings counts as if it had these beside it."""
-RATING_BY_COUNT = "Rating (few reviews count less)"
-"""As a heading names the order by ``_rating``, which differs from the order of the numbers that are shown."""
+_BY_RATING = "Rating (few reviews count less), highest first"
+"""The order by ``_rating``, which differs from the order of the numbers that are shown."""
 _FACT = re.compile(r"(?:[-*•]\s+)?(?P<name>[^:\n]{1,60}):[ \t]+(?P<value>\S.{0,200})")
-_NO_COLUMN = frozenset({"In the box"})
 _HELPFUL_VOTE = 0.002
 """Worth of a vote, in cosine."""
 _MOST_VOTES = 50
@@ -108,15 +93,6 @@ class ComparedItem:
 
 
 @dataclass(frozen=True, slots=True)
-class ItemReviews:
-    """Reviews of one item."""
-
-    reviews: tuple[StoredDocument, ...] = ()
-    cosines: Mapping[str, float] = field(default_factory=dict[str, float])
-    """Of the question with each review, by document id; some may be missing."""
-
-
-@dataclass(frozen=True, slots=True)
 class Comparison:
     """A table of items, or why there is none."""
 
@@ -140,27 +116,20 @@ class Comparison:
 
     @property
     def heading(self) -> str:
-        """What the table shows and by what it is ordered: how the question was understood."""
+        """What the table shows and by what it is ordered: what of the question was read."""
         if self.asked.kind == "opinion":
             return f"What customers say of the {self.asked.items[0].title}"
-        told = [f"{bound.name} {bound.said}" for bound in self.asked.bounds]
-        orders = _orders(self.asked)
-        told += [f"{one.name}, {'highest' if one.is_high else 'lowest'} first" for one in orders]
-        shown = {*(bound.name for bound in self.asked.bounds), *(one.name for one in orders)}
-        told += [name for name in self.asked.names if name not in shown]
-        return f"{self.asked.category}: {'; '.join(told) or 'compared'}"
+        bounds = [f"{bound.name} {bound.said}" for bound in self.asked.bounds]
+        bounded = {bound.name for bound in self.asked.bounds}
+        names = [name for name in self.asked.names if name not in bounded]
+        order = [_BY_RATING] if self.asked.kind == "recommendation" else []
+        return f"{self.asked.category}: {'; '.join((*bounds, *order, *names)) or 'compared'}"
 
     @property
     def remark(self) -> str:
         """What no item was checked for, so that no agent believes that one was: words of the question that
         nothing here was chosen by. Empty without any."""
         return f"Not checked: {', '.join(self.asked.unread)}." if self.asked.unread else ""
-
-    @property
-    def as_of(self) -> date | None:
-        """The oldest date of its items' documents."""
-        dates = [item.document.card.effective_date for item in self.items]
-        return min((one for one in dates if one is not None), default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,44 +145,26 @@ class Part:
 
 
 # --- choosing ---------------------------------------------------------------------------------------------
-class _Order(NamedTuple):
-    name: str
-    is_high: bool
-
-
-def _orders(asked: ItemQuestion) -> tuple[_Order, ...]:
-    """Return what comes first: the lowest price, the highest rating, the lowest of what has an upper bound
-    and the highest of what has a lower one, where the question names it; of recommended items the rating."""
-    lows = {PRICE, *(bound.name for bound in asked.bounds if bound.most < inf)}
-    highs = {RATING, *(bound.name for bound in asked.bounds)}
-    orders = tuple(_Order(name, is_high=name not in lows) for name in asked.names if name in lows | highs)
-    return orders or ((_Order(RATING_BY_COUNT, is_high=True),) if asked.kind == "recommendation" else ())
-
-
 def candidates(asked: ItemQuestion, known: Sequence[KnownItem]) -> tuple[KnownItem, ...]:
-    """Return the items to read: those compared, or those that fit a recommendation best and the nearest, with
-    one that fits and is discontinued."""
+    """Return the items to read: those compared, or those that fit a recommendation best and the nearest."""
     if asked.kind == "comparison":
         return asked.items
-    of_category = [item for item in known if item.facts.category == asked.category]
-    ordered = sorted(of_category, key=lambda item: _rank(item, asked))
-    gone = [item for item in ordered[MOST_READ:] if _missed(item, asked) == _GONE]
-    return (*ordered[:MOST_READ], *gone[:1])
+    sold = [item for item in known if item.facts.category == asked.category and _is_sold(item)]
+    return tuple(sorted(sold, key=lambda item: _rank(item, asked))[:MOST_READ])
+
+
+def _is_sold(item: KnownItem) -> bool:
+    return DISCONTINUED not in item.facts.properties
 
 
 def _missed(item: KnownItem, asked: ItemQuestion) -> float:
-    missed = sum(bound.missed_by(item.facts) for bound in asked.bounds)
-    return missed + (_GONE if DISCONTINUED in item.facts.properties else 0.0)
+    """Return by what shares an item misses the bounds, summed: 0 where it meets all."""
+    return sum(bound.missed_by(item.facts) for bound in asked.bounds)
 
 
-def _rank(item: KnownItem, asked: ItemQuestion) -> tuple[float, ...]:
-    """Return the key that items are sorted by: what misses least first, then the orders, then the rating."""
-    keys = [_missed(item, asked)] if asked.kind == "recommendation" else []
-    for name, is_high in _orders(asked):
-        value = value_of(item.facts, name)
-        number = _rating(item) if name == RATING_BY_COUNT else value.high if value is not None else None
-        keys.append(inf if number is None else -number if is_high else number)
-    return (*keys, -_rating(item))
+def _rank(item: KnownItem, asked: ItemQuestion) -> tuple[float, float]:
+    """Return the key that recommended items are sorted by: what misses least first, then the best rated."""
+    return _missed(item, asked), -_rating(item)
 
 
 def _rating(item: KnownItem) -> float:
@@ -228,10 +179,9 @@ def compare(asked: ItemQuestion, documents: Sequence[StoredDocument]) -> Compari
     """Return the table of the documents' items that fit, or the reason why none does."""
     read = {one.card.document_id: one for one in documents}
     items = [KnownItem(key, one.card.title, one.card.item) for key, one in read.items() if one.card.item]
-    if _orders(asked):
-        items.sort(key=lambda item: _rank(item, asked))
     fitting = items
     if asked.kind == "recommendation":
+        items = sorted(filter(_is_sold, items), key=lambda item: _rank(item, asked))
         fitting = [item for item in items if not _missed(item, asked)][:MOST_RECOMMENDED]
     facts = {item.document_id: _facts_of(read[item.document_id]) for item in fitting}
     fitting = [item for item in fitting if facts[item.document_id]]
@@ -252,10 +202,8 @@ def _refusal(asked: ItemQuestion, items: Sequence[KnownItem]) -> str:
         return "The catalogue holds fewer than two of these items that your access rights let through."
     wanted = ", ".join(f"{bound.name} {bound.said}" for bound in asked.bounds)
     told = [f"The catalogue has no item of {asked.category.lower()} with {wanted} that is still sold."]
-    if gone := [item for item in items if _missed(item, asked) == _GONE]:
-        told.append(f"“{shown_title(gone[0].title)}” fits, but is discontinued.")
-    if sold := [item for item in items if DISCONTINUED not in item.facts.properties]:
-        told.append(f"The nearest is “{shown_title(sold[0].title)}”.")
+    if items:
+        told.append(f"The nearest is “{shown_title(items[0].title)}”.")
     return " ".join(told)
 
 
@@ -266,36 +214,23 @@ def _facts_of(document: StoredDocument) -> dict[str, Fact]:
     found: dict[str, Fact] = {}
     for passage in document.passages:
         for unit in passage.units:
-            fact = _fact(unit, passage)
-            if fact is not None and fact.name in names:
+            read = _FACT.fullmatch(unit.text)
+            if read is not None and read["name"] in names:
+                begins = read.start("name")
+                span = (unit.span.start + begins, unit.span.end)
+                fact = Fact(read["name"], read["value"], unit.text[begins:], span, passage)
                 found.setdefault(fact.name, fact)
     return found
 
 
-def opinions(asked: ItemQuestion, found: ItemReviews, *, ranked: Sequence[StoredDocument]) -> Comparison:
-    """Return the reviews that answer a question of opinion on one item, without a table: the most relevant
-    one, and the most relevant of each other side.
+def opinions(
+    asked: ItemQuestion, reviews: Sequence[StoredDocument], *, ranked: Sequence[StoredDocument]
+) -> Comparison:
+    """Return the reviews that answer a question of opinion on one item, without a table.
 
-    ``ranked``: reviews that the search found, best first; the others follow by their cosine.
+    ``ranked``: reviews that the search found, best first; ``reviews`` follow them, best first, too.
     """
-    others = sorted(
-        found.reviews,
-        key=lambda one: (-found.cosines.get(one.card.document_id, 0.0), one.card.document_id),
-    )
-    sides: dict[int, StoredDocument] = {}
-    for one in filter(_is_short_review, (*ranked, *others)):
-        sides.setdefault(_side(one), one)
-    first = next(iter(sides), 0)
-    return Comparison(asked, reviews=tuple(one for side, one in sides.items() if side or side == first))
-
-
-def _fact(unit: Unit, passage: Passage) -> Fact | None:
-    read = _FACT.fullmatch(unit.text)
-    if read is None:
-        return None
-    start = unit.span.start + read.start("name")
-    line = unit.text[read.start("name") :]
-    return Fact(read["name"], read["value"], line, (start, unit.span.end), passage)
+    return Comparison(asked, reviews=_of_each_side((*ranked, *reviews)))
 
 
 def _columns(asked: ItemQuestion, facts: Sequence[Mapping[str, Fact]]) -> tuple[str, ...]:
@@ -304,7 +239,7 @@ def _columns(asked: ItemQuestion, facts: Sequence[Mapping[str, Fact]]) -> tuple[
     names = dict.fromkeys(name for own in facts for name in own)
     bounded = [bound.name for bound in asked.bounds]
     first = [name for name in (*asked.names, *bounded, PRICE, RATING, DISCONTINUED) if name in names]
-    others = [name for name in names if name not in _NO_COLUMN and _is_short(name, facts)]
+    others = [name for name in names if _is_short(name, facts)]
     if asked.kind == "comparison":
         others = [
             name for name in others if len({own[name].value if name in own else "" for own in facts}) > 1
@@ -317,27 +252,22 @@ def _is_short(name: str, facts: Sequence[Mapping[str, Fact]]) -> bool:
 
 
 # --- reviews ----------------------------------------------------------------------------------------------
-def chosen_reviews(
-    reviews: Sequence[StoredDocument], cosines: Mapping[str, float]
-) -> tuple[StoredDocument, ...]:
-    """Return of one item's reviews the best one for it and the best one against it, or one between.
-
-    ``cosines``: of the question with each review, by document id.
-    """
-
-    def worth(document: StoredDocument) -> tuple[float, str]:
-        key, facts = document.card.document_id, document.card.item
-        votes = min(_MOST_VOTES, facts.helpful_votes or 0) if facts is not None else 0
-        return cosines.get(key, 0.0) + _HELPFUL_VOTE * votes, key
-
-    short = list(filter(_is_short_review, reviews))
-    sides = ([one for one in short if _side(one) == side] for side in (1, -1))
-    found = tuple(max(side, key=worth) for side in sides if side)
-    return found or tuple(sorted(short, key=worth, reverse=True)[:1])
+def _of_each_side(reviews: Iterable[StoredDocument]) -> tuple[StoredDocument, ...]:
+    """Return of one item's reviews, best first, the first short one, and the first one for the item and the
+    first one against it."""
+    sides: dict[int, StoredDocument] = {}
+    for one in reviews:
+        if one.passages and len(one.passages[0].text.split()) <= _LONGEST_REVIEW:
+            sides.setdefault(_side(one), one)
+    first = next(iter(sides), 0)
+    return tuple(one for side, one in sides.items() if side or side == first)
 
 
-def _is_short_review(review: StoredDocument) -> bool:
-    return bool(review.passages) and len(review.passages[0].text.split()) <= _LONGEST_REVIEW
+def _worth(review: StoredDocument, cosine: float) -> float:
+    """Return how much a review is worth for a question that it has this cosine with."""
+    item = review.card.item
+    votes = (item.helpful_votes or 0) if item is not None else 0
+    return cosine + _HELPFUL_VOTE * min(_MOST_VOTES, votes)
 
 
 def _side(review: StoredDocument) -> int:
@@ -409,9 +339,11 @@ def table_element(table: Comparison, number: Callable[[Passage], int], excerpts:
     columns = tuple(ElementValue(name=names[name], label=name, text="") for name in table.columns)
     data = ElementData(columns=columns, rows=rows)
     excerpts.add_table(data, [[_value_place(fact) for fact in item.facts] for item in table.items])
-    dated = table.as_of or min(item.document.card.updated_at for item in table.items)
+    cards = [item.document.card for item in table.items]
+    dates = [card.effective_date for card in cards if card.effective_date is not None]
+    as_of = min(dates) if dates else min(card.updated_at for card in cards)
     about = ". ".join(filter(None, (table.heading, table.remark)))
-    return ReadyElement(_TABLE, Filled(data, dated, about[:_LONGEST_SHOWN]), begins_before=0)
+    return ReadyElement(_TABLE, Filled(data, as_of, about[:_LONGEST_SHOWN]), begins_before=0)
 
 
 def _value_place(fact: Fact) -> Place:
@@ -445,7 +377,7 @@ class ItemTables:
         self._named: Callable[[str], NamedItems | None] = lambda _: None
 
     def read(
-        self, question: str, *, known: KnownWords | None, meanings: Mapping[str, str] = NO_MEANINGS
+        self, question: str, *, known: KnownWords | None, meanings: Mapping[str, str]
     ) -> ItemQuestion | None:
         """Return the table that a question asks for (``Catalogue.read``); None before the index was read."""
         catalogue = self._of(known)
@@ -472,13 +404,11 @@ class ItemTables:
         known = self._known.items if self._known is not None else ()
         wanted = [item.document_id for item in candidates(asked, known)]
         documents = await self._read(wanted, scope)
-        comparison = compare(asked, tuple(documents.values()))
+        comparison = compare(asked, [documents[one] for one in wanted if one in documents])
         first = [item.document for item in comparison.items[:REVIEWED_ITEMS]]
         found = await asyncio.gather(*(self.reviews_of(item, vector=vector, scope=scope) for item in first))
-        comparison = replace(
-            comparison,
-            reviews=tuple(review for own in found for review in chosen_reviews(own.reviews, own.cosines)),
-        )
+        reviews = tuple(review for own in found for review in _of_each_side(own))
+        comparison = replace(comparison, reviews=reviews)
         return self._with_stock(comparison) if asked.kind == "recommendation" else comparison
 
     def _with_stock(self, comparison: Comparison) -> Comparison:
@@ -502,8 +432,9 @@ class ItemTables:
 
     async def reviews_of(
         self, item: StoredDocument, *, vector: Sequence[float], scope: SearchScope
-    ) -> ItemReviews:
-        """Return reviews of an item; none of a source that is late or cannot be read.
+    ) -> list[StoredDocument]:
+        """Return reviews of an item, the most relevant and helpful first; none of a source that is late or
+        cannot be read.
 
         ``vector``: of the question, shape (dimensions,).
         """
@@ -518,10 +449,9 @@ class ItemTables:
         found = await asyncio.gather(
             *(self._reviews_in(source, item, replace(query, ids=ids), scope) for source, ids in self._reviews)
         )
-        return ItemReviews(
-            tuple(one for own in found for one in own.reviews),
-            {name: cosine for own in found for name, cosine in own.cosines.items()},
-        )
+        reviews = [pair for own in found for pair in own]
+        reviews.sort(key=lambda pair: (-pair[0], pair[1].card.document_id))
+        return [review for _, review in reviews]
 
     async def _read(self, document_ids: Sequence[str], scope: SearchScope) -> Mapping[str, StoredDocument]:
         if not document_ids:
@@ -538,10 +468,11 @@ class ItemTables:
 
     async def _reviews_in(
         self, source: SourceEntry, item: StoredDocument, query: PassageQuery, scope: SearchScope
-    ) -> ItemReviews:
-        """Return the reviews of an item in one source; none where they are late or cannot be read."""
+    ) -> list[tuple[float, StoredDocument]]:
+        """Return the reviews of an item in one source with their worth; none where they are late or cannot be
+        read."""
 
-        async def read(step: Deadline) -> ItemReviews:
+        async def read(step: Deadline) -> list[tuple[float, StoredDocument]]:
             found = await self._services.search.search(query, deadline=step)
             titled = sorted(found.documents, key=lambda hit: (-(hit.title_score or 0.0), hit.document_id))
             ids = [hit.document_id for hit in titled[:REVIEWS_READ]]
@@ -549,11 +480,11 @@ class ItemTables:
             item_id = item.card.item.item_id if item.card.item is not None else ""
             own = [one for one in read.values() if one.card.item and one.card.item.item_id == item_id]
             cosines = {hit.document_id: hit.cosine for hit in found.hits if hit.cosine is not None}
-            return ItemReviews(tuple(own), cosines)
+            return [(_worth(one, cosines.get(one.card.document_id, 0.0)), one) for one in own]
 
         late = SearchUnavailableError(f"The source {source.name} took over {source.search_limit_s:g} s.")
         try:
             return await call_within(source.search_limit_s, read, deadline=scope.deadline, late=lambda: late)
         except (SearchUnavailableError, DeadlineExceededError) as error:
             _log.warning("reviews_left_out", source=source.name, code=error.code)
-            return ItemReviews()
+            return []

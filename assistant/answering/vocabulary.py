@@ -18,7 +18,7 @@ from assistant.domain.clock import Clock
 from assistant.domain.documents import KnownWords, SourceIds
 from assistant.domain.errors import AssistantError
 from assistant.settings.tenant import TenantConfig
-from assistant.text.language import Language, fold, language
+from assistant.text.language import Language, fold, language, longest_names
 
 _COMMON_WEIGHT = 0.05
 """Of the most common word; the rarest weighs 1.05."""
@@ -122,17 +122,8 @@ class Vocabulary:
     def _find(self, folded: str) -> list[tuple[str, int, int]]:
         """Return (entry, start, end) of the glossary's entries, the longest entry first at each place."""
         words = list(_SAID_WORD.finditer(folded)) if self._meanings else []
-        found: list[tuple[str, int, int]] = []
-        at = 0
-        while at < len(words):
-            for size in range(min(self._longest, len(words) - at), 0, -1):
-                said = " ".join(word[0] for word in words[at : at + size])
-                if said in self._meanings:
-                    found.append((said, words[at].start(), words[at + size - 1].end()))
-                    at += size - 1
-                    break
-            at += 1
-        return found
+        said = longest_names([word[0] for word in words], self._meanings, longest=self._longest)
+        return [(entry, words[first].start(), words[last].end()) for entry, first, last in said]
 
     def _weight(self, word: str) -> float:
         if not word[0].isdigit() and not _CODE.fullmatch(word):

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from rapidfuzz.distance import Levenshtein
 
 from assistant.domain.feedback import Edit
-from assistant.text.language import Language, fold, quantities, split_sentences
-from assistant.text.statements import Statement, read_statement
+from assistant.text.language import Language, Statement, fold, quantities, read_statement, split_sentences
 
 _WORD = re.compile(r"[^\W_]+(?:[.,:/'-][^\W_]+)*")
 _MARKUP = re.compile(r"\[\d{1,3}\]|[*_#>`|]+|^\s*(?:-|\d{1,3}[.)])\s", re.MULTILINE)

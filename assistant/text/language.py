@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 from math import log
 from threading import Lock
-from typing import Protocol, cast
+from typing import cast
 
 from snowballstemmer import stemmer  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 
 from assistant.domain.errors import ConfigurationError
 
-_WORD = re.compile(r"[^\W_]+(?:'[^\W\d_]+)*")
+WORD = re.compile(r"[^\W_]+(?:'[^\W\d_]+)*")
 _APOSTROPHES = str.maketrans({"\N{RIGHT SINGLE QUOTATION MARK}": "'", "\N{MODIFIER LETTER APOSTROPHE}": "'"})
 _PUNCTUATION = ".,;:?!()[]\"'\N{LEFT DOUBLE QUOTATION MARK}\N{RIGHT DOUBLE QUOTATION MARK}"
 _CACHED_STEMS = 50_000
@@ -44,19 +44,14 @@ def word_groups(name: str) -> dict[str, frozenset[str]]:
     return groups
 
 
-class Stemmer(Protocol):
-    """snowballstemmer's, which ships no types."""
-
-    def stemWord(self, word: str) -> str: ...
-
-
 class Language:
     """Tokens, stems and word rarity of one language. Use ``language(code)``, which caches one of each."""
 
     def __init__(self, *, algorithm: str, stop_words: frozenset[str], ranks: Mapping[str, int]) -> None:
         self._stop_words = stop_words
         self._ranks = ranks
-        stem, one_at_a_time = cast("Stemmer", stemmer(algorithm)).stemWord, Lock()
+        stem = cast("Callable[[str], str]", stemmer(algorithm).stemWord)  # pyright: ignore[reportUnknownMemberType]
+        one_at_a_time = Lock()
 
         def stem_of(word: str) -> str:
             with one_at_a_time:  # the stemmer keeps the word in itself while it works
@@ -67,11 +62,11 @@ class Language:
 
     def content_words(self, text: str) -> Iterator[str]:
         """Return the words of a text that carry content, folded, not stemmed, in order."""
-        return self._content(_WORD.findall(fold(text)))
+        return self._content(WORD.findall(fold(text)))
 
     def content_stems(self, text: str) -> frozenset[str]:
         """Return the set of stems of a text's content words."""
-        return frozenset(map(self.stem, self._content(frozenset(_WORD.findall(fold(text))))))
+        return frozenset(map(self.stem, self._content(frozenset(WORD.findall(fold(text))))))
 
     def _content(self, words: Iterable[str]) -> Iterator[str]:
         for word in words:
@@ -115,6 +110,25 @@ def language(code: str) -> Language:
     # them: they say nothing about the subject, and the support check reads them on its own.
     ranks = {word: rank for rank, word in enumerate(word_file("en"))}
     return Language(algorithm="english", stop_words=word_set("en_stop"), ranks=ranks)
+
+
+def longest_names(
+    words: Sequence[str], names: Collection[str], *, longest: int
+) -> Iterator[tuple[str, int, int]]:
+    """Yield the names among folded words, the longest at each place: name, index of its first and last word.
+
+    ``names``: words joined by spaces, ``longest`` of them at most.
+    """
+    at = 0
+    while at < len(words):
+        sizes = range(min(longest, len(words) - at), 0, -1)
+        candidates = (" ".join(words[at : at + size]) for size in sizes)
+        name = next((one for one in candidates if one in names), None)
+        if name is None:
+            at += 1
+            continue
+        first, at = at, at + name.count(" ") + 1
+        yield name, first, at - 1
 
 
 # Sentences
@@ -322,6 +336,16 @@ class Quantities:
     codes: frozenset[str]
     """Tokens of letters and digits: "a1c", "pr-2"."""
 
+    @staticmethod
+    def joined(parts: Sequence[Quantities]) -> Quantities:
+        """Return those of several texts."""
+        return Quantities(
+            values=frozenset[str]().union(*(one.values for one in parts)),
+            measures=frozenset[tuple[str, str]]().union(*(one.measures for one in parts)),
+            bare=frozenset[str]().union(*(one.bare for one in parts)),
+            codes=frozenset[str]().union(*(one.codes for one in parts)),
+        )
+
 
 def quantities(text: str) -> Quantities:
     """Return the numbers and codes of a text, without the number of a list item."""
@@ -339,9 +363,7 @@ def quantities(text: str) -> Quantities:
         values=frozenset({value for value, _ in measures} | bare),
         measures=frozenset(measures),
         bare=frozenset(bare),
-        codes=frozenset(
-            code for piece in _with_digits(folded) for code in _codes(piece) if not _is_number(code)
-        ),
+        codes=frozenset(filter(_is_code, _TOKEN.findall(folded))),
     )
 
 
@@ -358,36 +380,11 @@ def has_unsupported_numbers(claimed: Quantities, held: Quantities) -> bool:
     return any(measure not in held.measures and measure[0] not in held.bare for measure in claimed.measures)
 
 
-def _with_digits(text: str) -> Iterator[str]:
-    """Yield every run of letters, digits, underscores and hyphens with a digit: there are few of them."""
-    end = 0
-    for digit in _DIGIT.finditer(text):
-        if digit.start() < end:
-            continue
-        start, end = digit.span()
-        while start and _is_of_word(text[start - 1]):
-            start -= 1
-        while end < len(text) and _is_of_word(text[end]):
-            end += 1
-        yield text[start:end]
-
-
-def _codes(piece: str) -> Iterator[str]:
-    """Yield the tokens of such a run that are followed by, or contain, both a digit and a letter."""
-    last_digit = max((found.start() for found in _DIGIT.finditer(piece)), default=-1)
-    last_letter = max((found.start() for found in _LETTER.finditer(piece)), default=-1)
-    for token in _TOKEN.finditer(piece):
-        if token.start() > min(last_digit, last_letter):
-            return
-        yield token[0]
-
-
-def _is_of_word(character: str) -> bool:
-    return character.isalnum() or character in "_-"
-
-
-def _is_number(code: str) -> bool:
-    return bool(_QUANTITY.fullmatch(code) or _COUNTED.fullmatch(code))
+def _is_code(token: str) -> bool:
+    """Return whether a token has digits and letters, and is no number with a unit or adjective."""
+    if _DIGIT.search(token) is None or _LETTER.search(token) is None:
+        return False
+    return not (_QUANTITY.fullmatch(token) or _COUNTED.fullmatch(token))
 
 
 def _value(literal: str) -> str:
@@ -398,3 +395,47 @@ def _value(literal: str) -> str:
         whole = whole.lstrip("0") or "0"
         return f"{whole}.{fraction}" if fraction else whole
     return str(sum(_WORDS[word] for word in re.split(r"[- ]", literal)))
+
+
+# Statements
+
+
+_LEAST_WEIGHT = 0.25
+"""Weight of the most common content word; the rarest weighs 1.25."""
+_STOP_WEIGHT = 0.15
+"""Weight of a verb that is a stop word: "ask", "give"."""
+_GRAMMAR = word_set("en_grammar")
+_NEGATIONS = word_groups("en_marks")["negation"]
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A parsed text."""
+
+    weights: Mapping[str, float]
+    """How specific each word with content is, by its stem; of an "un-" word by that of the word that it
+    denies."""
+    negations: int
+
+
+def read_statement(text: str, language: Language) -> Statement:
+    """Return the concepts of a text and the number of its negations."""
+    words = [word.removesuffix("'s") for word in WORD.findall(fold(text))]
+    content = frozenset(language.content_words(text))
+    return Statement(
+        weights={
+            language.stem(denied_by(word, language) or word): (
+                _LEAST_WEIGHT + language.rarity(word) if word in content else _STOP_WEIGHT
+            )
+            for word in words
+            if word not in _GRAMMAR and len(word) > 1 and not quantities(word).values
+        },
+        negations=sum(word in _NEGATIONS or word.endswith("n't") for word in words),
+    )
+
+
+@lru_cache(maxsize=20_000)
+def denied_by(word: str, language: Language) -> str | None:
+    """Return "treated" for "untreated"; None for a word that "un-" or "non-" does not deny."""
+    denied = word.removeprefix("un").removeprefix("non")
+    return denied if denied != word and len(denied) > 3 and language.is_common(denied) else None

@@ -20,7 +20,6 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
-from bisect import bisect_right
 from collections.abc import Collection, Iterator
 
 from assistant.text.language import word_set
@@ -158,43 +157,28 @@ class _Folded:
     """The text as a lenient client decodes it, with the position of each character in the original."""
 
     def __init__(self, original: str, *, pattern: re.Pattern[str] = _FOLDED) -> None:
-        self._starts: list[int] = [0]
-        """Positions in the folded text where runs begin."""
-        self._origins: list[tuple[int, int]] = [(0, 1)]
-        """Of each run: its position in the original, and 1 if it equals the original, 0 if it is folded."""
+        self._spans: list[tuple[int, int]] = []
+        """[start, end) in the original by character, and of the text's end; empty where nothing is folded."""
         parts: list[str] = []
-        length = at = 0
+        at = 0
         for found in pattern.finditer(original):
             folded = _fold(found[0])
             if folded == found[0]:
                 continue
             parts += (original[at : found.start()], folded)
-            length += found.start() - at
-            self._begin_run(length, found.start(), 0)
-            length += len(folded)
+            self._spans += zip(range(at, found.start()), range(at + 1, found.start() + 1), strict=True)
+            self._spans += [found.span()] * len(folded)
             at = found.end()
-            self._begin_run(length, at, 1)
-        self.text = "".join([*parts, original[at:]]) if parts else original
-
-    def _begin_run(self, start: int, origin: int, step: int) -> None:
-        if self._starts[-1] == start:  # the run before is empty
-            self._starts.pop()
-            self._origins.pop()
-        self._starts.append(start)
-        self._origins.append((origin, step))
+        if parts:
+            self._spans += ((place, place + 1) for place in range(at, len(original) + 1))
+        self.text = "".join([*parts, original[at:]])
 
     def place(self, start: int, end: int) -> tuple[int, int]:
         """Return [start, end) of the folded text in the original; a folded run is never cut."""
-        if len(self._starts) == 1:
+        if not self._spans:
             return start, end
-        run = bisect_right(self._starts, start) - 1
-        origin, step = self._origins[run]
-        first = origin + (start - self._starts[run]) * step
-        if end <= start:
-            return first, first
-        run = bisect_right(self._starts, end - 1) - 1
-        origin, step = self._origins[run]
-        return first, origin + end - self._starts[run] if step else self._origins[run + 1][0]
+        first = self._spans[start][0]
+        return first, self._spans[end - 1][1] if end > start else first
 
 
 def _fold(piece: str) -> str:
@@ -225,10 +209,7 @@ class _Cleaning:
 
     def cleaned(self) -> str:
         """Return the original with all edits. Of two overlapping edits the later one is cut or omitted."""
-        edits = [*self._tags(), *self._brackets()]
-        edits += self._addresses()
-        if not edits:
-            return self._original
+        edits = [*self._tags(), *self._brackets(), *self._addresses()]
         parts: list[str] = []
         at = 0
         for first, last, replacement in sorted(edits):
@@ -282,8 +263,6 @@ class _Cleaning:
 
     def _brackets(self) -> Iterator[_Edit]:
         text = self._text
-        if "](" not in text and "![" not in text and "][" not in text and "]:" not in text:
-            return
         closing = _closing_brackets(text)
         opened: list[int] = []
         for found in _BRACKET.finditer(text):
@@ -462,21 +441,18 @@ def _closing_brackets(text: str) -> dict[int, int]:
 
 
 class _Ahead:
-    """Finds the next position of a short string. With growing start positions it scans the text once."""
+    """Finds the next position of a short string in lower case. With growing start positions it scans the text
+    once."""
 
     def __init__(self, text: str) -> None:
-        self._text = text
-        self._lower: str | None = None
+        self._text = _lower(text)
         self._next: dict[str, int] = {}
 
     def find(self, wanted: str, at: int) -> int:
-        """Return the first position at or after ``at``, or -1; tags in either case."""
+        """Return the first position at or after ``at``, in either case; else -1."""
         known = self._next.get(wanted)
         if known is None or 0 <= known < at:
-            text = self._text
-            if wanted.startswith("</"):
-                text = self._lower = self._lower or _lower(text)
-            self._next[wanted] = known = text.find(wanted, at)
+            self._next[wanted] = known = self._text.find(wanted, at)
         return known
 
 

@@ -85,7 +85,7 @@ def released(parts: Sequence[str]) -> Said:
         question=QUESTION,
         language=WORDS,
         hydration=hydration,
-        offered=hydration.labels(["orders.status", "orders.summary"]),
+        offered=hydration.labels(),
     )
     events: list[object] = [event for part in parts for event in text.write(part)]
     events += text.end(cut_short=False)

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from assistant.answering.releases import Releases, read_releases
+from assistant.answering.adaptations import Releases, read_releases
 from assistant.domain.desk import DeskKind, RankerRelease, ReleaseState
 from tests.fakes.desk import AT, WEIGHTS, FakeDesk, release
 

@@ -11,8 +11,8 @@ from typing import Any
 import orjson
 import pytest
 
+from assistant.answering.adaptations import read_released_router
 from assistant.answering.rank import RankedDocument
-from assistant.answering.releases import read_released_router
 from assistant.answering.routing import (
     AGE_STRENGTH,
     LEAST_SHARE,

@@ -95,6 +95,8 @@ HOSTILE = [
     ("![a", "! [a"),
     ("<a href='https://evil.example'", None),
     ("5 <", "5 \u2039"),
+    ("&zwnj;[x]: ", "&zwnj;x: "),
+    ("&zwnj;[x](http://evil.example) y", "&zwnj;x y"),
     ("\x1b[31mred\x00 \U000e0041\U000e0042", " [31mred  "),
 ]
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from assistant.answering.releases import read_released_router
+from assistant.answering.adaptations import read_released_router
 from assistant.domain.desk import DeskItem, DeskKind, ReleaseState, RouterRelease
 from assistant.domain.errors import ConfigurationError, NotFoundError
 from assistant.evaluation.routing import RoutedQuestion
