@@ -43,7 +43,7 @@ _SEEN = """(roots) => {
 
 
 def test_what_an_answer_holds_is_seen_without_scrolling(
-    product: Product, open_console: OpenConsole, record_property: Callable[[str, object], None]
+    product: Product, open_console: OpenConsole, record_testsuite_property: Callable[[str, object], None]
 ) -> None:
     held_out = [
         one
@@ -68,8 +68,8 @@ def test_what_an_answer_holds_is_seen_without_scrolling(
         right, seen, seen_with_source = right + is_right, seen + in_answer, seen_with_source + with_source
         if is_right and not with_source:
             hidden.append(question.qid)
-    record_property("right", right)
-    record_property("seen in the answer", seen)
-    record_property("seen in the answer or its source", seen_with_source)
+    record_testsuite_property("right", right)
+    record_testsuite_property("seen in the answer", seen)
+    record_testsuite_property("seen in the answer or its source", seen_with_source)
     assert right > 0
     assert hidden == []
