@@ -29,10 +29,12 @@ HELD_OUT = ROOT / "evaluation" / "red_flags" / "held_out.jsonl"
 _TRAINING = HELD_OUT.with_name("training.jsonl")
 _SHIPPED = ROOT / "assistant" / "answering" / "weights" / "red_flags.json"
 _TENANTS = ("pharmacy", "clinic")
+_SHORT = ROOT / "evaluation" / "short"
+"""The same questions as messages of two to seven words."""
 _COUNT, _SEED = 150, "red flags"
 """Ordinary questions of each tenant, and the seed that draws them."""
-_FOLDS, _MOST_FALSE = 5, 0.015
-"""Of the ordinary questions of the tuning halves, this share may raise flags of a head without them."""
+_FOLDS, _MOST_FALSE = 5, 0.02
+"""Share of the ordinary questions of the tuning halves, long and short, that raise flags of a fold."""
 Outcome = tuple[str | None, tuple[str, ...]]
 """The flag that a message should raise, and the names of those that it raises, the likeliest first."""
 
@@ -63,9 +65,9 @@ def read_file(path: Path) -> list[tuple[str | None, str]]:
     return [(one.flag, one.message) for one in map(FlaggedMessage.model_validate_json, lines)]
 
 
-def ordinary_questions(split: Split) -> list[str]:
-    """Return 150 ordinary questions of each tenant."""
-    files = [load_questions(ROOT / "evaluation" / f"{tenant}.jsonl") for tenant in _TENANTS]
+def ordinary_questions(split: Split, *, folder: Path = ROOT / "evaluation") -> list[str]:
+    """Return 150 ordinary questions of each tenant; all there are, where there are fewer."""
+    files = [load_questions(folder / f"{tenant}.jsonl") for tenant in _TENANTS]
     halves = [[one for one in questions if one.split == split] for questions in files]
     return [one.question for half in halves for one in draw(half, count=_COUNT, seed=_SEED)]
 
@@ -78,12 +80,12 @@ def read_messages(path: Path, *, split: Split) -> list[tuple[str | None, str]]:
 def fit(embed: Embed) -> ShippedHead:
     """Fit the head of the first tenant's flags.
 
-    Its least score lets 1.5 % of the ordinary questions of the tuning halves through, by cross-validation.
+    Its least score lets 2 % of the ordinary questions of the tuning halves through, by cross-validation.
     """
     tenant = load_tenant(ROOT / "tenants" / f"{_TENANTS[0]}.toml")
     names = [entry.name for entry in tenant.red_flags]
     flag_of = dict.fromkeys(ordinary_messages()) | {text: flag for flag, text in read_file(_TRAINING)}
-    calm = set(ordinary_questions("tuning"))
+    calm = {*ordinary_questions("tuning"), *ordinary_questions("tuning", folder=_SHORT)}
     vectors = {text: embed(text) for text in (*flag_of, *sorted(calm - flag_of.keys()))}
 
     def fitted(left_out: Collection[str] = ()) -> Head:
@@ -134,11 +136,15 @@ def main() -> None:
             _SHIPPED.write_text(fit(embedder(Path(folder))[0]).model_dump_json() + "\n", encoding="utf-8")
             shipped_head.cache_clear()
         found = outcomes(read_messages(asked.messages, split=asked.split), folder=Path(folder))
+        short = [(None, text) for text in ordinary_questions(asked.split, folder=_SHORT)]
+        found_of_short = outcomes(short, folder=Path(folder))
     urgent = [(flag, names) for flag, names in found if flag is not None]
     calm = [names for flag, names in found if flag is None]
     raised, right = sum(bool(names) for _, names in urgent), sum(flag in names for flag, names in urgent)
     print(f"emergencies that raise a flag: {raised} of {len(urgent)}, their own: {right}")
     print(f"ordinary questions that raise a flag: {sum(map(bool, calm))} of {len(calm)}")
+    raised_by_short = sum(bool(names) for _, names in found_of_short)
+    print(f"the same of two to seven words: {raised_by_short} of {len(short)}")
 
 
 if __name__ == "__main__":
