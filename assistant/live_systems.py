@@ -299,7 +299,9 @@ class _Credentials:
         """Return the headers of a request, and their bearer token; None for other ways to prove who calls."""
         if self.access.auth == "none":
             return headers, None
-        if self.access.auth == "sigv4" and self.access.sign is not None:
+        if self.access.auth == "sigv4":
+            if self.access.sign is None:
+                raise ConfigurationError("no credentials to sign with")
             return await self.access.sign(url, headers), None
         token = await self._bearer()
         return {**headers, "Authorization": f"Bearer {token}"}, token
