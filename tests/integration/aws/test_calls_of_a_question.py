@@ -118,7 +118,10 @@ async def test_a_warm_question_waits_for_four_calls_and_a_follow_up_for_six(scen
             ["embed", "model"],
         ]  # vectors of a new document's units
         assert first.told() == "`done` `stop`"
-        assert Counter(rounds.names()) == Counter(embed=2, search=1, read=1, model=1, log=2, record=1)
+        # The log is written by time, which the rounds stretch: its beginning and its end at least.
+        counted = Counter(rounds.names())
+        assert counted.pop("log") >= 2
+        assert counted == Counter(embed=2, search=1, read=1, model=1, record=1)
 
         conversation = first.events[0][1]["conversation_id"]
         again, held = await in_rounds(rounds, service, [1, 1, 1, 3, 2, 1], conversation_id=conversation)
@@ -131,5 +134,4 @@ async def test_a_warm_question_waits_for_four_calls_and_a_follow_up_for_six(scen
             ["model"],
         ]
         assert again.told() == "`done` `stop`"
-        # The log is written by time, which the rounds stretch.
         assert len([name for name in rounds.names() if name != "log"]) == 10
