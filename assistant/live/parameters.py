@@ -46,7 +46,7 @@ _BREAK = "\x01"
 _RUN = re.compile(r"(\d+|[^\W\d_]+)")
 _NUMBER = re.compile(r"\d+(?:(?:[^\w\n\x01]|_){1,2}\d+)*")
 """With separators between its digits."""
-_TIGHT = frozenset("-._/:'\u2019~=")
+_TIGHT = frozenset("-._:'\u2019~=")
 _O_FOR_0 = re.compile(r"(?<=\d)[oO](?![^\W\d_])|(?<=\d-)[oO](?=\d)")
 _L_FOR_1 = re.compile(r"(?<=\d)[lI](?=\d)")
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}\.?"

@@ -67,6 +67,7 @@ OTHERS = [
     "Where is order 44712208, 84855790?",
     "Where are 4471 2208 8485 5790?",
     "Where are 4471-2208/8485-5790?",
+    "Where are 44712208/84855790?",
     "Is order 4471-2208 of PT-204417 or PT-598484?",
 ]
 OWN_SAID = [
