@@ -100,7 +100,7 @@ class SupportChecker:
         cited = list(dict.fromkeys(text for place in citations for text in self._cited(*place)))
         if not cited:
             return Checked(Support.UNSUPPORTED, "check", (), ("no_citation",))
-        held = Values.joined([_values_of(text, self._language) for text in (self._given, *cited)])
+        held = Values.joined([self._said, *(_values_of(text, self._language) for text in cited)])
         if absent := held.missing(plain, spelled=True):
             return Checked(Support.UNSUPPORTED, "check", absent, ("value_not_cited",))
         found = self.features(plain, cited)
@@ -135,8 +135,13 @@ class SupportChecker:
         lines = (
             dict.fromkeys(line for unit in units for line in unit.split("\n")) for units in self._documents
         )
-        texts = (self._given, *("\n".join(one) for one in lines))
-        return Values.joined([_values_of(text, self._language) for text in texts])
+        texts = ("\n".join(one) for one in lines)
+        return Values.joined([self._said, *(_values_of(text, self._language) for text in texts)])
+
+    @cached_property
+    def _said(self) -> Values:
+        """The values of what is given beside documents: a patient's words outlive no answer."""
+        return Values.of(self._given, self._language)
 
     @cached_property
     def _headings(self) -> frozenset[str]:
