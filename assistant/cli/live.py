@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from assistant.answering.stored import AuditLiveReads
     from assistant.domain.live import CareContext, LiveRead, LiveReadQuery
     from assistant.live.ports import LiveSystems
+    from assistant.live.results import Reading
     from assistant.live_systems import SystemAccess
     from assistant.settings.connector import Connector, Operation, OperationParameter
     from assistant.settings.deployment import ReachEntry
@@ -391,7 +392,7 @@ async def _try_operation(
     from assistant.live.connected import check_status, request_of
     from assistant.live.parameters import is_value
     from assistant.live.ports import LiveReadError
-    from assistant.live.results import problems_of
+    from assistant.live.results import ResponseReader
 
     values = _given(trial, operation)
     missing = [each.name for each in operation.parameters if each.required and each.name not in values]
@@ -413,10 +414,10 @@ async def _try_operation(
         elapsed_ms = (time.monotonic() - began_s) * 1000
         return OperationTrial(operation.name, "wrong", [f"{error.problem}: {error.message}"], elapsed_ms)
     context = _sample_context(trial, operation)
-    said = problems_of(response.body, connector=connector, operation=operation, asked=values, context=context)
-    if said:
+    reader = ResponseReader(connector, operation, asked=values, context=context)
+    if said := reader.problems(response.body):
         return OperationTrial(operation.name, "wrong", said, elapsed_ms)
-    shown = _shown(connector, operation, response.body, values, context)
+    shown = _shown(connector, operation, reader.read(response.body, as_of=datetime.now(UTC)))
     return OperationTrial(operation.name, "fits", [], elapsed_ms, shown)
 
 
@@ -434,19 +435,10 @@ def _sample_context(trial: ConnectorTrial, operation: Operation) -> CareContext 
     return CareContext(trial.agent or "agent", trial.customer, ids | {"customer": customers}, until)
 
 
-def _shown(
-    connector: Connector,
-    operation: Operation,
-    body: bytes,
-    values: Mapping[str, str],
-    context: CareContext | None,
-) -> dict[str, str]:
+def _shown(connector: Connector, operation: Operation, reading: Reading) -> dict[str, str]:
     """Return what each element of the operation shows, as text."""
-    from assistant.live.results import element_data, read_response
+    from assistant.live.results import element_data
 
-    reading = read_response(
-        body, connector=connector, operation=operation, asked=values, context=context, as_of=datetime.now(UTC)
-    )
     shown: dict[str, str] = {}
     for element in connector.elements:
         if element.operation != operation.name:

@@ -36,7 +36,7 @@ from assistant.live.ports import (
     SystemResponse,
     SystemSwitches,
 )
-from assistant.live.results import Reading, element_data, names_another, read_response
+from assistant.live.results import Reading, ResponseReader, element_data, names_another
 from assistant.settings.connector import MOST_ROWS, Connector, ConnectorElement, Operation
 from assistant.settings.deployment import ReachEntry
 
@@ -316,14 +316,8 @@ class ConnectedElements:
         response = await self.calls.get(request, deadline=own, most_bytes=operation.most_bytes)
         try:
             check_status(response, source=named.connector.source)
-            return read_response(
-                response.body,
-                connector=named.connector,
-                operation=operation,
-                asked=found.values,
-                context=caller.context,
-                as_of=self.clock.now(),
-            )
+            reader = ResponseReader(named.connector, operation, asked=found.values, context=caller.context)
+            return reader.read(response.body, as_of=self.clock.now())
         except LiveReadError as error:
             error.by_response = True
             raise

@@ -10,7 +10,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, cast
@@ -83,40 +83,6 @@ class _WrongResponseError(Exception):
     """What of the response breaks the connector; without any of its values."""
 
 
-def read_response(
-    body: bytes,
-    *,
-    connector: Connector,
-    operation: Operation,
-    asked: Mapping[str, str],
-    context: CareContext | None,
-    as_of: datetime,
-) -> Reading:
-    """Return the values of a response.
-
-    Raises LiveReadError: SYSTEM_INVALID for a response that breaks the schema or has another id than the one
-    asked for, NOT_ALLOWED where it belongs to a customer that the context does not name.
-    """
-    try:
-        return _Reader(connector, operation, asked, context).read(body, as_of=as_of)
-    except _WrongResponseError as wrong:
-        raise LiveReadError(
-            ElementProblem.SYSTEM_INVALID, f"{connector.source} gave a response that cannot be used: {wrong}."
-        ) from None
-
-
-def problems_of(
-    body: bytes,
-    *,
-    connector: Connector,
-    operation: Operation,
-    asked: Mapping[str, str],
-    context: CareContext | None,
-) -> Sequence[str]:
-    """Return what of a response breaks the connector, every result on its own; for who writes a connector."""
-    return list(dict.fromkeys(_Reader(connector, operation, asked, context).problems(body)))
-
-
 def _document(body: bytes) -> dict[str, Any]:
     """Return the JSON object of a response. Raises _WrongResponseError, also where an object has a key twice:
     which of two customers counts would be the parser's choice."""
@@ -137,31 +103,48 @@ def _once(pairs: list[tuple[str, Any]]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Reader:
+class ResponseReader:
+    """Reads the responses of one operation that was asked with these parameters in this context."""
+
     connector: Connector
     operation: Operation
+    _: KW_ONLY
     asked: Mapping[str, str]
     context: CareContext | None
 
     def read(self, body: bytes, *, as_of: datetime) -> Reading:
+        """Return the values of a response.
+
+        Raises LiveReadError: SYSTEM_INVALID for a response that breaks the schema or has another id than the
+        one asked for, NOT_ALLOWED where it belongs to a customer that the context does not name.
+        """
         shown: dict[int, dict[str, ShownValue | None]] = defaultdict(dict)
         row = 0
-        for row, field, value in self._found(body):
-            if row <= MOST_ROWS:
-                shown[row][field.name] = self._value(field, value)
-            elif field.proves_whose:  # a row of another customer refuses them all, also where it is not shown
-                self._value(field, value)
+        try:
+            for row, field, value in self._found(body):
+                if row <= MOST_ROWS:
+                    shown[row][field.name] = self._value(field, value)
+                elif (
+                    field.proves_whose
+                ):  # a row of another customer refuses them all, also where it is not shown
+                    self._value(field, value)
+        except _WrongResponseError as wrong:
+            said = f"{self.connector.source} gave a response that cannot be used: {wrong}."
+            raise LiveReadError(ElementProblem.SYSTEM_INVALID, said) from None
         values = (value for each in shown.values() for value in each.values() if value is not None)
         size = sum(len(value.text) + 50 for value in values)
         return Reading(shown.pop(0, {}), list(shown.values()), row, as_of, size)
 
-    def problems(self, body: bytes) -> Iterator[str]:
-        """Yield what breaks the connector, without any value of the response."""
+    def problems(self, body: bytes) -> Sequence[str]:
+        """Return what of a response breaks the connector, every result on its own and without any value of
+        the response; for who writes a connector."""
+        found: list[str] = []
         try:
             for _, field, value in self._found(body):
-                yield from self._said_of(field, value)
+                found += self._said_of(field, value)
         except _WrongResponseError as wrong:
-            yield str(wrong)
+            found.append(str(wrong))
+        return list(dict.fromkeys(found))
 
     def _found(self, body: bytes) -> Iterator[tuple[int, ResultField, Any]]:
         """Yield row, result and value: rows count from 1, 0 is outside the list; an absent value is None."""

@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
 from assistant.cli.demo import LIVE_CASE
-from assistant.live.results import element_data, read_response
+from assistant.live.results import ResponseReader, element_data
 from assistant.settings.connector import load_connector
 from assistant.text.check_digits import is_dea_number, is_npi
 from tests.fakes.asgi_server import asgi_server
@@ -326,14 +326,8 @@ async def test_the_items_of_an_order_are_shown_with_quantity_and_price() -> None
     async with httpx.AsyncClient(transport=transport, base_url="http://stores", headers=headers) as client:
         response = await client.get(f"/v1/orders/{order_id}")
 
-    reading = read_response(
-        response.content,
-        connector=connector,
-        operation=operation,
-        asked={"order_id": order_id},
-        context=None,
-        as_of=datetime(2026, 11, 20, tzinfo=UTC),
-    )
+    reader = ResponseReader(connector, operation, asked={"order_id": order_id}, context=None)
+    reading = reader.read(response.content, as_of=datetime(2026, 11, 20, tzinfo=UTC))
     shown = element_data(element, operation=operation, reading=reading)
     assert shown is not None
     lines = response.json()["lines"]

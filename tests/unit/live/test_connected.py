@@ -18,7 +18,7 @@ from assistant.domain.retries import Circuit
 from assistant.live.connected import ConnectedElements
 from assistant.live.parameters import find_parameters, is_enough
 from assistant.live.ports import Caller, LiveReadError, SystemRequest, SystemResponse
-from assistant.live.results import element_data, plain_text, problems_of, read_response
+from assistant.live.results import ResponseReader, element_data, plain_text
 from assistant.settings.connector import Connector, Operation, ResultField
 from assistant.settings.deployment import ReachEntry
 from tests.attacks.live_scene import KeptReads, Switches
@@ -193,9 +193,7 @@ def read_one(field: dict[str, Any], value: object) -> str:
     of = operation(ITEM, results=[{"name": "it"} | field])
     file = _connector(of)
     body = orjson.dumps({"it": value})
-    reading = read_response(
-        body, connector=file, operation=of, asked={}, context=None, as_of=datetime.now(UTC)
-    )
+    reading = ResponseReader(file, of, asked={}, context=None).read(body, as_of=datetime.now(UTC))
     found = reading.single["it"]
     assert found is not None
     return found.text
@@ -328,13 +326,8 @@ def test_a_value_that_is_no_id_never_equals_a_parameter_that_was_not_asked_with(
     )
     for value in (1.5, {"id": 1}, [1]):
         with pytest.raises(LiveReadError):
-            read_response(
-                orjson.dumps({"it": value}),
-                connector=_connector(of),
-                operation=of,
-                asked={},
-                context=None,
-                as_of=datetime.now(UTC),
+            ResponseReader(_connector(of), of, asked={}, context=None).read(
+                orjson.dumps({"it": value}), as_of=datetime.now(UTC)
             )
 
 
@@ -416,12 +409,11 @@ def test_a_hostile_value_is_shown_or_refused_by_its_type(
 ) -> None:
     of = file.operations[0]
     body = orjson.dumps({"it": value, "said": value, "rows": [{"it": one} for one in rows]})
-    said = problems_of(body, connector=file, operation=of, asked={}, context=None)
+    reader = ResponseReader(file, of, asked={}, context=None)
+    said = reader.problems(body)
     problems: list[ElementProblem] = []
     try:
-        reading = read_response(
-            body, connector=file, operation=of, asked={}, context=None, as_of=datetime.now(UTC)
-        )
+        reading = reader.read(body, as_of=datetime.now(UTC))
         for element in file.elements:
             element_data(element, operation=of, reading=reading)
     except LiveReadError as refused:
@@ -436,9 +428,8 @@ def test_a_hostile_value_is_shown_or_refused_by_its_type(
 @example(body=b'{"it": ' + b"9" * 400 + b"}")
 @example(body=b"[" * 100_000)
 def test_bytes_that_are_no_response_are_refused_by_their_type(body: bytes) -> None:
-    file = FUZZED[0]
-    of = file.operations[0]
-    problems_of(body, connector=file, operation=of, asked={}, context=None)
+    reader = ResponseReader(FUZZED[0], FUZZED[0].operations[0], asked={}, context=None)
+    reader.problems(body)
     with pytest.raises(LiveReadError) as refused:
-        read_response(body, connector=file, operation=of, asked={}, context=None, as_of=datetime.now(UTC))
+        reader.read(body, as_of=datetime.now(UTC))
     assert refused.value.problem is ElementProblem.SYSTEM_INVALID
