@@ -37,42 +37,57 @@ class ReadableDocuments:
     async def document(self, document_id: str, *, labels: frozenset[str]) -> ReadableDocument | None:
         """Return the newest content. Return None for a document that is unknown, withdrawn, withheld, or not
         open to the labels."""
-        both = self._states.get(document_id), self._documents.get(document_id)
+        both = self._readable(document_id, labels), self._documents.get(document_id)
         status, document = await asyncio.gather(*both)
-        if document is None or status is None or not _is_open(document.labels, labels):
-            return None
-        if status.state in (DocumentState.WITHDRAWN, DocumentState.WITHHELD):
+        if status is None or document is None or not _is_open(document.labels, labels):
             return None
         return ReadableDocument(document, status)
 
     async def is_readable(self, document_id: str, *, labels: frozenset[str]) -> bool:
-        try:
-            return await self.document(document_id, labels=labels) is not None
-        except DocumentInvalidError:  # the stored document is damaged
-            return False
+        return await self._readable(document_id, labels) is not None
 
     async def read(
         self, document_id: str, content_hash: str, *, labels: frozenset[str]
     ) -> ParsedDocument | None:
         """Return the parsed text of one content, also of older content that is still stored."""
+        both = self._readable(document_id, labels), self._documents.get_parsed(document_id, content_hash)
         try:
-            found = await self.document(document_id, labels=labels)
-            return None if found is None else await self.text_of(found, content_hash, labels=labels)
-        except DocumentInvalidError:
+            status, parsed = await asyncio.gather(*both)
+        except DocumentInvalidError:  # what is stored is damaged
             return None
+        return parsed if status is not None and _is_content_open(status, content_hash, labels) else None
 
     async def text_of(
         self, found: ReadableDocument, content_hash: str, *, labels: frozenset[str]
     ) -> ParsedDocument | None:
-        """Return the parsed text of one content of a readable document.
-
-        The live content's own labels apply as well: newer content that is not live yet may be open to more
-        readers. Raises DocumentInvalidError.
-        """
-        status = found.status
-        if content_hash == status.live_content_hash and not _is_open(status.live_labels or (), labels):
+        """Return the parsed text of one content of a readable document. Raises DocumentInvalidError."""
+        if not _is_content_open(found.status, content_hash, labels):
             return None
-        return await self._documents.get_parsed(status.document_id, content_hash)
+        return await self._documents.get_parsed(found.status.document_id, content_hash)
+
+    async def _readable(self, document_id: str, labels: frozenset[str]) -> DocumentStatus | None:
+        """Return the status, which a narrowing changes before it changes the document."""
+        status = await self._states.get(document_id)
+        if status is None or status.state in (DocumentState.WITHDRAWN, DocumentState.WITHHELD):
+            return None
+        newest = status.labels
+        if newest is None:
+            newest = await self._labels_of_document(document_id)
+        return None if newest is None or not _is_open(newest, labels) else status
+
+    async def _labels_of_document(self, document_id: str) -> Sequence[str] | None:
+        """Return the labels for a row of an older release, which has none."""
+        try:
+            document = await self._documents.get(document_id)
+        except DocumentInvalidError:
+            return None
+        return None if document is None else document.labels
+
+
+def _is_content_open(status: DocumentStatus, content_hash: str, labels: frozenset[str]) -> bool:
+    """The live content's own labels apply as well as the newest: content that is not live yet may be open to
+    more readers."""
+    return content_hash != status.live_content_hash or _is_open(status.live_labels or (), labels)
 
 
 def _is_open(labels: Sequence[str], held: frozenset[str]) -> bool:

@@ -364,6 +364,7 @@ def live_status(document: Document) -> DocumentStatus:
         state=DocumentState.LIVE,
         content_hash=document.content_hash(),
         live_content_hash=document.content_hash(),
+        labels=document.labels,
         live_labels=document.labels,
         received_at=now,
         updated_at=now,

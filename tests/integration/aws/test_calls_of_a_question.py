@@ -124,14 +124,14 @@ async def test_a_warm_question_waits_for_four_calls_and_a_follow_up_for_six(scen
         assert counted == Counter(embed=2, search=1, read=1, model=1, record=1)
 
         conversation = first.events[0][1]["conversation_id"]
-        again, held = await in_rounds(rounds, service, [1, 1, 1, 3, 2, 1], conversation_id=conversation)
+        again, held = await in_rounds(rounds, service, [1, 1, 1, 3, 1, 1], conversation_id=conversation)
         assert held == [
             ["conversation"],
             ["turns"],
             ["embed"],
             ["search", "state of a source", "text of a source"],
-            ["read", "text of a source"],
+            ["read"],
             ["model"],
         ]
         assert again.told() == "`done` `stop`"
-        assert len([name for name in rounds.names() if name != "log"]) == 10
+        assert len([name for name in rounds.names() if name != "log"]) == 9
