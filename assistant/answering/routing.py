@@ -25,7 +25,8 @@ from assistant.answering.rank import RankedDocument, best_first, softmax
 from assistant.domain.documents import DocumentCard, id_prefix_of
 from assistant.domain.errors import ConfigurationError
 from assistant.domain.public import PublicModel
-from assistant.settings.tenant import SourceEntry, SourceKind
+from assistant.settings.tenant import SourceEntry
+from assistant.text.language import word_file
 
 STRENGTH = 3.0
 """Of the logarithm of a source's share beside the ranker's score, whose features have deviation 1."""
@@ -119,34 +120,11 @@ def read_router(raw: bytes) -> Router:
 # Without a learned router
 
 
-def _usual(words: str) -> frozenset[str]:
-    return frozenset(word.strip() for word in words.split(","))
-
-
-KIND_WORDS: Mapping[SourceKind, frozenset[str]] = {
-    "procedures": _usual("procedure, policy, rule, rules, allowed, must, steps, approve"),
-    "help": _usual(
-        "return, returns, refund, refunds, exchange, shipping, warranty, account, password, payment, pay, "
-        "deliver, policy, contact, cancel"
-    ),
-    "qa": _usual("what is, what are, define, meaning, mean, explain, symptoms, causes"),
-    "catalogue": _usual(
-        "price, cost, costs, weight, weigh, weighs, size, capacity, dimensions, material, color, colour, "
-        "watt, watts, spec, specs, specification, compare, difference, cheapest, lightest, battery, wide, "
-        "tall, long, heavy"
-    ),
-    "reviews": _usual(
-        "review, reviews, reviewers, opinion, opinions, rating, ratings, customers, people, buyers, "
-        "complain, complaints, happy, satisfied, disappointed, recommend, worth, quality, reliable, noisy, "
-        "comfortable, experience, say, like, think"
-    ),
-    "community": _usual("anyone, has anyone, does anyone, tip, tips, trick, hack, community, users, try"),
-    "live": _usual(
-        "order, orders, ordered, status, tracking, track, shipped, delivered, stock, available, "
-        "availability, arrive, arrives, arrived, where, store, stores, today, now"
-    ),
+KIND_WORDS = {
+    kind: frozenset(words.split(", "))
+    for kind, _, words in (line.partition(": ") for line in word_file("en_source_kinds"))
 }
-"""Words and pairs of words that are usual in questions for a kind of source."""
+"""Words and pairs of words that are usual in questions for a kind of source, by kind."""
 _A_WORD = 0.5
 """Added to a source's raw score by each word that is usual for its kind."""
 

@@ -146,22 +146,13 @@ _LONGEST_BEFORE = 40
 """Characters that are checked before a full stop: longer than any abbreviation or list number."""
 _SUBSTANCE = re.compile(r"[^\W_]")
 
-_CONTINUING = "dr mr mrs ms prof st vs e.g i.e cf approx ext fig figs eq sr jr gen rev hon messrs incl tel"
-_AMBIGUOUS = (
-    "etc no nos p pp sec sect ch art para ref inc ltd co corp dept est min max avg wt vol oz lb lbs tsp tbsp "
-    "pt qt gal hr hrs yr yrs mo wk tab tabs cap caps mg mcg ml kg cm mm a.m p.m am pm u.s u.k b.i.d t.i.d "
-    "q.i.d p.r.n jan feb mar apr jun jul aug sep sept oct nov dec mon tue tues wed thu thur thurs fri sat sun"
-)
-_ALWAYS_CONTINUES = frozenset(_CONTINUING.split())
+_BEFORE_A_STOP = word_groups("en_abbreviations")
+_ALWAYS_CONTINUES = _BEFORE_A_STOP["always"]
 """Abbreviations whose full stop never ends a sentence."""
-_MAY_CONTINUE = frozenset(_AMBIGUOUS.split())
+_MAY_CONTINUE = _BEFORE_A_STOP["maybe"]
 """Abbreviations whose full stop ends a sentence only before a capital letter."""
-
-
 _TIMES_OF_DAY = frozenset({"a.m", "p.m"})
-_ZONE_NAMES = "Eastern Central Mountain Pacific Alaska Hawaii Atlantic"
-_ZONE_LETTERS = "ET CT MT PT EST EDT CST CDT MST MDT PST PDT UTC GMT BST CET CEST"
-_ZONES = frozenset(_ZONE_NAMES.split()) | frozenset(_ZONE_LETTERS.split())
+_ZONES = _BEFORE_A_STOP["zone"]
 _LONGEST_ZONE = max(map(len, _ZONES))
 _LETTERS = re.compile(r"[^\W\d_]+")
 
