@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 from assistant.answering.excerpts import fill_record, gone_from, read_excerpts, shown_title, shown_url
@@ -18,14 +18,15 @@ from assistant.answering.hydration import (
     read_element,
     system_of,
 )
-from assistant.answering.ports import AnswerRecords, LiveDocuments
-from assistant.answering.sent_texts import SentTexts, without_values
+from assistant.answering.ports import AnswerRecords, LiveDocuments, ValuesOfSent
 from assistant.answering.services import TenantServices
 from assistant.domain.answers import (
+    MOST_SENT_CHARACTERS,
     AccessEntry,
     AccessPage,
     AccessQuery,
     AnswerRecord,
+    LiveSpan,
     PassageUse,
     Sent,
     Source,
@@ -41,6 +42,7 @@ from assistant.domain.errors import InvalidRequestError, NotFoundError
 from assistant.domain.feedback import Act, AgentAct, StoredAct
 from assistant.domain.identity import Identity, Role
 from assistant.domain.live import CareContext, LiveRead, LiveReadPage, LiveReadQuery
+from assistant.live.markup import label_of
 from assistant.live.ports import Caller, ElementType, LiveReadError, LiveReads
 
 _Kind = Literal["answer", "conversation"]
@@ -127,7 +129,7 @@ class ReadAnswers:
         verdicts = await services.records.list_verdicts(record.answer_id)
         sent = tuple(await services.records.list_sent(record.answer_id))
         if with_values:
-            sent = await sent_texts(services).read(record.answer_id, sent, now=services.clock.now())
+            sent = await _with_values(services, record.answer_id, sent)
         return AnswerReading(
             record=fill_record(record, shown),
             sources=self._sources(record, gone=gone_from(record, shown), identity=identity),
@@ -267,7 +269,7 @@ class AppendToAnswer:
         labelled, values = without_values(sent, record)
         # The record first: an id that is used for another text is refused before any value is kept.
         stored = await services.records.append_sent(answer_id, labelled, agent=identity.agent)
-        return await sent_texts(services).keep(stored, values, now=services.clock.now())
+        return await _keep_values(services, stored, values)
 
     async def act(self, answer_id: str, act: Act, *, identity: Identity) -> StoredAct:
         """Append what the agent did with the answer.
@@ -293,11 +295,6 @@ async def _own(services: TenantServices, answer_id: str, *, identity: Identity) 
     return record
 
 
-def sent_texts(services: TenantServices) -> SentTexts:
-    """Return what keeps a tenant's sent texts, with its retention of live values."""
-    return SentTexts(services.sent_values, days=services.tenant.live_values_days)
-
-
 def entry_of_read(
     kind: _Kind, subject_id: str, records: Sequence[AnswerRecord], *, reader: str, at: datetime
 ) -> AccessEntry:
@@ -319,6 +316,92 @@ def _may_read(record: AnswerRecord, identity: Identity) -> bool:
 
 def _not_found() -> NotFoundError:
     return NotFoundError("There is no such thing, or it is not yours.")
+
+
+# Texts that were sent to a patient: their live values are kept apart from the append-only record, for
+# ``records.live_values_days`` of the tenant file, and are put back where a text is read while they live
+
+
+async def _keep_values(services: TenantServices, stored: StoredSent, values: Sequence[str]) -> StoredSent:
+    """Keep the values of a recorded text; return the text with them, or with labels where none is kept.
+
+    A repeat of the request after their time keeps nothing. Raises RecordsUnavailableError.
+    """
+    until = _values_until(services, stored)
+    if not values or until is None:
+        return stored
+    kept = ValuesOfSent(stored.answer_id, stored.sent.send_id, tuple(values), until)
+    return joined(stored, await services.sent_values.keep(kept))
+
+
+async def _with_values(
+    services: TenantServices, answer_id: str, stored: Sequence[StoredSent]
+) -> tuple[StoredSent, ...]:
+    """Return an answer's sent texts with the values that may still be read: by their own time, and by the
+    tenant's file of today. Raises RecordsUnavailableError."""
+    live = {one.sent.send_id for one in stored if one.sent.live and _values_until(services, one)}
+    if not live:
+        return tuple(stored)
+    values = await services.sent_values.of(answer_id)
+    return tuple(
+        joined(one, values.get(one.sent.send_id)) if one.sent.send_id in live else one for one in stored
+    )
+
+
+def _values_until(services: TenantServices, stored: StoredSent) -> datetime | None:
+    """Return until when the values of a text are kept; None where they are not kept any more, or never."""
+    days = services.tenant.live_values_days
+    until = (stored.at + timedelta(days=days)).replace(microsecond=0)
+    return until if days and until > services.clock.now() else None
+
+
+def without_values(sent: Sent, record: AnswerRecord) -> tuple[Sent, list[str]]:
+    """Return a sent text with labels in place of its live values, and the values in order.
+
+    Raises InvalidRequestError for a span of an element that the answer does not have, and for a text that is
+    too long with labels.
+    """
+    uses = {use.id: use for use in record.elements}
+    if unknown := [span.element_id for span in sent.live if span.element_id not in uses]:
+        raise InvalidRequestError(
+            f"live names {unknown[0]}, which the answer does not have; its elements: "
+            f"{', '.join(uses) or 'none'}."
+        )
+    labelled = _replaced(sent, [_label(uses[span.element_id]) for span in sent.live])
+    if len(labelled.text) > MOST_SENT_CHARACTERS:
+        raise InvalidRequestError(
+            f"With labels in place of live values the text has {len(labelled.text)} characters; shorten it "
+            f"to {MOST_SENT_CHARACTERS}."
+        )
+    return labelled, [sent.text[span.start : span.end] for span in sent.live]
+
+
+def joined(stored: StoredSent, kept: ValuesOfSent | None) -> StoredSent:
+    """Return a stored text with its values; as it is where they are not kept any more."""
+    if kept is None or len(kept.values) != len(stored.sent.live):
+        return stored
+    return stored.model_copy(
+        update={"sent": _replaced(stored.sent, kept.values), "live_until": kept.expires_at}
+    )
+
+
+def _label(use: ElementUse) -> str:
+    return label_of(use.title or use.name)
+
+
+def _replaced(sent: Sent, words: Sequence[str]) -> Sent:
+    """Return a text with these words in its spans, which move with them."""
+    parts: list[str] = []
+    spans: list[LiveSpan] = []
+    at = length = 0
+    for span, word in zip(sent.live, words, strict=True):
+        before = sent.text[at : span.start]
+        start = length + len(before)
+        length = start + len(word)
+        parts += (before, word)
+        spans.append(span.model_copy(update={"start": start, "end": length}))
+        at = span.end
+    return sent.model_copy(update={"text": "".join((*parts, sent.text[at:])), "live": tuple(spans)})
 
 
 # Audit
