@@ -154,30 +154,28 @@ class FileTokenCounter:
         self._tokenizer: Tokenizer | None = None
 
     def count(self, text: str) -> int:
-        self.load()
-        assert self._tokenizer is not None  # noqa: S101 (for the type checker)
-        return len(self._tokenizer.encode(text, add_special_tokens=False).ids)
+        return len(self.load().encode(text, add_special_tokens=False).ids)
 
-    def load(self) -> None:
-        """Load the file now, so that an invalid one is reported at start."""
-        if self._tokenizer is None:
-            self._tokenizer = _load_tokenizer(self._path)
+    def load(self) -> Tokenizer:
+        """Return the tokenizer. Called at start, it reports an invalid file there."""
+        if self._tokenizer is not None:
+            return self._tokenizer
+        from tokenizers import Tokenizer
 
-
-def _load_tokenizer(path: Path) -> Tokenizer:
-    from tokenizers import Tokenizer
-
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # noqa: BLE001 - the binding raises nothing narrower
-        problem = f"the model's tokenizer cannot be read: {error}"
-        raise ConfigurationError(f"{path}: {problem}; it is part of the model's artifact.") from None
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    with suppress(AttributeError, OSError):  # only glibc has it
-        # Reading takes 32 MiB, half of which the allocator would keep for good.
-        ctypes.CDLL(None).malloc_trim(0)
-    return tokenizer
+        try:
+            tokenizer = Tokenizer.from_file(str(self._path))
+        except Exception as error:  # noqa: BLE001 - the binding raises nothing narrower
+            problem = f"the model's tokenizer cannot be read: {error}"
+            raise ConfigurationError(
+                f"{self._path}: {problem}; it is part of the model's artifact."
+            ) from None
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        with suppress(AttributeError, OSError):  # only glibc has it
+            # Reading takes 32 MiB, half of which the allocator would keep for good.
+            ctypes.CDLL(None).malloc_trim(0)
+        self._tokenizer = tokenizer
+        return tokenizer
 
 
 class PromptBuilder:
