@@ -18,7 +18,7 @@ import orjson
 import structlog
 from pydantic import ValidationError
 
-from assistant.answering.approved import ApprovedAnswers, LiveAnswer
+from assistant.answering.approved import ApprovedAnswers, LiveAnswer, approved_hash
 from assistant.answering.ports import DocumentTexts, LiveDesk, TextEmbedder
 from assistant.answering.rank import INDEX_FEATURES, CosineScale, Weights, read_weights
 from assistant.answering.routing import Router, read_router
@@ -319,11 +319,6 @@ def _parsed(items: Iterable[DeskItem], kind: type[Body]) -> list[tuple[DeskItem,
 
 
 # Texts of approved answers
-
-
-def approved_hash(text: str) -> str:
-    """Return what names one text of an approved answer, as a content hash names a document's."""
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 class TextsWithApproved:

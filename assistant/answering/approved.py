@@ -1,4 +1,5 @@
-"""Matches questions with the answers that reviewers approved.
+"""Matches questions with the answers that reviewers approved, and checks an answer's sources at the moment it
+is served.
 
 The same question gets its answer. To a near one the answer is offered, and the agent decides: a vector does
 not tell "a child" from "an adult". docs/decisions/0046 has the measurements.
@@ -6,16 +7,27 @@ not tell "a child" from "an adult". docs/decisions/0046 has the measurements.
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from heapq import nsmallest
 from operator import itemgetter, mul
 from typing import Literal
 
+import structlog
+
+from assistant.answering.excerpts import shown_title
 from assistant.answering.rank import CosineScale
+from assistant.answering.search import SearchScope
+from assistant.answering.services import TenantServices, call_within
+from assistant.domain.answers import APPROVED_PREFIX
+from assistant.domain.clock import Deadline
 from assistant.domain.desk import ApprovedAnswer
+from assistant.domain.documents import DocumentState, DocumentStatus, Passage, Span, StoredDocument
+from assistant.domain.errors import AssistantError, DeadlineExceededError, DependencyError
 from assistant.text.language import Language, quantities
 
 LEAST_COSINE = 0.48
@@ -28,7 +40,16 @@ _SHORTEST_NAME = 4
 _NEAREST = 8
 """Wordings whose cosine is computed at most: a scalar product takes 15 µs."""
 
-Reason = Literal["none_near", "number", "name"]
+Reason = Literal["equal", "near", "none_near", "number", "name"]
+"""``equal``: the answer is served; ``near``: it is offered. The others say why there is none."""
+
+
+_log = structlog.get_logger(__name__)
+
+
+def approved_hash(text: str) -> str:
+    """Return what names one text of an approved answer, as a content hash names a document's."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,34 +65,13 @@ class LiveAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """The approved answer of the same question: it is served."""
-
-    live: LiveAnswer
-    wording: str
-    """The approved question that is the same."""
-    cosine: float
-
-
-@dataclass(frozen=True, slots=True)
-class Near:
-    """The approved answer of a near question: it is offered."""
-
-    live: LiveAnswer
-    wording: str
-    """The approved question that is nearest."""
-    cosine: float
-
-
-@dataclass(frozen=True, slots=True)
-class NoMatch:
-    """Why a question has no approved answer: by the nearest one that is open to its reader."""
+    """The approved answer that is nearest to a question and open to its reader, and what it is for it."""
 
     reason: Reason
     live: LiveAnswer | None = None
+    wording: str = ""
+    """The approved question that is nearest."""
     cosine: float = 0.0
-
-
-NONE_NEAR = NoMatch("none_near")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +119,7 @@ class ApprovedAnswers:
         told = frozenset[str]().union(*(wording.told for wording in wordings))
         return cls(wordings, language, scale, told)
 
-    def match(
-        self, question: str, vector: Sequence[float], *, labels: frozenset[str], today: date
-    ) -> Match | Near | NoMatch:
+    def match(self, question: str, vector: Sequence[float], *, labels: frozenset[str], today: date) -> Match:
         """Return the approved answer to serve or to offer, or why there is none.
 
         ``vector``: of the question as asked, of unit length. The caller checks the answer's sources.
@@ -138,19 +136,21 @@ class ApprovedAnswers:
             for wording in _nearest(vector, equal or open_now)
         ]
         if not cosines:
-            return NONE_NEAR
+            return Match("none_near")
         cosine, nearest = max(cosines, key=itemgetter(0))
+        reason: Reason = "near"
         if equal:
-            return Match(nearest.live, nearest.question, cosine)
-        if cosine < LEAST_COSINE:
-            return NONE_NEAR
-        if _numbers(question) != nearest.numbers:
-            return NoMatch("number", nearest.live, cosine)
-        names = _names(question, self.language)
-        # A rare word that no approved answer has is a misspelling as often as a name.
-        if names & self.told - nearest.told and nearest.names - names:
-            return NoMatch("name", nearest.live, cosine)
-        return Near(nearest.live, nearest.question, cosine)
+            reason = "equal"
+        elif cosine < LEAST_COSINE:
+            return Match("none_near")
+        elif _numbers(question) != nearest.numbers:
+            reason = "number"
+        else:
+            names = _names(question, self.language)
+            # A rare word that no approved answer has is a misspelling as often as a name.
+            if names & self.told - nearest.told and nearest.names - names:
+                reason = "name"
+        return Match(reason, nearest.live, nearest.question, cosine)
 
 
 def _nearest(vector: Sequence[float], wordings: Sequence[_Wording]) -> Sequence[_Wording]:
@@ -181,3 +181,110 @@ def _names(text: str, language: Language) -> frozenset[str]:
 def _signs(vector: Sequence[float]) -> int:
     """Return a bit for each element: whether it is positive."""
     return int("".join(["1" if value > 0.0 else "0" for value in vector]), 2)
+
+
+# What serves, or is offered
+
+
+APPROVED_SOURCE = "Approved answer"
+"""``source`` and ``type`` of an approved answer among the numbered sources."""
+_CHECK_LIMIT_S = 1.0
+_GONE = (DocumentState.WITHDRAWN, DocumentState.WITHHELD)
+
+
+@dataclass(frozen=True, slots=True)
+class ServedAnswer:
+    """An approved answer, to serve or to offer, whose sources were just found unchanged."""
+
+    live: LiveAnswer
+    documents: Mapping[str, StoredDocument]
+    """Its sources, by id, in the order of the item."""
+    is_equal: bool
+    """Whether it answers the same question, and is served. Otherwise it is only offered."""
+    wording: str
+    """The approved question that is nearest."""
+
+    @property
+    def passage(self) -> Passage:
+        """The approved answer as a source: one passage without units."""
+        answer = self.live.answer
+        document_id = APPROVED_PREFIX + self.live.item_id
+        return Passage(
+            passage_id=f"{document_id}#{self.live.revision}",
+            document_id=document_id,
+            content_hash=approved_hash(answer.text),
+            ordinal=0,
+            title=shown_title(answer.questions[0]),
+            heading="",
+            text=answer.text,
+            span=Span(0, len(answer.text)),
+            token_count=0,
+            source=APPROVED_SOURCE,
+            type=APPROVED_SOURCE,
+            url=None,
+            updated_at=self.live.at,
+            labels=answer.labels,
+        )
+
+
+class FindApproved:
+    """Finds approved answers for one tenant's questions."""
+
+    def __init__(self, services: TenantServices) -> None:
+        self._services = services
+
+    async def find(
+        self, question: str, vector: Sequence[float], scope: SearchScope, *, approved: ApprovedAnswers | None
+    ) -> ServedAnswer | None:
+        """Return the answer of ``approved`` to serve or to offer; ``vector``: of the question as asked, of
+        unit length.
+
+        None where there is none, where a source changed, is withdrawn or is closed to the reader, and where
+        that cannot be checked now. Raises DeadlineExceededError.
+        """
+        if approved is None:
+            return None
+        today = self._services.clock.now().date()
+        found = approved.match(question, vector, labels=scope.labels, today=today)
+        live = found.live
+        if live is None or found.reason not in ("equal", "near"):
+            return None
+        with scope.steps.step("approved"):
+            try:
+                documents = await call_within(
+                    _CHECK_LIMIT_S,
+                    lambda step: self._unchanged(live, scope.labels, deadline=step),
+                    deadline=scope.deadline,
+                    late=lambda: DependencyError("The check of an approved answer's sources is late."),
+                )
+            except DeadlineExceededError:
+                raise
+            except AssistantError as error:
+                _log.warning("approved_answer_not_checked", item_id=live.item_id, code=error.code)
+                return None
+        if documents is None:
+            return None
+        return ServedAnswer(live, documents, is_equal=found.reason == "equal", wording=found.wording)
+
+    async def _unchanged(
+        self, live: LiveAnswer, labels: frozenset[str], *, deadline: Deadline
+    ) -> Mapping[str, StoredDocument] | None:
+        """Return the sources as the index has them; None when one is not what the answer rests on."""
+        bound = {source.document_id: source.content_hash for source in live.answer.sources}
+        if not bound:
+            return {}
+        states, documents = await asyncio.gather(
+            self._services.live.get_many(list(bound)),
+            self._services.search.read_documents(list(bound), labels=labels, deadline=deadline),
+        )
+        for document_id, content_hash in bound.items():
+            status = states.get(document_id)
+            if status is None or document_id not in documents or not _holds(status, content_hash):
+                _log.info("approved_answer_source_changed", item_id=live.item_id, document_id=document_id)
+                return None
+        return {document_id: documents[document_id] for document_id in bound}
+
+
+def _holds(status: DocumentStatus, content_hash: str) -> bool:
+    """Return whether this content answers now, and no newer one was received."""
+    return status.state not in _GONE and status.content_hash == status.live_content_hash == content_hash

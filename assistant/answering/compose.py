@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from assistant.answering.approved_sources import ServedAnswer
+from assistant.answering.approved import ServedAnswer
 from assistant.answering.choose import Section, blocks
 from assistant.answering.evidence import Evidence, SourceList
 from assistant.answering.excerpts import (

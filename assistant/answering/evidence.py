@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 
 from assistant.answering.adaptations import Adaptations
-from assistant.answering.approved_sources import FindApproved, ServedAnswer
+from assistant.answering.approved import FindApproved, ServedAnswer
 from assistant.answering.choose import Section, choose
 from assistant.answering.gate import NOTHING_VISIBLE, Gate
 from assistant.answering.items import ItemQuestion, NamedItems
@@ -163,7 +163,7 @@ class FindEvidence:
         self.adaptations = adaptations or Adaptations(
             tenant, desk=None, embedder=services.embedder, clock=services.clock
         )
-        self._approved = FindApproved(services, self.adaptations)
+        self._approved = FindApproved(services)
         self.scorer = UnitScorer(self.vocabulary.language)
         self._ranker, self._reranker = shipped_weights("ranker"), shipped_weights("reranker")
         self.gate = Gate(tenant.gate)
@@ -199,7 +199,8 @@ class FindEvidence:
         approved = None
         # With the question before it, or in a model's words, it may mean something else.
         if query.before is None and query.rewritten is None:
-            approved = await self._approved.find(query.question, query.vector, scope)
+            live = self.adaptations.now.approved
+            approved = await self._approved.find(query.question, query.vector, scope, approved=live)
         table = await self._table(query, scope) if approved is None or not approved.is_equal else None
         with scope.steps.step("rank"):
             routing = self._route(query)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from assistant.answering.approved import ApprovedAnswers, LiveAnswer, Match, Near, Reason
+from assistant.answering.approved import ApprovedAnswers, LiveAnswer, Reason
 from assistant.answering.ports import TextEmbedder
 from assistant.domain.answers import AccessEntry, AccessQuery, AnswerRecord
 from assistant.domain.clock import Clock, Deadline
@@ -31,11 +31,12 @@ _EMBEDDED_AT_ONCE = 32
 _EMBEDDING_TIMEOUT_S = 12.0
 _MOST_VECTORS = 2_000
 WHY: Mapping[Reason, str] = {
+    "equal": "It is the same question.",
+    "near": "It is near: the answer is offered beside another one.",
     "none_near": "It is about something else.",
     "number": "It has another number or code.",
     "name": "It names something else.",
 }
-OFFERED = "It is near: the answer is offered beside another one."
 MatcherOf = Callable[[Iterable[LiveAnswer]], ApprovedAnswers]
 
 
@@ -176,10 +177,10 @@ class PreviewAnswer:
         for record, vector in zip(recent, vectors, strict=True):
             found = matcher.match(record.question, vector, labels=frozenset(), today=today)
             cosine = round(found.cosine, 3)
-            if isinstance(found, Match):
+            if found.reason == "equal":
                 captured.append(PreviewedQuestion(record.answer_id, record.question, cosine))
             elif found.live is not None:
-                why = OFFERED if isinstance(found, Near) else WHY[found.reason]
+                why = WHY[found.reason]
                 near.append(PreviewedQuestion(record.answer_id, record.question, cosine, why))
         captured.sort(key=lambda one: -one.cosine)
         near.sort(key=lambda one: -one.cosine)

@@ -6,7 +6,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from assistant.answering.approved import LEAST_COSINE, ApprovedAnswers, LiveAnswer, Match, Near, NoMatch
+from assistant.answering.approved import LEAST_COSINE, ApprovedAnswers, LiveAnswer, Match
 from assistant.answering.rank import CosineScale
 from assistant.settings.tenant import EmbeddingSection
 from assistant.text.language import language
@@ -34,13 +34,14 @@ def compiled(live: list[LiveAnswer]) -> ApprovedAnswers:
     return ApprovedAnswers.of(live, language=language("en"), scale=CosineScale.of(EmbeddingSection()))
 
 
-def match(made: ApprovedAnswers, question: str, *labels: str, today: date = TODAY) -> Match | Near | NoMatch:
+def match(made: ApprovedAnswers, question: str, *labels: str, today: date = TODAY) -> Match:
     return made.match(question, vector_of(question), labels=frozenset(labels), today=today)
 
 
 def test_the_approved_question_itself_gets_its_answer() -> None:
     found = match(answers("How long is a refill held?", QUESTION), QUESTION)
-    assert isinstance(found, Match)
+    assert found.live is not None
+    assert found.reason == "equal"
     assert (found.live.item_id, found.wording) == ("item-1", QUESTION)
     assert found.cosine == pytest.approx(1.0)
 
@@ -51,7 +52,8 @@ def test_another_wording_of_the_same_item_gets_it() -> None:
         update={"questions": wordings, "vectors": tuple(tuple(vector_of(one)) for one in wordings)}
     )
     found = match(compiled([LiveAnswer("one", 1, AT, item)]), "Can minors collect narcotics?")
-    assert isinstance(found, Match)
+    assert found.live is not None
+    assert found.reason == "equal"
     assert found.wording == "Can minors collect narcotics?"
 
 
@@ -65,7 +67,7 @@ def test_another_wording_of_the_same_item_gets_it() -> None:
     ids=["case and space", "inflection", "quotes"],
 )
 def test_the_same_question_gets_the_answer_however_it_is_typed(asked: str) -> None:
-    assert isinstance(match(answers(QUESTION), asked), Match)
+    assert match(answers(QUESTION), asked).reason == "equal"
 
 
 @pytest.mark.parametrize(
@@ -79,7 +81,8 @@ def test_the_same_question_gets_the_answer_however_it_is_typed(asked: str) -> No
 )
 def test_a_near_question_is_only_offered_the_answer(asked: str) -> None:
     found = match(answers("How long is a refill held?", QUESTION), asked)
-    assert isinstance(found, Near)
+    assert found.live is not None
+    assert found.reason == "near"
     assert (found.live.item_id, found.wording) == ("item-1", QUESTION)
     assert LEAST_COSINE <= found.cosine <= 1.0
 
@@ -94,7 +97,7 @@ def test_a_near_question_is_only_offered_the_answer(asked: str) -> None:
 )
 def test_a_question_without_a_match_says_why(asked: str, reason: str) -> None:
     found = match(answers(QUESTION), asked)
-    assert isinstance(found, NoMatch)
+    assert found.reason not in ("equal", "near")
     assert found.reason == reason
 
 
@@ -102,30 +105,31 @@ def test_a_question_that_names_something_else_is_not_offered_the_answer() -> Non
     metformin, lisinopril = (f"May a child pick up a {name} order?" for name in ("metformin", "lisinopril"))
     other = "Is lisinopril on the shelf?"
     found = match(answers(metformin, other), lisinopril)
-    assert isinstance(found, NoMatch)
+    assert found.reason not in ("equal", "near")
     assert found.reason == "name"
     misspelled = lisinopril.replace("lisinopril", "metfromin")
-    assert isinstance(match(answers(metformin, other), misspelled), Near)
+    assert match(answers(metformin, other), misspelled).reason == "near"
 
 
 def test_a_reader_needs_every_label() -> None:
     made = answers(QUESTION, labels=("hr", "controlled"))
-    assert isinstance(match(made, QUESTION, "hr"), NoMatch)
-    assert isinstance(match(made, QUESTION, "hr", "controlled", "staff"), Match)
+    assert match(made, QUESTION, "hr").reason not in ("equal", "near")
+    assert match(made, QUESTION, "hr", "controlled", "staff").reason == "equal"
 
 
 def test_an_answer_is_served_until_the_day_before_it_expires() -> None:
     made = answers(QUESTION, expires_on=TODAY)
-    assert isinstance(match(made, QUESTION, today=TODAY - timedelta(days=1)), Match)
-    assert isinstance(match(made, QUESTION, today=TODAY), NoMatch)
+    assert match(made, QUESTION, today=TODAY - timedelta(days=1)).reason == "equal"
+    assert match(made, QUESTION, today=TODAY).reason not in ("equal", "near")
 
 
 def test_the_right_one_of_many_is_found() -> None:
     others = [f"How is form number {number} filled in by week {number}?" for number in range(500)]
     found = match(answers(*others, QUESTION), QUESTION)
-    assert isinstance(found, Match)
+    assert found.live is not None
+    assert found.reason == "equal"
     assert found.live.item_id == "item-500"
 
 
 def test_without_wordings_nothing_is_near() -> None:
-    assert isinstance(match(answers(), QUESTION), NoMatch)
+    assert match(answers(), QUESTION).reason not in ("equal", "near")

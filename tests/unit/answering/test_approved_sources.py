@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from assistant.answering.adaptations import Adaptations
-from assistant.answering.approved_sources import FindApproved, ServedAnswer
+from assistant.answering.approved import FindApproved, ServedAnswer
 from assistant.answering.search import SearchScope
 from assistant.domain.desk import BoundSource
 from tests.fakes.answering import FakeTenant, document, vector_of
@@ -26,8 +26,13 @@ async def found(question: str, *, content_hash: str = "hash-of-refill") -> Serve
     desk.add(approved(SAME, sources=[bound]))
     adaptations = Adaptations(tenant.config, desk=desk, embedder=tenant.embedder, clock=tenant.clock)
     await adaptations.refresh()
-    find = FindApproved(tenant.services, adaptations)
-    return await find.find(question, vector_of(question), SearchScope.untraced(deadline(tenant)))
+    find = FindApproved(tenant.services)
+    return await find.find(
+        question,
+        vector_of(question),
+        SearchScope.untraced(deadline(tenant)),
+        approved=adaptations.now.approved,
+    )
 
 
 @pytest.mark.parametrize(("question", "is_equal"), [(SAME, True), (NEAR, False)])
