@@ -174,6 +174,15 @@ synth: $(VENV)/dev.stamp build/checkov/stamp $(FUNCTIONS) node_modules/.package-
 check-stacks: $(VENV)/dev.stamp $(FUNCTIONS) $(RIGHTS) node_modules/.package-lock.json ## Tests of the stacks: mistakes, reachability, rights, upgrades, an emulated deploy
 	@$(BIN)/python -m pytest tests/stacks -q -n 2 --dist loadfile $(ARGS)
 
+.PHONY: snapshots
+snapshots: $(VENV)/dev.stamp $(FUNCTIONS) node_modules/.package-lock.json ## Accept the templates as they are now: a line for each resource in tests/stacks/snapshots
+	@$(BIN)/python -m tests.stacks.snapshot write
+
+AGAINST ?= HEAD
+.PHONY: template-diff
+template-diff: $(VENV)/dev.stamp $(FUNCTIONS) node_modules/.package-lock.json ## Every line of the templates that differs from a landed revision (AGAINST=origin/main)
+	@$(BIN)/python -m tests.stacks.snapshot diff '$(AGAINST)'
+
 .PHONY: check-mutations
 check-mutations: $(VENV)/dev.stamp $(FUNCTIONS) node_modules/.package-lock.json ## Every generated mistake against the template checks, and every harmless variation (about 30 minutes; MUTATIONS=500 for a sample, MUTATIONS_SEED=2 for another)
 	@MUTATIONS=$${MUTATIONS:-0} $(BIN)/python -m pytest tests/stacks/test_template_mutations.py -q -n 2 $(ARGS)

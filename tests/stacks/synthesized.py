@@ -22,9 +22,11 @@ ROOT = Path(__file__).parents[2]
 LIMIT_S = 100
 
 
-def synthesize(out: Path, *, validated: bool = False, **context: str) -> subprocess.CompletedProcess[str]:
-    """Run the application as the CDK's command line does."""
-    settings = json.loads((ROOT / "cdk.json").read_text(encoding="utf-8"))["context"]
+def synthesize(
+    out: Path, *, validated: bool = False, source: Path = ROOT, **context: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the application of a folder as the CDK's command line does."""
+    settings = json.loads((source / "cdk.json").read_text(encoding="utf-8"))["context"]
     environment = os.environ | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",  # jsii starts node by name
         "CDK_OUTDIR": str(out),
@@ -33,7 +35,7 @@ def synthesize(out: Path, *, validated: bool = False, **context: str) -> subproc
     }
     return subprocess.run(
         [sys.executable, "app.py"],
-        cwd=ROOT,
+        cwd=source,
         env=environment,
         capture_output=True,
         text=True,

@@ -1,0 +1,177 @@
+"""One text file for each stack: a line for each resource with its logical id, its type and a digest.
+
+``python -m tests.stacks.snapshot write`` writes the files. ``python -m tests.stacks.snapshot diff REVISION``
+synthesizes a landed revision too, and prints every line of a template that differs. A digest covers
+everything of a resource but its metadata and the hashes of assets, which change with every edit of a
+function's code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from stacks.validators import templates_of
+from tests.stacks.synthesized import ROOT, synthesize
+
+FOLDER = Path(__file__).with_name("snapshots")
+STAGES: Mapping[str, Mapping[str, str]] = {
+    "tenants": {},
+    "account": {"stage": "account"},
+    "care": {"stage": "care_app"},
+}
+"""What is synthesized apart from each other = the context that selects it."""
+_DIGITS = 12
+"""Of a SHA-256 in hexadecimal: of 1,500 lines, two are alike by chance once in 2.5e8 changes."""
+_SECTIONS = ("Parameters", "Conditions", "Rules", "Outputs")
+"""A line for each of their entries too. Of other sections there are none."""
+
+
+def snapshots(assembly: Path) -> dict[str, str]:
+    """Return the snapshot of every stack of an assembly, by its path (``Pharmacy/Network.txt``)."""
+    hashes = sorted(_asset_hashes(assembly))
+    return {
+        f"{template.stage}/{template.stack}.txt": "".join(
+            f"{line}\n" for line in _lines(_without(template.body, hashes))
+        )
+        for template in templates_of(assembly)
+    }
+
+
+def documents(assembly: Path) -> dict[str, str]:
+    """Return every template of an assembly as sorted JSON, without metadata and hashes of assets."""
+    hashes = sorted(_asset_hashes(assembly))
+    return {
+        f"{template.stage}/{template.stack}": json.dumps(
+            _without(template.body, hashes), indent=1, sort_keys=True
+        )
+        for template in templates_of(assembly)
+    }
+
+
+def _asset_hashes(assembly: Path) -> set[str]:
+    return {
+        key
+        for manifest in assembly.glob("assembly-*/*.assets.json")
+        for kind in ("files", "dockerImages")
+        for key in json.loads(manifest.read_text(encoding="utf-8")).get(kind, {})
+    }
+
+
+def _without(template: Mapping[str, Any], hashes: list[str]) -> Any:
+    """Return the template without hashes of assets and without metadata (paths of constructs)."""
+    text = json.dumps(template)
+    for name in hashes:
+        text = text.replace(name, "ASSET")
+    document = json.loads(text)
+    for resource in document["Resources"].values():
+        resource.pop("Metadata", None)
+    return document
+
+
+def _lines(document: Mapping[str, Any]) -> Iterator[str]:
+    for logical_id, resource in sorted(document["Resources"].items()):
+        yield f"{logical_id} {resource['Type']} {_digest(resource)}"
+    for section in sorted(document.keys() - {"Resources", "Description"}):
+        if section not in _SECTIONS:
+            raise ValueError(f"A template has a section {section}. Add it to _SECTIONS.")
+        for name, entry in sorted(document[section].items()):
+            yield f"{section}.{name} {_digest(entry)}"
+
+
+def _digest(value: Any) -> str:
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:_DIGITS]
+
+
+def committed() -> dict[str, str]:
+    """Return the committed snapshots by their paths."""
+    return {
+        path.relative_to(FOLDER).as_posix(): path.read_text(encoding="utf-8")
+        for path in sorted(FOLDER.glob("*/*.txt"))
+    }
+
+
+def changes(before: Mapping[str, str], after: Mapping[str, str]) -> str:
+    """Return the difference of two sets of texts by name, as a unified diff; empty without any."""
+    parts: list[str] = []
+    for name in sorted(before.keys() | after.keys()):
+        old, new = (texts.get(name, "").splitlines() for texts in (before, after))
+        parts += [f"{line}\n" for line in difflib.unified_diff(old, new, name, name, n=2, lineterm="")]
+    return "".join(parts)
+
+
+def write() -> None:
+    """Synthesize every stage of this folder and write the snapshots; remove those of stacks that left."""
+    made: dict[str, str] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for assembly in _synthesized(ROOT, Path(folder)):
+            made |= snapshots(assembly)
+    for name in committed().keys() - made.keys():
+        (FOLDER / name).unlink()
+    for name, text in made.items():
+        (FOLDER / name).parent.mkdir(parents=True, exist_ok=True)
+        (FOLDER / name).write_text(text, encoding="utf-8")
+
+
+def difference(revision: str) -> str:
+    """Return what differs between a revision's templates and those of this folder, as a unified diff."""
+    with tempfile.TemporaryDirectory() as folder:
+        landed = Path(folder) / "landed"
+        _git("worktree", "add", "--quiet", "--detach", str(landed), revision)
+        try:
+            # The packages of the functions are fetched, not committed.
+            (landed / "build").mkdir()
+            (landed / "build" / "functions").symlink_to(ROOT / "build" / "functions")
+            before = _documents(landed, Path(folder) / "before")
+            after = _documents(ROOT, Path(folder) / "after")
+        finally:
+            _git("worktree", "remove", "--force", str(landed))
+    return changes(before, after)
+
+
+def _documents(source: Path, out: Path) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for assembly in _synthesized(source, out):
+        found |= documents(assembly)
+    return found
+
+
+def _synthesized(source: Path, out: Path) -> Iterator[Path]:
+    for name, context in STAGES.items():
+        done = synthesize(out / name, source=source, **context)
+        if done.returncode:
+            sys.exit(f"{source} cannot be synthesized:\n{done.stderr[-4000:]}")
+        yield out / name
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"git {' '.join(arguments)} failed: {done.stderr.strip()}")
+    return done.stdout.strip()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.stacks.snapshot", description=__doc__)
+    parser.add_argument("command", choices=("write", "diff"))
+    parser.add_argument("revision", nargs="?", default="HEAD", help="to compare with, for diff")
+    given = parser.parse_args()
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    if given.command == "write":
+        write()
+        return
+    sys.stdout.write(difference(given.revision) or f"No template differs from {given.revision}.\n")
+
+
+if __name__ == "__main__":
+    main()
