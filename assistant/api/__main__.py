@@ -19,7 +19,8 @@ from assistant.api.running import RunningAnswers, watch_signals
 from assistant.api.wire import ConsoleConfig, DeployedVersions
 from assistant.domain.clock import Clock, SystemClock
 from assistant.http_process import open_socket, run, self_signed_context, serve
-from assistant.learning.upkeep import GapUpkeep, desk_upkeep
+from assistant.learning.gaps import GapUpkeep
+from assistant.learning.upkeep import desk_upkeep
 from assistant.settings.process import ServiceSettings
 from assistant.telemetry import configure_logging, configure_tracing
 from assistant.text.language import language

@@ -10,7 +10,15 @@ from dataclasses import dataclass
 from rapidfuzz.distance import Levenshtein
 
 from assistant.domain.feedback import Edit
-from assistant.text.language import Language, Statement, fold, quantities, read_statement, split_sentences
+from assistant.text.language import (
+    Language,
+    Quantities,
+    Statement,
+    fold,
+    quantities,
+    read_statement,
+    split_sentences,
+)
 
 _WORD = re.compile(r"[^\W_]+(?:[.,:/'-][^\W_]+)*")
 _MARKUP = re.compile(r"\[\d{1,3}\]|[*_#>`|]+|^\s*(?:-|\d{1,3}[.)])\s", re.MULTILINE)
@@ -130,10 +138,8 @@ def is_reformulation(earlier: Asked, later: Asked, *, language: Language) -> boo
     by three fifths of the shorter question, or by three tenths where ranking put the same document first,
     which is how this process knows that two questions mean the same without their vectors.
     """
-    old, new = quantities(earlier.question), quantities(later.question)
-    for one, other in ((old.codes, new.codes), (old.values - {"1"}, new.values - {"1"})):
-        if one and other and not one & other:
-            return False
+    if have_other_values(quantities(earlier.question), quantities(later.question)):
+        return False
     first = read_statement(earlier.question, language)
     second = read_statement(later.question, language)
     before, after = first.weights.keys(), second.weights.keys()
@@ -144,6 +150,12 @@ def is_reformulation(earlier: Asked, later: Asked, *, language: Language) -> boo
     least = _OVERLAP_OF_ONE_DOCUMENT if is_same_document else _OVERLAP
     enough = len(shared) >= min(_LEAST_SHARED, len(before)) or before == after
     return enough and len(shared) / min(len(before), len(after)) >= least
+
+
+def have_other_values(one: Quantities, other: Quantities) -> bool:
+    """Return whether two questions name different numbers or different codes. A 1 says nothing."""
+    pairs = ((one.codes, other.codes), (one.values - {"1"}, other.values - {"1"}))
+    return any(first and second and not first & second for first, second in pairs)
 
 
 def _names(question: Statement) -> set[str]:

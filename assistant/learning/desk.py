@@ -11,6 +11,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TypeVar
 
 from pydantic import ValidationError
@@ -34,6 +35,15 @@ from assistant.knowledge.ports import KnowledgeStores
 from assistant.knowledge.sources import KnowledgeSources
 from assistant.learning.ports import DeskStore
 
+UPKEEP = "desk"
+"""Who makes a revision that no person decided on."""
+OPENED_AGAIN: Mapping[str, object] = {
+    "state": CaseState.OPEN,
+    "resolution": None,
+    "resolved_by": None,
+    "approved_by": None,
+}
+"""What a case loses when it is open again."""
 MOST_CASES = 5_000
 """Newest cases that the queue, the gaps and the export read."""
 _READ_AT_ONCE = 16
@@ -59,6 +69,14 @@ class DeskServices:
     needs_two_people: bool
     """Under the deployment profile ``hipaa``: nothing goes live by one person's decision."""
     clock: Clock
+
+    async def put_next(self, item: DeskItem, body: PublicModel, *, by: str, note: str) -> DeskItem:
+        """Add the revision after ``item``, and return it. Raises ConflictError when another one was made
+        meanwhile, RecordsUnavailableError."""
+        update = {"revision": item.revision + 1, "at": self.clock.now(), "by": by, "note": note}
+        revision = item.model_copy(update={**update, "body": body.model_dump_json()})
+        await self.store.put(revision)
+        return revision
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +150,15 @@ def body_of_item(item: DeskItem, model: type[Body]) -> Body:
         raise RecordsUnavailableError(
             f"The desk's {item.kind.value} {item.item_id} is of another release. Update this process."
         ) from None
+
+
+def first_revision(
+    kind: DeskKind, item_id: str, body: PublicModel, *, by: str, at: datetime, note: str = ""
+) -> DeskItem:
+    """Return a new item."""
+    return DeskItem(
+        kind=kind, item_id=item_id, revision=1, at=at, by=by, note=note, body=body.model_dump_json()
+    )
 
 
 def not_found() -> NotFoundError:
@@ -227,25 +254,13 @@ class ReviewDesk:
 
     async def put_case(self, stored: StoredCase, case: Case, *, by: str, note: str) -> None:
         """Add a revision of a case. Raises ConflictError when another one was made meanwhile."""
-        item = stored.item.model_copy(
-            update={
-                "revision": stored.item.revision + 1,
-                "at": self._services.clock.now(),
-                "by": by,
-                "note": note,
-                "body": case.model_dump_json(),
-            }
-        )
-        await self._services.store.put(item)
+        await self._services.put_next(stored.item, case, by=by, note=note)
 
     async def _visible(self, identity: Identity) -> list[StoredCase]:
         """Return all visible cases that joined no other one, the latest opened first."""
         found: list[tuple[DeskItem, Case]] = []
         joined: Counter[str | None] = Counter()
-        for number, item in enumerate(await self._services.store.list(DeskKind.CASE, limit=MOST_CASES)):
-            if number % _PAGE == 0:
-                await asyncio.sleep(0)  # thousands of cases: let answers run between them
-            case = body_of_item(item, Case)
+        async for item, case in read_cases(self._services.store):
             if self._is_visible(case, identity):
                 found.append((item, case))
                 joined[case.joined] += 1
@@ -293,6 +308,14 @@ class ReviewDesk:
         answer_ids = dict.fromkeys(stored.case.answer_id for stored in cases)
         found = await read_records(self._services.records, answer_ids)
         return {record.answer_id: record.question for record in found}
+
+
+async def read_cases(store: DeskStore) -> AsyncIterator[tuple[DeskItem, Case]]:
+    """Yield the newest cases, the latest changed first."""
+    for number, item in enumerate(await store.list(DeskKind.CASE, limit=MOST_CASES)):
+        if number % _PAGE == 0:
+            await asyncio.sleep(0)  # thousands of cases: let answers run between them
+        yield item, body_of_item(item, Case)
 
 
 async def read_records(records: AnswerRecords, answer_ids: Iterable[str]) -> list[AnswerRecord]:

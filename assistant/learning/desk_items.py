@@ -32,7 +32,14 @@ from assistant.domain.desk_decisions import (
 from assistant.domain.documents import DocumentStatus
 from assistant.domain.errors import AssistantError, ConflictError, ForbiddenError, InvalidRequestError
 from assistant.domain.identity import Identity, Role
-from assistant.learning.desk import DeskServices, body_of_item, check_revision, is_open_to, not_found
+from assistant.learning.desk import (
+    DeskServices,
+    body_of_item,
+    check_revision,
+    first_revision,
+    is_open_to,
+    not_found,
+)
 from assistant.learning.upkeep import DocumentQuestions
 
 Served = ApprovedAnswer | DocumentQuestion | GlossaryEntry
@@ -42,14 +49,10 @@ MODELS: Mapping[DeskKind, type[Served]] = {
     DeskKind.GLOSSARY_ENTRY: GlossaryEntry,
 }
 """The kinds that reviewers make. Releases of weights have commands of their own."""
-KINDS = {model: kind for kind, model in MODELS.items()}
+_KINDS = {model: kind for kind, model in MODELS.items()}
 _EMBEDDING_TIMEOUT_S = 10.0
 _OWN_APPROVAL = "You proposed this yourself. Under this tenant's profile another person must approve it."
 _log = structlog.get_logger(__name__)
-
-
-def kind_of(body: Served) -> DeskKind:
-    return KINDS[type(body)]
 
 
 def served_body(item: DeskItem) -> Served:
@@ -201,11 +204,14 @@ class DeskItems:
     async def put_new(self, item_id: str, body: Served, *, identity: Identity, note: str) -> DeskItem:
         """Add the first revision. The same again, after a lost response, changes nothing. Raises
         ConflictError (somebody else decided on the same revision of the case)."""
-        kind = kind_of(body)
+        kind = _KINDS[type(body)]
         found = await self._services.store.get(kind, item_id)
         if found is not None and found.by == identity.agent and served_body(found) == body:
             return found
-        return await self._put(kind, item_id, 1, body, by=identity.agent, note=note)
+        now = self._services.clock.now()
+        item = first_revision(kind, item_id, body, by=identity.agent, at=now, note=note)
+        await self._services.store.put(item)
+        return item
 
     async def approve(self, item: DeskItem, *, identity: Identity, note: str) -> DeskItem:
         """Make a proposed item live. Raises ForbiddenError (by who proposed it), ConflictError (a source
@@ -239,7 +245,7 @@ class DeskItems:
         if isinstance(body, ApprovedAnswer) and state is not ItemState.SUSPENDED:
             update["suspended_because"] = ""
         body = body.model_copy(update=update)
-        put = await self._put(item.kind, item.item_id, item.revision + 1, body, by=identity.agent, note=note)
+        put = await self._services.put_next(item, body, by=identity.agent, note=note)
         await self.take_effect(body, by=identity.agent)
         return put
 
@@ -257,21 +263,6 @@ class DeskItems:
         if isinstance(body, GlossaryEntry):
             await self._check_entry(body, beside=item.item_id)
         return await self.move(item, body, self._first_state(), identity=identity, note=note)
-
-    async def _put(
-        self, kind: DeskKind, item_id: str, revision: int, body: Served, *, by: str, note: str
-    ) -> DeskItem:
-        item = DeskItem(
-            kind=kind,
-            item_id=item_id,
-            revision=revision,
-            at=self._services.clock.now(),
-            by=by,
-            note=note,
-            body=body.model_dump_json(),
-        )
-        await self._services.store.put(item)
-        return item
 
     async def _sources(self, names: Sequence[str], *, identity: Identity) -> list[DocumentStatus]:
         """Return the documents' states. Raises NotFoundError for one that the caller may not read, or as a

@@ -1,313 +1,256 @@
 """Puts questions that the knowledge base does not answer into gaps: questions that ask for the same.
 
-A question joins the gap whose questions are nearest to it, or opens one. So a gap keeps its id, and nothing
-is clustered anew (docs/decisions/0049-gaps.md). Gaps are read from the desk's cases; no text is kept apart.
+A new question is a gap of its own, or in the one of the same words. The upkeep of the service groups the open
+ones by their vectors, all at once: average linkage of the cosines around their mean
+(docs/decisions/0049-gaps.md). It is deterministic and does not depend on the order of arrival. The clustering
+is our own, since the service has neither numpy nor scipy, which would bring 150 MB into its image.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cache, partial
-from math import sqrt
-from operator import mul
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import count
+from math import inf, sqrt
+from operator import add, mul, sub
 
 import structlog
 
-from assistant.answering.ports import AnswerRecords, TextEmbedder
-from assistant.domain.clock import Clock, Deadline
-from assistant.domain.desk import Case, DeskKind
-from assistant.domain.errors import AssistantError, RecordsUnavailableError
-from assistant.learning.ports import DeskStore
-from assistant.text.language import Language, fold, word_groups
+from assistant.answering.ports import TextEmbedder
+from assistant.domain.clock import Deadline
+from assistant.domain.desk import Case, CaseState, DeskItem
+from assistant.domain.errors import AssistantError, ConflictError
+from assistant.learning.comparisons import have_other_values
+from assistant.learning.desk import UPKEEP, DeskServices, read_cases, read_records
+from assistant.learning.intake import INTAKE, gap_id
+from assistant.text.language import Language, quantities
 
-_LEAST_SIMILARITY = 0.2
-"""Of a question to a gap, by vectors around their mean."""
-_LEAST_SHARE_OF_WORDS = 0.12
-"""Of a question to a gap where one of them has no vector."""
-_NEAREST_WEIGHS = 0.3
-"""Of the nearest question in the similarity to a gap; the mean over its questions is the rest."""
+REGROUP_EVERY_S = 120.0
+MOST_QUESTIONS = 500
+"""At once: 125,000 pairs are 1 s of CPU."""
+_LEAST_SIMILARITY = 0.17
+"""On average between the questions of two groups that become one."""
+_OTHER_VALUES = -1.0
+"""Similarity of two questions with different numbers or codes."""
 _PRIOR_QUESTIONS = 5
 """Questions at the origin that the mean begins with: of few questions it would say nothing."""
-_LEAST_WORD_WEIGHT = 0.15
-_MOST_QUESTIONS = 1_000
-_MOST_OF_A_GAP = 20
-"""Questions, the newest, that stand for a gap."""
-_MOST_CASES = 5_000
-_READ_AT_ONCE = 16
-_READ_AGAIN_AFTER_S = 900.0
+_GROUPED = "Grouped anew with the open questions."
+_EMBEDDED_AT_ONCE = 16
 _EMBEDDING_TIMEOUT_S = 10.0
-_WORDINGS = 3
-_WORD = re.compile(r"[a-z0-9&'$%-]+")
 _log = structlog.get_logger(__name__)
 
 
-def gap_id(question: str) -> str:
-    """Return the id of the gap that a question opens: it holds no word of it."""
-    return f"gap-{hashlib.sha256(fold(question).encode()).hexdigest()[:24]}"
+async def question_vectors(
+    questions: Sequence[str], *, embedder: TextEmbedder, language: Language, deadline: Deadline
+) -> list[list[float]]:
+    """Return the middle of each question's vector and that of its content words alone.
 
-
-def wordings(question: str, language: Language) -> tuple[str, str, str]:
-    """Return a question as it is, in general words, and only the general words that carry its subject.
-
-    In general words a medicine, a country or an insurer is named by its class, and words of the setting
-    ("clinic") are left out: they bring unlike questions together. So do phrases such as "caller wants to
-    know", which the subject leaves out.
+    Phrases such as "caller wants to know" bring unlike questions together. Raises as the embedder.
     """
-    classes, setting, asides = _said()
-    general: list[str] = []
-    for word in _WORD.findall(fold(question)):
-        known = classes.get(word) or classes.get(word.rstrip("s")) or word
-        if known not in setting and (known == word or general[-1:] != [known]):
-            general.append(known)
-    plain = " ".join(general) or question
-    subject = " ".join(word for word in language.content_words(plain) if word not in asides) or plain
-    return question, plain, subject
-
-
-def mean_vector(vectors: Sequence[Sequence[float]]) -> list[float]:
-    """Return the unit vector in the middle of the vectors of a question's wordings."""
-    total = [sum(values) for values in zip(*vectors, strict=True)]
-    length = sqrt(sum(map(mul, total, total))) or 1.0
-    return [value / length for value in total]
-
-
-@cache
-def _said() -> tuple[Mapping[str, str], frozenset[str], frozenset[str]]:
-    """Return the class by word, the words of the setting, and words that say who asks and how."""
-    groups = word_groups("en_question_classes")
-    setting = groups.pop("setting")
-    classes = {word: name for name, words in groups.items() for word in words}
-    classes.update(dict.fromkeys(word_groups("en_never_names")["medicines"], "medicine"))
-    cues = word_groups("en_patient_cues")
-    return classes, setting, cues["people"] | cues["asking"]
+    words = [" ".join(language.content_words(question)) or question for question in questions]
+    vectors = await embedder.embed([*questions, *words], deadline=deadline)
+    pairs = zip(vectors[: len(words)], vectors[len(words) :], strict=True)
+    return [_unit(map(add, whole, part)) for whole, part in pairs]
 
 
 @dataclass(frozen=True, slots=True)
-class _Question:
-    words: Mapping[str, float]
-    """Weights by stem."""
-    vector: tuple[float, ...] | None
+class OpenQuestion:
+    """An unanswered question of a case, and the gap that it is in now."""
+
+    case_id: str
+    gap: str
+    question: str
+    vector: Sequence[float]
+    """Unit vector, of one model for all."""
+    is_held: bool = False
+    """Whether a person acted on a case of its gap, which therefore keeps its questions and its id."""
 
 
-@dataclass(slots=True)
-class Gaps:
-    """Gaps in memory: at most 1,000 questions, 20 a gap. Not for several threads at once."""
+def group(questions: Sequence[OpenQuestion]) -> list[list[OpenQuestion]]:
+    """Return the groups, in the order of their first questions.
 
-    language: Language
-    _questions: dict[str, list[_Question]] = field(default_factory=dict[str, list[_Question]])
-    _count: int = 0
-    _sum: list[float] = field(default_factory=list[float])
-    _vectors: int = 0
-
-    def add(self, gap: str, question: str, vector: Sequence[float] | None) -> None:
-        """Keep a question as one of a gap."""
-        self._keep(gap, self._read(question, vector))
-
-    def assign(self, question: str, vector: Sequence[float] | None) -> str:
-        """Return the id of the nearest gap, or of a new one, and keep the question in it. Takes some 25 ms of
-        CPU at 1,000 questions."""
-        asked = self._read(question, vector)
-        mean = self._mean(asked)
-        best, nearest = 0.0, None
-        for gap, members in self._questions.items():
-            closeness = self._closeness(asked, members, mean)
-            if closeness > best:
-                best, nearest = closeness, gap
-        gap = nearest if nearest is not None and best >= 1.0 else gap_id(question)
-        self._keep(gap, asked)
-        return gap
-
-    def _read(self, question: str, vector: Sequence[float] | None) -> _Question:
-        language = self.language
-        words = {
-            language.stem(word): _LEAST_WORD_WEIGHT + language.rarity(word)
-            for word in language.content_words(question)
-        }
-        return _Question(words, tuple(vector) if vector else None)
-
-    def _keep(self, gap: str, question: _Question) -> None:
-        members = self._questions.setdefault(gap, [])
-        if len(members) == _MOST_OF_A_GAP:
-            members.pop(0)
-            self._count -= 1
-        members.append(question)
-        self._count += 1
-        if question.vector is not None:
-            if len(self._sum) != len(question.vector):  # another embedding model
-                self._sum, self._vectors = [0.0] * len(question.vector), 0
-            self._sum = [total + value for total, value in zip(self._sum, question.vector, strict=True)]
-            self._vectors += 1
-        while self._count > _MOST_QUESTIONS:
-            oldest = next(iter(self._questions))
-            self._count -= len(self._questions.pop(oldest))
-
-    def _mean(self, asked: _Question) -> list[float] | None:
-        """Return the mean of the questions' vectors, drawn to the origin; None without a vector."""
-        if asked.vector is None:
-            return None
-        if len(self._sum) != len(asked.vector):
-            return [0.0] * len(asked.vector)
-        return [total / (self._vectors + _PRIOR_QUESTIONS) for total in self._sum]
-
-    def _closeness(self, asked: _Question, members: Sequence[_Question], mean: list[float] | None) -> float:
-        """Return the similarity to a gap in units of the least one that joins."""
-        if mean is not None and asked.vector is not None:
-            dimensions = len(asked.vector)
-            vectors = [one.vector for one in members if one.vector and len(one.vector) == dimensions]
-            if vectors:
-                return _joined(_cosines(asked.vector, vectors, mean)) / _LEAST_SIMILARITY
-        return _joined([_shared(asked.words, one.words) for one in members]) / _LEAST_SHARE_OF_WORDS
+    Questions held in one gap stay together, those held in different gaps apart.
+    """
+    rows = _similarities(questions)
+    members = {place: [place] for place in range(len(questions))}
+    first: dict[str, int] = {}
+    for place, one in enumerate(questions):
+        if one.is_held and first.setdefault(one.gap, place) != place:
+            _join(first[one.gap], place, rows, members)
+    for place in first.values():
+        for other in first.values():
+            rows[place][other] = -inf
+    best = {place: _nearest(place, rows, members) for place in members if len(members) > 1}
+    while len(members) > 1:
+        similarity, place, other = max((best[one][0], -one, -best[one][1]) for one in members)
+        if similarity < _LEAST_SIMILARITY:
+            break
+        kept, gone = min(-place, -other), max(-place, -other)
+        _join(kept, gone, rows, members)
+        del best[gone]
+        for one in members:
+            if len(members) > 1 and (one == kept or best[one][1] in (kept, gone)):
+                best[one] = _nearest(one, rows, members)
+    return [[questions[place] for place in members[kept]] for kept in sorted(members)]
 
 
-def _joined(similarities: Sequence[float]) -> float:
-    mean = sum(similarities) / len(similarities)
-    return (1 - _NEAREST_WEIGHS) * mean + _NEAREST_WEIGHS * max(similarities)
+def _join(kept: int, gone: int, rows: list[list[float]], members: dict[int, list[int]]) -> None:
+    """Put a group into another one: its similarity to a third is the mean over all pairs."""
+    added = members.pop(gone)
+    share = len(added) / (len(added) + len(members[kept]))
+    members[kept] += added
+    for other in members:
+        mean = (1 - share) * rows[kept][other] + share * rows[gone][other]
+        rows[kept][other] = rows[other][kept] = mean
 
 
-def _cosines(
-    vector: Sequence[float], others: Sequence[Sequence[float]], mean: Sequence[float]
-) -> list[float]:
-    """Return the cosines of a unit vector to others, all seen from ``mean``."""
-    centred = [value - middle for value, middle in zip(vector, mean, strict=True)]
-    length = sqrt(sum(map(mul, centred, centred))) or 1.0
-    of_mean, mean_square = sum(map(mul, mean, centred)), sum(map(mul, mean, mean))
-    cosines: list[float] = []
-    for other in others:
-        square = sum(map(mul, other, other)) - 2 * sum(map(mul, other, mean)) + mean_square
-        cosines.append((sum(map(mul, other, centred)) - of_mean) / (length * (sqrt(max(square, 0.0)) or 1.0)))
-    return cosines
+def _nearest(place: int, rows: list[list[float]], members: Mapping[int, object]) -> tuple[float, int]:
+    """Return the greatest similarity to another group, and that group."""
+    row = rows[place]
+    nearest = max((other for other in members if other != place), key=lambda other: (row[other], -other))
+    return row[nearest], nearest
 
 
-def _shared(first: Mapping[str, float], second: Mapping[str, float]) -> float:
-    """Return the weighted share of words that two questions have in common, from 0 to 1."""
-    total = sum(first.values()) + sum(second.values())
-    return 2 * sum(weight for word, weight in first.items() if word in second) / total if total else 0.0
+def _similarities(questions: Sequence[OpenQuestion]) -> list[list[float]]:
+    """Return the cosine of each pair around the mean, which is drawn to the origin."""
+    total = [sum(values) for values in zip(*(one.vector for one in questions), strict=True)]
+    mean = [value / (len(questions) + _PRIOR_QUESTIONS) for value in total]
+    vectors = [_unit(map(sub, one.vector, mean)) for one in questions]
+    values = [quantities(one.question) for one in questions]
+    rows = [[1.0] * len(questions) for _ in questions]
+    for place, vector in enumerate(vectors):
+        for other in range(place):
+            is_other = have_other_values(values[place], values[other])
+            cosine = _OTHER_VALUES if is_other else sum(map(mul, vector, vectors[other]))
+            rows[place][other] = rows[other][place] = cosine
+    return rows
 
 
-class DeskGaps:
-    """``GapClusters`` over the cases of a desk, for one process. They are read at the first question, and
-    again every 15 minutes, since the upkeep groups open questions anew."""
+def _unit(vector: Iterable[float]) -> list[float]:
+    values = list(vector)
+    length = sqrt(sum(value * value for value in values)) or 1.0
+    return [value / length for value in values]
 
-    def __init__(
-        self,
-        store: DeskStore,
-        *,
-        records: AnswerRecords,
-        language: Language,
-        clock: Clock,
-        embedder: TextEmbedder | None = None,
-        model: Callable[[], str] = lambda: "",
-    ) -> None:
-        """``model`` names the model behind ``embedder``: when it changes, the gaps are read again."""
-        self._store = store
+
+def regrouped(questions: Sequence[OpenQuestion]) -> dict[str, str]:
+    """Return the gap by case, of the questions that change theirs; the oldest question comes first.
+
+    A group keeps the gap that a person acted on, else the one that most of its questions are in.
+    """
+    groups = group(questions)
+    held = {one.gap for one in questions if one.is_held}
+    shares = [
+        (gap not in held, -size, number, gap)
+        for number, members in enumerate(groups)
+        for gap, size in Counter(one.gap for one in members).items()
+    ]
+    named: dict[int, str] = {}
+    for _, _, number, gap in sorted(shares):
+        if number not in named and gap not in named.values():
+            named[number] = gap
+    for number, members in enumerate(groups):
+        if number not in named:  # all its gaps went to groups with more of their questions
+            named[number] = next(
+                gap
+                for gap in (gap_id(f"{one.question}{' ' * extra}") for extra in count() for one in members)
+                if gap not in named.values()
+            )
+    return {
+        one.case_id: named[number]
+        for number, members in enumerate(groups)
+        for one in members
+        if one.gap != named[number]
+    }
+
+
+class GapUpkeep:
+    """Groups the open unanswered questions of one tenant anew, all at once. For one event loop.
+
+    A gap on which a person acted keeps its questions and its id; others may join it. Of several processes
+    that work at once the first one's revisions stand.
+    """
+
+    def __init__(self, services: DeskServices, language: Language) -> None:
+        self._services = services
         self._language = language
-        self._clock = clock
-        self._open = partial(GapQuestions, records, language=language, clock=clock, embedder=embedder)
-        self._questions = self._open()
-        self._model = model
-        self._read_with = ""
-        self._gaps: Gaps | None = None
-        self._read_again_at_s = 0.0
-        self._lock = asyncio.Lock()
+        self._kept: dict[str, tuple[str, list[float]]] = {}
+        """Question and vector by answer."""
+        self._done: frozenset[tuple[str, int]] = frozenset()
+        """Cases and their revisions as the last whole pass left them."""
 
-    async def assign(self, question: str, vector: Sequence[float] | None) -> str:
-        async with self._lock:
-            model, due_s = self._model(), self._read_again_at_s
-            if model != self._read_with:  # vectors of two models are never compared
-                self._questions, self._gaps = self._open(), None
-            if self._gaps is None or self._clock.monotonic_s() >= due_s:
-                self._gaps, self._read_with = await self._read(), model
-                self._read_again_at_s = self._clock.monotonic_s() + _READ_AGAIN_AFTER_S
-            if vector is not None:
-                vectors = await self._questions.embedded([question], whole=[vector])
-                # Another model became live in this moment: this question is compared by its words.
-                vector = vectors[0] if vectors and self._model() == model else None
-            return await asyncio.to_thread(self._gaps.assign, question, vector)
-
-    async def _read(self) -> Gaps:
-        """Return the gaps of the newest cases. Raises RecordsUnavailableError."""
-        gaps = Gaps(self._language)
-        found = await self._cases()
-        questions = await self._questions.of([answer for _, answer in found])
-        for gap, answer in found:
-            if answer in questions:
-                gaps.add(gap, *questions[answer])
-        return gaps
-
-    async def _cases(self) -> list[tuple[str, str]]:
-        """Return gap and answer of the newest cases with a gap, the oldest first."""
-        found: list[tuple[str, str]] = []
-        for item in await self._store.list(DeskKind.CASE, limit=_MOST_CASES):
+    async def run(self) -> None:
+        """Work every 2 minutes until cancelled."""
+        while True:
+            await asyncio.sleep(REGROUP_EVERY_S)
             try:
-                case = Case.model_validate_json(item.body)
-            except ValueError as error:
-                raise RecordsUnavailableError(
-                    f"The desk's case {item.item_id} was written by a later release. Update this process."
-                ) from error
-            if case.gap is not None:
-                found.append((case.gap, case.answer_id))
-            if len(found) == _MOST_QUESTIONS:
-                break
-        return found[::-1]
+                await self()
+            except AssistantError as error:
+                _log.warning("gaps_not_grouped", reason=error.code)
+
+    async def __call__(self) -> int:
+        """Return how many cases changed their gap. Where no case is new, and without the model, nothing is
+        done. Raises RecordsUnavailableError."""
+        cases = await self._cases()
+        if self._done.issuperset((item.item_id, item.revision) for item, _ in cases):
+            return 0
+        if not await self._read([case.answer_id for _, case in cases]):
+            return 0
+        questions = list(self._open_questions(cases))
+        changes = await asyncio.to_thread(regrouped, questions)
+        changed = await self._put(changes, cases)
+        self._done = frozenset((item.item_id, item.revision + (item.item_id in changed)) for item, _ in cases)
+        _log.info("gaps_grouped", questions=len(questions), changed=len(changed))
+        return len(changed)
+
+    async def _cases(self) -> list[tuple[DeskItem, Case]]:
+        """Return the newest cases with a gap, the oldest first."""
+        found = [
+            (item, case) async for item, case in read_cases(self._services.store) if case.gap is not None
+        ]
+        return sorted(found, key=lambda one: (one[1].opened_at, one[0].item_id))[-MOST_QUESTIONS:]
+
+    async def _read(self, answers: Sequence[str]) -> bool:
+        """Keep the questions of these answers with their vectors, each embedded once; return whether all of
+        those whose record is there are kept."""
+        self._kept = {answer: self._kept[answer] for answer in answers if answer in self._kept}
+        services, missing = self._services, [answer for answer in answers if answer not in self._kept]
+        for start in range(0, len(missing), _EMBEDDED_AT_ONCE):
+            records = await read_records(services.records, missing[start : start + _EMBEDDED_AT_ONCE])
+            deadline = Deadline.after(_EMBEDDING_TIMEOUT_S, clock=services.clock)
+            questions = [record.question for record in records]
+            try:
+                vectors = await question_vectors(
+                    questions, embedder=services.embedder, language=self._language, deadline=deadline
+                )
+            except AssistantError as error:
+                _log.warning("gaps_without_vectors", reason=error.code, questions=len(questions))
+                return False
+            for record, vector in zip(records, vectors, strict=True):
+                self._kept[record.answer_id] = record.question, vector
+        return True
+
+    def _open_questions(self, cases: Sequence[tuple[DeskItem, Case]]) -> Iterator[OpenQuestion]:
+        held = {case.gap for item, case in cases if _was_acted_on(item, case)}
+        for item, case in cases:
+            if case.answer_id in self._kept and case.gap is not None:
+                question, vector = self._kept[case.answer_id]
+                yield OpenQuestion(item.item_id, case.gap, question, vector, is_held=case.gap in held)
+
+    async def _put(self, changes: Mapping[str, str], cases: Sequence[tuple[DeskItem, Case]]) -> set[str]:
+        """Store the gaps by case; return the cases that took theirs."""
+        changed: set[str] = set()
+        for item, case in cases:
+            if item.item_id in changes:
+                body = case.model_copy(update={"gap": changes[item.item_id]})
+                with suppress(ConflictError):  # somebody acts on it now, so its gap stays
+                    await self._services.put_next(item, body, by=UPKEEP, note=_GROUPED)
+                    changed.add(item.item_id)
+        return changed
 
 
-class GapQuestions:
-    """Reads the questions of answers, and their vectors, and keeps them: at most 1,000."""
-
-    def __init__(
-        self,
-        records: AnswerRecords,
-        *,
-        language: Language,
-        clock: Clock,
-        embedder: TextEmbedder | None = None,
-    ) -> None:
-        self._records = records
-        self._language = language
-        self._clock = clock
-        self._embedder = embedder
-        self._kept: dict[str, tuple[str, list[float] | None]] = {}
-
-    async def of(self, answers: Sequence[str]) -> Mapping[str, tuple[str, list[float] | None]]:
-        """Return question and vector by answer, of the answers whose record is there; None as the vector
-        while the model is down. Raises RecordsUnavailableError."""
-        missing = [answer for answer in answers if self._kept.get(answer, ("", None))[1] is None]
-        for start in range(0, len(missing), _READ_AT_ONCE):
-            part = missing[start : start + _READ_AT_ONCE]
-            records = await asyncio.gather(*(self._records.get_answer(answer) for answer in part))
-            found = {record.answer_id: record.question for record in records if record is not None}
-            vectors = await self.embedded(list(found.values())) or [None] * len(found)
-            for (answer, question), vector in zip(found.items(), vectors, strict=True):
-                self._kept[answer] = question, vector
-        kept = {answer: self._kept[answer] for answer in answers if answer in self._kept}
-        while len(self._kept) > _MOST_QUESTIONS:
-            self._kept.pop(next(iter(self._kept)))
-        return kept
-
-    async def embedded(
-        self, questions: Sequence[str], *, whole: Sequence[Sequence[float]] | None = None
-    ) -> list[list[float]] | None:
-        """Return the vectors of questions over their wordings, None while the model is down; ``whole`` are
-        those of the questions as they are, where they are known."""
-        said = [wordings(question, self._language) for question in questions]
-        columns: list[Sequence[Sequence[float]]] = [] if whole is None else [whole]
-        for place in range(len(columns), _WORDINGS):
-            made = await self._embed([one[place] for one in said])
-            if made is None:
-                return None
-            columns.append(made)
-        return [mean_vector(parts) for parts in zip(*columns, strict=True)]
-
-    async def _embed(self, texts: Sequence[str]) -> list[list[float]] | None:
-        if self._embedder is None or not texts:
-            return None
-        deadline = Deadline.after(_EMBEDDING_TIMEOUT_S, clock=self._clock)
-        try:
-            return await self._embedder.embed(texts, deadline=deadline)
-        except AssistantError as error:
-            _log.warning("gaps_without_vectors", reason=error.code, questions=len(texts))
-            return None
+def _was_acted_on(item: DeskItem, case: Case) -> bool:
+    """Whether a person changed the case."""
+    return item.by not in (INTAKE, UPKEEP) or case.state is not CaseState.OPEN or case.assigned_to is not None

@@ -11,15 +11,15 @@ from collections.abc import Iterator, Sequence
 
 import structlog
 
-from assistant.answering.ports import AnswerRecords, TextEmbedder
+from assistant.answering.ports import AnswerRecords
 from assistant.domain.answers import VerdictLabel
-from assistant.domain.clock import Clock, Deadline
-from assistant.domain.desk import Case, CaseReason, CaseState, DeskItem, DeskKind
-from assistant.domain.errors import AssistantError, ConflictError
+from assistant.domain.clock import Clock
+from assistant.domain.desk import Case, CaseReason, CaseState, DeskKind
+from assistant.domain.errors import ConflictError
 from assistant.domain.feedback import FeedbackEvent, FeedbackKind
-from assistant.learning.desk import body_of_item
-from assistant.learning.ports import DeskStore, GapClusters
-from assistant.text.language import Language
+from assistant.learning.desk import body_of_item, first_revision
+from assistant.learning.ports import DeskStore
+from assistant.text.language import Language, fold
 
 INTAKE = "intake"
 """Who makes the first revision of a case."""
@@ -30,7 +30,6 @@ _JOINED = (CaseReason.BAD_VERDICT, CaseReason.UNANSWERED)
 _CLOSED = (CaseState.RESOLVED, CaseState.DISMISSED)
 _COMPARED = 500
 """Cases, the latest changed, among which an unresolved one of the same question is looked for: 0.5 MB."""
-_EMBEDDING_TIMEOUT_S = 2.0
 _log = structlog.get_logger(__name__)
 
 
@@ -39,9 +38,13 @@ def case_id(answer_id: str, reason: CaseReason) -> str:
     return hashlib.sha256(f"{answer_id}#{reason.value}".encode()).hexdigest()[:32]
 
 
+def gap_id(question: str) -> str:
+    """Return the id of the gap that a question opens: it holds no word of it."""
+    return f"gap-{hashlib.sha256(fold(question).encode()).hexdigest()[:24]}"
+
+
 class OpenCases:
-    """``CaseIntake`` over a desk. Without ``gaps`` unanswered questions get no gap, without ``embedder`` gaps
-    are found by words alone."""
+    """``CaseIntake`` over a desk."""
 
     def __init__(
         self,
@@ -50,15 +53,11 @@ class OpenCases:
         records: AnswerRecords,
         language: Language,
         clock: Clock,
-        gaps: GapClusters | None = None,
-        embedder: TextEmbedder | None = None,
     ) -> None:
         self._store = store
         self._records = records
         self._language = language
         self._clock = clock
-        self._gaps = gaps
-        self._embedder = embedder
 
     async def take(self, events: Sequence[FeedbackEvent]) -> None:
         for event in events:
@@ -85,15 +84,8 @@ class OpenCases:
         if question is not None and reason in _JOINED:
             case = await self._joined(case, question)
         if question is not None and reason is CaseReason.UNANSWERED and case.joined is None:
-            case = case.model_copy(update={"gap": await self._gap(question)})
-        item = DeskItem(
-            kind=DeskKind.CASE,
-            item_id=item_id,
-            revision=1,
-            at=case.opened_at,
-            by=INTAKE,
-            body=case.model_dump_json(),
-        )
+            case = case.model_copy(update={"gap": gap_id(question)})
+        item = first_revision(DeskKind.CASE, item_id, case, by=INTAKE, at=case.opened_at)
         try:
             await self._store.put(item)
         except ConflictError:  # another mover opened it in this moment
@@ -110,22 +102,6 @@ class OpenCases:
             if other.same_hash == same_hash and other.joined is None and other.state not in _CLOSED
         )
         return case.model_copy(update={"same_hash": same_hash, "joined": next(open_cases, None)})
-
-    async def _gap(self, question: str) -> str | None:
-        """Return the gap that the question belongs to."""
-        if self._gaps is None:
-            return None
-        return await self._gaps.assign(question, await self._vector(question))
-
-    async def _vector(self, question: str) -> list[float] | None:
-        if self._embedder is None:
-            return None
-        deadline = Deadline.after(_EMBEDDING_TIMEOUT_S, clock=self._clock)
-        try:
-            return (await self._embedder.embed([question], deadline=deadline))[0]
-        except AssistantError as error:  # the model is down, paused, or the question too long for it
-            _log.warning("gap_without_vector", reason=error.code)
-            return None
 
 
 def _reasons(event: FeedbackEvent) -> Iterator[CaseReason]:

@@ -123,16 +123,6 @@ class DeskStore(Protocol):
         ...
 
 
-class GapClusters(Protocol):
-    """Finds which gap of the knowledge base a question without an answer belongs to."""
-
-    async def assign(self, question: str, vector: Sequence[float] | None) -> str:
-        """Return the gap's id (1 to 64 letters, digits, ``_`` or ``-``); a new one for a question unlike all
-        others. ``vector`` is the question's unit vector, None where it is not known. Raises
-        RecordsUnavailableError."""
-        ...
-
-
 class CaseIntake(Protocol):
     """Takes events that want a reviewer to the desk."""
 

@@ -9,7 +9,7 @@ from assistant.domain.desk import Case, CaseState, DeskItem, DeskKind, ItemState
 from assistant.domain.desk_decisions import CaseApproval, CaseReopening, CaseResolution
 from assistant.domain.errors import AssistantError, ConflictError, ForbiddenError, InvalidRequestError
 from assistant.domain.identity import Identity
-from assistant.learning.desk import ReviewDesk, StoredCase, check_revision
+from assistant.learning.desk import OPENED_AGAIN, ReviewDesk, StoredCase, check_revision
 from assistant.learning.desk_items import DeskItems, Served, served_body
 
 _OPEN = (CaseState.OPEN, CaseState.ASKED_OWNER)
@@ -75,7 +75,7 @@ class Resolutions:
             update: dict[str, object] = {"state": CaseState.RESOLVED, "approved_by": identity.agent}
         else:
             await self._withdraw(item, identity=identity, note=asked.note)
-            update = {"state": CaseState.OPEN, "resolution": None, "resolved_by": None}
+            update = dict(OPENED_AGAIN)
         await self._put(stored, stored.case.model_copy(update=update), identity=identity, note=asked.note)
 
     async def reopen(self, case_id: str, asked: CaseReopening, *, identity: Identity) -> None:
@@ -86,8 +86,8 @@ class Resolutions:
             raise ConflictError("The case is open already.")
         item = await self._item_of(stored.case, identity=identity)
         await self._withdraw(item, identity=identity, note=asked.note)
-        update = {"state": CaseState.OPEN, "resolution": None, "resolved_by": None, "approved_by": None}
-        await self._put(stored, stored.case.model_copy(update=update), identity=identity, note=asked.note)
+        case = stored.case.model_copy(update=OPENED_AGAIN)
+        await self._put(stored, case, identity=identity, note=asked.note)
 
     async def _made(self, asked: CaseResolution, case: Case, *, identity: Identity) -> Served:
         if asked.approved_answer is not None:

@@ -1,5 +1,4 @@
-"""Keeps documents and the desk in step: questions that reviewers add to documents, what is suspended, and the
-gaps that unanswered questions are in.
+"""Keeps documents and the desk in step: questions that reviewers add to documents, and what is suspended.
 
 An added question stands in the canonical document, as if its file had it: the document is stored again and
 queued, so that the worker indexes it with the question beside its title. A load of the file replaces the
@@ -13,13 +12,12 @@ it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import date
 
 import structlog
 
-from assistant.domain.clock import Clock
 from assistant.domain.desk import (
     ApprovedAnswer,
     BoundSource,
@@ -41,19 +39,17 @@ from assistant.domain.errors import (
 )
 from assistant.knowledge.files import SourceDocument
 from assistant.knowledge.sources import Writer
-from assistant.learning.desk import MOST_CASES, DeskServices, body_of_item, not_found
-from assistant.learning.gaps import GapQuestions
-from assistant.learning.grouping import MOST_QUESTIONS as MOST_GROUPED
-from assistant.learning.grouping import OpenQuestion, regrouped
-from assistant.learning.intake import INTAKE, case_id
-from assistant.text.language import Language
+from assistant.learning.desk import (
+    OPENED_AGAIN,
+    UPKEEP,
+    DeskServices,
+    body_of_item,
+    first_revision,
+    not_found,
+)
+from assistant.learning.intake import case_id
 
-UPKEEP = "desk"
-"""Who makes a revision that no person decided on."""
 UPKEEP_EVERY_S = 10.0
-REGROUP_EVERY_S = 600.0
-_GROUPED = "Grouped anew with the open questions."
-_READ_AT_ONCE = 100
 MOST_CHARACTERS = 500
 """Of one question; as long as ``Document.questions`` allows."""
 _MOST_QUESTIONS = 50
@@ -161,94 +157,14 @@ class DocumentQuestions:
             if old not in answer.sources or answer.state not in (ItemState.LIVE, ItemState.PROPOSED):
                 continue
             sources = tuple(new if source == old else source for source in answer.sources)
-            body = answer.model_copy(update={"sources": sources}).model_dump_json()
+            body = answer.model_copy(update={"sources": sources})
             note = f"The questions of {before.document_id} changed, and nothing else of it."
             with suppress(ConflictError):  # somebody decides on it now, and binds it anew
-                await self._services.store.put(next_revision(item, body, note, self._services.clock))
+                await self._services.put_next(item, body, by=UPKEEP, note=note)
 
 
 def _has(document: Document, question: str) -> bool:
     return question.casefold() in {one.casefold() for one in document.questions}
-
-
-class GapUpkeep:
-    """Groups the open unanswered questions of one tenant anew, all at once. For one event loop.
-
-    A gap on which a person acted keeps its questions and its id; others may join it. Of several processes
-    that work at once the first one's revisions stand.
-    """
-
-    def __init__(self, services: DeskServices, language: Language) -> None:
-        self._services = services
-        self._language = language
-        self._questions = GapQuestions(
-            services.records, language=language, clock=services.clock, embedder=services.embedder
-        )
-        self._done: frozenset[tuple[str, int]] = frozenset()
-        """Cases and their revisions as the last whole pass left them."""
-
-    async def run(self) -> None:
-        """Work every 10 minutes until cancelled."""
-        while True:
-            await asyncio.sleep(REGROUP_EVERY_S)
-            try:
-                await self()
-            except AssistantError as error:
-                _log.warning("gaps_not_grouped", reason=error.code)
-
-    async def __call__(self) -> int:
-        """Return how many cases changed their gap. Where no case is new, and without the model, nothing is
-        done. Raises RecordsUnavailableError."""
-        cases = await self._cases()
-        if self._done.issuperset((item.item_id, item.revision) for item, _ in cases):
-            return 0
-        found = await self._questions.of([case.answer_id for _, case in cases])
-        if any(vector is None for _, vector in found.values()):
-            return 0
-        questions = list(_open_questions(cases, found))
-        changes = await asyncio.to_thread(regrouped, questions, self._language)
-        changed = await self._put(changes, cases)
-        self._done = frozenset((item.item_id, item.revision + (item.item_id in changed)) for item, _ in cases)
-        _log.info("gaps_grouped", questions=len(questions), changed=len(changed))
-        return len(changed)
-
-    async def _put(self, changes: Mapping[str, str], cases: Sequence[tuple[DeskItem, Case]]) -> set[str]:
-        """Store the gaps by case; return the cases that took theirs."""
-        changed: set[str] = set()
-        for item, case in cases:
-            if item.item_id in changes:
-                body = case.model_copy(update={"gap": changes[item.item_id]}).model_dump_json()
-                with suppress(ConflictError):  # somebody acts on it now, so its gap stays
-                    await self._services.store.put(next_revision(item, body, _GROUPED, self._services.clock))
-                    changed.add(item.item_id)
-        return changed
-
-    async def _cases(self) -> list[tuple[DeskItem, Case]]:
-        """Return the newest cases with a gap, the oldest first."""
-        found: list[tuple[DeskItem, Case]] = []
-        for number, item in enumerate(await self._services.store.list(DeskKind.CASE, limit=MOST_CASES)):
-            if number % _READ_AT_ONCE == 0:
-                await asyncio.sleep(0)  # thousands of cases: let answers run between them
-            case = body_of_item(item, Case)
-            if case.gap is not None:
-                found.append((item, case))
-        newest = sorted(found, key=lambda one: (one[1].opened_at, one[0].item_id))
-        return newest[-MOST_GROUPED:]
-
-
-def _open_questions(
-    cases: Sequence[tuple[DeskItem, Case]], found: Mapping[str, tuple[str, Sequence[float] | None]]
-) -> Iterator[OpenQuestion]:
-    held = {case.gap for item, case in cases if _was_acted_on(item, case)}
-    for item, case in cases:
-        question, vector = found.get(case.answer_id, ("", None))
-        if vector is not None and case.gap is not None:
-            yield OpenQuestion(item.item_id, case.gap, question, vector, is_held=case.gap in held)
-
-
-def _was_acted_on(item: DeskItem, case: Case) -> bool:
-    """Whether a person changed the case."""
-    return item.by not in (INTAKE, UPKEEP) or case.state is not CaseState.OPEN or case.assigned_to is not None
 
 
 class DeskUpkeep:
@@ -308,17 +224,15 @@ class DeskUpkeep:
         # The case first: when the process dies between both, the next run opens the same case, and suspends.
         await self._open_case(body, because)
         suspended = body.model_copy(update={"state": ItemState.SUSPENDED, "suspended_because": because})
-        await self._services.store.put(
-            next_revision(item, suspended.model_dump_json(), because, self._services.clock)
-        )
+        await self._services.put_next(item, suspended, by=UPKEEP, note=because)
 
     async def _open_case(self, body: ApprovedAnswer, because: str) -> None:
         if body.from_answer is None:
             return
         item_id = case_id(body.from_answer, CaseReason.ANSWER_SUSPENDED)
         found = await self._services.store.get(DeskKind.CASE, item_id)
-        now = self._services.clock.now()
         if found is None:
+            now = self._services.clock.now()
             case = Case(
                 answer_id=body.from_answer,
                 reason=CaseReason.ANSWER_SUSPENDED,
@@ -326,30 +240,13 @@ class DeskUpkeep:
                 documents=tuple(bound.document_id for bound in body.sources),
                 reader_labels=body.labels,
             )
-            item = DeskItem(
-                kind=DeskKind.CASE,
-                item_id=item_id,
-                revision=1,
-                at=now,
-                by=UPKEEP,
-                note=because,
-                body=case.model_dump_json(),
-            )
-        else:
-            case = body_of_item(found, Case)
-            if case.state not in (CaseState.RESOLVED, CaseState.DISMISSED):
-                return
-            update = {"state": CaseState.OPEN, "resolution": None, "resolved_by": None, "approved_by": None}
-            item = next_revision(
-                found, case.model_copy(update=update).model_dump_json(), because, self._services.clock
-            )
-        await self._services.store.put(item)
-
-
-def next_revision(item: DeskItem, body: str, note: str, clock: Clock) -> DeskItem:
-    """Return the revision after an item's newest one, made by the upkeep."""
-    update = {"revision": item.revision + 1, "at": clock.now(), "by": UPKEEP, "note": note, "body": body}
-    return item.model_copy(update=update)
+            first = first_revision(DeskKind.CASE, item_id, case, by=UPKEEP, at=now, note=because)
+            await self._services.store.put(first)
+            return
+        case = body_of_item(found, Case)
+        if case.state in (CaseState.RESOLVED, CaseState.DISMISSED):
+            opened = case.model_copy(update=OPENED_AGAIN)
+            await self._services.put_next(found, opened, by=UPKEEP, note=because)
 
 
 def desk_upkeep(services: DeskServices) -> DeskUpkeep:
@@ -360,11 +257,8 @@ def why_suspended(body: ApprovedAnswer, statuses: Mapping[str, DocumentStatus], 
     """Return why an approved answer may not be live; "" when it may."""
     if body.expires_on <= today:
         return f"It expired on {body.expires_on}."
-    return next((because for because in _sources(body.sources, statuses) if because), "")
-
-
-def _sources(bound: Sequence[BoundSource], statuses: Mapping[str, DocumentStatus]) -> list[str]:
-    return [_source(one, statuses.get(one.document_id)) for one in bound]
+    reasons = (_source(bound, statuses.get(bound.document_id)) for bound in body.sources)
+    return next(filter(None, reasons), "")
 
 
 def _source(bound: BoundSource, status: DocumentStatus | None) -> str:

@@ -4,7 +4,7 @@ function that learns rankings from it."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -14,14 +14,12 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from assistant.answering.ports import AnswerRecords, TextEmbedder
+from assistant.answering.ports import AnswerRecords
 from assistant.document_links import local_secret
-from assistant.domain.clock import Clock, Deadline, SystemClock
-from assistant.domain.errors import SearchUnavailableError
+from assistant.domain.clock import Clock, SystemClock
 from assistant.knowledge.reading import ReadableDocuments
 from assistant.learning.erasure import ErasePatient
 from assistant.learning.feedback_store import StoredFeedback
-from assistant.learning.gaps import DeskGaps
 from assistant.learning.intake import OpenCases
 from assistant.learning.mover import MoveFeedback, MoverStores
 from assistant.learning.ports import DeskStore, ErasureKeys, FeedbackStore, PatientDataFilter, ReplacedText
@@ -33,7 +31,7 @@ from assistant.settings.tenant import TenantConfig
 from assistant.text.language import language
 from assistant.wiring.clients import AwsClients, open_clients
 from assistant.wiring.services import tenant_in
-from assistant.wiring.stores import EmbeddedTenant, StoreChoice, embedded_tenant, open_each, read_tenants
+from assistant.wiring.stores import EmbeddedTenant, embedded_tenant, open_each, read_tenants
 
 if TYPE_CHECKING:
     from assistant.tuning.nightly import NightlyRanking
@@ -58,53 +56,17 @@ async def open_movers(settings: StoreSettings) -> AsyncGenerator[Sequence[MoveFe
         async def open_one(tenant: TenantConfig) -> MoveFeedback:
             stores = embedded_tenant(tenant, state_dir=settings.state_dir)
             stack.push_async_callback(stores.close)
-
-            async def choose() -> StoreChoice:
-                return await StoreChoice.of(
-                    tenant, settings=settings, clients=clients, stack=stack, clock=None, models=set()
-                )
-
-            return embedded_mover(tenant, settings, stores, embedder=QuestionEmbedder(choose))
+            return embedded_mover(tenant, settings, stores)
 
         yield list((await open_each(files.tenants, open_one, settings=settings, required=False)).values())
-
-
-class QuestionEmbedder:
-    """``TextEmbedder`` by the model of the live index. It opens stores and client at the first question."""
-
-    def __init__(self, choose: Callable[[], Awaitable[StoreChoice]]) -> None:
-        self._choose = choose
-        self._stores: StoreChoice | None = None
-        self._live = ""
-        self._embedder: TextEmbedder | None = None
-
-    def model(self) -> str:
-        """Return the name of the index version whose model embedded last."""
-        return self._live
-
-    async def embed(self, texts: Sequence[str], *, deadline: Deadline) -> list[list[float]]:
-        """Raises as the endpoint, SearchUnavailableError where the live index cannot be read, and
-        ConfigurationError where its model's artifact is missing."""
-        if self._stores is None:
-            self._stores = await self._choose()
-        live = await (await self._stores.versions()).live()
-        if self._embedder is None or live != self._live:
-            found = await self._stores.of_version(live)
-            if found is None:
-                raise SearchUnavailableError(f"The model of the live index {live} is not known here.")
-            self._embedder, self._live = await found.embedder(purpose="question"), live
-        return await self._embedder.embed(texts, deadline=deadline)
 
 
 def embedded_mover(
     tenant: TenantConfig,
     settings: StoreSettings,
     stores: EmbeddedTenant,
-    *,
-    embedder: QuestionEmbedder | None = None,
 ) -> MoveFeedback:
-    """Return the mover over a tenant's embedded stores; without ``embedder`` gaps are found by words alone.
-    Raises ConfigurationError."""
+    """Return the mover over a tenant's embedded stores. Raises ConfigurationError."""
     knowledge = stores.knowledge
     return MoveFeedback(
         MoverStores(
@@ -113,31 +75,15 @@ def embedded_mover(
             texts=ReadableDocuments(knowledge.documents, states=knowledge.states),
             keys=stores.erasure_keys,
             feedback=embedded_feedback(tenant, stores),
-            intake=_open_cases(stores.desk, tenant, records=stores.records, embedder=embedder),
+            intake=_open_cases(stores.desk, tenant, records=stores.records),
             patients=patients_filter(),
         ),
         signals=local_signals(tenant, tenants_dir=settings.tenants_dir, state_dir=settings.state_dir),
     )
 
 
-def _open_cases(
-    desk: DeskStore,
-    tenant: TenantConfig,
-    *,
-    records: AnswerRecords,
-    embedder: QuestionEmbedder | None = None,
-) -> OpenCases:
-    clock, spoken = SystemClock(), language(tenant.language)
-    model = (lambda: "") if embedder is None else embedder.model
-    gaps = DeskGaps(
-        desk,
-        records=records,
-        language=spoken,
-        clock=clock,
-        embedder=embedder,
-        model=model,
-    )
-    return OpenCases(desk, records=records, language=spoken, clock=clock, gaps=gaps, embedder=embedder)
+def _open_cases(desk: DeskStore, tenant: TenantConfig, *, records: AnswerRecords) -> OpenCases:
+    return OpenCases(desk, records=records, language=language(tenant.language), clock=SystemClock())
 
 
 @asynccontextmanager

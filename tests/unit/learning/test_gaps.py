@@ -1,145 +1,185 @@
-"""Questions without an answer that ask for the same are one gap."""
+"""Open questions without an answer that ask for the same are one gap, and what a person acted on stays."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
-from assistant.domain.desk import Case, DeskKind
+import pytest
+from structlog.testing import capture_logs
+
+from assistant.domain.desk import Case, CaseReason, DeskKind
 from assistant.domain.errors import EmbeddingUnavailableError
 from assistant.domain.feedback import FeedbackKind
-from assistant.learning.desk import body_of_item
-from assistant.learning.gaps import DeskGaps, Gaps, gap_id, wordings
-from assistant.learning.intake import OpenCases
+from assistant.learning.desk import UPKEEP, body_of_item, read_cases
+from assistant.learning.gaps import GapUpkeep, OpenQuestion, group, regrouped
+from assistant.learning.intake import case_id, gap_id
 from assistant.text.language import language
 from tests.fakes.answering import FakeEmbedder
 from tests.fakes.desk_scene import feedback
 from tests.unit.learning.desks import Desk, desk_of
 
 ENGLISH = language("en")
-CRUTCHES, RENTING = "Can I rent crutches?", "How much is it to rent crutches?"
+NORTH, EAST = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0)
+NEAR_NORTH = (0.95, 0.3, 0.1)
 
 
-def desk_gaps(
-    desk: Desk, embedder: FakeEmbedder | None = None, *, model: Callable[[], str] = lambda: ""
-) -> DeskGaps:
-    return DeskGaps(
-        desk.services.store,
-        records=desk.services.records,
-        language=ENGLISH,
-        clock=desk.clock,
-        embedder=embedder,
-        model=model,
-    )
+def opened(
+    name: str, gap: str, vector: tuple[float, ...] = NORTH, *, is_held: bool = False, question: str = ""
+) -> OpenQuestion:
+    return OpenQuestion(name, gap, question or f"Do you rent crutches {'x' * int(name)}?", vector, is_held)
 
 
-def test_a_first_question_opens_a_gap_whose_id_holds_no_word_of_it() -> None:
-    gap = Gaps(ENGLISH).assign(CRUTCHES, None)
-    assert gap == gap_id(CRUTCHES)
-    assert "crutches" not in gap
+def grouped(*questions: OpenQuestion) -> list[list[str]]:
+    return [[one.case_id for one in members] for members in group(questions)]
 
 
-def test_a_question_in_other_words_joins_by_its_vector() -> None:
-    gaps = Gaps(ENGLISH)
-    first = gaps.assign(CRUTCHES, [1.0, 0.0])
-    assert gaps.assign("Do you lend walkers?", [0.8, 0.6]) == first
+def test_near_questions_are_one_group_and_others_are_not() -> None:
+    assert grouped(opened("1", "a"), opened("2", "b", EAST), opened("3", "c", NEAR_NORTH)) == [
+        ["1", "3"],
+        ["2"],
+    ]
 
 
-def test_a_question_of_another_direction_opens_a_gap() -> None:
-    gaps = Gaps(ENGLISH)
-    first = gaps.assign(CRUTCHES, [1.0, 0.0])
-    assert gaps.assign(RENTING, [0.0, 1.0]) != first
+def test_no_question_makes_no_group() -> None:
+    assert grouped() == []
 
 
-def test_without_vectors_words_decide() -> None:
-    gaps = Gaps(ENGLISH)
-    first = gaps.assign(CRUTCHES, None)
-    assert gaps.assign(RENTING, None) == first
-    assert gaps.assign("Is the pill gluten free?", None) != first
+def test_a_single_question_is_a_group() -> None:
+    assert grouped(opened("1", "a")) == [["1"]]
 
 
-def test_a_question_with_a_vector_meets_one_without_by_words() -> None:
-    gaps = Gaps(ENGLISH)
-    first = gaps.assign(CRUTCHES, None)
-    assert gaps.assign(RENTING, [1.0, 0.0]) == first
+@pytest.mark.parametrize(
+    ("first", "second"), [("Is code 70 a refusal?", "Is code 75 one?"), ("Do we sell AB-12?", "And AB-13?")]
+)
+def test_questions_with_other_numbers_or_codes_are_two_groups_however_near(first: str, second: str) -> None:
+    assert grouped(opened("1", "a", question=first), opened("2", "b", question=second)) == [["1"], ["2"]]
 
 
-def test_vectors_of_another_model_are_not_compared() -> None:
-    gaps = Gaps(ENGLISH)
-    first = gaps.assign(CRUTCHES, [1.0, 0.0])
-    assert gaps.assign(RENTING, [0.0, 0.0, 1.0]) == first
+def test_questions_held_apart_stay_apart_however_near() -> None:
+    questions = [
+        opened("1", "gap-a", is_held=True),
+        opened("2", "gap-b", is_held=True),
+        opened("3", "gap-a", EAST, is_held=True),
+    ]
+    assert grouped(*questions) == [["1", "3"], ["2"]]
 
 
-def test_the_questions_in_memory_are_bounded() -> None:
-    gaps = Gaps(ENGLISH)
-    for number in range(1_010):
-        gaps.add(f"gap-{number}", f"question {number}", None)
-    assert gaps.assign("question 1", None) != "gap-1"
-    assert gaps.assign("question 1009", None) == "gap-1009"
+def test_a_question_joins_a_held_group() -> None:
+    assert grouped(opened("1", "gap-a", is_held=True), opened("2", "gap-b", NEAR_NORTH)) == [["1", "2"]]
 
 
-def test_who_asks_and_how_is_no_subject() -> None:
-    assert wordings("Caller wants to know: do you rent crutches?", ENGLISH)[2] == "rent crutches"
+def test_the_same_questions_give_the_same_groups() -> None:
+    questions = [opened(str(number), "a", (1.0, number / 9, 0.3)) for number in range(9)]
+    assert grouped(*questions) == grouped(*questions)
 
 
-def test_a_medicine_or_an_insurer_is_named_by_its_class_and_the_setting_is_left_out() -> None:
-    general = wordings("Does the clinic take Aetna for Ozempic or Wegovy?", ENGLISH)[1]
-    assert general == "does the take insurer for medicine or medicine"
+def test_a_group_keeps_the_gap_of_most_of_its_questions() -> None:
+    questions = [opened("1", "gap-a"), opened("2", "gap-b"), opened("3", "gap-b")]
+    assert regrouped(questions) == {"1": "gap-b"}
 
 
-def test_a_question_of_the_setting_alone_keeps_its_words() -> None:
-    assert wordings("Clinic?", ENGLISH) == ("Clinic?", "Clinic?", "clinic")
+def test_a_group_keeps_the_gap_that_a_person_acted_on() -> None:
+    questions = [opened("1", "gap-a", is_held=True), opened("2", "gap-b"), opened("3", "gap-b")]
+    assert regrouped(questions) == {"2": "gap-a", "3": "gap-a"}
 
 
-async def test_gaps_are_found_again_after_a_restart(tmp_path: Path) -> None:
-    async with desk_of(tmp_path) as desk:
-        await desk.answered("a1", CRUTCHES)
-        intake = OpenCases(
-            desk.services.store,
-            records=desk.services.records,
-            language=ENGLISH,
-            clock=desk.clock,
-            gaps=desk_gaps(desk),
-        )
-        await intake.take([feedback("a1", FeedbackKind.UNANSWERED)])
-        assert await desk_gaps(desk).assign(RENTING, None) == gap_id(CRUTCHES)
+def test_of_a_gap_that_falls_apart_the_smaller_group_gets_a_new_one() -> None:
+    other = "Is the pill gluten free?"
+    questions = [opened("1", "gap-a"), opened("2", "gap-a"), opened("3", "gap-a", EAST, question=other)]
+    assert regrouped(questions) == {"3": gap_id(other)}
 
 
-async def test_gaps_are_found_by_words_while_the_model_is_down(tmp_path: Path) -> None:
-    async with desk_of(tmp_path) as desk:
-        gaps = desk_gaps(desk, FakeEmbedder(error=EmbeddingUnavailableError("down")))
-        assert await gaps.assign(CRUTCHES, [1.0, 0.0]) == await gaps.assign(RENTING, [0.0, 1.0])
+def test_two_new_gaps_of_the_same_words_have_two_ids() -> None:
+    questions = [
+        opened("1", "gap-a", NORTH, question="Same?"),
+        opened("2", "gap-a", NORTH, question="Same?"),
+        opened("3", "gap-a", EAST, question="Other?"),
+        opened("4", gap_id("Other?"), (0.0, 0.0, 1.0), question="Different?"),
+    ]
+    assert regrouped(questions)["3"] not in ("gap-a", gap_id("Other?"))
 
 
-async def test_gaps_are_read_again_after_the_upkeep_grouped_questions(tmp_path: Path) -> None:
-    async with desk_of(tmp_path) as desk:
-        await desk.answered("a1", CRUTCHES)
-        gaps = desk_gaps(desk)
-        intake = OpenCases(
-            desk.services.store, records=desk.services.records, language=ENGLISH, clock=desk.clock, gaps=gaps
-        )
-        await intake.take([feedback("a1", FeedbackKind.UNANSWERED)])
-        item = (await desk.services.store.list(DeskKind.CASE))[0]
-        case = body_of_item(item, Case).model_copy(update={"gap": "gap-other"})
-        update = {"revision": 2, "body": case.model_dump_json()}
-        await desk.services.store.put(item.model_copy(update=update))
-        desk.clock.step(901)
-        assert await gaps.assign(RENTING, None) == "gap-other"
+# --- over a desk -------------------------------------------------------------------------------------------
+WORDS = {"a1": "rent crutches", "a2": "gluten capsules", "a3": "rent crutches please"}
 
 
-async def test_questions_of_gaps_are_embedded_again_by_another_live_model(tmp_path: Path) -> None:
-    """Vectors of two models of one size would be compared, and every gap would be wrong."""
-    async with desk_of(tmp_path) as desk:
-        await desk.answered("a1", CRUTCHES)
-        live, embedder = ["former"], FakeEmbedder()
-        gaps = desk_gaps(desk, embedder, model=lambda: live[0])
-        intake = OpenCases(
-            desk.services.store, records=desk.services.records, language=ENGLISH, clock=desk.clock, gaps=gaps
-        )
-        await intake.take([feedback("a1", FeedbackKind.UNANSWERED)])
-        embedder.texts.clear()
-        await gaps.assign(RENTING, None)
-        assert embedder.texts == []
-        live[0] = "tuned"
-        await gaps.assign(RENTING, None)
-        assert [CRUTCHES] in embedder.texts
+@pytest.fixture
+async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+    """A desk with three open questions, all in the gap ``gap-first``."""
+    async with desk_of(tmp_path) as opened_desk:
+        services = opened_desk.services
+        for answer, question in WORDS.items():
+            await opened_desk.answered(answer, question)
+            await opened_desk.took(feedback(answer, FeedbackKind.UNANSWERED))
+            opened_desk.clock.step(1)
+        async for item, case in read_cases(services.store):
+            grouped_before = case.model_copy(update={"gap": "gap-first"})
+            await services.put_next(item, grouped_before, by=UPKEEP, note="")
+        yield opened_desk
+
+
+async def gaps_of(desk: Desk) -> list[str | None]:
+    cases = [await desk.case(answer, CaseReason.UNANSWERED) for answer in WORDS]
+    return [case.gap for case in cases if case is not None]
+
+
+async def test_a_new_question_is_a_gap_whose_id_holds_no_word_of_it(desk: Desk) -> None:
+    await desk.answered("a4", "Do you lend walkers?")
+    await desk.took(feedback("a4", FeedbackKind.UNANSWERED))
+    case = await desk.case("a4", CaseReason.UNANSWERED)
+    assert case is not None
+    assert case.gap == gap_id("do you lend WALKERS?")
+    assert "walkers" not in str(case.gap)
+
+
+async def act(desk: Desk, answer: str) -> None:
+    """Have a reviewer take the case."""
+    item = await desk.services.store.get(DeskKind.CASE, case_id(answer, CaseReason.UNANSWERED))
+    assert item is not None
+    body = body_of_item(item, Case).model_copy(update={"assigned_to": "rita"}).model_dump_json()
+    update = {"revision": item.revision + 1, "by": "rita", "body": body}
+    await desk.services.store.put(item.model_copy(update=update))
+
+
+async def test_open_questions_are_put_into_their_gaps(desk: Desk) -> None:
+    assert await GapUpkeep(desk.services, ENGLISH)() == 1
+    assert await gaps_of(desk) == ["gap-first", gap_id("gluten capsules"), "gap-first"]
+
+
+async def test_a_gap_that_a_reviewer_acted_on_stays_as_it_is(desk: Desk) -> None:
+    await act(desk, "a1")
+    assert await GapUpkeep(desk.services, ENGLISH)() == 0
+    assert await gaps_of(desk) == ["gap-first"] * 3
+
+
+async def test_nothing_is_grouped_again_until_a_case_changes(desk: Desk) -> None:
+    upkeep = GapUpkeep(desk.services, ENGLISH)
+    with capture_logs() as logs:
+        await upkeep()
+        await upkeep()
+        assert [entry["event"] for entry in logs] == ["gaps_grouped"]
+        await act(desk, "a2")
+        await upkeep()
+        assert [entry["event"] for entry in logs] == ["gaps_grouped"] * 2
+
+
+async def test_nothing_is_grouped_while_the_model_is_down(desk: Desk) -> None:
+    embedder = desk.services.embedder
+    assert isinstance(embedder, FakeEmbedder)
+    embedder.error = EmbeddingUnavailableError("down")
+    upkeep = GapUpkeep(desk.services, ENGLISH)
+    assert await upkeep() == 0
+    embedder.error = None
+    assert await upkeep() == 1
+
+
+async def test_a_question_is_embedded_once(desk: Desk) -> None:
+    upkeep = GapUpkeep(desk.services, ENGLISH)
+    await upkeep()
+    await act(desk, "a2")
+    embedder = desk.services.embedder
+    assert isinstance(embedder, FakeEmbedder)
+    before = len(embedder.texts)
+    await upkeep()
+    assert len(embedder.texts) == before

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,9 @@ import pytest
 
 from assistant.domain.answers import VerdictLabel
 from assistant.domain.desk import CaseReason, CaseState, DeskKind
-from assistant.domain.errors import EmbeddingUnavailableError
 from assistant.domain.feedback import Edit, FeedbackEvent, FeedbackKind
 from assistant.learning.desk import CaseFilter
-from assistant.learning.intake import OpenCases, case_id
-from assistant.text.language import language
-from tests.fakes.answering import FakeEmbedder
+from assistant.learning.intake import case_id
 from tests.fakes.desk_scene import bad_verdict, fact_edit, feedback
 from tests.unit.learning.desks import RITA, desk_of
 
@@ -38,17 +34,6 @@ OPENED = {
     "opened source": (feedback("a1", FeedbackKind.OPENED_SOURCE, opened="wait"), []),
     "other words": (feedback("a1", FeedbackKind.REFORMULATED), []),
 }
-
-
-class OneGap:
-    """Puts every question into one gap and remembers what it was asked."""
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[str, bool]] = []
-
-    async def assign(self, question: str, vector: Sequence[float] | None) -> str:
-        self.asked.append((question, vector is not None))
-        return "holiday-hours"
 
 
 @pytest.mark.parametrize(("event", "reasons"), OPENED.values(), ids=OPENED)
@@ -123,61 +108,20 @@ async def test_a_case_of_the_same_question_is_opened_once_the_first_is_dismissed
 
 async def test_a_gap_counts_the_questions_of_cases_that_joined(tmp_path: Path) -> None:
     async with desk_of(tmp_path) as desk:
-        intake = OpenCases(
-            desk.services.store,
-            records=desk.services.records,
-            language=language("en"),
-            clock=desk.clock,
-            gaps=OneGap(),
-        )
         for name in ("a1", "a2"):
             await desk.answered(name, "Do you rent crutches?")
-            await intake.take([feedback(name, FeedbackKind.UNANSWERED)])
+            await desk.took(feedback(name, FeedbackKind.UNANSWERED))
         (gap,) = await desk.queue.gaps(identity=RITA)
         assert (gap.count, len(gap.case_ids)) == (2, 1)
 
 
-@pytest.mark.parametrize(
-    ("embedder", "has_vector"),
-    [(FakeEmbedder(), True), (FakeEmbedder(error=EmbeddingUnavailableError("down")), False), (None, False)],
-    ids=["embedded", "the model is down", "no model"],
-)
-async def test_a_question_without_an_answer_gets_its_gap(
-    tmp_path: Path, embedder: Any, has_vector: bool
-) -> None:
-    gaps = OneGap()
-    async with desk_of(tmp_path) as desk:
-        await desk.answered("a1", "Are you open on Christmas?")
-        intake = OpenCases(
-            desk.services.store,
-            records=desk.services.records,
-            language=language("en"),
-            clock=desk.clock,
-            gaps=gaps,
-            embedder=embedder,
-        )
-        for _ in range(2):
-            await intake.take([feedback("a1", FeedbackKind.UNANSWERED)])
-        case = await desk.case("a1", CaseReason.UNANSWERED)
-        assert case is not None
-        assert case.gap == "holiday-hours"
-        assert gaps.asked == [("Are you open on Christmas?", has_vector)]
-
-
 async def test_gaps_are_counted_with_examples_under_the_reader_s_own_labels(tmp_path: Path) -> None:
     async with desk_of(tmp_path) as desk:
-        intake = OpenCases(
-            desk.services.store,
-            records=desk.services.records,
-            language=language("en"),
-            clock=desk.clock,
-            gaps=OneGap(),
-        )
         for name, labels in (("a1", ()), ("a2", ("hr",)), ("a3", ("board",))):
-            await desk.answered(name, f"Question {name}?")
-            await intake.take([feedback(name, FeedbackKind.UNANSWERED, reader_labels=labels)])
+            await desk.answered(name, "Are you open?" if name == "a1" else "ARE YOU OPEN?")
+            await desk.took(feedback(name, FeedbackKind.UNANSWERED, reader_labels=labels))
             desk.clock.step(60)
         (gap,) = await desk.queue.gaps(identity=RITA)
-        assert (len(gap.case_ids), gap.examples) == (2, ("Question a1?", "Question a2?"))
+        assert (len(gap.case_ids), gap.examples) == (2, ("Are you open?", "ARE YOU OPEN?"))
         (gap,) = await desk.queue.gaps(identity=replace(RITA, labels=frozenset()))
-        assert gap.examples == ("Question a1?",)
+        assert gap.examples == ("Are you open?",)
