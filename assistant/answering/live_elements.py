@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from operator import mul
 
 import structlog
@@ -27,7 +27,6 @@ from assistant.domain.elements import ElementProblem
 from assistant.domain.errors import AssistantError
 from assistant.live.ports import ElementType
 from assistant.settings.connector import Connector, matches_whole
-from assistant.settings.tenant import TenantConfig
 from assistant.text.language import fold, language
 
 NEAR = 0.5
@@ -57,17 +56,6 @@ class AskedElement:
     part: int
     """Index of the part among the answer's evidence."""
     slot: LiveSlot
-    without: frozenset[str] = frozenset()
-    """Fields of its operation that the answer shows before it."""
-
-    def leave_out(self) -> None:
-        """Take the values that the answer shows already out of its data, unless they are all that it has."""
-        filled = self.slot.filled
-        if filled is None or not self.without:
-            return
-        values = tuple(one for one in filled.data.values if one.name not in self.without)
-        if values:
-            self.slot.filled = replace(filled, data=filled.data.model_copy(update={"values": values}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,49 +229,6 @@ def _words_of(connector: Connector) -> Iterator[str]:
         for result in operation.results:
             yield result.label
             yield from result.values.values()
-
-
-# What the answer shows already
-
-
-Fields = tuple[str, frozenset[str]]
-"""An element's operation, and the fields of it that the element shows."""
-
-
-def fields_of(tenant: TenantConfig) -> Mapping[str, Fields]:
-    """Return the fields of each element of a tenant's connectors, by name."""
-    return {
-        f"{entry.name}.{one.name}": (
-            f"{entry.name}.{one.operation}",
-            frozenset((*one.fields, *((one.link,) if one.link is not None else ()))),
-        )
-        for entry in tenant.reach
-        for one in (entry.inline.elements if entry.inline is not None else ())
-    }
-
-
-class ShownFields:
-    """The fields of live systems' operations that an answer shows. An element whose connector is not known
-    counts as one field, its own name."""
-
-    def __init__(self, fields: Mapping[str, Fields]) -> None:
-        self._fields = fields
-        self._shown: dict[str, frozenset[str]] = {}
-
-    def add(self, element: str) -> None:
-        operation, own = self._of(element)
-        self._shown[operation] = self.of_operation(element) | own
-
-    def has(self, element: str) -> bool:
-        """Return whether all fields of an element are shown."""
-        return self._of(element)[1] <= self.of_operation(element)
-
-    def of_operation(self, element: str) -> frozenset[str]:
-        """Return the shown fields of an element's operation."""
-        return self._shown.get(self._of(element)[0], frozenset())
-
-    def _of(self, element: str) -> Fields:
-        return self._fields.get(element, (element, frozenset({element})))
 
 
 def unread(match: LiveMatch, state: LiveMatchState) -> LiveMatch:

@@ -40,7 +40,7 @@ from assistant.answering.excerpts import (
     shown_url,
 )
 from assistant.answering.hydration import CallBounds, Hydration
-from assistant.answering.live_elements import AskedElement, LiveExamples, ShownFields, fields_of, unread
+from assistant.answering.live_elements import AskedElement, LiveExamples, unread
 from assistant.answering.model_reading import ModelReading
 from assistant.answering.ports import DocumentLinks
 from assistant.answering.prompt import Prompt, PromptBuilder
@@ -592,27 +592,19 @@ class PrepareAnswer:
     def _begin_asked(
         self, matched: Sequence[tuple[int, LiveMatch]], hydration: Hydration, *, named: Collection[str]
     ) -> tuple[list[tuple[int, LiveMatch]], tuple[AskedElement, ...]]:
-        """Begin the reads that parts of the message ask for, unless the quoted text, or an element before,
-        shows all of their values. Return the matches as they came out, and the reads."""
-        shown = ShownFields(fields_of(self._services.tenant))
-        for name in named:
-            shown.add(name)
-        begun: dict[str, AskedElement] = {}
-        asked: list[AskedElement] = []
-        ended: list[tuple[int, LiveMatch]] = []
-        for part, one in matched:
-            match = one
-            if one.state is LiveMatchState.READ and one.element not in begun:
-                if shown.has(one.element):
-                    match = unread(one, LiveMatchState.SHOWN)
-                elif (slot := hydration.begin(one.element)) is not None:
-                    without = shown.of_operation(one.element)
-                    begun[one.element] = AskedElement(part, slot, without=without)
-                    shown.add(one.element)
-            if match.state is LiveMatchState.READ and one.element in begun:
-                asked.append(replace(begun[one.element], part=part))
-            ended.append((part, match))
-        return ended, tuple(asked)
+        """Begin the reads that parts of the message ask for, but for the elements that the quoted text names.
+        Return the matches as they came out, and the reads."""
+        wanted = dict.fromkeys(one.element for _, one in matched if one.state is LiveMatchState.READ)
+        begun = {name: hydration.begin(name) for name in wanted if name not in named}
+        ended = [
+            (part, unread(one, LiveMatchState.SHOWN) if one.element in named else one)
+            for part, one in matched
+        ]
+        return ended, tuple(
+            AskedElement(part, slot)
+            for part, one in ended
+            if one.state is LiveMatchState.READ and (slot := begun[one.element]) is not None
+        )
 
     def _of_items(self, found: Found) -> list[str]:
         """Return the live elements that follow a table and answer "is it in stock?", where the question means

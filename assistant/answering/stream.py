@@ -556,9 +556,7 @@ class AnswerStream:
         self._asked_slots = list(dict.fromkeys(one.slot for one in prepared.asked_live))
         """The elements that answer parts of the message, each once."""
         self._after_text: list[LiveSlot] = []
-        """Those of them that the text does not name: they follow it."""
-        self._unlabelled: list[LiveSlot] = []
-        """Ready elements whose labels wait for those before them."""
+        """Those of them that the text does not name and that have not ended: they follow it."""
         self._usage = Usage()
         self.is_closed = False
 
@@ -660,31 +658,19 @@ class AnswerStream:
             yield hydration.place_slot(slot, start=at, end=at)
 
     def ended_elements(self) -> Iterator[Token | ElementChanged]:
-        """Yield the elements that ended since the last call, each after its label if that is not there."""
-        ended = self._prepared.hydration.take()
-        for slot in ended:
-            if slot.is_ready and slot in self._after_text:
-                next(one for one in self._prepared.asked_live if one.slot is slot).leave_out()
-                self._unlabelled.append(slot)
-        waiting = list(self._write_labels())
-        labelled = {event.id for event in waiting if isinstance(event, ElementChanged)}
-        for slot in ended:
-            if slot.element_id not in labelled:
-                yield ElementChanged(**dict(slot.element()))
-        yield from waiting
-
-    def _write_labels(self) -> Iterator[Token | ElementChanged]:
-        """Yield the labels of ready elements that answer by themselves, each with its element. A label waits
-        for the elements before it, so that the text does not depend on which system was faster."""
-        for slot in self._after_text:
-            if not slot.is_shown:
-                return
-            if slot in self._unlabelled:
-                self._unlabelled.remove(slot)
-                token, start, end = self._text.write_label(slot.type.title)
-                yield token
-                self._prepared.hydration.place_slot(slot, start=start, end=end)
-                yield ElementChanged(**dict(slot.element()))
+        """Yield the elements that ended since the last call. A ready one that answers by itself follows its
+        label, which waits for the elements before it: the text does not depend on which system was faster."""
+        hydration, waiting = self._prepared.hydration, self._after_text
+        ended, labelled = hydration.take(), list[LiveSlot]()
+        while waiting and waiting[0].is_shown:
+            slot = waiting.pop(0)
+            labelled += [slot] if slot.is_ready else []
+        yield from (ElementChanged(**dict(one.element())) for one in ended if one not in labelled)
+        for slot in labelled:
+            token, start, end = self._text.write_label(slot.type.title)
+            yield token
+            hydration.place_slot(slot, start=start, end=end)
+            yield ElementChanged(**dict(slot.element()))
 
     def end_elements(self) -> None:
         """End the answer whose elements have ended, or for which nobody waits any more."""

@@ -29,7 +29,7 @@ from assistant.settings.tenant import SourceEntry, load_tenant
 from tests.fakes.answering import FakeTenant, Gate, agent, document, vector_of
 from tests.fakes.live import STATUS, SUMMARY, FakeLive, of_customer
 from tests.unit.answering.asking_and_reading import QUESTION, Asked, ask, prepare
-from tests.unit.answering.test_live_elements import TENANTS, offered_by, read_of
+from tests.unit.answering.test_live_elements import TENANTS, read_of
 
 STEP = "Retail refills are payable on day 23 of 30 when {{orders.status}} is delivered."
 SHOWN = "Retail refills are payable on day 23 of 30 when [order status] is delivered."
@@ -461,23 +461,6 @@ async def test_the_record_says_why_elements_were_read_or_not() -> None:
     named = with_live(content=f"{IS_SHIPPED}: say {{{{orders.status}}}} to the caller.", title=IS_SHIPPED)
     matches = (await ask(named, WHERE, context=BO)).kept.live_matches
     assert [one.state for one in matches] == [LiveMatchState.SHOWN]
-
-
-async def test_an_element_leaves_out_the_values_that_the_quoted_text_shows() -> None:
-    pharmacy = load_tenant(TENANTS / "pharmacy.toml")
-    values = tuple(ElementValue(name=name, label=name, text="x") for name in ("status", "carrier"))
-    live = FakeLive(offered=offered_by(pharmacy), data={"orders.delivery": ElementData(values=values)})
-
-    async def asked_of(content: str) -> list[str]:
-        tenant = with_live(live, content, title=IS_SHIPPED)
-        tenant.config = tenant.config.model_copy(update={"reach": pharmacy.reach})
-        asked = await ask(tenant, WHERE, context=BO)
-        [card] = [one for one in asked.elements if one.name == "orders.delivery" and one.data]
-        assert card.data is not None
-        return [one.name for one in card.data.values]
-
-    assert await asked_of(f"{IS_SHIPPED}: call the desk.") == ["status", "carrier"]
-    assert await asked_of(f"{IS_SHIPPED}: say {{{{orders.status}}}} to the caller.") == ["carrier"]
 
 
 async def test_a_rule_from_a_document_comes_first_and_the_order_after_it() -> None:

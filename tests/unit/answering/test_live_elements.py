@@ -8,15 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from assistant.answering.hydration import LiveSlot
-from assistant.answering.live_elements import AskedElement, Example, LiveExamples, ShownFields, fields_of
+from assistant.answering.live_elements import Example, LiveExamples
 from assistant.answering.routing import Routing
 from assistant.domain.answers import LiveMatch, LiveMatchState
-from assistant.domain.elements import ElementData, ElementKind, ElementValue
-from assistant.live.ports import ElementType, Filled
+from assistant.live.ports import ElementType
 from assistant.settings.tenant import TenantConfig, load_tenant
 from tests.fakes.answering import FakeTenant
-from tests.fakes.live import AS_OF, FakeLive
+from tests.fakes.live import FakeLive
 
 TENANTS = Path(__file__).parents[3] / "tenants"
 ORDER, LINK = "orders.delivery", "orders.tracking"
@@ -163,40 +161,6 @@ def test_the_routing_moves_what_is_near_the_border() -> None:
     examples = with_examples((ORDER, near))
     assert read_of(matches(examples, NEAR)) == read_of(matches(examples, NEAR, routing=Routing(even))) == []
     assert read_of(matches(examples, NEAR, routing=Routing({source.name: 1.0, **others}))) == [ORDER]
-
-
-# What the answer shows already
-
-
-def test_an_element_is_shown_when_others_of_its_operation_show_all_its_fields() -> None:
-    shown = ShownFields(fields_of(load_tenant(TENANTS / "pharmacy.toml")))
-    shown.add("orders.status")
-    assert shown.has("orders.status")
-    assert not shown.has("orders.delivery")
-    assert shown.of_operation("orders.delivery") == {"status"}
-    assert shown.of_operation("orders.refill") == frozenset()
-    shown.add("orders.delivery")
-    assert shown.has("orders.promised")
-    assert not shown.has("orders.tracking"), "its link is no field of the card"
-
-
-@pytest.mark.parametrize(
-    ("without", "left"),
-    [
-        ({"status"}, ["carrier"]),
-        (set[str](), ["status", "carrier"]),
-        ({"status", "carrier"}, ["status", "carrier"]),
-    ],
-)
-def test_values_that_the_text_shows_are_left_out_unless_nothing_would_be_left(
-    without: set[str], left: list[str]
-) -> None:
-    kind = ElementType(ORDER, ElementKind.CARD, "Delivery", "orders", "orders.delivery")
-    values = tuple(ElementValue(name=name, label=name, text="x") for name in ("status", "carrier"))
-    slot = LiveSlot(kind, filled=Filled(ElementData(values=values), AS_OF, "order 1"))
-    AskedElement(0, slot, without=frozenset(without)).leave_out()
-    assert slot.filled is not None
-    assert [one.name for one in slot.filled.data.values] == left
 
 
 def test_an_id_s_pattern_is_matched_in_linear_time() -> None:
