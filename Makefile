@@ -201,10 +201,10 @@ evaluate: $(VENV)/local.stamp ## The committed questions of both tenants, judged
 
 .PHONY: evaluate-routing
 evaluate-routing: $(VENV)/local.stamp ## The shop's held-out questions: right source first, tables and quotes, against evaluation/shop/asked.toml
-	@exec $(BIN)/python -m tools.measure_routing evaluation/shop/held_out.jsonl --tenant shop --asked evaluation/shop/asked.toml $(ARGS)
+	@exec $(BIN)/assistant evaluate --figure shop $(ARGS)
 
 .PHONY: fit
-fit: $(VENV)/local.stamp ## Fit the shipped weights on the tuning halves (two minutes; ARGS=--dry-run keeps the files)
+fit: $(VENV)/local.stamp ## Fit the shipped weights on the tuning halves (two minutes; ARGS=--dry-run keeps the files, ARGS=red_flags or support fits that head)
 	@exec $(BIN)/python -m tools.fit_weights $(ARGS)
 
 .PHONY: prove-ranking
@@ -246,8 +246,7 @@ check-reindex: $(VENV)/dev.stamp ## A reindex on a real OpenSearch node under co
 
 .PHONY: check-approved
 check-approved: $(VENV)/local.stamp ## Which paraphrases and look-alikes get an approved answer: both sets, counts only (docs/decisions/0046)
-	@$(BIN)/python -m tools.measure_approved evaluation/approved/tuning_pharmacy.jsonl --others evaluation/pharmacy.jsonl
-	@$(BIN)/python -m tools.measure_approved evaluation/approved/pharmacy.jsonl --others evaluation/pharmacy.jsonl --wordings
+	@exec $(BIN)/assistant evaluate --figure approved-tuning --figure approved $(ARGS)
 
 .PHONY: check-demo
 check-demo: $(VENV)/dev.stamp ## The demo twice with all knowledge of pharmacy and shop, and once with recorded answers: steps, comparison, and what its seconds rest on (about 3 minutes)

@@ -1,12 +1,12 @@
 """``make fit``: learns the shipped weights files from the tuning halves of the committed questions.
 
-    python -m tools.fit_weights [--tenant T ...] [--state DIR] [--dry-run]
+    python -m tools.fit_weights [ranking|red_flags|support] [--state DIR] [--dry-run]
 
-The questions are asked four times: as the weights are; with the new ranker and the new weights of units;
-with the new order of documents, for the gate to be fitted on, as they are and as short messages; and for the
-figures. The head of readings is
-fitted on the vectors of the same questions and of the shop's. An error, Ctrl-C and --dry-run leave the files
-as they were.
+*ranking* (ranker, units, gate and the head of readings) asks the questions four times: as the weights are;
+with the new ranker and the new weights of units; with the new order of documents, for the gate to be fitted
+on, as they are and as short messages; and for the figures. The head of readings is fitted on the vectors of
+the same questions and of the shop's. *red_flags* fits the head of red flags. *support* prints the weights of
+the support check, which are part of its module. An error, Ctrl-C and --dry-run leave the files as they were.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.resources import as_file, files
+from itertools import chain
 from pathlib import Path
 from typing import get_args
 
@@ -26,14 +27,15 @@ import numpy as np
 
 from assistant.answering.rank import INDEX_FEATURES, Kind, shipped_weights
 from assistant.answering.reading import HeadFile, head_counts, shipped_head
+from assistant.answering.red_flags import Head, ShippedHead, ordinary_messages
 from assistant.answering.services import TenantServices
+from assistant.answering.support import WEIGHTS
 from assistant.answering.vocabulary import Vocabulary
 from assistant.cli.evaluate import committed, observe_all, open_services
 from assistant.cli.global_options import GlobalOptions
 from assistant.cli.knowledge import load_if_empty
 from assistant.cli.local import LocalRuntime, local_runtime
 from assistant.cli.terminal import Terminal, plain
-from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.errors import AssistantError
 from assistant.evaluation.fitting import (
     PENALTY,
@@ -48,7 +50,9 @@ from assistant.evaluation.fitting import (
 )
 from assistant.evaluation.judging import Judge, Observed, Observer
 from assistant.evaluation.measures import MEASURES, Results, estimates
-from assistant.evaluation.questions import EvaluationQuestion, QuestionResult, load_questions
+from assistant.evaluation.questions import EvaluationQuestion, QuestionResult, load_questions, load_rows
+from assistant.evaluation.support import Case, checked, features, recorded, samples, samples_by_hand
+from assistant.evaluation.trials import FlaggedMessage, calm_messages, embedded
 
 _SHOWN = ("right", "right_with_also", "telltale", "first", "three", "answered", "possibly", "refused")
 _SHOWN_OF_UNANSWERABLE = ("false_answered", "true_refused")
@@ -69,7 +73,10 @@ _LEANS_EARLIER = 1.5
 """Added to the bias: of 14 follow-ups among 300 questions the plain threshold would miss half (chosen on the
 tuning half: all of it found, no other question)."""
 _RULES_EVERY = 3
-_EMBEDDED_AT_ONCE = 32
+_TENANTS = ("pharmacy", "clinic")
+_FOLDS, _MOST_FALSE = 5, 0.02
+"""Share of the ordinary questions of the tuning halves, long and short, that raise flags of a fold."""
+_PULL = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +120,7 @@ class _Fit:
     async def _fit_head(self, folder: Path, services: TenantServices) -> None:
         """Fit whether a question leans on the one before it, and its kind."""
         asked = [one for every in self.questions.values() for one in every if one.split == "tuning"]
-        vectors = await self._vectors(services, [one.question for one in asked])
+        vectors = await _vectors(services, [one.question for one in asked])
         vocabulary = Vocabulary.of(services.tenant)
         counts = [head_counts(one.question, vocabulary) for one in asked]
         rows = np.hstack([_HEAD_SCALE * vectors, np.array(counts)])
@@ -124,7 +131,7 @@ class _Fit:
         rules = [(one.question, "rule") for one in asked if one.answerable][::_RULES_EVERY]
         questions, kinds = zip(*named, *rules, strict=True)
         names = tuple(sorted(set(kinds)))
-        of_kinds = await self._vectors(services, questions)
+        of_kinds = await _vectors(services, questions)
         fitted = [_raw_logistic(_HEAD_SCALE * of_kinds, [kind == name for kind in kinds]) for name in names]
         head = HeadFile(
             embedding_model=services.tenant.embedding.model,
@@ -138,15 +145,6 @@ class _Fit:
         )
         (folder / "reading.json").write_bytes(json.dumps(head.model_dump(mode="json")).encode() + b"\n")
         shipped_head.cache_clear()
-
-    async def _vectors(self, services: TenantServices, texts: Sequence[str]) -> np.ndarray:
-        vectors: list[list[float]] = []
-        for start in range(0, len(texts), _EMBEDDED_AT_ONCE):
-            deadline = Deadline.after(30.0, clock=SystemClock())
-            vectors += await services.embedder.embed(
-                texts[start : start + _EMBEDDED_AT_ONCE], deadline=deadline
-            )
-        return np.array(vectors)
 
     async def _ask(
         self, services: Mapping[str, TenantServices], when: str, asked: Questions
@@ -206,10 +204,81 @@ def _three(values: Sequence[float]) -> tuple[float, float, float]:
     return first, second, third
 
 
+async def _vectors(services: TenantServices, texts: Sequence[str]) -> np.ndarray:
+    found = await embedded(services.embedder, list(dict.fromkeys(texts)), clock=services.clock)
+    return np.array([found[text] for text in texts])
+
+
+async def fit_red_flags(services: TenantServices, questions: Path) -> ShippedHead:
+    """Fit the head of a tenant's red flags.
+
+    Its least score lets 2 % of the ordinary questions of the tuning halves through, by cross-validation.
+    """
+    names = [entry.name for entry in services.tenant.red_flags]
+    training = load_rows(questions / "red_flags" / "training.jsonl", FlaggedMessage, key="message")
+    flag_of = dict.fromkeys(ordinary_messages()) | {one.message: one.flag for one in training}
+    paths = [questions / folder / f"{tenant}.jsonl" for folder in ("", "short") for tenant in _TENANTS]
+    calm = set(chain.from_iterable(calm_messages(paths, half="tuning").values()))
+    texts = [*flag_of, *sorted(calm - flag_of.keys())]
+    vectors = await embedded(services.embedder, texts, clock=services.clock)
+
+    def fitted(left_out: Collection[str] = ()) -> Head:
+        kept = [text for text in flag_of if text not in left_out]
+        return Head.fitted(
+            [[vectors[one] for one in kept if flag_of[one] == name] for name in (None, *names)]
+        )
+
+    scores: list[float] = []
+    for fold in range(_FOLDS):
+        left_out = set(texts[fold::_FOLDS])
+        head = fitted(left_out)
+        scores += [head.score(vectors[text]) for text in left_out & calm]
+    head = fitted()
+    ordinary, *rows = [tuple(round(value, 4) for value in row) for row in head.rows]
+    return ShippedHead(
+        embedding_model=services.tenant.embedding.model,
+        fitted_on=sha256("\n".join(f"{flag}: {text}" for text, flag in flag_of.items()).encode()).hexdigest(),
+        least_score=round(sorted(scores)[-1 - int(_MOST_FALSE * len(scores))] + 0.0001, 4),
+        mean=tuple(round(value, 4) for value in head.mean),
+        scale=round(head.scale, 4),
+        ordinary=ordinary,
+        flags=dict(zip(names, rows, strict=True)),
+    )
+
+
+async def support_rows(services: Mapping[str, TenantServices], questions: Path) -> list[tuple[str, Case]]:
+    """Return the samples of the tuning halves: sentences by hand, and those of recorded answers."""
+    paths = [questions / "support" / f"{name}.jsonl" for name in ("sentences", "paraphrases", "wrong_claims")]
+    rows = samples_by_hand(paths, knowledge=questions.parent / "knowledge")
+    for tenant, opened in services.items():
+        recording = questions / "recorded" / f"{tenant}.jsonl"
+        rows += samples(await recorded(opened, questions / f"{tenant}.jsonl", recording))
+    return [(kind, case) for kind, case in rows if case.split == "tuning"]
+
+
+def fit_support(rows: Sequence[tuple[str, Case]]) -> tuple[dict[str, float], float]:
+    """Return weights by feature, and the bias, from the samples that no rule above the head decides.
+
+    Right and wrong samples count alike.
+    """
+    names = [name for weights in WEIGHTS.values() for name in weights]
+    samples_of: dict[bool, list[list[float]]] = {True: [], False: []}
+    for kind, case in rows:
+        if not set(checked(case).reasons) & {"foreign_value", "value_not_cited", "no_citation"}:
+            found = features(case)
+            samples_of[kind == "right"].append([found.get(name, 0.0) for name in names])
+    penalty = _PULL / (2 * sum(map(len, samples_of.values())))
+    most = max(map(len, samples_of.values()))
+    right, wrong = ([rows[at % len(rows)] for at in range(most)] for rows in samples_of.values())
+    labels = [True] * most + [False] * most
+    weights, bias = fit_logistic(np.array(right + wrong), labels, penalty=penalty)
+    return {name: round(one, 2) for name, one in zip(names, weights, strict=True)}, round(bias, 2)
+
+
 @contextmanager
 def _restored(folder: Path, *, always: bool) -> Generator[None]:
     """Restore the weights files after an error, or always."""
-    names = (*get_args(Kind), "reading")
+    names = (*get_args(Kind), "reading", "red_flags")
     kept = {path: path.read_bytes() for path in (folder / f"{name}.json" for name in names)}
     done = False
     try:
@@ -219,8 +288,6 @@ def _restored(folder: Path, *, always: bool) -> Generator[None]:
         if always or not done:
             for path, raw in kept.items():
                 path.write_bytes(raw)
-            shipped_weights.cache_clear()
-            shipped_head.cache_clear()
 
 
 def _hashes(paths: Iterable[Path]) -> str:
@@ -231,35 +298,40 @@ def _hashes(paths: Iterable[Path]) -> str:
     )
 
 
-async def _fit(runtime: LocalRuntime, ports: Mapping[str, int], folder: Path, tenants: Sequence[str]) -> None:
-    folder_of_questions = committed(runtime.options)
-    paths = {tenant: folder_of_questions / f"{tenant}.jsonl" for tenant in tenants}
-    short_paths = {tenant: folder_of_questions / "short" / f"{tenant}.jsonl" for tenant in tenants}
-    async with open_services(runtime, ports, tenants) as services:
-        fit = _Fit(
-            runtime,
-            {tenant: load_questions(path) for tenant, path in paths.items()},
-            {tenant: load_questions(path) for tenant, path in short_paths.items()},
-            fitted_on=f"tuning halves of {_hashes(paths.values())}",
-            gate_fitted_on=f"tuning halves of {_hashes((*paths.values(), *short_paths.values()))}",
-            shop=folder_of_questions / "shop" / "tuning.jsonl",
-        )
-        await fit.run(services, folder)
+async def _fit(runtime: LocalRuntime, ports: Mapping[str, int], folder: Path, what: str) -> None:
+    questions = committed(runtime.options)
+    async with open_services(runtime, ports, _TENANTS) as services:
+        if what == "red_flags":
+            head = await fit_red_flags(services[_TENANTS[0]], questions)
+            (folder / "red_flags.json").write_text(head.model_dump_json() + "\n", encoding="utf-8")
+        elif what == "support":
+            runtime.terminal.out.print(fit_support(await support_rows(services, questions)))
+        else:
+            await _ranking(runtime, questions).run(services, folder)
+
+
+def _ranking(runtime: LocalRuntime, questions: Path) -> _Fit:
+    paths = {tenant: questions / f"{tenant}.jsonl" for tenant in _TENANTS}
+    short_paths = {tenant: questions / "short" / f"{tenant}.jsonl" for tenant in _TENANTS}
+    return _Fit(
+        runtime,
+        {tenant: load_questions(path) for tenant, path in paths.items()},
+        {tenant: load_questions(path) for tenant, path in short_paths.items()},
+        fitted_on=f"tuning halves of {_hashes(paths.values())}",
+        gate_fitted_on=f"tuning halves of {_hashes((*paths.values(), *short_paths.values()))}",
+        shop=questions / "shop" / "tuning.jsonl",
+    )
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--tenant", action="append", metavar="T")
-    parser.add_argument("--tenants", type=Path, default=Path("tenants"), metavar="DIR")
+    parser.add_argument("what", nargs="?", choices=["ranking", "red_flags", "support"], default="ranking")
     parser.add_argument("--state", type=Path, default=Path(".state"), metavar="DIR")
     parser.add_argument("--port", type=int, metavar="N")
     parser.add_argument("--dry-run", action="store_true", help="put the weights files back afterwards")
     arguments = parser.parse_args()
-    options = GlobalOptions(
-        tenants_dir=arguments.tenants, state_dir=arguments.state, port=arguments.port, json=False
-    )
+    options = GlobalOptions(Path("tenants"), arguments.state, arguments.port, json=False)
     terminal = Terminal()
-    tenants: list[str] = arguments.tenant or ["pharmacy", "clinic"]
     try:
         runtime = local_runtime(options, terminal)
         with (
@@ -267,9 +339,9 @@ def main() -> int:
             runtime.processes(runtime.layout.for_loading, command="make fit") as ports,
             _restored(folder, always=arguments.dry_run),
         ):
-            for tenant in tenants:
+            for tenant in _TENANTS:
                 asyncio.run(load_if_empty(runtime, tenant))
-            asyncio.run(_fit(runtime, ports, folder, tenants))
+            asyncio.run(_fit(runtime, ports, folder, arguments.what))
     except AssistantError as error:
         terminal.err.print(plain(f"fit: {error.message}", style="red"))
         return 1

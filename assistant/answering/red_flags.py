@@ -99,7 +99,7 @@ class Head:
 
 
 class ShippedHead(PublicModel):
-    """``weights/red_flags.json``, as ``python -m tools.measure_red_flags --fit`` writes it."""
+    """``weights/red_flags.json``, as ``make fit ARGS=red_flags`` writes it."""
 
     embedding_model: str
     fitted_on: str

@@ -25,7 +25,7 @@ from assistant.cli.terminal import Terminal, plain
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import ConfigurationError, NotFoundError
 from assistant.evaluation import runs
-from assistant.evaluation.judging import Judge, Observed, Observer, by_qid, subject_change
+from assistant.evaluation.judging import Judge, Observed, Observer, subject_change
 from assistant.evaluation.measures import MEASURES, latencies, lengths
 from assistant.evaluation.questions import EvaluationQuestion, QuestionResult, draw, load_questions
 from assistant.evaluation.report import DIFFERENCES, SUMMARY, differences, report_page, summary, told
@@ -331,7 +331,11 @@ async def _tenant_run(
             results.append(result)
             show(len(results), total)
         changes = await _changes(
-            observer, judge, pairs, by_qid(results), lambda done: show(len(results) + done, total)
+            observer,
+            judge,
+            pairs,
+            {one.qid: one for one in results},
+            lambda done: show(len(results) + done, total),
         )
     if plan.record is not None:
         with plan.record.open("a", encoding="utf-8") as file:

@@ -248,8 +248,13 @@ def demo(
 def evaluate(
     context: typer.Context,
     tenant: Annotated[
-        list[str], Option("--tenant", metavar="T", help="Name of a tenant file; may be repeated.")
-    ],
+        list[str] | None, Option("--tenant", metavar="T", help="Name of a tenant file; may be repeated.")
+    ] = None,
+    figure: Annotated[
+        list[str] | None,
+        Option(metavar="NAME", help="Measure a figure of evaluation/figures.toml; may be repeated."),
+    ] = None,
+    show: Annotated[bool, Option("--show", help="Print the misses of a *-tuning figure.")] = False,
     against: Annotated[str | None, Option(metavar="NAME", help="Compare with this stored run.")] = None,
     questions: Annotated[
         Path | None, Option(metavar="FILE.jsonl", help="Ask your own questions (docs/evaluation.md).")
@@ -268,12 +273,21 @@ def evaluate(
         Literal["plain", "model"] | None, Option(help="Who reads the messages; else as the tenant file says.")
     ] = None,
 ) -> None:
-    """Ask a tenant's questions that have known answers, and measure the answers."""
+    """Ask a tenant's questions that have known answers, and measure the answers; or measure a --figure."""
     from assistant.cli.evaluate import EvaluationPlan
     from assistant.cli.evaluate import evaluate as run
 
+    if bool(tenant) == bool(figure):
+        raise typer.BadParameter("Give either --tenant T or --figure NAME.")
+    if figure:
+        if any((against, questions, out, name, draw, accept, record, replay, reading)):
+            raise typer.BadParameter("--figure takes --show and the options of every command alone.")
+        from assistant.cli.figures import measure_figures
+
+        measure_figures(GlobalOptions.of(context), figure, show=show)
+        return
     plan = EvaluationPlan(
-        tuple(tenant),
+        tuple(tenant or ()),
         against,
         questions,
         out,

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 from math import log2
 
 from assistant.answering.choose import Section
@@ -88,10 +86,6 @@ class Observer:
     @property
     def leg_size(self) -> int:
         return self._services.tenant.retrieval.leg_size
-
-    @property
-    def max_words(self) -> int:
-        return self._services.tenant.answers.max_words
 
     async def ask(self, question: EvaluationQuestion, *, before: str | None = None) -> Observed:
         """Return what an agent would be shown. Asks again while the embedding endpoint is late.
@@ -177,8 +171,6 @@ def vector_documents(retrieved: Retrieved, *, leg_size: int) -> list[str]:
 # --- judging --------------------------------------------------------------------------------------------
 
 
-CHANCE_DRAWS = 40
-"""Random quotes a question: the mean over 200 questions is then known to a point."""
 _SHORTEST_INSIDE = 12
 """Characters of a unit that counts as gold because an excerpt holds it: shorter ones are "Yes." and "No."."""
 _RANKED_SHOWN = 6
@@ -217,7 +209,6 @@ class Judge:
         fused = [rrf_documents(part.retrieved, leg_size=self._observer.leg_size) for part in evidence]
         nearest = [vector_documents(part.retrieved, leg_size=self._observer.leg_size) for part in evidence]
         right = await self._right_documents(question, [*ranked, *fused, *nearest])
-        golden = list((await self._observer.documents(question.documents)).values())
         outcome = outcome_of(observed.prepared.certainty)
         is_shown = outcome != "refused"
         may_be_right = question.answerable and is_shown
@@ -241,12 +232,9 @@ class Judge:
             right_with_also=may_be_right and holds_all(f"{text} {_text(also)}", question.answer_contains),
             gold_covered=gold_covered(text, question) if question.answerable else None,
             telltale=states_other_branch(units, question),
-            chance=chance_level(question, golden, max_words=self._observer.max_words),
-            best_window=best_window_holds(question, golden, max_words=self._observer.max_words),
             first=place.share(ranked, among=1),
             three=place.share(ranked, among=3),
             rrf_first=place.share(fused, among=1),
-            rrf_three=place.share(fused, among=3),
             ndcg=place.ndcg(ranked),
             vector_ndcg=place.ndcg(nearest),
             words=_words(block.before + block.text for block in quoted.blocks) if is_shown else 0,
@@ -387,65 +375,12 @@ def states_other_branch(units: Iterable[Unit], question: EvaluationQuestion) -> 
     return any(normal(string) in text for string in question.telltale)
 
 
-def chance_level(
-    question: EvaluationQuestion, documents: Sequence[StoredDocument], *, max_words: int
-) -> float | None:
-    """Return how often whole random units of the right documents, as long as a quote, hold the answer."""
-    if not documents:
-        return None
-    budget = max_words
-    units = [unit for document in documents for unit in _units(document)]
-    drawn = random.Random(f"chance:{question.qid}")  # noqa: S311 - a figure, not a secret
-    hits = 0
-    for _ in range(CHANCE_DRAWS):
-        drawn.shuffle(units)
-        hits += holds_all(_text(_first_words(units, budget)), question.answer_contains)
-    return hits / CHANCE_DRAWS
-
-
-def best_window_holds(
-    question: EvaluationQuestion, documents: Sequence[StoredDocument], *, max_words: int
-) -> bool | None:
-    """Say whether neighbouring units as long as a quote may be hold the answer: the ceiling of quoting one
-    place. A double question may have two places, of half the words each."""
-    if not documents:
-        return None
-    wanted = [normal(string) for string in question.answer_contains]
-    double = question.kind == "double"
-    budget = max_words // 2 if double else max_words
-    held = {
-        frozenset(at for at, string in enumerate(wanted) if string in window)
-        for document in documents
-        for window in _windows(_units(document), budget)
-    }
-    everything = frozenset(range(len(wanted)))
-    places = 2 if double else 1
-    return any(frozenset[int]().union(*some) == everything for some in product(held, repeat=places))
-
-
 def subject_change(alone: QuestionResult, after: QuestionResult, *, before: str) -> SubjectChange:
     """Compare a question asked after another subject with the same question asked alone."""
     same = alone.outcome == after.outcome and [part.quote for part in alone.parts] == [
         part.quote for part in after.parts
     ]
     return SubjectChange(before=before, same=same, right=after.right)
-
-
-def _windows(units: Sequence[Unit], budget: int) -> Iterable[str]:
-    for start in range(len(units)):
-        yield _text(_first_words(units[start:], budget))
-
-
-def _first_words(units: Iterable[Unit], budget: int) -> list[Unit]:
-    """Return the first units whose words fit; at least one."""
-    kept: list[Unit] = []
-    words = 0
-    for unit in units:
-        words += len(unit.text.split())
-        if kept and words > budget:
-            break
-        kept.append(unit)
-    return kept
 
 
 def _held(text: str, strings: Iterable[str]) -> tuple[str, ...]:
@@ -473,8 +408,3 @@ def _text(units: Iterable[Unit]) -> str:
 
 def _words(texts: Iterable[str]) -> int:
     return sum(any(letter.isalnum() for letter in word) for text in texts for word in text.split())
-
-
-def by_qid(results: Iterable[QuestionResult]) -> Mapping[str, QuestionResult]:
-    """Return results by question id."""
-    return {result.qid: result for result in results}

@@ -1,7 +1,7 @@
-"""The measures of an evaluation, each with an interval bootstrapped by document.
+"""The measures of an evaluation, each with an interval bootstrapped by cluster.
 
-A measure is a mean over the questions that have a value for it. Questions about one document depend on each
-other, so whole documents are resampled, 1,000 times, always with the same seed.
+A measure is a mean over the questions that have a value for it. Questions about one document, or in one
+wording, depend on each other, so whole clusters are resampled, 1,000 times, always with the same seed.
 """
 
 from __future__ import annotations
@@ -122,13 +122,13 @@ def _unchanged(written: WrittenResult) -> bool | None:
     return written.right and not written.withheld if written.raw_right else None
 
 
+def _written_messy(result: QuestionResult, _: Results) -> float | None:
+    return float(result.written.right) if result.written and result.question.kind == "messy" else None
+
+
 MEASURES: tuple[Measure, ...] = (
     Measure("right", "quoted answer right", _of_answerable(lambda r: r.right)),
     Measure("right_with_also", 'right with "also possible"', _of_answerable(lambda r: r.right_with_also)),
-    Measure(
-        "chance", "… chance level: random words of the right document", _of_answerable(lambda r: r.chance), 0
-    ),
-    Measure("best_window", "… ceiling: its best window", _of_answerable(lambda r: r.best_window), 0),
     Measure("right_answered", "right and shown without a warning", _right_words),
     Measure(
         "gold_covered",
@@ -146,9 +146,13 @@ MEASURES: tuple[Measure, ...] = (
     Measure("ndcg", "nDCG@10 of documents", _of_answerable(lambda r: r.ndcg)),
     Measure("vector_ndcg", "… nDCG@10 of the vector leg alone", _of_answerable(lambda r: r.vector_ndcg), 0),
     Measure("rrf_first", "… first by plain RRF", _of_answerable(lambda r: r.rrf_first), 0),
-    Measure("rrf_three", "… among three by plain RRF", _of_answerable(lambda r: r.rrf_three), 0),
     Measure("gain", "first, paired gain over RRF", _gain, 1, zero_within=True),
     Measure("answered", "answerable: answered", _of_answerable(lambda r: r.outcome == "answered")),
+    Measure(
+        "sure_right",
+        "right, of the answerable that are answered",
+        _of_answerable(lambda r: r.right if r.outcome == "answered" else None),
+    ),
     Measure("possibly", "answerable: possibly", _of_answerable(lambda r: r.outcome == "possibly"), -1),
     Measure("refused", "answerable: refused", _of_answerable(lambda r: r.outcome == "refused"), -1),
     Measure(
@@ -169,6 +173,7 @@ MEASURES: tuple[Measure, ...] = (
     ),
     Measure("change_loss", "change of subject: right answers lost", _change_loss, -1, zero_within=True),
     Measure("written_right", "written answer right", _of_written(lambda w: w.right)),
+    Measure("written_messy", "… messy messages", _written_messy),
     Measure("raw_right", "… the model's own text", _of_written(lambda w: w.raw_right), 0),
     Measure("unchanged", "… right ones that reach the agent unchanged", _of_written(_unchanged)),
     Measure("written_refused", "… answerable: refused", _of_written(lambda w: w.outcome == "refused"), -1),
@@ -241,6 +246,28 @@ def paired(before: Results, after: Results, *, split: Split | None) -> dict[str,
         if one is not None:
             found[measure.name] = one
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One question of a figure, with its value for each measure that applies to it."""
+
+    id: str
+    cluster: str
+    """What is resampled together: a document, an item, a wording."""
+    values: Mapping[str, float]
+    miss: str = ""
+    """What went wrong, for a reader; empty where nothing did."""
+
+
+def figures(judged: Sequence[Judged]) -> dict[str, Estimate]:
+    """Return each measure's mean with its interval, in the order in which the measures appear."""
+    clusters = {one.id: one.cluster for one in judged}
+    found = {
+        name: estimate({one.id: one.values[name] for one in judged if name in one.values}, clusters)
+        for name in dict.fromkeys(name for one in judged for name in one.values)
+    }
+    return {name: one for name, one in found.items() if one is not None}
 
 
 def spread(values: Iterable[float]) -> Spread | None:

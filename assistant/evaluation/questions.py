@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from assistant.domain.errors import ConfigurationError
 from assistant.domain.public import PublicModel
 
+RowT = TypeVar("RowT", bound=BaseModel)
 Split = Literal["tuning", "held_out"]
 Kind = Literal["plain", "condition", "messy", "double", "follow_up", "unanswerable"]
 
@@ -59,25 +60,34 @@ def split_of(document_id: str) -> Split:
     return "held_out" if int(sha256(document_id.encode()).hexdigest(), 16) % 2 else "tuning"
 
 
-def load_questions(path: Path) -> list[EvaluationQuestion]:
-    """Read a file of questions. Raises ConfigurationError naming the line."""
+def load_rows(path: Path, form: type[RowT], *, key: str = "id") -> list[RowT]:
+    """Read a file of questions, one a line; ``key``: the field that no two lines may share.
+
+    Raises ConfigurationError naming the line.
+    """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: cannot be read: {error}.") from None
-    questions: list[EvaluationQuestion] = []
+    rows: list[RowT] = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
-            questions.append(EvaluationQuestion.model_validate_json(line))
+            rows.append(form.model_validate_json(line))
         except ValidationError as error:
             first = error.errors()[0]
-            key = ".".join(map(str, first["loc"])) or "line"
-            raise ConfigurationError(f"{path}:{number}: {key}: {first['msg']}.") from None
+            where = ".".join(map(str, first["loc"])) or "line"
+            raise ConfigurationError(f"{path}:{number}: {where}: {first['msg']}.") from None
+    if len({getattr(row, key) for row in rows}) < len(rows):
+        raise ConfigurationError(f"{path}: a {key} occurs twice. Give each line its own.")
+    return rows
+
+
+def load_questions(path: Path) -> list[EvaluationQuestion]:
+    """Read a file of questions about documents. Raises ConfigurationError naming the line."""
+    questions = load_rows(path, EvaluationQuestion, key="qid")
     known = {question.qid for question in questions}
-    if len(known) < len(questions):
-        raise ConfigurationError(f"{path}: a qid occurs twice; give each question its own.")
     for question in questions:
         for other in (question.clean, question.after):
             if other is not None and other not in known:
@@ -175,8 +185,11 @@ class WrittenResult(PublicModel):
     """Who read the message before its search."""
 
 
-class QuestionResult(PublicModel):
-    """One question's result. Shares and probabilities are from 0 to 1."""
+class QuestionResult(PublicModel, extra="ignore"):
+    """One question's result. Shares and probabilities are from 0 to 1.
+
+    Runs of earlier releases have more fields.
+    """
 
     question: EvaluationQuestion
     before: str | None
@@ -190,16 +203,11 @@ class QuestionResult(PublicModel):
     """Share of the gold excerpts that the quote holds; None where there are none."""
     telltale: bool | None
     """The quote holds a string of the other branch; None where the question has none."""
-    chance: float | None
-    """Probability that as many random words of the right document hold the answer."""
-    best_window: bool | None
-    """Neighbouring units of the right document, as long as a quote may be, hold the answer."""
     first: float | None
     """Share of the right documents that are ranked first, each for one part of the message."""
     three: float | None
     rrf_first: float | None
     """The same of reciprocal rank fusion."""
-    rrf_three: float | None
     ndcg: float | None = None
     """nDCG@10 of the ranked documents; of a double question the mean of its halves."""
     vector_ndcg: float | None = None

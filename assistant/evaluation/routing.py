@@ -7,14 +7,13 @@ as a tenant without sources is served.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import log2
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field
 
 from assistant.answering.adaptations import Adaptations
 from assistant.answering.evidence import Evidence, EvidenceQuery, FindEvidence
@@ -26,16 +25,16 @@ from assistant.answering.tables import parts, source_ids
 from assistant.answering.vocabulary import KnownWordsReader
 from assistant.domain.clock import Deadline
 from assistant.domain.documents import KnownWords, id_prefix_of
-from assistant.domain.errors import ConfigurationError
 from assistant.domain.public import PublicModel
+from assistant.evaluation.measures import Judged
+from assistant.evaluation.questions import load_rows
 from assistant.settings.tenant import SourceEntry, TenantConfig
 
 RoutedKind = Literal["fact", "opinion", "comparison", "recommendation", "order", "mixed", "none"]
 RANKS = 10
 _BEST_GRADE = 3
 _DEADLINE_S, _SEARCH_LIMIT_S = 60.0, 10.0
-_RESAMPLES = 1_000
-_SEED = 20_261_121
+RIGHT_FIRST, HOLDS = "right source first", "quote holds what it must"
 
 
 class RoutedQuestion(PublicModel):
@@ -64,47 +63,7 @@ class RoutedQuestion(PublicModel):
 
 def load_routed(path: Path) -> list[RoutedQuestion]:
     """Read a file of labelled questions. Raises ConfigurationError naming the line."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path}: cannot be read: {error}.") from None
-    questions: list[RoutedQuestion] = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            questions.append(RoutedQuestion.model_validate_json(line))
-        except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(map(str, first["loc"])) or "line"
-            raise ConfigurationError(f"{path}:{number}: {key}: {first['msg']}.") from None
-    if len({one.id for one in questions}) < len(questions):
-        raise ConfigurationError(f"{path}: an id occurs twice; give each question its own.")
-    return questions
-
-
-@dataclass(frozen=True, slots=True)
-class RoutedResult:
-    """What came of one question."""
-
-    question: RoutedQuestion
-    routed_first: bool | None
-    """Whether the source with the largest share should come first; None where no source answers."""
-    keywords_first: bool | None
-    """The same of the words that are usual for the kinds."""
-    document_first: bool | None
-    """Whether the best document is of the source that should come first; None for live sources and none."""
-    ndcg: float | None
-    """At 10, of the documents as served; None where the question names none."""
-    ndcg_alone: float | None
-    """The same by routing alone: without the items that the question names, and without tables."""
-    ndcg_merged: float | None
-    """The same of one merged source, also without them."""
-    holds: bool | None
-    """Whether the quote is shown and holds all that it must; None where it must hold nothing."""
-    holds_merged: bool | None
-    answered: bool
-    """Whether the gate let a quote through, with or without a warning."""
+    return load_rows(path, RoutedQuestion)
 
 
 def ndcg(ranked: Sequence[str], wanted: Sequence[str]) -> float:
@@ -129,30 +88,52 @@ class RoutingTrial:
         items_of = source_ids(services.tenant, kind="catalogue")
         self._known_words = KnownWordsReader(services.search, clock=services.clock, items_of=items_of)
 
-    async def ask(self, one: RoutedQuestion) -> RoutedResult:
+    async def ask(self, one: RoutedQuestion) -> Judged:
         """Raises what the search and the embedding endpoint raise."""
         known = await self._known_words.read()
         routed = await self._find(self._routed, one, known)
         alone = await self._find(self._routed, one, known, by_items=False)
         merged = await self._find(self._merged, one, known, by_items=False)
-        no_shares: Mapping[str, float] = {}
-        shares = routed.routing.shares if routed.routing is not None else no_shares
-        words = keyword_scores(one.question, self._sources)
+        values: dict[str, float] = {}
+        if one.sources:
+            values |= self._first(one, routed)
+        if one.documents:
+            served, by_routing, by_one = (
+                ndcg(_served(each), one.documents) for each in (routed, alone, merged)
+            )
+            values |= {
+                "nDCG@10": served,
+                "nDCG@10 by routing alone": by_routing,
+                "nDCG@10 of one merged index": by_one,
+                "gain over one merged index": served - by_one,
+                "gain of routing alone over it": by_routing - by_one,
+            }
+        if one.must or one.any_of:
+            values[HOLDS] = float(_holds(routed, one))
+            values["quote of one merged index holds it"] = float(_holds(merged, one))
+        if one.kind == "none":
+            values["nothing answers it, and it is refused"] = float(routed.certainty is None)
+        is_miss = values.get(RIGHT_FIRST) == 0 or values.get(HOLDS) == 0
+        miss = f"{', '.join(one.sources)}: {values} | {one.question}" if is_miss else ""
+        return Judged(one.id, one.group, values, miss)
+
+    def _first(self, one: RoutedQuestion, routed: Evidence) -> dict[str, float]:
+        """Return whether what should come first does: the source with the largest share, the source that the
+        words of the kinds choose, and the best document's source."""
+        right = one.sources[0]
+        shares = routed.routing.shares if routed.routing is not None else dict[str, float]()
+        by_shares = _highest(shares) == right
+        by_words = _highest(keyword_scores(one.question, self._sources)) == right
+        values = {
+            RIGHT_FIRST: float(by_shares),
+            "right source first, by keywords": float(by_words),
+            "gain over keywords": float(by_shares) - float(by_words),
+        }
         prefixes = {source.name: source.id_prefix for source in self._sources if source.kind != "live"}
-        right = one.sources[0] if one.sources else None
-        best = id_prefix_of(routed.ranked[0].document_id) if routed.ranked else None
-        return RoutedResult(
-            question=one,
-            routed_first=None if right is None else _first(shares) == right,
-            keywords_first=None if right is None else _first(words) == right,
-            document_first=None if right not in prefixes else best == prefixes[right],
-            ndcg=_ndcg_of(routed, one),
-            ndcg_alone=_ndcg_of(alone, one),
-            ndcg_merged=_ndcg_of(merged, one),
-            holds=_holds(routed, one),
-            holds_merged=_holds(merged, one),
-            answered=routed.certainty is not None,
-        )
+        if right in prefixes:
+            best = id_prefix_of(routed.ranked[0].document_id) if routed.ranked else None
+            values["best document is of the right source"] = float(best == prefixes[right])
+        return values
 
     async def _find(
         self, find: FindEvidence, one: RoutedQuestion, known: KnownWords | None, *, by_items: bool = True
@@ -178,88 +159,27 @@ def _patient(tenant: TenantConfig) -> TenantConfig:
     return tenant.model_copy(update={"sources": sources, "limits": limits})
 
 
-def _first(scores: Mapping[str, float]) -> str | None:
+def _highest(scores: Mapping[str, float]) -> str | None:
     return max(scores, key=lambda name: scores[name], default=None)
 
 
-def _ndcg_of(found: Evidence, one: RoutedQuestion) -> float | None:
-    if not one.documents:
-        return None
+def _served(found: Evidence) -> list[str]:
+    """Return the documents in the order in which they are served: those of a table come first."""
     shown = found.table.documents if found.table is not None else ()
-    served = dict.fromkeys((*shown, *(each.document_id for each in found.ranked)))
-    return ndcg(list(served), one.documents)
+    return list(dict.fromkeys((*shown, *(each.document_id for each in found.ranked))))
 
 
-def _holds(found: Evidence, one: RoutedQuestion) -> bool | None:
-    if not one.must and not one.any_of:
-        return None
+def _holds(found: Evidence, one: RoutedQuestion) -> bool:
+    """Return whether the quote is shown and holds all that it must."""
     if found.certainty is None:
         return False
     if found.table is not None:
-        said = "".join(part.before + part.text for part in parts(found.table, Excerpts()))
+        quote = "".join(part.before + part.text for part in parts(found.table, Excerpts()))
     elif found.section is not None:
-        said = "\n".join(unit.unit.text for unit in found.section.units)
+        quote = "\n".join(unit.unit.text for unit in found.section.units)
     else:
         return False
-    said = " ".join(said.split())
-    return all(" ".join(text.split()) in said for text in one.must) and (
-        not one.any_of or any(" ".join(text.split()) in said for text in one.any_of)
+    quote = " ".join(quote.split())
+    return all(" ".join(text.split()) in quote for text in one.must) and (
+        not one.any_of or any(" ".join(text.split()) in quote for text in one.any_of)
     )
-
-
-# Figures
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A mean with its 95 % interval, bootstrapped by group."""
-
-    name: str
-    value: float
-    low: float
-    high: float
-    questions: int
-
-
-def figures(results: Sequence[RoutedResult]) -> list[Figure]:
-    """Return the figures of the report, paired differences among them, of questions that each applies to."""
-
-    def gain(first: float | None, second: float | None) -> float | None:
-        return None if first is None or second is None else first - second
-
-    measures: Sequence[tuple[str, Callable[[RoutedResult], float | None]]] = (
-        ("right source first", lambda one: one.routed_first),
-        ("right source first, by keywords", lambda one: one.keywords_first),
-        ("gain over keywords", lambda one: gain(one.routed_first, one.keywords_first)),
-        ("best document is of the right source", lambda one: one.document_first),
-        ("nDCG@10", lambda one: one.ndcg),
-        ("nDCG@10 by routing alone", lambda one: one.ndcg_alone),
-        ("nDCG@10 of one merged index", lambda one: one.ndcg_merged),
-        ("gain over one merged index", lambda one: gain(one.ndcg, one.ndcg_merged)),
-        ("gain of routing alone over it", lambda one: gain(one.ndcg_alone, one.ndcg_merged)),
-        ("quote holds what it must", lambda one: one.holds),
-        ("quote of one merged index holds it", lambda one: one.holds_merged),
-        ("nothing answers it, and it is refused", _refused),
-    )
-    found = [_figure(name, results, value) for name, value in measures]
-    return [one for one in found if one is not None]
-
-
-def _refused(one: RoutedResult) -> float | None:
-    return float(not one.answered) if one.question.kind == "none" else None
-
-
-def _figure(
-    name: str, results: Sequence[RoutedResult], value: Callable[[RoutedResult], float | None]
-) -> Figure | None:
-    groups: dict[str, list[float]] = {}
-    for one in results:
-        if (known := value(one)) is not None:
-            groups.setdefault(one.question.group, []).append(float(known))
-    if not groups:
-        return None
-    sums = np.array([sum(values) for values in groups.values()])
-    counts = np.array([len(values) for values in groups.values()])
-    draws = np.random.default_rng(_SEED).integers(0, len(sums), (_RESAMPLES, len(sums)))
-    low, high = np.quantile(sums[draws].sum(axis=1) / counts[draws].sum(axis=1), (0.025, 0.975))
-    return Figure(name, float(sums.sum() / counts.sum()), float(low), float(high), int(counts.sum()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from functools import cache
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -11,9 +12,10 @@ from hypothesis import strategies as st
 
 from assistant.answering.support import REASONS, Checked, SupportChecker
 from assistant.domain.answers import Support
+from assistant.evaluation.support import WRONG_BY_HAND, Case, checked, cited_sentences, samples_by_hand
 from assistant.text.language import language
-from tools.measure_support import Case, by_hand, checked, cited_sentences, samples
 
+ROOT = Path(__file__).parents[3]
 ENGLISH = language("en")
 UNITS = [
     "The Claims Desk (ext. 4100) sends the letter to the prescriber within 2 business days.",
@@ -141,9 +143,12 @@ def test_any_text_is_supported_or_has_a_known_reason(text: str) -> None:
 @cache
 def results() -> dict[str, Counter[str]]:
     """Return how many held-out sentences of each kind had each result."""
+    paths = [
+        ROOT / f"evaluation/support/{name}.jsonl" for name in ("sentences", "paraphrases", "wrong_claims")
+    ]
     found: dict[str, Counter[str]] = defaultdict(Counter)
-    for kind, case in samples([*by_hand("sentences.jsonl"), *by_hand("paraphrases.jsonl")]):
-        if case.is_held_out:
+    for kind, case in samples_by_hand(paths, knowledge=ROOT / "knowledge"):
+        if case.split == "held_out":
             found[kind][checked(case).detail or "supported"] += 1
     return found
 
@@ -171,8 +176,7 @@ def test_of_swapped_negations_and_conditions_70_percent_are_not_supported() -> N
 
 
 def test_of_wrong_claims_by_hand_half_are_not_supported() -> None:
-    wrong = [case for case in by_hand("wrong_claims.jsonl") if case.is_held_out]
-    assert sum(checked(case).support is Support.SUPPORTED for case in wrong) <= 0.5 * len(wrong)
+    assert share("supported", WRONG_BY_HAND) <= 0.5
 
 
 def test_a_recorded_answer_is_measured_by_its_own_citations() -> None:

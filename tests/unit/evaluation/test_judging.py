@@ -11,8 +11,6 @@ from assistant.domain.errors import ConfigurationError
 from assistant.evaluation.judging import (
     Judge,
     Observer,
-    best_window_holds,
-    chance_level,
     holds_all,
     is_gold,
     normal,
@@ -135,25 +133,6 @@ async def test_of_a_double_question_each_half_counts() -> None:
     assert (found.first, found.right) == (1.0, True)
     half = tenant(parcel=PARCEL)
     assert (await judged(asked, of=half)).first == 0.5
-
-
-async def test_the_chance_level_lies_between_never_and_always_and_is_always_the_same() -> None:
-    observer = Observer(tenant().services)
-    documents = list((await observer.documents(["parcel"])).values())
-    level = chance_level(parcel(), documents, max_words=12)
-    assert level is not None
-    assert 0 < level < 1
-    assert level == chance_level(parcel(), documents, max_words=12)
-    assert chance_level(parcel(), documents, max_words=500) == 1.0
-    assert chance_level(parcel(answer_contains=("ext. 9999",)), documents, max_words=500) == 0.0
-
-
-async def test_the_ceiling_is_missed_by_strings_that_lie_further_apart_than_a_quote_is_long() -> None:
-    observer = Observer(tenant().services)
-    documents = list((await observer.documents(["parcel"])).values())
-    apart = parcel(answer_contains=("came broken", "Returns Desk"))
-    assert best_window_holds(apart, documents, max_words=120) is True
-    assert best_window_holds(apart, documents, max_words=12) is False
 
 
 async def test_a_question_of_an_unknown_document_is_named() -> None:

@@ -1,40 +1,30 @@
-"""Measures the support check, and fits its head: right sentences, and the same sentences made wrong.
+"""Judges the support check: right sentences of a model, and the same sentences made wrong.
 
-    python -m tools.measure_support [--recorded TENANT ...] [--fit] [--show KIND]
-
-Right sentences are those of evaluation/support (by hand), and those of the right answers of
-evaluation/recorded, whose prompts the local stack makes again. Each is checked as it stands and with one
-thing changed. ``--fit`` also fits the head on the tuning half of the documents and prints its weights.
+Right sentences are those of ``evaluation/support`` (by hand), and those of the right answers of
+``evaluation/recorded``, whose prompts the answer path makes again. Each is checked as it stands and with one
+thing changed.
 """
 
 from __future__ import annotations
 
-import argparse
-import asyncio
-import hashlib
-import json
 import random
 import re
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
+from pydantic import AliasChoices, ConfigDict, Field
 
-from assistant.answering.support import WEIGHTS, Checked, SupportChecker
-from assistant.cli.evaluate import open_services
-from assistant.cli.global_options import GlobalOptions
-from assistant.cli.knowledge import load_if_empty
-from assistant.cli.local import LocalRuntime, local_runtime
-from assistant.cli.terminal import Terminal
+from assistant.answering.services import TenantServices
+from assistant.answering.support import Checked, SupportChecker
 from assistant.domain.answers import Support
 from assistant.domain.errors import ConfigurationError
-from assistant.evaluation.fitting import fit_logistic
+from assistant.domain.public import PublicModel
 from assistant.evaluation.judging import holds_all, normal
-from assistant.evaluation.questions import load_questions
+from assistant.evaluation.measures import Judged
+from assistant.evaluation.questions import Split, load_questions, load_rows, split_of
 from assistant.evaluation.written import WrittenAnswers, WrittenModel
 from assistant.knowledge.files import SourceDocument, read_sources
 from assistant.knowledge.parsing import parse_document
@@ -42,11 +32,8 @@ from assistant.recorded_model import prompt_sha256, read_recording
 from assistant.text.language import language, split_sentences
 
 ENGLISH = language("en")
-_EVALUATION = Path("evaluation")
 _OTHERS = 3
 """Documents of a prompt beside the one that the sentence is about: those that share most words with it."""
-_PULL = 5.0
-_RESULTS = ("supported", "check", "withheld")
 
 Units = tuple[str, ...]
 Citation = tuple[int, int | None]
@@ -64,8 +51,8 @@ class Case(NamedTuple):
     citations: tuple[Citation, ...]
 
     @property
-    def is_held_out(self) -> bool:
-        return int(hashlib.sha256(self.group.encode()).hexdigest(), 16) % 2 == 1
+    def split(self) -> Split:
+        return split_of(self.group)
 
     @property
     def cited(self) -> list[str]:
@@ -76,50 +63,59 @@ class Case(NamedTuple):
 # Cases
 
 
+class WrittenSentence(PublicModel):
+    """One line of ``evaluation/support/*.jsonl``: a sentence, and the units of the document that it cites."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    id: str
+    tenant: str
+    document_id: str
+    sentence: str = Field(validation_alias=AliasChoices("sentence", "claim"))
+    units: tuple[str, ...] | None = None
+    unit: str = ""
+
+
 @cache
-def _documents(tenant: str) -> dict[str, Units]:
-    """Return the units of each document with title and headings, as a prompt has them."""
-    found = [
-        item.document
-        for item in read_sources([Path("knowledge") / tenant])
-        if isinstance(item, SourceDocument)
-    ]
+def _documents(knowledge: Path) -> dict[str, Units]:
+    """Return the units of each document of a folder with title and headings, as a prompt has them."""
     return {
-        document.document_id: tuple(
-            "\n".join(filter(None, (document.title, unit.heading, unit.text)))
-            for unit in parse_document(document).units
+        item.document.document_id: tuple(
+            "\n".join(filter(None, (item.document.title, unit.heading, unit.text)))
+            for unit in parse_document(item.document).units
         )
-        for document in found
+        for item in read_sources([knowledge])
+        if isinstance(item, SourceDocument)
     }
 
 
 @cache
-def _stems(tenant: str) -> dict[str, frozenset[str]]:
-    return {name: ENGLISH.content_stems(" ".join(units)) for name, units in _documents(tenant).items()}
+def _stems(knowledge: Path) -> dict[str, frozenset[str]]:
+    return {name: ENGLISH.content_stems(" ".join(units)) for name, units in _documents(knowledge).items()}
 
 
 @cache
-def _prompt(tenant: str, document_id: str) -> tuple[Units, ...]:
-    stems = _stems(tenant)
+def _prompt(knowledge: Path, document_id: str) -> tuple[Units, ...]:
+    stems = _stems(knowledge)
     others = sorted(
         (name for name in stems if name != document_id),
         key=lambda name: (-len(stems[name] & stems[document_id]) / len(stems[name]) ** 0.5, name),
     )
-    return tuple(_documents(tenant)[name] for name in (document_id, *others[:_OTHERS]))
+    return tuple(_documents(knowledge)[name] for name in (document_id, *others[:_OTHERS]))
 
 
-def by_hand(name: str) -> list[Case]:
-    """Return the cases of a file of evaluation/support."""
-    lines = (_EVALUATION / "support" / name).read_text(encoding="utf-8").splitlines()
-    return [_case(json.loads(line)) for line in lines]
+def by_hand(path: Path, *, knowledge: Path) -> list[Case]:
+    """Return the cases of a file of sentences; ``knowledge``: the folder of the tenants' documents.
 
-
-def _case(fields: dict[str, Any]) -> Case:
-    documents = _prompt(fields["tenant"], fields["document_id"])
-    wanted = fields["units"] if "units" in fields else [fields["unit"]]
-    cited = [(1, _nearest(text, documents[0])) for text in wanted] or [(1, None)]
-    sentence = fields["sentence"] if "sentence" in fields else fields["claim"]
-    return Case(fields["id"], fields["document_id"], documents, (), sentence, tuple(cited))
+    Raises ConfigurationError naming the line.
+    """
+    cases: list[Case] = []
+    for line in load_rows(path, WrittenSentence):
+        documents = _prompt(knowledge / line.tenant, line.document_id)
+        wanted = (line.unit,) if line.units is None else line.units
+        cited = tuple((1, _nearest(text, documents[0])) for text in wanted) or ((1, None),)
+        cases.append(Case(line.id, line.document_id, documents, (), line.sentence, cited))
+    return cases
 
 
 def _nearest(text: str, units: Units) -> int:
@@ -132,30 +128,27 @@ def _nearest(text: str, units: Units) -> int:
 _MARKERS = re.compile(r"\[([\d.,;\s]+)\]")
 
 
-async def recorded(runtime: LocalRuntime, ports: Mapping[str, int], tenant: str) -> list[Case]:
+async def recorded(services: TenantServices, questions: Path, recording: Path) -> list[Case]:
     """Return the sentences of a tenant's recorded answers that hold every string of the right answer.
 
     The answer path makes each prompt again. Raises ConfigurationError where one is not that of the recording.
     """
-    lines = read_recording([_EVALUATION / "recorded" / f"{tenant}.jsonl"])
-    questions = {one.qid: one for one in load_questions(_EVALUATION / f"{tenant}.jsonl")}
+    lines = read_recording([recording])
+    asked = {one.qid: one for one in load_questions(questions)}
     cases: list[Case] = []
-    async with open_services(runtime, ports, [tenant]) as services:
-        written = WrittenAnswers(services[tenant], WrittenModel.of_recording(lines))
-        for line in (one for one in lines if one.task == "answer"):
-            question = questions[line.id]
-            before = questions[question.after].question if question.after else None
-            prepared = await written.prepare(question, before=before)
-            prompt = prepared.prompt
-            if prompt is None or prompt_sha256(prompt.messages) != line.prompt_sha256:
-                raise ConfigurationError(
-                    f"{line.id}: its prompt has changed since the recording. Record again."
-                )
-            if question.answerable and holds_all(normal(line.answer), question.answer_contains):
-                documents = tuple(one.unit_texts for one in prompt.documents)
-                cases += cited_sentences(
-                    Case(line.id, question.document, documents, prepared.given, line.answer, ())
-                )
+    written = WrittenAnswers(services, WrittenModel.of_recording(lines))
+    for line in (one for one in lines if one.task == "answer"):
+        question = asked[line.id]
+        before = asked[question.after].question if question.after else None
+        prepared = await written.prepare(question, before=before)
+        prompt = prepared.prompt
+        if prompt is None or prompt_sha256(prompt.messages) != line.prompt_sha256:
+            raise ConfigurationError(f"{line.id}: its prompt has changed since the recording. Record again.")
+        if question.answerable and holds_all(normal(line.answer), question.answer_contains):
+            documents = tuple(one.unit_texts for one in prompt.documents)
+            cases += cited_sentences(
+                Case(line.id, question.document, documents, prepared.given, line.answer, ())
+            )
     return cases
 
 
@@ -285,6 +278,13 @@ def samples(cases: Sequence[Case]) -> Iterator[tuple[str, Case]]:
         )
 
 
+def samples_by_hand(paths: Sequence[Path], *, knowledge: Path) -> list[tuple[str, Case]]:
+    """Return the samples of files of sentences: right ones as they are and changed; the last holds wrong
+    claims. Raises ConfigurationError naming file and line."""
+    *right, wrong = (by_hand(path, knowledge=knowledge) for path in paths)
+    return [*samples(list(chain.from_iterable(right))), *((WRONG_BY_HAND, case) for case in wrong)]
+
+
 @cache
 def _checker(documents: tuple[Units, ...], given: tuple[str, ...]) -> SupportChecker:
     return SupportChecker(documents, given=given, language=ENGLISH)
@@ -294,65 +294,39 @@ def checked(case: Case) -> Checked:
     return _checker(case.documents, case.given).check(case.sentence, case.citations)
 
 
-def fit(rows: Sequence[tuple[str, Case]]) -> tuple[dict[str, float], float]:
-    """Return weights by feature, and the bias, from the samples that no rule above the head decides. Right
-    and wrong samples count alike."""
-    names = [name for weights in WEIGHTS.values() for name in weights]
-    samples_of: dict[bool, list[list[float]]] = {True: [], False: []}
-    for kind, case in rows:
+def features(case: Case) -> Mapping[str, float]:
+    """Return what the head of the check reads of a case."""
+    return _checker(case.documents, case.given).features(case.sentence, case.cited)
+
+
+def _shown(result: Checked) -> bool:
+    return result.detail != "withheld"
+
+
+def _supported(result: Checked) -> bool:
+    return result.support is Support.SUPPORTED
+
+
+WRONG_BY_HAND = "wrong by hand"
+_MEASURES: Mapping[str, Mapping[str, Callable[[Checked], bool]]] = {
+    "right": {"right: shown": _shown, "right: supported": _supported},
+    "value from elsewhere": {"value from elsewhere: withheld": lambda one: not _shown(one)},
+    "value of the document": {"value of the document: not supported": lambda one: not _supported(one)},
+    "name from elsewhere": {"name from elsewhere: withheld": lambda one: not _shown(one)},
+    "negation": {"negation or condition: not supported": lambda one: not _supported(one)},
+    "condition": {"negation or condition: not supported": lambda one: not _supported(one)},
+    "other unit cited": {"other unit cited: not supported": lambda one: not _supported(one)},
+    WRONG_BY_HAND: {"wrong by hand: not supported": lambda one: not _supported(one)},
+}
+"""What is counted of each kind of sample."""
+
+
+def judged(rows: Iterable[tuple[str, Case]]) -> list[Judged]:
+    """Check the samples; each counts under the document that its sentence is about."""
+    found: list[Judged] = []
+    for number, (kind, case) in enumerate(rows):
         result = checked(case)
-        if set(result.reasons) & {"foreign_value", "value_not_cited", "no_citation"}:
-            continue
-        found = _checker(case.documents, case.given).features(case.sentence, case.cited)
-        samples_of[kind == "right"].append([found.get(name, 0.0) for name in names])
-    penalty = _PULL / (2 * sum(map(len, samples_of.values())))
-    most = max(map(len, samples_of.values()))
-    right, wrong = ([rows[at % len(rows)] for at in range(most)] for rows in samples_of.values())
-    labels = [True] * most + [False] * most
-    weights, bias = fit_logistic(np.array(right + wrong), labels, penalty=penalty)
-    return dict(zip(names, weights, strict=True)), bias
-
-
-def show(rows: Sequence[tuple[str, Case]], *, misses_of: str | None) -> None:
-    """Print the figures of both halves; the misses of one kind, of the tuning half only."""
-    counts: dict[tuple[str, bool], Counter[str]] = defaultdict(Counter)
-    for kind, case in rows:
-        result = checked(case)
-        counts[kind, case.is_held_out][result.detail or "supported"] += 1
-        is_miss = (kind == "right") != (result.support is Support.SUPPORTED)
-        if misses_of == kind and is_miss and not case.is_held_out:
-            print(f"{result} | {case.sentence} | {case.cited}")
-    for (kind, is_held_out), found in sorted(counts.items()):
-        shares = ", ".join(f"{name} {100 * found[name] / found.total():.1f} %" for name in _RESULTS)
-        print(f"{kind:<22}{'held out' if is_held_out else 'tuning':<10}n = {found.total():<5}{shares}")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--recorded", metavar="TENANT", nargs="*", default=[])
-    parser.add_argument("--fit", action="store_true", help="print weights fitted on the tuning half")
-    parser.add_argument("--show", metavar="KIND", help="print the misses of one kind; tuning half only")
-    parser.add_argument("--state", type=Path, default=Path(".state"))
-    parser.add_argument("--port", type=int, help="the first of the ports, where the usual ones are taken")
-    options = parser.parse_args()
-    rows = {"by hand": list(samples([*by_hand("sentences.jsonl"), *by_hand("paraphrases.jsonl")]))}
-    rows["by hand"] += [("wrong by hand", case) for case in by_hand("wrong_claims.jsonl")]
-    if options.recorded:
-        stack = GlobalOptions(
-            tenants_dir=Path("tenants"), state_dir=options.state, port=options.port, json=False
-        )
-        runtime = local_runtime(stack, Terminal())
-        with runtime.processes(runtime.layout.for_loading, command="measure_support") as ports:
-            for tenant in options.recorded:
-                asyncio.run(load_if_empty(runtime, tenant))
-                rows[f"recorded, {tenant}"] = list(samples(asyncio.run(recorded(runtime, ports, tenant))))
-    if options.fit:
-        weights, bias = fit([row for row in chain(*rows.values()) if not row[1].is_held_out])
-        print({name: round(weight, 2) for name, weight in weights.items()}, round(bias, 2))
-    for source, of_source in rows.items():
-        print(f"{source}:")
-        show(of_source, misses_of=options.show)
-
-
-if __name__ == "__main__":
-    main()
+        values = {name: float(holds(result)) for name, holds in _MEASURES[kind].items()}
+        miss = "" if all(values.values()) else f"{kind}: {result} | {case.sentence} | {case.cited}"
+        found.append(Judged(f"{case.name} {number}", case.group, values, miss))
+    return found

@@ -1,0 +1,190 @@
+"""``assistant evaluate --figure NAME``: asks a committed figure again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+
+import typer
+
+from assistant.answering.adaptations import Adaptations
+from assistant.answering.services import TenantServices
+from assistant.cli.evaluate import (
+    EvaluationPlan,
+    TenantQuestions,
+    committed,
+    open_adapted,
+    problems,
+    run_questions,
+)
+from assistant.cli.global_options import GlobalOptions
+from assistant.cli.knowledge import load_if_empty
+from assistant.cli.local import LocalRuntime, local_runtime
+from assistant.cli.routing import learn_first_router
+from assistant.cli.terminal import Terminal, plain, table
+from assistant.domain.errors import ConfigurationError
+from assistant.evaluation import support
+from assistant.evaluation.figures import Figure, FigureRow, figure_named, held_against, read_figures
+from assistant.evaluation.measures import MEASURES, Judged, figures, values_of
+from assistant.evaluation.questions import load_questions, load_rows
+from assistant.evaluation.routing import RoutedQuestion, RoutingTrial
+from assistant.evaluation.trials import (
+    ApprovedItem,
+    FlaggedMessage,
+    LiveQuestion,
+    calm_messages,
+    match_approved,
+    raise_flags,
+    read_elements,
+)
+from assistant.recorded_model import read_recording
+
+
+def measure_figures(options: GlobalOptions, names: Sequence[str], *, show: bool) -> None:
+    """Measure the named figures, one after the other. Status 1 where one misses what is asked of it.
+
+    Raises NotFoundError for an unknown name, ConfigurationError for ``show`` with a blind figure.
+    """
+    terminal, folder = Terminal(), committed(options)
+    every = read_figures(folder)
+    asked = {name: figure_named(every, name) for name in names}
+    if show and (blind := [name for name, figure in asked.items() if figure.blind]):
+        raise ConfigurationError(
+            f"{', '.join(blind)}: --show would use up questions that nothing may be tuned on. "
+            "Show the misses of a figure whose name ends in -tuning."
+        )
+    runtime = local_runtime(options, terminal)
+    missed, measured = False, dict[str, object]()
+    with runtime.processes(runtime.layout.for_loading, command="assistant evaluate") as ports:
+        for tenant in dict.fromkeys(tenant for figure in asked.values() for tenant in figure.tenants):
+            asyncio.run(load_if_empty(runtime, tenant))
+        for name, figure in asked.items():
+            judged, unusable = asyncio.run(_judged(runtime, ports, figure, folder))
+            rows = held_against(figure, figures(judged))
+            missed = missed or bool(unusable) or not all(row.is_met for row in rows)
+            measured[name] = {row.measure: _as_json(row) for row in rows}
+            if not options.json:
+                _show(terminal, f"{name}: {figure.title}", rows)
+            for one in judged if show else ():
+                if one.miss:
+                    terminal.err.print(plain(one.miss))
+            for problem in unusable:
+                terminal.err.print(plain(problem, style="bold red"))
+    if options.json:
+        terminal.json(measured)
+    if missed:
+        raise typer.Exit(1)
+
+
+async def _judged(
+    runtime: LocalRuntime, ports: Mapping[str, int], figure: Figure, folder: Path
+) -> tuple[list[Judged], list[str]]:
+    """Return what came of each question, and why no figure may rest on it."""
+    judged: list[Judged] = []
+    unusable: list[str] = []
+    for tenant in figure.tenants:
+        if figure.run == "answers":
+            found, late = await _answers(runtime, ports, figure, folder, tenant)
+            judged += found
+            unusable += late
+            continue
+        if figure.run == "routing":
+            await learn_first_router(runtime, ports, tenant=tenant)
+        async with open_adapted(runtime, ports, tenant) as (services, adaptations):
+            judged += await _trial(figure, folder, services, adaptations)
+    return judged, unusable
+
+
+async def _answers(
+    runtime: LocalRuntime, ports: Mapping[str, int], figure: Figure, folder: Path, tenant: str
+) -> tuple[list[Judged], list[str]]:
+    (path,) = figure.paths(folder, tenant=tenant)
+    every = load_questions(path)
+    asked = [one for one in every if figure.half in (None, one.split)]
+    plan = EvaluationPlan((tenant,))
+    if figure.recording is not None:
+        recording = folder / figure.recording.format(tenant=tenant)
+        recorded = {line.id for line in read_recording([recording])}
+        asked = [one for one in asked if one.qid in recorded]
+        plan = EvaluationPlan((tenant,), replay=(recording,))
+    questions = TenantQuestions(path, sha256(path.read_bytes()).hexdigest(), tuple(every), tuple(asked))
+    run = (await run_questions(runtime, ports, {tenant: questions}, plan)).tenants[0]
+    values = {
+        measure.name: values_of(measure, run.by_qid, split=figure.half)
+        for measure in MEASURES
+        if measure.name in figure.measures
+    }
+    judged = [
+        Judged(
+            f"{tenant} {one.qid}",
+            f"{tenant} {one.cluster}",
+            {name: found[one.qid] for name, found in values.items() if one.qid in found},
+        )
+        for one in run.results
+    ]
+    return judged, problems(run)
+
+
+async def _trial(
+    figure: Figure, folder: Path, services: TenantServices, adaptations: Adaptations
+) -> list[Judged]:
+    """Ask the questions of a figure of one tenant."""
+    tenant = services.tenant
+    first, *more = figure.paths(folder, tenant=tenant.name)
+    match figure.run:
+        case "approved":
+            others = [one for path in more for one in load_questions(path)]
+            return await match_approved(services, load_rows(first, ApprovedItem, key="approved_id"), others)
+        case "red_flags":
+            messages = load_rows(first, FlaggedMessage, key="message")
+            calm = calm_messages(more, half=figure.half)
+            return await raise_flags(tenant, services.embedder, messages, calm, clock=services.clock)
+        case "live":
+            questions = load_rows(first, LiveQuestion)
+            mine = [one for one in questions if one.tenant == tenant.name]
+            return await read_elements(services, adaptations, mine)
+        case "routing":
+            trial = RoutingTrial(services, adaptations)
+            return [await trial.ask(one) for one in load_rows(first, RoutedQuestion)]
+        case _:
+            return support.judged(await _sentences(figure, folder, services))
+
+
+async def _sentences(
+    figure: Figure, folder: Path, services: TenantServices
+) -> list[tuple[str, support.Case]]:
+    """Return the samples of a figure of the support check: of recorded answers, or of sentences by hand."""
+    paths = figure.paths(folder, tenant=services.tenant.name)
+    if figure.recording is not None:
+        recording = folder / figure.recording.format(tenant=services.tenant.name)
+        rows = list(support.samples(await support.recorded(services, paths[0], recording)))
+    else:
+        rows = support.samples_by_hand(paths, knowledge=folder.parent / "knowledge")
+    return [(kind, case) for kind, case in rows if figure.half in (None, case.split)]
+
+
+_TITLES = {measure.name: measure.title.removeprefix("… ") for measure in MEASURES}
+_HEADINGS = ("measure", "value", "95 of 100", "questions", "asked", "")
+
+
+def _show(terminal: Terminal, title: str, rows: Sequence[FigureRow]) -> None:
+    terminal.out.print(plain(title, style="bold"))
+    terminal.out.print(table(*_HEADINGS, right=_HEADINGS[1:4], rows=map(_cells, rows)))
+
+
+def _cells(row: FigureRow) -> tuple[str, ...]:
+    now = row.estimate
+    numbers = (
+        ("-", "", "0")
+        if now is None
+        else (f"{now.value:.3f}", f"{now.low:.3f} to {now.high:.3f}", str(now.questions))
+    )
+    state = "" if row.is_met and not row.asked else "met" if row.is_met else "missed"
+    return (_TITLES.get(row.measure, row.measure), *numbers, row.asked, state)
+
+
+def _as_json(row: FigureRow) -> dict[str, object]:
+    estimate = None if row.estimate is None else row.estimate.model_dump()
+    return {"estimate": estimate, "asked": row.asked, "met": row.is_met}

@@ -1,0 +1,266 @@
+"""Trials of what stands around an answer: approved answers, red flags and live elements.
+
+Each takes one tenant's opened services and its questions, and returns what is counted of each question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ConfigDict, Field
+
+from assistant.answering.adaptations import Adaptations
+from assistant.answering.approved import ApprovedAnswers, LiveAnswer
+from assistant.answering.ports import TextEmbedder
+from assistant.answering.prepare import PrepareAnswer
+from assistant.answering.rank import CosineScale
+from assistant.answering.red_flags import RedFlags
+from assistant.answering.services import TenantServices
+from assistant.domain.answers import LiveMatchState
+from assistant.domain.clock import Clock, Deadline
+from assistant.domain.desk import ApprovedAnswer, ItemState
+from assistant.domain.elements import ElementProblem
+from assistant.domain.identity import Identity, Role
+from assistant.domain.live import CareContext
+from assistant.domain.public import PublicModel
+from assistant.evaluation.judging import request_of
+from assistant.evaluation.measures import Judged
+from assistant.evaluation.questions import EvaluationQuestion, Split, draw, load_questions
+from assistant.live.ports import Caller, ElementType, Filled, LiveElements, LiveReadError
+from assistant.settings.tenant import TenantConfig
+from assistant.text.language import language
+
+_DEADLINE_S = 60.0
+_EMBEDDED_AT_ONCE = 32
+
+
+async def embedded(
+    embedder: TextEmbedder, texts: Sequence[str], *, clock: Clock
+) -> dict[str, Sequence[float]]:
+    """Return a vector of unit length for each text. Raises what the endpoint raises."""
+    vectors: list[list[float]] = []
+    for start in range(0, len(texts), _EMBEDDED_AT_ONCE):
+        deadline = Deadline.after(_DEADLINE_S, clock=clock)
+        vectors += await embedder.embed(texts[start : start + _EMBEDDED_AT_ONCE], deadline=deadline)
+    return dict(zip(texts, vectors, strict=True))
+
+
+# Approved answers
+
+
+class ApprovedItem(PublicModel):
+    """One line of ``evaluation/approved/*.jsonl``."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    approved_id: str
+    question: str
+    text: str
+    document_ids: tuple[str, ...]
+    paraphrases: tuple[str, ...]
+    lookalikes: tuple[str, ...]
+    """Questions that look alike, and that no approved answer answers."""
+
+
+_EXPIRES = date(2099, 1, 1)
+
+
+async def match_approved(
+    services: TenantServices, items: Sequence[ApprovedItem], others: Sequence[EvaluationQuestion]
+) -> list[Judged]:
+    """Ask paraphrases, look-alikes and questions on other documents, with all answers of the file live."""
+    used = {document for item in items for document in item.document_ids}
+    asked: list[tuple[str, str, str | None]] = []
+    for item in items:
+        asked += [("paraphrases", text, item.approved_id) for text in item.paraphrases]
+        asked += [("look-alikes", text, None) for text in item.lookalikes]
+    asked += [("others", one.question, None) for one in others if used.isdisjoint(one.documents)]
+    texts = dict.fromkeys((*(item.question for item in items), *(text for _, text, _ in asked)))
+    vectors = await embedded(services.embedder, list(texts), clock=services.clock)
+    approved = ApprovedAnswers.of(
+        [_live(item, vectors[item.question]) for item in items],
+        language=language(services.tenant.language),
+        scale=CosineScale.of(services.tenant.embedding),
+    )
+    judged: list[Judged] = []
+    for number, (kind, text, right) in enumerate(asked):
+        found = approved.match(text, vectors[text], labels=frozenset(), today=services.clock.now().date())
+        seen = found.live.item_id if found.live and found.reason in ("equal", "near") else None
+        is_served = found.reason == "equal"
+        values = {
+            "wrongly served": float(is_served and seen != right),
+            f"{kind}: wrongly offered": float(seen not in (None, right) and not is_served),
+        }
+        if right is not None:
+            values["paraphrases that see their answer"] = float(seen == right)
+        miss = f"{kind}: {text} | {found.wording} | {found.reason} {found.cosine:.2f}"
+        judged.append(Judged(f"{kind} {number}", text, values, "" if seen == right else miss))
+    return judged
+
+
+def _live(item: ApprovedItem, vector: Sequence[float]) -> LiveAnswer:
+    answer = ApprovedAnswer(
+        questions=(item.question,),
+        vectors=(tuple(vector),),
+        text=item.text,
+        owner="measured",
+        expires_on=_EXPIRES,
+        state=ItemState.LIVE,
+        proposed_by="measured",
+    )
+    return LiveAnswer(item.approved_id, 1, datetime(2026, 11, 21, tzinfo=UTC), answer)
+
+
+# Red flags
+
+
+class FlaggedMessage(PublicModel):
+    """One line of ``evaluation/red_flags/*.jsonl``."""
+
+    id: str | None = None
+    message: str = Field(min_length=1)
+    flag: str | None
+    """Name of the red flag that it should raise; None for an ordinary message."""
+
+
+Calm = Literal["ordinary questions", "short messages"]
+_CALM, _SEED = 150, "red flags"
+"""Ordinary questions of each file, and the seed that draws them."""
+
+
+def calm_messages(paths: Sequence[Path], *, half: Split | None) -> dict[Calm, list[str]]:
+    """Return 150 ordinary questions of each file, or all that there are; those of ``short/`` apart."""
+    calm: dict[Calm, list[str]] = {"ordinary questions": [], "short messages": []}
+    for path in paths:
+        questions = [one for one in load_questions(path) if half in (None, one.split)]
+        kind: Calm = "short messages" if path.parent.name == "short" else "ordinary questions"
+        calm[kind] += [one.question for one in draw(questions, count=_CALM, seed=_SEED)]
+    return calm
+
+
+async def raise_flags(
+    tenant: TenantConfig,
+    embedder: TextEmbedder,
+    messages: Sequence[FlaggedMessage],
+    calm: Mapping[Calm, Sequence[str]],
+    *,
+    clock: Clock,
+) -> list[Judged]:
+    """Return which messages raise a flag of the tenant; ``calm``: messages that should raise none."""
+    flags = RedFlags(tenant, embedder=embedder, clock=clock)
+    await flags.load()
+    asked = [(one.message, one.flag, "ordinary questions") for one in messages]
+    asked += [(text, None, kind) for kind, texts in calm.items() for text in texts]
+    vectors = await embedded(embedder, list(dict.fromkeys(text for text, *_ in asked)), clock=clock)
+    judged: list[Judged] = []
+    for number, (text, flag, kind) in enumerate(asked):
+        raised = [one.name for one in flags.raised(vectors[text])]
+        if flag is None:
+            values = {f"{kind} that raise a flag": float(bool(raised))}
+        else:
+            values = {
+                "emergencies that raise a flag": float(bool(raised)),
+                "emergencies that raise their flag": float(flag in raised),
+            }
+        miss = f"{text} | {flag or 'none'}; raised {', '.join(raised) or 'none'}"
+        is_right = flag in raised if flag is not None else not raised
+        judged.append(Judged(str(number), str(number), values, "" if is_right else miss))
+    return judged
+
+
+# Live elements
+
+
+class LiveQuestion(PublicModel):
+    """One line of ``evaluation/live/*.jsonl``; its README has the fields."""
+
+    id: str = Field(min_length=1)
+    tenant: str
+    question: str = Field(min_length=1)
+    before: str | None = None
+    wording: str = Field(min_length=1)
+    asks: tuple[tuple[str, ...], ...]
+    """For each value that is asked, the elements that show it, the best first."""
+
+
+_CONTEXT = CareContext(
+    agent="measuring",
+    customer="PT-204417",
+    ids={"customer": ("PT-204417",), "order": ("4471-2208",), "prescription": ("7301842-04417",)},
+    expires_at=datetime(9999, 1, 1, tzinfo=UTC),
+)
+_READ = frozenset({LiveMatchState.READ, LiveMatchState.SHOWN})
+"""An element that the quoted document shows is asked for, too."""
+
+
+class NoCalls:
+    """``LiveElements`` of a tenant that calls no system."""
+
+    def __init__(self, offered: LiveElements) -> None:
+        self._offered = offered
+
+    def types(self) -> Mapping[str, ElementType]:
+        return self._offered.types()
+
+    def takes(self, name: str, word: str) -> bool:
+        return self._offered.takes(name, word)
+
+    async def fill(self, name: str, caller: Caller, *, deadline: Deadline) -> Filled:
+        del name, caller, deadline
+        raise LiveReadError(ElementProblem.SWITCHED_OFF, "No system is called while questions are measured.")
+
+
+async def read_elements(
+    services: TenantServices, adaptations: Adaptations, questions: Sequence[LiveQuestion]
+) -> list[Judged]:
+    """Prepare each answer, and return which live elements it would read. Raises what preparing raises."""
+    offered, clock = services.live_elements, services.clock
+    silent = replace(services, live_elements=None if offered is None else NoCalls(offered))
+    preparing = PrepareAnswer(silent, adaptations)
+    labels = frozenset(services.tenant.labels)
+    identity = Identity(services.tenant.name, _CONTEXT.agent, frozenset({Role.AGENT}), labels)
+    judged: list[Judged] = []
+    for question in questions:
+        prepared = await preparing.prepare(
+            request_of(question.question, question.before),
+            identity=identity,
+            deadline=Deadline.after(_DEADLINE_S, clock=clock),
+            context=_CONTEXT,
+        )
+        prepared.hydration.cancel()
+        prepared.steps.root.end()
+        read = dict.fromkeys(each.element for each in prepared.live_matches if each.state in _READ)
+        judged += judge_reads(question, list(read))
+    return judged
+
+
+def judge_reads(question: LiveQuestion, read: Sequence[str]) -> list[Judged]:
+    """Return a row for each value that is asked, and one for the question."""
+    cluster = f"{question.tenant}: {question.wording}"
+    judged = [
+        Judged(
+            f"{question.id} {names[0]}",
+            cluster,
+            {
+                "asked values that an element shows": float(any(name in read for name in names)),
+                "asked values with the best element": float(names[0] in read),
+            },
+        )
+        for names in question.asks
+    ]
+    wanted = {name for names in question.asks for name in names}
+    is_needless = not wanted.issuperset(read)
+    is_right = not is_needless and all(any(name in read for name in names) for names in question.asks)
+    if not question.asks:
+        values = {"questions that ask none, and one is read": float(bool(read))}
+    else:
+        values = {"questions that ask a value, and more is read": float(is_needless)}
+    if len(question.asks) > 1:
+        values["questions that ask several, exactly right"] = float(is_right)
+    asks = " + ".join("|".join(names) for names in question.asks) or "nothing"
+    miss = f"{question.before or ''} {question.question}: asks {asks}; read {', '.join(read) or 'nothing'}"
+    return [*judged, Judged(question.id, cluster, values, "" if is_right else miss)]

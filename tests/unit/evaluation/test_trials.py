@@ -1,0 +1,78 @@
+"""What is counted of approved answers, red flags and live elements."""
+
+from __future__ import annotations
+
+from assistant.evaluation.measures import figures
+from assistant.evaluation.questions import EvaluationQuestion
+from assistant.evaluation.trials import (
+    ApprovedItem,
+    FlaggedMessage,
+    LiveQuestion,
+    judge_reads,
+    match_approved,
+    raise_flags,
+)
+from tests.fakes.answering import FakeTenant
+from tests.unit.evaluation.results import question
+
+
+def live(*asks: tuple[str, ...]) -> LiveQuestion:
+    return LiveQuestion(id="q", tenant="shop", question="Where is it?", wording="w", asks=asks)
+
+
+def test_each_asked_value_counts_for_itself() -> None:
+    judged = judge_reads(live(("order.state", "order.day"), ("stock",)), ["order.day"])
+    found = {name: one.value for name, one in figures(judged).items()}
+    assert found == {
+        "asked values that an element shows": 0.5,
+        "asked values with the best element": 0.0,
+        "questions that ask a value, and more is read": 0.0,
+        "questions that ask several, exactly right": 0.0,
+    }
+    assert judged[-1].miss.endswith("asks order.state|order.day + stock; read order.day")
+
+
+def test_an_element_that_was_not_asked_is_counted() -> None:
+    assert judge_reads(live(("stock",)), ["stock", "price"])[-1].values == {
+        "questions that ask a value, and more is read": 1.0
+    }
+    [none] = judge_reads(live(), ["price"])
+    assert none.values == {"questions that ask none, and one is read": 1.0}
+    assert none.miss
+    assert judge_reads(live(), [])[0].miss == ""
+
+
+ITEM = ApprovedItem(
+    approved_id="refill",
+    question="When is a refill payable?",
+    text="On day 23.",
+    document_ids=("refills",),
+    paraphrases=("when is a refill payable",),
+    lookalikes=("Which dog may enter the shop?",),
+)
+
+
+async def test_an_approved_answer_is_seen_by_its_paraphrase_and_no_other() -> None:
+    others: list[EvaluationQuestion] = [
+        question("a", documents=("refills",)),
+        question("b", documents=("x",)),
+    ]
+    judged = await match_approved(FakeTenant().services, [ITEM], others)
+    assert [one.id.split()[0] for one in judged] == ["paraphrases", "look-alikes", "others"]
+    assert judged[0].values["paraphrases that see their answer"] == 1.0
+    assert all(one.values["wrongly served"] == 0.0 for one in judged)
+
+
+async def test_a_message_without_a_flag_counts_as_ordinary() -> None:
+    tenant = FakeTenant()
+    messages = [FlaggedMessage(message="chest pain", flag="chest"), FlaggedMessage(message="hi", flag=None)]
+    judged = await raise_flags(
+        tenant.config, tenant.services.embedder, messages, {"short messages": ["refill?"]},
+        clock=tenant.services.clock,
+    )  # fmt: skip
+    assert [one.values for one in judged] == [
+        {"emergencies that raise a flag": 0.0, "emergencies that raise their flag": 0.0},
+        {"ordinary questions that raise a flag": 0.0},
+        {"short messages that raise a flag": 0.0},
+    ]
+    assert [bool(one.miss) for one in judged] == [True, False, False]
