@@ -94,6 +94,9 @@ async def _judged(
             await learn_first_router(runtime, ports, tenant=tenant)
         async with open_adapted(runtime, ports, tenant) as (services, adaptations):
             judged += await _trial(figure, folder, services, adaptations)
+    if late := [one for one in judged if one.degraded]:
+        steps = ", ".join(sorted({step for one in late for step in one.degraded}))
+        unusable.append(f"DEGRADED  {len(late)} questions: {steps}. Free the machine and ask again.")
     return judged, unusable
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import log2
+from typing import TypeVar
 
 from assistant.answering.choose import Section
 from assistant.answering.evidence import Evidence
@@ -35,6 +36,7 @@ from assistant.evaluation.questions import (
 )
 from assistant.text.language import fold
 
+ResultT = TypeVar("ResultT")
 _DEADLINE_S = 30.0
 _ATTEMPTS = 4
 _BACK_OFF_S = 0.2
@@ -66,6 +68,27 @@ def request_of(question: str, before: str | None) -> AnswerRequest:
     return FollowUpRequest(question=question, earlier_question=before[:MAX_EARLIER_CHARACTERS])
 
 
+async def until_whole(
+    ask: Callable[[], Awaitable[tuple[ResultT, Sequence[str]]]],
+) -> tuple[ResultT, tuple[str, ...]]:
+    """Ask again while the embedding endpoint is overloaded or a step is left out, four times at most.
+
+    ``ask`` returns a result and the steps that were left out; those of the last attempt are returned.
+    Raises what ``ask`` raises.
+    """
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            result, degraded = await ask()
+        except OverloadedError:
+            if attempt == _ATTEMPTS:
+                raise
+            await asyncio.sleep(_BACK_OFF_S * 2**attempt)
+            continue
+        if not degraded or attempt == _ATTEMPTS:
+            return result, tuple(degraded)
+    raise AssertionError("unreachable")
+
+
 class Observer:
     """Asks one tenant's questions, as an agent without access labels does."""
 
@@ -88,35 +111,23 @@ class Observer:
         return self._services.tenant.retrieval.leg_size
 
     async def ask(self, question: EvaluationQuestion, *, before: str | None = None) -> Observed:
-        """Return what an agent would be shown. Asks again while the embedding endpoint is late.
-
-        Raises AssistantError.
-        """
-        timings_ms: Mapping[str, float] = {}
-        for attempt in range(1, _ATTEMPTS + 1):
-            try:
-                prepared, spent_ms = await self._once(question.question, before)
-            except OverloadedError:
-                if attempt == _ATTEMPTS:
-                    raise
-                await asyncio.sleep(_BACK_OFF_S * 2**attempt)
-                continue
-            timings_ms = timings_ms or spent_ms
-            degraded = tuple(prepared.scope.degraded)
-            if not degraded or attempt == _ATTEMPTS:
-                return Observed(question, before, prepared, timings_ms, degraded)
-        raise AssertionError("unreachable")
-
-    async def _once(self, question: str, before: str | None) -> tuple[PreparedAnswer, Mapping[str, float]]:
+        """Return what an agent would be shown. Raises AssistantError."""
         clock = self._services.clock
-        started_s = clock.monotonic_s()
-        prepared = await self._prepare.prepare(
-            request_of(question, before),
-            identity=self._identity,
-            deadline=Deadline.after(_DEADLINE_S, clock=clock),
-        )
-        prepared.steps.root.end()
-        return prepared, {**prepared.steps.timings_ms, "total": elapsed_ms(started_s, clock=clock)}
+        spent_ms: list[Mapping[str, float]] = []
+
+        async def once() -> tuple[PreparedAnswer, Sequence[str]]:
+            started_s = clock.monotonic_s()
+            prepared = await self._prepare.prepare(
+                request_of(question.question, before),
+                identity=self._identity,
+                deadline=Deadline.after(_DEADLINE_S, clock=clock),
+            )
+            prepared.steps.root.end()
+            spent_ms.append({**prepared.steps.timings_ms, "total": elapsed_ms(started_s, clock=clock)})
+            return prepared, prepared.scope.degraded
+
+        prepared, degraded = await until_whole(once)
+        return Observed(question, before, prepared, spent_ms[0], degraded)
 
     async def documents(self, document_ids: Iterable[str]) -> Mapping[str, StoredDocument]:
         """Return documents by id; those that are not in the index are absent. Raises AssistantError."""

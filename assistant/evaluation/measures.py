@@ -258,6 +258,8 @@ class Judged:
     values: Mapping[str, float]
     miss: str = ""
     """What went wrong, for a reader; empty where nothing did."""
+    degraded: tuple[str, ...] = ()
+    """Steps that were left out: no figure may rest on it."""
 
 
 def figures(judged: Sequence[Judged]) -> dict[str, Estimate]:

@@ -26,6 +26,7 @@ from assistant.answering.vocabulary import KnownWordsReader
 from assistant.domain.clock import Deadline
 from assistant.domain.documents import KnownWords, id_prefix_of
 from assistant.domain.public import PublicModel
+from assistant.evaluation.judging import until_whole
 from assistant.evaluation.measures import Judged
 from assistant.evaluation.questions import load_rows
 from assistant.settings.tenant import SourceEntry, TenantConfig
@@ -91,9 +92,9 @@ class RoutingTrial:
     async def ask(self, one: RoutedQuestion) -> Judged:
         """Raises what the search and the embedding endpoint raise."""
         known = await self._known_words.read()
-        routed = await self._find(self._routed, one, known)
-        alone = await self._find(self._routed, one, known, by_items=False)
-        merged = await self._find(self._merged, one, known, by_items=False)
+        routed, late = await self._find(self._routed, one, known)
+        alone, alone_late = await self._find(self._routed, one, known, by_items=False)
+        merged, merged_late = await self._find(self._merged, one, known, by_items=False)
         values: dict[str, float] = {}
         if one.sources:
             values |= self._first(one, routed)
@@ -115,7 +116,7 @@ class RoutingTrial:
             values["nothing answers it, and it is refused"] = float(routed.certainty is None)
         is_miss = values.get(RIGHT_FIRST) == 0 or values.get(HOLDS) == 0
         miss = f"{', '.join(one.sources)}: {values} | {one.question}" if is_miss else ""
-        return Judged(one.id, one.group, values, miss)
+        return Judged(one.id, one.group, values, miss, (*late, *alone_late, *merged_late))
 
     def _first(self, one: RoutedQuestion, routed: Evidence) -> dict[str, float]:
         """Return whether what should come first does: the source with the largest share, the source that the
@@ -137,19 +138,23 @@ class RoutingTrial:
 
     async def _find(
         self, find: FindEvidence, one: RoutedQuestion, known: KnownWords | None, *, by_items: bool = True
-    ) -> Evidence:
-        scope = SearchScope.untraced(Deadline.after(_DEADLINE_S, clock=self._services.clock))
+    ) -> tuple[Evidence, tuple[str, ...]]:
         routed = find.without_items(one.question, known=known)
-        vectors = await find.search.embed([one.question, routed], scope)
-        query = EvidenceQuery(
-            one.question,
-            vectors[0],
-            known=known,
-            by_items=by_items,
-            routed_text=routed,
-            routed_vector=vectors[1],
-        )
-        return await find.run(query, scope)
+
+        async def once() -> tuple[Evidence, Sequence[str]]:
+            scope = SearchScope.untraced(Deadline.after(_DEADLINE_S, clock=self._services.clock))
+            vectors = await find.search.embed([one.question, routed], scope)
+            query = EvidenceQuery(
+                one.question,
+                vectors[0],
+                known=known,
+                by_items=by_items,
+                routed_text=routed,
+                routed_vector=vectors[1],
+            )
+            return await find.run(query, scope), scope.degraded
+
+        return await until_whole(once)
 
 
 def _patient(tenant: TenantConfig) -> TenantConfig:

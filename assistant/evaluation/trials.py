@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +17,7 @@ from pydantic import ConfigDict, Field
 from assistant.answering.adaptations import Adaptations
 from assistant.answering.approved import ApprovedAnswers, LiveAnswer
 from assistant.answering.ports import TextEmbedder
-from assistant.answering.prepare import PrepareAnswer
+from assistant.answering.prepare import PrepareAnswer, PreparedAnswer
 from assistant.answering.rank import CosineScale
 from assistant.answering.red_flags import RedFlags
 from assistant.answering.services import TenantServices
@@ -27,7 +28,7 @@ from assistant.domain.elements import ElementProblem
 from assistant.domain.identity import Identity, Role
 from assistant.domain.live import CareContext
 from assistant.domain.public import PublicModel
-from assistant.evaluation.judging import request_of
+from assistant.evaluation.judging import request_of, until_whole
 from assistant.evaluation.measures import Judged
 from assistant.evaluation.questions import EvaluationQuestion, Split, draw, load_questions
 from assistant.live.ports import Caller, ElementType, Filled, LiveElements, LiveReadError
@@ -224,7 +225,8 @@ async def read_elements(
     labels = frozenset(services.tenant.labels)
     identity = Identity(services.tenant.name, _CONTEXT.agent, frozenset({Role.AGENT}), labels)
     judged: list[Judged] = []
-    for question in questions:
+
+    async def prepare(question: LiveQuestion) -> tuple[PreparedAnswer, Sequence[str]]:
         prepared = await preparing.prepare(
             request_of(question.question, question.before),
             identity=identity,
@@ -233,8 +235,12 @@ async def read_elements(
         )
         prepared.hydration.cancel()
         prepared.steps.root.end()
+        return prepared, prepared.scope.degraded
+
+    for question in questions:
+        prepared, degraded = await until_whole(partial(prepare, question))
         read = dict.fromkeys(each.element for each in prepared.live_matches if each.state in _READ)
-        judged += judge_reads(question, list(read))
+        judged += [replace(one, degraded=degraded) for one in judge_reads(question, list(read))]
     return judged
 
 

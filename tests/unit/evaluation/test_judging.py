@@ -15,6 +15,7 @@ from assistant.evaluation.judging import (
     is_gold,
     normal,
     subject_change,
+    until_whole,
 )
 from assistant.evaluation.questions import EvaluationQuestion, QuestionResult
 from tests.fakes.answering import FakeTenant, document
@@ -191,3 +192,23 @@ async def test_a_question_of_a_live_fact_reads_no_system_and_counts_as_documents
     observer = Observer(asked.services)
     observed = await observer.ask(parcel(question="Where is my order?"))
     assert (live.calls, observed.prepared.asked_live) == ([], ())
+
+
+async def test_a_question_is_asked_again_while_a_step_is_left_out() -> None:
+    attempts = [["vectors of units"], [], ["never"]]
+
+    async def ask() -> tuple[int, list[str]]:
+        degraded = attempts.pop(0)
+        return len(attempts), degraded
+
+    assert await until_whole(ask) == (1, ())
+
+
+async def test_a_step_that_is_always_left_out_is_returned() -> None:
+    asked: list[None] = []
+
+    async def ask() -> tuple[int, list[str]]:
+        asked.append(None)
+        return len(asked), ["vectors of units"]
+
+    assert await until_whole(ask) == (4, ("vectors of units",))
