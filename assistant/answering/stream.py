@@ -187,7 +187,6 @@ class AnswerText:
         *,
         prompt: Prompt | None,
         given: Sequence[str],
-        question: str,
         language: Language,
         hydration: Hydration | None = None,
         offered: Labels = NO_LABELS,
@@ -204,7 +203,6 @@ class AnswerText:
         self._markup = MarkupParser(lambda tag: tag.key in offered)
         self._marked: list[tuple[Tag, LiveSlot]] = []
         """The model's elements, by the number of their marks."""
-        self._question = language.content_stems(question)
         self._language = language
         urls = (one.document.card.url for one in self._documents.values())
         self._allowed_urls = frozenset(url for url in urls if url)
@@ -285,16 +283,8 @@ class AnswerText:
             yield from self._add(
                 block.text, before=before, citations=(block.n, *block.rests_on), is_key=block.is_key
             )
-            yield from self._place(block.elements, start=start)
-            if block.ready is not None and self._hydration is not None:
-                begins, ends = start - block.ready.begins_before, start + len(block.text)
-                if event := self._hydration.show(block.ready, start=begins, end=ends):
-                    yield event
-            if block.of_items is not None and self._hydration is not None:
-                name, items = block.of_items
-                after = start + len(block.text)
-                if slot := self._hydration.begin(name, items=items):
-                    yield self._hydration.place_slot(slot, start=after, end=after)
+            if self._hydration is not None:
+                yield from _placed(block, self._hydration, start=start)
 
     def write_label(self, title: str) -> tuple[Token, int, int]:
         """Add the label of an element in a paragraph of its own; return its token and [start, end)."""
@@ -451,20 +441,11 @@ class AnswerText:
             support=checked.support if checked is not None else Support.SUPPORTED,
             detail=checked.detail if checked is not None else None,
             reasons=checked.reasons if checked is not None else (),
-            relevance=self._relevance(text),
             cited=cited,
             is_key=is_key,
         )
         self.sentences.append(sentence)
         yield SentenceEnded(**dict(sentence))
-
-    def _place(self, elements: Sequence[tuple[str, int, int]], *, start: int) -> Iterator[ElementChanged]:
-        """Yield the elements of the text just added, at [start + first, start + last) of the whole text."""
-        if self._hydration is None:
-            return
-        for name, first, last in elements:
-            if event := self._hydration.place(name, start=start + first, end=start + last):
-                yield event
 
     def _is_repeated(self, text: str) -> bool:
         """Return whether a sentence was said before, or says the same again and again."""
@@ -473,10 +454,19 @@ class AnswerText:
         is_loop = len(words) >= _LOOP_WORDS and len(set(words)) < _LOOP_DIFFERENT * len(words)
         return (bool(normal) and normal in self._seen) or is_loop
 
-    def _relevance(self, text: str) -> float | None:
-        if not self._question:
-            return None
-        return round(len(self._language.content_stems(text) & self._question) / len(self._question), 3)
+
+def _placed(block: QuotedBlock, hydration: Hydration, *, start: int) -> Iterator[ElementChanged]:
+    """Yield the elements of a quoted block whose text was just added at ``start`` of the whole text."""
+    for name, first, last in block.elements:
+        if event := hydration.place(name, start=start + first, end=start + last):
+            yield event
+    end = start + len(block.text)
+    if (ready := block.ready) is not None and (
+        event := hydration.show(ready, start=start - ready.begins_before, end=end)
+    ):
+        yield event
+    if block.of_items is not None and (slot := hydration.begin(block.of_items[0], items=block.of_items[1])):
+        yield hydration.place_slot(slot, start=end, end=end)
 
 
 def _white_space(between: str) -> str:
@@ -545,7 +535,6 @@ class AnswerStream:
         self._text = AnswerText(
             prompt=prepared.prompt,
             given=prepared.given,
-            question=prepared.request.question,
             language=language,
             hydration=prepared.hydration,
             offered=prepared.named_live,
@@ -825,7 +814,7 @@ class AnswerStream:
 
     def _kept_texts(self, told: AnswerEnding) -> dict[str, object]:
         """Return the record's texts, with excerpts in place of what is shown of documents."""
-        excerpts, draft = self._prepared.excerpts, told.reply_draft
+        excerpts, draft = self._prepared.found.excerpts, told.reply_draft
         text, also = excerpts.keep(self._text.text), excerpts.keep_also(told.also)
         kept_draft = excerpts.keep(draft) if draft is not None else None
         used = excerpts.used_in(text, kept_draft, *(one.text for one in also))

@@ -82,7 +82,6 @@ def released(parts: Sequence[str]) -> Said:
     text = AnswerText(
         prompt=PROMPT,
         given=(QUESTION,),
-        question=QUESTION,
         language=WORDS,
         hydration=hydration,
         offered=hydration.labels(),

@@ -53,7 +53,7 @@ PROMPT = Prompt(
 
 
 def answer_text(question: str = QUESTION) -> AnswerText:
-    return AnswerText(prompt=PROMPT, given=(question,), question=question, language=language("en"))
+    return AnswerText(prompt=PROMPT, given=(question,), language=language("en"))
 
 
 def written(*parts: str, cut_short: bool = False) -> tuple[AnswerText, Events]:
@@ -357,18 +357,6 @@ def test_a_quote_of_nothing_is_nothing() -> None:
     text = answer_text()
     assert list(text.quote([])) == []
     assert (text.begun, text.text, text.citations) == (False, "", ())
-
-
-def test_relevance_is_the_share_of_the_question_that_a_sentence_holds() -> None:
-    text, _ = written(" ".join(SUPPORTED))
-    assert [one.relevance for one in text.sentences] == [1.0, 0.0, 0.0]
-
-
-def test_a_question_without_content_words_has_no_relevance() -> None:
-    text = answer_text("And then?")
-    list(text.write(SUPPORTED[0]))
-    list(text.end(cut_short=False))
-    assert [one.relevance for one in text.sentences] == [None]
 
 
 # The citations of a stream
