@@ -142,7 +142,7 @@ class AnswerQuestion:
             services=self._services,
             request=request,
             conversation_id=prepared.conversation_id,
-            deadline=prepared.deadline,
+            deadline=prepared.scope.deadline,
             interruption=prepared.interruption,
             steps=prepared.steps,
         )

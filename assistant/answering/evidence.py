@@ -7,9 +7,8 @@ the model's first token.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date
 
 from assistant.answering.adaptations import Adaptations
 from assistant.answering.approved import FindApproved, ServedAnswer
@@ -170,7 +169,7 @@ class FindEvidence:
         self._unit_vectors = UnitVectors(services.embedder)
         self._cosines = CosineScale.of(tenant.embedding)
         self._sources, self._clock = tenant.sources, services.clock
-        self.tables = ItemTables(services, self.vocabulary.language)
+        self.tables = ItemTables(services, self.search, self.vocabulary.language)
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -206,7 +205,7 @@ class FindEvidence:
             routing = self._route(query)
             moved = None
             if routing is not None and len(asked_of.states) > 1:
-                moved = SourceScores(routing, sources=self._sources, today=self._today())
+                moved = SourceScores(routing, sources=self._sources, today=self._clock.now().date())
             ranked = rank(candidates(retrieved), weights=scope.ranker or self._ranker)
             ranked = moved.added(ranked) if moved is not None else ranked
         documents = await self.search.read(_to_read(ranked, named, are_many=moved is not None), scope)
@@ -215,7 +214,7 @@ class FindEvidence:
             searched,
             QuestionTerms(self._terms(query, named)),
             retrieved,
-            tuple(_read_first(ranked, documents)),
+            tuple(_move_to_front(ranked, documents)),
             documents,
             states=asked_of.states,
             routing=routing,
@@ -353,9 +352,6 @@ class FindEvidence:
         named = self.tables.named(question, known=known)
         return question if named is None else named.pronouns
 
-    def _today(self) -> date:
-        return self._clock.now().date()
-
     # Items of a catalogue
 
     async def _table(self, query: EvidenceQuery, scope: SearchScope) -> Comparison | None:
@@ -440,11 +436,6 @@ def _to_read(ranked: Sequence[RankedDocument], named: NamedItems | None, *, are_
     return [one.document_id for one in ranked[:DOCUMENTS_READ]]
 
 
-def _read_first(ranked: Sequence[RankedDocument], documents: Collection[str]) -> list[RankedDocument]:
-    """Return the candidates that were read before the others, each group in its order."""
-    return _move_to_front(ranked, set(documents))
-
-
 def _move_to_front(ranked: Sequence[RankedDocument], names: Collection[str]) -> list[RankedDocument]:
     """Return the documents with these ids before all others, each group in its order."""
     front = [one for one in ranked if one.document_id in names]
@@ -470,8 +461,14 @@ class SourceList:
 
     def add(self, document: StoredDocument, found: Evidence) -> int | None:
         """Return the number of a document, at its best passage; None for one without passages."""
-        passages = _best_passages_first(document.passages, found)
-        return self.number(passages[0], found) if passages else None
+        scores = {
+            hit.passage_id: (hit.cosine or 0.0) + (hit.lexical_score or 0.0) / 100
+            for hit in found.retrieved.hits
+        }
+        first = sorted(
+            document.passages, key=lambda one: (-round(scores.get(one.passage_id, -1.0), 4), one.ordinal)
+        )[:1]
+        return self.number(first[0], found) if first else None
 
     def fill(self, found: Evidence, *, up_to: int) -> None:
         """Add the documents that were read, best first, until there are ``up_to``."""
@@ -481,24 +478,15 @@ class SourceList:
             self.add(document, found)
 
 
-def _best_passages_first(passages: Iterable[Passage], found: Evidence) -> list[Passage]:
-    scores = {
-        hit.passage_id: (hit.cosine or 0.0) + (hit.lexical_score or 0.0) / 100 for hit in found.retrieved.hits
-    }
-    return sorted(passages, key=lambda one: (-round(scores.get(one.passage_id, -1.0), 4), one.ordinal))
-
-
 def _ranked_passage(passage: Passage, found: Evidence, *, rank: int) -> RankedPassage:
     """Return the passage with the scores of both legs, its cosine on the scale of the weights."""
     passages, hits = found.retrieved.passages, found.retrieved.hits
     fused = next((one for one in passages if one.passage.passage_id == passage.passage_id), None)
     hit = next((one for one in hits if one.passage_id == passage.passage_id), None)
-    return RankedPassage(
+    return replace(
+        fused or RankedPassage(passage, rank, 0.0, None, None, None, None),
         passage=passage,
         rank=rank,
-        fused_score=fused.fused_score if fused else 0.0,
-        lexical_rank=fused.lexical_rank if fused else None,
         lexical_score=hit.lexical_score if hit else None,
-        vector_rank=fused.vector_rank if fused else None,
         cosine=hit.cosine if hit else None,
     )

@@ -11,18 +11,28 @@ import asyncio
 import hashlib
 import re
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from typing import Any, TypeVar, cast
 from urllib.parse import quote
 from weakref import WeakSet
 
 from assistant.answering.events import AnswerEvent, Done, ElementChanged, Sources, Token
-from assistant.answering.ports import DocumentTexts
-from assistant.domain.answers import MOST_EXCERPTS, AlsoPossible, AnswerRecord, Excerpt, ShownAs
-from assistant.domain.documents import ParsedDocument
+from assistant.answering.ports import DocumentLinks, DocumentTexts
+from assistant.domain.answers import (
+    MOST_EXCERPTS,
+    AlsoPossible,
+    AnswerRecord,
+    Excerpt,
+    PassageUse,
+    ShownAs,
+    Source,
+    source_kind,
+)
+from assistant.domain.documents import ParsedDocument, Passage, Span
 from assistant.domain.elements import ElementData, ElementValue
 from assistant.domain.errors import DependencyError
+from assistant.domain.identity import Identity
 from assistant.live.markup import Labelled, Tag, with_labels, with_marks
 from assistant.text.safe_markdown import safe_markdown
 
@@ -111,7 +121,6 @@ _NO_TITLE = "(no title)"
 _IN_ADDRESSES = "%/:?#@!$&*+,;=~"
 """Not encoded, besides letters, digits and ``_.-``: brackets and quotation marks could end Markdown."""
 
-Span = tuple[int, int]
 Labels = Mapping[str, str]
 """Words in place of live elements' tags, by ``Tag.key``; empty where tags stay text."""
 NO_LABELS: Labels = {}
@@ -158,6 +167,30 @@ def shown_url(url: str | None) -> str | None:
     return quote(url, safe=_IN_ADDRESSES) if url is not None else None
 
 
+def source_of(
+    place: Passage | PassageUse, *, n: int, score: float, links: DocumentLinks, identity: Identity
+) -> Source:
+    """Return a numbered source without its snippet. An approved answer, which is shown whole, has no link."""
+    span = place.span if isinstance(place, Passage) else Span(*place.span)
+    kind = source_kind(place.document_id)
+    link = ""
+    if kind != "approved":
+        link = links.link(place.document_id, span=span, identity=identity, content_hash=place.content_hash)
+    return Source(
+        n=n,
+        kind=kind,
+        document_id=place.document_id,
+        title=shown_title(place.title),
+        url=shown_url(place.url),
+        source=place.source,
+        score=score,
+        snippet="",
+        span=(span.start, span.end),
+        content_hash=place.content_hash,
+        document_url=link,
+    )
+
+
 def shown_reply(texts: Iterable[str], *, url: str | None, labels: Labels = NO_LABELS) -> str:
     """Return what a document says to the patient, without the quotation marks around it."""
     text = " ".join(texts).strip()
@@ -190,7 +223,7 @@ class Place:
 
     document_id: str
     content_hash: str
-    spans: tuple[Span, ...]
+    spans: tuple[tuple[int, int], ...]
     shown_as: ShownAs
     heading_letters: int = 0
     url: str | None = None
@@ -275,18 +308,8 @@ class Excerpts:
 
 
 def _excerpt(shown: str, mark: int, place: Place) -> Excerpt:
-    return Excerpt(
-        mark=mark,
-        document_id=place.document_id,
-        content_hash=place.content_hash,
-        spans=place.spans,
-        shown_as=place.shown_as,
-        letters=len(shown),
-        heading_letters=place.heading_letters,
-        url=place.url,
-        labels=dict(place.labels),
-        text_hash=_hash(shown),
-    )
+    where: dict[str, Any] = {one.name: getattr(place, one.name) for one in fields(place)}
+    return Excerpt(mark=mark, letters=len(shown), text_hash=_hash(shown), **where)
 
 
 def shown_again(excerpt: Excerpt, parsed: ParsedDocument) -> str | None:

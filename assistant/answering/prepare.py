@@ -36,13 +36,11 @@ from assistant.answering.excerpts import (
     marks_in,
     read_excerpts,
     shown_path,
-    shown_title,
-    shown_url,
+    source_of,
 )
 from assistant.answering.hydration import CallBounds, Hydration
 from assistant.answering.live_elements import AskedElement, LiveExamples, unread
 from assistant.answering.model_reading import ModelReading
-from assistant.answering.ports import DocumentLinks
 from assistant.answering.prompt import Prompt, PromptBuilder
 from assistant.answering.reading import Message, PlainReading, ReadMessage, questions_of
 from assistant.answering.red_flags import RedFlags
@@ -64,14 +62,11 @@ from assistant.domain.answers import (
     Source,
     SourceAsked,
     SourceFacts,
-    source_kind,
 )
 from assistant.domain.clock import Deadline
 from assistant.domain.documents import (
     DocumentCard,
     KnownWords,
-    Passage,
-    RankedPassage,
     SearchFilters,
     StoredDocument,
 )
@@ -135,11 +130,6 @@ class Found:
     offered: OfferedAnswer | None = None
     is_weighed: bool = False
 
-    @property
-    def shown(self) -> tuple[RankedPassage, ...]:
-        """The sources, in the order of their numbers."""
-        return tuple(self.sources.passages)
-
 
 @dataclass(slots=True)
 class PreparedAnswer:
@@ -186,24 +176,12 @@ class PreparedAnswer:
     interruption: Interruption = field(default_factory=Interruption)
 
     @property
-    def deadline(self) -> Deadline:
-        return self.scope.deadline
-
-    @property
     def steps(self) -> Steps:
         return self.scope.steps
 
     @property
     def evidence(self) -> tuple[Evidence, ...]:
         return self.found.evidence
-
-    @property
-    def shown(self) -> tuple[RankedPassage, ...]:
-        return self.found.shown
-
-    @property
-    def excerpts(self) -> Excerpts:
-        return self.found.excerpts
 
     @property
     def certainty(self) -> Certainty | None:
@@ -719,25 +697,19 @@ class PrepareAnswer:
         stems = frozenset[str]().union(*(one.asked.stems for one in found.evidence))
         cards = _cards(found.evidence)
         return tuple(
-            Source(
-                n=n,
-                kind=source_kind(passage.document_id),
-                document_id=passage.document_id,
-                title=shown_title(passage.title),
-                heading=shown_path(passage.heading),
-                effective_date=card.effective_date if card is not None else None,
-                url=shown_url(passage.url),
-                source=passage.source,
-                score=ranked.fused_score,
-                snippet=snippet(
-                    passage, stems=stems, excerpts=found.excerpts, labels=labels_of(passage.document_id)
-                ),
-                facts=source_facts(card),
-                span=(passage.span.start, passage.span.end),
-                content_hash=passage.content_hash,
-                document_url=source_link(self._services.links, passage, identity=identity),
+            source_of(
+                passage, n=n, score=ranked.fused_score, links=self._services.links, identity=identity
+            ).model_copy(
+                update={
+                    "heading": shown_path(passage.heading),
+                    "effective_date": card.effective_date if card is not None else None,
+                    "snippet": snippet(
+                        passage, stems=stems, excerpts=found.excerpts, labels=labels_of(passage.document_id)
+                    ),
+                    "facts": source_facts(card),
+                }
             )
-            for n, ranked in enumerate(found.shown, start=1)
+            for n, ranked in enumerate(found.sources.passages, start=1)
             for passage in [ranked.passage]
             for card in [cards.get(passage.document_id)]
         )
@@ -749,15 +721,6 @@ def source_facts(card: DocumentCard | None) -> SourceFacts | None:
         return None
     item = card.item
     return SourceFacts(**{name: getattr(item, name) for name in SourceFacts.model_fields})
-
-
-def source_link(links: DocumentLinks, passage: Passage, *, identity: Identity) -> str:
-    """Return the path that opens a source; an empty one for an approved answer, which is shown whole."""
-    if source_kind(passage.document_id) == "approved":
-        return ""
-    return links.link(
-        passage.document_id, span=passage.span, identity=identity, content_hash=passage.content_hash
-    )
 
 
 def _rewritten(reading: Reading, message: str) -> Sequence[str | None]:

@@ -117,7 +117,7 @@ def uses_of_passages(prepared: PreparedAnswer) -> tuple[PassageUse, ...]:
             url=passage.url,
             source=passage.source,
         )
-        for n, ranked in enumerate(prepared.shown, start=1)
+        for n, ranked in enumerate(prepared.found.sources.passages, start=1)
         for passage in [ranked.passage]
     )
 

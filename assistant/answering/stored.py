@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
-from assistant.answering.excerpts import fill_record, gone_from, read_excerpts, shown_title, shown_url
+from assistant.answering.excerpts import fill_record, gone_from, read_excerpts, source_of
 from assistant.answering.hydration import (
     CallBounds,
     element_of,
@@ -27,16 +27,13 @@ from assistant.domain.answers import (
     AccessQuery,
     AnswerRecord,
     LiveSpan,
-    PassageUse,
     Sent,
     Source,
     StoredSent,
     StoredVerdict,
     Verdict,
-    source_kind,
 )
 from assistant.domain.clock import Clock, Deadline
-from assistant.domain.documents import Span
 from assistant.domain.elements import Element, ElementProblem, ElementUse
 from assistant.domain.errors import InvalidRequestError, NotFoundError
 from assistant.domain.feedback import Act, AgentAct, StoredAct
@@ -141,32 +138,16 @@ class ReadAnswers:
     def _sources(
         self, record: AnswerRecord, *, gone: frozenset[str], identity: Identity
     ) -> tuple[Source, ...]:
+        links = self._services.links
         return tuple(
-            Source(
-                n=use.n,
-                kind=source_kind(use.document_id),
-                document_id=use.document_id,
-                title=shown_title(use.title),
-                url=shown_url(use.url),
-                source=use.source,
-                score=use.fused_score,
-                snippet="",
-                withdrawn=use.document_id in gone,
-                span=use.span,
-                content_hash=use.content_hash,
-                document_url=self._link(use, identity=identity),
+            source_of(use, n=use.n, score=use.fused_score, links=links, identity=identity).model_copy(
+                update={"withdrawn": use.document_id in gone}
             )
             for use in record.passages
         )
 
-    def _link(self, use: PassageUse, *, identity: Identity) -> str:
-        if source_kind(use.document_id) == "approved":
-            return ""
-        return self._services.links.link(
-            use.document_id, span=Span(*use.span), identity=identity, content_hash=use.content_hash
-        )
 
-
+@dataclass(frozen=True, slots=True)
 class ReadElementAgain:
     """Reads one live element of a recorded answer again, for the agent who asked only.
 
@@ -174,16 +155,10 @@ class ReadElementAgain:
     item that it means.
     """
 
-    def __init__(
-        self,
-        services: TenantServices,
-        *,
-        bounds: CallBounds,
-        as_asked: Callable[[Caller, AnswerRecord], Awaitable[Caller]],
-    ) -> None:
-        self._services = services
-        self._bounds = bounds
-        self._as_asked = as_asked
+    services: TenantServices
+    _: KW_ONLY
+    bounds: CallBounds
+    as_asked: Callable[[Caller, AnswerRecord], Awaitable[Caller]]
 
     async def read(
         self, answer_id: str, element_id: str, *, identity: Identity, context: CareContext | None
@@ -194,26 +169,26 @@ class ReadElementAgain:
         Raises NotFoundError (no such answer or element, another agent's, or one that no connector offers any
         more), RecordsUnavailableError.
         """
-        record = await _own(self._services, answer_id, identity=identity)
+        record = await _own(self.services, answer_id, identity=identity)
         use = next((one for one in record.elements if one.id == element_id), None)
-        live = self._services.live_elements
+        live = self.services.live_elements
         kind = live.types().get(use.name) if use is not None and live is not None else None
         if use is None or live is None or kind is None:
             raise _not_found()
         if use.items:
             kind = over_items(kind)
-        subject = self._services.subject_of(context)
+        subject = self.services.subject_of(context)
         if use.subject != subject or (context is not None and subject is None):
             await self._record_refusal(use, kind, answer_id, agent=identity.agent, asked_for=subject)
             outcome = LiveReadError(ElementProblem.NOT_ALLOWED, _OF_ANOTHER_CONVERSATION)
             return element_of(kind, element_id=use.id, display=use.display, outcome=outcome)
-        limit_s = limit_of(self._services.tenant, use.name)
+        limit_s = limit_of(self.services.tenant, use.name)
         outcome = await read_element(
             live,
             kind,
-            await self._as_asked(Caller(identity, context, record.question, answer_id), record),
-            deadline=Deadline.after(limit_s, clock=self._services.clock),
-            bounds=self._bounds,
+            await self.as_asked(Caller(identity, context, record.question, answer_id), record),
+            deadline=Deadline.after(limit_s, clock=self.services.clock),
+            bounds=self.bounds,
             items=use.items,
         )
         return element_of(kind, element_id=use.id, display=use.display, outcome=outcome)
@@ -223,11 +198,11 @@ class ReadElementAgain:
     ) -> None:
         """Record who tried, and whose data the answer has; of an answer that was nobody's, in whose
         conversation it was tried."""
-        if self._services.live_reads is None:
+        if self.services.live_reads is None:
             return
         read = LiveRead(
-            read_id=self._services.new_id(),
-            at=self._services.clock.now(),
+            read_id=self.services.new_id(),
+            at=self.services.clock.now(),
             agent=agent,
             answer_id=answer_id,
             system=system_of(use.name),
@@ -235,7 +210,7 @@ class ReadElementAgain:
             subject=use.subject or asked_for,
             outcome=ElementProblem.NOT_ALLOWED.value,
         )
-        await self._services.live_reads.record(read)
+        await self.services.live_reads.record(read)
 
 
 class AppendToAnswer:
@@ -412,13 +387,13 @@ MOST_ENTRIES = 500
 _PAGE_TOKEN = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00)(#[!-~]{1,120})?")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Audit:
     """Lists who saw what. Each audit is recorded itself, before it is answered."""
 
-    def __init__(self, *, records: AnswerRecords, documents: LiveDocuments, clock: Clock) -> None:
-        self._records = records
-        self._documents = documents
-        self._clock = clock
+    records: AnswerRecords
+    documents: LiveDocuments
+    clock: Clock
 
     async def page(self, query: AccessQuery, *, auditor: str) -> AccessPage:
         """Return a page of the entries, oldest first; there are more while it has a ``next_after``.
@@ -432,32 +407,30 @@ class Audit:
             )
         _check_page(query)
         subject = _named(document=query.document_id, agent=query.agent)
-        entry = AccessEntry(at=self._clock.now(), agent=auditor, kind="audit", subject_id=subject)
-        await self._records.record_access(entry)
-        page = await self._records.list_accesses(query)
+        entry = AccessEntry(at=self.clock.now(), agent=auditor, kind="audit", subject_id=subject)
+        await self.records.record_access(entry)
+        page = await self.records.list_accesses(query)
         document_id = query.document_id
         if document_id is None or query.after is not None or page != AccessPage((), None):
             return page
-        if not await self._documents.get_many([document_id]):
+        if not await self.documents.get_many([document_id]):
             raise NotFoundError(
                 f"There is no document {document_id}, and nobody saw one of that id in the time asked for."
             )
         return page
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AuditLiveReads:
     """Lists who read which live data. Each audit is recorded itself, before it is answered.
 
     ``pseudonym`` makes the name of a customer in the record; the audit's own entry has that name too.
     """
 
-    def __init__(
-        self, *, records: AnswerRecords, reads: LiveReads, pseudonym: Callable[[str], str], clock: Clock
-    ) -> None:
-        self._records = records
-        self._reads = reads
-        self._pseudonym = pseudonym
-        self._clock = clock
+    records: AnswerRecords
+    reads: LiveReads
+    pseudonym: Callable[[str], str]
+    clock: Clock
 
     async def page(self, query: LiveReadQuery, *, customer: str | None = None, auditor: str) -> LiveReadPage:
         """Return a page of the reads, oldest first; there are more while it has a ``next_after``.
@@ -467,11 +440,11 @@ class AuditLiveReads:
         """
         _check_page(query)
         if customer is not None:
-            query = replace(query, subject=self._pseudonym(customer))
+            query = replace(query, subject=self.pseudonym(customer))
         subject = f"live-reads {_named(agent=query.agent, customer=query.subject)}".strip()
-        entry = AccessEntry(at=self._clock.now(), agent=auditor, kind="audit", subject_id=subject)
-        await self._records.record_access(entry)
-        return await self._reads.list(query)
+        entry = AccessEntry(at=self.clock.now(), agent=auditor, kind="audit", subject_id=subject)
+        await self.records.record_access(entry)
+        return await self.reads.list(query)
 
 
 def _named(**asked: str | None) -> str:

@@ -17,7 +17,7 @@ import structlog
 from assistant.answering.excerpts import Excerpts, Place, remember_texts, shown_lines, shown_title, shown_unit
 from assistant.answering.hydration import ReadyElement
 from assistant.answering.items import PRICE, RATING, Catalogue, ItemQuestion, NamedItems
-from assistant.answering.search import SearchScope
+from assistant.answering.search import Search, SearchScope
 from assistant.answering.services import TenantServices, call_within
 from assistant.domain.answers import ShownAs
 from assistant.domain.clock import Deadline
@@ -366,8 +366,8 @@ def source_ids(tenant: TenantConfig, *, kind: SourceKind) -> tuple[SourceIds, ..
 class ItemTables:
     """Answers questions about the items of one tenant's catalogue by tables."""
 
-    def __init__(self, services: TenantServices, words: Language) -> None:
-        self._services = services
+    def __init__(self, services: TenantServices, search: Search, words: Language) -> None:
+        self._services, self._search = services, search
         self._words = words
         tenant = services.tenant
         reviews = [one for one in tenant.sources if one.kind == "reviews"]
@@ -403,7 +403,7 @@ class ItemTables:
         """
         known = self._known.items if self._known is not None else ()
         wanted = [item.document_id for item in candidates(asked, known)]
-        documents = await self._read(wanted, scope)
+        documents = await self._search.read(wanted, scope)
         comparison = compare(asked, [documents[one] for one in wanted if one in documents])
         first = [item.document for item in comparison.items[:REVIEWED_ITEMS]]
         found = await asyncio.gather(*(self.reviews_of(item, vector=vector, scope=scope) for item in first))
@@ -452,19 +452,6 @@ class ItemTables:
         reviews = [pair for own in found for pair in own]
         reviews.sort(key=lambda pair: (-pair[0], pair[1].card.document_id))
         return [review for _, review in reviews]
-
-    async def _read(self, document_ids: Sequence[str], scope: SearchScope) -> Mapping[str, StoredDocument]:
-        if not document_ids:
-            return {}
-        limit_s = self._services.tenant.limits.search_timeout_s
-        return await call_within(
-            limit_s,
-            lambda step: self._services.search.read_documents(
-                document_ids, labels=scope.labels, deadline=step
-            ),
-            deadline=scope.deadline,
-            late=lambda: SearchUnavailableError(f"The passage index took over {limit_s:g} s; ask again."),
-        )
 
     async def _reviews_in(
         self, source: SourceEntry, item: StoredDocument, query: PassageQuery, scope: SearchScope

@@ -369,7 +369,9 @@ async def _prepare(
             _drop(work)
             await _release_log(question, opening)
             raise
-        log = LoggedAnswer(question.tenant.log, opening, excerpts=prepared.excerpts) if is_open else None
+        log = (
+            LoggedAnswer(question.tenant.log, opening, excerpts=prepared.found.excerpts) if is_open else None
+        )
         return prepared, log
     finally:
         await _end(work)

@@ -345,7 +345,7 @@ class ResumedAnswers:
             return
         if answer.log is None:
             raise NotResumableError(_NOT_KEPT)
-        shown = {ranked.passage.document_id for ranked in answer.prepared.shown}
+        shown = {ranked.passage.document_id for ranked in answer.prepared.found.sources.passages}
         texts = self.tenants[identity.tenant].answering.texts
         try:
             await refuse_withdrawn(shown, texts, labels=identity.labels)

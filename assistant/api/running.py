@@ -299,7 +299,7 @@ class RunningAnswer:
 
     def remaining_s(self) -> float:
         """Return the most seconds that the answer may still take."""
-        return self.prepared.deadline.remaining_s() + _GRACE_S
+        return self.prepared.scope.deadline.remaining_s() + _GRACE_S
 
     def _attach(self, *, after: int) -> Outbox:
         """Return the outbox of a new reader. Only a logged answer still has events of before."""

@@ -244,7 +244,7 @@ async def test_a_sentence_that_was_cut_short_is_dropped_and_length_is_passed_on(
 async def test_the_deadline_travels_with_the_request() -> None:
     tenant = FakeTenant.writing()
     asked = await ask(tenant)
-    assert tenant.generator.deadlines == [asked.prepared.deadline]
+    assert tenant.generator.deadlines == [asked.prepared.scope.deadline]
 
 
 async def test_the_first_sentence_goes_out_before_the_second_comes() -> None:

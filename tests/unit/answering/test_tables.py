@@ -381,7 +381,7 @@ async def test_the_record_keeps_no_word_of_the_documents() -> None:
 async def test_a_log_keeps_the_table_by_reference_and_a_withdrawal_empties_it() -> None:
     tenant = shop()
     answered = await table(tenant)
-    excerpts = answered.prepared.excerpts
+    excerpts = answered.prepared.found.excerpts
     (element,) = answered.elements
     event = excerpts.keep_event(element)
     assert isinstance(event, ElementChanged)
