@@ -3,10 +3,10 @@
     python -m tools.fit_weights [ranking|red_flags|support] [--state DIR] [--dry-run]
 
 *ranking* (ranker, units, gate and the head of readings) asks the questions four times: as the weights are;
-with the new ranker and the new weights of units; with the new order of documents, for the gate to be fitted
-on, as they are and as short messages; and for the figures. The head of readings is fitted on the vectors of
-the same questions and of the shop's. *red_flags* fits the head of red flags. *support* prints the weights of
-the support check, which are part of its module. An error, Ctrl-C and --dry-run leave the files as they were.
+with the new ranker and the new weights of units; and with the new order of documents, for the gate to be
+fitted on, as they are and as short messages. The head of readings is fitted on the vectors of the same
+questions and of the shop's. *red_flags* fits the head of red flags. *support* prints the weights of the
+support check, which are part of its module. An error, Ctrl-C and --dry-run leave the files as they were.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import get_args
 import numpy as np
 
 from assistant.answering.rank import INDEX_FEATURES, Kind, shipped_weights
-from assistant.answering.reading import HeadFile, head_counts, shipped_head
+from assistant.answering.reading import HeadFile, head_counts
 from assistant.answering.red_flags import Head, ShippedHead, ordinary_messages
 from assistant.answering.services import TenantServices
 from assistant.answering.support import WEIGHTS
@@ -48,14 +48,11 @@ from assistant.evaluation.fitting import (
     unit_choices,
     weights_file,
 )
-from assistant.evaluation.judging import Judge, Observed, Observer
-from assistant.evaluation.measures import MEASURES, Results, estimates
-from assistant.evaluation.questions import EvaluationQuestion, QuestionResult, load_questions, load_rows
+from assistant.evaluation.judging import Observed, Observer
+from assistant.evaluation.questions import EvaluationQuestion, load_questions, load_rows
+from assistant.evaluation.routing import load_routed
 from assistant.evaluation.support import Case, checked, features, recorded, samples, samples_by_hand
 from assistant.evaluation.trials import FlaggedMessage, calm_messages, embedded
-
-_SHOWN = ("right", "right_with_also", "telltale", "first", "three", "answered", "possibly", "refused")
-_SHOWN_OF_UNANSWERABLE = ("false_answered", "true_refused")
 
 Questions = Mapping[str, Sequence[EvaluationQuestion]]
 _KINDS = {
@@ -93,29 +90,27 @@ class _Fit:
     """Questions of a shop with their kinds."""
 
     async def run(self, services: Mapping[str, TenantServices], folder: Path) -> None:
-        before, observed = await self._ask(services, "before", self.questions)
+        observed = await self._ask(services, "as the weights are", self.questions)
         self._listwise(folder, "ranker", ranker_choices(observed), list(INDEX_FEATURES))
         for kind in ("units", "unit_vectors"):
             names = list(shipped_weights(kind).features)
             self._listwise(folder, kind, unit_choices(observed, names), names)
-        _, observed = await self._ask(services, "with new units", self.questions)
+        observed = await self._ask(services, "with new units", self.questions)
         for kind in ("unit_vectors", "reranker"):
             names = list(shipped_weights(kind).features)
             choices = unit_choices if kind == "unit_vectors" else document_choices
             self._listwise(folder, kind, choices(observed, names), names)
-        _, observed = await self._ask(services, "with new order", self.questions)
-        _, observed_short = await self._ask(services, "short", self.short)
+        observed = await self._ask(services, "with new order", self.questions)
+        observed_short = await self._ask(services, "short", self.short)
         names = list(shipped_weights("gate").features)
         values, bias = fit_logistic(*gate_rows([*observed, *observed_short], names), penalty=PENALTY["gate"])
-        self._write(folder, "gate", names, values, bias=bias, fitted_on=self.gate_fitted_on)
+        raw = weights_file("gate", names, values, bias=bias, fitted_on=self.gate_fitted_on)
+        _write(folder, "gate", raw)
         await self._fit_head(folder, next(iter(services.values())))
-        after, _ = await self._ask(services, "after", self.questions)
-        for tenant in services:
-            self._show(tenant, before[tenant], after[tenant])
 
     def _listwise(self, folder: Path, kind: Kind, choices: Sequence[Choice], names: Sequence[str]) -> None:
         values = fit_listwise(choices, penalty=PENALTY[kind])
-        self._write(folder, kind, names, values, fitted_on=self.fitted_on)
+        _write(folder, kind, weights_file(kind, names, values, fitted_on=self.fitted_on))
 
     async def _fit_head(self, folder: Path, services: TenantServices) -> None:
         """Fit whether a question leans on the one before it, and its kind."""
@@ -126,8 +121,7 @@ class _Fit:
         rows = np.hstack([_HEAD_SCALE * vectors, np.array(counts)])
         leans = [one.kind == "follow_up" for one in asked]
         weights, bias = _raw_logistic(rows, leans)
-        shop = [json.loads(line) for line in self.shop.read_text(encoding="utf-8").splitlines()]
-        named = [(one["question"], _KINDS[one["kind"]]) for one in shop if one["kind"] in _KINDS]
+        named = [(one.question, _KINDS[one.kind]) for one in load_routed(self.shop) if one.kind in _KINDS]
         rules = [(one.question, "rule") for one in asked if one.answerable][::_RULES_EVERY]
         questions, kinds = zip(*named, *rules, strict=True)
         names = tuple(sorted(set(kinds)))
@@ -144,54 +138,26 @@ class _Fit:
             fitted_on=f"{self.fitted_on}; {self.shop.name}",
         )
         (folder / "reading.json").write_bytes(json.dumps(head.model_dump(mode="json")).encode() + b"\n")
-        shipped_head.cache_clear()
 
     async def _ask(
         self, services: Mapping[str, TenantServices], when: str, asked: Questions
-    ) -> tuple[dict[str, Results], list[Observed]]:
-        """Ask questions with the current files; return results, and the tuning halves' observations."""
-        results: dict[str, Results] = {}
-        tuning: list[Observed] = []
-        for tenant, questions in asked.items():
-            observer = Observer(services[tenant])
+    ) -> list[Observed]:
+        """Ask the questions of the tuning halves with the current files."""
+        observed: list[Observed] = []
+        for tenant, every in asked.items():
+            observer, questions = Observer(services[tenant]), [one for one in every if one.split == "tuning"]
             await observer.check(questions)
-            judge = Judge(observer)
-            earlier = {question.qid: question.question for question in questions}
-            found: dict[str, QuestionResult] = {}
+            earlier = {question.qid: question.question for question in every}
             with self.runtime.terminal.counting(f"{when}: {tenant}", "questions") as show:
                 async for one in observe_all(observer, questions, earlier):
-                    found[one.question.qid] = await judge.result(one)
-                    if one.question.split == "tuning":
-                        tuning.append(one)
-                    show(len(found), len(questions))
-            results[tenant] = found
-        return results, tuning
+                    observed.append(one)
+                    show(len(observed), len(questions))
+        return observed
 
-    def _write(
-        self,
-        folder: Path,
-        kind: Kind,
-        names: Sequence[str],
-        values: Sequence[float],
-        *,
-        fitted_on: str,
-        bias: float = 0.0,
-    ) -> None:
-        raw = weights_file(kind, names, values, fitted_on=fitted_on, bias=bias)
-        (folder / f"{kind}.json").write_bytes(raw)
-        shipped_weights.cache_clear()
 
-    def _show(self, tenant: str, before: Results, after: Results) -> None:
-        for split in ("tuning", "held_out"):
-            was, now = (estimates(results, split=split) for results in (before, after))
-            self._print(f"{tenant}, {split.replace('_', ' ')}", style="bold")
-            for measure in MEASURES:
-                if measure.name in (*_SHOWN, *_SHOWN_OF_UNANSWERABLE) and measure.name in now:
-                    values = f"{was[measure.name].value:.3f} → {now[measure.name].value:.3f}"
-                    self._print(f"  {measure.title:52} {values}")
-
-    def _print(self, line: str, *, style: str = "") -> None:
-        self.runtime.terminal.out.print(plain(line, style=style))
+def _write(folder: Path, kind: Kind, raw: bytes) -> None:
+    (folder / f"{kind}.json").write_bytes(raw)
+    shipped_weights.cache_clear()
 
 
 def _raw_logistic(rows: np.ndarray, labels: Sequence[bool]) -> tuple[list[float], float]:

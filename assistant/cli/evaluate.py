@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Literal
 
 import typer
-from rich.table import Table
 
 from assistant.answering.adaptations import Adaptations
 from assistant.answering.services import TenantServices
 from assistant.cli.global_options import GlobalOptions
 from assistant.cli.knowledge import load_if_empty, require_knowledge
 from assistant.cli.local import LocalRuntime, local_runtime
-from assistant.cli.terminal import Terminal, plain
+from assistant.cli.terminal import Terminal, plain, table
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import ConfigurationError, NotFoundError
 from assistant.evaluation import runs
@@ -52,7 +51,8 @@ def show_run(terminal: Terminal, run: runs.TenantRun, *, asked: Mapping[str, flo
     drawn = "" if run.drawn is None else f", drawn by {run.drawn}"
     rows = summary(run, asked)
     title = f"{run.tenant}: {len(run.results)} questions in {run.seconds:.0f} s{drawn}"
-    terminal.out.print(_table(title, SUMMARY, rows))
+    terminal.out.print(plain(title, style="bold"))
+    terminal.out.print(table(*SUMMARY, right=SUMMARY[1:6], rows=rows))
     for name, spreads, unit in (("Words", lengths(run.results), ""), ("Time", latencies(run.results), " ms")):
         said = ", ".join(f"{step} {one.p50:g} / {one.p95:g}{unit}" for step, one in spreads.items())
         terminal.out.print(plain(f"{name}, p50 / p95: {said}"))
@@ -68,25 +68,16 @@ def show_run(terminal: Terminal, run: runs.TenantRun, *, asked: Mapping[str, flo
 
 def show_changes(terminal: Terminal, before: runs.TenantRun, after: runs.TenantRun, *, name: str) -> None:
     """Show the paired differences of the held-out half that are not zero, and the questions that changed."""
-    title = f"against {name}: differences of the held-out half, question by question"
     rows = differences(before, after)
-    terminal.out.print(
-        _table(title, DIFFERENCES, rows) if rows else plain(f"No measure differs from {name}.")
-    )
+    title = f"against {name}: differences of the held-out half, question by question"
+    terminal.out.print(plain(title if rows else f"No measure differs from {name}.", style="bold"))
+    if rows:
+        terminal.out.print(table(*DIFFERENCES, right=DIFFERENCES[1:], rows=rows))
     pairs = runs.changed(before, after)
     for old, new in pairs[:_CHANGED_SHOWN]:
         terminal.out.print(plain(f"  {new.qid}: {told(old)} → {told(new)}  {new.question.question[:90]}"))
     if len(pairs) > _CHANGED_SHOWN:
         terminal.out.print(f"  … and {len(pairs) - _CHANGED_SHOWN} more: the report lists them")
-
-
-def _table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    shown = Table(title=title)
-    for at, heading in enumerate(headings):
-        shown.add_column(heading, justify="right" if at and heading else "left")
-    for row in rows:
-        shown.add_row(*row)
-    return shown
 
 
 DRAWN = 120
