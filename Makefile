@@ -41,6 +41,7 @@ help: ## Show this list
 # --- set-up ----------------------------------------------------------------------------------------------
 $(VENV)/bootstrap.stamp: requirements/bootstrap.txt
 	@test -n "$(PYTHON)" || { echo "No Python 3.11, 3.12 or 3.13 found. Install one of them (Debian: apt-get install python3.11 python3.11-venv), or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || { echo "PYTHON=$(PYTHON) does not start, or is not Python 3.11 to 3.13. Name another one, or leave PYTHON out." >&2; exit 1; }
 	@test "$$(df -Pk . | awk 'NR==2 {print $$4}')" -ge 3000000 || { echo "Less than 3 GB free on this disk: the packages need 1.6 GB, models and state 1 GB. Free some room and run make again." >&2; exit 1; }
 	@echo "· virtual environment ($$($(PYTHON) --version))"
 	@$(PYTHON) -m venv $(VENV) || { echo "$(PYTHON) cannot make a virtual environment: install its venv module (Debian: python3-venv)." >&2; exit 1; }
