@@ -125,7 +125,7 @@ class EmbeddingSection(StrictModel):
     """Mean cosine of a question with the text that answers it, over the same pairs."""
     vectors: Annotated[str, StringConstraints(min_length=1, max_length=500)] | None = None
     """File with vectors of documents that are loaded again and again, relative to the tenant file, as
-    ``python -m tools.shop_vectors`` writes it. Only with embedded stores; refused in a deployed tenant."""
+    ``python -m tests.vectors.shop_vectors`` writes it. Only with embedded stores; refused in a deployed tenant."""
 
     @model_validator(mode="after")
     def _related_is_clearly_over_unrelated(self) -> Self:

@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 from assistant.embedded.kept_vectors import read_kept_vectors
 from assistant.model_artifacts import TOKENIZER_FILE, read_model_facts
 from tests.integration.model_server.conftest import Server, Start
-from tools.shop_vectors import embedded_texts, shop, vectors_file
+from tests.vectors.shop_vectors import embedded_texts, shop, vectors_file
 
 VECTORS = Path(__file__).parents[2] / "vectors"
 Vectors = npt.NDArray[np.float64]

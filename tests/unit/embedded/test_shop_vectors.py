@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from assistant.embedded.kept_vectors import key_of, read_kept_vectors
-from tools.shop_vectors import embedded_texts, shop, vectors_file
+from tests.vectors.shop_vectors import embedded_texts, shop, vectors_file
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +24,8 @@ def test_the_committed_vectors_cover_the_committed_documents(texts: list[str]) -
 
     missing = [text for text in texts if text not in kept]
     assert len(texts) > 4_000
-    assert missing[:3] == [], f"{len(missing)} texts lack vectors: python -m tools.shop_vectors"
-    assert kept.places.keys() == {key_of(text) for text in texts}, "run python -m tools.shop_vectors"
+    assert missing[:3] == [], f"{len(missing)} texts lack vectors: python -m tests.vectors.shop_vectors"
+    assert kept.places.keys() == {key_of(text) for text in texts}, "run python -m tests.vectors.shop_vectors"
     assert kept.dimensions == shop().embedding.dimensions
 
 

@@ -1,6 +1,6 @@
 """Writes the vectors of the committed shop documents, so that a new state does not embed them (docs/shop.md).
 
-    python -m tools.shop_vectors [--state FOLDER] [--port N]
+    python -m tests.vectors.shop_vectors [--state FOLDER] [--port N]
 
 It asks the local embedding endpoint. The same documents and model give the same bytes on one kind of
 processor; one without bfloat16 gives vectors at a cosine of 0.9999 or more.
@@ -27,7 +27,7 @@ from assistant.settings.tenant import TenantConfig, load_tenant
 from assistant.wiring.clients import open_clients
 from assistant.wiring.stores import StoreChoice
 
-TENANTS = Path(__file__).parents[1] / "tenants"
+TENANTS = Path(__file__).parents[2] / "tenants"
 NAME = "shop"
 
 
@@ -84,7 +84,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--state", type=Path, default=Path(".state"))
     parser.add_argument("--port", type=int, help="the first of the ports, where the usual ones are taken")
-    parser.add_argument("--out", type=Path, help="another file than the one that tenants/shop.toml names")
     given = parser.parse_args()
     options = GlobalOptions(tenants_dir=TENANTS, state_dir=given.state, port=given.port, json=False)
     runtime, tenant = local_runtime(options, Terminal()), shop()
@@ -92,9 +91,9 @@ def main() -> None:
         folder = runtime.layout.models_dir / tenant.embedding.model
         texts = embedded_texts(tenant, tokenizer_json=folder / TOKENIZER_FILE)
         vectors, digest = asyncio.run(_embed(runtime, ports, tenant, texts))
-    path = given.out or vectors_file(tenant)
+    path = vectors_file(tenant)
     write_kept_vectors(path, dict(zip(texts, vectors, strict=True)), model_digest=digest)
-    print(f"{path}: {len(texts):,} vectors, {path.stat().st_size:,} bytes")
+    Terminal().say(f"{path}: {len(texts):,} vectors, {path.stat().st_size:,} bytes")
 
 
 if __name__ == "__main__":
