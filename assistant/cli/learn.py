@@ -158,11 +158,13 @@ def routing(
     rollback: Annotated[bool, Option("--rollback", help="Take the live router back instead.")] = False,
 ) -> None:
     """Learn how much each source matters for a question; what routes better than keywords serves."""
-    from assistant.cli.routing import learn_routing, roll_back_routing
+    from assistant.cli.ranking import roll_back
+    from assistant.cli.routing import learn_routing
+    from assistant.tuning.releases import RouterReleases
 
     options = GlobalOptions.of(context)
     if rollback:
-        roll_back_routing(options, tenant=tenant)
+        roll_back(options, tenant=tenant, kind=RouterReleases)
     else:
         learn_routing(options, tenant=tenant, paths=questions or (), seed=seed, dry_run=dry_run)
 

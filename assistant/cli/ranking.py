@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
+from typing import TypeVar
 
 import typer
 
@@ -18,16 +19,24 @@ from assistant.cli.knowledge import load_if_empty
 from assistant.cli.local import local_runtime
 from assistant.cli.terminal import Terminal, plain, table
 from assistant.domain.clock import SystemClock
-from assistant.domain.desk import ReleaseState
+from assistant.domain.desk import RankerRelease, ReleaseState, RouterRelease
 from assistant.domain.errors import ConfigurationError
 from assistant.evaluation.judging import Judge, Observer
 from assistant.evaluation.questions import EvaluationQuestion, load_questions
 from assistant.private_files import make_private_folder, write_private
 from assistant.tuning.gate import Check, ProtectedQuestion, ProtectedSet, protected_question, read_protected
 from assistant.tuning.learn_ranking import LearningRequest, LearnRanking
-from assistant.tuning.releases import LearningReport, Release, Releases, TrialCount
-from assistant.wiring.feedback import open_learning
+from assistant.tuning.releases import (
+    LearningReport,
+    Release,
+    Releases,
+    RouterReleases,
+    TrialCount,
+    report_of,
+)
+from assistant.wiring.feedback import LearningStores, open_learning
 
+Result = TypeVar("Result")
 DAYS = 28
 """Of the window, where none is named."""
 
@@ -46,8 +55,8 @@ class RankingOptions:
 
     def request(self, *, now: datetime) -> LearningRequest:
         """Return the request. Raises ConfigurationError for a window that ends before it begins."""
-        until = _utc(self.until) if self.until is not None else now
-        since = _utc(self.since) if self.since is not None else until - timedelta(days=DAYS)
+        until = now if self.until is None else _utc(self.until)
+        since = until - timedelta(days=DAYS) if self.since is None else _utc(self.since)
         if since >= until:
             raise ConfigurationError(f"--since {since:%Y-%m-%d} is not before --until {until:%Y-%m-%d}.")
         return LearningRequest(
@@ -59,6 +68,18 @@ def _utc(at: datetime) -> datetime:
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
+def with_stores(
+    options: GlobalOptions, tenant: str, use: Callable[[LearningStores], Awaitable[Result]]
+) -> Result:
+    """Return what ``use`` returns of the tenant's embedded stores."""
+
+    async def run() -> Result:
+        async with open_learning(options.tenant(tenant), state_dir=options.state_dir.resolve()) as stores:
+            return await use(stores)
+
+    return asyncio.run(run())
+
+
 def learn_ranking(options: GlobalOptions, chosen: RankingOptions) -> None:
     """Learn, ask the protected questions and show the release. Status 1 where the gate refused it."""
     terminal, clock = Terminal(), SystemClock()
@@ -68,87 +89,75 @@ def learn_ranking(options: GlobalOptions, chosen: RankingOptions) -> None:
     else:
         protected = observe_questions(options, terminal, tenant=chosen.tenant)
 
-    async def learn() -> Release:
-        async with open_learning(
-            options.tenant(chosen.tenant), state_dir=options.state_dir.resolve()
-        ) as stores:
-            learner = LearnRanking(
-                tenant=chosen.tenant,
-                feedback=stores.feedback,
-                desk=stores.desk,
-                protected=protected,
-                clock=clock,
-            )
-            return await learner.learn(request)
+    async def learn(stores: LearningStores) -> Release[RankerRelease]:
+        return await LearnRanking(
+            tenant=chosen.tenant,
+            feedback=stores.feedback,
+            desk=stores.desk,
+            protected=protected,
+            clock=clock,
+        ).learn(request)
 
     with terminal.waiting("learning"):
-        release = asyncio.run(learn())
+        release = with_stores(options, chosen.tenant, learn)
     if options.json:
-        terminal.json(_as_json(release))
+        terminal.json(as_json(release))
     else:
-        show_release(terminal, release, dry_run=chosen.dry_run)
+        _show(terminal, release, dry_run=chosen.dry_run)
     if release.content.state is ReleaseState.REFUSED and not chosen.dry_run:
         raise typer.Exit(1)
 
 
 def list_releases(options: GlobalOptions, *, tenant: str) -> None:
     """Show every release, newest first."""
-
-    async def read() -> list[Release]:
-        async with open_learning(options.tenant(tenant), state_dir=options.state_dir.resolve()) as stores:
-            return await Releases(stores.desk, clock=SystemClock()).all()
-
-    terminal, found = Terminal(), asyncio.run(read())
+    terminal = Terminal()
+    known = with_stores(options, tenant, lambda stores: Releases(stores.desk, clock=SystemClock()).all())
     if options.json:
-        terminal.json([_as_json(release) for release in found])
+        terminal.json([as_json(release) for release in known])
         return
     rows = [
         (
-            one.name,
-            one.content.state.value,
-            f"{one.item.at:%Y-%m-%d %H:%M}",
-            str(one.content.signals),
-            one.content.artifact_hash[:12],
-            one.item.note[:80],
+            release.name,
+            release.content.state.value,
+            f"{release.item.at:%Y-%m-%d %H:%M}",
+            str(release.content.signals),
+            release.content.artifact_hash[:12],
+            release.item.note[:80],
         )
-        for one in found
+        for release in known
     ]
     headings = ("release", "state", "since", "signals", "artifact", "note")
-    terminal.out.print(
-        table(*headings, right=("signals",), rows=rows)
-        if rows
-        else plain("No release yet: the shipped ranker serves.")
-    )
+    empty = plain("No release yet: the shipped ranker serves.")
+    terminal.out.print(table(*headings, right=("signals",), rows=rows) if rows else empty)
 
 
 def promote(options: GlobalOptions, *, tenant: str) -> None:
     """Make the trial live. Raises ConflictError with the count where it may not be."""
 
-    async def move() -> tuple[Release, TrialCount]:
-        async with open_learning(options.tenant(tenant), state_dir=options.state_dir.resolve()) as stores:
-            return await Releases(stores.desk, clock=SystemClock()).promote(stores.feedback)
+    async def move(stores: LearningStores) -> tuple[Release[RankerRelease], TrialCount]:
+        return await Releases(stores.desk, clock=SystemClock()).promote(stores.feedback)
 
-    terminal, (release, count) = Terminal(), asyncio.run(move())
+    terminal, (release, count) = Terminal(), with_stores(options, tenant, move)
     if options.json:
         terminal.json({"release": release.name, "state": release.content.state.value, "count": str(count)})
     else:
         terminal.out.print(plain(f"{release.name} is live: {count}."))
 
 
-def roll_back(options: GlobalOptions, *, tenant: str) -> None:
-    """Take the newest release back, and bring the one before back."""
+def roll_back(
+    options: GlobalOptions, *, tenant: str, kind: type[Releases | RouterReleases] = Releases
+) -> None:
+    """Take the newest release of the ranker or router back, and bring the one before back."""
 
-    async def move() -> tuple[Release, Release | None]:
-        async with open_learning(options.tenant(tenant), state_dir=options.state_dir.resolve()) as stores:
-            return await Releases(stores.desk, clock=SystemClock()).roll_back()
+    async def move(stores: LearningStores) -> tuple[str, str | None]:
+        taken, serves = await kind(stores.desk, clock=SystemClock()).roll_back()
+        return taken.name, None if serves is None else serves.name
 
-    terminal, (taken, serves) = Terminal(), asyncio.run(move())
-    now_serves = serves.name if serves is not None else "shipped"
+    terminal, (taken, serves) = Terminal(), with_stores(options, tenant, move)
     if options.json:
-        terminal.json({"rolled_back": taken.name, "serves": now_serves})
+        terminal.json({"rolled_back": taken, "serves": serves or kind.fallback})
     else:
-        said = "the shipped ranker" if serves is None else serves.name
-        terminal.out.print(plain(f"{taken.name} is rolled back; {said} serves within seconds."))
+        terminal.out.print(plain(f"{taken} is rolled back; now serving: {serves or kind.fallback}."))
 
 
 def write_questions(options: GlobalOptions, *, tenant: str, out: Path) -> None:
@@ -210,9 +219,9 @@ async def _observed(
     return found
 
 
-def show_release(terminal: Terminal, release: Release, *, dry_run: bool) -> None:
+def _show(terminal: Terminal, release: Release[RankerRelease], *, dry_run: bool) -> None:
     """Print what was learned, from what, and what the gate says."""
-    content, report = release.content, release.report
+    content, report = release.content, report_of(release.content)
     since, until = content.window
     state = "dry run, nothing is stored" if dry_run else content.state.value
     terminal.out.print(plain(f"{release.name}: {state}", style="bold"))
@@ -224,12 +233,16 @@ def show_release(terminal: Terminal, release: Release, *, dry_run: bool) -> None
     )
     if report is None:
         return
-    terminal.out.print(_weights_table(report))
+    rows = [
+        (name, f"{report.weights_before.get(name, 0.0):.4f}", f"{after:.4f}")
+        for name, after in report.weights_after.items()
+    ]
+    rows += [(f"offset of {name}", "", f"{value:+.4f}") for name, value in report.largest_offsets.items()]
+    terminal.out.print(table("weight", "before", "after", right=("before", "after"), rows=rows))
     for line in _facts(report):
         terminal.out.print(plain(line))
-    for half, checks in (("open half", report.gate.open_half), ("sealed half", report.gate.sealed_half)):
-        if checks:
-            terminal.out.print(_checks_table(half, checks))
+    show_checks(terminal, "open half", report.gate.open_half)
+    show_checks(terminal, "sealed half", report.gate.sealed_half)
     for reason in report.gate.refused_because:
         terminal.out.print(plain(f"refused: {reason}", style="yellow"))
     if content.state is ReleaseState.TRIAL:
@@ -242,15 +255,6 @@ def show_release(terminal: Terminal, release: Release, *, dry_run: bool) -> None
         )
 
 
-def _weights_table(report: LearningReport):
-    rows = [
-        (name, f"{report.weights_before.get(name, 0.0):.4f}", f"{after:.4f}")
-        for name, after in report.weights_after.items()
-    ]
-    rows += [(f"offset of {name}", "", f"{value:+.4f}") for name, value in report.largest_offsets.items()]
-    return table("weight", "before", "after", right=("before", "after"), rows=rows)
-
-
 def _facts(report: LearningReport) -> list[str]:
     gate = report.gate
     trust = ", ".join(f"{name} {right:.2f} / {wrong:.2f}" for name, (right, wrong) in report.channels.items())
@@ -259,35 +263,35 @@ def _facts(report: LearningReport) -> list[str]:
         f"{report.questions} different questions",
         f"{report.offsets} documents have an offset; share of the step that is kept: "
         f"weights {gate.share_of_weights:g}, offsets {gate.share_of_offsets:g}",
-        f"mean loss of an answer {report.loss_before:.4f} before, {report.loss_after:.4f} after",
+        f"mean loss of a question {report.loss_before:.4f} before, {report.loss_after:.4f} after",
         f"accepted when right / wrong: {trust}",
     ]
-    if report.examination:
-        seen = ", ".join(f"{value:.2f}" for value in report.examination[:5])
-        lines.append(f"examined at positions 1 to 5: {seen}")
     if report.agents_left_out:
         lines.append(f"agents left out, who contradict all others: {', '.join(report.agents_left_out)}")
     return [*lines, *([f"left out: {left}"] if left else [])]
 
 
-def _checks_table(half: str, checks: Sequence[Check]):
+def show_checks(terminal: Terminal, title: str, checks: Sequence[Check]) -> None:
+    """Print what a gate compared, if anything."""
     rows = [
         (
-            one.name,
-            str(one.questions),
-            f"{one.before:.1%}",
-            f"{one.after:.1%}",
-            f"{100 * one.low:+.1f}",
-            f"{100 * one.bound:+.1f}",
-            "passed" if one.passed else "FAILED",
+            check.name,
+            str(check.questions),
+            f"{check.before:.1%}",
+            f"{check.after:.1%}",
+            f"{100 * check.low:+.1f}",
+            f"{100 * check.bound:+.1f}",
+            "passed" if check.passed else "FAILED",
         )
-        for one in checks
+        for check in checks
     ]
     numbers = ("n", "before", "after", "low", "bound")
-    return table(half, *numbers, "", right=numbers, rows=rows)
+    if rows:
+        terminal.out.print(table(title, *numbers, "", right=numbers, rows=rows))
 
 
-def _as_json(release: Release) -> Mapping[str, object]:
-    content = release.content.model_dump(mode="json", exclude={"weights_json", "report"})
+def as_json(release: Release[RankerRelease] | Release[RouterRelease]) -> Mapping[str, object]:
+    """Return a release without the artifact."""
+    content = release.content.model_dump(mode="json", exclude={"weights_json", "router_json", "report"})
     report = json.loads(release.content.report) if release.content.report else None
     return {"release": release.name, "note": release.item.note, **content, "report": report}

@@ -18,12 +18,14 @@ from assistant.cli.evaluate import open_services
 from assistant.cli.global_options import GlobalOptions
 from assistant.cli.knowledge import load_if_empty
 from assistant.cli.local import LocalRuntime, local_runtime
+from assistant.cli.ranking import as_json as release_as_json
 from assistant.cli.terminal import Terminal, plain, table
 from assistant.domain.clock import Deadline, SystemClock
-from assistant.domain.desk import DeskKind, ReleaseState
+from assistant.domain.desk import DeskKind, ReleaseState, RouterRelease
 from assistant.domain.errors import ConfigurationError
 from assistant.evaluation.routing import load_routed
-from assistant.tuning.learn_routing import LearnedRouter, LearnRouting, Read
+from assistant.tuning.learn_routing import LearnRouting, Read, routing_report_of
+from assistant.tuning.releases import Release
 from assistant.wiring.feedback import open_learning
 
 _EMBEDDING_LIMIT_S = 60.0
@@ -56,7 +58,7 @@ def question_files(options: GlobalOptions, tenant: str) -> list[Path]:
 
 async def learn_first_router(
     runtime: LocalRuntime, ports: Mapping[str, int], *, tenant: str
-) -> LearnedRouter | None:
+) -> Release[RouterRelease] | None:
     """Learn a router where the tenant has questions for one and never had a release; else None."""
     options = runtime.options
     paths, config = question_files(options, tenant), options.tenant(tenant)
@@ -76,7 +78,7 @@ async def _learn(
     paths: Sequence[Path],
     seed: int = 0,
     dry_run: bool = False,
-) -> LearnedRouter:
+) -> Release[RouterRelease]:
     options, clock = runtime.options, SystemClock()
     config = options.tenant(tenant)
     labelled = [question for path in paths for question in load_routed(path)]
@@ -106,28 +108,10 @@ async def _reading(services: TenantServices) -> Read:
     return partial(FindEvidence(services).without_items, known=known)
 
 
-def roll_back_routing(options: GlobalOptions, *, tenant: str) -> None:
-    """Take the live router back, and bring the one before back."""
-
-    async def move() -> tuple[LearnedRouter, LearnedRouter | None]:
-        config = options.tenant(tenant)
-        async with open_learning(config, state_dir=options.state_dir.resolve()) as stores:
-            return await LearnRouting(config, desk=stores.desk, clock=SystemClock()).roll_back()
-
-    terminal, (taken, serves) = Terminal(), asyncio.run(move())
-    now_serves = serves.name if serves is not None else "keywords"
-    if options.json:
-        terminal.json({"rolled_back": taken.name, "serves": now_serves})
-    else:
-        said = "the words of the kinds" if serves is None else serves.name
-        terminal.out.print(plain(f"{taken.name} is rolled back; now serving: {said}."))
-
-
-def _show(terminal: Terminal, release: LearnedRouter, *, dry_run: bool, as_json: bool) -> None:
-    content, report = release.content, release.report
+def _show(terminal: Terminal, release: Release[RouterRelease], *, dry_run: bool, as_json: bool) -> None:
+    content, report = release.content, routing_report_of(release.content)
     if as_json:
-        shown = content.model_dump(mode="json", exclude={"router_json", "report"})
-        terminal.json({"release": release.name, **shown, "report": report.model_dump(mode="json")})
+        terminal.json(release_as_json(release))
         return
     state = "dry run, nothing is stored" if dry_run else content.state.value
     terminal.out.print(plain(f"{release.name}: {state}", style="bold"))

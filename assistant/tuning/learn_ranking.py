@@ -7,7 +7,7 @@ half; of two learners at once one gets the number and the other a ConflictError.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -18,7 +18,15 @@ from assistant.domain.errors import ConfigurationError, ConflictError
 from assistant.learning.ports import DeskStore, FeedbackStore
 from assistant.tuning.gate import Check, Gate, GateReport, ProtectedSet, check_artifact
 from assistant.tuning.ranking import Learned, LearningPlan, artifact_hash, learn
-from assistant.tuning.releases import TRIAL_DAYS, LearningReport, Release, Releases, number, of_state
+from assistant.tuning.releases import (
+    TRIAL_DAYS,
+    LearningReport,
+    Release,
+    Releases,
+    of_state,
+    report_of,
+    weights_of,
+)
 from assistant.tuning.signals import Caps, SignalCollector
 
 _UNCHANGED = "the learned weights are those in service"
@@ -32,6 +40,7 @@ STEPS: Sequence[tuple[float, float]] = (
     (0.25, 0.0),
 )
 """Shares of the learned weights and offsets that are tried on the open half, longest first."""
+RankerReleases = Sequence[Release[RankerRelease]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +55,6 @@ class LearningRequest:
     least_sample: int = 200
     dry_run: bool = False
     """Learn and ask the open half; store nothing and leave the sealed half closed."""
-    deleted: Collection[str] = ()
-    """Answer ids whose signals are left out."""
     plan: LearningPlan = field(default_factory=LearningPlan)
     caps: Caps = field(default_factory=Caps)
 
@@ -64,7 +71,7 @@ class LearnRanking:
         self._clock = clock
         self._releases = Releases(desk, clock=clock)
 
-    async def learn(self, request: LearningRequest) -> Release:
+    async def learn(self, request: LearningRequest) -> Release[RankerRelease]:
         """Return the release: a trial, or refused with its report. Nothing is stored where it raises.
 
         Raises InvalidRequestError for a window that cannot be learned from, ConflictError for a trial that
@@ -72,21 +79,42 @@ class LearnRanking:
         """
         known = await self._releases.all()
         await self._end_trial(known, request)
-        standing = _Standing.of(known, self._protected)
-        collector = SignalCollector(tenant=self._tenant, rankers=standing.rankers, deleted=request.deleted)
+        rankers = _rankers(known)
+        gate, looks = self._gate(known, rankers)
+        collector = SignalCollector(rankers=rankers)
         async for event in self._feedback.read(request.since, request.until):
             collector.add(event)
-        draft = await asyncio.to_thread(_draft, collector, request, standing, self._tenant)
-        name = f"ranker-{number(known) + 1:06d}"
+        step, report, content = await asyncio.to_thread(self._draft, collector, request, gate)
+        refusal = step.failed or _unchanged(step.weights, gate.in_service) or gate.refusal(looks=looks)
         if request.dry_run:
-            return Release(self._releases.item(name, 1, draft.content, "dry run"), draft.content)
-        claimed = await self._claim(name, draft, look=standing.looks + 1)
-        if draft.refusal is not None:
-            return claimed
-        checks = await asyncio.to_thread(standing.gate.open_sealed, draft.weights)
-        return await self._settle(claimed, draft, checks)
+            because = (refusal,) if refusal else ("the sealed half is closed",)
+            return self._releases.next(known, _with_gate(content, report, refused_because=because), "dry run")
+        if refusal:
+            content = _with_gate(content, report, refused_because=(refusal,))
+            return await self._claim(known, content, refusal)
+        because = ("the sealed half was opened without a result",)
+        opening = _with_gate(content, report, refused_because=because, look=looks + 1)
+        claimed = await self._claim(known, opening, f"look {looks + 1} at the sealed half")
+        checks = await asyncio.to_thread(gate.open_sealed, step.weights)
+        failed = tuple(check.said for check in checks if not check.passed)
+        judged = _with_gate(
+            content, report, refused_because=failed, look=looks + 1, sealed_half=checks, passed=not failed
+        )
+        if failed:
+            return await self._releases.move(
+                claimed, ReleaseState.REFUSED, "; ".join(failed), report=judged.report
+            )
+        now = self._clock.now()
+        return await self._releases.move(
+            claimed,
+            ReleaseState.TRIAL,
+            "passed the gate",
+            report=judged.report,
+            trial_started_at=now,
+            trial_ends_at=now + timedelta(days=TRIAL_DAYS),
+        )
 
-    async def _end_trial(self, known: Sequence[Release], request: LearningRequest) -> None:
+    async def _end_trial(self, known: RankerReleases, request: LearningRequest) -> None:
         """Raise ConflictError while a trial runs; end one whose time is over."""
         trial = of_state(known, ReleaseState.TRIAL)
         if trial is None:
@@ -99,88 +127,61 @@ class LearnRanking:
         if not request.dry_run:
             await self._releases.move(trial, ReleaseState.ROLLED_BACK, "the trial ended without its sample")
 
-    async def _claim(self, name: str, draft: _Draft, *, look: int) -> Release:
-        """Store the draft as refused: with its reason, or with the look that is about to be taken."""
-        content, note = draft.content, draft.refusal or f"look {look} at the sealed half"
-        if draft.refusal is None:
-            gate = draft.report.gate.model_copy(
-                update={"look": look, "refused_because": ("the sealed half was opened without a result",)}
-            )
-            content = draft.with_gate(gate, state=ReleaseState.REFUSED)
-        try:
-            return await self._releases.write(name, 1, content, note)
-        except ConflictError:
-            raise ConflictError(
-                f"Another learner stored {name} meanwhile. Nothing of this one was stored and no look was "
-                "taken. See what it made: assistant learn releases."
-            ) from None
+    def _gate(self, known: RankerReleases, rankers: Mapping[str, Weights]) -> tuple[Gate, int]:
+        """Return the gate and the openings of its sealed half so far.
 
-    async def _settle(self, claimed: Release, draft: _Draft, checks: tuple[Check, ...]) -> Release:
-        """Store what the sealed half said."""
-        report = claimed.report
-        assert report is not None  # noqa: S101 - this process wrote it
-        failed = tuple(check.said for check in checks if not check.passed)
-        gate = report.gate.model_copy(
-            update={"sealed_half": checks, "passed": not failed, "refused_because": failed}
-        )
-        now = self._clock.now()
-        state = ReleaseState.REFUSED if failed else ReleaseState.TRIAL
-        content = draft.with_gate(gate, state=state)
-        if not failed:
-            ends_at = now + timedelta(days=TRIAL_DAYS)
-            content = content.model_copy(update={"trial_started_at": now, "trial_ends_at": ends_at})
-        return await self._releases.move(
-            Release(claimed.item, content), state, "; ".join(failed) or "passed the gate"
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _Standing:
-    """What serves before a learner starts."""
-
-    rankers: Mapping[str, Weights]
-    """By SHA-256: the shipped one and those of all releases."""
-    gate: Gate
-    looks: int
-    """Openings of this sealed half so far."""
-
-    @classmethod
-    def of(cls, known: Sequence[Release], protected: ProtectedSet) -> _Standing:
-        """Raises ConfigurationError where the questions were observed under unknown weights."""
-        shipped = shipped_weights("ranker")
-        rankers = {shipped.sha256: shipped}
-        for release in known:
-            if release.content.trial_started_at is not None:  # no other has ever served
-                rankers[release.content.artifact_hash] = release.weights
-        observed_under = rankers.get(protected.ranker)
-        if observed_under is None:
+        Raises ConfigurationError where the questions were observed under unknown weights.
+        """
+        protected = self._protected
+        if protected.ranker not in rankers:
             raise ConfigurationError(
                 f"The protected questions were observed under a ranker that is not known here "
                 f"({protected.ranker[:16]}…). Observe them again: assistant learn questions."
             )
         live = of_state(known, ReleaseState.LIVE)
-        in_service = shipped if live is None else live.weights
-        reports = [release.report for release in known]
-        looks = sum(
-            one.gate.look > 0 and one.gate.questions_sha256 == protected.questions_sha256
-            for one in reports
-            if one is not None
+        in_service = shipped_weights("ranker") if live is None else weights_of(live.content)
+        gates = [report.gate for release in known if (report := report_of(release.content)) is not None]
+        looks = sum(gate.look > 0 and gate.questions_sha256 == protected.questions_sha256 for gate in gates)
+        return Gate(protected, rankers[protected.ranker], in_service), looks
+
+    def _draft(
+        self, collector: SignalCollector, request: LearningRequest, gate: Gate
+    ) -> tuple[_Step, LearningReport, RankerRelease]:
+        """Learn, and shorten the step until it loses nothing on the open half."""
+        signals = collector.signals(seed=request.seed, caps=request.caps)
+        learned = learn(signals, request.plan)
+        fitted_on = (
+            f"{learned.signals} answers of {self._tenant} by {learned.agents} agents, "
+            f"{request.since:%Y-%m-%d} to {request.until:%Y-%m-%d}, seed {request.seed}"
         )
-        return cls(rankers, Gate(protected, observed_under, in_service), looks)
+        step = _longest_step(learned, gate, fitted_on)
+        report = _report(learned, step, gate, left_out=signals.left_out)
+        content = RankerRelease(
+            artifact_hash=step.weights.sha256,
+            weights_json=step.raw.decode(),
+            state=ReleaseState.REFUSED,
+            window=(request.since, request.until),
+            signals=learned.signals,
+            agents=learned.agents,
+            prior_hash=shipped_weights("ranker").sha256,
+            seed=request.seed,
+            report=report.model_dump_json(),
+            share_percent=request.share_percent,
+            least_sample=request.least_sample,
+        )
+        return step, report, content
 
-
-@dataclass(frozen=True, slots=True)
-class _Draft:
-    """A release before the sealed half is opened."""
-
-    content: RankerRelease
-    report: LearningReport
-    weights: Weights
-    refusal: str | None
-
-    def with_gate(self, gate: GateReport, *, state: ReleaseState) -> RankerRelease:
-        report = self.report.model_copy(update={"gate": gate})
-        return self.content.model_copy(update={"report": report.model_dump_json(), "state": state})
+    async def _claim(
+        self, known: RankerReleases, content: RankerRelease, note: str
+    ) -> Release[RankerRelease]:
+        release = self._releases.next(known, content, note)
+        try:
+            return await self._releases.put(release)
+        except ConflictError:
+            raise ConflictError(
+                f"Another learner stored {release.name} meanwhile. Nothing of this one was stored and no "
+                "look was taken. See what it made: assistant learn releases."
+            ) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,82 +199,58 @@ class _Step:
         return "; ".join(check.said for check in self.checks if not check.passed)
 
 
-def _draft(collector: SignalCollector, request: LearningRequest, standing: _Standing, tenant: str) -> _Draft:
-    """Learn, and shorten the step until it loses nothing on the open half."""
-    signals = collector.signals(seed=request.seed, caps=request.caps)
-    learned = learn(signals, request.plan)
-    fitted_on = (
-        f"{learned.signals} answers of {tenant} by {learned.agents} agents, "
-        f"{request.since:%Y-%m-%d} to {request.until:%Y-%m-%d}, seed {request.seed}"
-    )
-    gate = standing.gate
-    step = _longest_step(learned, gate, fitted_on)
-    unchanged = _UNCHANGED if _is_in_service(step.weights, gate.in_service) else None
-    refusal = step.failed or unchanged or gate.refusal(looks=standing.looks)
-    judged = GateReport(
-        artifact_hash=step.weights.sha256,
-        questions_sha256=gate.protected.questions_sha256,
-        index_version=gate.protected.index_version,
-        passed=False,
-        refused_because=(refusal,) if refusal else ("the sealed half is closed",),
-        open_half=step.checks,
-        share_of_weights=step.of_weights,
-        share_of_offsets=step.of_offsets,
-    )
-    report = _report(learned, step.weights, gate.in_service, left_out=signals.left_out, gate=judged)
-    content = RankerRelease(
-        artifact_hash=step.weights.sha256,
-        weights_json=step.raw.decode(),
-        state=ReleaseState.REFUSED,
-        window=(request.since, request.until),
-        signals=learned.signals,
-        agents=learned.agents,
-        prior_hash=shipped_weights("ranker").sha256,
-        seed=request.seed,
-        report=report.model_dump_json(),
-        share_percent=request.share_percent,
-        least_sample=request.least_sample,
-    )
-    return _Draft(content, report, step.weights, refusal)
-
-
 def _longest_step(learned: Learned, gate: Gate, fitted_on: str) -> _Step:
     """Return the longest step that loses nothing on the open half, else the shortest."""
-    for of_weights, of_offsets in STEPS[:-1]:
-        step = _step(learned, gate, fitted_on, of_weights, of_offsets)
+    step: _Step | None = None
+    for of_weights, of_offsets in STEPS:
+        raw = learned.file(share_of_weights=of_weights, share_of_offsets=of_offsets, fitted_on=fitted_on)
+        weights = check_artifact(raw, expected_hash=artifact_hash(raw))
+        step = _Step(raw, weights, gate.check_open(weights), of_weights, of_offsets)
         if not step.failed:
-            return step
-    return _step(learned, gate, fitted_on, *STEPS[-1])
+            break
+    assert step is not None  # noqa: S101 - there are steps
+    return step
 
 
-def _step(learned: Learned, gate: Gate, fitted_on: str, of_weights: float, of_offsets: float) -> _Step:
-    raw = learned.file(share_of_weights=of_weights, share_of_offsets=of_offsets, fitted_on=fitted_on)
-    weights = check_artifact(raw, expected_hash=artifact_hash(raw))
-    return _Step(raw, weights, gate.check_open(weights), of_weights, of_offsets)
+def _rankers(known: RankerReleases) -> Mapping[str, Weights]:
+    """Return the weights that have ever served, by SHA-256."""
+    served = [release.content for release in known if release.content.trial_started_at is not None]
+    shipped = shipped_weights("ranker")
+    return {shipped.sha256: shipped} | {content.artifact_hash: weights_of(content) for content in served}
 
 
-def _is_in_service(weights: Weights, in_service: Weights) -> bool:
-    return weights.features == in_service.features and weights.documents == in_service.documents
+def _unchanged(weights: Weights, in_service: Weights) -> str | None:
+    is_same = weights.features == in_service.features and weights.documents == in_service.documents
+    return _UNCHANGED if is_same else None
 
 
-def _report(
-    learned: Learned, weights: Weights, before: Weights, *, left_out: Mapping[str, int], gate: GateReport
-) -> LearningReport:
-    behaviour = learned.behaviour
-    by_size = sorted(weights.documents.items(), key=lambda one: (-abs(one[1]), one[0]))
+def _with_gate(content: RankerRelease, report: LearningReport, **judged: object) -> RankerRelease:
+    """Return the release with what the gate says now."""
+    gate = report.gate.model_copy(update=judged)
+    return content.model_copy(update={"report": report.model_copy(update={"gate": gate}).model_dump_json()})
+
+
+def _report(learned: Learned, step: _Step, gate: Gate, *, left_out: Mapping[str, int]) -> LearningReport:
+    by_size = sorted(step.weights.documents.items(), key=lambda offset: (-abs(offset[1]), offset[0]))
+    channels = learned.behaviour.channels.items()
     return LearningReport(
-        weights_before=before.features,
-        weights_after=weights.features,
+        weights_before=gate.in_service.features,
+        weights_after=step.weights.features,
         questions=learned.questions,
-        offsets=len(weights.documents),
+        offsets=len(step.weights.documents),
         largest_offsets=dict(by_size[:_OFFSETS_SHOWN]),
         loss_before=round(learned.loss[0], 5),
         loss_after=round(learned.loss[1], 5),
-        channels={
-            name: (round(one.right, 3), round(one.wrong, 3)) for name, one in behaviour.channels.items()
-        },
-        examination=tuple(round(value, 3) for value in behaviour.examination),
-        agents_left_out=behaviour.left_out,
+        channels={name: (round(rates.right, 3), round(rates.wrong, 3)) for name, rates in channels},
+        agents_left_out=learned.behaviour.left_out,
         left_out=dict(left_out),
-        gate=gate,
+        gate=GateReport(
+            artifact_hash=step.weights.sha256,
+            questions_sha256=gate.protected.questions_sha256,
+            index_version=gate.protected.index_version,
+            passed=False,
+            open_half=step.checks,
+            share_of_weights=step.of_weights,
+            share_of_offsets=step.of_offsets,
+        ),
     )

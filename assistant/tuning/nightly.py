@@ -6,13 +6,12 @@ of its few looks, so after a refusal the loop rests.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Literal, Protocol
 
 from assistant.domain.clock import Clock
-from assistant.domain.desk import ReleaseState
+from assistant.domain.desk import RankerRelease, ReleaseState
 from assistant.domain.errors import ConflictError, InvalidRequestError
 from assistant.learning.ports import FeedbackStore
 from assistant.tuning.learn_ranking import LearningRequest
@@ -25,7 +24,7 @@ REST = timedelta(days=7)
 
 
 class Learner(Protocol):
-    async def learn(self, request: LearningRequest) -> Release:
+    async def learn(self, request: LearningRequest) -> Release[RankerRelease]:
         """As ``LearnRanking.learn``."""
         ...
 
@@ -53,33 +52,20 @@ class NightlyRanking:
     async def __call__(self) -> Turn:
         """Take one turn. Raises DependencyError, and ConfigurationError for questions that do not fit."""
         now, known = self._clock.now(), await self._releases.all()
-        trial = of_state(known, ReleaseState.TRIAL)
+        trial, newest = of_state(known, ReleaseState.TRIAL), known[0] if known else None
         if trial is not None:
-            turn = await self._promote(trial)
-            if turn.outcome == "promoted" or _runs(trial, now):
-                return turn
-        if _rests(known, now):
-            return Turn("waits", known[0].name, f"{known[0].name} was refused less than {REST.days} days ago")
+            try:
+                promoted, count = await self._releases.promote(self._feedback)
+                return Turn("promoted", promoted.name, str(count))
+            except ConflictError as error:
+                ends_at = trial.content.trial_ends_at
+                if ends_at is None or now < ends_at:
+                    return Turn("waits", trial.name, error.message)
+        if newest and newest.content.state is ReleaseState.REFUSED and now - newest.item.at < REST:
+            return Turn("waits", newest.name, f"{newest.name} was refused less than {REST.days} days ago")
         try:
             learned = await self._learner.learn(LearningRequest(since=now - WINDOW, until=now))
         except (ConflictError, InvalidRequestError) as error:
             return Turn("waits", None, error.message)
         refused = learned.content.state is ReleaseState.REFUSED
         return Turn("refused" if refused else "on_trial", learned.name, learned.item.note)
-
-    async def _promote(self, trial: Release) -> Turn:
-        try:
-            promoted, count = await self._releases.promote(self._feedback)
-        except ConflictError as error:
-            return Turn("waits", trial.name, error.message)
-        return Turn("promoted", promoted.name, str(count))
-
-
-def _runs(trial: Release, now: datetime) -> bool:
-    ends_at = trial.content.trial_ends_at
-    return ends_at is None or now < ends_at
-
-
-def _rests(known: Sequence[Release], now: datetime) -> bool:
-    """Return whether the newest release was refused a short time ago."""
-    return bool(known) and known[0].content.state is ReleaseState.REFUSED and now - known[0].item.at < REST

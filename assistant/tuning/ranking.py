@@ -3,12 +3,10 @@
 One question has at most one right document among its candidates. It is not observed; acts are evidence of it.
 
     P(right = d) = softmax over candidates of the served score, moved by the weights and offsets to learn
-    loss         = - sum over answers of weight * log sum over d of P(right = d) * P(acts | right = d)
-                   + pull of both towards the shipped ranker
+    label of d   = P(right = d | acts on all answers to the question)
 
-The gradient of an answer is its softmax less its posterior: the listwise fit of ``evaluation/fitting.py``,
-with labels that are probabilities. ``behaviour`` estimates P(acts | right = d) before weights are learned.
-docs/decisions/0047 has the options and their figures.
+``evidence`` estimates P(acts | right = d) before weights are learned; the estimator takes the labels anew at
+each step, which maximises the likelihood of the acts. docs/decisions/0047 has the options and their figures.
 """
 
 from __future__ import annotations
@@ -19,31 +17,21 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 import numpy as np
-from numpy.typing import NDArray
 
 from assistant.answering.rank import INDEX_FEATURES, Weights, WeightsFile, shipped_weights
 from assistant.domain.errors import ConflictError, InvalidRequestError
-from assistant.tuning.behaviour import (
-    LEAST_DIFFERENCE,
-    LEAST_RISE,
-    Behaviour,
-    Doubles,
-    behaviour_of,
-    evidence_of,
-)
-from assistant.tuning.signals import FEATURES, Flags, Floats, Numbers, Signals
+from assistant.tuning.estimator import Estimator, softmax
+from assistant.tuning.evidence import LEAST_DIFFERENCE, LEAST_RISE, Behaviour, behaviour_of, evidence_of
+from assistant.tuning.signals import Flags, Floats, Numbers, Signals
 
+FEATURES = len(INDEX_FEATURES)
 MOST_OFFSETS = 3_000
 """Documents with an offset in one artifact; a desk item holds 400 KB."""
 NOT_AMONG_THEM = 0.05
 """Probability that no candidate is right."""
-_STEPS, _RATE = 160, 0.03
-_CHUNK = 8_192
-"""Answers whose arrays are in use at once: 8 MB."""
-
-
-_STRONGEST_OF_QUESTION = 100.0
-"""Bound on the likelihood ratio of all answers to one question: agents err alike about a near document."""
+_STEPS = 200
+_STRONGEST_OF_QUESTION = np.log(100.0)
+"""Bound on the log likelihood ratio of all answers to a question: agents err alike about a near document."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +65,7 @@ class Learned:
     agents: int
     """Agents whose answers count."""
     loss: tuple[float, float]
-    """Mean loss of an answer without pull: before, after."""
+    """Mean loss of a question without pull: before, after."""
 
     def file(self, *, share_of_weights: float = 1.0, share_of_offsets: float = 1.0, fitted_on: str) -> bytes:
         """Return the bytes of a ranker's weights file, with shares of the steps from the shipped one."""
@@ -109,33 +97,37 @@ def learn(signals: Signals, plan: LearningPlan) -> Learned:
     alike; ConflictError where judgements look like chance.
     """
     _check_amount(signals, plan)
-    model = ScoreModel.of(signals)
-    before = model.probabilities(np.zeros(FEATURES), np.zeros(len(signals.names)))
-    behaviour, counted = behaviour_of(signals, before)
-    _check_judgements(behaviour, counted)
-    evidence = evidence_of(signals, behaviour, counted)
-    of_agents = len(np.unique(signals.agents[counted]))
-    if of_agents < plan.least_agents:
+    design = Candidates.of(signals)
+    unmoved = np.zeros(design.size)
+    before = (1.0 - NOT_AMONG_THEM) * design.probabilities(unmoved)
+    behaviour = behaviour_of(signals, before)
+    _check_judgements(behaviour)
+    agents = len(np.unique(signals.agents[behaviour.counted]))
+    if agents < plan.least_agents:
         raise InvalidRequestError(
-            f"{of_agents} agents are left without those who contradict all others; "
+            f"{agents} agents are left without those who contradict all others; "
             f"{plan.least_agents} are needed."
         )
-    rows, evidence, of_questions = _by_question(signals, evidence, counted)
-    fit = Fit(model.take(rows), evidence, of_questions, _free_documents(signals, plan), plan)
-    weights, offsets = fit.run()
+    rows, evidence = _by_question(signals, evidence_of(signals, behaviour, before), behaviour.counted)
+    asked = design.take(rows.first)
+    acts = Acts(evidence, rows.weights)
+    pull = np.r_[np.full(FEATURES, plan.weight_pull), np.full(len(signals.names), plan.offset_pull)]
+    free = _free_documents(signals, plan)
+    bound = np.r_[np.full(FEATURES, plan.most_weight), np.where(free, plan.most_offset, 0.0)]
+    moved = Estimator(pull=pull, bound=bound, steps=_STEPS).fit(asked, acts.labels)
     shipped = shipped_weights("ranker").features
     return Learned(
-        weights={
-            name: shipped[name] + float(change) for name, change in zip(INDEX_FEATURES, weights, strict=True)
-        },
+        weights={name: shipped[name] + float(moved[at]) for at, name in enumerate(INDEX_FEATURES)},
         documents={
-            name: float(offset) for name, offset in zip(signals.names, offsets, strict=True) if offset != 0.0
+            name: float(offset)
+            for name, offset in zip(signals.names, moved[FEATURES:], strict=True)
+            if offset
         },
         behaviour=behaviour,
-        signals=int(counted.sum()),
-        questions=len(rows),
-        agents=of_agents,
-        loss=(fit.loss(np.zeros(FEATURES), np.zeros(len(signals.names))), fit.loss(weights, offsets)),
+        signals=int(behaviour.counted.sum()),
+        questions=len(rows.first),
+        agents=agents,
+        loss=(acts.loss(asked.probabilities(unmoved)), acts.loss(asked.probabilities(moved))),
     )
 
 
@@ -150,267 +142,197 @@ def _check_amount(signals: Signals, plan: LearningPlan) -> None:
             f"{plan.least_signals} by {plan.least_agents} are needed. Choose a longer one."
         )
     judged = signals.channel >= 0
-    against = (judged & ~signals.judged_good) | signals.opened.any(axis=1) | signals.wrong.any(axis=1)
-    if not against.any() or not (judged & signals.judged_good).any():
-        which = "good" if not against.any() else "bad"
+    against = (judged & ~signals.judged_good).any() or signals.opened.any() or signals.wrong.any()
+    if not against or not (judged & signals.judged_good).any():
         raise InvalidRequestError(
-            f"All {len(signals)} answers were judged {which}: nothing tells one document from another. "
-            "Choose a longer window."
+            f"All {len(signals)} answers were judged {'bad' if against else 'good'}: nothing tells one "
+            "document from another. Choose a longer window."
         )
 
 
-def _check_judgements(behaviour: Behaviour, counted: Flags) -> None:
+def _check_judgements(behaviour: Behaviour) -> None:
     """Raise ConflictError where judgements look like chance, or most of them contradict the others."""
-    differences = [rates.difference for rates in behaviour.channels.values()]
-    rise = max(behaviour.z.values(), default=0.0)
-    if rise >= LEAST_RISE and max(differences) >= LEAST_DIFFERENCE and counted.mean() >= 0.5:
+    difference = max((rates.difference for rates in behaviour.channels.values()), default=0.0)
+    rise, counted = max(behaviour.rise.values(), default=0.0), behaviour.counted.mean()
+    if rise >= LEAST_RISE and difference >= LEAST_DIFFERENCE and counted >= 0.5:
         return
-    said = ", ".join(
-        f"{name} {rates.difference:+.2f} ({behaviour.z.get(name, 0.0):.1f} standard errors)"
+    told = ", ".join(
+        f"{name} {rates.difference:+.2f} ({behaviour.rise.get(name, 0.0):.1f} standard errors)"
         for name, rates in behaviour.channels.items()
     )
     raise ConflictError(
         "Agents accept right and wrong documents alike, as chance would: P(accepted | right) less "
-        f"P(accepted | wrong) is {said or 'not known'}; it must reach {LEAST_DIFFERENCE} and {LEAST_RISE:g} "
-        f"standard errors for those who gave half of the judgements; {counted.mean():.0%} count. "
+        f"P(accepted | wrong) is {told or 'not known'}; it must reach {LEAST_DIFFERENCE} and {LEAST_RISE:g} "
+        f"standard errors for those who gave half of the judgements; {counted:.0%} count. "
         "Nothing is learned of this window."
     )
 
 
-def _by_question(signals: Signals, evidence: Floats, counted: Flags) -> tuple[Numbers, Floats, Floats]:
-    """Return one row for each question, the evidence of all its answers, and its weight.
+# One row for each question
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """The different questions among the answers that count."""
+
+    first: Numbers
+    """Row of an answer to each."""
+    weights: Floats
+    """Mean of its answers'."""
+
+
+def _by_question(signals: Signals, evidence: Floats, counted: Flags) -> tuple[Questions, Floats]:
+    """Return the questions, and the evidence of all their answers in the order of the first one's candidates.
 
     A question has one right document, however often it was asked: its answers are judgements of several
     agents (Dawid and Skene), not so many lists to fit.
     """
     rows = np.flatnonzero(counted)
     order = np.argsort(signals.documents[rows], axis=1, kind="stable")
-    aligned = np.take_along_axis(evidence[rows], order, axis=1)
     _, first, at = np.unique(signals.questions[rows], return_index=True, return_inverse=True)
-    sums = np.zeros((len(first), evidence.shape[1]), np.float32)
-    np.add.at(sums, at, aligned)
+    sums = np.zeros((len(first), evidence.shape[1]))
+    np.add.at(sums, at, np.take_along_axis(evidence[rows], order, axis=1))
     of_questions = np.zeros_like(sums)
     np.put_along_axis(of_questions, order[first], sums, axis=1)
-    limit = np.log(_STRONGEST_OF_QUESTION)
     weights = np.bincount(at, signals.weights[rows]) / np.bincount(at)
-    return rows[first], np.clip(of_questions, -limit, limit), weights.astype(np.float32)
+    limited = np.clip(of_questions, -_STRONGEST_OF_QUESTION, _STRONGEST_OF_QUESTION)
+    return Questions(rows[first], weights), limited
 
 
-class ScoreModel:
-    """Scores of all answers' candidates as a function of weights and offsets."""
+class Acts:
+    """What all acts on each question say of its candidates."""
+
+    def __init__(self, evidence: Floats, weights: Floats) -> None:
+        highest = np.maximum(evidence.max(axis=1, keepdims=True), 0.0)
+        self._likelihood = np.exp(evidence - highest)
+        self._otherwise = NOT_AMONG_THEM * np.exp(-highest)
+        self._weights = weights[:, None]
+
+    def labels(self, chance: Floats) -> Floats:
+        """Return P(right = d | acts) times the question's weight. ``chance``: P(right = d | one is)."""
+        joint = (1.0 - NOT_AMONG_THEM) * chance * self._likelihood
+        return self._weights * joint / (joint.sum(axis=1, keepdims=True) + self._otherwise)
+
+    def loss(self, chance: Floats) -> float:
+        """Return the mean negative log likelihood."""
+        joint = (1.0 - NOT_AMONG_THEM) * (chance * self._likelihood).sum(axis=1, keepdims=True)
+        return float(-(self._weights * np.log(joint + self._otherwise)).sum() / self._weights.sum())
+
+
+# Scores as a function of weights and offsets
+
+
+class Candidates:
+    """The ``Design`` of answers' candidates: weights of features, then offsets of documents. At 0 the shipped
+    ranker stands, whichever ranker served."""
 
     def __init__(
-        self, *, documents: NDArray[np.int32], scores: Floats, standard: Floats, steepness: Floats, count: int
+        self, *, documents: Numbers, scores: Floats, standard: Floats, steepness: Floats, count: int
     ) -> None:
-        self.documents, self.scores, self.standard, self.steepness = documents, scores, standard, steepness
-        self.count = count
+        """``standard``: features as serving standardised them, (n, k, 6). ``steepness``: what a candidate's
+        final score gains where its first-stage score gains 1, (n, k). ``count``: of all documents."""
+        self.documents, self.base, self.standard, self.steepness = documents, scores, standard, steepness
+        self._count = count
+        self.size = FEATURES + count
 
     @classmethod
-    def of(cls, signals: Signals) -> ScoreModel:
-        """Return the model at whose origin the shipped ranker stands, whichever ranker served."""
+    def of(cls, signals: Signals) -> Candidates:
         standard = _standard(signals)
         reranks = shipped_weights("reranker").features["index"]
-        steepness = np.where(np.isfinite(signals.stage), reranks, 1.0).astype(np.float32)
-        scores = signals.scores.copy()
-        shipped = _vector(shipped_weights("ranker"))
+        steepness = np.where(np.isfinite(signals.stage), reranks, 1.0)
+        shipped, scores = _vector(shipped_weights("ranker")), signals.scores.copy()
         for number, ranker in enumerate(signals.rankers):
             rows = signals.served == number
-            change = (shipped - _vector(ranker)).astype(np.float32)
-            offsets = np.array([ranker.documents.get(name, 0.0) for name in signals.names], np.float32)
-            if rows.any() and (change.any() or offsets.any()):
-                moved = standard[rows] @ change - offsets[signals.documents[rows]]
-                scores[rows] += steepness[rows] * moved
+            offsets = _offsets(signals, ranker)[signals.documents[rows]]
+            scores[rows] += steepness[rows] * (standard[rows] @ (shipped - _vector(ranker)) - offsets)
+        documents = np.maximum(signals.documents, 0)
         return cls(
-            documents=np.maximum(signals.documents, 0),
+            documents=documents,
             scores=scores,
             standard=standard,
             steepness=steepness,
             count=len(signals.names),
         )
 
-    def __len__(self) -> int:
-        return len(self.scores)
-
-    def take(self, rows: Numbers) -> ScoreModel:
-        """Return the model of these answers."""
-        return ScoreModel(
+    def take(self, rows: Numbers) -> Candidates:
+        """Return the design of these answers."""
+        return Candidates(
             documents=self.documents[rows],
-            scores=self.scores[rows],
+            scores=self.base[rows],
             standard=self.standard[rows],
             steepness=self.steepness[rows],
-            count=self.count,
+            count=self._count,
         )
 
-    def probabilities(self, weights: Doubles, offsets: Doubles, rows: slice = slice(None)) -> Floats:
-        """Return P(right = d), (n, k); the rows sum to 1 less ``NOT_AMONG_THEM``."""
-        moved = (
-            self.standard[rows] @ weights.astype(np.float32)
-            + offsets.astype(np.float32)[self.documents[rows]]
-        )
-        scores = self.scores[rows] + self.steepness[rows] * moved
-        raised = np.exp(scores - scores.max(axis=1, keepdims=True))
-        return (1.0 - NOT_AMONG_THEM) * raised / raised.sum(axis=1, keepdims=True)
+    def scores(self, weights: Floats) -> Floats:
+        of_features = (self.standard.reshape(-1, FEATURES) @ weights[:FEATURES]).reshape(self.base.shape)
+        return self.base + self.steepness * (of_features + weights[FEATURES:][self.documents])
+
+    def gradient(self, errors: Floats) -> Floats:
+        moved = (errors * self.steepness).ravel()
+        of_documents = np.bincount(self.documents.ravel(), moved, minlength=self._count)
+        return np.r_[moved @ self.standard.reshape(-1, FEATURES), of_documents]
+
+    def probabilities(self, weights: Floats) -> Floats:
+        """Return P(right = d), given that one of the candidates is, (n, k)."""
+        return softmax(self.scores(weights))
 
 
-def _vector(ranker: Weights) -> Doubles:
-    return np.array([ranker.features.get(name, 0.0) for name in INDEX_FEATURES], np.float64)
+def _vector(ranker: Weights) -> Floats:
+    return np.array([ranker.features.get(name, 0.0) for name in INDEX_FEATURES])
+
+
+def _offsets(signals: Signals, ranker: Weights) -> Floats:
+    return np.array([ranker.documents.get(name, 0.0) for name in signals.names])
 
 
 def _standard(signals: Signals) -> Floats:
-    """Return features divided by their deviation over *all* candidates of the search, (n, k, 6).
+    """Return features as serving standardised them, over *all* candidates of the search, (n, k, 6).
 
-    An event holds the best twenty candidates, serving standardised over all (some 200). First-stage scores
-    are linear in the features, so that a least-squares fit of the scores gives weight / deviation. It is
-    shrunk towards the median of all answers; the mean cancels in the softmax.
+    An event holds the best twenty candidates, and serving standardised over some 200. Over the twenty each
+    feature has another deviation; the ratio of the two, one for each feature, follows by least squares from
+    the first-stage scores, which are linear in the features. The mean cancels in the softmax.
     """
-    standard = np.zeros(signals.features.shape, np.float32)
-    for number, ranker in enumerate(signals.rankers):
-        rows = np.flatnonzero(signals.served == number)
-        for chunk in np.array_split(rows, len(rows) // _CHUNK + 1):
-            if len(chunk):
-                values = _filled(signals, chunk)
-                deviations = _deviations(signals, values, chunk, ranker)
-                standard[chunk] = values / np.maximum(deviations, 1e-6)[:, None, :]
-    return standard
+    here = signals.documents >= 0
+    known = np.isfinite(signals.features) & here[:, :, None]
+    lowest = np.min(np.where(known, signals.features, np.inf), axis=1, keepdims=True)
+    values = np.where(known, signals.features, np.where(np.isfinite(lowest), lowest, 0.0))
+    centred = _centred(values, here)
+    deviation = np.sqrt((centred**2).sum(axis=1, keepdims=True) / here.sum(axis=1)[:, None, None])
+    standard = np.where(deviation > 1e-9, centred / np.maximum(deviation, 1e-9), 0.0)
+    # Documents whose units were read have their first-stage score in the event; the others' scores are moved
+    # by a constant. So each of the two groups has a mean of its own.
+    read = here & np.isfinite(signals.stage)
+    offsets = np.array([_offsets(signals, ranker) for ranker in signals.rankers])
+    scores = np.where(read, signals.stage, signals.scores)
+    scores = np.where(here, scores - offsets[signals.served[:, None], signals.documents], 0.0)
+    weighed = standard * np.array([_vector(ranker) for ranker in signals.rankers])[signals.served][:, None, :]
+    rest = here & ~read
+    features = _centred(weighed, read) + _centred(weighed, rest)
+    target = _centred(scores[:, :, None], read) + _centred(scores[:, :, None], rest)
+    square: Floats = np.einsum("nkf,nkg->fg", features, features)
+    held = 0.05 * float(np.trace(square)) / FEATURES + 1e-9
+    towards: Floats = np.einsum("nkf,nkg->f", features, target) + held
+    pulled: Floats = square + held * np.eye(FEATURES)
+    ratio = np.linalg.solve(pulled, towards).astype(np.float64)
+    return standard * np.clip(ratio, 0.1, 3.0)
 
 
-def _filled(signals: Signals, rows: Numbers) -> Floats:
-    """Return raw features with the lowest one of the answer where a leg did not find a document."""
-    features = signals.features[rows]
-    missing = ~np.isfinite(features)
-    lowest: Floats = np.min(np.where(missing, np.float32(np.inf), features), axis=1, keepdims=True)
-    values = np.where(missing, np.where(np.isfinite(lowest), lowest, np.float32(0.0)), features)
-    here = signals.documents[rows] >= 0
-    return np.where(here[:, :, None], values, np.float32(0.0)).astype(np.float32)
-
-
-def _deviations(signals: Signals, values: Floats, rows: Numbers, ranker: Weights) -> Floats:
-    """Return the deviation of each feature over all candidates of a search, (n, 6)."""
-    x, target, own = _centred(signals, values, rows, ranker)
-    weights = _vector(ranker)
-    square: Doubles = np.einsum("nkf,nkg->nfg", x, x)
-    towards: Doubles = np.einsum("nkf,nk->nf", x, target)
-    size: Doubles = np.einsum("nff->nf", square) + 1e-9
-
-    def slopes(strength: float, prior: Doubles) -> Doubles:
-        pulled: Doubles = square + strength * size[:, :, None] * np.eye(FEATURES)
-        wanted: Doubles = towards + strength * size * prior
-        return np.linalg.solve(pulled, wanted[:, :, None]).astype(np.float64)[:, :, 0]
-
-    usual: Doubles = np.median(slopes(1e-4, np.zeros(FEATURES)), axis=0)
-    usual = np.where(usual * weights > 0, usual, weights / np.maximum(np.median(own, axis=0), 1e-6))
-    usual = np.where(np.abs(usual) > 1e-9, usual, 1.0 / np.maximum(np.median(own, axis=0), 1e-6))
-    found: Doubles = slopes(0.02, usual)
-    weights = np.where(np.abs(weights) > 1e-9, weights, 1.0)
-    deviations: Doubles = weights / np.where(found * weights > 0, found, usual)
-    expected: Doubles = np.abs(weights / usual)
-    return np.clip(np.abs(deviations), expected / 3, expected * 3).astype(np.float32)
-
-
-def _centred(
-    signals: Signals, values: Floats, rows: Numbers, ranker: Weights
-) -> tuple[Doubles, Doubles, Doubles]:
-    """Return features (n, k, 6) and first-stage scores (n, k), less their means, and the deviation of the
-    features over the candidates of the event (n, 6).
-
-    Documents whose units were read have their first-stage score in the event; the others' scores are moved
-    by a constant. So each of the two groups has a mean of its own.
-    """
-    here = signals.documents[rows] >= 0
-    read: Flags = np.isfinite(signals.stage[rows]) & here
-    offsets = np.array([ranker.documents.get(name, 0.0) for name in signals.names])
-    scores: Doubles = np.where(read, signals.stage[rows], signals.scores[rows]).astype(np.float64)
-    target: Doubles = np.where(here, scores - offsets[np.maximum(signals.documents[rows], 0)], 0.0)
-    x = values.astype(np.float64)
-    for group in (read, here & ~read):
-        count = np.maximum(group.sum(axis=1, keepdims=True), 1)
-        mean: Doubles = (x * group[:, :, None]).sum(axis=1, keepdims=True) / count[:, :, None]
-        x: Doubles = np.where(group[:, :, None], x - mean, x)
-        target = np.where(group, target - (target * group).sum(axis=1, keepdims=True) / count, target)
-    x = np.where(here[:, :, None], x, 0.0)
-    variance: Doubles = (x**2).sum(axis=1) / np.maximum(here.sum(axis=1, keepdims=True), 1)
-    return x, target, np.sqrt(variance)
+def _centred(values: Floats, group: Flags) -> Floats:
+    """Return values (n, k, f) less their mean over the candidates of a group, and 0 for the others."""
+    inside = group[:, :, None]
+    mean = (values * inside).sum(axis=1, keepdims=True) / np.maximum(inside.sum(axis=1, keepdims=True), 1)
+    return np.where(inside, values - mean, 0.0)
 
 
 def _free_documents(signals: Signals, plan: LearningPlan) -> Flags:
     """Return which documents may have an offset."""
     touched = signals.opened | signals.wrong | signals.found_next
-    judged = signals.channel >= 0
-    touched[np.arange(len(signals))[judged], signals.quoted[judged]] = True
+    judged = np.flatnonzero(signals.channel >= 0)
+    touched[judged, signals.quoted[judged]] = True
     rows, columns = np.nonzero(touched & (signals.documents >= 0))
     documents = signals.documents[rows, columns]
     pairs = np.unique(np.stack([documents, signals.agents[rows]]), axis=1)
     answers = np.bincount(documents, minlength=len(signals.names))
     agents = np.bincount(pairs[0], minlength=len(signals.names))
     return (answers >= plan.least_of_document) & (agents >= 2)
-
-
-class Fit:
-    """Minimises the loss by projected Adam over all answers."""
-
-    def __init__(
-        self,
-        model: ScoreModel,
-        evidence: Floats,
-        weights: NDArray[np.floating],
-        free: Flags,
-        plan: LearningPlan,
-    ) -> None:
-        self._model, self._plan, self._free = model, plan, free
-        self._likelihood = np.exp(evidence - np.maximum(evidence.max(axis=1, keepdims=True), 0.0))
-        self._otherwise = np.exp(-np.maximum(evidence.max(axis=1), 0.0))
-        self._weights = weights.astype(np.float32)
-
-    def loss(self, weights: Doubles, offsets: Doubles) -> float:
-        """Return the mean loss of an answer, without pull."""
-        total = 0.0
-        for rows in self._chunks():
-            chance = self._model.probabilities(weights, offsets, rows)
-            seen = (chance * self._likelihood[rows]).sum(axis=1) + NOT_AMONG_THEM * self._otherwise[rows]
-            total -= float((self._weights[rows] * np.log(seen)).sum())
-        return total / max(float(self._weights.sum()), 1e-9)
-
-    def objective(self, weights: Doubles, offsets: Doubles) -> float:
-        """Return the loss of all answers with pull."""
-        pull = self._plan.weight_pull * (weights**2).sum() + self._plan.offset_pull * (offsets**2).sum()
-        return self.loss(weights, offsets) * float(self._weights.sum()) + 0.5 * float(pull)
-
-    def gradient(self, weights: Doubles, offsets: Doubles) -> tuple[Doubles, Doubles]:
-        """Return the gradient of ``objective``."""
-        of_weights = self._plan.weight_pull * weights
-        of_offsets = self._plan.offset_pull * offsets
-        for rows in self._chunks():
-            chance = self._model.probabilities(weights, offsets, rows)
-            posterior = chance * self._likelihood[rows]
-            posterior /= posterior.sum(axis=1, keepdims=True) + NOT_AMONG_THEM * self._otherwise[rows, None]
-            # Of the softmax over the candidates, given that one of them is right.
-            any_right = posterior.sum(axis=1, keepdims=True)
-            off = chance / (1.0 - NOT_AMONG_THEM) * any_right - posterior
-            off *= self._weights[rows, None] * self._model.steepness[rows]
-            of_weights = of_weights + np.einsum(
-                "nk,nkf->f", off, self._model.standard[rows], dtype=np.float64
-            )
-            of_offsets = of_offsets + np.bincount(
-                self._model.documents[rows].ravel(), off.ravel(), minlength=self._model.count
-            )
-        return of_weights, of_offsets * self._free
-
-    def run(self) -> tuple[Doubles, Doubles]:
-        """Return the changes of the weights and the offsets."""
-        plan = self._plan
-        sizes = (FEATURES, self._model.count)
-        values = np.zeros(sum(sizes))
-        first, second = np.zeros_like(values), np.zeros_like(values)
-        bounds = np.r_[np.full(FEATURES, plan.most_weight), np.full(self._model.count, plan.most_offset)]
-        for step in range(1, _STEPS + 1):
-            gradient = np.concatenate(self.gradient(values[:FEATURES], values[FEATURES:]))
-            first = 0.9 * first + 0.1 * gradient
-            second = 0.99 * second + 0.01 * gradient**2
-            rate = _RATE * min(1.0, 3.0 * (1 - step / (_STEPS + 1)))
-            move = rate * (first / (1 - 0.9**step)) / (np.sqrt(second / (1 - 0.99**step)) + 1e-8)
-            values = np.clip(values - move, -bounds, bounds)
-        offsets = np.where(self._free, values[FEATURES:], 0.0)
-        return values[:FEATURES], offsets
-
-    def _chunks(self) -> list[slice]:
-        return [slice(start, start + _CHUNK) for start in range(0, len(self._model), _CHUNK)]

@@ -1,15 +1,18 @@
-"""Keeps what a tenant learned as releases on its desk, and moves ranker weights through trial, live and back.
+"""Keeps what a tenant learned as releases on its desk: one form, and one way back, for ranker weights and for
+routers.
 
-The releases of the ranker are desk items ``ranker-000001``, ``ranker-000002``, …: they are also the ledger of
-looks at the sealed half of the protected questions.
+Releases are desk items by number (``ranker-000001``, ``router-000001``, …), refused ones too: those of the
+ranker are also the ledger of looks at the sealed half of the protected questions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, TypeVar
+
+from pydantic import ConfigDict
 
 from assistant.answering.rank import Weights
 from assistant.domain.answers import VerdictLabel
@@ -26,10 +29,117 @@ TRIAL_DAYS = 14
 TRIAL_LOOKS = 5
 """Refused promotions that a trial may have; after them it must be rolled back."""
 _BY = "learner"
+Content = TypeVar("Content", RankerRelease, RouterRelease)
+
+
+@dataclass(frozen=True, slots=True)
+class Release(Generic[Content]):
+    """A release as the desk has it; ``item`` is not stored after a dry run."""
+
+    item: DeskItem
+    content: Content
+
+    @property
+    def name(self) -> str:
+        return self.item.item_id
+
+
+class DeskReleases(Generic[Content]):
+    """The releases of one tenant that are of one kind."""
+
+    kind: DeskKind
+    form: type[Content]
+    fallback: str
+    """What serves where nothing that was learned does."""
+
+    def __init__(self, desk: DeskStore, *, clock: Clock) -> None:
+        self._desk = desk
+        self._clock = clock
+
+    async def all(self) -> list[Release[Content]]:
+        """Return every release, newest first. Raises RecordsUnavailableError."""
+        items = await self._desk.list(self.kind)
+        read = [Release(item, self.form.model_validate_json(item.body)) for item in items]
+        return sorted(read, key=lambda release: release.name, reverse=True)
+
+    def next(self, known: Sequence[Release[Content]], content: Content, note: str) -> Release[Content]:
+        """Return the release of the next number, not stored."""
+        number = 1 + max((int(release.name.rpartition("-")[2]) for release in known), default=0)
+        prefix = self.kind.value.removesuffix("_release")
+        return self._revision(f"{prefix}-{number:06d}", 1, content, note)
+
+    async def put(self, release: Release[Content]) -> Release[Content]:
+        """Store a revision. Raises ConflictError where somebody else wrote it meanwhile."""
+        await self._desk.put(release.item)
+        return release
+
+    async def move(
+        self, release: Release[Content], state: ReleaseState, note: str, **changes: object
+    ) -> Release[Content]:
+        """Give a release another state. Raises ConflictError where somebody else moved it meanwhile."""
+        content = release.content.model_copy(update={"state": state, **changes})
+        return await self.put(self._revision(release.name, release.item.revision + 1, content, note))
+
+    async def roll_back(self) -> tuple[Release[Content], Release[Content] | None]:
+        """Take the trial back, else what is live, and bring the one before back.
+
+        Return both; None: ``fallback`` serves. Raises NotFoundError where neither serves.
+        """
+        known = await self.all()
+        trial, live, before = (
+            of_state(known, state) for state in (ReleaseState.TRIAL, ReleaseState.LIVE, ReleaseState.REPLACED)
+        )
+        if trial is not None:
+            return await self.move(trial, ReleaseState.ROLLED_BACK, "rolled back"), live
+        if live is None:
+            raise NotFoundError(f"No learned release serves; what does is: {self.fallback}.")
+        taken = await self.move(live, ReleaseState.ROLLED_BACK, "rolled back")
+        if before is None:
+            return taken, None
+        note = f"brought back: {live.name} was rolled back"
+        return taken, await self.move(before, ReleaseState.LIVE, note)
+
+    async def replace_live(self, by: str) -> None:
+        """Keep what is live as the way back from the release of this name."""
+        for release in await self.all():
+            if release.content.state is ReleaseState.LIVE and release.name != by:
+                await self.move(release, ReleaseState.REPLACED, f"replaced by {by}")
+
+    def _revision(self, name: str, revision: int, content: Content, note: str) -> Release[Content]:
+        item = DeskItem(
+            kind=self.kind,
+            item_id=name,
+            revision=revision,
+            at=self._clock.now(),
+            by=_BY,
+            note=note[:2_000],
+            body=content.model_dump_json(),
+        )
+        return Release(item, content)
+
+
+def of_state(releases: Sequence[Release[Content]], state: ReleaseState) -> Release[Content] | None:
+    return next((release for release in releases if release.content.state is state), None)
+
+
+class RouterReleases(DeskReleases[RouterRelease]):
+    """A router serves all conversations from its release on: labels judge it, not what agents do."""
+
+    kind = DeskKind.ROUTER_RELEASE
+    form = RouterRelease
+    fallback = "keywords"
+
+
+# Releases of the ranker, and their trial
 
 
 class LearningReport(PublicModel):
-    """What was learned, from what, and what the gate says. It is kept in ``RankerRelease.report``."""
+    """What was learned, from what, and what the gate says. It is kept in ``RankerRelease.report``.
+
+    Fields of earlier versions are passed over.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     schema_version: int = 1
     weights_before: dict[str, float]
@@ -45,8 +155,6 @@ class LearningReport(PublicModel):
     loss_after: float
     channels: dict[str, tuple[float, float]]
     """P(accepted | right), P(accepted | wrong) by way to judge."""
-    examination: tuple[float, ...]
-    """P(examined) by position; empty where too few sources were opened."""
     agents_left_out: tuple[str, ...]
     """Pseudonyms of agents whose judgements contradict all others or are chance."""
     left_out: dict[str, int]
@@ -56,41 +164,17 @@ class LearningReport(PublicModel):
     """Refused promotions: when, and what was counted."""
 
 
-Content = TypeVar("Content", RankerRelease, RouterRelease)
+def report_of(content: RankerRelease) -> LearningReport | None:
+    """Return the report; None where another version wrote it in another form."""
+    try:
+        return LearningReport.model_validate_json(content.report)
+    except ValueError:
+        return None
 
 
-@dataclass(frozen=True, slots=True)
-class DeskRelease(Generic[Content]):
-    """A release as the desk has it; ``item`` is not stored after a dry run."""
-
-    item: DeskItem
-    content: Content
-
-    @property
-    def name(self) -> str:
-        return self.item.item_id
-
-
-@dataclass(frozen=True, slots=True)
-class Release(DeskRelease[RankerRelease]):
-    """A release of ranker weights."""
-
-    @classmethod
-    def of(cls, item: DeskItem) -> Release:
-        return cls(item, RankerRelease.model_validate_json(item.body))
-
-    @property
-    def report(self) -> LearningReport | None:
-        """Return the report; None where another release wrote it in another form."""
-        try:
-            return LearningReport.model_validate_json(self.content.report)
-        except ValueError:
-            return None
-
-    @property
-    def weights(self) -> Weights:
-        """Raises ConfigurationError where the artifact does not fit or has another hash."""
-        return check_artifact(self.content.weights_json.encode(), expected_hash=self.content.artifact_hash)
+def weights_of(content: RankerRelease) -> Weights:
+    """Return the weights. Raises ConfigurationError where the artifact does not fit or has another hash."""
+    return check_artifact(content.weights_json.encode(), expected_hash=content.artifact_hash)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,116 +196,44 @@ class TrialCount:
         )
 
 
-Stored = TypeVar("Stored", bound=DeskRelease[RankerRelease] | DeskRelease[RouterRelease])
-
-
-class DeskReleases(Generic[Stored]):
-    """The releases of one tenant that are of one kind. ``read``: makes one of its desk item."""
-
-    def __init__(
-        self, desk: DeskStore, *, kind: DeskKind, read: Callable[[DeskItem], Stored], clock: Clock
-    ) -> None:
-        self._desk = desk
-        self._kind = kind
-        self._read = read
-        self._clock = clock
-
-    async def all(self) -> list[Stored]:
-        """Return every release, newest first. Raises RecordsUnavailableError."""
-        found = [self._read(item) for item in await self._desk.list(self._kind)]
-        return sorted(found, key=lambda one: one.name, reverse=True)
-
-    async def write(
-        self, name: str, revision: int, content: RankerRelease | RouterRelease, note: str
-    ) -> Stored:
-        """Add a revision. Raises ConflictError where somebody else wrote it meanwhile."""
-        item = self.item(name, revision, content, note)
-        await self._desk.put(item)
-        return self._read(item)
-
-    def item(self, name: str, revision: int, content: RankerRelease | RouterRelease, note: str) -> DeskItem:
-        """Return a revision that is not stored."""
-        return DeskItem(
-            kind=self._kind,
-            item_id=name,
-            revision=revision,
-            at=self._clock.now(),
-            by=_BY,
-            note=note[:2_000],
-            body=content.model_dump_json(),
-        )
-
-    async def move(self, release: Stored, state: ReleaseState, note: str, **changes: object) -> Stored:
-        """Give a release another state. Raises ConflictError where somebody else moved it meanwhile."""
-        content = release.content.model_copy(update={"state": state, **changes})
-        return await self.write(release.name, release.item.revision + 1, content, note)
-
-    async def take_back(self, live: Stored, known: Sequence[Stored]) -> tuple[Stored, Stored | None]:
-        """Take back what is live and bring the one before back. Return both; None where there was none."""
-        taken = await self.move(live, ReleaseState.ROLLED_BACK, "rolled back")
-        before = of_state(known, ReleaseState.REPLACED)
-        if before is None:
-            return taken, None
-        return taken, await self.move(before, ReleaseState.LIVE, f"brought back: {live.name} was rolled back")
-
-
-class Releases(DeskReleases[Release]):
+class Releases(DeskReleases[RankerRelease]):
     """The ranker releases of one tenant."""
 
-    def __init__(self, desk: DeskStore, *, clock: Clock) -> None:
-        super().__init__(desk, kind=DeskKind.RANKER_RELEASE, read=Release.of, clock=clock)
+    kind = DeskKind.RANKER_RELEASE
+    form = RankerRelease
+    fallback = "shipped"
 
-    async def promote(self, feedback: FeedbackStore) -> tuple[Release, TrialCount]:
+    async def promote(self, feedback: FeedbackStore) -> tuple[Release[RankerRelease], TrialCount]:
         """Make the trial live when it has its sample and is not worse than what serves beside it.
 
         Raises NotFoundError without a trial, ConflictError with the count where it may not go live.
         """
         now = self._clock.now()
-        releases = await self.all()
-        trial = of_state(releases, ReleaseState.TRIAL)
+        trial = of_state(await self.all(), ReleaseState.TRIAL)
         if trial is None or trial.content.trial_started_at is None:
             raise NotFoundError("There is no trial. Learn a release first: assistant learn ranking.")
-        count = await _count(feedback, trial, until=now)
-        report = trial.report
+        count = await _count(feedback, trial.content, since=trial.content.trial_started_at, until=now)
+        report = report_of(trial.content)
         looks = report.trial_looks if report else ()
-        fault = _fault(trial, count, now=now, looks=len(looks))
+        fault = _fault(trial.content, count, now=now, looks=len(looks))
         if fault is not None:
             if count.answers >= count.wanted and report is not None:
-                said = f"{now:%Y-%m-%d %H:%M}: {count}"
-                seen = report.model_copy(update={"trial_looks": (*looks, said)})
-                await self.move(trial, ReleaseState.TRIAL, said, report=seen.model_dump_json())
+                note = f"{now:%Y-%m-%d %H:%M}: {count}"
+                seen = report.model_copy(update={"trial_looks": (*looks, note)})
+                await self.move(trial, ReleaseState.TRIAL, note, report=seen.model_dump_json())
             raise ConflictError(f"{trial.name} stays a trial: {fault} ({count}).")
-        _ = trial.weights  # an artifact that does not fit never goes live
-        live = of_state(releases, ReleaseState.LIVE)
-        if live is not None:
-            await self.move(live, ReleaseState.REPLACED, f"replaced by {trial.name}")
+        weights_of(trial.content)  # an artifact that does not fit never goes live
+        await self.replace_live(by=trial.name)
         return await self.move(trial, ReleaseState.LIVE, f"promoted: {count}"), count
 
-    async def roll_back(self) -> tuple[Release, Release | None]:
-        """Take the trial back, else what is live, and bring the one before back.
 
-        Return both; None is the shipped ranker. Raises NotFoundError where neither serves.
-        """
-        releases = await self.all()
-        trial, live = (of_state(releases, state) for state in (ReleaseState.TRIAL, ReleaseState.LIVE))
-        if trial is not None:
-            return await self.move(trial, ReleaseState.ROLLED_BACK, "rolled back"), live
-        if live is None:
-            raise NotFoundError("No learned release serves: the shipped ranker does.")
-        return await self.take_back(live, releases)
-
-
-def of_state(releases: Sequence[Stored], state: ReleaseState) -> Stored | None:
-    return next((one for one in releases if one.content.state is state), None)
-
-
-def _fault(trial: Release, count: TrialCount, *, now: datetime, looks: int) -> str | None:
+def _fault(trial: RankerRelease, count: TrialCount, *, now: datetime, looks: int) -> str | None:
     """Return why a trial may not go live, or None."""
-    ends_at = trial.content.trial_ends_at
-    if ends_at is not None and now >= ends_at and count.answers < count.wanted:
+    ends_at, lacks = trial.trial_ends_at, count.wanted - count.answers
+    if lacks > 0 and ends_at is not None and now >= ends_at:
         return f"it ended at {ends_at:%Y-%m-%d %H:%M} without its sample. Roll it back, and learn again"
-    if count.answers < count.wanted:
-        return f"{count.wanted - count.answers} more are needed"
+    if lacks > 0:
+        return f"{lacks} more are needed"
     if looks >= TRIAL_LOOKS:
         return f"it was refused {looks} times, which is the most. Roll it back"
     if count.others < count.wanted:
@@ -232,29 +244,24 @@ def _fault(trial: Release, count: TrialCount, *, now: datetime, looks: int) -> s
     return None
 
 
-async def _count(feedback: FeedbackStore, trial: Release, *, until: datetime) -> TrialCount:
+async def _count(
+    feedback: FeedbackStore, trial: RankerRelease, *, since: datetime, until: datetime
+) -> TrialCount:
     """Count the latest verdict or send of each answer, by the ranker that served it."""
-    started = trial.content.trial_started_at
-    assert started is not None  # noqa: S101 - the caller looked
     latest: dict[str, tuple[datetime, bool, bool]] = {}
-    async for event in feedback.read(started, until):
+    async for event in feedback.read(since, until):
         good = _accepted(event)
         known = latest.get(event.answer_id)
-        if good is None or event.asked_at < started or (known is not None and known[0] > event.at):
+        if good is None or event.asked_at < since or (known is not None and known[0] > event.at):
             continue
-        is_trial = event.weights.get("ranker") == trial.content.artifact_hash
+        is_trial = event.weights.get("ranker") == trial.artifact_hash
         latest[event.answer_id] = event.at, is_trial, good
     arms = [[good for _, is_trial, good in latest.values() if is_trial is arm] for arm in (True, False)]
     shares = [sum(arm) / len(arm) if arm else 0.0 for arm in arms]
-    return TrialCount(len(arms[0]), shares[0], len(arms[1]), shares[1], trial.content.least_sample)
+    return TrialCount(len(arms[0]), shares[0], len(arms[1]), shares[1], trial.least_sample)
 
 
 def _accepted(event: FeedbackEvent) -> bool | None:
     if event.kind is FeedbackKind.VERDICT:
         return event.label is VerdictLabel.GOOD
     return sent_as_shown(event) is not False if event.kind is FeedbackKind.SENT else None
-
-
-def number(known: Sequence[Stored]) -> int:
-    """Return the highest number of a release; 0 where there is none."""
-    return max((int(one.name.rpartition("-")[2]) for one in known), default=0)

@@ -1,7 +1,6 @@
-"""Learns a router of sources from labelled questions, by multinomial logistic regression.
+"""Learns a router of sources from labelled questions.
 
     P(source | question) = softmax over sources of bias + vector · question + Σ weights of its words
-    loss                 = mean cross-entropy against the labels + pull of vector and words towards 0
 
 The label of a question is the source that should come first. Questions are read without the names of their
 items, and words of one item's questions alone are left out: they name it. Everything is deterministic by the
@@ -10,26 +9,25 @@ order of the questions; the seed only draws the folds of cross-validation.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
 import numpy as np
 import orjson
-from numpy.typing import NDArray
 
 from assistant.answering.routing import Router, RouterFile, keyword_scores, question_words
 from assistant.domain.errors import ConfigurationError
 from assistant.domain.public import PublicModel
 from assistant.settings.tenant import SourceEntry
+from assistant.tuning.estimator import Estimator, Floats
+from assistant.tuning.gate import lower_bound
 
-Floats = NDArray[np.float64]
 LEAST_QUESTIONS = 40
 LEAST_GROUPS = 2
 """Groups in whose questions a word occurs, to get a weight: a word of one group is an item's name."""
 FOLDS = 5
-_STEPS, _RATE = 400, 0.05
 _DECIMALS = 5
 
 
@@ -51,8 +49,8 @@ class LabelledQuestion:
 class RoutingPlan:
     """How strongly the weights are held at 0."""
 
-    vector_pull: float = 0.005
-    word_pull: float = 0.005
+    pull: float = 0.005
+    """In questions: a weight that is off by 1 costs half of this for each question."""
     word_scale: float = 0.6
     """Value of a word that occurs, beside a vector of unit length."""
     vector_scale: float = 4.0
@@ -76,6 +74,25 @@ class RoutingReport(PublicModel):
     refused_because: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Classes:
+    """The ``Design`` of questions: each source has weights of its own for the same features."""
+
+    features: Floats
+    """(n, f)"""
+    sources: int
+
+    @property
+    def size(self) -> int:
+        return self.features.shape[1] * self.sources
+
+    def scores(self, weights: Floats) -> Floats:
+        return self.features @ weights.reshape(-1, self.sources)
+
+    def gradient(self, errors: Floats) -> Floats:
+        return (self.features.T @ errors).ravel()
+
+
 def learn(
     questions: Sequence[LabelledQuestion],
     *,
@@ -86,68 +103,36 @@ def learn(
 ) -> RouterFile:
     """Return the router of these questions. Raises ConfigurationError for labels that name no source."""
     plan = plan or RoutingPlan()
-    unknown = sorted({name for one in questions for name in one.sources} - set(sources))
+    unknown = sorted({name for question in questions for name in question.sources} - set(sources))
     if unknown:
         raise ConfigurationError(
             f"The questions name sources that the tenant does not have: {', '.join(unknown)}."
         )
-    groups: dict[str, set[str]] = {}
-    for one in questions:
-        for word in question_words(one.text):
-            groups.setdefault(word, set()).add(one.group)
-    words = sorted(word for word, found in groups.items() if len(found) >= LEAST_GROUPS)
-    place = {word: at for at, word in enumerate(words)}
-    vectors = np.array([one.vector for one in questions], dtype=np.float64) * plan.vector_scale
-    present = np.zeros((len(questions), len(words)))
-    for row, one in enumerate(questions):
-        present[row, [place[word] for word in question_words(one.text) if word in place]] = 1.0
-    features = np.hstack([np.ones((len(questions), 1)), vectors, present * plan.word_scale])
-    pull = np.concatenate(
-        [[0.0], np.full(vectors.shape[1], plan.vector_pull), np.full(len(words), plan.word_pull)]
-    )
-    weights = _fit(features, _labels(questions, sources), pull)
-    dimensions = vectors.shape[1]
+    groups: defaultdict[str, set[str]] = defaultdict(set)
+    for question in questions:
+        for word in question_words(question.text):
+            groups[word].add(question.group)
+    words = sorted(word for word, names in groups.items() if len(names) >= LEAST_GROUPS)
+    asked = [question_words(question.text) for question in questions]
+    present = np.array([[word in own for word in words] for own in asked], float)
+    vectors = np.array([question.vector for question in questions], float)
+    scales = np.r_[1.0, np.full(vectors.shape[1], plan.vector_scale), np.full(len(words), plan.word_scale)]
+    features = np.hstack([np.ones((len(questions), 1)), vectors, present]) * scales
+    right = np.array([[name == question.sources[0] for name in sources] for question in questions], float)
+    pull = np.full((len(scales), len(sources)), plan.pull * len(questions))
+    pull[0] = 0.0
+    fitted = Estimator(pull=pull.ravel()).fit(Classes(features, len(sources)), right)
+    weights = (fitted.reshape(-1, len(sources)) * scales[:, None]).round(_DECIMALS)
+    rows: list[list[float]] = weights.tolist()
+    first_word = 1 + vectors.shape[1]
     return RouterFile(
         sources=tuple(sources),
         embedding_model=embedding_model,
-        bias=_row(weights[0]),
-        vector=tuple(_row(row) for row in (weights[1 : 1 + dimensions] * plan.vector_scale).T),
-        words={
-            word: _row(row)
-            for word, row in zip(words, weights[1 + dimensions :] * plan.word_scale, strict=True)
-        },
+        bias=tuple(rows[0]),
+        vector=tuple(zip(*rows[1:first_word], strict=True)),
+        words={word: tuple(row) for word, row in zip(words, rows[first_word:], strict=True)},
         fitted_on=fitted_on,
     )
-
-
-def _labels(questions: Sequence[LabelledQuestion], sources: Sequence[str]) -> Floats:
-    """Return 1 for the source that should come first, else 0, shape (questions, sources)."""
-    labels = np.zeros((len(questions), len(sources)))
-    for row, one in enumerate(questions):
-        labels[row, sources.index(one.sources[0])] = 1.0
-    return labels
-
-
-def _fit(features: Floats, labels: Floats, pull: Floats) -> Floats:
-    """Return the weights, shape (features, sources), by Adam over all questions at once."""
-    weights = np.zeros((features.shape[1], labels.shape[1]))
-    mean, square = np.zeros_like(weights), np.zeros_like(weights)
-    for step in range(1, _STEPS + 1):
-        gradient = features.T @ (_softmax(features @ weights) - labels) / len(labels)
-        gradient += pull[:, None] * weights
-        mean = 0.9 * mean + 0.1 * gradient
-        square = 0.999 * square + 0.001 * gradient**2
-        weights -= _RATE * (mean / (1 - 0.9**step)) / (np.sqrt(square / (1 - 0.999**step)) + 1e-8)
-    return weights
-
-
-def _softmax(scores: Floats) -> Floats:
-    raised = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return raised / raised.sum(axis=1, keepdims=True)
-
-
-def _row(values: Floats) -> tuple[float, ...]:
-    return tuple(round(float(value), _DECIMALS) for value in values)
 
 
 def router_bytes(content: RouterFile) -> bytes:
@@ -183,24 +168,37 @@ def cross_validated(
             f"{len(questions)} labelled questions are too few to learn from; write {LEAST_QUESTIONS} or more."
         )
     names = [source.name for source in sources]
-    folds = [fold_of(one.group, seed=seed) for one in questions]
-    right, by_words = np.zeros(len(questions)), np.zeros(len(questions))
-    for fold in sorted(set(folds)):
-        seen = [one for one, own in zip(questions, folds, strict=True) if own != fold]
-        content = learn(seen, sources=names, embedding_model="", fitted_on="", plan=plan)
-        router = Router(content, sha256="")
-        for at, one in enumerate(questions):
-            if folds[at] == fold:
-                right[at] = first_of(router.scores(one.text, one.vector)) == one.sources[0]
-                by_words[at] = first_of(keyword_scores(one.text, sources)) == one.sources[0]
-    draws = np.random.default_rng(seed).integers(0, len(questions), (1_000, len(questions)))
-    low = float(np.quantile((right - by_words)[draws].mean(axis=1), 0.025))
+    folds = [fold_of(question.group, seed=seed) for question in questions]
+    routers = {
+        fold: Router(
+            learn(
+                [question for question, of in zip(questions, folds, strict=True) if of != fold],
+                sources=names,
+                embedding_model="",
+                fitted_on="",
+                plan=plan,
+            ),
+            sha256="",
+        )
+        for fold in sorted(set(folds))
+    }
+    right, by_words = np.array(
+        [
+            (
+                first_of(routers[fold].scores(question.text, question.vector)) == question.sources[0],
+                first_of(keyword_scores(question.text, sources)) == question.sources[0],
+            )
+            for question, fold in zip(questions, folds, strict=True)
+        ],
+        float,
+    ).T
+    low = lower_bound(right - by_words, [str(at) for at in range(len(questions))], level=0.025)
     return RoutingReport(
         questions=len(questions),
-        of_source=dict(Counter(one.sources[0] for one in questions)),
+        of_source=dict(Counter(question.sources[0] for question in questions)),
         right_first=round(float(right.mean()), 4),
         keywords_right_first=round(float(by_words.mean()), 4),
         gain_low=round(low, 4),
-        words=len({word for one in questions for word in question_words(one.text)}),
+        words=len({word for question in questions for word in question_words(question.text)}),
         refused_because="" if low > 0.0 else "it does not route better than the words of the kinds",
     )

@@ -1,13 +1,14 @@
-"""Gathers feedback events into arrays that a learner reads: one row for each answer that somebody acted on.
+"""Gathers feedback events into the rows that ranking learns from: one for each answer that somebody acted on.
 
 Events stream through ``SignalCollector``; no event is kept. An answer's candidates are stored once, and all
-acts on it are joined, in whatever order they arrive.
+acts on it are joined, in whatever order they arrive, and however often. The feedback store has left out what
+was withdrawn or erased.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
@@ -18,13 +19,9 @@ from numpy.typing import NDArray
 
 from assistant.answering.rank import INDEX_FEATURES, Weights
 from assistant.domain.answers import VerdictLabel
-from assistant.domain.errors import InvalidRequestError
-from assistant.domain.feedback import FEEDBACK_VERSION, FeedbackEvent, FeedbackKind, ShownDocument
+from assistant.domain.feedback import FeedbackEvent, FeedbackKind, ShownDocument
 
 MOST_CANDIDATES = 20
-FEATURES = len(INDEX_FEATURES)
-_BLOCK = 4_096
-"""Answers in one block of the growing arrays."""
 _AS_IT_STOOD = 0.15
 """Share of words that an edit may change for the text to count as sent unchanged."""
 _REWRITTEN = 0.6
@@ -32,7 +29,7 @@ _REWRITTEN = 0.6
 _OF_THE_TEXT = frozenset({"outdated", "incomplete"})
 """Reasons of a bad verdict that say nothing against the choice of the document."""
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.float64]
 Numbers = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 Channel = Literal["verdict", "sent", "possibly", "reformulated"]
@@ -63,7 +60,7 @@ class Signals:
 
     names: tuple[str, ...]
     """Document ids; ``documents`` holds their indices."""
-    documents: NDArray[np.int32]
+    documents: Numbers
     """(n, k)"""
     scores: Floats
     """(n, k) Final scores as they were served."""
@@ -75,8 +72,6 @@ class Signals:
     """(n, k) Whether the agent saw it among the numbered sources."""
     quoted: Numbers
     """(n,) Column of the quoted document."""
-    propensity: Floats
-    """(n,) Probability that serving put the quoted document where it was."""
     channel: Numbers
     """(n,) Index into CHANNELS; -1 where the answer was not judged."""
     judged_good: Flags
@@ -99,256 +94,185 @@ class Signals:
     agent_names: tuple[str, ...]
     left_out: Mapping[str, int]
     """Answers and events that do not count, by reason."""
-    window: tuple[datetime, datetime] | None
-    """First and last act."""
 
     def __len__(self) -> int:
         return len(self.quoted)
 
 
 @dataclass(slots=True)
-class _Acts:
-    """What was done with one answer so far: some 400 bytes, since there may be 100,000."""
+class _Answer:
+    """One answer's candidates, and what was done with it so far."""
 
-    row: int
-    agent: int
-    conversation: int
-    """As a number, as all that is only counted."""
-    day: int
-    question: int
-    served: int
+    documents: NDArray[np.int32]
+    """(20,)"""
+    values: NDArray[np.float32]
+    """(20, 9) Score, first-stage score, whether it was listed, index features."""
     quoted: int
     propensity: float
+    """Probability that serving put the quoted document where it was."""
+    served: int
+    agent: int
+    conversation: str
+    day: int
+    question: int
     channel: int = -1
     good: bool = False
     judged_at: datetime | None = None
-    opened: int = 0
-    """Columns as bits; so below."""
-    wrong: int = 0
     marked_at: datetime | None = None
-    next_answer: str | None = None
+    opened: frozenset[int] = frozenset()
+    """Columns."""
+    wrong: frozenset[int] = frozenset()
+    next_answer: str = ""
 
-    def judge(self, channel: Channel, at: datetime, good: bool) -> None:
+    def judge(self, channel: Channel, at: datetime, *, good: bool) -> None:
         """Keep the judgement of the most explicit channel, and of it the latest."""
         number = CHANNELS.index(channel)
-        before = (-self.channel, self.judged_at) if self.judged_at is not None else None
-        if before is None or (-number, at) >= before:
+        if self.judged_at is None or (-number, at) >= (-self.channel, self.judged_at):
             self.channel, self.judged_at, self.good = number, at, good
 
-    def mark(self, wrong: int, at: datetime) -> None:
-        """Keep the documents that the latest verdict marked as wrongly cited."""
-        if self.marked_at is None or at >= self.marked_at:
-            self.wrong, self.marked_at = wrong, at
+    def columns(self, documents: Collection[int]) -> frozenset[int]:
+        """Return where documents stand among the candidates."""
+        return frozenset(np.flatnonzero(np.isin(self.documents, list(documents))).tolist())
 
 
 class SignalCollector:
     """Takes events one at a time, in any order. ``signals`` applies the caps and returns the arrays."""
 
-    def __init__(
-        self,
-        *,
-        tenant: str,
-        rankers: Mapping[str, Weights],
-        withdrawn: Collection[str] = (),
-        deleted: Collection[str] = (),
-    ) -> None:
-        """``rankers``: known ranker weights by SHA-256; an answer that others served cannot be replayed.
-        ``withdrawn``: document ids. ``deleted``: answer ids. Signals of both are left out."""
-        self._tenant = tenant
+    def __init__(self, *, rankers: Mapping[str, Weights]) -> None:
+        """``rankers``: known ranker weights by SHA-256; an answer that others served cannot be replayed."""
         self._rankers = tuple(rankers.values())
         self._ranker_of = {sha256: number for number, sha256 in enumerate(rankers)}
-        self._withdrawn, self._deleted = frozenset(withdrawn), frozenset(deleted)
-        self._seen: set[bytes] = set()
-        self._answers: dict[str, _Acts] = {}
+        self._answers: dict[str, _Answer | None] = {}
+        """None: nothing can be learned from it."""
         self._names: dict[str, int] = {}
         self._agents: dict[str, int] = {}
-        self._blocks: list[Floats] = []
-        self._documents: list[NDArray[np.int32]] = []
-        self._times: tuple[datetime, datetime] | None = None
-        self.left_out: Counter[str] = Counter()
+        self._left_out: Counter[str] = Counter()
 
     def add(self, event: FeedbackEvent) -> None:
-        """Take one event; the same one again changes nothing.
+        """Take one event; the same one again changes nothing."""
+        if event.answer_id not in self._answers:
+            self._answers[event.answer_id] = self._begin(event)
+        answer = self._answers[event.answer_id]
+        if answer is not None:
+            self._act(answer, event)
 
-        Raises InvalidRequestError for an event of another tenant or a later schema.
-        """
-        if event.schema_version != FEEDBACK_VERSION:
-            raise InvalidRequestError(
-                f"Event {event.event_id} has schema version {event.schema_version}; this release reads "
-                f"{FEEDBACK_VERSION}. Learn with the release that wrote it."
-            )
-        if event.tenant != self._tenant:
-            raise InvalidRequestError(
-                f"Event {event.event_id} is of the tenant {event.tenant}, not of {self._tenant}. "
-                "Take it out of this tenant's feedback store."
-            )
-        identity = bytes.fromhex(event.event_id)
-        if identity in self._seen:
-            self.left_out["event twice"] += 1
-            return
-        self._seen.add(identity)
-        acts = self._answers.get(event.answer_id) or self._begin(event)
-        if acts is not None:
-            first, last = self._times or (event.at, event.at)
-            self._times = min(first, event.at), max(last, event.at)
-            self._act(acts, event)
-
-    def _begin(self, event: FeedbackEvent) -> _Acts | None:
-        """Store the candidates of an answer; None where nothing can be learned from it."""
+    def _begin(self, event: FeedbackEvent) -> _Answer | None:
         served = self._ranker_of.get(event.weights.get("ranker", ""))
-        kept = [one for one in event.documents if one.document_id not in self._withdrawn]
-        quoted = next((at for at, one in enumerate(kept) if one.is_quoted), None)
-        reason = None
+        shown = event.documents
+        quoted = next((at for at, one in enumerate(shown) if one.is_quoted), None)
         if event.kind is FeedbackKind.UNANSWERED:
-            reason = "unanswered"
-        elif event.answer_id in self._deleted:
-            reason = "deleted answer"
-        elif any(one.is_quoted and one.document_id in self._withdrawn for one in event.documents):
-            reason = "withdrawn document"
-        elif quoted is None or len(kept) < 2:
-            reason = "no choice of documents"
+            self._left_out["unanswered"] += 1
+        elif quoted is None or len(shown) < 2:
+            self._left_out["no choice of documents"] += 1
         elif served is None:
-            reason = "served by unknown weights"
-        if reason is not None or quoted is None or served is None:
-            self.left_out[reason or ""] += 1
-            return None
-        acts = _Acts(
-            row=self._store(kept),
-            agent=self._agents.setdefault(event.agent, len(self._agents)),
-            conversation=int(event.conversation, 16),
-            day=event.asked_at.date().toordinal(),
-            question=_fingerprint(kept),
-            served=served,
-            quoted=quoted,
-            propensity=kept[quoted].propensity,
-        )
-        self._answers[event.answer_id] = acts
-        return acts
-
-    def _store(self, kept: list[ShownDocument]) -> int:
-        row = len(self._answers)
-        if row % _BLOCK == 0:
-            self._blocks.append(np.full((_BLOCK, MOST_CANDIDATES, FEATURES + 3), np.nan, np.float32))
-            self._documents.append(np.full((_BLOCK, MOST_CANDIDATES), -1, np.int32))
-        block, documents, at = self._blocks[-1], self._documents[-1], row % _BLOCK
-        for column, one in enumerate(kept):
-            features = one.features
-            documents[at, column] = self._names.setdefault(one.document_id, len(self._names))
-            block[at, column] = (
-                one.score,
-                features.get("index", np.nan),
-                one.is_listed,
-                *(features.get(name, np.nan) for name in INDEX_FEATURES),
+            self._left_out["served by unknown weights"] += 1
+        else:
+            documents = np.full(MOST_CANDIDATES, -1, np.int32)
+            documents[: len(shown)] = [
+                self._names.setdefault(one.document_id, len(self._names)) for one in shown
+            ]
+            values = np.full((MOST_CANDIDATES, 3 + len(INDEX_FEATURES)), np.nan, np.float32)
+            values[: len(shown)] = [_values(one) for one in shown]
+            return _Answer(
+                documents=documents,
+                values=values,
+                quoted=quoted,
+                propensity=shown[quoted].propensity,
+                served=served,
+                agent=self._agents.setdefault(event.agent, len(self._agents)),
+                conversation=event.conversation,
+                day=event.asked_at.date().toordinal(),
+                question=_fingerprint(shown),
             )
-        return row
+        return None
 
-    def _act(self, acts: _Acts, event: FeedbackEvent) -> None:
+    def _act(self, answer: _Answer, event: FeedbackEvent) -> None:
         match event.kind:
             case FeedbackKind.VERDICT:
                 if not _OF_THE_TEXT.issuperset(event.reasons or ("",)):
-                    acts.judge("verdict", event.at, event.label is VerdictLabel.GOOD)
-                columns = {self._column(acts, name) for name in event.wrong_documents} - {None}
-                acts.mark(sum(1 << column for column in columns if column is not None), event.at)
+                    answer.judge("verdict", event.at, good=event.label is VerdictLabel.GOOD)
+                if answer.marked_at is None or event.at >= answer.marked_at:
+                    wrong = {self._names.get(name, -2) for name in event.wrong_documents}
+                    answer.wrong, answer.marked_at = answer.columns(wrong), event.at
             case FeedbackKind.SENT:
                 good = sent_as_shown(event)
                 if good is not None:
-                    acts.judge("sent", event.at, good)
+                    answer.judge("sent", event.at, good=good)
             case FeedbackKind.POSSIBLY_TAKEN | FeedbackKind.POSSIBLY_PASSED_OVER:
-                acts.judge("possibly", event.at, event.kind is FeedbackKind.POSSIBLY_TAKEN)
+                answer.judge("possibly", event.at, good=event.kind is FeedbackKind.POSSIBLY_TAKEN)
             case FeedbackKind.REFORMULATED:
-                acts.judge("reformulated", event.at, False)
-                acts.next_answer = event.next_answer_id
+                answer.judge("reformulated", event.at, good=False)
+                answer.next_answer = event.next_answer_id or ""
             case FeedbackKind.OPENED_SOURCE:
-                column = self._column(acts, event.opened or "")
-                if column is not None and column != acts.quoted:
-                    acts.opened |= 1 << column
+                opened = answer.columns({self._names.get(event.opened or "", -2)})
+                answer.opened |= opened - {answer.quoted}
             case FeedbackKind.UNANSWERED | FeedbackKind.OFFERED_USED:
-                self.left_out[event.kind.value] += 1
-
-    def _column(self, acts: _Acts, document_id: str) -> int | None:
-        """Return where a document stands among an answer's candidates."""
-        number = self._names.get(document_id)
-        if number is None:
-            return None
-        found = np.flatnonzero(self._documents[acts.row // _BLOCK][acts.row % _BLOCK] == number)
-        return int(found[0]) if len(found) else None
-
-    def _rows(self, rows: Numbers) -> tuple[NDArray[np.int32], Floats]:
-        """Return documents and values of these rows."""
-        documents = np.empty((len(rows), MOST_CANDIDATES), np.int32)
-        values = np.empty((len(rows), MOST_CANDIDATES, FEATURES + 3), np.float32)
-        for number, (block_of_documents, block) in enumerate(zip(self._documents, self._blocks, strict=True)):
-            here = np.flatnonzero(rows // _BLOCK == number)
-            documents[here] = block_of_documents[rows[here] % _BLOCK]
-            values[here] = block[rows[here] % _BLOCK]
-        return documents, values
+                self._left_out[event.kind.value] += 1
 
     def signals(self, *, seed: int, caps: Caps) -> Signals:
         """Return what counts. The same events in any order and the same seed give the same arrays."""
-        kept = self._within(caps, seed)
-        documents, values = self._rows(np.array([one.row for one in kept], np.int64))
+        left_out = Counter(self._left_out)
+        kept = self._within(caps, seed, left_out)
+        documents = np.array([one.documents for one in kept], np.int64).reshape(-1, MOST_CANDIDATES)
+        values = np.array([one.values for one in kept], np.float64).reshape(
+            -1, MOST_CANDIDATES, 3 + len(INDEX_FEATURES)
+        )
         agents = np.array([one.agent for one in kept], np.int64)
-        propensity = np.array([one.propensity for one in kept], np.float32)
         return Signals(
             names=tuple(self._names),
             documents=documents,
-            scores=np.where(documents >= 0, values[:, :, 0], -np.inf).astype(np.float32),
+            scores=np.where(documents >= 0, values[:, :, 0], -np.inf),
             stage=values[:, :, 1],
             features=values[:, :, 3:],
             listed=values[:, :, 2] == 1.0,
             quoted=np.array([one.quoted for one in kept], np.int64),
-            propensity=propensity,
             channel=np.array([one.channel for one in kept], np.int64),
             judged_good=np.array([one.good for one in kept], bool),
-            opened=_columns([one.opened for one in kept]),
-            wrong=_columns([one.wrong for one in kept]),
-            found_next=_columns([self._found_next(one) for one in kept]),
+            opened=_flags([one.opened for one in kept]),
+            wrong=_flags([one.wrong for one in kept]),
+            found_next=_flags([self._found_next(one) for one in kept]),
             agents=agents,
             questions=np.unique([one.question for one in kept], return_inverse=True)[1],
-            weights=_weights(agents, propensity, share=caps.agent_share),
+            weights=_weights(agents, np.array([one.propensity for one in kept]), share=caps.agent_share),
             served=np.array([one.served for one in kept], np.int64),
             rankers=self._rankers,
             agent_names=tuple(self._agents),
-            left_out=dict(sorted(self.left_out.items())),
-            window=self._times,
+            left_out=dict(sorted(left_out.items())),
         )
 
-    def _within(self, caps: Caps, seed: int) -> list[_Acts]:
+    def _within(self, caps: Caps, seed: int, left_out: Counter[str]) -> list[_Answer]:
         """Return the answers within all caps, in an order that the seed gives."""
 
-        def drawn(item: tuple[str, _Acts]) -> bytes:
-            return blake2b(f"{seed}:{item[0]}".encode(), digest_size=16).digest()
+        def drawn(answer_id: str) -> bytes:
+            return blake2b(f"{seed}:{answer_id}".encode(), digest_size=16).digest()
 
         counts: Counter[object] = Counter()
-        kept: list[_Acts] = []
-        for _, acts in sorted(self._answers.items(), key=drawn):
-            limits: tuple[tuple[object, int, str], ...] = (
-                ((acts.agent, acts.day), caps.per_agent_day, "over the cap of an agent's day"),
-                (acts.agent, caps.per_agent, "over the cap of an agent"),
-                (
-                    ("conversation", acts.conversation),
-                    caps.per_conversation,
-                    "over the cap of a conversation",
-                ),
-                (("question", acts.question), caps.per_question, "over the cap of a question"),
-            )
-            over = next((reason for key, most, reason in limits if counts[key] >= most), None)
-            if over is not None:
-                self.left_out[over] += 1
+        kept: list[_Answer] = []
+        for answer_id in sorted(self._answers, key=drawn):
+            answer = self._answers[answer_id]
+            if answer is None:
                 continue
-            counts.update(key for key, *_ in limits)
-            kept.append(acts)
+            limits: Mapping[tuple[str, object], int] = {
+                ("an agent's day", (answer.agent, answer.day)): caps.per_agent_day,
+                ("an agent", answer.agent): caps.per_agent,
+                ("a conversation", answer.conversation): caps.per_conversation,
+                ("a question", answer.question): caps.per_question,
+            }
+            over = next((what for (what, of), most in limits.items() if counts[what, of] >= most), None)
+            if over is not None:
+                left_out[f"over the cap of {over}"] += 1
+                continue
+            counts.update(limits.keys())
+            kept.append(answer)
         return kept
 
-    def _found_next(self, one: _Acts) -> int:
-        """Return the column, as a bit, of the document that the answer to the question in other words was
-        accepted for (query chains: Radlinski and Joachims, KDD 2005)."""
-        following = self._answers.get(one.next_answer or "")
-        if following is None or following.agent != one.agent or not following.good:
-            return 0
-        accepted = self._documents[following.row // _BLOCK][following.row % _BLOCK, following.quoted]
-        found = np.flatnonzero(self._documents[one.row // _BLOCK][one.row % _BLOCK] == accepted)
-        return 1 << int(found[0]) if len(found) and int(found[0]) != one.quoted else 0
+    def _found_next(self, answer: _Answer) -> frozenset[int]:
+        """Return the column of the document that the answer to the question in other words was accepted for
+        (query chains: Radlinski and Joachims, KDD 2005)."""
+        following = self._answers.get(answer.next_answer)
+        if following is None or following.agent != answer.agent or not following.good:
+            return frozenset()
+        return answer.columns({int(following.documents[following.quoted])}) - {answer.quoted}
 
 
 def sent_as_shown(event: FeedbackEvent) -> bool | None:
@@ -361,27 +285,34 @@ def sent_as_shown(event: FeedbackEvent) -> bool | None:
     return False if share >= _REWRITTEN else None
 
 
-def _fingerprint(kept: list[ShownDocument]) -> int:
+def _values(shown: ShownDocument) -> list[float]:
+    names = ("index", *INDEX_FEATURES)
+    stage, *features = (shown.features.get(name, np.nan) for name in names)
+    return [shown.score, stage, float(shown.is_listed), *features]
+
+
+def _fingerprint(shown: Sequence[ShownDocument]) -> int:
     """Return what the same question asked again has in common: its candidates and their raw features."""
     hashed = blake2b(digest_size=7)
-    for one in sorted(kept, key=lambda one: one.document_id):
+    for one in sorted(shown, key=lambda one: one.document_id):
         features = [one.features.get(name) for name in INDEX_FEATURES]
         hashed.update(f"{one.document_id}{features}".encode())
     return int.from_bytes(hashed.digest())
 
 
-def _columns(bits: list[int]) -> Flags:
-    columns = np.arange(MOST_CANDIDATES)
-    return (np.array(bits, np.int64)[:, None] >> columns & 1).astype(bool)
+def _flags(columns: Sequence[frozenset[int]]) -> Flags:
+    flags = np.zeros((len(columns), MOST_CANDIDATES), bool)
+    for row, marked in enumerate(columns):
+        flags[row, list(marked)] = True
+    return flags
 
 
 def _weights(agents: Numbers, propensity: Floats, *, share: float) -> Floats:
     """Return weights with mean 1: the inverse propensity, clipped at 10 and self-normalised (Swaminathan and
     Joachims, NeurIPS 2015), with no agent above ``share`` of the sum where there are enough agents."""
     if not len(agents):
-        return np.empty(0, np.float32)
-    weights = np.minimum(1.0 / propensity.astype(np.float64), 10.0)
+        return np.empty(0)
+    weights = np.minimum(1.0 / propensity, 10.0)
     by_agent = np.bincount(agents, weights)
-    most = share * weights.sum()
-    weights *= np.minimum(1.0, most / np.maximum(by_agent, 1e-9))[agents]
-    return (weights / weights.mean()).astype(np.float32)
+    weights *= np.minimum(1.0, share * weights.sum() / np.maximum(by_agent, 1e-9))[agents]
+    return weights / weights.mean()

@@ -114,9 +114,7 @@ def _write_signals(world: World, plan: argparse.Namespace) -> int:
 
 def _measure(plan: argparse.Namespace) -> int:
     """Learn from a file of signals in this process; print CPU time, wall time and the peak of memory."""
-    collector = SignalCollector(
-        tenant=plan.tenant, rankers={shipped_weights("ranker").sha256: shipped_weights("ranker")}
-    )
+    collector = SignalCollector(rankers={shipped_weights("ranker").sha256: shipped_weights("ranker")})
     cpu_s, wall_s, count = time.process_time(), time.perf_counter(), 0
     with plan.learn_from.open(encoding="utf-8") as file:
         for line in file:

@@ -13,7 +13,7 @@ from assistant.domain.feedback import FeedbackEvent
 from assistant.tuning.gate import ProtectedSet
 from assistant.tuning.learn_ranking import LearningRequest, LearnRanking
 from assistant.tuning.ranking import LearningPlan, learn
-from assistant.tuning.releases import Releases, of_state
+from assistant.tuning.releases import Releases, of_state, report_of, weights_of
 from assistant.tuning.signals import Caps, SignalCollector
 from tests.fakes.clock import SteppedClock
 from tests.fakes.learning_stores import MemoryDesk, MemoryFeedback
@@ -38,7 +38,7 @@ class Ungated:
     def learn(self, events: Sequence[FeedbackEvent], *, serving: Serving) -> Serving | None:
         self._served[shipped_weights("ranker").sha256] = shipped_weights("ranker")
         self._served[serving.live.sha256] = serving.live
-        collector = SignalCollector(tenant=self._tenant, rankers=self._served)
+        collector = SignalCollector(rankers=self._served)
         for event in events:
             collector.add(event)
         try:
@@ -84,8 +84,8 @@ class Gated:
         if live is None and trial is None and len(self.refusals) > before:
             return None
         return Serving(
-            shipped_weights("ranker") if live is None else live.weights,
-            None if trial is None else trial.weights,
+            shipped_weights("ranker") if live is None else weights_of(live.content),
+            None if trial is None else weights_of(trial.content),
             TRIAL_SHARE_PERCENT,
         )
 
@@ -99,7 +99,7 @@ class Gated:
         )
         release = await learning.learn(request)
         if release.content.state is ReleaseState.REFUSED:
-            report = release.report
+            report = report_of(release.content)
             self.refusals.append("gate: " + "; ".join(report.gate.refused_because if report else ()))
 
 

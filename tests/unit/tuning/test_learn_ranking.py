@@ -11,13 +11,13 @@ import pytest
 
 from assistant.answering.rank import shipped_weights
 from assistant.domain.answers import VerdictLabel
-from assistant.domain.desk import DeskItem, DeskKind, ReleaseState
+from assistant.domain.desk import DeskItem, DeskKind, RankerRelease, ReleaseState
 from assistant.domain.errors import ConfigurationError, ConflictError, InvalidRequestError, NotFoundError
 from assistant.domain.feedback import FeedbackEvent
 from assistant.tuning.gate import ProtectedSet
 from assistant.tuning.learn_ranking import LearningRequest, LearnRanking
 from assistant.tuning.ranking import LearningPlan
-from assistant.tuning.releases import LearningReport, Release, Releases
+from assistant.tuning.releases import LearningReport, Release, Releases, report_of, weights_of
 from tests.fakes.clock import SteppedClock
 from tests.fakes.learning_stores import MemoryDesk, MemoryFeedback
 from tests.fakes.synthetic_feedback import DAY, START, World, event, feedback, three_documents
@@ -49,13 +49,15 @@ class Learning:
             tenant="pharmacy", feedback=self.feedback, desk=self.desk, protected=protected, clock=self.clock
         )
 
-    async def learn(self, request: LearningRequest = REQUEST) -> Release:
+    async def learn(self, request: LearningRequest = REQUEST) -> Release[RankerRelease]:
         return await self.learner.learn(request)
 
     async def states(self) -> dict[str, ReleaseState]:
         return {one.name: one.content.state for one in await self.releases.all()}
 
-    async def act(self, trial: Release, count: int, *, good: int, others: int, others_good: int) -> None:
+    async def act(
+        self, trial: Release[RankerRelease], count: int, *, good: int, others: int, others_good: int
+    ) -> None:
         """Let agents judge answers of the trial and beside it."""
         served = (
             (trial.content.artifact_hash, count, good),
@@ -75,14 +77,15 @@ class Learning:
         self.clock.step(60)
 
 
-def report_of(release: Release) -> LearningReport:
-    assert release.report is not None
-    return release.report
+def told(release: Release[RankerRelease]) -> LearningReport:
+    report = report_of(release.content)
+    assert report is not None
+    return report
 
 
 async def test_what_gains_is_put_on_trial_with_all_that_is_needed_to_judge_it() -> None:
     release = await Learning().learn()
-    content, report = release.content, report_of(release)
+    content, report = release.content, told(release)
     assert (release.name, content.state, content.seed) == ("ranker-000001", ReleaseState.TRIAL, 7)
     assert content.window == (START, NOW)
     assert (content.signals, content.agents) == (1_200, 10)
@@ -90,13 +93,13 @@ async def test_what_gains_is_put_on_trial_with_all_that_is_needed_to_judge_it() 
     assert content.trial_started_at == NOW
     assert report.weights_after["title_cosine"] > report.weights_before["title_cosine"] + 0.1
     assert (report.gate.passed, report.gate.look) == (True, 1)
-    assert release.weights.sha256 == content.artifact_hash
+    assert weights_of(release.content).sha256 == content.artifact_hash
 
 
 async def test_what_loses_on_the_open_half_is_stored_as_refused_and_the_sealed_half_stays_closed() -> None:
     learning = Learning(protected=LOSES)
     release = await learning.learn()
-    gate = report_of(release).gate
+    gate = told(release).gate
     assert release.content.state is ReleaseState.REFUSED
     assert (gate.look, gate.sealed_half) == (0, ())
     assert "right document first, all: 100.0% before" in gate.refused_because[0]
@@ -106,7 +109,7 @@ async def test_what_loses_on_the_open_half_is_stored_as_refused_and_the_sealed_h
 async def test_what_loses_on_the_sealed_half_alone_is_refused_and_the_look_counted() -> None:
     mixed = GAINS.model_copy(update={"questions": (*GAINS.half("tuning"), *LOSES.half("held_out"))})
     learning = Learning(protected=mixed)
-    looks = [report_of(await learning.learn(replace(REQUEST, seed=seed))).gate for seed in (1, 2)]
+    looks = [told(await learning.learn(replace(REQUEST, seed=seed))).gate for seed in (1, 2)]
     assert [gate.look for gate in looks] == [1, 2]
     assert all("below the bound of -2.0" in gate.refused_because[0] for gate in looks)
 
@@ -114,7 +117,7 @@ async def test_what_loses_on_the_sealed_half_alone_is_refused_and_the_look_count
 async def test_a_step_that_loses_is_shortened_until_it_does_not() -> None:
     world = World(change={"title_cosine": 0.6}, offsets={"d0": 3.0, "d1": -3.0})
     learning = Learning(events=feedback(1_500, world), protected=LOSES)
-    report = report_of(await learning.learn(replace(REQUEST, plan=LearningPlan(weight_pull=1e9))))
+    report = told(await learning.learn(replace(REQUEST, plan=LearningPlan(weight_pull=1e9))))
     assert report.gate.share_of_offsets < 1.0 == report.gate.share_of_weights
     assert all(check.passed for check in report.gate.open_half)
 
@@ -122,7 +125,7 @@ async def test_a_step_that_loses_is_shortened_until_it_does_not() -> None:
 async def test_a_dry_run_stores_nothing_and_takes_no_look() -> None:
     learning = Learning()
     release = await learning.learn(replace(REQUEST, dry_run=True))
-    assert report_of(release).gate.look == 0
+    assert told(release).gate.look == 0
     assert await learning.states() == {}
 
 
@@ -156,7 +159,7 @@ async def test_without_enough_questions_a_release_is_refused_as_not_evaluated() 
     few = GAINS.model_copy(update={"questions": GAINS.questions[:20]})
     release = await Learning(protected=few).learn()
     assert release.content.state is ReleaseState.REFUSED
-    assert "questions; 60 are needed" in report_of(release).gate.refused_because[0]
+    assert "questions; 60 are needed" in told(release).gate.refused_because[0]
 
 
 class SlowDesk(MemoryDesk):
@@ -214,7 +217,7 @@ async def test_a_trial_that_is_worse_is_not_promoted_and_the_look_is_kept() -> N
     with pytest.raises(ConflictError, match=r"10\.0 points worse; 2 are allowed"):
         await learning.releases.promote(learning.feedback)
     [release] = await learning.releases.all()
-    assert len(report_of(release).trial_looks) == 1
+    assert len(told(release).trial_looks) == 1
 
 
 async def test_a_trial_that_was_refused_five_times_stays_refused() -> None:
@@ -231,7 +234,7 @@ async def test_a_trial_that_was_refused_five_times_stays_refused() -> None:
         await learning.releases.promote(learning.feedback)
 
 
-async def promoted(learning: Learning, *, seed: int) -> Release:
+async def promoted(learning: Learning, *, seed: int) -> Release[RankerRelease]:
     release = await learning.learn(replace(REQUEST, seed=seed))
     await learning.act(release, 200, good=180, others=200, others_good=170)
     live, count = await learning.releases.promote(learning.feedback)
@@ -249,8 +252,8 @@ async def test_a_release_that_changes_nothing_takes_no_look() -> None:
     learning = Learning()
     await promoted(learning, seed=1)
     again = await learning.learn(replace(REQUEST, seed=1))
-    assert report_of(again).gate.refused_because == ("the learned weights are those in service",)
-    assert report_of(again).gate.look == 0
+    assert told(again).gate.refused_because == ("the learned weights are those in service",)
+    assert told(again).gate.look == 0
 
 
 async def test_rolling_back_a_trial_leaves_what_is_live() -> None:
@@ -265,7 +268,7 @@ async def test_rolling_back_what_is_live_brings_the_one_before_back() -> None:
     first = await promoted(learning, seed=1)
     again = first.content.model_copy(update={"state": ReleaseState.LIVE})
     await learning.releases.move(first, ReleaseState.REPLACED, "a test")
-    await learning.releases.write("ranker-000002", 1, again, "a test")
+    await learning.releases.put(learning.releases.next([first], again, "a test"))
     taken, now_live = await learning.releases.roll_back()
     assert taken.name == "ranker-000002"
     assert now_live is not None
@@ -277,7 +280,7 @@ async def test_rolling_back_what_is_live_brings_the_one_before_back() -> None:
 
 async def test_there_is_nothing_to_roll_back_or_promote_where_nothing_was_learned() -> None:
     learning = Learning()
-    with pytest.raises(NotFoundError, match="shipped ranker"):
+    with pytest.raises(NotFoundError, match="shipped"):
         await learning.releases.roll_back()
     with pytest.raises(NotFoundError, match="no trial"):
         await learning.releases.promote(learning.feedback)

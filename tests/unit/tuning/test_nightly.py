@@ -51,11 +51,12 @@ class FakeLearner:
     error: AssistantError | None = None
     asked: list[LearningRequest] = field(default_factory=list[LearningRequest])
 
-    async def learn(self, request: LearningRequest) -> Release:
+    async def learn(self, request: LearningRequest) -> Release[RankerRelease]:
         self.asked.append(request)
         if self.error is not None:
             raise self.error
-        return await self.releases.write("ranker-000009", 1, content(self.state), "as the gate said")
+        known = await self.releases.all()
+        return await self.releases.put(self.releases.next(known, content(self.state), "as the gate said"))
 
 
 @dataclass
@@ -81,7 +82,7 @@ def scene(events: Sequence[FeedbackEvent] = ()) -> Scene:
 async def test_without_a_trial_the_next_release_is_learned_from_ninety_days() -> None:
     night = scene()
     turn = await night.turn()
-    assert turn == Turn("on_trial", "ranker-000009", "as the gate said")
+    assert turn == Turn("on_trial", "ranker-000001", "as the gate said")
     (request,) = night.learner.asked
     assert (request.since, request.until) == (TONIGHT - WINDOW, TONIGHT)
 
@@ -101,7 +102,7 @@ async def test_a_window_that_cannot_be_learned_from_waits_with_its_reason(error:
 
 async def test_after_a_refusal_the_loop_rests_for_its_looks_are_few() -> None:
     night = scene()
-    await night.releases.write("ranker-000001", 1, content(ReleaseState.REFUSED), "worse")
+    await night.releases.put(night.releases.next((), content(ReleaseState.REFUSED), "worse"))
     night.clock.step((REST - timedelta(minutes=1)).total_seconds())
     assert (await night.turn()).outcome == "waits"
     assert night.learner.asked == []
@@ -114,7 +115,7 @@ async def test_a_running_trial_without_its_sample_waits() -> None:
     running = content(
         ReleaseState.TRIAL, trial_started_at=TONIGHT, trial_ends_at=TONIGHT + timedelta(days=14)
     )
-    await night.releases.write("ranker-000001", 1, running, "")
+    await night.releases.put(night.releases.next((), running, ""))
     turn = await night.turn()
     assert (turn.outcome, turn.release) == ("waits", "ranker-000001")
     assert "200 more are needed" in turn.reason
@@ -128,7 +129,7 @@ async def test_a_trial_that_is_over_without_its_sample_makes_room_for_the_next()
         trial_started_at=TONIGHT - timedelta(days=14),
         trial_ends_at=TONIGHT - timedelta(minutes=1),
     )
-    await night.releases.write("ranker-000001", 1, over, "")
+    await night.releases.put(night.releases.next((), over, ""))
     assert (await night.turn()).outcome == "on_trial"
 
 
@@ -159,7 +160,7 @@ async def test_a_trial_that_is_not_worse_with_its_sample_is_promoted() -> None:
         trial_ends_at=TONIGHT + timedelta(days=12),
         least_sample=20,
     )
-    await night.releases.write("ranker-000001", 1, running, "")
+    await night.releases.put(night.releases.next((), running, ""))
     turn = await night.turn()
     assert (turn.outcome, turn.release) == ("promoted", "ranker-000001")
     (live,) = await night.releases.all()

@@ -11,7 +11,8 @@ from assistant.domain.desk import DeskItem, DeskKind, ReleaseState, RouterReleas
 from assistant.domain.errors import ConfigurationError, NotFoundError
 from assistant.evaluation.routing import RoutedQuestion
 from assistant.settings.tenant import SourceEntry, TenantConfig
-from assistant.tuning.learn_routing import LearnedRouter, LearnRouting
+from assistant.tuning.learn_routing import LearnRouting
+from assistant.tuning.releases import Release, RouterReleases
 from assistant.tuning.routing import LabelledQuestion, RoutingPlan, cross_validated, learn, router_bytes
 from tests.fakes.clock import SteppedClock
 
@@ -67,7 +68,7 @@ class Desk:
         self.items[item.item_id] = item
 
     def states(self) -> dict[str, ReleaseState]:
-        return {name: LearnedRouter(item, _content(item)).content.state for name, item in self.items.items()}
+        return {name: _content(item).state for name, item in self.items.items()}
 
 
 def _content(item: DeskItem) -> RouterRelease:
@@ -78,7 +79,11 @@ def learner(desk: Desk, *, tenant: TenantConfig = TENANT) -> LearnRouting:
     return LearnRouting(tenant, desk=desk, clock=SteppedClock())  # pyright: ignore[reportArgumentType]
 
 
-async def learned(desk: Desk, questions: Sequence[RoutedQuestion], **options: bool) -> LearnedRouter:
+def releases(desk: Desk) -> RouterReleases:
+    return RouterReleases(desk, clock=SteppedClock())  # pyright: ignore[reportArgumentType]
+
+
+async def learned(desk: Desk, questions: Sequence[RoutedQuestion], **options: bool) -> Release[RouterRelease]:
     return await learner(desk).learn(questions, file_sha256="0" * 64, read=str, embed=embed, **options)
 
 
@@ -105,7 +110,7 @@ def test_words_of_one_item_get_no_weight() -> None:
 
 def test_a_stronger_pull_gives_smaller_weights() -> None:
     def largest(pull: float) -> float:
-        plan = RoutingPlan(word_pull=pull, vector_pull=pull)
+        plan = RoutingPlan(pull=pull)
         content = learn(
             with_vectors(labelled()),
             sources=["catalogue", "chatter"],
@@ -138,12 +143,12 @@ async def test_a_second_release_replaces_the_first_and_can_be_taken_back() -> No
     await learned(desk, labelled())
     await learned(desk, labelled(60))
     assert list(desk.states().values()) == [ReleaseState.REPLACED, ReleaseState.LIVE]
-    taken, serves = await learner(desk).roll_back()
+    taken, serves = await releases(desk).roll_back()
     assert (taken.name, serves.name if serves else None) == ("router-000002", "router-000001")
     assert list(desk.states().values()) == [ReleaseState.LIVE, ReleaseState.ROLLED_BACK]
-    assert (await learner(desk).roll_back())[1] is None
+    assert (await releases(desk).roll_back())[1] is None
     with pytest.raises(NotFoundError):
-        await learner(desk).roll_back()
+        await releases(desk).roll_back()
 
 
 async def test_a_router_that_knows_no_more_than_keywords_is_refused() -> None:
