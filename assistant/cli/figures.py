@@ -27,7 +27,7 @@ from assistant.cli.terminal import Terminal, plain, table
 from assistant.domain.errors import ConfigurationError
 from assistant.evaluation import support
 from assistant.evaluation.figures import Figure, FigureRow, figure_named, held_against, read_figures
-from assistant.evaluation.measures import MEASURES, Judged, figures, values_of
+from assistant.evaluation.measures import MEASURES, Judged, figures, judged_of
 from assistant.evaluation.questions import load_questions, load_rows
 from assistant.evaluation.routing import RoutedQuestion, RoutingTrial
 from assistant.evaluation.trials import (
@@ -114,18 +114,13 @@ async def _answers(
         plan = EvaluationPlan((tenant,), replay=(recording,))
     questions = TenantQuestions(path, sha256(path.read_bytes()).hexdigest(), tuple(every), tuple(asked))
     run = (await run_questions(runtime, ports, {tenant: questions}, plan)).tenants[0]
-    values = {
-        measure.name: values_of(measure, run.by_qid, split=figure.half)
-        for measure in MEASURES
-        if measure.name in figure.measures
-    }
     judged = [
         Judged(
-            f"{tenant} {one.qid}",
+            f"{tenant} {one.id}",
             f"{tenant} {one.cluster}",
-            {name: found[one.qid] for name, found in values.items() if one.qid in found},
+            {name: value for name, value in one.values.items() if name in figure.measures},
         )
-        for one in run.results
+        for one in judged_of(run.by_qid, split=figure.half)
     ]
     return judged, problems(run)
 

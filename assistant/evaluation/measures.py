@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import quantiles
 from typing import Literal
 
@@ -195,16 +195,6 @@ MEASURES: tuple[Measure, ...] = (
 """In the order of the summary: correctness first."""
 
 
-def values_of(measure: Measure, results: Results, *, split: Split | None) -> dict[str, float]:
-    """Return the value of each question of one half (None: of both) that the measure applies to, by id."""
-    found = {
-        qid: measure.value(result, results)
-        for qid, result in results.items()
-        if split is None or result.split == split
-    }
-    return {qid: value for qid, value in found.items() if value is not None}
-
-
 def estimate(values: Mapping[str, float], clusters: Mapping[str, str]) -> Estimate | None:
     """Return mean and interval of values by question id, drawn by ``clusters``; None where there are none."""
     if not values:
@@ -225,27 +215,6 @@ def estimate(values: Mapping[str, float], clusters: Mapping[str, str]) -> Estima
         high=round(float(high), 4),
         questions=int(number.sum()),
     )
-
-
-def estimates(results: Results, *, split: Split | None) -> dict[str, Estimate]:
-    """Return every measure of one half that has questions, by name, in the order of the summary."""
-    clusters = {qid: result.cluster for qid, result in results.items()}
-    found = {
-        measure.name: estimate(values_of(measure, results, split=split), clusters) for measure in MEASURES
-    }
-    return {name: one for name, one in found.items() if one is not None}
-
-
-def paired(before: Results, after: Results, *, split: Split | None) -> dict[str, Estimate]:
-    """Return every measure's difference, after minus before, over the questions that both have."""
-    clusters = {qid: result.cluster for qid, result in after.items()}
-    found: dict[str, Estimate] = {}
-    for measure in MEASURES:
-        old, new = (values_of(measure, results, split=split) for results in (before, after))
-        one = estimate({qid: new[qid] - old[qid] for qid in new if qid in old}, clusters)
-        if one is not None:
-            found[measure.name] = one
-    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +239,36 @@ def figures(judged: Sequence[Judged]) -> dict[str, Estimate]:
         for name in dict.fromkeys(name for one in judged for name in one.values)
     }
     return {name: one for name, one in found.items() if one is not None}
+
+
+def judged_of(results: Results, *, split: Split | None) -> list[Judged]:
+    """Return the values of each question of one half (None: of both)."""
+    return [
+        Judged(
+            qid,
+            result.cluster,
+            {one.name: value for one in MEASURES if (value := one.value(result, results)) is not None},
+        )
+        for qid, result in results.items()
+        if split in (None, result.split)
+    ]
+
+
+def estimates(results: Results, *, split: Split | None) -> dict[str, Estimate]:
+    """Return every measure of one half that has questions, by name, in the order of the summary."""
+    found = figures(judged_of(results, split=split))
+    return {one.name: found[one.name] for one in MEASURES if one.name in found}
+
+
+def paired(before: Results, after: Results, *, split: Split | None) -> dict[str, Estimate]:
+    """Return every measure's difference, after minus before, over the questions that both have."""
+    old = {one.id: one.values for one in judged_of(before, split=split)}
+    differences = [
+        replace(one, values={name: value - was[name] for name, value in one.values.items() if name in was})
+        for one in judged_of(after, split=split)
+        if (was := old.get(one.id)) is not None
+    ]
+    return figures(differences)
 
 
 def spread(values: Iterable[float]) -> Spread | None:

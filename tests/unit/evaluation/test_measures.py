@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import pytest
 
-from assistant.evaluation.measures import MEASURES, Measure, estimate, estimates, paired, spread, values_of
+from assistant.evaluation.measures import MEASURES, Results, estimate, estimates, judged_of, paired, spread
 from assistant.evaluation.questions import QuestionResult
 from tests.unit.evaluation.results import HELD_OUT, TUNING, question, result, unanswerable
 
 
-def measure(name: str) -> Measure:
-    return next(one for one in MEASURES if one.name == name)
+def values(measure: str, results: Results) -> dict[str, float]:
+    judged = judged_of(results, split=None)
+    return {one.id: one.values[measure] for one in judged if measure in one.values}
 
 
 def by_id(*results: QuestionResult) -> dict[str, QuestionResult]:
@@ -21,9 +22,9 @@ def test_all_answerable_questions_are_the_denominator() -> None:
         result(question("b"), outcome="refused", right=False),
         result(unanswerable("u")),
     )
-    assert values_of(measure("right"), results, split=None) == {"a": 1.0, "b": 0.0}
-    assert values_of(measure("refused"), results, split=None) == {"a": 0.0, "b": 1.0}
-    assert values_of(measure("true_refused"), results, split=None) == {"u": 1.0}
+    assert values("right", results) == {"a": 1.0, "b": 0.0}
+    assert values("refused", results) == {"a": 0.0, "b": 1.0}
+    assert values("true_refused", results) == {"u": 1.0}
 
 
 def test_the_halves_are_apart() -> None:
@@ -34,13 +35,13 @@ def test_the_halves_are_apart() -> None:
 
 def test_a_messy_message_is_held_against_its_clean_question() -> None:
     messy = result(question("m", kind="messy", clean="a"), right=False)
-    loss = values_of(measure("messy_loss"), by_id(result(question("a")), messy), split=None)
+    loss = values("messy_loss", by_id(result(question("a")), messy))
     assert loss == {"m": 1.0}
 
 
 def test_the_gain_over_rrf_is_paired() -> None:
     results = by_id(result(question("a")), result(question("b"), first=0.0, rrf_first=1.0))
-    assert values_of(measure("gain"), results, split=None) == {"a": 1.0, "b": -1.0}
+    assert values("gain", results) == {"a": 1.0, "b": -1.0}
 
 
 def test_an_interval_is_as_wide_as_documents_differ_not_questions() -> None:
@@ -59,6 +60,16 @@ def test_an_interval_is_the_same_each_time() -> None:
     clusters = {qid: qid for qid in values}
     assert estimate(values, clusters) == estimate(dict(reversed(values.items())), clusters)
     assert estimate({}, {}) is None
+
+
+def test_a_measure_of_what_was_answered_leaves_the_rest_out() -> None:
+    results = by_id(
+        result(question("a")),
+        result(question("b"), right=False),
+        result(question("c"), outcome="possibly"),
+        result(unanswerable("u"), outcome="answered"),
+    )
+    assert values("sure_right", results) == {"a": 1.0, "b": 0.0}
 
 
 def test_two_runs_differ_question_by_question() -> None:
