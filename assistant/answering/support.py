@@ -14,8 +14,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from importlib.resources import files
 from math import log
 from typing import Literal
+
+import orjson
 
 from assistant.answering.excerpts import remember_texts
 from assistant.domain.answers import Support
@@ -31,24 +34,10 @@ REASONS = (
     "condition_differs",
 )
 """Every code in ``Checked.reasons``."""
-WEIGHTS: Mapping[str, Mapping[str, float]] = {
-    "words_missing": {"coverage": 1.73, "restated": 2.49},
-    "negation_differs": {
-        "negation_added": -2.02,
-        "negation_dropped": -1.4,
-        "word_negated": -2.3,
-        "word_affirmed": -1.92,
-    },
-    "condition_differs": {
-        "condition_dropped": -0.64,
-        "condition_changed": -0.54,
-        "opposite": -3.44,
-        "only": -0.78,
-        "limit_differs": -4.93,
-    },
-}
+_HEAD = orjson.loads(files("assistant.answering").joinpath("weights", "support.json").read_bytes())
+WEIGHTS: Mapping[str, Mapping[str, float]] = _HEAD["weights"]
 """Weight of each feature, below the reason that it stands for, fitted on the tuning half."""
-BIAS = -2.13
+BIAS: float = _HEAD["bias"]
 """With it a sum of 0 is as likely supported as not."""
 _LEAST_SUM = log(0.54 / 0.46)
 """A sentence is supported from 54 % on: a wrong one that is called so costs more than a mark too many."""
