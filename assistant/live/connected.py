@@ -117,7 +117,18 @@ class ConnectedElements:
             if system.inline is not None
             for element in system.inline.elements
         }
-        self._types = {name: _type_of(name, named) for name, named in self._named.items()}
+        self._types = {
+            name: ElementType(
+                name=name,
+                kind=one.element.kind,
+                title=one.element.title,
+                source=one.connector.source,
+                operation=one.operation_name,
+                about=one.element.about,
+                needs_context=one.operation.personal and one.system.whose == "context",
+            )
+            for name, one in self._named.items()
+        }
 
     def types(self) -> Mapping[str, ElementType]:
         return self._types
@@ -449,16 +460,3 @@ def request_of(operation: Operation, values: Mapping[str, str], system: str) -> 
         path = path.replace(f"{{{name}}}", quote(values[name], safe=""))
     query = {name: value for name, value in values.items() if name not in operation.placeholders}
     return SystemRequest(system, path, {**operation.query, **query})
-
-
-def _type_of(name: str, named: _Named) -> ElementType:
-    element = named.element
-    return ElementType(
-        name=name,
-        kind=element.kind,
-        title=element.title,
-        source=named.connector.source,
-        operation=named.operation_name,
-        about=element.about,
-        needs_context=named.operation.personal and named.system.whose == "context",
-    )

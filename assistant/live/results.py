@@ -251,10 +251,6 @@ def _text(field: ResultField, value: str, _zone: str) -> str:
     return shown
 
 
-def _url(_field: ResultField, value: str, _zone: str) -> str:
-    return value
-
-
 def _integer(field: ResultField, value: int, _zone: str) -> str:
     if abs(value) > _LARGEST:
         raise ValueError
@@ -266,10 +262,6 @@ def _number(field: ResultField, value: float, _zone: str) -> str:
         raise ValueError
     digits = "" if field.decimals is None else f".{field.decimals}"
     return f"{Decimal(str(value)):,{digits}f} {field.unit}".strip()
-
-
-def _boolean(_field: ResultField, value: bool, _zone: str) -> str:
-    return "Yes" if value else "No"
 
 
 def _date(_field: ResultField, value: str, _zone: str) -> str:
@@ -301,10 +293,10 @@ def _day(at: date) -> str:
 
 _FORMATS: Mapping[str, Callable[[ResultField, Any, str], str]] = {
     "text": _text,
-    "url": _url,
+    "url": lambda _field, value, _zone: value,
     "integer": _integer,
     "number": _number,
-    "boolean": _boolean,
+    "boolean": lambda _field, value, _zone: "Yes" if value else "No",
     "date": _date,
     "datetime": _datetime,
     "money": _money,
