@@ -82,8 +82,6 @@ class _Wording:
     signs: int
     same: str
     """``Language.same_question`` of the question."""
-    numbers: frozenset[str]
-    names: frozenset[str]
     told: frozenset[str]
     """Names in the item's questions and text."""
 
@@ -108,8 +106,6 @@ class ApprovedAnswers:
                 array("f", vector),
                 _signs(vector),
                 language.same_question(question),
-                _numbers(question),
-                _names(question, language),
                 told,
             )
             for live in answers
@@ -143,12 +139,12 @@ class ApprovedAnswers:
             reason = "equal"
         elif cosine < LEAST_COSINE:
             return Match("none_near")
-        elif _numbers(question) != nearest.numbers:
+        elif _numbers(question) != _numbers(nearest.question):
             reason = "number"
         else:
-            names = _names(question, self.language)
+            names, approved = (_names(text, self.language) for text in (question, nearest.question))
             # A rare word that no approved answer has is a misspelling as often as a name.
-            if names & self.told - nearest.told and nearest.names - names:
+            if names & self.told - nearest.told and approved - names:
                 reason = "name"
         return Match(reason, nearest.live, nearest.question, cosine)
 
