@@ -10,7 +10,7 @@ import asyncio
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 
 import structlog
 
@@ -244,33 +244,28 @@ async def _read_once(
         return LiveReadError(ElementProblem.SYSTEM_UNAVAILABLE, f"{kind.source} could not be read.")
 
 
+@dataclass(slots=True, eq=False)
 class Hydration:
     """The elements of one answer. Bound to one event loop."""
 
-    def __init__(
-        self,
-        live: LiveElements | None,
-        caller: Caller,
-        *,
-        tenant: TenantConfig,
-        deadline: Deadline,
-        bounds: CallBounds,
-        subject: str | None = None,
-    ) -> None:
-        """``subject``: what ``ElementUse.subject`` keeps."""
-        self.types: Mapping[str, ElementType] = live.types() if live is not None else {}
-        self._live = live
-        self.caller = caller
-        self._tenant = tenant
-        self._subject = subject
-        self._deadline = deadline
-        self._bounds = bounds
-        self._begun: list[LiveSlot] = []
-        """Begun, without a place yet."""
-        self.placed: list[LiveSlot] = []
-        self.left: Cause | None = None
-        """Why nobody waits for the elements any more."""
-        self._change: asyncio.Future[None] | None = None
+    live: LiveElements | None
+    caller: Caller
+    _: KW_ONLY
+    tenant: TenantConfig
+    deadline: Deadline
+    bounds: CallBounds
+    subject: str | None = None
+    """What ``ElementUse.subject`` keeps."""
+    placed: list[LiveSlot] = field(default_factory=list[LiveSlot])
+    left: Cause | None = None
+    """Why nobody waits for the elements any more."""
+    _begun: list[LiveSlot] = field(default_factory=list[LiveSlot])
+    """Begun, without a place yet."""
+    _change: asyncio.Future[None] | None = None
+
+    @property
+    def types(self) -> Mapping[str, ElementType]:
+        return self.live.types() if self.live is not None else {}
 
     # Names and labels
 
@@ -283,7 +278,7 @@ class Hydration:
 
     def labels_of(self, document_id: str) -> Labels:
         """Return the labels of the elements that a document may name: those of all, or none."""
-        source = self._tenant.source_of(document_id) if self.types else None
+        source = self.tenant.source_of(document_id) if self.types else None
         return self.labels() if source is not None and source.elements else NO_LABELS
 
     # Reads
@@ -291,10 +286,10 @@ class Hydration:
     def begin(self, name: str, *, items: tuple[str, ...] = ()) -> LiveSlot | None:
         """Begin to read an element; None where the answer has ``MOST_ELEMENTS`` already. ``items``: as
         ``LiveSlot.items``."""
-        if self._live is None or self._is_full:
+        if self.live is None or self._is_full:
             return None
         slot = LiveSlot(over_items(self.types[name]) if items else self.types[name], items=items)
-        slot.task = asyncio.create_task(self._fill(self._live, slot))
+        slot.task = asyncio.create_task(self._fill(self.live, slot))
         self._begun.append(slot)
         return slot
 
@@ -403,12 +398,12 @@ class Hydration:
         uses: list[ElementUse] = []
         for slot in self.placed:
             use = use_of(slot.element(), operation=slot.type.operation or None)
-            uses.append(use.model_copy(update={"subject": self._subject, "items": slot.items}))
+            uses.append(use.model_copy(update={"subject": self.subject, "items": slot.items}))
         return tuple(uses)
 
     def asked(self, sources: Sequence[SourceAsked]) -> tuple[SourceAsked, ...]:
         """Return the answer's sources with the states of the live ones: the worst of their elements'."""
-        systems = {one.name: one.reach for one in self._tenant.sources if one.reach is not None}
+        systems = {one.name: one.reach for one in self.tenant.sources if one.reach is not None}
         found: list[SourceAsked] = []
         for source in sources:
             of_system = [
@@ -420,10 +415,10 @@ class Hydration:
         return tuple(found)
 
     async def _fill(self, live: LiveElements, slot: LiveSlot) -> None:
-        limit_s = min(limit_of(self._tenant, slot.type.name), self._deadline.remaining_s())
-        deadline = Deadline.after(limit_s, clock=self._deadline.clock)
+        limit_s = min(limit_of(self.tenant, slot.type.name), self.deadline.remaining_s())
+        deadline = Deadline.after(limit_s, clock=self.deadline.clock)
         outcome = await read_element(
-            live, slot.type, self.caller, deadline=deadline, bounds=self._bounds, items=slot.items
+            live, slot.type, self.caller, deadline=deadline, bounds=self.bounds, items=slot.items
         )
         if isinstance(outcome, Filled):
             slot.filled = outcome

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
+from itertools import zip_longest
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
@@ -298,7 +299,7 @@ class PrepareAnswer:
             if prompt is None:
                 await weigh()
                 if context is None:
-                    matches = self._without_customers(matches, found.evidence)
+                    matches = _without_customers(matches, found.evidence, hydration.types)
             named = [name for block in found.quoted.blocks for name, _, _ in block.elements]
             of_items = self._of_items(found)
             matches, asked_live = self._begin_asked(matches, hydration, named=[*named, *of_items])
@@ -351,18 +352,15 @@ class PrepareAnswer:
         read_by_router = (*questions, *joined) if len(self._services.tenant.sources) > 1 else ()
         routed = [self.find_evidence.without_items(one, known=known) for one in read_by_router]
         texts = list(dict.fromkeys((text, *questions, *joined, *live, *routed)))
-        embedded, _, _ = await asyncio.gather(
-            self.find_evidence.search.embed(texts, scope), self._live.load(scope), self._load_red_flags(scope)
-        )
-        vectors = dict(zip(texts, embedded, strict=True))
+        embed, vectors = self.find_evidence.search.embed, scope.embedded
+        await asyncio.gather(embed(texts, scope), self._live.load(scope), self._load_red_flags(scope))
         named = self.find_evidence.tables.named(text, known=known)
         items = tuple(sorted(named.item_ids)) if named is not None else ()
         reading = await self._reading.run(Message(text, questions, before, vectors, items), scope)
         rewritten = _rewritten(reading, text)
         made_by_model = dict.fromkeys(text for text in (*reading.questions, *rewritten) if text)
         if wanted := [one for one in made_by_model if one not in vectors]:
-            made = await self.find_evidence.search.embed(wanted, scope)
-            vectors |= dict(zip(wanted, made, strict=True))
+            await embed(wanted, scope)
         longest = self._services.tenant.answers
         count = len(reading.questions)
         queries: list[EvidenceQuery] = []
@@ -382,7 +380,7 @@ class PrepareAnswer:
                 also_words=longest.also_words // count,
             )
             if query.text not in vectors:
-                vectors[query.text] = (await self.find_evidence.search.embed([query.text], scope))[0]
+                await embed([query.text], scope)
             routed_text = self.find_evidence.without_items(query.text, known=known)
             vector = vectors[query.text]
             queries.append(
@@ -551,22 +549,6 @@ class PrepareAnswer:
             for key, label in labels_in((unit.text for unit in one.units), labels).items()
         }
 
-    def _without_customers(
-        self, matched: Sequence[tuple[int, LiveMatch]], evidence: Sequence[Evidence]
-    ) -> list[tuple[int, LiveMatch]]:
-        """Leave a customer's data out where a document answers and no customer is there.
-
-        An agent who asks for a rule would only be told that something else is not allowed.
-        """
-        live = self._services.live_elements
-        types: Mapping[str, ElementType] = live.types() if live is not None else {}
-        return [
-            (part, one)
-            if evidence[part].certainty is None or not types[one.element].needs_context
-            else (part, unread(one, LiveMatchState.NO_CUSTOMER))
-            for part, one in matched
-        ]
-
     def _begin_asked(
         self, matched: Sequence[tuple[int, LiveMatch]], hydration: Hydration, *, named: Collection[str]
     ) -> tuple[list[tuple[int, LiveMatch]], tuple[AskedElement, ...]]:
@@ -732,17 +714,31 @@ def _rewritten(reading: Reading, message: str) -> Sequence[str | None]:
     return [None if question in message else question for question in reading.questions]
 
 
+def _without_customers(
+    matched: Sequence[tuple[int, LiveMatch]], evidence: Sequence[Evidence], types: Mapping[str, ElementType]
+) -> list[tuple[int, LiveMatch]]:
+    """Leave a customer's data out where a document answers and no customer is there.
+
+    An agent who asks for a rule would only be told that something else is not allowed.
+    """
+    return [
+        (part, one)
+        if evidence[part].certainty is None or not types[one.element].needs_context
+        else (part, unread(one, LiveMatchState.NO_CUSTOMER))
+        for part, one in matched
+    ]
+
+
 def _in_turn(evidence: Sequence[Evidence]) -> list[tuple[Evidence, StoredDocument]]:
     """Return the documents that a model reads: the best of each question, then the second of each, …"""
     most = (
         DOCUMENTS_READ if len(evidence) == 1 and evidence[0].routing is None else _MOST_DOCUMENTS_OF_SEVERAL
     )
-    read = [one.read for one in evidence]
     found: dict[str, tuple[Evidence, StoredDocument]] = {}
-    for place in range(max(map(len, read), default=0)):
-        for one, documents in zip(evidence, read, strict=True):
-            if place < len(documents):
-                found.setdefault(documents[place].card.document_id, (one, documents[place]))
+    for documents in zip_longest(*(one.read for one in evidence)):
+        for one, document in zip(evidence, documents, strict=True):
+            if document is not None:
+                found.setdefault(document.card.document_id, (one, document))
     return list(found.values())[:most]
 
 

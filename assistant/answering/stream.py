@@ -213,7 +213,7 @@ class AnswerText:
         self._taken = 0
         """Where ``_raw`` begins in the model's text with marks."""
         self._parts: list[str] = []
-        self._length = 0
+        self.length = 0
         self._seen: set[str] = set()
         self._read = 0
         self.failure: str | None = None
@@ -279,7 +279,7 @@ class AnswerText:
                 )
             )
             before = "\n\n" + block.before.lstrip("\n") if at == 0 and self._parts else block.before
-            start = self._length + len(before)
+            start = self.length + len(before)
             yield from self._add(
                 block.text, before=before, citations=(block.n, *block.rests_on), is_key=block.is_key
             )
@@ -289,14 +289,10 @@ class AnswerText:
     def write_label(self, title: str) -> tuple[Token, int, int]:
         """Add the label of an element in a paragraph of its own; return its token and [start, end)."""
         label, before = label_of(title), "\n\n" if self._parts else ""
-        start = self._length + len(before)
-        self._length = start + len(label)
+        start = self.length + len(before)
+        self.length = start + len(label)
         self._parts.append(before + label)
-        return Token(before + label), start, self._length
-
-    @property
-    def length(self) -> int:
-        return self._length
+        return Token(before + label), start, self.length
 
     @property
     def begun(self) -> bool:
@@ -354,8 +350,8 @@ class AnswerText:
         if checked is not None and checked.detail == "withheld":
             sentence = Sentence(
                 index=len(self.sentences),
-                start=self._length,
-                end=self._length,
+                start=self.length,
+                end=self.length,
                 citations=(),
                 support=Support.UNSUPPORTED,
                 detail="withheld",
@@ -393,7 +389,7 @@ class AnswerText:
         text = safe_markdown(text, allowed_urls=self._allowed_urls)
         labels = {number: self._offered[tag.key] for number, (tag, _) in enumerate(self._marked)}
         labelled = with_labels(text, labels) if labels else Labelled(text)
-        start = self._length + len(before)
+        start = self.length + len(before)
         yield from self._add(
             labelled.text,
             before=before,
@@ -427,8 +423,8 @@ class AnswerText:
     ) -> TextEvents:
         """Add one sentence or unit to the text and yield its two events; one that claims nothing has no
         sentence."""
-        start = self._length + len(before)
-        self._length = start + len(text)
+        start = self.length + len(before)
+        self.length = start + len(text)
         self._parts.append(before + text)
         yield Token(before + text)
         if not citations and not is_sentence:
@@ -436,7 +432,7 @@ class AnswerText:
         sentence = Sentence(
             index=len(self.sentences),
             start=start,
-            end=self._length,
+            end=self.length,
             citations=citations,
             support=checked.support if checked is not None else Support.SUPPORTED,
             detail=checked.detail if checked is not None else None,
@@ -693,8 +689,7 @@ class AnswerStream:
 
     def abandon(self, cause: Cause | None) -> None:
         """End the answer whose reader stopped reading: its task was cancelled or its stream was closed."""
-        outcome = _OUTCOMES.get(cause or Cause.DISCONNECTED, Outcome.DISCONNECTED)
-        self._ending = _Ending(outcome, outcome.value)
+        self._ending = _left_by(Cause.CANCELLED if cause is Cause.CANCELLED else Cause.DISCONNECTED)
 
     def close(self, model: ModelCall | None) -> AnswerRecord:
         """End the answer's trace and return its record. Nothing is added to the answer after it."""
@@ -708,7 +703,7 @@ class AnswerStream:
         if ending.error_code:
             fail_span(steps.root, ending.error_code)
         steps.root.end()
-        told = self._told()
+        told, offered = self._told(), prepared.found.offered
         begun = begun_record(
             prepared.request,
             identity=prepared.identity,
@@ -735,7 +730,9 @@ class AnswerStream:
                 "trace_id": steps.trace_id,
                 "reading": prepared.reading,
                 "red_flags": tuple(flag.name for flag in prepared.red_flags),
-                "offered": self._offered(),
+                "offered": ApprovedUse(item_id=offered.item_id, revision=offered.revision)
+                if offered
+                else None,
                 "follows": prepared.follows,
                 "quoted": tuple(text.quoted),
                 "candidates": candidates_of(first),
@@ -831,10 +828,6 @@ class AnswerStream:
                 "history_turns": prompt.history_turns if prompt else 0,
             },
         }
-
-    def _offered(self) -> ApprovedUse | None:
-        offered = self._prepared.found.offered
-        return ApprovedUse(item_id=offered.item_id, revision=offered.revision) if offered else None
 
     def _unanswered(self) -> tuple[str, ...]:
         """Return the questions of the message that neither a document nor a system was found for; none where
