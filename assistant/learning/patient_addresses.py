@@ -5,43 +5,20 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator
-from ipaddress import ip_address
 
-from assistant.learning.patient_numbers import PatientData, Rule, compiled
+from assistant.learning.patient_numbers import PatientData, Rule, any_of, compiled
 from assistant.text.language import word_groups, word_set
 
+_WORDS = word_groups("en_addresses")
+
 # --- addresses --------------------------------------------------------------------------------------------
-_STATES = (
-    "AL|AK|AZ|AR|CA|CO|CT|DE|FL|GA|HI|ID|IL|IN|IA|KS|KY|LA|ME|MD|MA|MI|MN|MS|MO|MT|NE|NV|NH|NJ|"
-    "NM|NY|NC|ND|OH|OK|OR|PA|"
-    "PR|RI|SC|SD|TN|TX|UT|VT|VA|WA|WV|WI|WY|DC"
-)
-_STATE_NAMES = (
-    "Alabama|Alaska|Arizona|Arkansas|California|Colorado|Connecticut|Delaware|Florida|Georgia|"
-    "Hawaii|Idaho|Illinois|"
-    "Indiana|Iowa|Kansas|Kentucky|Louisiana|Maine|Maryland|Massachusetts|Michigan|Minnesota|"
-    "Mississippi|Missouri|"
-    "Montana|Nebraska|Nevada|New Hampshire|New Jersey|New Mexico|New York|North Carolina|North "
-    "Dakota|Ohio|Oklahoma|"
-    "Oregon|Pennsylvania|Rhode Island|South Carolina|South Dakota|Tennessee|Texas|Utah|Vermont|"
-    "Virginia|Washington|"
-    "West Virginia|Wisconsin|Wyoming"
-)
-_SHORT_STATES = (
-    "Ala|Ariz|Ark|Calif|Cal|Colo|Conn|Del|Fla|Ga|Ill|Ind|Kan|Kans|Ky|La|Mass|Md|Mich|Minn|Miss|"
-    "Mo|Mont|Neb|Nebr|Nev|"
-    "Okla|Ore|Pa|Penn|Penna|Tenn|Tex|Va|Vt|Wash|Wis|Wisc|Wyo"
-)
+_STATES = any_of(_WORDS["states"])
+_STATE_NAMES = any_of(_WORDS["state names"])
+_SHORT_STATES = any_of(_WORDS["short states"])
 """With a full stop."""
 _ZIP = r"\d{5}(?:-\d{4})?(?!\d)"
 _CAPITALS = r"(?-i:[A-Z][\w'-]*\.?(?: (?:(?:du|de|la|of|the|on) )?[A-Z][\w'-]*\.?){0,2})"
-_TOWN = (
-    r"(?-i:(?!(?:She|He|They|We|It|The|And|But|Please|Can|Could|Is|Are|Patient|Pt|Caller|Her|His|"
-    r"Their|I|If|For|To|Call|Phone|Cell|"
-    r"Rx|DOB|ID|NPI|MRN|Member|Reject|No|Not|Nobody|Apt|Unit|Mon|Tue|Wed|Thu|Fri|Sat|Sun|This|"
-    r"That|What|When|Who)\b)[A-Z][a-z]{2,}"
-    r"(?: [A-Z][a-z]{2,})?)"
-)
+_TOWN = rf"(?-i:(?!{any_of(_WORDS['no towns'])}\b)[A-Z][a-z]{{2,}}(?: [A-Z][a-z]{{2,}})?)"
 """A town without a comma before it."""
 _CITY = (
     rf"(?:(?:[,;]?| -) (?:in )?(?:[a-z][a-z'.-]+ ){{0,2}}[a-z][a-z'.-]+,? (?:{_STATES}|{_STATE_NAMES}),? "
@@ -60,14 +37,7 @@ _UNIT = (
     r"upstairs|downstairs|basement|bsmt|penthouse)\b|, ?\d{1,4}[a-z]\b|,? ?\((?:rear|upper|lower|upstairs|"
     r"downstairs|basement)(?: level| unit)?\))"
 )
-_STREETS = (
-    "street|st|avenue|ave|av|boulevard|blvd|road|rd|lane|ln|drive|dr|court|ct|terrace|ter|"
-    "parkway|pkwy|highway|hwy|circle|cir|"
-    "square|sq|trail|trl|turnpike|tpke|crescent|cres|alley|way|place|pl|loop|row|path|pike|"
-    "point|ridge|crossing|xing|plaza|"
-    "cove|hill|hollow|landing|heights|gardens|glen|creek|walk|run|bend|pass|view|commons|mews|"
-    "park|close|broadway"
-)
+_STREETS = any_of(_WORDS["streets"])
 _NUMBERED = (
     r"(?:(?:old )?(?:(?:county|state|us|u\.s\.|private|township|ranch|farm to market) "
     r"(?:road|rd|route|rte|highway|hwy|drive|dr)|highway|hwy|route|rte|cr|us|u\.s\.|fm|interstate|i-) "
@@ -174,25 +144,13 @@ def _postal() -> Iterator[Rule]:
 
 
 # --- e-mail, IP address, URL ------------------------------------------------------------------------------
-_OF_NOBODY = re.compile(
-    r"(?:info|support|help(?:desk)?|contact|privacy|billing|claims?|refunds?|no-?reply|appeals?|"
-    r"records?|pharmacy|office|admin|"
-    r"service|care|hello|sales|returns?|complaints?|faxes|orders?|team|desk|"
-    r"customer[._-]?(?:care|service))(?:[._-]?(?:desk|team|"
-    r"office|dept|request|requests|support))?@",
-    re.IGNORECASE,
+_OF_NOBODY = compiled(
+    rf"{any_of(_WORDS['mailboxes'])}(?:[._-]?(?:desk|team|office|dept|requests?|support))?@"
 )
-_PERSONAL = re.compile(
-    r"[?&#;][\w.-]+=|@|/~|=\d{4,}|"
-    r"/(?:users?|u|patients?|pts?|p|profiles?|members?|m|accounts?|people|persons?|in|charts?|"
-    r"records?|rx|prescriptions?|refills?|"
-    r"orders?|visits?|appointments?|messages?|inbox|invites?|reset|verify|shared?|uploads?|"
-    r"customers?|clients?|id|t|r|s|me|labs?|"
-    r"results?|statements?|claims?|cards?|track(?:ing)?)/[^/\s]+|"
-    r"(?:facebook|instagram|twitter|x|tiktok|threads|linkedin)\.com/[^/\s]+|/(?!(?:19|20)\d\d\b)"
-    r"[a-z_-]*\d{4,}|"
-    r"/(?=[a-z\d_-]*\d)(?=[a-z\d_-]*[a-z])(?![a-z]+(?:-[a-z]+)*-\d{1,4}\b)[a-z\d_-]{12,}",
-    re.IGNORECASE,
+_PERSONAL = compiled(
+    rf"[?&#;][\w.-]+=|@|/~|=\d{{4,}}|/{any_of(_WORDS['folders of people'])}/[^/\s]+|"
+    r"(?:facebook|instagram|twitter|x|tiktok|threads|linkedin)\.com/[^/\s]+|/(?!(?:19|20)\d\d\b)[a-z_-]*\d{4,}|"
+    r"/(?=[a-z\d_-]*\d)(?=[a-z\d_-]*[a-z])(?![a-z]+(?:-[a-z]+)*-\d{1,4}\b)[a-z\d_-]{12,}"
 )
 """What leads to one person: a query, an account's part of the path, a long number or key."""
 _PARTS = re.compile(r"[^\W\d_]+")
@@ -210,14 +168,6 @@ def _is_personal(link: str) -> bool:
     )
 
 
-def _is_address(value: str) -> bool:
-    try:
-        ip_address(value)
-    except ValueError:
-        return False
-    return True
-
-
 def _online() -> Iterator[Rule]:
     kinds = PatientData
     mail = r"(?<![\w.+-])(?P<value>[\w.+'-]{1,64}@[a-z\d-]{1,63}(?:\.[a-z\d-]{1,63}){1,6}(?<!-))"
@@ -233,16 +183,6 @@ def _online() -> Iterator[Rule]:
         r"?(?:\(dot\)|\[dot\]| dot ) ?(?:com|net|org|edu|gov))\b"
     )
     yield Rule(kind=kinds.EMAIL_ADDRESS, pattern=compiled(spoken), score=0.9, refused_after=None)
-    address = (
-        r"(?<![\w.:])(?P<value>\d{1,3}(?:\.\d{1,3}){3}|[\da-f]{0,4}(?::[\da-f]{0,4}){2,7})(?![\w:]|\.\d)"
-    )
-    yield Rule(
-        kind=kinds.IP_ADDRESS,
-        pattern=compiled(address),
-        score=0.85,
-        accepts=_is_address,
-        refused_after=compiled(r"\b(?:v|ver|version|release|build|firmware|app)\.? ?(?:is |to )?\Z"),
-    )
     link = (
         r"\b(?P<value>(?:https?://|www\.)[^\s<>\"')\]]{0,2000}[^\s<>\"')\].,;:!?]|[a-z\d-]{1,63}"
         r"(?:\.[a-z\d-]{1,63}){1,6}/[^\s<>\"')\]]{0,2000}[^\s<>\"')\].,;:!?])"

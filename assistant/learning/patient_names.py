@@ -11,25 +11,12 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from assistant.learning.patient_numbers import Finding, PatientData
 from assistant.text.language import fold, language, word_groups, word_set
 
 _WORD = re.compile(r"[^\W\d_]+(?:['\u2019-][^\W\d_]+)*")
 _MOST_WORDS = 5
 """Of one name."""
-_OTHER_ENDINGS = re.compile(
-    r"(?:pril|sartan|statin|olol|azole|mycin|micin|cillin|cycline|floxacin|zepam|zolam|codone|"
-    r"morphone|tidine|prazole|"
-    r"gliptin|gliflozin|glutide|glitazone|mab|tinib|vir|oxetine|triptan|setron|dipine|thiazide|"
-    r"semide|lukast|caine|"
-    r"barbital|profen|coxib|parin|xaban|gatran|phylline|terol|sone|solone|nide|lamide|amine|pine|"
-    r"tions?|ments?|ness|ity|ities|isms?|olog(?:y|ist|ists)|osis|itis|emia|uria|omas?|therapy|"
-    r"ency|ious|eous|ables?|ible|"
-    r"ated|ating|izing|ized|ally|ical|graphy|scopy|ectomy|plasty|pathy|trophy|genic|plasia|algia|"
-    r"cytes?|virus|aemia|"
-    r"(?<!v)ics?|inal|ies|ings|ches|oids?|rhea|cardia|borne|ulcer|tic|uine|istry|ships?|less|ful|"
-    r"ists|ively|ers)\Z"
-)
-"""Of medicines, diseases and derived English words: no list of common words has them all."""
 _OWNER = r"(?:my|her|his|their|whose|full|last|first|maiden|legal|married|patient's|caller's|pt's)"
 _NAME = rf"(?:{_OWNER} )?(?:(?:first|last|full) )?name"
 _NAMED = re.compile(
@@ -50,6 +37,8 @@ _GREETED = re.compile(
 
 
 _CUES = word_groups("en_patient_cues")
+_OTHER_ENDINGS = tuple(_CUES["endings"])
+"""Of medicines, diseases and derived English words: no list of common words has them all."""
 _PARTICLES, _SUFFIXES, _TITLES = _CUES["particles"], _CUES["suffixes"], _CUES["titles"]
 _SAINTS = frozenset({"st", "saint", "mount"})
 _ADDRESSES = _CUES["addresses"]
@@ -64,14 +53,6 @@ _NOT_LOWER = _CUES["not lower"]
 """Names that are a word where they have no capital letter."""
 _VERBS = _CUES["verbs"]
 _MONTHS = _CUES["months"]
-
-
-@dataclass(frozen=True, slots=True)
-class FoundName:
-    start: int
-    end: int
-    score: float
-    """Above 0.8 when a word list or a label knows it, below when only its shape does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +122,7 @@ class NameLists:
         is_never = whole in self._never or folded in self._never or folded in _TITLES or folded in _PEOPLE
         is_listed = (is_given or is_surname) and not (is_never and whole.endswith("'s"))
         is_common = self._is_common(folded) or (folded.endswith("s") and self._is_common(folded[:-1]))
-        has_other_ending = not is_listed and len(folded) > 4 and _OTHER_ENDINGS.search(folded) is not None
+        has_other_ending = folded.endswith(_OTHER_ENDINGS) and not folded.endswith(("vic", "vics"))
         return _Word(
             start=match.start(),
             end=match.end() - (2 if is_possessive else 0),
@@ -155,7 +136,7 @@ class NameLists:
             is_common=is_common
             and not is_never
             and folded not in _AFTER_PEOPLE | _NOT_PEOPLE_AFTER | _THINGS_OF_PEOPLE,
-            is_other=not is_listed and (is_never or has_other_ending or is_common),
+            is_other=not is_listed and (is_never or is_common or (has_other_ending and len(folded) > 4)),
         )
 
 
@@ -165,7 +146,7 @@ class NameFinder:
     def __init__(self, lists: NameLists) -> None:
         self._lists = lists
 
-    def find(self, text: str) -> list[FoundName]:
+    def find(self, text: str) -> list[Finding]:
         """Return the names of a text by their place. They do not overlap."""
         words = self._lists.words(text)
         named = {match.end() for pattern in (_NAMED, _GREETED) for match in pattern.finditer(text)}
@@ -187,14 +168,14 @@ class _Reading:
     """Places after words such as "her name is", where a name follows."""
     greeted: set[int]
 
-    def names(self) -> Iterator[FoundName]:
+    def names(self) -> Iterator[Finding]:
         at = 0
         while at < len(self.words):
             until = self._run(at) if self.words[at].has_capital else self._lower_run(at)
             score = self._score(at, until) if until > at else 0.0
             if score:
                 last = self.words[until - 1]
-                yield FoundName(self.words[at].start, last.end, score)
+                yield Finding(PatientData.PERSON, self.words[at].start, last.end, score)
             at = max(until, at + 1) if score else at + 1
 
     # where a name may end
@@ -397,7 +378,7 @@ class _Reading:
         return before in ("", ".", "!", "?", ":", "\n")
 
 
-def _again(words: Sequence[_Word], found: Sequence[FoundName]) -> Iterator[FoundName]:
+def _again(words: Sequence[_Word], found: Sequence[Finding]) -> Iterator[Finding]:
     """Yield the other places of names that were found: a first name that is used again alone."""
     taken: set[int] = set()
     known: set[str] = set()
@@ -412,4 +393,4 @@ def _again(words: Sequence[_Word], found: Sequence[FoundName]) -> Iterator[Found
                 known.add(word.folded)
     for word in words:
         if word.folded in known and word.has_capital and word.start not in taken:
-            yield FoundName(word.start, word.end, 0.7)
+            yield Finding(PatientData.PERSON, word.start, word.end, 0.7)
