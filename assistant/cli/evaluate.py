@@ -66,11 +66,15 @@ def show_run(terminal: Terminal, run: runs.TenantRun, *, asked: Mapping[str, flo
             terminal.out.print(plain(said, style="yellow"))
 
 
-def show_changes(terminal: Terminal, before: runs.TenantRun, after: runs.TenantRun, *, name: str) -> None:
+def show_changes(terminal: Terminal, against: runs.Run, after: runs.TenantRun) -> None:
     """Show the paired differences of the held-out half that are not zero, and the questions that changed."""
+    before = against.of(after.tenant)
+    if before is None:
+        terminal.say(f"{against.name} did not ask {after.tenant}")
+        return
     rows = differences(before, after)
-    title = f"against {name}: differences of the held-out half, question by question"
-    terminal.out.print(plain(title if rows else f"No measure differs from {name}.", style="bold"))
+    title = f"against {against.name}: differences of the held-out half, question by question"
+    terminal.out.print(plain(title if rows else f"No measure differs from {against.name}.", style="bold"))
     if rows:
         terminal.out.print(table(*DIFFERENCES, right=DIFFERENCES[1:], rows=rows))
     pairs = runs.changed(before, after)
@@ -165,7 +169,8 @@ def evaluate(options: GlobalOptions, plan: EvaluationPlan) -> None:
     else:
         for one in run.tenants:
             show_run(terminal, one, asked=bounds[one.tenant])
-            _show_against(terminal, one, against)
+            if against is not None:
+                show_changes(terminal, against, one)
         terminal.out.print(plain(f"Report: {report}", style="bold"))
     if plan.accepts:
         runs.accept(folder / "baseline.json", run.tenants)
@@ -397,16 +402,6 @@ def _falls(terminal: Terminal, run: runs.TenantRun, baseline: runs.Baseline | No
             "if that is intended, write a new one with --accept"
         )
     return runs.falls(run, known)
-
-
-def _show_against(terminal: Terminal, run: runs.TenantRun, against: runs.Run | None) -> None:
-    if against is None:
-        return
-    before = against.of(run.tenant)
-    if before is None:
-        terminal.say(f"{against.name} did not ask {run.tenant}")
-        return
-    show_changes(terminal, before, run, name=against.name)
 
 
 def _as_json(run: runs.Run, report: Path, fallen: Sequence[runs.Fall]) -> dict[str, object]:
