@@ -133,12 +133,15 @@ typecheck: $(VENV)/dev.stamp node_modules/.package-lock.json ## pyright (strict)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" node_modules/.bin/pyright
 	@PATH="$(CURDIR)/$(BIN):$$PATH" npm run --silent typecheck
 
+# What a benchmark takes without DOCUMENTS: the documents of the clinic, which are committed.
+SAMPLE := knowledge/clinic/medquad.jsonl
+
 .PHONY: bench-opensearch
 bench-opensearch: $(VENV)/dev.stamp ## Retrieval on a real OpenSearch node against the embedded engine (DOCUMENTS= as in bench)
 	@rm -rf build/bench-opensearch
-	@$(BIN)/python -m benchmarks.indexing --documents '$(or $(DOCUMENTS),knowledge/clinic/medquad.jsonl)' --keep build/bench-opensearch
+	@$(BIN)/python -m benchmarks.indexing --documents '$(or $(DOCUMENTS),$(SAMPLE))' --keep build/bench-opensearch --judge quality
 	@$(BIN)/python -m tools.opensearch up
-	@status=0; $(BIN)/python -m benchmarks.retrieval --search opensearch --index build/bench-opensearch --questions '$(or $(DOCUMENTS),knowledge/clinic/medquad.jsonl)' $(ARGS) || status=$$?; \
+	@status=0; $(BIN)/python -m benchmarks.retrieval --search opensearch --index build/bench-opensearch --questions '$(or $(DOCUMENTS),$(SAMPLE))' $(ARGS) || status=$$?; \
 		$(BIN)/python -m tools.opensearch down; exit $$status
 
 # --- stacks -----------------------------------------------------------------------------------------------
@@ -213,11 +216,15 @@ prove-ranking: $(VENV)/local.stamp ## Does ranking learn from simulated agents? 
 	@exec $(BIN)/python -m tests.simulation --out build/simulation/report.json $(ARGS)
 
 .PHONY: bench
-bench: $(VENV)/dev.stamp ## The table of figures (DOCUMENTS=/path/to/medquad.jsonl.gz for the full set; about 15 minutes)
-	@$(BIN)/python -m benchmarks.figures $(if $(DOCUMENTS),--documents '$(DOCUMENTS)') $(ARGS)
+bench: $(VENV)/dev.stamp ## Indexing, retrieval and start of the service (DOCUMENTS=/path/to/medquad.jsonl.gz for the full set: about 10 minutes)
+	@rm -rf build/bench; status=0; \
+	$(BIN)/python -m benchmarks.indexing --documents '$(or $(DOCUMENTS),$(SAMPLE))' --keep build/bench $(ARGS) || status=$$?; \
+	$(BIN)/python -m benchmarks.retrieval --index build/bench --questions '$(or $(DOCUMENTS),$(SAMPLE))' $(ARGS) || status=$$?; \
+	$(BIN)/python -m benchmarks.startup || status=$$?; \
+	exit $$status
 
 .PHONY: bench-load
-bench-load: $(VENV)/dev.stamp ## The service under load beside a relay by hand (about 8 minutes; ARGS=--quick judges no times)
+bench-load: $(VENV)/dev.stamp ## The service under load beside a relay by hand (about 5 minutes; ARGS=--quick judges no times)
 	@$(BIN)/python -m tools.load $(ARGS)
 
 .PHONY: check

@@ -14,12 +14,15 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
+import psutil
 
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import DocumentState, DocumentStatus
@@ -27,100 +30,150 @@ from assistant.knowledge.add_documents import AddDocuments
 from assistant.knowledge.files import read_sources
 from assistant.knowledge.ports import DocumentStates
 from assistant.knowledge.sources import KnowledgeSources, Writer
-from assistant.settings.process import inherited_environment
+from assistant.settings.process import (
+    GatewaySettings,
+    ModelServerSettings,
+    ProcessSettings,
+    WorkerSettings,
+    inherited_environment,
+)
 from assistant.settings.tenant import load_tenant
 from assistant.wiring.stores import open_stores
-from benchmarks.local_embedding import (
-    TENANT,
-    BenchLayout,
-    ProcessSampler,
-    embedding_path,
-    folder_bytes,
-    machine_line,
-)
+from tools.processes import Started, end_on_signals, started
+from tools.tables import Figure, figures_table
 
+TENANT = "bench"
+ENDPOINT = "embedding"
+_READY_TIMEOUT_S = 120.0
+_TIME_LIMIT_S = 3600.0
 _DONE = (DocumentState.LIVE, DocumentState.FAILED, DocumentState.STALE)
 _POLL_S = 0.25
-_TIME_LIMIT_S = 3600.0
+_TELL_EVERY_S = 15.0
 _MIB = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class IndexingFigures:
-    """What one first run and the unchanged second one cost."""
+class BenchLayout:
+    """Where a benchmark keeps its one tenant and its state."""
 
-    documents: int
-    live: int
-    passages: int
-    tokens: int
-    seconds: float
-    """From the first document taken in to the last one live."""
-    peak_bytes: int
-    """Resident memory of all processes, summed at one moment."""
-    peaks_bytes: Mapping[str, int]
-    cpu_s: Mapping[str, float]
-    stored_bytes: int
-    """Documents, states and index."""
-    second_seconds: float
-    """By the command line, from its start to its end."""
-    second_embedded: int
-    machine: str
+    root: Path
 
     @property
-    def tokens_per_s(self) -> float:
-        return self.tokens / self.seconds
+    def tenants_dir(self) -> Path:
+        return self.root / "tenants"
 
     @property
-    def documents_per_s(self) -> float:
-        return self.live / self.seconds
+    def state_dir(self) -> Path:
+        return self.root / "state"
 
-    def lines(self) -> list[str]:
-        """Return the report, one figure a line."""
-        cpu_s = sum(self.cpu_s.values())
-        return [
-            f"documents       {self.live} live of {self.documents}, in {self.seconds:.1f} s",
-            f"passages        {self.passages} of {self.tokens} tokens",
-            f"passage tokens  {self.tokens_per_s:,.0f} a second",
-            f"documents       {self.documents_per_s:,.1f} a second",
-            f"stored          {self.stored_bytes / _MIB:.0f} MiB of documents, states and index",
-            f"peak memory     {self.peak_bytes / _MIB:.0f} MiB summed at one moment",
-            *(
-                f"                {peak / _MIB:.0f} MiB, {self.cpu_s[name]:.1f} processor s {name}"
-                for name, peak in self.peaks_bytes.items()
-            ),
-            f"processor       {cpu_s:.1f} s: {self.tokens / cpu_s:,.0f} tokens a processor second",
-            f"second run      {self.second_seconds:.1f} s by command line, {self.second_embedded} embedded",
-            f"machine         {self.machine}",
-        ]
+    @property
+    def models_dir(self) -> Path:
+        return self.state_dir / "models"
+
+    def started(self, room: str, settings: ProcessSettings) -> AbstractContextManager[Started]:
+        """Run ``python -m assistant.<room>``; it logs below the state folder."""
+        return started(
+            f"assistant.{room}",
+            log=self.state_dir / "logs" / f"{room}.log",
+            environment=settings.environment(),
+            timeout_s=_READY_TIMEOUT_S,
+        )
+
+    def write_tenant(self) -> None:
+        self.tenants_dir.mkdir(parents=True, exist_ok=True)
+        lines = ["schema_version = 1", f'name = "{TENANT}"', 'display_name = "Benchmark"']
+        (self.tenants_dir / f"{TENANT}.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def measure_indexing(documents: Path, *, layout: BenchLayout) -> IndexingFigures:
+@contextmanager
+def embedding_path(layout: BenchLayout) -> Generator[tuple[str, list[Started]]]:
+    """Run what embeds; give the gateway's URL and the processes."""
+    end_on_signals()
+    model = ModelServerSettings(task="embedding", port=0, artifacts_dir=layout.models_dir)
+    with layout.started("model_server", model) as server:
+        settings = GatewaySettings(port=0, endpoints={ENDPOINT: server.url})
+        with layout.started("local.gateway", settings) as gateway:
+            yield gateway.url, [server, gateway]
+
+
+class PeakMemory:
+    """The most resident memory of some processes, summed at one moment, in bytes."""
+
+    def __init__(self, pids: Sequence[int]) -> None:
+        self._processes = [psutil.Process(pid) for pid in pids]
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+        self.peak_bytes = 0
+
+    def __enter__(self) -> PeakMemory:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _sample(self) -> None:
+        while not self._stop.wait(_POLL_S):
+            resident = sum(process.memory_info().rss for process in self._processes)
+            self.peak_bytes = max(self.peak_bytes, resident)
+
+
+def machine_line() -> str:
+    """Return on what was measured: cores and the load averages of now."""
+    load = " ".join(f"{value:.1f}" for value in os.getloadavg())
+    return f"{os.cpu_count()} cores, load {load} at {time.strftime('%H:%M:%S')}"
+
+
+def measure_indexing(documents: Path, *, layout: BenchLayout) -> list[Figure]:
     """Index the documents into the layout's empty tenant, then add them again unchanged."""
     layout.write_tenant()
     if (layout.state_dir / "tenants").exists():
         raise SystemExit(f"{layout.root}: there is an index already; name an empty folder.")
-    before = machine_line()
-    with embedding_path(layout, with_worker=True) as path:
-        pids = {name: process.popen.pid for name, process in path.processes.items()}
-        with ProcessSampler({**pids, "adding": os.getpid()}) as used:
+    with ExitStack() as stack:
+        gateway_url, processes = stack.enter_context(embedding_path(layout))
+        worker = WorkerSettings(
+            tenants_dir=layout.tenants_dir,
+            state_dir=layout.state_dir,
+            model_artifacts_dir=layout.models_dir,
+            sagemaker_endpoint_url=gateway_url,
+        )
+        processes.append(stack.enter_context(layout.started("local.knowledge_worker", worker)))
+        with PeakMemory([os.getpid(), *(process.pid for process in processes)]) as memory:
             statuses, seconds = asyncio.run(_add_and_wait(layout, documents))
+        cpu_s = sum(process.cpu_s() for process in processes) + time.process_time()
+    stored = sum(path.stat().st_size for path in (layout.state_dir / "tenants").rglob("*") if path.is_file())
     live = [status for status in statuses if status.state == DocumentState.LIVE]
-    after = machine_line()
-    second_seconds, second_embedded = _add_again(layout, documents)
-    return IndexingFigures(
-        documents=len(statuses),
-        live=len(live),
-        passages=sum(status.passage_count for status in live),
-        tokens=sum(status.token_count for status in live),
-        seconds=seconds,
-        peak_bytes=used.peak_sum,
-        peaks_bytes=used.peaks,
-        cpu_s=used.cpu_s,
-        stored_bytes=folder_bytes(layout.state_dir / "tenants"),
-        second_seconds=second_seconds,
-        second_embedded=second_embedded,
-        machine=f"before: {before}; after: {after}",
-    )
+    tokens = sum(status.token_count for status in live)
+    second_s, embedded = _add_again(layout, documents)
+    return [
+        Figure(
+            f"embedding and indexing of {len(statuses):,} documents, {tokens:,} passage tokens",
+            "≥ 12,000 tokens/s",
+            f"{tokens / seconds:,.0f} tokens/s, {len(live) / seconds:.0f} documents/s, {cpu_s:.0f} s of CPU",
+            tokens / seconds >= 12_000,
+        ),
+        Figure(
+            "documents live",
+            "all",
+            f"{len(live):,} of {len(statuses):,}",
+            len(live) == len(statuses),
+            timed=False,
+        ),
+        Figure("documents, states and index on disk", "", f"{stored / _MIB:,.0f} MiB", holds=True),
+        Figure(
+            "memory of all its processes at the peak",
+            "≤ 1.5 GiB",
+            f"{memory.peak_bytes / _MIB:,.0f} MiB",
+            memory.peak_bytes <= 1.5 * 1024 * _MIB,
+        ),
+        Figure(
+            "second run over them unchanged, by command line",
+            "≤ 15 s, nothing embedded",
+            f"{second_s:.1f} s, {embedded} embedded",
+            second_s <= 15 and embedded == 0,
+        ),
+    ]
 
 
 async def _add_and_wait(layout: BenchLayout, documents: Path) -> tuple[list[DocumentStatus], float]:
@@ -133,31 +186,26 @@ async def _add_and_wait(layout: BenchLayout, documents: Path) -> tuple[list[Docu
         summary = await add(read_sources([documents]), source=source, writer=Writer("benchmark"))
         await _wait_until_done(stores.knowledge.states, count=len(summary.enqueued_ids))
         seconds = time.monotonic() - began_s
-        return await _all_statuses(stores.knowledge.states), seconds
+        statuses: list[DocumentStatus] = []
+        while page := await stores.knowledge.states.list(
+            after=statuses[-1].document_id if statuses else None, limit=1000
+        ):
+            statuses += page
+        return statuses, seconds
 
 
 async def _wait_until_done(states: DocumentStates, *, count: int) -> None:
-    give_up_s = time.monotonic() + _TIME_LIMIT_S
-    shown_s = time.monotonic()
-    while time.monotonic() < give_up_s:
+    began_s = told_s = time.monotonic()
+    while time.monotonic() < began_s + _TIME_LIMIT_S:
         counts = await states.count_by_state()
         done = sum(counts.get(state, 0) for state in _DONE)
         if done >= count:
             return
-        if time.monotonic() - shown_s > 15:
-            shown_s = time.monotonic()
-            print(f"                {done} of {count}", flush=True)
+        if time.monotonic() - told_s > _TELL_EVERY_S:
+            told_s = time.monotonic()
+            print(f"{done} of {count}", file=sys.stderr, flush=True)
         await asyncio.sleep(_POLL_S)
     raise SystemExit(f"not done within {_TIME_LIMIT_S:.0f} s")
-
-
-async def _all_statuses(states: DocumentStates) -> list[DocumentStatus]:
-    found: list[DocumentStatus] = []
-    after: str | None = None
-    while page := await states.list(after=after, limit=1000):
-        found += page
-        after = page[-1].document_id
-    return found
 
 
 def _add_again(layout: BenchLayout, documents: Path) -> tuple[float, int]:
@@ -166,24 +214,39 @@ def _add_again(layout: BenchLayout, documents: Path) -> tuple[float, int]:
     command += ["--tenants", str(layout.tenants_dir), "--state", str(layout.state_dir), "--json"]
     command += ["knowledge", "add", "--tenant", TENANT, str(documents)]
     began_s = time.monotonic()
-    ran = subprocess.run(command, env=inherited_environment(), capture_output=True, text=True, check=False)
-    seconds = time.monotonic() - began_s
+    ran = subprocess.run(
+        command,
+        env=inherited_environment(),
+        capture_output=True,
+        text=True,
+        timeout=_TIME_LIMIT_S,
+        check=False,
+    )
     if ran.returncode != 0:
         raise SystemExit(f"the second run failed: {ran.stderr.strip()}")
     report = orjson.loads(ran.stdout)
-    return seconds, report["documents"] - report["unchanged"]
+    return time.monotonic() - began_s, report["documents"] - report["unchanged"]
 
 
-def main() -> None:
+def print_figures(figures: Sequence[Figure], *, before: str, judge: str = "all") -> int:
+    """Print the figures and the machine; return the exit status: 1 where one is missed that is judged."""
+    print(figures_table(figures), end="")
+    print(f"\nbefore: {before}; after: {machine_line()}")
+    return 0 if all(figure.holds or (judge == "quality" and figure.timed) for figure in figures) else 1
+
+
+def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--documents", type=Path, required=True)
     parser.add_argument("--keep", type=Path, help="build here and keep it, for benchmarks.retrieval")
-    arguments = parser.parse_args()
+    parser.add_argument("--judge", choices=("all", "quality"), default="all", help="what may fail the run")
+    given, before = parser.parse_args(), machine_line()
     with tempfile.TemporaryDirectory() as scratch:
-        layout = BenchLayout(arguments.keep or Path(scratch))
+        layout = BenchLayout(given.keep or Path(scratch))
         layout.root.mkdir(parents=True, exist_ok=True)
-        print(*measure_indexing(arguments.documents, layout=layout).lines(), sep="\n")
+        figures = measure_indexing(given.documents, layout=layout)
+        return print_figures(figures, before=before, judge=given.judge)
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

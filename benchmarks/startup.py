@@ -1,4 +1,4 @@
-"""How long the service takes from exec to ready, and what it holds then.
+"""How long the service takes from exec to ready, and what it holds then: ``python -m benchmarks.startup``.
 
 Bytecode is compiled first, as an image has it. The process is the whole service over an empty state folder;
 the embedded engine is not in it, which is checked in the process's memory map.
@@ -16,16 +16,18 @@ import psutil
 
 from assistant.model_server.artifact import ensure_artifact
 from assistant.settings.process import ModelServerSettings, ServiceSettings
-from benchmarks.local_embedding import BenchLayout
-from tools.processes import started
+from benchmarks.indexing import BenchLayout, machine_line, print_figures
+from tools.processes import end_on_signals, started
+from tools.tables import Figure
 
+_ROUNDS = 5
 _ENGINES = ("tantivy", "numpy", "openvino", "xllamacpp")
 _TIMEOUT_S = 60.0
+_MIB = 1024 * 1024
 
 
-def measure_startup(*, rounds: int) -> tuple[float, int]:
-    """Start the service again and again over one state folder; return the median of the seconds, and the most
-    resident bytes."""
+def measure_startup() -> Figure:
+    """Start the service again and again over one state folder: the median of the seconds, the most memory."""
     compileall.compile_dir(str(Path(__file__).parents[1] / "assistant"), quiet=2)
     with tempfile.TemporaryDirectory() as scratch:
         layout = BenchLayout(Path(scratch))
@@ -42,8 +44,15 @@ def measure_startup(*, rounds: int) -> tuple[float, int]:
             jwks_url="http://127.0.0.1:1/jwks.json",
         )
         log = Path(scratch) / "service.log"
-        runs = [_start(settings, log=log) for _ in range(rounds + 1)][1:]  # the first warms the page cache
-    return statistics.median(seconds for seconds, _ in runs), max(resident for _, resident in runs)
+        runs = [_start(settings, log=log) for _ in range(_ROUNDS + 1)][1:]  # the first warms the page cache
+    seconds = statistics.median(run_s for run_s, _ in runs)
+    resident_mib = max(resident for _, resident in runs) / _MIB
+    return Figure(
+        "service: from exec to ready, without the embedded engine",
+        "≤ 2.5 s, ≤ 200 MiB",
+        f"{seconds:.2f} s, {resident_mib:.0f} MiB",
+        seconds <= 2.5 and resident_mib <= 200,
+    )
 
 
 def _start(settings: ServiceSettings, *, log: Path) -> tuple[float, int]:
@@ -52,10 +61,19 @@ def _start(settings: ServiceSettings, *, log: Path) -> tuple[float, int]:
     began_s = time.monotonic()
     with started("assistant.api", log=log, environment=environment, timeout_s=_TIMEOUT_S) as service:
         seconds = time.monotonic() - began_s
-        seen = psutil.Process(service.pid)
-        paths = [area.path for area in seen.memory_maps(grouped=True)]
+        paths = [area.path for area in psutil.Process(service.pid).memory_maps(grouped=True)]
         loaded, joined = {Path(path).name.split(".")[0] for path in paths}, " ".join(paths)
         inside = [engine for engine in _ENGINES if engine in loaded or f"/{engine}/" in joined]
         if inside:
             raise SystemExit(f"The service has loaded {', '.join(inside)}.")
-        return seconds, seen.memory_info().rss
+        return seconds, service.resident_bytes()
+
+
+def main() -> int:
+    end_on_signals()
+    before = machine_line()
+    return print_figures([measure_startup()], before=before)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

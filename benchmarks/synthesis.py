@@ -18,12 +18,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.indexing import machine_line, print_figures
+from tools.tables import Figure
+
 ROOT = Path(__file__).parents[1]
 TENANT = "pharmacy"
+SYSTEMS = 36
 LEAST_RESOURCES = 400
 OTHER_FILES = 10
-LIMITS_S = {"validated": 15.0, "not validated": 6.0}
-LARGEST_SHARE = 1.10
 _REACH = """
 [[reach]]
 name = "system-{number}"
@@ -33,50 +35,51 @@ service_name = "com.amazonaws.vpce.us-east-1.vpce-svc-{number:017x}"
 _LIMIT_S = 200
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    rounds = parser.parse_args().rounds
-    with tempfile.TemporaryDirectory() as folder:
-        alone, among = _folders(Path(folder))
-        resources = _enlarge(alone, among, Path(folder))
-        ways = {
-            "validated": (alone, ()),
-            "not validated": (alone, ("--no-validation",)),
-            f"not validated, {OTHER_FILES} other files": (among, ("--no-validation",)),
-        }
-        times = {way: [0.0] * rounds for way in ways}
-        for number in range(rounds):
-            for way, (tenants, options) in ways.items():
-                times[way][number] = _synth(tenants, Path(folder) / "out", options)
-    return _report(resources, {way: statistics.median(spent) for way, spent in times.items()}, times)
+def measure_synthesis(folder: Path, *, rounds: int) -> list[Figure]:
+    """Synthesize in each way ``rounds`` times; the medians."""
+    out, alone, among = folder / "out", *_tenant_folders(folder)
+    plain = ("--no-validation",)
+    ways = {"validated": (alone, ()), "not validated": (alone, plain), "among": (among, plain)}
+    times: dict[str, list[float]] = {way: [] for way in ways}
+    for _ in range(rounds):
+        for way, (tenants, options) in ways.items():
+            times[way].append(_synth(tenants, out, options))
+    resources = sum(
+        len(json.loads(path.read_text(encoding="utf-8")).get("Resources", {}))
+        for path in out.rglob("*.template.json")
+    )
+    if resources < LEAST_RESOURCES:
+        raise SystemExit(f"{TENANT} has {resources} resources; declare more than {SYSTEMS} systems.")
+    validated, plain_s, among_s = (statistics.median(times[way]) for way in ways)
+    return [
+        _limited(f"synth of {TENANT}, {resources} resources, validated", validated, most_s=15.0),
+        _limited("the same, not validated", plain_s, most_s=6.0),
+        Figure(
+            f"{OTHER_FILES} other tenant files",
+            "≤ 10 %",
+            f"{100 * (among_s / plain_s - 1):+.1f} %",
+            among_s <= 1.1 * plain_s,
+        ),
+    ]
 
 
-def _folders(folder: Path) -> tuple[Path, Path]:
+def _limited(what: str, seconds: float, *, most_s: float) -> Figure:
+    return Figure(what, f"≤ {most_s:.0f} s", f"{seconds:.1f} s", seconds <= most_s)
+
+
+def _tenant_folders(folder: Path) -> tuple[Path, Path]:
+    """Write the tenant's file, alone and among others; the others are not synthesized."""
+    text = (ROOT / "tenants" / f"{TENANT}.toml").read_text(encoding="utf-8")
+    head, _, glossary = text.partition("[glossary]")
+    systems = "".join(_REACH.format(number=number) for number in range(SYSTEMS))
     alone, among = folder / "alone", folder / "among"
     for place in (alone, among):
-        place.mkdir()
-        shutil.copy(ROOT / "tenants" / f"{TENANT}.toml", place)
-    text = (ROOT / "tenants" / f"{TENANT}.toml").read_text(encoding="utf-8")
+        shutil.copytree(ROOT / "tenants" / "connectors", place / "connectors")
+        (place / f"{TENANT}.toml").write_text(f"{head}{systems}\n[glossary]{glossary}", encoding="utf-8")
     for number in range(OTHER_FILES):
         name = f"other-{number}"
         (among / f"{name}.toml").write_text(text.replace(f'name = "{TENANT}"', f'name = "{name}"'))
     return alone, among
-
-
-def _enlarge(alone: Path, among: Path, folder: Path) -> int:
-    """Declare systems until the tenant has enough resources; return how many it has."""
-    original = (alone / f"{TENANT}.toml").read_text(encoding="utf-8")
-    for systems in range(0, 40, 4):
-        declared = "".join(_REACH.format(number=number) for number in range(systems))
-        head, _, glossary = original.partition("[glossary]")
-        for place in (alone, among):
-            (place / f"{TENANT}.toml").write_text(f"{head}{declared}\n[glossary]{glossary}", encoding="utf-8")
-        _synth(alone, folder / "out", ("--no-validation",))
-        resources = _count(folder / "out")
-        if resources >= LEAST_RESOURCES:
-            return resources
-    raise SystemExit(f"even with forty declared systems {TENANT} has fewer than {LEAST_RESOURCES} resources")
 
 
 def _synth(tenants: Path, out: Path, options: Sequence[str]) -> float:
@@ -93,33 +96,18 @@ def _synth(tenants: Path, out: Path, options: Sequence[str]) -> float:
         timeout=_LIMIT_S,
         check=False,
     )
-    spent_s = time.perf_counter() - began_s
     if done.returncode:
         raise SystemExit(f"cdk synth ended with {done.returncode}: {done.stderr[-1500:]}")
-    return spent_s
+    return time.perf_counter() - began_s
 
 
-def _count(out: Path) -> int:
-    return sum(
-        len(json.loads(path.read_text(encoding="utf-8")).get("Resources", {}))
-        for path in out.rglob("*.template.json")
-    )
-
-
-def _report(resources: int, medians: dict[str, float], times: dict[str, list[float]]) -> int:
-    print(
-        f"{TENANT}: {resources} resources; seconds of the whole command, median of {len(times['validated'])}"
-    )
-    for way, median_s in medians.items():
-        spread = f"({min(times[way]):.1f} to {max(times[way]):.1f})"
-        limit = f"   asked ≤ {LIMITS_S[way]:.0f}" if way in LIMITS_S else ""
-        print(f"  {way:<36} {median_s:5.1f} {spread}{limit}")
-    share = medians[f"not validated, {OTHER_FILES} other files"] / medians["not validated"]
-    asked = 100 * (LARGEST_SHARE - 1)
-    print(f"  {OTHER_FILES} other files cost {100 * (share - 1):+.1f} %   asked ≤ {asked:.0f} %")
-    held = all(medians[way] <= limit for way, limit in LIMITS_S.items()) and share <= LARGEST_SHARE
-    return 0 if held else 1
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    rounds, before = parser.parse_args().rounds, machine_line()
+    with tempfile.TemporaryDirectory() as folder:
+        return print_figures(measure_synthesis(Path(folder), rounds=rounds), before=before)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -17,8 +17,8 @@ from typing import Any
 
 import orjson
 
-from tools.load.http_server import read_plan, run_until_told, say_ready
-from tools.load.workload import SEARCHES
+from tools.load.child import read_plan, run_child, say
+from tools.load.stand_ins import SEARCHES
 
 _PRELUDE = struct.Struct("!III")
 _EMPTY_LINE = b"\r\n\r\n"
@@ -169,9 +169,9 @@ async def main(plan: dict[str, Any]) -> None:
     host, port = str(plan["upstream"]).removeprefix("http://").split(":")
     relay = Relay(Upstream(host, int(port)))
     server = await asyncio.start_server(relay.serve, "127.0.0.1", 0, backlog=1024)
-    say_ready(server.sockets[0].getsockname()[1])
+    say({"ready": True, "host": host, "port": server.sockets[0].getsockname()[1]})
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    run_until_told(main(read_plan()))
+    run_child(main(read_plan()))

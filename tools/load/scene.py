@@ -1,11 +1,9 @@
-"""The processes of one benchmark and what they share: one tenant, tokens, a port each."""
+"""The processes of one load and what they share: one tenant, tokens, a port each."""
 
 from __future__ import annotations
 
 import asyncio
-import subprocess
-from collections.abc import Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,20 +22,22 @@ from assistant.model_server.artifact import ARTIFACT_FILE, TOKENIZER_FILE, ensur
 from assistant.settings.model_artifacts import WRITER
 from assistant.settings.process import ModelServerSettings, ServiceSettings
 from assistant.settings.tenant import load_tenant
+from tools.load.stand_ins import RECORDS_TABLE
 from tools.load.workload import ANSWER_TOKENS, READ_DOCUMENTS, LoadOutcome, LoadPlan, live_status
 from tools.processes import Started, read_line, running, started
 
 TENANT = "load"
-RECORDS_TABLE = "load-records"
 _STATES_TABLE = "load-states"
 _ALIAS = "load-passages"
-REGION = "us-east-1"
+_REGION = "us-east-1"
 _AGENTS = 512
 _ISSUER = "http://issuer.load"
 _MODELS = "models"
 _BUILT_MODELS = Path(__file__).parents[2] / "build" / "load-models"
 _OUTCOME_TIMEOUT_S = 180.0
-_WARMING_TOKENS = 10
+_WARMING: dict[str, Any] = {"streams": 16, "ramp_s": 1.0, "tokens": 10}
+_MOST_QUESTIONS = 1_000_000
+"""Of one run: every question is asked once, whatever is asked before or after it."""
 _CONTEXT_TOKENS = 8_192
 """As the shipped manifests have it: an answer's documents are read whole."""
 _TENANT_FILE = f"""
@@ -65,7 +65,7 @@ _CREDENTIALS = {
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run of the load generator against one process."""
+    """A run of the load generator."""
 
     outcome: LoadOutcome
     cpu_s: float
@@ -73,18 +73,20 @@ class Run:
     stand_ins_cpu_s: float
 
     @property
-    def cpu_per_1000_tokens_s(self) -> float:
-        return self.cpu_s / self.outcome.tokens * 1000 if self.outcome.tokens else float("inf")
+    def cpu_an_answer_ms(self) -> float:
+        return self.cpu_s / self.outcome.answers * 1000 if self.outcome.answers else float("inf")
 
 
 class Scene:
-    """The processes of a benchmark. Services are started as they are needed; all share the stand-ins."""
+    """The processes of a load. Services are started as they are needed; all share the stand-ins."""
 
     def __init__(self, processes: ExitStack, folder: Path) -> None:
         self._processes = processes
         self._folder = folder
-        self._started = 0
+        self._logs = 0
         self._questions = 0
+        self.answered = 0
+        """Answers of the service so far, each of which has a record."""
         key = ECKey.generate_key("P-256", {"kid": "load"})
         signer = TokenSigner(key, _ISSUER, "assistant", SystemClock())
         self._bearers = [signer.access_token(Grant(TENANT, f"agent-{n}")) for n in range(_AGENTS)]
@@ -98,50 +100,41 @@ class Scene:
         """Start the service by its production command, with all that AWS gives it from the stand-ins, and let
         it answer a little: what it imports and connects on first use is there."""
         service = self._start("assistant.api", environment=self._settings().environment() | _CREDENTIALS)
-        self.pace(tokens=_WARMING_TOKENS)
-        self.load(service, run="streams", streams=16, ramp_s=1.0, tokens=_WARMING_TOKENS)
-        self.pace()
+        self.load(service, **_WARMING)
         return service
 
-    def load(self, target: Started, *more: Started, **plan: Any) -> Run:
+    def load(self, *targets: Started, delayed: bool = True, tokens: int = ANSWER_TOKENS, **plan: Any) -> Run:
         """Let the load generator work a plan off against one or more processes of a service; ``plan`` are
-        fields of LoadPlan."""
-        targets, stand_ins_s = (target, *more), self.stand_ins.cpu_s()
-        before_s = sum(one.cpu_s() for one in targets)
-        with self.loading(target, more_urls=[one.url for one in more], **plan) as generator:
-            outcome = generator.outcome()
-        after_s = sum(one.cpu_s() for one in targets)
-        return Run(outcome, after_s - before_s, self.stand_ins.cpu_s() - stand_ins_s)
-
-    @contextmanager
-    def loading(self, target: Started, **plan: Any) -> Generator[Generating]:
-        """Run the load generator, and do something meanwhile."""
-        bearers = [] if target is self.bare else self._bearers
-        whole = LoadPlan(url=target.url, bearers=bearers, first_question=self._questions, **plan)
-        # every question is asked once, whatever is asked before or after it
-        self._questions += 1_000_000 if whole.run == "rate" else whole.streams * whole.answers
+        fields of LoadPlan. Raises SystemExit when it ends without an outcome."""
+        self._control({"delayed": delayed, "tokens": tokens})
+        urls, bearers = [target.url for target in targets], [] if self.bare in targets else self._bearers
+        whole = LoadPlan(urls, bearers, first_question=self._questions, tokens=tokens, **plan)
+        self._questions += _MOST_QUESTIONS
+        before_s, stand_ins_s = sum(target.cpu_s() for target in targets), self.stand_ins.cpu_s()
         with running("tools.load.generator", log=self._log("generator"), plan=whole) as popen:
-            yield Generating(popen)
-
-    def pace(self, *, delayed: bool = True, tokens: int = ANSWER_TOKENS) -> None:
-        """Switch the stand-ins' delays and the length of answers."""
-        self._control("POST", "pace", {"delayed": delayed, "tokens": tokens})
+            line = read_line(popen, timeout_s=_OUTCOME_TIMEOUT_S)
+        if not line:
+            raise SystemExit("The load generator ended without an outcome.")
+        outcome = LoadOutcome(**orjson.loads(line))
+        if self.bare not in targets:
+            self.answered += outcome.answers
+        cpu_s = sum(target.cpu_s() for target in targets) - before_s
+        return Run(outcome, cpu_s, self.stand_ins.cpu_s() - stand_ins_s)
 
     def state(self) -> dict[str, Any]:
-        """Return what the stand-ins did and keep."""
-        return self._control("GET", "state", None)
+        """Return the count of records that the stand-ins keep, and the calls that they did not know."""
+        return self._control(None)
 
     def _start(self, module: str, **options: Any) -> Started:
         return self._processes.enter_context(started(module, log=self._log(module), **options))
 
     def _log(self, module: str) -> Path:
-        self._started += 1
-        return self._folder / f"{module.rpartition('.')[2]}-{self._started}.log"
+        self._logs += 1
+        return self._folder / f"{module.rpartition('.')[2]}-{self._logs}.log"
 
-    def _control(self, method: str, what: str, body: Any) -> dict[str, Any]:
-        url = f"{self.stand_ins.url}/control/{what}"
+    def _control(self, body: Any) -> dict[str, Any]:
         with httpx.Client(trust_env=False, timeout=30.0) as client:
-            return client.request(method, url, json=body).raise_for_status().json()
+            return client.post(f"{self.stand_ins.url}/control", json=body).raise_for_status().json()
 
     def _settings(self) -> ServiceSettings:
         url = self.stand_ins.url
@@ -151,7 +144,7 @@ class Scene:
             state_dir=self._folder / "state",
             model_artifacts_dir=self._folder / _MODELS,
             sagemaker_endpoint_url=url,
-            region=REGION,
+            region=_REGION,
             issuer=_ISSUER,
             jwks_url=f"{url}/jwks.json",
             stores="aws",
@@ -169,27 +162,9 @@ class Scene:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Generating:
-    """The load generator at work."""
-
-    popen: subprocess.Popen[bytes]
-
-    def begun(self) -> None:
-        """Wait until it says that all streams have begun."""
-        read_line(self.popen, timeout_s=_OUTCOME_TIMEOUT_S)
-
-    def outcome(self) -> LoadOutcome:
-        """Wait for what it saw. Raises SystemExit when it ended without."""
-        line = read_line(self.popen, timeout_s=_OUTCOME_TIMEOUT_S)
-        if not line:
-            raise SystemExit("The load generator ended without an outcome.")
-        return LoadOutcome(**orjson.loads(line)["outcome"])
-
-
 async def _keep_states(url: str) -> None:
     """Write that the documents of every answer's sources are live: who comes back is shown no others."""
-    async with open_client("dynamodb", region=REGION, endpoint_url=url) as client:
+    async with open_client("dynamodb", region=_REGION, endpoint_url=url) as client:
         states = DynamoDbDocumentStates(client, table=_STATES_TABLE)
         try:
             await states.put_many([live_status(number) for number in range(READ_DOCUMENTS)])

@@ -1,8 +1,9 @@
-"""Stand-ins for OpenSearch, S3 and SageMaker, answering as the adapters expect, after the pace's delays.
+"""Stand-ins for SageMaker, OpenSearch, DynamoDB and S3 in one process, with the delays of AWS.
 
-OpenSearch's hits are made by the product's own ``rows_of``: each leg has its hundred, some passages and
-titles are in two, and scores fall from rank to rank. ``READ_DOCUMENTS`` lead every leg, so every answer has
-the same sources.
+They answer the calls that the product makes for an answer. Any other call gets status 501 and is counted: the
+load fails by it. OpenSearch's hits are made by the product's own ``rows_of``: each leg has its hundred, some
+passages and titles are in two, and scores fall from rank to rank. ``READ_DOCUMENTS`` lead every leg, so every
+answer has the same sources.
 """
 
 from __future__ import annotations
@@ -12,135 +13,110 @@ import base64
 import hashlib
 import random
 import re
+import zlib
 from collections import Counter
-from dataclasses import asdict, dataclass, field
-from functools import cache
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import cache, lru_cache
 from typing import Any
 
 import orjson
+from starlette.datastructures import Headers
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from assistant.aws.opensearch_index import passage_row, row_id, rows_of
 from assistant.aws.opensearch_search import LEXICAL, PASSAGE_COSINE, TEXT, TITLE, TITLE_COSINE
 from assistant.domain.documents import IndexedDocument
+from assistant.http_process import open_socket, read_body, send_whole, serve
 from assistant.knowledge.parsing import parse_document
-from assistant.local.gateway import CONTENT_TYPE, payload_part
+from assistant.local.gateway import CONTENT_TYPE, ResponseCutter, payload_part
 from tools.load import workload
-from tools.load.dynamodb import DynamoDbStandIn
-from tools.load.http_server import (
-    LAST_CHUNK,
-    HttpConnection,
-    Request,
-    chunk,
-    read_plan,
-    response,
-    run_until_told,
-    serve,
-)
-from tools.load.workload import Pace
+from tools.load.child import read_plan, run_child
+from tools.load.dynamodb import RefusedError, Tables, UnknownCallError
+
+EMBEDDING_S = 0.015
+SEARCH_S = 0.010
+FIRST_TOKEN_S = 0.150
+TOKEN_S = 0.020
+STORE_S = 0.005
+SEARCHES = 2
+"""Calls of the index for a question: the search, and the documents to read."""
+ADDED_TO_MS = (EMBEDDING_S + SEARCHES * SEARCH_S + FIRST_TOKEN_S) * 1000
+"""What the stand-ins take until the first token; all above it is added."""
+RECORDS_TABLE = "load-records"
+_LARGEST_BODY_BYTES = 32 * 1024 * 1024
+_MOST_CONNECTIONS = 8_000
+
+# --- OpenSearch -----------------------------------------------------------------------------------------
+
 
 _LEG = 100
 _IN_BOTH = 40
 _NUMBERS = 2 * _LEG - _IN_BOTH
 _ANSWERS = 8
+"""Different sets of hits, which take turns."""
 _BARE_HITS = 5
 _BEST_COSINE = 0.78
 _BEST_BM25 = 19.0
 
 
-class OpenSearchStandIn:
-    """Answers every search, in turn with one of a few sets of hits."""
-
-    def __init__(self, pace: Pace, *, index: str) -> None:
-        self._pace = pace
-        self._index = index
-        self._asked = 0
-        self._answers = [response(orjson.dumps(hybrid_answer(index, seed=seed))) for seed in range(_ANSWERS)]
-        self._title_cosines = response(orjson.dumps(title_cosines_answer(index)))
-        self._abbreviations = response(orjson.dumps(_aggregated(())))
-        hits = [{"_source": {"text": text}} for text in workload.passages()[:_BARE_HITS]]
-        self._bare = response(orjson.dumps({"took": 9, "hits": {"hits": hits}}))
-
-    def answer(self, request: Request, connection: HttpConnection) -> None:
-        """Every call takes as long; the abbreviations are read beside the questions."""
-        self._pace.later(self._pace.search_s, connection.send, self._found(request))
-
-    def _found(self, request: Request) -> bytes:
-        if request.path.startswith("/bare/"):
-            return self._bare
-        if b'"collapse"' in request.body:
-            return self._title_cosines
-        if b'"aggs"' in request.body:
-            return self._abbreviations
-        if b'"hybrid"' in request.body:
-            self._asked += 1
-            return self._answers[self._asked % _ANSWERS]
-        clauses = orjson.loads(request.body)["query"]["bool"]["filter"]
-        hits = b",".join(stored_hits(self._index, name) for name in clauses[0]["terms"]["document_id"])
-        return response(b'{"timed_out":false,"hits":{"hits":[%s]}}' % hits)
-
-
-def hybrid_answer(index: str, *, seed: int) -> dict[str, Any]:
-    """Return what the node answers: 320 hits, fields and scores as the adapter asks for them."""
-    chosen = random.Random(seed)
+@lru_cache(maxsize=_ANSWERS)
+def hybrid_hits(index: str, *, seed: int) -> bytes:
+    """Return what the node answers to a search: 320 hits, fields and scores as the adapter asks for them."""
     first, others = list(range(workload.READ_DOCUMENTS)), list(range(workload.READ_DOCUMENTS, _NUMBERS))
-    chosen.shuffle(first)
-    chosen.shuffle(others)
-    numbers = [*first, *others]
-    hits = [_hit(index, number, rank=rank) for rank, number in enumerate(numbers)]
-    hits += [_title_hit(index, number, rank=rank) for rank, number in enumerate(numbers)]
-    return {"timed_out": False, "hits": {"hits": hits}}
-
-
-def title_cosines_answer(index: str) -> dict[str, Any]:
-    """Return what the node answers to the second call: each document's best title."""
-    hits = [_title_fields(index, number, cosine=_BEST_COSINE / 2) for number in range(_NUMBERS)]
-    return {"timed_out": False, "hits": {"hits": hits}}
+    for numbers in (first, others):
+        random.Random(seed).shuffle(numbers)
+    ranked = list(enumerate([*first, *others]))
+    return (
+        _hits([_hit(index, number, rank) for rank, number in ranked])
+        + b","
+        + _hits([_title_hit(index, number, rank) for rank, number in ranked])
+    )
 
 
 @cache
 def stored_hits(index: str, document_id: str) -> bytes:
-    """Return the hits of a whole document, joined by commas."""
+    """Return the hits of a whole document."""
     stored = workload.document(int(document_id.rpartition("-")[2]))
     indexed = IndexedDocument(
         card=stored.card, title_vectors=[()], passages=[(passage, ()) for passage in stored.passages]
     )
-    hits: list[bytes] = []
+    hits: list[dict[str, Any]] = []
     for place, row in enumerate(rows_of(indexed, indexed_at=workload.AT)):
         fields = {"row_id": [row.row_id]}
         fields |= {name: [_column(row.body[name])] for name in ("kept", "card") if name in row.body}
-        hits.append(orjson.dumps({"_index": index, "fields": fields, "sort": [document_id, place]}))
-    return b",".join(hits)
+        hits.append({"_index": index, "fields": fields, "sort": [document_id, place]})
+    return _hits(hits)
 
 
-def _aggregated(buckets: Any) -> dict[str, Any]:
-    return {"timed_out": False, "aggregations": {"values": {"buckets": list(buckets)}}}
+@cache
+def bare_hits() -> bytes:
+    """Return the hits that ``bare`` reads."""
+    return _hits([{"_source": {"text": text}} for text in workload.passages()[:_BARE_HITS]])
 
 
-def _hit(index: str, number: int, *, rank: int) -> dict[str, Any]:
-    falls = 1.0 - rank / (4 * _LEG)
+def _hits(hits: Sequence[object]) -> bytes:
+    return b",".join(map(orjson.dumps, hits))
+
+
+def _hit(index: str, number: int, rank: int) -> dict[str, Any]:
     row = passage_row(workload.document(number).passages[0], (), indexed_at=workload.AT)
-    fields = {
-        "row_id": [f"document-{number}#0"],
-        "kept": [_column(row.body["kept"])],
-        PASSAGE_COSINE: [_BEST_COSINE * falls],
-    }
-    hit: dict[str, Any] = {"_index": index, "fields": fields}
-    if rank < _LEG:
-        hit["matched_queries"] = {LEXICAL: _BEST_BM25 * falls}
-    return hit
+    fields = {"row_id": [f"document-{number}#0"], "kept": [_column(row.body["kept"])]}
+    return _ranked(index, fields, rank, cosine=PASSAGE_COSINE, queries=(LEXICAL,))
 
 
-def _title_hit(index: str, number: int, *, rank: int) -> dict[str, Any]:
+def _title_hit(index: str, number: int, rank: int) -> dict[str, Any]:
+    fields = {"row_id": [row_id(f"document-{number}", "title", 0)]}
+    return _ranked(index, fields, rank, cosine=TITLE_COSINE, queries=(TITLE, TEXT))
+
+
+def _ranked(
+    index: str, fields: dict[str, list[str]], rank: int, *, cosine: str, queries: Sequence[str]
+) -> dict[str, Any]:
     falls = 1.0 - rank / (4 * _LEG)
-    hit = _title_fields(index, number, cosine=_BEST_COSINE * falls)
-    if rank < _LEG:
-        hit["matched_queries"] = {TITLE: _BEST_BM25 * falls, TEXT: _BEST_BM25 * falls}
-    return hit
-
-
-def _title_fields(index: str, number: int, *, cosine: float) -> dict[str, Any]:
-    fields = {"row_id": [row_id(f"document-{number}", "title", 0)], TITLE_COSINE: [cosine]}
-    return {"_index": index, "fields": fields}
+    hit: dict[str, Any] = {"_index": index, "fields": fields | {cosine: [_BEST_COSINE * falls]}}
+    return hit | ({"matched_queries": dict.fromkeys(queries, _BEST_BM25 * falls)} if rank < _LEG else {})
 
 
 def _column(packed: str) -> str:
@@ -151,171 +127,75 @@ def _column(packed: str) -> str:
 # --- S3 -------------------------------------------------------------------------------------------------
 
 
-_DOCUMENTS = 1_000
-"""More than any search finds."""
-_KEY = re.compile(r"/([0-9a-f]{64})/(document|parsed)")
-_NONE = b"<Error><Code>NoSuchKey</Code><Message>There is no such key.</Message></Error>"
-
-
-class S3StandIn:
-    """Gives the canonical document, or its parsed text, of each document that the searches find."""
-
-    def __init__(self, pace: Pace) -> None:
-        self._pace = pace
-
-    def answer(self, request: Request, connection: HttpConnection) -> None:
-        self._pace.later(self._pace.store_s, connection.send, self._found(request))
-
-    def _found(self, request: Request) -> bytes:
-        key = _KEY.search(request.path)
-        number = _numbers().get(key[1]) if key is not None else None
-        if key is None or number is None:
-            return response(_NONE, status="404 Not Found", kind="application/xml")
-        return _object(number, parsed=key[2] == "parsed")
+_KEY = re.compile(r"/load-documents/.*([0-9a-f]{64})/(document|parsed)")
 
 
 @cache
-def _numbers() -> dict[str, int]:
-    ids = (f"document-{number}" for number in range(_DOCUMENTS))
-    return {hashlib.sha256(name.encode()).hexdigest(): number for number, name in enumerate(ids)}
-
-
-@cache
-def _object(number: int, *, parsed: bool) -> bytes:
-    made = workload.made_document(number)
-    content = orjson.dumps(asdict(parse_document(made)) if parsed else made.model_dump(mode="json"))
-    checksum = base64.b64encode(hashlib.sha256(content).digest()).decode()
-    return response(content, more=f"x-amz-checksum-sha256: {checksum}\r\n")
+def stored_objects() -> dict[tuple[str, str], Response]:
+    """Return canonical document and parsed text of every document that a source shows."""
+    objects: dict[tuple[str, str], Response] = {}
+    for number in range(workload.READ_DOCUMENTS):
+        made = workload.made_document(number)
+        name = hashlib.sha256(made.document_id.encode()).hexdigest()
+        contents = {"document": made.model_dump(mode="json"), "parsed": asdict(parse_document(made))}
+        for kind, fields in contents.items():
+            content = orjson.dumps(fields)
+            checksum = base64.b64encode(hashlib.sha256(content).digest()).decode()
+            objects[name, kind] = _json(content, headers={"x-amz-checksum-sha256": checksum})
+    return objects
 
 
 # --- SageMaker ------------------------------------------------------------------------------------------
 
 
 DIMENSIONS = 384
-_MOST_PARTS = 3
-_STREAM_HEAD = (
-    f"HTTP/1.1 200 OK\r\ncontent-type: {CONTENT_TYPE}\r\nx-amzn-invoked-production-variant: AllTraffic\r\n"
-    "transfer-encoding: chunked\r\n\r\n"
-).encode()
+_CHUNK = {
+    "id": "chatcmpl-7f1d2c3b4a5968778695a4b3c2d1e0f1",
+    "object": "chat.completion.chunk",
+    "created": 1_790_000_000,
+    "model": "load",
+}
 
 
 def sse_chunk(text: str | None, *, finish_reason: str | None = None) -> bytes:
     """Return one server-sent event of a streamed chat completion."""
     delta = {} if text is None else {"content": text}
     choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
-    body = {
-        "id": "chatcmpl-7f1d2c3b4a5968778695a4b3c2d1e0f1",
-        "object": "chat.completion.chunk",
-        "created": 1_790_000_000,
-        "model": "load",
-        "choices": [choice],
-    }
-    return b"data: " + orjson.dumps(body) + b"\n\n"
+    return b"data: " + orjson.dumps(_CHUNK | {"choices": [choice]}) + b"\n\n"
 
 
-def tail(tokens: int) -> bytes:
-    """Return what follows the last token: why it ended, what it used, the end mark."""
-    usage = {"prompt_tokens": 600, "completion_tokens": tokens, "total_tokens": 600 + tokens}
-    last = orjson.dumps({"object": "chat.completion.chunk", "choices": [], "usage": usage})
-    return sse_chunk(None, finish_reason="stop") + b"data: " + last + b"\n\ndata: [DONE]\n\n"
-
-
-def framed(events: bytes, *, cuts: random.Random) -> bytes:
+def framed(events: bytes, *, cutter: ResponseCutter) -> bytes:
     """Return server-sent events in payload parts, cut at random bytes: one to three."""
-    count = cuts.randrange(_MOST_PARTS)
-    positions = sorted(cuts.sample(range(1, len(events)), count))
-    edges = zip([0, *positions], [*positions, len(events)], strict=True)
-    return b"".join(payload_part(events[start:end]) for start, end in edges)
+    return b"".join(map(payload_part, cutter.cut(events)))
 
 
 class AnswerFrames:
     """The framed tokens of every variant of an answer, by its length."""
 
-    def __init__(self, *, seed: int) -> None:
-        self._cuts = random.Random(seed)
+    def __init__(self, *, seed: int = 0) -> None:
+        self._cutter = ResponseCutter(seed)
         self._frames: dict[tuple[int, int], list[bytes]] = {}
-        self._tails: dict[int, bytes] = {}
 
     def of(self, tag: str, *, tokens: int) -> list[bytes]:
-        """Return an answer's ``tokens + 1`` pieces as they are sent one after the other."""
+        """Return an answer's pieces as they are sent one after the other: the last one ends the stream."""
         key = workload.variant_of(tag), tokens - 1
         if key not in self._frames:
-            self._frames[key] = [
-                chunk(framed(sse_chunk(text), cuts=self._cuts)) for text in workload.later_pieces(*key)
-            ]
-        first = chunk(framed(sse_chunk(workload.first_piece(tag)), cuts=self._cuts))
-        if tokens not in self._tails:
-            self._tails[tokens] = chunk(framed(tail(tokens), cuts=self._cuts)) + LAST_CHUNK
-        return [first, *self._frames[key], self._tails[tokens]]
+            *pieces, last = map(sse_chunk, workload.later_pieces(*key))
+            self._frames[key] = [self._framed(piece) for piece in (*pieces, last + _tail(tokens))]
+        return [self._framed(sse_chunk(workload.first_piece(tag))), *self._frames[key]]
+
+    def _framed(self, events: bytes) -> bytes:
+        return framed(events, cutter=self._cutter)
 
 
-class SageMakerStandIn:
-    """Answers both operations of the SageMaker Runtime."""
-
-    def __init__(self, pace: Pace, *, seed: int = 0) -> None:
-        self._pace = pace
-        self._frames = AnswerFrames(seed=seed)
-        self._vectors = [response(_vector_body(number)) for number in range(16)]
-        self._asked = 0
-        self.abandoned = 0
-        """Streams whose reader left before the end."""
-
-    def answer(self, request: Request, connection: HttpConnection) -> None:
-        if request.path.endswith("/invocations-response-stream"):
-            self._stream(request, connection)
-            return
-        self._asked += 1
-        count = len(orjson.loads(request.body)["inputs"])
-        body = self._vectors[self._asked % 16] if count == 1 else response(_vector_body(0, count=count))
-        self._pace.later(self._pace.embedding_s, connection.send, body)
-
-    def _stream(self, request: Request, connection: HttpConnection) -> None:
-        asked = orjson.loads(request.body)
-        wanted = int(asked.get("max_tokens") or workload.ANSWER_TOKENS)
-        tokens = max(2, min(self._pace.tokens, wanted, workload.ANSWER_TOKENS))
-        frames = self._frames.of(workload.tag_in(request.body), tokens=tokens)
-        connection.send(_STREAM_HEAD)
-        pace = self._pace
-        _Stream(self, frames, connection, pace.delayed, pace.token_s).begin(first_s=pace.first_token_s)
+def _tail(tokens: int) -> bytes:
+    """Return what follows the last token: why it ended, what it used, the end mark."""
+    usage = {"prompt_tokens": 600, "completion_tokens": tokens, "total_tokens": 600 + tokens}
+    last = orjson.dumps(_CHUNK | {"choices": [], "usage": usage})
+    return sse_chunk(None, finish_reason="stop") + b"data: " + last + b"\n\ndata: [DONE]\n\n"
 
 
-@dataclass(slots=True)
-class _Stream:
-    """One answer on its way, token after token against an absolute schedule."""
-
-    stand_in: SageMakerStandIn
-    frames: list[bytes]
-    connection: HttpConnection
-    delayed: bool
-    every_s: float
-    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
-    next: int = 0
-    due_s: float = 0.0
-
-    def begin(self, *, first_s: float) -> None:
-        self.due_s = self.loop.time()
-        self._send_after(first_s)
-
-    def _send(self) -> None:
-        if self.connection.gone:
-            self.stand_in.abandoned += 1
-            return
-        last = self.next + 2 == len(self.frames)  # the tail follows the last token at once
-        frame = self.frames[self.next]
-        self.connection.send(frame + self.frames[-1] if last else frame)
-        if not last:
-            self.next += 1
-            self._send_after(self.every_s)
-
-    def _send_after(self, delay_s: float) -> None:
-        """Send the next token when it is due; without delays in the loop's next turn, still one by one."""
-        if self.delayed:
-            self.due_s += delay_s
-            self.loop.call_at(self.due_s, self._send)
-        else:
-            self.loop.call_soon(self._send)
-
-
+@cache
 def unit_vector(number: int) -> list[float]:
     """Return a unit vector, shape (384,)."""
     chosen = random.Random(number)
@@ -324,59 +204,117 @@ def unit_vector(number: int) -> list[float]:
     return [value / length for value in values]
 
 
-def _vector_body(number: int, *, count: int = 1) -> bytes:
-    return orjson.dumps([unit_vector(number)] * count)
-
-
-# --- the process of all of them, on one port ------------------------------------------------------------
+# --- all of them on one port ----------------------------------------------------------------------------
 
 
 class StandIns:
-    """Sends each request to the stand-in that it is for."""
+    """The ASGI application of all stand-ins."""
 
-    def __init__(self, *, jwks: dict[str, Any], index: str, seed: int = 0) -> None:
-        self.pace = Pace()
-        self._sagemaker = SageMakerStandIn(self.pace, seed=seed)
-        self._opensearch = OpenSearchStandIn(self.pace, index=index)
-        self._dynamodb = DynamoDbStandIn(self.pace)
-        self._s3 = S3StandIn(self.pace)
-        self._jwks = response(orjson.dumps(jwks))
-        self._calls: Counter[str] = Counter()
+    def __init__(self, *, jwks: dict[str, Any], index: str) -> None:
+        self.delayed, self.tokens = True, workload.ANSWER_TOKENS
+        self.tables = Tables()
+        self.unknown: Counter[str] = Counter()
+        """Calls that nothing here knows, and how often they came."""
+        self._jwks = jwks
+        self._index = index
+        self._frames = AnswerFrames()
+        self._searches = 0
+        self._embeddings = 0
 
-    def answer(self, request: Request, connection: HttpConnection) -> None:
-        if request.path.startswith("/endpoints/"):
-            self._calls[request.path.rpartition("/")[2]] += 1
-            self._sagemaker.answer(request, connection)
-        elif target := request.header("x-amz-target"):
-            self._calls[target.rpartition(".")[2]] += 1
-            self._dynamodb.answer(request, connection, operation=target.rpartition(".")[2])
-        elif request.path.startswith("/load-documents/"):
-            self._calls["documents"] += 1
-            self._s3.answer(request, connection)
-        elif request.path == "/jwks.json":
-            connection.send(self._jwks)
-        elif request.path.startswith("/control/"):
-            connection.send(self._control(request))
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = await read_body(receive, limit_bytes=_LARGEST_BODY_BYTES)
+        if body is None:
+            return
+        path, target = str(scope["path"]), Headers(scope=scope).get("x-amz-target", "")
+        if path.endswith("/invocations-response-stream"):
+            await self._stream(body, send)
+            return
+        try:
+            delay_s, response = self._response(path, target, body)
+        except (KeyError, ValueError, UnknownCallError) as error:
+            self.unknown[f"{target or path}: {type(error).__name__} {error}"] += 1
+            delay_s, response = 0.0, Response(status_code=501)
+        if self.delayed and delay_s:
+            await asyncio.sleep(delay_s)
+        await send_whole(response, send)
+
+    def _response(self, path: str, target: str, body: bytes) -> tuple[float, Response]:
+        """Return a response and how long it takes. Raises UnknownCallError, KeyError, ValueError."""
+        if path.endswith("/invocations"):
+            texts = orjson.loads(body)["inputs"]
+            self._embeddings += 1
+            return EMBEDDING_S, _json([unit_vector(self._embeddings % 16)] * len(texts))
+        if path.endswith("/_search"):
+            return SEARCH_S, _json(self._found(path, body))
+        if path.endswith("/_mapping"):
+            return SEARCH_S, _json({self._index: {}})
+        if target.startswith("DynamoDB"):
+            return STORE_S, self._stored(target.rpartition(".")[2], body)
+        if key := _KEY.match(path):
+            return STORE_S, stored_objects()[key[1], key[2]]
+        if path == "/jwks.json":
+            return 0.0, _json(self._jwks)
+        if path == "/control":
+            return 0.0, self._control(body)
+        raise UnknownCallError(path)
+
+    def _found(self, path: str, body: bytes) -> bytes:
+        if path.startswith("/bare/"):
+            hits = bare_hits()
+        elif b'"aggs"' in body:  # the abbreviations, which are read beside the questions
+            return b'{"timed_out":false,"aggregations":{"values":{"buckets":[]}}}'
+        elif b'"hybrid"' in body:
+            self._searches += 1
+            hits = hybrid_hits(self._index, seed=self._searches % _ANSWERS)
         else:
-            self._calls["search"] += 1
-            self._opensearch.answer(request, connection)
+            clauses = orjson.loads(body)["query"]["bool"]["filter"]
+            hits = b",".join(stored_hits(self._index, name) for name in clauses[0]["terms"]["document_id"])
+        return b'{"timed_out":false,"hits":{"hits":[%s]}}' % hits
 
-    def _control(self, request: Request) -> bytes:
-        if request.path == "/control/pace":
-            wanted = orjson.loads(request.body)
-            self.pace.delayed, self.pace.tokens = bool(wanted["delayed"]), int(wanted["tokens"])
-        state = {
-            "calls": dict(self._calls),
-            "abandoned": self._sagemaker.abandoned,
-            "items": self._dynamodb.counts(),
-            "refused": self._dynamodb.refused,
-        }
-        return response(orjson.dumps(state))
+    def _stored(self, operation: str, body: bytes) -> Response:
+        status = 200
+        try:
+            fields = self.tables.apply(operation, orjson.loads(body))
+        except RefusedError as error:
+            fields = {"__type": f"com.amazonaws.dynamodb.v20120810#{error}", "message": "", **error.fields}
+            status = 400
+        content = orjson.dumps(fields)
+        return _json(content, status=status, headers={"x-amz-crc32": str(zlib.crc32(content))})
+
+    def _control(self, body: bytes) -> Response:
+        """Switch delays and length of answers where asked; return what was done and kept."""
+        if body:
+            wanted = orjson.loads(body)
+            self.delayed, self.tokens = bool(wanted["delayed"]), int(wanted["tokens"])
+        records = self.tables.count(RECORDS_TABLE, sort="answer")
+        return _json({"records": records, "unknown": dict(self.unknown)})
+
+    async def _stream(self, body: bytes, send: Send) -> None:
+        """Send the answer, token after token, against an absolute schedule where there are delays."""
+        frames = self._frames.of(workload.tag_in(body), tokens=self.tokens)
+        headers = [
+            (b"content-type", CONTENT_TYPE.encode()),
+            (b"x-amzn-invoked-production-variant", b"AllTraffic"),
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        due_s = asyncio.get_running_loop().time() + FIRST_TOKEN_S
+        for place, frame in enumerate(frames):
+            left_s = due_s + place * TOKEN_S - asyncio.get_running_loop().time()
+            await asyncio.sleep(max(0.0, left_s) if self.delayed else 0.0)
+            more = place + 1 < len(frames)
+            await send({"type": "http.response.body", "body": frame, "more_body": more})
+
+
+def _json(content: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    body = content if isinstance(content, bytes) else orjson.dumps(content)
+    return Response(body, status, headers, "application/json")
 
 
 async def main(plan: dict[str, Any]) -> None:
-    await serve(StandIns(jwks=plan["jwks"], index=plan["index"]).answer)
+    app = StandIns(jwks=plan["jwks"], index=plan["index"])
+    listener = open_socket("127.0.0.1", 0)
+    await serve(app, listener, shutdown_timeout_s=1, most_connections=_MOST_CONNECTIONS)
 
 
 if __name__ == "__main__":
-    run_until_told(main(read_plan()))
+    run_child(main(read_plan()))

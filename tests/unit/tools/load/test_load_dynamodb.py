@@ -1,26 +1,28 @@
-"""The stand-in of DynamoDB keeps what adapters write and refuses what DynamoDB refuses."""
+"""The stand-in of DynamoDB keeps items, refuses what DynamoDB refuses, and knows no other call."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from tools.load.dynamodb import ExpressionError, RefusedError, Tables
+from tools.load.dynamodb import RefusedError, Tables, UnknownCallError
 
-INSERT = "INSERT INTO \"records\" VALUE {'pk': ?, 'sk': ?, 'body': ?}"
-
-
-def statement(pk: str, sk: str, body: str = "x") -> dict[str, object]:
-    return {"Statement": INSERT, "Parameters": [{"S": pk}, {"S": sk}, {"S": body}]}
+FREE = {"ConditionExpression": "attribute_not_exists(pk)"}
 
 
 def typed(**attributes: str) -> dict[str, dict[str, str]]:
     return {name: {"S": value} for name, value in attributes.items()}
 
 
+def put(sort: str, *, pk: str = "log#1", **attributes: str) -> dict[str, Any]:
+    return {"TableName": "records", "Item": typed(pk=pk, sk=sort, **attributes)}
+
+
 def filled() -> Tables:
     tables = Tables()
-    for sort in ("a", "batch#1", "batch#2", "head"):
-        tables.apply("PutItem", {"TableName": "records", "Item": typed(pk="log#1", sk=sort)})
+    requests = [{"PutRequest": {"Item": put(sort)["Item"]}} for sort in ("head", "batch#2", "a", "batch#1")]
+    tables.apply("BatchWriteItem", {"RequestItems": {"records": requests}})
     return tables
 
 
@@ -33,78 +35,56 @@ def query(tables: Tables, condition: str, **values: str) -> list[str]:
     return [item["sk"]["S"] for item in tables.apply("Query", request)["Items"]]
 
 
-def test_an_insert_where_an_item_is_fails_alone():
-    tables = Tables()
-    tables.apply("BatchExecuteStatement", {"Statements": [statement("1", "a")]})
-    found = tables.apply(
-        "BatchExecuteStatement", {"Statements": [statement("1", "a", "y"), statement("2", "a")]}
-    )
-    assert [item.get("Error", {}).get("Code") for item in found["Responses"]] == ["DuplicateItem", None]
-    kept = tables.apply("GetItem", {"TableName": "records", "Key": typed(pk="1", sk="a")})
-    assert kept["Item"]["body"] == {"S": "x"}
-    assert tables.tables["records"].count == 2
+def test_a_put_where_an_item_is_is_refused():
+    tables = filled()
+    with pytest.raises(RefusedError, match="ConditionalCheckFailedException"):
+        tables.apply("PutItem", put("head", body="new") | FREE)
+    tables.apply("PutItem", put("tail", body="new") | FREE)
+    tables.apply("PutItem", put("a", body="new"))
+    for sort, kept in {"head": False, "tail": True, "a": True}.items():
+        found = tables.apply("GetItem", {"TableName": "records", "Key": typed(pk="log#1", sk=sort)})
+        assert ("body" in found["Item"]) is kept
+    assert tables.apply("GetItem", {"TableName": "records", "Key": typed(pk="log#2", sk="a")}) == {}
 
 
 def test_a_query_gives_a_range_in_order():
-    tables = filled()
-    assert query(
-        tables, "pk = :pk AND sk BETWEEN :low AND :high", pk="log#1", low="batch#2", high="head"
-    ) == [
-        "batch#2",
-        "head",
-    ]
-    assert query(tables, "pk = :pk AND begins_with(sk, :prefix)", pk="log#1", prefix="batch#") == [
-        "batch#1",
-        "batch#2",
-    ]
-    assert query(tables, "pk = :pk", pk="log#2") == []
+    between = "pk = :pk AND sk BETWEEN :first AND :head"
+    assert query(filled(), between, pk="log#1", first="batch#2", head="head") == ["batch#2", "head"]
+    prefixed = query(filled(), "pk = :pk AND begins_with(sk, :prefix)", pk="log#1", prefix="batch#")
+    assert prefixed == ["batch#1", "batch#2"]
+    assert query(filled(), "pk = :pk", pk="log#2") == []
 
 
-def test_pages_follow_each_other():
-    tables, seen = filled(), []
+def test_documents_of_a_state_are_counted():
+    tables = Tables()
+    for number, state in enumerate(("live", "failed", "live")):
+        tables.apply("PutItem", put(f"document-{number}", pk="document", state=state))
     request = {
         "TableName": "records",
-        "KeyConditionExpression": "pk = :pk",
-        "ExpressionAttributeValues": {":pk": {"S": "log#1"}},
-        "Limit": 3,
-        "ScanIndexForward": False,
+        "IndexName": "by_state",
+        "Select": "COUNT",
+        "KeyConditionExpression": "#state = :state AND sk BETWEEN :after AND :until",
+        "ExpressionAttributeNames": {"#state": "state"},
+        "ExpressionAttributeValues": {f":{name}": {"S": value} for name, value in _BOUNDS.items()},
     }
-    while True:
-        page = tables.apply("Query", request)
-        seen += [item["sk"]["S"] for item in page["Items"]]
-        if "LastEvaluatedKey" not in page:
-            break
-        request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
-    assert seen == ["head", "batch#2", "batch#1", "a"]
+    assert tables.apply("Query", request)["Count"] == 2
 
 
-def test_an_update_counts_and_sets():
+_BOUNDS = {"state": "live", "after": " ", "until": "~"}
+
+
+def test_readers_are_counted():
     tables = Tables()
     request = {
         "TableName": "events",
         "Key": typed(pk="log#1", sk="signals"),
-        "UpdateExpression": "ADD readers :one SET expires_at = :then",
-        "ExpressionAttributeValues": {":one": {"N": "1"}, ":then": {"N": "9"}},
+        "UpdateExpression": "ADD readers :value SET expires_at = :expiry",
+        "ExpressionAttributeValues": {":value": {"N": "1"}, ":expiry": {"N": "9"}},
     }
     tables.apply("UpdateItem", request)
     tables.apply("UpdateItem", request)
     kept = tables.apply("GetItem", {"TableName": "events", "Key": request["Key"]})["Item"]
     assert (kept["readers"], kept["expires_at"]) == ({"N": "2"}, {"N": "9"})
-
-
-def test_a_condition_that_does_not_hold_refuses():
-    tables = filled()
-    request = {
-        "TableName": "records",
-        "Item": typed(pk="log#1", sk="head"),
-        "ConditionExpression": "attribute_not_exists(pk) OR (owner = :me AND NOT attribute_exists(ended))",
-        "ExpressionAttributeValues": {":me": {"S": "me"}},
-    }
-    with pytest.raises(RefusedError, match="ConditionalCheckFailedException"):
-        tables.apply("PutItem", request)
-    tables.apply("PutItem", request | {"Item": typed(pk="log#3", sk="head", owner="me")})
-    tables.apply("PutItem", request | {"Item": typed(pk="log#3", sk="head", owner="you")})
-    assert tables.tables["records"].count == 5
 
 
 def test_a_batch_of_keys_gives_those_that_are_there():
@@ -113,26 +93,41 @@ def test_a_batch_of_keys_gives_those_that_are_there():
     assert found["Responses"]["records"] == [typed(pk="log#1", sk="head")]
 
 
-def test_what_it_does_not_understand_is_an_error():
-    with pytest.raises(ExpressionError):
-        query(filled(), "size(pk) = :pk", pk="log#1")
-    with pytest.raises(RefusedError, match="UnknownOperation"):
-        Tables().apply("ImportTable", {})
-
-
 def test_a_transaction_writes_all_or_nothing():
     tables = filled()
 
     def transaction(*sorts: str, token: str) -> dict[str, object]:
-        condition = {"TableName": "records", "ConditionExpression": "attribute_not_exists(pk)"}
-        puts = [{"Put": condition | {"Item": typed(pk="log#1", sk=sort)}} for sort in sorts]
-        return {"TransactItems": puts, "ClientRequestToken": token}
+        return {"TransactItems": [{"Put": put(sort) | FREE} for sort in sorts], "ClientRequestToken": token}
 
     with pytest.raises(RefusedError, match="TransactionCanceled") as refused:
         tables.apply("TransactWriteItems", transaction("new", "head", token="1"))
     codes = [reason["Code"] for reason in refused.value.fields["CancellationReasons"]]
     assert codes == ["None", "ConditionalCheckFailed"]
-    assert tables.tables["records"].count == 4
+    assert tables.count("records", sort="new") == 0
     for _ in range(2):  # a repetition after a lost answer
         tables.apply("TransactWriteItems", transaction("new", "newer", token="2"))
-    assert tables.tables["records"].count == 6
+    assert tables.count("records", sort="new") == 1
+
+
+@pytest.mark.parametrize(
+    ("operation", "call"),
+    [
+        ("ImportTable", {}),
+        ("PutItem", put("x") | {"ConditionExpression": "owner = :me"}),
+        ("PutItem", put("x") | {"ReturnValues": "ALL_OLD"}),
+        (
+            "BatchWriteItem",
+            {"RequestItems": {"records": [{"DeleteRequest": {"Key": typed(pk="1", sk="2")}}]}},
+        ),
+        ("TransactWriteItems", {"ClientRequestToken": "1", "TransactItems": [{"Delete": {}}]}),
+        ("UpdateItem", {"UpdateExpression": "SET cancelled = :value"}),
+        (
+            "Query",
+            {"TableName": "t", "KeyConditionExpression": "size(pk) = :pk", "ExpressionAttributeValues": {}},
+        ),
+        ("Query", {"TableName": "t", "KeyConditionExpression": "pk = :pk", "Limit": 1}),
+    ],
+)
+def test_what_it_does_not_know_is_an_error(operation: str, call: dict[str, Any]):
+    with pytest.raises(UnknownCallError):
+        filled().apply(operation, call)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-
 import orjson
 import pytest
 from hypothesis import given
@@ -12,17 +10,17 @@ from hypothesis import strategies as st
 from assistant.answering.prompt import Prompt, PromptDocument
 from assistant.answering.stream import AnswerText
 from assistant.aws.event_stream import ChatChunkParser, EventStreamParser
+from assistant.local.gateway import ResponseCutter
 from assistant.text.language import SentenceSplitter, language
 from tools.load.bare import _dechunked, _payloads, _relayed
-from tools.load.http_server import decode_chunks
 from tools.load.stand_ins import AnswerFrames, framed, sse_chunk
 from tools.load.workload import (
     READ_DOCUMENTS,
     VARIANTS,
-    answer_pieces,
     document,
     expected_text,
     first_piece,
+    later_pieces,
     question,
     tag_in,
     tag_of,
@@ -37,6 +35,11 @@ def stream(tokens: int = 30, *, seed: int = 0) -> bytes:
     return b"".join(AnswerFrames(seed=seed).of(tag_of(NUMBER), tokens=tokens))
 
 
+def chunked(frames: list[bytes]) -> bytes:
+    """Return frames as HTTP sends them, a chunk each."""
+    return b"".join(b"%x\r\n%s\r\n" % (len(frame), frame) for frame in frames) + b"0\r\n\r\n"
+
+
 def pieces(data: bytes, sizes: list[int]) -> list[bytes]:
     found: list[bytes] = []
     for number in range(len(data)):
@@ -49,26 +52,22 @@ def pieces(data: bytes, sizes: list[int]) -> list[bytes]:
 
 
 def test_the_products_parsers_read_the_expected_text():
-    whole = decode_chunks(stream(), 0)
-    assert whole is not None
     frames, chunks = EventStreamParser(), ChatChunkParser()
-    text = "".join(map(chunks.feed, frames.feed(whole[0])))
+    text = "".join(map(chunks.feed, frames.feed(stream())))
     assert text == expected_text(NUMBER, tokens=30)
     assert (frames.fault, chunks.done, chunks.finish_reason) == (None, True, "stop")
 
 
 def test_parts_are_cut_inside_events():
-    frames, cuts = EventStreamParser(), random.Random(3)  # noqa: S311 - where to cut is no secret
-    parts = [part for _ in range(20) for part in frames.feed(framed(sse_chunk(" dose"), cuts=cuts))]
+    frames, cutter = EventStreamParser(), ResponseCutter(3)
+    parts = [part for _ in range(20) for part in frames.feed(framed(sse_chunk(" dose"), cutter=cutter))]
     assert b"".join(parts) == sse_chunk(" dose") * 20
     assert any(not part.endswith(b"\n\n") for part in parts)
 
 
 def test_another_seed_cuts_elsewhere_and_says_the_same():
     assert stream(seed=1) != stream(seed=2)
-    parsers = [EventStreamParser(), EventStreamParser()]
-    wholes = [decode_chunks(stream(seed=seed), 0) for seed in (1, 2)]
-    texts = [b"".join(parser.feed(whole[0])) for parser, whole in zip(parsers, wholes, strict=True) if whole]
+    texts = [b"".join(EventStreamParser().feed(stream(seed=seed))) for seed in (1, 2)]
     assert texts[0] == texts[1]
 
 
@@ -76,7 +75,8 @@ def test_another_seed_cuts_elsewhere_and_says_the_same():
 def test_the_relay_reads_the_same_however_the_network_cuts(sizes: list[int]):
     rest, frames, events, sent = b"", bytearray(), bytearray(), b""
     ended = False
-    for piece in pieces(stream(), sizes):
+    frames_sent = AnswerFrames(seed=0).of(tag_of(NUMBER), tokens=30)
+    for piece in pieces(chunked(frames_sent), sizes):
         data, rest, ended = _dechunked(rest + piece)
         frames += data
         events += _payloads(frames)
@@ -95,8 +95,10 @@ def test_a_question_is_known_again_in_a_prompt():
 
 @pytest.mark.parametrize("tokens", [10, 20, 30, 200])
 def test_an_answer_has_as_many_tokens_as_asked(tokens: int):
-    pieces = answer_pieces(tag_of(NUMBER), tokens=tokens)
-    assert (len(pieces), "".join(pieces)) == (tokens, expected_text(NUMBER, tokens=tokens))
+    tag = tag_of(NUMBER)
+    texts = [first_piece(tag), *later_pieces(variant_of(tag), tokens - 1)]
+    assert (len(texts), "".join(texts)) == (tokens, expected_text(NUMBER, tokens=tokens))
+    assert len(AnswerFrames().of(tag, tokens=tokens)) == tokens
 
 
 def prompt() -> Prompt:
@@ -125,7 +127,6 @@ def test_every_sentence_of_every_answer_is_shown():
         answer = AnswerText(
             prompt=prompt(),
             given=(question(number),),
-            question=question(number),
             language=language("en"),
         )
         released = [*answer.write(text), *answer.end(cut_short=False)]
