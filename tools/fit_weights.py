@@ -5,8 +5,8 @@
 *ranking* (ranker, units, gate and the head of readings) asks the questions four times: as the weights are;
 with the new ranker and the new weights of units; and with the new order of documents, for the gate to be
 fitted on, as they are and as short messages. The head of readings is fitted on the vectors of the same
-questions and of the shop's. *red_flags* fits the head of red flags. *support* prints the weights of the
-support check, which are part of its module. An error, Ctrl-C and --dry-run leave the files as they were.
+questions and of the shop's. *red_flags* and *support* fit the heads of red flags and of the
+support check. An error, Ctrl-C and --dry-run leave the files as they were.
 """
 
 from __future__ import annotations
@@ -222,8 +222,8 @@ async def support_rows(services: Mapping[str, TenantServices], questions: Path) 
     return [(kind, case) for kind, case in rows if case.split == "tuning"]
 
 
-def fit_support(rows: Sequence[tuple[str, Case]]) -> tuple[dict[str, float], float]:
-    """Return weights by feature, and the bias, from the samples that no rule above the head decides.
+def fit_support(rows: Sequence[tuple[str, Case]]) -> dict[str, object]:
+    """Return ``support.json``, fitted on the samples that no rule above the head decides.
 
     Right and wrong samples count alike.
     """
@@ -238,13 +238,15 @@ def fit_support(rows: Sequence[tuple[str, Case]]) -> tuple[dict[str, float], flo
     right, wrong = ([rows[at % len(rows)] for at in range(most)] for rows in samples_of.values())
     labels = [True] * most + [False] * most
     weights, bias = fit_logistic(np.array(right + wrong), labels, penalty=penalty)
-    return {name: round(one, 2) for name, one in zip(names, weights, strict=True)}, round(bias, 2)
+    found = {name: round(one, 2) for name, one in zip(names, weights, strict=True)}
+    by_reason = {reason: {name: found[name] for name in kept} for reason, kept in WEIGHTS.items()}
+    return {"weights": by_reason, "bias": round(bias, 2)}
 
 
 @contextmanager
 def _restored(folder: Path, *, always: bool) -> Generator[None]:
     """Restore the weights files after an error, or always."""
-    names = (*get_args(Kind), "reading", "red_flags")
+    names = (*get_args(Kind), "reading", "red_flags", "support")
     kept = {path: path.read_bytes() for path in (folder / f"{name}.json" for name in names)}
     done = False
     try:
@@ -271,7 +273,8 @@ async def _fit(runtime: LocalRuntime, ports: Mapping[str, int], folder: Path, wh
             head = await fit_red_flags(services[_TENANTS[0]], questions)
             (folder / "red_flags.json").write_text(head.model_dump_json() + "\n", encoding="utf-8")
         elif what == "support":
-            runtime.terminal.out.print(fit_support(await support_rows(services, questions)))
+            head = fit_support(await support_rows(services, questions))
+            (folder / "support.json").write_text(json.dumps(head, indent=1) + "\n", encoding="utf-8")
         else:
             await _ranking(runtime, questions).run(services, folder)
 
