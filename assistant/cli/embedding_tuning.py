@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -19,7 +18,9 @@ from assistant.cli.global_options import GlobalOptions
 from assistant.cli.knowledge import load_if_empty
 from assistant.cli.local import LocalRuntime, local_runtime
 from assistant.cli.models import ModelOptions, add_model, use_model
+from assistant.cli.ranking import show_checks
 from assistant.cli.terminal import Terminal, plain, table
+from assistant.cli.training_sets import show_set
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.desk import ApprovedAnswer, DeskKind
 from assistant.domain.documents import DocumentState, StoredDocument
@@ -32,7 +33,6 @@ from assistant.settings.local_models import AddedEmbedding
 from assistant.text.language import language
 from assistant.tuning.embedding_gate import (
     EmbeddingReport,
-    Gain,
     checks_of,
     count_look,
     gains_of,
@@ -47,7 +47,6 @@ from assistant.tuning.pairs import (
     build_pairs,
     write_pairs,
 )
-from assistant.tuning.set_files import counts_said
 
 _READ_AT_ONCE = 20
 _DEADLINE_S = 30.0
@@ -93,17 +92,8 @@ def export_pairs(options: GlobalOptions, chosen: PairOptions) -> None:
         counts = {name: len(sets.pairs[name]) for name in PAIR_SPLITS}
         terminal.json({"folder": str(folder), "pairs": counts, "left_out": dict(sets.left_out)})
         return
-    documents = sets.documents
-    rows = [
-        (name, str(len(pairs)), str(documents[name]), counts_said(Counter(one.kind.value for one in pairs)))
-        for name in PAIR_SPLITS
-        for pairs in [sets.pairs[name]]
-    ]
-    terminal.out.print(table("split", "pairs", "documents", "kinds", right=("pairs", "documents"), rows=rows))
-    for reason, count in sorted(sets.left_out.items()):
-        if count:
-            terminal.out.print(plain(f"left out, {reason}: {count}"))
-    terminal.out.print(plain(f"Folder: {folder}", style="bold"))
+    columns = ("split", "pairs", "documents", "kinds")
+    show_set(terminal, folder, columns, sets.rows(), left_out=sets.left_out)
 
 
 def protected_questions(
@@ -281,39 +271,22 @@ async def _until_embedded(runtime: LocalRuntime, ports: Mapping[str, int], tenan
 
 def _show(terminal: Terminal, report: EmbeddingReport, path: Path) -> None:
     numbers = ("n", "before", "after", "points", "95 %")
-    rows = [_gain_row(one) for one in report.gains]
-    terminal.out.print(table("measure", *numbers, right=numbers, rows=rows))
-    numbers = ("n", "before", "after", "low", "bound")
     rows = [
         (
-            one.name,
-            str(one.questions),
-            f"{one.before:.1%}",
-            f"{one.after:.1%}",
-            f"{100 * one.low:+.1f}",
-            f"{100 * one.bound:+.1f}",
-            "passed" if one.passed else "FAILED",
+            f"{gain.name}, {gain.group}",
+            str(gain.difference.questions),
+            f"{gain.before:.1%}",
+            f"{gain.after:.1%}",
+            f"{100 * gain.difference.value:+.1f}",
+            f"{100 * gain.difference.low:+.1f} to {100 * gain.difference.high:+.1f}",
         )
-        for one in report.checks
+        for gain in report.gains
     ]
-    terminal.out.print(
-        table(f"look {report.look} of {report.looks_allowed}", *numbers, "", right=numbers, rows=rows)
-    )
+    terminal.out.print(table("measure", *numbers, right=numbers, rows=rows))
+    show_checks(terminal, f"look {report.look} of {report.looks_allowed}", report.checks)
     if report.left_out:
         terminal.out.print(plain(f"{report.left_out} questions left out: the model saw their documents."))
     for reason in report.refused_because:
         terminal.out.print(plain(f"refused: {reason}", style="yellow"))
-    said = "The gate lets it pass" if report.passed else "The gate refuses it"
-    terminal.out.print(plain(f"{said}. Report: {path}", style="bold"))
-
-
-def _gain_row(one: Gain) -> tuple[str, ...]:
-    found = one.difference
-    return (
-        f"{one.name}, {one.group}",
-        str(found.questions),
-        f"{one.before:.1%}",
-        f"{one.after:.1%}",
-        f"{100 * found.value:+.1f}",
-        f"{100 * found.low:+.1f} to {100 * found.high:+.1f}",
-    )
+    verdict = "The gate lets it pass" if report.passed else "The gate refuses it"
+    terminal.out.print(plain(f"{verdict}. Report: {path}", style="bold"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,8 +16,16 @@ from assistant.domain.feedback import FeedbackEvent, FeedbackText
 from assistant.learning.patients_data import PatientsDataFilter
 from assistant.learning.sealing import unseal_all
 from assistant.settings.model_artifacts import WRITER
-from assistant.tuning.set_files import RecordedPrompts, SetFacts, write_sets
-from assistant.tuning.training_sets import SPLITS, SetRules, Sets, build_sets
+from assistant.tuning.set_files import counts_told
+from assistant.tuning.training_sets import (
+    SPLITS,
+    RecordedPrompts,
+    SetFacts,
+    SetRules,
+    Sets,
+    build_sets,
+    write_sets,
+)
 from assistant.wiring.feedback import LearningStores, open_learning
 
 _TEXTS_AT_ONCE = 500
@@ -46,19 +55,28 @@ def export_sets(options: GlobalOptions, chosen: ExportOptions) -> None:
     terminal = Terminal()
     with terminal.waiting("building the sets"):
         sets, folder = asyncio.run(_export(options, chosen))
+    counts = {split: len(sets.examples[split]) for split in SPLITS}
     if options.json:
-        counts = {split: len(sets.examples[split]) for split in SPLITS}
         terminal.json({"folder": str(folder), "examples": counts, "left_out": dict(sets.left_out)})
         return
     rows = [
-        (split, str(len(examples)), str(sum(one.rejected is not None for one in examples)))
+        (split, str(counts[split]), str(sum(one.rejected is not None for one in sets.examples[split])))
         for split in SPLITS
-        for examples in [sets.examples[split]]
     ]
-    terminal.out.print(
-        table("split", "examples", "preferences", right=("examples", "preferences"), rows=rows)
-    )
-    for reason, count in sorted(sets.left_out.items()):
+    show_set(terminal, folder, ("split", "examples", "preferences"), rows, left_out=sets.left_out)
+
+
+def show_set(
+    terminal: Terminal,
+    folder: Path,
+    columns: Sequence[str],
+    rows: Sequence[tuple[str, ...]],
+    *,
+    left_out: Mapping[str, int],
+) -> None:
+    """Print what is in an exported set, a row for each split, and what is not."""
+    terminal.out.print(table(*columns, right=columns[1:3], rows=rows))
+    for reason, count in sorted(left_out.items()):
         if count:
             terminal.out.print(plain(f"left out, {reason}: {count}"))
     terminal.out.print(plain(f"Folder: {folder}", style="bold"))
@@ -82,9 +100,9 @@ async def _export(options: GlobalOptions, chosen: ExportOptions) -> tuple[Sets, 
             rules=chosen.rules,
         )
     if not any(sets.examples.values()):
-        said = ", ".join(f"{reason} {count}" for reason, count in sorted(sets.left_out.items()) if count)
         raise InvalidRequestError(
-            f"{len(events)} events make no example ({said or 'no marks'}). Take a longer window with --since."
+            f"{len(events)} events make no example (left out: {counts_told(sets.left_out)}). Take a longer "
+            "window with --since."
         )
     facts = SetFacts(
         tenant=chosen.tenant,

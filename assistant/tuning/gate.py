@@ -87,7 +87,7 @@ class ProtectedSet(PublicModel):
 
 def protected_question(observed: Observed, result: QuestionResult) -> ProtectedQuestion | None:
     """Return what an observed question protects; None where it has no answer, or has several parts."""
-    question, evidence = observed.question, observed.prepared.evidence
+    question, evidence = observed.question, observed.prepared.found.evidence
     if not question.answerable or len(evidence) != 1:
         return None
     judged = {one.document_id for part in result.parts for one in part.ranking if one.is_right}

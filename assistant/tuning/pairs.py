@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +21,8 @@ from assistant.domain.documents import Passage, StoredDocument, embedding_input
 from assistant.domain.errors import InvalidRequestError
 from assistant.evaluation.questions import EvaluationQuestion, split_of
 from assistant.text.language import Language
-from assistant.tuning.set_files import as_lines, counts_said, write_folder
+from assistant.tuning.alike import Alike
+from assistant.tuning.set_files import DataCard, as_lines, counts_told, write_folder
 
 HoldOut = Literal["asked", "half"]
 PairSplit = Literal["train", "validation"]
@@ -91,10 +91,17 @@ class PairSets:
     """Documents of which no pair is made; evaluation of the tuned model may count on them."""
     left_out: Counter[str] = field(default_factory=Counter[str])
 
-    @property
-    def documents(self) -> Mapping[PairSplit, int]:
-        """Number of documents, or items of the desk, by split."""
-        return {name: len({one.document_id for one in self.pairs[name]}) for name in PAIR_SPLITS}
+    def rows(self) -> list[tuple[str, str, str, str]]:
+        """Return each split with its numbers of pairs and of documents or desk items, and its kinds."""
+        return [
+            (
+                name,
+                str(len(pairs)),
+                str(len({one.document_id for one in pairs})),
+                counts_told(Counter(one.kind.value for one in pairs)),
+            )
+            for name, pairs in self.pairs.items()
+        ]
 
 
 def build_pairs(
@@ -116,14 +123,15 @@ def build_pairs(
     left_out: Counter[str] = Counter({"documents held out": len(held_out)})
     kept = [one for one in ordered if one.card.document_id not in held_out]
     known = {one.card.document_id for one in ordered}
-    guarded = _Paraphrases(_protected_texts(ordered, protected, held_out), language, rules.alike_from)
+    stems = [language.content_stems(text) for text in _protected_texts(ordered, protected, held_out)]
+    guarded = Alike(rules.alike_from, dict.fromkeys(stems))
     splits: dict[PairSplit, list[Pair]] = {name: [] for name in PAIR_SPLITS}
     made = [*_of_documents(kept, rules), *_of_desk(approved, known)]
     seen: set[tuple[str, str]] = set()
     for pair in made:
         if pair.document_id in held_out:
             left_out["approved answers from held-out documents"] += 1
-        elif guarded.has_like(pair.anchor):
+        elif guarded.of(language.content_stems(pair.anchor)):
             left_out[f"{pair.kind.value}s that read like what is held out"] += 1
         elif (pair.anchor.casefold(), pair.positives[0]) in seen:
             left_out["the same pair twice"] += 1
@@ -174,25 +182,6 @@ def _protected_texts(
     for document in documents:
         if document.card.document_id in held_out:
             yield from (document.card.title, *document.card.questions)
-
-
-class _Paraphrases:
-    """Finds texts that share most content stems with one of a few texts: an index by stem."""
-
-    def __init__(self, texts: Iterable[str], language: Language, alike_from: float) -> None:
-        self._stems: Callable[[str], frozenset[str]] = language.content_stems
-        self._alike_from = alike_from
-        stems_of = dict.fromkeys(self._stems(text) for text in texts)
-        self._texts = [stems for stems in stems_of if stems]
-        self._holding: dict[str, list[int]] = defaultdict(list)
-        for at, stems in enumerate(self._texts):
-            for stem in stems:
-                self._holding[stem].append(at)
-
-    def has_like(self, text: str) -> bool:
-        stems = self._stems(text)
-        common = Counter(at for stem in stems for at in self._holding.get(stem, ()))
-        return any(count / len(stems | self._texts[at]) >= self._alike_from for at, count in common.items())
 
 
 def _split(document_id: str, rules: PairRules) -> PairSplit:
@@ -284,66 +273,47 @@ def write_pairs(sets: PairSets, folder: Path, facts: PairFacts) -> Path:
             f"are needed. {len(sets.held_out)} documents are held out; --hold-out half takes half of them."
         )
     files = {
-        **{
-            f"pairs.{name}.jsonl": as_lines([pair_row(one) for one in sets.pairs[name]])
-            for name in PAIR_SPLITS
-        },
-        "passages.jsonl": as_lines([passage_row(one) for one in sets.passages]),
+        **{f"pairs.{name}.jsonl": as_lines(map(pair_row, sets.pairs[name])) for name in PAIR_SPLITS},
+        "passages.jsonl": as_lines(map(passage_row, sets.passages)),
         HELD_OUT: ("\n".join(sorted(sets.held_out)) + "\n").encode(),
     }
     manifest = {
-        "schema_version": 1,
-        "tenant": facts.tenant,
         "index_version": facts.index_version,
         "questions_sha256": facts.questions_sha256,
         "rules": asdict(facts.rules),
         "counts": counts,
     }
-    return write_folder(
-        files, folder, tenant=facts.tenant, manifest=manifest, card=partial(_card, sets, facts)
-    )
+    return write_folder(files, folder, tenant=facts.tenant, manifest=manifest, card=_card(sets, facts))
 
 
-def _card(sets: PairSets, facts: PairFacts, version: str) -> str:
-    """Return the data card, by the questions of Gebru et al., "Datasheets for datasets" (2021)."""
-    rules, documents = facts.rules, sets.documents
-    rows = "\n".join(
-        f"| {name} | {len(sets.pairs[name])} | {documents[name]} | "
-        f"{counts_said(Counter(one.kind.value for one in sets.pairs[name]))} |"
-        for name in PAIR_SPLITS
-    )
-    out = (
-        "every document that an evaluation question names"
-        if rules.hold_out == "asked"
-        else "the half of the documents by whose questions evaluation judges"
-    )
-    return f"""# Pairs of {facts.tenant}
-
-Version `{version}` (SHA-256 of manifest.json). This folder is never changed; a new export is a new folder.
-
-| split | pairs | documents | kinds |
-| --- | --- | --- | --- |
-{rows}
-
-## Where they come from
+def _card(sets: PairSets, facts: PairFacts) -> DataCard:
+    rules = facts.rules
+    out = {
+        "asked": "every document that an evaluation question names",
+        "half": "the half of the documents by whose questions evaluation judges",
+    }
+    return DataCard(
+        title=f"Pairs of {facts.tenant}",
+        columns=("split", "pairs", "documents", "kinds"),
+        rows=sets.rows(),
+        sections={
+            "Where they come from": f"""\
 Documents of the index `{facts.index_version}` that every agent may read, and live approved answers of the
 desk. No document with an access label and no feedback of agents is in here. Each line names its passages or
-its item.
-
-## What is in a line
+its item.""",
+            "What is in a line": """\
 `pairs.*`: `anchor` (a title, a question of the document, a sentence, a wording of an approved answer),
 `positives` (passages of one document without the anchor: a title's passages lack the title, a sentence's
 passage lacks the sentence), `document_id`. `passages.jsonl`: the passages as they are embedded, among which
-validation looks.
-
-## What was left out
-{counts_said(sets.left_out)}.
-- Held out: {out}, listed in `{HELD_OUT}`.
+validation looks.""",
+            "What was left out": f"""\
+{counts_told(sets.left_out)}.
+- Held out: {out[rules.hold_out]}, listed in `{HELD_OUT}`.
 - An anchor that shares {rules.alike_from:.0%} or more of its content words with an evaluation question, or
   with a title or question of a held-out document, is left out.
-- One document of {rules.validates_one_in} validates: it chooses how much of the tuned weights is taken.
-
-## Limits
+- One document of {rules.validates_one_in} validates: it chooses how much of the tuned weights is taken.""",
+            "Limits": """\
 A sentence is not a question, and titles are written by owners, not by callers. A withdrawn document is in no
-later set, but in this folder: delete it, and the models trained on it, when a withdrawal asks for it.
-"""
+later set, but in this folder: delete it, and the models trained on it, when a withdrawal asks for it.""",
+        },
+    )

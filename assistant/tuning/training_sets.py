@@ -5,7 +5,6 @@ approved at the desk, sent, or marked good. A preference has the draft that they
 are JSON lines in TRL's conversational form. Texts come from the sealed feedback: what was erased or withdrawn
 cannot be read, and so is never part of a new set.
 """
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 
 from __future__ import annotations
 
@@ -15,23 +14,23 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Literal, cast
+from pathlib import Path
+from typing import Any, Literal
 
-from datasketch import MinHash, MinHashLSH
 from rapidfuzz.distance import Levenshtein
 
-from assistant.answering.ports import ChatMessage
+from assistant.answering.evidence import DOCUMENTS_READ
+from assistant.answering.ports import AnswerRecords, ChatMessage, DocumentTexts
+from assistant.answering.prompt import document_text, load_prompt, neutralise, user_text
 from assistant.domain.answers import VerdictLabel
 from assistant.domain.desk import ApprovedAnswer, ItemState
 from assistant.domain.feedback import FeedbackEvent, FeedbackKind, FeedbackText
 from assistant.learning.ports import PatientDataFilter
 from assistant.text.language import has_unsupported_numbers, quantities
+from assistant.tuning.alike import families
+from assistant.tuning.set_files import DataCard, as_lines, counts_told, write_folder
 
-_PERMUTATIONS, _SEED = 128, 1
-_SHINGLE_WORDS = 3
 _MARKS = frozenset({FeedbackKind.VERDICT, FeedbackKind.SENT})
-_LOOKED_AT_FROM = 0.5
-"""Similarity from which the index offers pairs: it misses some near its threshold."""
 _TEST_OF = 10
 """One document of so many belongs to the test split."""
 
@@ -82,7 +81,7 @@ class SetRules:
     least_marks: int = 1
     """Marks on near-identical questions; an approved text needs none."""
     similar_from: float = 0.8
-    """Estimated Jaccard similarity of word triples from which two texts are near-duplicates."""
+    """Jaccard similarity of word triples from which two texts are near-duplicates."""
     least_edit: float = 0.1
     """Share of words that must differ for the draft to count as rejected."""
     newest_share: float = 0.2
@@ -115,8 +114,7 @@ async def build_sets(
     replaced: Counter[str] = Counter()
     drafts = _drafts(events, texts, approved, left_out)
     drafts = [_without_patients_data(one, patients_data, replaced) for one in drafts]
-    families = _Families([one.question for one in drafts], similar_from=rules.similar_from)
-    agreed = _agreeing(drafts, families, rules, left_out)
+    agreed = _agreeing(drafts, rules, left_out)
     unlike = _without_duplicates(agreed, rules, left_out)
     whole: list[Example] = []
     for one in unlike:
@@ -263,48 +261,15 @@ def _rejected(example: Example, rules: SetRules) -> str | None:
 # Agreement, near-duplicates, splits
 
 
-class _Families:
-    """Groups texts that are near-duplicates, by MinHash over word triples (Broder, 1997)."""
-
-    def __init__(self, texts: Sequence[str], *, similar_from: float) -> None:
-        self._parents = list(range(len(texts)))
-        index = MinHashLSH(threshold=min(_LOOKED_AT_FROM, similar_from), num_perm=_PERMUTATIONS)
-        sketches = [sketch(text) for text in texts]
-        for at, own in enumerate(sketches):
-            for other in cast("list[int]", index.query(own)):
-                if own.jaccard(sketches[other]) >= similar_from:
-                    self._parents[self.of(at)] = self.of(other)
-            index.insert(at, own)
-
-    def of(self, at: int) -> int:
-        """Return the family of a text: the number of one of its members."""
-        while self._parents[at] != at:
-            self._parents[at] = self._parents[self._parents[at]]
-            at = self._parents[at]
-        return at
-
-
-def sketch(text: str) -> MinHash:
-    """Return the MinHash of a text's word triples, case and white space aside."""
-    words = text.lower().split()
-    count = max(1, len(words) - _SHINGLE_WORDS + 1)
-    shingles = {" ".join(words[at : at + _SHINGLE_WORDS]) for at in range(count)}
-    made = MinHash(num_perm=_PERMUTATIONS, seed=_SEED)
-    for shingle in sorted(shingles):
-        made.update(shingle.encode())
-    return made
-
-
-def _agreeing(
-    examples: Sequence[Example], families: _Families, rules: SetRules, left_out: Counter[str]
-) -> list[Example]:
+def _agreeing(examples: Sequence[Example], rules: SetRules, left_out: Counter[str]) -> list[Example]:
     """Return the examples whose document most marks on near-identical questions agree on."""
+    alike = families([one.question for one in examples], similar_from=rules.similar_from)
     documents: dict[int, Counter[str]] = defaultdict(Counter)
-    for at, one in enumerate(examples):
-        documents[families.of(at)][one.document_id] += len(one.events)
+    for family, one in zip(alike, examples, strict=True):
+        documents[family][one.document_id] += len(one.events)
     kept: list[Example] = []
-    for at, one in enumerate(examples):
-        marks = documents[families.of(at)]
+    for family, one in zip(alike, examples, strict=True):
+        marks = documents[family]
         share = marks[one.document_id] / marks.total()
         if one.origin is Origin.APPROVED:
             kept.append(one)
@@ -321,13 +286,10 @@ def _without_duplicates(
     examples: Sequence[Example], rules: SetRules, left_out: Counter[str]
 ) -> list[Example]:
     """Return one example of each group of near-duplicates: the strongest, of these the latest."""
-    families = _Families(
-        [f"{one.question}\n{one.chosen}" for one in examples], similar_from=rules.similar_from
-    )
+    alike = families([f"{one.question}\n{one.chosen}" for one in examples], similar_from=rules.similar_from)
     order = list(Origin)
     best: dict[int, int] = {}
-    for at, one in enumerate(examples):
-        family = families.of(at)
+    for at, (family, one) in enumerate(zip(alike, examples, strict=True)):
         before = best.get(family)
         if before is None or order.index(one.origin) <= order.index(examples[before].origin):
             best[family] = at
@@ -344,13 +306,13 @@ def _split(
         return dict.fromkeys(SPLITS, ())
     first, last = min(one.at for one in examples), max(one.at for one in examples)
     cut = last - (last - first) * rules.newest_share
-    families = _Families([one.question for one in examples], similar_from=rules.similar_from)
-    tested = {families.of(at) for at, one in enumerate(examples) if _is_tested(one.document_id)}
+    alike = families([one.question for one in examples], similar_from=rules.similar_from)
+    tested = {family for family, one in zip(alike, examples, strict=True) if _is_tested(one.document_id)}
     split: dict[Split, list[Example]] = {name: [] for name in SPLITS}
-    for at, one in enumerate(examples):
+    for family, one in zip(alike, examples, strict=True):
         if _is_tested(one.document_id):
             split["test"].append(one)
-        elif families.of(at) in tested:
+        elif family in tested:
             left_out["its question is near one of the test split"] += 1
         else:
             split["validation" if one.at > cut else "train"].append(one)
@@ -359,3 +321,102 @@ def _split(
 
 def _is_tested(document_id: str) -> bool:
     return int.from_bytes(hashlib.sha256(document_id.encode()).digest()[:4], "big") % _TEST_OF == 0
+
+
+# Prompts and files
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedPrompts:
+    """Builds what a model of this prompt would read for a recorded answer, from the documents as they are."""
+
+    records: AnswerRecords
+    texts: DocumentTexts
+    prompt_id: str
+
+    async def of_answer(self, answer_id: str, question: str) -> tuple[ChatMessage, ...] | None:
+        """Return the messages; None where the record or the content of a source is gone."""
+        record = await self.records.get_answer(answer_id)
+        if record is None:
+            return None
+        read: list[str] = []
+        for use in record.passages[:DOCUMENTS_READ]:
+            labels = frozenset(record.labels)
+            document = await self.texts.read(use.document_id, use.content_hash, labels=labels)
+            if document is None:
+                return None
+            read.append(document_text(len(read) + 1, use.title, document.units))
+        template = load_prompt(self.prompt_id)
+        user = user_text(template, read, "", neutralise(question))
+        return ChatMessage("system", template.system), ChatMessage("user", user)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetFacts:
+    """What the data card says beside the counts."""
+
+    tenant: str
+    purpose: str
+    since: datetime
+    until: datetime
+    events: int
+    prompt_id: str
+    rules: SetRules
+
+
+def write_sets(sets: Sets, folder: Path, facts: SetFacts) -> Path:
+    """Write the sets into a new folder of ``folder``, named by the hash of their content; return it.
+
+    Raises ConflictError when the folder exists with other content, OSError.
+    """
+    files: dict[str, bytes] = {}
+    for split in SPLITS:
+        preferences = map(preference_row, sets.examples[split])
+        files[f"sft.{split}.jsonl"] = as_lines(map(supervised_row, sets.examples[split]))
+        files[f"preference.{split}.jsonl"] = as_lines(row for row in preferences if row is not None)
+    window = [facts.since.isoformat(), facts.until.isoformat()]
+    manifest = {"window": window, "prompt": facts.prompt_id}
+    return write_folder(files, folder, tenant=facts.tenant, manifest=manifest, card=_card(sets, facts))
+
+
+def _card(sets: Sets, facts: SetFacts) -> DataCard:
+    rules, purpose = facts.rules, facts.purpose.rstrip(".") or "not stated in the tenant file"
+    origins = Counter(one.origin.value for name in SPLITS for one in sets.examples[name])
+    return DataCard(
+        title=f"Training sets of {facts.tenant}",
+        columns=("split", "examples", "preferences", "documents"),
+        rows=[
+            (
+                name,
+                len(sets.examples[name]),
+                sum(one.rejected is not None for one in sets.examples[name]),
+                len({one.document_id for one in sets.examples[name]}),
+            )
+            for name in SPLITS
+        ],
+        sections={
+            "Where they come from": f"""\
+{facts.events} feedback events from {facts.since:%Y-%m-%d} to {facts.until:%Y-%m-%d} (end excluded). Purpose
+of the collection, as the agents were told: {purpose}.
+Texts that people stand behind: {counts_told(origins)}. Each line names its answer and its events.""",
+            "What is in a line": f"""\
+`sft.*`: `prompt` (prompt file `{facts.prompt_id}`, the sources as they are now, the question) and
+`completion`. `preference.*`: `prompt`, `chosen`, and the replaced draft as `rejected`. Both in TRL's
+conversational form.""",
+            "What was left out": f"""\
+{counts_told(sets.left_out)}.
+- An example needs {rules.least_marks} marks or more on near-identical questions, of which
+  {rules.least_agreement:.0%} or more agree on the document; an approved text needs none.
+- A chosen text has no number, dose or code that its sources do not hold, and its answer quoted a document.
+- Near-duplicates: Jaccard similarity of word triples from {rules.similar_from}.
+- A document is either tested or trained, never both; the newest {rules.newest_share:.0%} of the window
+  validates; no question in train is near one in test.""",
+            "Patients' data": f"""\
+Replaced before the events left the service, and looked for again at this export:
+{counts_told(sets.replaced)}. No filter finds everything: treat these files as PHI.""",
+            "Limits": """\
+Agents mark what they notice: an unmarked answer is not a good one. Erasing a patient or withdrawing a
+document takes its texts out of the next export, not out of this folder: delete the folder, and models
+trained on it, when an erasure asks for it.""",
+        },
+    )

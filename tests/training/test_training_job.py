@@ -17,8 +17,7 @@ from typing import Any
 
 import pytest
 
-from assistant.tuning.set_files import SetFacts, write_sets
-from assistant.tuning.training_sets import SetRules
+from assistant.tuning.training_sets import SetFacts, SetRules, write_sets
 from tests.unit.tuning.test_training_sets import Signals
 
 ROOT = Path(__file__).parents[2]

@@ -18,16 +18,18 @@ from assistant.domain.desk import ApprovedAnswer, ItemState
 from assistant.domain.errors import ConflictError
 from assistant.domain.feedback import Edit, FeedbackEvent, FeedbackKind, FeedbackText, ShownDocument
 from assistant.learning.ports import ReplacedText
-from assistant.tuning.set_files import CARD, MANIFEST, SetFacts, write_sets
+from assistant.tuning.set_files import CARD, MANIFEST
 from assistant.tuning.training_sets import (
     SPLITS,
     Example,
     Origin,
+    SetFacts,
     SetRules,
     Sets,
     build_sets,
     preference_row,
     supervised_row,
+    write_sets,
 )
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
