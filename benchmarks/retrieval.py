@@ -29,7 +29,7 @@ from assistant.aws.opensearch_schema import PassageSchema, apply_schema, delete_
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.documents import IndexedDocument, Retrieved
 from assistant.embedded import passage_rows as rows
-from assistant.evaluation.measures import ranked_documents, retrieval_quality
+from assistant.evaluation.measures import mean_ndcg
 from assistant.evaluation.questions import load_questions
 from assistant.model_artifacts import read_model_facts
 from assistant.settings.process import ServiceSettings
@@ -109,6 +109,12 @@ async def _retrieve(retrieval: Search, question: str, *, size: int | None = None
     return (await retrieval.run(question, vector=vector, scope=scope)).retrieved
 
 
+def _ranked(found: Retrieved) -> list[str]:
+    """Return distinct document ids by their best passage."""
+    ordered = sorted(found.passages, key=lambda one: one.rank)
+    return list(dict.fromkeys(one.passage.document_id for one in ordered))
+
+
 # --- two engines ----------------------------------------------------------------------------------------
 
 
@@ -120,10 +126,7 @@ async def compare_engines(
     asked = list(dict.fromkeys([*(question.question for question in judged), *questions]))
     answers = [await _ask(settings, asked) for settings in (embedded, real)]
     first, second = (
-        retrieval_quality(
-            judged, {q.qid: ranked_documents(found[q.question].passages, leg="hybrid") for q in judged}
-        )["ndcg@10"]
-        for found in answers
+        mean_ndcg(judged, {q.qid: _ranked(found[q.question]) for q in judged}) for found in answers
     )
     best = [[_best(found[question]) for question in asked] for found in answers]
     alike = fmean(len(wanted & other) / len(wanted) for wanted, other in zip(*best, strict=True) if wanted)

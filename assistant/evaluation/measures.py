@@ -10,13 +10,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import quantiles
-from typing import Literal
 
 import ir_measures
 import numpy as np
-from ir_measures import RR, R, nDCG
+from ir_measures import nDCG
 
-from assistant.domain.documents import RankedPassage
 from assistant.domain.public import PublicModel
 from assistant.evaluation.questions import (
     EvaluationQuestion,
@@ -303,47 +301,20 @@ def lengths(results: Sequence[QuestionResult]) -> dict[str, Spread]:
     return {name: one for name, one in found.items() if one is not None}
 
 
-# --- recall, MRR and nDCG of retrieval, by ir-measures --------------------------------------------------
+# --- nDCG of retrieval, by ir-measures ------------------------------------------------------------------
 
 
-Leg = Literal["hybrid", "bm25", "vectors"]
-LEGS: tuple[Leg, ...] = ("hybrid", "bm25", "vectors")
-RETRIEVAL_MEASURES = {"recall@5": R @ 5, "mrr": RR, "ndcg@10": nDCG @ 10}
+def mean_ndcg(questions: Iterable[EvaluationQuestion], rankings: Mapping[str, Sequence[str]]) -> float:
+    """Return the mean nDCG@10 of the answerable questions.
 
-
-def ranked_documents(passages: Sequence[RankedPassage], *, leg: Leg) -> list[str]:
-    """Return distinct document ids by their best passage in one leg, best first."""
-
-    def rank(ranked: RankedPassage) -> int | None:
-        match leg:
-            case "hybrid":
-                return ranked.rank
-            case "bm25":
-                return ranked.lexical_rank
-            case "vectors":
-                return ranked.vector_rank
-
-    found = [(position, ranked) for ranked in passages if (position := rank(ranked)) is not None]
-    found.sort(key=lambda item: item[0])
-    return list(dict.fromkeys(ranked.passage.document_id for _, ranked in found))
-
-
-def retrieval_quality(
-    questions: Iterable[EvaluationQuestion], runs: Mapping[str, Sequence[str]]
-) -> dict[str, float]:
-    """Return the mean of each measure over the answerable questions.
-
-    ``runs`` maps a question id to document ids, best first.
+    ``rankings`` maps a question id to document ids, best first.
     """
     qrels = [ir_measures.Qrel(q.qid, document_id, 1) for q in questions for document_id in q.documents]
-    asked = {qrel.query_id for qrel in qrels}
     scored = [
         ir_measures.ScoredDoc(qid, document_id, float(-position))
-        for qid, document_ids in runs.items()
-        if qid in asked
+        for qid, document_ids in rankings.items()
         for position, document_id in enumerate(document_ids)
     ]
-    results = ir_measures.calc_aggregate(  # pyright: ignore[reportUnknownMemberType]  # partly annotated
-        list(RETRIEVAL_MEASURES.values()), qrels, scored
-    )
-    return {name: float(results[measure]) for name, measure in RETRIEVAL_MEASURES.items()}
+    measure = nDCG @ 10
+    found = ir_measures.calc_aggregate([measure], qrels, scored)  # pyright: ignore[reportUnknownMemberType]
+    return float(found[measure])
