@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from assistant.cli.evaluate import (
     DRAWN,
@@ -17,6 +18,7 @@ from assistant.cli.evaluate import (
     with_reading,
 )
 from assistant.cli.global_options import GlobalOptions
+from assistant.cli.main import app
 from assistant.domain.errors import AssistantError, ConfigurationError, NotFoundError
 from assistant.evaluation.questions import WrittenResult, draw, load_questions
 from tests.fakes.answering import FakeTenant
@@ -65,6 +67,20 @@ def test_what_is_not_there_is_named(
 ) -> None:
     with pytest.raises(error, match=said):
         questions_of(options, plan)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ((), "Give either --tenant T or --figure NAME"),
+        (("--tenant", "bakery", "--figure", "shop"), "Give either --tenant T or --figure NAME"),
+        (("--figure", "shop", "--name", "monday"), "--figure takes --show"),
+    ],
+)
+def test_a_tenant_or_a_figure_is_asked(given: tuple[str, ...], told: str) -> None:
+    run = CliRunner().invoke(app, ["evaluate", *given], env={"COLUMNS": "200"})
+    assert run.exit_code == 2
+    assert told in run.output
 
 
 def test_an_empty_file_is_refused(options: GlobalOptions, tmp_path: Path) -> None:
