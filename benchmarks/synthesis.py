@@ -23,7 +23,7 @@ from tools.tables import Figure
 
 ROOT = Path(__file__).parents[1]
 TENANT = "pharmacy"
-SYSTEMS = 36
+SYSTEMS = 20
 LEAST_RESOURCES = 400
 OTHER_FILES = 10
 _REACH = """
