@@ -20,7 +20,7 @@ from assistant.api.wire import ConsoleConfig, DeployedVersions
 from assistant.domain.clock import Clock, SystemClock
 from assistant.http_process import open_socket, run, self_signed_context, serve
 from assistant.learning.gaps import GapUpkeep
-from assistant.learning.upkeep import desk_upkeep
+from assistant.learning.upkeep import DeskUpkeep, DocumentQuestions
 from assistant.settings.process import ServiceSettings
 from assistant.telemetry import configure_logging, configure_tracing
 from assistant.text.language import language
@@ -113,7 +113,7 @@ async def _watch(tenants: ServedTenants, name: str) -> None:
         tasks = [
             asyncio.create_task(one.answering.index_watch.run()),
             asyncio.create_task(one.adaptations.run()),
-            asyncio.create_task(desk_upkeep(one.desk).run()),
+            asyncio.create_task(DeskUpkeep(one.desk, DocumentQuestions(one.desk)).run()),
             asyncio.create_task(gaps.run()),
         ]
         try:

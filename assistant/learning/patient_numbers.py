@@ -320,7 +320,6 @@ def number_rules() -> Iterator[Rule]:
     social = r"(?:ssn|social(?: security)?(?: number)?)"
     letter, either = "[ac-hj-kmnp-rt-y]", r"[ac-hj-kmnp-rt-y\d]"
     medicare = rf"[1-9]{letter}{either}\d[ -]?{letter}{either}\d[ -]?{letter}{{2}}\d{{2}}"
-    others = "pa|clm|ord|inv|tkt|case|ref|lot|ndc|fda|trk|rx|mrn|npi|dea|po|ae"
     mixed = (
         r"(?-i:(?=(?:[A-Z-]{0,9}\d){4})(?:\d{1,9}[A-Z]{1,9}-?\d[A-Z\d-]{0,12}|"
         r"[A-Z]{1,9}\d{1,9}-?[A-Z]{1,9}\d[A-Z\d-]{0,12}))"
@@ -331,7 +330,6 @@ def number_rules() -> Iterator[Rule]:
         (kinds.PHONE_NUMBER, r"555[-\u2010-\u2015\u2212]\d{4}", 0.6),
         (kinds.PHONE_NUMBER, _PHONE, 0.75),
         (kinds.MEMBER_NUMBER, medicare, 0.97),
-        (kinds.MEMBER_NUMBER, rf"(?!(?:{others})\d)[a-z]{{1,3}}\d{{8,12}}", 0.6),
         (kinds.MEMBER_NUMBER, rf"(?=\S{{8}}){mixed}", 0.42),
         (kinds.RX_NUMBER, r"rx[-_#]?\d{5,12}[a-z]{0,2}(?:-\d{1,3})?", 0.95),
         (kinds.MEDICAL_RECORD_NUMBER, r"mrn[-#]?\d{4,12}", 0.95),

@@ -249,10 +249,6 @@ class DeskUpkeep:
             await self._services.put_next(found, opened, by=UPKEEP, note=because)
 
 
-def desk_upkeep(services: DeskServices) -> DeskUpkeep:
-    return DeskUpkeep(services, DocumentQuestions(services))
-
-
 def why_suspended(body: ApprovedAnswer, statuses: Mapping[str, DocumentStatus], *, today: date) -> str:
     """Return why an approved answer may not be live; "" when it may."""
     if body.expires_on <= today:
