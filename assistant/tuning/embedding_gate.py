@@ -13,14 +13,14 @@ from typing import Any, Literal
 
 import numpy as np
 import orjson
-from pydantic import AwareDatetime, Field, ValidationError
+from pydantic import AwareDatetime, Field
 
 from assistant.domain.errors import ConfigurationError
 from assistant.domain.public import PublicModel
 from assistant.evaluation.measures import Estimate, Results, ValueOf, estimate
 from assistant.evaluation.questions import QuestionResult
 from assistant.private_files import make_private_folder
-from assistant.tuning.gate import ALPHA, LEAST_OF_GROUP, LEAST_QUESTIONS, LOOKS, Check, paired_check
+from assistant.tuning.gate import ALPHA, LEAST_QUESTIONS, LOOKS, Check, groups, paired_check, read_form
 
 TRAINING_FACTS = "training.json"
 VECTOR_LEG, SUM = "vector leg, nDCG@10", "whole sum, nDCG@10"
@@ -79,18 +79,8 @@ class EmbeddingReport(PublicModel):
 
 def read_tuning_facts(folder: Path, *, tenant: str) -> TuningFacts:
     """Return the facts beside tuned weights. Raises ConfigurationError."""
-    path = folder / TRAINING_FACTS
-    try:
-        facts = TuningFacts.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise ConfigurationError(
-            f"{path}: cannot be read: {error.strerror}. Name a folder that the training job wrote."
-        ) from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ConfigurationError(
-            f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}. Train it anew."
-        ) from None
+    advice = "Name a folder that the training job wrote."
+    facts = read_form(folder / TRAINING_FACTS, TuningFacts, advice=advice)
     if facts.tenant != tenant:
         raise ConfigurationError(
             f"{folder} was tuned on pairs of {facts.tenant or 'nobody'}, not of {tenant}."
@@ -100,17 +90,13 @@ def read_tuning_facts(folder: Path, *, tenant: str) -> TuningFacts:
 
 def gains_of(before: Results, after: Results) -> tuple[Gain, ...]:
     """Return nDCG@10 of the vector leg and of the whole sum: of all questions, and by kind."""
-    groups: dict[str, set[str]] = {"all": set(before)}
-    for kind in sorted({one.question.kind for one in before.values()}):
-        rows = {qid for qid, one in before.items() if one.question.kind == kind}
-        if LEAST_OF_GROUP <= len(rows) < len(before):
-            groups[kind] = rows
-    found: list[Gain] = []
-    for name, value in _GAINS.items():
-        for group, rows in groups.items():
-            gain = _gain(name, group, {qid: before[qid] for qid in rows}, after, value)
-            found += [gain] if gain is not None else []
-    return tuple(found)
+    asked = list(before.values())
+    gains = [
+        _gain(name, group, {asked[row].qid: asked[row] for row in rows}, after, value)
+        for name, value in _GAINS.items()
+        for group, rows in groups([result.question.kind for result in asked]).items()
+    ]
+    return tuple(gain for gain in gains if gain is not None)
 
 
 def checks_of(before: Results, after: Results) -> tuple[Check, ...]:

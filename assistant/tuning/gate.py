@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,7 @@ LEAST_OF_GROUP = 30
 MARGIN_OF_GROUP = 0.05
 RESAMPLES = 20_000
 _SEED = 20_261_121
+Form = TypeVar("Form", bound=PublicModel)
 _AMONG = (1, 3)
 """Right document first; right document among three."""
 
@@ -113,17 +114,22 @@ def protected_question(observed: Observed, result: QuestionResult) -> ProtectedQ
 
 def read_protected(path: Path, *, tenant: str) -> ProtectedSet:
     """Read a file of protected questions. Raises ConfigurationError."""
-    try:
-        found = ProtectedSet.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}.") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        raise ConfigurationError(f"{path}: {key}: {first['msg']}. Make it anew.") from None
+    found = read_form(path, ProtectedSet, advice="Write it anew: assistant learn questions.")
     if found.tenant != tenant:
         raise ConfigurationError(f"{path}: its questions are of the tenant {found.tenant}, not of {tenant}.")
     return found
+
+
+def read_form(path: Path, form: type[Form], *, advice: str) -> Form:
+    """Read a JSON file. Raises ConfigurationError with the first fault and the advice."""
+    try:
+        return form.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}. {advice}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise ConfigurationError(f"{path}: {key}: {first['msg']}. {advice}") from None
 
 
 # Ranking again
@@ -271,7 +277,7 @@ class Gate:
         checks: list[Check] = []
         for among in _AMONG:
             before, after = (replay.hits(one, among=among) for one in (self.in_service, weights))
-            for group, rows in _groups(questions).items():
+            for group, rows in groups([question.kind for question in questions]).items():
                 clusters = [questions[row].document for row in rows]
                 whole = len(rows) == len(questions)
                 name = f"right document {'first' if among == 1 else 'among three'}, {group}"
@@ -281,14 +287,11 @@ class Gate:
         return tuple(checks)
 
 
-def _groups(questions: Sequence[ProtectedQuestion]) -> dict[str, list[int]]:
-    """Return rows by group: all, and each kind of question with enough of them."""
-    groups = {"all": list(range(len(questions)))}
-    for kind in sorted({one.kind for one in questions}):
-        rows = [row for row, one in enumerate(questions) if one.kind == kind]
-        if LEAST_OF_GROUP <= len(rows) < len(questions):
-            groups[kind] = rows
-    return groups
+def groups(kinds: Sequence[Kind]) -> dict[str, list[int]]:
+    """Return rows by group of questions: all, and each kind with enough of them."""
+    of_kind = {kind: [row for row, other in enumerate(kinds) if other == kind] for kind in sorted(set(kinds))}
+    enough = {kind: rows for kind, rows in of_kind.items() if LEAST_OF_GROUP <= len(rows) < len(kinds)}
+    return {"all": list(range(len(kinds))), **enough}
 
 
 def paired_check(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
@@ -94,6 +95,17 @@ async def test_what_gains_is_put_on_trial_with_all_that_is_needed_to_judge_it() 
     assert report.weights_after["title_cosine"] > report.weights_before["title_cosine"] + 0.1
     assert (report.gate.passed, report.gate.look) == (True, 1)
     assert weights_of(release.content).sha256 == content.artifact_hash
+
+
+async def test_a_report_of_the_release_before_is_read_and_its_look_is_counted() -> None:
+    learning = Learning(protected=LOSES)
+    release = await learning.learn()
+    report = told(release)
+    opened = report.model_copy(update={"gate": report.gate.model_copy(update={"look": 1})})
+    earlier = json.dumps(json.loads(opened.model_dump_json()) | {"examination": [1.0, 0.5]})
+    await learning.releases.move(release, ReleaseState.REFUSED, "a test", report=earlier)
+    [stored] = await learning.releases.all()
+    assert told(stored) == opened
 
 
 async def test_what_loses_on_the_open_half_is_stored_as_refused_and_the_sealed_half_stays_closed() -> None:
