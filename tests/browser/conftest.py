@@ -43,7 +43,8 @@ OpenConsole = Callable[..., ConsolePage]
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     expect.set_options(timeout=_STEP_LIMIT_MS)
     for item in items:
-        item.add_marker(pytest.mark.timeout(_TEST_LIMIT_S))
+        if item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(_TEST_LIMIT_S))
 
 
 @pytest.fixture(scope="session")

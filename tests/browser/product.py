@@ -31,7 +31,7 @@ _SCRIPTED = TenantModels(
     )
 )
 """The packaged model may not write answers; the scripted one may. Nothing is read at its path."""
-_COMMAND_LIMIT_S = 180
+_COMMAND_LIMIT_S = 600
 _STOP_LIMIT_S = 20
 
 
