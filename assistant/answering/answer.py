@@ -11,7 +11,7 @@ import structlog
 
 from assistant.answering.adaptations import Adaptations
 from assistant.answering.events import AnswerEvent, Cause, ElementChanged, Token
-from assistant.answering.hydration import Hydration
+from assistant.answering.live_elements import Hydration
 from assistant.answering.ports import GenerationRequest
 from assistant.answering.prepare import RECORDS_TIMEOUT_S, PrepareAnswer, PreparedAnswer
 from assistant.answering.record import RecordWriter, begun_record, drop_scores
@@ -69,10 +69,7 @@ class AnswerQuestion:
         never begun leaves no record.
         """
         answer = AnswerStream(
-            self._services,
-            prepared,
-            language=self._language,
-            settings_hash=self._settings_hash,
+            self._services, prepared, language=self._language, settings_hash=self._settings_hash
         )
         model = self._model_call(prepared)
         try:
@@ -144,7 +141,7 @@ class AnswerQuestion:
             conversation_id=prepared.conversation_id,
             deadline=prepared.scope.deadline,
             interruption=prepared.interruption,
-            steps=prepared.steps,
+            steps=prepared.scope.steps,
         )
 
 

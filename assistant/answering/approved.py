@@ -101,12 +101,7 @@ class ApprovedAnswers:
         """Return answers that have a vector for each question, by the model that embeds what is asked."""
         wordings = tuple(
             _Wording(
-                live,
-                question,
-                array("f", vector),
-                _signs(vector),
-                language.same_question(question),
-                told,
+                live, question, array("f", vector), _signs(vector), language.same_question(question), told
             )
             for live in answers
             for told in [_names(" ".join((*live.answer.questions, live.answer.text)), language)]

@@ -25,7 +25,7 @@ from assistant.answering.excerpts import (
     shown_title,
     shown_unit,
 )
-from assistant.answering.hydration import ReadyElement
+from assistant.answering.live_elements import ReadyElement
 from assistant.answering.rank import ScoredUnit
 from assistant.answering.tables import Comparison, parts, table_element
 from assistant.domain.answers import AlsoPossible, ShownAs
@@ -59,15 +59,6 @@ class QuotedBlock:
     """A table made from documents that ends with this block."""
     of_items: tuple[str, tuple[str, ...]] | None = None
     """A live element that follows that table, and the numbers of the items that it is read for."""
-
-
-@dataclass(frozen=True, slots=True)
-class QuotedAnswer:
-    """The quoted answer: the answer itself, or the fallback when written text fails."""
-
-    blocks: tuple[QuotedBlock, ...] = ()
-    also: tuple[AlsoPossible, ...] = ()
-    reply_draft: str | None = None
 
 
 def section_blocks(

@@ -15,7 +15,6 @@ from pydantic import Field, StringConstraints
 
 from assistant.answering.adaptations import Adaptations, Ranking
 from assistant.answering.compose import (
-    QuotedAnswer,
     QuotedBlock,
     approved_blocks,
     as_title,
@@ -39,11 +38,9 @@ from assistant.answering.excerpts import (
     shown_path,
     source_of,
 )
-from assistant.answering.hydration import CallBounds, Hydration
-from assistant.answering.live_elements import AskedElement, LiveExamples, unread
-from assistant.answering.model_reading import ModelReading
+from assistant.answering.live_elements import AskedElement, CallBounds, Hydration, LiveExamples, unread
 from assistant.answering.prompt import Prompt, PromptBuilder
-from assistant.answering.reading import Message, PlainReading, ReadMessage, questions_of
+from assistant.answering.reading import Message, ModelReading, PlainReading, ReadMessage, questions_of
 from assistant.answering.red_flags import RedFlags
 from assistant.answering.search import SearchScope, sources_asked
 from assistant.answering.services import Steps, TenantServices, begin_answer, call_within, fail_span
@@ -65,12 +62,7 @@ from assistant.domain.answers import (
     SourceFacts,
 )
 from assistant.domain.clock import Deadline
-from assistant.domain.documents import (
-    DocumentCard,
-    KnownWords,
-    SearchFilters,
-    StoredDocument,
-)
+from assistant.domain.documents import DocumentCard, KnownWords, SearchFilters, StoredDocument
 from assistant.domain.errors import AssistantError, DependencyError, NotFoundError, RecordsUnavailableError
 from assistant.domain.identity import Identity
 from assistant.domain.live import CareContext, ContextToken, PlainContext
@@ -125,7 +117,10 @@ class Found:
     sources: SourceList = field(default_factory=SourceList)
     excerpts: Excerpts = field(default_factory=Excerpts)
     """What the answer shows of documents; complete after ``make_sources``."""
-    quoted: QuotedAnswer = field(default_factory=QuotedAnswer)
+    blocks: tuple[QuotedBlock, ...] = ()
+    """The quoted answer: the answer itself, or the fallback when written text fails."""
+    also: tuple[AlsoPossible, ...] = ()
+    reply_draft: str | None = None
     section: AlsoPossible | None = None
     """To read while a model writes."""
     offered: OfferedAnswer | None = None
@@ -177,28 +172,20 @@ class PreparedAnswer:
     interruption: Interruption = field(default_factory=Interruption)
 
     @property
-    def steps(self) -> Steps:
-        return self.scope.steps
-
-    @property
-    def evidence(self) -> tuple[Evidence, ...]:
-        return self.found.evidence
-
-    @property
     def certainty(self) -> Certainty | None:
         """How sure the quoted answer is, with the live systems that were asked. None: not in the knowledge
         base."""
-        return certainty_of(self.evidence, live={one.part for one in self.asked_live})
+        return certainty_of(self.found.evidence, live={one.part for one in self.asked_live})
 
     @property
     def retrieval_question(self) -> str:
         """The text that was searched."""
-        return "\n".join(dict.fromkeys(one.searched for one in self.evidence))
+        return "\n".join(dict.fromkeys(one.searched for one in self.found.evidence))
 
     def certainty_with(self, ready: Collection[int] = ()) -> Certainty | None:
         """Return how sure the quoted answer is with the live elements of these parts: by default, without
         any. At most possibly where a system has something else than what the question names."""
-        certainty = certainty_of(self.evidence, live=ready)
+        certainty = certainty_of(self.found.evidence, live=ready)
         return Certainty.POSSIBLY if certainty and self.hydration.reads_another else certainty
 
     def cancel(self, cause: Literal[Cause.CANCELLED, Cause.DISCONNECTED]) -> None:
@@ -300,7 +287,7 @@ class PrepareAnswer:
                 await weigh()
                 if context is None:
                     matches = _without_customers(matches, found.evidence, hydration.types)
-            named = [name for block in found.quoted.blocks for name, _, _ in block.elements]
+            named = [name for block in found.blocks for name, _, _ in block.elements]
             of_items = self._of_items(found)
             matches, asked_live = self._begin_asked(matches, hydration, named=[*named, *of_items])
             if prompt is None:  # where a model writes, its text decides what is read
@@ -451,12 +438,11 @@ class PrepareAnswer:
             found.sources.fill(one, up_to=self._services.tenant.retrieval.passages)
         found.offered = self._offered(found)
         sure = next((one for one in answering if one.certainty is Certainty.ANSWERED and one.section), None)
-        reply = None
         if sure is not None and sure.section is not None and not sure.answers_by_itself:
             headings = self._services.tenant.answers.reply_headings
             labels = hydration.labels_of(sure.section.document_id)
-            reply = reply_draft(sure.section.document, headings, found.excerpts, labels)
-        found.quoted = QuotedAnswer(tuple(blocks), tuple(also), reply)
+            found.reply_draft = reply_draft(sure.section.document, headings, found.excerpts, labels)
+        found.blocks, found.also = tuple(blocks), tuple(also)
         first = next((one.section for one in answering if one.section is not None), None)
         if is_written and blocks and first is not None:
             found.section = shown_section(first, blocks)
@@ -569,7 +555,7 @@ class PrepareAnswer:
     def _of_items(self, found: Found) -> list[str]:
         """Return the live elements that follow a table and answer "is it in stock?", where the question means
         the table's items by that: it names none."""
-        names = [block.of_items[0] for block in found.quoted.blocks if block.of_items is not None]
+        names = [block.of_items[0] for block in found.blocks if block.of_items is not None]
         return names if names and not any(one.named for one in found.evidence) else []
 
     async def as_asked(self, caller: LiveCaller, record: AnswerRecord) -> LiveCaller:

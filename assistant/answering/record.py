@@ -84,13 +84,13 @@ def drop_scores(prepared: PreparedAnswer) -> None:
             scored={},
             retrieved=replace(one.retrieved, passages=(), hits=(), documents=()),
         )
-        for one in prepared.evidence
+        for one in prepared.found.evidence
     )
 
 
 def approved_uses(prepared: PreparedAnswer) -> tuple[ApprovedUse, ...]:
     """Return the approved answers that were quoted, each once."""
-    served = (one.approved.live for one in prepared.evidence if one.approved and one.approved.is_equal)
+    served = (one.approved.live for one in prepared.found.evidence if one.approved and one.approved.is_equal)
     uses = {live.item_id: ApprovedUse(item_id=live.item_id, revision=live.revision) for live in served}
     return tuple(uses.values())
 

@@ -23,7 +23,7 @@ from assistant.domain.clock import Deadline
 from assistant.domain.documents import PassageQuery, Retrieved, SearchFilters, SourceIds, StoredDocument
 from assistant.domain.errors import EmbeddingUnavailableError, PassageTooLongError, SearchUnavailableError
 from assistant.domain.retries import Circuit
-from assistant.settings.tenant import SourceEntry, TenantConfig
+from assistant.settings.tenant import SourceEntry
 
 _MOST_PIECES = 64
 """Of a text over the model's token limit."""
@@ -70,17 +70,13 @@ class AskedSources:
     """By name of the source."""
 
 
-def document_sources(tenant: TenantConfig) -> tuple[SourceEntry, ...]:
-    """Return the sources whose documents are in the index."""
-    return tuple(source for source in tenant.sources if source.kind != "live")
-
-
 class Search:
     """Searches one tenant's documents. One instance serves all requests of a process."""
 
     def __init__(self, services: TenantServices) -> None:
         self._services = services
-        self.sources = document_sources(services.tenant)
+        self.sources = tuple(one for one in services.tenant.sources if one.kind != "live")
+        """Those whose documents are in the index."""
         prefixes = [source.id_prefix for source in self.sources]
         self._ids = {
             source.name: SourceIds(

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from assistant.answering.excerpts import fill_record, gone_from, read_excerpts, source_of
-from assistant.answering.hydration import (
+from assistant.answering.live_elements import (
     CallBounds,
     element_of,
     kept_element,
@@ -98,7 +98,8 @@ class ReadAnswers:
     async def _read(
         self, kind: _Kind, subject_id: str, records: Sequence[AnswerRecord], *, identity: Identity
     ) -> list[AnswerReading]:
-        if not records or not all(_may_read(record, identity) for record in records):
+        is_auditor = Role.AUDITOR in identity.roles
+        if not records or not all(is_auditor or one.agent == identity.agent for one in records):
             raise _not_found()
         await self._record_access(kind, subject_id, records, identity=identity)
         readings: list[AnswerReading] = []
@@ -283,10 +284,6 @@ def entry_of_read(
         documents=tuple(dict.fromkeys(name for sight in sights for name in sight.documents)),
         quoted=tuple(dict.fromkeys(name for sight in sights for name in sight.quoted)),
     )
-
-
-def _may_read(record: AnswerRecord, identity: Identity) -> bool:
-    return record.agent == identity.agent or Role.AUDITOR in identity.roles
 
 
 def _not_found() -> NotFoundError:

@@ -28,8 +28,7 @@ from assistant.answering.events import (
 )
 from assistant.answering.excerpts import NO_LABELS, Labels, shown_title
 from assistant.answering.gate import explain
-from assistant.answering.hydration import Hydration, LiveSlot
-from assistant.answering.live_elements import what_is_missing, why_not_answered
+from assistant.answering.live_elements import Hydration, LiveSlot, what_is_missing, why_not_answered
 from assistant.answering.prepare import PreparedAnswer
 from assistant.answering.prompt import Prompt, PromptDocument
 from assistant.answering.record import approved_uses, begun_record, candidates_of, uses_of_passages
@@ -61,13 +60,7 @@ from assistant.live.markup import (
     with_labels,
     without_marks,
 )
-from assistant.text.language import (
-    CITATION_MARKS,
-    Language,
-    SentenceSpan,
-    SentenceSplitter,
-    fold,
-)
+from assistant.text.language import CITATION_MARKS, Language, SentenceSpan, SentenceSplitter, fold
 from assistant.text.safe_markdown import safe_markdown
 
 _REFERENCE = r"\d{1,3}(?:\.\d{1,3})?"
@@ -518,12 +511,7 @@ class AnswerStream:
     """One streamed answer: its events, its last event and its record, from the same state."""
 
     def __init__(
-        self,
-        services: TenantServices,
-        prepared: PreparedAnswer,
-        *,
-        language: Language,
-        settings_hash: str,
+        self, services: TenantServices, prepared: PreparedAnswer, *, language: Language, settings_hash: str
     ) -> None:
         self._services = services
         self._prepared = prepared
@@ -557,8 +545,8 @@ class AnswerStream:
             answer_id=prepared.answer_id,
             conversation_id=prepared.conversation_id,
             model=self._services.model.model_id,
-            index_version=prepared.evidence[0].retrieved.index_version,
-            trace_id=prepared.steps.trace_id,
+            index_version=prepared.found.evidence[0].retrieved.index_version,
+            trace_id=prepared.scope.steps.trace_id,
             resumable=resumable,
             red_flags=prepared.red_flags,
             recorded_model=self._services.model.recorded,
@@ -604,9 +592,9 @@ class AnswerStream:
         if prepared.certainty_with() is not None:
             yield from self._quote(None)
             return
-        best = prepared.evidence[0].best
+        best = prepared.found.evidence[0].best
         title = shown_title(best.card.title) if best is not None else None
-        refusal = next((one.table.refusal for one in prepared.evidence if one.table), "")
+        refusal = next((one.table.refusal for one in prepared.found.evidence if one.table), "")
         self._ending = _Ending(Outcome.DONE, None, FinishReason.NO_EVIDENCE, refusal or explain(title=title))
 
     def _end_written(self, how: FinishReason | str) -> TextEvents:
@@ -683,7 +671,7 @@ class AnswerStream:
             )
         elif said := why_not_answered(asked):
             # Where a system is all that was asked, it says nothing that the documents are silent.
-            parts = len(prepared.evidence)
+            parts = len(prepared.found.evidence)
             by_system = len({one.part for one in asked}) == parts >= prepared.request.question.count("?")
             self._ending = replace(ending, reason=said if by_system else f"{said} {ending.reason}")
 
@@ -697,7 +685,7 @@ class AnswerStream:
         self._prepared.hydration.cancel()
         prepared, ending, text = self._prepared, self._ending, self._text
         self._usage = self._count_usage(model)
-        steps, first = prepared.steps, prepared.evidence[0]
+        steps, first = prepared.scope.steps, prepared.found.evidence[0]
         steps.timings_ms["total"] = elapsed_ms(prepared.started_s, clock=self._services.clock)
         steps.root.set_attribute("assistant.outcome", ending.outcome.value)
         if ending.error_code:
@@ -756,7 +744,7 @@ class AnswerStream:
             finish_reason=ending.finish_reason,
             citations=text.citations,
             usage=self._usage,
-            timings_ms=prepared.steps.timings_ms,
+            timings_ms=prepared.scope.steps.timings_ms,
             reason=ending.reason,
             recorded=recorded,
             **dict(self._told()),
@@ -765,16 +753,16 @@ class AnswerStream:
     def _told(self) -> AnswerEnding:
         """Return the ending as the last event and the record say it."""
         prepared, ending = self._prepared, self._ending
-        quoted, is_sure = prepared.found.quoted, ending.certainty is Certainty.ANSWERED
+        found, is_sure = prepared.found, ending.certainty is Certainty.ANSWERED
         is_done = ending.outcome is Outcome.DONE
         return AnswerEnding(
             mode=ending.mode,
             certainty=ending.certainty,
             fallback=ending.fallback,
-            also=quoted.also if ending.mode else (),
+            also=found.also if ending.mode else (),
             clarify=what_is_missing(prepared.asked_live) if is_done else None,
             unanswered=self._unanswered(),
-            reply_draft=quoted.reply_draft if ending.mode else None,
+            reply_draft=found.reply_draft if ending.mode else None,
             escalation=None if is_sure or ending.finish_reason is None else prepared.escalation,
             degraded=tuple(dict.fromkeys(prepared.scope.degraded)),
             asked=prepared.hydration.asked(prepared.asked),
@@ -782,7 +770,7 @@ class AnswerStream:
 
     def _quote(self, fallback: str | None) -> TextEvents:
         """Yield the quote's events and end the answer with it."""
-        blocks = self._prepared.found.quoted.blocks
+        blocks = self._prepared.found.blocks
         if not blocks:  # the agent still has the ranked sources
             code = fallback or _NO_UNITS
             self._ending = _Ending(Outcome.DONE, code, FinishReason.SOURCES_ONLY, code)
@@ -837,6 +825,6 @@ class AnswerStream:
         asked = {one.part for one in self._prepared.asked_live}
         return tuple(
             one.query.question
-            for part, one in enumerate(self._prepared.evidence)
+            for part, one in enumerate(self._prepared.found.evidence)
             if one.certainty is None and part not in asked
         )

@@ -15,20 +15,13 @@ from dataclasses import dataclass, replace
 import structlog
 
 from assistant.answering.excerpts import Excerpts, Place, remember_texts, shown_lines, shown_title, shown_unit
-from assistant.answering.hydration import ReadyElement
 from assistant.answering.items import PRICE, RATING, Catalogue, ItemQuestion, NamedItems
+from assistant.answering.live_elements import ReadyElement
 from assistant.answering.search import Search, SearchScope
 from assistant.answering.services import TenantServices, call_within
 from assistant.domain.answers import ShownAs
 from assistant.domain.clock import Deadline
-from assistant.domain.documents import (
-    KnownItem,
-    KnownWords,
-    Passage,
-    PassageQuery,
-    SourceIds,
-    StoredDocument,
-)
+from assistant.domain.documents import KnownItem, KnownWords, Passage, PassageQuery, SourceIds, StoredDocument
 from assistant.domain.elements import ElementData, ElementKind, ElementRow, ElementValue
 from assistant.domain.errors import DeadlineExceededError, SearchUnavailableError
 from assistant.live.ports import ElementType, Filled

@@ -14,7 +14,7 @@ import structlog
 
 from assistant.answering.events import Problem, SentenceEnded, Sources, Token
 from assistant.answering.excerpts import fill, read_excerpts
-from assistant.answering.hydration import use_of
+from assistant.answering.live_elements import use_of
 from assistant.answering.ports import AnswerLog, AnswerRecords, DocumentTexts, LogBatch, LogReading
 from assistant.api.delivery import EncodedEvent, Numbered, Reading, decode_event, last_elements
 from assistant.api.errors import NOT_FOUND, problem_of

@@ -130,8 +130,8 @@ def gate_rows(observed: Iterable[Observed], names: Sequence[str]) -> tuple[Matri
     rows: list[list[float]] = []
     labels: list[bool] = []
     for one in observed:
-        evidence = one.prepared.evidence[0]
-        if len(one.prepared.evidence) > 1 or not evidence.features or evidence.section is None:
+        evidence = one.prepared.found.evidence[0]
+        if len(one.prepared.found.evidence) > 1 or not evidence.features or evidence.section is None:
             continue
         text = normal(" ".join(unit.unit.text for unit in evidence.section.units))
         rows.append([evidence.features.get(name, 0.0) for name in names])
@@ -155,7 +155,7 @@ def weights_file(
 def _answerable(observed: Iterable[Observed]) -> Iterable[tuple[EvaluationQuestion, Evidence]]:
     for one in observed:
         if one.question.answerable:
-            for evidence in one.prepared.evidence:
+            for evidence in one.prepared.found.evidence:
                 yield one.question, evidence
 
 

@@ -122,8 +122,8 @@ class Observer:
                 identity=self._identity,
                 deadline=Deadline.after(_DEADLINE_S, clock=clock),
             )
-            prepared.steps.root.end()
-            spent_ms.append({**prepared.steps.timings_ms, "total": elapsed_ms(started_s, clock=clock)})
+            prepared.scope.steps.root.end()
+            spent_ms.append({**prepared.scope.steps.timings_ms, "total": elapsed_ms(started_s, clock=clock)})
             return prepared, prepared.scope.degraded
 
         prepared, degraded = await until_whole(once)
@@ -215,7 +215,7 @@ class Judge:
 
     async def result(self, observed: Observed) -> QuestionResult:
         """Return one question's result."""
-        question, evidence = observed.question, observed.prepared.evidence
+        question, evidence = observed.question, observed.prepared.found.evidence
         ranked = [[one.document_id for one in part.ranked] for part in evidence]
         fused = [rrf_documents(part.retrieved, leg_size=self._observer.leg_size) for part in evidence]
         nearest = [vector_documents(part.retrieved, leg_size=self._observer.leg_size) for part in evidence]
@@ -223,7 +223,7 @@ class Judge:
         outcome = outcome_of(observed.prepared.certainty)
         is_shown = outcome != "refused"
         may_be_right = question.answerable and is_shown
-        units, quoted = _shown_units(observed), observed.prepared.found.quoted
+        units, quoted = _shown_units(observed), observed.prepared.found
         contending = {one.document_id for one in quoted.also}
         also = [
             one.unit
@@ -407,7 +407,7 @@ def _shown_units(observed: Observed) -> list[Unit]:
     """Return the units that an agent is shown: two questions that one document answers share one quote."""
     return [
         unit
-        for block in observed.prepared.found.quoted.blocks
+        for block in observed.prepared.found.blocks
         for unit in block.passage.units
         if (unit.span.start, unit.span.end) == block.span
     ]

@@ -234,7 +234,7 @@ async def read_elements(
             context=_CONTEXT,
         )
         prepared.hydration.cancel()
-        prepared.steps.root.end()
+        prepared.scope.steps.root.end()
         return prepared, prepared.scope.degraded
 
     for question in questions:

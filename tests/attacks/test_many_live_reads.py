@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
-from assistant.answering.hydration import CallBounds
+from assistant.answering.live_elements import CallBounds
 from assistant.domain.clock import Deadline
 from assistant.domain.elements import ElementProblem
 from assistant.live.ports import Caller, Filled, LiveReadError, SwitchUnreadableError

@@ -255,7 +255,7 @@ class Asking:
         )
 
     async def _candidates(self, question: SimulatedQuestion) -> Candidates | None:
-        parts = (await self._prepared(question.text)).evidence
+        parts = (await self._prepared(question.text)).found.evidence
         return _candidates(question, parts[0]) if len(parts) == 1 and parts[0].ranked else None
 
     async def _prepared(self, question: str) -> PreparedAnswer:
@@ -264,7 +264,7 @@ class Asking:
             identity=self._identity,
             deadline=Deadline.after(2 * _PATIENCE_S, clock=self._services.clock),
         )
-        prepared.steps.root.end()
+        prepared.scope.steps.root.end()
         assert not prepared.scope.degraded, f"answered without {prepared.scope.degraded}: {question}"
         return prepared
 

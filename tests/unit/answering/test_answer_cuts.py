@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assistant.answering.events import ElementChanged, SentenceEnded, Token
-from assistant.answering.hydration import CallBounds, Hydration
+from assistant.answering.live_elements import CallBounds, Hydration
 from assistant.answering.prompt import Prompt, PromptDocument
 from assistant.answering.stream import AnswerText
 from assistant.domain.clock import Deadline, SystemClock

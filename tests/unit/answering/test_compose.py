@@ -42,7 +42,7 @@ def surely(tenant: FakeTenant) -> FakeTenant:
 
 async def test_sources_are_numbered_in_the_order_of_what_is_shown() -> None:
     asked = await ask(FakeTenant().with_documents(TRANSFER, document()), DOUBLE)
-    assert [block.n for block in asked.prepared.found.quoted.blocks] == [1, 2]
+    assert [block.n for block in asked.prepared.found.blocks] == [1, 2]
     assert [source.document_id for source in asked.sources.sources] == ["refill", "transfer"]
     assert [sentence.citations for sentence in asked.sentences] == [(1,), (2,)]
     assert asked.done.citations == (1, 2)
@@ -166,7 +166,7 @@ async def test_two_questions_to_one_document_are_both_answered() -> None:
 async def test_units_that_were_shown_for_one_question_are_not_shown_again_for_the_next() -> None:
     again = f"{QUESTION} When are retail refills payable, on which day of 30?"
     asked = await ask(FakeTenant().with_documents(BOTH), again)
-    assert len(asked.prepared.evidence) == 2
+    assert len(asked.prepared.found.evidence) == 2
     assert asked.text.count("Retail refills are payable on day 23 of 30.") == 1
 
 
@@ -174,7 +174,7 @@ async def test_of_two_questions_one_answer_is_only_possible() -> None:
     tenant = FakeTenant()
     question = f"{QUESTION} Which vaccine protects travellers against shingles?"
     asked = await ask(tenant, question)
-    assert [one.certainty is None for one in asked.prepared.evidence] == [False, True]
+    assert [one.certainty is None for one in asked.prepared.found.evidence] == [False, True]
     assert asked.text == "Retail refills are payable on day 23 of 30."
     assert asked.done.certainty is Certainty.POSSIBLY
 

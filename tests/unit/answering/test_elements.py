@@ -10,8 +10,7 @@ from dataclasses import replace
 import pytest
 
 from assistant.answering.events import Cause, ElementChanged, Token
-from assistant.answering.hydration import CallBounds, limit_of
-from assistant.answering.live_elements import LiveExamples
+from assistant.answering.live_elements import CallBounds, LiveExamples, limit_of
 from assistant.domain.answers import Certainty, FinishReason, LiveMatchState, Mode, Outcome, ShownAs
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.elements import (

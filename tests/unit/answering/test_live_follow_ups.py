@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from assistant.answering.answer import AnswerQuestion
-from assistant.answering.hydration import element_of, use_of
+from assistant.answering.live_elements import element_of, use_of
 from assistant.answering.stored import ReadElementAgain
 from assistant.domain.elements import ElementDisplay
 from tests.fakes.answering import agent

@@ -10,18 +10,21 @@ import orjson
 import pytest
 from structlog.testing import capture_logs
 
-from assistant.answering import model_reading
+from assistant.answering import reading as reading_module
 from assistant.answering.adaptations import Adaptations
 from assistant.answering.answer import AnswerQuestion
-from assistant.answering.model_reading import (
-    MOST_REPLY_CHARACTERS,
-    READING_LIMIT_S,
-    ModelReading,
-    ReadingReply,
-)
 from assistant.answering.ports import GenerationDelta, GenerationRequest, GenerationStream
 from assistant.answering.prepare import AnswerRequest
-from assistant.answering.reading import LONG_MESSAGE_WORDS, Message, PlainReading, questions_of
+from assistant.answering.reading import (
+    LONG_MESSAGE_WORDS,
+    MOST_REPLY_CHARACTERS,
+    READING_LIMIT_S,
+    Message,
+    ModelReading,
+    PlainReading,
+    ReadingReply,
+    questions_of,
+)
 from assistant.answering.search import SearchScope
 from assistant.answering.vocabulary import Vocabulary
 from assistant.domain.answers import Reading
@@ -251,7 +254,7 @@ async def test_an_endpoint_that_fails_leaves_the_plain_reading_and_is_named(
 
 
 async def test_a_late_stream_leaves_the_plain_reading(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model_reading, "READING_LIMIT_S", 0.01)
+    monkeypatch.setattr(reading_module, "READING_LIMIT_S", 0.01)
     never, within = Gate(), scope()
     generator = ScriptedGenerator(reply()[:40], never, reply()[40:])
     reading = await ModelReading(generator, plain=PLAIN).run(message(), within)
@@ -262,7 +265,7 @@ async def test_a_late_stream_leaves_the_plain_reading(monkeypatch: pytest.Monkey
 async def test_an_endpoint_that_does_not_open_leaves_the_plain_reading(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(model_reading, "READING_LIMIT_S", 0.01)
+    monkeypatch.setattr(reading_module, "READING_LIMIT_S", 0.01)
     generator = ScriptedGenerator(reply())
     generator.opening = Gate()
     assert await ModelReading(generator, plain=PLAIN).run(message(), scope()) == PLAIN.read(message())
@@ -389,7 +392,7 @@ async def test_no_approved_answer_is_looked_up_by_the_model_s_words() -> None:
         use_case = AnswerQuestion(tenant.services, adaptations)
         asking = AnswerRequest(question=text)
         prepared = await use_case.prepare(asking, identity=agent(), deadline=deadline(tenant))
-        return [one.approved is not None for one in prepared.evidence]
+        return [one.approved is not None for one in prepared.found.evidence]
 
     assert await served(QUESTION) == [True]
     assert await served(f"{QUESTION} Does the Claims Desk take them?") == [True, False]  # as it was typed

@@ -125,7 +125,7 @@ async def test_documents_that_the_model_did_not_read_are_counted_and_told_apart(
 async def test_the_gate_s_decision_is_kept() -> None:
     asked = await ask(FakeTenant())
     decision = asked.record.gate
-    assert decision == asked.prepared.evidence[0].gate
+    assert decision == asked.prepared.found.evidence[0].gate
     assert decision is not None
     assert (decision.passed, decision.coverage, decision.answered_from) == (True, 1.0, 0.375)
 

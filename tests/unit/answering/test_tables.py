@@ -13,7 +13,7 @@ import pytest
 from assistant.answering.answer import AnswerQuestion
 from assistant.answering.events import ElementChanged
 from assistant.answering.excerpts import fill, read_excerpts, run_of
-from assistant.answering.hydration import element_of, use_of
+from assistant.answering.live_elements import element_of, use_of
 from assistant.answering.stored import ReadElementAgain
 from assistant.domain.answers import Certainty, Mode, Reading
 from assistant.domain.documents import ItemFacts, StoredDocument

@@ -161,9 +161,9 @@ async def test_two_questions_are_judged_by_the_one_quote_that_is_shown() -> None
     )
     observer = Observer(of.services)
     observed = await observer.ask(asked)
-    shown = " ".join(block.text for block in observed.prepared.found.quoted.blocks)
+    shown = " ".join(block.text for block in observed.prepared.found.blocks)
     result = await Judge(observer).result(observed)
-    assert len(observed.prepared.evidence) == 2
+    assert len(observed.prepared.found.evidence) == 2
     assert result.right == all(one in shown for one in asked.answer_contains)
 
 
