@@ -67,9 +67,9 @@ def choose(document: StoredDocument, units: Sequence[ScoredUnit], *, max_words: 
             if round(mass, 4) > round(best_mass, 4):
                 best_mass, run = mass, (first, last)
     first, last = run
-    while (
-        first < last and likely[first] < _EDGE_SHARE and not _leads(units[first].unit, units[first + 1].unit)
-    ):
+    while first < last and likely[first] < _EDGE_SHARE:
+        if units[first + 1].unit.parent == units[first].unit.ordinal:
+            break  # it introduces the next one, which makes no sense without it
         first += 1
     while first < last and likely[last] < _EDGE_SHARE:
         last -= 1
@@ -80,11 +80,6 @@ def choose(document: StoredDocument, units: Sequence[ScoredUnit], *, max_words: 
     if len(keys) == len(chosen):
         keys.clear()
     return Section(document, tuple(chosen), sum(likely[first : last + 1]), frozenset(keys))
-
-
-def _leads(unit: Unit, following: Unit) -> bool:
-    """Return whether a unit introduces the one after it: what it leads to makes no sense without it."""
-    return following.parent == unit.ordinal
 
 
 def blocks(section: Section) -> Iterator[tuple[str, ScoredUnit]]:

@@ -32,7 +32,7 @@ from assistant.answering.routing import Routing, SourceScores, route, spread_out
 from assistant.answering.search import NO_FILTERS, Search, SearchScope, State
 from assistant.answering.services import TenantServices
 from assistant.answering.tables import Comparison, ItemTables, opinions
-from assistant.answering.vocabulary import Term, Vocabulary
+from assistant.answering.vocabulary import Vocabulary
 from assistant.domain.answers import Certainty, GateDecision
 from assistant.domain.documents import (
     KnownWords,
@@ -125,10 +125,6 @@ class Evidence:
         return self.documents.get(self.ranked[0].document_id) if self.ranked else None
 
     @property
-    def best_id(self) -> str | None:
-        return self.best.card.document_id if self.best is not None else None
-
-    @property
     def read(self) -> list[StoredDocument]:
         """The documents that were read, best first."""
         return [self.documents[one.document_id] for one in self.ranked if one.document_id in self.documents]
@@ -208,11 +204,15 @@ class FindEvidence:
                 moved = SourceScores(routing, sources=self._sources, today=self._clock.now().date())
             ranked = rank(candidates(retrieved), weights=scope.ranker or self._ranker)
             ranked = moved.added(ranked) if moved is not None else ranked
+        terms = self.vocabulary.terms(query.text, known=query.known)
+        if named is not None:
+            # Names of items choose documents: within one they would choose every line that repeats them.
+            terms = self.vocabulary.terms(named.rest, known=query.known) or terms
         documents = await self.search.read(_to_read(ranked, named, are_many=moved is not None), scope)
         found = Evidence(
             query,
             searched,
-            QuestionTerms(self._terms(query, named)),
+            QuestionTerms(terms),
             retrieved,
             tuple(_move_to_front(ranked, documents)),
             documents,
@@ -334,13 +334,6 @@ class FindEvidence:
     def _section(self, document: StoredDocument, found: Evidence, *, max_words: int) -> Section | None:
         return choose(document, found.scored[document.card.document_id], max_words=max_words)
 
-    def _terms(self, query: EvidenceQuery, named: NamedItems | None) -> tuple[Term, ...]:
-        """Return the terms that units are scored by. Names of items choose documents: within one they would
-        choose every line that repeats them."""
-        terms = self.vocabulary.terms(query.text, known=query.known)
-        rest = self.vocabulary.terms(named.rest, known=query.known) if named is not None else ()
-        return rest or terms
-
     def _route(self, query: EvidenceQuery) -> Routing | None:
         if len(self._sources) < 2:
             return None
@@ -412,7 +405,7 @@ class FindEvidence:
             reviews = await self.tables.reviews_of(sheet, vector=found.query.vector, scope=scope)
         asked = ItemQuestion("opinion", (item,), item.facts.category)
         said = opinions(asked, reviews, ranked=ranked)
-        if not said.reviews or [one.card.document_id for one in said.reviews] == [found.best_id]:
+        if not said.reviews or [one.card.document_id for one in said.reviews] == [best.card.document_id]:
             return found
         return replace(found, table=said, also=None)
 
