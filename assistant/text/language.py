@@ -388,43 +388,6 @@ def _value(literal: str) -> str:
     return str(sum(_WORDS[word] for word in re.split(r"[- ]", literal)))
 
 
-# Statements
-
-
-_LEAST_WEIGHT = 0.25
-"""Weight of the most common content word; the rarest weighs 1.25."""
-_STOP_WEIGHT = 0.15
-"""Weight of a verb that is a stop word: "ask", "give"."""
-_GRAMMAR = word_set("en_grammar")
-_NEGATIONS = word_groups("en_marks")["negation"]
-
-
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """A parsed text."""
-
-    weights: Mapping[str, float]
-    """How specific each word with content is, by its stem; of an "un-" word by that of the word that it
-    denies."""
-    negations: int
-
-
-def read_statement(text: str, language: Language) -> Statement:
-    """Return the concepts of a text and the number of its negations."""
-    words = [word.removesuffix("'s") for word in WORD.findall(fold(text))]
-    content = frozenset(language.content_words(text))
-    return Statement(
-        weights={
-            language.stem(denied_by(word, language) or word): (
-                _LEAST_WEIGHT + language.rarity(word) if word in content else _STOP_WEIGHT
-            )
-            for word in words
-            if word not in _GRAMMAR and len(word) > 1 and not quantities(word).values
-        },
-        negations=sum(word in _NEGATIONS or word.endswith("n't") for word in words),
-    )
-
-
 @lru_cache(maxsize=20_000)
 def denied_by(word: str, language: Language) -> str | None:
     """Return "treated" for "untreated"; None for a word that "un-" or "non-" does not deny."""
