@@ -3,7 +3,7 @@
 A new question is a gap of its own, or in the one of the same words. The upkeep of the service groups the open
 ones by their vectors, all at once: average linkage of the cosines around their mean
 (docs/decisions/0049-gaps.md). It is deterministic and does not depend on the order of arrival. The clustering
-is our own, since the service has neither numpy nor scipy, which would bring 150 MB into its image.
+is our own, since the service has neither numpy nor scipy, which would bring 170 MB into its image.
 """
 
 from __future__ import annotations
