@@ -175,7 +175,7 @@ synth: $(VENV)/dev.stamp build/checkov/stamp $(FUNCTIONS) node_modules/.package-
 	@$(BIN)/python -m tools.template_proofs cdk.out
 
 .PHONY: check-stacks
-check-stacks: $(VENV)/dev.stamp $(FUNCTIONS) $(RIGHTS) node_modules/.package-lock.json ## Tests of the stacks: mistakes, reachability, rights, upgrades, an emulated deploy
+check-stacks: $(VENV)/dev.stamp $(FUNCTIONS) $(RIGHTS) node_modules/.package-lock.json ## Tests of the stacks: snapshots, rules, reachability, rights, upgrades, an emulated deploy
 	@$(BIN)/python -m pytest tests/stacks -q -n 2 --dist loadfile $(ARGS)
 
 .PHONY: snapshots
@@ -188,7 +188,7 @@ template-diff: $(VENV)/dev.stamp $(FUNCTIONS) node_modules/.package-lock.json ##
 	@$(BIN)/python -m tests.stacks.snapshot diff '$(AGAINST)'
 
 .PHONY: check-mutations
-check-mutations: $(VENV)/dev.stamp $(FUNCTIONS) node_modules/.package-lock.json ## Every generated mistake against the template checks, and every harmless variation (about 30 minutes; MUTATIONS=500 for a sample, MUTATIONS_SEED=2 for another)
+check-mutations: $(VENV)/dev.stamp $(FUNCTIONS) node_modules/.package-lock.json ## Every generated mistake against rules and paths, and every harmless variation (hours; MUTATIONS=500 for a sample, MUTATIONS_SEED=2 for another)
 	@MUTATIONS=$${MUTATIONS:-0} $(BIN)/python -m pytest tests/stacks/test_template_mutations.py -q -n 2 $(ARGS)
 
 .PHONY: bench-synth

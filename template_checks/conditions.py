@@ -8,13 +8,10 @@ operators" and "Multivalued context keys" in the IAM User Guide.
 
 from __future__ import annotations
 
-import operator
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import lru_cache
-from ipaddress import ip_network
 
 STRANGER = "!"
 
@@ -247,39 +244,6 @@ def _equals_ignoring_case(wanted: str, asked: str) -> bool | None:
     return equals(wanted.lower(), asked.lower())
 
 
-def _is_address_in(wanted: str, asked: str) -> bool | None:
-    try:
-        block, address = ip_network(wanted, strict=False), ip_network(asked, strict=False)
-    except ValueError:
-        return None
-    first, last = int(address.network_address), int(address.broadcast_address)
-    is_inside = int(block.network_address) <= first and last <= int(block.broadcast_address)
-    return block.version == address.version and is_inside
-
-
-def _ordered(
-    compare: Callable[[float, float], bool], read: Callable[[str], float]
-) -> Callable[[str, str], bool | None]:
-    def compared(wanted: str, asked: str) -> bool | None:
-        try:
-            return compare(read(asked), read(wanted))
-        except ValueError:
-            return None
-
-    return compared
-
-
-def _read_date(value: str) -> float:
-    return datetime.fromisoformat(value.replace("Z", "+00:00")).timestamp()
-
-
-_ORDERS: Mapping[str, Callable[[float, float], bool]] = {
-    "Equals": operator.eq,
-    "LessThan": operator.lt,
-    "LessThanEquals": operator.le,
-    "GreaterThan": operator.gt,
-    "GreaterThanEquals": operator.ge,
-}
 _COMPARISONS: Mapping[str, Callable[[str, str], bool | None]] = {
     "StringEquals": equals,
     "StringEqualsIgnoreCase": _equals_ignoring_case,
@@ -288,8 +252,7 @@ _COMPARISONS: Mapping[str, Callable[[str, str], bool | None]] = {
     "ArnLike": covers,
     "BinaryEquals": equals,
     "Bool": _equals_ignoring_case,
-    "IpAddress": _is_address_in,
-    **{f"Numeric{name}": _ordered(compare, float) for name, compare in _ORDERS.items()},
-    **{f"Date{name}": _ordered(compare, _read_date) for name, compare in _ORDERS.items()},
 }
-"""By operator. ``Not`` in an operator's name negates it: it then holds if the key is absent."""
+"""By operator; a condition with another one is undecided.
+
+``Not`` in an operator's name negates it: it then holds if the key is absent."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Literal, TypeAlias
 
 from template_checks.templates import Resource, Templates
@@ -76,38 +76,6 @@ class SecurityGroups:
         inline = group.properties.get(f"SecurityGroup{direction}") if isinstance(group, Resource) else None
         return [*map(mapping, items(inline)), *self._standalone.get((direction, group), [])]
 
-    def allow(self, groups: Iterable[Key], direction: Direction, *, port: int, peer: Peer) -> bool | None:
-        """Return whether any of the groups allows TCP to or from every address of the peer.
-
-        None where a rule or a group outside the templates may decide it.
-        """
-        verdicts = [self._allows(group, direction, port=port, peer=peer) for group in groups]
-        if True in verdicts:
-            return True
-        return None if None in verdicts else False
-
-    def _allows(self, group: Key, direction: Direction, *, port: int, peer: Peer) -> bool | None:
-        rules = self.rules(group, direction)
-        if not rules and direction == "Egress" and isinstance(group, Resource):
-            return True  # CloudFormation lets a group without any egress rule connect to everything
-        ends = [rule_end(rule, direction) for rule in rules if _covers(rule, port) is True]
-        if any(key in peer.groups for key, _ in ends if key is not None):
-            return True
-        blocks = [block for _, block in ends if block is not None]
-        if _all_within(peer.networks, blocks) or any(block.prefixlen == 0 for block in blocks):
-            return True
-        is_open = any(key is None and block is None for key, block in ends)
-        is_open = is_open or any(_covers(rule, port) is None for rule in rules)
-        # A peer known by its groups alone may still have addresses inside a block.
-        is_open = is_open or (bool(peer.groups) and not peer.networks and bool(blocks))
-        return None if is_open or not isinstance(group, Resource) else False
-
-    def has_source(self, groups: Iterable[Key], *, port: int) -> bool:
-        """Return whether any rule allows anything in on the port. A rule with unknown ports counts."""
-        return any(
-            _covers(rule, port) is not False for group in groups for rule in self.rules(group, "Ingress")
-        )
-
 
 def rule_end(rule: Mapping[str, Value], direction: Direction) -> tuple[Key | None, Network | None]:
     """Return a rule's group or address block; neither for a prefix list or an unknown value."""
@@ -118,29 +86,8 @@ def rule_end(rule: Mapping[str, Value], direction: Direction) -> tuple[Key | Non
     return None, network_of(rule.get("CidrIp") or rule.get("CidrIpv6"))
 
 
-def _covers(rule: Mapping[str, Value], port: int) -> bool | None:
-    protocol = text(rule.get("IpProtocol"))
-    if protocol in ("-1", "all"):
-        return True
-    if protocol not in ("tcp", "6"):
-        return None if "${" in protocol else False
-    first, last = integer(rule.get("FromPort")), integer(rule.get("ToPort"))
-    if first is None or last is None:
-        return None
-    return first <= port <= last or first == -1
-
-
-def _all_within(networks: Sequence[Network], blocks: Sequence[Network]) -> bool:
-    together = [
-        *collapse_addresses(block for block in blocks if isinstance(block, IPv4Network)),
-        *collapse_addresses(block for block in blocks if isinstance(block, IPv6Network)),
-    ]
-    return bool(networks) and all(any(is_within(one, block) for block in together) for one in networks)
-
-
 # --- VPCs -------------------------------------------------------------------------------------------------
 _AWS_SERVICE = re.compile(r"^(?:cn\.)?com\.amazonaws\.(?!vpce\.)(\$\{[^}]*\}|[a-z0-9-]+)\.(.+)$")
-_DEFAULT_ROUTES = ("0.0.0.0/0", "::/0")
 _TARGETS_OF_ROUTES = (
     "GatewayId",
     "NatGatewayId",
@@ -260,20 +207,6 @@ class Vpcs:
             and "vpce-svc-" not in match.group(2)
         ]
 
-    def vpc_of(self, subnets: Sequence[Value]) -> Key | None:
-        """Return the VPC of subnets; None if unknown."""
-        for subnet in subnets:
-            if isinstance(subnet, Target) and "VpcId" in subnet.resource.properties:
-                return key_of(subnet.resource.properties["VpcId"])
-        return None
-
-    def is_closed(self, subnets: Sequence[Value]) -> bool | None:
-        """Return whether the subnets have no route to the internet; None if unknown."""
-        known = [subnet for subnet in subnets if isinstance(subnet, Target)]
-        if any(route.destination in _DEFAULT_ROUTES for route in self.routes.leaving(known)):
-            return False
-        return True if known and len(known) == len(subnets) else None
-
     def endpoints_of(self, service: str, vpc: Key | None) -> list[Endpoint]:
         """Return the endpoints of a service in a VPC; in every VPC if ``vpc`` is None.
 
@@ -286,13 +219,6 @@ class Vpcs:
             and (vpc is None or endpoint.vpc == vpc)
             and endpoint.is_of_own_region is not False
         ]
-
-    def has_private_zone(self, service_host: str) -> bool:
-        """Return whether a private hosted zone exists for a service's name (``kms.``)."""
-        return any(
-            text(zone.properties.get("Name")).startswith(service_host) and items(zone.properties.get("VPCs"))
-            for zone in self._templates.of("AWS::Route53::HostedZone")
-        )
 
 
 # --- load balancers ---------------------------------------------------------------------------------------
@@ -373,15 +299,6 @@ class LoadBalancing:
         """Return the Application Load Balancer that a target group names; if it names none, the only one."""
         only = self.application[0] if len(self.application) == 1 else None
         return self.named_target(group) or only
-
-    def in_front_of(self, group: Resource) -> list[Resource]:
-        """Return the Network Load Balancers that forward to a target group, once for each listener."""
-        return [
-            balancer
-            for balancer in self.network
-            for listener in self.listeners(balancer)
-            if group in self.forwards(listener)
-        ]
 
     def listener_on(self, load_balancer: Resource, port: int | None) -> Resource | None:
         """Return the listener on a port."""

@@ -141,19 +141,6 @@ def trusted_services(role: Resource) -> list[str]:
 # --- names of resources -----------------------------------------------------------------------------------
 _SHORTENED = 24
 """Characters of a stack's name that CloudFormation surely keeps in a generated name."""
-_ARNS = {
-    "AWS::CloudTrail::Trail": ("TrailName", "cloudtrail", "trail/{name}"),
-    "AWS::DynamoDB::Table": ("TableName", "dynamodb", "table/{name}"),
-    "AWS::ECR::Repository": ("RepositoryName", "ecr", "repository/{name}"),
-    "AWS::KMS::Key": ("", "kms", "key/{name}"),
-    "AWS::Lambda::Function": ("FunctionName", "lambda", "function:{name}"),
-    "AWS::Logs::LogGroup": ("LogGroupName", "logs", "log-group:{name}"),
-    "AWS::SNS::Topic": ("TopicName", "sns", "{name}"),
-    "AWS::SQS::Queue": ("QueueName", "sqs", "{name}"),
-    "AWS::SageMaker::Endpoint": ("EndpointName", "sagemaker", "endpoint/{name}"),
-    "AWS::SecretsManager::Secret": ("Name", "secretsmanager", "secret:{name}-${{six signs}}"),
-}
-"""Type = the property with its name, its service, and the last part of its ARN."""
 
 
 def plain(value: Value) -> str:
@@ -174,65 +161,9 @@ def plain(value: Value) -> str:
     return f"arn:aws:s3:::{own}" if value.attribute == "Arn" else own
 
 
-def spellings(resource: Resource) -> tuple[str, ...]:
-    """Return every way in which policies may name a resource: by reference, and by its ARN."""
-    return plain(Target(resource, "Arn")), _arn(resource) or f"arn:${{ARN of {resource.logical_id}}}"
-
-
-def _arn(resource: Resource) -> str | None:
-    """Return a resource's ARN with ``${…}`` for generated parts; None for an unknown type."""
-    if resource.type == "AWS::IAM::Role":
-        path = plain(resource.properties.get("Path")) or "/"
-        return f"arn:aws:iam::{resource.account}:role{path}{_name(resource, 'RoleName')}"
-    if resource.type not in _ARNS:
-        return None
-    property_, service, form = _ARNS[resource.type]
-    name = form.format(name=_name(resource, property_))
-    return f"arn:aws:{service}:{resource.region}:{resource.account}:{name}"
-
-
-def _name(resource: Resource, property_: str) -> str:
-    own = resource.properties.get(property_)
-    if own is not None:
-        return plain(own)
-    stack = resource.template.name if resource.template.is_named else ""
-    if resource.type == "AWS::Logs::LogGroup" and stack:  # up to 512 characters: nothing is cut
-        return f"{stack}-{resource.logical_id}-${{made up}}"
-    return f"{stack[:_SHORTENED]}{MADE_UP}{resource.logical_id}}}"
-
-
-def bucket_and_key(uri: Value) -> tuple[str, str]:
-    """Return bucket and key of ``s3://bucket/key``, an HTTPS address of S3, or an ARN, as ``plain`` writes
-    them."""
-    address = plain(uri).removeprefix("arn:aws:s3:::").removeprefix("s3://")
-    if address.startswith("https://"):
-        host, _, path = address.removeprefix("https://").partition("/")
-        address = path if host.startswith("s3") else f"{host.split('.s3')[0]}/{path}"
-    bucket, _, key = address.partition("/")
-    return bucket, key
-
-
-def objects_in(bucket: str, prefix: str) -> str:
-    """Return the ARN of all objects under a prefix of a bucket."""
-    return f"arn:aws:s3:::{bucket}/{prefix.rstrip('/') + '/' if prefix else ''}*"
-
-
-def key_named(templates: Templates, value: Value) -> Resource | None:
-    """Return the KMS key that a value names, itself or by an alias; None if it is not in the templates."""
-    if isinstance(value, Target):
-        if value.resource.type == "AWS::KMS::Alias":
-            return key_named(templates, value.resource.properties.get("TargetKeyId"))
-        return value.resource if value.resource.type == "AWS::KMS::Key" else None
-    for key in templates.of("AWS::KMS::Key"):  # an ARN made of parts
-        if text(value) and plain(value).endswith(f":key/{plain(Target(key))}"):
-            return key
-    for alias in templates.of("AWS::KMS::Alias"):
-        name = text(alias.properties.get("AliasName"))
-        if name and text(value).endswith(name):
-            return key_named(templates, alias.properties.get("TargetKeyId"))
-    return None
-
-
-def is_aws_managed_key(value: Value) -> bool:
-    """Return whether a value names a key that AWS manages (``alias/aws/s3``)."""
-    return "alias/aws/" in text(value)
+def spellings(role: Resource) -> tuple[str, str]:
+    """Return every way in which policies may name a role: by reference, and by its ARN."""
+    path = plain(role.properties.get("Path")) or "/"
+    name = plain(role.properties.get("RoleName"))
+    name = name or f"{role.template.name[:_SHORTENED]}{MADE_UP}{role.logical_id}}}"
+    return plain(Target(role, "Arn")), f"arn:aws:iam::{role.account}:role{path}{name}"

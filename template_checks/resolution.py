@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any, cast
 
-from template_checks.values import Joined, Target, Unknown, Value, items, joined, pattern_of, targets, text
+from template_checks import InvalidInputError
+from template_checks.values import (
+    Joined,
+    Target,
+    Unknown,
+    Value,
+    equalities,
+    is_reference,
+    items,
+    joined,
+    pattern_of,
+    targets,
+    text,
+)
 
 if TYPE_CHECKING:
     from template_checks.template_files import Template
@@ -22,16 +34,10 @@ _NO_VALUE = "\0AWS::NoValue"
 class World:
     """Assumptions about what templates leave open.
 
-    ``given`` are parameters' values by name. A parameter of ``others`` has none of the values that a
-    condition compares it with. ``decided`` has the outcome of any other open condition, by the names of
-    template and condition; an open condition without one is true.
+    ``given`` are the values of parameters that conditions read; None is a value that no condition names.
     """
 
-    given: Mapping[str, str] = field(default_factory=dict[str, str])
-    others: frozenset[str] = frozenset()
-    assumed: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Those of ``given`` that are one of several possible values, for the message of a finding."""
-    decided: Mapping[tuple[str, str], bool] = field(default_factory=dict[tuple[str, str], bool])
+    given: Mapping[str, str | None] = field(default_factory=dict[str, str | None])
     account: str | None = None
     region: str | None = None
 
@@ -51,9 +57,6 @@ class Resolver:
             "Fn::Select": self._select,
             "Fn::Split": self._split,
             "Fn::If": self._if,
-            "Fn::FindInMap": self._find_in_map,
-            "Fn::Cidr": self._cidr,
-            "Fn::ImportValue": self._import_value,
             "Fn::GetStackOutput": self._get_stack_output,
         }
 
@@ -88,18 +91,14 @@ class Resolver:
         return Target(resource) if resource else Unknown(f"{template.name}.{name}")
 
     def parameter(self, name: str, template: Template) -> Value:
-        """Return a parameter's value: from the parent stack, as given, or its default."""
-        from_parent = self._templates.parent_parameter(template, name)
-        if from_parent is not None:
-            return self.resolve(*from_parent)
+        """Return a parameter's value: as given, or its default. The value of an SSM parameter is unknown."""
+        given = self._world.given.get(name)
         declared: Mapping[str, Any] = template.section("Parameters")[name]
-        kind = str(declared.get("Type", "String"))
-        if name in self._world.given:
-            return _of_kind(self._world.given[name], kind)
-        if name in self._world.others:
-            return Unknown(f"{template.name}.{name}")
-        if "Default" in declared and not kind.startswith("AWS::SSM::Parameter::Value"):
-            return _of_kind(declared["Default"], kind)
+        is_of_ssm = str(declared.get("Type", "")).startswith("AWS::SSM::Parameter::Value")
+        if given is not None:
+            return given
+        if "Default" in declared and not is_of_ssm and name not in self._world.given:
+            return declared["Default"]
         return Unknown(f"{template.name}.{name}")
 
     def _pseudo(self, name: str, template: Template) -> Value:
@@ -113,9 +112,9 @@ class Resolver:
         known = {
             "AWS::Region": region,
             "AWS::AccountId": template.account or self._world.account,
-            "AWS::StackName": template.name if template.is_named else None,
+            "AWS::StackName": template.name,
         }
-        return known.get(name) or Unknown(name if name != "AWS::StackName" else f"{template.name}.{name}")
+        return known.get(name) or Unknown(name)
 
     def _get_att(self, argument: Any, template: Template) -> Value:
         logical_id, _, attribute = (
@@ -125,9 +124,6 @@ class Resolver:
         if resource is None:
             return Unknown(f"{template.name}.{logical_id}.{attribute}")
         attribute = text(self.resolve(attribute, template))
-        child = self._templates.child(resource)
-        if child is not None and attribute.startswith("Outputs."):
-            return self.output(child, attribute.removeprefix("Outputs."))
         return Target(resource, attribute)
 
     def output(self, template: Template, name: str) -> Value:
@@ -143,11 +139,6 @@ class Resolver:
             return self.resolve(cast("Mapping[str, Any]", declared).get("Value"), template)
         finally:
             self._following.remove(place)
-
-    def _import_value(self, argument: Any, template: Template) -> Value:
-        wanted = self.resolve(argument, template)
-        source = self._templates.exporting(wanted, self, to=template)
-        return self.output(*source) if source else Unknown(f"Fn::ImportValue {text(wanted)}")
 
     def _get_stack_output(self, argument: Any, template: Template) -> Value:
         stack = text(self.resolve(argument["StackName"], template))
@@ -200,75 +191,51 @@ class Resolver:
             return values[int(index)]
         return Unknown(f"Fn::Select {index} {text(joined(items(values)))}", tuple(targets(values)))
 
-    def _find_in_map(self, argument: Any, template: Template) -> Value:
-        names = [self.resolve(part, template) for part in argument[:3]]
-        found: Any = template.section("Mappings")
-        for name in names:
-            found = cast("Mapping[str, Any]", found).get(text(name)) if isinstance(found, Mapping) else None
-        if found is None and len(argument) > 3:  # the fourth is {"DefaultValue": …}
-            found = argument[3].get("DefaultValue")
-        if found is None:
-            return Unknown("Fn::FindInMap " + ".".join(map(text, names)))
-        return self.resolve(found, template)
-
-    def _cidr(self, argument: Any, template: Template) -> Value:
-        block, count, *bits = (text(self.resolve(part, template)) for part in argument)
-        try:
-            network = ip_network(block)
-            prefix = network.max_prefixlen - int(bits[0] if bits else 8)
-            blocks = network.subnets(new_prefix=prefix)
-            return [str(next(blocks)) for _ in range(int(count))]
-        except (ValueError, StopIteration):
-            return Unknown(f"Fn::Cidr {block} {count} {' '.join(bits)}".rstrip())
-
     # --- conditions ---------------------------------------------------------------------------------------
     def _if(self, argument: Any, template: Template) -> Value:
         condition, then, otherwise = argument
         return self.resolve(then if self.holds(condition, template) else otherwise, template)
 
     def holds(self, condition: str, template: Template) -> bool:
-        """Return whether a condition holds in this world."""
-        known = self.condition({"Condition": condition}, template)
-        return True if known is None else known
+        """Return whether a condition holds in this world. Raises InvalidInputError if nothing decides it."""
+        return self._holds(template.section("Conditions")[condition], template)
 
-    def condition(self, expression: Any, template: Template) -> bool | None:
-        """Return whether a condition holds; None if it is open."""
-        if isinstance(expression, bool) or not isinstance(expression, Mapping):
-            return {"true": True, "false": False}.get(str(expression).lower())
-        ((name, argument),) = cast("Mapping[str, Any]", expression).items()
+    def _holds(self, expression: Any, template: Template) -> bool:
+        ((name, argument),) = expression.items()
         if name == "Condition":
-            declared = template.section("Conditions").get(argument)
-            known = None if declared is None else self.condition(declared, template)
-            return self._world.decided.get((template.name, argument)) if known is None else known
+            return self.holds(argument, template)
         if name == "Fn::Equals":
-            return self._equals([self.resolve(part, template) for part in argument])
-        parts = [self.condition(part, template) for part in argument]
+            parameter, value = comparison(argument, template)
+            return self._world.given.get(parameter) == value
+        parts = [self._holds(part, template) for part in argument]
         if name == "Fn::Not":
-            return None if parts[0] is None else not parts[0]
-        deciding = name == "Fn::Or"
-        if deciding in parts:
-            return deciding
-        return None if None in parts else not deciding
-
-    def _equals(self, sides: list[Value]) -> bool | None:
-        one, other = sides
-        if text(one) == text(other):
-            return True
-        unknown = [side for side in sides if isinstance(side, Unknown | Target | Joined)]
-        if any(isinstance(side, Unknown) and parameter_of(side) in self._world.others for side in unknown):
-            return False
-        return None if unknown else False
+            return not parts[0]
+        return any(parts) if name == "Fn::Or" else all(parts)
 
 
-def parameter_of(unknown: Unknown) -> str:
-    """Return the name of an unknown parameter."""
-    return unknown.name.rpartition(".")[2]
+def comparison(sides: Any, template: Template) -> tuple[str, str]:
+    """Return the parameter and the text that a condition compares."""
+    references = [str(cast("dict[str, Any]", side)["Ref"]) for side in sides if is_reference(side)]
+    texts = [str(side) for side in sides if isinstance(side, str)]
+    if len(references) != 1 or len(texts) != 1:
+        raise InvalidInputError(
+            f"{template.path}: a condition compares {sides}. Only a parameter with a text can be decided."
+        )
+    return references[0], texts[0]
 
 
-def _of_kind(value: Any, kind: str) -> Value:
-    if kind == "CommaDelimitedList" or kind.startswith("List<"):
-        return [item.strip() for item in str(value).split(",")]
-    return value if isinstance(value, bool | int | float) else str(value)
+def compared_values(templates: Iterable[Template]) -> dict[str, list[str | None]]:
+    """Return the values to try for each parameter that a condition reads; None stands for any other value.
+
+    Raises InvalidInputError naming a template whose condition compares something else.
+    """
+    found: dict[str, list[str | None]] = {}
+    for template in templates:
+        for sides in equalities(list(template.section("Conditions").values())):
+            parameter, value = comparison(sides, template)
+            values = found.setdefault(parameter, [None])
+            values += [] if value in values else [value]
+    return found
 
 
 def _partition(region: str) -> str:

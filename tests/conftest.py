@@ -17,7 +17,6 @@ from tests.contracts.suites import SUITES
 from tests.fakes import opensearch_node
 from tests.fakes.aws_server import URL_VARIABLE, aws_server
 from tests.faults.holes import FaultCells
-from tests.stacks.mistakes.table import MistakeTable
 
 # How long an example takes says something of the machine, and nothing of the code. The same examples each
 # time, so that a change is judged by what it changed; `make check-full` draws new ones.
@@ -38,7 +37,6 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
     config.pluginmanager.register(ContractMatrix(config, suites=SUITES))
     config.pluginmanager.register(FaultCells(config))
-    config.pluginmanager.register(MistakeTable())
 
 
 @pytest.hookimpl(wrapper=True)

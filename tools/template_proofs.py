@@ -1,7 +1,7 @@
 """``python -m tools.template_proofs cdk.out``: proves every tenant's templates.
 
-It checks the template mistakes, reachability, and that no pinned resource is lost; it prints a line a tenant.
-The exit status is 1 when a file or a proof fails.
+It checks the rules of AWS services, reachability, and that no pinned resource is lost; it prints a line a
+tenant. The exit status is 1 when a file or a proof fails.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from assistant.cli.check import refuse_mistakes, refuse_paths
+from assistant.cli.check import refuse_broken_rules, refuse_paths
 from assistant.domain.errors import AssistantError, ConfigurationError
 from assistant.settings.tenant import TenantConfig, load_tenants
 from template_checks import InvalidInputError
-from template_checks.mistakes import all_mistakes
+from template_checks.rules import RULES
 from template_checks.upgrades import losses, read_pins, templates_by_stack_name, unpinned
 
 _TENANTS = Path("tenants")
@@ -51,10 +51,10 @@ def _proof(tenant: TenantConfig, assembly: Path, *, tenants: Path, pins: Path) -
             f"{tenant.name}: {assembly} has no templates of it; what cdk synth said of its file is above."
         )
     file = tenants / f"{tenant.name}.toml"
-    refuse_mistakes(stage, tenant_file=file)
+    refuse_broken_rules(stage, tenant_file=file)
     refuse_paths(stage, tenant_file=file)
     pinned = _pinned(stage, pins / f"{tenant.name}.json", tenant.name)
-    return f"{tenant.name}: {len(all_mistakes())} mistakes ruled out; every path declared; {pinned}"
+    return f"{tenant.name}: {len(RULES)} rules of AWS services hold; every path declared; {pinned}"
 
 
 def _pinned(stage: Path, file: Path, name: str) -> str:

@@ -192,13 +192,13 @@ class Deployment:
         self._compare_with(self._deployed())
 
     def check(self) -> None:
-        """Synthesize, check the templates for mistakes and paths, and compare them with the pins."""
-        from assistant.cli.check import refuse_mistakes, refuse_paths
+        """Synthesize, check the templates for rules and paths, and compare them with the pins."""
+        from assistant.cli.check import refuse_broken_rules, refuse_paths
 
         self.terminal.step("synthesizing and validating")
         self.cdk.synth()
         self.terminal.step("checking the templates")
-        refuse_mistakes(self.cdk.stage, tenant_file=self.tenant_file)
+        refuse_broken_rules(self.cdk.stage, tenant_file=self.tenant_file)
         refuse_paths(self.cdk.stage, tenant_file=self.tenant_file)
         if self._pins.exists():
             pinned = upgrades.read_pins(self._pins)

@@ -23,27 +23,6 @@ deploy_app.add_typer(artifacts_app, name="artifacts")
 
 
 @deploy_app.command()
-def check(
-    context: typer.Context,
-    templates: Annotated[list[Path], Argument(metavar="TEMPLATE…", help="Files or folders, also a cdk.out.")],
-    facts: Annotated[Path | None, Option(metavar="FILE", help="Facts file (docs/checks.md).")] = None,
-    tenant: Annotated[str | None, Option(metavar="T", help="Use this tenant's facts instead.")] = None,
-) -> None:
-    """Check any CloudFormation templates for twenty-three mistakes."""
-    from assistant.cli.check import check_templates
-
-    check_templates(GlobalOptions.of(context), templates, facts=facts, tenant=tenant)
-
-
-@deploy_app.command()
-def facts(context: typer.Context, tenant: Tenant) -> None:
-    """Print a tenant's facts, which its templates do not contain: a file for `check --facts`."""
-    from assistant.cli.check import print_facts
-
-    print_facts(GlobalOptions.of(context), tenant=tenant)
-
-
-@deploy_app.command()
 def reach(
     context: typer.Context,
     templates: Annotated[
@@ -55,6 +34,17 @@ def reach(
     from assistant.cli.check import show_reachability
 
     show_reachability(GlobalOptions.of(context), templates, tenant=tenant)
+
+
+@deploy_app.command()
+def upgrades(
+    folder: Annotated[Path, Argument(metavar="FOLDER", help="Templates of one tenant: cdk.out/assembly-T.")],
+    pins: Annotated[Path, Option(metavar="FILE", help="The pinned resources: stacks/pins/T.json.")],
+) -> None:
+    """List what a deployment of a tenant's templates would replace or delete."""
+    from assistant.cli.check import show_losses
+
+    show_losses(folder, pins=pins)
 
 
 Name = Annotated[str, Argument(metavar="NAME", help="Name of the tenant and its file.")]

@@ -19,7 +19,6 @@ from template_checks.facts import (
     IntendedPaths,
     load_intended_paths,
 )
-from template_checks.facts import load_facts as load_facts_file
 from template_checks.reachability import Report
 from template_checks.reachability import prove as prove_intended
 from template_checks.templates import Templates
@@ -28,16 +27,6 @@ INSTANCE_TABLE = {
     instance.name: InstanceFact(cores=instance.cores, has_local_disk=instance.has_local_disk)
     for instance in INSTANCES
 }
-
-
-def load_facts(path: Path) -> Facts:
-    """Read a facts file, and add the instances that this product knows. Raises InvalidInputError."""
-    return with_instances(load_facts_file(path))
-
-
-def with_instances(facts: Facts) -> Facts:
-    """Return facts with the instances that this product knows; those of the facts win."""
-    return facts.model_copy(update={"instances": {**INSTANCE_TABLE, **facts.instances}})
 
 
 def facts_of(tenant_file: Path, *, root: Path) -> Facts:
@@ -56,11 +45,8 @@ def facts_of(tenant_file: Path, *, root: Path) -> Facts:
         region=tenant.deployment.region,
         zones=tenant.deployment.zones,
         consumer_cidrs=edge.consumer_cidrs,
-        host_names=(edge.host_name,),
         answer_deadline_s=tenant.limits.answer_deadline_s,
         existing_endpoints=tuple(tenant.network.endpoints),
-        # The company made it for the name that its clients use. Only the account can show what ACM has.
-        certificates={edge.certificate_arn: (edge.host_name,)},
         images=_images(load_images(root / "images.lock.toml"), tenant),
         artifacts=_artifacts(tenant.models, root / "model_artifacts"),
         instances=INSTANCE_TABLE,

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from template_checks.facts import Facts, IntendedPaths
-from template_checks.findings import Finding, Status, worst
+from template_checks.findings import Finding, Status, finding_as_text, worst
 from template_checks.reachability.borders import check_borders
 from template_checks.reachability.paths import CallRow, Row, open_paths, required_paths
 from template_checks.reachability.scene import Scene
@@ -64,11 +64,6 @@ def prove(
         calls=tuple(sorted(one for one in found if isinstance(one, CallRow))),
         findings=tuple(one for one in found if isinstance(one, Finding)),
     )
-
-
-def finding_as_text(finding: Finding) -> str:
-    """Return a finding in three lines: what and where, the message, the fix."""
-    return f"{finding.status}: {finding.where} {finding.code}\n  {finding.message}\n  {finding.fix}"
 
 
 def _text_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

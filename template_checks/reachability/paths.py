@@ -251,7 +251,7 @@ def _check_service(scene: Scene, station: Station, service: str, calls: Sequence
     if not service:
         actions = ", ".join(sorted({call.action for call in calls}))
         message = f"{station.finding_name} may call {actions}, and no endpoint is known for that."
-        fix = "Remove the action, or add the service and its endpoint to template_checks/workloads.py."
+        fix = "Remove the action, or add the service and its endpoint to template_checks/called_services.py."
         yield refused(station.resource, "reach-unknown-service", at="", message=message, fix=fix)
         return
     if service == SEARCH:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+from template_checks.called_services import is_for_kms_through_service, is_private_registry, services_of
 from template_checks.conditions import STRANGER, Context, all_of
 from template_checks.facts import Facts, IntendedPaths
 from template_checks.networks import Key, LoadBalancing, Network, Vpcs, key_of, network_of, port_of
@@ -16,7 +17,6 @@ from template_checks.reachability.connections import Connections
 from template_checks.reachability.stations import SERVICE, Station, stations
 from template_checks.templates import Resource, Templates
 from template_checks.values import Target, at, items, refers_to, targets, text
-from template_checks.workloads import is_for_kms_through_service, is_private_registry, services_of
 
 _BY_PLATFORM = {
     "lambda.amazonaws.com": ("ec2", "logs", "xray"),
@@ -132,6 +132,8 @@ class Call:
             known |= {
                 "aws:principalaccount": (f"{STRANGER}AWS",),
                 "aws:principalarn": (f"{STRANGER}AWS",),
+                "aws:resourceaccount": (f"{STRANGER}AWS",),
+                "s3:resourceaccount": (f"{STRANGER}AWS",),
                 "aws:securetransport": ("true",),
             }
             context = Context(known=known, absent=("aws:principaltag/", "aws:principalorg"))

@@ -24,7 +24,7 @@ from stacks.validators import templates_of
 from tests.stacks.synthesized import ROOT, synthesize
 
 FOLDER = Path(__file__).with_name("snapshots")
-STAGES: Mapping[str, Mapping[str, str]] = {
+STAGES: Mapping[str, Mapping[str, Any]] = {
     "tenants": {},
     "account": {"stage": "account"},
     "care": {"stage": "care_app"},

@@ -62,7 +62,7 @@ def care_assembly(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> P
     return once(tmp_path_factory, worker_id, name="care", stage="care_app", tenant="pharmacy")
 
 
-def once(factory: pytest.TempPathFactory, worker_id: str, *, name: str, **context: str) -> Path:
+def once(factory: pytest.TempPathFactory, worker_id: str, *, name: str, **context: Any) -> Path:
     """Synthesize once per test run, in the first worker that needs it; return the folder."""
     base = factory.getbasetemp()
     shared = base if worker_id == "master" else base.parent

@@ -22,8 +22,6 @@ class Planted:
     code: str
     name: str
     change: Callable[[Scene], None]
-    also: tuple[int, ...] = ()
-    """Other mistakes that the same change makes."""
 
     def __str__(self) -> str:
         return f"{self.number}-{self.name}"
@@ -32,12 +30,10 @@ class Planted:
 PLANTED: list[Planted] = []
 
 
-def plant(
-    number: int, code: str, *, also: tuple[int, ...] = ()
-) -> Callable[[Callable[[Scene], None]], Callable[[Scene], None]]:
+def plant(number: int, code: str) -> Callable[[Callable[[Scene], None]], Callable[[Scene], None]]:
     def keep(change: Callable[[Scene], None]) -> Callable[[Scene], None]:
         name = change.__name__.replace("_", "-")
-        PLANTED.append(Planted(number=number, code=code, name=name, change=change, also=also))
+        PLANTED.append(Planted(number=number, code=code, name=name, change=change))
         return change
 
     return keep
@@ -56,7 +52,7 @@ def alb_lets_nobody_in(scene: Scene) -> None:
     scene.close(group, "Ingress")
 
 
-@plant(1, "nlb-to-alb-ingress", also=(4,))
+@plant(1, "nlb-to-alb-ingress")
 def alb_group_opens_another_port(scene: Scene) -> None:
     for listener in scene.all(LISTENER, Protocol="HTTPS"):
         raw_properties(listener)["Port"] = 9999
@@ -70,7 +66,7 @@ def alb_without_a_group_of_its_own(scene: Scene) -> None:
     ]
 
 
-@plant(2, "nlb-without-group", also=(1,))
+@plant(2, "nlb-without-group")
 def nlb_without_a_group(scene: Scene) -> None:
     del scene.properties(LOAD_BALANCER, Type="network")["SecurityGroups"]
 
@@ -98,7 +94,7 @@ def alb_target_by_tls(scene: Scene) -> None:
     scene.properties(TARGET_GROUP, TargetType="alb").update(Protocol="TLS")
 
 
-@plant(4, "alb-target-port", also=(1,))
+@plant(4, "alb-target-port")
 def alb_target_on_another_port(scene: Scene) -> None:
     scene.properties(TARGET_GROUP, TargetType="alb").update(Port=8080)
 
@@ -137,11 +133,6 @@ def private_dns_in_the_first_phase(scene: Scene) -> None:
         one for one in scene.all("AWS::EC2::VPCEndpoint") if "vpce-svc" in str(one.properties["ServiceName"])
     )
     raw_properties(link)["PrivateDnsEnabled"] = True
-
-
-@plant(7, "certificate-name")
-def certificate_for_another_name(scene: Scene) -> None:
-    scene.know(certificates=dict.fromkeys(scene.facts.certificates, ("other.example.net",)))
 
 
 @plant(8, "invented-zone")

@@ -31,7 +31,7 @@ def inferentia_with_the_default_limit(scene: Scene) -> None:
     del scene.variant()["ContainerStartupHealthCheckTimeoutInSeconds"]
 
 
-@plant(12, "image-latest", also=(20,))
+@plant(12, "image-unpinned")
 def image_latest(scene: Scene) -> None:
     address = "111122223333.dkr.ecr.eu-west-1.amazonaws.com/chat:latest"
     scene.container()["Image"] = address
@@ -108,7 +108,7 @@ def configuration_with_a_name(scene: Scene) -> None:
     scene.properties(CONFIG, ProductionVariants="ml.inf2")["EndpointConfigName"] = name
 
 
-@plant(15, "hard-coded-reference", also=(17,))
+@plant(15, "hard-coded-reference")
 def variant_by_a_fixed_name(scene: Scene) -> None:
     scene.variant()["ModelName"] = "llm-2024"
 
@@ -159,11 +159,11 @@ def log_key_without_the_logs_service(scene: Scene) -> None:
         policy["Statement"] = [one for one in policy["Statement"] if "logs." not in str(one)]
 
 
-@plant(23, "local-disk-key", also=(14,))
+@plant(23, "local-disk-key")
 def a_key_for_a_local_disk(scene: Scene) -> None:
     scene.variant()["InstanceType"] = "ml.g6e.2xlarge"
 
 
-@plant(23, "local-disk-key")
+@plant(23, "instance-unknown")
 def a_key_where_a_pool_may_have_a_local_disk(scene: Scene) -> None:
     scene.variant()["InstancePools"] = [{"InstanceType": "ml.m6id.xlarge", "Priority": 2}]

@@ -185,7 +185,7 @@ def log_key_for_the_groups_of_another_tenant(scene: Scene) -> None:
                 statement["Condition"] = {"ArnLike": {"kms:EncryptionContext:aws:logs:arn": place}}
 
 
-@plant(17, "log-key-principal", also=(19,))
+@plant(17, "log-key-principal")
 def log_key_that_denies_the_service(scene: Scene) -> None:
     for key in scene.all("AWS::KMS::Key"):
         policy = raw_properties(key)["KeyPolicy"]
@@ -193,7 +193,7 @@ def log_key_that_denies_the_service(scene: Scene) -> None:
             policy["Statement"].append(EVERYBODY | {"Action": "kms:GenerateDataKey*"})
 
 
-@plant(17, "capture-key-rights", also=(19,))
+@plant(17, "capture-key-rights")
 def capture_key_without_data_keys(scene: Scene) -> None:
     for statement in key_of_capture(scene)["Statement"]:
         actions = [

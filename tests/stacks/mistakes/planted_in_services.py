@@ -77,7 +77,7 @@ def exec_without_rights(scene: Scene) -> None:
     scene.forget_action("ssmmessages:OpenDataChannel")
 
 
-@plant(20, "exec-without-endpoint")
+@plant(20, "exec-without-rights")
 def exec_without_an_endpoint(scene: Scene) -> None:
     scene.properties(SERVICE)["EnableExecuteCommand"] = True
     for one in scene.all("AWS::EC2::VPCEndpoint"):
@@ -109,7 +109,7 @@ def function_outside_the_vpc(scene: Scene) -> None:
     del scene.properties(FUNCTION, VpcConfig="SubnetIds")["VpcConfig"]
 
 
-@plant(21, "helper-outside-vpc")
+@plant(21, "function-outside-vpc")
 def helper_for_bucket_notifications(scene: Scene) -> None:
     bucket = scene.one(BUCKET)
     code: dict[str, Any] = {
@@ -163,6 +163,6 @@ def answers_longer_than_the_stop(scene: Scene) -> None:
     del scene.container()["StopTimeout"]
 
 
-@plant(22, "deadline", also=(6,))
+@plant(22, "deadline")
 def answers_of_three_minutes(scene: Scene) -> None:
     scene.know(answer_deadline_s=180.0)

@@ -8,10 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from assistant.cli.tenant_templates import prove
 from template_checks.facts import Facts
-from template_checks.mistakes import Report, check_templates
+from template_checks.findings import Finding, Status
 from template_checks.networks import key_of
 from template_checks.resolution import World
+from template_checks.rules import check_rules
 from template_checks.template_files import Template, read_templates
 from template_checks.templates import Resource, Templates
 from template_checks.values import items, targets, text
@@ -37,12 +39,17 @@ class Scene:
     def copy(self) -> Scene:
         return Scene(self.templates, facts=self.facts)
 
-    def check(self) -> Report:
-        return check_templates(self.world(), facts=self.facts)
+    def broken(self) -> list[Finding]:
+        """Return what breaks a rule of an AWS service."""
+        return check_rules(self.world(), facts=self.facts)
+
+    def refused(self) -> list[Finding]:
+        """Return everything that a deployment refuses: broken rules, and paths opened or missing."""
+        paths = prove(self.world(), facts=self.facts).findings
+        return [*self.broken(), *(one for one in paths if one.status is Status.REFUSED)]
 
     def world(self) -> Templates:
-        world = World(given=self.facts.parameters, account=self.facts.account, region=self.facts.region)
-        return Templates(self.templates, world=world)
+        return Templates(self.templates, world=World(account=self.facts.account, region=self.facts.region))
 
     def know(self, **facts: Any) -> None:
         self.facts = self.facts.model_copy(update=facts)

@@ -7,10 +7,10 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from template_checks.values import Target, at, targets, text
-from tests.stacks.mistakes.planted import DOMAIN, LISTENER, LOAD_BALANCER, TARGET_GROUP
+from template_checks.values import at, targets, text
+from tests.stacks.mistakes.planted import DOMAIN, LISTENER, TARGET_GROUP
 from tests.stacks.mistakes.planted_in_models import CONFIG
-from tests.stacks.mistakes.planted_in_policies import bucket_policy, execution_role, log_bucket, statements_of
+from tests.stacks.mistakes.planted_in_policies import execution_role, statements_of
 from tests.stacks.mistakes.scene import Raw, Scene
 from tests.stacks.mutations.in_the_network import balancers
 
@@ -282,20 +282,6 @@ def numbers_by_parameters_with_defaults(scene: Scene) -> None:
 
 
 @harmless
-def texts_by_a_mapping(scene: Scene) -> None:
-    for document in _documents(scene):
-        values: Raw = {}
-        for index, resource in enumerate(document["Resources"].values()):
-            properties = resource.get("Properties", {})
-            for name, value in list(properties.items()):
-                if isinstance(value, str) and name not in ("TemplateURL", "PolicyDocument"):
-                    values[f"V{index}{name}"] = value
-                    properties[name] = {"Fn::FindInMap": ["HarmlessMap", "all", f"V{index}{name}"]}
-        document.setdefault("Mappings", {})["HarmlessMap"] = {"all": values}
-
-
-# --- how rights are written -------------------------------------------------------------------------------
-@harmless
 def reverse_statements(scene: Scene) -> None:
     for policy in _policies(scene):
         policy["Statement"].reverse()
@@ -387,23 +373,6 @@ def a_deny_of_plaintext(scene: Scene) -> None:
 
 
 @harmless
-def an_allow_of_more(scene: Scene) -> None:
-    for role in scene.all("AWS::IAM::Role"):
-        for statement in statements_of(scene, role):
-            if (
-                statement["Effect"] == "Allow"
-                and "Condition" not in statement
-                and statement.get("Action") != "*"
-            ):
-                actions = (
-                    statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
-                )
-                prefix = actions[0].partition(":")[0]
-                if prefix == "s3":
-                    statement["Action"] = [*actions, "s3:GetObjectTagging"]
-
-
-@harmless
 def inline_policies_as_managed_ones(scene: Scene) -> None:
     for document in _documents(scene):
         added: Raw = {}
@@ -441,20 +410,6 @@ def source_arn_beside_source_account(scene: Scene) -> None:
                 "ArnLike": {"aws:SourceArn": "arn:aws:s3:::*"},
                 "StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}},
             }
-
-
-@harmless
-def log_delivery_by_the_regions_older_account(scene: Scene) -> None:
-    accounts = {"us-east-1": "127311923021", "eu-west-1": "156460612806"}
-    if not any("access_logs.s3.bucket" in str(one.raw) for one in scene.all(LOAD_BALANCER)):
-        return
-    bucket = log_bucket(scene)
-    document = bucket_policy(scene, bucket)
-    for statement in document["Statement"]:
-        if "elasticloadbalancing" in str(statement.get("Principal")):
-            statement["Principal"] = {"AWS": f"arn:aws:iam::{accounts[bucket.region]}:root"}
-    # Such an account is no service, and a wall for strangers has to leave it out.
-    document["Statement"] = [one for one in document["Statement"] if one.get("Sid") != "RefuseStrangers"]
 
 
 @harmless
@@ -499,50 +454,6 @@ def timeouts_at_the_answers_time(scene: Scene) -> None:
 
 
 @harmless
-def addresses_with_tls(scene: Scene) -> None:
-    values = (
-        "https://wiki.internal/x",
-        "wss://feed.internal",
-        "rediss://cache.internal:6379",
-        "postgresql://db.internal/x?sslmode=verify-full",
-        "mongodb+srv://db.internal/x",
-        "http://localhost:4318",
-        "http://127.0.0.1/x",
-        "s3://bucket/prefix/",
-        '{"upstream": "https://wiki.internal", "teams": ["a/b"]}',
-        "application/json",
-        "Europe/Berlin",
-        "true",
-    )
-    for task in scene.all("AWS::ECS::TaskDefinition"):
-        for container in task.raw["Properties"]["ContainerDefinitions"]:
-            environment = container.setdefault("Environment", [])
-            environment += [
-                {"Name": f"HARMLESS_{index}", "Value": value} for index, value in enumerate(values)
-            ]
-            environment += [
-                {"Name": "REDIS_TLS", "Value": "on"},
-                {"Name": "DISABLE_TLS", "Value": "false"},
-                {"Name": "SSL_CERT_FILE", "Value": "/etc/ssl/cert.pem"},
-                {"Name": "SERVED_MODEL_NAME", "Value": "acme/helper"},
-            ]
-
-
-@harmless
-def a_model_by_its_path(scene: Scene) -> None:
-    for model in scene.all("AWS::SageMaker::Model"):
-        container = model.raw["Properties"].get("PrimaryContainer")
-        if container and "Environment" in container:
-            container["Environment"] |= {
-                "SM_VLLM_TOKENIZER": "/opt/ml/model",
-                "SM_VLLM_TOKENIZER_MODE": "auto",
-                "SM_VLLM_SERVED_MODEL_NAME": "acme/helper",
-                "MODEL_CACHE_DIR": "/tmp/cache",
-                "MAX_MODEL_TOKENS": "8192",
-            }
-
-
-@harmless
 def more_masters_rules_and_routes(scene: Scene) -> None:
     for group in scene.all("AWS::EC2::SecurityGroup"):
         rules = group.raw["Properties"].get("SecurityGroupIngress")
@@ -566,39 +477,9 @@ def the_whole_account_by_its_root(scene: Scene) -> None:
 
 
 @harmless
-def a_listener_on_80_that_redirects(scene: Scene) -> None:
-    for alb in balancers(scene, "application"):
-        action = {
-            "Type": "redirect",
-            "RedirectConfig": {"Protocol": "HTTPS", "Port": "443", "StatusCode": "HTTP_301"},
-        }
-        listener = {
-            "LoadBalancerArn": {"Ref": alb.logical_id},
-            "Port": 80,
-            "Protocol": "HTTP",
-            "DefaultActions": [action],
-        }
-        scene.add(alb, "HarmlessRedirect", LISTENER, listener)
-
-
-@harmless
 def health_on_a_path_of_its_own(scene: Scene) -> None:
     for group in scene.all(TARGET_GROUP):
         group.raw["Properties"]["HealthCheckPath"] = "/http-health"
-
-
-@harmless
-def the_ingress_of_all_consumers_at_once(scene: Scene) -> None:
-    groups = [
-        target.resource
-        for nlb in balancers(scene, "network")
-        for target in targets(nlb.properties.get("SecurityGroups"))
-    ]
-    for rule in scene.all("AWS::EC2::SecurityGroupIngress"):
-        value = rule.properties.get("GroupId")
-        group = value.resource.logical_id if isinstance(value, Target) else ""
-        if "CidrIp" in rule.raw["Properties"] and group in [one.logical_id for one in groups]:
-            rule.raw["Properties"]["CidrIp"] = "10.0.0.0/8"
 
 
 @harmless

@@ -147,23 +147,6 @@ def _names(scene: Scene) -> Iterator[Mutation]:
     for endpoint in scene.all(ENDPOINT):
         if "vpce-svc" in text(endpoint.properties.get("ServiceName")):
             yield from put(7, "private DNS on", Place.of(endpoint, "PrivateDnsEnabled"), True)
-    if not balancers(scene, "network"):
-        return
-    for name in ("other.example.net", "*.example.net", "a.b.c.d.e"):
-        yield Mutation(
-            number=7,
-            operator="certificate for another name",
-            where=name,
-            change=lambda scene, name=name: scene.know(
-                certificates=dict.fromkeys(scene.facts.certificates, (name,))
-            ),
-        )
-        yield Mutation(
-            number=7,
-            operator="another name is dialled",
-            where=name,
-            change=lambda scene, name=name: scene.know(host_names=(name.replace("*", "x"),)),
-        )
 
 
 def _zones(scene: Scene) -> Iterator[Mutation]:
