@@ -310,7 +310,7 @@ def _images(deployment: Deployment) -> Iterator[Finding]:
             yield _refuse(resource, "image-unpinned", "Image", message, fix)
             continue
         image = table.get(found["repository"])
-        publisher = image and (image.accounts.get(found["region"]) or deployment.facts.account)
+        publisher = image and (image.accounts.get(found["region"]) or resource.account)
         if publisher != found["account"]:
             message = f"{address} is not what the image table publishes there."
             fix = f"Use account {publisher}." if publisher else "Add the image to the image table."

@@ -497,7 +497,7 @@ def test_a_template_mistake_stops_the_command_before_any_call_to_the_account(
         if resource["Type"] == "AWS::ElasticLoadBalancingV2::LoadBalancer":
             resource["Properties"].pop("SecurityGroups", None)
     edge.write_text(json.dumps(template))
-    with pytest.raises(DeploymentError, match="without a security group"):
+    with pytest.raises(DeploymentError, match="has the VPC's default group, or none"):
         deployment(clone, lock).deploy([])
     assert clone.calls() == ["synth"]
 
