@@ -124,8 +124,8 @@ class EmbeddingSection(StrictModel):
     cosine_related: float = Field(default=0.517, ge=-1.0, le=1.0)
     """Mean cosine of a question with the text that answers it, over the same pairs."""
     vectors: Annotated[str, StringConstraints(min_length=1, max_length=500)] | None = None
-    """File with vectors of documents that are loaded again and again, relative to the tenant file, as
-    ``python -m tests.vectors.shop_vectors`` writes it. Only with embedded stores; refused in a deployed tenant."""
+    """File with vectors of documents that are loaded again and again, relative to the tenant file. Only with
+    embedded stores; refused in a deployed tenant."""
 
     @model_validator(mode="after")
     def _related_is_clearly_over_unrelated(self) -> Self:
