@@ -335,7 +335,7 @@ class PrepareAnswer:
         questions = questions_of(text, vocabulary=vocabulary)
         earlier = [before, *(questions[0] for _ in questions[1:])]
         joined = [f"{one}\n{question}" for one, question in zip(earlier, questions, strict=True) if one]
-        live = [self._live.plain(question) for question in questions] if self._live.are_there else []
+        live = [self._as_examples(one, known) for one in questions] if self._live.are_there else []
         read_by_router = (*questions, *joined) if len(self._services.tenant.sources) > 1 else ()
         routed = [self.find_evidence.without_items(one, known=known) for one in read_by_router]
         texts = list(dict.fromkeys((text, *questions, *joined, *live, *routed)))
@@ -395,7 +395,7 @@ class PrepareAnswer:
             return []
         matched: list[tuple[int, LiveMatch]] = []
         for part, one in enumerate(evidence):
-            text = self._live.plain(one.query.question)
+            text = self._as_examples(one.query.question, one.query.known)
             # A later question of a message leans on the first, whose element it would ask for again.
             vector = (
                 one.query.vector
@@ -404,6 +404,11 @@ class PrepareAnswer:
             )
             matched += [(part, match) for match in self._live.match(text, vector, one.routing)]
         return matched
+
+    def _as_examples(self, question: str, known: KnownWords | None) -> str:
+        """Return a question as the examples of live elements are written: "the order" for an order's number,
+        "it" for the name of an item."""
+        return self._live.plain(self.find_evidence.without_items(question, known=known))
 
     async def _weigh(
         self, found: Found, hydration: Hydration, scope: SearchScope, *, is_written: bool

@@ -328,6 +328,18 @@ async def test_whether_they_are_in_stock_needs_no_number_of_the_agent() -> None:
     assert answered.done.clarify is None
 
 
+async def test_a_live_element_is_matched_with_it_for_an_item_s_name() -> None:
+    """Its examples say "it": the words of a name would take the question away from them."""
+    tenant, _ = with_stock()
+    named, unnamed = [
+        (await ask(tenant, question)).record.live_matches
+        for question in ("is Aria Mist 200 in stock?", "is it in stock?")
+    ]
+    assert [(one.element, one.cosine, one.least) for one in named] == [
+        (one.element, one.cosine, one.least) for one in unnamed
+    ]
+
+
 async def test_the_stock_of_the_same_items_is_read_again() -> None:
     tenant, live = with_stock()
     answered = await ask(tenant, QUIET)
