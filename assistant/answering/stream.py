@@ -531,6 +531,8 @@ class AnswerStream:
         self._after_text: list[LiveSlot] = []
         """Those of them that the text does not name and that have not ended: they follow it."""
         self._usage = Usage()
+        self._told = AnswerEnding()
+        """What the record and the last event say; from ``close`` on."""
         self.is_closed = False
 
     @property
@@ -691,7 +693,7 @@ class AnswerStream:
         if ending.error_code:
             fail_span(steps.root, ending.error_code)
         steps.root.end()
-        told, offered = self._told(), prepared.found.offered
+        self._told, offered = self._as_told(), prepared.found.offered
         begun = begun_record(
             prepared.request,
             identity=prepared.identity,
@@ -729,8 +731,8 @@ class AnswerStream:
                 "propensity": prepared.propensity,
                 "elements": prepared.hydration.uses(),
                 "live_matches": prepared.live_matches,
-                **dict(told),
-                **self._kept_texts(told),
+                **dict(self._told),
+                **self._kept_texts(self._told),
                 **self._prompt_fields(),
             }
         )
@@ -747,10 +749,10 @@ class AnswerStream:
             timings_ms=prepared.scope.steps.timings_ms,
             reason=ending.reason,
             recorded=recorded,
-            **dict(self._told()),
+            **dict(self._told),
         )
 
-    def _told(self) -> AnswerEnding:
+    def _as_told(self) -> AnswerEnding:
         """Return the ending as the last event and the record say it."""
         prepared, ending = self._prepared, self._ending
         found, is_sure = prepared.found, ending.certainty is Certainty.ANSWERED
