@@ -32,10 +32,9 @@ from assistant.answering.services import TenantServices
 from assistant.answering.support import WEIGHTS
 from assistant.answering.vocabulary import Vocabulary
 from assistant.cli.evaluate import committed, observe_all, open_services
-from assistant.cli.global_options import GlobalOptions
 from assistant.cli.knowledge import load_if_empty
 from assistant.cli.local import LocalRuntime, local_runtime
-from assistant.cli.terminal import Terminal, plain
+from assistant.cli.terminal import GlobalOptions, Terminal, plain
 from assistant.domain.errors import AssistantError
 from assistant.evaluation.fitting import (
     PENALTY,

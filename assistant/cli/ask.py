@@ -8,12 +8,11 @@ from contextlib import ExitStack, aclosing
 from dataclasses import dataclass
 
 from assistant.cli.answer_view import AnswerPrinter, prints
-from assistant.cli.global_options import GlobalOptions
 from assistant.cli.knowledge import load_if_empty
 from assistant.cli.local import LocalRuntime, local_runtime
 from assistant.cli.records import explain
 from assistant.cli.search import checked_question
-from assistant.cli.terminal import Terminal
+from assistant.cli.terminal import GlobalOptions, Terminal
 from assistant.client import AssistantClient, Question
 from assistant.client.connection import refusal
 from assistant.domain.errors import ConfigurationError

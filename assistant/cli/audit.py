@@ -11,9 +11,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from rich.text import Text
 
 from assistant.answering.stored import MOST_ENTRIES, Audit
-from assistant.cli.global_options import GlobalOptions
-from assistant.cli.records import cli_reader
-from assistant.cli.terminal import Terminal, plain, table
+from assistant.cli.terminal import GlobalOptions, Terminal, cli_reader, plain, table
 from assistant.client import AssistantClient
 from assistant.domain.answers import AccessEntry, AccessPage, AccessQuery
 from assistant.domain.clock import SystemClock

@@ -10,8 +10,8 @@ from pathlib import Path
 import orjson
 import typer
 
-from assistant.cli.global_options import GlobalOptions
 from assistant.cli.tenant_templates import facts_of, prove
+from assistant.cli.terminal import GlobalOptions
 from assistant.domain.errors import DeploymentError
 from template_checks.facts import Facts
 from template_checks.findings import Finding, Status, finding_as_text

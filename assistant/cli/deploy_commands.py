@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Argument, Option
 
-from assistant.cli.global_options import GlobalOptions, Tenant
+from assistant.cli.terminal import GlobalOptions, Tenant
 
 if TYPE_CHECKING:
     from assistant.cli.deploy import Deployment

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 import typer
 from typer import Argument, Option
 
-from assistant.cli.global_options import GlobalOptions, Tenant
+from assistant.cli.terminal import GlobalOptions, Tenant
 from assistant.domain.errors import InvalidRequestError
 from assistant.domain.identity import Role
 

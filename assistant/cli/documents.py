@@ -10,8 +10,7 @@ import orjson
 import typer
 from rich.text import Text
 
-from assistant.cli.global_options import GlobalOptions
-from assistant.cli.terminal import Terminal, plain, styled, table
+from assistant.cli.terminal import GlobalOptions, Terminal, plain, styled, table
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import DocumentState, DocumentStatus
 from assistant.domain.errors import ConfigurationError, NotFoundError

@@ -14,12 +14,11 @@ import typer
 
 from assistant.answering.ports import PassageSearch
 from assistant.cli.evaluate import EvaluationPlan, TenantQuestions, committed, open_services, run_questions
-from assistant.cli.global_options import GlobalOptions
 from assistant.cli.knowledge import load_if_empty
 from assistant.cli.local import LocalRuntime, local_runtime
 from assistant.cli.models import ModelOptions, add_model, use_model
 from assistant.cli.ranking import show_checks
-from assistant.cli.terminal import Terminal, plain, table
+from assistant.cli.terminal import GlobalOptions, Terminal, plain, table
 from assistant.cli.training_sets import show_set
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.desk import ApprovedAnswer, DeskKind

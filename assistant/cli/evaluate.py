@@ -17,10 +17,9 @@ import typer
 
 from assistant.answering.adaptations import Adaptations
 from assistant.answering.services import TenantServices
-from assistant.cli.global_options import GlobalOptions
 from assistant.cli.knowledge import load_if_empty, require_knowledge
 from assistant.cli.local import LocalRuntime, local_runtime
-from assistant.cli.terminal import Terminal, plain, table
+from assistant.cli.terminal import GlobalOptions, Terminal, plain, table
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import ConfigurationError, NotFoundError
 from assistant.evaluation import runs

@@ -19,11 +19,10 @@ from assistant.cli.evaluate import (
     problems,
     run_questions,
 )
-from assistant.cli.global_options import GlobalOptions
 from assistant.cli.knowledge import load_if_empty
 from assistant.cli.local import LocalRuntime, local_runtime
 from assistant.cli.routing import learn_first_router
-from assistant.cli.terminal import Terminal, plain, table
+from assistant.cli.terminal import GlobalOptions, Terminal, plain, table
 from assistant.domain.errors import ConfigurationError
 from assistant.evaluation import support
 from assistant.evaluation.figures import Figure, FigureRow, figure_named, held_against, read_figures

@@ -12,7 +12,6 @@ from shutil import disk_usage
 
 import typer
 
-from assistant.cli.global_options import GlobalOptions
 from assistant.cli.loading import (
     LoadReport,
     Reading,
@@ -24,7 +23,7 @@ from assistant.cli.loading import (
     own_folders,
 )
 from assistant.cli.local import LocalRuntime, local_runtime, require_node
-from assistant.cli.terminal import Terminal, plain
+from assistant.cli.terminal import GlobalOptions, Terminal, plain
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import DocumentState, DocumentStatus
 from assistant.domain.errors import ConfigurationError, ConflictError, LocalRuntimeError, NotFoundError

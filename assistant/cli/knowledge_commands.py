@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from typer import Argument, Option
 
-from assistant.cli.global_options import GlobalOptions, Tenant
+from assistant.cli.terminal import GlobalOptions, Tenant
 
 knowledge_app = typer.Typer(help="Add, list and withdraw documents.", no_args_is_help=True)
 PATHS = "Files or folders of JSON lines, Markdown or HTML. Default: those of the tenant file."

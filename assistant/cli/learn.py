@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 from typer import Option
 
-from assistant.cli.global_options import GlobalOptions, Tenant
+from assistant.cli.terminal import GlobalOptions, Tenant
 
 learn_app = typer.Typer(
     help="Learn from agents' feedback, and erase a patient from it.", no_args_is_help=True

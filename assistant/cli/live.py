@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 import typer
 from typer import Argument, Option
 
-from assistant.cli.global_options import GlobalOptions, Tenant
+from assistant.cli.terminal import GlobalOptions, Tenant
 
 if TYPE_CHECKING:
     from assistant.answering.stored import AuditLiveReads
@@ -520,7 +520,7 @@ def _personal_operations(tenant: TenantConfig) -> dict[str, bool]:
 
 async def _all_reads(audit: AuditLiveReads, query: LiveReadQuery, customer: str | None) -> list[LiveRead]:
     """Return the reads of all pages; each page is an audit of its own."""
-    from assistant.cli.records import cli_reader
+    from assistant.cli.terminal import cli_reader
 
     found: list[LiveRead] = []
     while True:

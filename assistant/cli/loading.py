@@ -14,8 +14,7 @@ from pathlib import Path
 import typer
 from rapidfuzz.distance import OSA
 
-from assistant.cli.global_options import GlobalOptions
-from assistant.cli.terminal import Terminal, plain
+from assistant.cli.terminal import GlobalOptions, Terminal, plain
 from assistant.client import AssistantClient, NotAllowedError, NotThereError, RejectedError
 from assistant.domain.documents import DocumentState, DocumentStatus
 from assistant.domain.elements import ElementKind

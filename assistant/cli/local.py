@@ -15,8 +15,7 @@ import orjson
 import psutil
 from rich.text import Text
 
-from assistant.cli.global_options import GlobalOptions
-from assistant.cli.terminal import Terminal, table
+from assistant.cli.terminal import GlobalOptions, Terminal, table
 from assistant.domain.errors import LocalRuntimeError
 from assistant.local.layout import EMBEDDING, GATEWAY, ISSUER, SERVICE, WORKER, Layout, port_wishes, url_of
 from assistant.local.processes import HOST, ProcessPlan, Registry, Running, RunningProcess

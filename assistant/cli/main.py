@@ -17,10 +17,10 @@ from typer import Argument, Option
 
 from assistant.cli.deploy_commands import deploy_app, tenant_app
 from assistant.cli.desk import desk_app
-from assistant.cli.global_options import GlobalOptions, Tenant, hoist
 from assistant.cli.knowledge_commands import knowledge_app
 from assistant.cli.learn import learn_app
 from assistant.cli.live import connector_app, systems_app
+from assistant.cli.terminal import GlobalOptions, Tenant
 from assistant.domain.errors import AssistantError
 from assistant.domain.identity import Role
 from assistant.local.interruption import end_in_order_on_signals
@@ -52,6 +52,8 @@ app.add_typer(connector_app, name="connector")
 app.add_typer(systems_app, name="systems")
 app.add_typer(tenant_app, name="tenant")
 app.add_typer(deploy_app)
+_WITH_VALUE = ("--tenants", "--state", "--port")
+_WITHOUT_VALUE = ("--json",)
 Agent = Annotated[str, Option("--agent", metavar="NAME", help="Name of the agent who asks.")]
 PORT = "Port of the service; the issuer takes N+1, the gateway N+2; 0 takes free ones. Default 8700."
 SERVICE = "Ask this service, with an auditor's token in ASSISTANT_LOCAL_SERVICE_TOKEN."
@@ -410,6 +412,23 @@ def run(arguments: Sequence[str] | None = None) -> NoReturn:
     except sqlite3.Error as error:
         _fail(f"Cannot use a file of the state folder: {error}.")
     sys.exit(0)
+
+
+def hoist(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments with the global options first, wherever they were before a ``--``."""
+    hoisted: list[str] = []
+    others: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        if argument == "--":
+            others += [argument, *rest]
+        elif argument in _WITH_VALUE:
+            hoisted += [argument, *(value for value in [next(rest, None)] if value is not None)]
+        elif argument in _WITHOUT_VALUE or argument.startswith(tuple(f"{name}=" for name in _WITH_VALUE)):
+            hoisted.append(argument)
+        else:
+            others.append(argument)
+    return hoisted + others
 
 
 def _fail(sentence: str) -> NoReturn:

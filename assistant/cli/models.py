@@ -12,9 +12,8 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from assistant.answering.prompt import load_prompt
-from assistant.cli.global_options import GlobalOptions
 from assistant.cli.knowledge import embed_again
-from assistant.cli.terminal import Terminal, table
+from assistant.cli.terminal import GlobalOptions, Terminal, table
 from assistant.domain.errors import ConfigurationError, ConflictError, NotFoundError
 from assistant.local.layout import models_dir
 from assistant.private_files import make_private_folder, write_private

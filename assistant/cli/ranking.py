@@ -14,10 +14,9 @@ from typing import TypeVar
 import typer
 
 from assistant.cli.evaluate import committed, observe_all, open_services
-from assistant.cli.global_options import GlobalOptions
 from assistant.cli.knowledge import load_if_empty
 from assistant.cli.local import local_runtime
-from assistant.cli.terminal import Terminal, plain, table
+from assistant.cli.terminal import GlobalOptions, Terminal, plain, table
 from assistant.domain.clock import SystemClock
 from assistant.domain.desk import RankerRelease, ReleaseState, RouterRelease
 from assistant.domain.errors import ConfigurationError

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 
@@ -15,8 +14,7 @@ from assistant.answering.excerpts import fill_record, read_excerpts
 from assistant.answering.prompt import load_prompt
 from assistant.answering.stored import entry_of_read
 from assistant.cli.answer_view import mark_of, show_remarks, with_bold
-from assistant.cli.global_options import GlobalOptions
-from assistant.cli.terminal import Terminal, plain, styled, table
+from assistant.cli.terminal import GlobalOptions, Terminal, cli_reader, plain, styled, table
 from assistant.domain.answers import (
     AccessEntry,
     AnswerRecord,
@@ -242,11 +240,6 @@ async def _text_of(stores: TenantStores, use: PassageUse) -> str | None:
         return None
     text = parsed.text[use.span[0] : use.span[1]]
     return text if hashlib.sha256(text.encode()).hexdigest() == use.text_hash else None
-
-
-def cli_reader() -> str:
-    """Return the recorded name of a reader on the command line, who reads as an auditor does."""
-    return f"cli:uid-{os.getuid()}"
 
 
 def show_replayed(terminal: Terminal, replayed: Replayed) -> None:

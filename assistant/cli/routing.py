@@ -15,11 +15,10 @@ from assistant.answering.services import TenantServices
 from assistant.answering.tables import source_ids
 from assistant.answering.vocabulary import KnownWordsReader
 from assistant.cli.evaluate import open_services
-from assistant.cli.global_options import GlobalOptions
 from assistant.cli.knowledge import load_if_empty
 from assistant.cli.local import LocalRuntime, local_runtime
 from assistant.cli.ranking import as_json as release_as_json
-from assistant.cli.terminal import Terminal, plain, table
+from assistant.cli.terminal import GlobalOptions, Terminal, plain, table
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.desk import DeskKind, ReleaseState, RouterRelease
 from assistant.domain.errors import ConfigurationError

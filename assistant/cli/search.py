@@ -14,11 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from assistant.answering.evidence import Evidence, EvidenceQuery, FindEvidence
 from assistant.answering.search import SearchScope
-from assistant.cli.global_options import GlobalOptions
 from assistant.cli.knowledge import require_knowledge
 from assistant.cli.local import LocalRuntime, local_runtime
-from assistant.cli.records import cli_reader
-from assistant.cli.terminal import Terminal, plain, styled
+from assistant.cli.terminal import GlobalOptions, Terminal, cli_reader, plain, styled
 from assistant.domain.answers import AccessEntry
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.documents import RankedPassage

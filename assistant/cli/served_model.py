@@ -21,9 +21,8 @@ from pydantic import ValidationError
 from assistant.answering.ports import AnswerGenerator
 from assistant.answering.prompt import FileTokenCounter
 from assistant.aws.event_stream import ChatChunkParser, ChatStreamError
-from assistant.cli.global_options import GlobalOptions
 from assistant.cli.models import choose_for, describe
-from assistant.cli.terminal import Terminal, plain
+from assistant.cli.terminal import GlobalOptions, Terminal, plain
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import AssistantError, ConfigurationError, LocalRuntimeError
 from assistant.evaluation.model_questions import Counts, ask_model, load_model_questions, measure_reading

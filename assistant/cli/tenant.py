@@ -13,10 +13,9 @@ from typing import Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 
-from assistant.cli.global_options import GlobalOptions
 from assistant.cli.live import confusable
 from assistant.cli.loading import first_names
-from assistant.cli.terminal import Terminal, plain
+from assistant.cli.terminal import GlobalOptions, Terminal, plain
 from assistant.domain.errors import ConfigurationError, ConflictError
 from assistant.knowledge.files import is_read
 from assistant.settings import deployment_checks

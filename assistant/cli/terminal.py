@@ -1,18 +1,114 @@
-"""What people see: results on stdout, progress and remarks on stderr, spinners only on a terminal."""
+"""What every command shares: its options, the tenants' files and stores, and what people see.
+
+Results go to stdout, progress and remarks to stderr, spinners to a terminal only.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Collection, Generator, Iterable, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractAsyncContextManager, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import orjson
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
+
+from assistant.domain.errors import ConfigurationError
+from assistant.local.layout import models_dir
+from assistant.settings.local_models import TenantModels, local_models
+from assistant.settings.process import LocalSettings
+from assistant.settings.tenant import TenantConfig, TenantFiles, load_tenants
+
+if TYPE_CHECKING:
+    from assistant.wiring.stores import TenantStores
+
+Tenant = Annotated[str, typer.Option("--tenant", metavar="T", help="Name of a tenant file.")]
+"""The option of every command that works for one tenant."""
+
+
+@dataclass(frozen=True, slots=True)
+class GlobalOptions:
+    tenants_dir: Path
+    state_dir: Path
+    port: int | None
+    """None: the port of the settings, or of what runs already."""
+    json: bool
+    _warned: set[str] = field(default_factory=set[str], compare=False)
+    """Tenants whose wrong file this command has already reported."""
+
+    @classmethod
+    def of(cls, context: typer.Context) -> GlobalOptions:
+        found: object = context.obj
+        assert isinstance(found, cls)  # noqa: S101 - main.options always sets it
+        return found
+
+    def local_settings(self) -> LocalSettings:
+        """Return the settings of the local processes. Raises ConfigurationError."""
+        return LocalSettings.read(**({} if self.port is None else {"port": self.port}))
+
+    def service_token(self, *, of: str) -> str:
+        """Return the token for a service elsewhere; ``of``: whose it must be. Raises ConfigurationError."""
+        settings = self.local_settings()
+        if settings.service_token is None:
+            name = settings.variable("service_token")
+            raise ConfigurationError(f"{name} must hold {of} token of the service.")
+        return settings.service_token
+
+    def tenants(self) -> TenantFiles:
+        """Return every tenant with the models that it uses here; report refused files on stderr.
+
+        Raises ConfigurationError when none is left.
+        """
+        files = self._tenant_files()
+        for name, error in files.refused.items():
+            if name not in self._warned:
+                self._warned.add(name)
+                typer.echo(f"assistant: warning: {error.message}\n  Tenant {name} is left out.", err=True)
+        return files
+
+    def local_models(self, tenants: Iterable[str]) -> dict[str, TenantModels]:
+        """Return the added models that each tenant uses here. Raises ConfigurationError."""
+        return local_models(models_dir(self.state_dir), tenants)
+
+    def tenant(self, name: str) -> TenantConfig:
+        """Return one tenant by its exact name. Raises ConfigurationError where its file is wrong."""
+        files = self._tenant_files()
+        tenant = files.one(name)
+        self.tenants()
+        return tenant
+
+    def stores(self, tenant: str) -> AbstractAsyncContextManager[TenantStores]:
+        """Open one tenant's stores under the state folder."""
+        from assistant.wiring.stores import open_stores  # the slowest import: not every command opens stores
+
+        return open_stores(self.tenant(tenant), state_dir=self.state_dir.resolve())
+
+    def _tenant_files(self) -> TenantFiles:
+        files = load_tenants(self.tenants_dir)
+        served: dict[str, TenantConfig] = {}
+        refused: dict[str, ConfigurationError] = {}
+        for name, tenant in files.tenants.items():
+            try:
+                served[name] = self.local_models([name])[name].applied_to(tenant)
+            except ConfigurationError as error:
+                refused[name] = error
+        if not served:
+            raise next(iter(refused.values()))
+        return replace(files.without(refused), tenants=served)
+
+
+def cli_reader() -> str:
+    """Return the recorded name of a reader on the command line, who reads as an auditor does."""
+    return f"cli:uid-{os.getuid()}"
+
 
 _COUNT_EVERY_S = 5.0
 _WIDE = 160

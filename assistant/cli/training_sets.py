@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from assistant.cli.global_options import GlobalOptions
-from assistant.cli.terminal import Terminal, plain, table
+from assistant.cli.terminal import GlobalOptions, Terminal, plain, table
 from assistant.domain.desk import ApprovedAnswer, DeskKind
 from assistant.domain.errors import InvalidRequestError
 from assistant.domain.feedback import FeedbackEvent, FeedbackText

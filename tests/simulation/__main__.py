@@ -14,10 +14,9 @@ from pathlib import Path
 
 from assistant.answering.rank import shipped_weights
 from assistant.cli.evaluate import open_services
-from assistant.cli.global_options import GlobalOptions
 from assistant.cli.knowledge import load_if_empty
 from assistant.cli.local import LocalRuntime, local_runtime
-from assistant.cli.terminal import Terminal
+from assistant.cli.terminal import GlobalOptions, Terminal
 from assistant.domain.feedback import FeedbackEvent
 from assistant.evaluation.questions import load_questions
 from assistant.tuning.gate import read_protected

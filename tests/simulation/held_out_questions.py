@@ -14,10 +14,9 @@ from pathlib import Path
 
 from assistant.cli.embedding_tuning import read_documents
 from assistant.cli.evaluate import open_services
-from assistant.cli.global_options import GlobalOptions
 from assistant.cli.knowledge import load_if_empty
 from assistant.cli.local import local_runtime
-from assistant.cli.terminal import Terminal
+from assistant.cli.terminal import GlobalOptions, Terminal
 from assistant.domain.documents import StoredDocument
 from assistant.evaluation.questions import EvaluationQuestion
 from tests.simulation.questions import Questions

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from assistant.cli.global_options import GlobalOptions
 from assistant.cli.tenant import NewTenant, write_tenant
+from assistant.cli.terminal import GlobalOptions
 from assistant.settings.deployed_names import (
     LINK_SECRET_RESOURCE,
     SEARCH_ACCESS_RESOURCE,

@@ -15,9 +15,8 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
-from assistant.cli.global_options import GlobalOptions
 from assistant.cli.local import LocalRuntime, local_runtime
-from assistant.cli.terminal import Terminal
+from assistant.cli.terminal import GlobalOptions, Terminal
 from assistant.embedded.kept_vectors import write_kept_vectors
 from assistant.knowledge.files import SourceDocument, read_sources
 from assistant.knowledge.passages import InProcessParser, Received

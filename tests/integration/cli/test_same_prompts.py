@@ -12,10 +12,9 @@ from demo_tenants import CHECKOUT, KNOWLEDGE
 from shop import Shop
 
 from assistant.cli.evaluate import open_services
-from assistant.cli.global_options import GlobalOptions
 from assistant.cli.knowledge import load_if_empty
 from assistant.cli.local import LocalRuntime, local_runtime
-from assistant.cli.terminal import Terminal
+from assistant.cli.terminal import GlobalOptions, Terminal
 from assistant.evaluation.questions import EvaluationQuestion, load_questions
 from assistant.evaluation.written import MOST_STALE, WrittenAnswers, WrittenModel
 from assistant.recorded_model import RecordedAnswer, prompt_sha256, read_recording

@@ -11,8 +11,8 @@ import httpx
 import numpy as np
 import pytest
 
-from assistant.cli.global_options import GlobalOptions
 from assistant.cli.models import ModelOptions, add_model, list_models, use_model
+from assistant.cli.terminal import GlobalOptions
 from assistant.domain.errors import AssistantError, ConfigurationError, ConflictError, NotFoundError
 from assistant.model_server.embedding_graph import build_embedding_graph
 from assistant.model_server.weights import locate_weights

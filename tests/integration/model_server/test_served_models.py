@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from assistant.cli.global_options import GlobalOptions
 from assistant.cli.models import list_models, use_model
 from assistant.cli.served_model import ServedOptions, use_served_model
+from assistant.cli.terminal import GlobalOptions
 from assistant.domain.errors import AssistantError, ConfigurationError
 from assistant.evaluation.model_questions import REFUSAL, load_model_questions
 from assistant.model_server.generation import LlamaRuntime

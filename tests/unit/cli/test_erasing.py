@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from assistant.cli.global_options import GlobalOptions
 from assistant.cli.records import erase_patient
+from assistant.cli.terminal import GlobalOptions
 from assistant.domain.answers import Sent
 from assistant.domain.errors import ConfigurationError
 from assistant.learning.mover import MoveFeedback, MoverStores

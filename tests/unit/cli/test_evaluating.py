@@ -17,8 +17,8 @@ from assistant.cli.evaluate import (
     subject_changes,
     with_reading,
 )
-from assistant.cli.global_options import GlobalOptions
 from assistant.cli.main import app
+from assistant.cli.terminal import GlobalOptions
 from assistant.domain.errors import AssistantError, ConfigurationError, NotFoundError
 from assistant.evaluation.questions import WrittenResult, draw, load_questions
 from tests.fakes.answering import FakeTenant

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from assistant.cli.global_options import GlobalOptions, hoist
+from assistant.cli.main import hoist
+from assistant.cli.terminal import GlobalOptions
 from assistant.domain.errors import ConfigurationError
 
 

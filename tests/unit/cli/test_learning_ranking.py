@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from assistant.cli.global_options import GlobalOptions
 from assistant.cli.ranking import RankingOptions, learn_ranking, list_releases, roll_back
+from assistant.cli.terminal import GlobalOptions
 from assistant.domain.errors import ConfigurationError
 from assistant.wiring.feedback import open_learning
 from tests.fakes.synthetic_feedback import World, feedback

@@ -14,9 +14,9 @@ import orjson
 import pytest
 from typer.testing import CliRunner
 
-from assistant.cli.global_options import GlobalOptions
 from assistant.cli.live import ConnectorTrial, TrialCaller, confusable, try_connector
 from assistant.cli.main import app
+from assistant.cli.terminal import GlobalOptions
 from assistant.document_links import link_secret
 from assistant.domain.live import LiveRead
 from assistant.embedded.live import SqliteLiveReads

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from assistant.cli.global_options import GlobalOptions
 from assistant.cli.tenant import NewTenant, check_tenant, write_tenant
+from assistant.cli.terminal import GlobalOptions
 from assistant.domain.errors import AssistantError, ConfigurationError
 from assistant.settings.deployment_checks import placeholders
 from assistant.settings.tenant import load_tenants

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from assistant.cli.figures import measure_figures
-from assistant.cli.global_options import GlobalOptions
+from assistant.cli.terminal import GlobalOptions
 from assistant.domain.errors import ConfigurationError, NotFoundError
 from assistant.evaluation.figures import Figure, figure_named, held_against, read_figures
 from assistant.evaluation.measures import MEASURES, Estimate, Judged, figures
