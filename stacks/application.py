@@ -53,7 +53,7 @@ def _add_accounts(app: cdk.App, tenants: Sequence[DeployedTenant]) -> None:
 
 
 def _add_care_apps(app: cdk.App, tenants: Sequence[DeployedTenant]) -> None:
-    from stacks.care_app.stack import CareAppStage
+    from stacks.care_app import CareAppStage
 
     folder = Path(_context(app, "care_app") or ROOT / "care_app")
     CareAppStage.for_tenants(app, tenants, folder=folder, is_requested=_context(app, "tenant") is not None)

@@ -1,8 +1,16 @@
 """What every stack of a tenant uses: the stack class, log groups, removal policies, pinned ids, the role
-path."""
+path.
+
+The alarms' entries of docs/runbook.md: what happened, where to look, how to fix it.
+
+An alarm's description is made from its entry and links to it.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from functools import cache
 from typing import Literal
 
 import aws_cdk as cdk
@@ -15,7 +23,7 @@ from aws_cdk import aws_logs as logs
 from constructs import Construct, IConstruct
 
 from stacks.outputs import NetworkOutputs
-from stacks.tenant import DeployedTenant
+from stacks.tenant import ROOT, DeployedTenant
 
 DataClass = Literal["phi", "internal", "public"]
 """What the resources of a stack hold or carry: patients' data; the company's own; nothing of either."""
@@ -129,3 +137,27 @@ def tenant_log_group(
         encryption_key=kms.Key.from_key_arn(scope, f"{construct_id}Key", logs_key_arn),
         removal_policy=removal_of(tenant),
     )
+
+
+PAGE = ROOT / "docs" / "runbook.md"
+_ALARMS = re.compile(r"<!-- alarms:.*?-->\n(.*)<!-- end of alarms -->", re.DOTALL)
+_ENTRY = re.compile(r"^#### (.+)\n\n(.+)\n\n\*\*Look\.\*\* .+\n\n\*\*Fix\.\*\* .+$", re.MULTILINE)
+
+
+@cache
+def entries() -> Mapping[str, str]:
+    """Return what happened by anchor, the heading's address as GitHub and GitLab make it. An entry without
+    its three paragraphs is not among them."""
+    alarms = _ALARMS.search(PAGE.read_text(encoding="utf-8"))
+    found = _ENTRY.findall(alarms[1]) if alarms else []
+    return {title.lower().replace(" ", "-"): happened for title, happened in found}
+
+
+def link(anchor: str) -> str:
+    return f"docs/runbook.md#{anchor}"
+
+
+def described(anchor: str) -> str:
+    """Return the description of an alarm: what happened, and a link to what to do. Raises KeyError without
+    an entry."""
+    return f"{entries()[anchor]} What to do: {link(anchor)}"

@@ -7,14 +7,14 @@ from constructs import Construct
 
 from stacks.corpus import EXCEPTIONS as CORPUS_EXCEPTIONS
 from stacks.corpus import CorpusStack
-from stacks.data.exceptions import EXCEPTIONS as DATA_EXCEPTIONS
+from stacks.data.stack import EXCEPTIONS as DATA_EXCEPTIONS
 from stacks.data.stack import DataStack
 from stacks.edge import EXCEPTIONS as EDGE_EXCEPTIONS
 from stacks.edge import EdgeStack
-from stacks.ingestion.exceptions import EXCEPTIONS as INGESTION_EXCEPTIONS
+from stacks.ingestion.stack import EXCEPTIONS as INGESTION_EXCEPTIONS
 from stacks.ingestion.stack import IngestionStack
 from stacks.keys import KeysStack
-from stacks.learning.exceptions import EXCEPTIONS as LEARNING_EXCEPTIONS
+from stacks.learning.stack import EXCEPTIONS as LEARNING_EXCEPTIONS
 from stacks.learning.stack import LearningStack
 from stacks.models.stack import EXCEPTIONS as MODELS_EXCEPTIONS
 from stacks.models.stack import ModelsStack

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from assistant.domain.errors import ConfigurationError
-from stacks.boundary import EXCEPTIONS as ACCOUNT_EXCEPTIONS
-from stacks.care_app.stack import EXCEPTIONS as CARE_APP_EXCEPTIONS
+from stacks.account import EXCEPTIONS as ACCOUNT_EXCEPTIONS
+from stacks.care_app import EXCEPTIONS as CARE_APP_EXCEPTIONS
 from stacks.policy import Acknowledgement, pattern_of
 from stacks.tenant import ROOT
 from stacks.tenant_stage import EXCEPTIONS as TENANT_EXCEPTIONS

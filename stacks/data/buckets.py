@@ -1,4 +1,10 @@
-"""The tenant's buckets: closed, versioned, encrypted, with access logs; how long each keeps its content."""
+"""The tenant's buckets: closed, versioned, encrypted, with access logs; how long each keeps its content.
+
+Policies of the tenant's buckets, and what roles of other stacks may do with stores.
+
+Refusals are conditional Denies on negated operators, which also match a caller without any tag. They leave
+AWS services out: services call without tags, and only where an Allow admits them.
+"""
 
 from __future__ import annotations
 
@@ -12,24 +18,271 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
-from stacks.data.permissions import (
-    ACCESS_LOGS,
-    artifacts,
-    clean_capture,
-    isolation,
-    labels,
-    log_delivery,
-    no_pushers,
-    only_with_key,
-    pushers_in_their_folders,
-    quarantine,
-    texts,
-    trail_delivery,
-)
+from assistant.settings.deployed_names import TableDefinition
+from assistant.settings.model_artifacts import CALLERS_PREFIX, EVALUATION_PREFIX
+from assistant.settings.process import ServiceSettings
 from stacks.keys import trail_arns
 from stacks.outputs import KeysOutputs
+from stacks.roles import (
+    DUTY_TAG,
+    INBOX_TAG,
+    TENANT_TAG,
+    Conditions,
+    Duty,
+    allow,
+    allow_service,
+    bucket_arn,
+    exempt_principals,
+    resource_arn,
+    via_s3,
+)
 from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import NEVER_DELETED, OUTLIVES, pin, removal_of
+
+ACCESS_LOGS = "s3"
+"""Folder of the logs bucket: S3's access logs, by bucket role."""
+TRAILS = "cloudtrail"
+"""Folder (``S3KeyPrefix``) of the trail bucket that the tenant's trails write to."""
+_OBJECTS = (
+    "s3:GetObject*",
+    "s3:PutObject*",
+    "s3:DeleteObject*",
+    "s3:RestoreObject",
+    "s3:AbortMultipartUpload",
+    "s3:ListBucket*",
+    "s3:ListMultipartUploadParts",
+)
+_DELETE = ("s3:DeleteObject*", "s3:RestoreObject")
+_UNLOCK = ("s3:BypassGovernanceRetention", "s3:PutObjectRetention", "s3:PutObjectLegalHold")
+"""To unlock an object, somebody must first change the bucket's policy, and that raises an alarm."""
+_PUT = ("s3:PutObject", "s3:PutObjectAcl", "s3:PutObjectTagging")
+_NO_SERVICE: Conditions = {"BoolIfExists": {"aws:PrincipalIsAWSService": "false"}}
+"""IfExists: an anonymous request has no such key, and is refused."""
+
+
+def isolation(scope: Construct, bucket: s3.IBucket, *, tenant: DeployedTenant) -> list[iam.PolicyStatement]:
+    """Refuse the content to every caller but the tenant's roles, AWS services, the deployment and principals
+    that the tenant file declares; refuse everything to another tenant's roles."""
+    exempt = {"ArnNotLike": {"aws:PrincipalArn": exempt_principals(scope, tenant=tenant)}}
+    no_tenant = {"StringNotEquals": {TENANT_TAG: tenant.name}}
+    tagged = {"Null": {TENANT_TAG: "false"}}
+    return [
+        _deny("RefuseStrangers", bucket, _OBJECTS, {**no_tenant, **_NO_SERVICE, **exempt}),
+        _deny("RefuseOtherTenants", bucket, ["s3:*"], {**no_tenant, **tagged, **exempt}),
+    ]
+
+
+def only_with_key(bucket: s3.IBucket, *, key_arn: str) -> iam.PolicyStatement:
+    """Refuse a write that names another key than the bucket's own, which is used when none is named."""
+    header = "s3:x-amz-server-side-encryption-aws-kms-key-id"
+    conditions = {"StringNotEquals": {header: key_arn}, "Null": {header: "false"}}
+    return _deny("RefuseOtherKeys", bucket, ["s3:PutObject"], conditions)
+
+
+def no_pushers(bucket: s3.IBucket) -> iam.PolicyStatement:
+    """Refuse pushers, who may use the inbox only."""
+    return _deny("RefusePushers", bucket, ["s3:*"], {"StringEquals": {DUTY_TAG: Duty.PUSHER.value}})
+
+
+def pushers_in_their_folders(bucket: s3.IBucket) -> list[iam.PolicyStatement]:
+    """Return statements that let a pusher only put into ``<inbox tag>/`` and deny every other writer."""
+    pusher = {"StringEquals": {DUTY_TAG: Duty.PUSHER.value}}
+    elsewhere = iam.PolicyStatement(
+        sid="PushIntoOwnFolder",
+        effect=iam.Effect.DENY,
+        actions=["s3:PutObject"],
+        not_resources=[bucket.arn_for_objects("${" + INBOX_TAG + "}/*")],
+        conditions=pusher,
+    )
+    anything_else = iam.PolicyStatement(
+        sid="PushAndNothingElse",
+        effect=iam.Effect.DENY,
+        not_actions=["s3:PutObject", "s3:AbortMultipartUpload"],
+        resources=[bucket.bucket_arn, bucket.arn_for_objects("*")],
+        conditions=pusher,
+    )
+    for statement in (elsewhere, anything_else):
+        statement.add_any_principal()
+    without_folder = {**pusher, "Null": {INBOX_TAG: "true"}}
+    return [
+        elsewhere,
+        anything_else,
+        _deny("PushOnlyWithFolder", bucket, ["s3:*"], without_folder),
+        _only(Duty.PUSHER, "OnlyPushersPut", bucket, _PUT),
+    ]
+
+
+def quarantine(bucket: s3.IBucket, *, tenant: DeployedTenant) -> list[iam.PolicyStatement]:
+    """Only SageMaker's role puts; only the redactor reads and deletes; break-glass principals may read."""
+    return [
+        _only(Duty.CAPTURE_WRITER, "OnlySageMakerPuts", bucket, _PUT),
+        _only(Duty.REDACTOR, "OnlyRedactorReads", bucket, ["s3:GetObject*"], beside=tenant.place.break_glass),
+        _only(Duty.REDACTOR, "OnlyRedactorDeletes", bucket, _DELETE),
+    ]
+
+
+def clean_capture(bucket: s3.IBucket, *, tenant: DeployedTenant) -> list[iam.PolicyStatement]:
+    """Only the redactor puts; with ``capture = "direct"`` in the tenant file, only SageMaker's role does."""
+    writer = Duty.CAPTURE_WRITER if tenant.models.capture == "direct" else Duty.REDACTOR
+    return [
+        _only(writer, "OnlyOneWriterPuts", bucket, _PUT),
+        _only(Duty.REDACTOR, "OnlyRedactorDeletes", bucket, _DELETE),
+    ]
+
+
+def labels(bucket: s3.IBucket, *, tenant: DeployedTenant) -> list[iam.PolicyStatement]:
+    """Only the mover puts, only learners and the preparing job read, and nobody shortens a lock.
+
+    Rankings and releases rest on these objects, so no workload deletes one.
+    """
+    return [
+        _only(Duty.MOVER, "OnlyMoverPuts", bucket, _PUT),
+        *_only_read_by((Duty.LEARNER, Duty.PREPARER), bucket, tenant=tenant),
+        _deny("NobodyUnlocks", bucket, _UNLOCK, {}),
+    ]
+
+
+def texts(bucket: s3.IBucket, *, tenant: DeployedTenant) -> list[iam.PolicyStatement]:
+    """Only the mover puts; it and the preparing job read. An erasure destroys a key, and deletes no object:
+    the mover reads which texts the key sealed, for the receipt."""
+    return [
+        _only(Duty.MOVER, "OnlyMoverPuts", bucket, _PUT),
+        *_only_read_by((Duty.MOVER, Duty.PREPARER), bucket, tenant=tenant),
+    ]
+
+
+def _only_read_by(
+    duties: Sequence[Duty], bucket: s3.IBucket, *, tenant: DeployedTenant
+) -> list[iam.PolicyStatement]:
+    """Refuse reads to all but these duties and the persons that the tenant file declares, and deletions to
+    every role of the tenant."""
+    persons = [*tenant.place.break_glass, *tenant.config.observability.declared_principals]
+    no_role_of_the_tenant = {"StringEquals": {TENANT_TAG: tenant.name}}
+    return [
+        _only(duties, "OnlyTheseRead", bucket, ["s3:GetObject*"], beside=persons),
+        _deny("NoWorkloadDeletes", bucket, _DELETE, no_role_of_the_tenant),
+    ]
+
+
+def artifacts(bucket: s3.IBucket) -> list[iam.PolicyStatement]:
+    """Only publishers put: no workload writes what an endpoint loads."""
+    return [_only(Duty.PUBLISHER, "OnlyPublishersPut", bucket, _PUT)]
+
+
+def log_delivery(bucket: s3.IBucket, *, tenant: DeployedTenant) -> list[iam.PolicyStatement]:
+    """Let S3's access logs (of any bucket of the account: later stacks have some) and load balancers write.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/enable-server-access-logging.html,
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/application/enable-access-logging.html
+    """
+    account = tenant.place.account
+    of_account = {"StringEquals": {"aws:SourceAccount": account}}
+    access_logs = bucket.arn_for_objects(f"{ACCESS_LOGS}/*")
+    # The path contains the balancer's account; the documented policy has no condition.
+    balancer_logs = bucket.arn_for_objects(f"*/AWSLogs/{account}/*")
+    return [
+        allow_service("logging.s3", "s3:PutObject", access_logs, conditions=of_account),
+        allow_service("logdelivery.elasticloadbalancing", "s3:PutObject", balancer_logs),
+    ]
+
+
+def trail_delivery(bucket: s3.IBucket, *, tenant: DeployedTenant, trails: str) -> list[iam.PolicyStatement]:
+    """Return statements that let only the tenant's trails write, and deny changes to locked retention.
+
+    https://docs.aws.amazon.com/awscloudtrail/latest/userguide/create-s3-bucket-policy-for-cloudtrail.html
+    """
+    trail = {"ArnLike": {"aws:SourceArn": trails}}
+    objects = bucket.arn_for_objects(f"{TRAILS}/AWSLogs/{tenant.place.account}/*")
+    owned = {**trail, "StringEquals": {"s3:x-amz-acl": "bucket-owner-full-control"}}
+    return [
+        allow_service("cloudtrail", "s3:GetBucketAcl", bucket.bucket_arn, conditions=trail),
+        allow_service("cloudtrail", "s3:PutObject", objects, conditions=owned),
+        _deny("OnlyTrailsPut", bucket, _PUT, _NO_SERVICE),
+        _deny("NobodyUnlocks", bucket, _UNLOCK, {}),
+    ]
+
+
+def _deny(
+    sid: str, bucket: s3.IBucket, actions: Sequence[str], conditions: Conditions
+) -> iam.PolicyStatement:
+    statement = iam.PolicyStatement(
+        sid=sid,
+        effect=iam.Effect.DENY,
+        actions=list(actions),
+        resources=[bucket.bucket_arn, bucket.arn_for_objects("*")],
+        conditions=dict(conditions),
+    )
+    statement.add_any_principal()
+    return statement
+
+
+def _only(
+    duty: Duty | Sequence[Duty],
+    sid: str,
+    bucket: s3.IBucket,
+    actions: Sequence[str],
+    *,
+    beside: Sequence[str] = (),
+) -> iam.PolicyStatement:
+    exempt = {"ArnNotLike": {"aws:PrincipalArn": list(beside)}} if beside else {}
+    duties = duty.value if isinstance(duty, Duty) else [each.value for each in duty]
+    return _deny(sid, bucket, actions, {"StringNotEquals": {DUTY_TAG: duties}, **exempt})
+
+
+# --- identities --------------------------------------------------------------------------------------------
+
+ARTIFACT_PREFIXES = ("llm/", "embedding/", CALLERS_PREFIX, EVALUATION_PREFIX)
+"""Folders of the models bucket: artifacts by task, what callers of the endpoints need of them, and questions
+that learned rankings are held against."""
+
+
+def publisher_statements(scope: Construct, bucket: s3.IBucket, *, key_arn: str) -> list[iam.PolicyStatement]:
+    """Let a publisher put artifacts and read them again.
+
+    S3 decrypts the parts of a large upload when it joins them: "Uploading and copying objects using multipart
+    upload", Amazon S3 user guide.
+    """
+    objects = [bucket.arn_for_objects(f"{prefix}*") for prefix in ARTIFACT_PREFIXES]
+    folders = {"StringLike": {"s3:prefix": [f"{prefix}*" for prefix in ARTIFACT_PREFIXES]}}
+    return [
+        allow(("s3:PutObject", "s3:AbortMultipartUpload", "s3:GetObject"), *objects),
+        allow("s3:ListBucket", bucket.bucket_arn, conditions=folders),
+        allow(("kms:GenerateDataKey", "kms:Decrypt"), key_arn, conditions=via_s3(scope)),
+    ]
+
+
+def document_statements(scope: Construct, bucket: str) -> list[iam.PolicyStatement]:
+    """Let a role read, write and withdraw documents: every version, by name.
+
+    Without ``s3:ListBucket`` S3 answers that access is denied where an object is missing. It has no condition
+    on the prefix, because a read of an object has none.
+    """
+    arn, prefix = bucket_arn(scope, bucket), ServiceSettings.documents_prefix
+    return [
+        allow(("s3:GetObject", "s3:PutObject", "s3:DeleteObjectVersion"), f"{arn}/{prefix}*"),
+        allow("s3:ListBucket", arn),
+        allow("s3:ListBucketVersions", arn, conditions={"StringLike": {"s3:prefix": f"{prefix}*"}}),
+    ]
+
+
+def of_partitions(patterns: Sequence[str]) -> Conditions:
+    """Return the condition that a call on a table touches only partitions of these patterns (``*``).
+
+    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/specifying-conditions.html
+    """
+    return {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": list(patterns)}}
+
+
+def table_statements(
+    scope: Construct, definition: TableDefinition, name: str, *, actions: Sequence[str]
+) -> list[iam.PolicyStatement]:
+    """Let a role call these actions on a table, and query its index."""
+    arn = resource_arn(scope, "dynamodb", "table", name)
+    statements = [allow(actions, arn)]
+    if definition.index is not None:
+        statements.append(allow("dynamodb:Query", f"{arn}/index/{definition.index.name}"))
+    return statements
+
 
 _REPLACED_DAYS = {"dev": 1, "standard": 14, "hipaa": 35}
 """A mistake can be undone for so long; a withdrawal is complete only after it. The tables' recovery takes 35

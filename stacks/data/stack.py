@@ -1,26 +1,34 @@
 """The data stack: everything that would be lost with it. Nothing is deleted with the stack, except for
-``dev``."""
+``dev``.
+
+Secrets of the internal systems that the service calls: created empty, filled by the system's owner.
+
+Exceptions of the data stack.
+"""
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Mapping
+from typing import Any, cast
 
 import aws_cdk as cdk
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
 from assistant.settings.deployed_names import PARTITION, SORT, TABLES, TableDefinition
-from stacks.data.buckets import TenantBuckets
-from stacks.data.permissions import publisher_statements
+from assistant.settings.deployment import ReachEntry
+from stacks.data.buckets import TenantBuckets, publisher_statements
 from stacks.data.search import SearchDomain
-from stacks.data.secrets import SystemSecrets
 from stacks.functions import FunctionRole, platform_statements
 from stacks.keys import generated_log_groups
+from stacks.network.security_groups import pascal_case
 from stacks.outputs import DataOutputs, EarlierOutputs, KeysOutputs
-from stacks.roles import Duty, allow, attach, tag_duty
+from stacks.policy import ANY_RESOURCE, LAMBDA_PLATFORM, NO_REPLICATION, exceptions, hipaa, nag, wildcard
+from stacks.roles import TENANT_TAG, Duty, allow, attach, exempt_principals, tag_duty
 from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import NEVER_DELETED, TenantStack, pin, removal_of
 
@@ -156,3 +164,139 @@ def _table(
 
 def _attribute(name: str) -> dynamodb.Attribute:
     return dynamodb.Attribute(name=name, type=dynamodb.AttributeType.STRING)
+
+
+class SystemSecrets(Construct):
+    """One secret for each callable ``[[reach]]`` entry with a token or OAuth credentials, unless the entry
+    names a secret of the company's.
+
+    No value is in a template: whoever owns the system puts it and rotates it (docs/runbook.md). A secret
+    without a value makes the system's elements fail and nothing else.
+    """
+
+    def __init__(self, scope: Construct, construct_id: str, *, tenant: DeployedTenant, key_arn: str) -> None:
+        super().__init__(scope, construct_id)
+        self._tenant = tenant
+        self.arns = {entry.name: self._create(entry, key_arn=key_arn) for entry in tenant.own_secrets}
+        """ARN by the system's name."""
+
+    def _create(self, entry: ReachEntry, *, key_arn: str) -> str:
+        name = pascal_case(entry.name)
+        secret = secretsmanager.CfnSecret(
+            self,
+            name,
+            name=self._tenant.secret_of(entry),
+            kms_key_id=key_arn,
+            description=f"How the assistant proves itself to {entry.name}; put by the system's owner",
+        )
+        secret.apply_removal_policy(removal_of(self._tenant))
+        pin(secret, f"{name}Secret")
+        secretsmanager.CfnResourcePolicy(
+            self,
+            f"{name}Policy",
+            secret_id=secret.ref,
+            block_public_policy=True,
+            resource_policy=self._policy(),
+        )
+        return secret.ref
+
+    def _policy(self) -> Mapping[str, Any]:
+        """Only roles with the tenant's tag read the value, and roles of another tenant do nothing with the
+        secret, whatever policies they have. A system's owner, who puts it, has no such tag."""
+        strangers = {
+            "StringNotEquals": {TENANT_TAG: self._tenant.name},
+            "ArnNotLike": {"aws:PrincipalArn": exempt_principals(self, tenant=self._tenant)},
+        }
+        others = {**strangers, "Null": {TENANT_TAG: "false"}}
+        statements = [
+            ("ReadByTenant", "secretsmanager:GetSecretValue", strangers),
+            ("RefuseOtherTenants", "secretsmanager:*", others),
+        ]
+        return {
+            "Version": "2012-10-17",
+            "Statement": [
+                {
+                    "Sid": sid,
+                    "Effect": "Deny",
+                    "Principal": {"AWS": "*"},
+                    "Action": action,
+                    "Resource": "*",
+                    "Condition": conditions,
+                }
+                for sid, action, conditions in statements
+            ],
+        }
+
+
+EXCEPTIONS = (
+    *exceptions(
+        "Data/Buckets",
+        NO_REPLICATION,
+        "A copy in a second region is a second place to withdraw a document from, and not every company may "
+        "store patients' data there. Versions undo mistakes; after the loss of a region the knowledge is "
+        "ingested again from its sources.",
+    ),
+    *exceptions(
+        "Data/Buckets/LogsBucket",
+        hipaa("S3DefaultEncryptionKMS"),
+        "Load balancers and S3's own access logs can write to SSE-S3 only (Elastic Load Balancing and "
+        "Amazon S3 user guides, access logs). They hold addresses and paths, never a question.",
+    ),
+    *exceptions(
+        "Data/Buckets/LogsBucket",
+        "checkov::CKV_AWS_18",
+        "It receives the access logs: its own would log the delivery of logs, without end.",
+    ),
+    *exceptions(
+        "Data/Tables",
+        hipaa("DynamoDBInBackupPlan"),
+        "Point-in-time recovery covers every second of 35 days. A backup plan would keep withdrawn "
+        "documents longer than the receipt of a withdrawal states.",
+    ),
+    *exceptions(
+        "Data/Tables/EventsTable",
+        (nag("DDB3"), "checkov::CKV_AWS_28", hipaa("DynamoDBPITREnabled")),
+        "It holds events of running answers, which expire after 15 minutes: with recovery their text would "
+        "stay for 35 days more.",
+        decision="0009-three-dynamodb-tables",
+    ),
+    *exceptions(
+        "Data/SystemSecrets",
+        (nag("SMG4"), hipaa("SecretsManagerRotationEnabled")),
+        "The credential is another system's: only its owner can make a new one. An alarm tells when it is 90 "
+        "days old.",
+    ),
+    *exceptions("Data/SchemaPlatform", ANY_RESOURCE, LAMBDA_PLATFORM),
+    *exceptions(
+        "Data/SchemaPlatform",
+        wildcard("arn:aws:logs:{region}:{account}:log-group:{stage}-*:*"),
+        "The function and its log group belong to the ingestion stack, which is deployed later: the "
+        "tenant's own groups, and only the permission to write lines.",
+    ),
+    *exceptions(
+        "Data/SetUp",
+        (nag("IAM5[Action::es:ESHttp*]"), *wildcard("<Search.Arn>/*")),
+        "The master of one domain: all HTTP methods on all its paths. One function's code uses it, and no "
+        "other identity has this role.",
+    ),
+    *exceptions(
+        "Data/ArtifactPublisher",
+        wildcard(
+            *(f"<ModelsBucket.Arn>/{folder}/*" for folder in ("llm", "embedding", "callers", "evaluation"))
+        ),
+        "An artifact's folder is its hash, which is not known before it is built: the folders of artifacts "
+        "and of questions, in which the role adds and reads and deletes nothing.",
+    ),
+    *exceptions(
+        "Data/Search/Domain",
+        nag("OS3"),
+        "The security group restricts addresses: the domain is in the VPC, where only the groups of "
+        "searchers and writers reach it. Its policy admits one role.",
+    ),
+    *exceptions(
+        "Data/Search/Domain",
+        (nag("OS4"), nag("OS7")),
+        "A sandbox has one small node, by its profile: its content can be ingested again, and nobody waits "
+        "for it. standard and hipaa have several zones and three dedicated masters.",
+    ),
+)

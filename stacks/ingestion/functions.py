@@ -3,18 +3,34 @@
 Documents: ``receive_documents``, ``ingest_documents``, ``withdraw_documents``, ``purge_index``. Captured
 calls leave the quarantine within the hour: ``redact_capture`` copies each one clean and deletes every version
 of it.
+
+A queue with its dead-letter queue: under the tenant's key, over TLS only.
+
+Permissions of the functions: what their adapters call, and on what. No statement has a wildcard action.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import aws_cdk as cdk
+from aws_cdk import aws_events as events
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
+from assistant.settings.deployed_names import (
+    ERASURE_PARTITIONS,
+    FEEDBACK_SECRET_PURPOSE,
+    LINK_SECRET_PURPOSE,
+    LIVE_READS_SECRET_PURPOSE,
+    STATES,
+    link_secret_context,
+)
 from assistant.settings.functions import (
     BULK_PREFIX,
     IngestingSettings,
@@ -23,12 +39,227 @@ from assistant.settings.functions import (
     RemovingSettings,
 )
 from assistant.settings.model_artifacts import CALLERS_PREFIX
+from assistant.settings.process import ServiceSettings
+from stacks.data.buckets import document_statements, of_partitions, table_statements
 from stacks.functions import FunctionPlace, FunctionProgram, FunctionRole, VpcFunction, schedule
-from stacks.ingestion.permissions import FunctionPermissions
-from stacks.ingestion.queues import TenantQueue, object_created
 from stacks.models.power import PowerSwitch, publish_power_sources
+from stacks.outputs import EarlierOutputs
 from stacks.processes import TenantFileAsset
-from stacks.roles import Duty, tag_duty
+from stacks.roles import Duty, allow, allow_service, bucket_arn, parameter_arn, resource_arn, tag_duty, via
+from stacks.tenant import DeployedTenant
+
+MAX_ATTEMPTS = 40
+"""Deliveries before a message is a dead letter; equals ``assistant.knowledge.ports.MAX_ATTEMPTS``
+(tested)."""
+_RETENTION = cdk.Duration.days(14)
+"""SQS's maximum, so that a weekend's failure is still there."""
+_TIMEOUTS_OF_VISIBILITY = 6
+"""Lambda's advice ("Creating and configuring an Amazon SQS event source mapping"): room for its retries while
+the function is throttled."""
+
+
+class TenantQueue(Construct):
+    """``consumer_timeout_s`` is the timeout of the function that takes from it."""
+
+    def __init__(
+        self, scope: Construct, construct_id: str, *, data_key_arn: str, consumer_timeout_s: int
+    ) -> None:
+        super().__init__(scope, construct_id)
+        key = kms.Key.from_key_arn(self, "Key", data_key_arn)
+        self.dead_letters = sqs.Queue(
+            self,
+            "DeadLetters",
+            encryption=sqs.QueueEncryption.KMS,
+            encryption_master_key=key,
+            enforce_ssl=True,
+            retention_period=_RETENTION,
+        )
+        self.queue = sqs.Queue(
+            self,
+            "Queue",
+            encryption=sqs.QueueEncryption.KMS,
+            encryption_master_key=key,
+            enforce_ssl=True,
+            retention_period=_RETENTION,
+            visibility_timeout=cdk.Duration.seconds(_TIMEOUTS_OF_VISIBILITY * consumer_timeout_s),
+            dead_letter_queue=sqs.DeadLetterQueue(queue=self.dead_letters, max_receive_count=MAX_ATTEMPTS),
+        )
+        self.arn = self.queue.queue_arn
+        self.url = self.queue.queue_url
+
+    def fed_by(self, construct_id: str, *, pattern: events.EventPattern) -> None:
+        """Create a rule that puts events of the pattern into the queue, and admit only this rule.
+
+        CDK's own target would admit every rule of the account to an encrypted queue, and so another tenant's.
+        """
+        rule = events.Rule(self, construct_id, event_pattern=pattern)
+        resource = cast("events.CfnRule", rule.node.default_child)
+        resource.targets = [events.CfnRule.TargetProperty(id="Queue", arn=self.arn)]
+        self.queue.add_to_resource_policy(
+            allow_service(
+                "events",
+                "sqs:SendMessage",
+                self.arn,
+                sid=f"Feed{construct_id}",
+                conditions={"ArnEquals": {"aws:SourceArn": rule.rule_arn}},
+            )
+        )
+
+    def consumed_by(
+        self,
+        function: VpcFunction,
+        *,
+        role: FunctionRole,
+        batch_size: int,
+        concurrency: int,
+        enabled: bool | cdk.IResolvable = True,
+    ) -> lambda_.CfnEventSourceMapping:
+        """Let the function take batches, ``concurrency`` (Lambda's minimum: 2) at once."""
+        kinds = lambda_.CfnEventSourceMapping
+        mapping = kinds(
+            self,
+            "Source",
+            event_source_arn=self.arn,
+            function_name=function.function_arn,
+            enabled=enabled,
+            batch_size=batch_size,
+            function_response_types=["ReportBatchItemFailures"],
+            scaling_config=kinds.ScalingConfigProperty(maximum_concurrency=concurrency),
+        )
+        # Lambda uses the role when it creates the mapping.
+        mapping.node.add_dependency(role)
+        return mapping
+
+
+def object_created(*, bucket: str, key: object | None = None) -> events.EventPattern:
+    """Return the pattern of S3's events of new objects; ``key`` filters their names in EventBridge's
+    syntax."""
+    detail: dict[str, object] = {"bucket": {"name": [bucket]}}
+    if key is not None:
+        detail["object"] = {"key": [key]}
+    return events.EventPattern(source=["aws.s3"], detail_type=["Object Created"], detail=detail)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionPermissions:
+    """Builds the statements of the functions' roles, and the roles themselves below ``scope``."""
+
+    scope: Construct
+    tenant: DeployedTenant
+    earlier: EarlierOutputs
+
+    def role(
+        self, construct_id: str, *, description: str, statements: Sequence[iam.PolicyStatement]
+    ) -> FunctionRole:
+        role = FunctionRole(self.scope, construct_id, description=description)
+        for statement in statements:
+            role.add_to_policy(statement)
+        return role
+
+    def read_raw_files(self) -> list[iam.PolicyStatement]:
+        """Without ``s3:ListBucket`` S3 answers that access is denied where a file is missing."""
+        bucket = bucket_arn(self.scope, self.earlier.data.inbox_bucket)
+        return [allow("s3:GetObject", f"{bucket}/*"), allow("s3:ListBucket", bucket)]
+
+    def put_documents(self) -> list[iam.PolicyStatement]:
+        bucket = bucket_arn(self.scope, self.earlier.data.documents_bucket)
+        return [allow("s3:PutObject", f"{bucket}/{ServiceSettings.documents_prefix}*")]
+
+    def keep_documents(self) -> list[iam.PolicyStatement]:
+        return document_statements(self.scope, self.earlier.data.documents_bucket)
+
+    def write_states(self) -> list[iam.PolicyStatement]:
+        return table_statements(
+            self.scope, STATES, self.earlier.data.states_table, actions=STATES.worker_actions
+        )
+
+    def destroy_keys(self) -> list[iam.PolicyStatement]:
+        """Destroy the key of a withdrawn document's texts in feedback; the keys are items of the events'
+        table."""
+        table = resource_arn(self.scope, "dynamodb", "table", self.earlier.data.events_table)
+        return [allow("dynamodb:UpdateItem", table, conditions=of_partitions(ERASURE_PARTITIONS))]
+
+    def write_index(self) -> list[iam.PolicyStatement]:
+        """Write any version of an index of passages on the tenant's domain, and ask which one is live; the
+        domain's own role mapping says which."""
+        alias = str(ServiceSettings.model_fields["opensearch_index"].default).replace("{tenant}", "*")
+        indices = f"{self.earlier.data.domain_arn}/{alias}"
+        return [
+            allow(("es:ESHttpPost", "es:ESHttpGet"), f"{indices}-v*"),
+            allow("es:ESHttpGet", f"{indices}/_mapping"),
+        ]
+
+    def embed(self) -> list[iam.PolicyStatement]:
+        """Call the endpoint by name: the endpoint itself is absent while the tenant is paused."""
+        endpoint = resource_arn(
+            self.scope, "sagemaker", "endpoint", self.earlier.models.embedding_endpoint_name
+        )
+        return [allow("sagemaker:InvokeEndpoint", endpoint)]
+
+    def read_model_files(self, *names: str) -> list[iam.PolicyStatement]:
+        """Read files of the embedding model's artifact that its callers need."""
+        bucket = bucket_arn(self.scope, self.earlier.data.models_bucket)
+        folder = f"{bucket}/{CALLERS_PREFIX}{self.tenant.config.embedding.model}"
+        return [
+            allow("s3:GetObject", *(f"{folder}/{name}" for name in names)),
+            allow("kms:Decrypt", self.earlier.keys.models_key_arn, conditions=via(self.tenant, "s3")),
+        ]
+
+    def read_power(self) -> list[iam.PolicyStatement]:
+        return [allow("ssm:GetParameter", parameter_arn(self.scope, self.earlier.models.power_parameter))]
+
+    def take_from(self, *queue_arns: str) -> list[iam.PolicyStatement]:
+        """Let Lambda take messages from queues with the function's role."""
+        actions = ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility")
+        return [allow((*actions, "sqs:GetQueueAttributes"), *queue_arns)]
+
+    def send_to(self, *queue_arns: str) -> list[iam.PolicyStatement]:
+        return [allow("sqs:SendMessage", *queue_arns)]
+
+    def use_data_key(self, *services: str) -> iam.PolicyStatement:
+        """Use the key of documents, states, messages and environments through these services."""
+        actions = ("kms:Decrypt", "kms:GenerateDataKey")
+        return allow(actions, self.earlier.keys.data_key_arn, conditions=via(self.tenant, *services))
+
+    def create_link_secret(self) -> list[iam.PolicyStatement]:
+        """Create the parameters once, each with a key that nobody ever saw and that this function cannot
+        decrypt."""
+        contexts = [
+            link_secret_context(self.tenant.name, purpose)
+            for purpose in (LINK_SECRET_PURPOSE, FEEDBACK_SECRET_PURPOSE, LIVE_READS_SECRET_PURPOSE)
+        ]
+        context = {
+            f"kms:EncryptionContext:{name}": sorted({each[name] for each in contexts}) for name in contexts[0]
+        }
+        parameters = (
+            self.tenant.link_secret_parameter,
+            self.tenant.feedback_secret_parameter,
+            self.tenant.live_reads_secret_parameter,
+        )
+        return [
+            allow("ssm:PutParameter", *(parameter_arn(self.scope, name) for name in parameters)),
+            allow(
+                "kms:GenerateDataKeyWithoutPlaintext",
+                self.earlier.keys.data_key_arn,
+                conditions={"StringEquals": context},
+            ),
+        ]
+
+    def redact(self) -> list[iam.PolicyStatement]:
+        """Read and delete every version of raw capture; put clean copies."""
+        quarantine = bucket_arn(self.scope, self.earlier.data.quarantine_bucket)
+        objects = ("s3:GetObject", "s3:GetObjectVersion", "s3:DeleteObject", "s3:DeleteObjectVersion")
+        return [
+            allow(objects, f"{quarantine}/*"),
+            allow(("s3:ListBucket", "s3:ListBucketVersions"), quarantine),
+            allow("s3:PutObject", f"{bucket_arn(self.scope, self.earlier.data.capture_bucket)}/*"),
+            allow(
+                ("kms:Decrypt", "kms:GenerateDataKey"),
+                self.earlier.keys.capture_key_arn,
+                conditions=via(self.tenant, "s3"),
+            ),
+        ]
+
 
 _RECEIVE_TIMEOUT_S = 600
 """A raw file may contain twenty thousand documents, each an object of its own."""

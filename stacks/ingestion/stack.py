@@ -4,21 +4,51 @@ set up once inside the VPC.
 Raw files: inbox bucket → EventBridge → queue → ``receive_documents`` → queue → ``ingest_documents`` → index.
 Withdrawals: queue → ``withdraw_documents``. Captured calls: quarantine bucket → EventBridge → queue →
 ``redact_capture``. Search schema and the key of document links: custom resources of functions in the VPC.
+
+The search schema and the access to its index: custom resources that one function in the VPC handles.
+
+The function has the domain's one master role. CloudFormation calls it directly, without the CDK's provider
+framework, which would add functions outside the VPC.
+
+Exceptions of the ingestion stack.
 """
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
+from typing import cast
+
 import aws_cdk as cdk
+from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from assistant.settings.deployed_names import LINK_SECRET_RESOURCE
-from assistant.settings.functions import LinkSecretSettings
+from assistant.settings.deployed_names import (
+    LINK_SECRET_RESOURCE,
+    SEARCH_ACCESS_RESOURCE,
+    SEARCH_SCHEMA_RESOURCE,
+    IndexAccess,
+)
+from assistant.settings.functions import LinkSecretSettings, SchemaSettings
+from assistant.settings.model_artifacts import CALLERS_PREFIX
 from stacks.functions import FunctionPlace, FunctionProgram, VpcFunction
-from stacks.ingestion.functions import CaptureRedaction, DocumentFunctions
-from stacks.ingestion.permissions import FunctionPermissions
-from stacks.ingestion.search_schema import SERVICE_TIMEOUT_S, SearchSchema, grant_search_access
+from stacks.ingestion.functions import CaptureRedaction, DocumentFunctions, FunctionPermissions
 from stacks.outputs import EarlierOutputs, IngestionOutputs, Workload
-from stacks.tenant import DeployedTenant
+from stacks.policy import (
+    ANY_RESOURCE,
+    CAPTURE_BUCKET,
+    DOCUMENTS_BUCKET,
+    LAMBDA_PLATFORM,
+    OWN_INLINE_POLICY,
+    PYTHON_RUNTIME,
+    QUARANTINE_BUCKET,
+    exceptions,
+    hipaa,
+    nag,
+    of_data_stack,
+    wildcard,
+)
+from stacks.tenant import ROOT, DeployedTenant
 from stacks.tenant_stack import TenantStack
 
 
@@ -117,3 +147,158 @@ class IngestionStack(TenantStack):
             },
         )
         return function
+
+
+_TIMEOUT_S = 300
+SERVICE_TIMEOUT_S = 360
+"""CloudFormation's timeout for an answer; the default is an hour."""
+_SCHEMA_CODE = ROOT / "assistant" / "aws" / "opensearch_schema.py"
+
+
+class SearchSchema(Construct):
+    """Index, pipeline, alias and audit log, applied whenever ``stamp`` changes. Deleting it keeps them."""
+
+    def __init__(
+        self, scope: Construct, construct_id: str, *, permissions: FunctionPermissions, place: FunctionPlace
+    ) -> None:
+        super().__init__(scope, construct_id)
+        tenant, data = permissions.tenant, permissions.earlier.data
+        config = tenant.config
+        self.stamp = schema_stamp(tenant)
+        environment = {
+            "region": tenant.place.region,
+            "search": "opensearch",
+            "opensearch_url": f"https://{data.domain_endpoint}",
+            "opensearch_index": tenant.search_alias,
+            "model_artifacts_s3": f"s3://{data.models_bucket}/{CALLERS_PREFIX}",
+            "embedding_model": config.embedding.model,
+            "dimensions": config.embedding.dimensions,
+            "shards": config.index.shards,
+            "replicas": config.index.replicas,
+        }
+        self.function = VpcFunction(
+            self,
+            "Apply",
+            tenant=tenant,
+            program=FunctionProgram(
+                folder="apply_search_schema",
+                timeout_s=_TIMEOUT_S,
+                memory_mib=1024,
+                environment=SchemaSettings.variables(environment, known_later=cdk.Token.is_unresolved),
+            ),
+            place=place,
+            role=data.schema_role_arn,
+        )
+        # The role belongs to the data stack, because the domain refers to it; its read permissions are added
+        # here.
+        reading = iam.ManagedPolicy(
+            self,
+            "Reading",
+            description="What the schema function reads of the embedding model",
+            statements=[
+                *permissions.read_model_files("artifact.json"),
+                permissions.use_data_key("sqs", "lambda"),
+            ],
+        )
+        cast("iam.CfnManagedPolicy", reading.node.default_child).roles = [data.schema_role_name]
+        self.applied = cdk.CustomResource(
+            self,
+            "Applied",
+            service_token=self.function.function_arn,
+            resource_type=SEARCH_SCHEMA_RESOURCE,
+            service_timeout=cdk.Duration.seconds(SERVICE_TIMEOUT_S),
+            properties={"Stamp": self.stamp},
+        )
+        self.applied.node.add_dependency(reading)
+
+
+def grant_search_access(
+    scope: Construct, construct_id: str, *, function_arn: str, role_arns: Sequence[str], access: IndexAccess
+) -> cdk.CustomResource:
+    """Give roles access to the tenant's index: ``read`` or ``write``. Deleting the resource revokes it.
+
+    ``function_arn`` is the schema function's (``IngestionOutputs.schema_function_arn``).
+    """
+    return cdk.CustomResource(
+        Construct(scope, construct_id),
+        "Granted",
+        service_token=function_arn,
+        resource_type=SEARCH_ACCESS_RESOURCE,
+        service_timeout=cdk.Duration.seconds(SERVICE_TIMEOUT_S),
+        properties={"Access": access, "RoleArns": list(role_arns)},
+    )
+
+
+def schema_stamp(tenant: DeployedTenant) -> str:
+    """Return a value that changes with everything that determines the schema: model, index size, our code."""
+    digest = hashlib.sha256(tenant.embedding.stamp().encode())
+    digest.update(tenant.config.index.model_dump_json().encode())
+    digest.update(tenant.config.embedding.model_dump_json().encode())
+    digest.update(_SCHEMA_CODE.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+_INBOX = of_data_stack("PublishOutputRefInboxBucketFE28DFA5")
+_DOMAIN = of_data_stack("PublishOutputFnGetAttSearchArn29A45148")
+_FUNCTIONS = (
+    "LinkSecret",
+    "Documents/Receive",
+    "Documents/Ingest",
+    "Documents/Withdraw",
+    "Documents/Purge",
+    "Redaction/Redact",
+    "Redaction/Sweep",
+)
+
+
+def _policies_of(*roles: str) -> list[str]:
+    return [f"Ingestion/{role}/DefaultPolicy" for role in roles]
+
+
+EXCEPTIONS = (
+    *exceptions("Ingestion", nag("L1"), PYTHON_RUNTIME),
+    *exceptions(
+        "Ingestion",
+        (hipaa("LambdaConcurrency"), "checkov::CKV_AWS_115"),
+        "The event source limits what takes from queues (MaximumConcurrency); a limit of the function would "
+        "refuse messages and so use up their attempts. CloudFormation or a schedule calls the others one "
+        "by one. Reserved concurrency is missing to the rest of the account.",
+    ),
+    *exceptions(
+        "Ingestion",
+        (hipaa("LambdaDLQ"), "checkov::CKV_AWS_116"),
+        "A function's own dead-letter queue is for asynchronous events. Failed messages are in the "
+        "dead-letter queue of each queue; CloudFormation waits for the answer of a custom resource, whose "
+        "event contains a signed address that no queue should keep; a schedule comes again.",
+    ),
+    *exceptions(
+        _policies_of("LinkSecretRole", "ReceiveRole", "IngestRole", "RemoveRole", "RedactRole"),
+        hipaa("IAMNoInlinePolicy"),
+        OWN_INLINE_POLICY,
+    ),
+    *exceptions((f"Ingestion/{function}/Platform" for function in _FUNCTIONS), ANY_RESOURCE, LAMBDA_PLATFORM),
+    *exceptions(
+        _policies_of("ReceiveRole"),
+        wildcard(f"arn:aws:s3:::{_INBOX}/*"),
+        "Other systems choose the names of raw files; the function reads any, and writes none.",
+    ),
+    *exceptions(
+        _policies_of("ReceiveRole", "IngestRole", "RemoveRole"),
+        wildcard(f"arn:aws:s3:::{DOCUMENTS_BUCKET}/documents/*"),
+        "The tenant's documents, whose names are hashes of ids: the function handles any of them, and "
+        "nothing outside this prefix.",
+    ),
+    *exceptions(
+        _policies_of("IngestRole", "RemoveRole"),
+        (*wildcard(f"{_DOMAIN}/*-passages-v*"), *wildcard(f"{_DOMAIN}/*-passages/_mapping")),
+        "Versions of the index of passages, whose names contain the model's hash, on a domain of this "
+        "tenant only. No path of the domain's security or cluster begins like that.",
+    ),
+    *exceptions(
+        _policies_of("RedactRole"),
+        wildcard(f"arn:aws:s3:::{QUARANTINE_BUCKET}/*", f"arn:aws:s3:::{CAPTURE_BUCKET}/*"),
+        "SageMaker names captured objects by endpoint and time; the function reads and deletes each one and "
+        "writes its clean copy under the same name. Both buckets contain nothing else.",
+        decision="0020-captured-texts-are-dropped",
+    ),
+)

@@ -29,7 +29,7 @@ from assistant.settings.deployed_names import (
 from assistant.settings.functions import LearningSettings, MovingSettings
 from assistant.settings.model_artifacts import PROTECTED_QUESTIONS
 from assistant.settings.process import ServiceSettings
-from stacks.data.permissions import of_partitions, table_statements
+from stacks.data.buckets import of_partitions, table_statements
 from stacks.functions import FunctionPlace, FunctionProgram, FunctionRole, VpcFunction, schedule
 from stacks.outputs import EarlierOutputs
 from stacks.processes import LEARNING_IMAGE, TenantFileAsset, image_uri

@@ -3,21 +3,43 @@ the roles of jobs, and the runbook that starts a training job.
 
 A person or a pipeline of the company's starts a training job through the runbook (docs/runbook.md). The
 functions cost what they are called for; nothing in the stack costs by the hour.
+
+The runbook that starts a training job.
+
+Exceptions of the learning stack.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
+from assistant.settings.model_artifacts import INSTANCES
 from stacks.data.buckets import Keeping, TenantBucket
 from stacks.functions import FunctionPlace
 from stacks.keys import log_group_arn
 from stacks.learning.functions import LearningFunctions
-from stacks.learning.training_shell import CHECKPOINTS, SETS, TrainingShell
 from stacks.outputs import EarlierOutputs, KeysOutputs, LearningOutputs, NetworkOutputs, Workload
+from stacks.policy import (
+    ANY_RESOURCE,
+    CAPTURE_BUCKET,
+    DOCUMENTS_BUCKET,
+    LABELS_BUCKET,
+    LAMBDA_PLATFORM,
+    NO_REPLICATION,
+    OWN_INLINE_POLICY,
+    TEXTS_BUCKET,
+    exceptions,
+    hipaa,
+    of_data_stack,
+    wildcard,
+)
 from stacks.processes import PULL_IMAGE
 from stacks.roles import (
     Duty,
@@ -163,3 +185,259 @@ def _platform_statements(scope: Construct, *, network: NetworkOutputs) -> list[i
 
 def _bucket_arn(bucket: str) -> str:
     return f"arn:{cdk.Aws.PARTITION}:s3:::{bucket}"
+
+
+SETS = "sets/"
+CHECKPOINTS = "checkpoints/"
+"""Folders of the bucket."""
+TRAINED_ON = tuple(instance for instance in INSTANCES if instance.accelerator != "inf2")
+"""Inferentia only infers."""
+LONGEST_S = 24 * 3600
+"""Of one job: a bound on what one that went wrong can cost."""
+VOLUME_GIB = 200
+"""Within the local disk of the smallest instance that has one (250 GB): more would be refused there."""
+_FOLDER = r"^([A-Za-z0-9_=-]+(\.[A-Za-z0-9_=-]+)*/)+$"
+"""Of a bucket: ends in a slash, so that no other folder is meant that begins alike."""
+_STEPS = ("TrainOnVolume", "TrainOnLocalDisk")
+
+
+class TrainingShell(Construct):
+    """A runbook of Systems Manager that starts a training job; everything that must hold for every job is
+    fixed in it.
+
+    The caller gives image, instance, training set, base model and hyperparameters, and acts with his own
+    permissions, because the runbook has no ``assumeRole``
+    (https://docs.aws.amazon.com/systems-manager/latest/userguide/automation-setup.html). A role of the
+    tenant's could not start a job: that passes a role to it, and the boundary denies them all of IAM.
+    ``name`` is generated.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        tenant: DeployedTenant,
+        earlier: EarlierOutputs,
+        training_bucket: str,
+        role_arn: str,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self._tenant = tenant
+        self._keys, self._network = earlier.keys, earlier.network
+        self._models = f"s3://{earlier.data.models_bucket}/"
+        self._sets = f"s3://{training_bucket}/{SETS}"
+        self._checkpoints = f"s3://{training_bucket}/{CHECKPOINTS}"
+        self._role_arn = role_arn
+        document = ssm.CfnDocument(
+            self,
+            "Runbook",
+            document_type="Automation",
+            document_format="JSON",
+            # A changed runbook is a new version, and the default; running executions keep theirs.
+            update_method="NewVersion",
+            content={
+                "schemaVersion": "0.3",
+                "description": f"Starts a training job of {tenant.name}, as its learning stack bounds it.",
+                "parameters": self._parameters(),
+                "mainSteps": self._steps(),
+                "outputs": [f"{step}.JobArn" for step in _STEPS],
+            },
+        )
+        self.name = document.ref
+
+    def _parameters(self) -> Mapping[str, Any]:
+        place = self._tenant.place
+        registry = rf"{place.account}\.dkr\.ecr\.{place.region}\.amazonaws\.com(\.cn)?"
+        return {
+            "JobName": {
+                **_text("Its name, new each time", r"^[a-zA-Z0-9]+(-[a-zA-Z0-9]+)*$"),
+                "maxChars": 63,
+            },
+            "Image": _text(
+                "In this account's registry, by its digest",
+                rf"^{registry}/[a-z0-9]+([._/-][a-z0-9]+)*@sha256:[0-9a-f]{{64}}$",
+            ),
+            "InstanceType": {
+                "type": "String",
+                "description": "One instance",
+                "allowedValues": [instance.name for instance in TRAINED_ON],
+            },
+            "TrainingSet": _text("Folder below sets/ of the training bucket, ending in /", _FOLDER),
+            "BaseModel": _text("Folder of the models bucket, ending in /", _FOLDER),
+            "HyperParameters": {"type": "StringMap", "description": "Texts by name", "default": {}},
+        }
+
+    def _steps(self) -> list[Mapping[str, Any]]:
+        families = sorted({_family(instance.name) for instance in TRAINED_ON if instance.has_local_disk})
+        on_volume, on_local_disk = _STEPS
+        return [
+            {
+                "name": "ChooseDisk",
+                "action": "aws:branch",
+                "inputs": {
+                    "Choices": [
+                        {"Variable": "{{ InstanceType }}", "StartsWith": family, "NextStep": on_local_disk}
+                        for family in families
+                    ],
+                    "Default": on_volume,
+                },
+            },
+            self._start(on_volume, {"VolumeKmsKeyId": self._keys.models_key_arn}),
+            # SageMaker takes no key for local disks: their hardware encrypts them, by a key of each start.
+            self._start(on_local_disk, {}),
+        ]
+
+    def _start(self, name: str, disk: Mapping[str, str]) -> Mapping[str, Any]:
+        return {
+            "name": name,
+            "action": "aws:executeAwsApi",
+            "inputs": {
+                "Service": "sagemaker",
+                "Api": "CreateTrainingJob",
+                "TrainingJobName": "{{ JobName }}",
+                "RoleArn": self._role_arn,
+                "AlgorithmSpecification": {"TrainingImage": "{{ Image }}", "TrainingInputMode": "File"},
+                "HyperParameters": "{{ HyperParameters }}",
+                "InputDataConfig": [
+                    _channel("training", f"{self._sets}{{{{ TrainingSet }}}}"),
+                    _channel("model", f"{self._models}{{{{ BaseModel }}}}"),
+                ],
+                "OutputDataConfig": {
+                    "S3OutputPath": self._checkpoints,
+                    "KmsKeyId": self._keys.data_key_arn,
+                    "CompressionType": "NONE",  # as endpoints take a model: files below a prefix
+                },
+                "CheckpointConfig": {"S3Uri": f"{self._checkpoints}{{{{ JobName }}}}/states/"},
+                "ResourceConfig": {
+                    "InstanceType": "{{ InstanceType }}",
+                    "InstanceCount": 1,  # the jobs' security group lets no two of them talk
+                    "VolumeSizeInGB": VOLUME_GIB,
+                    **disk,
+                },
+                "StoppingCondition": {"MaxRuntimeInSeconds": LONGEST_S},
+                "VpcConfig": {
+                    "Subnets": list(self._network.subnet_ids),
+                    "SecurityGroupIds": [self._network.security_group_ids[Workload.JOBS]],
+                },
+                "EnableNetworkIsolation": True,
+                "EnableInterContainerTrafficEncryption": True,
+                "ProfilerConfig": {"DisableProfiler": True},
+                "Tags": [
+                    {"Key": key, "Value": value}
+                    for key, value in {**self._tenant.tags(), "data-class": "phi"}.items()
+                ],
+            },
+            "outputs": [{"Name": "JobArn", "Selector": "$.TrainingJobArn", "Type": "String"}],
+            "isEnd": True,
+        }
+
+
+def _text(description: str, pattern: str) -> Mapping[str, str]:
+    return {"type": "String", "description": description, "allowedPattern": pattern}
+
+
+def _channel(name: str, uri: str) -> Mapping[str, Any]:
+    source = {"S3DataType": "S3Prefix", "S3Uri": uri, "S3DataDistributionType": "FullyReplicated"}
+    return {"ChannelName": name, "DataSource": {"S3DataSource": source}}
+
+
+def _family(name: str) -> str:
+    """Return ``ml.g5.`` of ``ml.g5.xlarge``: the beginning of all its sizes, and of no other name."""
+    return f"{name.rpartition('.')[0]}."
+
+
+_S3 = "arn:<AWS::Partition>:s3:::"
+_ACCOUNT = "{region}:{account}"
+_JOBS = ("Learning/Preparing", "Learning/Training")
+_FOLDERS = (
+    "A job reads whole stores (feedback and clean capture to prepare, models to train) and writes one "
+    "folder, whose objects it names."
+)
+
+EXCEPTIONS = (
+    *exceptions(
+        "Learning/Preparing",
+        wildcard(
+            f"{_S3}{CAPTURE_BUCKET}/*",
+            f"{_S3}{LABELS_BUCKET}/*",
+            f"{_S3}{TEXTS_BUCKET}/*",
+            f"{_S3}<TrainingBucket>/sets/*",
+        ),
+        _FOLDERS,
+    ),
+    *exceptions(
+        "Learning/Training",
+        wildcard(
+            f"{_S3}{of_data_stack('PublishOutputRefModelsBucket7DFDDE96')}/*",
+            f"{_S3}<TrainingBucket>/sets/*",
+            f"{_S3}<TrainingBucket>/checkpoints/*",
+        ),
+        _FOLDERS,
+    ),
+    *exceptions(
+        _JOBS,
+        wildcard("*"),
+        "EC2's Describe actions, metrics and the registry's sign-in support no resources (Service "
+        "Authorization Reference); metrics are restricted to SageMaker's own namespace.",
+    ),
+    *exceptions(
+        _JOBS,
+        wildcard(
+            f"arn:aws:logs:{_ACCOUNT}:log-group:/aws/sagemaker/ProcessingJobs*",
+            f"arn:aws:logs:{_ACCOUNT}:log-group:/aws/sagemaker/TrainingJobs*",
+            f"arn:aws:ecr:{_ACCOUNT}:repository/*",
+            f"arn:aws:ec2:{_ACCOUNT}:network-interface/*",
+        ),
+        "The log groups that SageMaker has for all jobs of an account; images of this account, of which the "
+        "caller names one when a job starts; interfaces, which have no id before SageMaker creates them: "
+        "their subnets and security group restrict which.",
+    ),
+    *exceptions(
+        "Learning/Functions",
+        (hipaa("LambdaConcurrency"), "checkov::CKV_AWS_115"),
+        "A schedule calls them one by one, and two at once do no harm: files are never written over, and of "
+        "two releases one is refused. An account begins with ten concurrent functions, of which none can be "
+        "reserved: with a reservation the first deployment would fail.",
+        decision="0050-feedback-on-aws",
+    ),
+    *exceptions(
+        "Learning/Functions",
+        (hipaa("LambdaDLQ"), "checkov::CKV_AWS_116"),
+        "The call of a schedule holds nothing to keep: what is to be moved or learned waits in its store, "
+        "and the next call takes it.",
+    ),
+    *exceptions(
+        (f"Learning/Functions/{role}Role/DefaultPolicy" for role in ("Move", "Learn")),
+        hipaa("IAMNoInlinePolicy"),
+        OWN_INLINE_POLICY,
+    ),
+    *exceptions(
+        (f"Learning/Functions/{function}/Platform" for function in ("Move", "Learn")),
+        ANY_RESOURCE,
+        LAMBDA_PLATFORM,
+    ),
+    *exceptions(
+        "Learning/Functions/MoveRole/DefaultPolicy",
+        wildcard(
+            f"arn:aws:s3:::{DOCUMENTS_BUCKET}/documents/*",
+            f"arn:aws:s3:::{LABELS_BUCKET}/events/*",
+            f"arn:aws:s3:::{TEXTS_BUCKET}/texts/*",
+        ),
+        "The mover reads the documents that answers showed, whose names are hashes of ids, puts labels and "
+        "sealed texts, whose names are hashes of their content, and lists the texts that an erasure made "
+        "unreadable: one folder of each bucket.",
+    ),
+    *exceptions(
+        "Learning/Functions/LearnRole/DefaultPolicy",
+        wildcard(f"arn:aws:s3:::{LABELS_BUCKET}/events/*"),
+        "Labels of a window of days, named by the hash of their content: the learner reads any of them, and "
+        "no text.",
+    ),
+    *exceptions(
+        "Learning/TrainingBucket",
+        NO_REPLICATION,
+        "Training sets and checkpoints are made again from feedback and capture, and expire; a copy in a "
+        "second region is a second place to withdraw from.",
+    ),
+)

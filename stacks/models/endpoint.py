@@ -3,11 +3,18 @@ back.
 
 The power switch removes the endpoint, its scaling and its alarms; model and configuration stay and cost
 nothing.
+
+Permissions of the role by which SageMaker runs one endpoint: its artifact, its image, its log, its
+captures.
+
+"CreateModel API: Execution Role Permissions", SageMaker AI guide. The container itself, isolated from the
+network, has no credentials: the platform uses these permissions.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -22,18 +29,11 @@ from constructs import Construct
 from assistant.domain.errors import ConfigurationError
 from assistant.settings.model_artifacts import EmbeddingManifest, Instance, LlmManifest
 from assistant.settings.process import ModelServerSettings
-from stacks.models.permissions import (
-    artifact_statements,
-    capture_bucket,
-    capture_statements,
-    serving_statements,
-)
-from stacks.outputs import EarlierOutputs, Workload
-from stacks.processes import image_uri
-from stacks.roles import Duty, WorkloadRole, tag_duty
-from stacks.runbook import link
+from stacks.outputs import DataOutputs, EarlierOutputs, KeysOutputs, NetworkOutputs, Workload
+from stacks.processes import PULL_IMAGE, image_repository_arn, image_uri
+from stacks.roles import Duty, WorkloadRole, allow, bucket_arn, interface_statements, tag_duty, via_s3
 from stacks.tenant import DeployedTenant
-from stacks.tenant_stack import tenant_log_group
+from stacks.tenant_stack import link, tenant_log_group
 
 VARIANT = "AllTraffic"
 _MODEL_FOLDER = Path("/opt/ml/model")
@@ -460,3 +460,47 @@ def _embedding_environment(manifest: EmbeddingManifest, *, instance: Instance) -
         }
         return ModelServerSettings.variables(values)
     raise ConfigurationError(f"{manifest.name}: the image {manifest.image} serves no embedding model.")
+
+
+def serving_statements(
+    scope: Construct, *, tenant: DeployedTenant, image: str, log_group_arn: str, network: NetworkOutputs
+) -> list[iam.PolicyStatement]:
+    """Let SageMaker pull the image, write log lines and metrics, and create interfaces in the tenant's
+    subnets."""
+    own_metrics = {"StringEquals": {"cloudwatch:namespace": "/aws/sagemaker/Endpoints"}}
+    return [
+        # Both actions support no resources (Service Authorization Reference).
+        allow("ecr:GetAuthorizationToken", "*"),
+        allow("cloudwatch:PutMetricData", "*", conditions=own_metrics),
+        allow(PULL_IMAGE, image_repository_arn(scope, tenant, image)),
+        allow(("logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"), log_group_arn),
+        *interface_statements(scope, network=network, workload=Workload.MODELS),
+    ]
+
+
+def artifact_statements(
+    scope: Construct, *, bucket: str, prefix: str, files: Sequence[str], key_arn: str
+) -> list[iam.PolicyStatement]:
+    """Let SageMaker read one artifact, file by file: only the files of its manifest."""
+    arn = bucket_arn(scope, bucket)
+    return [
+        allow("s3:GetObject", *(f"{arn}/{prefix}{name}" for name in files)),
+        allow("s3:ListBucket", arn, conditions={"StringLike": {"s3:prefix": f"{prefix}*"}}),
+        allow("kms:Decrypt", key_arn, conditions=via_s3(scope)),
+    ]
+
+
+def capture_statements(
+    scope: Construct, *, bucket: str, prefix: str, keys: KeysOutputs
+) -> list[iam.PolicyStatement]:
+    """Let SageMaker put captured calls, and read none."""
+    return [
+        allow("s3:PutObject", f"{bucket_arn(scope, bucket)}/{prefix}*"),
+        allow("kms:GenerateDataKey", keys.capture_key_arn, conditions=via_s3(scope)),
+    ]
+
+
+def capture_bucket(tenant: DeployedTenant, data: DataOutputs) -> str | None:
+    """Return where captured calls go: to be redacted, or kept raw; None where nothing is captured."""
+    buckets = {"quarantine": data.quarantine_bucket, "direct": data.capture_bucket, "off": None}
+    return buckets[tenant.models.capture]

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from constructs import Construct
 
-from stacks.network.endpoints import GATEWAYS, ReachEndpoint, ServiceEndpoints, called_services
 from stacks.network.security_groups import Gateway, InterfaceEndpoints, SecurityGroups, flows_of
-from stacks.network.vpc import TenantVpc, record_flows
+from stacks.network.vpc import (
+    GATEWAYS,
+    ReachEndpoint,
+    ServiceEndpoints,
+    TenantVpc,
+    called_services,
+    record_flows,
+)
 from stacks.outputs import EarlierOutputs, NetworkOutputs, Workload
 from stacks.policy import DEFAULT_GROUP, exceptions, nag
 from stacks.tenant import DeployedTenant

@@ -1,17 +1,27 @@
-"""The tenant's network: a VPC of its own with isolated subnets only, or one that the company created."""
+"""The tenant's network: a VPC of its own with isolated subnets only, or one that the company created.
+
+The VPC's endpoints: which AWS services workloads call, what may pass, and the ways to internal systems.
+
+The services follow from the policies of the workloads' roles; no list names them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from ipaddress import IPv4Network
+from typing import Any, cast
 
+import aws_cdk as cdk
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
-from constructs import Construct
+from constructs import Construct, IConstruct
 
 from assistant.domain.errors import ConfigurationError
-from assistant.settings.deployment import ExistingVpc
-from stacks.roles import allow, attach, resource_arn
+from assistant.settings.deployment import ExistingVpc, ReachEntry
+from stacks.network.security_groups import pascal_case
+from stacks.roles import TENANT_TAG, WorkloadRole, allow, attach, resource_arn
 from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import pin, tenant_log_group
 
@@ -178,3 +188,374 @@ def record_flows(
             deliver_logs_permission_arn=role.attr_arn,
         )
         log.node.add_dependency(writes)
+
+
+_ENDPOINTS = {
+    "cloudwatch": "monitoring",
+    "dynamodb": "dynamodb",
+    "ecs": "ecs",
+    "events": "events",
+    "kms": "kms",
+    "lambda": "lambda",
+    "logs": "logs",
+    "s3": "s3",
+    "secretsmanager": "secretsmanager",
+    "sns": "sns",
+    "sqs": "sqs",
+    "ssm": "ssm",
+    "ssmmessages": "ssmmessages",
+    "states": "states",
+    "sts": "sts",
+    "xray": "xray",
+}
+"""Service of the endpoint, as in ``com.amazonaws.<region>.<service>``, by the prefix of an IAM action ("AWS
+services that integrate with AWS PrivateLink")."""
+_SEVERAL_ENDPOINTS = {
+    # A pull calls both, whichever of the actions it is (Amazon ECR User Guide, "Interface VPC endpoints").
+    "ecr": {"": ("ecr.api", "ecr.dkr")},
+    "sagemaker": {"invokeendpoint": ("sagemaker.runtime",), "": ("sagemaker.api",)},
+}
+"""Endpoints by the prefix of an action and the beginning of its name; the first match counts."""
+_IN_THE_VPC = frozenset({"es"})
+"""Requests to the search domain go to its own addresses in the VPC."""
+_BY_PLATFORM = {
+    "lambda.amazonaws.com": frozenset({"ec2", "logs", "xray"}),
+    "sagemaker.amazonaws.com": frozenset({"cloudwatch", "ecr", "ec2", "logs"}),
+}
+"""Prefixes that a service calls with the role over its own network: network interfaces, log lines and traces
+of functions (Lambda Developer Guide, "Giving Lambda functions access to resources in an Amazon VPC"); images
+and logs of model containers (SageMaker AI, ``RepositoryAccessMode: Platform``)."""
+GATEWAYS = frozenset({"s3", "dynamodb"})
+
+
+@dataclass(frozen=True, slots=True)
+class CalledService:
+    """An endpoint's service with every action that the workloads may call on it."""
+
+    service: str
+    actions: tuple[str, ...]
+
+
+def called_services(scope: Construct) -> tuple[CalledService, ...]:
+    """Return every service that a workload role below ``scope`` calls, by name.
+
+    Raises ConfigurationError where the policies do not say: an action of an unknown service, ``NotAction``, a
+    managed policy that another stack creates.
+    """
+    everything = scope.node.find_all()
+    policies = _Policies(everything)
+    found: dict[str, set[str]] = {}
+    for role in everything:
+        if not isinstance(role, WorkloadRole):
+            continue
+        for service in role.through:
+            found.setdefault(_known(service), set())
+        for action in policies.actions(role):
+            for service in _services(action, role=role):
+                found.setdefault(service, set()).add(action)
+    return tuple(
+        CalledService(name, tuple(sorted(actions)) or _any_action(name))
+        for name, actions in sorted(found.items())
+    )
+
+
+class _Policies:
+    """The policies of a stage as plain documents: by the role that each is attached to, and by own id."""
+
+    def __init__(self, constructs: Iterable[IConstruct]) -> None:
+        self._attached: dict[str, list[Any]] = {}
+        self._managed: dict[str, Any] = {}
+        for construct in constructs:
+            if not isinstance(construct, iam.CfnPolicy | iam.CfnManagedPolicy):
+                continue
+            stack = cdk.Stack.of(construct)
+            document = stack.resolve(construct.policy_document)
+            if isinstance(construct, iam.CfnManagedPolicy):
+                self._managed[_key(stack, {"Ref": stack.resolve(construct.logical_id)})] = document
+            for role in stack.resolve(construct.roles) or ():
+                self._attached.setdefault(_key(stack, role), []).append(document)
+
+    def actions(self, role: WorkloadRole) -> Iterator[str]:
+        """Yield each action that the role's holder may call by itself."""
+        for document in self._documents(role):
+            for statement in _as_list(document["Statement"]):
+                yield from _called(statement, role=role)
+
+    def _documents(self, role: WorkloadRole) -> list[Any]:
+        resource = role.node.default_child
+        if not isinstance(resource, iam.CfnRole):
+            raise TypeError(f"{role.node.path} has no role of its own")
+        stack = cdk.Stack.of(role)
+        inline = [policy["policyDocument"] for policy in stack.resolve(resource.policies) or ()]
+        attached = self._attached.get(_key(stack, {"Ref": stack.resolve(resource.logical_id)}), [])
+        managed: list[Any] = []
+        for arn in stack.resolve(resource.managed_policy_arns) or ():
+            document = self._managed.get(_key(stack, arn))
+            if document is None:
+                raise ConfigurationError(
+                    f"{role.node.path}: the policy {json.dumps(arn)} is not in the "
+                    "stack, so the endpoints it needs are not known. Give the role statements of its own."
+                )
+            managed.append(document)
+        return [*inline, *attached, *managed]
+
+
+def _key(stack: cdk.Stack, reference: Any) -> str:
+    return f"{stack.artifact_id} {json.dumps(reference, sort_keys=True)}"
+
+
+def _called(statement: Mapping[str, Any], *, role: WorkloadRole) -> Iterator[str]:
+    """Yield a statement's actions, except those that a service calls on KMS for the holder."""
+    if statement["Effect"] != "Allow":
+        return
+    if "NotAction" in statement:
+        raise ConfigurationError(
+            f"{role.node.path}: NotAction does not say what is called. List the actions."
+        )
+    through_service = any("kms:ViaService" in keys for keys in statement.get("Condition", {}).values())
+    for action in _as_list(statement["Action"]):
+        if not (through_service and action.startswith("kms:")):
+            yield action
+
+
+def _services(action: str, *, role: WorkloadRole) -> tuple[str, ...]:
+    """Return the endpoints through which an action is called: none where it stays in the VPC."""
+    prefix, _, name = action.partition(":")
+    if prefix in _IN_THE_VPC or prefix in _BY_PLATFORM.get(role.platform, ()):
+        return ()
+    if prefix in _SEVERAL_ENDPOINTS:
+        endpoints = _SEVERAL_ENDPOINTS[prefix]
+        if name == "*":
+            return tuple(service for services in endpoints.values() for service in services)
+        return next(
+            services for beginning, services in endpoints.items() if name.lower().startswith(beginning)
+        )
+    if prefix in _ENDPOINTS:
+        return (_ENDPOINTS[prefix],)
+    raise ConfigurationError(
+        f"{role.node.path} may call {action}, and no endpoint is known for it, so in the tenant's VPC it "
+        "cannot. Add the service to stacks/network/vpc.py, or take the action away."
+    )
+
+
+def _known(service: str) -> str:
+    if service not in _prefixes():
+        raise ConfigurationError(
+            f'through="{service}": no such endpoint is known. Add it to stacks/network/vpc.py.'
+        )
+    return service
+
+
+def _any_action(service: str) -> tuple[str, ...]:
+    """Return the actions of a service that a platform calls ``through`` and no policy names: all."""
+    return (f"{_prefixes()[service]}:*",)
+
+
+def _prefixes() -> dict[str, str]:
+    """Return the prefix of its IAM actions by an endpoint's service."""
+    of_one = {service: prefix for prefix, service in _ENDPOINTS.items()}
+    of_several = {
+        service: prefix
+        for prefix, endpoints in _SEVERAL_ENDPOINTS.items()
+        for services in endpoints.values()
+        for service in services
+    }
+    return {**of_one, **of_several}
+
+
+def _as_list(value: Any) -> list[Any]:
+    return cast("list[Any]", value) if isinstance(value, list) else [value]
+
+
+def endpoint_policy(called: CalledService, *, tenant: DeployedTenant, pulls_images: bool) -> dict[str, Any]:
+    """Return the policy document of a service's endpoint: the data perimeter.
+
+    It admits only principals of the tenant, only to resources of its account, only with the actions of its
+    roles; and what AWS keeps in accounts of its own. After
+    https://github.com/aws-samples/data-perimeter-policy-examples (``vpc_endpoint_policies``).
+    """
+    statements = [_tenants_own(called, tenant)]
+    if called.service == "s3":
+        statements += _buckets_of_aws(tenant, pulls_images=pulls_images)
+    if called.service in ("ecr.api", "ecr.dkr"):
+        statements += _images_of_aws(tenant)
+    return {"Version": "2012-10-17", "Statement": statements}
+
+
+def _tenants_own(called: CalledService, tenant: DeployedTenant) -> dict[str, Any]:
+    return _allow("TenantToItsAccount", called.actions, _own(tenant, [tenant.place.account]))
+
+
+def _buckets_of_aws(tenant: DeployedTenant, *, pulls_images: bool) -> list[dict[str, Any]]:
+    """AWS's own principals sign these requests, so only the buckets can be restricted."""
+    region = tenant.place.region
+    # "Setting up VPC endpoints for AWS CloudFormation": the region without dashes.
+    responses = f"cloudformation-custom-resource-response-{region.replace('-', '')}"
+    statements = [_allow("AnswerOfCustomResource", ["s3:PutObject"], None, bucket=responses)]
+    if pulls_images:
+        layers = f"prod-{region}-starport-layer-bucket"
+        statements.append(_allow("LayersOfImages", ["s3:GetObject"], None, bucket=layers))
+    return statements
+
+
+def _images_of_aws(tenant: DeployedTenant) -> list[dict[str, Any]]:
+    """Let images of the lock be pulled from the accounts in which AWS publishes them."""
+    publishers = sorted(
+        {
+            accounts[tenant.place.region]
+            for name in tenant.images.images
+            if tenant.place.region in (accounts := tenant.images.accounts(name))
+        }
+    )
+    pulls = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
+    return [_allow("PullImagesOfAws", pulls, _own(tenant, publishers))] if publishers else []
+
+
+def _own(tenant: DeployedTenant, resource_accounts: list[str]) -> Mapping[str, Any]:
+    return {
+        "StringEquals": {
+            "aws:PrincipalAccount": tenant.place.account,
+            TENANT_TAG: tenant.name,
+            "aws:ResourceAccount": resource_accounts,
+        }
+    }
+
+
+def _allow(
+    sid: str, actions: Sequence[str], conditions: Mapping[str, Any] | None, *, bucket: str | None = None
+) -> dict[str, Any]:
+    statement = {
+        "Sid": sid,
+        "Effect": "Allow",
+        "Principal": {"AWS": "*"},
+        "Action": list(actions),
+        "Resource": "*" if bucket is None else f"arn:{cdk.Aws.PARTITION}:s3:::{bucket}/*",
+    }
+    return statement if conditions is None else {**statement, "Condition": conditions}
+
+
+MAX_ENDPOINTS = 50
+"""Interface endpoints in one VPC (Amazon VPC quotas)."""
+
+
+class ServiceEndpoints(Construct):
+    """An endpoint for each service that is called, unless the tenant file names an existing one."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        tenant: DeployedTenant,
+        vpc: TenantVpc,
+        security_group_id: str,
+        called: Sequence[CalledService],
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self._vpc = vpc
+        self._security_group_id = security_group_id
+        existing = tenant.config.network.endpoints
+        names = {service.service for service in called}
+        _check_existing(existing, called=names)
+        _check_number(names - GATEWAYS, reached=tenant.config.reach)
+        for service in called:
+            if service.service not in existing:
+                policy = endpoint_policy(service, tenant=tenant, pulls_images="ecr.dkr" in names)
+                self._create(service.service, policy)
+
+    def _create(self, service: str, policy: dict[str, Any]) -> None:
+        name = pascal_case(service)
+        if service in GATEWAYS:
+            endpoint = ec2.CfnVPCEndpoint(
+                self,
+                name,
+                vpc_endpoint_type="Gateway",
+                service_name=ec2.GatewayVpcEndpointAwsService(service).name,
+                vpc_id=self._vpc.id,
+                route_table_ids=list(self._vpc.route_table_ids),
+                policy_document=policy,
+            )
+        else:
+            endpoint = ec2.CfnVPCEndpoint(
+                self,
+                name,
+                vpc_endpoint_type="Interface",
+                service_name=ec2.InterfaceVpcEndpointAwsService(service).name,
+                vpc_id=self._vpc.id,
+                subnet_ids=list(self._vpc.subnet_ids),
+                security_group_ids=[self._security_group_id],
+                private_dns_enabled=True,
+                policy_document=policy,
+            )
+        pin(endpoint, f"{name}Endpoint")
+        cdk.Tags.of(endpoint).add("Name", service)
+
+
+class ReachEndpoint(Construct):
+    """The endpoint of one internal system: an endpoint service, or a resource of VPC Lattice."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        entry: ReachEntry,
+        vpc: TenantVpc,
+        security_group_id: str,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        by_service = entry.service_name is not None
+        endpoint = ec2.CfnVPCEndpoint(
+            self,
+            "Endpoint",
+            vpc_endpoint_type="Interface" if by_service else "Resource",
+            service_name=entry.service_name,
+            resource_configuration_arn=entry.resource_configuration_arn,
+            vpc_id=vpc.id,
+            subnet_ids=list(vpc.subnet_ids),
+            security_group_ids=[security_group_id],
+            # The provider's own name needs the provider's consent; the endpoint's name always resolves. A
+            # resource has no other name than the one that its owner gave it.
+            private_dns_enabled=False if by_service else entry.host_name is not None or None,
+            dns_options=None if by_service or entry.host_name is None else _resolve_only(entry.host_name),
+        )
+        pin(endpoint, f"Reach{pascal_case(entry.name)}Endpoint")
+        cdk.Tags.of(endpoint).add("Name", entry.name)
+        host = entry.host_name or entry.name
+        if by_service:
+            # As `<hosted zone>:<name>`; the first one is that of all zones.
+            host = cdk.Fn.select(1, cdk.Fn.split(":", cdk.Fn.select(0, endpoint.attr_dns_entries)))
+            cdk.CfnOutput(
+                self, "Names", value=cdk.Fn.join(",", endpoint.attr_dns_entries), description=entry.name
+            )
+
+        self.address = f"https://{host}:{entry.port}"
+        """Base URL of the system. TLS names ``host_name`` of the entry where it has one."""
+
+
+def _resolve_only(host_name: str) -> ec2.CfnVPCEndpoint.DnsOptionsSpecificationProperty:
+    """Resolve one custom domain name of a VPC Lattice resource in the VPC, and no other of its owner's.
+
+    https://docs.aws.amazon.com/vpc-lattice/latest/APIReference/API_DnsOptions.html
+    """
+    return ec2.CfnVPCEndpoint.DnsOptionsSpecificationProperty(
+        private_dns_preference="SPECIFIED_DOMAINS_ONLY", private_dns_specified_domains=[host_name]
+    )
+
+
+def _check_existing(existing: Iterable[str], *, called: set[str]) -> None:
+    unknown = sorted(set(existing) - called)
+    if unknown:
+        raise ConfigurationError(
+            f"[network.endpoints] {', '.join(unknown)}: no workload of this tenant calls it. They call "
+            f"{', '.join(sorted(called))}."
+        )
+
+
+def _check_number(interfaces: set[str], *, reached: Sequence[ReachEntry]) -> None:
+    number = len(interfaces) + len(reached)
+    if number > MAX_ENDPOINTS:
+        raise ConfigurationError(
+            f"{number} interface endpoints ({len(interfaces)} of AWS services, {len(reached)} of [[reach]]): "
+            f"a VPC holds {MAX_ENDPOINTS}. Put several systems behind one endpoint service."
+        )

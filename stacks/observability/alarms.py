@@ -1,8 +1,12 @@
-"""Every alarm of a tenant. docs/runbook.md says what each means and what to do."""
+"""Every alarm of a tenant. docs/runbook.md says what each means and what to do.
+
+The metrics of one tenant, AWS's and ours, for the dashboard and the alarms.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import aws_cdk as cdk
@@ -14,11 +18,148 @@ from constructs import Construct
 from assistant.settings import deployed_names
 from assistant.settings.deployment import ReachEntry
 from stacks.data.search import search_size
+from stacks.models.endpoint import VARIANT
 from stacks.network.security_groups import pascal_case
-from stacks.observability import metrics as names
-from stacks.observability.metrics import TenantMetrics
+from stacks.outputs import EarlierOutputs
 from stacks.roles import allow_service
-from stacks.runbook import described
+from stacks.tenant import DeployedTenant
+from stacks.tenant_stack import described
+
+ANSWERS = "Answers"
+"""Metric of the tenant's own namespace: answers by ``FinishReason``, counted in the service's log."""
+MODEL_FAILED = "ModelFailed"
+"""Answers that a quote replaced because the model failed or timed out."""
+FIRST_TOKEN = "FirstTokenMs"  # noqa: S105 - a token of text
+KEY_REFUSED = "KeyRefused"
+POLICY_CHANGED = "PolicyChanged"
+STRANGER_READ = "StrangerRead"
+TRUST_CHANGED = "TrustChanged"
+DATA_COPIED = "DataCopied"
+BREAK_GLASS = "BreakGlassUsed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantMetrics:
+    tenant: DeployedTenant
+    earlier: EarlierOutputs
+
+    @property
+    def own_namespace(self) -> str:
+        """Namespace of what metric filters count in the tenant's logs."""
+        return f"{deployed_names.NAMESPACE}/{self.tenant.full_name}"
+
+    def balancer(self, name: str, statistic: str, *, minutes: int = 1) -> cloudwatch.IMetric:
+        """Return a metric of the tasks behind the ALB:
+        https://docs.aws.amazon.com/elasticloadbalancing/latest/application/
+        load-balancer-cloudwatch-metrics.html"""
+        dimensions = {
+            "LoadBalancer": self.earlier.edge.load_balancer_full_name,
+            "TargetGroup": self.earlier.edge.target_group_full_name,
+        }
+        return metric("AWS/ApplicationELB", name, statistic, dimensions, minutes=minutes)
+
+    def service(self, name: str, statistic: str, *, minutes: int = 1) -> cloudwatch.IMetric:
+        dimensions = {deployed_names.DIMENSION: self.tenant.full_name}
+        return metric(deployed_names.NAMESPACE, name, statistic, dimensions, minutes=minutes)
+
+    def system(self, system: str, name: str, statistic: str, *, minutes: int = 5) -> cloudwatch.IMetric:
+        """Return a metric of the calls of one live system: no data while nobody calls it."""
+        dimensions = {
+            deployed_names.DIMENSION: self.tenant.full_name,
+            deployed_names.SYSTEM_DIMENSION: system,
+        }
+        return metric(deployed_names.NAMESPACE, name, statistic, dimensions, minutes=minutes)
+
+    def counted(
+        self, name: str, statistic: str = "Sum", *, minutes: int = 5, **dimensions: str
+    ) -> cloudwatch.IMetric:
+        return metric(self.own_namespace, name, statistic, dimensions, minutes=minutes)
+
+    def tasks(self, name: str, statistic: str = "Average") -> cloudwatch.IMetric:
+        dimensions = {
+            "ClusterName": self.earlier.orchestrator.cluster_name,
+            "ServiceName": self.earlier.orchestrator.service_name,
+        }
+        return metric("AWS/ECS", name, statistic, dimensions)
+
+    def endpoint(self, endpoint: str, name: str, statistic: str, *, minutes: int = 1) -> cloudwatch.IMetric:
+        """Return a metric of invocations:
+        https://docs.aws.amazon.com/sagemaker/latest/dg/monitoring-cloudwatch.html"""
+        dimensions = {"EndpointName": endpoint, "VariantName": VARIANT}
+        return metric("AWS/SageMaker", name, statistic, dimensions, minutes=minutes)
+
+    def instances(
+        self, endpoint: str, name: str, statistic: str = "Average", *, minutes: int = 1
+    ) -> cloudwatch.IMetric:
+        """Return a metric of an endpoint's instances; it has no data while the endpoint is paused."""
+        dimensions = {"EndpointName": endpoint, "VariantName": VARIANT}
+        return metric("/aws/sagemaker/Endpoints", name, statistic, dimensions, minutes=minutes)
+
+    def while_on(
+        self, watched: cloudwatch.IMetric, endpoint: str, *, label: str, minutes: int
+    ) -> cloudwatch.IMetric:
+        """Return a metric that has data only while an endpoint's instances have data: none while paused."""
+        running = self.instances(endpoint, "CPUUtilization", minutes=minutes)
+        return cloudwatch.MathExpression(
+            expression="IF(running > -1, watched)",
+            using_metrics={"running": running, "watched": watched},
+            label=label,
+            period=cdk.Duration.minutes(minutes),
+        )
+
+    def queues(self, name: str, statistic: str, queues: Sequence[str]) -> dict[str, cloudwatch.IMetric]:
+        """Return one metric per queue, by its id in an expression."""
+        return {
+            f"queue{number}": metric("AWS/SQS", name, statistic, {"QueueName": queue}, minutes=5)
+            for number, queue in enumerate(queues)
+        }
+
+    def functions(self, name: str, statistic: str = "Sum") -> dict[str, cloudwatch.IMetric]:
+        functions = (*self.earlier.ingestion.function_names, *self.earlier.learning.function_names)
+        return {
+            f"function{number}{name.lower()}": metric(
+                "AWS/Lambda", name, statistic, {"FunctionName": function}, minutes=5
+            )
+            for number, function in enumerate(functions)
+        }
+
+    def learner(self, name: str) -> cloudwatch.IMetric:
+        """Return a metric of the function that learns rankings, which a tenant file may switch off."""
+        *_, learner = self.earlier.learning.function_names
+        return metric("AWS/Lambda", name, "Sum", {"FunctionName": learner}, minutes=60)
+
+    def search(self, name: str, statistic: str = "Maximum", *, minutes: int = 1) -> cloudwatch.IMetric:
+        """https://docs.aws.amazon.com/opensearch-service/latest/developerguide/managedomains-cloudwatchmetrics.html"""
+        dimensions = {"DomainName": self.earlier.data.domain_name, "ClientId": self.tenant.place.account}
+        return metric("AWS/ES", name, statistic, dimensions, minutes=minutes)
+
+    def tables(self, name: str, statistic: str = "Sum") -> dict[str, cloudwatch.IMetric]:
+        tables = {
+            "records": self.earlier.data.records_table,
+            "events": self.earlier.data.events_table,
+            "states": self.earlier.data.states_table,
+            "desk": self.earlier.data.desk_table,
+        }
+        return {
+            f"{role}{name.lower()}": metric("AWS/DynamoDB", name, statistic, {"TableName": table}, minutes=5)
+            for role, table in tables.items()
+        }
+
+    def machine(self, name: str, arn: str) -> cloudwatch.IMetric:
+        return metric("AWS/States", name, "Sum", {"StateMachineArn": arn}, minutes=5)
+
+
+def metric(
+    namespace: str, name: str, statistic: str, dimensions: Mapping[str, str], *, minutes: int = 1
+) -> cloudwatch.IMetric:
+    return cloudwatch.Metric(
+        namespace=namespace,
+        metric_name=name,
+        statistic=statistic,
+        dimensions_map=dict(dimensions),
+        period=cdk.Duration.minutes(minutes),
+    )
+
 
 _MAX_SUMMED = 10
 """Metrics of one alarm, CloudWatch quotas."""
@@ -126,9 +267,9 @@ class TenantAlarms(Construct):
         yield self._alarm("tasks-unhealthy", metrics.balancer("UnHealthyHostCount", "Maximum"), 1, periods=5)
         healthy = metrics.balancer("HealthyHostCount", "Minimum")
         yield self._alarm("no-healthy-task", healthy, 1, periods=2, below=True)
-        first_token = metrics.counted(names.FIRST_TOKEN, "p50")
+        first_token = metrics.counted(FIRST_TOKEN, "p50")
         yield self._alarm("first-token-slow", first_token, limits.first_token_timeout_s * 1000 / 2, periods=2)
-        without = metrics.counted(names.MODEL_FAILED, minutes=15)
+        without = metrics.counted(MODEL_FAILED, minutes=15)
         yield self._alarm("answers-without-a-model", without, 5)
         unexpected = metrics.service(deployed_names.INTERNAL_ERRORS, "Sum", minutes=5)
         yield self._alarm("unexpected-failures", unexpected, 1)
@@ -244,13 +385,13 @@ class TenantAlarms(Construct):
 
     def _security(self) -> Iterator[cloudwatch.Alarm]:
         counted = self._metrics.counted
-        yield self._alarm("key-refused", counted(names.KEY_REFUSED), 1)
-        yield self._alarm("policy-changed", counted(names.POLICY_CHANGED), 1)
-        yield self._alarm("trust-changed", counted(names.TRUST_CHANGED), 1)
-        yield self._alarm("data-copied", counted(names.DATA_COPIED), 1)
-        yield self._alarm("stranger-read", counted(names.STRANGER_READ), 1)
+        yield self._alarm("key-refused", counted(KEY_REFUSED), 1)
+        yield self._alarm("policy-changed", counted(POLICY_CHANGED), 1)
+        yield self._alarm("trust-changed", counted(TRUST_CHANGED), 1)
+        yield self._alarm("data-copied", counted(DATA_COPIED), 1)
+        yield self._alarm("stranger-read", counted(STRANGER_READ), 1)
         if self._metrics.tenant.place.break_glass:
-            yield self._alarm("break-glass-used", counted(names.BREAK_GLASS), 1)
+            yield self._alarm("break-glass-used", counted(BREAK_GLASS), 1)
 
     def _power(self) -> Iterator[cloudwatch.Alarm]:
         metrics, models = self._metrics, self._metrics.earlier.models

@@ -18,8 +18,8 @@ from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from assistant.domain.errors import ConfigurationError
-from stacks.data.permissions import TRAILS
-from stacks.observability.metrics import (
+from stacks.data.buckets import TRAILS
+from stacks.observability.alarms import (
     BREAK_GLASS,
     DATA_COPIED,
     KEY_REFUSED,

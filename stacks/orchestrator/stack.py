@@ -14,10 +14,15 @@ from constructs import Construct
 from assistant.settings import deployed_names
 from assistant.settings.model_artifacts import CALLERS_PREFIX
 from assistant.settings.process import ServiceSettings
-from stacks.ingestion.search_schema import grant_search_access
+from stacks.ingestion.stack import grant_search_access
 from stacks.network.security_groups import TASK_PORT
-from stacks.orchestrator.permissions import session_statements, task_statements
-from stacks.orchestrator.task import CONTAINER, OrchestratorTask, streams_per_task
+from stacks.orchestrator.task import (
+    CONTAINER,
+    OrchestratorTask,
+    session_statements,
+    streams_per_task,
+    task_statements,
+)
 from stacks.outputs import EarlierOutputs, NetworkOutputs, OrchestratorOutputs, Workload
 from stacks.policy import (
     DOCUMENTS_BUCKET,
@@ -28,9 +33,8 @@ from stacks.policy import (
     of_data_stack,
     wildcard,
 )
-from stacks.runbook import described
 from stacks.tenant import DeployedTenant
-from stacks.tenant_stack import TenantStack, tenant_log_group
+from stacks.tenant_stack import TenantStack, described, tenant_log_group
 
 _START_S = 60
 """A task pulls its image, starts in a few seconds, and fetches two tokenizers."""

@@ -10,7 +10,7 @@ from typing import Any
 import aws_cdk as cdk
 import pytest
 
-from stacks.boundary import SERVICES, TenantBoundary
+from stacks.account import SERVICES, TenantBoundary
 from tests.stacks.synthesized import assembly_folder, templates_in
 from tests.stacks.values import deployed, resources_of, stage_for, template_of
 

@@ -14,7 +14,7 @@ from assistant.settings.care_app import CareApp, load_care_app
 from assistant.settings.deployed_names import NAMESPACE, PROBE_DEGRADED, PROBE_DIMENSION, PROBE_FAILED
 from assistant.settings.functions import ProbeSettings
 from stacks.application import build
-from stacks.care_app.stack import CareAppStack, CareAppStage, on_care_side
+from stacks.care_app import CareAppStack, CareAppStage, on_care_side
 from stacks.tenant import ROOT
 from tests.stacks.values import deployed, resources_of, stage_for, template_of, with_sections
 

@@ -18,8 +18,7 @@ from assistant.settings.functions import (
 )
 from assistant.settings.process import ProcessSettings
 from stacks.ingestion import queues as tenant_queues
-from stacks.ingestion.search_schema import schema_stamp
-from stacks.ingestion.stack import IngestionStack
+from stacks.ingestion.stack import IngestionStack, schema_stamp
 from stacks.outputs import Workload
 from stacks.tenant import ROOT
 from tests.stacks.values import (

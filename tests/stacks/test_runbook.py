@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from stacks.runbook import PAGE, described, entries
+from stacks.tenant_stack import PAGE, described, entries
 from tests.stacks.synthesized import assembly_folder, templates_in
 
 TENANTS = ("pharmacy", "clinic", "sandbox")

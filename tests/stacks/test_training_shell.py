@@ -13,8 +13,7 @@ import botocore
 import pytest
 
 from assistant.settings.model_artifacts import instance_named
-from stacks.learning.stack import LearningStack
-from stacks.learning.training_shell import TRAINED_ON, VOLUME_GIB
+from stacks.learning.stack import TRAINED_ON, VOLUME_GIB, LearningStack
 from stacks.outputs import Workload
 from tests.stacks.values import KEYS, NETWORK, deployed, earlier, resources_of, stage_for, template_of
 

@@ -1,1 +1,0 @@
-"""The care side of the private link: network, endpoint and probe."""
