@@ -17,7 +17,7 @@ from assistant.settings.functions import (
     SchemaSettings,
 )
 from assistant.settings.process import ProcessSettings
-from stacks.ingestion import queues as tenant_queues
+from stacks.ingestion import functions as tenant_queues
 from stacks.ingestion.stack import IngestionStack, schema_stamp
 from stacks.outputs import Workload
 from stacks.tenant import ROOT
