@@ -19,7 +19,7 @@ from typing import Any, cast
 import aiohttp
 import orjson
 
-from assistant.aws.signed_posts import POST_ERRORS, SignedPosts
+from assistant.aws.signing import POST_ERRORS, SignedPosts
 from assistant.domain.errors import DependencyError
 
 _ATTEMPTS = 3

@@ -1,6 +1,6 @@
 """The SageMaker Runtime: its client, the LLM endpoint and the embedding endpoint.
 
-The client makes the calls of every answer itself, signed by ``signed_posts``:
+The client makes the calls of every answer itself, signed by ``signing``:
 docs/decisions/0011-lean-sagemaker-calls.md has the figures. The LLM endpoint has OpenAI's chat schema,
 streamed inside AWS's event stream; the embedding endpoint has the schema of Text Embeddings Inference.
 """
@@ -23,7 +23,7 @@ import orjson
 from assistant.answering.ports import GenerationDelta, GenerationRequest
 from assistant.aws.clients import open_client
 from assistant.aws.event_stream import CompletionParser
-from assistant.aws.signed_posts import POST_ERRORS, SignedPosts
+from assistant.aws.signing import POST_ERRORS, SignedPosts
 from assistant.domain.clock import Deadline
 from assistant.domain.errors import (
     AssistantError,

@@ -28,7 +28,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from assistant.aws.clients import open_client
-from assistant.aws.signed_posts import POST_ERRORS, SignedPosts
+from assistant.aws.signing import POST_ERRORS, SignedPosts
 from assistant.domain.errors import TooLargeError
 from assistant.http_process import open_socket, read_body, run, send_whole, serve, while_connected
 from assistant.settings.local_models import ServedLlm

@@ -148,7 +148,7 @@ class Credentials:
         return partial(file_secret, self.state_dir / "secrets" / self.tenant / name)
 
     async def _sign(self, entry: ReachEntry) -> SignRequest:
-        from assistant.aws.signed_gets import GetSigner
+        from assistant.aws.signing import GetSigner
 
         # Any client has the process's credentials; of SSM the deployment has an endpoint anyway.
         return GetSigner(await self.aws("ssm"), service=entry.sigv4_service, region=self.region)

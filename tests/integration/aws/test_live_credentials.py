@@ -13,7 +13,7 @@ from botocore.credentials import ReadOnlyCredentials
 
 from assistant.aws.clients import open_client
 from assistant.aws.secrets_manager import StoredSecret
-from assistant.aws.signed_gets import GetSigner
+from assistant.aws.signing import GetSigner
 from assistant.domain.errors import ConfigurationError, DependencyError
 from tests.attacks.live_scene import live_scene
 from tests.fakes.aws_server import REGION

@@ -6,11 +6,15 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from hashlib import sha256
 from typing import Any
 
 import pytest
 from aiobotocore.credentials import AioRefreshableCredentials
 from aiobotocore.session import get_session
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 
 from assistant.aws.sagemaker import InvocationError, SageMakerRuntime
 from tests.fakes.scripted_http import Exchange, scripted_http
@@ -19,6 +23,26 @@ from tests.integration.aws.conftest import Runtime
 
 async def well(exchange: Exchange) -> None:
     await exchange.respond(200, b"[[1.0]]")
+
+
+async def test_the_signature_covers_what_arrives(runtime: Runtime) -> None:
+    async with runtime(well) as (client, server):
+        await client.invoke("a b/c", body=b"{}", attributes="purpose=question")
+
+    (exchange,) = server.exchanges
+    authorization = exchange.headers["authorization"]
+    signed = authorization.partition("SignedHeaders=")[2].partition(",")[0].split(";")
+    url = f"{server.url}{exchange.target}"
+    again = AWSRequest("POST", url, headers={name: exchange.headers[name] for name in signed})
+    again.context["timestamp"] = exchange.headers["x-amz-date"]
+    signer = SigV4Auth(Credentials("AKIDLOCAL", "x"), "sagemaker", "us-east-1")
+    expected = signer.signature(signer.string_to_sign(again, signer.canonical_request(again)), again)
+    assert exchange.target == "/endpoints/a%20b%2Fc/invocations"
+    assert {"content-type", "host", "x-amz-content-sha256", "x-amzn-sagemaker-custom-attributes"} <= set(
+        signed
+    )
+    assert exchange.headers["x-amz-content-sha256"] == sha256(exchange.body).hexdigest()
+    assert authorization.endswith(f"Signature={expected}")
 
 
 async def test_a_clock_that_is_wrong_is_put_right(runtime: Runtime) -> None:
