@@ -16,7 +16,7 @@ from typing import Annotated, Protocol
 
 import orjson
 import structlog
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query, Response
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
@@ -24,13 +24,14 @@ from assistant.answering.events import Cause, Problem
 from assistant.answering.ports import LogOpening
 from assistant.answering.prepare import AnswerRequest, PreparedAnswer
 from assistant.answering.stored import AnswerReading
-from assistant.api.auth import Caller, Service, ServiceOf, require_role
+from assistant.api.auth import Service, ServiceOf, TenantOf, caller_with, require_role
 from assistant.api.delivery import (
     ClientGoneError,
     ProblemBeforeFirstEventError,
     Reading,
     StalledReaderError,
     StreamLimits,
+    json_body,
     parse_body,
     read_body,
     send_stream,
@@ -38,11 +39,10 @@ from assistant.api.delivery import (
 )
 from assistant.api.errors import (
     NOT_FOUND,
-    body_of,
+    declared,
     internal_problem,
     log_failure,
     problem_of,
-    problems,
     send_problem,
 )
 from assistant.api.resume import ResumedAnswers
@@ -481,34 +481,34 @@ def _after(last_event_id: str | None, answer_id: str) -> int:
 
 
 router = APIRouter(tags=["answers"])
+_Agent = Annotated[Identity, caller_with(Role.AGENT)]
+_ReaderOfAnswers = Annotated[Identity, caller_with(Role.AGENT, Role.AUDITOR)]
 
 
-@router.get("/v1/answers", responses=problems(401, 403, 404, 422, 503))
+@router.get("/v1/answers", **declared(404))
 async def read_conversation(
-    service: ServiceOf, caller: Caller, conversation_id: Annotated[str, Query(min_length=1, max_length=64)]
+    tenant: TenantOf,
+    caller: _ReaderOfAnswers,
+    conversation_id: Annotated[str, Query(min_length=1, max_length=64)],
 ) -> Conversation:
     """The newest 50 answers of a conversation, oldest first: an agent's own; any to an auditor."""
-    require_role(caller, Role.AGENT, Role.AUDITOR)
-    read_answers = service.tenants[caller.tenant].read_answers
-    readings = await read_answers.conversation(conversation_id, identity=caller)
+    readings = await tenant.read_answers.conversation(conversation_id, identity=caller)
     return Conversation(conversation_id=conversation_id, answers=tuple(map(_stored, readings)))
 
 
-@router.get("/v1/answers/{answer_id}", responses=problems(401, 403, 404, 422, 503))
-async def read_answer(service: ServiceOf, caller: Caller, answer_id: str) -> StoredAnswer:
+@router.get("/v1/answers/{answer_id}", **declared(404))
+async def read_answer(tenant: TenantOf, caller: _ReaderOfAnswers, answer_id: str) -> StoredAnswer:
     """One answer with all that was said of it: an agent's own; any to an auditor, whose read is recorded."""
-    require_role(caller, Role.AGENT, Role.AUDITOR)
-    return _stored(await service.tenants[caller.tenant].read_answers.one(answer_id, identity=caller))
+    return _stored(await tenant.read_answers.one(answer_id, identity=caller))
 
 
-@router.delete("/v1/answers/{answer_id}", status_code=204, responses=problems(401, 403, 404, 422, 503))
-async def cancel_answer(service: ServiceOf, caller: Caller, answer_id: str) -> Response:
+@router.delete("/v1/answers/{answer_id}", status_code=204, **declared(404))
+async def cancel_answer(service: ServiceOf, tenant: TenantOf, caller: _Agent, answer_id: str) -> Response:
     """Cancel the caller's own answer at once; one that has ended stays as it is."""
-    require_role(caller, Role.AGENT)
     if writing := service.running.find(answer_id, identity=caller):
         writing.cancel()
     else:
-        await _cancel_elsewhere(service.tenants[caller.tenant], answer_id, caller)
+        await _cancel_elsewhere(tenant, answer_id, caller)
     return Response(status_code=204)
 
 
@@ -524,65 +524,44 @@ async def _cancel_elsewhere(tenant: ServedTenant, answer_id: str, caller: Identi
         raise NotFoundError(NOT_FOUND)
 
 
-@router.post(
-    "/v1/answers/{answer_id}/verdict",
-    responses=problems(400, 401, 403, 404, 409, 413, 422, 503),
-    openapi_extra=body_of(Verdict),
-)
-async def give_verdict(request: Request, service: ServiceOf, caller: Caller, answer_id: str) -> StoredVerdict:
+@router.post("/v1/answers/{answer_id}/verdict", **declared(404, 409, body=Verdict))
+async def give_verdict(
+    tenant: TenantOf, caller: _Agent, answer_id: str, verdict: Annotated[Verdict, json_body(Verdict)]
+) -> StoredVerdict:
     """Mark the caller's own answer. The same verdict_id with the same content is kept once."""
-    require_role(caller, Role.AGENT)
-    verdict = parse_body(await read_body(request.scope, request.receive), Verdict)
-    tenant = service.tenants[caller.tenant]
     return await tenant.append_to_answer.verdict(answer_id, verdict, identity=caller)
 
 
-@router.post(
-    "/v1/answers/{answer_id}/sent",
-    responses=problems(400, 401, 403, 404, 409, 413, 422, 503),
-    openapi_extra=body_of(Sent),
-)
-async def keep_sent(request: Request, service: ServiceOf, caller: Caller, answer_id: str) -> StoredSent:
+@router.post("/v1/answers/{answer_id}/sent", **declared(404, 409, body=Sent))
+async def keep_sent(
+    tenant: TenantOf, caller: _Agent, answer_id: str, sent: Annotated[Sent, json_body(Sent)]
+) -> StoredSent:
     """Keep what the agent sent to the patient. The same send_id with the same content is kept once."""
-    require_role(caller, Role.AGENT)
-    sent = parse_body(await read_body(request.scope, request.receive), Sent)
-    return await service.tenants[caller.tenant].append_to_answer.sent(answer_id, sent, identity=caller)
+    return await tenant.append_to_answer.sent(answer_id, sent, identity=caller)
 
 
-@router.post(
-    "/v1/answers/{answer_id}/acts",
-    responses=problems(400, 401, 403, 404, 409, 413, 422, 503),
-    openapi_extra=body_of(Act),
-)
-async def keep_act(request: Request, service: ServiceOf, caller: Caller, answer_id: str) -> StoredAct:
+@router.post("/v1/answers/{answer_id}/acts", **declared(404, 409, body=Act))
+async def keep_act(
+    tenant: TenantOf, caller: _Agent, answer_id: str, act: Annotated[Act, json_body(Act)]
+) -> StoredAct:
     """Keep what the agent did with an answer, such as opening a source. The same act_id with the same content
     is kept once."""
-    require_role(caller, Role.AGENT)
-    act = parse_body(await read_body(request.scope, request.receive), Act)
-    return await service.tenants[caller.tenant].append_to_answer.act(answer_id, act, identity=caller)
+    return await tenant.append_to_answer.act(answer_id, act, identity=caller)
 
 
-@router.post(
-    "/v1/answers/{answer_id}/elements/{element_id}",
-    responses=problems(400, 401, 403, 404, 413, 422, 503),
-    openapi_extra=body_of(ElementRequest),
-)
+@router.post("/v1/answers/{answer_id}/elements/{element_id}", **declared(404, body=ElementRequest))
 async def read_element_again(
-    request: Request, service: ServiceOf, caller: Caller, answer_id: str, element_id: str
+    service: ServiceOf,
+    tenant: TenantOf,
+    caller: _Agent,
+    answer_id: str,
+    element_id: str,
+    asked: Annotated[ElementRequest, json_body(ElementRequest)],
 ) -> Element:
     """Read a live element of the caller's own, recorded answer again. The record does not change."""
-    require_role(caller, Role.AGENT)
-    asked = parse_body(await read_body(request.scope, request.receive), ElementRequest)
-    tenant = service.tenants[caller.tenant]
     context = await service.contexts.verify(asked.context, identity=caller)
     return await tenant.read_element_again.read(answer_id, element_id, identity=caller, context=context)
 
 
 def _stored(reading: AnswerReading) -> StoredAnswer:
-    return StoredAnswer(
-        record=reading.record,
-        sources=reading.sources,
-        verdicts=reading.verdicts,
-        sent=reading.sent,
-        elements=reading.elements,
-    )
+    return StoredAnswer.model_validate(reading, from_attributes=True)

@@ -32,6 +32,7 @@ from assistant.domain.identity import Identity, Role
 from assistant.domain.live import CareContext, PlainContext, SubjectId, SubjectKind
 from assistant.settings.deployment import CareContextSection
 from assistant.wiring.live_index import ServedTenants
+from assistant.wiring.services import ServedTenant
 
 VerificationKey = ECKey | RSAKey
 
@@ -423,3 +424,21 @@ async def caller_of(request: Request) -> Identity:
 
 ServiceOf = Annotated[Service, Depends(service_of)]
 Caller = Annotated[Identity, Depends(caller_of)]
+
+
+def caller_with(*roles: Role) -> Any:
+    """Return the dependency of a route whose caller must have one of the roles. It raises ForbiddenError."""
+
+    async def authorised(caller: Caller) -> Identity:
+        require_role(caller, *roles)
+        return caller
+
+    return Depends(authorised)
+
+
+async def tenant_of(service: ServiceOf, caller: Caller) -> ServedTenant:
+    return service.tenants[caller.tenant]
+
+
+TenantOf = Annotated[ServedTenant, Depends(tenant_of)]
+"""The tenant of the caller."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import orjson
+from fastapi import Depends, Request
 from pydantic import BaseModel, ValidationError
 from starlette.types import Receive, Scope, Send
 
@@ -26,7 +28,7 @@ from assistant.api.errors import invalid_request
 from assistant.api.wire import WholeAnswer
 from assistant.domain.answers import Certainty, Sentence
 from assistant.domain.elements import Element
-from assistant.domain.errors import TooLargeError, UnreadableRequestError
+from assistant.domain.errors import DependencyError, TooLargeError, UnreadableRequestError
 
 # Bodies of requests
 
@@ -76,6 +78,26 @@ def parse_body(body: bytes, model: type[Model]) -> Model:
         if error.errors(include_url=False, include_input=False)[0]["type"] == "json_invalid":
             raise UnreadableRequestError("The body is not valid JSON in UTF-8.") from None
         raise invalid_request(error) from None
+
+
+def json_body(model: type[Model]) -> Any:
+    """Return the dependency of a route that takes a small JSON body. Place it after the caller: the body of a
+    caller without the role is not read. It raises as ``read_body`` and ``parse_body``."""
+
+    async def read(request: Request) -> Model:
+        return parse_body(await read_body(request.scope, request.receive), model)
+
+    return Depends(read)
+
+
+@asynccontextmanager
+async def stores_within(seconds: float, *, stores: str) -> AsyncGenerator[None]:
+    """Raises DependencyError, which names the stores, when the block takes longer."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise DependencyError(f"{stores} took over {seconds:.0f} s. Try again.") from None
 
 
 async def _collect(receive: Receive, *, limit_bytes: int) -> bytes | None:

@@ -7,15 +7,13 @@ and the history, posts it, and shows the text of the response. So no log holds a
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 import re
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
@@ -26,9 +24,9 @@ from starlette.responses import HTMLResponse
 
 from assistant.answering.stored import MOST_ENTRIES, Audit
 from assistant.api import wire
-from assistant.api.auth import Caller, ServiceOf, require_role
-from assistant.api.delivery import DOCUMENT_LIMIT_BYTES, parse_body, read_body
-from assistant.api.errors import NOT_FOUND, body_of, links, problems
+from assistant.api.auth import ServiceOf, TenantOf, caller_with
+from assistant.api.delivery import DOCUMENT_LIMIT_BYTES, json_body, parse_body, read_body, stores_within
+from assistant.api.errors import NOT_FOUND, body_of, declared, links, problems
 from assistant.api.health import caller_is_identified
 from assistant.document_links import LINK_PAGE, refused_link, tenant_of_link
 from assistant.domain import errors
@@ -66,22 +64,25 @@ def _no_number(value: object) -> object:
 _Instant = Annotated[AwareDatetime | None, BeforeValidator(_no_number)]
 """ISO 8601. A bare number would be read as seconds since 1970."""
 
+_Owner = Annotated[Identity, caller_with(Role.KNOWLEDGE_OWNER)]
+_Auditor = Annotated[Identity, caller_with(Role.AUDITOR)]
+_stores_within = partial(stores_within, _STORES_TIMEOUT_S, stores="The document stores")
+"""A retry is safe: the stores do each change once."""
+
 router = APIRouter(tags=["documents"])
 audit_router = APIRouter(tags=["audit"])
 
 
-@router.get("/v1/documents", responses=problems(401, 403, 422, 503))
+@router.get("/v1/documents", **declared())
 async def list_documents(
-    service: ServiceOf,
-    caller: Caller,
+    tenant: TenantOf,
+    caller: _Owner,
     state: Annotated[list[DocumentState] | None, Query()] = None,
     after: Annotated[str | None, Query(max_length=256)] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> wire.DocumentPage:
     """Return a page of the documents of the sources that the caller may write, ordered by id, and the number
     of documents in each state."""
-    require_role(caller, Role.KNOWLEDGE_OWNER)
-    tenant = service.tenants[caller.tenant]
     listing = ListDocuments(tenant.knowledge.states, sources=tenant.sources)
     own = tenant.sources.writable_by(caller)
     page = await listing.page(own, states=state or (), after=after, limit=limit + 1)
@@ -100,8 +101,8 @@ async def list_documents(
 )
 async def bring_document(
     request: Request,
-    service: ServiceOf,
-    caller: Caller,
+    tenant: TenantOf,
+    caller: _Owner,
     knowledge_source: Annotated[str | None, Query(max_length=64)] = None,
 ) -> DocumentStatus:
     """Accept the canonical document for indexing. The returned status has the document's full id and its
@@ -117,8 +118,6 @@ async def bring_document(
     body may have been meant to restrict a document, so the document with its `document_id` gets the state
     `withheld` and is in no answer until it is sent again.
     """
-    require_role(caller, Role.KNOWLEDGE_OWNER)
-    tenant = service.tenants[caller.tenant]
     source = _writable_sources(tenant, caller).named(knowledge_source)
     body = await read_body(request.scope, request.receive, limit_bytes=DOCUMENT_LIMIT_BYTES)
     writer = Writer(caller.agent, caller.labels)
@@ -127,10 +126,10 @@ async def bring_document(
         document = parse_body(body, Document)
     except (AssistantError, ValueError) as error:
         refusal = error if isinstance(error, AssistantError) else errors.UnreadableRequestError(_NOT_JSON)
-        async with _stores_timeout():
+        async with _stores_within():
             await tenant.add_documents([_failure(body, refusal)], source=source, writer=writer)
         raise refusal from None
-    async with _stores_timeout():
+    async with _stores_within():
         summary = await tenant.add_documents([SourceDocument(document, "")], source=source, writer=writer)
         if summary.failures:
             raise _REFUSALS[summary.failures[0].code](summary.failures[0].reason)
@@ -138,41 +137,34 @@ async def bring_document(
 
 
 @router.post(
-    "/v1/documents/{document_id}/withhold",
-    status_code=202,
-    responses=problems(400, 401, 403, 404, 413, 422, 503),
-    openapi_extra=body_of(wire.WithholdRequest),
+    "/v1/documents/{document_id}/withhold", status_code=202, **declared(404, body=wire.WithholdRequest)
 )
 async def withhold_document(
-    request: Request, service: ServiceOf, caller: Caller, document_id: str
+    tenant: TenantOf,
+    caller: _Owner,
+    document_id: str,
+    asked: Annotated[wire.WithholdRequest, json_body(wire.WithholdRequest)],
 ) -> DocumentStatus:
     """Exclude the document from answers until it is sent again; its text is kept.
 
     Use it when a new version of the document cannot be read, or when its owner doubts the text.
     """
-    require_role(caller, Role.KNOWLEDGE_OWNER)
-    body = await read_body(request.scope, request.receive)
-    request_body = parse_body(body, wire.WithholdRequest)
-    tenant = service.tenants[caller.tenant]
-    async with _stores_timeout():
+    async with _stores_within():
         status = await _status(tenant, caller, document_id)
-        await tenant.withhold_documents([Withheld(status, "withheld", request_body.reason)])
+        await tenant.withhold_documents([Withheld(status, "withheld", asked.reason)])
         return await _status(tenant, caller, document_id)
 
 
-@router.get("/v1/documents/{document_id}/status", responses=problems(401, 403, 404, 422, 503))
-async def document_status(service: ServiceOf, caller: Caller, document_id: str) -> DocumentStatus:
+@router.get("/v1/documents/{document_id}/status", **declared(404))
+async def document_status(tenant: TenantOf, caller: _Owner, document_id: str) -> DocumentStatus:
     """Return the document's indexing state, and the reason if indexing failed."""
-    require_role(caller, Role.KNOWLEDGE_OWNER)
-    return await _status(service.tenants[caller.tenant], caller, document_id)
+    return await _status(tenant, caller, document_id)
 
 
-@router.delete("/v1/documents/{document_id}", status_code=202, responses=problems(401, 403, 404, 422, 503))
-async def withdraw_document(service: ServiceOf, caller: Caller, document_id: str) -> DocumentStatus:
+@router.delete("/v1/documents/{document_id}", status_code=202, **declared(404))
+async def withdraw_document(tenant: TenantOf, caller: _Owner, document_id: str) -> DocumentStatus:
     """Withdraw the document: it is unreadable immediately, and the worker deletes it from the index."""
-    require_role(caller, Role.KNOWLEDGE_OWNER)
-    tenant = service.tenants[caller.tenant]
-    async with _stores_timeout():
+    async with _stores_within():
         await _status(tenant, caller, document_id)
         await tenant.withdraw_documents([document_id])
         return await _status(tenant, caller, document_id)
@@ -184,8 +176,8 @@ async def withdraw_document(service: ServiceOf, caller: Caller, document_id: str
     responses=problems(401, 403, 404, 422, 503) | {200: _TEXT_OR_ORIGINAL},
 )
 async def read_document(
-    service: ServiceOf,
-    caller: Caller,
+    tenant: TenantOf,
+    caller: Annotated[Identity, caller_with(*Role)],
     document_id: str,
     content_hash: Annotated[str | None, Query(max_length=64)] = None,
     start: Annotated[int | None, Query(ge=0)] = None,
@@ -198,13 +190,11 @@ async def read_document(
     ``content_hash``, ``start`` and ``end`` of a source mark its passage. They are not secret and give no
     access.
     """
-    require_role(caller, *Role)
     if (start is None) != (end is None):
         raise errors.InvalidRequestError("start and end name a passage together: send both or neither.")
     span = None if start is None or end is None else (start, end)
-    tenant = service.tenants[caller.tenant]
     reader = _Reader(agent=caller.agent, labels=caller.labels, cited_content=content_hash, cited_span=span)
-    async with _stores_timeout():
+    async with _stores_within():
         if form == "text":
             return await _read_text(tenant, document_id, reader=reader)
         original = await _read_original(tenant, document_id, reader=reader)
@@ -217,17 +207,18 @@ async def read_document(
     responses=problems(400, 401, 404, 413, 422, 503),
     openapi_extra=body_of(wire.LinkToken) | {"security": []},
 )
-async def read_linked_document(request: Request, service: ServiceOf) -> wire.DocumentText:
+async def read_linked_document(
+    service: ServiceOf, link: Annotated[wire.LinkToken, json_body(wire.LinkToken)]
+) -> wire.DocumentText:
     """Return the stored text that a link in an answer opens. The link is valid for 10 minutes, and the read
     is recorded for the agent who asked.
 
     The token alone gives access, so it is sent in the body: logs record addresses.
     """
-    token = parse_body(await read_body(request.scope, request.receive), wire.LinkToken).token
-    tenant = service.tenants.get(tenant_of_link(token))
+    tenant = service.tenants.get(tenant_of_link(link.token))
     if tenant is None:
         raise refused_link()
-    grant = tenant.links.open(token)
+    grant = tenant.links.open(link.token)
     caller_is_identified.set(True)
     reader = _Reader(
         agent=grant.agent,
@@ -235,14 +226,14 @@ async def read_linked_document(request: Request, service: ServiceOf) -> wire.Doc
         cited_content=grant.content_hash,
         cited_span=grant.span,
     )
-    async with _stores_timeout():
+    async with _stores_within():
         return await _read_text(tenant, grant.document_id, reader=reader)
 
 
-@audit_router.get("/v1/audit", responses=problems(401, 403, 404, 422, 503))
+@audit_router.get("/v1/audit", **declared(404))
 async def audit(
-    service: ServiceOf,
-    caller: Caller,
+    tenant: TenantOf,
+    caller: _Auditor,
     document_id: _Name = None,
     agent: _Name = None,
     since: _Instant = None,
@@ -252,28 +243,21 @@ async def audit(
 ) -> wire.AuditPage:
     """Return who saw a document (its readers, and agents who got an answer with it as a source), what an
     agent saw, or both; by default in the last 30 days. The audit itself is recorded."""
-    require_role(caller, Role.AUDITOR)
-    tenant = service.tenants[caller.tenant]
-    until = until or service.clock.now()
+    clock = tenant.answering.clock
+    until = until or clock.now()
+    since = since or until - _AUDIT_SPAN
     query = AccessQuery(
-        since=since or until - _AUDIT_SPAN,
-        until=until,
-        document_id=document_id,
-        agent=agent,
-        after=after,
-        limit=limit,
+        since=since, until=until, document_id=document_id, agent=agent, after=after, limit=limit
     )
-    audited = Audit(records=tenant.answering.records, documents=tenant.knowledge.states, clock=service.clock)
+    audited = Audit(records=tenant.answering.records, documents=tenant.knowledge.states, clock=clock)
     page = await audited.page(query, auditor=caller.agent)
-    return wire.AuditPage(
-        since=query.since, until=query.until, entries=page.entries, next_after=page.next_after
-    )
+    return wire.AuditPage(since=since, until=until, entries=page.entries, next_after=page.next_after)
 
 
-@audit_router.get("/v1/live-reads", responses=problems(401, 403, 422, 503))
+@audit_router.get("/v1/live-reads", **declared())
 async def live_reads(
-    service: ServiceOf,
-    caller: Caller,
+    tenant: TenantOf,
+    caller: _Auditor,
     agent: _Name = None,
     customer: Annotated[str | None, Query(max_length=128)] = None,
     since: _Instant = None,
@@ -283,14 +267,11 @@ async def live_reads(
 ) -> wire.LiveReadsPage:
     """Return who read which data of live systems, whose and when, without any value; by default in the last
     30 days, a page of them. The audit itself is recorded."""
-    require_role(caller, Role.AUDITOR)
-    until = until or service.clock.now()
-    query = LiveReadQuery(since or until - _AUDIT_SPAN, until, agent, after=after, limit=limit)
-    audit = service.tenants[caller.tenant].live_reads
-    page = await audit.page(query, customer=customer, auditor=caller.agent)
-    return wire.LiveReadsPage(
-        since=query.since, until=query.until, reads=page.reads, next_after=page.next_after
-    )
+    until = until or tenant.answering.clock.now()
+    since = since or until - _AUDIT_SPAN
+    query = LiveReadQuery(since, until, agent, after=after, limit=limit)
+    page = await tenant.live_reads.page(query, customer=customer, auditor=caller.agent)
+    return wire.LiveReadsPage(since=since, until=until, reads=page.reads, next_after=page.next_after)
 
 
 @router.get(LINK_PAGE, include_in_schema=False)
@@ -390,18 +371,6 @@ async def _record_read(tenant: ServedTenant, document_id: str, *, agent: str) ->
         documents=(document_id,),
     )
     await tenant.answering.records.record_access(entry)
-
-
-@asynccontextmanager
-async def _stores_timeout() -> AsyncGenerator[None]:
-    """Raises DependencyError after 6 s. A retry is safe: the stores do each change once."""
-    try:
-        async with asyncio.timeout(_STORES_TIMEOUT_S):
-            yield
-    except TimeoutError:
-        raise errors.DependencyError(
-            f"The document stores took over {_STORES_TIMEOUT_S:.0f} s. Try again."
-        ) from None
 
 
 async def _status(tenant: ServedTenant, caller: Identity, document_id: str) -> DocumentStatus:

@@ -153,6 +153,16 @@ def problems(*statuses: int, meanings: dict[int, str] | None = None) -> dict[int
     return refusals(*statuses, content=content, meanings=meanings)
 
 
+def declared(
+    *statuses: int, body: type[BaseModel] | None = None, meanings: dict[int, str] | None = None
+) -> dict[str, Any]:
+    """Declare a route for callers with a token: its error statuses, those of every such route included, and
+    the JSON body that it takes."""
+    every = (401, 403, 422, 503) if body is None else (400, 401, 403, 413, 422, 503)
+    declaration = {"responses": problems(*every, *statuses, meanings=meanings)}
+    return declaration if body is None else declaration | {"openapi_extra": body_of(body)}
+
+
 def refusals(
     *statuses: int, content: dict[str, Any], meanings: dict[int, str] | None = None
 ) -> dict[int | str, dict[str, Any]]:

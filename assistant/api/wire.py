@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import date, datetime
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -37,6 +38,12 @@ from assistant.domain.documents import DocumentState, DocumentStatus, MediaType
 from assistant.domain.elements import Element
 from assistant.domain.live import ContextToken, LiveRead, PlainContext
 from assistant.domain.public import PublicModel
+
+
+def fields_of(source: object, model: type[PublicModel], *, but: Collection[str] = ()) -> dict[str, Any]:
+    """Return the attributes of ``source`` that are fields of ``model``, by name, except those in ``but``."""
+    names = [name for name in model.model_fields if name not in but]
+    return {name: getattr(source, name) for name in names if hasattr(source, name)}
 
 
 class WholeAnswer(Done, Sources, Started):
