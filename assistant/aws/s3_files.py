@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from botocore.exceptions import FlexibleChecksumError
 from pydantic import TypeAdapter, ValidationError
 
 from assistant.aws.clients import ServiceRefusedError, aws_call
+from assistant.aws.s3 import DamagedObjectError, read_object
 from assistant.domain.errors import ConfigurationError, DependencyError, TooLargeError
 from assistant.model_artifacts import FACTS_FILE, TOKENIZER_FILE, ModelFacts
 from assistant.settings.tenant import TenantName
@@ -138,23 +138,24 @@ async def _read_object(client: Any, uri: str, *, longest_bytes: int, advice: str
     DependencyError when S3 does not respond or the content is damaged.
     """
     url = urlsplit(uri)
-    place = {"Bucket": url.netloc, "Key": url.path.lstrip("/")}
     damaged = DependencyError(f"{uri} is damaged: its checksum does not match. Start again.")
+    what, key = f"{uri} in S3", url.path.lstrip("/")
     try:
-        async with aws_call(f"{uri} in S3", limit_s=_LIMIT_S):
-            found = await client.get_object(**place, ChecksumMode="ENABLED")
-            size_bytes = int(found["ContentLength"])
-            async with found["Body"] as body:  # closes the connection when it is left early
-                if size_bytes > longest_bytes:
-                    raise ConfigurationError(f"{uri} has {size_bytes} bytes; the limit is {longest_bytes}.")
-                try:
-                    content: bytes = await body.read()
-                except FlexibleChecksumError:
-                    raise damaged from None
+        found = await read_object(
+            client, bucket=url.netloc, key=key, longest_bytes=longest_bytes, what=what, limit_s=_LIMIT_S
+        )
+        reason = "NoSuchKey"
+    except TooLargeError as error:
+        raise ConfigurationError(f"{uri} cannot be read. {error.message}") from None
+    except DamagedObjectError:
+        raise damaged from None
     except ServiceRefusedError as error:
-        refused = f"{uri} cannot be read ({error.reason})"
-        raise ConfigurationError(f"{refused}; {advice}, or allow s3:GetObject on it.") from None
-    if len(content) != size_bytes or not _matches_etag(content, found):
+        found, reason = None, error.reason
+    if found is None:
+        refused = f"{uri} cannot be read ({reason})"
+        raise ConfigurationError(f"{refused}; {advice}, or allow s3:GetObject on it.")
+    content, response = found
+    if not _matches_etag(content, response):
         raise damaged
     return content
 

@@ -156,8 +156,7 @@ async def open_moving(settings: MovingSettings) -> AsyncGenerator[Moving]:
     from assistant.aws.dynamodb_records import DynamoDbAnswerRecords
     from assistant.aws.dynamodb_states import DynamoDbDocumentStates
     from assistant.aws.parameters import kms_link_secret
-    from assistant.aws.s3_documents import S3DocumentStore
-    from assistant.aws.s3_feedback import S3FeedbackFiles
+    from assistant.aws.s3 import S3DocumentStore, S3FeedbackFiles
 
     async with AsyncExitStack() as stack:
         clients = AwsClients(settings, stack)
@@ -245,7 +244,7 @@ async def open_ranking_turn(settings: LearningSettings) -> AsyncGenerator[Rankin
     """Raises ConfigurationError where the protected questions are missing or not this tenant's."""
     from assistant.aws.dynamodb_desk import DynamoDbDeskStore
     from assistant.aws.dynamodb_feedback import DynamoDbErasureKeys
-    from assistant.aws.s3_feedback import S3FeedbackFiles
+    from assistant.aws.s3 import S3FeedbackFiles
     from assistant.aws.s3_files import download_questions
     from assistant.tuning.gate import read_protected
     from assistant.tuning.learn_ranking import LearnRanking

@@ -427,7 +427,7 @@ class Redacting:
 @asynccontextmanager
 async def open_receiving(settings: ReceivingSettings) -> AsyncGenerator[Receiving]:
     from assistant.aws.dynamodb_states import DynamoDbDocumentStates
-    from assistant.aws.s3_documents import S3DocumentStore
+    from assistant.aws.s3 import S3DocumentStore
     from assistant.aws.s3_files import S3RawFiles
     from assistant.aws.sqs import SqsIngestionQueue
     from assistant.knowledge.add_documents import AddDocuments, ReceiveRawFiles
@@ -506,7 +506,7 @@ async def open_link_secret(settings: LinkSecretSettings) -> AsyncGenerator[LinkS
 
 @asynccontextmanager
 async def open_redacting(settings: RedactingSettings) -> AsyncGenerator[Redacting]:
-    from assistant.aws.s3_documents import S3CaptureStore
+    from assistant.aws.s3 import S3CaptureStore
     from assistant.learning.redaction import RedactCapture, SweepQuarantine
 
     async with AsyncExitStack() as stack:

@@ -287,7 +287,7 @@ class StoreChoice:
         if self.settings.stores == "embedded":
             return self._embedded_tenant().knowledge
         from assistant.aws.dynamodb_states import DynamoDbDocumentStates
-        from assistant.aws.s3_documents import S3DocumentStore
+        from assistant.aws.s3 import S3DocumentStore
         from assistant.aws.sqs import SqsIngestionQueue
 
         settings, sqs = self.settings, await self.clients.aws("sqs")

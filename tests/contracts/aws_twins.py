@@ -17,8 +17,7 @@ from urllib.parse import urlsplit
 from assistant.aws.clients import AwsService, open_client
 from assistant.aws.local_resources import create_documents_bucket, create_key, create_queue, put_parameter
 from assistant.aws.parameters import ParameterPower, ParameterSwitches
-from assistant.aws.s3_documents import S3DocumentStore
-from assistant.aws.s3_feedback import S3FeedbackFiles
+from assistant.aws.s3 import S3DocumentStore, S3FeedbackFiles
 from assistant.aws.sqs import SqsIngestionQueue
 from assistant.domain.clock import Clock
 from tests.fakes.aws_server import REGION, server_url

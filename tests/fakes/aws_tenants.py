@@ -25,7 +25,7 @@ from assistant.aws.opensearch_client import open_opensearch
 from assistant.aws.opensearch_index import OpenSearchPassageIndex
 from assistant.aws.opensearch_schema import PassageSchema, apply_schema, delete_index
 from assistant.aws.parameters import create_link_secret
-from assistant.aws.s3_documents import S3DocumentStore
+from assistant.aws.s3 import S3DocumentStore
 from assistant.domain.documents import Document, MediaType
 from assistant.knowledge.parsing import parse_document
 from assistant.settings.deployed_names import DESK, EVENTS, RECORDS, STATES, TABLES

@@ -12,7 +12,7 @@ import pytest
 from assistant.aws.clients import open_client
 from assistant.aws.local_resources import create_documents_bucket, create_key, create_queue, put_parameter
 from assistant.aws.parameters import ParameterKeySource, create_link_secret, kms_link_secret
-from assistant.aws.s3_documents import S3DocumentStore
+from assistant.aws.s3 import S3DocumentStore
 from assistant.aws.sqs import SqsIngestionQueue
 from assistant.domain.documents import ParsedDocument
 from assistant.domain.errors import ConfigurationError, DependencyError

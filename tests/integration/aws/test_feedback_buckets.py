@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from assistant.aws.clients import open_client
-from assistant.aws.s3_feedback import S3FeedbackFiles
+from assistant.aws.s3 import S3FeedbackFiles
 from tests.contracts.aws_twins import tenant_name
 from tests.fakes.aws_server import REGION
 

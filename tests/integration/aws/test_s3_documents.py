@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from assistant.aws import s3_documents
+from assistant.aws import s3
 from assistant.aws.clients import ClientLimits, open_client
 from assistant.aws.local_resources import create_documents_bucket, create_key
-from assistant.aws.s3_documents import S3DocumentStore
+from assistant.aws.s3 import S3DocumentStore
 from assistant.domain.documents import ParsedDocument
 from assistant.domain.errors import DependencyError, DocumentInvalidError
 from tests.contracts import samples
@@ -87,7 +87,7 @@ async def test_a_key_is_made_of_hashes_under_the_prefix(bucket: Bucket, document
 async def test_a_deletion_leaves_no_version_and_no_marker(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(s3_documents, "_VERSIONS_AT_ONCE", 3)
+    monkeypatch.setattr(s3, "_VERSIONS_AT_ONCE", 3)
     for content in ("One.", "Two.", "Three.", "Four."):
         await bucket.store.put(samples.document(content=content))
         await bucket.store.put_parsed("refill", content, PARSED)

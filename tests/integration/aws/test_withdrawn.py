@@ -13,7 +13,7 @@ import pytest_asyncio
 
 from assistant.aws.dynamodb_states import DynamoDbDocumentStates
 from assistant.aws.opensearch_index import OpenSearchPassageIndex
-from assistant.aws.s3_documents import S3DocumentStore
+from assistant.aws.s3 import S3DocumentStore
 from assistant.aws.sqs import SqsIngestionQueue
 from assistant.domain.clock import SystemClock
 from assistant.knowledge.ports import KnowledgeStores

@@ -26,7 +26,7 @@ from assistant.aws.lambda_entry import FunctionEntry
 from assistant.aws.local_resources import create_documents_bucket, create_queue, create_table, put_parameter
 from assistant.aws.opensearch_client import call, open_opensearch
 from assistant.aws.opensearch_schema import PassageSchema, apply_schema, delete_index
-from assistant.aws.s3_documents import S3DocumentStore
+from assistant.aws.s3 import S3DocumentStore
 from assistant.aws.sqs import SqsIngestionQueue
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import DocumentStatus

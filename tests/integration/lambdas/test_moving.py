@@ -20,7 +20,7 @@ from assistant.aws.dynamodb_feedback import DynamoDbErasureKeys, DynamoDbFeedbac
 from assistant.aws.dynamodb_records import DynamoDbAnswerRecords
 from assistant.aws.local_resources import create_documents_bucket, create_key, create_table
 from assistant.aws.parameters import create_link_secret
-from assistant.aws.s3_feedback import S3FeedbackFiles
+from assistant.aws.s3 import S3FeedbackFiles
 from assistant.domain.answers import Verdict, VerdictLabel
 from assistant.domain.desk import Case, CaseReason, DeskKind
 from assistant.domain.errors import DependencyError

@@ -17,7 +17,7 @@ from assistant.aws.clients import open_client
 from assistant.aws.dynamodb_desk import DynamoDbDeskStore
 from assistant.aws.dynamodb_feedback import DynamoDbErasureKeys
 from assistant.aws.local_resources import create_documents_bucket, create_table
-from assistant.aws.s3_feedback import S3FeedbackFiles
+from assistant.aws.s3 import S3FeedbackFiles
 from assistant.domain.clock import SystemClock
 from assistant.domain.desk import DeskKind, RankerRelease, ReleaseState
 from assistant.domain.errors import ConfigurationError

@@ -15,7 +15,7 @@ import pytest
 
 from assistant.aws.clients import open_client
 from assistant.aws.local_resources import create_documents_bucket
-from assistant.aws.s3_documents import S3CaptureStore
+from assistant.aws.s3 import S3CaptureStore
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import DependencyError
 from assistant.learning.redaction import RedactCapture, SweepQuarantine

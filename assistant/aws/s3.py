@@ -1,4 +1,4 @@
-"""Documents of one tenant in S3, and captured calls with their redacted copies.
+"""Documents of one tenant in S3, captured calls with their redacted copies, and files of feedback.
 
 ``<prefix><SHA-256 of the document's id>/document.json`` is the canonical document, and
 ``…/parsed/<SHA-256 of the content hash>.json`` the parsed text of one content. An id is never part of a
@@ -25,6 +25,7 @@ from botocore.exceptions import FlexibleChecksumError
 from assistant.aws.clients import ServiceRefusedError, aws_call
 from assistant.domain.documents import Document, ParsedDocument
 from assistant.domain.errors import DependencyError, TooLargeError
+from assistant.learning.feedback_store import TEXTS
 from assistant.learning.redaction import RawCapture
 from assistant.settings.process import StoreSettings
 from assistant.twins import damaged_document, decode_document, decode_parsed, encode_document, encode_parsed
@@ -37,6 +38,55 @@ _LONGEST_BYTES = 64 * 1024 * 1024
 _VERSIONS_AT_ONCE = 1000
 _MOST_ROUNDS = 100
 _log = structlog.get_logger(__name__)
+
+
+class DamagedObjectError(DependencyError):
+    """The bytes are not those that were written."""
+
+
+async def read_object(
+    client: Any, *, bucket: str, key: str, what: str, limit_s: float, longest_bytes: int | None = None
+) -> tuple[bytes, Mapping[str, Any]] | None:
+    """Return the content of an object's newest version and S3's response; None where there is no object.
+
+    Raises TooLargeError before the content is read, DamagedObjectError, and what ``aws_call`` raises.
+    """
+    damaged = DamagedObjectError(f"{what} returned a damaged object, or a part of it. Retry.")
+    try:
+        async with aws_call(what, limit_s=limit_s):
+            found = await client.get_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
+            async with found["Body"] as body:  # closes the connection when it is left early
+                size_bytes = int(found.get("ContentLength", 0))
+                if longest_bytes is not None and size_bytes > longest_bytes:
+                    raise TooLargeError(f"An object has {size_bytes} bytes; the limit is {longest_bytes}.")
+                try:
+                    content: bytes = await body.read()
+                except FlexibleChecksumError:
+                    raise damaged from None
+    except ServiceRefusedError as error:
+        if error.reason == "NoSuchKey":
+            return None
+        raise
+    if len(content) != size_bytes:
+        raise damaged
+    return content, found
+
+
+async def _pages(
+    client: Any, operation: str, *, what: str, limit_s: float, **place: str
+) -> AsyncIterator[dict[str, Any]]:
+    """Yield the pages of a list, each within ``limit_s``."""
+    pages = aiter(client.get_paginator(operation).paginate(**place))
+    while True:
+        async with aws_call(what, limit_s=limit_s):
+            page = await anext(pages, None)
+        if page is None:
+            return
+        yield page
+
+
+def _encryption(kms_key_id: str | None) -> dict[str, Any]:
+    return {} if kms_key_id is None else {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key_id}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +143,7 @@ class S3DocumentStore:
         options: dict[str, Any] = {"ContentType": "application/json", "ChecksumSHA256": _checksum(content)}
         options["ChecksumAlgorithm"] = "SHA256"  # the emulator returns the checksum only with this
         if self.kms_key_id is not None:  # with a bucket key, one call of KMS is made for many objects
-            options |= {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": self.kms_key_id}
-            options["BucketKeyEnabled"] = True
+            options |= _encryption(self.kms_key_id) | {"BucketKeyEnabled": True}
         async with aws_call(_WHAT, limit_s=_LIMIT_S):
             await self.client.put_object(Bucket=self.bucket, Key=key, Body=content, **options)
 
@@ -106,29 +155,28 @@ class S3DocumentStore:
         """
         try:
             return await self._read_once(key)
-        except _DamagedError as error:
-            _log.warning("document_damaged", reason=str(error))
+        except DamagedObjectError as error:
+            _log.warning("document_damaged", reason=error.message)
         except ServiceRefusedError:
             raise
         except DependencyError as error:
             _log.warning("document_not_read", reason=error.message)
         try:
             return await self._read_once(key)
-        except _DamagedError:
+        except DamagedObjectError:
             raise damaged_document(document_id) from None
 
     async def _read_once(self, key: str) -> bytes | None:
+        place = {"bucket": self.bucket, "key": key, "what": _WHAT}
         try:
-            async with aws_call(_WHAT, limit_s=_LIMIT_S):
-                answer = await self.client.get_object(Bucket=self.bucket, Key=key, ChecksumMode="ENABLED")
-                async with answer["Body"] as body:
-                    content = await _read_body(body, length=int(answer.get("ContentLength", 0)))
-        except ServiceRefusedError as error:
-            if error.reason == "NoSuchKey":
-                return None
-            raise
+            found = await read_object(self.client, **place, longest_bytes=_LONGEST_BYTES, limit_s=_LIMIT_S)
+        except TooLargeError:
+            raise DamagedObjectError(f"{_WHAT} holds an object larger than any document.") from None
+        if found is None:
+            return None
+        content, answer = found
         if answer.get("ChecksumSHA256") != _checksum(content):
-            raise _DamagedError("no checksum" if "ChecksumSHA256" not in answer else "checksum")
+            raise DamagedObjectError(f"{_WHAT} holds an object without its checksum, or of another.")
         return content
 
     def _folder(self, document_id: str) -> str:
@@ -139,19 +187,6 @@ class S3DocumentStore:
 
     def _parsed_key(self, document_id: str, content_hash: str) -> str:
         return f"{self._folder(document_id)}parsed/{hashlib.sha256(content_hash.encode()).hexdigest()}.json"
-
-
-class _DamagedError(Exception):
-    """The bytes are not the ones that were written."""
-
-
-async def _read_body(body: Any, *, length: int) -> bytes:
-    if length > _LONGEST_BYTES:
-        raise _DamagedError("larger than any document")
-    try:
-        return await body.read()
-    except FlexibleChecksumError:
-        raise _DamagedError("checksum") from None
 
 
 def _checksum(content: bytes) -> str:
@@ -190,22 +225,18 @@ class S3CaptureStore:
 
     async def read_raw(self, key: str) -> bytes | None:
         try:
-            async with aws_call(_QUARANTINE, limit_s=_CAPTURE_LIMIT_S):
-                place = {"Bucket": self._quarantine, "Key": key}
-                found = await self._client.get_object(**place, ChecksumMode="ENABLED")
-                size_bytes = int(found["ContentLength"])
-                async with found["Body"] as body:
-                    if size_bytes > LARGEST_CAPTURE_BYTES:
-                        limit = f"the limit is {LARGEST_CAPTURE_BYTES}. It stays until somebody deletes it"
-                        raise TooLargeError(f"A captured object has {size_bytes} bytes; {limit}.")
-                    content: bytes = await body.read()
-        except ServiceRefusedError as error:
-            if error.reason == "NoSuchKey":
-                return None
-            raise
-        if len(content) != size_bytes:
-            raise DependencyError("The quarantine returned a part of an object. Retry.")
-        return content
+            found = await read_object(
+                self._client,
+                bucket=self._quarantine,
+                key=key,
+                longest_bytes=LARGEST_CAPTURE_BYTES,
+                what=_QUARANTINE,
+                limit_s=_CAPTURE_LIMIT_S,
+            )
+        except TooLargeError as error:
+            advice = "It stays in the quarantine until somebody deletes it."
+            raise TooLargeError(f"{error.message} {advice}") from None
+        return None if found is None else found[0]
 
     async def put_clean(self, key: str, content: bytes) -> None:
         made = {"Body": content, "ContentType": "application/jsonl"}
@@ -213,7 +244,7 @@ class S3CaptureStore:
             await self._client.put_object(Bucket=self._capture, Key=key, **made)
 
     async def delete_raw(self, key: str) -> None:
-        async for page in self._pages(prefix=key):
+        async for page in self._versions(prefix=key):
             versions = [version for version in _versions(page) if version["Key"] == key]
             if versions:
                 async with aws_call(_QUARANTINE, limit_s=_CAPTURE_LIMIT_S):
@@ -223,7 +254,7 @@ class S3CaptureStore:
                     raise DependencyError(f"{len(errors)} raw versions were not deleted ({code}).")
 
     async def raw_objects(self) -> AsyncIterator[RawCapture]:
-        async for page in self._pages(prefix=""):
+        async for page in self._versions(prefix=""):
             oldest: dict[str, datetime] = {}
             for each in (*page.get("Versions", ()), *page.get("DeleteMarkers", ())):
                 key, written_at = each["Key"], each["LastModified"]
@@ -231,15 +262,54 @@ class S3CaptureStore:
             for key, written_at in oldest.items():
                 yield RawCapture(key, written_at)
 
-    async def _pages(self, *, prefix: str) -> AsyncIterator[dict[str, Any]]:
+    def _versions(self, *, prefix: str) -> AsyncIterator[dict[str, Any]]:
         place = {"Bucket": self._quarantine, "Prefix": prefix}
-        while True:
-            async with aws_call(_QUARANTINE, limit_s=_CAPTURE_LIMIT_S):
-                page = await self._client.list_object_versions(**place)
-            yield page
-            if not page.get("IsTruncated"):
-                return
-            place["KeyMarker"] = page["NextKeyMarker"]
-            place.pop("VersionIdMarker", None)
-            if page.get("NextVersionIdMarker"):
-                place["VersionIdMarker"] = page["NextVersionIdMarker"]
+        listing = "list_object_versions"
+        return _pages(self._client, listing, what=_QUARANTINE, limit_s=_CAPTURE_LIMIT_S, **place)
+
+
+_FEEDBACK = "The feedback store"
+
+
+@dataclass(frozen=True, slots=True)
+class S3FeedbackFiles:
+    """``FeedbackFiles`` of one tenant's buckets; ``client`` is an aiobotocore client of S3.
+
+    ``bucket`` has the labels, ``texts_bucket`` what is below ``texts/``; one bucket has both without it:
+    ``events/`` may be under Object Lock, ``texts/`` is not, and a lock is a whole bucket's
+    (docs/decisions/0050-feedback-on-aws.md). A text is lost to all with the key of one of its subjects. No
+    object is written over: names come from the content, and every put has the condition that there is none.
+
+    Objects are encrypted with ``kms_key_id`` (id, alias or ARN), or as the bucket does by default. The
+    mover's role needs s3:PutObject; a reader's s3:GetObject and s3:ListBucket.
+    """
+
+    client: Any
+    _: KW_ONLY
+    bucket: str
+    texts_bucket: str | None = None
+    kms_key_id: str | None = None
+
+    async def put(self, key: str, content: bytes) -> None:
+        made = {"Body": content, "ContentType": "application/jsonl", "ChecksumAlgorithm": "SHA256"}
+        made |= _encryption(self.kms_key_id)
+        try:
+            async with aws_call(_FEEDBACK, limit_s=_LIMIT_S):
+                await self.client.put_object(Bucket=self._of(key), Key=key, IfNoneMatch="*", **made)
+        except ServiceRefusedError as error:
+            if error.reason != "PreconditionFailed":  # else there is an object of that key
+                raise
+
+    async def get(self, key: str) -> bytes | None:
+        bucket = self._of(key)
+        found = await read_object(self.client, bucket=bucket, key=key, what=_FEEDBACK, limit_s=_LIMIT_S)
+        return None if found is None else found[0]
+
+    async def keys(self, prefix: str) -> AsyncIterator[str]:
+        place = {"Bucket": self._of(prefix), "Prefix": prefix}
+        async for page in _pages(self.client, "list_objects_v2", what=_FEEDBACK, limit_s=_LIMIT_S, **place):
+            for found in page.get("Contents", ()):
+                yield str(found["Key"])
+
+    def _of(self, key: str) -> str:
+        return self.texts_bucket or self.bucket if key.startswith(TEXTS) else self.bucket
