@@ -30,7 +30,7 @@ from assistant.domain.identity import Role
 from assistant.learning.intake import case_id
 from assistant.local.layout import ORDER_SYSTEM, SERVICE, url_of
 from assistant.local.tokens import CareCase, Grant
-from assistant.tuning.learn_routing import content_note
+from assistant.tuning.routing import content_note
 
 _AGENT = "demo"
 _QUESTIONS = {

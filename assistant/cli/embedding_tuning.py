@@ -30,7 +30,7 @@ from assistant.knowledge.reading import pages_of
 from assistant.private_files import make_private_folder, write_private
 from assistant.settings.local_models import AddedEmbedding
 from assistant.text.language import language
-from assistant.tuning.embedding_gate import (
+from assistant.tuning.gate import (
     EmbeddingReport,
     checks_of,
     count_look,
@@ -272,7 +272,7 @@ def _show(terminal: Terminal, report: EmbeddingReport, path: Path) -> None:
     numbers = ("n", "before", "after", "points", "95 %")
     rows = [
         (
-            f"{gain.name}, {gain.group}",
+            gain.name,
             str(gain.difference.questions),
             f"{gain.before:.1%}",
             f"{gain.after:.1%}",

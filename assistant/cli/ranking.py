@@ -24,9 +24,10 @@ from assistant.evaluation.judging import Judge, Observer
 from assistant.evaluation.questions import EvaluationQuestion, load_questions
 from assistant.private_files import make_private_folder, write_private
 from assistant.tuning.gate import Check, ProtectedQuestion, ProtectedSet, protected_question, read_protected
-from assistant.tuning.learn_ranking import LearningRequest, LearnRanking
 from assistant.tuning.releases import (
     LearningReport,
+    LearningRequest,
+    LearnRanking,
     Release,
     Releases,
     RouterReleases,
@@ -259,10 +260,8 @@ def _facts(report: LearningReport) -> list[str]:
     trust = ", ".join(f"{name} {right:.2f} / {wrong:.2f}" for name, (right, wrong) in report.channels.items())
     left = ", ".join(f"{count} {reason}" for reason, count in report.left_out.items())
     lines = [
-        f"{report.questions} different questions",
         f"{report.offsets} documents have an offset; share of the step that is kept: "
         f"weights {gate.share_of_weights:g}, offsets {gate.share_of_offsets:g}",
-        f"mean loss of a question {report.loss_before:.4f} before, {report.loss_after:.4f} after",
         f"accepted when right / wrong: {trust}",
     ]
     if report.agents_left_out:

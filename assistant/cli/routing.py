@@ -23,8 +23,8 @@ from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.desk import DeskKind, ReleaseState, RouterRelease
 from assistant.domain.errors import ConfigurationError
 from assistant.evaluation.routing import load_routed
-from assistant.tuning.learn_routing import LearnRouting, Read, routing_report_of
 from assistant.tuning.releases import Release
+from assistant.tuning.routing import LearnRouting, Read, routing_report_of
 from assistant.wiring.feedback import open_learning
 
 _EMBEDDING_LIMIT_S = 60.0

@@ -8,21 +8,23 @@ other half is sealed: it is opened once for a release, and each opening is a loo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError
+from pydantic import AwareDatetime, Field, ValidationError
 
 from assistant.answering.rank import INDEX_FEATURES, Weights, read_weights, shipped_weights, standardised
 from assistant.domain.errors import ConfigurationError
 from assistant.domain.public import PublicModel
 from assistant.evaluation.judging import Observed
+from assistant.evaluation.measures import Estimate, Results, ValueOf, estimate
 from assistant.evaluation.questions import Kind, QuestionResult, Split, split_of
+from assistant.private_files import make_private_folder
 from assistant.tuning.ranking import artifact_hash
 
 SEALED: Split = "held_out"
@@ -40,7 +42,7 @@ MARGIN_OF_GROUP = 0.05
 RESAMPLES = 20_000
 _SEED = 20_261_121
 Form = TypeVar("Form", bound=PublicModel)
-_AMONG = (1, 3)
+AMONG = (1, 3)
 """Right document first; right document among three."""
 
 
@@ -139,39 +141,34 @@ class Replay:
     """Ranks protected questions by other weights than those they were observed under."""
 
     def __init__(self, questions: Sequence[ProtectedQuestion], *, observed_under: Weights) -> None:
-        self.questions, self._before = questions, observed_under
-
-    @cached_property
-    def _standard(self) -> list[Mapping[str, Mapping[str, float]]]:
-        return [
-            standardised({one.document_id: one.features for one in question.candidates}, INDEX_FEATURES)
-            for question in self.questions
+        self._before = observed_under
+        self._questions = [
+            (
+                question,
+                standardised({one.document_id: one.features for one in question.candidates}, INDEX_FEATURES),
+            )
+            for question in questions
         ]
 
-    def hits(self, weights: Weights, *, among: int) -> NDArray[np.float64]:
-        """Return 1.0 for each question with a right document among the first, else 0.0.
+    def hits(self, weights: Weights) -> NDArray[np.float64]:
+        """Return 1.0 or 0.0 for each question, a row for each of ``AMONG``: whether a right document is among
+        so many.
 
         Exact where the same four documents are read; a document that would be read anew keeps the distance
         that it had behind those that were.
         """
-        return np.array(
-            [
-                float(bool(set(question.right) & set(self._ranked(question, standard, weights)[:among])))
-                for question, standard in zip(self.questions, self._standard, strict=True)
-            ]
-        )
-
-    def _ranked(
-        self, question: ProtectedQuestion, standard: Mapping[str, Mapping[str, float]], weights: Weights
-    ) -> list[str]:
-        reranks = shipped_weights("reranker").features["index"]
-        before, scores = self._before, dict[str, float]()
-        for one in question.candidates:
-            name, values = one.document_id, standard[one.document_id]
-            change = weights.score(values) - before.score(values)
-            change += weights.documents.get(name, 0.0) - before.documents.get(name, 0.0)
-            scores[name] = one.score + (reranks if "index" in one.features else 1.0) * change
-        return sorted(scores, key=lambda name: (-scores[name], name))
+        reranks, places = shipped_weights("reranker").features["index"], list[int]()
+        for question, standard in self._questions:
+            scores = dict[str, float]()
+            for one in question.candidates:
+                name, values = one.document_id, standard[one.document_id]
+                change = weights.score(values) - self._before.score(values)
+                change += weights.documents.get(name, 0.0) - self._before.documents.get(name, 0.0)
+                scores[name] = one.score + (reranks if "index" in one.features else 1.0) * change
+            ranked = sorted(scores, key=lambda name: (-scores[name], name))
+            right = [place for place, name in enumerate(ranked) if name in question.right]
+            places.append(min(right, default=len(ranked)))
+        return np.array([[float(place < among) for place in places] for among in AMONG])
 
 
 # The gate
@@ -274,16 +271,14 @@ class Gate:
         if not questions:
             return ()
         replay = Replay(questions, observed_under=self.observed_under)
+        before, after = replay.hits(self.in_service), replay.hits(weights)
         checks: list[Check] = []
-        for among in _AMONG:
-            before, after = (replay.hits(one, among=among) for one in (self.in_service, weights))
+        for row, among in enumerate(AMONG):
             for group, rows in groups([question.kind for question in questions]).items():
-                clusters = [questions[row].document for row in rows]
-                whole = len(rows) == len(questions)
+                clusters = [questions[at].document for at in rows]
                 name = f"right document {'first' if among == 1 else 'among three'}, {group}"
-                checks.append(
-                    paired_check(name, before[rows], after[rows], clusters, level=level, is_whole=whole)
-                )
+                pairs = before[row, rows], after[row, rows]
+                checks.append(paired_check(name, *pairs, clusters, level=level, is_whole=group == "all"))
         return tuple(checks)
 
 
@@ -342,3 +337,176 @@ def lower_bound(differences: NDArray[np.float64], clusters: Sequence[str], *, le
         drawn = random.integers(0, len(names), size=(1_000, len(names)))
         means[start : start + 1_000] = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
     return float(np.quantile(means, level))
+
+
+# A tuned embedding model against the one in service
+#
+# Both answer the same questions about documents that the tuned model never saw, each from an index of its own
+# vectors. What an agent sees must not get worse; what the vector leg finds should get better. Every opening
+# of a file of questions is counted, as for rankers.
+
+
+TRAINING_FACTS = "training.json"
+VECTOR_LEG, SUM = "vector leg, nDCG@10", "whole sum, nDCG@10"
+
+
+class TuningFacts(PublicModel, extra="ignore"):
+    """``training.json`` beside tuned weights, as far as the gate reads it."""
+
+    task: Literal["embedding"]
+    training_set: str
+    held_out: tuple[str, ...]
+    """Documents of which no pair was made."""
+    mix: float = Field(gt=0, le=1)
+    """Share of the tuned weights; the rest is the base model's."""
+    set: Mapping[str, Any]
+    """The manifest of the pairs."""
+
+    @property
+    def tenant(self) -> str:
+        return str(self.set.get("tenant", ""))
+
+
+class Gain(PublicModel):
+    """A measure of both models on the same questions, from 0 to 1, with a 95 % interval of the difference."""
+
+    name: str
+    before: float
+    after: float
+    difference: Estimate
+
+
+class EmbeddingReport(PublicModel):
+    """What a tuned embedding model is judged by."""
+
+    schema_version: Literal[1] = 1
+    tenant: str
+    model_sha256: str
+    training_set: str
+    base_model: str
+    questions_sha256: str
+    made_at: AwareDatetime
+    look: int
+    looks_allowed: int = LOOKS
+    level: float = ALPHA / LOOKS
+    left_out: int
+    """Questions about documents that the model was trained on."""
+    gains: tuple[Gain, ...]
+    checks: tuple[Check, ...]
+    refused_because: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        return not self.refused_because
+
+
+def read_tuning_facts(folder: Path, *, tenant: str) -> TuningFacts:
+    """Return the facts beside tuned weights. Raises ConfigurationError."""
+    advice = "Name a folder that the training job wrote."
+    facts = read_form(folder / TRAINING_FACTS, TuningFacts, advice=advice)
+    if facts.tenant != tenant:
+        raise ConfigurationError(
+            f"{folder} was tuned on pairs of {facts.tenant or 'nobody'}, not of {tenant}."
+        )
+    return facts
+
+
+def gains_of(before: Results, after: Results) -> tuple[Gain, ...]:
+    """Return nDCG@10 of the vector leg and of the whole sum, where both models have it."""
+    gains: list[Gain] = []
+    for name, value in _GAINS.items():
+        qids, was, now = _pairs(before, after, value)
+        change = dict(zip(qids, (now - was).tolist(), strict=True))
+        difference = estimate(change, {qid: before[qid].cluster for qid in qids})
+        if difference is not None:
+            means = (round(float(one.mean()), 4) for one in (was, now))
+            gains.append(Gain(name=name, before=next(means), after=next(means), difference=difference))
+    return tuple(gains)
+
+
+def checks_of(before: Results, after: Results) -> tuple[Check, ...]:
+    """Return the checks that what an agent sees did not get worse, at this look's level."""
+    checks: list[Check] = []
+    for name, value in _PROTECTED.items():
+        qids, was, now = _pairs(before, after, value)
+        clusters, is_whole = [before[qid].cluster for qid in qids], len(qids) >= LEAST_QUESTIONS
+        if qids:
+            checks.append(paired_check(name, was, now, clusters, level=ALPHA / LOOKS, is_whole=is_whole))
+    return tuple(checks)
+
+
+def _pairs(
+    before: Results, after: Results, value: ValueOf
+) -> tuple[list[str], NDArray[np.float64], NDArray[np.float64]]:
+    """Return the questions for which both have a value, and the values."""
+    old, new = (
+        {qid: of for qid, one in results.items() if (of := value(one, results)) is not None}
+        for results in (before, after)
+    )
+    qids = sorted(old.keys() & new.keys())
+    was, now = (np.array([values[qid] for qid in qids], float) for values in (old, new))
+    return qids, was, now
+
+
+def refusals(gains: Collection[Gain], checks: Collection[Check]) -> tuple[str, ...]:
+    """Return why a model may not serve; nothing where it may."""
+    found = [check.said for check in checks if not check.passed]
+    asked = next((check.questions for check in checks if check.name == _FIRST), 0)
+    if asked < LEAST_QUESTIONS:
+        found.append(f"{asked} questions about unseen documents; {LEAST_QUESTIONS} are needed.")
+    found += [
+        f"{VECTOR_LEG}: {100 * gain.difference.value:+.1f} points. A tuned model must find more."
+        for gain in gains
+        if gain.name == VECTOR_LEG and gain.difference.value <= 0
+    ]
+    return tuple(found)
+
+
+def count_look(path: Path, *, questions_sha256: str, model_sha256: str) -> int:
+    """Write down that these questions are asked for this model, before they are; return the look's number.
+
+    The same model on the same questions is the same look. Raises ConfigurationError where none is left.
+    """
+    make_private_folder(path.parent)
+    looks = _looks(path)
+    of_questions = [model for questions, model in looks if questions == questions_sha256]
+    if model_sha256 in of_questions:
+        return of_questions.index(model_sha256) + 1
+    if len(of_questions) >= LOOKS:
+        raise ConfigurationError(
+            f"These questions were asked for {LOOKS} models, and {LOOKS} looks share their significance of "
+            f"{ALPHA:g}. Write other questions."
+        )
+    with path.open("ab") as file:
+        file.write(orjson.dumps({"questions": questions_sha256, "model": model_sha256}) + b"\n")
+    return len(of_questions) + 1
+
+
+def _looks(path: Path) -> list[tuple[str, str]]:
+    if not path.is_file():
+        return []
+    try:
+        rows = [orjson.loads(line) for line in path.read_bytes().splitlines()]
+        return [(str(row["questions"]), str(row["model"])) for row in rows]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        raise ConfigurationError(
+            f"{path}: the ledger of looks is damaged. Restore it: without it no gate holds."
+        ) from None
+
+
+def _right(result: QuestionResult, _: Results) -> float | None:
+    """Questions without strings of a right answer judge ranking alone."""
+    return float(result.right) if result.question.answer_contains else None
+
+
+_FIRST = "right document first"
+_GAINS: Mapping[str, ValueOf] = {VECTOR_LEG: lambda r, _: r.vector_ndcg, SUM: lambda r, _: r.ndcg}
+_PROTECTED: Mapping[str, ValueOf] = {
+    SUM: lambda r, _: r.ndcg,
+    _FIRST: lambda r, _: r.first,
+    "right document among three": lambda r, _: r.three,
+    "quoted answer right": _right,
+    "unanswerable: not answered without a warning": lambda r, _: (
+        None if r.question.answerable else float(r.outcome != "answered")
+    ),
+}

@@ -20,9 +20,8 @@ import numpy as np
 
 from assistant.answering.rank import INDEX_FEATURES, Weights, WeightsFile, shipped_weights
 from assistant.domain.errors import ConflictError, InvalidRequestError
-from assistant.tuning.estimator import Estimator, softmax
-from assistant.tuning.evidence import LEAST_DIFFERENCE, LEAST_RISE, Behaviour, behaviour_of, evidence_of
-from assistant.tuning.signals import Flags, Floats, Numbers, Signals
+from assistant.tuning.estimator import Estimator, LabelsOf, softmax
+from assistant.tuning.signals import CHANNELS, Flags, Floats, Numbers, Signals
 
 FEATURES = len(INDEX_FEATURES)
 MOST_OFFSETS = 3_000
@@ -60,14 +59,10 @@ class Learned:
     behaviour: Behaviour
     signals: int
     """Answers that count."""
-    questions: int
-    """Different questions that they were given to."""
     agents: int
     """Agents whose answers count."""
-    loss: tuple[float, float]
-    """Mean loss of a question without pull: before, after."""
 
-    def file(self, *, share_of_weights: float = 1.0, share_of_offsets: float = 1.0, fitted_on: str) -> bytes:
+    def file(self, share_of_weights: float = 1.0, share_of_offsets: float = 1.0, *, fitted_on: str) -> bytes:
         """Return the bytes of a ranker's weights file, with shares of the steps from the shipped one."""
         shipped = shipped_weights("ranker").features
         moved = {
@@ -98,8 +93,7 @@ def learn(signals: Signals, plan: LearningPlan) -> Learned:
     """
     _check_amount(signals, plan)
     design = Candidates.of(signals)
-    unmoved = np.zeros(design.size)
-    before = (1.0 - NOT_AMONG_THEM) * design.probabilities(unmoved)
+    before = (1.0 - NOT_AMONG_THEM) * softmax(design.base)
     behaviour = behaviour_of(signals, before)
     _check_judgements(behaviour)
     agents = len(np.unique(signals.agents[behaviour.counted]))
@@ -108,13 +102,15 @@ def learn(signals: Signals, plan: LearningPlan) -> Learned:
             f"{agents} agents are left without those who contradict all others; "
             f"{plan.least_agents} are needed."
         )
-    rows, evidence = _by_question(signals, evidence_of(signals, behaviour, before), behaviour.counted)
-    asked = design.take(rows.first)
-    acts = Acts(evidence, rows.weights)
+    first, evidence, shares = _by_question(
+        signals, evidence_of(signals, behaviour, before), behaviour.counted
+    )
     pull = np.r_[np.full(FEATURES, plan.weight_pull), np.full(len(signals.names), plan.offset_pull)]
     free = _free_documents(signals, plan)
     bound = np.r_[np.full(FEATURES, plan.most_weight), np.where(free, plan.most_offset, 0.0)]
-    moved = Estimator(pull=pull, bound=bound, steps=_STEPS).fit(asked, acts.labels)
+    moved = Estimator(pull=pull, bound=bound, steps=_STEPS).fit(
+        design.take(first), labels_of(evidence, shares)
+    )
     shipped = shipped_weights("ranker").features
     return Learned(
         weights={name: shipped[name] + float(moved[at]) for at, name in enumerate(INDEX_FEATURES)},
@@ -125,9 +121,7 @@ def learn(signals: Signals, plan: LearningPlan) -> Learned:
         },
         behaviour=behaviour,
         signals=int(behaviour.counted.sum()),
-        questions=len(rows.first),
         agents=agents,
-        loss=(acts.loss(asked.probabilities(unmoved)), acts.loss(asked.probabilities(moved))),
     )
 
 
@@ -171,18 +165,9 @@ def _check_judgements(behaviour: Behaviour) -> None:
 # One row for each question
 
 
-@dataclass(frozen=True, slots=True)
-class Questions:
-    """The different questions among the answers that count."""
-
-    first: Numbers
-    """Row of an answer to each."""
-    weights: Floats
-    """Mean of its answers'."""
-
-
-def _by_question(signals: Signals, evidence: Floats, counted: Flags) -> tuple[Questions, Floats]:
-    """Return the questions, and the evidence of all their answers in the order of the first one's candidates.
+def _by_question(signals: Signals, evidence: Floats, counted: Flags) -> tuple[Numbers, Floats, Floats]:
+    """Return of each question the row of its first answer, the evidence of all its answers in the order of
+    that one's candidates, and the mean of their weights.
 
     A question has one right document, however often it was asked: its answers are judgements of several
     agents (Dawid and Skene), not so many lists to fit.
@@ -196,44 +181,43 @@ def _by_question(signals: Signals, evidence: Floats, counted: Flags) -> tuple[Qu
     np.put_along_axis(of_questions, order[first], sums, axis=1)
     weights = np.bincount(at, signals.weights[rows]) / np.bincount(at)
     limited = np.clip(of_questions, -_STRONGEST_OF_QUESTION, _STRONGEST_OF_QUESTION)
-    return Questions(rows[first], weights), limited
+    return rows[first], limited, weights
 
 
-class Acts:
-    """What all acts on each question say of its candidates."""
+def labels_of(evidence: Floats, weights: Floats) -> LabelsOf:
+    """Return what gives P(right = d | acts) times the question's weight, by P(right = d | one is)."""
+    highest = np.maximum(evidence.max(axis=1, keepdims=True), 0.0)
+    likelihood, otherwise = np.exp(evidence - highest), NOT_AMONG_THEM * np.exp(-highest)
 
-    def __init__(self, evidence: Floats, weights: Floats) -> None:
-        highest = np.maximum(evidence.max(axis=1, keepdims=True), 0.0)
-        self._likelihood = np.exp(evidence - highest)
-        self._otherwise = NOT_AMONG_THEM * np.exp(-highest)
-        self._weights = weights[:, None]
+    def labels(chance: Floats) -> Floats:
+        joint = (1.0 - NOT_AMONG_THEM) * chance * likelihood
+        return weights[:, None] * joint / (joint.sum(axis=1, keepdims=True) + otherwise)
 
-    def labels(self, chance: Floats) -> Floats:
-        """Return P(right = d | acts) times the question's weight. ``chance``: P(right = d | one is)."""
-        joint = (1.0 - NOT_AMONG_THEM) * chance * self._likelihood
-        return self._weights * joint / (joint.sum(axis=1, keepdims=True) + self._otherwise)
-
-    def loss(self, chance: Floats) -> float:
-        """Return the mean negative log likelihood."""
-        joint = (1.0 - NOT_AMONG_THEM) * (chance * self._likelihood).sum(axis=1, keepdims=True)
-        return float(-(self._weights * np.log(joint + self._otherwise)).sum() / self._weights.sum())
+    return labels
 
 
 # Scores as a function of weights and offsets
 
 
+@dataclass(frozen=True, slots=True)
 class Candidates:
     """The ``Design`` of answers' candidates: weights of features, then offsets of documents. At 0 the shipped
     ranker stands, whichever ranker served."""
 
-    def __init__(
-        self, *, documents: Numbers, scores: Floats, standard: Floats, steepness: Floats, count: int
-    ) -> None:
-        """``standard``: features as serving standardised them, (n, k, 6). ``steepness``: what a candidate's
-        final score gains where its first-stage score gains 1, (n, k). ``count``: of all documents."""
-        self.documents, self.base, self.standard, self.steepness = documents, scores, standard, steepness
-        self._count = count
-        self.size = FEATURES + count
+    documents: Numbers
+    """(n, k)"""
+    base: Floats
+    """(n, k) Scores under the shipped ranker."""
+    standard: Floats
+    """(n, k, 6) Features as serving standardised them."""
+    steepness: Floats
+    """(n, k) What a candidate's final score gains where its first-stage score gains 1."""
+    count: int
+    """Of all documents."""
+
+    @property
+    def size(self) -> int:
+        return FEATURES + self.count
 
     @classmethod
     def of(cls, signals: Signals) -> Candidates:
@@ -245,23 +229,12 @@ class Candidates:
             rows = signals.served == number
             offsets = _offsets(signals, ranker)[signals.documents[rows]]
             scores[rows] += steepness[rows] * (standard[rows] @ (shipped - _vector(ranker)) - offsets)
-        documents = np.maximum(signals.documents, 0)
-        return cls(
-            documents=documents,
-            scores=scores,
-            standard=standard,
-            steepness=steepness,
-            count=len(signals.names),
-        )
+        return cls(np.maximum(signals.documents, 0), scores, standard, steepness, len(signals.names))
 
     def take(self, rows: Numbers) -> Candidates:
         """Return the design of these answers."""
         return Candidates(
-            documents=self.documents[rows],
-            scores=self.base[rows],
-            standard=self.standard[rows],
-            steepness=self.steepness[rows],
-            count=self._count,
+            self.documents[rows], self.base[rows], self.standard[rows], self.steepness[rows], self.count
         )
 
     def scores(self, weights: Floats) -> Floats:
@@ -270,12 +243,8 @@ class Candidates:
 
     def gradient(self, errors: Floats) -> Floats:
         moved = (errors * self.steepness).ravel()
-        of_documents = np.bincount(self.documents.ravel(), moved, minlength=self._count)
+        of_documents = np.bincount(self.documents.ravel(), moved, minlength=self.count)
         return np.r_[moved @ self.standard.reshape(-1, FEATURES), of_documents]
-
-    def probabilities(self, weights: Floats) -> Floats:
-        """Return P(right = d), given that one of the candidates is, (n, k)."""
-        return softmax(self.scores(weights))
 
 
 def _vector(ranker: Weights) -> Floats:
@@ -336,3 +305,178 @@ def _free_documents(signals: Signals, plan: LearningPlan) -> Flags:
     answers = np.bincount(documents, minlength=len(signals.names))
     agents = np.bincount(pairs[0], minlength=len(signals.names))
     return (answers >= plan.least_of_document) & (agents >= 2)
+
+
+# What agents' acts say of each candidate
+#
+# Everything is estimated by straight lines over the shipped ranker's probability of being right, which no act
+# of the window has moved:
+# - Trust: what is shown first is accepted too often although it is wrong: P(accepted | right) and
+#   P(accepted | wrong) for each way to judge (the trust bias of Agarwal et al., WWW 2019).
+# - Agents: the same for each agent, and for each day of one, shrunk towards those of all. An agent, or a day
+#   of one, whose judgements do not rise with the ranker's own probability, or fall with it, is left out.
+# - Opened sources: the same for each position, with one slope for all of them.
+
+LEAST_RISE = 3.0
+"""Standard errors by which acceptance must rise with the ranker's probability over all agents, else it is
+taken for chance."""
+LEAST_DIFFERENCE = 0.15
+"""Of P(accepted | right) and P(accepted | wrong): below it judgements are taken for chance."""
+_STRONGEST = 20.0
+"""Bound on the likelihood ratio of one judgement."""
+_MARKED_WRONG = 0.1
+"""P(marked as wrongly cited | right) / P(marked | wrong)."""
+_FOUND_NEXT = 4.0
+"""Ratio for a document that the agent accepted when they asked again."""
+_REFORMULATED = 1 / 3
+"""Ratio for the quoted document when the agent asked again. Only those who ask again leave an event, so that
+no rate can be estimated."""
+_USUAL = (20.0, 0.9, 0.3)
+"""Judgements of right and as many of wrong documents, and their rates: what was known before."""
+_AGENT_STRENGTH = 3.0
+"""Judgements of each sort that an agent's own rates are shrunk with towards those of all."""
+_LEAST_OPENED = 50
+"""Opened sources from which on they count."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """P(accepted | the quoted document is right) and P(accepted | it is wrong)."""
+
+    right: float
+    wrong: float
+
+    @property
+    def difference(self) -> float:
+        return self.right - self.wrong
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """How agents judge, as estimated."""
+
+    channels: Mapping[str, Rates]
+    differences: Floats
+    """By agent: P(accepted | right) less P(accepted | wrong)."""
+    left_out: tuple[str, ...]
+    """Pseudonyms of agents whose judgements are no evidence or contradict everything."""
+    counted: Flags
+    """(n,) Whose answers count."""
+    rise: Mapping[str, float]
+    """By way to judge: how far acceptance rises with the ranker's own probability, in standard errors; over
+    all agents, since those who were left out were chosen by it."""
+
+
+def behaviour_of(signals: Signals, chance: Floats) -> Behaviour:
+    """Return how agents judge, and which answers count. ``chance``: P(right) by the shipped ranker, (n, k).
+
+    Rates are estimated again without the days and agents that are left out, until none else has to be. Days
+    come first: a bot's day must not cost its agent's others.
+    """
+    right, good = chance[np.arange(len(signals)), signals.quoted], signals.judged_good
+    rated = (signals.channel >= 0) & (signals.channel != CHANNELS.index("reformulated"))
+    counted = np.ones(len(signals), bool)
+
+    def differences(units: Numbers) -> Floats:
+        """Return P(accepted | right) less P(accepted | wrong) by unit."""
+        pooled = _rates(right[rated & counted], good[rated & counted])
+        found = np.full(int(units.max(initial=-1)) + 1, pooled.difference)
+        for unit in np.unique(units[rated & counted]):
+            own = rated & counted & (units == unit)
+            strength = (_AGENT_STRENGTH, pooled.right, pooled.wrong)
+            found[unit] = _rates(right[own], good[own], strength).difference
+        return found
+
+    while True:
+        by_unit = (
+            (differences(units) < LEAST_DIFFERENCE)[units] for units in (signals.shifts, signals.agents)
+        )
+        against = next((rows & counted for rows in by_unit if (rows & counted).any()), ~counted)
+        if not (against & counted).any() or against[rated & counted].all():
+            break
+        counted &= ~against
+    names = np.array(signals.agent_names)
+    of_channel = {name: rated & (signals.channel == number) for number, name in enumerate(CHANNELS)}
+    return Behaviour(
+        channels={
+            name: _rates(right[of & counted], good[of & counted])
+            for name, of in of_channel.items()
+            if (of & counted).any()
+        },
+        differences=differences(signals.agents),
+        left_out=tuple(sorted({*names[signals.agents]} - {*names[signals.agents[counted]]})),
+        counted=counted,
+        rise={name: _rise(right[of], good[of]) for name, of in of_channel.items() if of.any()},
+    )
+
+
+def _rates(right: Floats, good: Flags, usual: tuple[float, float, float] = _USUAL) -> Rates:
+    """Return the ends of the line of acceptance over P(right), by least squares. ``usual``: judgements of
+    certainly right and of certainly wrong documents, each so many, and their rates."""
+    count, if_right, if_wrong = usual
+    total, x, xx = len(right) + 2 * count, right.sum() + count, (right**2).sum() + count
+    y, xy = good.sum() + count * (if_right + if_wrong), (right * good).sum() + count * if_right
+    slope = (total * xy - x * y) / (total * xx - x**2)
+    wrong = (y - slope * x) / total
+    ends = np.clip([wrong + slope, wrong], 0.02, 0.98)
+    return Rates(float(ends[0]), float(ends[1]))
+
+
+def _rise(right: Floats, good: Flags) -> float:
+    """Return the slope of acceptance over P(right), in standard errors; 0 where P(right) does not vary."""
+    x = right - right.mean()
+    spread = float((x**2).sum())
+    if spread < 1e-6 or len(right) < 3:
+        return 0.0
+    slope = float((x * good).sum()) / spread
+    rest = good - good.mean() - slope * x
+    error = np.sqrt(float((rest**2).sum()) / (len(right) - 2) / spread)
+    return float(slope / max(error, 1e-9))
+
+
+def evidence_of(signals: Signals, behaviour: Behaviour, chance: Floats) -> Floats:
+    """Return log P(acts | right = d) up to a constant, (n, k); 0 for answers that do not count."""
+    rows = np.arange(len(signals))
+    pooled = max(0.02, float(np.mean([rates.difference for rates in behaviour.channels.values()] or [1.0])))
+    trust = np.clip(behaviour.differences[signals.agents] / pooled, 0.0, 1.0)
+    evidence = np.zeros(signals.documents.shape)
+    for number, channel in enumerate(CHANNELS):
+        of = rows[signals.channel == number]
+        if channel == "reformulated":
+            ratio = np.full(len(of), _REFORMULATED)
+        elif (rates := behaviour.channels.get(channel)) is not None:
+            accepted, refused = rates.right / rates.wrong, (1 - rates.right) / (1 - rates.wrong)
+            ratio = np.where(signals.judged_good[of], accepted, refused) ** trust[of]
+        else:
+            continue
+        evidence[of, signals.quoted[of]] += np.log(np.clip(ratio, 1 / _STRONGEST, _STRONGEST))
+    wrong = signals.wrong.copy()
+    wrong[rows, signals.quoted] &= signals.channel != CHANNELS.index("verdict")  # the verdict has told it
+    evidence += wrong * np.log(_MARKED_WRONG) + signals.found_next * np.log(_FOUND_NEXT)
+    judged = chance * np.exp(evidence)
+    judged /= judged.sum(axis=1, keepdims=True) + 1.0 - chance.sum(axis=1, keepdims=True)
+    evidence += _of_openings(signals, judged, behaviour.counted)
+    evidence[~behaviour.counted] = 0.0
+    return evidence
+
+
+def _of_openings(signals: Signals, chance: Floats, counted: Flags) -> Floats:
+    """Return what opened sources say, and those that were passed over where another was opened: who opened
+    nothing may not have looked. ``chance``: P(right) after the judgements.
+
+    P(opened) is a line over P(right): each position has a level of its own, since agents look at some more
+    often than at others, and all have one slope.
+    """
+    shown = signals.listed & signals.opened.any(axis=1, keepdims=True)
+    shown[np.arange(len(signals)), signals.quoted] = False
+    used = shown & counted[:, None]
+    if int((signals.opened & used).sum()) < _LEAST_OPENED:
+        return np.zeros(chance.shape)
+    count = np.maximum(used.sum(axis=0), 1)
+    right, opened = ((values * used).sum(axis=0) / count for values in (chance, signals.opened))
+    x = (chance - right) * used
+    slope = max(0.0, float((x * signals.opened).sum()) / max(float((x**2).sum()), 1e-9))
+    if_right: Floats = np.clip(opened + slope * (1.0 - right), 0.05, 0.95)
+    if_wrong: Floats = np.clip(opened - slope * right, 0.05, 0.95)
+    ratio: Floats = np.where(signals.opened, if_right / if_wrong, (1 - if_right) / (1 - if_wrong))
+    return np.where(shown, np.log(ratio), 0.0)

@@ -7,23 +7,26 @@ ranker are also the ledger of looks at the sealed half of the protected question
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Generic, TypeVar
+import asyncio
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import Generic, Literal, TypeVar
 
 from pydantic import ConfigDict
 
-from assistant.answering.rank import Weights
+from assistant.answering.rank import Weights, shipped_weights
 from assistant.domain.answers import VerdictLabel
 from assistant.domain.clock import Clock
 from assistant.domain.desk import DeskItem, DeskKind, RankerRelease, ReleaseState, RouterRelease
-from assistant.domain.errors import ConflictError, NotFoundError
+from assistant.domain.errors import ConfigurationError, ConflictError, InvalidRequestError, NotFoundError
 from assistant.domain.feedback import FeedbackEvent, FeedbackKind
 from assistant.domain.public import PublicModel
 from assistant.learning.ports import DeskStore, FeedbackStore
-from assistant.tuning.gate import MARGIN, GateReport, check_artifact
-from assistant.tuning.signals import sent_as_shown
+from assistant.tuning.gate import MARGIN, Check, Gate, GateReport, ProtectedSet, check_artifact
+from assistant.tuning.ranking import Learned, LearningPlan, artifact_hash, learn
+from assistant.tuning.signals import Caps, SignalCollector, drawn, sent_as_shown
 
 TRIAL_DAYS = 14
 TRIAL_LOOKS = 5
@@ -145,14 +148,10 @@ class LearningReport(PublicModel):
     weights_before: dict[str, float]
     """Of the ranker in service."""
     weights_after: dict[str, float]
-    questions: int = 0
-    """Different questions among the answers that count."""
     offsets: int
     """Documents with an offset."""
     largest_offsets: dict[str, float]
     """The ten largest by size."""
-    loss_before: float
-    loss_after: float
     channels: dict[str, tuple[float, float]]
     """P(accepted | right), P(accepted | wrong) by way to judge."""
     agents_left_out: tuple[str, ...]
@@ -247,21 +246,273 @@ def _fault(trial: RankerRelease, count: TrialCount, *, now: datetime, looks: int
 async def _count(
     feedback: FeedbackStore, trial: RankerRelease, *, since: datetime, until: datetime
 ) -> TrialCount:
-    """Count the latest verdict or send of each answer, by the ranker that served it."""
-    latest: dict[str, tuple[datetime, bool, bool]] = {}
+    """Count the latest verdict or send of each answer, by the ranker that served it. Of one agent's day no
+    more count than a learner takes, chosen by the answers' ids: nobody decides a trial alone."""
+    latest: dict[str, tuple[datetime, tuple[str, date], bool, bool]] = {}
     async for event in feedback.read(since, until):
-        good = _accepted(event)
-        known = latest.get(event.answer_id)
+        good, known = _accepted(event), latest.get(event.answer_id)
         if good is None or event.asked_at < since or (known is not None and known[0] > event.at):
             continue
         is_trial = event.weights.get("ranker") == trial.artifact_hash
-        latest[event.answer_id] = event.at, is_trial, good
-    arms = [[good for _, is_trial, good in latest.values() if is_trial is arm] for arm in (True, False)]
-    shares = [sum(arm) / len(arm) if arm else 0.0 for arm in arms]
-    return TrialCount(len(arms[0]), shares[0], len(arms[1]), shares[1], trial.least_sample)
+        latest[event.answer_id] = event.at, (event.agent, event.asked_at.date()), is_trial, good
+    shifts, arms = Counter[tuple[str, date]](), {True: list[bool](), False: list[bool]()}
+    for answer_id in sorted(latest, key=lambda name: drawn(trial.seed, name)):
+        _, shift, is_trial, good = latest[answer_id]
+        shifts[shift] += 1
+        if shifts[shift] <= Caps().per_agent_day:
+            arms[is_trial].append(good)
+    shares = {arm: sum(acts) / len(acts) if acts else 0.0 for arm, acts in arms.items()}
+    return TrialCount(len(arms[True]), shares[True], len(arms[False]), shares[False], trial.least_sample)
 
 
 def _accepted(event: FeedbackEvent) -> bool | None:
     if event.kind is FeedbackKind.VERDICT:
         return event.label is VerdictLabel.GOOD
     return sent_as_shown(event) is not False if event.kind is FeedbackKind.SENT else None
+
+
+# Learning a release, and its way through the gate
+
+_OFFSETS_SHOWN = 10
+STEPS: Sequence[tuple[float, float]] = (
+    (1.0, 1.0),
+    (1.0, 0.5),
+    (1.0, 0.0),
+    (0.5, 0.5),
+    (0.5, 0.0),
+    (0.25, 0.0),
+)
+"""Shares of the learned weights and offsets that are tried on the open half, longest first."""
+RankerReleases = Sequence[Release[RankerRelease]]
+WINDOW = timedelta(days=90)
+"""Feedback that a release is learned from."""
+REST = timedelta(days=7)
+"""After a refusal: the sealed half allows twenty looks in all."""
+
+
+@dataclass(frozen=True, slots=True)
+class LearningRequest:
+    """What to learn from, and how the result is tried."""
+
+    since: datetime
+    until: datetime
+    """[since, until)"""
+    seed: int = 0
+    share_percent: int = 10
+    least_sample: int = 200
+    dry_run: bool = False
+    """Learn and ask the open half; store nothing and leave the sealed half closed."""
+    plan: LearningPlan = field(default_factory=LearningPlan)
+    caps: Caps = field(default_factory=Caps)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What a night brought. ``waits``: nothing was stored, for the given reason."""
+
+    outcome: Literal["promoted", "on_trial", "refused", "waits"]
+    release: str | None
+    reason: str
+
+
+class LearnRanking:
+    """Learns releases for one tenant."""
+
+    def __init__(
+        self, *, tenant: str, feedback: FeedbackStore, desk: DeskStore, protected: ProtectedSet, clock: Clock
+    ) -> None:
+        self._tenant = tenant
+        self._feedback = feedback
+        self._protected = protected
+        self._clock = clock
+        self._releases = Releases(desk, clock=clock)
+
+    async def learn(self, request: LearningRequest) -> Release[RankerRelease]:
+        """Return the release: a trial, or refused with its report. Nothing is stored where it raises.
+
+        Raises InvalidRequestError for a window that cannot be learned from, ConflictError for a trial that
+        runs, another learner or judgements like chance, ConfigurationError for questions that do not fit.
+        """
+        known = await self._releases.all()
+        await self._end_trial(known, request)
+        rankers = _rankers(known)
+        gate, looks = self._gate(known, rankers)
+        collector = SignalCollector(rankers=rankers)
+        async for event in self._feedback.read(request.since, request.until):
+            collector.add(event)
+        draft = await asyncio.to_thread(self._draft, collector, request, gate)
+        refusal = draft.failed or _unchanged(draft.weights, gate.in_service) or gate.refusal(looks=looks)
+        if refusal or request.dry_run:
+            content = draft.judged(refused_because=(refusal or "the sealed half is closed",))
+            note = "dry run" if request.dry_run else refusal or ""
+            release = self._releases.next(known, content, note)
+            return release if request.dry_run else await self._claim(release)
+        opening = draft.judged(
+            refused_because=("the sealed half was opened without a result",), look=looks + 1
+        )
+        note = f"look {looks + 1} at the sealed half"
+        claimed = await self._claim(self._releases.next(known, opening, note))
+        checks = await asyncio.to_thread(gate.open_sealed, draft.weights)
+        failed = tuple(check.said for check in checks if not check.passed)
+        judged = draft.judged(
+            refused_because=failed, look=looks + 1, sealed_half=checks, passed=not failed
+        ).report
+        if failed:
+            return await self._releases.move(claimed, ReleaseState.REFUSED, "; ".join(failed), report=judged)
+        now = self._clock.now()
+        times = {"trial_started_at": now, "trial_ends_at": now + timedelta(days=TRIAL_DAYS)}
+        return await self._releases.move(
+            claimed, ReleaseState.TRIAL, "passed the gate", report=judged, **times
+        )
+
+    async def turn(self) -> Turn:
+        """Take one night's turn: promote the release on trial where it may be, or learn the next.
+
+        Each release that reaches the sealed half costs one of its few looks, so after a refusal the loop
+        rests. Raises DependencyError, and ConfigurationError for questions that do not fit.
+        """
+        now, known = self._clock.now(), await self._releases.all()
+        trial, newest = of_state(known, ReleaseState.TRIAL), known[0] if known else None
+        if trial is not None:
+            try:
+                promoted, count = await self._releases.promote(self._feedback)
+                return Turn("promoted", promoted.name, str(count))
+            except ConflictError as error:
+                if _is_running(trial.content, now):
+                    return Turn("waits", trial.name, error.message)
+        if newest and newest.content.state is ReleaseState.REFUSED and now - newest.item.at < REST:
+            return Turn("waits", newest.name, f"{newest.name} was refused less than {REST.days} days ago")
+        try:
+            learned = await self.learn(LearningRequest(since=now - WINDOW, until=now))
+        except (ConflictError, InvalidRequestError) as error:
+            return Turn("waits", None, error.message)
+        refused = learned.content.state is ReleaseState.REFUSED
+        return Turn("refused" if refused else "on_trial", learned.name, learned.item.note)
+
+    async def _end_trial(self, known: RankerReleases, request: LearningRequest) -> None:
+        """Raise ConflictError while a trial runs; end one whose time is over."""
+        trial = of_state(known, ReleaseState.TRIAL)
+        if trial is None:
+            return
+        if _is_running(trial.content, self._clock.now()):
+            raise ConflictError(
+                f"{trial.name} is on trial. Promote it or roll it back before learning again."
+            )
+        if not request.dry_run:
+            await self._releases.move(trial, ReleaseState.ROLLED_BACK, "the trial ended without its sample")
+
+    def _gate(self, known: RankerReleases, rankers: Mapping[str, Weights]) -> tuple[Gate, int]:
+        """Return the gate and the openings of its sealed half so far.
+
+        Raises ConfigurationError where the questions were observed under unknown weights.
+        """
+        protected = self._protected
+        if protected.ranker not in rankers:
+            raise ConfigurationError(
+                f"The protected questions were observed under a ranker that is not known here "
+                f"({protected.ranker[:16]}…). Observe them again: assistant learn questions."
+            )
+        live = of_state(known, ReleaseState.LIVE)
+        in_service = shipped_weights("ranker") if live is None else weights_of(live.content)
+        gates = [report.gate for release in known if (report := report_of(release.content)) is not None]
+        looks = sum(gate.look > 0 and gate.questions_sha256 == protected.questions_sha256 for gate in gates)
+        return Gate(protected, rankers[protected.ranker], in_service), looks
+
+    def _draft(self, collector: SignalCollector, request: LearningRequest, gate: Gate) -> _Draft:
+        """Learn, and shorten the step until it loses nothing on the open half; else take the shortest."""
+        signals = collector.signals(seed=request.seed, caps=request.caps)
+        learned = learn(signals, request.plan)
+        fitted_on = (
+            f"{learned.signals} answers of {self._tenant} by {learned.agents} agents, "
+            f"{request.since:%Y-%m-%d} to {request.until:%Y-%m-%d}, seed {request.seed}"
+        )
+        tried: list[tuple[tuple[float, float], bytes, Weights, tuple[Check, ...]]] = []
+        for shares in STEPS:
+            raw = learned.file(*shares, fitted_on=fitted_on)
+            weights = check_artifact(raw, expected_hash=artifact_hash(raw))
+            tried.append((shares, raw, weights, gate.check_open(weights)))
+            if all(check.passed for check in tried[-1][3]):
+                break
+        (of_weights, of_offsets), raw, weights, checks = tried[-1]
+        report = _report(learned, weights, gate, left_out=signals.left_out)
+        opened = {"open_half": checks, "share_of_weights": of_weights, "share_of_offsets": of_offsets}
+        content = RankerRelease(
+            artifact_hash=weights.sha256,
+            weights_json=raw.decode(),
+            state=ReleaseState.REFUSED,
+            window=(request.since, request.until),
+            signals=learned.signals,
+            agents=learned.agents,
+            prior_hash=shipped_weights("ranker").sha256,
+            seed=request.seed,
+            report="",
+            share_percent=request.share_percent,
+            least_sample=request.least_sample,
+        )
+        return _Draft(
+            content, report.model_copy(update={"gate": report.gate.model_copy(update=opened)}), weights
+        )
+
+    async def _claim(self, release: Release[RankerRelease]) -> Release[RankerRelease]:
+        try:
+            return await self._releases.put(release)
+        except ConflictError:
+            raise ConflictError(
+                f"Another learner stored {release.name} meanwhile. Nothing of this one was stored and no "
+                "look was taken. See what it made: assistant learn releases."
+            ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """What was learned, after the open half was asked."""
+
+    content: RankerRelease
+    report: LearningReport
+    weights: Weights
+
+    @property
+    def failed(self) -> str:
+        return "; ".join(check.said for check in self.report.gate.open_half if not check.passed)
+
+    def judged(self, **judged: object) -> RankerRelease:
+        """Return the release with what the gate says now."""
+        gate = self.report.gate.model_copy(update=judged)
+        report = self.report.model_copy(update={"gate": gate})
+        return self.content.model_copy(update={"report": report.model_dump_json()})
+
+
+def _is_running(trial: RankerRelease, now: datetime) -> bool:
+    return trial.trial_ends_at is None or now < trial.trial_ends_at
+
+
+def _rankers(known: RankerReleases) -> Mapping[str, Weights]:
+    """Return the weights that have ever served, by SHA-256."""
+    served = [release.content for release in known if release.content.trial_started_at is not None]
+    shipped = shipped_weights("ranker")
+    return {shipped.sha256: shipped} | {content.artifact_hash: weights_of(content) for content in served}
+
+
+def _unchanged(weights: Weights, in_service: Weights) -> str | None:
+    is_same = weights.features == in_service.features and weights.documents == in_service.documents
+    return "the learned weights are those in service" if is_same else None
+
+
+def _report(learned: Learned, weights: Weights, gate: Gate, *, left_out: Mapping[str, int]) -> LearningReport:
+    by_size = sorted(weights.documents.items(), key=lambda offset: (-abs(offset[1]), offset[0]))
+    channels = learned.behaviour.channels.items()
+    return LearningReport(
+        weights_before=gate.in_service.features,
+        weights_after=weights.features,
+        offsets=len(weights.documents),
+        largest_offsets=dict(by_size[:_OFFSETS_SHOWN]),
+        channels={name: (round(rates.right, 3), round(rates.wrong, 3)) for name, rates in channels},
+        agents_left_out=learned.behaviour.left_out,
+        left_out=dict(left_out),
+        gate=GateReport(
+            artifact_hash=weights.sha256,
+            questions_sha256=gate.protected.questions_sha256,
+            index_version=gate.protected.index_version,
+            passed=False,
+        ),
+    )

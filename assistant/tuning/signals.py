@@ -84,6 +84,8 @@ class Signals:
     """(n, k) What the agent accepted when they asked again in other words."""
     agents: Numbers
     """(n,)"""
+    shifts: Numbers
+    """(n,) Equal for the answers of one agent's day."""
     questions: Numbers
     """(n,) Equal where candidates and their features are."""
     weights: Floats
@@ -232,6 +234,7 @@ class SignalCollector:
             wrong=_flags([one.wrong for one in kept]),
             found_next=_flags([self._found_next(one) for one in kept]),
             agents=agents,
+            shifts=np.unique([f"{one.agent} {one.day}" for one in kept], return_inverse=True)[1],
             questions=np.unique([one.question for one in kept], return_inverse=True)[1],
             weights=_weights(agents, np.array([one.propensity for one in kept]), share=caps.agent_share),
             served=np.array([one.served for one in kept], np.int64),
@@ -243,12 +246,9 @@ class SignalCollector:
     def _within(self, caps: Caps, seed: int, left_out: Counter[str]) -> list[_Answer]:
         """Return the answers within all caps, in an order that the seed gives."""
 
-        def drawn(answer_id: str) -> bytes:
-            return blake2b(f"{seed}:{answer_id}".encode(), digest_size=16).digest()
-
         counts: Counter[object] = Counter()
         kept: list[_Answer] = []
-        for answer_id in sorted(self._answers, key=drawn):
+        for answer_id in sorted(self._answers, key=lambda name: drawn(seed, name)):
             answer = self._answers[answer_id]
             if answer is None:
                 continue
@@ -273,6 +273,11 @@ class SignalCollector:
         if following is None or following.agent != answer.agent or not following.good:
             return frozenset()
         return answer.columns({int(following.documents[following.quoted])}) - {answer.quoted}
+
+
+def drawn(seed: int, answer_id: str) -> bytes:
+    """Return what orders answers by chance: the same for the same seed."""
+    return blake2b(f"{seed}:{answer_id}".encode(), digest_size=16).digest()
 
 
 def sent_as_shown(event: FeedbackEvent) -> bool | None:

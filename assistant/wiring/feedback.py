@@ -4,7 +4,7 @@ function that learns rankings from it."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -34,7 +34,7 @@ from assistant.wiring.services import tenant_in
 from assistant.wiring.stores import EmbeddedTenant, embedded_tenant, open_each, read_tenants
 
 if TYPE_CHECKING:
-    from assistant.tuning.nightly import NightlyRanking
+    from assistant.tuning.releases import Turn
 
 _ENGINE = "presidio_analyzer"
 _log = structlog.get_logger(__name__)
@@ -235,7 +235,7 @@ async def open_learning(tenant: TenantConfig, *, state_dir: Path) -> AsyncGenera
 class RankingTurn:
     """``learn_ranking``."""
 
-    take: NightlyRanking
+    take: Callable[[], Awaitable[Turn]]
     metrics_service: str
 
 
@@ -247,9 +247,7 @@ async def open_ranking_turn(settings: LearningSettings) -> AsyncGenerator[Rankin
     from assistant.aws.s3 import S3FeedbackFiles
     from assistant.aws.s3_files import download_questions
     from assistant.tuning.gate import read_protected
-    from assistant.tuning.learn_ranking import LearnRanking
-    from assistant.tuning.nightly import NightlyRanking
-    from assistant.tuning.releases import Releases
+    from assistant.tuning.releases import LearnRanking
 
     async with AsyncExitStack() as stack:
         clients, clock = AwsClients(settings, stack), SystemClock()
@@ -265,6 +263,4 @@ async def open_ranking_turn(settings: LearningSettings) -> AsyncGenerator[Rankin
         learner = LearnRanking(
             tenant=settings.tenant, feedback=feedback, desk=desk, protected=protected, clock=clock
         )
-        releases = Releases(desk, clock=clock)
-        turn = NightlyRanking(learner, releases=releases, feedback=feedback, clock=clock)
-        yield RankingTurn(turn, settings.metrics_service)
+        yield RankingTurn(learner.turn, settings.metrics_service)

@@ -11,9 +11,8 @@ from assistant.domain.desk import ReleaseState
 from assistant.domain.errors import ConflictError, InvalidRequestError
 from assistant.domain.feedback import FeedbackEvent
 from assistant.tuning.gate import ProtectedSet
-from assistant.tuning.learn_ranking import LearningRequest, LearnRanking
 from assistant.tuning.ranking import LearningPlan, learn
-from assistant.tuning.releases import Releases, of_state, report_of, weights_of
+from assistant.tuning.releases import LearningRequest, LearnRanking, Releases, of_state, report_of, weights_of
 from assistant.tuning.signals import Caps, SignalCollector
 from tests.fakes.clock import SteppedClock
 from tests.fakes.learning_stores import MemoryDesk, MemoryFeedback

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from assistant.model_server.artifact import ensure_artifact, ensure_graph, read_tokenizer
-from assistant.model_server.embedding import PassageRunner, load_graph, of_unit_length
-from assistant.model_server.weights import locate_weights
+from assistant.model_server.embedding import of_unit_length
+from assistant.model_server.embedding_graph import PassageRunner, load_graph
+from assistant.model_server.weights import locate_weights, read_tokenizer
 from assistant.settings.process import ModelServerSettings
 from assistant.text.language import language
-from assistant.tuning.embedding_gate import read_tuning_facts
+from assistant.tuning.gate import read_tuning_facts
 from assistant.tuning.pairs import PairFacts, PairRules, build_pairs, write_pairs
 from tests.fakes.answering import document
 from tests.training.test_training_job import LIMIT_S, PYTHON, ROOT, Job, until_exists
@@ -86,13 +86,9 @@ def torch_vectors(folder: Path, texts: list[str]) -> np.ndarray[Any, Any]:
     return np.array(json.loads(ended.stdout.splitlines()[-1]))
 
 
-def served_vectors(folder: Path, artifacts: Path, texts: list[str]) -> np.ndarray[Any, Any]:
-    settings = ModelServerSettings(
-        port=0, task="embedding", path=folder, artifacts_dir=artifacts, max_input_tokens=256
-    )
-    artifact = ensure_artifact(settings)
-    graph = ensure_graph(locate_weights(settings), settings=settings, digest=artifact.digest)
-    runner = PassageRunner(load_graph(graph, threads=1, precision="float32"), pooling="mean")
+def served_vectors(folder: Path, texts: list[str]) -> np.ndarray[Any, Any]:
+    weights = locate_weights(ModelServerSettings(task="embedding", path=folder, artifacts_dir=folder))
+    runner = PassageRunner(load_graph(weights.graph(), threads=1, precision="float32"), pooling="mean")
     tokenizer = read_tokenizer(folder / "tokenizer.json")
     return of_unit_length(np.stack([runner.embed(tokenizer.encode(text).ids) for text in texts]))
 
@@ -114,7 +110,7 @@ def test_a_killed_job_goes_on_its_loss_falls_and_its_model_is_served(tmp_path: P
     assert scores[str(facts["mix"])] == max(scores.values()) > scores["0.0"]
     assert read_tuning_facts(tmp_path / "model", tenant="clinic").held_out == ("d7",)
     texts = ["balcordem requests", "The medroc clerk notes it on form 3."]
-    ours = served_vectors(tmp_path / "model", tmp_path / "artifacts", texts)
+    ours = served_vectors(tmp_path / "model", texts)
     cosines = (ours * torch_vectors(tmp_path / "model", texts)).sum(axis=1)
     assert cosines.min() >= 0.999
     moved = (ours * torch_vectors(tmp_path / "input/data/model", texts)).sum(axis=1)

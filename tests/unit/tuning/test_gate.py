@@ -84,7 +84,7 @@ def test_ranking_again_by_other_weights_is_what_those_weights_rank() -> None:
     for question in protected.questions:
         found = {one.document_id: one.features for one in question.candidates}
         expected.append(float(rank(found, weights=other)[0].document_id in question.right))
-    hits = Replay(protected.questions, observed_under=SHIPPED).hits(other, among=1)
+    hits = Replay(protected.questions, observed_under=SHIPPED).hits(other)[0]
     assert hits.tolist() == expected
     assert 0.0 < hits.mean() < 1.0
 
@@ -95,7 +95,7 @@ def test_an_offset_lifts_its_document() -> None:
         WeightsFile(kind="ranker", features=SHIPPED.features, documents={"d0": 99.0}, fitted_on="a test"),
         sha256="1" * 64,
     )
-    hits = Replay(protected.questions, observed_under=SHIPPED).hits(lifted, among=1)
+    hits = Replay(protected.questions, observed_under=SHIPPED).hits(lifted)[0]
     assert hits.tolist() == [float(question.right == ("d0",)) for question in protected.questions]
 
 

@@ -16,9 +16,16 @@ from assistant.domain.desk import DeskItem, DeskKind, RankerRelease, ReleaseStat
 from assistant.domain.errors import ConfigurationError, ConflictError, InvalidRequestError, NotFoundError
 from assistant.domain.feedback import FeedbackEvent
 from assistant.tuning.gate import ProtectedSet
-from assistant.tuning.learn_ranking import LearningRequest, LearnRanking
 from assistant.tuning.ranking import LearningPlan
-from assistant.tuning.releases import LearningReport, Release, Releases, report_of, weights_of
+from assistant.tuning.releases import (
+    LearningReport,
+    LearningRequest,
+    LearnRanking,
+    Release,
+    Releases,
+    report_of,
+    weights_of,
+)
 from tests.fakes.clock import SteppedClock
 from tests.fakes.learning_stores import MemoryDesk, MemoryFeedback
 from tests.fakes.synthetic_feedback import DAY, START, World, event, feedback, three_documents
@@ -69,6 +76,7 @@ class Learning:
                 event(
                     100_000 * (arm + 1) + n,
                     three_documents(),
+                    agent=n % 10,
                     at=self.clock.now() + timedelta(seconds=1),
                     label=VerdictLabel.GOOD if n < accepted else VerdictLabel.BAD,
                     weights={"ranker": ranker},
@@ -230,6 +238,27 @@ async def test_a_trial_that_is_worse_is_not_promoted_and_the_look_is_kept() -> N
         await learning.releases.promote(learning.feedback)
     [release] = await learning.releases.all()
     assert len(told(release).trial_looks) == 1
+
+
+async def test_no_agent_decides_a_trial_alone() -> None:
+    learning = Learning()
+    release = await learning.learn()
+    await learning.act(release, 200, good=195, others=200, others_good=160)
+    learning.feedback.events += [
+        event(
+            900_000 + number,
+            three_documents(),
+            agent=99,
+            at=learning.clock.now(),
+            label=VerdictLabel.BAD,
+            weights={"ranker": release.content.artifact_hash},
+        )
+        for number in range(1_000)
+    ]
+    learning.clock.step(60)
+    _, count = await learning.releases.promote(learning.feedback)
+    assert count.answers == 240
+    assert count.accepted == 195 / 240
 
 
 async def test_a_trial_that_was_refused_five_times_stays_refused() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from importlib.resources import files
 
@@ -13,12 +13,11 @@ from assistant.answering.rank import shipped_weights
 from assistant.domain.desk import RankerRelease, ReleaseState
 from assistant.domain.errors import AssistantError, ConflictError, InvalidRequestError
 from assistant.domain.feedback import FeedbackEvent
-from assistant.tuning.learn_ranking import LearningRequest
-from assistant.tuning.nightly import REST, WINDOW, NightlyRanking, Turn
-from assistant.tuning.releases import Release, Releases
+from assistant.tuning.releases import REST, WINDOW, LearningRequest, LearnRanking, Release, Releases, Turn
 from tests.contracts import samples
 from tests.fakes.clock import SteppedClock
 from tests.fakes.learning_stores import MemoryDesk, MemoryFeedback
+from tests.unit.tuning.test_gate import protected_set
 
 TONIGHT = datetime.fromisoformat("2026-11-21T02:30:00+00:00")
 HASH = "a" * 64
@@ -42,14 +41,18 @@ def content(state: ReleaseState, **more: object) -> RankerRelease:
     )
 
 
-@dataclass
-class FakeLearner:
+class FakeLearner(LearnRanking):
     """Learns a release of a given state, or fails."""
 
-    releases: Releases
-    state: ReleaseState = ReleaseState.TRIAL
-    error: AssistantError | None = None
-    asked: list[LearningRequest] = field(default_factory=list[LearningRequest])
+    def __init__(self, feedback: MemoryFeedback, desk: MemoryDesk, clock: SteppedClock) -> None:
+        protected = protected_set(1)
+        super().__init__(tenant="clinic", feedback=feedback, desk=desk, protected=protected, clock=clock)
+        self.releases = Releases(desk, clock=clock)
+        self.state, self.error = ReleaseState.TRIAL, None
+        self.asked: list[LearningRequest] = []
+
+    state: ReleaseState
+    error: AssistantError | None
 
     async def learn(self, request: LearningRequest) -> Release[RankerRelease]:
         self.asked.append(request)
@@ -62,21 +65,19 @@ class FakeLearner:
 @dataclass
 class Scene:
     learner: FakeLearner
-    releases: Releases
     clock: SteppedClock
-    feedback: MemoryFeedback
+
+    @property
+    def releases(self) -> Releases:
+        return self.learner.releases
 
     async def turn(self) -> Turn:
-        nightly = NightlyRanking(
-            self.learner, releases=self.releases, feedback=self.feedback, clock=self.clock
-        )
-        return await nightly()
+        return await self.learner.turn()
 
 
 def scene(events: Sequence[FeedbackEvent] = ()) -> Scene:
     clock = SteppedClock(TONIGHT)
-    releases = Releases(MemoryDesk(), clock=clock)
-    return Scene(FakeLearner(releases), releases, clock, MemoryFeedback(events, tenant="clinic"))
+    return Scene(FakeLearner(MemoryFeedback(events, tenant="clinic"), MemoryDesk(), clock), clock)
 
 
 async def test_without_a_trial_the_next_release_is_learned_from_ninety_days() -> None:

@@ -11,9 +11,15 @@ from assistant.domain.desk import DeskItem, DeskKind, ReleaseState, RouterReleas
 from assistant.domain.errors import ConfigurationError, NotFoundError
 from assistant.evaluation.routing import RoutedQuestion
 from assistant.settings.tenant import SourceEntry, TenantConfig
-from assistant.tuning.learn_routing import LearnRouting
 from assistant.tuning.releases import Release, RouterReleases
-from assistant.tuning.routing import LabelledQuestion, RoutingPlan, cross_validated, learn, router_bytes
+from assistant.tuning.routing import (
+    LabelledQuestion,
+    LearnRouting,
+    RoutingPlan,
+    cross_validated,
+    learn,
+    router_bytes,
+)
 from tests.fakes.clock import SteppedClock
 
 SOURCES = (SourceEntry(name="catalogue", kind="catalogue"), SourceEntry(name="chatter", kind="community"))
