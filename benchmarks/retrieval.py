@@ -28,7 +28,7 @@ from assistant.aws.opensearch_index import OpenSearchPassageIndex
 from assistant.aws.opensearch_schema import PassageSchema, apply_schema, delete_index
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.documents import IndexedDocument, Retrieved
-from assistant.embedded import passage_rows as rows
+from assistant.embedded import index_files as rows
 from assistant.evaluation.measures import mean_ndcg
 from assistant.evaluation.questions import load_questions
 from assistant.model_artifacts import read_model_facts

@@ -346,7 +346,7 @@ async def _tried(trial: ConnectorTrial) -> AsyncGenerator[OperationTrial]:
 
 
 async def _access(trial: ConnectorTrial, stack: AsyncExitStack) -> SystemAccess:
-    from assistant.embedded.live import file_secret
+    from assistant.embedded.files import file_secret
     from assistant.live_systems import SystemAccess
 
     access = SystemAccess(trial.file.stem, trial.address)
@@ -460,7 +460,7 @@ def _snake(name: str) -> str:
 def _switch(options: GlobalOptions, tenant: str, system: str, *, on: bool) -> None:
     from assistant.cli.terminal import Terminal
     from assistant.domain.errors import ConfigurationError
-    from assistant.embedded.live import set_switch
+    from assistant.embedded.files import set_switch
     from assistant.wiring.stores import switches_dir
 
     config = options.tenant(tenant)
@@ -480,7 +480,7 @@ def _switch(options: GlobalOptions, tenant: str, system: str, *, on: bool) -> No
 async def _list(options: GlobalOptions, tenant: str) -> None:
     from assistant.cli.terminal import Terminal, plain, table
     from assistant.domain.clock import SystemClock
-    from assistant.embedded.live import FileSwitches
+    from assistant.embedded.files import FileSwitches
     from assistant.live.ports import SwitchUnreadableError
     from assistant.wiring.stores import switches_dir
 

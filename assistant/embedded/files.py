@@ -1,4 +1,4 @@
-"""What one tenant keeps in files: SQLite databases, documents, and the power switch of its model endpoints.
+"""What one tenant keeps in files: SQLite databases, documents, feedback, switches and secrets.
 
 A SQLite file is used from asyncio: a transaction is one function that runs in the file's own thread. A
 ``sqlite3.Cursor`` must be freed in the thread that made it: freed in another thread it resets a cached
@@ -13,23 +13,26 @@ import asyncio
 import hashlib
 import os
 import re
+import secrets
 import threading
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 from urllib.parse import quote
 
+import orjson
 import structlog
 
-from assistant.domain.clock import Clock
+from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.documents import Document, ParsedDocument
-from assistant.domain.errors import DependencyError
-from assistant.private_files import make_private_file, make_private_folder, write_private
-from assistant.settings.deployed_names import CLOSED, ON
+from assistant.domain.errors import ConfigurationError, DependencyError, RecordsUnavailableError
+from assistant.live.ports import SwitchUnreadableError, is_on_by
+from assistant.private_files import FILE_MODE, make_private_file, make_private_folder, write_private
+from assistant.settings.deployed_names import CLOSED, OFF, ON
 from assistant.twins import decode_document, decode_parsed, encode_document, encode_parsed
 
 if TYPE_CHECKING:
@@ -222,6 +225,26 @@ class SqliteFile:
         return connection
 
 
+class SqliteStore:
+    """A store of one tenant in the SQLite file ``path``. Several stores may share a file."""
+
+    schema: ClassVar[str]
+    unavailable: ClassVar[type[DependencyError]] = RecordsUnavailableError
+    pragmas: ClassVar[tuple[str, ...]] = ("synchronous = FULL",)
+
+    def __init__(self, path: Path, *, clock: Clock | None = None) -> None:
+        self._file = SqliteFile(path, schema=self.schema, unavailable=self.unavailable, pragmas=self.pragmas)
+        self._clock = clock or SystemClock()
+
+    async def close(self) -> None:
+        await self._file.close()
+
+
+def json_array(values: Iterable[object]) -> str:
+    """Return the values as JSON, for ``json_each`` in a statement."""
+    return orjson.dumps(list(values)).decode()
+
+
 def open_connection(
     path: Path, *, pragmas: tuple[str, ...] = (), page_size_bytes: int = 4096
 ) -> sqlite3.Connection:
@@ -238,14 +261,15 @@ def open_connection(
     return connection
 
 
-# Documents, and the power switch
+# Documents, feedback, switches and secrets
 
 
 READABLE_NAME_CHARS = 100
 """A file name has at most 255 bytes; the hash after the readable part makes names unique."""
 _DIGEST = re.compile(r"-([0-9a-f]{32})(?:\..*\.parsed)?\.json$")
-_POWER_REFRESH_S = 2.0
-_POWER_BYTES = 64
+_WORD_REFRESH_S = 2.0
+_WORD_BYTES = 64
+_LARGEST_SECRET_BYTES = 64 * 1024
 _log = structlog.get_logger(__name__)
 
 
@@ -331,6 +355,57 @@ def _delete(path: Path) -> None:
         raise DependencyError(f"The document store cannot delete: {error.strerror}.") from error
 
 
+class FolderFeedbackFiles:
+    """``FeedbackFiles`` below a folder. A file is synced and renamed: after a crash it is whole or absent."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    async def put(self, key: str, content: bytes) -> None:
+        try:
+            await asyncio.to_thread(_put_synced, self._folder / key, content)
+        except OSError as error:
+            raise DependencyError(f"The feedback store cannot write: {error.strerror}.") from error
+
+    async def get(self, key: str) -> bytes | None:
+        try:
+            return await asyncio.to_thread((self._folder / key).read_bytes)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise DependencyError(f"The feedback store cannot read: {error.strerror}.") from error
+
+    async def keys(self, prefix: str) -> AsyncIterator[str]:
+        for key in await asyncio.to_thread(self._list, prefix):
+            yield key
+
+    def _list(self, prefix: str) -> list[str]:
+        found = (self._folder / prefix).rglob("[!.]*.json*")
+        return [path.relative_to(self._folder).as_posix() for path in found]
+
+
+def _put_synced(path: Path, content: bytes) -> None:
+    if path.exists():
+        return
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    make_private_folder(path.parent)
+    try:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        with suppress(FileNotFoundError):
+            draft.unlink()
+    folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
 class FilePower:
     """``EndpointPower`` by the file ``path``, which has ``on`` or a word of ``CLOSED``; no file means on.
 
@@ -346,7 +421,7 @@ class FilePower:
 
     async def is_paused(self) -> bool:
         now_s = self._clock.monotonic_s()
-        if self._read_at_s is None or now_s - self._read_at_s >= _POWER_REFRESH_S:
+        if self._read_at_s is None or now_s - self._read_at_s >= _WORD_REFRESH_S:
             self._read_at_s = now_s
             self._read()
         return self._paused
@@ -354,7 +429,7 @@ class FilePower:
     def _read(self) -> None:
         try:
             with self._path.open("rb") as file:
-                word = file.read(_POWER_BYTES).strip().decode("utf-8", "replace")
+                word = file.read(_WORD_BYTES).strip().decode("utf-8", "replace")
         except FileNotFoundError:
             word = ON
         except OSError as error:
@@ -363,3 +438,61 @@ class FilePower:
         if word != ON and word not in CLOSED:
             _log.warning("power_not_understood")
         self._paused = word in CLOSED
+
+
+class FileSwitches:
+    """``SystemSwitches`` by a file for each system in ``folder``, with ``on`` or ``off``; no file means on.
+
+    A file is read at most every 2 s. Any word but ``on`` is off (``is_on_by``). While a file cannot be read,
+    the last state is kept; before the first reading the system may not be called.
+    """
+
+    def __init__(self, folder: Path, *, clock: Clock) -> None:
+        self._folder = folder
+        self._clock = clock
+        self._known: dict[str, tuple[bool, float]] = {}
+
+    async def is_on(self, system: str) -> bool:
+        known = self._known.get(system)
+        now_s = self._clock.monotonic_s()
+        if known is None or now_s - known[1] >= _WORD_REFRESH_S:
+            known = (self._read(system, None if known is None else known[0]), now_s)
+            self._known[system] = known
+        return known[0]
+
+    def _read(self, system: str, last: bool | None) -> bool:
+        """Return the present state, or the last one. Raises SwitchUnreadableError where there is none."""
+        word = None
+        try:
+            with (self._folder / system).open("rb") as file:
+                word = file.read(_WORD_BYTES).decode("utf-8", "replace")
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            _log.error("switch_not_read", system=system, reason=type(error).__name__)
+            if last is None:
+                raise SwitchUnreadableError(f"The switch of {system} cannot be read: {error}.") from None
+            return last
+        return is_on_by(word)
+
+
+def set_switch(folder: Path, system: str, *, on: bool) -> None:
+    """Switch a system on or off. Raises OSError."""
+    make_private_folder(folder)
+    write_private(folder / system, (ON if on else OFF).encode())
+
+
+async def file_secret(path: Path) -> bytes:
+    """Return what the file holds, without white space around it. Raises ConfigurationError."""
+
+    def read() -> bytes:
+        with path.open("rb") as file:
+            return file.read(_LARGEST_SECRET_BYTES).strip()
+
+    try:
+        secret = await asyncio.to_thread(read)
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}.") from None
+    if not secret:
+        raise ConfigurationError(f"{path} is empty.")
+    return secret

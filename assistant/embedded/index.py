@@ -26,14 +26,14 @@ from assistant.domain.documents import (
 )
 from assistant.domain.errors import DeadlineExceededError, SearchUnavailableError
 from assistant.embedded.files import EngineThread, open_connection
-from assistant.embedded.index_versions import read_versions
-from assistant.embedded.passage_rows import (
+from assistant.embedded.index_files import (
     PASSAGES_FILE,
     IndexMeta,
     document_ids,
     held_contents,
     index_version,
     known_words,
+    read_versions,
     stored_documents,
 )
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from tantivy import FieldType, Occur, Query
 
 from assistant.domain.documents import PassageQuery, Retrieved, StoredDocument, id_prefix_of
-from assistant.embedded import passage_rows as rows
+from assistant.embedded import index_files as rows
 from assistant.embedded.files import open_connection
 from assistant.embedded.index_writer import ANALYZER, LEG_FIELDS, LexicalLeg, lexical_analyzer
 from assistant.twins import UNLABELLED, Leg, label_terms, microseconds, retrieved

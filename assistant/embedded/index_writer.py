@@ -34,9 +34,9 @@ from tantivy import Filter, TextAnalyzer, TextAnalyzerBuilder, Tokenizer
 from assistant.domain.clock import Clock
 from assistant.domain.documents import DocumentCard, IndexedDocument, Passage, id_prefix_of
 from assistant.domain.errors import ConfigurationError, LocalRuntimeError
-from assistant.embedded import passage_rows as rows
+from assistant.embedded import index_files as rows
 from assistant.embedded.files import open_connection
-from assistant.embedded.index_versions import read_versions
+from assistant.embedded.index_files import read_versions
 from assistant.private_files import FILE_MODE, make_private_folder
 from assistant.twins import microseconds, visibility, whole_text
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-import orjson
 import psutil
 
-from assistant.domain.clock import Clock, SystemClock
+from assistant.domain.clock import Clock
 from assistant.domain.documents import DocumentState, DocumentStatus
-from assistant.domain.errors import OverloadedError
-from assistant.embedded.files import SqliteFile, Transaction
+from assistant.domain.errors import DependencyError, OverloadedError
+from assistant.embedded.files import SqliteStore, Transaction, json_array
 from assistant.knowledge.ports import MAX_ATTEMPTS, QueuedDocument
 
 KNOWLEDGE_SCHEMA = """
@@ -46,21 +45,20 @@ _COUNT = """SELECT state, count(*) FROM states
 WHERE document_id > ? AND (? IS NULL OR document_id <= ?) GROUP BY state"""
 
 
-class SqliteDocumentStates:
+class SqliteDocumentStates(SqliteStore):
     """``DocumentStates`` in the file ``path``, shared with the queues. One row a document."""
 
-    def __init__(self, path: Path) -> None:
-        self._file = SqliteFile(path, schema=KNOWLEDGE_SCHEMA)
-
-    async def close(self) -> None:
-        await self._file.close()
+    schema = KNOWLEDGE_SCHEMA
+    unavailable = DependencyError
 
     async def get(self, document_id: str) -> DocumentStatus | None:
         return (await self.get_many([document_id])).get(document_id)
 
     async def get_many(self, document_ids: Sequence[str]) -> Mapping[str, DocumentStatus]:
         statement = "SELECT status FROM states WHERE document_id IN (SELECT value FROM json_each(?))"
-        return {status.document_id: status for status in await self._statuses(statement, _json(document_ids))}
+        return {
+            status.document_id: status for status in await self._statuses(statement, json_array(document_ids))
+        }
 
     async def put_many(self, statuses: Sequence[DocumentStatus]) -> None:
         rows = [_row(status) for status in statuses]
@@ -82,7 +80,9 @@ class SqliteDocumentStates:
         until: str | None = None,
         limit: int = 100,
     ) -> list[DocumentStatus]:
-        return await self._statuses(_LIST, _json(states or DocumentState), after or "", until, until, limit)
+        return await self._statuses(
+            _LIST, json_array(states or DocumentState), after or "", until, until, limit
+        )
 
     async def count_by_state(
         self, *, after: str | None = None, until: str | None = None
@@ -93,10 +93,6 @@ class SqliteDocumentStates:
     async def _statuses(self, statement: str, *values: object) -> list[DocumentStatus]:
         rows = await self._file.query(statement, values)
         return [DocumentStatus.model_validate_json(status) for (status,) in rows]
-
-
-def _json(values: Iterable[str]) -> str:
-    return orjson.dumps([str(value) for value in values]).decode()
 
 
 def _row(status: DocumentStatus) -> tuple[str, str, str, str, str]:
@@ -121,21 +117,20 @@ _REVIVE = "UPDATE queued SET dead = 0, attempt = 0 WHERE queue = ? AND dead = 1"
 _LET_GO = "UPDATE queued SET visible_at_s = ? WHERE queue = ? AND dead = 0 AND receiver = ?"
 
 
-class SqliteIngestionQueue:
+class SqliteIngestionQueue(SqliteStore):
     """One named ``IngestionQueue`` in the file ``path``: at least once, with a visibility timeout.
 
     A message also becomes visible when the process that received it has ended: a restarted worker continues
     at once, not after the timeout. A new process also retries dead letters: here nobody else handles them.
     """
 
-    def __init__(self, path: Path, *, name: str = "documents", clock: Clock | None = None) -> None:
-        self._file = SqliteFile(path, schema=KNOWLEDGE_SCHEMA)
-        self._name = name
-        self._clock = clock or SystemClock()
-        self._receiver = ""
+    schema = KNOWLEDGE_SCHEMA
+    unavailable = DependencyError
 
-    async def close(self) -> None:
-        await self._file.close()
+    def __init__(self, path: Path, *, name: str = "documents", clock: Clock | None = None) -> None:
+        super().__init__(path, clock=clock)
+        self._name = name
+        self._receiver = ""
 
     async def send_many(self, document_ids: Sequence[str]) -> None:
         rows = [(self._name, document_id, self._now_s()) for document_id in document_ids]

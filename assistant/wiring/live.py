@@ -134,7 +134,7 @@ class Credentials:
 
             self.stored.append(StoredSecret(await self.aws(_SECRETS_MANAGER), name=name))
             return self.stored[-1]
-        from assistant.embedded.live import file_secret
+        from assistant.embedded.files import file_secret
 
         if scheme == "file":
             return partial(file_secret, self.tenants_dir / name)

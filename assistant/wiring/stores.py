@@ -119,17 +119,18 @@ class EmbeddedTenant:
     def __init__(
         self, folder: Path, *, embedding_model: str, dimensions: int, model_digest: str = ""
     ) -> None:
-        from assistant.embedded.answers import SqliteAnswerLog, SqliteAnswerRecords, SqliteSentValues
-        from assistant.embedded.desk import SqliteDeskStore
-        from assistant.embedded.feedback import (
-            FolderFeedbackFiles,
+        from assistant.embedded.files import FileDocumentStore, FolderFeedbackFiles
+        from assistant.embedded.index_files import TURN_FILE, EmbeddedIndexVersions, FileTurn
+        from assistant.embedded.ingestion import SqliteDocumentStates, SqliteIngestionQueue
+        from assistant.embedded.records import (
+            SqliteAnswerLog,
+            SqliteAnswerRecords,
+            SqliteDeskStore,
             SqliteErasureKeys,
             SqliteFeedbackOutbox,
+            SqliteLiveReads,
+            SqliteSentValues,
         )
-        from assistant.embedded.files import FileDocumentStore
-        from assistant.embedded.index_versions import TURN_FILE, EmbeddedIndexVersions, FileTurn
-        from assistant.embedded.ingestion import SqliteDocumentStates, SqliteIngestionQueue
-        from assistant.embedded.live import SqliteLiveReads
 
         model = IndexModel(name=embedding_model, dimensions=dimensions, digest=model_digest)
         self.documents = FileDocumentStore(folder / "documents")
@@ -318,7 +319,7 @@ class StoreChoice:
 
     async def switches(self, settings: ServiceSettings) -> SystemSwitches:
         if settings.system_switches is None:
-            from assistant.embedded.live import FileSwitches
+            from assistant.embedded.files import FileSwitches
 
             return FileSwitches(switches_dir(settings.state_dir, self.tenant), clock=self.clock)
         from assistant.aws.parameters import ParameterSwitches

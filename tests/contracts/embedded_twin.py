@@ -10,10 +10,9 @@ from typing import ClassVar
 
 from assistant.domain.clock import Clock
 from assistant.domain.documents import IndexModel
-from assistant.embedded.answers import SqliteAnswerLog, SqliteSentValues
-from assistant.embedded.files import FilePower
+from assistant.embedded.files import FilePower, FileSwitches
 from assistant.embedded.index import EmbeddedPassageIndex
-from assistant.embedded.live import FileSwitches
+from assistant.embedded.records import SqliteAnswerLog, SqliteSentValues
 from assistant.wiring.stores import EmbeddedTenant
 
 DIMENSIONS = 4

@@ -15,8 +15,8 @@ from assistant.domain.clock import SystemClock
 from assistant.domain.documents import DocumentState, DocumentStatus
 from assistant.domain.errors import SearchUnavailableError
 from assistant.embedded.index import EmbeddedPassageSearch
+from assistant.embedded.index_files import IndexModel
 from assistant.embedded.ingestion import SqliteDocumentStates
-from assistant.embedded.passage_rows import IndexModel
 from tests.contracts import samples
 from tests.contracts.index_damage import DAMAGES
 from tests.contracts.samples import EAST, NORTH, passage

@@ -36,7 +36,7 @@ _PUT = """
 import asyncio, sys
 from pathlib import Path
 from assistant.domain.desk import DeskItem
-from assistant.embedded.desk import SqliteDeskStore
+from assistant.embedded.records import SqliteDeskStore
 async def main():
     store = SqliteDeskStore(Path(sys.argv[1]))
     await store.put(DeskItem.model_validate_json(sys.stdin.read()))

@@ -19,7 +19,7 @@ from assistant.cli.main import app
 from assistant.cli.terminal import GlobalOptions
 from assistant.document_links import link_secret
 from assistant.domain.live import LiveRead
-from assistant.embedded.live import SqliteLiveReads
+from assistant.embedded.records import SqliteLiveReads
 from assistant.settings.connector import load_connector
 from assistant.settings.tenant import load_tenant
 from assistant.wiring.live import customer_pseudonym, live_reads_secret

@@ -9,7 +9,7 @@ import tantivy
 
 from assistant.domain.documents import Passage, PassageQuery, Retrieved
 from assistant.embedded.index import EmbeddedPassageIndex, EmbeddedPassageSearch
-from assistant.embedded.passage_rows import IndexModel
+from assistant.embedded.index_files import IndexModel
 from tests.contracts.samples import documents_of, soon
 
 MODEL = IndexModel(name="model-of-four", dimensions=4)

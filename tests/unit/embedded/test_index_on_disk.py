@@ -13,11 +13,11 @@ import pytest
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import IndexedDocument, SourceIds, Span, Unit, UnitKind
 from assistant.domain.errors import ConfigurationError, LocalRuntimeError, SearchUnavailableError
-from assistant.embedded import passage_rows
+from assistant.embedded import index_files
 from assistant.embedded.index import EmbeddedPassageIndex
+from assistant.embedded.index_files import IndexModel, index_version
 from assistant.embedded.index_reader import IndexFollower, IndexView
 from assistant.embedded.index_writer import LEXICAL_PREFIX
-from assistant.embedded.passage_rows import IndexModel, index_version
 from tests.contracts.samples import EAST, NORTH, card_of, indexed, passage, query
 from tests.unit.embedded.index_folder import MODEL, IndexFolder
 
@@ -59,7 +59,7 @@ def marked_document() -> IndexedDocument:
 
 def blobs(root: Path) -> list[bytes]:
     """Return the packed cards and units."""
-    with closing(sqlite3.connect(folder_of(root) / passage_rows.PASSAGES_FILE)) as connection:
+    with closing(sqlite3.connect(folder_of(root) / index_files.PASSAGES_FILE)) as connection:
         cards = connection.execute("SELECT card FROM cards WHERE document_id = 'marked'").fetchall()
         units = connection.execute("SELECT units FROM passages WHERE document_id = 'marked'").fetchall()
     return [row[0] for row in (*cards, *units)]
@@ -123,14 +123,14 @@ def folder_of(root: Path) -> Path:
 
 def write_rows_only(root: Path, text: str) -> None:
     """Do what a writer does before tantivy's commit, and no more: as if it was killed there."""
-    connection = sqlite3.connect(folder_of(root) / passage_rows.PASSAGES_FILE, isolation_level=None)
+    connection = sqlite3.connect(folder_of(root) / index_files.PASSAGES_FILE, isolation_level=None)
     connection.execute("BEGIN")
     vector = b"\x00\x00\x80?" + b"\x00" * 12
     entry = passage("killed", text=text)
-    packed = passage_rows.PackedDocument(
+    packed = index_files.PackedDocument(
         card=card_of(entry), title_vectors=[vector], passages=[(entry, vector)]
     )
-    passage_rows.replace_rows(connection, {"killed": packed}, now=SystemClock().now())
+    index_files.replace_rows(connection, {"killed": packed}, now=SystemClock().now())
     connection.execute("COMMIT")
     connection.close()
 
@@ -203,8 +203,8 @@ async def test_postings_of_another_schema_are_built_again(tmp_path: Path) -> Non
     await opened.close()
     (lexical,) = opened.lexical_folders()
     lexical.rename(lexical.with_name("lexical-0123abcd"))
-    with sqlite3.connect(folder_of(tmp_path) / passage_rows.PASSAGES_FILE) as connection:
-        passage_rows.write_meta(connection, lexical_folder="lexical-0123abcd")
+    with sqlite3.connect(folder_of(tmp_path) / index_files.PASSAGES_FILE) as connection:
+        index_files.write_meta(connection, lexical_folder="lexical-0123abcd")
     again = IndexFolder(tmp_path)
     await again.index.info()
     (built,) = again.lexical_folders()
@@ -252,10 +252,10 @@ async def test_a_first_write_while_a_reader_opens_the_index_is_no_damage(
 ) -> None:
     opened = IndexFolder(tmp_path)
     await opened.put((passage("first"), EAST))
-    path = folder_of(tmp_path) / passage_rows.PASSAGES_FILE
-    read = passage_rows.read_meta
+    path = folder_of(tmp_path) / index_files.PASSAGES_FILE
+    read = index_files.read_meta
 
-    def write_meanwhile(connection: sqlite3.Connection) -> passage_rows.IndexMeta:
+    def write_meanwhile(connection: sqlite3.Connection) -> index_files.IndexMeta:
         monkeypatch.undo()
         meta = read(connection)
         with closing(sqlite3.connect(path)) as other:
@@ -264,7 +264,7 @@ async def test_a_first_write_while_a_reader_opens_the_index_is_no_damage(
 
     with closing(sqlite3.connect(path)) as other:
         other.executescript(BEFORE_THE_FIRST_WRITE)
-    monkeypatch.setattr(passage_rows, "read_meta", write_meanwhile)
+    monkeypatch.setattr(index_files, "read_meta", write_meanwhile)
     assert (await opened.search(query())).passages == ()
     found = await opened.search(query())
     assert [one.passage.document_id for one in found.passages] == ["first"]
@@ -346,7 +346,7 @@ def test_an_index_version_names_model_dimensions_and_weights() -> None:
     }
     assert len(versions) == 4
     readable = index_version(IndexModel(name="org/a model", dimensions=4))
-    assert readable.startswith(f"v{passage_rows.SCHEMA_VERSION}-org-a-model-4-")
+    assert readable.startswith(f"v{index_files.SCHEMA_VERSION}-org-a-model-4-")
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ import pytest
 from assistant.domain.answers import AccessEntry, Sent, Verdict, VerdictLabel
 from assistant.domain.errors import DependencyError, OverloadedError, RecordsUnavailableError
 from assistant.embedded import ingestion
-from assistant.embedded.answers import SqliteAnswerRecords
 from assistant.embedded.files import SqliteFile, Transaction
 from assistant.embedded.ingestion import SqliteDocumentStates, SqliteIngestionQueue
+from assistant.embedded.records import SqliteAnswerRecords
 from tests.contracts import samples
 
 

@@ -26,7 +26,7 @@ from assistant.domain.errors import (
     NotFoundError,
     PassageTooLongError,
 )
-from assistant.embedded.index_versions import EmbeddedIndexVersions
+from assistant.embedded.index_files import EmbeddedIndexVersions
 from assistant.knowledge.pipeline import BatchEmbedder, WritableVersion
 from assistant.knowledge.reindexing import OpenedVersions, Reindex, ReindexReport
 from tests.unit.knowledge.knowledge import (

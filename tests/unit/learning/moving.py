@@ -172,7 +172,7 @@ class Moving:
 async def moving(
     place: Path, *, feedback: FeedbackSection | None = None, clock: Clock | None = None
 ) -> AsyncGenerator[Moving]:
-    from assistant.embedded.answers import SqliteAnswerRecords
+    from assistant.embedded.records import SqliteAnswerRecords
 
     stores = EmbeddedTenant(place, embedding_model="model-of-four", dimensions=4)
     await stores.records.close()

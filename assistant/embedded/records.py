@@ -1,16 +1,17 @@
-"""What one tenant keeps of its answers in SQLite: append-only records; for a time only, event logs and live
-values of sent texts."""
+"""What one tenant keeps of its answers in SQLite: append-only records and their outbox, reads of live
+systems, the review desk, keys of erasure; for a time only, event logs and live values of sent texts."""
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import astuple
 from datetime import UTC, datetime
 from itertools import takewhile
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import orjson
 import structlog
@@ -33,12 +34,15 @@ from assistant.domain.answers import (
     StoredVerdict,
     Verdict,
 )
-from assistant.domain.clock import Clock, SystemClock
+from assistant.domain.clock import Clock
+from assistant.domain.desk import DeskItem, DeskKind
 from assistant.domain.errors import ConflictError, RecordsUnavailableError
 from assistant.domain.feedback import Act, StoredAct
+from assistant.domain.live import LiveRead, LiveReadPage, LiveReadQuery, place_of
 from assistant.domain.public import PublicModel
-from assistant.embedded.files import SqliteFile, Transaction
-from assistant.twins import decode_log_batch, encode_log_batch
+from assistant.embedded.files import SqliteFile, SqliteStore, Transaction, json_array
+from assistant.learning.ports import KEY_BYTES, OutboxRow
+from assistant.twins import decode_log_batch, encode_log_batch, follows_newest
 
 _log = structlog.get_logger(__name__)
 _ANSWER_COLUMNS = """ (
@@ -53,7 +57,7 @@ _FEEDBACK_COLUMNS = """ (
 """
 _TABLE_OF = {"answer": "answers", "verdict": "verdicts", "sent": "sends", "act": "acts"}
 """Kind of an outbox row, and the table that its content is in."""
-RECORD_TABLES = f"""
+_RECORD_TABLES = f"""
 CREATE TABLE IF NOT EXISTS answers{_ANSWER_COLUMNS}
 CREATE TABLE IF NOT EXISTS interrupted{_ANSWER_COLUMNS}
 CREATE INDEX IF NOT EXISTS interrupted_by_conversation ON interrupted (conversation_id, asked_at, number);
@@ -83,21 +87,18 @@ _APPEND_ONLY = "".join(
     for table in ("answers", "interrupted", "verdicts", "sends", "acts", "accesses", "live_reads")
     for verb in ("update", "delete")
 )
+RECORDS_SCHEMA = _RECORD_TABLES + _APPEND_ONLY
+"""Of the file of records, their outbox and the reads of live systems."""
 
 _ANSWER = "(answer_id, conversation_id, asked_at, body) VALUES (?, ?, ?, ?)"
 _QUEUE = "INSERT INTO outbox (kind, answer_id, row) VALUES (?, ?, ?)"
 Stored = TypeVar("Stored", StoredVerdict, StoredSent, StoredAct)
 
 
-class SqliteAnswerRecords:
+class SqliteAnswerRecords(SqliteStore):
     """``AnswerRecords`` in the file ``path``."""
 
-    def __init__(self, path: Path, *, clock: Clock | None = None) -> None:
-        self._file = records_file(path)
-        self._clock = clock or SystemClock()
-
-    async def close(self) -> None:
-        await self._file.close()
+    schema = RECORDS_SCHEMA
 
     async def put_answer(self, record: AnswerRecord) -> None:
 
@@ -192,11 +193,6 @@ class SqliteAnswerRecords:
         return type(stored).model_validate_json(await self._file.write(work))
 
 
-def records_file(path: Path) -> SqliteFile:
-    """Return the file of records and their outbox."""
-    return SqliteFile(path, schema=RECORD_TABLES + _APPEND_ONLY, unavailable=RecordsUnavailableError)
-
-
 def _queue(connection: Transaction, kind: str, answer_id: str) -> None:
     """Put the row that was just inserted into the outbox, in the same transaction."""
     row = connection.execute("SELECT last_insert_rowid()").fetchone()[0]
@@ -230,6 +226,73 @@ def _answer_row(record: AnswerRecord) -> tuple[str, str, str, str]:
 def _seconds(at: datetime) -> str:
     """Return a time that sorts as text."""
     return f"{at.timestamp():020.6f}"
+
+
+# Reads of live systems, and the outbox of feedback
+
+
+class SqliteLiveReads(SqliteStore):
+    """``LiveReads`` in the file ``path`` of the records."""
+
+    schema = RECORDS_SCHEMA
+
+    async def record(self, read: LiveRead) -> None:
+        await self._file.execute(
+            "INSERT INTO live_reads (at, body) VALUES (?, ?)", (_place(read.at), read.model_dump_json())
+        )
+
+    async def list(self, query: LiveReadQuery) -> LiveReadPage:
+        at, _, read_id = (query.after or _place(query.since)).partition("#")
+        conditions = ["(at, json_extract(body, '$.read_id')) > (?, ?)", "at < ?"]
+        values: list[object] = [at, read_id, _place(query.until)]
+        for name, wanted in (("subject", query.subject), ("agent", query.agent)):
+            if wanted is not None:
+                conditions.append(f"json_extract(body, '$.{name}') = ?")
+                values.append(wanted)
+        rows = await self._file.query(
+            f"SELECT body FROM live_reads WHERE {' AND '.join(conditions)}"  # noqa: S608 (our own words)
+            " ORDER BY at, json_extract(body, '$.read_id') LIMIT ?",
+            (*values, query.limit + 1),
+        )
+        found = [LiveRead.model_validate_json(body) for (body,) in rows]
+        page = tuple(found[: query.limit])
+        return LiveReadPage(page, place_of(page[-1]) if len(found) > query.limit else None)
+
+
+_PENDING = """SELECT outbox.number, kind, outbox.answer_id, coalesce(verdicts.body, sends.body, acts.body)
+FROM outbox
+LEFT JOIN verdicts ON kind = 'verdict' AND verdicts.number = row
+LEFT JOIN sends ON kind = 'sent' AND sends.number = row
+LEFT JOIN acts ON kind = 'act' AND acts.number = row
+ORDER BY outbox.number LIMIT ?"""
+_MODEL_OF = {"verdict": StoredVerdict, "sent": StoredSent, "act": StoredAct}
+
+
+class SqliteFeedbackOutbox(SqliteStore):
+    """``FeedbackOutbox`` in the file ``path`` of the records."""
+
+    schema = RECORDS_SCHEMA
+
+    async def pending(self, *, limit: int = 500) -> list[OutboxRow]:
+        rows = await self._file.query(_PENDING, (limit,))
+        return [
+            OutboxRow(
+                str(number),
+                kind,
+                answer_id,
+                None if body is None else _MODEL_OF[kind].model_validate_json(body),
+            )
+            for number, kind, answer_id, body in rows
+        ]
+
+    async def confirm(self, rows: Sequence[OutboxRow]) -> None:
+        numbers = json_array(int(row.row_id) for row in rows)
+        await self._file.execute(
+            "DELETE FROM outbox WHERE number IN (SELECT value FROM json_each(?))", (numbers,)
+        )
+
+
+# Event logs and live values, which expire
 
 
 _LOG_TABLES = """
@@ -305,30 +368,36 @@ class ExpirySweep:
         self._may_be_in_log = deleted
 
 
-class SqliteAnswerLog:
+class _ExpiringStore(SqliteStore):
+    """A store whose expired rows are deleted while the process runs."""
+
+    tables: ClassVar[tuple[str, ...]]
+
+    def __init__(
+        self, path: Path, *, clock: Clock | None = None, sweep_every_s: float = _SWEEP_EVERY_S
+    ) -> None:
+        super().__init__(path, clock=clock)
+        self._sweep = ExpirySweep(self._file, tables=self.tables, clock=self._clock, every_s=sweep_every_s)
+
+    def begin_sweep(self) -> None:
+        """Delete what expired, now and from now on: a service that stopped may have left rows."""
+        self._sweep.begin()
+
+    async def close(self) -> None:
+        await self._sweep.close()
+        await super().close()
+
+
+class SqliteAnswerLog(_ExpiringStore):
     """``AnswerLog`` in the file ``path``. Several processes may use one file.
 
     A crash of the machine may lose the last batches, which are not synced to disk with every write: they are
     a transport, and the process that wrote them has ended too.
     """
 
-    def __init__(
-        self, path: Path, *, clock: Clock | None = None, sweep_every_s: float = _SWEEP_EVERY_S
-    ) -> None:
-        self._file = SqliteFile(
-            path, schema=_LOG_TABLES, unavailable=RecordsUnavailableError, pragmas=("synchronous = NORMAL",)
-        )
-        self._clock = clock or SystemClock()
-        tables = ("logs", "batches", "signals")
-        self._sweep = ExpirySweep(self._file, tables=tables, clock=self._clock, every_s=sweep_every_s)
-
-    def begin_sweep(self) -> None:
-        """Delete what expired, now and from now on: a service that stopped may have left logs."""
-        self._sweep.begin()
-
-    async def close(self) -> None:
-        await self._sweep.close()
-        await self._file.close()
+    schema = _LOG_TABLES
+    pragmas = ("synchronous = NORMAL",)
+    tables = ("logs", "batches", "signals")
 
     async def open(self, opening: LogOpening) -> LogOpening:
         self._sweep.begin()
@@ -376,7 +445,7 @@ class SqliteAnswerLog:
         await self._file.execute(_SIGNAL, (answer_id, 0, 1, self._expires_at_s()))
 
     async def signals(self, answer_ids: Sequence[str]) -> Mapping[str, LogSignals]:
-        wanted = orjson.dumps(list(answer_ids)).decode()
+        wanted = json_array(answer_ids)
         return {
             answer_id: LogSignals(cancelled=bool(cancelled), readers=readers)
             for answer_id, cancelled, readers in await self._file.query(_SIGNALS, (wanted, self._now_s()))
@@ -419,25 +488,11 @@ CREATE INDEX IF NOT EXISTS sent_values_by_expiry ON sent_values (expires_at);
 _VALUES = "SELECT send_id, body, expires_at FROM sent_values WHERE answer_id = ? AND expires_at > ?"
 
 
-class SqliteSentValues:
+class SqliteSentValues(_ExpiringStore):
     """``SentValues`` in the file ``path``: not the file of the records, which forget nothing."""
 
-    def __init__(
-        self, path: Path, *, clock: Clock | None = None, sweep_every_s: float = _SWEEP_EVERY_S
-    ) -> None:
-        self._file = SqliteFile(path, schema=_VALUE_TABLES, unavailable=RecordsUnavailableError)
-        self._clock = clock or SystemClock()
-        self._sweep = ExpirySweep(
-            self._file, tables=("sent_values",), clock=self._clock, every_s=sweep_every_s
-        )
-
-    def begin_sweep(self) -> None:
-        """Delete what expired, now and from now on: a service that stopped may have left values."""
-        self._sweep.begin()
-
-    async def close(self) -> None:
-        await self._sweep.close()
-        await self._file.close()
+    schema = _VALUE_TABLES
+    tables = ("sent_values",)
 
     async def keep(self, values: ValuesOfSent) -> ValuesOfSent:
         self._sweep.begin()
@@ -454,3 +509,115 @@ class SqliteSentValues:
             )
             for send_id, body, expires_s in rows
         }
+
+
+# The review desk, and the keys of erasure
+
+
+_DESK_TABLES = """
+CREATE TABLE IF NOT EXISTS revisions (
+    number INTEGER PRIMARY KEY, kind TEXT NOT NULL, item_id TEXT NOT NULL, revision INTEGER NOT NULL,
+    body TEXT NOT NULL, UNIQUE (kind, item_id, revision)
+);
+CREATE INDEX IF NOT EXISTS revisions_by_kind ON revisions (kind, number);
+CREATE TRIGGER IF NOT EXISTS revisions_no_update BEFORE UPDATE ON revisions
+    BEGIN SELECT RAISE(ABORT, 'revisions is append-only'); END;
+CREATE TRIGGER IF NOT EXISTS revisions_no_delete BEFORE DELETE ON revisions
+    BEGIN SELECT RAISE(ABORT, 'revisions is append-only'); END;
+"""
+_NEWEST_REVISION = "SELECT body FROM revisions WHERE kind = ? AND item_id = ? ORDER BY revision DESC LIMIT 1"
+_ONE_REVISION = "SELECT body FROM revisions WHERE kind = ? AND item_id = ? AND revision = ?"
+_REVISIONS = "SELECT body FROM revisions WHERE kind = ? AND item_id = ? ORDER BY revision"
+_REVISE = "INSERT INTO revisions (kind, item_id, revision, body) VALUES (?, ?, ?, ?)"
+_ITEMS = """SELECT body FROM revisions AS one WHERE kind = ? AND NOT EXISTS (
+    SELECT 1 FROM revisions AS later
+    WHERE later.kind = one.kind AND later.item_id = one.item_id AND later.revision > one.revision
+) ORDER BY number DESC LIMIT ?"""
+_DESK_VERSION = "SELECT coalesce(max(number), 0) FROM revisions WHERE kind = ?"
+
+
+class SqliteDeskStore(SqliteStore):
+    """``DeskStore`` in the file ``path``. Several processes may use one file."""
+
+    schema = _DESK_TABLES
+
+    async def version(self) -> int:
+        served = [kind.value for kind in DeskKind if kind is not DeskKind.CASE]
+
+        def work(connection: Transaction) -> int:
+            return sum(int(connection.execute(_DESK_VERSION, (kind,)).fetchone()[0]) for kind in served)
+
+        return await self._file.read(work)
+
+    async def put(self, item: DeskItem) -> None:
+        key, body = (item.kind.value, item.item_id), item.model_dump_json()
+
+        def work(connection: Transaction) -> None:
+            same = _item(connection.execute(_ONE_REVISION, (*key, item.revision)).fetchone())
+            newest = _item(connection.execute(_NEWEST_REVISION, key).fetchone())
+            if follows_newest(item, same=same, newest=newest):
+                connection.execute(_REVISE, (*key, item.revision, body))
+
+        await self._file.write(work)
+
+    async def get(self, kind: DeskKind, item_id: str) -> DeskItem | None:
+        rows = await self._file.query(_NEWEST_REVISION, (kind.value, item_id))
+        return _item(rows[0] if rows else None)
+
+    async def list(self, kind: DeskKind, *, limit: int = 5_000) -> list[DeskItem]:
+        rows = await self._file.query(_ITEMS, (kind.value, limit))
+        return [DeskItem.model_validate_json(body) for (body,) in rows]
+
+    async def history(self, kind: DeskKind, item_id: str) -> list[DeskItem]:
+        rows = await self._file.query(_REVISIONS, (kind.value, item_id))
+        return [DeskItem.model_validate_json(body) for (body,) in rows]
+
+
+def _item(row: tuple[Any, ...] | None) -> DeskItem | None:
+    return None if row is None else DeskItem.model_validate_json(row[0])
+
+
+_KEYS = """
+CREATE TABLE IF NOT EXISTS erasure_keys (subject TEXT PRIMARY KEY, key BLOB, destroyed_at TEXT);
+"""
+_OF_SUBJECTS = "FROM erasure_keys WHERE subject IN (SELECT value FROM json_each(?))"
+
+
+class SqliteErasureKeys(SqliteStore):
+    """``ErasureKeys`` in the file ``path``. A destroyed key is overwritten on disk (``secure_delete``)."""
+
+    schema = _KEYS
+
+    async def keys_of(self, subjects: Collection[str], *, create: bool) -> dict[str, bytes]:
+        wanted = json_array(subjects)
+
+        def work(connection: Transaction) -> list[tuple[str, bytes]]:
+            if create:
+                new = [(subject, secrets.token_bytes(KEY_BYTES)) for subject in subjects]
+                connection.executemany("INSERT OR IGNORE INTO erasure_keys (subject, key) VALUES (?, ?)", new)
+            select = f"SELECT subject, key {_OF_SUBJECTS} AND key IS NOT NULL"
+            return [(subject, key) for subject, key in connection.execute(select, (wanted,))]
+
+        return dict(await (self._file.write(work) if create else self._file.read(work)))
+
+    async def destroy(self, subject: str) -> bool:
+        now = self._clock.now().astimezone(UTC).isoformat()
+
+        def work(connection: Transaction) -> bool:
+            select = "SELECT 1 FROM erasure_keys WHERE subject = ? AND key IS NOT NULL"
+            there = connection.execute(select, (subject,)).fetchone() is not None
+            connection.execute(
+                "INSERT INTO erasure_keys (subject, destroyed_at) VALUES (?, ?) ON CONFLICT (subject)"
+                " DO UPDATE SET key = NULL, destroyed_at = excluded.destroyed_at",
+                (subject, now),
+            )
+            return there
+
+        destroyed = await self._file.write(work)
+        await self._file.truncate_log()
+        return destroyed
+
+    async def destroyed(self, subjects: Collection[str]) -> dict[str, datetime]:
+        select = f"SELECT subject, destroyed_at {_OF_SUBJECTS} AND destroyed_at IS NOT NULL"
+        rows = await self._file.query(select, (json_array(subjects),))
+        return {subject: datetime.fromisoformat(at) for subject, at in rows}

@@ -1,25 +1,37 @@
-"""Passages, titles, cards and their vectors in SQLite: the source of truth of the embedded index.
+"""What the embedded index keeps on disk: its versions, and the tables of each in SQLite.
 
-A title row is a document's title or one of its questions. Everything else (tantivy's postings, the vector
-matrices in memory) is derived from these tables. Readers in other processes refresh by two counters:
-``generation`` grows with each write, and ``changes`` has the generation of each document's last write;
-``lexical_commit`` grows when tantivy has caught up, and ``lexical_folder`` names its current folder.
-``pending`` lists the documents whose postings may be out of date.
+``<index>/versions.json`` names the versions that are kept, and the live one; a version is a folder beside it.
+The file is replaced in one step, so a reader sees the version before or the one after, never both. Without
+it the version of the process's own model is live, and the only one.
+
+Passages, titles, cards and their vectors in SQLite are the source of truth of a version. A title row is a
+document's title or one of its questions. Everything else (tantivy's postings, the vector matrices in memory)
+is derived from these tables. Readers in other processes refresh by two counters: ``generation`` grows with
+each write, and ``changes`` has the generation of each document's last write; ``lexical_commit`` grows when
+tantivy has caught up, and ``lexical_folder`` names its current folder. ``pending`` lists the documents whose
+postings may be out of date.
 """
 
 from __future__ import annotations
 
+import asyncio
+import os
 import re
+import shutil
 import sqlite3
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import orjson
+from filelock import FileLock, Timeout
+from pydantic import ValidationError
 
 from assistant.domain.documents import (
     DocumentCard,
@@ -32,6 +44,10 @@ from assistant.domain.documents import (
     StoredDocument,
     id_prefix_of,
 )
+from assistant.domain.errors import ConflictError, DependencyError, SearchUnavailableError
+from assistant.domain.public import PublicModel
+from assistant.embedded.files import json_array
+from assistant.private_files import FILE_MODE, make_private_folder, write_private
 from assistant.twins import (
     card_from,
     card_values,
@@ -191,7 +207,13 @@ def changed_documents(connection: sqlite3.Connection, *, after_generation: int) 
 
 def _insert(connection: sqlite3.Connection, document: PackedDocument) -> None:
     card = document.card
-    filters = (card.document_id, card.source, card.type, microseconds(card.updated_at), _json(card.labels))
+    filters = (
+        card.document_id,
+        card.source,
+        card.type,
+        microseconds(card.updated_at),
+        json_array(card.labels),
+    )
     row = (*filters, _compress(card_values(card)))
     connection.execute("INSERT INTO cards VALUES (?, ?, ?, ?, ?, ?)", row)
     asked = zip((card.title, *card.questions), document.title_vectors, strict=True)
@@ -232,7 +254,7 @@ def known_words(connection: sqlite3.Connection, *, items_of: Sequence[SourceIds]
 def passages_at(connection: sqlite3.Connection, rows: Iterable[int]) -> dict[str, Passage]:
     """Return the passages of these rows by their ids, without rows that no longer exist."""
     statement = f"{_SELECT_PASSAGES} WHERE row IN (SELECT value FROM json_each(?))"  # noqa: S608
-    found = connection.execute(statement, (_json(rows),))
+    found = connection.execute(statement, (json_array(rows),))
     return {passage.passage_id: passage for passage in map(_passage, found)}
 
 
@@ -253,7 +275,7 @@ def vector_rows(
 def _of_documents(statement: str, document_ids: Iterable[str] | None) -> tuple[str, tuple[str, ...]]:
     if document_ids is None:
         return statement, ()
-    return f"{statement} WHERE document_id IN (SELECT value FROM json_each(?))", (_json(document_ids),)  # noqa: S608
+    return f"{statement} WHERE document_id IN (SELECT value FROM json_each(?))", (json_array(document_ids),)  # noqa: S608
 
 
 def count_rows(connection: sqlite3.Connection) -> tuple[int, int]:
@@ -268,7 +290,7 @@ def held_documents(connection: sqlite3.Connection, document_ids: Sequence[str]) 
     found = connection.execute(
         "SELECT document_id FROM cards WHERE document_id IN (SELECT value FROM json_each(?)) AND EXISTS"
         " (SELECT 1 FROM passages JOIN vectors USING (row) WHERE passages.document_id = cards.document_id)",
-        (_json(document_ids),),
+        (json_array(document_ids),),
     )
     return frozenset(str(row[0]) for row in found)
 
@@ -287,7 +309,7 @@ def held_contents(connection: sqlite3.Connection, document_ids: Sequence[str]) -
         "SELECT document_id, max(content_hash), count(*) FROM passages JOIN vectors USING (row)"
         " WHERE document_id IN (SELECT value FROM json_each(?))"
         " AND document_id IN (SELECT document_id FROM cards) GROUP BY document_id",
-        (_json(document_ids),),
+        (json_array(document_ids),),
     )
     return {str(name): HeldContent(str(content), int(count)) for name, content, count in found}
 
@@ -303,7 +325,7 @@ def stored_documents(connection: sqlite3.Connection, document_ids: Sequence[str]
 def _columns(passage: Passage) -> dict[str, Any]:
     values = passage_values(passage)
     start, end = values["span"]
-    packed = {"labels": _json(passage.labels), "units": _compress(values["units"])}
+    packed = {"labels": json_array(passage.labels), "units": _compress(values["units"])}
     return values | packed | {"span_start": start, "span_end": end, "span": None}
 
 
@@ -316,13 +338,139 @@ def _passage(columns: Sequence[Any], *, with_units: bool = True) -> Passage:
     return passage_from(values)
 
 
-def _json(values: Iterable[object]) -> str:
-    return orjson.dumps(list(values)).decode()
-
-
 def _compress(values: Any) -> bytes:
     return zlib.compress(orjson.dumps(values))
 
 
 def _decompress(stored: bytes) -> Any:
     return orjson.loads(zlib.decompress(stored))
+
+
+# Versions
+
+
+VERSIONS_FILE = "versions.json"
+TURN_FILE = "turn.lock"
+_TURN_POLL_S = 0.02
+
+
+class VersionsRecord(PublicModel):
+    live: str
+    kept: tuple[str, ...]
+    """The live version too."""
+
+
+def read_versions(directory: Path) -> VersionsRecord | None:
+    """Return the record of an index folder; None where there is none. Raises SearchUnavailableError."""
+    path = directory / VERSIONS_FILE
+    try:
+        return VersionsRecord.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValidationError) as error:
+        raise SearchUnavailableError(
+            f"{path} cannot be read ({type(error).__name__}). Delete it: the index of the tenant's own model "
+            "is then live, and the worker writes what it lacks."
+        ) from None
+
+
+class FileTurn:
+    """``WriteTurn`` between the processes of one machine, and between the tasks of each.
+
+    The lock of a process that was killed is free at once. ``late``: the message where it is not free in time.
+    """
+
+    def __init__(self, path: Path, *, late: str, waits_s: float = 60.0) -> None:
+        self._path = path
+        self._late = late
+        self._waits_s = waits_s
+        self._own = asyncio.Lock()
+        self._file = FileLock(path, thread_local=False, mode=FILE_MODE)
+
+    async def __aenter__(self) -> None:
+        """Raises DependencyError when the turn is not free in time."""
+        try:
+            async with asyncio.timeout(self._waits_s):
+                await self._own.acquire()
+                try:
+                    make_private_folder(self._path.parent)
+                    while not self._try():  # noqa: ASYNC110 (other processes)
+                        await asyncio.sleep(_TURN_POLL_S)
+                except BaseException:
+                    self._own.release()
+                    raise
+        except TimeoutError:
+            raise DependencyError(self._late) from None
+
+    async def __aexit__(self, kind: object, error: object, trace: object) -> None:
+        self._file.release()
+        self._own.release()
+
+    def _try(self) -> bool:
+        with suppress(Timeout):
+            self._file.acquire(timeout=0)
+            return True
+        return False
+
+
+class EmbeddedIndexVersions:
+    """``IndexVersions`` of the index folder ``directory``. Changes of it need the tenant's write turn."""
+
+    def __init__(self, directory: Path, *, own: IndexModel) -> None:
+        """``own``: the model that the process's settings name."""
+        self._directory = directory
+        self._own = index_version(own)
+
+    def name_of(self, model: IndexModel) -> str:
+        return index_version(model)
+
+    async def live(self) -> str:
+        return (await asyncio.to_thread(self._read)).live
+
+    async def kept(self) -> Sequence[str]:
+        record = await asyncio.to_thread(self._read)
+        return [record.live, *(name for name in record.kept if name != record.live)]
+
+    async def adopt(self) -> None:
+        """Begin anew with the process's own model where no kept version is of it: the settings were changed.
+
+        The worker calls it before it opens the index, which then removes all other versions.
+        """
+        record = await asyncio.to_thread(self._read)
+        if self._own not in record.kept:
+            await asyncio.to_thread(self._write, VersionsRecord(live=self._own, kept=(self._own,)))
+
+    async def create(self, model: IndexModel) -> None:
+        record, name = await asyncio.to_thread(self._read), index_version(model)
+        if name not in record.kept:
+            kept = (*record.kept, name)
+            await asyncio.to_thread(self._write, record.model_copy(update={"kept": kept}))
+
+    async def switch(self, to: str, *, live: str) -> None:
+        record = await asyncio.to_thread(self._read)
+        if record.live != live or to not in record.kept:
+            raise ConflictError(f"The live index is {record.live}, not {live}. Start again.")
+        await asyncio.to_thread(self._write, record.model_copy(update={"live": to}))
+
+    async def drop(self, name: str) -> None:
+        record = await asyncio.to_thread(self._read)
+        if record.live == name:
+            raise ConflictError(f"The index {name} is live and cannot be dropped.")
+        kept = tuple(one for one in record.kept if one != name)
+        await asyncio.to_thread(self._write, record.model_copy(update={"kept": kept}))
+        await asyncio.to_thread(shutil.rmtree, self._directory / name, ignore_errors=True)
+
+    def _read(self) -> VersionsRecord:
+        return read_versions(self._directory) or VersionsRecord(live=self._own, kept=(self._own,))
+
+    def _write(self, record: VersionsRecord) -> None:
+        """Replace the file, on the disk before it has its name. Raises SearchUnavailableError."""
+        path, beside = self._directory / VERSIONS_FILE, self._directory / f".{VERSIONS_FILE}.new"
+        try:
+            make_private_folder(self._directory)
+            write_private(beside, record.model_dump_json().encode())
+            with beside.open("rb") as file:
+                os.fsync(file.fileno())
+            beside.replace(path)
+        except OSError as error:
+            raise SearchUnavailableError(f"Cannot write {path}: {error}. Nothing was switched.") from None
