@@ -57,7 +57,7 @@ class ModelOptions:
 
 def add_model(options: GlobalOptions, *, tenant: str | None, brought: ModelOptions) -> None:
     """Load the weights once, describe them, and choose them for the tenant, if one is named."""
-    from assistant.model_server.added_model import Wishes, look_at
+    from assistant.model_server.weights import Wishes, look_at
 
     terminal = Terminal()
     config = None if tenant is None else _served_so_far(options, tenant)

@@ -96,17 +96,16 @@ async def serve_model() -> None:
 async def _serve_embedding(settings: ModelServerSettings, listener: socket.socket) -> None:
     from tokenizers import Tokenizer
 
-    from assistant.model_server.artifact import ensure_graph, pooling_of
     from assistant.model_server.embedding import EmbeddingEngine, EmbeddingTask
 
     artifact = ensure_artifact(settings)
     weights = locate_weights(settings)
     engine = EmbeddingEngine(
-        ensure_graph(weights, settings=settings, digest=artifact.digest),
+        weights.graph(),
         threads=settings.threads,
         queue_size=settings.queue_size,
         precision=settings.precision,
-        pooling=pooling_of(weights),
+        pooling=weights.pooled_by(),
     )
     engine.start()
     tokenizer_path: Path = artifact_folder(settings, weights) / TOKENIZER_FILE

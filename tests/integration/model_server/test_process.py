@@ -72,10 +72,10 @@ async def test_another_embedding_folder_is_one_setting_away(
 async def test_a_process_that_was_built_before_starts_without_building(
     client: httpx.AsyncClient, embedding: Server, start: Start, artifacts_dir: Path
 ) -> None:
-    graph = next((artifacts_dir / "all-MiniLM-L6-v2").glob("model-*.onnx"))
-    before = graph.stat().st_mtime_ns
+    artifact = artifacts_dir / "all-MiniLM-L6-v2" / "artifact.json"
+    before = artifact.stat().st_mtime_ns
 
     with start("embedding") as server:
         assert (await client.get(f"{server.url}/ping")).status_code == 200
 
-    assert graph.stat().st_mtime_ns == before
+    assert artifact.stat().st_mtime_ns == before

@@ -8,9 +8,9 @@ from pathlib import Path
 import httpx
 
 from assistant.domain.clock import Deadline, SystemClock
-from assistant.evaluation.figures import read_figures
 from assistant.evaluation.measures import figures
 from assistant.evaluation.questions import load_rows
+from assistant.evaluation.runs import read_figures
 from assistant.evaluation.trials import FlaggedMessage, calm_messages, raise_flags
 from assistant.settings.tenant import load_tenant
 from tests.integration.model_server.conftest import Start

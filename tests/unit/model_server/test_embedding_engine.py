@@ -11,25 +11,22 @@ import pytest
 
 from assistant.domain.errors import OverloadedError
 from assistant.model_server.embedding import EmbeddingEngine
-from assistant.model_server.embedding_graph import build_embedding_graph
+from assistant.model_server.embedding_graph import build_encoder
 from tests.unit.model_server.tiny_bert import TinyBert
 
 PASSAGE = [2, 4, 5, 3]
 
 
 @pytest.fixture(scope="module")
-def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = TinyBert()
     model.config["max_position_embeddings"] = 512
-    folder = model.write(tmp_path_factory.mktemp("weights") / "tiny")
-    path = folder / "model.onnx"
-    path.write_bytes(build_embedding_graph(folder))
-    return path
+    return model.write(tmp_path_factory.mktemp("weights") / "tiny")
 
 
 @pytest.fixture
-def engine(graph: Path) -> Generator[EmbeddingEngine]:
-    started = EmbeddingEngine(graph, threads=1, queue_size=1, precision="float32")
+def engine(folder: Path) -> Generator[EmbeddingEngine]:
+    started = EmbeddingEngine(build_encoder(folder), threads=1, queue_size=1, precision="float32")
     started.start()
     yield started
     started.close()
@@ -84,8 +81,8 @@ async def test_an_input_that_fails_in_a_worker_fails_alone(engine: EmbeddingEngi
     assert engine.alive
 
 
-def test_a_closed_engine_is_not_alive(graph: Path) -> None:
-    engine = EmbeddingEngine(graph, threads=2, queue_size=1, precision="float32")
+def test_a_closed_engine_is_not_alive(folder: Path) -> None:
+    engine = EmbeddingEngine(build_encoder(folder), threads=2, queue_size=1, precision="float32")
     engine.start()
     assert engine.alive
 

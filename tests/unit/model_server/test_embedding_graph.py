@@ -9,23 +9,10 @@ import numpy as np
 import pytest
 
 from assistant.domain.errors import ConfigurationError
-from assistant.model_server.embedding import load_graph
-from assistant.model_server.embedding_graph import build_embedding_graph, read_safetensors
-from tests.unit.model_server.tiny_bert import Floats, TinyBert, safetensors
+from assistant.model_server.embedding_graph import PassageRunner, build_encoder, load_graph, read_safetensors
+from tests.unit.model_server.tiny_bert import TinyBert, safetensors
 
 PASSAGES = [[2, 4, 3], [2, 4, 5, 6, 7, 8, 9, 3], [2, *([4, 5] * 18), 3]]
-
-
-def pooled_by_graph(folder: Path, passages: list[list[int]]) -> list[Floats]:
-    path = folder / "model.onnx"
-    path.write_bytes(build_embedding_graph(folder))
-    model = load_graph(path, threads=1, precision="float32")
-    runner = model.create_infer_request()
-    found: list[Floats] = []
-    for ids in passages:
-        runner.infer({"input_ids": np.asarray([ids], np.int64)})
-        found.append(runner.get_output_tensor().data[0].copy())
-    return found
 
 
 @pytest.mark.parametrize("prefix", ["", "bert."])
@@ -37,10 +24,10 @@ def test_the_graph_computes_what_plain_numpy_computes(tmp_path: Path, prefix: st
     modes = {"pooling_mode_mean_tokens": pooling == "mean", "pooling_mode_cls_token": pooling == "cls"}
     (folder / "1_Pooling" / "config.json").write_text(json.dumps(modes))
 
-    found = pooled_by_graph(folder, PASSAGES)
+    runner = PassageRunner(load_graph(build_encoder(folder), threads=1, precision="float32"), pooling="mean")
 
-    for vector, ids in zip(found, PASSAGES, strict=True):
-        np.testing.assert_allclose(vector, model.pooled(ids, pooling=pooling), atol=2e-4)
+    for ids in PASSAGES:
+        np.testing.assert_allclose(runner.embed(ids), model.pooled(ids, pooling=pooling), atol=2e-4)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +44,7 @@ def test_another_architecture_is_refused_by_name(tmp_path: Path, key: str, value
     model.config[key] = value
 
     with pytest.raises(ConfigurationError, match=key):
-        build_embedding_graph(model.write(tmp_path / "tiny"))
+        build_encoder(model.write(tmp_path / "tiny"))
 
 
 def test_another_pooling_is_refused(tmp_path: Path) -> None:
@@ -66,7 +53,7 @@ def test_another_pooling_is_refused(tmp_path: Path) -> None:
     (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode_max_tokens": true}')
 
     with pytest.raises(ConfigurationError, match="pooling_mode_max_tokens"):
-        build_embedding_graph(folder)
+        build_encoder(folder)
 
 
 def test_a_missing_tensor_is_named(tmp_path: Path) -> None:
@@ -77,7 +64,7 @@ def test_a_missing_tensor_is_named(tmp_path: Path) -> None:
     (folder / "model.safetensors").write_bytes(safetensors(tensors))
 
     with pytest.raises(ConfigurationError, match=r"encoder\.layer\.1\.output\.dense\.bias"):
-        build_embedding_graph(folder)
+        build_encoder(folder)
 
 
 @pytest.mark.parametrize("cut", [lambda data: data[:5], lambda data: data[:-4], lambda data: b"x" * 100])
