@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from assistant.api.app import build_routes
-from assistant.api.openapi import openapi_document, rendered
+from assistant.api.app import build_routes, openapi_document, rendered
 
 PAGE = Path(__file__).parents[1] / "docs" / "openapi.json"
 

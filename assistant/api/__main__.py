@@ -10,9 +10,8 @@ from typing import Any
 from assistant.answering.adaptations import Adaptations
 from assistant.answering.excerpts import FORGET_EVERY_S, forget_regularly
 from assistant.api.answers import Answers
-from assistant.api.app import Application, build_application
+from assistant.api.app import Application, OtherOrigins, build_application
 from assistant.api.auth import CachedKeySet, CareContexts, Service, TokenVerifier
-from assistant.api.browsers import OtherOrigins
 from assistant.api.delivery import StreamLimits
 from assistant.api.health import ServiceMetrics, TaskMetrics, report_metrics
 from assistant.api.running import RunningAnswers, watch_signals

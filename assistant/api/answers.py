@@ -45,21 +45,13 @@ from assistant.api.errors import (
     problem_of,
     send_problem,
 )
-from assistant.api.resume import ResumedAnswers
-from assistant.api.running import Admission, AnswerObserver, LoggedAnswer, RunningAnswer
+from assistant.api.running import Admission, AnswerObserver, LoggedAnswer, ResumedAnswers, RunningAnswer
 from assistant.api.wire import Conversation, ElementRequest, StoredAnswer
+from assistant.domain import errors
 from assistant.domain.answers import Sent, StoredSent, StoredVerdict, Verdict
 from assistant.domain.clock import Deadline
 from assistant.domain.elements import Element
-from assistant.domain.errors import (
-    AssistantError,
-    ConflictError,
-    DependencyError,
-    EndpointPausedError,
-    InvalidRequestError,
-    NotFoundError,
-    RecordsUnavailableError,
-)
+from assistant.domain.errors import AssistantError, NotFoundError
 from assistant.domain.feedback import Act, StoredAct
 from assistant.domain.identity import Identity, Role
 from assistant.domain.live import CareContext
@@ -154,7 +146,9 @@ class Answers:
         """Event logs whose last batch is not written."""
 
     async def ask(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """``POST /v1/answers``."""
+        """Answer a question: as a stream when Accept prefers text/event-stream or ranks it equal to JSON,
+        otherwise as one body. When the client disconnects, the answer ends after resume_window_s seconds.
+        """
 
         async def work() -> None:
             headers = Headers(scope=scope)
@@ -168,7 +162,12 @@ class Answers:
         await self.at_edge(work, send)
 
     async def resume(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """``GET /v1/answers/{id}/events``."""
+        """The events of the caller's own answer, if its question had a resume_window_s or a key: those after
+        Last-Event-ID, then the new ones. They are kept for 15 minutes. If the process that wrote the answer
+        has ended, the stream ends with the error interrupted. If only the last events are lost and the whole
+        answer is recorded, it ends with the error not_resumable: read the answer instead. If a document in
+        the answer was withdrawn, or the caller may no longer read it, the only event is the error withdrawn.
+        """
 
         async def work() -> None:
             headers = Headers(scope=scope)
@@ -278,7 +277,7 @@ class Answers:
         Raises JoinedAnswer, and as ``asking``.
         """
         if await question.tenant.power.is_paused():
-            raise EndpointPausedError(
+            raise errors.EndpointPausedError(
                 "The model endpoints are paused. Ask the platform team to wake them, then ask again.",
                 retry_after_s=_PAUSED_RETRY_S,
             )
@@ -331,7 +330,7 @@ class Answers:
                 yield reading
         except NotFoundError:
             # the first request failed before its first event, after this one found its key
-            raise DependencyError("The first request under this key failed; send it again.") from None
+            raise errors.DependencyError("The first request under this key failed; send it again.") from None
 
 
 async def _prepare(
@@ -362,7 +361,7 @@ async def _prepare(
         try:
             is_open = await _open_log(question, opening)
             prepared = await _unless_gone(work, gone)
-        except (JoinedAnswer, ConflictError):
+        except (JoinedAnswer, errors.ConflictError):
             _drop(work)
             raise
         except BaseException:
@@ -405,9 +404,9 @@ async def _open_log(question: Question, opening: LogOpening) -> bool:
     try:
         async with asyncio.timeout(_OPEN_TIMEOUT_S):
             first = await question.tenant.log.open(opening)
-    except (RecordsUnavailableError, TimeoutError):
+    except (errors.RecordsUnavailableError, TimeoutError):
         if question.key is not None:
-            raise RecordsUnavailableError(
+            raise errors.RecordsUnavailableError(
                 "The Idempotency-Key cannot be looked up just now; send the same request again."
             ) from None
         _log.warning("answer_not_logged", answer_id=opening.answer_id)
@@ -415,7 +414,7 @@ async def _open_log(question: Question, opening: LogOpening) -> bool:
     if first.answer_id == opening.answer_id:
         return True
     if first.request_hash != opening.request_hash:
-        raise ConflictError("This Idempotency-Key was used for another request; choose a new one.")
+        raise errors.ConflictError("This Idempotency-Key was used for another request; choose a new one.")
     raise JoinedAnswer(first.answer_id)
 
 
@@ -466,7 +465,7 @@ def idempotency_key(headers: Headers) -> str | None:
     """Return the ``Idempotency-Key``. Raises InvalidRequestError."""
     key = headers.get("idempotency-key")
     if key is not None and not _KEY.fullmatch(key):
-        raise InvalidRequestError("Idempotency-Key must be 1 to 255 visible ASCII characters.")
+        raise errors.InvalidRequestError("Idempotency-Key must be 1 to 255 visible ASCII characters.")
     return key
 
 
@@ -476,7 +475,7 @@ def _after(last_event_id: str | None, answer_id: str) -> int:
         return 0
     owner, _, sequence = last_event_id.rpartition(":")
     if owner != answer_id or not (sequence.isascii() and sequence.isdigit() and len(sequence) <= 9):
-        raise InvalidRequestError("Last-Event-ID must be the id of an event of this very answer.")
+        raise errors.InvalidRequestError("Last-Event-ID must be the id of an event of this very answer.")
     return int(sequence)
 
 

@@ -1,32 +1,45 @@
-"""The ASGI application of the service: streams on raw ASGI, FastAPI for the rest; the console's files."""
+"""The ASGI application of the service: streams on raw ASGI, FastAPI for the rest; the console's files; which
+pages of other origins may call; and the OpenAPI file.
+
+``python -m tools.openapi_document`` writes docs/openapi.json; a test compares it with the code. Links in it
+lead from an operation's response to the operations that continue it: stateful tests follow them.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import orjson
 import structlog
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from pydantic import TypeAdapter
+from pydantic.json_schema import JsonSchemaMode
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from assistant.answering.events import Problem
-from assistant.api import answers, desk, documents, errors, health
+from assistant.answering.events import Done, ElementChanged, Problem, SentenceEnded, Sources, Started, Token
+from assistant.answering.prepare import AnswerRequest
+from assistant.api import answers, desk, documents, errors, health, wire
 from assistant.api.answers import EVENTS_PATH, Answers
 from assistant.api.auth import Service, ServiceOf, service_of
-from assistant.api.browsers import OtherOrigins
-from assistant.api.chat import CHAT_PATH, complete_chat
+from assistant.api.chat import CHAT_PATH, ChatRequest, complete_chat
 from assistant.api.delivery import ClientGoneError
-from assistant.api.errors import NOT_FOUND, problem_of
+from assistant.api.errors import NOT_FOUND
 from assistant.api.health import ReadinessProbe, operations_application
-from assistant.api.openapi import openapi_document, rendered
 from assistant.api.wire import ConsoleConfig
+from assistant.domain import desk_decisions
+from assistant.domain.answers import Sent, Verdict
+from assistant.domain.documents import Document
 from assistant.domain.errors import AssistantError, InvalidRequestError, NotFoundError
 
 _DEFAULT_HEADERS = (
@@ -137,7 +150,7 @@ async def openapi(request: Request) -> Response:
 
 async def _on_own_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, AssistantError)  # noqa: S101 - as registered
-    problem = problem_of(error)
+    problem = errors.problem_of(error)
     errors.log_failure(problem)
     return _response(problem, retry_after_s=error.retry_after_s)
 
@@ -145,14 +158,14 @@ async def _on_own_error(_request: Request, error: Exception) -> Response:
 async def _on_validation_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - as registered
     wrong = "; ".join(f"{item['loc'][-1]}: {item['msg']}" for item in error.errors()[:5])
-    return _response(problem_of(InvalidRequestError(f"{wrong}.")))
+    return _response(errors.problem_of(InvalidRequestError(f"{wrong}.")))
 
 
 async def _on_http_error(_request: Request, error: Exception) -> Response:
     """Handle the router's own refusals: an unknown path, a method that a path does not have."""
     assert isinstance(error, HTTPException)  # noqa: S101 - as registered
     if error.status_code == 404:
-        return _response(problem_of(NotFoundError(NOT_FOUND)))
+        return _response(errors.problem_of(NotFoundError(NOT_FOUND)))
     problem = Problem(
         title="Not possible here",
         status=error.status_code,
@@ -247,3 +260,287 @@ def _headers(request: Request) -> dict[str, str]:
         **origins.console_headers(service_of(request).console.issuer),
         "cache-control": "no-cache",  # browsers ask each time; an unchanged file answers 304 by its ETag
     }
+
+
+_METHODS = ("GET", "POST", "DELETE")
+_SENT_HEADERS = ("authorization", "content-type", "idempotency-key", "last-event-id")
+_READ_HEADERS = ("retry-after", "etag")
+_PREFLIGHT_KEPT_S = 600
+
+
+@dataclass(frozen=True, slots=True)
+class OtherOrigins:
+    """Origins (``https://care.example.org``) beside the service's own. Empty: none, in every browser."""
+
+    framing: Sequence[str] = ()
+    """Pages that may hold the console in a frame."""
+    calling: Sequence[str] = ()
+    """Pages whose scripts may call the API, with a bearer token; no cookie is ever accepted."""
+
+    def console_headers(self, issuer: str) -> dict[str, str]:
+        """Return the headers of the console's files that say what its page may do, and where it may be."""
+        headers = {
+            "content-security-policy": content_security_policy(issuer, framing=self.framing),
+            "cross-origin-opener-policy": "same-origin",
+        }
+        if not self.framing:
+            headers["x-frame-options"] = "DENY"  # it cannot name origins; frame-ancestors goes before it
+        return headers
+
+    def admit(self, application: ASGIApp) -> ASGIApp:
+        """Return the application with answers to preflights of the calling origins, streams included."""
+        if not self.calling:
+            return application
+        return CORSMiddleware(
+            application,
+            allow_origins=self.calling,
+            allow_methods=_METHODS,
+            allow_headers=_SENT_HEADERS,
+            expose_headers=_READ_HEADERS,
+            max_age=_PREFLIGHT_KEPT_S,
+        )
+
+
+def content_security_policy(issuer: str, *, framing: Sequence[str] = ()) -> str:
+    parts = urlsplit(issuer)
+    ancestors = " ".join(framing) or "'none'"
+    return (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+        f"connect-src 'self' {parts.scheme}://{parts.netloc}; "
+        f"form-action 'none'; frame-ancestors {ancestors}; base-uri 'none'"
+    )
+
+
+_REFUSED_QUESTIONS = (400, 401, 403, 404, 409, 410, 413, 422, 429, 503)
+_OF_AN_ANSWER = ("read_answer", "follow_answer", "give_verdict", "keep_sent", "cancel_answer")
+
+
+def _answer_links(answer_id: str, conversation_id: str) -> dict[str, Any]:
+    """Return the links to the operations that continue an answer; both names are paths in the body."""
+    return errors.links(*_OF_AN_ANSWER, answer_id=answer_id) | errors.links(
+        "read_conversation", conversation_id=conversation_id
+    )
+
+
+EVENTS = (Started, Sources, Token, SentenceEnded, ElementChanged, Done, Problem)
+_STREAM = (
+    "One of the server-sent events (`id`, `event`, `data`) of the stream, UTF-8. Their order is: started,"
+    " sources, any number of token, sentence and element, then done or error, and nothing after it. `data` "
+    "is JSON; its schema stands under the event's name in x-events. Ids are `<answer_id>:<sequence>`, the "
+    "sequence ascending from 1, with gaps where tokens were merged for a slow reader; an event without an"
+    " id is of this connection only. When nothing flows for 10 s the comment `: alive` comes. Clients "
+    "ignore unknown events and fields. Texts of tokens are Markdown: a checked sentence, or a quoted unit of "
+    "a document. A stream that ends without done or error was cut."
+)
+_CHUNKS = (
+    "One of the server-sent events, which have `data` only: chunks (x-chunk), then `[DONE]`. The first "
+    "has the role, the last choice the finish reason and the annotations. A stream that breaks off ends "
+    "with an error (x-error) and without `[DONE]`. When nothing flows for 10 s the comment `: alive` "
+    "comes."
+)
+_EVENT_ID = "^[A-Za-z0-9_-]{1,64}:[1-9][0-9]{0,8}$"
+_KEY: dict[str, Any] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "A repeat under the same key, by the same agent within 15 minutes, joins the first "
+    "answer; with another request it is refused (409). A key keeps the answer's events as "
+    "resume_window_s does. When the answer ends with a retryable error, its key is free again: the next "
+    "request under it begins a new answer. So it is when the task that wrote the answer is gone, which "
+    "shows 5 s after its last event (15 s before the first): a request that joins then gets what was kept "
+    "and the error interrupted. An error that is not retryable comes again for 15 minutes.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[\\x21-\\x7e]+$"},
+}
+_LAST_EVENT_ID: dict[str, Any] = {
+    "name": "Last-Event-ID",
+    "in": "header",
+    "required": False,
+    "description": "Id of the last event that was seen: those after it come. Without it, all.",
+    "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}:[0-9]{1,9}$"},
+}
+_ANSWER_ID: dict[str, Any] = {
+    "name": "answer_id",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string", "minLength": 1, "maxLength": 64, "pattern": "^[A-Za-z0-9_-]+$"},
+}
+
+
+def stream_operations() -> dict[str, dict[str, Any]]:
+    """Return the paths with their operations, to be merged into those that FastAPI knows."""
+    return {
+        "/v1/answers": {"post": _ask()},
+        "/v1/answers/{answer_id}/events": {"get": _follow()},
+        "/v1/chat/completions": {"post": _chat()},
+    }
+
+
+def _ask() -> dict[str, Any]:
+    content = {
+        "text/event-stream": _event_stream(),
+        "application/json": {"schema": errors.reference("WholeAnswer")},
+    }
+    links = _answer_links("answer_id", "conversation_id")
+    return {
+        "tags": ["answers"],
+        "summary": "Ask",
+        "operationId": "ask",
+        "description": _prose(Answers.ask),
+        "parameters": [_KEY],
+        **errors.body_of(AnswerRequest),
+        "responses": _responses(
+            {"description": "The answer", "content": content, "links": links},
+            errors.problems(*_REFUSED_QUESTIONS),
+        ),
+    }
+
+
+def _follow() -> dict[str, Any]:
+    not_kept = {409: "The events were not kept, or have expired: read the answer itself"}
+    return {
+        "tags": ["answers"],
+        "summary": "Resume an answer",
+        "operationId": "follow_answer",
+        "description": _prose(Answers.resume),
+        "parameters": [_ANSWER_ID, _LAST_EVENT_ID],
+        "responses": _responses(
+            {"description": "The events", "content": {"text/event-stream": _event_stream()}},
+            errors.problems(401, 403, 404, 409, 422, 429, 503, meanings=not_kept),
+        ),
+    }
+
+
+def _chat() -> dict[str, Any]:
+    sent = ("ChatCompletionChunk", "ChatError")
+    stream = {
+        "schema": {
+            "description": _CHUNKS,
+            "type": "object",
+            "required": ["data"],
+            "properties": {"data": {"anyOf": [{"const": "[DONE]"}, *map(_json_text, sent)]}},
+        },
+        "x-chunk": errors.reference("ChatCompletionChunk"),
+        "x-error": errors.reference("ChatError"),
+    }
+    whole, refused = ({"schema": errors.reference(model)} for model in ("ChatCompletion", "ChatError"))
+    good = {
+        "description": "The answer; its sentences' citations are annotations of type url_citation",
+        "headers": {"X-Answer-Id": {"$ref": "#/components/headers/AnswerId"}},
+        "content": {"text/event-stream": stream, "application/json": whole},
+        "links": _answer_links("id", "answer/conversation_id"),
+    }
+    return {
+        "tags": ["answers"],
+        "summary": "Ask, in OpenAI's form",
+        "operationId": "chat",
+        "description": _prose(complete_chat),
+        "parameters": [_KEY],
+        **errors.body_of(ChatRequest),
+        "responses": _responses(
+            good, errors.refusals(*_REFUSED_QUESTIONS, content={"application/json": refused})
+        ),
+    }
+
+
+def _prose(endpoint: Callable[..., Any]) -> str:
+    """Return the docstring of a raw endpoint, which FastAPI does not read, as one line."""
+    return " ".join((endpoint.__doc__ or "").split())
+
+
+def _event_stream() -> dict[str, Any]:
+    return {
+        "schema": {"description": _STREAM, "oneOf": [_event_schema(event) for event in EVENTS]},
+        "x-events": {event.event: errors.reference(event.__name__) for event in EVENTS},
+        "x-event-order": ["started", "sources", ["token", "sentence", "element"], ["done", "error"]],
+        "x-event-id": _EVENT_ID,
+        "x-heartbeat": {"comment": "alive", "after_s": 10},
+    }
+
+
+def _event_schema(event: type[Any]) -> dict[str, Any]:
+    """Return the schema of one event: the stream's is that of each of its events."""
+    return {
+        "type": "object",
+        "required": ["event", "data"],
+        "properties": {
+            "id": {"type": "string", "pattern": _EVENT_ID},
+            "event": {"const": event.event},
+            "data": _json_text(event.__name__),
+        },
+    }
+
+
+def _json_text(model: str) -> dict[str, Any]:
+    return {
+        "type": "string",
+        "contentMediaType": "application/json",
+        "contentSchema": errors.reference(model),
+    }
+
+
+def _responses(good: dict[str, Any], bad: dict[int | str, dict[str, Any]]) -> dict[str, Any]:
+    return {"200": good} | {str(status): response for status, response in bad.items()}
+
+
+API_VERSION = "2.0.0"
+_READ = (
+    AnswerRequest,
+    ChatRequest,
+    Verdict,
+    Sent,
+    Document,
+    wire.WithholdRequest,
+    wire.ElementRequest,
+    wire.LinkToken,
+    desk_decisions.CaseResolution,
+    desk_decisions.CaseApproval,
+    desk_decisions.CaseReopening,
+    desk_decisions.StateChange,
+    desk_decisions.Restoring,
+    desk_decisions.PreviewRequest,
+)
+_WRITTEN = (
+    *EVENTS,
+    wire.DeskExportLine,
+    wire.WholeAnswer,
+    wire.ChatCompletion,
+    wire.ChatCompletionChunk,
+    wire.ChatError,
+)
+_OPEN_PATHS = ("/healthz", "/openapi.json")
+
+
+def openapi_document(routes: FastAPI) -> dict[str, Any]:
+    """Return the OpenAPI 3.1 description of the whole service."""
+    document = get_openapi(
+        title="Private care assistant",
+        version=API_VERSION,
+        description="Private question answering for customer-care agents. The token chooses the tenant.",
+        routes=routes.routes,
+    )
+    components: dict[str, Any] = document.setdefault("components", {})
+    schemas: dict[str, Any] = components.setdefault("schemas", {})
+    schemas |= _schemas(_READ, "validation") | _schemas(_WRITTEN, "serialization")
+    for unused in ("HTTPValidationError", "ValidationError"):  # FastAPI's own 422 body is never sent
+        schemas.pop(unused, None)
+    for path, operations in stream_operations().items():
+        document["paths"].setdefault(path, {}).update(operations)
+    components["headers"] = errors.SHARED_HEADERS
+    components["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
+    document["security"] = [{"bearer": []}]
+    for open_path in _OPEN_PATHS:
+        document["paths"][open_path]["get"]["security"] = []
+    return document
+
+
+def _schemas(kinds: Sequence[type], mode: JsonSchemaMode) -> dict[str, Any]:
+    inputs: list[tuple[str, JsonSchemaMode, TypeAdapter[Any]]] = [
+        (kind.__name__, mode, TypeAdapter[Any](kind)) for kind in kinds
+    ]
+    _, found = TypeAdapter.json_schemas(inputs, ref_template=errors.REFERENCE)
+    definitions: dict[str, Any] = found["$defs"]
+    return definitions
+
+
+def rendered(document: dict[str, Any]) -> bytes:
+    return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n"

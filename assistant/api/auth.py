@@ -17,17 +17,10 @@ from joserfc.jwk import ECKey, RSAKey
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from assistant.api.health import ServiceMetrics, caller_is_identified
-from assistant.api.resume import LogFollower
-from assistant.api.running import RunningAnswers
+from assistant.api.running import LogFollower, RunningAnswers
 from assistant.api.wire import ConsoleConfig, DeployedVersions
+from assistant.domain import errors
 from assistant.domain.clock import Clock
-from assistant.domain.errors import (
-    ContextRefusedError,
-    DependencyError,
-    ForbiddenError,
-    TenantNotServedError,
-    UnauthenticatedError,
-)
 from assistant.domain.identity import Identity, Role
 from assistant.domain.live import CareContext, PlainContext, SubjectId, SubjectKind
 from assistant.settings.deployment import CareContextSection
@@ -98,7 +91,7 @@ class CachedKeySet:
         self._require_young()
         if kid not in self._keys and self._is_source_down:
             # it may be a key that was published just now: its holder must not be asked to sign in again
-            raise DependencyError(_UNAVAILABLE, retry_after_s=5.0)
+            raise errors.DependencyError(_UNAVAILABLE, retry_after_s=5.0)
         return self._keys.get(kid)
 
     async def check(self) -> None:
@@ -116,7 +109,7 @@ class CachedKeySet:
 
     def _require_young(self) -> None:
         if self._age_s() > _MAX_AGE_S:
-            raise DependencyError(_UNAVAILABLE, retry_after_s=5.0)
+            raise errors.DependencyError(_UNAVAILABLE, retry_after_s=5.0)
 
     async def _fetch_if_due(self) -> None:
         self._start_fetch_if_due()
@@ -136,8 +129,8 @@ class CachedKeySet:
         started_s = self._clock.monotonic_s()
         try:
             self._keys = _parse(await self._source.fetch())
-        except (DependencyError, ValueError) as error:
-            reason = error.message if isinstance(error, DependencyError) else "not a key set"
+        except (errors.DependencyError, ValueError) as error:
+            reason = error.message if isinstance(error, errors.DependencyError) else "not a key set"
             _log.warning("keys_not_fetched", reason=reason)
             self._is_source_down = True
         else:
@@ -234,7 +227,7 @@ class TokenVerifier:
         if not _allows(key, found):
             _refuse("beyond_its_key")
         if found.tenant in self.refused:
-            raise TenantNotServedError(
+            raise errors.TenantNotServedError(
                 f"The assistant does not serve {found.tenant}: its configuration was refused. Ask who runs "
                 "the service; its log names the value (tenant_not_served)."
             )
@@ -373,7 +366,7 @@ def _context(
 
 def _refuse_context(reason: str) -> NoReturn:
     _log.info("context_refused", reason=reason)
-    raise ContextRefusedError(
+    raise errors.ContextRefusedError(
         "The context of the question is not valid. Ask again from the customer's conversation."
     )
 
@@ -382,12 +375,14 @@ def require_role(identity: Identity, *roles: Role) -> None:
     """Raises ForbiddenError when the identity has none of the roles."""
     if not identity.roles.intersection(roles):
         names = " or ".join(roles)
-        raise ForbiddenError(f"The role {names} is required. Ask your sign-in administrator to add it.")
+        raise errors.ForbiddenError(
+            f"The role {names} is required. Ask your sign-in administrator to add it."
+        )
 
 
 def _refuse(reason: str) -> NoReturn:
     _log.info("token_refused", reason=reason)
-    raise UnauthenticatedError("No valid bearer token; sign in again.")
+    raise errors.UnauthenticatedError("No valid bearer token; sign in again.")
 
 
 @dataclass(frozen=True, slots=True)

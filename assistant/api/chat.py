@@ -525,7 +525,16 @@ def _data(payload: bytes) -> bytes:
 
 
 async def complete_chat(answers: Answers, scope: Scope, receive: Receive, send: Send) -> None:
-    """Handle one request, as raw ASGI."""
+    """The same answer as from /v1/answers, with the same admission, retrieval, gate, checks and record; the
+    id of the completion is its answer_id. The last message, with role user, is the question. The prompt also
+    contains the previous user message; retrieval uses it if the question is a follow-up. Messages with role
+    assistant are never read; with conversation_id (from answer.conversation_id) the recorded turns are used
+    instead. Roles system and developer, unknown parameters, and parameters that would change the response are
+    refused (422). Parameters of sampling and bookkeeping are accepted without effect. The content is the
+    answer's text. An uncertain answer starts with a line that says so, or ends with it if the service knows
+    only at the end. Without evidence the content is the reason and whom to ask. Both have finish_reason stop;
+    answer.finish_reason and answer.certainty distinguish them.
+    """
 
     async def work() -> None:
         headers = Headers(scope=scope)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Route, expect
 
-from assistant.api.browsers import content_security_policy
+from assistant.api.app import content_security_policy
 from tests.browser.answers import QUESTION, SUPPORTED, done, refill_sources, units
 from tests.browser.console_page import ConsolePage
 from tests.browser.product import Product

@@ -10,8 +10,7 @@ import orjson
 import pytest
 from prometheus_client import CollectorRegistry
 
-from assistant.api.health import TaskMetrics
-from assistant.api.live_metrics import LiveMetrics
+from assistant.api.health import LiveMetrics, TaskMetrics
 from assistant.domain.clock import SystemClock
 from assistant.settings import deployed_names
 from assistant.settings.process import ServiceSettings

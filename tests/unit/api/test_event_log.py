@@ -14,10 +14,9 @@ import pytest
 from assistant.answering.events import Done, ElementChanged, Problem, Started, Token
 from assistant.answering.excerpts import Excerpts
 from assistant.answering.ports import LogBatch, LogOpening, LogReading, LogSignals
-from assistant.api import resume, running
+from assistant.api import running
 from assistant.api.delivery import EncodedEvent, EventEncoder
-from assistant.api.resume import LEASE_S, KeptEvents, LogFollower
-from assistant.api.running import LoggedAnswer
+from assistant.api.running import LEASE_S, KeptEvents, LogFollower, LoggedAnswer
 from assistant.domain.answers import FinishReason, Usage
 from assistant.domain.elements import (
     ElementData,
@@ -96,7 +95,7 @@ class ScriptedLog:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resume, "_POLL_S", 0.0)
+    monkeypatch.setattr(running, "_POLL_S", 0.0)
     monkeypatch.setattr(running, "BATCH_INTERVAL_S", 0.005)
     monkeypatch.setattr(running, "_RETRY_S", 0.001)
 
@@ -409,7 +408,7 @@ def test_the_record_of_an_interrupted_answer_has_its_elements_without_values() -
     frames = tuple(encoder.encode(number, event) for number, event in enumerate(events, start=1))
     batch = LogBatch(number=1, first_sequence=1, frames=frames, ended=False)
     head = replace(opening("a1"), context=answer("a1").model_dump_json())
-    record = resume.record_of_interrupted(LogReading(head, (batch,)), now=datetime.now(UTC))
+    record = running.record_of_interrupted(LogReading(head, (batch,)), now=datetime.now(UTC))
     assert [(use.id, use.state, use.problem) for use in record.elements] == [
         ("e1", ElementState.READY, None),
         ("e2", ElementState.FAILED, ElementProblem.CANCELLED),

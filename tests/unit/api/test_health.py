@@ -10,8 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from assistant.answering.events import Done, Problem
-from assistant.api.health import ServiceMetrics, TaskMetrics, caller_is_identified
-from assistant.api.live_metrics import LiveMetrics
+from assistant.api.health import LiveMetrics, ServiceMetrics, TaskMetrics, caller_is_identified
 from assistant.api.running import AnswerObserver
 from assistant.domain.answers import FinishReason, SourceAsked, Usage
 from assistant.domain.errors import AssistantError

@@ -10,9 +10,8 @@ import pytest
 from openapi_spec_validator import validate
 
 from assistant.answering.events import AnswerEvent
-from assistant.api.app import build_routes
+from assistant.api.app import EVENTS, build_routes, openapi_document, rendered
 from assistant.api.delivery import HEARTBEAT, StreamLimits
-from assistant.api.openapi import EVENTS, openapi_document, rendered
 
 COMMITTED = Path(__file__).parents[3] / "docs" / "openapi.json"
 
