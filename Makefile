@@ -204,7 +204,7 @@ evaluate: $(VENV)/local.stamp ## The committed questions of both tenants, judged
 	@exec $(BIN)/assistant evaluate --tenant pharmacy --tenant clinic $(ARGS)
 
 .PHONY: evaluate-routing
-evaluate-routing: $(VENV)/local.stamp ## The shop's held-out questions: right source first, tables and quotes, against evaluation/shop/asked.toml
+evaluate-routing: $(VENV)/local.stamp ## The shop's held-out questions: right source first, tables and quotes, against evaluation/figures.toml
 	@exec $(BIN)/assistant evaluate --figure shop $(ARGS)
 
 .PHONY: fit

@@ -15,7 +15,6 @@ from typing import Literal
 
 import typer
 
-from assistant.answering.adaptations import Adaptations
 from assistant.answering.services import TenantServices
 from assistant.cli.knowledge import load_if_empty, require_knowledge
 from assistant.cli.local import LocalRuntime, local_runtime
@@ -23,8 +22,8 @@ from assistant.cli.terminal import GlobalOptions, Terminal, plain, table
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import ConfigurationError, NotFoundError
 from assistant.evaluation import runs
-from assistant.evaluation.judging import Judge, Observed, Observer, subject_change
-from assistant.evaluation.measures import MEASURES, latencies, lengths
+from assistant.evaluation.judging import Judge, Observed, Observer, change_values
+from assistant.evaluation.measures import TITLES, latencies, lengths
 from assistant.evaluation.questions import EvaluationQuestion, QuestionResult, draw, load_questions
 from assistant.evaluation.report import DIFFERENCES, SUMMARY, differences, report_page, summary, told
 from assistant.evaluation.written import MOST_STALE, WrittenAnswers, WrittenModel
@@ -45,24 +44,23 @@ def _live_model(services: TenantServices) -> WrittenModel:
     return WrittenModel(services.generator, services.token_counter, services.model.model_id, {})
 
 
-def show_run(terminal: Terminal, run: runs.TenantRun, *, asked: Mapping[str, float]) -> None:
+def show_run(terminal: Terminal, run: runs.TenantRun, *, bounds: runs.Bounds) -> None:
     """Show a tenant's measures: the held-out half beside the tuning half."""
-    drawn = "" if run.drawn is None else f", drawn by {run.drawn}"
-    rows = summary(run, asked)
-    title = f"{run.tenant}: {len(run.results)} questions in {run.seconds:.0f} s{drawn}"
+    rows = summary(run, bounds)
+    title = f"{run.tenant}: {len(run.results)} questions in {run.seconds:.0f} s"
     terminal.out.print(plain(title, style="bold"))
     terminal.out.print(table(*SUMMARY, right=SUMMARY[1:6], rows=rows))
     for name, spreads, unit in (("Words", lengths(run.results), ""), ("Time", latencies(run.results), " ms")):
-        said = ", ".join(f"{step} {one.p50:g} / {one.p95:g}{unit}" for step, one in spreads.items())
-        terminal.out.print(plain(f"{name}, p50 / p95: {said}"))
+        told_of = ", ".join(f"{step} {one.p50:g} / {one.p95:g}{unit}" for step, one in spreads.items())
+        terminal.out.print(plain(f"{name}, p50 / p95: {told_of}"))
     written = [one.written for one in run.results if one.written is not None]
     if written:
         by_model = sum(one.read_by == "model" for one in written)
         terminal.out.print(plain(f"Messages that a model read: {by_model} of {len(written)}"))
     for measure, value, *_, bound, state in rows:
         if state == "missed":
-            said = f"standing miss, {run.tenant}: {measure} {value} ({bound})"
-            terminal.out.print(plain(said, style="yellow"))
+            line = f"standing miss, {run.tenant}: {measure} {value} ({bound})"
+            terminal.out.print(plain(line, style="yellow"))
 
 
 def show_changes(terminal: Terminal, against: runs.Run, after: runs.TenantRun) -> None:
@@ -83,8 +81,6 @@ def show_changes(terminal: Terminal, against: runs.Run, after: runs.TenantRun) -
         terminal.out.print(f"  … and {len(pairs) - _CHANGED_SHOWN} more: the report lists them")
 
 
-DRAWN = 120
-"""Questions a tenant that ``--draw`` asks, besides the clean versions of messy ones."""
 SUBJECT_CHANGES = 12
 """Pairs of plain questions asked in one conversation."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}")
@@ -101,8 +97,6 @@ class EvaluationPlan:
     out: Path | None = None
     """Folder of the report; that of the runs when absent."""
     name: str | None = None
-    drawn: str | None = None
-    """Seed of a draw; None asks all questions."""
     accepts: bool = False
     record: Path | None = None
     """File that the answers of the tenants' model are written to."""
@@ -134,10 +128,8 @@ class EvaluationPlan:
             raise ConfigurationError("--questions takes one --tenant: its documents answer them.")
         if self.record is not None and self.replay:
             raise ConfigurationError("--record asks a model and --replay plays one: give one of them.")
-        if self.accepts and (self.questions is not None or self.drawn is not None):
-            raise ConfigurationError(
-                "--accept needs all committed questions: leave --questions and --draw out."
-            )
+        if self.accepts and self.questions is not None:
+            raise ConfigurationError("--accept needs all committed questions: leave --questions out.")
 
 
 def evaluate(options: GlobalOptions, plan: EvaluationPlan) -> None:
@@ -156,7 +148,8 @@ def evaluate(options: GlobalOptions, plan: EvaluationPlan) -> None:
         run = asyncio.run(run_questions(runtime, ports, asked, plan))
     make_private_folder(evaluations_dir)
     write_private(runs.run_path(evaluations_dir, run.name), run.model_dump_json().encode())
-    bounds = {one.tenant: runs.read_asked(folder / "asked.toml", one.tenant) for one in run.tenants}
+    figures = runs.read_figures(folder)
+    bounds = {one.tenant: runs.bounds_of(figures, one.tenant) for one in run.tenants}
     fallen: list[runs.Fall] = []
     if plan.questions is None and not plan.accepts:
         fallen = [fall for one in run.tenants for fall in _falls(terminal, one, baseline)]
@@ -167,7 +160,7 @@ def evaluate(options: GlobalOptions, plan: EvaluationPlan) -> None:
         terminal.json(_as_json(run, report, fallen))
     else:
         for one in run.tenants:
-            show_run(terminal, one, asked=bounds[one.tenant])
+            show_run(terminal, one, bounds=bounds[one.tenant])
             if against is not None:
                 show_changes(terminal, against, one)
         terminal.out.print(plain(f"Report: {report}", style="bold"))
@@ -237,14 +230,7 @@ def _questions(options: GlobalOptions, plan: EvaluationPlan, *, tenant: str) -> 
     every = load_questions(path)
     if not every:
         raise ConfigurationError(f"{path} holds no question.")
-    asked = every if plan.drawn is None else _drawn(every, seed=plan.drawn)
-    return TenantQuestions(path, sha256(path.read_bytes()).hexdigest(), tuple(every), tuple(asked))
-
-
-def _drawn(questions: Sequence[EvaluationQuestion], *, seed: str) -> list[EvaluationQuestion]:
-    chosen = {question.qid for question in draw(questions, count=DRAWN, seed=seed)}
-    chosen |= {question.clean for question in questions if question.qid in chosen and question.clean}
-    return [question for question in questions if question.qid in chosen]
+    return TenantQuestions(path, sha256(path.read_bytes()).hexdigest(), tuple(every), tuple(every))
 
 
 @asynccontextmanager
@@ -252,25 +238,15 @@ async def open_services(
     runtime: LocalRuntime, ports: Mapping[str, int], tenants: Sequence[str], *, generates: bool = False
 ) -> AsyncGenerator[Mapping[str, TenantServices]]:
     """Open the tenants' answer paths. Raises ConfigurationError for one without knowledge."""
-    async with _open_served(runtime, ports, tenants, generates=generates) as opened:
+    async with open_served(runtime, ports, tenants, generates=generates) as opened:
         yield {tenant: opened[tenant].answering for tenant in tenants}
 
 
 @asynccontextmanager
-async def open_adapted(
-    runtime: LocalRuntime, ports: Mapping[str, int], tenant: str
-) -> AsyncGenerator[tuple[TenantServices, Adaptations]]:
-    """Open a tenant's answer path with what its desk has released. Raises as ``open_services``."""
-    async with _open_served(runtime, ports, [tenant]) as opened:
-        served = opened[tenant]
-        await served.adaptations.refresh()
-        yield served.answering, served.adaptations
-
-
-@asynccontextmanager
-async def _open_served(
+async def open_served(
     runtime: LocalRuntime, ports: Mapping[str, int], tenants: Sequence[str], *, generates: bool = False
 ) -> AsyncGenerator[ServedTenants]:
+    """Open tenants as the service does. Raises ConfigurationError for one without knowledge."""
     settings = runtime.layout.service_settings(ports)
     async with open_tenants(settings, only=tenants, generates=generates, clock=SystemClock()) as opened:
         for tenant in tenants:
@@ -313,7 +289,7 @@ async def _tenant_run(
     judge = Judge(observer)
     earlier = {question.qid: question.question for question in questions.all}
     pairs = subject_changes(questions.asked)
-    results: list[QuestionResult] = []
+    results: dict[str, QuestionResult] = {}
     recorded: list[RecordedAnswer] = []
     with runtime.terminal.counting(f"asking {services.tenant.name}", "questions") as show:
         total = len(questions.asked) + len(pairs)
@@ -323,15 +299,14 @@ async def _tenant_run(
                 written, lines = await writer.ask(observed.question, before=observed.before)
                 result = result.model_copy(update={"written": written})
                 recorded += lines
-            results.append(result)
+            results[result.qid] = result
             show(len(results), total)
-        changes = await _changes(
-            observer,
-            judge,
-            pairs,
-            {one.qid: one for one in results},
-            lambda done: show(len(results) + done, total),
-        )
+        for done, (first, second) in enumerate(pairs, start=1):
+            alone = results[second.qid]
+            after = await judge.result(await observer.ask(second, before=first.question))
+            values = alone.values | change_values(alone, after)
+            results[second.qid] = alone.model_copy(update={"values": values})
+            show(len(results) + done, total)
     if plan.record is not None:
         with plan.record.open("a", encoding="utf-8") as file:
             file.writelines(line.model_dump_json() + "\n" for line in recorded)
@@ -340,14 +315,13 @@ async def _tenant_run(
         tenant=services.tenant.name,
         questions=str(questions.path),
         questions_sha256=questions.sha256,
-        drawn=plan.drawn,
         index_version=info.index_version,
         embedding_model=info.embedding_model,
         answered_from=round(services.tenant.gate.thresholds[0], 4),
         possibly_from=round(services.tenant.gate.thresholds[1], 4),
         weights=observer.weights,
         seconds=round(time.monotonic() - began_s, 1),
-        results=tuple(changes.get(result.qid, result) for result in results),
+        results=tuple(results.values()),
     )
 
 
@@ -372,23 +346,6 @@ def subject_changes(
     return [(one, other) for one, other in pairs if one.document != other.document][:SUBJECT_CHANGES]
 
 
-async def _changes(
-    observer: Observer,
-    judge: Judge,
-    pairs: Sequence[tuple[EvaluationQuestion, EvaluationQuestion]],
-    alone: Mapping[str, QuestionResult],
-    show: Callable[[int], None],
-) -> dict[str, QuestionResult]:
-    """Ask each second question after the first; return its result with the comparison, by id."""
-    found: dict[str, QuestionResult] = {}
-    for done, (first, second) in enumerate(pairs, start=1):
-        after = await judge.result(await observer.ask(second, before=first.question))
-        change = subject_change(alone[second.qid], after, before=first.qid)
-        found[second.qid] = alone[second.qid].model_copy(update={"change": change})
-        show(done)
-    return found
-
-
 def _falls(terminal: Terminal, run: runs.TenantRun, baseline: runs.Baseline | None) -> list[runs.Fall]:
     """Return what fell below the baseline; warn if there is none, or if the questions changed."""
     known = baseline.tenants.get(run.tenant) if baseline else None
@@ -411,6 +368,6 @@ def _as_json(run: runs.Run, report: Path, fallen: Sequence[runs.Fall]) -> dict[s
             one.tenant: {name: estimate.model_dump() for name, estimate in one.judged.items()}
             for one in run.tenants
         },
-        "titles": {measure.name: measure.title for measure in MEASURES},
+        "titles": TITLES,
         "fell": [{"tenant": fall.tenant, "measure": fall.measure.name} for fall in fallen],
     }

@@ -15,20 +15,20 @@ from assistant.cli.evaluate import (
     EvaluationPlan,
     TenantQuestions,
     committed,
-    open_adapted,
+    open_served,
     problems,
     run_questions,
 )
 from assistant.cli.knowledge import load_if_empty
+from assistant.cli.learn import learn_first_router
 from assistant.cli.local import LocalRuntime, local_runtime
-from assistant.cli.routing import learn_first_router
 from assistant.cli.terminal import GlobalOptions, Terminal, plain, table
 from assistant.domain.errors import ConfigurationError
 from assistant.evaluation import support
-from assistant.evaluation.figures import Figure, FigureRow, figure_named, held_against, read_figures
-from assistant.evaluation.measures import MEASURES, Judged, figures, judged_of
+from assistant.evaluation.measures import Judged, figures, judged_of
 from assistant.evaluation.questions import load_questions, load_rows
 from assistant.evaluation.routing import RoutedQuestion, RoutingTrial
+from assistant.evaluation.runs import Figure, FigureRow, figure_named, read_figures
 from assistant.evaluation.trials import (
     ApprovedItem,
     FlaggedMessage,
@@ -61,7 +61,7 @@ def measure_figures(options: GlobalOptions, names: Sequence[str], *, show: bool)
             asyncio.run(load_if_empty(runtime, tenant))
         for name, figure in asked.items():
             judged, unusable = asyncio.run(_judged(runtime, ports, figure, folder))
-            rows = held_against(figure, figures(judged))
+            rows = figure.rows(figures(judged))
             missed = missed or bool(unusable) or not all(row.is_met for row in rows)
             measured[name] = {row.measure: _as_json(row) for row in rows}
             if not options.json:
@@ -91,8 +91,10 @@ async def _judged(
             continue
         if figure.run == "routing":
             await learn_first_router(runtime, ports, tenant=tenant)
-        async with open_adapted(runtime, ports, tenant) as (services, adaptations):
-            judged += await _trial(figure, folder, services, adaptations)
+        async with open_served(runtime, ports, [tenant]) as opened:
+            served = opened[tenant]
+            await served.adaptations.refresh()
+            judged += await _trial(figure, folder, served.answering, served.adaptations)
     if late := [one for one in judged if one.degraded]:
         steps = ", ".join(sorted({step for one in late for step in one.degraded}))
         unusable.append(f"DEGRADED  {len(late)} questions: {steps}. Free the machine and ask again.")
@@ -162,24 +164,12 @@ async def _sentences(
     return [(kind, case) for kind, case in rows if figure.half in (None, case.split)]
 
 
-_TITLES = {measure.name: measure.title.removeprefix("… ") for measure in MEASURES}
 _HEADINGS = ("measure", "value", "95 of 100", "questions", "asked", "")
 
 
 def _show(terminal: Terminal, title: str, rows: Sequence[FigureRow]) -> None:
     terminal.out.print(plain(title, style="bold"))
-    terminal.out.print(table(*_HEADINGS, right=_HEADINGS[1:4], rows=map(_cells, rows)))
-
-
-def _cells(row: FigureRow) -> tuple[str, ...]:
-    now = row.estimate
-    numbers = (
-        ("-", "", "0")
-        if now is None
-        else (f"{now.value:.3f}", f"{now.low:.3f} to {now.high:.3f}", str(now.questions))
-    )
-    state = "" if row.is_met and not row.asked else "met" if row.is_met else "missed"
-    return (_TITLES.get(row.measure, row.measure), *numbers, row.asked, state)
+    terminal.out.print(table(*_HEADINGS, right=_HEADINGS[1:4], rows=[row.cells() for row in rows]))
 
 
 def _as_json(row: FigureRow) -> dict[str, object]:

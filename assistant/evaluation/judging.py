@@ -32,7 +32,6 @@ from assistant.evaluation.questions import (
     QuotedUnit,
     RankedCandidate,
     ShownQuote,
-    SubjectChange,
 )
 from assistant.text.language import fold
 
@@ -222,32 +221,24 @@ class Judge:
         right = await self._right_documents(question, [*ranked, *fused, *nearest])
         outcome = outcome_of(observed.prepared.certainty)
         is_shown = outcome != "refused"
-        may_be_right = question.answerable and is_shown
-        units, quoted = _shown_units(observed), observed.prepared.found
-        contending = {one.document_id for one in quoted.also}
-        also = [
-            one.unit
-            for part in evidence
-            if part.also is not None and part.also.document_id in contending
-            for one in part.also.units
-        ]
-        text = _text(units)
-        probabilities = [part.gate.probability or 0.0 for part in evidence]
-        place = _Places(question, right, len(evidence))
+        quoted = observed.prepared.found
+        units = _shown_units(observed)
+        values = outcome_values(question, outcome)
+        if question.telltale:
+            values["telltale"] = float(any(normal(each) in _text(units) for each in question.telltale))
+        if question.answerable:
+            values |= _quote_values(question, outcome, _text(units), _text(_also_units(observed)))
+            place = _Places(question, right, len(evidence))
+            values |= {"first": place.share(ranked, among=1), "three": place.share(ranked, among=3)}
+            values |= {"ndcg": place.ndcg(ranked), "vector_ndcg": place.ndcg(nearest)}
+            values["rrf_first"] = place.share(fused, among=1)
+            values["gain"] = values["first"] - values["rrf_first"]
         return QuestionResult(
             question=question,
             before=observed.before,
             outcome=outcome,
-            probability=max(probabilities, default=0.0),
-            right=may_be_right and holds_all(text, question.answer_contains),
-            right_with_also=may_be_right and holds_all(f"{text} {_text(also)}", question.answer_contains),
-            gold_covered=gold_covered(text, question) if question.answerable else None,
-            telltale=states_other_branch(units, question),
-            first=place.share(ranked, among=1),
-            three=place.share(ranked, among=3),
-            rrf_first=place.share(fused, among=1),
-            ndcg=place.ndcg(ranked),
-            vector_ndcg=place.ndcg(nearest),
+            probability=max((part.gate.probability or 0.0 for part in evidence), default=0.0),
+            values=values,
             words=_words(block.before + block.text for block in quoted.blocks) if is_shown else 0,
             also_words=_words(one.text for one in quoted.also) if is_shown else 0,
             timings_ms=dict(observed.timings_ms),
@@ -328,7 +319,7 @@ def _gain(ranking: Sequence[str], right: Collection[str]) -> float:
 
 
 class _Places:
-    """Where the right documents of one question stand in the rankings of its parts."""
+    """Where the right documents of one answerable question stand in the rankings of its parts."""
 
     def __init__(self, question: EvaluationQuestion, right: frozenset[str], parts: int) -> None:
         self._named = question.documents
@@ -337,10 +328,8 @@ class _Places:
         self._right = right
         self._of_each = question.kind == "double" and (parts > 1 or len(question.documents) > 1)
 
-    def share(self, rankings: Sequence[Sequence[str]], *, among: int) -> float | None:
+    def share(self, rankings: Sequence[Sequence[str]], *, among: int) -> float:
         """Return whether a right document is among the first; of a double question the share of halves."""
-        if not self._named:
-            return None
         tops = [frozenset(ranking[:among]) for ranking in rankings]
         found = frozenset[str]().union(*tops)
         if not self._of_each or found & self._whole:
@@ -349,11 +338,9 @@ class _Places:
             return sum(name in found for name in self._named) / len(self._named)
         return sum(bool(top & self._right) for top in tops) / len(tops)
 
-    def ndcg(self, rankings: Sequence[Sequence[str]]) -> float | None:
+    def ndcg(self, rankings: Sequence[Sequence[str]]) -> float:
         """Return nDCG@10, where one right document is all that is needed; of a double question its halves'
         mean."""
-        if not self._named:
-            return None
         whole = max((_gain(ranking, self._right) for ranking in rankings), default=0.0)
         if not self._of_each or any(set(ranking[:_DEPTH]) & self._whole for ranking in rankings):
             return whole
@@ -371,27 +358,39 @@ def outcome_of(certainty: Certainty | None) -> Outcome:
     return "answered" if certainty is Certainty.ANSWERED else "possibly"
 
 
-def gold_covered(text: str, question: EvaluationQuestion) -> float | None:
-    """Return the share of the gold excerpts that a normal text holds."""
-    if not question.gold:
-        return None
-    return sum(normal(excerpt) in text for excerpt in question.gold) / len(question.gold)
+def outcome_values(question: EvaluationQuestion, outcome: Outcome) -> dict[str, float]:
+    """Return the values of an outcome, by measure."""
+    if question.answerable:
+        return {name: float(outcome == name) for name in ("answered", "possibly", "refused")}
+    measures = {"false_answered": "answered", "false_possibly": "possibly", "true_refused": "refused"}
+    return {name: float(outcome == wanted) for name, wanted in measures.items()}
 
 
-def states_other_branch(units: Iterable[Unit], question: EvaluationQuestion) -> bool | None:
-    """Say whether the units hold a string of the other branch; None: there is none."""
-    if not question.telltale:
-        return None
-    text = _text(units)
-    return any(normal(string) in text for string in question.telltale)
+def _quote_values(question: EvaluationQuestion, outcome: Outcome, text: str, also: str) -> dict[str, float]:
+    """Return the values of what is quoted, by measure; ``text`` and ``also`` are normal."""
+    is_shown = float(outcome != "refused")
+    right = is_shown * holds_all(text, question.answer_contains)
+    values = {
+        "right": right,
+        "right_with_also": is_shown * holds_all(f"{text} {also}", question.answer_contains),
+        "right_answered": right * (outcome == "answered"),
+        f"right_{question.kind}": right,
+    }
+    if outcome == "answered":
+        values["sure_right"] = right
+    if question.gold:
+        covered = sum(normal(excerpt) in text for excerpt in question.gold) / len(question.gold)
+        values["gold_covered"] = is_shown * covered
+    return values
 
 
-def subject_change(alone: QuestionResult, after: QuestionResult, *, before: str) -> SubjectChange:
-    """Compare a question asked after another subject with the same question asked alone."""
-    same = alone.outcome == after.outcome and [part.quote for part in alone.parts] == [
-        part.quote for part in after.parts
-    ]
-    return SubjectChange(before=before, same=same, right=after.right)
+def change_values(alone: QuestionResult, after: QuestionResult) -> dict[str, float]:
+    """Compare a question asked after another subject with the same question asked alone, by measure."""
+    shown, shown_after = ((one.outcome, [part.quote for part in one.parts]) for one in (alone, after))
+    return {
+        "change_same": float(shown == shown_after),
+        "change_loss": float(alone.is_right) - float(after.is_right),
+    }
 
 
 def _held(text: str, strings: Iterable[str]) -> tuple[str, ...]:
@@ -410,6 +409,18 @@ def _shown_units(observed: Observed) -> list[Unit]:
         for block in observed.prepared.found.blocks
         for unit in block.passage.units
         if (unit.span.start, unit.span.end) == block.span
+    ]
+
+
+def _also_units(observed: Observed) -> list[Unit]:
+    """Return the units of the sections that are offered beside the quote."""
+    found = observed.prepared.found
+    contending = {one.document_id for one in found.also}
+    return [
+        one.unit
+        for part in found.evidence
+        if part.also is not None and part.also.document_id in contending
+        for one in part.also.units
     ]
 
 

@@ -7,43 +7,70 @@ wording, depend on each other, so whole clusters are resampled, 1,000 times, alw
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import quantiles
+from typing import NamedTuple
 
 import ir_measures
 import numpy as np
 from ir_measures import nDCG
 
 from assistant.domain.public import PublicModel
-from assistant.evaluation.questions import (
-    EvaluationQuestion,
-    Kind,
-    QuestionResult,
-    Split,
-    WrittenResult,
-)
+from assistant.evaluation.questions import EvaluationQuestion, QuestionResult, Split
 
 RESAMPLES = 1_000
 _SEED = 20_261_120
 _LOW, _HIGH = 0.025, 0.975
 
 Results = Mapping[str, QuestionResult]
-ValueOf = Callable[[QuestionResult, Results], float | None]
-"""Returns a question's value; None where the measure does not apply to it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Measure:
-    """One figure of the summary."""
+class Measure(NamedTuple):
+    """One row of the summary."""
 
     name: str
     title: str
-    value: ValueOf
     better: int = 1
     """1: more is better; -1: less is; 0: neither, shown for comparison."""
-    zero_within: bool = False
-    """The bound is held by the interval's end, not the value: a gain above zero, a loss within noise."""
+
+
+MEASURES: tuple[Measure, ...] = (
+    Measure("right", "quoted answer right"),
+    Measure("right_with_also", 'right with "also possible"'),
+    Measure("right_answered", "right and shown without a warning"),
+    Measure("gold_covered", "gold excerpts quoted"),
+    Measure("telltale", "states the other branch (conditioned questions)", -1),
+    Measure("first", "right document first"),
+    Measure("three", "right document among three"),
+    Measure("ndcg", "nDCG@10 of documents"),
+    Measure("vector_ndcg", "… nDCG@10 of the vector leg alone", 0),
+    Measure("rrf_first", "… first by plain RRF", 0),
+    Measure("gain", "first, paired gain over RRF"),
+    Measure("answered", "answerable: answered"),
+    Measure("sure_right", "right, of the answerable that are answered"),
+    Measure("possibly", "answerable: possibly", -1),
+    Measure("refused", "answerable: refused", -1),
+    Measure("false_answered", "unanswerable: answered without a warning", -1),
+    Measure("false_possibly", "unanswerable: possibly", 0),
+    Measure("true_refused", "unanswerable: refused"),
+    Measure("messy_loss", "messy message: right answers lost against clean", -1),
+    Measure("change_same", "change of subject: quoted as asked alone"),
+    Measure("change_loss", "change of subject: right answers lost", -1),
+    Measure("written_right", "written answer right"),
+    Measure("written_messy", "… messy messages"),
+    Measure("raw_right", "… the model's own text", 0),
+    Measure("unchanged", "… right ones that reach the agent unchanged"),
+    Measure("written_refused", "… answerable: refused", -1),
+    Measure("written_sure", "… answerable: without a warning", 0),
+    Measure("written_false", "… unanswerable: answered without a warning", -1),
+    Measure("right_plain", "right: plain questions"),
+    Measure("right_condition", "right: questions with a condition"),
+    Measure("right_messy", "right: messy messages"),
+    Measure("right_double", "right: double questions"),
+    Measure("right_follow_up", "right: follow-ups"),
+)
+"""In the order of the summary: correctness first. The judges give the values by name."""
+TITLES = {measure.name: measure.title for measure in MEASURES}
 
 
 class Estimate(PublicModel):
@@ -65,132 +92,6 @@ class Spread(PublicModel):
 
     p50: float
     p95: float
-
-
-def _of_answerable(value: Callable[[QuestionResult], float | bool | None]) -> ValueOf:
-    def of(result: QuestionResult, _: Results) -> float | None:
-        found = value(result) if result.question.answerable else None
-        return None if found is None else float(found)
-
-    return of
-
-
-def _of_unanswerable(value: Callable[[QuestionResult], bool]) -> ValueOf:
-    return lambda result, _: None if result.question.answerable else float(value(result))
-
-
-def _of_kind(kind: Kind, value: Callable[[QuestionResult], bool]) -> ValueOf:
-    return lambda result, _: float(value(result)) if result.question.kind == kind else None
-
-
-def _messy_loss(result: QuestionResult, results: Results) -> float | None:
-    clean = results.get(result.question.clean or "")
-    return None if clean is None else float(clean.right) - float(result.right)
-
-
-def _gain(result: QuestionResult, _: Results) -> float | None:
-    if result.first is None or result.rrf_first is None:
-        return None
-    return result.first - result.rrf_first
-
-
-def _right_words(result: QuestionResult, _: Results) -> float | None:
-    """Return 1 where the words shown are of a right answer; wrong and absent answers count as wrong words."""
-    return float(result.right and result.outcome == "answered") if result.question.answerable else None
-
-
-def _change_loss(result: QuestionResult, _: Results) -> float | None:
-    return None if result.change is None else float(result.right) - float(result.change.right)
-
-
-def _of_written(value: Callable[[WrittenResult], bool | float | None], *, answerable: bool = True) -> ValueOf:
-    """Return a measure of the questions that a model was to answer."""
-
-    def of(result: QuestionResult, _: Results) -> float | None:
-        if result.written is None or result.question.answerable is not answerable:
-            return None
-        found = value(result.written)
-        return None if found is None else float(found)
-
-    return of
-
-
-def _unchanged(written: WrittenResult) -> bool | None:
-    """Return whether a right raw answer reached the agent right, with every sentence."""
-    return written.right and not written.withheld if written.raw_right else None
-
-
-def _written_messy(result: QuestionResult, _: Results) -> float | None:
-    return float(result.written.right) if result.written and result.question.kind == "messy" else None
-
-
-MEASURES: tuple[Measure, ...] = (
-    Measure("right", "quoted answer right", _of_answerable(lambda r: r.right)),
-    Measure("right_with_also", 'right with "also possible"', _of_answerable(lambda r: r.right_with_also)),
-    Measure("right_answered", "right and shown without a warning", _right_words),
-    Measure(
-        "gold_covered",
-        "gold excerpts quoted",
-        _of_answerable(lambda r: r.gold_covered if r.outcome != "refused" else 0.0),
-    ),
-    Measure(
-        "telltale",
-        "states the other branch (conditioned questions)",
-        lambda r, _: None if r.telltale is None else float(r.telltale),
-        -1,
-    ),
-    Measure("first", "right document first", _of_answerable(lambda r: r.first)),
-    Measure("three", "right document among three", _of_answerable(lambda r: r.three)),
-    Measure("ndcg", "nDCG@10 of documents", _of_answerable(lambda r: r.ndcg)),
-    Measure("vector_ndcg", "… nDCG@10 of the vector leg alone", _of_answerable(lambda r: r.vector_ndcg), 0),
-    Measure("rrf_first", "… first by plain RRF", _of_answerable(lambda r: r.rrf_first), 0),
-    Measure("gain", "first, paired gain over RRF", _gain, 1, zero_within=True),
-    Measure("answered", "answerable: answered", _of_answerable(lambda r: r.outcome == "answered")),
-    Measure(
-        "sure_right",
-        "right, of the answerable that are answered",
-        _of_answerable(lambda r: r.right if r.outcome == "answered" else None),
-    ),
-    Measure("possibly", "answerable: possibly", _of_answerable(lambda r: r.outcome == "possibly"), -1),
-    Measure("refused", "answerable: refused", _of_answerable(lambda r: r.outcome == "refused"), -1),
-    Measure(
-        "false_answered",
-        "unanswerable: answered without a warning",
-        _of_unanswerable(lambda r: r.outcome == "answered"),
-        -1,
-    ),
-    Measure(
-        "false_possibly", "unanswerable: possibly", _of_unanswerable(lambda r: r.outcome == "possibly"), 0
-    ),
-    Measure("true_refused", "unanswerable: refused", _of_unanswerable(lambda r: r.outcome == "refused")),
-    Measure("messy_loss", "messy message: right answers lost against clean", _messy_loss, -1),
-    Measure(
-        "change_same",
-        "change of subject: quoted as asked alone",
-        lambda r, _: None if r.change is None else float(r.change.same),
-    ),
-    Measure("change_loss", "change of subject: right answers lost", _change_loss, -1, zero_within=True),
-    Measure("written_right", "written answer right", _of_written(lambda w: w.right)),
-    Measure("written_messy", "… messy messages", _written_messy),
-    Measure("raw_right", "… the model's own text", _of_written(lambda w: w.raw_right), 0),
-    Measure("unchanged", "… right ones that reach the agent unchanged", _of_written(_unchanged)),
-    Measure("written_refused", "… answerable: refused", _of_written(lambda w: w.outcome == "refused"), -1),
-    Measure(
-        "written_sure", "… answerable: without a warning", _of_written(lambda w: w.outcome == "answered"), 0
-    ),
-    Measure(
-        "written_false",
-        "… unanswerable: answered without a warning",
-        _of_written(lambda w: w.outcome == "answered", answerable=False),
-        -1,
-    ),
-    Measure("right_plain", "right: plain questions", _of_kind("plain", lambda r: r.right)),
-    Measure("right_condition", "right: questions with a condition", _of_kind("condition", lambda r: r.right)),
-    Measure("right_messy", "right: messy messages", _of_kind("messy", lambda r: r.right)),
-    Measure("right_double", "right: double questions", _of_kind("double", lambda r: r.right)),
-    Measure("right_follow_up", "right: follow-ups", _of_kind("follow_up", lambda r: r.right)),
-)
-"""In the order of the summary: correctness first."""
 
 
 def estimate(values: Mapping[str, float], clusters: Mapping[str, str]) -> Estimate | None:
@@ -240,16 +141,15 @@ def figures(judged: Sequence[Judged]) -> dict[str, Estimate]:
 
 
 def judged_of(results: Results, *, split: Split | None) -> list[Judged]:
-    """Return the values of each question of one half (None: of both)."""
-    return [
-        Judged(
-            qid,
-            result.cluster,
-            {one.name: value for one in MEASURES if (value := one.value(result, results)) is not None},
-        )
-        for qid, result in results.items()
-        if split in (None, result.split)
-    ]
+    """Return the values of each question of one half (None: of both), with those against another question."""
+    judged: list[Judged] = []
+    for qid, result in results.items():
+        if split in (None, result.split):
+            values = result.values | (result.written.values if result.written else {})
+            if clean := results.get(result.question.clean or ""):
+                values["messy_loss"] = float(clean.is_right) - float(result.is_right)
+            judged.append(Judged(qid, result.cluster, values))
+    return judged
 
 
 def estimates(results: Results, *, split: Split | None) -> dict[str, Estimate]:
@@ -271,13 +171,10 @@ def paired(before: Results, after: Results, *, split: Split | None) -> dict[str,
 
 def spread(values: Iterable[float]) -> Spread | None:
     """Return median and 95th percentile; None of nothing."""
-    sample = sorted(values)
-    if not sample:
+    if not (sample := list(values)):
         return None
-    if len(sample) == 1:
-        return Spread(p50=sample[0], p95=sample[0])
-    points = quantiles(sample, n=100, method="inclusive")
-    return Spread(p50=round(points[49], 2), p95=round(points[94], 2))
+    p50, p95 = np.quantile(sample, [0.5, 0.95])
+    return Spread(p50=round(float(p50), 2), p95=round(float(p95), 2))
 
 
 def latencies(results: Sequence[QuestionResult]) -> dict[str, Spread]:

@@ -150,68 +150,33 @@ class PartResult(PublicModel):
     gate_features: dict[str, float]
 
 
-class SubjectChange(PublicModel):
-    """The same question asked after one about another document, in one conversation."""
-
-    before: str
-    """``qid`` of the question before."""
-    same: bool
-    """Outcome and quoted units are those of the question asked alone."""
-    right: bool
-
-
 class WrittenResult(PublicModel):
     """What came of one question where a model writes."""
 
-    outcome: Outcome
+    values: dict[str, float]
+    """By measure, as in ``QuestionResult``."""
     is_written: bool
     """Whether the model was asked and its text is the answer; false where the gate stopped the question, no
     answer was recorded, or the section took its place."""
     is_stale: bool = False
     """The recording has an answer to this question, to another prompt."""
-    right: bool
-    """What reached the agent holds every string of the right answer."""
-    raw_right: bool | None = None
-    """The model's own text does; None where it is not known."""
-    refused: bool = False
-    """The model said that the documents do not answer."""
-    supported: int = 0
-    check: int = 0
-    withheld: int = 0
-    """Sentences, by how they were shown."""
     text: str = ""
     degraded: tuple[str, ...] = ()
     read_by: Literal["plain", "model"] = "plain"
     """Who read the message before its search."""
 
 
-class QuestionResult(PublicModel, extra="ignore"):
-    """One question's result. Shares and probabilities are from 0 to 1.
-
-    Runs of earlier releases have more fields.
-    """
+class QuestionResult(PublicModel):
+    """One question's result."""
 
     question: EvaluationQuestion
     before: str | None
     """The question asked before it, of a follow-up."""
     outcome: Outcome
     probability: float
-    right: bool
-    """The quote holds every string of the right answer; false where the question was refused."""
-    right_with_also: bool
-    gold_covered: float | None
-    """Share of the gold excerpts that the quote holds; None where there are none."""
-    telltale: bool | None
-    """The quote holds a string of the other branch; None where the question has none."""
-    first: float | None
-    """Share of the right documents that are ranked first, each for one part of the message."""
-    three: float | None
-    rrf_first: float | None
-    """The same of reciprocal rank fusion."""
-    ndcg: float | None = None
-    """nDCG@10 of the ranked documents; of a double question the mean of its halves."""
-    vector_ndcg: float | None = None
-    """The same of the vector leg alone: documents by their best passage's cosine."""
+    """The gate's, from 0 to 1."""
+    values: dict[str, float]
+    """By measure (``assistant.evaluation.measures``), for each that applies to the question."""
     words: int
     """Words shown to the agent in the quote, headings included."""
     also_words: int
@@ -219,9 +184,12 @@ class QuestionResult(PublicModel, extra="ignore"):
     degraded: tuple[str, ...] = ()
     """Steps that were left out each time it was asked: no figure may rest on this result."""
     parts: tuple[PartResult, ...]
-    change: SubjectChange | None = None
     written: WrittenResult | None = None
     """Where a model wrote, live or recorded."""
+
+    @property
+    def is_right(self) -> bool:
+        return self.values.get("right") == 1.0
 
     @property
     def qid(self) -> str:

@@ -9,14 +9,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from assistant.evaluation import measures
 from assistant.evaluation.questions import QuestionResult
-from assistant.evaluation.runs import JUDGED, Bound, Run, TenantRun, bound_of, changed
+from assistant.evaluation.runs import JUDGED, Bounds, Run, TenantRun, changed
 
 _FOLDER = Path(__file__).parent
 _WORST_SHOWN = 15
 _BINS = 20
 
 
-def report_page(run: Run, *, bounds: Mapping[str, Mapping[str, float]], against: Run | None) -> str:
+def report_page(run: Run, *, bounds: Mapping[str, Bounds], against: Run | None) -> str:
     """Return the whole page. ``bounds``: what is asked of each measure, by tenant."""
     environment = Environment(
         loader=FileSystemLoader(_FOLDER),
@@ -31,37 +31,21 @@ def report_page(run: Run, *, bounds: Mapping[str, Mapping[str, float]], against:
         is_good=_is_good,
         facts=_facts,
         style=(_FOLDER / "report.css").read_text(encoding="utf-8"),
-        tenants=[_tenant(one, bounds.get(one.tenant, {}), against) for one in run.tenants],
+        tenants=[_tenant(one, bounds[one.tenant], against) for one in run.tenants],
     )
-
-
-def asked_text(measure: measures.Measure, bound: Bound) -> str:
-    """Return a bound in words."""
-    if measure.zero_within:
-        return "interval above 0" if measure.better > 0 else "none, within noise"
-    return f"{'≥' if measure.better > 0 else '≤'} {bound.asked:.2f}"
 
 
 SUMMARY = ("measure", "held out", "95 of 100", "questions", "tuning", "asked", "")
 DIFFERENCES = ("measure, held out", "difference", "95 of 100")
 
 
-def summary(run: TenantRun, asked: Mapping[str, float]) -> list[tuple[str, ...]]:
+def summary(run: TenantRun, bounds: Bounds) -> list[tuple[str, ...]]:
     """Return a row of ``SUMMARY`` for each measure of the held-out half; the last says "met" or "missed"."""
     held, tuning = _halves(run)
-    rows: list[tuple[str, ...]] = []
-    for measure in measures.MEASURES:
-        now, other = held.get(measure.name), tuning.get(measure.name)
-        if now is None:
-            continue
-        bound = bound_of(measure, now, asked)
-        judged = (
-            ("", "") if bound is None else (asked_text(measure, bound), "met" if bound.is_met else "missed")
-        )
-        before = "" if other is None else f"{other.value:.3f}"
-        interval = f"{now.low:.3f} to {now.high:.3f}"
-        rows.append((measure.title, f"{now.value:.3f}", interval, str(now.questions), before, *judged))
-    return rows
+    return [
+        bounds.row(name, now).cells(f"{tuning[name].value:.3f}" if name in tuning else "")
+        for name, now in held.items()
+    ]
 
 
 def differences(before: TenantRun, after: TenantRun) -> list[tuple[str, ...]]:
@@ -78,22 +62,21 @@ def told(result: QuestionResult) -> str:
     """Return a result in three words."""
     if not result.question.answerable:
         return result.outcome
-    other = ", other branch" if result.telltale else ""
-    return f"{result.outcome}, {'right' if result.right else 'wrong'}{other}"
+    other = ", other branch" if result.values.get("telltale") else ""
+    return f"{result.outcome}, {'right' if result.is_right else 'wrong'}{other}"
 
 
-def _tenant(run: TenantRun, asked: Mapping[str, float], against: Run | None) -> Mapping[str, object]:
+def _tenant(run: TenantRun, bounds: Bounds, against: Run | None) -> Mapping[str, object]:
     """Return what the template shows of one tenant."""
     held, tuning = _halves(run)
     judged = [result for result in run.results if result.split == JUDGED]
     before = against.of(run.tenant) if against else None
     return {
         "run": run,
-        "summary": (SUMMARY, summary(run, asked)),
+        "summary": (SUMMARY, summary(run, bounds)),
         "intervals": [
-            (measure.title, held[measure.name], tuning.get(measure.name), asked.get(measure.name))
-            for measure in measures.MEASURES
-            if measure.name in held and not measure.zero_within
+            (measures.TITLES[name], now, tuning.get(name), bounds.row(name, now).bound)
+            for name, now in held.items()
         ],
         "gate": _bins(judged),
         "latencies": measures.latencies(run.results),
@@ -121,9 +104,9 @@ def _bins(results: Iterable[QuestionResult]) -> Mapping[str, list[int]]:
 
 _WORST: Mapping[str, Callable[[QuestionResult], bool]] = {
     "Wrong and shown without a warning": lambda one: (
-        one.question.answerable and one.outcome == "answered" and not one.right
+        one.question.answerable and one.outcome == "answered" and not one.is_right
     ),
-    "States the other branch": lambda one: bool(one.telltale),
+    "States the other branch": lambda one: bool(one.values.get("telltale")),
     "Unanswerable, answered": lambda one: not one.question.answerable and one.outcome == "answered",
     "Answerable, refused": lambda one: one.question.answerable and one.outcome == "refused",
 }
@@ -137,7 +120,7 @@ def _worst(judged: Sequence[QuestionResult]) -> Iterable[tuple[str, list[Questio
 
 def _facts(result: QuestionResult) -> Mapping[str, object]:
     """Return what is known of a question and its result; what is absent is empty."""
-    question, change, written = result.question, result.change, result.written
+    question, written = result.question, result.written
     return {
         "kind": question.kind.replace("_", " "),
         "half": question.split.replace("_", " "),
@@ -146,8 +129,7 @@ def _facts(result: QuestionResult) -> Mapping[str, object]:
         "other branch": " + ".join(question.telltale),
         "clean": question.clean,
         "after": question.after,
-        f"after {change.before if change else ''}": change
-        and ("as alone" if change.same else "differs from alone"),
+        "measures": ", ".join(f"{name} {value:g}" for name, value in result.values.items()),
         "words": f"{result.words} + {result.also_words}",
         "degraded": ", ".join(result.degraded),
         "written": written and written.text,
@@ -158,4 +140,4 @@ def _facts(result: QuestionResult) -> Mapping[str, object]:
 def _is_good(result: QuestionResult) -> bool:
     if not result.question.answerable:
         return result.outcome != "answered"
-    return result.right and not result.telltale
+    return result.is_right and not result.values.get("telltale")

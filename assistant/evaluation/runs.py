@@ -1,20 +1,20 @@
-"""Runs of an evaluation as they are kept, what is asked of them, and what the committed baseline holds."""
+"""Runs of an evaluation as they are kept, the committed baseline, and the figures that are asked by name."""
 
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple, Self
 
-from pydantic import AwareDatetime, ValidationError
+from pydantic import AwareDatetime, Field, ValidationError, model_validator
 
 from assistant.domain.errors import ConfigurationError, NotFoundError
 from assistant.domain.public import PublicModel
-from assistant.evaluation.measures import MEASURES, Estimate, Measure, estimates
-from assistant.evaluation.questions import QuestionResult
+from assistant.evaluation.measures import MEASURES, TITLES, Estimate, Measure, estimates
+from assistant.evaluation.questions import QuestionResult, Split
+from assistant.settings.toml_file import StrictModel, read_strict
 
 JUDGED = "held_out"
 """The half that bounds and baseline are about: nothing was learned of it."""
@@ -27,8 +27,6 @@ class TenantRun(PublicModel):
     questions: str
     """The file that they came from."""
     questions_sha256: str
-    drawn: str | None
-    """The seed, where only some of the questions were asked."""
     index_version: str
     embedding_model: str
     answered_from: float
@@ -50,7 +48,7 @@ class TenantRun(PublicModel):
 class Run(PublicModel):
     """An evaluation as it is kept under ``STATE/evaluations``."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     name: str
     made_at: AwareDatetime
     tenants: tuple[TenantRun, ...]
@@ -77,14 +75,6 @@ class Baseline(PublicModel):
 
     schema_version: Literal[1] = 1
     tenants: dict[str, TenantBaseline]
-
-
-@dataclass(frozen=True, slots=True)
-class Bound:
-    """What is asked of a measure, and whether it holds."""
-
-    asked: float
-    is_met: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,34 +108,6 @@ def read_run(evaluations_dir: Path, name: str) -> Run:
         ) from None
 
 
-def read_asked(path: Path, tenant: str) -> Mapping[str, float]:
-    """Return the bounds of a tenant's measures; none without the file. Raises ConfigurationError."""
-    if not path.is_file():
-        return {}
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path}: {error}.") from None
-    known = {measure.name for measure in MEASURES}
-    asked: dict[str, float] = {}
-    for table in ("every", tenant):
-        for name, value in tables.get(table, {}).items():
-            if name not in known or not isinstance(value, int | float):
-                raise ConfigurationError(f"{path}: [{table}] {name} is not a measure with a number.")
-            asked[name] = float(value)
-    return asked
-
-
-def bound_of(measure: Measure, now: Estimate, asked: Mapping[str, float]) -> Bound | None:
-    """Return the bound that a measure has, held against an estimate."""
-    wanted = asked.get(measure.name)
-    if wanted is None:
-        return None
-    if measure.zero_within:
-        return Bound(wanted, now.low > wanted if measure.better > 0 else now.low <= wanted)
-    return Bound(wanted, measure.better * now.value >= measure.better * wanted)
-
-
 def read_baseline(path: Path) -> Baseline | None:
     """Return the committed baseline; None where there is none. Raises ConfigurationError."""
     if not path.is_file():
@@ -177,16 +139,15 @@ def accept(path: Path, runs: Sequence[TenantRun]) -> None:
 
 
 def falls(run: TenantRun, baseline: TenantBaseline) -> list[Fall]:
-    """Return the measures that fell by more than their noise. A draw has noise of its own on top."""
+    """Return the measures that fell by more than their noise."""
     judged = run.judged
     found: list[Fall] = []
     for measure in MEASURES:
         was, now = baseline.measures.get(measure.name), judged.get(measure.name)
         if was is None or now is None or measure.better == 0:
             continue
-        allowed = was.half_width + (now.half_width if run.drawn is not None else 0.0)
-        if measure.better * (was.value - now.value) > allowed + 1e-9:
-            found.append(Fall(run.tenant, measure, was.value, now.value, allowed))
+        if measure.better * (was.value - now.value) > was.half_width + 1e-9:
+            found.append(Fall(run.tenant, measure, was.value, now.value, was.half_width))
     return found
 
 
@@ -197,11 +158,119 @@ def changed(before: TenantRun, after: TenantRun) -> list[tuple[QuestionResult, Q
     return [
         (one, other)
         for one, other in pairs
-        if (one.outcome, one.right, one.first, one.telltale)
-        != (other.outcome, other.right, other.first, other.telltale)
+        if one.outcome != other.outcome
+        or any(one.values.get(name) != other.values.get(name) for name in ("right", "first", "telltale"))
     ]
 
 
 def _first(error: ValidationError) -> str:
     first = error.errors()[0]
     return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+
+
+# Figures by name
+
+
+class Bounds(StrictModel):
+    """What is asked of measures, by name.
+
+    Gains and ``change_loss`` are held against their bounds by the lower end of the interval, all others by
+    the value.
+    """
+
+    least: Mapping[str, float] = {}
+    most: Mapping[str, float] = {}
+
+    def row(self, name: str, now: Estimate | None) -> FigureRow:
+        """Return a measure beside its bound. Without an estimate a bound is missed."""
+        bound = self.least.get(name, self.most.get(name))
+        if bound is None or now is None:
+            return FigureRow(name, now, bound, is_met=bound is None)
+        value = now.low if name.startswith(("gain", "change_loss")) else now.value
+        is_most = name in self.most
+        is_met = value <= bound if is_most else value >= bound
+        return FigureRow(name, now, bound, f"{'≤' if is_most else '≥'} {bound:.2f}", is_met)
+
+
+class Figure(Bounds):
+    """A row of ``evaluation/figures.toml``: what is asked of whom, and what is wanted of the measures."""
+
+    title: str
+    run: Literal["answers", "support", "routing", "approved", "red_flags", "live"]
+    tenants: tuple[str, ...] = Field(min_length=1)
+    questions: tuple[str, ...]
+    """Files beside ``figures.toml``; ``{tenant}`` stands for the tenant's name."""
+    recording: str | None = None
+    """File of recorded answers that are played; only their questions are asked."""
+    half: Split | None = None
+    """Half of the documents whose questions count; None: all of them, of files that were split before."""
+    blind: bool = True
+    """Whether its misses must stay unread, so that nothing is tuned on them."""
+    measures: tuple[str, ...] = ()
+    """Measures that are shown; empty: all."""
+
+    @model_validator(mode="after")
+    def _has_one_bound_a_measure(self) -> Self:
+        if both := self.least.keys() & self.most.keys():
+            raise ValueError(f"{', '.join(both)}: give it a least or a most value, not both.")
+        return self
+
+    def paths(self, folder: Path, *, tenant: str) -> list[Path]:
+        """Return the files of questions."""
+        return [folder / name.format(tenant=tenant) for name in self.questions]
+
+    def rows(self, estimates: Mapping[str, Estimate]) -> list[FigureRow]:
+        """Return a row for each measure that is shown, and for each that is asked."""
+        names = dict.fromkeys([*(self.measures or estimates), *self.least, *self.most])
+        return [self.row(name, estimates.get(name)) for name in names]
+
+
+class FigureRow(NamedTuple):
+    """A measure beside what is asked of it."""
+
+    measure: str
+    estimate: Estimate | None
+    """None where no question measures it."""
+    bound: float | None
+    asked: str = ""
+    is_met: bool = True
+
+    def cells(self, *before: str) -> tuple[str, ...]:
+        """Return title, value, interval, number of questions, what stands ``before`` the bound, bound and
+        "met" or "missed"."""
+        now = self.estimate
+        numbers = ("-", "", "0")
+        if now is not None:
+            numbers = (f"{now.value:.3f}", f"{now.low:.3f} to {now.high:.3f}", str(now.questions))
+        state = "" if self.bound is None else "met" if self.is_met else "missed"
+        return (TITLES.get(self.measure, self.measure), *numbers, *before, self.asked, state)
+
+
+class _Figures(StrictModel):
+    figures: Mapping[str, Figure]
+
+
+def read_figures(folder: Path) -> Mapping[str, Figure]:
+    """Return the figures of a folder by name; none without the file. Raises ConfigurationError."""
+    path = folder / "figures.toml"
+    return read_strict(path, _Figures).figures if path.is_file() else {}
+
+
+def figure_named(figures: Mapping[str, Figure], name: str) -> Figure:
+    """Return a figure. Raises NotFoundError that lists all names."""
+    if name not in figures:
+        raise NotFoundError(f"There is no figure {name}. There are: {', '.join(figures)}.")
+    return figures[name]
+
+
+def bounds_of(figures: Mapping[str, Figure], tenant: str) -> Bounds:
+    """Return what the figures ask of a tenant's answers to all its questions."""
+    of_tenant = [
+        one
+        for one in figures.values()
+        if one.run == "answers" and one.questions == ("{tenant}.jsonl",) and tenant in one.tenants
+    ]
+    return Bounds(
+        least={name: value for one in of_tenant for name, value in one.least.items()},
+        most={name: value for one in of_tenant for name, value in one.most.items()},
+    )

@@ -19,9 +19,9 @@ from assistant.answering.ports import (
 )
 from assistant.answering.prepare import PreparedAnswer
 from assistant.answering.services import TenantServices
-from assistant.domain.answers import FinishReason, Mode, Support
+from assistant.domain.answers import FinishReason, Mode
 from assistant.domain.clock import Deadline
-from assistant.evaluation.judging import holds_all, identity_of, normal, request_of
+from assistant.evaluation.judging import holds_all, identity_of, normal, outcome_of, request_of
 from assistant.evaluation.questions import EvaluationQuestion, Outcome, WrittenResult
 from assistant.recorded_model import (
     CONTEXT_TOKENS,
@@ -126,23 +126,13 @@ class WrittenAnswers:
         self._heard.ended.clear()
         prepared = await self.prepare(question, before=before)
         digest = prompt_sha256(prepared.prompt.messages) if prepared.prompt is not None else None
-        text: list[str] = []
-        sentences: list[SentenceEnded] = []
-        done: Done | None = None
-        async with aclosing(self._answer.stream(prepared)) as events:
-            async for event in events:
-                match event:
-                    case Token():
-                        text.append(event.text)
-                    case SentenceEnded():
-                        sentences.append(event)
-                    case Done():
-                        done = event
-                    case _:
-                        pass
-        shown = "".join(text)
+        async with aclosing(self._answer.stream(prepared)) as stream:
+            events = [event async for event in stream]
+        shown = "".join(event.text for event in events if isinstance(event, Token))
+        done = next((event for event in events if isinstance(event, Done)), None)
         line = self._recorded.get(question.qid)
-        is_written = done is not None and (done.mode is Mode.WRITTEN or self._is_refused(done, digest))
+        refused = done is not None and digest is not None and done.finish_reason is FinishReason.NO_EVIDENCE
+        is_written = done is not None and (done.mode is Mode.WRITTEN or refused)
         raw = line.answer if line is not None and line.prompt_sha256 == digest else None
         recorded: list[RecordedAnswer] = []
         if not self._recorded:
@@ -150,27 +140,23 @@ class WrittenAnswers:
             recorded = [self._line(question, "reading", *reading) for reading in readings.items()]
             if is_written and digest is not None:
                 recorded.append(self._line(question, "answer", digest, self._heard.text))
-        return (
-            WrittenResult(
-                outcome=_outcome(done),
-                is_written=is_written,
-                is_stale=line is not None and digest is not None and line.prompt_sha256 != digest,
-                right=question.answerable and holds_all(normal(shown), question.answer_contains),
-                raw_right=(
-                    holds_all(normal(raw), question.answer_contains)
-                    if raw is not None and question.answerable
-                    else None
+        written = WrittenResult(
+            values=_values(
+                question,
+                outcome_of(done.certainty if done is not None else None),
+                is_right=holds_all(normal(shown), question.answer_contains),
+                is_raw_right=None if raw is None else holds_all(normal(raw), question.answer_contains),
+                is_whole=not any(
+                    isinstance(event, SentenceEnded) and event.detail == "withheld" for event in events
                 ),
-                refused=done is not None and self._is_refused(done, digest),
-                supported=sum(one.support is Support.SUPPORTED for one in sentences),
-                check=sum(one.detail == "check" for one in sentences),
-                withheld=sum(one.detail == "withheld" for one in sentences),
-                text=shown,
-                degraded=done.degraded if done is not None else (),
-                read_by=prepared.reading.made_by,
             ),
-            recorded,
+            is_written=is_written,
+            is_stale=line is not None and digest is not None and line.prompt_sha256 != digest,
+            text=shown,
+            degraded=done.degraded if done is not None else (),
+            read_by=prepared.reading.made_by,
         )
+        return written, recorded
 
     def _line(
         self, question: EvaluationQuestion, task: Literal["answer", "reading"], prompt: str, text: str
@@ -184,12 +170,28 @@ class WrittenAnswers:
             made_at=date.today(),  # noqa: DTZ011 - a date for a reader
         )
 
-    @staticmethod
-    def _is_refused(done: Done, digest: str | None) -> bool:
-        return digest is not None and done.finish_reason is FinishReason.NO_EVIDENCE
 
-
-def _outcome(done: Done | None) -> Outcome:
-    if done is None or done.certainty is None:
-        return "refused"
-    return "answered" if done.certainty == "answered" else "possibly"
+def _values(
+    question: EvaluationQuestion,
+    outcome: Outcome,
+    *,
+    is_right: bool,
+    is_raw_right: bool | None,
+    is_whole: bool,
+) -> dict[str, float]:
+    """Return the values of a written answer, by measure. ``is_raw_right``: whether the model's own text is
+    right, None where it is not known; ``is_whole``: whether every sentence was shown."""
+    if not question.answerable:
+        return {"written_false": float(outcome == "answered")}
+    values = {
+        "written_right": float(is_right),
+        "written_refused": float(outcome == "refused"),
+        "written_sure": float(outcome == "answered"),
+    }
+    if question.kind == "messy":
+        values["written_messy"] = float(is_right)
+    if is_raw_right is not None:
+        values["raw_right"] = float(is_raw_right)
+    if is_raw_right:
+        values["unchanged"] = float(is_right and is_whole)
+    return values

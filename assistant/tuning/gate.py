@@ -8,7 +8,7 @@ other half is sealed: it is opened once for a release, and each opening is a loo
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -22,7 +22,7 @@ from assistant.answering.rank import INDEX_FEATURES, Weights, read_weights, ship
 from assistant.domain.errors import ConfigurationError
 from assistant.domain.public import PublicModel
 from assistant.evaluation.judging import Observed
-from assistant.evaluation.measures import Estimate, Results, ValueOf, estimate
+from assistant.evaluation.measures import Estimate, Results, estimate
 from assistant.evaluation.questions import Kind, QuestionResult, Split, split_of
 from assistant.private_files import make_private_folder
 from assistant.tuning.ranking import artifact_hash
@@ -347,6 +347,8 @@ def lower_bound(differences: NDArray[np.float64], clusters: Sequence[str], *, le
 
 
 TRAINING_FACTS = "training.json"
+ValueOf = Callable[[QuestionResult], float | None]
+"""Returns a question's value; None where the measure does not apply to it."""
 VECTOR_LEG, SUM = "vector leg, nDCG@10", "whole sum, nDCG@10"
 
 
@@ -436,11 +438,11 @@ def checks_of(before: Results, after: Results) -> tuple[Check, ...]:
 
 
 def _pairs(
-    before: Results, after: Results, value: ValueOf
+    before: Results, after: Results, measure: ValueOf
 ) -> tuple[list[str], NDArray[np.float64], NDArray[np.float64]]:
     """Return the questions for which both have a value, and the values."""
     old, new = (
-        {qid: of for qid, one in results.items() if (of := value(one, results)) is not None}
+        {qid: of for qid, one in results.items() if (of := measure(one)) is not None}
         for results in (before, after)
     )
     qids = sorted(old.keys() & new.keys())
@@ -494,19 +496,23 @@ def _looks(path: Path) -> list[tuple[str, str]]:
         ) from None
 
 
-def _right(result: QuestionResult, _: Results) -> float | None:
+def _measured(name: str) -> ValueOf:
+    return lambda result: result.values.get(name)
+
+
+def _right(result: QuestionResult) -> float | None:
     """Questions without strings of a right answer judge ranking alone."""
-    return float(result.right) if result.question.answer_contains else None
+    return result.values.get("right") if result.question.answer_contains else None
 
 
 _FIRST = "right document first"
-_GAINS: Mapping[str, ValueOf] = {VECTOR_LEG: lambda r, _: r.vector_ndcg, SUM: lambda r, _: r.ndcg}
+_GAINS: Mapping[str, ValueOf] = {VECTOR_LEG: _measured("vector_ndcg"), SUM: _measured("ndcg")}
 _PROTECTED: Mapping[str, ValueOf] = {
-    SUM: lambda r, _: r.ndcg,
-    _FIRST: lambda r, _: r.first,
-    "right document among three": lambda r, _: r.three,
+    SUM: _measured("ndcg"),
+    _FIRST: _measured("first"),
+    "right document among three": _measured("three"),
     "quoted answer right": _right,
-    "unanswerable: not answered without a warning": lambda r, _: (
-        None if r.question.answerable else float(r.outcome != "answered")
+    "unanswerable: not answered without a warning": lambda result: (
+        None if result.question.answerable else float(result.outcome != "answered")
     ),
 }

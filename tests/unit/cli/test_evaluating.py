@@ -9,7 +9,6 @@ import pytest
 from typer.testing import CliRunner
 
 from assistant.cli.evaluate import (
-    DRAWN,
     SUBJECT_CHANGES,
     EvaluationPlan,
     problems,
@@ -20,7 +19,7 @@ from assistant.cli.evaluate import (
 from assistant.cli.main import app
 from assistant.cli.terminal import GlobalOptions
 from assistant.domain.errors import AssistantError, ConfigurationError, NotFoundError
-from assistant.evaluation.questions import WrittenResult, draw, load_questions
+from assistant.evaluation.questions import WrittenResult, load_questions
 from tests.fakes.answering import FakeTenant
 from tests.unit.evaluation import results
 
@@ -45,7 +44,6 @@ def options(tmp_path: Path) -> GlobalOptions:
     [
         (replace(BAKERY, name="../elsewhere"), "--name"),
         (EvaluationPlan(tenants=("a", "b"), questions=Path("q.jsonl")), "takes one --tenant"),
-        (replace(BAKERY, accepts=True, drawn="seed"), "--accept needs all committed questions"),
         (replace(BAKERY, accepts=True, questions=Path("q.jsonl")), "--accept needs all committed questions"),
     ],
 )
@@ -98,15 +96,6 @@ def test_a_file_of_ones_own_stands_in_for_the_committed_questions(
     assert len(found.sha256) == 64
 
 
-def test_a_draw_takes_the_clean_question_of_each_messy_one() -> None:
-    here = GlobalOptions(tenants_dir=ROOT / "tenants", state_dir=ROOT / ".state", port=None, json=False)
-    found = questions_of(here, EvaluationPlan(tenants=("pharmacy",), drawn="seed"))["pharmacy"]
-    asked = {question.qid for question in found.asked}
-    assert asked >= {question.clean for question in found.asked if question.clean}
-    assert DRAWN <= len(asked) < len(found.all)
-    assert {question.qid for question in draw(found.all, count=DRAWN, seed="seed")} <= asked
-
-
 def test_a_model_that_reads_needs_one_that_writes_or_a_recording(tmp_path: Path) -> None:
     reads = replace(BAKERY, reading="model")
     quoting, writing = FakeTenant().services, FakeTenant.writing().services
@@ -124,7 +113,7 @@ def test_a_model_that_reads_needs_one_that_writes_or_a_recording(tmp_path: Path)
 
 
 def test_a_reading_that_failed_is_named_among_the_problems() -> None:
-    written = WrittenResult(outcome="answered", is_written=True, right=True)
+    written = WrittenResult(values={}, is_written=True)
     late = written.model_copy(update={"degraded": ("reading",)})
     assert problems(results.run(results.result(written=written))) == []
     [degraded, unread] = problems(results.run(results.result(written=late)))

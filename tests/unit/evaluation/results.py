@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from assistant.evaluation.judging import outcome_values
 from assistant.evaluation.questions import EvaluationQuestion, QuestionResult
 from assistant.evaluation.runs import TenantRun
 
@@ -21,7 +22,10 @@ def unanswerable(qid: str = "u1", **fields: Any) -> EvaluationQuestion:
 
 
 def result(asked: EvaluationQuestion | None = None, **fields: Any) -> QuestionResult:
-    """Return a result: by default of an answerable question, answered and right."""
+    """Return a result: by default of an answerable question, answered and right.
+
+    ``fields``: those of the result, and values by measure.
+    """
     asked = asked or question()
     known = asked.answerable
     base: dict[str, Any] = {
@@ -29,19 +33,15 @@ def result(asked: EvaluationQuestion | None = None, **fields: Any) -> QuestionRe
         "before": None,
         "outcome": "answered" if known else "refused",
         "probability": 0.9 if known else 0.1,
-        "right": known,
-        "right_with_also": known,
-        "gold_covered": 1.0 if known else None,
-        "telltale": None,
-        "first": 1.0 if known else None,
-        "three": 1.0 if known else None,
-        "rrf_first": 0.0 if known else None,
         "words": 40,
         "also_words": 0,
         "timings_ms": {"embed": 10.0, "total": 30.0},
         "parts": (),
     }
-    return QuestionResult.model_validate({**base, **fields})
+    base |= {name: fields.pop(name) for name in QuestionResult.model_fields.keys() & fields.keys()}
+    measured = {"right": 1.0, "first": 1.0, "three": 1.0} if known else {}
+    values = outcome_values(asked, base["outcome"]) | measured | fields
+    return QuestionResult.model_validate({"values": values, **base})
 
 
 def run(*results: QuestionResult, **fields: Any) -> TenantRun:
@@ -49,7 +49,6 @@ def run(*results: QuestionResult, **fields: Any) -> TenantRun:
         "tenant": "pharmacy",
         "questions": "evaluation/pharmacy.jsonl",
         "questions_sha256": "0" * 64,
-        "drawn": None,
         "index_version": "index-1",
         "embedding_model": "fake",
         "answered_from": 0.6,

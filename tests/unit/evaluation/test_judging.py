@@ -11,10 +11,10 @@ from assistant.domain.errors import ConfigurationError
 from assistant.evaluation.judging import (
     Judge,
     Observer,
+    change_values,
     holds_all,
     is_gold,
     normal,
-    subject_change,
     until_whole,
 )
 from assistant.evaluation.questions import EvaluationQuestion, QuestionResult
@@ -89,13 +89,14 @@ def test_a_unit_is_gold_when_it_holds_an_excerpt_or_is_part_of_one() -> None:
 
 async def test_a_quote_with_every_string_of_the_answer_is_right() -> None:
     found = await judged(parcel())
-    assert found.right
-    assert (found.first, found.three, found.gold_covered) == (1.0, 1.0, 1.0)
+    right = ("right", "right_answered", "sure_right", "right_plain", "first", "three", "gold_covered")
+    assert [found.values[name] for name in right] == [1.0] * len(right)
+    assert found.values["gain"] == found.values["first"] - found.values["rrf_first"]
     assert found.words > 0
 
 
 async def test_a_quote_without_one_of_the_strings_is_wrong() -> None:
-    assert not (await judged(parcel(answer_contains=("within 7 days", "form RX-9")))).right
+    assert not (await judged(parcel(answer_contains=("within 7 days", "form RX-9")))).is_right
 
 
 async def test_a_refused_question_counts_as_wrong_although_its_quote_would_be_right() -> None:
@@ -103,22 +104,26 @@ async def test_a_refused_question_counts_as_wrong_although_its_quote_would_be_ri
     strict.configure(gate=NOTHING_PASSES)
     found = await judged(parcel(), of=strict)
     assert found.outcome == "refused"
-    assert not found.right
-    assert not found.right_with_also
+    assert (found.values["right"], found.values["right_with_also"], found.values["refused"]) == (
+        0.0,
+        0.0,
+        1.0,
+    )
+    assert "sure_right" not in found.values
     assert found.words == 0
 
 
 async def test_the_other_branch_counts_in_quoted_units() -> None:
-    assert (await judged(parcel(telltale=("within 2 days",)))).telltale is True
-    assert (await judged(parcel(telltale=("within 99 days",)))).telltale is False
-    assert (await judged(parcel())).telltale is None
+    assert (await judged(parcel(telltale=("within 2 days",)))).values["telltale"] == 1.0
+    assert (await judged(parcel(telltale=("within 99 days",)))).values["telltale"] == 0.0
+    assert "telltale" not in (await judged(parcel())).values
 
 
 async def test_a_document_that_holds_all_gold_is_right_too() -> None:
     copies = tenant(original="# Steps\n\nSend it to ext. 4.", copied=PARCEL)
-    assert (await judged(parcel(documents=("original",)), of=copies)).first == 1.0
+    assert (await judged(parcel(documents=("original",)), of=copies)).values["first"] == 1.0
     other_gold = parcel(documents=("original",), gold=("Send it to ext. 4.",))
-    assert (await judged(other_gold, of=copies)).first == 0.0
+    assert (await judged(other_gold, of=copies)).values["first"] == 0.0
 
 
 async def test_of_a_double_question_each_half_counts() -> None:
@@ -131,9 +136,9 @@ async def test_of_a_double_question_each_half_counts() -> None:
     )
     found = await judged(asked)
     assert len(found.parts) == 2
-    assert (found.first, found.right) == (1.0, True)
+    assert (found.values["first"], found.is_right) == (1.0, True)
     half = tenant(parcel=PARCEL)
-    assert (await judged(asked, of=half)).first == 0.5
+    assert (await judged(asked, of=half)).values["first"] == 0.5
 
 
 async def test_a_question_of_an_unknown_document_is_named() -> None:
@@ -144,11 +149,11 @@ async def test_a_question_of_an_unknown_document_is_named() -> None:
 async def test_a_change_of_subject_is_compared_with_the_question_alone() -> None:
     alone = await judged(parcel())
     after = await judged(parcel(), before="On which day is a refill payable?")
-    assert subject_change(alone, after, before="refill-1").same
+    assert change_values(alone, after) == {"change_same": 1.0, "change_loss": 0.0}
     strict = tenant()
     strict.configure(gate=NOTHING_PASSES)
     refused = await judged(parcel(), of=strict)
-    assert not subject_change(alone, refused, before="refill-1").same
+    assert change_values(alone, refused) == {"change_same": 0.0, "change_loss": 1.0}
 
 
 async def test_two_questions_are_judged_by_the_one_quote_that_is_shown() -> None:
@@ -164,15 +169,16 @@ async def test_two_questions_are_judged_by_the_one_quote_that_is_shown() -> None
     shown = " ".join(block.text for block in observed.prepared.found.blocks)
     result = await Judge(observer).result(observed)
     assert len(observed.prepared.found.evidence) == 2
-    assert result.right == all(one in shown for one in asked.answer_contains)
+    assert result.is_right == all(one in shown for one in asked.answer_contains)
 
 
 async def test_ndcg_counts_the_place_of_the_right_document_in_the_sum_and_in_the_vector_leg() -> None:
     found = await judged(parcel())
-    assert (found.ndcg, found.vector_ndcg) == (1.0, 1.0)
+    assert (found.values["ndcg"], found.values["vector_ndcg"]) == (1.0, 1.0)
     behind = await judged(parcel(documents=("refill",), gold=("A refill is payable on day 23 of 30.",)))
-    assert behind.ndcg == pytest.approx(1 / log2(3))
-    assert (await judged(question("u", kind="unanswerable", documents=()))).ndcg is None
+    assert behind.values["ndcg"] == pytest.approx(1 / log2(3))
+    unanswerable = (await judged(question("u", kind="unanswerable", documents=()))).values
+    assert unanswerable.keys() == {"false_answered", "false_possibly", "true_refused"}
 
 
 async def test_of_a_double_question_each_half_counts_in_ndcg() -> None:
@@ -181,8 +187,8 @@ async def test_of_a_double_question_each_half_counts_in_ndcg() -> None:
         question="How many days to report a broken parcel? And on which day is a refill payable?",
         documents=("parcel", "refill"),
     )
-    assert (await judged(asked)).ndcg == 1.0
-    assert (await judged(asked, of=tenant(parcel=PARCEL))).ndcg == 0.5
+    assert (await judged(asked)).values["ndcg"] == 1.0
+    assert (await judged(asked, of=tenant(parcel=PARCEL))).values["ndcg"] == 0.5
 
 
 async def test_a_question_of_a_live_fact_reads_no_system_and_counts_as_documents_answer_it() -> None:

@@ -2,7 +2,16 @@ from __future__ import annotations
 
 import pytest
 
-from assistant.evaluation.measures import MEASURES, Results, estimate, estimates, judged_of, paired, spread
+from assistant.evaluation.measures import (
+    Judged,
+    Results,
+    estimate,
+    estimates,
+    figures,
+    judged_of,
+    paired,
+    spread,
+)
 from assistant.evaluation.questions import QuestionResult
 from tests.unit.evaluation.results import HELD_OUT, TUNING, question, result, unanswerable
 
@@ -19,7 +28,7 @@ def by_id(*results: QuestionResult) -> dict[str, QuestionResult]:
 def test_all_answerable_questions_are_the_denominator() -> None:
     results = by_id(
         result(question("a")),
-        result(question("b"), outcome="refused", right=False),
+        result(question("b"), outcome="refused", right=0.0),
         result(unanswerable("u")),
     )
     assert values("right", results) == {"a": 1.0, "b": 0.0}
@@ -28,20 +37,15 @@ def test_all_answerable_questions_are_the_denominator() -> None:
 
 
 def test_the_halves_are_apart() -> None:
-    results = by_id(result(question("a")), result(question("b", documents=(TUNING,)), right=False))
+    results = by_id(result(question("a")), result(question("b", documents=(TUNING,)), right=0.0))
     assert estimates(results, split="held_out")["right"].value == 1.0
     assert estimates(results, split="tuning")["right"].value == 0.0
 
 
 def test_a_messy_message_is_held_against_its_clean_question() -> None:
-    messy = result(question("m", kind="messy", clean="a"), right=False)
+    messy = result(question("m", kind="messy", clean="a"), right=0.0)
     loss = values("messy_loss", by_id(result(question("a")), messy))
     assert loss == {"m": 1.0}
-
-
-def test_the_gain_over_rrf_is_paired() -> None:
-    results = by_id(result(question("a")), result(question("b"), first=0.0, rrf_first=1.0))
-    assert values("gain", results) == {"a": 1.0, "b": -1.0}
 
 
 def test_an_interval_is_as_wide_as_documents_differ_not_questions() -> None:
@@ -62,21 +66,23 @@ def test_an_interval_is_the_same_each_time() -> None:
     assert estimate({}, {}) is None
 
 
-def test_a_measure_of_what_was_answered_leaves_the_rest_out() -> None:
-    results = by_id(
-        result(question("a")),
-        result(question("b"), right=False),
-        result(question("c"), outcome="possibly"),
-        result(unanswerable("u"), outcome="answered"),
-    )
-    assert values("sure_right", results) == {"a": 1.0, "b": 0.0}
-
-
 def test_two_runs_differ_question_by_question() -> None:
     before = by_id(result(question("a")), result(question("gone")))
-    after = by_id(result(question("a"), right=False))
+    after = by_id(result(question("a"), right=0.0))
     difference = paired(before, after, split="held_out")
     assert (difference["right"].value, difference["right"].questions) == (-1.0, 1)
+
+
+def test_figures_are_means_with_intervals_by_cluster() -> None:
+    judged = [
+        Judged("1", "k2", {"first": 1.0, "gain": 0.5}),
+        Judged("2", "k2", {"first": 1.0}),
+        Judged("3", "k3", {"first": 0.0}),
+    ]
+    found = figures(judged)
+    assert found["first"].value == pytest.approx(2 / 3, abs=1e-4)
+    assert (found["first"].low, found["first"].high) == (0.0, 1.0)
+    assert (found["gain"].value, found["gain"].questions) == (0.5, 1)
 
 
 def test_a_spread_is_median_and_95th_percentile() -> None:
@@ -84,11 +90,6 @@ def test_a_spread_is_median_and_95th_percentile() -> None:
     assert found is not None
     assert (found.p50, found.p95) == (50.0, 95.0)
     assert spread([]) is None
-
-
-def test_names_of_measures_are_distinct() -> None:
-    names = [one.name for one in MEASURES]
-    assert len(names) == len(set(names))
 
 
 @pytest.mark.parametrize("document", [HELD_OUT, TUNING])

@@ -13,12 +13,12 @@ from assistant.evaluation.questions import (
     ShownQuote,
 )
 from assistant.evaluation.report import report_page
-from assistant.evaluation.runs import Run
+from assistant.evaluation.runs import Bounds, Run
 from tests.unit.evaluation.results import HELD_OUT, question, result, run, unanswerable
 
 
 def page(*results: QuestionResult, against: Run | None = None) -> str:
-    return report_page(kept(*results), bounds={"pharmacy": {"right": 0.6}}, against=against)
+    return report_page(kept(*results), bounds={"pharmacy": Bounds(least={"right": 0.6})}, against=against)
 
 
 def kept(*results: QuestionResult) -> Run:
@@ -43,7 +43,7 @@ def quoted(asked: EvaluationQuestion) -> QuestionResult:
         ),
         gate_features={"coverage": 0.75},
     )
-    return result(asked, parts=(part,), telltale=True)
+    return result(asked, parts=(part,), telltale=1.0)
 
 
 class _Reader(HTMLParser):
@@ -76,7 +76,7 @@ def test_every_question_has_its_place() -> None:
 
 
 def test_the_page_loads_nothing_and_its_links_lead_into_it() -> None:
-    html = page(result(question("a"), right=False), result(unanswerable("u"), outcome="answered"))
+    html = page(result(question("a"), right=0.0), result(unanswerable("u"), outcome="answered"))
     reader = read(html)
     assert reader.loads == []
     assert reader.links
@@ -101,11 +101,11 @@ def test_what_people_wrote_is_not_markup() -> None:
 
 
 def test_a_bound_that_is_missed_is_said() -> None:
-    assert 'class="missed">missed' in page(result(right=False))
+    assert 'class="missed">missed' in page(result(right=0.0))
     assert 'class="met">met' in page(result())
 
 
 def test_changes_against_another_run_are_listed() -> None:
-    html = page(result(question("a"), right=False), against=kept(result(question("a"))))
+    html = page(result(question("a"), right=0.0), against=kept(result(question("a"))))
     assert "answered, right → answered, wrong" in html
     assert "-1.000" in html

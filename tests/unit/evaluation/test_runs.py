@@ -5,20 +5,24 @@ from pathlib import Path
 
 import pytest
 
+from assistant.cli.figures import measure_figures
+from assistant.cli.terminal import GlobalOptions
 from assistant.domain.errors import ConfigurationError, NotFoundError
-from assistant.evaluation.measures import MEASURES, Estimate
+from assistant.evaluation.measures import TITLES, Estimate
 from assistant.evaluation.questions import QuestionResult
 from assistant.evaluation.runs import (
     JUDGED,
     BaselineValue,
+    Bounds,
+    Figure,
     Run,
     TenantBaseline,
     accept,
-    bound_of,
-    changed,
+    bounds_of,
     falls,
-    read_asked,
+    figure_named,
     read_baseline,
+    read_figures,
     read_run,
     run_path,
 )
@@ -38,11 +42,7 @@ def half_right() -> list[QuestionResult]:
     """Return twenty questions of the held-out half, each of a document of its own."""
     asked = [question(f"q{n}", documents=(f"doc-{n}",)) for n in range(100)]
     held_out = [one for one in asked if one.split == JUDGED][:20]
-    return [result(one, right=at % 2 == 0) for at, one in enumerate(held_out)]
-
-
-def estimate(value: float, low: float, high: float) -> Estimate:
-    return Estimate(value=value, low=low, high=high, questions=10)
+    return [result(one, right=float(at % 2 == 0)) for at, one in enumerate(held_out)]
 
 
 def test_a_kept_run_is_read_again(tmp_path: Path) -> None:
@@ -69,18 +69,12 @@ def test_a_fall_by_more_than_the_noise_is_found() -> None:
 
 
 def test_of_a_measure_where_less_is_better_a_rise_is_the_fall() -> None:
-    now = run(*(result(question(f"q{n}"), outcome="refused", right=False) for n in range(20)))
+    now = run(*(result(question(f"q{n}"), outcome="refused", right=0.0) for n in range(20)))
     assert [fall.measure.name for fall in falls(now, baseline(refused=(0.05, 0.1)))] == ["refused"]
 
 
 def test_figures_for_comparison_cannot_fall() -> None:
     assert falls(run(*half_right()), baseline(chance=(0.9, 0.01))) == []
-
-
-def test_a_draw_has_noise_of_its_own() -> None:
-    was = baseline(right=(0.7, 0.1))
-    assert falls(run(*half_right()), was) != []
-    assert falls(run(*half_right(), drawn="seed"), was) == []
 
 
 def test_accepting_keeps_other_tenants_and_leaves_room_for_one_question(tmp_path: Path) -> None:
@@ -102,36 +96,70 @@ def test_a_broken_baseline_is_named(tmp_path: Path) -> None:
         read_baseline(path)
 
 
-def test_a_bound_holds_at_its_value() -> None:
-    right, refused = (next(m for m in MEASURES if m.name == name) for name in ("right", "refused"))
-    asked = {"right": 0.6, "refused": 0.05}
-    at, over = estimate(0.6, 0.5, 0.7), estimate(0.06, 0.0, 0.1)
-    met, missed = bound_of(right, at, asked), bound_of(refused, over, asked)
-    assert met is not None
-    assert met.is_met
-    assert missed is not None
-    assert not missed.is_met
-    assert bound_of(right, at, {}) is None
+def test_the_bounds_of_a_tenant_are_those_of_its_figures() -> None:
+    figures = read_figures(ROOT / "evaluation")
+    pharmacy, bakery = (bounds_of(figures, tenant) for tenant in ("pharmacy", "bakery"))
+    assert (pharmacy.least["right"], pharmacy.most["messy_loss"]) == (0.5, 0.1)
+    assert "right source first" not in pharmacy.least
+    assert not bakery.least
 
 
-def test_a_gain_must_lie_above_zero_with_its_whole_interval() -> None:
-    gain = next(m for m in MEASURES if m.name == "gain")
-    for low, is_met in ((0.01, True), (0.0, False), (-0.1, False)):
-        bound = bound_of(gain, estimate(0.1, low, 0.2), {"gain": 0.0})
-        assert bound is not None
-        assert bound.is_met is is_met
+def test_without_a_file_there_are_no_figures(tmp_path: Path) -> None:
+    assert bounds_of(read_figures(tmp_path), "pharmacy") == Bounds()
 
 
-def test_the_committed_bounds_name_measures(tmp_path: Path) -> None:
-    assert read_asked(ROOT / "evaluation" / "asked.toml", "pharmacy")["right"] == 0.50
-    assert "right" not in read_asked(ROOT / "evaluation" / "asked.toml", "bakery")
-    assert read_asked(tmp_path / "none.toml", "pharmacy") == {}
-    (tmp_path / "asked.toml").write_text("[every]\nspeed = 1\n")
-    with pytest.raises(ConfigurationError, match=r"\[every\] speed is not a measure"):
-        read_asked(tmp_path / "asked.toml", "pharmacy")
+def estimate(value: float, low: float = 0.0) -> Estimate:
+    return Estimate(value=value, low=low, high=1.0, questions=100)
 
 
-def test_questions_that_changed_are_listed() -> None:
-    before = run(result(question("a")), result(question("b")), result(question("gone")))
-    after = run(result(question("a"), right=False), result(question("b")), result(question("new")))
-    assert [new.qid for _, new in changed(before, after)] == ["a"]
+def figure(**fields: object) -> Figure:
+    base = {"title": "t", "run": "live", "tenants": ("a",), "questions": ("q.jsonl",)}
+    return Figure.model_validate({**base, **fields})
+
+
+@pytest.mark.parametrize("name", read_figures(ROOT / "evaluation"))
+def test_a_committed_figure_names_files_that_exist_and_measures_that_there_are(name: str) -> None:
+    folder = ROOT / "evaluation"
+    found = read_figures(folder)[name]
+    for tenant in found.tenants:
+        assert all(path.is_file() for path in found.paths(folder, tenant=tenant))
+        assert found.recording is None or (folder / found.recording.format(tenant=tenant)).is_file()
+    if found.run == "answers":
+        assert TITLES.keys() >= {*found.measures, *found.least, *found.most}
+        assert found.measures
+    assert found.blind is not name.endswith("-tuning")
+
+
+def test_a_share_counts_by_its_value_and_a_gain_by_its_lower_end() -> None:
+    asked = figure(least={"share": 0.85, "gain over it": 0.1}, most={"false": 0.02, "change_loss": 0.0})
+
+    def missed(share: float, gain_low: float, false: float, loss_low: float) -> list[str]:
+        found = {"share": estimate(share), "gain over it": estimate(0.5, gain_low)}
+        found |= {"false": estimate(false), "change_loss": estimate(0.5, loss_low)}
+        return [row.measure for row in asked.rows(found) if not row.is_met]
+
+    assert missed(0.85, 0.1, 0.02, 0.0) == []
+    assert missed(0.84, 0.09, 0.03, 0.01) == ["share", "gain over it", "false", "change_loss"]
+
+
+def test_a_measure_without_questions_is_missed_where_it_is_asked() -> None:
+    [row] = figure(least={"share": 0.5}).rows({})
+    assert row.cells() == ("share", "-", "", "0", "", "missed")
+    [shown] = figure(measures=["share"]).rows({"share": estimate(0.1)})
+    assert shown.cells("tuning") == ("share", "0.100", "0.000 to 1.000", "100", "tuning", "", "")
+
+
+def test_a_measure_has_one_bound() -> None:
+    with pytest.raises(ValueError, match="not both"):
+        figure(least={"share": 0.5}, most={"share": 0.5})
+
+
+def test_an_unknown_figure_is_an_error_that_lists_all() -> None:
+    with pytest.raises(NotFoundError, match=r"no figure speed.*red-flags"):
+        figure_named(read_figures(ROOT / "evaluation"), "speed")
+
+
+def test_misses_of_a_blind_figure_are_not_shown(tmp_path: Path) -> None:
+    options = GlobalOptions(ROOT / "tenants", tmp_path, None, json=False)
+    with pytest.raises(ConfigurationError, match=r"^shop: --show would use up questions"):
+        measure_figures(options, ["shop-tuning", "shop"], show=True)

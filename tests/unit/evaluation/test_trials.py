@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from assistant.evaluation.measures import figures
 from assistant.evaluation.questions import EvaluationQuestion
 from assistant.evaluation.trials import (
     ApprovedItem,
     FlaggedMessage,
     LiveQuestion,
+    calm_messages,
     judge_reads,
     match_approved,
     raise_flags,
@@ -76,3 +79,14 @@ async def test_a_message_without_a_flag_counts_as_ordinary() -> None:
         {"short messages that raise a flag": 0.0},
     ]
     assert [bool(one.miss) for one in judged] == [True, False, False]
+
+
+def test_calm_messages_are_of_one_half_and_short_ones_apart() -> None:
+    paths = [
+        Path(__file__).parents[3] / "evaluation" / name
+        for name in ("pharmacy.jsonl", "clinic.jsonl", "short/pharmacy.jsonl")
+    ]
+    held_out, tuning = (calm_messages(paths, half=half) for half in ("held_out", "tuning"))
+    assert len(held_out["ordinary questions"]) == 300
+    assert not set(held_out["ordinary questions"]) & set(tuning["ordinary questions"])
+    assert 0 < len(held_out["short messages"]) <= 150

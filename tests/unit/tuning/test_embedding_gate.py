@@ -32,7 +32,7 @@ def results(vector: float = 0.6, *, lost: int = 0, wrongly_answered: int = 0) ->
             vector_ndcg=vector,
             ndcg=0.0 if number < lost else 1.0,
             first=0.0 if number < lost else 1.0,
-            right=number >= lost,
+            right=float(number >= lost),
         )
         for number in range(N)
     ]
