@@ -19,7 +19,6 @@ from assistant.cli.terminal import GlobalOptions, Terminal, table
 from assistant.domain.errors import LocalRuntimeError
 from assistant.local.layout import EMBEDDING, GATEWAY, ISSUER, SERVICE, WORKER, Layout, port_wishes, url_of
 from assistant.local.processes import HOST, ProcessPlan, Registry, Running, RunningProcess
-from assistant.local.starting import Starter
 from assistant.local.supervisor import Supervisor
 from assistant.private_files import make_private_folder, write_private
 from assistant.settings.process import LocalSettings
@@ -77,20 +76,13 @@ def _runtime(options: GlobalOptions, terminal: Terminal, tenants: Mapping[str, T
         models=options.local_models(tenants),
         checkout=_CHECKOUT if (_CHECKOUT / "tools" / "systems").is_dir() else None,
     )
-    registry = Registry.under(options.state_dir)
-    starter = Starter(
-        registry=registry,
-        settings=settings,
-        logs_dir=registry.path.parent / "logs",
-        on_ready=lambda name, seconds: terminal.step(f"{name} ready ({seconds:.1f} s)"),
-    )
     supervisor = Supervisor(
-        registry=registry,
+        registry=Registry.under(options.state_dir),
         settings=settings,
-        starter=starter,
         wishes=port_wishes(settings, others=(*layout.model_servers, *layout.sample_systems)),
         plans=lambda ports: _planned(layout, ports),
         say=terminal.say,
+        on_ready=lambda name, seconds: terminal.step(f"{name} ready ({seconds:.1f} s)"),
         together=layout.together,
     )
     return LocalRuntime(options, terminal, settings, tenants, layout, supervisor)

@@ -23,7 +23,7 @@ from assistant.cli.live import connector_app, systems_app
 from assistant.cli.terminal import GlobalOptions, Tenant
 from assistant.domain.errors import AssistantError
 from assistant.domain.identity import Role
-from assistant.local.interruption import end_in_order_on_signals
+from assistant.local.processes import end_in_order_on_signals
 from template_checks import InvalidInputError
 
 if TYPE_CHECKING:
@@ -263,7 +263,6 @@ def evaluate(
     ] = None,
     out: Annotated[Path | None, Option(metavar="DIR", help="Folder of the HTML report.")] = None,
     name: Annotated[str | None, Option(metavar="NAME", help="Store the run under this name.")] = None,
-    draw: Annotated[str | None, Option(metavar="SEED", help="Ask a sample, chosen by this seed.")] = None,
     accept: Annotated[bool, Option("--accept", help="Write the result to evaluation/baseline.json.")] = False,
     record: Annotated[
         Path | None, Option(metavar="FILE", help="Let the tenant's model write, and add its answers to FILE.")
@@ -282,7 +281,7 @@ def evaluate(
     if bool(tenant) == bool(figure):
         raise typer.BadParameter("Give either --tenant T or --figure NAME.")
     if figure:
-        if any((against, questions, out, name, draw, accept, record, replay, reading)):
+        if any((against, questions, out, name, accept, record, replay, reading)):
             raise typer.BadParameter("--figure takes --show and the options of every command alone.")
         from assistant.cli.figures import measure_figures
 
@@ -294,7 +293,6 @@ def evaluate(
         questions,
         out,
         name,
-        drawn=draw,
         accepts=accept,
         record=record,
         replay=tuple(replay or ()),

@@ -9,20 +9,19 @@ the events of ``ask``. Unknown events and fields are ignored.
             ...
 """
 
-from assistant.client.blocking import BlockingAssistantClient
-from assistant.client.client import AssistantClient
+from assistant.client.client import AssistantClient, BlockingAssistantClient
 from assistant.client.connection import (
     ConflictingError,
     NotAllowedError,
     NotThereError,
     Patience,
+    Question,
     RefusedByServiceError,
     RejectedError,
     SignInError,
     UnavailableError,
     UnreachableError,
 )
-from assistant.client.streaming import Question
 
 __all__ = [
     "AssistantClient",

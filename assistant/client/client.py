@@ -1,12 +1,16 @@
-"""The client: one method for each operation of docs/openapi.json, with the operation's name."""
+"""The client: one method for each operation of docs/openapi.json, with the operation's name; and the same for
+code without an event loop."""
 
 from __future__ import annotations
 
+import asyncio
 import ssl
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Sequence
+from contextlib import closing
 from datetime import datetime
+from functools import wraps
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 from urllib.parse import quote
 
 import orjson
@@ -14,8 +18,16 @@ from pydantic import BaseModel
 
 from assistant.answering.events import AnswerEvent
 from assistant.api import wire
-from assistant.client.connection import Call, Connection, Patience, parse_response
-from assistant.client.streaming import Question, answer_events, resume_call, stream_call
+from assistant.client.connection import (
+    Call,
+    Connection,
+    Patience,
+    Question,
+    answer_events,
+    parse_response,
+    resume_call,
+    stream_call,
+)
 from assistant.domain.answers import Sent, StoredSent, StoredVerdict, Verdict
 from assistant.domain.desk import CaseReason, CaseState
 from assistant.domain.desk_decisions import (
@@ -33,6 +45,8 @@ from assistant.domain.feedback import Act, StoredAct
 from assistant.domain.live import PlainContext
 
 Body = TypeVar("Body", bound=BaseModel)
+P = ParamSpec("P")
+Result = TypeVar("Result")
 _JSON = {"accept": "application/json"}
 
 
@@ -108,48 +122,41 @@ class AssistantClient:
 
     async def read_answer(self, answer_id: str) -> wire.StoredAnswer:
         """Return the answer's record, verdicts and sent replies."""
-        return await self._read(wire.StoredAnswer, Call("GET", _answer(answer_id)))
+        return await self._get(wire.StoredAnswer, _path("answers", answer_id))
 
     async def read_conversation(self, conversation_id: str) -> wire.Conversation:
         """Return the conversation's newest 50 answers, oldest first."""
-        params = {"conversation_id": conversation_id}
-        return await self._read(wire.Conversation, Call("GET", "/v1/answers", params=params))
+        return await self._get(wire.Conversation, "/v1/answers", conversation_id=conversation_id)
 
     async def cancel_answer(self, answer_id: str) -> None:
         """Cancel an answer. An ended answer does not change."""
-        await self._connection.send(Call("DELETE", _answer(answer_id)))
+        await self._connection.send(Call("DELETE", _path("answers", answer_id)))
 
     async def give_verdict(self, answer_id: str, verdict: Verdict) -> StoredVerdict:
         """Mark an answer; the same ``verdict_id`` with the same content is stored once."""
-        body = verdict.model_dump(mode="json")
-        return await self._read(StoredVerdict, Call("POST", f"{_answer(answer_id)}/verdict", json=body))
+        return await self._post(StoredVerdict, _path("answers", answer_id, "verdict"), verdict)
 
     async def keep_sent(self, answer_id: str, sent: Sent) -> StoredSent:
         """Store the reply that was sent; the same ``send_id`` with the same content is stored once."""
-        body = sent.model_dump(mode="json")
-        return await self._read(StoredSent, Call("POST", f"{_answer(answer_id)}/sent", json=body))
+        return await self._post(StoredSent, _path("answers", answer_id, "sent"), sent)
 
     async def keep_act(self, answer_id: str, act: Act) -> StoredAct:
         """Store what was done with an answer; the same ``act_id`` with the same content is stored once."""
-        body = act.model_dump(mode="json")
-        return await self._read(StoredAct, Call("POST", f"{_answer(answer_id)}/acts", json=body))
+        return await self._post(StoredAct, _path("answers", answer_id, "acts"), act)
 
     async def read_element_again(
         self, answer_id: str, element_id: str, *, context: str | PlainContext | None = None
     ) -> Element:
         """Read a live element of an answer again. ``context``: of this conversation, as in a question."""
         body = wire.ElementRequest(context=context).model_dump(mode="json", exclude_none=True)
-        path = f"{_answer(answer_id)}/elements/{quote(element_id, safe='')}"
-        return await self._read(Element, Call("POST", path, json=body))
+        return await self._post(Element, _path("answers", answer_id, "elements", element_id), body)
 
     async def list_documents(
         self, *, state: Sequence[DocumentState] = (), after: str | None = None, limit: int = 100
     ) -> wire.DocumentPage:
         """Return a page of the documents in order of their ids; pass ``next_after`` for the next page."""
-        params: dict[str, str | int | list[str]] = {"limit": limit, "state": [str(one) for one in state]}
-        if after is not None:
-            params["after"] = after
-        return await self._read(wire.DocumentPage, Call("GET", "/v1/documents", params=params))
+        states = [str(each) for each in state]
+        return await self._get(wire.DocumentPage, "/v1/documents", limit=limit, state=states, after=after)
 
     async def bring_document(
         self, document: Document, *, knowledge_source: str | None = None
@@ -165,36 +172,34 @@ class AssistantClient:
 
     async def document_status(self, document_id: str) -> DocumentStatus:
         """Return the state of a document's indexing."""
-        return await self._read(DocumentStatus, Call("GET", f"{_document(document_id)}/status"))
+        return await self._get(DocumentStatus, _path("documents", document_id, "status"))
 
     async def withhold_document(self, document_id: str, *, reason: str) -> DocumentStatus:
         """Remove a document from the answers until it is sent again; its text is kept."""
-        call = Call("POST", f"{_document(document_id)}/withhold", json={"reason": reason})
-        return await self._read(DocumentStatus, call)
+        return await self._post(
+            DocumentStatus, _path("documents", document_id, "withhold"), {"reason": reason}
+        )
 
     async def withdraw_document(self, document_id: str) -> DocumentStatus:
         """Withdraw a document: it is unreadable at once, and the worker removes it from the index."""
-        return await self._read(DocumentStatus, Call("DELETE", _document(document_id)))
+        return await self._read(DocumentStatus, Call("DELETE", _path("documents", document_id)))
 
     async def read_document(
         self, document_id: str, *, content_hash: str | None = None, span: tuple[int, int] | None = None
     ) -> wire.DocumentText:
         """Return the stored text; with ``content_hash`` and ``span`` of a source, with the cited passage."""
-        params: dict[str, str] = {}
-        if content_hash is not None:
-            params["content_hash"] = content_hash
-        if span is not None:
-            params |= {"start": str(span[0]), "end": str(span[1])}
-        return await self._read(wire.DocumentText, Call("GET", _document(document_id), params=params or None))
+        start, end = (None, None) if span is None else span
+        path = _path("documents", document_id)
+        return await self._get(wire.DocumentText, path, content_hash=content_hash, start=start, end=end)
 
     async def read_linked_document(self, document_url: str) -> wire.DocumentText:
         """Return the stored text that a source's ``document_url`` opens, with the cited passage."""
         body = {"token": document_url.partition("#")[2]}
-        return await self._read(wire.DocumentText, Call("POST", "/v1/documents/linked", json=body))
+        return await self._post(wire.DocumentText, "/v1/documents/linked", body)
 
     async def read_original(self, document_id: str) -> str:
         """Return the document as it was received: ``read_document`` with ``format=original``."""
-        call = Call("GET", _document(document_id), params={"format": "original"})
+        call = Call("GET", _path("documents", document_id), params={"format": "original"})
         return (await self._connection.send(call)).text
 
     async def audit(
@@ -208,12 +213,8 @@ class AssistantClient:
         limit: int = 100,
     ) -> wire.AuditPage:
         """Return a page of who saw a document or what an agent saw; pass ``next_after`` for the next."""
-        asked_for = {"document_id": document_id, "agent": agent, "after": after}
-        times = {"since": since, "until": until}
-        params: dict[str, str | int | list[str]] = {"limit": limit}
-        params |= {name: value for name, value in asked_for.items() if value is not None}
-        params |= {name: at.isoformat() for name, at in times.items() if at is not None}
-        return await self._read(wire.AuditPage, Call("GET", "/v1/audit", params=params))
+        asked_for = {"document_id": document_id, "agent": agent, "since": since, "until": until}
+        return await self._get(wire.AuditPage, "/v1/audit", **asked_for, after=after, limit=limit)
 
     async def live_reads(
         self,
@@ -227,12 +228,8 @@ class AssistantClient:
     ) -> wire.LiveReadsPage:
         """Return a page of who read which data of live systems, whose by pseudonym, and when; no values.
         Pass ``next_after`` for the next page."""
-        asked_for = {"agent": agent, "customer": customer, "after": after}
-        times = {"since": since, "until": until}
-        params: dict[str, str | int | list[str]] = {"limit": limit}
-        params |= {name: value for name, value in asked_for.items() if value is not None}
-        params |= {name: at.isoformat() for name, at in times.items() if at is not None}
-        return await self._read(wire.LiveReadsPage, Call("GET", "/v1/live-reads", params=params))
+        asked_for = {"agent": agent, "customer": customer, "since": since, "until": until}
+        return await self._get(wire.LiveReadsPage, "/v1/live-reads", **asked_for, after=after, limit=limit)
 
     async def list_cases(
         self,
@@ -245,14 +242,12 @@ class AssistantClient:
         limit: int = 50,
     ) -> wire.DeskCasePage:
         """Return a page of the review queue; pass ``next_after`` as ``after`` for the next."""
-        given = {"state": state, "reason": reason, "gap": gap, "document_id": document_id, "after": after}
-        params: dict[str, str | int | list[str]] = {"limit": limit}
-        params |= {name: str(value) for name, value in given.items() if value is not None}
-        return await self._read(wire.DeskCasePage, Call("GET", "/v1/desk/cases", params=params))
+        asked_for = {"state": state, "reason": reason, "gap": gap, "document_id": document_id}
+        return await self._get(wire.DeskCasePage, "/v1/desk/cases", **asked_for, after=after, limit=limit)
 
     async def read_case(self, case_id: str) -> wire.DeskCase:
         """Return a case with its answer and all its revisions."""
-        return await self._read(wire.DeskCase, Call("GET", _case(case_id)))
+        return await self._get(wire.DeskCase, _path("desk", "cases", case_id))
 
     async def resolve_case(self, case_id: str, resolution: CaseResolution) -> wire.DeskCase:
         """Resolve a case, or propose how; raises ConflictError where another revision is newer."""
@@ -268,31 +263,29 @@ class AssistantClient:
 
     async def list_gaps(self) -> wire.DeskGaps:
         """Return questions without an answer, grouped by what they ask for."""
-        return await self._read(wire.DeskGaps, Call("GET", "/v1/desk/gaps"))
+        return await self._get(wire.DeskGaps, "/v1/desk/gaps")
 
     async def preview_answer(self, asked: PreviewRequest) -> wire.DeskPreview:
         """Return which of the last questions an approved answer would capture."""
-        call = Call("POST", "/v1/desk/preview", json=asked.model_dump(mode="json"))
-        return await self._read(wire.DeskPreview, call)
+        return await self._post(wire.DeskPreview, "/v1/desk/preview", asked)
 
     async def list_items(self, *, kind: ItemKind | None = None) -> wire.DeskItems:
         """Return what reviewers made: of one kind, or of all."""
-        params: dict[str, str | int | list[str]] = {} if kind is None else {"kind": kind}
-        return await self._read(wire.DeskItems, Call("GET", "/v1/desk/items", params=params))
+        return await self._get(wire.DeskItems, "/v1/desk/items", kind=kind)
 
     async def read_item(self, kind: ItemKind, item_id: str) -> wire.DeskItemHistory:
         """Return all revisions of an item, oldest first."""
-        return await self._read(wire.DeskItemHistory, Call("GET", _item(kind, item_id)))
+        return await self._get(wire.DeskItemHistory, _path("desk", "items", kind, item_id))
 
     async def set_item_state(self, kind: ItemKind, item_id: str, change: StateChange) -> wire.DeskItemHistory:
         """Withdraw an item, or make it live again."""
-        call = Call("POST", f"{_item(kind, item_id)}/state", json=change.model_dump(mode="json"))
-        return await self._read(wire.DeskItemHistory, call)
+        return await self._post(wire.DeskItemHistory, _path("desk", "items", kind, item_id, "state"), change)
 
     async def restore_item(self, kind: ItemKind, item_id: str, restoring: Restoring) -> wire.DeskItemHistory:
         """Put an earlier revision of an item back."""
-        call = Call("POST", f"{_item(kind, item_id)}/restore", json=restoring.model_dump(mode="json"))
-        return await self._read(wire.DeskItemHistory, call)
+        return await self._post(
+            wire.DeskItemHistory, _path("desk", "items", kind, item_id, "restore"), restoring
+        )
 
     async def export_desk(self) -> list[wire.DeskExportLine]:
         """Return every case and item that the caller may see."""
@@ -308,10 +301,23 @@ class AssistantClient:
         return orjson.loads((await self._connection.send(Call("GET", "/openapi.json"))).content)
 
     async def _decide(self, case_id: str, what: str, decision: BaseModel) -> wire.DeskCase:
-        call = Call(
-            "POST", f"{_case(case_id)}/{what}", json=decision.model_dump(mode="json"), is_repeatable=False
-        )
-        return await self._read(wire.DeskCase, call)
+        path, body = _path("desk", "cases", case_id, what), decision.model_dump(mode="json")
+        return await self._read(wire.DeskCase, Call("POST", path, json=body, is_repeatable=False))
+
+    async def _get(
+        self, model: type[Body], path: str, **params: str | int | datetime | list[str] | None
+    ) -> Body:
+        """Read what the path and those parameters that are not None name."""
+        given = {
+            name: value.isoformat() if isinstance(value, datetime) else value
+            for name, value in params.items()
+            if value is not None
+        }
+        return await self._read(model, Call("GET", path, params=given or None))
+
+    async def _post(self, model: type[Body], path: str, body: BaseModel | dict[str, Any]) -> Body:
+        content = body if isinstance(body, dict) else body.model_dump(mode="json")
+        return await self._read(model, Call("POST", path, json=content))
 
     async def _read(self, model: type[Body], call: Call) -> Body:
         return parse_response(model, (await self._connection.send(call)).content)
@@ -321,17 +327,74 @@ def _question(question: str | Question) -> Question:
     return Question(question=question) if isinstance(question, str) else question
 
 
-def _answer(answer_id: str) -> str:
-    return f"/v1/answers/{quote(answer_id, safe='')}"
+def _path(*parts: str) -> str:
+    """Return an address below ``/v1``; no part leads to another path."""
+    return "/".join(("/v1", *(quote(part, safe="") for part in parts)))
 
 
-def _case(case_id: str) -> str:
-    return f"/v1/desk/cases/{quote(case_id, safe='')}"
+# --- without an event loop ---------------------------------------------------------------------------------
 
 
-def _item(kind: str, item_id: str) -> str:
-    return f"/v1/desk/items/{kind}/{quote(item_id, safe='')}"
+def _blocking(
+    method: Callable[Concatenate[AssistantClient, P], Coroutine[Any, Any, Result]],
+) -> Callable[Concatenate[BlockingAssistantClient, P], Result]:
+    """Return a method that waits for its namesake of ``AssistantClient``."""
+
+    @wraps(method)
+    def wait(self: BlockingAssistantClient, *args: P.args, **kwargs: P.kwargs) -> Result:
+        return self.runner.run(method(self.client, *args, **kwargs))
+
+    return wait
 
 
-def _document(document_id: str) -> str:
-    return f"/v1/documents/{quote(document_id, safe='')}"
+class BlockingAssistantClient:
+    """The methods of ``AssistantClient`` that a script needs, for one thread without a running event loop."""
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        token: str | None,
+        patience: Patience | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self.client = AssistantClient(base_url, token=token, patience=patience, tls=tls)
+        self.runner = asyncio.Runner()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        with closing(self.runner):
+            self.runner.run(self.client.close())
+
+    def stream(self, question: str | Question) -> Generator[AnswerEvent]:
+        """Yield the events of an answer, as ``AssistantClient.stream`` does."""
+        events = self.client.stream(question)
+
+        async def next_event() -> AnswerEvent | None:
+            return await anext(events, None)
+
+        try:
+            while (event := self.runner.run(next_event())) is not None:
+                yield event
+        finally:
+            self.runner.run(events.aclose())
+
+    ask = _blocking(AssistantClient.ask)
+    read_answer = _blocking(AssistantClient.read_answer)
+    cancel_answer = _blocking(AssistantClient.cancel_answer)
+    give_verdict = _blocking(AssistantClient.give_verdict)
+    keep_sent = _blocking(AssistantClient.keep_sent)
+    keep_act = _blocking(AssistantClient.keep_act)
+    read_element_again = _blocking(AssistantClient.read_element_again)
+    list_documents = _blocking(AssistantClient.list_documents)
+    bring_document = _blocking(AssistantClient.bring_document)
+    document_status = _blocking(AssistantClient.document_status)
+    withdraw_document = _blocking(AssistantClient.withdraw_document)
+    read_document = _blocking(AssistantClient.read_document)

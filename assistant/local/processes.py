@@ -1,4 +1,5 @@
-"""Ports, operating-system processes and ``STATE/running.json``, the registry of the local processes."""
+"""Ports, operating-system processes, signals that end a command, and ``STATE/running.json``, the registry of
+the local processes."""
 
 from __future__ import annotations
 
@@ -8,12 +9,14 @@ import os
 import random
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from types import FrameType
+from typing import Literal, NoReturn
 
 import orjson
 import psutil
@@ -145,12 +148,12 @@ class ProcessPlan:
     reads: tuple[Path, ...] = ()
     """Files that the process reads only at its start."""
 
-    def settings_hash(self) -> str:
-        """Return the SHA-256 (hex) of everything that decides how the process behaves."""
-        digest = hashlib.sha256(orjson.dumps([self.arguments, self.environment], option=orjson.OPT_SORT_KEYS))
-        for path in self.reads:
-            digest.update(orjson.dumps([path.name, hashlib.sha256(path.read_bytes()).hexdigest()]))
-        return digest.hexdigest()
+    def settings(self) -> dict[str, str]:
+        """Return what decides how the process behaves: variable or file = SHA-256 (hex) of its content."""
+        contents = {"command": orjson.dumps(self.arguments)}
+        contents |= {name: value.encode() for name, value in self.environment.items()}
+        contents |= {path.name: path.read_bytes() for path in self.reads}
+        return {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
 
 
 def spawn(plan: ProcessPlan, *, log_path: Path, registry_path: Path) -> int:
@@ -220,11 +223,23 @@ def _await_end(identities: Sequence[ProcessIdentity], *, timeout_s: float) -> li
 class RunningProcess(_Model):
     """A process that was started."""
 
+    model_config = ConfigDict(frozen=True, extra="ignore")  # an older release kept one hash of all settings
+
     identity: ProcessIdentity
     port: int | None
-    settings_hash: str
+    settings: dict[str, str] = Field(default_factory=dict[str, str])
+    """As ``ProcessPlan.settings`` gave them."""
     ready: bool = False
     """False until its ready line; a command that is killed while it waits leaves it so."""
+
+    def differences(self, plan: ProcessPlan | None) -> list[str]:
+        """Return the settings that the plan would change, or why the process must not stay."""
+        if plan is None:
+            return ["no longer needed"]
+        wanted = plan.settings()
+        names = self.settings.keys() | wanted.keys()
+        differing = sorted(name for name in names if self.settings.get(name) != wanted.get(name))
+        return differing or ([] if self.ready else ["not ready"])
 
 
 class Use(_Model):
@@ -327,3 +342,45 @@ class Registry:
         aside = self.path.with_name(f"running.unreadable-{time.time_ns()}.json")
         self.path.replace(aside)
         return aside
+
+
+# --- signals ---------------------------------------------------------------------------------------------
+
+
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class SignalExit(SystemExit):
+    """SIGTERM or SIGHUP came; the status is 128 plus the signal's number."""
+
+
+def end_in_order_on_signals() -> None:
+    """Let SIGTERM and SIGHUP (a closed terminal) unwind the command as Ctrl-C does.
+
+    SIGINT is set too: a shell ignores it for a command that it starts in the background.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _exit)
+
+
+@contextmanager
+def uninterrupted() -> Generator[None]:
+    """Ignore signals while the block runs; the block must have a timeout of its own."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = {number: signal.signal(number, _ignore) for number in _ENDING}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _exit(number: int, _frame: FrameType | None) -> NoReturn:
+    raise SignalExit(128 + number)
+
+
+def _ignore(_number: int, _frame: FrameType | None) -> None:
+    """A handler, not SIG_IGN: started processes would inherit that."""

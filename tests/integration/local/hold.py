@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from local_processes import Local
 
-from assistant.local.interruption import end_in_order_on_signals
+from assistant.local.processes import end_in_order_on_signals
 
 
 def say(text: str) -> None:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from assistant.local.processes import PortWishes, ProcessPlan, Registry, Running
-from assistant.local.starting import Starter
 from assistant.local.supervisor import Supervisor
 from assistant.settings.process import LocalSettings
 
@@ -45,19 +44,13 @@ class Local:
         return Registry.under(self.state_dir)
 
     def supervisor(self, *, say: Callable[[str], None] | None = None) -> Supervisor:
-        starter = Starter(
-            registry=self.registry,
-            settings=self.settings,
-            logs_dir=self.state_dir / "logs",
-            on_ready=lambda name, _seconds: self.started.append(name),
-        )
         return Supervisor(
             registry=self.registry,
             settings=self.settings,
-            starter=starter,
             wishes=PortWishes(self.wishes, asked_for=self.asked_for),
             plans=self.plans,
             say=say or self.said.append,
+            on_ready=lambda name, _seconds: self.started.append(name),
         )
 
     def plans(self, ports: Mapping[str, int]) -> dict[str, ProcessPlan]:

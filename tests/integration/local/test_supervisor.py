@@ -193,7 +193,8 @@ def test_other_settings_wait_for_the_command_that_uses_the_old(local: Local, com
     old = command("a")
     old.await_line("using")
     new = command("a", version="2")
-    new.await_line("waiting for hold")
+    line = new.await_line("waiting for hold")
+    assert "other settings: a (VERSION)" in line
     assert old.end() == 0
     new.await_line("using")
 

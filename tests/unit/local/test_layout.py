@@ -105,12 +105,12 @@ def test_each_embedding_model_in_use_has_a_server_and_an_endpoint(tmp_path: Path
 def test_a_changed_manifest_restarts_the_server_of_its_model(tmp_path: Path) -> None:
     layout = layout_of(tmp_path, {"shop": TenantModels(generation=LLM)})
     ports = ports_of(layout)
-    before = {name: plan.settings_hash() for name, plan in layout.plans(ports).items()}
+    before = {name: plan.settings() for name, plan in layout.plans(ports).items()}
 
     manifest = tmp_path / "models" / LLM.name / "manifest.toml"
     manifest.write_text(manifest.read_text().replace("history_turns = 2", "history_turns = 3"))
 
-    after = {name: plan.settings_hash() for name, plan in layout.plans(ports).items()}
+    after = {name: plan.settings() for name, plan in layout.plans(ports).items()}
     assert [name for name in before if before[name] != after[name]] == ["llm-good"]
 
 

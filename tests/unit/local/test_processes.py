@@ -10,7 +10,7 @@ import pytest
 
 from assistant.domain.errors import LocalRuntimeError
 from assistant.local.processes import PortWishes, refuse_taken
-from assistant.local.starting import ProcessLog
+from assistant.local.supervisor import ProcessLog
 
 pytestmark = pytest.mark.loopback
 
