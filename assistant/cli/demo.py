@@ -16,9 +16,9 @@ from rich.text import Text
 from assistant.api import wire
 from assistant.cli.ask import AgentQuestion, answer_on, client_for, client_of, question_of, sign_context
 from assistant.cli.knowledge import load
+from assistant.cli.learn import learn_first_router
 from assistant.cli.loading import check_paths, own_folders
 from assistant.cli.local import LocalRuntime, local_runtime, start_node
-from assistant.cli.routing import learn_first_router
 from assistant.cli.served_model import ServedOptions, use_recorded_model, use_served_model
 from assistant.cli.terminal import GlobalOptions, Terminal, plain, styled
 from assistant.client import AssistantClient, NotAllowedError, NotThereError

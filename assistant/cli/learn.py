@@ -1,35 +1,82 @@
-"""``assistant learn``: what is learned from signals, and what is forgotten again."""
+"""``assistant learn``: rankers, routers and training sets from what agents did, and what is forgotten again.
+
+What a command works with is imported when it runs: the other commands start without numpy.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
+from rich.table import Table
 from typer import Option
 
-from assistant.cli.terminal import GlobalOptions, Tenant
+from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, plain, table
+from assistant.domain.clock import Deadline, SystemClock
+from assistant.domain.desk import ApprovedAnswer, DeskKind, RankerRelease, ReleaseState, RouterRelease
+from assistant.domain.documents import DocumentState, StoredDocument
+from assistant.domain.errors import ConfigurationError, LocalRuntimeError, NotFoundError
+from assistant.private_files import make_private_folder, write_private
 
+if TYPE_CHECKING:
+    from assistant.answering.ports import PassageSearch
+    from assistant.answering.services import TenantServices
+    from assistant.cli.evaluate import TenantQuestions
+    from assistant.cli.local import LocalRuntime
+    from assistant.domain.feedback import FeedbackText
+    from assistant.evaluation.runs import TenantRun
+    from assistant.tuning.gate import Check, EmbeddingReport, ProtectedQuestion, ProtectedSet
+    from assistant.tuning.releases import Release, Releases, RouterReleases
+    from assistant.wiring.feedback import LearningStores
+
+Result = TypeVar("Result")
 learn_app = typer.Typer(
     help="Learn from agents' feedback, and erase a patient from it.", no_args_is_help=True
 )
-MEMBER = "Member number, however it is written."
 _DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
-SINCE = "First day of signals, UTC. Default: 28 days before --until."
-UNTIL = "End of the window, UTC. Default: now."
-SHARE = "Conversations in the trial, in per cent."
 HOLD_OUT = "Documents that the pairs never show: those that evaluation asks about, or half of all."
 QUESTIONS = "Evaluation questions, in place of the committed ones."
 DRY_RUN = "Learn and ask the open half of the questions; store nothing, take no look at the sealed half."
-PROTECTED = "Use the questions that `assistant learn questions` wrote, in place of asking them now."
+LABELLED = "Labelled questions, by default evaluation/T/tuning.jsonl and routing.jsonl. Repeatable."
+Until = Annotated[
+    datetime | None, Option(formats=_DATES, metavar="DATE", help="End of the window, UTC. Default: now.")
+]
+Since = Annotated[
+    datetime | None,
+    Option(
+        formats=_DATES, metavar="DATE", help="First day of the window, UTC. Default: 28 days, for sets 90."
+    ),
+]
+RANKING_DAYS, SETS_DAYS = 28, 90
+_ROUTING_FILES = ("tuning.jsonl", "routing.jsonl")
+_TEXTS_AT_ONCE = 500
+_READ_AT_ONCE, _EMBEDDED_AT_ONCE_S = 20, 60.0
+_EMBEDDED_WITHIN_S, _POLL_S = 1_800.0, 2.0
+_TO_HOLD = (
+    DocumentState.LIVE,
+    DocumentState.STALE,
+    DocumentState.RECEIVED,
+    DocumentState.PARSED,
+    DocumentState.EMBEDDED,
+)
 
 
 @learn_app.command()
 def erase(
     context: typer.Context,
     tenant: Tenant,
-    member: Annotated[str, Option("--member", metavar="NUMBER", help=MEMBER)],
+    member: Annotated[
+        str, Option("--member", metavar="NUMBER", help="Member number, however it is written.")
+    ],
 ) -> None:
     """Make a patient's words in the feedback store unreadable for good, and say which these are."""
     from assistant.cli.records import erase_patient
@@ -37,15 +84,295 @@ def erase(
     erase_patient(GlobalOptions.of(context), tenant=tenant, member=member)
 
 
+# Rankers and routers
+
+
+@learn_app.command()
+def ranking(
+    context: typer.Context,
+    tenant: Tenant,
+    since: Since = None,
+    until: Until = None,
+    seed: Annotated[int, Option(help="Chooses which signals a cap leaves.")] = 0,
+    share: Annotated[
+        int, Option(min=1, max=100, metavar="N", help="Conversations in the trial, in per cent.")
+    ] = 10,
+    dry_run: Annotated[bool, Option("--dry-run", help=DRY_RUN)] = False,
+    questions: Annotated[
+        Path | None,
+        Option(metavar="FILE", help="What `assistant learn questions` wrote, in place of asking now."),
+    ] = None,
+) -> None:
+    """Learn ranker weights from agents' feedback; what passes the gate goes on trial."""
+    from assistant.tuning.gate import read_protected
+    from assistant.tuning.releases import LearningRequest, LearnRanking, report_of
+
+    options = GlobalOptions.of(context)
+    begin, end = _window(since, until, days=RANKING_DAYS)
+    request = LearningRequest(begin, end, seed=seed, share_percent=share, dry_run=dry_run)
+    if questions is not None:
+        protected = read_protected(questions, tenant=tenant)
+    else:
+        protected = _observe_questions(options, tenant=tenant)
+
+    async def learn(stores: LearningStores) -> Release[RankerRelease]:
+        return await LearnRanking(
+            tenant=tenant,
+            feedback=stores.feedback,
+            desk=stores.desk,
+            protected=protected,
+            clock=SystemClock(),
+        ).learn(request)
+
+    release = _with_stores(options, tenant, learn)
+    content, report = release.content, report_of(release.content)
+    parts: list[str | Table | None] = [
+        f"{content.signals} answers by {content.agents} agents, {begin:%Y-%m-%d} to {end:%Y-%m-%d}, "
+        f"seed {seed}; artifact {content.artifact_hash[:16]}"
+    ]
+    if report is not None:
+        gate, before = report.gate, report.weights_before
+        rows = [
+            (name, f"{before.get(name, 0.0):.4f}", f"{after:.4f}")
+            for name, after in report.weights_after.items()
+        ]
+        rows += [(f"offset of {name}", "", f"{value:+.4f}") for name, value in report.largest_offsets.items()]
+        trust = ", ".join(
+            f"{way} {right:.2f} / {wrong:.2f}" for way, (right, wrong) in report.channels.items()
+        )
+        left = ", ".join(f"{count} {reason}" for reason, count in report.left_out.items())
+        parts += [
+            table("weight", "before", "after", right=("before", "after"), rows=rows),
+            f"{report.offsets} documents have an offset; share of the step that is kept: "
+            f"weights {gate.share_of_weights:g}, offsets {gate.share_of_offsets:g}",
+            f"accepted when right / wrong: {trust}",
+            f"agents left out, who contradict all others: {', '.join(report.agents_left_out) or 'none'}",
+            f"left out: {left or 'nothing'}",
+            _checks("open half", gate.open_half),
+            _checks("sealed half", gate.sealed_half),
+            *(f"refused: {reason}" for reason in gate.refused_because),
+        ]
+    if content.state is ReleaseState.TRIAL:
+        parts.append(
+            f"on trial for {share} % of conversations until {content.trial_ends_at:%Y-%m-%d}; "
+            f"{content.least_sample} verdicts and sends are needed: assistant learn promote"
+        )
+    _show_release(options, release, parts, dry_run=dry_run)
+
+
+@learn_app.command()
+def releases(context: typer.Context, tenant: Tenant) -> None:
+    """List the releases of ranker weights, newest first, refused ones too."""
+    from assistant.tuning.releases import Releases
+
+    options = GlobalOptions.of(context)
+    known = _with_stores(options, tenant, lambda stores: Releases(stores.desk, clock=SystemClock()).all())
+    rows = [
+        (
+            release.name,
+            release.content.state.value,
+            f"{release.item.at:%Y-%m-%d %H:%M}",
+            str(release.content.signals),
+            release.content.artifact_hash[:12],
+            release.item.note[:80],
+        )
+        for release in known
+    ]
+    headings = ("release", "state", "since", "signals", "artifact", "note")
+    empty = "No release yet: the shipped ranker serves."
+    shown = table(*headings, right=("signals",), rows=rows) if rows else empty
+    _show(options, [_as_json(release) for release in known], shown)
+
+
+@learn_app.command()
+def promote(context: typer.Context, tenant: Tenant) -> None:
+    """Make the trial live, where it has its sample and is not worse than what serves beside it."""
+    from assistant.tuning.releases import Releases
+
+    options = GlobalOptions.of(context)
+    release, count = _with_stores(
+        options, tenant, lambda stores: Releases(stores.desk, clock=SystemClock()).promote(stores.feedback)
+    )
+    told = {"release": release.name, "state": release.content.state.value, "count": str(count)}
+    _show(options, told, f"{release.name} is live: {count}.")
+
+
+@learn_app.command()
+def rollback(context: typer.Context, tenant: Tenant) -> None:
+    """Take the newest release back; the one before serves again within seconds."""
+    from assistant.tuning.releases import Releases
+
+    _roll_back(GlobalOptions.of(context), tenant, Releases)
+
+
+def _roll_back(options: GlobalOptions, tenant: str, kind: type[Releases | RouterReleases]) -> None:
+    async def move(stores: LearningStores) -> tuple[str, str]:
+        taken, serves = await kind(stores.desk, clock=SystemClock()).roll_back()
+        return taken.name, kind.fallback if serves is None else serves.name
+
+    taken, serves = _with_stores(options, tenant, move)
+    told = {"rolled_back": taken, "serves": serves}
+    _show(options, told, f"{taken} is rolled back; now serving: {serves}.")
+
+
+@learn_app.command()
+def questions(
+    context: typer.Context,
+    tenant: Tenant,
+    out: Annotated[Path, Option("--out", metavar="FILE", help="Gets the questions' candidates, no text.")],
+) -> None:
+    """Observe the evaluation questions and write them for the scheduled job's gate."""
+    protected = _observe_questions(GlobalOptions.of(context), tenant=tenant)
+    make_private_folder(out.parent)
+    write_private(out, protected.model_dump_json().encode())
+    told = f"{out}: {len(protected.questions)} questions, {protected.left_out} left out."
+    Terminal().out.print(plain(told))
+
+
+def _observe_questions(options: GlobalOptions, *, tenant: str) -> ProtectedSet:
+    """Ask the committed questions through the answer path and keep what ranking knew of their candidates.
+
+    Raises ConfigurationError without questions, and what the local processes raise.
+    """
+    from assistant.cli.evaluate import committed, observe_all
+    from assistant.evaluation.judging import Judge, Observer
+    from assistant.evaluation.questions import load_questions
+    from assistant.tuning.gate import ProtectedSet, protected_question
+
+    path = committed(options) / f"{tenant}.jsonl"
+    if not path.is_file():
+        raise ConfigurationError(
+            f"{tenant} has no evaluation questions ({path}): a ranker that nothing evaluates is not released."
+        )
+    every = load_questions(path)
+    asked = [question for question in every if question.answerable]
+
+    async def observe(services: TenantServices) -> ProtectedSet:
+        observer = Observer(services)
+        await observer.check(every)
+        judge, earlier = Judge(observer), {question.qid: question.question for question in every}
+        found: list[ProtectedQuestion] = []
+        with Terminal().counting("asking the protected questions", "questions") as show:
+            done = 0
+            async for observed in observe_all(observer, asked, earlier):
+                protected = protected_question(observed, await judge.result(observed))
+                found += [protected] if protected is not None else []
+                done += 1
+                show(done, len(asked))
+        return ProtectedSet(
+            tenant=tenant,
+            questions_sha256=sha256(path.read_bytes()).hexdigest(),
+            index_version=(await services.search.info()).index_version,
+            ranker=observer.weights["ranker"],
+            left_out=len(every) - len(found),
+            questions=tuple(found),
+        )
+
+    return _with_services(options, tenant, observe)
+
+
+@learn_app.command()
+def routing(
+    context: typer.Context,
+    tenant: Tenant,
+    questions: Annotated[list[Path] | None, Option(metavar="FILE", help=LABELLED)] = None,
+    seed: Annotated[int, Option(help="Draws the folds of cross-validation.")] = 0,
+    dry_run: Annotated[bool, Option("--dry-run", help="Learn and measure; store nothing.")] = False,
+    rollback: Annotated[bool, Option("--rollback", help="Take the live router back instead.")] = False,
+) -> None:
+    """Learn how much each source matters for a question; what routes better than keywords serves."""
+    from assistant.tuning.releases import RouterReleases
+    from assistant.tuning.routing import routing_report_of
+
+    options = GlobalOptions.of(context)
+    if rollback:
+        _roll_back(options, tenant, RouterReleases)
+        return
+    paths = questions or _question_files(options, tenant)
+    if not paths:
+        names = " or ".join(_ROUTING_FILES)
+        raise ConfigurationError(f"evaluation/{tenant} has no {names}: name a file with --questions.")
+    learn = partial(_learn_router, options, paths=paths, seed=seed, dry_run=dry_run)
+    release = _with_services(options, tenant, learn)
+    report = routing_report_of(release.content)
+    rows = [(name, str(count)) for name, count in report.of_source.items()]
+    parts = [
+        table("right source", "questions", right=("questions",), rows=rows),
+        f"right source first {report.right_first:.1%}, by the words of the kinds "
+        f"{report.keywords_right_first:.1%}; gain at least {100 * report.gain_low:.1f} points (95 %), "
+        f"cross-validated by item; {report.words} words, artifact {release.content.artifact_hash[:16]}",
+        f"refused: {report.refused_because}" if report.refused_because else None,
+    ]
+    _show_release(options, release, parts, dry_run=dry_run)
+
+
+def _question_files(options: GlobalOptions, tenant: str) -> list[Path]:
+    folder = options.tenants_dir.parent / "evaluation" / tenant
+    return [path for name in _ROUTING_FILES if (path := folder / name).is_file()]
+
+
+async def learn_first_router(
+    runtime: LocalRuntime, ports: Mapping[str, int], *, tenant: str
+) -> Release[RouterRelease] | None:
+    """Learn a router where the tenant has questions for one and never had a release; else None."""
+    from assistant.cli.evaluate import open_services
+    from assistant.wiring.feedback import open_learning
+
+    options = runtime.options
+    paths, config = _question_files(options, tenant), options.tenant(tenant)
+    if not paths or len(config.sources) < 2:
+        return None
+    async with open_learning(config, state_dir=options.state_dir.resolve()) as stores:
+        if await stores.desk.list(DeskKind.ROUTER_RELEASE):
+            return None
+    async with open_services(runtime, ports, [tenant]) as services:
+        return await _learn_router(options, services[tenant], paths=paths)
+
+
+async def _learn_router(
+    options: GlobalOptions,
+    services: TenantServices,
+    *,
+    paths: Sequence[Path],
+    seed: int = 0,
+    dry_run: bool = False,
+) -> Release[RouterRelease]:
+    from assistant.answering.evidence import FindEvidence
+    from assistant.answering.tables import source_ids
+    from assistant.answering.vocabulary import KnownWordsReader
+    from assistant.evaluation.routing import load_routed
+    from assistant.tuning.routing import LearnRouting
+    from assistant.wiring.feedback import open_learning
+
+    config, clock = services.tenant, SystemClock()
+    items_of = source_ids(config, kind="catalogue")
+    known = await KnownWordsReader(services.search, clock=services.clock, items_of=items_of).read()
+
+    async def embed(texts: Sequence[str]) -> list[list[float]]:
+        deadline = Deadline.after(_EMBEDDED_AT_ONCE_S, clock=clock)
+        return await services.embedder.embed(texts, deadline=deadline)
+
+    async with open_learning(config, state_dir=options.state_dir.resolve()) as stores:
+        return await LearnRouting(config, desk=stores.desk, clock=clock).learn(
+            [question for path in paths for question in load_routed(path)],
+            file_sha256=sha256(b"".join(path.read_bytes() for path in paths)).hexdigest(),
+            read=partial(FindEvidence(services).without_items, known=known),
+            embed=embed,
+            seed=seed,
+            dry_run=dry_run,
+        )
+
+
+# Training sets and pairs
+
+
 @learn_app.command()
 def export(
     context: typer.Context,
     tenant: Tenant,
     out: Annotated[Path, Option(metavar="DIR", help="The sets become a new folder in it.")],
-    since: Annotated[
-        datetime | None, Option(formats=_DATES, metavar="DATE", help="UTC. Default: 90 days before --until.")
-    ] = None,
-    until: Annotated[datetime | None, Option(formats=_DATES, metavar="DATE", help=UNTIL)] = None,
+    since: Since = None,
+    until: Until = None,
     least_agreement: Annotated[
         float, Option(min=0, max=1, metavar="SHARE", help="Of the marks on near-identical questions.")
     ] = 0.66,
@@ -54,14 +381,54 @@ def export(
     ] = 1,
 ) -> None:
     """Write training sets: supervised and preference examples, a data card, provenance to each signal."""
-    from assistant.cli.training_sets import ExportOptions, export_sets
-    from assistant.tuning.training_sets import SetRules
+    from assistant.learning.patients_data import PatientsDataFilter
+    from assistant.learning.sealing import unseal_all
+    from assistant.settings.model_artifacts import WRITER
+    from assistant.tuning.training_sets import (
+        SET_COLUMNS,
+        RecordedPrompts,
+        SetFacts,
+        SetRules,
+        Sets,
+        build_sets,
+        write_sets,
+    )
 
-    end = (until or datetime.now(UTC)).replace(tzinfo=UTC)
-    begin = (since or end - timedelta(days=90)).replace(tzinfo=UTC)
+    options, (begin, end) = GlobalOptions.of(context), _window(since, until, days=SETS_DAYS)
     rules = SetRules(least_agreement=least_agreement, least_marks=least_marks)
-    chosen = ExportOptions(tenant=tenant, since=begin, until=end, out=out, rules=rules)
-    export_sets(GlobalOptions.of(context), chosen)
+
+    async def build(stores: LearningStores) -> tuple[Sets, int]:
+        events = [event async for event in stores.feedback.read(begin, end)]
+        ids = [event.text_id for event in events if event.text_id is not None]
+        texts: dict[str, FeedbackText] = {}
+        for start in range(0, len(ids), _TEXTS_AT_ONCE):
+            sealed = await stores.feedback.texts(ids[start : start + _TEXTS_AT_ONCE])
+            texts |= await unseal_all(sealed.values(), stores.keys)
+        prompts = RecordedPrompts(records=stores.records, texts=stores.texts, prompt_id=WRITER.prompt)
+        items = await stores.desk.list(DeskKind.APPROVED_ANSWER)
+        sets = await build_sets(
+            events,
+            texts=texts,
+            approved=[ApprovedAnswer.model_validate_json(item.body) for item in items],
+            prompt_of=prompts.of_answer,
+            patients_data=PatientsDataFilter(),
+            rules=rules,
+        )
+        return sets, len(events)
+
+    sets, events = _with_stores(options, tenant, build)
+    facts = SetFacts(
+        tenant=tenant,
+        purpose=options.tenant(tenant).feedback.purpose,
+        since=begin,
+        until=end,
+        events=events,
+        prompt_id=WRITER.prompt,
+        rules=rules,
+    )
+    folder = write_sets(sets, out, facts)
+    counts = {split: len(examples) for split, examples in sets.examples.items()}
+    _show_set(options, folder, {"examples": counts}, SET_COLUMNS, sets.rows(), sets.left_out)
 
 
 @learn_app.command()
@@ -76,12 +443,56 @@ def pairs(
     ] = 3,
 ) -> None:
     """Write pairs for tuning the embedding model: titles, questions, approved answers, sentences."""
-    from assistant.cli.embedding_tuning import PairOptions, export_pairs
-    from assistant.tuning.pairs import PairRules
+    from assistant.cli.evaluate import committed
+    from assistant.evaluation.questions import load_questions
+    from assistant.text.language import language
+    from assistant.tuning.pairs import PAIR_COLUMNS, PairFacts, PairRules, build_pairs, write_pairs
 
+    options = GlobalOptions.of(context)
+    path = questions or committed(options) / f"{tenant}.jsonl"
+    if questions is not None and not path.is_file():
+        raise NotFoundError(f"There is no such file: {path}.")
+    protected = load_questions(path) if path.is_file() else []
     rules = PairRules(hold_out=hold_out, sentences=sentences)
-    chosen = PairOptions(tenant=tenant, out=out, rules=rules, questions=questions)
-    export_pairs(GlobalOptions.of(context), chosen)
+
+    async def read(services: TenantServices) -> tuple[list[StoredDocument], str]:
+        documents = await read_documents(services.search, options, tenant)
+        return documents, (await services.search.info()).index_version
+
+    documents, index_version = _with_services(options, tenant, read)
+    items = _with_stores(options, tenant, lambda stores: stores.desk.list(DeskKind.APPROVED_ANSWER))
+    sets = build_pairs(
+        documents,
+        approved={item.item_id: ApprovedAnswer.model_validate_json(item.body) for item in items},
+        protected=protected,
+        language=language(options.tenant(tenant).language),
+        rules=rules,
+    )
+    questions_sha256 = sha256(path.read_bytes()).hexdigest() if protected else ""
+    facts = PairFacts(
+        tenant=tenant, index_version=index_version, questions_sha256=questions_sha256, rules=rules
+    )
+    folder = write_pairs(sets, out, facts)
+    counts = {name: len(found) for name, found in sets.pairs.items()}
+    _show_set(options, folder, {"pairs": counts}, PAIR_COLUMNS, sets.rows(), sets.left_out)
+
+
+async def read_documents(search: PassageSearch, options: GlobalOptions, tenant: str) -> list[StoredDocument]:
+    """Return the tenant's live documents that carry no access label."""
+    from assistant.knowledge.reading import pages_of
+
+    async with options.stores(tenant) as stores:
+        pages = pages_of(stores.knowledge.states, (DocumentState.LIVE,))
+        ids = [status.document_id async for page in pages for status in page]
+    found: list[StoredDocument] = []
+    for start in range(0, len(ids), _READ_AT_ONCE):
+        deadline = Deadline.after(_EMBEDDED_AT_ONCE_S, clock=SystemClock())
+        batch = ids[start : start + _READ_AT_ONCE]
+        found += (await search.read_documents(batch, labels=frozenset(), deadline=deadline)).values()
+    return found
+
+
+# A tuned embedding model against the one in service
 
 
 @learn_app.command()
@@ -93,89 +504,251 @@ def embedding(
         list[Path] | None, Option(metavar="FILE", help=QUESTIONS + " May be repeated.")
     ] = None,
 ) -> None:
-    """Hold a tuned embedding model against the one in service, on documents that it never saw."""
-    from assistant.cli.embedding_tuning import ModelComparison, compare_embeddings
+    """Hold a tuned embedding model against the one in service, on documents that it never saw.
 
-    chosen = ModelComparison(tenant=tenant, model=model, questions=tuple(questions or ()))
-    compare_embeddings(GlobalOptions.of(context), chosen)
-
-
-@learn_app.command()
-def ranking(
-    context: typer.Context,
-    tenant: Tenant,
-    since: Annotated[datetime | None, Option(formats=_DATES, metavar="DATE", help=SINCE)] = None,
-    until: Annotated[datetime | None, Option(formats=_DATES, metavar="DATE", help=UNTIL)] = None,
-    seed: Annotated[int, Option(help="Chooses which signals a cap leaves.")] = 0,
-    share: Annotated[int, Option(min=1, max=100, metavar="N", help=SHARE)] = 10,
-    dry_run: Annotated[bool, Option("--dry-run", help=DRY_RUN)] = False,
-    questions: Annotated[Path | None, Option(metavar="FILE", help=PROTECTED)] = None,
-) -> None:
-    """Learn ranker weights from agents' feedback; what passes the gate goes on trial."""
-    from assistant.cli.ranking import RankingOptions, learn_ranking
-
-    chosen = RankingOptions(tenant, since, until, seed, share, dry_run, questions)
-    learn_ranking(GlobalOptions.of(context), chosen)
-
-
-@learn_app.command()
-def releases(context: typer.Context, tenant: Tenant) -> None:
-    """List the releases of ranker weights, newest first, refused ones too."""
-    from assistant.cli.ranking import list_releases
-
-    list_releases(GlobalOptions.of(context), tenant=tenant)
-
-
-@learn_app.command()
-def promote(context: typer.Context, tenant: Tenant) -> None:
-    """Make the trial live, where it has its sample and is not worse than what serves beside it."""
-    from assistant.cli.ranking import promote
-
-    promote(GlobalOptions.of(context), tenant=tenant)
-
-
-@learn_app.command()
-def rollback(context: typer.Context, tenant: Tenant) -> None:
-    """Take the newest release back; the one before serves again within seconds."""
-    from assistant.cli.ranking import roll_back
-
-    roll_back(GlobalOptions.of(context), tenant=tenant)
-
-
-@learn_app.command()
-def routing(
-    context: typer.Context,
-    tenant: Tenant,
-    questions: Annotated[
-        list[Path] | None,
-        Option(
-            metavar="FILE",
-            help="Labelled questions, by default evaluation/T/tuning.jsonl and routing.jsonl. Repeatable.",
-        ),
-    ] = None,
-    seed: Annotated[int, Option(help="Draws the folds of cross-validation.")] = 0,
-    dry_run: Annotated[bool, Option("--dry-run", help="Learn and measure; store nothing.")] = False,
-    rollback: Annotated[bool, Option("--rollback", help="Take the live router back instead.")] = False,
-) -> None:
-    """Learn how much each source matters for a question; what routes better than keywords serves."""
-    from assistant.cli.ranking import roll_back
-    from assistant.cli.routing import learn_routing
-    from assistant.tuning.releases import RouterReleases
+    What serves is not touched: both answer in a state folder of their own, from the knowledge that the tenant
+    file names. Status 1 where the gate refuses.
+    """
+    from assistant.cli.models import ModelOptions, add_model, use_model
+    from assistant.tuning.gate import (
+        EmbeddingReport,
+        checks_of,
+        count_look,
+        gains_of,
+        read_tuning_facts,
+        refusals,
+    )
 
     options = GlobalOptions.of(context)
-    if rollback:
-        roll_back(options, tenant=tenant, kind=RouterReleases)
+    facts = read_tuning_facts(model, tenant=tenant)
+    asked, left_out = _unseen_questions(options, tenant, questions or (), frozenset(facts.held_out))
+    folder = options.state_dir / "evaluations"
+    make_private_folder(folder)
+    apart = replace(options, state_dir=folder / f"embedding-{tenant}", port=0, json=False)
+    model_sha256 = sha256((model / "model.safetensors").read_bytes()).hexdigest()
+    ledger = folder / "embedding-looks.jsonl"
+    look = count_look(ledger, questions_sha256=asked.sha256, model_sha256=model_sha256)
+    base = options.local_models([tenant])[tenant].embedding
+    if base is None:
+        use_model(apart, tenant=tenant, name=None)
     else:
-        learn_routing(options, tenant=tenant, paths=questions or (), seed=seed, dry_run=dry_run)
+        serving = ModelOptions(base.path, base.name, pooling=base.pooling)
+        add_model(apart, tenant=tenant, brought=serving)
+    before = _answered(apart, tenant, asked)
+    add_model(apart, tenant=tenant, brought=ModelOptions(model, f"tuned-{model_sha256[:12]}"))
+    after = _answered(apart, tenant, asked)
+    gains, checks = gains_of(before.by_qid, after.by_qid), checks_of(before.by_qid, after.by_qid)
+    report = EmbeddingReport(
+        tenant=tenant,
+        model_sha256=model_sha256,
+        training_set=facts.training_set,
+        base_model=before.embedding_model,
+        questions_sha256=asked.sha256,
+        made_at=datetime.now(UTC),
+        look=look,
+        left_out=left_out,
+        gains=gains,
+        checks=checks,
+        refused_because=refusals(gains, checks),
+    )
+    path = folder / f"embedding-{tenant}-{model_sha256[:12]}.json"
+    write_private(path, report.model_dump_json(indent=1).encode())
+    _show(options, report.model_dump(mode="json"), *_told(report, path))
+    if not report.passed:
+        raise typer.Exit(1)
 
 
-@learn_app.command()
-def questions(
-    context: typer.Context,
-    tenant: Tenant,
-    out: Annotated[Path, Option("--out", metavar="FILE", help="Gets the questions' candidates, no text.")],
+def _unseen_questions(
+    options: GlobalOptions, tenant: str, named: Sequence[Path], held_out: frozenset[str]
+) -> tuple[TenantQuestions, int]:
+    """Return the questions about held-out documents, with all for follow-ups, and how many were left out."""
+    from assistant.cli.evaluate import TenantQuestions, committed
+    from assistant.evaluation.questions import load_questions
+
+    paths = named or (committed(options) / f"{tenant}.jsonl",)
+    missing = [str(path) for path in paths if not path.is_file()]
+    if missing:
+        raise NotFoundError(f"There is no such file of questions: {', '.join(missing)}.")
+    every = [question for path in paths for question in load_questions(path)]
+    if len({question.qid for question in every}) < len(every):
+        raise ConfigurationError("Two of the files hold the same qid. Rename one.")
+    asked = tuple(question for question in every if set(question.documents) <= held_out)
+    if not asked:
+        raise ConfigurationError(
+            f"None of {len(every)} questions asks about a document that the model never saw."
+        )
+    digest = sha256(b"".join(sha256(path.read_bytes()).digest() for path in sorted(paths))).hexdigest()
+    return TenantQuestions(paths[0], digest, tuple(every), asked), len(every) - len(asked)
+
+
+def _answered(apart: GlobalOptions, tenant: str, asked: TenantQuestions) -> TenantRun:
+    """Answer the questions with the model that is chosen in this state folder, once its index is whole.
+
+    The worker enqueues what its index lacks some time after it started. Raises LocalRuntimeError.
+    """
+    from assistant.cli.evaluate import EvaluationPlan, open_services, run_questions
+    from assistant.cli.knowledge import load_if_empty
+    from assistant.cli.local import local_runtime
+
+    runtime = local_runtime(apart, Terminal())
+
+    async def run(ports: Mapping[str, int]) -> TenantRun:
+        await load_if_empty(runtime, tenant)
+        async with apart.stores(tenant) as stores:
+            counts = await stores.knowledge.states.count_by_state()
+        wanted = sum(counts.get(state, 0) for state in _TO_HOLD)  # one that is enqueued again is not live
+        ends_s, held = time.monotonic() + _EMBEDDED_WITHIN_S, -1
+        with runtime.terminal.counting(f"embedding {tenant}", "documents") as show:
+            while held < wanted:
+                if time.monotonic() >= ends_s:
+                    raise LocalRuntimeError(
+                        f"The index of {tenant} holds {held} of {wanted} documents after "
+                        f"{_EMBEDDED_WITHIN_S:.0f} s. Run the command again: it goes on."
+                    )
+                async with open_services(runtime, ports, [tenant]) as services:
+                    held = (await services[tenant].search.info()).document_count
+                show(held, wanted)
+                await asyncio.sleep(_POLL_S if held < wanted else 0.0)
+        return (await run_questions(runtime, ports, {tenant: asked}, EvaluationPlan((tenant,)))).tenants[0]
+
+    with runtime.processes(runtime.layout.for_loading, command="assistant learn embedding") as ports:
+        return asyncio.run(run(ports))
+
+
+def _told(report: EmbeddingReport, path: Path) -> list[str | Table | None]:
+    numbers = ("n", "before", "after", "points", "95 %")
+    rows = [
+        (
+            gain.name,
+            str(gain.difference.questions),
+            f"{gain.before:.1%}",
+            f"{gain.after:.1%}",
+            f"{100 * gain.difference.value:+.1f}",
+            f"{100 * gain.difference.low:+.1f} to {100 * gain.difference.high:+.1f}",
+        )
+        for gain in report.gains
+    ]
+    verdict = "The gate lets it pass" if report.passed else "The gate refuses it"
+    return [
+        table("measure", *numbers, right=numbers, rows=rows),
+        _checks(f"look {report.look} of {report.looks_allowed}", report.checks),
+        f"{report.left_out} questions left out: the model saw their documents.",
+        *(f"refused: {reason}" for reason in report.refused_because),
+        f"{verdict}. Report: {path}",
+    ]
+
+
+# What the commands share
+
+
+def _window(since: datetime | None, until: datetime | None, *, days: int) -> tuple[datetime, datetime]:
+    """Return the window; dates without a time zone are UTC. Raises ConfigurationError where it is empty."""
+    end = datetime.now(UTC) if until is None else until.replace(tzinfo=UTC)
+    begin = end - timedelta(days=days) if since is None else since.replace(tzinfo=UTC)
+    if begin >= end:
+        raise ConfigurationError(f"--since {begin:%Y-%m-%d} is not before --until {end:%Y-%m-%d}.")
+    return begin, end
+
+
+def _with_stores(
+    options: GlobalOptions, tenant: str, use: Callable[[LearningStores], Awaitable[Result]]
+) -> Result:
+    """Return what ``use`` returns of the tenant's embedded stores."""
+    from assistant.wiring.feedback import open_learning
+
+    async def run() -> Result:
+        async with open_learning(options.tenant(tenant), state_dir=options.state_dir.resolve()) as stores:
+            return await use(stores)
+
+    with Terminal().waiting("learning"):
+        return asyncio.run(run())
+
+
+def _with_services(
+    options: GlobalOptions, tenant: str, use: Callable[[TenantServices], Awaitable[Result]]
+) -> Result:
+    """Return what ``use`` returns of the tenant's services, with its local processes and its knowledge."""
+    from assistant.cli.evaluate import open_services
+    from assistant.cli.knowledge import load_if_empty
+    from assistant.cli.local import local_runtime
+
+    runtime = local_runtime(options, Terminal())
+
+    async def run(ports: Mapping[str, int]) -> Result:
+        await load_if_empty(runtime, tenant)
+        async with open_services(runtime, ports, [tenant]) as services:
+            return await use(services[tenant])
+
+    with runtime.processes(runtime.layout.for_loading, command="assistant learn") as ports:
+        return asyncio.run(run(ports))
+
+
+def _show(options: GlobalOptions, value: object, *parts: str | Table | None) -> None:
+    """Print JSON for a program to read, else lines and tables."""
+    terminal = Terminal()
+    if options.json:
+        terminal.json(value)
+        return
+    for part in parts:
+        if part is not None:
+            terminal.out.print(plain(part) if isinstance(part, str) else part)
+
+
+def _show_release(
+    options: GlobalOptions,
+    release: Release[RankerRelease] | Release[RouterRelease],
+    parts: Iterable[str | Table | None],
+    *,
+    dry_run: bool,
 ) -> None:
-    """Observe the evaluation questions and write them for the scheduled job's gate."""
-    from assistant.cli.ranking import write_questions
+    """Print a new release. Status 1 where it was refused."""
+    state = release.content.state
+    told = "dry run, nothing is stored" if dry_run else state.value
+    _show(options, _as_json(release), f"{release.name}: {told}", *parts)
+    if state is ReleaseState.REFUSED and not dry_run:
+        raise typer.Exit(1)
 
-    write_questions(GlobalOptions.of(context), tenant=tenant, out=out)
+
+def _as_json(release: Release[RankerRelease] | Release[RouterRelease]) -> Mapping[str, object]:
+    """Return a release without the artifact."""
+    content = release.content.model_dump(mode="json", exclude={"weights_json", "router_json", "report"})
+    report = json.loads(release.content.report) if release.content.report else None
+    return {"release": release.name, "note": release.item.note, **content, "report": report}
+
+
+def _show_set(
+    options: GlobalOptions,
+    folder: Path,
+    counts: Mapping[str, object],
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    left_out: Mapping[str, int],
+) -> None:
+    """Print what is in an exported set, a row for each split, and what is not."""
+    lines = [f"left out, {reason}: {count}" for reason, count in sorted(left_out.items()) if count]
+    shown = table(*columns, right=columns[1:3], rows=rows)
+    _show(
+        options,
+        {"folder": str(folder), **counts, "left_out": dict(left_out)},
+        shown,
+        *lines,
+        f"Folder: {folder}",
+    )
+
+
+def _checks(title: str, checks: Sequence[Check]) -> Table | None:
+    """Return what a gate compared, if anything."""
+    rows = [
+        (
+            check.name,
+            str(check.questions),
+            f"{check.before:.1%}",
+            f"{check.after:.1%}",
+            f"{100 * check.low:+.1f}",
+            f"{100 * check.bound:+.1f}",
+            "passed" if check.passed else "FAILED",
+        )
+        for check in checks
+    ]
+    numbers = ("n", "before", "after", "low", "bound")
+    return table(title, *numbers, "", right=numbers, rows=rows) if rows else None

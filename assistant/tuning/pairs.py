@@ -21,8 +21,7 @@ from assistant.domain.documents import Passage, StoredDocument, embedding_input
 from assistant.domain.errors import InvalidRequestError
 from assistant.evaluation.questions import EvaluationQuestion, split_of
 from assistant.text.language import Language
-from assistant.tuning.alike import Alike
-from assistant.tuning.set_files import DataCard, as_lines, counts_told, write_folder
+from assistant.tuning.training_sets import Alike, as_lines, counts_told, markdown_table, write_folder
 
 HoldOut = Literal["asked", "half"]
 PairSplit = Literal["train", "validation"]
@@ -32,7 +31,12 @@ FEWEST_PAIRS = 100
 """That train. Fewer teach a model a few words, and nothing of the tenant's field."""
 HELD_OUT = "held_out.txt"
 """Ids of the documents that a model tuned on the set never saw."""
+PAIR_COLUMNS = ("split", "pairs", "documents", "kinds")
 _SEED = "pairs"
+_HELD_OUT_SAID: Mapping[HoldOut, str] = {
+    "asked": "every document that an evaluation question names",
+    "half": "the half of the documents by whose questions evaluation judges",
+}
 
 
 class PairKind(StrEnum):
@@ -272,48 +276,19 @@ def write_pairs(sets: PairSets, folder: Path, facts: PairFacts) -> Path:
             f"{counts['train']} training and {counts['validation']} validating pairs; {FEWEST_PAIRS} and 1 "
             f"are needed. {len(sets.held_out)} documents are held out; --hold-out half takes half of them."
         )
-    files = {
+    content = {
         **{f"pairs.{name}.jsonl": as_lines(map(pair_row, sets.pairs[name])) for name in PAIR_SPLITS},
         "passages.jsonl": as_lines(map(passage_row, sets.passages)),
         HELD_OUT: ("\n".join(sorted(sets.held_out)) + "\n").encode(),
     }
-    manifest = {
-        "index_version": facts.index_version,
-        "questions_sha256": facts.questions_sha256,
-        "rules": asdict(facts.rules),
-        "counts": counts,
+    about = {name: value for name, value in asdict(facts).items() if name != "tenant"}
+    card = {
+        **about,
+        **asdict(facts.rules),
+        "table": markdown_table(PAIR_COLUMNS, sets.rows()),
+        "left_out": counts_told(sets.left_out),
+        "hold_out": _HELD_OUT_SAID[facts.rules.hold_out],
+        "alike_from": f"{facts.rules.alike_from:.0%}",
     }
-    return write_folder(files, folder, tenant=facts.tenant, manifest=manifest, card=_card(sets, facts))
-
-
-def _card(sets: PairSets, facts: PairFacts) -> DataCard:
-    rules = facts.rules
-    out = {
-        "asked": "every document that an evaluation question names",
-        "half": "the half of the documents by whose questions evaluation judges",
-    }
-    return DataCard(
-        title=f"Pairs of {facts.tenant}",
-        columns=("split", "pairs", "documents", "kinds"),
-        rows=sets.rows(),
-        sections={
-            "Where they come from": f"""\
-Documents of the index `{facts.index_version}` that every agent may read, and live approved answers of the
-desk. No document with an access label and no feedback of agents is in here. Each line names its passages or
-its item.""",
-            "What is in a line": """\
-`pairs.*`: `anchor` (a title, a question of the document, a sentence, a wording of an approved answer),
-`positives` (passages of one document without the anchor: a title's passages lack the title, a sentence's
-passage lacks the sentence), `document_id`. `passages.jsonl`: the passages as they are embedded, among which
-validation looks.""",
-            "What was left out": f"""\
-{counts_told(sets.left_out)}.
-- Held out: {out[rules.hold_out]}, listed in `{HELD_OUT}`.
-- An anchor that shares {rules.alike_from:.0%} or more of its content words with an evaluation question, or
-  with a title or question of a held-out document, is left out.
-- One document of {rules.validates_one_in} validates: it chooses how much of the tuned weights is taken.""",
-            "Limits": """\
-A sentence is not a question, and titles are written by owners, not by callers. A withdrawn document is in no
-later set, but in this folder: delete it, and the models trained on it, when a withdrawal asks for it.""",
-        },
-    )
+    manifest = {**about, "counts": counts}
+    return write_folder(content, folder, tenant=facts.tenant, manifest=manifest, card=("pairs", card))

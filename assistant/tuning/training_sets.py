@@ -1,22 +1,30 @@
-"""Training sets from what agents did: supervised examples and preferences, versioned and immutable.
+"""Exports what models are tuned on as folders of files with a data card: versioned, never changed.
+
+Training sets hold what agents did: supervised examples and preferences in TRL's conversational form. Pairs
+for the embedding model (``pairs``) have the same form of a folder: ``KIND.SPLIT.jsonl``, a manifest with the
+files' hashes, and a card by the questions of Gebru et al., "Datasheets for datasets" (2021).
 
 An example's prompt is what a model reads for the question; its completion is a text that people stand behind:
-approved at the desk, sent, or marked good. A preference has the draft that they replaced as rejected. Both
-are JSON lines in TRL's conversational form. Texts come from the sealed feedback: what was erased or withdrawn
-cannot be read, and so is never part of a new set.
+approved at the desk, sent, or marked good. A preference has the draft that they replaced as rejected. Texts
+come from the sealed feedback: what was erased or withdrawn cannot be read, and so is never part of a new set.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from importlib.resources import files
 from pathlib import Path
+from string import Template
 from typing import Any, Literal
 
+import orjson
 from rapidfuzz.distance import Levenshtein
 
 from assistant.answering.evidence import DOCUMENTS_READ
@@ -24,13 +32,14 @@ from assistant.answering.ports import AnswerRecords, ChatMessage, DocumentTexts
 from assistant.answering.prompt import document_text, load_prompt, neutralise, user_text
 from assistant.domain.answers import VerdictLabel
 from assistant.domain.desk import ApprovedAnswer, ItemState
+from assistant.domain.errors import ConflictError, InvalidRequestError
 from assistant.domain.feedback import FeedbackEvent, FeedbackKind, FeedbackText
 from assistant.learning.ports import PatientDataFilter
+from assistant.private_files import make_private_folder, write_private
 from assistant.text.language import has_unsupported_numbers, quantities
-from assistant.tuning.alike import families
-from assistant.tuning.set_files import DataCard, as_lines, counts_told, write_folder
 
 _MARKS = frozenset({FeedbackKind.VERDICT, FeedbackKind.SENT})
+_SHINGLE_WORDS = 3
 _TEST_OF = 10
 """One document of so many belongs to the test split."""
 
@@ -46,6 +55,8 @@ class Origin(StrEnum):
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+SET_COLUMNS = ("split", "examples", "preferences", "documents")
+CARD, MANIFEST = "card.md", "manifest.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +107,18 @@ class Sets:
     left_out: Counter[str] = field(default_factory=Counter[str])
     replaced: Counter[str] = field(default_factory=Counter[str])
     """Patients' data that was still found and replaced, by kind."""
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Return each split with its numbers of examples, preferences and documents (``SET_COLUMNS``)."""
+        return [
+            (
+                name,
+                str(len(examples)),
+                str(sum(one.rejected is not None for one in examples)),
+                str(len({one.document_id for one in examples})),
+            )
+            for name, examples in self.examples.items()
+        ]
 
 
 async def build_sets(
@@ -323,6 +346,55 @@ def _is_tested(document_id: str) -> bool:
     return int.from_bytes(hashlib.sha256(document_id.encode()).digest()[:4], "big") % _TEST_OF == 0
 
 
+# Near-duplicates
+
+
+class Alike:
+    """Sets of parts, with an index by part: only those that share one are compared."""
+
+    def __init__(self, similar_from: float, known: Iterable[frozenset[str]] = ()) -> None:
+        """``similar_from``: share of common parts from which two sets are alike."""
+        self._similar_from = similar_from
+        self._sets: list[frozenset[str]] = []
+        self._holding: defaultdict[str, list[int]] = defaultdict(list)
+        for parts in known:
+            self.add(parts)
+
+    def add(self, parts: frozenset[str]) -> None:
+        for part in parts:
+            self._holding[part].append(len(self._sets))
+        self._sets.append(parts)
+
+    def of(self, parts: frozenset[str]) -> list[int]:
+        """Return the numbers of the sets that are alike, in the order in which they were added."""
+        common = Counter(at for part in parts for at in self._holding.get(part, ()))
+        return sorted(
+            at
+            for at, count in common.items()
+            if count / (len(parts) + len(self._sets[at]) - count) >= self._similar_from
+        )
+
+
+def families(texts: Sequence[str], *, similar_from: float) -> list[int]:
+    """Return the family of each text, which is the number of its first member: texts that are alike by their
+    word triples, case and white space aside, and whatever is alike to one of them."""
+    index, family = Alike(similar_from), list[int]()
+    for at, text in enumerate(texts):
+        triples = _triples(text)
+        joined = {family[other] for other in index.of(triples)}
+        first = min(joined, default=at)
+        family = [first if one in joined else one for one in family] if len(joined) > 1 else family
+        family.append(first)
+        index.add(triples)
+    return family
+
+
+def _triples(text: str) -> frozenset[str]:
+    words = text.lower().split()
+    count = max(1, len(words) - _SHINGLE_WORDS + 1)
+    return frozenset(" ".join(words[at : at + _SHINGLE_WORDS]) for at in range(count))
+
+
 # Prompts and files
 
 
@@ -367,56 +439,85 @@ class SetFacts:
 def write_sets(sets: Sets, folder: Path, facts: SetFacts) -> Path:
     """Write the sets into a new folder of ``folder``, named by the hash of their content; return it.
 
-    Raises ConflictError when the folder exists with other content, OSError.
+    Raises InvalidRequestError where no example is left, ConflictError when the folder exists with other
+    content, OSError.
     """
-    files: dict[str, bytes] = {}
+    if not any(sets.examples.values()):
+        raise InvalidRequestError(
+            f"{facts.events} events make no example (left out: {counts_told(sets.left_out)}). Take a longer "
+            "window with --since."
+        )
+    content: dict[str, bytes] = {}
     for split in SPLITS:
         preferences = map(preference_row, sets.examples[split])
-        files[f"sft.{split}.jsonl"] = as_lines(map(supervised_row, sets.examples[split]))
-        files[f"preference.{split}.jsonl"] = as_lines(row for row in preferences if row is not None)
-    window = [facts.since.isoformat(), facts.until.isoformat()]
-    manifest = {"window": window, "prompt": facts.prompt_id}
-    return write_folder(files, folder, tenant=facts.tenant, manifest=manifest, card=_card(sets, facts))
+        content[f"sft.{split}.jsonl"] = as_lines(map(supervised_row, sets.examples[split]))
+        content[f"preference.{split}.jsonl"] = as_lines(row for row in preferences if row is not None)
+    rules, dates = facts.rules, (facts.since, facts.until)
+    card = {
+        **asdict(facts),
+        **asdict(rules),
+        "table": markdown_table(SET_COLUMNS, sets.rows()),
+        "since": f"{dates[0]:%Y-%m-%d}",
+        "until": f"{dates[1]:%Y-%m-%d}",
+        "purpose": facts.purpose.rstrip(".") or "not stated in the tenant file",
+        "origins": counts_told(Counter(one.origin.value for name in SPLITS for one in sets.examples[name])),
+        "left_out": counts_told(sets.left_out),
+        "replaced": counts_told(sets.replaced),
+        "least_agreement": f"{rules.least_agreement:.0%}",
+        "newest_share": f"{rules.newest_share:.0%}",
+    }
+    manifest = {"window": [date.isoformat() for date in dates], "prompt": facts.prompt_id}
+    return write_folder(content, folder, tenant=facts.tenant, manifest=manifest, card=("training_sets", card))
 
 
-def _card(sets: Sets, facts: SetFacts) -> DataCard:
-    rules, purpose = facts.rules, facts.purpose.rstrip(".") or "not stated in the tenant file"
-    origins = Counter(one.origin.value for name in SPLITS for one in sets.examples[name])
-    return DataCard(
-        title=f"Training sets of {facts.tenant}",
-        columns=("split", "examples", "preferences", "documents"),
-        rows=[
-            (
-                name,
-                len(sets.examples[name]),
-                sum(one.rejected is not None for one in sets.examples[name]),
-                len({one.document_id for one in sets.examples[name]}),
-            )
-            for name in SPLITS
-        ],
-        sections={
-            "Where they come from": f"""\
-{facts.events} feedback events from {facts.since:%Y-%m-%d} to {facts.until:%Y-%m-%d} (end excluded). Purpose
-of the collection, as the agents were told: {purpose}.
-Texts that people stand behind: {counts_told(origins)}. Each line names its answer and its events.""",
-            "What is in a line": f"""\
-`sft.*`: `prompt` (prompt file `{facts.prompt_id}`, the sources as they are now, the question) and
-`completion`. `preference.*`: `prompt`, `chosen`, and the replaced draft as `rejected`. Both in TRL's
-conversational form.""",
-            "What was left out": f"""\
-{counts_told(sets.left_out)}.
-- An example needs {rules.least_marks} marks or more on near-identical questions, of which
-  {rules.least_agreement:.0%} or more agree on the document; an approved text needs none.
-- A chosen text has no number, dose or code that its sources do not hold, and its answer quoted a document.
-- Near-duplicates: Jaccard similarity of word triples from {rules.similar_from}.
-- A document is either tested or trained, never both; the newest {rules.newest_share:.0%} of the window
-  validates; no question in train is near one in test.""",
-            "Patients' data": f"""\
-Replaced before the events left the service, and looked for again at this export:
-{counts_told(sets.replaced)}. No filter finds everything: treat these files as PHI.""",
-            "Limits": """\
-Agents mark what they notice: an unmarked answer is not a good one. Erasing a patient or withdrawing a
-document takes its texts out of the next export, not out of this folder: delete the folder, and models
-trained on it, when an erasure asks for it.""",
-        },
-    )
+# Folders
+
+
+def write_folder(
+    content: Mapping[str, bytes],
+    folder: Path,
+    *,
+    tenant: str,
+    manifest: Mapping[str, Any],
+    card: tuple[str, Mapping[str, object]],
+) -> Path:
+    """Write a set's files, its manifest with their hashes and its card; return the new folder TENANT-VERSION.
+
+    ``card``: the template's name, and what it tells. The same content is the same folder, which is left as it
+    is. A folder appears whole or not at all. Raises ConflictError when it exists with other content, OSError.
+    """
+    hashes = {name: hashlib.sha256(raw).hexdigest() for name, raw in sorted(content.items())}
+    about = {"schema_version": 1, "tenant": tenant, **manifest, "files": hashes}
+    raw = orjson.dumps(about, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n"
+    version, (name, told) = hashlib.sha256(raw).hexdigest(), card
+    target = folder / f"{tenant}-{version[:12]}"
+    if target.exists():
+        if (target / MANIFEST).read_bytes() != raw:
+            raise ConflictError(f"{target} has another manifest: it was changed. Move it away and retry.")
+        return target
+    template = Template(files("assistant.tuning").joinpath("cards", f"{name}.md").read_text("utf-8"))
+    text = template.substitute({**told, "tenant": tenant, "version": version})
+    making = folder / f".{target.name}.{os.getpid()}"
+    make_private_folder(making)
+    try:
+        for file, written in {**content, MANIFEST: raw, CARD: text.encode()}.items():
+            write_private(making / file, written)
+        making.rename(target)
+    except BaseException:
+        shutil.rmtree(making, ignore_errors=True)
+        raise
+    return target
+
+
+def as_lines(rows: Iterable[Mapping[str, Any]]) -> bytes:
+    """Return JSON lines with sorted keys."""
+    return b"".join(orjson.dumps(row, option=orjson.OPT_SORT_KEYS) + b"\n" for row in rows)
+
+
+def counts_told(counts: Mapping[str, int]) -> str:
+    """Return the counts that are not 0, by name, for a data card."""
+    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items()) if count) or "none"
+
+
+def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in (columns, ["---"] * len(columns), *rows))

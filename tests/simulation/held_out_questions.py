@@ -12,9 +12,9 @@ import argparse
 import asyncio
 from pathlib import Path
 
-from assistant.cli.embedding_tuning import read_documents
 from assistant.cli.evaluate import open_services
 from assistant.cli.knowledge import load_if_empty
+from assistant.cli.learn import read_documents
 from assistant.cli.local import local_runtime
 from assistant.cli.terminal import GlobalOptions, Terminal
 from assistant.domain.documents import StoredDocument

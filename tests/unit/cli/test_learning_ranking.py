@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from datetime import datetime
+from dataclasses import replace
 from pathlib import Path
 
-import pytest
+from typer.testing import CliRunner, Result
 
-from assistant.cli.ranking import RankingOptions, learn_ranking, list_releases, roll_back
+from assistant.cli.learn import learn_app
 from assistant.cli.terminal import GlobalOptions
-from assistant.domain.errors import ConfigurationError
+from assistant.domain.errors import ConfigurationError, InvalidRequestError
 from assistant.wiring.feedback import open_learning
 from tests.fakes.synthetic_feedback import World, feedback
 from tests.unit.tuning.test_gate import protected_set
@@ -21,11 +21,14 @@ def options(tmp_path: Path) -> GlobalOptions:
     return GlobalOptions(tenants_dir=Path("tenants"), state_dir=tmp_path / "state", port=None, json=True)
 
 
-def chosen(tmp_path: Path, **changes: object) -> RankingOptions:
+def learn(opts: GlobalOptions, *arguments: str) -> Result:
+    return CliRunner().invoke(learn_app, [*arguments, "--tenant", "pharmacy"], obj=opts)
+
+
+def ranking(opts: GlobalOptions, tmp_path: Path, *, until: str = "2026-10-12") -> Result:
     path = tmp_path / "questions.json"
     path.write_text(protected_set(by_title=True).model_dump_json())
-    window = {"since": datetime(2026, 10, 1), "until": datetime(2026, 10, 12)}  # noqa: DTZ001 - as typer reads it
-    return RankingOptions(tenant="pharmacy", protected=path, **{**window, **changes})  # type: ignore[arg-type]
+    return learn(opts, "ranking", "--since", "2026-10-01", "--until", until, "--questions", str(path))
 
 
 async def fill(opts: GlobalOptions) -> None:
@@ -35,21 +38,34 @@ async def fill(opts: GlobalOptions) -> None:
             await stores.feedback.append(events[start : start + 300], [])
 
 
-def test_a_release_is_learned_listed_and_rolled_back(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_release_is_learned_listed_and_rolled_back(tmp_path: Path) -> None:
     opts = options(tmp_path)
     asyncio.run(fill(opts))
-    learn_ranking(opts, chosen(tmp_path))
-    learned = json.loads(capsys.readouterr().out)
+    learned = json.loads(ranking(opts, tmp_path).stdout)
     assert (learned["release"], learned["state"], learned["signals"]) == ("ranker-000001", "trial", 600)
     assert learned["report"]["gate"]["look"] == 1
-    roll_back(opts, tenant="pharmacy")
-    assert json.loads(capsys.readouterr().out) == {"rolled_back": "ranker-000001", "serves": "shipped"}
-    list_releases(opts, tenant="pharmacy")
-    assert [one["state"] for one in json.loads(capsys.readouterr().out)] == ["rolled_back"]
+    table = learn(replace(opts, json=False), "releases").stdout
+    assert "ranker-000001" in table
+    assert json.loads(learn(opts, "rollback").stdout) == {"rolled_back": "ranker-000001", "serves": "shipped"}
+    assert [one["state"] for one in json.loads(learn(opts, "releases").stdout)] == ["rolled_back"]
+
+
+def test_a_release_is_told_to_a_person(tmp_path: Path) -> None:
+    opts = options(tmp_path)
+    asyncio.run(fill(opts))
+    told = ranking(replace(opts, json=False), tmp_path).stdout
+    assert "ranker-000001: trial" in told
+    assert "sealed half" in told
+    assert "assistant learn promote" in told
 
 
 def test_a_window_that_ends_before_it_begins_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="is not before --until"):
-        learn_ranking(options(tmp_path), chosen(tmp_path, until=datetime(2026, 9, 1)))  # noqa: DTZ001
+    refused = ranking(options(tmp_path), tmp_path, until="2026-09-01").exception
+    assert isinstance(refused, ConfigurationError)
+    assert "is not before --until" in refused.message
+
+
+def test_a_window_without_events_makes_no_sets(tmp_path: Path) -> None:
+    refused = learn(options(tmp_path), "export", "--out", str(tmp_path)).exception
+    assert isinstance(refused, InvalidRequestError)
+    assert refused.message.startswith("0 events make no example")

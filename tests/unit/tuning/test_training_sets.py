@@ -18,8 +18,9 @@ from assistant.domain.desk import ApprovedAnswer, ItemState
 from assistant.domain.errors import ConflictError
 from assistant.domain.feedback import Edit, FeedbackEvent, FeedbackKind, FeedbackText, ShownDocument
 from assistant.learning.ports import ReplacedText
-from assistant.tuning.set_files import CARD, MANIFEST
 from assistant.tuning.training_sets import (
+    CARD,
+    MANIFEST,
     SPLITS,
     Example,
     Origin,
