@@ -88,7 +88,7 @@ class LinkProbe(Construct):
             statements.append(allow("ssm:GetParameter", parameter_arn(self, certificate)))
         # Below the role, so that the function waits for it too. Attached by name: the key's policy refers to
         # the role, so the role must not refer to this policy.
-        attach(role, "Calls", role.role_name, statements, description="What the probe itself calls")
+        attach(role, "Calls", role, statements, description="What the probe itself calls")
         function = VpcFunction(
             self,
             "Ask",
@@ -375,7 +375,7 @@ class CareAppStack(TenantStack):
 
     def _add_service_endpoints(self, vpc: TenantVpc, groups: CareGroups) -> None:
         """Create the endpoints of AWS services that the probe calls, in the stack's own VPC only."""
-        called = called_services(self)
+        called = called_services(self.callers)
         if groups.endpoints is not None:
             ServiceEndpoints(
                 self,

@@ -12,7 +12,7 @@ from constructs import Construct
 
 from stacks.data.buckets import Keeping, TenantBucket
 from stacks.learning.stack import read_bucket, use_keys, write_folder
-from stacks.outputs import CorpusOutputs, EarlierOutputs, KeysOutputs, NetworkOutputs, Workload
+from stacks.outputs import CorpusOutputs, DataOutputs, KeysOutputs, NetworkOutputs, Workload
 from stacks.policy import DOCUMENTS_BUCKET, NO_REPLICATION, exceptions, wildcard
 from stacks.roles import WorkloadRole, attach
 from stacks.tenant import DeployedTenant
@@ -31,10 +31,15 @@ LOGS = "logs/"
 
 class CorpusStack(TenantStack):
     def __init__(
-        self, scope: Construct, construct_id: str, *, tenant: DeployedTenant, earlier: EarlierOutputs
+        self,
+        scope: Construct,
+        *,
+        tenant: DeployedTenant,
+        keys: KeysOutputs,
+        network: NetworkOutputs,
+        data: DataOutputs,
     ) -> None:
-        super().__init__(scope, construct_id, tenant=tenant, data_class="phi", stateful=True)
-        keys, network, data = earlier.keys, earlier.network, earlier.data
+        super().__init__(scope, "Corpus", tenant=tenant, data_class="phi", stateful=True)
         bucket = TenantBucket(
             self,
             "CorpusBucket",
@@ -55,7 +60,7 @@ class CorpusStack(TenantStack):
             *write_folder(bucket.bucket_name, LOGS),
             use_keys(self, keys.data_key_arn),
         ]
-        attach(self, "Job", role.role_name, statements)
+        attach(self, "Job", role, statements)
         self._application(bucket, network=network, keys=keys)
         self.outputs = CorpusOutputs(corpus_bucket=bucket.bucket_name)
 

@@ -19,7 +19,7 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from stacks.network.security_groups import HEALTH_PORT, HTTPS_PORT, TASK_PORT
-from stacks.outputs import EarlierOutputs, EdgeOutputs, Workload
+from stacks.outputs import EdgeOutputs, NetworkOutputs, Workload
 from stacks.policy import exceptions, hipaa, nag
 from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import TenantStack, pin
@@ -171,11 +171,9 @@ class TlsFront(Construct):
 
 class EdgeStack(TenantStack):
     def __init__(
-        self, scope: Construct, construct_id: str, *, tenant: DeployedTenant, earlier: EarlierOutputs
+        self, scope: Construct, *, tenant: DeployedTenant, network: NetworkOutputs, logs_bucket: str
     ) -> None:
-        super().__init__(scope, construct_id, tenant=tenant, data_class="phi", stateful=True)
-        network, data = earlier.network, earlier.data
-
+        super().__init__(scope, "Edge", tenant=tenant, data_class="phi", stateful=True)
         vpc = self.import_vpc(network)
         front = TlsFront(
             self,
@@ -183,7 +181,7 @@ class EdgeStack(TenantStack):
             tenant=tenant,
             vpc=vpc,
             security_group_id=network.security_group_ids[Workload.ALB],
-            logs_bucket=data.logs_bucket,
+            logs_bucket=logs_bucket,
         )
         nlb = self._network_load_balancer(vpc, network.security_group_ids[Workload.NLB])
         self._forward(nlb, front, vpc)

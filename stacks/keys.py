@@ -55,8 +55,8 @@ _FOR_RESOURCE = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
 
 
 class KeysStack(TenantStack):
-    def __init__(self, scope: Construct, construct_id: str, *, tenant: DeployedTenant) -> None:
-        super().__init__(scope, construct_id, tenant=tenant, data_class="internal", stateful=True)
+    def __init__(self, scope: Construct, *, tenant: DeployedTenant) -> None:
+        super().__init__(scope, "Keys", tenant=tenant, data_class="internal", stateful=True)
         data = self._key(
             "DataKey",
             "documents, tables, queues, search domain",

@@ -8,7 +8,7 @@ resource of another.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -156,19 +156,3 @@ class LearningOutputs:
 class CorpusOutputs:
     corpus_bucket: str
     """Corpora made of documents, and the logs of the jobs that make them."""
-
-
-@dataclass(slots=True, repr=False)
-class EarlierOutputs:
-    """The outputs of the tenant's stacks that are already created, in the order of their creation. Reading
-    those of a later stack raises AttributeError."""
-
-    keys: KeysOutputs = field(init=False)
-    network: NetworkOutputs = field(init=False)
-    data: DataOutputs = field(init=False)
-    edge: EdgeOutputs = field(init=False)
-    models: ModelsOutputs = field(init=False)
-    ingestion: IngestionOutputs = field(init=False)
-    orchestrator: OrchestratorOutputs = field(init=False)
-    learning: LearningOutputs = field(init=False)
-    corpus: CorpusOutputs = field(init=False)

@@ -6,14 +6,13 @@ import hashlib
 
 import aws_cdk as cdk
 import tomlkit
-from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3_assets as assets
 from constructs import Construct
 
 from assistant.domain.errors import ConfigurationError
 from assistant.settings.images import DIGEST_PATTERN
 from assistant.settings.tenant import WHERE_IT_STANDS
-from stacks.roles import allow
+from stacks.roles import WorkloadRole, allow
 from stacks.tenant import ROOT, DeployedTenant
 
 TASK_IMAGES = ("orchestrator", "otel_collector")
@@ -129,10 +128,10 @@ class TenantFileAsset(Construct):
         self.uri = self._asset.s3_object_url
         """``s3://bucket/key.toml``, known at deploy time: a value for ``tenant_file_s3``."""
 
-    def grant_read(self, role: iam.Role) -> None:
+    def grant_read(self, role: WorkloadRole) -> None:
         """Let a role read this one object."""
         arn = self._asset.bucket.arn_for_objects(self._asset.s3_object_key)
-        role.add_to_principal_policy(allow("s3:GetObject", arn))
+        role.may(allow("s3:GetObject", arn))
 
 
 def effective_tenant_file(tenant: DeployedTenant) -> str:

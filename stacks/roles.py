@@ -6,7 +6,7 @@ deployment's roles, and the few principals that the tenant file declares.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, cast
 
@@ -16,6 +16,7 @@ from constructs import Construct
 
 from stacks.outputs import NetworkOutputs, Workload
 from stacks.tenant import DeployedTenant
+from stacks.tenant_stack import Caller, TenantStack
 
 TENANT_TAG = "aws:PrincipalTag/tenant"
 """Tag of the calling role; what services do on its behalf carries it too. ``TenantStage`` tags every role."""
@@ -52,7 +53,8 @@ def tag_duty(role: iam.Role, duty: Duty) -> None:
 class WorkloadRole(iam.Role):
     """A role whose holder runs in the tenant's VPC and reaches AWS only through the VPC's endpoints.
 
-    The endpoints are derived from what these roles may call. Path and boundary come from the stage.
+    Its stack declares what it may call, and the network has endpoints for that alone. Path and boundary come
+    from the stage.
     """
 
     def __init__(
@@ -72,9 +74,20 @@ class WorkloadRole(iam.Role):
             assumed_by=cast("iam.IPrincipal", iam.ServicePrincipal(assumed_by)),
             description=description,
         )
-        self.platform = assumed_by
-        """The service that runs the holder; its own calls with the role use its own network."""
-        self.through = tuple(through)
+        self._caller = Caller(path=self.node.path, platform=assumed_by, through=tuple(through))
+        stack = cdk.Stack.of(self)
+        if isinstance(stack, TenantStack):
+            stack.callers.append(self._caller)
+
+    def may(self, *statements: iam.PolicyStatement) -> None:
+        """Allow this by the role's own policy, and declare it."""
+        for statement in statements:
+            self.add_to_policy(statement)
+        self.declare(statements)
+
+    def declare(self, statements: Iterable[iam.PolicyStatement]) -> None:
+        """Say that the holder calls this, by a policy that is made elsewhere."""
+        self._caller.statements.extend(statements)
 
 
 class ServiceRole(Construct):
@@ -112,17 +125,20 @@ class ServiceRole(Construct):
 def attach(
     scope: Construct,
     construct_id: str,
-    role_name: str,
+    role: WorkloadRole | str,
     statements: Sequence[iam.PolicyStatement],
     *,
     description: str | None = None,
 ) -> iam.CfnManagedPolicy:
     """Create a managed policy and attach it to a role by name, so that the role does not depend on it."""
+    if isinstance(role, WorkloadRole):
+        role.declare(statements)
+        role = role.role_name
     return iam.CfnManagedPolicy(
         scope,
         construct_id,
         description=description,
-        roles=[role_name],
+        roles=[role],
         policy_document=iam.PolicyDocument(statements=list(statements)),
     )
 

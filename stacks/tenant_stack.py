@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Literal
 
@@ -36,6 +37,18 @@ NEVER_DELETED = RemovalPolicy.RETAIN
 written to. What stays is empty or nearly so, and its name is generated."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """A role whose holder reaches AWS only through the VPC's endpoints, and what it calls."""
+
+    path: str
+    platform: str
+    """The service that runs the holder; its own calls with the role use its own network."""
+    through: tuple[str, ...]
+    """Services that the platform calls for the holder and that no statement shows."""
+    statements: list[iam.PolicyStatement] = field(default_factory=list[iam.PolicyStatement])
+
+
 class TenantStack(cdk.Stack):
     """A stack of one tenant, tagged with its data class.
 
@@ -56,6 +69,8 @@ class TenantStack(cdk.Stack):
         description = f"{tenant.config.display_name}: {description or construct_id.lower()}"
         super().__init__(scope, construct_id, description=description, termination_protection=stateful)
         self.tenant = tenant
+        self.callers: list[Caller] = []
+        """What the roles of the stack call through the VPC's endpoints; each role adds its own."""
         cdk.Tags.of(self).add("data-class", data_class)
 
     def import_vpc(self, network: NetworkOutputs) -> ec2.IVpc:

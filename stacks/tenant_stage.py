@@ -20,10 +20,11 @@ from stacks.models.stack import EXCEPTIONS as MODELS_EXCEPTIONS
 from stacks.models.stack import ModelsStack
 from stacks.network.stack import EXCEPTIONS as NETWORK_EXCEPTIONS
 from stacks.network.stack import NetworkStack
+from stacks.observability.alarms import TenantMetrics
+from stacks.observability.audit import AuditedStores
 from stacks.observability.stack import ObservabilityStack
 from stacks.orchestrator.stack import EXCEPTIONS as ORCHESTRATOR_EXCEPTIONS
 from stacks.orchestrator.stack import OrchestratorStack
-from stacks.outputs import EarlierOutputs
 from stacks.policy import acknowledge
 from stacks.processes import refuse_unlocked
 from stacks.tenant import DeployedTenant
@@ -62,16 +63,39 @@ class TenantStage(cdk.Stage):
         acknowledge(self, EXCEPTIONS)
 
     def _add_stacks(self) -> None:
-        tenant, done = self.tenant, EarlierOutputs()
-        done.keys = KeysStack(self, "Keys", tenant=tenant).outputs
-        network = NetworkStack(self, "Network", tenant=tenant, earlier=done)
-        done.network = network.outputs
-        done.data = DataStack(self, "Data", tenant=tenant, earlier=done).outputs
-        done.edge = EdgeStack(self, "Edge", tenant=tenant, earlier=done).outputs
-        done.models = ModelsStack(self, "Models", tenant=tenant, earlier=done).outputs
-        done.ingestion = IngestionStack(self, "Ingestion", tenant=tenant, earlier=done).outputs
-        done.orchestrator = OrchestratorStack(self, "Orchestrator", tenant=tenant, earlier=done).outputs
-        done.learning = LearningStack(self, "Learning", tenant=tenant, earlier=done).outputs
-        done.corpus = CorpusStack(self, "Corpus", tenant=tenant, earlier=done).outputs
-        ObservabilityStack(self, "Observability", tenant=tenant, earlier=done)
-        network.create_endpoints(called_from=self)
+        tenant = self.tenant
+        keys = KeysStack(self, tenant=tenant).outputs
+        networks = NetworkStack(self, tenant=tenant, logs_key_arn=keys.logs_key_arn)
+        network = networks.outputs
+        stores = DataStack(self, tenant=tenant, keys=keys, network=network)
+        data = stores.outputs
+        edge = EdgeStack(self, tenant=tenant, network=network, logs_bucket=data.logs_bucket).outputs
+        endpoints = ModelsStack(self, tenant=tenant, keys=keys, network=network, data=data)
+        models = endpoints.outputs
+        ingesting = IngestionStack(self, tenant=tenant, keys=keys, network=network, data=data, models=models)
+        ingestion = ingesting.outputs
+        serving = OrchestratorStack(
+            self,
+            tenant=tenant,
+            keys=keys,
+            network=network,
+            data=data,
+            models=models,
+            ingestion=ingestion,
+            target_group_arn=edge.target_group_arn,
+        )
+        learning = LearningStack(self, tenant=tenant, keys=keys, network=network, data=data)
+        corpus = CorpusStack(self, tenant=tenant, keys=keys, network=network, data=data)
+        metrics = TenantMetrics(
+            tenant=tenant,
+            data=data,
+            edge=edge,
+            models=models,
+            ingestion=ingestion,
+            orchestrator=serving.outputs,
+            learning=learning.outputs,
+        )
+        audited = AuditedStores.of(data, learning=learning.outputs, corpus=corpus.outputs)
+        ObservabilityStack(self, keys=keys, stores=audited, metrics=metrics)
+        calling = (stores, endpoints, ingesting, serving, learning, corpus)
+        networks.create_endpoints(caller for stack in calling for caller in stack.callers)

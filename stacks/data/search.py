@@ -15,7 +15,7 @@ from aws_cdk import aws_opensearchservice as opensearch
 from constructs import Construct
 
 from assistant.domain.errors import ConfigurationError
-from stacks.outputs import EarlierOutputs, KeysOutputs, Workload
+from stacks.outputs import KeysOutputs, NetworkOutputs, Workload
 from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import pin, removal_of, tenant_log_group
 
@@ -92,11 +92,11 @@ class SearchDomain(Construct):
         construct_id: str,
         *,
         tenant: DeployedTenant,
-        earlier: EarlierOutputs,
+        keys: KeysOutputs,
+        network: NetworkOutputs,
         master_role_arn: str,
     ) -> None:
         super().__init__(scope, construct_id)
-        keys, network = earlier.keys, earlier.network
         size = search_size(tenant)
         self.resource = opensearch.CfnDomain(
             self,

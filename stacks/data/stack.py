@@ -26,7 +26,7 @@ from stacks.data.search import SearchDomain
 from stacks.functions import FunctionRole, platform_statements
 from stacks.keys import generated_log_groups
 from stacks.network.security_groups import pascal_case
-from stacks.outputs import DataOutputs, EarlierOutputs, KeysOutputs
+from stacks.outputs import DataOutputs, KeysOutputs, NetworkOutputs
 from stacks.policy import ANY_RESOURCE, LAMBDA_PLATFORM, NO_REPLICATION, exceptions, hipaa, nag, wildcard
 from stacks.roles import TENANT_TAG, Duty, allow, attach, exempt_principals, tag_duty
 from stacks.tenant import DeployedTenant
@@ -35,21 +35,20 @@ from stacks.tenant_stack import NEVER_DELETED, TenantStack, pin, removal_of
 
 class DataStack(TenantStack):
     def __init__(
-        self, scope: Construct, construct_id: str, *, tenant: DeployedTenant, earlier: EarlierOutputs
+        self, scope: Construct, *, tenant: DeployedTenant, keys: KeysOutputs, network: NetworkOutputs
     ) -> None:
-        super().__init__(scope, construct_id, tenant=tenant, data_class="phi", stateful=True)
-        keys = earlier.keys
+        super().__init__(scope, "Data", tenant=tenant, data_class="phi", stateful=True)
         buckets = TenantBuckets(self, "Buckets", tenant=tenant, keys=keys)
         tables = self._tables(keys)
         schema_role = self._schema_role()
         domain = SearchDomain(
-            self, "Search", tenant=tenant, earlier=earlier, master_role_arn=schema_role.role_arn
+            self, "Search", tenant=tenant, keys=keys, network=network, master_role_arn=schema_role.role_arn
         ).resource
         # The policy is attached here: the domain refers to the role, and this policy to the domain.
         attach(
             self,
             "SetUp",
-            schema_role.role_name,
+            schema_role,
             [allow("es:ESHttp*", f"{domain.attr_arn}/*")],
             description="The search schema, and who may use the index",
         )

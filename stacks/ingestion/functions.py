@@ -43,7 +43,7 @@ from assistant.settings.process import ServiceSettings
 from stacks.data.buckets import document_statements, of_partitions, table_statements
 from stacks.functions import FunctionPlace, FunctionProgram, FunctionRole, VpcFunction, schedule
 from stacks.models.power import PowerSwitch, publish_power_sources
-from stacks.outputs import EarlierOutputs
+from stacks.outputs import DataOutputs, KeysOutputs, ModelsOutputs
 from stacks.processes import TenantFileAsset
 from stacks.roles import Duty, allow, allow_service, bucket_arn, parameter_arn, resource_arn, tag_duty, via
 from stacks.tenant import DeployedTenant
@@ -146,44 +146,43 @@ class FunctionPermissions:
 
     scope: Construct
     tenant: DeployedTenant
-    earlier: EarlierOutputs
+    keys: KeysOutputs
+    data: DataOutputs
+    models: ModelsOutputs
 
     def role(
         self, construct_id: str, *, description: str, statements: Sequence[iam.PolicyStatement]
     ) -> FunctionRole:
         role = FunctionRole(self.scope, construct_id, description=description)
-        for statement in statements:
-            role.add_to_policy(statement)
+        role.may(*statements)
         return role
 
     def read_raw_files(self) -> list[iam.PolicyStatement]:
         """Without ``s3:ListBucket`` S3 answers that access is denied where a file is missing."""
-        bucket = bucket_arn(self.scope, self.earlier.data.inbox_bucket)
+        bucket = bucket_arn(self.scope, self.data.inbox_bucket)
         return [allow("s3:GetObject", f"{bucket}/*"), allow("s3:ListBucket", bucket)]
 
     def put_documents(self) -> list[iam.PolicyStatement]:
-        bucket = bucket_arn(self.scope, self.earlier.data.documents_bucket)
+        bucket = bucket_arn(self.scope, self.data.documents_bucket)
         return [allow("s3:PutObject", f"{bucket}/{ServiceSettings.documents_prefix}*")]
 
     def keep_documents(self) -> list[iam.PolicyStatement]:
-        return document_statements(self.scope, self.earlier.data.documents_bucket)
+        return document_statements(self.scope, self.data.documents_bucket)
 
     def write_states(self) -> list[iam.PolicyStatement]:
-        return table_statements(
-            self.scope, STATES, self.earlier.data.states_table, actions=STATES.worker_actions
-        )
+        return table_statements(self.scope, STATES, self.data.states_table, actions=STATES.worker_actions)
 
     def destroy_keys(self) -> list[iam.PolicyStatement]:
         """Destroy the key of a withdrawn document's texts in feedback; the keys are items of the events'
         table."""
-        table = resource_arn(self.scope, "dynamodb", "table", self.earlier.data.events_table)
+        table = resource_arn(self.scope, "dynamodb", "table", self.data.events_table)
         return [allow("dynamodb:UpdateItem", table, conditions=of_partitions(ERASURE_PARTITIONS))]
 
     def write_index(self) -> list[iam.PolicyStatement]:
         """Write any version of an index of passages on the tenant's domain, and ask which one is live; the
         domain's own role mapping says which."""
         alias = str(ServiceSettings.model_fields["opensearch_index"].default).replace("{tenant}", "*")
-        indices = f"{self.earlier.data.domain_arn}/{alias}"
+        indices = f"{self.data.domain_arn}/{alias}"
         return [
             allow(("es:ESHttpPost", "es:ESHttpGet"), f"{indices}-v*"),
             allow("es:ESHttpGet", f"{indices}/_mapping"),
@@ -191,22 +190,20 @@ class FunctionPermissions:
 
     def embed(self) -> list[iam.PolicyStatement]:
         """Call the endpoint by name: the endpoint itself is absent while the tenant is paused."""
-        endpoint = resource_arn(
-            self.scope, "sagemaker", "endpoint", self.earlier.models.embedding_endpoint_name
-        )
+        endpoint = resource_arn(self.scope, "sagemaker", "endpoint", self.models.embedding_endpoint_name)
         return [allow("sagemaker:InvokeEndpoint", endpoint)]
 
     def read_model_files(self, *names: str) -> list[iam.PolicyStatement]:
         """Read files of the embedding model's artifact that its callers need."""
-        bucket = bucket_arn(self.scope, self.earlier.data.models_bucket)
+        bucket = bucket_arn(self.scope, self.data.models_bucket)
         folder = f"{bucket}/{CALLERS_PREFIX}{self.tenant.config.embedding.model}"
         return [
             allow("s3:GetObject", *(f"{folder}/{name}" for name in names)),
-            allow("kms:Decrypt", self.earlier.keys.models_key_arn, conditions=via(self.tenant, "s3")),
+            allow("kms:Decrypt", self.keys.models_key_arn, conditions=via(self.tenant, "s3")),
         ]
 
     def read_power(self) -> list[iam.PolicyStatement]:
-        return [allow("ssm:GetParameter", parameter_arn(self.scope, self.earlier.models.power_parameter))]
+        return [allow("ssm:GetParameter", parameter_arn(self.scope, self.models.power_parameter))]
 
     def take_from(self, *queue_arns: str) -> list[iam.PolicyStatement]:
         """Let Lambda take messages from queues with the function's role."""
@@ -219,7 +216,7 @@ class FunctionPermissions:
     def use_data_key(self, *services: str) -> iam.PolicyStatement:
         """Use the key of documents, states, messages and environments through these services."""
         actions = ("kms:Decrypt", "kms:GenerateDataKey")
-        return allow(actions, self.earlier.keys.data_key_arn, conditions=via(self.tenant, *services))
+        return allow(actions, self.keys.data_key_arn, conditions=via(self.tenant, *services))
 
     def create_link_secret(self) -> list[iam.PolicyStatement]:
         """Create the parameters once, each with a key that nobody ever saw and that this function cannot
@@ -240,22 +237,22 @@ class FunctionPermissions:
             allow("ssm:PutParameter", *(parameter_arn(self.scope, name) for name in parameters)),
             allow(
                 "kms:GenerateDataKeyWithoutPlaintext",
-                self.earlier.keys.data_key_arn,
+                self.keys.data_key_arn,
                 conditions={"StringEquals": context},
             ),
         ]
 
     def redact(self) -> list[iam.PolicyStatement]:
         """Read and delete every version of raw capture; put clean copies."""
-        quarantine = bucket_arn(self.scope, self.earlier.data.quarantine_bucket)
+        quarantine = bucket_arn(self.scope, self.data.quarantine_bucket)
         objects = ("s3:GetObject", "s3:GetObjectVersion", "s3:DeleteObject", "s3:DeleteObjectVersion")
         return [
             allow(objects, f"{quarantine}/*"),
             allow(("s3:ListBucket", "s3:ListBucketVersions"), quarantine),
-            allow("s3:PutObject", f"{bucket_arn(self.scope, self.earlier.data.capture_bucket)}/*"),
+            allow("s3:PutObject", f"{bucket_arn(self.scope, self.data.capture_bucket)}/*"),
             allow(
                 ("kms:Decrypt", "kms:GenerateDataKey"),
-                self.earlier.keys.capture_key_arn,
+                self.keys.capture_key_arn,
                 conditions=via(self.tenant, "s3"),
             ),
         ]
@@ -311,7 +308,7 @@ class DocumentFunctions(Construct):
 
     def _create_queues(self) -> DocumentQueues:
         def queue(construct_id: str, timeout_s: int) -> TenantQueue:
-            key = self._permissions.earlier.keys.data_key_arn
+            key = self._permissions.keys.data_key_arn
             return TenantQueue(self, construct_id, data_key_arn=key, consumer_timeout_s=timeout_s)
 
         queues = DocumentQueues(
@@ -321,13 +318,13 @@ class DocumentFunctions(Construct):
             bulk_documents=queue("BulkDocuments", _INGEST_TIMEOUT_S),
             withdrawals=queue("Withdrawals", _WITHDRAW_TIMEOUT_S),
         )
-        bucket, bulk = self._permissions.earlier.data.inbox_bucket, {"prefix": BULK_PREFIX}
+        bucket, bulk = self._permissions.data.inbox_bucket, {"prefix": BULK_PREFIX}
         queues.inbox.fed_by("Received", pattern=object_created(bucket=bucket, key={"anything-but": bulk}))
         queues.bulk_inbox.fed_by("Received", pattern=object_created(bucket=bucket, key=bulk))
         return queues
 
     def _receive(self) -> VpcFunction:
-        permissions, data, queues = self._permissions, self._permissions.earlier.data, self.queues
+        permissions, data, queues = self._permissions, self._permissions.data, self.queues
         role = permissions.role(
             "ReceiveRole",
             description="Reads raw files of the inbox, adds documents",
@@ -379,7 +376,7 @@ class DocumentFunctions(Construct):
         environment = {
             **self._index_environment(),
             "bulk_queue_url": queues.bulk_documents.url,
-            "power_parameter": permissions.earlier.models.power_parameter,
+            "power_parameter": permissions.models.power_parameter,
             "metrics_service": self._tenant.full_name,
         }
         program = FunctionProgram(
@@ -425,7 +422,7 @@ class DocumentFunctions(Construct):
                 *permissions.destroy_keys(),
             ],
         )
-        values = self._index_environment() | {"events_table": permissions.earlier.data.events_table}
+        values = self._index_environment() | {"events_table": permissions.data.events_table}
         environment = RemovingSettings.variables(values, known_later=cdk.Token.is_unresolved)
 
         def function(construct_id: str, folder: str, timeout_s: int) -> VpcFunction:
@@ -465,7 +462,7 @@ class DocumentFunctions(Construct):
         return role
 
     def _index_environment(self) -> dict[str, object]:
-        data, queues = self._permissions.earlier.data, self.queues
+        data, queues = self._permissions.data, self.queues
         return {
             "region": self._tenant.place.region,
             "tenant_file_s3": self._tenant_file.uri,
@@ -498,11 +495,11 @@ class CaptureRedaction(Construct):
         self, scope: Construct, construct_id: str, *, permissions: FunctionPermissions, place: FunctionPlace
     ) -> None:
         super().__init__(scope, construct_id)
-        tenant, data = permissions.tenant, permissions.earlier.data
+        tenant, data = permissions.tenant, permissions.data
         self.queue = TenantQueue(
             self,
             "Captured",
-            data_key_arn=permissions.earlier.keys.data_key_arn,
+            data_key_arn=permissions.keys.data_key_arn,
             consumer_timeout_s=_REDACT_TIMEOUT_S,
         )
         self.queue.fed_by("Written", pattern=object_created(bucket=data.quarantine_bucket))

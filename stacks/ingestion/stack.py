@@ -33,7 +33,7 @@ from assistant.settings.functions import LinkSecretSettings, SchemaSettings
 from assistant.settings.model_artifacts import CALLERS_PREFIX
 from stacks.functions import FunctionPlace, FunctionProgram, VpcFunction
 from stacks.ingestion.functions import CaptureRedaction, DocumentFunctions, FunctionPermissions
-from stacks.outputs import EarlierOutputs, IngestionOutputs, Workload
+from stacks.outputs import DataOutputs, IngestionOutputs, KeysOutputs, ModelsOutputs, NetworkOutputs, Workload
 from stacks.policy import (
     ANY_RESOURCE,
     CAPTURE_BUCKET,
@@ -54,11 +54,18 @@ from stacks.tenant_stack import TenantStack
 
 class IngestionStack(TenantStack):
     def __init__(
-        self, scope: Construct, construct_id: str, *, tenant: DeployedTenant, earlier: EarlierOutputs
+        self,
+        scope: Construct,
+        *,
+        tenant: DeployedTenant,
+        keys: KeysOutputs,
+        network: NetworkOutputs,
+        data: DataOutputs,
+        models: ModelsOutputs,
     ) -> None:
-        super().__init__(scope, construct_id, tenant=tenant, data_class="phi")
-        self._keys, self._network = earlier.keys, earlier.network
-        permissions = FunctionPermissions(scope=self, tenant=tenant, earlier=earlier)
+        super().__init__(scope, "Ingestion", tenant=tenant, data_class="phi")
+        self._keys, self._network = keys, network
+        permissions = FunctionPermissions(scope=self, tenant=tenant, keys=keys, data=data, models=models)
         place = self._place(Workload.SCHEMA)
         schema = SearchSchema(self, "SearchSchema", permissions=permissions, place=place)
         secret = self._link_secret(permissions, place)
@@ -162,7 +169,7 @@ class SearchSchema(Construct):
         self, scope: Construct, construct_id: str, *, permissions: FunctionPermissions, place: FunctionPlace
     ) -> None:
         super().__init__(scope, construct_id)
-        tenant, data = permissions.tenant, permissions.earlier.data
+        tenant, data = permissions.tenant, permissions.data
         config = tenant.config
         self.stamp = schema_stamp(tenant)
         environment = {

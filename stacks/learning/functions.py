@@ -31,7 +31,7 @@ from assistant.settings.model_artifacts import PROTECTED_QUESTIONS
 from assistant.settings.process import ServiceSettings
 from stacks.data.buckets import of_partitions, table_statements
 from stacks.functions import FunctionPlace, FunctionProgram, FunctionRole, VpcFunction, schedule
-from stacks.outputs import EarlierOutputs
+from stacks.outputs import DataOutputs, KeysOutputs
 from stacks.processes import LEARNING_IMAGE, TenantFileAsset, image_uri
 from stacks.roles import Duty, allow, bucket_arn, parameter_arn, resource_arn, tag_duty, via
 from stacks.tenant import DeployedTenant
@@ -60,19 +60,20 @@ class LearningFunctions(Construct):
         construct_id: str,
         *,
         tenant: DeployedTenant,
-        earlier: EarlierOutputs,
+        keys: KeysOutputs,
+        data: DataOutputs,
         place: FunctionPlace,
     ) -> None:
         super().__init__(scope, construct_id)
         self._tenant = tenant
-        self._earlier = earlier
+        self._keys, self._data = keys, data
         self._place = place
         self.functions = (self._move(),)
         if tenant.config.learning.ranking == "daily":
             self.functions += (self._learn(),)
 
     def _move(self) -> VpcFunction:
-        data = self._earlier.data
+        data = self._data
         labels, texts = (bucket_arn(self, name) for name in (data.labels_bucket, data.texts_bucket))
         role = self._role(
             "MoveRole",
@@ -92,7 +93,7 @@ class LearningFunctions(Construct):
                 allow("s3:ListBucket", texts, conditions={"StringLike": {"s3:prefix": ["texts/*"]}}),
                 allow(
                     ("kms:Decrypt", "kms:GenerateDataKey"),
-                    self._earlier.keys.feedback_key_arn,
+                    self._keys.feedback_key_arn,
                     conditions=via(self._tenant, "s3"),
                 ),
             ],
@@ -125,7 +126,7 @@ class LearningFunctions(Construct):
         return function
 
     def _learn(self) -> VpcFunction:
-        data, tenant = self._earlier.data, self._tenant
+        data, tenant = self._data, self._tenant
         labels, models = (bucket_arn(self, name) for name in (data.labels_bucket, data.models_bucket))
         role = self._role(
             "LearnRole",
@@ -138,8 +139,8 @@ class LearningFunctions(Construct):
                 self._items(data.desk_table, DESK.worker_actions, desk_partitions(RELEASES)),
                 allow(
                     "kms:Decrypt",
-                    self._earlier.keys.feedback_key_arn,
-                    self._earlier.keys.models_key_arn,
+                    self._keys.feedback_key_arn,
+                    self._keys.models_key_arn,
                     conditions=via(tenant, "s3"),
                 ),
             ],
@@ -170,12 +171,8 @@ class LearningFunctions(Construct):
         role = FunctionRole(self, construct_id, description=description)
         tag_duty(role, duty)
         through_services = via(self._tenant, "dynamodb", "lambda")
-        key = self._earlier.keys.data_key_arn
-        for statement in (
-            *statements,
-            allow(("kms:Decrypt", "kms:GenerateDataKey"), key, conditions=through_services),
-        ):
-            role.add_to_policy(statement)
+        key = self._keys.data_key_arn
+        role.may(*statements, allow(("kms:Decrypt", "kms:GenerateDataKey"), key, conditions=through_services))
         return role
 
     def _function(self, construct_id: str, role: FunctionRole, program: FunctionProgram) -> VpcFunction:
@@ -186,7 +183,7 @@ class LearningFunctions(Construct):
     def _take_rows(self) -> list[iam.PolicyStatement]:
         """Let the mover read records, and take rows out of their index: it may name no attribute but those
         of the index in an update, so it can change nothing else of a record."""
-        table = self._earlier.data.records_table
+        table = self._data.records_table
         reads = [action for action in RECORDS.mover_actions if action != _UPDATE]
         only_index = {"ForAllValues:StringEquals": {"dynamodb:Attributes": list(RECORDS.mover_updates)}}
         return [
@@ -197,7 +194,7 @@ class LearningFunctions(Construct):
     def _read_shown_texts(self) -> list[iam.PolicyStatement]:
         """Let the mover read the documents that answers showed, whose records hold places and hashes, and
         whether they are withdrawn."""
-        data = self._earlier.data
+        data = self._data
         documents = bucket_arn(self, data.documents_bucket)
         states = resource_arn(self, "dynamodb", "table", data.states_table)
         return [
@@ -211,7 +208,7 @@ class LearningFunctions(Construct):
         encrypted = {f"kms:EncryptionContext:{name}": value for name, value in context.items()}
         return [
             allow("ssm:GetParameter", parameter_arn(self, self._tenant.feedback_secret_parameter)),
-            allow("kms:Decrypt", self._earlier.keys.data_key_arn, conditions={"StringEquals": encrypted}),
+            allow("kms:Decrypt", self._keys.data_key_arn, conditions={"StringEquals": encrypted}),
         ]
 
     def _items(self, table: str, actions: Sequence[str], partitions: Sequence[str]) -> iam.PolicyStatement:

@@ -25,7 +25,7 @@ from stacks.data.buckets import Keeping, TenantBucket
 from stacks.functions import FunctionPlace
 from stacks.keys import log_group_arn
 from stacks.learning.functions import LearningFunctions
-from stacks.outputs import EarlierOutputs, KeysOutputs, LearningOutputs, NetworkOutputs, Workload
+from stacks.outputs import DataOutputs, KeysOutputs, LearningOutputs, NetworkOutputs, Workload
 from stacks.policy import (
     ANY_RESOURCE,
     CAPTURE_BUCKET,
@@ -61,10 +61,15 @@ _REPLACED_DAYS = 7
 
 class LearningStack(TenantStack):
     def __init__(
-        self, scope: Construct, construct_id: str, *, tenant: DeployedTenant, earlier: EarlierOutputs
+        self,
+        scope: Construct,
+        *,
+        tenant: DeployedTenant,
+        keys: KeysOutputs,
+        network: NetworkOutputs,
+        data: DataOutputs,
     ) -> None:
-        super().__init__(scope, construct_id, tenant=tenant, data_class="phi", stateful=True)
-        keys, network, data = earlier.keys, earlier.network, earlier.data
+        super().__init__(scope, "Learning", tenant=tenant, data_class="phi", stateful=True)
         bucket = TenantBucket(
             self,
             "TrainingBucket",
@@ -103,7 +108,9 @@ class LearningStack(TenantStack):
             self,
             "TrainingShell",
             tenant=tenant,
-            earlier=earlier,
+            keys=keys,
+            network=network,
+            models_bucket=data.models_bucket,
             training_bucket=bucket,
             role_arn=training.role_arn,
         )
@@ -111,7 +118,8 @@ class LearningStack(TenantStack):
             self,
             "Functions",
             tenant=tenant,
-            earlier=earlier,
+            keys=keys,
+            data=data,
             place=FunctionPlace(
                 subnet_ids=network.subnet_ids,
                 security_group_id=network.security_group_ids[Workload.LEARNING],
@@ -130,7 +138,7 @@ class LearningStack(TenantStack):
         role = WorkloadRole(
             self, f"{name}Role", assumed_by="sagemaker.amazonaws.com", description=description
         )
-        attach(self, name, role.role_name, statements)
+        attach(self, name, role, statements)
         return role
 
 
@@ -218,14 +226,16 @@ class TrainingShell(Construct):
         construct_id: str,
         *,
         tenant: DeployedTenant,
-        earlier: EarlierOutputs,
+        keys: KeysOutputs,
+        network: NetworkOutputs,
+        models_bucket: str,
         training_bucket: str,
         role_arn: str,
     ) -> None:
         super().__init__(scope, construct_id)
         self._tenant = tenant
-        self._keys, self._network = earlier.keys, earlier.network
-        self._models = f"s3://{earlier.data.models_bucket}/"
+        self._keys, self._network = keys, network
+        self._models = f"s3://{models_bucket}/"
         self._sets = f"s3://{training_bucket}/{SETS}"
         self._checkpoints = f"s3://{training_bucket}/{CHECKPOINTS}"
         self._role_arn = role_arn

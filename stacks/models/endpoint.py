@@ -29,7 +29,7 @@ from constructs import Construct
 from assistant.domain.errors import ConfigurationError
 from assistant.settings.model_artifacts import EmbeddingManifest, Instance, LlmManifest
 from assistant.settings.process import ModelServerSettings
-from stacks.outputs import DataOutputs, EarlierOutputs, KeysOutputs, NetworkOutputs, Workload
+from stacks.outputs import DataOutputs, KeysOutputs, NetworkOutputs, Workload
 from stacks.processes import PULL_IMAGE, image_repository_arn, image_uri
 from stacks.roles import Duty, WorkloadRole, allow, bucket_arn, interface_statements, tag_duty, via_s3
 from stacks.tenant import DeployedTenant
@@ -122,17 +122,19 @@ class ModelEndpoint(Construct):
         *,
         tenant: DeployedTenant,
         served: ServedModel,
-        earlier: EarlierOutputs,
+        keys: KeysOutputs,
+        network: NetworkOutputs,
+        data: DataOutputs,
         condition: cdk.CfnCondition,
     ) -> None:
         """``condition`` holds while the endpoint exists."""
         super().__init__(scope, construct_id)
         self._tenant = tenant
         self._served = served
-        self._keys, self._network, self._data = earlier.keys, earlier.network, earlier.data
+        self._keys, self._network, self._data = keys, network, data
         self._condition = condition
         self._prefix = _artifact_prefix(self, served)
-        self._capture_bucket = capture_bucket(tenant, earlier.data) if served.captured else None
+        self._capture_bucket = capture_bucket(tenant, data) if served.captured else None
         role, policy = self._role()
         serving = Construct(self, "Serving")
         model = self._model(serving, role)
@@ -202,6 +204,7 @@ class ModelEndpoint(Construct):
             description=f"What the endpoint {served.endpoint_name} reads and writes",
             statements=statements,
         )
+        role.declare(statements)
         role.add_managed_policy(policy)
         return role, policy
 

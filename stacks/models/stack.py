@@ -9,7 +9,7 @@ from constructs import Construct
 
 from stacks.models.endpoint import ModelEndpoint, embedding_model, llm
 from stacks.models.power import PowerMachines, PowerSwitch
-from stacks.outputs import EarlierOutputs, ModelsOutputs
+from stacks.outputs import DataOutputs, KeysOutputs, ModelsOutputs, NetworkOutputs
 from stacks.policy import QUARANTINE_BUCKET, exceptions, hipaa, wildcard
 from stacks.processes import image_stamp
 from stacks.tenant import DeployedTenant
@@ -18,13 +18,26 @@ from stacks.tenant_stack import TenantStack, tenant_log_group
 
 class ModelsStack(TenantStack):
     def __init__(
-        self, scope: Construct, construct_id: str, *, tenant: DeployedTenant, earlier: EarlierOutputs
+        self,
+        scope: Construct,
+        *,
+        tenant: DeployedTenant,
+        keys: KeysOutputs,
+        network: NetworkOutputs,
+        data: DataOutputs,
     ) -> None:
-        super().__init__(scope, construct_id, tenant=tenant, data_class="phi")
+        super().__init__(scope, "Models", tenant=tenant, data_class="phi")
         condition = PowerSwitch(self, "Switch", tenant=tenant).has_endpoints
         for endpoint_id, served in (("Embedding", embedding_model(tenant)), ("Llm", llm(tenant))):
             ModelEndpoint(
-                self, endpoint_id, tenant=tenant, served=served, earlier=earlier, condition=condition
+                self,
+                endpoint_id,
+                tenant=tenant,
+                served=served,
+                keys=keys,
+                network=network,
+                data=data,
+                condition=condition,
             )
         machines = PowerMachines(
             self,
@@ -34,7 +47,7 @@ class ModelsStack(TenantStack):
                 self,
                 "PowerLog",
                 tenant=tenant,
-                logs_key_arn=earlier.keys.logs_key_arn,
+                logs_key_arn=keys.logs_key_arn,
                 # For any other name Step Functions adds itself to one of the account's log resource policies,
                 # of 5,120 characters each: where many machines log, they are full, and the machine is
                 # refused.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from constructs import Construct
 
 from stacks.network.security_groups import Gateway, InterfaceEndpoints, SecurityGroups, flows_of
@@ -13,19 +15,17 @@ from stacks.network.vpc import (
     called_services,
     record_flows,
 )
-from stacks.outputs import EarlierOutputs, NetworkOutputs, Workload
+from stacks.outputs import NetworkOutputs, Workload
 from stacks.policy import DEFAULT_GROUP, exceptions, nag
 from stacks.tenant import DeployedTenant
-from stacks.tenant_stack import TenantStack
+from stacks.tenant_stack import Caller, TenantStack
 
 
 class NetworkStack(TenantStack):
     """Contains all security groups and all their rules; other stacks take the ids."""
 
-    def __init__(
-        self, scope: Construct, construct_id: str, *, tenant: DeployedTenant, earlier: EarlierOutputs
-    ) -> None:
-        super().__init__(scope, construct_id, tenant=tenant, data_class="internal", stateful=True)
+    def __init__(self, scope: Construct, *, tenant: DeployedTenant, logs_key_arn: str) -> None:
+        super().__init__(scope, "Network", tenant=tenant, data_class="internal", stateful=True)
         self._vpc = TenantVpc(self, "Network", tenant=tenant)
         if self._vpc.is_own:
             recorded = {"Vpc": ("VPC", self._vpc.id)}
@@ -34,9 +34,7 @@ class NetworkStack(TenantStack):
                 f"Subnet{number}": ("Subnet", subnet_id)
                 for number, subnet_id in enumerate(self._vpc.subnet_ids, start=1)
             }
-        record_flows(
-            self, "FlowLogs", tenant=tenant, logs_key_arn=earlier.keys.logs_key_arn, recorded=recorded
-        )
+        record_flows(self, "FlowLogs", tenant=tenant, logs_key_arn=logs_key_arn, recorded=recorded)
         self._groups = self._add_security_groups()
         systems = {
             entry.name: ReachEndpoint(
@@ -56,18 +54,15 @@ class NetworkStack(TenantStack):
             reach_addresses={name: system.address for name, system in systems.items()},
         )
 
-    def create_endpoints(self, *, called_from: Construct) -> None:
-        """Create the VPC's endpoints of the services that workload roles below ``called_from`` call.
-
-        Call it once, after every stack has given its roles their policies.
-        """
+    def create_endpoints(self, callers: Iterable[Caller]) -> None:
+        """Create the VPC's endpoints of the services that stacks call through them; call it once."""
         ServiceEndpoints(
             self,
             "ServiceEndpoints",
             tenant=self.tenant,
             vpc=self._vpc,
             security_group_id=self._groups.endpoints,
-            called=called_services(called_from),
+            called=called_services(callers),
         )
 
     def _add_security_groups(self) -> SecurityGroups:

@@ -2,12 +2,11 @@
 
 The VPC's endpoints: which AWS services workloads call, what may pass, and the ways to internal systems.
 
-The services follow from the policies of the workloads' roles; no list names them.
+The services follow from what each stack declares that its roles call.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network
@@ -16,14 +15,14 @@ from typing import Any, cast
 import aws_cdk as cdk
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
-from constructs import Construct, IConstruct
+from constructs import Construct
 
 from assistant.domain.errors import ConfigurationError
 from assistant.settings.deployment import ExistingVpc, ReachEntry
 from stacks.network.security_groups import pascal_case
-from stacks.roles import TENANT_TAG, WorkloadRole, allow, attach, resource_arn
+from stacks.roles import TENANT_TAG, allow, attach, resource_arn
 from stacks.tenant import DeployedTenant
-from stacks.tenant_stack import pin, tenant_log_group
+from stacks.tenant_stack import Caller, pin, tenant_log_group
 
 _BITS_OF_A_SUBNET = 2
 """Each subnet is a quarter of the VPC, so that a third or fourth zone moves no other subnet."""
@@ -236,92 +235,41 @@ class CalledService:
     actions: tuple[str, ...]
 
 
-def called_services(scope: Construct) -> tuple[CalledService, ...]:
-    """Return every service that a workload role below ``scope`` calls, by name.
+def called_services(callers: Iterable[Caller]) -> tuple[CalledService, ...]:
+    """Return every service that the stacks' roles call, by name.
 
-    Raises ConfigurationError where the policies do not say: an action of an unknown service, ``NotAction``, a
-    managed policy that another stack creates.
+    Raises ConfigurationError where a statement does not say: an action of an unknown service, ``NotAction``.
     """
-    everything = scope.node.find_all()
-    policies = _Policies(everything)
     found: dict[str, set[str]] = {}
-    for role in everything:
-        if not isinstance(role, WorkloadRole):
-            continue
-        for service in role.through:
+    for caller in callers:
+        for service in caller.through:
             found.setdefault(_known(service), set())
-        for action in policies.actions(role):
-            for service in _services(action, role=role):
-                found.setdefault(service, set()).add(action)
+        for statement in caller.statements:
+            for action in _called(statement.to_statement_json(), caller=caller):
+                for service in _services(action, caller=caller):
+                    found.setdefault(service, set()).add(action)
     return tuple(
         CalledService(name, tuple(sorted(actions)) or _any_action(name))
         for name, actions in sorted(found.items())
     )
 
 
-class _Policies:
-    """The policies of a stage as plain documents: by the role that each is attached to, and by own id."""
-
-    def __init__(self, constructs: Iterable[IConstruct]) -> None:
-        self._attached: dict[str, list[Any]] = {}
-        self._managed: dict[str, Any] = {}
-        for construct in constructs:
-            if not isinstance(construct, iam.CfnPolicy | iam.CfnManagedPolicy):
-                continue
-            stack = cdk.Stack.of(construct)
-            document = stack.resolve(construct.policy_document)
-            if isinstance(construct, iam.CfnManagedPolicy):
-                self._managed[_key(stack, {"Ref": stack.resolve(construct.logical_id)})] = document
-            for role in stack.resolve(construct.roles) or ():
-                self._attached.setdefault(_key(stack, role), []).append(document)
-
-    def actions(self, role: WorkloadRole) -> Iterator[str]:
-        """Yield each action that the role's holder may call by itself."""
-        for document in self._documents(role):
-            for statement in _as_list(document["Statement"]):
-                yield from _called(statement, role=role)
-
-    def _documents(self, role: WorkloadRole) -> list[Any]:
-        resource = role.node.default_child
-        if not isinstance(resource, iam.CfnRole):
-            raise TypeError(f"{role.node.path} has no role of its own")
-        stack = cdk.Stack.of(role)
-        inline = [policy["policyDocument"] for policy in stack.resolve(resource.policies) or ()]
-        attached = self._attached.get(_key(stack, {"Ref": stack.resolve(resource.logical_id)}), [])
-        managed: list[Any] = []
-        for arn in stack.resolve(resource.managed_policy_arns) or ():
-            document = self._managed.get(_key(stack, arn))
-            if document is None:
-                raise ConfigurationError(
-                    f"{role.node.path}: the policy {json.dumps(arn)} is not in the "
-                    "stack, so the endpoints it needs are not known. Give the role statements of its own."
-                )
-            managed.append(document)
-        return [*inline, *attached, *managed]
-
-
-def _key(stack: cdk.Stack, reference: Any) -> str:
-    return f"{stack.artifact_id} {json.dumps(reference, sort_keys=True)}"
-
-
-def _called(statement: Mapping[str, Any], *, role: WorkloadRole) -> Iterator[str]:
+def _called(statement: Mapping[str, Any], *, caller: Caller) -> Iterator[str]:
     """Yield a statement's actions, except those that a service calls on KMS for the holder."""
     if statement["Effect"] != "Allow":
         return
     if "NotAction" in statement:
-        raise ConfigurationError(
-            f"{role.node.path}: NotAction does not say what is called. List the actions."
-        )
+        raise ConfigurationError(f"{caller.path}: NotAction does not say what is called. List the actions.")
     through_service = any("kms:ViaService" in keys for keys in statement.get("Condition", {}).values())
     for action in _as_list(statement["Action"]):
         if not (through_service and action.startswith("kms:")):
             yield action
 
 
-def _services(action: str, *, role: WorkloadRole) -> tuple[str, ...]:
+def _services(action: str, *, caller: Caller) -> tuple[str, ...]:
     """Return the endpoints through which an action is called: none where it stays in the VPC."""
     prefix, _, name = action.partition(":")
-    if prefix in _IN_THE_VPC or prefix in _BY_PLATFORM.get(role.platform, ()):
+    if prefix in _IN_THE_VPC or prefix in _BY_PLATFORM.get(caller.platform, ()):
         return ()
     if prefix in _SEVERAL_ENDPOINTS:
         endpoints = _SEVERAL_ENDPOINTS[prefix]
@@ -333,7 +281,7 @@ def _services(action: str, *, role: WorkloadRole) -> tuple[str, ...]:
     if prefix in _ENDPOINTS:
         return (_ENDPOINTS[prefix],)
     raise ConfigurationError(
-        f"{role.node.path} may call {action}, and no endpoint is known for it, so in the tenant's VPC it "
+        f"{caller.path} may call {action}, and no endpoint is known for it, so in the tenant's VPC it "
         "cannot. Add the service to stacks/network/vpc.py, or take the action away."
     )
 

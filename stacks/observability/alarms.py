@@ -20,7 +20,14 @@ from assistant.settings.deployment import ReachEntry
 from stacks.data.search import search_size
 from stacks.models.endpoint import VARIANT
 from stacks.network.security_groups import pascal_case
-from stacks.outputs import EarlierOutputs
+from stacks.outputs import (
+    DataOutputs,
+    EdgeOutputs,
+    IngestionOutputs,
+    LearningOutputs,
+    ModelsOutputs,
+    OrchestratorOutputs,
+)
 from stacks.roles import allow_service
 from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import described
@@ -41,7 +48,12 @@ BREAK_GLASS = "BreakGlassUsed"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TenantMetrics:
     tenant: DeployedTenant
-    earlier: EarlierOutputs
+    data: DataOutputs
+    edge: EdgeOutputs
+    models: ModelsOutputs
+    ingestion: IngestionOutputs
+    orchestrator: OrchestratorOutputs
+    learning: LearningOutputs
 
     @property
     def own_namespace(self) -> str:
@@ -53,8 +65,8 @@ class TenantMetrics:
         https://docs.aws.amazon.com/elasticloadbalancing/latest/application/
         load-balancer-cloudwatch-metrics.html"""
         dimensions = {
-            "LoadBalancer": self.earlier.edge.load_balancer_full_name,
-            "TargetGroup": self.earlier.edge.target_group_full_name,
+            "LoadBalancer": self.edge.load_balancer_full_name,
+            "TargetGroup": self.edge.target_group_full_name,
         }
         return metric("AWS/ApplicationELB", name, statistic, dimensions, minutes=minutes)
 
@@ -77,8 +89,8 @@ class TenantMetrics:
 
     def tasks(self, name: str, statistic: str = "Average") -> cloudwatch.IMetric:
         dimensions = {
-            "ClusterName": self.earlier.orchestrator.cluster_name,
-            "ServiceName": self.earlier.orchestrator.service_name,
+            "ClusterName": self.orchestrator.cluster_name,
+            "ServiceName": self.orchestrator.service_name,
         }
         return metric("AWS/ECS", name, statistic, dimensions)
 
@@ -115,7 +127,7 @@ class TenantMetrics:
         }
 
     def functions(self, name: str, statistic: str = "Sum") -> dict[str, cloudwatch.IMetric]:
-        functions = (*self.earlier.ingestion.function_names, *self.earlier.learning.function_names)
+        functions = (*self.ingestion.function_names, *self.learning.function_names)
         return {
             f"function{number}{name.lower()}": metric(
                 "AWS/Lambda", name, statistic, {"FunctionName": function}, minutes=5
@@ -125,20 +137,20 @@ class TenantMetrics:
 
     def learner(self, name: str) -> cloudwatch.IMetric:
         """Return a metric of the function that learns rankings, which a tenant file may switch off."""
-        *_, learner = self.earlier.learning.function_names
+        *_, learner = self.learning.function_names
         return metric("AWS/Lambda", name, "Sum", {"FunctionName": learner}, minutes=60)
 
     def search(self, name: str, statistic: str = "Maximum", *, minutes: int = 1) -> cloudwatch.IMetric:
         """https://docs.aws.amazon.com/opensearch-service/latest/developerguide/managedomains-cloudwatchmetrics.html"""
-        dimensions = {"DomainName": self.earlier.data.domain_name, "ClientId": self.tenant.place.account}
+        dimensions = {"DomainName": self.data.domain_name, "ClientId": self.tenant.place.account}
         return metric("AWS/ES", name, statistic, dimensions, minutes=minutes)
 
     def tables(self, name: str, statistic: str = "Sum") -> dict[str, cloudwatch.IMetric]:
         tables = {
-            "records": self.earlier.data.records_table,
-            "events": self.earlier.data.events_table,
-            "states": self.earlier.data.states_table,
-            "desk": self.earlier.data.desk_table,
+            "records": self.data.records_table,
+            "events": self.data.events_table,
+            "states": self.data.states_table,
+            "desk": self.data.desk_table,
         }
         return {
             f"{role}{name.lower()}": metric("AWS/DynamoDB", name, statistic, {"TableName": table}, minutes=5)
@@ -261,7 +273,7 @@ class TenantAlarms(Construct):
     def _answers(self) -> Iterator[cloudwatch.Alarm]:
         metrics, limits = self._metrics, self._metrics.tenant.config.limits
         failed = metrics.balancer("HTTPCode_Target_5XX_Count", "Sum", minutes=5)
-        llm = metrics.earlier.models.llm_endpoint_name
+        llm = metrics.models.llm_endpoint_name
         failing = metrics.while_on(failed, llm, label="5xx while on", minutes=5)
         yield self._alarm("answers-failing", failing, 5)
         yield self._alarm("tasks-unhealthy", metrics.balancer("UnHealthyHostCount", "Maximum"), 1, periods=5)
@@ -277,7 +289,7 @@ class TenantAlarms(Construct):
         yield self._alarm("streams-near-their-limit", streams, limits.streams * 0.8, periods=2)
 
     def _models(self) -> Iterator[cloudwatch.Alarm]:
-        metrics, models = self._metrics, self._metrics.earlier.models
+        metrics, models = self._metrics, self._metrics.models
         llm, embedding = models.llm_endpoint_name, models.embedding_endpoint_name
         yield self._alarm("llm-failing", metrics.endpoint(llm, "Invocation5XXErrors", "Sum", minutes=5), 5)
         yield self._alarm(
@@ -287,7 +299,7 @@ class TenantAlarms(Construct):
         yield self._alarm("embedding-failing", failed, 5)
 
     def _knowledge(self) -> Iterator[cloudwatch.Alarm]:
-        metrics, ingestion = self._metrics, self._metrics.earlier.ingestion
+        metrics, ingestion = self._metrics, self._metrics.ingestion
         ages = metrics.queues("ApproximateAgeOfOldestMessage", "Maximum", ingestion.queue_names)
         if ages:
             oldest = cloudwatch.MathExpression(
@@ -295,7 +307,7 @@ class TenantAlarms(Construct):
                 using_metrics={
                     **ages,
                     "running": metrics.instances(
-                        metrics.earlier.models.embedding_endpoint_name, "CPUUtilization", minutes=5
+                        metrics.models.embedding_endpoint_name, "CPUUtilization", minutes=5
                     ),
                 },
                 label="Oldest document while on",
@@ -315,7 +327,7 @@ class TenantAlarms(Construct):
         metrics = self._metrics
         postponed = metrics.service(deployed_names.DOCUMENTS_POSTPONED, "Sum", minutes=15)
         while_on = metrics.while_on(
-            postponed, metrics.earlier.models.embedding_endpoint_name, label="Postponed while on", minutes=15
+            postponed, metrics.models.embedding_endpoint_name, label="Postponed while on", minutes=15
         )
         yield self._alarm("documents-postponed", while_on, 1, periods=4)
         if metrics.tenant.models.capture == "quarantine":
@@ -394,7 +406,7 @@ class TenantAlarms(Construct):
             yield self._alarm("break-glass-used", counted(BREAK_GLASS), 1)
 
     def _power(self) -> Iterator[cloudwatch.Alarm]:
-        metrics, models = self._metrics, self._metrics.earlier.models
+        metrics, models = self._metrics, self._metrics.models
         failed = {
             f"{verb}{name.lower()}": metrics.machine(name, arn)
             for verb, arn in (("pause", models.pause_machine_arn), ("resume", models.resume_machine_arn))

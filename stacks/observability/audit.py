@@ -27,7 +27,7 @@ from stacks.observability.alarms import (
     STRANGER_READ,
     TRUST_CHANGED,
 )
-from stacks.outputs import EarlierOutputs, KeysOutputs
+from stacks.outputs import CorpusOutputs, DataOutputs, KeysOutputs, LearningOutputs
 from stacks.roles import execution_role_arn
 from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import tenant_log_group
@@ -191,8 +191,7 @@ class AuditedStores:
     trail_bucket: str
 
     @classmethod
-    def of(cls, earlier: EarlierOutputs) -> AuditedStores:
-        data = earlier.data
+    def of(cls, data: DataOutputs, *, learning: LearningOutputs, corpus: CorpusOutputs) -> AuditedStores:
         return cls(
             buckets=(
                 data.documents_bucket,
@@ -201,8 +200,8 @@ class AuditedStores:
                 data.capture_bucket,
                 data.labels_bucket,
                 data.texts_bucket,
-                earlier.learning.training_bucket,
-                earlier.corpus.corpus_bucket,
+                learning.training_bucket,
+                corpus.corpus_bucket,
             ),
             tables=(data.records_table, data.events_table, data.states_table, data.desk_table),
             domain_name=data.domain_name,
@@ -252,11 +251,11 @@ class AuditTrail(Construct):
         construct_id: str,
         *,
         tenant: DeployedTenant,
-        earlier: EarlierOutputs,
+        keys: KeysOutputs,
+        stores: AuditedStores,
         namespace: str,
     ) -> None:
         super().__init__(scope, construct_id)
-        keys, stores = earlier.keys, AuditedStores.of(earlier)
         self._namespace = namespace
         self._group = tenant_log_group(self, "Events", tenant=tenant, logs_key_arn=keys.logs_key_arn)
         role, writes = self._writer()

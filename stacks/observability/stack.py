@@ -26,9 +26,8 @@ from stacks.observability.alarms import (
     alarm_topic,
     metric,
 )
-from stacks.observability.audit import AuditTrail
-from stacks.outputs import EarlierOutputs
-from stacks.tenant import DeployedTenant
+from stacks.observability.audit import AuditedStores, AuditTrail
+from stacks.outputs import KeysOutputs
 from stacks.tenant_stack import TenantStack
 
 _BUDGET_NOTIFICATIONS = (("ACTUAL", 80), ("ACTUAL", 100), ("FORECASTED", 100))
@@ -44,16 +43,16 @@ which contain ids and times, no text."""
 
 class ObservabilityStack(TenantStack):
     def __init__(
-        self, scope: Construct, construct_id: str, *, tenant: DeployedTenant, earlier: EarlierOutputs
+        self, scope: Construct, *, keys: KeysOutputs, stores: AuditedStores, metrics: TenantMetrics
     ) -> None:
-        super().__init__(scope, construct_id, tenant=tenant, data_class="internal")
-        metrics = TenantMetrics(tenant=tenant, earlier=earlier)
-        self._count_answers(earlier.orchestrator.log_group_name, namespace=metrics.own_namespace)
-        AuditTrail(self, "Audit", tenant=tenant, earlier=earlier, namespace=metrics.own_namespace)
+        tenant = metrics.tenant
+        super().__init__(scope, "Observability", tenant=tenant, data_class="internal")
+        self._count_answers(metrics.orchestrator.log_group_name, namespace=metrics.own_namespace)
+        AuditTrail(self, "Audit", tenant=tenant, keys=keys, stores=stores, namespace=metrics.own_namespace)
         topic = alarm_topic(
             self,
             "AlarmTopic",
-            key=kms.Key.from_key_arn(self, "LogsKey", earlier.keys.logs_key_arn),
+            key=kms.Key.from_key_arn(self, "LogsKey", keys.logs_key_arn),
             display_name=f"{tenant.config.display_name}: alarms",
             email_id="AlarmEmail",
             email=tenant.config.observability.alarm_email,
@@ -185,7 +184,7 @@ def _answers(metrics: TenantMetrics) -> tuple[cloudwatch.IWidget, ...]:
 
 
 def _models(metrics: TenantMetrics) -> tuple[cloudwatch.IWidget, ...]:
-    models = metrics.earlier.models
+    models = metrics.models
     llm, embedding = models.llm_endpoint_name, models.embedding_endpoint_name
     both = (llm, embedding)
     first_chunk = metrics.endpoint(llm, "FirstChunkModelLatency", "p50")
@@ -202,7 +201,7 @@ def _models(metrics: TenantMetrics) -> tuple[cloudwatch.IWidget, ...]:
 
 
 def _knowledge(metrics: TenantMetrics) -> tuple[cloudwatch.IWidget, ...]:
-    ingestion = metrics.earlier.ingestion
+    ingestion = metrics.ingestion
     ages = metrics.queues("ApproximateAgeOfOldestMessage", "Maximum", ingestion.queue_names)
     dead = metrics.queues("ApproximateNumberOfMessagesVisible", "Maximum", ingestion.dead_letter_queue_names)
     return (
@@ -246,7 +245,7 @@ def _systems(metrics: TenantMetrics) -> Iterator[cloudwatch.IWidget]:
 
 def _link_and_cost(metrics: TenantMetrics) -> tuple[cloudwatch.IWidget, ...]:
     tenant = metrics.tenant
-    service = {"Service Id": metrics.earlier.edge.endpoint_service_id}
+    service = {"Service Id": metrics.edge.endpoint_service_id}
     return (
         _graph(
             "Private link: connections",

@@ -23,7 +23,15 @@ from stacks.orchestrator.task import (
     streams_per_task,
     task_statements,
 )
-from stacks.outputs import EarlierOutputs, NetworkOutputs, OrchestratorOutputs, Workload
+from stacks.outputs import (
+    DataOutputs,
+    IngestionOutputs,
+    KeysOutputs,
+    ModelsOutputs,
+    NetworkOutputs,
+    OrchestratorOutputs,
+    Workload,
+)
 from stacks.policy import (
     DOCUMENTS_BUCKET,
     OWN_INLINE_POLICY,
@@ -46,18 +54,29 @@ _MAX_FAILURES_PER_MINUTE = 5
 
 class OrchestratorStack(TenantStack):
     def __init__(
-        self, scope: Construct, construct_id: str, *, tenant: DeployedTenant, earlier: EarlierOutputs
+        self,
+        scope: Construct,
+        *,
+        tenant: DeployedTenant,
+        keys: KeysOutputs,
+        network: NetworkOutputs,
+        data: DataOutputs,
+        models: ModelsOutputs,
+        ingestion: IngestionOutputs,
+        target_group_arn: str,
     ) -> None:
-        super().__init__(scope, construct_id, tenant=tenant, data_class="phi")
-        keys, network = earlier.keys, earlier.network
+        super().__init__(scope, "Orchestrator", tenant=tenant, data_class="phi")
         self._keys = keys
         self._log_group = tenant_log_group(self, "Logs", tenant=tenant, logs_key_arn=keys.logs_key_arn)
         task = OrchestratorTask(
             self,
             "Task",
             tenant=tenant,
-            environment=_environment(tenant, earlier) | self._systems(tenant, earlier.network),
-            statements=task_statements(self, tenant=tenant, earlier=earlier),
+            environment=_environment(tenant, data=data, models=models, ingestion=ingestion)
+            | self._systems(tenant, network),
+            statements=task_statements(
+                self, tenant=tenant, keys=keys, data=data, models=models, ingestion=ingestion
+            ),
             log_group=self._log_group,
         )
         cluster = self._cluster(network)
@@ -65,7 +84,7 @@ class OrchestratorStack(TenantStack):
         reader = grant_search_access(
             self,
             "IndexReader",
-            function_arn=earlier.ingestion.schema_function_arn,
+            function_arn=ingestion.schema_function_arn,
             role_arns=[task.role.role_arn],
             access="read",
         )
@@ -80,16 +99,14 @@ class OrchestratorStack(TenantStack):
             ecs.CfnService.LoadBalancerProperty(
                 container_name=CONTAINER,
                 container_port=TASK_PORT,
-                target_group_arn=earlier.edge.target_group_arn,
+                target_group_arn=target_group_arn,
             )
         ]
         if tenant.config.tasks.exec_enabled:
             # As a property: CDK's own grant is wider than the log that records sessions.
             resource.enable_execute_command = True
-            for statement in session_statements(
-                log_group_arn=self._log_group.log_group_arn, logs_key_arn=keys.logs_key_arn
-            ):
-                task.role.add_to_policy(statement)
+            group = self._log_group.log_group_arn
+            task.role.may(*session_statements(log_group_arn=group, logs_key_arn=keys.logs_key_arn))
         self._scale(service)
         self.outputs = OrchestratorOutputs(
             cluster_name=cluster.cluster_name,
@@ -195,9 +212,10 @@ class OrchestratorStack(TenantStack):
         )
 
 
-def _environment(tenant: DeployedTenant, earlier: EarlierOutputs) -> dict[str, Any]:
+def _environment(
+    tenant: DeployedTenant, *, data: DataOutputs, models: ModelsOutputs, ingestion: IngestionOutputs
+) -> dict[str, Any]:
     """Return the fields of ServiceSettings. Names and addresses: nothing here is secret."""
-    data, models, ingestion = earlier.data, earlier.models, earlier.ingestion
     return {
         "tenants_dir": "/tmp/tenants",  # noqa: S108 - the task's own volume; its root is read-only
         "region": tenant.place.region,

@@ -30,7 +30,7 @@ from assistant.settings.model_artifacts import CALLERS_PREFIX
 from assistant.settings.process import ServiceSettings
 from stacks.data.buckets import document_statements, table_statements
 from stacks.network.security_groups import OPERATIONS_PORT, TASK_PORT
-from stacks.outputs import EarlierOutputs, KeysOutputs
+from stacks.outputs import DataOutputs, IngestionOutputs, KeysOutputs, ModelsOutputs
 from stacks.processes import PULL_IMAGE, TASK_IMAGES, TenantFileAsset, image_repository_arn, image_uri
 from stacks.roles import WorkloadRole, allow, bucket_arn, parameter_arn, resource_arn, system_secret_arn, via
 from stacks.tenant import DeployedTenant
@@ -77,8 +77,7 @@ class OrchestratorTask(Construct):
             assumed_by="ecs-tasks.amazonaws.com",
             description=f"What the orchestrator of {tenant.name} may call",
         )
-        for statement in statements:
-            self.role.add_to_policy(statement)
+        self.role.may(*statements)
         self.execution_role = self._execution_role()
         tenant_file = TenantFileAsset(self, "TenantFile", tenant=tenant)
         tenant_file.grant_read(self.role)
@@ -112,9 +111,11 @@ class OrchestratorTask(Construct):
         )
         # The token opens no repository, and the action supports no resource (Service Authorization
         # Reference).
-        role.add_to_policy(allow("ecr:GetAuthorizationToken", "*"))
+        role.may(allow("ecr:GetAuthorizationToken", "*"))
         repositories = [image_repository_arn(self, self._tenant, name) for name in TASK_IMAGES]
-        role.add_to_policy(allow(PULL_IMAGE, *repositories))
+        role.may(allow(PULL_IMAGE, *repositories))
+        # The log driver of the containers gives the role this permission by itself.
+        role.declare([allow(("logs:CreateLogStream", "logs:PutLogEvents"), self._log_group.log_group_arn)])
         return role
 
     def _definition(self) -> ecs.FargateTaskDefinition:
@@ -252,10 +253,15 @@ _CALLERS_FILES = ("artifact.json", "tokenizer.json")
 
 
 def task_statements(
-    scope: Construct, *, tenant: DeployedTenant, earlier: EarlierOutputs
+    scope: Construct,
+    *,
+    tenant: DeployedTenant,
+    keys: KeysOutputs,
+    data: DataOutputs,
+    models: ModelsOutputs,
+    ingestion: IngestionOutputs,
 ) -> list[iam.PolicyStatement]:
     """Return the statements of the task role."""
-    data, models, ingestion = earlier.data, earlier.models, earlier.ingestion
     # Endpoints by name: the endpoints themselves are absent while the tenant is paused.
     embedding = resource_arn(scope, "sagemaker", "endpoint", models.embedding_endpoint_name)
     llm = resource_arn(scope, "sagemaker", "endpoint", models.llm_endpoint_name)
@@ -295,7 +301,7 @@ def task_statements(
         *document_statements(scope, data.documents_bucket),
         allow("sqs:SendMessage", ingestion.ingestion_queue_arn, ingestion.withdrawals_queue_arn),
         allow("ssm:GetParameter", *(parameter_arn(scope, name) for name in parameters)),
-        *_key_statements(tenant, earlier.keys),
+        *_key_statements(tenant, keys),
         allow("s3:GetObject", *(f"{folder}{name}/{file}" for name in names for file in _CALLERS_FILES)),
         *_system_statements(scope, tenant, data.system_secrets),
         # The trace collector's. X-Ray supports no resources (Service Authorization Reference).

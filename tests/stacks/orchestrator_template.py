@@ -11,7 +11,7 @@ from dockerfile_parse import DockerfileParser  # pyright: ignore[reportMissingTy
 
 from stacks.orchestrator.stack import OrchestratorStack
 from stacks.tenant import DeployedTenant
-from tests.stacks.values import NETWORK, earlier, resources_of, stage_for, template_of
+from tests.stacks.values import NETWORK, resources_of, stack_with, template_of
 
 Template = Mapping[str, Any]
 DOCKERFILE = Path(__file__).parents[2] / "containers" / "orchestrator" / "Dockerfile"
@@ -20,9 +20,8 @@ DOCKERFILE = Path(__file__).parents[2] / "containers" / "orchestrator" / "Docker
 def orchestrator_of(tenant: DeployedTenant, **others: Any) -> Template:
     """Return the template of the stack; ``others`` replace the outputs of the stacks before it."""
     network = replace(NETWORK, subnet_ids=NETWORK.subnet_ids[: len(tenant.place.zones)])
-    given = earlier(**{"network": network} | others)
-    stack = OrchestratorStack(stage_for(tenant), "Orchestrator", tenant=tenant, earlier=given)
-    return template_of(stack)
+    given: dict[str, Any] = {"network": network, **others}
+    return template_of(stack_with(OrchestratorStack, tenant, **given))
 
 
 def only(template: Template, kind: str) -> dict[str, Any]:

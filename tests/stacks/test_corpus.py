@@ -10,13 +10,13 @@ import pytest
 from stacks.corpus import CorpusStack
 from stacks.outputs import Workload
 from tests.stacks.policies import allowed_on, statements_of
-from tests.stacks.values import KEYS, NETWORK, deployed, earlier, resources_of, stage_for, template_of
+from tests.stacks.values import KEYS, NETWORK, deployed, resources_of, stack_with, template_of
 
 
 @pytest.fixture(scope="module")
 def template() -> dict[str, Any]:
     tenant = deployed("pharmacy")
-    return template_of(CorpusStack(stage_for(tenant), "Corpus", tenant=tenant, earlier=earlier()))
+    return template_of(stack_with(CorpusStack, tenant))
 
 
 @pytest.fixture(scope="module")

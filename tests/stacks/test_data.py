@@ -16,9 +16,8 @@ from tests.stacks.values import (
     KEYS,
     NETWORK,
     deployed,
-    earlier,
     resources_of,
-    stage_for,
+    stack_with,
     template_of,
     with_sections,
 )
@@ -37,7 +36,7 @@ BUCKETS = {
 
 
 def built(tenant: DeployedTenant) -> DataStack:
-    return DataStack(stage_for(tenant), "Data", tenant=tenant, earlier=earlier())
+    return stack_with(DataStack, tenant)
 
 
 @cache

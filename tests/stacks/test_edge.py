@@ -16,9 +16,8 @@ from tests.stacks.values import (
     DATA,
     NETWORK,
     deployed,
-    earlier,
     resources_of,
-    stage_for,
+    stack_with,
     template_of,
     with_sections,
 )
@@ -29,7 +28,7 @@ Template = dict[str, Any]
 
 
 def edge_of(tenant: DeployedTenant) -> EdgeStack:
-    return EdgeStack(stage_for(tenant), "Edge", tenant=tenant, earlier=earlier())
+    return stack_with(EdgeStack, tenant)
 
 
 @pytest.fixture(scope="module")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
-import aws_cdk as cdk
 import pytest
 from aws_cdk import aws_iam as iam
 
 from assistant.domain.errors import ConfigurationError
 from stacks.network.stack import NetworkStack
-from stacks.roles import WorkloadRole
-from tests.stacks.values import deployed, earlier, resources_of, stage_for, template_of, with_sections
+from stacks.roles import WorkloadRole, allow, attach
+from stacks.tenant_stack import TenantStack
+from tests.stacks.values import deployed, resources_of, stack_with, stage_for, template_of, with_sections
 
 
 class Scene:
@@ -20,8 +20,8 @@ class Scene:
     def __init__(self, *, runs_on: str = "ecs-tasks.amazonaws.com", **sections: Any) -> None:
         tenant = with_sections(deployed("pharmacy"), **sections)
         self.stage = stage_for(tenant)
-        self.network = NetworkStack(self.stage, "Network", tenant=tenant, earlier=earlier())
-        self.workload = cdk.Stack(self.stage, "Workload")
+        self.network = stack_with(NetworkStack, tenant, stage=self.stage)
+        self.workload = TenantStack(self.stage, "Workload", tenant=tenant, data_class="internal")
         self.runs_on = runs_on
 
     def role(self, construct_id: str = "Role", **kwargs: Any) -> WorkloadRole:
@@ -30,13 +30,12 @@ class Scene:
         )
 
     def calls(self, *actions: str, conditions: dict[str, Any] | None = None) -> Scene:
-        statement = iam.PolicyStatement(actions=list(actions), resources=["*"], conditions=conditions or {})
-        self.role().add_to_policy(statement)
+        self.role().may(allow(actions, "*", conditions=conditions))
         return self
 
     def endpoints(self) -> dict[str, dict[str, Any]]:
         """Return the endpoints by logical id."""
-        self.network.create_endpoints(called_from=self.stage)
+        self.network.create_endpoints(self.workload.callers)
         return resources_of(template_of(self.network), "AWS::EC2::VPCEndpoint")
 
 
@@ -63,36 +62,18 @@ def test_a_role_that_calls_a_service_adds_its_endpoint(action: str, expected: se
     assert names(Scene().calls(action).endpoints()) == expected
 
 
-def test_every_kind_of_policy_counts() -> None:
+def test_own_attached_and_declared_statements_count() -> None:
     scene = Scene()
-    scene.role("ByManaged").add_managed_policy(
-        iam.ManagedPolicy(
-            scene.workload,
-            "Managed",
-            statements=[iam.PolicyStatement(actions=["states:StartExecution"], resources=["*"])],
-        )
-    )
-    attached = scene.role("ByAttached")
-    iam.ManagedPolicy(
-        scene.workload,
-        "Attached",
-        roles=[cast("iam.IRole", attached)],
-        statements=[iam.PolicyStatement(actions=["events:PutEvents"], resources=["*"])],
-    )
-    inline = scene.role("ByInline").node.default_child
-    assert isinstance(inline, iam.CfnRole)
-    statement = {"Effect": "Allow", "Action": "xray:PutTraceSegments", "Resource": "*"}
-    inline.policies = [
-        iam.CfnRole.PolicyProperty(policy_name="Inline", policy_document={"Statement": [statement]})
-    ]
+    attach(scene.workload, "Attached", scene.role("ByAttached"), [allow("events:PutEvents", "*")])
+    scene.role("ByOther").declare([allow("states:StartExecution", "*")])
     scene.calls("sts:AssumeRole")
 
-    assert names(scene.endpoints()) == {"StatesEndpoint", "EventsEndpoint", "XrayEndpoint", "StsEndpoint"}
+    assert names(scene.endpoints()) == {"StatesEndpoint", "EventsEndpoint", "StsEndpoint"}
 
 
 def test_a_denied_action_adds_no_endpoint() -> None:
     scene = Scene()
-    scene.role().add_to_policy(
+    scene.role().may(
         iam.PolicyStatement(effect=iam.Effect.DENY, actions=["sqs:SendMessage"], resources=["*"])
     )
 
@@ -130,32 +111,12 @@ def test_an_action_of_an_unknown_service_is_refused(action: str, says: str) -> N
         Scene().calls(action).endpoints()
 
 
-def test_a_managed_policy_from_another_app_is_refused() -> None:
-    scene = Scene()
-    scene.role().add_managed_policy(iam.ManagedPolicy.from_aws_managed_policy_name("ReadOnlyAccess"))
-
-    with pytest.raises(ConfigurationError, match="ReadOnlyAccess"):
-        scene.endpoints()
-
-
 def test_not_action_is_refused() -> None:
     scene = Scene()
-    scene.role().add_to_policy(iam.PolicyStatement(not_actions=["s3:GetObject"], resources=["*"]))
+    scene.role().may(iam.PolicyStatement(not_actions=["s3:GetObject"], resources=["*"]))
 
     with pytest.raises(ConfigurationError, match="NotAction"):
         scene.endpoints()
-
-
-def test_roles_outside_the_vpc_add_no_endpoint() -> None:
-    scene = Scene()
-    outside = iam.Role(
-        scene.workload,
-        "Outside",
-        assumed_by=cast("iam.IPrincipal", iam.ServicePrincipal("states.amazonaws.com")),
-    )
-    outside.add_to_policy(iam.PolicyStatement(actions=["sqs:SendMessage"], resources=["*"]))
-
-    assert names(scene.endpoints()) == set()
 
 
 def test_logical_ids_do_not_depend_on_order() -> None:
@@ -166,7 +127,7 @@ def test_logical_ids_do_not_depend_on_order() -> None:
     ):
         for number, action in enumerate(order):
             role = scene.role(f"Role{number}")
-            role.add_to_policy(iam.PolicyStatement(actions=[action], resources=["*"]))
+            role.may(allow(action, "*"))
 
     assert one.endpoints() == other.endpoints()
 
@@ -251,7 +212,7 @@ def test_a_reach_entry_may_be_a_lattice_resource() -> None:
     reach = [{"name": "ledger", "port": 5432, "resource_configuration_arn": arn, "caller": "ingestion"}]
 
     scene = Scene(reach=reach)
-    scene.network.create_endpoints(called_from=scene.stage)
+    scene.network.create_endpoints(scene.workload.callers)
     template = template_of(scene.network)
 
     endpoint = resources_of(template, "AWS::EC2::VPCEndpoint")["ReachLedgerEndpoint"]["Properties"]

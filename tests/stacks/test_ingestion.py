@@ -26,9 +26,8 @@ from tests.stacks.values import (
     KEYS,
     NETWORK,
     deployed,
-    earlier,
     resources_of,
-    stage_for,
+    stack_with,
     template_of,
     with_sections,
 )
@@ -53,7 +52,7 @@ WORKLOADS = {
 
 def ingestion(name: str = "pharmacy", **sections: Any) -> IngestionStack:
     tenant = with_sections(deployed(name), **sections) if sections else deployed(name)
-    return IngestionStack(stage_for(tenant), "Ingestion", tenant=tenant, earlier=earlier())
+    return stack_with(IngestionStack, tenant)
 
 
 @pytest.fixture(scope="module")

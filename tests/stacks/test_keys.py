@@ -18,7 +18,7 @@ BREAK_GLASS = "arn:aws:iam::111122223333:role/break-glass"
 @pytest.fixture(scope="module")
 def stack() -> KeysStack:
     tenant = deployed("pharmacy")
-    return KeysStack(stage_for(tenant), "Keys", tenant=tenant)
+    return KeysStack(stage_for(tenant), tenant=tenant)
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +171,7 @@ def test_break_glass_and_declared_readers_may_only_decrypt() -> None:
     tenant = deployed("pharmacy")
     place = tenant.place.model_dump(mode="json") | {"break_glass": [BREAK_GLASS]}
     tenant = with_sections(tenant, deployment=place)
-    stack = KeysStack(stage_for(tenant), "Keys", tenant=tenant)
+    stack = KeysStack(stage_for(tenant), tenant=tenant)
     keys = resources_of(template_of(stack), "AWS::KMS::Key")
     reads = [statement for _, statement in statements(keys) if statement.get("Sid") == "ReadByDeclared"]
     assert len(reads) == len(keys)

@@ -9,13 +9,13 @@ import pytest
 
 from stacks.learning.stack import LearningStack
 from tests.stacks.policies import allowed_on, statements_of
-from tests.stacks.values import deployed, earlier, resources_of, stage_for, template_of
+from tests.stacks.values import deployed, resources_of, stack_with, template_of
 
 
 @pytest.fixture(scope="module")
 def template() -> dict[str, Any]:
     tenant = deployed("pharmacy")
-    return template_of(LearningStack(stage_for(tenant), "Learning", tenant=tenant, earlier=earlier()))
+    return template_of(stack_with(LearningStack, tenant))
 
 
 def test_training_sets_are_built_only_from_feedback_and_redacted_capture(template: dict[str, Any]) -> None:

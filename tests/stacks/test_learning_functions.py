@@ -20,9 +20,8 @@ from tests.stacks.values import (
     KEYS,
     NETWORK,
     deployed,
-    earlier,
     resources_of,
-    stage_for,
+    stack_with,
     template_of,
     with_sections,
 )
@@ -38,7 +37,7 @@ ROLES = ("Move", "Learn")
 @cache
 def built(ranking: str = "daily") -> Template:
     tenant = with_sections(deployed("pharmacy"), learning={"ranking": ranking})
-    return template_of(LearningStack(stage_for(tenant), "Learning", tenant=tenant, earlier=earlier()))
+    return template_of(stack_with(LearningStack, tenant))
 
 
 def functions_of(template: Template) -> dict[str, dict[str, Any]]:

@@ -24,8 +24,8 @@ from tests.stacks.values import (
     KEYS,
     NETWORK,
     deployed,
-    earlier,
     resources_of,
+    stack_with,
     stage_for,
     template_of,
     with_sections,
@@ -50,7 +50,7 @@ def reaching(*entries: dict[str, Any]) -> DeployedTenant:
 
 
 def data_of(tenant: DeployedTenant) -> dict[str, Any]:
-    return template_of(DataStack(stage_for(tenant), "Data", tenant=tenant, earlier=earlier()))
+    return template_of(stack_with(DataStack, tenant))
 
 
 def task_rights(tenant: DeployedTenant) -> list[dict[str, Any]]:
@@ -100,7 +100,7 @@ def test_no_secret_is_created_where_none_is_needed(change: dict[str, Any]) -> No
 
 def test_who_may_put_a_secret_may_use_the_key_for_that_alone() -> None:
     def uses(tenant: DeployedTenant) -> list[dict[str, Any]]:
-        template = template_of(KeysStack(stage_for(tenant), "Keys", tenant=tenant))
+        template = template_of(KeysStack(stage_for(tenant), tenant=tenant))
         keys = resources_of(template, "AWS::KMS::Key")
         (key,) = [body for name, body in keys.items() if name == "DataKey"]
         statements = key["Properties"]["KeyPolicy"]["Statement"]
@@ -158,7 +158,7 @@ def test_a_task_invokes_the_api_that_wants_a_signature() -> None:
 def test_a_resource_s_own_name_is_the_only_one_that_the_vpc_resolves() -> None:
     entry = {**ORDERS, "service_name": None, "resource_configuration_arn": RESOURCE}
     tenant = reaching({**entry, "host_name": "orders.example.com"})
-    stack = NetworkStack(stage_for(tenant), "Network", tenant=tenant, earlier=earlier())
+    stack = stack_with(NetworkStack, tenant)
     endpoints = resources_of(template_of(stack), "AWS::EC2::VPCEndpoint").values()
     (made,) = [one["Properties"] for one in endpoints if one["Properties"]["VpcEndpointType"] == "Resource"]
     assert made["DnsOptions"] == {
@@ -191,7 +191,7 @@ OF_A_SYSTEM = (NO_ANSWER, OTHER_FORM, OTHER_CUSTOMER)
 
 
 def observed(tenant: DeployedTenant, kind: str) -> list[dict[str, Any]]:
-    stack = ObservabilityStack(stage_for(tenant), "Observability", tenant=tenant, earlier=earlier())
+    stack = stack_with(ObservabilityStack, tenant)
     return [one["Properties"] for one in resources_of(template_of(stack), kind).values()]
 
 

@@ -14,8 +14,8 @@ from tests.stacks.values import (
     KEYS,
     NETWORK,
     deployed,
-    earlier,
     resources_of,
+    stack_with,
     stage_for,
     template_of,
     with_sections,
@@ -33,7 +33,7 @@ def template(name: str) -> dict[str, Any]:
 
 def made(tenant: DeployedTenant) -> dict[str, Any]:
     stage = stage_for(tenant)
-    return template_of(ModelsStack(stage, "Models", tenant=tenant, earlier=earlier()))
+    return template_of(stack_with(ModelsStack, tenant, stage=stage))
 
 
 def properties(name: str, kind: str, part: str) -> dict[str, Any]:
@@ -288,7 +288,7 @@ def test_the_stamp_changes_with_the_artifact() -> None:
 
 def _stamp(tenant: DeployedTenant) -> str:
     stage = stage_for(tenant)
-    stack = ModelsStack(stage, "Models", tenant=tenant, earlier=earlier())
+    stack = stack_with(ModelsStack, tenant, stage=stage)
     return stack.outputs.model_stamp
 
 

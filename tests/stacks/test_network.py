@@ -10,7 +10,14 @@ from assistant.domain.errors import ConfigurationError
 from stacks.network.stack import NetworkStack
 from stacks.outputs import Workload
 from stacks.tenant import DeployedTenant
-from tests.stacks.values import KEYS, deployed, earlier, resources_of, stage_for, template_of, with_sections
+from tests.stacks.values import (
+    KEYS,
+    deployed,
+    resources_of,
+    stack_with,
+    template_of,
+    with_sections,
+)
 
 EXISTING = {
     "vpc_id": "vpc-0aaaaaaaaaaaaaaaa",
@@ -22,7 +29,7 @@ _NO_WHERE = "255.255.255.255/32"
 
 
 def network_of(tenant: DeployedTenant) -> NetworkStack:
-    return NetworkStack(stage_for(tenant), "Network", tenant=tenant, earlier=earlier())
+    return stack_with(NetworkStack, tenant)
 
 
 @pytest.fixture(scope="module")

@@ -22,9 +22,8 @@ from tests.stacks.values import (
     LEARNING,
     ORCHESTRATOR,
     deployed,
-    earlier,
     resources_of,
-    stage_for,
+    stack_with,
     template_of,
     with_sections,
 )
@@ -34,9 +33,7 @@ GLASS = "arn:aws:iam::111122223333:role/break-glass"
 
 
 def built(tenant: DeployedTenant) -> dict[str, Any]:
-    return template_of(
-        ObservabilityStack(stage_for(tenant), "Observability", tenant=tenant, earlier=earlier())
-    )
+    return template_of(stack_with(ObservabilityStack, tenant))
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ import pytest
 from assistant.settings.model_artifacts import instance_named
 from stacks.learning.stack import TRAINED_ON, VOLUME_GIB, LearningStack
 from stacks.outputs import Workload
-from tests.stacks.values import KEYS, NETWORK, deployed, earlier, resources_of, stage_for, template_of
+from tests.stacks.values import KEYS, NETWORK, deployed, resources_of, stack_with, stage_for, template_of
 
 ASKED: Mapping[str, str] = {
     "JobName": "answers-2026-11",
@@ -35,7 +35,7 @@ class RefusedError(Exception):
 def template() -> dict[str, Any]:
     tenant = deployed("pharmacy")
     stage = stage_for(tenant)
-    stack = LearningStack(stage, "Learning", tenant=tenant, earlier=earlier())
+    stack = stack_with(LearningStack, tenant, stage=stage)
     return template_of(stack)
 
 

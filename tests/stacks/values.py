@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import aws_cdk as cdk
 
 from assistant.settings.tenant import TenantConfig
+from stacks.observability.alarms import TenantMetrics
+from stacks.observability.audit import AuditedStores
 from stacks.outputs import (
     CorpusOutputs,
     DataOutputs,
-    EarlierOutputs,
     EdgeOutputs,
     IngestionOutputs,
     KeysOutputs,
@@ -26,6 +28,7 @@ from stacks.outputs import (
     Workload,
 )
 from stacks.tenant import ROOT, DeployedTenant, read_tenants
+from stacks.tenant_stack import TenantStack
 
 _ARN = "arn:aws:{service}:us-east-1:111122223333:{resource}"
 
@@ -105,23 +108,29 @@ LEARNING = LearningOutputs(training_bucket="value-training", function_names=("va
 CORPUS = CorpusOutputs(corpus_bucket="value-corpus")
 
 
-def earlier(**others: Any) -> EarlierOutputs:
-    """Return the outputs of all stacks; ``others`` replace some of them."""
-    given = {
+Built = TypeVar("Built", bound=TenantStack)
+
+
+def stack_with(
+    kind: Callable[..., Built], tenant: DeployedTenant, *, stage: cdk.Stage | None = None, **others: Any
+) -> Built:
+    """Return a stack alone, made of what it takes of the values above; ``others`` replace some of them."""
+    outputs = {"data": DATA, "edge": EDGE, "models": MODELS, "ingestion": INGESTION}
+    outputs |= {"orchestrator": ORCHESTRATOR, "learning": LEARNING}
+    given: dict[str, Any] = {
+        **outputs,
+        "tenant": tenant,
         "keys": KEYS,
         "network": NETWORK,
-        "data": DATA,
-        "edge": EDGE,
-        "models": MODELS,
-        "ingestion": INGESTION,
-        "orchestrator": ORCHESTRATOR,
-        "learning": LEARNING,
-        "corpus": CORPUS,
+        "logs_key_arn": KEYS.logs_key_arn,
+        "logs_bucket": DATA.logs_bucket,
+        "target_group_arn": EDGE.target_group_arn,
+        "stores": AuditedStores.of(DATA, learning=LEARNING, corpus=CORPUS),
+        "metrics": TenantMetrics(tenant=tenant, **outputs),
+        **others,
     }
-    outputs = EarlierOutputs()
-    for name, value in (given | others).items():
-        setattr(outputs, name, value)
-    return outputs
+    taken = inspect.signature(cast("Any", kind).__init__).parameters  # jsii hides it behind its metaclass
+    return kind(stage or stage_for(tenant), **{name: given[name] for name in taken if name in given})
 
 
 @cache

@@ -15,7 +15,7 @@ from assistant.settings.deployed_names import ON
 from stacks.models.power import PowerSwitch
 from stacks.models.stack import ModelsStack
 from tests.stacks.power.simulation import Tenant
-from tests.stacks.values import deployed, earlier, resources_of, stage_for, template_of
+from tests.stacks.values import deployed, resources_of, stack_with, stage_for, template_of
 
 
 def tenant_of(chance: Random, *, word: str = ON) -> Tenant:
@@ -35,7 +35,7 @@ def tenant_of(chance: Random, *, word: str = ON) -> Tenant:
 def models_template() -> dict[str, Any]:
     tenant = deployed("pharmacy")
     stage = stage_for(tenant)
-    return template_of(ModelsStack(stage, "Models", tenant=tenant, earlier=earlier()))
+    return template_of(stack_with(ModelsStack, tenant, stage=stage))
 
 
 @cache
