@@ -24,24 +24,23 @@ from pydantic import Field, StringConstraints, ValidationError
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
-from assistant.answering.events import (
-    AnswerEvent,
-    Done,
-    ElementChanged,
-    Problem,
-    SentenceEnded,
-    Sources,
-    Started,
-    Token,
-)
+from assistant.answering.events import AnswerEvent, Done, Problem, Started, Token
 from assistant.answering.prepare import MAX_EARLIER_CHARACTERS, AnswerRequest, FollowUpRequest
 from assistant.api import delivery, wire
 from assistant.api.answers import Answers, SendRefusal, idempotency_key
-from assistant.api.delivery import Numbered, Reading, event_of, send_json, send_stream, whole_events
-from assistant.api.errors import invalid_request, problem_headers, problem_of
+from assistant.api.delivery import (
+    Numbered,
+    Reading,
+    event_of,
+    send_json,
+    send_stream,
+    whole_answer,
+    whole_events,
+)
+from assistant.api.errors import invalid_request, problem_headers, problem_of, send_refusal
 from assistant.domain.answers import Certainty, FinishReason, RecordId, RedFlag, Sentence
 from assistant.domain.documents import SearchFilters
-from assistant.domain.elements import Element, ElementValue
+from assistant.domain.elements import Element, ElementDisplay, ElementValue
 from assistant.domain.errors import AssistantError, InvalidRequestError, NotFoundError, UnreadableRequestError
 from assistant.domain.live import ContextToken, PlainContext
 from assistant.domain.public import PublicModel
@@ -245,40 +244,18 @@ _NO_ANSWER = {
 class ChatReading:
     """Collects answer events for the last chunk of a stream, or for the one body."""
 
+    events: list[AnswerEvent] = field(default_factory=list[AnswerEvent])
     started: Started = field(init=False)
     lead: str = ""
     """Text before the answer in the content; offsets include it."""
     is_marked_possible: bool = False
     """Whether the lead says that the answer is uncertain."""
-    _sources: Sources = field(default_factory=lambda: Sources(sources=()))
-    _texts: list[str] = field(default_factory=list[str])
-    _sentences: list[Sentence] = field(default_factory=list[Sentence])
-    _elements: dict[str, Element] = field(default_factory=dict[str, Element])
 
     def see(self, event: AnswerEvent) -> None:
-        match event:
-            case Token():
-                self._texts.append(event.text)
-            case Started():
-                self.started = event
-                self.lead = "".join(map(_red_flag, event.red_flags))
-            case Sources():
-                self._sources = event
-            case SentenceEnded():
-                lead = len(self.lead)
-                moved: dict[str, Any] = {"start": event.start + lead, "end": event.end + lead}
-                self._sentences.append(Sentence(**event.model_dump() | moved))
-            case ElementChanged():
-                display, lead = event.display, len(self.lead)
-                moved = {"start": display.start + lead, "end": display.end + lead}
-                self._elements[event.id] = event.model_copy(
-                    update={"display": display.model_copy(update=moved)}
-                )
-            case _:
-                pass
-
-    def text(self) -> str:
-        return "".join(self._texts)
+        self.events.append(event)
+        if isinstance(event, Started):
+            self.started = event
+            self.lead = "".join(map(_red_flag, event.red_flags))
 
     def mark_possible(self) -> str:
         """Let the lead say, once, that the answer is uncertain; return what it has more."""
@@ -288,74 +265,65 @@ class ChatReading:
         self.lead += _LEAD
         return _LEAD
 
-    def notice(self, done: Done) -> str:
+    def whole(self) -> wire.WholeAnswer:
+        """Return the answer that has ended; its sentences and elements have offsets of the content."""
+        whole, by = whole_answer(self.events), len(self.lead)
+        sentences = [one.model_copy(update=_moved(one, by)) for one in whole.sentences]
+        elements = [
+            one.model_copy(update={"display": one.display.model_copy(update=_moved(one.display, by))})
+            for one in whole.elements
+        ]
+        return whole.model_copy(update={"sentences": tuple(sentences), "elements": tuple(elements)})
+
+    def notice(self, whole: wire.WholeAnswer) -> str:
         """Return the content after the answer's text, possibly empty.
 
         Without a text: why there is none, and whom to ask. After a text: what its live elements show, and
-        that it is uncertain, unless the lead says so.
+        that it is uncertain, unless the lead says so. A client that knows nothing of elements shows the label
+        in the text, and the value under it: "[order status]: Shipped (orders, …)".
         """
-        if self.text().strip():
-            is_unsaid = done.certainty is Certainty.POSSIBLY and not self.is_marked_possible
-            said = [*self._values(), *([_POSSIBLY] if is_unsaid else [])]
-            if withheld := sum(one.detail == "withheld" for one in self._sentences):
-                said.append(f"Withheld: {withheld} of the model's sentences, with values that no source has.")
-            said += [f"Not answered: {safe_markdown(one, allowed_urls=())}" for one in done.unanswered]
-            return "".join(f"\n\n{one}" for one in said)
-        if done.finish_reason not in _NO_ANSWER:
+        if whole.text.strip():
+            is_unsaid = whole.certainty is Certainty.POSSIBLY and not self.is_marked_possible
+            notes = [_line_of(one) for one in whole.elements if not _is_quoted(one)]
+            notes += [_POSSIBLY] if is_unsaid else []
+            if withheld := sum(one.detail == "withheld" for one in whole.sentences):
+                notes += [f"Withheld: {withheld} of the model's sentences, with values that no source has."]
+            notes += [f"Not answered: {safe_markdown(one, allowed_urls=())}" for one in whole.unanswered]
+            return "".join(f"\n\n{note}" for note in notes)
+        if whole.finish_reason not in _NO_ANSWER:
             return ""
-        if done.finish_reason is FinishReason.SOURCES_ONLY:
+        if whole.finish_reason is FinishReason.SOURCES_ONLY:
             titles = [
-                f"[{source.n}] {safe_markdown(source.title, allowed_urls=())}"
-                for source in self._sources.sources
+                f"[{source.n}] {safe_markdown(source.title, allowed_urls=())}" for source in whole.sources
             ]
-            return "\n".join([_NO_ANSWER[done.finish_reason], *titles])
-        reason = done.reason or _NO_ANSWER[done.finish_reason]
-        return f"{reason}\n\nAsk: {done.escalation}" if done.escalation else reason
+            return "\n".join([_NO_ANSWER[whole.finish_reason], *titles])
+        reason = whole.reason or _NO_ANSWER[whole.finish_reason]
+        return f"{reason}\n\nAsk: {whole.escalation}" if whole.escalation else reason
 
-    def _values(self) -> list[str]:
-        """Return a line for each element of a live system: "[order status]: Shipped (orders, …)".
 
-        A client that knows nothing of elements shows the label in the text, and the value under it.
-        """
-        return [_line_of(one) for one in self._in_order() if not _is_quoted(one)]
+def _moved(place: Sentence | ElementDisplay, by: int) -> dict[str, int]:
+    return {"start": place.start + by, "end": place.end + by}
 
-    def _in_order(self) -> list[Element]:
-        return sorted(self._elements.values(), key=lambda one: int(one.id[1:]))
 
-    def annotations(self) -> tuple[wire.ChatAnnotation, ...]:
-        """Return one annotation for each source that a sentence cites, over the sentence. An approved answer
-        has no address, and none: what it rests on is cited beside it."""
-        sources = {source.n: source for source in self._sources.sources}
-        return tuple(
-            wire.ChatAnnotation(
-                url_citation=wire.UrlCitation(
-                    start_index=sentence.start,
-                    end_index=sentence.end,
-                    url=url,
-                    title=sources[n].title,
-                )
+def _annotations(whole: wire.WholeAnswer) -> tuple[wire.ChatAnnotation, ...]:
+    """Return one annotation for each source that a sentence cites, over the sentence. An approved answer has
+    no address, and none: what it rests on is cited beside it."""
+    sources = {source.n: source for source in whole.sources}
+    return tuple(
+        wire.ChatAnnotation(
+            url_citation=wire.UrlCitation(
+                start_index=sentence.start, end_index=sentence.end, url=url, title=sources[n].title
             )
-            for sentence in self._sentences
-            for n in sentence.citations
-            if n in sources and (url := sources[n].url or sources[n].document_url)
         )
+        for sentence in whole.sentences
+        for n in sentence.citations
+        if n in sources and (url := sources[n].url or sources[n].document_url)
+    )
 
-    def answer(self, done: Done | None = None) -> wire.ChatAnswer:
-        """Return the field ``answer`` of the first chunk; with ``done``, that of the last one."""
-        events = (self.started,) if done is None else (self.started, done)
-        fields = {
-            name: getattr(event, name)
-            for event in events
-            for name in type(event).model_fields.keys() & wire.ChatAnswer.model_fields.keys()
-        }
-        if done is None:
-            return wire.ChatAnswer(**fields)
-        return wire.ChatAnswer(
-            **fields,
-            **dict(self._sources),
-            sentences=tuple(self._sentences),
-            elements=tuple(Element(**dict(one)) for one in self._in_order()),
-        )
+
+def _answer(events: wire.WholeAnswer | Started) -> wire.ChatAnswer:
+    """Return the field ``answer``: of the first chunk, or of an answer that has ended."""
+    return wire.ChatAnswer(**wire.fields_of(events, wire.ChatAnswer))
 
 
 def _red_flag(flag: RedFlag) -> str:
@@ -417,31 +385,31 @@ class ChatEncoder:
         self._reading.see(event)
         if isinstance(event, Started):
             return self._begin()
-        return self._end(event) if isinstance(event, Done) else b""
+        return self._end() if isinstance(event, Done) else b""
 
     def _begin(self) -> bytes:
         delta = wire.ChatDelta(role="assistant", content="")
         marked = self._chunk(wire.ChatDelta(content="\0"))
         self._prefix, _, self._suffix = marked.partition(rb'"\u0000"')
-        begun = self._chunk(delta, answer=self._reading.answer())
+        begun = self._chunk(delta, answer=_answer(self._reading.started))
         return begun + (self._text(self._reading.lead) if self._reading.lead else b"")
 
     def _text(self, text: str) -> bytes:
         return self._prefix + orjson.dumps(text) + self._suffix
 
-    def _end(self, done: Done) -> bytes:
-        reading = self._reading
-        notice = reading.notice(done)
+    def _end(self) -> bytes:
+        whole = self._reading.whole()
+        notice = self._reading.notice(whole)
         parts = [self._chunk(wire.ChatDelta(content=notice))] if notice else []
         parts.append(
             self._chunk(
-                wire.ChatDelta(annotations=reading.annotations()),
-                finish_reason=_finish_reason(done),
-                answer=reading.answer(done),
+                wire.ChatDelta(annotations=_annotations(whole)),
+                finish_reason=_finish_reason(whole),
+                answer=_answer(whole),
             )
         )
         if self.include_usage:
-            parts.append(self._chunk(None, usage=_usage(done)))
+            parts.append(self._chunk(None, usage=_usage(whole)))
         return b"".join([*parts, _END])
 
     def _chunk(
@@ -475,22 +443,21 @@ class ChatEncoder:
 def chat_completion(events: Sequence[AnswerEvent], *, created: int) -> wire.ChatCompletion:
     """Return the events of an answer that ended with ``done`` as one body."""
     reading, done = ChatReading(), events[-1]
-    assert isinstance(done, Done)  # noqa: S101 - the caller waits for it
-    reading.see(events[0])
-    if done.certainty is Certainty.POSSIBLY:
-        reading.mark_possible()
-    for event in events[1:]:
+    for event in events:
         reading.see(event)
+    if isinstance(done, Done) and done.certainty is Certainty.POSSIBLY:
+        reading.mark_possible()
+    whole = reading.whole()
     message = wire.ChatCompletionMessage(
-        content=reading.lead + reading.text() + reading.notice(done), annotations=reading.annotations()
+        content=reading.lead + whole.text + reading.notice(whole), annotations=_annotations(whole)
     )
     return wire.ChatCompletion(
-        id=reading.started.answer_id,
+        id=whole.answer_id,
         created=created,
-        model=reading.started.model,
-        choices=(wire.ChatChoice(message=message, finish_reason=_finish_reason(done)),),
-        usage=_usage(done),
-        answer=reading.answer(done),
+        model=whole.model,
+        choices=(wire.ChatChoice(message=message, finish_reason=_finish_reason(whole)),),
+        usage=_usage(whole),
+        answer=_answer(whole),
     )
 
 
@@ -507,16 +474,14 @@ def chat_error(problem: Problem, *, param: str | None = None) -> wire.ChatError:
     )
 
 
-def _finish_reason(done: Done) -> Literal["stop", "length"]:
-    return "length" if done.finish_reason is FinishReason.LENGTH else "stop"
+def _finish_reason(whole: wire.WholeAnswer) -> Literal["stop", "length"]:
+    return "length" if whole.finish_reason is FinishReason.LENGTH else "stop"
 
 
-def _usage(done: Done) -> wire.ChatUsage:
-    usage = done.usage
+def _usage(whole: wire.WholeAnswer) -> wire.ChatUsage:
+    prompt, completion = whole.usage.prompt_tokens, whole.usage.completion_tokens
     return wire.ChatUsage(
-        prompt_tokens=usage.prompt_tokens,
-        completion_tokens=usage.completion_tokens,
-        total_tokens=usage.prompt_tokens + usage.completion_tokens,
+        prompt_tokens=prompt, completion_tokens=completion, total_tokens=prompt + completion
     )
 
 
@@ -578,11 +543,8 @@ def _refusal_sender(*, param: str | None = None) -> SendRefusal:
         body = orjson.dumps(chat_error(problem, param=param).model_dump())
         headers = problem_headers(problem, retry_after_s=retry_after_s) | {
             "content-type": "application/json",
-            "content-length": str(len(body)),
             "x-should-retry": "true" if problem.retryable else "false",
         }
-        raw = [(name.encode(), value.encode()) for name, value in headers.items()]
-        await send({"type": "http.response.start", "status": problem.status, "headers": raw})
-        await send({"type": "http.response.body", "body": body})
+        await send_refusal(send, problem.status, body, headers)
 
     return send_error

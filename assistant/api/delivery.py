@@ -380,27 +380,24 @@ async def send_json(send: Send, body: bytes, *, limits: StreamLimits, headers: H
         await watch.send(send, {"type": "http.response.body", "body": body})
 
 
-def whole_answer(events: list[AnswerEvent]) -> WholeAnswer:
+def whole_answer(events: Sequence[AnswerEvent]) -> WholeAnswer:
     """Return one body from the events of an answer that ended with ``done``."""
-    started = next(event for event in events if isinstance(event, Started))
-    done = next(event for event in events if isinstance(event, Done))
-    sources = next(event for event in events if isinstance(event, Sources))
-    sentences = [event for event in events if isinstance(event, SentenceEnded)]
-    return WholeAnswer(
-        **dict(started),
-        **dict(sources),
-        text="".join(event.text for event in events if isinstance(event, Token)),
-        sentences=tuple(Sentence(**sentence.model_dump()) for sentence in sentences),
-        elements=last_elements(events),
-        **{name: getattr(done, name) for name in Done.model_fields},
+    started, sources, done = (
+        next(dict(event) for event in events if isinstance(event, kind)) for kind in (Started, Sources, Done)
     )
+    return WholeAnswer(**started, **sources, **done, **written_part(events))
 
 
-def last_elements(events: Sequence[AnswerEvent]) -> tuple[Element, ...]:
-    """Return each element in its last state, in the order of their ids."""
+def written_part(events: Sequence[AnswerEvent]) -> dict[str, Any]:
+    """Return an answer's text, its sentences, and its elements, each in its last state and by their ids."""
     last = {event.id: event for event in events if isinstance(event, ElementChanged)}
-    ordered = sorted(last.values(), key=lambda one: int(one.id[1:]))
-    return tuple(Element(**dict(event)) for event in ordered)
+    elements = sorted(last.values(), key=lambda one: int(one.id[1:]))
+    sentences = [event for event in events if isinstance(event, SentenceEnded)]
+    return {
+        "text": "".join(event.text for event in events if isinstance(event, Token)),
+        "sentences": tuple(Sentence(**dict(event)) for event in sentences),
+        "elements": tuple(Element(**dict(event)) for event in elements),
+    }
 
 
 async def first_events(reading: Reading) -> list[Numbered] | None:

@@ -39,8 +39,7 @@ from assistant.domain.desk_decisions import (
 )
 from assistant.domain.identity import Identity, Role
 from assistant.learning.desk import CaseFilter, CaseLine, CaseReading, ReviewDesk, body_of_item
-from assistant.learning.desk_items import MODELS, DeskItems, served_body
-from assistant.learning.resolutions import Resolutions
+from assistant.learning.desk_items import MODELS, DeskItems, Resolutions, served_body
 from assistant.learning.upkeep import DocumentQuestions
 
 _TIMEOUT_S = 20.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -90,10 +90,15 @@ def problem_body(problem: Problem) -> bytes:
 
 async def send_problem(send: Send, problem: Problem, *, retry_after_s: float | None = None) -> None:
     """Send a problem as the response of a raw ASGI request."""
-    body = problem_body(problem)
-    headers = problem_headers(problem, retry_after_s=retry_after_s) | {"content-length": str(len(body))}
+    headers = problem_headers(problem, retry_after_s=retry_after_s)
+    await send_refusal(send, problem.status, problem_body(problem), headers)
+
+
+async def send_refusal(send: Send, status: int, body: bytes, headers: Mapping[str, str]) -> None:
+    """Send the whole response of a raw ASGI request that is refused."""
     raw = [(name.encode(), value.encode()) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": problem.status, "headers": raw})
+    raw.append((b"content-length", str(len(body)).encode()))
+    await send({"type": "http.response.start", "status": status, "headers": raw})
     await send({"type": "http.response.body", "body": body})
 
 

@@ -28,7 +28,7 @@ import orjson
 import structlog
 
 from assistant.answering import ports
-from assistant.answering.events import AnswerEvent, Cause, Done, Problem, SentenceEnded, Sources, Token
+from assistant.answering.events import AnswerEvent, Cause, Done, Problem, Sources, Token
 from assistant.answering.excerpts import Excerpts, fill, read_excerpts
 from assistant.answering.live_elements import use_of
 from assistant.answering.prepare import PreparedAnswer
@@ -41,12 +41,12 @@ from assistant.api.delivery import (
     Reading,
     StreamLimits,
     decode_event,
-    last_elements,
+    written_part,
 )
 from assistant.api.errors import NOT_FOUND, internal_problem, problem_of
 from assistant.api.health import ServiceMetrics
 from assistant.domain import errors
-from assistant.domain.answers import AnswerRecord, Outcome, PassageUse, Sentence, Source
+from assistant.domain.answers import AnswerRecord, Outcome, PassageUse, Source
 from assistant.domain.clock import Clock
 from assistant.domain.errors import AssistantError
 from assistant.domain.identity import Identity
@@ -511,15 +511,14 @@ def record_of_interrupted(reading: ports.LogReading, *, now: datetime) -> Answer
     frames = [frame for batch in reading.batches for frame in batch.frames]
     excerpts = {excerpt.mark: excerpt for batch in reading.batches for excerpt in batch.excerpts}
     events = [event for frame in frames if (event := decode_event(frame)) is not None]
-    sentences = [event for event in events if isinstance(event, SentenceEnded)]
     sources = [source for event in events if isinstance(event, Sources) for source in event.sources]
+    written = written_part(events)
     return AnswerRecord.model_validate_json(reading.opening.context).model_copy(
         update={
+            **written,
             "finished_at": now,
-            "text": "".join(event.text for event in events if isinstance(event, Token)),
-            "sentences": tuple(Sentence(**sentence.model_dump()) for sentence in sentences),
             "passages": tuple(map(_use_of, sources)),
-            "elements": tuple(map(use_of, last_elements(events))),
+            "elements": tuple(map(use_of, written["elements"])),
             "excerpts": tuple(excerpts.values()),
         }
     )
