@@ -69,7 +69,6 @@ def node_settings(state: Path, *, heap_mib: int, port: int = 0) -> dict[str, str
         "ASSISTANT_OPENSEARCH_BUILD_DIR": str(BUILD),
         "ASSISTANT_OPENSEARCH_PORT": str(port),
         "ASSISTANT_OPENSEARCH_HEAP_MIB": str(heap_mib),
-        "ASSISTANT_OPENSEARCH_DOCKER": "false",
     }
 
 

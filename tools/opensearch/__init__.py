@@ -1,1 +1,1 @@
-"""A real OpenSearch node on this machine: by Docker Compose, or assembled from what Maven keeps."""
+"""A real OpenSearch node on this machine, assembled from what Maven keeps."""

@@ -1,7 +1,6 @@
-"""``python -m tools.opensearch up|down|status|fetch``: one node on this machine.
+"""``python -m tools.opensearch up|down|status|fetch``: one node on this machine, of Maven's packages.
 
-Docker Compose runs it where Docker works; else it is assembled. ``fetch`` only gets the files of an
-assembled one.
+``fetch`` only gets its files. By Docker: ``docker compose -f containers/opensearch/compose.yaml up --wait``.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from pydantic_settings import SettingsConfigDict
 from assistant.domain.errors import AssistantError
 from assistant.settings.process import ProcessSettings
 from tools.opensearch.artifacts import Distribution
-from tools.opensearch.node import ComposedNode, LocalNode
+from tools.opensearch.node import LocalNode
 
 
 class OpenSearchNodeSettings(ProcessSettings):
@@ -33,8 +32,6 @@ class OpenSearchNodeSettings(ProcessSettings):
     """What was fetched and unpacked; it may be kept between checkouts."""
     maven_repository: str | None = Field(default=None, validation_alias="MAVEN_REPOSITORY")
     """Address of a Maven repository that has OpenSearch's packages; ``mvn`` and its settings when absent."""
-    docker: bool = True
-    """Whether Docker is used where it works."""
 
 
 def main() -> None:
@@ -47,7 +44,7 @@ def main() -> None:
         if action == "fetch":
             distribution.ensure(_say)
             return
-        node = _choose_node(settings, distribution)
+        node = LocalNode(settings.state_dir, distribution, port=settings.port, heap_mib=settings.heap_mib)
         if action == "up":
             print(f"OpenSearch answers at {node.up(_say)}")
         elif action == "down":
@@ -56,13 +53,6 @@ def main() -> None:
             print(node.running() or "not running")
     except AssistantError as error:
         sys.exit(error.message)
-
-
-def _choose_node(settings: OpenSearchNodeSettings, distribution: Distribution) -> LocalNode | ComposedNode:
-    """Return the assembled node if it runs, else Docker's where Docker works, else one to assemble."""
-    local = LocalNode(settings.state_dir, distribution, port=settings.port, heap_mib=settings.heap_mib)
-    composed = ComposedNode(settings.port, settings.heap_mib, distribution.manifest.version)
-    return composed if settings.docker and local.running() is None and composed.works() else local
 
 
 def _say(text: str) -> None:

@@ -1,4 +1,4 @@
-"""One OpenSearch node on this machine: assembled, or by Docker Compose; started, found again and stopped."""
+"""One OpenSearch node on this machine: assembled, started, found again and stopped."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import os
 import pwd
 import re
 import shutil
-import subprocess
 import tempfile
 import time
 from collections.abc import Generator, Iterator
@@ -32,14 +31,8 @@ from assistant.local.processes import (
     stop_all,
 )
 from assistant.private_files import FOLDER_MODE, write_private
-from assistant.settings.process import inherited_environment
 from tools.opensearch.artifacts import Distribution, Say
 
-COMPOSE_FILE = Path(__file__).parents[2] / "containers" / "opensearch" / "compose.yaml"
-_COMPOSE = ("docker", "compose", "--file", str(COMPOSE_FILE))
-_DOCKER_CHECK_TIMEOUT_S = 10.0
-_DOCKER_TIMEOUT_S = 600.0
-_DOCKER_HEALTHY_WITHIN_S = 180
 _PLACES = ("/usr/lib/jvm", "/opt", "/opt/java", "/Library/Java/JavaVirtualMachines")
 _UNPRIVILEGED = "nobody"
 _START_TIMEOUT_S = 180.0
@@ -47,60 +40,6 @@ _STOP_TIMEOUT_S = 30.0
 _LOCK_TIMEOUT_S = 780.0
 _POLL_S = 0.2
 _HEALTH_TIMEOUT_S = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class ComposedNode:
-    """The service of ``containers/opensearch/compose.yaml``."""
-
-    port: int
-    heap_mib: int
-    version: str
-
-    def works(self) -> bool:
-        """Return whether a Docker engine with Compose answers."""
-        checks = (("docker", "info"), ("docker", "compose", "version"))
-        return all(self._run(*check, timeout_s=_DOCKER_CHECK_TIMEOUT_S) is not None for check in checks)
-
-    def up(self, say: Say) -> str:
-        """Start the container unless it runs, and return its URL once it is healthy.
-
-        Raises LocalRuntimeError.
-        """
-        say(f"starting OpenSearch {self.version} by Docker Compose")
-        wait = ("--wait", "--wait-timeout", str(_DOCKER_HEALTHY_WITHIN_S))
-        if self._run(*_COMPOSE, "up", "--detach", *wait) is None:
-            raise LocalRuntimeError(
-                f"Docker Compose did not start OpenSearch; see docker compose -f {COMPOSE_FILE} logs."
-            )
-        return f"http://{HOST}:{self.port}"
-
-    def down(self) -> bool:
-        """Stop the container and keep its data. Return whether one ran. Raises LocalRuntimeError."""
-        ran = self.running() is not None
-        if self._run(*_COMPOSE, "down", "--timeout", "30") is None:
-            raise LocalRuntimeError("Docker Compose could not stop OpenSearch.")
-        return ran
-
-    def running(self) -> str | None:
-        """Return the URL of a container that runs."""
-        listed = self._run(*_COMPOSE, "ps", "--status", "running", "--quiet")
-        return f"http://{HOST}:{self.port}" if listed else None
-
-    def _run(self, *command: str, timeout_s: float = _DOCKER_TIMEOUT_S) -> str | None:
-        """Return the output of a command, or None when it failed."""
-        environment = inherited_environment() | {
-            "OPENSEARCH_VERSION": self.version,
-            "OPENSEARCH_PORT": str(self.port),
-            "OPENSEARCH_HEAP_MIB": str(self.heap_mib),
-        }
-        try:
-            ran = subprocess.run(
-                command, env=environment, capture_output=True, text=True, timeout=timeout_s, check=False
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return ran.stdout if ran.returncode == 0 else None
 
 
 class RunningNode(BaseModel):
@@ -333,7 +272,8 @@ def find_java(at_least: int) -> Path:
     found = f"found only {', '.join(seen)}" if seen else "found none"
     raise LocalRuntimeError(
         f"OpenSearch needs Java {at_least} or later; {found}. Install one (Debian: apt-get install "
-        f"openjdk-{at_least}-jre-headless, or a Temurin JDK) or set JAVA_HOME to it."
+        f"openjdk-{at_least}-jre-headless, or a Temurin JDK), set JAVA_HOME to it, or run the node by "
+        "Docker: docker compose -f containers/opensearch/compose.yaml up --wait."
     )
 
 

@@ -6,20 +6,39 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import orjson
 import pytest
 
-from assistant.knowledge.front_matter import read_front_matter
-from tools.front_matter_schema import PATH, front_matter_schema, schema_bytes
+from assistant.domain.documents import Document, ItemFacts
+from assistant.knowledge.front_matter import KEYS, LABEL_PATTERN, LONGEST_CHARACTERS, read_front_matter
 
-KNOWLEDGE = Path(__file__).resolve().parents[3] / "knowledge" / "pharmacy"
+ROOT = Path(__file__).resolve().parents[3]
+KNOWLEDGE = ROOT / "knowledge" / "pharmacy"
+SCHEMA: dict[str, Any] = orjson.loads((ROOT / "docs" / "front-matter.schema.json").read_bytes())
 
 
 def is_valid(meta: Any) -> bool:
-    return jsonschema.Draft202012Validator(front_matter_schema()).is_valid(meta)
+    return jsonschema.Draft202012Validator(SCHEMA).is_valid(meta)
 
 
-def test_the_published_schema_is_up_to_date() -> None:
-    assert PATH.read_bytes() == schema_bytes(), "run python -m tools.front_matter_schema"
+def test_the_published_schema_has_the_keys_and_bounds_of_the_reader() -> None:
+    fields = SCHEMA["properties"]
+    assert tuple(fields) == tuple(KEYS)
+    assert fields["labels"]["anyOf"][0]["items"]["pattern"] == LABEL_PATTERN
+    assert f"At most {LONGEST_CHARACTERS:,} characters" in SCHEMA["description"]
+    document = Document.model_json_schema()["properties"]
+    assert all(fields[key]["maxLength"] == document[key]["maxLength"] for key in ("title", "source", "type"))
+
+
+def test_the_published_schema_has_the_fields_and_bounds_of_an_item() -> None:
+    item, facts = SCHEMA["properties"]["item"]["properties"], ItemFacts.model_json_schema()["properties"]
+    assert tuple(item) == tuple(facts)
+    assert item["item_id"]["pattern"] == facts["item_id"]["pattern"]
+    assert all(item[key]["maxLength"] == facts[key]["maxLength"] for key in ("category", "brand"))
+    names, values = item["properties"]["propertyNames"], item["properties"]["additionalProperties"]
+    assert names.items() <= facts["properties"]["propertyNames"].items()
+    assert values == facts["properties"]["additionalProperties"]
+    assert item["properties"]["maxProperties"] == facts["properties"]["maxProperties"]
 
 
 @pytest.mark.parametrize("path", sorted(KNOWLEDGE.glob("*.md")), ids=lambda path: path.stem)

@@ -18,6 +18,7 @@ from tools.opensearch.artifacts import Artifact, Distribution, Manifest, unpack
 from tools.opensearch.node import find_java
 
 pytestmark = pytest.mark.loopback
+ROOT = Path(__file__).parents[3]
 
 
 class Repository:
@@ -137,6 +138,8 @@ def test_every_file_of_the_real_node_is_pinned_to_one_version() -> None:
     manifest = Manifest.read()
     assert all(artifact.version.startswith(manifest.version) for artifact in manifest.artifacts)
     assert all(len(artifact.sha256) == 64 for artifact in manifest.artifacts)
+    compose = (ROOT / "containers" / "opensearch" / "compose.yaml").read_text()
+    assert f"OPENSEARCH_VERSION:-{manifest.version}}}" in compose
 
 
 # Which Java the local OpenSearch node gets.
