@@ -27,7 +27,7 @@ from assistant.domain.answers import (
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import ConfigurationError, NotFoundError
 from assistant.knowledge.reading import ReadableDocuments
-from assistant.learning.erasure import Erased
+from assistant.learning.signals import Erased
 from assistant.wiring.stores import TenantStores
 
 _WIDTH = 11

@@ -23,9 +23,9 @@ from assistant.answering.ports import TextEmbedder
 from assistant.domain.clock import Deadline
 from assistant.domain.desk import Case, CaseState, DeskItem
 from assistant.domain.errors import AssistantError, ConflictError
-from assistant.learning.comparisons import have_other_values
 from assistant.learning.desk import UPKEEP, DeskServices, read_cases, read_records
 from assistant.learning.intake import INTAKE, gap_id
+from assistant.learning.signals import have_other_values
 from assistant.text.language import Language, quantities
 
 REGROUP_EVERY_S = 120.0

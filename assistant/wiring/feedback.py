@@ -18,12 +18,11 @@ from assistant.answering.ports import AnswerRecords
 from assistant.document_links import local_secret
 from assistant.domain.clock import Clock, SystemClock
 from assistant.knowledge.reading import ReadableDocuments
-from assistant.learning.erasure import ErasePatient
 from assistant.learning.feedback_store import StoredFeedback
 from assistant.learning.intake import OpenCases
 from assistant.learning.mover import MoveFeedback, MoverStores
 from assistant.learning.ports import DeskStore, ErasureKeys, FeedbackStore, PatientDataFilter, ReplacedText
-from assistant.learning.signals import Signals
+from assistant.learning.signals import ErasePatient, Signals
 from assistant.settings.deployed_names import FEEDBACK_SECRET_PURPOSE
 from assistant.settings.functions import LearningSettings, MovingSettings
 from assistant.settings.process import StoreSettings

@@ -15,9 +15,8 @@ from assistant.domain.identity import Identity, Role
 from assistant.knowledge.add_documents import AddDocuments
 from assistant.knowledge.sources import KnowledgeSources
 from assistant.learning.desk import DeskServices, ReviewDesk, body_of_item
-from assistant.learning.desk_items import DeskItems
+from assistant.learning.desk_items import DeskItems, Resolutions
 from assistant.learning.intake import OpenCases, case_id
-from assistant.learning.resolutions import Resolutions
 from assistant.learning.upkeep import DeskUpkeep, DocumentQuestions
 from assistant.settings.tenant import TenantConfig
 from assistant.text.language import language

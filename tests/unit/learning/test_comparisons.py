@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from assistant.learning.comparisons import Asked, compare, is_reformulation, keeps_any
+from assistant.learning.signals import Asked, compare, is_reformulation, keeps_any
 from assistant.text.language import language
 
 ENGLISH = language("en")

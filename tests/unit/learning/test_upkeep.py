@@ -20,8 +20,8 @@ from assistant.domain.errors import ConflictError, InvalidRequestError
 from assistant.knowledge.files import SourceDocument
 from assistant.knowledge.sources import Writer
 from assistant.learning.desk import ReviewDesk, StoredCase, body_of_item
+from assistant.learning.desk_items import Resolutions
 from assistant.learning.intake import case_id
-from assistant.learning.resolutions import Resolutions
 from tests.contracts import samples
 from tests.fakes.desk_scene import bad_verdict
 from tests.unit.learning.desks import RITA, Desk, desk_of
