@@ -146,8 +146,8 @@ class OrchestratorOutputs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LearningOutputs:
-    training_bucket: str
-    """Training sets and checkpoints."""
+    training_bucket: str | None
+    """Training sets and checkpoints; None unless the tenant asks for training."""
     function_names: tuple[str, ...]
     """Of the mover and, where ranking is learned, of the learner."""
 

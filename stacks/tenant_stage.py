@@ -28,7 +28,7 @@ from stacks.orchestrator.stack import OrchestratorStack
 from stacks.policy import acknowledge
 from stacks.processes import refuse_unlocked
 from stacks.tenant import DeployedTenant
-from stacks.tenant_stack import prepare_stage
+from stacks.tenant_stack import TenantStack, prepare_stage
 
 EXCEPTIONS = (
     *NETWORK_EXCEPTIONS,
@@ -85,7 +85,12 @@ class TenantStage(cdk.Stage):
             target_group_arn=edge.target_group_arn,
         )
         learning = LearningStack(self, tenant=tenant, keys=keys, network=network, data=data)
-        corpus = CorpusStack(self, tenant=tenant, keys=keys, network=network, data=data)
+        calling: list[TenantStack] = [stores, endpoints, ingesting, serving, learning]
+        buckets_of_jobs = [learning.outputs.training_bucket]
+        if tenant.config.learning.corpora:
+            corpus = CorpusStack(self, tenant=tenant, keys=keys, network=network, data=data)
+            calling.append(corpus)
+            buckets_of_jobs.append(corpus.outputs.corpus_bucket)
         metrics = TenantMetrics(
             tenant=tenant,
             data=data,
@@ -95,7 +100,6 @@ class TenantStage(cdk.Stage):
             orchestrator=serving.outputs,
             learning=learning.outputs,
         )
-        audited = AuditedStores.of(data, learning=learning.outputs, corpus=corpus.outputs)
+        audited = AuditedStores.of(data, of_jobs=buckets_of_jobs)
         ObservabilityStack(self, keys=keys, stores=audited, metrics=metrics)
-        calling = (stores, endpoints, ingesting, serving, learning, corpus)
         networks.create_endpoints(caller for stack in calling for caller in stack.callers)

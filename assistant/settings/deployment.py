@@ -205,6 +205,12 @@ class LearningSection(StrictModel):
     """``daily``: each night a release of ranker weights is learned, or the one on trial is promoted where it
     may be. Nothing goes live but through its gate and its trial. It needs the file of ``assistant learn
     questions`` in the models bucket."""
+    training: bool = False
+    """Whether the learning stack has the bucket of training sets and checkpoints, the roles of jobs and the
+    runbook that starts one. A tenant deployed before this key sets it to keep its bucket managed."""
+    corpora: bool = False
+    """Whether there is a corpus stack: an EMR Serverless application that makes corpora of the documents, and
+    their bucket. A tenant deployed before this key sets it to keep its stack."""
 
 
 class CareContextSection(StrictModel):

@@ -70,6 +70,28 @@ class LearningStack(TenantStack):
         data: DataOutputs,
     ) -> None:
         super().__init__(scope, "Learning", tenant=tenant, data_class="phi", stateful=True)
+        asks = tenant.config.learning.training
+        bucket = self._add_training(keys, network=network, data=data) if asks else None
+        functions = LearningFunctions(
+            self,
+            "Functions",
+            tenant=tenant,
+            keys=keys,
+            data=data,
+            place=FunctionPlace(
+                subnet_ids=network.subnet_ids,
+                security_group_id=network.security_group_ids[Workload.LEARNING],
+                logs_key_arn=keys.logs_key_arn,
+                environment_key_arn=keys.data_key_arn,
+            ),
+        ).functions
+        self.outputs = LearningOutputs(
+            training_bucket=bucket, function_names=tuple(one.function_name for one in functions)
+        )
+
+    def _add_training(self, keys: KeysOutputs, *, network: NetworkOutputs, data: DataOutputs) -> str:
+        """Create what training jobs need; return the bucket of their sets and checkpoints."""
+        tenant = self.tenant
         bucket = TenantBucket(
             self,
             "TrainingBucket",
@@ -114,25 +136,10 @@ class LearningStack(TenantStack):
             training_bucket=bucket,
             role_arn=training.role_arn,
         )
-        functions = LearningFunctions(
-            self,
-            "Functions",
-            tenant=tenant,
-            keys=keys,
-            data=data,
-            place=FunctionPlace(
-                subnet_ids=network.subnet_ids,
-                security_group_id=network.security_group_ids[Workload.LEARNING],
-                logs_key_arn=keys.logs_key_arn,
-                environment_key_arn=keys.data_key_arn,
-            ),
-        ).functions
-        self.outputs = LearningOutputs(
-            training_bucket=bucket, function_names=tuple(one.function_name for one in functions)
-        )
         cdk.CfnOutput(
             self, "TrainingShellName", value=shell.name, description="Runbook that starts a training job"
         )
+        return bucket
 
     def _job_role(self, name: str, description: str, statements: list[iam.PolicyStatement]) -> WorkloadRole:
         role = WorkloadRole(

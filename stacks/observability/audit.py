@@ -27,7 +27,7 @@ from stacks.observability.alarms import (
     STRANGER_READ,
     TRUST_CHANGED,
 )
-from stacks.outputs import CorpusOutputs, DataOutputs, KeysOutputs, LearningOutputs
+from stacks.outputs import DataOutputs, KeysOutputs
 from stacks.roles import execution_role_arn
 from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import tenant_log_group
@@ -191,7 +191,8 @@ class AuditedStores:
     trail_bucket: str
 
     @classmethod
-    def of(cls, data: DataOutputs, *, learning: LearningOutputs, corpus: CorpusOutputs) -> AuditedStores:
+    def of(cls, data: DataOutputs, *, of_jobs: Iterable[str | None]) -> AuditedStores:
+        """``of_jobs``: buckets of training and corpora, None where the tenant has none."""
         return cls(
             buckets=(
                 data.documents_bucket,
@@ -200,8 +201,7 @@ class AuditedStores:
                 data.capture_bucket,
                 data.labels_bucket,
                 data.texts_bucket,
-                learning.training_bucket,
-                corpus.corpus_bucket,
+                *(bucket for bucket in of_jobs if bucket is not None),
             ),
             tables=(data.records_table, data.events_table, data.states_table, data.desk_table),
             domain_name=data.domain_name,

@@ -24,7 +24,7 @@ required_tags = { owner = "platform" }
 @pytest.fixture(scope="module")
 def templates(tmp_path_factory: pytest.TempPathFactory) -> list[StackTemplate]:
     folder = tmp_path_factory.mktemp("company")
-    text = committed_tenant("sandbox")
+    text = committed_tenant("sandbox").replace("training = true\ncorpora = true\n", "")
     (folder / "sandbox.toml").write_text(text.replace("[deployment]\n", f"[deployment]\n{OURS}", 1))
     done = synthesize(folder / "out", tenant="sandbox", tenants=str(folder))
     assert done.returncode == 0, done.stderr[-2000:]
@@ -36,6 +36,14 @@ def of_type(templates: list[StackTemplate], kind: str) -> Iterator[tuple[str, di
         for logical_id, resource in template.body["Resources"].items():
             if resource["Type"] == kind:
                 yield f"{template.stack}/{logical_id}", resource["Properties"]
+
+
+def test_jobs_are_only_for_a_tenant_that_asks_for_them(templates: list[StackTemplate]) -> None:
+    (learning,) = (template.body for template in templates if template.stack == "Learning")
+    kinds = {resource["Type"] for resource in learning["Resources"].values()}
+    assert "Corpus" not in {template.stack for template in templates}
+    assert kinds.isdisjoint({"AWS::S3::Bucket", "AWS::SSM::Document"})
+    assert "sagemaker.amazonaws.com" not in str(learning)
 
 
 def test_every_role_has_the_company_s_boundary_and_path(
@@ -83,7 +91,7 @@ def test_an_invalid_file_of_another_tenant_is_ignored(tmp_path: Path) -> None:
 
 
 def test_an_invalid_file_is_reported_with_line_key_and_allowed_values(tmp_path: Path) -> None:
-    text = committed_tenant("sandbox")
+    text = committed_tenant("sandbox").replace("training = true\ncorpora = true\n", "")
     (tmp_path / "sandbox.toml").write_text(text.replace('accelerator = "cpu"', 'accelerator = "abacus"'))
     line = text.splitlines().index('accelerator = "cpu"') + 1
     done = synthesize(tmp_path / "out", tenant="sandbox", tenants=str(tmp_path))

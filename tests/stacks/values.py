@@ -125,7 +125,7 @@ def stack_with(
         "logs_key_arn": KEYS.logs_key_arn,
         "logs_bucket": DATA.logs_bucket,
         "target_group_arn": EDGE.target_group_arn,
-        "stores": AuditedStores.of(DATA, learning=LEARNING, corpus=CORPUS),
+        "stores": AuditedStores.of(DATA, of_jobs=(LEARNING.training_bucket, CORPUS.corpus_bucket)),
         "metrics": TenantMetrics(tenant=tenant, **outputs),
         **others,
     }
