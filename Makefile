@@ -224,7 +224,7 @@ bench: $(VENV)/dev.stamp ## Indexing, retrieval and start of the service (DOCUME
 	exit $$status
 
 .PHONY: bench-load
-bench-load: $(VENV)/dev.stamp ## The service under load beside a relay by hand (about 5 minutes; ARGS=--quick judges no times)
+bench-load: $(VENV)/dev.stamp ## The service under load beside a bare relay (about 5 minutes; ARGS=--quick judges no times)
 	@$(BIN)/python -m tools.load $(ARGS)
 
 .PHONY: check

@@ -1,4 +1,4 @@
-"""The service under load, beside a relay by hand: every figure with what is asked of it.
+"""The service under load, beside a bare relay: every figure with what is asked of it.
 
 python -m tools.load              about five minutes on two cores; fails unless every figure holds
 python -m tools.load --quick      less than a minute; fails unless every answer is right
@@ -18,11 +18,11 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tools.load.scene import Run, Scene
 from tools.load.stand_ins import ADDED_TO_MS, FIRST_TOKEN_S, TOKEN_S
@@ -45,8 +45,7 @@ _RAMP_S = 2.0
 _MIB = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Effort:
+class Effort(NamedTuple):
     """How much is measured."""
 
     pairs: int = 5
@@ -62,44 +61,29 @@ class Effort:
     judges_times: bool = True
 
 
-QUICK = Effort(
-    pairs=1,
-    single_answers=2,
-    many_answers=1,
-    tokens=30,
-    streams=100,
-    short_s=1.0,
-    rounds=2,
-    resumed_streams=50,
-    judges_times=False,
-)
+QUICK = Effort(1, 2, 1, 30, 100, 1.0, 2, 50, judges_times=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
+class Pair(NamedTuple):
     """Bare's run and the service's, one right after the other."""
 
     bare: Run
     service: Run
 
 
-@dataclass(frozen=True, slots=True)
-class Pairs:
-    """All pairs of one benchmark, by what was run."""
+@dataclass(slots=True)
+class Measured:
+    """What all runs of a benchmark gave."""
 
     single: list[Pair] = field(default_factory=list[Pair])
     many: list[Pair] = field(default_factory=list[Pair])
     short: list[Pair] = field(default_factory=list[Pair])
-
-
-@dataclass(frozen=True, slots=True)
-class Rounds:
+    rounds: list[Run] = field(default_factory=list[Run])
     """The same load again and again on one process."""
-
-    runs: Sequence[Run]
-    resident_bytes: Sequence[int]
-    """After each round."""
-    peak_bytes: int
+    resident_mib: list[float] = field(default_factory=list[float])
+    """After each round, and last the peak."""
+    resumed: LoadOutcome = field(default_factory=LoadOutcome)
+    """Of the streams that were cut."""
 
 
 # --- measuring ------------------------------------------------------------------------------------------
@@ -107,67 +91,58 @@ class Rounds:
 
 def measure(scene: Scene, effort: Effort, *, say: Callable[[str], None]) -> list[Figure]:
     """Measure every figure."""
-    service = scene.start_warm_service()
-    pairs = measure_pairs(scene, service, effort, say=say)
+    service, found = scene.start_warm_service(), Measured()
+    measure_pairs(scene, service, effort, found, say=say)
     say("streams cut and resumed")
-    resumed = scene.load(service, streams=effort.resumed_streams, ramp_s=2 * _RAMP_S, cut=True)
+    cut = scene.load(service, streams=effort.resumed_streams, ramp_s=2 * _RAMP_S, cut=True)
+    found.resumed = cut.outcome
     service.stop()
     say("memory")
-    rounds = measure_rounds(scene, effort)
+    measure_rounds(scene, effort, found)
     say("records")
-    state = _state_with_records(scene)
-    return [
-        *pair_rows(pairs, streams=effort.streams),
-        *memory_rows(rounds, streams=effort.streams),
-        resumed_row(resumed.outcome, streams=effort.resumed_streams),
-        errors_row([pair.service for pair in (*pairs.single, *pairs.many, *pairs.short)] + [*rounds.runs]),
-        kept_row(records=state["records"], answers=scene.answered),
-        unknown_row(state["unknown"]),
-    ]
+    return [*timed_rows(found, effort), *kept_rows(found, effort, _state_with_records(scene), scene.answered)]
 
 
-def measure_pairs(scene: Scene, service: Started, effort: Effort, *, say: Callable[[str], None]) -> Pairs:
+def measure_pairs(
+    scene: Scene, service: Started, effort: Effort, found: Measured, *, say: Callable[[str], None]
+) -> None:
     """Run every kind of load on both, ``effort.pairs`` times; the most streams on a process for each core."""
-    pairs, services = Pairs(), [service]
-    services += [scene.start_warm_service() for _ in range(1, os.cpu_count() or 1)]
-    ramp_s = FIRST_TOKEN_S + effort.tokens * TOKEN_S
-    single: dict[str, Any] = {"streams": 1, "answers": effort.single_answers, "tokens": SHORT_TOKENS}
-    many: dict[str, Any] = {
-        "streams": effort.streams,
-        "answers": effort.many_answers,
-        "ramp_s": ramp_s,
-        "tokens": effort.tokens,
-    }
+    services = [service, *(scene.start_warm_service() for _ in range(1, os.cpu_count() or 1))]
+    loads: tuple[tuple[list[Pair], Sequence[Started], dict[str, Any]], ...] = (
+        (found.single, [service], {"streams": 1, "answers": effort.single_answers, "tokens": SHORT_TOKENS}),
+        (
+            found.many,
+            services,
+            {
+                "streams": effort.streams,
+                "answers": effort.many_answers,
+                "ramp_s": FIRST_TOKEN_S + effort.tokens * TOKEN_S,
+                "tokens": effort.tokens,
+            },
+        ),
+        (found.short, [service], _SHORT | {"duration_s": effort.short_s}),
+    )
     for number in range(effort.pairs):
         say(f"pair {number + 1} of {effort.pairs}")
-
-        def pair(targets: Sequence[Started], backwards: bool = number % 2 == 1, **plan: Any) -> Pair:
-            if backwards:
-                run = scene.load(*targets, **plan)
-                return Pair(scene.load(scene.bare, **plan), run)
-            return Pair(scene.load(scene.bare, **plan), scene.load(*targets, **plan))
-
-        pairs.single.append(pair([service], **single))
-        pairs.many.append(pair(services, **many))
-        pairs.short.append(pair([service], **_SHORT, duration_s=effort.short_s))
+        for pairs, targets, plan in loads:
+            both = [[scene.bare], targets]
+            runs = [scene.load(*each, **plan) for each in (reversed(both) if number % 2 else both)]
+            pairs.append(Pair(*(reversed(runs) if number % 2 else runs)))
     for beside in services[1:]:
         beside.stop()
-    return pairs
 
 
-def measure_rounds(scene: Scene, effort: Effort) -> Rounds:
+def measure_rounds(scene: Scene, effort: Effort, found: Measured) -> None:
     """Run many streams again and again on a fresh service."""
     service = scene.start_warm_service()
-    runs: list[Run] = []
-    resident: list[int] = []
     for _ in range(effort.rounds):
-        runs.append(scene.load(service, streams=effort.streams, ramp_s=_RAMP_S, tokens=effort.tokens))
+        found.rounds.append(scene.load(service, streams=effort.streams, ramp_s=_RAMP_S, tokens=effort.tokens))
         time.sleep(_SETTLE_S)  # what an answer leaves behind (records, log) is done by then
-        resident.append(service.resident_bytes())
+        found.resident_mib.append(service.resident_bytes() / _MIB)
     status = Path(f"/proc/{service.pid}/status").read_text(encoding="ascii")
     peak_kib = next(line for line in status.splitlines() if line.startswith("VmHWM:")).split()[1]
+    found.resident_mib.append(int(peak_kib) / 1024)
     service.stop()
-    return Rounds(runs, resident, int(peak_kib) * 1024)
 
 
 def _state_with_records(scene: Scene) -> dict[str, Any]:
@@ -197,38 +172,55 @@ def profile_service(scene: Scene, *, into: Path) -> None:
 # --- figures --------------------------------------------------------------------------------------------
 
 
-def pair_rows(pairs: Pairs, *, streams: int) -> list[Figure]:
-    """Return the figures that are measured beside bare."""
-    single, bare_single = (_median(pairs.single, lambda run: added_ms(run, 50)), _bare(pairs.single, 50))
-    many, bare_many = _median(pairs.many, lambda run: added_ms(run, 99)), _bare(pairs.many, 99)
-    busy = max(
-        run.outcome.cpu_s / run.outcome.wall_s for pair in pairs.many for run in (pair.bare, pair.service)
-    )
+def timed_rows(found: Measured, effort: Effort) -> list[Figure]:
+    """Return the figures that the machine's speed decides."""
+    (bare_single, single), (bare_many, many) = _added(found.single, 50), _added(found.many, 99)
+    busy = max(run.outcome.cpu_s / run.outcome.wall_s for pair in found.many for run in pair)
     void = ", void" if busy > MOST_GENERATOR_CPU else ""
-    stand_ins = _median(pairs.many, lambda run: run.stand_ins_cpu_s / run.outcome.wall_s)
-    short_ms = _median(pairs.short, lambda run: run.cpu_an_answer_ms)
-    bare_ms = statistics.median(pair.bare.cpu_an_answer_ms for pair in pairs.short)
-    return [
-        Figure(
+    stand_ins = statistics.median(
+        pair.service.stand_ins_cpu_s / pair.service.outcome.wall_s for pair in found.many
+    )
+    bare_ms, short_ms = (
+        statistics.median(run.cpu_an_answer_ms for run in runs) for runs in zip(*found.short, strict=True)
+    )
+    *resident_mib, _ = found.resident_mib
+    growth_mib = resident_mib[-1] - resident_mib[min(1, len(resident_mib) - 1)]
+    rows: list[tuple[str, str, str, bool]] = [
+        (
             "added to the first text, one stream, p50",
             "",
             f"bare + {single - bare_single:.1f} ms: {single:.1f} ms (bare {bare_single:.1f} ms)",
-            holds=True,
+            True,
         ),
-        Figure(
-            f"added to the first text, {streams} streams, a process for each core, p99",
+        (
+            f"added to the first text, {effort.streams} streams, a process for each core, p99",
             f"≤ {MOST_MANY_P99_MS} ms; load generator ≤ {MOST_GENERATOR_CPU:.0%} CPU",
             f"{many:.0f} ms (bare {bare_many:.0f} ms); of one core: stand-ins {stand_ins:.0%}, "
             f"load generator {busy:.0%}{void}",
             many <= MOST_MANY_P99_MS and not void,
         ),
-        Figure(
+        (
             f"CPU of an answer of {SHORT_TOKENS} tokens, stand-ins without delay",
             f"≤ {MOST_SHORT_CPU_MS} ms",
             f"{short_ms:.1f} ms: {short_ms / bare_ms:.0f} x bare ({bare_ms:.2f} ms)",
             short_ms <= MOST_SHORT_CPU_MS,
         ),
+        (
+            f"growth between rounds two and {len(resident_mib)}",
+            f"≤ {MOST_GROWTH_MIB} MiB",
+            f"{growth_mib:.1f} MiB",
+            growth_mib <= MOST_GROWTH_MIB,
+        ),
     ]
+    return [Figure(*row) for row in rows]
+
+
+def _added(pairs: Sequence[Pair], percent: float) -> tuple[float, float]:
+    """Return what bare and the service added to the first text: the medians of a percentile."""
+    bare, service = (
+        statistics.median(added_ms(run, percent) for run in runs) for runs in zip(*pairs, strict=True)
+    )
+    return bare, service
 
 
 def added_ms(run: Run, percent: float) -> float:
@@ -243,70 +235,43 @@ def percentile(values: Sequence[float], percent: float) -> float:
     return sorted(values)[max(0, math.ceil(percent / 100 * len(values)) - 1)]
 
 
-def _median(pairs: Sequence[Pair], value: Callable[[Run], float]) -> float:
-    """Return the service's median."""
-    return statistics.median(value(pair.service) for pair in pairs)
+def kept_rows(found: Measured, effort: Effort, state: Mapping[str, Any], answered: int) -> list[Figure]:
+    """Return the figures that hold on any machine.
 
-
-def _bare(pairs: Sequence[Pair], percent: float) -> float:
-    return statistics.median(added_ms(pair.bare, percent) for pair in pairs)
-
-
-def memory_rows(rounds: Rounds, *, streams: int) -> list[Figure]:
-    """Return the figures of many streams over several rounds."""
-    peak, count = rounds.peak_bytes / _MIB, len(rounds.runs)
-    growth = (rounds.resident_bytes[-1] - rounds.resident_bytes[min(1, count - 1)]) / _MIB
-    return [
-        Figure(
-            f"memory of {streams} streams, {count} rounds, at the peak",
+    ``state``: of the stand-ins; ``answered``: answers that the service gave.
+    """
+    pairs = (*found.single, *found.many, *found.short)
+    others = [run.outcome for run in (*(pair.service for pair in pairs), *found.rounds)]
+    peak_mib = found.resident_mib[-1]
+    unknown = "; ".join(f"{count} x {what}" for what, count in state["unknown"].items())
+    rows: list[tuple[str, str, str, bool]] = [
+        (
+            f"memory of {effort.streams} streams, {len(found.rounds)} rounds, at the peak",
             f"≤ {MOST_MEMORY_MIB} MiB",
-            f"{peak:.0f} MiB",
-            peak <= MOST_MEMORY_MIB,
-            timed=False,
+            f"{peak_mib:.0f} MiB",
+            peak_mib <= MOST_MEMORY_MIB,
         ),
-        Figure(
-            f"growth between rounds two and {count}",
-            f"≤ {MOST_GROWTH_MIB} MiB",
-            f"{growth:.1f} MiB",
-            growth <= MOST_GROWTH_MIB,
+        (
+            f"{effort.resumed_streams} streams cut and resumed at random points",
+            "every text equal to the uninterrupted one",
+            f"{found.resumed.answers} equal, resumed {found.resumed.resumed} times{_errors([found.resumed])}",
+            found.resumed.answers == effort.resumed_streams and not found.resumed.errors,
         ),
+        (
+            "answers of all other runs: every text right",
+            "no error",
+            f"{sum(outcome.answers for outcome in others):,} answers{_errors(others) or ', no error'}",
+            not _errors(others),
+        ),
+        (
+            "records of all these answers",
+            "each has one",
+            f"{state['records']:,} of {answered:,}",
+            state["records"] >= answered > 0,
+        ),
+        ("calls that the stand-ins do not know", "none", unknown or "none", not unknown),
     ]
-
-
-def resumed_row(outcome: LoadOutcome, *, streams: int) -> Figure:
-    return Figure(
-        f"{streams} streams cut and resumed at random points",
-        "every text equal to the uninterrupted one",
-        f"{outcome.answers} equal, resumed {outcome.resumed} times{_errors([outcome])}",
-        outcome.answers == streams and not outcome.errors,
-        timed=False,
-    )
-
-
-def errors_row(runs: Sequence[Run]) -> Figure:
-    outcomes = [run.outcome for run in runs]
-    return Figure(
-        "answers of all other runs: every text right",
-        "no error",
-        f"{sum(outcome.answers for outcome in outcomes):,} answers{_errors(outcomes) or ', no error'}",
-        not any(outcome.errors for outcome in outcomes),
-        timed=False,
-    )
-
-
-def kept_row(*, records: int, answers: int) -> Figure:
-    return Figure(
-        "records of all these answers",
-        "each has one",
-        f"{records:,} of {answers:,}",
-        records >= answers > 0,
-        timed=False,
-    )
-
-
-def unknown_row(unknown: dict[str, int]) -> Figure:
-    calls = "; ".join(f"{count} x {what}" for what, count in unknown.items())
-    return Figure("calls that the stand-ins do not know", "none", calls or "none", not unknown, timed=False)
+    return [Figure(*row, timed=False) for row in rows]
 
 
 def _errors(outcomes: Sequence[LoadOutcome]) -> str:

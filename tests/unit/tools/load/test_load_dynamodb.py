@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tools.load.dynamodb import RefusedError, Tables, UnknownCallError
+from tools.load.stand_ins import RefusedError, Tables, UnknownCallError
 
 FREE = {"ConditionExpression": "attribute_not_exists(pk)"}
 

@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
-from tools.load.__main__ import (
-    Pair,
-    Pairs,
-    Rounds,
-    errors_row,
-    kept_row,
-    memory_rows,
-    pair_rows,
-    percentile,
-    resumed_row,
-    unknown_row,
-)
+from tools.load.__main__ import QUICK, Measured, Pair, kept_rows, percentile, timed_rows
 from tools.load.scene import Run
 from tools.load.stand_ins import ADDED_TO_MS
 from tools.load.workload import LoadOutcome
-from tools.tables import figures_table
 
-MIB = 1024 * 1024
+EFFORT = QUICK._replace(streams=200, resumed_streams=3)
+STATE = {"records": 300, "unknown": {}}
 
 
 def run(
@@ -31,37 +21,42 @@ def run(
     return Run(outcome, cpu_s, stand_ins_cpu_s=0.2)
 
 
-def missed(service: Run, *, bare: Run | None = None) -> list[str]:
-    every = [Pair(bare or run(), service)] * 3
-    rows = pair_rows(Pairs(single=every, many=every, short=every), streams=200)
+def measured(service: Run | None = None, *, bare: Run | None = None) -> Measured:
+    every = [Pair(bare or run(), service or run())] * 3
+    return Measured(every, every, every, [run()], [100.0, 101.0, 180.0], LoadOutcome(answers=3))
+
+
+def missed(service: Run | None = None, *, bare: Run | None = None) -> list[str]:
+    rows = timed_rows(measured(service, bare=bare), EFFORT)
     return [row.what.split(",")[0] for row in rows if not row.holds]
 
 
+def failed(found: Measured, *, state: dict[str, object] | None = None, answered: int = 300) -> list[str]:
+    rows = kept_rows(found, EFFORT, state or STATE, answered)
+    assert not any(row.timed for row in rows)
+    return [row.measured for row in rows if not row.holds]
+
+
 def test_as_good_as_bare_misses_nothing():
-    assert missed(run()) == []
+    assert missed() == []
+    assert failed(measured()) == []
 
 
-def test_one_stream_is_told_beside_bare():
-    every = [Pair(run(), run(added_ms=22.0))]
-    first, *_ = pair_rows(Pairs(single=every, many=every, short=every), streams=200)
-    assert first.measured == "bare + 20.0 ms: 22.0 ms (bare 2.0 ms)"
+def test_one_stream_and_a_short_answer_are_told_beside_bare():
+    single, _, short, _ = timed_rows(measured(run(added_ms=22.0, cpu_s=1.2)), EFFORT)
+    assert single.measured == "bare + 20.0 ms: 22.0 ms (bare 2.0 ms)"
+    assert (short.measured, short.holds) == ("12.0 ms: 30 x bare (0.40 ms)", True)
 
 
-def test_many_streams_have_a_limit():
+def test_many_streams_and_a_short_answer_have_a_limit():
     assert missed(run(added_ms=129)) == []
     assert missed(run(added_ms=131)) == ["added to the first text"]
-
-
-def test_a_short_answer_has_a_limit_of_cpu_and_is_told_beside_bare():
     assert missed(run(cpu_s=1.5)) == ["CPU of an answer of 20 tokens"]
-    every = [Pair(run(), run(cpu_s=1.2))]
-    *_, short = pair_rows(Pairs(single=every, many=every, short=every), streams=200)
-    assert (short.measured, short.holds) == ("12.0 ms: 30 x bare (0.40 ms)", True)
 
 
 def test_a_busy_load_generator_voids():
     assert missed(run(generator_cpu_s=0.95)) == ["added to the first text"]
-    assert missed(run(), bare=run(generator_cpu_s=0.95)) == ["added to the first text"]
+    assert missed(bare=run(generator_cpu_s=0.95)) == ["added to the first text"]
 
 
 def test_no_answers_are_a_miss():
@@ -72,46 +67,31 @@ def test_no_answers_are_a_miss():
 def test_an_error_is_a_miss_and_is_named():
     service = run()
     service.outcome.errors["another text"] = 2
-    row = errors_row([run(), service])
-    assert (row.measured, row.holds) == ("200 answers; 2 x another text", False)
-    assert errors_row([run()]).holds
+    pair = Pair(run(), service)
+    assert failed(replace(measured(), short=[pair])) == ["800 answers; 2 x another text"]
 
 
-def test_a_missing_record_is_a_miss():
-    assert kept_row(records=100, answers=100).holds
-    assert not kept_row(records=99, answers=100).holds
-    assert not kept_row(records=0, answers=0).holds
+def test_a_missing_record_and_an_unknown_call_are_misses():
+    assert failed(measured(), state={**STATE, "records": 299}) == ["299 of 300"]
+    assert failed(measured(), state={**STATE, "records": 0}, answered=0) == ["0 of 0"]
+    unknown = {**STATE, "unknown": {"DynamoDB.ImportTable": 2}}
+    assert failed(measured(), state=unknown) == ["2 x DynamoDB.ImportTable"]
 
 
-def test_a_call_that_no_stand_in_knows_is_a_miss():
-    assert unknown_row({}).holds
-    row = unknown_row({"DynamoDB.ImportTable": 2})
-    assert (row.measured, row.holds, row.timed) == ("2 x DynamoDB.ImportTable", False, False)
-
-
-def test_memory_grows_from_the_second_round_on():
-    resident = [mib * MIB for mib in (90, 100, 101, 102, 106)]
-    assert [row.holds for row in memory_rows(Rounds([run()] * 5, resident, 215 * MIB), streams=200)] == [
-        True,
-        False,
+def test_memory_has_a_limit_and_grows_from_the_second_round_on():
+    grown = replace(measured(), resident_mib=[90.0, 100.0, 101.0, 106.0, 215.0])
+    assert [row.what for row in timed_rows(grown, EFFORT) if not row.holds] == [
+        "growth between rounds two and 4"
     ]
-    assert [row.holds for row in memory_rows(Rounds([run()], resident[:1], 216 * MIB), streams=200)] == [
-        False,
-        True,
-    ]
+    assert failed(grown) == []
+    assert failed(replace(measured(), resident_mib=[90.0, 216.0])) == ["216 MiB"]
 
 
 def test_every_cut_stream_must_end_whole():
-    assert resumed_row(LoadOutcome(answers=3), streams=3).holds
-    assert not resumed_row(LoadOutcome(answers=2), streams=3).holds
+    assert failed(replace(measured(), resumed=LoadOutcome(answers=2))) == ["2 equal, resumed 0 times"]
 
 
 def test_percentiles_are_exact():
     values = [float(number) for number in range(1, 101)]
     assert (percentile(values, 50), percentile(values, 99), percentile([7.0], 99)) == (50.0, 99.0, 7.0)
     assert percentile([], 50) == math.inf
-
-
-def test_the_table_marks_what_is_missed():
-    rows = [resumed_row(LoadOutcome(answers=count), streams=3) for count in (3, 2)]
-    assert [line.endswith("(missed) |") for line in figures_table(rows).splitlines()[2:]] == [False, True]

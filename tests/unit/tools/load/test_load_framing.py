@@ -1,4 +1,4 @@
-"""What the stand-in's model sends, read by the product's own parsers and by the relay by hand."""
+"""What the stand-in's model sends, read by the product's own parsers and by the relay."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from assistant.answering.stream import AnswerText
 from assistant.aws.event_stream import ChatChunkParser, EventStreamParser
 from assistant.local.gateway import ResponseCutter
 from assistant.text.language import SentenceSplitter, language
-from tools.load.bare import _dechunked, _payloads, _relayed
+from tools.load.bare import _payloads, _relayed
 from tools.load.stand_ins import AnswerFrames, framed, sse_chunk
 from tools.load.workload import (
     READ_DOCUMENTS,
@@ -33,11 +33,6 @@ SIZES = st.lists(st.integers(1, 700), min_size=1, max_size=40)
 
 def stream(tokens: int = 30, *, seed: int = 0) -> bytes:
     return b"".join(AnswerFrames(seed=seed).of(tag_of(NUMBER), tokens=tokens))
-
-
-def chunked(frames: list[bytes]) -> bytes:
-    """Return frames as HTTP sends them, a chunk each."""
-    return b"".join(b"%x\r\n%s\r\n" % (len(frame), frame) for frame in frames) + b"0\r\n\r\n"
 
 
 def pieces(data: bytes, sizes: list[int]) -> list[bytes]:
@@ -73,19 +68,15 @@ def test_another_seed_cuts_elsewhere_and_says_the_same():
 
 @given(SIZES)
 def test_the_relay_reads_the_same_however_the_network_cuts(sizes: list[int]):
-    rest, frames, events, sent = b"", bytearray(), bytearray(), b""
-    ended = False
-    frames_sent = AnswerFrames(seed=0).of(tag_of(NUMBER), tokens=30)
-    for piece in pieces(chunked(frames_sent), sizes):
-        data, rest, ended = _dechunked(rest + piece)
-        frames += data
+    frames, events, sent = bytearray(), bytearray(), b""
+    for piece in pieces(stream(), sizes):
+        frames += piece
         events += _payloads(frames)
         sent += _relayed(events)
     texts = [
         orjson.loads(line[6:])["text"] for line in sent.split(b"\n") if line.startswith(b'data: {"text"')
     ]
     assert "".join(texts) == expected_text(NUMBER, tokens=30)
-    assert ended
     assert sent.endswith(b"event: done\ndata: {}\n\n")
 
 
