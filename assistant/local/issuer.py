@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from pathlib import Path
-from string import Template
+from typing import Any
 from urllib.parse import parse_qs
 
 import structlog
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from joserfc.jwk import ECKey
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
@@ -33,75 +33,7 @@ _ROLE_NAMES = {
 }
 
 
-def sign_in_page(
-    *,
-    tenants: Mapping[str, str],
-    hidden: Mapping[str, str],
-    entered: Mapping[str, Sequence[str]],
-    problem: str | None = None,
-) -> str:
-    """Return the page.
-
-    ``tenants``: name → display name; ``hidden``: the client's request, sent with the form; ``entered``: what
-    was filled in before; ``problem``: what to correct.
-    """
-    tenant = next(iter(entered.get("tenant", ())), "")
-    return _page(
-        "Sign in",
-        _filled(
-            "sign_in.html",
-            tenants=_tenant_options(tenants, chosen=next(iter(tenants)) if len(tenants) == 1 else tenant),
-            agent=escape(next(iter(entered.get("agent", ())), "")),
-            roles=_role_inputs(entered.get("role", (Role.AGENT,))),
-            hidden=_hidden_inputs(hidden),
-            problem=f'<p class="error" id="problem" role="alert">{escape(problem)}</p>' if problem else "",
-            described=' aria-describedby="problem" aria-invalid="true"' if problem else "",
-        ),
-    )
-
-
-def refusal_page(description: str) -> str:
-    """Return the page for a request of an untrusted client."""
-    return _page("Sign-in refused", f'<h1>Sign-in refused</h1>\n<p role="alert">{escape(description)}</p>')
-
-
-def _tenant_options(tenants: Mapping[str, str], *, chosen: str) -> str:
-    """Start each option with the tenant's name: display names may be equal, and typing finds prefixes.
-
-    The first option is empty, so that nobody signs in to a tenant without choosing it.
-    """
-    options = "".join(
-        f'<option value="{escape(name)}"{" selected" if name == chosen else ""}>'
-        f"{escape(name)} · {escape(shown)}</option>"
-        for name, shown in tenants.items()
-    )
-    return options if chosen in tenants else f'<option value="" selected>Choose a tenant</option>{options}'
-
-
-def _hidden_inputs(hidden: Mapping[str, str]) -> str:
-    return "\n".join(
-        f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">'
-        for name, value in hidden.items()
-    )
-
-
-def _role_inputs(chosen: Sequence[str]) -> str:
-    return "\n".join(
-        f'<div><input type="checkbox" id="role-{role}" name="role" value="{role}"'
-        f'{" checked" if role in chosen else ""}> <label for="role-{role}">{escape(shown)}</label></div>'
-        for role, shown in _ROLE_NAMES.items()
-    )
-
-
-def _page(title: str, body: str) -> str:
-    return _filled("page.html", title=escape(title), body=body)
-
-
-def _filled(file: str, **parts: str) -> str:
-    """Return a file of this folder with its ``$names`` replaced by HTML."""
-    return Template((_FOLDER / file).read_text(encoding="utf-8")).substitute(parts)
-
-
+_PAGES = Environment(loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined)
 _SESSION_COOKIE = "assistant_issuer_session"
 _FORM_LIMIT_BYTES = 16 * 1024
 _REQUEST_FIELDS = (
@@ -211,7 +143,7 @@ class LocalIssuer:
         try:
             target = tokens.trusted_client(wanted, redirect_origins=self.redirect_origins)
         except tokens.UntrustedClientError as error:
-            return self._html(refusal_page(error.description), status=400)
+            return self._html(status=400, refusal=error.description)
         response = RedirectResponse(target, 303, headers=_NO_STORE)
         response.delete_cookie(_SESSION_COOKIE, httponly=True, samesite="lax")
         return response
@@ -221,7 +153,7 @@ class LocalIssuer:
         try:
             redirect_uri = tokens.trusted_client(parameters, redirect_origins=self.redirect_origins)
         except tokens.UntrustedClientError as error:
-            return self._html(refusal_page(error.description), status=400)
+            return self._html(status=400, refusal=error.description)
         try:
             return tokens.authorization_request(parameters, redirect_uri=redirect_uri)
         except tokens.AuthorizationError as error:
@@ -241,9 +173,18 @@ class LocalIssuer:
         entered: Mapping[str, Sequence[str]],
         problem: str | None = None,
     ) -> Response:
-        hidden = {name: parameters[name] for name in _REQUEST_FIELDS if name in parameters}
-        page = sign_in_page(tenants=self.tenants, hidden=hidden, entered=entered, problem=problem)
-        return self._html(page, status=400 if problem else 200)
+        """Return the form. ``entered``: what was filled in before; ``problem``: what to correct."""
+        only = next(iter(self.tenants)) if len(self.tenants) == 1 else ""
+        return self._html(
+            status=400 if problem else 200,
+            tenants=self.tenants,
+            tenant=only or next(iter(entered.get("tenant", ())), ""),
+            agent=next(iter(entered.get("agent", ())), ""),
+            roles=entered.get("role", (Role.AGENT,)),
+            role_names=_ROLE_NAMES,
+            hidden={name: parameters[name] for name in _REQUEST_FIELDS if name in parameters},
+            problem=problem,
+        )
 
     async def token(self, request: Request) -> Response:
         headers = _NO_STORE | self._cors(request)
@@ -275,7 +216,9 @@ class LocalIssuer:
         allowed = {"Access-Control-Allow-Origin": origin} if origin in self.redirect_origins else {}
         return {"Vary": "Origin", **allowed}
 
-    def _html(self, page: str, *, status: int) -> Response:
+    def _html(self, *, status: int, refusal: str | None = None, **shown: Any) -> Response:
+        """Return the page: the form with what is shown in it, or the refusal of an untrusted client."""
+        page = _PAGES.get_template("sign_in.html").render(refusal=refusal, **shown)
         # form-action also covers the redirect after the form, so it lists the consoles
         targets = " ".join(["'self'", *sorted(self.redirect_origins)])
         policy = (
