@@ -131,11 +131,8 @@ def build_routes() -> FastAPI:
         routes.include_router(router)
     routes.include_router(_description_router)
     routes.include_router(_console_router)  # last: it takes every name at the top
-    routes.add_exception_handler(AssistantError, _on_own_error)
-    routes.add_exception_handler(RequestValidationError, _on_validation_error)
-    routes.add_exception_handler(HTTPException, _on_http_error)
-    routes.add_exception_handler(ClientGoneError, _on_client_gone)
-    routes.add_exception_handler(Exception, _on_unexpected)
+    for kind in (AssistantError, RequestValidationError, HTTPException, ClientGoneError, Exception):
+        routes.add_exception_handler(kind, _on_error)
     return routes
 
 
@@ -148,43 +145,34 @@ async def openapi(request: Request) -> Response:
     return Response(state.openapi, media_type="application/json")
 
 
-async def _on_own_error(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, AssistantError)  # noqa: S101 - as registered
-    problem = errors.problem_of(error)
-    errors.log_failure(problem)
-    return _response(problem, retry_after_s=error.retry_after_s)
-
-
-async def _on_validation_error(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)  # noqa: S101 - as registered
-    wrong = "; ".join(f"{item['loc'][-1]}: {item['msg']}" for item in error.errors()[:5])
-    return _response(errors.problem_of(InvalidRequestError(f"{wrong}.")))
-
-
-async def _on_http_error(_request: Request, error: Exception) -> Response:
-    """Handle the router's own refusals: an unknown path, a method that a path does not have."""
-    assert isinstance(error, HTTPException)  # noqa: S101 - as registered
-    if error.status_code == 404:
-        return _response(errors.problem_of(NotFoundError(NOT_FOUND)))
-    problem = Problem(
-        title="Not possible here",
-        status=error.status_code,
-        detail=str(error.detail),
-        code="method_not_allowed" if error.status_code == 405 else InvalidRequestError.code,
-        retryable=False,
-    )
-    return _response(problem, more=error.headers)
-
-
-async def _on_client_gone(_request: Request, _error: Exception) -> Response:
-    return Response(status_code=400)  # nobody reads it
-
-
-async def _on_unexpected(request: Request, error: Exception) -> Response:
-    template = getattr(request.scope.get("route"), "path", "unknown")
-    _log.error("request_failed", path_template=template, exc_info=error)
-    service_of(request).metrics.count_internal_error()
-    return _response(errors.internal_problem())
+async def _on_error(request: Request, error: Exception) -> Response:
+    """Return the problem of a failed request."""
+    match error:
+        case AssistantError():
+            problem = errors.problem_of(error)
+            errors.log_failure(problem)
+            return _response(problem, retry_after_s=error.retry_after_s)
+        case RequestValidationError():
+            wrong = "; ".join(f"{item['loc'][-1]}: {item['msg']}" for item in error.errors()[:5])
+            return _response(errors.problem_of(InvalidRequestError(f"{wrong}.")))
+        case HTTPException(status_code=404):
+            return _response(errors.problem_of(NotFoundError(NOT_FOUND)))
+        case HTTPException():  # the router's own refusal: a method that a path does not have
+            problem = Problem(
+                title="Not possible here",
+                status=error.status_code,
+                detail=str(error.detail),
+                code="method_not_allowed" if error.status_code == 405 else InvalidRequestError.code,
+                retryable=False,
+            )
+            return _response(problem, more=error.headers)
+        case ClientGoneError():
+            return Response(status_code=400)  # nobody reads it
+        case _:
+            template = getattr(request.scope.get("route"), "path", "unknown")
+            _log.error("request_failed", path_template=template, exc_info=error)
+            service_of(request).metrics.count_internal_error()
+            return _response(errors.internal_problem())
 
 
 def _response(problem: Problem, *, retry_after_s: float | None = None, more: Any = None) -> Response:

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, NoReturn, Protocol, cast
+from typing import Annotated, Any, NoReturn, Protocol, TypeVar, cast
 
 import structlog
 from fastapi import Depends, Request
@@ -177,11 +177,16 @@ _ALGORITHMS = {"EC": "ES256", "RSA": "RS256"}
 _ROLE_NAMES = frozenset(Role)
 
 
-class _TenantClaims(BaseModel):
+class _OurClaims(BaseModel):
     """Our own claims; joserfc checks those of RFC 7519."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
+
+_Claims = TypeVar("_Claims", bound=_OurClaims)
+
+
+class _TenantClaims(_OurClaims):
     sub: Annotated[str, StringConstraints(min_length=1, max_length=256)]
     tenant: Annotated[str, StringConstraints(min_length=1, max_length=64)]
     roles: Annotated[list[Annotated[str, StringConstraints(max_length=64)]], Field(max_length=50)]
@@ -213,17 +218,16 @@ class TokenVerifier:
         if scheme.lower() != "bearer" or not token:
             _refuse("no_bearer_token")
         try:
-            claims, key = await verified_claims(
-                token, keys=self.keys, issuer=self.issuer, audience=self.audience, clock=self.clock
+            found, key = await verified_claims(
+                token,
+                _TenantClaims,
+                keys=self.keys,
+                issuer=self.issuer,
+                audience=self.audience,
+                clock=self.clock,
             )
         except TokenRefusedError as refused:
             _refuse(refused.reason)
-        if "sub" not in claims:
-            _refuse("missing_claim")
-        try:
-            found = _TenantClaims.model_validate(claims)
-        except ValidationError:
-            _refuse("claims_of_ours")
         if not _allows(key, found):
             _refuse("beyond_its_key")
         if found.tenant in self.refused:
@@ -247,8 +251,8 @@ class TokenRefusedError(Exception):
 
 
 async def verified_claims(
-    token: str, *, keys: KeySet, issuer: str, audience: str, clock: Clock
-) -> tuple[Mapping[str, Any], VerificationKey]:
+    token: str, model: type[_Claims], *, keys: KeySet, issuer: str, audience: str, clock: Clock
+) -> tuple[_Claims, VerificationKey]:
     """Return the claims of a signed token (JWS, ES256 or RS256) and the key that signed it.
 
     ``iss``, ``aud``, ``exp`` and ``iat`` are checked, with 60 s of skew. Raises TokenRefusedError,
@@ -278,9 +282,11 @@ async def verified_claims(
             exp={"essential": True},
             iat={"essential": True},
         ).validate(verified.claims)
+        return model.model_validate(verified.claims), key
+    except ValidationError:
+        raise TokenRefusedError("claims_of_ours") from None
     except (JoseError, ValueError) as error:
         raise TokenRefusedError(error.error if isinstance(error, JoseError) else "unreadable") from None
-    return verified.claims, key
 
 
 def _allows(key: VerificationKey, claims: _TenantClaims) -> bool:
@@ -295,10 +301,8 @@ _LONGEST_CONTEXT_S = 300
 _PLAIN_CONTEXT_LIFE = timedelta(seconds=_LONGEST_CONTEXT_S)
 
 
-class _ContextClaims(BaseModel):
-    """Our own claims of a context token."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+class _ContextClaims(_OurClaims):
+    """Of a context token."""
 
     tenant: Annotated[str, StringConstraints(min_length=1, max_length=64)]
     agent: Annotated[str, StringConstraints(min_length=1, max_length=256)]
@@ -332,23 +336,21 @@ class CareContexts:
         if isinstance(given, PlainContext):
             if section is None or not section.plain_ids:
                 _refuse_context("plain_ids")
-            return _context(
-                identity.agent,
-                given.customer,
-                given.ids,
-                expires_at=self.clock.now() + _PLAIN_CONTEXT_LIFE,
-            )
+            expires_at = self.clock.now() + _PLAIN_CONTEXT_LIFE
+            return _context(identity.agent, given.customer, given.ids, expires_at=expires_at)
         if section is None or keys is None:
             _refuse_context("no_care_application")
         try:
-            claims, key = await verified_claims(
-                given, keys=keys, issuer=section.issuer, audience=section.audience, clock=self.clock
+            found, key = await verified_claims(
+                given,
+                _ContextClaims,
+                keys=keys,
+                issuer=section.issuer,
+                audience=section.audience,
+                clock=self.clock,
             )
-            found = _ContextClaims.model_validate(claims)
         except TokenRefusedError as refused:
             _refuse_context(refused.reason)
-        except ValidationError:
-            _refuse_context("claims_of_ours")
         if key.get(BOUND_SUBJECT) is not None or found.exp - found.iat > _LONGEST_CONTEXT_S:
             _refuse_context("bound_key_or_long_life")
         if found.tenant != identity.tenant or found.agent != identity.agent:

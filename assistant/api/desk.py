@@ -19,7 +19,6 @@ from assistant.api.auth import TenantOf, caller_with
 from assistant.api.delivery import json_body, stores_within
 from assistant.api.errors import declared, problems
 from assistant.api.wire import fields_of
-from assistant.domain import desk_decisions as decisions
 from assistant.domain.answers import RecordId
 from assistant.domain.desk import (
     ApprovedAnswer,
@@ -28,6 +27,15 @@ from assistant.domain.desk import (
     CaseState,
     DeskItem,
     DeskKind,
+)
+from assistant.domain.desk_decisions import (
+    CaseApproval,
+    CaseReopening,
+    CaseResolution,
+    ItemKind,
+    PreviewRequest,
+    Restoring,
+    StateChange,
 )
 from assistant.domain.identity import Identity, Role
 from assistant.learning.desk import CaseFilter, CaseLine, CaseReading, ReviewDesk, body_of_item
@@ -99,13 +107,13 @@ async def read_case(desk: _Desk, caller: _Reviewer, case_id: RecordId) -> wire.D
         return _case(await desk.one(case_id, identity=caller))
 
 
-@router.post("/v1/desk/cases/{case_id}/resolution", **_decides(404, 409, 429, body=decisions.CaseResolution))
+@router.post("/v1/desk/cases/{case_id}/resolution", **_decides(404, 409, 429, body=CaseResolution))
 async def resolve_case(
     desk: _Desk,
     decisions: _Decisions,
     caller: _Reviewer,
     case_id: RecordId,
-    asked: Annotated[decisions.CaseResolution, json_body(decisions.CaseResolution)],
+    asked: Annotated[CaseResolution, json_body(CaseResolution)],
 ) -> wire.DeskCase:
     """Resolve a case: by an approved answer, a question of a document, a glossary entry, a correction that
     its owner is asked for, or a dismissal. The field named as ``kind`` says what is made.
@@ -118,13 +126,13 @@ async def resolve_case(
         return _case(await desk.one(case_id, identity=caller))
 
 
-@router.post("/v1/desk/cases/{case_id}/approval", **_decides(404, 409, body=decisions.CaseApproval))
+@router.post("/v1/desk/cases/{case_id}/approval", **_decides(404, 409, body=CaseApproval))
 async def approve_case(
     desk: _Desk,
     decisions: _Decisions,
     caller: _Reviewer,
     case_id: RecordId,
-    asked: Annotated[decisions.CaseApproval, json_body(decisions.CaseApproval)],
+    asked: Annotated[CaseApproval, json_body(CaseApproval)],
 ) -> wire.DeskCase:
     """Approve what another person proposed, or refuse it: then the case is open again."""
     async with _stores_within():
@@ -132,13 +140,13 @@ async def approve_case(
         return _case(await desk.one(case_id, identity=caller))
 
 
-@router.post("/v1/desk/cases/{case_id}/reopen", **_decides(404, 409, body=decisions.CaseReopening))
+@router.post("/v1/desk/cases/{case_id}/reopen", **_decides(404, 409, body=CaseReopening))
 async def reopen_case(
     desk: _Desk,
     decisions: _Decisions,
     caller: _Reviewer,
     case_id: RecordId,
-    asked: Annotated[decisions.CaseReopening, json_body(decisions.CaseReopening)],
+    asked: Annotated[CaseReopening, json_body(CaseReopening)],
 ) -> wire.DeskCase:
     """Open a case again. What its resolution made is withdrawn; it can be put back under its item."""
     async with _stores_within():
@@ -155,11 +163,11 @@ async def list_gaps(desk: _Desk, caller: _Reviewer) -> wire.DeskGaps:
     return wire.DeskGaps.model_validate({"gaps": tuple(gaps)}, from_attributes=True)
 
 
-@router.post("/v1/desk/preview", **declared(429, body=decisions.PreviewRequest))
+@router.post("/v1/desk/preview", **declared(429, body=PreviewRequest))
 async def preview_answer(
     tenant: TenantOf,
     caller: _Reviewer,
-    asked: Annotated[decisions.PreviewRequest, json_body(decisions.PreviewRequest)],
+    asked: Annotated[PreviewRequest, json_body(PreviewRequest)],
 ) -> wire.DeskPreview:
     """Return which of the last questions an approved answer would capture, and why it would not the others
     that are near. The read is recorded."""
@@ -169,9 +177,7 @@ async def preview_answer(
 
 
 @router.get("/v1/desk/items", **declared())
-async def list_items(
-    items: _Items, caller: _Reviewer, kind: decisions.ItemKind | None = None
-) -> wire.DeskItems:
+async def list_items(items: _Items, caller: _Reviewer, kind: ItemKind | None = None) -> wire.DeskItems:
     """Return what reviewers made, as far as the caller may see it, the latest changed first."""
     kinds = [DeskKind(kind)] if kind is not None else list(MODELS)
     async with _stores_within():
@@ -181,20 +187,20 @@ async def list_items(
 
 @router.get("/v1/desk/items/{kind}/{item_id}", **declared(404))
 async def read_item(
-    items: _Items, caller: _Reviewer, kind: decisions.ItemKind, item_id: RecordId
+    items: _Items, caller: _Reviewer, kind: ItemKind, item_id: RecordId
 ) -> wire.DeskItemHistory:
     """Return all revisions of an item, oldest first."""
     async with _stores_within():
         return await _history(items, DeskKind(kind), item_id, identity=caller)
 
 
-@router.post("/v1/desk/items/{kind}/{item_id}/state", **_decides(404, 409, 429, body=decisions.StateChange))
+@router.post("/v1/desk/items/{kind}/{item_id}/state", **_decides(404, 409, 429, body=StateChange))
 async def set_item_state(
     items: _Items,
     caller: _Reviewer,
-    kind: decisions.ItemKind,
+    kind: ItemKind,
     item_id: RecordId,
-    change: Annotated[decisions.StateChange, json_body(decisions.StateChange)],
+    change: Annotated[StateChange, json_body(StateChange)],
 ) -> wire.DeskItemHistory:
     """Withdraw an item, or make it live again. Under the profile `hipaa` `live` proposes it, and `live` of
     another person makes it live."""
@@ -204,13 +210,13 @@ async def set_item_state(
         return await _history(items, DeskKind(kind), item_id, identity=caller)
 
 
-@router.post("/v1/desk/items/{kind}/{item_id}/restore", **_decides(404, 409, 429, body=decisions.Restoring))
+@router.post("/v1/desk/items/{kind}/{item_id}/restore", **_decides(404, 409, 429, body=Restoring))
 async def restore_item(
     items: _Items,
     caller: _Reviewer,
-    kind: decisions.ItemKind,
+    kind: ItemKind,
     item_id: RecordId,
-    change: Annotated[decisions.Restoring, json_body(decisions.Restoring)],
+    change: Annotated[Restoring, json_body(Restoring)],
 ) -> wire.DeskItemHistory:
     """Put an earlier revision back, as a new one."""
     async with _stores_within():

@@ -146,6 +146,7 @@ class ServiceMetrics:
         return int(found or 0)
 
 
+@dataclass(slots=True, kw_only=True)
 class TaskMetrics:
     """Samples the answers in progress each second, and formats the samples of an interval as one line.
 
@@ -155,51 +156,43 @@ class TaskMetrics:
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
     """
 
-    def __init__(
-        self,
-        *,
-        service: str,
-        active: Callable[[], int],
-        failures: Callable[[], int],
-        refused_releases: Callable[[], int],
-        clock: Clock,
-        live: LiveMetrics,
-        credentials_put_at: Callable[[], Iterable[datetime]] = tuple,
-    ) -> None:
-        """``credentials_put_at``: when each credential of a live system was put that is in use."""
-        self._service = service
-        self._active = active
-        self._failures = failures
-        self._refused_releases = refused_releases
-        self._clock = clock
-        self._live = live
-        self._credentials_put_at = credentials_put_at
-        self._samples: list[int] = []
-        self._reported_failures = failures()
+    service: str
+    active: Callable[[], int]
+    failures: Callable[[], int]
+    refused_releases: Callable[[], int]
+    clock: Clock
+    live: LiveMetrics
+    credentials_put_at: Callable[[], Iterable[datetime]] = tuple
+    """When each credential of a live system was put that is in use."""
+    _samples: list[int] = field(default_factory=list[int])
+    _reported_failures: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._reported_failures = self.failures()
 
     def sample(self) -> None:
-        self._samples.append(self._active())
+        self._samples.append(self.active())
 
     def lines(self) -> bytes:
         """Return a line for the samples since the last call, if there are any, and one for each live system
         that was called since then."""
-        now, sampled = self._clock.now(), b""
+        now, sampled = self.clock.now(), b""
         if self._samples:
             samples, self._samples = self._samples, []
-            sampled = embedded_line(self._values(samples, now=now), service=self._service, now=now)
-        return sampled + b"".join(self._live.system_lines(service=self._service, now=now))
+            sampled = embedded_line(self._values(samples, now=now), service=self.service, now=now)
+        return sampled + b"".join(self.live.system_lines(service=self.service, now=now))
 
     def _values(self, samples: list[int], *, now: datetime) -> Values:
-        failures = self._failures()
+        failures = self.failures()
         new_failures, self._reported_failures = failures - self._reported_failures, failures
         values: Values = {
             deployed_names.ACTIVE_STREAMS: ("Count", samples),
             deployed_names.INTERNAL_ERRORS: ("Count", new_failures),
-            deployed_names.REFUSED_RELEASES: ("Count", self._refused_releases()),
+            deployed_names.REFUSED_RELEASES: ("Count", self.refused_releases()),
         }
-        if left_out := self._live.take_left_out():
+        if left_out := self.live.take_left_out():
             values[deployed_names.SOURCES_LEFT_OUT] = ("Count", left_out)
-        if put_at := [*self._credentials_put_at()]:
+        if put_at := [*self.credentials_put_at()]:
             days = (now - min(put_at)).total_seconds() / _DAY_S
             values[deployed_names.SYSTEM_CREDENTIAL_AGE] = ("None", round(days, 2))
         return values
@@ -372,25 +365,18 @@ class LiveMetrics:
             registry=registry,
         )
         self._intervals = defaultdict[str, _Interval](_Interval)
-        self._circuits: dict[tuple[str, str], Callable[[], bool]] = {}
+        self.circuits: dict[tuple[str, str], Callable[[], bool]] = {}
         self._left_out = 0
 
     def of_tenant(self, tenant: str) -> TenantReads:
         return TenantReads(self, tenant)
 
-    def count_read(self, tenant: str, system: str, outcome: str, *, seconds: float) -> None:
-        self.reads.labels(tenant, system, outcome).inc()
-        if outcome == ElementProblem.CANCELLED:
-            return
+    def count(self, system: str, outcome: str, *, seconds: float) -> None:
+        """Count a read for the next line."""
         interval = self._intervals[system]
         interval.outcomes[outcome] += 1
-        if outcome != ElementProblem.SYSTEM_UNAVAILABLE:  # one that fails at once must not look fast
-            self.read_time.labels(tenant, system).observe(seconds)
+        if outcome != ElementProblem.SYSTEM_UNAVAILABLE:
             interval.times_ms.append(round(seconds * 1000))
-
-    def watch_circuit(self, tenant: str, system: str, is_open: Callable[[], bool]) -> None:
-        self._circuits[tenant, system] = is_open
-        self.circuit_open.labels(tenant, system).set_function(lambda: float(is_open()))
 
     def count_sources(self, tenant: str, asked: Iterable[SourceAsked]) -> None:
         """Count the sources of one answer; none are given where the tenant has only one."""
@@ -412,7 +398,7 @@ class LiveMetrics:
         intervals, self._intervals = self._intervals, defaultdict[str, _Interval](_Interval)
         for system, interval in intervals.items():
             values: Values = {name: ("Count", count) for name, count in _counts(interval.outcomes) if count}
-            if any(is_open() for (_, name), is_open in self._circuits.items() if name == system):
+            if any(is_open() for (_, name), is_open in self.circuits.items() if name == system):
                 values[deployed_names.LIVE_CIRCUIT_OPEN] = ("Count", 1)
             if interval.times_ms:
                 values[deployed_names.LIVE_READ_TIME] = ("Milliseconds", _some_of(interval.times_ms))
@@ -428,10 +414,16 @@ class TenantReads:
     tenant: str
 
     def read_ended(self, system: str, outcome: str, *, seconds: float) -> None:
-        self.metrics.count_read(self.tenant, system, outcome, seconds=seconds)
+        self.metrics.reads.labels(self.tenant, system, outcome).inc()
+        if outcome == ElementProblem.CANCELLED:
+            return
+        if outcome != ElementProblem.SYSTEM_UNAVAILABLE:  # one that fails at once must not look fast
+            self.metrics.read_time.labels(self.tenant, system).observe(seconds)
+        self.metrics.count(system, outcome, seconds=seconds)
 
     def watch_circuit(self, system: str, is_open: Callable[[], bool]) -> None:
-        self.metrics.watch_circuit(self.tenant, system, is_open)
+        self.metrics.circuits[self.tenant, system] = is_open
+        self.metrics.circuit_open.labels(self.tenant, system).set_function(lambda: float(is_open()))
 
 
 def _counts(outcomes: Mapping[str, int]) -> Iterator[tuple[str, int]]:

@@ -9,30 +9,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from assistant.answering.events import Done, Sources, Started
-from assistant.domain.answers import (
-    AccessEntry,
-    AlsoPossible,
-    AnswerEnding,
-    AnswerRecord,
-    FinishReason,
-    OfferedAnswer,
-    RedFlag,
-    Sentence,
-    Source,
-    StoredSent,
-    StoredVerdict,
-    VerdictLabel,
-)
-from assistant.domain.desk import (
-    BoundSource,
-    Case,
-    CaseReason,
-    CaseState,
-    DocumentQuestion,
-    GlossaryEntry,
-    ItemState,
-    Resolution,
-)
+from assistant.domain import answers, desk
 from assistant.domain.desk_decisions import ItemKind
 from assistant.domain.documents import DocumentState, DocumentStatus, MediaType
 from assistant.domain.elements import Element
@@ -50,7 +27,7 @@ class WholeAnswer(Done, Sources, Started):
     """``POST /v1/answers`` with ``Accept: application/json``: the events of the stream in one body."""
 
     text: str
-    sentences: tuple[Sentence, ...]
+    sentences: tuple[answers.Sentence, ...]
     elements: tuple[Element, ...] = ()
     """The live elements of the text, each as it ended."""
 
@@ -58,13 +35,13 @@ class WholeAnswer(Done, Sources, Started):
 class StoredAnswer(PublicModel):
     """``GET /v1/answers/{id}``: the record, and all that was said of it since."""
 
-    record: AnswerRecord
-    sources: tuple[Source, ...]
+    record: answers.AnswerRecord
+    sources: tuple[answers.Source, ...]
     """As in the ``sources`` event, with fresh links. Snippet and heading are empty and the date is null:
     records keep neither the passage's text nor its headings."""
-    verdicts: tuple[StoredVerdict, ...]
+    verdicts: tuple[answers.StoredVerdict, ...]
     """Oldest first: the last one counts."""
-    sent: tuple[StoredSent, ...]
+    sent: tuple[answers.StoredSent, ...]
     """Oldest first: the last one counts."""
     elements: tuple[Element, ...] = ()
     """Its live elements as they ended, without their values, which are not kept."""
@@ -140,7 +117,7 @@ class AuditPage(PublicModel):
 
     since: datetime
     until: datetime
-    entries: tuple[AccessEntry, ...]
+    entries: tuple[answers.AccessEntry, ...]
     next_after: str | None
     """Give it as ``after``, with the same question, for the next page; null on the last one. A page may hold
     fewer entries than asked for, also none, and lead on."""
@@ -203,28 +180,28 @@ class ChatAnnotation(PublicModel):
     url_citation: UrlCitation
 
 
-class ChatAnswer(AnswerEnding):
+class ChatAnswer(answers.AnswerEnding):
     """What OpenAI's schema has no place for. In a stream it comes with the first chunk, without an ending,
     and with the chunk that has the finish reason, with all of it."""
 
     answer_id: str
     conversation_id: str
     index_version: str
-    red_flags: tuple[RedFlag, ...] = ()
+    red_flags: tuple[answers.RedFlag, ...] = ()
     """Emergencies that the message may be about; the content begins with them."""
     recorded_model: str | None = None
     """Where a recording plays in place of a model: which model was recorded, and when."""
-    section: AlsoPossible | None = None
+    section: answers.AlsoPossible | None = None
     """The best document's best section, beside a written answer."""
-    offered: OfferedAnswer | None = None
+    offered: answers.OfferedAnswer | None = None
     """An approved answer to a near question; the content does not have it."""
-    finish_reason: FinishReason | None = None
+    finish_reason: answers.FinishReason | None = None
     """How the answer really ended: the choice says ``stop`` also where there was no evidence."""
     reason: str | None = None
     recorded: bool = True
     """False while the store of answers fails: the record follows."""
-    sources: tuple[Source, ...] = ()
-    sentences: tuple[Sentence, ...] = ()
+    sources: tuple[answers.Source, ...] = ()
+    sentences: tuple[answers.Sentence, ...] = ()
     """The marks of each sentence: its citations, and whether the sources support it. ``start`` and ``end``
     are offsets of the content, a leading notice included."""
     elements: tuple[Element, ...] = ()
@@ -316,8 +293,8 @@ class DeskCaseLine(PublicModel):
 
     case_id: str
     revision: int
-    reason: CaseReason
-    state: CaseState
+    reason: desk.CaseReason
+    state: desk.CaseState
     opened_at: datetime
     question: str | None
     """Null where nothing of the answer is kept."""
@@ -350,7 +327,7 @@ class DeskVerdict(PublicModel):
     """A verdict. The desk does not name its agent."""
 
     at: datetime
-    label: VerdictLabel
+    label: answers.VerdictLabel
     reasons: tuple[str, ...]
     better_text: str | None
     wrong_citations: tuple[int, ...]
@@ -363,8 +340,8 @@ class DeskRevision(PublicModel):
     at: datetime
     by: str
     note: str
-    state: CaseState
-    resolution: Resolution | None
+    state: desk.CaseState
+    resolution: desk.Resolution | None
 
 
 class DeskCase(PublicModel):
@@ -372,7 +349,7 @@ class DeskCase(PublicModel):
 
     case_id: str
     revision: int
-    case: Case
+    case: desk.Case
     asked: str
     """Empty, like ``shown``, where nothing of the answer is kept."""
     shown: str
@@ -381,7 +358,7 @@ class DeskCase(PublicModel):
     better_text: str | None
     """Of the last verdict that has one."""
     verdicts: tuple[DeskVerdict, ...]
-    sources: tuple[Source, ...]
+    sources: tuple[answers.Source, ...]
     history: tuple[DeskRevision, ...]
     """Oldest first."""
 
@@ -409,9 +386,9 @@ class DeskApprovedAnswer(PublicModel):
     owner: str
     expires_on: date
     labels: tuple[str, ...]
-    sources: tuple[BoundSource, ...]
+    sources: tuple[desk.BoundSource, ...]
     from_answer: str | None
-    state: ItemState
+    state: desk.ItemState
     proposed_by: str
     approved_by: str | None
     suspended_because: str
@@ -426,10 +403,10 @@ class DeskItemRevision(PublicModel):
     at: datetime
     by: str
     note: str
-    state: ItemState
+    state: desk.ItemState
     approved_answer: DeskApprovedAnswer | None = None
-    document_question: DocumentQuestion | None = None
-    glossary_entry: GlossaryEntry | None = None
+    document_question: desk.DocumentQuestion | None = None
+    glossary_entry: desk.GlossaryEntry | None = None
 
 
 class DeskItems(PublicModel):
