@@ -9,8 +9,20 @@ from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Literal, TypeAlias
 
-from template_checks.templates import Resource, Templates
-from template_checks.values import Target, Value, at, flag, integer, items, mapping, refers_to, targets, text
+from template_checks.templates import (
+    Resource,
+    Target,
+    Templates,
+    Value,
+    at,
+    flag,
+    integer,
+    items,
+    mapping,
+    refers_to,
+    targets,
+    text,
+)
 
 Direction = Literal["Ingress", "Egress"]
 Network: TypeAlias = IPv4Network | IPv6Network

@@ -1,17 +1,282 @@
 """Policies in templates: their statements, the roles that have them, and the names of resources in them.
 
-``permissions`` decides what statements mean for a request.
+Their patterns and conditions are evaluated as IAM does if a template contains only some of the request.
+
+Every verdict is True, False, or None if something outside the templates decides. An unknown part of a text is
+written ``${…}`` and may be anything; a generated name, ``<stack.logical id>``. A text that begins with ``!``
+belongs to a stranger: nothing in a template refers to it. Source: "IAM JSON policy elements: Condition
+operators" and "Multivalued context keys" in the IAM User Guide.
+
+Whether an endpoint's policy allows a request: the order is IAM's ("Policy evaluation logic"). A Deny that
+applies ends it; otherwise an Allow is needed. What roles may do is proven by an evaluator of its own, in the
+tests of rights.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
-from template_checks.conditions import MADE_UP, any_of, covers, matches, negated
-from template_checks.templates import Resource, Templates
-from template_checks.values import Joined, Target, Value, at, is_known, items, mapping, text
+from template_checks.templates import (
+    Joined,
+    Resource,
+    Target,
+    Templates,
+    Value,
+    at,
+    is_known,
+    items,
+    mapping,
+    text,
+)
+
+STRANGER = "!"
+
+
+def all_of(verdicts: Iterable[bool | None]) -> bool | None:
+    """Return whether all hold; None if unknown ones decide."""
+    found = list(verdicts)
+    if False in found:
+        return False
+    return None if None in found else True
+
+
+def any_of(verdicts: Iterable[bool | None]) -> bool | None:
+    """Return whether any holds; None if unknown ones decide."""
+    found = list(verdicts)
+    if True in found:
+        return True
+    return None if None in found else False
+
+
+def negated(verdict: bool | None) -> bool | None:
+    """Return the opposite; the opposite of unknown is unknown."""
+    return None if verdict is None else not verdict
+
+
+# --- patterns ---------------------------------------------------------------------------------------------
+
+
+def covers(pattern: str, wanted: str) -> bool | None:
+    """Return whether a pattern with ``*`` and ``?`` matches a text; None if an unknown part decides."""
+    if matches(pattern, wanted):
+        return True
+    if wanted.startswith(STRANGER):
+        return False
+    if wanted.startswith("<") and not pattern.startswith("<"):
+        return None if "${" in pattern or "*" in pattern else False
+    if "${" in pattern or "${" in wanted:
+        return None if _may_cover(pattern, wanted) else False
+    head = pattern.partition("/")[0]
+    is_made_up = wanted.startswith("arn:aws:s3:::<")
+    return None if is_made_up and "*" in head and "<" not in head else False
+
+
+def covers_spelt(pattern: str, spellings: Sequence[str]) -> bool | None:
+    """Return whether a pattern matches one resource, which has each of these spellings.
+
+    A reference beside an ARN matches only itself: for unknown parts, the ARN decides.
+    """
+    has_arn = any(spelling.startswith("arn:") for spelling in spellings)
+    return any_of(
+        matches(pattern, spelling) if has_arn and spelling.startswith("<") else covers(pattern, spelling)
+        for spelling in spellings
+    )
+
+
+def matches(pattern: str, subject: str) -> bool:
+    """Return whether a pattern with ``*`` and ``?`` surely matches a text."""
+    return _expression(pattern).fullmatch(subject) is not None
+
+
+def equals(one: str, other: str) -> bool | None:
+    """Return whether two texts are the same; None if an unknown part decides."""
+    if one == other:
+        return True
+    if ("${" not in one and "${" not in other) or STRANGER in (one[:1], other[:1]):
+        return False
+    return None if _may_meet(_signs(one, wildcards=False), _signs(other, wildcards=False)) else False
+
+
+def _may_cover(pattern: str, wanted: str) -> bool:
+    """Return whether both can match the same text. In an ARN, an unknown value stays within its part."""
+    left, right = _parts(pattern), _parts(wanted)
+    if len(left) == len(right) == _PARTS_OF_ARN:
+        return all(overlaps(one, other) for one, other in zip(left, right, strict=True))
+    return overlaps(pattern, wanted)
+
+
+_PARTS_OF_ARN = 6
+
+
+@lru_cache(maxsize=4096)
+def _parts(arn: str) -> list[str]:
+    """Return the parts of an ARN, the last with the rest; the text alone if it is no ARN."""
+    if not arn.startswith("arn:"):
+        return [arn]
+    signs = re.findall(r"\$\{[^}]*\}|[^:$]+|\$|:", arn)
+    parts = [""]
+    for sign in signs:
+        if sign == ":" and len(parts) < _PARTS_OF_ARN:
+            parts.append("")
+        else:
+            parts[-1] += sign
+    return parts
+
+
+@lru_cache(maxsize=4096)
+def overlaps(one: str, other: str) -> bool:
+    """Return whether two patterns can match the same text, if unknown parts may be anything."""
+    return _may_meet(_signs(one, wildcards=True), _signs(other, wildcards=True))
+
+
+_ANY, _ONE, _LETTER = "\0any", "\0one", "\0letter"
+MADE_UP = "${made up for "
+"""Beginning of a name that CloudFormation generates: it starts with the stack's, so with a letter."""
+
+
+def _signs(text: str, *, wildcards: bool) -> list[str]:
+    signs: list[str] = []
+    for sign in re.findall(r"\$\{[^}]*\}|.", text, re.DOTALL):
+        if sign.startswith("${") or (wildcards and sign == "*"):
+            signs += [_LETTER, _ANY] if sign.startswith(MADE_UP) else [_ANY]
+        else:
+            signs.append(_ONE if wildcards and sign == "?" else sign)
+    return signs
+
+
+def _may_meet(left: Sequence[str], right: Sequence[str]) -> bool:
+    # reachable[j]: what was read of `left` fits the first j signs of `right`.
+    reachable = _skipping(right, [True, *([False] * len(right))])
+    for sign in left:
+        following = [False] * (len(right) + 1)
+        for j, fits in enumerate(reachable):
+            if fits and sign == _ANY:
+                following[j:] = [True] * (len(right) + 1 - j)
+                break
+            if fits and j < len(right) and right[j] == _ANY:
+                following[j] = True
+            elif fits and j < len(right) and _fits(sign, right[j]):
+                following[j + 1] = True
+        reachable = _skipping(right, following)
+    return reachable[-1]
+
+
+def _fits(one: str, other: str) -> bool:
+    if one == other or _ONE in (one, other):
+        return True
+    return _LETTER in (one, other) and (one + other).replace(_LETTER, "").isalpha()
+
+
+def _skipping(signs: Sequence[str], reachable: list[bool]) -> list[bool]:
+    """Let a part that may be anything be empty."""
+    for j, sign in enumerate(signs):
+        reachable[j + 1] |= reachable[j] and sign == _ANY
+    return reachable
+
+
+@lru_cache(maxsize=4096)
+def _expression(pattern: str) -> re.Pattern[str]:
+    parts = re.split(r"([*?])", pattern)
+    expression = "".join({"*": ".*", "?": "."}.get(part, re.escape(part)) for part in parts)
+    return re.compile(expression, re.DOTALL)
+
+
+# --- conditions -------------------------------------------------------------------------------------------
+_VARIABLE = re.compile(r"\$\{([a-z0-9-]+:[^}:,]+)(?:,\s*'[^']*')?\}", re.I)
+"""``${aws:PrincipalTag/tenant}``: a policy variable, filled in from the request. An unknown value has two
+colons (``${AWS::Region}``) or a dot (``${Network.Vpc}``)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """The condition keys of a request, in lower case.
+
+    ``known`` has each key's values; every spelling of a value that has several (an ARN, the reference to it).
+    A key that begins like one of ``absent`` and is not known is not in the request. Any other key is unknown.
+    """
+
+    known: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    absent: tuple[str, ...] = ()
+
+    def values(self, key: str) -> tuple[str, ...] | None:
+        """Return a key's values: empty if it is not in the request, None if that is unknown."""
+        key = key.lower()
+        if key in self.known:
+            return self.known[key]
+        return () if key.startswith(self.absent) and self.absent else None
+
+    def filled_in(self, text: str) -> str | None:
+        """Return a policy's text with its variables filled in; None if one is not in the request."""
+        for name in _VARIABLE.findall(text):
+            values = self.values(name)
+            if values == ():
+                return None
+            if values is not None and len(values) == 1:
+                text = _VARIABLE.sub(
+                    lambda found, name=name, value=values[0]: value if found[1] == name else found[0], text
+                )
+        return text
+
+
+def conditions_hold(conditions: Mapping[str, Mapping[str, tuple[str, ...]]], context: Context) -> bool | None:
+    """Return whether every operator holds for each of its keys."""
+    return all_of(
+        _holds(operator, values, context.values(key), context)
+        for operator, keys in conditions.items()
+        for key, values in keys.items()
+    )
+
+
+def _holds(
+    name: str, wanted: tuple[str, ...], asked: tuple[str, ...] | None, context: Context
+) -> bool | None:
+    quantifier, _, name = name.rpartition(":")
+    if name == "Null":
+        is_absent = None if asked is None else not asked
+        return any_of(is_absent if value.lower() == "true" else negated(is_absent) for value in wanted)
+    if_exists = name.endswith("IfExists")
+    name = name.removesuffix("IfExists")
+    is_negated = "Not" in name
+    compare = _COMPARISONS.get(name.replace("Not", "", 1))
+    if asked is None or compare is None:
+        return None
+    if not asked:
+        if if_exists or quantifier == "ForAllValues":
+            return True
+        return is_negated and quantifier != "ForAnyValue"
+    texts = [filled for filled in map(context.filled_in, wanted) if filled is not None]
+    # Spellings of one value match if any of them does. Several values are treated like several spellings;
+    # for keys with one value that is the same.
+    has_arn = any(one.startswith("arn:") for one in asked)
+    verdict = any_of(
+        value == one if has_arn and one.startswith("<") else compare(value, one)
+        for value in texts
+        for one in asked
+    )
+    return negated(verdict) if is_negated else verdict
+
+
+def _equals_ignoring_case(wanted: str, asked: str) -> bool | None:
+    return equals(wanted.lower(), asked.lower())
+
+
+_COMPARISONS: Mapping[str, Callable[[str, str], bool | None]] = {
+    "StringEquals": equals,
+    "StringEqualsIgnoreCase": _equals_ignoring_case,
+    "StringLike": covers,
+    "ArnEquals": covers,
+    "ArnLike": covers,
+    "BinaryEquals": equals,
+    "Bool": _equals_ignoring_case,
+}
+"""By operator; a condition with another one is undecided.
+
+``Not`` in an operator's name negates it: it then holds if the key is absent."""
+
 
 BUCKET = "AWS::S3::Bucket"
 
@@ -167,3 +432,176 @@ def spellings(role: Resource) -> tuple[str, str]:
     name = plain(role.properties.get("RoleName"))
     name = name or f"{role.template.name[:_SHORTENED]}{MADE_UP}{role.logical_id}}}"
     return plain(Target(role, "Arn")), f"arn:aws:iam::{role.account}:role{path}{name}"
+
+
+_ABSENT_FOR_ROLES = (
+    "aws:principaltag/",
+    "aws:principalservicename",
+    "aws:sourceaccount",
+    "aws:sourcearn",
+    "aws:sourceorgid",
+    "aws:calledvia",
+    "aws:multifactorauth",
+    "aws:federatedprovider",
+)
+"""Keys that a role's own request does not have, unless the caller says so."""
+Policy = Sequence[Statement]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """An action on one resource, which policies may name by any of ``resources``. ``*`` in it: on each one.
+
+    ``context`` are the request's own keys; those of its principal are added.
+    """
+
+    action: str
+    resources: tuple[str, ...]
+    context: Context = field(default_factory=Context)
+
+    def having(self, known: Mapping[str, tuple[str, ...]], *, absent: tuple[str, ...]) -> Request:
+        """Return the request with more keys. Its own win."""
+        context = Context(known={**known, **self.context.known}, absent=(*absent, *self.context.absent))
+        return replace(self, context=context)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Principal:
+    """Who makes a request: a role by its spellings, in an account."""
+
+    roles: tuple[str, ...] = ()
+    account: str = ""
+
+
+def endpoint_allows(policy: Policy, request: Request, *, role: Resource | None) -> bool | None:
+    """Return whether an endpoint's policy allows a request of a role; of AWS itself if ``role`` is None."""
+    if role is None:
+        return _decide(policy, request, Principal())
+    return _decide(policy, _by_role(request, role), _of_role(role))
+
+
+def _decide(policy: Policy, request: Request, principal: Principal) -> bool | None:
+    return all_of([negated(_denied(policy, request, principal)), _allowed(policy, request, principal)])
+
+
+def _denied(policy: Policy, request: Request, principal: Principal | None = None) -> bool | None:
+    return any_of(_applies(one, request, principal) for one in policy if one.effect == "Deny")
+
+
+def _allowed(policy: Policy, request: Request, principal: Principal | None = None) -> bool | None:
+    return any_of(_applies(one, request, principal) for one in policy if one.allows)
+
+
+def _of_role(role: Resource) -> Principal:
+    return Principal(roles=spellings(role), account=role.account)
+
+
+def _by_role(request: Request, role: Resource) -> Request:
+    known: dict[str, tuple[str, ...]] = {
+        "aws:principalarn": spellings(role),
+        "aws:principalaccount": (role.account,),
+        "aws:principalisawsservice": ("false",),
+        "aws:principaltype": ("AssumedRole",),
+        "aws:requestedregion": (role.region,),
+        "aws:securetransport": ("true",),
+        "aws:viaawsservice": ("false",),
+        "s3:tlsversion": ("1.2",),
+    }
+    for tag in items(role.properties.get("Tags")):
+        known[f"aws:principaltag/{text(at(tag, 'Key'))}".lower()] = (plain(at(tag, "Value")),)
+    return request.having(known, absent=_ABSENT_FOR_ROLES)
+
+
+def _applies(statement: Statement, request: Request, principal: Principal | None = None) -> bool | None:
+    """Return whether a statement is about a request; with a principal, also whether it names that."""
+    verdicts = [
+        statement.may_name_action(request.action),
+        _names_resource(statement, request),
+        conditions_hold(statement.conditions, request.context),
+    ]
+    if principal is not None:
+        verdicts.append(any_of([_names_role(statement, principal), _names_account(statement, principal)]))
+    return all_of(verdicts)
+
+
+def _names_resource(statement: Statement, request: Request) -> bool | None:
+    if statement.not_resources:
+        return negated(_is_named(statement.not_resources, statement, request))
+    return _is_named(statement.resources or ("*",), statement, request)
+
+
+def _is_named(patterns: Iterable[str], statement: Statement, request: Request) -> bool | None:
+    found = [request.context.filled_in(pattern) for pattern in patterns]
+    present = [pattern for pattern in found if pattern is not None]
+    verdict = any_of(covers_spelt(pattern, request.resources) for pattern in present)
+    if verdict is not False or statement.allows:
+        return verdict
+    # A Deny of some of the resources that the request names with * may apply.
+    named = [name for name in request.resources if "*" in name]
+    return None if any(overlaps(pattern, name) for pattern in present for name in named) else False
+
+
+def _names_role(statement: Statement, principal: Principal) -> bool | None:
+    """Return whether a statement names the principal itself, or everybody."""
+    if statement.not_principals:
+        return negated(_is_among(statement.not_principals, principal))
+    # Only an endpoint's policy may be without principals.
+    return _is_among(statement.principals, principal) if statement.principals else True
+
+
+def _is_among(kinds: Mapping[str, tuple[str, ...]], principal: Principal) -> bool | None:
+    verdicts: list[bool | None] = []
+    for kind, names in kinds.items():
+        for name in names:
+            if kind == "*" or (kind == "AWS" and name == "*"):
+                verdicts.append(True)
+            elif kind == "AWS":
+                verdicts.append(covers_spelt(name, principal.roles))
+    return any_of(verdicts)
+
+
+def _names_account(statement: Statement, principal: Principal) -> bool | None:
+    """Return whether a statement names the principal's account, which then decides by its own policies."""
+    if not principal.account:
+        return False
+    whole = (principal.account, f"arn:aws:iam::{principal.account}:root")
+    return any_of(covers_spelt(name, whole) for name in statement.principals.get("AWS", ()))
+
+
+_ENDPOINTS: Mapping[str, tuple[str, ...]] = {
+    "cloudwatch": ("monitoring",),
+    "ecr": ("ecr.api", "ecr.dkr"),
+    "firehose": ("kinesis-firehose",),
+    "kinesis": ("kinesis-streams",),
+}
+"""Prefix of an action = services of the endpoints ("AWS services that integrate with AWS PrivateLink")."""
+_SAME_NAME = frozenset(
+    {
+        *("dynamodb", "s3", "sns", "sqs", "events", "scheduler", "states"),
+        *("kms", "secretsmanager", "ssm", "ssmmessages", "sts", "cognito-idp"),
+        *("ecs", "lambda", "logs", "xray", "execute-api", "athena", "glue"),
+        *("comprehend", "polly", "textract", "transcribe", "translate"),
+    }
+)
+"""Prefixes of actions whose endpoint's service has the same name."""
+
+
+def services_of(action: str) -> tuple[str, ...]:
+    """Return the services whose endpoints an action goes through; none for an unknown prefix."""
+    prefix, _, name = action.lower().partition(":")
+    if prefix == "sagemaker":
+        return ("sagemaker.runtime",) if name.startswith(("invokeendpoint", "*")) else ("sagemaker.api",)
+    if prefix == "bedrock":
+        return ("bedrock-runtime",) if name.startswith(("invoke", "converse")) else ("bedrock",)
+    return (prefix,) if prefix in _SAME_NAME else _ENDPOINTS.get(prefix, ())
+
+
+def is_for_kms_through_service(statement: Statement, action: str) -> bool:
+    """Return whether a statement lets another service call KMS for the role, from its own network."""
+    keys = {key.lower() for keys in statement.conditions.values() for key in keys}
+    return action.lower().startswith("kms:") and "kms:viaservice" in keys
+
+
+def is_private_registry(image: str) -> bool:
+    """Return whether an image is in a private ECR registry."""
+    return ".dkr.ecr." in image

@@ -11,12 +11,23 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from template_checks.facts import ArtifactFact, Facts, ImageFact
-from template_checks.findings import Finding, refused
+from template_checks.facts import ArtifactFact, Facts, Finding, ImageFact, refused
 from template_checks.networks import LoadBalancing, attribute, port_of
 from template_checks.policies import Policies, plain, statements
-from template_checks.templates import Resource, Templates
-from template_checks.values import Target, Value, at, flag, integer, items, mapping, targets, text, texts_of
+from template_checks.templates import (
+    Resource,
+    Target,
+    Templates,
+    Value,
+    at,
+    flag,
+    integer,
+    items,
+    mapping,
+    targets,
+    text,
+    texts_of,
+)
 
 
 @dataclass(frozen=True)

@@ -8,22 +8,485 @@
             listener.properties["LoadBalancerArn"]  # Target(<Resource Edge.Nlb>, "Ref")
 
 A property is a plain value, a ``Target`` (an attribute of a resource), a ``Joined`` (text with either in it)
-or an ``Unknown``; ``template_checks.values`` reads them. There is a world for each value with which a
+or an ``Unknown``. There is a world for each value with which a
 condition compares a parameter (an endpoint that is on, and paused), and one for any other value.
+
+First values, resolved and raw, then CloudFormation's functions and conditions, resolved as far as the
+templates contain their values, then the files of an assembly, then resources read together.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias, cast
 
-from template_checks.resolution import Resolver, World, compared_values
-from template_checks.template_files import Template, read_templates
-from template_checks.values import Value, raw_fields, referred, text
+from template_checks import InvalidInputError
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An attribute of a resource, as ``Ref`` (attribute ``Ref``) or ``Fn::GetAtt`` returns it."""
+
+    resource: Resource
+    attribute: str = "Ref"
+
+    def __str__(self) -> str:
+        return f"${{{self.resource.template.name}.{self.resource.logical_id}.{self.attribute}}}"
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """A value outside the templates: a parameter without default, an SSM parameter, a pseudo parameter.
+
+    ``name`` is stable: the same unknown value has the same name everywhere in a template.
+    """
+
+    name: str
+    about: tuple[Target, ...] = ()
+    """The resources whose attributes it is made of."""
+
+    def __str__(self) -> str:
+        return f"${{{self.name}}}"
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """Text with attributes or unknown values in it (``s3://${Models.Bucket.Ref}/llm/``)."""
+
+    parts: tuple[str | Target | Unknown, ...]
+
+    def __str__(self) -> str:
+        return "".join(map(str, self.parts))
+
+
+Scalar: TypeAlias = "str | bool | int | float"
+Value: TypeAlias = "Scalar | Target | Unknown | Joined | list[Value] | dict[str, Value] | None"
+
+
+def joined(parts: Sequence[Value]) -> str | Target | Unknown | Joined:
+    """Return the parts as one text: a string if all are known, the part itself if there is only one."""
+    flat: list[str | Target | Unknown] = []
+    for part in parts:
+        for piece in part.parts if isinstance(part, Joined) else (part,):
+            addition = piece if isinstance(piece, Target | Unknown) else text(piece)
+            if isinstance(addition, str) and flat and isinstance(flat[-1], str):
+                flat[-1] += addition
+            elif addition != "":
+                flat.append(addition)
+    if not flat:
+        return ""
+    return flat[0] if len(flat) == 1 else Joined(tuple(flat))
+
+
+def text(value: Value) -> str:
+    """Return a value as text: ``${…}`` for an unknown part, empty for an absent value."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "" if value is None else str(value)
+
+
+def is_known(value: Value) -> bool:
+    """Return whether no part of the value is unknown or made at deployment."""
+    if isinstance(value, list):
+        return all(map(is_known, value))
+    if isinstance(value, dict):
+        return all(map(is_known, value.values()))
+    return not isinstance(value, Target | Unknown | Joined)
+
+
+def flag(value: Value) -> bool | None:
+    """Return a boolean property, given as boolean or text; None if absent or unknown."""
+    return {"true": True, "on": True, "false": False, "off": False}.get(text(value).lower())
+
+
+def integer(value: Value) -> int | None:
+    """Return a whole number, given as number or text; None if absent, unknown or not a number."""
+    try:
+        return int(text(value))
+    except ValueError:
+        return None
+
+
+def items(value: Value) -> list[Value]:
+    """Return a list's items; a single value as a list of one, an absent one as an empty list."""
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+def mapping(value: Value) -> Mapping[str, Value]:
+    """Return an object's fields; none if the value is no object."""
+    return value if isinstance(value, dict) else {}
+
+
+def at(value: Value, *path: str) -> Value:
+    """Return the value at a path of fields; None if a field is absent."""
+    for name in path:
+        value = mapping(value).get(name)
+    return value
+
+
+def targets(value: Value) -> list[Target]:
+    """Return every attribute of a resource that a value is made of, in order."""
+    if isinstance(value, Target):
+        return [value]
+    if isinstance(value, Unknown):
+        return list(value.about)
+    parts: Sequence[Value] = ()
+    if isinstance(value, Joined):
+        parts = [part for part in value.parts if not isinstance(part, str)]
+    elif isinstance(value, list | dict):
+        parts = value if isinstance(value, list) else list(value.values())
+    return [target for part in parts for target in targets(part)]
+
+
+def refers_to(value: Value, resource: Resource) -> bool:
+    """Return whether a value is made of an attribute of a resource."""
+    return any(target.resource is resource for target in targets(value))
+
+
+def texts_of(name: str, value: str) -> Iterator[tuple[str, str]]:
+    """Yield the text of a variable with its name; of JSON, each text in it with its field's name."""
+    if not value.lstrip().startswith(("{", "[")):
+        yield name, value
+        return
+    try:
+        document = json.loads(value)
+    except ValueError:
+        yield name, value
+    else:
+        yield from _texts_of_json(name, document)
+
+
+def _texts_of_json(name: str, document: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(document, dict):
+        for field, item in cast("dict[str, Any]", document).items():
+            yield from _texts_of_json(str(field), item)
+    elif isinstance(document, list):
+        for item in cast("list[Any]", document):
+            yield from _texts_of_json(name, item)
+    elif isinstance(document, str):
+        yield name, document
+
+
+# --- raw values, before they are resolved -----------------------------------------------------------------
+def is_reference(value: Any) -> bool:
+    """Return whether a raw value is one ``Ref``."""
+    return isinstance(value, Mapping) and set(cast("Mapping[str, Any]", value)) == {"Ref"}
+
+
+def equalities(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield both sides of every ``Fn::Equals``."""
+    for name, argument in raw_fields(value):
+        if name == "Fn::Equals":
+            yield argument[0], argument[1]
+        else:
+            yield from equalities(argument)
+
+
+def referred(value: Any) -> Iterator[str]:
+    """Yield the names of the resources and parameters that a raw value refers to."""
+    for name, argument in raw_fields(value):
+        if name == "Ref":
+            yield str(argument)
+        elif name == "Fn::GetAtt":
+            yield argument.split(".")[0] if isinstance(argument, str) else str(argument[0])
+        elif name == "Fn::Sub":
+            for placeholder in re.findall(r"\$\{([^}!]+)\}", pattern_of(argument)):
+                yield placeholder.split(".")[0]
+            yield from referred(argument)
+        else:
+            yield from referred(argument)
+
+
+def pattern_of(argument: Any) -> str:
+    """Return the text of a ``Fn::Sub``, with or without a map of names."""
+    return str(cast("list[Any]", argument)[0] if isinstance(argument, list) else argument)
+
+
+def raw_fields(value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the fields of an object, or of every object in a list."""
+    if isinstance(value, Mapping):
+        yield from cast("Mapping[str, Any]", value).items()
+    elif isinstance(value, list):
+        for item in cast("list[Any]", value):
+            yield from raw_fields(item)
+
+
+_PLACEHOLDER = re.compile(r"\$\{([^}]+)\}")
+_NO_VALUE = "\0AWS::NoValue"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """Assumptions about what templates leave open.
+
+    ``given`` are the values of parameters that conditions read; None is a value that no condition names.
+    """
+
+    given: Mapping[str, str | None] = field(default_factory=dict[str, str | None])
+    account: str | None = None
+    region: str | None = None
+
+
+class Resolver:
+    """Resolves values within a template of the set, under one world."""
+
+    def __init__(self, templates: Templates, *, world: World) -> None:
+        self._templates = templates
+        self._world = world
+        self._following: set[tuple[int, str]] = set()
+        self._functions: Mapping[str, Callable[[Any, Template], Value]] = {
+            "Ref": self._ref,
+            "Fn::GetAtt": self._get_att,
+            "Fn::Sub": self._sub,
+            "Fn::Join": self._join,
+            "Fn::Select": self._select,
+            "Fn::Split": self._split,
+            "Fn::If": self._if,
+            "Fn::GetStackOutput": self._get_stack_output,
+        }
+
+    def resolve(self, value: Any, template: Template) -> Value:
+        """Return a raw value, resolved."""
+        if isinstance(value, Mapping):
+            return self._resolve_mapping(cast("Mapping[str, Any]", value), template)
+        if isinstance(value, list | tuple):
+            resolved = [self.resolve(item, template) for item in cast("list[Any]", value)]
+            return [item for item in resolved if item != _NO_VALUE]
+        return value
+
+    def _resolve_mapping(self, value: Mapping[str, Any], template: Template) -> Value:
+        if len(value) == 1:
+            ((name, argument),) = value.items()
+            if name in self._functions:
+                return self._functions[name](argument, template)
+            if name.startswith("Fn::"):
+                inner = self.resolve(argument, template)
+                return Unknown(f"{name} {text(joined(items(inner)))}", tuple(targets(inner)))
+        fields = {str(name): self.resolve(item, template) for name, item in value.items()}
+        return {name: item for name, item in fields.items() if item != _NO_VALUE}
+
+    # --- references ---------------------------------------------------------------------------------------
+    def _ref(self, argument: Any, template: Template) -> Value:
+        name = str(argument)
+        if name in template.section("Parameters"):
+            return self.parameter(name, template)
+        if name.startswith("AWS::"):
+            return self._pseudo(name, template)
+        resource = self._templates.find(template, name)
+        return Target(resource) if resource else Unknown(f"{template.name}.{name}")
+
+    def parameter(self, name: str, template: Template) -> Value:
+        """Return a parameter's value: as given, or its default. The value of an SSM parameter is unknown."""
+        given = self._world.given.get(name)
+        declared: Mapping[str, Any] = template.section("Parameters")[name]
+        is_of_ssm = str(declared.get("Type", "")).startswith("AWS::SSM::Parameter::Value")
+        if given is not None:
+            return given
+        if "Default" in declared and not is_of_ssm and name not in self._world.given:
+            return declared["Default"]
+        return Unknown(f"{template.name}.{name}")
+
+    def _pseudo(self, name: str, template: Template) -> Value:
+        region = template.region or self._world.region
+        if name == "AWS::NoValue":
+            return _NO_VALUE
+        if name == "AWS::Partition":
+            return _partition(region or "")
+        if name == "AWS::URLSuffix":
+            return "amazonaws.com.cn" if (region or "").startswith("cn-") else "amazonaws.com"
+        known = {
+            "AWS::Region": region,
+            "AWS::AccountId": template.account or self._world.account,
+            "AWS::StackName": template.name,
+        }
+        return known.get(name) or Unknown(name)
+
+    def _get_att(self, argument: Any, template: Template) -> Value:
+        logical_id, _, attribute = (
+            argument.partition(".") if isinstance(argument, str) else (argument[0], "", argument[1])
+        )
+        resource = self._templates.find(template, logical_id)
+        if resource is None:
+            return Unknown(f"{template.name}.{logical_id}.{attribute}")
+        attribute = text(self.resolve(attribute, template))
+        return Target(resource, attribute)
+
+    def output(self, template: Template, name: str) -> Value:
+        """Return the value of a template's output."""
+        declared = template.section("Outputs").get(name)
+        if not isinstance(declared, Mapping):
+            return Unknown(f"output {name} of {template.name}")
+        place = (id(template), name)
+        if place in self._following:
+            return Unknown(f"output {name} of {template.name}")  # outputs that refer to each other
+        self._following.add(place)
+        try:
+            return self.resolve(cast("Mapping[str, Any]", declared).get("Value"), template)
+        finally:
+            self._following.remove(place)
+
+    def _get_stack_output(self, argument: Any, template: Template) -> Value:
+        stack = text(self.resolve(argument["StackName"], template))
+        name = text(self.resolve(argument["OutputName"], template))
+        source = self._templates.named(stack)
+        return self.output(source, name) if source else Unknown(f"output {name} of {stack}")
+
+    # --- text and lists -----------------------------------------------------------------------------------
+    def _sub(self, argument: Any, template: Template) -> Value:
+        pattern = pattern_of(argument)
+        names = cast("dict[str, Any]", argument[1]) if isinstance(argument, list) else {}
+        parts: list[Value] = []
+        end = 0
+        for match in _PLACEHOLDER.finditer(pattern):
+            parts.append(pattern[end : match.start()])
+            end = match.end()
+            parts.append(self._substituted(match.group(1).strip(), names, template))
+        return joined([*parts, pattern[end:]])
+
+    def _substituted(self, name: str, names: Mapping[str, Any], template: Template) -> Value:
+        if name.startswith("!"):
+            return f"${{{name[1:]}}}"
+        if name in names:
+            return self.resolve(names[name], template)
+        return self._get_att(name, template) if "." in name else self._ref(name, template)
+
+    def _join(self, argument: Any, template: Template) -> Value:
+        delimiter, values = argument
+        parts: list[Value] = []
+        for index, item in enumerate(items(self.resolve(values, template))):
+            parts += [delimiter, item] if index else [item]
+        return joined(parts)
+
+    def _split(self, argument: Any, template: Template) -> Value:
+        delimiter, value = str(argument[0]), self.resolve(argument[1], template)
+        if isinstance(value, str):
+            return [*value.split(delimiter)]
+        if not isinstance(value, Joined):
+            return Unknown(f"Fn::Split {delimiter} {text(value)}", tuple(targets(value)))
+        pieces: list[list[Value]] = [[]]
+        for part in value.parts:
+            split: list[Value] = [*part.split(delimiter)] if isinstance(part, str) else [part]
+            pieces[-1].append(split[0])
+            pieces += [[piece] for piece in split[1:]]
+        return [joined(piece) for piece in pieces]
+
+    def _select(self, argument: Any, template: Template) -> Value:
+        index, values = text(self.resolve(argument[0], template)), self.resolve(argument[1], template)
+        if isinstance(values, list) and index.isdigit() and int(index) < len(values):
+            return values[int(index)]
+        return Unknown(f"Fn::Select {index} {text(joined(items(values)))}", tuple(targets(values)))
+
+    # --- conditions ---------------------------------------------------------------------------------------
+    def _if(self, argument: Any, template: Template) -> Value:
+        condition, then, otherwise = argument
+        return self.resolve(then if self.holds(condition, template) else otherwise, template)
+
+    def holds(self, condition: str, template: Template) -> bool:
+        """Return whether a condition holds in this world. Raises InvalidInputError if nothing decides it."""
+        return self._holds(template.section("Conditions")[condition], template)
+
+    def _holds(self, expression: Any, template: Template) -> bool:
+        ((name, argument),) = expression.items()
+        if name == "Condition":
+            return self.holds(argument, template)
+        if name == "Fn::Equals":
+            parameter, value = comparison(argument, template)
+            return self._world.given.get(parameter) == value
+        parts = [self._holds(part, template) for part in argument]
+        if name == "Fn::Not":
+            return not parts[0]
+        return any(parts) if name == "Fn::Or" else all(parts)
+
+
+def comparison(sides: Any, template: Template) -> tuple[str, str]:
+    """Return the parameter and the text that a condition compares."""
+    references = [str(cast("dict[str, Any]", side)["Ref"]) for side in sides if is_reference(side)]
+    texts = [str(side) for side in sides if isinstance(side, str)]
+    if len(references) != 1 or len(texts) != 1:
+        raise InvalidInputError(
+            f"{template.path}: a condition compares {sides}. Only a parameter with a text can be decided."
+        )
+    return references[0], texts[0]
+
+
+def compared_values(templates: Iterable[Template]) -> dict[str, list[str | None]]:
+    """Return the values to try for each parameter that a condition reads; None stands for any other value.
+
+    Raises InvalidInputError naming a template whose condition compares something else.
+    """
+    found: dict[str, list[str | None]] = {}
+    for template in templates:
+        for sides in equalities(list(template.section("Conditions").values())):
+            parameter, value = comparison(sides, template)
+            values = found.setdefault(parameter, [None])
+            values += [] if value in values else [value]
+    return found
+
+
+def _partition(region: str) -> str:
+    for start, partition in (("cn-", "aws-cn"), ("us-gov-", "aws-us-gov")):
+        if region.startswith(start):
+            return partition
+    return "aws"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Template:
+    """One template; ``name`` is its stack's. ``account`` and ``region`` are None if unknown."""
+
+    name: str
+    path: Path
+    document: Mapping[str, Any]
+    account: str | None = None
+    region: str | None = None
+
+    def section(self, name: str) -> Mapping[str, Any]:
+        """Return a top-level section (``Resources``, ``Parameters``…); empty if absent."""
+        found = self.document.get(name)
+        return cast("Mapping[str, Any]", found) if isinstance(found, Mapping) else {}
+
+
+def read_templates(folders: Iterable[Path]) -> list[Template]:
+    """Read every template of assemblies (``cdk.out/assembly-Pharmacy``).
+
+    Raises InvalidInputError naming a folder without a manifest, or a file that is not JSON.
+    """
+    return [template for folder in folders for template in _templates_of(folder)]
+
+
+def _templates_of(folder: Path) -> Iterator[Template]:
+    for artifact in _document(folder / "manifest.json").get("artifacts", {}).values():
+        if artifact.get("type") != "aws:cloudformation:stack":
+            continue
+        path = folder / artifact["properties"]["templateFile"]
+        account, _, region = str(artifact.get("environment", "")).removeprefix("aws://").partition("/")
+        yield Template(
+            name=str(artifact["properties"]["stackName"]),
+            path=path,
+            document=_document(path),
+            account=account if account.isdigit() else None,
+            region=None if region.startswith("unknown") else region or None,
+        )
+
+
+def _document(path: Path) -> Mapping[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidInputError(
+            f"{path}: cannot be read: {error}. Name an assembly of cdk synth: cdk.out/assembly-Pharmacy."
+        ) from None
+    except ValueError as error:
+        raise InvalidInputError(f"{path}: not valid JSON: {error}") from None
+
 
 __all__ = ["Resource", "Template", "Templates"]
 

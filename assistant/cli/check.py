@@ -13,8 +13,7 @@ import typer
 from assistant.cli.tenant_templates import facts_of, prove
 from assistant.cli.terminal import GlobalOptions
 from assistant.domain.errors import DeploymentError
-from template_checks.facts import Facts
-from template_checks.findings import Finding, Status, finding_as_text
+from template_checks.facts import Facts, Finding, Status, finding_as_text
 from template_checks.rules import check_rules
 from template_checks.templates import Templates
 from template_checks.upgrades import losses, read_pins, templates_by_stack_name, unpinned

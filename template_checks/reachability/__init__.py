@@ -11,10 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from template_checks.facts import Facts, IntendedPaths
-from template_checks.findings import Finding, Status, finding_as_text, worst
-from template_checks.reachability.borders import check_borders
-from template_checks.reachability.paths import CallRow, Row, open_paths, required_paths
+from template_checks.facts import Facts, Finding, IntendedPaths, Status, finding_as_text, worst
+from template_checks.reachability.paths import CallRow, Row, check_borders, open_paths, required_paths
 from template_checks.reachability.scene import Scene
 from template_checks.templates import Templates
 

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from template_checks.policies import Policies
-from template_checks.templates import Resource
-from template_checks.values import Target, at, targets
+from template_checks.templates import Resource, Target, at, targets
 from tests.stacks.mistakes.planted import DOMAIN, LISTENER, LOAD_BALANCER, TARGET_GROUP, plant
 from tests.stacks.mistakes.planted_in_models import CONFIG, ENDPOINT
 from tests.stacks.mistakes.scene import Raw, Scene, raw_properties

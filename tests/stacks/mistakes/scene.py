@@ -9,14 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from assistant.cli.tenant_templates import prove
-from template_checks.facts import Facts
-from template_checks.findings import Finding, Status
+from template_checks.facts import Facts, Finding, Status
 from template_checks.networks import key_of
-from template_checks.resolution import World
 from template_checks.rules import check_rules
-from template_checks.template_files import Template, read_templates
-from template_checks.templates import Resource, Templates
-from template_checks.values import items, targets, text
+from template_checks.templates import (
+    Resource,
+    Template,
+    Templates,
+    World,
+    items,
+    read_templates,
+    targets,
+    text,
+)
 
 Raw = dict[str, Any]
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from template_checks.values import at, targets, text
+from template_checks.templates import at, targets, text
 from tests.stacks.mistakes.planted import DOMAIN, LISTENER, TARGET_GROUP
 from tests.stacks.mistakes.planted_in_models import CONFIG
 from tests.stacks.mistakes.planted_in_policies import execution_role, statements_of

@@ -6,8 +6,7 @@ import copy
 from collections.abc import Iterator
 from typing import Any
 
-from template_checks.templates import Resource
-from template_checks.values import at, flag, items, text
+from template_checks.templates import Resource, at, flag, items, text
 from tests.stacks.mistakes.planted_in_models import CONFIG, ENDPOINT, MODEL, SCALING
 from tests.stacks.mistakes.planted_in_policies import (
     bucket_of_capture,

@@ -6,8 +6,7 @@ import copy
 from collections.abc import Iterator
 from typing import Any
 
-from template_checks.templates import Resource
-from template_checks.values import Target, at, flag, items, targets, text
+from template_checks.templates import Resource, Target, at, flag, items, targets, text
 from tests.stacks.mistakes.planted import DOMAIN, LISTENER, LOAD_BALANCER, TARGET_GROUP
 from tests.stacks.mistakes.planted_in_policies import (
     bucket_policy,

@@ -6,8 +6,7 @@ import copy
 from collections.abc import Iterator
 from typing import Any
 
-from template_checks.templates import Resource
-from template_checks.values import at, flag, targets, text
+from template_checks.templates import Resource, at, flag, targets, text
 from tests.stacks.mistakes.planted import DOMAIN, LISTENER, LOAD_BALANCER, NOWHERE, TARGET_GROUP
 from tests.stacks.mistakes.scene import Raw, Scene
 from tests.stacks.mutations.changes import DELETE, Mutation, Place, edit, put

@@ -8,8 +8,7 @@ from typing import Any
 
 from assistant.cli.tenant_templates import prove
 from template_checks.reachability import Report
-from template_checks.template_files import Template
-from template_checks.templates import Templates
+from template_checks.templates import Template, Templates
 
 Resources = dict[str, dict[str, Any]]
 

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from template_checks.conditions import covers
-from template_checks.policies import Statement, statements
+from template_checks.policies import Statement, covers, statements
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from template_checks import InvalidInputError
-from template_checks.templates import Resource, Templates
-from template_checks.values import Target, Unknown, text
+from template_checks.templates import Resource, Target, Templates, Unknown, text
 
 Stack = dict[str, Any]
 
