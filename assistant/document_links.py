@@ -19,7 +19,6 @@ from assistant.domain.errors import ConfigurationError, UnauthenticatedError
 from assistant.domain.identity import Identity
 from assistant.domain.public import PublicModel
 from assistant.private_files import make_secret_file
-from assistant.settings.tenant import TenantConfig
 
 LINK_LIFETIME_S = 600
 LINK_PAGE = "/open"
@@ -107,14 +106,6 @@ def _encode(value: bytes) -> str:
 def _decode(text: str) -> bytes:
     """Raises ValueError."""
     return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-
-
-def link_secret(tenant: TenantConfig, *, tenants_dir: Path, state_dir: Path) -> bytes:
-    """Return the secret that ``secrets.document_links`` names. Raises as ``local_secret``."""
-    said = tenant.secrets.document_links
-    return local_secret(
-        said, tenant=tenant.name, key="secrets.document_links", tenants_dir=tenants_dir, state_dir=state_dir
-    )
 
 
 def local_secret(said: str, *, tenant: str, key: str, tenants_dir: Path, state_dir: Path) -> bytes:

@@ -23,7 +23,7 @@ from starlette.types import Receive, Scope, Send
 from assistant.answering.events import Cause, Problem
 from assistant.answering.ports import LogOpening
 from assistant.answering.prepare import AnswerRequest, PreparedAnswer
-from assistant.answering.stored import AnswerReading
+from assistant.answering.stored import AnswerReading, AppendToAnswer, ReadAnswers
 from assistant.api.auth import Service, ServiceOf, TenantOf, caller_with, require_role
 from assistant.api.delivery import (
     ClientGoneError,
@@ -491,14 +491,14 @@ async def read_conversation(
     conversation_id: Annotated[str, Query(min_length=1, max_length=64)],
 ) -> Conversation:
     """The newest 50 answers of a conversation, oldest first: an agent's own; any to an auditor."""
-    readings = await tenant.read_answers.conversation(conversation_id, identity=caller)
+    readings = await ReadAnswers(tenant.answering).conversation(conversation_id, identity=caller)
     return Conversation(conversation_id=conversation_id, answers=tuple(map(_stored, readings)))
 
 
 @router.get("/v1/answers/{answer_id}", **declared(404))
 async def read_answer(tenant: TenantOf, caller: _ReaderOfAnswers, answer_id: str) -> StoredAnswer:
     """One answer with all that was said of it: an agent's own; any to an auditor, whose read is recorded."""
-    return _stored(await tenant.read_answers.one(answer_id, identity=caller))
+    return _stored(await ReadAnswers(tenant.answering).one(answer_id, identity=caller))
 
 
 @router.delete("/v1/answers/{answer_id}", status_code=204, **declared(404))
@@ -528,7 +528,7 @@ async def give_verdict(
     tenant: TenantOf, caller: _Agent, answer_id: str, verdict: Annotated[Verdict, json_body(Verdict)]
 ) -> StoredVerdict:
     """Mark the caller's own answer. The same verdict_id with the same content is kept once."""
-    return await tenant.append_to_answer.verdict(answer_id, verdict, identity=caller)
+    return await AppendToAnswer(tenant.answering).verdict(answer_id, verdict, identity=caller)
 
 
 @router.post("/v1/answers/{answer_id}/sent", **declared(404, 409, body=Sent))
@@ -536,7 +536,7 @@ async def keep_sent(
     tenant: TenantOf, caller: _Agent, answer_id: str, sent: Annotated[Sent, json_body(Sent)]
 ) -> StoredSent:
     """Keep what the agent sent to the patient. The same send_id with the same content is kept once."""
-    return await tenant.append_to_answer.sent(answer_id, sent, identity=caller)
+    return await AppendToAnswer(tenant.answering).sent(answer_id, sent, identity=caller)
 
 
 @router.post("/v1/answers/{answer_id}/acts", **declared(404, 409, body=Act))
@@ -545,7 +545,7 @@ async def keep_act(
 ) -> StoredAct:
     """Keep what the agent did with an answer, such as opening a source. The same act_id with the same content
     is kept once."""
-    return await tenant.append_to_answer.act(answer_id, act, identity=caller)
+    return await AppendToAnswer(tenant.answering).act(answer_id, act, identity=caller)
 
 
 @router.post("/v1/answers/{answer_id}/elements/{element_id}", **declared(404, body=ElementRequest))

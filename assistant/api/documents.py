@@ -38,7 +38,7 @@ from assistant.domain.live import LiveReadQuery
 from assistant.knowledge.files import SourceDocument, SourceFailure, refuse_duplicate_keys
 from assistant.knowledge.reading import ListDocuments, ReadableDocument, ReadableDocuments
 from assistant.knowledge.sources import KnowledgeSources, Writer
-from assistant.knowledge.withdrawal import Withheld
+from assistant.knowledge.withdrawal import WithdrawDocuments, Withheld, WithholdDocuments
 from assistant.wiring.services import ServedTenant
 
 _STORES_TIMEOUT_S = 6.0
@@ -151,7 +151,8 @@ async def withhold_document(
     """
     async with _stores_within():
         status = await _status(tenant, caller, document_id)
-        await tenant.withhold_documents([Withheld(status, "withheld", asked.reason)])
+        withhold = WithholdDocuments(tenant.knowledge, clock=tenant.answering.clock)
+        await withhold([Withheld(status, "withheld", asked.reason)])
         return await _status(tenant, caller, document_id)
 
 
@@ -166,7 +167,7 @@ async def withdraw_document(tenant: TenantOf, caller: _Owner, document_id: str) 
     """Withdraw the document: it is unreadable immediately, and the worker deletes it from the index."""
     async with _stores_within():
         await _status(tenant, caller, document_id)
-        await tenant.withdraw_documents([document_id])
+        await WithdrawDocuments(tenant.knowledge, clock=tenant.answering.clock)([document_id])
         return await _status(tenant, caller, document_id)
 
 

@@ -28,7 +28,7 @@ from assistant.domain.clock import SystemClock
 from assistant.domain.errors import ConfigurationError, NotFoundError
 from assistant.knowledge.reading import ReadableDocuments
 from assistant.learning.signals import Erased
-from assistant.wiring.stores import TenantStores
+from assistant.wiring.stores import EmbeddedTenant
 
 _WIDTH = 11
 """Width of the column of names, in characters."""
@@ -234,7 +234,7 @@ async def _replay(options: GlobalOptions, tenant: str, answer_id: str) -> Replay
         return Replayed(record, tuple(texts), tuple(await stores.records.list_verdicts(answer_id)))
 
 
-async def _text_of(stores: TenantStores, use: PassageUse) -> str | None:
+async def _text_of(stores: EmbeddedTenant, use: PassageUse) -> str | None:
     parsed = await stores.knowledge.documents.get_parsed(use.document_id, use.content_hash)
     if parsed is None:
         return None

@@ -28,7 +28,7 @@ from assistant.settings.process import LocalSettings
 from assistant.settings.tenant import TenantConfig, TenantFiles, load_tenants
 
 if TYPE_CHECKING:
-    from assistant.wiring.stores import TenantStores
+    from assistant.wiring.stores import EmbeddedTenant
 
 Tenant = Annotated[str, typer.Option("--tenant", metavar="T", help="Name of a tenant file.")]
 """The option of every command that works for one tenant."""
@@ -85,7 +85,7 @@ class GlobalOptions:
         self.tenants()
         return tenant
 
-    def stores(self, tenant: str) -> AbstractAsyncContextManager[TenantStores]:
+    def stores(self, tenant: str) -> AbstractAsyncContextManager[EmbeddedTenant]:
         """Open one tenant's stores under the state folder."""
         from assistant.wiring.stores import open_stores  # the slowest import: not every command opens stores
 

@@ -30,7 +30,18 @@ from assistant.settings.tenant import TenantConfig
 from assistant.text.language import language
 from assistant.wiring.clients import AwsClients, open_clients
 from assistant.wiring.services import tenant_in
-from assistant.wiring.stores import EmbeddedTenant, embedded_tenant, open_each, read_tenants
+from assistant.wiring.stores import (
+    DESK,
+    ERASURE_KEYS,
+    OUTBOX,
+    RECORDS,
+    STATES,
+    EmbeddedTenant,
+    TableStores,
+    embedded_tenant,
+    open_each,
+    read_tenants,
+)
 
 if TYPE_CHECKING:
     from assistant.tuning.releases import Turn
@@ -150,16 +161,12 @@ class Moving:
 @asynccontextmanager
 async def open_moving(settings: MovingSettings) -> AsyncGenerator[Moving]:
     """Open the mover of the function's tenant. Raises ConfigurationError, DependencyError."""
-    from assistant.aws.dynamodb_desk import DynamoDbDeskStore
-    from assistant.aws.dynamodb_feedback import DynamoDbErasureKeys, DynamoDbFeedbackOutbox
-    from assistant.aws.dynamodb_records import DynamoDbAnswerRecords
-    from assistant.aws.dynamodb_states import DynamoDbDocumentStates
     from assistant.aws.parameters import kms_link_secret
     from assistant.aws.s3 import S3DocumentStore, S3FeedbackFiles
 
     async with AsyncExitStack() as stack:
         clients = AwsClients(settings, stack)
-        s3, dynamodb = await clients.aws("s3"), await clients.aws("dynamodb")
+        s3 = await clients.aws("s3")
         tenant = await tenant_in(s3, settings)
         secret = await kms_link_secret(
             ssm=await clients.aws("ssm"),
@@ -168,13 +175,8 @@ async def open_moving(settings: MovingSettings) -> AsyncGenerator[Moving]:
             tenant=tenant.name,
             purpose=FEEDBACK_SECRET_PURPOSE,
         )
-        outbox = DynamoDbFeedbackOutbox(dynamodb, table=settings.records_table)
-        records = DynamoDbAnswerRecords(dynamodb, table=settings.records_table)
-        keys = DynamoDbErasureKeys(dynamodb, table=settings.events_table)
-        states = DynamoDbDocumentStates(dynamodb, table=settings.states_table)
-        desk = DynamoDbDeskStore(dynamodb, table=settings.desk_table)
-        for store in (outbox, records, keys, states, desk):
-            stack.push_async_callback(store.close)
+        tables = TableStores(clients, settings, stack=stack)
+        records, keys = await tables.of(RECORDS), await tables.of(ERASURE_KEYS)
         documents = S3DocumentStore(s3, bucket=settings.documents_bucket)
         files = S3FeedbackFiles(
             s3,
@@ -184,21 +186,20 @@ async def open_moving(settings: MovingSettings) -> AsyncGenerator[Moving]:
         )
         feedback = StoredFeedback(files, tenant=tenant.name, keys=keys)
         signals = Signals(tenant, secret=secret)
-        texts = ReadableDocuments(documents, states=states)
-        clock = SystemClock()
+        texts = ReadableDocuments(documents, states=await tables.of(STATES))
         stores = MoverStores(
-            outbox=outbox,
+            outbox=await tables.of(OUTBOX),
             records=records,
             texts=texts,
             keys=keys,
             feedback=feedback,
-            intake=_open_cases(desk, tenant, records=records),
+            intake=_open_cases(await tables.of(DESK), tenant, records=records),
             patients=patients_filter(),
         )
         yield Moving(
             MoveFeedback(stores, signals=signals),
             ErasePatient(signals=signals, keys=keys, feedback=feedback),
-            clock,
+            SystemClock(),
             settings,
         )
 
@@ -241,8 +242,6 @@ class RankingTurn:
 @asynccontextmanager
 async def open_ranking_turn(settings: LearningSettings) -> AsyncGenerator[RankingTurn]:
     """Raises ConfigurationError where the protected questions are missing or not this tenant's."""
-    from assistant.aws.dynamodb_desk import DynamoDbDeskStore
-    from assistant.aws.dynamodb_feedback import DynamoDbErasureKeys
     from assistant.aws.s3 import S3FeedbackFiles
     from assistant.aws.s3_files import download_questions
     from assistant.tuning.gate import read_protected
@@ -250,13 +249,11 @@ async def open_ranking_turn(settings: LearningSettings) -> AsyncGenerator[Rankin
 
     async with AsyncExitStack() as stack:
         clients, clock = AwsClients(settings, stack), SystemClock()
-        s3, dynamodb = await clients.aws("s3"), await clients.aws("dynamodb")
+        s3 = await clients.aws("s3")
         await download_questions(s3, uri=settings.protected_questions_s3, into=settings.questions_file)
         protected = await asyncio.to_thread(read_protected, settings.questions_file, tenant=settings.tenant)
-        desk = DynamoDbDeskStore(dynamodb, table=settings.desk_table)
-        keys = DynamoDbErasureKeys(dynamodb, table=settings.events_table)
-        for store in (desk, keys):
-            stack.push_async_callback(store.close)
+        tables = TableStores(clients, settings, stack=stack)
+        desk, keys = await tables.of(DESK), await tables.of(ERASURE_KEYS)
         files = S3FeedbackFiles(s3, bucket=settings.labels_bucket)
         feedback = StoredFeedback(files, tenant=settings.tenant, keys=keys)
         learner = LearnRanking(

@@ -15,11 +15,11 @@ from assistant.document_links import local_secret
 from assistant.settings.deployment import ReachEntry
 from assistant.settings.process import ServiceSettings
 from assistant.settings.tenant import TenantConfig
-from assistant.wiring.stores import StoreChoice
+from assistant.wiring.stores import LIVE_READS, StoreChoice
 
 if TYPE_CHECKING:
     from assistant.aws.clients import AwsService
-    from assistant.aws.secrets_manager import StoredSecret
+    from assistant.aws.parameters import StoredSecret
     from assistant.live.connected import ConnectedElements
     from assistant.live.ports import ReadObserver
     from assistant.live_systems import ReadSecret, SignRequest, SystemAccess
@@ -69,7 +69,7 @@ async def open_live(
         systems,
         calls=calls,
         switches=switches,
-        reads=await stores.live_reads(settings),
+        reads=await stores.of(LIVE_READS),
         pseudonym=pseudonym,
         clock=stores.clock,
         observer=observer,
@@ -130,7 +130,7 @@ class Credentials:
     async def _secret(self, entry: ReachEntry) -> ReadSecret:
         scheme, _, name = entry.secret_name.partition(":")
         if scheme == _SECRETS_MANAGER:
-            from assistant.aws.secrets_manager import StoredSecret
+            from assistant.aws.parameters import StoredSecret
 
             self.stored.append(StoredSecret(await self.aws(_SECRETS_MANAGER), name=name))
             return self.stored[-1]

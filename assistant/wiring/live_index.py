@@ -26,22 +26,21 @@ from assistant.domain.errors import (
 )
 from assistant.settings.process import StoreSettings
 from assistant.wiring.clients import ProcessClients, open_clients
-from assistant.wiring.stores import StoreChoice, known_embeddings, read_tenants
+from assistant.wiring.stores import INDEX_WRITES, REINDEX_TURN, StoreChoice, known_embeddings, read_tenants
 
 if TYPE_CHECKING:
     from assistant.answering.adaptations import Adaptations
     from assistant.answering.answer import AnswerQuestion
     from assistant.answering.ports import AnswerLog, EndpointPower
     from assistant.answering.services import TenantServices
-    from assistant.answering.stored import AppendToAnswer, AuditLiveReads, ReadAnswers, ReadElementAgain
-    from assistant.aws.secrets_manager import StoredSecret
+    from assistant.answering.stored import AuditLiveReads, ReadElementAgain
+    from assistant.aws.parameters import StoredSecret
     from assistant.document_links import SignedDocumentLinks
     from assistant.knowledge.add_documents import AddDocuments
     from assistant.knowledge.pipeline import EmbeddingLimits, WritableVersion
     from assistant.knowledge.ports import KnowledgeStores
     from assistant.knowledge.reindexing import OpenedVersions, Progress, Reindex, ReindexReport
     from assistant.knowledge.sources import KnowledgeSources
-    from assistant.knowledge.withdrawal import WithdrawDocuments, WithholdDocuments
     from assistant.learning.desk import DeskServices
     from assistant.learning.preview import PreviewAnswer
     from assistant.model_artifacts import ModelFacts
@@ -64,13 +63,9 @@ class ServedTenant:
     embedding_model: ModelFacts
     adaptations: Adaptations
     answer_question: AnswerQuestion
-    read_answers: ReadAnswers
-    append_to_answer: AppendToAnswer
     read_element_again: ReadElementAgain
     sources: KnowledgeSources
     add_documents: AddDocuments
-    withdraw_documents: WithdrawDocuments
-    withhold_documents: WithholdDocuments
     desk: DeskServices
     preview_answer: PreviewAnswer
     live_reads: AuditLiveReads
@@ -253,7 +248,7 @@ class Reindexing:
 
     async def drop_others(self) -> list[str]:
         """Delete every version that is not live; return their names. Raises as ``Reindex``."""
-        async with await self.stores.reindex_turn():
+        async with await self.stores.of(REINDEX_TURN):
             return await self.reindex.drop_others()
 
     async def live_model(self) -> str | None:
@@ -262,7 +257,7 @@ class Reindexing:
         return None if found is None else found.tenant.embedding.model
 
     async def _run(self, target: StoreChoice, progress: Progress) -> ReindexReport:
-        async with await self.stores.reindex_turn():
+        async with await self.stores.of(REINDEX_TURN):
             return await self.reindex.run(
                 await writable_version(target), target.index_model, progress=progress
             )
@@ -312,7 +307,7 @@ async def open_reindexing(
         process_clients = clients or await stack.enter_async_context(open_clients(settings))
         files = await read_tenants(settings, process_clients)
         config = files.one(tenant or next(iter(files.tenants)))
-        stores = await StoreChoice.of(
+        stores = await StoreChoice.open(
             config,
             settings=settings,
             clients=process_clients,
@@ -326,7 +321,7 @@ async def open_reindexing(
                 await stores.knowledge(),
                 versions=await stores.versions(),
                 writable=await writable_versions(stores, limits=limits),
-                index_writes=await stores.index_writes(),
+                index_writes=await stores.of(INDEX_WRITES),
                 clock=stores.clock,
             ),
         )

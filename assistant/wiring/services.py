@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import structlog
 
 from assistant.answering.prompt import FileTokenCounter
-from assistant.document_links import SignedDocumentLinks, link_secret
+from assistant.document_links import SignedDocumentLinks, local_secret
 from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.errors import ConfigurationError
 from assistant.knowledge.add_documents import AddDocuments
@@ -20,7 +20,6 @@ from assistant.knowledge.batches import DelayedQueue, PostponingBatches
 from assistant.knowledge.ports import KnowledgeStores
 from assistant.knowledge.reading import ReadableDocuments
 from assistant.knowledge.sources import KnowledgeSources
-from assistant.knowledge.withdrawal import WithdrawDocuments, WithholdDocuments
 from assistant.learning.desk import DeskServices
 from assistant.model_artifacts import TOKENIZER_FILE, model_elsewhere, served_generation_model
 from assistant.recorded_model import CharacterCount, RecordedModel, read_recording
@@ -39,9 +38,22 @@ from assistant.settings.local_models import PACKAGED, ServedLlm
 from assistant.settings.process import ServiceSettings, WorkerSettings
 from assistant.settings.tenant import TenantConfig, load_tenants
 from assistant.wiring.clients import AwsClients, ProcessClients, open_clients
-from assistant.wiring.live import customer_pseudonym, live_reads_secret, open_live
+from assistant.wiring.live import customer_pseudonym, open_live
 from assistant.wiring.live_index import LiveTenant, ServedTenant, ServedTenants
-from assistant.wiring.stores import StoreChoice, open_each, read_tenants
+from assistant.wiring.stores import (
+    DESK,
+    ERASURE_KEYS,
+    EVENT_LOG,
+    INDEX_WRITES,
+    LIVE_READS,
+    RECORDS,
+    SENT_VALUES,
+    STATES,
+    StoreChoice,
+    TableStores,
+    open_each,
+    read_tenants,
+)
 
 if TYPE_CHECKING:
     from opensearchpy import AsyncOpenSearch
@@ -50,8 +62,7 @@ if TYPE_CHECKING:
     from assistant.answering.ports import DocumentTexts, TokenCounter
     from assistant.answering.services import ServedModel, TenantServices
     from assistant.aws.opensearch_schema import PassageSchema
-    from assistant.aws.parameters import ParameterPower
-    from assistant.aws.secrets_manager import StoredSecret
+    from assistant.aws.parameters import ParameterPower, StoredSecret
     from assistant.knowledge.add_documents import ReceiveRawFiles
     from assistant.knowledge.pipeline import TenantIngestion
     from assistant.knowledge.ports import PassageIndex
@@ -93,7 +104,7 @@ async def open_tenants(
         async def open_one(tenant: TenantConfig) -> LiveTenant:
             writes = generates and may_write(tenant, settings)
             models = {tenant.embedding.model, *([tenant.generation.model] if writes else [])}
-            stores = await StoreChoice.of(
+            stores = await StoreChoice.open(
                 tenant, settings=settings, clients=process_clients, stack=stack, clock=clock, models=models
             )
 
@@ -124,15 +135,17 @@ async def _served(
     """``pinned``: searches name the version of the stores' model, wherever the alias points."""
     from assistant.answering.adaptations import Adaptations, TextsWithApproved
     from assistant.answering.answer import AnswerQuestion
-    from assistant.answering.stored import AppendToAnswer, AuditLiveReads, ReadAnswers, ReadElementAgain
+    from assistant.answering.stored import AuditLiveReads, ReadElementAgain
 
     tenant, clock = stores.tenant, stores.clock
-    secret = await _link_secret(tenant, settings, stores.clients)
-    pseudonym = partial(customer_pseudonym, secret=await _live_reads_secret(tenant, settings, stores.clients))
+    read_secret = partial(_secret, tenant, settings, stores.clients)
+    secret = await read_secret(key="document_links", purpose=LINK_SECRET_PURPOSE)
+    reads_secret = await read_secret(key="live_reads", purpose=LIVE_READS_SECRET_PURPOSE)
+    pseudonym = partial(customer_pseudonym, secret=reads_secret)
     links = SignedDocumentLinks(tenant=tenant.name, secret=secret, clock=clock)
     secrets: list[StoredSecret] = []
     knowledge = await stores.knowledge()
-    desk = await stores.desk()
+    desk = await stores.of(DESK)
     documents = ReadableDocuments(knowledge.documents, states=knowledge.states)
     answering = await _answering(
         settings,
@@ -154,25 +167,21 @@ async def _served(
         answering=answering,
         knowledge=knowledge,
         links=links,
-        log=await stores.log(settings),
+        log=await stores.of(EVENT_LOG),
         power=await stores.power(settings),
         embedding_model=stores.model,
         adaptations=adaptations,
         answer_question=answer_question,
-        read_answers=ReadAnswers(answering),
-        append_to_answer=AppendToAnswer(answering),
         read_element_again=ReadElementAgain(
             answering, bounds=answer_question.bounds, as_asked=answer_question.as_asked
         ),
-        sources=KnowledgeSources.of(tenant),
-        add_documents=AddDocuments(knowledge, clock=clock, accesses=answering.records),
-        withdraw_documents=WithdrawDocuments(knowledge, clock=clock),
-        withhold_documents=WithholdDocuments(knowledge, clock=clock),
+        sources=services.sources,
+        add_documents=services.add_documents,
         desk=services,
         preview_answer=_preview(services, adaptations),
         live_reads=AuditLiveReads(
             records=answering.records,
-            reads=await stores.live_reads(settings),
+            reads=await stores.of(LIVE_READS),
             pseudonym=pseudonym,
             clock=clock,
         ),
@@ -239,14 +248,14 @@ async def _answering(
         or SageMakerGenerator(await stores.clients.sagemaker(), endpoint=generation.endpoint),
         token_counter=token_counter,
         model=model,
-        records=await stores.records(settings),
-        sent_values=await stores.sent_values(settings),
+        records=await stores.of(RECORDS),
+        sent_values=await stores.of(SENT_VALUES),
         texts=texts,
         live=knowledge.states,
         links=links,
         clock=clock,
         live_elements=live_elements,
-        live_reads=await stores.live_reads(settings),
+        live_reads=await stores.of(LIVE_READS),
         pseudonym=pseudonym,
     )
 
@@ -272,27 +281,24 @@ def _recorded_model(tenant: TenantConfig, settings: ServiceSettings) -> Recorded
     return RecordedModel(read_recording(sorted(chosen.recording.glob("*.jsonl"))))
 
 
-async def _link_secret(tenant: TenantConfig, settings: ServiceSettings, clients: ProcessClients) -> bytes:
-    scheme, _, name = tenant.secrets.document_links.partition(":")
-    if scheme != "kms" or not name:
-        return link_secret(tenant, tenants_dir=settings.tenants_dir, state_dir=settings.state_dir)
-    return await _kms_secret(name, tenant, clients, purpose=LINK_SECRET_PURPOSE)
-
-
-async def _live_reads_secret(
-    tenant: TenantConfig, settings: ServiceSettings, clients: ProcessClients
+async def _secret(
+    tenant: TenantConfig, settings: ServiceSettings, clients: ProcessClients, *, key: str, purpose: str
 ) -> bytes:
-    scheme, _, name = tenant.secrets.live_reads.partition(":")
-    if scheme != "kms" or not name:
-        return live_reads_secret(tenant, tenants_dir=settings.tenants_dir, state_dir=settings.state_dir)
-    return await _kms_secret(name, tenant, clients, purpose=LIVE_READS_SECRET_PURPOSE)
+    """Return the secret that ``[secrets]`` names as ``key``."""
+    named: str = getattr(tenant.secrets, key)
+    scheme, _, name = named.partition(":")
+    if scheme == "kms" and name:
+        from assistant.aws.parameters import kms_link_secret
 
-
-async def _kms_secret(name: str, tenant: TenantConfig, clients: ProcessClients, *, purpose: str) -> bytes:
-    from assistant.aws.parameters import kms_link_secret
-
-    ssm, kms = await clients.aws("ssm"), await clients.aws("kms")
-    return await kms_link_secret(ssm=ssm, kms=kms, name=name, tenant=tenant.name, purpose=purpose)
+        ssm, kms = await clients.aws("ssm"), await clients.aws("kms")
+        return await kms_link_secret(ssm=ssm, kms=kms, name=name, tenant=tenant.name, purpose=purpose)
+    return local_secret(
+        named,
+        tenant=tenant.name,
+        key=f"secrets.{key}",
+        tenants_dir=settings.tenants_dir,
+        state_dir=settings.state_dir,
+    )
 
 
 @asynccontextmanager
@@ -311,7 +317,7 @@ async def open_ingestion(
 
         async def open_one(tenant: TenantConfig) -> TenantIngestion:
             models = {tenant.embedding.model}
-            stores = await StoreChoice.of(
+            stores = await StoreChoice.open(
                 tenant, settings=settings, clients=process_clients, stack=stack, clock=clock, models=models
             )
             return await _ingestion(stores, await stores.index(settings), settings=settings)
@@ -338,6 +344,7 @@ async def _ingestion(
         language_code=tenant.language,
     )
     embedder = BatchEmbedder(await stores.passage_embedder(), clock=stores.clock)
+    has_keys = settings.stores == "embedded" or bool(settings.events_table)
     own = WritableVersion((await stores.versions()).name_of(stores.index_model), index, embedder)
     return TenantIngestion(
         tenant=tenant.name,
@@ -346,8 +353,8 @@ async def _ingestion(
         embedder=embedder,
         parser=parser,
         clock=stores.clock,
-        index_writes=await stores.index_writes(),
-        keys=await stores.erasure_keys(settings),
+        index_writes=await stores.of(INDEX_WRITES),
+        keys=await stores.of(ERASURE_KEYS) if has_keys else None,
         versions=await writable_versions(stores, own),
     )
 
@@ -426,20 +433,16 @@ class Redacting:
 
 @asynccontextmanager
 async def open_receiving(settings: ReceivingSettings) -> AsyncGenerator[Receiving]:
-    from assistant.aws.dynamodb_states import DynamoDbDocumentStates
     from assistant.aws.s3 import S3DocumentStore
     from assistant.aws.s3_files import S3RawFiles
     from assistant.aws.sqs import SqsIngestionQueue
-    from assistant.knowledge.add_documents import AddDocuments, ReceiveRawFiles
+    from assistant.knowledge.add_documents import ReceiveRawFiles
     from assistant.knowledge.parsing_process import ParsingProcess
-    from assistant.knowledge.ports import KnowledgeStores
-    from assistant.knowledge.sources import KnowledgeSources
 
     async with AsyncExitStack() as stack:
         clients = AwsClients(settings, stack)
         s3, sqs = await clients.aws("s3"), await clients.aws("sqs")
-        states = DynamoDbDocumentStates(await clients.aws("dynamodb"), table=settings.states_table)
-        stack.push_async_callback(states.close)
+        states = await TableStores(clients, settings, stack=stack).of(STATES)
         documents = S3DocumentStore(
             s3, bucket=settings.documents_bucket, kms_key_id=settings.documents_key_id
         )

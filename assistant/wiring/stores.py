@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from importlib import import_module
+from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import structlog
 
@@ -21,10 +23,11 @@ from assistant.knowledge.ports import KnowledgeStores
 from assistant.model_artifacts import ModelFacts, read_model_facts
 from assistant.private_files import keep_private
 from assistant.settings.deployed_names import CapturePurpose
+from assistant.settings.functions import FunctionSettings
 from assistant.settings.local_models import AddedEmbedding, TenantModels, added_models
 from assistant.settings.process import ServiceSettings, StoreSettings, WorkerSettings
 from assistant.settings.tenant import EmbeddingSection, TenantConfig, TenantFiles, load_tenants
-from assistant.wiring.clients import ProcessClients
+from assistant.wiring.clients import AwsClients, ProcessClients
 
 if TYPE_CHECKING:
     from assistant.answering.ports import (
@@ -34,34 +37,90 @@ if TYPE_CHECKING:
         PassageSearch,
         SentValues,
     )
-    from assistant.aws.dynamodb_desk import DynamoDbDeskStore
-    from assistant.aws.dynamodb_feedback import DynamoDbErasureKeys
-    from assistant.aws.dynamodb_live import DynamoDbLiveReads
-    from assistant.aws.dynamodb_log import DynamoDbAnswerLog, DynamoDbSentValues
-    from assistant.aws.dynamodb_records import DynamoDbAnswerRecords
-    from assistant.aws.dynamodb_states import DynamoDbDocumentStates, DynamoDbWriteTurn
     from assistant.aws.opensearch_schema import PassageSchema
     from assistant.aws.sagemaker import SageMakerEmbedder
     from assistant.embedded.index import EmbeddedPassageIndex, EmbeddedPassageSearch
-    from assistant.knowledge.ports import IndexVersions, PassageEmbedder, PassageIndex, WriteTurn
-    from assistant.learning.ports import DeskStore, ErasureKeys
+    from assistant.knowledge.ports import (
+        DocumentStates,
+        IndexVersions,
+        PassageEmbedder,
+        PassageIndex,
+        WriteTurn,
+    )
+    from assistant.learning.ports import DeskStore, ErasureKeys, FeedbackOutbox
     from assistant.live.ports import LiveReads, SystemSwitches
 
-    DynamoDbStore = TypeVar(
-        "DynamoDbStore",
-        DynamoDbAnswerLog,
-        DynamoDbAnswerRecords,
-        DynamoDbDeskStore,
-        DynamoDbErasureKeys,
-        DynamoDbDocumentStates,
-        DynamoDbLiveReads,
-        DynamoDbSentValues,
-        DynamoDbWriteTurn,
-    )
-
+Adapter = TypeVar("Adapter")
 Opened = TypeVar("Opened")
 
 _log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Port(Generic[Adapter]):
+    """A port with a store of ``EmbeddedTenant`` and a twin in DynamoDB, which is imported when chosen."""
+
+    embedded: str
+    """Attribute of ``EmbeddedTenant``."""
+    aws: str
+    """Module below ``assistant.aws``, and what makes the adapter in it."""
+    table: str
+    """Setting with the name of its table."""
+    expires: bool = False
+    """Whether the embedded store deletes expired rows from when it is chosen."""
+
+
+STATES: Port[DocumentStates] = Port("states", "dynamodb_states:DynamoDbDocumentStates", "states_table")
+INDEX_WRITES: Port[WriteTurn] = Port("index_writes", "dynamodb_states:DynamoDbWriteTurn", "states_table")
+"""The lock on writing the index: other processes write it too."""
+REINDEX_TURN: Port[WriteTurn] = Port(
+    "reindex_turn", "dynamodb_states:DynamoDbWriteTurn.of_reindex", "states_table"
+)
+"""The lock that lets one reindex of the tenant run at a time, and refuses another at once. On AWS it is held
+for as long as a function runs at most, and released if the function was killed."""
+RECORDS: Port[AnswerRecords] = Port("records", "dynamodb_records:DynamoDbAnswerRecords", "records_table")
+LIVE_READS: Port[LiveReads] = Port("live_reads", "dynamodb_records:DynamoDbLiveReads", "records_table")
+OUTBOX: Port[FeedbackOutbox] = Port("outbox", "dynamodb_feedback:DynamoDbFeedbackOutbox", "records_table")
+EVENT_LOG: Port[AnswerLog] = Port("log", "dynamodb_log:DynamoDbAnswerLog", "events_table", expires=True)
+SENT_VALUES: Port[SentValues] = Port(
+    "sent_values", "dynamodb_log:DynamoDbSentValues", "events_table", expires=True
+)
+ERASURE_KEYS: Port[ErasureKeys] = Port(
+    "erasure_keys", "dynamodb_feedback:DynamoDbErasureKeys", "events_table"
+)
+DESK: Port[DeskStore] = Port("desk", "dynamodb_desk:DynamoDbDeskStore", "desk_table")
+
+
+class TableStores:
+    """The stores of one tenant in DynamoDB, each made when it is first chosen and closed with ``stack``."""
+
+    def __init__(
+        self,
+        clients: AwsClients,
+        settings: StoreSettings | FunctionSettings,
+        *,
+        stack: AsyncExitStack,
+        clock: Clock | None = None,
+        tenant: str = "",
+    ) -> None:
+        """``tenant``: takes the place of ``{tenant}`` in the names of tables."""
+        self._clients = clients
+        self._settings = settings
+        self._stack = stack
+        self._clock = clock or SystemClock()
+        self._tenant = tenant
+        self.made: dict[str, Any] = {}
+        """What is made once for the stores of all versions of the index."""
+
+    async def of(self, port: Port[Adapter]) -> Adapter:
+        if port.aws not in self.made:
+            module, _, name = port.aws.partition(":")
+            make = attrgetter(name)(import_module(f"assistant.aws.{module}"))
+            table = str(getattr(self._settings, port.table)).replace("{tenant}", self._tenant)
+            store = make(await self._clients.aws("dynamodb"), table=table, clock=self._clock)
+            self._stack.push_async_callback(store.close)
+            self.made[port.aws] = store
+        return self.made[port.aws]
 
 
 async def read_tenants(settings: StoreSettings, clients: ProcessClients) -> TenantFiles:
@@ -217,29 +276,14 @@ def known_embeddings(tenant: TenantConfig, settings: StoreSettings) -> list[Embe
     return [section for at, section in enumerate(sections) if section not in sections[:at]]
 
 
-@dataclass(frozen=True, slots=True)
-class TenantStores:
-    """What one tenant keeps: enough for commands that call no model."""
-
-    knowledge: KnowledgeStores
-    records: AnswerRecords
-    desk: DeskStore
-    live_reads: LiveReads
-
-
 @asynccontextmanager
-async def open_stores(tenant: TenantConfig, *, state_dir: Path) -> AsyncGenerator[TenantStores]:
+async def open_stores(tenant: TenantConfig, *, state_dir: Path) -> AsyncGenerator[EmbeddedTenant]:
     """Open one tenant's embedded stores, without any other process."""
-    embedded = embedded_tenant(tenant, state_dir=state_dir)
+    stores = embedded_tenant(tenant, state_dir=state_dir)
     try:
-        yield TenantStores(
-            knowledge=embedded.knowledge,
-            records=embedded.records,
-            desk=embedded.desk,
-            live_reads=embedded.live_reads,
-        )
+        yield stores
     finally:
-        await embedded.close()
+        await stores.close()
 
 
 @dataclass(slots=True)
@@ -253,12 +297,11 @@ class StoreChoice:
     clients: ProcessClients
     stack: AsyncExitStack
     clock: Clock
+    tables: TableStores
     _embedded: EmbeddedTenant | None = None
-    _made: dict[str, Any] = field(default_factory=dict[str, Any])
-    """Adapters that the stores of all versions of the index share, by name."""
 
     @classmethod
-    async def of(
+    async def open(
         cls,
         tenant: TenantConfig,
         *,
@@ -272,22 +315,23 @@ class StoreChoice:
 
         Raises ConfigurationError naming the file or object, DependencyError when S3 does not respond.
         """
-        if settings.model_artifacts_s3 is not None:
-            from assistant.aws.s3_files import download_artifacts
-
-            await download_artifacts(
-                await clients.aws("s3"),
-                prefix=settings.model_artifacts_s3,
-                models=models,
-                into=settings.model_artifacts_dir,
-            )
+        await _download(models, settings, clients)
         model = read_model_facts(settings.model_artifacts_dir, tenant.embedding.model)
-        return cls(tenant, settings, model, clients, stack, clock or SystemClock())
+        tables = TableStores(clients, settings, stack=stack, clock=clock, tenant=tenant.name)
+        return cls(tenant, settings, model, clients, stack, clock or SystemClock(), tables)
+
+    async def of(self, port: Port[Adapter]) -> Adapter:
+        """Return the adapter of a port, by ``stores`` of the settings."""
+        if self.settings.stores == "aws":
+            return await self.tables.of(port)
+        store = getattr(self._embedded_tenant(), port.embedded)
+        if port.expires:
+            store.begin_sweep()
+        return store
 
     async def knowledge(self) -> KnowledgeStores:
         if self.settings.stores == "embedded":
             return self._embedded_tenant().knowledge
-        from assistant.aws.dynamodb_states import DynamoDbDocumentStates
         from assistant.aws.s3 import S3DocumentStore
         from assistant.aws.sqs import SqsIngestionQueue
 
@@ -298,24 +342,10 @@ class StoreChoice:
                 bucket=self._named(settings.documents_bucket),
                 kms_key_id=settings.documents_key_id,
             ),
-            states=await self._dynamodb(DynamoDbDocumentStates, settings.states_table),
+            states=await self.of(STATES),
             queue=SqsIngestionQueue(sqs, queue_url=self._named(settings.ingestion_queue_url)),
             withdrawals=SqsIngestionQueue(sqs, queue_url=self._named(settings.withdrawals_queue_url)),
         )
-
-    async def records(self, settings: ServiceSettings) -> AnswerRecords:
-        if settings.stores == "embedded":
-            return self._embedded_tenant().records
-        from assistant.aws.dynamodb_records import DynamoDbAnswerRecords
-
-        return await self._dynamodb(DynamoDbAnswerRecords, settings.records_table)
-
-    async def live_reads(self, settings: ServiceSettings) -> LiveReads:
-        if settings.stores == "embedded":
-            return self._embedded_tenant().live_reads
-        from assistant.aws.dynamodb_live import DynamoDbLiveReads
-
-        return await self._dynamodb(DynamoDbLiveReads, settings.records_table)
 
     async def switches(self, settings: ServiceSettings) -> SystemSwitches:
         if settings.system_switches is None:
@@ -329,41 +359,6 @@ class StoreChoice:
         self.stack.push_async_callback(switches.close)
         return switches
 
-    async def sent_values(self, settings: ServiceSettings) -> SentValues:
-        if settings.stores == "embedded":
-            values = self._embedded_tenant().sent_values
-            values.begin_sweep()
-            return values
-        from assistant.aws.dynamodb_log import DynamoDbSentValues
-
-        return await self._dynamodb(DynamoDbSentValues, settings.events_table)
-
-    async def log(self, settings: ServiceSettings) -> AnswerLog:
-        if settings.stores == "embedded":
-            log = self._embedded_tenant().log
-            log.begin_sweep()
-            return log
-        from assistant.aws.dynamodb_log import DynamoDbAnswerLog
-
-        return await self._dynamodb(DynamoDbAnswerLog, settings.events_table)
-
-    async def desk(self) -> DeskStore:
-        if self.settings.stores == "embedded":
-            return self._embedded_tenant().desk
-        from assistant.aws.dynamodb_desk import DynamoDbDeskStore
-
-        return await self._dynamodb(DynamoDbDeskStore, self.settings.desk_table)
-
-    async def erasure_keys(self, settings: WorkerSettings) -> ErasureKeys | None:
-        """Return the keys of feedback's texts; None on AWS without ``events_table``."""
-        if settings.stores == "embedded":
-            return self._embedded_tenant().erasure_keys
-        if not settings.events_table:
-            return None
-        from assistant.aws.dynamodb_feedback import DynamoDbErasureKeys
-
-        return await self._dynamodb(DynamoDbErasureKeys, settings.events_table)
-
     async def power(self, settings: ServiceSettings) -> EndpointPower:
         if settings.power_parameter is None:
             from assistant.embedded.files import FilePower
@@ -372,12 +367,12 @@ class StoreChoice:
             return FilePower(path, clock=self.clock)
         from assistant.aws.parameters import ParameterPower
 
-        name = self._named(settings.power_parameter)
-        if "power" not in self._made:
-            power = ParameterPower(await self.clients.aws("ssm"), name=name, clock=self.clock)
-            self.stack.push_async_callback(power.close)
-            self._made["power"] = power
-        return self._made["power"]
+        made = self.tables.made
+        if "power" not in made:
+            name = self._named(settings.power_parameter)
+            made["power"] = ParameterPower(await self.clients.aws("ssm"), name=name, clock=self.clock)
+            self.stack.push_async_callback(made["power"].close)
+        return made["power"]
 
     @property
     def index_model(self) -> IndexModel:
@@ -416,22 +411,12 @@ class StoreChoice:
         except ConfigurationError:
             if self.settings.model_artifacts_s3 is None:
                 return None
-            await self._download(section.model)
+            await _download({section.model}, self.settings, self.clients)
             model = read_model_facts(self.settings.model_artifacts_dir, section.model)
         if "embedded" in (self.settings.stores, self.settings.search):
             self._embedded_tenant()  # shared: what is opened is closed once
         tenant = self.tenant.model_copy(update={"embedding": section})
         return replace(self, tenant=tenant, model=model)
-
-    async def _download(self, model: str) -> None:
-        from assistant.aws.s3_files import download_artifacts
-
-        await download_artifacts(
-            await self.clients.aws("s3"),
-            prefix=self.settings.model_artifacts_s3 or "",
-            models={model},
-            into=self.settings.model_artifacts_dir,
-        )
 
     async def search(self, *, pinned: bool = False) -> PassageSearch:
         """Return the index for readers; ``pinned``: this model's version, wherever the alias points."""
@@ -497,39 +482,6 @@ class StoreChoice:
 
         return with_kept_vectors(endpoint, self.settings.tenants_dir / vectors, model=self.index_model)
 
-    async def index_writes(self) -> WriteTurn:
-        """Return the lock on writing the index: other processes write it too."""
-        if self.settings.stores == "embedded":
-            return self._embedded_tenant().index_writes
-        from assistant.aws.dynamodb_states import DynamoDbWriteTurn
-
-        return await self._dynamodb(DynamoDbWriteTurn, self.settings.states_table)
-
-    async def reindex_turn(self) -> WriteTurn:
-        """Return the lock that lets one reindex of the tenant run at a time, and refuses another at once.
-
-        On AWS it is held for as long as a function runs at most, and released if the function was killed.
-        """
-        if self.settings.stores == "embedded":
-            return self._embedded_tenant().reindex_turn
-        from assistant.aws.dynamodb_states import DynamoDbWriteTurn
-
-        turn = DynamoDbWriteTurn.of_reindex(
-            await self.clients.aws("dynamodb"),
-            table=self._named(self.settings.states_table),
-            clock=self.clock,
-        )
-        self.stack.push_async_callback(turn.close)
-        return turn
-
-    async def _dynamodb(self, store: Callable[..., DynamoDbStore], table: str) -> DynamoDbStore:
-        name = f"{store.__name__} {table}"
-        if name not in self._made:
-            made = store(await self.clients.aws("dynamodb"), table=self._named(table), clock=self.clock)
-            self.stack.push_async_callback(made.close)
-            self._made[name] = made
-        return self._made[name]
-
     def _schema(self) -> PassageSchema:
         from assistant.aws.opensearch_schema import PassageSchema
 
@@ -554,3 +506,17 @@ class StoreChoice:
             )
             self.stack.push_async_callback(self._embedded.close)
         return self._embedded
+
+
+async def _download(models: AbstractSet[str], settings: StoreSettings, clients: ProcessClients) -> None:
+    """Copy the artifacts of models from S3, if the settings say so."""
+    if settings.model_artifacts_s3 is None:
+        return
+    from assistant.aws.s3_files import download_artifacts
+
+    await download_artifacts(
+        await clients.aws("s3"),
+        prefix=settings.model_artifacts_s3,
+        models=models,
+        into=settings.model_artifacts_dir,
+    )

@@ -64,7 +64,7 @@ async def _embed(
     """Return the endpoint's vectors, shape (len(texts), dimensions), and the digest of its model."""
     settings = runtime.layout.worker_settings(ports)
     async with AsyncExitStack() as stack:
-        stores = await StoreChoice.of(
+        stores = await StoreChoice.open(
             tenant,
             settings=settings,
             clients=await stack.enter_async_context(open_clients(settings)),

@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from assistant.domain.elements import ElementProblem
+from assistant.knowledge.withdrawal import WithdrawDocuments
 from assistant.live.ports import LiveReadError
 from tests.fakes.answering import Gate
 from tests.fakes.live import FakeLive
@@ -219,7 +220,8 @@ async def test_an_element_belongs_to_the_agent_who_asked(service: RunningService
 async def test_a_withdrawn_document_takes_its_labels_with_it(service: RunningService) -> None:
     answer = await service.answered(body={"context": of("bo")})
     await service.idle()
-    await service.tenants["clinic"].withdraw_documents(["wait"])
+    clinic = service.tenants["clinic"]
+    await WithdrawDocuments(clinic.knowledge, clock=clinic.answering.clock)(["wait"])
     stored = await service.client.get(f"/v1/answers/{answer['answer_id']}", headers=service.headers())
     record = stored.json()["record"]
     assert record["text"].startswith("[withdrawn] ")

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from assistant.cli.live import ConnectorTrial, TrialCaller, confusable, try_connector
 from assistant.cli.main import app
 from assistant.cli.terminal import GlobalOptions
-from assistant.document_links import link_secret
+from assistant.document_links import local_secret
 from assistant.domain.live import LiveRead
 from assistant.embedded.records import SqliteLiveReads
 from assistant.settings.connector import load_connector
@@ -381,7 +381,7 @@ def test_a_new_key_of_document_links_leaves_the_audit_as_it_was(connector: Path)
     tenant = load_tenant(folder / "north.toml")
     secret = live_reads_secret(tenant, tenants_dir=folder, state_dir=state)
     record(folder, live_read(0, subject=customer_pseudonym(CUSTOMER, secret=secret)))
-    link_secret(tenant, tenants_dir=folder, state_dir=state)
+    local_secret(tenant.secrets.document_links, tenant="north", key="k", tenants_dir=folder, state_dir=state)
     (state / "secrets" / "north" / "document-links").unlink()
     asked = ("--json", "systems", "reads", "--tenant", "north", "--customer")
     assert '"read_id":"r0"' in ran(folder, *asked, CUSTOMER)[1].replace(" ", "")

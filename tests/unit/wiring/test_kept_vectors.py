@@ -33,7 +33,7 @@ async def passage_embedder(settings: WorkerSettings) -> PassageEmbedder:
     write_kept_vectors(settings.tenants_dir / "vectors.npz", {"A text": unit}, model_digest="d")
     async with AsyncExitStack() as stack:
         clients = await stack.enter_async_context(open_clients(settings))
-        stores = await StoreChoice.of(
+        stores = await StoreChoice.open(
             tenant, settings=settings, clients=clients, stack=stack, clock=None, models=set()
         )
         return await stores.passage_embedder()
