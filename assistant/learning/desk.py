@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
@@ -69,6 +69,11 @@ class DeskServices:
     needs_two_people: bool
     """Under the deployment profile ``hipaa``: nothing goes live by one person's decision."""
     clock: Clock
+
+    def owns(self, identity: Identity) -> Callable[[str], bool]:
+        """Return what says whether a document is of a source that the caller may write."""
+        own = self.sources.writable_by(identity)
+        return lambda document_id: self.sources.of_document(document_id) in own
 
     async def put_next(self, item: DeskItem, body: PublicModel, *, by: str, note: str) -> DeskItem:
         """Add the revision after ``item``, and return it. Raises ConflictError when another one was made
@@ -272,10 +277,9 @@ class ReviewDesk:
             return False
         if Role.REVIEWER in identity.roles:
             return True
-        own = self._services.sources.writable_by(identity)
         documents = [name for name in case.documents if "/" not in name]  # an approved answer has no owner
         is_owner = Role.KNOWLEDGE_OWNER in identity.roles
-        return is_owner and any(self._services.sources.of_document(name) in own for name in documents)
+        return is_owner and any(map(self._services.owns(identity), documents))
 
     async def _lines(
         self, cases: Sequence[StoredCase], *, identity: Identity, subject: str

@@ -136,26 +136,13 @@ class DeskItems:
         """Return the newest revisions that the reader may see, the latest changed first."""
         found: list[DeskItem] = []
         for kind in kinds:
-            items = await self._services.store.list(kind)
-            bodies = [served_body(item) for item in items]
-            names = {body.document_id for body in bodies if isinstance(body, DocumentQuestion)}
-            statuses = await self._services.knowledge.states.get_many(sorted(names))
-            found += [
-                item
-                for item, body in zip(items, bodies, strict=True)
-                if self._is_visible(body, statuses, identity)
-            ]
+            found += await self._visible(await self._services.store.list(kind), identity)
         return sorted(found, key=lambda item: item.at, reverse=True)
 
     async def find(self, kind: DeskKind, item_id: str, *, identity: Identity) -> DeskItem:
         """Return the newest revision. Raises NotFoundError (unknown, or not visible: one path for both)."""
         item = await self._services.store.get(kind, item_id) if kind in MODELS else None
-        if item is None:
-            raise not_found()
-        body = served_body(item)
-        names = [body.document_id] if isinstance(body, DocumentQuestion) else []
-        statuses = await self._services.knowledge.states.get_many(names)
-        if not self._is_visible(body, statuses, identity):
+        if item is None or not await self._visible([item], identity):
             raise not_found()
         return item
 
@@ -277,12 +264,9 @@ class DeskItems:
         """Return the documents' states. Raises NotFoundError for one that the caller may not read, or as a
         knowledge owner not write; ConflictError for one without live content."""
         statuses = await self._services.knowledge.states.get_many(names)
-        own = self._services.sources.writable_by(identity)
-        found: list[DocumentStatus] = []
+        owns, found = self._services.owns(identity), list[DocumentStatus]()
         for name in dict.fromkeys(names):
-            status = statuses.get(name)
-            is_own = self._services.sources.of_document(name) in own
-            may_use = Role.REVIEWER in identity.roles or is_own
+            status, may_use = statuses.get(name), Role.REVIEWER in identity.roles or owns(name)
             if status is None or not may_use or not is_open_to(status, identity.labels):
                 raise not_found()
             if status.live_content_hash is None:
@@ -330,20 +314,24 @@ class DeskItems:
             if is_its_case and case.state is CaseState.PROPOSED:
                 raise ConflictError(f"Approve or refuse it in its case, {stored.item_id}.")
 
+    async def _visible(self, items: Sequence[DeskItem], identity: Identity) -> list[DeskItem]:
+        """Return the items that the reader may see."""
+        both = [(item, served_body(item)) for item in items]
+        names = {body.document_id for _, body in both if isinstance(body, DocumentQuestion)}
+        statuses = await self._services.knowledge.states.get_many(sorted(names))
+        return [item for item, body in both if self._is_visible(body, statuses, identity)]
+
     def _is_visible(self, body: Served, statuses: Mapping[str, DocumentStatus], identity: Identity) -> bool:
-        is_reviewer = Role.REVIEWER in identity.roles
-        own = self._services.sources.writable_by(identity)
+        is_reviewer, owns = Role.REVIEWER in identity.roles, self._services.owns(identity)
         match body:
             case ApprovedAnswer():
                 names = [bound.document_id for bound in body.sources]
-                is_own = bool(names) and all(
-                    self._services.sources.of_document(name) in own for name in names
-                )
+                is_own = bool(names) and all(map(owns, names))
                 return identity.labels.issuperset(body.labels) and (is_reviewer or is_own)
             case DocumentQuestion():
-                if self._services.sources.of_document(body.document_id) in own and not is_reviewer:
-                    return True
-                return is_reviewer and is_open_to(statuses.get(body.document_id), identity.labels)
+                if not is_reviewer:
+                    return owns(body.document_id)
+                return is_open_to(statuses.get(body.document_id), identity.labels)
             case GlossaryEntry():
                 return is_reviewer
 
@@ -377,8 +365,7 @@ class Resolutions:
     async def resolve(self, case_id: str, asked: CaseResolution, *, identity: Identity) -> None:
         """Resolve an open case, or propose how where two people are needed. Raises InvalidRequestError,
         ForbiddenError, and as the methods of ``DeskItems``."""
-        stored = await self._desk.find(case_id, identity=identity)
-        check_revision(stored.item, asked.revision)
+        stored = await self._find(case_id, asked, identity)
         if stored.case.state not in _OPEN:
             raise ConflictError(f"The case is {stored.case.state}. Open it again before you decide anew.")
         if asked.kind in ("correction", "dismissed"):
@@ -406,8 +393,7 @@ class Resolutions:
 
     async def approve(self, case_id: str, asked: CaseApproval, *, identity: Identity) -> None:
         """Approve a proposal, or refuse it. Raises ForbiddenError (by who proposed it)."""
-        stored = await self._desk.find(case_id, identity=identity)
-        check_revision(stored.item, asked.revision)
+        stored = await self._find(case_id, asked, identity)
         if stored.case.state is not CaseState.PROPOSED:
             raise ConflictError(f"The case is {stored.case.state}; nothing is proposed in it.")
         if asked.approve and stored.case.resolved_by == identity.agent:
@@ -426,8 +412,7 @@ class Resolutions:
 
     async def reopen(self, case_id: str, asked: CaseReopening, *, identity: Identity) -> None:
         """Open a case again, and withdraw what its resolution made."""
-        stored = await self._desk.find(case_id, identity=identity)
-        check_revision(stored.item, asked.revision)
+        stored = await self._find(case_id, asked, identity)
         if stored.case.state is CaseState.OPEN:
             raise ConflictError("The case is open already.")
         item = await self._item_of(stored.case, identity=identity)
@@ -455,6 +440,14 @@ class Resolutions:
     async def _withdraw(self, item: DeskItem | None, *, identity: Identity, note: str) -> None:
         if item is not None and (body := served_body(item)).state is not ItemState.WITHDRAWN:
             await self._items.move(item, body, ItemState.WITHDRAWN, identity=identity, note=note)
+
+    async def _find(
+        self, case_id: str, asked: CaseResolution | CaseApproval | CaseReopening, identity: Identity
+    ) -> StoredCase:
+        """Return the case, where the decision was made on its newest revision."""
+        stored = await self._desk.find(case_id, identity=identity)
+        check_revision(stored.item, asked.revision)
+        return stored
 
     async def _put(self, stored: StoredCase, case: Case, *, identity: Identity, note: str) -> None:
         await self._desk.put_case(stored, case, by=identity.agent, note=note)

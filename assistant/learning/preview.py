@@ -149,9 +149,8 @@ class PreviewAnswer:
             return False
         if Role.REVIEWER in identity.roles:
             return True
-        own = self.services.sources.writable_by(identity)
         names = [use.document_id for use in record.passages if "/" not in use.document_id]
-        return any(self.services.sources.of_document(name) in own for name in names)
+        return any(map(self.services.owns(identity), names))
 
     def _compared(
         self,
