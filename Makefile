@@ -319,8 +319,8 @@ lock-images: ## Pin the containers' base image to what its tag is today (needs D
 images: $(CONSOLE)/dist/index.html ## Publish a deployment's images by digest: make images TO=ACCOUNT/REGION (needs Docker)
 	@test -n '$(TO)' || { echo "Where to? make images TO=ACCOUNT/REGION" >&2; exit 1; }
 	@grep -qE '^[^#]+@sha256:[0-9a-f]{64}$$' $(BASE_LOCK) || $(MAKE) lock-images
-	@$(BIN)/assistant images publish --to '$(TO)' $(ARGS)
-	@for image in $(AWS_IMAGES); do $(BIN)/assistant images lock "$$image" --region '$(lastword $(subst /, ,$(TO)))'; done
+	@$(BIN)/assistant aws publish-images --to '$(TO)' $(ARGS)
+	@for image in $(AWS_IMAGES); do $(BIN)/assistant aws lock-image "$$image" --region '$(lastword $(subst /, ,$(TO)))'; done
 
 .PHONY: lint-images
 lint-images: $(VENV)/dev.stamp ## hadolint over the image definitions
@@ -328,5 +328,5 @@ lint-images: $(VENV)/dev.stamp ## hadolint over the image definitions
 
 .PHONY: clean
 clean: ## Stop local processes and remove state and builds (not .venv)
-	@if test -x $(BIN)/assistant; then $(BIN)/assistant local down || true; $(BIN)/python -m tools.opensearch down || true; fi
+	@if test -x $(BIN)/assistant; then $(BIN)/assistant tenant down || true; $(BIN)/python -m tools.opensearch down || true; fi
 	@rm -rf .state $(CONSOLE)/dist build

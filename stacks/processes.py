@@ -52,8 +52,8 @@ def refuse_unlocked(stage: cdk.Stage, tenant: DeployedTenant) -> None:
 def _lock_command(name: str, tenant: DeployedTenant) -> str:
     place = tenant.place
     if tenant.images.image(name).is_own:
-        return f"assistant images publish --image {name} --to {place.account}/{place.region}"
-    return f"assistant images lock {name} --region {place.region}"
+        return f"assistant aws publish-images --image {name} --to {place.account}/{place.region}"
+    return f"assistant aws lock-image {name} --region {place.region}"
 
 
 def image_uri(scope: Construct, tenant: DeployedTenant, name: str) -> str:

@@ -71,7 +71,7 @@ async def make_resources(url: str, tenants: Sequence[str], *, region: str = "us-
 
 
 def environment(aws: EmulatedAws, *, tenants_dir: Path, state_dir: Path) -> dict[str, str]:
-    """Return the variables of both processes beside what ``assistant local up`` runs."""
+    """Return the variables of both processes beside what ``assistant tenant up`` runs."""
     local = LocalSettings.read()
     issuer = f"http://{HOST}:{local.port + 1}"
     shared = aws.settings() | {

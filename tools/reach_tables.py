@@ -12,7 +12,7 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-from assistant.cli.tenant_templates import prove
+from assistant.cli.templates import prove
 from assistant.domain.errors import ConfigurationError
 from template_checks import InvalidInputError
 from template_checks.reachability import Report

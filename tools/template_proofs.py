@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from assistant.cli.check import refuse_broken_rules, refuse_paths
+from assistant.cli.templates import refuse_broken_rules, refuse_paths
 from assistant.domain.errors import AssistantError, ConfigurationError
 from assistant.settings.tenant import TenantConfig, load_tenants
 from template_checks import InvalidInputError

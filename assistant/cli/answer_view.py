@@ -1,16 +1,24 @@
-"""Prints an answer on the terminal: text as it arrives, marks, remarks, sources and timings."""
+"""Prints answers on the terminal: one that arrives, a recorded one again, and how it was made.
+
+What is printed cannot be changed. So a sentence is printed when it has ended, with its mark, and waits at the
+label of a live value as long as ``answer_on`` allows. A value that comes later is printed below the text.
+"""
 
 from __future__ import annotations
 
 import re
+import sys
 import time
 import tomllib
-from collections.abc import Collection, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from functools import cache
 from pathlib import Path
 
+from rich.style import Style
+from rich.table import Table
 from rich.text import Text
 
 from assistant.answering.events import (
@@ -23,78 +31,31 @@ from assistant.answering.events import (
     Started,
     Token,
 )
-from assistant.cli.element_view import LiveText, below_the_text, is_in_text
-from assistant.cli.terminal import Terminal, plain, styled
+from assistant.answering.prompt import load_prompt
+from assistant.cli.terminal import Terminal, plain, styled, table
 from assistant.domain import answers
+from assistant.domain.elements import Element, ElementData, ElementState, ElementValue
+from assistant.domain.errors import ConfigurationError
 
-_POSSIBLE_END = re.compile(r"[.!?…。！？][.!?…\"'”’»)\]*_]*|(?=\n)")  # noqa: RUF001 - as the service cuts
-
-
-@dataclass(slots=True)
-class MarkedText:
-    """Splits arriving text so that a mark can be printed behind each sentence.
-
-    A sentence's event comes right after the token that made its end certain, and that token already holds the
-    first letter of the next sentence. So text behind a possible end is held back until the next event.
-    """
-
-    text: str = ""
-    _shown: int = 0
-    _decided: int = 0
-    """Every possible end before it is decided."""
-
-    def take(self, piece: str) -> str:
-        """Add a piece and return what may be shown now."""
-        before = len(self.text)
-        self.text += piece
-        at = self._decided
-        while found := _POSSIBLE_END.search(self.text, at):
-            if not self.text[found.end() : before].strip():
-                self._decided = found.start()
-                return self._show(found.end())
-            at = found.end() + 1  # a later piece came without a sentence: this was no end
-        self._decided = before
-        return self._show(len(self.text))
-
-    def take_sentence(self, end: int) -> str:
-        """Return what may be shown before the mark of the sentence that ends at ``end``."""
-        self._decided = end
-        return self._show(end)
-
-    def take_rest(self) -> str:
-        return self._show(len(self.text))
-
-    @property
-    def shown(self) -> int:
-        """How many characters may be shown."""
-        return self._shown
-
-    def _show(self, end: int) -> str:
-        shown = self.text[self._shown : end]
-        self._shown = max(self._shown, end)
-        return shown
-
-
-_DETAILS = {
-    answers.FinishReason.NO_EVIDENCE: "Not in the knowledge base.",
-    answers.FinishReason.REFUSED: "The assistant does not answer this.",
-    answers.FinishReason.SOURCES_ONLY: "Nothing could be quoted; these passages were found.",
-    answers.FinishReason.LENGTH: "The answer was cut at its longest length.",
-}
-_BADGES = {
-    answers.Mode.QUOTED: "Quoted word for word",
-    answers.Mode.WRITTEN: "Written by the model, each sentence checked",
-}
-_LIVE_ONLY = "Live values; no document is quoted"
 _POSSIBLY = "Possibly: check before you send."
 _BOLD = re.compile(r"\*\*(?=\S)(.+?)(?<=\S)\*\*")
 _INDENT = "  "
+_LONGEST_LINK = 100
+"""Characters of an address that is printed as text too."""
+_MAYBE_LABEL = re.compile(r"\[(?!\d+\])[^\[\]\n]{1,120}\]")
+"""Brackets around words, not around the number of a source."""
+_TONES = {"neutral": "bold", "good": "bold green", "warning": "bold yellow", "bad": "bold red"}
+_WIDTH = 11
+"""Width of the column of names, in characters."""
+_CANDIDATES = 5
+"""Candidates that are shown; ``--json`` has them all."""
 
 
 @cache
-def _words() -> Mapping[str, Mapping[str, str]]:
-    """Return what ``answer_words.toml`` says for each code, by kind of code."""
-    return tomllib.loads(Path(__file__).with_name("answer_words.toml").read_text(encoding="utf-8"))
+def _words(kind: str) -> Mapping[str, str]:
+    """Return what ``answer_words.toml`` says for each code of a kind."""
+    words = tomllib.loads(Path(__file__).with_name("answer_words.toml").read_text(encoding="utf-8"))
+    return words[kind]
 
 
 @dataclass(slots=True)
@@ -111,7 +72,9 @@ class AnswerPrinter:
     problem: Problem | None = None
     _sources: Sequence[answers.Source] = ()
     _sentences: list[answers.Sentence] = field(default_factory=list[answers.Sentence])
-    _marked: MarkedText = field(default_factory=MarkedText)
+    _text: str = ""
+    _written: int = 0
+    """Characters of the text that were given to ``_live``: those of ended sentences."""
     _live: LiveText = field(init=False)
 
     def __post_init__(self) -> None:
@@ -141,8 +104,8 @@ class AnswerPrinter:
                 self._show_text(event.text)
             case SentenceEnded():
                 self._sentences.append(event)
-                self._write(self._marked.take_sentence(event.end))
-                self._live.add(mark_of(event, after=self._marked.text[: event.end]))
+                self._write_to(event.end)
+                self._live.add(mark_of(event, after=self._text[: event.end]))
             case ElementChanged():
                 self._live.take(event)
             case Done():
@@ -154,12 +117,13 @@ class AnswerPrinter:
     def _show_text(self, text: str) -> None:
         if self.first_text_s is None:
             self.first_text_s = time.monotonic() - self.began_s
-        self._live.know(len(self._marked.text))
-        self._write(self._marked.take(text))
+        self._live.know(len(self._text))
+        self._text += text
 
-    def _write(self, text: str) -> None:
-        if text:
-            self._live.add(with_bold(text), text=text, start=self._marked.shown - len(text))
+    def _write_to(self, end: int) -> None:
+        text = self._text[self._written : end]
+        self._live.add(with_bold(text), text=text, start=self._written)
+        self._written = max(self._written, end)
 
     def _show_done(self, done: Done) -> None:
         self.done = done
@@ -183,11 +147,9 @@ class AnswerPrinter:
         return f"\n{first}whole answer after {total_s:.2f} s{tokens} · {self.answer_id}"
 
     def _end_text(self) -> None:
-        start, rest = self._marked.shown, self._marked.take_rest().rstrip()
-        self._live.add(with_bold(rest), text=rest, start=start)
-        printed = self._marked.text
-        elements = [one for one in self._live.end() if not is_in_text(one, printed)]
-        if self._marked.text:
+        self._write_to(len(self._text.rstrip()))
+        elements = [each for each in self._live.end() if not is_in_text(each, self._text)]
+        if self._text:
             self.terminal.out.print()
         for line in below_the_text(elements):
             self.terminal.out.print(line)
@@ -269,18 +231,18 @@ def _show_certainty(terminal: Terminal, said: Done | answers.AnswerRecord, *, li
         whom = f" Ask: {said.escalation}" if said.escalation else ""
         terminal.out.print(styled((_POSSIBLY, "bold yellow"), (whom, "yellow")))
     if said.mode is not None:
-        badge = _LIVE_ONLY if live_only else _BADGES[said.mode]
+        badge = _words("made")["live" if live_only else said.mode]
         if said.fallback:
-            why = _words()["fallback"].get(said.fallback, f"it did not answer ({said.fallback})")
+            why = _words("fallback").get(said.fallback, f"it did not answer ({said.fallback})")
             badge += f", in place of the model's text: {why}"
         terminal.out.print(plain(badge, style="dim"))
     if said.finish_reason is answers.FinishReason.LENGTH:
-        terminal.out.print(plain(_DETAILS[answers.FinishReason.LENGTH], style="yellow"))
+        terminal.out.print(plain(_words("ending")["length"], style="yellow"))
 
 
 def _show_no_answer(terminal: Terminal, said: Done | answers.AnswerRecord) -> None:
     """Print why there is no text, and whom to ask. A record keeps the reason as a code only."""
-    detail = _DETAILS.get(said.finish_reason) if said.finish_reason else None
+    detail = _words("ending").get(said.finish_reason or "")
     reason = said.reason if isinstance(said, Done) else None
     if said.finish_reason is answers.FinishReason.NO_EVIDENCE:
         detail, reason = reason or detail, None
@@ -323,7 +285,7 @@ def mark_of(sentence: answers.Sentence, *, after: str = "") -> Text:
         mark.append(" \u25c2", style="bold cyan")
     if sentence.support is answers.Support.UNSUPPORTED:
         word = sentence.detail or "unsupported"
-        reasons = ", ".join(_words()["unsupported"].get(reason, reason) for reason in sentence.reasons)
+        reasons = ", ".join(_words("unsupported").get(reason, reason) for reason in sentence.reasons)
         mark.append(f" ({word}{f': {reasons}' if reasons else ''})", style="yellow")
     return mark
 
@@ -336,22 +298,26 @@ def print_sources(
     base_url: str,
     looked_at: bool = False,
 ) -> None:
-    """Print the numbered sources with title and link, those that the answer cites in bold."""
+    """Print the numbered sources, those that the answer cites in bold, their titles as links (OSC 8).
+
+    The signed address of a document of our own is too long to read: ``--json`` has it.
+    """
     if not sources:
         return
     terminal.out.print(Text("\nLooked at" if looked_at else "\nSources", style="bold"))
     documents = _by_document(sources)
     numbers = [", ".join(str(source.n) for source in same) for same in documents]
     width = max(map(len, numbers))
-    for said, same in zip(numbers, documents, strict=True):
+    for listed, same in zip(numbers, documents, strict=True):
         first = same[0]
         is_cited = any(source.n in cited for source in same)
-        title = (first.title, "bold" if is_cited else "")
-        number = (f"  {said:>{width}}  ", "cyan")
+        link = _line(plain(first.url or base_url + first.document_url).plain)
+        shown = styled((f"  {listed:>{width}}  ", "cyan"), (first.title, "bold" if is_cited else ""))
+        shown.stylize(Style(link=link), width + 4)
         about = f"  {first.document_id}{_effective(first.effective_date)}{_facts(first.facts)}"
-        terminal.out.print(styled(number, title, (about, "dim")))
-        link = first.url or base_url + first.document_url
-        terminal.out.print(plain(f"{'':{width + 4}}{link}", style="dim"))
+        terminal.out.print(shown.append_text(plain(about, style="dim")))
+        if len(link) <= _LONGEST_LINK:
+            terminal.out.print(plain(f"{'':{width + 4}}{link}", style="dim"))
 
 
 def _facts(facts: answers.SourceFacts | None) -> str:
@@ -373,3 +339,378 @@ def _by_document(sources: Sequence[answers.Source]) -> list[list[answers.Source]
     for source in sources:
         documents.setdefault(source.document_id, []).append(source)
     return list(documents.values())
+
+
+# --- live elements -------------------------------------------------------------------------------------
+def shown_element(element: Element, *, label: str = "") -> Text:
+    """Return the values with source and time, "Delayed (orders, 14:02)"; or the label and what happened."""
+    if element.state is ElementState.READY and element.data is not None:
+        return Text(" · ").join(_values(element.data)).append_text(_origin(element))
+    words = _words("element").get(element.problem or "")
+    reason = words.format(source=element.source) if words else element.detail
+    return plain(label).append_text(_remark(reason, style="yellow"))
+
+
+def _origin(element: Element) -> Text:
+    """Return source, time and what it is about: "(orders, 14:02, order 4471-2208)"."""
+    parts = (element.source, _time(element), element.about)
+    return _remark(", ".join(part for part in parts if part), style="dim")
+
+
+def _values(data: ElementData) -> Iterator[Text]:
+    several = len(data.values) > 1
+    for value in data.values:
+        name = f"{_line(value.label)} " if several and value.label else ""
+        yield styled((name, ""), (_line(value.text), _TONES[value.tone]))
+    for row in data.rows:
+        cells = ", ".join(_cell(value, data.columns) for value in row.values)
+        yield styled((f"{_line(row.title)}: ", ""), (cells, "bold"))
+    if data.url:
+        yield plain(_line(data.url), style="underline")
+
+
+def _cell(value: ElementValue, columns: Sequence[ElementValue]) -> str:
+    label = next((column.label for column in columns if column.name == value.name), value.label)
+    return _line(f"{label} {value.text}")
+
+
+def _time(element: Element) -> str:
+    at = element.as_of
+    if at is None:
+        return ""
+    return f"{at.astimezone():%H:%M}" if isinstance(at, datetime) else at.isoformat()
+
+
+def _remark(words: str, *, style: str) -> Text:
+    return plain(f" ({_line(words)})", style=style)
+
+
+def _line(text: str) -> str:
+    """Return untrusted text on one line."""
+    return " ".join(text.split())
+
+
+def is_in_text(element: Element, text: str) -> bool:
+    """Return whether the words that a table stands in for have all that it shows, so that they are enough."""
+    if element.data is None or not element.data.rows:
+        return False
+    said = _line(text[element.display.start : element.display.end])
+    rows = element.data.rows
+    return all(
+        _line(shown) in said for row in rows for shown in (row.title, *(value.text for value in row.values))
+    )
+
+
+def below_the_text(elements: Sequence[Element]) -> Iterator[Text | Table]:
+    """Yield what to print for the elements that have no place in the printed text: a line, or a table."""
+    for one in elements:
+        if one.state is ElementState.READY and one.data is not None and one.data.rows:
+            yield styled(("\n", ""), (_line(one.title), "bold cyan")).append_text(_origin(one))
+            yield _table(one.data)
+        else:
+            yield plain(f"  {_line(one.title)}: ").append_text(shown_element(one))
+
+
+def _table(data: ElementData) -> Table:
+    names = [column.name for column in data.columns]
+    cells = ({value.name: value for value in row.values} for row in data.rows)
+    rows = (
+        (plain(_line(row.title), style="bold"), *(_shown(named.get(name)) for name in names))
+        for row, named in zip(data.rows, cells, strict=True)
+    )
+    return table("", *(_line(column.label) for column in data.columns), rows=rows)
+
+
+def _shown(value: ElementValue | None) -> Text:
+    return Text() if value is None else plain(_line(value.text), style=_TONES[value.tone].replace("bold", ""))
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    shown: Text
+    text: str
+    start: int
+    """Of ``text`` in the answer. A mark between two texts is a piece without text."""
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.text)
+
+
+@dataclass(slots=True)
+class LiveText:
+    """Writes the pieces of an answer in their order, each when its labels have their values."""
+
+    write: Callable[[Text], None]
+    _queue: deque[_Piece] = field(default_factory=deque[_Piece])
+    _elements: dict[str, Element] = field(default_factory=dict[str, Element])
+    _in_text: set[str] = field(default_factory=set[str])
+    """Ids of the elements whose values were written in the text."""
+    _known_to: int = 0
+
+    def add(self, shown: Text, *, text: str = "", start: int = 0) -> None:
+        """Add a piece: ``text`` as it came and where it starts in the answer; a mark has none."""
+        self._queue.append(_Piece(shown, text, start))
+        self._write_ready()
+
+    def know(self, end: int) -> None:
+        """Say that all elements before ``end`` have been announced: they come before the next token."""
+        self._known_to = end
+        self._write_ready()
+
+    def take(self, element: Element) -> None:
+        """Take the present state of an element."""
+        self._elements[element.id] = element
+        self._write_ready()
+
+    @property
+    def is_waiting(self) -> bool:
+        return bool(self._queue)
+
+    @property
+    def has_elements(self) -> bool:
+        return bool(self._elements)
+
+    def release(self) -> None:
+        """Write what waits, with the labels of values that have not come."""
+        while self._queue:
+            self.write(self._filled(self._queue.popleft()))
+
+    def end(self) -> list[Element]:
+        """Write what waits, and return the elements whose values are not in the text."""
+        self._known_to = sys.maxsize
+        self.release()
+        return [one for one in self._elements.values() if one.id not in self._in_text]
+
+    def _write_ready(self) -> None:
+        while self._queue and not self._waits(self._queue[0]):
+            self.write(self._filled(self._queue.popleft()))
+
+    def _waits(self, piece: _Piece) -> bool:
+        if piece.end > self._known_to and _MAYBE_LABEL.search(piece.text):
+            return True
+        return any(one.state is ElementState.PENDING for one in self._inside(piece))
+
+    def _inside(self, piece: _Piece) -> list[Element]:
+        inside = (
+            one
+            for one in self._elements.values()
+            if piece.start <= one.display.start < one.display.end <= piece.end
+        )
+        return sorted(inside, key=lambda one: one.display.start)
+
+    def _filled(self, piece: _Piece) -> Text:
+        filled, rest = Text(), piece.shown
+        for one in self._inside(piece):
+            label = piece.text[one.display.start - piece.start : one.display.end - piece.start]
+            at = rest.plain.find(label)
+            if one.state is ElementState.PENDING or at < 0:
+                continue
+            self._in_text.add(one.id)
+            filled.append_text(rest[:at]).append_text(shown_element(one, label=label))
+            rest = rest[at + len(label) :]
+        return filled.append_text(rest)
+
+
+# --- records -------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """A record with the text of its passages, where the document store still has it."""
+
+    record: answers.AnswerRecord
+    texts: tuple[str | None, ...]
+    """In the order of the record's passages; None where the text was removed or replaced."""
+    verdicts: tuple[answers.StoredVerdict, ...]
+
+
+def show_replayed(terminal: Terminal, replayed: Replayed) -> None:
+    """Print a record with the text of its passages, its prompt, how it was made and its verdicts."""
+    record = replayed.record
+    terminal.out.print(plain(record.question, style="bold"))
+    terminal.out.print(
+        plain(f"{record.agent}, {record.asked_at:%Y-%m-%d %H:%M:%S} UTC, {record.answer_id}", style="dim")
+    )
+    terminal.out.print()
+    _show_text(terminal, record)
+    for use, text in zip(record.passages, replayed.texts, strict=True):
+        title, passage_id = (use.title, "bold"), (f"  {use.passage_id}", "dim")
+        terminal.out.print(styled((f"\n{use.n:>3}  ", "cyan"), title, passage_id))
+        gone = "(no longer stored: the document was withdrawn or replaced)"
+        terminal.out.print(plain(gone, style="dim") if text is None else plain(text))
+    _show_prompt(terminal, record)
+    explain(terminal, record)
+    for stored in replayed.verdicts:
+        show_verdict(terminal, stored)
+
+
+def _show_prompt(terminal: Terminal, record: answers.AnswerRecord) -> None:
+    """Print the released prompt file as it was filled; warn if its hash is another one."""
+    if record.prompt_hash is None:
+        return
+    read = ", ".join(str(use.n) for use in record.passages if use.in_prompt) or "none"
+    slots = {"passages": f"(passages {read}, as above)", "question": record.question}
+    try:
+        template = load_prompt(record.prompt_id)
+    except ConfigurationError as error:
+        terminal.out.print(plain(f"\n{error.message}", style="yellow"))
+        return
+    terminal.out.print(plain(f"\nPrompt {record.prompt_id}", style="bold"))
+    if template.sha256 != record.prompt_hash:
+        terminal.out.print(
+            plain("(this file is not the one that was used: its hash differs)", style="yellow")
+        )
+    user = "".join(slots[part] if place % 2 else part for place, part in enumerate(template.user))
+    terminal.out.print(plain(f"system: {template.system}\nuser: {user}"))
+
+
+def _show_text(terminal: Terminal, record: answers.AnswerRecord) -> None:
+    """Print the answer's text with the marks behind its sentences."""
+    at = 0
+    for sentence in record.sentences:
+        text = record.text[at : sentence.end]
+        terminal.out.print(with_bold(text), end="")
+        terminal.out.print(mark_of(sentence, after=text), end="")
+        at = sentence.end
+    terminal.out.print(with_bold(record.text[at:]))
+    live_only = bool(record.elements) and not record.sentences
+    show_remarks(terminal, record, record.sentences, live_only=live_only)
+    reason = record.finish_reason or record.error_code or ""
+    terminal.out.print(plain(f"({record.outcome}: {reason})", style="dim"))
+
+
+def show_verdict(terminal: Terminal, stored: answers.StoredVerdict) -> None:
+    """Print a verdict with its reasons and the better text."""
+    verdict = stored.verdict
+    style = "green" if verdict.label is answers.VerdictLabel.GOOD else "red"
+    at, label = (f"{stored.at:%Y-%m-%d %H:%M}  ", "dim"), (f"{verdict.label.value:<5}", style)
+    rest = f" {stored.answer_id}  {stored.agent}  {', '.join(verdict.reasons)}"
+    terminal.out.print(styled(at, label, (rest, "")))
+    if verdict.better_text:
+        terminal.out.print(plain(f"      better: {verdict.better_text}"))
+
+
+def explain(terminal: Terminal, record: answers.AnswerRecord) -> None:
+    """Print the record's retrieval, ranking, gate, quotes, prompt, model and timings."""
+    terminal.out.print()
+    if record.retrieval_question != record.question:
+        _show_facts(terminal, [("searched", record.retrieval_question)])
+    terminal.out.print(_passages(record))
+    for at, one in enumerate(record.candidates[:_CANDIDATES]):
+        _show_facts(terminal, [("" if at else "candidates", f"{one.score:.2f}  {one.document_id}")])
+        features = "  ".join(f"{name} {_short(value)}" for name, value in one.features.items())
+        terminal.out.print(plain(f"{'':{_WIDTH}}{features}", style="dim"))
+    _show_facts(terminal, _decisions(record))
+    terminal.out.print(_timings(record))
+
+
+def _decisions(record: answers.AnswerRecord) -> Iterator[tuple[str, str]]:
+    """Yield name and value of everything that decided the answer; a value without a name continues the one
+    before."""
+    if len(record.candidates) > _CANDIDATES:
+        yield "", f"{len(record.candidates) - _CANDIDATES} more: --json"
+    yield from _gate(record.gate)
+    for at, unit in enumerate(record.quoted):
+        start, end = unit.span
+        yield "" if at else "quoted", f"{unit.document_id} {start}-{end}, content {unit.content_hash[:12]}"
+    yield from _model(record)
+    for at, one in enumerate(record.asked):
+        yield (
+            "" if at else "sources",
+            f"{one.weight:.0%} {one.name} ({one.kind}), {one.state.replace('_', ' ')}",
+        )
+    yield from _live(record)
+    yield "index", record.index_version or "none"
+    for at, (kind, sha256) in enumerate(record.weights.items()):
+        yield "" if at else "weights", f"{kind}, SHA-256 {sha256}"
+    yield "settings", f"SHA-256 {record.settings_hash}"
+
+
+def _live(record: answers.AnswerRecord) -> Iterator[tuple[str, str]]:
+    """Yield why each live element was read or was not, and how the reads ended."""
+    for at, one in enumerate(record.live_matches):
+        words = f", {one.unknown_words} words that its connector does not use" if one.unknown_words else ""
+        why = _words("live_match")[one.state].format(against=_given(one.against))
+        near = f"{one.cosine:.2f} to \u201c{one.example}\u201d, needs {one.least:.2f}{words}"
+        yield "" if at else "live", f"{one.element}: {why}; {near}"
+    for at, use in enumerate(record.elements):
+        ended = (use.problem or use.state).replace("_", " ")
+        yield "" if at else "elements", f"{use.name}: {ended}"
+
+
+def _gate(gate: answers.GateDecision | None) -> Iterator[tuple[str, str]]:
+    if gate is None:
+        yield "gate", "not reached"
+        return
+    yield "gate", _decision(gate)
+    missing = f"; not found: {', '.join(gate.missing_terms)}" if gate.missing_terms else ""
+    yield "", f"best cosine {gate.best_cosine:.3f}, {gate.coverage:.0%} of the question's terms{missing}"
+
+
+def _decision(gate: answers.GateDecision) -> str:
+    outcome = "passed" if gate.passed else "closed"
+    if gate.probability is None:  # schema version 1
+        return f"{outcome}, on a line through {_given(gate.min_cosine)} and {_given(gate.min_coverage)}"
+    return (
+        f"{outcome}: probability {gate.probability:.3f}, answered from {_given(gate.answered_from)}, "
+        f"possibly from {_given(gate.possibly_from)}"
+    )
+
+
+def _model(record: answers.AnswerRecord) -> Iterator[tuple[str, str]]:
+    if record.prompt_hash is None:
+        yield "model", "not asked"
+        return
+    yield "prompt", f"{record.prompt_id}, SHA-256 {record.prompt_hash}"
+    if record.dropped_passages:
+        yield "", f"{record.dropped_passages} passages did not fit"
+    yield "model", f"{record.model_id}, SHA-256 {record.model_digest or 'not known'}"
+    yield "parameters", ", ".join(f"{name} {value}" for name, value in record.parameters.items()) or "none"
+    yield "tokens", f"{record.usage.prompt_tokens} in, {record.usage.completion_tokens} out"
+    if record.removed_markers:
+        yield "taken out", " ".join(record.removed_markers)
+
+
+def _passages(record: answers.AnswerRecord) -> Table:
+    numbers = ("n", "fused", "score", "BM25", "score", "vector", "cosine")
+    rows = [
+        (
+            Text(str(use.n), style="cyan"),
+            f"#{use.rank}",
+            f"{use.fused_score:.4f}",
+            _or_dash("#{}", use.lexical_rank),
+            _or_dash("{:.2f}", use.lexical_score),
+            _or_dash("#{}", use.vector_rank),
+            _or_dash("{:.3f}", use.cosine),
+            "read" if use.in_prompt else "",
+            plain(use.passage_id),
+        )
+        for use in record.passages
+    ]
+    return table(*numbers, "prompt", "passage", right=numbers, rows=rows)
+
+
+def _or_dash(form: str, value: float | None) -> str:
+    return "-" if value is None else form.format(value)
+
+
+def _short(value: float) -> str:
+    return f"{value:.3f}".rstrip("0").rstrip(".")
+
+
+def _given(threshold: float | None) -> str:
+    return "none" if threshold is None else _short(threshold)
+
+
+def _timings(record: answers.AnswerRecord) -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(width=_WIDTH - 1)
+    table.add_column()
+    table.add_column(justify="right")
+    for index, (step, milliseconds) in enumerate(record.timings_ms.items()):
+        table.add_row(Text("time" if index == 0 else "", style="bold"), step, f"{milliseconds:.1f} ms")
+    return table
+
+
+def _show_facts(terminal: Terminal, facts: Iterable[tuple[str, str]]) -> None:
+    for name, value in facts:
+        terminal.out.print(styled((f"{name:<{_WIDTH}}", "bold"), (value, "")))

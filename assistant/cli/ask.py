@@ -1,40 +1,70 @@
-"""``assistant ask`` and ``assistant token``: one question to the local service, and its bearer tokens."""
+"""``assistant ask``: one question to the local service, and whose conversation it belongs to."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, aclosing
-from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+from typer import Argument, Option
 
 from assistant.cli.answer_view import AnswerPrinter, prints
+from assistant.cli.answer_view import explain as explain_record
 from assistant.cli.knowledge import load_if_empty
-from assistant.cli.local import LocalRuntime, local_runtime
-from assistant.cli.records import explain
+from assistant.cli.local import local_runtime
 from assistant.cli.search import checked_question
-from assistant.cli.terminal import GlobalOptions, Terminal
+from assistant.cli.terminal import GlobalOptions, Tenant, Terminal
 from assistant.client import AssistantClient, Question
 from assistant.client.connection import refusal
 from assistant.domain.errors import ConfigurationError
-from assistant.domain.identity import Role
-from assistant.local.layout import ISSUER, SERVICE, port_wishes, url_of
-from assistant.local.processes import Registry
-from assistant.local.tokens import CareCase, Grant, issue_context, issue_token
+from assistant.local.layout import SERVICE
+from assistant.local.tokens import CareCase, Grant, issue_context
 from assistant.settings.tenant import TenantConfig
 
+app = typer.Typer(add_completion=False)
+CUSTOMER = "Whose conversation it is, for live data: signed as the care application would."
+Agent = Annotated[str, Option("--agent", metavar="NAME", help="Name of the agent who asks.")]
+Ids = Annotated[
+    list[str] | None,
+    Option("--id", metavar="KIND=ID", help="An id of that customer's, like order=4471-2208; repeatable."),
+]
 _WAIT_FOR_VALUES_S = 0.4
 """How long text waits on the terminal for its live values: systems answer much sooner, and a reader hardly
 notices it."""
 
 
-@dataclass(frozen=True, slots=True)
-class AgentQuestion:
-    """A tenant's agent, their question, and perhaps whose conversation it belongs to."""
-
-    tenant: str
-    agent: str
-    question: str
-    case: CareCase | None = None
+@app.command()
+def ask(
+    context: typer.Context,
+    question: Annotated[str, Argument(metavar="QUESTION")],
+    tenant: Tenant,
+    agent: Agent = "agent",
+    explain: Annotated[bool, Option("--explain", help="Show retrieval, gate, prompt and times.")] = False,
+    customer: Annotated[str | None, Option(metavar="ID", help=CUSTOMER)] = None,
+    ids: Ids = None,
+) -> None:
+    """Ask a question and read the answer as it is written."""
+    if ids and customer is None:
+        raise typer.BadParameter("--id needs --customer.")
+    options, terminal = GlobalOptions.of(context), Terminal()
+    config = options.tenant(tenant)
+    checked_question(question)
+    case = None if customer is None else case_of(customer, ids or ())
+    signed = None if case is None else sign_context(options, config, agent, case)
+    asked = question_of(question, context=signed)
+    runtime = local_runtime(options, terminal)
+    with runtime.processes(runtime.layout.everything, command="assistant ask") as ports:
+        asyncio.run(load_if_empty(runtime, tenant))
+        client = runtime.client(Grant(tenant, agent), ports)
+        show = _ask_as_json if options.json else _ask_on_terminal
+        asyncio.run(show(terminal, client, asked, explain_it=explain))
+        if not options.json and not runtime.supervisor.is_kept(SERVICE):
+            terminal.say(
+                "the service has stopped again, so links to it do not open: make demo, or assistant "
+                "tenant up, keeps it running, and answers come sooner"
+            )
 
 
 def case_of(customer: str, ids: Sequence[str]) -> CareCase:
@@ -46,36 +76,6 @@ def case_of(customer: str, ids: Sequence[str]) -> CareCase:
             raise ConfigurationError(f'--id "{each}" is not KIND=ID, like order=4471-2208.')
         kinds[kind] = (*kinds.get(kind, ()), value)
     return CareCase(customer, kinds)
-
-
-def ask_once(options: GlobalOptions, asked: AgentQuestion, *, explain_it: bool) -> None:
-    """Answer one question on stdout. Raises AssistantError, also when the answer's stream failed."""
-    tenant = options.tenant(asked.tenant)
-    checked_question(asked.question)
-    terminal = Terminal()
-    context = None if asked.case is None else sign_context(options, tenant, asked.agent, asked.case)
-    question = question_of(asked.question, context=context)
-    runtime = local_runtime(options, terminal)
-    with runtime.processes(runtime.layout.everything, command="assistant ask") as ports:
-        asyncio.run(load_if_empty(runtime, asked.tenant))
-        client = client_for(runtime, asked, ports=ports)
-        show = _ask_as_json if options.json else _ask_on_terminal
-        asyncio.run(show(terminal, client, question, explain_it=explain_it))
-        if not options.json and not runtime.supervisor.is_kept(SERVICE):
-            terminal.say(
-                "the service has stopped again, so links to it do not open: make demo, or assistant "
-                "local up, keeps it running, and answers come sooner"
-            )
-
-
-def client_for(runtime: LocalRuntime, asked: AgentQuestion, *, ports: Mapping[str, int]) -> AssistantClient:
-    """Return a client of the local service for the agent; the caller closes it."""
-    return client_of(runtime, Grant(asked.tenant, asked.agent), ports=ports)
-
-
-def client_of(runtime: LocalRuntime, grant: Grant, *, ports: Mapping[str, int]) -> AssistantClient:
-    """Return a client of the local service with this grant; the caller closes it."""
-    return AssistantClient(url_of(SERVICE, ports), token=_token(runtime.options, grant, ports=ports))
 
 
 def sign_context(options: GlobalOptions, tenant: TenantConfig, agent: str, case: CareCase) -> str:
@@ -125,7 +125,7 @@ async def _ask_on_terminal(
     async with client:
         printer = await answer_on(terminal, client, question)
         if explain_it and printer.answer_id is not None:
-            explain(terminal, (await client.read_answer(printer.answer_id)).record)
+            explain_record(terminal, (await client.read_answer(printer.answer_id)).record)
 
 
 async def _ask_as_json(
@@ -138,35 +138,3 @@ async def _ask_as_json(
             return
         record = (await client.read_answer(answer.answer_id)).record
         terminal.json({"answer": answer.model_dump(mode="json"), "record": record.model_dump(mode="json")})
-
-
-def print_token(
-    options: GlobalOptions, *, tenant: str, agent: str, roles: Sequence[Role], labels: Sequence[str]
-) -> None:
-    """Print a token for the service that runs, or that these options would start."""
-    options.tenant(tenant)
-    grant = Grant(tenant, agent, roles=tuple(roles), labels=tuple(labels))
-    Terminal().line(_token(options, grant, ports=_ports(options)))
-
-
-def print_context(options: GlobalOptions, *, tenant: str, agent: str, case: CareCase) -> None:
-    """Print a context token. Raises ConfigurationError for a tenant without ``[care_context]``."""
-    Terminal().line(sign_context(options, options.tenant(tenant), agent, case))
-
-
-def _token(options: GlobalOptions, grant: Grant, *, ports: Mapping[str, int]) -> str:
-    """Sign a bearer token in this process, with the issuer's key in the state folder."""
-    return issue_token(grant, state_dir=options.state_dir.resolve(), issuer=url_of(ISSUER, ports))
-
-
-def _ports(options: GlobalOptions) -> Mapping[str, int]:
-    running = Registry.under(options.state_dir).read_living()
-    if ISSUER in running.processes:
-        return running.ports
-    wishes = port_wishes(options.local_settings()).by_name
-    if not wishes[ISSUER]:
-        raise ConfigurationError(
-            "A token names its issuer, and with --port 0 its port is known only while it runs: "
-            "start it with assistant local up."
-        )
-    return wishes

@@ -9,18 +9,30 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
+import typer
 from rich.text import Text
+from typer import Option
 
 from assistant.api import wire
-from assistant.cli.ask import AgentQuestion, answer_on, client_for, client_of, question_of, sign_context
-from assistant.cli.knowledge import load
+from assistant.cli.ask import answer_on, question_of, sign_context
+from assistant.cli.knowledge import check_paths, load, own_folders
 from assistant.cli.learn import learn_first_router
-from assistant.cli.loading import check_paths, own_folders
 from assistant.cli.local import LocalRuntime, local_runtime, start_node
-from assistant.cli.served_model import ServedOptions, use_recorded_model, use_served_model
-from assistant.cli.terminal import GlobalOptions, Terminal, plain, styled
+from assistant.cli.models import (
+    ContextTokens,
+    Endpoint,
+    KeyFile,
+    ModelOfUrl,
+    SendsTo,
+    ServedOptions,
+    Tokenizer,
+    Url,
+    use_recorded_model,
+    use_served_model,
+)
+from assistant.cli.terminal import GlobalOptions, Terminal, styled
 from assistant.client import AssistantClient, NotAllowedError, NotThereError
 from assistant.domain.answers import Verdict, VerdictLabel
 from assistant.domain.desk import CaseReason, CaseState, ItemState
@@ -32,6 +44,7 @@ from assistant.local.layout import ORDER_SYSTEM, SERVICE, url_of
 from assistant.local.tokens import CareCase, Grant
 from assistant.tuning.routing import content_note
 
+app = typer.Typer(add_completion=False)
 _AGENT = "demo"
 _QUESTIONS = {
     "pharmacy": "What do I do when a delivery that must stay cold arrives warm?",
@@ -90,11 +103,11 @@ class _Demo:
     async def load_and_ask(self, tenant: str) -> None:
         """Load one of the demo's tenants, ask its questions, and learn its router where it has none."""
         await self.load(tenant)
-        await self.ask(AgentQuestion(tenant, _AGENT, _QUESTIONS[tenant]))
+        await self.ask(tenant, _QUESTIONS[tenant])
         if tenant == _LIVE_TENANT and self._has_order_system(tenant):
-            await self.ask(AgentQuestion(tenant, _AGENT, _LIVE_QUESTION, LIVE_CASE))
+            await self.ask(tenant, _LIVE_QUESTION, LIVE_CASE)
         for question in _RECORDED_QUESTIONS if self.plays_recording and tenant == _RECORDED_TENANT else ():
-            await self.ask(AgentQuestion(tenant, _AGENT, question))
+            await self.ask(tenant, question)
         await self.learn_router(tenant)
 
     async def load_others(self) -> None:
@@ -129,19 +142,20 @@ class _Demo:
         if learned is not None:
             self.terminal.step(f"{tenant}: learned which source matters: {content_note(learned.content)}")
 
-    async def ask(self, asked: AgentQuestion) -> None:
+    async def ask(self, tenant: str, question: str, case: CareCase | None = None) -> None:
         """Stream one answer with its sources, and with live data where it is a customer's conversation."""
         out = self.terminal.out
         out.print()
-        out.print(styled((f"{asked.tenant}  ", "bold cyan"), (asked.question, "bold")))
+        out.print(styled((f"{tenant}  ", "bold cyan"), (question, "bold")))
         context = None
-        if asked.case is not None:
-            tenant = self.runtime.tenants[asked.tenant]
-            context = sign_context(self.runtime.options, tenant, asked.agent, asked.case)
-            whose = f"in the conversation of customer {asked.case.customer}, signed by the care application"
-            out.print(plain(whose, style="dim"))
-        async with client_for(self.runtime, asked, ports=self.ports) as client:
-            await answer_on(self.terminal, client, question_of(asked.question, context=context))
+        if case is not None:
+            context = sign_context(self.runtime.options, self.runtime.tenants[tenant], _AGENT, case)
+            customer = case.customer
+            self.terminal.show(
+                f"in the conversation of customer {customer}, signed by the care application", "dim"
+            )
+        async with self.runtime.client(Grant(tenant, _AGENT), self.ports) as client:
+            await answer_on(self.terminal, client, question_of(question, context=context))
         out.print()
 
 
@@ -184,9 +198,9 @@ class _DeskStory:
         changed_s = time.monotonic() - approved_s
         self._tell("noor, agent", f"asks: {_ASKED_NEXT}")
         if (offered := next_answer.offered) is not None:
-            self.terminal.out.print(plain(f"Offered, approved for “{offered.question}”:\n{offered.text}"))
+            self.terminal.show(f"Offered, approved for “{offered.question}”:\n{offered.text}")
         else:
-            self.terminal.out.print(plain(next_answer.text))
+            self.terminal.show(next_answer.text)
         self._tell("", f"The answer changed {changed_s:.1f} s after the approval.")
         await self._withdraw(resolved)
         self._tell("samuel, reviewer", "withdraws it again, so that the next demo begins the same")
@@ -265,9 +279,7 @@ async def _tell_desk_story(
     people = {"amira": agents, "noor": agents, "rosa": reviewers, "samuel": reviewers}
     async with AsyncExitStack() as stack:
         clients = {
-            name: await stack.enter_async_context(
-                client_of(runtime, Grant(tenant, name, roles=roles), ports=ports)
-            )
+            name: await stack.enter_async_context(runtime.client(Grant(tenant, name, roles=roles), ports))
             for name, roles in people.items()
         }
         story = _DeskStory(
@@ -290,11 +302,26 @@ async def _until(look: Callable[[], Awaitable[T | None]], *, missed: str) -> T:
     raise LocalRuntimeError(_MISSED.format(missed=missed))
 
 
-def run_demo(options: GlobalOptions, *, stop_after_answers: bool, served: ServedOptions) -> None:
-    """Load, ask and serve until Ctrl-C; with ``stop_after_answers`` or CI=true return after the answers.
+@app.command()
+def demo(
+    context: typer.Context,
+    exit_: Annotated[bool, Option("--exit", help="Stop after the answers (also with CI=true).")] = False,
+    url: Url = None,
+    model: ModelOfUrl = None,
+    endpoint: Endpoint = None,
+    key_file: KeyFile = None,
+    context_tokens: ContextTokens = None,
+    tokenizer: Tokenizer = None,
+    sends_questions_to: SendsTo = None,
+) -> None:
+    """Start all tenants, answer four questions, change an answer at the desk, then serve until Ctrl-C.
 
-    With a model in ``served`` the demo's tenants use it from here on."""
-    terminal = Terminal(steps=True)
+    With a model, its tenants' answers are written by it, as after: assistant models use. The model
+    "recorded" plays committed answers of a language model, and says so beside each."""
+    options, terminal = GlobalOptions.of(context), Terminal(steps=True)
+    served = ServedOptions(url, model, endpoint, key_file, context_tokens, tokenizer, sends_questions_to)
+    if not served.plays_recording:
+        served.check(others=url is None and endpoint is None)
     if served != ServedOptions():
         tenants = [tenant for tenant in options.tenants().tenants if tenant in _QUESTIONS]
         if served.plays_recording:
@@ -311,12 +338,12 @@ def run_demo(options: GlobalOptions, *, stop_after_answers: bool, served: Served
         terminal.step(f"joining what runs already, of {' and '.join(users) or 'a command that ended'}")
     with ExitStack() as serving:
         with runtime.processes(processes, command="assistant demo") as ports:
-            demo = _Demo(runtime, terminal, ports, served.plays_recording)
-            asyncio.run(demo.run())
-            if stop_after_answers or runtime.settings.in_ci:
+            steps = _Demo(runtime, terminal, ports, served.plays_recording)
+            asyncio.run(steps.run())
+            if exit_ or runtime.settings.in_ci:
                 terminal.step("the demo has ended; without --exit the console serves from here")
                 return
-            asyncio.run(demo.load_others())
+            asyncio.run(steps.load_others())
             # From here on another command may restart them, e.g. because a tenant file was added.
             serving.enter_context(runtime.supervisor.using(processes, command="assistant demo", yields=True))
         _show_console(terminal, runtime, url_of(SERVICE, ports), users=users or ())
@@ -331,14 +358,13 @@ def _show_console(terminal: Terminal, runtime: LocalRuntime, url: str, *, users:
     if users:
         end = (
             f"This service is shared with {' and '.join(users)}. Ctrl-C ends this command alone; the "
-            "service stops with the last of them. assistant local down stops it at once."
+            "service stops with the last of them. assistant tenant down stops it at once."
         )
     terminal.out.print(Text("Console  ", style="bold").append(f"{url}/", style="underline cyan"))
-    terminal.out.print(
+    terminal.show(
         f"Sign in there as any agent of {' or '.join(runtime.tenants)}; the role knowledge_owner shows the "
         f"documents, auditor everybody's answers.\n{end}",
-        style="dim",
-        markup=False,
+        "dim",
     )
 
 
@@ -346,7 +372,6 @@ def _serve(runtime: LocalRuntime) -> None:
     """Wait for a signal. Raises LocalRuntimeError if the service ends before it."""
     while True:
         time.sleep(_CHECK_EVERY_S)
-        runtime.supervisor.starter.reap()
-        runtime.supervisor.starter.trim_logs()
+        runtime.supervisor.tend()
         if not runtime.supervisor.is_running(SERVICE):
             raise LocalRuntimeError("The service ended, or another command stopped it; see .state/logs.")

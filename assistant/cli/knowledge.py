@@ -1,38 +1,59 @@
-"""``assistant knowledge add``, ``withdraw``, ``reindex``; the load at the start of ``ask`` and ``demo``."""
+"""``assistant knowledge``: loads, lists, moves and withdraws documents, and embeds them with another model.
+
+``ask`` and ``demo`` load a tenant's own documents with it.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from shutil import disk_usage
+from typing import TYPE_CHECKING, Annotated
 
+import orjson
 import typer
+from rapidfuzz.distance import OSA
+from rich.text import Text
+from typer import Argument, Option
 
-from assistant.cli.loading import (
-    LoadReport,
-    Reading,
-    SourceFolders,
-    check_paths,
-    chosen_folders,
-    finish,
-    follow_worker,
-    own_folders,
-)
 from assistant.cli.local import LocalRuntime, local_runtime, require_node
-from assistant.cli.terminal import GlobalOptions, Terminal, plain
+from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, plain, styled, table
+from assistant.client import AssistantClient, NotAllowedError, NotThereError, RejectedError
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import DocumentState, DocumentStatus
-from assistant.domain.errors import ConfigurationError, ConflictError, LocalRuntimeError, NotFoundError
+from assistant.domain.elements import ElementKind
+from assistant.domain.errors import (
+    ConfigurationError,
+    ConflictError,
+    DocumentInvalidError,
+    LabelsWidenedError,
+    LocalRuntimeError,
+    NotFoundError,
+)
 from assistant.knowledge.add_documents import AddDocuments, AddSummary
-from assistant.knowledge.ports import KnowledgeStores
-from assistant.knowledge.reading import pages_of
+from assistant.knowledge.files import (
+    SourceDocument,
+    SourceFailure,
+    SourceItem,
+    SourceWithdrawal,
+    read_sources,
+    skipped_files,
+)
+from assistant.knowledge.migration import Change, MigrateKnowledge, Migration
+from assistant.knowledge.ports import DocumentStates, KnowledgeStores
+from assistant.knowledge.reading import ListDocuments, pages_of
 from assistant.knowledge.reindexing import ReindexReport
-from assistant.knowledge.sources import Writer
+from assistant.knowledge.sources import KnowledgeSource, KnowledgeSources, Writer
 from assistant.knowledge.withdrawal import WithdrawDocuments
+from assistant.live.markup import Tag, tags_in
 from assistant.local.layout import WORKER, models_dir
 from assistant.settings.local_models import (
     PACKAGED_EMBEDDING,
@@ -42,33 +63,410 @@ from assistant.settings.local_models import (
     choose_beside,
     keep_live_only,
 )
+from assistant.settings.tenant import TenantConfig
 from assistant.wiring.live_index import open_reindexing
 
+if TYPE_CHECKING:
+    from assistant.wiring.stores import EmbeddedTenant
+
+app = typer.Typer(no_args_is_help=True, add_completion=False)
+PATHS = "Files or folders of JSON lines, Markdown or HTML. Default: those of the tenant file."
+SOURCE = "Name of a source in the tenant file. Default: the one without a namespace."
+LABEL = "An access label that you hold; lets you make documents with it readable to more agents."
+SERVICE = "Send the documents to this service, with the token in ASSISTANT_LOCAL_SERVICE_TOKEN."
 _WITHDRAWAL_TIMEOUT_S = 30.0
-_POLL_S = 0.1
+_WITHDRAWAL_POLL_S = 0.1
 _REINDEX = "assistant knowledge reindex"
 _MIB = 1024 * 1024
 _WRITER = "assistant knowledge"
 """The writer in the records, for every person on this machine."""
+_POLL_S = 0.2
+_WINDOW = 64
+"""Documents whose state is read at once. Few: the worker needs the processor more."""
+_STALLED_S = 120.0
+_REMOTE_WINDOW = 8
+_REMOTE_POLL_S = 0.5
+_REMOTE_STALLED_S = 300.0
+_MAX_REASON = 1000
+_FAILED = frozenset({DocumentState.FAILED, DocumentState.STALE, DocumentState.WITHHELD})
+_FINAL = _FAILED | {DocumentState.LIVE, DocumentState.WITHDRAWN}
+_SHOWN_FAILURES = 100
+_SHOWN_SKIPPED = 5
+_SHOWN_TAGS = 20
+_SHOWN_NAMES = 5
+_PAGE = 1000
+_TAG_LIKE = re.compile(r"\{\{[^{}\n]{1,100}\}\}")
+"""A tag, or what was meant as one."""
+_STYLES = {
+    DocumentState.LIVE: "green",
+    DocumentState.FAILED: "red",
+    DocumentState.STALE: "yellow",
+    DocumentState.WITHHELD: "red",
+    DocumentState.WITHDRAWN: "dim",
+}
+Show = Callable[[int, int], None]
+"""Shows the documents that are done, and all."""
 
 
-def add_documents(
-    options: GlobalOptions, *, tenant: str, source: str | None, paths: Sequence[Path], labels: Sequence[str]
+@app.command()
+def add(
+    context: typer.Context,
+    tenant: Tenant,
+    paths: Annotated[list[Path] | None, Argument(metavar="[PATH]...", help=PATHS)] = None,
+    source: Annotated[str | None, Option(metavar="NAME", help=SOURCE)] = None,
+    label: Annotated[list[str] | None, Option(metavar="LABEL", help=LABEL)] = None,
+    service: Annotated[str | None, Option(metavar="URL", help=SERVICE)] = None,
 ) -> None:
-    """Load the paths, or the tenant file's own; status 1 if something failed, the rest is loaded."""
-    terminal = Terminal()
+    """Add documents and wait until each is indexed or failed. Unchanged ones are skipped."""
+    options, terminal = GlobalOptions.of(context), Terminal()
+    token = "" if service is None else options.service_token(of="a knowledge owner's")
+    folders = chosen_folders(options, tenant, source=source, paths=paths or [])
+    reading = FileReading.of(options.tenant(tenant))
+    if service is not None:
+        report = asyncio.run(
+            _load_remotely(terminal, folders, reading, AssistantClient(service, token=token))
+        )
+    else:
+        report = _add_locally(options, terminal, tenant, folders, reading, labels=label or [])
+    if options.json:
+        terminal.json(_as_json(report))
+    else:
+        _show(terminal, report)
+    if report.has_failures:
+        raise typer.Exit(1)
+
+
+@app.command(name="list")
+def list_(
+    context: typer.Context,
+    tenant: Tenant,
+    only: Annotated[
+        list[str] | None, Option(metavar="STATE", help="live, failed, stale, withdrawn, …; may be repeated.")
+    ] = None,
+    source: Annotated[str | None, Option(metavar="NAME", help="Only of this source.")] = None,
+) -> None:
+    """List the documents with their state."""
+    options, terminal = GlobalOptions.of(context), Terminal()
+    states = _states(only or [])
+    sources = KnowledgeSources.of(options.tenant(tenant))
+    wanted = sources.all if source is None else (sources.named(source),)
+
+    async def read(stores: EmbeddedTenant) -> tuple[list[DocumentStatus], Mapping[DocumentState, int]]:
+        listing = ListDocuments(stores.knowledge.states, sources=sources)
+        statuses: list[DocumentStatus] = []
+        while page := await listing.page(
+            wanted, states=states, after=statuses[-1].document_id if statuses else None, limit=_PAGE
+        ):
+            statuses += page
+        return statuses, await listing.counts(wanted)
+
+    statuses, counts = options.with_stores(tenant, read)
+    if options.json:
+        documents = [status.model_dump(mode="json") for status in statuses]
+        terminal.json({"documents": documents, "counts": {**counts}})
+        return
+    if statuses:
+        headings = ("document", "source", "state", "age", "title")
+        terminal.out.print(table(*headings, right=("age",), rows=map(_cells, statuses)))
+    counted = ", ".join(f"{count:,} {state}" for state, count in counts.items() if count)
+    terminal.warn(counted or f"{tenant} has no documents yet.")
+
+
+@app.command()
+def status(
+    context: typer.Context, document_id: Annotated[str, Argument(metavar="ID")], tenant: Tenant
+) -> None:
+    """Show one document: its state, its age, and why it failed."""
+    options, terminal = GlobalOptions.of(context), Terminal()
+    sources = KnowledgeSources.of(options.tenant(tenant))
+    found = options.with_stores(tenant, lambda stores: stores.knowledge.states.get(document_id))
+    if found is None:
+        raise NotFoundError(f"{tenant} has no document {document_id}.")
+    shown = sources.with_source(found)
+    if options.json:
+        terminal.line(shown.model_dump_json())
+        return
+    for name, value in shown.model_dump(mode="json", exclude_none=True).items():
+        terminal.out.print(styled((f"{name.replace('_', ' '):<18}", "bold"), (str(value), "")))
+
+
+@app.command()
+def search(
+    context: typer.Context,
+    tenant: Tenant,
+    question: Annotated[str | None, Argument(metavar="[QUESTION]")] = None,
+    queries: Annotated[
+        Path | None, Option(metavar="FILE.jsonl", help='{"qid", "question"} per line.')
+    ] = None,
+    top: Annotated[int, Option(min=1, max=1000, help="Documents per question.")] = 10,
+    out: Annotated[Path | None, Option(metavar="RUN.jsonl", help='Gets {"qid", "ids"} per line.')] = None,
+) -> None:
+    """Retrieve documents without an answer: for one QUESTION, or for a file of them."""
+    from assistant.cli import search  # it imports this module
+
+    options = GlobalOptions.of(context)
+    if queries is not None and question is None:
+        if out is None:
+            raise typer.BadParameter("--queries needs --out RUN.jsonl.")
+        search.search_file(options, tenant=tenant, queries=queries, top=top, out=out)
+    elif question is not None and queries is None and out is None:
+        search.search_once(options, tenant=tenant, question=question, top=top)
+    else:
+        raise typer.BadParameter("Give either a QUESTION, or --queries FILE.jsonl with --out RUN.jsonl.")
+
+
+@app.command()
+def migrate(
+    context: typer.Context,
+    tenant: Tenant,
+    into: Annotated[str | None, Option(metavar="NAME", help="Source for documents without one.")] = None,
+    apply: Annotated[bool, Option("--apply", help="Make the changes; else only show them.")] = False,
+) -> None:
+    """Move documents of an older release to the sources and labels of the tenant file.
+
+    Status 1 while a person has to decide. The worker updates the index when it runs."""
+    options, terminal = GlobalOptions.of(context), Terminal()
+    sources = KnowledgeSources.of(options.tenant(tenant))
+    chosen = None if into is None else sources.named(into)
+
+    async def change(stores: EmbeddedTenant) -> list[Migration]:
+        migrate = MigrateKnowledge(stores.knowledge, sources=sources, into=chosen, clock=SystemClock())
+        return await migrate.apply() if apply else [planned async for planned in migrate.plan()]
+
+    migrations = options.with_stores(tenant, change)
+    missing = sorted({label for each in migrations for label in each.labels})
+    if options.json:
+        documents = [
+            {"document_id": each.document_id, "change": each.change, "detail": each.detail}
+            for each in migrations
+        ]
+        terminal.json({"applied": apply, "documents": documents, "labels_to_add": missing})
+    else:
+        for each in migrations:
+            terminal.show(f"{each.document_id}  {each.change}: {each.detail}")
+        if missing:
+            labels = orjson.dumps([*options.tenant(tenant).labels, *missing]).decode()
+            terminal.say(f"or keep them: in {tenant}.toml write labels = {labels}")
+        terminal.say(_summary(migrations, apply=apply))
+    if (missing and not apply) or any(each.change is Change.STUCK for each in migrations):
+        raise typer.Exit(1)
+
+
+@app.command()
+def reindex(
+    context: typer.Context,
+    tenant: Annotated[
+        str | None, Option("--tenant", metavar="T", help="Name of a tenant file. Default: every tenant.")
+    ] = None,
+    model: Annotated[
+        str | None, Option(metavar="NAME", help="An embedding model: an added one, or all-MiniLM-L6-v2.")
+    ] = None,
+    back: Annotated[bool, Option("--back", help="Make the index before live again.")] = False,
+    drop_old: Annotated[bool, Option("--drop-old", help="Delete the index that is not live.")] = False,
+) -> None:
+    """Embed the documents with another model beside the live index, and switch to it."""
+    if (model is not None) + back + drop_old != 1:
+        raise typer.BadParameter("Give one of --model NAME, --back and --drop-old.")
+    options, terminal = GlobalOptions.of(context), Terminal()
+    tenants = list(options.tenants().tenants) if tenant is None else [options.tenant(tenant).name]
+    for name in tenants:
+        if drop_old:
+            _drop_old(local_runtime(options, terminal), name)
+        elif model is not None:
+            _reindex_to(options, terminal, name, model)
+        else:
+            _reindex(local_runtime(options, terminal), name, None)
+
+
+@app.command()
+def withdraw(
+    context: typer.Context,
+    document_ids: Annotated[list[str], Argument(metavar="ID...")],
+    tenant: Tenant,
+    yes: Annotated[bool, Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
+) -> None:
+    """Remove documents from the answers and delete their text."""
+    options, terminal = GlobalOptions.of(context), Terminal()
     runtime = local_runtime(options, terminal)
-    chosen = chosen_folders(options, tenant, source=source, paths=paths)
+    statuses = options.with_stores(tenant, lambda stores: stores.knowledge.states.get_many(document_ids))
+    known = [document_id for document_id in dict.fromkeys(document_ids) if document_id in statuses]
+    unknown = [document_id for document_id in document_ids if document_id not in statuses]
+    if known and not yes:
+        _confirm(terminal, [statuses[document_id] for document_id in known])
+    if known:
+        with runtime.processes(runtime.layout.for_loading, command="assistant knowledge withdraw"):
+            asyncio.run(_withdraw(runtime, tenant, known))
+    if options.json:
+        terminal.json({"withdrawn": known, "unknown": unknown})
+    elif known:
+        terminal.show(f"Withdrawn: {', '.join(known)}.")
+    if unknown:
+        raise NotFoundError(f"{tenant} has no document {', '.join(unknown)}.")
+
+
+# --- what is loaded ---------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class SourceFolders:
+    """Files and folders that are loaded into one source."""
+
+    source: KnowledgeSource
+    paths: tuple[Path, ...]
+
+
+def chosen_folders(
+    options: GlobalOptions, tenant: str, *, source: str | None, paths: Sequence[Path]
+) -> list[SourceFolders]:
+    """Return what to load: the paths, or those of the tenant file, for one source or for all.
+
+    Raises NotFoundError for a source or a path that does not exist, before anything is started;
+    SourceNeededError; ConfigurationError where no path is named.
+    """
+    if paths:
+        chosen = [SourceFolders(KnowledgeSources.of(options.tenant(tenant)).named(source), tuple(paths))]
+    else:
+        chosen = own_folders(options, tenant, source=source)
+    if not chosen:
+        raise ConfigurationError(
+            f"{options.tenants_dir / tenant}.toml names no paths for {source or 'any source'}; name a PATH, "
+            "or add paths to a [[sources]] entry there."
+        )
+    check_paths(chosen)
+    return chosen
+
+
+def own_folders(options: GlobalOptions, tenant: str, *, source: str | None = None) -> list[SourceFolders]:
+    """Return the paths of the tenant file, of all its sources or of one; they are relative to the file."""
+    sources = KnowledgeSources.of(options.tenant(tenant))
+    wanted = sources.all if source is None else (sources.named(source),)
+    return [
+        SourceFolders(one, tuple(options.tenants_dir / path for path in one.entry.paths))
+        for one in wanted
+        if one.entry.paths
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class FileReading:
+    """Reads the files of one load, and remembers what their owner should know though nothing failed."""
+
+    elements: Mapping[str, ElementKind] = field(default_factory=dict[str, ElementKind])
+    """The tenant's live elements: ``orders.status`` = its kind."""
+    skipped: list[str] = field(default_factory=list[str])
+    """Files of a kind that is not read."""
+    tags: list[str] = field(default_factory=list[str])
+    """By document, tags that nothing fills: agents see them as they are written."""
+
+    @classmethod
+    def of(cls, tenant: TenantConfig) -> FileReading:
+        return cls(
+            {
+                f"{entry.name}.{element.name}": element.kind
+                for entry in tenant.systems
+                if entry.inline is not None
+                for element in entry.inline.elements
+            }
+        )
+
+    def items(self, folder: SourceFolders) -> Iterator[SourceItem]:
+        """Yield the items of one source's files. Raises as ``read_sources``."""
+        self.skipped.extend(skipped_files(folder.paths))
+        for item in read_sources(folder.paths):
+            if isinstance(item, SourceDocument):
+                self.tags.extend(f"{item.origin}: {said}" for said in self._unfilled(item, folder.source))
+            yield item
+
+    def remarks(self) -> list[str]:
+        """Return what to tell the owner, one line each, a bounded number."""
+        lines: list[str] = []
+        if self.skipped:
+            named = first_names(self.skipped, most=_SHOWN_SKIPPED)
+            lines.append(f"skipped, neither Markdown nor HTML nor JSON Lines: {named}")
+        lines += self.tags[:_SHOWN_TAGS]
+        if len(self.tags) > _SHOWN_TAGS:
+            lines.append(f"… and {len(self.tags) - _SHOWN_TAGS:,} more tags that nothing fills")
+        return lines
+
+    def _unfilled(self, item: SourceDocument, source: KnowledgeSource) -> Iterator[str]:
+        """Yield why tags of a document stay text, each tag once."""
+        for written in dict.fromkeys(_TAG_LIKE.findall(item.document.content)):
+            tag = next((part for part in tags_in(written, lambda _: True) if isinstance(part, Tag)), None)
+            kind = None if tag is None else self.elements.get(tag.name)
+            if not source.entry.elements:
+                if kind is not None:  # other braces are the document's own
+                    yield f'{written} stays text: the source "{source.name}" has no elements = true'
+            elif tag is None or kind is None:
+                yield f"{written} names no live element and stays text; {self._names_near(written)}"
+            elif tag.kind not in (None, kind):
+                yield f"{written} stays text: {tag.name} is a {kind}. Write {{{{{tag.name}}}}}"
+
+    def _names_near(self, written: str) -> str:
+        if not self.elements:
+            return "this tenant has none"
+        name = written.strip("{} ").rpartition(" ")[2].casefold()
+        near = sorted(self.elements, key=lambda one: (OSA.distance(name, one), one))
+        return f"there are {first_names(near, most=_SHOWN_NAMES)}"
+
+
+def first_names(names: Sequence[str], *, most: int) -> str:
+    """Return the first names, and how many more there are."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
+
+
+def check_paths(folders: Sequence[SourceFolders]) -> None:
+    """Raise NotFoundError for paths that do not exist."""
+    missing = [str(path) for folder in folders for path in folder.paths if not path.exists()]
+    if missing:
+        raise NotFoundError(f"There is no such file or folder: {', '.join(missing)}.")
+
+
+# --- loading ----------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class LoadReport:
+    """The result of one load."""
+
+    summary: AddSummary
+    failed: tuple[DocumentStatus, ...]
+    """Documents that were stored and then could not be indexed."""
+    seconds: float
+    reading: FileReading = field(default_factory=FileReading)
+
+    @property
+    def live(self) -> int:
+        """Documents of this load that answer with their newest content."""
+        return self.summary.documents - len(self.failed)
+
+    @property
+    def has_failures(self) -> bool:
+        return bool(self.summary.failures or self.failed)
+
+    def failure_lines(self) -> list[str]:
+        """Return one line for each failure."""
+        return [
+            *(f"{one.origin}: {one.reason}" for one in self.summary.failures),
+            *(f"{one.document_id}: {one.failure_reason}" for one in self.failed),
+        ]
+
+
+def _add_locally(
+    options: GlobalOptions,
+    terminal: Terminal,
+    tenant: str,
+    folders: Sequence[SourceFolders],
+    reading: FileReading,
+    *,
+    labels: Sequence[str],
+) -> LoadReport:
+    runtime = local_runtime(options, terminal)
     began_s = time.monotonic()
-    reading = Reading.of(options.tenant(tenant))
-    summary = asyncio.run(_store(runtime, tenant, chosen, reading, labels=labels))
+    summary = asyncio.run(_store(runtime, tenant, folders, reading, labels=labels))
     failed: tuple[DocumentStatus, ...] = ()
-    removed = [*summary.withdrawn_ids, *(one.document_id for one in summary.withheld)]
+    removed = [*summary.withdrawn_ids, *(status.document_id for status in summary.withheld)]
     if summary.enqueued_ids or removed:  # else nothing has to be started: all of it is live already
         with runtime.processes(runtime.layout.for_loading, command="assistant knowledge add"):
             asyncio.run(_await_removal(runtime, tenant, removed))
-            failed = asyncio.run(_follow(runtime, tenant, summary.enqueued_ids))
-    finish(options, terminal, LoadReport(summary, failed, time.monotonic() - began_s, reading))
+            failed = asyncio.run(_follow_local(runtime, tenant, summary.enqueued_ids))
+    return LoadReport(summary, failed, time.monotonic() - began_s, reading)
 
 
 async def load(runtime: LocalRuntime, tenant: str, folders: Sequence[SourceFolders]) -> LoadReport:
@@ -77,9 +475,9 @@ async def load(runtime: LocalRuntime, tenant: str, folders: Sequence[SourceFolde
     Raises LocalRuntimeError when the worker ends or finishes nothing.
     """
     began_s = time.monotonic()
-    reading = Reading.of(runtime.options.tenant(tenant))
+    reading = FileReading.of(runtime.options.tenant(tenant))
     summary = await _store(runtime, tenant, folders, reading)
-    failed = await _follow(runtime, tenant, summary.enqueued_ids)
+    failed = await _follow_local(runtime, tenant, summary.enqueued_ids)
     return LoadReport(summary, failed, time.monotonic() - began_s, reading)
 
 
@@ -87,7 +485,7 @@ async def _store(
     runtime: LocalRuntime,
     tenant: str,
     folders: Sequence[SourceFolders],
-    reading: Reading,
+    reading: FileReading,
     *,
     labels: Sequence[str] = (),
 ) -> AddSummary:
@@ -108,20 +506,18 @@ async def _store(
     return total
 
 
-async def _follow(
+async def _follow_local(
     runtime: LocalRuntime, tenant: str, document_ids: Sequence[str]
 ) -> tuple[DocumentStatus, ...]:
     """Wait for the worker, with a progress bar; return the documents that failed."""
     async with runtime.options.stores(tenant) as stores:
         with runtime.terminal.counting(f"loading {tenant}", "documents") as show:
-            alive = _worker_is_alive(runtime)
             return await follow_worker(
-                stores.knowledge.states, document_ids, worker_is_alive=alive, show=show
+                stores.knowledge.states,
+                document_ids,
+                worker_is_alive=lambda: WORKER in runtime.supervisor.registry.read_living().processes,
+                show=show,
             )
-
-
-def _worker_is_alive(runtime: LocalRuntime) -> Callable[[], bool]:
-    return lambda: WORKER in runtime.supervisor.registry.read_living().processes
 
 
 async def load_if_empty(runtime: LocalRuntime, tenant: str) -> None:
@@ -150,29 +546,23 @@ def embed_again(options: GlobalOptions, terminal: Terminal, *, tenant: str) -> N
     Starts nothing where the tenant has no documents yet.
     """
     runtime = local_runtime(options, terminal)
-    if not asyncio.run(_has_documents(options, tenant)):
+    if not options.with_stores(tenant, lambda stores: stores.knowledge.states.count_by_state()):
         return
     began_s = time.monotonic()
     with runtime.processes(runtime.layout.for_loading, command="assistant models"):
-        waiting = asyncio.run(_unfinished(options, tenant))  # the worker enqueues what its index lacks
-        failed = asyncio.run(_follow(runtime, tenant, waiting))
+        waiting = options.with_stores(tenant, _unfinished)  # the worker enqueues what its index lacks
+        failed = asyncio.run(_follow_local(runtime, tenant, waiting))
     seconds = time.monotonic() - began_s
     terminal.say(f"{len(waiting) - len(failed)} documents of {tenant} embedded in {seconds:.1f} s")
     for status in failed:
         terminal.say(f"not embedded: {status.document_id}: {status.failure_reason}")
 
 
-async def _has_documents(options: GlobalOptions, tenant: str) -> bool:
-    async with options.stores(tenant) as stores:
-        return bool(await stores.knowledge.states.count_by_state())
-
-
-async def _unfinished(options: GlobalOptions, tenant: str) -> list[str]:
+async def _unfinished(stores: EmbeddedTenant) -> list[str]:
     """Return the ids of the documents that are not indexed yet."""
     unfinished = (DocumentState.RECEIVED, DocumentState.PARSED, DocumentState.EMBEDDED)
-    async with options.stores(tenant) as stores:
-        pages = pages_of(stores.knowledge.states, unfinished)
-        return [status.document_id async for page in pages for status in page]
+    pages = pages_of(stores.knowledge.states, unfinished)
+    return [status.document_id async for page in pages for status in page]
 
 
 async def has_knowledge(knowledge: KnowledgeStores) -> bool:
@@ -189,45 +579,245 @@ async def require_knowledge(tenant: str, knowledge: KnowledgeStores) -> None:
         )
 
 
-def withdraw_documents(
-    options: GlobalOptions, *, tenant: str, document_ids: Sequence[str], yes: bool
-) -> None:
-    """Withdraw documents and wait until they are out of the index; status 1 if an id is unknown.
+async def follow_worker(
+    states: DocumentStates, document_ids: Sequence[str], *, worker_is_alive: Callable[[], bool], show: Show
+) -> tuple[DocumentStatus, ...]:
+    """Wait until the local worker has finished each document; return those that failed.
 
-    Asks first, unless ``yes``.
+    Raises LocalRuntimeError when the worker ended, or finished nothing for two minutes; the rest stays in
+    the queue for the next load.
     """
-    terminal = Terminal()
-    runtime = local_runtime(options, terminal)
-    ids = list(dict.fromkeys(document_ids))
-    found = asyncio.run(_statuses(options, tenant, ids))
-    known = {one: found[one] for one in ids if one in found}
-    unknown = [one for one in document_ids if one not in found]
-    if known and not yes:
-        _confirm(terminal, list(known.values()))
-    if known:
-        with runtime.processes(runtime.layout.for_loading, command="assistant knowledge withdraw"):
-            asyncio.run(_withdraw(runtime, tenant, list(known)))
-    if options.json:
-        terminal.json({"withdrawn": list(known), "unknown": unknown})
-    elif known:
-        terminal.out.print(f"Withdrawn: {', '.join(known)}.", markup=False)
-    if unknown:
-        raise NotFoundError(f"{tenant} has no document {', '.join(unknown)}.")
+
+    async def read(window: Sequence[str]) -> Iterable[DocumentStatus]:
+        return (await states.get_many(window)).values()
+
+    def check(pending: int, idle_s: float) -> None:
+        if not worker_is_alive():
+            raise LocalRuntimeError(
+                f"The ingestion worker ended before {pending} documents were processed. They stay queued: "
+                "run the command again."
+            )
+        if idle_s > _STALLED_S:
+            raise LocalRuntimeError(
+                f"The worker finished no document for {_STALLED_S:.0f} s, and {pending} wait. See its log. "
+                "They stay queued: run the command again."
+            )
+
+    return await _follow(document_ids, read, check, show=show, window=_WINDOW, poll_s=_POLL_S)
 
 
+async def _follow(
+    document_ids: Sequence[str],
+    read: Callable[[Sequence[str]], Awaitable[Iterable[DocumentStatus]]],
+    check: Callable[[int, float], None],
+    *,
+    show: Show,
+    window: int,
+    poll_s: float,
+) -> tuple[DocumentStatus, ...]:
+    """Poll a window of the pending documents until all are finished; return those that failed.
+
+    Documents are finished about in the order they came. Where all of a window stay unfinished (they are tried
+    again later), the next window is behind them. ``check(pending, idle_s)`` raises to end the wait.
+    """
+    pending = deque(document_ids)
+    failed: list[DocumentStatus] = []
+    moved_s = time.monotonic()
+    while pending:
+        show(len(document_ids) - len(pending), len(document_ids))
+        asked = [pending.popleft() for _ in range(min(window, len(pending)))]
+        finished = {one.document_id: one for one in await read(asked) if one.state in _FINAL}
+        left = [document_id for document_id in asked if document_id not in finished]
+        failed += [one for one in finished.values() if one.state in _FAILED]
+        if finished:
+            pending.extendleft(reversed(left))
+            moved_s = time.monotonic()
+        else:
+            pending.extend(left)
+            check(len(pending), time.monotonic() - moved_s)
+            await asyncio.sleep(poll_s)
+    show(len(document_ids), len(document_ids))
+    return tuple(failed)
+
+
+async def _load_remotely(
+    terminal: Terminal, folders: Sequence[SourceFolders], reading: FileReading, client: AssistantClient
+) -> LoadReport:
+    """Send the folders' documents to a service, and follow them. Raises LocalRuntimeError when nothing is
+    finished for five minutes, and what the client raises."""
+    began_s = time.monotonic()
+    summary = AddSummary()
+    async with client:
+
+        async def read(window: Sequence[str]) -> Iterable[DocumentStatus]:
+            return await asyncio.gather(*(client.document_status(one) for one in window))
+
+        def check(pending: int, idle_s: float) -> None:
+            if idle_s > _REMOTE_STALLED_S:
+                raise LocalRuntimeError(
+                    f"The service finished no document for {_REMOTE_STALLED_S:.0f} s, and {pending} wait in "
+                    "its queue. Check that its worker runs."
+                )
+
+        with terminal.counting("sending", "documents") as show:
+            await _Sender(client, summary, show).send(folders, reading)
+        with terminal.counting("loading", "documents") as show:
+            ids = list(dict.fromkeys(summary.enqueued_ids))
+            failed = await _follow(ids, read, check, show=show, window=_REMOTE_WINDOW, poll_s=_REMOTE_POLL_S)
+    return LoadReport(summary, failed, time.monotonic() - began_s, reading)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sender:
+    """Sends the documents of one load to a service, eight at a time.
+
+    Only the service knows whether a document is new or changed: all that it takes count as added, except
+    those that were live already with the same content.
+    """
+
+    client: AssistantClient
+    summary: AddSummary
+    show: Show
+
+    async def send(self, folders: Sequence[SourceFolders], reading: FileReading) -> None:
+        free = asyncio.Semaphore(_REMOTE_WINDOW)
+
+        def read() -> list[tuple[KnowledgeSource, SourceItem]]:
+            return [(folder.source, item) for folder in folders for item in reading.items(folder)]
+
+        async with asyncio.TaskGroup() as group:
+            for source, item in await asyncio.to_thread(read):
+                self.summary.lines += 1
+                if isinstance(item, SourceFailure):
+                    await self._withhold(source, item)
+                elif isinstance(item, SourceWithdrawal):
+                    self.summary.withdrawn += 1
+                    with suppress(NotThereError):
+                        await self.client.withdraw_document(source.document_id(item.own_id))
+                else:
+                    await free.acquire()
+                    group.create_task(self._send_one(item, source.name, free))
+                    self.show(self.summary.documents, 0)
+
+    async def _send_one(self, item: SourceDocument, source: str, free: asyncio.Semaphore) -> None:
+        try:
+            status = await self.client.bring_document(item.document, knowledge_source=source)
+        except (RejectedError, NotAllowedError) as error:
+            if isinstance(error, NotAllowedError) and error.problem.code != LabelsWidenedError.code:
+                raise
+            self.summary.failures.append(SourceFailure(item.origin, error.problem.code, error.message))
+        else:
+            if status.state == DocumentState.LIVE:
+                self.summary.unchanged += 1
+            else:
+                self.summary.added += 1
+                self.summary.enqueued_ids.append(status.document_id)
+        finally:
+            free.release()
+
+    async def _withhold(self, source: KnowledgeSource, item: SourceFailure) -> None:
+        """Withhold the service's document that an invalid file was meant to replace, if there is one."""
+        self.summary.failures.append(item)
+        if item.own_id is not None:
+            with suppress(DocumentInvalidError, NotThereError):
+                reason = f"{item.origin}: {item.reason}"[:_MAX_REASON]
+                document_id = source.document_id(item.own_id)
+                self.summary.withheld.append(await self.client.withhold_document(document_id, reason=reason))
+
+
+def _show(terminal: Terminal, report: LoadReport) -> None:
+    """Print the counts and every failure by name and line."""
+    summary = report.summary
+    terminal.out.print(
+        f"{summary.lines:,} read = {summary.documents:,} documents + {summary.duplicates:,} duplicates "
+        f"+ {summary.withdrawn:,} withdrawn + {len(summary.failures):,} failures"
+    )
+    terminal.out.print(
+        f"{summary.documents:,} documents = {summary.added:,} added + {summary.changed:,} changed "
+        f"+ {summary.unchanged:,} unchanged"
+    )
+    terminal.out.print(f"{report.live:,} live, {len(report.failed):,} failed, after {report.seconds:.1f} s")
+    failures = [
+        *(f"{one.origin}: {one.reason} ({one.code})" for one in summary.failures),
+        *(f"{one.document_id}: {one.failure_reason} ({one.failure_code})" for one in report.failed),
+        *(f"{one.document_id}: withheld; it answers again once it is sent again" for one in summary.withheld),
+    ]
+    for failure in failures[:_SHOWN_FAILURES]:
+        terminal.err.print(plain(failure, style="red"))
+    if len(failures) > _SHOWN_FAILURES:
+        terminal.err.print(f"… and {len(failures) - _SHOWN_FAILURES:,} more; --json names all", style="red")
+    for remark in report.reading.remarks():
+        terminal.err.print(plain(remark, style="yellow"))
+
+
+def _as_json(report: LoadReport) -> dict[str, object]:
+    summary = report.summary
+    counts = ("lines", "documents", "added", "changed", "unchanged", "duplicates", "withdrawn")
+    return {
+        **{name: getattr(summary, name) for name in counts},
+        "withheld": [one.document_id for one in summary.withheld],
+        "live": report.live,
+        "seconds": round(report.seconds, 3),
+        "skipped": report.reading.skipped,
+        "unfilled_tags": report.reading.tags,
+        "failures": [
+            {"origin": one.origin, "code": one.code, "reason": one.reason} for one in summary.failures
+        ],
+        "failed_documents": [
+            {
+                "document_id": one.document_id,
+                "state": one.state,
+                "code": one.failure_code,
+                "reason": one.failure_reason,
+            }
+            for one in report.failed
+        ],
+    }
+
+
+# --- lists ------------------------------------------------------------------------------------------------
+def _states(names: Sequence[str]) -> list[DocumentState]:
+    try:
+        return [DocumentState(name) for name in names]
+    except ValueError:
+        allowed = ", ".join(state.value for state in DocumentState)
+        raise ConfigurationError(f"There is no state {', '.join(names)}; states are {allowed}.") from None
+
+
+def _cells(status: DocumentStatus) -> tuple[str | Text, ...]:
+    title = plain(status.title)
+    if status.failure_reason:
+        title.append_text(plain(f"\n{status.failure_reason}", style="red"))
+    state = Text(status.state.value, style=_STYLES.get(status.state, ""))
+    since = age(datetime.now(UTC) - status.updated_at)
+    return plain(status.document_id), status.knowledge_source, state, since, title
+
+
+def age(since: timedelta) -> str:
+    """Return a time span in its largest unit: "5 s", "3 min", "2 h", "4 d"."""
+    seconds = max(0, int(since.total_seconds()))
+    for unit, size_s in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= size_s:
+            return f"{seconds // size_s} {unit}"
+    return f"{seconds} s"
+
+
+def _summary(migrations: Sequence[Migration], *, apply: bool) -> str:
+    changes = sum(one.change is not Change.STUCK for one in migrations)
+    if not migrations:
+        return "nothing to migrate"
+    if not apply:
+        return f"{changes} changes would be made; --apply makes them"
+    return f"{changes} changes made; assistant knowledge add, or any command that runs the worker, ends them"
+
+
+# --- withdrawal -------------------------------------------------------------------------------------------
 def _confirm(terminal: Terminal, statuses: Sequence[DocumentStatus]) -> None:
     if not sys.stdin.isatty():
         raise ConfigurationError("Withdrawing asks before it deletes; without a terminal, add --yes.")
     for status in statuses:
         terminal.err.print(plain(f"  {status.document_id}  {status.title}"))
     typer.confirm("Withdraw and delete their text?", abort=True, err=True)
-
-
-async def _statuses(
-    options: GlobalOptions, tenant: str, document_ids: Sequence[str]
-) -> dict[str, DocumentStatus]:
-    async with options.stores(tenant) as stores:
-        return dict(await stores.knowledge.states.get_many(document_ids))
 
 
 async def _withdraw(runtime: LocalRuntime, tenant: str, document_ids: Sequence[str]) -> None:
@@ -248,79 +838,77 @@ async def _await_removal(runtime: LocalRuntime, tenant: str, document_ids: Seque
             if time.monotonic() > until_s:
                 raise LocalRuntimeError(
                     "No answer uses the documents any more, but the worker has not yet removed their "
-                    "passages from the index. It does so when it runs (assistant local up)."
+                    "passages from the index. It does so when it runs (assistant tenant up)."
                 )
-            await asyncio.sleep(_POLL_S)
+            await asyncio.sleep(_WITHDRAWAL_POLL_S)
 
 
-# Reindexing
-
-
-def reindex_to(options: GlobalOptions, *, tenants: list[str], model: str) -> None:
-    """Fill an index of the model for each tenant, and make it live; the one before is kept."""
-    folder, terminal = models_dir(options.state_dir), Terminal()
+# --- another embedding model ------------------------------------------------------------------------------
+def _reindex_to(options: GlobalOptions, terminal: Terminal, tenant: str, model: str) -> None:
+    """Fill an index of the model for the tenant, and make it live; the one before is kept."""
+    folder = models_dir(options.state_dir)
     target = _embedding_named(folder, model)
-    for tenant in tenants:
-        before = options.local_models([tenant])[tenant]
-        if before.embedding != target:
-            _refuse_other_index(tenant, before.beside, target)
-            _refuse_full_disk(options, tenant)
-            choose_beside(folder, tenant, target)
-        runtime = local_runtime(options, terminal)
-        try:
-            with runtime.processes(runtime.layout.for_loading, command=_REINDEX):
-                report = asyncio.run(_reindex(runtime, tenant, model))
-        except (ConfigurationError, NotFoundError):
-            if before.beside is None:
-                keep_live_only(folder, tenant, before.embedding)
-            raise
-        _show_reindex(options, terminal, tenant, report)
+    before = options.local_models([tenant])[tenant]
+    if before.embedding != target:
+        _refuse_other_index(tenant, before.beside, target)
+        _refuse_full_disk(options, tenant)
+        choose_beside(folder, tenant, target)
+    try:
+        _reindex(local_runtime(options, terminal), tenant, model)
+    except (ConfigurationError, NotFoundError):
+        if before.beside is None:
+            keep_live_only(folder, tenant, before.embedding)
+        raise
 
 
-def reindex_back(options: GlobalOptions, *, tenants: list[str]) -> None:
-    """Make the index before live again, after it has caught up."""
-    terminal = Terminal()
-    runtime = local_runtime(options, terminal)
-    for tenant in tenants:
-        with runtime.processes(runtime.layout.for_loading, command=_REINDEX):
-            report = asyncio.run(_reindex(runtime, tenant, None))
-        _show_reindex(options, terminal, tenant, report)
+def _reindex(runtime: LocalRuntime, tenant: str, model: str | None) -> None:
+    """Make the index of the model live, or with None the one before, after it has caught up; print that."""
+
+    async def switch() -> ReindexReport:
+        settings = runtime.layout.worker_settings(runtime.supervisor.registry.read_living().ports)
+        with runtime.terminal.counting(f"embedding {tenant}", "documents") as show:
+            async with open_reindexing(settings, tenant) as reindexing:
+                if model is None:
+                    return await reindexing.back(progress=show)
+                return await reindexing.to_model(model, progress=show)
+
+    with runtime.processes(runtime.layout.for_loading, command=_REINDEX):
+        report = asyncio.run(switch())
+    terminal = runtime.terminal
+    if runtime.options.json:
+        terminal.json({"tenant": tenant} | asdict(report))
+    elif report.before is None:
+        terminal.show(f"{tenant}: {report.live} is live already.")
+    else:
+        counted = f"{report.documents:,} documents embedded in {report.seconds:.1f} s"
+        terminal.show(f"{tenant}: {counted}; {report.live} is live.")
+        terminal.say(f"{report.before} is kept, and receives changes: {_REINDEX} --back, or --drop-old")
 
 
-def drop_old(options: GlobalOptions, *, tenants: list[str]) -> None:
-    """Delete every index of the tenants that is not live."""
-    terminal, folder = Terminal(), models_dir(options.state_dir)
-    runtime = local_runtime(options, terminal)
-    require_node(runtime.settings)
-    for tenant in tenants:
-        with terminal.waiting("waiting until no answer reads the index before"):
-            dropped, live = asyncio.run(_drop(runtime, tenant))
-        added = {one.name: one for one in added_models(folder) if isinstance(one, AddedEmbedding)}
-        keep_live_only(folder, tenant, added.get(live))
-        if options.json:
-            terminal.json({"tenant": tenant, "dropped": dropped, "live_model": live})
-        else:
-            what = f"Deleted {', '.join(dropped)}." if dropped else "There was no other index."
-            terminal.out.print(f"{tenant}: {what} {live} is live.", markup=False)
+def _drop_old(runtime: LocalRuntime, tenant: str) -> None:
+    """Delete every index of the tenant that is not live, and print which."""
 
-
-async def _reindex(runtime: LocalRuntime, tenant: str, model: str | None) -> ReindexReport:
-    ports = runtime.supervisor.registry.read_living().ports
-    settings = runtime.layout.worker_settings(ports)
-    with runtime.terminal.counting(f"embedding {tenant}", "documents") as show:
+    async def drop() -> tuple[list[str], str]:
+        settings = runtime.layout.worker_settings(runtime.supervisor.wishes.choose({}))
         async with open_reindexing(settings, tenant) as reindexing:
-            if model is None:
-                return await reindexing.back(progress=show)
-            return await reindexing.to_model(model, progress=show)
+            live = await reindexing.live_model()
+            if live is None:
+                raise ConfigurationError(
+                    f"The model of {tenant}'s live index is not known here. Add it again."
+                )
+            return await reindexing.drop_others(), live
 
-
-async def _drop(runtime: LocalRuntime, tenant: str) -> tuple[list[str], str]:
-    settings = runtime.layout.worker_settings(runtime.supervisor.wishes.choose({}))
-    async with open_reindexing(settings, tenant) as reindexing:
-        live = await reindexing.live_model()
-        if live is None:
-            raise ConfigurationError(f"The model of {tenant}'s live index is not known here. Add it again.")
-        return await reindexing.drop_others(), live
+    require_node(runtime.settings)
+    terminal, folder = runtime.terminal, models_dir(runtime.options.state_dir)
+    with terminal.waiting("waiting until no answer reads the index before"):
+        dropped, live = asyncio.run(drop())
+    added = {each.name: each for each in added_models(folder) if isinstance(each, AddedEmbedding)}
+    keep_live_only(folder, tenant, added.get(live))
+    if runtime.options.json:
+        terminal.json({"tenant": tenant, "dropped": dropped, "live_model": live})
+    else:
+        done = f"Deleted {', '.join(dropped)}." if dropped else "There was no other index."
+        terminal.show(f"{tenant}: {done} {live} is live.")
 
 
 def _embedding_named(folder: Path, model: str) -> AddedEmbedding | None:
@@ -358,15 +946,3 @@ def _refuse_full_disk(options: GlobalOptions, tenant: str) -> None:
             f"The disk has {free // _MIB} MiB free, and a second index of {tenant} takes about "
             f"{needed // _MIB} MiB. Make room; nothing was changed."
         )
-
-
-def _show_reindex(options: GlobalOptions, terminal: Terminal, tenant: str, report: ReindexReport) -> None:
-    if options.json:
-        terminal.json({"tenant": tenant} | asdict(report))
-        return
-    if report.before is None:
-        terminal.out.print(f"{tenant}: {report.live} is live already.", markup=False)
-        return
-    done = f"{report.documents:,} documents embedded in {report.seconds:.1f} s"
-    terminal.out.print(f"{tenant}: {done}; {report.live} is live.", markup=False)
-    terminal.say(f"{report.before} is kept, and receives changes: {_REINDEX} --back, or --drop-old")

@@ -39,9 +39,7 @@ if TYPE_CHECKING:
     from assistant.wiring.feedback import LearningStores
 
 Result = TypeVar("Result")
-learn_app = typer.Typer(
-    help="Learn from agents' feedback, and erase a patient from it.", no_args_is_help=True
-)
+app = typer.Typer(no_args_is_help=True, add_completion=False)
 _DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
 HOLD_OUT = "Documents that the pairs never show: those that evaluation asks about, or half of all."
 QUESTIONS = "Evaluation questions, in place of the committed ones."
@@ -70,7 +68,7 @@ _TO_HOLD = (
 )
 
 
-@learn_app.command()
+@app.command()
 def erase(
     context: typer.Context,
     tenant: Tenant,
@@ -79,7 +77,7 @@ def erase(
     ],
 ) -> None:
     """Make a patient's words in the feedback store unreadable for good, and say which these are."""
-    from assistant.cli.records import erase_patient
+    from assistant.cli.desk import erase_patient
 
     erase_patient(GlobalOptions.of(context), tenant=tenant, member=member)
 
@@ -87,7 +85,7 @@ def erase(
 # Rankers and routers
 
 
-@learn_app.command()
+@app.command()
 def ranking(
     context: typer.Context,
     tenant: Tenant,
@@ -160,7 +158,7 @@ def ranking(
     _show_release(options, release, parts, dry_run=dry_run)
 
 
-@learn_app.command()
+@app.command()
 def releases(context: typer.Context, tenant: Tenant) -> None:
     """List the releases of ranker weights, newest first, refused ones too."""
     from assistant.tuning.releases import Releases
@@ -184,7 +182,7 @@ def releases(context: typer.Context, tenant: Tenant) -> None:
     _show(options, [_as_json(release) for release in known], shown)
 
 
-@learn_app.command()
+@app.command()
 def promote(context: typer.Context, tenant: Tenant) -> None:
     """Make the trial live, where it has its sample and is not worse than what serves beside it."""
     from assistant.tuning.releases import Releases
@@ -197,7 +195,7 @@ def promote(context: typer.Context, tenant: Tenant) -> None:
     _show(options, told, f"{release.name} is live: {count}.")
 
 
-@learn_app.command()
+@app.command()
 def rollback(context: typer.Context, tenant: Tenant) -> None:
     """Take the newest release back; the one before serves again within seconds."""
     from assistant.tuning.releases import Releases
@@ -215,7 +213,7 @@ def _roll_back(options: GlobalOptions, tenant: str, kind: type[Releases | Router
     _show(options, told, f"{taken} is rolled back; now serving: {serves}.")
 
 
-@learn_app.command()
+@app.command()
 def questions(
     context: typer.Context,
     tenant: Tenant,
@@ -271,7 +269,7 @@ def _observe_questions(options: GlobalOptions, *, tenant: str) -> ProtectedSet:
     return _with_services(options, tenant, observe)
 
 
-@learn_app.command()
+@app.command()
 def routing(
     context: typer.Context,
     tenant: Tenant,
@@ -366,7 +364,7 @@ async def _learn_router(
 # Training sets and pairs
 
 
-@learn_app.command()
+@app.command()
 def export(
     context: typer.Context,
     tenant: Tenant,
@@ -431,7 +429,7 @@ def export(
     _show_set(options, folder, {"examples": counts}, SET_COLUMNS, sets.rows(), sets.left_out)
 
 
-@learn_app.command()
+@app.command()
 def pairs(
     context: typer.Context,
     tenant: Tenant,
@@ -495,7 +493,7 @@ async def read_documents(search: PassageSearch, options: GlobalOptions, tenant: 
 # A tuned embedding model against the one in service
 
 
-@learn_app.command()
+@app.command()
 def embedding(
     context: typer.Context,
     tenant: Tenant,

@@ -1,4 +1,4 @@
-"""``assistant connector`` and ``assistant systems``: try connectors, switch live systems, list reads."""
+"""``assistant live``: try connectors, switch live systems, list what was read."""
 
 from __future__ import annotations
 
@@ -17,20 +17,29 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 import typer
 from typer import Argument, Option
 
-from assistant.cli.terminal import GlobalOptions, Tenant
+from assistant.answering.stored import MOST_ENTRIES, AuditLiveReads
+from assistant.aws.clients import AwsService, open_client
+from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, cli_reader, table
+from assistant.domain.clock import Deadline, SystemClock
+from assistant.domain.errors import ConfigurationError
+from assistant.domain.live import CareContext, LiveRead, LiveReadQuery
+from assistant.embedded.files import FileSwitches, file_secret, set_switch
+from assistant.live.connected import check_status, request_of
+from assistant.live.parameters import is_value
+from assistant.live.ports import LiveReadError, LiveSystems, SwitchUnreadableError
+from assistant.live.results import Reading, ResponseReader, element_data
+from assistant.live_systems import HttpSystems, SystemAccess
+from assistant.settings.connector import Connector, Operation, OperationParameter, load_connector
+from assistant.settings.connector_openapi import OpenApiFile
+from assistant.settings.deployment import ReachEntry
+from assistant.settings.tenant import TenantConfig
+from assistant.wiring.live import Credentials, customer_pseudonym, live_reads_secret
+from assistant.wiring.stores import switches_dir
 
 if TYPE_CHECKING:
-    from assistant.answering.stored import AuditLiveReads
-    from assistant.domain.live import CareContext, LiveRead, LiveReadQuery
-    from assistant.live.ports import LiveSystems
-    from assistant.live.results import Reading
-    from assistant.live_systems import SystemAccess
-    from assistant.settings.connector import Connector, Operation, OperationParameter
-    from assistant.settings.deployment import ReachEntry
-    from assistant.settings.tenant import TenantConfig
+    from assistant.wiring.stores import EmbeddedTenant
 
-connector_app = typer.Typer(help="Write and try connectors of live systems.", no_args_is_help=True)
-systems_app = typer.Typer(help="Switch live systems on and off; list what was read.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True, add_completion=False)
 SET = "Value of a parameter, like order_id=4471-2208; repeatable."
 ADDRESS = "Base URL of the system, like http://127.0.0.1:8710."
 CUSTOMER = "Whose data the responses must be; without it same_as_context is not compared."
@@ -43,18 +52,11 @@ _LIMIT_S = 2.0
 """Of a call without ``--tenant``: what a ``[[reach]]`` entry allows by default."""
 _NO_REGION = "us-east-1"
 """Of AWS clients for a tenant without a deployment."""
-_WORDS = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)?")
-_PERSONS = frozenset(
-    _WORDS.findall(
-        "a an the i me my you your he him his she her it its we us our they them their customer customer's "
-        "patient patient's"
-    )
-)
-"""Words that say whose question it is, or nothing: they do not tell two elements apart."""
+_WORDS = re.compile(r"\w+")
 _DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
 
 
-@connector_app.command(name="test")
+@app.command(name="test")
 def try_(
     context: typer.Context,
     file: Annotated[Path, Argument(metavar="FILE", help="The connector file.")],
@@ -87,13 +89,12 @@ def try_(
         raise typer.Exit(1)
 
 
-@connector_app.command()
+@app.command()
 def from_openapi(
     file: Annotated[Path, Argument(metavar="FILE", help="The system's OpenAPI 3 file, JSON.")],
     operation: Annotated[list[str], Option("--operation", metavar="ID", help="operationId; repeatable.")],
 ) -> None:
     """Print the beginning of a connector: operations with every parameter and result of the file."""
-    from assistant.settings.connector_openapi import OpenApiFile
 
     document = OpenApiFile.read(file)
     operations = [{"name": _snake(each), "personal": True, **document.sketch(each)} for each in operation]
@@ -121,25 +122,29 @@ def _toml_lines(table: str, values: Mapping[str, Any]) -> Iterator[str]:
             yield from _toml_lines(f"{table}.{name}", row)
 
 
-@systems_app.command()
+@app.command()
 def on(context: typer.Context, tenant: Tenant, system: Annotated[str, Argument(metavar="NAME")]) -> None:
     """Let a live system be called again, without a restart."""
     _switch(GlobalOptions.of(context), tenant, system, on=True)
 
 
-@systems_app.command()
+@app.command()
 def off(context: typer.Context, tenant: Tenant, system: Annotated[str, Argument(metavar="NAME")]) -> None:
     """Stop calling a live system within seconds, without a restart; its elements say so."""
     _switch(GlobalOptions.of(context), tenant, system, on=False)
 
 
-@systems_app.command(name="list")
+@app.command(name="list")
 def list_(context: typer.Context, tenant: Tenant) -> None:
     """List a tenant's live systems: switch, operations, elements."""
-    asyncio.run(_list(GlobalOptions.of(context), tenant))
+    options, terminal = GlobalOptions.of(context), Terminal()
+    config = options.tenant(tenant)
+    headings = ("system", "switch", "whose", "operations", "elements")
+    if not terminal.listing(*headings, entries=_system_rows(options, config), as_json=options.json):
+        terminal.say(f"{tenant} calls no live system: docs/live.md says how to write a connector")
 
 
-@systems_app.command()
+@app.command()
 def reads(
     context: typer.Context,
     tenant: Tenant,
@@ -155,7 +160,30 @@ def reads(
     """List who read which live data, whose and when; the values are recorded nowhere."""
     end = (until or datetime.now(UTC)).replace(tzinfo=UTC)
     begin = (since or end - _LOOKS_BACK).replace(tzinfo=UTC)
-    asyncio.run(_reads(GlobalOptions.of(context), tenant, (begin, end), agent=agent, customer=customer))
+    options, terminal = GlobalOptions.of(context), Terminal()
+    config, state_dir = options.tenant(tenant), options.state_dir.resolve()
+    secret = live_reads_secret(config, tenants_dir=options.tenants_dir, state_dir=state_dir)
+
+    async def read_all(stores: EmbeddedTenant) -> list[LiveRead]:
+        """Return the reads of all pages; each page is an audit of its own."""
+        audit = AuditLiveReads(
+            records=stores.records,
+            reads=stores.live_reads,
+            pseudonym=partial(customer_pseudonym, secret=secret),
+            clock=SystemClock(),
+        )
+        query, found = LiveReadQuery(begin, end, agent, limit=MOST_ENTRIES), list[LiveRead]()
+        while True:
+            page = await audit.page(query, customer=customer, auditor=cli_reader())
+            found += page.reads
+            if page.next_after is None:
+                return found
+            query = replace(query, after=page.next_after)
+
+    rows = _read_rows(options.with_stores(tenant, read_all), config)
+    headings = ("when (UTC)", "agent", "operation", "whose", "outcome", "answer")
+    count = terminal.listing(*headings, entries=rows, as_json=options.json)
+    terminal.warn(f"{count} reads from {begin:%Y-%m-%d} to {end:%Y-%m-%d %H:%M} UTC.", "")
 
 
 # --- trying a connector -----------------------------------------------------------------------------------
@@ -189,8 +217,6 @@ class TrialCaller:
 
     async def access(self, url: str, stack: AsyncExitStack) -> SystemAccess:
         """Return how the system is called; AWS clients are closed with ``stack``."""
-        from assistant.aws.clients import AwsService, open_client
-        from assistant.wiring.live import Credentials
 
         place = self.tenant.deployment
         region = _NO_REGION if place is None else place.region
@@ -236,10 +262,19 @@ class OperationTrial:
 
     operation: str
     outcome: Literal["fits", "skipped", "wrong"]
-    said: Sequence[str]
+    reasons: Sequence[str]
     elapsed_ms: float | None = None
     shown: Mapping[str, str] = field(default_factory=dict[str, str])
     """Element = its values as text."""
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "operation": self.operation,
+            "outcome": self.outcome,
+            "said": list(self.reasons),
+            "elapsed_ms": self.elapsed_ms,
+            "elements": dict(self.shown),
+        }
 
 
 def values_of(given: Sequence[str]) -> dict[str, str]:
@@ -263,17 +298,15 @@ def _pairs(option: str, given: Sequence[str], *, form: str) -> Sequence[tuple[st
 
 
 def confusable(connectors: Mapping[str, Connector]) -> Iterator[str]:
-    """Yield a sentence for each pair of elements with example questions that differ in persons alone.
+    """Yield a sentence for each pair of elements with the same words in an example question.
 
     ``connectors``: the first part of its elements' names, empty for none = a connector. ``not_about`` counts
     as an element of its own: no element shows what it asks.
     """
     first: dict[tuple[str, ...], tuple[str, str]] = {}
     for name, question in _examples(connectors):
-        words = (word.casefold().replace("\u2019", "'") for word in _WORDS.findall(question))
-        other, asked = first.setdefault(
-            tuple(word for word in words if word not in _PERSONS), (name, question)
-        )
+        words = tuple(_WORDS.findall(question.casefold()))
+        other, asked = first.setdefault(words, (name, question))
         if other != name:
             yield (
                 f'"{asked}" of {other} and "{question}" of {name} ask the same: one of the two is shown for '
@@ -291,43 +324,27 @@ def _examples(connectors: Mapping[str, Connector]) -> Iterator[tuple[str, str]]:
 
 async def try_connector(trial: ConnectorTrial, *, as_json: bool) -> bool:
     """Print what each operation answered; return whether all that were called fit."""
-    from assistant.cli.terminal import Terminal, plain, table
-    from assistant.settings.connector import load_connector
-
     terminal = Terminal()
-    for said in confusable({"": load_connector(trial.file)}):
-        terminal.err.print(plain(f"warning: {said}", style="yellow"))
-    found = [each async for each in _tried(trial)]
-    for each in found:
+    for warning in confusable({"": load_connector(trial.file)}):
+        terminal.warn(f"warning: {warning}", "yellow")
+    tried = [each async for each in _tried(trial)]
+    for each in tried:
         if as_json:
-            terminal.json(
-                {
-                    "operation": each.operation,
-                    "outcome": each.outcome,
-                    "said": list(each.said),
-                    "elapsed_ms": each.elapsed_ms,
-                    "elements": dict(each.shown),
-                }
-            )
+            terminal.json(each.as_json())
             continue
         took = "" if each.elapsed_ms is None else f", {each.elapsed_ms:.0f} ms"
-        terminal.out.print(plain(f"{each.operation}: {each.outcome}{took}", style="bold"))
-        for said in each.said:
-            terminal.out.print(plain(f"  {said}"))
+        terminal.show(f"{each.operation}: {each.outcome}{took}", "bold")
+        for reason in each.reasons:
+            terminal.show(f"  {reason}")
         if each.shown:
-            rows = [(plain(name), plain(text)) for name, text in each.shown.items()]
-            terminal.out.print(table("element", "shows", rows=rows))
-    called = [each for each in found if each.outcome != "skipped"]
+            terminal.out.print(table("element", "shows", rows=each.shown.items()))
+    called = [each for each in tried if each.outcome != "skipped"]
     if not called and not as_json:
-        terminal.err.print(plain("No operation was called: give its parameters by --set NAME=VALUE."))
+        terminal.warn("No operation was called: give its parameters by --set NAME=VALUE.", "")
     return bool(called) and all(each.outcome == "fits" for each in called)
 
 
 async def _tried(trial: ConnectorTrial) -> AsyncGenerator[OperationTrial]:
-    from assistant.domain.clock import SystemClock
-    from assistant.domain.errors import ConfigurationError
-    from assistant.live_systems import HttpSystems
-    from assistant.settings.connector import load_connector
 
     connector = load_connector(trial.file)
     names = [each.name for each in connector.operations]
@@ -346,8 +363,6 @@ async def _tried(trial: ConnectorTrial) -> AsyncGenerator[OperationTrial]:
 
 
 async def _access(trial: ConnectorTrial, stack: AsyncExitStack) -> SystemAccess:
-    from assistant.embedded.files import file_secret
-    from assistant.live_systems import SystemAccess
 
     access = SystemAccess(trial.file.stem, trial.address)
     if trial.caller is not None:
@@ -388,11 +403,6 @@ def _wrong_value(parameter: OperationParameter) -> str:
 async def _try_operation(
     trial: ConnectorTrial, connector: Connector, operation: Operation, calls: LiveSystems
 ) -> OperationTrial:
-    from assistant.domain.clock import Deadline, SystemClock
-    from assistant.live.connected import check_status, request_of
-    from assistant.live.parameters import is_value
-    from assistant.live.ports import LiveReadError
-    from assistant.live.results import ResponseReader
 
     values = _given(trial, operation)
     missing = [each.name for each in operation.parameters if each.required and each.name not in values]
@@ -422,7 +432,6 @@ async def _try_operation(
 
 
 def _sample_context(trial: ConnectorTrial, operation: Operation) -> CareContext | None:
-    from assistant.domain.live import CareContext
 
     if trial.customer is None:
         return None
@@ -437,7 +446,6 @@ def _sample_context(trial: ConnectorTrial, operation: Operation) -> CareContext 
 
 def _shown(connector: Connector, operation: Operation, reading: Reading) -> dict[str, str]:
     """Return what each element of the operation shows, as text."""
-    from assistant.live.results import element_data
 
     shown: dict[str, str] = {}
     for element in connector.elements:
@@ -458,120 +466,54 @@ def _snake(name: str) -> str:
 
 # --- switches and reads -----------------------------------------------------------------------------------
 def _switch(options: GlobalOptions, tenant: str, system: str, *, on: bool) -> None:
-    from assistant.cli.terminal import Terminal
-    from assistant.domain.errors import ConfigurationError
-    from assistant.embedded.files import set_switch
-    from assistant.wiring.stores import switches_dir
-
-    config = options.tenant(tenant)
+    config, terminal = options.tenant(tenant), Terminal()
     names = [entry.name for entry in config.systems]
     if system not in names:
         known = ", ".join(names) or "none"
         raise ConfigurationError(f"{tenant} calls no system {system}; its systems with a connector: {known}.")
     set_switch(switches_dir(options.state_dir.resolve(), config), system, on=on)
     word = "on" if on else "off"
-    terminal = Terminal()
     terminal.say(f"{system} is {word} here; a service that runs sees it within seconds")
     if (place := config.deployment) is not None:
         name = f"{place.parameter(tenant, 'systems')}/{system}"
         terminal.say(f"on AWS: aws ssm put-parameter --name {name} --type String --overwrite --value {word}")
 
 
-async def _list(options: GlobalOptions, tenant: str) -> None:
-    from assistant.cli.terminal import Terminal, plain, table
-    from assistant.domain.clock import SystemClock
-    from assistant.embedded.files import FileSwitches
-    from assistant.live.ports import SwitchUnreadableError
-    from assistant.wiring.stores import switches_dir
-
-    terminal, config = Terminal(), options.tenant(tenant)
+def _system_rows(options: GlobalOptions, config: TenantConfig) -> Iterator[tuple[object, Sequence[str]]]:
+    """Yield the line of JSON and the cells of each live system."""
     switches = FileSwitches(switches_dir(options.state_dir.resolve(), config), clock=SystemClock())
-    shown = table("system", "switch", "whose", "operations", "elements")
     for entry in config.systems:
         assert entry.inline is not None  # noqa: S101 - what systems means
         try:
-            word = "on" if await switches.is_on(entry.name) else "off"
+            word = "on" if asyncio.run(switches.is_on(entry.name)) else "off"
         except SwitchUnreadableError:
             word = "unreadable"
-        operations = [each.name for each in entry.inline.operations]
-        elements = [f"{entry.name}.{each.name}" for each in entry.inline.elements]
-        if options.json:
-            terminal.json(
-                {"system": entry.name, "switch": word, "operations": operations, "elements": elements}
-            )
-        else:
-            cells = (entry.name, word, entry.whose, ", ".join(operations), ", ".join(elements))
-            shown.add_row(*(plain(cell) for cell in cells))
-    if not config.systems:
-        terminal.say(f"{tenant} calls no live system: docs/live.md says how to write a connector")
-    elif not options.json:
-        terminal.out.print(shown)
+        operations = [operation.name for operation in entry.inline.operations]
+        elements = [f"{entry.name}.{element.name}" for element in entry.inline.elements]
+        yield (
+            {"system": entry.name, "switch": word, "operations": operations, "elements": elements},
+            (entry.name, word, entry.whose, ", ".join(operations), ", ".join(elements)),
+        )
 
 
-def _personal_operations(tenant: TenantConfig) -> dict[str, bool]:
-    """Return whether each operation of the tenant's connectors is about a person."""
-    return {
-        f"{entry.name}.{operation.name}": operation.personal
-        for entry in tenant.systems
+def _read_rows(reads: Sequence[LiveRead], config: TenantConfig) -> Iterator[tuple[object, Sequence[str]]]:
+    """Yield the line of JSON and the cells of each read."""
+    nobodys = {
+        f"{entry.name}.{operation.name}"
+        for entry in config.systems
         if entry.inline is not None
         for operation in entry.inline.operations
+        if not operation.personal
     }
-
-
-async def _all_reads(audit: AuditLiveReads, query: LiveReadQuery, customer: str | None) -> list[LiveRead]:
-    """Return the reads of all pages; each page is an audit of its own."""
-    from assistant.cli.terminal import cli_reader
-
-    found: list[LiveRead] = []
-    while True:
-        page = await audit.page(query, customer=customer, auditor=cli_reader())
-        found += page.reads
-        if page.next_after is None:
-            return found
-        query = replace(query, after=page.next_after)
-
-
-async def _reads(
-    options: GlobalOptions,
-    tenant: str,
-    period: tuple[datetime, datetime],
-    *,
-    agent: str | None,
-    customer: str | None,
-) -> None:
-    from assistant.answering.stored import MOST_ENTRIES, AuditLiveReads
-    from assistant.cli.terminal import Terminal, plain, table
-    from assistant.domain.clock import SystemClock
-    from assistant.domain.live import LiveReadQuery
-    from assistant.wiring.live import customer_pseudonym, live_reads_secret
-
-    terminal, (since, until) = Terminal(), period
-    secret = live_reads_secret(
-        options.tenant(tenant), tenants_dir=options.tenants_dir, state_dir=options.state_dir.resolve()
-    )
-    async with options.stores(tenant) as stores:
-        audit = AuditLiveReads(
-            records=stores.records,
-            reads=stores.live_reads,
-            pseudonym=partial(customer_pseudonym, secret=secret),
-            clock=SystemClock(),
+    for read in reads:
+        yield (
+            read.model_dump(mode="json"),
+            (
+                f"{read.at.astimezone(UTC):%Y-%m-%d %H:%M:%S}",
+                read.agent,
+                read.operation,
+                read.subject or ("nobody's" if read.operation in nobodys else "not recorded"),
+                f"{read.outcome} (cached)" if read.cached else read.outcome,
+                read.answer_id or "",
+            ),
         )
-        found = await _all_reads(audit, LiveReadQuery(since, until, agent, limit=MOST_ENTRIES), customer)
-    shown = table("when (UTC)", "agent", "operation", "whose", "outcome", "answer")
-    personal = _personal_operations(options.tenant(tenant))
-    for read in found:
-        if options.json:
-            terminal.json(read.model_dump(mode="json"))
-            continue
-        cells = (
-            f"{read.at.astimezone(UTC):%Y-%m-%d %H:%M:%S}",
-            read.agent,
-            read.operation,
-            read.subject or ("nobody's" if personal.get(read.operation) is False else "not recorded"),
-            f"{read.outcome} (cached)" if read.cached else read.outcome,
-            read.answer_id or "",
-        )
-        shown.add_row(*(plain(cell) for cell in cells))
-    if found and not options.json:
-        terminal.out.print(shown)
-    terminal.err.print(plain(f"{len(found)} reads from {since:%Y-%m-%d} to {until:%Y-%m-%d %H:%M} UTC."))

@@ -1,25 +1,24 @@
-"""What commands do with the local processes: use them, and ``assistant local up|down|status``."""
+"""What commands do with the local processes: start what they need, and call the service."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import orjson
-import psutil
-from rich.text import Text
 
-from assistant.cli.terminal import GlobalOptions, Terminal, table
+from assistant.cli.terminal import GlobalOptions, Terminal
+from assistant.client import AssistantClient
 from assistant.domain.errors import LocalRuntimeError
-from assistant.local.layout import EMBEDDING, GATEWAY, ISSUER, SERVICE, WORKER, Layout, port_wishes, url_of
-from assistant.local.processes import HOST, ProcessPlan, Registry, Running, RunningProcess
+from assistant.local.layout import ISSUER, SERVICE, Layout, port_wishes, url_of
+from assistant.local.processes import ProcessPlan, Registry
 from assistant.local.supervisor import Supervisor
+from assistant.local.tokens import Grant, issue_token
 from assistant.private_files import make_private_folder, write_private
 from assistant.settings.process import LocalSettings
 from assistant.settings.tenant import TenantConfig
@@ -56,16 +55,46 @@ class LocalRuntime:
                 ports = stack.enter_context(using)
             yield ports
 
+    def client(self, grant: Grant, ports: Mapping[str, int]) -> AssistantClient:
+        """Return a client of the local service with this grant; the caller closes it."""
+        return AssistantClient(url_of(SERVICE, ports), token=self.token(grant, ports))
+
+    def token(self, grant: Grant, ports: Mapping[str, int]) -> str:
+        """Sign a bearer token in this process, with the issuer's key in the state folder."""
+        return issue_token(grant, state_dir=self.options.state_dir.resolve(), issuer=url_of(ISSUER, ports))
+
+
+@asynccontextmanager
+async def open_service(
+    options: GlobalOptions, terminal: Terminal, grant: Grant, *, url: str | None, of: str, command: str
+) -> AsyncGenerator[AssistantClient]:
+    """Yield a client of the service at ``url``, with the token of the settings, ``of`` whom it must be.
+
+    Without ``url`` of the local one, which is started if it does not run, with a token for the grant.
+    """
+    with ExitStack() as stack:
+        if url is not None:
+            client = AssistantClient(url, token=options.service_token(of=of))
+        else:
+            options.tenant(grant.tenant)
+            runtime = local_runtime(options, terminal)
+            needs = runtime.layout.everything
+            client = runtime.client(grant, stack.enter_context(runtime.processes(needs, command=command)))
+        async with client:
+            yield client
+
 
 def local_runtime(options: GlobalOptions, terminal: Terminal) -> LocalRuntime:
     """Read settings and tenant files, and start nothing. A wrong tenant file is named, and left out.
 
     Raises ConfigurationError.
     """
-    return _runtime(options, terminal, options.tenants().tenants)
+    return runtime_of(options, terminal, options.tenants().tenants)
 
 
-def _runtime(options: GlobalOptions, terminal: Terminal, tenants: Mapping[str, TenantConfig]) -> LocalRuntime:
+def runtime_of(
+    options: GlobalOptions, terminal: Terminal, tenants: Mapping[str, TenantConfig]
+) -> LocalRuntime:
     """Return a runtime; without tenants it can show and stop processes, but not start them."""
     settings = options.local_settings()
     layout = Layout(
@@ -140,105 +169,3 @@ def _node_answers(url: str) -> bool:
     except httpx.HTTPError:
         return False
     return found.status_code == 200
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessView:
-    """One row of ``local status``; the names are those of its JSON."""
-
-    name: str
-    state: str
-    pid: int | None = None
-    address: str | None = None
-    memory_mib: int | None = None
-    uptime_s: int | None = None
-    used_by: tuple[str, ...] = ()
-    """Commands, and ``local up``."""
-
-
-def bring_up(options: GlobalOptions) -> None:
-    """Start all processes and keep them running."""
-    terminal = Terminal(steps=not options.json)
-    runtime = local_runtime(options, terminal)
-    ports = runtime.supervisor.up(runtime.layout.everything)
-    if options.json:
-        _print_json(terminal, _views(runtime.supervisor.clean()))
-        return
-    terminal.out.print(f"Serving at [bold]{url_of(SERVICE, ports)}[/bold]; assistant local down stops it.")
-
-
-def take_down(options: GlobalOptions) -> None:
-    """Stop all processes of the state folder."""
-    terminal = Terminal()
-    runtime = _runtime(options, terminal, {})
-    with terminal.waiting("stopping"):
-        stopped = runtime.supervisor.down()
-    if options.json:
-        terminal.json({"stopped": stopped.names, "were_used_by": stopped.users})
-        return
-    for user in stopped.users:
-        terminal.say(f"{user} was still using it")
-    terminal.out.print(f"Stopped {', '.join(stopped.names)}." if stopped.names else "Nothing was running.")
-
-
-def show_status(options: GlobalOptions) -> None:
-    """Print a row for each process."""
-    terminal = Terminal()
-    views = _views(_runtime(options, terminal, {}).supervisor.clean())
-    if options.json:
-        _print_json(terminal, views)
-        return
-    terminal.out.print(
-        table(
-            *("process", "state", "address", "pid", "memory", "up", "used by"),
-            right=("memory", "up"),
-            rows=map(_cells, views),
-        )
-    )
-
-
-def _cells(view: ProcessView) -> tuple[str | Text, ...]:
-    return (
-        view.name,
-        Text(view.state, style="green" if view.state == "ready" else "dim"),
-        (view.address or "").removeprefix("http://"),
-        "" if view.pid is None else str(view.pid),
-        "" if view.memory_mib is None else f"{view.memory_mib} MiB",
-        "" if view.uptime_s is None else _in_words(view.uptime_s),
-        ", ".join(view.used_by),
-    )
-
-
-def _views(running: Running) -> list[ProcessView]:
-    others = (GATEWAY, ISSUER, WORKER, SERVICE)
-    models = [name for name in running.processes if name not in others] or [EMBEDDING]
-    return [_view(name, running.processes.get(name), running=running) for name in (*models, *others)]
-
-
-def _view(name: str, one: RunningProcess | None, *, running: Running) -> ProcessView:
-    if one is None:
-        return ProcessView(name, "stopped")
-    users = [use.command for use in running.users(name)]
-    try:
-        memory_mib = psutil.Process(one.identity.pid).memory_info().rss // _MIB
-    except psutil.Error:
-        memory_mib = None
-    return ProcessView(
-        name,
-        "ready" if one.ready else "starting",
-        pid=one.identity.pid,
-        address=None if one.port is None else f"http://{HOST}:{one.port}",
-        memory_mib=memory_mib,
-        uptime_s=int(time.time() - one.identity.started_at),
-        used_by=(*users, *(["local up"] if name in running.pinned else [])),
-    )
-
-
-def _in_words(seconds: int) -> str:
-    minutes, rest = divmod(max(0, seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
-def _print_json(terminal: Terminal, views: list[ProcessView]) -> None:
-    terminal.json({"processes": [asdict(view) for view in views]})

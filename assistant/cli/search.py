@@ -1,4 +1,4 @@
-"""``assistant search``: the retrieval of the answer path, for one question or a file of them."""
+"""``assistant knowledge search``: the retrieval of the answer path, for one question or a file of them."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def search_once(options: GlobalOptions, *, tenant: str, question: str, top: int)
     checked_question(question)
     terminal = Terminal()
     runtime = local_runtime(options, terminal)
-    with runtime.processes(runtime.layout.for_search, command="assistant search") as ports:
+    with runtime.processes(runtime.layout.for_search, command="assistant knowledge search") as ports:
         best = asyncio.run(_search_one(runtime, ports, tenant=tenant, question=question, top=top))
     if options.json:
         terminal.json({"question": question, "documents": [_row(one) for one in best]})
@@ -130,7 +130,7 @@ def search_file(options: GlobalOptions, *, tenant: str, queries: Path, top: int,
     runtime = local_runtime(options, terminal)
     part = out.with_name(f".{out.name}.part")
     try:
-        with runtime.processes(runtime.layout.for_search, command="assistant search") as ports:
+        with runtime.processes(runtime.layout.for_search, command="assistant knowledge search") as ports:
             asyncio.run(_search_all(runtime, ports, tenant=tenant, queries=good, top=top, part=part))
         part.replace(out)
     finally:

@@ -1,23 +1,34 @@
-"""``assistant tenant new`` and ``check``: copies a tenant file; finds placeholders and conflicts in one."""
+"""``assistant tenant``: writes and checks tenant files; serves the tenants on this machine, with tokens."""
 
 from __future__ import annotations
 
 import os
 import re
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from ipaddress import AddressValueError, IPv4Network, NetmaskValueError
+from dataclasses import asdict, dataclass
+from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
+import psutil
+import typer
 from pydantic import TypeAdapter, ValidationError
+from rich.text import Text
+from typer import Argument, Option
 
+from assistant.cli.ask import CUSTOMER, Agent, Ids, case_of, sign_context
+from assistant.cli.knowledge import first_names
 from assistant.cli.live import confusable
-from assistant.cli.loading import first_names
-from assistant.cli.terminal import GlobalOptions, Terminal, plain
+from assistant.cli.local import local_runtime, runtime_of
+from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, table
 from assistant.domain.errors import ConfigurationError, ConflictError
+from assistant.domain.identity import Role
 from assistant.knowledge.files import is_read
+from assistant.local.layout import EMBEDDING, GATEWAY, ISSUER, SERVICE, WORKER, port_wishes, url_of
+from assistant.local.processes import HOST, Registry, Running, RunningProcess
+from assistant.local.tokens import Grant
 from assistant.settings import deployment_checks
 from assistant.settings.care_app import CareApp, load_care_app
 from assistant.settings.tenant import (
@@ -32,6 +43,7 @@ from assistant.settings.tenant import (
 )
 from assistant.settings.toml_file import with_values, without
 
+app = typer.Typer(no_args_is_help=True, add_completion=False)
 _CARE_APP = "care_app"
 _DEFAULT_SOURCE = f'[[sources]]\nname = "{DEFAULT_SOURCE.name}"\nnamespace = ""\n'
 """The default source of a file without sources: the copy writes it, for its paths."""
@@ -39,8 +51,181 @@ _OF_ONE_BUSINESS = (("glossary",), ("embedding", "vectors"))
 """What is not copied: it belongs to the words and documents of the tenant that has it."""
 _SHOWN_FILES = 5
 _TAKEN = "address ranges of other tenants"
+_MIB = 1024 * 1024
+Name = Annotated[str, Argument(metavar="NAME", help="Name of the tenant and its file.")]
 
 
+@app.command(name="new")
+def new_(
+    context: typer.Context,
+    name: Name,
+    source: Annotated[str, Option("--from", metavar="T", help="Copy this tenant's file.")],
+    display_name: Annotated[str | None, Option(metavar="TEXT", help="Default: made of NAME.")] = None,
+    knowledge: Annotated[Path | None, Option(metavar="PATH", help="Default: knowledge/NAME.")] = None,
+    cidr: Annotated[
+        str | None, Option(metavar="BLOCK", help="Address block of its VPC. Default: the next free one.")
+    ] = None,
+) -> None:
+    """Copy another tenant's file to tenants/NAME.toml, with own names and with placeholders."""
+    wanted = NewTenant(name=name, source=source, display_name=display_name, knowledge=knowledge, cidr=cidr)
+    write_tenant(GlobalOptions.of(context), wanted)
+
+
+@app.command()
+def check(context: typer.Context, name: Name) -> None:
+    """List the placeholders of a tenant's files, and its conflicts with other tenants."""
+    check_tenant(GlobalOptions.of(context), name)
+
+
+@app.command()
+def up(context: typer.Context) -> None:
+    """Start all processes and keep them running; the next commands then need not wait."""
+    options = GlobalOptions.of(context)
+    terminal = Terminal(steps=not options.json)
+    runtime = local_runtime(options, terminal)
+    ports = runtime.supervisor.up(runtime.layout.everything)
+    if options.json:
+        _print_json(terminal, _views(runtime.supervisor.clean()))
+        return
+    terminal.show(f"Serving at {url_of(SERVICE, ports)}; assistant tenant down stops it.")
+
+
+@app.command()
+def down(context: typer.Context) -> None:
+    """Stop all processes of this state folder."""
+    options, terminal = GlobalOptions.of(context), Terminal()
+    with terminal.waiting("stopping"):
+        stopped = runtime_of(options, terminal, {}).supervisor.down()
+    if options.json:
+        terminal.json({"stopped": stopped.names, "were_used_by": stopped.users})
+        return
+    for user in stopped.users:
+        terminal.say(f"{user} was still using it")
+    terminal.show(f"Stopped {', '.join(stopped.names)}." if stopped.names else "Nothing was running.")
+
+
+@app.command()
+def status(context: typer.Context) -> None:
+    """Show each process, its address and the commands that use it."""
+    options, terminal = GlobalOptions.of(context), Terminal()
+    views = _views(runtime_of(options, terminal, {}).supervisor.clean())
+    if options.json:
+        _print_json(terminal, views)
+        return
+    headings = ("process", "state", "address", "pid", "memory", "up", "used by")
+    terminal.out.print(table(*headings, right=("memory", "up"), rows=map(_cells, views)))
+
+
+@app.command()
+def token(
+    context: typer.Context,
+    tenant: Tenant,
+    agent: Agent,
+    role: Annotated[
+        list[Role] | None,
+        Option(metavar="ROLE", help="agent (default), knowledge_owner or auditor; may be repeated."),
+    ] = None,
+    label: Annotated[list[str] | None, Option(metavar="LABEL", help="Access label; may be repeated.")] = None,
+) -> None:
+    """Print a bearer token of the local issuer, and nothing else.
+
+    It is for the service that runs, or that these options would start."""
+    options, terminal = GlobalOptions.of(context), Terminal()
+    options.tenant(tenant)
+    grant = Grant(tenant, agent, roles=tuple(role or [Role.AGENT]), labels=tuple(label or ()))
+    terminal.line(runtime_of(options, terminal, {}).token(grant, _ports(options)))
+
+
+@app.command()
+def context(
+    context: typer.Context,
+    tenant: Tenant,
+    agent: Agent,
+    customer: Annotated[str, Option(metavar="ID", help=CUSTOMER)],
+    ids: Ids = None,
+) -> None:
+    """Print the context of a customer's conversation as the local care application signs it, for minutes."""
+    options = GlobalOptions.of(context)
+    case = case_of(customer, ids or ())
+    Terminal().line(sign_context(options, options.tenant(tenant), agent, case))
+
+
+# --- local processes --------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class ProcessView:
+    """One row of ``tenant status``; the names are those of its JSON."""
+
+    name: str
+    state: str
+    pid: int | None = None
+    address: str | None = None
+    memory_mib: int | None = None
+    uptime_s: int | None = None
+    used_by: tuple[str, ...] = ()
+    """Commands, and ``tenant up``."""
+
+
+def _cells(view: ProcessView) -> tuple[str | Text, ...]:
+    return (
+        view.name,
+        Text(view.state, style="green" if view.state == "ready" else "dim"),
+        (view.address or "").removeprefix("http://"),
+        "" if view.pid is None else str(view.pid),
+        "" if view.memory_mib is None else f"{view.memory_mib} MiB",
+        "" if view.uptime_s is None else _in_words(view.uptime_s),
+        ", ".join(view.used_by),
+    )
+
+
+def _views(running: Running) -> list[ProcessView]:
+    others = (GATEWAY, ISSUER, WORKER, SERVICE)
+    models = [name for name in running.processes if name not in others] or [EMBEDDING]
+    return [_view(name, running.processes.get(name), running=running) for name in (*models, *others)]
+
+
+def _view(name: str, one: RunningProcess | None, *, running: Running) -> ProcessView:
+    if one is None:
+        return ProcessView(name, "stopped")
+    users = [use.command for use in running.users(name)]
+    try:
+        memory_mib = psutil.Process(one.identity.pid).memory_info().rss // _MIB
+    except psutil.Error:
+        memory_mib = None
+    return ProcessView(
+        name,
+        "ready" if one.ready else "starting",
+        pid=one.identity.pid,
+        address=None if one.port is None else f"http://{HOST}:{one.port}",
+        memory_mib=memory_mib,
+        uptime_s=int(time.time() - one.identity.started_at),
+        used_by=(*users, *(["tenant up"] if name in running.pinned else [])),
+    )
+
+
+def _in_words(seconds: int) -> str:
+    minutes, rest = divmod(max(0, seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _print_json(terminal: Terminal, views: list[ProcessView]) -> None:
+    terminal.json({"processes": [asdict(view) for view in views]})
+
+
+def _ports(options: GlobalOptions) -> Mapping[str, int]:
+    running = Registry.under(options.state_dir).read_living()
+    if ISSUER in running.processes:
+        return running.ports
+    wishes = port_wishes(options.local_settings()).by_name
+    if not wishes[ISSUER]:
+        raise ConfigurationError(
+            "A token names its issuer, and with --port 0 its port is known only while it runs: "
+            "start it with assistant tenant up."
+        )
+    return wishes
+
+
+# --- tenant files -----------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewTenant:
     """The options of a new tenant."""
@@ -76,9 +261,7 @@ def write_tenant(options: GlobalOptions, wanted: NewTenant) -> None:
     tenant = _loaded(text, wanted.name, place=options.tenants_dir)
     _refuse_clashes(tenant, files)
     _create(path, text)
-    terminal.out.print(
-        f"{path}: written, with the settings of {source.name} and names of its own.", markup=False
-    )
+    terminal.show(f"{path}: written, with the settings of {source.name} and names of its own.")
     terminal.say(f"escalation and gate are {source.name}'s: change what does not fit")
     for said in (*_not_copied(source), *documents.said(source)):
         terminal.say(said)
@@ -102,7 +285,7 @@ def check_tenant(options: GlobalOptions, name: str) -> None:
     tenant = files.one(name)
     systems = {entry.name: entry.inline for entry in tenant.systems if entry.inline is not None}
     for said in confusable(systems):
-        terminal.err.print(plain(f"warning: {said}", style="yellow"))
+        terminal.warn(f"warning: {said}", "yellow")
     wrong = list(refusals(tenant, files))
     care_file = Path(_CARE_APP) / f"{name}.toml"
     if care_file.exists() and not wrong:
@@ -110,7 +293,7 @@ def check_tenant(options: GlobalOptions, name: str) -> None:
     if wrong:
         raise ConfigurationError("\n".join(wrong))
     where = "served locally only" if tenant.deployment is None else "ready to be deployed"
-    terminal.out.print(f"{name}: no placeholders and no conflicts; {where}.", markup=False)
+    terminal.show(f"{name}: no placeholders and no conflicts; {where}.")
 
 
 def refusals(tenant: TenantConfig, files: TenantFiles) -> Iterator[str]:
@@ -331,7 +514,7 @@ def _free_range(wanted: NewTenant, source: TenantConfig, files: TenantFiles) -> 
     if wanted.cidr is not None:
         try:
             asked = IPv4Network(wanted.cidr)
-        except (AddressValueError, NetmaskValueError, ValueError) as error:
+        except ValueError as error:
             raise ConfigurationError(f"--cidr {wanted.cidr}: {error}.") from None
         for block, file in taken.items():
             if block.overlaps(asked):

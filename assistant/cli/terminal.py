@@ -5,14 +5,15 @@ Results go to stdout, progress and remarks to stderr, spinners to a terminal onl
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 import time
-from collections.abc import Callable, Collection, Generator, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Generator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import orjson
 import typer
@@ -30,6 +31,7 @@ from assistant.settings.tenant import TenantConfig, TenantFiles, load_tenants
 if TYPE_CHECKING:
     from assistant.wiring.stores import EmbeddedTenant
 
+T = TypeVar("T")
 Tenant = Annotated[str, typer.Option("--tenant", metavar="T", help="Name of a tenant file.")]
 """The option of every command that works for one tenant."""
 
@@ -90,6 +92,15 @@ class GlobalOptions:
         from assistant.wiring.stores import open_stores  # the slowest import: not every command opens stores
 
         return open_stores(self.tenant(tenant), state_dir=self.state_dir.resolve())
+
+    def with_stores(self, tenant: str, work: Callable[[EmbeddedTenant], Awaitable[T]]) -> T:
+        """Return what ``work`` does with one tenant's stores."""
+
+        async def run() -> T:
+            async with self.stores(tenant) as stores:
+                return await work(stores)
+
+        return asyncio.run(run())
 
     def _tenant_files(self) -> TenantFiles:
         files = load_tenants(self.tenants_dir)
@@ -172,6 +183,32 @@ class Terminal:
             self.step(text)
         else:
             self.err.print(plain(f"· {text}", style="dim"))
+
+    def show(self, text: str, style: str = "") -> None:
+        """Print a line of the result; control characters of text from outside are replaced."""
+        self.out.print(plain(text, style=style))
+
+    def warn(self, text: str, style: str = "dim") -> None:
+        """Print a line on stderr, as ``show`` does."""
+        self.err.print(plain(text, style=style))
+
+    def listing(
+        self, *headings: str, entries: Iterable[tuple[object, Sequence[str | Text]]], as_json: bool
+    ) -> int:
+        """Print a table of the entries' cells, or a line of JSON for each entry; return how many there are.
+
+        ``entries`` has (value for JSON, cells).
+        """
+        shown, count = table(*headings), 0
+        for value, cells in entries:
+            count += 1
+            if as_json:
+                self.json(value)
+            else:
+                shown.add_row(*(plain(cell) if isinstance(cell, str) else cell for cell in cells))
+        if count and not as_json:
+            self.out.print(shown)
+        return count
 
     @contextmanager
     def waiting(self, text: str) -> Generator[None]:

@@ -245,7 +245,7 @@ class Connection:
             yield
         except httpx.RequestError as error:
             here = httpx.URL(self.base_url).host in ("127.0.0.1", "localhost", "::1")
-            advice = "start it with make demo or assistant local up" if here else "check that it runs"
+            advice = "start it with make demo or assistant tenant up" if here else "check that it runs"
             raise UnreachableError(
                 f"The service at {self.base_url} does not answer ({type(error).__name__}); "
                 f"{advice}, and read its log."

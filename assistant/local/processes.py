@@ -89,7 +89,7 @@ def refuse_taken(port: int, *, name: str, chosen: bool) -> None:
     """
     if is_free(port):
         return
-    advice = "choose other ports with --port" if chosen else "try again after assistant local down"
+    advice = "choose other ports with --port" if chosen else "try again after assistant tenant down"
     raise LocalRuntimeError(
         f"Port {port}, which the {name} needs, is in use{_by_whom(port)}; end that program or {advice}."
     )
@@ -264,7 +264,7 @@ class Running(BaseModel):
     processes: dict[str, RunningProcess] = Field(default_factory=dict[str, RunningProcess])
     uses: list[Use] = Field(default_factory=list[Use])
     pinned: list[str] = Field(default_factory=list[str])
-    """Names that ``assistant local up`` keeps running without a use."""
+    """Names that ``assistant tenant up`` keeps running without a use."""
     ports: dict[str, int] = Field(default_factory=dict[str, int])
     """Fixed while any process runs, also for processes that are not started yet."""
 

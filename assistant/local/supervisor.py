@@ -2,7 +2,7 @@
 needs.
 
 Each command writes what it needs into the registry while it runs. A process stops when the last command that
-needs it ends, unless ``assistant local up`` keeps it. The next command notices a killed one, and stops or
+needs it ends, unless ``assistant tenant up`` keeps it. The next command notices a killed one, and stops or
 takes over its processes. All processes of a state folder run with the settings of the newest command.
 """
 
@@ -170,7 +170,7 @@ class Supervisor:
         commands = [
             f"{use.command} (process {use.identity.pid}, in {use.folder})" for use in running.users(name)
         ]
-        return [*commands, *(["assistant local up"] if name in running.pinned else [])]
+        return [*commands, *(["assistant tenant up"] if name in running.pinned else [])]
 
     def _start_for(self, needs: tuple[str, ...], *, use: Use | None) -> Mapping[str, int]:
         until_s = time.monotonic() + self.settings.lock_timeout_s
@@ -238,6 +238,11 @@ class Supervisor:
         stopping = [running.processes.pop(name) for name in names]
         stop_all([one.identity for one in stopping], timeout_s=self.settings.stop_timeout_s)
         self._starter.reap()
+
+    def tend(self) -> None:
+        """Take ended children off the process table, and cut long logs: a command that stays calls it."""
+        self._starter.reap()
+        self._starter.trim_logs()
 
     @contextmanager
     def _opened(self, *, timeout_s: float | None = None, quiet: bool = False) -> Generator[Running]:

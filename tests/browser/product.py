@@ -1,4 +1,4 @@
-"""The product as ``assistant local up`` starts it, and a second service whose model is scripted."""
+"""The product as ``assistant tenant up`` starts it, and a second service whose model is scripted."""
 
 from __future__ import annotations
 
@@ -70,13 +70,13 @@ def running_product(folder: Path) -> Iterator[Product]:
     """Start the product on free ports with its state under ``folder``; stop it at the end."""
     product = Product(_patient_tenants(folder), folder / "state", {})
     try:
-        status = json.loads(product.assistant("--port", "0", "--json", "local", "up"))
+        status = json.loads(product.assistant("--port", "0", "--json", "tenant", "up"))
         for process in status["processes"]:
             if process["address"]:
                 product.addresses[process["name"]] = process["address"]
         yield product
     finally:
-        product.assistant("local", "down")
+        product.assistant("tenant", "down")
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""An agent's work from question to verdict in a real browser, with the product as ``assistant local up``
+"""An agent's work from question to verdict in a real browser, with the product as ``assistant tenant up``
 starts it.
 
 No test here depends on the small model's words.

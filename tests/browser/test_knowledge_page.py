@@ -34,7 +34,9 @@ def leaflets(product: Product, tmp_path_factory: pytest.TempPathFactory) -> Prod
 
 def _bring_empty_page(product: Product) -> None:
     """Add a document without text and one with an unknown label, and wait until the first has failed."""
-    token = product.assistant("token", "--tenant", "clinic", "--agent", "noor", "--role", "knowledge_owner")
+    token = product.assistant(
+        "tenant", "token", "--tenant", "clinic", "--agent", "noor", "--role", "knowledge_owner"
+    )
     document = {"document_id": "empty-page", "title": "An empty page", "content": "<p></p>"}
     with httpx.Client(base_url=product.url, headers={"authorization": f"Bearer {token.strip()}"}) as client:
         brought = client.post("/v1/documents", json={**document, "media_type": "text/html"})

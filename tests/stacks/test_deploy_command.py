@@ -1,4 +1,4 @@
-"""``assistant deploy`` and ``diff``: what they check before a deployment, in which order.
+"""``assistant aws deploy`` and ``diff``: what they check before a deployment, in which order.
 
 The last test runs the command with the real ``cdk``. In the others ``cdk`` is a script that returns templates
 of an earlier synth and records its calls. The account is the emulator in all of them.
@@ -18,9 +18,9 @@ from typing import Any
 
 import pytest
 
-from assistant.cli.account_checks import instance_changes
-from assistant.cli.artifacts import model_files
-from assistant.cli.deploy import DEPLOY_LIMIT_S, Deployment, deployment_of
+from assistant.cli.account import instance_changes
+from assistant.cli.aws import DEPLOY_LIMIT_S, Deployment, deployment_of
+from assistant.cli.publishing import model_files
 from assistant.cli.terminal import Terminal
 from assistant.domain.errors import DeploymentError
 from assistant.settings.images import load_images, write_digest
@@ -464,7 +464,7 @@ def test_an_image_that_was_never_built_is_named_with_the_command_that_builds_it(
     shutil.rmtree(clone.templates)
     done = synthesize(clone.templates, tenant=TENANT, tenants=str(clone.tenants))
     assert done.returncode == 0, done.stderr[-2000:]
-    with pytest.raises(DeploymentError, match=r"OrchestratorImageDigest.*assistant images publish"):
+    with pytest.raises(DeploymentError, match=r"OrchestratorImageDigest.*assistant aws publish-images"):
         deployment(clone, lock).deploy([])
     assert clone.calls() == ["synth"]
 
@@ -553,15 +553,15 @@ def test_the_command_deploys_a_tenant_with_the_real_cdk(
         "--method=direct",
         "--require-approval=never",
     ]
-    done = account.run(command, "deploy", *options)
+    done = account.run(command, "aws", "deploy", *options)
     assert done.returncode == 1, printed(done) + log_of(account)
     assert re.search(r"run the same command again:\s+s3://\S+/llm/smollm2-135m-cpu/b179", done.stderr)
     assert "ArtifactPublisherArn = arn:" in done.stderr
     assert set(stacks_of(account)) == {f"assistant-{TENANT}-{name}" for name in ("Keys", "Network", "Data")}
-    done = account.run(command, "artifacts", "put", "--tenants", tenants, "--tenant", TENANT)
+    done = account.run(command, "aws", "put-artifacts", "--tenants", tenants, "--tenant", TENANT)
     assert done.returncode == 0, printed(done)
     assert objects_of_models(account) == wanted_files()
-    done = account.run(command, "deploy", *options)
+    done = account.run(command, "aws", "deploy", *options)
     assert done.returncode == 0, printed(done) + log_of(account)
     assert power(account) == "paused"
     assert "search schema: " in done.stderr

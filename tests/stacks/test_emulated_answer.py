@@ -76,7 +76,7 @@ def account(assembly: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         account.put_parameter(f"/assistant/{TENANT}/jwks", keys)
         account.deploy(assembly_folder(assembly, TENANT))
         command = Path(sys.executable).parent / "assistant"
-        done = account.run(command, "artifacts", "put", "--tenant", TENANT)
+        done = account.run(command, "aws", "put-artifacts", "--tenant", TENANT)
         assert done.returncode == 0, printed(done)
         yield account
 

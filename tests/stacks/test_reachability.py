@@ -14,9 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from assistant.cli.check import refuse_paths
 from assistant.cli.main import run
-from assistant.cli.tenant_templates import Kind, intended_paths, prove
+from assistant.cli.templates import Kind, intended_paths, prove, refuse_paths
 from assistant.domain.errors import DeploymentError
 from template_checks.facts import Facts
 from template_checks.reachability import Report
@@ -98,7 +97,7 @@ def test_a_deployment_is_refused_if_the_rules_do_not_allow_a_consumer(assembly: 
 
 def test_the_command_shows_both_tables(assembly: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     with pytest.raises(SystemExit) as ended:
-        run(["reach", str(assembly_folder(assembly, "sandbox")), "--json"])
+        run(["aws", "reach", str(assembly_folder(assembly, "sandbox")), "--json"])
 
     shown = json.loads(capfdbinary.readouterr().out)
     assert ended.value.code == 0

@@ -261,10 +261,10 @@ def test_a_hipaa_tenant_with_images_by_tag_is_refused_with_the_locking_commands(
     done = synthesize(tmp_path / "out", tenant="pharmacy", unlocked="")
     assert done.returncode != 0
     for command in (
-        "assistant images publish --image orchestrator --to 111122223333/us-east-1",
-        "assistant images publish --image otel_collector --to 111122223333/us-east-1",
-        "assistant images lock llm_neuronx --region us-east-1",
-        "assistant images lock embedding_tei_cpu --region us-east-1",
+        "assistant aws publish-images --image orchestrator --to 111122223333/us-east-1",
+        "assistant aws publish-images --image otel_collector --to 111122223333/us-east-1",
+        "assistant aws lock-image llm_neuronx --region us-east-1",
+        "assistant aws lock-image embedding_tei_cpu --region us-east-1",
     ):
         assert command in done.stderr
 

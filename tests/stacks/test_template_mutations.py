@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from assistant.cli.tenant_templates import facts_of
+from assistant.cli.templates import facts_of
 from tests.stacks.mistakes.scene import Scene
 from tests.stacks.mutations.harmless import HARMLESS
 from tests.stacks.mutations.run import outcomes

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import typer
 
-from assistant.cli.check import show_losses
+from assistant.cli.aws import upgrades as show_losses
 from assistant.settings.tenant import load_tenant
 from stacks.pinning import PINS, pin_tenants, replacing_properties
 from template_checks.upgrades import (

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import typer.main
 
-from assistant.cli.main import app
+from assistant.cli.main import load_command
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "from-nothing.md").read_text(encoding="utf-8")
@@ -80,7 +79,7 @@ def test_knowledge_comes_before_the_first_question_and_the_file_before_what_read
     synthesizing = [
         action.number
         for action in FIRST
-        if any(word in block for block in action.blocks for word in ("cdk deploy", "assistant deploy"))
+        if any(word in block for block in action.blocks for word in ("cdk deploy", "assistant aws deploy"))
     ]
     assert edit < min(synthesizing)
 
@@ -106,10 +105,9 @@ def test_its_command_is_one_that_there_is(action: Action) -> None:
 
 def known(words: list[str]) -> None:
     """Walk down to the command, and look for each of its options."""
-    place = typer.main.get_command(app)
-    while hasattr(place, "commands"):
-        place = place.commands[words[0]]  # type: ignore[attr-defined]
-        words = words[1:]
+    place, words = load_command(words[0]), words[1:]
+    if hasattr(place, "commands"):
+        place, words = place.commands[words[0]], words[1:]
     options = {name for parameter in place.params for name in parameter.opts}
     assert {word for word in words if word.startswith("--")} <= options
 

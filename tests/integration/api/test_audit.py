@@ -1,4 +1,4 @@
-"""Who saw a document, what an agent saw: asked of the running service, and by ``assistant audit``."""
+"""Who saw a document, what an agent saw: asked of the running service, and by ``assistant desk audit``."""
 
 from __future__ import annotations
 
@@ -164,13 +164,13 @@ async def test_pages_lead_through_all_of_it(service: RunningService) -> None:
 async def assistant(
     service: RunningService, *arguments: str, token: str | None = None
 ) -> tuple[int, str, str]:
-    """Run ``assistant audit`` on the service's folders; return status, stdout, stderr."""
+    """Run ``assistant desk audit`` on the service's folders; return status, stdout, stderr."""
     assert service.settings is not None
     more = {LocalSettings.variable("service_token"): token} if token else {}
     done = await asyncio.to_thread(
         run_forked,
         "assistant.cli.main",
-        *("audit", "--tenant", "clinic"),
+        *("desk", "audit", "--tenant", "clinic"),
         *("--tenants", str(service.settings.tenants_dir), "--state", str(service.state_dir)),
         *arguments,
         folder=Path.cwd(),

@@ -15,7 +15,7 @@ from shop import Shop, open_shop
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     shop = open_shop(tmp_path_factory.mktemp("shop"), orders=True)
     yield shop
-    shop.run("local", "down")
+    shop.run("tenant", "down")
     assert shop.nothing_runs()
 
 

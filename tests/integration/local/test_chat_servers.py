@@ -12,7 +12,7 @@ import pytest
 
 from assistant.answering.ports import ChatMessage, GenerationRequest
 from assistant.aws.sagemaker import SageMakerGenerator, open_sagemaker_runtime
-from assistant.cli.served_model import ServedOptions, look_at_server, read_key
+from assistant.cli.models import ServedOptions, look_at_server, read_key
 from assistant.domain.answers import Usage
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.errors import (

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from assistant.cli.models import list_models, use_model
-from assistant.cli.served_model import ServedOptions, use_served_model
+from assistant.cli.models import ServedOptions, list_models, use_model, use_served_model
 from assistant.cli.terminal import GlobalOptions
 from assistant.domain.errors import AssistantError, ConfigurationError
 from assistant.evaluation.model_questions import REFUSAL, load_model_questions

@@ -13,8 +13,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from assistant.cli.account_checks import AccountChecks, Finding
-from assistant.cli.aws_account import AwsAccount
+from assistant.cli.account import AccountChecks, AwsAccount, Finding
 from assistant.settings.tenant import load_tenant
 from tests.fakes.tenant_files import committed_tenant
 

@@ -69,15 +69,13 @@ def printer(written: io.StringIO) -> AnswerPrinter:
     return AnswerPrinter(terminal, base_url="http://127.0.0.1:8700")
 
 
-def test_text_is_written_as_it_arrives(printer: AnswerPrinter, written: io.StringIO) -> None:
+def test_a_sentence_is_written_when_it_ends_with_its_citations(
+    printer: AnswerPrinter, written: io.StringIO
+) -> None:
     printer.show(STARTED)
-    printer.show(Token("Wait until "))
-    assert written.getvalue() == "Wait until "
-    assert printer.first_text_s is not None
-
-
-def test_a_sentence_gets_its_citations(printer: AnswerPrinter, written: io.StringIO) -> None:
-    printer.show(Token("Call the plan."))
+    for token in ("Call ", "the plan.", " T"):
+        printer.show(Token(token))
+    assert (written.getvalue(), printer.first_text_s is None) == ("", False)
     printer.show(sentence(end=14, citations=(1, 2)))
     assert written.getvalue() == "Call the plan. [1][2]"
 
@@ -106,6 +104,17 @@ def test_sources_are_numbered_with_title_and_link(printer: AnswerPrinter, writte
         printer.show(event)
     assert "1  Refill too soon  refill" in written.getvalue()
     assert "http://127.0.0.1:8700/v1/documents/refill?token=t" in written.getvalue()
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_long_address_is_behind_the_title(written: io.StringIO, is_terminal: bool) -> None:
+    console = Console(file=written, width=100, force_terminal=is_terminal, highlight=False, soft_wrap=True)
+    address = f"/v1/documents/refill?token={'t' * 400}"
+    long = SOURCE.model_copy(update={"document_url": address})
+    print_sources(Terminal(out=console), [long], cited=[1], base_url="http://127.0.0.1:8700")
+    linked = f";http://127.0.0.1:8700{address}\x1b\\" in written.getvalue()
+    assert (linked, "t" * 400 in written.getvalue()) == (is_terminal, is_terminal)
+    assert "Refill too soon" in written.getvalue()
 
 
 def test_the_publishers_link_goes_before_our_own(printer: AnswerPrinter, written: io.StringIO) -> None:
@@ -236,6 +245,7 @@ def test_text_that_would_steer_the_terminal_is_made_harmless(
     printer: AnswerPrinter, written: io.StringIO
 ) -> None:
     printer.show(Token("a\x1b[2Jb\x9bc\u202ed"))
+    printer.show(sentence(end=len("a\x1b[2Jb\x9bc\u202ed")))
     assert written.getvalue() == "a�[2Jb�c�d"
 
 
@@ -246,6 +256,7 @@ def test_a_mark_stands_behind_its_sentence_though_the_next_has_begun(
     printer.show(Token(" Then"))
     printer.show(sentence(end=14, citations=(1,)))
     printer.show(Token(" wait"))
+    printer.show(sentence(end=24))
     assert written.getvalue() == "Call the plan. [1] Then wait"
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from assistant.cli.deploy import DEPLOY_LIMIT_S
+from assistant.cli.aws import DEPLOY_LIMIT_S
 from tests.fakes.tenant_files import committed_tenant
 from tools.tenant_matrix import matrix
 
@@ -290,7 +290,7 @@ def test_the_environments_of_the_matrix_are_ones_that_a_role_can_be_made_for() -
 
 @pytest.mark.parametrize("role", ["DeployRole", "DiffRole"])
 def test_the_roles_may_call_what_the_commands_call_and_no_more(role: str) -> None:
-    source = (ROOT / "assistant/cli/aws_account.py").read_text(encoding="utf-8")
+    source = (ROOT / "assistant/cli/account.py").read_text(encoding="utf-8")
     calls = re.findall(r'_call\(\s*"([a-z0-9-]+)", "(\w+)"', source)
     called = {f"{service.replace('-', '')}:{_camel(name)}" for service, name in calls}
     called |= {f"servicequotas:{_camel(name)}" for name in re.findall(r'"(list_\w+quotas)"', source)}

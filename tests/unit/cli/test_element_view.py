@@ -70,8 +70,10 @@ def failed(problem: ElementProblem, **fields: Any) -> ElementChanged:
     return element(ElementState.FAILED, problem=problem, **fields)
 
 
-def sentence(end: int) -> SentenceEnded:
-    return SentenceEnded(index=0, start=0, end=end, citations=(1,), support=Support.SUPPORTED, reasons=())
+def sentence(end: int, *, citations: tuple[int, ...] = (1,)) -> SentenceEnded:
+    return SentenceEnded(
+        index=0, start=0, end=end, citations=citations, support=Support.SUPPORTED, reasons=()
+    )
 
 
 DONE = Done(finish_reason=FinishReason.STOP, citations=(), usage=Usage(), timings_ms={})
@@ -85,6 +87,7 @@ def test_a_value_takes_the_place_of_its_label(printer: AnswerPrinter, written: i
 
     assert before == ""
     printer.show(Token(" Then wait"))
+    printer.show(sentence(len(STEP) + 10, citations=()))
     assert written.getvalue() == f"Read the status: Delayed (orders, {TIME}, order 4471-2208) [1] Then wait"
     assert not printer.is_waiting
 
@@ -95,20 +98,20 @@ def test_brackets_that_are_no_label_are_text_after_the_next_token(
     for event in (Token("Use form [AR-1] here"), sentence(20), Token(" and sign")):
         printer.show(event)
 
-    assert written.getvalue() == "Use form [AR-1] here [1] and sign"
+    assert written.getvalue() == "Use form [AR-1] here [1]"
 
 
 def test_text_goes_on_without_a_value_that_is_late(printer: AnswerPrinter, written: io.StringIO) -> None:
-    for event in (Token(STEP), element(), Token(" Then wait here")):
+    text = f"{STEP} Then wait here"
+    for event in (Token(STEP), element(), Token(" Then wait here"), sentence(len(text), citations=())):
         printer.show(event)
     assert printer.is_waiting
 
     printer.release()
-    text = written.getvalue()
+    assert written.getvalue() == text
     printer.show(ready("Delayed"))
     printer.show(DONE)
 
-    assert text == f"{STEP} Then wait here"
     assert f"{text}\n  Order status: Delayed (orders, {TIME})\n" in written.getvalue()
 
 

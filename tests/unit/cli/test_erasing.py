@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from assistant.cli.records import erase_patient
+from assistant.cli.desk import erase_patient
 from assistant.cli.terminal import GlobalOptions
 from assistant.domain.answers import Sent
 from assistant.domain.errors import ConfigurationError

@@ -1,4 +1,4 @@
-"""``--explain`` and ``replay`` of records: the newest schema, and the one before."""
+"""``--explain`` and ``desk replay`` of records: the newest schema, and the one before."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from assistant.cli.records import Replayed, explain, show_replayed
+from assistant.cli.answer_view import Replayed, explain, show_replayed
 from assistant.cli.terminal import Terminal
 from assistant.domain.answers import (
     AnswerRecord,

@@ -14,7 +14,7 @@ from assistant.domain.errors import ConfigurationError
     [
         (["ask", "--state", "s", "why"], ["--state", "s", "ask", "why"]),
         (["search", "--tenants=t", "q", "--json"], ["--tenants=t", "--json", "search", "q"]),
-        (["--port", "0", "local", "up"], ["--port", "0", "local", "up"]),
+        (["--port", "0", "tenant", "up"], ["--port", "0", "tenant", "up"]),
         (["ask", "--", "--json"], ["ask", "--", "--json"]),
         (["ask", "--state"], ["--state", "ask"]),
     ],

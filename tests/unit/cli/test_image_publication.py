@@ -13,7 +13,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from assistant.cli.images import Platform, Publication, Registry
+from assistant.cli.publishing import Platform, Publication, Registry
 from assistant.cli.terminal import Terminal
 from assistant.domain.errors import ConfigurationError, DeploymentError
 from assistant.settings.images import load_images

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from assistant.cli.deploy import published_keys
+from assistant.cli.aws import published_keys
 from assistant.domain.errors import DeploymentError
 
 pytestmark = pytest.mark.loopback

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from assistant.cli import loading
-from assistant.cli.loading import LoadReport, Reading, SourceFolders, follow_worker
+from assistant.cli import knowledge
+from assistant.cli.knowledge import FileReading, LoadReport, SourceFolders, follow_worker
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import Document, DocumentState
 from assistant.domain.elements import ElementKind
@@ -114,8 +114,8 @@ async def test_more_documents_than_one_look_are_all_followed(stores: KnowledgeSt
 async def test_first_documents_that_stay_unfinished_do_not_hide_those_behind_them(
     stores: KnowledgeStores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, "_STALLED_S", 1.0)
-    monkeypatch.setattr(loading, "_WINDOW", 2)
+    monkeypatch.setattr(knowledge, "_STALLED_S", 1.0)
+    monkeypatch.setattr(knowledge, "_WINDOW", 2)
     shown = Shown()
     with pytest.raises(LocalRuntimeError, match="The worker finished no document"):
         await run(stores, documents("a", "b", "c", "d", "e"), hold=("a", "b", "c"), shown=shown)
@@ -136,10 +136,10 @@ ELEMENTS = {
 NEAR = "there are fernhill.status, fernhill.stock, orders.status"
 
 
-def read(folder: Path, *, names_elements: bool, elements: dict[str, ElementKind] = ELEMENTS) -> Reading:
+def read(folder: Path, *, names_elements: bool, elements: dict[str, ElementKind] = ELEMENTS) -> FileReading:
     entry = SourceEntry(name="steps", elements=names_elements)
     tenant = TenantConfig(schema_version=1, name="mine", display_name="Mine", sources=(entry,))
-    reading = Reading(elements)
+    reading = FileReading(elements)
     assert list(reading.items(SourceFolders(KnowledgeSources.of(tenant).named("steps"), (folder,))))
     return reading
 
@@ -192,7 +192,7 @@ def test_what_is_told_of_a_load_is_bounded(tmp_path: Path) -> None:
 def test_every_tag_of_the_pharmacy_s_documents_is_filled() -> None:
     root = Path(__file__).parents[3]
     tenant = load_tenant(root / "tenants" / "pharmacy.toml")
-    reading = Reading.of(tenant)
+    reading = FileReading.of(tenant)
     source = KnowledgeSources.of(tenant).named("procedures")
     found = list(reading.items(SourceFolders(source, (root / "knowledge" / "pharmacy",))))
     tags = [one for one in found if isinstance(one, SourceDocument) and "{{" in one.document.content]

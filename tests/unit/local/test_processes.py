@@ -44,7 +44,7 @@ def test_a_port_in_use_is_named_with_what_to_do(taken: int) -> None:
 
 
 def test_a_port_that_nobody_chose_is_not_asked_for(taken: int) -> None:
-    with pytest.raises(LocalRuntimeError, match="assistant local down"):
+    with pytest.raises(LocalRuntimeError, match="assistant tenant down"):
         refuse_taken(taken, name="llm", chosen=False)
 
 

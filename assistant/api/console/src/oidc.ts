@@ -168,7 +168,7 @@ async function readJson(address: string, init: RequestInit): Promise<Record<stri
   const signal = AbortSignal.timeout(CALL_LIMIT_MS);
   const response = await fetch(address, { ...init, signal, credentials: "omit" }).catch(() => null);
   if (response === null) {
-    const stopped = "Sign-in on this machine has stopped. Start it again with make demo (or assistant local up).";
+    const stopped = "Sign-in on this machine has stopped. Start it again with make demo (or assistant tenant up).";
     const unreachable = "The sign-in service cannot be reached. Try again.";
     throw new SignInError(isThisMachine(globalThis.location?.hostname) ? stopped : unreachable);
   }

@@ -20,7 +20,7 @@ export function unreachable(): Problem {
     title: "The assistant cannot be reached",
     status: 0,
     detail: isThisMachine(globalThis.location?.hostname)
-      ? "The service on this machine has stopped. Start it again with make demo (or assistant local up), then try again."
+      ? "The service on this machine has stopped. Start it again with make demo (or assistant tenant up), then try again."
       : "The connection failed before an answer came. Check the network and try again.",
     code: "unreachable",
     retryable: true,

@@ -1,12 +1,13 @@
-"""What the template checks need to know of this product: a tenant's facts, and the intended paths."""
+"""Checks of a tenant's templates: its facts, the intended paths, and what a deployment refuses."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
 
-from assistant.domain.errors import ConfigurationError
+from assistant.domain.errors import ConfigurationError, DeploymentError
 from assistant.settings.deployment import ModelsSection
 from assistant.settings.images import ImageLock, load_images
 from assistant.settings.model_artifacts import INSTANCES, load_embedding_manifest, load_llm_manifest
@@ -14,13 +15,17 @@ from assistant.settings.tenant import TenantConfig, load_tenant
 from template_checks.facts import (
     ArtifactFact,
     Facts,
+    Finding,
     ImageFact,
     InstanceFact,
     IntendedPaths,
+    Status,
+    finding_as_text,
     load_intended_paths,
 )
 from template_checks.reachability import Report
 from template_checks.reachability import prove as prove_intended
+from template_checks.rules import check_rules
 from template_checks.templates import Templates
 
 INSTANCE_TABLE = {
@@ -58,7 +63,7 @@ def _images(lock: ImageLock, tenant: TenantConfig) -> tuple[ImageFact, ...]:
         ImageFact(
             repository=image.repository,
             accounts=lock.accounts(name),
-            # `assistant images publish` uses the architecture of the tenant's tasks.
+            # `assistant aws publish-images` uses the architecture of the tenant's tasks.
             architecture=tenant.tasks.architecture if image.is_own else None,
         )
         for name, image in lock.images.items()
@@ -115,3 +120,33 @@ def intended_paths() -> IntendedPaths:
 def prove(templates: Templates, *, facts: Facts | None = None) -> Report:
     """Return what a tenant's templates make reachable, compared with the intended paths."""
     return prove_intended(templates, facts=facts, intended=intended_paths())
+
+
+# --- what a deployment refuses ----------------------------------------------------------------------------
+def refuse_broken_rules(templates: Path, *, tenant_file: Path, root: Path | None = None) -> None:
+    """Raise DeploymentError with everything in a tenant's templates that breaks a rule of an AWS service."""
+    facts = facts_of(tenant_file, root=root or Path.cwd())
+    _refuse(
+        "These rules of AWS services are broken", check_rules(read_templates([templates], facts), facts=facts)
+    )
+
+
+def refuse_paths(templates: Path, *, tenant_file: Path, root: Path | None = None) -> None:
+    """Raise DeploymentError with every unintended and every missing path of a tenant's templates.
+
+    What no template contains (routes of an existing VPC) is not refused: no tenant could be deployed there.
+    """
+    facts = facts_of(tenant_file, root=root or Path.cwd())
+    report = prove(read_templates([templates], facts), facts=facts)
+    refused = [finding for finding in report.findings if finding.status is Status.REFUSED]
+    _refuse("What these templates let reach what is refused", refused)
+
+
+def read_templates(paths: Sequence[Path], facts: Facts) -> Templates:
+    """Return the templates of files and folders, in the account and region of the facts."""
+    return Templates.read(paths, account=facts.account, region=facts.region)
+
+
+def _refuse(what: str, findings: Sequence[Finding]) -> None:
+    if findings:
+        raise DeploymentError("\n".join([f"{what}:", *map(finding_as_text, findings)]))

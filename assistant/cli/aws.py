@@ -1,4 +1,4 @@
-"""``assistant deploy`` and ``assistant diff``: checks before the plain CDK command, and a probe after it."""
+"""``assistant aws``: checks before the plain CDK commands, a probe after them, and what to publish before."""
 
 from __future__ import annotations
 
@@ -8,28 +8,157 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import httpx
+import orjson
+import typer
+from typer import Argument, Option
 
-from assistant.cli.account_checks import AccountChecks, Templates, instance_changes
-from assistant.cli.artifacts import BUCKET_OUTPUT, PUBLISHER_OUTPUT, model_files
-from assistant.cli.aws_account import AwsAccount, place_of
+from assistant.cli.account import AccountChecks, AwsAccount, Templates, instance_changes, place_of
+from assistant.cli.publishing import (
+    BUCKET_OUTPUT,
+    PUBLISHER_OUTPUT,
+    Publication,
+    Registry,
+    model_files,
+    put_models,
+)
+from assistant.cli.templates import facts_of, prove, read_templates, refuse_broken_rules, refuse_paths
 from assistant.cli.tenant import refusals
-from assistant.cli.terminal import Terminal
+from assistant.cli.terminal import GlobalOptions, Tenant, Terminal
 from assistant.domain.errors import ConfigurationError, DeploymentError
 from assistant.settings.care_app import load_care_app
 from assistant.settings.deployed_names import PAUSED
 from assistant.settings.deployment import PlaceSection
-from assistant.settings.tenant import TenantConfig, load_tenants
-from template_checks import upgrades
+from assistant.settings.tenant import TenantConfig, load_tenant, load_tenants
+from template_checks import upgrades as upgrade_checks
+from template_checks.facts import Facts, Status
 
+app = typer.Typer(no_args_is_help=True, add_completion=False)
 _TIMEOUT_S = 15.0
 _WELL_KNOWN = "/.well-known/openid-configuration"
+_SYNTH_LIMIT_S = 300
+DEPLOY_LIMIT_S = 330 * 60
+"""Longer than the templates' own timeouts, so that it never ends a healthy deployment: four hours for an
+endpoint's blue/green deployment (capacity 60 minutes, download 30, start 60, twice ten of baking; the two
+endpoints in parallel), and one and a half for the other stacks, half of that the search domain."""
+SCHEMA_OUTPUT = "SchemaStamp"
+PROBE_OUTPUT = "ProbeFunctionName"
+_FIRST = ("Keys", "Network", "Data")
+"""The stacks of a first deployment: endpoints, tasks and the schema function read the models bucket when they
+start, so it must exist, with the model artifacts, before them."""
+_LOCK = Path("images.lock.toml")
+ImageLockFile = Annotated[Path, Option("--images", metavar="FILE", help="Lock file of image digests.")]
+CdkArguments = Annotated[list[str] | None, Argument(metavar="[-- CDK ARGUMENTS]", help="Passed on to cdk.")]
 
 
+class ImagePlatform(StrEnum):
+    AMD64 = "linux/amd64"
+    ARM64 = "linux/arm64"
+
+
+@app.command()
+def deploy(
+    context: typer.Context, tenant: Tenant, images: ImageLockFile = _LOCK, cdk: CdkArguments = None
+) -> None:
+    """Deploy a tenant: checks, images, parameters, cdk deploy, schema, probe."""
+    _deployment(GlobalOptions.of(context), tenant, images).deploy(cdk or [])
+
+
+@app.command()
+def diff(
+    context: typer.Context, tenant: Tenant, images: ImageLockFile = _LOCK, cdk: CdkArguments = None
+) -> None:
+    """Show what a deployment would change; fail if it would delete or replace stateful resources."""
+    _deployment(GlobalOptions.of(context), tenant, images).diff(cdk or [])
+
+
+@app.command()
+def reach(
+    context: typer.Context,
+    templates: Annotated[
+        list[Path], Argument(metavar="TEMPLATE…", help="Templates of one tenant: cdk.out/assembly-T.")
+    ],
+    tenant: Annotated[str | None, Option(metavar="T", help="Use this tenant's facts.")] = None,
+) -> None:
+    """Show which connections a tenant's templates allow, by port; status 1 unless every path is intended."""
+    options = GlobalOptions.of(context)
+    tenant_file = None if tenant is None else options.tenants_dir / f"{tenant}.toml"
+    facts = Facts() if tenant_file is None else facts_of(tenant_file, root=Path.cwd())
+    report = prove(read_templates(templates, facts), facts=facts)
+    if options.json:
+        sys.stdout.buffer.write(orjson.dumps(asdict(report), option=orjson.OPT_INDENT_2) + b"\n")
+    else:
+        sys.stdout.write(report.as_text())
+    if report.status is not Status.PASSED:
+        raise typer.Exit(1)
+
+
+@app.command()
+def upgrades(
+    folder: Annotated[Path, Argument(metavar="FOLDER", help="Templates of one tenant: cdk.out/assembly-T.")],
+    pins: Annotated[Path, Option(metavar="FILE", help="The pinned resources: stacks/pins/T.json.")],
+) -> None:
+    """List what a deployment of a tenant's templates would replace or delete; status 1 if anything."""
+    pinned, stacks = upgrade_checks.read_pins(pins), upgrade_checks.templates_by_stack_name(folder)
+    lines = [str(loss) for loss in upgrade_checks.losses(pinned, stacks)]
+    lines += [f"{name} is stateful and not pinned" for name in upgrade_checks.unpinned(pinned, stacks)]
+    sys.stdout.writelines(f"{line}\n" for line in lines)
+    if lines:
+        raise typer.Exit(1)
+
+
+@app.command()
+def publish_images(
+    to: Annotated[
+        list[str], Option("--to", metavar="ACCOUNT/REGION", help="Push to the first one, copy to the others.")
+    ],
+    image: Annotated[
+        list[str] | None, Option("--image", metavar="NAME", help="Only this image; may be repeated.")
+    ] = None,
+    platform: Annotated[
+        ImagePlatform, Option(help="Of tasks on Fargate; the model server is always linux/amd64.")
+    ] = ImagePlatform.AMD64,
+    lock: Annotated[Path, Option(help="Lock file to write the digests to.")] = _LOCK,
+) -> None:
+    """Build and push our images, copy them to other accounts, and write their digests to the lock."""
+    terminal = Terminal(steps=True)
+    publication = Publication(root=Path.cwd(), lock_file=lock, terminal=terminal, platform=platform.value)
+    publication.publish([Registry.parse(text) for text in to], only=image or ())
+
+
+@app.command()
+def lock_image(
+    image: Annotated[str, Argument(metavar="NAME", help="An image that AWS publishes.")],
+    region: Annotated[str, Option(help="Region of the registry to ask.")],
+    file: Annotated[Path, Option("--lock", help="Lock file to write the digest to.")] = _LOCK,
+) -> None:
+    """Write the current digest of an image that AWS publishes to the lock."""
+    Publication(root=Path.cwd(), lock_file=file, terminal=Terminal(steps=True)).lock(image, region=region)
+
+
+@app.command()
+def put_artifacts(context: typer.Context, tenant: Tenant) -> None:
+    """Upload the models of the Python packages to a tenant's models bucket, as its publisher."""
+    file = GlobalOptions.of(context).tenants_dir / f"{tenant}.toml"
+    put_models(load_tenant(file), tenant_file=file, root=Path.cwd(), terminal=Terminal(steps=True))
+
+
+def _deployment(options: GlobalOptions, tenant: str, images: Path) -> Deployment:
+    return deployment_of(
+        load_tenant(options.tenants_dir / f"{tenant}.toml"),
+        tenants_dir=options.tenants_dir,
+        images=images,
+        root=Path.cwd(),
+        terminal=Terminal(steps=True),
+    )
+
+
+# --- the deployment of one tenant -------------------------------------------------------------------------
 def published_keys(issuer: str) -> str:
     """Return the issuer's public keys (JWKS, by OpenID Connect Discovery 1.0) as JSON.
 
@@ -60,13 +189,6 @@ def _json(client: httpx.Client, address: str) -> Mapping[str, Any]:
     if not isinstance(answer, dict):
         raise DeploymentError(f"{address} holds no JSON object.")
     return cast("Mapping[str, Any]", answer)
-
-
-_SYNTH_LIMIT_S = 300
-DEPLOY_LIMIT_S = 330 * 60
-"""Longer than the templates' own timeouts, so that it never ends a healthy deployment: four hours for an
-endpoint's blue/green deployment (capacity 60 minutes, download 30, start 60, twice ten of baking; the two
-endpoints in parallel), and one and a half for the other stacks, half of that the search domain."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,13 +264,6 @@ def _with_our_node(environment: Mapping[str, str]) -> dict[str, str]:
     return {**environment, "PATH": f"{beside}{os.pathsep}{environment.get('PATH', '')}"}
 
 
-SCHEMA_OUTPUT = "SchemaStamp"
-PROBE_OUTPUT = "ProbeFunctionName"
-_FIRST = ("Keys", "Network", "Data")
-"""The stacks of a first deployment: endpoints, tasks and the schema function read the models bucket when they
-start, so it must exist, with the model artifacts, before them."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
     """The deployment of one tenant: ``npx cdk deploy``, with checks before it and a probe after it."""
@@ -193,17 +308,15 @@ class Deployment:
 
     def check(self) -> None:
         """Synthesize, check the templates for rules and paths, and compare them with the pins."""
-        from assistant.cli.check import refuse_broken_rules, refuse_paths
-
         self.terminal.step("synthesizing and validating")
         self.cdk.synth()
         self.terminal.step("checking the templates")
         refuse_broken_rules(self.cdk.stage, tenant_file=self.tenant_file)
         refuse_paths(self.cdk.stage, tenant_file=self.tenant_file)
         if self._pins.exists():
-            pinned = upgrades.read_pins(self._pins)
-            _refuse_losses(upgrades.losses(pinned, self._templates()))
-            for name in upgrades.unpinned(pinned, self._templates()):
+            pinned = upgrade_checks.read_pins(self._pins)
+            _refuse_losses(upgrade_checks.losses(pinned, self._templates()))
+            for name in upgrade_checks.unpinned(pinned, self._templates()):
                 self.terminal.say(f"{name} is stateful and not pinned yet: run make pin and commit the file")
 
     def _check_account(self) -> None:
@@ -261,7 +374,7 @@ class Deployment:
         return self.place.parameter(self.tenant.name, "power")
 
     def _templates(self) -> Templates:
-        return upgrades.templates_by_stack_name(self.cdk.stage)
+        return upgrade_checks.templates_by_stack_name(self.cdk.stage)
 
     def _deployed(self) -> Templates:
         """Return the templates of the tenant's deployed stacks."""
@@ -271,8 +384,8 @@ class Deployment:
     def _compare_with(self, deployed: Templates) -> None:
         """Refuse a change that deletes or replaces deployed state, and one without pins to review."""
         if deployed:
-            standing = upgrades.pin(deployed, upgrades.read_replacing(self._pins.parent))
-            _refuse_losses(upgrades.losses(standing, self._templates()))
+            standing = upgrade_checks.pin(deployed, upgrade_checks.read_replacing(self._pins.parent))
+            _refuse_losses(upgrade_checks.losses(standing, self._templates()))
             self._refuse_instances(deployed)
         if self._pins.exists():
             return
@@ -355,7 +468,7 @@ class Deployment:
                 raise DeploymentError(f"The probe failed ({reason}): docs/private-link.md, Alarms.")
 
 
-def _refuse_losses(lost: Sequence[upgrades.Loss]) -> None:
+def _refuse_losses(lost: Sequence[upgrade_checks.Loss]) -> None:
     if lost:
         listed = "\n  ".join(str(loss) for loss in lost)
         raise DeploymentError(f"This change would delete or replace stateful resources:\n  {listed}")
