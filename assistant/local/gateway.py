@@ -13,7 +13,7 @@ import struct
 import uuid
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -183,6 +183,7 @@ def require_signature(headers: Mapping[str, str], *, service: str = _SERVICE) ->
 _PATH = re.compile(r"/endpoints/(?P<endpoint>[^/]+)/(?P<operation>invocations|invocations-response-stream)")
 _ENDPOINT_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 _PREFIX = "x-amzn-sagemaker-"
+_INFERENCE_ID = "X-Amzn-SageMaker-Inference-Id"
 _SUPPORTED = frozenset({"custom-attributes", "inference-id", "accept", "target-variant", "content-type"})
 _MAX_LENGTHS = {"custom-attributes": 1024, "inference-id": 64}
 
@@ -193,20 +194,8 @@ class Invocation:
 
     endpoint: str
     streamed: bool
-    content_type: str
-    accept: str | None
-    custom_attributes: str | None
-    inference_id: str | None
-
-    def container_headers(self) -> dict[str, str]:
-        """Return the headers of the request to the container."""
-        headers = {
-            "Content-Type": self.content_type,
-            "Accept": self.accept,
-            "X-Amzn-SageMaker-Custom-Attributes": self.custom_attributes,
-            "X-Amzn-SageMaker-Inference-Id": self.inference_id,
-        }
-        return {name: value for name, value in headers.items() if value is not None}
+    headers: dict[str, str]
+    """Of the request to the container."""
 
 
 def read_invocation(method: str, path: str, headers: Mapping[str, str]) -> Invocation:
@@ -221,13 +210,14 @@ def read_invocation(method: str, path: str, headers: Mapping[str, str]) -> Invoc
         if name.startswith(_PREFIX):
             _check_header(name, value)
     streamed = match["operation"] == "invocations-response-stream"
+    passed_on = {
+        "Content-Type": headers.get("content-type", "application/octet-stream"),
+        "Accept": headers.get(_PREFIX + "accept" if streamed else "accept"),
+        "X-Amzn-SageMaker-Custom-Attributes": headers.get(_PREFIX + "custom-attributes"),
+        _INFERENCE_ID: headers.get(_PREFIX + "inference-id"),
+    }
     return Invocation(
-        endpoint=endpoint,
-        streamed=streamed,
-        content_type=headers.get("content-type", "application/octet-stream"),
-        accept=headers.get(_PREFIX + "accept" if streamed else "accept"),
-        custom_attributes=headers.get(_PREFIX + "custom-attributes"),
-        inference_id=headers.get(_PREFIX + "inference-id"),
+        endpoint, streamed, {name: value for name, value in passed_on.items() if value is not None}
     )
 
 
@@ -261,32 +251,21 @@ async def open_gateway(
         ) as connections,
         AsyncExitStack() as stack,
     ):
-        yield Gateway(
-            endpoints, served or {}, connections=connections, stack=stack, cut_seed=cut_seed, more=more
-        )
+        yield Gateway(dict(endpoints), served or {}, connections, stack, cut_seed, more)
 
 
+@dataclass(slots=True)
 class Gateway:
     """The ASGI application."""
 
-    def __init__(
-        self,
-        endpoints: Mapping[str, str],
-        served: Mapping[str, ServedLlm],
-        *,
-        connections: aiohttp.ClientSession,
-        stack: AsyncExitStack,
-        cut_seed: int,
-        more: Path | None,
-    ) -> None:
-        """``stack`` closes the clients of AWS, which are opened at their first call."""
-        self._served = served
-        self._stack = stack
-        self._aws: dict[str, SignedPosts] = {}
-        self._endpoints = {name: url.rstrip("/") for name, url in endpoints.items()}
-        self._more = more
-        self._connections = connections
-        self._cut_seed = cut_seed
+    _endpoints: dict[str, str]
+    _served: Mapping[str, ServedLlm]
+    _connections: aiohttp.ClientSession
+    _stack: AsyncExitStack
+    """Closes the clients of AWS, which are opened at their first call."""
+    _cut_seed: int
+    _more: Path | None
+    _aws: dict[str, SignedPosts] = field(default_factory=dict[str, SignedPosts])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if (scope["method"], scope["path"]) == ("GET", "/ping"):
@@ -349,9 +328,9 @@ class Gateway:
 
         No redirect is followed: it would take the questions to a host that nobody named.
         """
-        headers, model = invocation.container_headers(), self._served.get(invocation.endpoint)
+        headers, model = dict(invocation.headers), self._served.get(invocation.endpoint)
         if model is None:
-            url = self._endpoints[invocation.endpoint] + "/invocations"
+            url = self._endpoints[invocation.endpoint].rstrip("/") + "/invocations"
         elif model.url is None:
             return await self._call_aws(model, invocation, body=body)
         else:
@@ -374,7 +353,7 @@ class Gateway:
         operation = "invocations-response-stream" if invocation.streamed else "invocations"
         path = f"/endpoints/{quote(model.model, safe='')}/{operation}"
         return await self._aws[region].send(
-            path, body=body, headers={"Content-Type": invocation.content_type}
+            path, body=body, headers={"Content-Type": invocation.headers["Content-Type"]}
         )
 
     async def _stream(
@@ -394,8 +373,8 @@ class Gateway:
             message, code = "The container stopped sending.", "ModelInvocationTimeExceeded"
             failure = stream_exception("ModelStreamError", message, error_code=code)
         except aiohttp.ClientError:
-            message, code = "The container closed its stream early.", "StreamBroken"
-            failure = stream_exception("ModelStreamError", message, error_code=code)
+            message = "The container closed its stream early."
+            failure = stream_exception("ModelStreamError", message, error_code="StreamBroken")
         await exchange.end_stream(failure)
 
 
@@ -450,7 +429,7 @@ def _result_headers(response: aiohttp.ClientResponse, invocation: Invocation) ->
         "Content-Type": response.headers.get("Content-Type"),
         "x-Amzn-Invoked-Production-Variant": _VARIANT,
         "X-Amzn-SageMaker-Custom-Attributes": response.headers.get("X-Amzn-SageMaker-Custom-Attributes"),
-        "X-Amzn-SageMaker-Inference-Id": invocation.inference_id,
+        _INFERENCE_ID: invocation.headers.get(_INFERENCE_ID),
     }
     return {name: value for name, value in headers.items() if value is not None}
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from assistant.local.processes import HOST, PortWishes, ProcessPlan
 from assistant.settings.deployment import ReachEntry
@@ -29,6 +29,7 @@ from assistant.settings.process import (
     LocalIssuerSettings,
     LocalSettings,
     ModelServerSettings,
+    ProcessSettings,
     ServiceSettings,
     WorkerSettings,
 )
@@ -52,6 +53,7 @@ _SAMPLE_SYSTEMS: Mapping[str, tuple[str, ...]] = {
 """Systems of ``tools/systems`` in a checkout = their arguments. Each stands for the system that the connector
 file ``tenants/connectors/<name>.toml`` describes; the shop's lets every agent read every order."""
 _IN_STATE = "state:"
+T = TypeVar("T")
 ENDPOINTS_FILE = "endpoints.json"
 """In the folder of models: the endpoints that the gateway learns while it runs."""
 _DRAIN_S = 5.0
@@ -105,7 +107,7 @@ class Layout:
 
     @property
     def for_loading(self) -> tuple[str, ...]:
-        return (*self._all_embedding_servers, GATEWAY, WORKER)
+        return (*self.for_search, WORKER)
 
     @property
     def model_servers(self) -> tuple[str, ...]:
@@ -114,12 +116,12 @@ class Layout:
     @property
     def sample_systems(self) -> dict[str, list[tuple[str, ReachEntry]]]:
         """Process = the tenants' ``[[reach]]`` entries that it stands for, each with its tenant's name."""
-        found: dict[str, list[tuple[str, ReachEntry]]] = {}
-        for tenant in self.tenants.values():
-            for entry in tenant.systems:
-                if name := self._sample_of(tenant.name, entry):
-                    found.setdefault(name, []).append((tenant.name, entry))
-        return found
+        return _grouped(
+            (name, (tenant.name, entry))
+            for tenant in self.tenants.values()
+            for entry in tenant.systems
+            if (name := self._sample_of(tenant.name, entry))
+        )
 
     def _sample_of(self, tenant: str, entry: ReachEntry) -> str | None:
         given = self.settings.reach_addresses.keys() & {entry.name, f"{tenant}/{entry.name}"}
@@ -132,20 +134,21 @@ class Layout:
     @property
     def _embedding_servers(self) -> dict[str, list[TenantConfig]]:
         """Process = the tenants whose text it embeds."""
-        return self._served(
-            {name: _server_name(EMBEDDING, self._of(name).embedding) for name in self.tenants}
+        return _grouped(
+            (_server_name(EMBEDDING, self._of(name).embedding), tenant)
+            for name, tenant in self.tenants.items()
         )
 
     @property
     def _beside_servers(self) -> dict[str, list[TenantConfig]]:
         """Process = the tenants, with its model applied, that have an index of it beside the live one."""
-        found: dict[str, list[TenantConfig]] = {}
+        found: list[tuple[str, TenantConfig]] = []
         for name, tenant in self.tenants.items():
             models = self._of(name)
             if (applied := models.beside_applied_to(tenant)) is not None:
                 model = models.beside if isinstance(models.beside, AddedEmbedding) else None
-                found.setdefault(_server_name(EMBEDDING, model), []).append(applied)
-        return found
+                found.append((_server_name(EMBEDDING, model), applied))
+        return _grouped(found)
 
     def beside_endpoints(self, ports: Mapping[str, int]) -> dict[str, str]:
         """Return endpoint name = URL of the embedding models beside: the gateway reads them from a file, so
@@ -173,8 +176,11 @@ class Layout:
     def _llm_servers(self) -> dict[str, list[TenantConfig]]:
         """Process = the tenants whose answers it writes."""
         writing = {name: self._of(name).generation for name in self._writing}
-        started = {name: model for name, model in writing.items() if not isinstance(model, ServedLlm)}
-        return self._served({name: _server_name(LLM, model) for name, model in started.items()})
+        return _grouped(
+            (_server_name(LLM, model), self.tenants[name])
+            for name, model in writing.items()
+            if not isinstance(model, ServedLlm)
+        )
 
     @property
     def _writing(self) -> list[str]:
@@ -183,12 +189,6 @@ class Layout:
 
     def _of(self, tenant: str) -> TenantModels:
         return self.models.get(tenant, PACKAGED)
-
-    def _served(self, servers: Mapping[str, str]) -> dict[str, list[TenantConfig]]:
-        found: dict[str, list[TenantConfig]] = {}
-        for tenant, server in servers.items():
-            found.setdefault(server, []).append(self.tenants[tenant])
-        return found
 
     def plans(self, ports: Mapping[str, int]) -> dict[str, ProcessPlan]:
         """Return the plan of every process, in the order of ``everything``. Raises ConfigurationError."""
@@ -222,8 +222,9 @@ class Layout:
         read = ModelServerSettings.read(
             port=ports[name], manifest=manifest, artifacts_dir=self.models_dir, **settings
         )
-        reads = () if manifest is None else (manifest,)
-        return ProcessPlan(name, _module("model_server"), read.environment(), read.port, reads=reads)
+        return _plan(
+            name, "model_server", read, port=read.port, reads=() if manifest is None else (manifest,)
+        )
 
     def _sample_system(
         self, name: str, entries: list[tuple[str, ReachEntry]], ports: Mapping[str, int]
@@ -264,9 +265,7 @@ class Layout:
             },
             endpoints_file=self.endpoints_file,
         )
-        return ProcessPlan(
-            GATEWAY, _module("local.gateway"), settings.environment(), port=settings.port, fixed_port=True
-        )
+        return _plan(GATEWAY, "local.gateway", settings, port=settings.port)
 
     def _issuer(self, ports: Mapping[str, int]) -> ProcessPlan:
         settings = LocalIssuerSettings.read(
@@ -274,35 +273,18 @@ class Layout:
             redirect_origins=(url_of(SERVICE, ports), f"http://localhost:{ports[SERVICE]}"),
             **self._folders(),
         )
-        return ProcessPlan(
-            ISSUER,
-            _module("local.issuer"),
-            settings.environment(),
-            settings.port,
-            fixed_port=True,
-            reads=self._tenant_files(),
-        )
+        return _plan(ISSUER, "local.issuer", settings, port=settings.port, reads=self._tenant_files())
 
     def _worker(self, ports: Mapping[str, int]) -> ProcessPlan:
-        return ProcessPlan(
-            WORKER,
-            _module("local.knowledge_worker"),
-            self.worker_settings(ports).environment(),
-            port=None,
-            after=(*self._embedding_servers, GATEWAY),
-            reads=self._tenant_files(),
-        )
+        settings, after = self.worker_settings(ports), (*self._embedding_servers, GATEWAY)
+        return _plan(WORKER, "local.knowledge_worker", settings, after=after, reads=self._tenant_files())
 
     def _service(self, ports: Mapping[str, int]) -> ProcessPlan:
-        return ProcessPlan(
-            SERVICE,
-            _module("api"),
-            self.service_settings(ports).environment(),
-            ports[SERVICE],
-            fixed_port=True,
-            after=(*self.model_servers, *self.sample_systems, GATEWAY, ISSUER),
-            reads=self._tenant_files(),
+        settings, after = (
+            self.service_settings(ports),
+            (*self.model_servers, *self.sample_systems, GATEWAY, ISSUER),
         )
+        return _plan(SERVICE, "api", settings, port=settings.port, after=after, reads=self._tenant_files())
 
     def worker_settings(self, ports: Mapping[str, int]) -> WorkerSettings:
         """Return the worker's settings; a command that writes an index beside it uses the same."""
@@ -377,10 +359,28 @@ def models_dir(state_dir: Path) -> Path:
     return state_dir.resolve() / "models"
 
 
+def _grouped(pairs: Iterable[tuple[str, T]]) -> dict[str, list[T]]:
+    """Return the second parts by the first, in their order."""
+    found: dict[str, list[T]] = {}
+    for name, each in pairs:
+        found.setdefault(name, []).append(each)
+    return found
+
+
 def _server_name(kind: str, model: AddedModel | None) -> str:
     return kind if model is None else f"{kind}-{model.name}"
 
 
-def _module(name: str) -> tuple[str, ...]:
-    """Return the command of a module; -P keeps the current folder out of sys.path."""
-    return (sys.executable, "-P", "-m", f"assistant.{name}")
+def _plan(
+    name: str,
+    module: str,
+    settings: ProcessSettings,
+    *,
+    port: int | None = None,
+    after: tuple[str, ...] = (),
+    reads: tuple[Path, ...] = (),
+) -> ProcessPlan:
+    """Return the plan of a module of ours; -P keeps the current folder out of sys.path."""
+    command = (sys.executable, "-P", "-m", f"assistant.{module}")
+    chosen = name in (GATEWAY, ISSUER, SERVICE)
+    return ProcessPlan(name, command, settings.environment(), port, chosen, after, reads)

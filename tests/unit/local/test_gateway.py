@@ -113,7 +113,7 @@ def test_path_and_headers_are_read() -> None:
     invocation = read_invocation("POST", "/endpoints/clinic-llm/invocations-response-stream", headers)
 
     assert (invocation.endpoint, invocation.streamed) == ("clinic-llm", True)
-    assert invocation.container_headers() == {
+    assert invocation.headers == {
         "Content-Type": "application/json",
         "Accept": "text/event-stream",
         "X-Amzn-SageMaker-Custom-Attributes": "trace=1",
