@@ -211,6 +211,13 @@ class TenantQuestions:
     all: tuple[EvaluationQuestion, ...]
     asked: tuple[EvaluationQuestion, ...]
 
+    @classmethod
+    def of(cls, path: Path, *, asks: Callable[[EvaluationQuestion], bool] | None = None) -> TenantQuestions:
+        """Read a file; ``asks`` chooses what is asked of it, None: all. Raises ConfigurationError."""
+        every = tuple(load_questions(path))
+        asked = every if asks is None else tuple(filter(asks, every))
+        return cls(path, sha256(path.read_bytes()).hexdigest(), every, asked)
+
 
 def committed(options: GlobalOptions) -> Path:
     """Return the folder of committed questions, bounds and baseline, beside the tenants' folder."""
@@ -228,10 +235,10 @@ def _questions(options: GlobalOptions, plan: EvaluationPlan, *, tenant: str) -> 
     if not path.is_file():
         what = "There is no such file" if plan.questions else f"{tenant} has no committed questions"
         raise NotFoundError(f"{what}: {path}. Name a file of questions with --questions.")
-    every = load_questions(path)
-    if not every:
+    questions = TenantQuestions.of(path)
+    if not questions.all:
         raise ConfigurationError(f"{path} holds no question.")
-    return TenantQuestions(path, sha256(path.read_bytes()).hexdigest(), tuple(every), tuple(every))
+    return questions
 
 
 @asynccontextmanager

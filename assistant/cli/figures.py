@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from hashlib import sha256
 from pathlib import Path
 
 import typer
@@ -105,15 +104,14 @@ async def _answers(
     runtime: LocalRuntime, ports: Mapping[str, int], figure: Figure, folder: Path, tenant: str
 ) -> tuple[list[Judged], list[str]]:
     (path,) = figure.paths(folder, tenant=tenant)
-    every = load_questions(path)
-    asked = [one for one in every if figure.half in (None, one.split)]
-    plan = EvaluationPlan((tenant,))
+    plan, recorded = EvaluationPlan((tenant,)), None
     if figure.recording is not None:
         recording = folder / figure.recording.format(tenant=tenant)
         recorded = {line.id for line in read_recording([recording])}
-        asked = [one for one in asked if one.qid in recorded]
         plan = EvaluationPlan((tenant,), replay=(recording,))
-    questions = TenantQuestions(path, sha256(path.read_bytes()).hexdigest(), tuple(every), tuple(asked))
+    questions = TenantQuestions.of(
+        path, asks=lambda one: figure.half in (None, one.split) and (recorded is None or one.qid in recorded)
+    )
     run = (await run_questions(runtime, ports, {tenant: questions}, plan)).tenants[0]
     judged = [
         Judged(

@@ -20,12 +20,8 @@ from assistant.cli.terminal import GlobalOptions, Terminal, cli_reader, plain, s
 from assistant.domain.answers import AccessEntry
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.documents import RankedPassage
-from assistant.domain.errors import (
-    InvalidRequestError,
-    NotFoundError,
-    OverloadedError,
-    UnreadableRequestError,
-)
+from assistant.domain.errors import InvalidRequestError, NotFoundError, UnreadableRequestError
+from assistant.evaluation.judging import until_whole
 from assistant.wiring.services import open_tenants
 
 LONGEST_LINE_BYTES = 1_000_000
@@ -35,7 +31,6 @@ _BATCH = 200
 """Results that are kept in memory until they are written in their order."""
 _DEADLINE_S = 30.0
 _ATTEMPTS = 6
-_BACK_OFF_S = 0.2
 _SNIPPET = 160
 
 Find = Callable[[str], Awaitable[Evidence]]
@@ -96,8 +91,7 @@ def _read(number: int, line: bytes, seen: set[str]) -> Query | BadLine:
         query = Query.model_validate_json(line)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        return BadLine(number, f"{where}: {first['msg']}" if where else first["msg"])
+        return BadLine(number, ": ".join([*map(str, first["loc"]), first["msg"]]))
     if not query.question.strip():
         return BadLine(number, "question: it is empty")
     if query.qid in seen:
@@ -168,16 +162,12 @@ async def _search_of(runtime: LocalRuntime, ports: Mapping[str, int], *, tenant:
         size = 2 * served.answering.tenant.retrieval.leg_size  # the most that both legs return
 
         async def find(question: str) -> Evidence:
-            for attempt in range(1, _ATTEMPTS + 1):
+            async def once() -> tuple[Evidence, Sequence[str]]:
                 scope = SearchScope.untraced(Deadline.after(_DEADLINE_S, clock=clock), size=size)
-                try:
-                    vector = (await evidence.search.embed([question], scope))[0]
-                    return await evidence.find(EvidenceQuery(question, vector), scope)
-                except OverloadedError:
-                    if attempt == _ATTEMPTS:
-                        raise
-                await asyncio.sleep(_BACK_OFF_S * 2**attempt)
-            raise AssertionError("the last attempt returns or raises")
+                vector = (await evidence.search.embed([question], scope))[0]
+                return await evidence.find(EvidenceQuery(question, vector), scope), ()
+
+            return (await until_whole(once, attempts=_ATTEMPTS))[0]
 
         yield find
 
@@ -245,11 +235,10 @@ def _show(terminal: Terminal, best: Sequence[RankedPassage]) -> None:
     if not best:
         terminal.out.print("Nothing found.")
     for number, ranked in enumerate(best, start=1):
-        passage = ranked.passage
+        passage, snippet = ranked.passage, " ".join(ranked.passage.text.split())
         scores = f"BM25 {_score(ranked.lexical_score, 2)}, cosine {_score(ranked.cosine, 3)}"
         title = (f"{number:>3}  {passage.title}", "bold")
         terminal.out.print(styled(title, (f"  {passage.document_id}  {scores}", "dim")))
-        snippet = " ".join(passage.text.split())
         terminal.out.print(plain(f"     {snippet[:_SNIPPET]}{'…' if len(snippet) > _SNIPPET else ''}"))
 
 
