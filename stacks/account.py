@@ -24,7 +24,7 @@ from constructs import Construct
 
 from assistant.domain.errors import ConfigurationError
 from assistant.settings.deployment import AccountConfig, load_account
-from assistant.settings.images import ImageLock
+from assistant.settings.model_artifacts import ImageLock
 from stacks.keys import log_group_arn
 from stacks.policy import acknowledge, exceptions, hipaa, nag, wildcard
 from stacks.processes import LEARNING_IMAGE

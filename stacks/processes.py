@@ -10,7 +10,7 @@ from aws_cdk import aws_s3_assets as assets
 from constructs import Construct
 
 from assistant.domain.errors import ConfigurationError
-from assistant.settings.images import DIGEST_PATTERN
+from assistant.settings.model_artifacts import DIGEST_PATTERN
 from assistant.settings.tenant import WHERE_IT_STANDS
 from stacks.roles import WorkloadRole, allow
 from stacks.tenant import ROOT, DeployedTenant

@@ -24,10 +24,10 @@ from assistant.settings.deployment_checks import (
     said_of,
     wrong_ending,
 )
-from assistant.settings.images import ImageLock, load_images
 from assistant.settings.model_artifacts import (
     DEFAULT_INSTANCES,
     EmbeddingManifest,
+    ImageLock,
     Instance,
     LlmManifest,
     check_embedding_fit,
@@ -35,6 +35,7 @@ from assistant.settings.model_artifacts import (
     instance_named,
     load_compatibility,
     load_embedding_manifest,
+    load_images,
     load_llm_manifest,
     released_prompts,
 )

@@ -29,8 +29,7 @@ from assistant.live.parameters import is_value
 from assistant.live.ports import LiveReadError, LiveSystems, SwitchUnreadableError
 from assistant.live.results import Reading, ResponseReader, element_data
 from assistant.live_systems import HttpSystems, SystemAccess
-from assistant.settings.connector import Connector, Operation, OperationParameter, load_connector
-from assistant.settings.connector_openapi import OpenApiFile
+from assistant.settings.connector import Connector, OpenApiFile, Operation, OperationParameter, load_connector
 from assistant.settings.deployment import ReachEntry
 from assistant.settings.tenant import TenantConfig
 from assistant.wiring.live import Credentials, customer_pseudonym, live_reads_secret

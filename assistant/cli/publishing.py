@@ -26,8 +26,15 @@ from assistant.cli.account import AwsAccount, place_of
 from assistant.cli.terminal import Terminal
 from assistant.domain.errors import ConfigurationError, DeploymentError
 from assistant.settings.deployment import ModelsSection
-from assistant.settings.images import ImageLock, LockedImage, load_images, write_digest
-from assistant.settings.model_artifacts import CALLERS_PREFIX, load_embedding_manifest, load_llm_manifest
+from assistant.settings.model_artifacts import (
+    CALLERS_PREFIX,
+    ImageLock,
+    LockedImage,
+    load_embedding_manifest,
+    load_images,
+    load_llm_manifest,
+    write_digest,
+)
 from assistant.settings.process import ModelServerSettings
 from assistant.settings.tenant import TenantConfig
 

@@ -9,8 +9,13 @@ from pathlib import Path
 
 from assistant.domain.errors import ConfigurationError, DeploymentError
 from assistant.settings.deployment import ModelsSection
-from assistant.settings.images import ImageLock, load_images
-from assistant.settings.model_artifacts import INSTANCES, load_embedding_manifest, load_llm_manifest
+from assistant.settings.model_artifacts import (
+    INSTANCES,
+    ImageLock,
+    load_embedding_manifest,
+    load_images,
+    load_llm_manifest,
+)
 from assistant.settings.tenant import TenantConfig, load_tenant
 from template_checks.facts import (
     ArtifactFact,

@@ -23,7 +23,7 @@ from assistant.cli.aws import DEPLOY_LIMIT_S, Deployment, deployment_of
 from assistant.cli.publishing import model_files
 from assistant.cli.terminal import Terminal
 from assistant.domain.errors import DeploymentError
-from assistant.settings.images import load_images, write_digest
+from assistant.settings.model_artifacts import load_images, write_digest
 from assistant.settings.tenant import load_tenant
 from stacks.pinning import replacing_properties
 from template_checks.upgrades import pin, templates_by_stack_name, write_pins

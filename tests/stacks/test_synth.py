@@ -21,7 +21,7 @@ from assistant.settings.deployed_names import (
     SEARCH_ACCESS_RESOURCE,
     SEARCH_SCHEMA_RESOURCE,
 )
-from assistant.settings.images import load_images, write_digest
+from assistant.settings.model_artifacts import load_images, write_digest
 from stacks.policy import Acknowledgement
 from stacks.tenant import read_tenants
 from stacks.validators import TABLE, Finding, explains, read_silenced, rows_without_effect, templates_of
@@ -112,7 +112,7 @@ def test_only_the_tenant_s_account_and_partition_are_literal(assembly: Path) -> 
 
 
 def tenant_accounts() -> list[str]:
-    from assistant.settings.images import load_images
+    from assistant.settings.model_artifacts import load_images
     from assistant.settings.tenant import load_tenants
 
     own = [

@@ -16,7 +16,7 @@ from moto import mock_aws
 from assistant.cli.publishing import Platform, Publication, Registry
 from assistant.cli.terminal import Terminal
 from assistant.domain.errors import ConfigurationError, DeploymentError
-from assistant.settings.images import load_images
+from assistant.settings.model_artifacts import load_images
 
 FIRST, SECOND = Registry.parse("111122223333/us-east-1"), Registry.parse("444455556666/eu-central-1")
 HERE = "111122223333.dkr.ecr.us-east-1.amazonaws.com"

@@ -13,8 +13,7 @@ import pytest
 from pydantic import ValidationError
 
 from assistant.domain.errors import ConfigurationError
-from assistant.settings.connector import check_entry, load_connector, matches_whole
-from assistant.settings.connector_openapi import OpenApiFile
+from assistant.settings.connector import OpenApiFile, check_entry, load_connector, matches_whole
 from assistant.settings.deployment import ReachEntry
 from assistant.settings.tenant import load_tenant
 from tests.unit.growth import MOST_GROWTH, growth

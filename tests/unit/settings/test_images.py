@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from assistant.domain.errors import ConfigurationError
-from assistant.settings.images import load_images, write_digest
+from assistant.settings.model_artifacts import load_images, write_digest
 
 LOCK = """\
 # Kept.

@@ -9,7 +9,6 @@ import pytest
 
 from assistant.domain.errors import ConfigurationError
 from assistant.model_server.weights import locate_weights
-from assistant.settings.images import load_images
 from assistant.settings.model_artifacts import (
     DEFAULT_INSTANCES,
     INSTANCES,
@@ -20,6 +19,7 @@ from assistant.settings.model_artifacts import (
     instance_named,
     load_compatibility,
     load_embedding_manifest,
+    load_images,
     load_llm_manifest,
     memory_of,
 )
