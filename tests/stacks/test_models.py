@@ -154,24 +154,6 @@ def test_requests_go_to_the_instance_with_the_fewest_open(name: str, part: str) 
     assert variant(name, part)["RoutingConfig"] == {"RoutingStrategy": "LEAST_OUTSTANDING_REQUESTS"}
 
 
-def test_a_volume_is_requested_only_without_a_local_disk() -> None:
-    assert variant("pharmacy", "Llm")["VolumeSizeInGB"] * 1e9 > deployed("pharmacy").llm.weights_bytes
-    assert "VolumeSizeInGB" not in variant("clinic", "Llm")
-
-
-@each
-def test_only_endpoints_have_fixed_names(name: str) -> None:
-    for kind, key in (
-        ("AWS::SageMaker::Model", "ModelName"),
-        ("AWS::SageMaker::EndpointConfig", "EndpointConfigName"),
-    ):
-        assert all(key not in body["Properties"] for body in resources_of(template(name), kind).values())
-    endpoints = resources_of(template(name), "AWS::SageMaker::Endpoint").values()
-    names = {body["Properties"]["EndpointName"] for body in endpoints}
-    config = deployed(name).config
-    assert names == {config.embedding.endpoint, config.generation.endpoint}
-
-
 @each
 def test_an_update_keeps_the_scaled_count_and_rolls_back_on_an_alarm(name: str) -> None:
     alarms = set(resources_of(template(name), "AWS::CloudWatch::Alarm"))

@@ -51,25 +51,6 @@ def in_existing_vpc() -> dict[str, Any]:
     return template_of(network_of(tenant))
 
 
-def test_there_is_no_route_to_the_internet(template: dict[str, Any]) -> None:
-    kinds = {body["Type"] for body in template["Resources"].values()}
-
-    assert not kinds & {
-        "AWS::EC2::InternetGateway",
-        "AWS::EC2::NatGateway",
-        "AWS::EC2::EgressOnlyInternetGateway",
-        "AWS::EC2::VPCPeeringConnection",
-        "AWS::EC2::TransitGatewayAttachment",
-        "AWS::EC2::Route",
-    }
-
-
-def test_the_stack_has_no_function_of_the_cdk(template: dict[str, Any]) -> None:
-    kinds = {body["Type"] for body in template["Resources"].values()}
-
-    assert not any(kind.startswith(("Custom::", "AWS::Lambda")) for kind in kinds)
-
-
 def test_each_zone_of_the_file_has_a_subnet(template: dict[str, Any]) -> None:
     subnets = resources_of(template, "AWS::EC2::Subnet")
 
@@ -108,39 +89,6 @@ def test_no_group_allows_all_egress_before_its_rules_exist(template: dict[str, A
         assert "SecurityGroupIngress" not in group["Properties"], name
 
 
-def test_rules_between_groups_exist_at_both_ends(template: dict[str, Any]) -> None:
-    into = {
-        (_id(p["SourceSecurityGroupId"]), _id(p["GroupId"]), p["FromPort"], p["ToPort"])
-        for p in _rules(template, "AWS::EC2::SecurityGroupIngress")
-        if "SourceSecurityGroupId" in p
-    }
-    out_of = {
-        (_id(p["GroupId"]), _id(p["DestinationSecurityGroupId"]), p["FromPort"], p["ToPort"])
-        for p in _rules(template, "AWS::EC2::SecurityGroupEgress")
-        if "DestinationSecurityGroupId" in p
-    }
-
-    assert into == out_of
-    assert {
-        ("NlbGroup", "AlbGroup", 443, 443),
-        ("AlbGroup", "OrchestratorGroup", 8700, 8700),
-        ("OrchestratorGroup", "SearchGroup", 443, 443),
-        ("IngestionGroup", "SearchGroup", 443, 443),
-        ("SchemaGroup", "SearchGroup", 443, 443),
-        ("OrchestratorGroup", "ReachOrdersGroup", 443, 443),
-        ("OrchestratorGroup", "EndpointsGroup", 443, 443),
-    } <= into
-    assert not any(source == "ModelsGroup" or target == "ModelsGroup" for source, target, *_ in into)
-
-
-def test_only_the_consumer_s_addresses_may_connect(template: dict[str, Any]) -> None:
-    by_address = [p for p in _rules(template, "AWS::EC2::SecurityGroupIngress") if "CidrIp" in p]
-
-    assert [(p["CidrIp"], _id(p["GroupId"]), p["FromPort"]) for p in by_address] == [
-        ("10.32.0.0/16", "NlbGroup", 443)
-    ]
-
-
 def test_client_certificates_open_a_second_port_for_health_checks() -> None:
     edge = {**_section(deployed("pharmacy"), "edge"), "client_certificates": "s3://bucket/ca.pem"}
 
@@ -177,17 +125,6 @@ def test_without_prefix_lists_two_gateways_are_one_rule(template: dict[str, Any]
 
     assert len(anywhere) == len(set(anywhere))
     assert not {"NlbGroup", "AlbGroup", "SearchGroup"} & set(anywhere)
-
-
-def test_the_network_acl_admits_only_responses_and_the_consumer(
-    template: dict[str, Any],
-) -> None:
-    entries = [p for p in _rules(template, "AWS::EC2::NetworkAclEntry") if not p["Egress"]]
-
-    outside = {(p["CidrBlock"], p["PortRange"]["From"]) for p in entries if p["Protocol"] == 6}
-    assert outside == {("0.0.0.0/0", 1024), ("10.32.0.0/16", 443)}
-    associations = resources_of(template, "AWS::EC2::SubnetNetworkAclAssociation")
-    assert len(associations) == 3
 
 
 def test_flow_logs_are_kept_under_the_logs_key(template: dict[str, Any]) -> None:
