@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from datetime import UTC
 from typing import Any
 
 from assistant.aws.dynamodb import (
@@ -28,6 +27,7 @@ from assistant.aws.dynamodb import (
     part_names,
     partition_query,
     prefix_query,
+    sortable,
     store_text,
     typed_key,
 )
@@ -57,10 +57,8 @@ class DynamoDbDeskStore:
 
     async def put(self, item: DeskItem) -> None:
         partition, body = _partition(item.kind, item.item_id), store_text(item.model_dump_json())
-        if body.parts:
-            parts = [typed_key((partition, name)) | part for name, part in body.parts]
-            for part in parts:  # a part is named by its content: a repeat changes nothing
-                await self._table.calls.call_if("PutItem", {"TableName": self._table.name, "Item": part})
+        for name, part in body.parts:  # a part is named by its content: a repeat changes nothing
+            await self._table.put_if(typed_key((partition, name)) | part)
         for attempt in range(_ATTEMPTS):
             if attempt:
                 await back_off(attempt)
@@ -120,10 +118,10 @@ class DynamoDbDeskStore:
         else:
             pointer |= body
         if item.kind is DeskKind.CASE:
-            at = item.at.astimezone(UTC).isoformat(timespec="microseconds")
-            pointer |= {"listed": {"S": item.kind.value}, "listed_at": {"S": f"{at}#{item.item_id}"}}
+            listed_at = f"{sortable(item.at)}#{item.item_id}"
+            pointer |= {"listed": {"S": item.kind.value}, "listed_at": {"S": listed_at}}
         puts = [
-            self._new(typed_key(key) | body),
+            self._table.put_of(typed_key(key) | body),
             self._next(pointer, attribute="revision", before=item.revision - 1),
         ]
         if item.kind is not DeskKind.CASE:
@@ -132,24 +130,12 @@ class DynamoDbDeskStore:
             puts.append(self._next(version, attribute="n", before=before))
         return puts
 
-    def _new(self, item: Item) -> dict[str, Any]:
-        return {
-            "TableName": self._table.name,
-            "Item": item,
-            "ConditionExpression": "attribute_not_exists(pk)",
-        }
-
     def _next(self, item: Item, *, attribute: str, before: int) -> dict[str, Any]:
         """Return the put on the condition that the number stands at ``before``; 0 is no item yet."""
         if before == 0:
-            return self._new(item)
-        return {
-            "TableName": self._table.name,
-            "Item": item,
-            "ConditionExpression": "#number = :before",
-            "ExpressionAttributeNames": {"#number": attribute},
-            "ExpressionAttributeValues": {":before": {"N": str(before)}},
-        }
+            return self._table.put_of(item)
+        names, values = {"#number": attribute}, {":before": {"N": str(before)}}
+        return self._table.put_of(item, condition="#number = :before", names=names, values=values)
 
     async def _transact(self, puts: Sequence[dict[str, Any]]) -> bool:
         """Write all or nothing; return False where a condition did not hold or another write came between."""

@@ -127,12 +127,7 @@ class DynamoDbErasureKeys:
     async def _create(self, subject: str) -> None:
         """Write a new key unless there is one, or was one."""
         key = {"B": base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()}
-        request = {
-            "TableName": self._table.name,
-            "Item": typed_key(_key(subject)) | {"key": key},
-            "ConditionExpression": "attribute_not_exists(pk)",
-        }
-        await self._table.calls.call_if("PutItem", request)
+        await self._table.put_if(typed_key(_key(subject)) | {"key": key})
 
 
 def _key(subject: str) -> Key:

@@ -38,13 +38,13 @@ from assistant.aws.dynamodb import (
     Item,
     Key,
     StoredBody,
+    group_puts,
     partition_query,
     prefix_query,
     store_bytes,
     store_text,
     typed_key,
 )
-from assistant.aws.dynamodb_writes import group_puts
 from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.errors import RecordsUnavailableError
 from assistant.twins import decode_log_batch, encode_log_batch
@@ -141,16 +141,14 @@ class DynamoDbAnswerLog:
         """Take the key, or return the opening that holds it."""
         key = _key_of(opening)
         item = self._with_expiry(typed_key(key) | {"answer_id": {"S": opening.answer_id}})
-        is_free: dict[str, Any] = {"ConditionExpression": "attribute_not_exists(pk)"}
-        condition = is_free
+        condition: dict[str, Any] = {}
         for _ in range(_CLAIMS):
-            request = {"TableName": self._table.name, "Item": item, **condition}
-            if await self._table.calls.call_if("PutItem", request):
+            if await self._table.put_if(item, **condition):
                 return opening
             found = await self._table.get(key)
             if found is not None and (holder := await self._holder(found)) is not None:
                 return holder
-            condition = is_free if found is None else _is_unchanged(found)
+            condition = {} if found is None else _is_unchanged(found)
         raise RecordsUnavailableError("This key was used several times at once. Retry.")
 
     async def _holder(self, found: Item) -> LogOpening | None:
@@ -212,12 +210,7 @@ class DynamoDbSentValues:
             "values": {"L": [{"S": value} for value in values.values]},
             "expires_at": {"N": str(int(values.expires_at.timestamp()))},
         }
-        request = {
-            "TableName": self._table.name,
-            "Item": item,
-            "ConditionExpression": "attribute_not_exists(pk)",
-        }
-        if await self._table.calls.call_if("PutItem", request):
+        if await self._table.put_if(item):
             return values
         return (await self.of(values.answer_id)).get(values.send_id, values)
 
@@ -255,6 +248,6 @@ def _key_of(opening: LogOpening) -> Key:
 def _is_unchanged(found: Item) -> dict[str, Any]:
     """Return the condition that nobody else has taken over the key since it was read."""
     return {
-        "ConditionExpression": "answer_id = :answer AND expires_at = :expiry",
-        "ExpressionAttributeValues": {":answer": found["answer_id"], ":expiry": found["expires_at"]},
+        "condition": "answer_id = :answer AND expires_at = :expiry",
+        "values": {":answer": found["answer_id"], ":expiry": found["expires_at"]},
     }

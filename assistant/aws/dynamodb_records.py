@@ -1,4 +1,5 @@
-"""Append-only records of one tenant in DynamoDB: every write is an insert that fails where an item exists.
+"""Append-only records and live reads of one tenant in DynamoDB: every write is an insert that fails where an
+item exists.
 
 | partition (``pk``) | sort (``sk``) | item |
 | --- | --- | --- |
@@ -10,19 +11,23 @@
 | ``verdict#ID``, ``sent#ID``, ``act#ID`` | ``once`` | the first use of an id; the index lists verdicts |
 | ``access#DAY`` | ``AT#ID`` | one read |
 | ``access#DAY`` | ``AT#asked#ANSWER#KIND`` | who received the record's answer, and its sources |
+| ``live#DAY`` | ``AT#ID`` | a read of a live system |
+| ``live-of#SUBJECT`` | ``AT#ID`` | the same read, once more for its subject |
 
 The row of a signal is its own outbox entry: an answer's row that is a signal and every ``once`` row are
 inserted with ``listed`` = ``outbox``, until the mover sets it to the kind, or removes it from an answer's row
 (``DynamoDbFeedbackOutbox``).
 
-Accesses are read by day: the whole partition of each, page by page, without an index and without a scan.
+Accesses are read by day: the whole partition of each, page by page, without an index and without a scan. Both
+items of a live read are put together, before the data are shown. A global index in place of the second would
+lag, and who may change its attributes could hide a read.
 """
 
 from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -31,13 +36,14 @@ from assistant.aws.dynamodb import (
     Item,
     Key,
     StoredBody,
+    group_inserts,
     key_of,
     partition_query,
     prefix_query,
+    sortable,
     store_text,
     typed_key,
 )
-from assistant.aws.dynamodb_writes import group_inserts
 from assistant.domain.answers import (
     AccessEntry,
     AccessPage,
@@ -51,6 +57,7 @@ from assistant.domain.answers import (
 from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.errors import ConflictError, RecordsUnavailableError
 from assistant.domain.feedback import Act, StoredAct
+from assistant.domain.live import LiveRead, LiveReadPage, LiveReadQuery, place_of
 from assistant.settings.deployed_names import OUTBOX
 
 _ANSWER = "answer"
@@ -60,6 +67,12 @@ _MOST_ENTRIES = 2000
 """Accesses that one call reads: about half a megabyte."""
 _MOST_DAYS = 62
 """Days that one call reads: a day may be empty."""
+_DAYS_A_PAGE = 400
+"""Days that one page looks at: each is a query, about 5 ms of DynamoDB's. Six years are six pages."""
+_DAYS_AT_ONCE = 32
+"""At most; a page begins with one day and asks for more at once while they have few reads."""
+_ITEMS_A_PAGE = 2000
+"""Reads that one page looks at, of all agents: about half a megabyte."""
 Stored = TypeVar("Stored", StoredVerdict, StoredSent, StoredAct)
 
 
@@ -130,12 +143,12 @@ class DynamoDbAnswerRecords:
         return [StoredAct.model_validate_json(body) for body in bodies]
 
     async def record_access(self, entry: AccessEntry) -> None:
-        at = _instant(entry.at)
+        at = sortable(entry.at)
         key = (f"access#{at[:10]}", f"{at}#{uuid.uuid4().hex}")
         await self._insert(key, store_text(entry.model_dump_json()))
 
     async def list_accesses(self, query: AccessQuery) -> AccessPage:
-        low, high = max(_instant(query.since), query.after or ""), _instant(query.until)
+        low, high = max(sortable(query.since), query.after or ""), sortable(query.until)
         found: list[AccessEntry] = []
         read = 0
         for _ in range(_MOST_DAYS):
@@ -156,7 +169,7 @@ class DynamoDbAnswerRecords:
                         return AccessPage(tuple(found), low)
             if read >= _MOST_ENTRIES:
                 break
-            low = _next_day(low)
+            low = _start_of(_day(low) + timedelta(days=1))
         return AccessPage(tuple(found), low)
 
     async def _all_verdicts(self, limit: int) -> list[StoredVerdict]:
@@ -185,7 +198,7 @@ class DynamoDbAnswerRecords:
         """
         entry = typed_key(_conversation_key(record)) | {"answer_id": {"S": record.answer_id}}
         sight = record.sight()
-        seen_at = _instant(sight.at)
+        seen_at = sortable(sight.at)
         access = f"access#{seen_at[:10]}", f"{seen_at}#asked#{record.answer_id}#{kind}"
         is_queued = kind == _ANSWER and record.is_signal
         queued = _in_outbox(record.finished_at, record.answer_id) if is_queued else None
@@ -210,7 +223,7 @@ class DynamoDbAnswerRecords:
             if first.model_copy(update={"at": stored.at}) != stored:
                 raise ConflictError(f"The id {record_id} was used before with other content. Use a new id.")
             stored, body = first, store_text(kept.decode())
-        sort = f"{kind}#{_instant(stored.at)}#{record_id}"
+        sort = f"{kind}#{sortable(stored.at)}#{record_id}"
         await self._insert((f"answer#{stored.answer_id}", sort), body)
         return stored
 
@@ -246,7 +259,7 @@ def listed_query(kind: str) -> dict[str, Any]:
 
 
 def _in_outbox(at: datetime, record_id: str) -> Item:
-    return {"listed": {"S": OUTBOX}, "listed_at": {"S": f"{_instant(at)}#{record_id}"}}
+    return {"listed": {"S": OUTBOX}, "listed_at": {"S": f"{sortable(at)}#{record_id}"}}
 
 
 def _content(item: Item) -> Item:
@@ -255,14 +268,103 @@ def _content(item: Item) -> Item:
 
 
 def _conversation_key(record: AnswerRecord) -> Key:
-    return f"conversation#{record.conversation_id}", f"{_instant(record.asked_at)}#{record.answer_id}"
+    return f"conversation#{record.conversation_id}", f"{sortable(record.asked_at)}#{record.answer_id}"
 
 
-def _next_day(instant: str) -> str:
-    day = date.fromisoformat(instant[:10]) + timedelta(days=1)
-    return _instant(datetime(day.year, day.month, day.day, tzinfo=UTC))
+class DynamoDbLiveReads:
+    """``LiveReads`` in ``table``; ``client`` is an aiobotocore DynamoDB client."""
+
+    def __init__(self, client: Any, *, table: str, clock: Clock | None = None) -> None:
+        del clock  # reads bring their own times; all adapters have the same signature
+        self._table = DynamoDbTable(client, name=table, unavailable=RecordsUnavailableError)
+        self._inserts = group_inserts(self._table)
+
+    async def close(self) -> None:
+        await self._inserts.close()
+        await self._table.close()
+
+    async def record(self, read: LiveRead) -> None:
+        place = place_of(read)
+        partitions = [_of_day(place), *([] if read.subject is None else [_of_subject(read.subject)])]
+        body = {"S": read.model_dump_json()}
+        items = [{"pk": {"S": each}, "sk": {"S": place}, "body": body} for each in partitions]
+        await asyncio.gather(*(self._inserts.write(item) for item in items))
+
+    async def list(self, query: LiveReadQuery) -> LiveReadPage:
+        low, high = max(sortable(query.since), query.after or ""), sortable(query.until)
+        if low >= high:
+            return LiveReadPage((), None)
+        if query.subject is not None:
+            items = await self._items(_of_subject(query.subject), low, high)
+            return _page(_wanted(items, query), query, after=_end_of(items))
+        found: list[LiveRead] = []
+        seen = 0
+        for days in _groups(low, high):
+            parts = await asyncio.gather(*(self._items(_of_day(day), max(low, day), high) for day in days))
+            for day, items in zip(days, parts, strict=True):
+                found += _wanted(items, query)
+                seen += len(items)
+                if (end := _end_of(items)) is not None:
+                    return _page(found, query, after=end)
+                if seen >= _ITEMS_A_PAGE or len(found) >= query.limit:
+                    return _page(found, query, after=_day_after(day, high))
+        last = _start_of(_day(low) + timedelta(days=_DAYS_A_PAGE))
+        return _page(found, query, after=last if last < high else None)
+
+    async def _items(self, partition: str, low: str, high: str) -> list[Item]:
+        """Return the first items in (low, high]: a place is its instant with an id, so it is never equal."""
+        request = partition_query("pk = :pk AND sk BETWEEN :low AND :high", pk=partition, low=low, high=high)
+        items = [item async for item in self._table.query(request, limit=_ITEMS_A_PAGE + 1)]
+        return [item for item in items if item["sk"]["S"] != low][:_ITEMS_A_PAGE]
 
 
-def _instant(at: datetime) -> str:
-    """Return a time that sorts as text."""
-    return at.astimezone(UTC).isoformat(timespec="microseconds")
+def _wanted(items: Sequence[Item], query: LiveReadQuery) -> list[LiveRead]:
+    reads = [LiveRead.model_validate_json(item["body"]["S"]) for item in items]
+    return [read for read in reads if query.wants(read)]
+
+
+def _end_of(items: Sequence[Item]) -> str | None:
+    """Return the place of the last item where its partition may have more."""
+    return str(items[-1]["sk"]["S"]) if len(items) >= _ITEMS_A_PAGE else None
+
+
+def _page(found: Sequence[LiveRead], query: LiveReadQuery, *, after: str | None) -> LiveReadPage:
+    """Return what fits into a page. ``after``: where the reads end that were looked at, if more follow."""
+    if len(found) <= query.limit:
+        return LiveReadPage(tuple(found), after)
+    return LiveReadPage(tuple(found[: query.limit]), place_of(found[query.limit - 1]))
+
+
+def _groups(low: str, high: str) -> list[list[str]]:
+    """Return the first instants of the days of a page, in groups that are asked for at once."""
+    first = _day(low)
+    days = [_start_of(first + timedelta(days=number)) for number in range(_DAYS_A_PAGE)]
+    days = [day for day in days if day < high]
+    groups: list[list[str]] = []
+    size = 1
+    while days:
+        groups.append(days[:size])
+        days, size = days[size:], min(2 * size, _DAYS_AT_ONCE)
+    return groups
+
+
+def _day_after(day: str, high: str) -> str | None:
+    """Return the day after, or None where the period has ended."""
+    following = _start_of(_day(day) + timedelta(days=1))
+    return following if following < high else None
+
+
+def _of_day(instant: str) -> str:
+    return f"live#{instant[:10]}"
+
+
+def _of_subject(subject: str) -> str:
+    return f"live-of#{subject}"
+
+
+def _day(instant: str) -> date:
+    return date.fromisoformat(instant[:10])
+
+
+def _start_of(day: date) -> str:
+    return sortable(datetime(day.year, day.month, day.day, tzinfo=UTC))

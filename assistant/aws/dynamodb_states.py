@@ -12,7 +12,7 @@ import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-from assistant.aws.dynamodb import DynamoDbTable, Item, Key, partition_query, typed_key
+from assistant.aws.dynamodb import IS_FREE, DynamoDbTable, Item, Key, partition_query, typed_key
 from assistant.domain.clock import Clock, Deadline, SystemClock
 from assistant.domain.documents import DocumentState, DocumentStatus
 from assistant.domain.errors import DependencyError
@@ -99,18 +99,12 @@ class DynamoDbDocumentStates:
             ":content": {"S": status.content_hash},
             ":received": {"S": status.received_at.isoformat()},
         }
-        request: dict[str, Any] = {
-            "TableName": self._table.name,
-            "Item": _item(status),
-            "ConditionExpression": "content_hash = :content AND received_at = :received",
-            "ExpressionAttributeValues": values,
-        }
+        condition, names = "content_hash = :content AND received_at = :received", {}
         if status.state is not DocumentState.WITHDRAWN:
-            request["ConditionExpression"] += " AND #state <> :withdrawn"
-            request["ExpressionAttributeNames"] = {"#state": "state"}
+            condition, names = f"{condition} AND #state <> :withdrawn", {"#state": "state"}
             values[":withdrawn"] = {"S": DocumentState.WITHDRAWN.value}
         async with self._writers:
-            return await self._table.calls.call_if("PutItem", request)
+            return await self._table.put_if(_item(status), condition=condition, names=names, values=values)
 
     async def _pages_of(
         self, states: Sequence[DocumentState], *, after: str | None, until: str | None, limit: int
@@ -238,14 +232,12 @@ class DynamoDbWriteTurn:
 
     async def _put(self, *, until_s: float) -> bool:
         """Set the lock's end; return False when another process holds it."""
-        request: dict[str, Any] = {
-            "TableName": self._table.name,
-            "Item": typed_key(self._key) | {"owner": {"S": self._owner}, "until_ms": _milliseconds(until_s)},
-            "ConditionExpression": "attribute_not_exists(pk) OR until_ms < :now OR #owner = :me",
-            "ExpressionAttributeNames": {"#owner": "owner"},
-            "ExpressionAttributeValues": {":now": _milliseconds(self._now_s()), ":me": {"S": self._owner}},
-        }
-        return await self._table.calls.call_if("PutItem", request)
+        return await self._table.put_if(
+            typed_key(self._key) | {"owner": {"S": self._owner}, "until_ms": _milliseconds(until_s)},
+            condition=f"{IS_FREE} OR until_ms < :now OR #owner = :me",
+            names={"#owner": "owner"},
+            values={":now": _milliseconds(self._now_s()), ":me": {"S": self._owner}},
+        )
 
     def _now_s(self) -> float:
         return self._clock.now().timestamp()

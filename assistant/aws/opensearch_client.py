@@ -1,12 +1,12 @@
-"""The client of an OpenSearch domain; translates its failures into the product's errors."""
+"""The client of an OpenSearch domain: its calls, pages of results, and failures as the product's errors."""
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import AsyncGenerator, Collection, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Literal
 
 import orjson
@@ -24,6 +24,11 @@ CONNECTIONS = 64
 """Of one process; calls beyond them wait for one."""
 _SERVICE = "es"
 """The name that managed domains have in a signature."""
+_RESPONSE_FIELDS = (
+    "timed_out,aggregations,hits.hits._index,hits.hits.fields,hits.hits.matched_queries,hits.hits.sort"
+)
+Search = Callable[[Mapping[str, Any]], Awaitable[Any]]
+"""Makes one search with a body, as ``search`` does."""
 _ERROR_TYPE = re.compile(r'"type"\s*:\s*"([a-z_]{1,60})"')
 
 
@@ -86,6 +91,78 @@ async def call(
         if kind in tolerated or str(error.status_code) in tolerated:
             return None
         raise _refused(error.status_code, kind) from None
+
+
+async def search(
+    client: AsyncOpenSearch, index: str, body: Mapping[str, Any], *, timeout_s: float, **params: str
+) -> Any:
+    """Return the response of one search over all shards. Raises SearchUnavailableError."""
+    whole = {"allow_partial_search_results": "false", "filter_path": _RESPONSE_FIELDS}
+    request = f"POST /{index}/_search"
+    response = await call(client, request, body=body, params={**params, **whole}, timeout_s=timeout_s)
+    with reading_response():
+        if response["timed_out"]:  # always present: without it this is no response of a search
+            raise SearchUnavailableError("The passage index did not finish the search in time.")
+    return response
+
+
+async def stored_rows(
+    search: Search, query: Mapping[str, Any], *columns: str, rows_a_call: int
+) -> AsyncGenerator[Mapping[str, Any]]:
+    """Yield the columns of all rows that a query finds, documents and passages in order."""
+    body = row_columns(*columns, size=rows_a_call)
+    body |= {"query": query, "sort": [{"document_id": "asc"}, {"ordinal": "asc"}, {"kind": "asc"}]}
+    while True:
+        response = await search(body)
+        with reading_response():
+            hits = response.get("hits", {}).get("hits", ())
+            rows = [hit.get("fields", {}) for hit in hits]
+            body["search_after"] = hits[-1]["sort"] if hits else None
+        for row in rows:
+            yield row
+        if len(rows) < rows_a_call:
+            return
+
+
+async def field_values(
+    search: Search, field: str, *, values_a_call: int, query: Mapping[str, Any] | None = None
+) -> AsyncGenerator[tuple[str, int]]:
+    """Yield each value of a keyword field in the rows that a query finds, and how many have it."""
+    page = {"size": values_a_call, "sources": [{"value": {"terms": {"field": field}}}]}
+    body = {"size": 0, "query": query or {"match_all": {}}, "aggs": {"values": {"composite": page}}}
+    while True:
+        response = await search(body)
+        with reading_response():
+            values = response["aggregations"]["values"]
+            found = [(bucket["key"]["value"], bucket["doc_count"]) for bucket in values["buckets"]]
+        for each in found:
+            yield each
+        if (after := values.get("after_key")) is None:
+            return
+        page["after"] = after
+
+
+def row_columns(*columns: str, size: int) -> dict[str, Any]:
+    """Return the part of a query that reads these columns of rows, and nothing else."""
+    return {
+        "size": size,
+        "track_total_hits": False,
+        "_source": False,
+        "stored_fields": "_none_",
+        "docvalue_fields": list(columns),
+    }
+
+
+@contextmanager
+def reading_response() -> Generator[None]:
+    """Raise SearchUnavailableError where a response has not the expected fields."""
+    try:
+        yield
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
+        # The error's own text may quote a passage.
+        raise SearchUnavailableError(
+            f"The passage index sent an unexpected response ({type(error).__name__})."
+        ) from None
 
 
 def error_type(error: TransportError) -> str:

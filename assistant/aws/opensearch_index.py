@@ -12,14 +12,14 @@ import asyncio
 import base64
 import random
 import zlib
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 
-from assistant.aws.opensearch_client import call
+from assistant.aws.opensearch_client import call, field_values, reading_response, search, stored_rows
 from assistant.aws.opensearch_schema import (
     PassageSchema,
     apply_schema,
@@ -130,6 +130,26 @@ def passage_of(kept: str) -> Passage:
 def card_of(kept: str) -> DocumentCard:
     """Return the card of the column ``card``. Raises as ``passage_of``."""
     return card_from(_decompress(kept))
+
+
+async def documents_in(
+    rows: AsyncIterable[Mapping[str, Any]],
+    *,
+    card_of: Callable[[str], DocumentCard] = card_of,
+    passage_of: Callable[[str], Passage] = passage_of,
+) -> dict[str, StoredDocument]:
+    """Return the documents of rows with the columns ``card`` and ``kept``, by their ids."""
+    cards: dict[str, DocumentCard] = {}
+    passages: dict[str, list[Passage]] = {}
+    async for fields in rows:
+        with reading_response():
+            if "card" in fields:
+                card = card_of(fields["card"][0])
+                cards[card.document_id] = card
+            elif "kept" in fields:
+                passage = passage_of(fields["kept"][0])
+                passages.setdefault(passage.document_id, []).append(passage)
+    return {name: StoredDocument(card, tuple(passages.get(name, ()))) for name, card in cards.items()}
 
 
 def _row(kind: Kind, name: str, ordinal: int, of: Passage | DocumentCard, indexed_at: datetime) -> Row:
@@ -243,70 +263,32 @@ class OpenSearchPassageIndex:
 
     async def held(self, document_ids: Sequence[str]) -> frozenset[str]:
         await self._prepare()
-        kinds: dict[str, set[Kind]] = {}
-        for name, kind in await self._highest_ordinals(document_ids):
-            kinds.setdefault(name, set()).add(kind)
-        return frozenset(name for name, found in kinds.items() if "passage" in found and len(found) > 1)
+        both = {"passage", "title"}
+        kinds = await self._rows_by_kind(document_ids)
+        return frozenset(name for name, found in kinds.items() if both <= found.keys())
 
     async def document_ids(self) -> Sequence[str]:
-        names: list[str] = []
-        page: dict[str, Any] = {"size": _IDS_A_PAGE, "sources": [{"id": {"terms": {"field": "document_id"}}}]}
-        while True:
-            body = {"size": 0, "aggs": {"ids": {"composite": page}}}
-            request = f"POST /{self._index}/_search"
-            found = await call(self._client, request, body=body, timeout_s=CALL_TIMEOUT_S)
-            ids = found["aggregations"]["ids"]
-            names += [bucket["key"]["id"] for bucket in ids["buckets"]]
-            if (after := ids.get("after_key")) is None:
-                return names
-            page["after"] = after
+        values = field_values(self._search, "document_id", values_a_call=_IDS_A_PAGE)
+        return [value async for value, _ in values]
 
     async def contents(self, document_ids: Sequence[str]) -> Mapping[str, HeldContent]:
-        counts: dict[str, int] = {}
-        for bucket in await self._by_document(document_ids):
-            kinds = {kind["key"]: int(kind["doc_count"]) for kind in bucket["kinds"]["buckets"]}
-            counts[bucket["key"]] = kinds.get("passage", 0)
+        kinds = await self._rows_by_kind(document_ids)
         held: dict[str, HeldContent] = {}
         for some in _chunks(document_ids):
             leading = {"bool": {"filter": [{"terms": {"document_id": some}}, {"term": {"leads": True}}]}}
-            async for fields in self._stored(leading, "card"):
-                card = card_of(fields["card"][0])
-                if count := counts.get(card.document_id):
-                    held[card.document_id] = HeldContent(card.content_hash, count)
+            rows = stored_rows(self._search, leading, "card", rows_a_call=_ROWS_A_CALL)
+            for name, document in (await documents_in(rows)).items():
+                if count := kinds.get(name, {}).get("passage"):
+                    held[name] = HeldContent(document.card.content_hash, count)
         return held
 
     async def read(self, document_ids: Sequence[str]) -> Sequence[StoredDocument]:
-        cards: dict[str, DocumentCard] = {}
-        passages: dict[str, list[Passage]] = {}
+        documents: list[StoredDocument] = []
         for some in _chunks(document_ids):
-            async for fields in self._stored({"terms": {"document_id": some}}, "card", "kept"):
-                if "card" in fields:
-                    card = card_of(fields["card"][0])
-                    cards[card.document_id] = card
-                elif "kept" in fields:
-                    passage = passage_of(fields["kept"][0])
-                    passages.setdefault(passage.document_id, []).append(passage)
-        return [StoredDocument(card, tuple(passages.get(name, ()))) for name, card in cards.items()]
-
-    async def _stored(self, query: Mapping[str, Any], *columns: str) -> AsyncGenerator[Mapping[str, Any]]:
-        """Yield the columns of all rows that a query finds, documents and passages in order."""
-        body: dict[str, Any] = {
-            "size": _ROWS_A_CALL,
-            "_source": False,
-            "stored_fields": "_none_",
-            "docvalue_fields": list(columns),
-            "query": query,
-            "sort": [{"document_id": "asc"}, {"ordinal": "asc"}, {"kind": "asc"}],
-        }
-        while True:
-            request = f"POST /{self._index}/_search"
-            found = await call(self._client, request, body=body, timeout_s=CALL_TIMEOUT_S)
-            hits = found["hits"]["hits"]
-            for hit in hits:
-                yield hit.get("fields", {})
-            if len(hits) < _ROWS_A_CALL:
-                return
-            body["search_after"] = hits[-1]["sort"]
+            query = {"terms": {"document_id": some}}
+            rows = stored_rows(self._search, query, "card", "kept", rows_a_call=_ROWS_A_CALL)
+            documents += (await documents_in(rows)).values()
+        return documents
 
     async def info(self) -> IndexInfo:
         await self._prepare()
@@ -328,39 +310,30 @@ class OpenSearchPassageIndex:
                     )
 
     async def _row_ids(self, document_ids: Sequence[str]) -> list[str]:
-        """Return the ids of all rows that the index may hold of the documents."""
+        """Return the ids of all rows that the index holds of the documents."""
         await self._refresh(self._index)
-        highest = await self._highest_ordinals(document_ids)
-        return [
-            row_id(name, kind, ordinal)
-            for (name, kind), last in highest.items()
-            for ordinal in range(last + 1)
-        ]
-
-    async def _highest_ordinals(self, document_ids: Sequence[str]) -> dict[tuple[str, Kind], int]:
-        """Return the highest ordinal by document and kind of row."""
-        return {
-            (document["key"], kind["key"]): int(kind["last"]["value"])
-            for document in await self._by_document(document_ids)
-            for kind in document["kinds"]["buckets"]
-        }
-
-    async def _by_document(self, document_ids: Sequence[str]) -> list[Mapping[str, Any]]:
-        """Return a bucket a document, with the number of its rows of each kind and their highest ordinal."""
-        buckets: list[Mapping[str, Any]] = []
+        names: list[str] = []
         for some in _chunks(document_ids):
-            last = {"last": {"max": {"field": "ordinal"}}}
-            kinds = {"kinds": {"terms": {"field": "kind"}, "aggs": last}}
+            query = {"terms": {"document_id": some}}
+            rows = stored_rows(self._search, query, "row_id", rows_a_call=_ROWS_A_CALL)
+            names += [fields["row_id"][0] async for fields in rows]
+        return names
+
+    async def _rows_by_kind(self, document_ids: Sequence[str]) -> dict[str, dict[str, int]]:
+        """Return how many rows of each kind each document has."""
+        found: dict[str, dict[str, int]] = {}
+        for some in _chunks(document_ids):
+            kinds = {"kinds": {"terms": {"field": "kind"}}}
             by_document = {"terms": {"field": "document_id", "size": len(some)}, "aggs": kinds}
             query = {"terms": {"document_id": some}}
-            found = await call(
-                self._client,
-                f"POST /{self._index}/_search",
-                body={"size": 0, "query": query, "aggs": {"documents": by_document}},
-                timeout_s=CALL_TIMEOUT_S,
-            )
-            buckets += found["aggregations"]["documents"]["buckets"]
-        return buckets
+            response = await self._search({"size": 0, "query": query, "aggs": {"documents": by_document}})
+            for document in response["aggregations"]["documents"]["buckets"]:
+                rows = document["kinds"]["buckets"]
+                found[document["key"]] = {kind["key"]: int(kind["doc_count"]) for kind in rows}
+        return found
+
+    async def _search(self, body: Mapping[str, Any]) -> Any:
+        return await search(self._client, self._index, body, timeout_s=CALL_TIMEOUT_S)
 
     async def _delete(self, index: str, document_ids: list[str]) -> None:
         done = await call(
@@ -430,16 +403,12 @@ class _Operation:
 
 
 def _refused_for_load(response: Any, batch: Sequence[_Operation]) -> list[_Operation]:
-    try:
+    with reading_response():
         if not response["errors"]:
             return []
         results: list[Mapping[str, Any]] = [result for item in response["items"] for result in item.values()]
         outcomes = [(operation, result["status"]) for operation, result in zip(batch, results, strict=True)]
         kinds = {str(result["error"]["type"]) for result in results if "error" in result}
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise SearchUnavailableError(
-            f"The passage index sent an unexpected response to a bulk write ({type(error).__name__})."
-        ) from None
     failed = [
         operation
         for operation, status in outcomes

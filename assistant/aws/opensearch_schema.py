@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from assistant.aws.opensearch_client import call
+from assistant.aws.opensearch_client import call, search
 from assistant.domain.documents import RRF_K, VECTOR_LEG_WEIGHT, IndexInfo, IndexModel
 from assistant.domain.errors import ConflictError, SearchUnavailableError
 from assistant.settings.deployed_names import IndexAccess
@@ -398,20 +398,16 @@ async def read_info(client: AsyncOpenSearch, name: str, *, timeout_s: float) -> 
     ``updated_at`` is when its newest passage was written. Raises SearchUnavailableError.
     """
     meta = await read_meta(client, name, timeout_s=timeout_s)
-    found = await call(
-        client,
-        f"POST /{name}/_search",
-        body={
-            "size": 0,
-            "aggs": {
-                "passages": {"filter": {"term": {"kind": "passage"}}},
-                # by their leading rows: a count of distinct ids is exact only for some thousands
-                "documents": {"filter": {"term": {"leads": True}}},
-                "written": {"max": {"field": "indexed_at_us"}},
-            },
+    body = {
+        "size": 0,
+        "aggs": {
+            "passages": {"filter": {"term": {"kind": "passage"}}},
+            # by their leading rows: a count of distinct ids is exact only for some thousands
+            "documents": {"filter": {"term": {"leads": True}}},
+            "written": {"max": {"field": "indexed_at_us"}},
         },
-        timeout_s=timeout_s,
-    )
+    }
+    found = await search(client, name, body, timeout_s=timeout_s)
     try:
         written = found["aggregations"]["written"]["value"]
         return IndexInfo(

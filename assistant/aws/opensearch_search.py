@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from assistant.answering.excerpts import remember_texts
-from assistant.aws.opensearch_client import call
-from assistant.aws.opensearch_index import DEFINES, card_of, passage_of
+from assistant.aws.opensearch_client import field_values, reading_response, row_columns, search, stored_rows
+from assistant.aws.opensearch_index import DEFINES, card_of, documents_in, passage_of
 from assistant.aws.opensearch_schema import FIELD_BOOSTS, HYBRID_WEIGHTS, PIPELINE, PassageSchema, read_info
 from assistant.domain.clock import Deadline
 from assistant.domain.documents import (
-    DocumentCard,
     IndexInfo,
+    KnownItem,
     KnownWords,
     Passage,
     PassageQuery,
@@ -26,7 +27,6 @@ from assistant.domain.errors import DeadlineExceededError, SearchUnavailableErro
 from assistant.twins import (
     UNLABELLED,
     Leg,
-    document_id_of,
     known_item,
     known_words_of,
     label_terms,
@@ -54,9 +54,7 @@ _PASSAGES_KEPT = 1_000
 question which passages exist and who may see them; only the unpacking is spared."""
 _CARDS_KEPT = 500
 _ROWS_A_CALL = 5_000
-_RESPONSE_FIELDS = "timed_out,hits.hits._index,hits.hits.fields,hits.hits.matched_queries,hits.hits.sort"
 _WORD = re.compile(r"\w+")
-Read = TypeVar("Read")
 _unpack_passage = remember_texts(_PASSAGES_KEPT)(passage_of)
 _unpack_card = remember_texts(_CARDS_KEPT)(card_of)
 
@@ -95,7 +93,9 @@ class OpenSearchPassageSearch:
             include_named_queries_score="true",
         )
         found = _Found()
-        _read(response, found.add)
+        with reading_response():
+            for hit in response.get("hits", {}).get("hits", ()):
+                found.add(hit)
         version = self._version_of(found.index)
         legs = found.legs(size=query.leg_size)
         return retrieved(
@@ -110,32 +110,34 @@ class OpenSearchPassageSearch:
         self, document_ids: Sequence[str], *, labels: frozenset[str], deadline: Deadline
     ) -> Mapping[str, StoredDocument]:
         """Read by one call, and one more for each further 5,000 rows."""
-        body = documents_body(document_ids, labels, size=_ROWS_A_CALL)
-        cards: dict[str, DocumentCard] = {}
-        passages: dict[str, list[Passage]] = {}
-        while True:
-            found = _read(await self._search(body, deadline=deadline), _read_stored)
-            for row_id, stored, _ in found:
-                if isinstance(stored, DocumentCard):
-                    cards[document_id_of(row_id)] = stored
-                elif stored is not None:
-                    passages.setdefault(document_id_of(row_id), []).append(stored)
-            if len(found) < _ROWS_A_CALL:
-                break
-            body["search_after"] = found[-1][2]
-        return {
-            name: StoredDocument(card=cards[name], passages=tuple(passages.get(name, ())))
-            for name in document_ids
-            if name in cards
-        }
+        stored = [
+            {"terms": {"document_id": list(document_ids)}},
+            _visible(labels),
+            {"bool": {"should": [{"term": {"kind": "passage"}}, {"term": {"leads": True}}]}},
+        ]
+        ask, query = partial(self._search, deadline=deadline), {"bool": {"filter": stored}}
+        rows = stored_rows(ask, query, "kept", "card", rows_a_call=_ROWS_A_CALL)
+        documents = await documents_in(rows, card_of=_unpack_card, passage_of=_unpack_passage)
+        return {name: documents[name] for name in document_ids if name in documents}
 
     async def known_words(self, *, items_of: Sequence[SourceIds] = ()) -> KnownWords:
         """Read in pages of 10,000 values, at most MOST_KNOWN_WORDS abbreviations; items in pages of 5,000."""
+        leading = [_visible(frozenset()), {"term": {"leads": True}}]
         definitions: dict[tuple[str, str], int] = {}
-        for value, documents in await self._values("abbreviations"):
+        values = field_values(
+            self._search, "abbreviations", values_a_call=VALUES_A_PAGE, query={"bool": {"filter": leading}}
+        )
+        async for value, documents in values:
             short, _, long = value.partition(DEFINES)
             definitions[short, long] = documents
-        items = [known_item(card) for ids in items_of for card in await self._cards(ids)]
+            if len(definitions) >= MOST_KNOWN_WORDS:
+                break
+        items: list[KnownItem | None] = []
+        for ids in items_of:
+            query = {"bool": _of_source(ids, leading)}
+            rows = stored_rows(self._search, query, "card", rows_a_call=_ROWS_A_CALL)
+            found = await documents_in(rows, card_of=_unpack_card)
+            items += [known_item(document.card) for document in found.values()]
         return known_words_of(definitions, items=items)
 
     async def info(self) -> IndexInfo:
@@ -147,58 +149,15 @@ class OpenSearchPassageSearch:
             )
         return info
 
-    async def _values(self, field: str) -> list[tuple[str, int]]:
-        """Return each value of a keyword field of documents without labels, and how many have it."""
-        values: list[tuple[str, int]] = []
-        after: Mapping[str, Any] | None = None
-        while len(values) < MOST_KNOWN_WORDS:
-            response = await call(
-                self._client,
-                f"POST /{self._name}/_search",
-                body=values_body(field, after=after),
-                params={"allow_partial_search_results": "false", "filter_path": "timed_out,aggregations"},
-                timeout_s=CALL_TIMEOUT_S,
-            )
-            try:
-                page = response["aggregations"]["values"]
-                values += [(bucket["key"]["value"], bucket["doc_count"]) for bucket in page["buckets"]]
-                after = page.get("after_key")
-            except (KeyError, TypeError) as error:
-                raise _unexpected(error) from None
-            if after is None:
-                break
-        return values
-
-    async def _cards(self, ids: SourceIds) -> list[DocumentCard]:
-        """Return the cards of a source's documents without labels."""
-        body = cards_body(ids, size=_ROWS_A_CALL)
-        cards: list[DocumentCard] = []
-        while True:
-            response = await call(
-                self._client,
-                f"POST /{self._alias}/_search",
-                body=body,
-                params={"allow_partial_search_results": "false", "filter_path": _RESPONSE_FIELDS},
-                timeout_s=CALL_TIMEOUT_S,
-            )
-            found = _read(response, _read_stored)
-            cards += [card for _, card, _ in found if isinstance(card, DocumentCard)]
-            if len(found) < _ROWS_A_CALL:
-                return cards
-            body["search_after"] = found[-1][2]
-
-    async def _search(self, body: Mapping[str, Any], *, deadline: Deadline, **params: str) -> Any:
+    async def _search(
+        self, body: Mapping[str, Any], *, deadline: Deadline | None = None, **params: str
+    ) -> Any:
         """Make one call without a retry. Raises DeadlineExceededError, SearchUnavailableError."""
+        timeout_s = CALL_TIMEOUT_S if deadline is None else deadline.within_s(CALL_TIMEOUT_S)
         try:
-            return await call(
-                self._client,
-                f"POST /{self._name}/_search",
-                body=body,
-                params={**params, "allow_partial_search_results": "false", "filter_path": _RESPONSE_FIELDS},
-                timeout_s=deadline.within_s(CALL_TIMEOUT_S),
-            )
+            return await search(self._client, self._name, body, timeout_s=timeout_s, **params)
         except SearchUnavailableError:
-            if deadline.remaining_s() <= 0.0:
+            if deadline is not None and deadline.remaining_s() <= 0.0:
                 raise DeadlineExceededError("The answer's deadline has passed; ask again.") from None
             raise
 
@@ -220,7 +179,7 @@ def search_body(query: PassageQuery) -> dict[str, Any]:
     """
     depth = query.leg_size + TIE_MARGIN
     vector, text = list(query.vector), _shorten(query.text)
-    return _rows("row_id", "kept", size=5 * depth) | {
+    return row_columns("row_id", "kept", size=5 * depth) | {
         "script_fields": {
             PASSAGE_COSINE: _cosine_field("vector", vector),
             TITLE_COSINE: _cosine_field("title_vector", vector),
@@ -245,51 +204,6 @@ def search_body(query: PassageQuery) -> dict[str, Any]:
                 ],
             }
         },
-    }
-
-
-def documents_body(document_ids: Sequence[str], labels: frozenset[str], *, size: int) -> dict[str, Any]:
-    """Return the query for the cards and all passages of the documents that the labels allow."""
-    stored = [
-        {"terms": {"document_id": list(document_ids)}},
-        _visible(labels),
-        {"bool": {"should": [{"term": {"kind": "passage"}}, {"term": {"leads": True}}]}},
-    ]
-    return _rows("row_id", "kept", "card", size=size) | {
-        "query": {"bool": {"filter": stored}},
-        "sort": [{"document_id": "asc"}, {"ordinal": "asc"}, {"kind": "asc"}],
-    }
-
-
-def cards_body(ids: SourceIds, *, size: int) -> dict[str, Any]:
-    """Return the query for the cards of a source's documents without labels."""
-    leading = [_visible(frozenset()), {"term": {"leads": True}}]
-    return _rows("row_id", "card", size=size) | {
-        "query": {"bool": _of_source(ids, leading)},
-        "sort": [{"document_id": "asc"}],
-    }
-
-
-def values_body(field: str, *, after: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the query for a page of a keyword field's values on documents without labels, with counts."""
-    page: dict[str, Any] = {"size": VALUES_A_PAGE, "sources": [{"value": {"terms": {"field": field}}}]}
-    if after is not None:
-        page["after"] = after
-    return {
-        "size": 0,
-        "query": {"bool": {"filter": [_visible(frozenset()), {"term": {"leads": True}}]}},
-        "aggs": {"values": {"composite": page}},
-    }
-
-
-def _rows(*columns: str, size: int) -> dict[str, Any]:
-    """Return the part of a query that reads these columns of rows, and nothing else."""
-    return {
-        "size": size,
-        "track_total_hits": False,
-        "_source": False,
-        "stored_fields": "_none_",
-        "docvalue_fields": list(columns),
     }
 
 
@@ -372,38 +286,11 @@ class _Found:
         }
 
 
-def _read(response: Any, read_hit: Callable[[Any], Read]) -> list[Read]:
-    try:
-        if response["timed_out"]:  # always present: without it this is no response of a search
-            raise SearchUnavailableError("The passage index did not finish the search in time.")
-        return [read_hit(hit) for hit in response.get("hits", {}).get("hits", ())]
-    except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
-        raise _unexpected(error) from None
-
-
-def _read_stored(hit: Mapping[str, Any]) -> tuple[str, Passage | DocumentCard | None, Sequence[Any]]:
-    """Return the row's id, what it stores, and its place in the order."""
-    fields = hit["fields"]
-    stored: Passage | DocumentCard | None = None
-    if "card" in fields:
-        stored = _unpack_card(fields["card"][0])
-    elif "kept" in fields:
-        stored = _unpack_passage(fields["kept"][0])
-    return fields["row_id"][0], stored, hit["sort"]
-
-
 def _cosine(fields: Mapping[str, Any], name: str) -> float | None:
     value = fields[name][0] if name in fields else None
     return None if value is None else round(value, COSINE_DECIMALS)
 
 
 def _passage_of(kept: str) -> Passage:
-    try:
+    with reading_response():
         return _unpack_passage(kept)
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise _unexpected(error) from None
-
-
-def _unexpected(error: Exception) -> SearchUnavailableError:
-    # The error's own text may quote a passage.
-    return SearchUnavailableError(f"The passage index sent an unexpected response ({type(error).__name__}).")

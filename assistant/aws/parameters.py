@@ -1,4 +1,5 @@
-"""Parameters of SSM (the issuer's keys, the power switch, the link secret) and tokens that KMS signs."""
+"""Parameters of SSM (the issuer's keys, the power switch, the link secret), KMS's tokens, and secrets of live
+systems in Secrets Manager."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import base64
 import binascii
 import math
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -28,11 +30,22 @@ _WAIT_S = 1.0
 _POWER_LIMIT_S = 15.0
 _SECRET_BYTES = 32
 _SECRET_LIMIT_S = 30.0
+_SECRET_READ_LIMIT_S = 5.0
 _SIGNING_ALGORITHM = "ECDSA_SHA_256"
 _TOKEN_NUMBER_BYTES = 32
 """An ES256 signature is two such numbers in a row (RFC 7518, section 3.4); KMS returns them in DER."""
 _TOKEN_LIMIT_S = 15.0
 _log = structlog.get_logger(__name__)
+
+
+async def _read_parameter(ssm: Any, name: str, *, what: str, limit_s: float) -> tuple[int, str]:
+    """Return version and value of a parameter. Raises what ``aws_call`` raises."""
+    async with aws_call(what, limit_s=limit_s):
+        response = await ssm.get_parameter(Name=name)
+    try:
+        return int(response["Parameter"]["Version"]), str(response["Parameter"]["Value"])
+    except (KeyError, TypeError, ValueError):
+        raise DependencyError(f"{what} could not be read: the response has no parameter.") from None
 
 
 class ParameterKeySource:
@@ -49,12 +62,7 @@ class ParameterKeySource:
         self._version = 0
 
     async def fetch(self) -> bytes:
-        async with aws_call(_KEYS, limit_s=_KEYS_LIMIT_S):
-            response = await self._client.get_parameter(Name=self._name)
-        try:
-            version, value = int(response["Parameter"]["Version"]), str(response["Parameter"]["Value"])
-        except (KeyError, TypeError, ValueError):
-            raise DependencyError(f"{_KEYS} could not be read: the response has no parameter.") from None
+        version, value = await _read_parameter(self._client, self._name, what=_KEYS, limit_s=_KEYS_LIMIT_S)
         if version < self._version:
             raise DependencyError(f"{_KEYS} went back from version {self._version} to {version}.")
         self._version = version
@@ -104,10 +112,11 @@ class ParameterPower:
     async def _read(self) -> None:
         began_s = self._clock.monotonic_s()
         try:
-            async with aws_call("The power parameter", limit_s=_POWER_LIMIT_S):
-                response = await self._client.get_parameter(Name=self._name)
-            word = str(response["Parameter"]["Value"]).strip()
-        except (DependencyError, KeyError) as error:
+            _, value = await _read_parameter(
+                self._client, self._name, what="The power parameter", limit_s=_POWER_LIMIT_S
+            )
+            word = value.strip()
+        except DependencyError as error:
             _log.warning("power_not_read", reason=str(error))
             return
         finally:
@@ -154,17 +163,13 @@ class ParameterSwitches:
 
     async def _read(self, system: str) -> None:
         try:
-            async with aws_call("The switch of a live system", limit_s=_POWER_LIMIT_S):
-                response = await self._client.get_parameter(Name=f"{self._prefix}/{system}")
-            word = str(response["Parameter"]["Value"])
-        except ServiceRefusedError as error:
-            if error.reason != "ParameterNotFound":
-                _log.error("switch_not_read", system=system, reason=error.reason)
+            name, what = f"{self._prefix}/{system}", "The switch of a live system"
+            _, word = await _read_parameter(self._client, name, what=what, limit_s=_POWER_LIMIT_S)
+        except DependencyError as error:
+            if not isinstance(error, ServiceRefusedError) or error.reason != "ParameterNotFound":
+                _log.error("switch_not_read", system=system, reason=error.message)
                 return
             word = None
-        except (DependencyError, KeyError) as error:
-            _log.error("switch_not_read", system=system, reason=str(error))
-            return
         self._on[system] = is_on_by(word)
 
 
@@ -198,10 +203,9 @@ async def kms_link_secret(
     not respond.
     """
     try:
-        async with aws_call("The parameter store", limit_s=_SECRET_LIMIT_S):
-            stored = await ssm.get_parameter(Name=name)
-        ciphertext = base64.b64decode(stored["Parameter"]["Value"], validate=True)
-    except (KeyError, binascii.Error):
+        _, value = await _read_parameter(ssm, name, what="The parameter store", limit_s=_SECRET_LIMIT_S)
+        ciphertext = base64.b64decode(value, validate=True)
+    except binascii.Error:
         advice = "delete it and create it again"
         raise ConfigurationError(f"The parameter {name} holds no ciphertext in base64; {advice}.") from None
     except ServiceRefusedError as error:
@@ -251,3 +255,36 @@ async def signed_token(kms: Any, *, key_id: str, kid: str, claims: Mapping[str, 
 
 def _base64url(part: bytes) -> str:
     return base64.urlsafe_b64encode(part).rstrip(b"=").decode()
+
+
+class StoredSecret:
+    """One secret by its name, read anew with each call."""
+
+    def __init__(self, client: Any, *, name: str) -> None:
+        self._client = client
+        self._name = name
+        self.put_at: datetime | None = None
+        """When the value that was read last was put; None before the first read."""
+
+    async def __call__(self) -> bytes:
+        """Return the current value, without white space around it.
+
+        Raises ConfigurationError when it is absent, refused or empty, DependencyError when the service does
+        not respond.
+        """
+        try:
+            async with aws_call("Secrets Manager", limit_s=_SECRET_READ_LIMIT_S):
+                response = await self._client.get_secret_value(SecretId=self._name)
+        except ServiceRefusedError as error:
+            if error.passes:
+                raise
+            raise ConfigurationError(
+                f"The secret {self._name} cannot be read ({error.reason}). It must exist with a value, and "
+                "this process must be allowed to read it (secretsmanager:GetSecretValue)."
+            ) from None
+        value = response.get("SecretString") or response.get("SecretBinary") or b""
+        secret = value.encode() if isinstance(value, str) else bytes(value)
+        if not secret.strip():
+            raise ConfigurationError(f"The secret {self._name} is empty. Put a value.")
+        self.put_at = response.get("CreatedDate")
+        return secret.strip()

@@ -10,9 +10,8 @@ from typing import Any
 from assistant.aws.clients import open_client
 from assistant.aws.dynamodb_desk import DynamoDbDeskStore
 from assistant.aws.dynamodb_feedback import DynamoDbErasureKeys, DynamoDbFeedbackOutbox
-from assistant.aws.dynamodb_live import DynamoDbLiveReads
 from assistant.aws.dynamodb_log import DynamoDbAnswerLog, DynamoDbSentValues
-from assistant.aws.dynamodb_records import DynamoDbAnswerRecords
+from assistant.aws.dynamodb_records import DynamoDbAnswerRecords, DynamoDbLiveReads
 from assistant.aws.dynamodb_states import DynamoDbDocumentStates
 from assistant.aws.local_resources import create_table
 from assistant.domain.clock import Clock

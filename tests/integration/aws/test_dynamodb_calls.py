@@ -13,8 +13,6 @@ from typing import Any
 
 import orjson
 import pytest
-from aiobotocore.credentials import AioRefreshableCredentials
-from aiobotocore.session import get_session
 
 from assistant.aws.clients import open_client
 from assistant.aws.dynamodb import DynamoDbCalls, DynamoDbRefusal
@@ -182,33 +180,6 @@ async def test_a_signature_that_is_wrong_at_the_right_time_is_refused() -> None:
         with pytest.raises(DynamoDbRefusal):
             await calls.call("GetItem", {})
     assert len(exchanges) == 1
-
-
-async def test_credentials_near_their_end_are_refreshed() -> None:
-    """A task role's credentials last for hours: botocore fetches the next ones, and they sign."""
-
-    async def fetch() -> dict[str, str]:
-        return _credentials("FRESH", valid_for=timedelta(hours=6))
-
-    ending = AioRefreshableCredentials.create_from_metadata(
-        _credentials("ENDING", valid_for=timedelta(minutes=1)), refresh_using=fetch, method="test"
-    )
-    session: Any = get_session()
-    session._credentials = ending
-    async with scripted_http(well) as server:
-        opening = session.create_client("dynamodb", region_name="us-east-1", endpoint_url=server.url)
-        async with opening as client:
-            calls = DynamoDbCalls(client, unavailable=RecordsUnavailableError)
-            await calls.call("GetItem", {})
-            await calls.close()
-        (exchange,) = server.exchanges
-    assert "Credential=FRESH/" in exchange.headers["authorization"]
-    assert exchange.headers["x-amz-security-token"] == "token of FRESH"
-
-
-def _credentials(name: str, *, valid_for: timedelta) -> dict[str, str]:
-    expiry = (datetime.now(UTC) + valid_for).isoformat()
-    return {"access_key": name, "secret_key": "s", "token": f"token of {name}", "expiry_time": expiry}
 
 
 def _refusal(code: str) -> bytes:

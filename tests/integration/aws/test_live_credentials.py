@@ -12,7 +12,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import ReadOnlyCredentials
 
 from assistant.aws.clients import open_client
-from assistant.aws.secrets_manager import StoredSecret
+from assistant.aws.parameters import StoredSecret
 from assistant.aws.signing import GetSigner
 from assistant.domain.errors import ConfigurationError, DependencyError
 from tests.attacks.live_scene import live_scene

@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from assistant.aws.dynamodb import DynamoDbRefusal, Item
-from assistant.aws.dynamodb_writes import GroupCommit, Outcome
+from assistant.aws.dynamodb import DynamoDbRefusal, GroupCommit, Item, Outcome
 from assistant.domain.errors import RecordsUnavailableError
 
 
