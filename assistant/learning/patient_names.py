@@ -11,31 +11,14 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from assistant.learning.patient_numbers import Finding, PatientData
+from assistant.learning.patient_values import PATTERNS, Finding, PatientData
 from assistant.text.language import fold, language, word_groups, word_set
 
 _WORD = re.compile(r"[^\W\d_]+(?:['\u2019-][^\W\d_]+)*")
 _MOST_WORDS = 5
 """Of one name."""
-_OWNER = r"(?:my|her|his|their|whose|full|last|first|maiden|legal|married|patient's|caller's|pt's)"
-_NAME = rf"(?:{_OWNER} )?(?:(?:first|last|full) )?name"
-_NAMED = re.compile(
-    rf"\b(?:(?:{_NAME}s?(?: on file)?|named|signed(?: by)?|attn|attention|i am|i'm|this is|"
-    rf"patient|pt|caller|member|"
-    r"insured|subscriber|cardholder|prescriber|guardian|contact|agent)\s*[:=]\s*|"
-    rf"(?:{_NAME}(?:'s| is| was| on file is| on (?:the )?(?:card|profile|label|account) is)|"
-    rf"{_OWNER} name to|(?:under|by|in|goes by) the name(?: of)?|named|on behalf of|"
-    r"(?:spoke|speaking|talked|talking|spk) (?:to|with))\s+)",
-    re.IGNORECASE,
-)
-"""What comes before a name that may be on no list."""
-_GREETED = re.compile(
-    r"\b(?:dear|hi|hello|hey|regards|thanks|thank you|sincerely|this is|i am|i'm|signed by)[,:]?\s+",
-    re.IGNORECASE,
-)
-"""What comes before a name, and before much else."""
-
-
+_NAMED, _GREETED = PATTERNS["named"], PATTERNS["greeted"]
+"""What comes before a name that may be on no list; what comes before a name, and before much else."""
 _CUES = word_groups("en_patient_cues")
 _OTHER_ENDINGS = tuple(_CUES["endings"])
 """Of medicines, diseases and derived English words: no list of common words has them all."""

@@ -20,9 +20,8 @@ from presidio_analyzer.predefined_recognizers import (
     UsSsnRecognizer,
 )
 
-from assistant.learning.patient_addresses import address_rules
 from assistant.learning.patient_names import NameFinder, NameLists
-from assistant.learning.patient_numbers import FULL_DATE, Finding, PatientData, find_numbers, number_rules
+from assistant.learning.patient_values import PATTERNS, Finding, PatientData, find_values, value_rules
 from assistant.learning.ports import ReplacedText
 
 _LEAST_SCORE = 0.4
@@ -55,7 +54,7 @@ class PatientsDataFilter:
     """
 
     def __init__(self) -> None:
-        self._rules = (*number_rules(), *address_rules())
+        self._rules = value_rules()
         self._names = NameFinder(NameLists())
         self._predefined = [(recognizer(), kind, score) for recognizer, kind, score in _PREDEFINED]
         self._this_year = datetime.now(UTC).year
@@ -87,7 +86,7 @@ class PatientsDataFilter:
         return kept
 
     def _all(self, text: str) -> Iterator[Finding]:
-        yield from find_numbers(text, self._rules)
+        yield from find_values(text, self._rules)
         for recognizer, kind, score in self._predefined:
             for each in recognizer.analyze(text, recognizer.supported_entities):
                 before = text[max(0, each.start - _LONGEST_BEFORE) : each.start]
@@ -100,7 +99,7 @@ class PatientsDataFilter:
 
     def _dates(self, text: str, names_end: set[int]) -> Iterator[Finding]:
         """Yield dates of birth without a label: old dates, and dates directly after a name."""
-        for match in FULL_DATE.finditer(text):
+        for match in PATTERNS["full_date"].finditer(text):
             start, age = match.start(), self._age(match[0])
             ends = (end for end in range(start - 3, start + 1) if end in names_end)
             is_beside = any(not text[end:start].strip(" ,;|/(-") for end in ends)

@@ -61,15 +61,8 @@ def test_a_sentence_is_kept_whatever_its_markdown() -> None:
 SAME = [
     ("When may insulin be refilled?", "How early can I refill insulin?"),
     ("claim rejected code 79", "Insurance rejects the claim with code 79, refill too soon"),
-    ("lost medication override", "The patient lost the medication, can we get an override?"),
-    ("vacation supply", "Patient goes on vacation and needs the supply early"),
     ("Does metformin interact with alcohol?", "Is alcohol allowed with metformin?"),
-    ("price match policy", "Do we match prices of other shops?"),
     ("Who signs for a controlled substance?", "Signature needed at pickup of a controlled substance"),
-    ("gift card lost", "customer lost a gift card, can it be replaced"),
-    ("storage of open insulin pen", "How do you store an insulin pen after opening it?"),
-    ("What do I do if the prior authorization is denied?", "prior authorization denied, next step?"),
-    ("Refill of adderall three days early", "adderall early refill 3 days"),
     ("side effects of lisinopril cough", "patient coughs since lisinopril, is that a side effect"),
 ]
 SAME_BY_DOCUMENT = [
@@ -82,17 +75,11 @@ SAME_BY_DOCUMENT = [
 ]
 OTHER = [
     ("When may insulin be refilled?", "When may adderall be refilled?"),
-    ("claim rejected code 79", "claim rejected code 75"),
     ("What are the opening hours?", "Can I return worn shoes?"),
     ("How do I store insulin?", "What is the copay for insulin?"),
     ("Does metformin interact with alcohol?", "What is the highest dose of metformin?"),
-    ("price match policy", "return policy"),
     ("Can a patient transfer a prescription?", "Who may pick up a prescription?"),
-    ("lost gift card", "lost parcel"),
-    ("How do I cancel an order?", "How do I change the address of an order?"),
     ("Prior authorization denied, next step?", "How long does a prior authorization take?"),
-    ("Can tablets be split?", "Can capsules be opened?"),
-    ("side effects of lisinopril", "side effects of metformin"),
 ]
 OTHER_OF_ONE_DOCUMENT = [
     ("How much is the copay for insulin?", "And for children?"),

@@ -173,20 +173,7 @@ JSON = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(
-                [
-                    "model",
-                    "messages",
-                    "inputs",
-                    "choices",
-                    "usage",
-                    "role",
-                    "content",
-                    "delta",
-                    "id",
-                    "prompt_tokens",
-                ]
-            ),
+            st.sampled_from(KEYS),
             inner,
             max_size=4,
         )
