@@ -236,14 +236,10 @@ class Layout:
             for tenant, entry in entries
             if entry.secret_name.startswith(_IN_STATE)
         ]
-        port, database = str(ports[name]), str(state / "systems" / f"{name}.sqlite")
+        command = (sys.executable, "-P", "-m", "tools.systems", name, "--port", str(ports[name]))
         return ProcessPlan(
             name,
-            (
-                *(sys.executable, "-P", "-m", "tools.systems", name, "--port", port),
-                *("--database", database),
-                *_SAMPLE_SYSTEMS[name],
-            ),
+            (*command, *_SAMPLE_SYSTEMS[name]),
             {"PYTHONPATH": str(self.checkout), "SYSTEM_TOKEN_FILES": os.pathsep.join(map(str, tokens))},
             ports[name],
         )

@@ -21,7 +21,7 @@ from assistant.http_process import open_socket, run, serve
 from assistant.telemetry import configure_logging
 from tools.systems import orders, stores
 from tools.systems.front import Credentials, Front, ReadScope
-from tools.systems.order_data import make_database
+from tools.systems.order_data import read_order_data
 
 FOLDER = Path(__file__).parents[2] / "tenants" / "connectors"
 _HOST = "127.0.0.1"
@@ -43,7 +43,6 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tools.systems", description=__doc__)
     parser.add_argument("system", choices=("orders", "stores", "openapi"))
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
-    parser.add_argument("--database", default=":memory:", help="file of the data; made anew at start")
     parser.add_argument(
         "--today", type=date.fromisoformat, help="day of the data; the present one by default"
     )
@@ -73,12 +72,12 @@ def _front(asked: argparse.Namespace) -> Front:
         return Front(
             stores.application(stores.read_store_data(), scope=scope), credentials, stores.SHAPE, asked.fault
         )
-    database = make_database(asked.database, today=asked.today or datetime.now(UTC).date())
-    return Front(orders.application(database, scope=scope), credentials, orders.SHAPE, asked.fault)
+    data = read_order_data(today=asked.today or datetime.now(UTC).date())
+    return Front(orders.application(data, scope=scope), credentials, orders.SHAPE, asked.fault)
 
 
 def _orders() -> FastAPI:
-    return orders.application(make_database(":memory:", today=date(2026, 11, 20)), scope=ReadScope())
+    return orders.application(read_order_data(today=date(2026, 11, 20)), scope=ReadScope())
 
 
 def _stores() -> FastAPI:

@@ -12,7 +12,7 @@ from tools.systems.order_data import (
     Delivery,
     Npi,
     Order,
-    OrderDatabase,
+    OrderData,
     OrderId,
     Prescriber,
     Prescription,
@@ -46,28 +46,28 @@ class Orders(BaseModel):
     orders: list[Order] = Field(max_length=50)
 
 
-def application(database: OrderDatabase, *, scope: ReadScope) -> FastAPI:
+def application(data: OrderData, *, scope: ReadScope) -> FastAPI:
     """Return the system's application, without authorization and faults."""
     app = system_application(
         title="Order system of a pharmacy",
         version="2026-11",
         description="Prescriptions, refills, orders and deliveries. Dates are ISO 8601; no name is returned.",
     )
-    _add_of_one(app, database, scope)
-    _add_of_customer(app, database, scope)
+    _add_of_one(app, data, scope)
+    _add_of_customer(app, data, scope)
     return app
 
 
-def _add_of_one(app: FastAPI, database: OrderDatabase, scope: ReadScope) -> None:
+def _add_of_one(app: FastAPI, data: OrderData, scope: ReadScope) -> None:
     @app.get("/v1/orders/{order_id}", operation_id="getOrder", summary="An order and its lines")
     async def get_order(request: Request, order_id: OrderId) -> Order:
-        order = only(database.orders(column="order_id", value=order_id))
+        order = only([each for each in data.orders if each.order_id == order_id])
         scope.check(request, order.customer_id)
         return order
 
     @app.get("/v1/orders/{order_id}/delivery", operation_id="getDelivery", summary="Where its parcel is")
     async def get_delivery(request: Request, order_id: OrderId) -> Delivery:
-        delivery = only(database.deliveries(column="order_id", value=order_id))
+        delivery = only([each for each in data.deliveries if each.order_id == order_id])
         scope.check(request, delivery.customer_id)
         return delivery
 
@@ -77,16 +77,16 @@ def _add_of_one(app: FastAPI, database: OrderDatabase, scope: ReadScope) -> None
         summary="A prescription, its refill status and next fill date",
     )
     async def get_prescription(request: Request, prescription_id: PrescriptionId) -> Prescription:
-        prescription = only(database.prescriptions(column="prescription_id", value=prescription_id))
+        prescription = only([each for each in data.prescriptions if each.prescription_id == prescription_id])
         scope.check(request, prescription.customer_id)
         return prescription
 
     @app.get("/v1/prescribers/{npi}", operation_id="getPrescriber", summary="How an office takes requests")
     async def get_prescriber(npi: Npi) -> Prescriber:
-        return only(database.prescribers(column="npi", value=npi))
+        return only([each for each in data.prescribers if each.npi == npi])
 
 
-def _add_of_customer(app: FastAPI, database: OrderDatabase, scope: ReadScope) -> None:
+def _add_of_customer(app: FastAPI, data: OrderData, scope: ReadScope) -> None:
     @app.get(
         "/v1/customers/{customer_id}/prescriptions",
         operation_id="listPrescriptions",
@@ -94,8 +94,8 @@ def _add_of_customer(app: FastAPI, database: OrderDatabase, scope: ReadScope) ->
     )
     async def list_prescriptions(request: Request, customer_id: CustomerId) -> Prescriptions:
         scope.check(request, customer_id)
-        found = database.prescriptions(column="customer_id", value=customer_id)
-        only(found[:1])
+        found = [each for each in data.prescriptions if each.customer_id == customer_id]
+        only(found)
         return Prescriptions(customer_id=customer_id, prescriptions=found)
 
     @app.get(
@@ -107,6 +107,8 @@ def _add_of_customer(app: FastAPI, database: OrderDatabase, scope: ReadScope) ->
         status: order_data.OrderStatus | None = None,
     ) -> Orders:
         scope.check(request, customer_id)
-        only(database.prescriptions(column="customer_id", value=customer_id)[:1])
-        found = database.orders(column="customer_id", value=customer_id)
-        return Orders(customer_id=customer_id, orders=[one for one in found if status in (None, one.status)])
+        only([each for each in data.prescriptions if each.customer_id == customer_id])
+        found = [each for each in data.orders if each.customer_id == customer_id]
+        return Orders(
+            customer_id=customer_id, orders=[each for each in found if status in (None, each.status)]
+        )

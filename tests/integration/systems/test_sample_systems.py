@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import get_args
 
 import httpx
 import orjson
@@ -26,8 +26,10 @@ from tools.systems.order_data import (
     DEMO_CUSTOMER,
     DEMO_ORDER,
     DEMO_PRESCRIPTION,
-    OrderDatabase,
-    make_database,
+    OrderData,
+    OrderStatus,
+    RefillStatus,
+    read_order_data,
 )
 
 TODAY = date(2026, 11, 20)
@@ -44,17 +46,17 @@ SIGNED = {
 
 
 @pytest.fixture(scope="module")
-def database() -> OrderDatabase:
-    return make_database(":memory:", today=TODAY)
+def database() -> OrderData:
+    return read_order_data(today=TODAY)
 
 
-def front(database: OrderDatabase, scope: ReadScope | None = None) -> Front:
+def front(database: OrderData, scope: ReadScope | None = None) -> Front:
     app = orders.application(database, scope=scope or ReadScope())
     return Front(app, Credentials(TOKEN, client_id="assistant", client_secret="secret"), orders.SHAPE)
 
 
 @pytest.fixture
-async def system(database: OrderDatabase) -> AsyncIterator[httpx.AsyncClient]:
+async def system(database: OrderData) -> AsyncIterator[httpx.AsyncClient]:
     headers = {"Authorization": f"Bearer {TOKEN}"}
     async with (
         asgi_server(front(database)) as url,
@@ -68,21 +70,15 @@ async def faulty(system: httpx.AsyncClient, fault: str, path: str = DELIVERY) ->
 
 
 # --- data -------------------------------------------------------------------------------------------------
-def rows(database: OrderDatabase, table: str) -> list[dict[str, Any]]:
-    return [dict(row) for row in database.connection.execute(f"SELECT * FROM {table}")]  # noqa: S608 : a name of this file
+def test_the_same_day_gives_the_same_data(database: OrderData) -> None:
+    later = read_order_data(today=TODAY + timedelta(days=1))
+
+    assert read_order_data(today=TODAY) == database
+    assert later.deliveries != database.deliveries
 
 
-def test_the_same_day_gives_the_same_rows(database: OrderDatabase) -> None:
-    again, later = (make_database(":memory:", today=day) for day in (TODAY, TODAY + timedelta(days=1)))
-
-    for table in ("prescriptions", "orders", "deliveries", "prescribers"):
-        assert rows(again, table) == rows(database, table)
-    assert rows(later, "deliveries") != rows(database, "deliveries")
-
-
-def test_refill_status_and_dates_fit_together(database: OrderDatabase) -> None:
-    for row in rows(database, "prescriptions"):
-        one = database.prescriptions(column="prescription_id", value=row["prescription_id"])[0]
+def test_refill_status_and_dates_fit_together(database: OrderData) -> None:
+    for one in database.prescriptions:
         assert one.last_fill_date <= TODAY
         assert (one.next_fill_date is None) == (one.refills_left == 0)
         if one.refill_status == "too_soon":
@@ -97,16 +93,14 @@ def test_refill_status_and_dates_fit_together(database: OrderDatabase) -> None:
             assert one.refills_left == 0
 
 
-def test_orders_and_deliveries_fit_together(database: OrderDatabase) -> None:
-    statuses: set[str] = set()
-    for row in rows(database, "orders"):
-        order = database.orders(column="order_id", value=row["order_id"])[0]
-        delivery = database.deliveries(column="order_id", value=row["order_id"])[0]
-        lines = [
-            database.prescriptions(column="prescription_id", value=line.prescription_id)[0]
-            for line in order.lines
-        ]
-        statuses.add(order.status)
+def test_orders_and_deliveries_fit_together(database: OrderData) -> None:
+    deliveries = {each.order_id: each for each in database.deliveries}
+    prescriptions = {each.prescription_id: each for each in database.prescriptions}
+    for order in database.orders:
+        delivery, lines = (
+            deliveries[order.order_id],
+            [prescriptions[one.prescription_id] for one in order.lines],
+        )
         assert (delivery.status, delivery.promised_on) == (order.status, order.promised_on)
         assert lines
         assert {line.customer_id for line in lines} == {order.customer_id} == {delivery.customer_id}
@@ -115,7 +109,11 @@ def test_orders_and_deliveries_fit_together(database: OrderDatabase) -> None:
         assert (delivery.tracking_url is None) == (order.status in ("processing", "cancelled"))
         assert order.refrigerated <= (order.method == "expedited")
         assert order.signature_required == any(line.schedule for line in lines)
-    assert statuses == {"processing", "shipped", "out_for_delivery", "delivered", "delayed", "cancelled"}
+
+
+def test_each_status_is_there(database: OrderData) -> None:
+    assert {each.status for each in database.orders} == set(get_args(OrderStatus))
+    assert {each.refill_status for each in database.prescriptions} == set(get_args(RefillStatus))
 
 
 def test_the_demo_asks_about_a_customer_that_there_is() -> None:
@@ -123,12 +121,12 @@ def test_the_demo_asks_about_a_customer_that_there_is() -> None:
     assert LIVE_CASE.ids == {"order": (DEMO_ORDER,), "prescription": (DEMO_PRESCRIPTION,)}
 
 
-def test_prescribers_numbers_have_their_check_digits(database: OrderDatabase) -> None:
-    prescribers = rows(database, "prescribers")
+def test_prescribers_numbers_have_their_check_digits(database: OrderData) -> None:
+    numbers = {each.npi for each in database.prescribers}
 
-    assert len({row["npi"] for row in prescribers}) == len(prescribers) > 30
-    assert all(is_npi(row["npi"]) for row in prescribers)
-    assert all(is_dea_number(row["dea_number"]) for row in prescribers if row["dea_number"])
+    assert numbers == {each.prescriber_npi for each in database.prescriptions}
+    assert all(map(is_npi, numbers))
+    assert all(is_dea_number(each.dea_number) for each in database.prescribers if each.dea_number)
 
 
 # --- the API ----------------------------------------------------------------------------------------------
@@ -190,7 +188,7 @@ async def test_only_a_known_token_or_a_well_formed_signature_is_served(system: h
         )
 
 
-async def test_a_token_may_be_in_a_file_that_is_made_later(database: OrderDatabase, tmp_path: Path) -> None:
+async def test_a_token_may_be_in_a_file_that_is_made_later(database: OrderData, tmp_path: Path) -> None:
     app = orders.application(database, scope=ReadScope())
     file = tmp_path / "reach-orders"
     transport = httpx.ASGITransport(Front(app, Credentials(token_files=(file,)), orders.SHAPE))
@@ -214,7 +212,7 @@ async def test_client_credentials_give_a_token_that_is_served(system: httpx.Asyn
     assert refused.status_code == 401
 
 
-async def test_by_agent_the_system_decides_whose_data_are_read(database: OrderDatabase) -> None:
+async def test_by_agent_the_system_decides_whose_data_are_read(database: OrderData) -> None:
     scope = ReadScope(by="agent", cases={"amira": frozenset({DEMO_CUSTOMER})})
     transport = httpx.ASGITransport(front(database, scope))
     headers = {"Authorization": f"Bearer {TOKEN}"}
