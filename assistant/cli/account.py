@@ -68,7 +68,7 @@ class AwsAccount:
 
     def require(self) -> None:
         """Raise DeploymentError when the credentials are missing or another account's."""
-        found = self._call("sts", "get_caller_identity")["Account"]
+        found = self.call("sts", "get_caller_identity")["Account"]
         if found != self.account:
             raise DeploymentError(
                 f"These credentials are of account {found}; the tenant file says {self.account}. "
@@ -77,18 +77,18 @@ class AwsAccount:
 
     def parameter(self, name: str) -> str | None:
         """Return an SSM parameter's value, or None where there is none. Raises DeploymentError."""
-        found = self._call("ssm", "get_parameter", missing="ParameterNotFound", Name=name)
+        found = self.call("ssm", "get_parameter", missing="ParameterNotFound", Name=name)
         return None if found is None else str(found["Parameter"]["Value"])
 
     def create_parameter(self, name: str, *, value: str) -> None:
         """Make a parameter that is not there. Raises DeploymentError."""
-        self._call("ssm", "put_parameter", Name=name, Value=value, Type="String", Overwrite=False)
+        self.call("ssm", "put_parameter", Name=name, Value=value, Type="String", Overwrite=False)
 
     def template(self, stack: str) -> Mapping[str, Any] | None:
         """Return a deployed stack's template; None where there is none. Raises DeploymentError."""
         if self._described(stack) is None:
             return None
-        body = self._call("cloudformation", "get_template", StackName=stack)["TemplateBody"]
+        body = self.call("cloudformation", "get_template", StackName=stack)["TemplateBody"]
         return cast("Mapping[str, Any]", json.loads(body) if isinstance(body, str) else body)
 
     def outputs(self, stack: str) -> Mapping[str, str]:
@@ -98,7 +98,7 @@ class AwsAccount:
 
     def invoke(self, function: str) -> Mapping[str, Any]:
         """Invoke a function and return its result. Raises DeploymentError, also when it failed."""
-        answer = self._call("lambda", "invoke", FunctionName=function)
+        answer = self.call("lambda", "invoke", FunctionName=function)
         said = answer["Payload"].read()
         if answer.get("FunctionError"):
             raise DeploymentError(f"{function} failed: {said.decode(errors='replace')[:500]}")
@@ -109,7 +109,7 @@ class AwsAccount:
 
         Raises DeploymentError.
         """
-        found = self._call(
+        found = self.call(
             "ec2", "describe_vpc_endpoint_services", missing="InvalidServiceName", ServiceNames=[name]
         )
         details: list[Mapping[str, Any]] = found["ServiceDetails"] if found else []
@@ -118,19 +118,19 @@ class AwsAccount:
 
     def certificate(self, arn: str) -> Mapping[str, Any] | None:
         """Return what ACM says of a certificate; None where there is none. Raises DeploymentError."""
-        found = self._call(
+        found = self.call(
             "acm", "describe_certificate", missing="ResourceNotFoundException", CertificateArn=arn
         )
         return None if found is None else cast("Mapping[str, Any]", found["Certificate"])
 
     def role(self, name: str) -> Mapping[str, Any] | None:
         """Return a role; None where there is none. Raises DeploymentError."""
-        found = self._call("iam", "get_role", missing="NoSuchEntity", RoleName=name)
+        found = self.call("iam", "get_role", missing="NoSuchEntity", RoleName=name)
         return None if found is None else cast("Mapping[str, Any]", found["Role"])
 
     def concurrent_functions(self) -> int:
         """Return how many functions may run at once. Raises DeploymentError."""
-        return int(self._call("lambda", "get_account_settings")["AccountLimit"]["ConcurrentExecutions"])
+        return int(self.call("lambda", "get_account_settings")["AccountLimit"]["ConcurrentExecutions"])
 
     def quotas(self, service: str, *, names: Collection[str]) -> Mapping[str, Quota]:
         """Return the named quotas of a service that exist here, by name. Raises DeploymentError.
@@ -141,7 +141,7 @@ class AwsAccount:
         for call in ("list_service_quotas", "list_aws_default_service_quotas"):
             token: Mapping[str, str] = {}
             while set(names) - found.keys():
-                page = self._call("service-quotas", call, ServiceCode=service, MaxResults=100, **token)
+                page = self.call("service-quotas", call, ServiceCode=service, MaxResults=100, **token)
                 for each in page["Quotas"]:
                     if each["QuotaName"] in names:
                         quota = Quota(code=str(each["QuotaCode"]), value=float(each["Value"]))
@@ -152,11 +152,12 @@ class AwsAccount:
         return found
 
     def _described(self, stack: str) -> Mapping[str, Any] | None:
-        found = self._call("cloudformation", "describe_stacks", missing="ValidationError", StackName=stack)
+        found = self.call("cloudformation", "describe_stacks", missing="ValidationError", StackName=stack)
         described = found["Stacks"][0] if found else None
         return None if described is None or described["StackStatus"] in _NEVER_CREATED else described
 
-    def _call(self, service: str, call: str, *, missing: str | None = None, **given: Any) -> Any:
+    def call(self, service: str, call: str, *, missing: str | None = None, **given: Any) -> Any:
+        """Return what a service answers; None for the error code ``missing``. Raises DeploymentError."""
         try:
             client = cast("Any", boto3).client(service, region_name=self.region, config=_LIMITS)
             return getattr(client, call)(**given)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import cache
+from itertools import chain, repeat
 from pathlib import Path
 
 from rich.style import Style
@@ -96,10 +97,7 @@ class AnswerPrinter:
                 _show_started(self.terminal, event)
             case Sources():
                 self._sources = event.sources
-                if event.offered is not None:
-                    _show_offered(self.terminal, event.offered)
-                if event.section is not None:
-                    _show_other(self.terminal, "While the model writes", event.section)
+                _show_beside(self.terminal, event)
             case Token():
                 self._show_text(event.text)
             case SentenceEnded():
@@ -178,16 +176,20 @@ def _show_started(terminal: Terminal, started: Started) -> None:
     for flag in started.red_flags:
         terminal.out.print(styled((flag.text, "bold red"), (f"  Call: {flag.call}", "bold red")))
     if started.recorded_model:
-        terminal.out.print(plain(f"Plays recorded answers of {started.recorded_model}.", style="dim"))
+        terminal.show(f"Plays recorded answers of {started.recorded_model}.", "dim")
     if not started.red_flags and not started.recorded_model:
         return
     terminal.out.print()
 
 
-def _show_offered(terminal: Terminal, offered: answers.OfferedAnswer) -> None:
-    head = ("Approved answer to a near question", "bold cyan")
-    terminal.out.print(styled(head, (f"  {offered.question}", "bold"), (f" [{offered.n}]", "cyan")))
-    terminal.out.print(with_bold(f"{_indented(offered.text)}\n"))
+def _show_beside(terminal: Terminal, event: Sources) -> None:
+    """Print what is offered before the text: an approved answer, and the section of a document."""
+    if (offered := event.offered) is not None:
+        head = ("Approved answer to a near question", "bold cyan")
+        terminal.out.print(styled(head, (f"  {offered.question}", "bold"), (f" [{offered.n}]", "cyan")))
+        terminal.out.print(with_bold(f"{_indented(offered.text)}\n"))
+    if event.section is not None:
+        _show_other(terminal, "While the model writes", event.section)
 
 
 def show_remarks(
@@ -205,16 +207,11 @@ def show_remarks(
         _show_certainty(terminal, said, live_only=live_only)
     else:
         _show_no_answer(terminal, said)
-    if withheld := [one for one in sentences if one.detail == "withheld"]:
-        values = ", ".join(dict.fromkeys(value for one in withheld for value in one.values))
-        counted = "1 sentence" if len(withheld) == 1 else f"{len(withheld)} sentences"
-        out.print(plain(f"Withheld: {counted} of the model's; no source has {values}.", style="yellow"))
+    _show_withheld(terminal, sentences)
     if said.degraded:
-        out.print(
-            plain(f"Left out, because it failed or was late: {', '.join(said.degraded)}.", style="yellow")
-        )
+        terminal.show(f"Left out, because it failed or was late: {', '.join(said.degraded)}.", "yellow")
     if silent := [one.name for one in said.asked if one.state in ("late", "failed")]:
-        out.print(plain(f"Did not answer: {', '.join(silent)}.", style="yellow"))
+        terminal.show(f"Did not answer: {', '.join(silent)}.", "yellow")
     for question in said.unanswered:
         out.print(styled(("Not answered: ", "bold yellow"), (question, "yellow")))
     if said.clarify:
@@ -226,6 +223,14 @@ def show_remarks(
         out.print(with_bold(_indented(said.reply_draft)))
 
 
+def _show_withheld(terminal: Terminal, sentences: Sequence[answers.Sentence]) -> None:
+    withheld = [sentence for sentence in sentences if sentence.detail == "withheld"]
+    if withheld:
+        values = ", ".join(dict.fromkeys(value for sentence in withheld for value in sentence.values))
+        counted = "1 sentence" if len(withheld) == 1 else f"{len(withheld)} sentences"
+        terminal.show(f"Withheld: {counted} of the model's; no source has {values}.", "yellow")
+
+
 def _show_certainty(terminal: Terminal, said: Done | answers.AnswerRecord, *, live_only: bool) -> None:
     if said.certainty is answers.Certainty.POSSIBLY:
         whom = f" Ask: {said.escalation}" if said.escalation else ""
@@ -235,9 +240,9 @@ def _show_certainty(terminal: Terminal, said: Done | answers.AnswerRecord, *, li
         if said.fallback:
             why = _words("fallback").get(said.fallback, f"it did not answer ({said.fallback})")
             badge += f", in place of the model's text: {why}"
-        terminal.out.print(plain(badge, style="dim"))
+        terminal.show(badge, "dim")
     if said.finish_reason is answers.FinishReason.LENGTH:
-        terminal.out.print(plain(_words("ending")["length"], style="yellow"))
+        terminal.show(_words("ending")["length"], "yellow")
 
 
 def _show_no_answer(terminal: Terminal, said: Done | answers.AnswerRecord) -> None:
@@ -247,9 +252,9 @@ def _show_no_answer(terminal: Terminal, said: Done | answers.AnswerRecord) -> No
     if said.finish_reason is answers.FinishReason.NO_EVIDENCE:
         detail, reason = reason or detail, None
     if detail:
-        terminal.out.print(plain(detail, style="yellow"))
+        terminal.show(detail, "yellow")
     if reason:
-        terminal.out.print(plain(reason, style="dim"))
+        terminal.show(reason, "dim")
     if said.escalation:
         terminal.out.print(styled(("Ask: ", "bold"), (said.escalation, "")))
 
@@ -317,7 +322,7 @@ def print_sources(
         about = f"  {first.document_id}{_effective(first.effective_date)}{_facts(first.facts)}"
         terminal.out.print(shown.append_text(plain(about, style="dim")))
         if len(link) <= _LONGEST_LINK:
-            terminal.out.print(plain(f"{'':{width + 4}}{link}", style="dim"))
+            terminal.show(f"{'':{width + 4}}{link}", "dim")
 
 
 def _facts(facts: answers.SourceFacts | None) -> str:
@@ -552,9 +557,9 @@ def _show_prompt(terminal: Terminal, record: answers.AnswerRecord) -> None:
     try:
         template = load_prompt(record.prompt_id)
     except ConfigurationError as error:
-        terminal.out.print(plain(f"\n{error.message}", style="yellow"))
+        terminal.show(f"\n{error.message}", "yellow")
         return
-    terminal.out.print(plain(f"\nPrompt {record.prompt_id}", style="bold"))
+    terminal.show(f"\nPrompt {record.prompt_id}", "bold")
     if template.sha256 != record.prompt_hash:
         terminal.out.print(
             plain("(this file is not the one that was used: its hash differs)", style="yellow")
@@ -575,7 +580,7 @@ def _show_text(terminal: Terminal, record: answers.AnswerRecord) -> None:
     live_only = bool(record.elements) and not record.sentences
     show_remarks(terminal, record, record.sentences, live_only=live_only)
     reason = record.finish_reason or record.error_code or ""
-    terminal.out.print(plain(f"({record.outcome}: {reason})", style="dim"))
+    terminal.show(f"({record.outcome}: {reason})", "dim")
 
 
 def show_verdict(terminal: Terminal, stored: answers.StoredVerdict) -> None:
@@ -598,9 +603,10 @@ def explain(terminal: Terminal, record: answers.AnswerRecord) -> None:
     for at, one in enumerate(record.candidates[:_CANDIDATES]):
         _show_facts(terminal, [("" if at else "candidates", f"{one.score:.2f}  {one.document_id}")])
         features = "  ".join(f"{name} {_short(value)}" for name, value in one.features.items())
-        terminal.out.print(plain(f"{'':{_WIDTH}}{features}", style="dim"))
+        terminal.show(f"{'':{_WIDTH}}{features}", "dim")
     _show_facts(terminal, _decisions(record))
-    terminal.out.print(_timings(record))
+    times = (f"{step:<22}{milliseconds:>10.1f} ms" for step, milliseconds in record.timings_ms.items())
+    _show_facts(terminal, zip(chain(["time"], repeat("")), times, strict=False))
 
 
 def _decisions(record: answers.AnswerRecord) -> Iterator[tuple[str, str]]:
@@ -699,16 +705,6 @@ def _short(value: float) -> str:
 
 def _given(threshold: float | None) -> str:
     return "none" if threshold is None else _short(threshold)
-
-
-def _timings(record: answers.AnswerRecord) -> Table:
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(width=_WIDTH - 1)
-    table.add_column()
-    table.add_column(justify="right")
-    for index, (step, milliseconds) in enumerate(record.timings_ms.items()):
-        table.add_row(Text("time" if index == 0 else "", style="bold"), step, f"{milliseconds:.1f} ms")
-    return table
 
 
 def _show_facts(terminal: Terminal, facts: Iterable[tuple[str, str]]) -> None:

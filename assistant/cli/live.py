@@ -229,7 +229,7 @@ class TrialCaller:
 
 @dataclass(frozen=True, slots=True)
 class ConnectorTrial:
-    """The options of ``connector test``."""
+    """The options of ``live test``."""
 
     file: Path
     address: str

@@ -464,9 +464,13 @@ def use_served_model(options: GlobalOptions, *, tenants: Sequence[str], served: 
         choose_for(options, tenant, model, terminal)
     by = "--context-tokens" if asked else "the server" if told else "default; --context-tokens N sets it"
     terminal.say(f"context of {model.context_tokens} tokens ({by})")
+    _show_measured(terminal, model, counts)
+
+
+def _show_measured(terminal: Terminal, model: ServedLlm, counts: Counts) -> None:
     if model.tokenizer is None:
         terminal.say("tokens are estimated from characters, too many rather than too few; --tokenizer FILE")
-    if reads is not None:
+    if (reads := model.answering.reads_tokens) is not None:
         terminal.say(f"reads {reads} prompt tokens in 3 s: a longer prompt would keep agents waiting")
     terminal.say(str(counts))
     if not counts.may_write:

@@ -75,33 +75,33 @@ class Registry:
     def digest(self, image: LockedImage) -> str | None:
         """Return the digest of an image's tag here; None without such a tag. Raises DeploymentError."""
         try:
-            ecr = boto3.client(cast("Any", "ecr"), region_name=self.region)
-            found = ecr.describe_images(
-                registryId=self.account, repositoryName=image.repository, imageIds=[{"imageTag": image.tag}]
+            found = self._aws.call(
+                "ecr",
+                "describe_images",
+                missing="ImageNotFoundException",
+                registryId=self.account,
+                repositoryName=image.repository,
+                imageIds=[{"imageTag": image.tag}],
             )
-        except ClientError as error:
-            code = error.response.get("Error", {}).get("Code")
-            if code == "ImageNotFoundException":
-                return None
-            if code == "RepositoryNotFoundException":
-                raise DeploymentError(
-                    f"{self.account}/{self.region} has no repository {image.repository}. Deploy the account "
-                    "stage there first: npx cdk deploy -c stage=account '**'"
-                ) from None
-            raise DeploymentError(f"{self.account}/{self.region} cannot list images: {error}") from None
-        except BotoCoreError as error:
-            raise DeploymentError(f"{self.account}/{self.region} is unavailable: {error}") from None
-        return str(found["imageDetails"][0]["imageDigest"])
+        except DeploymentError as error:
+            if "RepositoryNotFoundException" not in error.message:
+                raise
+            raise DeploymentError(
+                f"{self.account}/{self.region} has no repository {image.repository}. Deploy the account "
+                "stage there first: npx cdk deploy -c stage=account '**'"
+            ) from None
+        return None if found is None else str(found["imageDetails"][0]["imageDigest"])
 
     def login(self) -> tuple[str, str]:
         """Return user and password for Docker, valid for twelve hours. Raises DeploymentError."""
-        try:
-            ecr = boto3.client(cast("Any", "ecr"), region_name=self.region)
-            token = ecr.get_authorization_token(registryIds=[self.account])["authorizationData"][0]
-        except (BotoCoreError, ClientError) as error:
-            raise DeploymentError(f"{self.account}/{self.region} refused the login: {error}") from None
-        user, _, password = base64.b64decode(token["authorizationToken"]).decode().partition(":")
+        given = self._aws.call("ecr", "get_authorization_token", registryIds=[self.account])
+        token = given["authorizationData"][0]["authorizationToken"]
+        user, _, password = base64.b64decode(token).decode().partition(":")
         return user, password
+
+    @property
+    def _aws(self) -> AwsAccount:
+        return AwsAccount(account=self.account, region=self.region)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

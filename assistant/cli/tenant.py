@@ -7,7 +7,7 @@ import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -85,7 +85,7 @@ def up(context: typer.Context) -> None:
     runtime = local_runtime(options, terminal)
     ports = runtime.supervisor.up(runtime.layout.everything)
     if options.json:
-        _print_json(terminal, _views(runtime.supervisor.clean()))
+        terminal.json({"processes": _views(runtime.supervisor.clean())})
         return
     terminal.show(f"Serving at {url_of(SERVICE, ports)}; assistant tenant down stops it.")
 
@@ -110,7 +110,7 @@ def status(context: typer.Context) -> None:
     options, terminal = GlobalOptions.of(context), Terminal()
     views = _views(runtime_of(options, terminal, {}).supervisor.clean())
     if options.json:
-        _print_json(terminal, views)
+        terminal.json({"processes": views})
         return
     headings = ("process", "state", "address", "pid", "memory", "up", "used by")
     terminal.out.print(table(*headings, right=("memory", "up"), rows=map(_cells, views)))
@@ -151,65 +151,49 @@ def context(
 
 
 # --- local processes --------------------------------------------------------------------------------------
-@dataclass(frozen=True, slots=True)
-class ProcessView:
-    """One row of ``tenant status``; the names are those of its JSON."""
-
-    name: str
-    state: str
-    pid: int | None = None
-    address: str | None = None
-    memory_mib: int | None = None
-    uptime_s: int | None = None
-    used_by: tuple[str, ...] = ()
-    """Commands, and ``tenant up``."""
-
-
-def _cells(view: ProcessView) -> tuple[str | Text, ...]:
+def _cells(view: Mapping[str, Any]) -> tuple[str | Text, ...]:
     return (
-        view.name,
-        Text(view.state, style="green" if view.state == "ready" else "dim"),
-        (view.address or "").removeprefix("http://"),
-        "" if view.pid is None else str(view.pid),
-        "" if view.memory_mib is None else f"{view.memory_mib} MiB",
-        "" if view.uptime_s is None else _in_words(view.uptime_s),
-        ", ".join(view.used_by),
+        view["name"],
+        Text(view["state"], style="green" if view["state"] == "ready" else "dim"),
+        (view["address"] or "").removeprefix("http://"),
+        str(view["pid"] or ""),
+        "" if view["memory_mib"] is None else f"{view['memory_mib']} MiB",
+        "" if view["uptime_s"] is None else _in_words(view["uptime_s"]),
+        ", ".join(view["used_by"]),
     )
 
 
-def _views(running: Running) -> list[ProcessView]:
+def _views(running: Running) -> list[dict[str, Any]]:
+    """Return the rows of ``tenant status``, as its JSON has them."""
     others = (GATEWAY, ISSUER, WORKER, SERVICE)
     models = [name for name in running.processes if name not in others] or [EMBEDDING]
     return [_view(name, running.processes.get(name), running=running) for name in (*models, *others)]
 
 
-def _view(name: str, one: RunningProcess | None, *, running: Running) -> ProcessView:
-    if one is None:
-        return ProcessView(name, "stopped")
-    users = [use.command for use in running.users(name)]
+def _view(name: str, process: RunningProcess | None, *, running: Running) -> dict[str, Any]:
+    if process is None:
+        stopped = dict.fromkeys(("pid", "address", "memory_mib", "uptime_s"))
+        return {"name": name, "state": "stopped", **stopped, "used_by": []}
     try:
-        memory_mib = psutil.Process(one.identity.pid).memory_info().rss // _MIB
+        memory_mib = psutil.Process(process.identity.pid).memory_info().rss // _MIB
     except psutil.Error:
         memory_mib = None
-    return ProcessView(
-        name,
-        "ready" if one.ready else "starting",
-        pid=one.identity.pid,
-        address=None if one.port is None else f"http://{HOST}:{one.port}",
-        memory_mib=memory_mib,
-        uptime_s=int(time.time() - one.identity.started_at),
-        used_by=(*users, *(["tenant up"] if name in running.pinned else [])),
-    )
+    users = [use.command for use in running.users(name)]
+    return {
+        "name": name,
+        "state": "ready" if process.ready else "starting",
+        "pid": process.identity.pid,
+        "address": None if process.port is None else f"http://{HOST}:{process.port}",
+        "memory_mib": memory_mib,
+        "uptime_s": int(time.time() - process.identity.started_at),
+        "used_by": [*users, *(["tenant up"] if name in running.pinned else [])],
+    }
 
 
 def _in_words(seconds: int) -> str:
     minutes, rest = divmod(max(0, seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
-def _print_json(terminal: Terminal, views: list[ProcessView]) -> None:
-    terminal.json({"processes": [asdict(view) for view in views]})
 
 
 def _ports(options: GlobalOptions) -> Mapping[str, int]:

@@ -274,7 +274,7 @@ class Running(BaseModel):
         self.uses = [use for use in self.uses if use.identity.is_alive()]
 
     def needed(self) -> set[str]:
-        """Return the names that a living command needs or ``local up`` keeps."""
+        """Return the names that a living command needs or ``tenant up`` keeps."""
         return set(self.pinned).union(*(use.needs for use in self.uses))
 
     def users(self, name: str) -> list[Use]:

@@ -538,7 +538,10 @@ def load_tenants(folder: Path, *, only: Collection[str] = ()) -> TenantFiles:
     Raises ConfigurationError when no tenant file is valid.
     """
     if not folder.is_dir():
-        raise ConfigurationError(f"{folder}: there is no such folder of tenant files.")
+        raise ConfigurationError(
+            f"{folder}: there is no such folder of tenant files. Run the command in the root of the "
+            "repository, or name the folder: --tenants DIR."
+        )
     tenants: dict[str, TenantConfig] = {}
     refused: dict[str, ConfigurationError] = {}
     for path in sorted(folder.glob("*.toml")):

@@ -83,7 +83,7 @@ def test_wrong_usage_is_status_2(folder: Path, arguments: list[str]) -> None:
         ),
         (
             ["--tenants", "nowhere", "ask", "--tenant", "x", "Why?"],
-            "nowhere: there is no such folder of tenant files.",
+            "nowhere: there is no such folder of tenant files. Run the command in the root of the repository",
         ),
         (["--state", "tenants/bakery.toml", "tenant", "status"], "tenants/bakery.toml"),
         (["desk", "replay", "--tenant", "bakery", "nothing-like-it"], "nothing-like-it"),

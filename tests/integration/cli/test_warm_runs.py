@@ -1,4 +1,4 @@
-"""Commands while everything runs: ``local up`` once, then what a person does all day."""
+"""Commands while everything runs: ``tenant up`` once, then what a person does all day."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(300), pytest.mark.use
 
 @pytest.fixture(scope="module")
 def serving(shop: Shop, asked: str) -> Iterator[str]:
-    """The service's address while ``local up`` keeps everything running."""
+    """The service's address while ``tenant up`` keeps everything running."""
     rows = json.loads(shop.run("tenant", "up", "--json"))["processes"]
     assert {row["state"] for row in rows} == {"ready"}
     yield next(row["address"] for row in rows if row["name"] == "service")

@@ -291,7 +291,7 @@ def test_the_environments_of_the_matrix_are_ones_that_a_role_can_be_made_for() -
 @pytest.mark.parametrize("role", ["DeployRole", "DiffRole"])
 def test_the_roles_may_call_what_the_commands_call_and_no_more(role: str) -> None:
     source = (ROOT / "assistant/cli/account.py").read_text(encoding="utf-8")
-    calls = re.findall(r'_call\(\s*"([a-z0-9-]+)", "(\w+)"', source)
+    calls = re.findall(r'\.call\(\s*"([a-z0-9-]+)", "(\w+)"', source)
     called = {f"{service.replace('-', '')}:{_camel(name)}" for service, name in calls}
     called |= {f"servicequotas:{_camel(name)}" for name in re.findall(r'"(list_\w+quotas)"', source)}
     called = {_ACTIONS.get(one, one) for one in called} - {"sts:GetCallerIdentity"}  # nobody is refused that
