@@ -99,12 +99,6 @@ class ServerSentEventParser:
 
     def feed(self, data: bytes) -> list[bytes]:
         """Return the data of the events that ``data`` completes. Raises EventTooLargeError."""
-        between_events = not (self._rest or self._data or self._after_return)
-        if between_events and (whole := _whole_events(data)) is not None:
-            return whole
-        return self._feed_lines(data)
-
-    def _feed_lines(self, data: bytes) -> list[bytes]:
         if self._after_return and data:
             self._after_return = False
             if data.startswith(b"\n"):  # the second half of a line end that was cut in two
@@ -128,17 +122,6 @@ class ServerSentEventParser:
             events.append(b"\n".join(self._data))
             self._data.clear()
             self._size = 0
-
-
-def _whole_events(data: bytes) -> list[bytes] | None:
-    """Return the data of bytes that are only whole events of one ``data:`` line; None for anything else.
-
-    Servers usually write their streams so, and this skips splitting them into lines.
-    """
-    if not (data.startswith(b"data: ") and data.endswith(b"\n\n")) or b"\r" in data:
-        return None
-    events = data[6:-2].split(b"\n\ndata: ")
-    return events if data.count(b"\n") == 2 * len(events) else None
 
 
 _DONE = b"[DONE]"
