@@ -271,14 +271,14 @@ lock: $(VENV)/bootstrap.stamp ## Resolve the requirements anew for the lowest Py
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra local --extra cdk --group dev -o requirements/dev.txt
 	@echo 'checkov==3.3.30' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header - -o requirements/checkov.txt
 
-build/training/stamp build/sagemaker/stamp: build/%/stamp: $(VENV)/bootstrap.stamp containers/training_job/requirements.txt model_artifacts/training/requirements.txt
-	@echo "· packages of $* (training 5.6 GB, sagemaker 0.8 GB)"
-	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/$*
-	$(call fetched,$(BIN)/uv pip install --quiet --python build/$*/bin/python --require-hashes -r $(if $(filter training,$*),containers/training_job,model_artifacts/training)/requirements.txt,packages of $*)
+build/training/stamp: $(VENV)/bootstrap.stamp containers/training_job/requirements.txt
+	@echo "· packages of training (5.6 GB)"
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/training
+	$(call fetched,$(BIN)/uv pip install --quiet --python build/training/bin/python --require-hashes -r containers/training_job/requirements.txt,packages of training)
 	@touch $@
 
 .PHONY: check-training
-check-training: $(VENV)/dev.stamp build/training/stamp build/sagemaker/stamp ## The training job on CPU, killed in the middle, and its start through SageMaker's SDK (6.4 GB of packages; not in CI)
+check-training: $(VENV)/dev.stamp build/training/stamp ## The training job on CPU, killed in the middle (5.6 GB of packages; not in CI)
 	@$(BIN)/python -m pytest tests/training -q $(ARGS)
 
 SET ?=
@@ -294,9 +294,8 @@ tune-embedding: $(VENV)/local.stamp build/training/stamp ## Tune the embedding m
 	@TRAINING_ROOT='$(OUT)' build/training/bin/python containers/training_job/train.py
 
 .PHONY: lock-training
-lock-training: $(VENV)/bootstrap.stamp ## Resolve the requirements of the training job and of its starter anew
-	@for folder in containers/training_job model_artifacts/training; do \
-		$(BIN)/uv pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes --no-header $$folder/requirements.in -o $$folder/requirements.txt; done
+lock-training: $(VENV)/bootstrap.stamp ## Resolve the requirements of the training job anew
+	@$(BIN)/uv pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes --no-header containers/training_job/requirements.in -o containers/training_job/requirements.txt
 
 # --- containers -------------------------------------------------------------------------------------------
 BASE_LOCK := containers/base-image.lock

@@ -21,7 +21,7 @@ from assistant.model_server.weights import locate_weights, read_tokenizer
 from assistant.settings.process import ModelServerSettings
 from assistant.text.language import language
 from assistant.tuning.gate import read_tuning_facts
-from assistant.tuning.pairs import PairFacts, PairRules, build_pairs, write_pairs
+from assistant.tuning.training_sets import PairFacts, PairRules, build_pairs, write_pairs
 from tests.fakes.answering import document
 from tests.training.test_training_job import LIMIT_S, PYTHON, ROOT, Job, until_exists
 from tests.unit.evaluation.results import question

@@ -10,9 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-APART = (ROOT / "containers/training_job", ROOT / "model_artifacts/training")
-"""Folders with requirements of their own, in environments of their own."""
-LOCKS = [*sorted((ROOT / "requirements").glob("*.txt")), *(one / "requirements.txt" for one in APART)]
+LOCKS = [*sorted((ROOT / "requirements").glob("*.txt")), ROOT / "containers/training_job/requirements.txt"]
 
 
 def direct_dependencies() -> set[str]:
