@@ -51,9 +51,6 @@ _LENGTHS = 16
 """Tokens: lengths are multiples of it, so that few shapes occur."""
 _MOST_PASSAGES = 400
 """Among which validation looks: beyond them each share of the weights costs minutes on a CPU."""
-_NOT_NEARER_THAN = 0.95
-"""Of the cosine of the own passage: a nearer one may answer the question as well, so it is no negative
-(Moreira et al., "NV-Retriever", 2024)."""
 _DEPTH = 10
 
 
@@ -70,8 +67,6 @@ class Hyperparameters:
     """Tokens of a text, while training and validating; what is longer is cut. Serving cuts nothing."""
     scale: float = 20.0
     """Cosines are multiplied by it: the inverse temperature."""
-    hard_negatives: int = 0
-    """Passages a pair that the base model takes for near, beside the batch's own."""
     weight_decay: float = 0.01
     warmup_share: float = 0.1
     save_steps: int = 50
@@ -89,7 +84,6 @@ class Pair:
     anchor: str
     positives: tuple[str, ...]
     document_id: str
-    negatives: tuple[str, ...] = ()
 
 
 class Encoder:
@@ -134,33 +128,20 @@ def read_pairs(rows: Sequence[Mapping[str, Any]]) -> list[Pair]:
     return [Pair(row["anchor"], tuple(row["positives"]), row["document_id"]) for row in rows]
 
 
-def prepared(pairs: Sequence[Pair], encoder: Encoder, wanted: Hyperparameters) -> list[Pair]:
-    """Return the pairs with the nearest of their own passages and with hard negatives, by the base model."""
-    if not wanted.hard_negatives and all(len(pair.positives) == 1 for pair in pairs):
+def prepared(pairs: Sequence[Pair], encoder: Encoder, *, max_length: int) -> list[Pair]:
+    """Return the pairs with the nearest of their own passages, by the base model."""
+    if all(len(pair.positives) == 1 for pair in pairs):
         return list(pairs)
     texts = sorted({text for pair in pairs for text in pair.positives})
     at = {text: row for row, text in enumerate(texts)}
-    owners: list[set[str]] = [set() for _ in texts]
-    for pair in pairs:
-        for text in pair.positives:
-            owners[at[text]].add(pair.document_id)
     asked = sorted({pair.anchor for pair in pairs})
-    vectors = encoder.embed_all(texts, max_length=wanted.max_length)
-    cosines = dict(
-        zip(asked, encoder.embed_all(asked, max_length=wanted.max_length) @ vectors.T, strict=True)
-    )
-    found: list[Pair] = []
-    for pair in pairs:
-        row = cosines[pair.anchor]
-        best = max(pair.positives, key=lambda text: (float(row[at[text]]), text))
-        bound, near = _NOT_NEARER_THAN * float(row[at[best]]), list[str]()
-        for other in row.argsort(descending=True, stable=True).tolist() if wanted.hard_negatives else ():
-            if len(near) == wanted.hard_negatives:
-                break
-            if pair.document_id not in owners[other] and float(row[other]) < bound:
-                near.append(texts[other])
-        found.append(replace(pair, positives=(best,), negatives=tuple(near)))
-    return found
+    vectors = encoder.embed_all(texts, max_length=max_length)
+    cosines = dict(zip(asked, encoder.embed_all(asked, max_length=max_length) @ vectors.T, strict=True))
+
+    def nearest(pair: Pair) -> str:
+        return max(pair.positives, key=lambda text: (float(cosines[pair.anchor][at[text]]), text))
+
+    return [replace(pair, positives=(nearest(pair),)) for pair in pairs]
 
 
 def batches(pairs: Sequence[Pair], wanted: Hyperparameters) -> Callable[[int], list[Pair]]:
@@ -186,18 +167,13 @@ def steps_of(pairs: int, wanted: Hyperparameters) -> int:
 def loss_of(encoder: Encoder, batch: Sequence[Pair], wanted: Hyperparameters) -> torch.Tensor:
     """Return InfoNCE of a batch, from the anchors to the passages."""
     anchors = encoder([pair.anchor for pair in batch], max_length=wanted.max_length)
-    hard = [(text, number) for number, pair in enumerate(batch) for text in pair.negatives]
-    texts = [pair.positives[0] for pair in batch] + [text for text, _ in hard]
+    texts = [pair.positives[0] for pair in batch]
     scores = wanted.scale * anchors @ encoder(texts, max_length=wanted.max_length).T
-    own = [pair.document_id for pair in batch]
     masked = torch.zeros_like(scores, dtype=torch.bool)
     for row, pair in enumerate(batch):
-        for column, text in enumerate(texts):
-            is_own = column < len(own) and own[column] == pair.document_id
-            masked[row, column] = column != row and (is_own or text == texts[row])
-    for column, (_, number) in enumerate(hard, start=len(own)):
-        for row in range(len(batch)):
-            masked[row, column] |= row != number  # mined for one anchor: it may answer another
+        for column, (text, other) in enumerate(zip(texts, batch, strict=True)):
+            is_own = other.document_id == pair.document_id or text == texts[row]
+            masked[row, column] = column != row and is_own
     scores = scores.masked_fill(masked, float("-inf"))
     return functional.cross_entropy(scores, torch.arange(len(batch), device=scores.device))
 
@@ -351,7 +327,7 @@ def train(places: Places) -> Mapping[str, Any]:
     torch.manual_seed(wanted.seed)
     encoder = Encoder(places.base, is_bfloat16=bool(wanted.bfloat16))
     places.checkpoints.mkdir(parents=True, exist_ok=True)
-    pairs = prepared(read_pairs(training), encoder, wanted)
+    pairs = prepared(read_pairs(training), encoder, max_length=wanted.max_length)
     resumed, losses = Training(encoder, pairs, wanted, places.checkpoints).run()
     passages = [json.loads(line) for line in (places.training / "passages.jsonl").read_text().splitlines()]
     kept, base = read_pairs(validating), load_file(places.base / WEIGHTS)
