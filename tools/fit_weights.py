@@ -50,7 +50,7 @@ from assistant.evaluation.fitting import (
 from assistant.evaluation.judging import Observed, Observer
 from assistant.evaluation.questions import EvaluationQuestion, load_questions, load_rows
 from assistant.evaluation.routing import load_routed
-from assistant.evaluation.support import Case, checked, features, recorded, samples, samples_by_hand
+from assistant.evaluation.support import Case, checked, features, samples
 from assistant.evaluation.trials import FlaggedMessage, calm_messages, embedded
 
 Questions = Mapping[str, Sequence[EvaluationQuestion]]
@@ -211,13 +211,11 @@ async def fit_red_flags(services: TenantServices, questions: Path) -> ShippedHea
     )
 
 
-async def support_rows(services: Mapping[str, TenantServices], questions: Path) -> list[tuple[str, Case]]:
+def support_rows(questions: Path) -> list[tuple[str, Case]]:
     """Return the samples of the tuning halves: sentences by hand, and those of recorded answers."""
-    paths = [questions / "support" / f"{name}.jsonl" for name in ("sentences", "paraphrases", "wrong_claims")]
-    rows = samples_by_hand(paths, knowledge=questions.parent / "knowledge")
-    for tenant, opened in services.items():
-        recording = questions / "recorded" / f"{tenant}.jsonl"
-        rows += samples(await recorded(opened, questions / f"{tenant}.jsonl", recording))
+    names = ("sentences", "paraphrases", "wrong_claims", "recorded")
+    paths = [questions / "support" / f"{name}.jsonl" for name in names]
+    rows = samples(paths, knowledge=questions.parent / "knowledge")
     return [(kind, case) for kind, case in rows if case.split == "tuning"]
 
 
@@ -272,7 +270,7 @@ async def _fit(runtime: LocalRuntime, ports: Mapping[str, int], folder: Path, wh
             head = await fit_red_flags(services[_TENANTS[0]], questions)
             (folder / "red_flags.json").write_text(head.model_dump_json() + "\n", encoding="utf-8")
         elif what == "support":
-            head = fit_support(await support_rows(services, questions))
+            head = fit_support(support_rows(questions))
             (folder / "support.json").write_text(json.dumps(head, indent=1) + "\n", encoding="utf-8")
         else:
             await _ranking(runtime, questions).run(services, folder)

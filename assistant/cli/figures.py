@@ -146,20 +146,8 @@ async def _trial(
             trial = RoutingTrial(services, adaptations)
             return [await trial.ask(one) for one in load_rows(first, RoutedQuestion)]
         case _:
-            return support.judged(await _sentences(figure, folder, services))
-
-
-async def _sentences(
-    figure: Figure, folder: Path, services: TenantServices
-) -> list[tuple[str, support.Case]]:
-    """Return the samples of a figure of the support check: of recorded answers, or of sentences by hand."""
-    paths = figure.paths(folder, tenant=services.tenant.name)
-    if figure.recording is not None:
-        recording = folder / figure.recording.format(tenant=services.tenant.name)
-        rows = list(support.samples(await support.recorded(services, paths[0], recording)))
-    else:
-        rows = support.samples_by_hand(paths, knowledge=folder.parent / "knowledge")
-    return [(kind, case) for kind, case in rows if figure.half in (None, case.split)]
+            rows = support.samples([first, *more], knowledge=folder.parent / "knowledge")
+            return support.judged((kind, case) for kind, case in rows if figure.half in (None, case.split))
 
 
 _HEADINGS = ("measure", "value", "95 of 100", "questions", "asked", "")

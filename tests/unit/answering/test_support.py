@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from assistant.answering.support import REASONS, Checked, SupportChecker
 from assistant.domain.answers import Support
-from assistant.evaluation.support import WRONG_BY_HAND, Case, checked, cited_sentences, samples_by_hand
+from assistant.evaluation.support import WRONG_BY_HAND, checked, samples
 from assistant.text.language import language
 
 ROOT = Path(__file__).parents[3]
@@ -147,7 +147,7 @@ def results() -> dict[str, Counter[str]]:
         ROOT / f"evaluation/support/{name}.jsonl" for name in ("sentences", "paraphrases", "wrong_claims")
     ]
     found: dict[str, Counter[str]] = defaultdict(Counter)
-    for kind, case in samples_by_hand(paths, knowledge=ROOT / "knowledge"):
+    for kind, case in samples(paths, knowledge=ROOT / "knowledge"):
         if case.split == "held_out":
             found[kind][checked(case).detail or "supported"] += 1
     return found
@@ -177,9 +177,3 @@ def test_of_swapped_negations_and_conditions_70_percent_are_not_supported() -> N
 
 def test_of_wrong_claims_by_hand_half_are_not_supported() -> None:
     assert share("supported", WRONG_BY_HAND) <= 0.5
-
-
-def test_a_recorded_answer_is_measured_by_its_own_citations() -> None:
-    documents = (("Pens are blue.", "Caps are red."), ("Ink.",))
-    answer = Case("a", "pens", documents, (), "Pens are blue [1.1]. It is late. Caps are red [1.2, 2].", ())
-    assert [case.citations for case in cited_sentences(answer)] == [((1, 1),), ((1, 2), (2, None))]
