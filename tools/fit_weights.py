@@ -1,12 +1,12 @@
 """``make fit``: learns the shipped weights files from the tuning halves of the committed questions.
 
-    python -m tools.fit_weights [ranking|red_flags|support] [--state DIR] [--dry-run]
+    python -m tools.fit_weights [ranking|red_flags|support|live] [--state DIR] [--dry-run]
 
 *ranking* (ranker, units, gate and the head of readings) asks the questions four times: as the weights are;
 with the new ranker and the new weights of units; and with the new order of documents, for the gate to be
 fitted on, as they are and as short messages. The head of readings is fitted on the vectors of the same
-questions and of the shop's. *red_flags* and *support* fit the heads of red flags and of the
-support check. An error, Ctrl-C and --dry-run leave the files as they were.
+questions and of the shop's. *red_flags*, *support* and *live* fit the heads of red flags, of the
+support check and of live elements. An error, Ctrl-C and --dry-run leave the files as they were.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import json
 from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from importlib.resources import as_file, files
 from itertools import chain
@@ -25,6 +26,8 @@ from typing import get_args
 
 import numpy as np
 
+from assistant.answering.live_elements import USUAL_LIVE, USUAL_NEARER, LiveExamples
+from assistant.answering.prepare import PrepareAnswer
 from assistant.answering.rank import INDEX_FEATURES, Kind, shipped_weights
 from assistant.answering.reading import HeadFile, head_counts
 from assistant.answering.red_flags import Head, ShippedHead, ordinary_messages
@@ -35,6 +38,7 @@ from assistant.cli.evaluate import committed, observe_all, open_services
 from assistant.cli.knowledge import load_if_empty
 from assistant.cli.local import LocalRuntime, local_runtime
 from assistant.cli.terminal import GlobalOptions, Terminal, plain
+from assistant.domain.answers import LiveMatch
 from assistant.domain.errors import AssistantError
 from assistant.evaluation.fitting import (
     PENALTY,
@@ -47,11 +51,18 @@ from assistant.evaluation.fitting import (
     unit_choices,
     weights_file,
 )
-from assistant.evaluation.judging import Observed, Observer
+from assistant.evaluation.judging import Observed, Observer, until_whole
 from assistant.evaluation.questions import EvaluationQuestion, load_questions, load_rows
 from assistant.evaluation.routing import load_routed
 from assistant.evaluation.support import Case, checked, features, samples
-from assistant.evaluation.trials import FlaggedMessage, calm_messages, embedded
+from assistant.evaluation.trials import (
+    FlaggedMessage,
+    LiveQuestion,
+    calm_messages,
+    embedded,
+    prepare_live,
+    silent,
+)
 
 Questions = Mapping[str, Sequence[EvaluationQuestion]]
 _KINDS = {
@@ -70,6 +81,7 @@ _LEANS_EARLIER = 1.5
 tuning half: all of it found, no other question)."""
 _RULES_EVERY = 3
 _TENANTS = ("pharmacy", "clinic")
+_LIVE_TENANTS = ("pharmacy", "shop")
 _FOLDS, _MOST_FALSE = 5, 0.02
 """Share of the ordinary questions of the tuning halves, long and short, that raise flags of a fold."""
 _PULL = 5.0
@@ -219,6 +231,40 @@ def support_rows(questions: Path) -> list[tuple[str, Case]]:
     return [(kind, case) for kind, case in rows if case.split == "tuning"]
 
 
+class _ObservedExamples(LiveExamples):
+    """Keeps of each question the nearest element and the score of the head."""
+
+    def __init__(self, services: TenantServices) -> None:
+        super().__init__(services)
+        self.observed: list[tuple[LiveMatch, float]] = []
+
+    def match(self, vector: Sequence[float], *, live: float | None) -> list[LiveMatch]:
+        matches = super().match(vector, live=live)
+        self.observed += [(match, USUAL_LIVE if live is None else live) for match in matches[:1]]
+        return matches
+
+
+async def fit_live(services: Mapping[str, TenantServices], questions: Path) -> bytes:
+    """Return ``live.json``, fitted on whether the nearest element of a question is one that it asks for."""
+    paths = [questions / "live" / f"{name}.jsonl" for name in ("tuning", "chat")]
+    asked = [one for path in paths for one in load_rows(path, LiveQuestion)]
+    rows: list[tuple[float, float, float]] = []
+    labels: list[bool] = []
+    for tenant, opened in services.items():
+        examples = _ObservedExamples(silent(opened))
+        preparing = PrepareAnswer(silent(opened), live=examples)
+        for question in (one for one in asked if one.tenant == tenant):
+            examples.observed.clear()
+            await until_whole(partial(prepare_live, preparing, opened, question))
+            for match, live in examples.observed:
+                nearer = USUAL_NEARER if match.against is None else match.cosine - match.against
+                rows.append((match.cosine, nearer, live))
+                labels.append(any(match.element in names for names in question.asks))
+    names = ["cosine", "nearer", "live"]
+    values, bias = fit_logistic(np.array(rows), labels, penalty=PENALTY["live"])
+    return weights_file("live", names, values, bias=bias, fitted_on=_hashes(paths))
+
+
 def fit_support(rows: Sequence[tuple[str, Case]]) -> dict[str, object]:
     """Return ``support.json``, fitted on the samples that no rule above the head decides.
 
@@ -265,8 +311,10 @@ def _hashes(paths: Iterable[Path]) -> str:
 
 async def _fit(runtime: LocalRuntime, ports: Mapping[str, int], folder: Path, what: str) -> None:
     questions = committed(runtime.options)
-    async with open_services(runtime, ports, _TENANTS) as services:
-        if what == "red_flags":
+    async with open_services(runtime, ports, _LIVE_TENANTS if what == "live" else _TENANTS) as services:
+        if what == "live":
+            _write(folder, "live", await fit_live(services, questions))
+        elif what == "red_flags":
             head = await fit_red_flags(services[_TENANTS[0]], questions)
             (folder / "red_flags.json").write_text(head.model_dump_json() + "\n", encoding="utf-8")
         elif what == "support":
@@ -291,7 +339,9 @@ def _ranking(runtime: LocalRuntime, questions: Path) -> _Fit:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("what", nargs="?", choices=["ranking", "red_flags", "support"], default="ranking")
+    parser.add_argument(
+        "what", nargs="?", choices=["ranking", "red_flags", "support", "live"], default="ranking"
+    )
     parser.add_argument("--state", type=Path, default=Path(".state"), metavar="DIR")
     parser.add_argument("--port", type=int, metavar="N")
     parser.add_argument("--dry-run", action="store_true", help="put the weights files back afterwards")
@@ -305,7 +355,7 @@ def main() -> int:
             runtime.processes(runtime.layout.for_loading, command="make fit") as ports,
             _restored(folder, always=arguments.dry_run),
         ):
-            for tenant in _TENANTS:
+            for tenant in dict.fromkeys((*_TENANTS, *_LIVE_TENANTS)):
                 asyncio.run(load_if_empty(runtime, tenant))
             asyncio.run(_fit(runtime, ports, folder, arguments.what))
     except AssistantError as error:

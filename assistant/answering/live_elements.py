@@ -2,9 +2,9 @@
 
 A connector gives each element example questions, and questions about the same things that no element answers
 (``not_about``). Where neither a document nor a model names an element, a question asks for that of its
-nearest example, where that is near enough and nearer than any question that no element answers. Ids in it
-become the words that the connector has for them, and names of items "it", as the examples are written.
-Decision 0057 has the measurements.
+nearest example, where a logistic model says so: of how near that is, how much nearer than any question that
+no element answers, and how much the question asks for live data. Ids in it become the words that the
+connector has for them, and names "it", as the examples are written. Decision 0057 has the measurements.
 
 Each element is read in a task of its own, which begins when the element is known. Text never waits for it.
 Every read ends: by its source's limit, by the answer's deadline, or because the answer was cancelled.
@@ -23,8 +23,7 @@ import structlog
 
 from assistant.answering.events import Cause, ElementChanged
 from assistant.answering.excerpts import NO_LABELS, Labels
-from assistant.answering.rank import CosineScale
-from assistant.answering.routing import Routing
+from assistant.answering.rank import CosineScale, shipped_weights
 from assistant.answering.search import SearchScope
 from assistant.answering.services import TenantServices
 from assistant.domain.answers import LiveMatch, LiveMatchState, SourceAsked
@@ -476,16 +475,9 @@ def use_of(element: Element, *, operation: str | None = None) -> ElementUse:
 # Elements that a question asks for
 
 
-NEAR = 0.5
-"""Least cosine with an example, on the packaged model's scale. This and the three below were chosen on
-evaluation/live/tuning.jsonl (docs/decisions/0057)."""
-_A_WORD, _MOST_OF_WORDS = 0.03, 0.2
-"""Added to the least cosine by each content word that the connector does not use, and by all of them: a
-question with many such words is about something else."""
-_NEARER = 0.03
-"""By how much the example is nearer than a question that no element answers."""
-_ROUTED = 0.1
-"""Cosine for the whole of the routing's share: it moves what is near the border, and no more."""
+USUAL_NEARER, USUAL_LIVE = 0.07, -3.0
+"""Means of the features over the questions of the fit: for a connector without ``not_about``, and for a
+vector that the head does not know."""
 _LIMIT_S = 2.0
 _LEAST_OF_A_NAME = 5
 """Letters of a name."""
@@ -521,20 +513,16 @@ class LiveExamples:
         self._types: Mapping[str, ElementType] = live.types() if live is not None else {}
         self._embedder, self._clock = services.embedder, services.clock
         self._sources, self._reach = services.tenant.sources, services.tenant.reach
+        self._weights = shipped_weights("live")
         self._scale = CosineScale.of(services.tenant.embedding)
         self._language = language(services.tenant.language)
         connectors = {one.name: one.inline for one in self._reach if one.inline is not None}
         operations = [one for connector in connectors.values() for one in connector.operations]
         parameters = [one for operation in operations for one in operation.parameters]
         self._ids = [(one.pattern, one.shown_as) for one in parameters if one.pattern is not None]
-        texts: dict[str, list[str]] = {}
-        for name, one in self._types.items():
-            texts.setdefault(system_of(name), []).extend((one.title, *one.about))
-        for name, connector in connectors.items():
-            texts.setdefault(name, []).extend(_words_of(connector))
-        self._stems = {system: self._language.content_stems(" ".join(said)) for system, said in texts.items()}
-        against = " ".join(text for one in connectors.values() for text in one.not_about)
-        self._words = frozenset(_WORD.findall(fold(" ".join((*map(" ".join, texts.values()), against)))))
+        offered = (text for one in self._types.values() for text in (one.title, *one.about))
+        words = (text for one in connectors.values() for text in (*_words_of(one), *one.not_about))
+        self._words = frozenset(_WORD.findall(fold(" ".join((*offered, *words)))))
         self._reads_names = any(result.names for operation in operations for result in operation.results)
         self._examples: tuple[Example, ...] | None = None
         self._loading: asyncio.Task[None] | None = None
@@ -557,6 +545,11 @@ class LiveExamples:
             after = piece[bare.end() :]
             said.append(f"{label}{after}" if said and fold(said[-1]) == "the" else f"the {label}{after}")
         return " ".join(said)
+
+    def without_names(self, question: str, *, known: Collection[str]) -> str:
+        """Return a question with "it" for each of its ``names``."""
+        names = self.names(question, known=known)
+        return _WORD.sub(lambda word: "it" if fold(word[0]) in names else word[0], question)
 
     def names(self, question: str, *, known: Collection[str]) -> tuple[str, ...]:
         """Return the words of a question that may be names of what connectors read, such as medicines: words
@@ -587,10 +580,11 @@ class LiveExamples:
         if self._examples is None:
             scope.degraded.append("examples of live elements")
 
-    def match(self, text: str, vector: Sequence[float], routing: Routing | None) -> list[LiveMatch]:
+    def match(self, vector: Sequence[float], *, live: float | None) -> list[LiveMatch]:
         """Return how near each element is to a question, the nearest first; at most one of them is ``READ``.
 
-        ``vector``: of ``text``, which is ``plain``.
+        ``vector``: of the question as examples are written; ``live``: the head's score that it asks for live
+        data (``PlainReading.live_score``).
         """
         nearest: dict[str, tuple[float, str]] = {}
         against: dict[str, float] = {}
@@ -600,20 +594,16 @@ class LiveExamples:
                 against[example.system] = max(cosine, against.get(example.system, -1.0))
             elif cosine > nearest.get(example.element, (-1.0, ""))[0]:
                 nearest[example.element] = cosine, example.text
-        leaning = self._leaning(routing)
-        stems = self._language.content_stems(text)
         matches: list[LiveMatch] = []
         for name, (cosine, example) in sorted(
             nearest.items(), key=lambda one: (-round(one[1][0], 4), one[0])
         ):
-            system = system_of(name)
-            unknown = len(stems - self._stems.get(system, frozenset()))
-            least = NEAR + min(_A_WORD * unknown, _MOST_OF_WORDS) - leaning.get(system, 0.0)
+            other = against.get(system_of(name))
+            least = self._least_cosine(other, USUAL_LIVE if live is None else live)
             state = LiveMatchState.READ
             if cosine < least:
-                state = LiveMatchState.FAR
-            elif cosine <= against.get(system, -1.0) + _NEARER:
-                state = LiveMatchState.NOT_ABOUT
+                is_about_other = other is not None and other >= cosine
+                state = LiveMatchState.NOT_ABOUT if is_about_other else LiveMatchState.FAR
             elif any(one.state is LiveMatchState.READ for one in matches):
                 state = LiveMatchState.OTHER
             matches.append(
@@ -622,23 +612,23 @@ class LiveExamples:
                     state=state,
                     cosine=round(cosine, 3),
                     least=round(least, 3),
-                    against=round(against[system], 3) if system in against else None,
-                    unknown_words=unknown,
+                    against=None if other is None else round(other, 3),
+                    unknown_words=0,
                     example=example,
                 )
             )
         return matches
 
-    def _leaning(self, routing: Routing | None) -> Mapping[str, float]:
-        """Return by system how much more, or less, than its even share the router gives its source."""
-        if routing is None:
-            return {}
-        even = 1.0 / len(routing.shares)
-        return {
-            source.reach: _ROUTED * (routing.shares.get(source.name, even) - even)
-            for source in self._sources
-            if source.reach is not None
-        }
+    def _least_cosine(self, against: float | None, live: float) -> float:
+        """Return the cosine with an example from which reading is likelier right than wrong.
+
+        The weights score ``cosine``, ``nearer`` (cosine minus ``against``) and ``live``; 0 is even odds.
+        """
+        weight = self._weights.features
+        if against is None:
+            return -self._weights.score({"nearer": USUAL_NEARER, "live": live}) / weight["cosine"]
+        fixed = self._weights.score({"nearer": -against, "live": live})
+        return -fixed / (weight["cosine"] + weight["nearer"])
 
     def _label_of(self, word: str) -> str | None:
         return next((label for pattern, label in self._ids if matches_whole(pattern, word)), None)

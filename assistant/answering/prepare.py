@@ -211,8 +211,10 @@ class PrepareAnswer:
         adaptations: Adaptations | None = None,
         *,
         reading: ReadMessage | None = None,
+        live: LiveExamples | None = None,
     ) -> None:
-        """``reading`` None: messages are read as the tenant file says, without a model where none writes."""
+        """``reading`` None: messages are read as the tenant file says, without a model where none writes.
+        ``live`` None: the tenant's own examples."""
         tenant = services.tenant
         self._services = services
         self.find_evidence = FindEvidence(services, adaptations)
@@ -224,7 +226,7 @@ class PrepareAnswer:
         self._prompts = PromptBuilder(services) if services.writes_answers else None
         self.bounds = CallBounds()
         """Of the tenant's live reads in this process."""
-        self._live = LiveExamples(services)
+        self._live = live or LiveExamples(services)
         self._red_flags = RedFlags(tenant, embedder=services.embedder, clock=services.clock)
         self._plain = PlainReading(self.find_evidence.vocabulary, embedding_model=tenant.embedding.model)
         if reading is None and services.writes_answers and tenant.answers.reading == "model":
@@ -402,13 +404,15 @@ class PrepareAnswer:
                 if part == 0 and one.query.before is not None
                 else scope.embedded.get(text, one.query.vector)
             )
-            matched += [(part, match) for match in self._live.match(text, vector, one.routing)]
+            live = self._plain.live_score(vector)
+            matched += [(part, match) for match in self._live.match(vector, live=live)]
         return matched
 
     def _as_examples(self, question: str, known: KnownWords | None) -> str:
         """Return a question as the examples of live elements are written: "the order" for an order's number,
-        "it" for the name of an item."""
-        return self._live.plain(self.find_evidence.without_items(question, known=known))
+        "it" for the name of an item, or of what a connector reads."""
+        text = self._live.plain(self.find_evidence.without_items(question, known=known))
+        return self._live.without_names(text, known=self.find_evidence.vocabulary.words)
 
     async def _weigh(
         self, found: Found, hydration: Hydration, scope: SearchScope, *, is_written: bool

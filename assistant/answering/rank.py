@@ -46,7 +46,7 @@ from assistant.text.language import Language
 # Weights files
 
 
-Kind = Literal["ranker", "units", "unit_vectors", "reranker", "gate"]
+Kind = Literal["ranker", "units", "unit_vectors", "reranker", "gate", "live"]
 
 
 class WeightsFile(PublicModel):

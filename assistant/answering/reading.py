@@ -171,14 +171,19 @@ class PlainReading:
         return score > 0.0
 
     def kind(self, vector: Sequence[float] | None) -> QuestionKind:
-        head = self._head
         if vector is None or not self._knows_vectors:
             return "rule"
-        scores = [
-            bias + sum(map(mul, weights, vector))
-            for bias, weights in zip(head.kind_bias, head.kind_vectors, strict=True)
-        ]
-        return head.kinds[scores.index(max(scores))]
+        scores = self._kind_scores(vector)
+        return max(scores, key=scores.__getitem__)
+
+    def live_score(self, vector: Sequence[float]) -> float | None:
+        """Return the log-odds that a question asks for live data; None for vectors of another model."""
+        return self._kind_scores(vector)["live"] if self._knows_vectors else None
+
+    def _kind_scores(self, vector: Sequence[float]) -> dict[QuestionKind, float]:
+        head = self._head
+        rows = zip(head.kinds, head.kind_bias, head.kind_vectors, strict=True)
+        return {kind: bias + sum(map(mul, weights, vector)) for kind, bias, weights in rows}
 
 
 # The reading by a model, of a message that is long, asks several questions or leans on the question before.

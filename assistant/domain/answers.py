@@ -378,7 +378,7 @@ class LiveMatch(PublicModel):
     against: float | None = None
     """Cosine with the nearest question that no element answers; None where the connector has none."""
     unknown_words: int = Field(ge=0)
-    """Content words of the clause that the connector does not use; each makes ``least`` higher."""
+    """0 today. In older records: content words that the connector does not use, which raised ``least``."""
     example: str = Field(max_length=200)
     """The connector's, as it was then."""
 

@@ -27,6 +27,7 @@ PENALTY: Mapping[Kind, float] = {
     "unit_vectors": 0.02,
     "reranker": 0.01,
     "gate": 0.005,
+    "live": 0.0015,
 }
 _STEPS, _RATE = 1_500, 0.05
 _STILL = 1e-6

@@ -219,29 +219,35 @@ async def read_elements(
     services: TenantServices, adaptations: Adaptations, questions: Sequence[LiveQuestion]
 ) -> list[Judged]:
     """Prepare each answer, and return which live elements it would read. Raises what preparing raises."""
-    offered, clock = services.live_elements, services.clock
-    silent = replace(services, live_elements=None if offered is None else NoCalls(offered))
-    preparing = PrepareAnswer(silent, adaptations)
-    labels = frozenset(services.tenant.labels)
-    identity = Identity(services.tenant.name, _CONTEXT.agent, frozenset({Role.AGENT}), labels)
+    preparing = PrepareAnswer(silent(services), adaptations)
     judged: list[Judged] = []
-
-    async def prepare(question: LiveQuestion) -> tuple[PreparedAnswer, Sequence[str]]:
-        prepared = await preparing.prepare(
-            request_of(question.question, question.before),
-            identity=identity,
-            deadline=Deadline.after(_DEADLINE_S, clock=clock),
-            context=_CONTEXT,
-        )
-        prepared.hydration.cancel()
-        prepared.scope.steps.root.end()
-        return prepared, prepared.scope.degraded
-
     for question in questions:
-        prepared, degraded = await until_whole(partial(prepare, question))
+        prepared, degraded = await until_whole(partial(prepare_live, preparing, services, question))
         read = dict.fromkeys(each.element for each in prepared.live_matches if each.state in _READ)
         judged += [replace(one, degraded=degraded) for one in judge_reads(question, list(read))]
     return judged
+
+
+def silent(services: TenantServices) -> TenantServices:
+    """Return the services of a tenant that calls no live system."""
+    offered = services.live_elements
+    return replace(services, live_elements=None if offered is None else NoCalls(offered))
+
+
+async def prepare_live(
+    preparing: PrepareAnswer, services: TenantServices, question: LiveQuestion
+) -> tuple[PreparedAnswer, Sequence[str]]:
+    """Return the prepared answer, which is not written, and the steps that failed."""
+    labels = frozenset(services.tenant.labels)
+    prepared = await preparing.prepare(
+        request_of(question.question, question.before),
+        identity=Identity(services.tenant.name, _CONTEXT.agent, frozenset({Role.AGENT}), labels),
+        deadline=Deadline.after(_DEADLINE_S, clock=services.clock),
+        context=_CONTEXT,
+    )
+    prepared.hydration.cancel()
+    prepared.scope.steps.root.end()
+    return prepared, prepared.scope.degraded
 
 
 def judge_reads(question: LiveQuestion, read: Sequence[str]) -> list[Judged]:

@@ -585,11 +585,11 @@ async def test_without_vectors_of_the_examples_the_answer_goes_on() -> None:
     tenant.embedder.error = EmbeddingUnavailableError("down")
     examples = LiveExamples(tenant.services)
     await examples.load(prepared.scope)
-    assert examples.match(WHERE, vector_of(WHERE), None) == []
+    assert examples.match(vector_of(WHERE), live=None) == []
     assert "examples of live elements" in prepared.scope.degraded
     tenant.embedder.error = None
     await examples.load(prepared.scope)
-    assert read_of(examples.match(WHERE, vector_of(WHERE), None)) == ["orders.status"]
+    assert read_of(examples.match(vector_of(WHERE), live=None)) == ["orders.status"]
 
 
 # The sources that were asked

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from assistant.answering.live_elements import Example, LiveExamples
-from assistant.answering.routing import Routing
+from assistant.answering.live_elements import USUAL_LIVE, Example, LiveExamples
+from assistant.answering.rank import shipped_weights
 from assistant.domain.answers import LiveMatch, LiveMatchState
 from assistant.live.ports import ElementType
 from assistant.settings.tenant import TenantConfig, load_tenant
@@ -66,12 +66,9 @@ def with_examples(
 
 
 def matches(
-    examples: LiveExamples,
-    vector: Sequence[float],
-    text: str = "where is the order",
-    routing: Routing | None = None,
+    examples: LiveExamples, vector: Sequence[float], live: float | None = USUAL_LIVE
 ) -> list[LiveMatch]:
-    return examples.match(text, vector, routing)
+    return examples.match(vector, live=live)
 
 
 # Names in a question
@@ -121,46 +118,44 @@ def test_an_id_that_fits_a_parameter_is_read_as_its_label(question: str, read_as
 
 # Which element it asks for
 
-NEAR, HALF, FAR = [1.0, 0.0, 0.0], [0.52, 0.854, 0.0], [0.0, 0.0, 1.0]
+NEAR, BESIDE, FAR = [1.0, 0.0, 0.0], [0.75, 0.661, 0.0], [0.0, 0.0, 1.0]
 
 
 def test_the_nearest_element_is_read_and_the_others_say_why_not() -> None:
-    found = matches(with_examples((ORDER, NEAR), (LINK, HALF), ("orders.items", FAR)), NEAR)
+    found = matches(with_examples((ORDER, NEAR), (LINK, BESIDE), ("orders.items", FAR)), NEAR)
     assert state_of(found) == {ORDER: STATES.READ, LINK: STATES.OTHER, "orders.items": STATES.FAR}
-    assert (found[0].cosine, found[0].least, found[0].example) == (1.0, 0.5, "example 0")
+    assert (found[0].cosine, found[0].example) == (1.0, "example 0")
 
 
 def test_a_question_that_no_element_answers_and_is_as_near_is_not_read() -> None:
-    against = [0.99, 0.141, 0.0]
-    [found] = matches(with_examples((ORDER, NEAR), (None, against)), NEAR)
-    assert (found.state, found.against) == (STATES.NOT_ABOUT, 0.99)
-    [found] = matches(with_examples((ORDER, NEAR), (None, HALF)), NEAR)
+    [found] = matches(with_examples((ORDER, BESIDE), (None, NEAR)), NEAR)
+    assert (found.state, found.against) == (STATES.NOT_ABOUT, 1.0)
+    [found] = matches(with_examples((ORDER, NEAR), (None, BESIDE)), NEAR)
     assert found.state is STATES.READ
 
 
-def test_words_that_the_connector_does_not_use_ask_for_more() -> None:
-    text = "does the court hear the order appeal of the plaintiff"
-    [found] = matches(with_examples((ORDER, HALF)), NEAR, text)
-    assert (found.state, found.least, found.unknown_words) == (STATES.FAR, 0.62, 4)
-    assert read_of(matches(with_examples((ORDER, HALF)), NEAR)) == [ORDER]
+def test_how_much_a_question_asks_for_live_data_moves_the_least_cosine() -> None:
+    examples = with_examples((ORDER, NEAR), (None, BESIDE))
+    [unsure], [usual], [sure] = (matches(examples, NEAR, live) for live in (-9.0, USUAL_LIVE, 3.0))
+    assert unsure.least > usual.least > sure.least
 
 
-def test_many_unknown_words_ask_for_no_more_than_a_bound() -> None:
-    [found] = matches(
-        with_examples((ORDER, NEAR)), NEAR, " ".join(f"zymurgy{chr(97 + n)}" for n in range(20))
-    )
-    assert (found.least, found.state) == (0.7, STATES.READ)
+def test_a_vector_that_the_head_does_not_know_counts_as_usual() -> None:
+    examples = with_examples((ORDER, NEAR), (None, BESIDE))
+    assert matches(examples, NEAR, None) == matches(examples, NEAR)
 
 
-def test_the_routing_moves_what_is_near_the_border() -> None:
-    config = load_tenant(TENANTS / "pharmacy.toml")
-    [source] = [one for one in config.sources if one.reach == "orders"]
-    others = {one.name: 0.0 for one in config.sources if one is not source}
-    near = [0.45, 0.893, 0.0]
-    even = dict.fromkeys((source.name, *others), 1.0 / (1 + len(others)))
-    examples = with_examples((ORDER, near))
-    assert read_of(matches(examples, NEAR)) == read_of(matches(examples, NEAR, routing=Routing(even))) == []
-    assert read_of(matches(examples, NEAR, routing=Routing({source.name: 1.0, **others}))) == [ORDER]
+def test_the_least_cosine_is_where_the_weights_are_undecided() -> None:
+    [found] = matches(with_examples((ORDER, NEAR), (None, BESIDE)), NEAR)
+    assert found.against is not None
+    values = {"cosine": found.least, "nearer": found.least - found.against, "live": USUAL_LIVE}
+    assert shipped_weights("live").probability(values) == pytest.approx(0.5, abs=0.01)
+
+
+def test_a_name_is_read_as_it() -> None:
+    examples = examples_of()
+    assert examples.without_names("Are refills of Lisinopril left?", known=()) == "Are refills of it left?"
+    assert examples.without_names("Is Lisinopril left?", known={"lisinopril"}) == "Is Lisinopril left?"
 
 
 def test_an_id_s_pattern_is_matched_in_linear_time() -> None:
