@@ -50,23 +50,7 @@ def choose(document: StoredDocument, units: Sequence[ScoredUnit], *, max_words: 
     if not units:
         return None
     likely = shares(units)
-    words_of = [one.words for one in units]
-    words_of_heading = {one.unit.heading: len(one.unit.heading.replace(" > ", " ").split()) for one in units}
-    best_mass, run = -1.0, (0, 0)
-    for first in range(len(units)):
-        words, mass, headings = 0, 0.0, set[str]()
-        for last in range(first, len(units)):
-            one = units[last]
-            words += words_of[last]
-            if one.unit.heading not in headings:
-                headings.add(one.unit.heading)
-                words += words_of_heading[one.unit.heading]
-            if words > max_words and last > first:
-                break
-            mass += likely[last]
-            if round(mass, 4) > round(best_mass, 4):
-                best_mass, run = mass, (first, last)
-    first, last = run
+    first, last = _likeliest_run(units, likely, max_words=max_words)
     while first < last and likely[first] < _EDGE_SHARE:
         if units[first + 1].unit.parent == units[first].unit.ordinal:
             break  # it introduces the next one, which makes no sense without it
@@ -80,6 +64,29 @@ def choose(document: StoredDocument, units: Sequence[ScoredUnit], *, max_words: 
     if len(keys) == len(chosen):
         keys.clear()
     return Section(document, tuple(chosen), sum(likely[first : last + 1]), frozenset(keys))
+
+
+def _likeliest_run(
+    units: Sequence[ScoredUnit], likely: Sequence[float], *, max_words: int
+) -> tuple[int, int]:
+    """Return first and last unit of the likeliest run of at most ``max_words``, headings counted."""
+    words_of = [one.words for one in units]
+    words_of_heading = {one.unit.heading: len(one.unit.heading.replace(" > ", " ").split()) for one in units}
+    best_mass, run = -1.0, (0, 0)
+    for first in range(len(units)):
+        words, mass, headings = 0, 0.0, set[str]()
+        for last in range(first, len(units)):
+            heading = units[last].unit.heading
+            words += words_of[last]
+            if heading not in headings:
+                headings.add(heading)
+                words += words_of_heading[heading]
+            if words > max_words and last > first:
+                break
+            mass += likely[last]
+            if round(mass, 4) > round(best_mass, 4):
+                best_mass, run = mass, (first, last)
+    return run
 
 
 def blocks(section: Section) -> Iterator[tuple[str, ScoredUnit]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from typing import Any, TypeVar, cast
@@ -335,14 +335,21 @@ def _candidates(excerpt: Excerpt, parsed: ParsedDocument) -> Iterable[str]:
             text = parsed.text[start:end]
             yield shown_snippet(text, inside=inside, url=excerpt.url, labels=excerpt.labels)
         case ShownAs.HEADING:
-            for unit in parsed.units:
-                if (unit.span.start, unit.span.end) == (start, end):
-                    yield shown_heading(unit.heading[len(unit.heading) - excerpt.heading_letters :])
+            headings = (unit.heading for unit in parsed.units if unit.span == Span(start, end))
+            yield from (shown_heading(_last(one, excerpt.heading_letters)) for one in headings)
         case ShownAs.PATH:
-            for section in parsed.sections:
-                if section.span.start <= start <= section.span.end:
-                    path = " > ".join(section.headings)
-                    yield shown_path(path[len(path) - excerpt.heading_letters :])
+            yield from (shown_path(_last(one, excerpt.heading_letters)) for one in _paths_at(start, parsed))
+
+
+def _paths_at(at: int, parsed: ParsedDocument) -> Iterator[str]:
+    """Yield the headings of the sections at an offset, as one text each."""
+    for section in parsed.sections:
+        if section.span.start <= at <= section.span.end:
+            yield " > ".join(section.headings)
+
+
+def _last(text: str, letters: int) -> str:
+    return text[len(text) - letters :]
 
 
 async def read_excerpts(

@@ -655,13 +655,7 @@ class AnswerStream:
         if prepared.hydration.left is not None:
             self._ending = _left_by(prepared.hydration.left)
             return
-        asked = prepared.asked_live
-        ready = {one.part for one in asked if one.slot.is_ready}
-        # A model's refusal is the refusal: then only a live system answers.
-        is_asked_model = prepared.prompt is not None and ending.mode is None
-        certainty = prepared.certainty_with(ready) if ready or not is_asked_model else None
-        if certainty is not None and not all(one.slot.is_ready for one in asked):
-            certainty = Certainty.POSSIBLY  # what a system was asked is not answered
+        certainty = self._certainty_with_systems()
         if ending.finish_reason is not FinishReason.NO_EVIDENCE:
             if ending.mode is Mode.QUOTED and ending.certainty is prepared.certainty:
                 self._ending = replace(ending, certainty=certainty)
@@ -671,11 +665,24 @@ class AnswerStream:
             self._ending = _Ending(
                 Outcome.DONE, None, FinishReason.STOP, mode=Mode.QUOTED, certainty=certainty
             )
-        elif said := why_not_answered(asked):
+        elif said := why_not_answered(prepared.asked_live):
             # Where a system is all that was asked, it says nothing that the documents are silent.
             parts = len(prepared.found.evidence)
-            by_system = len({one.part for one in asked}) == parts >= prepared.request.question.count("?")
+            asked_parts = len({one.part for one in prepared.asked_live})
+            by_system = asked_parts == parts >= prepared.request.question.count("?")
             self._ending = replace(ending, reason=said if by_system else f"{said} {ending.reason}")
+
+    def _certainty_with_systems(self) -> Certainty | None:
+        """Return how sure the quoted answer is, with the live systems that answered."""
+        prepared = self._prepared
+        asked = prepared.asked_live
+        ready = {one.part for one in asked if one.slot.is_ready}
+        if not ready and prepared.prompt is not None and self._ending.mode is None:
+            return None  # a model's refusal is the refusal: then only a live system answers
+        certainty = prepared.certainty_with(ready)
+        if certainty is not None and not all(one.slot.is_ready for one in asked):
+            return Certainty.POSSIBLY  # what a system was asked is not answered
+        return certainty
 
     def abandon(self, cause: Cause | None) -> None:
         """End the answer whose reader stopped reading: its task was cancelled or its stream was closed."""

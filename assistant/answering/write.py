@@ -138,21 +138,21 @@ class ModelCall:
         """
         if self._deltas is None:
             raise RuntimeError("Open the call before its text is read.")
-        while True:
-            with self.interruption:
-                delta = await anext(self._deltas, None)
-            if delta is None:
-                if self.finish_reason is None:
-                    raise GenerationInterruptedError("The model's stream ended without its end; ask again.")
-                return None
+        while (delta := await self._next(self._deltas)) is not None:
             if delta.finish_reason is not None:
                 self.finish_reason = FinishReason(delta.finish_reason)
-            if delta.usage is not None:
-                self.usage = delta.usage
+            self.usage = delta.usage or self.usage
             if delta.text:
                 if self._first_chunk_ms is None:
                     self._first_chunk_ms = self._elapsed_ms()
                 return delta.text
+        if self.finish_reason is None:
+            raise GenerationInterruptedError("The model's stream ended without its end; ask again.")
+        return None
+
+    async def _next(self, deltas: AsyncIterator[GenerationDelta]) -> GenerationDelta | None:
+        with self.interruption:
+            return await anext(deltas, None)
 
     def note_first_text(self) -> None:
         """Note that text of the answer was given out: from the first one on, it cannot be late."""

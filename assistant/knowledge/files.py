@@ -305,9 +305,7 @@ def _parse(found: _Found, parsing: ParsingProcess | None) -> Iterator[SourceItem
         while isinstance(place := places.popleft(), SourceFailure):
             yield place
         yield _stopped(place, answer) if isinstance(answer, ParsingStoppedError) else read_item(answer)
-    for place in places:
-        if isinstance(place, SourceFailure):
-            yield place
+    yield from (place for place in places if isinstance(place, SourceFailure))
 
 
 def _stopped(request: ParsingRequest, error: ParsingStoppedError) -> SourceFailure:

@@ -199,17 +199,18 @@ def _mapping(block: str, *, line: int) -> Mapping[str, object]:
             raise FrontMatterError(f'the front matter\'s key "{key}" is unknown; {hint}', line=at)
         if key in meta:
             raise FrontMatterError(f'the front matter says "{key}" twice', line=at)
-        if key == _ITEM:
-            meta[key] = _item(value, line=line)
-            continue
-        items = value.value if isinstance(value, yaml.SequenceNode) else [value]
-        if not all(isinstance(item, yaml.ScalarNode) for item in items):
-            at = line + value.start_mark.line
-            problem = f'"{key}" is neither a text nor a list of texts'
-            raise FrontMatterError(f"the front matter's {problem}", line=at)
-        texts = [_text(item) for item in items]
-        meta[key] = texts if isinstance(value, yaml.SequenceNode) else texts[0]
+        meta[key] = _item(value, line=line) if key == _ITEM else _texts(key, value, line=line)
     return meta
+
+
+def _texts(key: str, node: Any, *, line: int) -> object:
+    items = node.value if isinstance(node, yaml.SequenceNode) else [node]
+    if not all(isinstance(item, yaml.ScalarNode) for item in items):
+        at = line + node.start_mark.line
+        problem = f'"{key}" is neither a text nor a list of texts'
+        raise FrontMatterError(f"the front matter's {problem}", line=at)
+    texts = [_text(item) for item in items]
+    return texts if isinstance(node, yaml.SequenceNode) else texts[0]
 
 
 def _item(node: yaml.Node, *, line: int) -> ItemFacts:

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Collection, Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, cast
@@ -121,18 +121,14 @@ class ParsingProcess:
         Raises LocalRuntimeError when no child can be started, whatever the documents.
         """
         waiting: deque[ParsingRequest] = deque()  # sent, without an answer
-        in_flight_bytes = 0
         is_retry = False  # whether the first of them was sent a second time
-        limits, remaining = self._limits, iter(requests)
+        remaining = iter(requests)
         self._running = True
         try:
             while True:
-                while len(waiting) < limits.in_flight and in_flight_bytes < limits.in_flight_bytes:
-                    if (request := next(remaining, None)) is None:
-                        break
+                while self._has_room(waiting) and (request := next(remaining, None)) is not None:
                     self._send(request)
                     waiting.append(request)
-                    in_flight_bytes += len(request.body)
                 if not waiting:
                     return
                 answer = self._receive()
@@ -141,15 +137,18 @@ class ParsingProcess:
                 if has_ended:
                     self._end()
                 if not is_retry:
-                    in_flight_bytes -= len(waiting.popleft().body)
+                    waiting.popleft()
                     yield ParsingStoppedError(answer.reason) if isinstance(answer, _Ended) else answer
-                if has_ended:
-                    for request in waiting:
-                        self._send(request)
+                for request in waiting if has_ended else ():
+                    self._send(request)
         finally:
             self._running = False
             if waiting or self._closed:  # the remaining answers are not wanted
                 self._end()
+
+    def _has_room(self, waiting: Collection[ParsingRequest]) -> bool:
+        in_flight_bytes = sum(len(request.body) for request in waiting)
+        return len(waiting) < self._limits.in_flight and in_flight_bytes < self._limits.in_flight_bytes
 
     def _send(self, request: ParsingRequest) -> None:
         child = self._child or self._start()
@@ -226,10 +225,7 @@ def _exchange(child: _Child, *, timeout_s: float) -> bytes | None:
                 raise TimeoutError
             for key, _ in events:
                 if key.fileobj is child.to_child:
-                    try:
-                        del child.unsent[: os.write(key.fd, child.unsent[:_WRITE_BYTES])]
-                    except BrokenPipeError:
-                        child.unsent.clear()  # the child ended: reading from the other pipe shows it
+                    _write_some(child)
                     if not child.unsent:
                         ready.unregister(child.to_child)
                 elif read := os.read(key.fd, _READ_BYTES):
@@ -237,6 +233,13 @@ def _exchange(child: _Child, *, timeout_s: float) -> bytes | None:
                 else:
                     return None
     return body
+
+
+def _write_some(child: _Child) -> None:
+    try:
+        del child.unsent[: os.write(child.to_child.fileno(), child.unsent[:_WRITE_BYTES])]
+    except BrokenPipeError:
+        child.unsent.clear()  # the child ended: reading from the other pipe shows it
 
 
 def _complete(received: bytearray) -> bytes | None:

@@ -129,18 +129,13 @@ def find_parameters(
     have, PARAMETER_MISSING with the words to ask for.
     """
     is_bound = operation.personal and context_decides
-    if is_bound and caller.context is None:
-        raise LiveReadError(
-            ElementProblem.NOT_ALLOWED,
-            "These are a customer's data. Ask from the customer's conversation in the care application.",
-        )
     words = list(words_of(plain(caller.question)))
     named: Sequence[NamedId] = ()
     if operation.personal:
         known = patterns or id_patterns([operation])
         named = named_ids(caller.question, patterns=known, context=caller.context)
     if is_bound:
-        _check_own(operation, named)
+        _check_own(operation, named, context=caller.context)
     found: dict[str, str] = {}
     missing: list[str] = []
     shown: list[str] = []
@@ -171,8 +166,13 @@ def _question_back(parameter: OperationParameter, *, named: int) -> str:
     return f"Which {label}? Give the {words}." if label and label != words else f"Give the {words}."
 
 
-def _check_own(operation: Operation, named: Sequence[NamedId]) -> None:
-    """Raise LiveReadError where the question names an id that the context does not have."""
+def _check_own(operation: Operation, named: Sequence[NamedId], *, context: CareContext | None) -> None:
+    """Raise LiveReadError without a context, and where the question names an id that it does not have."""
+    if context is None:
+        raise LiveReadError(
+            ElementProblem.NOT_ALLOWED,
+            "These are a customer's data. Ask from the customer's conversation in the care application.",
+        )
     others = [one for one in named if not one.is_own]
     if not others:
         return
@@ -482,12 +482,11 @@ def _longest(pieces: Sequence[str], start: int, read: _Read) -> tuple[int, Seque
     for end in range(start, min(start + 2 * _MOST_RUNS, len(pieces)), 2):
         if end > start:
             before, between, run = pieces[end - 2 : end + 1]
-            if len(between) > 3 or _BREAK in between or "\n" in between:
-                break
-            if any(map(str.isspace, between)) and before.isdigit() != run.isdigit():
-                if run.isalpha() or len(before) < 2:
-                    break  # "vitamin C 1000" is not "C-1000"
-                is_apart = True
+            is_mixed = any(map(str.isspace, between)) and before.isdigit() != run.isdigit()
+            is_other = len(between) > 3 or _BREAK in between or "\n" in between
+            if is_other or (is_mixed and (run.isalpha() or len(before) < 2)):
+                break  # "vitamin C 1000" is not "C-1000"
+            is_apart = is_apart or is_mixed
         written += pieces[end]
         if len(written) > _MOST_CHARACTERS:
             break

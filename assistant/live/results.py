@@ -83,6 +83,14 @@ class _WrongResponseError(Exception):
     """What of the response breaks the connector; without any of its values."""
 
 
+def _check_declared(field: ResultField, key: str) -> None:
+    """Raise where a value has not the form, or is none of those, that the connector declares."""
+    if field.pattern is not None and not matches_whole(field.pattern, key):
+        raise _WrongResponseError(f"{field.name} has another form than its pattern")
+    if field.values and key not in field.values:
+        raise _WrongResponseError(f"{field.name} has a value that the connector does not know")
+
+
 def _document(body: bytes) -> dict[str, Any]:
     """Return the JSON object of a response. Raises _WrongResponseError, also where an object has a key twice:
     which of two customers counts would be the parser's choice."""
@@ -152,6 +160,10 @@ class ResponseReader:
         for each in self.operation.results:
             if each.rows is None:
                 yield 0, each, _walk(document, each.steps)
+        yield from self._listed(document)
+
+    def _listed(self, document: Any) -> Iterator[tuple[int, ResultField, Any]]:
+        """Yield row, result and value of the list, if the operation has one."""
         listed = [(each, each.rows) for each in self.operation.results if each.rows is not None]
         if not listed:
             return
@@ -192,12 +204,8 @@ class ResponseReader:
         except (ValueError, ArithmeticError):  # also a day before year 1 in this time zone
             raise wrong from None
         key = str(value).lower() if field.type == "boolean" else str(value)
-        if field.pattern is not None and not matches_whole(field.pattern, key):
-            raise _WrongResponseError(f"{field.name} has another form than its pattern")
-        if field.values:
-            if key not in field.values:
-                raise _WrongResponseError(f"{field.name} has a value that the connector does not know")
-            text = field.values[key]
+        _check_declared(field, key)
+        text = field.values.get(key, text)
         if field.type == "url" and not is_allowed_link(text, self.connector.links):
             return ShownValue("")
         return ShownValue(text, field.tones.get(key, "neutral"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from calendar import day_abbr, month_abbr, month_name
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -109,6 +109,15 @@ def _amount(measure: tuple[str, str]) -> tuple[str, float]:
     return dimension, round(float(measure[0]) * factor, 9)
 
 
+def _times(match: re.Match[str]) -> Iterator[str]:
+    """Yield the time of day of a match, if it is one: a bare number is none."""
+    if match[4]:
+        yield "12:00" if match[4] == "noon" else "0:00"
+    elif match[2] or match[3]:
+        hour = int(match[1]) % (12 if match[3] else 24) + 12 * (match[3] == "p")
+        yield f"{hour}:{match[2] or '00'}"
+
+
 def _moments(folded: str, *, stored: bool) -> tuple[list[str], str]:
     """Return dates, times of day and phone numbers, each in one form, and the text without them.
 
@@ -126,11 +135,7 @@ def _moments(folded: str, *, stored: bool) -> tuple[list[str], str]:
         return " "
 
     def time(match: re.Match[str]) -> str:
-        if match[4]:
-            found.append("12:00" if match[4] == "noon" else "0:00")
-        elif match[2] or match[3]:
-            hour = int(match[1]) % (12 if match[3] else 24) + 12 * (match[3] == "p")
-            found.append(f"{hour}:{match[2] or '00'}")
+        found.extend(_times(match))
         return match[0] if stored else " "
 
     def phone(match: re.Match[str]) -> str:

@@ -127,9 +127,10 @@ class _Walker:
     def _take(self, node: Node) -> None:
         if isinstance(node, Text):
             self._inline.append(re.sub(r"\s+", " ", node.data))
-        if not isinstance(node, Element):
-            return
-        tag = node.tag
+        elif isinstance(node, Element):
+            self._take_element(node, node.tag)
+
+    def _take_element(self, node: Element, tag: str) -> None:
         if tag == "br":
             self._inline.append("\n")
         elif tag in _HEADINGS:
