@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast
@@ -237,18 +237,25 @@ class Operation(StrictModel):
                 yield f"path has {{{placeholder}}}, which is no required parameter"
         if taken := names.keys() & self.query.keys():
             yield f"query has the parameter {sorted(taken)[0]}; fixed values are no parameters"
-        for result in self.results:
-            if result.same_as is not None and result.same_as not in names:
-                yield f'result "{result.name}": same_as = "{result.same_as}" is none of {", ".join(names)}'
-        if self.personal and self.cache_s:
-            yield "personal = true, and results of a person are not cached; delete cache_s"
-        if self.cache_s and any(result.same_as_context for result in self.results):
-            yield "cache_s with same_as_context: a kept response would not be compared; delete one of them"
+        yield from self._compared_with_nothing(names)
+        if self.cache_s:
+            yield from self._not_cacheable()
         if self.personal:
             yield from _unproven(self, [result for result in self.results if result.proves_whose])
         lists = {result.rows for result in self.results if result.rows is not None}
         if len(lists) > 1:
             yield "results go through two lists; one operation shows the rows of one"
+
+    def _compared_with_nothing(self, names: Collection[str]) -> Iterator[str]:
+        for result in self.results:
+            if result.same_as is not None and result.same_as not in names:
+                yield f'result "{result.name}": same_as = "{result.same_as}" is none of {", ".join(names)}'
+
+    def _not_cacheable(self) -> Iterator[str]:
+        if self.personal:
+            yield "personal = true, and results of a person are not cached; delete cache_s"
+        if any(result.same_as_context for result in self.results):
+            yield "cache_s with same_as_context: a kept response would not be compared; delete one of them"
 
     @property
     def placeholders(self) -> tuple[str, ...]:
@@ -352,9 +359,17 @@ def _wrong_kind(
             yield f'"{field.name}": results in a list (with * in path) are for tables, and tables for them'
         if field.type == "url":
             yield f'"{field.name}" is an address; show it by kind = "link" and link = "{field.name}"'
+    yield from _wrong_link(element, results, has_links=has_links)
     title = None if element.row_title is None else results[element.row_title]
     if is_table != (title is not None and title.rows is not None):
         yield 'kind = "table" needs row_title, a result with * in path; other kinds have none'
+    if element.kind is ElementKind.STATUS and len(fields) != 1:
+        yield 'kind = "status" has exactly one field'
+
+
+def _wrong_link(
+    element: ConnectorElement, results: Mapping[str, ResultField], *, has_links: bool
+) -> Iterator[str]:
     target = None if element.link is None else results[element.link]
     if (element.kind is ElementKind.LINK) != (target is not None and target.type == "url"):
         yield 'kind = "link" needs link, a result of type "url"; other kinds have none'
@@ -362,8 +377,6 @@ def _wrong_kind(
         yield "link is a result outside a list"
     if target is not None and not has_links:
         yield 'a link needs links = ["https://…/"] at the top: beginnings of addresses that it may lead to'
-    if element.kind is ElementKind.STATUS and len(fields) != 1:
-        yield 'kind = "status" has exactly one field'
 
 
 def _twice(names: list[str]) -> str | None:

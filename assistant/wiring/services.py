@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from opensearchpy import AsyncOpenSearch
 
     from assistant.answering.adaptations import Adaptations
-    from assistant.answering.ports import DocumentTexts, TokenCounter
+    from assistant.answering.ports import AnswerGenerator, TokenCounter
     from assistant.answering.services import ServedModel, TenantServices
     from assistant.aws.opensearch_schema import PassageSchema
     from assistant.aws.parameters import ParameterPower, StoredSecret
@@ -69,7 +69,7 @@ if TYPE_CHECKING:
     from assistant.learning.ports import DeskStore
     from assistant.learning.preview import PreviewAnswer
     from assistant.learning.redaction import RedactCapture, SweepQuarantine
-    from assistant.live.ports import LiveElements, ReadObserver
+    from assistant.live.ports import ReadObserver
 
 
 Tenant = TypeVar("Tenant")
@@ -135,6 +135,7 @@ async def _served(
     """``pinned``: searches name the version of the stores' model, wherever the alias points."""
     from assistant.answering.adaptations import Adaptations, TextsWithApproved
     from assistant.answering.answer import AnswerQuestion
+    from assistant.answering.services import IndexWatch, TenantServices
     from assistant.answering.stored import AuditLiveReads, ReadElementAgain
 
     tenant, clock = stores.tenant, stores.clock
@@ -147,18 +148,28 @@ async def _served(
     knowledge = await stores.knowledge()
     desk = await stores.of(DESK)
     documents = ReadableDocuments(knowledge.documents, states=knowledge.states)
-    answering = await _answering(
-        settings,
-        stores,
-        knowledge,
-        links=links,
+    generator, model, token_counter = await _writer(stores, settings, generates=generates)
+    search = await stores.search(pinned=pinned)
+    live_reads = await stores.of(LIVE_READS)
+    answering = TenantServices(
+        tenant=tenant,
+        embedder=await stores.embedder(purpose="question"),
+        search=search,
+        index_watch=IndexWatch(search, knowledge.states, dimensions=tenant.embedding.dimensions, clock=clock),
+        generator=generator,
+        token_counter=token_counter,
+        model=model,
+        records=await stores.of(RECORDS),
+        sent_values=await stores.of(SENT_VALUES),
         texts=TextsWithApproved(documents, desk=desk),
+        live=knowledge.states,
+        links=links,
+        clock=clock,
         live_elements=await open_live(
             stores, settings, pseudonym=pseudonym, secrets=secrets, observer=observer
         ),
+        live_reads=live_reads,
         pseudonym=pseudonym,
-        generates=generates,
-        pinned=pinned,
     )
     adaptations = Adaptations(tenant, desk=desk, embedder=answering.embedder, clock=clock)
     services = _desk(stores, desk, knowledge, answering)
@@ -180,10 +191,7 @@ async def _served(
         desk=services,
         preview_answer=_preview(services, adaptations),
         live_reads=AuditLiveReads(
-            records=answering.records,
-            reads=await stores.of(LIVE_READS),
-            pseudonym=pseudonym,
-            clock=clock,
+            records=answering.records, reads=live_reads, pseudonym=pseudonym, clock=clock
         ),
         system_secrets=secrets,
     )
@@ -217,68 +225,25 @@ def _preview(services: DeskServices, adaptations: Adaptations) -> PreviewAnswer:
     return PreviewAnswer(services, vectors, adaptations.matcher_of)
 
 
-async def _answering(
-    settings: ServiceSettings,
-    stores: StoreChoice,
-    knowledge: KnowledgeStores,
-    *,
-    links: SignedDocumentLinks,
-    texts: DocumentTexts,
-    live_elements: LiveElements | None,
-    pseudonym: Callable[[str], str],
-    generates: bool,
-    pinned: bool,
-) -> TenantServices:
-    from assistant.answering.services import IndexWatch, TenantServices
+async def _writer(
+    stores: StoreChoice, settings: ServiceSettings, *, generates: bool
+) -> tuple[AnswerGenerator, ServedModel, TokenCounter]:
+    """Return what writes the tenant's answers, the facts of its model, and what counts its tokens."""
+    from assistant.answering.services import ServedModel
     from assistant.aws.sagemaker import SageMakerGenerator
 
-    tenant, clock = stores.tenant, stores.clock
-    generation = tenant.generation
-    model, token_counter = _generation_model(tenant, settings, generates=generates)
-    recorded = _recorded_model(tenant, settings) if generates else None
-    if recorded is not None:
-        model, token_counter = replace(model, recorded=recorded.title), CharacterCount()
-    search = await stores.search(pinned=pinned)
-    return TenantServices(
-        tenant=tenant,
-        embedder=await stores.embedder(purpose="question"),
-        search=search,
-        index_watch=IndexWatch(search, knowledge.states, dimensions=tenant.embedding.dimensions, clock=clock),
-        generator=recorded
-        or SageMakerGenerator(await stores.clients.sagemaker(), endpoint=generation.endpoint),
-        token_counter=token_counter,
-        model=model,
-        records=await stores.of(RECORDS),
-        sent_values=await stores.of(SENT_VALUES),
-        texts=texts,
-        live=knowledge.states,
-        links=links,
-        clock=clock,
-        live_elements=live_elements,
-        live_reads=await stores.of(LIVE_READS),
-        pseudonym=pseudonym,
-    )
-
-
-def _generation_model(
-    tenant: TenantConfig, settings: ServiceSettings, *, generates: bool
-) -> tuple[ServedModel, TokenCounter]:
-    from assistant.answering.services import ServedModel
-
-    chosen = settings.local_models.get(tenant.name, PACKAGED).generation
+    generation = stores.tenant.generation
+    endpoint = SageMakerGenerator(await stores.clients.sagemaker(), endpoint=generation.endpoint)
+    chosen = settings.local_models.get(stores.tenant.name, PACKAGED).generation
     if generates and isinstance(chosen, ServedLlm):
-        return model_elsewhere(chosen)
-    folder, name = settings.model_artifacts_dir, tenant.generation.model
+        model, token_counter = model_elsewhere(chosen)
+        if chosen.recording is None:
+            return endpoint, model, token_counter
+        recorded = RecordedModel(read_recording(sorted(chosen.recording.glob("*.jsonl"))))
+        return recorded, replace(model, recorded=recorded.title), CharacterCount()
+    folder, name = settings.model_artifacts_dir, generation.model
     model = served_generation_model(folder, name) if generates else ServedModel(name, None, 0, 0)
-    return model, FileTokenCounter(folder / name / TOKENIZER_FILE)
-
-
-def _recorded_model(tenant: TenantConfig, settings: ServiceSettings) -> RecordedModel | None:
-    """Return the recording that plays in place of the tenant's model; None where a model answers."""
-    chosen = settings.local_models.get(tenant.name, PACKAGED).generation
-    if not isinstance(chosen, ServedLlm) or chosen.recording is None:
-        return None
-    return RecordedModel(read_recording(sorted(chosen.recording.glob("*.jsonl"))))
+    return endpoint, model, FileTokenCounter(folder / name / TOKENIZER_FILE)
 
 
 async def _secret(
