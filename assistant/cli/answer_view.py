@@ -531,7 +531,7 @@ class Replayed:
 def show_replayed(terminal: Terminal, replayed: Replayed) -> None:
     """Print a record with the text of its passages, its prompt, how it was made and its verdicts."""
     record = replayed.record
-    terminal.out.print(plain(record.question, style="bold"))
+    terminal.show(record.question, "bold")
     terminal.out.print(
         plain(f"{record.agent}, {record.asked_at:%Y-%m-%d %H:%M:%S} UTC, {record.answer_id}", style="dim")
     )
@@ -565,7 +565,7 @@ def _show_prompt(terminal: Terminal, record: answers.AnswerRecord) -> None:
             plain("(this file is not the one that was used: its hash differs)", style="yellow")
         )
     user = "".join(slots[part] if place % 2 else part for place, part in enumerate(template.user))
-    terminal.out.print(plain(f"system: {template.system}\nuser: {user}"))
+    terminal.show(f"system: {template.system}\nuser: {user}")
 
 
 def _show_text(terminal: Terminal, record: answers.AnswerRecord) -> None:
@@ -591,7 +591,7 @@ def show_verdict(terminal: Terminal, stored: answers.StoredVerdict) -> None:
     rest = f" {stored.answer_id}  {stored.agent}  {', '.join(verdict.reasons)}"
     terminal.out.print(styled(at, label, (rest, "")))
     if verdict.better_text:
-        terminal.out.print(plain(f"      better: {verdict.better_text}"))
+        terminal.show(f"      better: {verdict.better_text}")
 
 
 def explain(terminal: Terminal, record: answers.AnswerRecord) -> None:

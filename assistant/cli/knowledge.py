@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from shutil import disk_usage
@@ -121,13 +121,11 @@ def add(
     options, terminal = GlobalOptions.of(context), Terminal()
     token = "" if service is None else options.service_token(of="a knowledge owner's")
     folders = chosen_folders(options, tenant, source=source, paths=paths or [])
-    reading = FileReading.of(options.tenant(tenant))
     if service is not None:
-        report = asyncio.run(
-            _load_remotely(terminal, folders, reading, AssistantClient(service, token=token))
-        )
+        client, reading = AssistantClient(service, token=token), FileReading.of(options.tenant(tenant))
+        report = asyncio.run(_load_remotely(terminal, folders, reading, client))
     else:
-        report = _add_locally(options, terminal, tenant, folders, reading, labels=label or [])
+        report = _add_locally(local_runtime(options, terminal), tenant, folders, labels=label or [])
     if options.json:
         terminal.json(_as_json(report))
     else:
@@ -449,24 +447,16 @@ class LoadReport:
 
 
 def _add_locally(
-    options: GlobalOptions,
-    terminal: Terminal,
-    tenant: str,
-    folders: Sequence[SourceFolders],
-    reading: FileReading,
-    *,
-    labels: Sequence[str],
+    runtime: LocalRuntime, tenant: str, folders: Sequence[SourceFolders], *, labels: Sequence[str]
 ) -> LoadReport:
-    runtime = local_runtime(options, terminal)
-    began_s = time.monotonic()
-    summary = asyncio.run(_store(runtime, tenant, folders, reading, labels=labels))
-    failed: tuple[DocumentStatus, ...] = ()
+    report = asyncio.run(_store(runtime, tenant, folders, labels=labels))
+    summary = report.summary
     removed = [*summary.withdrawn_ids, *(status.document_id for status in summary.withheld)]
-    if summary.enqueued_ids or removed:  # else nothing has to be started: all of it is live already
-        with runtime.processes(runtime.layout.for_loading, command="assistant knowledge add"):
-            asyncio.run(_await_removal(runtime, tenant, removed))
-            failed = asyncio.run(_follow_local(runtime, tenant, summary.enqueued_ids))
-    return LoadReport(summary, failed, time.monotonic() - began_s, reading)
+    if not summary.enqueued_ids and not removed:
+        return report  # nothing has to be started: all of it is live already
+    with runtime.processes(runtime.layout.for_loading, command="assistant knowledge add"):
+        asyncio.run(_await_removal(runtime, tenant, removed))
+        return asyncio.run(_finished(runtime, tenant, report))
 
 
 async def load(runtime: LocalRuntime, tenant: str, folders: Sequence[SourceFolders]) -> LoadReport:
@@ -474,23 +464,21 @@ async def load(runtime: LocalRuntime, tenant: str, folders: Sequence[SourceFolde
 
     Raises LocalRuntimeError when the worker ends or finishes nothing.
     """
+    return await _finished(runtime, tenant, await _store(runtime, tenant, folders))
+
+
+async def _finished(runtime: LocalRuntime, tenant: str, report: LoadReport) -> LoadReport:
     began_s = time.monotonic()
-    reading = FileReading.of(runtime.options.tenant(tenant))
-    summary = await _store(runtime, tenant, folders, reading)
-    failed = await _follow_local(runtime, tenant, summary.enqueued_ids)
-    return LoadReport(summary, failed, time.monotonic() - began_s, reading)
+    failed = await _follow_local(runtime, tenant, report.summary.enqueued_ids)
+    return replace(report, failed=failed, seconds=report.seconds + time.monotonic() - began_s)
 
 
 async def _store(
-    runtime: LocalRuntime,
-    tenant: str,
-    folders: Sequence[SourceFolders],
-    reading: FileReading,
-    *,
-    labels: Sequence[str] = (),
-) -> AddSummary:
+    runtime: LocalRuntime, tenant: str, folders: Sequence[SourceFolders], *, labels: Sequence[str] = ()
+) -> LoadReport:
     """Store what is new or changed and enqueue it for the worker, which need not run."""
-    total = AddSummary()
+    began_s, total = time.monotonic(), AddSummary()
+    reading = FileReading.of(runtime.options.tenant(tenant))
     writer = Writer(_WRITER, frozenset(labels))
     async with runtime.options.stores(tenant) as stores:
         with runtime.terminal.counting(f"reading for {tenant}", "documents") as show:
@@ -503,7 +491,7 @@ async def _store(
 
                 items = reading.items(folder)
                 total.include(await add(items, source=folder.source, writer=writer, progress=progress))
-    return total
+    return LoadReport(total, (), time.monotonic() - began_s, reading)
 
 
 async def _follow_local(
@@ -743,11 +731,11 @@ def _show(terminal: Terminal, report: LoadReport) -> None:
         *(f"{one.document_id}: withheld; it answers again once it is sent again" for one in summary.withheld),
     ]
     for failure in failures[:_SHOWN_FAILURES]:
-        terminal.err.print(plain(failure, style="red"))
+        terminal.warn(failure, "red")
     if len(failures) > _SHOWN_FAILURES:
         terminal.err.print(f"… and {len(failures) - _SHOWN_FAILURES:,} more; --json names all", style="red")
     for remark in report.reading.remarks():
-        terminal.err.print(plain(remark, style="yellow"))
+        terminal.warn(remark, "yellow")
 
 
 def _as_json(report: LoadReport) -> dict[str, object]:
@@ -816,7 +804,7 @@ def _confirm(terminal: Terminal, statuses: Sequence[DocumentStatus]) -> None:
     if not sys.stdin.isatty():
         raise ConfigurationError("Withdrawing asks before it deletes; without a terminal, add --yes.")
     for status in statuses:
-        terminal.err.print(plain(f"  {status.document_id}  {status.title}"))
+        terminal.warn(f"  {status.document_id}  {status.title}", "")
     typer.confirm("Withdraw and delete their text?", abort=True, err=True)
 
 

@@ -18,7 +18,6 @@ from typer import Option
 from typer.core import TyperCommand, TyperGroup
 
 from assistant.domain.errors import AssistantError
-from assistant.local.processes import end_in_order_on_signals
 from template_checks import InvalidInputError
 
 COMMANDS = {
@@ -113,6 +112,8 @@ def options(
 
 def run(arguments: Sequence[str] | None = None) -> NoReturn:
     """Entry point: every foreseeable error becomes one sentence on stderr and a status."""
+    from assistant.local.processes import end_in_order_on_signals  # slow: the list of commands needs little
+
     end_in_order_on_signals()
     try:
         app(args=hoist(sys.argv[1:] if arguments is None else arguments), prog_name="assistant")
