@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from tools.load.__main__ import QUICK, Measured, Pair, kept_rows, percentile, timed_rows
-from tools.load.scene import Run
+from tools.load.__main__ import QUICK, Measured, Pair, Run, kept_rows, percentile, timed_rows
 from tools.load.stand_ins import ADDED_TO_MS
 from tools.load.workload import LoadOutcome
 
