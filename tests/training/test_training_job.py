@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,9 @@ def exported(folder: Path) -> Path:
 class Job:
     """One training job below a folder that stands for /opt/ml."""
 
+    kind = "model"
+    """What is trained, as make_tiny_model.py names it."""
+
     def __init__(self, root: Path, **hyperparameters: Any) -> None:
         self.root = root
         config = root / "input/config"
@@ -61,14 +64,18 @@ class Job:
         (config / "hyperparameters.json").write_text(json.dumps(texts))
         data = root / "input/data"
         data.mkdir()
-        exported(root / "sets").rename(data / "training")
-        (root / "texts.jsonl").write_text("\n".join(json.dumps(text) for text in ANSWERS))
-        subprocess.run(
-            [PYTHON, ROOT / "tests/training/make_tiny_model.py", data / "model", root / "texts.jsonl"],
-            check=True,
-            capture_output=True,
-            timeout=LIMIT_S,
-        )
+        self.exported(root / "sets").rename(data / "training")
+        (root / "texts.jsonl").write_text("\n".join(map(json.dumps, self.texts(data / "training"))))
+        command = [PYTHON, ROOT / "tests/training/make_tiny_model.py", self.kind]
+        command += [data / "model", root / "texts.jsonl"]
+        subprocess.run(command, check=True, capture_output=True, timeout=LIMIT_S)
+
+    def exported(self, folder: Path) -> Path:
+        return exported(folder)
+
+    def texts(self, folder: Path) -> Sequence[str]:
+        """Return the texts of which the tokenizer is made."""
+        return ANSWERS
 
     def start(self) -> subprocess.Popen[str]:
         return subprocess.Popen(

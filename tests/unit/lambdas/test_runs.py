@@ -16,16 +16,13 @@ from assistant.knowledge.batches import PAUSED_DELAY_S, BatchOutcome
 from assistant.knowledge.ports import QueuedDocument
 from assistant.settings.deployed_names import (
     DOCUMENTS_POSTPONED,
-    OLDEST_RAW_CAPTURE_AGE,
     RAW_FILES_REFUSED,
 )
-from assistant.wiring.services import Ingesting, Receiving, Redacting, Removing, SearchDomain
+from assistant.wiring.services import Ingesting, Receiving, Redacting, SearchDomain
 from lambdas.apply_search_schema import handler as apply_search_schema
 from lambdas.ingest_documents import handler as ingest_documents
 from lambdas.receive_documents import handler as receive_documents
 from lambdas.redact_capture import handler as redact_capture
-from lambdas.sweep_quarantine import handler as sweep_quarantine
-from lambdas.withdraw_documents import handler as withdraw_documents
 from tests.fakes.lambda_events import custom_resource, object_created, sqs_event
 
 ALL_DONE = {"batchItemFailures": []}
@@ -42,7 +39,6 @@ class Batches:
 
     handled: list[str] = field(default_factory=list[str])
     postponed: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
-    returned: list[str] = field(default_factory=list[str])
 
     async def handle(self, messages: Sequence[QueuedDocument]) -> BatchOutcome:
         self.handled += [each.document_id for each in messages]
@@ -53,7 +49,7 @@ class Batches:
         return BatchOutcome(done=0, postponed=len(messages))
 
     async def put_back(self, receipts: Sequence[str]) -> None:
-        self.returned += receipts
+        assert not receipts
 
 
 @dataclass
@@ -73,23 +69,6 @@ def metrics(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in capsys.readouterr().out.splitlines() if "_aws" in line]
 
 
-async def test_documents_of_a_batch_are_handled() -> None:
-    batches = Batches()
-    event = sqs_event("ids", [message("a"), message("b")])
-
-    assert await ingest_documents.run(ingesting(batches), event) == ALL_DONE
-    assert batches.handled == ["a", "b"]
-
-
-async def test_an_invalid_message_is_put_back_and_returned_as_failed() -> None:
-    batches = Batches()
-    event = sqs_event("ids", ["garbage", message("b")])
-
-    assert await ingest_documents.run(ingesting(batches), event) == FIRST_FAILED
-    assert batches.returned == [event["Records"][0]["receiptHandle"]]
-    assert batches.handled == ["b"]
-
-
 async def test_documents_are_postponed_while_the_endpoints_are_paused(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -105,15 +84,6 @@ async def test_documents_are_postponed_while_the_endpoints_are_paused(
 async def test_a_queue_that_is_not_configured_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="other"):
         await ingest_documents.run(ingesting(Batches()), sqs_event("other", [message("a")]))
-
-
-async def test_withdrawals_of_a_batch_are_handled() -> None:
-    batches = Batches()
-    removing = Removing(cast(Any, None), cast(Any, batches))
-
-    failed = await withdraw_documents.run(removing, sqs_event("withdrawals", ["garbage", message("b")]))
-
-    assert (failed, batches.handled) == (FIRST_FAILED, ["b"])
 
 
 async def test_a_folder_of_the_inbox_is_not_fetched() -> None:
@@ -155,15 +125,6 @@ async def test_an_object_that_fails_is_delivered_again_and_stops_no_other() -> N
 
     assert await redact_capture.run(redacting, sqs_event("captured", bodies)) == FIRST_FAILED
     assert redacted == ["second"]
-
-
-async def test_a_sweep_emits_the_age_of_the_oldest_object(capsys: pytest.CaptureFixture[str]) -> None:
-    async def sweep() -> float:
-        return 61.5
-
-    await sweep_quarantine.run(Redacting(cast(Any, None), cast(Any, sweep), "clinic"), {})
-
-    assert metrics(capsys)[0][OLDEST_RAW_CAPTURE_AGE] == [61.5]
 
 
 async def test_an_unknown_custom_resource_is_refused() -> None:
