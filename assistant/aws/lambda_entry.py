@@ -25,8 +25,7 @@ from assistant.aws.sqs import document_in
 from assistant.domain.errors import AssistantError
 from assistant.knowledge.ports import QueuedDocument
 from assistant.settings import deployed_names
-from assistant.settings.functions import FunctionSettings
-from assistant.settings.process import StoreSettings
+from assistant.settings.process import FunctionSettings, StoreSettings
 from assistant.telemetry import configure_logging
 
 _REPLY_RESERVE_S = 20.0

@@ -29,7 +29,7 @@ from assistant.domain.errors import (
 )
 from assistant.domain.identity import Role
 from assistant.settings import deployed_names
-from assistant.settings.functions import ProbeSettings
+from assistant.settings.process import ProbeSettings
 
 _TOKEN_LIFETIME_S = 300
 _MAX_TOKENS = 32

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from assistant.domain.errors import DependencyError
-from assistant.settings.functions import FunctionSettings
-from assistant.settings.process import ServiceSettings, StoreSettings
+from assistant.settings.process import FunctionSettings, ServiceSettings, StoreSettings
 from assistant.settings.tenant import TenantConfig
 
 if TYPE_CHECKING:

@@ -24,8 +24,7 @@ from assistant.learning.mover import MoveFeedback, MoverStores
 from assistant.learning.ports import DeskStore, ErasureKeys, FeedbackStore, PatientDataFilter, ReplacedText
 from assistant.learning.signals import ErasePatient, Signals
 from assistant.settings.deployed_names import FEEDBACK_SECRET_PURPOSE
-from assistant.settings.functions import LearningSettings, MovingSettings
-from assistant.settings.process import StoreSettings
+from assistant.settings.process import LearningSettings, MovingSettings, StoreSettings
 from assistant.settings.tenant import TenantConfig
 from assistant.text.language import language
 from assistant.wiring.clients import AwsClients, open_clients

@@ -24,7 +24,8 @@ from assistant.learning.desk import DeskServices
 from assistant.model_artifacts import TOKENIZER_FILE, model_elsewhere, served_generation_model
 from assistant.recorded_model import CharacterCount, RecordedModel, read_recording
 from assistant.settings.deployed_names import LINK_SECRET_PURPOSE, LIVE_READS_SECRET_PURPOSE
-from assistant.settings.functions import (
+from assistant.settings.local_models import PACKAGED, ServedLlm
+from assistant.settings.process import (
     BULK_PREFIX,
     IngestingSettings,
     LinkSecretSettings,
@@ -33,9 +34,9 @@ from assistant.settings.functions import (
     RedactingSettings,
     RemovingSettings,
     SchemaSettings,
+    ServiceSettings,
+    WorkerSettings,
 )
-from assistant.settings.local_models import PACKAGED, ServedLlm
-from assistant.settings.process import ServiceSettings, WorkerSettings
 from assistant.settings.tenant import TenantConfig, load_tenants
 from assistant.wiring.clients import AwsClients, ProcessClients, open_clients
 from assistant.wiring.live import customer_pseudonym, open_live

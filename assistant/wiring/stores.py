@@ -23,9 +23,8 @@ from assistant.knowledge.ports import KnowledgeStores
 from assistant.model_artifacts import ModelFacts, read_model_facts
 from assistant.private_files import keep_private
 from assistant.settings.deployed_names import CapturePurpose
-from assistant.settings.functions import FunctionSettings
 from assistant.settings.local_models import AddedEmbedding, TenantModels, added_models
-from assistant.settings.process import ServiceSettings, StoreSettings, WorkerSettings
+from assistant.settings.process import FunctionSettings, ServiceSettings, StoreSettings, WorkerSettings
 from assistant.settings.tenant import EmbeddingSection, TenantConfig, TenantFiles, load_tenants
 from assistant.wiring.clients import AwsClients, ProcessClients
 

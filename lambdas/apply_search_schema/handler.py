@@ -8,7 +8,7 @@ from assistant.aws.lambda_entry import CustomResourceEntry, ResourceRequest
 from assistant.aws.opensearch_schema import allow_index, apply_schema, configure_audit, forbid_index
 from assistant.domain.errors import ConfigurationError
 from assistant.settings.deployed_names import SEARCH_ACCESS_RESOURCE, SEARCH_SCHEMA_RESOURCE, IndexAccess
-from assistant.settings.functions import SchemaSettings
+from assistant.settings.process import SchemaSettings
 from assistant.wiring.services import SearchDomain, open_search_domain
 
 

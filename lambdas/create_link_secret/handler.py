@@ -9,7 +9,7 @@ from assistant.settings.deployed_names import (
     LINK_SECRET_PURPOSE,
     LIVE_READS_SECRET_PURPOSE,
 )
-from assistant.settings.functions import LinkSecretSettings
+from assistant.settings.process import LinkSecretSettings
 from assistant.wiring.services import LinkSecret, open_link_secret
 
 

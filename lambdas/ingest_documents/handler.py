@@ -5,7 +5,7 @@ from __future__ import annotations
 from assistant.aws.lambda_entry import BatchFailures, Event, FunctionEntry, emit_metric, queue_batch
 from assistant.knowledge.batches import PAUSED_DELAY_S
 from assistant.settings import deployed_names
-from assistant.settings.functions import IngestingSettings
+from assistant.settings.process import IngestingSettings
 from assistant.wiring.services import Ingesting, open_ingesting
 
 

@@ -6,7 +6,7 @@ import structlog
 
 from assistant.aws.lambda_entry import Event, FunctionEntry, emit_metric
 from assistant.settings import deployed_names
-from assistant.settings.functions import LearningSettings
+from assistant.settings.process import LearningSettings
 from assistant.wiring.feedback import RankingTurn, open_ranking_turn
 
 _log = structlog.get_logger(__name__)

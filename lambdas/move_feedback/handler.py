@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from assistant.aws.lambda_entry import Event, FunctionEntry, emit_metric
 from assistant.settings import deployed_names
-from assistant.settings.functions import MovingSettings
+from assistant.settings.process import MovingSettings
 from assistant.wiring.feedback import Moving, open_moving
 
 _log = structlog.get_logger(__name__)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from assistant.aws.lambda_entry import Event, FunctionEntry
 from assistant.knowledge.withdrawal import resume_withdrawals
-from assistant.settings.functions import RemovingSettings
+from assistant.settings.process import RemovingSettings
 from assistant.wiring.services import Removing, open_removing
 
 

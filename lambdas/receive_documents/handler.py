@@ -12,7 +12,7 @@ from assistant.aws.lambda_entry import (
 )
 from assistant.domain.errors import TooLargeError
 from assistant.settings import deployed_names
-from assistant.settings.functions import ReceivingSettings
+from assistant.settings.process import ReceivingSettings
 from assistant.wiring.services import Receiving, open_receiving
 
 

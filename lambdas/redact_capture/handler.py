@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from assistant.aws.lambda_entry import BatchFailures, Event, FunctionEntry, for_each_message, object_key
-from assistant.settings.functions import RedactingSettings
+from assistant.settings.process import RedactingSettings
 from assistant.wiring.services import Redacting, open_redacting
 
 

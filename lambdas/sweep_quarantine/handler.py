@@ -6,7 +6,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 from assistant.aws.lambda_entry import Event, FunctionEntry, emit_metric
 from assistant.settings import deployed_names
-from assistant.settings.functions import RedactingSettings
+from assistant.settings.process import RedactingSettings
 from assistant.wiring.services import Redacting, open_redacting
 
 

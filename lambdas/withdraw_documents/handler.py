@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from assistant.aws.lambda_entry import BatchFailures, Event, FunctionEntry, queue_batch
-from assistant.settings.functions import RemovingSettings
+from assistant.settings.process import RemovingSettings
 from assistant.wiring.services import Removing, open_removing
 
 

@@ -31,15 +31,15 @@ from assistant.settings.deployed_names import (
     STATES,
     link_secret_context,
 )
-from assistant.settings.functions import (
+from assistant.settings.model_artifacts import CALLERS_PREFIX
+from assistant.settings.process import (
     BULK_PREFIX,
     IngestingSettings,
     ReceivingSettings,
     RedactingSettings,
     RemovingSettings,
+    ServiceSettings,
 )
-from assistant.settings.model_artifacts import CALLERS_PREFIX
-from assistant.settings.process import ServiceSettings
 from stacks.data.buckets import document_statements, of_partitions, table_statements
 from stacks.functions import FunctionPlace, FunctionProgram, FunctionRole, VpcFunction, schedule
 from stacks.models.power import PowerSwitch, publish_power_sources
@@ -162,13 +162,6 @@ class FunctionPermissions:
         bucket = bucket_arn(self.scope, self.data.inbox_bucket)
         return [allow("s3:GetObject", f"{bucket}/*"), allow("s3:ListBucket", bucket)]
 
-    def put_documents(self) -> list[iam.PolicyStatement]:
-        bucket = bucket_arn(self.scope, self.data.documents_bucket)
-        return [allow("s3:PutObject", f"{bucket}/{ServiceSettings.documents_prefix}*")]
-
-    def keep_documents(self) -> list[iam.PolicyStatement]:
-        return document_statements(self.scope, self.data.documents_bucket)
-
     def write_states(self) -> list[iam.PolicyStatement]:
         return table_statements(self.scope, STATES, self.data.states_table, actions=STATES.worker_actions)
 
@@ -188,11 +181,6 @@ class FunctionPermissions:
             allow("es:ESHttpGet", f"{indices}/_mapping"),
         ]
 
-    def embed(self) -> list[iam.PolicyStatement]:
-        """Call the endpoint by name: the endpoint itself is absent while the tenant is paused."""
-        endpoint = resource_arn(self.scope, "sagemaker", "endpoint", self.models.embedding_endpoint_name)
-        return [allow("sagemaker:InvokeEndpoint", endpoint)]
-
     def read_model_files(self, *names: str) -> list[iam.PolicyStatement]:
         """Read files of the embedding model's artifact that its callers need."""
         bucket = bucket_arn(self.scope, self.data.models_bucket)
@@ -201,9 +189,6 @@ class FunctionPermissions:
             allow("s3:GetObject", *(f"{folder}/{name}" for name in names)),
             allow("kms:Decrypt", self.keys.models_key_arn, conditions=via(self.tenant, "s3")),
         ]
-
-    def read_power(self) -> list[iam.PolicyStatement]:
-        return [allow("ssm:GetParameter", parameter_arn(self.scope, self.models.power_parameter))]
 
     def take_from(self, *queue_arns: str) -> list[iam.PolicyStatement]:
         """Let Lambda take messages from queues with the function's role."""
@@ -325,12 +310,13 @@ class DocumentFunctions(Construct):
 
     def _receive(self) -> VpcFunction:
         permissions, data, queues = self._permissions, self._permissions.data, self.queues
+        documents = bucket_arn(self, data.documents_bucket)
         role = permissions.role(
             "ReceiveRole",
             description="Reads raw files of the inbox, adds documents",
             statements=[
                 *permissions.read_raw_files(),
-                *permissions.put_documents(),
+                allow("s3:PutObject", f"{documents}/{ServiceSettings.documents_prefix}*"),
                 *permissions.write_states(),
                 *permissions.send_to(queues.documents.arn, queues.bulk_documents.arn, queues.withdrawals.arn),
                 *permissions.take_from(queues.inbox.arn, queues.bulk_inbox.arn),
@@ -362,13 +348,15 @@ class DocumentFunctions(Construct):
         return function
 
     def _ingest(self) -> VpcFunction:
-        permissions, queues = self._permissions, self.queues
+        permissions, queues, models = self._permissions, self.queues, self._permissions.models
+        embedding = resource_arn(self, "sagemaker", "endpoint", models.embedding_endpoint_name)
         role = self._index_role(
             "IngestRole",
             "Brings documents into the index",
             [
-                *permissions.embed(),
-                *permissions.read_power(),
+                # By name: the endpoint itself is absent while the tenant is paused.
+                allow("sagemaker:InvokeEndpoint", embedding),
+                allow("ssm:GetParameter", parameter_arn(self, models.power_parameter)),
                 *permissions.send_to(queues.documents.arn, queues.bulk_documents.arn),
                 *permissions.take_from(queues.documents.arn, queues.bulk_documents.arn),
             ],
@@ -449,7 +437,7 @@ class DocumentFunctions(Construct):
             construct_id,
             description=description,
             statements=[
-                *permissions.keep_documents(),
+                *document_statements(self, permissions.data.documents_bucket),
                 *permissions.write_states(),
                 *permissions.write_index(),
                 *permissions.read_model_files("artifact.json", "tokenizer.json"),

@@ -29,8 +29,8 @@ from assistant.settings.deployed_names import (
     SEARCH_SCHEMA_RESOURCE,
     IndexAccess,
 )
-from assistant.settings.functions import LinkSecretSettings, SchemaSettings
 from assistant.settings.model_artifacts import CALLERS_PREFIX
+from assistant.settings.process import LinkSecretSettings, SchemaSettings
 from stacks.functions import FunctionPlace, FunctionProgram, VpcFunction
 from stacks.ingestion.functions import CaptureRedaction, DocumentFunctions, FunctionPermissions
 from stacks.outputs import DataOutputs, IngestionOutputs, KeysOutputs, ModelsOutputs, NetworkOutputs, Workload

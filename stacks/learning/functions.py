@@ -26,9 +26,8 @@ from assistant.settings.deployed_names import (
     desk_partitions,
     link_secret_context,
 )
-from assistant.settings.functions import LearningSettings, MovingSettings
 from assistant.settings.model_artifacts import PROTECTED_QUESTIONS
-from assistant.settings.process import ServiceSettings
+from assistant.settings.process import LearningSettings, MovingSettings, ServiceSettings
 from stacks.data.buckets import of_partitions, table_statements
 from stacks.functions import FunctionPlace, FunctionProgram, FunctionRole, VpcFunction, schedule
 from stacks.outputs import DataOutputs, KeysOutputs

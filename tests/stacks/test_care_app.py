@@ -12,7 +12,7 @@ import pytest
 from assistant.domain.errors import ConfigurationError
 from assistant.settings.care_app import CareApp, load_care_app
 from assistant.settings.deployed_names import NAMESPACE, PROBE_DEGRADED, PROBE_DIMENSION, PROBE_FAILED
-from assistant.settings.functions import ProbeSettings
+from assistant.settings.process import ProbeSettings
 from stacks.application import build
 from stacks.care_app import CareAppStack, CareAppStage, on_care_side
 from stacks.tenant import ROOT

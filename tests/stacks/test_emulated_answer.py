@@ -27,15 +27,16 @@ from assistant.aws.lambda_entry import FunctionEntry
 from assistant.aws.opensearch_client import open_opensearch
 from assistant.aws.opensearch_schema import delete_index
 from assistant.settings.deployed_names import LINK_SECRET_RESOURCE, SEARCH_SCHEMA_RESOURCE
-from assistant.settings.functions import (
+from assistant.settings.process import (
     IngestingSettings,
     LinkSecretSettings,
     MovingSettings,
+    ProcessSettings,
     ReceivingSettings,
     RemovingSettings,
     SchemaSettings,
+    ServiceSettings,
 )
-from assistant.settings.process import ProcessSettings, ServiceSettings
 from tests.fakes.lambda_events import Context, custom_resource, object_created, sqs_event
 from tests.fakes.model_processes import start_models
 from tests.fakes.processes import process

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 
 from assistant.knowledge.ports import MAX_ATTEMPTS
-from assistant.settings.functions import (
+from assistant.settings.process import (
     IngestingSettings,
     LinkSecretSettings,
+    ProcessSettings,
     ReceivingSettings,
     RedactingSettings,
     RemovingSettings,
     SchemaSettings,
 )
-from assistant.settings.process import ProcessSettings
 from stacks.ingestion import functions as tenant_queues
 from stacks.ingestion.stack import IngestionStack, schema_stamp
 from stacks.outputs import Workload
@@ -125,15 +125,6 @@ def test_every_queue_is_encrypted_and_work_queues_have_a_dead_letter_queue(templ
     assert 2 * len(working) == len(queues)
     assert {queue["Properties"]["RedrivePolicy"]["maxReceiveCount"] for queue in working} == {MAX_ATTEMPTS}
     assert tenant_queues.MAX_ATTEMPTS == MAX_ATTEMPTS
-
-
-def test_every_queue_denies_requests_without_tls(template: dict[str, Any]) -> None:
-    policies = resources_of(template, "AWS::SQS::QueuePolicy").values()
-
-    assert len(policies) == len(resources_of(template, "AWS::SQS::Queue"))
-    for policy in policies:
-        denials = [s for s in policy["Properties"]["PolicyDocument"]["Statement"] if s["Effect"] == "Deny"]
-        assert any(s["Condition"] == {"Bool": {"aws:SecureTransport": "false"}} for s in denials)
 
 
 def test_bulk_files_and_their_documents_have_their_own_queues(template: dict[str, Any]) -> None:

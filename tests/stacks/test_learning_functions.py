@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from assistant.settings.functions import LearningSettings, MovingSettings
-from assistant.settings.process import ProcessSettings
+from assistant.settings.process import LearningSettings, MovingSettings, ProcessSettings
 from stacks.learning.functions import FOLDERS
 from stacks.learning.stack import LearningStack
 from stacks.outputs import Workload

@@ -33,8 +33,7 @@ from assistant.domain.documents import DocumentStatus
 from assistant.knowledge.ports import KnowledgeStores
 from assistant.knowledge.withdrawal import WithdrawDocuments
 from assistant.settings.deployed_names import STATES
-from assistant.settings.functions import IngestingSettings, ReceivingSettings, RemovingSettings
-from assistant.settings.process import ProcessSettings
+from assistant.settings.process import IngestingSettings, ProcessSettings, ReceivingSettings, RemovingSettings
 from tests.fakes.aws_server import REGION
 from tests.fakes.lambda_events import Context, sqs_event
 from tests.fakes.sagemaker_socket import DIMENSIONS, SageMakerSocket, sagemaker_socket

@@ -27,7 +27,7 @@ from assistant.domain.errors import DependencyError
 from assistant.domain.feedback import FeedbackEvent, FeedbackKind
 from assistant.learning.feedback_store import StoredFeedback
 from assistant.settings.deployed_names import DESK, EVENTS, FEEDBACK_SECRET_PURPOSE, RECORDS, STATES
-from assistant.settings.functions import MovingSettings
+from assistant.settings.process import MovingSettings
 from tests.contracts import samples
 from tests.fakes.aws_server import REGION
 from tests.fakes.lambda_events import Context

@@ -24,7 +24,7 @@ from assistant.domain.errors import ConfigurationError
 from assistant.learning.feedback_store import StoredFeedback
 from assistant.settings import deployed_names
 from assistant.settings.deployed_names import DESK, EVENTS, RELEASES, desk_partitions
-from assistant.settings.functions import LearningSettings
+from assistant.settings.process import LearningSettings
 from tests.fakes.aws_server import REGION
 from tests.fakes.lambda_events import Context
 from tests.fakes.synthetic_feedback import DAY, START, World, feedback

@@ -20,7 +20,7 @@ from assistant.domain.clock import SystemClock
 from assistant.domain.errors import DependencyError
 from assistant.learning.redaction import RedactCapture, SweepQuarantine
 from assistant.settings import deployed_names
-from assistant.settings.functions import RedactingSettings
+from assistant.settings.process import RedactingSettings
 from tests.fakes.aws_server import REGION
 from tests.fakes.lambda_events import Context, object_created, sqs_event
 

@@ -23,7 +23,7 @@ from assistant.settings.deployed_names import (
     SEARCH_ACCESS_RESOURCE,
     SEARCH_SCHEMA_RESOURCE,
 )
-from assistant.settings.functions import LinkSecretSettings, SchemaSettings
+from assistant.settings.process import LinkSecretSettings, SchemaSettings
 from tests.fakes.aws_server import REGION
 from tests.fakes.lambda_events import Context, custom_resource
 from tests.fakes.scripted_http import Exchange, ScriptedServer, scripted_http

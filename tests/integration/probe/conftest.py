@@ -14,7 +14,7 @@ from joserfc.jwk import ECKey
 
 from assistant.aws.clients import open_client
 from assistant.probe.published_key import published_key
-from assistant.settings.functions import ProbeSettings
+from assistant.settings.process import ProbeSettings
 from tests.fakes.aws_server import REGION
 from tests.fakes.running_service import (
     RunningService,

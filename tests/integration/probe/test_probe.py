@@ -10,7 +10,7 @@ import pytest
 from assistant.aws.clients import open_client
 from assistant.probe.probe import Outcome, probe_once
 from assistant.settings.deployed_names import PROBE_FAILED, PROBE_PAUSED
-from assistant.settings.functions import ProbeSettings
+from assistant.settings.process import ProbeSettings
 from lambdas.ask_probe.handler import handle
 from tests.fakes.aws_server import REGION
 from tests.fakes.running_service import NOTHING_ANSWERS, Scene
