@@ -85,6 +85,13 @@ class Account:
     mapped: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
     """ARNs of the roles that each tenant's domain knows: its master, and those that the schema maps."""
 
+    tasks: dict[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+    """Of each tenant's task definition: the role that starts it, and images, logs and secrets."""
+    captured: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
+    """Where each tenant's endpoints put captured calls, as ``s3://bucket/folder/``."""
+    logged: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
+    """Names of the buckets that each tenant's buckets send their access logs to."""
+
     def of(self, tenant: str) -> tuple[list[Role], list[Store]]:
         return (
             [role for role in self.roles if role.tenant == tenant],
@@ -152,12 +159,35 @@ class _Reader:
                         continue  # the way to a system of the company's, which takes no policy
                     service = has["ServiceName"].removeprefix(f"com.amazonaws.{stack.region}.")
                     account.endpoints.setdefault(tenant, {})[service] = _of_endpoint(has["PolicyDocument"])
+            self._collect(account, tenant, stack)
             account.mapped.setdefault(tenant, set()).update(self._mapped_in(stack))
             account.stores.append(
                 Store(tenant=tenant, stack=short, logical_id="(stack)", kind="stack", arn=stack_arn(stack))
             )
         account.stores[:0] = self._parameters(account)
         return account
+
+    def _collect(self, account: Account, tenant: str, stack: Stack) -> None:
+        for resource in stack.resources.values():
+            match resource["Type"]:
+                case "AWS::ECS::TaskDefinition":
+                    task = resource["Properties"]
+                    containers = [
+                        {name: one[name] for name in ("Image", "LogConfiguration", "Secrets") if name in one}
+                        for one in task["ContainerDefinitions"]
+                    ]
+                    named = {"ExecutionRoleArn": task["ExecutionRoleArn"], "ContainerDefinitions": containers}
+                    account.tasks[tenant] = self._resolver.value(named, stack)
+                case "AWS::SageMaker::EndpointConfig":
+                    config = self._resolver.value(resource["Properties"].get("DataCaptureConfig"), stack)
+                    if config:
+                        account.captured.setdefault(tenant, set()).add(config["DestinationS3Uri"])
+                case "AWS::S3::Bucket":
+                    logs = resource["Properties"].get("LoggingConfiguration", {}).get("DestinationBucketName")
+                    if logs:
+                        account.logged.setdefault(tenant, set()).add(self._resolver.value(logs, stack))
+                case _:
+                    pass
 
     def _mapped_in(self, stack: Stack) -> Iterator[str]:
         for logical_id, resource in stack.resources.items():
@@ -251,6 +281,8 @@ def _of_endpoint(policy: Policy) -> Policy:
 
 def _key_of(kind: str, has: Mapping[str, Any]) -> str | None:
     if kind == "bucket":
+        if "BucketEncryption" not in has:
+            return None  # S3's own key, where a template names none
         rules = has["BucketEncryption"]["ServerSideEncryptionConfiguration"]
         return rules[0]["ServerSideEncryptionByDefault"].get("KMSMasterKeyID")
     if kind == "table":
@@ -259,6 +291,8 @@ def _key_of(kind: str, has: Mapping[str, Any]) -> str | None:
         return has["KmsKeyId"]
     if kind in ("queue", "topic"):
         return has["KmsMasterKeyId"]
+    if kind == "log group":
+        return has["KmsKeyId"]
     return None
 
 

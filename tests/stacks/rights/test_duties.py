@@ -59,6 +59,8 @@ def test_a_captured_call_passes_bucket_and_key(account: Account, tenant: str, en
     """SageMaker writes with the endpoint's role, limited by its policies and boundary."""
     role = next(one for one in account.of(tenant)[0] if one.logical_id.startswith(f"{endpoint}Role"))
     bucket = store(account, tenant, "QuarantineBucket")
+    folders = {f"s3://{bucket.arn.rpartition(':')[2]}/{one}/" for one in ("llm", "embedding")}
+    assert account.captured[tenant] == folders
     assert role.boundary
     put = replace(
         request(role, "s3:PutObject", bucket, inside=f"/{endpoint.lower()}/AllTraffic/2026/11/20/00/x.jsonl"),

@@ -3,6 +3,7 @@ deployments. Deployers and break-glass roles get no more than they need."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ import pytest
 from tests.stacks.rights.evaluator import Request, judge
 from tests.stacks.rights.isolation import ANYTHING
 from tests.stacks.rights.model import Account, Store
-from tests.stacks.rights.requests import ACCOUNT, REGION
+from tests.stacks.rights.requests import ACCOUNT, REGION, context_of
 
 TENANT = pytest.mark.parametrize("tenant", ["pharmacy", "clinic"])
 EXECUTION_ROLE = f"arn:aws:iam::{ACCOUNT}:role/cdk-hnb659fds-cfn-exec-role-{ACCOUNT}-{REGION}"
@@ -65,13 +66,13 @@ def allowed(requests: list[Request]) -> list[str]:
 
 
 @TENANT
-def test_each_log_group_under_the_logs_key_may_use_it(account: Account, tenant: str) -> None:
-    key = store(account, tenant, "LogsKey")
+def test_each_log_group_may_use_its_key(account: Account, tenant: str) -> None:
+    keys = {one.arn: one for one in stores(account, tenant, "key")}
     asked = [
         by_service(
             f"logs.{REGION}.amazonaws.com",
             action,
-            key,
+            keys[str(group.key)],
             context={"kms:EncryptionContext:aws:logs:arn": group.arn},
         )
         for group in stores(account, tenant, "log group")
@@ -130,6 +131,7 @@ def _sources(queue: Store) -> list[str]:
 @TENANT
 def test_logs_are_delivered_to_the_logs_bucket(account: Account, tenant: str) -> None:
     bucket = store(account, tenant, "LogsBucket")
+    assert account.logged[tenant] == {bucket.arn.rpartition(":")[2]}
     asked = [
         by_service(
             "logging.s3.amazonaws.com",
@@ -149,6 +151,42 @@ def test_logs_are_delivered_to_the_logs_bucket(account: Account, tenant: str) ->
     of_another_account = {"aws:SourceAccount": "999999999999"}
     stray = replace(asked[0], context={**asked[0].context, **of_another_account})
     assert allowed([stray]) == []
+
+
+@TENANT
+def test_fargate_pulls_images_reads_secrets_and_writes_the_log(account: Account, tenant: str) -> None:
+    """With the execution role's policies and its boundary."""
+    task = account.tasks[tenant]
+    (role,) = (one for one in account.of(tenant)[0] if one.arn == task["ExecutionRoleArn"])
+    asked: list[tuple[str, str]] = [("ecr:GetAuthorizationToken", "*")]
+    for container in task["ContainerDefinitions"]:
+        registry, _, image = container["Image"].partition("/")
+        repository = re.split("[:@]", image)[0]
+        place = f"arn:aws:ecr:{REGION}:{registry.partition('.')[0]}:repository/{repository}"
+        asked += [(action, place) for action in ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")]
+        group = container["LogConfiguration"]["Options"]["awslogs-group"]
+        asked.append(
+            ("logs:CreateLogStream", f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{group}:log-stream:x")
+        )
+        secrets = container.get("Secrets", [])
+        asked += [("secretsmanager:GetSecretValue", secret["ValueFrom"]) for secret in secrets]
+    assert role.boundary
+    boundary = account.policies[role.boundary]
+    policies = tuple(role.policies.values())
+    assert not refused(
+        [
+            Request(
+                principal=role.arn,
+                action=action,
+                resource=resource,
+                account=ACCOUNT,
+                context=context_of(role),
+                identity=policies,
+                boundary=boundary,
+            )
+            for action, resource in asked
+        ]
+    )
 
 
 @TENANT
