@@ -6,10 +6,8 @@ from typing import Any
 
 import pytest
 
-from assistant.http_process import server_config
-from assistant.settings.process import ServiceSettings
 from stacks.edge import EdgeStack
-from stacks.network.security_groups import HEALTH_PORT, HTTPS_PORT
+from stacks.network.security_groups import HEALTH_PORT
 from stacks.tenant import DeployedTenant
 from tests.stacks.values import (
     DATA,
@@ -21,8 +19,6 @@ from tests.stacks.values import (
     with_sections,
 )
 
-_LONGEST_STOP_S = 120
-"""``stopTimeout`` on Fargate."""
 Template = dict[str, Any]
 
 
@@ -76,33 +72,7 @@ def test_a_balancer_is_internal_and_in_every_zone(template: Template, balancer: 
     assert properties(template, balancer)["Subnets"] == list(NETWORK.subnet_ids)
 
 
-def test_the_nlb_reaches_the_alb_across_zones(template: Template) -> None:
-    assert attributes(template, "NetworkLoadBalancer")["load_balancing.cross_zone.enabled"] == "true"
-
-
-# --- mistakes 4 and 5: the target group of the ALB --------------------------------------------------------
-
-
-def test_the_alb_s_health_check_uses_https(template: Template) -> None:
-    target = properties(template, "TlsFrontTargets")
-    asked = target["HealthCheckProtocol"], target["HealthCheckPath"], target["HealthCheckPort"]
-    assert asked == ("HTTPS", "/healthz", str(HTTPS_PORT))
-
-
-# --- mistake 6: idle connections --------------------------------------------------------------------------
-def idle_timeouts_s(template: Template) -> tuple[int, int]:
-    alb = attributes(template, "ApplicationLoadBalancer")["idle_timeout.timeout_seconds"]
-    nlb = attributes(template, "PrivateLinkListener", "ListenerAttributes")["tcp.idle_timeout.seconds"]
-    return int(alb), int(nlb)
-
-
-def test_the_tasks_keep_an_idle_connection_longer_than_the_alb(template: Template) -> None:
-    async def nothing(*_: object) -> None: ...
-
-    assert server_config(nothing, shutdown_timeout_s=1).timeout_keep_alive > idle_timeouts_s(template)[0]
-
-
-# --- mistakes 7 and 22: certificates, and no plain hop ----------------------------------------------------
+# --- certificates -----------------------------------------------------------------------------------------
 def test_tls_ends_at_the_alb_with_the_tenant_s_certificate(template: Template) -> None:
     listener = properties(template, "TlsListener")
     assert listener["Protocol"] == "HTTPS"
@@ -113,19 +83,6 @@ def test_tls_ends_at_the_alb_with_the_tenant_s_certificate(template: Template) -
 def test_tls_1_2_is_accepted(template: Template) -> None:
     """Health checks of an NLB do not speak 1.3."""
     assert properties(template, "TlsListener")["SslPolicy"].startswith("ELBSecurityPolicy-TLS13-1-2-Res")
-
-
-def test_deregistration_waits_for_a_draining_task(template: Template) -> None:
-    delay_s = int(
-        attributes(template, "Tasks", "TargetGroupAttributes")["deregistration_delay.timeout_seconds"]
-    )
-    drain_s = ServiceSettings.model_fields["drain_timeout_s"].default
-    assert drain_s < delay_s <= _LONGEST_STOP_S
-
-
-def test_requests_go_to_the_target_with_the_fewest_open(template: Template) -> None:
-    chosen = attributes(template, "Tasks", "TargetGroupAttributes")["load_balancing.algorithm.type"]
-    assert chosen == "least_outstanding_requests"
 
 
 # --- what the ALB takes, and what it writes ---------------------------------------------------------------
@@ -153,11 +110,6 @@ def test_only_listed_principals_may_request_a_connection_and_each_needs_acceptan
 
 def test_the_endpoint_service_has_no_private_dns_name_at_first(template: Template) -> None:
     assert "PrivateDnsName" not in properties(template, "EndpointService")
-
-
-def test_the_endpoint_service_s_name_is_an_output(template: Template) -> None:
-    printed = template["Outputs"]["EndpointServiceName"]["Value"]["Fn::Join"][1]
-    assert printed == ["com.amazonaws.vpce", {"Ref": "AWS::Region"}, {"Ref": "EndpointService"}]
 
 
 def test_the_stack_is_protected(stack: EdgeStack, template: Template) -> None:

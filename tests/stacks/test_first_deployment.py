@@ -9,12 +9,10 @@ from typing import Any
 
 import pytest
 
-from assistant.settings.model_artifacts import INSTANCES
 from tests.stacks.synthesized import templates_in
 from tests.stacks.values import mappings, resources_of
 
 Template = Mapping[str, Any]
-LOCAL_DISKS = {instance.name: instance.has_local_disk for instance in INSTANCES}
 RUNNING = (
     "AWS::CloudTrail::Trail",
     "AWS::EC2::FlowLog",
@@ -132,17 +130,6 @@ def test_no_function_has_reserved_concurrency(templates: dict[str, Template]) ->
     assert not [one for one in functions if "ReservedConcurrentExecutions" in one]
 
 
-def test_only_volumes_have_a_key_and_local_disks_have_none(templates: dict[str, Template]) -> None:
-    seen: set[bool] = set()
-    for name, template in templates.items():
-        for body in resources_of(template, "AWS::SageMaker::EndpointConfig").values():
-            (variant,) = body["Properties"]["ProductionVariants"]
-            is_local = LOCAL_DISKS[variant["InstanceType"]]
-            assert ("KmsKeyId" in body["Properties"]) != is_local, name
-            seen.add(is_local)
-    assert seen == {True, False}
-
-
 def test_state_machines_log_to_groups_with_the_vendedlogs_prefix(templates: dict[str, Template]) -> None:
     machines = 0
     for template in templates.values():
@@ -169,18 +156,3 @@ def test_the_container_insights_group_has_a_key_and_a_retention(templates: dict[
             assert group[1]["KmsKeyId"]
             assert group[1]["RetentionInDays"] >= 30
     assert clusters == 3
-
-
-def test_the_logs_key_permits_every_group_that_uses_it(templates: dict[str, Template]) -> None:
-    """CloudFormation cannot create a group whose ARN is missing in the key's policy."""
-    for name, template in templates.items():
-        if not name.endswith("/Keys"):
-            continue
-        allowed = json.dumps(template["Resources"]["LogsKey"]["Properties"]["KeyPolicy"])
-        for other, beside in templates.items():
-            if other.partition("/")[0] != name.partition("/")[0]:
-                continue
-            for body in resources_of(beside, "AWS::Logs::LogGroup").values():
-                group = body["Properties"].get("LogGroupName")
-                parts = [] if group is None else [group, f"{group.rpartition('-')[0]}-*"]
-                assert not parts or any(f"log-group:{part}" in allowed for part in parts), group

@@ -11,7 +11,6 @@ from stacks.network.stack import NetworkStack
 from stacks.outputs import Workload
 from stacks.tenant import DeployedTenant
 from tests.stacks.values import (
-    KEYS,
     deployed,
     resources_of,
     stack_with,
@@ -125,16 +124,6 @@ def test_without_prefix_lists_two_gateways_are_one_rule(template: dict[str, Any]
 
     assert len(anywhere) == len(set(anywhere))
     assert not {"NlbGroup", "AlbGroup", "SearchGroup"} & set(anywhere)
-
-
-def test_flow_logs_are_kept_under_the_logs_key(template: dict[str, Any]) -> None:
-    (log,) = resources_of(template, "AWS::EC2::FlowLog").values()
-    (group,) = resources_of(template, "AWS::Logs::LogGroup").values()
-
-    assert log["Properties"]["ResourceType"] == "VPC"
-    assert log["Properties"]["TrafficType"] == "ALL"
-    assert group["Properties"]["KmsKeyId"] == KEYS.logs_key_arn
-    assert group["Properties"]["RetentionInDays"] == 2192
 
 
 def test_flow_logs_are_written_only_by_this_account_s_service(template: dict[str, Any]) -> None:

@@ -73,15 +73,6 @@ def test_the_health_check_is_the_image_s(template: Template) -> None:
     assert container(template)["HealthCheck"]["Command"] == ["CMD", *command]
 
 
-@pytest.mark.parametrize("name", ["Service", "Traces"])
-def test_an_image_comes_from_the_own_registry_by_digest(template: Template, name: str) -> None:
-    text = json.dumps(container(template, name)["Image"])
-    tenant = deployed("pharmacy")
-    assert f"{tenant.place.account}.dkr.ecr.{tenant.place.region}." in text
-    assert "@" in text
-    assert ":latest" not in text
-
-
 # --- its walls ---
 
 
