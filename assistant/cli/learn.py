@@ -379,8 +379,8 @@ def export(
     ] = 1,
 ) -> None:
     """Write training sets: supervised and preference examples, a data card, provenance to each signal."""
+    from assistant.learning.feedback_store import unseal_all
     from assistant.learning.patients_data import PatientsDataFilter
-    from assistant.learning.sealing import unseal_all
     from assistant.settings.model_artifacts import WRITER
     from assistant.tuning.training_sets import (
         SET_COLUMNS,
@@ -444,7 +444,7 @@ def pairs(
     from assistant.cli.evaluate import committed
     from assistant.evaluation.questions import load_questions
     from assistant.text.language import language
-    from assistant.tuning.pairs import PAIR_COLUMNS, PairFacts, PairRules, build_pairs, write_pairs
+    from assistant.tuning.training_sets import PAIR_COLUMNS, PairFacts, PairRules, build_pairs, write_pairs
 
     options = GlobalOptions.of(context)
     path = questions or committed(options) / f"{tenant}.jsonl"

@@ -21,6 +21,7 @@ from assistant.domain.answers import AnswerRecord, VerdictLabel
 from assistant.domain.clock import Clock
 from assistant.domain.errors import AssistantError
 from assistant.domain.feedback import DOCUMENT_SUBJECT, FeedbackEvent, FeedbackText, SealedText
+from assistant.learning.feedback_store import seal, text_id_of
 from assistant.learning.ports import (
     CaseIntake,
     ErasureKeys,
@@ -29,7 +30,6 @@ from assistant.learning.ports import (
     OutboxRow,
     PatientDataFilter,
 )
-from assistant.learning.sealing import seal, text_id_of
 from assistant.learning.signals import Earlier, ShownAnswer, Signal, Signals
 
 GROUP_ROWS = 500

@@ -27,8 +27,8 @@ from assistant.domain.answers import Sent, Verdict, VerdictLabel
 from assistant.domain.clock import SystemClock
 from assistant.domain.desk import DeskKind
 from assistant.domain.feedback import Act, AgentAct
+from assistant.learning.feedback_store import unseal_all
 from assistant.learning.intake import OpenCases
-from assistant.learning.sealing import unseal_all
 from assistant.text.language import language
 from tests.unit.learning.moving import LaterClock, Moving, answered, moving, unanswered
 

@@ -12,8 +12,8 @@ from assistant.cli.desk import erase_patient
 from assistant.cli.terminal import GlobalOptions
 from assistant.domain.answers import Sent
 from assistant.domain.errors import ConfigurationError
+from assistant.learning.feedback_store import unseal_all
 from assistant.learning.mover import MoveFeedback, MoverStores
-from assistant.learning.sealing import unseal_all
 from assistant.settings.tenant import TenantConfig
 from assistant.wiring.feedback import embedded_feedback, local_signals
 from assistant.wiring.stores import embedded_tenant

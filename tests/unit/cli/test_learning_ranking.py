@@ -9,7 +9,7 @@ from pathlib import Path
 
 from typer.testing import CliRunner, Result
 
-from assistant.cli.learn import learn_app
+from assistant.cli.learn import app
 from assistant.cli.terminal import GlobalOptions
 from assistant.domain.errors import ConfigurationError, InvalidRequestError
 from assistant.wiring.feedback import open_learning
@@ -22,7 +22,7 @@ def options(tmp_path: Path) -> GlobalOptions:
 
 
 def learn(opts: GlobalOptions, *arguments: str) -> Result:
-    return CliRunner().invoke(learn_app, [*arguments, "--tenant", "pharmacy"], obj=opts)
+    return CliRunner().invoke(app, [*arguments, "--tenant", "pharmacy"], obj=opts)
 
 
 def ranking(opts: GlobalOptions, tmp_path: Path, *, until: str = "2026-10-12") -> Result:

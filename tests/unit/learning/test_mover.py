@@ -12,7 +12,7 @@ from assistant.domain.answers import Certainty, Sent, Verdict, VerdictLabel
 from assistant.domain.errors import DependencyError, RecordsUnavailableError
 from assistant.domain.feedback import Act, AgentAct, FeedbackKind
 from assistant.learning import mover
-from assistant.learning.sealing import unseal_all
+from assistant.learning.feedback_store import unseal_all
 from assistant.settings.tenant import FeedbackSection
 from tests.unit.learning.moving import QUOTE, Moving, answered, moving, unanswered
 

@@ -13,7 +13,7 @@ from assistant.domain.documents import StoredDocument
 from assistant.domain.errors import ConflictError, InvalidRequestError
 from assistant.evaluation.questions import EvaluationQuestion, split_of
 from assistant.text.language import language
-from assistant.tuning.pairs import (
+from assistant.tuning.training_sets import (
     FEWEST_PAIRS,
     HELD_OUT,
     Pair,
