@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from contextlib import ExitStack, aclosing
 from typing import Annotated
 
@@ -15,7 +14,7 @@ from assistant.cli.answer_view import explain as explain_record
 from assistant.cli.knowledge import load_if_empty
 from assistant.cli.local import local_runtime
 from assistant.cli.search import checked_question
-from assistant.cli.terminal import GlobalOptions, Tenant, Terminal
+from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, ids_by_kind
 from assistant.client import AssistantClient, Question
 from assistant.client.connection import refusal
 from assistant.domain.errors import ConfigurationError
@@ -51,7 +50,7 @@ def ask(
     options, terminal = GlobalOptions.of(context), Terminal()
     config = options.tenant(tenant)
     checked_question(question)
-    case = None if customer is None else case_of(customer, ids or ())
+    case = None if customer is None else CareCase(customer, ids_by_kind("--id", ids or ()))
     signed = None if case is None else sign_context(options, config, agent, case)
     asked = question_of(question, context=signed)
     runtime = local_runtime(options, terminal)
@@ -65,17 +64,6 @@ def ask(
                 "the service has stopped again, so links to it do not open: make demo, or assistant "
                 "tenant up, keeps it running, and answers come sooner"
             )
-
-
-def case_of(customer: str, ids: Sequence[str]) -> CareCase:
-    """Return whose conversation it is, by ids like ``order=4471-2208``. Raises ConfigurationError."""
-    kinds: dict[str, tuple[str, ...]] = {}
-    for each in ids:
-        kind, joint, value = each.partition("=")
-        if not (kind and joint and value):
-            raise ConfigurationError(f'--id "{each}" is not KIND=ID, like order=4471-2208.')
-        kinds[kind] = (*kinds.get(kind, ()), value)
-    return CareCase(customer, kinds)
 
 
 def sign_context(options: GlobalOptions, tenant: TenantConfig, agent: str, case: CareCase) -> str:

@@ -19,7 +19,7 @@ from typer import Argument, Option
 
 from assistant.answering.stored import MOST_ENTRIES, AuditLiveReads
 from assistant.aws.clients import AwsService, open_client
-from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, cli_reader, table
+from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, cli_reader, ids_by_kind, pairs_of, table
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.errors import ConfigurationError
 from assistant.domain.live import CareContext, LiveRead, LiveReadQuery
@@ -76,12 +76,12 @@ def try_(
     trial = ConnectorTrial(
         file,
         address,
-        values_of(set_ or ()),
+        dict(pairs_of("--set", set_ or (), form="NAME=VALUE")),
         operation,
         customer,
         agent,
         token,
-        ids=ids_of(ids or ()),
+        ids=ids_by_kind("--context", ids or ()),
         caller=None if tenant is None else TrialCaller.of(options, tenant, file),
     )
     if not asyncio.run(try_connector(trial, as_json=options.json)):
@@ -94,7 +94,6 @@ def from_openapi(
     operation: Annotated[list[str], Option("--operation", metavar="ID", help="operationId; repeatable.")],
 ) -> None:
     """Print the beginning of a connector: operations with every parameter and result of the file."""
-
     document = OpenApiFile.read(file)
     operations = [{"name": _snake(each), "personal": True, **document.sketch(each)} for each in operation]
     typer.echo(f"schema_version = 1\nsource = {json.dumps(file.name.partition('.')[0])}")
@@ -274,26 +273,6 @@ class OperationTrial:
             "elapsed_ms": self.elapsed_ms,
             "elements": dict(self.shown),
         }
-
-
-def values_of(given: Sequence[str]) -> dict[str, str]:
-    """Return NAME=VALUE pairs. Raises typer.BadParameter."""
-    return dict(_pairs("--set", given, form="NAME=VALUE"))
-
-
-def ids_of(given: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Return the ids of KIND=ID pairs by kind. Raises typer.BadParameter."""
-    ids: dict[str, tuple[str, ...]] = {}
-    for kind, value in _pairs("--context", given, form="KIND=ID"):
-        ids[kind] = (*ids.get(kind, ()), value)
-    return ids
-
-
-def _pairs(option: str, given: Sequence[str], *, form: str) -> Sequence[tuple[str, str]]:
-    pairs = [each.partition("=") for each in given]
-    if wrong := [name for name, sign, value in pairs if not (name and sign and value)]:
-        raise typer.BadParameter(f"{option} {wrong[0]}: write {form}.")
-    return [(name, value) for name, _, value in pairs]
 
 
 def confusable(connectors: Mapping[str, Connector]) -> Iterator[str]:

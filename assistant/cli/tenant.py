@@ -18,17 +18,17 @@ from pydantic import TypeAdapter, ValidationError
 from rich.text import Text
 from typer import Argument, Option
 
-from assistant.cli.ask import CUSTOMER, Agent, Ids, case_of, sign_context
+from assistant.cli.ask import CUSTOMER, Agent, Ids, sign_context
 from assistant.cli.knowledge import first_names
 from assistant.cli.live import confusable
 from assistant.cli.local import local_runtime, runtime_of
-from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, table
+from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, ids_by_kind, table
 from assistant.domain.errors import ConfigurationError, ConflictError
 from assistant.domain.identity import Role
 from assistant.knowledge.files import is_read
 from assistant.local.layout import EMBEDDING, GATEWAY, ISSUER, SERVICE, WORKER, port_wishes, url_of
 from assistant.local.processes import HOST, Registry, Running, RunningProcess
-from assistant.local.tokens import Grant
+from assistant.local.tokens import CareCase, Grant
 from assistant.settings import deployment_checks
 from assistant.settings.care_app import CareApp, load_care_app
 from assistant.settings.tenant import (
@@ -146,7 +146,7 @@ def context(
 ) -> None:
     """Print the context of a customer's conversation as the local care application signs it, for minutes."""
     options = GlobalOptions.of(context)
-    case = case_of(customer, ids or ())
+    case = CareCase(customer, ids_by_kind("--id", ids or ()))
     Terminal().line(sign_context(options, options.tenant(tenant), agent, case))
 
 

@@ -116,6 +116,22 @@ class GlobalOptions:
         return replace(files.without(refused), tenants=served)
 
 
+def pairs_of(option: str, given: Sequence[str], *, form: str) -> list[tuple[str, str]]:
+    """Return the pairs of an option like NAME=VALUE. Raises typer.BadParameter."""
+    pairs = [each.partition("=") for each in given]
+    if wrong := [each for each, pair in zip(given, pairs, strict=True) if not all(pair)]:
+        raise typer.BadParameter(f"{option} {wrong[0].partition('=')[0]}: write {form}.")
+    return [(name, value) for name, _, value in pairs]
+
+
+def ids_by_kind(option: str, given: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return the ids of an option like KIND=ID by kind. Raises typer.BadParameter."""
+    ids: dict[str, tuple[str, ...]] = {}
+    for kind, value in pairs_of(option, given, form="KIND=ID"):
+        ids[kind] = (*ids.get(kind, ()), value)
+    return ids
+
+
 def cli_reader() -> str:
     """Return the recorded name of a reader on the command line, who reads as an auditor does."""
     return f"cli:uid-{os.getuid()}"
