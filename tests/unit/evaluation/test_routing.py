@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from assistant.answering.adaptations import Adaptations
-from assistant.domain.errors import ConfigurationError
 from assistant.evaluation.routing import (
     RoutedQuestion,
     RoutingTrial,
-    load_routed,
     ndcg,
 )
 from tests.fakes.answering import FakeTenant, document
@@ -21,16 +17,6 @@ def test_ndcg_is_one_for_the_wanted_order_and_zero_where_none_is_found() -> None
     assert ndcg(["a", "b", "x"], ["a", "b"]) == pytest.approx(1.0)
     assert 0.0 < ndcg(["x", "b", "a"], ["a", "b"]) < 1.0
     assert ndcg([f"x{at}" for at in range(10)] + ["a"], ["a"]) == 0.0
-
-
-def test_a_bad_line_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "q.jsonl"
-    path.write_text('{"id": "a", "question": "?", "kind": "fact", "sources": []}\n{"id": "b"}\n')
-    with pytest.raises(ConfigurationError, match=r"q.jsonl:2: question"):
-        load_routed(path)
-    path.write_text('{"id": "a", "question": "?", "kind": "fact", "sources": []}\n' * 2)
-    with pytest.raises(ConfigurationError, match="occurs twice"):
-        load_routed(path)
 
 
 async def test_a_question_is_asked_of_the_sources_and_of_one_merged_index() -> None:

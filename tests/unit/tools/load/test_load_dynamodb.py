@@ -55,44 +55,6 @@ def test_a_query_gives_a_range_in_order():
     assert query(filled(), "pk = :pk", pk="log#2") == []
 
 
-def test_documents_of_a_state_are_counted():
-    tables = Tables()
-    for number, state in enumerate(("live", "failed", "live")):
-        tables.apply("PutItem", put(f"document-{number}", pk="document", state=state))
-    request = {
-        "TableName": "records",
-        "IndexName": "by_state",
-        "Select": "COUNT",
-        "KeyConditionExpression": "#state = :state AND sk BETWEEN :after AND :until",
-        "ExpressionAttributeNames": {"#state": "state"},
-        "ExpressionAttributeValues": {f":{name}": {"S": value} for name, value in _BOUNDS.items()},
-    }
-    assert tables.apply("Query", request)["Count"] == 2
-
-
-_BOUNDS = {"state": "live", "after": " ", "until": "~"}
-
-
-def test_readers_are_counted():
-    tables = Tables()
-    request = {
-        "TableName": "events",
-        "Key": typed(pk="log#1", sk="signals"),
-        "UpdateExpression": "ADD readers :value SET expires_at = :expiry",
-        "ExpressionAttributeValues": {":value": {"N": "1"}, ":expiry": {"N": "9"}},
-    }
-    tables.apply("UpdateItem", request)
-    tables.apply("UpdateItem", request)
-    kept = tables.apply("GetItem", {"TableName": "events", "Key": request["Key"]})["Item"]
-    assert (kept["readers"], kept["expires_at"]) == ({"N": "2"}, {"N": "9"})
-
-
-def test_a_batch_of_keys_gives_those_that_are_there():
-    keys = [typed(pk="log#1", sk="head"), typed(pk="log#9", sk="head")]
-    found = filled().apply("BatchGetItem", {"RequestItems": {"records": {"Keys": keys}}})
-    assert found["Responses"]["records"] == [typed(pk="log#1", sk="head")]
-
-
 def test_a_transaction_writes_all_or_nothing():
     tables = filled()
 
