@@ -276,11 +276,10 @@ class StoredSecret:
             async with aws_call("Secrets Manager", limit_s=_SECRET_READ_LIMIT_S):
                 response = await self._client.get_secret_value(SecretId=self._name)
         except ServiceRefusedError as error:
-            if error.passes:
-                raise
-            raise ConfigurationError(
+            raise _refused(
+                error,
                 f"The secret {self._name} cannot be read ({error.reason}). It must exist with a value, and "
-                "this process must be allowed to read it (secretsmanager:GetSecretValue)."
+                "this process must be allowed to read it (secretsmanager:GetSecretValue).",
             ) from None
         value = response.get("SecretString") or response.get("SecretBinary") or b""
         secret = value.encode() if isinstance(value, str) else bytes(value)
