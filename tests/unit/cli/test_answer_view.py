@@ -58,17 +58,6 @@ def done(reason: FinishReason, *, citations: tuple[int, ...] = (), detail: str |
     return Done(finish_reason=reason, citations=citations, usage=usage, timings_ms={}, reason=detail)
 
 
-@pytest.fixture
-def written() -> io.StringIO:
-    return io.StringIO()
-
-
-@pytest.fixture
-def printer(written: io.StringIO) -> AnswerPrinter:
-    terminal = Terminal(out=Console(file=written, width=100, highlight=False, soft_wrap=True))
-    return AnswerPrinter(terminal, base_url="http://127.0.0.1:8700")
-
-
 def test_a_sentence_is_written_when_it_ends_with_its_citations(
     printer: AnswerPrinter, written: io.StringIO
 ) -> None:

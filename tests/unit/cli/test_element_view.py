@@ -7,11 +7,9 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from assistant.answering.events import Done, ElementChanged, SentenceEnded, Token
 from assistant.cli.answer_view import AnswerPrinter
-from assistant.cli.terminal import Terminal
 from assistant.domain.answers import FinishReason, Support, Usage
 from assistant.domain.elements import (
     ElementData,
@@ -27,17 +25,6 @@ STEP = "Read the status: [order status]"
 LABEL = (STEP.index("["), len(STEP))
 AT = datetime(2026, 11, 20, 14, 2, tzinfo=UTC)
 TIME = f"{AT.astimezone():%H:%M}"
-
-
-@pytest.fixture
-def written() -> io.StringIO:
-    return io.StringIO()
-
-
-@pytest.fixture
-def printer(written: io.StringIO) -> AnswerPrinter:
-    terminal = Terminal(out=Console(file=written, width=200, highlight=False, soft_wrap=True))
-    return AnswerPrinter(terminal, base_url="http://127.0.0.1:8700")
 
 
 def element(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 
 import pytest
-from rich.console import Console
 
 from assistant.cli.answer_view import Replayed, explain, show_replayed
 from assistant.cli.terminal import Terminal
@@ -87,16 +86,6 @@ QUOTED = answer().model_copy(
         ),
     }
 )
-
-
-@pytest.fixture
-def written() -> io.StringIO:
-    return io.StringIO()
-
-
-@pytest.fixture
-def terminal(written: io.StringIO) -> Terminal:
-    return Terminal(out=Console(file=written, width=160, highlight=False, soft_wrap=True))
 
 
 def test_a_quoted_answer_is_explained_by_what_decided_it(terminal: Terminal, written: io.StringIO) -> None:
