@@ -299,14 +299,7 @@ class Gateway:
         response: aiohttp.ClientResponse | None = None
         try:
             response = await self._post(invocation, body=body)
-            if (model := self._served.get(invocation.endpoint)) is not None and model.url is None:
-                await exchange.pass_on(response)
-            elif response.status != 200:
-                raise _model_error(response.status, await response.read())
-            elif invocation.streamed:
-                await self._stream(response, invocation=invocation, exchange=exchange)
-            else:
-                await exchange.respond(await response.read(), _result_headers(response, invocation))
+            await self._relay(response, invocation=invocation, exchange=exchange)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
             message = f"The container of endpoint {invocation.endpoint} is unavailable."
             raise AwsError("ServiceUnavailable", 503, message) from None
@@ -319,6 +312,18 @@ class Gateway:
         finally:
             if response is not None and not response.content.at_eof():
                 response.close()  # at once: the container then stops generating
+
+    async def _relay(
+        self, response: aiohttp.ClientResponse, *, invocation: Invocation, exchange: _Exchange
+    ) -> None:
+        if (model := self._served.get(invocation.endpoint)) is not None and model.url is None:
+            await exchange.pass_on(response)
+        elif response.status != 200:
+            raise _model_error(response.status, await response.read())
+        elif invocation.streamed:
+            await self._stream(response, invocation=invocation, exchange=exchange)
+        else:
+            await exchange.respond(await response.read(), _result_headers(response, invocation))
 
     def _knows(self, endpoint: str) -> bool:
         return endpoint in self._endpoints or endpoint in self._served
