@@ -39,6 +39,7 @@ from assistant.wiring.stores import (
     TableStores,
     embedded_tenant,
     open_each,
+    open_stores,
     read_tenants,
 )
 
@@ -217,8 +218,7 @@ class LearningStores:
 @asynccontextmanager
 async def open_learning(tenant: TenantConfig, *, state_dir: Path) -> AsyncGenerator[LearningStores]:
     """Open one tenant's embedded stores, without any other process."""
-    stores = embedded_tenant(tenant, state_dir=state_dir)
-    try:
+    async with open_stores(tenant, state_dir=state_dir) as stores:
         yield LearningStores(
             feedback=embedded_feedback(tenant, stores),
             keys=stores.erasure_keys,
@@ -226,8 +226,6 @@ async def open_learning(tenant: TenantConfig, *, state_dir: Path) -> AsyncGenera
             records=stores.records,
             texts=ReadableDocuments(stores.knowledge.documents, states=stores.knowledge.states),
         )
-    finally:
-        await stores.close()
 
 
 @dataclass(frozen=True, slots=True)
