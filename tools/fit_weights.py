@@ -22,13 +22,15 @@ from hashlib import sha256
 from importlib.resources import as_file, files
 from itertools import chain
 from pathlib import Path
-from typing import get_args
+from typing import NamedTuple, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
+from assistant.answering.evidence import Evidence
 from assistant.answering.live_elements import USUAL_LIVE, USUAL_NEARER, LiveExamples
 from assistant.answering.prepare import PrepareAnswer
-from assistant.answering.rank import INDEX_FEATURES, Kind, shipped_weights
+from assistant.answering.rank import INDEX_FEATURES, Kind, WeightsFile, shipped_weights, standardised
 from assistant.answering.reading import HeadFile, head_counts
 from assistant.answering.red_flags import Head, ShippedHead, ordinary_messages
 from assistant.answering.services import TenantServices
@@ -40,18 +42,7 @@ from assistant.cli.local import LocalRuntime, local_runtime
 from assistant.cli.terminal import GlobalOptions, Terminal, plain
 from assistant.domain.answers import LiveMatch
 from assistant.domain.errors import AssistantError
-from assistant.evaluation.fitting import (
-    PENALTY,
-    Choice,
-    document_choices,
-    fit_listwise,
-    fit_logistic,
-    gate_rows,
-    ranker_choices,
-    unit_choices,
-    weights_file,
-)
-from assistant.evaluation.judging import Observed, Observer, until_whole
+from assistant.evaluation.judging import Observed, Observer, holds_all, is_gold, normal, until_whole
 from assistant.evaluation.questions import EvaluationQuestion, load_questions, load_rows
 from assistant.evaluation.routing import load_routed
 from assistant.evaluation.support import Case, checked, features, samples
@@ -63,7 +54,18 @@ from assistant.evaluation.trials import (
     prepare_live,
     silent,
 )
+from assistant.tuning.estimator import Estimator, Floats
 
+DECIMALS = 4
+PENALTY: Mapping[Kind, float] = {
+    "ranker": 0.01,
+    "units": 0.02,
+    "unit_vectors": 0.02,
+    "reranker": 0.01,
+    "gate": 0.005,
+    "live": 0.0015,
+}
+_STEPS = 3_000
 Questions = Mapping[str, Sequence[EvaluationQuestion]]
 _KINDS = {
     "fact": "fact",
@@ -85,6 +87,156 @@ _LIVE_TENANTS = ("pharmacy", "shop")
 _FOLDS, _MOST_FALSE = 5, 0.02
 """Share of the ordinary questions of the tuning halves, long and short, that raise flags of a fold."""
 _PULL = 5.0
+
+
+# Fitting: listwise softmax for documents and units, logistic regression for the gate and the heads. Of the
+# candidates of one question the right ones should take the most probability; an L2 penalty on standardised
+# features keeps some 300 questions from saying more than they know. The scale is folded into the weights, so
+# that a weight in a file multiplies the feature as it is.
+
+
+class Choice(NamedTuple):
+    """One list to choose from: a row of features for each candidate, and which rows are right."""
+
+    rows: Floats
+    right: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Lists:
+    """The ``Design`` of lists of candidates, which share their weights."""
+
+    rows: Floats
+    """(n, k, f); shorter lists are filled up."""
+    is_there: NDArray[np.bool_]
+    """(n, k)"""
+
+    @property
+    def size(self) -> int:
+        return self.rows.shape[2]
+
+    def scores(self, weights: Floats) -> Floats:
+        return np.where(self.is_there, self.rows @ weights, -np.inf)
+
+    def gradient(self, errors: Floats) -> Floats:
+        return np.tensordot(errors, self.rows, axes=2)
+
+
+def fit_listwise(choices: Sequence[Choice], *, penalty: float) -> list[float]:
+    """Return the weights that make the right rows likely, each right row alike."""
+    scale = _scale(np.concatenate([choice.rows for choice in choices]))
+    lengths = [len(choice.rows) for choice in choices]
+    rows = np.zeros((len(choices), max(lengths), len(scale)))
+    labels = np.zeros(rows.shape[:2])
+    for at, choice in enumerate(choices):
+        rows[at, : lengths[at]] = choice.rows / scale
+        labels[at, list(choice.right)] = 1 / len(choice.right)
+    is_there = np.arange(max(lengths)) < np.array(lengths)[:, None]
+    return (_fitted(_Lists(rows, is_there), labels, pull=2 * penalty * len(rows)) / scale).tolist()
+
+
+def fit_logistic(
+    rows: Floats, labels: Sequence[bool], *, penalty: float, standardise: bool = True
+) -> tuple[list[float], float]:
+    """Return weights and bias of a logistic model, shape (features,): a choice between a row and nothing."""
+    mean, scale = rows.mean(axis=0), _scale(rows)
+    if not standardise:
+        mean, scale = np.zeros_like(mean), np.ones_like(scale)
+    scaled = np.hstack([(rows - mean) / scale, np.ones((len(rows), 1))])
+    lists = _Lists(np.stack([np.zeros_like(scaled), scaled], axis=1), np.ones((len(rows), 2), bool))
+    pull = np.full(scaled.shape[1], 2 * penalty * len(rows))
+    pull[-1] = 0.0
+    right = np.array(labels, float)
+    weights = _fitted(lists, np.stack([1 - right, right], axis=1), pull=pull)
+    folded = weights[:-1] / scale
+    return folded.tolist(), float(weights[-1] - folded @ mean)
+
+
+def _fitted(lists: _Lists, labels: Floats, *, pull: Floats | float) -> Floats:
+    return Estimator(pull, steps=_STEPS).fit(lists, labels)
+
+
+def _scale(rows: Floats) -> Floats:
+    deviation = rows.std(axis=0)
+    deviation[deviation < 1e-9] = 1.0
+    return deviation
+
+
+def ranker_choices(observed: Iterable[Observed]) -> list[Choice]:
+    """Return the candidates of each search with their standardised features."""
+    choices: list[Choice] = []
+    for question, evidence in _answerable(observed):
+        found = {
+            one.document_id: {name: one.features[name] for name in INDEX_FEATURES if name in one.features}
+            for one in evidence.ranked
+        }
+        standard = standardised(found, INDEX_FEATURES)
+        rows = [[standard[name].get(feature, 0.0) for feature in INDEX_FEATURES] for name in found]
+        _add(choices, rows, [at for at, name in enumerate(found) if name in question.documents])
+    return choices
+
+
+def unit_choices(observed: Iterable[Observed], names: Sequence[str]) -> list[Choice]:
+    """Return the units of each right document that was read."""
+    choices: list[Choice] = []
+    for question, evidence in _answerable(observed):
+        for name in question.documents:
+            units = evidence.scored.get(name, ())
+            rows = [[one.features.get(feature, 0.0) for feature in names] for one in units]
+            _add(choices, rows, [at for at, one in enumerate(units) if is_gold(one.unit.text, question.gold)])
+    return choices
+
+
+def document_choices(observed: Iterable[Observed], names: Sequence[str]) -> list[Choice]:
+    """Return the documents that were ranked again, with what their units say of them."""
+    choices: list[Choice] = []
+    for question, evidence in _answerable(observed):
+        again = [one for one in evidence.ranked if "index" in one.features]
+        rows = [[one.features.get(feature, 0.0) for feature in names] for one in again]
+        _add(choices, rows, [at for at, one in enumerate(again) if one.document_id in question.documents])
+    return choices
+
+
+def gate_rows(observed: Iterable[Observed], names: Sequence[str]) -> tuple[Floats, list[bool]]:
+    """Return what the gate read of each message with one question, and whether its section was right."""
+    rows: list[list[float]] = []
+    labels: list[bool] = []
+    for one in observed:
+        evidence = one.prepared.found.evidence[0]
+        if len(one.prepared.found.evidence) > 1 or not evidence.features or evidence.section is None:
+            continue
+        text = normal(" ".join(unit.unit.text for unit in evidence.section.units))
+        rows.append([evidence.features.get(name, 0.0) for name in names])
+        labels.append(one.question.answerable and holds_all(text, one.question.answer_contains))
+    return np.array(rows, float), labels
+
+
+def weights_file(
+    kind: Kind, names: Sequence[str], values: Sequence[float], *, fitted_on: str, bias: float = 0.0
+) -> bytes:
+    """Return the bytes of a weights file: four decimals, the same for the same weights."""
+    content = WeightsFile(
+        kind=kind,
+        features={name: round(value, DECIMALS) + 0.0 for name, value in zip(names, values, strict=True)},
+        bias=round(bias, DECIMALS) + 0.0,
+        fitted_on=fitted_on,
+    )
+    return (json.dumps(content.model_dump(exclude={"documents"}), indent=1) + "\n").encode()
+
+
+def _answerable(observed: Iterable[Observed]) -> Iterable[tuple[EvaluationQuestion, Evidence]]:
+    for one in observed:
+        if one.question.answerable:
+            for evidence in one.prepared.found.evidence:
+                yield one.question, evidence
+
+
+def _add(choices: list[Choice], rows: Sequence[Sequence[float]], right: Sequence[int]) -> None:
+    if right and len(rows) > 1:
+        choices.append(Choice(np.array(rows, float), tuple(right)))
+
+
+# Fits
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 from assistant.answering.rank import read_weights
-from assistant.evaluation.fitting import (
+from assistant.evaluation.judging import Observer
+from tests.fakes.answering import FakeTenant, document
+from tests.unit.evaluation.results import question, unanswerable
+from tools.fit_weights import (
     Choice,
     document_choices,
     fit_listwise,
@@ -18,9 +21,6 @@ from assistant.evaluation.fitting import (
     unit_choices,
     weights_file,
 )
-from assistant.evaluation.judging import Observer
-from tests.fakes.answering import FakeTenant, document
-from tests.unit.evaluation.results import question, unanswerable
 
 PLANTED = (3.0, -2.0, 0.0)
 
