@@ -76,13 +76,7 @@ def group(questions: Sequence[OpenQuestion]) -> list[list[OpenQuestion]]:
     """
     rows = _similarities(questions)
     members = {place: [place] for place in range(len(questions))}
-    first: dict[str, int] = {}
-    for place, one in enumerate(questions):
-        if one.is_held and first.setdefault(one.gap, place) != place:
-            _join(first[one.gap], place, rows, members)
-    for place in first.values():
-        for other in first.values():
-            rows[place][other] = -inf
+    _hold(questions, rows, members)
     best = {place: _nearest(place, rows, members) for place in members if len(members) > 1}
     while len(members) > 1:
         similarity, place, other = max((best[one][0], -one, -best[one][1]) for one in members)
@@ -95,6 +89,17 @@ def group(questions: Sequence[OpenQuestion]) -> list[list[OpenQuestion]]:
             if len(members) > 1 and (one == kept or best[one][1] in (kept, gone)):
                 best[one] = _nearest(one, rows, members)
     return [[questions[place] for place in members[kept]] for kept in sorted(members)]
+
+
+def _hold(questions: Sequence[OpenQuestion], rows: list[list[float]], members: dict[int, list[int]]) -> None:
+    """Join the questions that are held in one gap, and keep those of different gaps apart."""
+    first: dict[str, int] = {}
+    for place, one in enumerate(questions):
+        if one.is_held and first.setdefault(one.gap, place) != place:
+            _join(first[one.gap], place, rows, members)
+    for place in first.values():
+        for other in first.values():
+            rows[place][other] = -inf
 
 
 def _join(kept: int, gone: int, rows: list[list[float]], members: dict[int, list[int]]) -> None:

@@ -191,11 +191,7 @@ class SignalCollector:
     def _act(self, answer: _Answer, event: FeedbackEvent) -> None:
         match event.kind:
             case FeedbackKind.VERDICT:
-                if not _OF_THE_TEXT.issuperset(event.reasons or ("",)):
-                    answer.judge("verdict", event.at, good=event.label is VerdictLabel.GOOD)
-                if answer.marked_at is None or event.at >= answer.marked_at:
-                    wrong = {self._names.get(name, -2) for name in event.wrong_documents}
-                    answer.wrong, answer.marked_at = answer.columns(wrong), event.at
+                self._mark(answer, event)
             case FeedbackKind.SENT:
                 good = sent_as_shown(event)
                 if good is not None:
@@ -210,6 +206,14 @@ class SignalCollector:
                 answer.opened |= opened - {answer.quoted}
             case FeedbackKind.UNANSWERED | FeedbackKind.OFFERED_USED:
                 self._left_out[event.kind.value] += 1
+
+    def _mark(self, answer: _Answer, event: FeedbackEvent) -> None:
+        """Take a verdict, and the documents that the latest one marked as wrongly cited."""
+        if not _OF_THE_TEXT.issuperset(event.reasons or ("",)):
+            answer.judge("verdict", event.at, good=event.label is VerdictLabel.GOOD)
+        if answer.marked_at is None or event.at >= answer.marked_at:
+            wrong = {self._names.get(name, -2) for name in event.wrong_documents}
+            answer.wrong, answer.marked_at = answer.columns(wrong), event.at
 
     def signals(self, *, seed: int, caps: Caps) -> Signals:
         """Return what counts. The same events in any order and the same seed give the same arrays."""
