@@ -133,7 +133,7 @@ class AnswerPrinter:
         sources = self._sources
         if self._live.has_elements and not looked_at:  # what is not cited has nothing to do with the values
             cited = {*done.citations, *(n for also in done.also for n in also.citations)}
-            sources = [one for one in sources if one.n in cited]
+            sources = [source for source in sources if source.n in cited]
         print_sources(
             self.terminal, sources, cited=done.citations, base_url=self.base_url, looked_at=looked_at
         )
@@ -194,7 +194,7 @@ def _show_beside(terminal: Terminal, event: Sources) -> None:
 
 def show_remarks(
     terminal: Terminal,
-    said: Done | answers.AnswerRecord,
+    ending: Done | answers.AnswerRecord,
     sentences: Sequence[answers.Sentence],
     *,
     live_only: bool = False,
@@ -202,25 +202,25 @@ def show_remarks(
     """Print how an answer was made, how certain it is, and its alternatives. ``live_only``: its text is
     nothing but live elements."""
     out = terminal.out
-    if said.mode is not None:
+    if ending.mode is not None:
         out.print()
-        _show_certainty(terminal, said, live_only=live_only)
+        _show_certainty(terminal, ending, live_only=live_only)
     else:
-        _show_no_answer(terminal, said)
+        _show_no_answer(terminal, ending)
     _show_withheld(terminal, sentences)
-    if said.degraded:
-        terminal.show(f"Left out, because it failed or was late: {', '.join(said.degraded)}.", "yellow")
-    if silent := [one.name for one in said.asked if one.state in ("late", "failed")]:
+    if ending.degraded:
+        terminal.show(f"Left out, because it failed or was late: {', '.join(ending.degraded)}.", "yellow")
+    if silent := [source.name for source in ending.asked if source.state in ("late", "failed")]:
         terminal.show(f"Did not answer: {', '.join(silent)}.", "yellow")
-    for question in said.unanswered:
+    for question in ending.unanswered:
         out.print(styled(("Not answered: ", "bold yellow"), (question, "yellow")))
-    if said.clarify:
-        out.print(styled(("\nAsk back  ", "bold cyan"), (said.clarify, "")))
-    for also in said.also:
+    if ending.clarify:
+        out.print(styled(("\nAsk back  ", "bold cyan"), (ending.clarify, "")))
+    for also in ending.also:
         _show_other(terminal, "\nAlso possible", also)
-    if said.reply_draft:
+    if ending.reply_draft:
         out.print(styled(("\nReply draft", "bold cyan"), ("  edit it before you send it", "dim")))
-        out.print(with_bold(_indented(said.reply_draft)))
+        out.print(with_bold(_indented(ending.reply_draft)))
 
 
 def _show_withheld(terminal: Terminal, sentences: Sequence[answers.Sentence]) -> None:
@@ -231,32 +231,32 @@ def _show_withheld(terminal: Terminal, sentences: Sequence[answers.Sentence]) ->
         terminal.show(f"Withheld: {counted} of the model's; no source has {values}.", "yellow")
 
 
-def _show_certainty(terminal: Terminal, said: Done | answers.AnswerRecord, *, live_only: bool) -> None:
-    if said.certainty is answers.Certainty.POSSIBLY:
-        whom = f" Ask: {said.escalation}" if said.escalation else ""
+def _show_certainty(terminal: Terminal, ending: Done | answers.AnswerRecord, *, live_only: bool) -> None:
+    if ending.certainty is answers.Certainty.POSSIBLY:
+        whom = f" Ask: {ending.escalation}" if ending.escalation else ""
         terminal.out.print(styled((_POSSIBLY, "bold yellow"), (whom, "yellow")))
-    if said.mode is not None:
-        badge = _words("made")["live" if live_only else said.mode]
-        if said.fallback:
-            why = _words("fallback").get(said.fallback, f"it did not answer ({said.fallback})")
+    if ending.mode is not None:
+        badge = _words("made")["live" if live_only else ending.mode]
+        if ending.fallback:
+            why = _words("fallback").get(ending.fallback, f"it did not answer ({ending.fallback})")
             badge += f", in place of the model's text: {why}"
         terminal.show(badge, "dim")
-    if said.finish_reason is answers.FinishReason.LENGTH:
+    if ending.finish_reason is answers.FinishReason.LENGTH:
         terminal.show(_words("ending")["length"], "yellow")
 
 
-def _show_no_answer(terminal: Terminal, said: Done | answers.AnswerRecord) -> None:
+def _show_no_answer(terminal: Terminal, ending: Done | answers.AnswerRecord) -> None:
     """Print why there is no text, and whom to ask. A record keeps the reason as a code only."""
-    detail = _words("ending").get(said.finish_reason or "")
-    reason = said.reason if isinstance(said, Done) else None
-    if said.finish_reason is answers.FinishReason.NO_EVIDENCE:
+    detail = _words("ending").get(ending.finish_reason or "")
+    reason = ending.reason if isinstance(ending, Done) else None
+    if ending.finish_reason is answers.FinishReason.NO_EVIDENCE:
         detail, reason = reason or detail, None
     if detail:
         terminal.show(detail, "yellow")
     if reason:
         terminal.show(reason, "dim")
-    if said.escalation:
-        terminal.out.print(styled(("Ask: ", "bold"), (said.escalation, "")))
+    if ending.escalation:
+        terminal.out.print(styled(("Ask: ", "bold"), (ending.escalation, "")))
 
 
 def _show_other(terminal: Terminal, head: str, also: answers.AlsoPossible) -> None:
@@ -329,13 +329,13 @@ def _facts(facts: answers.SourceFacts | None) -> str:
     """Return price, stars and votes of a shop's source, each after a comma."""
     if facts is None:
         return ""
-    said = [f"{facts.price} {facts.currency or ''}".strip() if facts.price is not None else ""]
+    parts = [f"{facts.price} {facts.currency or ''}".strip() if facts.price is not None else ""]
     if facts.rating is not None:
         mean = f" of {facts.ratings} ratings" if facts.ratings is not None else ""
-        said.append(f"{facts.rating:g} of 5 stars{mean}")
+        parts.append(f"{facts.rating:g} of 5 stars{mean}")
     if facts.helpful_votes:
-        said.append(f"{facts.helpful_votes} found it helpful")
-    return "".join(f", {one}" for one in said if one)
+        parts.append(f"{facts.helpful_votes} found it helpful")
+    return "".join(f", {part}" for part in parts if part)
 
 
 def _by_document(sources: Sequence[answers.Source]) -> list[list[answers.Source]]:
@@ -399,21 +399,21 @@ def is_in_text(element: Element, text: str) -> bool:
     """Return whether the words that a table stands in for have all that it shows, so that they are enough."""
     if element.data is None or not element.data.rows:
         return False
-    said = _line(text[element.display.start : element.display.end])
+    words = _line(text[element.display.start : element.display.end])
     rows = element.data.rows
     return all(
-        _line(shown) in said for row in rows for shown in (row.title, *(value.text for value in row.values))
+        _line(shown) in words for row in rows for shown in (row.title, *(value.text for value in row.values))
     )
 
 
 def below_the_text(elements: Sequence[Element]) -> Iterator[Text | Table]:
     """Yield what to print for the elements that have no place in the printed text: a line, or a table."""
-    for one in elements:
-        if one.state is ElementState.READY and one.data is not None and one.data.rows:
-            yield styled(("\n", ""), (_line(one.title), "bold cyan")).append_text(_origin(one))
-            yield _table(one.data)
+    for element in elements:
+        if element.state is ElementState.READY and element.data is not None and element.data.rows:
+            yield styled(("\n", ""), (_line(element.title), "bold cyan")).append_text(_origin(element))
+            yield _table(element.data)
         else:
-            yield plain(f"  {_line(one.title)}: ").append_text(shown_element(one))
+            yield plain(f"  {_line(element.title)}: ").append_text(shown_element(element))
 
 
 def _table(data: ElementData) -> Table:
@@ -485,7 +485,7 @@ class LiveText:
         """Write what waits, and return the elements whose values are not in the text."""
         self._known_to = sys.maxsize
         self.release()
-        return [one for one in self._elements.values() if one.id not in self._in_text]
+        return [element for element in self._elements.values() if element.id not in self._in_text]
 
     def _write_ready(self) -> None:
         while self._queue and not self._waits(self._queue[0]):
@@ -494,25 +494,25 @@ class LiveText:
     def _waits(self, piece: _Piece) -> bool:
         if piece.end > self._known_to and _MAYBE_LABEL.search(piece.text):
             return True
-        return any(one.state is ElementState.PENDING for one in self._inside(piece))
+        return any(element.state is ElementState.PENDING for element in self._inside(piece))
 
     def _inside(self, piece: _Piece) -> list[Element]:
         inside = (
-            one
-            for one in self._elements.values()
-            if piece.start <= one.display.start < one.display.end <= piece.end
+            element
+            for element in self._elements.values()
+            if piece.start <= element.display.start < element.display.end <= piece.end
         )
-        return sorted(inside, key=lambda one: one.display.start)
+        return sorted(inside, key=lambda element: element.display.start)
 
     def _filled(self, piece: _Piece) -> Text:
         filled, rest = Text(), piece.shown
-        for one in self._inside(piece):
-            label = piece.text[one.display.start - piece.start : one.display.end - piece.start]
+        for element in self._inside(piece):
+            label = piece.text[element.display.start - piece.start : element.display.end - piece.start]
             at = rest.plain.find(label)
-            if one.state is ElementState.PENDING or at < 0:
+            if element.state is ElementState.PENDING or at < 0:
                 continue
-            self._in_text.add(one.id)
-            filled.append_text(rest[:at]).append_text(shown_element(one, label=label))
+            self._in_text.add(element.id)
+            filled.append_text(rest[:at]).append_text(shown_element(element, label=label))
             rest = rest[at + len(label) :]
         return filled.append_text(rest)
 
@@ -600,9 +600,11 @@ def explain(terminal: Terminal, record: answers.AnswerRecord) -> None:
     if record.retrieval_question != record.question:
         _show_facts(terminal, [("searched", record.retrieval_question)])
     terminal.out.print(_passages(record))
-    for at, one in enumerate(record.candidates[:_CANDIDATES]):
-        _show_facts(terminal, [("" if at else "candidates", f"{one.score:.2f}  {one.document_id}")])
-        features = "  ".join(f"{name} {_short(value)}" for name, value in one.features.items())
+    for at, candidate in enumerate(record.candidates[:_CANDIDATES]):
+        _show_facts(
+            terminal, [("" if at else "candidates", f"{candidate.score:.2f}  {candidate.document_id}")]
+        )
+        features = "  ".join(f"{name} {_short(value)}" for name, value in candidate.features.items())
         terminal.show(f"{'':{_WIDTH}}{features}", "dim")
     _show_facts(terminal, _decisions(record))
     times = (f"{step:<22}{milliseconds:>10.1f} ms" for step, milliseconds in record.timings_ms.items())
@@ -619,10 +621,10 @@ def _decisions(record: answers.AnswerRecord) -> Iterator[tuple[str, str]]:
         start, end = unit.span
         yield "" if at else "quoted", f"{unit.document_id} {start}-{end}, content {unit.content_hash[:12]}"
     yield from _model(record)
-    for at, one in enumerate(record.asked):
+    for at, source in enumerate(record.asked):
         yield (
             "" if at else "sources",
-            f"{one.weight:.0%} {one.name} ({one.kind}), {one.state.replace('_', ' ')}",
+            f"{source.weight:.0%} {source.name} ({source.kind}), {source.state.replace('_', ' ')}",
         )
     yield from _live(record)
     yield "index", record.index_version or "none"
@@ -633,11 +635,13 @@ def _decisions(record: answers.AnswerRecord) -> Iterator[tuple[str, str]]:
 
 def _live(record: answers.AnswerRecord) -> Iterator[tuple[str, str]]:
     """Yield why each live element was read or was not, and how the reads ended."""
-    for at, one in enumerate(record.live_matches):
-        words = f", {one.unknown_words} words that its connector does not use" if one.unknown_words else ""
-        why = _words("live_match")[one.state].format(against=_given(one.against))
-        near = f"{one.cosine:.2f} to \u201c{one.example}\u201d, needs {one.least:.2f}{words}"
-        yield "" if at else "live", f"{one.element}: {why}; {near}"
+    for at, match in enumerate(record.live_matches):
+        words = (
+            f", {match.unknown_words} words that its connector does not use" if match.unknown_words else ""
+        )
+        why = _words("live_match")[match.state].format(against=_given(match.against))
+        near = f"{match.cosine:.2f} to \u201c{match.example}\u201d, needs {match.least:.2f}{words}"
+        yield "" if at else "live", f"{match.element}: {why}; {near}"
     for at, use in enumerate(record.elements):
         ended = (use.problem or use.state).replace("_", " ")
         yield "" if at else "elements", f"{use.name}: {ended}"

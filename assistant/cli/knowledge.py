@@ -337,9 +337,9 @@ def own_folders(options: GlobalOptions, tenant: str, *, source: str | None = Non
     sources = KnowledgeSources.of(options.tenant(tenant))
     wanted = sources.all if source is None else (sources.named(source),)
     return [
-        SourceFolders(one, tuple(options.tenants_dir / path for path in one.entry.paths))
-        for one in wanted
-        if one.entry.paths
+        SourceFolders(source, tuple(options.tenants_dir / path for path in source.entry.paths))
+        for source in wanted
+        if source.entry.paths
     ]
 
 
@@ -441,8 +441,8 @@ class LoadReport:
     def failure_lines(self) -> list[str]:
         """Return one line for each failure."""
         return [
-            *(f"{one.origin}: {one.reason}" for one in self.summary.failures),
-            *(f"{one.document_id}: {one.failure_reason}" for one in self.failed),
+            *(f"{failure.origin}: {failure.reason}" for failure in self.summary.failures),
+            *(f"{status.document_id}: {status.failure_reason}" for status in self.failed),
         ]
 
 
@@ -614,9 +614,9 @@ async def _follow(
     while pending:
         show(len(document_ids) - len(pending), len(document_ids))
         asked = [pending.popleft() for _ in range(min(window, len(pending)))]
-        finished = {one.document_id: one for one in await read(asked) if one.state in _FINAL}
+        finished = {status.document_id: status for status in await read(asked) if status.state in _FINAL}
         left = [document_id for document_id in asked if document_id not in finished]
-        failed += [one for one in finished.values() if one.state in _FAILED]
+        failed += [status for status in finished.values() if status.state in _FAILED]
         if finished:
             pending.extendleft(reversed(left))
             moved_s = time.monotonic()
@@ -749,16 +749,16 @@ def _as_json(report: LoadReport) -> dict[str, object]:
         "skipped": report.reading.skipped,
         "unfilled_tags": report.reading.tags,
         "failures": [
-            {"origin": one.origin, "code": one.code, "reason": one.reason} for one in summary.failures
+            {"origin": each.origin, "code": each.code, "reason": each.reason} for each in summary.failures
         ],
         "failed_documents": [
             {
-                "document_id": one.document_id,
-                "state": one.state,
-                "code": one.failure_code,
-                "reason": one.failure_reason,
+                "document_id": each.document_id,
+                "state": each.state,
+                "code": each.failure_code,
+                "reason": each.failure_reason,
             }
-            for one in report.failed
+            for each in report.failed
         ],
     }
 
@@ -903,7 +903,7 @@ def _embedding_named(folder: Path, model: str) -> AddedEmbedding | None:
     """Return the added embedding model of a name; None for the packaged one. Raises NotFoundError."""
     if model == PACKAGED_EMBEDDING:
         return None
-    there = {one.name: one for one in added_models(folder) if isinstance(one, AddedEmbedding)}
+    there = {added.name: added for added in added_models(folder) if isinstance(added, AddedEmbedding)}
     if model not in there:
         names = ", ".join((PACKAGED_EMBEDDING, *there))
         raise NotFoundError(
