@@ -283,10 +283,7 @@ class AccountStack(cdk.Stack):
             synthesizer=cdk.DefaultStackSynthesizer(qualifier=qualifier),
         )
         prefixes = sorted({tenant.place.name_prefix for tenant in tenants})
-        for item, (role_id, service, description) in _SERVICE_ROLES.items():
-            if getattr(config, item) == "create":
-                name = f"{service}.amazonaws.com"
-                iam.CfnServiceLinkedRole(self, role_id, aws_service_name=name, description=description)
+        self._add_service_roles(config)
         if config.log_policy == "create":
             self._add_log_policy(prefixes)
         if config.boundary == "create":
@@ -300,6 +297,12 @@ class AccountStack(cdk.Stack):
         for resource in self.node.find_all():
             if isinstance(resource, cdk.CfnResource):
                 resource.apply_removal_policy(OUTLIVES)
+
+    def _add_service_roles(self, config: AccountConfig) -> None:
+        for item, (role_id, service, description) in _SERVICE_ROLES.items():
+            if getattr(config, item) == "create":
+                name = f"{service}.amazonaws.com"
+                iam.CfnServiceLinkedRole(self, role_id, aws_service_name=name, description=description)
 
     def _add_log_policy(self, prefixes: Sequence[str]) -> None:
         """Let all domains write logs. A region takes ten such policies; CDK would create one per domain.

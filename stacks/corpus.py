@@ -7,10 +7,9 @@ No job is part of it yet: an application that runs none costs nothing.
 from __future__ import annotations
 
 from aws_cdk import aws_emrserverless as emr
-from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
-from stacks.data.buckets import Keeping, TenantBucket
+from stacks.data.buckets import TenantBucket
 from stacks.learning.stack import read_bucket, use_keys, write_folder
 from stacks.outputs import CorpusOutputs, DataOutputs, KeysOutputs, NetworkOutputs, Workload
 from stacks.policy import DOCUMENTS_BUCKET, NO_REPLICATION, exceptions, wildcard
@@ -24,7 +23,6 @@ _IDLE_MINUTES = 5
 _KEPT_DAYS = {"dev": 7, "standard": 90, "hipaa": 90}
 """How long a corpus stays. It is made again from the documents, so withdrawn ones leave it within this
 time."""
-_REPLACED_DAYS = 7
 CORPORA = "corpora/"
 LOGS = "logs/"
 
@@ -40,13 +38,13 @@ class CorpusStack(TenantStack):
         data: DataOutputs,
     ) -> None:
         super().__init__(scope, "Corpus", tenant=tenant, data_class="phi", stateful=True)
-        bucket = TenantBucket(
+        bucket = TenantBucket.for_jobs(
             self,
             "CorpusBucket",
             tenant=tenant,
-            keeping=Keeping(days=_KEPT_DAYS[tenant.place.profile], replaced_days=_REPLACED_DAYS),
+            days=_KEPT_DAYS[tenant.place.profile],
             key_arn=keys.data_key_arn,
-            log_bucket=s3.Bucket.from_bucket_name(self, "LogsBucket", data.logs_bucket),
+            logs=data.logs_bucket,
         )
         role = WorkloadRole(
             self,

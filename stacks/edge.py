@@ -193,7 +193,14 @@ class EdgeStack(TenantStack):
             endpoint_service_id=service.vpc_endpoint_service_id,
             endpoint_service_name=service.vpc_endpoint_service_name,
         )
-        self._output_for_care_side()
+        name = f"link.service_name of care_app/{tenant.name}.toml"
+        accepted = "To accept the care side's endpoint with: docs/private-link.md"
+        for output, value, description in (
+            ("EndpointServiceName", self.outputs.endpoint_service_name, name),
+            ("EndpointServiceId", self.outputs.endpoint_service_id, accepted),
+            ("HostName", tenant.edge.host_name, "What the care side dials"),
+        ):
+            cdk.CfnOutput(self, output, value=value, description=description)
 
     def _network_load_balancer(self, vpc: ec2.IVpc, security_group_id: str) -> elbv2.NetworkLoadBalancer:
         nlb = elbv2.NetworkLoadBalancer(
@@ -260,23 +267,6 @@ class EdgeStack(TenantStack):
         if self.tenant.edge.service_private_dns:
             resource.private_dns_name = self.tenant.edge.host_name
         return service
-
-    def _output_for_care_side(self) -> None:
-        cdk.CfnOutput(
-            self,
-            "EndpointServiceName",
-            value=self.outputs.endpoint_service_name,
-            description=f"link.service_name of care_app/{self.tenant.name}.toml",
-        )
-        cdk.CfnOutput(
-            self,
-            "EndpointServiceId",
-            value=self.outputs.endpoint_service_id,
-            description="To accept the care side's endpoint with: docs/private-link.md",
-        )
-        cdk.CfnOutput(
-            self, "HostName", value=self.tenant.edge.host_name, description="What the care side dials"
-        )
 
 
 EXCEPTIONS = (

@@ -186,12 +186,7 @@ def read_tenants(*, folder: Path, only: str | None, images: Path) -> list[Deploy
     """
     lock = load_images(images)
     if only is not None:
-        tenant = load_tenant(folder / f"{only}.toml")
-        if tenant.deployment is None:
-            raise ConfigurationError(
-                f"{folder / only}.toml: there is no [deployment] section, so it is only served locally."
-            )
-        return [_deployed(tenant, lock=lock, file=folder / f"{only}.toml")]
+        return [_read_tenant(folder / f"{only}.toml", lock=lock)]
     files = load_tenants(folder)
     refused = dict(files.refused)
     found: list[DeployedTenant] = []
@@ -211,6 +206,13 @@ def read_tenants(*, folder: Path, only: str | None, images: Path) -> list[Deploy
     if refused:
         sys.stderr.write(f"warning: no templates for {', '.join(refused)}; the others are synthesized.\n")
     return kept
+
+
+def _read_tenant(file: Path, *, lock: ImageLock) -> DeployedTenant:
+    tenant = load_tenant(file)
+    if tenant.deployment is None:
+        raise ConfigurationError(f"{file}: there is no [deployment] section, so it is only served locally.")
+    return _deployed(tenant, lock=lock, file=file)
 
 
 def _clashing(tenants: Sequence[DeployedTenant], *, folder: Path) -> dict[str, ConfigurationError]:

@@ -8,7 +8,7 @@ AWS services out: services call without tags, and only where an Allow admits the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -112,61 +112,39 @@ def pushers_in_their_folders(bucket: s3.IBucket) -> list[iam.PolicyStatement]:
     ]
 
 
-def quarantine(bucket: s3.IBucket, *, tenant: DeployedTenant) -> list[iam.PolicyStatement]:
-    """Only SageMaker's role puts; only the redactor reads and deletes; break-glass principals may read."""
-    return [
-        _only(Duty.CAPTURE_WRITER, "OnlySageMakerPuts", bucket, _PUT),
-        _only(Duty.REDACTOR, "OnlyRedactorReads", bucket, ["s3:GetObject*"], beside=tenant.place.break_glass),
-        _only(Duty.REDACTOR, "OnlyRedactorDeletes", bucket, _DELETE),
-    ]
+def admissions(
+    buckets: TenantBuckets, *, tenant: DeployedTenant
+) -> Iterator[tuple[TenantBucket, iam.PolicyStatement]]:
+    """Yield each bucket of captured calls, feedback and artifacts with the Deny of whoever is not
+    admitted: who puts, who reads and who deletes.
 
-
-def clean_capture(bucket: s3.IBucket, *, tenant: DeployedTenant) -> list[iam.PolicyStatement]:
-    """Only the redactor puts; with ``capture = "direct"`` in the tenant file, only SageMaker's role does."""
-    writer = Duty.CAPTURE_WRITER if tenant.models.capture == "direct" else Duty.REDACTOR
-    return [
-        _only(writer, "OnlyOneWriterPuts", bucket, _PUT),
-        _only(Duty.REDACTOR, "OnlyRedactorDeletes", bucket, _DELETE),
-    ]
-
-
-def labels(bucket: s3.IBucket, *, tenant: DeployedTenant) -> list[iam.PolicyStatement]:
-    """Only the mover puts, only learners and the preparing job read, and nobody shortens a lock.
-
-    Rankings and releases rest on these objects, so no workload deletes one.
+    Quarantine: only SageMaker's role puts; only the redactor reads and deletes; break-glass principals may
+    read. With ``capture = "direct"`` in the tenant file SageMaker's role puts clean captured calls itself.
+    Feedback: only the mover puts. Learners and the preparing job read labels; the mover and that job read
+    sealed texts: an erasure destroys a key, and the mover reads which texts it sealed, for the receipt. No
+    workload deletes either. Models: no workload writes what an endpoint loads.
     """
-    return [
-        _only(Duty.MOVER, "OnlyMoverPuts", bucket, _PUT),
-        *_only_read_by((Duty.LEARNER, Duty.PREPARER), bucket, tenant=tenant),
-        _deny("NobodyUnlocks", bucket, _UNLOCK, {}),
-    ]
-
-
-def texts(bucket: s3.IBucket, *, tenant: DeployedTenant) -> list[iam.PolicyStatement]:
-    """Only the mover puts; it and the preparing job read. An erasure destroys a key, and deletes no object:
-    the mover reads which texts the key sealed, for the receipt."""
-    return [
-        _only(Duty.MOVER, "OnlyMoverPuts", bucket, _PUT),
-        *_only_read_by((Duty.MOVER, Duty.PREPARER), bucket, tenant=tenant),
-    ]
-
-
-def _only_read_by(
-    duties: Sequence[Duty], bucket: s3.IBucket, *, tenant: DeployedTenant
-) -> list[iam.PolicyStatement]:
-    """Refuse reads to all but these duties and the persons that the tenant file declares, and deletions to
-    every role of the tenant."""
-    persons = [*tenant.place.break_glass, *tenant.config.observability.declared_principals]
-    no_role_of_the_tenant = {"StringEquals": {TENANT_TAG: tenant.name}}
-    return [
-        _only(duties, "OnlyTheseRead", bucket, ["s3:GetObject*"], beside=persons),
-        _deny("NoWorkloadDeletes", bucket, _DELETE, no_role_of_the_tenant),
-    ]
-
-
-def artifacts(bucket: s3.IBucket) -> list[iam.PolicyStatement]:
-    """Only publishers put: no workload writes what an endpoint loads."""
-    return [_only(Duty.PUBLISHER, "OnlyPublishersPut", bucket, _PUT)]
+    glass = tenant.place.break_glass
+    persons = [*glass, *tenant.config.observability.declared_principals]
+    read = ["s3:GetObject*"]
+    capturing = Duty.CAPTURE_WRITER if tenant.models.capture == "direct" else Duty.REDACTOR
+    for bucket, sid, duties, actions, beside in (
+        (buckets.quarantine, "OnlySageMakerPuts", Duty.CAPTURE_WRITER, _PUT, ()),
+        (buckets.quarantine, "OnlyRedactorReads", Duty.REDACTOR, read, glass),
+        (buckets.quarantine, "OnlyRedactorDeletes", Duty.REDACTOR, _DELETE, ()),
+        (buckets.capture, "OnlyOneWriterPuts", capturing, _PUT, ()),
+        (buckets.capture, "OnlyRedactorDeletes", Duty.REDACTOR, _DELETE, ()),
+        (buckets.labels, "OnlyMoverPuts", Duty.MOVER, _PUT, ()),
+        (buckets.labels, "OnlyTheseRead", (Duty.LEARNER, Duty.PREPARER), read, persons),
+        (buckets.texts, "OnlyMoverPuts", Duty.MOVER, _PUT, ()),
+        (buckets.texts, "OnlyTheseRead", (Duty.MOVER, Duty.PREPARER), read, persons),
+        (buckets.models, "OnlyPublishersPut", Duty.PUBLISHER, _PUT, ()),
+    ):
+        yield bucket, _only(duties, sid, bucket, actions, beside=beside)
+    for bucket in (buckets.labels, buckets.texts):
+        yield bucket, _deny("NoWorkloadDeletes", bucket, _DELETE, {"StringEquals": {TENANT_TAG: tenant.name}})
+    # Rankings and releases rest on labels: nobody shortens a lock.
+    yield buckets.labels, _deny("NobodyUnlocks", buckets.labels, _UNLOCK, {})
 
 
 def log_delivery(bucket: s3.IBucket, *, tenant: DeployedTenant) -> list[iam.PolicyStatement]:
@@ -291,6 +269,7 @@ _CAPTURE_DAYS = {"dev": 7, "standard": 90, "hipaa": 365}
 _FEEDBACK_DAYS = {"dev": 30, "standard": 400, "hipaa": 400}
 """Thirteen months, so that a month can be compared with that of the year before. Nothing that learns needs
 more, and agents are workers (docs/decisions/0050-feedback-on-aws.md)."""
+_JOBS_REPLACED_DAYS = 7
 _INBOX_DAYS = {"dev": 7, "standard": 30, "hipaa": 30}
 """A pushed file is read within minutes; until then it may be pushed again."""
 
@@ -358,6 +337,27 @@ class TenantBucket(s3.Bucket):
             # A bucket that outlives its stack must keep its policy.
             self.policy.apply_removal_policy(removal)
 
+    @classmethod
+    def for_jobs(
+        cls,
+        scope: Construct,
+        construct_id: str,
+        *,
+        tenant: DeployedTenant,
+        days: int,
+        key_arn: str,
+        logs: str,
+    ) -> TenantBucket:
+        """Create a bucket whose content can be made again; ``logs`` is the name of the bucket of logs."""
+        return cls(
+            scope,
+            construct_id,
+            tenant=tenant,
+            keeping=Keeping(days=days, replaced_days=_JOBS_REPLACED_DAYS),
+            key_arn=key_arn,
+            log_bucket=s3.Bucket.from_bucket_name(scope, "LogsBucket", logs),
+        )
+
     def add_statements(self, statements: Sequence[iam.PolicyStatement]) -> None:
         for statement in statements:
             self.add_to_resource_policy(statement)
@@ -412,11 +412,8 @@ class TenantBuckets(Construct):
         self.inbox = self._bucket("InboxBucket", inbox, keys.data_key_arn, is_inbox=True)
         for bucket in (self.documents, self.inbox, self.quarantine):
             bucket.send_events()
-        self.quarantine.add_statements(quarantine(self.quarantine, tenant=tenant))
-        self.capture.add_statements(clean_capture(self.capture, tenant=tenant))
-        self.labels.add_statements(labels(self.labels, tenant=tenant))
-        self.texts.add_statements(texts(self.texts, tenant=tenant))
-        self.models.add_statements(artifacts(self.models))
+        for bucket, statement in admissions(self, tenant=tenant):
+            bucket.add_statements([statement])
         self.logs.add_statements(log_delivery(self.logs, tenant=tenant))
         trails = trail_arns(self, tenant=tenant)
         self.trail.add_statements(trail_delivery(self.trail, tenant=tenant, trails=trails))

@@ -16,12 +16,11 @@ from typing import Any
 
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
 from assistant.settings.model_artifacts import INSTANCES
-from stacks.data.buckets import Keeping, TenantBucket
+from stacks.data.buckets import TenantBucket
 from stacks.functions import FunctionPlace
 from stacks.keys import log_group_arn
 from stacks.learning.functions import LearningFunctions
@@ -56,7 +55,6 @@ from stacks.tenant_stack import TenantStack
 
 _KEPT_DAYS = {"dev": 7, "standard": 180, "hipaa": 365}
 """How long a training set or checkpoint stays: withdrawn documents and captures must leave these too."""
-_REPLACED_DAYS = 7
 
 
 class LearningStack(TenantStack):
@@ -92,13 +90,13 @@ class LearningStack(TenantStack):
     def _add_training(self, keys: KeysOutputs, *, network: NetworkOutputs, data: DataOutputs) -> str:
         """Create what training jobs need; return the bucket of their sets and checkpoints."""
         tenant = self.tenant
-        bucket = TenantBucket(
+        bucket = TenantBucket.for_jobs(
             self,
             "TrainingBucket",
             tenant=tenant,
-            keeping=Keeping(days=_KEPT_DAYS[tenant.place.profile], replaced_days=_REPLACED_DAYS),
+            days=_KEPT_DAYS[tenant.place.profile],
             key_arn=keys.data_key_arn,
-            log_bucket=s3.Bucket.from_bucket_name(self, "LogsBucket", data.logs_bucket),
+            logs=data.logs_bucket,
         ).bucket_name
         # A SageMaker processing job: verdicts, drafts and clean captured calls into training sets.
         preparing = self._job_role(

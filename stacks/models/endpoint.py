@@ -14,7 +14,6 @@ network, has no credentials: the platform uses these permissions.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -134,36 +133,24 @@ class ModelEndpoint(Construct):
         self._keys, self._network, self._data = keys, network, data
         self._condition = condition
         self._prefix = _artifact_prefix(self, served)
-        self._capture_bucket = capture_bucket(tenant, data) if served.captured else None
+        buckets = {"quarantine": data.quarantine_bucket, "direct": data.capture_bucket, "off": None}
+        # Where captured calls go: to be redacted, or kept raw.
+        self._capture_bucket = buckets[tenant.models.capture] if served.captured else None
         role, policy = self._role()
         serving = Construct(self, "Serving")
         model = self._model(serving, role)
         model.node.add_dependency(policy)  # SageMaker reads the artifact when it creates the model
         config = self._config(serving, model)
-        name = served.endpoint_name
+        slow_us = served.slow_ms * 1000  # the unit of the metric
         alarms = [
-            self._alarm(
-                serving,
-                "Errors",
-                metric="Invocation5XXErrors",
-                description=f"{name} fails: a deployment of it in progress is rolled back.",
-                threshold=5,
-                statistic="Sum",
-            ),
-            self._alarm(
-                serving,
-                "Latency",
-                metric=served.slow_metric,
-                description=f"{name} is slow: a deployment of it in progress is rolled back.",
-                threshold=served.slow_ms * 1000,  # the metric is in microseconds
-                extended_statistic="p90",
-            ),
+            self._alarm(serving, "Errors", "Invocation5XXErrors", "fails", 5, statistic="Sum"),
+            self._alarm(serving, "Latency", served.slow_metric, "is slow", slow_us, extended_statistic="p90"),
         ]
         endpoint = self._endpoint(serving, config, alarms)
         self._scale(serving, endpoint)
 
     def _role(self) -> tuple[WorkloadRole, iam.ManagedPolicy]:
-        served, tenant, keys, data = self._served, self._tenant, self._keys, self._data
+        served, tenant, keys = self._served, self._tenant, self._keys
         log_group = tenant_log_group(
             self,
             "Log",
@@ -172,22 +159,7 @@ class ModelEndpoint(Construct):
             # SageMaker chooses the name; it would create the group itself, without key or retention.
             name=f"/aws/sagemaker/Endpoints/{served.endpoint_name}",
         )
-        statements = [
-            *serving_statements(
-                self,
-                tenant=tenant,
-                image=served.manifest.image,
-                log_group_arn=log_group.log_group_arn,
-                network=self._network,
-            ),
-            *artifact_statements(
-                self,
-                bucket=data.models_bucket,
-                prefix=self._prefix,
-                files=served.manifest.files,
-                key_arn=keys.models_key_arn,
-            ),
-        ]
+        statements = [*self._serving_statements(log_group.log_group_arn), *self._artifact_statements()]
         role = WorkloadRole(
             self,
             "Role",
@@ -195,8 +167,11 @@ class ModelEndpoint(Construct):
             description=f"Runs the containers of the endpoint {served.endpoint_name}",
         )
         if self._capture_bucket is not None:
-            prefix = f"{served.task}/"
-            statements += capture_statements(self, bucket=self._capture_bucket, prefix=prefix, keys=keys)
+            # It puts captured calls, and reads none.
+            captured = f"{bucket_arn(self, self._capture_bucket)}/{served.task}/*"
+            statements.append(allow("s3:PutObject", captured))
+            data_key = "kms:GenerateDataKey"
+            statements.append(allow(data_key, keys.capture_key_arn, conditions=via_s3(self)))
             tag_duty(role, Duty.CAPTURE_WRITER)
         policy = iam.ManagedPolicy(
             role,
@@ -207,6 +182,28 @@ class ModelEndpoint(Construct):
         role.declare(statements)
         role.add_managed_policy(policy)
         return role, policy
+
+    def _serving_statements(self, log_group_arn: str) -> list[iam.PolicyStatement]:
+        """Let SageMaker pull the image, write log lines and metrics, and create interfaces in the tenant's
+        subnets."""
+        own_metrics = {"StringEquals": {"cloudwatch:namespace": "/aws/sagemaker/Endpoints"}}
+        return [
+            # Both actions support no resources (Service Authorization Reference).
+            allow("ecr:GetAuthorizationToken", "*"),
+            allow("cloudwatch:PutMetricData", "*", conditions=own_metrics),
+            allow(PULL_IMAGE, image_repository_arn(self, self._tenant, self._served.manifest.image)),
+            allow(("logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"), log_group_arn),
+            *interface_statements(self, network=self._network, workload=Workload.MODELS),
+        ]
+
+    def _artifact_statements(self) -> list[iam.PolicyStatement]:
+        """Let SageMaker read one artifact, file by file: only the files of its manifest."""
+        arn, prefix = bucket_arn(self, self._data.models_bucket), self._prefix
+        return [
+            allow("s3:GetObject", *(f"{arn}/{prefix}{name}" for name in self._served.manifest.files)),
+            allow("s3:ListBucket", arn, conditions={"StringLike": {"s3:prefix": f"{prefix}*"}}),
+            allow("kms:Decrypt", self._keys.models_key_arn, conditions=via_s3(self)),
+        ]
 
     def _model(self, serving: Construct, role: WorkloadRole) -> sagemaker.CfnModel:
         source = sagemaker.CfnModel.S3DataSourceProperty(
@@ -343,26 +340,25 @@ class ModelEndpoint(Construct):
         self,
         serving: Construct,
         construct_id: str,
-        *,
         metric: str,
-        description: str,
+        what: str,
         threshold: float,
-        statistic: str | None = None,
-        extended_statistic: str | None = None,
+        **statistic: str,
     ) -> cloudwatch.CfnAlarm:
         dimensions = {"EndpointName": self._served.endpoint_name, "VariantName": VARIANT}
+        happened = f"{self._served.endpoint_name} {what}: a deployment of it in progress is rolled back."
         alarm = cloudwatch.CfnAlarm(
             serving,
             construct_id,
-            alarm_description=f"{description} What to do: {link('new-endpoint-failing')}",
+            alarm_description=f"{happened} What to do: {link('new-endpoint-failing')}",
             namespace="AWS/SageMaker",
             metric_name=metric,
             dimensions=[
                 cloudwatch.CfnAlarm.DimensionProperty(name=name, value=value)
                 for name, value in dimensions.items()
             ],
-            statistic=statistic,
-            extended_statistic=extended_statistic,
+            statistic=statistic.get("statistic"),
+            extended_statistic=statistic.get("extended_statistic"),
             threshold=threshold,
             comparison_operator="GreaterThanOrEqualToThreshold",
             period=60,
@@ -463,47 +459,3 @@ def _embedding_environment(manifest: EmbeddingManifest, *, instance: Instance) -
         }
         return ModelServerSettings.variables(values)
     raise ConfigurationError(f"{manifest.name}: the image {manifest.image} serves no embedding model.")
-
-
-def serving_statements(
-    scope: Construct, *, tenant: DeployedTenant, image: str, log_group_arn: str, network: NetworkOutputs
-) -> list[iam.PolicyStatement]:
-    """Let SageMaker pull the image, write log lines and metrics, and create interfaces in the tenant's
-    subnets."""
-    own_metrics = {"StringEquals": {"cloudwatch:namespace": "/aws/sagemaker/Endpoints"}}
-    return [
-        # Both actions support no resources (Service Authorization Reference).
-        allow("ecr:GetAuthorizationToken", "*"),
-        allow("cloudwatch:PutMetricData", "*", conditions=own_metrics),
-        allow(PULL_IMAGE, image_repository_arn(scope, tenant, image)),
-        allow(("logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"), log_group_arn),
-        *interface_statements(scope, network=network, workload=Workload.MODELS),
-    ]
-
-
-def artifact_statements(
-    scope: Construct, *, bucket: str, prefix: str, files: Sequence[str], key_arn: str
-) -> list[iam.PolicyStatement]:
-    """Let SageMaker read one artifact, file by file: only the files of its manifest."""
-    arn = bucket_arn(scope, bucket)
-    return [
-        allow("s3:GetObject", *(f"{arn}/{prefix}{name}" for name in files)),
-        allow("s3:ListBucket", arn, conditions={"StringLike": {"s3:prefix": f"{prefix}*"}}),
-        allow("kms:Decrypt", key_arn, conditions=via_s3(scope)),
-    ]
-
-
-def capture_statements(
-    scope: Construct, *, bucket: str, prefix: str, keys: KeysOutputs
-) -> list[iam.PolicyStatement]:
-    """Let SageMaker put captured calls, and read none."""
-    return [
-        allow("s3:PutObject", f"{bucket_arn(scope, bucket)}/{prefix}*"),
-        allow("kms:GenerateDataKey", keys.capture_key_arn, conditions=via_s3(scope)),
-    ]
-
-
-def capture_bucket(tenant: DeployedTenant, data: DataOutputs) -> str | None:
-    """Return where captured calls go: to be redacted, or kept raw; None where nothing is captured."""
-    buckets = {"quarantine": data.quarantine_bucket, "direct": data.capture_bucket, "off": None}
-    return buckets[tenant.models.capture]

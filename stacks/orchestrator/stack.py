@@ -16,6 +16,7 @@ from assistant.settings.model_artifacts import CALLERS_PREFIX
 from assistant.settings.process import ServiceSettings
 from stacks.ingestion.stack import grant_search_access
 from stacks.network.security_groups import TASK_PORT
+from stacks.observability.alarms import metric
 from stacks.orchestrator.task import (
     CONTAINER,
     OrchestratorTask,
@@ -202,14 +203,9 @@ class OrchestratorStack(TenantStack):
             scale_in_cooldown=cdk.Duration.seconds(_SCALE_IN_S),
         )
 
-    def _metric(self, name: str, *, statistic: str) -> cloudwatch.Metric:
-        return cloudwatch.Metric(
-            namespace=deployed_names.NAMESPACE,
-            metric_name=name,
-            dimensions_map={deployed_names.DIMENSION: self.tenant.full_name},
-            statistic=statistic,
-            period=cdk.Duration.minutes(1),
-        )
+    def _metric(self, name: str, *, statistic: str) -> cloudwatch.IMetric:
+        dimensions = {deployed_names.DIMENSION: self.tenant.full_name}
+        return metric(deployed_names.NAMESPACE, name, statistic, dimensions)
 
 
 def _environment(
