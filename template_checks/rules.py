@@ -168,6 +168,19 @@ _OFF = re.compile(r"(?:^|_)(?:TLS|SSL|HTTPS)(?:_|$)", re.I)
 
 def _plaintext(deployment: Deployment) -> Iterator[Finding]:
     """Every hop has TLS, also inside the VPC."""
+    yield from _plaintext_balancing(deployment)
+    fix = "Use TLS on this hop."
+    for domain in deployment.templates.of(_DOMAIN):
+        for path in (("DomainEndpointOptions", "EnforceHTTPS"), ("NodeToNodeEncryptionOptions", "Enabled")):
+            if flag(at(domain.properties.get(path[0]), path[1])) is not True:
+                yield _refuse(domain, "plaintext-hop", ".".join(path), "Searches travel without TLS.", fix)
+    for resource, name, value in _stated_texts(deployment):
+        if is_plaintext(name, value):
+            message = f"{name} names an address without TLS, or switches TLS off."
+            yield _refuse(resource, "plaintext-hop", name, message, fix)
+
+
+def _plaintext_balancing(deployment: Deployment) -> Iterator[Finding]:
     fix = "Use TLS on this hop."
     for listener in deployment.templates.of("AWS::ElasticLoadBalancingV2::Listener"):
         is_of_nlb = any(
@@ -186,14 +199,6 @@ def _plaintext(deployment: Deployment) -> Iterator[Finding]:
         if text(values.get("HealthCheckProtocol")) != "HTTPS":
             message = "Its health check is made without TLS, which is the default."
             yield _refuse(group, "plaintext-hop", "HealthCheckProtocol", message, fix)
-    for domain in deployment.templates.of(_DOMAIN):
-        for path in (("DomainEndpointOptions", "EnforceHTTPS"), ("NodeToNodeEncryptionOptions", "Enabled")):
-            if flag(at(domain.properties.get(path[0]), path[1])) is not True:
-                yield _refuse(domain, "plaintext-hop", ".".join(path), "Searches travel without TLS.", fix)
-    for resource, name, value in _stated_texts(deployment):
-        if is_plaintext(name, value):
-            message = f"{name} names an address without TLS, or switches TLS off."
-            yield _refuse(resource, "plaintext-hop", name, message, fix)
 
 
 def is_plaintext(name: str, value: str) -> bool:
@@ -213,10 +218,8 @@ def _stated_texts(deployment: Deployment) -> Iterator[tuple[Resource, str, str]]
     """Yield every text that a container, a function or a destination of events is given, with its name."""
     for resource, container in deployment.containers():
         for field in ("Command", "EntryPoint"):
-            for argument in items(container.get(field)):
-                yield resource, field, plain(argument)
-        for name, value in _environment(container):
-            yield resource, name, value
+            yield from ((resource, field, plain(argument)) for argument in items(container.get(field)))
+        yield from ((resource, name, value) for name, value in _environment(container))
     for function in deployment.templates.of(*_FUNCTIONS):
         for name, value in mapping(at(function.properties.get("Environment"), "Variables")).items():
             for field, inner in texts_of(name, plain(value)):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from template_checks.facts import Finding, Status, not_proven, refused
 from template_checks.networks import Endpoint, Network, Peer, network_of, ports_of_group
@@ -253,10 +254,9 @@ def _way_in(scene: Scene) -> Iterator[Finding]:
                 yield _blocked(balancer, f"{scene.intended.clients} {cidr}", balancer.finding_name, _HTTPS)
     for balancer in [*scene.of_kind(Kind.NLB), *scene.of_kind(Kind.ALB)]:
         for group in scene.forwards(balancer):
-            for target in scene.registered(group):
-                for port in ports_of_group(group):
-                    if not _allow(scene.connections.between(balancer, target, sure=True), port):
-                        yield _blocked(target, balancer.finding_name, target.finding_name, port)
+            for target, port in product(scene.registered(group), ports_of_group(group)):
+                if not _allow(scene.connections.between(balancer, target, sure=True), port):
+                    yield _blocked(target, balancer.finding_name, target.finding_name, port)
 
 
 def _check_service(scene: Scene, station: Station, service: str, calls: Sequence[Call]) -> Iterator[Finding]:
