@@ -38,9 +38,9 @@ from assistant.api.delivery import (
     send_whole,
 )
 from assistant.api.errors import (
+    INTERNAL_PROBLEM,
     NOT_FOUND,
     declared,
-    internal_problem,
     log_failure,
     problem_of,
     send_problem,
@@ -240,7 +240,7 @@ class Answers:
         except Exception:  # noqa: BLE001 - the edge
             _log.exception("answer_request_failed")
             # after the first event a status is too late: the server closes the connection
-            await self.refuse(send, internal_problem(), send_refusal)
+            await self.refuse(send, INTERNAL_PROBLEM, send_refusal)
 
     async def refuse(
         self,

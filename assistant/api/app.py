@@ -172,7 +172,7 @@ async def _on_error(request: Request, error: Exception) -> Response:
             template = getattr(request.scope.get("route"), "path", "unknown")
             _log.error("request_failed", path_template=template, exc_info=error)
             service_of(request).metrics.count_internal_error()
-            return _response(errors.internal_problem())
+            return _response(errors.INTERNAL_PROBLEM)
 
 
 def _response(problem: Problem, *, retry_after_s: float | None = None, more: Any = None) -> Response:
@@ -202,16 +202,13 @@ class _ConsoleFile:
 
 def _read_console() -> Mapping[str, _ConsoleFile]:
     """Return the build's files by name. No request reads the disk: a caller's name is looked up here only."""
-    return {
-        path.name: _read_file(path)
-        for path in (sorted(DIST.iterdir()) if DIST.is_dir() else ())
-        if path.suffix in _MEDIA_TYPES and not path.name.startswith(".") and path.is_file()
-    }
-
-
-def _read_file(path: Path) -> _ConsoleFile:
-    content = path.read_bytes()
-    return _ConsoleFile(content, _MEDIA_TYPES[path.suffix], f'"{hashlib.sha256(content).hexdigest()[:32]}"')
+    found: dict[str, _ConsoleFile] = {}
+    for path in sorted(DIST.iterdir()) if DIST.is_dir() else ():
+        if path.suffix in _MEDIA_TYPES and not path.name.startswith(".") and path.is_file():
+            content = path.read_bytes()
+            etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+            found[path.name] = _ConsoleFile(content, _MEDIA_TYPES[path.suffix], etag)
+    return found
 
 
 @_console_router.get("/config.json")
@@ -370,13 +367,12 @@ def _ask() -> dict[str, Any]:
     }
     links = _answer_links("answer_id", "conversation_id")
     return {
-        "tags": ["answers"],
         "summary": "Ask",
         "operationId": "ask",
-        "description": _prose(Answers.ask),
         "parameters": [_KEY],
         **errors.body_of(AnswerRequest),
-        "responses": _responses(
+        **_answers(
+            Answers.ask,
             {"description": "The answer", "content": content, "links": links},
             errors.problems(*_REFUSED_QUESTIONS),
         ),
@@ -386,12 +382,11 @@ def _ask() -> dict[str, Any]:
 def _follow() -> dict[str, Any]:
     not_kept = {409: "The events were not kept, or have expired: read the answer itself"}
     return {
-        "tags": ["answers"],
         "summary": "Resume an answer",
         "operationId": "follow_answer",
-        "description": _prose(Answers.resume),
         "parameters": [_ANSWER_ID, _LAST_EVENT_ID],
-        "responses": _responses(
+        **_answers(
+            Answers.resume,
             {"description": "The events", "content": {"text/event-stream": _event_stream()}},
             errors.problems(401, 403, 404, 409, 422, 429, 503, meanings=not_kept),
         ),
@@ -417,22 +412,25 @@ def _chat() -> dict[str, Any]:
         "content": {"text/event-stream": stream, "application/json": whole},
         "links": _answer_links("id", "answer/conversation_id"),
     }
+    bad = errors.refusals(*_REFUSED_QUESTIONS, content={"application/json": refused})
     return {
-        "tags": ["answers"],
         "summary": "Ask, in OpenAI's form",
         "operationId": "chat",
-        "description": _prose(complete_chat),
         "parameters": [_KEY],
         **errors.body_of(ChatRequest),
-        "responses": _responses(
-            good, errors.refusals(*_REFUSED_QUESTIONS, content={"application/json": refused})
-        ),
+        **_answers(complete_chat, good, bad),
     }
 
 
-def _prose(endpoint: Callable[..., Any]) -> str:
-    """Return the docstring of a raw endpoint, which FastAPI does not read, as one line."""
-    return " ".join((endpoint.__doc__ or "").split())
+def _answers(
+    endpoint: Callable[..., Any], good: dict[str, Any], bad: dict[int | str, dict[str, Any]]
+) -> dict[str, Any]:
+    """Return tag, responses and description of a raw endpoint: its docstring as one line."""
+    return {
+        "tags": ["answers"],
+        "description": " ".join((endpoint.__doc__ or "").split()),
+        "responses": {"200": good} | {str(status): response for status, response in bad.items()},
+    }
 
 
 def _event_stream() -> dict[str, Any]:
@@ -464,10 +462,6 @@ def _json_text(model: str) -> dict[str, Any]:
         "contentMediaType": "application/json",
         "contentSchema": errors.reference(model),
     }
-
-
-def _responses(good: dict[str, Any], bad: dict[int | str, dict[str, Any]]) -> dict[str, Any]:
-    return {"200": good} | {str(status): response for status, response in bad.items()}
 
 
 API_VERSION = "2.0.0"

@@ -268,6 +268,8 @@ class ChatReading:
     def whole(self) -> wire.WholeAnswer:
         """Return the answer that has ended; its sentences and elements have offsets of the content."""
         whole, by = whole_answer(self.events), len(self.lead)
+        if not by:
+            return whole
         sentences = [one.model_copy(update=_moved(one, by)) for one in whole.sentences]
         elements = [
             one.model_copy(update={"display": one.display.model_copy(update=_moved(one.display, by))})

@@ -383,7 +383,7 @@ async def send_json(send: Send, body: bytes, *, limits: StreamLimits, headers: H
 def whole_answer(events: Sequence[AnswerEvent]) -> WholeAnswer:
     """Return one body from the events of an answer that ended with ``done``."""
     started, sources, done = (
-        next(dict(event) for event in events if isinstance(event, kind)) for kind in (Started, Sources, Done)
+        next(vars(event) for event in events if isinstance(event, kind)) for kind in (Started, Sources, Done)
     )
     return WholeAnswer(**started, **sources, **done, **written_part(events))
 
@@ -395,8 +395,8 @@ def written_part(events: Sequence[AnswerEvent]) -> dict[str, Any]:
     sentences = [event for event in events if isinstance(event, SentenceEnded)]
     return {
         "text": "".join(event.text for event in events if isinstance(event, Token)),
-        "sentences": tuple(Sentence(**dict(event)) for event in sentences),
-        "elements": tuple(Element(**dict(event)) for event in elements),
+        "sentences": tuple(Sentence(**vars(event)) for event in sentences),
+        "elements": tuple(Element(**vars(event)) for event in elements),
     }
 
 

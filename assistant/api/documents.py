@@ -321,9 +321,8 @@ async def _read_text(tenant: ServedTenant, document_id: str, *, reader: _Reader)
     span = reader.cited_span
     has_span = span is not None and span[0] <= span[1] <= len(parsed.text)
     await _record_read(tenant, document_id, agent=reader.agent)
-    shown = Document.model_fields.keys() & wire.DocumentText.model_fields.keys()
     return wire.DocumentText(
-        **{name: getattr(found.document, name) for name in shown},
+        **wire.fields_of(found.document, wire.DocumentText),
         text=parsed.text,
         sections=tuple(
             wire.DocumentSection(headings=section.headings, start=section.span.start, end=section.span.end)
@@ -342,9 +341,12 @@ async def _read_original(tenant: ServedTenant, document_id: str, *, reader: _Rea
     return found.document.content
 
 
+def _documents(tenant: ServedTenant) -> ReadableDocuments:
+    return ReadableDocuments(tenant.knowledge.documents, states=tenant.knowledge.states)
+
+
 async def _readable(tenant: ServedTenant, document_id: str, *, reader: _Reader) -> ReadableDocument:
-    documents = ReadableDocuments(tenant.knowledge.documents, states=tenant.knowledge.states)
-    found = await documents.document(document_id, labels=reader.labels)
+    found = await _documents(tenant).document(document_id, labels=reader.labels)
     if found is None:
         raise NotFoundError(NOT_FOUND)
     return found
@@ -354,10 +356,9 @@ async def _parsed(
     tenant: ServedTenant, found: ReadableDocument, *, reader: _Reader
 ) -> tuple[str, ParsedDocument]:
     """Return hash and text of the first content that is kept: the cited one, then the live one."""
-    documents = ReadableDocuments(tenant.knowledge.documents, states=tenant.knowledge.states)
     for content_hash in (reader.cited_content, found.status.live_content_hash):
         if content_hash is not None:
-            parsed = await documents.text_of(found, content_hash, labels=reader.labels)
+            parsed = await _documents(tenant).text_of(found, content_hash, labels=reader.labels)
             if parsed is not None:
                 return content_hash, parsed
     raise NotFoundError(NOT_FOUND)

@@ -40,13 +40,14 @@ NOT_FOUND = "There is no such thing, or it is not yours."
 """One body for a resource that does not exist and for another caller's."""
 _RETRY_AFTER_S = 2.0
 _log = structlog.get_logger(__name__)
-_INTERNAL = Problem(
+INTERNAL_PROBLEM = Problem(
     title="Internal error",
     status=500,
     detail="Something went wrong in the service; its log has the trace id.",
     code=AssistantError.code,
     retryable=False,
 )
+"""The body for an unexpected error, without details."""
 
 
 def problem_of(error: AssistantError) -> Problem:
@@ -54,12 +55,7 @@ def problem_of(error: AssistantError) -> Problem:
         if isinstance(error, kind):
             code, retryable = error.code, error.retryable
             return Problem(title=title, status=status, detail=error.message, code=code, retryable=retryable)
-    return _INTERNAL
-
-
-def internal_problem() -> Problem:
-    """Return the body for an unexpected error, without details."""
-    return _INTERNAL
+    return INTERNAL_PROBLEM
 
 
 def log_failure(problem: Problem) -> None:

@@ -256,7 +256,7 @@ class ReadinessProbe:
         for name, tenant in self.tenants.items():
             running += [
                 _check("records", name, _records(tenant)),
-                _check("index", name, self._index(name, tenant)),
+                _check("index", name, _index(self.tenants, name)),
                 _check("models", name, _models(tenant)),
             ]
         checks = tuple(await asyncio.gather(*running))
@@ -266,11 +266,6 @@ class ReadinessProbe:
     async def _keys(self) -> str:
         await self.check_keys()
         return "loaded"
-
-    async def _index(self, name: str, tenant: ServedTenant) -> str:
-        """Return what the served index holds, once it is the live one and of the model that is asked."""
-        self.tenants.require_live(name)
-        return await _index(tenant)
 
 
 class _MismatchError(Exception):
@@ -293,7 +288,10 @@ async def _records(tenant: ServedTenant) -> str:
     return "readable"
 
 
-async def _index(tenant: ServedTenant) -> str:
+async def _index(tenants: ServedTenants, name: str) -> str:
+    """Return what the served index holds, once it is the live one and of the model that is asked."""
+    tenants.require_live(name)
+    tenant = tenants[name]
     info = await tenant.answering.search.info()
     model = tenant.embedding_model
     if (info.embedding_model, info.dimensions) != (model.model, model.dimensions):

@@ -43,7 +43,7 @@ from assistant.api.delivery import (
     decode_event,
     written_part,
 )
-from assistant.api.errors import NOT_FOUND, internal_problem, problem_of
+from assistant.api.errors import INTERNAL_PROBLEM, NOT_FOUND, problem_of
 from assistant.api.health import ServiceMetrics
 from assistant.domain import errors
 from assistant.domain.answers import AnswerRecord, Outcome, PassageUse, Source
@@ -370,7 +370,7 @@ class RunningAnswer:
                     self._hand_out(event)
         except Exception:  # noqa: BLE001 - an edge: the reader gets an error event, the log the exception
             _log.exception("answer_failed", answer_id=self.prepared.answer_id)
-            last = internal_problem()
+            last = INTERNAL_PROBLEM
             self._end_with(last)
         finally:
             self._finish(last)
@@ -813,7 +813,10 @@ class ResumedAnswers:
         try:
             await refuse_withdrawn(shown, texts, labels=identity.labels)
         except errors.WithdrawnError as error:
-            yield Reading(answer_id, _LastEvent(problem_of(error)), answer.remaining_s())
+            last = Outbox()  # the answer is not sent again
+            last.put(0, problem_of(error))
+            last.close()
+            yield Reading(answer_id, last, answer.remaining_s())
             return
         with answer.reading(gone, after=after) as reading:
             yield reading
@@ -845,17 +848,6 @@ class ResumedAnswers:
             if not follower.is_judged and answer_id not in self._judging:
                 task = self._judging[answer_id] = asyncio.create_task(follower.judge_owner())
                 task.add_done_callback(lambda _: self._judging.pop(answer_id))
-
-
-class _LastEvent:
-    """An ``EventReader`` of one event: the end of an answer that is not sent again."""
-
-    def __init__(self, problem: Problem) -> None:
-        self._left: list[Numbered] = [(0, problem)]
-
-    async def take(self, *, beat_s: float) -> list[Numbered] | None:  # noqa: ARG002 - of the protocol
-        taken, self._left = self._left, []
-        return taken or None
 
 
 async def _own_log(tenant: ServedTenant, answer_id: str, identity: Identity) -> ports.LogReading:

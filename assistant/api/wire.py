@@ -17,10 +17,10 @@ from assistant.domain.live import ContextToken, LiveRead, PlainContext
 from assistant.domain.public import PublicModel
 
 
-def fields_of(source: object, model: type[PublicModel], *, but: Collection[str] = ()) -> dict[str, Any]:
-    """Return the attributes of ``source`` that are fields of ``model``, by name, except those in ``but``."""
-    names = [name for name in model.model_fields if name not in but]
-    return {name: getattr(source, name) for name in names if hasattr(source, name)}
+def fields_of(source: PublicModel, model: type[PublicModel], *, but: Collection[str] = ()) -> dict[str, Any]:
+    """Return the fields of ``source`` that ``model`` has too, by name, except those in ``but``."""
+    names = type(source).model_fields.keys() & model.model_fields.keys()
+    return {name: getattr(source, name) for name in names.difference(but)}
 
 
 class WholeAnswer(Done, Sources, Started):
