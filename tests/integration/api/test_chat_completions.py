@@ -78,16 +78,6 @@ async def test_the_stream_says_what_the_whole_says(chat: AsyncOpenAI) -> None:
     assert chunks[-1].usage.total_tokens == 8
 
 
-async def test_a_chat_s_answer_takes_a_verdict(service: RunningService, chat: AsyncOpenAI) -> None:
-    completion = await chat.chat.completions.create(model="default", messages=QUESTION)
-    marked = await service.client.post(
-        f"/v1/answers/{completion.id}/verdict",
-        json={"verdict_id": "v1", "label": "good"},
-        headers=service.headers(),
-    )
-    assert marked.status_code == 200
-
-
 async def test_a_follow_up_is_retrieved_with_the_user_s_message_before(
     service: RunningService, chat: AsyncOpenAI
 ) -> None:

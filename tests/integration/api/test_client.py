@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from assistant.answering.events import Done, Problem, SentenceEnded, Sources, Started, Token
-from assistant.client import AssistantClient, ConflictingError, NotThereError, Patience, Question
+from assistant.client import AssistantClient, Patience, Question
 from assistant.domain.answers import FinishReason, Sent, Verdict, VerdictLabel
 from assistant.domain.documents import Document, DocumentState
 from tests.fakes.running_service import RunningService
@@ -60,25 +60,6 @@ async def test_a_chat_is_an_answer(client: AssistantClient) -> None:
     completion = await client.chat([{"role": "user", "content": "How long is the wait?"}])
     assert completion.choices[0].message.content == "Wait two days."
     assert (await client.read_answer(completion.id)).record.text == "Wait two days."
-
-
-async def test_a_kept_answer_is_followed_from_any_event(client: AssistantClient) -> None:
-    whole = await client.ask(KEPT)
-    async with aclosing(client.follow_answer(whole.answer_id)) as events:
-        everything = [event async for event in events]
-    async with aclosing(
-        client.follow_answer(whole.answer_id, last_event_id=f"{whole.answer_id}:2")
-    ) as events:
-        rest = [event async for event in events]
-    assert rest == everything[2:]
-    assert "".join(event.text for event in rest if isinstance(event, Token)) == "Wait two days."
-
-
-async def test_an_answer_that_was_not_kept_cannot_be_followed(client: AssistantClient) -> None:
-    whole = await client.ask(Question(question="How long?", resume_window_s=0))
-    with pytest.raises(ConflictingError) as caught:
-        await anext(client.follow_answer(whole.answer_id))
-    assert caught.value.problem.code == "not_resumable"
 
 
 async def test_a_cut_connection_costs_no_text(service: RunningService) -> None:
@@ -149,15 +130,6 @@ async def test_a_document_is_read_as_text_and_as_it_was_brought(client: Assistan
     assert cited.span == source.span
     assert await client.read_linked_document(source.document_url) == cited
     assert await client.read_original("wait") == cited.text
-
-
-async def test_another_s_things_are_not_there(service: RunningService, client: AssistantClient) -> None:
-    whole = await client.ask(KEPT)
-    async with calling(service, tenant="pharmacy") as other:
-        with pytest.raises(NotThereError):
-            await other.read_answer(whole.answer_id)
-        with pytest.raises(NotThereError):
-            await anext(other.follow_answer(whole.answer_id))
 
 
 async def test_the_service_tells_of_itself(client: AssistantClient) -> None:

@@ -41,28 +41,6 @@ async def test_the_agent_of_a_conversation_sees_its_customer_s_order(site: Site)
     assert (element["source"], element["about"]) == ("orders", f"order {ORDER}")
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"agent": "bob"},
-        {"tenant": "pharmacy"},
-        {"exp": 1_000},
-        {"iss": "https://care.evil.example"},
-        {"aud": "assistant"},
-    ],
-    ids=lambda changes: next(iter(changes)),
-)
-async def test_a_context_of_another_is_refused_and_nothing_is_read(
-    site: Site, changes: dict[str, Any]
-) -> None:
-    assert (await element_of(site, site.context()))["state"] == "ready"
-    read = len(site.system.exchanges)
-    response = await site.service.ask(body={"context": site.context(**changes)})
-    assert response.status_code == 422
-    assert response.json()["code"] == "context_refused"
-    assert len(site.system.exchanges) == read
-
-
 async def test_the_agent_s_own_token_is_no_context_and_a_context_no_token(site: Site) -> None:
     assert (await element_of(site, site.context()))["state"] == "ready"
     bearer = site.service.headers()["authorization"].removeprefix("Bearer ")
@@ -70,21 +48,6 @@ async def test_the_agent_s_own_token_is_no_context_and_a_context_no_token(site: 
     stolen = {"authorization": f"Bearer {site.context(sub='ann', roles=['agent'])}"}
     response = await site.service.client.post(ANSWERS, json={"question": "x"}, headers=stolen)
     assert response.status_code == 401
-
-
-async def test_plain_ids_are_refused_where_the_care_application_signs(site: Site) -> None:
-    assert (await element_of(site, site.context()))["state"] == "ready"
-    response = await site.service.ask(body={"context": {"customer": CUSTOMER, "ids": {"order": [ORDER]}}})
-    assert (response.status_code, response.json()["code"]) == (422, "context_refused")
-
-
-async def test_an_order_of_another_customer_in_a_signed_context_is_not_shown(site: Site) -> None:
-    """The care application made a mistake: the system's response tells whose the order is."""
-    assert (await element_of(site, site.context()))["state"] == "ready"
-    element = await element_of(site, site.context(ids={"order": [OTHER_ORDER]}))
-    assert element["state"] == "not_allowed"
-    assert element["data"] is None
-    assert OTHER_CUSTOMER not in orjson.dumps(element).decode()
 
 
 async def forbids(exchange: Exchange) -> None:
@@ -115,19 +78,6 @@ async def test_the_answer_says_whether_its_system_was_asked_and_refused(
         answer = await site.service.answered(body={"context": site.context(**context)})
         assert {one["name"]: one["state"] for one in answer["asked"]}["order-system"] == state
         assert bool(site.system.exchanges) is (state != "not_asked")
-
-
-async def test_without_a_context_the_text_is_whole_and_the_element_not_allowed(site: Site) -> None:
-    assert (await element_of(site, site.context()))["state"] == "ready"
-    assert (await element_of(site, None))["state"] == "not_allowed"
-
-
-async def test_two_agents_at_once_see_their_own_customers(site: Site) -> None:
-    mine = site.context()
-    hers = site.context(agent="bea", customer=OTHER_CUSTOMER, ids={"order": [OTHER_ORDER]})
-    for _ in range(5):
-        first, second = await element_of(site, mine), await element_of(site, hers, agent="bea")
-        assert (first["about"], second["about"]) == (f"order {ORDER}", f"order {OTHER_ORDER}")
 
 
 async def test_an_auditor_lists_reads_of_the_tenant_alone(site: Site) -> None:

@@ -72,15 +72,6 @@ def test_whoever_is_to_try_again_is_told_when(document: dict[str, Any]) -> None:
     assert all("Retry-After" in response["headers"] for _, _, response in waiting)
 
 
-def test_an_operation_s_id_is_one_of_a_kind(document: dict[str, Any]) -> None:
-    ids = [
-        operation["operationId"]
-        for operations in document["paths"].values()
-        for operation in operations.values()
-    ]
-    assert len(set(ids)) == len(ids)
-
-
 def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
     there = {
         f"#/components/{kind}/{name}"
