@@ -1,1 +1,0 @@
-"""A real OpenSearch node on this machine, assembled from what Maven keeps."""
