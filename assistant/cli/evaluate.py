@@ -64,8 +64,10 @@ def show_run(terminal: Terminal, run: runs.TenantRun, *, bounds: runs.Bounds) ->
             terminal.out.print(plain(line, style="yellow"))
 
 
-def show_changes(terminal: Terminal, against: runs.Run, after: runs.TenantRun) -> None:
+def show_changes(terminal: Terminal, against: runs.Run | None, after: runs.TenantRun) -> None:
     """Show the paired differences of the held-out half that are not zero, and the questions that changed."""
+    if against is None:
+        return
     before = against.of(after.tenant)
     if before is None:
         terminal.say(f"{against.name} did not ask {after.tenant}")
@@ -151,9 +153,8 @@ def evaluate(options: GlobalOptions, plan: EvaluationPlan) -> None:
     write_private(runs.run_path(evaluations_dir, run.name), run.model_dump_json().encode())
     figures = runs.read_figures(folder)
     bounds = {one.tenant: runs.bounds_of(figures, one.tenant) for one in run.tenants}
-    fallen: list[runs.Fall] = []
-    if plan.questions is None and not plan.accepts:
-        fallen = [fall for one in run.tenants for fall in _falls(terminal, one, baseline)]
+    compared = () if plan.accepts or plan.questions else run.tenants
+    fallen = [fall for one in compared for fall in _falls(terminal, one, baseline)]
     report = (plan.out or evaluations_dir) / f"{run.name}.html"
     report.parent.mkdir(parents=True, exist_ok=True)
     write_private(report, report_page(run, bounds=bounds, against=against).encode())
@@ -162,19 +163,20 @@ def evaluate(options: GlobalOptions, plan: EvaluationPlan) -> None:
     else:
         for one in run.tenants:
             show_run(terminal, one, bounds=bounds[one.tenant])
-            if against is not None:
-                show_changes(terminal, against, one)
+            show_changes(terminal, against, one)
         terminal.out.print(plain(f"Report: {report}", style="bold"))
     if plan.accepts:
         runs.accept(folder / "baseline.json", run.tenants)
         terminal.say(f"{folder / 'baseline.json'} holds this run now")
-    unusable = [problem for one in run.tenants for problem in problems(one)]
-    for problem in unusable:
-        terminal.err.print(plain(problem, style="bold red"))
-    for fall in fallen:
-        line = f"FELL  {fall.tenant}: {fall.measure.title}: {fall.is_now:.3f}, was {fall.was:.3f}"
-        terminal.err.print(plain(f"{line}; its noise is {fall.allowed:.3f}", style="bold red"))
-    if fallen or unusable:
+    faults = [problem for one in run.tenants for problem in problems(one)]
+    faults += [
+        f"FELL  {fall.tenant}: {fall.measure.title}: {fall.is_now:.3f}, was {fall.was:.3f}; "
+        f"its noise is {fall.allowed:.3f}"
+        for fall in fallen
+    ]
+    for fault in faults:
+        terminal.err.print(plain(fault, style="bold red"))
+    if faults:
         raise typer.Exit(1)
 
 

@@ -65,11 +65,12 @@ def measure_figures(options: GlobalOptions, names: Sequence[str], *, show: bool)
             measured[name] = {row.measure: _as_json(row) for row in rows}
             if not options.json:
                 _show(terminal, f"{name}: {figure.title}", rows)
-            for one in judged if show else ():
-                if one.miss:
-                    terminal.err.print(plain(one.miss))
-            for problem in unusable:
-                terminal.err.print(plain(problem, style="bold red"))
+            misses = [one.miss for one in judged if show and one.miss]
+            for line in (
+                *(plain(miss) for miss in misses),
+                *(plain(one, style="bold red") for one in unusable),
+            ):
+                terminal.err.print(line)
     if options.json:
         terminal.json(measured)
     if missed:
