@@ -8,11 +8,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from assistant.document_links import SignedDocumentLinks, link_secret, tenant_of_link
+from assistant.document_links import SignedDocumentLinks, local_secret, tenant_of_link
 from assistant.domain.documents import Span
 from assistant.domain.errors import ConfigurationError, UnauthenticatedError
 from assistant.domain.identity import Identity, Role
-from assistant.settings.tenant import TenantConfig
 from tests.fakes.clock import SteppedClock
 
 ANN = Identity("clinic", "ann", frozenset({Role.AGENT}), frozenset({"hr", "desk"}))
@@ -86,20 +85,13 @@ def test_a_link_of_another_tenant_does_not_hold_even_under_the_same_secret() -> 
         links(clock, tenant="pharmacy").open(token_of(a_link(clock)))
 
 
-def tenant(reference: str, *, name: str = "clinic") -> TenantConfig:
-    return TenantConfig.model_validate(
-        {
-            "schema_version": 1,
-            "name": name,
-            "display_name": "Clinic",
-            "secrets": {"document_links": reference},
-        }
-    )
-
-
 def secret(reference: str, folder: Path, *, name: str = "clinic") -> bytes:
-    return link_secret(
-        tenant(reference, name=name), tenants_dir=folder / "tenants", state_dir=folder / "state"
+    return local_secret(
+        reference,
+        tenant=name,
+        key="secrets.document_links",
+        tenants_dir=folder / "tenants",
+        state_dir=folder / "state",
     )
 
 
