@@ -11,14 +11,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import typer
-from typer import Option
 
 from assistant.answering.services import TenantServices
-from assistant.cli.knowledge import load_if_empty, require_knowledge
-from assistant.cli.local import LocalRuntime, local_runtime
+from assistant.cli.knowledge import load_if_empty
+from assistant.cli.local import LocalRuntime, local_runtime, require_knowledge
 from assistant.cli.terminal import GlobalOptions, Terminal, plain, table
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import ConfigurationError, NotFoundError
@@ -381,58 +380,3 @@ def _as_json(run: runs.Run, report: Path, fallen: Sequence[runs.Fall]) -> dict[s
         "titles": TITLES,
         "fell": [{"tenant": fall.tenant, "measure": fall.measure.name} for fall in fallen],
     }
-
-
-app = typer.Typer(add_completion=False)
-
-
-@app.command(name="evaluate")
-def evaluate_command(
-    context: typer.Context,
-    tenant: Annotated[
-        list[str] | None, Option("--tenant", metavar="T", help="Name of a tenant file; may be repeated.")
-    ] = None,
-    figure: Annotated[
-        list[str] | None,
-        Option(metavar="NAME", help="Measure a figure of evaluation/figures.toml; may be repeated."),
-    ] = None,
-    show: Annotated[bool, Option("--show", help="Print the misses of a *-tuning figure.")] = False,
-    against: Annotated[str | None, Option(metavar="NAME", help="Compare with this stored run.")] = None,
-    questions: Annotated[
-        Path | None, Option(metavar="FILE.jsonl", help="Ask your own questions (docs/evaluation.md).")
-    ] = None,
-    out: Annotated[Path | None, Option(metavar="DIR", help="Folder of the HTML report.")] = None,
-    name: Annotated[str | None, Option(metavar="NAME", help="Store the run under this name.")] = None,
-    accept: Annotated[bool, Option("--accept", help="Write the result to evaluation/baseline.json.")] = False,
-    record: Annotated[
-        Path | None, Option(metavar="FILE", help="Let the tenant's model write, and add its answers to FILE.")
-    ] = None,
-    replay: Annotated[
-        list[Path] | None, Option(metavar="FILE", help="Play recorded answers in place of a model.")
-    ] = None,
-    reading: Annotated[
-        Literal["plain", "model"] | None, Option(help="Who reads the messages; else as the tenant file says.")
-    ] = None,
-) -> None:
-    """Ask a tenant's questions that have known answers, and measure the answers; or measure a --figure."""
-    if bool(tenant) == bool(figure):
-        raise typer.BadParameter("Give either --tenant T or --figure NAME.")
-    if figure:
-        if any((against, questions, out, name, accept, record, replay, reading)):
-            raise typer.BadParameter("--figure takes --show and the options of every command alone.")
-        from assistant.cli.figures import measure_figures
-
-        measure_figures(GlobalOptions.of(context), figure, show=show)
-        return
-    plan = EvaluationPlan(
-        tuple(tenant or ()),
-        against,
-        questions,
-        out,
-        name,
-        accepts=accept,
-        record=record,
-        replay=tuple(replay or ()),
-        reading=reading,
-    )
-    evaluate(GlobalOptions.of(context), plan)

@@ -24,7 +24,8 @@ from rapidfuzz.distance import OSA
 from rich.text import Text
 from typer import Argument, Option
 
-from assistant.cli.local import LocalRuntime, local_runtime, require_node
+from assistant.cli.local import LocalRuntime, has_knowledge, local_runtime, require_node
+from assistant.cli.search import search_file, search_once
 from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, plain, styled, table
 from assistant.client import AssistantClient, NotAllowedError, NotThereError, RejectedError
 from assistant.domain.clock import SystemClock
@@ -48,7 +49,7 @@ from assistant.knowledge.files import (
     skipped_files,
 )
 from assistant.knowledge.migration import Change, MigrateKnowledge, Migration
-from assistant.knowledge.ports import DocumentStates, KnowledgeStores
+from assistant.knowledge.ports import DocumentStates
 from assistant.knowledge.reading import ListDocuments, pages_of
 from assistant.knowledge.reindexing import ReindexReport
 from assistant.knowledge.sources import KnowledgeSource, KnowledgeSources, Writer
@@ -200,15 +201,13 @@ def search(
     out: Annotated[Path | None, Option(metavar="RUN.jsonl", help='Gets {"qid", "ids"} per line.')] = None,
 ) -> None:
     """Retrieve documents without an answer: for one QUESTION, or for a file of them."""
-    from assistant.cli import search  # it imports this module
-
     options = GlobalOptions.of(context)
     if queries is not None and question is None:
         if out is None:
             raise typer.BadParameter("--queries needs --out RUN.jsonl.")
-        search.search_file(options, tenant=tenant, queries=queries, top=top, out=out)
+        search_file(options, tenant=tenant, queries=queries, top=top, out=out)
     elif question is not None and queries is None and out is None:
-        search.search_once(options, tenant=tenant, question=question, top=top)
+        search_once(options, tenant=tenant, question=question, top=top)
     else:
         raise typer.BadParameter("Give either a QUESTION, or --queries FILE.jsonl with --out RUN.jsonl.")
 
@@ -551,20 +550,6 @@ async def _unfinished(stores: EmbeddedTenant) -> list[str]:
     unfinished = (DocumentState.RECEIVED, DocumentState.PARSED, DocumentState.EMBEDDED)
     pages = pages_of(stores.knowledge.states, unfinished)
     return [status.document_id async for page in pages for status in page]
-
-
-async def has_knowledge(knowledge: KnowledgeStores) -> bool:
-    """Return whether at least one document of the tenant is in the index."""
-    counts = await knowledge.states.count_by_state()
-    return bool(counts.get(DocumentState.LIVE) or counts.get(DocumentState.STALE))
-
-
-async def require_knowledge(tenant: str, knowledge: KnowledgeStores) -> None:
-    """Raise ConfigurationError when no document of the tenant is in the index."""
-    if not await has_knowledge(knowledge):
-        raise ConfigurationError(
-            f"{tenant} has no knowledge yet: add some with assistant knowledge add --tenant {tenant} PATH."
-        )
 
 
 async def follow_worker(

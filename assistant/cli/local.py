@@ -14,7 +14,9 @@ import orjson
 
 from assistant.cli.terminal import GlobalOptions, Terminal
 from assistant.client import AssistantClient
-from assistant.domain.errors import LocalRuntimeError
+from assistant.domain.documents import DocumentState
+from assistant.domain.errors import ConfigurationError, LocalRuntimeError
+from assistant.knowledge.ports import KnowledgeStores
 from assistant.local.layout import ISSUER, SERVICE, Layout, port_wishes, url_of
 from assistant.local.processes import ProcessPlan, Registry
 from assistant.local.supervisor import Supervisor
@@ -169,3 +171,17 @@ def _node_answers(url: str) -> bool:
     except httpx.HTTPError:
         return False
     return found.status_code == 200
+
+
+async def has_knowledge(knowledge: KnowledgeStores) -> bool:
+    """Return whether at least one document of the tenant is in the index."""
+    counts = await knowledge.states.count_by_state()
+    return bool(counts.get(DocumentState.LIVE) or counts.get(DocumentState.STALE))
+
+
+async def require_knowledge(tenant: str, knowledge: KnowledgeStores) -> None:
+    """Raise ConfigurationError when no document of the tenant is in the index."""
+    if not await has_knowledge(knowledge):
+        raise ConfigurationError(
+            f"{tenant} has no knowledge yet: add some with assistant knowledge add --tenant {tenant} PATH."
+        )

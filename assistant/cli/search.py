@@ -14,8 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from assistant.answering.evidence import Evidence, EvidenceQuery, FindEvidence
 from assistant.answering.search import SearchScope
-from assistant.cli.knowledge import require_knowledge
-from assistant.cli.local import LocalRuntime, local_runtime
+from assistant.cli.local import LocalRuntime, local_runtime, require_knowledge
 from assistant.cli.terminal import GlobalOptions, Terminal, cli_reader, plain, styled
 from assistant.domain.answers import AccessEntry
 from assistant.domain.clock import Deadline, SystemClock
