@@ -24,7 +24,7 @@ from assistant.answering.events import Cause, Problem
 from assistant.answering.ports import LogOpening
 from assistant.answering.prepare import AnswerRequest, PreparedAnswer
 from assistant.answering.stored import AnswerReading, AppendToAnswer, ReadAnswers
-from assistant.api.auth import Service, ServiceOf, TenantOf, caller_with, require_role
+from assistant.api.auth import Caller, Service, ServiceOf, TenantOf, caller_with, require_role
 from assistant.api.delivery import (
     ClientGoneError,
     ProblemBeforeFirstEventError,
@@ -481,23 +481,24 @@ def _after(last_event_id: str | None, answer_id: str) -> int:
 
 router = APIRouter(tags=["answers"])
 _Agent = Annotated[Identity, caller_with(Role.AGENT)]
-_ReaderOfAnswers = Annotated[Identity, caller_with(Role.AGENT, Role.AUDITOR)]
 
 
 @router.get("/v1/answers", **declared(404))
 async def read_conversation(
     tenant: TenantOf,
-    caller: _ReaderOfAnswers,
+    caller: Caller,
     conversation_id: Annotated[str, Query(min_length=1, max_length=64)],
 ) -> Conversation:
     """The newest 50 answers of a conversation, oldest first: an agent's own; any to an auditor."""
+    require_role(caller, Role.AGENT, Role.AUDITOR)
     readings = await ReadAnswers(tenant.answering).conversation(conversation_id, identity=caller)
     return Conversation(conversation_id=conversation_id, answers=tuple(map(_stored, readings)))
 
 
 @router.get("/v1/answers/{answer_id}", **declared(404))
-async def read_answer(tenant: TenantOf, caller: _ReaderOfAnswers, answer_id: str) -> StoredAnswer:
+async def read_answer(tenant: TenantOf, caller: Caller, answer_id: str) -> StoredAnswer:
     """One answer with all that was said of it: an agent's own; any to an auditor, whose read is recorded."""
+    require_role(caller, Role.AGENT, Role.AUDITOR)
     return _stored(await ReadAnswers(tenant.answering).one(answer_id, identity=caller))
 
 

@@ -424,7 +424,11 @@ Caller = Annotated[Identity, Depends(caller_of)]
 
 
 def caller_with(*roles: Role) -> Any:
-    """Return the dependency of a route whose caller must have one of the roles. It raises ForbiddenError."""
+    """Return the dependency of a route whose caller must have one of the roles. It raises ForbiddenError.
+
+    It is checked before a body is read, and before the query. A route with a query of its own calls
+    ``require_role``, so that a wrong query is told first.
+    """
 
     async def authorised(caller: Caller) -> Identity:
         require_role(caller, *roles)

@@ -24,7 +24,7 @@ from starlette.responses import HTMLResponse
 
 from assistant.answering.stored import MOST_ENTRIES, Audit
 from assistant.api import wire
-from assistant.api.auth import ServiceOf, TenantOf, caller_with
+from assistant.api.auth import Caller, ServiceOf, TenantOf, caller_with, require_role
 from assistant.api.delivery import DOCUMENT_LIMIT_BYTES, json_body, parse_body, read_body, stores_within
 from assistant.api.errors import NOT_FOUND, body_of, declared, links, problems
 from assistant.api.health import caller_is_identified
@@ -65,7 +65,6 @@ _Instant = Annotated[AwareDatetime | None, BeforeValidator(_no_number)]
 """ISO 8601. A bare number would be read as seconds since 1970."""
 
 _Owner = Annotated[Identity, caller_with(Role.KNOWLEDGE_OWNER)]
-_Auditor = Annotated[Identity, caller_with(Role.AUDITOR)]
 _stores_within = partial(stores_within, _STORES_TIMEOUT_S, stores="The document stores")
 """A retry is safe: the stores do each change once."""
 
@@ -76,13 +75,14 @@ audit_router = APIRouter(tags=["audit"])
 @router.get("/v1/documents", **declared())
 async def list_documents(
     tenant: TenantOf,
-    caller: _Owner,
+    caller: Caller,
     state: Annotated[list[DocumentState] | None, Query()] = None,
     after: Annotated[str | None, Query(max_length=256)] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> wire.DocumentPage:
     """Return a page of the documents of the sources that the caller may write, ordered by id, and the number
     of documents in each state."""
+    require_role(caller, Role.KNOWLEDGE_OWNER)
     listing = ListDocuments(tenant.knowledge.states, sources=tenant.sources)
     own = tenant.sources.writable_by(caller)
     page = await listing.page(own, states=state or (), after=after, limit=limit + 1)
@@ -102,7 +102,7 @@ async def list_documents(
 async def bring_document(
     request: Request,
     tenant: TenantOf,
-    caller: _Owner,
+    caller: Caller,
     knowledge_source: Annotated[str | None, Query(max_length=64)] = None,
 ) -> DocumentStatus:
     """Accept the canonical document for indexing. The returned status has the document's full id and its
@@ -118,6 +118,7 @@ async def bring_document(
     body may have been meant to restrict a document, so the document with its `document_id` gets the state
     `withheld` and is in no answer until it is sent again.
     """
+    require_role(caller, Role.KNOWLEDGE_OWNER)
     source = _writable_sources(tenant, caller).named(knowledge_source)
     body = await read_body(request.scope, request.receive, limit_bytes=DOCUMENT_LIMIT_BYTES)
     writer = Writer(caller.agent, caller.labels)
@@ -178,7 +179,7 @@ async def withdraw_document(tenant: TenantOf, caller: _Owner, document_id: str) 
 )
 async def read_document(
     tenant: TenantOf,
-    caller: Annotated[Identity, caller_with(*Role)],
+    caller: Caller,
     document_id: str,
     content_hash: Annotated[str | None, Query(max_length=64)] = None,
     start: Annotated[int | None, Query(ge=0)] = None,
@@ -191,6 +192,7 @@ async def read_document(
     ``content_hash``, ``start`` and ``end`` of a source mark its passage. They are not secret and give no
     access.
     """
+    require_role(caller, *Role)
     if (start is None) != (end is None):
         raise errors.InvalidRequestError("start and end name a passage together: send both or neither.")
     span = None if start is None or end is None else (start, end)
@@ -234,7 +236,7 @@ async def read_linked_document(
 @audit_router.get("/v1/audit", **declared(404))
 async def audit(
     tenant: TenantOf,
-    caller: _Auditor,
+    caller: Caller,
     document_id: _Name = None,
     agent: _Name = None,
     since: _Instant = None,
@@ -244,6 +246,7 @@ async def audit(
 ) -> wire.AuditPage:
     """Return who saw a document (its readers, and agents who got an answer with it as a source), what an
     agent saw, or both; by default in the last 30 days. The audit itself is recorded."""
+    require_role(caller, Role.AUDITOR)
     clock = tenant.answering.clock
     until = until or clock.now()
     since = since or until - _AUDIT_SPAN
@@ -258,7 +261,7 @@ async def audit(
 @audit_router.get("/v1/live-reads", **declared())
 async def live_reads(
     tenant: TenantOf,
-    caller: _Auditor,
+    caller: Caller,
     agent: _Name = None,
     customer: Annotated[str | None, Query(max_length=128)] = None,
     since: _Instant = None,
@@ -268,6 +271,7 @@ async def live_reads(
 ) -> wire.LiveReadsPage:
     """Return who read which data of live systems, whose and when, without any value; by default in the last
     30 days, a page of them. The audit itself is recorded."""
+    require_role(caller, Role.AUDITOR)
     until = until or tenant.answering.clock.now()
     since = since or until - _AUDIT_SPAN
     query = LiveReadQuery(since, until, agent, after=after, limit=limit)
