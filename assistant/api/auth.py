@@ -427,7 +427,7 @@ def caller_with(*roles: Role) -> Any:
     """Return the dependency of a route whose caller must have one of the roles. It raises ForbiddenError.
 
     It is checked before a body is read, and before the query. A route with a query of its own calls
-    ``require_role``, so that a wrong query is told first.
+    ``require_role``, so that a wrong query is reported first.
     """
 
     async def authorised(caller: Caller) -> Identity:
