@@ -37,7 +37,7 @@ def test_the_first_question_loads_the_knowledge_and_names_its_source(shop: Shop,
     assert "The help desk answers the phone from 8:00 to 18:30, Monday to Saturday. [1]\n" in asked
     assert "\nQuoted word for word\n" in asked
     assert re.search(r"^ +1 +Help desk +help-desk$", asked, re.MULTILINE)
-    assert "/open#shop." not in asked  # a link of 450 characters: behind the title on a terminal, and in --json
+    assert "/open#shop." not in asked  # its 450 characters are behind the title on a terminal, and in --json
     assert shop.nothing_runs()
 
 
