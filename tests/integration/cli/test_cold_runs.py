@@ -139,11 +139,12 @@ def assert_steps_filled(out: str) -> None:
     """Assert that each step of the procedure shows a value of the conversation's order, with source and
     time."""
     at = r"\(orders, \d\d:\d\d, (?:order 4471-2208|prescription 7301842-04417)\) \[\d\](?: ◂)?"
+    day = r"[A-Z][a-z]{2} \d{1,2}, \d{4}"
     steps = [
         rf"^1\. Read the order's status [^\n]*: Delayed {at}$",
-        rf"^2\. Give the promised date [^\n]*: Nov \d+, 2026 {at}$",
+        rf"^2\. Give the promised date [^\n]*: {day} {at}$",
         rf"^3\. Read the refill's status: Filled and shipped {at}$",
-        rf"^4\. Refill it on or after the next fill date, not before: Jan \d+, 2027 {at}$",
+        rf"^4\. Refill it on or after the next fill date, not before: {day} {at}$",
     ]
     asked = out.partition("Where is her order, and may I refill it?")[2]
     assert "in the conversation of customer PT-204417, signed by the care application" in asked
