@@ -173,6 +173,7 @@ _ACCEPTS: Mapping[str, Callable[[str], bool]] = {
     "no_quantity": _names_no_quantity,
     "personal": _is_personal,
     "no_mailbox": lambda value: PATTERNS["mailbox"].match(value) is None,
+    "no_year": lambda value: _IS_YEAR.fullmatch(value) is None,
 }
 
 
@@ -182,9 +183,10 @@ def _has_digits(least: int, most: int) -> Callable[[str], bool]:
 
 def _accepts(entry: Mapping[str, Any]) -> Callable[[str], bool]:
     """Return what a value of this label or rule must be beside its pattern."""
-    if "accepts" in entry:
-        return _ACCEPTS[entry["accepts"]]
-    return _has_digits(*entry["digits"]) if "digits" in entry else lambda _: True
+    checks = [_ACCEPTS[entry["accepts"]]] if "accepts" in entry else []
+    if "digits" in entry:
+        checks.append(_has_digits(*entry["digits"]))
+    return lambda value: all(check(value) for check in checks)
 
 
 # --- labels ---
