@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from hashlib import sha256
@@ -24,17 +22,15 @@ from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, plain, table
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.desk import ApprovedAnswer, DeskKind, RankerRelease, ReleaseState, RouterRelease
 from assistant.domain.documents import DocumentState, StoredDocument
-from assistant.domain.errors import ConfigurationError, LocalRuntimeError, NotFoundError
+from assistant.domain.errors import ConfigurationError, NotFoundError
 from assistant.private_files import make_private_folder, write_private
 
 if TYPE_CHECKING:
     from assistant.answering.ports import PassageSearch
     from assistant.answering.services import TenantServices
-    from assistant.cli.evaluate import TenantQuestions
     from assistant.cli.local import LocalRuntime
     from assistant.domain.feedback import FeedbackText
-    from assistant.evaluation.runs import TenantRun
-    from assistant.tuning.gate import Check, EmbeddingReport, ProtectedQuestion, ProtectedSet
+    from assistant.tuning.gate import Check, ProtectedQuestion, ProtectedSet
     from assistant.tuning.releases import Release, Releases, RouterReleases
     from assistant.wiring.feedback import LearningStores
 
@@ -58,14 +54,6 @@ RANKING_DAYS, SETS_DAYS = 28, 90
 _ROUTING_FILES = ("tuning.jsonl", "routing.jsonl")
 _TEXTS_AT_ONCE = 500
 _READ_AT_ONCE, _EMBEDDED_AT_ONCE_S = 20, 60.0
-_EMBEDDED_WITHIN_S, _POLL_S = 1_800.0, 2.0
-_TO_HOLD = (
-    DocumentState.LIVE,
-    DocumentState.STALE,
-    DocumentState.RECEIVED,
-    DocumentState.PARSED,
-    DocumentState.EMBEDDED,
-)
 
 
 @app.command()
@@ -488,152 +476,6 @@ async def read_documents(search: PassageSearch, options: GlobalOptions, tenant: 
         batch = ids[start : start + _READ_AT_ONCE]
         found += (await search.read_documents(batch, labels=frozenset(), deadline=deadline)).values()
     return found
-
-
-# A tuned embedding model against the one in service
-
-
-@app.command()
-def embedding(
-    context: typer.Context,
-    tenant: Tenant,
-    model: Annotated[Path, Option(metavar="DIR", help="Folder that the training job wrote.")],
-    questions: Annotated[
-        list[Path] | None, Option(metavar="FILE", help=QUESTIONS + " May be repeated.")
-    ] = None,
-) -> None:
-    """Hold a tuned embedding model against the one in service, on documents that it never saw.
-
-    What serves is not touched: both answer in a state folder of their own, from the knowledge that the tenant
-    file names. Status 1 where the gate refuses.
-    """
-    from assistant.cli.models import ModelOptions, add_model, use_model
-    from assistant.tuning.gate import (
-        EmbeddingReport,
-        checks_of,
-        count_look,
-        gains_of,
-        read_tuning_facts,
-        refusals,
-    )
-
-    options = GlobalOptions.of(context)
-    facts = read_tuning_facts(model, tenant=tenant)
-    asked, left_out = _unseen_questions(options, tenant, questions or (), frozenset(facts.held_out))
-    folder = options.state_dir / "evaluations"
-    make_private_folder(folder)
-    apart = replace(options, state_dir=folder / f"embedding-{tenant}", port=0, json=False)
-    model_sha256 = sha256((model / "model.safetensors").read_bytes()).hexdigest()
-    ledger = folder / "embedding-looks.jsonl"
-    look = count_look(ledger, questions_sha256=asked.sha256, model_sha256=model_sha256)
-    base = options.local_models([tenant])[tenant].embedding
-    if base is None:
-        use_model(apart, tenant=tenant, name=None)
-    else:
-        serving = ModelOptions(base.path, base.name, pooling=base.pooling)
-        add_model(apart, tenant=tenant, brought=serving)
-    before = _answered(apart, tenant, asked)
-    add_model(apart, tenant=tenant, brought=ModelOptions(model, f"tuned-{model_sha256[:12]}"))
-    after = _answered(apart, tenant, asked)
-    gains, checks = gains_of(before.by_qid, after.by_qid), checks_of(before.by_qid, after.by_qid)
-    report = EmbeddingReport(
-        tenant=tenant,
-        model_sha256=model_sha256,
-        training_set=facts.training_set,
-        base_model=before.embedding_model,
-        questions_sha256=asked.sha256,
-        made_at=datetime.now(UTC),
-        look=look,
-        left_out=left_out,
-        gains=gains,
-        checks=checks,
-        refused_because=refusals(gains, checks),
-    )
-    path = folder / f"embedding-{tenant}-{model_sha256[:12]}.json"
-    write_private(path, report.model_dump_json(indent=1).encode())
-    _show(options, report.model_dump(mode="json"), *_told(report, path))
-    if not report.passed:
-        raise typer.Exit(1)
-
-
-def _unseen_questions(
-    options: GlobalOptions, tenant: str, named: Sequence[Path], held_out: frozenset[str]
-) -> tuple[TenantQuestions, int]:
-    """Return the questions about held-out documents, with all for follow-ups, and how many were left out."""
-    from assistant.cli.evaluate import TenantQuestions, committed
-    from assistant.evaluation.questions import load_questions
-
-    paths = named or (committed(options) / f"{tenant}.jsonl",)
-    missing = [str(path) for path in paths if not path.is_file()]
-    if missing:
-        raise NotFoundError(f"There is no such file of questions: {', '.join(missing)}.")
-    every = [question for path in paths for question in load_questions(path)]
-    if len({question.qid for question in every}) < len(every):
-        raise ConfigurationError("Two of the files hold the same qid. Rename one.")
-    asked = tuple(question for question in every if set(question.documents) <= held_out)
-    if not asked:
-        raise ConfigurationError(
-            f"None of {len(every)} questions asks about a document that the model never saw."
-        )
-    digest = sha256(b"".join(sha256(path.read_bytes()).digest() for path in sorted(paths))).hexdigest()
-    return TenantQuestions(paths[0], digest, tuple(every), asked), len(every) - len(asked)
-
-
-def _answered(apart: GlobalOptions, tenant: str, asked: TenantQuestions) -> TenantRun:
-    """Answer the questions with the model that is chosen in this state folder, once its index is whole.
-
-    The worker enqueues what its index lacks some time after it started. Raises LocalRuntimeError.
-    """
-    from assistant.cli.evaluate import EvaluationPlan, open_services, run_questions
-    from assistant.cli.knowledge import load_if_empty
-    from assistant.cli.local import local_runtime
-
-    runtime = local_runtime(apart, Terminal())
-
-    async def run(ports: Mapping[str, int]) -> TenantRun:
-        await load_if_empty(runtime, tenant)
-        async with apart.stores(tenant) as stores:
-            counts = await stores.knowledge.states.count_by_state()
-        wanted = sum(counts.get(state, 0) for state in _TO_HOLD)  # one that is enqueued again is not live
-        ends_s, held = time.monotonic() + _EMBEDDED_WITHIN_S, -1
-        with runtime.terminal.counting(f"embedding {tenant}", "documents") as show:
-            while held < wanted:
-                if time.monotonic() >= ends_s:
-                    raise LocalRuntimeError(
-                        f"The index of {tenant} holds {held} of {wanted} documents after "
-                        f"{_EMBEDDED_WITHIN_S:.0f} s. Run the command again: it goes on."
-                    )
-                async with open_services(runtime, ports, [tenant]) as services:
-                    held = (await services[tenant].search.info()).document_count
-                show(held, wanted)
-                await asyncio.sleep(_POLL_S if held < wanted else 0.0)
-        return (await run_questions(runtime, ports, {tenant: asked}, EvaluationPlan((tenant,)))).tenants[0]
-
-    with runtime.processes(runtime.layout.for_loading, command="assistant learn embedding") as ports:
-        return asyncio.run(run(ports))
-
-
-def _told(report: EmbeddingReport, path: Path) -> list[str | Table | None]:
-    numbers = ("n", "before", "after", "points", "95 %")
-    rows = [
-        (
-            gain.name,
-            str(gain.difference.questions),
-            f"{gain.before:.1%}",
-            f"{gain.after:.1%}",
-            f"{100 * gain.difference.value:+.1f}",
-            f"{100 * gain.difference.low:+.1f} to {100 * gain.difference.high:+.1f}",
-        )
-        for gain in report.gains
-    ]
-    verdict = "The gate lets it pass" if report.passed else "The gate refuses it"
-    return [
-        table("measure", *numbers, right=numbers, rows=rows),
-        _checks(f"look {report.look} of {report.looks_allowed}", report.checks),
-        f"{report.left_out} questions left out: the model saw their documents.",
-        *(f"refused: {reason}" for reason in report.refused_because),
-        f"{verdict}. Report: {path}",
-    ]
 
 
 # What the commands share

@@ -8,23 +8,20 @@ other half is sealed: it is opened once for a release, and each opening is a loo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
-from pydantic import AwareDatetime, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from assistant.answering.rank import INDEX_FEATURES, Weights, read_weights, shipped_weights, standardised
 from assistant.domain.errors import ConfigurationError
 from assistant.domain.public import PublicModel
 from assistant.evaluation.judging import Observed
-from assistant.evaluation.measures import Estimate, Results, estimate
 from assistant.evaluation.questions import Kind, QuestionResult, Split, split_of
-from assistant.private_files import make_private_folder
 from assistant.tuning.ranking import artifact_hash
 
 SEALED: Split = "held_out"
@@ -41,7 +38,6 @@ LEAST_OF_GROUP = 30
 MARGIN_OF_GROUP = 0.05
 RESAMPLES = 20_000
 _SEED = 20_261_121
-Form = TypeVar("Form", bound=PublicModel)
 AMONG = (1, 3)
 """Right document first; right document among three."""
 
@@ -116,22 +112,18 @@ def protected_question(observed: Observed, result: QuestionResult) -> ProtectedQ
 
 def read_protected(path: Path, *, tenant: str) -> ProtectedSet:
     """Read a file of protected questions. Raises ConfigurationError."""
-    found = read_form(path, ProtectedSet, advice="Write it anew: assistant learn questions.")
-    if found.tenant != tenant:
-        raise ConfigurationError(f"{path}: its questions are of the tenant {found.tenant}, not of {tenant}.")
-    return found
-
-
-def read_form(path: Path, form: type[Form], *, advice: str) -> Form:
-    """Read a JSON file. Raises ConfigurationError with the first fault and the advice."""
+    advice = "Write it anew: assistant learn questions."
     try:
-        return form.model_validate_json(path.read_bytes())
+        found = ProtectedSet.model_validate_json(path.read_bytes())
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read: {error.strerror}. {advice}") from None
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
         raise ConfigurationError(f"{path}: {key}: {first['msg']}. {advice}") from None
+    if found.tenant != tenant:
+        raise ConfigurationError(f"{path}: its questions are of the tenant {found.tenant}, not of {tenant}.")
+    return found
 
 
 # Ranking again
@@ -337,182 +329,3 @@ def lower_bound(differences: NDArray[np.float64], clusters: Sequence[str], *, le
         drawn = random.integers(0, len(names), size=(1_000, len(names)))
         means[start : start + 1_000] = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
     return float(np.quantile(means, level))
-
-
-# A tuned embedding model against the one in service
-#
-# Both answer the same questions about documents that the tuned model never saw, each from an index of its own
-# vectors. What an agent sees must not get worse; what the vector leg finds should get better. Every opening
-# of a file of questions is counted, as for rankers.
-
-
-TRAINING_FACTS = "training.json"
-ValueOf = Callable[[QuestionResult], float | None]
-"""Returns a question's value; None where the measure does not apply to it."""
-VECTOR_LEG, SUM = "vector leg, nDCG@10", "whole sum, nDCG@10"
-
-
-class TuningFacts(PublicModel, extra="ignore"):
-    """``training.json`` beside tuned weights, as far as the gate reads it."""
-
-    task: Literal["embedding"]
-    training_set: str
-    held_out: tuple[str, ...]
-    """Documents of which no pair was made."""
-    mix: float = Field(gt=0, le=1)
-    """Share of the tuned weights; the rest is the base model's."""
-    set: Mapping[str, Any]
-    """The manifest of the pairs."""
-
-    @property
-    def tenant(self) -> str:
-        return str(self.set.get("tenant", ""))
-
-
-class Gain(PublicModel):
-    """A measure of both models on the same questions, from 0 to 1, with a 95 % interval of the difference."""
-
-    name: str
-    before: float
-    after: float
-    difference: Estimate
-
-
-class EmbeddingReport(PublicModel):
-    """What a tuned embedding model is judged by."""
-
-    schema_version: Literal[1] = 1
-    tenant: str
-    model_sha256: str
-    training_set: str
-    base_model: str
-    questions_sha256: str
-    made_at: AwareDatetime
-    look: int
-    looks_allowed: int = LOOKS
-    level: float = ALPHA / LOOKS
-    left_out: int
-    """Questions about documents that the model was trained on."""
-    gains: tuple[Gain, ...]
-    checks: tuple[Check, ...]
-    refused_because: tuple[str, ...]
-
-    @property
-    def passed(self) -> bool:
-        return not self.refused_because
-
-
-def read_tuning_facts(folder: Path, *, tenant: str) -> TuningFacts:
-    """Return the facts beside tuned weights. Raises ConfigurationError."""
-    advice = "Name a folder that the training job wrote."
-    facts = read_form(folder / TRAINING_FACTS, TuningFacts, advice=advice)
-    if facts.tenant != tenant:
-        raise ConfigurationError(
-            f"{folder} was tuned on pairs of {facts.tenant or 'nobody'}, not of {tenant}."
-        )
-    return facts
-
-
-def gains_of(before: Results, after: Results) -> tuple[Gain, ...]:
-    """Return nDCG@10 of the vector leg and of the whole sum, where both models have it."""
-    gains: list[Gain] = []
-    for name, value in _GAINS.items():
-        qids, was, now = _pairs(before, after, value)
-        change = dict(zip(qids, (now - was).tolist(), strict=True))
-        difference = estimate(change, {qid: before[qid].cluster for qid in qids})
-        if difference is not None:
-            means = (round(float(one.mean()), 4) for one in (was, now))
-            gains.append(Gain(name=name, before=next(means), after=next(means), difference=difference))
-    return tuple(gains)
-
-
-def checks_of(before: Results, after: Results) -> tuple[Check, ...]:
-    """Return the checks that what an agent sees did not get worse, at this look's level."""
-    checks: list[Check] = []
-    for name, value in _PROTECTED.items():
-        qids, was, now = _pairs(before, after, value)
-        clusters, is_whole = [before[qid].cluster for qid in qids], len(qids) >= LEAST_QUESTIONS
-        if qids:
-            checks.append(paired_check(name, was, now, clusters, level=ALPHA / LOOKS, is_whole=is_whole))
-    return tuple(checks)
-
-
-def _pairs(
-    before: Results, after: Results, measure: ValueOf
-) -> tuple[list[str], NDArray[np.float64], NDArray[np.float64]]:
-    """Return the questions for which both have a value, and the values."""
-    old, new = (
-        {qid: of for qid, one in results.items() if (of := measure(one)) is not None}
-        for results in (before, after)
-    )
-    qids = sorted(old.keys() & new.keys())
-    was, now = (np.array([values[qid] for qid in qids], float) for values in (old, new))
-    return qids, was, now
-
-
-def refusals(gains: Collection[Gain], checks: Collection[Check]) -> tuple[str, ...]:
-    """Return why a model may not serve; nothing where it may."""
-    found = [check.said for check in checks if not check.passed]
-    asked = next((check.questions for check in checks if check.name == _FIRST), 0)
-    if asked < LEAST_QUESTIONS:
-        found.append(f"{asked} questions about unseen documents; {LEAST_QUESTIONS} are needed.")
-    found += [
-        f"{VECTOR_LEG}: {100 * gain.difference.value:+.1f} points. A tuned model must find more."
-        for gain in gains
-        if gain.name == VECTOR_LEG and gain.difference.value <= 0
-    ]
-    return tuple(found)
-
-
-def count_look(path: Path, *, questions_sha256: str, model_sha256: str) -> int:
-    """Write down that these questions are asked for this model, before they are; return the look's number.
-
-    The same model on the same questions is the same look. Raises ConfigurationError where none is left.
-    """
-    make_private_folder(path.parent)
-    looks = _looks(path)
-    of_questions = [model for questions, model in looks if questions == questions_sha256]
-    if model_sha256 in of_questions:
-        return of_questions.index(model_sha256) + 1
-    if len(of_questions) >= LOOKS:
-        raise ConfigurationError(
-            f"These questions were asked for {LOOKS} models, and {LOOKS} looks share their significance of "
-            f"{ALPHA:g}. Write other questions."
-        )
-    with path.open("ab") as file:
-        file.write(orjson.dumps({"questions": questions_sha256, "model": model_sha256}) + b"\n")
-    return len(of_questions) + 1
-
-
-def _looks(path: Path) -> list[tuple[str, str]]:
-    if not path.is_file():
-        return []
-    try:
-        rows = [orjson.loads(line) for line in path.read_bytes().splitlines()]
-        return [(str(row["questions"]), str(row["model"])) for row in rows]
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        raise ConfigurationError(
-            f"{path}: the ledger of looks is damaged. Restore it: without it no gate holds."
-        ) from None
-
-
-def _measured(name: str) -> ValueOf:
-    return lambda result: result.values.get(name)
-
-
-def _right(result: QuestionResult) -> float | None:
-    """Questions without strings of a right answer judge ranking alone."""
-    return result.values.get("right") if result.question.answer_contains else None
-
-
-_FIRST = "right document first"
-_GAINS: Mapping[str, ValueOf] = {VECTOR_LEG: _measured("vector_ndcg"), SUM: _measured("ndcg")}
-_PROTECTED: Mapping[str, ValueOf] = {
-    SUM: _measured("ndcg"),
-    _FIRST: _measured("first"),
-    "right document among three": _measured("three"),
-    "quoted answer right": _right,
-    "unanswerable: not answered without a warning": lambda result: (
-        None if result.question.answerable else float(result.outcome != "answered")
-    ),
-}

@@ -20,7 +20,6 @@ from assistant.model_server.embedding_graph import PassageRunner, load_graph
 from assistant.model_server.weights import locate_weights, read_tokenizer
 from assistant.settings.process import ModelServerSettings
 from assistant.text.language import language
-from assistant.tuning.gate import read_tuning_facts
 from assistant.tuning.training_sets import PairFacts, PairRules, build_pairs, write_pairs
 from tests.fakes.answering import document
 from tests.training.test_training_job import LIMIT_S, PYTHON, ROOT, Job, until_exists
@@ -100,7 +99,7 @@ def test_a_killed_job_goes_on_its_loss_falls_and_its_model_is_served(tmp_path: P
     assert facts["loss"]["last"] < 0.9 * facts["loss"]["first"]
     scores = facts["validation_ndcg_at_10"]
     assert scores[str(facts["mix"])] == max(scores.values()) > scores["0.0"]
-    assert read_tuning_facts(tmp_path / "model", tenant="clinic").held_out == ("d7",)
+    assert facts["held_out"] == ["d7"]
     texts = ["balcordem requests", "The medroc clerk notes it on form 3."]
     ours = served_vectors(tmp_path / "model", texts)
     cosines = (ours * torch_vectors(tmp_path / "model", texts)).sum(axis=1)
