@@ -224,7 +224,7 @@ bench: $(VENV)/dev.stamp ## Indexing, retrieval and start of the service (DOCUME
 	exit $$status
 
 .PHONY: bench-load
-bench-load: $(VENV)/dev.stamp ## The service under load beside a bare relay (about 5 minutes; ARGS=--quick judges no times)
+bench-load: $(VENV)/dev.stamp ## The service under load (about 5 minutes; ARGS=--quick judges no times)
 	@$(BIN)/python -m tools.load $(ARGS)
 
 .PHONY: check
@@ -233,7 +233,7 @@ check: lint typecheck test synth check-stacks test-browser ## All that CI asks b
 .PHONY: check-extras
 check-extras: $(VENV)/bootstrap.stamp ## Each extra alone in an environment of its own: does its process import?
 	@for pair in client:assistant.client service:assistant.api.__main__ worker:assistant.local.knowledge_worker \
-		model:assistant.model_server.__main__ probe:lambdas.ask_probe.handler \
+		model:assistant.model_server.__main__ probe:lambdas.ask_probe \
 		learning:assistant.learning.patients_data; do \
 		extra=$${pair%%:*}; module=$${pair#*:}; home=build/extras/$$extra; \
 		$(BIN)/uv venv --quiet --clear --python $(BIN)/python $$home; \

@@ -51,23 +51,17 @@ class Started:
         """End it in order."""
         _stop(self.popen)
 
-    def kill(self) -> None:
-        """End it as the kernel does: it cleans nothing up."""
-        self.popen.kill()
-        self.popen.wait()
-
 
 @contextmanager
 def started(
     module: str,
-    *arguments: str,
     log: Path | None = None,
     plan: object = None,
     environment: Mapping[str, str] | None = None,
     timeout_s: float = 30.0,
 ) -> Generator[Started]:
     """Run a module as ``running`` does; give it once it is ready. Raises SystemExit with what it said."""
-    with running(module, *arguments, log=log, plan=plan, environment=environment) as popen:
+    with running(module, log=log, plan=plan, environment=environment) as popen:
         line = read_line(popen, timeout_s=timeout_s)
         if not line:
             _stop(popen)
@@ -79,7 +73,6 @@ def started(
 @contextmanager
 def running(
     module: str,
-    *arguments: str,
     log: Path | None = None,
     plan: object = None,
     environment: Mapping[str, str] | None = None,
@@ -89,7 +82,7 @@ def running(
         if log is not None:
             log.parent.mkdir(parents=True, exist_ok=True)
         popen = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
+            [sys.executable, "-m", module],
             env={**inherited_environment(), **(environment or {})},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""The service under load, beside a bare relay: every figure with what is asked of it.
+"""The service under load: every figure with what is asked of it.
 
 python -m tools.load              about five minutes on two cores; fails unless every figure holds
 python -m tools.load --quick      less than a minute; fails unless every answer is right
@@ -62,9 +62,8 @@ _MIB = 1024 * 1024
 class Effort(NamedTuple):
     """How much is measured."""
 
-    pairs: int = 5
-    """Of runs, bare and service; each figure is the median over them."""
-    single_answers: int = 7
+    repeats: int = 5
+    """Of each load; a figure is the median over them."""
     many_answers: int = 2
     """Of each of many streams, one after the other; the first is the ramp when there are several."""
     tokens: int = ANSWER_TOKENS
@@ -75,7 +74,7 @@ class Effort(NamedTuple):
     judges_times: bool = True
 
 
-QUICK = Effort(1, 2, 1, 30, 100, 1.0, 2, 50, judges_times=False)
+QUICK = Effort(1, 1, 30, 100, 1.0, 2, 50, judges_times=False)
 
 
 # --- the processes of one load, and what they share: one tenant, tokens, a port each ----------------------
@@ -125,7 +124,6 @@ class Run:
     outcome: LoadOutcome
     cpu_s: float
     """Of the processes that were asked."""
-    stand_ins_cpu_s: float
 
     @property
     def cpu_an_answer_ms(self) -> float:
@@ -149,7 +147,6 @@ class Scene:
         plan = {"jwks": public_key_set(key), "index": _index(folder)}
         self.stand_ins = self._start("tools.load.stand_ins", plan=plan)
         asyncio.run(_keep_states(self.stand_ins.url))
-        self.bare = self._start("tools.load.bare", plan={"upstream": self.stand_ins.url})
 
     def start_warm_service(self) -> Started:
         """Start the service by its production command, with all that AWS gives it from the stand-ins, and let
@@ -162,19 +159,17 @@ class Scene:
         """Let the load generator work a plan off against one or more processes of a service; ``plan`` are
         fields of LoadPlan. Raises SystemExit when it ends without an outcome."""
         self._control({"delayed": delayed, "tokens": tokens})
-        urls, bearers = [target.url for target in targets], [] if self.bare in targets else self._bearers
-        whole = LoadPlan(urls, bearers, first_question=self._questions, tokens=tokens, **plan)
+        urls = [target.url for target in targets]
+        whole = LoadPlan(urls, self._bearers, first_question=self._questions, tokens=tokens, **plan)
         self._questions += _MOST_QUESTIONS
-        before_s, stand_ins_s = sum(target.cpu_s() for target in targets), self.stand_ins.cpu_s()
+        before_s = sum(target.cpu_s() for target in targets)
         with running("tools.load.generator", log=self._log("generator"), plan=whole) as popen:
             line = read_line(popen, timeout_s=_OUTCOME_TIMEOUT_S)
         if not line:
             raise SystemExit("The load generator ended without an outcome.")
         outcome = LoadOutcome(**orjson.loads(line))
-        if self.bare not in targets:
-            self.answered += outcome.answers
-        cpu_s = sum(target.cpu_s() for target in targets) - before_s
-        return Run(outcome, cpu_s, self.stand_ins.cpu_s() - stand_ins_s)
+        self.answered += outcome.answers
+        return Run(outcome, sum(target.cpu_s() for target in targets) - before_s)
 
     def state(self) -> dict[str, Any]:
         """Return the count of records that the stand-ins keep, and the calls that they did not know."""
@@ -255,20 +250,12 @@ def _index(folder: Path) -> str:
 # --- measuring ------------------------------------------------------------------------------------------
 
 
-class Pair(NamedTuple):
-    """Bare's run and the service's, one right after the other."""
-
-    bare: Run
-    service: Run
-
-
 @dataclass(slots=True)
 class Measured:
     """What all runs of a benchmark gave."""
 
-    single: list[Pair] = field(default_factory=list[Pair])
-    many: list[Pair] = field(default_factory=list[Pair])
-    short: list[Pair] = field(default_factory=list[Pair])
+    many: list[Run] = field(default_factory=list[Run])
+    short: list[Run] = field(default_factory=list[Run])
     rounds: list[Run] = field(default_factory=list[Run])
     """The same load again and again on one process."""
     resident_mib: list[float] = field(default_factory=list[float])
@@ -280,7 +267,7 @@ class Measured:
 def measure(scene: Scene, effort: Effort, *, say: Callable[[str], None]) -> list[Figure]:
     """Measure every figure."""
     service, found = scene.start_warm_service(), Measured()
-    measure_pairs(scene, service, effort, found, say=say)
+    measure_loads(scene, service, effort, found, say=say)
     say("streams cut and resumed")
     cut = scene.load(service, streams=effort.resumed_streams, ramp_s=2 * _RAMP_S, cut=True)
     found.resumed = cut.outcome
@@ -291,31 +278,17 @@ def measure(scene: Scene, effort: Effort, *, say: Callable[[str], None]) -> list
     return [*timed_rows(found, effort), *kept_rows(found, effort, _state_with_records(scene), scene.answered)]
 
 
-def measure_pairs(
+def measure_loads(
     scene: Scene, service: Started, effort: Effort, found: Measured, *, say: Callable[[str], None]
 ) -> None:
-    """Run every kind of load on both, ``effort.pairs`` times; the most streams on a process for each core."""
+    """Run many streams and short answers in turns; many streams on a process for each core."""
     services = [service, *(scene.start_warm_service() for _ in range(1, os.cpu_count() or 1))]
-    loads: tuple[tuple[list[Pair], Sequence[Started], dict[str, Any]], ...] = (
-        (found.single, [service], {"streams": 1, "answers": effort.single_answers, "tokens": SHORT_TOKENS}),
-        (
-            found.many,
-            services,
-            {
-                "streams": effort.streams,
-                "answers": effort.many_answers,
-                "ramp_s": FIRST_TOKEN_S + effort.tokens * TOKEN_S,
-                "tokens": effort.tokens,
-            },
-        ),
-        (found.short, [service], _SHORT | {"duration_s": effort.short_s}),
-    )
-    for number in range(effort.pairs):
-        say(f"pair {number + 1} of {effort.pairs}")
-        for pairs, targets, plan in loads:
-            both = [[scene.bare], targets]
-            runs = [scene.load(*each, **plan) for each in (reversed(both) if number % 2 else both)]
-            pairs.append(Pair(*(reversed(runs) if number % 2 else runs)))
+    ramp_s = FIRST_TOKEN_S + effort.tokens * TOKEN_S
+    many = {"streams": effort.streams, "answers": effort.many_answers, "ramp_s": ramp_s}
+    for number in range(effort.repeats):
+        say(f"loads {number + 1} of {effort.repeats}")
+        found.many.append(scene.load(*services, tokens=effort.tokens, **many))
+        found.short.append(scene.load(service, **_SHORT, duration_s=effort.short_s))
     for beside in services[1:]:
         beside.stop()
 
@@ -362,35 +335,23 @@ def profile_service(scene: Scene, *, into: Path) -> None:
 
 def timed_rows(found: Measured, effort: Effort) -> list[Figure]:
     """Return the figures that the machine's speed decides."""
-    (bare_single, single), (bare_many, many) = _added(found.single, 50), _added(found.many, 99)
-    busy = max(run.outcome.cpu_s / run.outcome.wall_s for pair in found.many for run in pair)
+    many = statistics.median(added_ms(run, 99) for run in found.many)
+    busy = max(run.outcome.cpu_s / run.outcome.wall_s for run in found.many)
     void = ", void" if busy > MOST_GENERATOR_CPU else ""
-    stand_ins = statistics.median(
-        pair.service.stand_ins_cpu_s / pair.service.outcome.wall_s for pair in found.many
-    )
-    bare_ms, short_ms = (
-        statistics.median(run.cpu_an_answer_ms for run in runs) for runs in zip(*found.short, strict=True)
-    )
+    short_ms = statistics.median(run.cpu_an_answer_ms for run in found.short)
     *resident_mib, _ = found.resident_mib
     growth_mib = resident_mib[-1] - resident_mib[min(1, len(resident_mib) - 1)]
     rows: list[tuple[str, str, str, bool]] = [
         (
-            "added to the first text, one stream, p50",
-            "",
-            f"bare + {single - bare_single:.1f} ms: {single:.1f} ms (bare {bare_single:.1f} ms)",
-            True,
-        ),
-        (
             f"added to the first text, {effort.streams} streams, a process for each core, p99",
             f"≤ {MOST_MANY_P99_MS} ms; load generator ≤ {MOST_GENERATOR_CPU:.0%} CPU",
-            f"{many:.0f} ms (bare {bare_many:.0f} ms); of one core: stand-ins {stand_ins:.0%}, "
-            f"load generator {busy:.0%}{void}",
+            f"{many:.0f} ms; load generator {busy:.0%} of one core{void}",
             many <= MOST_MANY_P99_MS and not void,
         ),
         (
             f"CPU of an answer of {SHORT_TOKENS} tokens, stand-ins without delay",
             f"≤ {MOST_SHORT_CPU_MS} ms",
-            f"{short_ms:.1f} ms: {short_ms / bare_ms:.0f} x bare ({bare_ms:.2f} ms)",
+            f"{short_ms:.1f} ms",
             short_ms <= MOST_SHORT_CPU_MS,
         ),
         (
@@ -401,14 +362,6 @@ def timed_rows(found: Measured, effort: Effort) -> list[Figure]:
         ),
     ]
     return [Figure(*row) for row in rows]
-
-
-def _added(pairs: Sequence[Pair], percent: float) -> tuple[float, float]:
-    """Return what bare and the service added to the first text: the medians of a percentile."""
-    bare, service = (
-        statistics.median(added_ms(run, percent) for run in runs) for runs in zip(*pairs, strict=True)
-    )
-    return bare, service
 
 
 def added_ms(run: Run, percent: float) -> float:
@@ -428,8 +381,7 @@ def kept_rows(found: Measured, effort: Effort, state: Mapping[str, Any], answere
 
     ``state``: of the stand-ins; ``answered``: answers that the service gave.
     """
-    pairs = (*found.single, *found.many, *found.short)
-    others = [run.outcome for run in (*(pair.service for pair in pairs), *found.rounds)]
+    others = [run.outcome for run in (*found.many, *found.short, *found.rounds)]
     peak_mib = found.resident_mib[-1]
     unknown = "; ".join(f"{count} x {what}" for what, count in state["unknown"].items())
     rows: list[tuple[str, str, str, bool]] = [

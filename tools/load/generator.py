@@ -97,7 +97,7 @@ class Answer:
             return f"ended with {problem}"
         ids = [event.event_id.rpartition(":") for event in events]
         expected = [(ids[0][0], ":", str(place)) for place in range(1, len(ids) + 1)]
-        if events[0].event_id and ids != expected:
+        if ids != expected:
             return "events are missing, twice or out of order"
         text = "".join(event.data["text"] for event in events if event.name == "token")
         return "" if text == expected_text(self.number, tokens=tokens) else "another text"
@@ -149,9 +149,11 @@ class Generator:
         """Ask the question, or resume after the last event that came, and read to the end."""
         plan, events = self.plan, answer.events()
         url = plan.urls[stream % len(plan.urls)]
-        headers = {"accept": "text/event-stream", "content-type": "application/json"}
-        if plan.bearers:
-            headers["authorization"] = f"Bearer {plan.bearers[stream % len(plan.bearers)]}"
+        headers = {
+            "accept": "text/event-stream",
+            "content-type": "application/json",
+            "authorization": f"Bearer {plan.bearers[stream % len(plan.bearers)]}",
+        }
         if events:
             last = events[-1].event_id
             url = f"{url}/v1/answers/{last.rpartition(':')[0]}/events"

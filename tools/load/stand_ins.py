@@ -56,7 +56,6 @@ _IN_BOTH = 40
 _NUMBERS = 2 * _LEG - _IN_BOTH
 _ANSWERS = 8
 """Different sets of hits, which take turns."""
-_BARE_HITS = 5
 _BEST_COSINE = 0.78
 _BEST_BM25 = 19.0
 
@@ -88,12 +87,6 @@ def stored_hits(index: str, document_id: str) -> bytes:
         fields |= {name: [_column(row.body[name])] for name in ("kept", "card") if name in row.body}
         hits.append({"_index": index, "fields": fields, "sort": [document_id, place]})
     return _hits(hits)
-
-
-@cache
-def bare_hits() -> bytes:
-    """Return the hits that ``bare`` reads."""
-    return _hits([{"_source": {"text": text}} for text in workload.passages()[:_BARE_HITS]])
 
 
 def _hits(hits: Sequence[object]) -> bytes:
@@ -397,7 +390,7 @@ class StandIns:
             self._embeddings += 1
             return EMBEDDING_S, _json([unit_vector(self._embeddings % 16)] * len(texts))
         if path.endswith("/_search"):
-            return SEARCH_S, _json(self._found(path, body))
+            return SEARCH_S, _json(self._found(body))
         if path.endswith("/_mapping"):
             return SEARCH_S, _json({self._index: {}})
         if target.startswith("DynamoDB"):
@@ -410,12 +403,10 @@ class StandIns:
             return 0.0, self._control(body)
         raise UnknownCallError(path)
 
-    def _found(self, path: str, body: bytes) -> bytes:
-        if path.startswith("/bare/"):
-            hits = bare_hits()
-        elif b'"aggs"' in body:  # the abbreviations, which are read beside the questions
+    def _found(self, body: bytes) -> bytes:
+        if b'"aggs"' in body:  # the abbreviations, which are read beside the questions
             return b'{"timed_out":false,"aggregations":{"values":{"buckets":[]}}}'
-        elif b'"hybrid"' in body:
+        if b'"hybrid"' in body:
             self._searches += 1
             hits = hybrid_hits(self._index, seed=self._searches % _ANSWERS)
         else:

@@ -75,11 +75,6 @@ def test_an_error_is_named_by_its_code():
     assert fault(stream()[0] + event(2, "error", code="interrupted")) == "ended with interrupted"
 
 
-def test_bares_events_have_no_ids():
-    body = b"event: token\ndata: %s\n\nevent: done\ndata: {}\n\n" % orjson.dumps({"text": TEXT})
-    assert fault(body) == ""
-
-
 def test_a_comment_is_no_event():
     assert parse_events(b": alive\n\n" + stream()[0]) == parse_events(stream()[0])
 

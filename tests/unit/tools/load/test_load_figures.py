@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from tools.load.__main__ import QUICK, Measured, Pair, Run, kept_rows, percentile, timed_rows
+from tools.load.__main__ import QUICK, Measured, Run, kept_rows, percentile, timed_rows
 from tools.load.stand_ins import ADDED_TO_MS
 from tools.load.workload import LoadOutcome
 
@@ -17,16 +17,16 @@ def run(
     *, added_ms: float = 2.0, cpu_s: float = 0.04, answers: int = 100, generator_cpu_s: float = 0.1
 ) -> Run:
     outcome = LoadOutcome([ADDED_TO_MS + added_ms] * 10, answers=answers, wall_s=1.0, cpu_s=generator_cpu_s)
-    return Run(outcome, cpu_s, stand_ins_cpu_s=0.2)
+    return Run(outcome, cpu_s)
 
 
-def measured(service: Run | None = None, *, bare: Run | None = None) -> Measured:
-    every = [Pair(bare or run(), service or run())] * 3
-    return Measured(every, every, every, [run()], [100.0, 101.0, 180.0], LoadOutcome(answers=3))
+def measured(service: Run | None = None) -> Measured:
+    every = [service or run()] * 3
+    return Measured(every, every, [run()], [100.0, 101.0, 180.0], LoadOutcome(answers=3))
 
 
-def missed(service: Run | None = None, *, bare: Run | None = None) -> list[str]:
-    rows = timed_rows(measured(service, bare=bare), EFFORT)
+def missed(service: Run | None = None) -> list[str]:
+    rows = timed_rows(measured(service), EFFORT)
     return [row.what.split(",")[0] for row in rows if not row.holds]
 
 
@@ -36,15 +36,9 @@ def failed(found: Measured, *, state: dict[str, object] | None = None, answered:
     return [row.measured for row in rows if not row.holds]
 
 
-def test_as_good_as_bare_misses_nothing():
+def test_a_fast_service_misses_nothing():
     assert missed() == []
     assert failed(measured()) == []
-
-
-def test_one_stream_and_a_short_answer_are_told_beside_bare():
-    single, _, short, _ = timed_rows(measured(run(added_ms=22.0, cpu_s=1.2)), EFFORT)
-    assert single.measured == "bare + 20.0 ms: 22.0 ms (bare 2.0 ms)"
-    assert (short.measured, short.holds) == ("12.0 ms: 30 x bare (0.40 ms)", True)
 
 
 def test_many_streams_and_a_short_answer_have_a_limit():
@@ -55,19 +49,17 @@ def test_many_streams_and_a_short_answer_have_a_limit():
 
 def test_a_busy_load_generator_voids():
     assert missed(run(generator_cpu_s=0.95)) == ["added to the first text"]
-    assert missed(bare=run(generator_cpu_s=0.95)) == ["added to the first text"]
 
 
 def test_no_answers_are_a_miss():
-    empty = Run(LoadOutcome(wall_s=1.0), 1.0, stand_ins_cpu_s=0.0)
+    empty = Run(LoadOutcome(wall_s=1.0), 1.0)
     assert missed(empty) == ["added to the first text", "CPU of an answer of 20 tokens"]
 
 
 def test_an_error_is_a_miss_and_is_named():
     service = run()
     service.outcome.errors["another text"] = 2
-    pair = Pair(run(), service)
-    assert failed(replace(measured(), short=[pair])) == ["800 answers; 2 x another text"]
+    assert failed(replace(measured(), short=[service])) == ["500 answers; 2 x another text"]
 
 
 def test_a_missing_record_and_an_unknown_call_are_misses():

@@ -1,18 +1,14 @@
-"""What the stand-in's model sends, read by the product's own parsers and by the relay."""
+"""What the stand-in's model sends, read by the product's own parsers."""
 
 from __future__ import annotations
 
-import orjson
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from assistant.answering.prompt import Prompt, PromptDocument
 from assistant.answering.stream import AnswerText
 from assistant.aws.event_stream import ChatChunkParser, EventStreamParser
 from assistant.local.gateway import ResponseCutter
 from assistant.text.language import SentenceSplitter, language
-from tools.load.bare import _payloads, _relayed
 from tools.load.stand_ins import AnswerFrames, framed, sse_chunk
 from tools.load.workload import (
     READ_DOCUMENTS,
@@ -28,22 +24,10 @@ from tools.load.workload import (
 )
 
 NUMBER = 4_711
-SIZES = st.lists(st.integers(1, 700), min_size=1, max_size=40)
 
 
 def stream(tokens: int = 30, *, seed: int = 0) -> bytes:
     return b"".join(AnswerFrames(seed=seed).of(tag_of(NUMBER), tokens=tokens))
-
-
-def pieces(data: bytes, sizes: list[int]) -> list[bytes]:
-    found: list[bytes] = []
-    for number in range(len(data)):
-        if not data:
-            break
-        size = sizes[number % len(sizes)]
-        found.append(data[:size])
-        data = data[size:]
-    return found
 
 
 def test_the_products_parsers_read_the_expected_text():
@@ -64,20 +48,6 @@ def test_another_seed_cuts_elsewhere_and_says_the_same():
     assert stream(seed=1) != stream(seed=2)
     texts = [b"".join(EventStreamParser().feed(stream(seed=seed))) for seed in (1, 2)]
     assert texts[0] == texts[1]
-
-
-@given(SIZES)
-def test_the_relay_reads_the_same_however_the_network_cuts(sizes: list[int]):
-    frames, events, sent = bytearray(), bytearray(), b""
-    for piece in pieces(stream(), sizes):
-        frames += piece
-        events += _payloads(frames)
-        sent += _relayed(events)
-    texts = [
-        orjson.loads(line[6:])["text"] for line in sent.split(b"\n") if line.startswith(b'data: {"text"')
-    ]
-    assert "".join(texts) == expected_text(NUMBER, tokens=30)
-    assert sent.endswith(b"event: done\ndata: {}\n\n")
 
 
 def test_a_question_is_known_again_in_a_prompt():
