@@ -1,1 +1,1 @@
-"""The functions that Lambda runs: one folder a function, ``lambdas/<verb_noun>/handler.py``."""
+"""The functions that Lambda runs: one module a function, ``lambdas/<verb_noun>.py``."""

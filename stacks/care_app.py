@@ -94,7 +94,7 @@ class LinkProbe(Construct):
             "Ask",
             tenant=tenant,
             program=FunctionProgram(
-                folder="ask_probe",
+                module="ask_probe",
                 timeout_s=_TIMEOUT_S,
                 memory_mib=1024,  # half a CPU: the imports alone take seconds of one
                 environment=self._environment(care, key),

@@ -34,10 +34,10 @@ class FunctionPlace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionProgram:
-    """What a function runs: ``lambdas/<folder>/handler.py``, function ``handle``; as an archive, or out of
+    """What a function runs: ``lambdas/<module>.py``, function ``handle``; as an archive, or out of
     an image that holds it."""
 
-    folder: str
+    module: str
     timeout_s: int
     memory_mib: int
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -50,7 +50,7 @@ class FunctionProgram:
 
     @property
     def handler(self) -> str:
-        return f"lambdas.{self.folder}.handler.handle"
+        return f"lambdas.{self.module}.handle"
 
 
 class FunctionRole(WorkloadRole):

@@ -628,7 +628,7 @@ class LearningSettings(FunctionSettings):
 
 
 class ProbeSettings(ProcessSettings):
-    """The function that asks one question through the private link (``lambdas/ask_probe``)."""
+    """The function that asks one question through the private link (``lambdas/ask_probe.py``)."""
 
     model_config = SettingsConfigDict(env_prefix="ASSISTANT_PROBE_")
 

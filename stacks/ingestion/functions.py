@@ -336,7 +336,7 @@ class DocumentFunctions(Construct):
             "metrics_service": self._tenant.full_name,
         }
         program = FunctionProgram(
-            folder="receive_documents",
+            module="receive_documents",
             timeout_s=_RECEIVE_TIMEOUT_S,
             memory_mib=1024,
             scratch_mib=1536,  # the raw files of a batch, 256 MiB each at most
@@ -368,7 +368,7 @@ class DocumentFunctions(Construct):
             "metrics_service": self._tenant.full_name,
         }
         program = FunctionProgram(
-            folder="ingest_documents",
+            module="ingest_documents",
             timeout_s=_INGEST_TIMEOUT_S,
             memory_mib=1769,  # one whole core, to parse and split documents
             environment=IngestingSettings.variables(environment, known_later=cdk.Token.is_unresolved),
@@ -413,9 +413,9 @@ class DocumentFunctions(Construct):
         values = self._index_environment() | {"events_table": permissions.data.events_table}
         environment = RemovingSettings.variables(values, known_later=cdk.Token.is_unresolved)
 
-        def function(construct_id: str, folder: str, timeout_s: int) -> VpcFunction:
+        def function(construct_id: str, module: str, timeout_s: int) -> VpcFunction:
             program = FunctionProgram(
-                folder=folder, timeout_s=timeout_s, memory_mib=1024, environment=environment
+                module=module, timeout_s=timeout_s, memory_mib=1024, environment=environment
             )
             return self._function(construct_id, role=role, program=program)
 
@@ -510,9 +510,9 @@ class CaptureRedaction(Construct):
         }
         environment = RedactingSettings.variables(values, known_later=cdk.Token.is_unresolved)
 
-        def function(name: str, folder: str, timeout_s: int) -> VpcFunction:
+        def function(name: str, module: str, timeout_s: int) -> VpcFunction:
             program = FunctionProgram(
-                folder=folder, timeout_s=timeout_s, memory_mib=1024, environment=environment
+                module=module, timeout_s=timeout_s, memory_mib=1024, environment=environment
             )
             return VpcFunction(self, name, tenant=tenant, program=program, place=place, role=role)
 

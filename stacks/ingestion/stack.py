@@ -128,7 +128,7 @@ class IngestionStack(TenantStack):
             "LinkSecret",
             tenant=tenant,
             program=FunctionProgram(
-                folder="create_link_secret",
+                module="create_link_secret",
                 timeout_s=120,
                 memory_mib=1024,
                 environment=LinkSecretSettings.variables(environment, known_later=cdk.Token.is_unresolved),
@@ -188,7 +188,7 @@ class SearchSchema(Construct):
             "Apply",
             tenant=tenant,
             program=FunctionProgram(
-                folder="apply_search_schema",
+                module="apply_search_schema",
                 timeout_s=_TIMEOUT_S,
                 memory_mib=1024,
                 environment=SchemaSettings.variables(environment, known_later=cdk.Token.is_unresolved),

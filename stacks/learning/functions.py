@@ -35,8 +35,8 @@ from stacks.processes import LEARNING_IMAGE, TenantFileAsset, image_uri
 from stacks.roles import Duty, allow, bucket_arn, parameter_arn, resource_arn, tag_duty, via
 from stacks.tenant import DeployedTenant
 
-FOLDERS = ("move_feedback", "learn_ranking")
-"""Of ``lambdas/``, whose handlers the image is started with."""
+MODULES = ("move_feedback", "learn_ranking")
+"""Modules of ``lambdas``, whose ``handle`` the image is started with."""
 _READ_ITEMS = ("dynamodb:GetItem", "dynamodb:BatchGetItem")
 _UPDATE = "dynamodb:UpdateItem"
 _MOVE_RATE = "rate(1 minute)"
@@ -114,7 +114,7 @@ class LearningFunctions(Construct):
             "metrics_service": self._tenant.full_name,
         }
         program = FunctionProgram(
-            folder="move_feedback",
+            module="move_feedback",
             timeout_s=_MOVE_TIMEOUT_S,
             memory_mib=1769,  # one whole core, to find patients' data
             environment=MovingSettings.variables(environment, known_later=cdk.Token.is_unresolved),
@@ -154,7 +154,7 @@ class LearningFunctions(Construct):
             "metrics_service": tenant.full_name,
         }
         program = FunctionProgram(
-            folder="learn_ranking",
+            module="learn_ranking",
             timeout_s=_LEARN_TIMEOUT_S,
             memory_mib=2048,
             environment=LearningSettings.variables(environment, known_later=cdk.Token.is_unresolved),

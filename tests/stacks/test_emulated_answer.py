@@ -109,7 +109,7 @@ class Deployed:
         }
         for variable, value in given.items():
             self.monkeypatch.setenv(variable, value)
-        entry: FunctionEntry[Any, Any] = importlib.import_module(f"lambdas.{name}.handler").handle
+        entry: FunctionEntry[Any, Any] = importlib.import_module(f"lambdas.{name}").handle
         self.entries.append(entry)
         return await asyncio.to_thread(entry, event, Context())
 

@@ -37,7 +37,7 @@ def template() -> dict[str, Any]:
             name,
             tenant=tenant,
             program=FunctionProgram(
-                folder="ingest_documents", timeout_s=60, memory_mib=512, environment={"A": "b"}
+                module="ingest_documents", timeout_s=60, memory_mib=512, environment={"A": "b"}
             ),
             place=FunctionPlace(
                 subnet_ids=("subnet-1", "subnet-2"),
@@ -153,12 +153,12 @@ def test_the_deployed_tenant_file_answers_alike_and_contains_no_account(name: st
 
 IMPORTS = """
 import importlib, sys
-code, dependencies, *folders = sys.argv[1:]
+code, dependencies, *modules = sys.argv[1:]
 sys.path[:0] = [code, f"{dependencies}/python"]
-for folder in folders:
-    handler = importlib.import_module(f"lambdas.{folder}.handler")
-    assert callable(handler.handle), folder
-    foreign = [m.__file__ for m in (handler, importlib.import_module("assistant.settings"))]
+for name in modules:
+    module = importlib.import_module(f"lambdas.{name}")
+    assert callable(module.handle), name
+    foreign = [m.__file__ for m in (module, importlib.import_module("assistant.settings"))]
     assert all(path.startswith(code) for path in foreign), foreign
 """
 
@@ -166,15 +166,16 @@ for folder in folders:
 @pytest.mark.parametrize("dependencies", [FUNCTIONS, PROBE], ids=lambda each: each.lock)
 def test_handlers_import_only_from_their_archives(dependencies: FunctionDependencies, tmp_path: Path) -> None:
     """Uses wheels of the running Python, because wheels for Lambda's Python import only there."""
-    folders = sorted(path.parent.name for path in (ROOT / "lambdas").glob("*/handler.py"))
-    of_probe = [folder for folder in folders if folder == "ask_probe"]
+    modules = {path.stem for path in (ROOT / "lambdas").glob("*.py")} - {"__init__"}
+    of_probe = {"ask_probe"}
+    assert of_probe < modules
     for name, archive in (("code", code_archive()), ("packed", dependencies.for_this_python().fetch())):
         zipfile.ZipFile(archive.path).extractall(tmp_path / name)
 
     done = subprocess.run(
         [
             *(sys.executable, "-I", "-S", "-c", IMPORTS, str(tmp_path / "code"), str(tmp_path / "packed")),
-            *(of_probe if dependencies is PROBE else set(folders) - set(of_probe)),
+            *sorted(of_probe if dependencies is PROBE else modules - of_probe),
         ],
         cwd=tmp_path,
         capture_output=True,

@@ -61,7 +61,7 @@ def template() -> dict[str, Any]:
 
 
 def functions_of(template: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the functions by the folder of their handler."""
+    """Return the functions by the module of their handler."""
     return {
         body["Properties"]["Handler"].split(".")[1]: body["Properties"]
         for body in resources_of(template, "AWS::Lambda::Function").values()
@@ -87,8 +87,8 @@ def actions_of(template: Mapping[str, Any], role: str) -> set[str]:
 
 
 def test_each_function_has_the_security_group_that_it_needs(template: dict[str, Any]) -> None:
-    for folder, function in functions_of(template).items():
-        group = NETWORK.security_group_ids[WORKLOADS.get(folder, Workload.INGESTION)]
+    for module, function in functions_of(template).items():
+        group = NETWORK.security_group_ids[WORKLOADS.get(module, Workload.INGESTION)]
         assert function["VpcConfig"] == {"SubnetIds": list(NETWORK.subnet_ids), "SecurityGroupIds": [group]}
 
 
@@ -96,11 +96,11 @@ def test_each_function_has_a_handler_and_the_settings_that_it_reads(template: di
     functions = functions_of(template)
 
     assert functions.keys() == SETTINGS.keys()
-    for folder, function in functions.items():
-        assert (ROOT / "lambdas" / folder / "handler.py").exists(), folder
+    for module, function in functions.items():
+        assert (ROOT / "lambdas" / f"{module}.py").exists(), module
         variables = function["Environment"]["Variables"]
-        known = {SETTINGS[folder].variable(name) for name in SETTINGS[folder].model_fields}
-        assert set(variables) <= known, folder
+        known = {SETTINGS[module].variable(name) for name in SETTINGS[module].model_fields}
+        assert set(variables) <= known, module
 
 
 def test_a_visibility_timeout_is_six_function_timeouts(template: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from assistant.settings.process import LearningSettings, MovingSettings, ProcessSettings
-from stacks.learning.functions import FOLDERS
+from stacks.learning.functions import MODULES
 from stacks.learning.stack import LearningStack
 from stacks.outputs import Workload
 from tests.stacks.policies import statements_of
@@ -40,7 +40,7 @@ def built(ranking: str = "daily") -> Template:
 
 
 def functions_of(template: Template) -> dict[str, dict[str, Any]]:
-    """Return the functions by the folder of their handler."""
+    """Return the functions by the module of their handler."""
     found = [body["Properties"] for body in resources_of(template, "AWS::Lambda::Function").values()]
     return {one["ImageConfig"]["Command"][0].split(".")[1]: one for one in found}
 
@@ -61,7 +61,7 @@ def allowing(role: str, action: str, *, on: str = "") -> list[dict[str, Any]]:
 
 def test_both_functions_run_one_image_by_its_digest() -> None:
     functions = functions_of(built())
-    assert tuple(functions) == FOLDERS
+    assert tuple(functions) == MODULES
     images = {json.dumps(function["Code"]) for function in functions.values()}
     assert len(images) == 1
     assert "/private-care-assistant/learning@" in images.pop()
@@ -77,10 +77,10 @@ def test_both_functions_are_in_the_vpc_with_a_group_of_their_own() -> None:
         assert function["KmsKeyArn"] == KEYS.data_key_arn
 
 
-@pytest.mark.parametrize("folder", FOLDERS)
-def test_a_function_has_only_variables_that_it_reads(folder: str) -> None:
-    settings = SETTINGS[folder]
-    variables = functions_of(built())[folder]["Environment"]["Variables"]
+@pytest.mark.parametrize("module", MODULES)
+def test_a_function_has_only_variables_that_it_reads(module: str) -> None:
+    settings = SETTINGS[module]
+    variables = functions_of(built())[module]["Environment"]["Variables"]
     assert set(variables) <= {settings.variable(name) for name in settings.model_fields}
 
 
@@ -96,7 +96,7 @@ def test_the_mover_is_called_each_minute_and_begins_no_group_after_it() -> None:
 
 def test_a_failed_call_is_not_repeated() -> None:
     attempts = resources_of(built(), "AWS::Lambda::EventInvokeConfig")
-    assert len(attempts) == len(FOLDERS)
+    assert len(attempts) == len(MODULES)
     assert {one["Properties"]["MaximumRetryAttempts"] for one in attempts.values()} == {0}
 
 

@@ -65,10 +65,7 @@ def test_a_path_that_does_not_exist_is_found() -> None:
         "docs/decisions/0016",
         "assistant.service",
     ]
-    assert (
-        missing_paths("`stacks/keys.py`, `lambdas/<name>/handler.py`, `python -m assistant.api`, `/v1/x`")
-        == []
-    )
+    assert missing_paths("`stacks/keys.py`, `lambdas/<name>.py`, `python -m assistant.api`, `/v1/x`") == []
 
 
 def entries_of_the_threat_model() -> list[list[str]]:

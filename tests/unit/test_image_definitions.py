@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from dockerfile_parse import DockerfileParser  # pyright: ignore[reportMissingTypeStubs]
 
-from stacks.learning.functions import FOLDERS
+from stacks.learning.functions import MODULES
 from tests.fakes.image_build import context_files
 
 ROOT = Path(__file__).parents[2]
@@ -142,7 +142,7 @@ def started(definition: Path) -> list[str]:
     *_, module = json.loads(final(definition, "ENTRYPOINT")[-1])
     if module != "awslambdaric":
         return [f"{module}.__main__"]
-    return [f"lambdas.{folder}.handler" for folder in FOLDERS]
+    return [f"lambdas.{module}" for module in MODULES]
 
 
 def reached(start: str | None) -> set[str]:

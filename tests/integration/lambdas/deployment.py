@@ -76,11 +76,11 @@ class Deployment:
     def queue_url(self, what: str) -> str:
         return f"{self.aws_url}/123456789012/{self.named(what)}"
 
-    def function(self, folder: str, settings: type[ProcessSettings], given: Mapping[str, Any]) -> Any:
+    def function(self, module: str, settings: type[ProcessSettings], given: Mapping[str, Any]) -> Any:
         """Return the deployed handler, with the environment that the stack would give it."""
         for name, value in settings.variables(given).items():
             self.monkeypatch.setenv(name, value)
-        entry: FunctionEntry[Any, Any] = importlib.import_module(f"lambdas.{folder}.handler").handle
+        entry: FunctionEntry[Any, Any] = importlib.import_module(f"lambdas.{module}").handle
         self.entries.append(entry)
 
         async def handle(event: Mapping[str, Any], context: Context | None = None) -> Any:
@@ -112,8 +112,8 @@ class Deployment:
         }
         return self.function("ingest_documents", IngestingSettings, given)
 
-    def removing(self, folder: str) -> Callable[..., Any]:
-        return self.function(folder, RemovingSettings, self._index_settings())
+    def removing(self, module: str) -> Callable[..., Any]:
+        return self.function(module, RemovingSettings, self._index_settings())
 
     def _index_settings(self) -> dict[str, Any]:
         return {

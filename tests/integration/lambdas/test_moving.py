@@ -69,7 +69,7 @@ class Deployed:
         }
         for name, value in MovingSettings.variables(given | changed).items():
             monkeypatch.setenv(name, value)
-        entry = importlib.import_module("lambdas.move_feedback.handler").handle
+        entry = importlib.import_module("lambdas.move_feedback").handle
 
         async def handle(event: dict[str, Any]) -> Any:
             try:

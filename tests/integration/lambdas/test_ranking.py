@@ -93,7 +93,7 @@ async def tenant(aws_server_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncI
     }
     for variable, value in LearningSettings.variables(given).items():
         monkeypatch.setenv(variable, value)
-    function = importlib.import_module("lambdas.learn_ranking.handler").handle
+    function = importlib.import_module("lambdas.learn_ranking").handle
     async with (
         open_client("s3", region=REGION, endpoint_url=aws_server_url) as s3,
         open_client("dynamodb", region=REGION, endpoint_url=aws_server_url) as dynamodb,

@@ -71,7 +71,7 @@ async def buckets(aws_server_url: str) -> AsyncIterator[Buckets]:
         yield made
 
 
-def function(folder: str, buckets: Buckets, aws_url: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+def function(module: str, buckets: Buckets, aws_url: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     given = {
         "region": REGION,
         "aws_endpoint_url": aws_url,
@@ -81,7 +81,7 @@ def function(folder: str, buckets: Buckets, aws_url: str, monkeypatch: pytest.Mo
     }
     for name, value in RedactingSettings.variables(given).items():
         monkeypatch.setenv(name, value)
-    entry = importlib.import_module(f"lambdas.{folder}.handler").handle
+    entry = importlib.import_module(f"lambdas.{module}").handle
 
     async def handle(event: dict[str, Any]) -> Any:
         try:

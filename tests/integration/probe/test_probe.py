@@ -11,7 +11,7 @@ from assistant.aws.clients import open_client
 from assistant.probe.probe import Outcome, probe_once
 from assistant.settings.deployed_names import PROBE_FAILED, PROBE_PAUSED
 from assistant.settings.process import ProbeSettings
-from lambdas.ask_probe.handler import handle
+from lambdas.ask_probe import handle
 from tests.fakes.aws_server import REGION
 from tests.fakes.running_service import NOTHING_ANSWERS, Scene
 from tests.fakes.tls_front import Authority

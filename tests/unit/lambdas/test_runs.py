@@ -19,10 +19,7 @@ from assistant.settings.deployed_names import (
     RAW_FILES_REFUSED,
 )
 from assistant.wiring.services import Ingesting, Receiving, Redacting, SearchDomain
-from lambdas.apply_search_schema import handler as apply_search_schema
-from lambdas.ingest_documents import handler as ingest_documents
-from lambdas.receive_documents import handler as receive_documents
-from lambdas.redact_capture import handler as redact_capture
+from lambdas import apply_search_schema, ingest_documents, receive_documents, redact_capture
 from tests.fakes.lambda_events import custom_resource, object_created, sqs_event
 
 ALL_DONE = {"batchItemFailures": []}

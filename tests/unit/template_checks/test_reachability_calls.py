@@ -236,7 +236,7 @@ def test_layers_of_images_do_not_pass_a_perimeter_of_the_tenant_alone() -> None:
     assert codes(pulling_images(document("s3:GetObject", Condition=OWN))) == {"reach-endpoint-policy"}
 
 
-def function(handler: str = "lambdas.apply_search_schema.handler.handle") -> Resources:
+def function(handler: str = "lambdas.apply_search_schema.handle") -> Resources:
     return {
         "Function": resource(
             "AWS::Lambda::Function",
@@ -267,7 +267,7 @@ def test_a_custom_resource_answers_through_cloudformations_bucket_of_its_region(
 
 
 def test_a_function_with_an_undeclared_handler_is_refused() -> None:
-    report = proven(small_network(**function("lambdas.anything.handler.handle"), **gateway("s3", "TableOne")))
+    report = proven(small_network(**function("lambdas.anything.handle"), **gateway("s3", "TableOne")))
 
     assert "reach-undeclared-path" in codes(report)
 
