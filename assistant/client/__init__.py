@@ -1,5 +1,4 @@
-"""A typed client of the service: ``AssistantClient``, and ``BlockingAssistantClient`` for code without an
-event loop.
+"""A typed client of the service: ``AssistantClient``.
 
 It follows docs/openapi.json: every operation there is a method of the same name here, and ``stream`` reads
 the events of ``ask``. Unknown events and fields are ignored.
@@ -9,7 +8,7 @@ the events of ``ask``. Unknown events and fields are ignored.
             ...
 """
 
-from assistant.client.client import AssistantClient, BlockingAssistantClient
+from assistant.client.client import AssistantClient
 from assistant.client.connection import (
     ConflictingError,
     NotAllowedError,
@@ -25,7 +24,6 @@ from assistant.client.connection import (
 
 __all__ = [
     "AssistantClient",
-    "BlockingAssistantClient",
     "ConflictingError",
     "NotAllowedError",
     "NotThereError",

@@ -1,16 +1,12 @@
-"""The client: one method for each operation of docs/openapi.json, with the operation's name; and the same for
-code without an event loop."""
+"""The client: one method for each operation of docs/openapi.json, with the operation's name."""
 
 from __future__ import annotations
 
-import asyncio
 import ssl
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Sequence
-from contextlib import closing
+from collections.abc import AsyncGenerator, Sequence
 from datetime import datetime
-from functools import wraps
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
 import orjson
@@ -45,8 +41,6 @@ from assistant.domain.feedback import Act, StoredAct
 from assistant.domain.live import PlainContext
 
 Body = TypeVar("Body", bound=BaseModel)
-P = ParamSpec("P")
-Result = TypeVar("Result")
 _JSON = {"accept": "application/json"}
 
 
@@ -330,71 +324,3 @@ def _question(question: str | Question) -> Question:
 def _path(*parts: str) -> str:
     """Return an address below ``/v1``; no part leads to another path."""
     return "/".join(("/v1", *(quote(part, safe="") for part in parts)))
-
-
-# --- without an event loop ---------------------------------------------------------------------------------
-
-
-def _blocking(
-    method: Callable[Concatenate[AssistantClient, P], Coroutine[Any, Any, Result]],
-) -> Callable[Concatenate[BlockingAssistantClient, P], Result]:
-    """Return a method that waits for its namesake of ``AssistantClient``."""
-
-    @wraps(method)
-    def wait(self: BlockingAssistantClient, *args: P.args, **kwargs: P.kwargs) -> Result:
-        return self.runner.run(method(self.client, *args, **kwargs))
-
-    return wait
-
-
-class BlockingAssistantClient:
-    """The methods of ``AssistantClient`` that a script needs, for one thread without a running event loop."""
-
-    def __init__(
-        self,
-        base_url: str,
-        *,
-        token: str | None,
-        patience: Patience | None = None,
-        tls: ssl.SSLContext | None = None,
-    ) -> None:
-        self.client = AssistantClient(base_url, token=token, patience=patience, tls=tls)
-        self.runner = asyncio.Runner()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        with closing(self.runner):
-            self.runner.run(self.client.close())
-
-    def stream(self, question: str | Question) -> Generator[AnswerEvent]:
-        """Yield the events of an answer, as ``AssistantClient.stream`` does."""
-        events = self.client.stream(question)
-
-        async def next_event() -> AnswerEvent | None:
-            return await anext(events, None)
-
-        try:
-            while (event := self.runner.run(next_event())) is not None:
-                yield event
-        finally:
-            self.runner.run(events.aclose())
-
-    ask = _blocking(AssistantClient.ask)
-    read_answer = _blocking(AssistantClient.read_answer)
-    cancel_answer = _blocking(AssistantClient.cancel_answer)
-    give_verdict = _blocking(AssistantClient.give_verdict)
-    keep_sent = _blocking(AssistantClient.keep_sent)
-    keep_act = _blocking(AssistantClient.keep_act)
-    read_element_again = _blocking(AssistantClient.read_element_again)
-    list_documents = _blocking(AssistantClient.list_documents)
-    bring_document = _blocking(AssistantClient.bring_document)
-    document_status = _blocking(AssistantClient.document_status)
-    withdraw_document = _blocking(AssistantClient.withdraw_document)
-    read_document = _blocking(AssistantClient.read_document)

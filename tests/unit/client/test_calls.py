@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from assistant.client import (
-    BlockingAssistantClient,
     ConflictingError,
     NotAllowedError,
     NotThereError,
@@ -19,7 +16,7 @@ from assistant.client import (
     UnreachableError,
 )
 from assistant.domain.answers import Verdict, VerdictLabel
-from tests.unit.client.served import DONE, STARTED, STREAM, answer, problem, serving
+from tests.unit.client.served import answer, problem, serving
 
 pytestmark = pytest.mark.loopback
 
@@ -81,17 +78,6 @@ async def test_ids_cannot_lead_to_another_path() -> None:
         with pytest.raises(UnreachableError):
             await served.client.read_answer("../documents/x?y#z")
     assert served.line(0) == "GET /v1/answers/..%2Fdocuments%2Fx%3Fy%23z"
-
-
-async def test_the_blocking_client_streams_too() -> None:
-    async with serving((STREAM, STARTED, DONE)) as served:
-        url = served.client.base_url
-
-        def read() -> list[str]:
-            with BlockingAssistantClient(url, token="secret", patience=Patience(attempts=1)) as client:
-                return [event.event for event in client.stream("Why?")]
-
-        assert await asyncio.to_thread(read) == ["started", "done"]
 
 
 def test_waits_double_up_to_a_bound_and_end() -> None:

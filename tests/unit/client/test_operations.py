@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 import assistant.client
-from assistant.client import AssistantClient, BlockingAssistantClient
+from assistant.client import AssistantClient
 
 DOCUMENT = orjson.loads((Path(__file__).parents[3] / "docs" / "openapi.json").read_bytes())
 OPERATIONS = {
@@ -27,13 +27,6 @@ def methods(client: type) -> set[str]:
 
 def test_every_operation_of_the_document_is_a_method_and_no_other() -> None:
     assert methods(AssistantClient) - OF_OUR_OWN == OPERATIONS
-
-
-@pytest.mark.parametrize("name", sorted(methods(BlockingAssistantClient) - {"close"}))
-def test_a_blocking_method_takes_what_its_namesake_takes(name: str) -> None:
-    blocking = inspect.signature(getattr(BlockingAssistantClient, name)).parameters
-    namesake = inspect.signature(getattr(AssistantClient, name)).parameters
-    assert set(blocking) <= set(namesake)
 
 
 def test_the_public_names_are_there() -> None:
