@@ -18,7 +18,6 @@ from pathlib import Path
 from shutil import disk_usage
 from typing import TYPE_CHECKING, Annotated
 
-import orjson
 import typer
 from rapidfuzz.distance import OSA
 from rich.text import Text
@@ -48,7 +47,6 @@ from assistant.knowledge.files import (
     read_sources,
     skipped_files,
 )
-from assistant.knowledge.migration import Change, MigrateKnowledge, Migration
 from assistant.knowledge.ports import DocumentStates
 from assistant.knowledge.reading import ListDocuments, pages_of
 from assistant.knowledge.reindexing import ReindexReport
@@ -210,43 +208,6 @@ def search(
         search_once(options, tenant=tenant, question=question, top=top)
     else:
         raise typer.BadParameter("Give either a QUESTION, or --queries FILE.jsonl with --out RUN.jsonl.")
-
-
-@app.command()
-def migrate(
-    context: typer.Context,
-    tenant: Tenant,
-    into: Annotated[str | None, Option(metavar="NAME", help="Source for documents without one.")] = None,
-    apply: Annotated[bool, Option("--apply", help="Make the changes; else only show them.")] = False,
-) -> None:
-    """Move documents of an older release to the sources and labels of the tenant file.
-
-    Status 1 while a person has to decide. The worker updates the index when it runs."""
-    options, terminal = GlobalOptions.of(context), Terminal()
-    sources = KnowledgeSources.of(options.tenant(tenant))
-    chosen = None if into is None else sources.named(into)
-
-    async def change(stores: EmbeddedTenant) -> list[Migration]:
-        migrate = MigrateKnowledge(stores.knowledge, sources=sources, into=chosen, clock=SystemClock())
-        return await migrate.apply() if apply else [planned async for planned in migrate.plan()]
-
-    migrations = options.with_stores(tenant, change)
-    missing = sorted({label for each in migrations for label in each.labels})
-    if options.json:
-        documents = [
-            {"document_id": each.document_id, "change": each.change, "detail": each.detail}
-            for each in migrations
-        ]
-        terminal.json({"applied": apply, "documents": documents, "labels_to_add": missing})
-    else:
-        for each in migrations:
-            terminal.show(f"{each.document_id}  {each.change}: {each.detail}")
-        if missing:
-            labels = orjson.dumps([*options.tenant(tenant).labels, *missing]).decode()
-            terminal.say(f"or keep them: in {tenant}.toml write labels = {labels}")
-        terminal.say(_summary(migrations, apply=apply))
-    if (missing and not apply) or any(each.change is Change.STUCK for each in migrations):
-        raise typer.Exit(1)
 
 
 @app.command()
@@ -773,15 +734,6 @@ def age(since: timedelta) -> str:
         if seconds >= size_s:
             return f"{seconds // size_s} {unit}"
     return f"{seconds} s"
-
-
-def _summary(migrations: Sequence[Migration], *, apply: bool) -> str:
-    changes = sum(one.change is not Change.STUCK for one in migrations)
-    if not migrations:
-        return "nothing to migrate"
-    if not apply:
-        return f"{changes} changes would be made; --apply makes them"
-    return f"{changes} changes made; assistant knowledge add, or any command that runs the worker, ends them"
 
 
 # --- withdrawal -------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from assistant.knowledge.ports import ErasableKeys, KnowledgeStores, PassageInde
 from assistant.knowledge.reading import pages_of
 
 LABELS_NARROWED = "labels_narrowed"
-NOTHING_LIVE = {"live_content_hash": None, "live_labels": None, "passage_count": 0, "token_count": 0}
+_NOTHING_LIVE = {"live_content_hash": None, "live_labels": None, "passage_count": 0, "token_count": 0}
 """The fields of a status whose document is not in the index."""
 _log = structlog.get_logger(__name__)
 _tracer = trace.get_tracer(__name__)
@@ -140,7 +140,7 @@ async def remove_documents(
                 await stores.documents.delete(status.document_id)
                 if keys is not None:
                     await keys.destroy(f"{DOCUMENT_SUBJECT}{status.document_id}")
-            update = NOTHING_LIVE | {"updated_at": clock.now()}
+            update = _NOTHING_LIVE | {"updated_at": clock.now()}
             await stores.states.advance_many([status.model_copy(update=update) for status in removed])
         _log.info("documents_removed", documents=len(removed))
 
