@@ -15,13 +15,13 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from assistant.aws.clients import AwsService, open_client
-from assistant.aws.local_resources import create_documents_bucket, create_key, create_queue, put_parameter
 from assistant.aws.parameters import ParameterPower, ParameterSwitches
 from assistant.aws.s3 import S3DocumentStore, S3FeedbackFiles
 from assistant.aws.sqs import SqsIngestionQueue
 from assistant.domain.clock import Clock
-from tests.fakes.aws_server import REGION, server_url
+from tests.fakes.aws_server import REGION, create_key, put_parameter, server_url
 from tests.fakes.faulty_proxy import Fault, FaultyProxy, Kind
+from tools.emulated_aws import create_documents_bucket, create_queue
 
 
 @dataclass

@@ -13,11 +13,11 @@ from assistant.aws.dynamodb_feedback import DynamoDbErasureKeys, DynamoDbFeedbac
 from assistant.aws.dynamodb_log import DynamoDbAnswerLog, DynamoDbSentValues
 from assistant.aws.dynamodb_records import DynamoDbAnswerRecords, DynamoDbLiveReads
 from assistant.aws.dynamodb_states import DynamoDbDocumentStates
-from assistant.aws.local_resources import create_table
 from assistant.domain.clock import Clock
 from assistant.settings.deployed_names import DESK, EVENTS, RECORDS, STATES, TABLES
 from tests.contracts.aws_twins import tenant_name
 from tests.fakes.aws_server import REGION, server_url
+from tools.emulated_aws import create_table
 
 
 class DynamoDbTwin:

@@ -68,5 +68,21 @@ def _serve() -> None:
     sys.stdin.read()  # ends when the process that started us has ended
 
 
+async def create_key(kms: Any, *, alias: str) -> str:
+    """Create a key under ``alias/<alias>`` and return its ARN."""
+    name = f"alias/{alias}"
+    try:
+        found = await kms.describe_key(KeyId=name)
+    except kms.exceptions.NotFoundException:
+        found = await kms.create_key(Description=f"Local stand-in of {alias}")
+        await kms.create_alias(AliasName=name, TargetKeyId=found["KeyMetadata"]["KeyId"])
+    return str(found["KeyMetadata"]["Arn"])
+
+
+async def put_parameter(ssm: Any, *, name: str, value: str) -> None:
+    """Write a parameter's next version."""
+    await ssm.put_parameter(Name=name, Value=value, Type="String", Overwrite=True)
+
+
 if __name__ == "__main__":
     _serve()

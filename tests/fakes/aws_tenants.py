@@ -14,13 +14,6 @@ from assistant.aws.clients import AwsService, open_client
 from assistant.aws.dynamodb_log import DynamoDbAnswerLog
 from assistant.aws.dynamodb_records import DynamoDbAnswerRecords
 from assistant.aws.dynamodb_states import DynamoDbDocumentStates
-from assistant.aws.local_resources import (
-    create_documents_bucket,
-    create_key,
-    create_queue,
-    create_table,
-    put_parameter,
-)
 from assistant.aws.opensearch_client import open_opensearch
 from assistant.aws.opensearch_index import OpenSearchPassageIndex
 from assistant.aws.opensearch_schema import PassageSchema, apply_schema, delete_index
@@ -31,9 +24,10 @@ from assistant.knowledge.parsing import parse_document
 from assistant.settings.deployed_names import DESK, EVENTS, RECORDS, STATES, TABLES
 from assistant.settings.process import ServiceSettings
 from tests.contracts.samples import indexed
-from tests.fakes.aws_server import REGION
+from tests.fakes.aws_server import REGION, create_key, put_parameter
 from tests.fakes.running_service import DIGEST, live_status, passages_of
 from tests.fakes.sagemaker_socket import DIMENSIONS, vector_of
+from tools.emulated_aws import create_documents_bucket, create_queue, create_table
 
 SCHEMA = PassageSchema(embedding_model="tiny-embedding", dimensions=DIMENSIONS, model_digest=DIGEST)
 

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 import orjson
 import pytest
 
-from assistant.aws.local_resources import put_parameter
+from tests.fakes.aws_server import put_parameter
 from tests.fakes.faulty_proxy import GARBAGE, Kind, json_answer
 from tests.fakes.running_service import eventually
 from tests.faults.asking import asked, asking

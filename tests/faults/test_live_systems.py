@@ -11,8 +11,8 @@ import orjson
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
-from assistant.aws.local_resources import put_parameter
 from tests.attacks.live_scene import CUSTOMER, ORDER, order
+from tests.fakes.aws_server import put_parameter
 from tests.fakes.faulty_proxy import Kind, json_answer
 from tests.fakes.running_service import eventually
 from tests.faults.asking import Answered, asked, asking, headers, idle

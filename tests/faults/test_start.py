@@ -6,8 +6,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from assistant.aws.local_resources import put_parameter
 from assistant.settings.process import ServiceSettings
+from tests.fakes.aws_server import put_parameter
 from tests.fakes.faulty_proxy import Fault, Kind, faulty_proxy, json_answer
 from tests.fakes.running_service import eventually
 from tests.faults.asking import asked, called

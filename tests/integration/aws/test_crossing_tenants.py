@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from assistant.aws.clients import open_client
-from assistant.aws.local_resources import create_documents_bucket, create_key, create_queue, put_parameter
 from assistant.aws.parameters import ParameterKeySource, create_link_secret, kms_link_secret
 from assistant.aws.s3 import S3DocumentStore
 from assistant.aws.sqs import SqsIngestionQueue
@@ -18,7 +17,8 @@ from assistant.domain.documents import ParsedDocument
 from assistant.domain.errors import ConfigurationError, DependencyError
 from tests.contracts import samples
 from tests.contracts.aws_twins import tenant_name
-from tests.fakes.aws_server import REGION
+from tests.fakes.aws_server import REGION, create_key, put_parameter
+from tools.emulated_aws import create_documents_bucket, create_queue
 
 PARSED = ParsedDocument(text="Only theirs.", sections=())
 HOSTILE_IDS = ["..", "..\\..", "%2e%2e%2frefill", "refill\\..", "*", "{owner}", "refill%00"]

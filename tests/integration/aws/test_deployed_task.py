@@ -28,14 +28,13 @@ import pytest
 from dockerfile_parse import DockerfileParser  # pyright: ignore[reportMissingTypeStubs]
 
 from assistant.aws.clients import AwsService, open_client
-from assistant.aws.local_resources import create_key, put_parameter
 from assistant.aws.opensearch_client import open_opensearch
 from assistant.aws.opensearch_schema import delete_index
 from assistant.aws.parameters import create_link_secret
 from assistant.settings import deployed_names
 from assistant.settings.deployed_names import LINK_SECRET_PURPOSE, LIVE_READS_SECRET_PURPOSE
 from assistant.settings.process import ServiceSettings, WorkerSettings
-from tests.fakes.aws_server import REGION
+from tests.fakes.aws_server import REGION, create_key, put_parameter
 from tests.fakes.model_processes import artifact_files, start_models
 from tests.fakes.processes import RunningProcess, process
 from tests.fakes.running_service import events_of, eventually

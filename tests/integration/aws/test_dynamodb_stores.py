@@ -17,7 +17,6 @@ import pytest
 from assistant.aws.clients import open_client
 from assistant.aws.dynamodb_records import DynamoDbAnswerRecords
 from assistant.aws.dynamodb_states import DynamoDbDocumentStates
-from assistant.aws.local_resources import create_table
 from assistant.domain.answers import AccessEntry, Sent, Verdict, VerdictLabel
 from assistant.domain.documents import DocumentState
 from assistant.domain.errors import DependencyError, RecordsUnavailableError
@@ -28,6 +27,7 @@ from tests.contracts.dynamodb_twin import DynamoDbTwin
 from tests.fakes.aws_server import REGION
 from tests.fakes.lossy_proxy import LossyProxy, lossy_proxy
 from tests.fakes.scripted_http import Exchange, scripted_http
+from tools.emulated_aws import create_table
 
 GOOD = Verdict(verdict_id="v1", label=VerdictLabel.GOOD)
 

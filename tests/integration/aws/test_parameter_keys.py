@@ -14,11 +14,10 @@ from joserfc.jwk import ECKey
 
 from assistant.api.auth import CachedKeySet
 from assistant.aws.clients import ClientLimits, open_client
-from assistant.aws.local_resources import put_parameter
 from assistant.aws.parameters import ParameterKeySource, ParameterPower
 from assistant.domain.errors import DependencyError
 from tests.contracts.aws_twins import tenant_name
-from tests.fakes.aws_server import REGION
+from tests.fakes.aws_server import REGION, put_parameter
 from tests.fakes.clock import SteppedClock
 from tests.fakes.faulty_proxy import Fault, FaultyProxy, Kind, faulty_proxy, json_answer
 

@@ -13,14 +13,14 @@ import pytest
 
 from assistant.aws import s3
 from assistant.aws.clients import ClientLimits, open_client
-from assistant.aws.local_resources import create_documents_bucket, create_key
 from assistant.aws.s3 import S3DocumentStore
 from assistant.domain.documents import ParsedDocument
 from assistant.domain.errors import DependencyError, DocumentInvalidError
 from tests.contracts import samples
 from tests.contracts.aws_twins import tenant_name
-from tests.fakes.aws_server import REGION
+from tests.fakes.aws_server import REGION, create_key
 from tests.fakes.faulty_proxy import Fault, FaultyProxy, Kind, Request, faulty_proxy
+from tools.emulated_aws import create_documents_bucket
 
 IMPATIENT = ClientLimits(read_timeout_s=1.5, pool_connections=8, attempts=1)
 PARSED = ParsedDocument(text="Wait until day 24.", sections=())

@@ -20,7 +20,6 @@ import pytest
 from assistant.answering.events import Done, SentenceEnded, Sources, Started, Token
 from assistant.aws.clients import AwsService, open_client
 from assistant.aws.dynamodb_records import DynamoDbAnswerRecords
-from assistant.aws.local_resources import create_key, put_parameter
 from assistant.aws.opensearch_client import call, open_opensearch
 from assistant.aws.opensearch_schema import delete_index
 from assistant.aws.parameters import create_link_secret
@@ -28,7 +27,7 @@ from assistant.client import AssistantClient
 from assistant.domain.answers import Sent, Verdict, VerdictLabel
 from assistant.domain.documents import DocumentState
 from assistant.settings.process import ServiceSettings, WorkerSettings, inherited_environment
-from tests.fakes.aws_server import REGION
+from tests.fakes.aws_server import REGION, create_key, put_parameter
 from tests.fakes.model_processes import BUILT_MODELS, artifact_files, start_models
 from tests.fakes.processes import RunningProcess, process
 from tests.fakes.running_service import eventually

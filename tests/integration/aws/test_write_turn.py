@@ -12,11 +12,11 @@ import pytest
 
 from assistant.aws.clients import open_client
 from assistant.aws.dynamodb_states import DynamoDbWriteTurn
-from assistant.aws.local_resources import create_table
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import DependencyError
 from assistant.settings.deployed_names import STATES
 from tests.fakes.aws_server import REGION
+from tools.emulated_aws import create_table
 
 Turns = Callable[..., DynamoDbWriteTurn]
 

@@ -23,7 +23,6 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 from assistant.aws.clients import AwsService, open_client
 from assistant.aws.dynamodb_states import DynamoDbDocumentStates
 from assistant.aws.lambda_entry import FunctionEntry
-from assistant.aws.local_resources import create_documents_bucket, create_queue, create_table, put_parameter
 from assistant.aws.opensearch_client import call, open_opensearch
 from assistant.aws.opensearch_schema import PassageSchema, apply_schema, delete_index
 from assistant.aws.s3 import S3DocumentStore
@@ -34,9 +33,10 @@ from assistant.knowledge.ports import KnowledgeStores
 from assistant.knowledge.withdrawal import WithdrawDocuments
 from assistant.settings.deployed_names import STATES
 from assistant.settings.process import IngestingSettings, ProcessSettings, ReceivingSettings, RemovingSettings
-from tests.fakes.aws_server import REGION
+from tests.fakes.aws_server import REGION, put_parameter
 from tests.fakes.lambda_events import Context, sqs_event
 from tests.fakes.sagemaker_socket import DIMENSIONS, SageMakerSocket, sagemaker_socket
+from tools.emulated_aws import create_documents_bucket, create_queue, create_table
 
 MODEL = "tiny-embedding"
 TENANT_FILE = f"""

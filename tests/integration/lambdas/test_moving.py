@@ -18,7 +18,6 @@ from assistant.aws.clients import open_client
 from assistant.aws.dynamodb_desk import DynamoDbDeskStore
 from assistant.aws.dynamodb_feedback import DynamoDbErasureKeys, DynamoDbFeedbackOutbox
 from assistant.aws.dynamodb_records import DynamoDbAnswerRecords
-from assistant.aws.local_resources import create_documents_bucket, create_key, create_table
 from assistant.aws.parameters import create_link_secret
 from assistant.aws.s3 import S3FeedbackFiles
 from assistant.domain.answers import Verdict, VerdictLabel
@@ -29,9 +28,10 @@ from assistant.learning.feedback_store import StoredFeedback
 from assistant.settings.deployed_names import DESK, EVENTS, FEEDBACK_SECRET_PURPOSE, RECORDS, STATES
 from assistant.settings.process import MovingSettings
 from tests.contracts import samples
-from tests.fakes.aws_server import REGION
+from tests.fakes.aws_server import REGION, create_key
 from tests.fakes.lambda_events import Context
 from tests.unit.learning.moving import unanswered
+from tools.emulated_aws import create_documents_bucket, create_table
 
 TENANT_FILE = 'schema_version = 1\nname = "clinic"\ndisplay_name = "Clinic"\n'
 GOOD = Verdict(verdict_id="v1", label=VerdictLabel.GOOD)

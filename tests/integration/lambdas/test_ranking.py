@@ -16,7 +16,6 @@ import pytest
 from assistant.aws.clients import open_client
 from assistant.aws.dynamodb_desk import DynamoDbDeskStore
 from assistant.aws.dynamodb_feedback import DynamoDbErasureKeys
-from assistant.aws.local_resources import create_documents_bucket, create_table
 from assistant.aws.s3 import S3FeedbackFiles
 from assistant.domain.clock import SystemClock
 from assistant.domain.desk import DeskKind, RankerRelease, ReleaseState
@@ -29,6 +28,7 @@ from tests.fakes.aws_server import REGION
 from tests.fakes.lambda_events import Context
 from tests.fakes.synthetic_feedback import DAY, START, World, feedback
 from tests.unit.tuning.test_gate import protected_set
+from tools.emulated_aws import create_documents_bucket, create_table
 
 QUESTIONS = "evaluation/ranking.json"
 

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from assistant.aws.clients import open_client
-from assistant.aws.local_resources import create_documents_bucket
 from assistant.aws.s3 import S3CaptureStore
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import DependencyError
@@ -23,6 +22,7 @@ from assistant.settings import deployed_names
 from assistant.settings.process import RedactingSettings
 from tests.fakes.aws_server import REGION
 from tests.fakes.lambda_events import Context, object_created, sqs_event
+from tools.emulated_aws import create_documents_bucket
 
 KEY = "clinic-llm/primary/2026/11/20/12/calls.jsonl"
 RAW = json.dumps(

@@ -13,7 +13,6 @@ import pytest
 
 from assistant.aws.clients import open_client
 from assistant.aws.lambda_entry import ResourceRequest, reply_to_cloudformation
-from assistant.aws.local_resources import create_key
 from assistant.aws.opensearch_client import call, open_opensearch
 from assistant.aws.opensearch_schema import delete_index
 from assistant.aws.parameters import kms_link_secret
@@ -24,7 +23,7 @@ from assistant.settings.deployed_names import (
     SEARCH_SCHEMA_RESOURCE,
 )
 from assistant.settings.process import LinkSecretSettings, SchemaSettings
-from tests.fakes.aws_server import REGION
+from tests.fakes.aws_server import REGION, create_key
 from tests.fakes.lambda_events import Context, custom_resource
 from tests.fakes.scripted_http import Exchange, ScriptedServer, scripted_http
 from tests.integration.lambdas.deployment import MODEL, Deployment
