@@ -22,7 +22,7 @@ from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, plain, table
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.desk import ApprovedAnswer, DeskKind, RankerRelease, ReleaseState, RouterRelease
 from assistant.domain.documents import DocumentState, StoredDocument
-from assistant.domain.errors import ConfigurationError, NotFoundError
+from assistant.domain.errors import ConfigurationError
 from assistant.private_files import make_private_folder, write_private
 
 if TYPE_CHECKING:
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
     from assistant.domain.feedback import FeedbackText
     from assistant.tuning.gate import Check, ProtectedQuestion, ProtectedSet
     from assistant.tuning.releases import Release, Releases, RouterReleases
+    from assistant.tuning.training_sets import Export
     from assistant.wiring.feedback import LearningStores
 
 Result = TypeVar("Result")
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 _DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
 HOLD_OUT = "Documents that the pairs never show: those that evaluation asks about, or half of all."
-QUESTIONS = "Evaluation questions, in place of the committed ones."
 DRY_RUN = "Learn and ask the open half of the questions; store nothing, take no look at the sealed half."
 LABELLED = "Labelled questions, by default evaluation/T/tuning.jsonl and routing.jsonl. Repeatable."
 Until = Annotated[
@@ -359,62 +359,34 @@ def export(
     out: Annotated[Path, Option(metavar="DIR", help="The sets become a new folder in it.")],
     since: Since = None,
     until: Until = None,
-    least_agreement: Annotated[
-        float, Option(min=0, max=1, metavar="SHARE", help="Of the marks on near-identical questions.")
-    ] = 0.66,
-    least_marks: Annotated[
-        int, Option(min=1, metavar="N", help="Marks on near-identical questions; approved texts need none.")
-    ] = 1,
 ) -> None:
     """Write training sets: supervised and preference examples, a data card, provenance to each signal."""
     from assistant.learning.feedback_store import unseal_all
     from assistant.learning.patients_data import PatientsDataFilter
-    from assistant.settings.model_artifacts import WRITER
-    from assistant.tuning.training_sets import (
-        SET_COLUMNS,
-        RecordedPrompts,
-        SetFacts,
-        SetRules,
-        Sets,
-        build_sets,
-        write_sets,
-    )
+    from assistant.tuning.training_sets import Sets, build_sets, export_of_sets, recorded_prompt
 
-    options, (begin, end) = GlobalOptions.of(context), _window(since, until, days=SETS_DAYS)
-    rules = SetRules(least_agreement=least_agreement, least_marks=least_marks)
+    options, window = GlobalOptions.of(context), _window(since, until, days=SETS_DAYS)
 
-    async def build(stores: LearningStores) -> tuple[Sets, int]:
-        events = [event async for event in stores.feedback.read(begin, end)]
+    async def build(stores: LearningStores) -> Sets:
+        events = [event async for event in stores.feedback.read(*window)]
         ids = [event.text_id for event in events if event.text_id is not None]
         texts: dict[str, FeedbackText] = {}
         for start in range(0, len(ids), _TEXTS_AT_ONCE):
             sealed = await stores.feedback.texts(ids[start : start + _TEXTS_AT_ONCE])
             texts |= await unseal_all(sealed.values(), stores.keys)
-        prompts = RecordedPrompts(records=stores.records, texts=stores.texts, prompt_id=WRITER.prompt)
-        items = await stores.desk.list(DeskKind.APPROVED_ANSWER)
-        sets = await build_sets(
+        return await build_sets(
             events,
             texts=texts,
-            approved=[ApprovedAnswer.model_validate_json(item.body) for item in items],
-            prompt_of=prompts.of_answer,
+            approved=list((await _approved(stores)).values()),
+            prompt_of=partial(recorded_prompt, records=stores.records, texts=stores.texts),
             patients_data=PatientsDataFilter(),
-            rules=rules,
         )
-        return sets, len(events)
 
-    sets, events = _with_stores(options, tenant, build)
-    facts = SetFacts(
-        tenant=tenant,
-        purpose=options.tenant(tenant).feedback.purpose,
-        since=begin,
-        until=end,
-        events=events,
-        prompt_id=WRITER.prompt,
-        rules=rules,
-    )
-    folder = write_sets(sets, out, facts)
+    sets = _with_stores(options, tenant, build)
     counts = {split: len(examples) for split, examples in sets.examples.items()}
-    _show_set(options, folder, {"examples": counts}, SET_COLUMNS, sets.rows(), sets.left_out)
+    _write_export(
+        options, export_of_sets(sets, tenant=options.tenant(tenant), window=window), out, {"examples": counts}
+    )
 
 
 @app.command()
@@ -423,47 +395,44 @@ def pairs(
     tenant: Tenant,
     out: Annotated[Path, Option(metavar="DIR", help="The pairs become a new folder in it.")],
     hold_out: Annotated[Literal["asked", "half"], Option(help=HOLD_OUT)] = "asked",
-    questions: Annotated[Path | None, Option(metavar="FILE", help=QUESTIONS)] = None,
-    sentences: Annotated[
-        int, Option(min=0, metavar="N", help="Sentences a passage that become anchors.")
-    ] = 3,
 ) -> None:
     """Write pairs for tuning the embedding model: titles, questions, approved answers, sentences."""
     from assistant.cli.evaluate import committed
     from assistant.evaluation.questions import load_questions
     from assistant.text.language import language
-    from assistant.tuning.training_sets import PAIR_COLUMNS, PairFacts, PairRules, build_pairs, write_pairs
+    from assistant.tuning.training_sets import build_pairs, export_of_pairs
 
     options = GlobalOptions.of(context)
-    path = questions or committed(options) / f"{tenant}.jsonl"
-    if questions is not None and not path.is_file():
-        raise NotFoundError(f"There is no such file: {path}.")
+    path = committed(options) / f"{tenant}.jsonl"
     protected = load_questions(path) if path.is_file() else []
-    rules = PairRules(hold_out=hold_out, sentences=sentences)
 
     async def read(services: TenantServices) -> tuple[list[StoredDocument], str]:
-        documents = await read_documents(services.search, options, tenant)
+        documents = await _documents(services.search, options, tenant)
         return documents, (await services.search.info()).index_version
 
     documents, index_version = _with_services(options, tenant, read)
-    items = _with_stores(options, tenant, lambda stores: stores.desk.list(DeskKind.APPROVED_ANSWER))
     sets = build_pairs(
         documents,
-        approved={item.item_id: ApprovedAnswer.model_validate_json(item.body) for item in items},
+        approved=_with_stores(options, tenant, _approved),
         protected=protected,
         language=language(options.tenant(tenant).language),
-        rules=rules,
+        hold_out=hold_out,
     )
     questions_sha256 = sha256(path.read_bytes()).hexdigest() if protected else ""
-    facts = PairFacts(
-        tenant=tenant, index_version=index_version, questions_sha256=questions_sha256, rules=rules
+    exported = export_of_pairs(
+        sets, tenant=tenant, index_version=index_version, questions_sha256=questions_sha256
     )
-    folder = write_pairs(sets, out, facts)
     counts = {name: len(found) for name, found in sets.pairs.items()}
-    _show_set(options, folder, {"pairs": counts}, PAIR_COLUMNS, sets.rows(), sets.left_out)
+    _write_export(options, exported, out, {"pairs": counts})
 
 
-async def read_documents(search: PassageSearch, options: GlobalOptions, tenant: str) -> list[StoredDocument]:
+async def _approved(stores: LearningStores) -> Mapping[str, ApprovedAnswer]:
+    """Return the approved answers of the desk by item."""
+    items = await stores.desk.list(DeskKind.APPROVED_ANSWER)
+    return {item.item_id: ApprovedAnswer.model_validate_json(item.body) for item in items}
+
+
+async def _documents(search: PassageSearch, options: GlobalOptions, tenant: str) -> list[StoredDocument]:
     """Return the tenant's live documents that carry no access label."""
     from assistant.knowledge.reading import pages_of
 
@@ -556,24 +525,13 @@ def _as_json(release: Release[RankerRelease] | Release[RouterRelease]) -> Mappin
     return {"release": release.name, "note": release.item.note, **content, "report": report}
 
 
-def _show_set(
-    options: GlobalOptions,
-    folder: Path,
-    counts: Mapping[str, object],
-    columns: Sequence[str],
-    rows: Iterable[Sequence[str]],
-    left_out: Mapping[str, int],
-) -> None:
-    """Print what is in an exported set, a row for each split, and what is not."""
+def _write_export(options: GlobalOptions, exported: Export, out: Path, counts: Mapping[str, object]) -> None:
+    """Write a set, and print what is in it, a row for each split, and what is not."""
+    folder, left_out = exported.write(out), exported.left_out
     lines = [f"left out, {reason}: {count}" for reason, count in sorted(left_out.items()) if count]
-    shown = table(*columns, right=columns[1:3], rows=rows)
-    _show(
-        options,
-        {"folder": str(folder), **counts, "left_out": dict(left_out)},
-        shown,
-        *lines,
-        f"Folder: {folder}",
-    )
+    shown = table(*exported.columns, right=exported.columns[1:3], rows=exported.rows)
+    told = {"folder": str(folder), **counts, "left_out": dict(left_out)}
+    _show(options, told, shown, *lines, f"Folder: {folder}")
 
 
 def _checks(title: str, checks: Sequence[Check]) -> Table | None:

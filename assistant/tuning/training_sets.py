@@ -17,7 +17,7 @@ import random
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from importlib.resources import files
@@ -39,8 +39,19 @@ from assistant.domain.feedback import FeedbackEvent, FeedbackKind, FeedbackText
 from assistant.evaluation.questions import EvaluationQuestion, split_of
 from assistant.learning.ports import PatientDataFilter
 from assistant.private_files import make_private_folder, write_private
+from assistant.settings.model_artifacts import WRITER
+from assistant.settings.tenant import TenantConfig
 from assistant.text.language import Language, has_unsupported_numbers, quantities
 
+LEAST_AGREEMENT = 0.66
+"""Share of the marks on near-identical questions that must agree on the document; an approved text needs
+none."""
+SIMILAR_FROM = 0.8
+"""Jaccard similarity of word triples from which two texts are near-duplicates."""
+LEAST_EDIT = 0.1
+"""Share of words that must differ for the draft to count as rejected."""
+NEWEST_SHARE = 0.2
+"""Share of the window, its end, that validates and never trains."""
 _MARKS = frozenset({FeedbackKind.VERDICT, FeedbackKind.SENT})
 _SHINGLE_WORDS = 3
 _TEST_OF = 10
@@ -58,7 +69,6 @@ class Origin(StrEnum):
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
-SET_COLUMNS = ("split", "examples", "preferences", "documents")
 CARD, MANIFEST = "card.md", "manifest.json"
 
 
@@ -87,41 +97,16 @@ PromptOf = Callable[[str, str], Awaitable[tuple[ChatMessage, ...] | None]]
 its documents is gone."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SetRules:
-    """What an example must be to enter a set."""
-
-    least_agreement: float = 0.66
-    least_marks: int = 1
-    """Marks on near-identical questions; an approved text needs none."""
-    similar_from: float = 0.8
-    """Jaccard similarity of word triples from which two texts are near-duplicates."""
-    least_edit: float = 0.1
-    """Share of words that must differ for the draft to count as rejected."""
-    newest_share: float = 0.2
-    """Share of the window, its end, that validates and never trains."""
-
-
 @dataclass(slots=True)
 class Sets:
     """The examples by split, and how many were left out, by reason."""
 
     examples: Mapping[Split, Sequence[Example]]
+    events: int
+    """Of which they were made."""
     left_out: Counter[str] = field(default_factory=Counter[str])
     replaced: Counter[str] = field(default_factory=Counter[str])
     """Patients' data that was still found and replaced, by kind."""
-
-    def rows(self) -> list[tuple[str, ...]]:
-        """Return each split with its numbers of examples, preferences and documents (``SET_COLUMNS``)."""
-        return [
-            (
-                name,
-                str(len(examples)),
-                str(sum(one.rejected is not None for one in examples)),
-                str(len({one.document_id for one in examples})),
-            )
-            for name, examples in self.examples.items()
-        ]
 
 
 async def build_sets(
@@ -131,17 +116,15 @@ async def build_sets(
     approved: Sequence[ApprovedAnswer],
     prompt_of: PromptOf,
     patients_data: PatientDataFilter,
-    rules: SetRules | None = None,
 ) -> Sets:
     """Return the sets of these events. ``texts``: the readable ones, by text id. The same input gives the
     same sets, in the same order."""
-    rules = rules or SetRules()
     left_out: Counter[str] = Counter()
     replaced: Counter[str] = Counter()
     drafts = _drafts(events, texts, approved, left_out)
     drafts = [_without_patients_data(one, patients_data, replaced) for one in drafts]
-    agreed = _agreeing(drafts, rules, left_out)
-    unlike = _without_duplicates(agreed, rules, left_out)
+    agreed = _agreeing(drafts, left_out)
+    unlike = _without_duplicates(agreed, left_out)
     whole: list[Example] = []
     for one in unlike:
         messages = await prompt_of(one.answer_id, one.question)
@@ -151,14 +134,14 @@ async def build_sets(
         if not one.document_id or _says_more(one.chosen, messages):
             left_out["its sources do not hold what it says"] += 1
             continue
-        whole.append(replace(one, prompt=messages, rejected=_rejected(one, rules)))
-    return Sets(_split(whole, rules, left_out), left_out, replaced)
+        whole.append(replace(one, prompt=messages, rejected=_rejected(one)))
+    return Sets(_split(whole, left_out), len(events), left_out, replaced)
 
 
 def supervised_row(example: Example) -> dict[str, Any]:
     """Return one line of an SFT set: ``prompt`` and ``completion`` as conversations, and the provenance."""
     return {
-        "prompt": _messages(example.prompt),
+        "prompt": example.prompt,
         "completion": [{"role": "assistant", "content": example.chosen}],
         "provenance": _provenance(example),
     }
@@ -169,24 +152,20 @@ def preference_row(example: Example) -> dict[str, Any] | None:
     if example.rejected is None:
         return None
     return {
-        "prompt": _messages(example.prompt),
+        "prompt": example.prompt,
         "chosen": [{"role": "assistant", "content": example.chosen}],
         "rejected": [{"role": "assistant", "content": example.rejected}],
         "provenance": _provenance(example),
     }
 
 
-def _messages(prompt: Sequence[ChatMessage]) -> list[dict[str, str]]:
-    return [{"role": message.role, "content": message.content} for message in prompt]
-
-
 def _provenance(example: Example) -> dict[str, Any]:
     return {
         "answer_id": example.answer_id,
         "document_id": example.document_id,
-        "origin": example.origin.value,
+        "origin": example.origin,
         "agreement": round(example.agreement, 3),
-        "events": list(example.events),
+        "events": example.events,
     }
 
 
@@ -276,20 +255,20 @@ def _says_more(chosen: str, prompt: Sequence[ChatMessage]) -> bool:
     return has_unsupported_numbers(quantities(chosen), held)
 
 
-def _rejected(example: Example, rules: SetRules) -> str | None:
+def _rejected(example: Example) -> str | None:
     """Return the draft if the chosen text differs enough from it."""
     if example.rejected is None:
         return None
     distance = Levenshtein.normalized_distance(example.rejected.split(), example.chosen.split())
-    return example.rejected if distance >= rules.least_edit else None
+    return example.rejected if distance >= LEAST_EDIT else None
 
 
 # Agreement, near-duplicates, splits
 
 
-def _agreeing(examples: Sequence[Example], rules: SetRules, left_out: Counter[str]) -> list[Example]:
+def _agreeing(examples: Sequence[Example], left_out: Counter[str]) -> list[Example]:
     """Return the examples whose document most marks on near-identical questions agree on."""
-    alike = families([one.question for one in examples], similar_from=rules.similar_from)
+    alike = families([one.question for one in examples])
     documents: dict[int, Counter[str]] = defaultdict(Counter)
     for family, one in zip(alike, examples, strict=True):
         documents[family][one.document_id] += len(one.events)
@@ -299,20 +278,16 @@ def _agreeing(examples: Sequence[Example], rules: SetRules, left_out: Counter[st
         share = marks[one.document_id] / marks.total()
         if one.origin is Origin.APPROVED:
             kept.append(one)
-        elif marks[one.document_id] < rules.least_marks:
-            left_out["too few marks"] += 1
-        elif share < rules.least_agreement:
+        elif share < LEAST_AGREEMENT:
             left_out["marks disagree"] += 1
         else:
             kept.append(replace(one, agreement=share))
     return kept
 
 
-def _without_duplicates(
-    examples: Sequence[Example], rules: SetRules, left_out: Counter[str]
-) -> list[Example]:
+def _without_duplicates(examples: Sequence[Example], left_out: Counter[str]) -> list[Example]:
     """Return one example of each group of near-duplicates: the strongest, of these the latest."""
-    alike = families([f"{one.question}\n{one.chosen}" for one in examples], similar_from=rules.similar_from)
+    alike = families([f"{one.question}\n{one.chosen}" for one in examples])
     order = list(Origin)
     best: dict[int, int] = {}
     for at, (family, one) in enumerate(zip(alike, examples, strict=True)):
@@ -323,16 +298,14 @@ def _without_duplicates(
     return [examples[at] for at in sorted(best.values())]
 
 
-def _split(
-    examples: Sequence[Example], rules: SetRules, left_out: Counter[str]
-) -> Mapping[Split, Sequence[Example]]:
+def _split(examples: Sequence[Example], left_out: Counter[str]) -> Mapping[Split, Sequence[Example]]:
     """Split by document and by time: no document is in train and test, no training example is newer than a
     validating one, and no question in train is a near-duplicate of one in test."""
     if not examples:
         return dict.fromkeys(SPLITS, ())
     first, last = min(one.at for one in examples), max(one.at for one in examples)
-    cut = last - (last - first) * rules.newest_share
-    alike = families([one.question for one in examples], similar_from=rules.similar_from)
+    cut = last - (last - first) * NEWEST_SHARE
+    alike = families([one.question for one in examples])
     tested = {family for family, one in zip(alike, examples, strict=True) if _is_tested(one.document_id)}
     split: dict[Split, list[Example]] = {name: [] for name in SPLITS}
     for family, one in zip(alike, examples, strict=True):
@@ -378,10 +351,10 @@ class Alike:
         )
 
 
-def families(texts: Sequence[str], *, similar_from: float) -> list[int]:
+def families(texts: Sequence[str]) -> list[int]:
     """Return the family of each text, which is the number of its first member: texts that are alike by their
     word triples, case and white space aside, and whatever is alike to one of them."""
-    index, family = Alike(similar_from), list[int]()
+    index, family = Alike(SIMILAR_FROM), list[int]()
     for at, text in enumerate(texts):
         triples = _triples(text)
         joined = {family[other] for other in index.of(triples)}
@@ -401,129 +374,126 @@ def _triples(text: str) -> frozenset[str]:
 # Prompts and files
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecordedPrompts:
-    """Builds what a model of this prompt would read for a recorded answer, from the documents as they are."""
-
-    records: AnswerRecords
-    texts: DocumentTexts
-    prompt_id: str
-
-    async def of_answer(self, answer_id: str, question: str) -> tuple[ChatMessage, ...] | None:
-        """Return the messages; None where the record or the content of a source is gone."""
-        record = await self.records.get_answer(answer_id)
-        if record is None:
+async def recorded_prompt(
+    answer_id: str, question: str, *, records: AnswerRecords, texts: DocumentTexts
+) -> tuple[ChatMessage, ...] | None:
+    """Return what a model would read for a recorded answer, of the documents as they are; None where the
+    record or the content of a source is gone."""
+    record = await records.get_answer(answer_id)
+    if record is None:
+        return None
+    read: list[str] = []
+    for use in record.passages[:DOCUMENTS_READ]:
+        labels = frozenset(record.labels)
+        document = await texts.read(use.document_id, use.content_hash, labels=labels)
+        if document is None:
             return None
-        read: list[str] = []
-        for use in record.passages[:DOCUMENTS_READ]:
-            labels = frozenset(record.labels)
-            document = await self.texts.read(use.document_id, use.content_hash, labels=labels)
-            if document is None:
-                return None
-            read.append(document_text(len(read) + 1, use.title, document.units))
-        template = load_prompt(self.prompt_id)
-        user = user_text(template, read, "", neutralise(question))
-        return ChatMessage("system", template.system), ChatMessage("user", user)
+        read.append(document_text(len(read) + 1, use.title, document.units))
+    template = load_prompt(WRITER.prompt)
+    user = user_text(template, read, "", neutralise(question))
+    return ChatMessage("system", template.system), ChatMessage("user", user)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SetFacts:
-    """What the data card says beside the counts."""
-
-    tenant: str
-    purpose: str
-    since: datetime
-    until: datetime
-    events: int
-    prompt_id: str
-    rules: SetRules
-
-
-def write_sets(sets: Sets, folder: Path, facts: SetFacts) -> Path:
-    """Write the sets into a new folder of ``folder``, named by the hash of their content; return it.
-
-    Raises InvalidRequestError where no example is left, ConflictError when the folder exists with other
-    content, OSError.
-    """
+def export_of_sets(sets: Sets, *, tenant: TenantConfig, window: tuple[datetime, datetime]) -> Export:
+    """Return what the sets become. Raises InvalidRequestError where no example is left."""
     if not any(sets.examples.values()):
         raise InvalidRequestError(
-            f"{facts.events} events make no example (left out: {counts_told(sets.left_out)}). Take a longer "
+            f"{sets.events} events make no example (left out: {counts_told(sets.left_out)}). Take a longer "
             "window with --since."
         )
     content: dict[str, bytes] = {}
-    for split in SPLITS:
-        preferences = map(preference_row, sets.examples[split])
-        content[f"sft.{split}.jsonl"] = as_lines(map(supervised_row, sets.examples[split]))
-        content[f"preference.{split}.jsonl"] = as_lines(row for row in preferences if row is not None)
-    rules, dates = facts.rules, (facts.since, facts.until)
-    card = {
-        **asdict(facts),
-        **asdict(rules),
-        "table": markdown_table(SET_COLUMNS, sets.rows()),
-        "since": f"{dates[0]:%Y-%m-%d}",
-        "until": f"{dates[1]:%Y-%m-%d}",
-        "purpose": facts.purpose.rstrip(".") or "not stated in the tenant file",
-        "origins": counts_told(Counter(one.origin.value for name in SPLITS for one in sets.examples[name])),
-        "left_out": counts_told(sets.left_out),
-        "replaced": counts_told(sets.replaced),
-        "least_agreement": f"{rules.least_agreement:.0%}",
-        "newest_share": f"{rules.newest_share:.0%}",
-    }
-    manifest = {"window": [date.isoformat() for date in dates], "prompt": facts.prompt_id}
-    return write_folder(content, folder, tenant=facts.tenant, manifest=manifest, card=("training_sets", card))
+    rows: list[tuple[str, ...]] = []
+    for split, examples in sets.examples.items():
+        preferences = [row for row in map(preference_row, examples) if row is not None]
+        content[f"sft.{split}.jsonl"] = as_lines(map(supervised_row, examples))
+        content[f"preference.{split}.jsonl"] = as_lines(preferences)
+        documents = {one.document_id for one in examples}
+        rows.append((split, str(len(examples)), str(len(preferences)), str(len(documents))))
+    every = [one for examples in sets.examples.values() for one in examples]
+    return Export(
+        tenant=tenant.name,
+        template="training_sets",
+        content=content,
+        manifest={"window": window, "prompt": WRITER.prompt},
+        columns=("split", "examples", "preferences", "documents"),
+        rows=rows,
+        left_out=sets.left_out,
+        told={
+            "events": sets.events,
+            "since": f"{window[0]:%Y-%m-%d}",
+            "until": f"{window[1]:%Y-%m-%d}",
+            "purpose": tenant.feedback.purpose.rstrip(".") or "not stated in the tenant file",
+            "origins": counts_told(Counter(one.origin.value for one in every)),
+            "replaced": counts_told(sets.replaced),
+            "prompt_id": WRITER.prompt,
+            "least_agreement": f"{LEAST_AGREEMENT:.0%}",
+            "similar_from": SIMILAR_FROM,
+            "newest_share": f"{NEWEST_SHARE:.0%}",
+        },
+    )
 
 
 # Folders
 
 
-def write_folder(
-    content: Mapping[str, bytes],
-    folder: Path,
-    *,
-    tenant: str,
-    manifest: Mapping[str, Any],
-    card: tuple[str, Mapping[str, object]],
-) -> Path:
-    """Write a set's files, its manifest with their hashes and its card; return the new folder TENANT-VERSION.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Export:
+    """What becomes a folder: its files, what its manifest adds to their hashes, and what its card tells."""
 
-    ``card``: the template's name, and what it tells. The same content is the same folder, which is left as it
-    is. A folder appears whole or not at all. Raises ConflictError when it exists with other content, OSError.
-    """
-    hashes = {name: hashlib.sha256(raw).hexdigest() for name, raw in sorted(content.items())}
-    about = {"schema_version": 1, "tenant": tenant, **manifest, "files": hashes}
-    raw = orjson.dumps(about, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n"
-    version, (name, told) = hashlib.sha256(raw).hexdigest(), card
-    target = folder / f"{tenant}-{version[:12]}"
-    if target.exists():
-        if (target / MANIFEST).read_bytes() != raw:
-            raise ConflictError(f"{target} has another manifest: it was changed. Move it away and retry.")
+    tenant: str
+    template: str
+    """Of the card."""
+    content: Mapping[str, bytes]
+    manifest: Mapping[str, Any]
+    columns: tuple[str, ...]
+    rows: Sequence[Sequence[str]]
+    """One for each split; what the card tells, and the command."""
+    left_out: Mapping[str, int]
+    told: Mapping[str, object]
+
+    def write(self, folder: Path) -> Path:
+        """Write files, manifest and card into a new folder of ``folder``, TENANT-VERSION; return it.
+
+        The same content is the same folder, which is left as it is. A folder appears whole or not at all.
+        Raises ConflictError when it exists with other content, OSError.
+        """
+        hashes = {name: hashlib.sha256(raw).hexdigest() for name, raw in sorted(self.content.items())}
+        about = {"schema_version": 1, "tenant": self.tenant, **self.manifest, "files": hashes}
+        raw = orjson.dumps(about, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n"
+        version = hashlib.sha256(raw).hexdigest()
+        target = folder / f"{self.tenant}-{version[:12]}"
+        if target.exists():
+            if (target / MANIFEST).read_bytes() != raw:
+                raise ConflictError(f"{target} has another manifest: it was changed. Move it away and retry.")
+            return target
+        making = folder / f".{target.name}.{os.getpid()}"
+        make_private_folder(making)
+        try:
+            for file, written in {**self.content, MANIFEST: raw, CARD: self._card(version)}.items():
+                write_private(making / file, written)
+            making.rename(target)
+        except BaseException:
+            shutil.rmtree(making, ignore_errors=True)
+            raise
         return target
-    template = Template(files("assistant.tuning").joinpath("cards", f"{name}.md").read_text("utf-8"))
-    text = template.substitute({**told, "tenant": tenant, "version": version})
-    making = folder / f".{target.name}.{os.getpid()}"
-    make_private_folder(making)
-    try:
-        for file, written in {**content, MANIFEST: raw, CARD: text.encode()}.items():
-            write_private(making / file, written)
-        making.rename(target)
-    except BaseException:
-        shutil.rmtree(making, ignore_errors=True)
-        raise
-    return target
+
+    def _card(self, version: str) -> bytes:
+        template = files("assistant.tuning").joinpath("cards", f"{self.template}.md").read_text("utf-8")
+        rows = (self.columns, ["---"] * len(self.columns), *self.rows)
+        table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+        left_out = counts_told(self.left_out)
+        told = {**self.told, "tenant": self.tenant, "version": version, "table": table, "left_out": left_out}
+        return Template(template).substitute(told).encode()
 
 
-def as_lines(rows: Iterable[Mapping[str, Any]]) -> bytes:
-    """Return JSON lines with sorted keys."""
+def as_lines(rows: Iterable[object]) -> bytes:
+    """Return JSON lines."""
     return b"".join(orjson.dumps(row, option=orjson.OPT_SORT_KEYS) + b"\n" for row in rows)
 
 
 def counts_told(counts: Mapping[str, int]) -> str:
     """Return the counts that are not 0, by name, for a data card."""
     return ", ".join(f"{name} {count}" for name, count in sorted(counts.items()) if count) or "none"
-
-
-def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    return "\n".join(f"| {' | '.join(row)} |" for row in (columns, ["---"] * len(columns), *rows))
 
 
 # Pairs
@@ -541,29 +511,29 @@ FEWEST_PAIRS = 100
 """That train. Fewer teach a model a few words, and nothing of the tenant's field."""
 HELD_OUT = "held_out.txt"
 """Ids of the documents that a model tuned on the set never saw."""
-PAIR_COLUMNS = ("split", "pairs", "documents", "kinds")
+SENTENCES = 3
+"""Of a passage that become anchors."""
+_WORDS = range(6, 41)
+"""Of such a sentence."""
+ALIKE_FROM = 0.6
+"""Share of common content stems from which two texts count as paraphrases."""
+VALIDATES_ONE_IN = 8
+"""One document of so many validates and never trains."""
 _PAIRS_SEED = "pairs"
-_HELD_OUT_SAID: Mapping[HoldOut, str] = {
+_HELD_OUT_TOLD: Mapping[HoldOut, str] = {
     "asked": "every document that an evaluation question names",
     "half": "the half of the documents by whose questions evaluation judges",
 }
-
-
-class PairKind(StrEnum):
-    """What an anchor is."""
-
-    TITLE = "title"
-    QUESTION = "question"
-    """A question of the document: ``questions:`` in its front matter, or added at the desk."""
-    APPROVED = "approved"
-    """A wording of an approved answer."""
-    SENTENCE = "sentence"
-    """One sentence of a passage (the inverse cloze task: Lee, Chang and Toutanova, ACL 2019)."""
+"""``half`` is for a tenant whose questions ask about nearly all documents."""
+PairKind = Literal["title", "question", "approved", "sentence"]
+"""What an anchor is: a title; a question of the document (``questions:`` in its front matter, or added at the
+desk); a wording of an approved answer; one sentence of a passage (the inverse cloze task: Lee, Chang and
+Toutanova, ACL 2019)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """An anchor with the passages that belong to it."""
+    """An anchor with the passages that belong to it: one line of ``pairs.SPLIT.jsonl``."""
 
     anchor: str
     positives: tuple[str, ...]
@@ -571,28 +541,9 @@ class Pair:
     document_id: str
     """Split and false negatives go by it."""
     kind: PairKind
-    rests_on: tuple[str, ...]
-    """Ids of the passages, or of the desk's item."""
-    content_hash: str
-    """Of the document's content that the passages were cut from; empty for a desk item."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PairRules:
-    """Which pairs are made, and what is held out."""
-
-    hold_out: HoldOut = "asked"
-    """``asked``: every document that an evaluation question names. ``half``: the documents of the held-out
-    half, for a tenant whose questions ask about nearly all of them."""
-    sentences: int = 3
-    """Sentences a passage that become anchors."""
-    least_words: int = 6
-    most_words: int = 40
-    """Of such a sentence."""
-    alike_from: float = 0.6
-    """Share of common content stems from which two texts count as paraphrases."""
-    validates_one_in: int = 8
-    """One document of so many validates and never trains."""
+    provenance: Mapping[str, Any]
+    """``rests_on``: ids of the passages, or of the desk's item. ``content_hash``: of the document's content
+    that the passages were cut from; empty for a desk item."""
 
 
 @dataclass(slots=True)
@@ -601,21 +552,10 @@ class PairSets:
 
     pairs: Mapping[PairSplit, Sequence[Pair]]
     passages: Sequence[Passage]
+    hold_out: HoldOut
     held_out: frozenset[str]
     """Documents of which no pair is made; evaluation of the tuned model may count on them."""
     left_out: Counter[str] = field(default_factory=Counter[str])
-
-    def rows(self) -> list[tuple[str, str, str, str]]:
-        """Return each split with its numbers of pairs and of documents or desk items, and its kinds."""
-        return [
-            (
-                name,
-                str(len(pairs)),
-                str(len({one.document_id for one in pairs})),
-                counts_told(Counter(one.kind.value for one in pairs)),
-            )
-            for name, pairs in self.pairs.items()
-        ]
 
 
 def build_pairs(
@@ -624,67 +564,45 @@ def build_pairs(
     approved: Mapping[str, ApprovedAnswer],
     protected: Sequence[EvaluationQuestion],
     language: Language,
-    rules: PairRules | None = None,
+    hold_out: HoldOut = "asked",
 ) -> PairSets:
     """Return the pairs of these documents and of live approved answers (by item id), in a fixed order.
 
     ``protected``: evaluation questions. No pair is of a document that is held out, and no anchor paraphrases
     one of them or a title or question of such a document.
     """
-    rules = rules or PairRules()
     ordered = sorted(documents, key=lambda one: one.card.document_id)
-    held_out = _held_out(ordered, protected, rules)
+    held_out = _held_out(ordered, protected, hold_out)
     left_out: Counter[str] = Counter({"documents held out": len(held_out)})
     kept = [one for one in ordered if one.card.document_id not in held_out]
     known = {one.card.document_id for one in ordered}
     stems = [language.content_stems(text) for text in _protected_texts(ordered, protected, held_out)]
-    guarded = Alike(rules.alike_from, dict.fromkeys(stems))
+    guarded = Alike(ALIKE_FROM, dict.fromkeys(stems))
     splits: dict[PairSplit, list[Pair]] = {name: [] for name in PAIR_SPLITS}
-    made = [*_of_documents(kept, rules), *_of_desk(approved, known)]
+    made = [*_of_documents(kept), *_of_desk(approved, known)]
     seen: set[tuple[str, str]] = set()
     for pair in made:
         if pair.document_id in held_out:
             left_out["approved answers from held-out documents"] += 1
         elif guarded.of(language.content_stems(pair.anchor)):
-            left_out[f"{pair.kind.value}s that read like what is held out"] += 1
+            left_out[f"{pair.kind}s that read like what is held out"] += 1
         elif (pair.anchor.casefold(), pair.positives[0]) in seen:
             left_out["the same pair twice"] += 1
         else:
             seen.add((pair.anchor.casefold(), pair.positives[0]))
-            splits[_pair_split(pair.document_id, rules)].append(pair)
-    return PairSets(
-        splits, [passage for one in kept for passage in one.passages], frozenset(held_out), left_out
-    )
-
-
-def pair_row(pair: Pair) -> dict[str, Any]:
-    """Return one line of ``pairs.SPLIT.jsonl``."""
-    return {
-        "anchor": pair.anchor,
-        "positives": list(pair.positives),
-        "document_id": pair.document_id,
-        "kind": pair.kind.value,
-        "provenance": {"rests_on": list(pair.rests_on), "content_hash": pair.content_hash},
-    }
-
-
-def passage_row(passage: Passage) -> dict[str, str]:
-    """Return one line of ``passages.jsonl``: a passage as it is embedded when it is served."""
-    return {
-        "passage_id": passage.passage_id,
-        "document_id": passage.document_id,
-        "text": passage.embedding_input,
-    }
+            splits[_pair_split(pair.document_id)].append(pair)
+    passages = [passage for one in kept for passage in one.passages]
+    return PairSets(splits, passages, hold_out, frozenset(held_out), left_out)
 
 
 # What is held out
 
 
 def _held_out(
-    documents: Sequence[StoredDocument], protected: Sequence[EvaluationQuestion], rules: PairRules
+    documents: Sequence[StoredDocument], protected: Sequence[EvaluationQuestion], hold_out: HoldOut
 ) -> set[str]:
     names = {one.card.document_id for one in documents}
-    if rules.hold_out == "half":
+    if hold_out == "half":
         return {name for name in names if split_of(name) == "held_out"}
     return names & {name for question in protected for name in question.documents}
 
@@ -698,43 +616,41 @@ def _protected_texts(
             yield from (document.card.title, *document.card.questions)
 
 
-def _pair_split(document_id: str, rules: PairRules) -> PairSplit:
+def _pair_split(document_id: str) -> PairSplit:
     drawn = int.from_bytes(hashlib.sha256(f"{_PAIRS_SEED}:{document_id}".encode()).digest()[:4], "big")
-    return "validation" if drawn % rules.validates_one_in == 0 else "train"
+    return "validation" if drawn % VALIDATES_ONE_IN == 0 else "train"
 
 
 # Pairs
 
 
-def _of_documents(documents: Sequence[StoredDocument], rules: PairRules) -> Iterator[Pair]:
+def _of_documents(documents: Sequence[StoredDocument]) -> Iterator[Pair]:
     for document in documents:
         card, passages = document.card, document.passages
         if not passages:
             continue
         for passage in passages:
             bare = embedding_input(title="", heading=passage.heading, text=passage.text)
-            yield _pair(card.title, (bare,), document, PairKind.TITLE, [passage])
+            yield _pair(card.title, (bare,), document, "title", [passage])
         every = tuple(passage.embedding_input for passage in passages)
         for question in card.questions:
-            yield _pair(question, every, document, PairKind.QUESTION, passages)
+            yield _pair(question, every, document, "question", passages)
         for passage in passages:
-            yield from _of_sentences(document, passage, rules)
+            yield from _of_sentences(document, passage)
 
 
-def _of_sentences(document: StoredDocument, passage: Passage, rules: PairRules) -> Iterator[Pair]:
+def _of_sentences(document: StoredDocument, passage: Passage) -> Iterator[Pair]:
     fitting = [
-        unit.text
-        for unit in passage.units
-        if rules.least_words <= len(unit.text.split()) <= rules.most_words and unit.text in passage.text
+        unit.text for unit in passage.units if len(unit.text.split()) in _WORDS and unit.text in passage.text
     ]
     drawn = random.Random(f"{_PAIRS_SEED}:{passage.passage_id}")  # noqa: S311 : no secret
-    for sentence in drawn.sample(fitting, min(rules.sentences, len(fitting))):
+    for sentence in drawn.sample(fitting, min(SENTENCES, len(fitting))):
         rest = " ".join(passage.text.replace(sentence, " ", 1).split())
-        if len(rest.split()) < rules.least_words:
+        if len(rest.split()) < _WORDS.start:
             continue
         text = embedding_input(title=passage.title, heading=passage.heading, text=rest)
         anchor = " ".join(sentence.split())
-        yield _pair(anchor, (text,), document, PairKind.SENTENCE, [passage])
+        yield _pair(anchor, (text,), document, "sentence", [passage])
 
 
 def _pair(
@@ -744,9 +660,9 @@ def _pair(
     kind: PairKind,
     passages: Sequence[Passage],
 ) -> Pair:
-    card = document.card
-    rests_on = tuple(passage.passage_id for passage in passages)
-    return Pair(anchor, positives, card.document_id, kind, rests_on, card.content_hash)
+    card, rests_on = document.card, [passage.passage_id for passage in passages]
+    provenance = {"rests_on": rests_on, "content_hash": card.content_hash}
+    return Pair(anchor, positives, card.document_id, kind, provenance)
 
 
 def _of_desk(approved: Mapping[str, ApprovedAnswer], known: set[str]) -> Iterator[Pair]:
@@ -757,28 +673,15 @@ def _of_desk(approved: Mapping[str, ApprovedAnswer], known: set[str]) -> Iterato
         sources = [source.document_id for source in answer.sources if source.document_id in known]
         document_id = sources[0] if sources else item_id
         for wording in answer.questions:
-            yield Pair(wording, (answer.text,), document_id, PairKind.APPROVED, (item_id,), "")
+            provenance = {"rests_on": [item_id], "content_hash": ""}
+            yield Pair(wording, (answer.text,), document_id, "approved", provenance)
 
 
-# Files
+def export_of_pairs(sets: PairSets, *, tenant: str, index_version: str, questions_sha256: str) -> Export:
+    """Return what the pairs become. ``index_version``: of the index whose passages they hold;
+    ``questions_sha256``: of the file of evaluation questions, empty without one.
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PairFacts:
-    """What manifest and data card say beside the counts."""
-
-    tenant: str
-    index_version: str
-    """Of the index whose passages the pairs hold."""
-    questions_sha256: str
-    """Of the file of evaluation questions; empty without one."""
-    rules: PairRules
-
-
-def write_pairs(sets: PairSets, folder: Path, facts: PairFacts) -> Path:
-    """Write the pairs into a new folder of ``folder``, named by the hash of their content; return it.
-
-    Raises InvalidRequestError for too few pairs, ConflictError when the folder was changed, OSError.
+    Raises InvalidRequestError for too few pairs.
     """
     counts = {name: len(sets.pairs[name]) for name in PAIR_SPLITS}
     if counts["train"] < FEWEST_PAIRS or not counts["validation"]:
@@ -786,19 +689,35 @@ def write_pairs(sets: PairSets, folder: Path, facts: PairFacts) -> Path:
             f"{counts['train']} training and {counts['validation']} validating pairs; {FEWEST_PAIRS} and 1 "
             f"are needed. {len(sets.held_out)} documents are held out; --hold-out half takes half of them."
         )
-    content = {
-        **{f"pairs.{name}.jsonl": as_lines(map(pair_row, sets.pairs[name])) for name in PAIR_SPLITS},
-        "passages.jsonl": as_lines(map(passage_row, sets.passages)),
-        HELD_OUT: ("\n".join(sorted(sets.held_out)) + "\n").encode(),
-    }
-    about = {name: value for name, value in asdict(facts).items() if name != "tenant"}
-    card = {
-        **about,
-        **asdict(facts.rules),
-        "table": markdown_table(PAIR_COLUMNS, sets.rows()),
-        "left_out": counts_told(sets.left_out),
-        "hold_out": _HELD_OUT_SAID[facts.rules.hold_out],
-        "alike_from": f"{facts.rules.alike_from:.0%}",
-    }
-    manifest = {**about, "counts": counts}
-    return write_folder(content, folder, tenant=facts.tenant, manifest=manifest, card=("pairs", card))
+    passages = (
+        {"passage_id": one.passage_id, "document_id": one.document_id, "text": one.embedding_input}
+        for one in sets.passages
+    )
+    about = {"index_version": index_version, "questions_sha256": questions_sha256}
+    return Export(
+        tenant=tenant,
+        template="pairs",
+        content={
+            **{f"pairs.{name}.jsonl": as_lines(pairs) for name, pairs in sets.pairs.items()},
+            "passages.jsonl": as_lines(passages),
+            HELD_OUT: ("\n".join(sorted(sets.held_out)) + "\n").encode(),
+        },
+        manifest={**about, "hold_out": sets.hold_out, "counts": counts},
+        columns=("split", "pairs", "documents", "kinds"),
+        rows=[
+            (
+                name,
+                str(len(pairs)),
+                str(len({one.document_id for one in pairs})),
+                counts_told(Counter(one.kind for one in pairs)),
+            )
+            for name, pairs in sets.pairs.items()
+        ],
+        left_out=sets.left_out,
+        told={
+            **about,
+            "hold_out": _HELD_OUT_TOLD[sets.hold_out],
+            "alike_from": f"{ALIKE_FROM:.0%}",
+            "validates_one_in": VALIDATES_ONE_IN,
+        },
+    )

@@ -20,7 +20,7 @@ from assistant.model_server.embedding_graph import PassageRunner, load_graph
 from assistant.model_server.weights import locate_weights, read_tokenizer
 from assistant.settings.process import ModelServerSettings
 from assistant.text.language import language
-from assistant.tuning.training_sets import PairFacts, PairRules, build_pairs, write_pairs
+from assistant.tuning.training_sets import build_pairs, export_of_pairs
 from tests.fakes.answering import document
 from tests.training.test_training_job import LIMIT_S, PYTHON, ROOT, Job, until_exists
 from tests.unit.evaluation.results import question
@@ -46,10 +46,9 @@ def exported(folder: Path) -> Path:
         text = f"The {other} clerk notes it on form {number}. Then {other} goes back to its shelf."
         documents.append(document(f"d{number}", text, title=f"{thing} requests"))
     protected = (question("q1", question="Where is it?", documents=("d7",)),)
-    rules = PairRules()
-    sets = build_pairs(documents, approved={}, protected=protected, language=language("en"), rules=rules)
-    facts = PairFacts(tenant="clinic", index_version="1", questions_sha256="", rules=rules)
-    return write_pairs(sets, folder, facts)
+    sets = build_pairs(documents, approved={}, protected=protected, language=language("en"))
+    exported = export_of_pairs(sets, tenant="clinic", index_version="1", questions_sha256="")
+    return exported.write(folder)
 
 
 class EmbeddingJob(Job):

@@ -11,14 +11,12 @@ import os
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from assistant.tuning.training_sets import SetFacts, SetRules, write_sets
-from tests.unit.tuning.test_training_sets import Signals
+from tests.unit.tuning.test_training_sets import Signals, write
 
 ROOT = Path(__file__).parents[2]
 PYTHON = Path(os.environ.get("TRAINING_PYTHON", ROOT / "build/training/bin/python"))
@@ -38,16 +36,7 @@ def exported(folder: Path) -> Path:
         question = f"Case {number} {number * 7919 % 1000}: what do I tell caller {number * 104729 % 997}?"
         answer = f"{ANSWERS[number % 3]} Note it as case {number * 31 % 89} today."
         signals.sent(f"a{number}", answer, question, document=f"document-{number}")
-    facts = SetFacts(
-        tenant="pharmacy",
-        purpose="to improve answers",
-        since=datetime(2026, 3, 1, tzinfo=UTC),
-        until=datetime(2026, 3, 8, tzinfo=UTC),
-        events=90,
-        prompt_id="answer/2",
-        rules=SetRules(similar_from=0.99),
-    )
-    return write_sets(asyncio.run(signals.sets(rules=facts.rules)), folder, facts)
+    return write(asyncio.run(signals.sets()), folder)
 
 
 class Job:

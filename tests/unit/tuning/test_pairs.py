@@ -10,19 +10,18 @@ import pytest
 
 from assistant.domain.desk import ApprovedAnswer, BoundSource, ItemState
 from assistant.domain.documents import StoredDocument
-from assistant.domain.errors import ConflictError, InvalidRequestError
+from assistant.domain.errors import InvalidRequestError
 from assistant.evaluation.questions import EvaluationQuestion, split_of
 from assistant.text.language import language
 from assistant.tuning.training_sets import (
     FEWEST_PAIRS,
     HELD_OUT,
+    HoldOut,
     Pair,
-    PairFacts,
     PairKind,
-    PairRules,
     PairSets,
     build_pairs,
-    write_pairs,
+    export_of_pairs,
 )
 from tests.fakes.answering import document
 from tests.unit.evaluation.results import question
@@ -48,14 +47,14 @@ def built(
     *more: StoredDocument,
     approved: dict[str, ApprovedAnswer] | None = None,
     protected: tuple[EvaluationQuestion, ...] = (),
-    **rules: object,
+    hold_out: HoldOut = "asked",
 ) -> PairSets:
     return build_pairs(
         documents(*more),
         approved=approved or {},
         protected=protected,
         language=language("en"),
-        rules=PairRules(**rules),  # pyright: ignore[reportArgumentType]
+        hold_out=hold_out,
     )
 
 
@@ -77,38 +76,35 @@ def answer(**fields: object) -> ApprovedAnswer:
 
 
 def test_a_title_belongs_to_its_passages_without_the_title() -> None:
-    titles = [one for one in pairs(built(), PairKind.TITLE) if one.document_id == "parcel"]
+    titles = [one for one in pairs(built(), "title") if one.document_id == "parcel"]
     assert {one.anchor for one in titles} == {"Warm insulin parcels"}
     assert all("Warm insulin parcels" not in text for one in titles for text in one.positives)
     assert WARM in titles[0].positives[0]
 
 
 def test_a_question_of_a_document_belongs_to_any_of_its_passages_as_served() -> None:
-    (asked,) = pairs(built(), PairKind.QUESTION)
+    (asked,) = pairs(built(), "question")
     passages = tuple(one.embedding_input for one in documents()[0].passages)
     assert (asked.anchor, asked.positives) == ("Who pays for a warm parcel?", passages)
-    assert asked.content_hash == "hash-of-parcel"
+    assert asked.provenance["content_hash"] == "hash-of-parcel"
 
 
 def test_a_sentence_belongs_to_its_passage_without_the_sentence() -> None:
-    sentences = pairs(built(), PairKind.SENTENCE)
+    sentences = pairs(built(), "sentence")
     assert {WARM, FORM} <= {one.anchor for one in sentences}
     assert all(one.anchor not in text for one in sentences for text in one.positives)
 
 
-def test_without_sentences_only_titles_and_questions_are_left() -> None:
-    assert pairs(built(sentences=0), PairKind.SENTENCE) == []
-
-
 def test_the_wordings_of_a_live_approved_answer_belong_to_its_text() -> None:
     live = answer(sources=(BoundSource(document_id="parcel", content_hash="h"),))
-    (pair,) = pairs(built(approved={"item-1": live}), PairKind.APPROVED)
-    assert (pair.positives, pair.document_id, pair.rests_on) == ((live.text,), "parcel", ("item-1",))
+    (pair,) = pairs(built(approved={"item-1": live}), "approved")
+    assert (pair.positives, pair.document_id) == ((live.text,), "parcel")
+    assert pair.provenance["rests_on"] == ["item-1"]
 
 
 @pytest.mark.parametrize("fields", [{"state": ItemState.SUSPENDED}, {"labels": ("hr",)}])
 def test_an_approved_answer_that_not_every_agent_gets_makes_no_pair(fields: dict[str, object]) -> None:
-    assert pairs(built(approved={"item-1": answer(**fields)}), PairKind.APPROVED) == []
+    assert pairs(built(approved={"item-1": answer(**fields)}), "approved") == []
 
 
 def test_a_document_that_an_evaluation_question_names_makes_no_pair() -> None:
@@ -122,15 +118,15 @@ def test_an_approved_answer_from_a_held_out_document_makes_no_pair() -> None:
     bound = answer(sources=(BoundSource(document_id="refill", content_hash="h"),))
     protected = (question("q1", question="Which one?", documents=("refill",)),)
     sets = built(approved={"item-1": bound}, protected=protected)
-    assert pairs(sets, PairKind.APPROVED) == []
+    assert pairs(sets, "approved") == []
     assert sets.left_out["approved answers from held-out documents"] == 1
 
 
 def test_a_paraphrase_of_an_evaluation_question_is_no_anchor() -> None:
     protected = question("q1", question="A warm parcel: who is it that pays?", documents=("elsewhere",))
-    assert len(pairs(built(), PairKind.QUESTION)) == 1
+    assert len(pairs(built(), "question")) == 1
     sets = built(protected=(protected,))
-    assert pairs(sets, PairKind.QUESTION) == []
+    assert pairs(sets, "question") == []
     assert sets.left_out["questions that read like what is held out"] == 1
 
 
@@ -138,7 +134,7 @@ def test_a_title_like_that_of_a_held_out_document_is_no_anchor() -> None:
     twin = document("refill-2", "Once a year the plan pays for it early.", title="The early refill")
     protected = question("q1", question="Is it free?", documents=("refill",))
     sets = built(twin, protected=(protected,))
-    assert "refill-2" not in {one.document_id for one in pairs(sets, PairKind.TITLE)}
+    assert "refill-2" not in {one.document_id for one in pairs(sets, "title")}
 
 
 def test_half_holds_out_the_half_by_which_evaluation_judges() -> None:
@@ -175,29 +171,24 @@ def many() -> PairSets:
     return built(*more)
 
 
-FACTS = PairFacts(tenant="pharmacy", index_version="index-1", questions_sha256="0" * 64, rules=PairRules())
+def write(sets: PairSets, folder: Path) -> Path:
+    exported = export_of_pairs(sets, tenant="pharmacy", index_version="index-1", questions_sha256="0" * 64)
+    return exported.write(folder)
 
 
 def test_a_set_is_a_folder_named_by_its_content_with_its_card_and_the_held_out(tmp_path: Path) -> None:
     sets = many()
-    folder = write_pairs(sets, tmp_path, FACTS)
+    folder = write(sets, tmp_path)
     manifest = json.loads((folder / "manifest.json").read_text())
     rows = [json.loads(line) for line in (folder / "pairs.train.jsonl").read_text().splitlines()]
     assert manifest["counts"]["train"] == len(rows) == len(sets.pairs["train"])
     assert rows[0].keys() == {"anchor", "positives", "document_id", "kind", "provenance"}
     assert set((folder / HELD_OUT).read_text().split()) == sets.held_out
     assert folder.name in {f"pharmacy-{line[9:21]}" for line in (folder / "card.md").read_text().splitlines()}
-    assert write_pairs(sets, tmp_path, FACTS) == folder
-
-
-def test_a_changed_set_is_refused(tmp_path: Path) -> None:
-    folder = write_pairs(many(), tmp_path, FACTS)
-    (folder / "manifest.json").write_text("{}")
-    with pytest.raises(ConflictError, match="was changed"):
-        write_pairs(many(), tmp_path, FACTS)
+    assert write(sets, tmp_path) == folder
 
 
 def test_too_few_pairs_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequestError, match=f"{FEWEST_PAIRS} and 1 are needed"):
-        write_pairs(built(), tmp_path, FACTS)
+        write(built(), tmp_path)
     assert list(tmp_path.iterdir()) == []

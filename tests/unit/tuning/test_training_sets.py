@@ -18,20 +18,20 @@ from assistant.domain.desk import ApprovedAnswer, ItemState
 from assistant.domain.errors import ConflictError
 from assistant.domain.feedback import Edit, FeedbackEvent, FeedbackKind, FeedbackText, ShownDocument
 from assistant.learning.ports import ReplacedText
+from assistant.settings.tenant import FeedbackSection
 from assistant.tuning.training_sets import (
     CARD,
     MANIFEST,
     SPLITS,
     Example,
     Origin,
-    SetFacts,
-    SetRules,
     Sets,
     build_sets,
+    export_of_sets,
     preference_row,
     supervised_row,
-    write_sets,
 )
+from tests.unit.learning.moving import tenant
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 DRAFT = "Keep the parcel in the refrigerator and call the pharmacist on duty today."
@@ -121,14 +121,13 @@ class Signals:
         sources = "" if answer_id == "silent" else "\n".join(said)
         return (ChatMessage("user", f"{sources}\n{question}"),)
 
-    async def sets(self, approved: Sequence[ApprovedAnswer] = (), rules: SetRules | None = None) -> Sets:
+    async def sets(self, approved: Sequence[ApprovedAnswer] = ()) -> Sets:
         return await build_sets(
             self.events,
             texts=self.texts,
             approved=approved,
             prompt_of=self.prompt_of,
             patients_data=Finder(),
-            rules=rules,
         )
 
 
@@ -241,11 +240,9 @@ async def test_marks_that_disagree_on_the_document_are_left_out() -> None:
     assert (example.document_id, round(example.agreement, 2)) == ("cold-chain", 0.67)
 
 
-async def test_too_few_marks_are_left_out_but_an_approved_text_needs_none() -> None:
-    rules = SetRules(least_marks=2)
-    signals = Signals().good("a")
-    assert (await signals.sets(rules=rules)).left_out["too few marks"] == 1
-    assert len(every(await signals.sets([approved_answer("a")], rules))) == 1
+async def test_an_approved_text_needs_no_agreement() -> None:
+    signals = Signals().good("a", document="cold-chain").good("b", document="returns")
+    assert [one.answer_id for one in every(await signals.sets([approved_answer("a")]))] == ["a"]
 
 
 def many(count: int = 120) -> Signals:
@@ -271,7 +268,8 @@ async def test_a_question_near_a_tested_one_does_not_train() -> None:
     (tested, *_) = (await signals.sets()).examples["test"]
     trained = (await signals.sets()).examples["train"][0].document_id
     signals.sent("near", BETTER, tested.question, document=trained)
-    sets = await signals.sets(rules=SetRules(least_agreement=0.1))
+    same = approved_answer(tested.answer_id).model_copy(update={"text": tested.chosen})
+    sets = await signals.sets([approved_answer("near"), same])
     assert "near" not in {one.answer_id for split in ("train", "validation") for one in sets.examples[split]}
     assert sets.left_out["its question is near one of the test split"] == 1
 
@@ -286,20 +284,13 @@ async def test_the_same_signals_give_the_same_sets_in_any_order() -> None:
 # Files
 
 
-def facts() -> SetFacts:
-    return SetFacts(
-        tenant="pharmacy",
-        purpose="to improve answers",
-        since=START,
-        until=START + timedelta(days=7),
-        events=30,
-        prompt_id="answer/1",
-        rules=SetRules(),
-    )
+def write(sets: Sets, folder: Path) -> Path:
+    by = tenant(FeedbackSection(purpose="to improve the answers of all agents."), name="pharmacy")
+    return export_of_sets(sets, tenant=by, window=(START, START + timedelta(days=7))).write(folder)
 
 
 def test_a_set_is_a_folder_by_its_hash_with_card_and_manifest(tmp_path: Path) -> None:
-    folder = write_sets(asyncio.run(many(30).sets()), tmp_path, facts())
+    folder = write(asyncio.run(many(30).sets()), tmp_path)
     manifest = orjson.loads((folder / MANIFEST).read_bytes())
     for name, sha256 in manifest["files"].items():
         assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == sha256
@@ -307,22 +298,22 @@ def test_a_set_is_a_folder_by_its_hash_with_card_and_manifest(tmp_path: Path) ->
     assert all(row["provenance"]["events"] for row in rows)
     card = (folder / CARD).read_text()
     assert f"| train | {len(rows)} |" in card
-    assert "to improve answers" in card
+    assert "to improve the answers of all agents.\n" in card
     assert {path.parent for path in tmp_path.glob("*/card.md")} == {folder}
 
 
 async def test_the_same_sets_are_the_same_folder_and_are_never_changed(tmp_path: Path) -> None:
     sets = await many(30).sets()
-    folder = write_sets(sets, tmp_path, facts())
+    folder = write(sets, tmp_path)
     before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
-    assert write_sets(sets, tmp_path, facts()) == folder
+    assert write(sets, tmp_path) == folder
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
-    assert write_sets(await many(31).sets(), tmp_path, facts()) != folder
+    assert write(await many(31).sets(), tmp_path) != folder
 
 
 async def test_a_folder_that_was_changed_is_refused(tmp_path: Path) -> None:
     sets = await many(30).sets()
-    folder = write_sets(sets, tmp_path, facts())
+    folder = write(sets, tmp_path)
     (folder / MANIFEST).write_text("{}")
     with pytest.raises(ConflictError, match="it was changed"):
-        write_sets(sets, tmp_path, facts())
+        write(sets, tmp_path)
