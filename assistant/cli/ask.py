@@ -11,9 +11,8 @@ from typer import Argument, Option
 
 from assistant.cli.answer_view import AnswerPrinter, prints
 from assistant.cli.answer_view import explain as explain_record
-from assistant.cli.knowledge import load_if_empty
+from assistant.cli.knowledge import checked_question, load_if_empty
 from assistant.cli.local import local_runtime
-from assistant.cli.search import checked_question
 from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, ids_by_kind
 from assistant.client import AssistantClient, Question
 from assistant.client.connection import refusal

@@ -17,9 +17,8 @@ import typer
 
 from assistant.answering.services import TenantServices
 from assistant.cli.knowledge import load_if_empty
-from assistant.cli.local import LocalRuntime, local_runtime, require_knowledge
+from assistant.cli.local import LocalRuntime, local_runtime, open_served
 from assistant.cli.terminal import GlobalOptions, Terminal, plain, table
-from assistant.domain.clock import SystemClock
 from assistant.domain.errors import ConfigurationError, NotFoundError
 from assistant.evaluation import runs
 from assistant.evaluation.judging import Judge, Observed, Observer, change_values
@@ -29,8 +28,6 @@ from assistant.evaluation.report import DIFFERENCES, SUMMARY, differences, repor
 from assistant.evaluation.written import MOST_STALE, WrittenAnswers, WrittenModel
 from assistant.private_files import make_private_folder, write_private
 from assistant.recorded_model import RecordedAnswer, read_recording
-from assistant.wiring.live_index import ServedTenants
-from assistant.wiring.services import open_tenants
 
 _CHANGED_SHOWN = 20
 
@@ -249,18 +246,6 @@ async def open_services(
     """Open the tenants' answer paths. Raises ConfigurationError for one without knowledge."""
     async with open_served(runtime, ports, tenants, generates=generates) as opened:
         yield {tenant: opened[tenant].answering for tenant in tenants}
-
-
-@asynccontextmanager
-async def open_served(
-    runtime: LocalRuntime, ports: Mapping[str, int], tenants: Sequence[str], *, generates: bool = False
-) -> AsyncGenerator[ServedTenants]:
-    """Open tenants as the service does. Raises ConfigurationError for one without knowledge."""
-    settings = runtime.layout.service_settings(ports)
-    async with open_tenants(settings, only=tenants, generates=generates, clock=SystemClock()) as opened:
-        for tenant in tenants:
-            await require_knowledge(tenant, opened[tenant].knowledge)
-        yield opened
 
 
 async def run_questions(

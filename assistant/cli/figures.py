@@ -17,13 +17,12 @@ from assistant.cli.evaluate import (
     TenantQuestions,
     committed,
     evaluate,
-    open_served,
     problems,
     run_questions,
 )
 from assistant.cli.knowledge import load_if_empty
 from assistant.cli.learn import learn_first_router
-from assistant.cli.local import LocalRuntime, local_runtime
+from assistant.cli.local import LocalRuntime, local_runtime, open_served
 from assistant.cli.terminal import GlobalOptions, Terminal, plain, table
 from assistant.domain.errors import ConfigurationError
 from assistant.evaluation import support

@@ -18,26 +18,34 @@ from pathlib import Path
 from shutil import disk_usage
 from typing import TYPE_CHECKING, Annotated
 
+import orjson
 import typer
+from pydantic import BaseModel, ConfigDict, Field
 from rapidfuzz.distance import OSA
 from rich.text import Text
 from typer import Argument, Option
 
-from assistant.cli.local import LocalRuntime, has_knowledge, local_runtime, require_node
-from assistant.cli.search import search_file, search_once
-from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, plain, styled, table
+from assistant.answering.evidence import Evidence, EvidenceQuery, FindEvidence
+from assistant.answering.search import SearchScope
+from assistant.cli.local import LocalRuntime, has_knowledge, local_runtime, open_served, require_node
+from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, cli_reader, plain, styled, table
 from assistant.client import AssistantClient, NotAllowedError, NotThereError, RejectedError
-from assistant.domain.clock import SystemClock
-from assistant.domain.documents import DocumentState, DocumentStatus
+from assistant.domain.answers import AccessEntry
+from assistant.domain.clock import Deadline, SystemClock
+from assistant.domain.documents import DocumentState, DocumentStatus, RankedPassage
 from assistant.domain.elements import ElementKind
 from assistant.domain.errors import (
     ConfigurationError,
     ConflictError,
     DocumentInvalidError,
+    InvalidRequestError,
     LabelsWidenedError,
     LocalRuntimeError,
     NotFoundError,
+    UnreadableRequestError,
 )
+from assistant.evaluation.judging import until_whole
+from assistant.evaluation.questions import load_rows
 from assistant.knowledge.add_documents import AddDocuments, AddSummary
 from assistant.knowledge.files import (
     SourceDocument,
@@ -94,6 +102,11 @@ _SHOWN_SKIPPED = 5
 _SHOWN_TAGS = 20
 _SHOWN_NAMES = 5
 _PAGE = 1000
+_SEARCHED_AT_ONCE = 4
+"""Questions in flight: two cores embed no faster with more."""
+_SEARCH_DEADLINE_S = 30.0
+_SEARCH_ATTEMPTS = 6
+_SNIPPET = 160
 _TAG_LIKE = re.compile(r"\{\{[^{}\n]{1,100}\}\}")
 """A tag, or what was meant as one."""
 _STYLES = {
@@ -199,15 +212,29 @@ def search(
     out: Annotated[Path | None, Option(metavar="RUN.jsonl", help='Gets {"qid", "ids"} per line.')] = None,
 ) -> None:
     """Retrieve documents without an answer: for one QUESTION, or for a file of them."""
-    options = GlobalOptions.of(context)
-    if queries is not None and question is None:
-        if out is None:
-            raise typer.BadParameter("--queries needs --out RUN.jsonl.")
-        search_file(options, tenant=tenant, queries=queries, top=top, out=out)
-    elif question is not None and queries is None and out is None:
-        search_once(options, tenant=tenant, question=question, top=top)
-    else:
+    if (queries is None) == (question is None) or (queries is None) != (out is None):
         raise typer.BadParameter("Give either a QUESTION, or --queries FILE.jsonl with --out RUN.jsonl.")
+    options, terminal = GlobalOptions.of(context), Terminal()
+    options.tenant(tenant)
+    if queries is None:
+        asked = [Query(qid="", question=checked_question(question or ""))]
+    else:
+        asked = load_rows(queries, Query, key="qid")
+    runtime = local_runtime(options, terminal)
+    with runtime.processes(runtime.layout.for_search, command="assistant knowledge search") as ports:
+        found = asyncio.run(_search(runtime, ports, tenant, [each.question for each in asked], top=top))
+    if out is not None:
+        ids = [[ranked.passage.document_id for ranked in best] for best in found]
+        rows = ({"qid": each.qid, "ids": best} for each, best in zip(asked, ids, strict=True))
+        out.write_bytes(b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows))
+        terminal.warn(f"{len(asked):,} questions answered in {out}", "")
+        return
+    (best,) = found
+    asyncio.run(_record_search(options, tenant, best))
+    if options.json:
+        terminal.json({"question": question, "documents": [_found_row(each) for each in best]})
+    else:
+        _show_found(terminal, best)
 
 
 @app.command()
@@ -734,6 +761,99 @@ def age(since: timedelta) -> str:
         if seconds >= size_s:
             return f"{seconds // size_s} {unit}"
     return f"{seconds} s"
+
+
+# --- search -----------------------------------------------------------------------------------------------
+class Query(BaseModel):
+    """One line of ``--queries``; other fields are ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", coerce_numbers_to_str=True)
+
+    qid: str
+    question: str = Field(pattern=r"\S")
+
+
+def checked_question(argument: str) -> str:
+    """Return a question given as an argument. Raises UnreadableRequestError, InvalidRequestError."""
+    try:
+        argument.encode("utf-8")
+    except UnicodeEncodeError:  # Python keeps bytes that are not UTF-8 as lone surrogates
+        raise UnreadableRequestError("The question is not UTF-8.") from None
+    if not argument.strip():
+        raise InvalidRequestError("The question is empty.")
+    return argument
+
+
+async def _search(
+    runtime: LocalRuntime, ports: Mapping[str, int], tenant: str, questions: Sequence[str], *, top: int
+) -> list[list[RankedPassage]]:
+    """Return the best documents of each question, as the answer path finds them, each by its best passage.
+
+    Retries while the endpoint is overloaded. Raises ConfigurationError when the tenant has no knowledge.
+    """
+    free, clock = asyncio.Semaphore(_SEARCHED_AT_ONCE), SystemClock()
+    async with open_served(runtime, ports, [tenant]) as served:
+        services = served[tenant].answering
+        evidence, size = FindEvidence(services), 2 * services.tenant.retrieval.leg_size
+
+        async def find(question: str) -> list[RankedPassage]:
+            async def once() -> tuple[Evidence, Sequence[str]]:
+                scope = SearchScope.untraced(Deadline.after(_SEARCH_DEADLINE_S, clock=clock), size=size)
+                vector = (await evidence.search.embed([question], scope))[0]
+                return await evidence.find(EvidenceQuery(question, vector), scope), ()
+
+            async with free:
+                found, _ = await until_whole(once, attempts=_SEARCH_ATTEMPTS)
+            return best_passages(found)[:top]
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(find(question)) for question in questions]
+        return [task.result() for task in tasks]
+
+
+def best_passages(found: Evidence) -> list[RankedPassage]:
+    """Return each document's best passage, in the order of documents."""
+    best: dict[str, RankedPassage] = {}
+    for ranked in found.retrieved.passages:
+        best.setdefault(ranked.passage.document_id, ranked)
+    return [best[each.document_id] for each in found.ranked if each.document_id in best]
+
+
+async def _record_search(options: GlobalOptions, tenant: str, best: Sequence[RankedPassage]) -> None:
+    """Record which documents the person at the command line was shown."""
+    entry = AccessEntry(
+        at=SystemClock().now(),
+        agent=cli_reader(),
+        kind="search",
+        subject_id="search",
+        documents=tuple(each.passage.document_id for each in best),
+    )
+    async with options.stores(tenant) as stores:
+        await stores.records.record_access(entry)
+
+
+def _found_row(ranked: RankedPassage) -> dict[str, object]:
+    passage = ranked.passage
+    names = ("document_id", "title", "url", "passage_id")
+    scores = ("fused_score", "lexical_score", "cosine")
+    return {
+        **{name: getattr(passage, name) for name in names},
+        **{name: getattr(ranked, name) for name in scores},
+        "text": passage.text,
+    }
+
+
+def _show_found(terminal: Terminal, best: Sequence[RankedPassage]) -> None:
+    if not best:
+        terminal.show("Nothing found.")
+    for number, ranked in enumerate(best, start=1):
+        passage, snippet = ranked.passage, " ".join(ranked.passage.text.split())
+        lexical = "-" if ranked.lexical_score is None else f"{ranked.lexical_score:.2f}"
+        cosine = "-" if ranked.cosine is None else f"{ranked.cosine:.3f}"
+        title = (f"{number:>3}  {passage.title}", "bold")
+        scores = f"  {passage.document_id}  BM25 {lexical}, cosine {cosine}"
+        terminal.out.print(styled(title, (scores, "dim")))
+        terminal.show(f"     {snippet[:_SNIPPET]}{'…' if len(snippet) > _SNIPPET else ''}")
 
 
 # --- withdrawal -------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import orjson
 
 from assistant.cli.terminal import GlobalOptions, Terminal
 from assistant.client import AssistantClient
+from assistant.domain.clock import SystemClock
 from assistant.domain.documents import DocumentState
 from assistant.domain.errors import ConfigurationError, LocalRuntimeError
 from assistant.knowledge.ports import KnowledgeStores
@@ -24,6 +25,8 @@ from assistant.local.tokens import Grant, issue_token
 from assistant.private_files import make_private_folder, write_private
 from assistant.settings.process import LocalSettings
 from assistant.settings.tenant import TenantConfig
+from assistant.wiring.live_index import ServedTenants
+from assistant.wiring.services import open_tenants
 
 _MIB = 1024 * 1024
 _NODE_TIMEOUT_S = 3.0
@@ -179,9 +182,17 @@ async def has_knowledge(knowledge: KnowledgeStores) -> bool:
     return bool(counts.get(DocumentState.LIVE) or counts.get(DocumentState.STALE))
 
 
-async def require_knowledge(tenant: str, knowledge: KnowledgeStores) -> None:
-    """Raise ConfigurationError when no document of the tenant is in the index."""
-    if not await has_knowledge(knowledge):
-        raise ConfigurationError(
-            f"{tenant} has no knowledge yet: add some with assistant knowledge add --tenant {tenant} PATH."
-        )
+@asynccontextmanager
+async def open_served(
+    runtime: LocalRuntime, ports: Mapping[str, int], tenants: Sequence[str], *, generates: bool = False
+) -> AsyncGenerator[ServedTenants]:
+    """Open tenants as the service does. Raises ConfigurationError for one without a document in its index."""
+    settings = runtime.layout.service_settings(ports)
+    async with open_tenants(settings, only=tenants, generates=generates, clock=SystemClock()) as opened:
+        for tenant in tenants:
+            if not await has_knowledge(opened[tenant].knowledge):
+                raise ConfigurationError(
+                    f"{tenant} has no knowledge yet: add some with assistant knowledge add --tenant "
+                    f"{tenant} PATH."
+                )
+        yield opened

@@ -99,7 +99,7 @@ def test_wrong_usage_is_status_2(folder: Path, arguments: list[str]) -> None:
         (["knowledge", "status", "--tenant", "bakery", "x"], "bakery has no document x."),
         (
             ["knowledge", "search", "--tenant", "bakery", "--queries", "q", "--out", "r"],
-            "q: there is no such file.",
+            "q: cannot be read: [Errno 2] No such file or directory",
         ),
     ],
 )

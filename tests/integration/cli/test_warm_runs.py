@@ -51,17 +51,20 @@ def test_a_second_load_of_the_same_brings_nothing(shop: Shop, asked: str) -> Non
     assert (found["added"], found["changed"], found["unchanged"]) == (0, 0, 4)
 
 
-def test_a_file_of_questions_gets_document_ids_and_its_bad_lines_are_named(shop: Shop, asked: str) -> None:
-    (shop.folder / "q.jsonl").write_text('{"qid": "a", "question": "lost member card"}\nbroken\n')
-    process = shop.start(
-        "knowledge", "search", "--tenant", "shop", "--queries", "q.jsonl", "--top", "2", "--out", "run.jsonl"
+def test_a_file_of_questions_gets_document_ids_and_a_bad_line_is_named(shop: Shop, asked: str) -> None:
+    search = ("knowledge", "search", "--tenant", "shop", "--queries", "q.jsonl", "--out", "run.jsonl")
+    (shop.folder / "q.jsonl").write_text(
+        '{"qid": 7, "question": "lost member card", "relevant": []}\nbroken\n'
     )
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 1
-    assert "q.jsonl:2: " in err
+    refused = shop.start(*search)
+    _, err = refused.communicate(timeout=120)
+    assert (refused.returncode, "q.jsonl:2: " in err) == (1, True)
+    assert not (shop.folder / "run.jsonl").exists()
+    (shop.folder / "q.jsonl").write_text('{"qid": 7, "question": "lost member card", "relevant": []}\n')
+    shop.run(*search, "--top", "2")
     (line,) = (shop.folder / "run.jsonl").read_text().splitlines()
     row = json.loads(line)
-    assert (row["qid"], row["ids"][0], len(row["ids"])) == ("a", "lost-card", 2)
+    assert (row["qid"], row["ids"][0], len(row["ids"])) == ("7", "lost-card", 2)
 
 
 def test_an_audit_lists_what_was_answered_replayed_and_searched(
