@@ -107,14 +107,6 @@ async def test_an_unknown_document_is_said_to_be_unknown(service: RunningService
     assert unknown in response.json()["detail"]
 
 
-@pytest.mark.parametrize("roles", [["agent"], ["knowledge_owner"], ["agent", "knowledge_owner"]])
-async def test_only_an_auditor_may_ask(service: RunningService, roles: list[str]) -> None:
-    response = await service.client.get(
-        PATH, params={"document_id": "wait"}, headers=service.headers(roles=roles)
-    )
-    assert response.status_code == 403
-
-
 async def test_another_tenant_s_auditor_learns_nothing(service: RunningService) -> None:
     await read(service, "wait", agent="bob")
     other = ADA | {"tenant": "pharmacy"}

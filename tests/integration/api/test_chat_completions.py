@@ -57,16 +57,6 @@ async def test_a_whole_completion_is_an_answer_on_record(service: RunningService
     assert (record["question"], record["text"]) == ("How long is the wait?", "Wait two days.")
 
 
-async def test_a_citation_is_an_annotation_over_the_sentence_it_stands_for(chat: AsyncOpenAI) -> None:
-    completion = await chat.chat.completions.create(model="default", messages=QUESTION)
-    message = completion.choices[0].message
-    assert message.annotations is not None
-    citation = message.annotations[0].url_citation
-    assert (citation.title, citation.start_index) == ("Title of wait", 0)
-    assert (message.content or "")[citation.start_index : citation.end_index] == "Wait two days."
-    assert citation.url.startswith("/open#clinic.")
-
-
 async def test_the_stream_says_what_the_whole_says(chat: AsyncOpenAI) -> None:
     chunks = await streamed(chat, stream_options={"include_usage": True})
     assert text_of(chunks) == "Wait two days."
@@ -113,29 +103,6 @@ async def test_another_agent_s_conversation_is_not_there(service: RunningService
             await other.chat.completions.create(
                 model="default", messages=QUESTION, extra_body={"conversation_id": conversation_id}
             )
-
-
-async def test_filters_hold_as_in_answers(chat: AsyncOpenAI) -> None:
-    completion = await chat.chat.completions.create(
-        model="default", messages=QUESTION, extra_body={"filters": {"source": ["nowhere"]}}
-    )
-    content = completion.choices[0].message.content
-    assert content == (
-        "The knowledge base holds nothing that these filters and your access rights let through."
-        "\n\nAsk: Team Lead, ext. 1"
-    )
-    assert getattr(completion, "answer")["finish_reason"] == "no_evidence"  # noqa: B009
-
-
-async def test_a_quote_comes_when_the_model_does_not_answer(
-    service: RunningService, chat: AsyncOpenAI
-) -> None:
-    service.sagemaker.generation_fault = "error"
-    chunks = await streamed(chat)
-    assert text_of(chunks) == "The wait is two days.\n\nPossibly: check before you send."
-    assert chunks[-1].choices[0].finish_reason == "stop"
-    answer = getattr(chunks[-1], "answer")  # noqa: B009
-    assert (answer["mode"], answer["fallback"]) == ("quoted", "generation_unavailable")
 
 
 @pytest.mark.parametrize(
@@ -218,16 +185,6 @@ async def test_an_answer_that_is_cancelled_is_an_error_of_the_client(
         await read()
     assert text_of(seen) == "Wait two days."
     assert caught.value.code == "cancelled"
-
-
-async def test_what_was_written_stays_when_a_stream_breaks(
-    service: RunningService, chat: AsyncOpenAI
-) -> None:
-    service.sagemaker.texts = TWO_SENTENCES
-    service.sagemaker.cut_after = 2
-    chunks = await streamed(chat)
-    assert text_of(chunks) == "Wait two days.\n\nPossibly: check before you send."
-    assert getattr(chunks[-1], "answer")["fallback"] == "generation_interrupted"  # noqa: B009
 
 
 async def test_a_dependency_that_is_down_has_its_status(service: RunningService, chat: AsyncOpenAI) -> None:

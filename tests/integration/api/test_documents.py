@@ -150,31 +150,6 @@ async def test_bringing_a_document_is_taken_and_shows_in_status_and_list(service
     assert await service.tenants["clinic"].knowledge.queue.depth() == 1
 
 
-async def test_the_list_has_pages(service: RunningService) -> None:
-    for number in range(5):
-        await service.know(f"d{number}", "Text.")
-    seen: list[str] = []
-    after: str | None = None
-    while True:
-        query = {"limit": "2"} | ({"after": after} if after else {})
-        page = (await service.client.get("/v1/documents", params=query, headers=owner(service))).json()
-        seen += [document["document_id"] for document in page["documents"]]
-        after = page["next_after"]
-        if after is None:
-            break
-    assert seen == ["d0", "d1", "d2", "d3", "d4", "wait"]
-
-
-@pytest.mark.parametrize(
-    "change", [{"document_id": "a b"}, {"media_type": "image/png"}, {"content": ""}, {"tenant": "pharmacy"}]
-)
-async def test_a_document_that_breaks_the_schema_is_422(
-    service: RunningService, change: dict[str, str]
-) -> None:
-    response = await service.client.post("/v1/documents", json=NEW | change, headers=owner(service))
-    assert (response.status_code, response.json()["code"]) == (422, "invalid_request")
-
-
 async def test_a_document_larger_than_a_question_may_be_is_taken(service: RunningService) -> None:
     large = NEW | {"content": "word " * 100_000}
     response = await service.client.post("/v1/documents", json=large, headers=owner(service))
@@ -189,7 +164,3 @@ async def test_a_withdrawn_document_is_gone_at_once(service: RunningService) -> 
     assert (await follow(service, kept)).status_code == 404
     status = await service.client.get("/v1/documents/wait/status", headers=owner(service))
     assert status.json()["state"] == "withdrawn"
-
-
-async def test_a_document_that_never_was_cannot_be_withdrawn(service: RunningService) -> None:
-    assert (await service.client.delete("/v1/documents/never", headers=owner(service))).status_code == 404

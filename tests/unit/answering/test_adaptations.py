@@ -12,7 +12,7 @@ from assistant.domain.answers import APPROVED_PREFIX
 from assistant.domain.desk import ApprovedAnswer, BoundSource, ItemState
 from assistant.domain.errors import EmbeddingUnavailableError, RecordsUnavailableError
 from tests.fakes.answering import FakeTenant, document, vector_of
-from tests.fakes.desk import AT, FakeDesk, approved, glossary, release
+from tests.fakes.desk import AT, FakeDesk, approved, glossary
 
 QUESTION = "May a child pick up a controlled prescription?"
 
@@ -91,25 +91,6 @@ async def test_a_live_glossary_entry_joins_the_vocabulary_and_a_withdrawn_one_le
     desk.add(glossary("water pill", "diuretic", state=ItemState.WITHDRAWN))
     await made.refresh()
     assert made.now.vocabulary.expand("her water pill") == "her water pill"
-
-
-async def test_the_vocabulary_is_compiled_again_only_when_an_entry_changed() -> None:
-    desk = FakeDesk()
-    made = adaptations(desk)
-    desk.add(glossary("water pill", "diuretic"))
-    await made.refresh()
-    before = made.now.vocabulary
-    desk.add(approved())
-    await made.refresh()
-    assert made.now.vocabulary is before
-
-
-async def test_a_release_is_loaded() -> None:
-    desk = FakeDesk()
-    desk.add(release())
-    made = adaptations(desk)
-    await made.refresh()
-    assert made.now.releases.live is not None
 
 
 async def test_the_last_snapshot_serves_while_the_store_is_away_and_one_line_says_so() -> None:

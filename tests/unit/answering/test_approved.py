@@ -46,17 +46,6 @@ def test_the_approved_question_itself_gets_its_answer() -> None:
     assert found.cosine == pytest.approx(1.0)
 
 
-def test_another_wording_of_the_same_item_gets_it() -> None:
-    wordings = (QUESTION, "Can minors collect narcotics?")
-    item = approved(QUESTION).model_copy(
-        update={"questions": wordings, "vectors": tuple(tuple(vector_of(one)) for one in wordings)}
-    )
-    found = match(compiled([LiveAnswer("one", 1, AT, item)]), "Can minors collect narcotics?")
-    assert found.live is not None
-    assert found.reason == "equal"
-    assert found.wording == "Can minors collect narcotics?"
-
-
 @pytest.mark.parametrize(
     "asked",
     [
@@ -129,7 +118,3 @@ def test_the_right_one_of_many_is_found() -> None:
     assert found.live is not None
     assert found.reason == "equal"
     assert found.live.item_id == "item-500"
-
-
-def test_without_wordings_nothing_is_near() -> None:
-    assert match(answers(), QUESTION).reason not in ("equal", "near")

@@ -45,7 +45,3 @@ async def test_the_same_question_is_served_and_a_near_one_offered(question: str,
 @pytest.mark.parametrize("question", [SAME, NEAR])
 async def test_an_answer_whose_source_changed_is_neither_served_nor_offered(question: str) -> None:
     assert await found(question, content_hash="newer") is None
-
-
-async def test_another_question_finds_nothing() -> None:
-    assert await found("Where is the moon tonight?") is None

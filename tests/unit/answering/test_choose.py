@@ -6,7 +6,7 @@ import pytest
 
 from assistant.answering.choose import Section, blocks, choose
 from assistant.answering.rank import ScoredUnit
-from assistant.domain.documents import Span, StoredDocument, Unit, UnitKind
+from assistant.domain.documents import StoredDocument
 from tests.fakes.answering import document
 
 WORDS = 120
@@ -58,19 +58,8 @@ def test_a_run_is_never_cut_in_a_unit_or_in_its_middle() -> None:
     assert texts(chosen(FOUR, max_words=8, Alpha=5.0, Delta=5.0)) == ["Alpha goes first."]
 
 
-def test_of_equal_runs_the_first_is_taken_each_time() -> None:
-    for _ in range(2):
-        assert texts(chosen(FOUR, max_words=3)) == ["Alpha goes first."]
-
-
 def test_units_at_the_edges_that_hardly_hold_the_answer_are_left_out() -> None:
     assert texts(chosen(FOUR, Bravo=9.0, Charlie=8.0)) == ["Bravo goes second.", "Charlie goes third."]
-
-
-@pytest.mark.parametrize(("max_words", "units"), [(5, 1), (6, 2)])
-def test_headings_count_as_words(max_words: int, units: int) -> None:
-    content = "## Steps\n\nAlpha waits.\n\n## More\n\nBravo waits."
-    assert len(chosen(content, max_words=max_words, Alpha=9.0, Bravo=8.0).units) == units
 
 
 def test_a_unit_that_alone_is_over_the_words_is_shown_whole() -> None:
@@ -78,18 +67,10 @@ def test_a_unit_that_alone_is_over_the_words_is_shown_whole() -> None:
     assert texts(chosen(f"{long} Bravo waits.", max_words=20, Alpha=9.0, Bravo=8.0)) == [long]
 
 
-def test_a_document_without_units_has_no_section() -> None:
-    assert choose(StoredDocument(document().card, ()), [], max_words=WORDS) is None
-
-
 def test_the_likeliest_unit_is_marked_and_others_that_matter() -> None:
     assert keys(chosen(FOUR)) == ["Alpha goes first.", "Bravo goes second.", "Charlie goes third."]
     assert keys(chosen(FOUR, Bravo=5.0, Charlie=1.0)) == ["Bravo goes second."]
     assert keys(chosen(FOUR, Bravo=5.0, Delta=4.5)) == ["Bravo goes second.", "Delta goes last."]
-
-
-def test_a_section_that_spreads_over_many_units_has_one_marked_at_least() -> None:
-    assert len(chosen(" ".join(f"Alpha {n} goes." for n in range(30)), max_words=500).keys) == 1
 
 
 def test_a_step_keeps_the_line_that_introduces_its_list() -> None:
@@ -119,23 +100,10 @@ def test_headings_stand_above_their_units_once() -> None:
     )
 
 
-def test_units_are_shown_verbatim() -> None:
-    content = "Take 0.5\u20131 mg  of \u201cAlpha\u201d \u2264 3\u00d7 daily (i.e. 8 a.m.).\nThen *wait*."
-    section = chosen(content, Alpha=1.0)
-    whole = section.document.passages[0].text
-    for one in section.units:
-        assert whole[one.unit.span.start : one.unit.span.end] == one.unit.text
-
-
 def test_steps_keep_their_numbers_and_items_their_marks() -> None:
     assert shown(chosen(LIST)) == LIST
     content = "Take these:\n\n- Alpha\n- Bravo\n"
     assert shown(chosen(content)) == "Take these:\n\n- Alpha\n- Bravo"
-
-
-def test_a_row_becomes_a_list_item() -> None:
-    content = "| Plan | File within |\n| --- | --- |\n| Plan0 | 0 days |\n"
-    assert shown(chosen(content)) == "- Plan: Plan0; File within: 0 days"
 
 
 @pytest.mark.parametrize(
@@ -154,24 +122,7 @@ def test_steps_that_are_not_shown_are_named(scores: dict[str, float], told: str)
     assert shown(section) == told + "\n".join(texts(section))
 
 
-def test_steps_are_named_beside_their_heading() -> None:
-    content = "## Steps\n\n1. Alpha goes.\n2. Bravo goes.\n\n## After\n\n1. Charlie goes."
-    assert shown(chosen(content, Alpha=9.0)) == "**Steps** (not shown: steps 2)\n\n1. Alpha goes."
-
-
 def test_a_heading_holds_nothing_active() -> None:
     content = "## Steps &lt;img src=https://evil.example/x&gt; [a](https://evil.example/b)\n\nAlpha waits."
     assert "evil" not in shown(chosen(content))
     assert "Steps" in shown(chosen(content))
-
-
-def test_a_heading_of_which_nothing_is_left_is_left_out() -> None:
-    assert shown(chosen("## https://evil.example/b\n\nAlpha waits.")) == "Alpha waits."
-
-
-def test_a_unit_without_words_is_shown_like_any_other() -> None:
-    stored = document()
-    empty = ScoredUnit(Unit(0, UnitKind.SENTENCE, "", Span(0, 0), heading=""), stored.passages[0], 1.0, {})
-    section = choose(stored, [empty], max_words=WORDS)
-    assert section is not None
-    assert shown(section) == ""

@@ -7,10 +7,10 @@ from datetime import date
 import pytest
 
 from assistant.answering.compose import snippet
-from assistant.answering.excerpts import SNIPPET_CHARACTERS, Excerpts
+from assistant.answering.excerpts import Excerpts
 from assistant.domain.answers import Certainty, FinishReason
 from assistant.text.language import language
-from tests.fakes.answering import REFILL, FakeTenant, document, passage
+from tests.fakes.answering import REFILL, FakeTenant, document
 from tests.unit.answering.asking_and_reading import QUESTION, Asked, ask
 
 TRANSFER = document("transfer", "Transfers to another pharmacy take one business day.", title="Transfer out")
@@ -19,12 +19,6 @@ DOUBLE = f"{QUESTION} How long do transfers to another pharmacy take?"
 
 POSSIBLY: dict[str, object] = {"right_possible": 1 - 1e-9, "wrong_possible": -1e-9, "wrong_sure": -100.0}
 """Every section is shown as possible."""
-NEVER: dict[str, object] = {
-    "right_sure": 2e-9,
-    "right_possible": 1e-9,
-    "wrong_possible": -99.0,
-    "wrong_sure": -100.0,
-}
 
 
 def sections(count: int, *, words: str = "Retail refills are payable") -> str:
@@ -48,13 +42,6 @@ async def test_sources_are_numbered_in_the_order_of_what_is_shown() -> None:
     assert asked.done.citations == (1, 2)
 
 
-async def test_units_of_one_document_cite_one_source() -> None:
-    content = "## Early\n\nRetail refills wait for day 23.\n\n## Late\n\nRetail refills wait for day 24."
-    asked = await ask(surely(FakeTenant().with_documents(document(content=content))))
-    assert len(asked.sentences) == 2
-    assert {sentence.citations for sentence in asked.sentences} == {(1,)}
-
-
 @pytest.mark.parametrize("passages", [1, 3, 9])
 async def test_the_documents_that_were_read_follow_up_to_as_many_as_the_tenant_wants(passages: int) -> None:
     others = [document(f"d{n}", f"Parcel {n} waits.", title=f"Parcel {n}") for n in range(4)]
@@ -63,13 +50,6 @@ async def test_the_documents_that_were_read_follow_up_to_as_many_as_the_tenant_w
     found = [source.document_id for source in (await ask(tenant)).sources.sources]
     assert found[0] == "refill"
     assert len(found) == len(set(found)) == min(passages, 5)
-
-
-async def test_every_document_that_is_shown_is_a_source_also_beyond_that() -> None:
-    tenant = FakeTenant().with_documents(TRANSFER, document())
-    tenant.configure(retrieval={"passages": 1})
-    asked = await ask(tenant, DOUBLE)
-    assert {source.n for source in asked.sources.sources} == set(asked.done.citations) == {1, 2}
 
 
 async def test_a_source_says_since_when_its_document_holds() -> None:
@@ -88,12 +68,6 @@ def test_a_snippet_begins_with_the_unit_that_holds_most_of_the_question() -> Non
     assert snippet(one, stems=frozenset(), excerpts=Excerpts()).startswith("Alpha waits")
 
 
-def test_a_snippet_is_short_and_a_passage_without_units_has_one() -> None:
-    shown = snippet(passage(text="refill " * 200), stems=frozenset(), excerpts=Excerpts())
-    assert shown.endswith("refill\N{HORIZONTAL ELLIPSIS}")
-    assert len(shown) <= SNIPPET_CHARACTERS + 1
-
-
 # The quote
 
 
@@ -104,13 +78,6 @@ async def test_what_the_document_says_to_the_patient_is_the_draft_of_a_reply() -
     )
     asked = await ask(surely(FakeTenant().with_documents(document(content=content))))
     assert asked.done.reply_draft == "Your refill is payable on day 23."
-
-
-async def test_a_quote_that_is_only_possible_is_no_draft_of_a_reply() -> None:
-    content = "Retail refills are payable.\n\n## What to tell the patient\n\nYour refill is payable."
-    tenant = FakeTenant().with_documents(document(content=content))
-    tenant.configure(gate=POSSIBLY)
-    assert (await ask(tenant)).done.reply_draft is None
 
 
 async def test_the_tenant_bounds_the_words_of_a_quote() -> None:
@@ -154,13 +121,6 @@ BOTH = document(
     content="Retail refills are payable on day 23 of 30. Call ext. 4100. "
     "Transfers to another pharmacy take one business day."
 )
-
-
-async def test_two_questions_to_one_document_are_both_answered() -> None:
-    asked = await ask(FakeTenant().with_documents(BOTH), DOUBLE)
-    assert "Retail refills are payable on day 23 of 30." in asked.text
-    assert "Transfers to another pharmacy take one business day." in asked.text
-    assert {sentence.citations for sentence in asked.sentences} == {(1,)}
 
 
 async def test_units_that_were_shown_for_one_question_are_not_shown_again_for_the_next() -> None:
@@ -219,13 +179,6 @@ async def test_a_document_that_contends_is_also_quoted_with_its_date() -> None:
     assert "mail" not in asked.text
 
 
-async def test_a_document_that_is_far_behind_is_a_source_only() -> None:
-    others = [document(f"d{n}", f"Parcel {n} waits.", title=f"Parcel {n}") for n in range(3)]
-    asked = await ask(FakeTenant().with_documents(document(), *others))
-    assert asked.done.also == ()
-    assert len(asked.sources.sources) == 4
-
-
 async def test_what_is_also_possible_has_fewer_words() -> None:
     others = [document(f"d{n}", f"Parcel {n} waits.", title=f"Parcel {n}") for n in range(4)]
     by_mail = sections(30, words="Retail refills by mail are payable")
@@ -237,13 +190,6 @@ async def test_what_is_also_possible_has_fewer_words() -> None:
         [also] = (await ask(tenant)).done.also
         words.append(len(also.text.split()))
     assert words[0] <= 20 + 6 < words[1] <= 80 + 6
-
-
-async def test_without_an_answer_nothing_is_also_possible() -> None:
-    tenant = FakeTenant().with_documents(document(), NEAR)
-    tenant.configure(gate=NEVER)
-    asked = await ask(tenant)
-    assert (asked.done.finish_reason, asked.done.also) == (FinishReason.NO_EVIDENCE, ())
 
 
 # Whom to ask
@@ -270,14 +216,6 @@ async def test_whom_to_ask_goes_by_the_words_of_the_question() -> None:
     assert asked.done.escalation == "the Claims Desk, ext. 4100"
 
 
-async def test_every_word_of_a_subject_must_be_said() -> None:
-    assert (await escalated("Is a refill payable?")).done.escalation == "the lead on duty"
-
-
-async def test_a_subject_is_compared_by_stems_and_without_case() -> None:
-    assert (await escalated("How long is TRANSFERRING?")).done.escalation == "the Transfer Desk"
-
-
 async def test_then_it_goes_by_the_nearest_document() -> None:
     assert (await escalated("How long to another pharmacy, one business day?")).done.escalation == (
         "the Transfer Desk"
@@ -295,16 +233,6 @@ async def test_an_answer_that_is_sure_names_nobody() -> None:
     assert (await escalated(QUESTION, possibly=False)).done.escalation is None
 
 
-async def test_without_contacts_nobody_is_named() -> None:
-    assert (await escalated(QUESTION, contacts={})).done.escalation is None
-    assert (await escalated(QUESTION, contacts={"shingles": "x"})).done.escalation is None
-
-
-async def test_the_default_is_no_subject_of_its_own() -> None:
-    asked = await escalated("Is there a default for retail refills?")
-    assert asked.done.escalation == "the Claims Desk, ext. 4100"
-
-
 async def test_where_the_model_refuses_somebody_is_named_and_no_reply_is_drafted() -> None:
     content = f"{REFILL}\n\n## What to tell the patient\n\nYour refill is payable."
     tenant = FakeTenant.writing("The documents do not answer this question.")
@@ -315,14 +243,3 @@ async def test_where_the_model_refuses_somebody_is_named_and_no_reply_is_drafted
     assert (done.finish_reason, done.certainty) == (FinishReason.NO_EVIDENCE, None)
     assert (done.escalation, done.reply_draft) == ("the Claims Desk, ext. 4100", None)
     assert (asked.record.escalation, asked.record.reply_draft) == (done.escalation, None)
-
-
-async def test_where_nothing_can_be_quoted_somebody_is_named() -> None:
-    address = document(content="https://evil.example/retail-refills-payable-day")
-    tenant = surely(FakeTenant().with_documents(address))
-    tenant.configure(answers={"escalation": CONTACTS})
-    done = (await ask(tenant)).done
-    assert (done.finish_reason, done.escalation) == (
-        FinishReason.SOURCES_ONLY,
-        "the Claims Desk, ext. 4100",
-    )

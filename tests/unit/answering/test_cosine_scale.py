@@ -12,11 +12,6 @@ PACKAGED = EmbeddingSection()
 OTHER = CosineScale(unrelated=0.49, related=0.74)
 
 
-def test_the_means_of_a_model_become_the_packaged_model_s() -> None:
-    assert OTHER.value(0.49) == pytest.approx(PACKAGED.cosine_unrelated)
-    assert OTHER.value(0.74) == pytest.approx(PACKAGED.cosine_related)
-
-
 def test_the_packaged_model_s_own_cosines_are_not_touched() -> None:
     scale = CosineScale.of(PACKAGED)
     found = Retrieved((), 0.3, "v", hits=(PassageHit("p", "d", 1.0, 0.1 + 0.2),))

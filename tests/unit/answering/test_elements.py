@@ -24,11 +24,11 @@ from assistant.domain.elements import (
 from assistant.domain.errors import EmbeddingUnavailableError
 from assistant.live.ports import Caller, ElementType, Filled, LiveReadError
 from assistant.settings.deployment import ReachEntry
-from assistant.settings.tenant import SourceEntry, load_tenant
+from assistant.settings.tenant import SourceEntry
 from tests.fakes.answering import FakeTenant, Gate, agent, document, vector_of
 from tests.fakes.live import STATUS, SUMMARY, FakeLive, of_customer
 from tests.unit.answering.asking_and_reading import QUESTION, Asked, ask, prepare
-from tests.unit.answering.test_live_elements import TENANTS, read_of
+from tests.unit.answering.test_live_elements import read_of
 
 STEP = "Retail refills are payable on day 23 of 30 when {{orders.status}} is delivered."
 SHOWN = "Retail refills are payable on day 23 of 30 when [order status] is delivered."
@@ -81,11 +81,6 @@ async def test_an_element_is_a_label_then_pending_then_ready() -> None:
     assert asked.done.citations == (1,)
 
 
-async def test_pending_comes_right_after_the_token_of_its_label() -> None:
-    asked = await ask(with_live(), context=BO)
-    assert asked.names == ["started", "sources", "token", "sentence", "element", "element", "done"]
-
-
 async def test_the_same_element_twice_has_two_places() -> None:
     twice = (
         "Retail refills are payable on day 23 when {{orders.status}} or {{ status orders.status }} says so."
@@ -111,12 +106,6 @@ async def test_a_source_that_may_not_name_elements_shows_the_tag() -> None:
     assert (asked.text, asked.elements, live.calls) == (STEP, [], [])
 
 
-async def test_a_tenant_without_live_systems_shows_the_tag() -> None:
-    tenant = with_live()
-    tenant.live_elements = None
-    assert (await ask(tenant)).text == STEP
-
-
 async def test_more_tags_than_an_answer_may_have_are_labels_alone() -> None:
     many = "Retail refills are payable: " + " ".join(["{{orders.status}}"] * (MOST_ELEMENTS + 3)) + "."
     live = FakeLive()
@@ -134,11 +123,6 @@ async def test_a_label_never_becomes_a_link(after: str, shown: str) -> None:
         with_live(content=f"Retail refills are payable {{{{orders.status}}}}{after}"), context=BO
     )
     assert asked.text == f"Retail refills are payable [order status]{shown}"
-
-
-async def test_a_card_is_a_block() -> None:
-    asked = await ask(with_live(content=STEP.replace("status", "summary")), context=BO)
-    assert {one.display.place for one in asked.elements} == {"block"}
 
 
 async def test_reads_begin_before_the_stream() -> None:
@@ -375,12 +359,6 @@ async def test_a_prompt_that_lists_elements_offers_all_of_them() -> None:
     assert "order-bo" not in str(tenant.generator.requests)
 
 
-async def test_without_live_systems_the_prompt_says_nothing_of_elements() -> None:
-    tenant = FakeTenant.writing(FIRST)
-    await ask(tenant)
-    assert "{{" not in str(tenant.generator.requests[0].messages)
-
-
 async def test_a_model_that_writes_ten_thousand_tags_is_bounded_and_the_text_is_whole() -> None:
     live = FakeLive()
     tenant = with_live(live, STEP, writes=("{{orders.status}} " * 10_000,))
@@ -423,10 +401,6 @@ async def test_a_model_cannot_write_a_mark_itself(written: str) -> None:
     asked = await ask(tenant, context=BO)
     assert asked.elements == [] or asked.done.mode is Mode.QUOTED
     assert "\ue000" not in asked.text
-
-
-def test_the_types_of_the_fake_are_those_of_the_port() -> None:
-    assert FakeLive().types()["orders.status"] is STATUS
 
 
 # A live system that answers by itself
@@ -510,26 +484,12 @@ async def test_a_system_that_fails_leaves_no_evidence_that_names_it_and_no_docum
     assert (done.escalation, asked.text) == ("Team Lead, ext. 1", "")
 
 
-async def test_a_question_that_neither_system_nor_document_answers_names_both() -> None:
-    live = FakeLive(errors={"orders.status": LiveReadError(ElementProblem.SYSTEM_LATE, "Late.")})
-    asked = await ask(with_live(live, LIVE_ONLY), f"{WHERE} When is the spring party?", context=BO)
-    assert asked.done.finish_reason is FinishReason.NO_EVIDENCE
-    assert asked.done.reason is not None
-    assert asked.done.reason.startswith("orders did not answer. Not in the knowledge base")
-
-
 async def test_the_half_of_a_message_that_nothing_answers_is_named() -> None:
     asked = await ask(with_live(content=FIRST), f"{QUESTION} Which parking garage opens on Sunday evening?")
     assert asked.text == FIRST
     assert asked.done.unanswered == ("Which parking garage opens on Sunday evening?",)
     assert asked.record.unanswered == asked.done.unanswered
     assert asked.done.certainty is Certainty.POSSIBLY
-
-
-async def test_a_half_that_a_system_was_asked_for_is_not_named_as_unanswered() -> None:
-    late = FakeLive(errors={"orders.status": LiveReadError(ElementProblem.SYSTEM_LATE, "Late.")})
-    asked = await ask(with_live(late, FIRST), f"{QUESTION} Has the order been shipped?", context=BO)
-    assert asked.done.unanswered == ()
 
 
 async def test_values_stand_in_the_order_of_the_question_whichever_system_is_faster() -> None:
@@ -635,11 +595,6 @@ async def test_without_a_customer_a_rule_is_answered_without_a_word_of_their_dat
     assert asked.done.certainty is Certainty.ANSWERED
 
 
-async def test_without_a_customer_the_record_says_so() -> None:
-    [match] = (await ask(where_the_document_answers(OfCustomers()), WHERE)).kept.live_matches
-    assert match.state is LiveMatchState.NO_CUSTOMER
-
-
 async def test_in_a_customer_s_conversation_the_same_question_has_their_data() -> None:
     asked = await ask(where_the_document_answers(OfCustomers()), WHERE, context=BO)
     assert [one.name for one in asked.elements if one.state == "ready"] == ["orders.status"]
@@ -662,12 +617,3 @@ async def test_an_answer_that_withholds_a_value_of_another_thing_is_only_possibl
     error = LiveReadError(ElementProblem.PARAMETER_MISSING, "This is of metformin.", is_of_another=True)
     asked = await ask(with_live(FakeLive(errors={"orders.status": error})), context=BO)
     assert asked.done.certainty is Certainty.POSSIBLY
-
-
-async def test_a_live_system_is_asked_with_the_medicines_that_the_question_names() -> None:
-    config = load_tenant(TENANTS / "pharmacy.toml")
-    tenant = FakeTenant(config=config, live_elements=FakeLive())
-    asked = {"May she refill her lisinopril?": ["lisinopril"], "May she refill it?": []}
-    for question, names in asked.items():
-        _, prepared = await prepare(tenant, question)
-        assert list(prepared.hydration.caller.names) == names

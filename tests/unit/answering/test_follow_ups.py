@@ -6,7 +6,6 @@ import pytest
 
 from assistant.answering.answer import AnswerQuestion
 from assistant.answering.prepare import FollowUpRequest
-from assistant.domain.answers import FinishReason
 from tests.fakes.answering import FakeTenant, agent, document
 from tests.unit.answering.asking_and_reading import QUESTION, Asked, ask, deadline
 
@@ -39,35 +38,11 @@ async def test_a_question_that_leans_on_the_one_before_is_searched_once_and_with
     assert second.sources.sources[0].document_id == "refill"
 
 
-async def test_the_answer_stays_in_its_conversation() -> None:
-    tenant = tenant_of_two()
-    first = await ask(tenant)
-    second = await ask(tenant, "And by mail?", conversation_id=first.prepared.conversation_id)
-    assert second.started.conversation_id == first.started.conversation_id
-
-
 async def test_a_question_on_another_subject_is_searched_alone() -> None:
     tenant, second = await asked_after(BY_TRANSFER)
     assert [query.text for query in tenant.search.queries] == [QUESTION, BY_TRANSFER]
     assert second.sources.sources[0].document_id == "transfer"
     assert second.record.retrieval_question == BY_TRANSFER
-
-
-async def test_a_question_that_says_enough_alone_is_not_drawn_to_the_one_before() -> None:
-    _, second = await asked_after("Which label do transfers need?", before="Are retail refills payable?")
-    assert second.text == "Transfers need the old label."
-
-
-async def test_the_same_question_again_is_searched_as_it_was() -> None:
-    tenant, _ = await asked_after(QUESTION)
-    assert [query.text for query in tenant.search.queries] == [QUESTION, QUESTION]
-
-
-async def test_an_unknown_subject_is_not_answered_by_the_evidence_of_the_question_before() -> None:
-    question = "Which vaccine protects against shingles?"
-    tenant, second = await asked_after(question)
-    assert tenant.search.queries[-1].text == question
-    assert (second.done.finish_reason, second.text) == (FinishReason.NO_EVIDENCE, "")
 
 
 async def test_only_the_question_before_is_joined_on() -> None:
@@ -93,12 +68,3 @@ async def test_the_second_of_two_questions_leans_on_the_first() -> None:
     await ask(tenant, "On which day are retail refills payable? And does it need a label form?")
     texts = [query.text for query in tenant.search.queries]
     assert texts[1].startswith("On which day are retail refills payable?\n")
-
-
-async def test_the_second_of_two_questions_on_another_subject_is_searched_alone() -> None:
-    tenant, second = await asked_after(f"And does it need a form by mail? {BY_TRANSFER}")
-    assert [query.text for query in tenant.search.queries[1:]] == [
-        f"{QUESTION}\nAnd does it need a form by mail?",
-        BY_TRANSFER,
-    ]
-    assert second.done.finish_reason is FinishReason.STOP

@@ -60,21 +60,10 @@ def test_the_thresholds_of_the_default_utilities() -> None:
     assert (answered, possibly) == (pytest.approx(1.8 / 2.1), pytest.approx(0.2 / 0.9))
 
 
-def test_a_dearer_wrong_answer_is_given_later() -> None:
-    assert GateSection(wrong_sure=-4.0).thresholds[0] > GateSection().thresholds[0]
-    assert GateSection(wrong_possible=-0.5).thresholds[1] > GateSection().thresholds[1]
-
-
 @pytest.mark.parametrize("worth", [{"right_possible": 1.0}, {"wrong_possible": -2.0}, {"answered": 0.5}])
 def test_utilities_that_are_out_of_order_or_replaced_are_refused(worth: dict[str, float]) -> None:
     with pytest.raises(ValidationError):
         GateSection.model_validate(worth)
-
-
-def test_a_threshold_itself_is_enough() -> None:
-    half = GateSection(right_sure=2.0, right_possible=1.0, wrong_possible=-1.0, wrong_sure=-2.0)
-    assert half.thresholds == (0.5, 0.5)
-    assert judged(cosine=0.5, worth=half).certainty is Certainty.ANSWERED
 
 
 def test_a_document_about_another_number_is_never_a_sure_answer() -> None:

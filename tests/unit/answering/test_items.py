@@ -65,34 +65,6 @@ def test_properties_are_named_as_the_catalogue_or_the_glossary_names_them() -> N
     assert read(question, heavy="weight").unread == ()
 
 
-def test_a_name_within_the_name_of_another_property_is_not_named() -> None:
-    assert read("air purifier, clean air rate at least 300 m³/h").names == ("Clean air rate",)
-
-
-def test_words_of_the_glossary_name_categories() -> None:
-    found = read("buggy under $300", buggy="stroller")
-    assert (found.category, found.unread) == ("Strollers", ())
-
-
-@pytest.mark.parametrize(
-    "question",
-    [
-        "Does the Brightmoor Rivulet 500 have a night light?",
-        "Does the Calmora Breeze Filter pack fit the Brightmoor Rivulet 400?",
-        "how do I get the pearl 200 to stop beeping",
-        "how do I return a humidifier?",
-        "recommend a quiet humidifier",
-        "where is my order 4100-1037",
-        "a monitor under $80",
-        "a stroller that must not cost over $300",
-        "a stroller for a child under 3",
-        "",
-    ],
-)
-def test_other_questions_are_left_to_quotes(question: str) -> None:
-    assert catalogue().read(question, meanings={}) is None
-
-
 @pytest.mark.parametrize(
     ("question", "items", "rest", "pronouns"),
     [
@@ -114,42 +86,18 @@ def test_the_item_that_a_question_names_is_kept_from_the_rest(
     assert (named.rest, named.pronouns) == (rest, pronouns)
 
 
-@pytest.mark.parametrize("question", ["how loud is it?", "do you repair cars", ""])
-def test_a_question_without_a_name_names_nothing(question: str) -> None:
-    assert catalogue().named(question) is None
-
-
 # --- bounds -----------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("question", "category", "wanted"),
     [
         ("a humidifier under $80", "Humidifiers", [("Price", "under $80")]),
-        ("a humidifier under 80 dollars", "Humidifiers", [("Price", "under 80 dollars")]),
         ("kettle between $20 and $60", "Electric kettles", [("Price", "between $20 and $60")]),
-        ("kettle from 20 to 60 usd", "Electric kettles", [("Price", "from 20 to 60 usd")]),
-        (
-            "humidifier with at least a 5 litre tank",
-            "Humidifiers",
-            [("Tank", "at least a 5 litre")],
-        ),
-        (
-            "thermometer with a reading time under 5 seconds",
-            "Thermometers",
-            [("Reading time", "under 5 seconds")],
-        ),
         (
             "air purifier, over 50 sqm and at most 35 dB",
             "Air purifiers",
             [("Room size", "over 50 sqm"), ("Noise level", "at most 35 db")],
         ),
         ("stroller with at least 4 stars", "Strollers", [("Rating", "at least 4 stars")]),
-        (
-            "blood pressure monitor for at least 3 users",
-            "Blood pressure monitors",
-            [("Users", "at least 3 users")],
-        ),
-        ("stroller under 8 kg", "Strollers", [("Weight", "under 8 kg")]),
-        ("stroller, maximum load over 8 kg", "Strollers", [("Maximum load", "over 8 kg")]),
     ],
 )
 def test_a_category_under_bounds_is_a_recommendation(
@@ -228,8 +176,6 @@ def tents(currency: str | None) -> Catalogue:
     ("question", "currency"),
     [
         ("a tent under €300", "EUR"),
-        ("a tent for at most 300 euros", "EUR"),
-        ("a tent under 300 CHF", "CHF"),
         ("a tent under $300", "CAD"),
         ("a tent under €300", None),
     ],
@@ -244,20 +190,12 @@ def test_a_price_in_another_currency_is_not_checked() -> None:
     assert found.unread == ("under $300",)
 
 
-def test_a_number_may_be_below_zero() -> None:
-    (bound,) = read("a tent above -10 °C", tents("EUR")).bounds
-    assert (bound.name, bound.least) == ("Comfort temperature", -10.0)
-
-
 # --- what is not checked ----------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("question", "unread"),
     [
         ("air purifier under $200 for allergies", ["allergies"]),
         ("kettle under $90, not plastic", ["not plastic"]),
-        ("kettle under $90 without a cable and quiet", ["without cable", "quiet"]),
-        ("stroller under $300 with one-hand fold", ["one-hand", "fold"]),
-        ("stroller under $300, no warranty", ["no warranty"]),
         ("stroller under $300, warranty?", []),
     ],
 )
@@ -270,13 +208,6 @@ def test_words_that_nothing_is_chosen_by_are_listed(question: str, unread: Seque
     ("text", "span"),
     [
         ("4.5 L", Span(4_500.0, 4_500.0, "ml")),
-        ("22\N{EN DASH}42 cm", Span(220.0, 420.0, "mm")),
-        ("±2.5 mmHg", Span(2.5, 2.5, "mmhg")),
-        ("7,000 per minute", Span(7_000.0, 7_000.0, "per minute")),
-        ("3 bottles", Span(3.0, 3.0, "bottle")),
-        ("35 m²", Span(35.0, 35.0, "m2")),
-        ("210 m³/h", Span(210.0, 210.0, "m3/h")),
-        ("\N{MINUS SIGN}3 °C", Span(-3.0, -3.0, "°c")),
         ("-20 to +5 °C", Span(-20.0, 5.0, "°c")),
         ("1,5 l", Span(1_500.0, 1_500.0, "ml")),
         ("2", Span(2.0, 2.0, "")),

@@ -78,8 +78,6 @@ def matches(
     ("question", "names"),
     [
         ("May I refill it?", []),
-        ("May she refill her meds?", []),
-        ("How many refills are left on the methylphenidate?", ["methylphenidate"]),
         ("When can she refill her Lisinopril or metformin?", ["lisinopril", "metformin"]),
         ("Where is the order?", []),
     ],
@@ -105,9 +103,7 @@ def test_where_no_connector_has_names_a_question_has_none() -> None:
     ("question", "read_as"),
     [
         ("Was 8362-5386 delivered?", "Was the order delivered?"),
-        ("where is order 4471-2208", "where is the order"),
         ("where is the order 4471-2208?", "where is the order?"),
-        ("next fill of 7301842-04417.", "next fill of the prescription."),
         ("call 44712208", "call 44712208"),
         ("Where is it?", "Where is it?"),
     ],

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 
 from assistant.answering.answer import AnswerQuestion
 from assistant.answering.evidence import DOCUMENTS_READ
-from assistant.answering.prepare import AnswerRequest
 from assistant.domain.answers import FinishReason, Mode
 from assistant.domain.documents import SearchFilters
 from assistant.domain.errors import (
@@ -28,28 +25,6 @@ from assistant.domain.errors import (
 from tests.contracts import samples
 from tests.fakes.answering import WRITING_MODEL, FakeEmbedder, FakeTenant, agent, document, vector_of
 from tests.unit.answering.asking_and_reading import QUESTION, ask, prepare
-
-
-@pytest.mark.parametrize("question", ["", "   \n", "x" * 4001])
-def test_a_question_has_1_to_4000_characters(question: str) -> None:
-    with pytest.raises(ValidationError):
-        AnswerRequest(question=question)
-
-
-def test_white_space_around_a_question_does_not_count() -> None:
-    assert AnswerRequest(question=" " + "x" * 4000 + "\n").question == "x" * 4000
-
-
-@pytest.mark.parametrize("field", ["tenant", "labels"])
-def test_unknown_fields_are_refused(field: str) -> None:
-    with pytest.raises(ValidationError, match="extra_forbidden"):
-        AnswerRequest.model_validate({"question": "Why?", field: 1})
-
-
-@pytest.mark.parametrize("seconds", [-1, 31])
-def test_a_window_to_come_back_has_30_seconds_at_most(seconds: int) -> None:
-    with pytest.raises(ValidationError):
-        AnswerRequest(question="Why?", resume_window_s=seconds)
 
 
 async def test_the_question_is_embedded_and_searched_for() -> None:
@@ -104,17 +79,6 @@ async def test_the_glossary_is_joined_to_what_is_searched_and_told_to_the_model(
     assert 'Words of the company: "payable" is covered.' in prepared.prompt.messages[-1].content
 
 
-async def test_a_question_over_the_embedding_limit_is_embedded_in_pieces() -> None:
-    tenant = FakeTenant()
-    tenant.embedder.too_long_words = 4
-    words = "one two three four five six seven eight nine ten"
-    await prepare(tenant, words)
-    pieces = next(texts for texts in tenant.embedder.texts if max(len(text.split()) for text in texts) <= 4)
-    assert " ".join(pieces) == words
-    assert all(len(piece.split()) <= 4 for piece in pieces)
-    assert math.isclose(math.hypot(*tenant.search.queries[0].vector), 1.0)
-
-
 async def test_a_question_of_one_endless_word_is_embedded_in_pieces_or_refused() -> None:
     tenant = FakeTenant()
     tenant.embedder.too_long_words = 0
@@ -151,13 +115,6 @@ async def test_another_agent_s_conversation_looks_like_none() -> None:
         outcomes.append((raised.value.message, tenant.records.reads - before))
     assert outcomes[0] == outcomes[1]
     assert tenant.embedder.texts == []
-
-
-async def test_the_agent_s_own_conversation_is_found() -> None:
-    tenant = FakeTenant()
-    await tenant.records.put_answer(samples.answer(conversation_id="c1"))
-    _, prepared = await prepare(tenant, identity=agent("ana"), conversation_id="c1")
-    assert prepared.conversation_id == "c1"
 
 
 @pytest.mark.parametrize(
@@ -205,12 +162,6 @@ async def test_the_index_s_error_goes_through(step: str) -> None:
         await prepare(tenant)
 
 
-async def test_without_the_words_of_the_index_questions_are_answered() -> None:
-    tenant = FakeTenant()
-    tenant.search.words_error = SearchUnavailableError("down")
-    assert (await ask(tenant)).done.finish_reason is FinishReason.STOP
-
-
 @pytest.mark.parametrize("failing", [{"error": EmbeddingUnavailableError("down")}, {"hangs": True}])
 async def test_where_units_get_no_vectors_words_choose_the_section_and_the_answer_is_degraded(
     failing: dict[str, Any],
@@ -237,12 +188,6 @@ async def test_a_question_over_the_context_of_a_model_that_writes_is_too_large()
     tenant.configure(generation={"context_tokens": 300, "max_tokens": 100})
     with pytest.raises(TooLargeError):
         await prepare(tenant, "refill payable day " * 100)
-
-
-async def test_a_question_over_the_context_of_a_model_that_is_not_asked_is_answered() -> None:
-    tenant = FakeTenant()
-    tenant.configure(generation={"context_tokens": 300, "max_tokens": 100})
-    assert (await ask(tenant, "retail refill payable day " * 90)).done.mode is Mode.QUOTED
 
 
 async def test_no_room_for_a_section_leaves_the_quote() -> None:
@@ -283,9 +228,7 @@ async def test_a_model_whose_prompt_is_unknown_is_found_when_its_tenant_is_made(
         "And then what?",
         "?",
         "Quand puis-je renouveler mon ordonnance ?",
-        "\u4ec0\u4e48\u65f6\u5019\u53ef\u4ee5\u7eed\u836f",
         "x" * 4000,
-        "zolpidem grapefruit " * 200,
         "What do I do about reject 99?",
     ],
     ids=lambda question: str(question)[:30],
@@ -295,19 +238,3 @@ async def test_a_question_that_nothing_here_answers_is_told_so(question: str) ->
     assert asked.names == ["started", "sources", "done"]
     assert asked.done.finish_reason is FinishReason.NO_EVIDENCE
     assert asked.done.reason
-
-
-async def test_a_glossary_that_loops_answers() -> None:
-    tenant = FakeTenant()
-    tenant.configure(glossary={"payable": "covered", "covered": "payable"})
-    asked = await ask(tenant, "On which day are retail refills covered?")
-    assert asked.text == "Retail refills are payable on day 23 of 30."
-
-
-async def test_a_question_of_4_000_characters_is_answered() -> None:
-    filler = "My name is Jo and I live in a house by the sea. "
-    question = (filler * 90)[: 4000 - len(QUESTION) - 1] + " " + QUESTION
-    assert len(question) == 4000
-    asked = await ask(FakeTenant(), question)
-    assert asked.text.startswith("Retail refills are payable on day 23 of 30.")
-    assert asked.record.question == question

@@ -17,14 +17,13 @@ from assistant.answering.rank import (
     best_first,
     candidates,
     rank,
-    shares,
     standardised,
 )
 from assistant.answering.search import SearchScope
 from assistant.answering.vocabulary import Vocabulary
 from assistant.domain.answers import Certainty
 from assistant.domain.clock import Deadline
-from assistant.domain.documents import DocumentHit, PassageHit, Retrieved, StoredDocument
+from assistant.domain.documents import DocumentHit, PassageHit, Retrieved
 from assistant.text.language import language
 from tests.fakes.answering import FakeTenant, document, vector_of
 
@@ -60,20 +59,6 @@ def test_a_document_has_its_best_passage_score_and_its_two_best_cosines() -> Non
     }
 
 
-def test_what_no_leg_gave_is_absent_and_not_0() -> None:
-    found = candidates(retrieved([PassageHit("a#0", "a", None, 0.5)], [DocumentHit("b", None, None, 2.0)]))
-    assert found == {"a": {"passage_cosine": 0.5, "passage_cosine_2": 0.5}, "b": {"text_score": 2.0}}
-
-
-def test_a_passage_of_a_document_that_no_leg_of_documents_found_is_a_candidate() -> None:
-    assert set(candidates(retrieved([PassageHit("a#0", "a", 1.0, None)], []))) == {"a"}
-
-
-def test_nothing_found_is_no_candidate() -> None:
-    assert candidates(retrieved([], [])) == {}
-    assert rank({}, weights=weights(title_cosine=1.0)) == []
-
-
 def test_a_feature_has_mean_0_and_deviation_1_over_the_candidates() -> None:
     standard = standardised({"a": {"x": 1.0}, "b": {"x": 2.0}, "c": {"x": 6.0}}, ["x"])
     values = [one["x"] for one in standard.values()]
@@ -82,40 +67,9 @@ def test_a_feature_has_mean_0_and_deviation_1_over_the_candidates() -> None:
     assert values == sorted(values)
 
 
-def test_the_scale_of_a_feature_does_not_matter() -> None:
-    small = standardised({"a": {"x": 0.1}, "b": {"x": 0.3}, "c": {"x": 0.2}}, ["x"])
-    large = standardised({"a": {"x": 110.0}, "b": {"x": 130.0}, "c": {"x": 120.0}}, ["x"])
-    for name in "abc":
-        assert small[name]["x"] == pytest.approx(large[name]["x"])
-
-
 def test_a_candidate_that_a_leg_did_not_find_has_the_leg_s_lowest_score() -> None:
     standard = standardised({"a": {"x": 5.0}, "b": {"x": 2.0}, "c": {}}, ["x"])
     assert standard["c"]["x"] == standard["b"]["x"] < standard["a"]["x"]
-
-
-@pytest.mark.parametrize(
-    "values", [{"a": {"x": 3.0}, "b": {"x": 3.0}}, {"a": {"x": 3.0}}, {"a": {}, "b": {}}]
-)
-def test_a_feature_that_tells_nobody_apart_counts_nothing(values: dict[str, dict[str, float]]) -> None:
-    assert {one.get("x", 0.0) for one in standardised(values, ["x"]).values()} == {0.0}
-
-
-def test_the_best_comes_first_with_its_raw_features() -> None:
-    found = {"low": {"title_cosine": 0.1}, "high": {"title_cosine": 0.9}}
-    best, other = rank(found, weights=weights(title_cosine=1.0))
-    assert (best.document_id, other.document_id) == ("high", "low")
-    assert best.score > other.score
-    assert best.features == {"title_cosine": 0.9}
-
-
-def test_weights_decide_between_legs() -> None:
-    found = {
-        "words": {"text_score": 9.0, "title_cosine": 0.1},
-        "meaning": {"text_score": 1.0, "title_cosine": 0.9},
-    }
-    assert rank(found, weights=weights(text_score=2.0, title_cosine=1.0))[0].document_id == "words"
-    assert rank(found, weights=weights(text_score=1.0, title_cosine=2.0))[0].document_id == "meaning"
 
 
 def test_what_was_learned_of_a_document_is_added_to_its_score() -> None:
@@ -128,11 +82,6 @@ def test_what_was_learned_of_a_document_is_added_to_its_score() -> None:
         ("b", pytest.approx(1.5)),
         ("a", pytest.approx(1.0)),
     ]
-
-
-def test_ties_come_in_order_of_their_ids() -> None:
-    found = {name: {"title_cosine": 0.5} for name in ("m", "c", "x", "a")}
-    assert [one.document_id for one in rank(found, weights=weights(title_cosine=1.0))] == ["a", "c", "m", "x"]
 
 
 def test_scores_that_differ_beyond_four_decimals_are_equal() -> None:
@@ -182,12 +131,6 @@ async def test_what_was_not_read_stays_behind_what_was() -> None:
     assert scores == sorted(scores, reverse=True)
 
 
-async def test_equal_documents_come_in_order_of_their_ids_each_time() -> None:
-    tenant = FakeTenant().with_documents(*(document(name) for name in "cab"))
-    for _ in range(2):
-        assert [one.document_id for one in (await evidence("retail refills", tenant)).ranked] == list("abc")
-
-
 async def test_a_document_that_went_away_is_not_the_best() -> None:
     tenant = FakeTenant().with_documents(*REJECTS)
     tenant.search.gone = {"eighty"}
@@ -206,67 +149,7 @@ def unit_scores(question: str, content: str, cosines: Mapping[int, float] | None
     return list(scorer.score_again(scored, cosines or {}))
 
 
-def overlap(question: str, content: str) -> list[float]:
-    return [one.features["overlap"] for one in unit_scores(question, content)]
-
-
-def test_a_unit_with_the_question_s_words_scores_above_one_without() -> None:
-    low, high = unit_scores("When are refills payable?", "Parcels wait. Refills are payable on day 23.")
-    assert low.score < high.score
-
-
-def test_a_word_that_is_all_over_the_document_says_less() -> None:
-    content = "Refills wait. Refills go. Refills of zolpidem stay."
-    assert max(overlap("zolpidem", content)) > max(overlap("refills", content))
-
-
 def test_a_unit_without_a_vector_gets_the_lowest_cosine() -> None:
     found = unit_scores("refills", "Alpha. Bravo. Charlie.", {0: 0.5, 2: 0.9})
     assert [one.features["unit_cosine"] for one in found] == [0.5, 0.5, 0.9]
     assert "unit_cosine" not in unit_scores("refills", "Alpha.")[0].features
-
-
-def test_a_question_without_content_terms_scores_every_unit() -> None:
-    assert overlap("And then what?", "Alpha goes first. Bravo goes last.") == [0.0, 0.0]
-
-
-def test_the_shares_of_a_document_s_units_add_up_to_1() -> None:
-    found = shares(unit_scores("When are refills payable?", "Parcels wait. Refills are payable on day 23."))
-    assert sum(found) == pytest.approx(1.0)
-    assert found[0] < found[1]
-
-
-def test_a_document_without_units_has_no_scores() -> None:
-    bare = StoredDocument(document().card, ())
-    assert UnitScorer(language("en")).score(QuestionTerms(()), bare, passage_cosines={}) == []
-    assert shares([]) == []
-
-
-def coverage(question: str, title: str = "Reject 79", content: str = "The claim was rejected.") -> float:
-    scorer, stored = UnitScorer(language("en")), document(content=content, title=title)
-    words = Vocabulary(language("en"), glossary={"bounced": "rejected claim"})
-    asked = QuestionTerms(words.terms(question))
-    return asked.coverage(scorer.stems_of(stored, scorer.score(asked, stored, passage_cosines={})))
-
-
-@pytest.mark.parametrize(
-    ("question", "content"),
-    [
-        ("escalation of transfers", "## Escalation\n\nCall."),
-        ("What do I do about transferring?", "Call."),
-        ("bounced transfers", "The claim was rejected."),
-        ("bounced transfers", "It bounced."),
-    ],
-)
-def test_coverage_counts_title_headings_stems_and_either_side_of_the_glossary(
-    question: str, content: str
-) -> None:
-    assert coverage(question, "Transfers", content) == 1.0
-
-
-def test_a_rare_word_missing_weighs_more_than_a_common_one() -> None:
-    assert coverage("claim semaglutide") < coverage("claim house") < 1.0
-
-
-def test_a_question_without_content_terms_has_no_coverage() -> None:
-    assert coverage("And then what?") == 0.0

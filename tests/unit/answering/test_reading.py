@@ -100,9 +100,6 @@ def test_a_sentence_belongs_to_the_first_question_mark_after_it(
         REFILL,
         "How long does a refill take, and who signs the transfer form?",
         f"Is it there? {REFILL}",
-        "The refill was early and the claim was rejected.",
-        "Thanks! Who signs?",
-        "Quand puis-je renouveler mon ordonnance ?",
         "?",
         "\U0001f600",
     ],
@@ -138,8 +135,6 @@ def test_a_question_that_says_little_leans_on_the_one_before(question: str) -> N
     "question",
     [
         "How long does a transfer to another pharmacy take?",
-        "Which desk signs the transfer form?",
-        "Can a member who moved abroad ask the mail pharmacy to send it to their new insurer?",
     ],
 )
 def test_a_question_that_says_enough_does_not(question: str) -> None:

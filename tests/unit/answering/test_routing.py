@@ -19,7 +19,6 @@ from assistant.answering.routing import (
     STRENGTH,
     Router,
     SourceScores,
-    question_words,
     read_router,
     route,
     spread_out,
@@ -47,29 +46,11 @@ def router(**changes: object) -> Router:
     return read_router(orjson.dumps(ROUTER | changes))
 
 
-def test_a_question_s_words_are_folded_and_numbers_count_by_their_form() -> None:
-    assert question_words("Is AB-12x 5 loud?") == {
-        *("is", "#code", "#number", "loud"),
-        *("is #code", "#code #number", "#number loud"),
-    }
-
-
-def test_a_router_adds_its_bias_the_vector_and_the_words() -> None:
-    scores = router(bias=[0.5, 0.0]).scores("Loud? 5", [0.6, 0.8])
-    assert scores == pytest.approx({"catalogue": 0.5 + 0.6 + 1.0, "reviews": 0.8 + 2.0})
-
-
 def test_the_shares_add_up_to_one_and_follow_the_weights_of_the_tenant_file() -> None:
     even = route("?", [0.0, 0.0], sources=SOURCES, router=router())
     assert even.shares == pytest.approx({"catalogue": 0.5, "reviews": 0.5})
     heavy = (CATALOGUE, REVIEWS.model_copy(update={"weight": 3.0}))
     assert route("?", [0.0, 0.0], sources=heavy, router=router()).shares["reviews"] == pytest.approx(0.75)
-
-
-def test_without_a_router_the_words_of_the_kinds_decide() -> None:
-    shares = route("What do customers say?", [], sources=SOURCES, router=None).shares
-    assert shares["reviews"] > shares["catalogue"]
-    assert route("?", [], sources=SOURCES, router=None).router is None
 
 
 @pytest.mark.parametrize(

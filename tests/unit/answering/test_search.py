@@ -13,7 +13,7 @@ from assistant.answering.evidence import DOCUMENTS_READ_OF_SOURCES
 from assistant.answering.search import FAILURES_TO_OPEN, Search, SearchScope
 from assistant.domain.answers import SourceFacts
 from assistant.domain.clock import Deadline
-from assistant.domain.documents import ItemFacts, Retrieved, StoredDocument, id_prefix_of
+from assistant.domain.documents import ItemFacts, StoredDocument, id_prefix_of
 from assistant.domain.errors import SearchUnavailableError
 from tests.contracts.samples import EAST, NORTH, passage
 from tests.fakes.answering import FakeTenant, document, vector_of
@@ -98,31 +98,12 @@ async def test_a_source_that_takes_longer_than_its_limit_is_left_out_and_named()
     assert asked.text == REFILL
 
 
-async def test_a_source_without_documents_answers_empty() -> None:
-    asked = await ask(shop(SHOP[0], SHOP[1]), QUESTION)
-    assert states(asked)["stores"] == "empty"
-
-
 async def test_where_no_source_answers_the_question_fails() -> None:
     tenant = shop()
     for prefix in ("", "reviews:", "stores:"):
         tenant.search.failing[prefix] = SearchUnavailableError("It failed.")
     with pytest.raises(SearchUnavailableError):
         await ask(tenant, QUESTION)
-
-
-async def test_a_tenant_with_one_source_is_searched_once_and_tells_nothing_of_sources() -> None:
-    tenant = FakeTenant()
-    asked = await ask(tenant, QUESTION)
-    assert [search.ids for search in tenant.search.queries] == [None]
-    assert (asked.done.asked, asked.kept.asked) == ((), ())
-
-
-async def test_one_source_of_documents_beside_a_live_one_is_searched_as_before() -> None:
-    tenant = shop(document(), sources=[SOURCES[0], SOURCES[3]])
-    asked = await ask(tenant, QUESTION)
-    assert [search.ids for search in tenant.search.queries] == [None]
-    assert [one.name for one in asked.done.asked] == ["catalogue", "orders"]
 
 
 async def test_a_source_that_fails_again_and_again_is_not_asked_for_a_while() -> None:
@@ -176,33 +157,6 @@ async def test_a_source_of_a_shop_shows_its_facts() -> None:
 
 
 # --- one search ---------------------------------------------------------------------------------------------
-MANY = [document(f"d{number}", f"Refills of {number} wait.", title=f"Refill {number}") for number in range(4)]
-
-
-async def searched(tenant: FakeTenant, *, size: int | None = None) -> Retrieved:
-    scope = scope_of(tenant, size=size)
-    return (await Search(tenant.services).run(QUESTION, vector=vector_of(QUESTION), scope=scope)).retrieved
-
-
-async def test_as_many_passages_come_as_an_answer_shows_or_as_are_asked_for() -> None:
-    tenant = FakeTenant().with_documents(*MANY)
-    tenant.configure(retrieval={"passages": 3})
-    assert len((await searched(tenant)).passages) == 3
-    assert len((await searched(tenant, size=2)).passages) == 2
-
-
-async def test_the_legs_are_as_long_as_the_passages_that_are_wanted() -> None:
-    tenant = FakeTenant().with_documents(*MANY)
-    tenant.configure(retrieval={"leg_size": 2})
-    await searched(tenant)
-    await searched(tenant, size=40)
-    assert [query.leg_size for query in tenant.search.queries] == [5, 40]
-
-
-async def test_no_documents_are_read_without_asking_the_index() -> None:
-    tenant = FakeTenant()
-    assert await Search(tenant.services).read([], scope_of(tenant)) == {}
-    assert tenant.search.read == []
 
 
 async def test_a_text_over_the_model_s_limit_has_the_mean_of_its_pieces() -> None:

@@ -42,15 +42,6 @@ async def test_an_agent_reads_their_own_answer_with_links_verdicts_and_sends() -
     assert tenant.records.accesses == []
 
 
-async def test_an_auditor_s_read_is_recorded() -> None:
-    tenant = FakeTenant()
-    record = await asked_by_ana(tenant)
-    reading = await ReadAnswers(tenant.services).one(record.answer_id, identity=AUDITOR)
-    assert reading.record == record
-    [entry] = tenant.records.accesses
-    assert (entry.agent, entry.kind, entry.subject_id) == ("ada", "answer", record.answer_id)
-
-
 async def test_what_cannot_be_recorded_is_not_read() -> None:
     tenant = FakeTenant()
     record = await asked_by_ana(tenant)
@@ -71,22 +62,6 @@ async def test_an_auditor_s_read_of_a_conversation_is_recorded_once() -> None:
     assert len(readings) == 2
     [entry] = tenant.records.accesses
     assert (entry.kind, entry.subject_id) == ("conversation", record.conversation_id)
-
-
-async def test_an_agent_reads_their_conversation_oldest_first() -> None:
-    tenant = FakeTenant()
-    first = await asked_by_ana(tenant)
-    second = await ask(tenant, conversation_id=first.conversation_id)
-    readings = await ReadAnswers(tenant.services).conversation(first.conversation_id, identity=agent())
-    assert [reading.record for reading in readings] == [first, second.record]
-    assert tenant.records.accesses == []
-
-
-async def test_an_auditor_s_unknown_answer_is_not_recorded_as_read() -> None:
-    tenant = FakeTenant()
-    with pytest.raises(NotFoundError):
-        await ReadAnswers(tenant.services).one("never-was", identity=AUDITOR)
-    assert tenant.records.accesses == []
 
 
 Action = Callable[[FakeTenant, str, Identity], Awaitable[object]]
@@ -142,15 +117,6 @@ async def test_what_its_owner_may_do_is_for_others_as_if_it_never_was(
         looked_up.append(tenant.records.reads - before)
     assert messages[0] == messages[1]
     assert looked_up == [1, 1]
-
-
-async def test_verdicts_and_sends_are_appended_in_the_agent_s_name() -> None:
-    tenant = FakeTenant()
-    record = await asked_by_ana(tenant)
-    stored = await AppendToAnswer(tenant.services).verdict(record.answer_id, GOOD, identity=agent())
-    sent = await AppendToAnswer(tenant.services).sent(record.answer_id, SENT, identity=agent())
-    assert (stored.agent, sent.agent) == ("ana", "ana")
-    assert (tenant.records.verdicts, tenant.records.sent) == ([stored], [sent])
 
 
 async def test_a_wrong_citation_must_be_one_of_the_answer_s_sources() -> None:

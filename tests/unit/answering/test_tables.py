@@ -175,13 +175,6 @@ async def test_recommended_items_come_by_rating_in_which_few_reviews_count_less(
     )
 
 
-async def test_compared_items_come_as_the_question_names_them() -> None:
-    tenant = shop(rated(600, 4.0, 2), rated(700, 3.2, 4))
-    answered = await table(tenant, "rating of the Aria Mist 700, the Aria Mist 600?")
-    assert [title for title, _ in rows(answered)] == ["Aria Mist 700", "Aria Mist 600"]
-    assert answered.text.startswith("**Humidifiers: Rating**\n\n**")
-
-
 async def test_without_an_item_that_fits_the_nearest_is_named_and_none_is_shown() -> None:
     answered = await ask(shop(), "a humidifier under $30")
     assert (answered.text, answered.elements) == ("", [])
@@ -189,12 +182,6 @@ async def test_without_an_item_that_fits_the_nearest_is_named_and_none_is_shown(
         "The catalogue has no item of humidifiers with Price under $30 that is still sold. "
         "The nearest is “Aria Mist 200”."
     )
-
-
-async def test_a_bound_on_what_the_catalogue_does_not_say_is_listed_as_not_checked() -> None:
-    answered = await table(shop(), "humidifier under $95 with at least 3 kW")
-    assert answered.text.startswith("**Humidifiers: Price under $95;")
-    assert "\n\nNot checked: at least 3 kw.\n\n" in answered.text
 
 
 async def test_a_wish_that_no_item_was_checked_for_is_listed_above_the_table() -> None:
@@ -212,8 +199,6 @@ async def test_a_wish_that_no_item_was_checked_for_is_listed_above_the_table() -
     [
         (f"{QUIET} against allergies", Certainty.POSSIBLY),
         ("a humidifier under $95 with no filter", Certainty.POSSIBLY),
-        ("a humidifier under $95 with warm mist", Certainty.POSSIBLY),
-        ("Which is lighter, the Aria Mist 200 or the Aria Mist 300?", Certainty.POSSIBLY),
         (WEIGHTS, Certainty.ANSWERED),
         (QUIET, Certainty.ANSWERED),
     ],
@@ -274,12 +259,6 @@ async def test_a_wish_for_stock_is_checked_by_the_element_that_reads_it() -> Non
     assert (without.done.certainty, "Not checked: stock." in without.text) == (Certainty.POSSIBLY, True)
 
 
-async def test_the_text_has_no_word_of_the_stock() -> None:
-    tenant, _ = with_stock()
-    answered = await ask(tenant, QUIET)
-    assert answered.text == (await ask(shop(), QUIET)).text
-
-
 @pytest.mark.parametrize(
     ("question", "element"),
     [
@@ -319,13 +298,6 @@ async def test_a_system_that_is_down_costs_one_element_and_no_word() -> None:
         ElementProblem.SYSTEM_UNAVAILABLE,
         True,
     )
-
-
-async def test_whether_they_are_in_stock_needs_no_number_of_the_agent() -> None:
-    tenant, _ = with_stock()
-    answered = await ask(tenant, f"I need {QUIET}. Is it in stock?")
-    assert [one.name for one in last_states(answered)] == ["catalogue.comparison", "stores.stock"]
-    assert answered.done.clarify is None
 
 
 async def test_a_live_element_is_matched_with_it_for_an_item_s_name() -> None:
@@ -439,16 +411,7 @@ async def test_filters_of_the_client_leave_tables_out() -> None:
     assert answered.elements == []
 
 
-async def test_a_tenant_without_a_catalogue_gets_no_table() -> None:
-    tenant = FakeTenant().with_documents(LIGHT, HEAVY)
-    assert (await ask(tenant, WEIGHTS)).elements == []
-
-
 # --- questions about one item -----------------------------------------------------------------------------
-async def test_a_fact_comes_from_the_named_item_and_not_from_its_neighbour() -> None:
-    answered = await ask(shop(LIGHT, HEAVY), "What is the noise level of the Aria Mist 300?")
-    assert "- Noise level: 28 dB" in answered.text
-    assert "38 dB" not in answered.text
 
 
 async def test_an_opinion_is_quoted_whole_and_of_the_named_item() -> None:
@@ -457,18 +420,6 @@ async def test_an_opinion_is_quoted_whole_and_of_the_named_item() -> None:
     tenant = shop(LIGHT, HEAVY, review("A-200", 1, 3.0, split), review("A-300", 1, 1.0, other))
     answered = await ask(tenant, "What do customers say about leaking with the Aria Mist 200?")
     assert answered.text == split
-
-
-async def test_a_document_that_names_another_item_too_comes_after_those_of_the_item() -> None:
-    both = document(
-        "reviews:A-200-r9",
-        "Weight: 1.2 kg for the Aria Mist 200, 2 kg for the Aria Mist 300. The weight of the 200 is less.",
-        title="Aria Mist 200: what is the weight of the Aria Mist 200 beside the Aria Mist 300?",
-    )
-    facts = ItemFacts(item_id="A-200", rating=3.0)
-    both = replace(both, card=replace(both.card, item=facts))
-    answered = await ask(shop(LIGHT, HEAVY, both), "weight of the Aria Mist 200")
-    assert answered.sources.sources[0].document_id == "catalogue:A-200"
 
 
 @pytest.mark.parametrize(
@@ -540,7 +491,3 @@ async def test_opinions_behind_a_label_are_on_neither_side() -> None:
 
 
 # --- several properties of one item -----------------------------------------------------------------------
-async def test_each_property_that_is_named_is_quoted() -> None:
-    answered = await ask(shop(LIGHT, HEAVY), "What are the weight and the noise level of the Aria Mist 300?")
-    lines = answered.text.splitlines()
-    assert {"- Weight: 2 kg", "- Noise level: 28 dB"} <= set(lines)

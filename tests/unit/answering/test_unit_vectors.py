@@ -14,11 +14,7 @@ from assistant.answering.rank import UNITS_EMBEDDED, ScoredUnit, UnitVectors
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.documents import DocumentCard, Span, Unit, UnitKind, embedding_input
 from assistant.domain.errors import (
-    AssistantError,
-    DeadlineExceededError,
     EmbeddingUnavailableError,
-    OverloadedError,
-    PassageTooLongError,
 )
 from tests.fakes.answering import FakeEmbedder, Gate, cosine, passage, vector_of
 
@@ -95,15 +91,6 @@ async def test_a_unit_is_embedded_under_its_title_and_heading() -> None:
     assert texts == [embedding_input(title="Refills", heading=unit.heading, text=unit.text)]
 
 
-async def test_units_of_two_documents_take_one_call() -> None:
-    embedder = FakeEmbedder()
-    wanted = [(card(), scored(REFILLS)), (card("2", document_id="parcels"), scored(REFILLS[1:]))]
-    deadline = Deadline.after(60, clock=SystemClock())
-    found = await made(embedder).cosines(vector_of(QUESTION), wanted, deadline=deadline)
-    assert {name: sorted(cosines) for name, cosines in found.items()} == {"refills": [0, 1], "parcels": [1]}
-    assert len(embedder.texts) == 1
-
-
 async def test_vectors_that_are_kept_are_not_asked_for_again() -> None:
     embedder = FakeEmbedder()
     vectors = made(embedder)
@@ -113,48 +100,10 @@ async def test_vectors_that_are_kept_are_not_asked_for_again() -> None:
     assert embedder.texts == [placed("Refills are payable on day 23.", "Parcels wait."), placed("Call.")]
 
 
-async def test_another_content_of_the_document_has_units_of_its_own() -> None:
-    embedder = FakeEmbedder()
-    vectors = made(embedder)
-    await cosines(vectors)
-    await cosines(vectors, content_hash="2")
-    assert len(embedder.texts) == 2
-
-
-@pytest.mark.parametrize(
-    "error", [EmbeddingUnavailableError("down"), OverloadedError("full"), PassageTooLongError("long")]
-)
-async def test_an_error_of_the_endpoint_goes_through(error: AssistantError) -> None:
-    with pytest.raises(type(error)):
-        await cosines(made(FakeEmbedder(error=error)))
-
-
 async def test_an_endpoint_that_is_late_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rank, "UNIT_VECTORS_LIMIT_S", 0.01)
     with pytest.raises(EmbeddingUnavailableError, match="late"):
         await cosines(made(FakeEmbedder(hangs=True)))
-
-
-async def test_what_failed_is_asked_for_again() -> None:
-    embedder = FakeEmbedder(error=OverloadedError("full"))
-    vectors = made(embedder)
-    with pytest.raises(OverloadedError):
-        await cosines(vectors)
-    embedder.error = None
-    assert len(await cosines(vectors)) == 2
-
-
-async def test_a_deadline_that_has_passed_calls_nothing() -> None:
-    embedder = FakeEmbedder()
-    with pytest.raises(DeadlineExceededError):
-        await cosines(made(embedder), seconds=0.0)
-    assert embedder.texts == []
-
-
-async def test_without_units_the_endpoint_is_not_called() -> None:
-    embedder = FakeEmbedder()
-    assert await cosines(made(embedder), []) == {}
-    assert embedder.texts == []
 
 
 async def test_a_unit_over_the_model_s_limit_goes_without() -> None:

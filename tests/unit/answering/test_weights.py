@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import pytest
 
-from assistant.answering.rank import INDEX_FEATURES, Kind, read_weights, shipped_weights
+from assistant.answering.rank import Kind, read_weights, shipped_weights
 from assistant.domain.errors import ConfigurationError
 
 CONTENT: dict[str, Any] = {
@@ -24,22 +24,6 @@ CONTENT: dict[str, Any] = {
 def raw(**changes: Any) -> bytes:
     content = CONTENT | changes
     return json.dumps({name: value for name, value in content.items() if value is not None}).encode()
-
-
-def test_a_score_is_the_bias_and_the_weighted_values() -> None:
-    weights = read_weights(raw(), name="gate.json", kind="gate")
-    assert weights.score({"coverage": 0.5, "margin": 2.0}) == 0.5 + 1.0 - 2.0
-
-
-def test_a_value_that_is_absent_counts_as_0_and_one_without_a_weight_counts_nothing() -> None:
-    weights = read_weights(raw(), name="gate.json", kind="gate")
-    assert weights.score({"coverage": 0.5, "colour": 99.0}) == 1.5
-
-
-def test_a_probability_is_the_logistic_function_of_the_score() -> None:
-    weights = read_weights(raw(bias=0.0), name="gate.json", kind="gate")
-    assert weights.probability({}) == 0.5
-    assert weights.probability({"coverage": 1.0}) == pytest.approx(0.8808, abs=1e-4)
 
 
 @pytest.mark.parametrize(("margin", "probability"), [(1e9, 0.0), (-1e9, 1.0), (inf, 0.0)])
@@ -93,12 +77,3 @@ def test_the_repository_ships_weights_of_every_kind(kind: Kind) -> None:
     weights = shipped_weights(kind)
     assert weights.kind == kind
     assert weights is shipped_weights(kind)
-
-
-def test_the_shipped_ranker_weighs_what_ranking_knows() -> None:
-    assert set(shipped_weights("ranker").features) <= set(INDEX_FEATURES)
-
-
-def test_what_was_learned_of_a_document_is_read_with_the_weights() -> None:
-    assert read_weights(raw(), name="gate.json", kind="gate").documents == {}
-    assert read_weights(raw(documents={"a": 0.5}), name="gate.json", kind="gate").documents == {"a": 0.5}

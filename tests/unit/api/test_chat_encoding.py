@@ -282,16 +282,6 @@ def test_our_own_field_has_all_that_done_says() -> None:
     assert {name: answer[name] for name in said} == said
 
 
-def test_a_refusal_in_the_model_s_words_is_not_said_twice() -> None:
-    found = chunks((STARTED, SOURCES, Token("Not in the sources."), done(FinishReason.REFUSED)))
-    assert text_of(found) == "Not in the sources."
-
-
-def test_an_answer_cut_at_its_length_says_so() -> None:
-    found = chunks((STARTED, SOURCES, Token("Wait"), done(FinishReason.LENGTH)))
-    assert found[-1]["choices"][0]["finish_reason"] == "length"
-
-
 def test_a_problem_in_mid_stream_is_an_error_and_no_end() -> None:
     encoder = ChatEncoder(created=CREATED, include_usage=False)
     encoder.encode(STARTED)

@@ -18,30 +18,8 @@ def test_typographic_apostrophes_and_wide_forms_are_folded() -> None:
     assert fold("Can\u2019t \uff21\uff11") == "can't a1"
 
 
-def test_a_possessive_is_its_noun() -> None:
-    assert list(ENGLISH.content_words("the insurer's form")) == ["insurer", "form"]
-
-
-def test_stop_words_and_single_letters_carry_no_content_and_single_digits_do() -> None:
-    assert list(ENGLISH.content_words("What is the b form of 7 people?")) == ["form", "7"]
-
-
-def test_forms_of_a_word_have_one_stem() -> None:
-    assert ENGLISH.content_stems("refill refills Refilled refilling") == {"refil"}
-
-
 def test_a_commonplace_says_less_than_a_rare_word() -> None:
     assert ENGLISH.rarity("house") < ENGLISH.rarity("soap") < ENGLISH.rarity("semaglutide") == 1.0
-
-
-def test_common_words_include_stop_words() -> None:
-    assert ENGLISH.is_common("house")
-    assert ENGLISH.is_common("whom")
-    assert not ENGLISH.is_common("semaglutide")
-
-
-def test_there_is_one_of_each_language() -> None:
-    assert language("en") is ENGLISH
 
 
 def test_an_unknown_language_is_a_configuration_error() -> None:
