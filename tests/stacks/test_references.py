@@ -1,0 +1,234 @@
+"""Settings, alarms and logs name the resource, metric and unit that they mean, in every tenant's templates.
+
+A wrong name synthesizes, deploys and stays silent: an alarm without data, a message in the wrong queue.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from assistant.settings import deployed_names
+from tests.stacks.synthesized import assembly_folder
+
+DOCUMENTED = {
+    ("AWS/ApplicationELB", frozenset({"LoadBalancer", "TargetGroup"})): {
+        "HTTPCode_Target_5XX_Count",
+        "UnHealthyHostCount",
+        "HealthyHostCount",
+    },
+    ("AWS/DynamoDB", frozenset({"TableName"})): {"ReadThrottleEvents", "WriteThrottleEvents"},
+    ("AWS/ES", frozenset({"ClientId", "DomainName"})): {
+        "ClusterStatus.red",
+        "ClusterStatus.yellow",
+        "FreeStorageSpace",
+        "JVMMemoryPressure",
+        "ClusterIndexWritesBlocked",
+        "KMSKeyError",
+        "KMSKeyInaccessible",
+        "AutomatedSnapshotFailure",
+    },
+    ("AWS/Lambda", frozenset({"FunctionName"})): {"Errors", "Throttles"},
+    ("AWS/SQS", frozenset({"QueueName"})): {
+        "ApproximateAgeOfOldestMessage",
+        "ApproximateNumberOfMessagesVisible",
+    },
+    ("AWS/SageMaker", frozenset({"EndpointName", "VariantName"})): {
+        "Invocation4XXErrors",
+        "Invocation5XXErrors",
+        "ModelLatency",
+        "FirstChunkModelLatency",
+    },
+    ("AWS/States", frozenset({"StateMachineArn"})): {"ExecutionsFailed", "ExecutionsTimedOut"},
+    ("/aws/sagemaker/Endpoints", frozenset({"EndpointName", "VariantName"})): {"CPUUtilization"},
+}
+"""The metrics that AWS's documentation of each service lists with these dimensions, as far as alarms use
+them. CloudWatch accepts any other name, and the alarm then never has data."""
+LATENCIES_US = {"ModelLatency", "FirstChunkModelLatency"}
+NAMED_OTHERWISE = {
+    "ingestion_queue": "DocumentsQueue",
+    "bulk_queue": "DocumentsBulkDocumentsQueue",
+    "withdrawals_queue": "DocumentsWithdrawalsQueue",
+    "texts_bucket": "FeedbackBucket",
+}
+STORE = re.compile(r"_(?P<store>[A-Z]+_(?:QUEUE|BUCKET|TABLE))(?:_URL)?$")
+
+
+class Templates:
+    """A tenant's templates as one."""
+
+    def __init__(self, assembly: Path, tenant: str) -> None:
+        self.tenant = tenant
+        self.resources: dict[str, Mapping[str, Any]] = {}
+        for file in sorted(assembly_folder(assembly, tenant).glob("*.template.json")):
+            self.resources |= json.loads(file.read_text(encoding="utf-8"))["Resources"]
+
+    def of(self, kind: str) -> dict[str, Mapping[str, Any]]:
+        return {name: body["Properties"] for name, body in self.resources.items() if body["Type"] == kind}
+
+    def alarms(self) -> dict[str, Mapping[str, Any]]:
+        return self.of("AWS::CloudWatch::Alarm")
+
+    def watched(self, metric: str, *, named: str = "") -> set[str]:
+        """Return the resources whose metric an alarm reads."""
+        return {
+            referred(dimension["Value"], self.resources)
+            for name, alarm in self.alarms().items()
+            if name.startswith(f"Alarms{named}")
+            for read in metrics_of(alarm)
+            if read["MetricName"] == metric
+            for dimension in read["Dimensions"]
+        }
+
+    def settings(self) -> Iterator[tuple[str, Any]]:
+        for function in self.of("AWS::Lambda::Function").values():
+            yield from function.get("Environment", {}).get("Variables", {}).items()
+        for task in self.of("AWS::ECS::TaskDefinition").values():
+            for container in task["ContainerDefinitions"]:
+                yield from ((each["Name"], each["Value"]) for each in container.get("Environment", ()))
+
+
+def metrics_of(alarm: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    if "Metrics" not in alarm:
+        return [alarm]
+    return [part["MetricStat"]["Metric"] for part in alarm["Metrics"] if "MetricStat" in part]
+
+
+def referred(value: Any, resources: Mapping[str, Any]) -> str:
+    """Return the logical id that a value refers to, in its own stack or by another stack's output."""
+    text = json.dumps(value)
+    found = [name for name in resources if re.search(rf'(?:"|Ref|FnGetAtt){name}', text)]
+    return max(found, key=len, default="")
+
+
+@pytest.fixture(scope="module", params=["pharmacy", "clinic", "sandbox"])
+def templates(request: pytest.FixtureRequest, assembly: Path) -> Templates:
+    return Templates(assembly, request.param)
+
+
+def test_every_alarm_reads_a_metric_that_its_service_publishes(templates: Templates) -> None:
+    for name, alarm in templates.alarms().items():
+        for read in metrics_of(alarm):
+            if read["Namespace"].startswith(deployed_names.NAMESPACE):
+                continue
+            dimensions = frozenset(each["Name"] for each in read["Dimensions"])
+            assert read["MetricName"] in DOCUMENTED.get((read["Namespace"], dimensions), ()), name
+
+
+def test_every_metric_of_the_service_is_read_as_it_is_published(templates: Templates) -> None:
+    """The service and the functions publish under one dimension, and of a live system under two."""
+    full_name = f"assistant-{templates.tenant}"
+    for alarm in templates.alarms().values():
+        for read in metrics_of(alarm):
+            if read["Namespace"] == deployed_names.NAMESPACE:
+                dimensions = {each["Name"]: each["Value"] for each in read["Dimensions"]}
+                assert dimensions.pop(deployed_names.DIMENSION) == full_name
+                assert set(dimensions) <= {deployed_names.SYSTEM_DIMENSION}
+
+
+def test_every_function_s_errors_and_throttles_are_watched(templates: Templates) -> None:
+    functions = {name for name in templates.of("AWS::Lambda::Function") if not name.startswith("Custom")}
+    assert functions
+
+    assert templates.watched("Errors", named="FunctionsFailing") >= functions
+    assert templates.watched("Throttles", named="FunctionsFailing") >= functions
+
+
+def test_every_queue_of_dead_letters_is_watched_for_what_lies_in_it(templates: Templates) -> None:
+    queues = templates.of("AWS::SQS::Queue")
+    dead = {
+        referred(queue["RedrivePolicy"]["deadLetterTargetArn"], templates.resources)
+        for queue in queues.values()
+        if "RedrivePolicy" in queue
+    }
+
+    assert dead <= set(queues)
+    assert templates.watched("ApproximateNumberOfMessagesVisible", named="DeadLetters") == dead
+    assert templates.watched("ApproximateAgeOfOldestMessage") & dead == set()
+
+
+def test_every_table_s_throttled_calls_are_watched(templates: Templates) -> None:
+    tables = set(templates.of("AWS::DynamoDB::Table"))
+
+    assert templates.watched("ReadThrottleEvents") == templates.watched("WriteThrottleEvents") == tables
+
+
+def test_the_nightly_learner_is_watched_by_its_own_errors(templates: Templates) -> None:
+    watched = templates.watched("Errors", named="RankingNotLearned")
+
+    assert all("LearnFunction" in name for name in watched)
+
+
+def test_thresholds_have_the_unit_of_their_metric(templates: Templates) -> None:
+    """SageMaker publishes latencies in microseconds, OpenSearch Service free storage in MiB."""
+    (domain,) = templates.of("AWS::OpenSearchService::Domain").values()
+    volume_mib = domain["EBSOptions"]["VolumeSize"] * 1024
+    for alarm in templates.alarms().values():
+        names = {read["MetricName"] for read in metrics_of(alarm)}
+        if names & LATENCIES_US:
+            assert 1_000_000 <= alarm["Threshold"] <= 120_000_000
+        if "FreeStorageSpace" in names:
+            assert 0.1 * volume_mib <= alarm["Threshold"] <= 0.5 * volume_mib
+
+
+def test_a_setting_of_a_store_names_that_store(templates: Templates) -> None:
+    checked = 0
+    for name, value in templates.settings():
+        if not (match := STORE.search(name)):
+            continue
+        store = match["store"].lower()
+        kind = "".join(word.capitalize() for word in store.split("_"))
+        refers_to = referred(value, templates.resources)
+        assert re.fullmatch(rf"{NAMED_OTHERWISE.get(store, kind)}([0-9A-F]{{8}})?", refers_to), name
+        checked += 1
+    assert checked
+
+
+def test_flow_logs_hold_accepted_and_refused_connections(templates: Templates) -> None:
+    logs = templates.of("AWS::EC2::FlowLog").values()
+
+    assert logs
+    assert all(log["TrafficType"] == "ALL" for log in logs)
+
+
+def test_the_balancer_waits_longer_than_a_whole_answer_takes(templates: Templates, assembly: Path) -> None:
+    """An answer in one body sends nothing before it ends; the balancer ends a silent connection with 504."""
+    (task,) = templates.of("AWS::ECS::TaskDefinition").values()
+    (file,) = {
+        each["Value"].rpartition("/")[2]
+        for container in task["ContainerDefinitions"]
+        for each in container.get("Environment", ())
+        if each["Name"].endswith("_TENANT_FILE_S3")
+    }
+    limits = tomllib.loads((assembly / f"asset.{file}").read_text(encoding="utf-8"))["limits"]
+    waits = [
+        float(attribute["Value"])
+        for balancer in templates.of("AWS::ElasticLoadBalancingV2::LoadBalancer").values()
+        for attribute in balancer["LoadBalancerAttributes"]
+        if attribute["Key"] == "idle_timeout.timeout_seconds"
+    ]
+
+    assert waits
+    assert all(wait > limits["answer_deadline_s"] for wait in waits)
+
+
+def test_the_redactor_may_delete_every_version_that_it_reads(templates: Templates) -> None:
+    """A raw call that stays as an older version is not deleted."""
+    (policy,) = (
+        body["PolicyDocument"]
+        for name, body in templates.of("AWS::IAM::Policy").items()
+        if name.startswith(("RedactionRedactRole", "RedactRole"))
+    )
+    actions = {
+        action
+        for statement in policy["Statement"]
+        for action in ([statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"])
+    }
+
+    assert {"s3:GetObjectVersion", "s3:DeleteObjectVersion"} <= actions
