@@ -27,10 +27,8 @@ from assistant.domain.answers import AccessEntry, AccessPage, AccessQuery, Passa
 from assistant.domain.clock import SystemClock
 from assistant.domain.desk import CaseState
 from assistant.domain.desk_decisions import CaseApproval, CaseResolution
-from assistant.domain.errors import ConfigurationError, InvalidRequestError, NotFoundError
+from assistant.domain.errors import InvalidRequestError, NotFoundError
 from assistant.domain.identity import Role
-from assistant.knowledge.reading import ReadableDocuments
-from assistant.learning.signals import Erased
 from assistant.local.tokens import Grant
 
 if TYPE_CHECKING:
@@ -262,8 +260,7 @@ async def _replay(stores: EmbeddedTenant, tenant: str, answer_id: str) -> Replay
         raise NotFoundError(f"{tenant} has no answer {answer_id}.")
     entry = entry_of_read("answer", answer_id, [record], reader=cli_reader(), at=SystemClock().now())
     await stores.records.record_access(entry)
-    readable = ReadableDocuments(stores.knowledge.documents, states=stores.knowledge.states)
-    shown = await read_excerpts(record.excerpts, readable, labels=frozenset(record.labels))
+    shown = await read_excerpts(record.excerpts, stores.texts, labels=frozenset(record.labels))
     record = fill_record(record, shown)
     texts = [await _text_of(stores, use) for use in record.passages]
     return Replayed(record, tuple(texts), tuple(await stores.records.list_verdicts(answer_id)))
@@ -275,31 +272,6 @@ async def _text_of(stores: EmbeddedTenant, use: PassageUse) -> str | None:
         return None
     text = parsed.text[use.span[0] : use.span[1]]
     return text if hashlib.sha256(text.encode()).hexdigest() == use.text_hash else None
-
-
-def erase_patient(options: GlobalOptions, *, tenant: str, member: str) -> None:
-    """Destroy the key of the patient's texts and print the receipt. Raises ConfigurationError."""
-    if not any(character.isalnum() for character in member):
-        raise ConfigurationError("--member has neither a letter nor a digit; give the member number.")
-    erased, terminal = asyncio.run(_erase(options, tenant, member)), Terminal()
-    if options.json:
-        terminal.json(asdict(erased))
-        return
-    if erased.had_key or erased.texts:
-        key = "The key is destroyed" if erased.had_key else "The key was destroyed before"
-        terminal.show(f"{key}. Texts that nobody can read any more: {len(erased.texts)}.")
-    else:
-        terminal.show("No words were kept under this number.")
-    for name in (erased.subject, *erased.texts):
-        terminal.show(f"  {name}")
-
-
-async def _erase(options: GlobalOptions, tenant: str, member: str) -> Erased:
-    from assistant.wiring.feedback import open_erasing
-
-    config, state_dir = options.tenant(tenant), options.state_dir.resolve()
-    async with open_erasing(config, tenants_dir=options.tenants_dir, state_dir=state_dir) as erase:
-        return await erase(member)
 
 
 # --- audits -----------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from hashlib import sha256
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from assistant.tuning.gate import Check, ProtectedQuestion, ProtectedSet
     from assistant.tuning.releases import Release, Releases, RouterReleases
     from assistant.tuning.training_sets import Export
-    from assistant.wiring.feedback import LearningStores
+    from assistant.wiring.stores import EmbeddedTenant
 
 Result = TypeVar("Result")
 app = typer.Typer(no_args_is_help=True, add_completion=False)
@@ -65,9 +66,25 @@ def erase(
     ],
 ) -> None:
     """Make a patient's words in the feedback store unreadable for good, and say which these are."""
-    from assistant.cli.desk import erase_patient
+    from assistant.learning.signals import Erased, ErasePatient
+    from assistant.wiring.feedback import local_signals
 
-    erase_patient(GlobalOptions.of(context), tenant=tenant, member=member)
+    options = GlobalOptions.of(context)
+    config, state_dir = options.tenant(tenant), options.state_dir.resolve()
+    if not any(character.isalnum() for character in member):
+        raise ConfigurationError("--member has neither a letter nor a digit; give the member number.")
+    signals = local_signals(config, tenants_dir=options.tenants_dir, state_dir=state_dir)
+
+    async def destroy(stores: EmbeddedTenant) -> Erased:
+        keys, feedback = stores.erasure_keys, stores.feedback
+        return await ErasePatient(signals=signals, keys=keys, feedback=feedback)(member)
+
+    erased = options.with_stores(tenant, destroy)
+    told = "No words were kept under this number."
+    if erased.had_key or erased.texts:
+        key = "The key is destroyed" if erased.had_key else "The key was destroyed before"
+        told = f"{key}. Texts that nobody can read any more: {len(erased.texts)}."
+    _show(options, asdict(erased), told, *(f"  {name}" for name in (erased.subject, *erased.texts)))
 
 
 # Rankers and routers
@@ -101,7 +118,7 @@ def ranking(
     else:
         protected = _observe_questions(options, tenant=tenant)
 
-    async def learn(stores: LearningStores) -> Release[RankerRelease]:
+    async def learn(stores: EmbeddedTenant) -> Release[RankerRelease]:
         return await LearnRanking(
             tenant=tenant,
             feedback=stores.feedback,
@@ -192,7 +209,7 @@ def rollback(context: typer.Context, tenant: Tenant) -> None:
 
 
 def _roll_back(options: GlobalOptions, tenant: str, kind: type[Releases | RouterReleases]) -> None:
-    async def move(stores: LearningStores) -> tuple[str, str]:
+    async def move(stores: EmbeddedTenant) -> tuple[str, str]:
         taken, serves = await kind(stores.desk, clock=SystemClock()).roll_back()
         return taken.name, kind.fallback if serves is None else serves.name
 
@@ -302,13 +319,12 @@ async def learn_first_router(
 ) -> Release[RouterRelease] | None:
     """Learn a router where the tenant has questions for one and never had a release; else None."""
     from assistant.cli.evaluate import open_services
-    from assistant.wiring.feedback import open_learning
 
     options = runtime.options
     paths, config = _question_files(options, tenant), options.tenant(tenant)
     if not paths or len(config.sources) < 2:
         return None
-    async with open_learning(config, state_dir=options.state_dir.resolve()) as stores:
+    async with options.stores(tenant) as stores:
         if await stores.desk.list(DeskKind.ROUTER_RELEASE):
             return None
     async with open_services(runtime, ports, [tenant]) as services:
@@ -328,7 +344,6 @@ async def _learn_router(
     from assistant.answering.vocabulary import KnownWordsReader
     from assistant.evaluation.routing import load_routed
     from assistant.tuning.routing import LearnRouting
-    from assistant.wiring.feedback import open_learning
 
     config, clock = services.tenant, SystemClock()
     items_of = source_ids(config, kind="catalogue")
@@ -338,7 +353,7 @@ async def _learn_router(
         deadline = Deadline.after(_EMBEDDED_AT_ONCE_S, clock=clock)
         return await services.embedder.embed(texts, deadline=deadline)
 
-    async with open_learning(config, state_dir=options.state_dir.resolve()) as stores:
+    async with options.stores(config.name) as stores:
         return await LearnRouting(config, desk=stores.desk, clock=clock).learn(
             [question for path in paths for question in load_routed(path)],
             file_sha256=sha256(b"".join(path.read_bytes() for path in paths)).hexdigest(),
@@ -367,13 +382,13 @@ def export(
 
     options, window = GlobalOptions.of(context), _window(since, until, days=SETS_DAYS)
 
-    async def build(stores: LearningStores) -> Sets:
+    async def build(stores: EmbeddedTenant) -> Sets:
         events = [event async for event in stores.feedback.read(*window)]
         ids = [event.text_id for event in events if event.text_id is not None]
         texts: dict[str, FeedbackText] = {}
         for start in range(0, len(ids), _TEXTS_AT_ONCE):
             sealed = await stores.feedback.texts(ids[start : start + _TEXTS_AT_ONCE])
-            texts |= await unseal_all(sealed.values(), stores.keys)
+            texts |= await unseal_all(sealed.values(), stores.erasure_keys)
         return await build_sets(
             events,
             texts=texts,
@@ -426,7 +441,7 @@ def pairs(
     _write_export(options, exported, out, {"pairs": counts})
 
 
-async def _approved(stores: LearningStores) -> Mapping[str, ApprovedAnswer]:
+async def _approved(stores: EmbeddedTenant) -> Mapping[str, ApprovedAnswer]:
     """Return the approved answers of the desk by item."""
     items = await stores.desk.list(DeskKind.APPROVED_ANSWER)
     return {item.item_id: ApprovedAnswer.model_validate_json(item.body) for item in items}
@@ -460,17 +475,11 @@ def _window(since: datetime | None, until: datetime | None, *, days: int) -> tup
 
 
 def _with_stores(
-    options: GlobalOptions, tenant: str, use: Callable[[LearningStores], Awaitable[Result]]
+    options: GlobalOptions, tenant: str, use: Callable[[EmbeddedTenant], Awaitable[Result]]
 ) -> Result:
     """Return what ``use`` returns of the tenant's embedded stores."""
-    from assistant.wiring.feedback import open_learning
-
-    async def run() -> Result:
-        async with open_learning(options.tenant(tenant), state_dir=options.state_dir.resolve()) as stores:
-            return await use(stores)
-
     with Terminal().waiting("learning"):
-        return asyncio.run(run())
+        return options.with_stores(tenant, use)
 
 
 def _with_services(

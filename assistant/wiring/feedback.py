@@ -21,7 +21,7 @@ from assistant.knowledge.reading import ReadableDocuments
 from assistant.learning.feedback_store import StoredFeedback
 from assistant.learning.intake import OpenCases
 from assistant.learning.mover import MoveFeedback, MoverStores
-from assistant.learning.ports import DeskStore, ErasureKeys, FeedbackStore, PatientDataFilter, ReplacedText
+from assistant.learning.ports import DeskStore, PatientDataFilter, ReplacedText
 from assistant.learning.signals import ErasePatient, Signals
 from assistant.settings.deployed_names import FEEDBACK_SECRET_PURPOSE
 from assistant.settings.process import LearningSettings, MovingSettings, StoreSettings
@@ -39,7 +39,6 @@ from assistant.wiring.stores import (
     TableStores,
     embedded_tenant,
     open_each,
-    open_stores,
     read_tenants,
 )
 
@@ -77,14 +76,13 @@ def embedded_mover(
     stores: EmbeddedTenant,
 ) -> MoveFeedback:
     """Return the mover over a tenant's embedded stores. Raises ConfigurationError."""
-    knowledge = stores.knowledge
     return MoveFeedback(
         MoverStores(
             outbox=stores.outbox,
             records=stores.records,
-            texts=ReadableDocuments(knowledge.documents, states=knowledge.states),
+            texts=stores.texts,
             keys=stores.erasure_keys,
-            feedback=embedded_feedback(tenant, stores),
+            feedback=stores.feedback,
             intake=_open_cases(stores.desk, tenant, records=stores.records),
             patients=patients_filter(),
         ),
@@ -94,20 +92,6 @@ def embedded_mover(
 
 def _open_cases(desk: DeskStore, tenant: TenantConfig, *, records: AnswerRecords) -> OpenCases:
     return OpenCases(desk, records=records, language=language(tenant.language), clock=SystemClock())
-
-
-@asynccontextmanager
-async def open_erasing(
-    tenant: TenantConfig, *, tenants_dir: Path, state_dir: Path
-) -> AsyncGenerator[ErasePatient]:
-    """Open what erases a patient from a tenant's embedded stores. Raises ConfigurationError."""
-    signals = local_signals(tenant, tenants_dir=tenants_dir, state_dir=state_dir)
-    async with open_learning(tenant, state_dir=state_dir) as stores:
-        yield ErasePatient(signals=signals, keys=stores.keys, feedback=stores.feedback)
-
-
-def embedded_feedback(tenant: TenantConfig, stores: EmbeddedTenant) -> StoredFeedback:
-    return StoredFeedback(stores.feedback_files, tenant=tenant.name, keys=stores.erasure_keys)
 
 
 def local_signals(tenant: TenantConfig, *, tenants_dir: Path, state_dir: Path) -> Signals:
@@ -201,30 +185,6 @@ async def open_moving(settings: MovingSettings) -> AsyncGenerator[Moving]:
             ErasePatient(signals=signals, keys=keys, feedback=feedback),
             SystemClock(),
             settings,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class LearningStores:
-    """What commands read and write that learn from a tenant's feedback, or erase from it."""
-
-    feedback: FeedbackStore
-    keys: ErasureKeys
-    desk: DeskStore
-    records: AnswerRecords
-    texts: ReadableDocuments
-
-
-@asynccontextmanager
-async def open_learning(tenant: TenantConfig, *, state_dir: Path) -> AsyncGenerator[LearningStores]:
-    """Open one tenant's embedded stores, without any other process."""
-    async with open_stores(tenant, state_dir=state_dir) as stores:
-        yield LearningStores(
-            feedback=embedded_feedback(tenant, stores),
-            keys=stores.erasure_keys,
-            desk=stores.desk,
-            records=stores.records,
-            texts=ReadableDocuments(stores.knowledge.documents, states=stores.knowledge.states),
         )
 
 

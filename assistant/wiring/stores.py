@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
@@ -20,6 +21,7 @@ from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.documents import IndexModel
 from assistant.domain.errors import AssistantError, ConfigurationError
 from assistant.knowledge.ports import KnowledgeStores
+from assistant.knowledge.reading import ReadableDocuments
 from assistant.model_artifacts import ModelFacts, read_model_facts
 from assistant.private_files import keep_private
 from assistant.settings.deployed_names import CapturePurpose
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
         PassageIndex,
         WriteTurn,
     )
+    from assistant.learning.feedback_store import StoredFeedback
     from assistant.learning.ports import DeskStore, ErasureKeys, FeedbackOutbox
     from assistant.live.ports import LiveReads, SystemSwitches
 
@@ -205,6 +208,7 @@ class EmbeddedTenant:
         self.erasure_keys = SqliteErasureKeys(folder / "erasure.sqlite")
         self.feedback_files = FolderFeedbackFiles(folder / "feedback")
         self.desk = SqliteDeskStore(folder / "desk.sqlite")
+        self._tenant = folder.name
         self._index_folder = folder / "index"
         self._indexes: dict[tuple[IndexModel, bool], EmbeddedPassageIndex] = {}
         self._searches: dict[IndexModel, EmbeddedPassageSearch] = {}
@@ -220,6 +224,18 @@ class EmbeddedTenant:
             waits_s=0.0,
             late="Another reindex of this tenant runs. Wait until it ends.",
         )
+
+    @cached_property
+    def feedback(self) -> StoredFeedback:
+        """Events and sealed texts of the folder's tenant."""
+        from assistant.learning.feedback_store import StoredFeedback
+
+        return StoredFeedback(self.feedback_files, tenant=self._tenant, keys=self.erasure_keys)
+
+    @property
+    def texts(self) -> ReadableDocuments:
+        """Documents as they were parsed, under a reader's labels."""
+        return ReadableDocuments(self.documents, states=self.states)
 
     def index_of(self, model: IndexModel, *, holds: bool = False) -> EmbeddedPassageIndex:
         """Return the index version of a model; see ``EmbeddedPassageIndex`` for ``holds``."""

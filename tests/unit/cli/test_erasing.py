@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner, Result
 
-from assistant.cli.desk import erase_patient
+from assistant.cli.learn import app
 from assistant.cli.terminal import GlobalOptions
 from assistant.domain.answers import Sent
 from assistant.domain.errors import ConfigurationError
 from assistant.learning.feedback_store import unseal_all
 from assistant.learning.mover import MoveFeedback, MoverStores
 from assistant.settings.tenant import TenantConfig
-from assistant.wiring.feedback import embedded_feedback, local_signals
+from assistant.wiring.feedback import local_signals
 from assistant.wiring.stores import embedded_tenant
 from tests.unit.learning.moving import MemberNumbers, Texts, answered
 
@@ -34,13 +36,12 @@ async def with_two_patients(options: GlobalOptions) -> None:
     tenant = options.tenant("clinic")
     stores = embedded_tenant(tenant, state_dir=options.state_dir)
     signals = local_signals(tenant, tenants_dir=options.tenants_dir, state_dir=options.state_dir)
-    feedback = embedded_feedback(tenant, stores)
     moved = MoverStores(
         outbox=stores.outbox,
         records=stores.records,
         texts=Texts(),
         keys=stores.erasure_keys,
-        feedback=feedback,
+        feedback=stores.feedback,
         patients=MemberNumbers(),
     )
     await stores.records.put_answer(answered())
@@ -52,40 +53,31 @@ async def with_two_patients(options: GlobalOptions) -> None:
 
 async def readable(options: GlobalOptions, tenant: TenantConfig) -> list[str | None]:
     stores = embedded_tenant(tenant, state_dir=options.state_dir)
-    feedback = embedded_feedback(tenant, stores)
-    texts = await feedback.texts(await feedback.texts_about("document:refill"))
+    texts = await stores.feedback.texts(await stores.feedback.texts_about("document:refill"))
     words = await unseal_all(texts.values(), stores.erasure_keys)
     await stores.close()
     return [each.sent for each in words.values()]
 
 
-def erase(options: GlobalOptions, member: str, capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
-    capsys.readouterr()
-    erase_patient(options, tenant="clinic", member=member)
-    said: dict[str, object] = json.loads(capsys.readouterr().out)
-    return said
+def erase(options: GlobalOptions, member: str) -> Result:
+    return CliRunner().invoke(app, ["erase", "--tenant", "clinic", "--member", member], obj=options)
 
 
-def test_one_patient_s_words_are_lost_and_the_other_s_stay(
-    options: GlobalOptions, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_one_patient_s_words_are_lost_and_the_other_s_stay(options: GlobalOptions) -> None:
     asyncio.run(with_two_patients(options))
-    receipt = erase(options, "m 77", capsys)
+    receipt = json.loads(erase(options, "m 77").stdout)
     assert receipt["had_key"] is True
-    assert len(receipt["texts"]) == 1  # pyright: ignore[reportArgumentType]
+    assert len(receipt["texts"]) == 1
     assert set(receipt) == {"subject", "had_key", "texts"}
     assert asyncio.run(readable(options, options.tenant("clinic"))) == ["<MEMBER_NUMBER> may come."]
-    again = erase(options, "M-77", capsys)
-    assert again == receipt | {"had_key": False}
+    assert json.loads(erase(options, "M-77").stdout) == receipt | {"had_key": False}
 
 
-def test_an_unknown_patient_has_nothing_to_erase(
-    options: GlobalOptions, capsys: pytest.CaptureFixture[str]
-) -> None:
-    receipt = erase(options, "M-99", capsys)
+def test_an_unknown_patient_has_nothing_to_erase(options: GlobalOptions) -> None:
+    receipt = json.loads(erase(options, "M-99").stdout)
     assert (receipt["had_key"], receipt["texts"]) == (False, [])
+    assert "No words were kept" in erase(replace(options, json=False), "M-99").stdout
 
 
 def test_a_number_without_letters_or_digits_is_refused(options: GlobalOptions) -> None:
-    with pytest.raises(ConfigurationError):
-        erase_patient(options, tenant="clinic", member=" - ")
+    assert isinstance(erase(options, " - ").exception, ConfigurationError)

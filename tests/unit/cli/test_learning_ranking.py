@@ -12,7 +12,6 @@ from typer.testing import CliRunner, Result
 from assistant.cli.learn import app
 from assistant.cli.terminal import GlobalOptions
 from assistant.domain.errors import ConfigurationError, InvalidRequestError
-from assistant.wiring.feedback import open_learning
 from tests.fakes.synthetic_feedback import World, feedback
 from tests.unit.tuning.test_gate import protected_set
 
@@ -32,7 +31,7 @@ def ranking(opts: GlobalOptions, tmp_path: Path, *, until: str = "2026-10-12") -
 
 
 async def fill(opts: GlobalOptions) -> None:
-    async with open_learning(opts.tenant("pharmacy"), state_dir=opts.state_dir) as stores:
+    async with opts.stores("pharmacy") as stores:
         events = list(feedback(600, World(change={"title_cosine": 0.8})))
         for start in range(0, len(events), 300):
             await stores.feedback.append(events[start : start + 300], [])

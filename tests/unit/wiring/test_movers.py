@@ -13,7 +13,7 @@ from assistant.domain.desk import DeskKind
 from assistant.settings.process import WorkerSettings
 from assistant.settings.tenant import load_tenant
 from assistant.wiring import feedback
-from assistant.wiring.feedback import embedded_feedback, open_movers
+from assistant.wiring.feedback import open_movers
 from assistant.wiring.stores import embedded_tenant
 from tests.contracts import samples
 
@@ -35,7 +35,7 @@ async def test_a_verdict_is_moved_sealed_and_on_the_desk(tmp_path: Path) -> None
     stored = await stores.records.append_verdict("a1", BAD, agent="ana")
     async with open_movers(settings) as movers:
         assert [await move() for move in movers] == [1]
-    read = embedded_feedback(tenant, stores).read(stored.at, stored.at + timedelta(seconds=1))
+    read = stores.feedback.read(stored.at, stored.at + timedelta(seconds=1))
     (event,) = [each async for each in read]
     assert (event.tenant, event.label, event.text_id is None) == ("clinic", "bad", False)
     assert len(await stores.desk.list(DeskKind.CASE)) == 1
