@@ -36,13 +36,20 @@ from assistant.answering.red_flags import Head, ShippedHead, ordinary_messages
 from assistant.answering.services import TenantServices
 from assistant.answering.support import WEIGHTS
 from assistant.answering.vocabulary import Vocabulary
-from assistant.cli.evaluate import committed, observe_all, open_services
 from assistant.cli.knowledge import load_if_empty
-from assistant.cli.local import LocalRuntime, local_runtime
+from assistant.cli.local import LocalRuntime, committed, local_runtime, open_services
 from assistant.cli.terminal import GlobalOptions, Terminal, plain
 from assistant.domain.answers import LiveMatch
 from assistant.domain.errors import AssistantError
-from assistant.evaluation.judging import Observed, Observer, holds_all, is_gold, normal, until_whole
+from assistant.evaluation.judging import (
+    Observed,
+    Observer,
+    holds_all,
+    is_gold,
+    normal,
+    observe_all,
+    until_whole,
+)
 from assistant.evaluation.questions import EvaluationQuestion, load_questions, load_rows
 from assistant.evaluation.routing import load_routed
 from assistant.evaluation.support import Case, checked, features, samples

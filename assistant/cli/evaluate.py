@@ -1,35 +1,100 @@
-"""``assistant evaluate``: asks the committed questions, judges the answers, compares the results."""
+"""``assistant evaluate``: asks questions with known answers, judges the answers, and compares the measures.
+
+With ``--tenant`` a tenant's committed questions; with ``--figure`` a figure of ``evaluation/figures.toml``.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import re
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import typer
+from typer import Option
 
+from assistant.answering.adaptations import Adaptations
 from assistant.answering.services import TenantServices
 from assistant.cli.knowledge import load_if_empty
-from assistant.cli.local import LocalRuntime, local_runtime, open_served
-from assistant.cli.terminal import GlobalOptions, Terminal, plain, table
+from assistant.cli.learn import learn_first_router
+from assistant.cli.local import LocalRuntime, committed, local_runtime, open_served, open_services
+from assistant.cli.terminal import GlobalOptions, Terminal, table
 from assistant.domain.errors import ConfigurationError, NotFoundError
-from assistant.evaluation import runs
-from assistant.evaluation.judging import Judge, Observed, Observer, change_values
-from assistant.evaluation.measures import TITLES, latencies, lengths
-from assistant.evaluation.questions import EvaluationQuestion, QuestionResult, draw, load_questions
+from assistant.evaluation import runs, support, trials
+from assistant.evaluation.judging import (
+    MOST_STALE,
+    Judge,
+    Observer,
+    WrittenAnswers,
+    WrittenModel,
+    change_values,
+    observe_all,
+)
+from assistant.evaluation.measures import TITLES, Judged, figures, judged_of, latencies, lengths
+from assistant.evaluation.questions import (
+    EvaluationQuestion,
+    QuestionResult,
+    draw,
+    load_questions,
+    load_rows,
+)
 from assistant.evaluation.report import DIFFERENCES, SUMMARY, differences, report_page, summary, told
-from assistant.evaluation.written import MOST_STALE, WrittenAnswers, WrittenModel
+from assistant.evaluation.routing import RoutedQuestion, RoutingTrial
 from assistant.private_files import make_private_folder, write_private
 from assistant.recorded_model import RecordedAnswer, read_recording
 
+app = typer.Typer(add_completion=False)
 _CHANGED_SHOWN = 20
+_HEADINGS = ("measure", "value", "95 of 100", "questions", "asked", "")
+
+
+@app.command(name="evaluate")
+def evaluate_command(
+    context: typer.Context,
+    tenant: Annotated[
+        list[str] | None, Option("--tenant", metavar="T", help="Name of a tenant file; may be repeated.")
+    ] = None,
+    figure: Annotated[
+        list[str] | None,
+        Option(metavar="NAME", help="Measure a figure of evaluation/figures.toml; may be repeated."),
+    ] = None,
+    show: Annotated[bool, Option("--show", help="Print the misses of a *-tuning figure.")] = False,
+    against: Annotated[str | None, Option(metavar="NAME", help="Compare with this stored run.")] = None,
+    questions: Annotated[
+        Path | None, Option(metavar="FILE.jsonl", help="Ask your own questions (docs/evaluation.md).")
+    ] = None,
+    out: Annotated[Path | None, Option(metavar="DIR", help="Folder of the HTML report.")] = None,
+    name: Annotated[str | None, Option(metavar="NAME", help="Store the run under this name.")] = None,
+    accept: Annotated[bool, Option("--accept", help="Write the result to evaluation/baseline.json.")] = False,
+    record: Annotated[
+        Path | None, Option(metavar="FILE", help="Let the tenant's model write, and add its answers to FILE.")
+    ] = None,
+    replay: Annotated[
+        list[Path] | None, Option(metavar="FILE", help="Play recorded answers in place of a model.")
+    ] = None,
+    reading: Annotated[
+        Literal["plain", "model"] | None, Option(help="Who reads the messages; else as the tenant file says.")
+    ] = None,
+) -> None:
+    """Ask a tenant's questions that have known answers, and measure the answers; or measure a --figure."""
+    if bool(tenant) == bool(figure):
+        raise typer.BadParameter("Give either --tenant T or --figure NAME.")
+    if figure:
+        if any((against, questions, out, name, accept, record, replay, reading)):
+            raise typer.BadParameter("--figure takes --show and the options of every command alone.")
+        measure_figures(GlobalOptions.of(context), figure, show=show)
+        return
+    replayed = tuple(replay or ())
+    plan = EvaluationPlan(
+        tuple(tenant or ()), against, questions, out, name, accept, record, replayed, reading
+    )
+    evaluate(GlobalOptions.of(context), plan)
 
 
 def _live_model(services: TenantServices) -> WrittenModel:
@@ -45,19 +110,19 @@ def show_run(terminal: Terminal, run: runs.TenantRun, *, bounds: runs.Bounds) ->
     """Show a tenant's measures: the held-out half beside the tuning half."""
     rows = summary(run, bounds)
     title = f"{run.tenant}: {len(run.results)} questions in {run.seconds:.0f} s"
-    terminal.out.print(plain(title, style="bold"))
+    terminal.show(title, "bold")
     terminal.out.print(table(*SUMMARY, right=SUMMARY[1:6], rows=rows))
     for name, spreads, unit in (("Words", lengths(run.results), ""), ("Time", latencies(run.results), " ms")):
         told_of = ", ".join(f"{step} {one.p50:g} / {one.p95:g}{unit}" for step, one in spreads.items())
-        terminal.out.print(plain(f"{name}, p50 / p95: {told_of}"))
+        terminal.show(f"{name}, p50 / p95: {told_of}")
     written = [one.written for one in run.results if one.written is not None]
     if written:
         by_model = sum(one.read_by == "model" for one in written)
-        terminal.out.print(plain(f"Messages that a model read: {by_model} of {len(written)}"))
+        terminal.show(f"Messages that a model read: {by_model} of {len(written)}")
     for measure, value, *_, bound, state in rows:
         if state == "missed":
             line = f"standing miss, {run.tenant}: {measure} {value} ({bound})"
-            terminal.out.print(plain(line, style="yellow"))
+            terminal.show(line, "yellow")
 
 
 def show_changes(terminal: Terminal, against: runs.Run | None, after: runs.TenantRun) -> None:
@@ -70,12 +135,12 @@ def show_changes(terminal: Terminal, against: runs.Run | None, after: runs.Tenan
         return
     rows = differences(before, after)
     title = f"against {against.name}: differences of the held-out half, question by question"
-    terminal.out.print(plain(title if rows else f"No measure differs from {against.name}.", style="bold"))
+    terminal.show(title if rows else f"No measure differs from {against.name}.", "bold")
     if rows:
         terminal.out.print(table(*DIFFERENCES, right=DIFFERENCES[1:], rows=rows))
     pairs = runs.changed(before, after)
     for old, new in pairs[:_CHANGED_SHOWN]:
-        terminal.out.print(plain(f"  {new.qid}: {told(old)} → {told(new)}  {new.question.question[:90]}"))
+        terminal.show(f"  {new.qid}: {told(old)} → {told(new)}  {new.question.question[:90]}")
     if len(pairs) > _CHANGED_SHOWN:
         terminal.out.print(f"  … and {len(pairs) - _CHANGED_SHOWN} more: the report lists them")
 
@@ -140,10 +205,7 @@ def evaluate(options: GlobalOptions, plan: EvaluationPlan) -> None:
     evaluations_dir = options.state_dir / "evaluations"
     against = None if plan.against is None else runs.read_run(evaluations_dir, plan.against)
     baseline = runs.read_baseline(folder / "baseline.json")
-    runtime = local_runtime(options, terminal)
-    with runtime.processes(runtime.layout.for_loading, command="assistant evaluate") as ports:
-        for tenant in asked:
-            asyncio.run(load_if_empty(runtime, tenant))
+    with _loaded(options, terminal, asked) as (runtime, ports):
         run = asyncio.run(run_questions(runtime, ports, asked, plan))
     make_private_folder(evaluations_dir)
     write_private(runs.run_path(evaluations_dir, run.name), run.model_dump_json().encode())
@@ -160,7 +222,7 @@ def evaluate(options: GlobalOptions, plan: EvaluationPlan) -> None:
         for one in run.tenants:
             show_run(terminal, one, bounds=bounds[one.tenant])
             show_changes(terminal, against, one)
-        terminal.out.print(plain(f"Report: {report}", style="bold"))
+        terminal.show(f"Report: {report}", "bold")
     if plan.accepts:
         runs.accept(folder / "baseline.json", run.tenants)
         terminal.say(f"{folder / 'baseline.json'} holds this run now")
@@ -171,9 +233,21 @@ def evaluate(options: GlobalOptions, plan: EvaluationPlan) -> None:
         for fall in fallen
     ]
     for fault in faults:
-        terminal.err.print(plain(fault, style="bold red"))
+        terminal.warn(fault, "bold red")
     if faults:
         raise typer.Exit(1)
+
+
+@contextmanager
+def _loaded(
+    options: GlobalOptions, terminal: Terminal, tenants: Iterable[str]
+) -> Generator[tuple[LocalRuntime, Mapping[str, int]]]:
+    """Have the local processes ready, and each tenant's knowledge loaded; yield also the ports."""
+    runtime = local_runtime(options, terminal)
+    with runtime.processes(runtime.layout.for_loading, command="assistant evaluate") as ports:
+        for tenant in tenants:
+            asyncio.run(load_if_empty(runtime, tenant))
+        yield runtime, ports
 
 
 def problems(run: runs.TenantRun) -> list[str]:
@@ -217,11 +291,6 @@ class TenantQuestions:
         return cls(path, sha256(path.read_bytes()).hexdigest(), every, asked)
 
 
-def committed(options: GlobalOptions) -> Path:
-    """Return the folder of committed questions, bounds and baseline, beside the tenants' folder."""
-    return options.tenants_dir.parent / "evaluation"
-
-
 def questions_of(options: GlobalOptions, plan: EvaluationPlan) -> dict[str, TenantQuestions]:
     """Read each tenant's questions. Raises NotFoundError, ConfigurationError naming file and line."""
     return {tenant: _questions(options, plan, tenant=tenant) for tenant in dict.fromkeys(plan.tenants)}
@@ -237,15 +306,6 @@ def _questions(options: GlobalOptions, plan: EvaluationPlan, *, tenant: str) -> 
     if not questions.all:
         raise ConfigurationError(f"{path} holds no question.")
     return questions
-
-
-@asynccontextmanager
-async def open_services(
-    runtime: LocalRuntime, ports: Mapping[str, int], tenants: Sequence[str], *, generates: bool = False
-) -> AsyncGenerator[Mapping[str, TenantServices]]:
-    """Open the tenants' answer paths. Raises ConfigurationError for one without knowledge."""
-    async with open_served(runtime, ports, tenants, generates=generates) as opened:
-        yield {tenant: opened[tenant].answering for tenant in tenants}
 
 
 async def run_questions(
@@ -319,15 +379,6 @@ async def _tenant_run(
     )
 
 
-async def observe_all(
-    observer: Observer, questions: Sequence[EvaluationQuestion], earlier: Mapping[str, str]
-) -> AsyncGenerator[Observed]:
-    """Ask the questions one at a time, so that times are right; a follow-up after the question it names."""
-    for question in questions:
-        before = None if question.after is None else earlier[question.after]
-        yield await observer.ask(question, before=before)
-
-
 def subject_changes(
     questions: Sequence[EvaluationQuestion],
 ) -> list[tuple[EvaluationQuestion, EvaluationQuestion]]:
@@ -365,3 +416,120 @@ def _as_json(run: runs.Run, report: Path, fallen: Sequence[runs.Fall]) -> dict[s
         "titles": TITLES,
         "fell": [{"tenant": fall.tenant, "measure": fall.measure.name} for fall in fallen],
     }
+
+
+# --- figures by name -------------------------------------------------------------------------------------
+def measure_figures(options: GlobalOptions, names: Sequence[str], *, show: bool) -> None:
+    """Measure the named figures, one after the other. Status 1 where one misses what is asked of it.
+
+    Raises NotFoundError for an unknown name, ConfigurationError for ``show`` with a blind figure.
+    """
+    terminal, folder = Terminal(), committed(options)
+    every = runs.read_figures(folder)
+    asked = {name: runs.figure_named(every, name) for name in names}
+    if show and (blind := [name for name, figure in asked.items() if figure.blind]):
+        raise ConfigurationError(
+            f"{', '.join(blind)}: --show would use up questions that nothing may be tuned on. "
+            "Show the misses of a figure whose name ends in -tuning."
+        )
+    missed, measured = False, dict[str, object]()
+    tenants = dict.fromkeys(tenant for figure in asked.values() for tenant in figure.tenants)
+    with _loaded(options, terminal, tenants) as (runtime, ports):
+        for name, figure in asked.items():
+            judged, unusable = asyncio.run(_judged(runtime, ports, figure, folder))
+            rows = figure.rows(figures(judged))
+            missed = missed or bool(unusable) or not all(row.is_met for row in rows)
+            measured[name] = {row.measure: _figure_json(row) for row in rows}
+            if not options.json:
+                terminal.show(f"{name}: {figure.title}", "bold")
+                cells = [row.cells() for row in rows]
+                terminal.out.print(table(*_HEADINGS, right=_HEADINGS[1:4], rows=cells))
+            for miss in [each.miss for each in judged if show and each.miss]:
+                terminal.warn(miss, "")
+            for fault in unusable:
+                terminal.warn(fault, "bold red")
+    if options.json:
+        terminal.json(measured)
+    if missed:
+        raise typer.Exit(1)
+
+
+async def _judged(
+    runtime: LocalRuntime, ports: Mapping[str, int], figure: runs.Figure, folder: Path
+) -> tuple[list[Judged], list[str]]:
+    """Return what came of each question, and why no figure may rest on it."""
+    judged: list[Judged] = []
+    unusable: list[str] = []
+    for tenant in figure.tenants:
+        if figure.run == "answers":
+            found, late = await _answers(runtime, ports, figure, folder, tenant)
+            judged += found
+            unusable += late
+            continue
+        if figure.run == "routing":
+            await learn_first_router(runtime, ports, tenant=tenant)
+        async with open_served(runtime, ports, [tenant]) as opened:
+            served = opened[tenant]
+            await served.adaptations.refresh()
+            judged += await _trial(figure, folder, served.answering, served.adaptations)
+    if late := [one for one in judged if one.degraded]:
+        steps = ", ".join(sorted({step for one in late for step in one.degraded}))
+        unusable.append(f"DEGRADED  {len(late)} questions: {steps}. Free the machine and ask again.")
+    return judged, unusable
+
+
+async def _answers(
+    runtime: LocalRuntime, ports: Mapping[str, int], figure: runs.Figure, folder: Path, tenant: str
+) -> tuple[list[Judged], list[str]]:
+    (path,) = figure.paths(folder, tenant=tenant)
+    plan, recorded = EvaluationPlan((tenant,)), None
+    if figure.recording is not None:
+        recording = folder / figure.recording.format(tenant=tenant)
+        recorded = {line.id for line in read_recording([recording])}
+        plan = EvaluationPlan((tenant,), replay=(recording,))
+    questions = TenantQuestions.of(
+        path, asks=lambda one: figure.half in (None, one.split) and (recorded is None or one.qid in recorded)
+    )
+    run = (await run_questions(runtime, ports, {tenant: questions}, plan)).tenants[0]
+    judged = [
+        Judged(
+            f"{tenant} {one.id}",
+            f"{tenant} {one.cluster}",
+            {name: value for name, value in one.values.items() if name in figure.measures},
+        )
+        for one in judged_of(run.by_qid, split=figure.half)
+    ]
+    return judged, problems(run)
+
+
+async def _trial(
+    figure: runs.Figure, folder: Path, services: TenantServices, adaptations: Adaptations
+) -> list[Judged]:
+    """Ask the questions of a figure of one tenant."""
+    tenant = services.tenant
+    first, *more = figure.paths(folder, tenant=tenant.name)
+    match figure.run:
+        case "approved":
+            others = [one for path in more for one in load_questions(path)]
+            return await trials.match_approved(
+                services, load_rows(first, trials.ApprovedItem, key="approved_id"), others
+            )
+        case "red_flags":
+            messages = load_rows(first, trials.FlaggedMessage, key="message")
+            calm = trials.calm_messages(more, half=figure.half)
+            return await trials.raise_flags(tenant, services.embedder, messages, calm, clock=services.clock)
+        case "live":
+            questions = load_rows(first, trials.LiveQuestion)
+            mine = [one for one in questions if one.tenant == tenant.name]
+            return await trials.read_elements(services, adaptations, mine)
+        case "routing":
+            trial = RoutingTrial(services, adaptations)
+            return [await trial.ask(one) for one in load_rows(first, RoutedQuestion)]
+        case _:
+            rows = support.samples([first, *more], knowledge=folder.parent / "knowledge")
+            return support.judged((kind, case) for kind, case in rows if figure.half in (None, case.split))
+
+
+def _figure_json(row: runs.FigureRow) -> dict[str, object]:
+    estimate = None if row.estimate is None else row.estimate.model_dump()
+    return {"estimate": estimate, "asked": row.asked, "met": row.is_met}

@@ -237,8 +237,8 @@ def _observe_questions(options: GlobalOptions, *, tenant: str) -> ProtectedSet:
 
     Raises ConfigurationError without questions, and what the local processes raise.
     """
-    from assistant.cli.evaluate import committed, observe_all
-    from assistant.evaluation.judging import Judge, Observer
+    from assistant.cli.local import committed
+    from assistant.evaluation.judging import Judge, Observer, observe_all
     from assistant.evaluation.questions import load_questions
     from assistant.tuning.gate import ProtectedSet, protected_question
 
@@ -318,7 +318,7 @@ async def learn_first_router(
     runtime: LocalRuntime, ports: Mapping[str, int], *, tenant: str
 ) -> Release[RouterRelease] | None:
     """Learn a router where the tenant has questions for one and never had a release; else None."""
-    from assistant.cli.evaluate import open_services
+    from assistant.cli.local import open_services
 
     options = runtime.options
     paths, config = _question_files(options, tenant), options.tenant(tenant)
@@ -412,7 +412,7 @@ def pairs(
     hold_out: Annotated[Literal["asked", "half"], Option(help=HOLD_OUT)] = "asked",
 ) -> None:
     """Write pairs for tuning the embedding model: titles, questions, approved answers, sentences."""
-    from assistant.cli.evaluate import committed
+    from assistant.cli.local import committed
     from assistant.evaluation.questions import load_questions
     from assistant.text.language import language
     from assistant.tuning.training_sets import build_pairs, export_of_pairs
@@ -486,9 +486,8 @@ def _with_services(
     options: GlobalOptions, tenant: str, use: Callable[[TenantServices], Awaitable[Result]]
 ) -> Result:
     """Return what ``use`` returns of the tenant's services, with its local processes and its knowledge."""
-    from assistant.cli.evaluate import open_services
     from assistant.cli.knowledge import load_if_empty
-    from assistant.cli.local import local_runtime
+    from assistant.cli.local import local_runtime, open_services
 
     runtime = local_runtime(options, Terminal())
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import orjson
 
+from assistant.answering.services import TenantServices
 from assistant.cli.terminal import GlobalOptions, Terminal
 from assistant.client import AssistantClient
 from assistant.domain.clock import SystemClock
@@ -196,3 +197,17 @@ async def open_served(
                     f"{tenant} PATH."
                 )
         yield opened
+
+
+@asynccontextmanager
+async def open_services(
+    runtime: LocalRuntime, ports: Mapping[str, int], tenants: Sequence[str], *, generates: bool = False
+) -> AsyncGenerator[Mapping[str, TenantServices]]:
+    """Open the tenants' answer paths. Raises ConfigurationError for one without knowledge."""
+    async with open_served(runtime, ports, tenants, generates=generates) as opened:
+        yield {tenant: opened[tenant].answering for tenant in tenants}
+
+
+def committed(options: GlobalOptions) -> Path:
+    """Return the folder of committed questions, bounds and baseline, beside the tenants' folder."""
+    return options.tenants_dir.parent / "evaluation"

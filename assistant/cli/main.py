@@ -33,8 +33,6 @@ COMMANDS = {
     "aws": "Deploy a tenant to AWS; check its templates; publish its images and models.",
 }
 """Command or group = its help. It is the ``app`` of the module with its name, imported when it is called."""
-_MODULES = {"evaluate": "figures"}
-"""Module of a command, where it has another name: figures are measured by evaluations."""
 _OLD_NAMES = {
     "search": "assistant knowledge search",
     "verdicts": "assistant desk verdicts",
@@ -79,7 +77,7 @@ class Commands(TyperGroup):
 
 def load_command(name: str) -> Any:
     """Return the command or group with all that is in it."""
-    module = import_module(f"assistant.cli.{_MODULES.get(name, name)}")
+    module = import_module(f"assistant.cli.{name}")
     command = typer.main.get_command(module.app)
     command.name, command.help = name, command.help or COMMANDS[name]
     return command

@@ -13,9 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from assistant.answering.rank import shipped_weights
-from assistant.cli.evaluate import open_services
 from assistant.cli.knowledge import load_if_empty
-from assistant.cli.local import LocalRuntime, local_runtime
+from assistant.cli.local import LocalRuntime, local_runtime, open_services
 from assistant.cli.terminal import GlobalOptions, Terminal
 from assistant.domain.feedback import FeedbackEvent
 from assistant.evaluation.questions import load_questions

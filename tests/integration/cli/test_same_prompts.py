@@ -11,12 +11,11 @@ import pytest
 from demo_tenants import CHECKOUT, KNOWLEDGE
 from shop import Shop
 
-from assistant.cli.evaluate import open_services
 from assistant.cli.knowledge import load_if_empty
-from assistant.cli.local import LocalRuntime, local_runtime
+from assistant.cli.local import LocalRuntime, local_runtime, open_services
 from assistant.cli.terminal import GlobalOptions, Terminal
+from assistant.evaluation.judging import MOST_STALE, WrittenAnswers, WrittenModel
 from assistant.evaluation.questions import EvaluationQuestion, load_questions
-from assistant.evaluation.written import MOST_STALE, WrittenAnswers, WrittenModel
 from assistant.recorded_model import RecordedAnswer, prompt_sha256, read_recording
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from assistant.cli.figures import measure_figures
+from assistant.cli.evaluate import measure_figures
 from assistant.cli.terminal import GlobalOptions
 from assistant.domain.errors import ConfigurationError, NotFoundError
 from assistant.evaluation.measures import TITLES, Estimate

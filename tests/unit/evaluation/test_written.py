@@ -6,8 +6,8 @@ import pytest
 
 from assistant.cli.evaluate import with_reading
 from assistant.domain.errors import GenerationInterruptedError
+from assistant.evaluation.judging import WrittenAnswers, WrittenModel
 from assistant.evaluation.questions import WrittenResult
-from assistant.evaluation.written import WrittenAnswers, WrittenModel
 from assistant.recorded_model import CharacterCount, RecordedAnswer
 from tests.fakes.answering import FakeTenant, ReadsAndWrites, Step
 from tests.unit.evaluation.results import question
