@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import orjson
 import typer
@@ -61,7 +61,7 @@ def cases(
     service: ServiceUrl = None,
 ) -> None:
     """List the queue, the latest opened first."""
-    options, terminal = GlobalOptions.of(context), Terminal()
+    desk = _Desk.of(context, tenant, agent, label, service)
     wanted = None if state is None else CaseState(state)
 
     async def read(client: AssistantClient) -> list[wire.DeskCaseLine]:
@@ -72,7 +72,6 @@ def cases(
             lines += page.cases
         return lines
 
-    lines = _at_desk(options, terminal, Grant(tenant, agent, labels=tuple(label or ())), service, read)
     rows = (
         (
             line.model_dump(mode="json"),
@@ -84,10 +83,11 @@ def cases(
                 ", ".join(document.document_id for document in line.documents),
             ),
         )
-        for line in lines
+        for line in desk.work(read)
     )
     headings = ("case", "state", "reason", "question", "documents")
-    terminal.warn(f"{terminal.listing(*headings, entries=rows, as_json=options.json)} cases")
+    count = desk.terminal.listing(*headings, entries=rows, as_json=desk.options.json)
+    desk.terminal.warn(f"{count} cases")
 
 
 @app.command()
@@ -100,8 +100,7 @@ def show(
     service: ServiceUrl = None,
 ) -> None:
     """Show one case: what was asked, shown, sent and better, and its history."""
-    grant = Grant(tenant, agent, labels=tuple(label or ()))
-    _show_case(GlobalOptions.of(context), grant, service, lambda client: client.read_case(case))
+    _Desk.of(context, tenant, agent, label, service).show(lambda client: client.read_case(case))
 
 
 @app.command()
@@ -115,13 +114,12 @@ def resolve(
     service: ServiceUrl = None,
 ) -> None:
     """Resolve a case by what a file says; under the profile hipaa this proposes it."""
-    written = _read_object(file)
 
     async def send(client: AssistantClient) -> wire.DeskCase:
         revision = (await client.read_case(case)).revision
-        return await client.resolve_case(case, _resolution({"revision": revision} | written, file))
+        return await client.resolve_case(case, _read_resolution(file, revision=revision))
 
-    _show_case(GlobalOptions.of(context), Grant(tenant, agent, labels=tuple(label or ())), service, send)
+    _Desk.of(context, tenant, agent, label, service).show(send)
 
 
 @app.command()
@@ -142,71 +140,70 @@ def approve(
         decision = CaseApproval(revision=revision, approve=not refuse, note=note)
         return await client.approve_case(case, decision)
 
-    _show_case(GlobalOptions.of(context), Grant(tenant, agent, labels=tuple(label or ())), service, send)
+    _Desk.of(context, tenant, agent, label, service).show(send)
 
 
-def _at_desk(
-    options: GlobalOptions,
-    terminal: Terminal,
-    grant: Grant,
-    service: str | None,
-    work: Callable[[AssistantClient], Awaitable[T]],
-) -> T:
-    """Return what ``work`` does as the reviewer of the grant, at the service or the local one."""
-    reviewer = replace(grant, roles=(Role.REVIEWER,))
+@dataclass(frozen=True, slots=True)
+class _Desk:
+    """A reviewer at the desk of a service, or of the local one."""
 
-    async def run() -> T:
-        opened = open_service(
-            options, terminal, reviewer, url=service, of="a reviewer's", command="assistant desk"
-        )
-        async with opened as client:
-            return await work(client)
+    options: GlobalOptions
+    grant: Grant
+    service: str | None
+    terminal: Terminal
 
-    return asyncio.run(run())
+    @classmethod
+    def of(
+        cls, context: typer.Context, tenant: str, agent: str, labels: list[str] | None, service: str | None
+    ) -> _Desk:
+        grant = Grant(tenant, agent, roles=(Role.REVIEWER,), labels=tuple(labels or ()))
+        return cls(GlobalOptions.of(context), grant, service, Terminal())
+
+    def work(self, work: Callable[[AssistantClient], Awaitable[T]]) -> T:
+        """Return what ``work`` does as the reviewer."""
+        options, url = self.options, self.service
+
+        async def run() -> T:
+            async with open_service(
+                options, self.terminal, self.grant, url=url, of="a reviewer's", command="assistant desk"
+            ) as client:
+                return await work(client)
+
+        return asyncio.run(run())
+
+    def show(self, work: Callable[[AssistantClient], Awaitable[wire.DeskCase]]) -> None:
+        """Print the case that ``work`` returns."""
+        case, terminal = self.work(work), self.terminal
+        if self.options.json:
+            terminal.line(case.model_dump_json())
+            return
+        facts = {
+            "case": f"{case.case_id} ({case.case.state.value}, revision {case.revision})",
+            "reason": case.case.reason.value,
+            "asked": case.asked,
+            "shown": case.shown,
+            "sent": case.sent[-1].text if case.sent else "",
+            "better": case.better_text or "",
+        }
+        for name, text in facts.items():
+            if text:
+                terminal.out.print(styled((f"{name:<8}", "bold"), (text, "")))
+        for step in case.history:
+            note = f": {step.note}" if step.note else ""
+            terminal.show(
+                f"{step.revision}  {step.at:%Y-%m-%d %H:%M}  {step.state.value} by {step.by}{note}", "dim"
+            )
 
 
-def _show_case(
-    options: GlobalOptions,
-    grant: Grant,
-    service: str | None,
-    work: Callable[[AssistantClient], Awaitable[wire.DeskCase]],
-) -> None:
-    terminal = Terminal()
-    case = _at_desk(options, terminal, grant, service, work)
-    if options.json:
-        terminal.line(case.model_dump_json())
-        return
-    facts = {
-        "case": f"{case.case_id} ({case.case.state.value}, revision {case.revision})",
-        "reason": case.case.reason.value,
-        "asked": case.asked,
-        "shown": case.shown,
-        "sent": case.sent[-1].text if case.sent else "",
-        "better": case.better_text or "",
-    }
-    for name, text in facts.items():
-        if text:
-            terminal.out.print(styled((f"{name:<8}", "bold"), (text, "")))
-    for step in case.history:
-        note = f": {step.note}" if step.note else ""
-        terminal.show(
-            f"{step.revision}  {step.at:%Y-%m-%d %H:%M}  {step.state.value} by {step.by}{note}", "dim"
-        )
-
-
-def _read_object(file: Path) -> dict[str, Any]:
+def _read_resolution(file: Path, *, revision: int) -> CaseResolution:
     try:
         content: object = orjson.loads(file.read_bytes())
     except (OSError, orjson.JSONDecodeError) as error:
         raise InvalidRequestError(f"{file} cannot be read as JSON: {error}") from None
     if not isinstance(content, dict):
         raise InvalidRequestError(f"{file} must hold a JSON object.")
-    return cast("dict[str, Any]", content)
-
-
-def _resolution(content: dict[str, Any], file: Path) -> CaseResolution:
     try:
-        return CaseResolution.model_validate_json(orjson.dumps(content))
+        return CaseResolution.model_validate_json(orjson.dumps({"revision": revision, **content}))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "the object"
@@ -291,26 +288,6 @@ Pages = Callable[[AccessQuery], Awaitable[AccessPage]]
 """Reads a page of entries: from the state folder, or from a service."""
 
 
-@dataclass(frozen=True, slots=True)
-class AuditRequest:
-    """The options of the command line."""
-
-    document_id: str | None
-    agent: str | None
-    since: str | None
-    until: str | None
-    after: str | None
-    limit: int | None
-    """Entries at most; all when None."""
-
-    def query(self, *, now: datetime) -> AccessQuery:
-        """Return the first page's query. Raises InvalidRequestError."""
-        until = now if self.until is None else _instant("--to", self.until, day_ends=True)
-        since = until - LOOKS_BACK if self.since is None else _instant("--from", self.since)
-        most = MOST_ENTRIES if self.limit is None else min(self.limit, MOST_ENTRIES)
-        return AccessQuery(since, until, self.document_id, self.agent, self.after, most)
-
-
 @app.command()
 def audit(
     context: typer.Context,
@@ -337,8 +314,10 @@ def audit(
     if document is None and agent is None:
         raise typer.BadParameter("Give --document ID, --agent NAME, or both.")
     options, terminal = GlobalOptions.of(context), Terminal()
-    request = AuditRequest(document, agent, since, until, after, limit)
-    query = request.query(now=SystemClock().now())
+    end = SystemClock().now() if until is None else _instant("--to", until, day_ends=True)
+    begin = end - LOOKS_BACK if since is None else _instant("--from", since)
+    most = MOST_ENTRIES if limit is None else min(limit, MOST_ENTRIES)
+    query = AccessQuery(begin, end, document, agent, after, most)
     entries, next_after = asyncio.run(_entries(options, tenant, service, query, limit=limit))
     rows = ((entry.model_dump(mode="json"), _cells(entry, query)) for entry in entries)
     seen = "its text" if query.document_id else "documents"
