@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from functools import partial
 
 import structlog
 
@@ -14,7 +13,7 @@ from assistant.answering.events import AnswerEvent, Cause, ElementChanged, Token
 from assistant.answering.live_elements import Hydration
 from assistant.answering.ports import GenerationRequest
 from assistant.answering.prepare import RECORDS_TIMEOUT_S, PrepareAnswer, PreparedAnswer
-from assistant.answering.record import RecordWriter, begun_record, drop_scores
+from assistant.answering.record import RecordWriter, drop_scores
 from assistant.answering.services import TenantServices
 from assistant.answering.stream import AnswerStream
 from assistant.answering.write import InterruptedAnswerError, ModelCall
@@ -41,7 +40,6 @@ class AnswerQuestion:
     def __init__(self, services: TenantServices, adaptations: Adaptations | None = None) -> None:
         preparing = PrepareAnswer(services, adaptations)
         self._services = services
-        self._settings_hash = services.tenant.settings_hash()
         self._language = language(services.tenant.language)
         self._records = RecordWriter(services.records, timeout_s=RECORDS_TIMEOUT_S)
         self.prepare = preparing.prepare
@@ -49,8 +47,8 @@ class AnswerQuestion:
         self.bounds = preparing.bounds
         self.as_asked = preparing.as_asked
         """Return a question as live systems are asked it, for an element that is read again."""
-        self.unfinished_record = partial(begun_record, services=services, settings_hash=self._settings_hash)
-        """Return the record to keep if the process dies while it writes the answer."""
+        self.begin = preparing.begin
+        """Return the record to keep if the process dies while it answers."""
 
     async def stream(
         self, prepared: PreparedAnswer, *, resumable: bool = False
@@ -68,9 +66,7 @@ class AnswerQuestion:
         as disconnected. The reader must close the generator (``contextlib.aclosing``). A stream that was
         never begun leaves no record.
         """
-        answer = AnswerStream(
-            self._services, prepared, language=self._language, settings_hash=self._settings_hash
-        )
+        answer = AnswerStream(self._services, prepared, language=self._language)
         model = self._model_call(prepared)
         try:
             if model is not None:
@@ -132,13 +128,13 @@ class AnswerQuestion:
             return None
         request = GenerationRequest(
             messages=prompt.messages,
-            max_tokens=prepared.max_tokens,
+            max_tokens=prompt.max_tokens,
             temperature=self._services.tenant.generation.temperature,
         )
         return ModelCall(
             services=self._services,
             request=request,
-            conversation_id=prepared.conversation_id,
+            conversation_id=prepared.record.conversation_id,
             deadline=prepared.scope.deadline,
             interruption=prepared.interruption,
             steps=prepared.scope.steps,

@@ -266,6 +266,8 @@ class Hydration:
     subject: str | None = None
     """What ``ElementUse.subject`` keeps."""
     placed: list[LiveSlot] = field(default_factory=list[LiveSlot])
+    answering: tuple[AskedElement, ...] = ()
+    """Those that answer parts of the message by themselves."""
     left: Cause | None = None
     """Why nobody waits for the elements any more."""
     _begun: list[LiveSlot] = field(default_factory=list[LiveSlot])

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable, Collection, Coroutine, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from functools import partial
 from itertools import zip_longest
 from typing import Annotated, Literal
@@ -27,7 +26,6 @@ from assistant.answering.compose import (
 from assistant.answering.events import Cause
 from assistant.answering.evidence import DOCUMENTS_READ, Evidence, EvidenceQuery, FindEvidence, SourceList
 from assistant.answering.excerpts import (
-    NO_LABELS,
     Excerpts,
     Labels,
     fill_record,
@@ -54,16 +52,24 @@ from assistant.domain.answers import (
     LiveMatch,
     LiveMatchState,
     OfferedAnswer,
+    Outcome,
     Reading,
     RecordId,
     RedFlag,
     Source,
     SourceAsked,
     SourceFacts,
+    Usage,
 )
 from assistant.domain.clock import Deadline
 from assistant.domain.documents import DocumentCard, KnownWords, SearchFilters, StoredDocument
-from assistant.domain.errors import AssistantError, DependencyError, NotFoundError, RecordsUnavailableError
+from assistant.domain.errors import (
+    AnswerInterruptedError,
+    AssistantError,
+    DependencyError,
+    NotFoundError,
+    RecordsUnavailableError,
+)
 from assistant.domain.identity import Identity
 from assistant.domain.live import CareContext, ContextToken, PlainContext
 from assistant.domain.public import PublicModel
@@ -131,56 +137,32 @@ class Found:
 class PreparedAnswer:
     """An answer whose documents were found and whose text is not written yet."""
 
-    answer_id: str
-    conversation_id: str
+    record: AnswerRecord
+    """What is known of it so far. The stream completes it."""
     identity: Identity
     request: AnswerRequest
-    reading: Reading
     red_flags: tuple[RedFlag, ...]
     scope: SearchScope
-    asked_at: datetime
-    started_s: float
-    """Monotonic clock when the request arrived."""
     found: Found
     weigh: Callable[[], Coroutine[None, None, None]]
     """Completes ``found``: judges the documents and chooses what is shown of them. A second call does
     nothing. Where a model writes, it runs beside the model's first token."""
     make_sources: Callable[[], tuple[Source, ...]]
     """Makes the sources for the agent; called while the model prepares its first token."""
-    escalation: str | None
-    """Whom to ask; shown where the answer is not sure."""
     prompt: Prompt | None
     """None when no model writes: it may not, there is nothing to read, or something else answers."""
-    given: tuple[str, ...]
-    """What the model was given beside documents: the question, the turns before it, meanings of its words."""
-    max_tokens: int
     hydration: Hydration
-    named_live: Labels
-    """Labels of the live elements that the model may name; empty where none writes."""
-    asked_live: tuple[AskedElement, ...]
-    """Live elements that answer parts of the message by themselves."""
-    live_matches: tuple[LiveMatch, ...]
-    """How near each live element is to the message."""
-    weights: Mapping[str, str]
-    """SHA-256 (hex) of each weights file that served, by kind."""
-    asked: tuple[SourceAsked, ...] = ()
-    """The tenant's sources and how much each mattered; empty where it has only one."""
-    propensity: float = 1.0
-    """Probability that this conversation got these weights."""
-    follows: str | None = None
-    """The answer before it in its conversation."""
     interruption: Interruption = field(default_factory=Interruption)
+
+    @property
+    def answer_id(self) -> str:
+        return self.record.answer_id
 
     @property
     def certainty(self) -> Certainty | None:
         """How sure the quoted answer is, with the live systems that were asked. None: not in the knowledge
         base."""
-        return certainty_of(self.found.evidence, live={one.part for one in self.asked_live})
-
-    @property
-    def retrieval_question(self) -> str:
-        """The text that was searched."""
-        return "\n".join(dict.fromkeys(one.searched for one in self.found.evidence))
+        return certainty_of(self.found.evidence, live={one.part for one in self.hydration.answering})
 
     def certainty_with(self, ready: Collection[int] = ()) -> Certainty | None:
         """Return how sure the quoted answer is with the live elements of these parts: by default, without
@@ -217,6 +199,7 @@ class PrepareAnswer:
         ``live`` None: the tenant's own examples."""
         tenant = services.tenant
         self._services = services
+        self._settings_hash = tenant.settings_hash()
         self.find_evidence = FindEvidence(services, adaptations)
         self._adaptations = self.find_evidence.adaptations
         self._known_words = KnownWordsReader(
@@ -233,6 +216,38 @@ class PrepareAnswer:
             reading = ModelReading(services.generator, plain=self._plain)
         self._reading = reading or self._plain
 
+    def begin(self, asking: AnswerRequest, *, identity: Identity) -> AnswerRecord:
+        """Return the record of an answer that is begun and whose end is not known: what to keep if the
+        process dies while it answers."""
+        services, now = self._services, self._services.clock.now()
+        return AnswerRecord(
+            answer_id=services.new_id(),
+            conversation_id=asking.conversation_id or services.new_id(),
+            agent=identity.agent,
+            asked_at=now,
+            finished_at=now,
+            question=asking.question,
+            retrieval_question=asking.question,
+            filters=asking.filters,
+            labels=tuple(sorted(identity.labels)),
+            outcome=Outcome.FAILED,
+            finish_reason=None,
+            error_code=AnswerInterruptedError.code,
+            text="",
+            sentences=(),
+            passages=(),
+            gate=None,
+            prompt_id=services.model.prompt,
+            prompt_hash=None,
+            model_id=services.model.model_id,
+            model_digest=services.model.digest,
+            parameters={},
+            settings_hash=self._settings_hash,
+            index_version="",
+            usage=Usage(),
+            timings_ms={},
+        )
+
     async def prepare(
         self,
         asking: AnswerRequest,
@@ -240,11 +255,10 @@ class PrepareAnswer:
         identity: Identity,
         deadline: Deadline,
         context: CareContext | None = None,
-        answer_id: str | None = None,
-        conversation_id: str | None = None,
+        begun: AnswerRecord | None = None,
     ) -> PreparedAnswer:
-        """Return the prepared answer. Ids that are not given are made. ``context``: verified; whose live data
-        may be read.
+        """Return the prepared answer. ``begun``: by ``begin``, which is called without it. ``context``:
+        verified; whose live data may be read.
 
         Raises NotFoundError (no such conversation, or another agent's), TooLargeError (the question does not
         fit the model's context), EmbeddingUnavailableError, SearchUnavailableError, RecordsUnavailableError,
@@ -252,13 +266,12 @@ class PrepareAnswer:
         """
         services = self._services
         services.index_watch.require_own()
-        asked_at, started_s = services.clock.now(), services.clock.monotonic_s()
-        answer_id = answer_id or services.new_id()
-        conversation_id = conversation_id or asking.conversation_id or services.new_id()
+        begun = begun or self.begin(asking, identity=identity)
+        answer_id, conversation_id = begun.answer_id, begun.conversation_id
         steps = begin_answer(
             answer_id, conversation_id=conversation_id, tenant=services.tenant.name, clock=services.clock
         )
-        ranking = self._adaptations.now.releases.ranking_of(conversation_id, now=asked_at)
+        ranking = self._adaptations.now.releases.ranking_of(conversation_id, now=begun.asked_at)
         scope = SearchScope(identity.labels, deadline, steps, asking.filters, ranker=ranking.weights)
         hydration = Hydration(
             services.live_elements,
@@ -283,50 +296,56 @@ class PrepareAnswer:
             matches = await self._match_live(found.evidence, scope)
             items = self._items(reading, queries, history)
             hydration.caller = self._named_caller(hydration.caller, items)
-            prompt, given = self._build_prompt(asking, found, turns, scope)
+            prompt = self._build_prompt(asking, found, turns, scope)
             weigh = partial(self._weigh, found, hydration, scope, is_written=prompt is not None)
             if prompt is None:
                 await weigh()
                 if context is None:
                     matches = _without_customers(matches, found.evidence, hydration.types)
+            else:
+                prompt = replace(prompt, elements=self._named_live(prompt, hydration))
             named = [name for block in found.blocks for name, _, _ in block.elements]
-            of_items = self._of_items(found)
-            matches, asked_live = self._begin_asked(matches, hydration, named=[*named, *of_items])
+            matches = self._begin_asked(matches, hydration, named=[*named, *self._of_items(found)])
             if prompt is None:  # where a model writes, its text decides what is read
                 for name in named:
                     hydration.begin(name)
                 if any(one.certainty is None for one in found.evidence):
                     # A damaged index must never look like "not known".
                     await services.index_watch.require_complete(deadline=deadline)
+            red_flags = self._red_flags.raised(scope.embedded[asking.question])
+            elements = tuple(one.slot.type.name for one in hydration.answering)
             return PreparedAnswer(
-                answer_id=answer_id,
-                conversation_id=conversation_id,
+                record=begun.model_copy(
+                    update={
+                        "retrieval_question": "\n".join(dict.fromkeys(one.searched for one in evidence)),
+                        "reading": reading.model_copy(update={"items": items, "elements": elements}),
+                        "red_flags": tuple(flag.name for flag in red_flags),
+                        "follows": history[-1].answer_id if history else None,
+                        "escalation": self._escalation(found.evidence),
+                        "asked": self._asked(found.evidence),
+                        "live_matches": tuple(match for _, match in matches),
+                        "weights": self._weights(ranking, found.evidence),
+                        "propensity": ranking.propensity,
+                        "index_version": evidence[0].retrieved.index_version,
+                        "trace_id": steps.trace_id,
+                        "dropped_passages": prompt.dropped_documents if prompt else 0,
+                        "prompt_hash": prompt.prompt_hash if prompt else None,
+                        "parameters": {
+                            "max_tokens": self._max_tokens(asking),
+                            "temperature": services.tenant.generation.temperature,
+                            "history_turns": prompt.history_turns if prompt else 0,
+                        },
+                    }
+                ),
                 identity=identity,
                 request=asking,
-                reading=reading.model_copy(
-                    update={"items": items, "elements": tuple(one.slot.type.name for one in asked_live)}
-                ),
-                red_flags=self._red_flags.raised(scope.embedded[asking.question]),
+                red_flags=red_flags,
                 scope=scope,
-                asked_at=asked_at,
-                started_s=started_s,
                 found=found,
                 weigh=weigh,
-                make_sources=partial(
-                    self._make_sources, found, identity=identity, labels_of=hydration.labels_of
-                ),
-                escalation=self._escalation(found.evidence),
+                make_sources=partial(self._make_sources, found, hydration),
                 prompt=prompt,
-                given=given,
-                max_tokens=self._max_tokens(asking),
                 hydration=hydration,
-                named_live=self._named_live(prompt, hydration),
-                asked_live=asked_live,
-                live_matches=tuple(one for _, one in matches),
-                follows=history[-1].answer_id if history else None,
-                weights=self._weights(ranking, found.evidence),
-                asked=self._asked(found.evidence),
-                propensity=ranking.propensity,
             )
 
     async def _read(
@@ -492,13 +511,13 @@ class PrepareAnswer:
 
     def _build_prompt(
         self, asking: AnswerRequest, found: Found, turns: Sequence[AnswerRecord], scope: SearchScope
-    ) -> tuple[Prompt | None, tuple[str, ...]]:
-        """Return the prompt, and what it gives the model beside documents; None where no model is asked."""
+    ) -> Prompt | None:
+        """Return the prompt; None where no model is asked."""
         evidence = found.evidence
         if self._prompts is None or any(one.answers_by_itself for one in evidence):
-            return None, ()
+            return None
         if all(self.find_evidence.gate.is_hopeless(one.best_cosine) for one in evidence):
-            return None, ()
+            return None
         vocabulary = self.find_evidence.vocabulary
         meanings = vocabulary.meanings(asking.question, known=evidence[0].query.known)
         documents: list[tuple[int, StoredDocument, Mapping[str, float]]] = []
@@ -524,18 +543,15 @@ class PrepareAnswer:
             span.set_attribute("gen_ai.prompt.name", prompt.prompt_id)
             span.set_attribute("assistant.prompt.tokens", prompt.prompt_tokens)
             span.set_attribute("assistant.prompt.dropped_documents", prompt.dropped_documents)
-        said = [text for turn in turns for text in (turn.question, turn.text)]
-        return (prompt if prompt.documents else None), (question, *said, *meanings.values())
+        return prompt if prompt.documents else None
 
     def _max_tokens(self, asking: AnswerRequest) -> int:
         longest = self._services.tenant.generation.max_tokens
         return min(asking.max_tokens or longest, longest)
 
-    def _named_live(self, prompt: Prompt | None, hydration: Hydration) -> Labels:
+    def _named_live(self, prompt: Prompt, hydration: Hydration) -> Labels:
         """Return the elements that the prompt lists, and those that a document which may name them names."""
-        if prompt is None:
-            return NO_LABELS
-        if prompt.lists_elements:
+        if self._prompts is not None and self._prompts.lists_elements:
             return hydration.labels()
         return {
             key: label
@@ -546,20 +562,21 @@ class PrepareAnswer:
 
     def _begin_asked(
         self, matched: Sequence[tuple[int, LiveMatch]], hydration: Hydration, *, named: Collection[str]
-    ) -> tuple[list[tuple[int, LiveMatch]], tuple[AskedElement, ...]]:
+    ) -> list[tuple[int, LiveMatch]]:
         """Begin the reads that parts of the message ask for, but for the elements that the quoted text names.
-        Return the matches as they came out, and the reads."""
+        Return the matches as they came out."""
         wanted = dict.fromkeys(one.element for _, one in matched if one.state is LiveMatchState.READ)
         begun = {name: hydration.begin(name) for name in wanted if name not in named}
         ended = [
             (part, unread(one, LiveMatchState.SHOWN) if one.element in named else one)
             for part, one in matched
         ]
-        return ended, tuple(
+        hydration.answering = tuple(
             AskedElement(part, slot)
             for part, one in ended
             if one.state is LiveMatchState.READ and (slot := begun[one.element]) is not None
         )
+        return ended
 
     def _of_items(self, found: Found) -> list[str]:
         """Return the live elements that follow a table and answer "is it in stock?", where the question means
@@ -668,20 +685,20 @@ class PrepareAnswer:
                     return contact
         return contacts.get(_DEFAULT_SUBJECT)
 
-    def _make_sources(
-        self, found: Found, *, identity: Identity, labels_of: Callable[[str], Labels]
-    ) -> tuple[Source, ...]:
+    def _make_sources(self, found: Found, hydration: Hydration) -> tuple[Source, ...]:
+        identity, links = hydration.caller.identity, self._services.links
         stems = frozenset[str]().union(*(one.asked.stems for one in found.evidence))
         cards = _cards(found.evidence)
         return tuple(
-            source_of(
-                passage, n=n, score=ranked.fused_score, links=self._services.links, identity=identity
-            ).model_copy(
+            source_of(passage, n=n, score=ranked.fused_score, links=links, identity=identity).model_copy(
                 update={
                     "heading": shown_path(passage.heading),
                     "effective_date": card.effective_date if card is not None else None,
                     "snippet": snippet(
-                        passage, stems=stems, excerpts=found.excerpts, labels=labels_of(passage.document_id)
+                        passage,
+                        stems=stems,
+                        excerpts=found.excerpts,
+                        labels=hydration.labels_of(passage.document_id),
                     ),
                     "facts": source_facts(card),
                 }

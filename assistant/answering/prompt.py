@@ -17,14 +17,14 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from importlib.resources import files
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from assistant.answering.excerpts import remember_texts
+from assistant.answering.excerpts import Labels, remember_texts
 from assistant.answering.ports import ChatMessage
 from assistant.answering.services import TenantServices
 from assistant.domain.answers import AnswerRecord, FinishReason
@@ -104,8 +104,12 @@ class Prompt:
     """Counted, the chat template's own tokens included."""
     refusal: str | None
     partial: str | None
-    lists_elements: bool = False
-    """Whether it lists the tenant's live elements."""
+    max_tokens: int = 0
+    """Of the answer."""
+    given: tuple[str, ...] = ()
+    """What the model reads beside documents: the question, the turns before it, meanings of its words."""
+    elements: Labels = field(default_factory=dict[str, str])
+    """Labels of the live elements that the model may name, by ``Tag.key``."""
 
 
 @lru_cache
@@ -193,7 +197,8 @@ class PromptBuilder:
                 'Use "answer/4".'
             )
         told = _told_of_elements(self._template, services.live_elements)
-        self._lists_elements = bool(told)
+        self.lists_elements = bool(told)
+        """Whether each prompt lists the tenant's live elements."""
         self._system = ChatMessage("system", self._template.system + told)
 
     @cached_property
@@ -241,6 +246,7 @@ class PromptBuilder:
                 read.append(fitting)
                 used += self._tokens_of(fitting.text) + _TOKENS_A_BORDER
         user = ChatMessage("user", user_text(self._template, [one.text for one in read], told, asked))
+        said = [text for turn in history for text in (turn.question, turn.text)]
         turns, turn_tokens = self._turns(history, budget=budget - used if read else 0)
         return Prompt(
             prompt_id=self._template.prompt_id,
@@ -252,7 +258,8 @@ class PromptBuilder:
             prompt_tokens=used + turn_tokens + self._model.template_tokens_per_prompt,
             refusal=self._template.refusal,
             partial=self._template.partial,
-            lists_elements=self._lists_elements,
+            max_tokens=max_tokens,
+            given=(question, *said, *meanings.values()),
         )
 
     def _fitting(

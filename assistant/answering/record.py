@@ -1,4 +1,4 @@
-"""The record of an answer: its first form, its parts, and the task that writes it while its store fails."""
+"""The parts of an answer's record, and the task that writes it while its store fails."""
 
 from __future__ import annotations
 
@@ -10,54 +10,12 @@ import structlog
 
 from assistant.answering.evidence import Evidence
 from assistant.answering.ports import AnswerRecords
-from assistant.answering.prepare import AnswerRequest, PreparedAnswer
-from assistant.answering.services import TenantServices
-from assistant.domain.answers import AnswerRecord, ApprovedUse, CandidateDocument, Outcome, PassageUse, Usage
-from assistant.domain.errors import AnswerInterruptedError, AssistantError, ConflictError
-from assistant.domain.identity import Identity
+from assistant.answering.prepare import PreparedAnswer
+from assistant.domain.answers import AnswerRecord, ApprovedUse, CandidateDocument, PassageUse
+from assistant.domain.errors import AssistantError, ConflictError
 
 KEPT_CANDIDATES = 20
 """Documents whose features the record keeps."""
-
-
-def begun_record(
-    request: AnswerRequest,
-    *,
-    identity: Identity,
-    answer_id: str,
-    conversation_id: str,
-    services: TenantServices,
-    settings_hash: str,
-) -> AnswerRecord:
-    """Return the record of an answer that was begun and whose end is not known."""
-    now = services.clock.now()
-    return AnswerRecord(
-        answer_id=answer_id,
-        conversation_id=conversation_id,
-        agent=identity.agent,
-        asked_at=now,
-        finished_at=now,
-        question=request.question,
-        retrieval_question=request.question,
-        filters=request.filters,
-        labels=tuple(sorted(identity.labels)),
-        outcome=Outcome.FAILED,
-        finish_reason=None,
-        error_code=AnswerInterruptedError.code,
-        text="",
-        sentences=(),
-        passages=(),
-        gate=None,
-        prompt_id=services.model.prompt,
-        prompt_hash=None,
-        model_id=services.model.model_id,
-        model_digest=services.model.digest,
-        parameters={},
-        settings_hash=settings_hash,
-        index_version="",
-        usage=Usage(),
-        timings_ms={},
-    )
 
 
 def candidates_of(evidence: Evidence) -> tuple[CandidateDocument, ...]:

@@ -117,6 +117,7 @@ class Steps:
         self.root = root
         self.timings_ms: dict[str, float] = {}
         self._clock = clock
+        self._began_s = clock.monotonic_s()
 
     @property
     def trace_id(self) -> str | None:
@@ -129,6 +130,14 @@ class Steps:
         return tracer.start_span(
             span_name, context=trace.set_span_in_context(self.root), kind=kind, attributes=attributes
         )
+
+    def end(self, outcome: str, *, error_code: str | None) -> None:
+        """Time the whole answer and end its root span."""
+        self.timings_ms["total"] = elapsed_ms(self._began_s, clock=self._clock)
+        self.root.set_attribute("assistant.outcome", outcome)
+        if error_code:
+            fail_span(self.root, error_code)
+        self.root.end()
 
     @contextmanager
     def step(

@@ -26,13 +26,13 @@ from assistant.answering.events import (
     Started,
     Token,
 )
-from assistant.answering.excerpts import NO_LABELS, Labels, shown_title
+from assistant.answering.excerpts import NO_LABELS, shown_title
 from assistant.answering.gate import explain
 from assistant.answering.live_elements import Hydration, LiveSlot, what_is_missing, why_not_answered
 from assistant.answering.prepare import PreparedAnswer
 from assistant.answering.prompt import Prompt, PromptDocument
-from assistant.answering.record import approved_uses, begun_record, candidates_of, uses_of_passages
-from assistant.answering.services import TenantServices, elapsed_ms, fail_span
+from assistant.answering.record import approved_uses, candidates_of, uses_of_passages
+from assistant.answering.services import TenantServices
 from assistant.answering.support import Checked, SupportChecker
 from assistant.answering.write import ModelCall
 from assistant.domain.answers import (
@@ -179,17 +179,15 @@ class AnswerText:
         self,
         *,
         prompt: Prompt | None,
-        given: Sequence[str],
         language: Language,
         hydration: Hydration | None = None,
-        offered: Labels = NO_LABELS,
     ) -> None:
-        """``prompt`` None: no model writes. ``hydration`` None: no element is named. ``offered``: labels of
-        the elements that the model may name, by ``Tag.key``."""
+        """``prompt`` None: no model writes. ``hydration`` None: no element is named."""
+        offered = prompt.elements if prompt is not None else NO_LABELS
         self._documents = {one.n: one for one in prompt.documents} if prompt is not None else {}
         self._refusal = fold(prompt.refusal.rstrip(".")) if prompt and prompt.refusal else None
         self._partial = fold(prompt.partial) if prompt and prompt.partial else None
-        self._given = (*given, prompt.partial or "") if prompt is not None else tuple(given)
+        self._given = (*prompt.given, prompt.partial or "") if prompt is not None else ()
         self._checker: SupportChecker | None = None
         self._hydration = hydration
         self._offered = offered
@@ -510,23 +508,14 @@ def _left_by(cause: Cause) -> _Ending:
 class AnswerStream:
     """One streamed answer: its events, its last event and its record, from the same state."""
 
-    def __init__(
-        self, services: TenantServices, prepared: PreparedAnswer, *, language: Language, settings_hash: str
-    ) -> None:
+    def __init__(self, services: TenantServices, prepared: PreparedAnswer, *, language: Language) -> None:
         self._services = services
         self._prepared = prepared
-        self._settings_hash = settings_hash
-        self._text = AnswerText(
-            prompt=prepared.prompt,
-            given=prepared.given,
-            language=language,
-            hydration=prepared.hydration,
-            offered=prepared.named_live,
-        )
+        self._text = AnswerText(prompt=prepared.prompt, language=language, hydration=prepared.hydration)
         self._written: list[str] = []
         """The model's own text, unchecked: to count tokens and to detect a refusal, never for a reader."""
         self._ending: _Ending = _Ending()
-        self._asked_slots = list(dict.fromkeys(one.slot for one in prepared.asked_live))
+        self._asked_slots = list(dict.fromkeys(one.slot for one in prepared.hydration.answering))
         """The elements that answer parts of the message, each once."""
         self._after_text: list[LiveSlot] = []
         """Those of them that the text does not name and that have not ended: they follow it."""
@@ -542,13 +531,13 @@ class AnswerStream:
 
     def begin(self, *, resumable: bool) -> Iterator[Started | Sources]:
         """Yield the first two events."""
-        prepared = self._prepared
+        prepared, record = self._prepared, self._prepared.record
         yield Started(
-            answer_id=prepared.answer_id,
-            conversation_id=prepared.conversation_id,
-            model=self._services.model.model_id,
-            index_version=prepared.found.evidence[0].retrieved.index_version,
-            trace_id=prepared.scope.steps.trace_id,
+            answer_id=record.answer_id,
+            conversation_id=record.conversation_id,
+            model=record.model_id,
+            index_version=record.index_version,
+            trace_id=record.trace_id,
             resumable=resumable,
             red_flags=prepared.red_flags,
             recorded_model=self._services.model.recorded,
@@ -665,17 +654,17 @@ class AnswerStream:
             self._ending = _Ending(
                 Outcome.DONE, None, FinishReason.STOP, mode=Mode.QUOTED, certainty=certainty
             )
-        elif said := why_not_answered(prepared.asked_live):
+        elif said := why_not_answered(prepared.hydration.answering):
             # Where a system is all that was asked, it says nothing that the documents are silent.
             parts = len(prepared.found.evidence)
-            asked_parts = len({one.part for one in prepared.asked_live})
+            asked_parts = len({one.part for one in prepared.hydration.answering})
             by_system = asked_parts == parts >= prepared.request.question.count("?")
             self._ending = replace(ending, reason=said if by_system else f"{said} {ending.reason}")
 
     def _certainty_with_systems(self) -> Certainty | None:
         """Return how sure the quoted answer is, with the live systems that answered."""
         prepared = self._prepared
-        asked = prepared.asked_live
+        asked = prepared.hydration.answering
         ready = {one.part for one in asked if one.slot.is_ready}
         if not ready and prepared.prompt is not None and self._ending.mode is None:
             return None  # a model's refusal is the refusal: then only a live system answers
@@ -694,25 +683,12 @@ class AnswerStream:
         self._prepared.hydration.cancel()
         prepared, ending, text = self._prepared, self._ending, self._text
         self._usage = self._count_usage(model)
-        steps, first = prepared.scope.steps, prepared.found.evidence[0]
-        steps.timings_ms["total"] = elapsed_ms(prepared.started_s, clock=self._services.clock)
-        steps.root.set_attribute("assistant.outcome", ending.outcome.value)
-        if ending.error_code:
-            fail_span(steps.root, ending.error_code)
-        steps.root.end()
-        self._told, offered = self._as_told(), prepared.found.offered
-        begun = begun_record(
-            prepared.request,
-            identity=prepared.identity,
-            answer_id=prepared.answer_id,
-            conversation_id=prepared.conversation_id,
-            services=self._services,
-            settings_hash=self._settings_hash,
-        )
-        return begun.model_copy(
+        steps, first, offered = prepared.scope.steps, prepared.found.evidence[0], prepared.found.offered
+        steps.end(ending.outcome.value, error_code=ending.error_code)
+        self._told = self._as_told()
+        return prepared.record.model_copy(
             update={
-                "asked_at": prepared.asked_at,
-                "retrieval_question": prepared.retrieval_question,
+                "finished_at": self._services.clock.now(),
                 "outcome": ending.outcome,
                 "finish_reason": ending.finish_reason,
                 "error_code": ending.error_code,
@@ -720,27 +696,18 @@ class AnswerStream:
                 "removed_markers": text.removed_markers,
                 "passages": uses_of_passages(prepared),
                 "gate": first.gate,
-                "index_version": first.retrieved.index_version,
                 "usage": self._usage,
                 "timings_ms": dict(steps.timings_ms),
                 "inference_id": model.inference_id if model else None,
-                "trace_id": steps.trace_id,
-                "reading": prepared.reading,
-                "red_flags": tuple(flag.name for flag in prepared.red_flags),
                 "offered": ApprovedUse(item_id=offered.item_id, revision=offered.revision)
                 if offered
                 else None,
-                "follows": prepared.follows,
                 "quoted": tuple(text.quoted),
                 "candidates": candidates_of(first),
-                "weights": dict(prepared.weights),
                 "approved": approved_uses(prepared) if ending.mode is Mode.QUOTED else (),
-                "propensity": prepared.propensity,
                 "elements": prepared.hydration.uses(),
-                "live_matches": prepared.live_matches,
                 **dict(self._told),
                 **self._kept_texts(self._told),
-                **self._prompt_fields(),
             }
         )
 
@@ -769,12 +736,12 @@ class AnswerStream:
             certainty=ending.certainty,
             fallback=ending.fallback,
             also=found.also if ending.mode else (),
-            clarify=what_is_missing(prepared.asked_live) if is_done else None,
+            clarify=what_is_missing(prepared.hydration.answering) if is_done else None,
             unanswered=self._unanswered(),
             reply_draft=found.reply_draft if ending.mode else None,
-            escalation=None if is_sure or ending.finish_reason is None else prepared.escalation,
+            escalation=None if is_sure or ending.finish_reason is None else prepared.record.escalation,
             degraded=tuple(dict.fromkeys(prepared.scope.degraded)),
-            asked=prepared.hydration.asked(prepared.asked),
+            asked=prepared.hydration.asked(prepared.record.asked),
         )
 
     def _quote(self, fallback: str | None) -> TextEvents:
@@ -814,24 +781,12 @@ class AnswerStream:
         used = excerpts.used_in(text, kept_draft, *(one.text for one in also))
         return {"text": text, "also": also, "reply_draft": kept_draft, "excerpts": used}
 
-    def _prompt_fields(self) -> dict[str, object]:
-        prompt = self._prepared.prompt
-        return {
-            "dropped_passages": prompt.dropped_documents if prompt else 0,
-            "prompt_hash": prompt.prompt_hash if prompt else None,
-            "parameters": {
-                "max_tokens": self._prepared.max_tokens,
-                "temperature": self._services.tenant.generation.temperature,
-                "history_turns": prompt.history_turns if prompt else 0,
-            },
-        }
-
     def _unanswered(self) -> tuple[str, ...]:
         """Return the questions of the message that neither a document nor a system was found for; none where
         the whole answer says so."""
         if self._ending.mode is not Mode.QUOTED:
             return ()
-        asked = {one.part for one in self._prepared.asked_live}
+        asked = {one.part for one in self._prepared.hydration.answering}
         return tuple(
             one.query.question
             for part, one in enumerate(self._prepared.found.evidence)

@@ -48,7 +48,7 @@ from assistant.api.errors import (
 from assistant.api.running import Admission, AnswerObserver, LoggedAnswer, ResumedAnswers, RunningAnswer
 from assistant.api.wire import Conversation, ElementRequest, StoredAnswer
 from assistant.domain import errors
-from assistant.domain.answers import Sent, StoredSent, StoredVerdict, Verdict
+from assistant.domain.answers import AnswerRecord, Sent, StoredSent, StoredVerdict, Verdict
 from assistant.domain.clock import Deadline
 from assistant.domain.elements import Element
 from assistant.domain.errors import AssistantError, NotFoundError
@@ -86,17 +86,14 @@ class Question:
     def is_logged(self) -> bool:
         return self.key is not None or self.request.resume_window_s > 0
 
-    def opening(self, answer_id: str, conversation_id: str) -> LogOpening:
+    def opening(self, begun: AnswerRecord) -> LogOpening:
         """Return the head of the answer's log, with the record to keep if this process dies."""
-        unfinished = self.tenant.answer_question.unfinished_record(
-            self.request, identity=self.identity, answer_id=answer_id, conversation_id=conversation_id
-        )
         return LogOpening(
-            answer_id=answer_id,
+            answer_id=begun.answer_id,
             agent=self.identity.agent,
             request_hash=self._hash(),
             key=self.key,
-            context=unfinished.model_dump_json(),
+            context=begun.model_dump_json(),
         )
 
     def _hash(self) -> str:
@@ -337,17 +334,15 @@ async def _prepare(
     question: Question, gone: asyncio.Task[None]
 ) -> tuple[PreparedAnswer, LoggedAnswer | None]:
     """Prepare the answer and, for a logged one, open its log meanwhile."""
-    answering = question.tenant.answering
-    answer_id = answering.new_id()
-    conversation_id = question.request.conversation_id or answering.new_id()
+    answer_question, identity = question.tenant.answer_question, question.identity
+    begun = answer_question.begin(question.request, identity=identity)
     work = asyncio.create_task(
-        question.tenant.answer_question.prepare(
+        answer_question.prepare(
             question.request,
-            identity=question.identity,
+            identity=identity,
             deadline=question.deadline,
             context=question.context,
-            answer_id=answer_id,
-            conversation_id=conversation_id,
+            begun=begun,
         )
     )
     gone.add_done_callback(lambda _: work.cancel())
@@ -357,7 +352,7 @@ async def _prepare(
         await asyncio.sleep(_HEAD_START_S)
         if work.done():
             await _unless_gone(work, gone)  # an error here leaves no log
-        opening = question.opening(answer_id, conversation_id)
+        opening = question.opening(begun)
         try:
             is_open = await _open_log(question, opening)
             prepared = await _unless_gone(work, gone)

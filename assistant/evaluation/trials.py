@@ -223,7 +223,7 @@ async def read_elements(
     judged: list[Judged] = []
     for question in questions:
         prepared, degraded = await until_whole(partial(prepare_live, preparing, services, question))
-        read = dict.fromkeys(each.element for each in prepared.live_matches if each.state in _READ)
+        read = dict.fromkeys(each.element for each in prepared.record.live_matches if each.state in _READ)
         judged += [replace(one, degraded=degraded) for one in judge_reads(question, list(read))]
     return judged
 

@@ -9,6 +9,7 @@ import asyncio
 import codecs
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import combinations, pairwise
 
 import pytest
@@ -79,13 +80,8 @@ def released(parts: Sequence[str]) -> Said:
         deadline=Deadline.after(60, clock=clock),
         bounds=CallBounds(),
     )
-    text = AnswerText(
-        prompt=PROMPT,
-        given=(QUESTION,),
-        language=WORDS,
-        hydration=hydration,
-        offered=hydration.labels(),
-    )
+    prompt = replace(PROMPT, elements=hydration.labels())
+    text = AnswerText(prompt=prompt, language=WORDS, hydration=hydration)
     events: list[object] = [event for part in parts for event in text.write(part)]
     events += text.end(cut_short=False)
     hydration.cancel()

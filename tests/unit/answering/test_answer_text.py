@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -53,7 +55,7 @@ PROMPT = Prompt(
 
 
 def answer_text(question: str = QUESTION) -> AnswerText:
-    return AnswerText(prompt=PROMPT, given=(question,), language=language("en"))
+    return AnswerText(prompt=replace(PROMPT, given=(question,)), language=language("en"))
 
 
 def written(*parts: str, cut_short: bool = False) -> tuple[AnswerText, Events]:

@@ -329,7 +329,7 @@ async def test_a_follow_up_is_searched_by_what_the_model_wrote() -> None:
     searched = "Which day are retail refills by mail payable?"
     tenant = tenant_that_reads(reply(questions=["On which day by mail?"], search_text=searched))
     first = await ask(tenant)
-    second = await ask(tenant, "And by mail?", conversation_id=first.prepared.conversation_id)
+    second = await ask(tenant, "And by mail?", conversation_id=first.prepared.record.conversation_id)
     assert [query.text for query in tenant.search.queries] == [QUESTION, searched]
     assert [one.record.reading and one.record.reading.made_by for one in (first, second)] == [
         "plain",
@@ -353,7 +353,7 @@ async def test_a_reading_that_failed_is_named_in_the_answer() -> None:
     tenant = tenant_that_reads("")
     tenant.generator.opening = GenerationUnavailableError("down")
     first = await ask(tenant)
-    second = await ask(tenant, "And by mail?", conversation_id=first.prepared.conversation_id)
+    second = await ask(tenant, "And by mail?", conversation_id=first.prepared.record.conversation_id)
     assert (first.done.degraded, second.done.degraded) == ((), ("reading",))
     assert [query.text for query in tenant.search.queries] == [QUESTION, f"{QUESTION}\nAnd by mail?"]
 
@@ -365,7 +365,7 @@ async def test_messages_are_read_plainly_by_default_and_where_no_model_writes(
     tenant = tenant_that_reads(reply()).with_documents(document())
     tenant.configure(answers=answers)
     first = await ask(tenant)
-    asked = await ask(tenant, "And by mail?", conversation_id=first.prepared.conversation_id)
+    asked = await ask(tenant, "And by mail?", conversation_id=first.prepared.record.conversation_id)
     assert asked.record.reading is not None
     assert asked.record.reading.made_by == "plain"
     assert all("<message>" not in request.messages[-1].content for request in tenant.generator.requests)

@@ -46,7 +46,7 @@ def answered(reads: list[bytes]) -> tuple[list[AnswerEvent], AnswerRecord]:
     """Return the events and the record of an answer whose response arrives in these reads."""
     tenant, prepared = asked()
     completion = CompletionParser()
-    answer = AnswerStream(tenant.services, prepared, language=language("en"), settings_hash="s")
+    answer = AnswerStream(tenant.services, prepared, language=language("en"))
     events: list[AnswerEvent] = list(answer.begin(resumable=False))
     failure = None
     for read in reads:

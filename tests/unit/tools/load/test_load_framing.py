@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from assistant.answering.prompt import Prompt, PromptDocument
@@ -85,11 +87,7 @@ def test_every_sentence_of_every_answer_is_shown():
     assert len(numbers) == VARIANTS
     for number in numbers.values():
         text = expected_text(number)
-        answer = AnswerText(
-            prompt=prompt(),
-            given=(question(number),),
-            language=language("en"),
-        )
+        answer = AnswerText(prompt=replace(prompt(), given=(question(number),)), language=language("en"))
         released = [*answer.write(text), *answer.end(cut_short=False)]
         assert (answer.failure, answer.text) == (None, text), released[-1:]
 
