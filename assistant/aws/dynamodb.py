@@ -21,13 +21,14 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mappi
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum, auto
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import aiohttp
 import orjson
 
 from assistant.aws.signing import POST_ERRORS, SignedPosts
-from assistant.domain.errors import DependencyError
+from assistant.domain.clock import Clock, SystemClock
+from assistant.domain.errors import DependencyError, RecordsUnavailableError
 
 _ATTEMPTS = 3
 _FIRST_WAIT_S = 0.05
@@ -192,13 +193,23 @@ class DynamoDbTable:
         self.calls = DynamoDbCalls(client, unavailable=unavailable)
         self.name = name
         self.unavailable = unavailable
+        self.puts = GroupCommit(self._put_group, unavailable=unavailable)
+        """Overwrites: for keys with one writer, and for repeated content."""
+        self.inserts = GroupCommit(self._insert_group, unavailable=unavailable)
+        """Writes an item only where none is. It costs twice the write units in company; a process that
+        inserts seldom makes few transactions."""
 
     async def close(self) -> None:
+        await self.puts.close()
+        await self.inserts.close()
         await self.calls.close()
 
+    def at(self, key: Key) -> dict[str, Any]:
+        """Return the part of a request that names an item."""
+        return {"TableName": self.name, "Key": typed_key(key)}
+
     async def get(self, key: Key) -> Item | None:
-        request = {"TableName": self.name, "Key": typed_key(key), "ConsistentRead": True}
-        return (await self.calls.ask("GetItem", request)).get("Item")
+        return (await self.calls.ask("GetItem", self.at(key) | {"ConsistentRead": True})).get("Item")
 
     def put_of(
         self,
@@ -219,6 +230,33 @@ class DynamoDbTable:
     async def put_if(self, item: Item, **condition: Any) -> bool:
         """Put an item on a condition of ``put_of``; return False when it does not hold."""
         return await self.calls.call_if("PutItem", self.put_of(item, **condition))
+
+    async def transact(self, puts: Sequence[dict[str, Any]]) -> list[Outcome]:
+        """Write all requests of ``put_of`` or none; return the outcome of each.
+
+        Raises DynamoDbRefusal, also where one of them is invalid.
+        """
+        # The token makes a retry after a lost response the same transaction.
+        request = {"TransactItems": [{"Put": put} for put in puts], "ClientRequestToken": uuid.uuid4().hex}
+        try:
+            await self.calls.call("TransactWriteItems", request)
+        except DynamoDbRefusal as refusal:
+            return _outcomes(refusal, len(puts))
+        return [Outcome.WRITTEN] * len(puts)
+
+    async def _put_group(self, items: Sequence[Item]) -> Sequence[Outcome]:
+        requests = [{"PutRequest": {"Item": item}} for item in items]
+        response = await self.calls.call("BatchWriteItem", {"RequestItems": {self.name: requests}})
+        left: list[dict[str, Any]] = response.get("UnprocessedItems", {}).get(self.name, [])
+        unprocessed = {key_of(request["PutRequest"]["Item"]) for request in left}
+        return [Outcome.RETRY if key_of(item) in unprocessed else Outcome.WRITTEN for item in items]
+
+    async def _insert_group(self, items: Sequence[Item]) -> Sequence[Outcome]:
+        """Insert one item by a conditional put, several by one transaction, which is all or nothing: an item
+        that is present cancels the others, which go into the next call."""
+        if len(items) > 1:
+            return await self.transact([self.put_of(item) for item in items])
+        return [Outcome.WRITTEN if await self.put_if(items[0]) else Outcome.PRESENT]
 
     async def get_many(self, keys: Sequence[Key]) -> dict[Key, Item]:
         """Return the items that exist. Raises ``unavailable`` when keys stay unprocessed."""
@@ -315,6 +353,22 @@ class DynamoDbTable:
             entries = left
             if fruitless >= attempts:
                 raise self.unavailable(f"DynamoDB throttles the table {self.name}. Retry.")
+
+
+class DynamoDbStore:
+    """An adapter of one table; ``client`` is an aiobotocore DynamoDB client.
+
+    Without ``clock`` times are the system's; an adapter whose rows bring their own times ignores it.
+    """
+
+    unavailable: ClassVar[type[DependencyError]] = RecordsUnavailableError
+
+    def __init__(self, client: Any, *, table: str, clock: Clock | None = None) -> None:
+        self._table = DynamoDbTable(client, name=table, unavailable=self.unavailable)
+        self._clock = clock or SystemClock()
+
+    async def close(self) -> None:
+        await self._table.close()
 
 
 def typed_key(key: Key) -> Item:
@@ -421,7 +475,12 @@ class Outcome(Enum):
     """An item has this key; nothing was written."""
     RETRY = auto()
     """Throttled, or cancelled because of another write of the same call."""
-    REFUSED = auto()
+
+
+_OUTCOMES = dict.fromkeys((*TRANSIENT, "None", "TransactionConflict"), Outcome.RETRY) | {
+    "ConditionalCheckFailed": Outcome.PRESENT
+}
+"""By the reason for which a transaction was cancelled; by any other reason a write is invalid."""
 
 
 WriteItems = Callable[[Sequence[Item]], Awaitable[Sequence[Outcome]]]
@@ -543,8 +602,6 @@ class GroupCommit:
         for entry, outcome in zip(group, outcomes, strict=True):
             if outcome is Outcome.RETRY:
                 retry.append(entry)
-            elif outcome is Outcome.REFUSED:
-                _fail([entry], self._unavailable("DynamoDB refused a write."))
             elif not entry.done.done():  # its caller may have been cancelled
                 entry.done.set_result(outcome)
         return retry
@@ -561,58 +618,10 @@ def _size_bytes(item: Item) -> int:
     return sum(len(value) for typed in item.values() for value in typed.values() if isinstance(value, str))
 
 
-def group_puts(table: DynamoDbTable) -> GroupCommit:
-    """Return a group commit that overwrites: for keys with one writer, and for repeated content."""
-
-    async def put(items: Sequence[Item]) -> Sequence[Outcome]:
-        requests = [{"PutRequest": {"Item": item}} for item in items]
-        response = await table.calls.call("BatchWriteItem", {"RequestItems": {table.name: requests}})
-        left: list[dict[str, Any]] = response.get("UnprocessedItems", {}).get(table.name, [])
-        unprocessed = {key_of(request["PutRequest"]["Item"]) for request in left}
-        return [Outcome.RETRY if key_of(item) in unprocessed else Outcome.WRITTEN for item in items]
-
-    return GroupCommit(put, unavailable=table.unavailable)
-
-
-def group_inserts(table: DynamoDbTable) -> GroupCommit:
-    """Return a group commit that writes an item only where none is: one by a conditional put, several by one
-    transaction.
-
-    A transaction is all or nothing: an item that is present cancels the others, which go into the next call.
-    It costs twice the write units; a process that inserts seldom makes few of them.
-    """
-
-    async def insert(items: Sequence[Item]) -> Sequence[Outcome]:
-        puts = [table.put_of(item) for item in items]
-        try:
-            if len(puts) == 1:
-                await table.calls.call("PutItem", puts[0])
-            else:
-                # The token makes a retry after a lost response the same transaction.
-                request = {
-                    "TransactItems": [{"Put": put} for put in puts],
-                    "ClientRequestToken": uuid.uuid4().hex,
-                }
-                await table.calls.call("TransactWriteItems", request)
-        except DynamoDbRefusal as refusal:
-            return _outcomes(refusal, len(puts))
-        return [Outcome.WRITTEN] * len(items)
-
-    return GroupCommit(insert, unavailable=table.unavailable)
-
-
 def _outcomes(refusal: DynamoDbRefusal, count: int) -> list[Outcome]:
-    if refusal.code == "ConditionalCheckFailedException":
-        return [Outcome.PRESENT]
     reasons: list[dict[str, Any]] = refusal.fields.get("CancellationReasons", [])
-    if refusal.code != "TransactionCanceledException" or len(reasons) != count:
+    outcomes = [_OUTCOMES.get(str(reason.get("Code", "None"))) for reason in reasons]
+    known = [outcome for outcome in outcomes if outcome is not None]
+    if refusal.code != "TransactionCanceledException" or len(known) != count:
         raise refusal
-    return [_outcome(str(reason.get("Code", "None"))) for reason in reasons]
-
-
-def _outcome(code: str) -> Outcome:
-    if code == "ConditionalCheckFailed":
-        return Outcome.PRESENT
-    if code in TRANSIENT or code in ("None", "TransactionConflict"):
-        return Outcome.RETRY
-    return Outcome.REFUSED
+    return known

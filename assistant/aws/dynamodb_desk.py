@@ -14,15 +14,14 @@ which may lag by a moment; the kinds that serving reads are listed consistently.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Sequence
 from typing import Any
 
 from assistant.aws.dynamodb import (
-    TRANSIENT,
     DynamoDbRefusal,
-    DynamoDbTable,
+    DynamoDbStore,
     Item,
+    Outcome,
     back_off,
     part_names,
     partition_query,
@@ -31,7 +30,6 @@ from assistant.aws.dynamodb import (
     store_text,
     typed_key,
 )
-from assistant.domain.clock import Clock
 from assistant.domain.desk import DeskItem, DeskKind
 from assistant.domain.errors import RecordsUnavailableError
 from assistant.twins import follows_newest
@@ -41,15 +39,8 @@ _ATTEMPTS = 8
 """Of a put: another put at the same moment moves the version, and this one then reads it again."""
 
 
-class DynamoDbDeskStore:
+class DynamoDbDeskStore(DynamoDbStore):
     """``DeskStore`` in ``table``; ``client`` is an aiobotocore DynamoDB client."""
-
-    def __init__(self, client: Any, *, table: str, clock: Clock | None = None) -> None:
-        del clock  # items bring their own times; all adapters have the same signature
-        self._table = DynamoDbTable(client, name=table, unavailable=RecordsUnavailableError)
-
-    async def close(self) -> None:
-        await self._table.close()
 
     async def version(self) -> int:
         found = await self._table.get(_VERSION_KEY)
@@ -139,17 +130,10 @@ class DynamoDbDeskStore:
 
     async def _transact(self, puts: Sequence[dict[str, Any]]) -> bool:
         """Write all or nothing; return False where a condition did not hold or another write came between."""
-        request = {"TransactItems": [{"Put": put} for put in puts], "ClientRequestToken": uuid.uuid4().hex}
         try:
-            await self._table.calls.call("TransactWriteItems", request)
+            return set(await self._table.transact(puts)) == {Outcome.WRITTEN}
         except DynamoDbRefusal as refusal:
-            reasons: list[dict[str, Any]] = refusal.fields.get("CancellationReasons", [])
-            codes = {str(reason.get("Code", "None")) for reason in reasons}
-            retried = {"None", "ConditionalCheckFailed", "TransactionConflict"} | TRANSIENT
-            if refusal.code != "TransactionCanceledException" or not codes or not codes <= retried:
-                raise RecordsUnavailableError(f"DynamoDB refused a write ({refusal.code}).") from refusal
-            return False
-        return True
+            raise RecordsUnavailableError(f"DynamoDB refused a write ({refusal.code}).") from refusal
 
 
 def _partition(kind: DeskKind, item_id: str) -> str:

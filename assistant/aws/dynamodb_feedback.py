@@ -17,11 +17,10 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from assistant.aws.dynamodb import DynamoDbTable, Item, Key, key_of, typed_key
+from assistant.aws.dynamodb import DynamoDbStore, Item, Key, key_of, typed_key
 from assistant.aws.dynamodb_records import listed_query
 from assistant.domain.answers import StoredSent, StoredVerdict
-from assistant.domain.clock import Clock, SystemClock
-from assistant.domain.errors import RecordsUnavailableError
+from assistant.domain.clock import Clock
 from assistant.domain.feedback import StoredAct
 from assistant.learning.ports import KEY_BYTES, OutboxKind, OutboxRow
 from assistant.settings.deployed_names import OUTBOX
@@ -32,19 +31,15 @@ _MODEL_OF = {"verdict": StoredVerdict, "sent": StoredSent, "act": StoredAct}
 _SEPARATOR = "|"
 
 
-class DynamoDbFeedbackOutbox:
+class DynamoDbFeedbackOutbox(DynamoDbStore):
     """``FeedbackOutbox`` over the table of records; ``client`` is an aiobotocore DynamoDB client.
 
     The index may lag by a moment: a row that was just confirmed may be pending once more.
     """
 
     def __init__(self, client: Any, *, table: str, clock: Clock | None = None) -> None:
-        del clock  # rows bring their own times; all adapters have the same signature
-        self._table = DynamoDbTable(client, name=table, unavailable=RecordsUnavailableError)
+        super().__init__(client, table=table, clock=clock)
         self._updates = asyncio.Semaphore(_UPDATES_AT_ONCE)
-
-    async def close(self) -> None:
-        await self._table.close()
 
     async def pending(self, *, limit: int = 500) -> list[OutboxRow]:
         items = [item async for item in self._table.query(listed_query(OUTBOX), limit=limit)]
@@ -61,9 +56,7 @@ class DynamoDbFeedbackOutbox:
         change = "REMOVE listed, listed_at"
         if row.kind != "answer":
             change, values[":kind"] = "SET listed = :kind", {"S": row.kind}
-        request = {
-            "TableName": self._table.name,
-            "Key": typed_key((partition, sort)),
+        request = self._table.at((partition, sort)) | {
             "UpdateExpression": change,
             "ConditionExpression": "listed = :outbox",
             "ExpressionAttributeValues": values,
@@ -83,15 +76,8 @@ def _row(item: Item, body: bytes | None) -> OutboxRow:
     return OutboxRow(f"{partition}{_SEPARATOR}{sort}", kind, answer_id, stored)
 
 
-class DynamoDbErasureKeys:
+class DynamoDbErasureKeys(DynamoDbStore):
     """``ErasureKeys`` in ``table``; ``client`` is an aiobotocore DynamoDB client."""
-
-    def __init__(self, client: Any, *, table: str, clock: Clock | None = None) -> None:
-        self._table = DynamoDbTable(client, name=table, unavailable=RecordsUnavailableError)
-        self._clock = clock or SystemClock()
-
-    async def close(self) -> None:
-        await self._table.close()
 
     async def keys_of(self, subjects: Collection[str], *, create: bool) -> dict[str, bytes]:
         found = await self._items(subjects)
@@ -102,9 +88,7 @@ class DynamoDbErasureKeys:
         return {name: base64.b64decode(item["key"]["B"]) for name, item in found.items() if "key" in item}
 
     async def destroy(self, subject: str) -> bool:
-        request = {
-            "TableName": self._table.name,
-            "Key": typed_key(_key(subject)),
+        request = self._table.at(_key(subject)) | {
             "UpdateExpression": "REMOVE #key SET destroyed_at = :now",
             "ExpressionAttributeNames": {"#key": "key"},
             "ExpressionAttributeValues": {":now": {"S": self._clock.now().astimezone(UTC).isoformat()}},

@@ -34,18 +34,16 @@ from assistant.answering.ports import (
     ValuesOfSent,
 )
 from assistant.aws.dynamodb import (
-    DynamoDbTable,
+    DynamoDbStore,
     Item,
     Key,
     StoredBody,
-    group_puts,
     partition_query,
     prefix_query,
     store_bytes,
     store_text,
     typed_key,
 )
-from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.errors import RecordsUnavailableError
 from assistant.twins import decode_log_batch, encode_log_batch
 
@@ -55,18 +53,8 @@ _CLAIMS = 3
 """Attempts to take a key that others release or take over at the same moment."""
 
 
-class DynamoDbAnswerLog:
+class DynamoDbAnswerLog(DynamoDbStore):
     """``AnswerLog`` in ``table``; ``client`` is an aiobotocore DynamoDB client."""
-
-    def __init__(self, client: Any, *, table: str, clock: Clock | None = None) -> None:
-        self._table = DynamoDbTable(client, name=table, unavailable=RecordsUnavailableError)
-        # One task writes a log, and repeats a batch unchanged: no condition is needed, so no transaction.
-        self._puts = group_puts(self._table)
-        self._clock = clock or SystemClock()
-
-    async def close(self) -> None:
-        await self._puts.close()
-        await self._table.close()
 
     async def open(self, opening: LogOpening) -> LogOpening:
         # Write the head before the key, so that a process that finds the key finds the log.
@@ -162,7 +150,7 @@ class DynamoDbAnswerLog:
         return LogOpening(**orjson.loads(body))
 
     async def _delete(self, key: Key, *, held_by: str | None = None) -> None:
-        request: dict[str, Any] = {"TableName": self._table.name, "Key": typed_key(key)}
+        request = self._table.at(key)
         if held_by is not None:
             request["ConditionExpression"] = "answer_id = :answer"
             request["ExpressionAttributeValues"] = {":answer": {"S": held_by}}
@@ -171,19 +159,21 @@ class DynamoDbAnswerLog:
     async def _signal(self, answer_id: str, update: str, value: Mapping[str, Any]) -> None:
         await self._table.calls.ask(
             "UpdateItem",
-            {
-                "TableName": self._table.name,
-                "Key": typed_key((_log(answer_id), _SIGNALS)),
+            self._table.at((_log(answer_id), _SIGNALS))
+            | {
                 "UpdateExpression": update,
                 "ExpressionAttributeValues": {":value": value, ":expiry": self._expiry()},
             },
         )
 
     async def _put(self, key: Key, body: StoredBody, *, urgent: bool = True) -> None:
-        """Write an item after its parts."""
+        """Write an item after its parts.
+
+        One task writes a log, and repeats a batch unchanged, so no condition is needed.
+        """
         parts = [self._with_expiry(typed_key((key[0], name)) | part) for name, part in body.parts]
-        await asyncio.gather(*(self._puts.write(part) for part in parts))
-        await self._puts.write(self._with_expiry(typed_key(key) | body.attributes), urgent=urgent)
+        await asyncio.gather(*(self._table.puts.write(part) for part in parts))
+        await self._table.puts.write(self._with_expiry(typed_key(key) | body.attributes), urgent=urgent)
 
     def _with_expiry(self, item: Item) -> Item:
         return item | {"expires_at": self._expiry()}
@@ -195,15 +185,8 @@ class DynamoDbAnswerLog:
         return int(item["expires_at"]["N"]) <= self._clock.now().timestamp()
 
 
-class DynamoDbSentValues:
+class DynamoDbSentValues(DynamoDbStore):
     """``SentValues`` in ``table``; ``client`` is an aiobotocore DynamoDB client."""
-
-    def __init__(self, client: Any, *, table: str, clock: Clock | None = None) -> None:
-        self._table = DynamoDbTable(client, name=table, unavailable=RecordsUnavailableError)
-        self._clock = clock or SystemClock()
-
-    async def close(self) -> None:
-        await self._table.close()
 
     async def keep(self, values: ValuesOfSent) -> ValuesOfSent:
         item = typed_key((_values(values.answer_id), values.send_id)) | {

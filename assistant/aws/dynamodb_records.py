@@ -27,16 +27,16 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from assistant.aws.dynamodb import (
+    DynamoDbStore,
     DynamoDbTable,
     Item,
     Key,
     StoredBody,
-    group_inserts,
     key_of,
     partition_query,
     prefix_query,
@@ -54,7 +54,6 @@ from assistant.domain.answers import (
     StoredVerdict,
     Verdict,
 )
-from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.errors import ConflictError, RecordsUnavailableError
 from assistant.domain.feedback import Act, StoredAct
 from assistant.domain.live import LiveRead, LiveReadPage, LiveReadQuery, place_of
@@ -63,30 +62,19 @@ from assistant.settings.deployed_names import OUTBOX
 _ANSWER = "answer"
 _INTERRUPTED = "interrupted"
 _USED_ONCE = "once"
-_MOST_ENTRIES = 2000
-"""Accesses that one call reads: about half a megabyte."""
-_MOST_DAYS = 62
-"""Days that one call reads: a day may be empty."""
+_LIVE_DAYS = "live#"
 _DAYS_A_PAGE = 400
 """Days that one page looks at: each is a query, about 5 ms of DynamoDB's. Six years are six pages."""
 _DAYS_AT_ONCE = 32
 """At most; a page begins with one day and asks for more at once while they have few reads."""
 _ITEMS_A_PAGE = 2000
-"""Reads that one page looks at, of all agents: about half a megabyte."""
+"""Entries that one page looks at, of all agents: about half a megabyte."""
 Stored = TypeVar("Stored", StoredVerdict, StoredSent, StoredAct)
+Entry = TypeVar("Entry", AccessEntry, LiveRead)
 
 
-class DynamoDbAnswerRecords:
+class DynamoDbAnswerRecords(DynamoDbStore):
     """``AnswerRecords`` in ``table``; ``client`` is an aiobotocore DynamoDB client."""
-
-    def __init__(self, client: Any, *, table: str, clock: Clock | None = None) -> None:
-        self._table = DynamoDbTable(client, name=table, unavailable=RecordsUnavailableError)
-        self._inserts = group_inserts(self._table)
-        self._clock = clock or SystemClock()
-
-    async def close(self) -> None:
-        await self._inserts.close()
-        await self._table.close()
 
     async def put_answer(self, record: AnswerRecord) -> None:
         if await self._put(record, kind=_ANSWER) is not None:
@@ -127,20 +115,17 @@ class DynamoDbAnswerRecords:
         """As the port says; over all answers the index may lag by a moment."""
         if answer_id is None:
             return await self._all_verdicts(limit)
-        request = prefix_query(f"answer#{answer_id}", prefix="verdict#")
-        return [StoredVerdict.model_validate_json(body) for body in await self._bodies(request, limit=limit)]
+        return await self._listed(answer_id, "verdict", StoredVerdict, limit=limit)
 
     async def list_sent(self, answer_id: str) -> list[StoredSent]:
-        bodies = await self._bodies(prefix_query(f"answer#{answer_id}", prefix="sent#"))
-        return [StoredSent.model_validate_json(body) for body in bodies]
+        return await self._listed(answer_id, "sent", StoredSent)
 
     async def append_act(self, answer_id: str, act: Act, *, agent: str) -> StoredAct:
         stored = StoredAct(answer_id=answer_id, agent=agent, at=self._clock.now(), act=act)
         return await self._append("act", act.act_id, stored)
 
     async def list_acts(self, answer_id: str) -> list[StoredAct]:
-        bodies = await self._bodies(prefix_query(f"answer#{answer_id}", prefix="act#"))
-        return [StoredAct.model_validate_json(body) for body in bodies]
+        return await self._listed(answer_id, "act", StoredAct)
 
     async def record_access(self, entry: AccessEntry) -> None:
         at = sortable(entry.at)
@@ -148,29 +133,7 @@ class DynamoDbAnswerRecords:
         await self._insert(key, store_text(entry.model_dump_json()))
 
     async def list_accesses(self, query: AccessQuery) -> AccessPage:
-        low, high = max(sortable(query.since), query.after or ""), sortable(query.until)
-        found: list[AccessEntry] = []
-        read = 0
-        for _ in range(_MOST_DAYS):
-            if low >= high:
-                return AccessPage(tuple(found), None)
-            request = partition_query(
-                "pk = :pk AND sk BETWEEN :low AND :high", pk=f"access#{low[:10]}", low=low, high=high
-            )
-            items = [item async for item in self._table.query(request, limit=_MOST_ENTRIES - read)]
-            read += len(items)
-            new = [item for item in items if item["sk"]["S"] != query.after]
-            for item, body in zip(new, await self._table.bodies(new), strict=True):
-                low = item["sk"]["S"]
-                entry = AccessEntry.model_validate_json(body)
-                if query.wants(entry):
-                    found.append(entry)
-                    if len(found) >= query.limit:
-                        return AccessPage(tuple(found), low)
-            if read >= _MOST_ENTRIES:
-                break
-            low = _start_of(_day(low) + timedelta(days=1))
-        return AccessPage(tuple(found), low)
+        return AccessPage(*await _Listing(self._table, query, AccessEntry).by_day("access#"))
 
     async def _all_verdicts(self, limit: int) -> list[StoredVerdict]:
         """Return the oldest verdicts, moved to the feedback store or not."""
@@ -187,8 +150,12 @@ class DynamoDbAnswerRecords:
         oldest = sorted(found.values(), key=lambda item: item["listed_at"]["S"])[:limit]
         return [StoredVerdict.model_validate_json(body) for body in await self._table.bodies(oldest)]
 
-    async def _bodies(self, request: Mapping[str, Any], *, limit: int | None = None) -> list[bytes]:
-        return await self._table.bodies([item async for item in self._table.query(request, limit=limit)])
+    async def _listed(
+        self, answer_id: str, kind: str, model: type[Stored], *, limit: int | None = None
+    ) -> list[Stored]:
+        request = prefix_query(f"answer#{answer_id}", prefix=f"{kind}#")
+        items = [item async for item in self._table.query(request, limit=limit)]
+        return [model.model_validate_json(body) for body in await self._table.bodies(items)]
 
     async def _put(self, record: AnswerRecord, *, kind: str) -> Item | None:
         """Write the record, its place in the conversation and its access; return another record that has its
@@ -235,7 +202,7 @@ class DynamoDbAnswerRecords:
 
     async def _insert_item(self, item: Item) -> Item | None:
         """Insert an item; return another item that has its key, if there is one."""
-        if await self._inserts.write(item):
+        if await self._table.inserts.write(item):
             return None
         found = await self._table.get(key_of(item))
         if found is None:  # records are never deleted
@@ -271,68 +238,89 @@ def _conversation_key(record: AnswerRecord) -> Key:
     return f"conversation#{record.conversation_id}", f"{sortable(record.asked_at)}#{record.answer_id}"
 
 
-class DynamoDbLiveReads:
+class DynamoDbLiveReads(DynamoDbStore):
     """``LiveReads`` in ``table``; ``client`` is an aiobotocore DynamoDB client."""
-
-    def __init__(self, client: Any, *, table: str, clock: Clock | None = None) -> None:
-        del clock  # reads bring their own times; all adapters have the same signature
-        self._table = DynamoDbTable(client, name=table, unavailable=RecordsUnavailableError)
-        self._inserts = group_inserts(self._table)
-
-    async def close(self) -> None:
-        await self._inserts.close()
-        await self._table.close()
 
     async def record(self, read: LiveRead) -> None:
         place = place_of(read)
-        partitions = [_of_day(place), *([] if read.subject is None else [_of_subject(read.subject)])]
+        partitions = [
+            f"{_LIVE_DAYS}{place[:10]}",
+            *([] if read.subject is None else [_of_subject(read.subject)]),
+        ]
         body = {"S": read.model_dump_json()}
         items = [{"pk": {"S": each}, "sk": {"S": place}, "body": body} for each in partitions]
-        await asyncio.gather(*(self._inserts.write(item) for item in items))
+        await asyncio.gather(*(self._table.inserts.write(item) for item in items))
 
     async def list(self, query: LiveReadQuery) -> LiveReadPage:
-        low, high = max(sortable(query.since), query.after or ""), sortable(query.until)
-        if low >= high:
-            return LiveReadPage((), None)
+        listing = _Listing(self._table, query, LiveRead)
         if query.subject is not None:
-            items = await self._items(_of_subject(query.subject), low, high)
-            return _page(_wanted(items, query), query, after=_end_of(items))
-        found: list[LiveRead] = []
+            return LiveReadPage(*await listing.of_partition(_of_subject(query.subject)))
+        return LiveReadPage(*await listing.by_day(_LIVE_DAYS))
+
+
+class _Listing(Generic[Entry]):
+    """Reads a page of the entries that a query wants, oldest first, and where the next page begins."""
+
+    def __init__(self, table: DynamoDbTable, query: AccessQuery | LiveReadQuery, model: type[Entry]) -> None:
+        self._table = table
+        self._wants: Callable[[Any], bool] = query.wants
+        self._limit = query.limit
+        self._model = model
+        self._low = max(sortable(query.since), query.after or "")
+        self._high = sortable(query.until)
+        self._found: list[tuple[str, Entry]] = []
+        """Entries with their places."""
+
+    async def of_partition(self, partition: str) -> tuple[tuple[Entry, ...], str | None]:
+        items = await self._items(partition, self._low)
+        await self._add(items)
+        return self._page(after=_end_of(items))
+
+    async def by_day(self, prefix: str) -> tuple[tuple[Entry, ...], str | None]:
+        """Read partitions that are named by a prefix and a day."""
         seen = 0
-        for days in _groups(low, high):
-            parts = await asyncio.gather(*(self._items(_of_day(day), max(low, day), high) for day in days))
-            for day, items in zip(days, parts, strict=True):
-                found += _wanted(items, query)
+        for days in _groups(self._low, self._high):
+            starts = (self._items(f"{prefix}{day[:10]}", max(self._low, day)) for day in days)
+            for day, items in zip(days, await asyncio.gather(*starts), strict=True):
+                await self._add(items)
                 seen += len(items)
                 if (end := _end_of(items)) is not None:
-                    return _page(found, query, after=end)
-                if seen >= _ITEMS_A_PAGE or len(found) >= query.limit:
-                    return _page(found, query, after=_day_after(day, high))
-        last = _start_of(_day(low) + timedelta(days=_DAYS_A_PAGE))
-        return _page(found, query, after=last if last < high else None)
+                    return self._page(after=end)
+                if seen >= _ITEMS_A_PAGE or len(self._found) >= self._limit:
+                    return self._page(after=self._if_below(_start_of(_day(day) + timedelta(days=1))))
+        return self._page(after=self._if_below(_start_of(_day(self._low) + timedelta(days=_DAYS_A_PAGE))))
 
-    async def _items(self, partition: str, low: str, high: str) -> list[Item]:
+    async def _items(self, partition: str, low: str) -> list[Item]:
         """Return the first items in (low, high]: a place is its instant with an id, so it is never equal."""
-        request = partition_query("pk = :pk AND sk BETWEEN :low AND :high", pk=partition, low=low, high=high)
+        if low >= self._high:
+            return []
+        request = partition_query(
+            "pk = :pk AND sk BETWEEN :low AND :high", pk=partition, low=low, high=self._high
+        )
         items = [item async for item in self._table.query(request, limit=_ITEMS_A_PAGE + 1)]
         return [item for item in items if item["sk"]["S"] != low][:_ITEMS_A_PAGE]
 
+    async def _add(self, items: Sequence[Item]) -> None:
+        for item, body in zip(items, await self._table.bodies(items), strict=True):
+            entry = self._model.model_validate_json(body)
+            if self._wants(entry):
+                self._found.append((item["sk"]["S"], entry))
 
-def _wanted(items: Sequence[Item], query: LiveReadQuery) -> list[LiveRead]:
-    reads = [LiveRead.model_validate_json(item["body"]["S"]) for item in items]
-    return [read for read in reads if query.wants(read)]
+    def _page(self, *, after: str | None) -> tuple[tuple[Entry, ...], str | None]:
+        """Return what fits into a page. ``after``: where the entries end that were looked at, if more
+        follow."""
+        kept = self._found[: self._limit]
+        is_cut = len(self._found) > self._limit
+        return tuple(entry for _, entry in kept), kept[-1][0] if is_cut else after
+
+    def _if_below(self, start: str) -> str | None:
+        """Return the start of a day, or None where the period has ended before it."""
+        return start if start < self._high else None
 
 
 def _end_of(items: Sequence[Item]) -> str | None:
     """Return the place of the last item where its partition may have more."""
     return str(items[-1]["sk"]["S"]) if len(items) >= _ITEMS_A_PAGE else None
-
-
-def _page(found: Sequence[LiveRead], query: LiveReadQuery, *, after: str | None) -> LiveReadPage:
-    """Return what fits into a page. ``after``: where the reads end that were looked at, if more follow."""
-    if len(found) <= query.limit:
-        return LiveReadPage(tuple(found), after)
-    return LiveReadPage(tuple(found[: query.limit]), place_of(found[query.limit - 1]))
 
 
 def _groups(low: str, high: str) -> list[list[str]]:
@@ -346,16 +334,6 @@ def _groups(low: str, high: str) -> list[list[str]]:
         groups.append(days[:size])
         days, size = days[size:], min(2 * size, _DAYS_AT_ONCE)
     return groups
-
-
-def _day_after(day: str, high: str) -> str | None:
-    """Return the day after, or None where the period has ended."""
-    following = _start_of(_day(day) + timedelta(days=1))
-    return following if following < high else None
-
-
-def _of_day(instant: str) -> str:
-    return f"live#{instant[:10]}"
 
 
 def _of_subject(subject: str) -> str:

@@ -12,8 +12,8 @@ import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-from assistant.aws.dynamodb import IS_FREE, DynamoDbTable, Item, Key, partition_query, typed_key
-from assistant.domain.clock import Clock, Deadline, SystemClock
+from assistant.aws.dynamodb import IS_FREE, DynamoDbStore, Item, Key, partition_query, typed_key
+from assistant.domain.clock import Clock, Deadline
 from assistant.domain.documents import DocumentState, DocumentStatus
 from assistant.domain.errors import DependencyError
 
@@ -31,20 +31,18 @@ _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 0.5
 
 
-class DynamoDbDocumentStates:
+class DynamoDbDocumentStates(DynamoDbStore):
     """``DocumentStates`` in ``table``; ``client`` is an aiobotocore DynamoDB client. Raises DependencyError.
 
     ``count_by_state`` and ``list`` of certain states read an index that may lag by a moment; ``list`` then
     reads its rows from the table.
     """
 
-    def __init__(self, client: Any, *, table: str, clock: Clock | None = None) -> None:
-        del clock  # statuses bring their own times; all adapters have the same signature
-        self._table = DynamoDbTable(client, name=table, unavailable=DependencyError)
-        self._writers = asyncio.Semaphore(_WRITES_AT_ONCE)
+    unavailable = DependencyError
 
-    async def close(self) -> None:
-        await self._table.close()
+    def __init__(self, client: Any, *, table: str, clock: Clock | None = None) -> None:
+        super().__init__(client, table=table, clock=clock)
+        self._writers = asyncio.Semaphore(_WRITES_AT_ONCE)
 
     async def get(self, document_id: str) -> DocumentStatus | None:
         item = await self._table.get(_key(document_id))
@@ -155,12 +153,14 @@ def _status(item: Item) -> DocumentStatus:
     return DocumentStatus.model_validate_json(item["body"]["S"])
 
 
-class DynamoDbWriteTurn:
+class DynamoDbWriteTurn(DynamoDbStore):
     """``WriteTurn`` in ``table``: a lock between the functions that write a tenant's index.
 
     ``client`` is an aiobotocore DynamoDB client. The lock expires ``lasts_s`` after it was taken, in case its
     holder died; a living holder is cancelled before that.
     """
+
+    unavailable = DependencyError
 
     def __init__(
         self,
@@ -174,8 +174,7 @@ class DynamoDbWriteTurn:
         taken: str = "Another process writes the passage index. Retry.",
     ) -> None:
         """``key``: the row of the lock; ``taken``: the message where it is not free in time."""
-        self._table = DynamoDbTable(client, name=table, unavailable=DependencyError)
-        self._clock = clock or SystemClock()
+        super().__init__(client, table=table, clock=clock)
         self._lasts_s = lasts_s
         self._waits_s = waits_s
         self._key = key
@@ -196,9 +195,6 @@ class DynamoDbWriteTurn:
             key=("write-turn", "reindex"),
             taken="Another reindex of this tenant runs, or was killed in the last 15 minutes. Retry then.",
         )
-
-    async def close(self) -> None:
-        await self._table.close()
 
     async def __aenter__(self) -> None:
         await self._lock_in_process.acquire()
