@@ -6,7 +6,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -19,7 +19,6 @@ from rich.text import Text
 from typer import Argument, Option
 
 from assistant.cli.ask import CUSTOMER, Agent, Ids, sign_context
-from assistant.cli.knowledge import first_names
 from assistant.cli.live import confusable
 from assistant.cli.local import local_runtime, runtime_of
 from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, ids_by_kind, table
@@ -34,7 +33,6 @@ from assistant.settings.care_app import CareApp, load_care_app
 from assistant.settings.tenant import (
     DEFAULT_SOURCE,
     WHERE_IT_STANDS,
-    SourceEntry,
     TenantConfig,
     TenantFiles,
     TenantName,
@@ -49,7 +47,6 @@ _DEFAULT_SOURCE = f'[[sources]]\nname = "{DEFAULT_SOURCE.name}"\nnamespace = ""\
 """The default source of a file without sources: the copy writes it, for its paths."""
 _OF_ONE_BUSINESS = (("glossary",), ("embedding", "vectors"))
 """What is not copied: it belongs to the words and documents of the tenant that has it."""
-_SHOWN_FILES = 5
 _TAKEN = "address ranges of other tenants"
 _MIB = 1024 * 1024
 Name = Annotated[str, Argument(metavar="NAME", help="Name of the tenant and its file.")]
@@ -236,10 +233,11 @@ def write_tenant(options: GlobalOptions, wanted: NewTenant) -> None:
     text = (options.tenants_dir / f"{wanted.source}.toml").read_text(encoding="utf-8")
     if "sources" not in source.model_fields_set:
         text = f"{text.rstrip()}\n\n{_DEFAULT_SOURCE}"
-    documents = _Documents.of(wanted, source, files.folder)
+    documents = _documents(wanted, source, files.folder)
+    left_out = [number for number, paths in documents.items() if not paths]
     try:
         text = with_values(text, _own_values(wanted, source, documents, files=files))
-        text = without(text, [*_OF_ONE_BUSINESS, *(("sources", number) for number in documents.left_out)])
+        text = without(text, [*_OF_ONE_BUSINESS, *(("sources", number) for number in left_out)])
     except ConfigurationError as error:
         raise ConfigurationError(f"{options.tenants_dir / wanted.source}.toml: {error.message}") from None
     tenant = _loaded(text, wanted.name, place=options.tenants_dir)
@@ -247,8 +245,11 @@ def write_tenant(options: GlobalOptions, wanted: NewTenant) -> None:
     _create(path, text)
     terminal.show(f"{path}: written, with the settings of {source.name} and names of its own.")
     terminal.say(f"escalation and gate are {source.name}'s: change what does not fit")
-    for said in (*_not_copied(source), *documents.said(source)):
+    for said in _not_copied(source):
         terminal.say(said)
+    if left_out:
+        names = ", ".join(source.sources[number].name for number in left_out)
+        terminal.say(f"left out, because nothing in {wanted.knowledge} has its name: {names}")
     paths = [path for each in tenant.sources for path in each.paths]
     if not all((options.tenants_dir / each).exists() for each in paths):
         terminal.say(f"put documents into {', '.join(paths)}, seen from {options.tenants_dir}")
@@ -313,13 +314,13 @@ def _refuse_name(name: str, *, path: Path) -> None:
 
 
 def _own_values(
-    wanted: NewTenant, source: TenantConfig, documents: _Documents, *, files: TenantFiles
+    wanted: NewTenant, source: TenantConfig, documents: Mapping[int, Sequence[str]], *, files: TenantFiles
 ) -> Mapping[tuple[str | int, ...], str | Sequence[str]]:
     """Return the values that differ from the source's file, by place."""
     values: dict[tuple[str | int, ...], str | Sequence[str]] = {
         ("name",): wanted.name,
         ("display_name",): wanted.display_name or wanted.name.replace("-", " ").capitalize(),
-        **{("sources", number, "paths"): paths for number, paths in documents.paths.items()},
+        **{("sources", number, "paths"): paths for number, paths in documents.items() if paths},
         ("embedding", "endpoint"): f"{wanted.name}-embedding",
         ("generation", "endpoint"): f"{wanted.name}-llm",
     }
@@ -403,85 +404,36 @@ def _not_copied(source: TenantConfig) -> Iterator[str]:
         yield f"embedding.vectors is not copied: that file is of {source.name}'s documents"
 
 
-@dataclass(frozen=True, slots=True)
-class _Documents:
-    """Which documents each source of a copy reads."""
+def _documents(wanted: NewTenant, source: TenantConfig, folder: Path) -> dict[int, list[str]]:
+    """Return files and folders of each copied source that reads some, by its number; relative to ``folder``.
 
-    paths: Mapping[int, Sequence[str]]
-    """Number of a source = its files and folders, relative to the folder of tenant files."""
-    left_out: Sequence[int] = ()
-    """Sources for which there is nothing."""
-    not_taken: Sequence[str] = ()
-    """What no source reads, though it is in the chosen folder."""
-    chosen: Path | None = None
-
-    @classmethod
-    def of(cls, wanted: NewTenant, source: TenantConfig, folder: Path) -> _Documents:
-        """Return the documents of the copied sources that read some.
-
-        A single one reads all of the chosen folder. Of several each reads what has its name, else its kind;
-        where nothing has, the first one reads all. Raises ConfigurationError for a folder that is not there.
-        """
-        numbers = [number for number, each in enumerate(source.sources) if each.paths]
-        if not numbers:
-            numbers = [number for number, each in enumerate(source.sources) if each.kind != "live"][:1]
-        if wanted.knowledge is None:
-            root = f"../knowledge/{wanted.name}"
-            names = {number: f"/{source.sources[number].name}" if numbers[1:] else "" for number in numbers}
-            return cls({number: [f"{root}{name}"] for number, name in names.items()})
-        if not wanted.knowledge.exists():
-            raise ConfigurationError(f"There is no such file or folder: {wanted.knowledge}.")
-        found = _by_name(wanted.knowledge, {number: source.sources[number] for number in numbers})
-        if len(numbers) < 2 or not found:
-            whole = [_relative(wanted.knowledge, folder)]
-            return cls(dict.fromkeys(numbers[:1], whole), numbers[1:], (), wanted.knowledge)
-        taken = {path for paths in found.values() for path in paths}
-        return cls(
-            {number: [_relative(path, folder) for path in paths] for number, paths in found.items()},
-            [number for number in numbers if number not in found],
-            [path.name for path in _visible(wanted.knowledge) if path not in taken],
-            wanted.knowledge,
-        )
-
-    def said(self, source: TenantConfig) -> Iterator[str]:
-        """Yield what of the sources and of the folder is not in the copy."""
-        left_out = ", ".join(source.sources[number].name for number in self.left_out)
-        if left_out:
-            yield f"left out, because nothing in {self.chosen} has the name or kind: {left_out}"
-        if left_out and len(self.paths) == 1 and not self.not_taken:
-            first = source.sources[next(iter(self.paths))]
-            yield f"{first.name} (kind {first.kind}) reads {', '.join(next(iter(self.paths.values())))}"
-        if self.not_taken:
-            names = first_names(self.not_taken, most=_SHOWN_FILES)
-            yield f"no source has the name of {names} in {self.chosen}: add [[sources]] for it, or rename it"
-
-
-def _by_name(folder: Path, sources: Mapping[int, SourceEntry]) -> dict[int, list[Path]]:
-    """Return what in the folder is named as each source, else as its kind: a folder, or files."""
-    found: dict[int, list[Path]] = {}
-    ways: tuple[Callable[[SourceEntry], str], ...] = (lambda one: one.name, lambda one: one.kind)
-    for name_of in ways:
-        taken = {path for paths in found.values() for path in paths}
-        for number, source in sources.items():
-            named = [
-                path
-                for path in _visible(folder)
-                if path not in taken
-                and (path.is_dir() or is_read(path))
-                and (path.name if path.is_dir() else path.name.partition(".")[0]) == name_of(source)
-            ]
-            if named and number not in found:
-                found[number] = named
-                taken.update(named)
-    return found
-
-
-def _visible(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.name[:1] != ".") if folder.is_dir() else []
-
-
-def _relative(path: Path, folder: Path) -> str:
-    return os.path.relpath(path.resolve(), folder.resolve())
+    A single source reads all of the chosen folder. Of several each reads what has its name, and one without
+    has none; where nothing is named so, the first reads all. Raises ConfigurationError for a folder that is
+    not there.
+    """
+    numbers = [number for number, each in enumerate(source.sources) if each.paths]
+    if not numbers:
+        numbers = [number for number, each in enumerate(source.sources) if each.kind != "live"][:1]
+    names = {number: source.sources[number].name for number in numbers}
+    chosen = wanted.knowledge
+    if chosen is None:
+        root = f"../knowledge/{wanted.name}"
+        return {
+            number: [f"{root}/{name}" if names.keys() - {number} else root] for number, name in names.items()
+        }
+    if not chosen.exists():
+        raise ConfigurationError(f"There is no such file or folder: {chosen}.")
+    inside = sorted(path for path in chosen.glob("*") if path.is_dir() or is_read(path))
+    found = {
+        number: [path for path in inside if path.name.partition(".")[0] == name]
+        for number, name in names.items()
+    }
+    if len(numbers) < 2 or not any(found.values()):
+        found = {number: [chosen] if number == numbers[0] else [] for number in numbers}
+    return {
+        number: [os.path.relpath(path.resolve(), folder.resolve()) for path in paths]
+        for number, paths in found.items()
+    }
 
 
 def _free_range(wanted: NewTenant, source: TenantConfig, files: TenantFiles) -> str:

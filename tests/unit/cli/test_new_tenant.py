@@ -138,9 +138,6 @@ def sources_of(options: GlobalOptions, name: str = "mine") -> dict[str, tuple[st
 def test_each_source_of_a_shop_reads_what_has_its_name_and_the_others_are_left_out(
     options: GlobalOptions, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (options.tenants_dir / "shop.toml").write_text(
-        (options.tenants_dir / "shop.toml").read_text().replace('name = "community"', 'name = "forum"')
-    )
     for name in ("catalogue.jsonl", "reviews/2026.jsonl", "community.md", "prices.csv", ".hidden.md"):
         (Path("my-notes") / name).parent.mkdir(exist_ok=True)
         (Path("my-notes") / name).write_text("")
@@ -149,13 +146,11 @@ def test_each_source_of_a_shop_reads_what_has_its_name_and_the_others_are_left_o
     assert sources_of(options) == {
         "catalogue": ("../my-notes/catalogue.jsonl",),
         "reviews": ("../my-notes/reviews",),
-        "forum": ("../my-notes/community.md",),  # by its kind
+        "community": ("../my-notes/community.md",),
         "stores": (),
     }
     assert "freshness_days = 720  # an opinion of two years ago counts half" in text
-    said = capsys.readouterr().err
-    assert "left out, because nothing in my-notes has the name or kind: help\n" in said
-    assert "no source has the name of prices.csv in my-notes" in said
+    assert "left out, because nothing in my-notes has its name: help\n" in capsys.readouterr().err
 
 
 def test_a_folder_in_which_nothing_is_named_as_a_source_goes_to_the_first_one(
@@ -165,8 +160,7 @@ def test_a_folder_in_which_nothing_is_named_as_a_source_goes_to_the_first_one(
     new(options, source="shop", knowledge=Path("my-notes"))
     assert sources_of(options) == {"catalogue": ("../my-notes",), "stores": ()}
     said = capsys.readouterr().err
-    assert "left out, because nothing in my-notes has the name or kind: reviews, community, help\n" in said
-    assert "catalogue (kind catalogue) reads ../my-notes\n" in said
+    assert "left out, because nothing in my-notes has its name: reviews, community, help\n" in said
 
 
 def test_the_words_and_vectors_of_another_business_are_not_copied(
