@@ -20,8 +20,7 @@ from assistant.domain.documents import DocumentState
 from assistant.domain.errors import ConfigurationError, LocalRuntimeError
 from assistant.knowledge.ports import KnowledgeStores
 from assistant.local.layout import ISSUER, SERVICE, Layout, port_wishes, url_of
-from assistant.local.processes import ProcessPlan, Registry
-from assistant.local.supervisor import Supervisor
+from assistant.local.processes import ProcessPlan, Registry, Supervisor
 from assistant.local.tokens import Grant, issue_token
 from assistant.private_files import make_private_folder, write_private
 from assistant.settings.process import LocalSettings

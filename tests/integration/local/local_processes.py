@@ -11,8 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from assistant.local.processes import PortWishes, ProcessPlan, Registry, Running
-from assistant.local.supervisor import Supervisor
+from assistant.local.processes import PortWishes, ProcessPlan, Registry, Running, Supervisor
 from assistant.settings.process import LocalSettings
 
 STAND_IN = Path(__file__).with_name("stand_in.py")

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from assistant.domain.errors import LocalRuntimeError
-from assistant.local.processes import PortWishes, refuse_taken
-from assistant.local.supervisor import ProcessLog
+from assistant.local.processes import PortWishes, ProcessLog, refuse_taken
 
 pytestmark = pytest.mark.loopback
 
@@ -55,13 +54,13 @@ def log(tmp_path: Path) -> ProcessLog:
 
 def test_a_ready_line_of_an_earlier_start_does_not_count(log: ProcessLog) -> None:
     log.path.write_text('{"ready": true, "port": 1}\n')
-    assert log.ready_line(since_bytes=log.size_bytes()) is None
-    assert log.ready_line(since_bytes=0) == {"ready": True, "port": 1}
+    assert not log.is_ready(since_bytes=log.size_bytes())
+    assert log.is_ready(since_bytes=0)
 
 
 def test_a_ready_line_is_found_among_log_lines(log: ProcessLog) -> None:
     log.path.write_text('{"event": "starting"}\n{broken\n{"ready": true}\n')
-    assert log.ready_line(since_bytes=0) == {"ready": True}
+    assert log.is_ready(since_bytes=0)
 
 
 @pytest.mark.parametrize(
