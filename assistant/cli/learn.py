@@ -96,7 +96,6 @@ def ranking(
     tenant: Tenant,
     since: Since = None,
     until: Until = None,
-    seed: Annotated[int, Option(help="Chooses which signals a cap leaves.")] = 0,
     share: Annotated[
         int, Option(min=1, max=100, metavar="N", help="Conversations in the trial, in per cent.")
     ] = 10,
@@ -108,11 +107,11 @@ def ranking(
 ) -> None:
     """Learn ranker weights from agents' feedback; what passes the gate goes on trial."""
     from assistant.tuning.gate import read_protected
-    from assistant.tuning.releases import LearningRequest, LearnRanking, report_of
+    from assistant.tuning.releases import LearningReport, LearningRequest, LearnRanking
 
     options = GlobalOptions.of(context)
     begin, end = _window(since, until, days=RANKING_DAYS)
-    request = LearningRequest(begin, end, seed=seed, share_percent=share, dry_run=dry_run)
+    request = LearningRequest(begin, end, share_percent=share, dry_run=dry_run)
     if questions is not None:
         protected = read_protected(questions, tenant=tenant)
     else:
@@ -128,33 +127,27 @@ def ranking(
         ).learn(request)
 
     release = _with_stores(options, tenant, learn)
-    content, report = release.content, report_of(release.content)
-    parts: list[str | Table | None] = [
-        f"{content.signals} answers by {content.agents} agents, {begin:%Y-%m-%d} to {end:%Y-%m-%d}, "
-        f"seed {seed}; artifact {content.artifact_hash[:16]}"
+    content, report = release.content, LearningReport.model_validate_json(release.content.report)
+    gate, before = report.gate, report.weights_before
+    rows = [
+        (name, f"{before.get(name, 0.0):.4f}", f"{after:.4f}") for name, after in report.weights_after.items()
     ]
-    if report is not None:
-        gate, before = report.gate, report.weights_before
-        rows = [
-            (name, f"{before.get(name, 0.0):.4f}", f"{after:.4f}")
-            for name, after in report.weights_after.items()
-        ]
-        rows += [(f"offset of {name}", "", f"{value:+.4f}") for name, value in report.largest_offsets.items()]
-        trust = ", ".join(
-            f"{way} {right:.2f} / {wrong:.2f}" for way, (right, wrong) in report.channels.items()
-        )
-        left = ", ".join(f"{count} {reason}" for reason, count in report.left_out.items())
-        parts += [
-            table("weight", "before", "after", right=("before", "after"), rows=rows),
-            f"{report.offsets} documents have an offset; share of the step that is kept: "
-            f"weights {gate.share_of_weights:g}, offsets {gate.share_of_offsets:g}",
-            f"accepted when right / wrong: {trust}",
-            f"agents left out, who contradict all others: {', '.join(report.agents_left_out) or 'none'}",
-            f"left out: {left or 'nothing'}",
-            _checks("open half", gate.open_half),
-            _checks("sealed half", gate.sealed_half),
-            *(f"refused: {reason}" for reason in gate.refused_because),
-        ]
+    rows += [(f"offset of {name}", "", f"{value:+.4f}") for name, value in report.largest_offsets.items()]
+    trust = ", ".join(f"{way} {right:.2f} / {wrong:.2f}" for way, (right, wrong) in report.channels.items())
+    left = ", ".join(f"{count} {reason}" for reason, count in report.left_out.items())
+    parts: list[str | Table | None] = [
+        f"{content.signals} answers by {content.agents} agents, {begin:%Y-%m-%d} to {end:%Y-%m-%d}; "
+        f"artifact {content.artifact_hash[:16]}",
+        table("weight", "before", "after", right=("before", "after"), rows=rows),
+        f"{report.offsets} documents have an offset; share of the step that is kept: "
+        f"weights {gate.share_of_weights:g}, offsets {gate.share_of_offsets:g}",
+        f"accepted when right / wrong: {trust}",
+        f"agents left out, who contradict all others: {', '.join(report.agents_left_out) or 'none'}",
+        f"left out: {left or 'nothing'}",
+        _checks("open half", gate.open_half),
+        _checks("sealed half", gate.sealed_half),
+        *(f"refused: {reason}" for reason in gate.refused_because),
+    ]
     if content.state is ReleaseState.TRIAL:
         parts.append(
             f"on trial for {share} % of conversations until {content.trial_ends_at:%Y-%m-%d}; "
@@ -279,7 +272,6 @@ def routing(
     context: typer.Context,
     tenant: Tenant,
     questions: Annotated[list[Path] | None, Option(metavar="FILE", help=LABELLED)] = None,
-    seed: Annotated[int, Option(help="Draws the folds of cross-validation.")] = 0,
     dry_run: Annotated[bool, Option("--dry-run", help="Learn and measure; store nothing.")] = False,
     rollback: Annotated[bool, Option("--rollback", help="Take the live router back instead.")] = False,
 ) -> None:
@@ -295,7 +287,7 @@ def routing(
     if not paths:
         names = " or ".join(_ROUTING_FILES)
         raise ConfigurationError(f"evaluation/{tenant} has no {names}: name a file with --questions.")
-    learn = partial(_learn_router, options, paths=paths, seed=seed, dry_run=dry_run)
+    learn = partial(_learn_router, options, paths=paths, dry_run=dry_run)
     release = _with_services(options, tenant, learn)
     report = routing_report_of(release.content)
     rows = [(name, str(count)) for name, count in report.of_source.items()]
@@ -332,34 +324,32 @@ async def learn_first_router(
 
 
 async def _learn_router(
-    options: GlobalOptions,
-    services: TenantServices,
-    *,
-    paths: Sequence[Path],
-    seed: int = 0,
-    dry_run: bool = False,
+    options: GlobalOptions, services: TenantServices, *, paths: Sequence[Path], dry_run: bool = False
 ) -> Release[RouterRelease]:
     from assistant.answering.evidence import FindEvidence
     from assistant.answering.tables import source_ids
     from assistant.answering.vocabulary import KnownWordsReader
     from assistant.evaluation.routing import load_routed
-    from assistant.tuning.routing import LearnRouting
+    from assistant.evaluation.trials import embedded
+    from assistant.tuning.releases import RouterReleases
+    from assistant.tuning.routing import LabelledQuestion, learn_routing
 
-    config, clock = services.tenant, SystemClock()
+    config, find = services.tenant, FindEvidence(services)
     items_of = source_ids(config, kind="catalogue")
     known = await KnownWordsReader(services.search, clock=services.clock, items_of=items_of).read()
-
-    async def embed(texts: Sequence[str]) -> list[list[float]]:
-        deadline = Deadline.after(_EMBEDDED_AT_ONCE_S, clock=clock)
-        return await services.embedder.embed(texts, deadline=deadline)
-
+    routed = [
+        (question, find.without_items(question.question, known=known))
+        for path in paths
+        for question in load_routed(path)
+        if question.sources
+    ]
+    vectors = await embedded(services.embedder, [text for _, text in routed], clock=services.clock)
     async with options.stores(config.name) as stores:
-        return await LearnRouting(config, desk=stores.desk, clock=clock).learn(
-            [question for path in paths for question in load_routed(path)],
-            file_sha256=sha256(b"".join(path.read_bytes() for path in paths)).hexdigest(),
-            read=partial(FindEvidence(services).without_items, known=known),
-            embed=embed,
-            seed=seed,
+        return await learn_routing(
+            config,
+            [LabelledQuestion(text, vectors[text], one.sources, one.group) for one, text in routed],
+            RouterReleases(stores.desk, clock=SystemClock()),
+            questions_sha256=sha256(b"".join(path.read_bytes() for path in paths)).hexdigest(),
             dry_run=dry_run,
         )
 

@@ -4,14 +4,14 @@
 
 The label of a question is the source that should come first. Questions are read without the names of their
 items, and words of one item's questions alone are left out: they name it. Everything is deterministic by the
-order of the questions; the seed only draws the folds of cross-validation.
+order of the questions.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -19,12 +19,9 @@ import numpy as np
 import orjson
 
 from assistant.answering.routing import Router, RouterFile, keyword_scores, question_words
-from assistant.domain.clock import Clock
 from assistant.domain.desk import ReleaseState, RouterRelease
 from assistant.domain.errors import ConfigurationError
 from assistant.domain.public import PublicModel
-from assistant.evaluation.routing import RoutedQuestion
-from assistant.learning.ports import DeskStore
 from assistant.settings.tenant import SourceEntry, TenantConfig
 from assistant.tuning.estimator import Estimator, Floats
 from assistant.tuning.gate import lower_bound
@@ -35,6 +32,11 @@ LEAST_GROUPS = 2
 """Groups in whose questions a word occurs, to get a weight: a word of one group is an item's name."""
 FOLDS = 5
 _DECIMALS = 5
+_PULL = 0.005
+"""How strongly weights are held at 0, in questions: one that is off by 1 costs half of this for each."""
+_WORD_SCALE = 0.6
+"""Value of a word that occurs, beside a vector of unit length."""
+_VECTOR_SCALE = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +51,6 @@ class LabelledQuestion:
     """Names, the one that should come first at the beginning; never empty."""
     group: str
     """Questions of one group are never both learned from and judged: an item, or the wording."""
-
-
-@dataclass(frozen=True, slots=True)
-class RoutingPlan:
-    """How strongly the weights are held at 0."""
-
-    pull: float = 0.005
-    """In questions: a weight that is off by 1 costs half of this for each question."""
-    word_scale: float = 0.6
-    """Value of a word that occurs, beside a vector of unit length."""
-    vector_scale: float = 4.0
 
 
 class RoutingReport(PublicModel):
@@ -105,10 +96,8 @@ def learn(
     sources: Sequence[str],
     embedding_model: str,
     fitted_on: str,
-    plan: RoutingPlan | None = None,
 ) -> RouterFile:
     """Return the router of these questions. Raises ConfigurationError for labels that name no source."""
-    plan = plan or RoutingPlan()
     unknown = sorted({name for question in questions for name in question.sources} - set(sources))
     if unknown:
         raise ConfigurationError(
@@ -122,10 +111,10 @@ def learn(
     asked = [question_words(question.text) for question in questions]
     present = np.array([[word in own for word in words] for own in asked], float)
     vectors = np.array([question.vector for question in questions], float)
-    scales = np.r_[1.0, np.full(vectors.shape[1], plan.vector_scale), np.full(len(words), plan.word_scale)]
+    scales = np.r_[1.0, np.full(vectors.shape[1], _VECTOR_SCALE), np.full(len(words), _WORD_SCALE)]
     features = np.hstack([np.ones((len(questions), 1)), vectors, present]) * scales
     right = np.array([[name == question.sources[0] for name in sources] for question in questions], float)
-    pull = np.full((len(scales), len(sources)), plan.pull * len(questions))
+    pull = np.full((len(scales), len(sources)), _PULL * len(questions))
     pull[0] = 0.0
     fitted = Estimator(pull=pull.ravel()).fit(Classes(features, len(sources)), right)
     weights = (fitted.reshape(-1, len(sources)) * scales[:, None]).round(_DECIMALS)
@@ -148,8 +137,8 @@ def router_bytes(content: RouterFile) -> bytes:
 # How well it routes questions that it has not seen
 
 
-def fold_of(group: str, *, seed: int) -> int:
-    return int(sha256(f"{seed} {group}".encode()).hexdigest(), 16) % FOLDS
+def fold_of(group: str) -> int:
+    return int(sha256(f"0 {group}".encode()).hexdigest(), 16) % FOLDS
 
 
 def first_of(scores: Mapping[str, float]) -> str:
@@ -158,11 +147,7 @@ def first_of(scores: Mapping[str, float]) -> str:
 
 
 def cross_validated(
-    questions: Sequence[LabelledQuestion],
-    *,
-    sources: Sequence[SourceEntry],
-    seed: int = 0,
-    plan: RoutingPlan | None = None,
+    questions: Sequence[LabelledQuestion], *, sources: Sequence[SourceEntry]
 ) -> RoutingReport:
     """Return how often the right source comes first: by routers that have not seen a question's group, and by
     the words of the kinds.
@@ -174,7 +159,7 @@ def cross_validated(
             f"{len(questions)} labelled questions are too few to learn from; write {LEAST_QUESTIONS} or more."
         )
     names = [source.name for source in sources]
-    folds = [fold_of(question.group, seed=seed) for question in questions]
+    folds = [fold_of(question.group) for question in questions]
     routers = {
         fold: Router(
             learn(
@@ -182,7 +167,6 @@ def cross_validated(
                 sources=names,
                 embedding_model="",
                 fitted_on="",
-                plan=plan,
             ),
             sha256="",
         )
@@ -210,78 +194,54 @@ def cross_validated(
     )
 
 
-# From a file of labelled questions to a release
+# From labelled questions to a release
 
 
-_BATCH = 32
-Embed = Callable[[Sequence[str]], Awaitable[list[list[float]]]]
-"""Returns a unit-length vector for each text."""
-Read = Callable[[str], str]
-"""Returns a question as a router reads it."""
+async def learn_routing(
+    tenant: TenantConfig,
+    questions: Sequence[LabelledQuestion],
+    releases: RouterReleases,
+    *,
+    questions_sha256: str,
+    dry_run: bool = False,
+) -> Release[RouterRelease]:
+    """Return the release: live, or refused with its report.
+
+    Raises ConfigurationError for a tenant with one source and for questions that cannot be learned from,
+    ConflictError where another learner releases at the same moment.
+    """
+    if len(tenant.sources) < 2:
+        raise ConfigurationError(f"{tenant.name} has one source: there is nothing to route.")
+    content = await asyncio.to_thread(_learned, tenant, questions, questions_sha256)
+    note = "dry run" if dry_run else content_note(content)
+    release = releases.next(await releases.all(), content, note)
+    if not dry_run:
+        await releases.put(release)
+        if content.state is ReleaseState.LIVE:
+            await releases.replace_live(by=release.name)
+    return release
 
 
-class LearnRouting:
-    """Learns the routers of one tenant."""
-
-    def __init__(self, tenant: TenantConfig, *, desk: DeskStore, clock: Clock) -> None:
-        self._tenant = tenant
-        self._releases = RouterReleases(desk, clock=clock)
-
-    async def learn(
-        self,
-        labelled: Sequence[RoutedQuestion],
-        *,
-        file_sha256: str,
-        read: Read,
-        embed: Embed,
-        seed: int = 0,
-        dry_run: bool = False,
-    ) -> Release[RouterRelease]:
-        """Return the release: live, or refused with its report.
-
-        Raises ConfigurationError for a tenant with one source and for questions that cannot be learned from,
-        ConflictError where another learner releases at the same moment.
-        """
-        if len(self._tenant.sources) < 2:
-            raise ConfigurationError(f"{self._tenant.name} has one source: there is nothing to route.")
-        routed = [(question, read(question.question)) for question in labelled if question.sources]
-        vectors: list[list[float]] = []
-        for at in range(0, len(routed), _BATCH):
-            vectors += await embed([text for _, text in routed[at : at + _BATCH]])
-        questions = [
-            LabelledQuestion(text, vector, question.sources, question.group)
-            for (question, text), vector in zip(routed, vectors, strict=True)
-        ]
-        content = await asyncio.to_thread(self._learned, questions, file_sha256, seed)
-        note = "dry run" if dry_run else content_note(content)
-        release = self._releases.next(await self._releases.all(), content, note)
-        if not dry_run:
-            await self._releases.put(release)
-            if content.state is ReleaseState.LIVE:
-                await self._releases.replace_live(by=release.name)
-        return release
-
-    def _learned(
-        self, questions: Sequence[LabelledQuestion], questions_sha256: str, seed: int
-    ) -> RouterRelease:
-        sources = self._tenant.sources
-        report = cross_validated(questions, sources=sources, seed=seed)
-        content = learn(
-            questions,
-            sources=[source.name for source in sources],
-            embedding_model=self._tenant.embedding.model,
-            fitted_on=f"{len(questions)} labelled questions of {self._tenant.name}, {questions_sha256[:16]}",
-        )
-        raw = router_bytes(content)
-        return RouterRelease(
-            artifact_hash=sha256(raw).hexdigest(),
-            router_json=raw.decode(),
-            state=ReleaseState.REFUSED if report.refused_because else ReleaseState.LIVE,
-            questions=len(questions),
-            questions_sha256=questions_sha256,
-            seed=seed,
-            report=report.model_dump_json(),
-        )
+def _learned(
+    tenant: TenantConfig, questions: Sequence[LabelledQuestion], questions_sha256: str
+) -> RouterRelease:
+    report = cross_validated(questions, sources=tenant.sources)
+    content = learn(
+        questions,
+        sources=[source.name for source in tenant.sources],
+        embedding_model=tenant.embedding.model,
+        fitted_on=f"{len(questions)} labelled questions of {tenant.name}, {questions_sha256[:16]}",
+    )
+    raw = router_bytes(content)
+    return RouterRelease(
+        artifact_hash=sha256(raw).hexdigest(),
+        router_json=raw.decode(),
+        state=ReleaseState.REFUSED if report.refused_because else ReleaseState.LIVE,
+        questions=len(questions),
+        questions_sha256=questions_sha256,
+        seed=0,
+        report=report.model_dump_json(),
+    )
 
 
 def routing_report_of(content: RouterRelease) -> RoutingReport:

@@ -14,10 +14,9 @@ from assistant.settings.tenant import SourceEntry, TenantConfig
 from assistant.tuning.releases import Release, RouterReleases
 from assistant.tuning.routing import (
     LabelledQuestion,
-    LearnRouting,
-    RoutingPlan,
     cross_validated,
     learn,
+    learn_routing,
     router_bytes,
 )
 from tests.fakes.clock import SteppedClock
@@ -54,10 +53,6 @@ def with_vectors(questions: Sequence[RoutedQuestion]) -> list[LabelledQuestion]:
     return [LabelledQuestion(one.question, (0.6, 0.8), one.sources, one.group) for one in questions]
 
 
-async def embed(texts: Sequence[str]) -> list[list[float]]:
-    return [[0.6, 0.8] for _ in texts]
-
-
 class Desk:
     """Keeps the newest revision of each item."""
 
@@ -81,16 +76,15 @@ def _content(item: DeskItem) -> RouterRelease:
     return RouterRelease.model_validate_json(item.body)
 
 
-def learner(desk: Desk, *, tenant: TenantConfig = TENANT) -> LearnRouting:
-    return LearnRouting(tenant, desk=desk, clock=SteppedClock())  # pyright: ignore[reportArgumentType]
-
-
 def releases(desk: Desk) -> RouterReleases:
     return RouterReleases(desk, clock=SteppedClock())  # pyright: ignore[reportArgumentType]
 
 
-async def learned(desk: Desk, questions: Sequence[RoutedQuestion], **options: bool) -> Release[RouterRelease]:
-    return await learner(desk).learn(questions, file_sha256="0" * 64, read=str, embed=embed, **options)
+async def learned(
+    desk: Desk, questions: Sequence[RoutedQuestion], *, tenant: TenantConfig = TENANT, dry_run: bool = False
+) -> Release[RouterRelease]:
+    labels = with_vectors(questions)
+    return await learn_routing(tenant, labels, releases(desk), questions_sha256="0" * 64, dry_run=dry_run)
 
 
 def test_the_same_questions_give_the_same_bytes() -> None:
@@ -112,21 +106,6 @@ def test_words_of_one_item_get_no_weight() -> None:
     )
     assert "grams" in content.words
     assert "zephyr" not in content.words
-
-
-def test_a_stronger_pull_gives_smaller_weights() -> None:
-    def largest(pull: float) -> float:
-        plan = RoutingPlan(pull=pull)
-        content = learn(
-            with_vectors(labelled()),
-            sources=["catalogue", "chatter"],
-            embedding_model="",
-            fitted_on="",
-            plan=plan,
-        )
-        return max(abs(weight) for row in content.words.values() for weight in row)
-
-    assert largest(1.0) < largest(0.01)
 
 
 def test_cross_validation_tells_router_and_keywords_apart() -> None:
@@ -179,4 +158,4 @@ async def test_questions_that_cannot_be_learned_from_are_refused() -> None:
         await learned(Desk(), [*labelled(), unknown])
     alone = TENANT.model_copy(update={"sources": SOURCES[:1]})
     with pytest.raises(ConfigurationError, match="one source"):
-        await learner(Desk(), tenant=alone).learn(labelled(), file_sha256="0" * 64, read=str, embed=embed)
+        await learned(Desk(), labelled(), tenant=alone)
