@@ -49,6 +49,32 @@ def write_private(path: Path, content: bytes) -> None:
         file.write(content)
 
 
+def replace_private(path: Path, content: bytes, *, synced: bool = False) -> None:
+    """Replace a file as a whole: a reader sees the old one or the new one. Raises OSError.
+
+    ``synced``: the same after a crash of the machine.
+    """
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        write_private(draft, content)
+        if synced:
+            _sync(draft)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+    if synced:
+        _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    """Write a file's bytes, or a folder's names, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def keep_private(state_dir: Path) -> None:
     """Create the state folder for its owner only, or correct the modes that an older release left in it.
 

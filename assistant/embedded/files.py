@@ -11,14 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
-import re
-import secrets
-import threading
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
@@ -26,12 +21,13 @@ from urllib.parse import quote
 
 import orjson
 import structlog
+from pydantic import BaseModel
 
 from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.documents import Document, ParsedDocument
 from assistant.domain.errors import ConfigurationError, DependencyError, RecordsUnavailableError
 from assistant.live.ports import SwitchUnreadableError, is_on_by
-from assistant.private_files import FILE_MODE, make_private_file, make_private_folder, write_private
+from assistant.private_files import make_private_file, make_private_folder, replace_private, write_private
 from assistant.settings.deployed_names import CLOSED, OFF, ON
 from assistant.twins import decode_document, decode_parsed, encode_document, encode_parsed
 
@@ -39,6 +35,7 @@ if TYPE_CHECKING:
     import sqlite3
 
 Result = TypeVar("Result")
+Body = TypeVar("Body", bound=BaseModel)
 
 BUSY_TIMEOUT_S = 5.0
 """How long a statement waits for another process's write lock."""
@@ -239,6 +236,10 @@ class SqliteStore:
     async def close(self) -> None:
         await self._file.close()
 
+    async def _bodies(self, kind: type[Body], statement: str, *values: object) -> list[Body]:
+        """Return the rows of a statement that reads one column of JSON. Raises as ``SqliteFile.write``."""
+        return [kind.model_validate_json(body) for (body,) in await self._file.query(statement, values)]
+
 
 def json_array(values: Iterable[object]) -> str:
     """Return the values as JSON, for ``json_each`` in a statement."""
@@ -266,7 +267,7 @@ def open_connection(
 
 READABLE_NAME_CHARS = 100
 """A file name has at most 255 bytes; the hash after the readable part makes names unique."""
-_DIGEST = re.compile(r"-([0-9a-f]{32})(?:\..*\.parsed)?\.json$")
+_DIGEST_DIGITS = 32
 _WORD_REFRESH_S = 2.0
 _WORD_BYTES = 64
 _LARGEST_SECRET_BYTES = 64 * 1024
@@ -308,32 +309,18 @@ class FileDocumentStore:
     def _document_path(self, document_id: str) -> Path:
         digest = hashlib.sha256(document_id.encode()).hexdigest()
         readable = quote(document_id, safe="")[:READABLE_NAME_CHARS]
-        return self._directory / digest[:2] / f"{readable}-{digest[:32]}.json"
+        return self._directory / digest[:2] / f"{readable}-{digest[:_DIGEST_DIGITS]}.json"
 
     def _parsed_path(self, document_id: str, content_hash: str) -> Path:
         return self._document_path(document_id).with_suffix(f".{quote(content_hash, safe='')}.parsed.json")
 
 
 def _write(path: Path, content: bytes) -> None:
-    draft = path.with_name(f".{_digest_of(path)}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
-        try:
-            write_private(draft, content)
-        except FileNotFoundError:
-            make_private_folder(path.parent)
-            write_private(draft, content)
-        draft.replace(path)
+        make_private_folder(path.parent)
+        replace_private(path, content)
     except OSError as error:
-        with suppress(OSError):
-            draft.unlink()
         raise DependencyError(f"The document store cannot write: {error.strerror}.") from error
-
-
-def _digest_of(path: Path) -> str:
-    """Return the digest of the document's id, which is part of the names of all its files."""
-    found = _DIGEST.search(path.name)
-    assert found is not None, path  # noqa: S101 - _document_path makes every path
-    return found[1]
 
 
 def _read(path: Path) -> bytes | None:
@@ -347,9 +334,11 @@ def _read(path: Path) -> bytes | None:
 
 def _delete(path: Path) -> None:
     # The name ends with a hash and quote() leaves no wildcard: the patterns match this document alone.
-    parsed, drafts = f"{path.stem}.*.parsed.json", f".{_digest_of(path)}.*.tmp"  # drafts of killed writers
+    parsed, drafts = f"{path.stem}.*.parsed.json", f".{path.stem}.*"  # drafts of killed writers
+    drafts_before = f".{path.stem[-_DIGEST_DIGITS:]}.*.tmp"  # of earlier releases
+    folder = path.parent
     try:
-        for file in (path, *path.parent.glob(parsed), *path.parent.glob(drafts)):
+        for file in (path, *folder.glob(parsed), *folder.glob(drafts), *folder.glob(drafts_before)):
             file.unlink(missing_ok=True)
     except OSError as error:
         raise DependencyError(f"The document store cannot delete: {error.strerror}.") from error
@@ -387,23 +376,8 @@ class FolderFeedbackFiles:
 def _put_synced(path: Path, content: bytes) -> None:
     if path.exists():
         return
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     make_private_folder(path.parent)
-    try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        with suppress(FileNotFoundError):
-            draft.unlink()
-    folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    replace_private(path, content, synced=True)
 
 
 class FilePower:
@@ -428,10 +402,7 @@ class FilePower:
 
     def _read(self) -> None:
         try:
-            with self._path.open("rb") as file:
-                word = file.read(_WORD_BYTES).strip().decode("utf-8", "replace")
-        except FileNotFoundError:
-            word = ON
+            word = _word(self._path, ON)
         except OSError as error:
             _log.warning("power_not_read", reason=type(error).__name__)
             return
@@ -462,18 +433,22 @@ class FileSwitches:
 
     def _read(self, system: str, last: bool | None) -> bool:
         """Return the present state, or the last one. Raises SwitchUnreadableError where there is none."""
-        word = None
         try:
-            with (self._folder / system).open("rb") as file:
-                word = file.read(_WORD_BYTES).decode("utf-8", "replace")
-        except FileNotFoundError:
-            pass
+            return is_on_by(_word(self._folder / system, ON))
         except OSError as error:
             _log.error("switch_not_read", system=system, reason=type(error).__name__)
             if last is None:
                 raise SwitchUnreadableError(f"The switch of {system} cannot be read: {error}.") from None
             return last
-        return is_on_by(word)
+
+
+def _word(path: Path, default: str) -> str:
+    """Return the word in a file, ``default`` without the file. Raises OSError."""
+    try:
+        with path.open("rb") as file:
+            return file.read(_WORD_BYTES).strip().decode("utf-8", "replace")
+    except FileNotFoundError:
+        return default
 
 
 def set_switch(folder: Path, system: str, *, on: bool) -> None:

@@ -138,6 +138,22 @@ class _Engine(ABC, Generic[Side]):
         except (sqlite3.Error, OSError, ValueError) as error:  # ValueError: what tantivy raises
             raise SearchUnavailableError(f"The passage index failed: {error}.") from error
 
+    async def _read(self, work: Callable[[sqlite3.Connection], Result], *, empty: Result) -> Result:
+        """Return what ``work`` reads by a connection of its own, which waits for no search and no write;
+        ``empty`` where nothing was written yet."""
+        path = self._folder / PASSAGES_FILE
+
+        def reading() -> Result:
+            if not path.exists():
+                return empty
+            with closing(open_connection(path)) as connection:
+                return work(connection)
+
+        try:
+            return await asyncio.to_thread(reading)
+        except sqlite3.Error as error:
+            raise SearchUnavailableError(f"The passage index failed: {error}.") from error
+
     def _work(self, work: Callable[[Side], Result]) -> Result:
         if self._side is None:
             self._side = self._open()
@@ -196,21 +212,6 @@ class EmbeddedPassageIndex(_Engine["IndexWriter"]):
 
     async def read(self, document_ids: Sequence[str]) -> Sequence[StoredDocument]:
         return await self._read(lambda connection: stored_documents(connection, document_ids), empty=[])
-
-    async def _read(self, work: Callable[[sqlite3.Connection], Result], *, empty: Result) -> Result:
-        """Return what ``work`` reads by a connection of its own, ``empty`` where nothing was written yet."""
-        path = self._folder / PASSAGES_FILE
-
-        def reading() -> Result:
-            if not path.exists():
-                return empty
-            with closing(open_connection(path)) as connection:
-                return work(connection)
-
-        try:
-            return await asyncio.to_thread(reading)
-        except sqlite3.Error as error:
-            raise SearchUnavailableError(f"The passage index failed: {error}.") from error
 
     async def _on_others(self, work: Callable[[IndexWriter], None]) -> None:
         """Do the same on each other kept version that was written, one after the other."""
@@ -287,18 +288,8 @@ class EmbeddedPassageSearch(_Engine["IndexReader"]):
         )
 
     async def known_words(self, *, items_of: Sequence[SourceIds] = ()) -> KnownWords:
-        """Read by a separate connection, so that searches do not wait."""
-        return await asyncio.to_thread(self._known_words, items_of)
-
-    def _known_words(self, items_of: Sequence[SourceIds]) -> KnownWords:
-        path = self._folder / PASSAGES_FILE
-        if not path.exists():
-            return KnownWords(abbreviations={})
-        try:
-            with closing(open_connection(path)) as connection:
-                return known_words(connection, items_of=items_of)
-        except sqlite3.Error as error:
-            raise SearchUnavailableError(f"The passage index failed: {error}.") from error
+        nothing = KnownWords(abbreviations={})
+        return await self._read(lambda connection: known_words(connection, items_of=items_of), empty=nothing)
 
     async def _search(self, queries: Sequence[PassageQuery]) -> Sequence[Retrieved]:
         return await self._run(lambda reader: reader.search(queries))

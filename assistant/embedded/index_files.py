@@ -15,11 +15,12 @@ postings may be out of date.
 from __future__ import annotations
 
 import asyncio
-import os
+import math
 import re
 import shutil
 import sqlite3
 import zlib
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -36,6 +37,7 @@ from pydantic import ValidationError
 from assistant.domain.documents import (
     DocumentCard,
     HeldContent,
+    IndexedDocument,
     IndexModel,
     KnownItem,
     KnownWords,
@@ -44,10 +46,15 @@ from assistant.domain.documents import (
     StoredDocument,
     id_prefix_of,
 )
-from assistant.domain.errors import ConflictError, DependencyError, SearchUnavailableError
+from assistant.domain.errors import (
+    ConfigurationError,
+    ConflictError,
+    DependencyError,
+    SearchUnavailableError,
+)
 from assistant.domain.public import PublicModel
 from assistant.embedded.files import json_array
-from assistant.private_files import FILE_MODE, make_private_folder, write_private
+from assistant.private_files import FILE_MODE, make_private_folder, replace_private
 from assistant.twins import (
     card_from,
     card_values,
@@ -119,15 +126,6 @@ class IndexMeta:
 
 
 @dataclass(frozen=True, slots=True)
-class PackedDocument:
-    """A document with its vectors as float32, little-endian."""
-
-    card: DocumentCard
-    title_vectors: Sequence[bytes]
-    passages: Sequence[tuple[Passage, bytes]]
-
-
-@dataclass(frozen=True, slots=True)
 class DocumentRows:
     """A document as read: (row, text) of the title and of each question, (row, passage) of each passage."""
 
@@ -176,9 +174,16 @@ def write_meta(connection: sqlite3.Connection, **values: str) -> None:
 
 
 def replace_rows(
-    connection: sqlite3.Connection, documents: Mapping[str, PackedDocument | None], *, now: datetime
+    connection: sqlite3.Connection,
+    documents: Mapping[str, IndexedDocument | None],
+    *,
+    dimensions: int,
+    now: datetime,
 ) -> None:
-    """Replace everything stored of each document, in the caller's transaction; None removes it."""
+    """Replace everything stored of each document, in the caller's transaction; None removes it.
+
+    Raises ConfigurationError when a vector does not have the index's dimensions.
+    """
     meta = read_meta(connection)
     removed = 0
     for document_id, document in documents.items():
@@ -186,7 +191,7 @@ def replace_rows(
             connection.execute(statement, (document_id,))
         removed += connection.execute("DELETE FROM passages WHERE document_id = ?", (document_id,)).rowcount
         if document is not None:
-            _insert(connection, document)
+            _insert(connection, document, dimensions=dimensions)
     generation = meta.generation + 1
     for document_id in documents:
         changed = (document_id, generation)
@@ -205,7 +210,7 @@ def changed_documents(connection: sqlite3.Connection, *, after_generation: int) 
     return [row[0] for row in rows]
 
 
-def _insert(connection: sqlite3.Connection, document: PackedDocument) -> None:
+def _insert(connection: sqlite3.Connection, document: IndexedDocument, *, dimensions: int) -> None:
     card = document.card
     filters = (
         card.document_id,
@@ -216,13 +221,24 @@ def _insert(connection: sqlite3.Connection, document: PackedDocument) -> None:
     )
     row = (*filters, _compress(card_values(card)))
     connection.execute("INSERT INTO cards VALUES (?, ?, ?, ?, ?, ?)", row)
-    asked = zip((card.title, *card.questions), document.title_vectors, strict=True)
+    vectors = [_packed(vector, dimensions) for vector in document.title_vectors]
+    asked = zip((card.title, *card.questions), vectors, strict=True)
     titles = [(card.document_id, ordinal, *title) for ordinal, title in enumerate(asked)]
     statement = "INSERT INTO titles (document_id, ordinal, text, vector) VALUES (?, ?, ?, ?)"
     connection.executemany(statement, titles)
     for passage, vector in document.passages:
         row = connection.execute(_INSERT_PASSAGE, _columns(passage)).lastrowid
-        connection.execute("INSERT INTO vectors (row, vector) VALUES (?, ?)", (row, vector))
+        packed = (row, _packed(vector, dimensions))
+        connection.execute("INSERT INTO vectors (row, vector) VALUES (?, ?)", packed)
+
+
+def _packed(vector: Sequence[float], dimensions: int) -> bytes:
+    """Return the vector as float32, little-endian."""
+    if len(vector) != dimensions or not all(map(math.isfinite, vector)):
+        problem = f"{dimensions} finite numbers, the embedding endpoint returned {len(vector)}"
+        advice = "Set embedding.model and embedding.dimensions to what it serves."
+        raise ConfigurationError(f"The index holds vectors of {problem}. {advice}")
+    return array("f", vector).tobytes()
 
 
 def documents_of(
@@ -283,16 +299,6 @@ def count_rows(connection: sqlite3.Connection) -> tuple[int, int]:
     counts = "SELECT count(*), count(DISTINCT document_id), (SELECT count(*) FROM cards) FROM passages"
     passages, with_passages, cards = connection.execute(counts).fetchone()
     return passages, min(with_passages, cards)
-
-
-def held_documents(connection: sqlite3.Connection, document_ids: Sequence[str]) -> frozenset[str]:
-    """Return those of the documents that have their card and a passage with its vector."""
-    found = connection.execute(
-        "SELECT document_id FROM cards WHERE document_id IN (SELECT value FROM json_each(?)) AND EXISTS"
-        " (SELECT 1 FROM passages JOIN vectors USING (row) WHERE passages.document_id = cards.document_id)",
-        (json_array(document_ids),),
-    )
-    return frozenset(str(row[0]) for row in found)
 
 
 def document_ids(connection: sqlite3.Connection) -> list[str]:
@@ -465,12 +471,9 @@ class EmbeddedIndexVersions:
 
     def _write(self, record: VersionsRecord) -> None:
         """Replace the file, on the disk before it has its name. Raises SearchUnavailableError."""
-        path, beside = self._directory / VERSIONS_FILE, self._directory / f".{VERSIONS_FILE}.new"
+        path = self._directory / VERSIONS_FILE
         try:
             make_private_folder(self._directory)
-            write_private(beside, record.model_dump_json().encode())
-            with beside.open("rb") as file:
-                os.fsync(file.fileno())
-            beside.replace(path)
+            replace_private(path, record.model_dump_json().encode(), synced=True)
         except OSError as error:
             raise SearchUnavailableError(f"Cannot write {path}: {error}. Nothing was switched.") from None

@@ -11,7 +11,7 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -174,8 +174,9 @@ class IndexView:
     connection: sqlite3.Connection
     passages: VectorMatrix
     titles: VectorMatrix
-    lexical: LexicalReader
     seen: rows.IndexMeta
+    lexical: LexicalReader = field(init=False)
+    """Opened by the first refresh."""
 
 
 class IndexFollower:
@@ -236,18 +237,8 @@ class IndexFollower:
             if passages:
                 raise ValueError("the index holds passages, and its counters are gone")
             return None
-        for attempt in range(1, OPEN_ATTEMPTS + 1):
-            try:
-                reader = LexicalReader(self._folder / meta.lexical_folder)
-            except ValueError:  # tantivy raises it when the folder is removed meanwhile
-                if attempt == OPEN_ATTEMPTS:
-                    raise
-                meta = rows.read_meta(connection)
-                continue
-            seen = rows.IndexMeta(lexical_folder=meta.lexical_folder, lexical_commit=meta.lexical_commit)
-            passages, titles = VectorMatrix(self._dimensions), VectorMatrix(self._dimensions)
-            return IndexView(connection, passages, titles, reader, seen)
-        return None
+        dimensions = self._dimensions
+        return IndexView(connection, VectorMatrix(dimensions), VectorMatrix(dimensions), rows.IndexMeta())
 
     def _refresh_lexical(self, view: IndexView) -> None:
         for attempt in range(1, OPEN_ATTEMPTS + 1):
@@ -257,7 +248,7 @@ class IndexFollower:
                     view.lexical = LexicalReader(self._folder / meta.lexical_folder)
                 elif meta.lexical_commit != view.seen.lexical_commit:
                     view.lexical.reload()
-            except ValueError:
+            except ValueError:  # tantivy raises it when the folder is removed meanwhile
                 if attempt == OPEN_ATTEMPTS:
                     raise
                 continue
@@ -433,8 +424,8 @@ class LexicalReader:
     ) -> list[tuple[Occur, Query]]:
         queries: list[tuple[Occur, Query]] = []
         for term, occurrences in Counter(self._analyzer.analyze(text)).most_common(MOST_QUERY_TERMS):
-            for field, boost in boosts.items():
-                query = Query.term_query(schema, field, term, index_option="freq")
+            for name, boost in boosts.items():
+                query = Query.term_query(schema, name, term, index_option="freq")
                 queries.append((Occur.Should, Query.boost_query(query, boost * occurrences)))
         return queries
 
@@ -444,10 +435,10 @@ def _filters(schema: tantivy.Schema, asked: PassageQuery) -> Iterable[Query]:
     yield _any_of(schema, "visible_to", (UNLABELLED, *label_terms(asked.labels)))
     if asked.ids is not None:
         yield _any_of(schema, "id_prefix", (asked.ids.prefix,))
-    for field in ("source", "type", "document_id"):
-        values: tuple[str, ...] = getattr(filters, field)
+    for name in ("source", "type", "document_id"):
+        values: tuple[str, ...] = getattr(filters, name)
         if values:
-            yield _any_of(schema, field, values)
+            yield _any_of(schema, name, values)
     if filters.updated_after is not None:
         after_us = microseconds(filters.updated_after)
         yield Query.range_query(

@@ -18,10 +18,8 @@ Imports the engine: import it only where it is used.
 from __future__ import annotations
 
 import ctypes
-import math
 import secrets
 import shutil
-from array import array
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -33,7 +31,7 @@ from tantivy import Filter, TextAnalyzer, TextAnalyzerBuilder, Tokenizer
 
 from assistant.domain.clock import Clock
 from assistant.domain.documents import DocumentCard, IndexedDocument, Passage, id_prefix_of
-from assistant.domain.errors import ConfigurationError, LocalRuntimeError
+from assistant.domain.errors import LocalRuntimeError
 from assistant.embedded import index_files as rows
 from assistant.embedded.files import open_connection
 from assistant.embedded.index_files import read_versions
@@ -111,8 +109,7 @@ class IndexWriter:
 
         Raises ConfigurationError when a vector does not have the index's dimensions.
         """
-        packed = {each.card.document_id: self._packed(each) if each.passages else None for each in documents}
-        self._replace_rows(packed)
+        self._replace_rows({each.card.document_id: each if each.passages else None for each in documents})
         self._write_pending()
 
     def delete(self, document_ids: Iterable[str]) -> None:
@@ -120,9 +117,10 @@ class IndexWriter:
         self._replace_rows(dict.fromkeys(document_ids))
         self.purge()
 
-    def _replace_rows(self, documents: Mapping[str, rows.PackedDocument | None]) -> None:
+    def _replace_rows(self, documents: Mapping[str, IndexedDocument | None]) -> None:
+        now = self._clock.now()
         with self._transaction():
-            rows.replace_rows(self._connection, documents, now=self._clock.now())
+            rows.replace_rows(self._connection, documents, dimensions=self._dimensions, now=now)
 
     def purge(self) -> None:
         """Remove replaced and deleted text from the disk."""
@@ -136,21 +134,7 @@ class IndexWriter:
         return *rows.count_rows(self._connection), rows.read_meta(self._connection)
 
     def held(self, document_ids: Sequence[str]) -> frozenset[str]:
-        return rows.held_documents(self._connection, document_ids)
-
-    def _packed(self, document: IndexedDocument) -> rows.PackedDocument:
-        return rows.PackedDocument(
-            card=document.card,
-            title_vectors=[self._pack(vector) for vector in document.title_vectors],
-            passages=[(passage, self._pack(vector)) for passage, vector in document.passages],
-        )
-
-    def _pack(self, vector: Sequence[float]) -> bytes:
-        if len(vector) != self._dimensions or not all(map(math.isfinite, vector)):
-            problem = f"{self._dimensions} finite numbers, the embedding endpoint returned {len(vector)}"
-            advice = "Set embedding.model and embedding.dimensions to what it serves."
-            raise ConfigurationError(f"The index holds vectors of {problem}. {advice}")
-        return array("f", vector).tobytes()
+        return frozenset(rows.held_contents(self._connection, document_ids))
 
     @contextmanager
     def _transaction(self) -> Generator[None]:

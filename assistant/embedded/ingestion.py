@@ -56,9 +56,8 @@ class SqliteDocumentStates(SqliteStore):
 
     async def get_many(self, document_ids: Sequence[str]) -> Mapping[str, DocumentStatus]:
         statement = "SELECT status FROM states WHERE document_id IN (SELECT value FROM json_each(?))"
-        return {
-            status.document_id: status for status in await self._statuses(statement, json_array(document_ids))
-        }
+        found = await self._bodies(DocumentStatus, statement, json_array(document_ids))
+        return {status.document_id: status for status in found}
 
     async def put_many(self, statuses: Sequence[DocumentStatus]) -> None:
         rows = [_row(status) for status in statuses]
@@ -80,19 +79,14 @@ class SqliteDocumentStates(SqliteStore):
         until: str | None = None,
         limit: int = 100,
     ) -> list[DocumentStatus]:
-        return await self._statuses(
-            _LIST, json_array(states or DocumentState), after or "", until, until, limit
-        )
+        wanted = json_array(states or DocumentState)
+        return await self._bodies(DocumentStatus, _LIST, wanted, after or "", until, until, limit)
 
     async def count_by_state(
         self, *, after: str | None = None, until: str | None = None
     ) -> Mapping[DocumentState, int]:
         rows = await self._file.query(_COUNT, (after or "", until, until))
         return {DocumentState(state): count for state, count in rows}
-
-    async def _statuses(self, statement: str, *values: object) -> list[DocumentStatus]:
-        rows = await self._file.query(statement, values)
-        return [DocumentStatus.model_validate_json(status) for (status,) in rows]
 
 
 def _row(status: DocumentStatus) -> tuple[str, str, str, str, str]:

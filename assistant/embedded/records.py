@@ -40,7 +40,7 @@ from assistant.domain.errors import ConflictError, RecordsUnavailableError
 from assistant.domain.feedback import Act, StoredAct
 from assistant.domain.live import LiveRead, LiveReadPage, LiveReadQuery, place_of
 from assistant.domain.public import PublicModel
-from assistant.embedded.files import SqliteFile, SqliteStore, Transaction, json_array
+from assistant.embedded.files import SqliteStore, Transaction, json_array
 from assistant.learning.ports import KEY_BYTES, OutboxRow
 from assistant.twins import decode_log_batch, encode_log_batch, follows_newest
 
@@ -117,14 +117,13 @@ class SqliteAnswerRecords(SqliteStore):
         await self._file.execute(statement, _answer_row(record))
 
     async def get_answer(self, answer_id: str) -> AnswerRecord | None:
-        rows = await self._file.query("SELECT body FROM known WHERE answer_id = ?", (answer_id,))
-        return AnswerRecord.model_validate_json(rows[0][0]) if rows else None
+        found = await self._bodies(AnswerRecord, "SELECT body FROM known WHERE answer_id = ?", answer_id)
+        return found[0] if found else None
 
     async def list_conversation(self, conversation_id: str, *, limit: int = 50) -> list[AnswerRecord]:
         of_conversation = "SELECT body FROM known WHERE conversation_id = ?"
         statement = f"{of_conversation} ORDER BY asked_at DESC, number DESC LIMIT ?"
-        newest_first = await self._file.query(statement, (conversation_id, limit))
-        return [AnswerRecord.model_validate_json(body) for (body,) in reversed(newest_first)]
+        return (await self._bodies(AnswerRecord, statement, conversation_id, limit))[::-1]
 
     async def append_verdict(self, answer_id: str, verdict: Verdict, *, agent: str) -> StoredVerdict:
         stored = StoredVerdict(answer_id=answer_id, agent=agent, at=self._clock.now(), verdict=verdict)
@@ -140,18 +139,15 @@ class SqliteAnswerRecords(SqliteStore):
 
     async def list_verdicts(self, answer_id: str | None = None, *, limit: int = 1000) -> list[StoredVerdict]:
         statement = "SELECT body FROM verdicts WHERE ?1 IS NULL OR answer_id = ?1 ORDER BY number LIMIT ?2"
-        rows = await self._file.query(statement, (answer_id, limit))
-        return [StoredVerdict.model_validate_json(body) for (body,) in rows]
+        return await self._bodies(StoredVerdict, statement, answer_id, limit)
 
     async def list_sent(self, answer_id: str) -> list[StoredSent]:
         statement = "SELECT body FROM sends WHERE answer_id = ? ORDER BY number"
-        rows = await self._file.query(statement, (answer_id,))
-        return [StoredSent.model_validate_json(body) for (body,) in rows]
+        return await self._bodies(StoredSent, statement, answer_id)
 
     async def list_acts(self, answer_id: str) -> list[StoredAct]:
         statement = "SELECT body FROM acts WHERE answer_id = ? ORDER BY number"
-        rows = await self._file.query(statement, (answer_id,))
-        return [StoredAct.model_validate_json(body) for (body,) in rows]
+        return await self._bodies(StoredAct, statement, answer_id)
 
     async def record_access(self, entry: AccessEntry) -> None:
         await self._file.execute("INSERT INTO accesses (body) VALUES (?)", (entry.model_dump_json(),))
@@ -249,12 +245,11 @@ class SqliteLiveReads(SqliteStore):
             if wanted is not None:
                 conditions.append(f"json_extract(body, '$.{name}') = ?")
                 values.append(wanted)
-        rows = await self._file.query(
+        statement = (
             f"SELECT body FROM live_reads WHERE {' AND '.join(conditions)}"  # noqa: S608 (our own words)
-            " ORDER BY at, json_extract(body, '$.read_id') LIMIT ?",
-            (*values, query.limit + 1),
+            " ORDER BY at, json_extract(body, '$.read_id') LIMIT ?"
         )
-        found = [LiveRead.model_validate_json(body) for (body,) in rows]
+        found = await self._bodies(LiveRead, statement, *values, query.limit + 1)
         page = tuple(found[: query.limit])
         return LiveReadPage(page, place_of(page[-1]) if len(found) > query.limit else None)
 
@@ -324,52 +319,11 @@ _SIGNALS = """SELECT answer_id, cancelled, readers FROM signals
 WHERE answer_id IN (SELECT value FROM json_each(?)) AND expires_at > ?"""
 
 
-class ExpirySweep:
-    """Deletes a file's expired rows while the process runs: when the file is first used, then every 30 s.
+class _ExpiringStore(SqliteStore):
+    """A store whose expired rows are deleted while the process runs: when it is first used, then every 30 s.
 
     The bytes go too: pages are overwritten, and the write-ahead log is emptied.
     """
-
-    def __init__(self, file: SqliteFile, *, tables: Sequence[str], clock: Clock, every_s: float) -> None:
-        self._file = file
-        self._tables = tables
-        self._clock = clock
-        self._every_s = every_s
-        self._task: asyncio.Task[None] | None = None
-        self._may_be_in_log = False
-        """Whether the write-ahead log may still hold rows that were deleted."""
-
-    def begin(self) -> None:
-        """Begin to delete, unless it has begun."""
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._run())
-
-    async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task})
-
-    async def _run(self) -> None:
-        while True:
-            try:
-                await self._delete()
-            except RecordsUnavailableError as error:
-                _log.warning("expired_rows_not_deleted", reason=error.message)
-            await asyncio.sleep(self._every_s)
-
-    async def _delete(self) -> None:
-        now_s = self._clock.now().timestamp()
-        deleted = False
-        while await self._file.read(lambda connection: _has_expired(connection, self._tables, now_s)):
-            await self._file.write(lambda connection: _delete_expired(connection, self._tables, now_s))
-            deleted = True
-        if deleted or self._may_be_in_log:
-            await self._file.truncate_log()  # once more next time: another process may have read the file
-        self._may_be_in_log = deleted
-
-
-class _ExpiringStore(SqliteStore):
-    """A store whose expired rows are deleted while the process runs."""
 
     tables: ClassVar[tuple[str, ...]]
 
@@ -377,15 +331,39 @@ class _ExpiringStore(SqliteStore):
         self, path: Path, *, clock: Clock | None = None, sweep_every_s: float = _SWEEP_EVERY_S
     ) -> None:
         super().__init__(path, clock=clock)
-        self._sweep = ExpirySweep(self._file, tables=self.tables, clock=self._clock, every_s=sweep_every_s)
+        self._sweep_every_s = sweep_every_s
+        self._sweeping: asyncio.Task[None] | None = None
+        self._may_be_in_log = False
+        """Whether the write-ahead log may still hold rows that were deleted."""
 
     def begin_sweep(self) -> None:
         """Delete what expired, now and from now on: a service that stopped may have left rows."""
-        self._sweep.begin()
+        if self._sweeping is None or self._sweeping.done():
+            self._sweeping = asyncio.create_task(self._sweep())
 
     async def close(self) -> None:
-        await self._sweep.close()
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            await asyncio.wait({self._sweeping})
         await super().close()
+
+    async def _sweep(self) -> None:
+        while True:
+            try:
+                await self._delete_expired()
+            except RecordsUnavailableError as error:
+                _log.warning("expired_rows_not_deleted", reason=error.message)
+            await asyncio.sleep(self._sweep_every_s)
+
+    async def _delete_expired(self) -> None:
+        now_s = self._clock.now().timestamp()
+        deleted = False
+        while await self._file.read(lambda connection: _has_expired(connection, self.tables, now_s)):
+            await self._file.write(lambda connection: _delete_expired(connection, self.tables, now_s))
+            deleted = True
+        if deleted or self._may_be_in_log:
+            await self._file.truncate_log()  # once more next time: another process may have read the file
+        self._may_be_in_log = deleted
 
 
 class SqliteAnswerLog(_ExpiringStore):
@@ -400,7 +378,7 @@ class SqliteAnswerLog(_ExpiringStore):
     tables = ("logs", "batches", "signals")
 
     async def open(self, opening: LogOpening) -> LogOpening:
-        self._sweep.begin()
+        self.begin_sweep()
         now_s = self._now_s()
 
         def work(connection: Transaction) -> LogOpening:
@@ -495,7 +473,7 @@ class SqliteSentValues(_ExpiringStore):
     tables = ("sent_values",)
 
     async def keep(self, values: ValuesOfSent) -> ValuesOfSent:
-        self._sweep.begin()
+        self.begin_sweep()
         body = orjson.dumps(values.values).decode()
         row = (values.answer_id, values.send_id, body, values.expires_at.timestamp())
         await self._file.execute("INSERT OR IGNORE INTO sent_values VALUES (?, ?, ?, ?)", row)
@@ -561,16 +539,14 @@ class SqliteDeskStore(SqliteStore):
         await self._file.write(work)
 
     async def get(self, kind: DeskKind, item_id: str) -> DeskItem | None:
-        rows = await self._file.query(_NEWEST_REVISION, (kind.value, item_id))
-        return _item(rows[0] if rows else None)
+        found = await self._bodies(DeskItem, _NEWEST_REVISION, kind.value, item_id)
+        return found[0] if found else None
 
     async def list(self, kind: DeskKind, *, limit: int = 5_000) -> list[DeskItem]:
-        rows = await self._file.query(_ITEMS, (kind.value, limit))
-        return [DeskItem.model_validate_json(body) for (body,) in rows]
+        return await self._bodies(DeskItem, _ITEMS, kind.value, limit)
 
     async def history(self, kind: DeskKind, item_id: str) -> list[DeskItem]:
-        rows = await self._file.query(_REVISIONS, (kind.value, item_id))
-        return [DeskItem.model_validate_json(body) for (body,) in rows]
+        return await self._bodies(DeskItem, _REVISIONS, kind.value, item_id)
 
 
 def _item(row: tuple[Any, ...] | None) -> DeskItem | None:

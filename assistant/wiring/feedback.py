@@ -31,12 +31,13 @@ from assistant.wiring.clients import AwsClients, open_clients
 from assistant.wiring.services import tenant_in
 from assistant.wiring.stores import (
     DESK,
+    DOCUMENTS,
     ERASURE_KEYS,
     OUTBOX,
     RECORDS,
     STATES,
+    AwsStores,
     EmbeddedTenant,
-    TableStores,
     embedded_tenant,
     open_each,
     read_tenants,
@@ -146,7 +147,7 @@ class Moving:
 async def open_moving(settings: MovingSettings) -> AsyncGenerator[Moving]:
     """Open the mover of the function's tenant. Raises ConfigurationError, DependencyError."""
     from assistant.aws.parameters import kms_link_secret
-    from assistant.aws.s3 import S3DocumentStore, S3FeedbackFiles
+    from assistant.aws.s3 import S3FeedbackFiles
 
     async with AsyncExitStack() as stack:
         clients = AwsClients(settings, stack)
@@ -159,9 +160,8 @@ async def open_moving(settings: MovingSettings) -> AsyncGenerator[Moving]:
             tenant=tenant.name,
             purpose=FEEDBACK_SECRET_PURPOSE,
         )
-        tables = TableStores(clients, settings, stack=stack)
-        records, keys = await tables.of(RECORDS), await tables.of(ERASURE_KEYS)
-        documents = S3DocumentStore(s3, bucket=settings.documents_bucket)
+        aws = AwsStores(clients, settings, stack=stack)
+        records, keys = await aws.of(RECORDS), await aws.of(ERASURE_KEYS)
         files = S3FeedbackFiles(
             s3,
             bucket=settings.labels_bucket,
@@ -170,14 +170,14 @@ async def open_moving(settings: MovingSettings) -> AsyncGenerator[Moving]:
         )
         feedback = StoredFeedback(files, tenant=tenant.name, keys=keys)
         signals = Signals(tenant, secret=secret)
-        texts = ReadableDocuments(documents, states=await tables.of(STATES))
+        texts = ReadableDocuments(await aws.of(DOCUMENTS), states=await aws.of(STATES))
         stores = MoverStores(
-            outbox=await tables.of(OUTBOX),
+            outbox=await aws.of(OUTBOX),
             records=records,
             texts=texts,
             keys=keys,
             feedback=feedback,
-            intake=_open_cases(await tables.of(DESK), tenant, records=records),
+            intake=_open_cases(await aws.of(DESK), tenant, records=records),
             patients=patients_filter(),
         )
         yield Moving(
@@ -209,8 +209,8 @@ async def open_ranking_turn(settings: LearningSettings) -> AsyncGenerator[Rankin
         s3 = await clients.aws("s3")
         await download_questions(s3, uri=settings.protected_questions_s3, into=settings.questions_file)
         protected = await asyncio.to_thread(read_protected, settings.questions_file, tenant=settings.tenant)
-        tables = TableStores(clients, settings, stack=stack)
-        desk, keys = await tables.of(DESK), await tables.of(ERASURE_KEYS)
+        aws = AwsStores(clients, settings, stack=stack)
+        desk, keys = await aws.of(DESK), await aws.of(ERASURE_KEYS)
         files = S3FeedbackFiles(s3, bucket=settings.labels_bucket)
         feedback = StoredFeedback(files, tenant=settings.tenant, keys=keys)
         learner = LearnRanking(

@@ -15,7 +15,7 @@ from assistant.document_links import local_secret
 from assistant.settings.deployment import ReachEntry
 from assistant.settings.process import ServiceSettings
 from assistant.settings.tenant import TenantConfig
-from assistant.wiring.stores import LIVE_READS, StoreChoice
+from assistant.wiring.stores import LIVE_READS, SWITCHES, StoreChoice
 
 if TYPE_CHECKING:
     from assistant.aws.clients import AwsService
@@ -62,7 +62,7 @@ async def open_live(
     }
     calls = HttpSystems(accesses, clock=stores.clock)
     stores.stack.push_async_callback(calls.close)
-    switches = await stores.switches(settings)
+    switches = await stores.of(SWITCHES)
     # Read now, not while the first question waits: a system whose switch was not read is not called.
     await asyncio.gather(*(switches.is_on(entry.name) for entry in systems), return_exceptions=True)
     elements = ConnectedElements(

@@ -26,7 +26,14 @@ from assistant.domain.errors import (
 )
 from assistant.settings.process import StoreSettings
 from assistant.wiring.clients import ProcessClients, open_clients
-from assistant.wiring.stores import INDEX_WRITES, REINDEX_TURN, StoreChoice, known_embeddings, read_tenants
+from assistant.wiring.stores import (
+    INDEX_WRITES,
+    REINDEX_TURN,
+    StoreChoice,
+    knowledge_of,
+    known_embeddings,
+    read_tenants,
+)
 
 if TYPE_CHECKING:
     from assistant.answering.adaptations import Adaptations
@@ -318,7 +325,7 @@ async def open_reindexing(
         yield Reindexing(
             stores,
             Reindex(
-                await stores.knowledge(),
+                await knowledge_of(stores),
                 versions=await stores.versions(),
                 writable=await writable_versions(stores, limits=limits),
                 index_writes=await stores.of(INDEX_WRITES),

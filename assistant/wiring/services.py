@@ -42,16 +42,18 @@ from assistant.wiring.clients import AwsClients, ProcessClients, open_clients
 from assistant.wiring.live import customer_pseudonym, open_live
 from assistant.wiring.live_index import LiveTenant, ServedTenant, ServedTenants
 from assistant.wiring.stores import (
+    BULK_QUEUE,
     DESK,
     ERASURE_KEYS,
     EVENT_LOG,
     INDEX_WRITES,
     LIVE_READS,
+    POWER,
     RECORDS,
     SENT_VALUES,
-    STATES,
+    AwsStores,
     StoreChoice,
-    TableStores,
+    knowledge_of,
     open_each,
     read_tenants,
 )
@@ -146,7 +148,7 @@ async def _served(
     pseudonym = partial(customer_pseudonym, secret=reads_secret)
     links = SignedDocumentLinks(tenant=tenant.name, secret=secret, clock=clock)
     secrets: list[StoredSecret] = []
-    knowledge = await stores.knowledge()
+    knowledge = await knowledge_of(stores)
     desk = await stores.of(DESK)
     documents = ReadableDocuments(knowledge.documents, states=knowledge.states)
     generator, model, token_counter = await _writer(stores, settings, generates=generates)
@@ -180,7 +182,7 @@ async def _served(
         knowledge=knowledge,
         links=links,
         log=await stores.of(EVENT_LOG),
-        power=await stores.power(settings),
+        power=await stores.of(POWER),
         embedding_model=stores.model,
         adaptations=adaptations,
         answer_question=answer_question,
@@ -314,7 +316,7 @@ async def _ingestion(
     own = WritableVersion((await stores.versions()).name_of(stores.index_model), index, embedder)
     return TenantIngestion(
         tenant=tenant.name,
-        stores=await stores.knowledge(),
+        stores=await knowledge_of(stores),
         index=index,
         embedder=embedder,
         parser=parser,
@@ -399,33 +401,22 @@ class Redacting:
 
 @asynccontextmanager
 async def open_receiving(settings: ReceivingSettings) -> AsyncGenerator[Receiving]:
-    from assistant.aws.s3 import S3DocumentStore
     from assistant.aws.s3_files import S3RawFiles
-    from assistant.aws.sqs import SqsIngestionQueue
     from assistant.knowledge.add_documents import ReceiveRawFiles
     from assistant.knowledge.parsing_process import ParsingProcess
 
     async with AsyncExitStack() as stack:
         clients = AwsClients(settings, stack)
-        s3, sqs = await clients.aws("s3"), await clients.aws("sqs")
-        states = await TableStores(clients, settings, stack=stack).of(STATES)
-        documents = S3DocumentStore(
-            s3, bucket=settings.documents_bucket, kms_key_id=settings.documents_key_id
-        )
-        withdrawals = SqsIngestionQueue(sqs, queue_url=settings.withdrawals_queue_url)
-
-        def add(queue_url: str) -> AddDocuments:
-            queue = SqsIngestionQueue(sqs, queue_url=queue_url)
-            return AddDocuments(KnowledgeStores(documents, states, queue, withdrawals), clock=SystemClock())
-
-        parsing = stack.enter_context(ParsingProcess())
+        s3, stores = await clients.aws("s3"), AwsStores(clients, settings, stack=stack)
+        knowledge = await knowledge_of(stores)
+        bulk = replace(knowledge, queue=await stores.of(BULK_QUEUE))
         receive = ReceiveRawFiles(
             S3RawFiles(s3, bucket=settings.inbox_bucket),
             sources=KnowledgeSources.of(await tenant_in(s3, settings)),
-            add=add(settings.ingestion_queue_url),
-            add_bulk=add(settings.bulk_queue_url),
+            add=AddDocuments(knowledge, clock=SystemClock()),
+            add_bulk=AddDocuments(bulk, clock=SystemClock()),
             bulk_prefix=BULK_PREFIX,
-            parsing=parsing,
+            parsing=stack.enter_context(ParsingProcess()),
         )
         yield Receiving(receive, settings.metrics_service)
 

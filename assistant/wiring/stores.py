@@ -26,7 +26,7 @@ from assistant.model_artifacts import ModelFacts, read_model_facts
 from assistant.private_files import keep_private
 from assistant.settings.deployed_names import CapturePurpose
 from assistant.settings.local_models import AddedEmbedding, TenantModels, added_models
-from assistant.settings.process import FunctionSettings, ServiceSettings, StoreSettings, WorkerSettings
+from assistant.settings.process import FunctionSettings, StoreSettings, WorkerSettings
 from assistant.settings.tenant import EmbeddingSection, TenantConfig, TenantFiles, load_tenants
 from assistant.wiring.clients import AwsClients, ProcessClients
 
@@ -38,12 +38,14 @@ if TYPE_CHECKING:
         PassageSearch,
         SentValues,
     )
-    from assistant.aws.opensearch_schema import PassageSchema
+    from assistant.aws.clients import AwsService
     from assistant.aws.sagemaker import SageMakerEmbedder
     from assistant.embedded.index import EmbeddedPassageIndex, EmbeddedPassageSearch
     from assistant.knowledge.ports import (
         DocumentStates,
+        DocumentStore,
         IndexVersions,
+        IngestionQueue,
         PassageEmbedder,
         PassageIndex,
         WriteTurn,
@@ -58,43 +60,65 @@ Opened = TypeVar("Opened")
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Port(Generic[Adapter]):
-    """A port with a store of ``EmbeddedTenant`` and a twin in DynamoDB, which is imported when chosen."""
+    """A port with a store of ``EmbeddedTenant`` and a twin on AWS, which is imported when chosen."""
 
     embedded: str
     """Attribute of ``EmbeddedTenant``."""
     aws: str
     """Module below ``assistant.aws``, and what makes the adapter in it."""
-    table: str
-    """Setting with the name of its table."""
+    needs: Mapping[str, str]
+    """Argument of the adapter on AWS = setting that has its value."""
+    service: AwsService = "dynamodb"
+    chosen_by: str = "stores"
+    """Setting that chooses: without it, or where it is ``embedded``, the embedded store."""
     expires: bool = False
     """Whether the embedded store deletes expired rows from when it is chosen."""
 
 
-STATES: Port[DocumentStates] = Port("states", "dynamodb_states:DynamoDbDocumentStates", "states_table")
-INDEX_WRITES: Port[WriteTurn] = Port("index_writes", "dynamodb_states:DynamoDbWriteTurn", "states_table")
+def _queue(embedded: str, url: str) -> Port[IngestionQueue]:
+    return Port(embedded, "sqs:SqsIngestionQueue", {"queue_url": url}, service="sqs")
+
+
+def _parameter(embedded: str, aws: str, argument: str, setting: str) -> Port[Any]:
+    """Return a port whose twin is chosen by naming its parameters."""
+    return Port(embedded, f"parameters:{aws}", {argument: setting}, service="ssm", chosen_by=setting)
+
+
+_BUCKET = {"bucket": "documents_bucket", "kms_key_id": "documents_key_id"}
+_STATES, _RECORDS, _EVENTS = {"table": "states_table"}, {"table": "records_table"}, {"table": "events_table"}
+DOCUMENTS: Port[DocumentStore] = Port("documents", "s3:S3DocumentStore", _BUCKET, service="s3")
+QUEUE = _queue("queue", "ingestion_queue_url")
+BULK_QUEUE = _queue("queue", "bulk_queue_url")
+WITHDRAWALS = _queue("withdrawals", "withdrawals_queue_url")
+STATES: Port[DocumentStates] = Port("states", "dynamodb_states:DynamoDbDocumentStates", _STATES)
+INDEX_WRITES: Port[WriteTurn] = Port("index_writes", "dynamodb_states:DynamoDbWriteTurn", _STATES)
 """The lock on writing the index: other processes write it too."""
-REINDEX_TURN: Port[WriteTurn] = Port(
-    "reindex_turn", "dynamodb_states:DynamoDbWriteTurn.of_reindex", "states_table"
-)
+REINDEX_TURN: Port[WriteTurn] = Port("reindex_turn", "dynamodb_states:DynamoDbWriteTurn.of_reindex", _STATES)
 """The lock that lets one reindex of the tenant run at a time, and refuses another at once. On AWS it is held
 for as long as a function runs at most, and released if the function was killed."""
-RECORDS: Port[AnswerRecords] = Port("records", "dynamodb_records:DynamoDbAnswerRecords", "records_table")
-LIVE_READS: Port[LiveReads] = Port("live_reads", "dynamodb_records:DynamoDbLiveReads", "records_table")
-OUTBOX: Port[FeedbackOutbox] = Port("outbox", "dynamodb_feedback:DynamoDbFeedbackOutbox", "records_table")
-EVENT_LOG: Port[AnswerLog] = Port("log", "dynamodb_log:DynamoDbAnswerLog", "events_table", expires=True)
-SENT_VALUES: Port[SentValues] = Port(
-    "sent_values", "dynamodb_log:DynamoDbSentValues", "events_table", expires=True
-)
-ERASURE_KEYS: Port[ErasureKeys] = Port(
-    "erasure_keys", "dynamodb_feedback:DynamoDbErasureKeys", "events_table"
-)
-DESK: Port[DeskStore] = Port("desk", "dynamodb_desk:DynamoDbDeskStore", "desk_table")
+RECORDS: Port[AnswerRecords] = Port("records", "dynamodb_records:DynamoDbAnswerRecords", _RECORDS)
+LIVE_READS: Port[LiveReads] = Port("live_reads", "dynamodb_records:DynamoDbLiveReads", _RECORDS)
+OUTBOX: Port[FeedbackOutbox] = Port("outbox", "dynamodb_feedback:DynamoDbFeedbackOutbox", _RECORDS)
+EVENT_LOG: Port[AnswerLog] = Port("log", "dynamodb_log:DynamoDbAnswerLog", _EVENTS, expires=True)
+SENT_VALUES: Port[SentValues] = Port("sent_values", "dynamodb_log:DynamoDbSentValues", _EVENTS, expires=True)
+ERASURE_KEYS: Port[ErasureKeys] = Port("erasure_keys", "dynamodb_feedback:DynamoDbErasureKeys", _EVENTS)
+DESK: Port[DeskStore] = Port("desk", "dynamodb_desk:DynamoDbDeskStore", {"table": "desk_table"})
+POWER: Port[EndpointPower] = _parameter("power", "ParameterPower", "name", "power_parameter")
+SWITCHES: Port[SystemSwitches] = _parameter("switches", "ParameterSwitches", "prefix", "system_switches")
+_WITH_CLOCK = frozenset({"dynamodb", "ssm"})
+"""Services whose adapters take a clock, and are closed."""
 
 
-class TableStores:
-    """The stores of one tenant in DynamoDB, each made when it is first chosen and closed with ``stack``."""
+def _adapter(name: str) -> Callable[..., Any]:
+    """Import what makes an adapter: ``module:name`` below ``assistant.aws``."""
+    module, _, made_by = name.partition(":")
+    return attrgetter(made_by)(import_module(f"assistant.aws.{module}"))
+
+
+class AwsStores:
+    """The stores of one tenant on AWS, each made when it is first chosen and closed with ``stack``."""
 
     def __init__(
         self,
@@ -105,24 +129,35 @@ class TableStores:
         clock: Clock | None = None,
         tenant: str = "",
     ) -> None:
-        """``tenant``: takes the place of ``{tenant}`` in the names of tables."""
+        """``tenant``: takes the place of ``{tenant}`` in the names of tables, buckets and queues."""
         self._clients = clients
         self._settings = settings
         self._stack = stack
         self._clock = clock or SystemClock()
         self._tenant = tenant
-        self.made: dict[str, Any] = {}
-        """What is made once for the stores of all versions of the index."""
+        self._made: dict[Port[Any], Any] = {}
 
     async def of(self, port: Port[Adapter]) -> Adapter:
-        if port.aws not in self.made:
-            module, _, name = port.aws.partition(":")
-            make = attrgetter(name)(import_module(f"assistant.aws.{module}"))
-            table = str(getattr(self._settings, port.table)).replace("{tenant}", self._tenant)
-            store = make(await self._clients.aws("dynamodb"), table=table, clock=self._clock)
-            self._stack.push_async_callback(store.close)
-            self.made[port.aws] = store
-        return self.made[port.aws]
+        if port not in self._made:
+            values: dict[str, Any] = {}
+            for argument, setting in port.needs.items():
+                value = getattr(self._settings, setting, None)
+                values[argument] = value and str(value).replace("{tenant}", self._tenant)
+            if port.service in _WITH_CLOCK:
+                values["clock"] = self._clock
+            self._made[port] = store = _adapter(port.aws)(await self._clients.aws(port.service), **values)
+            if port.service in _WITH_CLOCK:
+                self._stack.push_async_callback(store.close)
+        return self._made[port]
+
+
+async def knowledge_of(stores: AwsStores | StoreChoice) -> KnowledgeStores:
+    return KnowledgeStores(
+        documents=await stores.of(DOCUMENTS),
+        states=await stores.of(STATES),
+        queue=await stores.of(QUEUE),
+        withdrawals=await stores.of(WITHDRAWALS),
+    )
 
 
 async def read_tenants(settings: StoreSettings, clients: ProcessClients) -> TenantFiles:
@@ -178,9 +213,16 @@ class EmbeddedTenant:
     """
 
     def __init__(
-        self, folder: Path, *, embedding_model: str, dimensions: int, model_digest: str = ""
+        self,
+        folder: Path,
+        *,
+        embedding_model: str,
+        dimensions: int,
+        model_digest: str = "",
+        clock: Clock | None = None,
     ) -> None:
-        from assistant.embedded.files import FileDocumentStore, FolderFeedbackFiles
+        """``clock``: of the power state and the switches, which are read again after a while."""
+        from assistant.embedded.files import FileDocumentStore, FilePower, FileSwitches, FolderFeedbackFiles
         from assistant.embedded.index_files import TURN_FILE, EmbeddedIndexVersions, FileTurn
         from assistant.embedded.ingestion import SqliteDocumentStates, SqliteIngestionQueue
         from assistant.embedded.records import (
@@ -208,6 +250,8 @@ class EmbeddedTenant:
         self.erasure_keys = SqliteErasureKeys(folder / "erasure.sqlite")
         self.feedback_files = FolderFeedbackFiles(folder / "feedback")
         self.desk = SqliteDeskStore(folder / "desk.sqlite")
+        self.power = FilePower(folder / "power", clock=clock or SystemClock())
+        self.switches = FileSwitches(folder / SWITCHES_FOLDER, clock=clock or SystemClock())
         self._tenant = folder.name
         self._index_folder = folder / "index"
         self._indexes: dict[tuple[IndexModel, bool], EmbeddedPassageIndex] = {}
@@ -261,7 +305,9 @@ class EmbeddedTenant:
             await store.close()
 
 
-def embedded_tenant(tenant: TenantConfig, *, state_dir: Path, model_digest: str = "") -> EmbeddedTenant:
+def embedded_tenant(
+    tenant: TenantConfig, *, state_dir: Path, model_digest: str = "", clock: Clock | None = None
+) -> EmbeddedTenant:
     """Return a tenant's embedded stores in the state folder."""
     keep_private(state_dir)
     return EmbeddedTenant(
@@ -269,12 +315,16 @@ def embedded_tenant(tenant: TenantConfig, *, state_dir: Path, model_digest: str 
         embedding_model=tenant.embedding.model,
         dimensions=tenant.embedding.dimensions,
         model_digest=model_digest,
+        clock=clock,
     )
+
+
+SWITCHES_FOLDER = "systems"
 
 
 def switches_dir(state_dir: Path, tenant: TenantConfig) -> Path:
     """Return the folder with a file for each live system that was switched on or off."""
-    return state_dir / "tenants" / tenant.name / "systems"
+    return state_dir / "tenants" / tenant.name / SWITCHES_FOLDER
 
 
 def known_embeddings(tenant: TenantConfig, settings: StoreSettings) -> list[EmbeddingSection]:
@@ -312,7 +362,7 @@ class StoreChoice:
     clients: ProcessClients
     stack: AsyncExitStack
     clock: Clock
-    tables: TableStores
+    aws: AwsStores
     _embedded: EmbeddedTenant | None = None
 
     @classmethod
@@ -332,62 +382,17 @@ class StoreChoice:
         """
         await _download(models, settings, clients)
         model = read_model_facts(settings.model_artifacts_dir, tenant.embedding.model)
-        tables = TableStores(clients, settings, stack=stack, clock=clock, tenant=tenant.name)
-        return cls(tenant, settings, model, clients, stack, clock or SystemClock(), tables)
+        aws = AwsStores(clients, settings, stack=stack, clock=clock, tenant=tenant.name)
+        return cls(tenant, settings, model, clients, stack, clock or SystemClock(), aws)
 
     async def of(self, port: Port[Adapter]) -> Adapter:
-        """Return the adapter of a port, by ``stores`` of the settings."""
-        if self.settings.stores == "aws":
-            return await self.tables.of(port)
+        """Return the adapter of a port, by the setting that chooses it."""
+        if getattr(self.settings, port.chosen_by) not in (None, "embedded"):
+            return await self.aws.of(port)
         store = getattr(self._embedded_tenant(), port.embedded)
         if port.expires:
             store.begin_sweep()
         return store
-
-    async def knowledge(self) -> KnowledgeStores:
-        if self.settings.stores == "embedded":
-            return self._embedded_tenant().knowledge
-        from assistant.aws.s3 import S3DocumentStore
-        from assistant.aws.sqs import SqsIngestionQueue
-
-        settings, sqs = self.settings, await self.clients.aws("sqs")
-        return KnowledgeStores(
-            documents=S3DocumentStore(
-                await self.clients.aws("s3"),
-                bucket=self._named(settings.documents_bucket),
-                kms_key_id=settings.documents_key_id,
-            ),
-            states=await self.of(STATES),
-            queue=SqsIngestionQueue(sqs, queue_url=self._named(settings.ingestion_queue_url)),
-            withdrawals=SqsIngestionQueue(sqs, queue_url=self._named(settings.withdrawals_queue_url)),
-        )
-
-    async def switches(self, settings: ServiceSettings) -> SystemSwitches:
-        if settings.system_switches is None:
-            from assistant.embedded.files import FileSwitches
-
-            return FileSwitches(switches_dir(settings.state_dir, self.tenant), clock=self.clock)
-        from assistant.aws.parameters import ParameterSwitches
-
-        prefix = self._named(settings.system_switches)
-        switches = ParameterSwitches(await self.clients.aws("ssm"), prefix=prefix, clock=self.clock)
-        self.stack.push_async_callback(switches.close)
-        return switches
-
-    async def power(self, settings: ServiceSettings) -> EndpointPower:
-        if settings.power_parameter is None:
-            from assistant.embedded.files import FilePower
-
-            path = settings.state_dir / "tenants" / self.tenant.name / "power"
-            return FilePower(path, clock=self.clock)
-        from assistant.aws.parameters import ParameterPower
-
-        made = self.tables.made
-        if "power" not in made:
-            name = self._named(settings.power_parameter)
-            made["power"] = ParameterPower(await self.clients.aws("ssm"), name=name, clock=self.clock)
-            self.stack.push_async_callback(made["power"].close)
-        return made["power"]
 
     @property
     def index_model(self) -> IndexModel:
@@ -398,10 +403,7 @@ class StoreChoice:
         """Return the versions of the tenant's index."""
         if self.settings.search == "embedded":
             return self._embedded_tenant().versions
-        from assistant.aws.opensearch_schema import OpenSearchIndexVersions
-
-        client = await self.clients.opensearch()
-        return OpenSearchIndexVersions(client, alias=self._alias(), schema=self._schema())
+        return await self._opensearch("opensearch_schema:OpenSearchIndexVersions")
 
     async def of_version(self, name: str) -> StoreChoice | None:
         """Return the same stores with the model of an index version; None for a model unknown here.
@@ -437,19 +439,13 @@ class StoreChoice:
         """Return the index for readers; ``pinned``: this model's version, wherever the alias points."""
         if self.settings.search == "embedded":
             return self._embedded_tenant().search_of(self.index_model)
-        from assistant.aws.opensearch_search import OpenSearchPassageSearch
-
-        client = await self.clients.opensearch()
-        return OpenSearchPassageSearch(client, alias=self._alias(), schema=self._schema(), pinned=pinned)
+        return await self._opensearch("opensearch_search:OpenSearchPassageSearch", pinned=pinned)
 
     async def index_beside(self) -> PassageIndex:
         """Return this model's version for a writer that takes turns with others."""
         if self.settings.search == "embedded":
             return self._embedded_tenant().index_of(self.index_model)
-        from assistant.aws.opensearch_index import OpenSearchPassageIndex
-
-        client = await self.clients.opensearch()
-        return OpenSearchPassageIndex(client, alias=self._alias(), schema=self._schema(), clock=self.clock)
+        return await self._opensearch("opensearch_index:OpenSearchPassageIndex", clock=self.clock)
 
     async def index(self, settings: WorkerSettings) -> PassageIndex:
         """Return the index of the tenant's own model for its one writer, the worker."""
@@ -457,14 +453,9 @@ class StoreChoice:
             # A version of a model that the settings no longer name is removed when this one is opened.
             await self._embedded_tenant().versions.adopt()
             return self._embedded_tenant().index
-        from assistant.aws.opensearch_index import OpenSearchPassageIndex
-
-        return OpenSearchPassageIndex(
-            await self.clients.opensearch(),
-            alias=self._alias(),
-            schema=self._schema(),
-            applies_schema=settings.opensearch_applies_schema,
-            clock=self.clock,
+        applies = settings.opensearch_applies_schema
+        return await self._opensearch(
+            "opensearch_index:OpenSearchPassageIndex", applies_schema=applies, clock=self.clock
         )
 
     async def embedder(self, *, purpose: CapturePurpose) -> SageMakerEmbedder:
@@ -497,27 +488,27 @@ class StoreChoice:
 
         return with_kept_vectors(endpoint, self.settings.tenants_dir / vectors, model=self.index_model)
 
-    def _schema(self) -> PassageSchema:
+    async def _opensearch(self, adapter: str, **arguments: Any) -> Any:
+        """Return an adapter of the tenant's index on OpenSearch."""
         from assistant.aws.opensearch_schema import PassageSchema
 
-        return PassageSchema(
+        schema = PassageSchema(
             embedding_model=self.model.model,
             dimensions=self.tenant.embedding.dimensions,
             model_digest=self.model.digest,
             shards=self.tenant.index.shards,
             replicas=self.tenant.index.replicas,
         )
-
-    def _alias(self) -> str:
-        return self._named(self.settings.opensearch_index)
-
-    def _named(self, template: str) -> str:
-        return self.settings.of_tenant(template, self.tenant)
+        alias = self.settings.of_tenant(self.settings.opensearch_index, self.tenant)
+        return _adapter(adapter)(await self.clients.opensearch(), alias=alias, schema=schema, **arguments)
 
     def _embedded_tenant(self) -> EmbeddedTenant:
         if self._embedded is None:
             self._embedded = embedded_tenant(
-                self.tenant, state_dir=self.settings.state_dir, model_digest=self.model.digest
+                self.tenant,
+                state_dir=self.settings.state_dir,
+                model_digest=self.model.digest,
+                clock=self.clock,
             )
             self.stack.push_async_callback(self._embedded.close)
         return self._embedded

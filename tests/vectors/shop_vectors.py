@@ -17,7 +17,6 @@ from pathlib import Path
 
 from assistant.cli.local import LocalRuntime, local_runtime
 from assistant.cli.terminal import GlobalOptions, Terminal
-from assistant.embedded.kept_vectors import write_kept_vectors
 from assistant.knowledge.files import SourceDocument, read_sources
 from assistant.knowledge.passages import InProcessParser, Received
 from assistant.knowledge.pipeline import BatchEmbedder
@@ -25,6 +24,7 @@ from assistant.model_artifacts import TOKENIZER_FILE
 from assistant.settings.tenant import TenantConfig, load_tenant
 from assistant.wiring.clients import open_clients
 from assistant.wiring.stores import StoreChoice
+from tests.fakes.kept_vectors import write_kept_vectors
 
 TENANTS = Path(__file__).parents[2] / "tenants"
 NAME = "shop"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from assistant.domain.documents import DocumentState
-from assistant.embedded.kept_vectors import write_kept_vectors
+from tests.fakes.kept_vectors import write_kept_vectors
 from tests.integration.knowledge_worker.endpoint import Behaviour, ScriptedEndpoint, scripted_endpoint
 from tests.integration.knowledge_worker.site import WITHIN_S, Site
 from tests.unit.knowledge.knowledge import Knowledge, document, until, vector_of

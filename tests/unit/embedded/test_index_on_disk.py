@@ -125,12 +125,9 @@ def write_rows_only(root: Path, text: str) -> None:
     """Do what a writer does before tantivy's commit, and no more: as if it was killed there."""
     connection = sqlite3.connect(folder_of(root) / index_files.PASSAGES_FILE, isolation_level=None)
     connection.execute("BEGIN")
-    vector = b"\x00\x00\x80?" + b"\x00" * 12
     entry = passage("killed", text=text)
-    packed = index_files.PackedDocument(
-        card=card_of(entry), title_vectors=[vector], passages=[(entry, vector)]
-    )
-    index_files.replace_rows(connection, {"killed": packed}, now=SystemClock().now())
+    document = IndexedDocument(card_of(entry), (EAST,), ((entry, EAST),))
+    index_files.replace_rows(connection, {"killed": document}, dimensions=4, now=SystemClock().now())
     connection.execute("COMMIT")
     connection.close()
 

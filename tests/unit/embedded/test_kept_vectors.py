@@ -13,8 +13,8 @@ from structlog.testing import capture_logs
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.documents import IndexModel
 from assistant.domain.errors import ConfigurationError
-from assistant.embedded import kept_vectors
-from assistant.embedded.kept_vectors import read_kept_vectors, with_kept_vectors, write_kept_vectors
+from assistant.embedded.kept_vectors import read_kept_vectors, with_kept_vectors
+from tests.fakes.kept_vectors import write_kept_vectors
 
 DIMENSIONS = 384
 MODEL = IndexModel("mini", DIMENSIONS, "d" * 64)
@@ -157,12 +157,3 @@ def test_an_archive_with_python_objects_is_not_opened(file: Path) -> None:
     np.savez(file, allow_pickle=True, **(arrays | {"values": np.asarray([{}], object)}))
     with pytest.raises(ConfigurationError, match="is damaged"):
         read_kept_vectors(file)
-
-
-def test_two_texts_with_one_key_are_refused_by_the_writer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(kept_vectors, "KEY_BYTES", 1)
-    vectors = dict(zip(map(str, range(300)), unit_vectors(300), strict=True))
-    with pytest.raises(ValueError, match="same 1 bytes"):
-        write_kept_vectors(tmp_path / "vectors.npz", vectors, model_digest=MODEL.digest)

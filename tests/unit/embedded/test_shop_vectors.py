@@ -22,7 +22,7 @@ def texts() -> list[str]:
 def test_the_committed_vectors_cover_the_committed_documents(texts: list[str]) -> None:
     kept = read_kept_vectors(vectors_file(shop()))
 
-    missing = [text for text in texts if text not in kept]
+    missing = [text for text in texts if kept.vector(text) is None]
     assert len(texts) > 4_000
     assert missing[:3] == [], f"{len(missing)} texts lack vectors: python -m tests.vectors.shop_vectors"
     assert kept.places.keys() == {key_of(text) for text in texts}, "run python -m tests.vectors.shop_vectors"

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from assistant.domain.errors import ConfigurationError
-from assistant.embedded.kept_vectors import KeptVectorsEmbedder, write_kept_vectors
+from assistant.embedded.kept_vectors import KeptVectorsEmbedder
 from assistant.knowledge.ports import PassageEmbedder
 from assistant.settings.process import WorkerSettings
 from assistant.settings.tenant import load_tenant
 from assistant.wiring.clients import open_clients
 from assistant.wiring.stores import StoreChoice
+from tests.fakes.kept_vectors import write_kept_vectors
 from tests.unit.wiring.test_movers import settings_in
 
 AWS_NAMES = ("documents_bucket", "states_table", "desk_table", "ingestion_queue_url", "withdrawals_queue_url")
