@@ -142,24 +142,18 @@ class Signals:
         )
         yield self._signal(event, answer, better_text=verdict.better_text)
         if verdict.label is VerdictLabel.GOOD:
-            yield from self._taken(at, answer)
+            yield from self._possibly(FeedbackKind.POSSIBLY_TAKEN, at, answer.record)
 
     def _of_sent(self, sent: Sent, at: datetime, answer: ShownAnswer) -> Iterator[Signal]:
         event = self._event(FeedbackKind.SENT, sent.send_id, at, answer.record)
         if self._switches.edits:
             filled, may_compare = answer.filled, answer.is_whole and answer.record.mode is not None
-            texts = [filled.text[one.start : one.end] for one in filled.sentences]
-            supports = [one.support for one in filled.sentences]
-            unsupported = [
-                text
-                for text, support in zip(texts, supports, strict=True)
-                if support is Support.UNSUPPORTED and text
-            ]
-            edit = compare(_drafts(filled), sent.text, language=self._language) if may_compare else None
+            unsupported = _texts(filled, Support.UNSUPPORTED)
+            edit = compare(_drafts(filled), sent.text) if may_compare else None
             kept = keeps_any(unsupported, sent.text)
             event = event.model_copy(update={"edit": edit, "unsupported_sent": kept})
         yield self._signal(event, answer, sent=sent.text if self._switches.edits else None)
-        yield from self._taken(at, answer)
+        yield from self._possibly(FeedbackKind.POSSIBLY_TAKEN, at, answer.record)
 
     def _of_act(self, act: Act, at: datetime, answer: ShownAnswer) -> Iterator[Signal]:
         match act.kind:
@@ -169,9 +163,9 @@ class Signals:
                     event = self._event(FeedbackKind.OPENED_SOURCE, act.act_id, at, answer.record)
                     yield self._question_only(event.model_copy(update={"opened": opened}), answer.record)
             case AgentAct.POSSIBLY_TAKEN:
-                yield from self._taken(at, answer)
+                yield from self._possibly(FeedbackKind.POSSIBLY_TAKEN, at, answer.record)
             case AgentAct.POSSIBLY_PASSED_OVER:
-                yield from self._passed_over(at, answer.record)
+                yield from self._possibly(FeedbackKind.POSSIBLY_PASSED_OVER, at, answer.record)
             case AgentAct.OFFERED_USED:
                 offered = answer.record.offered
                 if offered is not None:
@@ -195,13 +189,7 @@ class Signals:
             words = FeedbackText(question=before.question, next_question=record.question)
             yield Signal(event, words, ())
         if not earlier.is_used:
-            yield from self._passed_over(record.asked_at, before)
-
-    def _taken(self, at: datetime, answer: ShownAnswer) -> Iterator[Signal]:
-        yield from self._possibly(FeedbackKind.POSSIBLY_TAKEN, at, answer.record)
-
-    def _passed_over(self, at: datetime, record: AnswerRecord) -> Iterator[Signal]:
-        yield from self._possibly(FeedbackKind.POSSIBLY_PASSED_OVER, at, record)
+            yield from self._possibly(FeedbackKind.POSSIBLY_PASSED_OVER, record.asked_at, before)
 
     def _possibly(self, kind: FeedbackKind, at: datetime, record: AnswerRecord) -> Iterator[Signal]:
         """Yield one event an answer, whether the client reported it, or a send or a question shows it."""
@@ -232,17 +220,11 @@ class Signals:
             settings_hash=record.settings_hash,
         )
 
-    def _signal(
-        self,
-        event: FeedbackEvent,
-        answer: ShownAnswer,
-        *,
-        sent: str | None = None,
-        better_text: str | None = None,
-    ) -> Signal:
+    def _signal(self, event: FeedbackEvent, answer: ShownAnswer, **words: str | None) -> Signal:
+        """Return the event with the question, the shown text and other ``words`` of the agent."""
         shown = answer.filled.text if answer.is_whole else ""
-        words = FeedbackText(question=answer.record.question, shown=shown, sent=sent, better_text=better_text)
-        return Signal(event, words, answer.record.sight().quoted)
+        said = FeedbackText(question=answer.record.question, shown=shown, **words)
+        return Signal(event, said, answer.record.sight().quoted)
 
     def _question_only(self, event: FeedbackEvent, record: AnswerRecord) -> Signal:
         return Signal(event, FeedbackText(question=record.question), ())
@@ -273,11 +255,14 @@ def _documents(record: AnswerRecord) -> tuple[ShownDocument, ...]:
 
 def _drafts(record: AnswerRecord) -> Sequence[str]:
     """Return the texts that an agent may have begun with: the reply's draft, the supported sentences, all."""
-    supported = [
-        record.text[one.start : one.end] for one in record.sentences if one.support is Support.SUPPORTED
-    ]
-    texts = (record.reply_draft or "", "\n".join(supported), record.text)
+    texts = (record.reply_draft or "", "\n".join(_texts(record, Support.SUPPORTED)), record.text)
     return [text for text in texts if text.strip()]
+
+
+def _texts(record: AnswerRecord, support: Support) -> list[str]:
+    """Return the sentences with this support that are not gone."""
+    sentences = (record.text[one.start : one.end] for one in record.sentences if one.support is support)
+    return [text for text in sentences if text]
 
 
 def _asked(record: AnswerRecord) -> Asked:
@@ -315,30 +300,21 @@ _GRAMMAR = word_set("en_grammar")
 _NEGATIONS = word_groups("en_marks")["negation"]
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """A parsed text."""
-
-    weights: Mapping[str, float]
-    """How specific each word with content is, by its stem; of an "un-" word by that of the word that it
+def _concepts(text: str, language: Language) -> Mapping[str, float]:
+    """Return how specific each word with content is, by its stem; of an "un-" word that of the word that it
     denies."""
-    negations: int
-
-
-def read_statement(text: str, language: Language) -> Statement:
-    """Return the concepts of a text and the number of its negations."""
-    words = [word.removesuffix("'s") for word in WORD.findall(fold(text))]
     content = frozenset(language.content_words(text))
-    return Statement(
-        weights={
-            language.stem(denied_by(word, language) or word): (
-                _LEAST_WEIGHT + language.rarity(word) if word in content else _STOP_WEIGHT
-            )
-            for word in words
-            if word not in _GRAMMAR and len(word) > 1 and not quantities(word).values
-        },
-        negations=sum(word in _NEGATIONS or word.endswith("n't") for word in words),
-    )
+    return {
+        language.stem(denied_by(word, language) or word): (
+            _LEAST_WEIGHT + language.rarity(word) if word in content else _STOP_WEIGHT
+        )
+        for word in _plain_words(text)
+        if word not in _GRAMMAR and len(word) > 1 and not quantities(word).values
+    }
+
+
+def _plain_words(text: str) -> list[str]:
+    return [word.removesuffix("'s") for word in WORD.findall(fold(text))]
 
 
 def words_of(text: str) -> list[str]:
@@ -346,7 +322,7 @@ def words_of(text: str) -> list[str]:
     return _WORD.findall(fold(_MARKUP.sub(" ", text)))
 
 
-def compare(shown: Sequence[str], sent: str, *, language: Language) -> Edit:
+def compare(shown: Sequence[str], sent: str) -> Edit:
     """Return how a sent text differs from the nearest of the texts that the agent may have begun with."""
     after = words_of(sent)
     begun = [(text, words_of(text)) for text in shown] or [("", [])]
@@ -354,7 +330,7 @@ def compare(shown: Sequence[str], sent: str, *, language: Language) -> Edit:
     return Edit(
         distance=Levenshtein.distance(words, after),
         words=max(len(words), len(after)),
-        changed_facts=_changed_facts(before, sent, language),
+        changed_facts=_changed_facts(before, sent),
     )
 
 
@@ -366,7 +342,7 @@ def keeps_any(sentences: Iterable[str], text: str) -> bool:
     )
 
 
-def _changed_facts(shown: str, sent: str, language: Language) -> tuple[str, ...]:
+def _changed_facts(shown: str, sent: str) -> tuple[str, ...]:
     """Return the kinds of facts that differ between a sentence of the answer and what became of it.
 
     A sentence that was left out, and one that is the agent's own, change no fact of the answer.
@@ -378,12 +354,12 @@ def _changed_facts(shown: str, sent: str, language: Language) -> tuple[str, ...]
         nearest = max(before, key=lambda each: _alike(each[1], words), default=None)
         if nearest is None or nearest[1] == words or _alike(nearest[1], words) < _SAME_SENTENCE:
             continue
-        old, new = _facts(nearest[0], language), _facts(text, language)
+        old, new = _facts(nearest[0]), _facts(text)
         changed |= {kind for kind in old if old[kind] != new[kind]}
     return tuple(sorted(changed))
 
 
-def _facts(sentence: str, language: Language) -> Mapping[str, object]:
+def _facts(sentence: str) -> Mapping[str, object]:
     """Return the sentence's facts by kind."""
     plain = fold(_MARKUP.sub(" ", sentence))
     found = quantities(_DATE.sub(" ", plain))
@@ -393,7 +369,7 @@ def _facts(sentence: str, language: Language) -> Mapping[str, object]:
         "code": found.codes,
         "dose": doses,
         "date": set(_DATE.findall(plain)),
-        "negation": read_statement(plain, language).negations,
+        "negation": sum(word in _NEGATIONS or word.endswith("n't") for word in _plain_words(plain)),
     }
 
 
@@ -440,9 +416,8 @@ def is_reformulation(earlier: Asked, later: Asked, *, language: Language) -> boo
     """
     if have_other_values(quantities(earlier.question), quantities(later.question)):
         return False
-    first = read_statement(earlier.question, language)
-    second = read_statement(later.question, language)
-    before, after = first.weights.keys(), second.weights.keys()
+    first, second = _concepts(earlier.question, language), _concepts(later.question, language)
+    before, after = first.keys(), second.keys()
     shared = before & after
     if not shared or (_names(first) - after and _names(second) - before):
         return False
@@ -458,8 +433,8 @@ def have_other_values(one: Quantities, other: Quantities) -> bool:
     return any(first and second and not first & second for first, second in pairs)
 
 
-def _names(question: Statement) -> set[str]:
-    return {word for word, weight in question.weights.items() if weight >= _NAME_WEIGHT}
+def _names(concepts: Mapping[str, float]) -> set[str]:
+    return {word for word, weight in concepts.items() if weight >= _NAME_WEIGHT}
 
 
 # Erasing a patient
