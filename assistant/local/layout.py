@@ -46,12 +46,9 @@ SERVICE = "service"
 
 ORDER_SYSTEM = "orders"
 """The sample order system of a pharmacy."""
-_SAMPLE_SYSTEMS: Mapping[str, tuple[str, ...]] = {
-    ORDER_SYSTEM: ("--scope", "id"),
-    "stores": ("--scope", "agent", "--case", "*=*"),
-}
-"""Systems of ``tools/systems`` in a checkout = their arguments. Each stands for the system that the connector
-file ``tenants/connectors/<name>.toml`` describes; the shop's lets every agent read every order."""
+_SAMPLE_SYSTEMS = (ORDER_SYSTEM, "stores")
+"""Systems of ``tools/systems`` in a checkout. Each stands for the system that the connector file
+``tenants/connectors/<name>.toml`` describes; the shop's lets every agent read every order."""
 _IN_STATE = "state:"
 T = TypeVar("T")
 ENDPOINTS_FILE = "endpoints.json"
@@ -239,7 +236,7 @@ class Layout:
         command = (sys.executable, "-P", "-m", "tools.systems", name, "--port", str(ports[name]))
         return ProcessPlan(
             name,
-            (*command, *_SAMPLE_SYSTEMS[name]),
+            command,
             {"PYTHONPATH": str(self.checkout), "SYSTEM_TOKEN_FILES": os.pathsep.join(map(str, tokens))},
             ports[name],
         )

@@ -1,5 +1,5 @@
-"""The sample systems on real sockets: their data fit together, they serve what their OpenAPI files say, and
-each fault that tests ask for comes."""
+"""The sample systems: their data fit together, they serve what their OpenAPI files say, and a fault comes on
+request."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import get_args
 import httpx
 import orjson
 import pytest
+from fastapi import FastAPI
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
@@ -18,17 +19,16 @@ from assistant.cli.demo import LIVE_CASE
 from assistant.live.results import ResponseReader, element_data
 from assistant.settings.connector import load_connector
 from assistant.text.check_digits import is_dea_number, is_npi
-from tests.fakes.asgi_server import asgi_server
-from tools.systems import orders, stores
-from tools.systems.__main__ import DOCUMENTS, FOLDER, document_of
-from tools.systems.front import Credentials, Front, ReadScope
-from tools.systems.order_data import (
+from tools.systems import stores
+from tools.systems.__main__ import FOLDER, SYSTEMS, document_of
+from tools.systems.orders import (
     DEMO_CUSTOMER,
     DEMO_ORDER,
     DEMO_PRESCRIPTION,
     OrderData,
     OrderStatus,
     RefillStatus,
+    application,
     read_order_data,
 )
 
@@ -37,12 +37,6 @@ TOKEN = "token-of-the-order-system"
 ORDER = f"/v1/orders/{DEMO_ORDER}"
 DELIVERY = f"{ORDER}/delivery"
 PRESCRIPTION = f"/v1/prescriptions/{DEMO_PRESCRIPTION}"
-SIGNED = {
-    "Authorization": "AWS4-HMAC-SHA256 "
-    "Credential=AKIDEXAMPLE/20261120/us-east-1/vpc-lattice-svcs/aws4_request, "
-    f"SignedHeaders=host;x-amz-date, Signature={'a' * 64}",
-    "X-Amz-Date": "20261120T093000Z",
-}
 
 
 @pytest.fixture(scope="module")
@@ -50,23 +44,21 @@ def database() -> OrderData:
     return read_order_data(today=TODAY)
 
 
-def front(database: OrderData, scope: ReadScope | None = None) -> Front:
-    app = orders.application(database, scope=scope or ReadScope())
-    return Front(app, Credentials(TOKEN, client_id="assistant", client_secret="secret"), orders.SHAPE)
+def client_of(app: FastAPI, **headers: str) -> httpx.AsyncClient:
+    headers = {"Authorization": f"Bearer {TOKEN}", **headers}
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://system", headers=headers)
 
 
 @pytest.fixture
-async def system(database: OrderData) -> AsyncIterator[httpx.AsyncClient]:
-    headers = {"Authorization": f"Bearer {TOKEN}"}
-    async with (
-        asgi_server(front(database)) as url,
-        httpx.AsyncClient(base_url=url, headers=headers, trust_env=False) as client,
-    ):
+def token_file(tmp_path: Path) -> Path:
+    (tmp_path / "reach").write_text(f"{TOKEN}\n")
+    return tmp_path / "reach"
+
+
+@pytest.fixture
+async def system(database: OrderData, token_file: Path) -> AsyncIterator[httpx.AsyncClient]:
+    async with client_of(application(database, token_files=(token_file,))) as client:
         yield client
-
-
-async def faulty(system: httpx.AsyncClient, fault: str, path: str = DELIVERY) -> httpx.Response:
-    return await system.get(path, headers={"X-Fault": fault})
 
 
 # --- data -------------------------------------------------------------------------------------------------
@@ -130,12 +122,12 @@ def test_prescribers_numbers_have_their_check_digits(database: OrderData) -> Non
 
 
 # --- the API ----------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("name", DOCUMENTS)
+@pytest.mark.parametrize("name", SYSTEMS)
 def test_the_committed_openapi_file_is_the_systems(name: str) -> None:
-    committed = (FOLDER / name).read_bytes()
+    committed = (FOLDER / f"{name}.openapi.json").read_bytes()
 
     validate(orjson.loads(committed))
-    assert document_of(DOCUMENTS[name]()) == committed, "run: python -m tools.systems openapi"
+    assert document_of(name) == committed, "run: python -m tools.systems openapi"
 
 
 @pytest.mark.parametrize(
@@ -170,132 +162,42 @@ async def test_unknown_and_malformed_ids_are_refused(
     assert (await system.get(path)).status_code == status
 
 
-async def test_only_a_known_token_or_a_well_formed_signature_is_served(system: httpx.AsyncClient) -> None:
-    async with httpx.AsyncClient(base_url=system.base_url, trust_env=False) as other:
-
-        async def status(headers: dict[str, str]) -> int:
-            return (await other.get(ORDER, headers=headers)).status_code
-
-        assert await status({}) == 401
-        assert await status({"Authorization": "Bearer another"}) == 401
-        assert await status(SIGNED) == 200
-        assert await status({**SIGNED, "X-Amz-Date": "today"}) == 403
-        assert (
-            await status(
-                {**SIGNED, "Authorization": SIGNED["Authorization"].replace("vpc-lattice-svcs", "s3")}
-            )
-            == 403
-        )
-
-
 async def test_a_token_may_be_in_a_file_that_is_made_later(database: OrderData, tmp_path: Path) -> None:
-    app = orders.application(database, scope=ReadScope())
     file = tmp_path / "reach-orders"
-    transport = httpx.ASGITransport(Front(app, Credentials(token_files=(file,)), orders.SHAPE))
-    headers = {"Authorization": "Bearer made-later"}
-    async with httpx.AsyncClient(transport=transport, base_url="http://orders", headers=headers) as client:
+    async with client_of(application(database, token_files=(tmp_path / "other", file))) as client:
         before = await client.get(ORDER)
-        file.write_text("made-later\n")
-        after = await client.get(ORDER)
-        empty = await client.get(ORDER, headers={"Authorization": "Bearer "})
-
-    assert (before.status_code, after.status_code, empty.status_code) == (401, 200, 401)
-
-
-async def test_client_credentials_give_a_token_that_is_served(system: httpx.AsyncClient) -> None:
-    asked = {"grant_type": "client_credentials", "client_id": "assistant", "client_secret": "secret"}
-    issued = (await system.post("/oauth/token", data=asked)).json()
-    refused = await system.post("/oauth/token", data={**asked, "client_secret": "guess"})
-    found = await system.get(ORDER, headers={"Authorization": f"Bearer {issued['access_token']}"})
-
-    assert (issued["token_type"], found.status_code) == ("Bearer", 200)
-    assert refused.status_code == 401
-
-
-async def test_by_agent_the_system_decides_whose_data_are_read(database: OrderData) -> None:
-    scope = ReadScope(by="agent", cases={"amira": frozenset({DEMO_CUSTOMER})})
-    transport = httpx.ASGITransport(front(database, scope))
-    headers = {"Authorization": f"Bearer {TOKEN}"}
-    async with httpx.AsyncClient(transport=transport, base_url="http://orders", headers=headers) as client:
-        statuses = [
-            (
-                await client.get(ORDER, headers={} if agent is None else {"X-Assistant-Agent": agent})
-            ).status_code
-            for agent in ("amira", "noor", None)
+        file.write_text(f"{TOKEN}\n")
+        (tmp_path / "other").write_text("")
+        refused = [
+            await client.get(ORDER, headers={"Authorization": sent}) for sent in ("Bearer ", TOKEN, "")
         ]
+        after = await client.get(ORDER)
 
-    assert statuses == [200, 404, 400]
-
-
-# --- faults -----------------------------------------------------------------------------------------------
-async def test_faults_in_place_of_a_response(system: httpx.AsyncClient) -> None:
-    page = await faulty(system, "html")
-    redirect = await faulty(system, "redirect=http://127.0.0.1:9/elsewhere")
-    huge = await faulty(system, "huge=3")
-
-    assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
-    assert (redirect.status_code, redirect.headers["location"]) == (302, "http://127.0.0.1:9/elsewhere")
-    assert (await faulty(system, "status=503")).status_code == 503
-    assert len(huge.content) > 2_900_000
-    assert len((await faulty(system, "bomb=3")).content) > 2_900_000
-    with pytest.raises(orjson.JSONDecodeError):
-        orjson.loads((await faulty(system, "not-json")).content)
-    assert (await faulty(system, "deep=2000")).content.count(b"[") == 2000
+    assert (before.status_code, after.status_code) == (401, 200)
+    assert [each.status_code for each in refused] == [401, 401, 401]
 
 
-async def test_faults_that_change_the_response(system: httpx.AsyncClient) -> None:
-    right = (await system.get(DELIVERY)).json()
-    other = (await faulty(system, "other-customer")).json()
-    old = (await faulty(system, "old-schema")).json()
-    told = (await faulty(system, "instructions")).json()
-    named = await faulty(system, "content-type=text/plain")
-
-    assert other == {**right, "customer_id": orders.SHAPE.other_customer} != right
-    assert (old["state"], old["promiseDate"]) == (
-        "delayed",
-        date.fromisoformat(right["promised_on"]).strftime("%m/%d/%Y"),
-    )
-    assert "status" not in old
-    assert "Ignore all rules" in told["last_scan"]
-    assert len(told["last_scan"]) <= 120
-    assert "\x1b" in (await faulty(system, "steering")).json()["last_scan"]
-    assert (named.headers["content-type"], named.json()) == ("text/plain; charset=utf-8", right)
-
-
-async def test_a_response_is_broken_off_or_dripped(system: httpx.AsyncClient) -> None:
-    with pytest.raises(httpx.RemoteProtocolError):
-        await faulty(system, "truncate")
-    async with system.stream("GET", DELIVERY, headers={"X-Fault": "drip=0.001"}) as response:
-        parts = [part async for part in response.aiter_raw()]
-
-    assert len(parts) > 50
-    assert orjson.loads(b"".join(parts))["order_id"] == DEMO_ORDER
-
-
-async def test_a_set_fault_holds_for_requests_without_one_of_their_own(system: httpx.AsyncClient) -> None:
-    await system.put("/control/fault", content="status=503, first=2")
-    statuses = [(await system.get(ORDER)).status_code for _ in range(3)]
-    await system.put("/control/fault", content="html")
-    set_, own = await system.get(ORDER), await faulty(system, "", ORDER)
+async def test_a_fault_holds_until_it_is_taken_back(system: httpx.AsyncClient) -> None:
+    await system.put("/control/fault", content="status=503")
+    down = await system.get(ORDER)
+    await system.put("/control/fault", content="delay=0.2")
+    slow = await system.get(ORDER)
+    await system.put("/control/fault", content="")
+    well = await system.get(ORDER)
     seen = (await system.get("/control/requests")).json()
 
-    assert statuses == [503, 503, 200]
-    assert (set_.headers["content-type"], own.headers["content-type"]) == (
-        "text/html; charset=utf-8",
-        "application/json",
-    )
-    assert [one["path"] for one in seen] == [ORDER] * 5
-    assert {one["scheme"] for one in seen} == {"bearer"}
+    assert (down.status_code, down.headers["content-type"]) == (503, "application/problem+json")
+    assert slow.json() == well.json()
+    assert slow.elapsed >= timedelta(seconds=0.2)
+    assert [each["path"] for each in seen] == [ORDER] * 3
 
 
 # --- the stores of the shop -------------------------------------------------------------------------------
-async def test_the_stores_serve_what_the_shop_has() -> None:
+async def test_the_stores_serve_what_the_shop_has(token_file: Path) -> None:
     data = stores.read_store_data()
-    app = stores.application(data, scope=ReadScope(by="agent", cases={"*": frozenset({"*"})}))
     document = orjson.loads((FOLDER / "stores.openapi.json").read_bytes())
-    transport = httpx.ASGITransport(Front(app, Credentials(TOKEN), stores.SHAPE))
-    headers = {"Authorization": f"Bearer {TOKEN}", "X-Assistant-Agent": "amira"}
-    async with httpx.AsyncClient(transport=transport, base_url="http://stores", headers=headers) as client:
+    app = stores.application(data, token_files=(token_file,))
+    async with client_of(app, **{"X-Assistant-Agent": "amira"}) as client:
         paths = {
             "Price": [f"/v1/items/{one}/price" for one in data.items],
             "Stock": [f"/v1/items/{one}/stock" for one in data.items],
@@ -312,16 +214,14 @@ async def test_the_stores_serve_what_the_shop_has() -> None:
     assert nobodys.status_code == 400
 
 
-async def test_the_items_of_an_order_are_shown_with_quantity_and_price() -> None:
+async def test_the_items_of_an_order_are_shown_with_quantity_and_price(token_file: Path) -> None:
     data = stores.read_store_data()
-    app = stores.application(data, scope=ReadScope(by="agent", cases={"*": frozenset({"*"})}))
     connector = load_connector(FOLDER / "stores.toml")
     operation = next(one for one in connector.operations if one.name == "order")
     element = next(one for one in connector.elements if one.name == "items")
     order_id = next(iter(data.orders))
-    transport = httpx.ASGITransport(Front(app, Credentials(TOKEN), stores.SHAPE))
-    headers = {"Authorization": f"Bearer {TOKEN}", "X-Assistant-Agent": "amira"}
-    async with httpx.AsyncClient(transport=transport, base_url="http://stores", headers=headers) as client:
+    app = stores.application(data, token_files=(token_file,))
+    async with client_of(app, **{"X-Assistant-Agent": "amira"}) as client:
         response = await client.get(f"/v1/orders/{order_id}")
 
     reader = ResponseReader(connector, operation, asked={"order_id": order_id}, context=None)
