@@ -10,16 +10,16 @@ from assistant.domain.feedback import FeedbackEvent
 from tests.contracts import samples
 from tests.unit.learning.moving import answered
 from tests.unit.learning.test_signals import of, sent, verdict
-from tools.feedback_schema import PATH, feedback_schema, schema_bytes
+from tools.schemas import FEEDBACK_PAGE, feedback_schema
 
 
 def is_valid(event: FeedbackEvent, **changed: object) -> bool:
     line = orjson.loads(event.model_dump_json()) | changed
-    return jsonschema.Draft202012Validator(feedback_schema()).is_valid(line)
+    return jsonschema.Draft202012Validator(orjson.loads(feedback_schema())).is_valid(line)
 
 
 def test_the_published_schema_is_up_to_date() -> None:
-    assert PATH.read_bytes() == schema_bytes(), "run python -m tools.feedback_schema"
+    assert FEEDBACK_PAGE.read_bytes() == feedback_schema(), "run python -m tools.schemas"
 
 
 def test_events_fit_the_schema() -> None:
