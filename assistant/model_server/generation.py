@@ -192,37 +192,25 @@ class Admission:
 # --- requests -------------------------------------------------------------------------------------------
 
 
-_NOT_SERVED = ("tools", "functions", "logprobs", "logit_bias", "audio", "prediction", "modalities")
+_UNSERVED_KINDS = ("audio", "prediction", "modalities", "response_format")
+_NOT_SERVED = ("tools", "functions", "logprobs", "logit_bias", *_UNSERVED_KINDS)
 
 
-class _Body(BaseModel):
+class _Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-
-class _Part(_Body):
-    type: Literal["text"]
-    text: StrictStr
+    role: Literal["system", "user", "assistant"]
+    content: StrictStr
 
 
-class _Message(_Body):
-    role: Literal["system", "developer", "user", "assistant"]
-    content: StrictStr | list[_Part]
-
-
-class _StreamOptions(_Body):
-    include_usage: StrictBool = False
-
-
-class _ResponseFormat(_Body):
-    type: Literal["text"]
-
-
-class ChatRequest(_Body):
+class ChatRequest(BaseModel):
     """The fields that are honoured."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     messages: list[_Message] = Field(min_length=1)
     stream: StrictBool = False
-    stream_options: _StreamOptions | None = None
+    stream_options: dict[str, StrictBool] | None = None
     max_tokens: StrictInt | None = Field(default=None, ge=1)
     max_completion_tokens: StrictInt | None = Field(default=None, ge=1)
     temperature: float | None = Field(default=None, ge=0.0, le=2.0, strict=True)
@@ -232,12 +220,10 @@ class ChatRequest(_Body):
     seed: StrictInt | None = None
     stop: StrictStr | list[StrictStr] | None = None
     n: Literal[1] | None = None
-    response_format: _ResponseFormat | None = None
 
     def for_runtime(self, *, most_tokens: int) -> bytes:
         """Return the body for the runtime's own chat route: JSON."""
-        data = self.model_dump(exclude_none=True, exclude={"max_completion_tokens", "n", "response_format"})
-        data["messages"] = [_message_for_runtime(message) for message in self.messages]
+        data = self.model_dump(exclude_none=True, exclude={"max_completion_tokens", "n"})
         asked = self.max_completion_tokens or self.max_tokens or most_tokens
         data["max_tokens"] = min(asked, most_tokens)
         if self.seed is not None:
@@ -261,12 +247,6 @@ def parse_chat_request(body: bytes) -> ChatRequest:
         found = error.errors(include_input=False, include_url=False)[0]
         place = ".".join(str(part) for part in found["loc"]) or "the body"
         raise InvalidRequestError(f"{place}: {found['msg']}") from None
-
-
-def _message_for_runtime(message: _Message) -> dict[str, str]:
-    content = message.content
-    text = content if isinstance(content, str) else "".join(part.text for part in content)
-    return {"role": "system" if message.role == "developer" else message.role, "content": text}
 
 
 # --- the runtime (llama.cpp) ----------------------------------------------------------------------------
