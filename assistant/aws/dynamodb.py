@@ -13,7 +13,6 @@ import asyncio
 import base64
 import hashlib
 import math
-import random
 import uuid
 import zlib
 from collections import deque
@@ -29,6 +28,7 @@ import orjson
 from assistant.aws.signing import POST_ERRORS, SignedPosts
 from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.errors import DependencyError, RecordsUnavailableError
+from assistant.domain.retries import back_off_s
 
 _ATTEMPTS = 3
 _FIRST_WAIT_S = 0.05
@@ -161,8 +161,7 @@ class DynamoDbCalls:
 
 async def back_off(attempt: int) -> None:
     """Wait before retry 1, 2, …, with jitter."""
-    longest_s = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2 ** (attempt - 1))
-    await asyncio.sleep(longest_s * random.uniform(0.5, 1.0))  # noqa: S311 (no secret)
+    await asyncio.sleep(back_off_s(attempt - 1, first_s=_FIRST_WAIT_S, longest_s=_LONGEST_WAIT_S))
 
 
 def _parse(response: aiohttp.ClientResponse, content: bytes) -> dict[str, Any]:

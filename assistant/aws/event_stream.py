@@ -9,7 +9,6 @@ to keep it (docs/decisions/0011-lean-sagemaker-calls.md). Inside are server-sent
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 import orjson
@@ -24,15 +23,6 @@ _CORRUPT = (ParserError, LookupError, ValueError, struct.error)
 """What botocore's decoder raises for bytes that are no event stream."""
 
 
-@dataclass(frozen=True, slots=True)
-class StreamFault:
-    """Why a stream ended early: an exception message inside it, or bytes that are not valid framing."""
-
-    kind: str
-    """``ModelStreamError``, ``InternalStreamFailure``, … or ``corrupt``."""
-    message: str
-
-
 class EventStreamParser:
     """Returns the payloads of whole ``PayloadPart`` events from bytes that are cut anywhere.
 
@@ -40,7 +30,9 @@ class EventStreamParser:
     """
 
     def __init__(self) -> None:
-        self.fault: StreamFault | None = None
+        self.fault: str | None = None
+        """Why the stream ended early: kind and message of an exception inside it (``ModelStreamError …``), or
+        ``corrupt …`` for bytes that are no valid framing."""
         self._messages: Any = EventStreamBuffer()
         self._pending_bytes = 0
         """Bytes since the last whole message."""
@@ -61,13 +53,13 @@ class EventStreamParser:
                 if message.headers.get(":event-type") == "PayloadPart":
                     payloads.append(message.payload)
         except _CORRUPT as error:
-            self.fault = StreamFault("corrupt", type(error).__name__)
+            self.fault = f"corrupt {type(error).__name__}"
         if self._pending_bytes > _LARGEST_MESSAGE_BYTES:
-            self.fault = StreamFault("corrupt", f"a message is over {_LARGEST_MESSAGE_BYTES} bytes")
+            self.fault = f"corrupt a message is over {_LARGEST_MESSAGE_BYTES} bytes"
         return payloads
 
 
-def _fault_of(headers: dict[str, Any], payload: bytes) -> StreamFault:
+def _fault_of(headers: dict[str, Any], payload: bytes) -> str:
     kind = str(headers.get(":exception-type") or headers.get(":error-code") or "unknown")
     message = str(headers.get(":error-message", ""))
     try:
@@ -78,14 +70,17 @@ def _fault_of(headers: dict[str, Any], payload: bytes) -> StreamFault:
         fields = cast("dict[str, object]", found)
         parts = [str(fields[name]) for name in ("ErrorCode", "Message") if fields.get(name)]
         message = ": ".join(parts) or message
-    return StreamFault(kind, message)
+    return f"{kind} {message}".strip()
 
 
 _LARGEST_EVENT_BYTES = 1024 * 1024
 
 
-class EventTooLargeError(Exception):
-    """An event is longer than the limit."""
+class ChatStreamError(Exception):
+    """The stream holds an error, or is not a chat completion. The message holds no generated text."""
+
+    text = ""
+    """The text before the error in the same bytes."""
 
 
 class ServerSentEventParser:
@@ -98,7 +93,7 @@ class ServerSentEventParser:
         self._after_return = False
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Return the data of the events that ``data`` completes. Raises EventTooLargeError."""
+        """Return the data of the events that ``data`` completes. Raises ChatStreamError for a longer one."""
         if self._after_return and data:
             self._after_return = False
             if data.startswith(b"\n"):  # the second half of a line end that was cut in two
@@ -110,7 +105,7 @@ class ServerSentEventParser:
         for line in lines:
             self._take(line.rstrip(b"\r\n"), events)
         if self._size + len(self._rest) > _LARGEST_EVENT_BYTES:
-            raise EventTooLargeError(f"an event is over {_LARGEST_EVENT_BYTES} bytes")
+            raise ChatStreamError(f"an event is over {_LARGEST_EVENT_BYTES} bytes")
         return events
 
     def _take(self, line: bytes, events: list[bytes]) -> None:
@@ -125,13 +120,6 @@ class ServerSentEventParser:
 
 
 _DONE = b"[DONE]"
-
-
-class ChatStreamError(Exception):
-    """The stream holds an error, or is not a chat completion. The message holds no generated text."""
-
-    text = ""
-    """The text before the error in the same bytes."""
 
 
 class ChatChunkParser:
@@ -155,8 +143,6 @@ class ChatChunkParser:
                     self.done = True
                 elif not self.done:
                     texts.append(self._take(event))
-        except EventTooLargeError as error:
-            raise ChatStreamError(str(error)) from None
         except ChatStreamError as error:
             error.text = "".join(texts)
             raise
@@ -232,5 +218,5 @@ class CompletionParser:
             return error.text, str(error)
         fault = self._parts.fault
         if fault is not None and not self.is_done:
-            return text, f"{fault.kind} {fault.message}".strip()
+            return text, fault
         return text, None

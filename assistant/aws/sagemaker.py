@@ -10,11 +10,9 @@ schema of Text Embeddings Inference.
 from __future__ import annotations
 
 import asyncio
-import random
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 from urllib.parse import quote
 
@@ -35,7 +33,7 @@ from assistant.domain.errors import (
     OverloadedError,
     PassageTooLongError,
 )
-from assistant.domain.retries import RetryBudget
+from assistant.domain.retries import RetryBudget, all_or_cancel, back_off_s
 from assistant.settings.deployed_names import CapturePurpose, capture_attribute
 
 _MOST_RETRIES = 3
@@ -58,19 +56,13 @@ async def retry_overload(
         try:
             return await call()
         except OverloadedError as overload:
-            wait_s = _back_off_s(attempt)
+            wait_s = back_off_s(attempt, first_s=_FIRST_WAIT_S, longest_s=_LONGEST_WAIT_S)
             if wait_s >= deadline.remaining_s() or not budget.spend():
                 raise
             await sleep(wait_s)
             if deadline.remaining_s() <= 0.0:  # the wait took longer than asked: report the overload
                 raise overload from None
     return await call()
-
-
-def _back_off_s(attempt: int) -> float:
-    """Return an exponential wait; half of it is random, so that callers spread out."""
-    longest = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2**attempt)
-    return longest * random.uniform(0.5, 1.0)  # noqa: S311 : no secret
 
 
 _CONNECT_TIMEOUT_S = 2.0
@@ -87,31 +79,21 @@ _JSON = "application/json"
 _SIGNATURE_REFUSED = 403
 
 
-@dataclass(frozen=True, slots=True)
-class InvocationFailure:
-    """Why a call failed. ``container_status`` is None when the container did not respond."""
+class InvocationError(Exception):
+    """A call failed. Neither its fields nor the message hold any text of the request."""
 
-    code: str
-    container_status: int | None = None
-    container_error: str = ""
-    """The kind of error in the container's body: TEI's ``error_type``, OpenAI's code or type."""
+    def __init__(self, code: str, container_status: int | None = None, container_error: str = "") -> None:
+        """``container_status`` is None when the container did not respond; ``container_error`` is the kind of
+        error in its body: TEI's ``error_type``, OpenAI's code or type."""
+        super().__init__(" ".join(filter(None, (code, str(container_status or ""), container_error))))
+        self.code = code
+        self.container_status = container_status
+        self.container_error = container_error
 
     @property
     def overloaded(self) -> bool:
         throttled = self.code in ("ThrottlingException", "Throttling", "ModelNotReadyException")
         return throttled or self.container_status == 429
-
-    def __str__(self) -> str:
-        parts = [self.code, str(self.container_status or ""), self.container_error]
-        return " ".join(part for part in parts if part)
-
-
-class InvocationError(Exception):
-    """A call failed. Neither ``failure`` nor the message holds any text of the request."""
-
-    def __init__(self, failure: InvocationFailure) -> None:
-        super().__init__(str(failure))
-        self.failure = failure
 
 
 class SageMakerRuntime:
@@ -166,14 +148,14 @@ class SageMakerRuntime:
             try:
                 response = await self._posts.send(path, body=body, headers=headers)
             except POST_ERRORS as error:
-                raise InvocationError(InvocationFailure(type(error).__name__)) from error
+                raise InvocationError(type(error).__name__) from error
             if response.status == 200:
                 return response
             failure = await _read_failure(response)
             is_refused = response.status == _SIGNATURE_REFUSED and not is_last
             if not is_refused or not self._posts.learn_skew(failure.code, response.headers.get("Date")):
                 break
-        raise InvocationError(failure)
+        raise failure
 
 
 @asynccontextmanager
@@ -204,14 +186,14 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
         while part := await content.readany():
             size += len(part)
             if size > _LARGEST_BODY_BYTES:
-                raise InvocationError(InvocationFailure("a response that is too large"))
+                raise InvocationError("a response that is too large")
             parts.append(part)
     except POST_ERRORS as error:
-        raise InvocationError(InvocationFailure(type(error).__name__)) from error
+        raise InvocationError(type(error).__name__) from error
     return b"".join(parts)
 
 
-async def _read_failure(response: aiohttp.ClientResponse) -> InvocationFailure:
+async def _read_failure(response: aiohttp.ClientResponse) -> InvocationError:
     """Return the failure that a response describes, by AWS's JSON protocol over REST."""
     try:
         fields = _json_object(await _read(response))
@@ -221,13 +203,10 @@ async def _read_failure(response: aiohttp.ClientResponse) -> InvocationFailure:
     # A colon is followed by an address; a number sign is preceded by a namespace.
     code = named.partition(":")[0].rpartition("#")[2][:80] or f"status {response.status}"
     if code != "ModelError":
-        return InvocationFailure(code)
+        return InvocationError(code)
     status = fields.get("OriginalStatusCode")
-    return InvocationFailure(
-        code,
-        container_status=status if isinstance(status, int) else None,
-        container_error=_container_error(str(fields.get("OriginalMessage", ""))),
-    )
+    kind = _container_error(str(fields.get("OriginalMessage", "")))
+    return InvocationError(code, status if isinstance(status, int) else None, kind)
 
 
 def _container_error(body: str) -> str:
@@ -303,7 +282,7 @@ class SageMakerGenerator:
                 raise DeadlineExceededError("The deadline passed before the model began to answer.") from None
             raise GenerationUnavailableError("The LLM endpoint did not begin to answer in time.") from None
         except InvocationError as error:
-            raise _generation_error(error.failure) from None
+            raise _generation_error(error) from None
 
 
 class StreamStalledError(Exception):
@@ -413,7 +392,7 @@ class SageMakerGenerationStream:
         return kind(f"The LLM endpoint's stream broke: {reason}.")
 
 
-def _generation_error(failure: InvocationFailure) -> AssistantError:
+def _generation_error(failure: InvocationError) -> AssistantError:
     if failure.overloaded:
         return OverloadedError("The LLM endpoint is overloaded; ask again later.", retry_after_s=1.0)
     return GenerationUnavailableError(f"The LLM endpoint failed: {failure}.")
@@ -475,9 +454,7 @@ class SageMakerEmbedder:
             async with limit:
                 return await self._embed_with_retries(batch, deadline)
 
-        async with _FirstErrorGroup() as group:
-            tasks = [group.create_task(embed_one(batch)) for batch in batches]
-        return [vector for task in tasks for vector in task.result()]
+        return [vector for vectors in await all_or_cancel(map(embed_one, batches)) for vector in vectors]
 
     async def _embed_with_retries(self, texts: Sequence[str], deadline: Deadline) -> list[list[float]]:
         body = orjson.dumps({"inputs": list(texts), "normalize": True, "truncate": False})
@@ -495,7 +472,7 @@ class SageMakerEmbedder:
                 raise DeadlineExceededError("The deadline passed while text was embedded.") from None
             raise EmbeddingUnavailableError("The embedding endpoint did not respond in time.") from None
         except InvocationError as error:
-            raise _embedding_error(error.failure) from None
+            raise _embedding_error(error) from None
 
     def _checked(self, answer: bytes, *, count: int) -> list[list[float]]:
         try:
@@ -512,19 +489,9 @@ class SageMakerEmbedder:
         return vectors
 
 
-def _embedding_error(failure: InvocationFailure) -> AssistantError:
+def _embedding_error(failure: InvocationError) -> AssistantError:
     if failure.overloaded:
         return OverloadedError("The embedding endpoint is overloaded; ask again later.", retry_after_s=1.0)
     if failure.container_status == 413 and failure.container_error == "Validation":
         return PassageTooLongError("A text is over the embedding model's limit; it is not cut.")
     return EmbeddingUnavailableError(f"The embedding endpoint failed: {failure}.")
-
-
-class _FirstErrorGroup(asyncio.TaskGroup):
-    """A task group that raises its first error alone: callers catch the port's errors by name."""
-
-    async def __aexit__(self, *exception: Any) -> None:
-        try:
-            await super().__aexit__(*exception)
-        except BaseExceptionGroup as group:
-            raise group.exceptions[0] from None

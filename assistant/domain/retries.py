@@ -1,12 +1,34 @@
-"""Limits on repeating calls of a dependency that fails: a budget of retries, and a circuit."""
+"""Limits on repeating calls of a dependency that fails: waits, a budget of retries, and a circuit."""
 
 from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Iterable
+from typing import TypeVar
 
 from assistant.domain.clock import Clock
 
 _RATIO = 0.1
 _RESERVE = 3.0
 """Most retries that can be saved up; a process starts with as many."""
+Result = TypeVar("Result")
+
+
+def back_off_s(attempt: int, *, first_s: float, longest_s: float) -> float:
+    """Return the wait before retry 0, 1, …: it doubles. Half of it is random, so that callers spread out."""
+    return min(longest_s, first_s * 2**attempt) * random.uniform(0.5, 1.0)  # noqa: S311 (no secret)
+
+
+async def all_or_cancel(calls: Iterable[Awaitable[Result]]) -> list[Result]:
+    """Return all results in order. When one call fails, cancel the others and raise its error."""
+    tasks = [asyncio.ensure_future(call) for call in calls]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class RetryBudget:

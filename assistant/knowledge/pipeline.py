@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import structlog
 from opentelemetry import trace
@@ -20,6 +20,7 @@ from assistant.domain.errors import (
     PassageTooLongError,
     SearchUnavailableError,
 )
+from assistant.domain.retries import all_or_cancel
 from assistant.knowledge.passages import DocumentParser, ParsedParts, Received
 from assistant.knowledge.ports import (
     ErasableKeys,
@@ -33,7 +34,6 @@ _log = structlog.get_logger(__name__)
 _tracer = trace.get_tracer(__name__)
 _FINAL = (DocumentState.LIVE, DocumentState.WITHDRAWN, DocumentState.WITHHELD)
 """States in which the newest content needs no work."""
-_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class BatchEmbedder:
     async def _embed_all(self, inputs: Sequence[str]) -> list[list[float]]:
         size = self._limits.passages_per_request
         requests = [self._request(inputs[start : start + size]) for start in range(0, len(inputs), size)]
-        return [vector for vectors in await _all_or_cancel(requests) for vector in vectors]
+        return [vector for vectors in await all_or_cancel(requests) for vector in vectors]
 
     async def _request(self, texts: Sequence[str]) -> list[list[float]]:
         retry_until = Deadline.after(self._limits.retry_for_s, clock=self._clock)
@@ -97,17 +97,6 @@ class BatchEmbedder:
                     _log.warning("embedding_retried", code=error.code, reason=error.message)
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 (jitter)
             pause_s = min(2 * pause_s, self._limits.longest_pause_s)
-
-
-async def _all_or_cancel(requests: Sequence[Awaitable[_Result]]) -> list[_Result]:
-    """Return all results in order. When one request fails, cancel the others and raise its error."""
-    tasks = [asyncio.ensure_future(request) for request in requests]
-    try:
-        return list(await asyncio.gather(*tasks))
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @dataclass(frozen=True, slots=True)

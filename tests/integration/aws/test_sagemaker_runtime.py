@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from assistant.aws.clients import open_client
-from assistant.aws.sagemaker import InvocationError, InvocationFailure, SageMakerRuntime
+from assistant.aws.sagemaker import InvocationError, SageMakerRuntime
 from tests.fakes.scripted_http import Exchange, Script, head, scripted_http
 from tests.integration.aws.conftest import Runtime
 
@@ -31,10 +31,10 @@ async def invoke(runtime: Runtime, script: Script) -> bytes:
         return await client.invoke("embedding", body=b"{}")
 
 
-async def failure_of(runtime: Runtime, script: Script) -> InvocationFailure:
+async def failure_of(runtime: Runtime, script: Script) -> InvocationError:
     with pytest.raises(InvocationError) as caught:
         await invoke(runtime, script)
-    return caught.value.failure
+    return caught.value
 
 
 async def test_a_call_is_sent_and_its_answer_read(runtime: Runtime) -> None:
@@ -184,7 +184,7 @@ async def test_a_refusal_is_named_by_its_code(
     async def script(exchange: Exchange) -> None:
         await exchange.respond(503, body, **headers)
 
-    assert await failure_of(runtime, script) == InvocationFailure(code)
+    assert str(await failure_of(runtime, script)) == code
 
 
 async def test_a_refusal_that_is_cut_is_an_error(runtime: Runtime) -> None:
@@ -200,7 +200,8 @@ async def test_a_container_s_error_is_in_the_failure(runtime: Runtime) -> None:
         body = {"OriginalStatusCode": 413, "OriginalMessage": '{"error":"…","error_type":"Validation"}'}
         await exchange.respond(424, orjson.dumps(body), x_amzn_ErrorType="ModelError")
 
-    assert await failure_of(runtime, script) == InvocationFailure("ModelError", 413, "Validation")
+    failure = await failure_of(runtime, script)
+    assert (failure.container_status, str(failure)) == (413, "ModelError 413 Validation")
 
 
 async def test_a_connection_that_the_peer_closed_while_idle_is_not_used_again(runtime: Runtime) -> None:

@@ -14,7 +14,6 @@ from assistant.aws.event_stream import (
     ChatChunkParser,
     ChatStreamError,
     EventStreamParser,
-    EventTooLargeError,
     ServerSentEventParser,
 )
 from assistant.domain.answers import Usage
@@ -60,8 +59,7 @@ def test_an_exception_in_the_stream_is_a_fault_after_what_came_before_it() -> No
     found, parser = fed([payload_part(b"text") + fault + payload_part(b"late")])
 
     assert found == [b"text"]
-    assert parser.fault is not None
-    assert (parser.fault.kind, parser.fault.message) == ("ModelStreamError", "StreamBroken: gone")
+    assert parser.fault == "ModelStreamError StreamBroken: gone"
 
 
 @pytest.mark.parametrize("position", [0, 5, 9, 20, -20, -1])
@@ -73,7 +71,7 @@ def test_a_flipped_byte_anywhere_is_a_fault(position: int) -> None:
 
     assert found == []
     assert parser.fault is not None
-    assert parser.fault.kind == "corrupt"
+    assert parser.fault.startswith("corrupt ")
 
 
 def test_garbage_is_a_fault_before_a_whole_message_came() -> None:
@@ -179,7 +177,7 @@ def test_an_event_without_an_end_is_bounded(line: bytes) -> None:
         for _ in range(4):
             parser.feed(line)
 
-    with pytest.raises(EventTooLargeError):
+    with pytest.raises(ChatStreamError, match="over"):
         feed_for_ever()
 
 
