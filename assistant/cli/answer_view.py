@@ -1,13 +1,12 @@
 """Prints answers on the terminal: one that arrives, a recorded one again, and how it was made.
 
 What is printed cannot be changed. So a sentence is printed when it has ended, with its mark, and waits at the
-label of a live value as long as ``answer_on`` allows. A value that comes later is printed below the text.
+label of a live value until the value came or its system failed, which its deadline bounds.
 """
 
 from __future__ import annotations
 
 import re
-import sys
 import time
 import tomllib
 from collections import deque
@@ -80,15 +79,6 @@ class AnswerPrinter:
 
     def __post_init__(self) -> None:
         self._live = LiveText(lambda text: self.terminal.out.print(text, end=""))
-
-    @property
-    def is_waiting(self) -> bool:
-        """Whether text waits for a live value."""
-        return self._live.is_waiting
-
-    def release(self) -> None:
-        """Print the text that waits. Its live values are printed below the answer."""
-        self._live.release()
 
     def show(self, event: AnswerEvent) -> None:
         match event:
@@ -469,22 +459,13 @@ class LiveText:
         self._write_ready()
 
     @property
-    def is_waiting(self) -> bool:
-        return bool(self._queue)
-
-    @property
     def has_elements(self) -> bool:
         return bool(self._elements)
 
-    def release(self) -> None:
-        """Write what waits, with the labels of values that have not come."""
-        while self._queue:
-            self.write(self._filled(self._queue.popleft()))
-
     def end(self) -> list[Element]:
         """Write what waits, and return the elements whose values are not in the text."""
-        self._known_to = sys.maxsize
-        self.release()
+        while self._queue:
+            self.write(self._filled(self._queue.popleft()))
         return [element for element in self._elements.values() if element.id not in self._in_text]
 
     def _write_ready(self) -> None:

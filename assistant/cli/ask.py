@@ -28,9 +28,6 @@ Ids = Annotated[
     list[str] | None,
     Option("--id", metavar="KIND=ID", help="An id of that customer's, like order=4471-2208; repeatable."),
 ]
-_WAIT_FOR_VALUES_S = 0.4
-"""How long text waits on the terminal for its live values: systems answer much sooner, and a reader hardly
-notices it."""
 
 
 @app.command()
@@ -86,16 +83,13 @@ def sign_context(options: GlobalOptions, tenant: TenantConfig, agent: str, case:
 async def answer_on(terminal: Terminal, client: AssistantClient, question: Question) -> AnswerPrinter:
     """Show one streamed answer. Raises RefusedByServiceError, UnreachableError."""
     printer = AnswerPrinter(terminal, base_url=client.base_url)
-    with ExitStack() as waiting, ExitStack() as timers:
+    with ExitStack() as waiting:
         waiting.enter_context(terminal.waiting("reading the knowledge base"))
         async with aclosing(client.stream(question)) as events:
             async for event in events:
                 if prints(event):
                     waiting.close()
                 printer.show(event)
-                if printer.is_waiting:
-                    timer = asyncio.get_running_loop().call_later(_WAIT_FOR_VALUES_S, printer.release)
-                    timers.callback(timer.cancel)
     if printer.problem is not None:
         raise refusal(printer.problem)
     return printer
