@@ -139,9 +139,10 @@ SAMPLE := knowledge/clinic/medquad.jsonl
 .PHONY: bench-opensearch
 bench-opensearch: $(VENV)/dev.stamp ## Retrieval on a real OpenSearch node against the embedded engine (DOCUMENTS= as in bench)
 	@rm -rf build/bench-opensearch
-	@$(BIN)/python -m benchmarks.indexing --documents '$(or $(DOCUMENTS),$(SAMPLE))' --keep build/bench-opensearch --judge quality
+	@$(BIN)/python -m benchmarks.indexing --documents '$(or $(DOCUMENTS),$(SAMPLE))' --keep build/bench-opensearch/embedded --judge quality
 	@$(BIN)/python -m tools.opensearch up
-	@status=0; $(BIN)/python -m benchmarks.retrieval --search opensearch --index build/bench-opensearch --questions '$(or $(DOCUMENTS),$(SAMPLE))' $(ARGS) || status=$$?; \
+	@status=0; $(BIN)/python -m benchmarks.indexing --documents '$(or $(DOCUMENTS),$(SAMPLE))' --keep build/bench-opensearch/node --opensearch-url http://127.0.0.1:9200 --judge quality || status=$$?; \
+		$(BIN)/python -m benchmarks.retrieval --index build/bench-opensearch/embedded --node build/bench-opensearch/node --questions '$(or $(DOCUMENTS),$(SAMPLE))' $(ARGS) || status=$$?; \
 		$(BIN)/python -m tools.opensearch down; exit $$status
 
 # --- stacks -----------------------------------------------------------------------------------------------
@@ -213,7 +214,7 @@ fit: $(VENV)/local.stamp ## Fit the shipped weights on the tuning halves (two mi
 
 .PHONY: prove-ranking
 prove-ranking: $(VENV)/local.stamp ## Does ranking learn from simulated agents? Ten days of them, attacks, ceiling (about 15 minutes; ARGS="--tenant pharmacy")
-	@exec $(BIN)/python -m tests.simulation --out build/simulation/report.json $(ARGS)
+	@exec $(BIN)/python -m tests.simulation $(ARGS)
 
 .PHONY: bench
 bench: $(VENV)/dev.stamp ## Indexing, retrieval and start of the service (DOCUMENTS=/path/to/medquad.jsonl.gz for the full set: about 10 minutes)

@@ -6,24 +6,19 @@ import argparse
 import asyncio
 import json
 import random
-import resource
 import sys
-import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
-from assistant.answering.rank import shipped_weights
 from assistant.cli.knowledge import load_if_empty
 from assistant.cli.local import LocalRuntime, local_runtime, open_services
 from assistant.cli.terminal import GlobalOptions, Terminal
-from assistant.domain.feedback import FeedbackEvent
 from assistant.evaluation.questions import load_questions
 from assistant.tuning.gate import read_protected
-from assistant.tuning.ranking import LearningPlan, learn
-from assistant.tuning.signals import Caps, SignalCollector
-from tests.simulation.agents import Days, Serving, World, staff
-from tests.simulation.learners import learner_of
-from tests.simulation.proof import HeldOutSet, Proof, Scene, prove
+from tests.simulation.agents import World, staff
+from tests.simulation.learners import Gated
+from tests.simulation.proof import HeldOutSet, Scene, prove
 from tests.simulation.questions import Questions, SimulatedQuestion
 from tests.simulation.replay import Asking, Candidates, Replay, differences, key_of, read, write
 
@@ -36,25 +31,19 @@ _COMMITTED = "committed"
 
 def main() -> int:
     plan = _arguments()
-    if plan.learn_from is not None:
-        return _measure(plan)
     found, titles = _found(plan)
     about = {one.question.document_id for one in found if one.question.side == "agents"}
     replays = [Replay(one) for one in found]
     asked = [one for one in replays if one.found.question.side == "agents"]
     world = World(plan.tenant, asked, titles)
     agents = staff(plan.agents, seed=plan.seed, questions=plan.questions)
-    if plan.signals is not None:
-        return _write_signals(world, plan)
     judge = HeldOutSet(_groups([one for one in replays if one.found.question.side == "test"], about))
     scene = Scene(world, agents, judge, days=plan.days, seed=plan.seed, replay_differs=differences(replays))
     protected = read_protected(_protected_path(plan.tenant), tenant=plan.tenant)
-    proof = prove(
-        scene,
-        lambda: learner_of(plan.learner, tenant=plan.tenant, seed=plan.seed, protected=protected),
-        say=_say,
-    )
-    return _report(proof, plan.out)
+    teach = partial(Gated, tenant=plan.tenant, seed=plan.seed, protected=protected)
+    proof = prove(scene, teach, say=_say)
+    print("\n".join(proof.lines()))
+    return 1 if proof.harm() else 0
 
 
 def _arguments() -> argparse.Namespace:
@@ -63,14 +52,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--state", type=Path, default=ROOT / ".state", help="folder of the local processes' data"
     )
-    parser.add_argument("--learner", default="product", help="product, ungated or counting")
     parser.add_argument("--days", type=int, default=10)
     parser.add_argument("--agents", type=int, default=40)
     parser.add_argument("--questions", type=int, default=20, help="of an agent a day, in the mean")
     parser.add_argument("--seed", type=int, default=11)
-    parser.add_argument("--out", type=Path, help="file of the report as JSON")
-    parser.add_argument("--signals", type=int, help="write so many signals to --out and stop")
-    parser.add_argument("--learn-from", type=Path, help="learn from a file of signals; show time and memory")
     return parser.parse_args()
 
 
@@ -82,51 +67,6 @@ def _groups(test: Sequence[Replay], about: set[str]) -> dict[str, list[Replay]]:
         is_committed = one.found.question.question_id.startswith(_COMMITTED)
         groups[f"{_COMMITTED}, {side}" if is_committed else side].append(one)
     return groups
-
-
-def _report(proof: Proof, out: Path | None) -> int:
-    print("\n".join(proof.lines()))
-    if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(proof.json(), encoding="utf-8")
-    return 1 if proof.harm() else 0
-
-
-def _write_signals(world: World, plan: argparse.Namespace) -> int:
-    """Write so many signals as JSON lines: for the time and the memory that learning takes."""
-    assert plan.out is not None, "--signals needs --out"
-    agents = staff(200, seed=plan.seed, questions=60)
-    days, left = Days(world, agents, seed=plan.seed), int(plan.signals)
-    serving = Serving(shipped_weights("ranker"))
-    plan.out.parent.mkdir(parents=True, exist_ok=True)
-    with plan.out.open("w", encoding="utf-8") as file:
-        for number in range(100):
-            for event in days.day(number, serving)[:left]:
-                file.write(event.model_dump_json() + "\n")
-                left -= 1
-            _say(f"{plan.signals - left} signals")
-            if not left:
-                return 0
-    return 1
-
-
-def _measure(plan: argparse.Namespace) -> int:
-    """Learn from a file of signals in this process; print CPU time, wall time and the peak of memory."""
-    collector = SignalCollector(rankers={shipped_weights("ranker").sha256: shipped_weights("ranker")})
-    cpu_s, wall_s, count = time.process_time(), time.perf_counter(), 0
-    with plan.learn_from.open(encoding="utf-8") as file:
-        for line in file:
-            collector.add(FeedbackEvent.model_validate_json(line))
-            count += 1
-    read_s = time.process_time() - cpu_s
-    learned = learn(collector.signals(seed=plan.seed, caps=Caps()), LearningPlan())
-    cpu_s, wall_s = time.process_time() - cpu_s, time.perf_counter() - wall_s
-    peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(
-        f"{count} signals, {learned.signals} used: {cpu_s:.1f} s of CPU ({read_s:.1f} s of it reading), "
-        f"{wall_s:.1f} s, {peak_mib:.0f} MiB"
-    )
-    return 0 if cpu_s <= 60 and peak_mib <= 1024 else 1
 
 
 # --- asking the product ---------------------------------------------------------------------------------
