@@ -23,7 +23,7 @@ from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, cli_reader, 
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.errors import ConfigurationError
 from assistant.domain.live import CareContext, LiveRead, LiveReadQuery
-from assistant.embedded.files import FileSwitches, file_secret, set_switch
+from assistant.embedded.files import FileSwitches, set_switch
 from assistant.live.connected import check_status, request_of
 from assistant.live.parameters import is_value
 from assistant.live.ports import LiveReadError, LiveSystems, SwitchUnreadableError
@@ -43,9 +43,9 @@ SET = "Value of a parameter, like order_id=4471-2208; repeatable."
 ADDRESS = "Base URL of the system, like http://127.0.0.1:8710."
 CUSTOMER = "Whose data the responses must be; without it same_as_context is not compared."
 CONTEXT = "An id of that customer's, like order=4471-2208; repeatable."
-TOKEN = "File with the bearer token of the system."  # noqa: S105 - a help text
 OF_TENANT = "Call it as this tenant's reach entry says: auth, ca_file, host_name, whose, deadline_s."
-AS_AGENT = "Agent who is passed on to a system that decides by it."
+_AGENT = "agent"
+"""Agent of a trial, who is passed on to a system that decides by it."""
 _LOOKS_BACK = timedelta(days=30)
 _LIMIT_S = 2.0
 """Of a call without ``--tenant``: what a ``[[reach]]`` entry allows by default."""
@@ -61,10 +61,7 @@ def try_(
     file: Annotated[Path, Argument(metavar="FILE", help="The connector file.")],
     address: Annotated[str, Option("--address", metavar="URL", help=ADDRESS)],
     set_: Annotated[list[str] | None, Option("--set", metavar="NAME=VALUE", help=SET)] = None,
-    operation: Annotated[str | None, Option(metavar="NAME", help="Default: every operation.")] = None,
     customer: Annotated[str | None, Option(metavar="ID", help=CUSTOMER)] = None,
-    agent: Annotated[str | None, Option(metavar="NAME", help=AS_AGENT)] = None,
-    token: Annotated[Path | None, Option("--token", metavar="FILE", help=TOKEN)] = None,
     ids: Annotated[list[str] | None, Option("--context", metavar="KIND=ID", help=CONTEXT)] = None,
     tenant: Annotated[str | None, Option("--tenant", metavar="T", help=OF_TENANT)] = None,
 ) -> None:
@@ -77,10 +74,7 @@ def try_(
         file,
         address,
         dict(pairs_of("--set", set_ or (), form="NAME=VALUE")),
-        operation,
         customer,
-        agent,
-        token,
         ids=ids_by_kind("--context", ids or ()),
         caller=None if tenant is None else TrialCaller.of(options, tenant, file),
     )
@@ -197,8 +191,6 @@ class TrialCaller:
     @classmethod
     def of(cls, options: GlobalOptions, tenant: str, file: Path) -> TrialCaller:
         """Return the entry with this connector file. Raises ConfigurationError where there is none."""
-        from assistant.domain.errors import ConfigurationError
-
         config = options.tenant(tenant)
         connectors = {
             (options.tenants_dir / entry.connector).resolve(): entry
@@ -215,7 +207,6 @@ class TrialCaller:
 
     async def access(self, url: str, stack: AsyncExitStack) -> SystemAccess:
         """Return how the system is called; AWS clients are closed with ``stack``."""
-
         place = self.tenant.deployment
         region = _NO_REGION if place is None else place.region
 
@@ -233,21 +224,23 @@ class ConnectorTrial:
     file: Path
     address: str
     values: Mapping[str, str]
-    operation: str | None = None
     customer: str | None = None
-    agent: str | None = None
-    token: Path | None = None
     ids: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     """Of the sample context, by kind."""
     caller: TrialCaller | None = None
-    """None: no proof of who calls but ``token``."""
+    """None: the system is called without proof of who calls."""
 
     @property
     def passed_agent(self) -> str | None:
         """The agent who is passed on to the system."""
-        if self.caller is None:
-            return self.agent
-        return (self.agent or "agent") if self.caller.entry.whose == "agent" else None
+        return _AGENT if self.caller is not None and self.caller.entry.whose == "agent" else None
+
+    @property
+    def context_ids(self) -> dict[str, tuple[str, ...]]:
+        """The ids of the sample context by kind, with the customer."""
+        if self.customer is None:
+            return {**self.ids}
+        return {**self.ids, "customer": (self.customer, *self.ids.get("customer", ()))}
 
     def limit_s(self, operation: Operation) -> float:
         most_s = _LIMIT_S if self.caller is None else self.caller.entry.deadline_s
@@ -323,48 +316,31 @@ async def try_connector(trial: ConnectorTrial, *, as_json: bool) -> bool:
 
 
 async def _tried(trial: ConnectorTrial) -> AsyncGenerator[OperationTrial]:
-
     connector = load_connector(trial.file)
-    names = [each.name for each in connector.operations]
-    if trial.operation is not None and trial.operation not in names:
-        raise ConfigurationError(f"{trial.file}: no operation {trial.operation}; it has {', '.join(names)}.")
     parameters = {each.name for operation in connector.operations for each in operation.parameters}
     if unknown := sorted(trial.values.keys() - parameters):
         known = ", ".join(sorted(parameters)) or "none"
         raise ConfigurationError(f"--set {unknown[0]}: no operation has this parameter; they have {known}.")
     async with AsyncExitStack() as stack:
-        calls = HttpSystems({trial.file.stem: await _access(trial, stack)}, clock=SystemClock())
+        access = SystemAccess(trial.file.stem, trial.address)
+        if trial.caller is not None:
+            access = await trial.caller.access(trial.address, stack)
+        calls = HttpSystems({trial.file.stem: access}, clock=SystemClock())
         stack.push_async_callback(calls.close)
         for operation in connector.operations:
-            if trial.operation in (None, operation.name):
-                yield await _try_operation(trial, connector, operation, calls)
-
-
-async def _access(trial: ConnectorTrial, stack: AsyncExitStack) -> SystemAccess:
-
-    access = SystemAccess(trial.file.stem, trial.address)
-    if trial.caller is not None:
-        access = await trial.caller.access(trial.address, stack)
-    if trial.token is None:
-        return access
-    return replace(access, auth="token", secret=partial(file_secret, trial.token))
+            yield await _try_operation(trial, connector, operation, calls)
 
 
 def _given(trial: ConnectorTrial, operation: Operation) -> dict[str, str]:
     """Return the sample values of an operation: of ``--set``, else the context's only id of the kind."""
     values: dict[str, str] = {}
     for each in operation.parameters:
-        ids = (*trial.ids.get(each.context or "", ()), *_customer_ids(trial, each))
+        ids = trial.context_ids.get(each.context or "", ())
         if each.name in trial.values:
             values[each.name] = trial.values[each.name]
         elif len(ids) == 1:
             values[each.name] = ids[0]
     return values
-
-
-def _customer_ids(trial: ConnectorTrial, parameter: OperationParameter) -> tuple[str, ...]:
-    is_customer = parameter.context == "customer" and trial.customer is not None
-    return (trial.customer,) if is_customer and trial.customer else ()
 
 
 def _wrong_value(parameter: OperationParameter) -> str:
@@ -381,7 +357,6 @@ def _wrong_value(parameter: OperationParameter) -> str:
 async def _try_operation(
     trial: ConnectorTrial, connector: Connector, operation: Operation, calls: LiveSystems
 ) -> OperationTrial:
-
     values = _given(trial, operation)
     missing = [each.name for each in operation.parameters if each.required and each.name not in values]
     if missing:
@@ -410,21 +385,17 @@ async def _try_operation(
 
 
 def _sample_context(trial: ConnectorTrial, operation: Operation) -> CareContext | None:
-
     if trial.customer is None:
         return None
-    ids = dict(trial.ids)
+    ids = trial.context_ids
     for each in operation.parameters:
         if each.context is not None and each.name in trial.values:
             ids[each.context] = (*ids.get(each.context, ()), trial.values[each.name])
-    until = datetime.now(UTC) + timedelta(minutes=5)
-    customers = (trial.customer, *ids.get("customer", ()))
-    return CareContext(trial.agent or "agent", trial.customer, ids | {"customer": customers}, until)
+    return CareContext(_AGENT, trial.customer, ids, datetime.now(UTC) + timedelta(minutes=5))
 
 
 def _shown(connector: Connector, operation: Operation, reading: Reading) -> dict[str, str]:
     """Return what each element of the operation shows, as text."""
-
     shown: dict[str, str] = {}
     for element in connector.elements:
         if element.operation != operation.name:
