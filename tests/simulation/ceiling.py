@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from assistant.answering.rank import INDEX_FEATURES, Weights, WeightsFile, read_weights, shipped_weights
-from assistant.tuning.estimator import Estimator
+from assistant.tuning.estimator import Estimator, Floats
 from assistant.tuning.ranking import FEATURES, Candidates
 from tests.simulation.replay import UNIT_FEATURES, Replay, is_right_first
 
@@ -49,20 +49,24 @@ def fit(asked: Sequence[Replay], pull: float) -> Weights:
     rows = [(one, {at: units for at, units in enumerate(one.found.units) if units}) for one in asked]
     rows = [(one, read) for one, read in rows if {one.found.document_ids[at] for at in read} & _right(one)]
     shape = len(rows), max(len(read) for _, read in rows)
-    documents, labels = np.zeros(shape, int), np.zeros(shape)
+    documents, right = np.zeros(shape, int), np.zeros(shape)
     base, steepness, standard = np.full(shape, -np.inf), np.zeros(shape), np.zeros((*shape, FEATURES))
     before = np.array([shipped[name] for name in INDEX_FEATURES])
     for row, (one, read) in enumerate(rows):
         found = [one.found.document_ids[at] for at in read]
         documents[row, : len(read)] = np.searchsorted(names, found)
-        labels[row, : len(read)] = [name in _right(one) for name in found]
+        right[row, : len(read)] = [name in _right(one) for name in found]
         standard[row, : len(read)] = one.standard()[list(read)]
         steepness[row, : len(read)] = reranker.features["index"]
         units = [reranker.score(dict(zip(UNIT_FEATURES, values, strict=True))) for values in read.values()]
         base[row, : len(read)] = units + steepness[row, : len(read)] * (standard[row, : len(read)] @ before)
     design = Candidates(documents, base, standard, steepness, len(names))
-    labels /= labels.sum(axis=1, keepdims=True)
-    moved = Estimator(pull=pull * len(rows), steps=_STEPS).fit(design, labels).tolist()
+
+    def wanted(chance: Floats) -> Floats:
+        likely = chance * right
+        return likely / likely.sum(axis=1, keepdims=True)
+
+    moved = Estimator(pull=pull * len(rows), steps=_STEPS).fit(design, wanted).tolist()
     features: dict[str, float] = dict(zip(INDEX_FEATURES, before + moved[:FEATURES], strict=True))
     return weights_of(features, dict(zip(names, moved[FEATURES:], strict=True)), why="true labels")
 
