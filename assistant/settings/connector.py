@@ -219,18 +219,13 @@ class Operation(StrictModel):
 
     @model_validator(mode="after")
     def _holds_together(self) -> Self:
-        for what, names in (
-            ("parameters", [each.name for each in self.parameters]),
-            ("results", [each.name for each in self.results]),
-        ):
-            if twice := _twice(names):
-                raise ValueError(f'operation "{self.name}": two {what} have the name "{twice}"')
         wrong = next(self._wrong(), None)
         if wrong is not None:
             raise ValueError(f'operation "{self.name}": {wrong}')
         return self
 
     def _wrong(self) -> Iterator[str]:
+        yield from _doubled(parameters=self.parameters, results=self.results)
         names = {each.name: each for each in self.parameters}
         for placeholder in self.placeholders:
             if placeholder not in names or not names[placeholder].required:
@@ -318,12 +313,8 @@ class Connector(StrictModel):
 
     @model_validator(mode="after")
     def _elements_are_of_operations(self) -> Self:
-        for what, names in (
-            ("operations", [each.name for each in self.operations]),
-            ("elements", [each.name for each in self.elements]),
-        ):
-            if twice := _twice(names):
-                raise ValueError(f'two {what} have the name "{twice}"')
+        for doubled in _doubled(operations=self.operations, elements=self.elements):
+            raise ValueError(doubled)
         for element in self.elements:
             if wrong := next(self._wrong(element), None):
                 raise ValueError(f'element "{element.name}": {wrong}')
@@ -379,8 +370,13 @@ def _wrong_link(
         yield 'a link needs links = ["https://…/"] at the top: beginnings of addresses that it may lead to'
 
 
-def _twice(names: list[str]) -> str | None:
-    return next((name for name in names if names.count(name) > 1), None)
+def _doubled(
+    **kinds: Sequence[OperationParameter | ResultField | Operation | ConnectorElement],
+) -> Iterator[str]:
+    """Yield which name two of one kind have."""
+    for kind, items in kinds.items():
+        names = [item.name for item in items]
+        yield from (f'two {kind} have the name "{name}"' for name in names if names.count(name) > 1)
 
 
 def load_connector(path: Path) -> Connector:
@@ -543,33 +539,32 @@ class OpenApiFile:
         }
 
     def _get(self, operation_id: str) -> tuple[str, Mapping[str, Any]]:
-        known: list[str] = []
-        for path, item in cast("dict[str, Any]", self._document.get("paths", {})).items():
-            methods = cast("dict[str, Any]", item) if isinstance(item, dict) else {}
-            for method, operation in methods.items():
-                if not isinstance(operation, dict):
-                    continue
-                found = cast("dict[str, Any]", operation)
-                if found.get("operationId") == operation_id:
-                    if method != "get":
-                        raise ConfigurationError(
-                            f"{self._path}: {operation_id} is {method.upper()} {path}; only GET operations "
-                            "may be called."
-                        )
-                    shared = methods.get("parameters", [])
-                    return path, {**found, "parameters": [*shared, *found.get("parameters", [])]}
-                if method == "get":
-                    known.append(str(found.get("operationId")))
-        raise ConfigurationError(
-            f"{self._path}: no operation {operation_id}; GET operations: "
-            f"{', '.join(sorted(known)) or 'none'}."
-        )
+        """Return a GET operation's path and facts, with the parameters that all methods of the path share."""
+        items = cast("dict[str, Any]", self._document.get("paths", {})).items()
+        operations = [
+            (path, method, cast("dict[str, Any]", operation))
+            for path, methods in items
+            if isinstance(methods, dict)
+            for method, operation in cast("dict[str, Any]", methods).items()
+            if isinstance(operation, dict)
+        ]
+        for path, method, operation in operations:
+            if operation.get("operationId") != operation_id:
+                continue
+            if method != "get":
+                refused = f"{operation_id} is {method.upper()} {path}"
+                raise ConfigurationError(f"{self._path}: {refused}; only GET operations may be called.")
+            shared = self._document["paths"][path].get("parameters", [])
+            return path, {**operation, "parameters": [*shared, *operation.get("parameters", [])]}
+        gets = (operation for _, method, operation in operations if method == "get")
+        known = ", ".join(sorted(str(operation.get("operationId")) for operation in gets)) or "none"
+        raise ConfigurationError(f"{self._path}: no operation {operation_id}; GET operations: {known}.")
 
     def _parameters(self, path: str, operation: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         found: dict[str, dict[str, Any]] = {}
         for each in operation["parameters"]:
             parameter = self._resolved(each)
-            name, schema = str(parameter.get("name")), self._resolved(parameter.get("schema", {}))
+            name, schema = str(parameter.get("name")), self._schema(parameter.get("schema", {}))
             if parameter.get("in") not in ("path", "query"):
                 continue
             facts: dict[str, Any] = {"required": bool(parameter.get("required")) or f"{{{name}}}" in path}
@@ -587,7 +582,7 @@ class OpenApiFile:
         content = cast("dict[str, Any]", response.get("content", {}))
         for kind, media in content.items():
             if kind.partition(";")[0].strip() == "application/json":
-                return self._resolved(cast("dict[str, Any]", media).get("schema", {}))
+                return self._schema(cast("dict[str, Any]", media).get("schema", {}))
         raise ConfigurationError(f"{self._path}: {operation_id} has no application/json in its 200 response.")
 
     def _result(self, result: dict[str, Any], schema: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -595,16 +590,17 @@ class OpenApiFile:
         required, at = True, schema
         for step in steps:
             if step == "*":
-                at = self._resolved(at.get("items", {}))
+                at = self._schema(at.get("items", {}))
                 continue
-            properties = self._properties(at)
+            properties = at.get("properties", {})
             if step not in properties:
                 known = ", ".join(sorted(properties)) or "nothing"
                 raise ConfigurationError(
                     f"{where}: result {'.'.join(steps)}: {self._path} has no {step} there; it has {known}."
                 )
-            required = required and step in self._required(at) and not self._is_nullable(properties[step])
-            at = self._resolved(properties[step])
+            inner = self._schema(properties[step])
+            required = required and step in at.get("required", ()) and not inner["nullable"]
+            at = inner
         facts = {**self._facts(at), "required": required}
         given, said = result.get("type"), str(facts["type"])
         if given is not None and given not in _ALSO.get(said, (said,)):
@@ -620,41 +616,14 @@ class OpenApiFile:
             return
         kind = _type_of(schema)
         if kind == "array" and "*" not in steps:
-            yield from self._leaves(
-                self._resolved(schema.get("items", {})), (*steps, "*"), required, depth + 1
-            )
-        elif properties := self._properties(schema):
-            for name, inner in properties.items():
-                needed = required and name in self._required(schema) and not self._is_nullable(inner)
-                yield from self._leaves(self._resolved(inner), (*steps, name), needed, depth + 1)
+            yield from self._leaves(self._schema(schema.get("items", {})), (*steps, "*"), required, depth + 1)
+        elif properties := schema.get("properties"):
+            for name, value in cast("dict[str, Any]", properties).items():
+                inner = self._schema(value)
+                needed = required and name in schema.get("required", ()) and not inner["nullable"]
+                yield from self._leaves(inner, (*steps, name), needed, depth + 1)
         elif steps and kind in ("string", "integer", "number", "boolean"):
             yield steps, {**self._facts(schema), "required": required}
-
-    def _properties(self, schema: Mapping[str, Any]) -> dict[str, Any]:
-        found = dict(cast("dict[str, Any]", schema.get("properties", {})))
-        for part in schema.get("allOf", []):
-            found |= self._properties(self._resolved(part))
-        return found
-
-    def _required(self, schema: Mapping[str, Any]) -> set[str]:
-        found = set(cast("list[str]", schema.get("required", [])))
-        for part in schema.get("allOf", []):
-            found |= self._required(self._resolved(part))
-        return found
-
-    def _is_nullable(self, schema: Any) -> bool:
-        """Return whether a value may be null, by OpenAPI 3.0's or 3.1's ways to say so.
-
-        A connector's required value is never null, so a key that is always there is not required then.
-        """
-        for _ in range(_DEEPEST):
-            if _at(schema, "nullable") is True or _allows_null(schema):
-                return True
-            reference = _at(schema, "$ref")
-            if not isinstance(reference, str):
-                return False
-            schema = self._referred(reference)
-        return False
 
     def _facts(self, schema: Mapping[str, Any]) -> dict[str, Any]:
         kind, form = _type_of(schema), schema.get("format")
@@ -669,16 +638,32 @@ class OpenApiFile:
             facts["most_characters"] = max(1, min(most, _LONGEST_TEXT))
         return facts
 
-    def _resolved(self, schema: Any) -> Mapping[str, Any]:
-        """Return a schema after its references, which stay inside the document."""
+    def _schema(self, value: Any) -> Mapping[str, Any]:
+        """Return a schema after its references, with the properties of all its parts."""
+        found = self._resolved(value)
+        properties: dict[str, Any] = {}
+        required: set[str] = set()
+        for part in (found, *map(self._schema, found.get("allOf", ()))):
+            properties |= part.get("properties", {})
+            required |= set(part.get("required", ()))
+        return {**found, "properties": properties, "required": required}
+
+    def _resolved(self, value: Any) -> Mapping[str, Any]:
+        """Return an object after its references, which stay inside the document.
+
+        ``nullable``: whether a schema's value may be null, by OpenAPI 3.0's or 3.1's ways to say so. A
+        connector's required value is never null, so a key that is always there is not required then.
+        """
+        nullable = False
         for _ in range(_DEEPEST):
-            if not isinstance(schema, dict):
-                return {}
-            found = _without_null(cast("dict[str, Any]", schema))
+            if not isinstance(value, dict):
+                return {"nullable": nullable}
+            found = _without_null(cast("dict[str, Any]", value))
+            nullable = nullable or _at(value, "nullable") is True or _allows_null(value)
             reference = found.get("$ref")
             if reference is None:
-                return found
-            schema = self._referred(reference)
+                return {**found, "nullable": nullable}
+            value = self._referred(reference)
         raise ConfigurationError(f"{self._path}: references go round in a circle.")
 
     def _referred(self, reference: Any) -> Any:
