@@ -11,12 +11,11 @@ import structlog
 from assistant.answering.adaptations import Adaptations
 from assistant.answering.events import AnswerEvent, Cause, ElementChanged, Token
 from assistant.answering.live_elements import Hydration
-from assistant.answering.ports import GenerationRequest
 from assistant.answering.prepare import RECORDS_TIMEOUT_S, PrepareAnswer, PreparedAnswer
 from assistant.answering.record import RecordWriter, drop_scores
-from assistant.answering.services import TenantServices
+from assistant.answering.services import InterruptedAnswerError, TenantServices
 from assistant.answering.stream import AnswerStream
-from assistant.answering.write import InterruptedAnswerError, ModelCall
+from assistant.answering.write import ModelCall
 from assistant.domain.answers import FinishReason
 from assistant.domain.errors import AssistantError, DeadlineExceededError
 from assistant.text.language import language
@@ -67,10 +66,11 @@ class AnswerQuestion:
         never begun leaves no record.
         """
         answer = AnswerStream(self._services, prepared, language=self._language)
-        model = self._model_call(prepared)
+        prompt, model = prepared.prompt, None
         try:
-            if model is not None:
-                model.begin()
+            if prompt is not None and prepared.interruption.cause is None:
+                model = ModelCall(self._services, prepared)
+                model.begin(prompt)
                 await asyncio.sleep(_HEAD_START_S)
                 await prepared.weigh()
             for event in answer.begin(resumable=resumable):
@@ -120,25 +120,6 @@ class AnswerQuestion:
     async def settle(self, *, within_s: float) -> int:
         """Wait for record writes that outlived their reader; return how many are still not done."""
         return await self._records.settle(within_s=within_s)
-
-    def _model_call(self, prepared: PreparedAnswer) -> ModelCall | None:
-        """Return the call of the model; None when it has nothing to read or the answer is interrupted."""
-        prompt = prepared.prompt
-        if prompt is None or prepared.interruption.cause is not None:
-            return None
-        request = GenerationRequest(
-            messages=prompt.messages,
-            max_tokens=prompt.max_tokens,
-            temperature=self._services.tenant.generation.temperature,
-        )
-        return ModelCall(
-            services=self._services,
-            request=request,
-            conversation_id=prepared.record.conversation_id,
-            deadline=prepared.scope.deadline,
-            interruption=prepared.interruption,
-            steps=prepared.scope.steps,
-        )
 
 
 async def _texts(

@@ -246,7 +246,7 @@ class FindApproved:
                     _CHECK_LIMIT_S,
                     lambda step: self._unchanged(live, scope.labels, deadline=step),
                     deadline=scope.deadline,
-                    late=lambda: DependencyError("The check of an approved answer's sources is late."),
+                    late=DependencyError("The check of an approved answer's sources is late."),
                 )
             except DeadlineExceededError:
                 raise

@@ -19,6 +19,7 @@ from assistant.answering.excerpts import (
     labelled_unit,
     labels_in,
     shown_heading,
+    shown_lines,
     shown_path,
     shown_reply,
     shown_snippet,
@@ -27,14 +28,23 @@ from assistant.answering.excerpts import (
 )
 from assistant.answering.live_elements import ReadyElement
 from assistant.answering.rank import ScoredUnit
-from assistant.answering.tables import Comparison, parts, table_element
+from assistant.answering.tables import Comparison, Fact, stars_of
 from assistant.domain.answers import AlsoPossible, ShownAs
 from assistant.domain.documents import Passage, StoredDocument
+from assistant.domain.elements import LONGEST_SHOWN, ElementData, ElementKind, ElementRow, ElementValue
+from assistant.live.ports import ElementType, Filled
 from assistant.text.language import fold
 from assistant.text.safe_markdown import safe_markdown
 
 _PARAGRAPH = re.compile(r"\S(?:.|\n(?!\s*\n))*")
 _LETTER_OR_DIGIT = re.compile(r"[^\W_]")
+_TABLE = ElementType(
+    name="catalogue.comparison",
+    kind=ElementKind.TABLE,
+    title="Items compared",
+    source="catalogue",
+    operation="",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,23 +110,82 @@ def section_blocks(
 def table_blocks(
     table: Comparison, found: Evidence, sources: SourceList, excerpts: Excerpts, *, opening: str
 ) -> list[QuotedBlock]:
-    """Return a table of items as it is streamed: a block for each item and each review. The elements follow
-    the last item; opinions alone have none."""
-    blocks = [
-        QuotedBlock(part.before, part.text, part.passage, part.span, sources.number(part.passage, found))
-        for part in parts(table, excerpts, opening=opening)
-    ]
-    if not table.items:
-        return blocks
-    last = len(table.items) - 1
-    before = sum(len(block.before) + len(block.text) for block in blocks[:last]) + len(blocks[last].before)
-    ready = table_element(table, lambda passage: sources.number(passage, found), excerpts)
-    blocks[last] = replace(
-        blocks[last],
-        ready=replace(ready, begins_before=before - len(opening)),
-        of_items=(table.stock, table.in_stock) if table.stock else None,
+    """Return a table of items as it is streamed: the lines of each item under its name, then the reviews. The
+    elements follow the last item; opinions alone have none."""
+    before = f"{opening}**{safe_markdown(table.heading, allowed_urls=()).strip()}**\n\n"
+    if table.remark:
+        before += f"{safe_markdown(table.remark, allowed_urls=()).strip()}\n\n"
+    built: list[QuotedBlock] = []
+    for item in table.items:
+        passage = item.facts[0].passage
+        spans = tuple(fact.span for fact in item.facts)
+        text = shown_lines((fact.line for fact in item.facts), url=None)
+        excerpts.add(text, Place(passage.document_id, passage.content_hash, spans, ShownAs.LINES))
+        before += f"**{shown_title(item.document.card.title)}**\n\n- "
+        ends = min(start for start, _ in spans), max(end for _, end in spans)
+        built.append(QuotedBlock(before, text, passage, ends, sources.number(passage, found)))
+        before = "\n\n"
+    if built:
+        begins = sum(len(one.before) + len(one.text) for one in built) - len(built[-1].text) - len(opening)
+        filled = _filled(table, found, sources, excerpts)
+        stock = (table.stock, table.in_stock) if table.stock else None
+        built[-1] = replace(built[-1], ready=ReadyElement(_TABLE, filled, begins), of_items=stock)
+        before = "\n\n**What customers say**\n\n"
+    for review in table.reviews:
+        passage = review.passages[0]
+        span = (passage.span.start, passage.span.end)
+        text = shown_unit(passage.text, url=None)
+        excerpts.add(text, Place(passage.document_id, passage.content_hash, (span,), ShownAs.UNIT))
+        n = sources.number(passage, found)
+        built.append(QuotedBlock(f"{before}- {_of_review(review)}: ", text, passage, span, n))
+        before = "\n"
+    return built
+
+
+def _of_review(review: StoredDocument) -> str:
+    """Return a review's stars, date and title."""
+    stars, card = round(stars_of(review)), review.card
+    shown = "\N{BLACK STAR}" * stars + "\N{WHITE STAR}" * (5 - stars)
+    when = f", {card.effective_date.isoformat()}" if card.effective_date is not None else ""
+    return f"{shown}{when}, {shown_title(card.title)}"
+
+
+def _filled(table: Comparison, found: Evidence, sources: SourceList, excerpts: Excerpts) -> Filled:
+    """Return the data of the table as an element. Adds its values to ``excerpts``."""
+    names = {name: _slug(name, at) for at, name in enumerate(table.columns)}
+    rows = tuple(
+        ElementRow(
+            title=shown_title(item.document.card.title)[:LONGEST_SHOWN],
+            values=tuple(
+                ElementValue(
+                    name=names[fact.name],
+                    label=fact.name,
+                    text=shown_unit(fact.value, url=None)[:LONGEST_SHOWN],
+                    citations=(sources.number(fact.passage, found),),
+                )
+                for fact in item.facts
+            ),
+            citations=(sources.number(item.facts[0].passage, found),),
+        )
+        for item in table.items
     )
-    return blocks
+    columns = tuple(ElementValue(name=names[name], label=name, text="") for name in table.columns)
+    data = ElementData(columns=columns, rows=rows)
+    excerpts.add_table(data, [[_value_place(fact) for fact in item.facts] for item in table.items])
+    cards = [item.document.card for item in table.items]
+    dates = [card.effective_date for card in cards if card.effective_date is not None]
+    as_of = min(dates) if dates else min(card.updated_at for card in cards)
+    about = ". ".join(filter(None, (table.heading, table.remark)))
+    return Filled(data, as_of, about[:LONGEST_SHOWN])
+
+
+def _value_place(fact: Fact) -> Place:
+    span = (fact.span[1] - len(fact.value), fact.span[1])
+    return Place(fact.passage.document_id, fact.passage.content_hash, (span,), ShownAs.UNIT)
+
+
+def _slug(name: str, at: int) -> str:
+    return (re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") or f"column_{at}")[:64]
 
 
 def approved_blocks(

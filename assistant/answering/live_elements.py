@@ -25,10 +25,11 @@ from assistant.answering.events import Cause, ElementChanged
 from assistant.answering.excerpts import NO_LABELS, Labels
 from assistant.answering.rank import CosineScale, shipped_weights
 from assistant.answering.search import SearchScope
-from assistant.answering.services import TenantServices
+from assistant.answering.services import Loaded, TenantServices
 from assistant.domain.answers import LiveMatch, LiveMatchState, SourceAsked
 from assistant.domain.clock import Deadline
 from assistant.domain.elements import (
+    LONGEST_SHOWN,
     MOST_ELEMENTS,
     Element,
     ElementData,
@@ -69,7 +70,6 @@ _RUN_LIKE = re.compile("[\U000f0000-\U000ffffd]")
 """Characters that stand for documents' texts in an event log."""
 _ENDS_ITSELF_WITHIN_S = 0.25
 """After its deadline, a fill has this long to say how it ended."""
-_LONGEST_SHOWN = 500
 NOT_KEPT = "The value is not kept. Read it again."
 _log = structlog.get_logger(__name__)
 
@@ -164,7 +164,7 @@ def element_of(
     )
     if outcome is None:
         return element
-    about = outcome.about[:_LONGEST_SHOWN]
+    about = outcome.about[:LONGEST_SHOWN]
     if isinstance(outcome, Filled):
         ready = {"state": ElementState.READY, "as_of": outcome.as_of, "data": _without_runs(outcome.data)}
         return element.model_copy(update={**ready, "about": about})
@@ -174,7 +174,7 @@ def element_of(
             "state": ElementState.NOT_ALLOWED if is_refused else ElementState.FAILED,
             "about": about,
             "problem": outcome.problem,
-            "detail": outcome.message[:_LONGEST_SHOWN],
+            "detail": outcome.message[:LONGEST_SHOWN],
             "retryable": outcome.problem in _RETRYABLE,
         }
     )
@@ -223,7 +223,7 @@ def _by_item(items: Sequence[str], outcomes: Sequence[Filled | LiveReadError]) -
     def values(outcome: Filled | LiveReadError) -> tuple[ElementValue, ...]:
         if isinstance(outcome, Filled):
             return outcome.data.values
-        why = {"text": outcome.message[:_LONGEST_SHOWN], "tone": "warning"}
+        why = {"text": outcome.message[:LONGEST_SHOWN], "tone": "warning"}
         return tuple(column.model_copy(update=why) for column in columns[:1])
 
     rows = (
@@ -526,8 +526,9 @@ class LiveExamples:
         words = (text for one in connectors.values() for text in (*_words_of(one), *one.not_about))
         self._words = frozenset(_WORD.findall(fold(" ".join((*offered, *words)))))
         self._reads_names = any(result.names for operation in operations for result in operation.results)
-        self._examples: tuple[Example, ...] | None = None
-        self._loading: asyncio.Task[None] | None = None
+        self._examples = Loaded(
+            self._embedded, clock=self._clock, failure="live_examples_not_embedded", retry_after_s=0.0
+        )
 
     @property
     def are_there(self) -> bool:
@@ -574,12 +575,7 @@ class LiveExamples:
 
     async def load(self, scope: SearchScope) -> None:
         """Wait for the vectors of the examples, which are made once in a process. Raises nothing."""
-        if self._examples is not None or not self.are_there:
-            return
-        if self._loading is None:
-            self._loading = asyncio.create_task(self._load())
-        await asyncio.wait([self._loading], timeout=_LIMIT_S)
-        if self._examples is None:
+        if self.are_there and await self._examples.get(within_s=_LIMIT_S) is None:
             scope.degraded.append("examples of live elements")
 
     def match(self, vector: Sequence[float], *, live: float | None) -> list[LiveMatch]:
@@ -590,7 +586,7 @@ class LiveExamples:
         """
         nearest: dict[str, tuple[float, str]] = {}
         against: dict[str, float] = {}
-        for example in self._examples or ():
+        for example in self._examples.value or ():
             cosine = self._scale.value(sum(map(mul, vector, example.vector)))
             if example.element is None:
                 against[example.system] = max(cosine, against.get(example.system, -1.0))
@@ -643,20 +639,14 @@ class LiveExamples:
             if entry.inline is not None:
                 yield from ((entry.name, text, None) for text in entry.inline.not_about)
 
-    async def _load(self) -> None:
+    async def _embedded(self) -> tuple[Example, ...]:
         asked = list(self._asked())
-        try:
-            deadline = Deadline.after(_LIMIT_S, clock=self._clock)
-            texts = [self.plain(text) for _, text, _ in asked]
-            vectors = await self._embedder.embed(texts, deadline=deadline)
-            self._examples = tuple(
-                Example(system, text, vector, element)
-                for (system, text, element), vector in zip(asked, vectors, strict=True)
-            )
-        except AssistantError as error:  # the next question tries again
-            _log.warning("live_examples_not_embedded", code=error.code)
-        finally:
-            self._loading = None
+        deadline = Deadline.after(_LIMIT_S, clock=self._clock)
+        vectors = await self._embedder.embed([self.plain(text) for _, text, _ in asked], deadline=deadline)
+        return tuple(
+            Example(system, text, vector, element)
+            for (system, text, element), vector in zip(asked, vectors, strict=True)
+        )
 
 
 def _words_of(connector: Connector) -> Iterator[str]:

@@ -41,10 +41,16 @@ from assistant.answering.prompt import Prompt, PromptBuilder
 from assistant.answering.reading import Message, ModelReading, PlainReading, ReadMessage, questions_of
 from assistant.answering.red_flags import RedFlags
 from assistant.answering.search import SearchScope, sources_asked
-from assistant.answering.services import Steps, TenantServices, begin_answer, call_within, fail_span
+from assistant.answering.services import (
+    Interruption,
+    Steps,
+    TenantServices,
+    begin_answer,
+    call_within,
+    fail_span,
+)
 from assistant.answering.tables import source_ids
 from assistant.answering.vocabulary import KnownWordsReader
-from assistant.answering.write import Interruption
 from assistant.domain.answers import (
     AlsoPossible,
     AnswerRecord,
@@ -403,10 +409,9 @@ class PrepareAnswer:
 
     async def _load_red_flags(self, scope: SearchScope) -> None:
         """Wait a little for the head in a new process; ``degraded`` says that a message is unchecked."""
+        await self._red_flags.load(within_s=_RED_FLAGS_LIMIT_S)
         if not self._red_flags.is_ready:
-            await asyncio.wait([asyncio.create_task(self._red_flags.load())], timeout=_RED_FLAGS_LIMIT_S)
-            if not self._red_flags.is_ready:
-                scope.degraded.append("red flags")
+            scope.degraded.append("red flags")
 
     async def _match_live(
         self, evidence: Sequence[Evidence], scope: SearchScope
@@ -636,7 +641,7 @@ class PrepareAnswer:
                 RECORDS_TIMEOUT_S,
                 lambda _: self._services.records.list_conversation(conversation_id, limit=limit),
                 deadline=scope.deadline,
-                late=lambda: RecordsUnavailableError("The store of answers does not answer; ask again."),
+                late=RecordsUnavailableError("The store of answers does not answer; ask again."),
             )
         if not turns or any(turn.agent != agent for turn in turns):
             raise NotFoundError("There is no such conversation; leave conversation_id out to begin one.")
@@ -668,7 +673,7 @@ class PrepareAnswer:
                 RECORDS_TIMEOUT_S,
                 read,
                 deadline=scope.deadline,
-                late=lambda: DependencyError("Earlier answers took too long to read."),
+                late=DependencyError("Earlier answers took too long to read."),
             )
         return readable
 

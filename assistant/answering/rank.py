@@ -424,9 +424,7 @@ class UnitVectors:
                 UNIT_VECTORS_LIMIT_S,
                 lambda step: self._embedder.embed([texts[key] for key in missing], deadline=step),
                 deadline=deadline,
-                late=lambda: EmbeddingUnavailableError(
-                    "The embedding endpoint is late with vectors of units."
-                ),
+                late=EmbeddingUnavailableError("The embedding endpoint is late with vectors of units."),
             )
             vectors.update((key, array("f", vector)) for key, vector in zip(missing, made, strict=True))
         for key, vector in vectors.items():  # another question may have evicted some meanwhile

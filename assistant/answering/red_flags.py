@@ -16,13 +16,11 @@ from math import exp, fsum, log, sqrt
 from operator import mul
 from typing import Self
 
-import structlog
-
 from assistant.answering.ports import TextEmbedder
 from assistant.answering.rank import softmax
+from assistant.answering.services import Loaded
 from assistant.domain.answers import RedFlag
 from assistant.domain.clock import Clock, Deadline
-from assistant.domain.errors import AssistantError
 from assistant.domain.public import PublicModel
 from assistant.settings.tenant import TenantConfig
 
@@ -36,11 +34,9 @@ _BATCH = 16
 """Texts of one call, so that a question waits for 0.15 s of CPU at most while a process embeds."""
 _LIMIT_S = 300.0
 """For some 800 texts, which take the packaged model 7 s of CPU in float32, behind the questions of others."""
-_AGAIN_AFTER_S = 15.0
 _EPOCHS, _RATE, _RATE_DECAY, _WEIGHT_DECAY, _LEAST_GRADIENT = 10, 3.0, 0.3, 0.1, 0.02
 _GOLDEN = 0.618034
 """Its multiples modulo 1 are spread evenly: sorted by them, a flag's examples are visited far apart."""
-_log = structlog.get_logger(__name__)
 
 
 class Head:
@@ -134,42 +130,32 @@ class RedFlags:
         self._entries = tenant.red_flags
         self._embedder = embedder
         self._clock = clock
-        self._head: Head | None = None
         self._least_score = LEAST_SCORE
+        self._head = Loaded(self._fitted, clock=clock, failure="red_flags_not_loaded")
         names, shipped = [entry.name for entry in tenant.red_flags], shipped_head()
         if names and tenant.embedding.model == shipped.embedding_model and shipped.flags.keys() >= set(names):
-            self._head, self._least_score = shipped.head(names), shipped.least_score
-        self._loading: asyncio.Task[None] | None = None
-        self._again_s = float("-inf")
-        """When the next attempt may begin."""
+            self._head.value, self._least_score = shipped.head(names), shipped.least_score
 
     @property
     def is_ready(self) -> bool:
         """Whether messages are checked: the tenant has no flags, or they are loaded."""
-        return self._head is not None or not self._entries
+        return self._head.value is not None or not self._entries
 
-    def begin(self) -> None:
-        """Begin to load in the background: once, and after a failure again 15 s later at the earliest."""
-        if not self.is_ready and self._loading is None and self._clock.monotonic_s() >= self._again_s:
-            self._loading = asyncio.create_task(self._load())
-
-    async def load(self) -> None:
-        """Embed the examples and fit the head, unless the shipped one serves.
-
-        It returns when that is done, or has failed. Raises nothing.
-        """
-        self.begin()
-        if self._loading is not None:
-            await asyncio.wait([self._loading])
+    async def load(self, *, within_s: float | None = None) -> None:
+        """Embed the examples and fit the head, unless the shipped one serves. It returns when that is done,
+        has failed, or is late. Raises nothing."""
+        if not self.is_ready:
+            await self._head.get(within_s=within_s)
 
     def raised(self, vector: Sequence[float]) -> tuple[RedFlag, ...]:
         """Return the flags of a message, the likeliest first; none until the flags are loaded.
 
         ``vector``: of unit length, of the message as typed.
         """
-        if self._head is None or self._head.score(vector) < self._least_score:
+        head = self._head.value
+        if head is None or head.score(vector) < self._least_score:
             return ()
-        shares = softmax(self._head.scores(vector)[1:])
+        shares = softmax(head.scores(vector)[1:])
         likely = sorted(zip(shares, self._entries, strict=True), key=lambda one: -one[0])
         return tuple(
             RedFlag(name=entry.name, text=entry.text, call=entry.call)
@@ -177,23 +163,16 @@ class RedFlags:
             if number == 0 or share >= _LEAST_SHARE
         )
 
-    async def _load(self) -> None:
+    async def _fitted(self) -> Head:
         groups = [ordinary_messages(), *(entry.examples for entry in self._entries)]
         texts = [text for group in groups for text in group]
         deadline = Deadline.after(_LIMIT_S, clock=self._clock)
         made: list[list[float]] = []
-        try:
-            async with asyncio.timeout(_LIMIT_S):
-                for at in range(0, len(texts), _BATCH):
-                    made += await self._embedder.embed(texts[at : at + _BATCH], deadline=deadline)
-            vectors = iter(made)
-            groups_made = [[next(vectors) for _ in group] for group in groups]
-            self._head = await asyncio.to_thread(Head.fitted, groups_made)
-        except (AssistantError, TimeoutError) as error:
-            self._again_s = self._clock.monotonic_s() + _AGAIN_AFTER_S
-            _log.warning("red_flags_not_loaded", error=type(error).__name__)
-        finally:
-            self._loading = None
+        async with asyncio.timeout(_LIMIT_S):
+            for at in range(0, len(texts), _BATCH):
+                made += await self._embedder.embed(texts[at : at + _BATCH], deadline=deadline)
+        vectors = iter(made)
+        return await asyncio.to_thread(Head.fitted, [[next(vectors) for _ in group] for group in groups])
 
 
 def ordinary_messages() -> tuple[str, ...]:

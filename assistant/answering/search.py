@@ -149,7 +149,7 @@ class Search:
                 limit_s,
                 lambda step: self._services.search.search(own, deadline=step),
                 deadline=deadline,
-                late=lambda: late,
+                late=late,
             )
         except SearchUnavailableError as error:
             circuit.failed()
@@ -182,7 +182,7 @@ class Search:
             limit_s,
             call,
             deadline=deadline,
-            late=lambda: SearchUnavailableError(f"The passage index took over {limit_s:g} s; ask again."),
+            late=SearchUnavailableError(f"The passage index took over {limit_s:g} s; ask again."),
         )
 
     async def embed(self, texts: Sequence[str], scope: SearchScope) -> list[list[float]]:
@@ -208,9 +208,7 @@ class Search:
                 limit_s,
                 lambda step: self._vectors(texts, deadline=step),
                 deadline=scope.deadline,
-                late=lambda: EmbeddingUnavailableError(
-                    f"The embedding endpoint took over {limit_s:g} s; ask again."
-                ),
+                late=EmbeddingUnavailableError(f"The embedding endpoint took over {limit_s:g} s; ask again."),
             )
         scope.embedded.update(zip(texts, vectors, strict=True))
         return vectors

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Coroutine, Generator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import structlog
 from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
+from assistant.answering.events import Cause
 from assistant.answering.ports import (
     AnswerGenerator,
     AnswerRecords,
@@ -108,6 +109,7 @@ class TenantServices:
 PROVIDER = "aws.sagemaker"
 """``gen_ai.provider.name``: every model is called through the SageMaker Runtime, locally too."""
 tracer = trace.get_tracer(__name__)
+_log = structlog.get_logger(__name__)
 
 
 class Steps:
@@ -201,11 +203,11 @@ async def call_within(
     call: Callable[[Deadline], Coroutine[Any, Any, Result]],
     *,
     deadline: Deadline,
-    late: Callable[[], DependencyError],
+    late: DependencyError,
 ) -> Result:
     """Await ``call(step_deadline)``; the step's deadline is ``limit_s`` from now, ``deadline`` at the latest.
 
-    Raises ``late()`` when the step took too long, DeadlineExceededError when ``deadline`` itself has passed.
+    Raises ``late`` when the step took too long, DeadlineExceededError when ``deadline`` itself has passed.
     """
     step = Deadline.after(deadline.within_s(limit_s), clock=deadline.clock)
     try:
@@ -213,7 +215,88 @@ async def call_within(
             return await call(step)
     except (TimeoutError, DeadlineExceededError):
         deadline.within_s(_GRACE_S)
-        raise late() from None
+        raise late from None
+
+
+class Loaded(Generic[Result]):
+    """A value that is made in the background when it is first asked for, and again once it is ``fresh_for_s``
+    old. After a failure it is tried again ``retry_after_s`` later. For one event loop."""
+
+    def __init__(
+        self,
+        make: Callable[[], Coroutine[Any, Any, Result]],
+        *,
+        clock: Clock,
+        failure: str,
+        fresh_for_s: float = float("inf"),
+        retry_after_s: float = 15.0,
+    ) -> None:
+        """``failure``: event of the log."""
+        self.value: Result | None = None
+        self._make, self._clock, self._failure = make, clock, failure
+        self._fresh_for_s, self._retry_after_s = fresh_for_s, retry_after_s
+        self._due_s = float("-inf")
+        self._making: asyncio.Task[None] | None = None
+
+    async def get(self, *, within_s: float | None = None) -> Result | None:
+        """Return the value, or the last one while a new one is made. Wait for the first one: None where it is
+        late, or cannot be made. Raises nothing."""
+        if self._making is None and self._clock.monotonic_s() >= self._due_s:
+            self._making = asyncio.create_task(self._run())
+        if self.value is None and self._making is not None:
+            await asyncio.wait([self._making], timeout=within_s)
+        return self.value
+
+    async def _run(self) -> None:
+        after_s = self._retry_after_s
+        try:
+            self.value = await self._make()
+            after_s = self._fresh_for_s
+        except (AssistantError, TimeoutError) as error:
+            code = error.code if isinstance(error, AssistantError) else "timeout"
+            _log.warning(self._failure, code=code)
+        finally:
+            self._due_s, self._making = self._clock.monotonic_s() + after_s, None
+
+
+class InterruptedAnswerError(Exception):
+    """An interruption ended a wait. It never leaves answering."""
+
+    def __init__(self, cause: Cause) -> None:
+        super().__init__(cause)
+        self.cause = cause
+
+
+class Interruption:
+    """Interrupts the awaits inside ``wait``, and no others: a limit around a loop that yields to a reader
+    would also cancel the reader's own awaits. The first cause counts. A cause that comes between two waits
+    is raised at the next one. Bound to one event loop."""
+
+    def __init__(self) -> None:
+        self.cause: Cause | None = None
+        self._limit: asyncio.Timeout | None = None
+
+    def interrupt(self, cause: Cause) -> None:
+        """Interrupt the present wait, or the next one. A second cause changes nothing."""
+        if self.cause is None:
+            self.cause = cause
+            if self._limit is not None:
+                self._limit.reschedule(asyncio.get_running_loop().time())
+
+    async def wait(self, work: Awaitable[Result]) -> Result:
+        """Return the result. Raises InterruptedAnswerError."""
+        if self.cause is not None:
+            raise InterruptedAnswerError(self.cause)
+        limit = self._limit = asyncio.timeout(None)
+        try:
+            async with limit:
+                return await work
+        except TimeoutError:
+            if self.cause is None or not limit.expired():
+                raise
+            raise InterruptedAnswerError(self.cause) from None
+        finally:
+            self._limit = None
 
 
 # The check of the index
@@ -237,7 +320,6 @@ _PAUSE_S = 0.4
 """Between attempts. The counts are not read at one instant, and DynamoDB's secondary index lags: only what is
 missing in every attempt is damage."""
 _REPAIR = "Documents may be missing from it. Restart the worker: it writes the missing ones again."
-_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Makes the table that answers a question about items, from the catalogue's lines, with reviews beside it.
+"""Finds the table that answers a question about items, from the catalogue's lines, with reviews beside it.
 
 Which items are shown and in which order follows from the facts of the documents as they are read for the
 answer. Each value is a line of its item's document, quoted. Where no item fits, there is no table but the
@@ -9,25 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
 
-from assistant.answering.excerpts import Excerpts, Place, remember_texts, shown_lines, shown_title, shown_unit
+from assistant.answering.excerpts import remember_texts, shown_title
 from assistant.answering.items import PRICE, RATING, Catalogue, ItemQuestion, NamedItems
-from assistant.answering.live_elements import ReadyElement
 from assistant.answering.search import Search, SearchScope
 from assistant.answering.services import TenantServices, call_within
-from assistant.domain.answers import ShownAs
 from assistant.domain.clock import Deadline
 from assistant.domain.documents import KnownItem, KnownWords, Passage, PassageQuery, SourceIds, StoredDocument
-from assistant.domain.elements import ElementData, ElementKind, ElementRow, ElementValue
+from assistant.domain.elements import ElementKind
 from assistant.domain.errors import DeadlineExceededError, SearchUnavailableError
-from assistant.live.ports import ElementType, Filled
 from assistant.settings.tenant import SourceEntry, SourceKind, TenantConfig
 from assistant.text.language import Language, fold
-from assistant.text.safe_markdown import safe_markdown
 
 DISCONTINUED = "Discontinued"
 """Property of an item that is not sold any more: it is compared, never recommended."""
@@ -51,17 +47,9 @@ _FACT = re.compile(r"(?:[-*•]\s+)?(?P<name>[^:\n]{1,60}):[ \t]+(?P<value>\S.{0
 _HELPFUL_VOTE = 0.002
 """Worth of a vote, in cosine."""
 _MOST_VOTES = 50
-_LONGEST_SHOWN = 500
 _TEXTS_KEPT = 500
 """Messages and titles whose named items are known: a message is asked for several times on its way."""
 _STOCK = re.compile(r"\bin stock\b")
-_TABLE = ElementType(
-    name="catalogue.comparison",
-    kind=ElementKind.TABLE,
-    title="Items compared",
-    source="catalogue",
-    operation="",
-)
 _log = structlog.get_logger(__name__)
 
 
@@ -123,18 +111,6 @@ class Comparison:
         """What no item was checked for, so that no agent believes that one was: words of the question that
         nothing here was chosen by. Empty without any."""
         return f"Not checked: {', '.join(self.asked.unread)}." if self.asked.unread else ""
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One quoted part of the table as text: the lines of an item, or a review."""
-
-    before: str
-    """Markdown between the part before and this one."""
-    text: str
-    passage: Passage
-    span: tuple[int, int]
-    """[start, end) in the document's parsed text that holds all of its lines."""
 
 
 # --- choosing ---------------------------------------------------------------------------------------------
@@ -265,87 +241,13 @@ def _worth(review: StoredDocument, cosine: float) -> float:
 
 def _side(review: StoredDocument) -> int:
     """Return 1 for a review for its item, -1 for one against it, 0 for one between."""
-    stars = _stars(review)
+    stars = stars_of(review)
     return 1 if stars >= GOOD_STARS else -1 if 0 < stars <= BAD_STARS else 0
 
 
-def _stars(review: StoredDocument) -> float:
+def stars_of(review: StoredDocument) -> float:
     """Return its stars; 0 without any."""
     return (review.card.item.rating or 0.0) if review.card.item is not None else 0.0
-
-
-# --- showing ----------------------------------------------------------------------------------------------
-def parts(table: Comparison, excerpts: Excerpts, *, opening: str = "") -> Iterator[Part]:
-    """Yield the table as text: the lines of each item under its name, then the reviews. Adds what it shows to
-    ``excerpts``."""
-    before = f"{opening}**{safe_markdown(table.heading, allowed_urls=()).strip()}**\n\n"
-    if table.remark:
-        before += f"{safe_markdown(table.remark, allowed_urls=()).strip()}\n\n"
-    for item in table.items:
-        passage = item.facts[0].passage
-        spans = tuple(fact.span for fact in item.facts)
-        text = shown_lines((fact.line for fact in item.facts), url=None)
-        excerpts.add(text, Place(passage.document_id, passage.content_hash, spans, ShownAs.LINES))
-        title = shown_title(item.document.card.title)
-        ends = min(start for start, _ in spans), max(end for _, end in spans)
-        yield Part(f"{before}**{title}**\n\n- ", text, passage, ends)
-        before = "\n\n"
-    if table.items:
-        before = "\n\n**What customers say**\n\n"
-    for review in table.reviews:
-        passage = review.passages[0]
-        span = (passage.span.start, passage.span.end)
-        text = shown_unit(passage.text, url=None)
-        excerpts.add(text, Place(passage.document_id, passage.content_hash, (span,), ShownAs.UNIT))
-        yield Part(f"{before}- {_of_review(review)}: ", text, passage, span)
-        before = "\n"
-
-
-def _of_review(review: StoredDocument) -> str:
-    """Return a review's stars, date and title."""
-    stars, card = round(_stars(review)), review.card
-    shown = "\N{BLACK STAR}" * stars + "\N{WHITE STAR}" * (5 - stars)
-    when = f", {card.effective_date.isoformat()}" if card.effective_date is not None else ""
-    return f"{shown}{when}, {shown_title(card.title)}"
-
-
-def table_element(table: Comparison, number: Callable[[Passage], int], excerpts: Excerpts) -> ReadyElement:
-    """Return the table as an element. ``number`` gives the number of the source of a passage. Adds its values
-    to ``excerpts``."""
-    names = {name: _slug(name, at) for at, name in enumerate(table.columns)}
-    rows = tuple(
-        ElementRow(
-            title=shown_title(item.document.card.title)[:_LONGEST_SHOWN],
-            values=tuple(
-                ElementValue(
-                    name=names[fact.name],
-                    label=fact.name,
-                    text=shown_unit(fact.value, url=None)[:_LONGEST_SHOWN],
-                    citations=(number(fact.passage),),
-                )
-                for fact in item.facts
-            ),
-            citations=(number(item.facts[0].passage),),
-        )
-        for item in table.items
-    )
-    columns = tuple(ElementValue(name=names[name], label=name, text="") for name in table.columns)
-    data = ElementData(columns=columns, rows=rows)
-    excerpts.add_table(data, [[_value_place(fact) for fact in item.facts] for item in table.items])
-    cards = [item.document.card for item in table.items]
-    dates = [card.effective_date for card in cards if card.effective_date is not None]
-    as_of = min(dates) if dates else min(card.updated_at for card in cards)
-    about = ". ".join(filter(None, (table.heading, table.remark)))
-    return ReadyElement(_TABLE, Filled(data, as_of, about[:_LONGEST_SHOWN]), begins_before=0)
-
-
-def _value_place(fact: Fact) -> Place:
-    span = (fact.span[1] - len(fact.value), fact.span[1])
-    return Place(fact.passage.document_id, fact.passage.content_hash, (span,), ShownAs.UNIT)
-
-
-def _slug(name: str, at: int) -> str:
-    return (re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") or f"column_{at}")[:64]
 
 
 # --- reading ----------------------------------------------------------------------------------------------
@@ -464,7 +366,7 @@ class ItemTables:
 
         late = SearchUnavailableError(f"The source {source.name} took over {source.search_limit_s:g} s.")
         try:
-            return await call_within(source.search_limit_s, read, deadline=scope.deadline, late=lambda: late)
+            return await call_within(source.search_limit_s, read, deadline=scope.deadline, late=late)
         except (SearchUnavailableError, DeadlineExceededError) as error:
             _log.warning("reviews_left_out", source=source.name, code=error.code)
             return []

@@ -6,17 +6,15 @@ abbreviations that documents define.
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-import structlog
+from functools import partial
 
 from assistant.answering.ports import PassageSearch
+from assistant.answering.services import Loaded
 from assistant.domain.clock import Clock
 from assistant.domain.documents import KnownWords, SourceIds
-from assistant.domain.errors import AssistantError
 from assistant.settings.tenant import TenantConfig
 from assistant.text.language import Language, fold, language, longest_names
 
@@ -131,43 +129,19 @@ class Vocabulary:
         return _NUMBER_WEIGHT if word.isdigit() or _COUNTED.fullmatch(word) else _CODE_WEIGHT
 
 
-# Known words of the tenant's documents
-
-
 FRESH_FOR_S = 300.0
 FIRST_WAIT_S = 2.0
 """How long a question of a new process waits for the words; later ones use what is loaded."""
-_RETRY_AFTER_S = 15.0
-_log = structlog.get_logger(__name__)
 
 
-class KnownWordsReader:
-    """Caches the words of the index. A read that finds them older than FRESH_FOR_S starts one refresh in the
-    background. While the index fails, the last known words are used."""
+class KnownWordsReader(Loaded[KnownWords]):
+    """Reads the words of the index. While the index fails, the last known words are used."""
 
     def __init__(self, search: PassageSearch, *, clock: Clock, items_of: Sequence[SourceIds] = ()) -> None:
         """``items_of``: sources whose items are read, too."""
-        self._search = search
-        self._items_of = tuple(items_of)
-        self._clock = clock
-        self._known: KnownWords | None = None
-        self._due_s = 0.0
-        self._reading: asyncio.Task[None] | None = None
+        read = partial(search.known_words, items_of=tuple(items_of))
+        super().__init__(read, clock=clock, failure="known_words_unavailable", fresh_for_s=FRESH_FOR_S)
 
     async def read(self) -> KnownWords | None:
         """Return the words; None where they were never loaded and are late. Raises nothing."""
-        if self._reading is None and self._clock.monotonic_s() >= self._due_s:
-            self._reading = asyncio.create_task(self._refresh())
-        if self._known is None and self._reading is not None:
-            await asyncio.wait([self._reading], timeout=FIRST_WAIT_S)
-        return self._known
-
-    async def _refresh(self) -> None:
-        try:
-            self._known = await self._search.known_words(items_of=self._items_of)
-            self._due_s = self._clock.monotonic_s() + FRESH_FOR_S
-        except AssistantError as error:
-            self._due_s = self._clock.monotonic_s() + _RETRY_AFTER_S
-            _log.warning("known_words_unavailable", code=error.code)
-        finally:
-            self._reading = None
+        return await self.get(within_s=FIRST_WAIT_S)

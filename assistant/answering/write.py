@@ -1,4 +1,4 @@
-"""Streams the model's answer to a prompt, and interrupts the call."""
+"""Streams the model's answer to a prompt."""
 
 from __future__ import annotations
 
@@ -6,87 +6,25 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from types import TracebackType
 
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind
 
 from assistant.answering.events import Cause
 from assistant.answering.ports import GenerationDelta, GenerationRequest, GenerationStream
-from assistant.answering.services import PROVIDER, Steps, TenantServices, elapsed_ms, fail_span
+from assistant.answering.prepare import PreparedAnswer
+from assistant.answering.prompt import Prompt
+from assistant.answering.services import PROVIDER, TenantServices, elapsed_ms, fail_span
 from assistant.domain.answers import FinishReason, Usage
-from assistant.domain.clock import Deadline
 from assistant.domain.errors import GenerationInterruptedError
 
 
-class InterruptedAnswerError(Exception):
-    """Raised inside ``with interruption:`` after an interruption. It never leaves answering."""
-
-    def __init__(self, cause: Cause) -> None:
-        super().__init__(cause)
-        self.cause = cause
-
-
-class Interruption:
-    """Interrupts the awaits inside ``with interruption:``, and no others.
-
-    ``asyncio.timeout`` around a loop that yields to a reader would also cancel the reader's own awaits. Here
-    only the wait itself is cancelled. The first cause counts. A cause that comes between two waits is raised
-    at the next one. Bound to one event loop; a wait costs half a microsecond more.
-    """
-
-    __slots__ = ("_cancel_sent", "_cancelling_before", "_task", "cause")
-
-    def __init__(self) -> None:
-        self.cause: Cause | None = None
-        self._task: asyncio.Task[object] | None = None
-        self._cancelling_before = 0
-        self._cancel_sent = False
-
-    def interrupt(self, cause: Cause) -> None:
-        """Interrupt the present wait, or the next one. A second cause changes nothing."""
-        if self.cause is not None:
-            return
-        self.cause = cause
-        if self._task is not None:
-            self._cancel_sent = True
-            self._task.cancel()
-
-    def __enter__(self) -> None:
-        if self.cause is not None:
-            raise InterruptedAnswerError(self.cause)
-        task = asyncio.current_task()
-        if task is None:
-            raise RuntimeError("An interruptible wait must run inside a task.")
-        self._task = task
-        self._cancelling_before = task.cancelling()
-
-    def __exit__(
-        self,
-        exception_type: type[BaseException] | None,
-        exception: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        task, self._task = self._task, None
-        if task is None or not self._cancel_sent:
-            return
-        # As in asyncio.timeout: a cancellation that something else requested meanwhile must go on.
-        if task.uncancel() > self._cancelling_before or self.cause is None:
-            return
-        if exception_type is None or issubclass(exception_type, asyncio.CancelledError):
-            raise InterruptedAnswerError(self.cause) from exception
-
-
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class ModelCall:
     """One call of the model: ``begin``, ``open``, ``read`` until None, ``close``."""
 
     services: TenantServices
-    request: GenerationRequest
-    conversation_id: str
-    deadline: Deadline
-    interruption: Interruption
-    steps: Steps
+    prepared: PreparedAnswer
     inference_id: str | None = None
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
@@ -98,7 +36,6 @@ class ModelCall:
     _deltas: AsyncIterator[GenerationDelta] | None = None
     _limits: tuple[asyncio.TimerHandle, ...] = ()
     """For the first text and for the whole answer."""
-    _has_reached_reader: bool = False
     _first_chunk_ms: float | None = None
 
     @property
@@ -106,11 +43,13 @@ class ModelCall:
         """Whether the endpoint accepted the request."""
         return self._deltas is not None
 
-    def begin(self) -> None:
+    def begin(self, prompt: Prompt) -> None:
         """Send the request. The caller can show the sources while it is under way."""
+        temperature = self.services.tenant.generation.temperature
+        request = GenerationRequest(prompt.messages, max_tokens=prompt.max_tokens, temperature=temperature)
         self._started_s = self.services.clock.monotonic_s()
-        self._span = self._begin_span()
-        context = self.services.generator.stream(self.request, deadline=self.deadline)
+        self._span = self._begin_span(request)
+        context = self.services.generator.stream(request, deadline=self.prepared.scope.deadline)
         with trace.use_span(self._span, record_exception=False, set_status_on_exception=False):
             self._opening = asyncio.create_task(self._connection.enter_async_context(context))
 
@@ -119,14 +58,15 @@ class ModelCall:
         run from here. Raises as ``read``."""
         if self._opening is None:
             raise RuntimeError("Begin the call before it is opened.")
-        loop, interrupt = asyncio.get_running_loop(), self.interruption.interrupt
+        loop, interruption = asyncio.get_running_loop(), self.prepared.interruption
         limit_s = self.services.tenant.limits.first_token_timeout_s
         self._limits = (
-            loop.call_later(limit_s, interrupt, Cause.LATE),
-            loop.call_later(self.deadline.remaining_s(), interrupt, Cause.DEADLINE),
+            loop.call_later(limit_s, interruption.interrupt, Cause.LATE),
+            loop.call_later(
+                self.prepared.scope.deadline.remaining_s(), interruption.interrupt, Cause.DEADLINE
+            ),
         )
-        with self.interruption:
-            stream = await self._opening
+        stream = await interruption.wait(self._opening)
         self.inference_id = stream.inference_id
         self._deltas = aiter(stream)
 
@@ -138,7 +78,7 @@ class ModelCall:
         """
         if self._deltas is None:
             raise RuntimeError("Open the call before its text is read.")
-        while (delta := await self._next(self._deltas)) is not None:
+        while (delta := await self.prepared.interruption.wait(anext(self._deltas, None))) is not None:
             if delta.finish_reason is not None:
                 self.finish_reason = FinishReason(delta.finish_reason)
             self.usage = delta.usage or self.usage
@@ -150,16 +90,12 @@ class ModelCall:
             raise GenerationInterruptedError("The model's stream ended without its end; ask again.")
         return None
 
-    async def _next(self, deltas: AsyncIterator[GenerationDelta]) -> GenerationDelta | None:
-        with self.interruption:
-            return await anext(deltas, None)
-
     def note_first_text(self) -> None:
         """Note that text of the answer was given out: from the first one on, it cannot be late."""
-        if self._limits and not self._has_reached_reader:
-            self._has_reached_reader = True
+        timings_ms = self.prepared.scope.steps.timings_ms
+        if self._limits and "first_token" not in timings_ms:
             self._limits[0].cancel()
-            self.steps.timings_ms["first_token"] = self._elapsed_ms()
+            timings_ms["first_token"] = self._elapsed_ms()
 
     async def close(self, *, failure: str | None = None) -> None:
         """Close the endpoint's connection, or stop opening it. A second call does nothing.
@@ -174,7 +110,7 @@ class ModelCall:
         if failure is not None:
             fail_span(self._span, failure)
         if self._limits:
-            self.steps.timings_ms["generate"] = self._elapsed_ms()
+            self.prepared.scope.steps.timings_ms["generate"] = self._elapsed_ms()
             self._describe()
         if not opening.done():
             opening.cancel()
@@ -187,10 +123,10 @@ class ModelCall:
     def _elapsed_ms(self) -> float:
         return elapsed_ms(self._started_s, clock=self.services.clock)
 
-    def _begin_span(self) -> trace.Span:
+    def _begin_span(self, request: GenerationRequest) -> trace.Span:
         """Begin the call's span, by the GenAI conventions. It is never current while a reader reads."""
         model = self.services.tenant.generation.model
-        return self.steps.begin(
+        return self.prepared.scope.steps.begin(
             f"chat {model}",
             kind=SpanKind.CLIENT,
             attributes={
@@ -198,9 +134,9 @@ class ModelCall:
                 "gen_ai.provider.name": PROVIDER,
                 "gen_ai.request.model": model,
                 "gen_ai.request.stream": True,
-                "gen_ai.request.max_tokens": self.request.max_tokens,
-                "gen_ai.request.temperature": self.request.temperature,
-                "gen_ai.conversation.id": self.conversation_id,
+                "gen_ai.request.max_tokens": request.max_tokens,
+                "gen_ai.request.temperature": request.temperature,
+                "gen_ai.conversation.id": self.prepared.record.conversation_id,
                 "gen_ai.output.type": "text",
             },
         )

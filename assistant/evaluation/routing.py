@@ -16,12 +16,13 @@ from typing import Literal
 from pydantic import ConfigDict, Field
 
 from assistant.answering.adaptations import Adaptations
-from assistant.answering.evidence import Evidence, EvidenceQuery, FindEvidence
+from assistant.answering.compose import table_blocks
+from assistant.answering.evidence import Evidence, EvidenceQuery, FindEvidence, SourceList
 from assistant.answering.excerpts import Excerpts
 from assistant.answering.routing import keyword_scores
 from assistant.answering.search import SearchScope
 from assistant.answering.services import TenantServices
-from assistant.answering.tables import parts, source_ids
+from assistant.answering.tables import source_ids
 from assistant.answering.vocabulary import KnownWordsReader
 from assistant.domain.clock import Deadline
 from assistant.domain.documents import KnownWords, id_prefix_of
@@ -179,7 +180,8 @@ def _holds(found: Evidence, one: RoutedQuestion) -> bool:
     if found.certainty is None:
         return False
     if found.table is not None:
-        quote = "".join(part.before + part.text for part in parts(found.table, Excerpts()))
+        shown = table_blocks(found.table, found, SourceList(), Excerpts(), opening="")
+        quote = "".join(block.before + block.text for block in shown)
     elif found.section is not None:
         quote = "\n".join(unit.unit.text for unit in found.section.units)
     else:

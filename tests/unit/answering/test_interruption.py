@@ -7,16 +7,15 @@ import asyncio
 import pytest
 
 from assistant.answering.events import Cause
-from assistant.answering.write import InterruptedAnswerError, Interruption
+from assistant.answering.services import InterruptedAnswerError, Interruption
 
 LIMIT_S = 60.0
 
 
 async def wait_under(interruption: Interruption, waiting: asyncio.Event) -> Cause | None:
     try:
-        with interruption:
-            waiting.set()
-            await asyncio.Event().wait()
+        waiting.set()
+        await interruption.wait(asyncio.Event().wait())
     except InterruptedAnswerError as interrupted:
         return interrupted.cause
     return None
@@ -34,12 +33,11 @@ async def test_a_wait_is_interrupted_with_its_cause() -> None:
 
 async def test_what_comes_between_two_waits_is_raised_at_the_next() -> None:
     interruption = Interruption()
-    with interruption:
-        await asyncio.sleep(0)
+    await interruption.wait(asyncio.sleep(0))
     interruption.interrupt(Cause.DEADLINE)
     await asyncio.sleep(0)  # the task's own waits go on
-    with pytest.raises(InterruptedAnswerError), interruption:
-        await asyncio.sleep(0)
+    with pytest.raises(InterruptedAnswerError):
+        await interruption.wait(asyncio.Future())
 
 
 async def test_the_cancellation_of_somebody_else_goes_on() -> None:
@@ -56,14 +54,13 @@ async def test_a_wait_that_turned_the_cancellation_into_its_own_error_keeps_it()
     interruption, waiting = Interruption(), asyncio.Event()
 
     async def work() -> None:
-        with interruption:
-            waiting.set()
-            try:
-                await asyncio.Event().wait()
-            except asyncio.CancelledError:
-                raise ConnectionError from None
+        waiting.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise ConnectionError from None
 
-    task = asyncio.create_task(work())
+    task = asyncio.create_task(interruption.wait(work()))
     await asyncio.wait_for(waiting.wait(), LIMIT_S)
     interruption.interrupt(Cause.CANCELLED)
     with pytest.raises(ConnectionError):
@@ -82,8 +79,3 @@ async def test_a_wait_inside_a_time_out_is_interrupted_as_such() -> None:
     await asyncio.wait_for(waiting.wait(), LIMIT_S)
     interruption.interrupt(Cause.LATE)
     assert await asyncio.wait_for(task, LIMIT_S) is Cause.LATE
-
-
-def test_it_needs_a_task() -> None:
-    with pytest.raises(RuntimeError), Interruption():
-        pass

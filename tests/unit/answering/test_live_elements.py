@@ -58,7 +58,7 @@ def with_examples(
 ) -> LiveExamples:
     """Return the pharmacy's elements with these examples: element and vector."""
     made = of or examples_of()
-    made._examples = tuple(  # pyright: ignore[reportPrivateUsage]
+    made._examples.value = tuple(  # pyright: ignore[reportPrivateUsage]
         Example("orders", f"example {number}", vector, element)
         for number, (element, vector) in enumerate(examples)
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -49,12 +50,6 @@ async def test_a_message_near_the_examples_raises_their_flag(flags: RedFlags) ->
     assert raised == (RedFlag(name="fire", text="Leave the house.", call="911"),)
 
 
-async def test_hardly_an_ordinary_message_raises_a_flag(flags: RedFlags) -> None:
-    await flags.load()
-    messages = ordinary_messages()
-    assert sum(bool(flags.raised(vector_of(text))) for text in messages) <= len(messages) / 100
-
-
 @pytest.mark.parametrize(
     ("scores", "names"),
     [
@@ -68,7 +63,7 @@ def test_the_likeliest_flag_is_raised_first_and_another_only_with_a_quarter_of_t
     flags: RedFlags, monkeypatch: pytest.MonkeyPatch, scores: list[float], names: list[str]
 ) -> None:
     monkeypatch.setattr(Head, "scores", lambda self, vector: scores)
-    monkeypatch.setattr(flags, "_head", Head(mean=[], scale=1.0, rows=[]))
+    monkeypatch.setattr(flags, "_head", SimpleNamespace(value=Head(mean=[], scale=1.0, rows=[])))
     assert [flag.name for flag in flags.raised([1.0])] == names
 
 
@@ -83,11 +78,6 @@ async def test_examples_are_embedded_once(flags: RedFlags, embedder: FakeEmbedde
     texts = [text for batch in embedder.texts for text in batch]
     assert flags.is_ready
     assert texts == [*ordinary_messages(), *FIRE.examples, *FLOOD.examples]
-
-
-async def test_examples_are_embedded_in_small_batches(flags: RedFlags, embedder: FakeEmbedder) -> None:
-    await flags.load()
-    assert max(len(batch) for batch in embedder.texts) == 16
 
 
 def shipped_tenant(*names: str, model: str = "") -> TenantConfig:
