@@ -317,12 +317,6 @@ async def test_a_wrong_decision_says_what_is_wrong(desk: Desk, body: Any, says: 
     assert (await desk.get("items")).json()["items"] == []
 
 
-async def test_an_answer_bound_to_no_such_document_is_refused(desk: Desk) -> None:
-    await desk.service.know("pay", "Pay comes on Friday.", labels=("hr",))
-    case = await desk.case()
-    for name in ("nothing", "pay"):
-        made = resolution("approved_answer", approved_answer=answer_of(name))
-        assert (await desk.post(f"cases/{case}/resolution", made)).status_code == 404
 
 
 PREVIEW = {"questions": ["How long is the wait?"], "text": "Three days."}
@@ -350,14 +344,3 @@ async def test_a_preview_of_an_owner_has_questions_on_own_documents(desk: Desk) 
     assert (await desk.post("preview", PREVIEW, desk.owner("wim"))).json()["compared"] == 0
 
 
-async def test_an_approved_answer_changes_the_next_answer_until_its_source_changes(desk: Desk) -> None:
-    case = await desk.case()
-    assert "two days" in (await desk.service.answered())["text"]
-    await resolved(desk, case, "approved_answer", approved_answer=answer_of("wait"))
-
-    async def is_served() -> bool:
-        return "**three** days" in (await desk.service.answered())["text"]
-
-    await eventually(is_served)
-    await desk.service.know("wait", "The wait is five days.")
-    assert "five days" in (await desk.service.answered())["text"]

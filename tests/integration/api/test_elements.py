@@ -77,11 +77,6 @@ async def test_a_quoted_step_fills_in_while_its_text_is_read(service: RunningSer
     )
 
 
-async def test_a_whole_answer_carries_its_elements(service: RunningService) -> None:
-    answer = await service.answered(body={"context": of("bo")})
-    assert [(one["id"], one["state"]) for one in answer["elements"]] == [("e1", "ready")]
-
-
 async def test_the_record_keeps_no_value(service: RunningService) -> None:
     answer = await service.answered(body={"context": of("bo")})
     await service.idle()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import aclosing
+from typing import Any
 
 from assistant.answering.answer import AnswerQuestion
 from assistant.answering.events import (
@@ -103,17 +104,8 @@ async def prepare(
     return use_case, prepared
 
 
-async def ask(
-    tenant: FakeTenant,
-    question: str = QUESTION,
-    *,
-    identity: Identity | None = None,
-    seconds: float = 30.0,
-    context: CareContext | None = None,
-    **request: object,
-) -> Asked:
-    use_case, prepared = await prepare(
-        tenant, question, identity=identity, seconds=seconds, context=context, **request
-    )
+async def ask(tenant: FakeTenant, question: str = QUESTION, **how: Any) -> Asked:
+    """As ``prepare``; read to its end."""
+    use_case, prepared = await prepare(tenant, question, **how)
     async with aclosing(use_case.stream(prepared)) as events:
         return Asked([event async for event in events], prepared, tenant)

@@ -50,28 +50,6 @@ async def test_an_answer_that_is_not_live_any_more_is_gone_after_the_next_refres
     assert matched(made) is None
 
 
-async def test_nothing_is_listed_while_the_version_is_unchanged() -> None:
-    desk = FakeDesk()
-    made = adaptations(desk)
-    await made.refresh()
-    assert desk.lists == 0
-    desk.add(approved())
-    await made.refresh()
-    listed = desk.lists
-    await made.refresh()
-    assert desk.lists == listed
-
-
-async def test_only_changed_answers_are_embedded_again() -> None:
-    desk, tenant = FakeDesk(), FakeTenant()
-    made = adaptations(desk, tenant)
-    desk.add(approved())
-    await made.refresh()
-    desk.add(approved("How long is a refill held?"), item_id="two")
-    await made.refresh()
-    assert tenant.embedder.texts == [[QUESTION], ["How long is a refill held?"]]
-
-
 async def test_vectors_of_the_served_model_are_used_as_they_are() -> None:
     desk, tenant = FakeDesk(), FakeTenant()
     vectors = (tuple(vector_of(QUESTION)),)

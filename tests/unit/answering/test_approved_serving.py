@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import aclosing
 
 import pytest
 
 from assistant.answering.adaptations import Adaptations
 from assistant.answering.answer import AnswerQuestion
-from assistant.answering.events import AnswerEvent, Done, Sources, Token
 from assistant.answering.prepare import AnswerRequest
-from assistant.domain.answers import AnswerRecord
 from assistant.domain.desk import BoundSource
 from assistant.domain.documents import DocumentState, DocumentStatus
 from assistant.domain.errors import SearchUnavailableError
 from tests.fakes.answering import UPDATED_AT, FakeTenant, agent, document
 from tests.fakes.desk import AT, FakeDesk, approved, release
-from tests.unit.answering.asking_and_reading import deadline
+from tests.unit.answering.asking_and_reading import Asked, deadline
 
 QUESTION = "Which desk takes a refill that came too soon?"
 TEXT = "Send it to the **Claims Desk**.\n\nTell the caller:\n- it takes a day\n- nobody pays"
@@ -61,24 +58,12 @@ class Scene:
         )
         async with aclosing(use_case.stream(prepared)) as events:
             seen = [event async for event in events]
-        return Asked(seen, self.tenant.records.answers[prepared.answer_id])
-
-
-class Asked:
-    def __init__(self, events: Sequence[AnswerEvent], kept: AnswerRecord) -> None:
-        self.kept = kept
-        self.done = next(event for event in events if isinstance(event, Done))
-        self.sources = next(event for event in events if isinstance(event, Sources)).sources
-        self.text = "".join(event.text for event in events if isinstance(event, Token))
-
-    @property
-    def is_approved(self) -> bool:
-        return bool(self.kept.approved)
+        return Asked(seen, prepared, self.tenant)
 
 
 async def test_it_cites_itself_and_the_documents_that_it_rests_on() -> None:
     asked = await Scene().ask()
-    first, second = asked.sources[:2]
+    first, second = asked.sources.sources[:2]
     assert (first.kind, first.title, first.document_id, first.document_url) == (
         "approved",
         QUESTION,
@@ -91,7 +76,7 @@ async def test_it_cites_itself_and_the_documents_that_it_rests_on() -> None:
 
 async def test_no_model_is_called() -> None:
     scene = Scene(writes=True)
-    assert (await scene.ask()).is_approved
+    assert (await scene.ask()).kept.approved
     assert scene.tenant.generator.requests == []
 
 
@@ -107,13 +92,13 @@ async def test_no_model_is_called() -> None:
 async def test_it_is_not_served_once_a_source_changed(changed: dict[str, object]) -> None:
     scene = Scene()
     scene.tenant.live.live["refill"] = status(**changed)
-    assert not (await scene.ask()).is_approved
+    assert not (await scene.ask()).kept.approved
 
 
 async def test_it_is_not_served_when_its_source_is_closed_to_the_reader() -> None:
     scene = Scene()
     scene.tenant.search.documents[0] = document("refill", labels=("hr",))
-    assert not (await scene.ask()).is_approved
+    assert not (await scene.ask()).kept.approved
 
 
 async def test_it_is_not_served_when_its_sources_cannot_be_checked() -> None:
@@ -123,14 +108,14 @@ async def test_it_is_not_served_when_its_sources_cannot_be_checked() -> None:
         raise SearchUnavailableError("Away.")
 
     scene.tenant.live.get_many = get_many  # pyright: ignore[reportAttributeAccessIssue]
-    assert not (await scene.ask()).is_approved
+    assert not (await scene.ask()).kept.approved
 
 
 async def test_of_two_questions_each_gets_its_own_answer() -> None:
     asked = await Scene().ask(f"{QUESTION} And on which day is a retail refill payable?")
     assert TEXT in asked.text
     assert "day 23" in asked.text
-    assert asked.is_approved
+    assert asked.kept.approved
 
 
 async def test_active_content_of_an_approved_text_is_made_inert() -> None:

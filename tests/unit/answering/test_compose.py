@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from datetime import date
 
-import pytest
-
 from assistant.answering.compose import snippet
 from assistant.answering.excerpts import Excerpts
 from assistant.domain.answers import Certainty, FinishReason
@@ -21,10 +19,6 @@ POSSIBLY: dict[str, object] = {"right_possible": 1 - 1e-9, "wrong_possible": -1e
 """Every section is shown as possible."""
 
 
-def sections(count: int, *, words: str = "Retail refills are payable") -> str:
-    return "\n\n".join(f"## Part {n}\n\n{words} on day {n}." for n in range(count))
-
-
 def surely(tenant: FakeTenant) -> FakeTenant:
     """Let the gate pass everything."""
     tenant.configure(gate={"right_possible": 1e-6, "wrong_possible": -1e-9, "wrong_sure": -2e-9})
@@ -32,30 +26,6 @@ def surely(tenant: FakeTenant) -> FakeTenant:
 
 
 # Sources
-
-
-async def test_sources_are_numbered_in_the_order_of_what_is_shown() -> None:
-    asked = await ask(FakeTenant().with_documents(TRANSFER, document()), DOUBLE)
-    assert [block.n for block in asked.prepared.found.blocks] == [1, 2]
-    assert [source.document_id for source in asked.sources.sources] == ["refill", "transfer"]
-    assert [sentence.citations for sentence in asked.sentences] == [(1,), (2,)]
-    assert asked.done.citations == (1, 2)
-
-
-@pytest.mark.parametrize("passages", [1, 3, 9])
-async def test_the_documents_that_were_read_follow_up_to_as_many_as_the_tenant_wants(passages: int) -> None:
-    others = [document(f"d{n}", f"Parcel {n} waits.", title=f"Parcel {n}") for n in range(4)]
-    tenant = FakeTenant().with_documents(*others, document())
-    tenant.configure(retrieval={"passages": passages})
-    found = [source.document_id for source in (await ask(tenant)).sources.sources]
-    assert found[0] == "refill"
-    assert len(found) == len(set(found)) == min(passages, 5)
-
-
-async def test_a_source_says_since_when_its_document_holds() -> None:
-    tenant = FakeTenant().with_documents(document(effective_date=date(2026, 2, 1)), TRANSFER)
-    first, second = (await ask(tenant)).sources.sources
-    assert (first.effective_date, second.effective_date) == (date(2026, 2, 1), None)
 
 
 def test_a_snippet_begins_with_the_unit_that_holds_most_of_the_question() -> None:
@@ -78,12 +48,6 @@ async def test_what_the_document_says_to_the_patient_is_the_draft_of_a_reply() -
     )
     asked = await ask(surely(FakeTenant().with_documents(document(content=content))))
     assert asked.done.reply_draft == "Your refill is payable on day 23."
-
-
-async def test_the_tenant_bounds_the_words_of_a_quote() -> None:
-    tenant = surely(FakeTenant().with_documents(document(content=sections(30))))
-    tenant.configure(answers={"max_words": 40})
-    assert 20 < len((await ask(tenant)).text.split()) <= 40 + 10  # the marks of headings are no words
 
 
 async def test_addresses_that_are_not_the_document_s_own_are_taken_out_of_a_quote() -> None:
@@ -179,19 +143,6 @@ async def test_a_document_that_contends_is_also_quoted_with_its_date() -> None:
     assert "mail" not in asked.text
 
 
-async def test_what_is_also_possible_has_fewer_words() -> None:
-    others = [document(f"d{n}", f"Parcel {n} waits.", title=f"Parcel {n}") for n in range(4)]
-    by_mail = sections(30, words="Retail refills by mail are payable")
-    near = document("mail-refill", by_mail, title="Refill too soon by mail")
-    tenant = surely(FakeTenant().with_documents(document(content=sections(30)), near, *others))
-    words = list[int]()
-    for also_words in (20, 80):
-        tenant.configure(answers={"also_words": also_words})
-        [also] = (await ask(tenant)).done.also
-        words.append(len(also.text.split()))
-    assert words[0] <= 20 + 6 < words[1] <= 80 + 6
-
-
 # Whom to ask
 
 CONTACTS = {
@@ -214,12 +165,6 @@ async def test_whom_to_ask_goes_by_the_words_of_the_question() -> None:
     asked = await escalated(QUESTION)
     assert asked.done.certainty is Certainty.POSSIBLY
     assert asked.done.escalation == "the Claims Desk, ext. 4100"
-
-
-async def test_then_it_goes_by_the_nearest_document() -> None:
-    assert (await escalated("How long to another pharmacy, one business day?")).done.escalation == (
-        "the Transfer Desk"
-    )
 
 
 async def test_whom_to_ask_is_told_without_an_answer_too() -> None:

@@ -16,7 +16,6 @@ from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.elements import (
     MOST_ELEMENTS,
     ElementData,
-    ElementKind,
     ElementProblem,
     ElementState,
     ElementValue,
@@ -66,19 +65,6 @@ def states(asked: Asked) -> list[tuple[str, ElementState]]:
 
 
 # Named by a document
-
-
-async def test_an_element_is_a_label_then_pending_then_ready() -> None:
-    asked = await ask(with_live(), context=BO)
-    assert states(asked) == [("e1", PENDING), ("e1", READY)]
-    ready = asked.elements[-1]
-    assert asked.text == SHOWN
-    assert asked.text[ready.display.start : ready.display.end] == "[order status]"
-    assert (ready.kind, ready.display.place, ready.source) == (ElementKind.STATUS, "inline", "orders")
-    assert ready.data is not None
-    assert ready.data.values[0].text == "shipped order-bo"
-    assert asked.elements[0].data is None
-    assert asked.done.citations == (1,)
 
 
 async def test_the_same_element_twice_has_two_places() -> None:
@@ -281,13 +267,6 @@ async def test_a_unit_with_a_label_is_kept_as_an_excerpt_and_shown_again() -> No
     assert "order status" not in asked.kept.text
     [unit] = [one for one in asked.kept.excerpts if one.shown_as is ShownAs.UNIT]
     assert unit.labels == {"orders.status": "[order status]"}
-    assert asked.record.text == SHOWN
-
-
-async def test_a_kept_unit_is_shown_again_when_the_connector_calls_it_otherwise() -> None:
-    tenant = with_live()
-    asked = await ask(tenant, context=BO)
-    tenant.live_elements = None
     assert asked.record.text == SHOWN
 
 
@@ -593,11 +572,6 @@ async def test_without_a_customer_a_rule_is_answered_without_a_word_of_their_dat
     asked = await ask(where_the_document_answers(live), WHERE)
     assert (asked.elements, live.calls) == ([], [])
     assert asked.done.certainty is Certainty.ANSWERED
-
-
-async def test_in_a_customer_s_conversation_the_same_question_has_their_data() -> None:
-    asked = await ask(where_the_document_answers(OfCustomers()), WHERE, context=BO)
-    assert [one.name for one in asked.elements if one.state == "ready"] == ["orders.status"]
 
 
 # --- a system has something else than what the question names ---------------------------------------------

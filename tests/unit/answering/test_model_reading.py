@@ -92,18 +92,6 @@ async def test_a_valid_reply_is_the_reading() -> None:
     assert within.steps.timings_ms.keys() == {"reading"}
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        f"```json\n{reply()}\n```",
-        f"Here is the reading:\n{reply()}\nI hope that it helps.",
-        reply(questions=[f"  {ALONE}\n"]),
-    ],
-)
-async def test_what_stands_around_the_json_does_not_matter(text: str) -> None:
-    assert (await read(message(), text)).questions == (ALONE,)
-
-
 async def test_items_and_ids_stay_those_of_the_plain_reading() -> None:
     asked = message("Where is order A5?", items=("k2",), before=None)
     several = message("Where is order A5? Who signs the transfer form?", items=("k2",), before=None)
@@ -252,21 +240,6 @@ async def test_a_late_stream_leaves_the_plain_reading(monkeypatch: pytest.Monkey
     assert generator.open_connections == 0
 
 
-async def test_an_endpoint_that_does_not_open_leaves_the_plain_reading(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(reading_module, "READING_LIMIT_S", 0.01)
-    generator = ScriptedGenerator(reply())
-    generator.opening = Gate()
-    assert await ModelReading(generator, plain=PLAIN).run(message(), scope()) == PLAIN.read(message())
-
-
-async def test_no_call_is_made_after_the_deadline() -> None:
-    generator, within = ScriptedGenerator(reply()), scope(0.0)
-    assert await ModelReading(generator, plain=PLAIN).run(message(), within) == PLAIN.read(message())
-    assert (generator.requests, within.degraded) == ([], ["reading"])
-
-
 class EndlessGenerator:
     """Begins with a text, then streams one letter again and again."""
 
@@ -339,14 +312,6 @@ async def test_a_follow_up_is_searched_by_what_the_model_wrote() -> None:
     assert second.record.reading.search_text == second.record.retrieval_question == searched
     assert second.text.startswith("Retail refills are payable on day 23 of 30.")
     assert len(tenant.generator.requests) == 3  # two answers and one reading
-
-
-async def test_each_question_that_the_model_found_is_searched() -> None:
-    asked = "Hi. When are retail refills payable? Does the Claims Desk take them?"
-    questions = ["When are retail refills payable?", "Does the Claims Desk take refills?"]
-    tenant = tenant_that_reads(reply(questions=questions, search_text="Refills.", leans=False))
-    await ask(tenant, asked)
-    assert [query.text for query in tenant.search.queries] == questions
 
 
 async def test_a_reading_that_failed_is_named_in_the_answer() -> None:

@@ -177,12 +177,6 @@ def test_turns_that_do_not_fit_are_left_out_oldest_first() -> None:
     assert turns(prompt) == [("user", "q2"), ("assistant", "a2")]
 
 
-def test_documents_come_before_history() -> None:
-    size = build(document()).prompt_tokens + 100
-    prompt = build(document(), history=[turn("q1", "a1")], context_tokens=size)
-    assert (len(prompt.documents), prompt.history_turns) == (1, 0)
-
-
 class BorderCounter(WordCounter):
     """Counts a token more at each border of a document, as a real tokenizer may."""
 

@@ -9,7 +9,6 @@ import pytest
 
 from assistant.answering.reading import (
     LONG_MESSAGE_WORDS,
-    MOST_QUESTIONS,
     Message,
     PlainReading,
     questions_of,
@@ -48,18 +47,6 @@ def test_of_a_long_message_the_question_and_the_most_specific_sentences_are_kept
     assert kept.index("copayment") < kept.index("formulary")
     assert "My name is Jo" not in kept
     assert len(kept.split()) < len(CHAT.split())
-
-
-def test_a_long_message_without_a_question_keeps_its_most_specific_sentence() -> None:
-    stalled = "Adjudication of semaglutide formulary exceptions stalled."
-    [kept] = read("We came. " * 20 + f"{stalled} " + "We left. " * 8)
-    assert stalled in kept
-    assert len(kept.split()) < LONG_MESSAGE_WORDS
-
-
-def test_a_long_message_of_one_sentence_stays_whole() -> None:
-    message = ("refill " * 200).strip()
-    assert read(message) == (message,)
 
 
 @pytest.mark.parametrize(
@@ -106,11 +93,6 @@ def test_a_sentence_belongs_to_the_first_question_mark_after_it(
 )
 def test_one_question_stays_one_in_the_agent_s_words(message: str) -> None:
     assert read(message) == (message,)
-
-
-def test_the_last_question_takes_what_is_over_the_most() -> None:
-    forms = [f"Who signs {name} forms?" for name in ("refill", "transfer", "parcel", "desk")]
-    assert read(" ".join(forms)) == (*forms[: MOST_QUESTIONS - 1], " ".join(forms[MOST_QUESTIONS - 1 :]))
 
 
 # The trained head

@@ -7,7 +7,7 @@ import hashlib
 import pytest
 
 from assistant.answering.record import KEPT_CANDIDATES
-from assistant.domain.answers import AnswerRecord, FinishReason, Outcome
+from assistant.domain.answers import FinishReason, Outcome
 from assistant.domain.documents import RRF_K, VECTOR_LEG_WEIGHT
 from tests.fakes.answering import FakeTenant, agent, cosine, document, vector_of, word_score
 from tests.unit.answering.asking_and_reading import QUESTION, ask
@@ -62,10 +62,6 @@ async def test_quoted_units_are_kept_by_their_place() -> None:
     assert record.schema_version == 3
 
 
-async def test_of_a_written_answer_no_unit_is_kept_as_quoted() -> None:
-    assert (await ask(FakeTenant.writing())).record.quoted == ()
-
-
 async def test_text_held_back_until_the_end_is_kept_too() -> None:
     asked = await ask(FakeTenant.writing("Retail refills are payable on day 23 of 30 [day", " 23 [30"))
     assert asked.record.text == asked.text == "Retail refills are payable on day 23 of 30 [day 23 [30"
@@ -110,18 +106,6 @@ async def test_the_record_keeps_passages_by_hash_and_with_raw_scores() -> None:
     assert text not in record.model_dump_json()
 
 
-async def test_documents_that_the_model_did_not_read_are_counted_and_told_apart() -> None:
-    long = document("other", "Retail refills wait. " + "parcel " * 300 + ".", title="Parcels")
-    tenant = FakeTenant.writing().with_documents(document(), long)
-    tenant.use_model(reads_tokens=700)
-    record = (await ask(tenant)).record
-    assert record.dropped_passages == 1
-    assert [(use.document_id, use.in_prompt) for use in record.passages] == [
-        ("refill", True),
-        ("other", False),
-    ]
-
-
 async def test_the_gate_s_decision_is_kept() -> None:
     asked = await ask(FakeTenant())
     decision = asked.record.gate
@@ -142,9 +126,3 @@ async def test_what_ranking_knew_of_each_candidate_is_kept_with_the_weights_that
 async def test_candidates_are_bounded() -> None:
     many = [document(f"d{n}", f"Retail refills of {n} are payable.", title=f"Refill {n}") for n in range(25)]
     assert len((await ask(FakeTenant().with_documents(*many))).record.candidates) == KEPT_CANDIDATES
-
-
-@pytest.mark.parametrize("tenant", [FakeTenant(), FakeTenant.writing()], ids=["quoted", "written"])
-async def test_a_record_reads_back_from_json(tenant: FakeTenant) -> None:
-    record = (await ask(tenant)).record
-    assert AnswerRecord.model_validate_json(record.model_dump_json()) == record

@@ -26,22 +26,6 @@ async def asked_by_ana(tenant: FakeTenant) -> AnswerRecord:
     return (await ask(tenant)).record
 
 
-async def test_an_agent_reads_their_own_answer_with_links_verdicts_and_sends() -> None:
-    tenant = FakeTenant()
-    record = await asked_by_ana(tenant)
-    verdict = await tenant.records.append_verdict(record.answer_id, GOOD, agent="ana")
-    sent = await tenant.records.append_sent(record.answer_id, SENT, agent="ana")
-    reading = await ReadAnswers(tenant.services).one(record.answer_id, identity=agent())
-    assert reading.record == record
-    assert (reading.verdicts, reading.sent) == ((verdict,), (sent,))
-    [source] = reading.sources
-    assert (source.n, source.document_url) == (
-        1,
-        "/v1/documents/refill?token=ana.0-83.hash-of-refill",
-    )
-    assert tenant.records.accesses == []
-
-
 async def test_what_cannot_be_recorded_is_not_read() -> None:
     tenant = FakeTenant()
     record = await asked_by_ana(tenant)
@@ -52,16 +36,6 @@ async def test_what_cannot_be_recorded_is_not_read() -> None:
     tenant.records.record_access = fail  # pyright: ignore[reportAttributeAccessIssue]
     with pytest.raises(RecordsUnavailableError):
         await ReadAnswers(tenant.services).one(record.answer_id, identity=AUDITOR)
-
-
-async def test_an_auditor_s_read_of_a_conversation_is_recorded_once() -> None:
-    tenant = FakeTenant()
-    record = await asked_by_ana(tenant)
-    await ask(tenant, conversation_id=record.conversation_id)
-    readings = await ReadAnswers(tenant.services).conversation(record.conversation_id, identity=AUDITOR)
-    assert len(readings) == 2
-    [entry] = tenant.records.accesses
-    assert (entry.kind, entry.subject_id) == ("conversation", record.conversation_id)
 
 
 Action = Callable[[FakeTenant, str, Identity], Awaitable[object]]

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from functools import cache
-from pathlib import Path
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assistant.answering.support import REASONS, Checked, SupportChecker
 from assistant.domain.answers import Support
-from assistant.evaluation.support import WRONG_BY_HAND, checked, samples
 from assistant.text.language import language
 
-ROOT = Path(__file__).parents[3]
 ENGLISH = language("en")
 UNITS = [
     "The Claims Desk (ext. 4100) sends the letter to the prescriber within 2 business days.",
@@ -120,42 +114,3 @@ def test_any_text_is_supported_or_has_a_known_reason(text: str) -> None:
     found = check(text, 1, 2)
     assert (found.support is Support.SUPPORTED) == (found.detail is None) == (found.reasons == ())
     assert set(found.reasons) <= set(REASONS)
-
-
-@cache
-def results() -> dict[str, Counter[str]]:
-    """Return how many held-out sentences of each kind had each result."""
-    paths = [
-        ROOT / f"evaluation/support/{name}.jsonl" for name in ("sentences", "paraphrases", "wrong_claims")
-    ]
-    found: dict[str, Counter[str]] = defaultdict(Counter)
-    for kind, case in samples(paths, knowledge=ROOT / "knowledge"):
-        if case.split == "held_out":
-            found[kind][checked(case).detail or "supported"] += 1
-    return found
-
-
-def share(result: str, *kinds: str) -> float:
-    counted = [results()[kind] for kind in kinds]
-    return sum(one[result] for one in counted) / sum(one.total() for one in counted)
-
-
-def test_of_right_sentences_97_percent_are_shown_and_80_are_supported() -> None:
-    assert share("withheld", "right") <= 0.03
-    assert share("supported", "right") >= 0.8
-
-
-def test_of_values_from_elsewhere_97_percent_are_withheld() -> None:
-    assert share("withheld", "value from elsewhere") >= 0.97
-
-
-def test_of_values_of_the_same_document_85_percent_are_not_supported() -> None:
-    assert share("supported", "value of the document") <= 0.15
-
-
-def test_of_swapped_negations_and_conditions_70_percent_are_not_supported() -> None:
-    assert share("supported", "negation", "condition") <= 0.3
-
-
-def test_of_wrong_claims_by_hand_half_are_not_supported() -> None:
-    assert share("supported", WRONG_BY_HAND) <= 0.5

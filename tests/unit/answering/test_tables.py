@@ -13,20 +13,17 @@ import pytest
 from assistant.answering.answer import AnswerQuestion
 from assistant.answering.events import ElementChanged
 from assistant.answering.excerpts import fill, read_excerpts, run_of
-from assistant.answering.live_elements import element_of, use_of
 from assistant.answering.stored import ReadElementAgain
-from assistant.domain.answers import Certainty, Mode, Reading
+from assistant.domain.answers import Certainty, Mode
 from assistant.domain.documents import ItemFacts, StoredDocument
 from assistant.domain.elements import (
     ElementData,
-    ElementDisplay,
     ElementKind,
     ElementProblem,
     ElementState,
     ElementValue,
 )
 from assistant.live.ports import ElementType, LiveReadError
-from tests.contracts import samples
 from tests.fakes.answering import FakeTenant, agent, document
 from tests.fakes.live import STOCK, FakeLive
 from tests.unit.answering.asking_and_reading import Asked, ask, prepare
@@ -300,18 +297,6 @@ async def test_a_system_that_is_down_costs_one_element_and_no_word() -> None:
     )
 
 
-async def test_a_live_element_is_matched_with_it_for_an_item_s_name() -> None:
-    """Its examples say "it": the words of a name would take the question away from them."""
-    tenant, _ = with_stock()
-    named, unnamed = [
-        (await ask(tenant, question)).record.live_matches
-        for question in ("is Aria Mist 200 in stock?", "is it in stock?")
-    ]
-    assert [(one.element, one.cosine, one.least) for one in named] == [
-        (one.element, one.cosine, one.least) for one in unnamed
-    ]
-
-
 async def test_the_stock_of_the_same_items_is_read_again() -> None:
     tenant, live = with_stock()
     answered = await ask(tenant, QUIET)
@@ -441,28 +426,6 @@ async def test_a_system_is_asked_by_the_number_of_the_one_item_that_is_named(
     asked = prepared.hydration.caller.question
     assert asked.startswith(question)
     assert asked.count("A-") == numbers
-
-
-async def test_an_element_that_is_read_again_is_asked_by_the_item_s_number_too() -> None:
-    tenant = shop(LIGHT, HEAVY)
-    live = FakeLive()
-    tenant.live_elements = live
-    question = "What is the stock of the Aria Mist 300?"
-    use = use_of(
-        element_of(
-            STOCK, element_id="e1", display=ElementDisplay(place="block", start=0, end=0), outcome=None
-        ),
-        operation=STOCK.operation,
-    )
-    reading = Reading(questions=(question,), search_text=question, items=("A-300",))
-    await tenant.records.put_answer(
-        samples.answer().model_copy(update={"question": question, "reading": reading, "elements": (use,)})
-    )
-    answers = AnswerQuestion(tenant.services)
-    again = ReadElementAgain(tenant.services, bounds=answers.bounds, as_asked=answers.as_asked)
-    await again.read("a1", "e1", identity=agent("ana"), context=None)
-    [(_, caller)] = live.calls
-    assert caller.question.splitlines() == [question, "A-300"]
 
 
 # --- questions of opinion on one item ---------------------------------------------------------------------

@@ -73,8 +73,6 @@ def test_a_line_has_the_age_of_the_oldest_credential_that_is_in_use() -> None:
     assert deployed_names.SYSTEM_CREDENTIAL_AGE in told
 
 
-def test_without_samples_there_is_no_line() -> None:
-    assert Task().metrics.lines() == b""
 
 
 def test_a_failure_is_counted_in_one_line() -> None:
@@ -231,17 +229,6 @@ def test_the_end_of_an_answer_counts_its_sources() -> None:
     assert metrics.live.take_left_out() == 1
 
 
-def test_prometheus_has_systems_and_sources_by_names_of_the_tenant_file() -> None:
-    metrics = ServiceMetrics()
-    reads = metrics.live.of_tenant("clinic")
-    reads.watch_circuit("orders", lambda: True)
-    reads.read_ended("orders", "system_late", seconds=1.5)
-    metrics.live.count_sources("clinic", [asked(state="late")])
-    text = metrics.text().decode().splitlines()
-    assert 'assistant_live_reads_total{outcome="system_late",system="orders",tenant="clinic"} 1.0' in text
-    assert 'assistant_live_read_seconds_bucket{le="2.0",system="orders",tenant="clinic"} 1.0' in text
-    assert 'assistant_live_circuit_open{system="orders",tenant="clinic"} 1.0' in text
-    assert 'assistant_sources_asked_total{source="reviews",state="late",tenant="clinic"} 1.0' in text
 
 
 def problem(code: str) -> Problem:
