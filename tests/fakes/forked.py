@@ -3,33 +3,28 @@
 Imports are most of the CPU of a start: 0.6 of the 0.7 s of a command, 1.2 of the service's 1.7 s, 0.7 of the
 worker's 1.2 s, and the tests start hundreds of them. What is started is a process of its own: arguments,
 folder, environment, streams, signals and status are as with ``python -m``, except that variables for the
-interpreter itself (PYTHONPATH) come too late. The first use in a pytest process starts the one that forks; it
-ends with its socket.
+interpreter itself (PYTHONPATH) come too late. The first use in a pytest process starts the one that forks.
 """
 
 from __future__ import annotations
 
 import asyncio
 import atexit
-import gc
-import importlib
-import json
 import os
-import pkgutil
 import runpy
-import select
 import signal
-import socket
-import struct
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import chdir
 from functools import cache
+from multiprocessing import forkserver, get_context
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import IO, BinaryIO
 
 _ROOT = Path(__file__).parents[2]
 FORKED = (
@@ -39,35 +34,24 @@ FORKED = (
     "assistant.local.knowledge_worker",
 )
 """What may be started here, beside the command line."""
-_IMPORTED = (
-    "aiobotocore.session",
-    "aiohttp",
-    "numpy",
-    "psutil",
-    "tantivy",
-    "uvicorn.lifespan.on",
-    "uvicorn.loops.auto",
-    "uvicorn.protocols.http.h11_impl",
-)
-"""With all modules of ``assistant.cli``: what our programs import, also where they import it late."""
-_REQUEST_BYTES = 262_144
-_INT = struct.Struct("i")
 _END_LIMIT_S = 60.0
-_READY = b"ready"
+_CONTEXT = get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["tests.fakes.forked_imports"])
 _starting = threading.Lock()
 
 
 class ForkedProcess:
     """As an ``asyncio.subprocess.Process``."""
 
-    def __init__(self, pid: int, *, status: int) -> None:
-        self.pid = pid
+    def __init__(self, process: ForkServerProcess) -> None:
+        assert process.pid is not None
+        self.pid = process.pid
         self.returncode: int | None = None
         self.stdout: asyncio.StreamReader | None = None
         self.stderr: asyncio.StreamReader | None = None
-        self._status = status
+        self._process = process
         self._ended = asyncio.Event()
-        asyncio.get_running_loop().add_reader(status, self._note_end)
+        asyncio.get_running_loop().add_reader(process.sentinel, self._note_end)
 
     def send_signal(self, number: int) -> None:
         if self.returncode is None:
@@ -90,9 +74,10 @@ class ForkedProcess:
         return out, errors
 
     def _note_end(self) -> None:
-        asyncio.get_running_loop().remove_reader(self._status)
-        self.returncode = _read_int(self._status)
-        os.close(self._status)
+        asyncio.get_running_loop().remove_reader(self._process.sentinel)
+        self._process.join()
+        self.returncode = self._process.exitcode
+        self._process.close()
         self._ended.set()
 
 
@@ -100,23 +85,12 @@ async def start_forked(
     module: str, *arguments: str, environment: Mapping[str, str], log: IO[bytes] | None = None
 ) -> ForkedProcess:
     """Start ``python -m module``; stdout is a pipe, and so is stderr unless it goes to ``log``."""
-    await asyncio.to_thread(_forker)
     out, write_out = os.pipe()
-    errors, write_errors = os.pipe() if log is None else (None, None)
-    try:
-        pid, status = _fork(
-            module,
-            arguments,
-            folder=Path.cwd(),
-            environment=environment,
-            out=write_out,
-            errors=log.fileno() if log is not None else write_errors,
-        )
-    finally:
-        os.close(write_out)
-        if write_errors is not None:
-            os.close(write_errors)
-    started = ForkedProcess(pid, status=status)
+    errors, write_errors = os.pipe() if log is None else (None, os.dup(log.fileno()))
+    process = await asyncio.to_thread(
+        _fork, module, arguments, Path.cwd(), environment, out=write_out, errors=write_errors
+    )
+    started = ForkedProcess(process)
     started.stdout = await _reader(out)
     started.stderr = None if errors is None else await _reader(errors)
     return started
@@ -130,26 +104,20 @@ def run_forked(
     timeout_s: float = _END_LIMIT_S,
 ) -> subprocess.CompletedProcess[str]:
     """Run ``python -m module`` to its end, as ``subprocess.run`` does."""
+    command, environment = [module, *arguments], os.environ if environment is None else environment
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
-        pid, status = _fork(
-            module,
-            arguments,
-            folder=folder,
-            environment=os.environ if environment is None else environment,
-            out=out.fileno(),
-            errors=errors.fileno(),
-        )
-        try:
-            ended, _, _ = select.select([status], [], [], timeout_s)
-            if not ended:
-                os.kill(pid, signal.SIGKILL)
-            returncode = _read_int(status)
-        finally:
-            os.close(status)
+        streams = {"out": os.dup(out.fileno()), "errors": os.dup(errors.fileno())}
+        process = _fork(module, arguments, folder, environment, **streams)
+        process.join(timeout_s)
+        status = process.exitcode
+        if status is None:
+            process.kill()
+            process.join()
+        process.close()
         said, complained = _text(out), _text(errors)
-        if not ended:
-            raise subprocess.TimeoutExpired([module, *arguments], timeout_s, said, complained)
-    return subprocess.CompletedProcess([module, *arguments], returncode, said, complained)
+        if status is None:
+            raise subprocess.TimeoutExpired(command, timeout_s, said, complained)
+    return subprocess.CompletedProcess(command, status, said, complained)
 
 
 def _text(file: BinaryIO) -> str:
@@ -172,142 +140,45 @@ async def _reader(pipe: int) -> asyncio.StreamReader:
 def _fork(
     module: str,
     arguments: tuple[str, ...],
-    *,
     folder: Path,
     environment: Mapping[str, str],
+    *,
     out: int,
-    errors: int | None,
-) -> tuple[int, int]:
-    """Return the pid, and the file that gets its status when it ends."""
-    request = {
-        "module": module,
-        "arguments": arguments,
-        "folder": str(folder),
-        "environment": dict(environment),
-    }
-    status, write_status = os.pipe()
-    try:
-        streams = [out, out if errors is None else errors, write_status]
-        socket.send_fds(_forker(), [json.dumps(request).encode()], streams)
-    finally:
-        os.close(write_status)
-    return _read_int(status), status
-
-
-def _forker() -> socket.socket:
-    """Return the socket of the process that forks, which has imported everything."""
+    errors: int,
+) -> ForkServerProcess:
+    """Start the process; its streams are closed here."""
     with _starting:
-        return _started_forker()
+        _start_forker()
+    with Connection(out, readable=False) as to_out, Connection(errors, readable=False) as to_errors:
+        given = (module, arguments, str(folder), dict(environment), to_out, to_errors)
+        process = _CONTEXT.Process(target=_become, args=given)
+        process.start()
+    return process
 
 
 @cache
-def _started_forker() -> socket.socket:
-    ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    for each in (ours, its):
-        each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _REQUEST_BYTES)
-    with its:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.fakes.forked", str(its.fileno())],
-            cwd=_ROOT,
-            env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},  # nothing but one thread survives a fork
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            pass_fds=[its.fileno()],
-        )
-    atexit.register(_end, ours, process)
-    assert ours.recv(len(_READY)) == _READY, "the process that forks did not start"
-    return ours
+def _start_forker() -> None:
+    with chdir(_ROOT):  # from where it imports
+        forkserver.ensure_running()
 
 
-def _end(requests: socket.socket, process: subprocess.Popen[bytes]) -> None:
-    requests.close()
-    process.wait()
-
-
-def _read_int(file: int) -> int:
-    read = os.read(file, _INT.size)
-    assert read, "the process that forks has ended"
-    return _INT.unpack(read)[0]
-
-
-# --- in the process that forks ---
-
-
-def _import_all() -> None:
-    import assistant.cli
-
-    programs = ["assistant.cli.main", "assistant.api.__main__", *FORKED[1:]]
-    commands = [f"assistant.cli.{found.name}" for found in pkgutil.iter_modules(assistant.cli.__path__)]
-    for name in (*programs, *commands, *_IMPORTED):
-        importlib.import_module(name)
-    for name in programs:
-        del sys.modules[name]  # each is run anew, as __main__
-    gc.freeze()
-
-
-def _serve(requests: socket.socket) -> str:
-    """Fork for each request; return the module to run in the forked process only."""
-    running: dict[int, int] = {}
-    wakes, wake = socket.socketpair()
-    for each in (wakes, wake):
-        each.setblocking(False)
-    signal.set_wakeup_fd(wake.fileno())
-    signal.signal(signal.SIGCHLD, _only_wake)
-    while True:
-        ready, _, _ = select.select([requests, wakes], [], [])
-        if wakes in ready:
-            wakes.recv(4096)
-            _tell_ends(running)
-        if requests not in ready:
-            continue
-        body, files, _, _ = socket.recv_fds(requests, _REQUEST_BYTES, 3)
-        if not body:
-            os._exit(0)
-        pid = os.fork()
-        if pid == 0:
-            signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            for status in running.values():
-                os.close(status)
-            for each in (requests, wakes, wake):
-                each.close()
-            return _become(json.loads(body), files)
-        running[pid] = files[2]
-        os.close(files[0])
-        os.close(files[1])
-        os.write(files[2], _INT.pack(pid))
-
-
-def _only_wake(_number: int, _frame: Any) -> None:
-    """Its number in the socket is what wakes the loop."""
-
-
-def _tell_ends(running: dict[int, int]) -> None:
-    for pid in list(running):
-        ended, status = os.waitpid(pid, os.WNOHANG)
-        if ended:
-            file = running.pop(pid)
-            with suppress(BrokenPipeError):  # nobody asks any more
-                os.write(file, _INT.pack(os.waitstatus_to_exitcode(status)))
-            os.close(file)
-
-
-def _become(request: Mapping[str, Any], files: list[int]) -> str:
-    out, errors, status = files
-    os.dup2(out, 1)
-    os.dup2(errors, 2)
-    for file in (out, errors, status):
-        os.close(file)
+def _become(
+    module: str,
+    arguments: tuple[str, ...],
+    folder: str,
+    environment: Mapping[str, str],
+    out: Connection,
+    errors: Connection,
+) -> None:
+    """Be ``python -m module`` in the process that was forked."""
+    for stream, place in ((out, 1), (errors, 2)):
+        os.dup2(stream.fileno(), place)
+        stream.close()
     os.environ.clear()
-    os.environ.update(request["environment"])
-    os.chdir(request["folder"])
-    sys.argv = [request["module"], *request["arguments"]]
-    return request["module"]
-
-
-if __name__ == "__main__":
-    _requests = socket.socket(fileno=int(sys.argv[1]))
-    _import_all()
-    _requests.send(_READY)
-    _module = _serve(_requests)
-    runpy.run_module(_module, run_name="__main__", alter_sys=True)
+    os.environ.update(environment)
+    os.chdir(folder)
+    sys.argv = [module, *arguments]
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    finally:
+        atexit._run_exitfuncs()  # what the interpreter does at its end, and a forked process does not
