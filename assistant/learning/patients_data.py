@@ -210,12 +210,8 @@ class _Label:
 
 def _labels() -> Iterator[_Label]:
     for entry in _PATTERNS["labels"]:
-        kind, name, shape, accepts = (
-            PatientData[entry["kind"]],
-            entry["words"],
-            entry["value"],
-            _accepts(entry),
-        )
+        kind, accepts = PatientData[entry["kind"]], _accepts(entry)
+        name, shape = entry["words"], entry["value"]
         value = compiled(rf"(?<![\w.-])(?:{shape})(?![\w%])")
         refused = _OTHER_NUMBER if kind in (PatientData.PHONE_NUMBER, PatientData.PAYMENT_CARD) else None
         numbered, sure = _any(f"{name} numbered"), _any(f"{name} sure")
@@ -230,9 +226,8 @@ def _labels() -> Iterator[_Label]:
             yield _Label(kind, words, loose, None, _has_digits(5, 16), 0.45, _OTHER_NUMBER)
     code = compiled(r"(?<![\w.-])%code%(?!\w)")
     generic = compiled(r"\b(?:id|i\.d\.)(?: ?(?:#|number|no\b\.?))?")
-    yield _Label(
-        PatientData.MEMBER_NUMBER, generic, code, None, _has_digits(6, 20), 0.8, PATTERNS["other_id"]
-    )
+    digits, refused = _has_digits(6, 20), PATTERNS["other_id"]
+    yield _Label(PatientData.MEMBER_NUMBER, generic, code, None, digits, 0.8, refused)
 
 
 _LABELS = tuple(_labels())
@@ -248,7 +243,7 @@ _ANY_LABEL = compiled(
 
 # --- rules ------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
+class _Rule:
     """How a value is recognised by its shape: the pattern's group ``value``."""
 
     kind: PatientData
@@ -260,11 +255,24 @@ class Rule:
     """Whether the text of a refused match, from its second word, may hold another match."""
 
 
-def find_values(text: str, rules: Sequence[Rule]) -> Iterator[Finding]:
+_RULES = tuple(
+    _Rule(
+        kind=PatientData[entry["kind"]],
+        pattern=compiled(entry["pattern"]),
+        score=entry["score"],
+        accepts=_accepts(entry),
+        refused_after=_REFUSED[entry.get("refused_after")],
+        is_tried_again=entry.get("is_tried_again", False),
+    )
+    for entry in _PATTERNS["rules"]
+)
+
+
+def find_values(text: str) -> Iterator[Finding]:
     """Yield what labels and rules find, and numbers as long as a found one. Findings may overlap: the better
     score counts."""
     alike: dict[int, PatientData] = {}
-    for each in (*_by_labels(text), *_by_rules(text, rules)):
+    for each in (*_by_labels(text), *_by_rules(text)):
         value = text[each.start : each.end]
         if each.kind is PatientData.PHONE_NUMBER and _is_of_business(text, each.start, value):
             continue
@@ -316,15 +324,15 @@ def _ends_with(pattern: re.Pattern[str] | None, text: str, at: int) -> bool:
     return pattern is not None and pattern.search(text[max(0, at - _LONGEST_BEFORE) : at]) is not None
 
 
-def _by_rules(text: str, rules: Sequence[Rule]) -> Iterator[Finding]:
-    for rule in rules:
+def _by_rules(text: str) -> Iterator[Finding]:
+    for rule in _RULES:
         for match in _matches(rule, text):
             start, end = match.span("value")
             if not _ends_with(rule.refused_after, text, start) and rule.accepts(text[start:end]):
                 yield Finding(rule.kind, start, end, rule.score)
 
 
-def _matches(rule: Rule, text: str) -> Iterator[re.Match[str]]:
+def _matches(rule: _Rule, text: str) -> Iterator[re.Match[str]]:
     at = 0
     while match := rule.pattern.search(text, at):
         yield match
@@ -337,21 +345,6 @@ def _is_of_business(text: str, start: int, value: str) -> bool:
     """Whether a toll-free number belongs to a company."""
     before = text[max(0, start - 2 * _LONGEST_BEFORE) : start]
     return _TOLL_FREE.match(value) is not None and PATTERNS["business"].search(before) is not None
-
-
-def value_rules() -> tuple[Rule, ...]:
-    """Return the rules of the file."""
-    return tuple(
-        Rule(
-            kind=PatientData[entry["kind"]],
-            pattern=compiled(entry["pattern"]),
-            score=entry["score"],
-            accepts=_accepts(entry),
-            refused_after=_REFUSED[entry.get("refused_after")],
-            is_tried_again=entry.get("is_tried_again", False),
-        )
-        for entry in _PATTERNS["rules"]
-    )
 
 
 # --- names ---
@@ -380,7 +373,6 @@ _NOT_ALONE = _CUES["not alone"]
 _NOT_LOWER = _CUES["not lower"]
 """Names that are a word where they have no capital letter."""
 _VERBS = _CUES["verbs"]
-_MONTHS = _CUES["months"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -468,22 +460,15 @@ class NameLists:
         )
 
 
-class NameFinder:
-    """Finds names in one text after another."""
-
-    def __init__(self, lists: NameLists) -> None:
-        self._lists = lists
-
-    def find(self, text: str) -> list[Finding]:
-        """Return the names of a text by their place. They do not overlap."""
-        words = self._lists.words(text)
-        named = {match.end() for pattern in (_NAMED, _GREETED) for match in pattern.finditer(text)}
-        labelled = {match.end() for match in _NAMED.finditer(text)}
-        read = _Reading(text, words, labelled=labelled, greeted=named - labelled)
-        found = {name.start: name for name in read.names()}
-        for name in _again(words, list(found.values())):
-            found.setdefault(name.start, name)
-        return sorted(found.values(), key=lambda name: name.start)
+def find_names(text: str, lists: NameLists) -> list[Finding]:
+    """Return the names of a text by their place. They do not overlap."""
+    words = lists.words(text)
+    labelled, greeted = ({match.end() for match in each.finditer(text)} for each in (_NAMED, _GREETED))
+    read = _Reading(text, words, labelled=labelled, greeted=greeted - labelled)
+    found = {name.start: name for name in read.names()}
+    for name in _again(words, list(found.values())):
+        found.setdefault(name.start, name)
+    return sorted(found.values(), key=lambda name: name.start)
 
 
 @dataclass(frozen=True, slots=True)
@@ -515,25 +500,11 @@ class _Reading:
         until = at + 1
         while until < len(self.words) and until - at < _MOST_WORDS and self._goes_on(at, until):
             until += 1
-        while until > at + 1 and (
-            self.words[until - 1].folded in _PARTICLES and not self.words[until - 1].has_capital
-        ):
-            until -= 1
         return until
 
     def _may_begin(self, at: int) -> bool:
         word = self.words[at]
-        following = self.text[word.end : word.end + 2].lstrip()
-        is_date = word.folded in _MONTHS and following[:1].isdigit()
-        if word.is_other or is_date or (word.is_initial and not self._is_before_name(at)):
-            return False
-        is_filler = word.folded in _NOT_ALONE and at + 1 < len(self.words) and self._adjoins(at + 1)
-        return not (
-            is_filler
-            and self._is_sentence_start(at)
-            and self.words[at + 1].is_sure
-            and self.words[at + 1].is_given
-        )
+        return not word.is_other and (not word.is_initial or self._is_before_name(at))
 
     def _is_before_name(self, at: int) -> bool:
         """Whether an initial has a word after it that may be a surname."""
@@ -559,13 +530,10 @@ class _Reading:
         if word.folded in _PARTICLES and not word.has_capital:
             following = self.words[until + 1 : until + 3]
             return any(each.has_capital and not each.is_other for each in following)
-        is_date = word.folded in _MONTHS and self.text[word.end : word.end + 2].lstrip()[:1].isdigit()
         if word.folded in _SUFFIXES:
             return word.has_capital
-        if word.is_upper and word.is_unknown and len(word.folded) < 4:
-            return False  # an abbreviation
         is_common_surname = before.is_sure and before.is_given and word.is_common and not word.is_upper
-        return word.has_capital and (not word.is_other or is_common_surname) and not is_date
+        return word.has_capital and (not word.is_other or is_common_surname)
 
     def _lower_run(self, at: int) -> int:
         """Return the end of a name that was written without capital letters; ``at`` for none."""
@@ -575,9 +543,6 @@ class _Reading:
             return at
         if first.folded in _VERBS or (first.folded in _NOT_ALONE | _NOT_LOWER and not is_addressed):
             return at
-        is_pair = self._follows(at, _PEOPLE) and self._is_rare_pair(at)
-        if is_pair:
-            return at + 2
         if not is_addressed and not first.is_listed:
             return at
         until = at + 1
@@ -594,13 +559,6 @@ class _Reading:
             until += 1
         return until
 
-    def _is_rare_pair(self, at: int) -> bool:
-        """Whether two words without capital letters are on no list of words."""
-        if at + 1 >= len(self.words) or not self._adjoins(at + 1):
-            return False
-        pair = self.words[at : at + 2]
-        return all(not word.is_other and (word.is_sure or not word.is_listed) for word in pair)
-
     # whether it is a name
 
     def _score(self, at: int, until: int) -> float:
@@ -613,7 +571,7 @@ class _Reading:
         if words[0].start != self.words[at].start and len(words) == 1:
             return 0.7 if words[0].is_listed or words[0].is_unknown else 0.0
         is_told = self._follows(at, _TITLES) or self.words[at].start in self.labelled
-        if is_told and not (words[0].is_upper and len(words[0].folded) < 4 and not words[0].is_sure):
+        if is_told:
             return 0.95
         if not words[0].has_capital:
             return self._score_of_lower(at, words)
@@ -630,8 +588,6 @@ class _Reading:
         gap = self.text[last.end : following.start]
         if last.is_possessive:
             return following.folded in _DISEASES_AFTER
-        if gap.strip() == "&":
-            return True
         if gap not in (" ", "-"):
             return False
         is_told = self._follows(at, _TITLES) or self.words[at].start in self.labelled
@@ -667,8 +623,7 @@ class _Reading:
     def _score_of_lower(self, at: int, words: Sequence[_Word]) -> float:
         has_person = self._follows(at, _PEOPLE)
         if len(words) > 1:
-            is_rare = has_person and not words[0].is_listed
-            return 0.85 if words[0].is_sure or (has_person and words[0].is_given) else 0.6 if is_rare else 0.0
+            return 0.85 if words[0].is_sure or (has_person and words[0].is_given) else 0.0
         word = words[0]
         if not word.is_sure:
             return 0.0
@@ -678,9 +633,6 @@ class _Reading:
         return 0.65 if has_person or is_person else 0.0
 
     # the words around
-
-    def _adjoins(self, at: int) -> bool:
-        return self.text[self.words[at - 1].end : self.words[at].start] in (" ", "  ")
 
     def _follows(self, at: int, words: frozenset[str]) -> bool:
         """Whether one of ``words`` is directly before the word at ``at``."""
@@ -699,11 +651,6 @@ class _Reading:
         after = self.words[at + 1]
         gap = self.text[self.words[at].end : after.start]
         return after.folded in words and gap.lower() in (" ", "'s ", "\u2019s ", ", ", " (")
-
-    def _is_sentence_start(self, at: int) -> bool:
-        start = self.words[at].start
-        before = self.text[max(0, start - 4) : start].rstrip()[-1:]
-        return before in ("", ".", "!", "?", ":", "\n")
 
 
 def _again(words: Sequence[_Word], found: Sequence[Finding]) -> Iterator[Finding]:
@@ -756,8 +703,7 @@ class PatientsDataFilter:
     """
 
     def __init__(self) -> None:
-        self._rules = value_rules()
-        self._names = NameFinder(NameLists())
+        self._names = NameLists()
         self._predefined = [(recognizer(), kind, score) for recognizer, kind, score in _PREDEFINED]
         self._this_year = datetime.now(UTC).year
 
@@ -788,14 +734,14 @@ class PatientsDataFilter:
         return kept
 
     def _all(self, text: str) -> Iterator[Finding]:
-        yield from find_values(text, self._rules)
+        yield from find_values(text)
         for recognizer, kind, score in self._predefined:
             for each in recognizer.analyze(text, recognizer.supported_entities):
                 before = text[max(0, each.start - _LONGEST_VERSION) : each.start]
                 is_version = kind is PatientData.IP_ADDRESS and _VERSION.search(before)
                 if each.score >= _LEAST_SCORE and not is_version:
                     yield Finding(kind, each.start, each.end, score)
-        names = self._names.find(text)
+        names = find_names(text, self._names)
         yield from names
         yield from self._dates(text, {name.end for name in names})
 
