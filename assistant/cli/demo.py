@@ -20,18 +20,7 @@ from assistant.cli.ask import answer_on, question_of, sign_context
 from assistant.cli.knowledge import check_paths, load, own_folders
 from assistant.cli.learn import learn_first_router
 from assistant.cli.local import LocalRuntime, local_runtime, start_node
-from assistant.cli.models import (
-    ContextTokens,
-    Endpoint,
-    KeyFile,
-    ModelOfUrl,
-    SendsTo,
-    ServedOptions,
-    Tokenizer,
-    Url,
-    use_recorded_model,
-    use_served_model,
-)
+from assistant.cli.models import ModelOfUrl, ServedOptions, Url, use_recorded_model, use_served_model
 from assistant.cli.terminal import GlobalOptions, Terminal, styled
 from assistant.client import AssistantClient, NotAllowedError, NotThereError
 from assistant.domain.answers import Verdict, VerdictLabel
@@ -308,26 +297,20 @@ def demo(
     exit_: Annotated[bool, Option("--exit", help="Stop after the answers (also with CI=true).")] = False,
     url: Url = None,
     model: ModelOfUrl = None,
-    endpoint: Endpoint = None,
-    key_file: KeyFile = None,
-    context_tokens: ContextTokens = None,
-    tokenizer: Tokenizer = None,
-    sends_questions_to: SendsTo = None,
 ) -> None:
     """Start all tenants, answer four questions, change an answer at the desk, then serve until Ctrl-C.
 
     With a model, its tenants' answers are written by it, as after: assistant models use. The model
     "recorded" plays committed answers of a language model, and says so beside each."""
     options, terminal = GlobalOptions.of(context), Terminal(steps=True)
-    served = ServedOptions(url, model, endpoint, key_file, context_tokens, tokenizer, sends_questions_to)
-    if not served.plays_recording:
-        served.check(others=url is None and endpoint is None)
-    if served != ServedOptions():
-        tenants = [tenant for tenant in options.tenants().tenants if tenant in _QUESTIONS]
-        if served.plays_recording:
-            use_recorded_model(options, tenants=tenants)
-        else:
-            use_served_model(options, tenants=tenants, served=served)
+    served = ServedOptions(url, model)
+    asked = [tenant for tenant in options.tenants().tenants if tenant in _QUESTIONS]
+    if served.plays_recording:
+        use_recorded_model(options, tenants=asked)
+    else:
+        served.check(others=url is None)
+        if url is not None:
+            use_served_model(options, tenants=asked, served=served)
     runtime = local_runtime(options, terminal)
     start_node(runtime.settings, say=terminal.step)
     processes = runtime.layout.everything

@@ -16,7 +16,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import httpx
 import orjson
@@ -25,7 +25,7 @@ from pydantic import ValidationError
 from typer import Argument, Option
 
 from assistant.answering.ports import AnswerGenerator
-from assistant.answering.prompt import FileTokenCounter, load_prompt
+from assistant.answering.prompt import FileTokenCounter
 from assistant.aws.event_stream import ChatChunkParser, ChatStreamError
 from assistant.cli.knowledge import embed_again, first_names
 from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, plain, table
@@ -47,6 +47,9 @@ from assistant.settings.local_models import ServedLlm
 from assistant.settings.model_artifacts import WRITER, AnsweringTable
 from assistant.settings.process import GatewaySettings, ModelServerSettings, inherited_environment
 from assistant.settings.tenant import EmbeddingSection, TenantConfig, load_tenants
+
+if TYPE_CHECKING:
+    from assistant.model_server.weights import Wishes
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 _BUILD_TIMEOUT_S = 600.0
@@ -106,15 +109,17 @@ def add(
     writes_answers: Annotated[
         bool, Option("--writes-answers", help="Let the LLM write answers instead of quoting them.")
     ] = False,
-    prompt: Annotated[str | None, Option(metavar="ID", help="LLM only. Default: answer/4.")] = None,
     context_tokens: ContextTokens = None,
     pooling: Annotated[
         Literal["mean", "cls"] | None, Option(help="Embedding model only, if its folder does not say it.")
     ] = None,
 ) -> None:
     """Check a model, describe it in the state folder, and use it for a tenant."""
-    brought = ModelOptions(path, name, writes_answers, prompt, context_tokens, pooling)
-    add_model(GlobalOptions.of(context), tenant=tenant, brought=brought)
+    from assistant.model_server.weights import Wishes
+
+    answering = WRITER if writes_answers else AnsweringTable()
+    wishes = Wishes(answering=answering, name=name, pooling=pooling, context_tokens=context_tokens)
+    add_model(GlobalOptions.of(context), path, wishes, tenant=tenant)
 
 
 @app.command(name="list")
@@ -149,52 +154,18 @@ def use(
 
 
 # --- models on this machine -------------------------------------------------------------------------------
-@dataclass(frozen=True, slots=True)
-class ModelOptions:
-    """The options for a model; None takes the weights' or the product's default."""
-
-    path: Path
-    name: str | None = None
-    writes_answers: bool = False
-    prompt: str | None = None
-    context_tokens: int | None = None
-    pooling: Literal["mean", "cls"] | None = None
-
-    def answering(self) -> AnsweringTable:
-        """Return the table of the manifest. Raises ConfigurationError for an unknown or unsuitable prompt."""
-        defaults = WRITER if self.writes_answers else AnsweringTable()
-        given = {"prompt": self.prompt}
-        try:
-            update = {key: value for key, value in given.items() if value is not None}
-            table = AnsweringTable.model_validate(defaults.model_dump() | update)
-        except ValidationError as error:
-            raise ConfigurationError(f"--prompt {self.prompt}: {error.errors()[0]['msg']}.") from None
-        if load_prompt(table.prompt).refusal is None and table.writes_answers:
-            raise ConfigurationError(
-                f'--writes-answers with prompt "{table.prompt}", which does not let the model refuse '
-                f'(it has no "# refusal" section). Use {WRITER.prompt}.'
-            )
-        return table
-
-
-def add_model(options: GlobalOptions, *, tenant: str | None, brought: ModelOptions) -> None:
+def add_model(options: GlobalOptions, path: Path, wishes: Wishes, *, tenant: str | None) -> None:
     """Load the weights once, describe them, and choose them for the tenant, if one is named."""
-    from assistant.model_server.weights import Wishes, look_at
+    from assistant.model_server.weights import look_at
 
     terminal = Terminal()
     config = None if tenant is None else _served_so_far(options, tenant)
-    wishes = Wishes(
-        name=brought.name,
-        answering=brought.answering(),
-        pooling=brought.pooling,
-        context_tokens=brought.context_tokens,
-    )
     with terminal.waiting("reading the model"):
         try:
-            model = look_at(brought.path, wishes)
+            model = look_at(path, wishes)
         except ValidationError as error:
             raise ConfigurationError(
-                f"{brought.path}: its name is not one of letters, digits, dots and hyphens "
+                f"{path}: its name is not one of letters, digits, dots and hyphens "
                 f"({error.errors()[0]['msg']}). Give it one with --name."
             ) from None
     folder = models_dir(options.state_dir) / model.name

@@ -11,12 +11,12 @@ import httpx
 import numpy as np
 import pytest
 
-from assistant.cli.models import ModelOptions, add_model, list_models, use_model
+from assistant.cli.models import add_model, list_models, use_model
 from assistant.cli.terminal import GlobalOptions
 from assistant.domain.errors import AssistantError, ConfigurationError, ConflictError, NotFoundError
 from assistant.model_server.embedding import of_unit_length
 from assistant.model_server.embedding_graph import read_safetensors
-from assistant.model_server.weights import locate_weights, read_tokenizer
+from assistant.model_server.weights import Wishes, locate_weights, read_tokenizer
 from assistant.settings.local_models import (
     AddedEmbedding,
     AddedLlm,
@@ -24,7 +24,7 @@ from assistant.settings.local_models import (
     TenantModels,
     read_added_model,
 )
-from assistant.settings.model_artifacts import WRITER
+from assistant.settings.model_artifacts import WRITER, AnsweringTable
 from assistant.settings.process import ModelServerSettings
 from assistant.settings.tenant import EmbeddingSection
 from tests.integration.model_server.conftest import Server, Start
@@ -51,7 +51,8 @@ def options(tmp_path: Path) -> GlobalOptions:
 
 
 def add(options: GlobalOptions, path: Path, **brought: object) -> AddedModel:
-    add_model(options, tenant="shop", brought=ModelOptions(path, **brought))  # type: ignore[arg-type]
+    answering = WRITER if brought.pop("writes_answers", False) else AnsweringTable()
+    add_model(options, path, Wishes(answering=answering, **brought), tenant="shop")  # type: ignore[arg-type]
     return read_added_model(options.state_dir / "models" / str(brought.get("name") or path.stem))
 
 
@@ -313,9 +314,6 @@ def test_weights_that_changed_since_are_not_served(options: GlobalOptions, llm: 
 @pytest.mark.parametrize(
     ("brought", "said"),
     [
-        ({"prompt": "answer/99"}, "no such prompt"),
-        ({"prompt": "Answer"}, "--prompt Answer"),
-        ({"prompt": "answer/1", "writes_answers": True}, "does not let the model refuse"),
         ({"name": "../up"}, "Give it one with --name"),
         ({"context_tokens": 1_000_000}, "fewer than --context-tokens"),
     ],
