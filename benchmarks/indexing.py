@@ -1,6 +1,6 @@
 """How fast documents become searchable, through the production path, and what a second run costs.
 
-    python -m benchmarks.indexing --documents medquad.jsonl.gz [--keep FOLDER]
+    python -m benchmarks.indexing --documents medquad.jsonl.gz [--keep FOLDER] [--opensearch-url URL]
 
 The worker process reads the queue, parses and cuts, embeds through the SageMaker client, the gateway and
 the model server, and writes the index. The second run goes through the command line, as a user's would.
@@ -24,6 +24,8 @@ from pathlib import Path
 import orjson
 import psutil
 
+from assistant.aws.opensearch_client import open_opensearch
+from assistant.aws.opensearch_schema import delete_index
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import DocumentState, DocumentStatus
 from assistant.knowledge.add_documents import AddDocuments
@@ -85,6 +87,17 @@ class BenchLayout:
         (self.tenants_dir / f"{TENANT}.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+def on_node(url: str | None) -> dict[str, str]:
+    """Return the settings of a process that searches the OpenSearch node; none without an address."""
+    return {} if url is None else {"search": "opensearch", "opensearch_url": url, "opensearch_auth": "none"}
+
+
+async def _empty_node(url: str) -> None:
+    """Delete the passages of another run: they would be found too."""
+    async with open_opensearch(url=url, auth="none") as client:
+        await delete_index(client, alias=f"{TENANT}-passages")
+
+
 @contextmanager
 def embedding_path(layout: BenchLayout) -> Generator[tuple[str, list[Started]]]:
     """Run what embeds; give the gateway's URL and the processes."""
@@ -125,9 +138,11 @@ def machine_line() -> str:
     return f"{os.cpu_count()} cores, load {load} at {time.strftime('%H:%M:%S')}"
 
 
-def measure_indexing(documents: Path, *, layout: BenchLayout) -> list[Figure]:
-    """Index the documents into the layout's empty tenant, then add them again unchanged."""
+def measure_indexing(documents: Path, *, layout: BenchLayout, node_url: str | None) -> list[Figure]:
+    """Index the documents into the layout's empty tenant, or the node, then add them again unchanged."""
     layout.write_tenant()
+    if node_url is not None:
+        asyncio.run(_empty_node(node_url))
     if (layout.state_dir / "tenants").exists():
         raise SystemExit(f"{layout.root}: there is an index already; name an empty folder.")
     with ExitStack() as stack:
@@ -137,7 +152,8 @@ def measure_indexing(documents: Path, *, layout: BenchLayout) -> list[Figure]:
             state_dir=layout.state_dir,
             model_artifacts_dir=layout.models_dir,
             sagemaker_endpoint_url=gateway_url,
-        )
+            opensearch_applies_schema=True,
+        ).model_copy(update=on_node(node_url))
         processes.append(stack.enter_context(layout.started("local.knowledge_worker", worker)))
         with PeakMemory([os.getpid(), *(process.pid for process in processes)]) as memory:
             statuses, seconds = asyncio.run(_add_and_wait(layout, documents))
@@ -239,12 +255,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--documents", type=Path, required=True)
     parser.add_argument("--keep", type=Path, help="build here and keep it, for benchmarks.retrieval")
+    parser.add_argument("--opensearch-url", help="index there, in place of the embedded engine")
     parser.add_argument("--judge", choices=("all", "quality"), default="all", help="what may fail the run")
     given, before = parser.parse_args(), machine_line()
     with tempfile.TemporaryDirectory() as scratch:
         layout = BenchLayout(given.keep or Path(scratch))
         layout.root.mkdir(parents=True, exist_ok=True)
-        figures = measure_indexing(given.documents, layout=layout)
+        figures = measure_indexing(given.documents, layout=layout, node_url=given.opensearch_url)
         return print_figures(figures, before=before, judge=given.judge)
 
 

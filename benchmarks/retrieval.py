@@ -1,8 +1,9 @@
 """Retrieval over an index of ``benchmarks.indexing --keep FOLDER``: its times, and two engines' answers.
 
-    python -m benchmarks.retrieval --index FOLDER --questions medquad.jsonl.gz [--search opensearch]
+    python -m benchmarks.retrieval --index FOLDER --questions medquad.jsonl.gz [--node FOLDER]
 
-The embedded index is copied into OpenSearch, because embedding the same texts twice takes minutes.
+``--node``: what ``benchmarks.indexing --keep FOLDER --opensearch-url URL`` made. Then the node is timed, and
+compared with the embedded engine.
 """
 
 from __future__ import annotations
@@ -11,37 +12,27 @@ import argparse
 import asyncio
 import gzip
 import random
-import sqlite3
-from array import array
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, quantiles
 from time import perf_counter
 
 import orjson
-from opensearchpy import AsyncOpenSearch
 
 from assistant.answering.search import Search, SearchScope
-from assistant.aws.opensearch_client import open_opensearch
-from assistant.aws.opensearch_index import OpenSearchPassageIndex
-from assistant.aws.opensearch_schema import PassageSchema, apply_schema, delete_index
 from assistant.domain.clock import Deadline, SystemClock
-from assistant.domain.documents import IndexedDocument, Retrieved
-from assistant.embedded import index_files as rows
+from assistant.domain.documents import Retrieved
 from assistant.evaluation.measures import mean_ndcg
 from assistant.evaluation.questions import load_questions
-from assistant.model_artifacts import read_model_facts
 from assistant.settings.process import ServiceSettings
-from assistant.settings.tenant import load_tenant
 from assistant.wiring.services import open_tenants
-from benchmarks.indexing import TENANT, BenchLayout, embedding_path, machine_line, print_figures
+from benchmarks.indexing import TENANT, BenchLayout, embedding_path, machine_line, on_node, print_figures
 from tools.tables import Figure
 
-ALIAS = f"{TENANT}-passages"
 TOP = 10
 AT_ONCE = 8
-_DOCUMENTS_A_WRITE = 200
+_COUNT = 400
+"""Questions whose retrieval is timed."""
 _QUESTIONS = Path(__file__).parents[1] / "evaluation" / "clinic.jsonl"
 _WHOLE_LEGS = 200
 _TIMEOUT_S = 30.0
@@ -153,85 +144,45 @@ def _best(found: Retrieved) -> set[str]:
     return {name for rank, name in ranked if rank <= TOP}
 
 
-async def copy_index(layout: BenchLayout, *, url: str) -> None:
-    """Fill the alias's index with the embedded one's passages, and no others, unless it has as many."""
-    tenant = load_tenant(layout.tenants_dir / f"{TENANT}.toml")
-    name, dimensions = tenant.embedding.model, tenant.embedding.dimensions
-    digest = read_model_facts(layout.models_dir, name).digest
-    version = rows.index_version(rows.IndexModel(name, dimensions, digest))
-    file = layout.state_dir / "tenants" / TENANT / "index" / version / rows.PASSAGES_FILE
-    schema = PassageSchema(embedding_model=name, dimensions=dimensions, model_digest=digest)
-    connection = sqlite3.connect(f"file:{file}?mode=ro", uri=True)
-    try:
-        async with open_opensearch(url=url, auth="none") as client:
-            await _fill(client, schema, connection)
-    finally:
-        connection.close()
-
-
-async def _fill(client: AsyncOpenSearch, schema: PassageSchema, connection: sqlite3.Connection) -> None:
-    await apply_schema(client, alias=ALIAS, schema=schema)
-    index = OpenSearchPassageIndex(client, alias=ALIAS, schema=schema)
-    passages, _ = rows.count_rows(connection)
-    if (await index.info()).passage_count == passages:
-        return
-    await delete_index(client, alias=ALIAS)  # another run's passages would be found too
-    await apply_schema(client, alias=ALIAS, schema=schema)
-    documents = _documents(connection)
-    while batch := list(islice(documents, _DOCUMENTS_A_WRITE)):
-        await index.replace_documents(batch)
-    await index.optimize()
-
-
-def _documents(connection: sqlite3.Connection) -> Iterator[IndexedDocument]:
-    def vectors(table: str) -> dict[int, list[float]]:
-        found = rows.vector_rows(connection, table, None)
-        return {entry.row: array("f", entry.vector).tolist() for entry in found}
-
-    passages, titles = vectors(rows.PASSAGE_VECTORS), vectors(rows.TITLE_VECTORS)
-    for document in rows.documents_of(connection, None, with_units=True):
-        yield IndexedDocument(
-            card=document.card,
-            title_vectors=[titles[row] for row, _ in document.titles],
-            passages=[(passage, passages[row]) for row, passage in document.passages],
-        )
-
-
 def measure_retrieval(
-    layout: BenchLayout, questions: Sequence[str], *, opensearch_url: str | None
+    layout: BenchLayout, questions: Sequence[str], *, node: BenchLayout | None, url: str
 ) -> list[Figure]:
-    """Measure the embedded engine; with a URL the node there instead, and both engines' answers."""
+    """Measure the embedded engine; with a node the one at ``url`` instead, and both engines' answers."""
     with embedding_path(layout) as (gateway_url, _):
-        embedded = ServiceSettings(
-            tenants_dir=layout.tenants_dir,
-            state_dir=layout.state_dir,
-            model_artifacts_dir=layout.models_dir,
-            sagemaker_endpoint_url=gateway_url,
-            issuer=gateway_url,
-            jwks_url=gateway_url,
-        )
-        if opensearch_url is None:
+        embedded = _service(layout, gateway_url)
+        if node is None:
             return asyncio.run(measure_times(embedded, questions, most_p50_ms=25))
-        asyncio.run(copy_index(layout, url=opensearch_url))
-        node = {"search": "opensearch", "opensearch_url": opensearch_url, "opensearch_auth": "none"}
-        real = embedded.model_copy(update=node)
+        real = _service(node, gateway_url).model_copy(update=on_node(url))
         # first what needs no clock: a node that just started answers three times slower until it is warm
         alike = asyncio.run(compare_engines(embedded, real, questions))
         return [*asyncio.run(measure_times(real, questions, most_p50_ms=30)), *alike]
+
+
+def _service(layout: BenchLayout, gateway_url: str) -> ServiceSettings:
+    return ServiceSettings(
+        tenants_dir=layout.tenants_dir,
+        state_dir=layout.state_dir,
+        model_artifacts_dir=layout.models_dir,
+        sagemaker_endpoint_url=gateway_url,
+        issuer=gateway_url,
+        jwks_url=gateway_url,
+    )
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--index", type=Path, required=True, help="what benchmarks.indexing --keep made")
     parser.add_argument("--questions", type=Path, required=True)
-    parser.add_argument("--count", type=int, default=400)
-    parser.add_argument("--search", choices=("embedded", "opensearch"), default="embedded")
+    parser.add_argument("--node", type=Path, help="what it made with --opensearch-url")
     parser.add_argument("--opensearch-url", default="http://127.0.0.1:9200")
     parser.add_argument("--judge", choices=("all", "quality"), default="all", help="what may fail the run")
-    given = parser.parse_args()
-    url, before = given.opensearch_url if given.search == "opensearch" else None, machine_line()
-    questions = read_questions(given.questions, given.count)
-    figures = measure_retrieval(BenchLayout(given.index), questions, opensearch_url=url)
+    given, before = parser.parse_args(), machine_line()
+    figures = measure_retrieval(
+        BenchLayout(given.index),
+        read_questions(given.questions, _COUNT),
+        node=None if given.node is None else BenchLayout(given.node),
+        url=given.opensearch_url,
+    )
     return print_figures(figures, before=before, judge=given.judge)
 
 
