@@ -20,11 +20,11 @@ async def run(services: Ingesting, event: Event) -> BatchFailures:
     if not batch.messages:
         return batch.failures
     if await services.power.read():
-        outcome = await batches.postpone(batch.messages, delay_s=PAUSED_DELAY_S)
+        postponed = await batches.postpone(batch.messages, delay_s=PAUSED_DELAY_S)
     else:
-        outcome = await batches.handle(batch.messages)
-    if outcome.postponed:
-        emit_metric(deployed_names.DOCUMENTS_POSTPONED, outcome.postponed, service=services.metrics_service)
+        postponed = await batches.handle(batch.messages)
+    if postponed:
+        emit_metric(deployed_names.DOCUMENTS_POSTPONED, postponed, service=services.metrics_service)
     return batch.failures
 
 

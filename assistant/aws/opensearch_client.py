@@ -22,6 +22,8 @@ from assistant.domain.errors import ConfigurationError, SearchUnavailableError
 
 CONNECTIONS = 64
 """Of one process; calls beyond them wait for one."""
+CALL_TIMEOUT_S = 60.0
+"""Of a call without a bound of its own."""
 _SERVICE = "es"
 """The name that managed domains have in a signature."""
 _RESPONSE_FIELDS = (
@@ -61,7 +63,7 @@ async def call(
     client: AsyncOpenSearch,
     request: str,
     *,
-    timeout_s: float,
+    timeout_s: float = CALL_TIMEOUT_S,
     body: bytes | Mapping[str, Any] | None = None,
     params: Mapping[str, str] | None = None,
     tolerated: Collection[str] = (),
@@ -94,7 +96,12 @@ async def call(
 
 
 async def search(
-    client: AsyncOpenSearch, index: str, body: Mapping[str, Any], *, timeout_s: float, **params: str
+    client: AsyncOpenSearch,
+    index: str,
+    body: Mapping[str, Any],
+    *,
+    timeout_s: float = CALL_TIMEOUT_S,
+    **params: str,
 ) -> Any:
     """Return the response of one search over all shards. Raises SearchUnavailableError."""
     whole = {"allow_partial_search_results": "false", "filter_path": _RESPONSE_FIELDS}

@@ -53,7 +53,6 @@ if TYPE_CHECKING:
 
 DEFINES = "\t"
 """Between the short and the long form of an abbreviation."""
-CALL_TIMEOUT_S = 60.0
 MERGE_TIMEOUT_S = 300.0
 MOST_BYTES_A_CALL = 1_000_000
 """Of one body: what the HTTP client sends without blocking the loop. A small data node takes 10 MiB."""
@@ -234,7 +233,7 @@ class OpenSearchPassageIndex:
         if not document_ids:
             return
         await self._prepare()
-        for index in await versions_of(self._client, self._alias, timeout_s=CALL_TIMEOUT_S):
+        for index in await versions_of(self._client, self._alias):
             await self._refresh(index)  # also delete rows of a failed write, which nobody has seen
             for some in _chunks(document_ids):
                 await self._delete(index, some)
@@ -252,7 +251,7 @@ class OpenSearchPassageIndex:
         leases): the next call removes those.
         """
         await self._prepare()
-        for index in await versions_of(self._client, self._alias, timeout_s=CALL_TIMEOUT_S):
+        for index in await versions_of(self._client, self._alias):
             await self._refresh(index)
             await call(self._client, f"POST /{index}/_flush", timeout_s=MERGE_TIMEOUT_S)
             merge = f"POST /{index}/_forcemerge?only_expunge_deletes=true"
@@ -292,7 +291,7 @@ class OpenSearchPassageIndex:
 
     async def info(self) -> IndexInfo:
         await self._prepare()
-        return await read_info(self._client, self._index, timeout_s=CALL_TIMEOUT_S)
+        return await read_info(self._client, self._index)
 
     async def _prepare(self) -> None:
         if self._schema_due:
@@ -333,7 +332,7 @@ class OpenSearchPassageIndex:
         return found
 
     async def _search(self, body: Mapping[str, Any]) -> Any:
-        return await search(self._client, self._index, body, timeout_s=CALL_TIMEOUT_S)
+        return await search(self._client, self._index, body)
 
     async def _delete(self, index: str, document_ids: list[str]) -> None:
         done = await call(
@@ -347,7 +346,7 @@ class OpenSearchPassageIndex:
             raise SearchUnavailableError(f"{left} passages were not deleted. Retry.")
 
     async def _refresh(self, index: str) -> None:
-        await call(self._client, f"POST /{index}/_refresh", timeout_s=CALL_TIMEOUT_S)
+        await call(self._client, f"POST /{index}/_refresh")
 
     async def _write(self, batch: Sequence[_Operation]) -> None:
         """Write all; deleting a missing row is no failure. Rows that were refused for load are retried.
@@ -373,7 +372,6 @@ class OpenSearchPassageIndex:
                 f"POST /{self._index}/_bulk",
                 body=b"".join(operation.lines for operation in batch),
                 params={"filter_path": "errors,items.*.status,items.*.error.type"},
-                timeout_s=CALL_TIMEOUT_S,
             )
         except SearchUnavailableError as error:
             if error.retry_after_s is None:

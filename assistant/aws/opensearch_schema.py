@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from assistant.aws.opensearch_client import call, search
+from assistant.aws.opensearch_client import CALL_TIMEOUT_S, call, search
 from assistant.domain.documents import RRF_K, VECTOR_LEG_WEIGHT, IndexInfo, IndexModel
 from assistant.domain.errors import ConflictError, SearchUnavailableError
 from assistant.settings.deployed_names import IndexAccess
@@ -33,7 +33,6 @@ LEG_WEIGHTS = {"lexical": 1.0, "vector": VECTOR_LEG_WEIGHT}
 """Of the legs of passages."""
 HYBRID_WEIGHTS = {**LEG_WEIGHTS, "title": 1.0, "text": 1.0, "title_vector": 1.0}
 """In the order of the hybrid query's legs; a hybrid query takes at most five."""
-_VERSIONS_TIMEOUT_S = 60.0
 _STOP_WORDS = "_english_"
 """Lucene's ``ENGLISH_STOP_WORDS_SET``."""
 
@@ -119,32 +118,27 @@ def pipeline_body() -> dict[str, Any]:
     }
 
 
-async def apply_schema(
-    client: AsyncOpenSearch, *, alias: str, schema: PassageSchema, timeout_s: float = 60.0
-) -> None:
+async def apply_schema(client: AsyncOpenSearch, *, alias: str, schema: PassageSchema) -> None:
     """Create the pipeline, the version's index, and a missing alias. Safe to repeat.
 
     An alias of another version stays unchanged until ``swap_alias``. Raises SearchUnavailableError.
     """
     index = schema.index_name(alias)
-    await call(client, f"PUT /_search/pipeline/{PIPELINE}", body=pipeline_body(), timeout_s=timeout_s)
+    await call(client, f"PUT /_search/pipeline/{PIPELINE}", body=pipeline_body())
     await call(
         client,
         f"PUT /{index}",
         body=index_body(schema, alias=alias),
-        timeout_s=timeout_s,
         tolerated=("resource_already_exists_exception",),
     )
-    meta = await read_meta(client, index, timeout_s=timeout_s)
+    meta = await read_meta(client, index)
     if meta.get("alias") != alias:
         raise SearchUnavailableError(f"The index {index} exists and belongs to another alias.")
-    if not await call(client, f"HEAD /_alias/{alias}", timeout_s=timeout_s):
-        await swap_alias(client, alias=alias, schema=schema, timeout_s=timeout_s)
+    if not await call(client, f"HEAD /_alias/{alias}"):
+        await swap_alias(client, alias=alias, schema=schema)
 
 
-async def swap_alias(
-    client: AsyncOpenSearch, *, alias: str, schema: PassageSchema, timeout_s: float = 60.0
-) -> None:
+async def swap_alias(client: AsyncOpenSearch, *, alias: str, schema: PassageSchema) -> None:
     """Point the alias at this version only, in one step.
 
     Raises SearchUnavailableError, also when the version's index does not exist.
@@ -153,28 +147,25 @@ async def swap_alias(
         {"remove": {"index": f"{alias}-*", "alias": alias, "must_exist": False}},
         {"add": {"index": schema.index_name(alias), "alias": alias}},
     ]
-    await call(client, "POST /_aliases", body={"actions": actions}, timeout_s=timeout_s)
+    await call(client, "POST /_aliases", body={"actions": actions})
 
 
-async def leave_older_schema(
-    client: AsyncOpenSearch, *, alias: str, schema: PassageSchema, timeout_s: float = 60.0
-) -> None:
+async def leave_older_schema(client: AsyncOpenSearch, *, alias: str, schema: PassageSchema) -> None:
     """Point the alias at this version when its index has another schema version, which readers cannot read.
 
     An index of other vectors stays until ``swap_alias``. Raises SearchUnavailableError.
     """
-    meta = await read_meta(client, alias, timeout_s=timeout_s)
+    meta = await read_meta(client, alias)
     if meta.get("schema_version") != SCHEMA_VERSION:
-        await swap_alias(client, alias=alias, schema=schema, timeout_s=timeout_s)
+        await swap_alias(client, alias=alias, schema=schema)
 
 
-async def versions_of(client: AsyncOpenSearch, alias: str, *, timeout_s: float) -> list[str]:
+async def versions_of(client: AsyncOpenSearch, alias: str) -> list[str]:
     """Return the names of all indices created for this alias."""
     found = await call(
         client,
         f"GET /{alias}-v*/_mapping",
         params={"filter_path": "*.mappings._meta", "allow_no_indices": "true"},
-        timeout_s=timeout_s,
     )
     return sorted(name for name, entry in found.items() if entry["mappings"]["_meta"].get("alias") == alias)
 
@@ -195,14 +186,14 @@ class OpenSearchIndexVersions:
         return self._schema_of(model).version
 
     async def live(self) -> str:
-        found = await call(self._client, f"GET /{self._alias}/_mapping", timeout_s=_VERSIONS_TIMEOUT_S)
+        found = await call(self._client, f"GET /{self._alias}/_mapping")
         if len(found) != 1:
             raise SearchUnavailableError(f"The alias {self._alias} points at {len(found)} indices, not one.")
         return str(next(iter(found))).removeprefix(f"{self._alias}-")
 
     async def kept(self) -> Sequence[str]:
         live, prefix = await self.live(), f"{self._alias}-"
-        found = await versions_of(self._client, self._alias, timeout_s=_VERSIONS_TIMEOUT_S)
+        found = await versions_of(self._client, self._alias)
         names = [name.removeprefix(prefix) for name in found]
         readable = [name for name in names if name != live and name.startswith(f"v{SCHEMA_VERSION}-")]
         return [live, *readable]
@@ -219,7 +210,6 @@ class OpenSearchIndexVersions:
             self._client,
             "POST /_aliases",
             body={"actions": actions},
-            timeout_s=_VERSIONS_TIMEOUT_S,
             tolerated=("aliases_not_found_exception",),
         )
         if done is None:
@@ -231,7 +221,6 @@ class OpenSearchIndexVersions:
         await call(
             self._client,
             f"DELETE /{self._alias}-{name}",
-            timeout_s=_VERSIONS_TIMEOUT_S,
             tolerated=("index_not_found_exception",),
         )
 
@@ -244,13 +233,15 @@ class OpenSearchIndexVersions:
         )
 
 
-async def delete_index(client: AsyncOpenSearch, *, alias: str, timeout_s: float = 60.0) -> None:
+async def delete_index(client: AsyncOpenSearch, *, alias: str) -> None:
     """Delete every version of the tenant's index, if there is one."""
-    for name in await versions_of(client, alias, timeout_s=timeout_s):
-        await call(client, f"DELETE /{name}", timeout_s=timeout_s, tolerated=("index_not_found_exception",))
+    for name in await versions_of(client, alias):
+        await call(client, f"DELETE /{name}", tolerated=("index_not_found_exception",))
 
 
-async def read_meta(client: AsyncOpenSearch, name: str, *, timeout_s: float) -> Mapping[str, Any]:
+async def read_meta(
+    client: AsyncOpenSearch, name: str, *, timeout_s: float = CALL_TIMEOUT_S
+) -> Mapping[str, Any]:
     """Return the metadata of the index that a name or alias points at."""
     found = await call(client, f"GET /{name}/_mapping", timeout_s=timeout_s)
     if len(found) != 1:
@@ -392,7 +383,7 @@ def _audit() -> dict[str, Any]:
     }
 
 
-async def read_info(client: AsyncOpenSearch, name: str, *, timeout_s: float) -> IndexInfo:
+async def read_info(client: AsyncOpenSearch, name: str, *, timeout_s: float = CALL_TIMEOUT_S) -> IndexInfo:
     """Return counts and metadata of the index behind a name or an alias, as searches see it.
 
     ``updated_at`` is when its newest passage was written. Raises SearchUnavailableError.

@@ -97,6 +97,13 @@ class SqsIngestionQueue:
         entries = [{"ReceiptHandle": receipt, "VisibilityTimeout": visibility_s} for receipt in receipts]
         await self._in_batches(self._client.change_message_visibility_batch, entries)
 
+    async def put_back(self, receipts: Sequence[str]) -> None:
+        """Make messages visible for their next delivery; it comes after their timeout where that fails."""
+        try:
+            await self.extend_many(receipts, visibility_timeout_s=0.0)
+        except DependencyError as error:
+            _log.warning("messages_not_put_back", messages=len(receipts), reason=error.message)
+
     async def depth(self) -> int:
         names = [f"ApproximateNumberOfMessages{state}" for state in ("", "NotVisible", "Delayed")]
         async with aws_call(_WHAT, limit_s=_LIMIT_S):
@@ -120,11 +127,7 @@ class SqsIngestionQueue:
                 _log.error("message_not_understood", message_id=message_id, reason=reason)
                 if "ReceiptHandle" in message:
                     invalid.append(str(message["ReceiptHandle"]))
-        if invalid:
-            try:
-                await self.extend_many(invalid, visibility_timeout_s=0.0)
-            except DependencyError as error:  # they become visible after their timeout
-                _log.warning("messages_not_put_back", messages=len(invalid), reason=error.message)
+        await self.put_back(invalid)
         return valid
 
     async def _more(self, limit: int, taken: int, visibility_s: int) -> list[Mapping[str, Any]]:

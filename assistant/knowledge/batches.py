@@ -15,7 +15,7 @@ from typing import Protocol
 
 import structlog
 
-from assistant.domain.errors import AssistantError, DependencyError
+from assistant.domain.errors import AssistantError
 from assistant.knowledge.ports import QueuedDocument
 
 ALONE_FROM_ATTEMPT = 3
@@ -188,13 +188,7 @@ class DelayedQueue(Protocol):
 
     async def send_later(self, document_ids: Sequence[str], *, delay_s: int) -> None: ...
 
-    async def extend_many(self, receipts: Sequence[str], *, visibility_timeout_s: float) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class BatchOutcome:
-    done: int
-    postponed: int
+    async def put_back(self, receipts: Sequence[str]) -> None: ...
 
 
 class PostponingBatches:
@@ -208,8 +202,9 @@ class PostponingBatches:
         self._handling = handling
         self._queue = queue
 
-    async def handle(self, messages: Sequence[QueuedDocument]) -> BatchOutcome:
-        """Handle all messages. On return each is done, or waits in the queue as a new message.
+    async def handle(self, messages: Sequence[QueuedDocument]) -> int:
+        """Handle all messages. On return each is done, or waits in the queue as a new message: return how
+        many wait.
 
         Raises DependencyError when the queue is unavailable: then the old messages must stay.
         """
@@ -223,21 +218,16 @@ class PostponingBatches:
             await self._handling.run(messages, done=done)
         except BatchInterruptedError:
             await self.postpone(left, delay_s=UNAVAILABLE_DELAY_S)
-        return BatchOutcome(done=len(messages) - len(left), postponed=len(left))
+        return len(left)
 
     async def put_back(self, receipts: Sequence[str]) -> None:
         """Make invalid messages visible at once, so that they become dead letters soon, and not after
         MAX_ATTEMPTS visibility timeouts."""
-        if not receipts:
-            return
-        try:
-            await self._queue.extend_many(receipts, visibility_timeout_s=0.0)
-        except DependencyError as error:  # they become visible after their visibility timeout
-            _log.warning("messages_not_put_back", messages=len(receipts), reason=error.message)
+        await self._queue.put_back(receipts)
 
-    async def postpone(self, messages: Sequence[QueuedDocument], *, delay_s: int) -> BatchOutcome:
-        """Send all messages again with a delay. Raises DependencyError."""
+    async def postpone(self, messages: Sequence[QueuedDocument], *, delay_s: int) -> int:
+        """Send all messages again with a delay, and return their number. Raises DependencyError."""
         document_ids = list(dict.fromkeys(message.document_id for message in messages))
         await self._queue.send_later(document_ids, delay_s=delay_s)
         _log.info("documents_postponed", documents=len(messages), delay_s=delay_s)
-        return BatchOutcome(done=0, postponed=len(messages))
+        return len(messages)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import structlog
 from opentelemetry import trace
@@ -24,6 +23,7 @@ from assistant.domain.retries import all_or_cancel
 from assistant.knowledge.passages import DocumentParser, ParsedParts, Received
 from assistant.knowledge.ports import (
     ErasableKeys,
+    IndexVersions,
     KnowledgeStores,
     PassageEmbedder,
     PassageIndex,
@@ -108,19 +108,51 @@ class WritableVersion:
     embedder: BatchEmbedder
 
 
-class WritableVersions(Protocol):
-    """The versions of a tenant's index that are written: all kept ones whose model is known here."""
+class OpenedVersions:
+    """The versions of a tenant's index that are written: all kept ones whose model is known here. Each is
+    opened when it is first seen.
+
+    ``open_one`` returns None for a version whose model is unknown here. Such a version is not written, and
+    catches up by a reindex or the way back; when it is live, nothing is written.
+    """
+
+    def __init__(
+        self, versions: IndexVersions, open_one: Callable[[str], Awaitable[WritableVersion | None]]
+    ) -> None:
+        self._versions = versions
+        self._open_one = open_one
+        self._opened: dict[str, WritableVersion] = {}
+        self._unknown: set[str] = set()
 
     async def live(self) -> str:
         """Return the name of the live version. Raises SearchUnavailableError."""
-        ...
+        return await self._versions.live()
 
     async def kept(self) -> Sequence[WritableVersion]:
         """Return the versions, the live one first.
 
         Raises SearchUnavailableError, also when the live version's model is unknown here.
         """
-        ...
+        live, *others = await self._versions.kept()
+        opened = await self._one(live)
+        if opened is None:
+            raise SearchUnavailableError(
+                f"The live index {live} is of an embedding model that this process does not know. Add the "
+                "model, or name it in the tenant file ([embedding_next])."
+            )
+        beside = [await self._one(name) for name in others]
+        return [opened, *(one for one in beside if one is not None)]
+
+    async def _one(self, name: str) -> WritableVersion | None:
+        if name not in self._opened:
+            opened = await self._open_one(name)
+            if opened is None:
+                if name not in self._unknown:
+                    _log.warning("version_of_unknown_model", version=name)
+                self._unknown.add(name)
+                return None
+            self._opened[name] = opened
+        return self._opened[name]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +171,7 @@ class TenantIngestion:
     index never holds a document that its state excludes."""
     keys: ErasableKeys | None = None
     """Keys of what was kept about documents, destroyed with a withdrawal; None: nothing is kept."""
-    versions: WritableVersions | None = None
+    versions: OpenedVersions | None = None
     """None: ``index`` is the only version."""
 
     async def kept_versions(self) -> Sequence[WritableVersion]:

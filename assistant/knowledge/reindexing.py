@@ -10,8 +10,8 @@ one write turn, in which nobody else writes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 
 import structlog
 
@@ -29,9 +29,8 @@ from assistant.domain.errors import (
     DocumentInvalidError,
     NotFoundError,
     PassageTooLongError,
-    SearchUnavailableError,
 )
-from assistant.knowledge.pipeline import WritableVersion, WritableVersions
+from assistant.knowledge.pipeline import OpenedVersions, WritableVersion
 from assistant.knowledge.ports import IndexVersions, KnowledgeStores, PassageIndex, WriteTurn
 
 _DOCUMENTS_A_BATCH = 32
@@ -44,47 +43,6 @@ DROP_AFTER_S = 6.0
 """Serving processes follow the live index within this time; then no answer reads the former one."""
 _REMOVED = (DocumentState.WITHDRAWN, DocumentState.WITHHELD)
 _log = structlog.get_logger(__name__)
-
-
-class OpenedVersions:
-    """``WritableVersions``: each kept version is opened when it is first seen.
-
-    ``open_one`` returns None for a version whose model is unknown here. Such a version is not written, and
-    catches up by a reindex or the way back; when it is live, nothing is written.
-    """
-
-    def __init__(
-        self, versions: IndexVersions, open_one: Callable[[str], Awaitable[WritableVersion | None]]
-    ) -> None:
-        self._versions = versions
-        self._open_one = open_one
-        self._opened: dict[str, WritableVersion] = {}
-        self._unknown: set[str] = set()
-
-    async def live(self) -> str:
-        return await self._versions.live()
-
-    async def kept(self) -> Sequence[WritableVersion]:
-        live, *others = await self._versions.kept()
-        opened = await self._one(live)
-        if opened is None:
-            raise SearchUnavailableError(
-                f"The live index {live} is of an embedding model that this process does not know. Add the "
-                "model, or name it in the tenant file ([embedding_next])."
-            )
-        beside = [await self._one(name) for name in others]
-        return [opened, *(one for one in beside if one is not None)]
-
-    async def _one(self, name: str) -> WritableVersion | None:
-        if name not in self._opened:
-            opened = await self._open_one(name)
-            if opened is None:
-                if name not in self._unknown:
-                    _log.warning("version_of_unknown_model", version=name)
-                self._unknown.add(name)
-                return None
-            self._opened[name] = opened
-        return self._opened[name]
 
 
 Progress = Callable[[int, int], None]
@@ -116,23 +74,16 @@ class _Difference:
         return bool(self.missing or self.removed)
 
 
+@dataclass(frozen=True, slots=True)
 class Reindex:
     """One tenant's. The caller holds the lock that lets one reindex run at a time."""
 
-    def __init__(
-        self,
-        stores: KnowledgeStores,
-        *,
-        versions: IndexVersions,
-        writable: WritableVersions,
-        index_writes: WriteTurn,
-        clock: Clock,
-    ) -> None:
-        self._stores = stores
-        self._versions = versions
-        self._writable = writable
-        self._turn = index_writes
-        self._clock = clock
+    stores: KnowledgeStores
+    _: KW_ONLY
+    versions: IndexVersions
+    writable: OpenedVersions
+    index_writes: WriteTurn
+    clock: Clock
 
     async def run(self, target: WritableVersion, model: IndexModel, *, progress: Progress) -> ReindexReport:
         """Fill ``target``, the version of ``model``, from the live version, and make it live.
@@ -141,14 +92,14 @@ class Reindex:
         ConflictError (a third version is kept; the live one changed meanwhile), DocumentInvalidError (the
         model cannot embed a document), EmbeddingUnavailableError, SearchUnavailableError.
         """
-        began_s = self._clock.monotonic_s()
-        live = (await self._writable.kept())[0]
+        began_s = self.clock.monotonic_s()
+        live = (await self.writable.kept())[0]
         if live.name == target.name:
             return ReindexReport(live.name, None, 0, 0, 0.0)
         await self._refuse_third(live.name, target.name)
         await target.embedder.embed([["Does the endpoint answer?"]])
-        async with self._turn:
-            await self._versions.create(model)
+        async with self.index_writes:
+            await self.versions.create(model)
         documents = passages = idle = 0
         while not await self._switched(live, target):
             difference = await self._difference(live.index, target.index)
@@ -168,7 +119,7 @@ class Reindex:
                 )
             if idle:
                 await asyncio.sleep(_IDLE_PAUSE_S)
-        seconds = self._clock.monotonic_s() - began_s
+        seconds = self.clock.monotonic_s() - began_s
         _log.info("reindexed", live=target.name, before=live.name, documents=documents, seconds=seconds)
         return ReindexReport(target.name, live.name, documents, passages, seconds)
 
@@ -177,7 +128,7 @@ class Reindex:
 
         Raises NotFoundError.
         """
-        kept = await self._writable.kept()
+        kept = await self.writable.kept()
         if len(kept) < 2:
             raise NotFoundError("There is no other version of the index. Reindex first: --model NAME.")
         return kept[1]
@@ -185,14 +136,14 @@ class Reindex:
     async def drop_others(self) -> list[str]:
         """Delete every version that is not live, with its text; return their names."""
         await asyncio.sleep(DROP_AFTER_S)
-        async with self._turn:
-            _, *names = await self._versions.kept()
+        async with self.index_writes:
+            _, *names = await self.versions.kept()
             for name in names:
-                await self._versions.drop(name)
+                await self.versions.drop(name)
         return names
 
     async def _refuse_third(self, live: str, target: str) -> None:
-        others = [name for name in await self._versions.kept() if name not in (live, target)]
+        others = [name for name in await self.versions.kept() if name not in (live, target)]
         if others:
             raise ConflictError(
                 f"The index version {others[0]} is kept beside the live one: the one before, or of a reindex "
@@ -201,10 +152,10 @@ class Reindex:
 
     async def _switched(self, live: WritableVersion, target: WritableVersion) -> bool:
         """Make the target live if it holds what the live version holds; return whether it is live."""
-        async with self._turn:
+        async with self.index_writes:
             if await self._difference(live.index, target.index):
                 return False
-            await self._versions.switch(target.name, live=live.name)
+            await self.versions.switch(target.name, live=live.name)
             return True
 
     async def _difference(self, live: PassageIndex, target: PassageIndex) -> _Difference:
@@ -223,7 +174,7 @@ class Reindex:
         return _Difference(missing, removed, held)
 
     async def _statuses(self, document_ids: Sequence[str]) -> Mapping[str, DocumentStatus]:
-        return await self._stores.states.get_many(document_ids) if document_ids else {}
+        return await self.stores.states.get_many(document_ids) if document_ids else {}
 
     async def _copy(
         self, document_ids: Sequence[str], live: WritableVersion, target: WritableVersion
@@ -234,7 +185,7 @@ class Reindex:
         """
         read = await live.index.read(document_ids)
         embedded = await self._embedded(read, target)
-        async with self._turn:
+        async with self.index_writes:
             await self._require_live(live.name)
             statuses = await self._statuses(document_ids)
             now = await live.index.contents(document_ids)
@@ -253,14 +204,14 @@ class Reindex:
     ) -> None:
         if not document_ids:
             return
-        async with self._turn:
+        async with self.index_writes:
             await self._require_live(live.name)
             statuses = await self._statuses(document_ids)
             gone = [name for name in document_ids if not _is_served(statuses.get(name))]
             await target.index.discard(gone)
 
     async def _require_live(self, name: str) -> None:
-        if await self._versions.live() != name:
+        if await self.versions.live() != name:
             raise ConflictError("Another reindex made another index live. Start again.")
 
     async def _embedded(

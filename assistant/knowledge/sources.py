@@ -8,7 +8,7 @@ source cannot name the document of another. One source may have the empty namesp
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from difflib import get_close_matches
 
 from assistant.domain.documents import ID_SEPARATOR, Document, DocumentStatus
@@ -49,11 +49,10 @@ class KnowledgeSource:
     id_ranges: tuple[IdRange, ...] = (ALL_IDS,)
     """The ranges of its ids among all ids of the tenant, in order."""
 
-    id_prefix: str = field(init=False)
-    """The prefix of its documents' tenant-wide ids: the namespace and a colon, or nothing."""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "id_prefix", self.entry.id_prefix)
+    @property
+    def id_prefix(self) -> str:
+        """The prefix of its documents' tenant-wide ids: the namespace and a colon, or nothing."""
+        return self.entry.id_prefix
 
     @property
     def name(self) -> str:

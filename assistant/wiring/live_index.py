@@ -44,9 +44,9 @@ if TYPE_CHECKING:
     from assistant.aws.parameters import StoredSecret
     from assistant.document_links import SignedDocumentLinks
     from assistant.knowledge.add_documents import AddDocuments
-    from assistant.knowledge.pipeline import EmbeddingLimits, WritableVersion
+    from assistant.knowledge.pipeline import EmbeddingLimits, OpenedVersions, WritableVersion
     from assistant.knowledge.ports import KnowledgeStores
-    from assistant.knowledge.reindexing import OpenedVersions, Progress, Reindex, ReindexReport
+    from assistant.knowledge.reindexing import Progress, Reindex, ReindexReport
     from assistant.knowledge.sources import KnowledgeSources
     from assistant.learning.desk import DeskServices
     from assistant.learning.preview import PreviewAnswer
@@ -209,7 +209,7 @@ async def writable_versions(
 ) -> OpenedVersions:
     """Return the versions to write; ``own`` is the one that the caller holds open already."""
 
-    from assistant.knowledge.reindexing import OpenedVersions
+    from assistant.knowledge.pipeline import OpenedVersions
 
     async def open_one(name: str) -> WritableVersion | None:
         if own is not None and own.name == name:

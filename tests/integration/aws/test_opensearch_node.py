@@ -92,7 +92,7 @@ async def test_applying_the_schema_again_keeps_what_is_there(client: AsyncOpenSe
     await index_of(client, alias).replace_documents(documents_of((passage("kept"), EAST)))
     await asyncio.gather(*(apply_schema(client, alias=alias, schema=SCHEMA) for _ in range(2)))
     assert await found(client, alias) == ["kept#0"]
-    assert await versions_of(client, alias, timeout_s=30.0) == [SCHEMA.index_name(alias)]
+    assert await versions_of(client, alias) == [SCHEMA.index_name(alias)]
 
 
 async def test_a_swap_to_a_version_that_is_not_there_changes_nothing(

@@ -25,8 +25,8 @@ from assistant.knowledge.passages import InProcessParser, PassageCutter, TokenCo
 from assistant.knowledge.pipeline import (
     BatchEmbedder,
     EmbeddingLimits,
+    OpenedVersions,
     TenantIngestion,
-    WritableVersions,
 )
 from assistant.knowledge.ports import KnowledgeStores
 from assistant.knowledge.sources import KnowledgeSource, Writer
@@ -126,7 +126,7 @@ class Knowledge:
     stores: EmbeddedTenant
     embedder: CommandedEmbedder
     clock: TickingClock
-    versions: WritableVersions | None = None
+    versions: OpenedVersions | None = None
 
     @classmethod
     def below(cls, folder: Path, embedder: CommandedEmbedder | None = None) -> Knowledge:

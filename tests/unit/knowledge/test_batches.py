@@ -9,7 +9,7 @@ from contextlib import suppress
 import pytest
 
 from assistant.domain.errors import DependencyError, EmbeddingUnavailableError
-from assistant.knowledge.batches import UNAVAILABLE_DELAY_S, BatchHandling, BatchOutcome, PostponingBatches
+from assistant.knowledge.batches import UNAVAILABLE_DELAY_S, BatchHandling, PostponingBatches
 from assistant.knowledge.ports import MAX_ATTEMPTS, QueuedDocument
 
 
@@ -25,9 +25,8 @@ class Later:
             raise DependencyError("The queue is down.")
         self.sent += [(document_id, delay_s) for document_id in document_ids]
 
-    async def extend_many(self, receipts: Sequence[str], *, visibility_timeout_s: float) -> None:
-        if self._down:
-            raise DependencyError("The queue is down.")
+    async def put_back(self, receipts: Sequence[str]) -> None:
+        raise AssertionError(receipts)
 
 
 def messages(*document_ids: str, attempt: int = 1) -> list[QueuedDocument]:
@@ -77,9 +76,9 @@ class Handling:
 async def test_a_batch_is_handled_together_and_each_document_once() -> None:
     handling, queue = Handling(), Later()
 
-    outcome = await handling.on(queue).handle(messages("a", "b", "a"))
+    postponed = await handling.on(queue).handle(messages("a", "b", "a"))
 
-    assert outcome == BatchOutcome(done=3, postponed=0)
+    assert postponed == 0
     assert handling.handled == [["a", "b"]]
     assert queue.sent == []
 
@@ -87,9 +86,9 @@ async def test_a_batch_is_handled_together_and_each_document_once() -> None:
 async def test_a_batch_with_an_unavailable_dependency_is_postponed_without_an_attempt() -> None:
     handling, queue = Handling(lambda _: EmbeddingUnavailableError("Not now.")), Later()
 
-    outcome = await handling.on(queue).handle(messages("a", "b"))
+    postponed = await handling.on(queue).handle(messages("a", "b"))
 
-    assert outcome == BatchOutcome(done=0, postponed=2)
+    assert postponed == 2
     assert queue.sent == [("a", UNAVAILABLE_DELAY_S), ("b", UNAVAILABLE_DELAY_S)]
     assert handling.given_up == {}
 
@@ -98,18 +97,18 @@ async def test_only_unfinished_messages_are_postponed() -> None:
     handling = Handling(lambda name: EmbeddingUnavailableError("Not now.") if name == "second" else None)
     queue = Later()
 
-    outcome = await handling.on(queue).handle([*messages("first"), *messages("second", attempt=3)])
+    postponed = await handling.on(queue).handle([*messages("first"), *messages("second", attempt=3)])
 
-    assert outcome == BatchOutcome(done=1, postponed=1)
+    assert postponed == 1
     assert queue.sent == [("second", UNAVAILABLE_DELAY_S)]
 
 
 async def test_a_document_that_fails_by_itself_is_given_up_and_stops_no_other() -> None:
     handling, queue = Handling(lambda name: ZeroDivisionError() if name == "bad" else None), Later()
 
-    outcome = await handling.on(queue).handle(messages("a", "bad", "b"))
+    postponed = await handling.on(queue).handle(messages("a", "bad", "b"))
 
-    assert outcome == BatchOutcome(done=3, postponed=0)
+    assert postponed == 0
     assert handling.given_up == {"bad": "internal"}
     assert handling.handled == [["a"], ["b"]]
 

@@ -27,8 +27,8 @@ from assistant.domain.errors import (
     PassageTooLongError,
 )
 from assistant.embedded.index_files import EmbeddedIndexVersions
-from assistant.knowledge.pipeline import BatchEmbedder, WritableVersion
-from assistant.knowledge.reindexing import OpenedVersions, Reindex, ReindexReport
+from assistant.knowledge.pipeline import BatchEmbedder, OpenedVersions, WritableVersion
+from assistant.knowledge.reindexing import Reindex, ReindexReport
 from tests.unit.knowledge.knowledge import (
     DIMENSIONS,
     QUICK_EMBEDDING,

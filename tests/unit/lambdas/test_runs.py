@@ -12,7 +12,7 @@ import pytest
 from assistant.aws.lambda_entry import ResourceRequest
 from assistant.domain.errors import ConfigurationError, DependencyError, TooLargeError
 from assistant.knowledge.add_documents import AddSummary
-from assistant.knowledge.batches import PAUSED_DELAY_S, BatchOutcome
+from assistant.knowledge.batches import PAUSED_DELAY_S
 from assistant.knowledge.ports import QueuedDocument
 from assistant.settings.deployed_names import (
     DOCUMENTS_POSTPONED,
@@ -37,13 +37,13 @@ class Batches:
     handled: list[str] = field(default_factory=list[str])
     postponed: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
 
-    async def handle(self, messages: Sequence[QueuedDocument]) -> BatchOutcome:
+    async def handle(self, messages: Sequence[QueuedDocument]) -> int:
         self.handled += [each.document_id for each in messages]
-        return BatchOutcome(done=len(messages), postponed=0)
+        return 0
 
-    async def postpone(self, messages: Sequence[QueuedDocument], *, delay_s: int) -> BatchOutcome:
+    async def postpone(self, messages: Sequence[QueuedDocument], *, delay_s: int) -> int:
         self.postponed += [(each.document_id, delay_s) for each in messages]
-        return BatchOutcome(done=0, postponed=len(messages))
+        return len(messages)
 
     async def put_back(self, receipts: Sequence[str]) -> None:
         assert not receipts
