@@ -6,13 +6,12 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
 import orjson
 from fastapi import Depends, Request
 from pydantic import BaseModel, ValidationError
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from assistant.answering.events import (
     AnswerEvent,
@@ -338,18 +337,14 @@ async def send_stream(
     take, encode = reading.events.take, encode or EventEncoder(reading.answer_id).encode_all
     # A new request waits for its status; a resumed one gets headers immediately.
     numbered = [] if reading.is_resumed else await first_events(reading)
-    start: dict[str, object] = {
-        "type": "http.response.start",
-        "status": 200,
-        "headers": [*STREAM_HEADERS, *headers],
-    }
-    with ReaderWatch(limit_s=limits.stall_s) as watch:
-        await watch.send(send, start)
+    all_headers = [*STREAM_HEADERS, *headers]
+    async with watched(send, limit_s=limits.stall_s) as send:
+        await send({"type": "http.response.start", "status": 200, "headers": all_headers})
         while numbered is not None:
             part = encode(numbered) or HEARTBEAT
-            await watch.send(send, {"type": "http.response.body", "body": part, "more_body": True})
+            await send({"type": "http.response.body", "body": part, "more_body": True})
             numbered = await take(beat_s=limits.heartbeat_s)
-        await watch.send(send, {"type": "http.response.body", "body": b""})
+        await send({"type": "http.response.body", "body": b""})
 
 
 async def send_whole(reading: Reading, send: Send, *, limits: StreamLimits) -> None:
@@ -375,9 +370,9 @@ async def whole_events(reading: Reading) -> list[AnswerEvent]:
 async def send_json(send: Send, body: bytes, *, limits: StreamLimits, headers: Headers = ()) -> None:
     """Send a body with status 200. Raises StalledReaderError."""
     all_headers = [*JSON_HEADERS, *headers, (b"content-length", str(len(body)).encode())]
-    with ReaderWatch(limit_s=limits.stall_s) as watch:
-        await watch.send(send, {"type": "http.response.start", "status": 200, "headers": all_headers})
-        await watch.send(send, {"type": "http.response.body", "body": body})
+    async with watched(send, limit_s=limits.stall_s) as send:
+        await send({"type": "http.response.start", "status": 200, "headers": all_headers})
+        await send({"type": "http.response.body", "body": body})
 
 
 def whole_answer(events: Sequence[AnswerEvent]) -> WholeAnswer:
@@ -424,53 +419,36 @@ class StalledReaderError(Exception):
     """The reader accepted no data for too long."""
 
 
-class ReaderWatch:
-    """Ends sends that wait longer than a limit, at most a quarter of the limit late.
+@asynccontextmanager
+async def watched(send: Send, *, limit_s: float) -> AsyncGenerator[Send]:
+    """Give a ``send`` that raises StalledReaderError, through the block, when a message waits longer than the
+    limit, at most a quarter of it late. To be used in the task that enters the block.
 
-    ``asyncio.timeout`` around each send would create and drop a timer for every token, which costs as much
-    as the send's own Python. Here one timer per connection checks whether a send has waited too long::
-
-        with ReaderWatch(limit_s=30.0) as watch:
-            await watch.send(send, message)
-
-    The ``with`` block raises StalledReaderError. Bound to the task that enters it.
+    A limit around each send would create and drop a timer for every token, which costs as much as the send's
+    own Python. Here one timer of the connection checks whether a send has waited too long.
     """
+    loop, limit, since_s = asyncio.get_running_loop(), asyncio.timeout(None), float("inf")
 
-    def __init__(self, *, limit_s: float) -> None:
-        self._limit_s = limit_s
-        self._since_s: float | None = None
-        self._stalled = False
-
-    async def send(self, send: Send, message: dict[str, object]) -> None:
-        """Send one ASGI message."""
-        self._since_s = self._loop.time()
+    async def send_on_time(message: Message) -> None:
+        nonlocal since_s
+        since_s = loop.time()
         await send(message)
-        self._since_s = None
+        since_s = float("inf")
 
-    def __enter__(self) -> ReaderWatch:
-        task = asyncio.current_task()
-        if task is None:
-            raise RuntimeError("A reader is watched inside a task.")
-        self._loop, self._task = asyncio.get_running_loop(), task
-        self._cancelling_before = task.cancelling()
-        self._timer = self._loop.call_later(self._limit_s / _CHECKS_PER_LIMIT, self._check)
-        return self
-
-    def __exit__(
-        self,
-        exception_type: type[BaseException] | None,
-        exception: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._timer.cancel()
-        if not self._stalled or self._task.uncancel() > self._cancelling_before:
-            return  # a cancellation from elsewhere goes on
-        if exception_type is None or issubclass(exception_type, asyncio.CancelledError):
-            raise StalledReaderError from exception
-
-    def _check(self) -> None:
-        if self._since_s is not None and self._loop.time() - self._since_s >= self._limit_s:
-            self._stalled = True
-            self._task.cancel()
+    def check() -> None:
+        nonlocal timer
+        if loop.time() - since_s >= limit_s:
+            limit.reschedule(loop.time())
         else:
-            self._timer = self._loop.call_later(self._limit_s / _CHECKS_PER_LIMIT, self._check)
+            timer = loop.call_later(limit_s / _CHECKS_PER_LIMIT, check)
+
+    timer = loop.call_later(limit_s / _CHECKS_PER_LIMIT, check)
+    try:
+        async with limit:
+            yield send_on_time
+    except TimeoutError:
+        if limit.expired():
+            raise StalledReaderError from None
+        raise
+    finally:
+        timer.cancel()

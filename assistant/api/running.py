@@ -18,7 +18,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import InitVar, dataclass, field
 from datetime import datetime
 from functools import partial
@@ -203,11 +203,9 @@ async def _read_signals(log: ports.AnswerLog, answers: Mapping[str, RunningAnswe
 
 async def _set_within(event: asyncio.Event, seconds: float) -> None:
     """Return when the event is set, or after ``seconds``."""
-    try:
+    with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await event.wait()
-    except TimeoutError:
-        return
 
 
 @dataclass(slots=True)
@@ -422,39 +420,23 @@ class Admission:
     def __init__(self, *, streams: int, streams_per_agent: int) -> None:
         self._streams = streams
         self._streams_per_agent = streams_per_agent
-        self._active = 0
-        self._active_of: Counter[str] = Counter()
-
-    @property
-    def active(self) -> int:
-        return self._active
+        self._active: Counter[str] = Counter()
 
     def enter(self, agent: str) -> Callable[[], None]:
-        """Take a place; return a function that releases it. Calling it again does nothing.
-
-        Raises OverloadedError.
-        """
-        if self._active_of[agent] >= self._streams_per_agent:
+        """Take a place; return a function that releases it, to be called once. Raises OverloadedError."""
+        if self._active[agent] >= self._streams_per_agent:
             raise errors.OverloadedError(
                 f"{self._streams_per_agent} of your answers are in progress. Wait for one of them to end.",
                 retry_after_s=_RETRY_AFTER_S,
             )
-        if self._active >= self._streams:
+        if self._active.total() >= self._streams:
             raise errors.OverloadedError(
                 "Too many answers are in progress. Retry.", retry_after_s=_RETRY_AFTER_S
             )
-        self._active += 1
-        self._active_of[agent] += 1
-        held = True
+        self._active[agent] += 1
 
         def leave() -> None:
-            nonlocal held
-            if held:
-                held = False
-                self._active -= 1
-                self._active_of[agent] -= 1
-                if not self._active_of[agent]:
-                    del self._active_of[agent]
+            self._active -= Counter([agent])  # keeps the agents that have a place
 
         return leave
 
