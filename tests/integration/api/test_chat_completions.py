@@ -187,22 +187,6 @@ async def test_an_answer_that_is_cancelled_is_an_error_of_the_client(
     assert caught.value.code == "cancelled"
 
 
-async def test_a_dependency_that_is_down_has_its_status(service: RunningService, chat: AsyncOpenAI) -> None:
-    service.sagemaker.embedding_fault = "error"
-    with pytest.raises(openai.InternalServerError) as caught:
-        await streamed(chat)
-    assert (caught.value.status_code, caught.value.code) == (503, "embedding_unavailable")
-
-
-async def test_a_repeat_under_its_key_is_the_first_answer(service: RunningService, chat: AsyncOpenAI) -> None:
-    headers = {"Idempotency-Key": "once"}
-    first = await streamed(chat, extra_headers=headers)
-    again = await chat.chat.completions.create(model="default", messages=QUESTION, extra_headers=headers)
-    assert again.id == first[0].id
-    assert again.choices[0].message.content == text_of(first)
-    assert len(service.sagemaker.generations) == 1
-
-
 async def test_a_silent_model_is_bridged_by_comments(tmp_path: Path) -> None:
     from assistant.api.delivery import StreamLimits
 

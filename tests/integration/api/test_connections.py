@@ -203,18 +203,8 @@ PATHS = [
     "\xff\xfe",
 ]
 METHODS = [
-    "GET",
-    "HEAD",
-    "POST",
-    "PUT",
-    "DELETE",
-    "OPTIONS",
-    "TRACE",
-    "CONNECT",
-    "PATCH",
-    "PROPFIND",
-    "X",
-    "get",
+    *("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PATCH"),
+    *("PROPFIND", "X", "get"),
 ]
 HEADERS = [
     b"authorization: Bearer \xff\xfe",

@@ -13,7 +13,6 @@ import pytest
 from assistant.domain.desk import CaseReason
 from assistant.learning.intake import case_id
 from tests.fakes.desk_scene import Desk, answer_of, desk_scene, fact_edit, resolution
-from tests.fakes.running_service import eventually
 
 GLOSSARY = {"said": "jab", "means": "vaccination"}
 
@@ -317,8 +316,6 @@ async def test_a_wrong_decision_says_what_is_wrong(desk: Desk, body: Any, says: 
     assert (await desk.get("items")).json()["items"] == []
 
 
-
-
 PREVIEW = {"questions": ["How long is the wait?"], "text": "Three days."}
 
 
@@ -342,5 +339,3 @@ async def test_a_preview_of_an_owner_has_questions_on_own_documents(desk: Desk) 
     await desk.service.answered()
     assert (await desk.post("preview", PREVIEW, desk.owner("olga"))).json()["compared"] == 1
     assert (await desk.post("preview", PREVIEW, desk.owner("wim"))).json()["compared"] == 0
-
-

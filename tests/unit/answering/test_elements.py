@@ -281,7 +281,6 @@ async def test_a_value_that_looks_like_a_document_s_run_loses_those_characters()
 # Written by a model (scripted: the local one cannot write markup)
 
 FIRST = "Retail refills are payable on day 23 of 30."
-FOREIGN = "Retail refills are payable on day 25."
 
 
 async def test_a_model_s_element_is_filled_while_it_goes_on_writing() -> None:
@@ -309,17 +308,6 @@ async def test_a_model_s_element_is_filled_while_it_goes_on_writing() -> None:
         *("element", "element", "token", "sentence", "done"),
     ]
     assert text == f"{FIRST}\n[order status]\nSend other requests to the Claims Desk."
-
-
-async def test_an_element_inside_a_model_s_sentence_is_no_word_of_its_claim() -> None:
-    tenant = with_live(content=f"{FIRST} {{{{orders.status}}}}")
-    tenant.model = FakeTenant.writing().model
-    tenant.generator.steps[:] = ["Retail refills {{orders.status}} are payable on day 23 of 30."]
-    asked = await ask(tenant, context=BO)
-    assert asked.done.mode is Mode.WRITTEN
-    assert asked.text == "Retail refills [order status] are payable on day 23 of 30."
-    last = asked.elements[-1]
-    assert asked.text[last.display.start : last.display.end] == "[order status]"
 
 
 async def test_digits_around_an_element_are_two_numbers() -> None:
@@ -358,12 +346,6 @@ async def test_a_model_s_tags_take_no_element_from_the_section_that_replaces_its
         ("orders.summary", READY),
     ]
     assert live.active == 0
-
-
-async def test_the_section_that_replaces_a_model_s_text_has_its_elements() -> None:
-    asked = await ask(with_live(content=STEP, writes=(FOREIGN,)), context=BO)
-    assert (asked.text, asked.done.fallback) == (SHOWN, "withheld")
-    assert states(asked) == [("e1", PENDING), ("e1", READY)]
 
 
 async def test_an_element_of_a_withheld_sentence_is_not_shown() -> None:

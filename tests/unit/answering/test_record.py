@@ -62,17 +62,6 @@ async def test_quoted_units_are_kept_by_their_place() -> None:
     assert record.schema_version == 3
 
 
-async def test_text_held_back_until_the_end_is_kept_too() -> None:
-    asked = await ask(FakeTenant.writing("Retail refills are payable on day 23 of 30 [day", " 23 [30"))
-    assert asked.record.text == asked.text == "Retail refills are payable on day 23 of 30 [day 23 [30"
-
-
-async def test_text_held_back_until_the_end_is_checked_too() -> None:
-    asked = await ask(FakeTenant.writing("Retail refills are payable on day 25 of 30 [1"))
-    assert asked.record.fallback == "withheld"
-    assert asked.record.text == asked.text == FIRST
-
-
 async def test_the_record_names_model_prompt_settings_and_index() -> None:
     tenant = FakeTenant.writing()
     asked = await ask(tenant)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from assistant.answering.evidence import DOCUMENTS_READ_OF_SOURCES
 from assistant.answering.search import FAILURES_TO_OPEN, Search, SearchScope
 from assistant.domain.answers import SourceFacts
 from assistant.domain.clock import Deadline
@@ -75,12 +74,6 @@ async def test_each_source_is_searched_for_its_own_documents() -> None:
     assert asked.text == REFILL
 
 
-async def test_the_record_keeps_what_each_source_mattered() -> None:
-    asked = await ask(shop(), QUESTION)
-    assert asked.kept.asked == asked.done.asked
-    assert sum(one.weight for one in asked.kept.asked) == pytest.approx(1.0, abs=0.001)
-
-
 async def test_a_source_that_fails_is_left_out_and_named() -> None:
     tenant = shop()
     tenant.search.failing["reviews:"] = SearchUnavailableError("It failed.")
@@ -132,17 +125,6 @@ async def test_ten_procedures_are_candidates_beside_ten_thousand_reviews(tmp_pat
     of_source = Counter(id_prefix_of(hit.document_id) for hit in found.retrieved.documents)
     assert of_source[""] == 10
     assert 0 < of_source["reviews:"] <= 5 * tenant.config.retrieval.leg_size // 2
-
-
-async def test_the_documents_read_are_not_all_of_one_source() -> None:
-    reviews = [
-        document(f"reviews:r{number}", "May a parcel be refunded?", title="Parcel") for number in range(9)
-    ]
-    tenant = shop(*reviews, *(document(f"p{number}", "A refund.", title="Rule") for number in range(9)))
-    await ask(tenant, "May a parcel be refunded?")
-    read = [id_prefix_of(name) for name in tenant.search.read[-1]]
-    assert len(read) == DOCUMENTS_READ_OF_SOURCES
-    assert read.count("") >= 2
 
 
 async def test_a_source_of_a_shop_shows_its_facts() -> None:

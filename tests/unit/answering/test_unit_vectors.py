@@ -106,14 +106,6 @@ async def test_an_endpoint_that_is_late_is_unavailable(monkeypatch: pytest.Monke
         await cosines(made(FakeEmbedder(hangs=True)))
 
 
-async def test_a_unit_over_the_model_s_limit_goes_without() -> None:
-    embedder = FakeEmbedder()
-    longest = 700 - len(placed("x")[0]) + 1
-    long = units("x" * (longest + 1), "x" * longest)
-    assert set(await cosines(made(embedder), long)) == {1}
-    assert embedder.texts == [placed(long[1].text)]
-
-
 async def test_only_the_likeliest_units_get_a_vector() -> None:
     embedder = FakeEmbedder()
     many = units(*(f"Unit {number}." for number in range(UNITS_EMBEDDED + 3)))
@@ -155,12 +147,3 @@ async def test_vectors_that_another_question_pushed_out_meanwhile_are_still_used
     await cosines(vectors, units("One.", "Two."), content_hash="other")
     gate.opened.set()
     assert set(await asyncio.wait_for(waiting, 60)) == {0, 1}
-
-
-async def test_what_is_kept_is_bounded_also_by_one_question(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rank, "MOST_UNIT_VECTORS", 1)
-    embedder = FakeEmbedder()
-    vectors = made(embedder)
-    assert set(await cosines(vectors)) == {0, 1}
-    await cosines(vectors)
-    assert embedder.texts[1] == placed("Refills are payable on day 23.")

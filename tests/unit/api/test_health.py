@@ -73,8 +73,6 @@ def test_a_line_has_the_age_of_the_oldest_credential_that_is_in_use() -> None:
     assert deployed_names.SYSTEM_CREDENTIAL_AGE in told
 
 
-
-
 def test_a_failure_is_counted_in_one_line() -> None:
     task = Task()
     reported: list[int] = []
@@ -227,8 +225,6 @@ def test_the_end_of_an_answer_counts_its_sources() -> None:
         labels = f'{{source="{source}",state="{state}",tenant="shop"}}'
         assert f"assistant_sources_asked_total{labels} 1.0" in text
     assert metrics.live.take_left_out() == 1
-
-
 
 
 def problem(code: str) -> Problem:

@@ -118,7 +118,6 @@ def test_an_optional_value_may_be_missing_and_two_are_still_asked_for() -> None:
         ([{"pattern": "[A-Z]{2}-[0-9]{4}"}], True),
         ([{"pattern": "[0-9]{4}"}], False),
         ([{"pattern": "[A-Z]{2}-[0-9]{4}", "question": False, "context": "item"}], False),
-        ([{"pattern": "[A-Z]{2}-[0-9]{4}"}, {"name": "store", "pattern": "[a-z]{4}"}], False),
         (
             [{"pattern": "[A-Z]{2}-[0-9]{4}"}, {"name": "store", "pattern": "[a-z]{4}", "required": False}],
             True,
