@@ -8,7 +8,8 @@ quota below what the tenant may use, or a check that could not be made: the depl
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -50,13 +51,15 @@ def place_of(tenant: TenantConfig, file: Path) -> PlaceSection:
     return tenant.deployment
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Quota:
-    """A quota of the account."""
-
-    code: str
-    """``L-…``: an increase is requested by it."""
-    value: float
+@contextmanager
+def aws_errors(service: str, call: str) -> Generator[None]:
+    """Raise DeploymentError for an error of boto3."""
+    try:
+        yield
+    except ClientError as error:
+        raise DeploymentError(f"{service} refused {call}: {error}") from None
+    except BotoCoreError as error:
+        raise DeploymentError(f"Cannot call {service}: {error}") from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,53 +107,6 @@ class AwsAccount:
             raise DeploymentError(f"{function} failed: {said.decode(errors='replace')[:500]}")
         return cast("Mapping[str, Any]", json.loads(said or b"{}"))
 
-    def zones_of_service(self, name: str) -> frozenset[str] | None:
-        """Return the zones, by this account's names, of an endpoint service; None where it is not offered.
-
-        Raises DeploymentError.
-        """
-        found = self.call(
-            "ec2", "describe_vpc_endpoint_services", missing="InvalidServiceName", ServiceNames=[name]
-        )
-        details: list[Mapping[str, Any]] = found["ServiceDetails"] if found else []
-        zones = frozenset(str(zone) for each in details for zone in each["AvailabilityZones"])
-        return zones if details else None
-
-    def certificate(self, arn: str) -> Mapping[str, Any] | None:
-        """Return what ACM says of a certificate; None where there is none. Raises DeploymentError."""
-        found = self.call(
-            "acm", "describe_certificate", missing="ResourceNotFoundException", CertificateArn=arn
-        )
-        return None if found is None else cast("Mapping[str, Any]", found["Certificate"])
-
-    def role(self, name: str) -> Mapping[str, Any] | None:
-        """Return a role; None where there is none. Raises DeploymentError."""
-        found = self.call("iam", "get_role", missing="NoSuchEntity", RoleName=name)
-        return None if found is None else cast("Mapping[str, Any]", found["Role"])
-
-    def concurrent_functions(self) -> int:
-        """Return how many functions may run at once. Raises DeploymentError."""
-        return int(self.call("lambda", "get_account_settings")["AccountLimit"]["ConcurrentExecutions"])
-
-    def quotas(self, service: str, *, names: Collection[str]) -> Mapping[str, Quota]:
-        """Return the named quotas of a service that exist here, by name. Raises DeploymentError.
-
-        An account that never asked for a quota has AWS's default.
-        """
-        found: dict[str, Quota] = {}
-        for call in ("list_service_quotas", "list_aws_default_service_quotas"):
-            token: Mapping[str, str] = {}
-            while set(names) - found.keys():
-                page = self.call("service-quotas", call, ServiceCode=service, MaxResults=100, **token)
-                for each in page["Quotas"]:
-                    if each["QuotaName"] in names:
-                        quota = Quota(code=str(each["QuotaCode"]), value=float(each["Value"]))
-                        found.setdefault(str(each["QuotaName"]), quota)
-                if "NextToken" not in page:
-                    break
-                token = {"NextToken": str(page["NextToken"])}
-        return found
-
     def _described(self, stack: str) -> Mapping[str, Any] | None:
         found = self.call("cloudformation", "describe_stacks", missing="ValidationError", StackName=stack)
         described = found["Stacks"][0] if found else None
@@ -158,15 +114,21 @@ class AwsAccount:
 
     def call(self, service: str, call: str, *, missing: str | None = None, **given: Any) -> Any:
         """Return what a service answers; None for the error code ``missing``. Raises DeploymentError."""
-        try:
-            client = cast("Any", boto3).client(service, region_name=self.region, config=_LIMITS)
-            return getattr(client, call)(**given)
-        except ClientError as error:
-            if missing is not None and error.response.get("Error", {}).get("Code") == missing:
+        with aws_errors(service, call):
+            try:
+                return getattr(self._client(service), call)(**given)
+            except ClientError as error:
+                if missing is None or error.response.get("Error", {}).get("Code") != missing:
+                    raise
                 return None
-            raise DeploymentError(f"{service} refused {call}: {error}") from None
-        except BotoCoreError as error:
-            raise DeploymentError(f"Cannot call {service}: {error}") from None
+
+    def listed(self, service: str, call: str, key: str, **given: Any) -> list[Mapping[str, Any]]:
+        """Return what all pages of a call list under ``key``. Raises DeploymentError."""
+        with aws_errors(service, call):
+            return self._client(service).get_paginator(call).paginate(**given).build_full_result()[key]
+
+    def _client(self, service: str) -> Any:
+        return cast("Any", boto3).client(service, region_name=self.region, config=_LIMITS)
 
 
 # --- checks -----------------------------------------------------------------------------------------------
@@ -208,13 +170,14 @@ class AccountChecks:
 
     def _zones(self) -> Iterator[Finding]:
         """Check that each service is in the tenant's zones; zone names differ from account to account."""
-        known: dict[str, frozenset[str]] = {}
+        known: dict[str, set[str]] = {}
         for name in interface_services(self.templates):
-            zones = self.aws.zones_of_service(name)
-            if zones is None:
+            call, given = "describe_vpc_endpoint_services", {"ServiceNames": [name]}
+            found = self.aws.call("ec2", call, missing="InvalidServiceName", **given)
+            if found is None or not found["ServiceDetails"]:
                 yield self._absent_service(name)
             else:
-                known[name] = zones
+                known[name] = {zone for each in found["ServiceDetails"] for zone in each["AvailabilityZones"]}
         wanted = self.place.zones
         lacking = {name: [zone for zone in wanted if zone not in known[name]] for name in known}
         listed = [f"{name} is not in {', '.join(zones)}" for name, zones in lacking.items() if zones]
@@ -243,15 +206,16 @@ class AccountChecks:
         edge = self.tenant.edge
         if edge is None:
             return
-        found = self.aws.certificate(edge.certificate_arn)
-        place = ("edge", "certificate_arn")
-        if found is None:
+        place, call = ("edge", "certificate_arn"), {"CertificateArn": edge.certificate_arn}
+        described = self.aws.call("acm", "describe_certificate", missing="ResourceNotFoundException", **call)
+        if described is None:
             yield self._refused(
                 place,
                 "there is no such certificate. Ask for one: aws acm request-certificate --validation-method "
                 f"DNS --domain-name {edge.host_name}",
             )
             return
+        found = described["Certificate"]
         names = {str(found.get("DomainName")), *map(str, found.get("SubjectAlternativeNames", []))}
         if not names & {edge.host_name, f"*.{edge.host_name.partition('.')[2]}"}:
             yield self._refused(place, f"it is for {', '.join(sorted(names))}, not {edge.host_name}.")
@@ -261,7 +225,9 @@ class AccountChecks:
     def _publishers(self) -> Iterator[Finding]:
         for number, arn in enumerate(self.place.artifact_publishers):
             name = arn.rpartition("/")[2]
-            if f":{self.aws.account}:" in arn and self.aws.role(name) is None:
+            if f":{self.aws.account}:" not in arn:
+                continue
+            if self.aws.call("iam", "get_role", missing="NoSuchEntity", RoleName=name) is None:
                 yield self._refused(
                     ("deployment", "artifact_publishers", number),
                     f"there is no role {name}, and IAM trusts none that is not there. Make it first, or "
@@ -296,7 +262,7 @@ class AccountChecks:
 
     def _functions(self) -> Iterator[Finding]:
         wanted = concurrent_functions(self.templates)
-        limit = self.aws.concurrent_functions()
+        limit = int(self.aws.call("lambda", "get_account_settings")["AccountLimit"]["ConcurrentExecutions"])
         if limit < wanted:
             yield _remark(
                 f"Lambda runs {limit} functions at once in this account, and the tenant's queues may "
@@ -314,14 +280,20 @@ class AccountChecks:
             yield from self._quotas("ec2", vcpus, why=f" (vCPUs, to compile {models.llm} on)")
 
     def _quotas(self, service: str, wanted: Mapping[str, int], *, why: str = "") -> Iterator[Finding]:
-        found = self.aws.quotas(service, names=wanted.keys())
+        found: dict[str, Mapping[str, Any]] = {}
+        for call in (
+            "list_service_quotas",
+            "list_aws_default_service_quotas",
+        ):  # the account's own come first
+            if wanted.keys() - found.keys():
+                listed = self.aws.listed("service-quotas", call, "Quotas", ServiceCode=service)
+                found = {each["QuotaName"]: each for each in listed} | found
         for name, count in wanted.items():
             if name not in found:
                 yield _remark(f"{service} has no quota {name} in this region.")
-            elif found[name].value < count:
-                increase = _increase(service, found[name].code, count)
-                allowed = f"{found[name].value:g}"
-                yield _remark(f"quota {name}: {allowed}, and {count} are wanted{why}. {increase}")
+            elif (allowed := float(found[name]["Value"])) < count:
+                increase = _increase(service, found[name]["QuotaCode"], count)
+                yield _remark(f"quota {name}: {allowed:g}, and {count} are wanted{why}. {increase}")
 
     def _refused(self, place: Sequence[str | int], said: str) -> Finding:
         (line,) = said_of(self.tenant_file, [Contradiction(place, said)])

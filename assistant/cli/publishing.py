@@ -20,9 +20,8 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import boto3
-from botocore.exceptions import BotoCoreError, ClientError
 
-from assistant.cli.account import AwsAccount, place_of
+from assistant.cli.account import AwsAccount, aws_errors, place_of
 from assistant.cli.terminal import Terminal
 from assistant.domain.errors import ConfigurationError, DeploymentError
 from assistant.settings.deployment import ModelsSection
@@ -298,22 +297,18 @@ def _upload(
     aws: AwsAccount, outputs: Mapping[str, str], files: Mapping[str, Path], terminal: Terminal
 ) -> None:
     bucket = outputs[BUCKET_OUTPUT]
-    try:
-        given = boto3.client("sts", region_name=aws.region).assume_role(
-            RoleArn=outputs[PUBLISHER_OUTPUT], RoleSessionName="artifacts"
-        )["Credentials"]
-        session = cast("Any", boto3).Session(
-            aws_access_key_id=given["AccessKeyId"],
-            aws_secret_access_key=given["SecretAccessKey"],
-            aws_session_token=given["SessionToken"],
-            region_name=aws.region,
-        )
-        s3 = session.client("s3")
+    role = {"RoleArn": outputs[PUBLISHER_OUTPUT], "RoleSessionName": "artifacts"}
+    given = aws.call("sts", "assume_role", **role)["Credentials"]
+    session = cast("Any", boto3).Session(
+        aws_access_key_id=given["AccessKeyId"],
+        aws_secret_access_key=given["SecretAccessKey"],
+        aws_session_token=given["SessionToken"],
+        region_name=aws.region,
+    )
+    with aws_errors("s3", "upload_file"):
         for key, path in files.items():
-            s3.upload_file(str(path), bucket, key)
+            session.client("s3").upload_file(str(path), bucket, key)
             terminal.step(f"s3://{bucket}/{key}")
-    except (ClientError, BotoCoreError) as error:
-        raise DeploymentError(f"Cannot upload the model artifacts to {bucket}: {error}") from None
 
 
 def _packaged_files(task: str, folder: Path) -> Iterator[tuple[str, Path]]:

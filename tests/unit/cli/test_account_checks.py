@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
-from urllib.parse import parse_qs
 
 import pytest
+from botocore.client import BaseClient
+from botocore.exceptions import ClientError
 
 from assistant.cli.account import AccountChecks, AwsAccount, Finding
 from assistant.settings.tenant import load_tenant
@@ -25,12 +24,10 @@ CARE_KEYS = "/assistant/pharmacy/care-jwks"
 KEY = {"kty": "EC", "kid": "care", "crv": "P-256", "x": "x", "y": "y"}
 KEY_SET = json.dumps({"keys": [KEY]})
 
-pytestmark = pytest.mark.loopback
-
 
 @dataclass
 class Account:
-    """What one account would answer, on a socket, in AWS's own protocols."""
+    """What one account would answer."""
 
     zones: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     """Endpoint service = its zones; services of AWS that are not named here are in all."""
@@ -45,53 +42,37 @@ class Account:
     """Actions that the caller may not take."""
     asked: list[str] = field(default_factory=list[str])
 
-    def answer(self, action: str, given: Mapping[str, Any]) -> tuple[int, str]:
+    def call(self, _client: object, action: str, given: dict[str, Any]) -> dict[str, Any]:
+        """Stand for ``_make_api_call`` of every client of boto3."""
         self.asked.append(action)
         if action in self.denied:
-            return 403, json.dumps({"__type": "AccessDeniedException", "message": "not allowed"})
+            raise refusal("AccessDeniedException", action)
         match action:
             case "DescribeVpcEndpointServices":
-                return self._service(given["ServiceName.1"][0])
-            case "DescribeCertificate" if self.certificate is None:
-                return 400, json.dumps({"__type": "ResourceNotFoundException", "message": "no"})
+                (name,) = given["ServiceNames"]
+                if not (zones := self.zones.get(name, () if "vpce-svc-" in name else ZONES)):
+                    raise refusal("InvalidServiceName", action)
+                return {"ServiceDetails": [{"ServiceName": name, "AvailabilityZones": [*zones]}]}
             case "DescribeCertificate":
-                return 200, json.dumps({"Certificate": self.certificate})
-            case "GetParameter" if given["Name"] not in self.parameters:
-                return 400, json.dumps({"__type": "ParameterNotFound", "message": "no"})
+                if self.certificate is None:
+                    raise refusal("ResourceNotFoundException", action)
+                return {"Certificate": self.certificate}
             case "GetParameter":
-                value = {"Name": given["Name"], "Value": self.parameters[given["Name"]]}
-                return 200, json.dumps({"Parameter": value})
+                if given["Name"] not in self.parameters:
+                    raise refusal("ParameterNotFound", action)
+                return {"Parameter": {"Name": given["Name"], "Value": self.parameters[given["Name"]]}}
             case "GetRole":
-                return self._role(given["RoleName"][0])
+                if given["RoleName"] not in self.roles:
+                    raise refusal("NoSuchEntity", action)
+                return {"Role": {"RoleName": given["RoleName"]}}
             case "GetAccountSettings":
-                return 200, json.dumps({"AccountLimit": {"ConcurrentExecutions": self.functions}})
+                return {"AccountLimit": {"ConcurrentExecutions": self.functions}}
             case "ListServiceQuotas" | "ListAWSDefaultServiceQuotas":
                 return self._quotas(self.applied if action == "ListServiceQuotas" else self.default, given)
             case _:
                 raise AssertionError(action)
 
-    def _service(self, name: str) -> tuple[int, str]:
-        zones = self.zones.get(name, () if "vpce-svc-" in name else ZONES)
-        if not zones:
-            error = "<Code>InvalidServiceName</Code><Message>no</Message>"
-            return 400, f"<Response><Errors><Error>{error}</Error></Errors></Response>"
-        listed = "".join(f"<item>{zone}</item>" for zone in zones)
-        return 200, (
-            "<DescribeVpcEndpointServicesResponse><serviceDetailSet><item>"
-            f"<serviceName>{name}</serviceName><availabilityZoneSet>{listed}</availabilityZoneSet>"
-            "</item></serviceDetailSet></DescribeVpcEndpointServicesResponse>"
-        )
-
-    def _role(self, name: str) -> tuple[int, str]:
-        if name not in self.roles:
-            error = "<Error><Type>Sender</Type><Code>NoSuchEntity</Code><Message>no</Message></Error>"
-            return 404, f"<ErrorResponse>{error}</ErrorResponse>"
-        fields = f"<RoleName>{name}</RoleName><Path>/</Path><RoleId>A</RoleId><Arn>a</Arn>"
-        made = "<CreateDate>2026-01-01T00:00:00Z</CreateDate>"
-        role = f"<GetRoleResult><Role>{fields}{made}</Role></GetRoleResult>"
-        return 200, f"<GetRoleResponse>{role}</GetRoleResponse>"
-
-    def _quotas(self, quotas: Mapping[str, float], given: Mapping[str, Any]) -> tuple[int, str]:
+    def _quotas(self, quotas: Mapping[str, float], given: Mapping[str, Any]) -> dict[str, Any]:
         """A quota a page, so that pages are followed."""
         place = int(given.get("NextToken", 0))
         page = [
@@ -99,45 +80,20 @@ class Account:
             for number, (name, value) in enumerate(quotas.items())
         ]
         more = {"NextToken": str(place + 1)} if place + 1 < len(page) else {}
-        return 200, json.dumps({"Quotas": page[place : place + 1], **more})
+        return {"Quotas": page[place : place + 1], **more}
 
 
-class _Handler(BaseHTTPRequestHandler):
-    account: Account
-
-    def do_GET(self) -> None:
-        self._send(*self.account.answer("GetAccountSettings", {}))
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-        target = self.headers.get("X-Amz-Target")
-        if target is None:
-            given: Mapping[str, Any] = parse_qs(body)
-            self._send(*self.account.answer(given["Action"][0], given))
-        else:
-            self._send(*self.account.answer(target.rpartition(".")[2], json.loads(body)))
-
-    def _send(self, status: int, body: str) -> None:
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body.encode())))
-        self.end_headers()
-        self.wfile.write(body.encode())
-
-    def log_message(self, format: str, *args: Any) -> None: ...
+def refusal(code: str, action: str) -> ClientError:
+    return ClientError({"Error": {"Code": code, "Message": "no"}}, action)
 
 
 @pytest.fixture
-def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
+def account(monkeypatch: pytest.MonkeyPatch) -> Account:
     account = Account(zones={SYSTEM: ZONES})
-    handler = type("Handler", (_Handler,), {"account": account})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_address[1]}")
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "scripted")
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "scripted")
-        monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-        yield account
-        server.shutdown()
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "scripted")
+    monkeypatch.setattr(BaseClient, "_make_api_call", lambda *call: account.call(*call))
+    return account
 
 
 @pytest.fixture
