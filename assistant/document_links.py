@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import re
 import secrets
+from operator import attrgetter
 from pathlib import Path
 
 from assistant.domain.clock import Clock
@@ -19,6 +20,7 @@ from assistant.domain.errors import ConfigurationError, UnauthenticatedError
 from assistant.domain.identity import Identity
 from assistant.domain.public import PublicModel
 from assistant.private_files import make_secret_file
+from assistant.settings.tenant import TenantConfig
 
 LINK_LIFETIME_S = 600
 LINK_PAGE = "/open"
@@ -131,3 +133,10 @@ def local_secret(said: str, *, tenant: str, key: str, tenants_dir: Path, state_d
     if len(secret) < _SECRET_BYTES:
         raise ConfigurationError(f"{where}: {path} holds fewer than {_SECRET_BYTES} bytes.")
     return secret
+
+
+def tenant_secret(tenant: TenantConfig, key: str, *, tenants_dir: Path, state_dir: Path) -> bytes:
+    """Return the secret that a key of the tenant file names, as ``secrets.live_reads``. Raises as
+    ``local_secret``."""
+    said = attrgetter(key)(tenant)
+    return local_secret(said, tenant=tenant.name, key=key, tenants_dir=tenants_dir, state_dir=state_dir)

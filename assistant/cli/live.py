@@ -20,6 +20,7 @@ from typer import Argument, Option
 from assistant.answering.stored import MOST_ENTRIES, AuditLiveReads
 from assistant.aws.clients import AwsService, open_client
 from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, cli_reader, ids_by_kind, pairs_of, table
+from assistant.document_links import tenant_secret
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.errors import ConfigurationError
 from assistant.domain.live import CareContext, LiveRead, LiveReadQuery
@@ -32,7 +33,7 @@ from assistant.live_systems import HttpSystems, SystemAccess
 from assistant.settings.connector import Connector, OpenApiFile, Operation, OperationParameter, load_connector
 from assistant.settings.deployment import ReachEntry
 from assistant.settings.tenant import TenantConfig
-from assistant.wiring.live import Credentials, customer_pseudonym, live_reads_secret
+from assistant.wiring.live import Credentials, customer_pseudonym
 from assistant.wiring.stores import switches_dir
 
 if TYPE_CHECKING:
@@ -154,7 +155,8 @@ def reads(
     begin = (since or end - _LOOKS_BACK).replace(tzinfo=UTC)
     options, terminal = GlobalOptions.of(context), Terminal()
     config, state_dir = options.tenant(tenant), options.state_dir.resolve()
-    secret = live_reads_secret(config, tenants_dir=options.tenants_dir, state_dir=state_dir)
+    folders = {"tenants_dir": options.tenants_dir, "state_dir": state_dir}
+    secret = tenant_secret(config, "secrets.live_reads", **folders)
 
     async def read_all(stores: EmbeddedTenant) -> list[LiveRead]:
         """Return the reads of all pages; each page is an audit of its own."""

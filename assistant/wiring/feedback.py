@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from assistant.answering.ports import AnswerRecords
-from assistant.document_links import local_secret
+from assistant.document_links import tenant_secret
 from assistant.domain.clock import Clock, SystemClock
 from assistant.knowledge.reading import ReadableDocuments
 from assistant.learning.feedback_store import StoredFeedback
 from assistant.learning.intake import OpenCases
 from assistant.learning.mover import MoveFeedback, MoverStores
-from assistant.learning.ports import DeskStore, PatientDataFilter, ReplacedText
+from assistant.learning.ports import PatientDataFilter, ReplacedText
 from assistant.learning.signals import ErasePatient, Signals
 from assistant.settings.deployed_names import FEEDBACK_SECRET_PURPOSE
 from assistant.settings.process import LearningSettings, MovingSettings, StoreSettings
@@ -33,6 +32,7 @@ from assistant.wiring.stores import (
     DESK,
     DOCUMENTS,
     ERASURE_KEYS,
+    FEEDBACK_FILES,
     OUTBOX,
     RECORDS,
     STATES,
@@ -66,45 +66,36 @@ async def open_movers(settings: StoreSettings) -> AsyncGenerator[Sequence[MoveFe
         async def open_one(tenant: TenantConfig) -> MoveFeedback:
             stores = embedded_tenant(tenant, state_dir=settings.state_dir)
             stack.push_async_callback(stores.close)
-            return embedded_mover(tenant, settings, stores)
+            folders = {"tenants_dir": settings.tenants_dir, "state_dir": settings.state_dir}
+            return await _mover(tenant, stores, local_signals(tenant, **folders))
 
         yield list((await open_each(files.tenants, open_one, settings=settings, required=False)).values())
 
 
-def embedded_mover(
-    tenant: TenantConfig,
-    settings: StoreSettings,
-    stores: EmbeddedTenant,
-) -> MoveFeedback:
-    """Return the mover over a tenant's embedded stores. Raises ConfigurationError."""
-    return MoveFeedback(
-        MoverStores(
-            outbox=stores.outbox,
-            records=stores.records,
-            texts=stores.texts,
-            keys=stores.erasure_keys,
-            feedback=stores.feedback,
-            intake=_open_cases(stores.desk, tenant, records=stores.records),
-            patients=patients_filter(),
-        ),
-        signals=local_signals(tenant, tenants_dir=settings.tenants_dir, state_dir=settings.state_dir),
+async def _mover(tenant: TenantConfig, stores: AwsStores | EmbeddedTenant, signals: Signals) -> MoveFeedback:
+    records, documents, states = await stores.of(RECORDS), await stores.of(DOCUMENTS), await stores.of(STATES)
+    in_language, clock = language(tenant.language), SystemClock()
+    moved = MoverStores(
+        outbox=await stores.of(OUTBOX),
+        records=records,
+        texts=ReadableDocuments(documents, states=states),
+        keys=await stores.of(ERASURE_KEYS),
+        feedback=await _feedback(stores, tenant.name),
+        intake=OpenCases(await stores.of(DESK), records=records, language=in_language, clock=clock),
+        patients=patients_filter(),
     )
+    return MoveFeedback(moved, signals=signals)
 
 
-def _open_cases(desk: DeskStore, tenant: TenantConfig, *, records: AnswerRecords) -> OpenCases:
-    return OpenCases(desk, records=records, language=language(tenant.language), clock=SystemClock())
+async def _feedback(stores: AwsStores | EmbeddedTenant, tenant: str) -> StoredFeedback:
+    files, keys = await stores.of(FEEDBACK_FILES), await stores.of(ERASURE_KEYS)
+    return StoredFeedback(files, tenant=tenant, keys=keys)
 
 
 def local_signals(tenant: TenantConfig, *, tenants_dir: Path, state_dir: Path) -> Signals:
     """Return what makes events, with the key of pseudonyms that the tenant file names. Raises
     ConfigurationError."""
-    secret = local_secret(
-        tenant.feedback.pseudonyms,
-        tenant=tenant.name,
-        key="feedback.pseudonyms",
-        tenants_dir=tenants_dir,
-        state_dir=state_dir,
-    )
+    secret = tenant_secret(tenant, "feedback.pseudonyms", tenants_dir=tenants_dir, state_dir=state_dir)
     return Signals(tenant, secret=secret)
 
 
@@ -147,12 +138,10 @@ class Moving:
 async def open_moving(settings: MovingSettings) -> AsyncGenerator[Moving]:
     """Open the mover of the function's tenant. Raises ConfigurationError, DependencyError."""
     from assistant.aws.parameters import kms_link_secret
-    from assistant.aws.s3 import S3FeedbackFiles
 
     async with AsyncExitStack() as stack:
         clients = AwsClients(settings, stack)
-        s3 = await clients.aws("s3")
-        tenant = await tenant_in(s3, settings)
+        tenant = await tenant_in(await clients.aws("s3"), settings)
         secret = await kms_link_secret(
             ssm=await clients.aws("ssm"),
             kms=await clients.aws("kms"),
@@ -160,32 +149,10 @@ async def open_moving(settings: MovingSettings) -> AsyncGenerator[Moving]:
             tenant=tenant.name,
             purpose=FEEDBACK_SECRET_PURPOSE,
         )
-        aws = AwsStores(clients, settings, stack=stack)
-        records, keys = await aws.of(RECORDS), await aws.of(ERASURE_KEYS)
-        files = S3FeedbackFiles(
-            s3,
-            bucket=settings.labels_bucket,
-            texts_bucket=settings.texts_bucket,
-            kms_key_id=settings.feedback_key_id,
-        )
-        feedback = StoredFeedback(files, tenant=tenant.name, keys=keys)
-        signals = Signals(tenant, secret=secret)
-        texts = ReadableDocuments(await aws.of(DOCUMENTS), states=await aws.of(STATES))
-        stores = MoverStores(
-            outbox=await aws.of(OUTBOX),
-            records=records,
-            texts=texts,
-            keys=keys,
-            feedback=feedback,
-            intake=_open_cases(await aws.of(DESK), tenant, records=records),
-            patients=patients_filter(),
-        )
-        yield Moving(
-            MoveFeedback(stores, signals=signals),
-            ErasePatient(signals=signals, keys=keys, feedback=feedback),
-            SystemClock(),
-            settings,
-        )
+        aws, signals = AwsStores(clients, settings, stack=stack), Signals(tenant, secret=secret)
+        keys, feedback = await aws.of(ERASURE_KEYS), await _feedback(aws, tenant.name)
+        erase = ErasePatient(signals=signals, keys=keys, feedback=feedback)
+        yield Moving(await _mover(tenant, aws, signals), erase, SystemClock(), settings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +166,6 @@ class RankingTurn:
 @asynccontextmanager
 async def open_ranking_turn(settings: LearningSettings) -> AsyncGenerator[RankingTurn]:
     """Raises ConfigurationError where the protected questions are missing or not this tenant's."""
-    from assistant.aws.s3 import S3FeedbackFiles
     from assistant.aws.s3_files import download_questions
     from assistant.tuning.gate import read_protected
     from assistant.tuning.releases import LearnRanking
@@ -210,10 +176,11 @@ async def open_ranking_turn(settings: LearningSettings) -> AsyncGenerator[Rankin
         await download_questions(s3, uri=settings.protected_questions_s3, into=settings.questions_file)
         protected = await asyncio.to_thread(read_protected, settings.questions_file, tenant=settings.tenant)
         aws = AwsStores(clients, settings, stack=stack)
-        desk, keys = await aws.of(DESK), await aws.of(ERASURE_KEYS)
-        files = S3FeedbackFiles(s3, bucket=settings.labels_bucket)
-        feedback = StoredFeedback(files, tenant=settings.tenant, keys=keys)
         learner = LearnRanking(
-            tenant=settings.tenant, feedback=feedback, desk=desk, protected=protected, clock=clock
+            tenant=settings.tenant,
+            feedback=await _feedback(aws, settings.tenant),
+            desk=await aws.of(DESK),
+            protected=protected,
+            clock=clock,
         )
         yield RankingTurn(learner.turn, settings.metrics_service)

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final
 from assistant.document_links import local_secret
 from assistant.settings.deployment import ReachEntry
 from assistant.settings.process import ServiceSettings
-from assistant.settings.tenant import TenantConfig
 from assistant.wiring.stores import LIVE_READS, SWITCHES, StoreChoice
 
 if TYPE_CHECKING:
@@ -85,17 +84,6 @@ def customer_pseudonym(customer: str, *, secret: bytes) -> str:
     """Return the name of a customer in the record of reads, the same as long as the secret is."""
     code = hmac.new(secret, f"live-read/1:customer:{customer}".encode(), hashlib.sha256)
     return code.hexdigest()[:_PSEUDONYM_DIGITS]
-
-
-def live_reads_secret(tenant: TenantConfig, *, tenants_dir: Path, state_dir: Path) -> bytes:
-    """Return the key that ``secrets.live_reads`` names. Raises as ``local_secret``."""
-    return local_secret(
-        tenant.secrets.live_reads,
-        tenant=tenant.name,
-        key="secrets.live_reads",
-        tenants_dir=tenants_dir,
-        state_dir=state_dir,
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import structlog
 
 from assistant.answering.prompt import FileTokenCounter
-from assistant.document_links import SignedDocumentLinks, local_secret
+from assistant.document_links import SignedDocumentLinks, tenant_secret
 from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.errors import ConfigurationError
 from assistant.knowledge.add_documents import AddDocuments
@@ -260,13 +260,8 @@ async def _secret(
 
         ssm, kms = await clients.aws("ssm"), await clients.aws("kms")
         return await kms_link_secret(ssm=ssm, kms=kms, name=name, tenant=tenant.name, purpose=purpose)
-    return local_secret(
-        named,
-        tenant=tenant.name,
-        key=f"secrets.{key}",
-        tenants_dir=settings.tenants_dir,
-        state_dir=settings.state_dir,
-    )
+    folders = {"tenants_dir": settings.tenants_dir, "state_dir": settings.state_dir}
+    return tenant_secret(tenant, f"secrets.{key}", **folders)
 
 
 @asynccontextmanager

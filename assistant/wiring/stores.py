@@ -13,7 +13,7 @@ from functools import cached_property
 from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import structlog
 
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
         PassageIndex,
         WriteTurn,
     )
-    from assistant.learning.feedback_store import StoredFeedback
+    from assistant.learning.feedback_store import FeedbackFiles, StoredFeedback
     from assistant.learning.ports import DeskStore, ErasureKeys, FeedbackOutbox
     from assistant.live.ports import LiveReads, SystemSwitches
 
@@ -87,6 +87,7 @@ def _parameter(embedded: str, aws: str, argument: str, setting: str) -> Port[Any
 
 
 _BUCKET = {"bucket": "documents_bucket", "kms_key_id": "documents_key_id"}
+_FEEDBACK = {"bucket": "labels_bucket", "texts_bucket": "texts_bucket", "kms_key_id": "feedback_key_id"}
 _STATES, _RECORDS, _EVENTS = {"table": "states_table"}, {"table": "records_table"}, {"table": "events_table"}
 DOCUMENTS: Port[DocumentStore] = Port("documents", "s3:S3DocumentStore", _BUCKET, service="s3")
 QUEUE = _queue("queue", "ingestion_queue_url")
@@ -103,6 +104,7 @@ LIVE_READS: Port[LiveReads] = Port("live_reads", "dynamodb_records:DynamoDbLiveR
 OUTBOX: Port[FeedbackOutbox] = Port("outbox", "dynamodb_feedback:DynamoDbFeedbackOutbox", _RECORDS)
 EVENT_LOG: Port[AnswerLog] = Port("log", "dynamodb_log:DynamoDbAnswerLog", _EVENTS, expires=True)
 SENT_VALUES: Port[SentValues] = Port("sent_values", "dynamodb_log:DynamoDbSentValues", _EVENTS, expires=True)
+FEEDBACK_FILES: Port[FeedbackFiles] = Port("feedback_files", "s3:S3FeedbackFiles", _FEEDBACK, service="s3")
 ERASURE_KEYS: Port[ErasureKeys] = Port("erasure_keys", "dynamodb_feedback:DynamoDbErasureKeys", _EVENTS)
 DESK: Port[DeskStore] = Port("desk", "dynamodb_desk:DynamoDbDeskStore", {"table": "desk_table"})
 POWER: Port[EndpointPower] = _parameter("power", "ParameterPower", "name", "power_parameter")
@@ -269,6 +271,10 @@ class EmbeddedTenant:
             late="Another reindex of this tenant runs. Wait until it ends.",
         )
 
+    async def of(self, port: Port[Adapter]) -> Adapter:
+        """Return the store of a port."""
+        return getattr(self, port.embedded)
+
     @cached_property
     def feedback(self) -> StoredFeedback:
         """Events and sealed texts of the folder's tenant."""
@@ -389,9 +395,9 @@ class StoreChoice:
         """Return the adapter of a port, by the setting that chooses it."""
         if getattr(self.settings, port.chosen_by) not in (None, "embedded"):
             return await self.aws.of(port)
-        store = getattr(self._embedded_tenant(), port.embedded)
+        store = await self._embedded_tenant().of(port)
         if port.expires:
-            store.begin_sweep()
+            cast("Any", store).begin_sweep()
         return store
 
     @property

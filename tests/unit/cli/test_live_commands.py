@@ -17,12 +17,12 @@ from typer.testing import CliRunner
 from assistant.cli.live import ConnectorTrial, TrialCaller, confusable, try_connector
 from assistant.cli.main import app
 from assistant.cli.terminal import GlobalOptions
-from assistant.document_links import local_secret
+from assistant.document_links import tenant_secret
 from assistant.domain.live import LiveRead
 from assistant.embedded.records import SqliteLiveReads
 from assistant.settings.connector import load_connector
 from assistant.settings.tenant import load_tenant
-from assistant.wiring.live import customer_pseudonym, live_reads_secret
+from assistant.wiring.live import customer_pseudonym
 from tests.attacks.live_scene import CUSTOMER, ORDER, PAGE, answers_well, order
 from tests.fakes.scripted_http import Exchange, Script, scripted_http
 from tests.fakes.tls_front import Authority, tls_front
@@ -379,9 +379,9 @@ def test_a_new_key_of_document_links_leaves_the_audit_as_it_was(connector: Path)
     folder = connector.parents[1]
     state = folder / "state"
     tenant = load_tenant(folder / "north.toml")
-    secret = live_reads_secret(tenant, tenants_dir=folder, state_dir=state)
+    secret = tenant_secret(tenant, "secrets.live_reads", tenants_dir=folder, state_dir=state)
     record(folder, live_read(0, subject=customer_pseudonym(CUSTOMER, secret=secret)))
-    local_secret(tenant.secrets.document_links, tenant="north", key="k", tenants_dir=folder, state_dir=state)
+    tenant_secret(tenant, "secrets.document_links", tenants_dir=folder, state_dir=state)
     (state / "secrets" / "north" / "document-links").unlink()
     asked = ("--json", "live", "reads", "--tenant", "north", "--customer")
     assert '"read_id":"r0"' in ran(folder, *asked, CUSTOMER)[1].replace(" ", "")
