@@ -32,7 +32,7 @@ from assistant.answering.routing import Routing, SourceScores, route, spread_out
 from assistant.answering.search import NO_FILTERS, Search, SearchScope, State
 from assistant.answering.services import TenantServices
 from assistant.answering.tables import Comparison, ItemTables, opinions
-from assistant.answering.vocabulary import Vocabulary
+from assistant.answering.vocabulary import Vocabulary, codes_in
 from assistant.domain.answers import Certainty, GateDecision
 from assistant.domain.documents import (
     KnownWords,
@@ -212,7 +212,7 @@ class FindEvidence:
         found = Evidence(
             query,
             searched,
-            QuestionTerms(terms),
+            QuestionTerms(terms, codes=codes_in(query.text)),
             retrieved,
             tuple(_move_to_front(ranked, documents)),
             documents,
@@ -292,7 +292,6 @@ class FindEvidence:
                 units,
                 asked=found.asked,
                 stems=self.scorer.stems_of(document, units),
-                question=found.query.text,
                 cosines=cosines.get(one.document_id, {}),
             )
             added += moved.of_age(document.card) if moved is not None else 0.0
@@ -306,15 +305,15 @@ class FindEvidence:
         best, query = found.read[0], found.query
         section = self._section(best, found, max_words=query.max_words)
         features = self.gate_features(found, section)
-        judged = self.gate.run(features)
+        decision, certainty = self.gate.run(features)
         also = None
         if len(found.read) > 1 and found.ranked[0].score - found.ranked[1].score <= _CONTENDS_WITHIN:
             also = self._section(found.read[1], found, max_words=query.also_words)
         return replace(
             found,
-            gate=judged.decision,
+            gate=decision,
             features=features,
-            certainty=judged.certainty,
+            certainty=certainty,
             section=section,
             also=also,
         )

@@ -9,7 +9,6 @@ gate stops only a question that is far from every document.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from assistant.answering.rank import Weights, shipped_weights
 from assistant.domain.answers import Certainty, GateDecision
@@ -19,22 +18,13 @@ NOTHING_VISIBLE = GateDecision(passed=False, best_cosine=0.0, coverage=0.0, prob
 """The decision where filters and access labels exclude every document."""
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """The gate's decision, and how sure the answer is."""
-
-    decision: GateDecision
-    certainty: Certainty | None
-    """None: not in the knowledge base."""
-
-
 class Gate:
     """One tenant's gate.
 
     Example::
 
-        judged = Gate(tenant.gate).run(features)
-        if judged.certainty is None: ...  # refused
+        decision, certainty = Gate(tenant.gate).run(features)
+        if certainty is None: ...  # refused
     """
 
     def __init__(self, settings: GateSection) -> None:
@@ -42,8 +32,9 @@ class Gate:
         self.answered_from, self.possibly_from = settings.thresholds
         self._hopeless_below = settings.hopeless_cosine
 
-    def run(self, features: Mapping[str, float]) -> Judged:
-        """Judge the best document by its features (``rank.document_features`` and those of the index).
+    def run(self, features: Mapping[str, float]) -> tuple[GateDecision, Certainty | None]:
+        """Judge the best document by its features (``rank.document_features`` and those of the index): return
+        the decision, and how sure the answer is; None: not in the knowledge base.
 
         A title with a number names one thing ("Reject 75"), so that a question with other numbers is never
         answered for certain from it.
@@ -61,7 +52,7 @@ class Gate:
             answered_from=round(self.answered_from, 4),
             possibly_from=round(self.possibly_from, 4),
         )
-        return Judged(decision, certainty)
+        return decision, certainty
 
     def is_hopeless(self, best_cosine: float) -> bool:
         """Return whether no model needs to read the documents: the nearest passage or title is farther than

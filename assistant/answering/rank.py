@@ -271,10 +271,11 @@ def softmax(scores: Sequence[float]) -> list[float]:
 
 
 class QuestionTerms:
-    """The terms of one question and their whole weight."""
+    """The terms of one question and their whole weight; ``codes``: ``codes_in`` the question."""
 
-    def __init__(self, terms: Sequence[Term]) -> None:
+    def __init__(self, terms: Sequence[Term], *, codes: frozenset[str] = frozenset()) -> None:
         self.terms = tuple(terms)
+        self.codes = codes
         self.weight = sum(term.weight for term in terms) or 1.0
         self.stems = frozenset[str]().union(*(term.forms for term in terms))
 
@@ -464,7 +465,6 @@ def document_features(
     *,
     asked: QuestionTerms,
     stems: frozenset[str],
-    question: str,
     cosines: Mapping[int, float],
 ) -> dict[str, float]:
     """Return what the units of a document say of it, beside its score by the index.
@@ -473,7 +473,7 @@ def document_features(
     """
     scores = sorted((one.score for one in units), reverse=True)[:3]
     nearest = sorted(cosines.values(), reverse=True)
-    in_title, in_question = codes_in(document.card.title), codes_in(question)
+    in_title, in_question = codes_in(document.card.title), asked.codes
     return {
         "index": ranked.score,
         "best_unit": scores[0] if scores else 0.0,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from assistant.answering.gate import NOTHING_VISIBLE, Gate, Judged, explain
+from assistant.answering.gate import NOTHING_VISIBLE, Gate, explain
 from assistant.answering.rank import Weights, WeightsFile
-from assistant.domain.answers import Certainty
+from assistant.domain.answers import Certainty, GateDecision
 from assistant.settings.tenant import GateSection
 
 BY_COSINE = Weights(
@@ -18,7 +18,9 @@ WORTH = GateSection(right_sure=1.0, right_possible=0.7, wrong_possible=-0.3, wro
 """Thresholds 0.6 and 0.3."""
 
 
-def judged(*, cosine: float, worth: GateSection = WORTH, **features: float) -> Judged:
+def judged(
+    *, cosine: float, worth: GateSection = WORTH, **features: float
+) -> tuple[GateDecision, Certainty | None]:
     gate = Gate(worth)
     gate.weights = BY_COSINE
     return gate.run({"passage_cosine": cosine, **features})
@@ -36,9 +38,9 @@ def judged(*, cosine: float, worth: GateSection = WORTH, **features: float) -> J
     ],
 )
 def test_the_probability_has_three_outcomes(cosine: float, certainty: Certainty | None) -> None:
-    found = judged(cosine=cosine)
-    assert found.certainty is certainty
-    assert found.decision.passed is (certainty is not None)
+    decision, found = judged(cosine=cosine)
+    assert found is certainty
+    assert decision.passed is (certainty is not None)
 
 
 @pytest.mark.parametrize(
@@ -67,11 +69,11 @@ def test_utilities_that_are_out_of_order_or_replaced_are_refused(worth: dict[str
 
 
 def test_a_document_about_another_number_is_never_a_sure_answer() -> None:
-    assert judged(cosine=0.9, title_other_number=1.0).certainty is Certainty.POSSIBLY
+    assert judged(cosine=0.9, title_other_number=1.0)[1] is Certainty.POSSIBLY
 
 
 def test_the_decision_keeps_numbers_and_thresholds() -> None:
-    decision = judged(cosine=0.512345, coverage=1.0).decision
+    decision = judged(cosine=0.512345, coverage=1.0)[0]
     assert (decision.best_cosine, decision.coverage) == (0.5123, 1.0)
     assert decision.probability == pytest.approx(0.5308, abs=1e-4)
     assert (decision.answered_from, decision.possibly_from) == (0.6, 0.3)
