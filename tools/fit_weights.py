@@ -246,52 +246,58 @@ def _add(choices: list[Choice], rows: Sequence[Sequence[float]], right: Sequence
 # Fits
 
 
-@dataclass(frozen=True, slots=True)
-class _Fit:
-    """One fit: asks the questions of all tenants, over services that stay open."""
+class _RankingFit:
+    """Asks the questions of all tenants, over services that stay open.
 
-    runtime: LocalRuntime
-    questions: Questions
-    short: Questions
-    """The same questions as messages of two to seven words: the gate is fitted on them, too."""
-    fitted_on: str
-    gate_fitted_on: str
-    shop: Path
-    """Questions of a shop with their kinds."""
+    The gate is fitted on the same questions as messages of two to seven words, too.
+    """
 
-    async def run(self, services: Mapping[str, TenantServices], folder: Path) -> None:
-        observed = await self._ask(services, "as the weights are", self.questions)
-        self._listwise(folder, "ranker", ranker_choices(observed), list(INDEX_FEATURES))
+    def __init__(self, runtime: LocalRuntime, folder: Path) -> None:
+        questions = committed(runtime.options)
+        self._runtime, self._folder = runtime, folder
+        paths, short = (
+            {name: questions / part / f"{name}.jsonl" for name in _TENANTS} for part in ("", "short")
+        )
+        self._questions, self._short = (
+            {tenant: load_questions(path) for tenant, path in each.items()} for each in (paths, short)
+        )
+        self._fitted_on = f"tuning halves of {_hashes(paths.values())}"
+        self._gate_fitted_on = f"tuning halves of {_hashes((*paths.values(), *short.values()))}"
+        self._shop = questions / "shop" / "tuning.jsonl"
+
+    async def run(self, services: Mapping[str, TenantServices]) -> None:
+        observed = await self._ask(services, "as the weights are", self._questions)
+        self._listwise("ranker", ranker_choices(observed), list(INDEX_FEATURES))
         for kind in ("units", "unit_vectors"):
             names = list(shipped_weights(kind).features)
-            self._listwise(folder, kind, unit_choices(observed, names), names)
-        observed = await self._ask(services, "with new units", self.questions)
+            self._listwise(kind, unit_choices(observed, names), names)
+        observed = await self._ask(services, "with new units", self._questions)
         for kind in ("unit_vectors", "reranker"):
             names = list(shipped_weights(kind).features)
             choices = unit_choices if kind == "unit_vectors" else document_choices
-            self._listwise(folder, kind, choices(observed, names), names)
-        observed = await self._ask(services, "with new order", self.questions)
-        observed_short = await self._ask(services, "short", self.short)
+            self._listwise(kind, choices(observed, names), names)
+        observed = await self._ask(services, "with new order", self._questions)
+        observed_short = await self._ask(services, "short", self._short)
         names = list(shipped_weights("gate").features)
         values, bias = fit_logistic(*gate_rows([*observed, *observed_short], names), penalty=PENALTY["gate"])
-        raw = weights_file("gate", names, values, bias=bias, fitted_on=self.gate_fitted_on)
-        _write(folder, "gate", raw)
-        await self._fit_head(folder, next(iter(services.values())))
+        raw = weights_file("gate", names, values, bias=bias, fitted_on=self._gate_fitted_on)
+        _write(self._folder, "gate", raw)
+        await self._fit_head(next(iter(services.values())))
 
-    def _listwise(self, folder: Path, kind: Kind, choices: Sequence[Choice], names: Sequence[str]) -> None:
+    def _listwise(self, kind: Kind, choices: Sequence[Choice], names: Sequence[str]) -> None:
         values = fit_listwise(choices, penalty=PENALTY[kind])
-        _write(folder, kind, weights_file(kind, names, values, fitted_on=self.fitted_on))
+        _write(self._folder, kind, weights_file(kind, names, values, fitted_on=self._fitted_on))
 
-    async def _fit_head(self, folder: Path, services: TenantServices) -> None:
+    async def _fit_head(self, services: TenantServices) -> None:
         """Fit whether a question leans on the one before it, and its kind."""
-        asked = [one for every in self.questions.values() for one in every if one.split == "tuning"]
+        asked = [one for every in self._questions.values() for one in every if one.split == "tuning"]
         vectors = await _vectors(services, [one.question for one in asked])
         vocabulary = Vocabulary.of(services.tenant)
         counts = [head_counts(one.question, vocabulary) for one in asked]
         rows = np.hstack([_HEAD_SCALE * vectors, np.array(counts)])
         leans = [one.kind == "follow_up" for one in asked]
         weights, bias = _raw_logistic(rows, leans)
-        named = [(one.question, _KINDS[one.kind]) for one in load_routed(self.shop) if one.kind in _KINDS]
+        named = [(one.question, _KINDS[one.kind]) for one in load_routed(self._shop) if one.kind in _KINDS]
         rules = [(one.question, "rule") for one in asked if one.answerable][::_RULES_EVERY]
         questions, kinds = zip(*named, *rules, strict=True)
         names = tuple(sorted(set(kinds)))
@@ -305,9 +311,9 @@ class _Fit:
             kinds=names,
             kind_bias=tuple(round(one, 4) for _, one in fitted),
             kind_vectors=tuple(tuple(round(_HEAD_SCALE * one, 3) for one in row) for row, _ in fitted),
-            fitted_on=f"{self.fitted_on}; {self.shop.name}",
+            fitted_on=f"{self._fitted_on}; {self._shop.name}",
         )
-        (folder / "reading.json").write_bytes(json.dumps(head.model_dump(mode="json")).encode() + b"\n")
+        (self._folder / "reading.json").write_bytes(json.dumps(head.model_dump(mode="json")).encode() + b"\n")
 
     async def _ask(
         self, services: Mapping[str, TenantServices], when: str, asked: Questions
@@ -318,7 +324,7 @@ class _Fit:
             observer, questions = Observer(services[tenant]), [one for one in every if one.split == "tuning"]
             await observer.check(questions)
             earlier = {question.qid: question.question for question in every}
-            with self.runtime.terminal.counting(f"{when}: {tenant}", "questions") as show:
+            with self._runtime.terminal.counting(f"{when}: {tenant}", "questions") as show:
                 async for one in observe_all(observer, questions, earlier):
                     observed.append(one)
                     show(len(observed), len(questions))
@@ -480,20 +486,7 @@ async def _fit(runtime: LocalRuntime, ports: Mapping[str, int], folder: Path, wh
             head = fit_support(support_rows(questions))
             (folder / "support.json").write_text(json.dumps(head, indent=1) + "\n", encoding="utf-8")
         else:
-            await _ranking(runtime, questions).run(services, folder)
-
-
-def _ranking(runtime: LocalRuntime, questions: Path) -> _Fit:
-    paths = {tenant: questions / f"{tenant}.jsonl" for tenant in _TENANTS}
-    short_paths = {tenant: questions / "short" / f"{tenant}.jsonl" for tenant in _TENANTS}
-    return _Fit(
-        runtime,
-        {tenant: load_questions(path) for tenant, path in paths.items()},
-        {tenant: load_questions(path) for tenant, path in short_paths.items()},
-        fitted_on=f"tuning halves of {_hashes(paths.values())}",
-        gate_fitted_on=f"tuning halves of {_hashes((*paths.values(), *short_paths.values()))}",
-        shop=questions / "shop" / "tuning.jsonl",
-    )
+            await _RankingFit(runtime, folder).run(services)
 
 
 def main() -> int:

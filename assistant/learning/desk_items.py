@@ -397,9 +397,7 @@ class Resolutions:
         if stored.case.state is not CaseState.PROPOSED:
             raise ConflictError(f"The case is {stored.case.state}; nothing is proposed in it.")
         if asked.approve and stored.case.resolved_by == identity.agent:
-            raise ForbiddenError(
-                "You proposed this yourself. Under this tenant's profile another person must approve it."
-            )
+            raise ForbiddenError(_OWN_APPROVAL)
         item = await self._item_of(stored.case, identity=identity)
         if asked.approve:
             if item is not None and served_body(item).state is not ItemState.LIVE:  # else its answer was lost

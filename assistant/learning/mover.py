@@ -186,7 +186,8 @@ class MoveFeedback:
         if self._stores.patients is None or not self._signals.keeps_texts:
             group.events = [signal.event for signal in signals]
             return group
-        replaced = await asyncio.to_thread(self._replace_all, self._stores.patients, signals)
+        patients = self._stores.patients
+        replaced = await asyncio.to_thread(lambda: [self._replaced(patients, one) for one in signals])
         subjects = sorted({name for _, names in replaced for name in names})
         keys = await self._stores.keys.keys_of(subjects, create=True)
         for signal, (words, names) in zip(signals, replaced, strict=True):
@@ -195,12 +196,6 @@ class MoveFeedback:
             group.events.append(signal.event.model_copy(update={"text_id": text_id}))
             group.texts += [] if text is None else [text]
         return group
-
-    def _replace_all(
-        self, patients: PatientDataFilter, signals: Sequence[Signal]
-    ) -> list[tuple[FeedbackText, frozenset[str]]]:
-        """Return for each signal its words without patients' data, and their subjects."""
-        return [self._replaced(patients, signal) for signal in signals]
 
     def _replaced(self, patients: PatientDataFilter, signal: Signal) -> tuple[FeedbackText, frozenset[str]]:
         said = {name: text for name, text in signal.words.model_dump().items() if text}

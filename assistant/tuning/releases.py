@@ -315,17 +315,19 @@ class Turn:
     reason: str
 
 
+@dataclass(slots=True, kw_only=True)
 class LearnRanking:
     """Learns releases for one tenant."""
 
-    def __init__(
-        self, *, tenant: str, feedback: FeedbackStore, desk: DeskStore, protected: ProtectedSet, clock: Clock
-    ) -> None:
-        self._tenant = tenant
-        self._feedback = feedback
-        self._protected = protected
-        self._clock = clock
-        self._releases = Releases(desk, clock=clock)
+    tenant: str
+    feedback: FeedbackStore
+    desk: DeskStore
+    protected: ProtectedSet
+    clock: Clock
+
+    @property
+    def releases(self) -> Releases:
+        return Releases(self.desk, clock=self.clock)
 
     async def learn(self, request: LearningRequest) -> Release[RankerRelease]:
         """Return the release: a trial, or refused with its report. Nothing is stored where it raises.
@@ -333,35 +335,35 @@ class LearnRanking:
         Raises InvalidRequestError for a window that cannot be learned from, ConflictError for a trial that
         runs, another learner or judgements like chance, ConfigurationError for questions that do not fit.
         """
-        known = await self._releases.all()
+        known = await self.releases.all()
         await self._end_trial(known, request)
         rankers = _rankers(known)
         gate, looks = self._gate(known, rankers)
         collector = SignalCollector(rankers=rankers)
-        async for event in self._feedback.read(request.since, request.until):
+        async for event in self.feedback.read(request.since, request.until):
             collector.add(event)
         draft = await asyncio.to_thread(self._draft, collector, request, gate)
         refusal = draft.failed or _unchanged(draft.weights, gate.in_service) or gate.refusal(looks=looks)
         if refusal or request.dry_run:
             content = draft.judged(refused_because=(refusal or "the sealed half is closed",))
             note = "dry run" if request.dry_run else refusal or ""
-            release = self._releases.next(known, content, note)
+            release = self.releases.next(known, content, note)
             return release if request.dry_run else await self._claim(release)
         opening = draft.judged(
             refused_because=("the sealed half was opened without a result",), look=looks + 1
         )
         note = f"look {looks + 1} at the sealed half"
-        claimed = await self._claim(self._releases.next(known, opening, note))
+        claimed = await self._claim(self.releases.next(known, opening, note))
         checks = await asyncio.to_thread(gate.open_sealed, draft.weights)
         failed = tuple(check.said for check in checks if not check.passed)
         judged = draft.judged(
             refused_because=failed, look=looks + 1, sealed_half=checks, passed=not failed
         ).report
         if failed:
-            return await self._releases.move(claimed, ReleaseState.REFUSED, "; ".join(failed), report=judged)
-        now = self._clock.now()
+            return await self.releases.move(claimed, ReleaseState.REFUSED, "; ".join(failed), report=judged)
+        now = self.clock.now()
         times = {"trial_started_at": now, "trial_ends_at": now + timedelta(days=TRIAL_DAYS)}
-        return await self._releases.move(
+        return await self.releases.move(
             claimed, ReleaseState.TRIAL, "passed the gate", report=judged, **times
         )
 
@@ -371,11 +373,11 @@ class LearnRanking:
         Each release that reaches the sealed half costs one of its few looks, so after a refusal the loop
         rests. Raises DependencyError, and ConfigurationError for questions that do not fit.
         """
-        now, known = self._clock.now(), await self._releases.all()
+        now, known = self.clock.now(), await self.releases.all()
         trial, newest = of_state(known, ReleaseState.TRIAL), known[0] if known else None
         if trial is not None:
             try:
-                promoted, count = await self._releases.promote(self._feedback)
+                promoted, count = await self.releases.promote(self.feedback)
                 return Turn("promoted", promoted.name, str(count))
             except ConflictError as error:
                 if _is_running(trial.content, now):
@@ -394,19 +396,19 @@ class LearnRanking:
         trial = of_state(known, ReleaseState.TRIAL)
         if trial is None:
             return
-        if _is_running(trial.content, self._clock.now()):
+        if _is_running(trial.content, self.clock.now()):
             raise ConflictError(
                 f"{trial.name} is on trial. Promote it or roll it back before learning again."
             )
         if not request.dry_run:
-            await self._releases.move(trial, ReleaseState.ROLLED_BACK, "the trial ended without its sample")
+            await self.releases.move(trial, ReleaseState.ROLLED_BACK, "the trial ended without its sample")
 
     def _gate(self, known: RankerReleases, rankers: Mapping[str, Weights]) -> tuple[Gate, int]:
         """Return the gate and the openings of its sealed half so far.
 
         Raises ConfigurationError where the questions were observed under unknown weights.
         """
-        protected = self._protected
+        protected = self.protected
         if protected.ranker not in rankers:
             raise ConfigurationError(
                 f"The protected questions were observed under a ranker that is not known here "
@@ -423,7 +425,7 @@ class LearnRanking:
         signals = collector.signals(seed=request.seed, caps=request.caps)
         learned = learn(signals, request.plan)
         fitted_on = (
-            f"{learned.signals} answers of {self._tenant} by {learned.agents} agents, "
+            f"{learned.signals} answers of {self.tenant} by {learned.agents} agents, "
             f"{request.since:%Y-%m-%d} to {request.until:%Y-%m-%d}, seed {request.seed}"
         )
         tried: list[tuple[tuple[float, float], bytes, Weights, tuple[Check, ...]]] = []
@@ -455,7 +457,7 @@ class LearnRanking:
 
     async def _claim(self, release: Release[RankerRelease]) -> Release[RankerRelease]:
         try:
-            return await self._releases.put(release)
+            return await self.releases.put(release)
         except ConflictError:
             raise ConflictError(
                 f"Another learner stored {release.name} meanwhile. Nothing of this one was stored and no "

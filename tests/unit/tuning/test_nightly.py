@@ -47,7 +47,6 @@ class FakeLearner(LearnRanking):
     def __init__(self, feedback: MemoryFeedback, desk: MemoryDesk, clock: SteppedClock) -> None:
         protected = protected_set(1)
         super().__init__(tenant="clinic", feedback=feedback, desk=desk, protected=protected, clock=clock)
-        self.releases = Releases(desk, clock=clock)
         self.state, self.error = ReleaseState.TRIAL, None
         self.asked: list[LearningRequest] = []
 
