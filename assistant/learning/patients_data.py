@@ -119,7 +119,6 @@ _ALIKE = (PatientData.RX_NUMBER, PatientData.MEMBER_NUMBER)
 _PLAIN_NUMBER = re.compile(_expanded(r"(?<![\w.$-])\d{5,12}(?![\w%-]|[.]\d)%no_unit%"))
 _NO_STREET = word_set("en_stop") | word_set("en_units") | word_groups("en_patient_cues")["no street"]
 _GIVEN, _SURNAMES = word_set("en_given_names"), word_set("en_surnames")
-_UNSURE_STREETS = word_groups("en_patient_cues")["unsure streets"]
 _LETTERS = re.compile(r"[^\W\d_]+")
 _AFTER_LABEL = re.compile(
     r"(?:[^\d.!?]|(?<![\w.])\d{1,4}(?:\.\d)? ?(?:mg|mcg|ml|g|units?|iu|%|days?)\b|(?<=\bno)\.|(?<=\bo\.b)\.)*"
@@ -143,17 +142,7 @@ def _is_street(value: str) -> bool:
     match = PATTERNS["street"].match(value)
     if match is None or match["names"] is None:
         return True
-    names = match["names"].split()
-    if any(name.lower().strip(".") in _NO_STREET for name in names):
-        return False
-    has_capitals = all(name[0].isupper() or name[0].isdigit() for name in names)
-    is_followed = re.search(r"\d|,", value[match.end() :]) is not None
-    return has_capitals or match["suffix"].lower() not in _UNSURE_STREETS or is_followed or len(names) == 1
-
-
-def _names_no_quantity(value: str) -> bool:
-    """Whether none of the words after a number is a unit or a word that no street is called."""
-    return not any(word.lower().strip(".,") in _NO_STREET for word in value.split()[1:4])
+    return not any(name.lower().strip(".") in _NO_STREET for name in match["names"].split())
 
 
 def _is_personal(link: str) -> bool:
@@ -170,7 +159,6 @@ def _is_personal(link: str) -> bool:
 
 _ACCEPTS: Mapping[str, Callable[[str], bool]] = {
     "street": _is_street,
-    "no_quantity": _names_no_quantity,
     "personal": _is_personal,
     "no_mailbox": lambda value: PATTERNS["mailbox"].match(value) is None,
     "no_year": lambda value: _IS_YEAR.fullmatch(value) is None,
@@ -548,13 +536,11 @@ class _Reading:
         until = at + 1
         while until < len(self.words) and until - at < 3 and not self.words[until - 1].is_possessive:
             word = self.words[until]
-            if self.text[self.words[until - 1].end : word.start] not in (" ", ", "):
+            if self.text[self.words[until - 1].end : word.start] != " ":
                 break
-            is_comma = self.text[word.start - 2] == ","
-            is_turned = until == at + 1 and first.is_surname and word.is_given and word.is_sure
             is_name = word.is_sure or (word.is_listed and first.is_given and word.folded not in _NOT_ALONE)
             is_rare = is_addressed and not word.is_other and not word.is_listed
-            if not (is_name or is_rare) or (is_comma and not is_turned):
+            if not (is_name or is_rare):
                 break
             until += 1
         return until
@@ -613,9 +599,7 @@ class _Reading:
         if word.is_sure:
             return 0.85 if word.is_given else 0.75
         has_person = self._follows(at, _PEOPLE) or word.start in self.greeted
-        is_person = self._precedes(at, _AFTER_PEOPLE) or (
-            word.is_possessive and self._precedes(at, _THINGS_OF_PEOPLE)
-        )
+        is_person = self._precedes(at, _AFTER_PEOPLE)
         if word.folded in _NOT_ALONE:
             return 0.6 if has_person and word.folded not in _VERBS else 0.0
         return 0.6 if has_person or is_person else 0.0
@@ -627,10 +611,9 @@ class _Reading:
         word = words[0]
         if not word.is_sure:
             return 0.0
-        is_person = self._precedes(at, _AFTER_PEOPLE) or word.is_possessive
         if word.is_given:
             return 0.8
-        return 0.65 if has_person or is_person else 0.0
+        return 0.65 if has_person else 0.0
 
     # the words around
 
