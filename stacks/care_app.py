@@ -51,7 +51,7 @@ from stacks.policy import (
 )
 from stacks.roles import allow, attach, parameter_arn
 from stacks.tenant import DeployedTenant
-from stacks.tenant_stack import TenantStack, prepare_stage
+from stacks.tenant_stack import TenantStack, prepare_stage, tenant_of
 
 _TIMEOUT_S = 60
 _MAX_EVENT_AGE_S = 120
@@ -74,12 +74,11 @@ class LinkProbe(Construct):
         scope: Construct,
         construct_id: str,
         *,
-        tenant: DeployedTenant,
         care: CareApp,
         place: FunctionPlace,
     ) -> None:
         super().__init__(scope, construct_id)
-        self._tenant = tenant
+        self._tenant = tenant_of(self)
         role = FunctionRole(self, "Role", description="Asks one question through the private link")
         key = self._signing_key(role)
         self.signing_key_id = key.key_id
@@ -92,11 +91,9 @@ class LinkProbe(Construct):
         function = VpcFunction(
             self,
             "Ask",
-            tenant=tenant,
             program=FunctionProgram(
                 module="ask_probe",
                 timeout_s=_TIMEOUT_S,
-                memory_mib=1024,  # half a CPU: the imports alone take seconds of one
                 environment=self._environment(care, key),
                 dependencies=PROBE,
             ),
@@ -193,12 +190,11 @@ class LinkProbe(Construct):
         let_rule_call(self, f"{construct_id}May", rule=rule, function=function.function_name)
 
 
-def add_probe_alarms(
-    scope: Construct, construct_id: str, *, tenant: DeployedTenant, key_arn: str, email: str | None
-) -> None:
+def add_probe_alarms(scope: Construct, construct_id: str, *, key_arn: str, email: str | None) -> None:
     """Create the alarms of docs/private-link.md. A paused assistant raises neither: the probe reports it, and
     no failure."""
     scope = Construct(scope, construct_id)
+    tenant = tenant_of(scope)
     topic = alarm_topic(
         scope,
         "Topic",
@@ -283,16 +279,15 @@ class CareAppStack(TenantStack):
         super().__init__(scope, construct_id, tenant=tenant, data_class="internal", description="care side")
         self._care = care
         key = self._key()
-        vpc = TenantVpc(self, "Network", tenant=tenant)
+        vpc = TenantVpc(self, "Network")
         if vpc.is_own:
             recorded = {"Vpc": ("VPC", vpc.id)}
-            record_flows(self, "FlowLogs", tenant=tenant, logs_key_arn=key.key_arn, recorded=recorded)
+            record_flows(self, "FlowLogs", logs_key_arn=key.key_arn, recorded=recorded)
         groups = CareGroups(self, "Groups", vpc=vpc, client_cidrs=care.config.link.client_cidrs)
         self._add_link(vpc, groups)
         probe = LinkProbe(
             self,
             "Probe",
-            tenant=tenant,
             care=care,
             place=FunctionPlace(
                 subnet_ids=vpc.subnet_ids,
@@ -301,9 +296,7 @@ class CareAppStack(TenantStack):
                 environment_key_arn=key.key_arn,
             ),
         )
-        add_probe_alarms(
-            self, "Alarms", tenant=tenant, key_arn=key.key_arn, email=care.config.probe.alarm_email
-        )
+        add_probe_alarms(self, "Alarms", key_arn=key.key_arn, email=care.config.probe.alarm_email)
         self._add_service_endpoints(vpc, groups)
         self._output(
             "ProbeKeyId",
@@ -380,7 +373,6 @@ class CareAppStack(TenantStack):
             ServiceEndpoints(
                 self,
                 "ServiceEndpoints",
-                tenant=self.tenant,
                 vpc=vpc,
                 security_group_id=groups.endpoints,
                 called=called,

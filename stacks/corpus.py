@@ -9,13 +9,12 @@ from __future__ import annotations
 from aws_cdk import aws_emrserverless as emr
 from constructs import Construct
 
-from stacks.data.buckets import TenantBucket
+from stacks.data.buckets import JOBS_REPLACED_DAYS, Keeping, TenantBucket
 from stacks.learning.stack import read_bucket, use_keys, write_folder
-from stacks.outputs import CorpusOutputs, DataOutputs, KeysOutputs, NetworkOutputs, Workload
+from stacks.outputs import Workload
 from stacks.policy import DOCUMENTS_BUCKET, NO_REPLICATION, exceptions, wildcard
 from stacks.roles import WorkloadRole, attach
-from stacks.tenant import DeployedTenant
-from stacks.tenant_stack import TenantStack
+from stacks.tenant_stack import Foundation, TenantStack
 
 _RELEASE = "emr-7.13.0"
 """Spark 3.5: https://docs.aws.amazon.com/emr/latest/EMR-Serverless-UserGuide/release-versions.html"""
@@ -28,23 +27,13 @@ LOGS = "logs/"
 
 
 class CorpusStack(TenantStack):
-    def __init__(
-        self,
-        scope: Construct,
-        *,
-        tenant: DeployedTenant,
-        keys: KeysOutputs,
-        network: NetworkOutputs,
-        data: DataOutputs,
-    ) -> None:
+    def __init__(self, scope: Construct, *, foundation: Foundation) -> None:
+        tenant, keys, data = foundation.tenant, foundation.keys, foundation.data
         super().__init__(scope, "Corpus", tenant=tenant, data_class="phi", stateful=True)
-        bucket = TenantBucket.for_jobs(
-            self,
-            "CorpusBucket",
-            tenant=tenant,
-            days=_KEPT_DAYS[tenant.place.profile],
-            key_arn=keys.data_key_arn,
-            logs=data.logs_bucket,
+        days = _KEPT_DAYS[tenant.place.profile]
+        keeping = Keeping(days=days, replaced_days=JOBS_REPLACED_DAYS)
+        bucket = TenantBucket(
+            self, "CorpusBucket", keeping=keeping, key_arn=keys.data_key_arn, logs=data.logs_bucket
         )
         role = WorkloadRole(
             self,
@@ -59,10 +48,12 @@ class CorpusStack(TenantStack):
             use_keys(self, keys.data_key_arn),
         ]
         attach(self, "Job", role, statements)
-        self._application(bucket, network=network, keys=keys)
-        self.outputs = CorpusOutputs(corpus_bucket=bucket.bucket_name)
+        self._application(bucket, foundation)
+        self.bucket_name = bucket.bucket_name
+        """Bucket of the corpora, and of the logs of the jobs that make them."""
 
-    def _application(self, bucket: TenantBucket, *, network: NetworkOutputs, keys: KeysOutputs) -> None:
+    def _application(self, bucket: TenantBucket, foundation: Foundation) -> None:
+        network, keys = foundation.network, foundation.keys
         kinds = emr.CfnApplication
         kinds(
             self,

@@ -7,7 +7,7 @@ Everything here is stateful: replacing it changes the service name that another 
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import aws_cdk as cdk
@@ -43,15 +43,29 @@ _TCP_IDLE_TIMEOUT = cdk.Duration.seconds(350)
 drops a connection silently leaves the client waiting."""
 
 
+HEALTH_PATH = "/healthz"
+"""Liveness only: an unavailable dependency must not remove the tasks."""
+
+
+def health_check(*, timeout_s: int, port: str | None = None) -> elbv2.HealthCheck:
+    return elbv2.HealthCheck(
+        protocol=elbv2.Protocol.HTTPS,
+        path=HEALTH_PATH,
+        port=port,
+        healthy_http_codes="200",
+        interval=cdk.Duration.seconds(10),
+        timeout=cdk.Duration.seconds(timeout_s),
+        healthy_threshold_count=2,
+        unhealthy_threshold_count=3,
+    )
+
+
 class TlsFront(Construct):
     """The ALB that terminates TLS with the tenant's certificate, and the target group of the tasks.
 
     ``listener`` receives what the NLB forwards. ``health_listener`` is the same one, or, where client
     certificates are verified, one that answers only the health check.
     """
-
-    health_path = "/healthz"
-    """Liveness only: an unavailable dependency must not remove the tasks."""
 
     def __init__(
         self,
@@ -106,31 +120,30 @@ class TlsFront(Construct):
             # Answers take one second to a hundred: a new one goes to the task with the fewest.
             load_balancing_algorithm_type=elbv2.TargetGroupLoadBalancingAlgorithmType.LEAST_OUTSTANDING_REQUESTS,
             deregistration_delay=_DEREGISTRATION_DELAY,
-            health_check=elbv2.HealthCheck(
-                protocol=elbv2.Protocol.HTTPS,
-                path=self.health_path,
-                healthy_http_codes="200",
-                interval=cdk.Duration.seconds(10),
-                timeout=cdk.Duration.seconds(5),
-                healthy_threshold_count=2,
-                unhealthy_threshold_count=3,
-            ),
+            health_check=health_check(timeout_s=5),
         )
         pin(group, "Tasks")
         return group
 
     def _listener(self) -> elbv2.ApplicationListener:
-        listener = self.load_balancer.add_listener(
+        return self._https(
             "Tls",
             port=HTTPS_PORT,
+            mutual_authentication=self._client_certificates(),
+            default_target_groups=[self.tasks],
+        )
+
+    def _https(self, construct_id: str, *, port: int, **properties: Any) -> elbv2.ApplicationListener:
+        listener = self.load_balancer.add_listener(
+            construct_id,
+            port=port,
             protocol=elbv2.ApplicationProtocol.HTTPS,
             certificates=[self._certificate],
             ssl_policy=_TLS_POLICY,
-            mutual_authentication=self._client_certificates(),
-            default_target_groups=[self.tasks],
             open=False,
+            **properties,
         )
-        pin(listener, "TlsListener")
+        pin(listener, f"{construct_id}Listener")
         return listener
 
     def _client_certificates(self) -> elbv2.MutualAuthentication | None:
@@ -150,22 +163,14 @@ class TlsFront(Construct):
         )
 
     def _health_listener(self) -> elbv2.ApplicationListener:
-        listener = self.load_balancer.add_listener(
-            "Health",
-            port=HEALTH_PORT,
-            protocol=elbv2.ApplicationProtocol.HTTPS,
-            certificates=[self._certificate],
-            ssl_policy=_TLS_POLICY,
-            default_action=elbv2.ListenerAction.fixed_response(404),
-            open=False,
-        )
+        refuse = elbv2.ListenerAction.fixed_response(404)
+        listener = self._https("Health", port=HEALTH_PORT, default_action=refuse)
         listener.add_action(
             "HealthOnly",
             priority=1,
-            conditions=[elbv2.ListenerCondition.path_patterns([self.health_path])],
+            conditions=[elbv2.ListenerCondition.path_patterns([HEALTH_PATH])],
             action=elbv2.ListenerAction.forward([self.tasks]),
         )
-        pin(listener, "HealthListener")
         return listener
 
 
@@ -191,13 +196,12 @@ class EdgeStack(TenantStack):
             load_balancer_full_name=front.load_balancer.load_balancer_full_name,
             target_group_full_name=front.tasks.target_group_full_name,
             endpoint_service_id=service.vpc_endpoint_service_id,
-            endpoint_service_name=service.vpc_endpoint_service_name,
         )
         name = f"link.service_name of care_app/{tenant.name}.toml"
         accepted = "To accept the care side's endpoint with: docs/private-link.md"
         for output, value, description in (
-            ("EndpointServiceName", self.outputs.endpoint_service_name, name),
-            ("EndpointServiceId", self.outputs.endpoint_service_id, accepted),
+            ("EndpointServiceName", service.vpc_endpoint_service_name, name),
+            ("EndpointServiceId", service.vpc_endpoint_service_id, accepted),
             ("HostName", tenant.edge.host_name, "What the care side dials"),
         ):
             cdk.CfnOutput(self, output, value=value, description=description)
@@ -231,16 +235,7 @@ class EdgeStack(TenantStack):
             port=front.listener.port,
             protocol=elbv2.Protocol.TCP,
             targets=[targets.AlbListenerTarget(front.listener)],
-            health_check=elbv2.HealthCheck(
-                protocol=elbv2.Protocol.HTTPS,
-                path=front.health_path,
-                port=str(front.health_listener.port),
-                healthy_http_codes="200",
-                interval=cdk.Duration.seconds(10),
-                timeout=cdk.Duration.seconds(6),
-                healthy_threshold_count=2,
-                unhealthy_threshold_count=3,
-            ),
+            health_check=health_check(timeout_s=6, port=str(front.health_listener.port)),
         )
         target.node.add_dependency(front.health_listener)
         pin(target, "TlsFrontTargets")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import aws_cdk as cdk
@@ -14,9 +14,9 @@ from aws_cdk import aws_s3_assets as assets
 from constructs import Construct
 
 from stacks.function_package import FUNCTIONS, PYTHON, FunctionDependencies, code_archive
+from stacks.outputs import Workload
 from stacks.roles import WorkloadRole, allow
-from stacks.tenant import DeployedTenant
-from stacks.tenant_stack import tenant_log_group
+from stacks.tenant_stack import Foundation, tenant_log_group
 
 _OLDEST_CALL_S = 60
 """Lambda's least. A call that waited longer, because functions are throttled, is dropped."""
@@ -31,6 +31,17 @@ class FunctionPlace:
     logs_key_arn: str
     environment_key_arn: str
 
+    @classmethod
+    def of(cls, foundation: Foundation, workload: Workload) -> FunctionPlace:
+        """Return the place of a workload's functions in the tenant's VPC."""
+        network, keys = foundation.network, foundation.keys
+        return cls(
+            subnet_ids=network.subnet_ids,
+            security_group_id=network.security_group_ids[workload],
+            logs_key_arn=keys.logs_key_arn,
+            environment_key_arn=keys.data_key_arn,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionProgram:
@@ -39,8 +50,9 @@ class FunctionProgram:
 
     module: str
     timeout_s: int
-    memory_mib: int
-    environment: Mapping[str, str] = field(default_factory=dict[str, str])
+    memory_mib: int = 1024
+    """Lambda gives 1,769 MiB one core, and less of it in proportion."""
+    environment: Mapping[str, str]
     """As a settings class returns it (``variables``)."""
     dependencies: FunctionDependencies = FUNCTIONS
     image: str | None = None
@@ -73,13 +85,12 @@ class VpcFunction(Construct):
         scope: Construct,
         construct_id: str,
         *,
-        tenant: DeployedTenant,
         program: FunctionProgram,
         place: FunctionPlace,
         role: FunctionRole | str,
     ) -> None:
         super().__init__(scope, construct_id)
-        log_group = tenant_log_group(self, "Logs", tenant=tenant, logs_key_arn=place.logs_key_arn)
+        log_group = tenant_log_group(self, "Logs", logs_key_arn=place.logs_key_arn)
         kinds = lambda_.CfnFunction
         function = kinds(
             self,

@@ -118,8 +118,6 @@ class EdgeOutputs:
     """The ALB's name in CloudWatch dimensions."""
     target_group_full_name: str
     endpoint_service_id: str
-    endpoint_service_name: str
-    """The care side's interface endpoint refers to it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,9 +148,3 @@ class LearningOutputs:
     """Training sets and checkpoints; None unless the tenant asks for training."""
     function_names: tuple[str, ...]
     """Of the mover and, where ranking is learned, of the learner."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CorpusOutputs:
-    corpus_bucket: str
-    """Corpora made of documents, and the logs of the jobs that make them."""

@@ -26,6 +26,9 @@ INBOX_TAG = "aws:PrincipalTag/inbox"
 
 Conditions = Mapping[str, Mapping[str, Any]]
 
+USE_KEY = ("kms:Decrypt", "kms:GenerateDataKey")
+"""Actions of a role that reads and writes what a key encrypts."""
+
 
 class Duty(StrEnum):
     """Value of the tag ``duty``: the purpose of a role, for stores that admit one kind of role only."""

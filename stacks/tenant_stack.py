@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from typing import Literal
 
@@ -23,7 +23,9 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
 from constructs import Construct, IConstruct
 
-from stacks.outputs import NetworkOutputs
+from assistant.settings.model_artifacts import CALLERS_PREFIX
+from assistant.settings.process import ProcessSettings, StoreSettings
+from stacks.outputs import DataOutputs, KeysOutputs, NetworkOutputs
 from stacks.tenant import ROOT, DeployedTenant
 
 DataClass = Literal["phi", "internal", "public"]
@@ -88,6 +90,50 @@ class TenantStack(cdk.Stack):
         )
 
 
+def tenant_of(scope: Construct) -> DeployedTenant:
+    """Return the tenant of a construct's stack. Raises TypeError in a stack of no tenant."""
+    stack = cdk.Stack.of(scope)
+    if not isinstance(stack, TenantStack):
+        raise TypeError(f"{scope.node.path} is in no stack of a tenant: create it in a TenantStack.")
+    return stack.tenant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Foundation:
+    """What every stack of a tenant's workloads stands on: the outputs of the stacks below them."""
+
+    tenant: DeployedTenant
+    keys: KeysOutputs
+    network: NetworkOutputs
+    data: DataOutputs
+
+    def environment(self, settings: type[ProcessSettings], **values: object) -> dict[str, str]:
+        """Return the variables of a process: ``values``, and each field that it must have on AWS and that the
+        tenant or an output of the data stack has under the same name."""
+        tenant = self.tenant
+        known: dict[str, object] = {
+            **asdict(self.data),
+            "region": tenant.place.region,
+            "tenant": tenant.name,
+            "metrics_service": tenant.full_name,
+        }
+        needed = {name for name, field in settings.model_fields.items() if field.is_required()}
+        if issubclass(settings, StoreSettings):
+            needed.update(settings.on_aws, ("region",))
+        values = {name: known[name] for name in known.keys() & needed} | values
+        return settings.variables(values, known_later=cdk.Token.is_unresolved)
+
+    def index(self) -> dict[str, object]:
+        """Return the fields of StoreSettings by which a process finds the index of passages and the files of
+        its model."""
+        return {
+            "search": "opensearch",
+            "opensearch_url": f"https://{self.data.domain_endpoint}",
+            "opensearch_index": self.tenant.search_alias,
+            "model_artifacts_s3": f"s3://{self.data.models_bucket}/{CALLERS_PREFIX}",
+        }
+
+
 def prepare_stage(stage: cdk.Stage, tenant: DeployedTenant, *, role_path: str) -> None:
     """Give a tenant's stage its zones, bootstrap qualifier, tags and role path. Call it before its stacks are
     made."""
@@ -137,13 +183,14 @@ _RETENTION = {
 
 
 def tenant_log_group(
-    scope: Construct, construct_id: str, *, tenant: DeployedTenant, logs_key_arn: str, name: str | None = None
+    scope: Construct, construct_id: str, *, logs_key_arn: str, name: str | None = None
 ) -> logs.LogGroup:
     """Create a log group under the tenant's key. It is deleted with a ``dev`` tenant, and outlives any other.
 
     ``name`` is only for a group whose name a service chooses, which would create it without key or retention,
     or by whose name a service decides how it writes there.
     """
+    tenant = tenant_of(scope)
     return logs.LogGroup(
         scope,
         construct_id,

@@ -21,14 +21,13 @@ from stacks.models.stack import ModelsStack
 from stacks.network.stack import EXCEPTIONS as NETWORK_EXCEPTIONS
 from stacks.network.stack import NetworkStack
 from stacks.observability.alarms import TenantMetrics
-from stacks.observability.audit import AuditedStores
 from stacks.observability.stack import ObservabilityStack
 from stacks.orchestrator.stack import EXCEPTIONS as ORCHESTRATOR_EXCEPTIONS
 from stacks.orchestrator.stack import OrchestratorStack
 from stacks.policy import acknowledge
 from stacks.processes import refuse_unlocked
 from stacks.tenant import DeployedTenant
-from stacks.tenant_stack import TenantStack, prepare_stage
+from stacks.tenant_stack import Foundation, TenantStack, prepare_stage
 
 EXCEPTIONS = (
     *NETWORK_EXCEPTIONS,
@@ -70,27 +69,25 @@ class TenantStage(cdk.Stage):
         stores = DataStack(self, tenant=tenant, keys=keys, network=network)
         data = stores.outputs
         edge = EdgeStack(self, tenant=tenant, network=network, logs_bucket=data.logs_bucket).outputs
-        endpoints = ModelsStack(self, tenant=tenant, keys=keys, network=network, data=data)
+        foundation = Foundation(tenant=tenant, keys=keys, network=network, data=data)
+        endpoints = ModelsStack(self, foundation=foundation)
         models = endpoints.outputs
-        ingesting = IngestionStack(self, tenant=tenant, keys=keys, network=network, data=data, models=models)
+        ingesting = IngestionStack(self, foundation=foundation, models=models)
         ingestion = ingesting.outputs
         serving = OrchestratorStack(
             self,
-            tenant=tenant,
-            keys=keys,
-            network=network,
-            data=data,
+            foundation=foundation,
             models=models,
             ingestion=ingestion,
             target_group_arn=edge.target_group_arn,
         )
-        learning = LearningStack(self, tenant=tenant, keys=keys, network=network, data=data)
+        learning = LearningStack(self, foundation=foundation)
         calling: list[TenantStack] = [stores, endpoints, ingesting, serving, learning]
-        buckets_of_jobs = [learning.outputs.training_bucket]
+        job_buckets = [learning.outputs.training_bucket]
         if tenant.config.learning.corpora:
-            corpus = CorpusStack(self, tenant=tenant, keys=keys, network=network, data=data)
+            corpus = CorpusStack(self, foundation=foundation)
             calling.append(corpus)
-            buckets_of_jobs.append(corpus.outputs.corpus_bucket)
+            job_buckets.append(corpus.bucket_name)
         metrics = TenantMetrics(
             tenant=tenant,
             data=data,
@@ -100,6 +97,6 @@ class TenantStage(cdk.Stage):
             orchestrator=serving.outputs,
             learning=learning.outputs,
         )
-        audited = AuditedStores.of(data, of_jobs=buckets_of_jobs)
-        ObservabilityStack(self, keys=keys, stores=audited, metrics=metrics)
+        made = [bucket for bucket in job_buckets if bucket is not None]
+        ObservabilityStack(self, keys=keys, job_buckets=made, metrics=metrics)
         networks.create_endpoints(caller for stack in calling for caller in stack.callers)

@@ -9,7 +9,7 @@ AWS services out: services call without tags, and only where an Allow admits the
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import aws_cdk as cdk
@@ -37,7 +37,7 @@ from stacks.roles import (
     via_s3,
 )
 from stacks.tenant import DeployedTenant
-from stacks.tenant_stack import NEVER_DELETED, OUTLIVES, pin, removal_of
+from stacks.tenant_stack import NEVER_DELETED, OUTLIVES, pin, removal_of, tenant_of
 
 ACCESS_LOGS = "s3"
 """Folder of the logs bucket: S3's access logs, by bucket role."""
@@ -60,10 +60,10 @@ _NO_SERVICE: Conditions = {"BoolIfExists": {"aws:PrincipalIsAWSService": "false"
 """IfExists: an anonymous request has no such key, and is refused."""
 
 
-def isolation(scope: Construct, bucket: s3.IBucket, *, tenant: DeployedTenant) -> list[iam.PolicyStatement]:
+def isolation(bucket: s3.Bucket, *, tenant: DeployedTenant) -> list[iam.PolicyStatement]:
     """Refuse the content to every caller but the tenant's roles, AWS services, the deployment and principals
     that the tenant file declares; refuse everything to another tenant's roles."""
-    exempt = {"ArnNotLike": {"aws:PrincipalArn": exempt_principals(scope, tenant=tenant)}}
+    exempt = {"ArnNotLike": {"aws:PrincipalArn": exempt_principals(bucket, tenant=tenant)}}
     no_tenant = {"StringNotEquals": {TENANT_TAG: tenant.name}}
     tagged = {"Null": {TENANT_TAG: "false"}}
     return [
@@ -269,7 +269,8 @@ _CAPTURE_DAYS = {"dev": 7, "standard": 90, "hipaa": 365}
 _FEEDBACK_DAYS = {"dev": 30, "standard": 400, "hipaa": 400}
 """Thirteen months, so that a month can be compared with that of the year before. Nothing that learns needs
 more, and agents are workers (docs/decisions/0050-feedback-on-aws.md)."""
-_JOBS_REPLACED_DAYS = 7
+JOBS_REPLACED_DAYS = 7
+"""In the buckets of jobs, whose content can be made again."""
 _INBOX_DAYS = {"dev": 7, "standard": 30, "hipaa": 30}
 """A pushed file is read within minutes; until then it may be pushed again."""
 
@@ -282,6 +283,8 @@ class Keeping:
     """Age at which an object expires; None: never."""
     replaced_days: int
     """How long overwritten and deleted versions stay."""
+    lock: s3.ObjectLockRetention | None = None
+    """S3's Object Lock: how long S3 refuses to delete or change an object."""
 
 
 class TenantBucket(s3.Bucket):
@@ -292,18 +295,16 @@ class TenantBucket(s3.Bucket):
         scope: Construct,
         construct_id: str,
         *,
-        tenant: DeployedTenant,
         keeping: Keeping,
         key_arn: str | None,
-        log_bucket: s3.IBucket | None,
+        logs: str | None,
         is_inbox: bool = False,
-        lock: s3.ObjectLockRetention | None = None,
     ) -> None:
-        """``key_arn`` and ``log_bucket`` are None for the bucket of logs itself: load balancers and S3's own
-        access logs can write only to SSE-S3, and not where a lock is. ``lock`` is S3's Object Lock: how long
-        S3 refuses to delete or change an object."""
+        """``logs`` is the name of the bucket of access logs. It and ``key_arn`` are None for that bucket
+        itself: load balancers and S3's own access logs can write only to SSE-S3, and not where a lock is."""
+        tenant = tenant_of(scope)
         # S3 logs from the first minute on, and deletes no bucket that contains an object.
-        removal = removal_of(tenant, otherwise=NEVER_DELETED if log_bucket is None else OUTLIVES)
+        removal = removal_of(tenant, otherwise=NEVER_DELETED if logs is None else OUTLIVES)
         super().__init__(
             scope,
             construct_id,
@@ -317,46 +318,24 @@ class TenantBucket(s3.Bucket):
             block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
             object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
             lifecycle_rules=_lifecycle(keeping),
-            object_lock_enabled=None if lock is None else True,
-            object_lock_default_retention=lock,
+            object_lock_enabled=None if keeping.lock is None else True,
+            object_lock_default_retention=keeping.lock,
             removal_policy=removal,
         )
         self._resource = cast("s3.CfnBucket", self.node.default_child)
         pin(self, construct_id)
-        if log_bucket is not None:
+        if logs is not None:
             # As a property: `server_access_logs_bucket` would give the log bucket an ACL, which it refuses.
             self._resource.logging_configuration = s3.CfnBucket.LoggingConfigurationProperty(
-                destination_bucket_name=log_bucket.bucket_name,
-                log_file_prefix=f"{ACCESS_LOGS}/{construct_id}/",
+                destination_bucket_name=logs, log_file_prefix=f"{ACCESS_LOGS}/{construct_id}/"
             )
-        self.add_statements(isolation(self, self, tenant=tenant))
+        self.add_statements(isolation(self, tenant=tenant))
         self.add_statements(pushers_in_their_folders(self) if is_inbox else [no_pushers(self)])
         if key_arn is not None:
             self.add_statements([only_with_key(self, key_arn=key_arn)])
         if self.policy is not None:
             # A bucket that outlives its stack must keep its policy.
             self.policy.apply_removal_policy(removal)
-
-    @classmethod
-    def for_jobs(
-        cls,
-        scope: Construct,
-        construct_id: str,
-        *,
-        tenant: DeployedTenant,
-        days: int,
-        key_arn: str,
-        logs: str,
-    ) -> TenantBucket:
-        """Create a bucket whose content can be made again; ``logs`` is the name of the bucket of logs."""
-        return cls(
-            scope,
-            construct_id,
-            tenant=tenant,
-            keeping=Keeping(days=days, replaced_days=_JOBS_REPLACED_DAYS),
-            key_arn=key_arn,
-            log_bucket=s3.Bucket.from_bucket_name(scope, "LogsBucket", logs),
-        )
 
     def add_statements(self, statements: Sequence[iam.PolicyStatement]) -> None:
         for statement in statements:
@@ -387,25 +366,25 @@ def _lifecycle(keeping: Keeping) -> list[s3.LifecycleRule]:
 
 
 class TenantBuckets(Construct):
-    def __init__(
-        self, scope: Construct, construct_id: str, *, tenant: DeployedTenant, keys: KeysOutputs
-    ) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, keys: KeysOutputs) -> None:
         super().__init__(scope, construct_id)
-        self._tenant = tenant
+        tenant = tenant_of(self)
         profile = tenant.place.profile
         replaced_days = _REPLACED_DAYS[profile]
         forever = Keeping(replaced_days=replaced_days)
         logs = Keeping(days=tenant.log_retention_days, replaced_days=replaced_days)
+        trail = replace(logs, lock=_trail_lock(tenant))
         capture = Keeping(days=_CAPTURE_DAYS[profile], replaced_days=replaced_days)
         feedback = Keeping(days=_FEEDBACK_DAYS[profile], replaced_days=replaced_days)
+        labels = replace(feedback, lock=_labels_lock(tenant))
         inbox = Keeping(days=_INBOX_DAYS[profile], replaced_days=1)
         # The redactor deletes within the hour; this is the safety net, and one day is S3's minimum.
         quarantined = Keeping(days=1, replaced_days=1)
         self.logs = self._bucket("LogsBucket", logs, None)
-        self.trail = self._bucket("TrailBucket", logs, keys.logs_key_arn, lock=_trail_lock(tenant))
+        self.trail = self._bucket("TrailBucket", trail, keys.logs_key_arn)
         self.documents = self._bucket("DocumentsBucket", forever, keys.data_key_arn)
         self.models = self._bucket("ModelsBucket", forever, keys.models_key_arn)
-        self.labels = self._bucket("LabelsBucket", feedback, keys.feedback_key_arn, lock=_labels_lock(tenant))
+        self.labels = self._bucket("LabelsBucket", labels, keys.feedback_key_arn)
         self.texts = self._bucket("FeedbackBucket", feedback, keys.feedback_key_arn)
         self.quarantine = self._bucket("QuarantineBucket", quarantined, keys.capture_key_arn)
         self.capture = self._bucket("CaptureBucket", capture, keys.capture_key_arn)
@@ -419,23 +398,11 @@ class TenantBuckets(Construct):
         self.trail.add_statements(trail_delivery(self.trail, tenant=tenant, trails=trails))
 
     def _bucket(
-        self,
-        construct_id: str,
-        keeping: Keeping,
-        key_arn: str | None,
-        *,
-        is_inbox: bool = False,
-        lock: s3.ObjectLockRetention | None = None,
+        self, construct_id: str, keeping: Keeping, key_arn: str | None, *, is_inbox: bool = False
     ) -> TenantBucket:
+        logs = None if construct_id == "LogsBucket" else self.logs.bucket_name
         return TenantBucket(
-            self,
-            construct_id,
-            tenant=self._tenant,
-            keeping=keeping,
-            key_arn=key_arn,
-            log_bucket=None if construct_id == "LogsBucket" else self.logs,
-            is_inbox=is_inbox,
-            lock=lock,
+            self, construct_id, keeping=keeping, key_arn=key_arn, logs=logs, is_inbox=is_inbox
         )
 
 

@@ -17,7 +17,7 @@ from constructs import Construct
 from assistant.domain.errors import ConfigurationError
 from stacks.outputs import KeysOutputs, NetworkOutputs, Workload
 from stacks.tenant import DeployedTenant
-from stacks.tenant_stack import pin, removal_of, tenant_log_group
+from stacks.tenant_stack import pin, removal_of, tenant_log_group, tenant_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +58,6 @@ def search_size(tenant: DeployedTenant) -> SearchSize:
 
 def _problem(size: SearchSize, *, replicas: int) -> str | None:
     instance, nodes = size.data_instance, size.data_nodes
-    if size.standby and size.zones < 3:
-        return f"deployment.zones has {size.zones}; a domain with standby (profile hipaa) takes three."
     if size.standby and instance.startswith("t3."):
         return (
             f'search.data_instance = "{instance}": a domain with standby takes no t3; leave it out, or m7g.'
@@ -91,12 +89,12 @@ class SearchDomain(Construct):
         scope: Construct,
         construct_id: str,
         *,
-        tenant: DeployedTenant,
         keys: KeysOutputs,
         network: NetworkOutputs,
         master_role_arn: str,
     ) -> None:
         super().__init__(scope, construct_id)
+        tenant = tenant_of(self)
         size = search_size(tenant)
         self.resource = opensearch.CfnDomain(
             self,
@@ -110,7 +108,7 @@ class SearchDomain(Construct):
                 subnet_ids=list(network.subnet_ids[: size.zones]),
                 security_group_ids=[network.security_group_ids[Workload.SEARCH]],
             ),
-            log_publishing_options=self._logs(tenant, keys=keys),
+            log_publishing_options=self._logs(keys),
         )
         self._encrypt(keys)
         self._guard(master_role_arn)
@@ -118,12 +116,9 @@ class SearchDomain(Construct):
         pin(self.resource, construct_id)
         self.resource.apply_removal_policy(removal_of(tenant))
 
-    def _logs(
-        self, tenant: DeployedTenant, *, keys: KeysOutputs
-    ) -> dict[str, opensearch.CfnDomain.LogPublishingOptionProperty]:
+    def _logs(self, keys: KeysOutputs) -> dict[str, opensearch.CfnDomain.LogPublishingOptionProperty]:
         groups = {
-            kind: tenant_log_group(self, name, tenant=tenant, logs_key_arn=keys.logs_key_arn)
-            for kind, name in _LOGS.items()
+            kind: tenant_log_group(self, name, logs_key_arn=keys.logs_key_arn) for kind, name in _LOGS.items()
         }
         return {
             kind: opensearch.CfnDomain.LogPublishingOptionProperty(

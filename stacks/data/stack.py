@@ -30,7 +30,7 @@ from stacks.outputs import DataOutputs, KeysOutputs, NetworkOutputs
 from stacks.policy import ANY_RESOURCE, LAMBDA_PLATFORM, NO_REPLICATION, exceptions, hipaa, nag, wildcard
 from stacks.roles import TENANT_TAG, Duty, allow, attach, exempt_principals, tag_duty
 from stacks.tenant import DeployedTenant
-from stacks.tenant_stack import NEVER_DELETED, TenantStack, pin, removal_of
+from stacks.tenant_stack import NEVER_DELETED, TenantStack, pin, removal_of, tenant_of
 
 
 class DataStack(TenantStack):
@@ -38,11 +38,11 @@ class DataStack(TenantStack):
         self, scope: Construct, *, tenant: DeployedTenant, keys: KeysOutputs, network: NetworkOutputs
     ) -> None:
         super().__init__(scope, "Data", tenant=tenant, data_class="phi", stateful=True)
-        buckets = TenantBuckets(self, "Buckets", tenant=tenant, keys=keys)
+        buckets = TenantBuckets(self, "Buckets", keys=keys)
         tables = self._tables(keys)
         schema_role = self._schema_role()
         domain = SearchDomain(
-            self, "Search", tenant=tenant, keys=keys, network=network, master_role_arn=schema_role.role_arn
+            self, "Search", keys=keys, network=network, master_role_arn=schema_role.role_arn
         ).resource
         # The policy is attached here: the domain refers to the role, and this policy to the domain.
         attach(
@@ -52,7 +52,7 @@ class DataStack(TenantStack):
             [allow("es:ESHttp*", f"{domain.attr_arn}/*")],
             description="The search schema, and who may use the index",
         )
-        secrets = SystemSecrets(self, "SystemSecrets", tenant=tenant, key_arn=keys.data_key_arn)
+        secrets = SystemSecrets(self, "SystemSecrets", key_arn=keys.data_key_arn)
         cdk.CfnOutput(self, "ModelsBucketName", value=buckets.models.bucket_name)
         if tenant.place.artifact_publishers:
             self._add_publisher(buckets.models, key_arn=keys.models_key_arn)
@@ -83,10 +83,7 @@ class DataStack(TenantStack):
         (``records``)."""
         scope = Construct(self, "Tables")
         key = kms.Key.from_key_arn(scope, "Key", keys.data_key_arn)
-        return {
-            definition.role: _table(scope, definition, tenant=self.tenant, key=key).table_name
-            for definition in TABLES
-        }
+        return {definition.role: _table(scope, definition, key=key).table_name for definition in TABLES}
 
     def _schema_role(self) -> FunctionRole:
         """Return the role of a function in the ingestion stack, which adds its read permissions there."""
@@ -130,9 +127,8 @@ class DataStack(TenantStack):
         cdk.CfnOutput(self, "ArtifactPublisherArn", value=role.role_arn)
 
 
-def _table(
-    scope: Construct, definition: TableDefinition, *, tenant: DeployedTenant, key: kms.IKey
-) -> dynamodb.Table:
+def _table(scope: Construct, definition: TableDefinition, *, key: kms.IKey) -> dynamodb.Table:
+    tenant = tenant_of(scope)
     construct_id = f"{definition.role.capitalize()}Table"
     table = dynamodb.Table(
         scope,
@@ -173,9 +169,9 @@ class SystemSecrets(Construct):
     without a value makes the system's elements fail and nothing else.
     """
 
-    def __init__(self, scope: Construct, construct_id: str, *, tenant: DeployedTenant, key_arn: str) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, key_arn: str) -> None:
         super().__init__(scope, construct_id)
-        self._tenant = tenant
+        tenant = self._tenant = tenant_of(self)
         self.arns = {entry.name: self._create(entry, key_arn=key_arn) for entry in tenant.own_secrets}
         """ARN by the system's name."""
 

@@ -11,9 +11,9 @@ Permissions of the functions: what their adapters call, and on what. No statemen
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import aws_cdk as cdk
 from aws_cdk import aws_events as events
@@ -35,6 +35,7 @@ from assistant.settings.model_artifacts import CALLERS_PREFIX
 from assistant.settings.process import (
     BULK_PREFIX,
     IngestingSettings,
+    ProcessSettings,
     ReceivingSettings,
     RedactingSettings,
     RemovingSettings,
@@ -43,10 +44,20 @@ from assistant.settings.process import (
 from stacks.data.buckets import document_statements, of_partitions, table_statements
 from stacks.functions import FunctionPlace, FunctionProgram, FunctionRole, VpcFunction, schedule
 from stacks.models.power import PowerSwitch, publish_power_sources
-from stacks.outputs import DataOutputs, KeysOutputs, ModelsOutputs
+from stacks.outputs import ModelsOutputs, Workload
 from stacks.processes import TenantFileAsset
-from stacks.roles import Duty, allow, allow_service, bucket_arn, parameter_arn, resource_arn, tag_duty, via
-from stacks.tenant import DeployedTenant
+from stacks.roles import (
+    USE_KEY,
+    Duty,
+    allow,
+    allow_service,
+    bucket_arn,
+    parameter_arn,
+    resource_arn,
+    tag_duty,
+    via,
+)
+from stacks.tenant_stack import Foundation
 
 MAX_ATTEMPTS = 40
 """Deliveries before a message is a dead letter; equals ``assistant.knowledge.ports.MAX_ATTEMPTS``
@@ -65,22 +76,17 @@ class TenantQueue(Construct):
         self, scope: Construct, construct_id: str, *, data_key_arn: str, consumer_timeout_s: int
     ) -> None:
         super().__init__(scope, construct_id)
-        key = kms.Key.from_key_arn(self, "Key", data_key_arn)
-        self.dead_letters = sqs.Queue(
-            self,
-            "DeadLetters",
-            encryption=sqs.QueueEncryption.KMS,
-            encryption_master_key=key,
-            enforce_ssl=True,
-            retention_period=_RETENTION,
-        )
+        closed: dict[str, Any] = {
+            "encryption": sqs.QueueEncryption.KMS,
+            "encryption_master_key": kms.Key.from_key_arn(self, "Key", data_key_arn),
+            "enforce_ssl": True,
+            "retention_period": _RETENTION,
+        }
+        self.dead_letters = sqs.Queue(self, "DeadLetters", **closed)
         self.queue = sqs.Queue(
             self,
             "Queue",
-            encryption=sqs.QueueEncryption.KMS,
-            encryption_master_key=key,
-            enforce_ssl=True,
-            retention_period=_RETENTION,
+            **closed,
             visibility_timeout=cdk.Duration.seconds(_TIMEOUTS_OF_VISIBILITY * consumer_timeout_s),
             dead_letter_queue=sqs.DeadLetterQueue(queue=self.dead_letters, max_receive_count=MAX_ATTEMPTS),
         )
@@ -145,10 +151,7 @@ class FunctionPermissions:
     """Builds the statements of the functions' roles, and the roles themselves below ``scope``."""
 
     scope: Construct
-    tenant: DeployedTenant
-    keys: KeysOutputs
-    data: DataOutputs
-    models: ModelsOutputs
+    foundation: Foundation
 
     def role(
         self, construct_id: str, *, description: str, statements: Sequence[iam.PolicyStatement]
@@ -159,23 +162,24 @@ class FunctionPermissions:
 
     def read_raw_files(self) -> list[iam.PolicyStatement]:
         """Without ``s3:ListBucket`` S3 answers that access is denied where a file is missing."""
-        bucket = bucket_arn(self.scope, self.data.inbox_bucket)
+        bucket = bucket_arn(self.scope, self.foundation.data.inbox_bucket)
         return [allow("s3:GetObject", f"{bucket}/*"), allow("s3:ListBucket", bucket)]
 
     def write_states(self) -> list[iam.PolicyStatement]:
-        return table_statements(self.scope, STATES, self.data.states_table, actions=STATES.worker_actions)
+        table = self.foundation.data.states_table
+        return table_statements(self.scope, STATES, table, actions=STATES.worker_actions)
 
-    def destroy_keys(self) -> list[iam.PolicyStatement]:
+    def destroy_keys(self) -> iam.PolicyStatement:
         """Destroy the key of a withdrawn document's texts in feedback; the keys are items of the events'
         table."""
-        table = resource_arn(self.scope, "dynamodb", "table", self.data.events_table)
-        return [allow("dynamodb:UpdateItem", table, conditions=of_partitions(ERASURE_PARTITIONS))]
+        table = resource_arn(self.scope, "dynamodb", "table", self.foundation.data.events_table)
+        return allow("dynamodb:UpdateItem", table, conditions=of_partitions(ERASURE_PARTITIONS))
 
     def write_index(self) -> list[iam.PolicyStatement]:
         """Write any version of an index of passages on the tenant's domain, and ask which one is live; the
         domain's own role mapping says which."""
         alias = str(ServiceSettings.model_fields["opensearch_index"].default).replace("{tenant}", "*")
-        indices = f"{self.data.domain_arn}/{alias}"
+        indices = f"{self.foundation.data.domain_arn}/{alias}"
         return [
             allow(("es:ESHttpPost", "es:ESHttpGet"), f"{indices}-v*"),
             allow("es:ESHttpGet", f"{indices}/_mapping"),
@@ -183,63 +187,65 @@ class FunctionPermissions:
 
     def read_model_files(self, *names: str) -> list[iam.PolicyStatement]:
         """Read files of the embedding model's artifact that its callers need."""
-        bucket = bucket_arn(self.scope, self.data.models_bucket)
-        folder = f"{bucket}/{CALLERS_PREFIX}{self.tenant.config.embedding.model}"
+        tenant, models_key = self.foundation.tenant, self.foundation.keys.models_key_arn
+        bucket = bucket_arn(self.scope, self.foundation.data.models_bucket)
+        folder = f"{bucket}/{CALLERS_PREFIX}{tenant.config.embedding.model}"
         return [
             allow("s3:GetObject", *(f"{folder}/{name}" for name in names)),
-            allow("kms:Decrypt", self.keys.models_key_arn, conditions=via(self.tenant, "s3")),
+            allow("kms:Decrypt", models_key, conditions=via(tenant, "s3")),
         ]
 
-    def take_from(self, *queue_arns: str) -> list[iam.PolicyStatement]:
+    def take_from(self, *queues: TenantQueue) -> iam.PolicyStatement:
         """Let Lambda take messages from queues with the function's role."""
         actions = ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility")
-        return [allow((*actions, "sqs:GetQueueAttributes"), *queue_arns)]
+        return allow((*actions, "sqs:GetQueueAttributes"), *(queue.arn for queue in queues))
 
-    def send_to(self, *queue_arns: str) -> list[iam.PolicyStatement]:
-        return [allow("sqs:SendMessage", *queue_arns)]
+    def send_to(self, *queues: TenantQueue) -> iam.PolicyStatement:
+        return allow("sqs:SendMessage", *(queue.arn for queue in queues))
 
     def use_data_key(self, *services: str) -> iam.PolicyStatement:
         """Use the key of documents, states, messages and environments through these services."""
-        actions = ("kms:Decrypt", "kms:GenerateDataKey")
-        return allow(actions, self.keys.data_key_arn, conditions=via(self.tenant, *services))
+        foundation = self.foundation
+        conditions = via(foundation.tenant, *services)
+        return allow(USE_KEY, foundation.keys.data_key_arn, conditions=conditions)
 
     def create_link_secret(self) -> list[iam.PolicyStatement]:
         """Create the parameters once, each with a key that nobody ever saw and that this function cannot
         decrypt."""
+        tenant = self.foundation.tenant
         contexts = [
-            link_secret_context(self.tenant.name, purpose)
+            link_secret_context(tenant.name, purpose)
             for purpose in (LINK_SECRET_PURPOSE, FEEDBACK_SECRET_PURPOSE, LIVE_READS_SECRET_PURPOSE)
         ]
         context = {
             f"kms:EncryptionContext:{name}": sorted({each[name] for each in contexts}) for name in contexts[0]
         }
         parameters = (
-            self.tenant.link_secret_parameter,
-            self.tenant.feedback_secret_parameter,
-            self.tenant.live_reads_secret_parameter,
+            tenant.link_secret_parameter,
+            tenant.feedback_secret_parameter,
+            tenant.live_reads_secret_parameter,
         )
         return [
             allow("ssm:PutParameter", *(parameter_arn(self.scope, name) for name in parameters)),
             allow(
                 "kms:GenerateDataKeyWithoutPlaintext",
-                self.keys.data_key_arn,
+                self.foundation.keys.data_key_arn,
                 conditions={"StringEquals": context},
             ),
         ]
 
     def redact(self) -> list[iam.PolicyStatement]:
         """Read and delete every version of raw capture; put clean copies."""
-        quarantine = bucket_arn(self.scope, self.data.quarantine_bucket)
+        tenant, data = self.foundation.tenant, self.foundation.data
+        quarantine, clean = (
+            bucket_arn(self.scope, name) for name in (data.quarantine_bucket, data.capture_bucket)
+        )
         objects = ("s3:GetObject", "s3:GetObjectVersion", "s3:DeleteObject", "s3:DeleteObjectVersion")
         return [
             allow(objects, f"{quarantine}/*"),
             allow(("s3:ListBucket", "s3:ListBucketVersions"), quarantine),
-            allow("s3:PutObject", f"{bucket_arn(self.scope, self.data.capture_bucket)}/*"),
-            allow(
-                ("kms:Decrypt", "kms:GenerateDataKey"),
-                self.keys.capture_key_arn,
-                conditions=via(self.tenant, "s3"),
-            ),
+            allow("s3:PutObject", f"{clean}/*"),
+            allow(USE_KEY, self.foundation.keys.capture_key_arn, conditions=via(tenant, "s3")),
         ]
 
 
@@ -278,14 +284,20 @@ class DocumentQueues:
 
 class DocumentFunctions(Construct):
     def __init__(
-        self, scope: Construct, construct_id: str, *, permissions: FunctionPermissions, place: FunctionPlace
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        permissions: FunctionPermissions,
+        models: ModelsOutputs,
     ) -> None:
         super().__init__(scope, construct_id)
-        self._tenant = permissions.tenant
         self._permissions = permissions
-        self._place = place
+        self._foundation = permissions.foundation
+        self._models = models
+        self._place = FunctionPlace.of(self._foundation, Workload.INGESTION)
         self.queues = self._create_queues()
-        self._tenant_file = TenantFileAsset(self, "TenantFile", tenant=self._tenant)
+        self._tenant_file = TenantFileAsset(self, "TenantFile", tenant=self._foundation.tenant)
         self.index_writers: list[FunctionRole] = []
         self.sources: list[lambda_.CfnEventSourceMapping] = []
         """Create them after the index and the permission to write it."""
@@ -293,7 +305,7 @@ class DocumentFunctions(Construct):
 
     def _create_queues(self) -> DocumentQueues:
         def queue(construct_id: str, timeout_s: int) -> TenantQueue:
-            key = self._permissions.keys.data_key_arn
+            key = self._foundation.keys.data_key_arn
             return TenantQueue(self, construct_id, data_key_arn=key, consumer_timeout_s=timeout_s)
 
         queues = DocumentQueues(
@@ -303,14 +315,14 @@ class DocumentFunctions(Construct):
             bulk_documents=queue("BulkDocuments", _INGEST_TIMEOUT_S),
             withdrawals=queue("Withdrawals", _WITHDRAW_TIMEOUT_S),
         )
-        bucket, bulk = self._permissions.data.inbox_bucket, {"prefix": BULK_PREFIX}
+        bucket, bulk = self._foundation.data.inbox_bucket, {"prefix": BULK_PREFIX}
         queues.inbox.fed_by("Received", pattern=object_created(bucket=bucket, key={"anything-but": bulk}))
         queues.bulk_inbox.fed_by("Received", pattern=object_created(bucket=bucket, key=bulk))
         return queues
 
     def _receive(self) -> VpcFunction:
-        permissions, data, queues = self._permissions, self._permissions.data, self.queues
-        documents = bucket_arn(self, data.documents_bucket)
+        permissions, queues = self._permissions, self.queues
+        documents = bucket_arn(self, self._foundation.data.documents_bucket)
         role = permissions.role(
             "ReceiveRole",
             description="Reads raw files of the inbox, adds documents",
@@ -318,82 +330,60 @@ class DocumentFunctions(Construct):
                 *permissions.read_raw_files(),
                 allow("s3:PutObject", f"{documents}/{ServiceSettings.documents_prefix}*"),
                 *permissions.write_states(),
-                *permissions.send_to(queues.documents.arn, queues.bulk_documents.arn, queues.withdrawals.arn),
-                *permissions.take_from(queues.inbox.arn, queues.bulk_inbox.arn),
+                permissions.send_to(queues.documents, queues.bulk_documents, queues.withdrawals),
+                permissions.take_from(queues.inbox, queues.bulk_inbox),
                 permissions.use_data_key(*_DOCUMENT_SERVICES),
             ],
         )
         self._tenant_file.grant_read(role)
-        environment = {
-            "region": self._tenant.place.region,
-            "tenant_file_s3": self._tenant_file.uri,
-            "documents_bucket": data.documents_bucket,
-            "states_table": data.states_table,
-            "ingestion_queue_url": queues.documents.url,
-            "bulk_queue_url": queues.bulk_documents.url,
-            "withdrawals_queue_url": queues.withdrawals.url,
-            "inbox_bucket": data.inbox_bucket,
-            "metrics_service": self._tenant.full_name,
-        }
         program = FunctionProgram(
             module="receive_documents",
             timeout_s=_RECEIVE_TIMEOUT_S,
-            memory_mib=1024,
             scratch_mib=1536,  # the raw files of a batch, 256 MiB each at most
-            environment=ReceivingSettings.variables(environment, known_later=cdk.Token.is_unresolved),
+            environment=self._environment(ReceivingSettings, bulk_queue_url=queues.bulk_documents.url),
         )
-        function = self._function("Receive", role=role, program=program)
-        for queue, concurrency in ((queues.inbox, _CONCURRENCY), (queues.bulk_inbox, _BULK_CONCURRENCY)):
-            queue.consumed_by(function, role=role, batch_size=_FILES_PER_BATCH, concurrency=concurrency)
+        function = VpcFunction(self, "Receive", program=program, place=self._place, role=role)
+        self._consume(function, role, queues.inbox, queues.bulk_inbox, batch_size=_FILES_PER_BATCH)
         return function
 
     def _ingest(self) -> VpcFunction:
-        permissions, queues, models = self._permissions, self.queues, self._permissions.models
+        permissions, queues, models = self._permissions, self.queues, self._models
         embedding = resource_arn(self, "sagemaker", "endpoint", models.embedding_endpoint_name)
         role = self._index_role(
             "IngestRole",
             "Brings documents into the index",
-            [
-                # By name: the endpoint itself is absent while the tenant is paused.
-                allow("sagemaker:InvokeEndpoint", embedding),
-                allow("ssm:GetParameter", parameter_arn(self, models.power_parameter)),
-                *permissions.send_to(queues.documents.arn, queues.bulk_documents.arn),
-                *permissions.take_from(queues.documents.arn, queues.bulk_documents.arn),
-            ],
+            # By name: the endpoint itself is absent while the tenant is paused.
+            allow("sagemaker:InvokeEndpoint", embedding),
+            allow("ssm:GetParameter", parameter_arn(self, models.power_parameter)),
+            permissions.send_to(queues.documents, queues.bulk_documents),
+            permissions.take_from(queues.documents, queues.bulk_documents),
         )
-        environment = {
-            **self._index_environment(),
-            "bulk_queue_url": queues.bulk_documents.url,
-            "power_parameter": permissions.models.power_parameter,
-            "metrics_service": self._tenant.full_name,
-        }
         program = FunctionProgram(
             module="ingest_documents",
             timeout_s=_INGEST_TIMEOUT_S,
             memory_mib=1769,  # one whole core, to parse and split documents
-            environment=IngestingSettings.variables(environment, known_later=cdk.Token.is_unresolved),
+            environment=self._environment(
+                IngestingSettings,
+                stores="aws",
+                **self._foundation.index(),
+                bulk_queue_url=queues.bulk_documents.url,
+                power_parameter=models.power_parameter,
+            ),
         )
-        function = self._function("Ingest", role=role, program=program)
+        function = VpcFunction(self, "Ingest", program=program, place=self._place, role=role)
         # The function takes documents only while the endpoints exist: the power machines stop these sources.
-        switch = PowerSwitch(self, "Switch", tenant=self._tenant)
-        sources = [
-            queue.consumed_by(
-                function,
-                role=role,
-                batch_size=_DOCUMENTS_PER_BATCH,
-                concurrency=concurrency,
-                enabled=switch.enabled,
-            )
-            for queue, concurrency in (
-                (queues.documents, _CONCURRENCY),
-                (queues.bulk_documents, _BULK_CONCURRENCY),
-            )
-        ]
+        sources = self._consume(
+            function,
+            role,
+            queues.documents,
+            queues.bulk_documents,
+            batch_size=_DOCUMENTS_PER_BATCH,
+            enabled=PowerSwitch(self, "Switch").enabled,
+        )
         self.sources += sources
         publish_power_sources(
             self,
             "PowerSources",
-            tenant=self._tenant,
             event_source_ids=[source.ref for source in sources],
             queue_urls=[queues.documents.url, queues.bulk_documents.url],
         )
@@ -404,20 +394,20 @@ class DocumentFunctions(Construct):
         role = self._index_role(
             "RemoveRole",
             "Takes withdrawn documents out of the index and off its disks",
-            [
-                *permissions.send_to(withdrawals.arn),
-                *permissions.take_from(withdrawals.arn),
-                *permissions.destroy_keys(),
-            ],
+            permissions.send_to(withdrawals),
+            permissions.take_from(withdrawals),
+            permissions.destroy_keys(),
         )
-        values = self._index_environment() | {"events_table": permissions.data.events_table}
-        environment = RemovingSettings.variables(values, known_later=cdk.Token.is_unresolved)
+        environment = self._environment(
+            RemovingSettings,
+            stores="aws",
+            **self._foundation.index(),
+            events_table=self._foundation.data.events_table,
+        )
 
         def function(construct_id: str, module: str, timeout_s: int) -> VpcFunction:
-            program = FunctionProgram(
-                module=module, timeout_s=timeout_s, memory_mib=1024, environment=environment
-            )
-            return self._function(construct_id, role=role, program=program)
+            program = FunctionProgram(module=module, timeout_s=timeout_s, environment=environment)
+            return VpcFunction(self, construct_id, program=program, place=self._place, role=role)
 
         withdraw = function("Withdraw", "withdraw_documents", _WITHDRAW_TIMEOUT_S)
         purge = function("Purge", "purge_index", _PURGE_TIMEOUT_S)
@@ -429,15 +419,31 @@ class DocumentFunctions(Construct):
         schedule(self, "PurgeSchedule", function=purge, rate=_PURGE_RATE)
         return withdraw, purge
 
-    def _index_role(
-        self, construct_id: str, description: str, more: list[iam.PolicyStatement]
-    ) -> FunctionRole:
+    def _consume(
+        self,
+        function: VpcFunction,
+        role: FunctionRole,
+        single: TenantQueue,
+        bulk: TenantQueue,
+        *,
+        batch_size: int,
+        enabled: bool | cdk.IResolvable = True,
+    ) -> list[lambda_.CfnEventSourceMapping]:
+        """Let a function take from both queues of a step, more at once from that of single documents."""
+        return [
+            queue.consumed_by(
+                function, role=role, batch_size=batch_size, concurrency=concurrency, enabled=enabled
+            )
+            for queue, concurrency in ((single, _CONCURRENCY), (bulk, _BULK_CONCURRENCY))
+        ]
+
+    def _index_role(self, construct_id: str, description: str, *more: iam.PolicyStatement) -> FunctionRole:
         permissions = self._permissions
         role = permissions.role(
             construct_id,
             description=description,
             statements=[
-                *document_statements(self, permissions.data.documents_bucket),
+                *document_statements(self, self._foundation.data.documents_bucket),
                 *permissions.write_states(),
                 *permissions.write_index(),
                 *permissions.read_model_files("artifact.json", "tokenizer.json"),
@@ -449,25 +455,13 @@ class DocumentFunctions(Construct):
         self.index_writers.append(role)
         return role
 
-    def _index_environment(self) -> dict[str, object]:
-        data, queues = self._permissions.data, self.queues
-        return {
-            "region": self._tenant.place.region,
-            "tenant_file_s3": self._tenant_file.uri,
-            "model_artifacts_s3": f"s3://{data.models_bucket}/{CALLERS_PREFIX}",
-            "stores": "aws",
-            "search": "opensearch",
-            "documents_bucket": data.documents_bucket,
-            "states_table": data.states_table,
-            "ingestion_queue_url": queues.documents.url,
-            "withdrawals_queue_url": queues.withdrawals.url,
-            "opensearch_url": f"https://{data.domain_endpoint}",
-            "opensearch_index": self._tenant.search_alias,
-        }
-
-    def _function(self, construct_id: str, *, role: FunctionRole, program: FunctionProgram) -> VpcFunction:
-        return VpcFunction(
-            self, construct_id, tenant=self._tenant, program=program, place=self._place, role=role
+    def _environment(self, settings: type[ProcessSettings], **values: object) -> dict[str, str]:
+        return self._foundation.environment(
+            settings,
+            tenant_file_s3=self._tenant_file.uri,
+            ingestion_queue_url=self.queues.documents.url,
+            withdrawals_queue_url=self.queues.withdrawals.url,
+            **values,
         )
 
 
@@ -479,42 +473,29 @@ class CaptureRedaction(Construct):
     """``redact_capture`` handles each new object; ``sweep_quarantine`` handles what it left and publishes the
     metric ``OldestRawCaptureAge``, in seconds."""
 
-    def __init__(
-        self, scope: Construct, construct_id: str, *, permissions: FunctionPermissions, place: FunctionPlace
-    ) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, permissions: FunctionPermissions) -> None:
         super().__init__(scope, construct_id)
-        tenant, data = permissions.tenant, permissions.data
-        self.queue = TenantQueue(
-            self,
-            "Captured",
-            data_key_arn=permissions.keys.data_key_arn,
-            consumer_timeout_s=_REDACT_TIMEOUT_S,
-        )
-        self.queue.fed_by("Written", pattern=object_created(bucket=data.quarantine_bucket))
+        foundation = permissions.foundation
+        key = foundation.keys.data_key_arn
+        self.queue = TenantQueue(self, "Captured", data_key_arn=key, consumer_timeout_s=_REDACT_TIMEOUT_S)
+        self.queue.fed_by("Written", pattern=object_created(bucket=foundation.data.quarantine_bucket))
         role = permissions.role(
             "RedactRole",
             description="The only reader of raw capture: writes clean copies, deletes raw ones",
             statements=[
                 *permissions.redact(),
-                *permissions.take_from(self.queue.arn),
+                permissions.take_from(self.queue),
                 permissions.use_data_key("sqs", "lambda"),
             ],
         )
         tag_duty(role, Duty.REDACTOR)
-        values: Mapping[str, object] = {
-            "region": tenant.place.region,
-            "quarantine_bucket": data.quarantine_bucket,
-            "capture_bucket": data.capture_bucket,
-            "passages_percent": tenant.models.capture_passages_percent,
-            "metrics_service": tenant.full_name,
-        }
-        environment = RedactingSettings.variables(values, known_later=cdk.Token.is_unresolved)
+        place = FunctionPlace.of(foundation, Workload.REDACTOR)
+        percent = foundation.tenant.models.capture_passages_percent
+        environment = foundation.environment(RedactingSettings, passages_percent=percent)
 
         def function(name: str, module: str, timeout_s: int) -> VpcFunction:
-            program = FunctionProgram(
-                module=module, timeout_s=timeout_s, memory_mib=1024, environment=environment
-            )
-            return VpcFunction(self, name, tenant=tenant, program=program, place=place, role=role)
+            program = FunctionProgram(module=module, timeout_s=timeout_s, environment=environment)
+            return VpcFunction(self, name, program=program, place=place, role=role)
 
         redact = function("Redact", "redact_capture", _REDACT_TIMEOUT_S)
         sweep = function("Sweep", "sweep_quarantine", 60 * _SWEEP_MINUTES)

@@ -16,8 +16,8 @@ Exceptions of the ingestion stack.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
@@ -29,11 +29,11 @@ from assistant.settings.deployed_names import (
     SEARCH_SCHEMA_RESOURCE,
     IndexAccess,
 )
-from assistant.settings.model_artifacts import CALLERS_PREFIX
 from assistant.settings.process import LinkSecretSettings, SchemaSettings
 from stacks.functions import FunctionPlace, FunctionProgram, VpcFunction
 from stacks.ingestion.functions import CaptureRedaction, DocumentFunctions, FunctionPermissions
-from stacks.outputs import DataOutputs, IngestionOutputs, KeysOutputs, ModelsOutputs, NetworkOutputs, Workload
+from stacks.network.security_groups import pascal_case
+from stacks.outputs import IngestionOutputs, ModelsOutputs, Workload
 from stacks.policy import (
     ANY_RESOURCE,
     CAPTURE_BUCKET,
@@ -49,29 +49,17 @@ from stacks.policy import (
     wildcard,
 )
 from stacks.tenant import ROOT, DeployedTenant
-from stacks.tenant_stack import TenantStack
+from stacks.tenant_stack import Foundation, TenantStack
 
 
 class IngestionStack(TenantStack):
-    def __init__(
-        self,
-        scope: Construct,
-        *,
-        tenant: DeployedTenant,
-        keys: KeysOutputs,
-        network: NetworkOutputs,
-        data: DataOutputs,
-        models: ModelsOutputs,
-    ) -> None:
-        super().__init__(scope, "Ingestion", tenant=tenant, data_class="phi")
-        self._keys, self._network = keys, network
-        permissions = FunctionPermissions(scope=self, tenant=tenant, keys=keys, data=data, models=models)
-        place = self._place(Workload.SCHEMA)
+    def __init__(self, scope: Construct, *, foundation: Foundation, models: ModelsOutputs) -> None:
+        super().__init__(scope, "Ingestion", tenant=foundation.tenant, data_class="phi")
+        permissions = FunctionPermissions(scope=self, foundation=foundation)
+        place = FunctionPlace.of(foundation, Workload.SCHEMA)
         schema = SearchSchema(self, "SearchSchema", permissions=permissions, place=place)
         secret = self._link_secret(permissions, place)
-        documents = DocumentFunctions(
-            self, "Documents", permissions=permissions, place=self._place(Workload.INGESTION)
-        )
+        documents = DocumentFunctions(self, "Documents", permissions=permissions, models=models)
         access = grant_search_access(
             self,
             "IndexWriters",
@@ -84,10 +72,8 @@ class IngestionStack(TenantStack):
             source.node.add_dependency(access)
         queues = documents.queues.all()
         functions = (schema.function, secret, *documents.functions)
-        if tenant.models.capture == "quarantine":
-            redaction = CaptureRedaction(
-                self, "Redaction", permissions=permissions, place=self._place(Workload.REDACTOR)
-            )
+        if self.tenant.models.capture == "quarantine":
+            redaction = CaptureRedaction(self, "Redaction", permissions=permissions)
             queues, functions = (*queues, redaction.queue), (*functions, *redaction.functions)
         cdk.CfnOutput(self, "SchemaStamp", value=schema.stamp, description="Search schema that was applied")
         ingestion, withdrawals = documents.queues.documents, documents.queues.withdrawals
@@ -103,56 +89,30 @@ class IngestionStack(TenantStack):
             schema_stamp=schema.stamp,
         )
 
-    def _place(self, workload: Workload) -> FunctionPlace:
-        return FunctionPlace(
-            subnet_ids=self._network.subnet_ids,
-            security_group_id=self._network.security_group_ids[workload],
-            logs_key_arn=self._keys.logs_key_arn,
-            environment_key_arn=self._keys.data_key_arn,
-        )
-
     def _link_secret(self, permissions: FunctionPermissions, place: FunctionPlace) -> VpcFunction:
         """Create the keys of document links and of pseudonyms once. They outlive the stack, so that published
         links stay valid, and an agent keeps the pseudonym."""
-        tenant = self.tenant
-        environment = {
-            "region": tenant.place.region,
-            "tenant": tenant.name,
+        tenant, foundation = self.tenant, permissions.foundation
+        parameters = {
             "parameter": tenant.link_secret_parameter,
             "feedback_parameter": tenant.feedback_secret_parameter,
             "live_reads_parameter": tenant.live_reads_secret_parameter,
-            "key_id": self._keys.data_key_arn,
         }
-        function = VpcFunction(
-            self,
-            "LinkSecret",
-            tenant=tenant,
-            program=FunctionProgram(
-                module="create_link_secret",
-                timeout_s=120,
-                memory_mib=1024,
-                environment=LinkSecretSettings.variables(environment, known_later=cdk.Token.is_unresolved),
-            ),
-            place=place,
-            role=permissions.role(
-                "LinkSecretRole",
-                description="Makes the keys of document links and pseudonyms, which it cannot read",
-                statements=[*permissions.create_link_secret(), permissions.use_data_key("sqs", "lambda")],
-            ),
+        key_id = foundation.keys.data_key_arn
+        program = FunctionProgram(
+            module="create_link_secret",
+            timeout_s=120,
+            environment=foundation.environment(LinkSecretSettings, key_id=key_id, **parameters),
         )
-        cdk.CustomResource(
-            self,
-            "LinkSecretMade",
-            service_token=function.function_arn,
-            resource_type=LINK_SECRET_RESOURCE,
-            service_timeout=cdk.Duration.seconds(SERVICE_TIMEOUT_S),
-            # A change of these makes CloudFormation call the function again, which leaves what there is.
-            properties={
-                "Parameter": tenant.link_secret_parameter,
-                "FeedbackParameter": tenant.feedback_secret_parameter,
-                "LiveReadsParameter": tenant.live_reads_secret_parameter,
-            },
+        role = permissions.role(
+            "LinkSecretRole",
+            description="Makes the keys of document links and pseudonyms, which it cannot read",
+            statements=[*permissions.create_link_secret(), permissions.use_data_key("sqs", "lambda")],
         )
+        function = VpcFunction(self, "LinkSecret", program=program, place=place, role=role)
+        # A change of a name makes CloudFormation call the function again, which leaves what there is.
+        names = {pascal_case(name.replace("_", "-")): value for name, value in parameters.items()}
+        _custom_resource(self, "LinkSecretMade", function.function_arn, LINK_SECRET_RESOURCE, names)
         return function
 
 
@@ -169,33 +129,23 @@ class SearchSchema(Construct):
         self, scope: Construct, construct_id: str, *, permissions: FunctionPermissions, place: FunctionPlace
     ) -> None:
         super().__init__(scope, construct_id)
-        tenant, data = permissions.tenant, permissions.data
-        config = tenant.config
-        self.stamp = schema_stamp(tenant)
-        environment = {
-            "region": tenant.place.region,
-            "search": "opensearch",
-            "opensearch_url": f"https://{data.domain_endpoint}",
-            "opensearch_index": tenant.search_alias,
-            "model_artifacts_s3": f"s3://{data.models_bucket}/{CALLERS_PREFIX}",
-            "embedding_model": config.embedding.model,
-            "dimensions": config.embedding.dimensions,
-            "shards": config.index.shards,
-            "replicas": config.index.replicas,
-        }
-        self.function = VpcFunction(
-            self,
-            "Apply",
-            tenant=tenant,
-            program=FunctionProgram(
-                module="apply_search_schema",
-                timeout_s=_TIMEOUT_S,
-                memory_mib=1024,
-                environment=SchemaSettings.variables(environment, known_later=cdk.Token.is_unresolved),
+        foundation, data = permissions.foundation, permissions.foundation.data
+        config = foundation.tenant.config
+        self.stamp = schema_stamp(foundation.tenant)
+        program = FunctionProgram(
+            module="apply_search_schema",
+            timeout_s=_TIMEOUT_S,
+            environment=foundation.environment(
+                SchemaSettings,
+                **foundation.index(),
+                embedding_model=config.embedding.model,
+                dimensions=config.embedding.dimensions,
+                shards=config.index.shards,
+                replicas=config.index.replicas,
             ),
-            place=place,
-            role=data.schema_role_arn,
         )
+        role = data.schema_role_arn
+        self.function = VpcFunction(self, "Apply", program=program, place=place, role=role)
         # The role belongs to the data stack, because the domain refers to it; its read permissions are added
         # here.
         reading = iam.ManagedPolicy(
@@ -208,14 +158,8 @@ class SearchSchema(Construct):
             ],
         )
         cast("iam.CfnManagedPolicy", reading.node.default_child).roles = [data.schema_role_name]
-        self.applied = cdk.CustomResource(
-            self,
-            "Applied",
-            service_token=self.function.function_arn,
-            resource_type=SEARCH_SCHEMA_RESOURCE,
-            service_timeout=cdk.Duration.seconds(SERVICE_TIMEOUT_S),
-            properties={"Stamp": self.stamp},
-        )
+        arn, stamp = self.function.function_arn, {"Stamp": self.stamp}
+        self.applied = _custom_resource(self, "Applied", arn, SEARCH_SCHEMA_RESOURCE, stamp)
         self.applied.node.add_dependency(reading)
 
 
@@ -226,13 +170,21 @@ def grant_search_access(
 
     ``function_arn`` is the schema function's (``IngestionOutputs.schema_function_arn``).
     """
+    scope = Construct(scope, construct_id)
+    properties = {"Access": access, "RoleArns": list(role_arns)}
+    return _custom_resource(scope, "Granted", function_arn, SEARCH_ACCESS_RESOURCE, properties)
+
+
+def _custom_resource(
+    scope: Construct, construct_id: str, function_arn: str, kind: str, properties: Mapping[str, Any]
+) -> cdk.CustomResource:
     return cdk.CustomResource(
-        Construct(scope, construct_id),
-        "Granted",
+        scope,
+        construct_id,
         service_token=function_arn,
-        resource_type=SEARCH_ACCESS_RESOURCE,
+        resource_type=kind,
         service_timeout=cdk.Duration.seconds(SERVICE_TIMEOUT_S),
-        properties={"Access": access, "RoleArns": list(role_arns)},
+        properties=properties,
     )
 
 

@@ -7,9 +7,8 @@ reserve, and two at once do no harm (docs/decisions/0050-feedback-on-aws.md).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
@@ -30,10 +29,10 @@ from assistant.settings.model_artifacts import PROTECTED_QUESTIONS
 from assistant.settings.process import LearningSettings, MovingSettings, ServiceSettings
 from stacks.data.buckets import of_partitions, table_statements
 from stacks.functions import FunctionPlace, FunctionProgram, FunctionRole, VpcFunction, schedule
-from stacks.outputs import DataOutputs, KeysOutputs
+from stacks.outputs import Workload
 from stacks.processes import LEARNING_IMAGE, TenantFileAsset, image_uri
-from stacks.roles import Duty, allow, bucket_arn, parameter_arn, resource_arn, tag_duty, via
-from stacks.tenant import DeployedTenant
+from stacks.roles import USE_KEY, Duty, allow, bucket_arn, parameter_arn, resource_arn, tag_duty, via
+from stacks.tenant_stack import Foundation
 
 MODULES = ("move_feedback", "learn_ranking")
 """Modules of ``lambdas``, whose ``handle`` the image is started with."""
@@ -58,17 +57,14 @@ class LearningFunctions(Construct):
         scope: Construct,
         construct_id: str,
         *,
-        tenant: DeployedTenant,
-        keys: KeysOutputs,
-        data: DataOutputs,
-        place: FunctionPlace,
+        foundation: Foundation,
     ) -> None:
         super().__init__(scope, construct_id)
-        self._tenant = tenant
-        self._keys, self._data = keys, data
-        self._place = place
+        self._foundation = foundation
+        self._tenant, self._keys, self._data = foundation.tenant, foundation.keys, foundation.data
+        self._image = image_uri(self, self._tenant, LEARNING_IMAGE)
         self.functions = (self._move(),)
-        if tenant.config.learning.ranking == "daily":
+        if self._tenant.config.learning.ranking == "daily":
             self.functions += (self._learn(),)
 
     def _move(self) -> VpcFunction:
@@ -90,42 +86,27 @@ class LearningFunctions(Construct):
                 # An erasure lists the texts that it made unreadable.
                 allow("s3:GetObject", f"{texts}/texts/*"),
                 allow("s3:ListBucket", texts, conditions={"StringLike": {"s3:prefix": ["texts/*"]}}),
-                allow(
-                    ("kms:Decrypt", "kms:GenerateDataKey"),
-                    self._keys.feedback_key_arn,
-                    conditions=via(self._tenant, "s3"),
-                ),
+                allow(USE_KEY, self._keys.feedback_key_arn, conditions=via(self._tenant, "s3")),
             ],
         )
         file = TenantFileAsset(self, "TenantFile", tenant=self._tenant)
         file.grant_read(role)
-        environment: Mapping[str, object] = {
-            "region": self._tenant.place.region,
-            "tenant_file_s3": file.uri,
-            "records_table": data.records_table,
-            "events_table": data.events_table,
-            "states_table": data.states_table,
-            "desk_table": data.desk_table,
-            "documents_bucket": data.documents_bucket,
-            "labels_bucket": data.labels_bucket,
-            "texts_bucket": data.texts_bucket,
-            "pseudonyms_parameter": self._tenant.feedback_secret_parameter,
-            "within_s": _MOVE_WITHIN_S,
-            "metrics_service": self._tenant.full_name,
-        }
         program = FunctionProgram(
             module="move_feedback",
             timeout_s=_MOVE_TIMEOUT_S,
             memory_mib=1769,  # one whole core, to find patients' data
-            environment=MovingSettings.variables(environment, known_later=cdk.Token.is_unresolved),
-            image=image_uri(self, self._tenant, LEARNING_IMAGE),
+            environment=self._foundation.environment(
+                MovingSettings,
+                tenant_file_s3=file.uri,
+                pseudonyms_parameter=self._tenant.feedback_secret_parameter,
+                within_s=_MOVE_WITHIN_S,
+            ),
+            image=self._image,
         )
-        function = self._function("Move", role, program)
-        schedule(self, "MoveSchedule", function=function, rate=_MOVE_RATE, comes_again=True)
-        return function
+        return self._scheduled("Move", role, program, rate=_MOVE_RATE)
 
     def _learn(self) -> VpcFunction:
-        data, tenant = self._data, self._tenant
+        data = self._data
         labels, models = (bucket_arn(self, name) for name in (data.labels_bucket, data.models_bucket))
         role = self._role(
             "LearnRole",
@@ -140,29 +121,19 @@ class LearningFunctions(Construct):
                     "kms:Decrypt",
                     self._keys.feedback_key_arn,
                     self._keys.models_key_arn,
-                    conditions=via(tenant, "s3"),
+                    conditions=via(self._tenant, "s3"),
                 ),
             ],
         )
-        environment: Mapping[str, object] = {
-            "region": tenant.place.region,
-            "tenant": tenant.name,
-            "labels_bucket": data.labels_bucket,
-            "events_table": data.events_table,
-            "desk_table": data.desk_table,
-            "protected_questions_s3": f"s3://{data.models_bucket}/{PROTECTED_QUESTIONS}",
-            "metrics_service": tenant.full_name,
-        }
+        questions = f"s3://{data.models_bucket}/{PROTECTED_QUESTIONS}"
         program = FunctionProgram(
             module="learn_ranking",
             timeout_s=_LEARN_TIMEOUT_S,
             memory_mib=2048,
-            environment=LearningSettings.variables(environment, known_later=cdk.Token.is_unresolved),
-            image=image_uri(self, tenant, LEARNING_IMAGE),
+            environment=self._foundation.environment(LearningSettings, protected_questions_s3=questions),
+            image=self._image,
         )
-        function = self._function("Learn", role, program)
-        schedule(self, "LearnSchedule", function=function, rate=_LEARN_RATE, comes_again=True)
-        return function
+        return self._scheduled("Learn", role, program, rate=_LEARN_RATE)
 
     def _role(
         self, construct_id: str, duty: Duty, description: str, statements: Sequence[iam.PolicyStatement]
@@ -170,14 +141,16 @@ class LearningFunctions(Construct):
         role = FunctionRole(self, construct_id, description=description)
         tag_duty(role, duty)
         through_services = via(self._tenant, "dynamodb", "lambda")
-        key = self._keys.data_key_arn
-        role.may(*statements, allow(("kms:Decrypt", "kms:GenerateDataKey"), key, conditions=through_services))
+        role.may(*statements, allow(USE_KEY, self._keys.data_key_arn, conditions=through_services))
         return role
 
-    def _function(self, construct_id: str, role: FunctionRole, program: FunctionProgram) -> VpcFunction:
-        return VpcFunction(
-            self, construct_id, tenant=self._tenant, program=program, place=self._place, role=role
-        )
+    def _scheduled(
+        self, name: str, role: FunctionRole, program: FunctionProgram, *, rate: str
+    ) -> VpcFunction:
+        place = FunctionPlace.of(self._foundation, Workload.LEARNING)
+        function = VpcFunction(self, name, program=program, place=place, role=role)
+        schedule(self, f"{name}Schedule", function=function, rate=rate, comes_again=True)
+        return function
 
     def _take_rows(self) -> list[iam.PolicyStatement]:
         """Let the mover read records, and take rows out of their index: it may name no attribute but those

@@ -20,11 +20,10 @@ from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
 from assistant.settings.model_artifacts import INSTANCES
-from stacks.data.buckets import TenantBucket
-from stacks.functions import FunctionPlace
+from stacks.data.buckets import JOBS_REPLACED_DAYS, Keeping, TenantBucket
 from stacks.keys import log_group_arn
 from stacks.learning.functions import LearningFunctions
-from stacks.outputs import DataOutputs, KeysOutputs, LearningOutputs, NetworkOutputs, Workload
+from stacks.outputs import KeysOutputs, LearningOutputs, NetworkOutputs, Workload
 from stacks.policy import (
     ANY_RESOURCE,
     CAPTURE_BUCKET,
@@ -41,6 +40,7 @@ from stacks.policy import (
 )
 from stacks.processes import PULL_IMAGE
 from stacks.roles import (
+    USE_KEY,
     Duty,
     WorkloadRole,
     allow,
@@ -50,53 +50,28 @@ from stacks.roles import (
     tag_duty,
     via_s3,
 )
-from stacks.tenant import DeployedTenant
-from stacks.tenant_stack import TenantStack
+from stacks.tenant_stack import Foundation, TenantStack
 
 _KEPT_DAYS = {"dev": 7, "standard": 180, "hipaa": 365}
 """How long a training set or checkpoint stays: withdrawn documents and captures must leave these too."""
 
 
 class LearningStack(TenantStack):
-    def __init__(
-        self,
-        scope: Construct,
-        *,
-        tenant: DeployedTenant,
-        keys: KeysOutputs,
-        network: NetworkOutputs,
-        data: DataOutputs,
-    ) -> None:
+    def __init__(self, scope: Construct, *, foundation: Foundation) -> None:
+        tenant = foundation.tenant
         super().__init__(scope, "Learning", tenant=tenant, data_class="phi", stateful=True)
-        asks = tenant.config.learning.training
-        bucket = self._add_training(keys, network=network, data=data) if asks else None
-        functions = LearningFunctions(
-            self,
-            "Functions",
-            tenant=tenant,
-            keys=keys,
-            data=data,
-            place=FunctionPlace(
-                subnet_ids=network.subnet_ids,
-                security_group_id=network.security_group_ids[Workload.LEARNING],
-                logs_key_arn=keys.logs_key_arn,
-                environment_key_arn=keys.data_key_arn,
-            ),
-        ).functions
-        self.outputs = LearningOutputs(
-            training_bucket=bucket, function_names=tuple(one.function_name for one in functions)
-        )
+        bucket = self._add_training(foundation) if tenant.config.learning.training else None
+        functions = LearningFunctions(self, "Functions", foundation=foundation).functions
+        names = tuple(function.function_name for function in functions)
+        self.outputs = LearningOutputs(training_bucket=bucket, function_names=names)
 
-    def _add_training(self, keys: KeysOutputs, *, network: NetworkOutputs, data: DataOutputs) -> str:
+    def _add_training(self, foundation: Foundation) -> str:
         """Create what training jobs need; return the bucket of their sets and checkpoints."""
-        tenant = self.tenant
-        bucket = TenantBucket.for_jobs(
-            self,
-            "TrainingBucket",
-            tenant=tenant,
-            days=_KEPT_DAYS[tenant.place.profile],
-            key_arn=keys.data_key_arn,
-            logs=data.logs_bucket,
+        keys, data = foundation.keys, foundation.data
+        days = _KEPT_DAYS[self.tenant.place.profile]
+        keeping = Keeping(days=days, replaced_days=JOBS_REPLACED_DAYS)
+        bucket = TenantBucket(
+            self, "TrainingBucket", keeping=keeping, key_arn=keys.data_key_arn, logs=data.logs_bucket
         ).bucket_name
         # A SageMaker processing job: verdicts, drafts and clean captured calls into training sets.
         preparing = self._job_role(
@@ -107,7 +82,7 @@ class LearningStack(TenantStack):
                 *write_folder(bucket, SETS),
                 use_keys(self, keys.data_key_arn, keys.capture_key_arn),
                 allow("kms:Decrypt", keys.feedback_key_arn, conditions=via_s3(self)),
-                *_platform_statements(self, network=network),
+                *_platform_statements(self, network=foundation.network),
             ],
         )
         tag_duty(preparing, Duty.PREPARER)
@@ -121,16 +96,13 @@ class LearningStack(TenantStack):
                 *write_folder(bucket, CHECKPOINTS),
                 use_keys(self, keys.data_key_arn, keys.models_key_arn),
                 *_encryption_statements(self, keys),
-                *_platform_statements(self, network=network),
+                *_platform_statements(self, network=foundation.network),
             ],
         )
         shell = TrainingShell(
             self,
             "TrainingShell",
-            tenant=tenant,
-            keys=keys,
-            network=network,
-            models_bucket=data.models_bucket,
+            foundation=foundation,
             training_bucket=bucket,
             role_arn=training.role_arn,
         )
@@ -161,7 +133,7 @@ def write_folder(bucket: str, prefix: str) -> list[iam.PolicyStatement]:
 
 def use_keys(scope: Construct, *key_arns: str) -> iam.PolicyStatement:
     """Let a job use keys through S3 only."""
-    return allow(("kms:Decrypt", "kms:GenerateDataKey"), *key_arns, conditions=via_s3(scope))
+    return allow(USE_KEY, *key_arns, conditions=via_s3(scope))
 
 
 def _encryption_statements(scope: Construct, keys: KeysOutputs) -> list[iam.PolicyStatement]:
@@ -230,17 +202,14 @@ class TrainingShell(Construct):
         scope: Construct,
         construct_id: str,
         *,
-        tenant: DeployedTenant,
-        keys: KeysOutputs,
-        network: NetworkOutputs,
-        models_bucket: str,
+        foundation: Foundation,
         training_bucket: str,
         role_arn: str,
     ) -> None:
         super().__init__(scope, construct_id)
-        self._tenant = tenant
-        self._keys, self._network = keys, network
-        self._models = f"s3://{models_bucket}/"
+        tenant = self._tenant = foundation.tenant
+        self._keys, self._network = foundation.keys, foundation.network
+        self._models = f"s3://{foundation.data.models_bucket}/"
         self._sets = f"s3://{training_bucket}/{SETS}"
         self._checkpoints = f"s3://{training_bucket}/{CHECKPOINTS}"
         self._role_arn = role_arn

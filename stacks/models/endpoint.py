@@ -28,11 +28,11 @@ from constructs import Construct
 from assistant.domain.errors import ConfigurationError
 from assistant.settings.model_artifacts import EmbeddingManifest, Instance, LlmManifest
 from assistant.settings.process import ModelServerSettings
-from stacks.outputs import DataOutputs, KeysOutputs, NetworkOutputs, Workload
+from stacks.outputs import Workload
 from stacks.processes import PULL_IMAGE, image_repository_arn, image_uri
 from stacks.roles import Duty, WorkloadRole, allow, bucket_arn, interface_statements, tag_duty, via_s3
 from stacks.tenant import DeployedTenant
-from stacks.tenant_stack import link, tenant_log_group
+from stacks.tenant_stack import Foundation, link, tenant_log_group
 
 VARIANT = "AllTraffic"
 _MODEL_FOLDER = Path("/opt/ml/model")
@@ -119,18 +119,16 @@ class ModelEndpoint(Construct):
         scope: Construct,
         construct_id: str,
         *,
-        tenant: DeployedTenant,
         served: ServedModel,
-        keys: KeysOutputs,
-        network: NetworkOutputs,
-        data: DataOutputs,
+        foundation: Foundation,
         condition: cdk.CfnCondition,
     ) -> None:
         """``condition`` holds while the endpoint exists."""
         super().__init__(scope, construct_id)
-        self._tenant = tenant
         self._served = served
-        self._keys, self._network, self._data = keys, network, data
+        tenant = self._tenant = foundation.tenant
+        self._keys, self._network = foundation.keys, foundation.network
+        data = self._data = foundation.data
         self._condition = condition
         self._prefix = _artifact_prefix(self, served)
         buckets = {"quarantine": data.quarantine_bucket, "direct": data.capture_bucket, "off": None}
@@ -150,11 +148,10 @@ class ModelEndpoint(Construct):
         self._scale(serving, endpoint)
 
     def _role(self) -> tuple[WorkloadRole, iam.ManagedPolicy]:
-        served, tenant, keys = self._served, self._tenant, self._keys
+        served, keys = self._served, self._keys
         log_group = tenant_log_group(
             self,
             "Log",
-            tenant=tenant,
             logs_key_arn=keys.logs_key_arn,
             # SageMaker chooses the name; it would create the group itself, without key or retention.
             name=f"/aws/sagemaker/Endpoints/{served.endpoint_name}",

@@ -34,6 +34,7 @@ from assistant.settings.deployed_names import ON, PAUSED, PAUSING, RESUMING
 from assistant.settings.deployment import PowerSection
 from stacks.roles import ServiceRole, allow, parameter_arn
 from stacks.tenant import DeployedTenant
+from stacks.tenant_stack import tenant_of
 
 _DEFINITION = Path(__file__).with_name("power.asl.json")
 """Amazon States Language with placeholders (``${StackId}``) that ``PowerMachines`` fills."""
@@ -47,13 +48,13 @@ class PowerSwitch(Construct):
     paused leaves it paused.
     """
 
-    def __init__(self, scope: Construct, construct_id: str, *, tenant: DeployedTenant) -> None:
+    def __init__(self, scope: Construct, construct_id: str) -> None:
         super().__init__(scope, construct_id)
         self._parameter = cdk.CfnParameter(
             cdk.Stack.of(scope),
             "Power",
             type="AWS::SSM::Parameter::Value<String>",
-            default=tenant.power_parameter,
+            default=tenant_of(self).power_parameter,
             description="Name of the SSM parameter that says on, pausing, paused or resuming. It is made "
             "before the first deployment and belongs to no stack.",
         )
@@ -88,12 +89,7 @@ def _sources_parameter(tenant: DeployedTenant) -> str:
 
 
 def publish_power_sources(
-    scope: Construct,
-    construct_id: str,
-    *,
-    tenant: DeployedTenant,
-    event_source_ids: Sequence[str],
-    queue_urls: Sequence[str],
+    scope: Construct, construct_id: str, *, event_source_ids: Sequence[str], queue_urls: Sequence[str]
 ) -> None:
     """Write the event source mappings that a pause stops, and their queues, into an SSM parameter."""
     sources = {"event_sources": list(event_source_ids), "queues": list(queue_urls)}
@@ -101,7 +97,7 @@ def publish_power_sources(
         Construct(scope, construct_id),
         "Parameter",
         type="String",
-        name=_sources_parameter(tenant),
+        name=_sources_parameter(tenant_of(scope)),
         description="Event source mappings that the power machines stop, and the queues they read.",
         value=cdk.Stack.of(scope).to_json_string(sources),
     )
@@ -114,11 +110,9 @@ class PowerMachines(Construct):
     far.
     """
 
-    def __init__(
-        self, scope: Construct, construct_id: str, *, tenant: DeployedTenant, log_group: logs.LogGroup
-    ) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, log_group: logs.LogGroup) -> None:
         super().__init__(scope, construct_id)
-        self._tenant = tenant
+        tenant = self._tenant = tenant_of(self)
         self._log_group = log_group
         role = ServiceRole(
             self,

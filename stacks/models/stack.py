@@ -9,45 +9,27 @@ from constructs import Construct
 
 from stacks.models.endpoint import ModelEndpoint, embedding_model, llm
 from stacks.models.power import PowerMachines, PowerSwitch
-from stacks.outputs import DataOutputs, KeysOutputs, ModelsOutputs, NetworkOutputs
+from stacks.outputs import ModelsOutputs
 from stacks.policy import QUARANTINE_BUCKET, exceptions, hipaa, wildcard
 from stacks.processes import image_stamp
 from stacks.tenant import DeployedTenant
-from stacks.tenant_stack import TenantStack, tenant_log_group
+from stacks.tenant_stack import Foundation, TenantStack, tenant_log_group
 
 
 class ModelsStack(TenantStack):
-    def __init__(
-        self,
-        scope: Construct,
-        *,
-        tenant: DeployedTenant,
-        keys: KeysOutputs,
-        network: NetworkOutputs,
-        data: DataOutputs,
-    ) -> None:
+    def __init__(self, scope: Construct, *, foundation: Foundation) -> None:
+        tenant = foundation.tenant
         super().__init__(scope, "Models", tenant=tenant, data_class="phi")
-        condition = PowerSwitch(self, "Switch", tenant=tenant).has_endpoints
+        condition = PowerSwitch(self, "Switch").has_endpoints
         for endpoint_id, served in (("Embedding", embedding_model(tenant)), ("Llm", llm(tenant))):
-            ModelEndpoint(
-                self,
-                endpoint_id,
-                tenant=tenant,
-                served=served,
-                keys=keys,
-                network=network,
-                data=data,
-                condition=condition,
-            )
+            ModelEndpoint(self, endpoint_id, served=served, foundation=foundation, condition=condition)
         machines = PowerMachines(
             self,
             "PowerMachines",
-            tenant=tenant,
             log_group=tenant_log_group(
                 self,
                 "PowerLog",
-                tenant=tenant,
-                logs_key_arn=keys.logs_key_arn,
+                logs_key_arn=foundation.keys.logs_key_arn,
                 # For any other name Step Functions adds itself to one of the account's log resource policies,
                 # of 5,120 characters each: where many machines log, they are full, and the machine is
                 # refused.

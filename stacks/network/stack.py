@@ -26,7 +26,7 @@ class NetworkStack(TenantStack):
 
     def __init__(self, scope: Construct, *, tenant: DeployedTenant, logs_key_arn: str) -> None:
         super().__init__(scope, "Network", tenant=tenant, data_class="internal", stateful=True)
-        self._vpc = TenantVpc(self, "Network", tenant=tenant)
+        self._vpc = TenantVpc(self, "Network")
         if self._vpc.is_own:
             recorded = {"Vpc": ("VPC", self._vpc.id)}
         else:  # the company's VPC: only the tenant's subnets
@@ -34,7 +34,7 @@ class NetworkStack(TenantStack):
                 f"Subnet{number}": ("Subnet", subnet_id)
                 for number, subnet_id in enumerate(self._vpc.subnet_ids, start=1)
             }
-        record_flows(self, "FlowLogs", tenant=tenant, logs_key_arn=logs_key_arn, recorded=recorded)
+        record_flows(self, "FlowLogs", logs_key_arn=logs_key_arn, recorded=recorded)
         self._groups = self._add_security_groups()
         systems = {
             entry.name: ReachEndpoint(
@@ -59,7 +59,6 @@ class NetworkStack(TenantStack):
         ServiceEndpoints(
             self,
             "ServiceEndpoints",
-            tenant=self.tenant,
             vpc=self._vpc,
             security_group_id=self._groups.endpoints,
             called=called_services(callers),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network
-from typing import Any, cast
+from typing import Any
 
 import aws_cdk as cdk
 from aws_cdk import aws_ec2 as ec2
@@ -22,7 +22,7 @@ from assistant.settings.deployment import ExistingVpc, ReachEntry
 from stacks.network.security_groups import pascal_case
 from stacks.roles import TENANT_TAG, allow, attach, resource_arn
 from stacks.tenant import DeployedTenant
-from stacks.tenant_stack import Caller, pin, tenant_log_group
+from stacks.tenant_stack import Caller, pin, tenant_log_group, tenant_of
 
 _BITS_OF_A_SUBNET = 2
 """Each subnet is a quarter of the VPC, so that a third or fourth zone moves no other subnet."""
@@ -34,8 +34,9 @@ a subnet), tasks, functions and some 15 endpoints."""
 class TenantVpc(Construct):
     """``id``, ``cidr``, ``subnet_ids`` (one per zone, in the tenant file's order), ``route_table_ids``."""
 
-    def __init__(self, scope: Construct, construct_id: str, *, tenant: DeployedTenant) -> None:
+    def __init__(self, scope: Construct, construct_id: str) -> None:
         super().__init__(scope, construct_id)
+        tenant = tenant_of(self)
         check_zones(tenant)
         existing = tenant.config.network.vpc
         self.is_own = existing is None
@@ -143,26 +144,21 @@ def _block(tenant: DeployedTenant) -> IPv4Network:
 
 
 def record_flows(
-    scope: Construct,
-    construct_id: str,
-    *,
-    tenant: DeployedTenant,
-    logs_key_arn: str,
-    recorded: Mapping[str, tuple[str, str]],
+    scope: Construct, construct_id: str, *, logs_key_arn: str, recorded: Mapping[str, tuple[str, str]]
 ) -> None:
     """Log every connection, accepted or refused: addresses, never content.
 
     ``recorded`` gives type (``VPC``, ``Subnet``) and id by construct id.
     """
     scope = Construct(scope, construct_id)
-    group = tenant_log_group(scope, "Group", tenant=tenant, logs_key_arn=logs_key_arn)
+    group = tenant_log_group(scope, "Group", logs_key_arn=logs_key_arn)
     logs = resource_arn(scope, "ec2", "vpc-flow-log", "*")
     trust = {
         "Effect": "Allow",
         "Principal": {"Service": "vpc-flow-logs.amazonaws.com"},
         "Action": "sts:AssumeRole",
         "Condition": {
-            "StringEquals": {"aws:SourceAccount": tenant.place.account},
+            "StringEquals": {"aws:SourceAccount": cdk.Stack.of(scope).account},
             "ArnLike": {"aws:SourceArn": logs},
         },
     }
@@ -243,25 +239,26 @@ def called_services(callers: Iterable[Caller]) -> tuple[CalledService, ...]:
     found: dict[str, set[str]] = {}
     for caller in callers:
         for service in caller.through:
-            found.setdefault(_known(service), set())
+            found.setdefault(service, set())
         for statement in caller.statements:
-            for action in _called(statement.to_statement_json(), caller=caller):
+            for action in _called(statement, caller=caller):
                 for service in _services(action, caller=caller):
                     found.setdefault(service, set()).add(action)
     return tuple(
-        CalledService(name, tuple(sorted(actions)) or _any_action(name))
+        # Of a service that a platform calls `through` and that no policy names: every action.
+        CalledService(name, tuple(sorted(actions or {f"{_prefix_of(name)}:*"})))
         for name, actions in sorted(found.items())
     )
 
 
-def _called(statement: Mapping[str, Any], *, caller: Caller) -> Iterator[str]:
+def _called(statement: iam.PolicyStatement, *, caller: Caller) -> Iterator[str]:
     """Yield a statement's actions, except those that a service calls on KMS for the holder."""
-    if statement["Effect"] != "Allow":
+    if statement.effect != iam.Effect.ALLOW:
         return
-    if "NotAction" in statement:
+    if statement.not_actions:
         raise ConfigurationError(f"{caller.path}: NotAction does not say what is called. List the actions.")
-    through_service = any("kms:ViaService" in keys for keys in statement.get("Condition", {}).values())
-    for action in _as_list(statement["Action"]):
+    through_service = any("kms:ViaService" in keys for keys in statement.conditions.values())
+    for action in statement.actions:
         if not (through_service and action.startswith("kms:")):
             yield action
 
@@ -286,33 +283,15 @@ def _services(action: str, *, caller: Caller) -> tuple[str, ...]:
     )
 
 
-def _known(service: str) -> str:
-    if service not in _prefixes():
-        raise ConfigurationError(
-            f'through="{service}": no such endpoint is known. Add it to stacks/network/vpc.py.'
-        )
-    return service
-
-
-def _any_action(service: str) -> tuple[str, ...]:
-    """Return the actions of a service that a platform calls ``through`` and no policy names: all."""
-    return (f"{_prefixes()[service]}:*",)
-
-
-def _prefixes() -> dict[str, str]:
-    """Return the prefix of its IAM actions by an endpoint's service."""
-    of_one = {service: prefix for prefix, service in _ENDPOINTS.items()}
-    of_several = {
-        service: prefix
-        for prefix, endpoints in _SEVERAL_ENDPOINTS.items()
-        for services in endpoints.values()
-        for service in services
-    }
-    return {**of_one, **of_several}
-
-
-def _as_list(value: Any) -> list[Any]:
-    return cast("list[Any]", value) if isinstance(value, list) else [value]
+def _prefix_of(service: str) -> str:
+    """Return the prefix of the IAM actions of an endpoint's service."""
+    endpoints = {prefix: {"": (name,)} for prefix, name in _ENDPOINTS.items()} | _SEVERAL_ENDPOINTS
+    for prefix, by_action in endpoints.items():
+        if any(service in names for names in by_action.values()):
+            return prefix
+    raise ConfigurationError(
+        f'through="{service}": no such endpoint is known. Add it to stacks/network/vpc.py.'
+    )
 
 
 def endpoint_policy(called: CalledService, *, tenant: DeployedTenant, pulls_images: bool) -> dict[str, Any]:
@@ -394,12 +373,12 @@ class ServiceEndpoints(Construct):
         scope: Construct,
         construct_id: str,
         *,
-        tenant: DeployedTenant,
         vpc: TenantVpc,
         security_group_id: str,
         called: Sequence[CalledService],
     ) -> None:
         super().__init__(scope, construct_id)
+        tenant = tenant_of(self)
         self._vpc = vpc
         self._security_group_id = security_group_id
         existing = tenant.config.network.endpoints
@@ -412,29 +391,22 @@ class ServiceEndpoints(Construct):
                 self._create(service.service, policy)
 
     def _create(self, service: str, policy: dict[str, Any]) -> None:
-        name = pascal_case(service)
-        if service in GATEWAYS:
-            endpoint = ec2.CfnVPCEndpoint(
-                self,
-                name,
-                vpc_endpoint_type="Gateway",
-                service_name=ec2.GatewayVpcEndpointAwsService(service).name,
-                vpc_id=self._vpc.id,
-                route_table_ids=list(self._vpc.route_table_ids),
-                policy_document=policy,
-            )
+        name, is_gateway = pascal_case(service), service in GATEWAYS
+        kind = ec2.GatewayVpcEndpointAwsService if is_gateway else ec2.InterfaceVpcEndpointAwsService
+        endpoint = ec2.CfnVPCEndpoint(
+            self,
+            name,
+            vpc_endpoint_type="Gateway" if is_gateway else "Interface",
+            service_name=kind(service).name,
+            vpc_id=self._vpc.id,
+            policy_document=policy,
+        )
+        if is_gateway:
+            endpoint.route_table_ids = list(self._vpc.route_table_ids)
         else:
-            endpoint = ec2.CfnVPCEndpoint(
-                self,
-                name,
-                vpc_endpoint_type="Interface",
-                service_name=ec2.InterfaceVpcEndpointAwsService(service).name,
-                vpc_id=self._vpc.id,
-                subnet_ids=list(self._vpc.subnet_ids),
-                security_group_ids=[self._security_group_id],
-                private_dns_enabled=True,
-                policy_document=policy,
-            )
+            endpoint.subnet_ids = list(self._vpc.subnet_ids)
+            endpoint.security_group_ids = [self._security_group_id]
+            endpoint.private_dns_enabled = True
         pin(endpoint, f"{name}Endpoint")
         cdk.Tags.of(endpoint).add("Name", service)
 

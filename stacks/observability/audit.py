@@ -8,7 +8,7 @@ clause tests the type of identity that has the field.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple
 from typing import cast
 
 import aws_cdk as cdk
@@ -28,9 +28,9 @@ from stacks.observability.alarms import (
     TRUST_CHANGED,
 )
 from stacks.outputs import DataOutputs, KeysOutputs
-from stacks.roles import execution_role_arn
+from stacks.roles import allow, execution_role_arn, resource_arn
 from stacks.tenant import DeployedTenant
-from stacks.tenant_stack import tenant_log_group
+from stacks.tenant_stack import tenant_log_group, tenant_of
 
 LONGEST = 1024
 """Characters of a pattern, CloudWatch Logs quotas."""
@@ -114,25 +114,24 @@ def key_refused() -> str:
     )
 
 
-def changed_by_others(
-    events: Sequence[str], *, deployment: str, of: Mapping[str, Sequence[str]] | None = None
-) -> str:
-    """Return the pattern of these events by anyone but the deployment's role (its ARN), on resources that one
-    of the fields in ``of`` names; on all resources without ``of``."""
-    named = [f'({field} = "{value}")' for field, values in (of or {}).items() for value in values]
-    return _whole(
-        _any("$.eventName", events), *([f"({' || '.join(named)})"] if named else []), _by_others(deployment)
+def changed_by_others(events: Sequence[str], *, deployment: str, where: str | None) -> str:
+    """Return the pattern of these events by anyone but the deployment's role (its ARN), of those that the
+    clause ``where`` selects."""
+    by_others = f'(({_TYPE} != "AssumedRole") || ({_ISSUER} != "{deployment}"))'
+    return _whole(_any("$.eventName", events), *([where] if where else []), by_others)
+
+
+def _named(parameters: Mapping[str, Sequence[str]]) -> str:
+    """Return the clause of requests that name one of these values in one of these parameters."""
+    return _or(
+        f'$.requestParameters.{name} = "{value}"' for name, values in parameters.items() for value in values
     )
 
 
-def tagged_from_the_start(*, tag: str, deployment: str) -> str:
-    """Return the pattern of a role, user or session that anyone but the deployment creates with a tag."""
-    places = [f"$.requestParameters.tags[{number}].key" for number in range(_LOOKED_AT)]
-    tagged = [f'({place} = "{tag}")' for place in places]
-    tagged.append(f'($.requestParameters.principalTags.{tag} = "*")')
-    return _whole(
-        _any("$.eventName", TAGGED_FROM_THE_START), f"({' || '.join(tagged)})", _by_others(deployment)
-    )
+def _tagged(tag: str) -> str:
+    """Return the clause of requests that create a role, user or session with a tag."""
+    places = [f"tags[{number}].key" for number in range(_LOOKED_AT)]
+    return _named({**{place: [tag] for place in places}, f"principalTags.{tag}": ["*"]})
 
 
 def read_by_strangers(*, roles: str, declared: Sequence[str]) -> str:
@@ -154,12 +153,12 @@ def read_by(arns: Sequence[str]) -> str:
 _READS = ('($.eventCategory = "Data")', "($.readOnly IS TRUE)")
 
 
-def _by_others(deployment: str) -> str:
-    return f'(({_TYPE} != "AssumedRole") || ({_ISSUER} != "{deployment}"))'
-
-
 def _any(field: str, values: Iterable[str]) -> str:
-    return "(" + " || ".join(f'({field} = "{value}")' for value in values) + ")"
+    return _or(f'{field} = "{value}"' for value in values)
+
+
+def _or(clauses: Iterable[str]) -> str:
+    return "(" + " || ".join(f"({clause})" for clause in clauses) + ")"
 
 
 def _all(*clauses: str) -> str:
@@ -177,93 +176,32 @@ def _whole(*clauses: str) -> str:
     return pattern
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditedStores:
-    """Names of the stores whose reads and writes are recorded, and the bucket of the record.
-
-    A store that can contain a patient's text and is not listed here has a reason in ``UNRECORDED``.
-    """
-
-    buckets: tuple[str, ...]
-    tables: tuple[str, ...]
-    domain_name: str
-    domain_arn: str
-    trail_bucket: str
-
-    @classmethod
-    def of(cls, data: DataOutputs, *, of_jobs: Iterable[str | None]) -> AuditedStores:
-        """``of_jobs``: buckets of training and corpora, None where the tenant has none."""
-        return cls(
-            buckets=(
-                data.documents_bucket,
-                data.inbox_bucket,
-                data.quarantine_bucket,
-                data.capture_bucket,
-                data.labels_bucket,
-                data.texts_bucket,
-                *(bucket for bucket in of_jobs if bucket is not None),
-            ),
-            tables=(data.records_table, data.events_table, data.states_table, data.desk_table),
-            domain_name=data.domain_name,
-            domain_arn=data.domain_arn,
-            trail_bucket=data.trail_bucket,
-        )
-
-
-_NO_TEXT = "Lines of ids, codes, sizes and times, never a text (`tests/unit/test_telemetry.py`)."
-UNRECORDED: Mapping[str, str] = {
-    "Data/LogsBucket": "Addresses, paths and names of objects. Logs of it would be logs of logs, without an "
-    "end.",
-    "Data/TrailBucket": "The trail itself: recording its delivery would write it without an end. It is "
-    "locked; S3's access logs have its readers.",
-    "Data/ModelsBucket": "Weights and tokenizers, put by publishers alone.",
-    "Data/Search": "CloudTrail does not see requests to a domain. The domain's audit log does: who, and "
-    "which index.",
-    "Data/SearchAuditLogs": "Who asked which index, without the request's body.",
-    "Data/SearchErrorLogs": "Warnings and errors of the nodes. A fragment of what a node failed on may stand "
-    "in one; CloudTrail has no data events of log lines.",
-    "Data/SearchSlow*Logs": "Empty: OpenSearch writes here for an index with a threshold, and the schema "
-    "sets none.",
-    "Models/EmbeddingLog": "Lines of the container, which logs no request unless configured to.",
-    "Models/LlmLog": "Lines of the container, which logs no request unless configured to.",
-    "Models/PowerLog": "Words like `paused`, and what CloudFormation says.",
-    "Ingestion/*Logs": _NO_TEXT,
-    "Ingestion/*Queue": "Ids of documents and names of objects, whose texts stand in stores that are "
-    "recorded.",
-    "Ingestion/*DeadLetters": "As the queue that they come from.",
-    "Learning/*Logs": _NO_TEXT,
-    "Orchestrator/Logs": _NO_TEXT,
-    "Orchestrator/Insights": "Numbers of tasks, CPU and memory.",
-    "Network/FlowLogsGroup": "Addresses, ports and bytes.",
-    "Observability/AuditEvents": "The trail's lines: names of objects and who touched them.",
-}
-"""Stores whose reads no trail records, by stack and logical id, with the reason; the first match counts. A
-test finds a store that is in neither list, and a row without a store."""
-
-
 class AuditTrail(Construct):
     """A trail of all regions (IAM reports its changes in one), with management events and each access to
-    patients' data."""
+    patients' data.
+
+    ``job_buckets``: those of training and corpora. A store that can contain a patient's text and is not
+    recorded has a reason in docs/hipaa.md, "Whose reads are recorded" (tested).
+    """
 
     def __init__(
         self,
         scope: Construct,
         construct_id: str,
         *,
-        tenant: DeployedTenant,
         keys: KeysOutputs,
-        stores: AuditedStores,
+        data: DataOutputs,
+        job_buckets: Sequence[str],
         namespace: str,
     ) -> None:
         super().__init__(scope, construct_id)
-        self._namespace = namespace
-        self._group = tenant_log_group(self, "Events", tenant=tenant, logs_key_arn=keys.logs_key_arn)
+        self._group = tenant_log_group(self, "Events", logs_key_arn=keys.logs_key_arn)
         role, writes = self._writer()
         trail = cloudtrail.CfnTrail(
             self,
             "Trail",
             is_logging=True,
-            s3_bucket_name=stores.trail_bucket,
+            s3_bucket_name=data.trail_bucket,
             s3_key_prefix=TRAILS,
             kms_key_id=keys.logs_key_arn,
             cloud_watch_logs_log_group_arn=self._group.log_group_arn,
@@ -271,24 +209,20 @@ class AuditTrail(Construct):
             enable_log_file_validation=True,
             include_global_service_events=True,
             is_multi_region_trail=True,
-            advanced_event_selectors=_selectors(self, stores),
+            advanced_event_selectors=_selectors(self, data, job_buckets),
         )
         trail.node.add_dependency(writes)
-        for name, (metric_name, pattern) in _counted(self, tenant=tenant, keys=keys, stores=stores).items():
-            self._count(name, metric_name=metric_name, pattern=pattern)
-
-    def _count(self, name: str, *, metric_name: str, pattern: str) -> None:
-        logs.CfnMetricFilter(
-            self,
-            name,
-            log_group_name=self._group.log_group_name,
-            filter_pattern=pattern,
-            metric_transformations=[
-                logs.CfnMetricFilter.MetricTransformationProperty(
-                    metric_namespace=self._namespace, metric_name=metric_name, metric_value="1"
-                )
-            ],
-        )
+        for name, (metric, pattern) in _filters(self, keys=keys, data=data).items():
+            counted = logs.CfnMetricFilter.MetricTransformationProperty(
+                metric_namespace=namespace, metric_name=metric, metric_value="1"
+            )
+            logs.CfnMetricFilter(
+                self,
+                name,
+                log_group_name=self._group.log_group_name,
+                filter_pattern=pattern,
+                metric_transformations=[counted],
+            )
 
     def _writer(self) -> tuple[iam.Role, iam.ManagedPolicy]:
         role = iam.Role(
@@ -301,21 +235,28 @@ class AuditTrail(Construct):
             self,
             "Writes",
             roles=[cast("iam.IRole", role)],
-            statements=[
-                iam.PolicyStatement(
-                    actions=["logs:CreateLogStream", "logs:PutLogEvents"],
-                    resources=[self._group.log_group_arn],
-                )
-            ],
+            statements=[allow(("logs:CreateLogStream", "logs:PutLogEvents"), self._group.log_group_arn)],
         )
         return role, writes
 
 
 def _selectors(
-    scope: Construct, stores: AuditedStores
+    scope: Construct, data: DataOutputs, job_buckets: Sequence[str]
 ) -> list[cloudtrail.CfnTrail.AdvancedEventSelectorProperty]:
-    buckets = [f"arn:{cdk.Aws.PARTITION}:s3:::{bucket}/" for bucket in stores.buckets]
-    tables = [_arn(scope, "dynamodb", "table", name) for name in stores.tables]
+    named = (
+        data.documents_bucket,
+        data.inbox_bucket,
+        data.quarantine_bucket,
+        data.capture_bucket,
+        data.labels_bucket,
+        data.texts_bucket,
+        *job_buckets,
+    )
+    buckets = [f"arn:{cdk.Aws.PARTITION}:s3:::{bucket}/" for bucket in named]
+    tables = [
+        resource_arn(scope, "dynamodb", "table", name)
+        for name in (data.records_table, data.events_table, data.states_table, data.desk_table)
+    ]
     fields = cloudtrail.CfnTrail.AdvancedFieldSelectorProperty
     return [
         _selector("Management", _equals("eventCategory", "Management")),
@@ -344,101 +285,60 @@ def _equals(field: str, value: str) -> cloudtrail.CfnTrail.AdvancedFieldSelector
     return cloudtrail.CfnTrail.AdvancedFieldSelectorProperty(field=field, equal_to=[value])
 
 
-def _counted(
-    scope: Construct, *, tenant: DeployedTenant, keys: KeysOutputs, stores: AuditedStores
-) -> Mapping[str, tuple[str, str]]:
-    """Return metric and pattern by the id of the filter."""
-    glass = tenant.place.break_glass
-    declared = [*tenant.config.observability.declared_principals, *glass]
-    strangers = read_by_strangers(roles=_of_path(scope, "role", tenant), declared=declared)
-    changes = _Changes(scope, tenant=tenant, keys=keys, stores=stores)
-    return {
-        "KeysRefused": (KEY_REFUSED, key_refused()),
-        **{name: (POLICY_CHANGED, pattern) for name, pattern in changes.of_policies().items()},
-        **{name: (TRUST_CHANGED, pattern) for name, pattern in changes.of_trust().items()},
-        **{name: (DATA_COPIED, pattern) for name, pattern in changes.of_copies().items()},
-        "StrangersRead": (STRANGER_READ, strangers),
-        **({"GlassBroken": (BREAK_GLASS, read_by(glass))} if glass else {}),
-    }
-
-
-class _Changes:
-    """Patterns of actions that only the deployment takes on the tenant's resources, by the id of the filter.
+def _filters(scope: Construct, *, keys: KeysOutputs, data: DataOutputs) -> Mapping[str, tuple[str, str]]:
+    """Return metric and pattern by the id of the filter.
 
     Generated names begin with that of their stack. A pattern with a cut name also matches tenants whose names
     begin alike: two alarms are better than none.
     """
-
-    def __init__(
-        self, scope: Construct, *, tenant: DeployedTenant, keys: KeysOutputs, stores: AuditedStores
-    ) -> None:
-        place = tenant.place
-        prefix = f"{f'{tenant.full_name}-'[:_LEFT_OF_STACK_NAME]}*"
-        self._deployment = execution_role_arn(scope, tenant=tenant)
-        self._roles = {
-            "$.requestParameters.roleName": [prefix],
-            "$.requestParameters.policyArn": [_of_path(scope, "policy", tenant)],
-        }
-        self._buckets = {"$.requestParameters.bucketName": [prefix]}
-        own_keys = (
-            keys.data_key_arn,
-            keys.capture_key_arn,
-            keys.feedback_key_arn,
-            keys.models_key_arn,
-            keys.logs_key_arn,
-        )
-        self._keys = {"$.resources[0].ARN": own_keys}
-        queues = f"https://sqs.{place.region}.amazonaws.com/{place.account}/{prefix}"
-        self._queues = {"$.requestParameters.queueUrl": [queues]}
-        self._domain = {"$.requestParameters.domainName": [stores.domain_name]}
-        self._domain_arn = {"$.requestParameters.aRN": [stores.domain_arn]}
-        table_arn = _arn(scope, "dynamodb", "table", prefix)
-        self._table_arn = {"$.requestParameters.resourceArn": [table_arn]}
-        # A table is named by its name or its ARN, as the caller likes.
-        self._tables = {
-            "$.requestParameters.tableName": [prefix, table_arn],
-            "$.requestParameters.globalTableName": [prefix],
-        }
-        self._table_sources = {
-            **self._table_arn,
-            "$.requestParameters.tableArn": [table_arn],
-            "$.requestParameters.sourceTableName": [prefix],
-            "$.requestParameters.sourceTableArn": [table_arn],
-            "$.requestParameters.backupArn": [table_arn],
-        }
-
-    def of_policies(self) -> Mapping[str, str]:
-        return {
-            "RolesChanged": self._by_others(IAM_CHANGES, self._roles),
-            "BucketsChanged": self._by_others(BUCKET_CHANGES, self._buckets),
-            "KeysChanged": self._by_others(KEY_CHANGES, self._keys),
-            "QueuesChanged": self._by_others(QUEUE_CHANGES, self._queues),
-            "SearchChanged": self._by_others(SEARCH_CHANGES, self._domain),
-            "TracesChanged": self._by_others(TRACE_CHANGES),
-        }
-
-    def of_trust(self) -> Mapping[str, str]:
-        """Every policy tests the tag ``tenant``: the caller's (``aws:PrincipalTag``) and, in the boundary,
-        the resource's (``aws:ResourceTag``)."""
-        stores = {**self._buckets, **self._queues, **self._domain_arn, **self._table_arn}
-        tagged = tagged_from_the_start(tag=_TRUSTED_TAG, deployment=self._deployment)
-        return {
-            "IdentitiesTagged": self._by_others(IDENTITY_TAGS),
-            "IdentitiesMadeWithTag": tagged,
-            "StoresTagged": self._by_others(RESOURCE_TAGS, stores),
-            "KeysTagged": self._by_others(KEY_TAGS, self._keys),
-        }
-
-    def of_copies(self) -> Mapping[str, str]:
-        return {
-            "TablesExported": self._by_others(TABLE_EXPORTS, self._table_sources),
-            "TablesCopied": self._by_others(TABLE_COPIES, self._tables),
-            "BucketsCopied": self._by_others(BUCKET_COPIES, self._buckets),
-            "SearchConnected": self._by_others(SEARCH_COPIES),
-        }
-
-    def _by_others(self, events: Sequence[str], of: Mapping[str, Sequence[str]] | None = None) -> str:
-        return changed_by_others(events, deployment=self._deployment, of=of)
+    tenant = tenant_of(scope)
+    place, glass = tenant.place, tenant.place.break_glass
+    deployment = execution_role_arn(scope, tenant=tenant)
+    prefix = f"{f'{tenant.full_name}-'[:_LEFT_OF_STACK_NAME]}*"
+    table_arn = resource_arn(scope, "dynamodb", "table", prefix)
+    roles = {"roleName": [prefix], "policyArn": [_of_path(scope, "policy", tenant)]}
+    buckets = {"bucketName": [prefix]}
+    queues = {"queueUrl": [f"https://sqs.{place.region}.amazonaws.com/{place.account}/{prefix}"]}
+    by_arn = {"aRN": [data.domain_arn], "resourceArn": [table_arn]}
+    # A table is named by its name or its ARN, as the caller likes.
+    tables = {"tableName": [prefix, table_arn], "globalTableName": [prefix]}
+    table_sources = {
+        "resourceArn": [table_arn],
+        "tableArn": [table_arn],
+        "sourceTableName": [prefix],
+        "sourceTableArn": [table_arn],
+        "backupArn": [table_arn],
+    }
+    own_keys = _any("$.resources[0].ARN", astuple(keys))
+    changes = {
+        "RolesChanged": (POLICY_CHANGED, IAM_CHANGES, _named(roles)),
+        "BucketsChanged": (POLICY_CHANGED, BUCKET_CHANGES, _named(buckets)),
+        "KeysChanged": (POLICY_CHANGED, KEY_CHANGES, own_keys),
+        "QueuesChanged": (POLICY_CHANGED, QUEUE_CHANGES, _named(queues)),
+        "SearchChanged": (POLICY_CHANGED, SEARCH_CHANGES, _named({"domainName": [data.domain_name]})),
+        "TracesChanged": (POLICY_CHANGED, TRACE_CHANGES, None),
+        # Every policy tests the tag `tenant`: the caller's (`aws:PrincipalTag`) and, in the boundary, the
+        # resource's (`aws:ResourceTag`).
+        "IdentitiesTagged": (TRUST_CHANGED, IDENTITY_TAGS, None),
+        "IdentitiesMadeWithTag": (TRUST_CHANGED, TAGGED_FROM_THE_START, _tagged(_TRUSTED_TAG)),
+        "StoresTagged": (TRUST_CHANGED, RESOURCE_TAGS, _named({**buckets, **queues, **by_arn})),
+        "KeysTagged": (TRUST_CHANGED, KEY_TAGS, own_keys),
+        "TablesExported": (DATA_COPIED, TABLE_EXPORTS, _named(table_sources)),
+        "TablesCopied": (DATA_COPIED, TABLE_COPIES, _named(tables)),
+        "BucketsCopied": (DATA_COPIED, BUCKET_COPIES, _named(buckets)),
+        "SearchConnected": (DATA_COPIED, SEARCH_COPIES, None),
+    }
+    filters = {
+        name: (metric, changed_by_others(events, deployment=deployment, where=where))
+        for name, (metric, events, where) in changes.items()
+    }
+    filters["KeysRefused"] = (KEY_REFUSED, key_refused())
+    declared = [*tenant.config.observability.declared_principals, *glass]
+    strangers = read_by_strangers(roles=_of_path(scope, "role", tenant), declared=declared)
+    filters["StrangersRead"] = (STRANGER_READ, strangers)
+    if glass:
+        filters["GlassBroken"] = (BREAK_GLASS, read_by(glass))
+    return filters
 
 
 _TRUSTED_TAG = "tenant"
@@ -447,10 +347,6 @@ _LEFT_OF_STACK_NAME = 25
 """Characters that CloudFormation leaves of a stack's name in the name of a role (64) or bucket (63) that
 would be too long. AWS does not document it; read off names in an account:
 https://github.com/KensioSoftware/yulin/issues/1113."""
-
-
-def _arn(scope: Construct, service: str, resource: str, name: str) -> str:
-    return cdk.Stack.of(scope).format_arn(service=service, resource=resource, resource_name=name)
 
 
 def _of_path(scope: Construct, kind: str, tenant: DeployedTenant) -> str:

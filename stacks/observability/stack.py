@@ -26,7 +26,7 @@ from stacks.observability.alarms import (
     alarm_topic,
     metric,
 )
-from stacks.observability.audit import AuditedStores, AuditTrail
+from stacks.observability.audit import AuditTrail
 from stacks.outputs import KeysOutputs
 from stacks.tenant_stack import TenantStack
 
@@ -43,12 +43,19 @@ which contain ids and times, no text."""
 
 class ObservabilityStack(TenantStack):
     def __init__(
-        self, scope: Construct, *, keys: KeysOutputs, stores: AuditedStores, metrics: TenantMetrics
+        self, scope: Construct, *, keys: KeysOutputs, job_buckets: Sequence[str], metrics: TenantMetrics
     ) -> None:
         tenant = metrics.tenant
         super().__init__(scope, "Observability", tenant=tenant, data_class="internal")
         self._count_answers(metrics.orchestrator.log_group_name, namespace=metrics.own_namespace)
-        AuditTrail(self, "Audit", tenant=tenant, keys=keys, stores=stores, namespace=metrics.own_namespace)
+        AuditTrail(
+            self,
+            "Audit",
+            keys=keys,
+            data=metrics.data,
+            job_buckets=job_buckets,
+            namespace=metrics.own_namespace,
+        )
         topic = alarm_topic(
             self,
             "AlarmTopic",

@@ -12,7 +12,6 @@ from aws_cdk import aws_kms as kms
 from constructs import Construct
 
 from assistant.settings import deployed_names
-from assistant.settings.model_artifacts import CALLERS_PREFIX
 from assistant.settings.process import ServiceSettings
 from stacks.ingestion.stack import grant_search_access
 from stacks.network.security_groups import TASK_PORT
@@ -25,9 +24,7 @@ from stacks.orchestrator.task import (
     task_statements,
 )
 from stacks.outputs import (
-    DataOutputs,
     IngestionOutputs,
-    KeysOutputs,
     ModelsOutputs,
     NetworkOutputs,
     OrchestratorOutputs,
@@ -42,8 +39,7 @@ from stacks.policy import (
     of_data_stack,
     wildcard,
 )
-from stacks.tenant import DeployedTenant
-from stacks.tenant_stack import TenantStack, described, tenant_log_group
+from stacks.tenant_stack import Foundation, TenantStack, described, tenant_log_group
 
 _START_S = 60
 """A task pulls its image, starts in a few seconds, and fetches two tokenizers."""
@@ -58,26 +54,21 @@ class OrchestratorStack(TenantStack):
         self,
         scope: Construct,
         *,
-        tenant: DeployedTenant,
-        keys: KeysOutputs,
-        network: NetworkOutputs,
-        data: DataOutputs,
+        foundation: Foundation,
         models: ModelsOutputs,
         ingestion: IngestionOutputs,
         target_group_arn: str,
     ) -> None:
+        tenant, keys, network = foundation.tenant, foundation.keys, foundation.network
         super().__init__(scope, "Orchestrator", tenant=tenant, data_class="phi")
         self._keys = keys
-        self._log_group = tenant_log_group(self, "Logs", tenant=tenant, logs_key_arn=keys.logs_key_arn)
+        self._log_group = tenant_log_group(self, "Logs", logs_key_arn=keys.logs_key_arn)
         task = OrchestratorTask(
             self,
             "Task",
-            tenant=tenant,
-            environment=_environment(tenant, data=data, models=models, ingestion=ingestion)
-            | self._systems(tenant, network),
-            statements=task_statements(
-                self, tenant=tenant, keys=keys, data=data, models=models, ingestion=ingestion
-            ),
+            foundation=foundation,
+            settings=_settings(foundation, models, ingestion) | self._systems(network),
+            statements=task_statements(self, foundation=foundation, models=models, ingestion=ingestion),
             log_group=self._log_group,
         )
         cluster = self._cluster(network)
@@ -115,8 +106,9 @@ class OrchestratorStack(TenantStack):
             log_group_name=self._log_group.log_group_name,
         )
 
-    def _systems(self, tenant: DeployedTenant, network: NetworkOutputs) -> dict[str, Any]:
+    def _systems(self, network: NetworkOutputs) -> dict[str, Any]:
         """Return the fields of ServiceSettings on live systems."""
+        tenant = self.tenant
         addresses = {entry.name: network.reach_addresses[entry.name] for entry in tenant.callable_systems}
         text = self.to_json_string(addresses) if cdk.Token.is_unresolved([*addresses.values()]) else addresses
         return {"reach_addresses": text, "system_switches": tenant.system_switches}
@@ -144,7 +136,6 @@ class OrchestratorStack(TenantStack):
             tenant_log_group(
                 self,
                 "Insights",
-                tenant=self.tenant,
                 logs_key_arn=self._keys.logs_key_arn,
                 name=self.tenant.insights_log_group,
             )
@@ -208,25 +199,15 @@ class OrchestratorStack(TenantStack):
         return metric(deployed_names.NAMESPACE, name, statistic, dimensions)
 
 
-def _environment(
-    tenant: DeployedTenant, *, data: DataOutputs, models: ModelsOutputs, ingestion: IngestionOutputs
-) -> dict[str, Any]:
+def _settings(foundation: Foundation, models: ModelsOutputs, ingestion: IngestionOutputs) -> dict[str, Any]:
     """Return the fields of ServiceSettings. Names and addresses: nothing here is secret."""
+    tenant = foundation.tenant
     return {
         "tenants_dir": "/tmp/tenants",  # noqa: S108 - the task's own volume; its root is read-only
-        "region": tenant.place.region,
         "stores": "aws",
-        "search": "opensearch",
-        "opensearch_url": f"https://{data.domain_endpoint}",
-        "opensearch_index": tenant.search_alias,
-        "documents_bucket": data.documents_bucket,
-        "records_table": data.records_table,
-        "events_table": data.events_table,
-        "states_table": data.states_table,
-        "desk_table": data.desk_table,
+        **foundation.index(),
         "ingestion_queue_url": ingestion.ingestion_queue_url,
         "withdrawals_queue_url": ingestion.withdrawals_queue_url,
-        "model_artifacts_s3": f"s3://{data.models_bucket}/{CALLERS_PREFIX}",
         "issuer": tenant.identity.issuer,
         "audience": tenant.identity.audience,
         "jwks_parameter": tenant.jwks_parameter,

@@ -30,10 +30,20 @@ from assistant.settings.model_artifacts import CALLERS_PREFIX
 from assistant.settings.process import ServiceSettings
 from stacks.data.buckets import document_statements, table_statements
 from stacks.network.security_groups import OPERATIONS_PORT, TASK_PORT
-from stacks.outputs import DataOutputs, IngestionOutputs, KeysOutputs, ModelsOutputs
+from stacks.outputs import IngestionOutputs, KeysOutputs, ModelsOutputs
 from stacks.processes import PULL_IMAGE, TASK_IMAGES, TenantFileAsset, image_repository_arn, image_uri
-from stacks.roles import WorkloadRole, allow, bucket_arn, parameter_arn, resource_arn, system_secret_arn, via
+from stacks.roles import (
+    USE_KEY,
+    WorkloadRole,
+    allow,
+    bucket_arn,
+    parameter_arn,
+    resource_arn,
+    system_secret_arn,
+    via,
+)
 from stacks.tenant import DeployedTenant
+from stacks.tenant_stack import Foundation
 
 CONTAINER = "Service"
 OTLP_ENDPOINT = "http://127.0.0.1:4318"
@@ -62,14 +72,14 @@ class OrchestratorTask(Construct):
         scope: Construct,
         construct_id: str,
         *,
-        tenant: DeployedTenant,
-        environment: Mapping[str, Any],
+        foundation: Foundation,
+        settings: Mapping[str, Any],
         statements: Sequence[iam.PolicyStatement],
         log_group: logs.ILogGroup,
     ) -> None:
-        """``environment`` is by field of ServiceSettings; the task adds its own fields."""
+        """``settings`` are fields of ServiceSettings; the task adds its own."""
         super().__init__(scope, construct_id)
-        self._tenant = tenant
+        tenant = self._tenant = foundation.tenant
         self._log_group = log_group
         self.role = WorkloadRole(
             self,
@@ -82,16 +92,17 @@ class OrchestratorTask(Construct):
         tenant_file = TenantFileAsset(self, "TenantFile", tenant=tenant)
         tenant_file.grant_read(self.role)
         self.definition = self._definition()
-        own = {
-            "host": "0.0.0.0",  # noqa: S104 - the task's one interface, behind its security group
-            "port": TASK_PORT,
-            "tls": "self-signed",
-            "operations_port": OPERATIONS_PORT,
-            "tenant_file_s3": tenant_file.uri,
-            "otlp_endpoint": OTLP_ENDPOINT,
-        }
-        values = own | dict(environment)
-        service = self._service(ServiceSettings.variables(values, known_later=cdk.Token.is_unresolved))
+        environment = foundation.environment(
+            ServiceSettings,
+            host="0.0.0.0",  # noqa: S104 - the task's one interface, behind its security group
+            port=TASK_PORT,
+            tls="self-signed",
+            operations_port=OPERATIONS_PORT,
+            tenant_file_s3=tenant_file.uri,
+            otlp_endpoint=OTLP_ENDPOINT,
+            **settings,
+        )
+        service = self._service(environment)
         # Starts before the service and stops after it, so that it receives the last spans.
         service.add_container_dependencies(
             ecs.ContainerDependency(
@@ -253,15 +264,10 @@ _CALLERS_FILES = ("artifact.json", "tokenizer.json")
 
 
 def task_statements(
-    scope: Construct,
-    *,
-    tenant: DeployedTenant,
-    keys: KeysOutputs,
-    data: DataOutputs,
-    models: ModelsOutputs,
-    ingestion: IngestionOutputs,
+    scope: Construct, *, foundation: Foundation, models: ModelsOutputs, ingestion: IngestionOutputs
 ) -> list[iam.PolicyStatement]:
     """Return the statements of the task role."""
+    tenant, keys, data = foundation.tenant, foundation.keys, foundation.data
     # Endpoints by name: the endpoints themselves are absent while the tenant is paused.
     embedding = resource_arn(scope, "sagemaker", "endpoint", models.embedding_endpoint_name)
     llm = resource_arn(scope, "sagemaker", "endpoint", models.llm_endpoint_name)
@@ -339,7 +345,7 @@ def _key_statements(tenant: DeployedTenant, keys: KeysOutputs) -> list[iam.Polic
     }
     stores = via(tenant, "s3", "dynamodb", "sqs", *(["secretsmanager"] if tenant.own_secrets else []))
     return [
-        allow(("kms:Decrypt", "kms:GenerateDataKey"), keys.data_key_arn, conditions=stores),
+        allow(USE_KEY, keys.data_key_arn, conditions=stores),
         allow("kms:Decrypt", keys.data_key_arn, conditions={"StringEquals": context}),
         allow("kms:Decrypt", keys.models_key_arn, conditions=via(tenant, "s3")),
     ]

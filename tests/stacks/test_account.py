@@ -194,15 +194,6 @@ def test_existing_items_are_not_created(tmp_path: Path, item: str, kind: str) ->
     assert not resources_of(template([deployed("sandbox")], tmp_path), kind)
 
 
-def test_two_regions_of_an_account_create_no_duplicate_names(tmp_path: Path) -> None:
-    elsewhere = in_place(
-        deployed("clinic"), region="eu-central-1", zones=[f"eu-central-1{zone}" for zone in "abc"]
-    )
-
-    with pytest.raises(ConfigurationError, match=r'us-east-1\.toml: search_service_role must be "existing"'):
-        account_stages([deployed("pharmacy"), elsewhere], tmp_path)
-
-
 def test_tenants_of_one_place_agree_on_the_bootstrap(tmp_path: Path) -> None:
     other = in_place(deployed("clinic"), bootstrap_qualifier="other")
 

@@ -12,7 +12,6 @@ import pytest
 from assistant.domain.errors import ConfigurationError
 from assistant.settings.care_app import CareApp, load_care_app
 from assistant.settings.deployed_names import NAMESPACE, PROBE_DEGRADED, PROBE_DIMENSION, PROBE_FAILED
-from assistant.settings.process import ProbeSettings
 from stacks.application import build
 from stacks.care_app import CareAppStack, CareAppStage, on_care_side
 from stacks.tenant import ROOT
@@ -165,19 +164,6 @@ def test_the_probe_is_the_only_function_and_runs_in_the_vpc(
     function = only(chosen, "AWS::Lambda::Function")
     assert function["VpcConfig"]["SubnetIds"] == link_endpoint(chosen)["SubnetIds"]
     assert not [body for body in chosen["Resources"].values() if body["Type"].startswith("Custom::")]
-
-
-def test_the_probe_s_environment_matches_its_settings(
-    template: Template, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    variables = only(template, "AWS::Lambda::Function")["Environment"]["Variables"]
-    known = {ProbeSettings.variable(name) for name in ProbeSettings.model_fields}
-    assert variables.keys() <= known
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value if isinstance(value, str) else "arn:aws:kms:…")
-    read = ProbeSettings.read()
-    identity = deployed(IN_A_VPC_THAT_IS_THERE).identity
-    assert (read.tenant, read.issuer, read.audience) == ("pharmacy", identity.issuer, identity.audience)
 
 
 def calls_of_the_probe(template: Template) -> list[dict[str, Any]]:

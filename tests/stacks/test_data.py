@@ -305,11 +305,6 @@ def test_tables_match_the_service_s_definitions(template: Template) -> None:
         assert indexes == ([definition.index.name] if definition.index else [])
 
 
-def test_tables_cannot_be_deleted_by_mistake(hipaa: Template) -> None:
-    for table in resources_of(hipaa, "AWS::DynamoDB::Table").values():
-        assert table["Properties"]["DeletionProtectionEnabled"] is True
-
-
 def test_the_domain_requires_encryption_and_has_access_control(template: Template) -> None:
     domain = properties(template, "Search")
     assert domain["EncryptionAtRestOptions"] == {"Enabled": True, "KmsKeyId": KEYS.data_key_arn}
@@ -364,10 +359,3 @@ def test_a_sandbox_has_one_node(dev: Template) -> None:
 def test_an_invalid_domain_is_refused_at_synth(tenant: str, sections: Mapping[str, Any], says: str) -> None:
     with pytest.raises(ConfigurationError, match=says):
         built(with_sections(deployed(tenant), **sections))
-
-
-def test_a_hipaa_domain_without_three_zones_is_refused_at_synth() -> None:
-    tenant = deployed("pharmacy")
-    place = tenant.place.model_dump(mode="json") | {"zones": ["us-east-1a", "us-east-1b"]}
-    with pytest.raises(ConfigurationError, match="takes three"):
-        built(with_sections(tenant, deployment=place))

@@ -139,10 +139,11 @@ def clone(
     return Clone(tmp_path, complete, tenants)
 
 
-def deployment(clone: Clone, lock: Path) -> Deployment:
+def deployment(clone: Clone, lock: Path, *, tenants: Path | None = None) -> Deployment:
+    tenants = tenants or clone.tenants
     return deployment_of(
-        load_tenant(clone.tenants / f"{TENANT}.toml"),
-        tenants_dir=clone.tenants,
+        load_tenant(tenants / f"{TENANT}.toml"),
+        tenants_dir=tenants,
         images=lock,
         root=clone.root,
         terminal=Terminal(),
@@ -240,15 +241,8 @@ def test_placeholder_values_stop_the_command_before_the_synth(
 ) -> None:
     place = tmp_path / "tenants"
     shutil.copytree(ROOT / "tenants", place)
-    made_up = deployment_of(
-        load_tenant(place / f"{TENANT}.toml"),
-        tenants_dir=place,
-        images=lock,
-        root=clone.root,
-        terminal=Terminal(),
-    )
     with pytest.raises(DeploymentError) as refused:
-        made_up.deploy([])
+        deployment(clone, lock, tenants=place).deploy([])
     said = refused.value.message
     assert re.search(rf'sandbox\.toml: line \d+: deployment\.account: "{ACCOUNT}" is a placeholder', said)
     for key in (
@@ -268,15 +262,8 @@ def test_a_name_conflict_with_another_tenant_stops_the_command(
     shutil.copytree(clone.tenants, place)
     text = (place / f"{TENANT}.toml").read_text().replace(f'name = "{TENANT}"', 'name = "other"', 1)
     (place / "other.toml").write_text(text)
-    clashing = deployment_of(
-        load_tenant(place / f"{TENANT}.toml"),
-        tenants_dir=place,
-        images=lock,
-        root=clone.root,
-        terminal=Terminal(),
-    )
     with pytest.raises(DeploymentError, match=r'both have the endpoint "sandbox-embedding"'):
-        clashing.deploy([])
+        deployment(clone, lock, tenants=place).deploy([])
     assert clone.calls() == []
 
 
@@ -476,15 +463,8 @@ def test_credentials_of_another_account_stop_the_command(
     place.mkdir()
     text = (clone.tenants / f"{TENANT}.toml").read_text(encoding="utf-8")
     (place / f"{TENANT}.toml").write_text(text.replace(f'account = "{COMPANY}"', 'account = "999988887777"'))
-    other = deployment_of(
-        load_tenant(place / f"{TENANT}.toml"),
-        tenants_dir=place,
-        images=lock,
-        root=clone.root,
-        terminal=Terminal(),
-    )
     with pytest.raises(DeploymentError, match=f"of account {COMPANY}; the tenant file says 999988887777"):
-        other.deploy([])
+        deployment(clone, lock, tenants=place).deploy([])
     assert clone.calls() == ["synth"]
 
 

@@ -106,15 +106,6 @@ def test_messages_that_fail_go_to_a_queue_of_the_same_stack(account: EmulatedAcc
 
 
 @pytest.mark.parametrize("tenant", TENANTS)
-def test_the_way_in_is_an_nlb_before_an_alb(account: EmulatedAccount, tenant: str) -> None:
-    elb = account.client("elbv2")
-    arns = resources_of(account, stack(tenant, "Edge"), "AWS::ElasticLoadBalancingV2::LoadBalancer")
-    found = elb.describe_load_balancers(LoadBalancerArns=arns)["LoadBalancers"]
-    assert {each["Type"] for each in found} == {"network", "application"}
-    assert {each["Scheme"] for each in found} == {"internal"}
-
-
-@pytest.mark.parametrize("tenant", TENANTS)
 def test_the_service_runs_the_image_by_its_digest(account: EmulatedAccount, tenant: str) -> None:
     ecs = account.client("ecs")
     (task,) = resources_of(account, stack(tenant, "Orchestrator"), "AWS::ECS::TaskDefinition")

@@ -9,7 +9,6 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-import aws_cdk as cdk
 import pytest
 from aws_cdk import assertions
 
@@ -20,6 +19,7 @@ from stacks.function_package import FUNCTIONS, PROBE, FunctionDependencies, code
 from stacks.functions import FunctionPlace, FunctionProgram, FunctionRole, VpcFunction
 from stacks.processes import TenantFileAsset, effective_tenant_file
 from stacks.tenant import ROOT
+from stacks.tenant_stack import TenantStack
 from tests.stacks.values import KEYS, deployed, stage_for, template_of
 
 UNPACKED_LIMIT_BYTES = 250_000_000
@@ -28,17 +28,14 @@ UNPACKED_LIMIT_BYTES = 250_000_000
 @pytest.fixture(scope="module")
 def template() -> dict[str, Any]:
     tenant = deployed("pharmacy")
-    stack = cdk.Stack(stage_for(tenant), "Functions")
+    stack = TenantStack(stage_for(tenant), "Functions", tenant=tenant, data_class="phi")
     role = FunctionRole(stack, "Role", description="of a test")
     TenantFileAsset(stack, "TenantFile", tenant=tenant).grant_read(role)
     for name in ("First", "Second"):
         VpcFunction(
             stack,
             name,
-            tenant=tenant,
-            program=FunctionProgram(
-                module="ingest_documents", timeout_s=60, memory_mib=512, environment={"A": "b"}
-            ),
+            program=FunctionProgram(module="ingest_documents", timeout_s=60, environment={"A": "b"}),
             place=FunctionPlace(
                 subnet_ids=("subnet-1", "subnet-2"),
                 security_group_id="sg-1",

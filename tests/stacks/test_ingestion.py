@@ -8,17 +8,9 @@ from typing import Any
 import pytest
 
 from assistant.knowledge.ports import MAX_ATTEMPTS
-from assistant.settings.process import (
-    IngestingSettings,
-    LinkSecretSettings,
-    ProcessSettings,
-    ReceivingSettings,
-    RedactingSettings,
-    RemovingSettings,
-    SchemaSettings,
-)
 from stacks.ingestion import functions as tenant_queues
 from stacks.ingestion.stack import IngestionStack, schema_stamp
+from stacks.learning import functions as learning
 from stacks.outputs import Workload
 from stacks.tenant import ROOT
 from tests.stacks.values import (
@@ -32,16 +24,6 @@ from tests.stacks.values import (
     with_sections,
 )
 
-SETTINGS: Mapping[str, type[ProcessSettings]] = {
-    "receive_documents": ReceivingSettings,
-    "ingest_documents": IngestingSettings,
-    "withdraw_documents": RemovingSettings,
-    "purge_index": RemovingSettings,
-    "apply_search_schema": SchemaSettings,
-    "create_link_secret": LinkSecretSettings,
-    "redact_capture": RedactingSettings,
-    "sweep_quarantine": RedactingSettings,
-}
 WORKLOADS = {
     "apply_search_schema": Workload.SCHEMA,
     "create_link_secret": Workload.SCHEMA,
@@ -92,15 +74,10 @@ def test_each_function_has_the_security_group_that_it_needs(template: dict[str, 
         assert function["VpcConfig"] == {"SubnetIds": list(NETWORK.subnet_ids), "SecurityGroupIds": [group]}
 
 
-def test_each_function_has_a_handler_and_the_settings_that_it_reads(template: dict[str, Any]) -> None:
-    functions = functions_of(template)
+def test_each_module_of_lambdas_is_a_function(template: dict[str, Any]) -> None:
+    modules = {path.stem for path in (ROOT / "lambdas").glob("*.py")} - {"__init__"}
 
-    assert functions.keys() == SETTINGS.keys()
-    for module, function in functions.items():
-        assert (ROOT / "lambdas" / f"{module}.py").exists(), module
-        variables = function["Environment"]["Variables"]
-        known = {SETTINGS[module].variable(name) for name in SETTINGS[module].model_fields}
-        assert set(variables) <= known, module
+    assert functions_of(template).keys() == modules - {"ask_probe", *learning.MODULES}
 
 
 def test_a_visibility_timeout_is_six_function_timeouts(template: dict[str, Any]) -> None:
@@ -223,7 +200,7 @@ def test_outputs_name_every_queue_and_function(template: dict[str, Any]) -> None
     outputs = ingestion().outputs
 
     assert len(outputs.queue_names) == len(outputs.dead_letter_queue_names) == 6
-    assert len(outputs.function_names) == len(SETTINGS)
+    assert len(outputs.function_names) == len(functions_of(template))
 
 
 def test_the_schema_stamp_is_an_output(template: dict[str, Any]) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from assistant.settings.process import LearningSettings, MovingSettings, ProcessSettings
 from stacks.learning.functions import MODULES
 from stacks.learning.stack import LearningStack
 from stacks.outputs import Workload
@@ -26,10 +25,6 @@ from tests.stacks.values import (
 )
 
 Template = Mapping[str, Any]
-SETTINGS: Mapping[str, type[ProcessSettings]] = {
-    "move_feedback": MovingSettings,
-    "learn_ranking": LearningSettings,
-}
 ROLES = ("Move", "Learn")
 
 
@@ -77,13 +72,6 @@ def test_both_functions_are_in_the_vpc_with_a_group_of_their_own() -> None:
         assert function["KmsKeyArn"] == KEYS.data_key_arn
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_a_function_has_only_variables_that_it_reads(module: str) -> None:
-    settings = SETTINGS[module]
-    variables = functions_of(built())[module]["Environment"]["Variables"]
-    assert set(variables) <= {settings.variable(name) for name in settings.model_fields}
-
-
 def test_the_mover_is_called_each_minute_and_begins_no_group_after_it() -> None:
     rates = [
         rule["Properties"]["ScheduleExpression"]
@@ -98,11 +86,6 @@ def test_a_failed_call_is_not_repeated() -> None:
     attempts = resources_of(built(), "AWS::Lambda::EventInvokeConfig")
     assert len(attempts) == len(MODULES)
     assert {one["Properties"]["MaximumRetryAttempts"] for one in attempts.values()} == {0}
-
-
-def test_no_function_reserves_concurrency_which_a_new_account_does_not_have() -> None:
-    for function in functions_of(built()).values():
-        assert "ReservedConcurrentExecutions" not in function
 
 
 def test_a_tenant_that_learns_no_ranking_has_the_mover_alone() -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from assistant.domain.errors import ConfigurationError
 from stacks.models.stack import ModelsStack
 from stacks.tenant import DeployedTenant
 from tests.stacks.values import (
@@ -232,12 +231,3 @@ def _stamp(tenant: DeployedTenant) -> str:
     stage = stage_for(tenant)
     stack = stack_with(ModelsStack, tenant, stage=stage)
     return stack.outputs.model_stamp
-
-
-def test_an_image_missing_in_the_region_is_refused_with_the_regions_that_have_it() -> None:
-    images = deployed("pharmacy").images
-
-    with pytest.raises(
-        ConfigurationError, match=r"not published in eu-north-1; regions that have it: .*us-east-1"
-    ):
-        images.account("llm_neuronx", region="eu-north-1", own="111122223333")

@@ -174,25 +174,9 @@ def test_the_company_s_endpoints_are_allowed_by_the_vpc_s_range(
     }
 
 
-@pytest.mark.parametrize(
-    ("section", "change", "says"),
-    [
-        ("deployment", {"zones": ["us-east-1a", "us-east-1b"]}, "three zones"),
-        ("deployment", {"zones": ["us-east-1a", "us-east-1b", "us-east-1b"]}, "twice"),
-        ("deployment", {"zones": ["us-east-1a", "us-east-1b", "eu-west-1a"]}, "eu-west-1a"),
-        ("network", {"cidr": "10.64.0.0/25"}, "/16 to a /24"),
-        (
-            "network",
-            {"vpc": {**EXISTING, "subnet_ids": ["subnet-a", "subnet-b"]}},
-            "one subnet for each zone",
-        ),
-    ],
-)
-def test_an_invalid_network_is_refused(section: str, change: dict[str, Any], says: str) -> None:
-    tenant = deployed("pharmacy")
-
-    with pytest.raises(ConfigurationError, match=says):
-        network_of(with_sections(tenant, **{section: {**_section(tenant, section), **change}}))
+def test_a_network_that_is_too_small_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="/16 to a /24"):
+        network_of(with_sections(deployed("pharmacy"), network={"cidr": "10.64.0.0/25"}))
 
 
 def _section(tenant: DeployedTenant, name: str) -> dict[str, Any]:

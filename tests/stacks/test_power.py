@@ -274,12 +274,6 @@ def test_endpoints_scaling_and_alarms_have_the_same_condition(kind: str) -> None
     assert {body.get("Condition") for body in found.values()} == {"Stands"}
 
 
-def test_missing_data_of_an_endpoint_raises_no_alarm() -> None:
-    alarms = resources_of(models_template(), "AWS::CloudWatch::Alarm").values()
-
-    assert {body["Properties"]["TreatMissingData"] for body in alarms} == {"notBreaching"}
-
-
 def test_nothing_refers_to_an_endpoint() -> None:
     """Names are fixed, so consumers need no attribute of an endpoint, which does not exist while paused."""
     endpoints = set(resources_of(models_template(), "AWS::SageMaker::Endpoint"))

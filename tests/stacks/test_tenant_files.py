@@ -78,6 +78,12 @@ def test_the_deployed_file_keeps_live_values_as_its_profile_does(name: str, days
         ('"us-east-1b", "us-east-1c"]', '"us-east-1b"]', r"deployment\.zones: 2 zones; .* takes 3"),
         ('"us-east-1c"]', '"us-west-2c"]', r"deployment\.zones: us-west-2c is not in us-east-1"),
         ('"us-east-1b", "us-east-1c"]', '"us-east-1b", "us-east-1b"]', r"deployment\.zones: .* a duplicate"),
+        (
+            'cidr = "10.64.0.0/20"',
+            'vpc = { vpc_id = "vpc-0aaaaaaaaaaaaaaaa", cidr = "10.9.0.0/16", '
+            'subnet_ids = ["subnet-0a", "subnet-0b"], route_table_ids = ["rtb-0aaaaaaaaaaaaaaaa"] }',
+            r"network\.vpc\.subnet_ids: 2 subnets for 3 zones",
+        ),
         ('accelerator = "inf2"', 'accelerator = "gpu"', r'models\.llm: "qwen3-8b-inf2" is made for inf2'),
         (
             'accelerator = "inf2"',

@@ -14,9 +14,7 @@ import aws_cdk as cdk
 
 from assistant.settings.tenant import TenantConfig
 from stacks.observability.alarms import TenantMetrics
-from stacks.observability.audit import AuditedStores
 from stacks.outputs import (
-    CorpusOutputs,
     DataOutputs,
     EdgeOutputs,
     IngestionOutputs,
@@ -28,7 +26,7 @@ from stacks.outputs import (
     Workload,
 )
 from stacks.tenant import ROOT, DeployedTenant, read_tenants
-from stacks.tenant_stack import TenantStack
+from stacks.tenant_stack import Foundation, TenantStack
 
 _ARN = "arn:aws:{service}:us-east-1:111122223333:{resource}"
 
@@ -77,7 +75,6 @@ EDGE = EdgeOutputs(
     load_balancer_full_name="app/value-alb/0123456789abcdef",
     target_group_full_name="targetgroup/value-tasks/0123456789abcdef",
     endpoint_service_id="vpce-svc-0123456789abcdef0",
-    endpoint_service_name="com.amazonaws.vpce.us-east-1.vpce-svc-0123456789abcdef0",
 )
 MODELS = ModelsOutputs(
     embedding_endpoint_name="value-embedding",
@@ -105,7 +102,6 @@ ORCHESTRATOR = OrchestratorOutputs(
 )
 
 LEARNING = LearningOutputs(training_bucket="value-training", function_names=("value-move", "value-learn"))
-CORPUS = CorpusOutputs(corpus_bucket="value-corpus")
 
 
 Built = TypeVar("Built", bound=TenantStack)
@@ -125,10 +121,11 @@ def stack_with(
         "logs_key_arn": KEYS.logs_key_arn,
         "logs_bucket": DATA.logs_bucket,
         "target_group_arn": EDGE.target_group_arn,
-        "stores": AuditedStores.of(DATA, of_jobs=(LEARNING.training_bucket, CORPUS.corpus_bucket)),
+        "job_buckets": [LEARNING.training_bucket, "value-corpus"],
         "metrics": TenantMetrics(tenant=tenant, **outputs),
         **others,
     }
+    given["foundation"] = Foundation(**{name: given[name] for name in ("tenant", "keys", "network", "data")})
     taken = inspect.signature(cast("Any", kind).__init__).parameters  # jsii hides it behind its metaclass
     return kind(stage or stage_for(tenant), **{name: given[name] for name in taken if name in given})
 

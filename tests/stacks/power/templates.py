@@ -8,12 +8,12 @@ from functools import cache
 from random import Random
 from typing import Any
 
-import aws_cdk as cdk
 from aws_cdk import aws_lambda as lambda_
 
 from assistant.settings.deployed_names import ON
 from stacks.models.power import PowerSwitch
 from stacks.models.stack import ModelsStack
+from stacks.tenant_stack import TenantStack
 from tests.stacks.power.simulation import Tenant
 from tests.stacks.values import deployed, resources_of, stack_with, stage_for, template_of
 
@@ -76,8 +76,8 @@ def _holds(condition: Any, *, word: str) -> bool:
 def _condition_of_sources() -> Any:
     """Return the condition of ``Enabled`` of the ingestion stack's event source mappings."""
     tenant = deployed("pharmacy")
-    stack = cdk.Stack(stage_for(tenant), "Sources")
-    switch = PowerSwitch(stack, "Switch", tenant=tenant)
+    stack = TenantStack(stage_for(tenant), "Sources", tenant=tenant, data_class="internal")
+    switch = PowerSwitch(stack, "Switch")
     lambda_.CfnEventSourceMapping(stack, "Source", function_name="f", enabled=switch.enabled)
     template = template_of(stack)
     (source,) = resources_of(template, "AWS::Lambda::EventSourceMapping").values()
