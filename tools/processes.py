@@ -47,6 +47,11 @@ class Started:
     def resident_bytes(self) -> int:
         return psutil.Process(self.pid).memory_info().rss
 
+    def peak_bytes(self) -> int:
+        """Return the most resident memory that it had so far, by Linux."""
+        status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
     def stop(self) -> None:
         """End it in order."""
         _stop(self.popen)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import StrEnum
 from functools import cache
 from pathlib import Path
 
@@ -96,26 +95,6 @@ def _folder(name: str, sha256: str | None) -> str:
 
 
 # --- intended paths ---------------------------------------------------------------------------------------
-class Kind(StrEnum):
-    """Kinds of stations in a tenant's network, from the way in to what is reached last."""
-
-    CARE_SIDE = "care side"
-    NLB = "network load balancer"
-    ALB = "application load balancer"
-    ORCHESTRATOR = "orchestrator"
-    SEARCH = "search domain"
-    INGESTION = "ingestion functions"
-    SET_UP = "set-up functions"
-    REDACTOR = "redactor"
-    LEARNING = "learning functions"
-    MODELS = "model instances"
-    JOBS = "jobs"
-    AWS = "endpoints of AWS services"
-    SYSTEM = "company system"
-    S3 = "S3"
-    DYNAMODB = "DynamoDB"
-
-
 @cache
 def intended_paths() -> IntendedPaths:
     """Return the paths that a tenant's network is meant to have: ``intended_paths.toml``."""

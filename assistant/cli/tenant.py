@@ -47,7 +47,6 @@ _DEFAULT_SOURCE = f'[[sources]]\nname = "{DEFAULT_SOURCE.name}"\nnamespace = ""\
 """The default source of a file without sources: the copy writes it, for its paths."""
 _OF_ONE_BUSINESS = (("glossary",), ("embedding", "vectors"))
 """What is not copied: it belongs to the words and documents of the tenant that has it."""
-_TAKEN = "address ranges of other tenants"
 _MIB = 1024 * 1024
 Name = Annotated[str, Argument(metavar="NAME", help="Name of the tenant and its file.")]
 
@@ -57,15 +56,10 @@ def new_(
     context: typer.Context,
     name: Name,
     source: Annotated[str, Option("--from", metavar="T", help="Copy this tenant's file.")],
-    display_name: Annotated[str | None, Option(metavar="TEXT", help="Default: made of NAME.")] = None,
     knowledge: Annotated[Path | None, Option(metavar="PATH", help="Default: knowledge/NAME.")] = None,
-    cidr: Annotated[
-        str | None, Option(metavar="BLOCK", help="Address block of its VPC. Default: the next free one.")
-    ] = None,
 ) -> None:
     """Copy another tenant's file to tenants/NAME.toml, with own names and with placeholders."""
-    wanted = NewTenant(name=name, source=source, display_name=display_name, knowledge=knowledge, cidr=cidr)
-    write_tenant(GlobalOptions.of(context), wanted)
+    write_tenant(GlobalOptions.of(context), NewTenant(name=name, source=source, knowledge=knowledge))
 
 
 @app.command()
@@ -214,10 +208,8 @@ class NewTenant:
     name: str
     source: str
     """Name of the tenant whose file is copied."""
-    display_name: str | None = None
     knowledge: Path | None = None
     """File or folder of documents, relative to the working folder."""
-    cidr: str | None = None
 
 
 def write_tenant(options: GlobalOptions, wanted: NewTenant) -> None:
@@ -319,14 +311,14 @@ def _own_values(
     """Return the values that differ from the source's file, by place."""
     values: dict[tuple[str | int, ...], str | Sequence[str]] = {
         ("name",): wanted.name,
-        ("display_name",): wanted.display_name or wanted.name.replace("-", " ").capitalize(),
+        ("display_name",): wanted.name.replace("-", " ").capitalize(),
         **{("sources", number, "paths"): paths for number, paths in documents.items() if paths},
         ("embedding", "endpoint"): f"{wanted.name}-embedding",
         ("generation", "endpoint"): f"{wanted.name}-llm",
     }
     if source.deployment is None:
         return values
-    values[("network", "cidr")] = _free_range(wanted, source, files)
+    values[("network", "cidr")] = _free_range(source, files)
     files_read = {"reach": {"__all__": {"inline", "ca_pem", "connector", "ca_file"}}}
     given = source.model_dump(mode="json", exclude_unset=True, exclude=files_read)
     samples = _Samples(wanted.name, source.name)
@@ -436,31 +428,24 @@ def _documents(wanted: NewTenant, source: TenantConfig, folder: Path) -> dict[in
     }
 
 
-def _free_range(wanted: NewTenant, source: TenantConfig, files: TenantFiles) -> str:
-    """Return the chosen range, or the next free one of the source's size."""
-    taken = {
-        IPv4Network(block): f"{name}.toml"
-        for name, tenant in files.tenants.items()
+def _free_range(source: TenantConfig, files: TenantFiles) -> str:
+    """Return the next address range of the source's size that no deployed tenant has."""
+    taken = [
+        IPv4Network(block)
+        for tenant in files.tenants.values()
         if tenant.deployment is not None
         for block in (
             tenant.network.vpc.cidr if tenant.network.vpc else tenant.network.cidr,
             *(tenant.edge.consumer_cidrs if tenant.edge else ()),
         )
-    }
-    if wanted.cidr is not None:
-        try:
-            asked = IPv4Network(wanted.cidr)
-        except ValueError as error:
-            raise ConfigurationError(f"--cidr {wanted.cidr}: {error}.") from None
-        for block, file in taken.items():
-            if block.overlaps(asked):
-                raise ConflictError(f"--cidr {asked} overlaps {block} of {files.folder / file}.")
-        return str(asked)
+    ]
     size = IPv4Network(source.network.cidr).prefixlen
     for block in IPv4Network("10.64.0.0/10").subnets(new_prefix=size):
         if not any(block.overlaps(other) for other in taken):
             return str(block)
-    raise ConflictError(f"No /{size} below 10.64.0.0/10 is free of {_TAKEN}. Give one: --cidr BLOCK.")
+    raise ConflictError(
+        f"No /{size} below 10.64.0.0/10 is free of address ranges of other tenants. Copy the file by hand."
+    )
 
 
 def _loaded(text: str, name: str, *, place: Path) -> TenantConfig:

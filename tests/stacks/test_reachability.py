@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from assistant.cli.main import run
-from assistant.cli.templates import Kind, intended_paths, prove, refuse_paths
+from assistant.cli.templates import intended_paths, prove, refuse_paths
 from assistant.domain.errors import DeploymentError
 from template_checks.facts import Facts
 from template_checks.reachability import Report
@@ -75,13 +75,13 @@ def test_every_kind_of_workload_is_in_the_proof(pharmacy: Templates) -> None:
 
     callers = {row.caller for row in report.calls}
     assert callers == {
-        Kind.ORCHESTRATOR,
-        Kind.INGESTION,
-        Kind.SET_UP,
-        Kind.REDACTOR,
-        Kind.LEARNING,
-        Kind.MODELS,
-        Kind.JOBS,
+        "orchestrator",
+        "ingestion functions",
+        "set-up functions",
+        "redactor",
+        "learning functions",
+        "model instances",
+        "jobs",
     }
 
 
@@ -238,18 +238,18 @@ def test_a_property_that_opens_or_closes_is_found(
 
 
 _GROUPS = {
-    "NlbGroup": Kind.NLB,
-    "AlbGroup": Kind.ALB,
-    "OrchestratorGroup": Kind.ORCHESTRATOR,
-    "SearchGroup": Kind.SEARCH,
-    "IngestionGroup": Kind.INGESTION,
-    "SchemaGroup": Kind.SET_UP,
-    "RedactorGroup": Kind.REDACTOR,
-    "LearningGroup": Kind.LEARNING,
-    "ModelsGroup": Kind.MODELS,
-    "JobsGroup": Kind.JOBS,
-    "EndpointsGroup": Kind.AWS,
-    "ReachOrdersGroup": Kind.SYSTEM,
+    "NlbGroup": "network load balancer",
+    "AlbGroup": "application load balancer",
+    "OrchestratorGroup": "orchestrator",
+    "SearchGroup": "search domain",
+    "IngestionGroup": "ingestion functions",
+    "SchemaGroup": "set-up functions",
+    "RedactorGroup": "redactor",
+    "LearningGroup": "learning functions",
+    "ModelsGroup": "model instances",
+    "JobsGroup": "jobs",
+    "EndpointsGroup": "endpoints of AWS services",
+    "ReachOrdersGroup": "company system",
 }
 
 
@@ -274,8 +274,8 @@ def test_an_undeclared_pair_of_rules_is_found(
     assert bool(found) != _is_there_already(_GROUPS[source], _GROUPS[target], port)
 
 
-def _is_there_already(source: Kind, target: Kind, port: int) -> bool:
-    if target == Kind.SYSTEM:
+def _is_there_already(source: str, target: str, port: int) -> bool:
+    if target == "company system":
         return (source, port) == (intended_paths().system_callers[0], 443)
     paths = intended_paths().paths
     declared = any(p.source == source and p.target == target and port in p.ports for p in paths)
@@ -332,6 +332,6 @@ def test_in_an_existing_vpc_an_endpoint_of_the_company_is_not_proven(in_existing
 
 
 def test_client_certificates_open_the_port_of_health_checks(in_existing_vpc: Report) -> None:
-    ports = {row.port for row in in_existing_vpc.rows if row.target == Kind.ALB}
+    ports = {row.port for row in in_existing_vpc.rows if row.target == "application load balancer"}
 
     assert ports == {"tcp 443", "tcp 8443"}

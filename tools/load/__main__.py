@@ -284,7 +284,7 @@ def measure_loads(
     """Run many streams and short answers in turns; many streams on a process for each core."""
     services = [service, *(scene.start_warm_service() for _ in range(1, os.cpu_count() or 1))]
     ramp_s = FIRST_TOKEN_S + effort.tokens * TOKEN_S
-    many = {"streams": effort.streams, "answers": effort.many_answers, "ramp_s": ramp_s}
+    many: dict[str, Any] = {"streams": effort.streams, "answers": effort.many_answers, "ramp_s": ramp_s}
     for number in range(effort.repeats):
         say(f"loads {number + 1} of {effort.repeats}")
         found.many.append(scene.load(*services, tokens=effort.tokens, **many))
@@ -300,9 +300,7 @@ def measure_rounds(scene: Scene, effort: Effort, found: Measured) -> None:
         found.rounds.append(scene.load(service, streams=effort.streams, ramp_s=_RAMP_S, tokens=effort.tokens))
         time.sleep(_SETTLE_S)  # what an answer leaves behind (records, log) is done by then
         found.resident_mib.append(service.resident_bytes() / _MIB)
-    status = Path(f"/proc/{service.pid}/status").read_text(encoding="ascii")
-    peak_kib = next(line for line in status.splitlines() if line.startswith("VmHWM:")).split()[1]
-    found.resident_mib.append(int(peak_kib) / 1024)
+    found.resident_mib.append(service.peak_bytes() / _MIB)
     service.stop()
 
 
