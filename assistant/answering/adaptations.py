@@ -130,9 +130,7 @@ def read_releases(items: Iterable[DeskItem]) -> Releases:
 
 def _checked(release: RankerRelease) -> Weights:
     """Return a release's weights. Raises ConfigurationError saying why they may not serve."""
-    raw = release.weights_json.encode()
-    if hashlib.sha256(raw).hexdigest() != release.artifact_hash:
-        raise ConfigurationError("artifact_hash is not the hash of weights_json")
+    raw = _whole(release.weights_json, release.artifact_hash, name="weights_json")
     weights = read_weights(raw, name="weights_json", kind="ranker")
     unknown = sorted(weights.features.keys() - set(INDEX_FEATURES))
     if unknown:
@@ -165,14 +163,19 @@ def read_released_router(items: Iterable[DeskItem], *, tenant: TenantConfig) -> 
 
 def _checked_router(release: RouterRelease, tenant: TenantConfig) -> Router:
     """Return a release's router. Raises ConfigurationError saying why it may not serve."""
-    raw = release.router_json.encode()
-    if hashlib.sha256(raw).hexdigest() != release.artifact_hash:
-        raise ConfigurationError("artifact_hash is not the hash of router_json")
+    raw = _whole(release.router_json, release.artifact_hash, name="router_json")
     router, embedding = read_router(raw), tenant.embedding
     names = [source.name for source in tenant.sources]
     if not router.fits(sources=names, embedding_model=embedding.model, dimensions=embedding.dimensions):
         raise ConfigurationError("it was fitted on other sources or another embedding model")
     return router
+
+
+def _whole(text: str, artifact_hash: str, *, name: str) -> bytes:
+    raw = text.encode()
+    if hashlib.sha256(raw).hexdigest() != artifact_hash:
+        raise ConfigurationError(f"artifact_hash is not the hash of {name}")
+    return raw
 
 
 def _place(conversation_id: str, artifact_hash: str) -> int:

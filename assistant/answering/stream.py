@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from assistant.answering.compose import QuotedBlock
 from assistant.answering.events import (
@@ -385,9 +386,11 @@ class AnswerText:
             labelled.text,
             before=before,
             citations=tuple(sorted({document for document, _ in cited})),
-            checked=checked,
-            cited=tuple(filter(None, map(self._cited_unit, cited))),
             is_sentence=bool(_WORD.search(text)),
+            support=checked.support if checked is not None else Support.SUPPORTED,
+            detail=checked.detail if checked is not None else None,
+            reasons=checked.reasons if checked is not None else (),
+            cited=tuple(filter(None, map(self._cited_unit, cited))),
         )
         for number, first, last in labelled.places:
             if self._hydration is not None:
@@ -407,13 +410,12 @@ class AnswerText:
         *,
         before: str,
         citations: tuple[int, ...],
-        checked: Checked | None = None,
-        cited: tuple[CitedUnit, ...] = (),
-        is_key: bool = False,
-        is_sentence: bool = False,
+        is_sentence: bool = True,
+        support: Support = Support.SUPPORTED,
+        **marks: Any,
     ) -> TextEvents:
         """Add one sentence or unit to the text and yield its two events; one that claims nothing has no
-        sentence."""
+        sentence. ``marks``: of ``Sentence``."""
         start = self.length + len(before)
         self.length = start + len(text)
         self._parts.append(before + text)
@@ -425,11 +427,8 @@ class AnswerText:
             start=start,
             end=self.length,
             citations=citations,
-            support=checked.support if checked is not None else Support.SUPPORTED,
-            detail=checked.detail if checked is not None else None,
-            reasons=checked.reasons if checked is not None else (),
-            cited=cited,
-            is_key=is_key,
+            support=support,
+            **marks,
         )
         self.sentences.append(sentence)
         yield SentenceEnded(**dict(sentence))
@@ -492,7 +491,6 @@ class _Ending:
     finish_reason: FinishReason | None = None
     reason: str | None = None
     """For ``done``: what was missing or what failed."""
-    problem: Problem | None = None
     mode: Mode | None = None
     certainty: Certainty | None = None
     fallback: str | None = None
@@ -501,8 +499,7 @@ class _Ending:
 
 def _left_by(cause: Cause) -> _Ending:
     """Return the ending of an answer that was cancelled or whose reader left."""
-    problem = _CANCELLED if cause is Cause.CANCELLED else None
-    return _Ending(_OUTCOMES[cause], cause.value, problem=problem)
+    return _Ending(_OUTCOMES[cause], cause.value)
 
 
 class AnswerStream:
@@ -592,7 +589,7 @@ class AnswerStream:
         """End an answer whose model came to an end, refused, or wrote what is no answer."""
         text = self._text
         if text.is_refused and not text.begun:
-            self._ending = _Ending(Outcome.DONE, None, FinishReason.NO_EVIDENCE, _NOT_ANSWERED, mode=None)
+            self._ending = _Ending(Outcome.DONE, None, FinishReason.NO_EVIDENCE, _NOT_ANSWERED)
             return
         if not text.begun:
             withheld = _WITHHELD if text.sentences else None
@@ -715,7 +712,7 @@ class AnswerStream:
         """Return the event that ends the stream; None when nobody reads it. Call it after ``close``."""
         prepared, ending, text = self._prepared, self._ending, self._text
         if ending.finish_reason is None:
-            return ending.problem
+            return _CANCELLED if ending.outcome is Outcome.CANCELLED else None
         return Done(
             finish_reason=ending.finish_reason,
             citations=text.citations,
