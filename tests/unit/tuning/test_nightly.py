@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from importlib.resources import files
 
 import pytest
 
 from assistant.answering.rank import shipped_weights
 from assistant.domain.desk import RankerRelease, ReleaseState
 from assistant.domain.errors import AssistantError, ConflictError, InvalidRequestError
-from assistant.domain.feedback import FeedbackEvent
 from assistant.tuning.releases import REST, WINDOW, LearningRequest, LearnRanking, Release, Releases, Turn
-from tests.contracts import samples
 from tests.fakes.clock import SteppedClock
 from tests.fakes.learning_stores import MemoryDesk, MemoryFeedback
 from tests.unit.tuning.test_gate import protected_set
@@ -74,9 +70,9 @@ class Scene:
         return await self.learner.turn()
 
 
-def scene(events: Sequence[FeedbackEvent] = ()) -> Scene:
+def scene() -> Scene:
     clock = SteppedClock(TONIGHT)
-    return Scene(FakeLearner(MemoryFeedback(events, tenant="clinic"), MemoryDesk(), clock), clock)
+    return Scene(FakeLearner(MemoryFeedback((), tenant="clinic"), MemoryDesk(), clock), clock)
 
 
 async def test_without_a_trial_the_next_release_is_learned_from_ninety_days() -> None:
@@ -131,43 +127,3 @@ async def test_a_trial_that_is_over_without_its_sample_makes_room_for_the_next()
     )
     await night.releases.put(night.releases.next((), over, ""))
     assert (await night.turn()).outcome == "on_trial"
-
-
-def verdicts(count: int, *, ranker: str) -> list[FeedbackEvent]:
-    asked = TONIGHT - timedelta(days=1)
-    return [
-        samples.event(number).model_copy(
-            update={
-                "event_id": f"{ranker[0]}{number:063x}",
-                "answer_id": f"{ranker[0]}-{number}",
-                "at": asked,
-                "asked_at": asked,
-                "weights": {"ranker": ranker},
-            }
-        )
-        for number in range(count)
-    ]
-
-
-async def test_a_trial_that_is_not_worse_with_its_sample_is_promoted() -> None:
-    shipped = shipped_weights("ranker")
-    night = scene([*verdicts(20, ranker=shipped.sha256), *verdicts(20, ranker="b" * 64)])
-    running = content(
-        ReleaseState.TRIAL,
-        artifact_hash=shipped.sha256,
-        weights_json=shipped_text(),
-        trial_started_at=TONIGHT - timedelta(days=2),
-        trial_ends_at=TONIGHT + timedelta(days=12),
-        least_sample=20,
-    )
-    await night.releases.put(night.releases.next((), running, ""))
-    turn = await night.turn()
-    assert (turn.outcome, turn.release) == ("promoted", "ranker-000001")
-    (live,) = await night.releases.all()
-    assert live.content.state is ReleaseState.LIVE
-
-
-def shipped_text() -> str:
-    """Return the shipped ranker's file, whose hash a release names."""
-    file = files("assistant.answering").joinpath("weights", "ranker.json")
-    return file.read_text(encoding="utf-8")

@@ -247,11 +247,6 @@ def test_a_document_of_one_agent_gets_no_offset() -> None:
     assert len(documents) > 20
 
 
-def test_an_empty_window_is_refused() -> None:
-    with pytest.raises(InvalidRequestError, match="holds no signal"):
-        learn(collected([]), LearningPlan())
-
-
 def test_too_few_signals_or_agents_are_refused_with_their_numbers() -> None:
     with pytest.raises(InvalidRequestError, match=r"200 answers by 10 agents .* 300 by 5 are needed"):
         learned(200)
