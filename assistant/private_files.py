@@ -42,21 +42,21 @@ def make_private_file(path: Path) -> None:
         _narrow(one)
 
 
-def write_private(path: Path, content: bytes) -> None:
-    """Write a file that only its owner may read. Raises OSError."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FILE_MODE)
+def write_private(path: Path, content: bytes, *, mode: int = FILE_MODE) -> None:
+    """Write a file that only its owner may read, or others by ``mode`` and the umask. Raises OSError."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
 
 
-def replace_private(path: Path, content: bytes, *, synced: bool = False) -> None:
+def replace_private(path: Path, content: bytes, *, synced: bool = False, mode: int = FILE_MODE) -> None:
     """Replace a file as a whole: a reader sees the old one or the new one. Raises OSError.
 
     ``synced``: the same after a crash of the machine.
     """
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        write_private(draft, content)
+        write_private(draft, content, mode=mode)
         if synced:
             _sync(draft)
         draft.replace(path)

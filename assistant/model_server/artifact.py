@@ -10,8 +10,6 @@ runtime. ``python -m assistant.model_server.artifact`` builds both files by the 
 from __future__ import annotations
 
 import math
-import os
-import secrets
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -30,6 +28,7 @@ from assistant.model_server.embedding import CosineMeans, measure_cosines
 from assistant.model_server.embedding_graph import PassageRunner, load_graph, longest_input
 from assistant.model_server.generation import LlamaRuntime
 from assistant.model_server.weights import Weights, gguf_field, locate_weights, read_tokenizer
+from assistant.private_files import replace_private
 from assistant.settings.model_artifacts import AnsweringTable
 from assistant.settings.process import ModelServerSettings
 
@@ -38,6 +37,8 @@ TOKENIZER_FILE = "tokenizer.json"
 _BUILDER_VERSION = 3
 """Raise it whenever what the builders write changes: older artifacts are then built anew."""
 _LOCK_TIMEOUT_S = 120.0
+_BY_UMASK = 0o666
+"""An image's weights are read by another user."""
 
 
 class ModelArtifact(PublicModel):
@@ -96,19 +97,6 @@ def read_artifact(folder: Path) -> ModelArtifact | None:
         return None
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees all of it or nothing."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        with temporary.open("xb") as file:  # by the umask: an image's weights are read by another user
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def _ensure_locked(settings: ModelServerSettings, *, weights: Weights, folder: Path) -> ModelArtifact:
     digest = weights.digest()
     if weights.expected not in (None, digest):
@@ -128,10 +116,11 @@ def _ensure_locked(settings: ModelServerSettings, *, weights: Weights, folder: P
         build = build_embedding_artifact if settings.task == "embedding" else build_generation_artifact
         artifact, tokenizer = build(weights, settings=settings, digest=digest)
     if tokenizer is not None:
-        write_whole(folder / TOKENIZER_FILE, tokenizer)
+        replace_private(folder / TOKENIZER_FILE, tokenizer, synced=True, mode=_BY_UMASK)
     if artifact != found:
         # Last: it says that the folder is whole.
-        write_whole(folder / ARTIFACT_FILE, artifact.model_dump_json(indent=1).encode())
+        content = artifact.model_dump_json(indent=1).encode()
+        replace_private(folder / ARTIFACT_FILE, content, synced=True, mode=_BY_UMASK)
     return artifact
 
 

@@ -8,6 +8,9 @@ import struct
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import count
+
+from tests.fakes.socket_server import socket_server
 
 
 @dataclass
@@ -74,36 +77,16 @@ def head(status: int, *, length: int | None, **headers: str) -> bytes:
 async def scripted_http(script: Script) -> AsyncGenerator[ScriptedServer]:
     """Serve ``script`` for each request until the context is left."""
     served = ScriptedServer("")
-    connections = 0
-    running: set[asyncio.Task[None]] = set()
+    numbers = count()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal connections
-        connection, connections = connections, connections + 1
-        task = asyncio.current_task()
-        assert task is not None
-        running.add(task)
-        try:
-            while (exchange := await _read_request(reader, writer, connection)) is not None:
-                served.exchanges.append(exchange)
-                await script(exchange)
-        except (ConnectionError, asyncio.CancelledError):
-            pass
-        finally:
-            running.discard(task)
-            writer.close()
+        connection = next(numbers)
+        while (exchange := await _read_request(reader, writer, connection)) is not None:
+            served.exchanges.append(exchange)
+            await script(exchange)
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    host, port = server.sockets[0].getsockname()[:2]
-    served.url = f"http://{host}:{port}"
-    try:
+    async with socket_server(serve) as served.url:
         yield served
-    finally:
-        server.close()
-        for task in list(running):
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
-        await server.wait_closed()
 
 
 async def _read_request(

@@ -16,7 +16,7 @@ from assistant.domain.errors import ConfigurationError, LocalRuntimeError, Searc
 from assistant.embedded import index_files
 from assistant.embedded.index import EmbeddedPassageIndex
 from assistant.embedded.index_files import IndexModel, index_version
-from assistant.embedded.index_reader import IndexFollower, IndexView
+from assistant.embedded.index_reader import IndexReader, IndexView
 from assistant.embedded.index_writer import LEXICAL_PREFIX
 from tests.contracts.samples import EAST, NORTH, card_of, indexed, passage, query
 from tests.unit.embedded.index_folder import MODEL, IndexFolder
@@ -216,14 +216,14 @@ async def test_a_write_while_a_reader_refreshes_is_found_by_the_next_search(
 ) -> None:
     opened = IndexFolder(tmp_path)
     await opened.put((passage("first"), EAST))
-    follow = IndexFollower._refresh_lexical  # pyright: ignore[reportPrivateUsage]
+    follow = IndexReader._refresh_lexical  # pyright: ignore[reportPrivateUsage]
 
-    def write_meanwhile(follower: IndexFollower, view: IndexView) -> None:
+    def write_meanwhile(follower: IndexReader, view: IndexView) -> None:
         monkeypatch.undo()
         asyncio.run(opened.put((passage("second"), EAST)))
         follow(follower, view)
 
-    monkeypatch.setattr(IndexFollower, "_refresh_lexical", write_meanwhile)
+    monkeypatch.setattr(IndexReader, "_refresh_lexical", write_meanwhile)
     await opened.search(query())
     found = await opened.search(query())
     assert [one.passage.document_id for one in found.passages] == ["first", "second"]

@@ -53,15 +53,6 @@ async def test_slots_run_and_the_rest_wait_in_order() -> None:
     assert holders.entered == ["a", "b", "c", "d"]
 
 
-async def test_over_the_queue_it_is_overloaded_at_once() -> None:
-    holders = Holders(Admission(slots=1, queue_size=1))
-    await holders.begin("a")
-    await holders.begin("b")
-
-    with pytest.raises(OverloadedError):
-        await (await holders.begin("c"))
-
-
 async def test_without_a_queue_only_slots_are_given() -> None:
     holders = Holders(Admission(slots=1, queue_size=0))
     await holders.begin("a")
@@ -70,19 +61,6 @@ async def test_without_a_queue_only_slots_are_given() -> None:
         await (await holders.begin("b"))
     await holders.end("a")
     await holders.begin("c")
-
-    assert holders.entered == ["a", "c"]
-
-
-async def test_one_that_leaves_the_queue_frees_its_place() -> None:
-    holders = Holders(Admission(slots=1, queue_size=1))
-    await holders.begin("a")
-    leaving = await holders.begin("b")
-
-    leaving.cancel()
-    await settle()
-    await holders.begin("c")
-    await holders.end("a")
 
     assert holders.entered == ["a", "c"]
 

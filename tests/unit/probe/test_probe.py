@@ -20,81 +20,46 @@ from assistant.settings.deployed_names import (
 )
 
 
-def done(
-    finish_reason: FinishReason = FinishReason.STOP,
-    *,
-    reason: str | None = None,
-    fallback: str | None = None,
-    citations: tuple[int, ...] = (1,),
-) -> Done:
-    return Done(
-        finish_reason=finish_reason,
-        citations=citations,
-        usage=Usage(prompt_tokens=1, completion_tokens=1),
-        timings_ms={},
-        reason=reason,
-        fallback=fallback,
-    )
+def done(finish_reason: str = "stop", *, citations: tuple[int, ...] = (1,), **more: Any) -> Done:
+    usage = Usage(prompt_tokens=1, completion_tokens=1)
+    ended = FinishReason(finish_reason)
+    return Done(finish_reason=ended, citations=citations, usage=usage, timings_ms={}, **more)
 
 
 def problem(code: str, *, status: int = 503) -> Problem:
     return Problem(title="", status=status, detail="", code=code, retryable=True)
 
 
-@pytest.mark.parametrize("finish_reason", ["stop", "length"])
-def test_an_answer_with_a_source_came_the_whole_way(finish_reason: str) -> None:
-    assert outcome_of(done(FinishReason(finish_reason))) == (Outcome.WORKING, finish_reason)
-
-
-@pytest.mark.parametrize("fallback", ["unsupported", "repetition", "debris", "echo", "refused", "length"])
-def test_a_text_that_a_check_refused_shows_a_model_that_answers(fallback: str) -> None:
-    assert outcome_of(done(fallback=fallback)) == (Outcome.WORKING, "stop")
+CHECKS = ("unsupported", "repetition", "debris", "echo", "refused", "length")
+"""Checks that refused a text: the model answers."""
+FAILURES = (
+    *("generation_unavailable", "generation_interrupted", "generation_late"),
+    *("overloaded", "deadline", "deadline_exceeded"),
+)
 
 
 @pytest.mark.parametrize(
-    "fallback",
+    ("last", "outcome", "reason"),
     [
-        "generation_unavailable",
-        "generation_interrupted",
-        "generation_late",
-        "overloaded",
-        "deadline",
-        "deadline_exceeded",
+        (done("stop"), Outcome.WORKING, "stop"),
+        (done("length"), Outcome.WORKING, "length"),
+        *((done(fallback=check), Outcome.WORKING, "stop") for check in CHECKS),
+        *((done(fallback=failure), Outcome.DEGRADED, failure) for failure in FAILURES),
+        (done("sources_only", reason="no_quote", citations=()), Outcome.DEGRADED, "no_quote"),
+        (done("no_evidence", reason="In words.", citations=()), Outcome.DEGRADED, "no_evidence"),
+        (done("stop", reason="In words.", citations=()), Outcome.DEGRADED, "stop"),
+        (problem("endpoint_paused"), Outcome.PAUSED, "endpoint_paused"),
+        (done(fallback="endpoint_paused"), Outcome.PAUSED, "endpoint_paused"),
+        (done("sources_only", reason="endpoint_paused", citations=()), Outcome.PAUSED, "endpoint_paused"),
+        (problem("unauthenticated", status=401), Outcome.FAILED, "unauthenticated"),
+        (problem("overloaded", status=429), Outcome.FAILED, "overloaded"),
+        (problem("search_unavailable"), Outcome.FAILED, "search_unavailable"),
     ],
 )
-def test_quotes_in_place_of_a_model_that_failed_are_a_path_with_no_model_behind_it(fallback: str) -> None:
-    assert outcome_of(done(fallback=fallback)) == (Outcome.DEGRADED, fallback)
-
-
-def test_sources_without_text_are_a_path_with_nothing_to_quote_behind_it() -> None:
-    ended = done(FinishReason.SOURCES_ONLY, reason="nothing_to_quote", citations=())
-    assert outcome_of(ended) == (Outcome.DEGRADED, "nothing_to_quote")
-
-
-@pytest.mark.parametrize("finish_reason", ["no_evidence", "stop"])
-def test_an_end_without_a_source_does_not_count_as_working(finish_reason: str) -> None:
-    ended = done(FinishReason(finish_reason), reason="A sentence for agents.", citations=())
-    assert outcome_of(ended) == (Outcome.DEGRADED, finish_reason)
-
-
-@pytest.mark.parametrize(
-    "last",
-    [
-        problem("endpoint_paused"),
-        done(fallback="endpoint_paused"),
-        done(FinishReason.SOURCES_ONLY, reason="endpoint_paused", citations=()),
-    ],
-    ids=["before the answer", "quotes in place of it", "within it"],
-)
-def test_a_paused_tenant_is_nothing_wrong(last: Done | Problem) -> None:
-    assert outcome_of(last) == (Outcome.PAUSED, "endpoint_paused")
-
-
-@pytest.mark.parametrize(
-    ("code", "status"), [("unauthenticated", 401), ("overloaded", 429), ("search_unavailable", 503)]
-)
-def test_a_refusal_is_a_failure_by_its_code(code: str, status: int) -> None:
-    assert outcome_of(problem(code, status=status)) == (Outcome.FAILED, code)
+def test_the_last_event_says_how_far_the_path_works(
+    last: Done | Problem, outcome: Outcome, reason: str
+) -> None:
+    assert outcome_of(last) == (outcome, reason)
 
 
 def line_of(outcome: Outcome, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
