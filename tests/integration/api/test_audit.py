@@ -222,20 +222,3 @@ async def test_days_are_utc_and_a_last_day_is_whole(service: RunningService) -> 
     status, out, err = await assistant(service, "--document", "wait", "--to", "2020-01-31")
     assert (status, out) == (0, "")
     assert "Nothing recorded from 2020-01-02 00:00 to 2020-02-01 00:00 UTC." in err
-
-
-@pytest.mark.parametrize(
-    ("arguments", "status", "said"),
-    [
-        (["--document", "never"], 1, "There is no document never"),
-        (["--document", "wait", "--from", "yesterday"], 1, "--from is 'yesterday'"),
-        (["--document", "wait", "--after", "x"], 1, "after must be the next_after"),
-        ([], 2, "--document ID"),
-    ],
-)
-async def test_wrong_use_is_one_sentence(
-    service: RunningService, arguments: list[str], status: int, said: str
-) -> None:
-    found, out, err = await assistant(service, *arguments)
-    assert (found, out) == (status, "")
-    assert said in err

@@ -57,14 +57,6 @@ def test_items_are_named_by_name_by_a_part_of_it_and_by_number(question: str) ->
     assert titles(found) == ["Brightmoor Rivulet 400", "Brightmoor Rivulet 500"]
 
 
-def test_properties_are_named_as_the_catalogue_or_the_glossary_names_them() -> None:
-    question = "Rivulet 400 or Rivulet 500: noise level, price, how heavy?"
-    assert read(question).names == ("Price", "Noise level")
-    assert read(question).unread == ("heavy",)
-    assert read(question, heavy="weight").names == ("Price", "Noise level", "Weight")
-    assert read(question, heavy="weight").unread == ()
-
-
 def test_the_item_that_a_question_names_is_kept_from_the_rest() -> None:
     named = catalogue().named("HU-1011: night light?")
     assert named is not None
@@ -133,18 +125,6 @@ def test_a_unit_is_converted_to_that_of_the_values() -> None:
     met = {text: bound.missed_by(ItemFacts(item_id="a", properties={"Weight": text})) for text in weights}
     assert met == weights
     assert bound.missed_by(ItemFacts(item_id="a", properties={"Weight": "9.2 kg"})) > 0.0
-
-
-@pytest.mark.parametrize(
-    "facts",
-    [
-        ItemFacts(item_id="a"),
-        ItemFacts(item_id="a", price=Decimal(10), currency="EUR"),
-    ],
-)
-def test_an_item_without_the_number_or_in_another_currency_misses_a_bound(facts: ItemFacts) -> None:
-    (bound,) = read("a humidifier under $80").bounds
-    assert bound.missed_by(facts) == 1.0
 
 
 def tents(currency: str | None) -> Catalogue:

@@ -35,6 +35,34 @@ def stalling(gate: Gate, *, opening: bool = False) -> FakeTenant:
     return tenant
 
 
+class Waiting:
+    """An answer that is read by a task, and whose model waits."""
+
+    def __init__(self, tenant: FakeTenant, use_case: AnswerQuestion, prepared: PreparedAnswer) -> None:
+        self.tenant = tenant
+        self.use_case = use_case
+        self.prepared = prepared
+        self.reader = asyncio.create_task(read(use_case, prepared))
+
+    async def events(self) -> list[AnswerEvent]:
+        return await asyncio.wait_for(self.reader, LIMIT_S)
+
+    async def is_cancelled(self) -> None:
+        with pytest.raises(asyncio.CancelledError):
+            await self.events()
+
+
+async def waiting(*, opening: bool = False, records: Gate | None = None) -> Waiting:
+    """Return an answer that waits for its model, and whose record waits where a gate is given."""
+    gate = Gate()
+    tenant = stalling(gate, opening=opening)
+    use_case, prepared = await prepare(tenant)
+    tenant.records.gate = records
+    made = Waiting(tenant, use_case, prepared)
+    await asyncio.wait_for(gate.reached.wait(), LIMIT_S)
+    return made
+
+
 @pytest.mark.parametrize("opening", [True, False])
 @pytest.mark.parametrize(
     ("cause", "outcome", "last"),
@@ -46,14 +74,11 @@ def stalling(gate: Gate, *, opening: bool = False) -> FakeTenant:
 async def test_an_answer_is_ended_at_once(
     *, opening: bool, cause: Leaving, outcome: Outcome, last: str | None
 ) -> None:
-    gate = Gate()
-    tenant = stalling(gate, opening=opening)
-    use_case, prepared = await prepare(tenant)
-    reader = asyncio.create_task(read(use_case, prepared))
-    await asyncio.wait_for(gate.reached.wait(), LIMIT_S)
-    prepared.cancel(cause)
-    events = await asyncio.wait_for(reader, LIMIT_S)
-    record = tenant.shown(tenant.records.answers[prepared.answer_id])
+    answer = await waiting(opening=opening)
+    tenant = answer.tenant
+    answer.prepared.cancel(cause)
+    events = await answer.events()
+    record = tenant.shown(tenant.records.answers[answer.prepared.answer_id])
     assert record.outcome is outcome
     assert record.error_code == outcome.value
     assert record.text == ("" if opening else FIRST)
@@ -62,12 +87,9 @@ async def test_an_answer_is_ended_at_once(
 
 
 async def test_a_cancelled_answer_ends_with_an_error_that_is_not_retryable() -> None:
-    gate = Gate()
-    use_case, prepared = await prepare(stalling(gate))
-    reader = asyncio.create_task(read(use_case, prepared))
-    await asyncio.wait_for(gate.reached.wait(), LIMIT_S)
-    prepared.cancel(Cause.CANCELLED)
-    problem = (await asyncio.wait_for(reader, LIMIT_S))[-1]
+    answer = await waiting()
+    answer.prepared.cancel(Cause.CANCELLED)
+    problem = (await answer.events())[-1]
     assert isinstance(problem, Problem)
     assert (problem.code, problem.status, problem.retryable) == ("cancelled", 409, False)
 
@@ -97,29 +119,19 @@ async def test_cancelling_an_answer_that_is_done_changes_nothing() -> None:
 
 
 async def test_a_cancelled_reader_leaves_a_record() -> None:
-    gate = Gate()
-    tenant = stalling(gate)
-    use_case, prepared = await prepare(tenant)
-    reader = asyncio.create_task(read(use_case, prepared))
-    await asyncio.wait_for(gate.reached.wait(), LIMIT_S)
-    reader.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await asyncio.wait_for(reader, LIMIT_S)
-    record = tenant.shown(tenant.records.answers[prepared.answer_id])
+    answer = await waiting()
+    answer.reader.cancel()
+    await answer.is_cancelled()
+    record = answer.tenant.shown(answer.tenant.records.answers[answer.prepared.answer_id])
     assert (record.outcome, record.text) == (Outcome.DISCONNECTED, FIRST)
 
 
 async def test_a_reader_cancelled_after_the_answer_was_leaves_it_cancelled() -> None:
-    gate = Gate()
-    tenant = stalling(gate)
-    use_case, prepared = await prepare(tenant)
-    reader = asyncio.create_task(read(use_case, prepared))
-    await asyncio.wait_for(gate.reached.wait(), LIMIT_S)
-    prepared.cancel(Cause.CANCELLED)
-    reader.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await asyncio.wait_for(reader, LIMIT_S)
-    assert tenant.records.answers[prepared.answer_id].outcome is Outcome.CANCELLED
+    answer = await waiting()
+    answer.prepared.cancel(Cause.CANCELLED)
+    answer.reader.cancel()
+    await answer.is_cancelled()
+    assert answer.tenant.records.answers[answer.prepared.answer_id].outcome is Outcome.CANCELLED
 
 
 @pytest.mark.parametrize("tenant", [FakeTenant(), FakeTenant.writing()], ids=["quoted", "written"])
@@ -135,35 +147,26 @@ async def test_closing_the_stream_early_leaves_a_record(tenant: FakeTenant) -> N
 
 
 async def test_the_connection_is_closed_before_the_record_is_written() -> None:
-    gate = Gate()
-    tenant = stalling(gate)
-    use_case, prepared = await prepare(tenant)
-    tenant.records.gate = Gate()
-    reader = asyncio.create_task(read(use_case, prepared))
-    await asyncio.wait_for(gate.reached.wait(), LIMIT_S)
-    prepared.cancel(Cause.DISCONNECTED)
-    await asyncio.wait_for(tenant.records.gate.reached.wait(), LIMIT_S)
-    assert tenant.generator.log == ["opened", "closed"]
-    tenant.records.gate.opened.set()
-    await asyncio.wait_for(reader, LIMIT_S)
+    records = Gate()
+    answer = await waiting(records=records)
+    answer.prepared.cancel(Cause.DISCONNECTED)
+    await asyncio.wait_for(records.reached.wait(), LIMIT_S)
+    assert answer.tenant.generator.log == ["opened", "closed"]
+    records.opened.set()
+    await answer.events()
 
 
 async def test_writing_the_record_survives_a_second_cancellation() -> None:
-    gate = Gate()
-    tenant = stalling(gate)
-    use_case, prepared = await prepare(tenant)
-    tenant.records.gate = Gate()
-    reader = asyncio.create_task(read(use_case, prepared))
-    await asyncio.wait_for(gate.reached.wait(), LIMIT_S)
-    reader.cancel()
-    await asyncio.wait_for(tenant.records.gate.reached.wait(), LIMIT_S)
-    reader.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await asyncio.wait_for(reader, LIMIT_S)
-    assert await use_case.settle(within_s=0.0) == 1
-    tenant.records.gate.opened.set()
-    assert await use_case.settle(within_s=LIMIT_S) == 0
-    assert prepared.answer_id in tenant.records.answers
+    records = Gate()
+    answer = await waiting(records=records)
+    answer.reader.cancel()
+    await asyncio.wait_for(records.reached.wait(), LIMIT_S)
+    answer.reader.cancel()
+    await answer.is_cancelled()
+    assert await answer.use_case.settle(within_s=0.0) == 1
+    records.opened.set()
+    assert await answer.use_case.settle(within_s=LIMIT_S) == 0
+    assert answer.prepared.answer_id in answer.tenant.records.answers
 
 
 @pytest.mark.parametrize("tenant", [FakeTenant(), FakeTenant.writing()], ids=["quoted", "written"])
@@ -234,15 +237,10 @@ async def test_a_store_that_hangs_does_not_hold_the_answer(monkeypatch: pytest.M
 
 
 async def test_two_answers_at_once_do_not_touch_each_other() -> None:
-    gate = Gate()
-    tenant = stalling(gate)
-    use_case, cancelled = await prepare(tenant)
-    other_tenant = FakeTenant()
-    reader = asyncio.create_task(read(use_case, cancelled))
-    await asyncio.wait_for(gate.reached.wait(), LIMIT_S)
-    other = asyncio.create_task(ask(other_tenant, QUESTION))
-    cancelled.cancel(Cause.CANCELLED)
-    await asyncio.wait_for(reader, LIMIT_S)
+    cancelled = await waiting()
+    other = asyncio.create_task(ask(FakeTenant(), QUESTION))
+    cancelled.prepared.cancel(Cause.CANCELLED)
+    await cancelled.events()
     assert (await asyncio.wait_for(other, LIMIT_S)).record.outcome is Outcome.DONE
 
 

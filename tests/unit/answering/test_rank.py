@@ -15,7 +15,6 @@ from assistant.answering.rank import (
     Weights,
     WeightsFile,
     best_first,
-    candidates,
     rank,
     standardised,
 )
@@ -23,48 +22,12 @@ from assistant.answering.search import SearchScope
 from assistant.answering.vocabulary import Vocabulary
 from assistant.domain.answers import Certainty
 from assistant.domain.clock import Deadline
-from assistant.domain.documents import DocumentHit, PassageHit, Retrieved
 from assistant.text.language import language
 from tests.fakes.answering import FakeTenant, document, vector_of
 
 
 def weights(**features: float) -> Weights:
     return Weights(WeightsFile(kind="ranker", features=features, fitted_on="a test"), sha256="0")
-
-
-def retrieved(hits: list[PassageHit], documents: list[DocumentHit]) -> Retrieved:
-    return Retrieved((), best_cosine=0.0, index_version="1", hits=tuple(hits), documents=tuple(documents))
-
-
-def test_a_document_has_its_best_passage_score_and_its_two_best_cosines() -> None:
-    found = candidates(
-        retrieved(
-            [
-                PassageHit("a#0", "a", 4.0, 0.2),
-                PassageHit("a#1", "a", 9.0, 0.6),
-                PassageHit("a#2", "a", None, 0.4),
-            ],
-            [DocumentHit("a", 0.7, 3.0, 8.0)],
-        )
-    )
-    assert found == {
-        "a": {
-            "title_cosine": 0.7,
-            "title_score": 3.0,
-            "text_score": 8.0,
-            "passage_score": 9.0,
-            "passage_cosine": 0.6,
-            "passage_cosine_2": pytest.approx(0.5),
-        }
-    }
-
-
-def test_a_feature_has_mean_0_and_deviation_1_over_the_candidates() -> None:
-    standard = standardised({"a": {"x": 1.0}, "b": {"x": 2.0}, "c": {"x": 6.0}}, ["x"])
-    values = [one["x"] for one in standard.values()]
-    assert sum(values) == pytest.approx(0.0)
-    assert sum(value * value for value in values) / 3 == pytest.approx(1.0)
-    assert values == sorted(values)
 
 
 def test_a_candidate_that_a_leg_did_not_find_has_the_leg_s_lowest_score() -> None:

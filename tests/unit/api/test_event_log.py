@@ -208,14 +208,18 @@ async def test_a_follower_that_is_stopped_ends_without_an_end() -> None:
 # --- the owner's side ---
 
 
+async def ended(logged: LoggedAnswer) -> None:
+    logged.end()
+    await asyncio.wait_for(logged.task, 60)
+
+
 async def test_an_answer_s_events_are_logged_with_the_last_at_once() -> None:
     log = ScriptedLog()
     logged = LoggedAnswer(log, opening("a1"), excerpts=Excerpts())
     for text in "abc":
         logged.put(Token(text))
     logged.put(DONE)
-    logged.end()
-    await asyncio.wait_for(logged.task, 60)
+    await ended(logged)
     frames = [frame for kept in log.batches for frame in kept.frames]
     assert [frame.split(b"\n")[0] for frame in frames] == [b"id: a1:%d" % n for n in range(1, 5)]
     assert [kept.ended for kept in log.batches][-1]
@@ -225,8 +229,7 @@ async def test_a_waiting_answer_renews_its_lease_with_empty_batches() -> None:
     log = ScriptedLog()
     logged = LoggedAnswer(log, opening("a1"), excerpts=Excerpts())
     await until(lambda: len(log.batches) >= 3)
-    logged.end()
-    await asyncio.wait_for(logged.task, 60)
+    await ended(logged)
     assert [kept.number for kept in log.batches] == list(range(1, len(log.batches) + 1))
 
 
@@ -237,8 +240,7 @@ async def test_what_the_store_did_not_acknowledge_is_neither_lost_nor_doubled() 
     logged.put(Token("a"))
     await until(lambda: log.batches)
     logged.put(Token("b"))
-    logged.end()
-    await asyncio.wait_for(logged.task, 60)
+    await ended(logged)
     seen = await read_on(await following(log))
     assert [sequence for sequence, _ in seen] == [1, 2]
 
@@ -248,8 +250,7 @@ async def test_the_end_of_a_log_is_given_up_after_a_while(monkeypatch: pytest.Mo
     log = ScriptedLog()
     log.is_down = True
     logged = LoggedAnswer(log, opening("a1"), excerpts=Excerpts())
-    logged.end()
-    await asyncio.wait_for(logged.task, 60)
+    await ended(logged)
     assert log.batches == []
 
 
@@ -265,8 +266,7 @@ async def test_the_first_text_is_kept_before_anybody_reads_it(monkeypatch: pytes
     await logged.first_text_kept()
     assert [len(kept.frames) for kept in log.batches] == [2]
     assert not logged.put(Token("b"))
-    logged.end()
-    await asyncio.wait_for(logged.task, 60)
+    await ended(logged)
 
 
 async def test_the_first_event_is_kept_at_once_and_the_text_behind_it_too(
@@ -280,8 +280,7 @@ async def test_the_first_event_is_kept_at_once_and_the_text_behind_it_too(
     logged.put(Token("a"))
     await until(lambda: len(log.batches) == 2)
     assert all(kept.urgent for kept in log.batches)
-    logged.end()
-    await asyncio.wait_for(logged.task, 60)
+    await ended(logged)
 
 
 async def test_a_write_that_passes_the_next_instant_does_not_delay_the_text_after_it_by_an_interval(
@@ -308,8 +307,7 @@ async def test_a_write_that_passes_the_next_instant_does_not_delay_the_text_afte
     await until(lambda: len(log.batches) == 2)
     assert took_s[1] - took_s[0] < interval_s / 2
     assert len(log.batches[1].frames) == 1
-    logged.end()
-    await asyncio.wait_for(logged.task, 60)
+    await ended(logged)
 
 
 async def test_a_store_that_is_down_holds_the_first_text_back_for_a_moment_only() -> None:
@@ -330,8 +328,7 @@ async def test_a_key_does_not_stand_for_an_answer_that_may_be_tried_again(
     logged = LoggedAnswer(log, opening("a1", key="k1"), excerpts=Excerpts())
     logged.put(STARTED)
     logged.put(Problem(title="t", status=503, detail="d", code="c", retryable=retryable))
-    logged.end()
-    await asyncio.wait_for(logged.task, 60)
+    await ended(logged)
     assert log.freed == freed
     assert log.batches[-1].ended
 
