@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequenc
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from urllib.parse import quote
 
 import orjson
@@ -107,23 +107,13 @@ class EngineThread:
 
 
 def run_in_its_thread(work: Callable[[], Result]) -> Result:
-    """Return the result of ``work``; call it in the thread of an engine. No cursor leaves the thread, neither
-    in the result nor in the frames of an error.
-
-    Raises TypeError for a result that could hold a cursor.
-    """
+    """Return the result of ``work``; call it in the thread of an engine. No cursor leaves the thread in the
+    frames of an error."""
     try:
-        result = work()
+        return work()
     except BaseException as error:
         traceback.clear_frames(error.__traceback__)
         raise
-    parts = cast("Sequence[object]", result) if isinstance(result, tuple | list) else (result,)
-    for part in parts:
-        kind = type(cast("object", part))
-        if kind.__module__ == "sqlite3" or isinstance(part, Transaction | Iterator):
-            name = kind.__name__
-            raise TypeError(f"A {name} must not leave its thread; return plain values.")
-    return cast("Result", result)
 
 
 class SqliteFile:

@@ -46,25 +46,20 @@ from assistant.domain.answers import (
 )
 from assistant.domain.clock import Clock, Deadline, SystemClock
 from assistant.domain.documents import (
-    VECTOR_LEG_WEIGHT,
     Document,
-    DocumentHit,
     DocumentState,
     DocumentStatus,
     IndexInfo,
     KnownWords,
     ParsedDocument,
     Passage,
-    PassageHit,
     PassageQuery,
-    RankedPassage,
     Retrieved,
     Section,
     SourceIds,
     Span,
     StoredDocument,
     id_prefix_of,
-    reciprocal_rank_fusion,
 )
 from assistant.domain.errors import AssistantError, ConflictError, PassageTooLongError
 from assistant.domain.feedback import Act, StoredAct
@@ -74,7 +69,7 @@ from assistant.knowledge.passages import PassageCutter, TokenCounts, build_card
 from assistant.live.ports import LiveElements, LiveReads
 from assistant.settings.tenant import TenantConfig
 from assistant.text.language import language
-from assistant.twins import known_item
+from assistant.twins import known_item, retrieved
 
 UPDATED_AT = datetime(2026, 3, 1, tzinfo=UTC)
 DIMENSIONS = 384
@@ -152,28 +147,17 @@ class FakeSearch:
         inputs = {name: one.embedding_input for name, one in passages.items()}
         cosines = {name: cosine(query.vector, text) for name, text in inputs.items()}
         scores = {name: score for name, text in inputs.items() if (score := word_score(query.text, text))}
-        vector_leg, lexical_leg = _best(cosines, query.leg_size), _best(scores, query.leg_size)
-        fused = reciprocal_rank_fusion([lexical_leg, vector_leg], weights=(1.0, VECTOR_LEG_WEIGHT))
-        return Retrieved(
-            passages=tuple(
-                RankedPassage(
-                    passage=passages[name],
-                    rank=rank,
-                    fused_score=score,
-                    lexical_rank=lexical_leg.index(name) + 1 if name in lexical_leg else None,
-                    lexical_score=scores.get(name),
-                    vector_rank=vector_leg.index(name) + 1 if name in vector_leg else None,
-                    cosine=cosines[name],
-                )
-                for rank, (name, score) in enumerate(list(fused.items())[: query.size], start=1)
-            ),
-            best_cosine=max(cosines.values(), default=0.0),
+        legs = {
+            "lexical": _best(scores, query.leg_size),
+            "vector": _best(cosines, query.leg_size),
+            **_document_legs(query, seen),
+        }
+        return retrieved(
+            legs,
+            size=query.size,
             index_version="index-1",
-            hits=tuple(
-                PassageHit(name, passages[name].document_id, scores.get(name), cosines[name])
-                for name in sorted(fused)
-            ),
-            documents=tuple(_document_hit(query, one) for one in seen),
+            cosines=cosines,
+            passages=lambda names: {name: passages[name] for name in names},
         )
 
     async def read_documents(
@@ -222,19 +206,22 @@ def word_score(query: str, text: str) -> float:
     return 3.0 * len(_stems(query) & _stems(text))
 
 
-def _best(scores: Mapping[str, float], size: int) -> list[str]:
-    return sorted(scores, key=lambda name: (-scores[name], name))[:size]
+def _best(scores: Mapping[str, float], size: int) -> dict[str, float]:
+    return dict(sorted(scores.items(), key=lambda item: (-item[1], item[0]))[:size])
 
 
-def _document_hit(query: PassageQuery, document: StoredDocument) -> DocumentHit:
-    titles = (document.card.title, *document.card.questions)
-    text = "\n".join((*titles, *(passage.text for passage in document.passages)))
-    return DocumentHit(
-        document_id=document.card.document_id,
-        title_cosine=max(cosine(query.vector, title) for title in titles),
-        title_score=max(word_score(query.text, title) for title in titles) or None,
-        text_score=word_score(query.text, text) or None,
-    )
+def _document_legs(query: PassageQuery, documents: Iterable[StoredDocument]) -> dict[str, dict[str, float]]:
+    legs: dict[str, dict[str, float]] = {"title": {}, "text": {}, "title_vector": {}}
+    for document in documents:
+        row = f"{document.card.document_id}#0"
+        titles = (document.card.title, *document.card.questions)
+        text = "\n".join((*titles, *(passage.text for passage in document.passages)))
+        legs["title_vector"][row] = max(cosine(query.vector, title) for title in titles)
+        if title_score := max(word_score(query.text, title) for title in titles):
+            legs["title"][row] = title_score
+        if text_score := word_score(query.text, text):
+            legs["text"][row] = text_score
+    return legs
 
 
 def _may_see(labels: frozenset[str], wanted: Iterable[str]) -> bool:

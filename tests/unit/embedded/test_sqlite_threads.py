@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import sqlite3
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from assistant.embedded.files import SqliteFile, Transaction, run_in_its_thread
+from assistant.embedded.files import SqliteFile, run_in_its_thread
 from assistant.embedded.ingestion import SqliteDocumentStates
 from tests.contracts import samples
 
@@ -30,32 +29,6 @@ async def test_a_statement_gives_its_whole_result(file: SqliteFile) -> None:
     rows = await file.read(lambda t: t.execute("SELECT v FROM t ORDER BY v"))
     assert (rows.fetchone(), list(rows)) == ((1,), [(1,), (2,)])
     assert (await file.write(lambda t: t.execute("DELETE FROM t"))).rowcount == 2
-
-
-def _rows(_: Transaction) -> Iterator[int]:
-    yield 1
-
-
-def _cursor(_: Transaction) -> sqlite3.Cursor:
-    return sqlite3.connect(":memory:").execute("SELECT 1")
-
-
-BOUND: list[Callable[[Transaction], object]] = [
-    _cursor,
-    _rows,
-    lambda transaction: transaction,
-    lambda transaction: (1, _cursor(transaction)),
-    lambda transaction: [_rows(transaction)],
-]
-
-
-@pytest.mark.parametrize("work", BOUND)
-async def test_what_is_bound_to_the_thread_may_not_leave_it(
-    file: SqliteFile, work: Callable[[Transaction], object]
-) -> None:
-    with pytest.raises(TypeError, match="must not leave its thread"):
-        await file.read(work)
-    await file.write(lambda t: t.execute("INSERT INTO t VALUES (1)"))  # and the file goes on
 
 
 def test_an_error_keeps_no_cursor_of_its_frames() -> None:
