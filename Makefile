@@ -77,6 +77,7 @@ setup: $(VENV)/dev.stamp build/functions/stamp build/checkov/stamp tests/stacks/
 # --- use --------------------------------------------------------------------------------------------------
 .PHONY: demo
 demo: $(VENV)/local.stamp $(CONSOLE)/dist/index.html ## Three tenants: a live order, a comparison, a bad mark that changes the next answer; then the console (ARGS=--exit stops; SEARCH=opensearch; MODEL_URL=http://127.0.0.1:11434/v1 MODEL=name writes the answers)
+	@test '$(SEARCH)' != opensearch || test -n "$${ASSISTANT_LOCAL_OPENSEARCH_URL:-}" || $(BIN)/python -m tools.opensearch up
 	@ASSISTANT_LOCAL_SEARCH='$(SEARCH)' exec $(BIN)/assistant demo $(if $(MODEL_URL),--url '$(MODEL_URL)') $(if $(MODEL),--model '$(MODEL)') $(ARGS)
 
 .PHONY: ask

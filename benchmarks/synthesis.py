@@ -1,4 +1,4 @@
-"""How long ``cdk synth`` of one tenant takes: validated, not validated, beside ten other tenant files.
+"""How long ``cdk synth`` of one tenant takes: validated and not validated.
 
 ``python -m benchmarks.synthesis``: the pharmacy, given as many declared internal systems (``[[reach]]``) as
 make four hundred resources. Whole commands, interleaved, so that a busy machine burdens all alike.
@@ -25,7 +25,6 @@ ROOT = Path(__file__).parents[1]
 TENANT = "pharmacy"
 SYSTEMS = 20
 LEAST_RESOURCES = 400
-OTHER_FILES = 10
 _REACH = """
 [[reach]]
 name = "system-{number}"
@@ -37,12 +36,11 @@ _LIMIT_S = 200
 
 def measure_synthesis(folder: Path, *, rounds: int) -> list[Figure]:
     """Synthesize in each way ``rounds`` times; the medians."""
-    out, alone, among = folder / "out", *_tenant_folders(folder)
-    plain = ("--no-validation",)
-    ways = {"validated": (alone, ()), "not validated": (alone, plain), "among": (among, plain)}
+    out, tenants = folder / "out", _tenant_folder(folder)
+    ways = {"validated": (), "not validated": ("--no-validation",)}
     times: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(rounds):
-        for way, (tenants, options) in ways.items():
+        for way, options in ways.items():
             times[way].append(_synth(tenants, out, options))
     resources = sum(
         len(json.loads(path.read_text(encoding="utf-8")).get("Resources", {}))
@@ -50,16 +48,10 @@ def measure_synthesis(folder: Path, *, rounds: int) -> list[Figure]:
     )
     if resources < LEAST_RESOURCES:
         raise SystemExit(f"{TENANT} has {resources} resources; declare more than {SYSTEMS} systems.")
-    validated, plain_s, among_s = (statistics.median(times[way]) for way in ways)
+    validated_s, plain_s = (statistics.median(times[way]) for way in ways)
     return [
-        _limited(f"synth of {TENANT}, {resources} resources, validated", validated, most_s=15.0),
+        _limited(f"synth of {TENANT}, {resources} resources, validated", validated_s, most_s=15.0),
         _limited("the same, not validated", plain_s, most_s=6.0),
-        Figure(
-            f"{OTHER_FILES} other tenant files",
-            "≤ 10 %",
-            f"{100 * (among_s / plain_s - 1):+.1f} %",
-            among_s <= 1.1 * plain_s,
-        ),
     ]
 
 
@@ -67,19 +59,15 @@ def _limited(what: str, seconds: float, *, most_s: float) -> Figure:
     return Figure(what, f"≤ {most_s:.0f} s", f"{seconds:.1f} s", seconds <= most_s)
 
 
-def _tenant_folders(folder: Path) -> tuple[Path, Path]:
-    """Write the tenant's file, alone and among others; the others are not synthesized."""
+def _tenant_folder(folder: Path) -> Path:
+    """Write the tenant's file with its declared systems."""
     text = (ROOT / "tenants" / f"{TENANT}.toml").read_text(encoding="utf-8")
     head, _, glossary = text.partition("[glossary]")
     systems = "".join(_REACH.format(number=number) for number in range(SYSTEMS))
-    alone, among = folder / "alone", folder / "among"
-    for place in (alone, among):
-        shutil.copytree(ROOT / "tenants" / "connectors", place / "connectors")
-        (place / f"{TENANT}.toml").write_text(f"{head}{systems}\n[glossary]{glossary}", encoding="utf-8")
-    for number in range(OTHER_FILES):
-        name = f"other-{number}"
-        (among / f"{name}.toml").write_text(text.replace(f'name = "{TENANT}"', f'name = "{name}"'))
-    return alone, among
+    place = folder / "tenants"
+    shutil.copytree(ROOT / "tenants" / "connectors", place / "connectors")
+    (place / f"{TENANT}.toml").write_text(f"{head}{systems}\n[glossary]{glossary}", encoding="utf-8")
+    return place
 
 
 def _synth(tenants: Path, out: Path, options: Sequence[str]) -> float:

@@ -346,21 +346,8 @@ def endpoint_instances(templates: Templates) -> dict[str, int]:
     return wanted
 
 
-@dataclass(frozen=True, slots=True)
-class InstanceChange:
-    """A variant that scales, and that would run on another instance type."""
-
-    endpoint: str
-    variant: str
-    before: str
-    after: str
-
-    def __str__(self) -> str:
-        return f"endpoint {self.endpoint}, variant {self.variant}: from {self.before} to {self.after}"
-
-
-def instance_changes(deployed: Templates, new: Templates) -> list[InstanceChange]:
-    """Return the instance types that an update of deployed endpoints cannot change.
+def instance_changes(deployed: Templates, new: Templates) -> list[str]:
+    """Return which endpoints would get another instance type that an update cannot give them.
 
     "If the update would change the instance type for any model that is a target for auto scaling, the update
     fails" (Amazon SageMaker AI developer guide, "Update endpoints that use auto scaling"). A new endpoint has
@@ -370,10 +357,9 @@ def instance_changes(deployed: Templates, new: Templates) -> list[InstanceChange
     targets = _of_type(deployed, "AWS::ApplicationAutoScaling::ScalableTarget")
     scaled = {target.get("ResourceId") for target in targets}
     return [
-        InstanceChange(endpoint, variant, before[endpoint, variant], after[endpoint, variant])
-        for endpoint, variant in sorted(before.keys() & after.keys())
-        if before[endpoint, variant] != after[endpoint, variant]
-        and f"endpoint/{endpoint}/variant/{variant}" in scaled
+        f"endpoint {endpoint}, variant {variant}: from {was} to {after[endpoint, variant]}"
+        for (endpoint, variant), was in sorted(before.items())
+        if after.get((endpoint, variant), was) != was and f"endpoint/{endpoint}/variant/{variant}" in scaled
     ]
 
 

@@ -401,7 +401,7 @@ class Deployment:
         changes = instance_changes(deployed, self._templates())
         word = self.aws.parameter(self._power)
         if changes and word != PAUSED:
-            listed = "\n  ".join(str(change) for change in changes)
+            listed = "\n  ".join(changes)
             raise DeploymentError(
                 f"SageMaker changes no instance of an endpoint that scales, and {self._power} says {word}. "
                 "Pause the tenant, deploy, resume (docs/runbook.md, Another instance):\n  " + listed

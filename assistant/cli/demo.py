@@ -19,7 +19,7 @@ from assistant.api import wire
 from assistant.cli.ask import answer_on, question_of, sign_context
 from assistant.cli.knowledge import check_paths, load, own_folders
 from assistant.cli.learn import learn_first_router
-from assistant.cli.local import LocalRuntime, local_runtime, start_node
+from assistant.cli.local import LocalRuntime, local_runtime
 from assistant.cli.models import ModelOfUrl, ServedOptions, Url, use_recorded_model, use_served_model
 from assistant.cli.terminal import GlobalOptions, Terminal, styled
 from assistant.client import AssistantClient, NotAllowedError, NotThereError
@@ -312,7 +312,6 @@ def demo(
         if url is not None:
             use_served_model(options, tenants=asked, served=served)
     runtime = local_runtime(options, terminal)
-    start_node(runtime.settings, say=terminal.step)
     processes = runtime.layout.everything
     users = runtime.supervisor.users(SERVICE)
     if users is None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +28,6 @@ from assistant.wiring.services import open_tenants
 
 _MIB = 1024 * 1024
 _NODE_TIMEOUT_S = 3.0
-_DEFAULT_NODE_URL = LocalSettings.model_fields["opensearch_url"].default
 _CHECKOUT = Path(__file__).parents[2]
 
 
@@ -136,44 +133,16 @@ def _planned(layout: Layout, ports: Mapping[str, int]) -> Mapping[str, ProcessPl
 
 def require_node(settings: LocalSettings) -> None:
     """Raise LocalRuntimeError if the settings search an OpenSearch node that does not answer."""
-    if settings.search == "opensearch" and not _node_answers(settings.opensearch_url):
+    if settings.search != "opensearch":
+        return
+    try:
+        health = f"{settings.opensearch_url}/_cluster/health"
+        httpx.get(health, timeout=_NODE_TIMEOUT_S, trust_env=False).raise_for_status()
+    except httpx.HTTPError:
         raise LocalRuntimeError(
             f"No OpenSearch node answers at {settings.opensearch_url}; start one with make opensearch-up "
             f"in a checkout, or name another with {LocalSettings.variable('opensearch_url')}."
-        )
-
-
-def start_node(settings: LocalSettings, *, say: Callable[[str], None]) -> None:
-    """Start this machine's OpenSearch node, in a checkout, if the settings search it and it does not answer.
-
-    It continues to run afterwards, as after ``make opensearch-up``. Raises LocalRuntimeError.
-    """
-    if settings.search != "opensearch":
-        return
-    if _node_answers(settings.opensearch_url):
-        say(f"searching the OpenSearch node at {settings.opensearch_url}")
-        return
-    if settings.opensearch_url == _DEFAULT_NODE_URL and (_CHECKOUT / "tools" / "opensearch").is_dir():
-        say(f"no OpenSearch node answers at {settings.opensearch_url}: starting one (make opensearch-up)")
-        command = [sys.executable, "-m", "tools.opensearch", "up"]
-        line = ""
-        with subprocess.Popen(
-            command, cwd=_CHECKOUT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        ) as starting:
-            for line in starting.stderr or ():
-                say(line.strip().removeprefix("· "))
-        if starting.returncode != 0:
-            raise LocalRuntimeError(line.strip() or "The OpenSearch node did not start.")
-        say("the node continues to run afterwards; make opensearch-down stops it")
-    require_node(settings)
-
-
-def _node_answers(url: str) -> bool:
-    try:
-        found = httpx.get(f"{url}/_cluster/health", timeout=_NODE_TIMEOUT_S, trust_env=False)
-    except httpx.HTTPError:
-        return False
-    return found.status_code == 200
+        ) from None
 
 
 async def has_knowledge(knowledge: KnowledgeStores) -> bool:

@@ -71,7 +71,11 @@ class LocalNode:
         Raises LocalRuntimeError: no Java, port in use, not healthy within three minutes.
         """
         with self._locked():
-            node = self._running() or self._start(say)
+            node = self._running()
+            address = f"http://{HOST}:{self.port}"
+            if node is None and self.port and _is_healthy(address):
+                return address  # another one, such as Docker's
+            node = node or self._start(say)
             try:
                 self._await_health(node)
             except LocalRuntimeError:
