@@ -126,7 +126,6 @@ _AFTER_LABEL = re.compile(
 """Between a label and its value: no digit and no end of a sentence."""
 _MOST_BETWEEN = 48
 """Characters between a label and its value."""
-_MOST_WORDS_BETWEEN = 7
 _LONGEST_VALUE = 80
 _MOST_VALUES = 10
 """Of one label ("rx 123 and 456")."""
@@ -303,8 +302,11 @@ def _may_lie_between(gap: str, label: _Label) -> bool:
     """Whether nothing but a few words without another label is between a label and its value."""
     if label.is_near:
         return PATTERNS["directly"].fullmatch(gap) is not None
-    is_short = len(gap) <= _MOST_BETWEEN and len(gap.split()) <= _MOST_WORDS_BETWEEN
-    return is_short and _AFTER_LABEL.fullmatch(gap) is not None and _ANY_LABEL.search(gap) is None
+    return (
+        len(gap) <= _MOST_BETWEEN
+        and _AFTER_LABEL.fullmatch(gap) is not None
+        and _ANY_LABEL.search(gap) is None
+    )
 
 
 def _ends_with(pattern: re.Pattern[str] | None, text: str, at: int) -> bool:

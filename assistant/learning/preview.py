@@ -75,8 +75,8 @@ class PreviewedQuestion:
     question: str
     cosine: float
     """On the scale of the packaged embedding model."""
-    why: str = ""
-    """Why the answer is not served."""
+    why: str
+    """Why the answer is served, or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,16 +171,15 @@ class PreviewAnswer:
             proposed_by="",
         )
         matcher = self.matcher_of([LiveAnswer("preview", 1, now, answer)])
-        captured: list[PreviewedQuestion] = []
-        near: list[PreviewedQuestion] = []
-        for record, vector in zip(recent, vectors, strict=True):
-            found = matcher.match(record.question, vector, labels=frozenset(), today=today)
-            cosine = round(found.cosine, 3)
-            if found.reason == "equal":
-                captured.append(PreviewedQuestion(record.answer_id, record.question, cosine))
-            elif found.live is not None:
-                why = WHY[found.reason]
-                near.append(PreviewedQuestion(record.answer_id, record.question, cosine, why))
-        captured.sort(key=lambda one: -one.cosine)
-        near.sort(key=lambda one: -one.cosine)
-        return Previewed(tuple(captured), tuple(near[:MOST_NEAR]), len(recent))
+        matches = [
+            (record, matcher.match(record.question, vector, labels=frozenset(), today=today))
+            for record, vector in zip(recent, vectors, strict=True)
+        ]
+        shown = [
+            PreviewedQuestion(record.answer_id, record.question, round(found.cosine, 3), WHY[found.reason])
+            for record, found in sorted(matches, key=lambda match: -match[1].cosine)
+            if found.live is not None
+        ]
+        captured = tuple(one for one in shown if one.why == WHY["equal"])
+        near = tuple(one for one in shown if one.why != WHY["equal"])
+        return Previewed(captured, near[:MOST_NEAR], len(recent))

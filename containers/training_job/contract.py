@@ -12,7 +12,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,31 +28,16 @@ class TrainingError(Exception):
     """What is wrong, and what to do."""
 
 
-@dataclass(frozen=True, slots=True)
 class Places:
     """Folders of the contract, below ``/opt/ml`` or another root."""
 
-    root: Path
-
-    @property
-    def hyperparameters(self) -> Path:
-        return self.root / "input/config/hyperparameters.json"
-
-    @property
-    def training(self) -> Path:
-        return self.root / "input/data/training"
-
-    @property
-    def base(self) -> Path:
-        return self.root / "input/data/model"
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.root / "checkpoints"
-
-    @property
-    def model(self) -> Path:
-        return self.root / "model"
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.hyperparameters = root / "input/config/hyperparameters.json"
+        self.training = root / "input/data/training"
+        self.base = root / "input/data/model"
+        self.checkpoints = root / "checkpoints"
+        self.model = root / "model"
 
 
 def given_hyperparameters(path: Path) -> dict[str, str]:

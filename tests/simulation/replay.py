@@ -13,7 +13,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -42,7 +42,6 @@ A document beyond them that other weights bring among the best is ranked by the 
 ``Ranking.is_whole``."""
 _AT_ONCE = 2
 _NO_DEVIATION = 1e-9
-_DECIMALS = 5
 _FINDS = ("evidence", "search", "rank", "vocabulary", "reading", "choose", "gate")
 """Modules of the answer path that decide what is found: a change of them asks again."""
 _WEIGHS: tuple[Kind, ...] = ("ranker", "units", "unit_vectors", "reranker", "gate")
@@ -310,20 +309,9 @@ def key_of(questions: Sequence[SimulatedQuestion], index_version: str) -> str:
 
 def write(path: Path, found: Sequence[Candidates], *, key: str) -> None:
     """Keep candidates, one JSON object a line, packed; the first line is the key."""
-    lines = [json.dumps({"key": key})]
-    for one in found:
-        question = asdict(one.question) | {"right": sorted(one.question.right)}
-        numbers = {name: _rounded(getattr(one, name)) for name in ("index", "scales", "units")}
-        lines.append(json.dumps(asdict(one) | {"question": question} | numbers, separators=(",", ":")))
+    lines = [json.dumps({"key": key}).encode(), *map(_CANDIDATES.dump_json, found)]
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(gzip.compress("\n".join(lines).encode(), mtime=0))
-
-
-def _rounded(rows: Iterable[Iterable[float | None] | None]) -> list[list[float | None] | None]:
-    return [
-        None if row is None else [None if value is None else round(value, _DECIMALS) for value in row]
-        for row in rows
-    ]
+    path.write_bytes(gzip.compress(b"\n".join(lines), mtime=0))
 
 
 def read(path: Path, *, key: str | None = None) -> list[Candidates] | None:
