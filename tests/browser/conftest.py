@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.browser.answers import LOST, REFILL, quoted_refill, refill_document
-from tests.browser.console_page import ConsolePage, Faults
+from tests.browser.answers import LOST, QUESTION, REFILL, quoted_refill, refill_document
+from tests.browser.console_page import ConsolePage, Faults, OpenConsole
 from tests.browser.product import Product, Rehearsal, rehearsal_of, running_product
 from tests.browser.scripted_llm import ScriptedLlm
 from tests.browser.stand_in import StandIn, running_stand_in
@@ -36,8 +36,6 @@ _RUN_AXE = """async () => {
   return violations.flatMap(({ id, nodes }) => nodes.map(({ target, failureSummary }) =>
     `${id}: ${target.join(" ")}: ${failureSummary}`));
 }"""
-
-OpenConsole = Callable[..., ConsolePage]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -74,7 +72,7 @@ def stand_in() -> Iterator[StandIn]:
 
 
 @pytest.fixture
-def at(stand_in: StandIn, open_console: OpenConsole) -> Callable[..., ConsolePage]:
+def at(stand_in: StandIn, open_console: OpenConsole) -> OpenConsole:
     """Open the console of the stand-in in a window of an agent's usual size, and sign in."""
     stand_in.documents |= {REFILL: refill_document(), LOST: refill_document()}
     stand_in.answers(*quoted_refill())
@@ -87,6 +85,20 @@ def at(stand_in: StandIn, open_console: OpenConsole) -> Callable[..., ConsolePag
         return console
 
     return sign_in
+
+
+@pytest.fixture
+def answered(stand_in: StandIn, at: OpenConsole) -> OpenConsole:
+    """Open the console as ``at`` does and ask to the answer's end; the answer is of these events, if any."""
+
+    def ask(*events: Any, question: str = QUESTION, **options: Any) -> ConsolePage:
+        if events:
+            stand_in.answers(*events)
+        console = at(**options)
+        console.ask_to_the_end(question)
+        return console
+
+    return ask
 
 
 @pytest.fixture(scope="module")  # not longer: its event loop would stand in the way of asynchronous tests
@@ -103,7 +115,7 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def open_console(browser: Browser) -> Iterator[Callable[..., ConsolePage]]:
+def open_console(browser: Browser) -> Iterator[OpenConsole]:
     """Open a tab in a new browser profile. Fails at the end if a tab recorded a fault."""
     opened: list[tuple[Any, Faults]] = []
 

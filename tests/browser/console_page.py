@@ -140,3 +140,7 @@ class ConsolePage:
         return self.page.evaluate(
             "(document.activeElement.id || document.activeElement.textContent || '').trim()"
         )
+
+
+OpenConsole = Callable[..., ConsolePage]
+"""Opens a console; see the fixtures."""

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.answers import QUESTION, SUPPORTED, UNANSWERABLE, UNSUPPORTED, done, refill_sources, units
-from tests.browser.console_page import ConsolePage
+from tests.browser.console_page import ConsolePage, OpenConsole
 from tests.browser.product import Rehearsal
 from tests.browser.scripted_llm import Held, ScriptedLlm
 from tests.browser.stand_in import StandIn
@@ -26,7 +26,7 @@ VIEWS: dict[str, dict[str, Any]] = {
 def view(
     request: pytest.FixtureRequest,
     rehearsal: Rehearsal,
-    open_console: Callable[..., ConsolePage],
+    open_console: OpenConsole,
 ) -> ConsolePage:
     return open_console(rehearsal.url, **request.param)
 
@@ -41,7 +41,7 @@ def test_the_sign_in_page(view: ConsolePage, check: Callable[[ConsolePage], None
 
 
 @pytest.fixture(params=VIEWS.values(), ids=list(VIEWS))
-def written(request: pytest.FixtureRequest, at: Callable[..., ConsolePage]) -> ConsolePage:
+def written(request: pytest.FixtureRequest, at: OpenConsole) -> ConsolePage:
     """A tab that shows the stand-in's console."""
     return at(**request.param)
 

@@ -22,7 +22,7 @@ from tests.browser.answers import (
     source,
     units,
 )
-from tests.browser.console_page import ConsolePage
+from tests.browser.console_page import ConsolePage, OpenConsole
 from tests.browser.scripted_llm import Held
 from tests.browser.stand_in import StandIn
 
@@ -38,9 +38,8 @@ new MutationObserver(() => {
 """
 
 
-def test_markdown_is_rendered_as_steps_tables_bold_and_headings(at: Callable[..., ConsolePage]) -> None:
-    console = at()
-    console.ask_to_the_end(QUESTION)
+def test_markdown_is_rendered_as_steps_tables_bold_and_headings(answered: OpenConsole) -> None:
+    console = answered()
     expect(console.answer.locator("h4")).to_have_text("Steps")
     expect(console.answer.locator("ol > li")).to_have_count(2)
     expect(console.answer.locator("td")).to_have_text(
@@ -50,9 +49,7 @@ def test_markdown_is_rendered_as_steps_tables_bold_and_headings(at: Callable[...
     expect(console.page.locator(".part-head .badge")).to_have_text("Quoted from the documents")
 
 
-def test_no_markdown_syntax_is_visible_while_the_text_streams(
-    at: Callable[..., ConsolePage], stand_in: StandIn
-) -> None:
+def test_no_markdown_syntax_is_visible_while_the_text_streams(at: OpenConsole, stand_in: StandIn) -> None:
     table = "   | Fill | Share |\n   |---|---|\n   | Mail | 70 |\n"
     text = f"**Steps**\n\n1. Ask **her**.\n\n{table}\n2. Call the desk."
     pieces: list[Any] = []
@@ -73,14 +70,12 @@ def test_no_markdown_syntax_is_visible_while_the_text_streams(
     expect(console.page.locator(".part-head .badge")).to_have_text("Written by the model, checked")
 
 
-def test_hostile_markdown_is_shown_as_text(at: Callable[..., ConsolePage], stand_in: StandIn) -> None:
+def test_hostile_markdown_is_shown_as_text(answered: OpenConsole) -> None:
     hostile = (
         "<img src=x onerror=alert(1)> ![i](https://evil.example/i.png) [go](javascript:alert(2)) "
         f"[away](https://evil.example/) [home](https://procedures.pharmacy.example/{REFILL})"
     )
-    stand_in.answers(refill_sources(), *units((hostile, "", [])), done())
-    console = at()
-    console.ask_to_the_end(QUESTION)
+    console = answered(refill_sources(), *units((hostile, "", [])), done())
     expect(console.answer.locator("img, script, iframe, style")).to_have_count(0)
     expect(console.answer.locator("a")).to_have_count(1)
     expect(console.answer.locator("a")).to_have_attribute(
@@ -89,9 +84,8 @@ def test_hostile_markdown_is_shown_as_text(at: Callable[..., ConsolePage], stand
     expect(console.answer).to_contain_text("away (https://evil.example/)")
 
 
-def test_sources_are_grouped_by_document_with_their_dates(at: Callable[..., ConsolePage]) -> None:
-    console = at()
-    console.ask_to_the_end(QUESTION)
+def test_sources_are_grouped_by_document_with_their_dates(answered: OpenConsole) -> None:
+    console = answered()
     documents = console.page.locator(".document")
     expect(documents).to_have_count(2)
     expect(documents.first.locator(".in-force")).to_have_text("in force since 13 Apr 2026")
@@ -100,10 +94,9 @@ def test_sources_are_grouped_by_document_with_their_dates(at: Callable[..., Cons
 
 
 def test_an_opened_source_highlights_the_quote_and_names_its_section(
-    at: Callable[..., ConsolePage],
+    answered: OpenConsole,
 ) -> None:
-    console = at()
-    console.ask_to_the_end(QUESTION)
+    console = answered()
     console.citations.first.click()
     marks = console.panel.locator("mark.passage")
     expect(marks.first).to_be_in_viewport()
@@ -118,25 +111,23 @@ def test_an_opened_source_highlights_the_quote_and_names_its_section(
     expect(console.panel.locator("ul > li")).to_have_count(2)
 
 
-def test_an_approved_answer_is_named_and_needs_no_stored_text(
-    at: Callable[..., ConsolePage], stand_in: StandIn
-) -> None:
+def test_an_approved_answer_is_named_and_needs_no_stored_text(answered: OpenConsole) -> None:
     words = "A headset comes from the Equipment Desk."
     approved = source(1, "approved/one", "Where is a headset?", kind="approved", url=None, snippet=words)
-    stand_in.answers(
-        ("sources", {"sources": [approved]}), *units((words, "supported", [1])), done(mode="quoted")
+    console = answered(
+        ("sources", {"sources": [approved]}),
+        *units((words, "supported", [1])),
+        done(mode="quoted"),
+        question="Where do I get a headset?",
     )
-    console = at()
-    console.ask_to_the_end("Where do I get a headset?")
     expect(console.page.locator(".part-head .badge")).to_have_text("Approved by your reviewers")
     console.button("Open approved answer 1: Where is a headset?").click()
     expect(console.panel).to_contain_text("Your reviewers wrote and approved this answer.")
     expect(console.panel).to_contain_text(words)
 
 
-def test_the_reply_starts_with_the_draft_for_the_patient(at: Callable[..., ConsolePage]) -> None:
-    console = at()
-    console.ask_to_the_end(QUESTION)
+def test_the_reply_starts_with_the_draft_for_the_patient(answered: OpenConsole) -> None:
+    console = answered()
     expect(console.page.locator(".for-you h3")).to_contain_text("For you")
     expect(console.page.locator(".reply h3")).to_have_text("For the patient")
     expect(console.page.locator(".reply .draft")).to_have_text(SPOKEN)
@@ -145,25 +136,17 @@ def test_the_reply_starts_with_the_draft_for_the_patient(at: Callable[..., Conso
     expect(console.reply).to_be_focused()
 
 
-def test_a_reply_without_a_draft_contains_only_supported_text(
-    at: Callable[..., ConsolePage], stand_in: StandIn
-) -> None:
+def test_a_reply_without_a_draft_contains_only_supported_text(answered: OpenConsole) -> None:
     parts = units((f"{SUPPORTED} ", "supported", [1]), (UNSUPPORTED, "unsupported", []))
-    stand_in.answers(refill_sources(), *parts, done(mode="written"))
-    console = at()
-    console.ask_to_the_end(QUESTION)
+    console = answered(refill_sources(), *parts, done(mode="written"))
     console.button("Edit as reply").click()
     expect(console.reply).to_have_value(SUPPORTED)
 
 
-def test_a_possible_answer_has_a_warning_and_a_contact(
-    at: Callable[..., ConsolePage], stand_in: StandIn
-) -> None:
-    stand_in.answers(
+def test_a_possible_answer_has_a_warning_and_a_contact(answered: OpenConsole) -> None:
+    console = answered(
         *quoted_refill(certainty="possibly", escalation="Claims Desk, ext. 4100", fallback="withheld")
     )
-    console = at()
-    console.ask_to_the_end(QUESTION)
     expect(console.notice).to_contain_text("Possibly here: the nearest passage. Check before you send.")
     expect(console.notice).to_contain_text("Claims Desk, ext. 4100")
     expect(console.page.locator(".fallback")).to_contain_text(
@@ -172,25 +155,20 @@ def test_a_possible_answer_has_a_warning_and_a_contact(
     expect(console.turns.first).to_contain_text("Possibly here")
 
 
-def test_an_unanswered_question_shows_the_reason_and_a_contact(
-    at: Callable[..., ConsolePage], stand_in: StandIn
-) -> None:
+def test_an_unanswered_question_shows_the_reason_and_a_contact(answered: OpenConsole) -> None:
     silence = {
         "finish_reason": "no_evidence",
         "reason": "No document says anything about oil.",
         "citations": [],
     }
-    stand_in.answers(refill_sources(), done(**silence, escalation="Pharmacist on duty, ext. 4200"))
-    console = at()
-    console.ask_to_the_end(QUESTION)
+    console = answered(refill_sources(), done(**silence, escalation="Pharmacist on duty, ext. 4200"))
     expect(console.page.locator(".outcome")).to_contain_text("No document says anything about oil.")
     expect(console.page.locator(".escalation")).to_have_text("Whom to ask: Pharmacist on duty, ext. 4200")
     expect(console.button("Write a reply")).to_be_visible()
 
 
-def test_an_alternative_document_is_listed_and_can_be_opened(at: Callable[..., ConsolePage]) -> None:
-    console = at()
-    console.ask_to_the_end(QUESTION)
+def test_an_alternative_document_is_listed_and_can_be_opened(answered: OpenConsole) -> None:
+    console = answered()
     card = console.page.locator(".also-card")
     expect(card).to_be_hidden()
     console.page.keyboard.press("Alt+Shift+KeyO")
@@ -201,29 +179,28 @@ def test_an_alternative_document_is_listed_and_can_be_opened(at: Callable[..., C
 
 
 def test_the_half_of_a_message_that_nothing_answers_is_named(
-    at: Callable[..., ConsolePage], stand_in: StandIn, check: Callable[[ConsolePage], None]
+    answered: OpenConsole, check: Callable[[ConsolePage], None]
 ) -> None:
-    stand_in.answers(*quoted_refill(certainty="possibly", unanswered=["Who pays for <b>it</b>?"]))
-    console = at()
-    console.ask_to_the_end("May I refill it, and who pays for it?")
+    console = answered(
+        *quoted_refill(certainty="possibly", unanswered=["Who pays for <b>it</b>?"]),
+        question="May I refill it, and who pays for it?",
+    )
     notice = console.page.locator(".unanswered")
     expect(notice).to_have_text("Not answered: “Who pays for <b>it</b>?”")
     check(console)
 
 
-def test_what_a_live_system_needs_to_know_stands_above_the_quotes(
-    at: Callable[..., ConsolePage], stand_in: StandIn
-) -> None:
-    stand_in.answers(*quoted_refill(clarify="Which order? Give the order number."))
-    console = at()
-    console.ask_to_the_end("How do I get more?")
+def test_what_a_live_system_needs_to_know_stands_above_the_quotes(answered: OpenConsole) -> None:
+    console = answered(
+        *quoted_refill(clarify="Which order? Give the order number."), question="How do I get more?"
+    )
     asked = console.page.get_by_role("region", name="Needed for live values")
     expect(asked).to_contain_text("Which order? Give the order number.")
     expect(console.answer).to_contain_text("Find the next fill date")
 
 
 def test_a_question_starts_a_conversation_unless_it_is_a_follow_up(
-    at: Callable[..., ConsolePage], stand_in: StandIn
+    at: OpenConsole, stand_in: StandIn
 ) -> None:
     console = at()
     expect(console.page.get_by_label("New question")).to_be_visible()
@@ -240,9 +217,8 @@ def test_a_question_starts_a_conversation_unless_it_is_a_follow_up(
     assert asked == [None, None, "conversation-2", "conversation-2"]
 
 
-def test_a_pasted_message_is_folded_to_two_lines(at: Callable[..., ConsolePage]) -> None:
-    console = at()
-    console.ask_to_the_end(PASTED)
+def test_a_pasted_message_is_folded_to_two_lines(answered: OpenConsole) -> None:
+    console = answered(question=PASTED)
     title = console.page.locator("#question-title")
     lines = "(title) => title.clientHeight / parseFloat(getComputedStyle(title).lineHeight)"
     assert round(title.evaluate(lines)) == 2
@@ -252,7 +228,7 @@ def test_a_pasted_message_is_folded_to_two_lines(at: Callable[..., ConsolePage])
     assert round(title.evaluate(lines)) == 2
 
 
-def test_earlier_conversations_are_listed_opened_and_removed(at: Callable[..., ConsolePage]) -> None:
+def test_earlier_conversations_are_listed_opened_and_removed(at: OpenConsole) -> None:
     console = at()
     for question in ("Question about patient 4711?", "Another one?", "A third?"):
         console.ask_to_the_end(question)
@@ -276,22 +252,19 @@ def test_earlier_conversations_are_listed_opened_and_removed(at: Callable[..., C
     assert console.page.evaluate("localStorage.length") == 0
 
 
-def test_the_verdict_buttons_are_visible_without_scrolling(
-    at: Callable[..., ConsolePage], stand_in: StandIn
-) -> None:
+def test_the_verdict_buttons_are_visible_without_scrolling(answered: OpenConsole) -> None:
     steps = "".join(f"{n}. Do this, and then do something else as well.\n" for n in range(1, 40))
-    stand_in.answers(refill_sources(), *units((steps, "supported", [1])), done(mode="quoted"))
-    console = at()
-    console.ask_to_the_end(QUESTION)
+    console = answered(refill_sources(), *units((steps, "supported", [1])), done(mode="quoted"))
     for name in ("Good", "Bad", "Edit as reply"):
         expect(console.button(name)).to_be_in_viewport(ratio=1)
     console.button("Bad").click()
     expect(console.button("Save the mark")).to_be_in_viewport(ratio=1)
 
 
-def test_on_a_phone_the_sources_open_from_the_answer_and_close_again(at: Callable[..., ConsolePage]) -> None:
-    console = at(viewport=PHONE)
-    console.ask_to_the_end(QUESTION)
+def test_on_a_phone_the_sources_open_from_the_answer_and_close_again(
+    answered: OpenConsole,
+) -> None:
+    console = answered(viewport=PHONE)
     expect(console.sources.first).to_be_hidden()
     console.button("Sources (3)").click()
     expect(console.sources.first).to_be_in_viewport()
@@ -304,9 +277,8 @@ def test_on_a_phone_the_sources_open_from_the_answer_and_close_again(at: Callabl
     expect(console.reply).to_be_focused()
 
 
-def test_on_a_phone_a_citation_shows_a_preview_beside_it(at: Callable[..., ConsolePage]) -> None:
-    console = at(viewport=PHONE)
-    console.ask_to_the_end(QUESTION)
+def test_on_a_phone_a_citation_shows_a_preview_beside_it(answered: OpenConsole) -> None:
+    console = answered(viewport=PHONE)
     console.citations.first.focus()
     expect(console.page.locator("#citation-preview")).to_be_visible()
 
@@ -317,13 +289,12 @@ def test_on_a_phone_a_citation_shows_a_preview_beside_it(at: Callable[..., Conso
     ids=["1280x800", "dark", "390x844", "200 % zoom"],
 )
 def test_axe_finds_nothing(
-    at: Callable[..., ConsolePage],
+    answered: OpenConsole,
     stand_in: StandIn,
     check: Callable[[ConsolePage], None],
     options: dict[str, Any],
 ) -> None:
-    console = at(**options)
-    console.ask_to_the_end("Before?")
+    console = answered(question="Before?", **options)
     findings = {"certainty": "possibly", "escalation": "Claims Desk", "fallback": "repetition"}
     stand_in.answers(*quoted_refill(**findings, clarify="Which order? Give the order number."))
     console.ask_to_the_end(PASTED)
@@ -343,14 +314,10 @@ def test_axe_finds_nothing(
     check(console)
 
 
-def test_an_answer_without_optional_fields_is_displayed(
-    at: Callable[..., ConsolePage], stand_in: StandIn
-) -> None:
+def test_an_answer_without_optional_fields_is_displayed(answered: OpenConsole) -> None:
     bare = source(1, REFILL, "A title")
     del bare["heading"], bare["effective_date"]
-    stand_in.answers(("sources", {"sources": [bare]}), *units((SUPPORTED, "supported", [1])), done())
-    console = at()
-    console.ask_to_the_end(QUESTION)
+    console = answered(("sources", {"sources": [bare]}), *units((SUPPORTED, "supported", [1])), done())
     expect(console.answer).to_contain_text(SUPPORTED)
     expect(console.page.locator(".part-head .badge, .also, .clarify, .possibly")).to_have_count(0)
     expect(console.page.get_by_role("button", name="Open passage 1: A title")).to_be_visible()

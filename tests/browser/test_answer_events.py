@@ -24,11 +24,11 @@ from tests.browser.answers import (
     units,
     withheld,
 )
-from tests.browser.console_page import ConsolePage
+from tests.browser.console_page import ConsolePage, OpenConsole
 from tests.browser.scripted_llm import Held
 from tests.browser.stand_in import StandIn
 
-At = Callable[..., ConsolePage]
+At = OpenConsole
 Check = Callable[[ConsolePage], None]
 
 DESK = {"width": 1440, "height": 900}
@@ -51,11 +51,10 @@ def begins(stand_in: StandIn) -> Held:
 
 
 def test_an_emergency_stays_with_its_answer_in_the_list_and_when_it_is_reopened(
-    at: At, stand_in: StandIn
+    answered: OpenConsole, stand_in: StandIn
 ) -> None:
     begins(stand_in).released.set()
-    console = at()
-    console.ask_to_the_end(QUESTION)
+    console = answered()
     banner = console.page.get_by_role("alert")
     expect(banner).to_contain_text(OVERDOSE["text"])
     expect(banner.get_by_role("link")).to_have_attribute("href", "tel:18002221222")
@@ -110,10 +109,9 @@ def test_the_section_is_read_first_and_opens_again_with_one_key(at: At, stand_in
     expect(section.locator("li").first).to_be_hidden()
 
 
-def test_one_key_opens_the_source_of_a_sentence_to_check(at: At, stand_in: StandIn) -> None:
+def test_one_key_opens_the_source_of_a_sentence_to_check(answered: OpenConsole, stand_in: StandIn) -> None:
     begins(stand_in).released.set()
-    console = at()
-    console.ask_to_the_end(QUESTION)
+    console = answered()
     expect(console.page.locator(".flag")).to_contain_text("Check with the source")
     console.page.keyboard.press("Alt+Shift+KeyC")
     expect(console.page.locator("#panel-title")).to_be_focused()
@@ -122,10 +120,9 @@ def test_one_key_opens_the_source_of_a_sentence_to_check(at: At, stand_in: Stand
     expect(check).to_be_focused()
 
 
-def test_a_withheld_sentence_is_neither_copied_nor_sent(at: At, stand_in: StandIn) -> None:
+def test_a_withheld_sentence_is_neither_copied_nor_sent(answered: OpenConsole, stand_in: StandIn) -> None:
     begins(stand_in).released.set()
-    console = at()
-    console.ask_to_the_end(QUESTION)
+    console = answered()
     expect(console.answer.get_by_role("note")).to_contain_text("“17 mg”")
     console.page.evaluate("getSelection().selectAllChildren(document.querySelector('.answer'))")
     selected: str = console.page.evaluate("getSelection().toString()")
@@ -155,18 +152,18 @@ def test_the_source_opens_by_itself_and_leaves_the_focus(
     assert stand_in.acts == []
 
 
-def test_a_source_that_opened_by_itself_gives_the_focus_to_the_answer(at: At) -> None:
-    console = at()
-    console.ask_to_the_end(QUESTION)
+def test_a_source_that_opened_by_itself_gives_the_focus_to_the_answer(
+    answered: OpenConsole,
+) -> None:
+    console = answered()
     console.button("Close").click()
     expect(console.page.locator("#answer-title")).to_be_focused()
     console.citations.first.click()
     expect(console.page.locator("#panel-title")).to_be_focused()
 
 
-def test_a_citation_of_the_open_source_takes_the_focus_into_it(at: At) -> None:
-    console = at()
-    console.ask_to_the_end(QUESTION)
+def test_a_citation_of_the_open_source_takes_the_focus_into_it(answered: OpenConsole) -> None:
+    console = answered()
     expect(console.panel).to_be_visible()
     console.citations.first.click()
     expect(console.page.locator("#panel-title")).to_be_focused()
@@ -186,19 +183,20 @@ def test_no_source_opens_by_itself_on_a_phone_or_beside_a_reopened_answer(at: At
     expect(desk.panel).to_have_count(0)
 
 
-def test_a_cited_section_of_250_words_is_seen_without_scrolling(at: At, stand_in: StandIn) -> None:
+def test_a_cited_section_of_250_words_is_seen_without_scrolling(
+    answered: OpenConsole, stand_in: StandIn
+) -> None:
     # the pharmacy's 27,803 words have 5.5 characters each, with the blank after it
     before, section = "An older rule. " * 300, " ".join(["claim"] * 250)
     text = f"{before}\n\n{section}\n\n{before}"
     span = [len(before) + 2, len(before) + 2 + len(section)]
     stand_in.documents[REFILL] = {**refill_document(), "text": text, "sections": [], "span": span}
-    stand_in.answers(
+    console = answered(
         refill_sources(section={**SECTION, "text": section}),
         *units(("From day 23.", "supported", [1])),
         done(mode="written"),
+        viewport=DESK,
     )
-    console = at(viewport=DESK)
-    console.ask_to_the_end(QUESTION)
     mark = console.panel.locator("mark.passage")
     expect(mark).to_be_in_viewport(ratio=1)
 

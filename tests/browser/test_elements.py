@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.answers import REFILL, done, refill_sources, source, units
-from tests.browser.console_page import ConsolePage
+from tests.browser.console_page import ConsolePage, OpenConsole
 from tests.browser.scripted_llm import Held
 from tests.browser.stand_in import StandIn
 
@@ -22,7 +22,7 @@ AS_OF = "2026-11-21T14:02:00Z"
 QUESTION = "Where is her order?"
 HOSTILE = '<img src=x onerror="alert(1)"> **bold** [x](javascript:alert(1)) {{orders.status}}'
 
-Open = Callable[..., ConsolePage]
+Open = OpenConsole
 Check = Callable[[ConsolePage], None]
 
 
@@ -123,34 +123,31 @@ def test_an_element_waits_as_a_skeleton_and_fills_while_the_text_stands(
 
 
 def test_a_card_shows_its_values_with_their_labels_and_what_was_asked(
-    at: Open, stand_in: StandIn, check: Check
+    answered: OpenConsole, check: Check
 ) -> None:
     fields = (value("Status", "Being prepared"), value("Next fill", "24 Nov 2026", tone="warning"))
-    stand_in.answers(*script(ready(*fields, kind="card", title="Refill")))
-    console = at()
-    console.ask_to_the_end(QUESTION)
+    console = answered(*script(ready(*fields, kind="card", title="Refill")))
     card = console.answer.locator(".element.is-card")
     for words in ("Refill", "order 4471-2208", "Status", "Being prepared", "Next fill", "24 Nov 2026"):
         expect(card).to_contain_text(words)
     check(console)
 
 
-def test_an_answer_of_live_values_alone_quotes_no_document(at: Open, stand_in: StandIn, check: Check) -> None:
+def test_an_answer_of_live_values_alone_quotes_no_document(answered: OpenConsole, check: Check) -> None:
     whole = {"place": "inline", "start": 0, "end": len(LABEL)}
     status = ready(value("Status", "Shipped", tone="good"), display=whole)
-    stand_in.answers(("token", {"text": LABEL}), status, done(mode="quoted"))
-    console = at()
-    console.ask_to_the_end(QUESTION)
+    console = answered(("token", {"text": LABEL}), status, done(mode="quoted"))
     badge = console.page.locator(".part-head .badge")
     expect(badge).to_have_text("Live values; no document is quoted")
     check(console)
 
 
-def test_a_failed_element_says_so_and_can_be_asked_again(at: Open, stand_in: StandIn, check: Check) -> None:
+def test_a_failed_element_says_so_and_can_be_asked_again(
+    answered: OpenConsole, stand_in: StandIn, check: Check
+) -> None:
     stand_in.answers(*script(failed()))
     stand_in.refilled = [ready(value("Status", "Delivered"))[1]]
-    console = at()
-    console.ask_to_the_end(QUESTION)
+    console = answered()
     expect(console.answer.locator(".element")).to_contain_text("orders did not answer")
     check(console)
     console.answer.get_by_role("button", name="Try again").click()
@@ -158,31 +155,25 @@ def test_a_failed_element_says_so_and_can_be_asked_again(at: Open, stand_in: Sta
     assert [path for path, _ in stand_in.tried] == ["/v1/answers/answer-1/elements/e1"]
 
 
-def test_a_second_try_that_fails_says_why(at: Open, stand_in: StandIn) -> None:
-    stand_in.answers(*script(failed()))
-    console = at()
-    console.ask_to_the_end(QUESTION)
+def test_a_second_try_that_fails_says_why(answered: OpenConsole) -> None:
+    console = answered(*script(failed()))
     console.answer.get_by_role("button", name="Try again").click()
     expect(console.answer.locator(".element")).to_contain_text("Not asked again: Orders is down.")
 
 
-def test_what_is_not_allowed_offers_no_second_try(at: Open, stand_in: StandIn, check: Check) -> None:
+def test_what_is_not_allowed_offers_no_second_try(answered: OpenConsole, check: Check) -> None:
     detail = "Your role may not see this."
-    stand_in.answers(*script(element(state="not_allowed", problem="not_allowed", detail=detail)))
-    console = at()
-    console.ask_to_the_end(QUESTION)
+    console = answered(*script(element(state="not_allowed", problem="not_allowed", detail=detail)))
     refused = console.answer.locator(".element.not_allowed")
     expect(refused).to_contain_text(detail)
     expect(refused.get_by_role("button")).to_have_count(0)
     check(console)
 
 
-def test_data_of_a_system_stay_text(at: Open, stand_in: StandIn) -> None:
+def test_data_of_a_system_stay_text(answered: OpenConsole) -> None:
     link = ready(value("Status", HOSTILE), kind="link", title=HOSTILE)
     link[1]["data"]["url"] = "javascript:alert(1)"
-    stand_in.answers(*script(link))
-    console = at()
-    console.ask_to_the_end(QUESTION)
+    console = answered(*script(link))
     shown = console.answer.locator(".element")
     expect(shown).to_contain_text(HOSTILE)
     expect(shown.locator("img, strong, script, a")).to_have_count(0)
@@ -190,11 +181,9 @@ def test_data_of_a_system_stay_text(at: Open, stand_in: StandIn) -> None:
 
 @pytest.mark.parametrize("window", [PHONE, {"width": 1280, "height": 800}], ids=["phone", "desk"])
 def test_a_comparison_reads_on_a_phone_and_on_a_desk(
-    at: Open, stand_in: StandIn, check: Check, window: dict[str, int]
+    answered: OpenConsole, check: Check, window: dict[str, int]
 ) -> None:
-    stand_in.answers(*script(comparison()))
-    console = at(viewport=window)
-    console.ask_to_the_end("Which one is quieter?")
+    console = answered(*script(comparison()), question="Which one is quieter?", viewport=window)
     table = console.page.get_by_role("table", name="Comparison")
     expect(table.get_by_role("row")).to_have_count(3)
     expect(table.get_by_role("rowheader")).to_have_count(2)
@@ -206,22 +195,20 @@ def test_a_comparison_reads_on_a_phone_and_on_a_desk(
     check(console)
 
 
-def test_a_value_of_a_comparison_opens_the_review_that_it_is_quoted_from(at: Open, stand_in: StandIn) -> None:
-    stand_in.answers(*script(comparison()))
-    console = at()
-    console.ask_to_the_end("Which one is quieter?")
+def test_a_value_of_a_comparison_opens_the_review_that_it_is_quoted_from(
+    answered: OpenConsole,
+) -> None:
+    console = answered(*script(comparison()), question="Which one is quieter?")
     console.page.get_by_role("table", name="Comparison").get_by_label("Source 2").click()
     expect(console.panel).to_be_visible()
 
 
 def test_the_page_says_which_sources_were_asked_and_which_did_not_answer(
-    at: Open, stand_in: StandIn, check: Check
+    answered: OpenConsole, check: Check
 ) -> None:
     states = {"procedures": "answered", "reviews": "empty", "orders": "late", "community": "not_asked"}
     asked = [{"name": name, "kind": "qa", "weight": 0.25, "state": state} for name, state in states.items()]
-    stand_in.answers(*script(asked=asked))
-    console = at()
-    console.ask_to_the_end(QUESTION)
+    console = answered(*script(asked=asked))
     part = console.page.locator(".asked")
     expect(part).to_contain_text("orders did not answer")
     expect(part).to_contain_text("procedures · reviews (nothing found)")
@@ -229,30 +216,24 @@ def test_the_page_says_which_sources_were_asked_and_which_did_not_answer(
     check(console)
 
 
-def test_the_reply_begins_with_the_live_value(at: Open, stand_in: StandIn) -> None:
-    stand_in.answers(*script(ready(value("Status", "Shipped"))))
-    console = at()
-    console.ask_to_the_end(QUESTION)
+def test_the_reply_begins_with_the_live_value(answered: OpenConsole) -> None:
+    console = answered(*script(ready(value("Status", "Shipped"))))
     console.button("Edit as reply").click()
     expect(console.reply).to_have_value("1. Open the order. It is Shipped now.")
 
 
 def test_a_reply_to_a_question_that_a_system_alone_answers_has_its_values(
-    at: Open, stand_in: StandIn
+    answered: OpenConsole,
 ) -> None:
     whole = {"place": "inline", "start": 0, "end": len(LABEL)}
     status = ready(value("Status", "Shipped"), display=whole)
-    stand_in.answers(("token", {"text": LABEL}), status, done(mode="quoted"))
-    console = at()
-    console.ask_to_the_end(QUESTION)
+    console = answered(("token", {"text": LABEL}), status, done(mode="quoted"))
     console.button("Edit as reply").click()
     expect(console.reply).to_have_value("Order status: Shipped")
 
 
-def test_a_reply_of_a_comparison_names_its_items(at: Open, stand_in: StandIn) -> None:
-    stand_in.answers(*script(comparison()))
-    console = at()
-    console.ask_to_the_end("Which one is quieter?")
+def test_a_reply_of_a_comparison_names_its_items(answered: OpenConsole) -> None:
+    console = answered(*script(comparison()), question="Which one is quieter?")
     console.button("Edit as reply").click()
     expect(console.reply).to_have_value(
         "- Quiet Mist 200: Price $59.00, Noise 24 dB, Reviews 4.4 of 5\n"
@@ -260,33 +241,27 @@ def test_a_reply_of_a_comparison_names_its_items(at: Open, stand_in: StandIn) ->
     )
 
 
-def test_a_value_in_a_line_of_text_says_what_was_asked(at: Open, stand_in: StandIn, check: Check) -> None:
-    stand_in.answers(*script(ready(value("Status", "Shipped"))))
-    console = at()
-    console.ask_to_the_end(QUESTION)
+def test_a_value_in_a_line_of_text_says_what_was_asked(answered: OpenConsole, check: Check) -> None:
+    console = answered(*script(ready(value("Status", "Shipped"))))
     shown = console.page.get_by_role("group", name="Order status, order 4471-2208: Shipped")
     expect(shown).to_contain_text("order 4471-2208 · orders, ")
     check(console)
 
 
 def test_a_question_back_for_a_live_value_is_no_gap_of_the_knowledge_base(
-    at: Open, stand_in: StandIn, check: Check
+    answered: OpenConsole, check: Check
 ) -> None:
     asked = "Which order? Give the order number."
     missing = element(state="failed", problem="parameter_missing", detail=asked)
     ending = done(finish_reason="no_evidence", reason=asked, clarify=asked)
-    stand_in.answers(("sources", {"sources": []}), missing, ending)
-    console = at()
-    console.ask_to_the_end(QUESTION)
+    console = answered(("sources", {"sources": []}), missing, ending)
     expect(console.page.locator(".outcome-title")).to_have_text("One more thing is needed")
     expect(console.page.get_by_text("Not in the knowledge base")).to_have_count(0)
     check(console)
 
 
-def test_a_sent_reply_names_its_live_values(at: Open, stand_in: StandIn, check: Check) -> None:
-    stand_in.answers(*script(ready(value("Status", "Shipped"))))
-    console = at()
-    console.ask_to_the_end(QUESTION)
+def test_a_sent_reply_names_its_live_values(answered: OpenConsole, stand_in: StandIn, check: Check) -> None:
+    console = answered(*script(ready(value("Status", "Shipped"))))
     console.button("Edit as reply").click()
     console.reply.fill("Good news: it is Shipped. Bye.")
     check(console)
@@ -300,22 +275,18 @@ def test_a_sent_reply_names_its_live_values(at: Open, stand_in: StandIn, check: 
     expect(better).to_have_value("Good news: it is [Order status]. Bye.")
 
 
-def test_a_sentence_whose_value_did_not_come_is_not_in_the_reply(at: Open, stand_in: StandIn) -> None:
-    stand_in.answers(*script(failed()))
-    console = at()
-    console.ask_to_the_end(QUESTION)
+def test_a_sentence_whose_value_did_not_come_is_not_in_the_reply(answered: OpenConsole) -> None:
+    console = answered(*script(failed()))
     expect(console.button("Write a reply")).to_be_visible()
 
 
-def test_a_restored_answer_says_that_live_data_are_not_kept(at: Open, stand_in: StandIn) -> None:
-    stand_in.answers(
+def test_a_restored_answer_says_that_live_data_are_not_kept(answered: OpenConsole) -> None:
+    console = answered(
         ("sources", {"sources": [source(1, REFILL, "Refill")]}),
         *units((TEXT, "supported", [1])),
         ready(value("Status", "Shipped")),
         done(mode="quoted"),
     )
-    console = at()
-    console.ask_to_the_end(QUESTION)
     expect(console.answer).to_contain_text("Shipped")
     console.page.reload()
     console.await_end()
@@ -323,14 +294,17 @@ def test_a_restored_answer_says_that_live_data_are_not_kept(at: Open, stand_in: 
     expect(console.answer).not_to_contain_text("Shipped")
 
 
-def test_a_source_of_a_shop_shows_its_price_and_stars(at: Open, stand_in: StandIn, check: Check) -> None:
+def test_a_source_of_a_shop_shows_its_price_and_stars(answered: OpenConsole, check: Check) -> None:
     none = dict.fromkeys(("price", "currency", "rating", "ratings", "helpful_votes", "verified"))
     item = {**none, "item_id": "HU-1", "price": "59.00", "currency": "USD", "rating": 4.4, "ratings": 11}
     review = {**none, "item_id": "HU-1", "rating": 2, "helpful_votes": 3, "verified": True}
     sources = [source(1, REFILL, "Quiet Mist", facts=item), source(2, "r2", "Too loud", facts=review)]
-    stand_in.answers(("sources", {"sources": sources}), *units((TEXT, "supported", [1])), done())
-    console = at()
-    console.ask_to_the_end("How much is it?")
+    console = answered(
+        ("sources", {"sources": sources}),
+        *units((TEXT, "supported", [1])),
+        done(),
+        question="How much is it?",
+    )
     listed = console.page.locator(".sources")
     expect(listed).to_contain_text("59.00 USD · 4.4 of 5 stars, 11 ratings")
     expect(listed).to_contain_text("2 of 5 stars · 3 found it helpful · bought here")

@@ -8,19 +8,19 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, expect
 
-from tests.browser.console_page import ConsolePage
+from tests.browser.console_page import ConsolePage, OpenConsole
 from tests.browser.product import Product
 from tests.browser.stand_in import StandIn
 from tests.browser.stand_in_desk import BETTER, HOLIDAY, problem
 
-OpenDesk = Callable[..., ConsolePage]
+OpenDesk = OpenConsole
 PARKING = "Where does a visitor get a parking permit for the garage?"
 """No procedure of the pharmacy says anything of it."""
 PERMIT = "Visitors get a parking permit at the front desk, ext. 4010."
 
 
 @pytest.fixture
-def desk(stand_in: StandIn, open_console: Callable[..., ConsolePage]) -> OpenDesk:
+def desk(stand_in: StandIn, open_console: OpenConsole) -> OpenDesk:
     """Open the stand-in's review desk as a reviewer."""
 
     def open_desk(reviewer: str = "rosa", **options: Any) -> ConsolePage:
@@ -61,9 +61,7 @@ def test_a_case_shows_what_was_asked_shown_and_sent(desk: OpenDesk) -> None:
     expect(case.locator(".case-passage[open] .snippet")).to_contain_text("NCPDP reject code 79")
 
 
-def test_a_bad_mark_changes_the_next_agents_answer(
-    product: Product, open_console: Callable[..., ConsolePage]
-) -> None:
+def test_a_bad_mark_changes_the_next_agents_answer(product: Product, open_console: OpenConsole) -> None:
     """The real service, at the pharmacy: two people decide."""
     size = {"width": 1280, "height": 800}
     amira, rosa, samuel = (open_console(product.url, viewport=size) for _ in range(3))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,10 +14,9 @@ from playwright.sync_api import Browser, Route, expect
 
 from assistant.api.app import content_security_policy
 from tests.browser.answers import QUESTION, SUPPORTED, done, refill_sources, units
-from tests.browser.console_page import ConsolePage
+from tests.browser.console_page import ConsolePage, OpenConsole
 from tests.browser.product import Product
 from tests.browser.scripted_llm import ScriptedLlm
-from tests.browser.stand_in import StandIn
 from tests.browser.stand_in import policy as stand_in_policy
 
 HOSTILE = (
@@ -27,10 +25,8 @@ HOSTILE = (
 )
 
 
-def test_markup_in_an_answer_is_shown_as_text(at: Callable[..., ConsolePage], stand_in: StandIn) -> None:
-    stand_in.answers(refill_sources(), *units((f"{HOSTILE}. {SUPPORTED}", "supported", [1])), done())
-    console = at()
-    console.ask_to_the_end(QUESTION)
+def test_markup_in_an_answer_is_shown_as_text(answered: OpenConsole) -> None:
+    console = answered(refill_sources(), *units((f"{HOSTILE}. {SUPPORTED}", "supported", [1])), done())
     expect(console.answer).to_contain_text('<img src="https://evil.example/x"')
     expect(console.answer.locator("img, script, style, a")).to_have_count(0)
     expect(console.page).to_have_title(re.compile("Answers"))

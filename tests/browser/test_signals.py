@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from playwright.sync_api import expect
 
 from tests.browser.answers import QUESTION, quoted_refill
-from tests.browser.console_page import ConsolePage
+from tests.browser.console_page import OpenConsole
 from tests.browser.stand_in import StandIn
 
 
-def test_an_opened_source_is_reported_once(at: Callable[..., ConsolePage], stand_in: StandIn) -> None:
-    console = at()
-    console.ask_to_the_end(QUESTION)
+def test_an_opened_source_is_reported_once(answered: OpenConsole, stand_in: StandIn) -> None:
+    console = answered()
     for _ in range(2):
         console.citations.first.click()
         expect(console.panel.locator("mark.passage").first).to_be_visible()
@@ -23,21 +20,16 @@ def test_an_opened_source_is_reported_once(at: Callable[..., ConsolePage], stand
     assert [(act["kind"], act.get("n")) for act in stand_in.acts] == [("opened_source", 1)]
 
 
-def test_a_refused_report_is_repeated_and_not_shown(
-    at: Callable[..., ConsolePage], stand_in: StandIn
-) -> None:
+def test_a_refused_report_is_repeated_and_not_shown(answered: OpenConsole, stand_in: StandIn) -> None:
     stand_in.acts_refused = 1
-    console = at()
-    console.ask_to_the_end(QUESTION)
+    console = answered()
     console.citations.first.click()
     expect(console.panel.locator("mark.passage").first).to_be_visible()
     console.wait_until(lambda: len(stand_in.acts) == 1)
     expect(console.page.get_by_role("alert")).to_have_count(0)
 
 
-def test_a_possible_answer_is_passed_over_by_the_next_question(
-    at: Callable[..., ConsolePage], stand_in: StandIn
-) -> None:
+def test_a_possible_answer_is_passed_over_by_the_next_question(at: OpenConsole, stand_in: StandIn) -> None:
     console = at()
     stand_in.answers(*quoted_refill(certainty="possibly", escalation="Ask the claims desk."))
     console.ask_to_the_end(QUESTION)
@@ -46,9 +38,7 @@ def test_a_possible_answer_is_passed_over_by_the_next_question(
     assert [act["act_id"] for act in stand_in.acts] == ["answer-1-possibly_passed_over"]
 
 
-def test_a_possible_answer_that_is_marked_good_is_taken(
-    at: Callable[..., ConsolePage], stand_in: StandIn
-) -> None:
+def test_a_possible_answer_that_is_marked_good_is_taken(at: OpenConsole, stand_in: StandIn) -> None:
     console = at()
     stand_in.answers(*quoted_refill(certainty="possibly", escalation="Ask the claims desk."))
     console.ask_to_the_end(QUESTION)
@@ -59,7 +49,7 @@ def test_a_possible_answer_that_is_marked_good_is_taken(
     assert [act["kind"] for act in stand_in.acts] == ["possibly_taken"]
 
 
-def test_agents_read_what_is_kept_and_see_no_desk(at: Callable[..., ConsolePage]) -> None:
+def test_agents_read_what_is_kept_and_see_no_desk(at: OpenConsole) -> None:
     console = at()
     expect(console.page.locator(".purpose")).to_contain_text("kept to improve the answers")
     expect(console.page.locator("nav .tabs a")).to_have_text(["Answers"])

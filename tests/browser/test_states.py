@@ -7,7 +7,6 @@ that the real service gives rarely.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 from playwright.sync_api import expect
 
@@ -21,7 +20,7 @@ from tests.browser.answers import (
     refill_sources,
     units,
 )
-from tests.browser.console_page import ConsolePage
+from tests.browser.console_page import ConsolePage, OpenConsole
 from tests.browser.scripted_llm import Held, ScriptedLlm
 from tests.browser.stand_in import StandIn
 
@@ -83,7 +82,7 @@ HALF = ("token", {"text": "The first half "})
 REST = ("token", {"text": "and the rest."})
 
 
-def test_words_are_shown_while_the_answer_streams(at: Callable[..., ConsolePage], stand_in: StandIn) -> None:
+def test_words_are_shown_while_the_answer_streams(at: OpenConsole, stand_in: StandIn) -> None:
     middle = Held()
     stand_in.answers(refill_sources(), HALF, middle, REST, done())
     console = at()
@@ -96,7 +95,7 @@ def test_words_are_shown_while_the_answer_streams(at: Callable[..., ConsolePage]
 
 
 def test_a_stopped_answer_keeps_its_text_and_notice_after_a_reload(
-    at: Callable[..., ConsolePage], stand_in: StandIn
+    at: OpenConsole, stand_in: StandIn
 ) -> None:
     middle = Held()
     stand_in.answers(refill_sources(), HALF, middle, REST, done())
@@ -113,13 +112,9 @@ def test_a_stopped_answer_keeps_its_text_and_notice_after_a_reload(
     expect(console.answer).to_have_text("The first half")
 
 
-def test_an_unsupported_sentence_is_marked_with_its_reason(
-    at: Callable[..., ConsolePage], stand_in: StandIn
-) -> None:
+def test_an_unsupported_sentence_is_marked_with_its_reason(answered: OpenConsole) -> None:
     parts = units((f"{SUPPORTED} ", "supported", [1]), (UNSUPPORTED, "unsupported", []))
-    stand_in.answers(refill_sources(), *parts, done())
-    console = at()
-    console.ask_to_the_end(QUESTION)
+    console = answered(refill_sources(), *parts, done())
     sentences = console.page.locator(".sentence")
     expect(sentences.nth(0).locator(".citation")).to_have_count(1)
     expect(sentences.nth(0).locator(".flag")).to_have_count(0)
@@ -132,23 +127,15 @@ def test_an_unsupported_sentence_is_marked_with_its_reason(
     expect(console.page.locator("#reply-hint")).to_have_text("Kept in this tab until you send or discard it.")
 
 
-def test_an_answer_without_support_starts_with_a_warning(
-    at: Callable[..., ConsolePage], stand_in: StandIn
-) -> None:
-    stand_in.answers(refill_sources(), *units((UNSUPPORTED, "unsupported", [])), done())
-    console = at()
-    console.ask_to_the_end(QUESTION)
+def test_an_answer_without_support_starts_with_a_warning(answered: OpenConsole) -> None:
+    console = answered(refill_sources(), *units((UNSUPPORTED, "unsupported", [])), done())
     expect(console.notice).to_have_text("No sentence of this answer is supported. Read the sources instead.")
     expect(console.button("Write a reply")).to_be_visible()
 
 
-def test_a_failed_answer_keeps_its_text_and_offers_a_retry(
-    at: Callable[..., ConsolePage], stand_in: StandIn
-) -> None:
+def test_a_failed_answer_keeps_its_text_and_offers_a_retry(answered: OpenConsole, stand_in: StandIn) -> None:
     broken = {"title": "The model broke off", "status": 502, "detail": "x", "code": "generation_interrupted"}
-    stand_in.answers(refill_sources(), HALF, ("error", {**broken, "retryable": True}))
-    console = at()
-    console.ask_to_the_end(QUESTION)
+    console = answered(refill_sources(), HALF, ("error", {**broken, "retryable": True}))
     expect(console.notice).to_contain_text("generation_interrupted")
     expect(console.answer).to_have_text("The first half")
     stand_in.answers(refill_sources(), *units((SUPPORTED, "supported", [1])), done())
@@ -157,22 +144,16 @@ def test_a_failed_answer_keeps_its_text_and_offers_a_retry(
     expect(console.answer).to_contain_text(SUPPORTED)
 
 
-def test_an_answer_without_text_still_shows_its_sources(
-    at: Callable[..., ConsolePage], stand_in: StandIn
-) -> None:
+def test_an_answer_without_text_still_shows_its_sources(answered: OpenConsole) -> None:
     ending = {"finish_reason": "sources_only", "reason": "generation_unavailable", "citations": []}
-    stand_in.answers(refill_sources(), done(**ending))
-    console = at()
-    console.ask_to_the_end(QUESTION)
+    console = answered(refill_sources(), done(**ending))
     expect(console.notice).to_contain_text("Sources only")
     expect(console.notice).to_contain_text("generation_unavailable")
     expect(console.sources).to_have_count(3)
     expect(console.button("Write a reply")).to_be_visible()
 
 
-def test_a_second_question_waits_until_the_first_is_answered(
-    at: Callable[..., ConsolePage], stand_in: StandIn
-) -> None:
+def test_a_second_question_waits_until_the_first_is_answered(at: OpenConsole, stand_in: StandIn) -> None:
     middle = Held()
     stand_in.answers(refill_sources(), HALF, middle, REST, done())
     console = at()
