@@ -49,11 +49,6 @@ async def test_a_model_of_other_dimensions_than_the_index_is_not_ready(tmp_path:
         assert failed == {"index"}
 
 
-async def test_the_description_is_served(service: RunningService) -> None:
-    body = (await service.client.get("/openapi.json")).json()
-    assert "/v1/answers" in body["paths"]
-
-
 async def test_every_answer_forbids_sniffing_and_storing(service: RunningService) -> None:
     for path in ("/healthz", "/v1/documents", "/nothing"):
         response = await service.client.get(path)

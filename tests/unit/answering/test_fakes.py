@@ -9,22 +9,9 @@ from typing import Any
 
 import pytest
 
-from assistant.answering.ports import (
-    AnswerGenerator,
-    AnswerRecords,
-    DocumentLinks,
-    PassageSearch,
-    TextEmbedder,
-    TokenCounter,
-)
 from tests.contracts import test_answer_records as contract
 from tests.fakes.answering import (
-    FakeEmbedder,
-    FakeSearch,
     InMemoryRecords,
-    PlainLinks,
-    ScriptedGenerator,
-    WordCounter,
 )
 
 CONTRACT_TESTS = [
@@ -41,13 +28,3 @@ async def test_the_records_keep_the_contract(contract_test: Callable[[Any], Awai
 
 def test_the_contract_was_found() -> None:
     assert len(CONTRACT_TESTS) >= 8
-
-
-def test_the_fakes_are_what_the_ports_say() -> None:
-    embedder: TextEmbedder = FakeEmbedder()
-    search: PassageSearch = FakeSearch()
-    generator: AnswerGenerator = ScriptedGenerator()
-    counter: TokenCounter = WordCounter()
-    links: DocumentLinks = PlainLinks()
-    records: AnswerRecords = InMemoryRecords()
-    assert all((embedder, search, generator, counter, links, records))

@@ -98,13 +98,6 @@ async def test_over_the_limit_tokens_merge_and_no_text_is_lost() -> None:
     assert "".join(waiting) == "".join(f"{number} " for number in range(10_000))
 
 
-async def test_merged_tokens_stay_before_what_came_after_them() -> None:
-    outbox = Outbox(limit_bytes=1)
-    fill(outbox, "a", "b", "c")
-    outbox.put(4, ENDED)
-    assert texts(await outbox.take(beat_s=1)) == ["a", "bc"]
-
-
 async def test_a_merged_token_has_the_last_one_s_sequence() -> None:
     """A reader who has seen it comes back after all that was merged into it."""
     outbox = Outbox(limit_bytes=1)
