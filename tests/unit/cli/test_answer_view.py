@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import io
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -9,20 +9,36 @@ import pytest
 from rich.console import Console
 
 from assistant.answering.events import Done, ElementChanged, Problem, SentenceEnded, Sources, Started, Token
-from assistant.cli.answer_view import AnswerPrinter, print_sources
+from assistant.cli.answer_view import AnswerPrinter, Replayed, explain, print_sources, show_replayed
 from assistant.cli.terminal import Terminal
 from assistant.domain.answers import (
     AlsoPossible,
+    AnswerRecord,
+    CandidateDocument,
     Certainty,
     FinishReason,
+    GateDecision,
+    LiveMatch,
+    LiveMatchState,
     Mode,
+    QuotedUnit,
+    Sentence,
     Source,
     SourceAsked,
     SourceFacts,
     Support,
     Usage,
 )
-from assistant.domain.elements import ElementData, ElementDisplay, ElementKind, ElementState, ElementValue
+from assistant.domain.elements import (
+    ElementData,
+    ElementDisplay,
+    ElementKind,
+    ElementProblem,
+    ElementRow,
+    ElementState,
+    ElementValue,
+)
+from tests.contracts.samples import answer
 
 SOURCE = Source(
     n=1,
@@ -34,16 +50,6 @@ SOURCE = Source(
     snippet="…",
     span=(0, 10),
     document_url="/v1/documents/refill?token=t",
-)
-STATUS = ElementChanged(
-    id="e1",
-    name="orders.status",
-    kind=ElementKind.STATUS,
-    state=ElementState.READY,
-    title="Order status",
-    source="orders",
-    data=ElementData(values=(ElementValue(name="status", label="Status", text="Shipped"),)),
-    display=ElementDisplay(place="inline", start=0, end=14),
 )
 STARTED = Started(answer_id="a1", conversation_id="c1", model="m", index_version="v1", trace_id=None)
 
@@ -146,7 +152,7 @@ def test_an_answer_of_live_values_alone_is_not_called_a_quote(
 ) -> None:
     printer.show(Sources(sources=(SOURCE,)))
     printer.show(Token("[order status]"))
-    printer.show(STATUS)
+    printer.show(ready("Shipped", span=(0, 14)))
     printer.show(quoted())
     said = written.getvalue()
     assert "Live values; no document is quoted\n" in said
@@ -163,7 +169,7 @@ def test_beside_live_values_only_cited_documents_are_listed(
     printer.show(Sources(sources=(SOURCE, other, third)))
     printer.show(Token("Wait."))
     printer.show(sentence(end=5, citations=(1,)))
-    printer.show(STATUS)
+    printer.show(ready("Shipped", span=(0, 14)))
     printer.show(quoted(citations=(1,), also=(also,)))
     said = written.getvalue()
     assert "Quoted word for word\n" in said
@@ -270,3 +276,288 @@ def test_a_source_of_a_shop_is_printed_with_its_facts(printer: AnswerPrinter, wr
     print_sources(printer.terminal, sources, cited=[1], base_url="")
     assert "k2, 49.90 EUR, 4.5 of 5 stars of 8 ratings\n" in written.getvalue()
     assert "r1, 2 of 5 stars, 12 found it helpful\n" in written.getvalue()
+
+
+# --- live elements --------------------------------------------------------------------------------------
+STEP = "Read the status: [order status]"
+LABEL = (STEP.index("["), len(STEP))
+AT = datetime(2026, 11, 20, 14, 2, tzinfo=UTC)
+TIME = f"{AT.astimezone():%H:%M}"
+
+
+def element(
+    state: ElementState = ElementState.PENDING,
+    *,
+    span: tuple[int, int] = LABEL,
+    element_id: str = "e1",
+    **fields: Any,
+) -> ElementChanged:
+    return ElementChanged(
+        **{
+            "id": element_id,
+            "name": "orders.status",
+            "kind": ElementKind.STATUS,
+            "state": state,
+            "title": "Order status",
+            "source": "orders",
+            "display": ElementDisplay(place="inline", start=span[0], end=span[1]),
+            **fields,
+        }
+    )
+
+
+def ready(text: str, **fields: Any) -> ElementChanged:
+    data = ElementData(values=(ElementValue(name="status", label="Status", text=text),))
+    return element(ElementState.READY, **{"data": data, "as_of": AT, **fields})
+
+
+def failed(problem: ElementProblem, **fields: Any) -> ElementChanged:
+    return element(ElementState.FAILED, problem=problem, **fields)
+
+
+DONE = done(FinishReason.STOP)
+
+
+def test_a_value_takes_the_place_of_its_label(printer: AnswerPrinter, written: io.StringIO) -> None:
+    for event in (Token(STEP), sentence(end=len(STEP), citations=(1,)), element()):
+        printer.show(event)
+    before = written.getvalue()
+    printer.show(ready("Delayed", about="order 4471-2208"))
+
+    assert before == ""
+    printer.show(Token(" Then wait"))
+    printer.show(sentence(end=len(STEP) + 10))
+    assert written.getvalue() == f"Read the status: Delayed (orders, {TIME}, order 4471-2208) [1] Then wait"
+
+
+def test_brackets_that_are_no_label_are_text_after_the_next_token(
+    printer: AnswerPrinter, written: io.StringIO
+) -> None:
+    for event in (Token("Use form [AR-1] here"), sentence(end=20, citations=(1,)), Token(" and sign")):
+        printer.show(event)
+
+    assert written.getvalue() == "Use form [AR-1] here [1]"
+
+
+def test_text_waits_for_a_value_until_the_answer_ends(printer: AnswerPrinter, written: io.StringIO) -> None:
+    text = f"{STEP} Then wait here"
+    for event in (Token(STEP), element(), Token(" Then wait here"), sentence(end=len(text))):
+        printer.show(event)
+    assert written.getvalue() == ""
+
+    printer.show(DONE)
+    assert f"{text}\n  Order status: " in written.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("problem", "fields", "shown"),
+    [
+        (ElementProblem.SYSTEM_UNAVAILABLE, {}, "orders did not answer"),
+        (ElementProblem.SYSTEM_LATE, {}, "orders did not answer in time"),
+        (ElementProblem.SWITCHED_OFF, {}, "orders is switched off"),
+        (
+            ElementProblem.PARAMETER_MISSING,
+            {"detail": "Give the {order} number."},
+            "Give the {order} number.",
+        ),
+    ],
+)
+def test_what_failed_says_why_beside_its_label(
+    printer: AnswerPrinter,
+    written: io.StringIO,
+    problem: ElementProblem,
+    fields: dict[str, str],
+    shown: str,
+) -> None:
+    for event in (Token(STEP), element(), failed(problem, **fields), DONE):
+        printer.show(event)
+
+    assert f"{STEP} ({shown})\n" in written.getvalue()
+
+
+def test_cards_tables_and_links_fit_a_line(printer: AnswerPrinter, written: io.StringIO) -> None:
+    values = tuple(
+        ElementValue(name=name, label=label, text=text)
+        for name, label, text in (
+            ("status", "Status", "Delayed"),
+            ("promised", "Promised for", "Nov 18, 2026"),
+        )
+    )
+    row = ElementRow(title="metformin", values=(ElementValue(name="days", label="", text="90 days"),))
+    columns = (ElementValue(name="days", label="Supply", text=""),)
+    card = ElementData(values=values)
+    table = ElementData(columns=columns, rows=(row,))
+    link = ElementData(values=values[:1], url="https://track.example.com/1")
+    for event in (
+        Token("Now: [a] [b] [c]"),
+        ready("", element_id="e1", span=(5, 8), kind=ElementKind.CARD, data=card),
+        ready(
+            "", element_id="e2", span=(9, 12), kind=ElementKind.TABLE, data=table, as_of=date(2026, 11, 20)
+        ),
+        ready("", element_id="e3", span=(13, 16), kind=ElementKind.LINK, data=link),
+        DONE,
+    ):
+        printer.show(event)
+
+    assert (
+        f"Now: Status Delayed · Promised for Nov 18, 2026 (orders, {TIME}) "
+        "metformin: Supply 90 days (orders, 2026-11-20) "
+        f"Delayed · https://track.example.com/1 (orders, {TIME})\n"
+    ) in written.getvalue()
+
+
+def test_untrusted_values_stay_on_their_line_and_steer_nothing(
+    printer: AnswerPrinter, written: io.StringIO
+) -> None:
+    for event in (Token(STEP), element(), ready("Free\n\x1b[2J**[1]** [red]"), DONE):
+        printer.show(event)
+
+    assert "Read the status: Free \N{REPLACEMENT CHARACTER}[2J**[1]** [red] (orders" in written.getvalue()
+
+
+def test_an_element_without_a_place_in_the_text_is_below_it(
+    printer: AnswerPrinter, written: io.StringIO
+) -> None:
+    for event in (
+        Token("Wait two days."),
+        sentence(end=14, citations=(1,)),
+        ready("Delayed", span=(14, 14)),
+        DONE,
+    ):
+        printer.show(event)
+
+    assert f"Wait two days. [1]\n  Order status: Delayed (orders, {TIME})\n" in written.getvalue()
+
+
+def test_a_table_without_a_place_in_the_text_is_a_table_below_it(
+    printer: AnswerPrinter, written: io.StringIO
+) -> None:
+    columns = tuple(ElementValue(name=one, label=one.title(), text="") for one in ("noise", "price"))
+    rows = (
+        ElementRow(title="Breeze 500", values=(ElementValue(name="price", label="", text="$130.00"),)),
+        ElementRow(title="Haze 300", values=(ElementValue(name="noise", label="", text="43 dB"),)),
+    )
+    shown = ready("", span=(6, 6), kind=ElementKind.TABLE, data=ElementData(columns=columns, rows=rows))
+    for event in (Token("Two."), shown, DONE):
+        printer.show(event)
+
+    lines = [" ".join(line.split()) for line in written.getvalue().splitlines()]
+    at = lines.index(f"Order status (orders, {TIME})")
+    assert lines[at + 1 : at + 4] == ["Noise Price", "Breeze 500 $130.00", "Haze 300 43 dB"]
+
+
+@pytest.mark.parametrize(("said", "tables"), [("- Price: $130.00", 0), ("- Price: $129.00", 1)])
+def test_a_table_whose_words_are_printed_is_not_printed_again(
+    printer: AnswerPrinter, written: io.StringIO, said: str, tables: int
+) -> None:
+    text = f"**Breeze 500**\n\n{said}"
+    value = ElementValue(name="price", label="Price", text="$130.00")
+    data = ElementData(columns=(value,), rows=(ElementRow(title="Breeze 500", values=(value,)),))
+    shown = ready("", span=(0, len(text)), kind=ElementKind.TABLE, data=data, title="Items compared")
+    for event in (Token(text), shown, DONE):
+        printer.show(event)
+
+    assert written.getvalue().count("Items compared") == tables
+
+
+# --- records --------------------------------------------------------------------------------------------
+FIRST_SCHEMA = answer().model_copy(
+    update={
+        "schema_version": 1,
+        "prompt_hash": "0" * 64,
+        "sentences": (
+            Sentence(
+                index=0,
+                start=0,
+                end=10,
+                citations=(),
+                support=Support.UNSUPPORTED,
+                reasons=("number_not_in_passage",),
+            ),
+        ),
+        "gate": GateDecision(
+            passed=True,
+            best_cosine=0.61,
+            coverage=0.75,
+            min_cosine=0.2,
+            min_coverage=0.4,
+            missing_terms=("x",),
+        ),
+    }
+)
+QUOTED = answer().model_copy(
+    update={
+        "gate": GateDecision(
+            passed=True,
+            best_cosine=0.59,
+            coverage=0.9,
+            probability=0.515,
+            answered_from=0.66,
+            possibly_from=0.28,
+        ),
+        "candidates": tuple(
+            CandidateDocument(document_id=f"d{n}", score=9.5 - n, features={"title_cosine": 0.61})
+            for n in range(7)
+        ),
+        "quoted": (QuotedUnit(document_id="d0", content_hash="c" * 64, span=(71, 221)),),
+        "weights": {"ranker": "b" * 64},
+        "asked": (
+            SourceAsked(name="catalogue", kind="catalogue", weight=0.9, state="answered"),
+            SourceAsked(name="orders", kind="live", weight=0.1, state="not_asked"),
+        ),
+        "live_matches": (
+            LiveMatch(
+                element="orders.delivery",
+                state=LiveMatchState.READ,
+                cosine=0.701,
+                least=0.5,
+                unknown_words=0,
+                example="Where is my order?",
+            ),
+            LiveMatch(
+                element="orders.refill",
+                state=LiveMatchState.NOT_ABOUT,
+                cosine=0.6,
+                least=0.56,
+                against=0.65,
+                unknown_words=2,
+                example="May she refill it?",
+            ),
+        ),
+    }
+)
+
+
+def test_a_quoted_answer_is_explained_by_what_decided_it(terminal: Terminal, written: io.StringIO) -> None:
+    explain(terminal, QUOTED)
+    shown = written.getvalue()
+    for part in (
+        "candidates 9.50  d0\n           title_cosine 0.61\n",
+        "2 more: --json",
+        "gate       passed: probability 0.515, answered from 0.66, possibly from 0.28\n",
+        "quoted     d0 71-221, content cccccccccccc\n",
+        "model      not asked\n",
+        f"weights    ranker, SHA-256 {'b' * 64}\n",
+        "sources    90% catalogue (catalogue), answered\n           10% orders (live), not asked\n",
+        "live       orders.delivery: read; 0.70 to “Where is my order?”, needs 0.50\n",
+        "orders.refill: a question that no element answers is as near (0.65); 0.60 to “May she refill it?”, "
+        "needs 0.56, 2 words that its connector does not use\n",
+    ):
+        assert part in shown
+
+
+def test_a_record_of_the_first_schema_is_explained(terminal: Terminal, written: io.StringIO) -> None:
+    explain(terminal, AnswerRecord.model_validate_json(FIRST_SCHEMA.model_dump_json()))
+    shown = written.getvalue()
+    assert "gate       passed, on a line through 0.2 and 0.4\n" in shown
+    assert "best cosine 0.610, 75% of the question's terms; not found: x\n" in shown
+    assert "candidates" not in shown
+
+
+@pytest.mark.parametrize("record", [FIRST_SCHEMA, QUOTED], ids=["schema 1", "schema 2"])
+def test_a_record_is_replayed(terminal: Terminal, written: io.StringIO, record: AnswerRecord) -> None:
+    show_replayed(terminal, Replayed(record, (), ()))
+    shown = written.getvalue()
+    assert shown.startswith("When may it be refilled?\n")
+    assert "On day 24." in shown
+    assert ("a number that its source does not have" in shown) is (record.schema_version == 1)
