@@ -63,13 +63,13 @@ async def while_connected(work: Coroutine[Any, Any, None], receive: Receive) -> 
         task.result()
 
 
-async def send_whole(response: Response, send: Send) -> None:
-    """Send a response that reads nothing from its client: not a streamed one."""
-    await response({"type": "http"}, _nothing_to_receive, send)
+async def send_response(response: Response, send: Send) -> None:
+    """Send a response, whole or streamed, that reads nothing from its client."""
+    await response({"type": "http", "asgi": {"spec_version": "2.4"}}, _nothing_to_receive, send)
 
 
 async def _nothing_to_receive() -> dict[str, Any]:
-    raise AssertionError("a whole response reads nothing from its client")
+    raise AssertionError("a response reads nothing from its client")
 
 
 async def _disconnected(receive: Receive) -> None:
@@ -193,11 +193,6 @@ class _HeadTooLargeError(Exception):
     """Stops the parser; the request is then refused."""
 
 
-def connections(most: int) -> type[BoundedConnection]:
-    """Return the connection class of a server with at most ``most`` connections."""
-    return type("Connection", (BoundedConnection,), {"most_connections": most})
-
-
 STALLED_PEER_TIMEOUT_S = 30
 """A peer that acknowledges nothing for so long loses its connection, even with data in the kernel."""
 KEEP_ALIVE_S = 130
@@ -264,7 +259,7 @@ def server_config(
 ) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=connections(most_connections),
+        http=type("Connection", (BoundedConnection,), {"most_connections": most_connections}),
         ws="none",
         lifespan="off",
         interface="asgi3",

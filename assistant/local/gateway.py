@@ -11,7 +11,7 @@ import random
 import re
 import struct
 import uuid
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,13 +24,13 @@ import orjson
 import structlog
 from pydantic import TypeAdapter, ValidationError
 from starlette.datastructures import Headers
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from assistant.aws.clients import open_client
 from assistant.aws.signing import POST_ERRORS, SignedPosts
 from assistant.domain.errors import TooLargeError
-from assistant.http_process import open_socket, read_body, run, send_whole, serve, while_connected
+from assistant.http_process import open_socket, read_body, run, send_response, serve, while_connected
 from assistant.settings.local_models import ServedLlm
 from assistant.settings.process import GatewaySettings
 from assistant.telemetry import configure_logging
@@ -232,17 +232,8 @@ def _check_header(name: str, value: str) -> None:
 
 
 @asynccontextmanager
-async def open_gateway(
-    endpoints: Mapping[str, str],
-    *,
-    cut_seed: int,
-    more: Path | None = None,
-    served: Mapping[str, ServedLlm] | None = None,
-) -> AsyncGenerator[Gateway]:
-    """Yield the gateway to the endpoints' containers, given by URL; close its connections at the end.
-
-    ``more`` is a JSON file of endpoints that come while it runs; ``served`` are LLMs that run elsewhere.
-    """
+async def open_gateway(settings: GatewaySettings) -> AsyncGenerator[Gateway]:
+    """Yield the gateway to the endpoints that the settings name; close its connections at the end."""
     async with (
         aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),  # the containers limit their own load
@@ -251,55 +242,60 @@ async def open_gateway(
         ) as connections,
         AsyncExitStack() as stack,
     ):
-        yield Gateway(dict(endpoints), served or {}, connections, stack, cut_seed, more)
+        yield Gateway(settings, connections, stack, dict(settings.endpoints))
 
 
 @dataclass(slots=True)
 class Gateway:
     """The ASGI application."""
 
-    _endpoints: dict[str, str]
-    _served: Mapping[str, ServedLlm]
+    _settings: GatewaySettings
     _connections: aiohttp.ClientSession
     _stack: AsyncExitStack
     """Closes the clients of AWS, which are opened at their first call."""
-    _cut_seed: int
-    _more: Path | None
+    _endpoints: dict[str, str]
+    """Those of the settings, and of the file that they name."""
     _aws: dict[str, SignedPosts] = field(default_factory=dict[str, SignedPosts])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if (scope["method"], scope["path"]) == ("GET", "/ping"):
             await Response()(scope, receive, send)
             return
-        exchange = _Exchange(send, request_id=str(uuid.uuid4()))
+        request_id = str(uuid.uuid4())
         try:
-            await self._answer(scope, receive, exchange)
+            await self._answer(scope, receive, send, request_id=request_id)
         except TooLargeError as error:
-            await exchange.fail(AwsError("RequestEntityTooLargeException", 413, error.message))
+            failure = AwsError("RequestEntityTooLargeException", 413, error.message)
         except AwsError as error:
-            await exchange.fail(error)
+            failure = error
         except Exception:  # noqa: BLE001 : the edge: every failure is logged, and is an InternalFailure
             _log.exception("gateway_failed")
-            await exchange.fail(_internal_failure())
+            failure = _internal_failure()
+        else:
+            return
+        await send_response(failure.response(request_id=request_id), send)
 
-    async def _answer(self, scope: Scope, receive: Receive, exchange: _Exchange) -> None:
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, *, request_id: str) -> None:
         headers = Headers(scope=scope)
         require_signature(headers)
         path = scope.get("raw_path", scope["path"].encode()).decode("latin-1")
         invocation = read_invocation(scope["method"], path, headers)
         if not self._knows(invocation.endpoint):
-            self._endpoints.update(await asyncio.to_thread(_read_endpoints, self._more))
+            self._endpoints.update(await asyncio.to_thread(_read_endpoints, self._settings.endpoints_file))
         if not self._knows(invocation.endpoint):
             raise _validation_error(f"Endpoint {invocation.endpoint} of account {_ACCOUNT} not found.")
         body = await read_body(receive, limit_bytes=_MAX_BODY_BYTES)
         if body is not None:
-            await while_connected(self._invoke(invocation, body=body, exchange=exchange), receive)
+            work = self._invoke(invocation, body=body, send=send, request_id=request_id)
+            await while_connected(work, receive)
 
-    async def _invoke(self, invocation: Invocation, *, body: bytes, exchange: _Exchange) -> None:
+    async def _invoke(self, invocation: Invocation, *, body: bytes, send: Send, request_id: str) -> None:
         response: aiohttp.ClientResponse | None = None
         try:
             response = await self._post(invocation, body=body)
-            await self._relay(response, invocation=invocation, exchange=exchange)
+            answer = await self._relayed(response, invocation)
+            answer.headers["x-amzn-RequestId"] = request_id
+            await send_response(answer, send)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
             message = f"The container of endpoint {invocation.endpoint} is unavailable."
             raise AwsError("ServiceUnavailable", 503, message) from None
@@ -313,27 +309,32 @@ class Gateway:
             if response is not None and not response.content.at_eof():
                 response.close()  # at once: the container then stops generating
 
-    async def _relay(
-        self, response: aiohttp.ClientResponse, *, invocation: Invocation, exchange: _Exchange
-    ) -> None:
-        if (model := self._served.get(invocation.endpoint)) is not None and model.url is None:
-            await exchange.pass_on(response)
-        elif response.status != 200:
+    async def _relayed(self, response: aiohttp.ClientResponse, invocation: Invocation) -> Response:
+        """Return a container's response as AWS gives it; AWS's own as it is: status, framing and errors."""
+        pieces = response.content.iter_any()
+        if (model := self._settings.served.get(invocation.endpoint)) is not None and model.url is None:
+            headers = {name: value for name, value in response.headers.items() if name.lower() in _PASSED_ON}
+            return StreamingResponse(_to_the_end(pieces), response.status, headers)
+        if response.status != 200:
             raise _model_error(response.status, await response.read())
-        elif invocation.streamed:
-            await self._stream(response, invocation=invocation, exchange=exchange)
-        else:
-            await exchange.respond(await response.read(), _result_headers(response, invocation))
+        headers = _result_headers(response, invocation)
+        if not invocation.streamed:
+            return Response(await response.read(), headers=headers)
+        if (content_type := headers.pop("Content-Type", None)) is not None:
+            headers["X-Amzn-SageMaker-Content-Type"] = content_type
+        cutter = ResponseCutter(self._settings.cut_seed)
+        parts = (payload_part(part) async for piece in pieces for part in cutter.cut(piece))
+        return StreamingResponse(_to_the_end(parts), headers=headers | {"Content-Type": CONTENT_TYPE})
 
     def _knows(self, endpoint: str) -> bool:
-        return endpoint in self._endpoints or endpoint in self._served
+        return endpoint in self._endpoints or endpoint in self._settings.served
 
     async def _post(self, invocation: Invocation, *, body: bytes) -> aiohttp.ClientResponse:
         """Return the response when its head has arrived. Raises AwsError and POST_ERRORS.
 
         No redirect is followed: it would take the questions to a host that nobody named.
         """
-        headers, model = dict(invocation.headers), self._served.get(invocation.endpoint)
+        headers, model = dict(invocation.headers), self._settings.served.get(invocation.endpoint)
         if model is None:
             url = self._endpoints[invocation.endpoint].rstrip("/") + "/invocations"
         elif model.url is None:
@@ -361,27 +362,6 @@ class Gateway:
             path, body=body, headers={"Content-Type": invocation.headers["Content-Type"]}
         )
 
-    async def _stream(
-        self, response: aiohttp.ClientResponse, *, invocation: Invocation, exchange: _Exchange
-    ) -> None:
-        cutter = ResponseCutter(self._cut_seed)
-        headers = _result_headers(response, invocation)
-        if (content_type := headers.pop("Content-Type", None)) is not None:
-            headers["X-Amzn-SageMaker-Content-Type"] = content_type
-        await exchange.start_stream(headers | {"Content-Type": CONTENT_TYPE})
-        failure = b""
-        try:
-            async for piece in response.content.iter_any():
-                for part in cutter.cut(piece):
-                    await exchange.send_part(payload_part(part))
-        except TimeoutError:
-            message, code = "The container stopped sending.", "ModelInvocationTimeExceeded"
-            failure = stream_exception("ModelStreamError", message, error_code=code)
-        except aiohttp.ClientError:
-            message = "The container closed its stream early."
-            failure = stream_exception("ModelStreamError", message, error_code="StreamBroken")
-        await exchange.end_stream(failure)
-
 
 def _read_key(path: Path) -> str:
     try:
@@ -390,43 +370,20 @@ def _read_key(path: Path) -> str:
         raise AwsError("ServiceUnavailable", 503, f"The key file {path} cannot be read.") from None
 
 
-class _Exchange:
-    """The response side of one request."""
-
-    def __init__(self, send: Send, *, request_id: str) -> None:
-        self._send = send
-        self._request_id = request_id
-        self._streaming = False
-
-    async def respond(self, body: bytes, headers: dict[str, str]) -> None:
-        headers["x-amzn-RequestId"] = self._request_id
-        await send_whole(Response(body, headers=headers), self._send)
-
-    async def pass_on(self, response: aiohttp.ClientResponse) -> None:
-        """Send AWS's own response, status, framing and errors, as it is."""
-        headers = {name: value for name, value in response.headers.items() if name.lower() in _PASSED_ON}
-        await self.start_stream(headers, status=response.status)
-        async for piece in response.content.iter_any():
-            await self.send_part(piece)
-        await self.end_stream(b"")
-
-    async def start_stream(self, headers: dict[str, str], *, status: int = 200) -> None:
-        headers["x-amzn-RequestId"] = self._request_id
-        encoded = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
-        self._streaming = True
-        await self._send({"type": "http.response.start", "status": status, "headers": encoded})
-
-    async def send_part(self, frame: bytes) -> None:
-        await self._send({"type": "http.response.body", "body": frame, "more_body": True})
-
-    async def end_stream(self, last: bytes) -> None:
-        await self._send({"type": "http.response.body", "body": last, "more_body": False})
-
-    async def fail(self, error: AwsError) -> None:
-        if self._streaming:
-            await self.end_stream(stream_exception("InternalStreamFailure", str(error)))
-        else:
-            await send_whole(error.response(request_id=self._request_id), self._send)
+async def _to_the_end(frames: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
+    """Yield the frames of a stream, and last, where it broke off, why."""
+    try:
+        async for frame in frames:
+            yield frame
+    except TimeoutError:
+        message, code = "The container stopped sending.", "ModelInvocationTimeExceeded"
+        yield stream_exception("ModelStreamError", message, error_code=code)
+    except aiohttp.ClientError:
+        message = "The container closed its stream early."
+        yield stream_exception("ModelStreamError", message, error_code="StreamBroken")
+    except Exception:  # noqa: BLE001 : the status is sent, so the stream says it
+        _log.exception("gateway_failed")
+        yield stream_exception("InternalStreamFailure", str(_internal_failure()))
 
 
 def _result_headers(response: aiohttp.ClientResponse, invocation: Invocation) -> dict[str, str]:
@@ -453,13 +410,7 @@ async def _serve() -> None:
     settings = GatewaySettings.read()
     configure_logging(settings.log_level)
     listener = open_socket(settings.host, settings.port)
-    opened = open_gateway(
-        settings.endpoints,
-        cut_seed=settings.cut_seed,
-        more=settings.endpoints_file,
-        served=settings.served,
-    )
-    async with opened as gateway:
+    async with open_gateway(settings) as gateway:
         await serve(gateway, listener, shutdown_timeout_s=_SHUTDOWN_TIMEOUT_S)
 
 

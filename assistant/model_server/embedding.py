@@ -27,7 +27,7 @@ from tokenizers import Tokenizer
 
 from assistant.domain.documents import embedding_input
 from assistant.domain.errors import ConfigurationError, OverloadedError, PassageTooLongError
-from assistant.http_process import send_whole
+from assistant.http_process import send_response
 from assistant.model_server.embedding_graph import Floats, PassageRunner, Pooling, Precision, load_graph
 from assistant.settings.tenant import SMALLEST_COSINE_GAP
 
@@ -215,7 +215,7 @@ class EmbeddingTask:
         return self._engine.alive
 
     async def invoke(self, body: bytes, *, send: Send) -> None:
-        await send_whole(await self._answer(body), send)
+        await send_response(await self._answer(body), send)
 
     def refuse(self, status: int, message: str) -> Response:
         return _error("Validation" if status < 500 else "Backend", message, status=status)

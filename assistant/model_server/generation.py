@@ -20,7 +20,7 @@ from typing import Any, Literal, cast
 import aiohttp
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.types import Send
 
 from assistant.domain.errors import (
@@ -29,7 +29,7 @@ from assistant.domain.errors import (
     OverloadedError,
     UnreadableRequestError,
 )
-from assistant.http_process import send_whole
+from assistant.http_process import send_response
 
 _CONNECT_TIMEOUT_S = 5.0
 _SILENCE_TIMEOUT_S = 60.0
@@ -95,9 +95,9 @@ class GenerationTask:
                 finally:
                     self._free.append(address)
         except (UnreadableRequestError, InvalidRequestError) as error:
-            await send_whole(_error(400, error.message, kind="invalid_request_error"), send)
+            await send_response(_error(400, error.message, kind="invalid_request_error"), send)
         except OverloadedError as error:
-            await send_whole(_error(429, error.message, kind="rate_limit_error", code="queue_full"), send)
+            await send_response(_error(429, error.message, kind="rate_limit_error", code="queue_full"), send)
 
     def refuse(self, status: int, message: str) -> Response:
         return _error(status, message, kind="invalid_request_error" if status < 500 else "server_error")
@@ -110,27 +110,15 @@ class GenerationTask:
         )
         try:
             if response.status != 200:
-                await send_whole(_translated(response.status, await response.read()), send)
+                await send_response(_translated(response.status, await response.read()), send)
             elif request.stream:
-                await _relay(response, send)
+                headers = {"content-type": "text/event-stream", "cache-control": "no-cache"}
+                await send_response(StreamingResponse(response.content.iter_any(), headers=headers), send)
             else:
-                await send_whole(Response(await response.read(), media_type="application/json"), send)
+                await send_response(Response(await response.read(), media_type="application/json"), send)
         finally:
             if not response.content.at_eof():
                 response.close()  # at once: only a closed connection stops the runtime's generation
-
-
-async def _relay(response: aiohttp.ClientResponse, send: Send) -> None:
-    await send(
-        {
-            "type": "http.response.start",
-            "status": 200,
-            "headers": [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache")],
-        }
-    )
-    async for part in response.content.iter_any():
-        await send({"type": "http.response.body", "body": part, "more_body": True})
-    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def _translated(status: int, body: bytes) -> Response:

@@ -29,7 +29,7 @@ from assistant.aws.dynamodb import Item, Key, key_of
 from assistant.aws.opensearch_index import passage_row, row_id, rows_of
 from assistant.aws.opensearch_search import LEXICAL, PASSAGE_COSINE, TEXT, TITLE, TITLE_COSINE
 from assistant.domain.documents import IndexedDocument
-from assistant.http_process import open_socket, read_body, send_whole, serve
+from assistant.http_process import open_socket, read_body, send_response, serve
 from assistant.knowledge.parsing import parse_document
 from assistant.local.gateway import CONTENT_TYPE, ResponseCutter, payload_part
 from tools.load import workload
@@ -381,7 +381,7 @@ class StandIns:
             delay_s, response = 0.0, Response(status_code=501)
         if self.delayed and delay_s:
             await asyncio.sleep(delay_s)
-        await send_whole(response, send)
+        await send_response(response, send)
 
     def _response(self, path: str, target: str, body: bytes) -> tuple[float, Response]:
         """Return a response and how long it takes. Raises UnknownCallError, KeyError, ValueError."""

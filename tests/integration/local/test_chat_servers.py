@@ -25,6 +25,7 @@ from assistant.domain.errors import (
 )
 from assistant.local.gateway import CONTENT_TYPE, open_gateway, payload_part
 from assistant.settings.local_models import ServedLlm
+from assistant.settings.process import GatewaySettings
 from tests.fakes.asgi_server import asgi_server
 from tests.fakes.chat_server import (
     TEXT,
@@ -50,7 +51,7 @@ def served(url: str, **more: object) -> ServedLlm:
 @asynccontextmanager
 async def through_gateway(model: ServedLlm) -> AsyncGenerator[SageMakerGenerator]:
     async with (
-        open_gateway({}, cut_seed=3, served={model.endpoint: model}) as gateway,
+        open_gateway(GatewaySettings(endpoints={}, served={model.endpoint: model})) as gateway,
         asgi_server(gateway) as url,
         open_sagemaker_runtime(region="us-east-1", endpoint_url=url) as runtime,
     ):

@@ -20,6 +20,7 @@ from botocore.exceptions import ClientError, EventStreamError
 from assistant.aws.clients import open_client
 from assistant.aws.sagemaker import InvocationError, open_sagemaker_runtime
 from assistant.local.gateway import open_gateway
+from assistant.settings.process import GatewaySettings
 from tests.fakes.asgi_server import asgi_server
 from tests.fakes.scripted_http import Exchange, Script, ScriptedServer, scripted_http
 
@@ -56,14 +57,12 @@ def serve() -> Serve:
     async def serving(script: Script) -> AsyncGenerator[Served]:
         async with scripted_http(script) as gone:
             pass
-        async with (
-            scripted_http(script) as container,
-            open_gateway({"llm": container.url, "gone": gone.url}, cut_seed=5) as gateway,
-            asgi_server(gateway) as url,
-        ):
-            served = Served(url, container)
-            yield served
-            served.close_clients()
+        async with scripted_http(script) as container:
+            settings = GatewaySettings(endpoints={"llm": container.url, "gone": gone.url}, cut_seed=5)
+            async with open_gateway(settings) as gateway, asgi_server(gateway) as url:
+                served = Served(url, container)
+                yield served
+                served.close_clients()
 
     return serving
 
@@ -290,7 +289,7 @@ async def test_an_endpoint_that_comes_later_is_read_from_the_file(tmp_path: Path
     file = tmp_path / "endpoints.json"
     async with (
         scripted_http(echo) as container,
-        open_gateway({}, cut_seed=5, more=file) as gateway,
+        open_gateway(GatewaySettings(endpoints={}, endpoints_file=file)) as gateway,
         asgi_server(gateway) as url,
         open_sagemaker_runtime(
             region="us-east-1", endpoint_url=url, access_key_id="AKIDLOCAL", secret_access_key="x"
