@@ -84,6 +84,74 @@ class _SharedCall:
     """What the record says when nobody waits any more."""
 
 
+class _SharedCalls:
+    """Calls of systems in progress and those just done, which elements with the same key share."""
+
+    def __init__(self) -> None:
+        self._by_key: dict[_Key, _SharedCall] = {}
+        """Running or done; the oldest first."""
+        self._running: set[_SharedCall] = set()
+        """Those that run, also the ones that nobody may join any more."""
+
+    def get(self, key: _Key) -> _SharedCall | None:
+        """Return the call with this key, unless it failed."""
+        call = self._by_key.get(key)
+        return None if call is None or _failed(call.task) else call
+
+    async def close(self) -> None:
+        calls = list(self._running)
+        for call in calls:
+            self._end(call, ElementProblem.CANCELLED)
+        await asyncio.gather(*(call.task for call in calls), return_exceptions=True)
+
+    def begin(self, call: _SharedCall, work: Coroutine[None, None, Reading]) -> None:
+        """Begin a call. It is forgotten after an answer's longest time, with the values."""
+        while len(self._by_key) >= _MOST_SHARED:
+            del self._by_key[next(iter(self._by_key))]  # those who wait for it still get it
+        call.task = asyncio.create_task(work)
+        self._by_key[call.key] = call
+        self._running.add(call)
+
+        def ended(task: asyncio.Task[Reading]) -> None:
+            self._running.discard(call)
+            _failed(task)  # reads the error, which those who waited may not be there to read
+
+        call.task.add_done_callback(ended)
+        asyncio.get_running_loop().call_later(_SHARED_S, self._forget, call)
+
+    def _forget(self, call: _SharedCall) -> None:
+        if self._by_key.get(call.key) is call:
+            del self._by_key[call.key]
+
+    async def wait(self, call: _SharedCall, deadline: Deadline) -> Reading:
+        """Return the reading of a call. The last one that stops waiting ends it.
+
+        Raises LiveReadError, TimeoutError.
+        """
+        call.waiting += 1
+        left_as = ElementProblem.CANCELLED
+        try:
+            await asyncio.wait([call.task], timeout=deadline.remaining_s())
+            left_as = ElementProblem.SYSTEM_LATE
+        finally:
+            call.waiting -= 1
+            if not call.waiting:
+                self._end(call, left_as)
+        if not call.task.done():
+            raise TimeoutError
+        if call.task.cancelled():
+            raise LiveReadError(ElementProblem.CANCELLED, "The read was cancelled. Retry.")
+        return call.task.result()
+
+    def _end(self, call: _SharedCall, problem: ElementProblem) -> None:
+        """Cancel a call that still waits for its system; the record says ``problem``."""
+        if call.task.done() or call.is_over:
+            return
+        self._forget(call)
+        call.is_over, call.left_as = True, problem
+        call.task.cancel()
+
+
 @dataclass(slots=True, eq=False)
 class ConnectedElements:
     """``LiveElements`` of the systems in a tenant file."""
@@ -103,10 +171,7 @@ class ConnectedElements:
         init=False, default_factory=dict[_Key, tuple[Reading, float]]
     )
     """Readings that are nobody's, each until its monotonic time; the oldest first."""
-    _shared: dict[_Key, _SharedCall] = field(init=False, default_factory=dict[_Key, _SharedCall])
-    """Calls of requests, running or done; the oldest first."""
-    _running: set[_SharedCall] = field(init=False, default_factory=set[_SharedCall])
-    """Those that run, also the ones that nobody may join any more."""
+    _shared: _SharedCalls = field(init=False, default_factory=_SharedCalls)
 
     def __post_init__(self) -> None:
         self._named = {
@@ -165,10 +230,7 @@ class ConnectedElements:
 
     async def close(self) -> None:
         """Cancel the calls in progress, and wait until each is recorded."""
-        calls = list(self._running)
-        for call in calls:
-            self._end(call, ElementProblem.CANCELLED)
-        await asyncio.gather(*(call.task for call in calls), return_exceptions=True)
+        await self._shared.close()
 
     # --- who may --------------------------------------------------------------------------------------
     async def _allowed(self, named: _Named, caller: Caller) -> FoundParameters:
@@ -222,10 +284,10 @@ class ConnectedElements:
         customer = None if caller.context is None else caller.context.customer
         mine = (*rights, caller.request_id, caller.answer_id, caller.identity.agent, customer)
         call = self._shared.get(mine)
-        if call is None or _failed(call.task):
+        if call is None:
             call = _SharedCall(mine)
-            self._begin(call, self._call(call, named, found, caller, deadline))
-        reading = await self._waited(call, deadline)
+            self._shared.begin(call, self._call(call, named, found, caller, deadline))
+        reading = await self._shared.wait(call, deadline)
         if operation.cache_s:
             self._keep(rights, reading, operation.cache_s)
         return reading, False
@@ -239,56 +301,6 @@ class ConnectedElements:
             or sum(kept.size for kept, _ in self._cache.values()) > _MOST_CACHED_CHARACTERS
         ):
             del self._cache[next(iter(self._cache))]
-
-    def _begin(self, call: _SharedCall, work: Coroutine[None, None, Reading]) -> None:
-        """Begin a call that elements with the same key share.
-
-        It is forgotten after an answer's longest time, with the values.
-        """
-        while len(self._shared) >= _MOST_SHARED:
-            del self._shared[next(iter(self._shared))]  # those who wait for it still get it
-        call.task = asyncio.create_task(work)
-        self._shared[call.key] = call
-        self._running.add(call)
-
-        def ended(task: asyncio.Task[Reading]) -> None:
-            self._running.discard(call)
-            _failed(task)  # reads the error, which those who waited may not be there to read
-
-        call.task.add_done_callback(ended)
-        asyncio.get_running_loop().call_later(_SHARED_S, self._forget, call)
-
-    def _forget(self, call: _SharedCall) -> None:
-        if self._shared.get(call.key) is call:
-            del self._shared[call.key]
-
-    async def _waited(self, call: _SharedCall, deadline: Deadline) -> Reading:
-        """Return the reading of a call. The last one that stops waiting ends it.
-
-        Raises LiveReadError, TimeoutError.
-        """
-        call.waiting += 1
-        left_as = ElementProblem.CANCELLED
-        try:
-            await asyncio.wait([call.task], timeout=deadline.remaining_s())
-            left_as = ElementProblem.SYSTEM_LATE
-        finally:
-            call.waiting -= 1
-            if not call.waiting:
-                self._end(call, left_as)
-        if not call.task.done():
-            raise TimeoutError
-        if call.task.cancelled():
-            raise LiveReadError(ElementProblem.CANCELLED, "The read was cancelled. Retry.")
-        return call.task.result()
-
-    def _end(self, call: _SharedCall, problem: ElementProblem) -> None:
-        """Cancel a call that still waits for its system; the record says ``problem``."""
-        if call.task.done() or call.is_over:
-            return
-        self._forget(call)
-        call.is_over, call.left_as = True, problem
-        call.task.cancel()
 
     async def _call(
         self, call: _SharedCall, named: _Named, found: FoundParameters, caller: Caller, deadline: Deadline
