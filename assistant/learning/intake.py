@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import structlog
 
@@ -43,21 +44,14 @@ def gap_id(question: str) -> str:
     return f"gap-{hashlib.sha256(fold(question).encode()).hexdigest()[:24]}"
 
 
+@dataclass(frozen=True, slots=True)
 class OpenCases:
     """``CaseIntake`` over a desk."""
 
-    def __init__(
-        self,
-        store: DeskStore,
-        *,
-        records: AnswerRecords,
-        language: Language,
-        clock: Clock,
-    ) -> None:
-        self._store = store
-        self._records = records
-        self._language = language
-        self._clock = clock
+    store: DeskStore
+    records: AnswerRecords
+    language: Language
+    clock: Clock
 
     async def take(self, events: Sequence[FeedbackEvent]) -> None:
         for event in events:
@@ -66,16 +60,16 @@ class OpenCases:
 
     async def _open(self, event: FeedbackEvent, reason: CaseReason) -> None:
         item_id = case_id(event.answer_id, reason)
-        if await self._store.get(DeskKind.CASE, item_id) is not None:
+        if await self.store.get(DeskKind.CASE, item_id) is not None:
             return
-        record = await self._records.get_answer(event.answer_id)
+        record = await self.records.get_answer(event.answer_id)
         question = None if record is None else record.question
         quoted = [shown.document_id for shown in event.documents if shown.is_quoted]
         nearest = [shown.document_id for shown in event.documents[:_CANDIDATES]]
         case = Case(
             answer_id=event.answer_id,
             reason=reason,
-            opened_at=self._clock.now(),
+            opened_at=self.clock.now(),
             documents=tuple(dict.fromkeys(quoted or nearest)),
             reader_labels=event.reader_labels,
             verdict_reasons=event.reasons if reason is CaseReason.BAD_VERDICT else (),
@@ -87,17 +81,17 @@ class OpenCases:
             case = case.model_copy(update={"gap": gap_id(question)})
         item = first_revision(DeskKind.CASE, item_id, case, by=INTAKE, at=case.opened_at)
         try:
-            await self._store.put(item)
+            await self.store.put(item)
         except ConflictError:  # another mover opened it in this moment
             _log.info("case_opened_before", case_id=item_id)
 
     async def _joined(self, case: Case, question: str) -> Case:
         """Return the case with what it shares with others, and the unresolved one that it joins."""
-        same = [self._language.same_question(question), case.reason, case.reader_labels, case.documents]
+        same = [self.language.same_question(question), case.reason, case.reader_labels, case.documents]
         same_hash = hashlib.sha256(json.dumps(same).encode()).hexdigest()
         open_cases = (
             item.item_id
-            for item in await self._store.list(DeskKind.CASE, limit=_COMPARED)
+            for item in await self.store.list(DeskKind.CASE, limit=_COMPARED)
             for other in [body_of_item(item, Case)]
             if other.same_hash == same_hash and other.joined is None and other.state not in _CLOSED
         )

@@ -107,11 +107,6 @@ PATTERNS: Mapping[str, re.Pattern[str]] = {
 }
 _OTHER_NUMBER, _EXPLAINED = PATTERNS["other_number"], PATTERNS["explained"]
 """Directly before a number or its label: it is of another kind; before it in its sentence: what it is of."""
-_REFUSED: Mapping[str | None, re.Pattern[str] | None] = {
-    None: _OTHER_NUMBER,
-    "explained": _EXPLAINED,
-    "": None,
-}
 _IS_YEAR = re.compile(r"(?:19|20)\d{2}")
 _IS_DATE = re.compile(_expanded(r"(?:19|20)\d{2}([-/.])\d{1,2}\1\d{1,2}|%part%([-/.])%part%\2%year%"))
 _TOLL_FREE = re.compile(r"\+?1?\W{0,2}8(?:00|33|44|55|66|77|88)\D")
@@ -248,7 +243,7 @@ _RULES = tuple(
         pattern=compiled(entry["pattern"]),
         score=entry["score"],
         accepts=_accepts(entry),
-        refused_after=_REFUSED[entry.get("refused_after")],
+        refused_after=PATTERNS.get(entry.get("refused_after", "other_number")),
         is_tried_again=entry.get("is_tried_again", False),
     )
     for entry in _PATTERNS["rules"]
