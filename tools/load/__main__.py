@@ -2,7 +2,6 @@
 
 python -m tools.load              about five minutes on two cores; fails unless every figure holds
 python -m tools.load --quick      less than a minute; fails unless every answer is right
-python -m tools.load --profile F  where the CPU of short answers goes, as a flame graph in the file F (SVG)
 """
 
 from __future__ import annotations
@@ -11,10 +10,7 @@ import argparse
 import asyncio
 import math
 import os
-import shutil
-import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -312,22 +308,6 @@ def _state_with_records(scene: Scene) -> dict[str, Any]:
     return state
 
 
-def profile_service(scene: Scene, *, into: Path) -> None:
-    """Draw where the service's CPU goes while it gives short answers."""
-    spy = shutil.which("py-spy", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
-    if spy is None:
-        raise SystemExit("py-spy is not installed. Run: pip install py-spy")
-    service = scene.start_warm_service()
-    command = [spy, "record", "--pid", str(service.pid), "--rate", "250", "--output", str(into)]
-    watching = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    try:
-        run = scene.load(service, **_SHORT, duration_s=8.0)
-    finally:
-        watching.send_signal(signal.SIGINT)  # it writes what it has
-        watching.wait(30)
-    print(f"{run.outcome.answers} answers, {run.cpu_an_answer_ms:.1f} ms of CPU each: {into}")
-
-
 # --- figures --------------------------------------------------------------------------------------------
 
 
@@ -420,19 +400,15 @@ def _errors(outcomes: Sequence[LoadOutcome]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--profile", type=Path, metavar="FILE")
-    arguments = parser.parse_args()
+    quick = parser.parse_args().quick
     end_on_signals()
-    effort, began_s = QUICK if arguments.quick else Effort(), time.monotonic()
+    effort, began_s = QUICK if quick else Effort(), time.monotonic()
 
     def say(what: str) -> None:
         print(f"{time.monotonic() - began_s:6.0f} s  {what}", file=sys.stderr, flush=True)
 
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as processes:
         scene = Scene(processes, Path(scratch))
-        if arguments.profile is not None:
-            profile_service(scene, into=arguments.profile)
-            return 0
         before = os.getloadavg()[0]
         rows = measure(scene, effort, say=say)
     print(figures_table(rows), end="")
