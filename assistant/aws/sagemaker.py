@@ -13,6 +13,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, TypeVar, cast
 from urllib.parse import quote
 
@@ -235,16 +236,15 @@ _END_TIMEOUT_S = 0.25
 """Wait for the end of the response after its last chunk: then the connection can be reused."""
 
 
+@dataclass(frozen=True, slots=True)
 class SageMakerGenerator:
     """An ``AnswerGenerator`` of one endpoint."""
 
-    def __init__(
-        self, client: SageMakerRuntime, *, endpoint: str, stall_timeout_s: float = _STALL_TIMEOUT_S
-    ) -> None:
-        self._client = client
-        self._endpoint = endpoint
-        self._stall_timeout_s = stall_timeout_s
-        self._budget = RetryBudget()
+    client: SageMakerRuntime
+    _: KW_ONLY
+    endpoint: str
+    stall_timeout_s: float = _STALL_TIMEOUT_S
+    _budget: RetryBudget = field(default_factory=RetryBudget, init=False)
 
     @asynccontextmanager
     async def stream(
@@ -262,7 +262,7 @@ class SageMakerGenerator:
             sleep=asyncio.sleep,
         )
         stream = SageMakerGenerationStream(
-            response, inference_id=inference_id, stall_timeout_s=self._stall_timeout_s, deadline=deadline
+            response, inference_id=inference_id, stall_timeout_s=self.stall_timeout_s, deadline=deadline
         )
         try:
             yield stream
@@ -274,8 +274,8 @@ class SageMakerGenerator:
     ) -> aiohttp.ClientResponse:
         try:
             async with asyncio.timeout(deadline.within_s(_FIRST_BYTE_TIMEOUT_S)):
-                return await self._client.invoke_with_stream(
-                    self._endpoint, body=_body(request), inference_id=inference_id
+                return await self.client.invoke_with_stream(
+                    self.endpoint, body=_body(request), inference_id=inference_id
                 )
         except TimeoutError:
             if deadline.remaining_s() <= 0.0:
@@ -418,27 +418,20 @@ _BATCHES_AT_ONCE = 2
 _REQUEST_TIMEOUT_S = 60.0
 
 
+@dataclass(frozen=True, slots=True)
 class SageMakerEmbedder:
     """A ``TextEmbedder`` and ``PassageEmbedder`` of one endpoint.
 
     ``purpose`` goes with each call, so that captured questions and passages can be told apart.
     """
 
-    def __init__(
-        self,
-        client: SageMakerRuntime,
-        *,
-        endpoint: str,
-        dimensions: int,
-        purpose: CapturePurpose,
-        request_timeout_s: float = _REQUEST_TIMEOUT_S,
-    ) -> None:
-        self._client = client
-        self._endpoint = endpoint
-        self._dimensions = dimensions
-        self._attributes = capture_attribute(purpose)
-        self._request_timeout_s = request_timeout_s
-        self._budget = RetryBudget()
+    client: SageMakerRuntime
+    _: KW_ONLY
+    endpoint: str
+    dimensions: int
+    purpose: CapturePurpose
+    request_timeout_s: float = _REQUEST_TIMEOUT_S
+    _budget: RetryBudget = field(default_factory=RetryBudget, init=False)
 
     async def embed(self, texts: Sequence[str], *, deadline: Deadline) -> list[list[float]]:
         """Return one unit-length vector a text, shape (len(texts), dimensions).
@@ -465,8 +458,9 @@ class SageMakerEmbedder:
 
     async def _invoke(self, body: bytes, deadline: Deadline) -> bytes:
         try:
-            async with asyncio.timeout(deadline.within_s(self._request_timeout_s)):
-                return await self._client.invoke(self._endpoint, body=body, attributes=self._attributes)
+            async with asyncio.timeout(deadline.within_s(self.request_timeout_s)):
+                attributes = capture_attribute(self.purpose)
+                return await self.client.invoke(self.endpoint, body=body, attributes=attributes)
         except TimeoutError:
             if deadline.remaining_s() <= 0.0:
                 raise DeadlineExceededError("The deadline passed while text was embedded.") from None
@@ -481,10 +475,10 @@ class SageMakerEmbedder:
             numbers = all(type(vector[0]) is float for vector in vectors)
         except (orjson.JSONDecodeError, TypeError, IndexError):
             raise EmbeddingUnavailableError("The embedding endpoint returned no vectors.") from None
-        if len(vectors) != count or shape - {self._dimensions} or not numbers:
+        if len(vectors) != count or shape - {self.dimensions} or not numbers:
             raise EmbeddingUnavailableError(
                 f"The embedding endpoint returned {len(vectors)} vectors of {sorted(shape)} numbers, "
-                f"not {count} of {self._dimensions}: is it the model that the tenant file names?"
+                f"not {count} of {self.dimensions}: is it the model that the tenant file names?"
             )
         return vectors
 

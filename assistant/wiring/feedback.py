@@ -166,7 +166,7 @@ class RankingTurn:
 @asynccontextmanager
 async def open_ranking_turn(settings: LearningSettings) -> AsyncGenerator[RankingTurn]:
     """Raises ConfigurationError where the protected questions are missing or not this tenant's."""
-    from assistant.aws.s3_files import download_questions
+    from assistant.aws.s3 import download_questions
     from assistant.tuning.gate import read_protected
     from assistant.tuning.releases import LearnRanking
 

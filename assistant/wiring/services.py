@@ -363,7 +363,7 @@ class SearchDomain:
     async def schema(self) -> PassageSchema:
         """Return the schema for the model whose artifact is in S3. Raises ConfigurationError."""
         from assistant.aws.opensearch_schema import PassageSchema
-        from assistant.aws.s3_files import read_facts
+        from assistant.aws.s3 import read_facts
 
         settings = self.settings
         facts = await read_facts(
@@ -396,7 +396,7 @@ class Redacting:
 
 @asynccontextmanager
 async def open_receiving(settings: ReceivingSettings) -> AsyncGenerator[Receiving]:
-    from assistant.aws.s3_files import S3RawFiles
+    from assistant.aws.s3 import S3RawFiles
     from assistant.knowledge.add_documents import ReceiveRawFiles
     from assistant.knowledge.parsing_process import ParsingProcess
 
@@ -485,7 +485,7 @@ async def _one_tenant(settings: WorkerSettings, clients: ProcessClients) -> Asyn
 
 async def tenant_in(s3: Any, settings: ReceivingSettings | MovingSettings) -> TenantConfig:
     """Return the one tenant of a function. Raises ConfigurationError."""
-    from assistant.aws.s3_files import download_tenant_file
+    from assistant.aws.s3 import download_tenant_file
 
     await download_tenant_file(s3, uri=settings.tenant_file_s3, into=settings.tenants_dir)
     return _only(load_tenants(settings.tenants_dir).tenants.values(), settings.tenants_dir)

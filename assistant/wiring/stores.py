@@ -169,7 +169,7 @@ async def read_tenants(settings: StoreSettings, clients: ProcessClients) -> Tena
     key, object or variables; DependencyError when S3 does not respond.
     """
     if settings.tenant_file_s3 is not None:
-        from assistant.aws.s3_files import download_tenant_file
+        from assistant.aws.s3 import download_tenant_file
 
         s3 = await clients.aws("s3")
         await download_tenant_file(s3, uri=settings.tenant_file_s3, into=settings.tenants_dir)
@@ -524,7 +524,7 @@ async def _download(models: AbstractSet[str], settings: StoreSettings, clients: 
     """Copy the artifacts of models from S3, if the settings say so."""
     if settings.model_artifacts_s3 is None:
         return
-    from assistant.aws.s3_files import download_artifacts
+    from assistant.aws.s3 import download_artifacts
 
     await download_artifacts(
         await clients.aws("s3"),

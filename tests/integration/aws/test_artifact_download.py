@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from assistant.aws.clients import open_client
-from assistant.aws.s3_files import download_artifacts, download_tenant_file
+from assistant.aws.s3 import download_artifacts, download_tenant_file
 from assistant.domain.errors import ConfigurationError, DependencyError
 from assistant.model_artifacts import read_model_facts
 from assistant.settings.process import WorkerSettings
