@@ -41,10 +41,7 @@ def contradictions(
     yield from _zones(tenant, place)
     yield from _profile(tenant, place, models)
     yield from _certificate(edge, place)
-    yield from _ranges(tenant, models)
-    yield from _names(tenant)
-    yield from _second_model(tenant)
-    yield from _kept_vectors(tenant)
+    yield from _models(tenant, models)
     yield from _power(tenant)
     yield from _reach(tenant)
 
@@ -187,21 +184,26 @@ def _asking(llm: LlmManifest, *, prompts: Mapping[str, bool]) -> Iterator[Contra
         )
 
 
-def _second_model(tenant: TenantConfig) -> Iterator[Contradiction]:
+def _models(tenant: TenantConfig, models: ModelsSection) -> Iterator[Contradiction]:
     if tenant.embedding_next is not None:
         yield Contradiction(
             ("embedding_next",),
             "no stack makes a second embedding endpoint yet (docs/decisions/0055). Remove the section.",
         )
-
-
-def _kept_vectors(tenant: TenantConfig) -> Iterator[Contradiction]:
     if tenant.embedding.vectors is not None:
         yield Contradiction(
             ("embedding", "vectors"),
             f'"{tenant.embedding.vectors}" is for a demo on one machine: a deployed worker has no such file, '
             "and asks the endpoint for every vector. Delete the line.",
         )
+    if tenant.embedding.endpoint == tenant.generation.endpoint:
+        yield Contradiction(
+            ("generation", "endpoint"), f'"{tenant.generation.endpoint}" is the embedding endpoint too.'
+        )
+    if models.min_instances > models.max_instances:
+        yield Contradiction(("models", "min_instances"), f"{models.min_instances} is over max_instances.")
+    if tenant.tasks.min_tasks > tenant.tasks.max_tasks:
+        yield Contradiction(("tasks", "min_tasks"), f"{tenant.tasks.min_tasks} is over max_tasks.")
 
 
 def _zones(tenant: TenantConfig, place: PlaceSection) -> Iterator[Contradiction]:
@@ -255,20 +257,6 @@ def _certificate(edge: EdgeSection, place: PlaceSection) -> Iterator[Contradicti
     ]
     if wrong:
         yield Contradiction(("edge", "certificate_arn"), f"it is in {'; '.join(wrong)}.")
-
-
-def _ranges(tenant: TenantConfig, models: ModelsSection) -> Iterator[Contradiction]:
-    if models.min_instances > models.max_instances:
-        yield Contradiction(("models", "min_instances"), f"{models.min_instances} is over max_instances.")
-    if tenant.tasks.min_tasks > tenant.tasks.max_tasks:
-        yield Contradiction(("tasks", "min_tasks"), f"{tenant.tasks.min_tasks} is over max_tasks.")
-
-
-def _names(tenant: TenantConfig) -> Iterator[Contradiction]:
-    if tenant.embedding.endpoint == tenant.generation.endpoint:
-        yield Contradiction(
-            ("generation", "endpoint"), f'"{tenant.generation.endpoint}" is the embedding endpoint too.'
-        )
 
 
 def _power(tenant: TenantConfig) -> Iterator[Contradiction]:

@@ -460,17 +460,28 @@ class FunctionSettings(ProcessSettings):
     """Lowest level that is logged."""
 
 
-class ReceivingSettings(FunctionSettings):
-    """``receive_documents``: turns raw files of the inbox into documents."""
-
-    model_config = SettingsConfigDict(env_prefix="ASSISTANT_RECEIVE_")
+class _DocumentFunctionSettings(FunctionSettings):
+    """Functions that read the tenant file and documents."""
 
     documents_bucket: str
     """S3 bucket of documents and their parsed text."""
-    documents_key_id: str | None = None
-    """KMS key that encrypts documents; the bucket's default when absent."""
     states_table: str
     """DynamoDB table of the documents' states."""
+    tenant_file_s3: str = Field(pattern=TENANT_FILE_PATTERN)
+    """`s3://bucket/key.toml`: the tenant file."""
+    tenants_dir: Path = _SCRATCH / "tenants"
+    """Folder into which the tenant file is copied."""
+    metrics_service: str
+    """Value of the metrics' dimension `Service`."""
+
+
+class ReceivingSettings(_DocumentFunctionSettings):
+    """``receive_documents``: turns raw files of the inbox into documents, by the tenant file's sources."""
+
+    model_config = SettingsConfigDict(env_prefix="ASSISTANT_RECEIVE_")
+
+    documents_key_id: str | None = None
+    """KMS key that encrypts documents; the bucket's default when absent."""
     ingestion_queue_url: str
     """SQS queue of single documents to index."""
     bulk_queue_url: str
@@ -479,12 +490,6 @@ class ReceivingSettings(FunctionSettings):
     """SQS queue of documents to remove from the index."""
     inbox_bucket: str
     """S3 bucket of raw files."""
-    tenant_file_s3: str = Field(pattern=TENANT_FILE_PATTERN)
-    """`s3://bucket/key.toml`: the tenant file, which lists the sources."""
-    tenants_dir: Path = _SCRATCH / "tenants"
-    """Folder into which the tenant file is copied."""
-    metrics_service: str
-    """Value of the metrics' dimension `Service`."""
 
 
 class _IndexFunctionSettings(WorkerSettings):
@@ -573,8 +578,9 @@ class RedactingSettings(FunctionSettings):
     """Age at which the sweep redacts a raw object: its event was lost, or its retries failed."""
 
 
-class MovingSettings(FunctionSettings):
-    """``move_feedback``: moves signals from the records to the feedback store, and erases a patient's."""
+class MovingSettings(_DocumentFunctionSettings):
+    """``move_feedback``: moves signals from the records to the feedback store, of the kinds that the tenant
+    file switches on, and erases a patient's."""
 
     model_config = SettingsConfigDict(env_prefix="ASSISTANT_MOVE_")
 
@@ -584,10 +590,6 @@ class MovingSettings(FunctionSettings):
     """DynamoDB table with the keys of sealed texts."""
     desk_table: str
     """DynamoDB table of the review desk, where cases are opened."""
-    states_table: str
-    """DynamoDB table of the documents' states."""
-    documents_bucket: str
-    """S3 bucket of documents and their parsed text."""
     labels_bucket: str
     """S3 bucket of events."""
     texts_bucket: str
@@ -596,14 +598,8 @@ class MovingSettings(FunctionSettings):
     """KMS key that encrypts both; the buckets' default when absent."""
     pseudonyms_parameter: str = Field(min_length=1)
     """Name of the SSM parameter with the key of pseudonyms."""
-    tenant_file_s3: str = Field(pattern=TENANT_FILE_PATTERN)
-    """`s3://bucket/key.toml`: the tenant file, which switches kinds of feedback on and off."""
-    tenants_dir: Path = _SCRATCH / "tenants"
-    """Folder into which the tenant file is copied."""
     within_s: float = Field(default=50.0, gt=0, le=840.0)
     """After this time no further group is begun."""
-    metrics_service: str
-    """Value of the metrics' dimension `Service`."""
 
 
 class LearningSettings(FunctionSettings):

@@ -19,7 +19,7 @@ from datetime import UTC, date, datetime
 from functools import lru_cache
 from itertools import count
 from math import sqrt
-from typing import Any
+from typing import Any, TypeVar
 
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -71,6 +71,7 @@ from assistant.settings.tenant import TenantConfig
 from assistant.text.language import language
 from assistant.twins import known_item, retrieved
 
+Given = TypeVar("Given", StoredVerdict, StoredSent, StoredAct)
 UPDATED_AT = datetime(2026, 3, 1, tzinfo=UTC)
 DIMENSIONS = 384
 PASSAGE_TOKENS = 256
@@ -432,37 +433,16 @@ class InMemoryRecords:
         return sorted(found, key=lambda record: record.asked_at)[-limit:]
 
     async def append_verdict(self, answer_id: str, verdict: Verdict, *, agent: str) -> StoredVerdict:
-        self._check()
         new = StoredVerdict(answer_id=answer_id, agent=agent, at=self._clock.now(), verdict=verdict)
-        for stored in self.verdicts:
-            if stored.verdict.verdict_id == verdict.verdict_id:
-                if stored.model_copy(update={"at": new.at}) != new:
-                    raise ConflictError("This verdict_id was used with other content.")
-                return stored
-        self.verdicts.append(new)
-        return new
+        return self._append(self.verdicts, new, id_of=lambda stored: stored.verdict.verdict_id)
 
     async def append_sent(self, answer_id: str, sent: Sent, *, agent: str) -> StoredSent:
-        self._check()
         new = StoredSent(answer_id=answer_id, agent=agent, at=self._clock.now(), sent=sent)
-        for stored in self.sent:
-            if stored.sent.send_id == sent.send_id:
-                if stored.model_copy(update={"at": new.at}) != new:
-                    raise ConflictError("This send_id was used with other content.")
-                return stored
-        self.sent.append(new)
-        return new
+        return self._append(self.sent, new, id_of=lambda stored: stored.sent.send_id)
 
     async def append_act(self, answer_id: str, act: Act, *, agent: str) -> StoredAct:
-        self._check()
         new = StoredAct(answer_id=answer_id, agent=agent, at=self._clock.now(), act=act)
-        for stored in self.acts:
-            if stored.act.act_id == act.act_id:
-                if stored.model_copy(update={"at": new.at}) != new:
-                    raise ConflictError("This act_id was used with other content.")
-                return stored
-        self.acts.append(new)
-        return new
+        return self._append(self.acts, new, id_of=lambda stored: stored.act.act_id)
 
     async def list_acts(self, answer_id: str) -> list[StoredAct]:
         self._check()
@@ -488,6 +468,16 @@ class InMemoryRecords:
         start = int(query.after or 0)
         end = start + query.limit
         return AccessPage(tuple(found[start:end]), str(end) if end < len(found) else None)
+
+    def _append(self, kept: list[Given], new: Given, *, id_of: Callable[[Given], str]) -> Given:
+        self._check()
+        for stored in kept:
+            if id_of(stored) == id_of(new):
+                if stored.model_copy(update={"at": new.at}) != new:
+                    raise ConflictError(f"The id {id_of(new)} was used with other content.")
+                return stored
+        kept.append(new)
+        return new
 
     def _check(self) -> None:
         if self.error is not None:
