@@ -172,8 +172,9 @@ class AccountChecks:
         """Check that each service is in the tenant's zones; zone names differ from account to account."""
         known: dict[str, set[str]] = {}
         for name in interface_services(self.templates):
-            call, given = "describe_vpc_endpoint_services", {"ServiceNames": [name]}
-            found = self.aws.call("ec2", call, missing="InvalidServiceName", **given)
+            found = self.aws.call(
+                "ec2", "describe_vpc_endpoint_services", missing="InvalidServiceName", ServiceNames=[name]
+            )
             if found is None or not found["ServiceDetails"]:
                 yield self._absent_service(name)
             else:

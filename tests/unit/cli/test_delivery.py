@@ -8,7 +8,7 @@ import re
 import subprocess
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from assistant.cli.aws import DEPLOY_LIMIT_S
+from tests.fakes.http_pages import http_pages
 from tests.fakes.tenant_files import committed_tenant
 from tools.tenant_matrix import matrix
 
@@ -102,27 +103,22 @@ def test_the_token_is_renewed_for_as_long_as_the_job_lasts(job: str) -> None:
 class Issuer:
     """GitHub's side: a token a request, ``token 1``, ``token 2``, … Some requests are refused."""
 
-    def __init__(self, home: Path, *, refused: frozenset[int] = frozenset()) -> None:
+    def __init__(self, home: Path) -> None:
         self.home = home
-        self.refused = refused
+        self.address = ""
+        self.refused: set[int] = set()
         self.paths: list[str] = []
         self.found: list[str] = []
         """What stood in the file when each request came."""
         self.many = threading.Event()
-        issuer = self
+        self.pipe = os.pipe()
+        """The second end is open for as long as anything of the script runs."""
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                status, said = issuer.answer(self.path, self.headers["Authorization"])
-                self.send_response(status)
-                self.end_headers()
-                self.wfile.write(said)
-
-            def log_message(self, format: str, *args: Any) -> None:
-                del format, args
-
-        self.server = HTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+    def respond(self, request: BaseHTTPRequestHandler) -> None:
+        status, said = self.answer(request.path, request.headers["Authorization"])
+        request.send_response(status)
+        request.end_headers()
+        request.wfile.write(said)
 
     def answer(self, path: str, authorization: str) -> tuple[int, bytes]:
         file = self.home / "aws-token"
@@ -135,17 +131,12 @@ class Issuer:
             return 403, b"{}"
         return 200, json.dumps({"value": f"token {count}"}).encode()
 
-    def end(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-
-    def run(self, argument: str, *, granted: bool = True, inherited: int) -> int:
-        """Run the script; ``inherited`` is a pipe's end that is open for as long as anything of it runs."""
+    def run(self, argument: str, *, granted: bool = True) -> int:
         environment = os.environ | {
             "RUNNER_TEMP": str(self.home),
             "GITHUB_ENV": str(self.home / "env"),
             "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "request-token" if granted else "another",
-            "ACTIONS_ID_TOKEN_REQUEST_URL": f"http://127.0.0.1:{self.server.server_port}/token?v=1",
+            "ACTIONS_ID_TOKEN_REQUEST_URL": f"{self.address}/token?v=1",
             "NO_PROXY": "127.0.0.1",
             "OIDC_PAUSE_S": "0.02",
         }
@@ -154,30 +145,28 @@ class Issuer:
             env=environment,
             timeout=60,
             check=False,
-            pass_fds=[inherited],
+            pass_fds=[self.pipe[1]],
         )
         return done.returncode
 
+    def wait_for_its_end(self) -> None:
+        """Return once the last process that holds the second end is gone."""
+        os.close(self.pipe[1])
+        assert os.read(self.pipe[0], 1) == b""
+        os.close(self.pipe[0])
+
 
 @pytest.fixture
-def pipe() -> Iterator[tuple[int, int]]:
-    ours, theirs = os.pipe()
-    yield ours, theirs
-    os.close(ours)
-
-
-def wait_for_its_end(pipe: tuple[int, int]) -> None:
-    ours, theirs = pipe
-    os.close(theirs)
-    assert os.read(ours, 1) == b""  # until the last process that holds the other end is gone
+def issuer(tmp_path: Path) -> Iterator[Issuer]:
+    issuer = Issuer(tmp_path)
+    with http_pages(issuer.respond) as issuer.address:
+        yield issuer
 
 
 @pytest.mark.loopback
-def test_the_token_is_where_the_sdks_look(tmp_path: Path, pipe: tuple[int, int]) -> None:
-    issuer = Issuer(tmp_path)
-    assert issuer.run("0", inherited=pipe[1]) == 0
-    wait_for_its_end(pipe)
-    issuer.end()
+def test_the_token_is_where_the_sdks_look(tmp_path: Path, issuer: Issuer) -> None:
+    assert issuer.run("0") == 0
+    issuer.wait_for_its_end()
     (line,) = (tmp_path / "env").read_text().splitlines()
     name, _, file = line.partition("=")
     assert name == "AWS_WEB_IDENTITY_TOKEN_FILE"
@@ -186,47 +175,36 @@ def test_the_token_is_where_the_sdks_look(tmp_path: Path, pipe: tuple[int, int])
 
 
 @pytest.mark.loopback
-def test_without_a_token_the_job_ends(tmp_path: Path, pipe: tuple[int, int]) -> None:
-    issuer = Issuer(tmp_path)
-    assert issuer.run("360", granted=False, inherited=pipe[1]) != 0
-    wait_for_its_end(pipe)
-    issuer.end()
+def test_without_a_token_the_job_ends(tmp_path: Path, issuer: Issuer) -> None:
+    assert issuer.run("360", granted=False) != 0
+    issuer.wait_for_its_end()
     assert len(issuer.paths) == 1
     assert not (tmp_path / "env").exists()
 
 
 @pytest.mark.loopback
-def test_the_token_is_written_anew_every_four_minutes_of_the_job(
-    tmp_path: Path, pipe: tuple[int, int]
-) -> None:
-    issuer = Issuer(tmp_path)
-    assert issuer.run("12", inherited=pipe[1]) == 0
-    wait_for_its_end(pipe)
-    issuer.end()
+def test_the_token_is_written_anew_every_four_minutes_of_the_job(tmp_path: Path, issuer: Issuer) -> None:
+    assert issuer.run("12") == 0
+    issuer.wait_for_its_end()
     assert issuer.found == ["", "token 1", "token 2", "token 3"]
     assert (tmp_path / "aws-token").read_text() == "token 4"
 
 
 @pytest.mark.loopback
-def test_a_renewal_that_fails_leaves_the_token_and_is_tried_again(
-    tmp_path: Path, pipe: tuple[int, int]
-) -> None:
-    issuer = Issuer(tmp_path, refused=frozenset({2}))
-    assert issuer.run("8", inherited=pipe[1]) == 0
-    wait_for_its_end(pipe)
-    issuer.end()
+def test_a_renewal_that_fails_leaves_the_token_and_is_tried_again(tmp_path: Path, issuer: Issuer) -> None:
+    issuer.refused = {2}
+    assert issuer.run("8") == 0
+    issuer.wait_for_its_end()
     assert issuer.found == ["", "token 1", "token 1"]
     assert (tmp_path / "aws-token").read_text() == "token 3"
 
 
 @pytest.mark.loopback
-def test_the_end_of_the_job_ends_it(tmp_path: Path, pipe: tuple[int, int]) -> None:
-    issuer = Issuer(tmp_path)
-    assert issuer.run("1000000", inherited=pipe[1]) == 0
+def test_the_end_of_the_job_ends_it(issuer: Issuer) -> None:
+    assert issuer.run("1000000") == 0
     assert issuer.many.wait(30)
-    assert issuer.run("end", inherited=pipe[1]) == 0
-    wait_for_its_end(pipe)
-    issuer.end()
+    assert issuer.run("end") == 0
+    issuer.wait_for_its_end()
 
 
 # --- the roles that the workflow takes on -----------------------------------------------------------------

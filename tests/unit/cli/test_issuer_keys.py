@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
 
 from assistant.cli.aws import published_keys
 from assistant.domain.errors import DeploymentError
+from tests.fakes.http_pages import http_pages
 
 pytestmark = pytest.mark.loopback
 KEYS = {"keys": [{"kty": "EC", "kid": "one"}]}
@@ -22,18 +22,13 @@ def issuer() -> Iterator[Callable[..., str]]:
     """Serves what a test says by path; returns the issuer's address."""
     pages: dict[str, Any] = {}
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            found = pages.get(self.path)
-            self.send_response(200 if found is not None else 404)
-            self.end_headers()
-            self.wfile.write(found if isinstance(found, bytes) else json.dumps(found).encode())
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        found = pages.get(request.path)
+        request.send_response(200 if found is not None else 404)
+        request.end_headers()
+        request.wfile.write(found if isinstance(found, bytes) else json.dumps(found).encode())
 
-        def log_message(self, format: str, *args: Any) -> None: ...
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{server.server_address[1]}"
+    with http_pages(answer) as url:
 
         def publish(keys: Any = KEYS, **changes: str) -> str:
             found = {"issuer": url, "jwks_uri": f"{url}/keys"} | changes
@@ -41,7 +36,6 @@ def issuer() -> Iterator[Callable[..., str]]:
             return url
 
         yield publish
-        server.shutdown()
 
 
 def test_the_keys_are_those_that_the_issuer_names(issuer: Callable[..., str]) -> None:

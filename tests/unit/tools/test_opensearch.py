@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 
 from assistant.domain.errors import LocalRuntimeError
+from tests.fakes.http_pages import http_pages
 from tools.opensearch import node
 from tools.opensearch.artifacts import Artifact, Distribution, Manifest, unpack
 from tools.opensearch.node import find_java
@@ -31,23 +31,8 @@ class Repository:
 
     @contextmanager
     def serve(self) -> Iterator[str]:
-        repository = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                repository.answer(self)
-
-            def log_message(self, format: str, *args: object) -> None: ...
-
-        server = HTTPServer(("127.0.0.1", 0), Handler)
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}/maven"
-        finally:
-            server.shutdown()
-            thread.join()
-            server.server_close()
+        with http_pages(self.answer) as url:
+            yield f"{url}/maven"
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         self.paths.append(request.path)
