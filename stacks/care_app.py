@@ -69,14 +69,7 @@ class LinkProbe(Construct):
     function would be refused there. A deployment that finishes several stacks asks as many questions.
     """
 
-    def __init__(
-        self,
-        scope: Construct,
-        construct_id: str,
-        *,
-        care: CareApp,
-        place: FunctionPlace,
-    ) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, care: CareApp, place: FunctionPlace) -> None:
         super().__init__(scope, construct_id)
         self._tenant = tenant_of(self)
         role = FunctionRole(self, "Role", description="Asks one question through the private link")
@@ -371,11 +364,7 @@ class CareAppStack(TenantStack):
         called = called_services(self.callers)
         if groups.endpoints is not None:
             ServiceEndpoints(
-                self,
-                "ServiceEndpoints",
-                vpc=vpc,
-                security_group_id=groups.endpoints,
-                called=called,
+                self, "ServiceEndpoints", vpc=vpc, security_group_id=groups.endpoints, called=called
             )
             return
         named = self.tenant.config.network.endpoints

@@ -10,7 +10,7 @@ from aws_cdk import aws_emrserverless as emr
 from constructs import Construct
 
 from stacks.data.buckets import JOBS_REPLACED_DAYS, Keeping, TenantBucket
-from stacks.learning.stack import read_bucket, use_keys, write_folder
+from stacks.learning import read_bucket, use_keys, write_folder
 from stacks.outputs import Workload
 from stacks.policy import DOCUMENTS_BUCKET, NO_REPLICATION, exceptions, wildcard
 from stacks.roles import WorkloadRole, attach

@@ -14,16 +14,16 @@ from stacks.edge import EdgeStack
 from stacks.ingestion.stack import EXCEPTIONS as INGESTION_EXCEPTIONS
 from stacks.ingestion.stack import IngestionStack
 from stacks.keys import KeysStack
-from stacks.learning.stack import EXCEPTIONS as LEARNING_EXCEPTIONS
-from stacks.learning.stack import LearningStack
+from stacks.learning import EXCEPTIONS as LEARNING_EXCEPTIONS
+from stacks.learning import LearningStack
 from stacks.models.stack import EXCEPTIONS as MODELS_EXCEPTIONS
 from stacks.models.stack import ModelsStack
 from stacks.network.stack import EXCEPTIONS as NETWORK_EXCEPTIONS
 from stacks.network.stack import NetworkStack
 from stacks.observability.alarms import TenantMetrics
 from stacks.observability.stack import ObservabilityStack
-from stacks.orchestrator.stack import EXCEPTIONS as ORCHESTRATOR_EXCEPTIONS
-from stacks.orchestrator.stack import OrchestratorStack
+from stacks.orchestrator import EXCEPTIONS as ORCHESTRATOR_EXCEPTIONS
+from stacks.orchestrator import OrchestratorStack
 from stacks.policy import acknowledge
 from stacks.processes import refuse_unlocked
 from stacks.tenant import DeployedTenant

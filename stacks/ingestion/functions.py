@@ -284,12 +284,7 @@ class DocumentQueues:
 
 class DocumentFunctions(Construct):
     def __init__(
-        self,
-        scope: Construct,
-        construct_id: str,
-        *,
-        permissions: FunctionPermissions,
-        models: ModelsOutputs,
+        self, scope: Construct, construct_id: str, *, permissions: FunctionPermissions, models: ModelsOutputs
     ) -> None:
         super().__init__(scope, construct_id)
         self._permissions = permissions

@@ -45,6 +45,33 @@ DATA_COPIED = "DataCopied"
 BREAK_GLASS = "BreakGlassUsed"
 
 
+@dataclass(frozen=True, slots=True)
+class MetricSource:
+    """A publisher of metrics in CloudWatch: call it for a metric of a name."""
+
+    namespace: str
+    dimensions: Mapping[str, str]
+    statistic: str = "Sum"
+    minutes: int = 1
+    """Period unless a call gives another."""
+
+    def __call__(
+        self, name: str, statistic: str | None = None, *, minutes: int | None = None
+    ) -> cloudwatch.IMetric:
+        return cloudwatch.Metric(
+            namespace=self.namespace,
+            metric_name=name,
+            statistic=statistic or self.statistic,
+            dimensions_map=dict(self.dimensions),
+            period=cdk.Duration.minutes(minutes or self.minutes),
+        )
+
+
+def published_by(full_name: str, **dimensions: str) -> MetricSource:
+    """Return the source of what tasks and functions of a tenant publish."""
+    return MetricSource(deployed_names.NAMESPACE, {deployed_names.DIMENSION: full_name, **dimensions})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TenantMetrics:
     tenant: DeployedTenant
@@ -60,58 +87,53 @@ class TenantMetrics:
         """Namespace of what metric filters count in the tenant's logs."""
         return f"{deployed_names.NAMESPACE}/{self.tenant.full_name}"
 
-    def balancer(self, name: str, statistic: str, *, minutes: int = 1) -> cloudwatch.IMetric:
-        """Return a metric of the tasks behind the ALB:
+    @property
+    def balancer(self) -> MetricSource:
+        """The tasks behind the ALB:
         https://docs.aws.amazon.com/elasticloadbalancing/latest/application/
         load-balancer-cloudwatch-metrics.html"""
-        dimensions = {
-            "LoadBalancer": self.edge.load_balancer_full_name,
-            "TargetGroup": self.edge.target_group_full_name,
-        }
-        return metric("AWS/ApplicationELB", name, statistic, dimensions, minutes=minutes)
+        edge = self.edge
+        balancer, group = edge.load_balancer_full_name, edge.target_group_full_name
+        return MetricSource("AWS/ApplicationELB", {"LoadBalancer": balancer, "TargetGroup": group})
 
-    def service(self, name: str, statistic: str, *, minutes: int = 1) -> cloudwatch.IMetric:
-        dimensions = {deployed_names.DIMENSION: self.tenant.full_name}
-        return metric(deployed_names.NAMESPACE, name, statistic, dimensions, minutes=minutes)
+    @property
+    def service(self) -> MetricSource:
+        return published_by(self.tenant.full_name)
 
-    def system(self, system: str, name: str, statistic: str, *, minutes: int = 5) -> cloudwatch.IMetric:
-        """Return a metric of the calls of one live system: no data while nobody calls it."""
-        dimensions = {
-            deployed_names.DIMENSION: self.tenant.full_name,
-            deployed_names.SYSTEM_DIMENSION: system,
-        }
-        return metric(deployed_names.NAMESPACE, name, statistic, dimensions, minutes=minutes)
+    def system(self, system: str) -> MetricSource:
+        """The calls of one live system: no data while nobody calls it."""
+        return published_by(self.tenant.full_name, **{deployed_names.SYSTEM_DIMENSION: system})
 
-    def counted(
-        self, name: str, statistic: str = "Sum", *, minutes: int = 5, **dimensions: str
-    ) -> cloudwatch.IMetric:
-        return metric(self.own_namespace, name, statistic, dimensions, minutes=minutes)
+    @property
+    def counted(self) -> MetricSource:
+        return MetricSource(self.own_namespace, {}, minutes=5)
 
-    def tasks(self, name: str, statistic: str = "Average") -> cloudwatch.IMetric:
-        dimensions = {
-            "ClusterName": self.orchestrator.cluster_name,
-            "ServiceName": self.orchestrator.service_name,
-        }
-        return metric("AWS/ECS", name, statistic, dimensions)
+    @property
+    def tasks(self) -> MetricSource:
+        service = self.orchestrator
+        names = {"ClusterName": service.cluster_name, "ServiceName": service.service_name}
+        return MetricSource("AWS/ECS", names, "Average")
 
-    def endpoint(self, endpoint: str, name: str, statistic: str, *, minutes: int = 1) -> cloudwatch.IMetric:
-        """Return a metric of invocations:
-        https://docs.aws.amazon.com/sagemaker/latest/dg/monitoring-cloudwatch.html"""
-        dimensions = {"EndpointName": endpoint, "VariantName": VARIANT}
-        return metric("AWS/SageMaker", name, statistic, dimensions, minutes=minutes)
+    def endpoint(self, endpoint: str) -> MetricSource:
+        """Invocations: https://docs.aws.amazon.com/sagemaker/latest/dg/monitoring-cloudwatch.html"""
+        return MetricSource("AWS/SageMaker", {"EndpointName": endpoint, "VariantName": VARIANT})
 
-    def instances(
-        self, endpoint: str, name: str, statistic: str = "Average", *, minutes: int = 1
-    ) -> cloudwatch.IMetric:
-        """Return a metric of an endpoint's instances; it has no data while the endpoint is paused."""
-        dimensions = {"EndpointName": endpoint, "VariantName": VARIANT}
-        return metric("/aws/sagemaker/Endpoints", name, statistic, dimensions, minutes=minutes)
+    def instances(self, endpoint: str) -> MetricSource:
+        """An endpoint's instances; they have no data while the endpoint is paused."""
+        names = {"EndpointName": endpoint, "VariantName": VARIANT}
+        return MetricSource("/aws/sagemaker/Endpoints", names, "Average")
+
+    @property
+    def search(self) -> MetricSource:
+        """https://docs.aws.amazon.com/opensearch-service/latest/developerguide/managedomains-cloudwatchmetrics.html"""
+        names = {"DomainName": self.data.domain_name, "ClientId": self.tenant.place.account}
+        return MetricSource("AWS/ES", names, "Maximum")
 
     def while_on(
         self, watched: cloudwatch.IMetric, endpoint: str, *, label: str, minutes: int
     ) -> cloudwatch.IMetric:
         """Return a metric that has data only while an endpoint's instances have data: none while paused."""
-        running = self.instances(endpoint, "CPUUtilization", minutes=minutes)
+        running = self.instances(endpoint)("CPUUtilization", minutes=minutes)
         return cloudwatch.MathExpression(
             expression="IF(running > -1, watched)",
             using_metrics={"running": running, "watched": watched},
@@ -122,30 +144,23 @@ class TenantMetrics:
     def queues(self, name: str, statistic: str, queues: Sequence[str]) -> dict[str, cloudwatch.IMetric]:
         """Return one metric per queue, by its id in an expression."""
         return {
-            f"queue{number}": metric("AWS/SQS", name, statistic, {"QueueName": queue}, minutes=5)
+            f"queue{number}": MetricSource("AWS/SQS", {"QueueName": queue}, minutes=5)(name, statistic)
             for number, queue in enumerate(queues)
         }
 
-    def functions(self, name: str, statistic: str = "Sum") -> dict[str, cloudwatch.IMetric]:
+    def functions(self, name: str) -> dict[str, cloudwatch.IMetric]:
         functions = (*self.ingestion.function_names, *self.learning.function_names)
         return {
-            f"function{number}{name.lower()}": metric(
-                "AWS/Lambda", name, statistic, {"FunctionName": function}, minutes=5
-            )
+            f"function{number}{name.lower()}": _function(function)(name, minutes=5)
             for number, function in enumerate(functions)
         }
 
     def learner(self, name: str) -> cloudwatch.IMetric:
         """Return a metric of the function that learns rankings, which a tenant file may switch off."""
         *_, learner = self.learning.function_names
-        return metric("AWS/Lambda", name, "Sum", {"FunctionName": learner}, minutes=60)
+        return _function(learner)(name, minutes=60)
 
-    def search(self, name: str, statistic: str = "Maximum", *, minutes: int = 1) -> cloudwatch.IMetric:
-        """https://docs.aws.amazon.com/opensearch-service/latest/developerguide/managedomains-cloudwatchmetrics.html"""
-        dimensions = {"DomainName": self.data.domain_name, "ClientId": self.tenant.place.account}
-        return metric("AWS/ES", name, statistic, dimensions, minutes=minutes)
-
-    def tables(self, name: str, statistic: str = "Sum") -> dict[str, cloudwatch.IMetric]:
+    def tables(self, name: str) -> dict[str, cloudwatch.IMetric]:
         tables = {
             "records": self.data.records_table,
             "events": self.data.events_table,
@@ -153,24 +168,16 @@ class TenantMetrics:
             "desk": self.data.desk_table,
         }
         return {
-            f"{role}{name.lower()}": metric("AWS/DynamoDB", name, statistic, {"TableName": table}, minutes=5)
+            f"{role}{name.lower()}": MetricSource("AWS/DynamoDB", {"TableName": table})(name, minutes=5)
             for role, table in tables.items()
         }
 
     def machine(self, name: str, arn: str) -> cloudwatch.IMetric:
-        return metric("AWS/States", name, "Sum", {"StateMachineArn": arn}, minutes=5)
+        return MetricSource("AWS/States", {"StateMachineArn": arn})(name, minutes=5)
 
 
-def metric(
-    namespace: str, name: str, statistic: str, dimensions: Mapping[str, str], *, minutes: int = 1
-) -> cloudwatch.IMetric:
-    return cloudwatch.Metric(
-        namespace=namespace,
-        metric_name=name,
-        statistic=statistic,
-        dimensions_map=dict(dimensions),
-        period=cdk.Duration.minutes(minutes),
-    )
+def _function(name: str) -> MetricSource:
+    return MetricSource("AWS/Lambda", {"FunctionName": name})
 
 
 _MAX_SUMMED = 10
@@ -291,11 +298,9 @@ class TenantAlarms(Construct):
     def _models(self) -> Iterator[cloudwatch.Alarm]:
         metrics, models = self._metrics, self._metrics.models
         llm, embedding = models.llm_endpoint_name, models.embedding_endpoint_name
-        yield self._alarm("llm-failing", metrics.endpoint(llm, "Invocation5XXErrors", "Sum", minutes=5), 5)
-        yield self._alarm(
-            "llm-overloaded", metrics.endpoint(llm, "Invocation4XXErrors", "Sum", minutes=5), 20
-        )
-        failed = metrics.endpoint(embedding, "Invocation5XXErrors", "Sum", minutes=5)
+        yield self._alarm("llm-failing", metrics.endpoint(llm)("Invocation5XXErrors", minutes=5), 5)
+        yield self._alarm("llm-overloaded", metrics.endpoint(llm)("Invocation4XXErrors", minutes=5), 20)
+        failed = metrics.endpoint(embedding)("Invocation5XXErrors", minutes=5)
         yield self._alarm("embedding-failing", failed, 5)
 
     def _knowledge(self) -> Iterator[cloudwatch.Alarm]:
@@ -306,8 +311,8 @@ class TenantAlarms(Construct):
                 expression=f"IF(running > -1, MAX([{', '.join(ages)}]))",
                 using_metrics={
                     **ages,
-                    "running": metrics.instances(
-                        metrics.models.embedding_endpoint_name, "CPUUtilization", minutes=5
+                    "running": metrics.instances(metrics.models.embedding_endpoint_name)(
+                        "CPUUtilization", minutes=5
                     ),
                 },
                 label="Oldest document while on",
@@ -359,9 +364,10 @@ class TenantAlarms(Construct):
         """Alarms on one live system. A system that is switched off is not called, nor is one of a paused
         tenant, and without calls there are no data."""
         name, part = entry.name, pascal_case(entry.name)
+        system = self._metrics.system(name)
         calls = {
-            "calls": self._metrics.system(name, deployed_names.LIVE_READS, "Sum"),
-            "failed": self._metrics.system(name, deployed_names.LIVE_READS_FAILED, "Sum"),
+            "calls": system(deployed_names.LIVE_READS, minutes=5),
+            "failed": system(deployed_names.LIVE_READS_FAILED, minutes=5),
         }
         share = cloudwatch.MathExpression(
             expression=f"IF(calls >= {_LEAST_CALLS}, 100 * failed / calls, 0)",
@@ -370,10 +376,10 @@ class TenantAlarms(Construct):
             period=cdk.Duration.minutes(5),
         )
         yield self._alarm("a-system-does-not-answer", share, _FAILED_PERCENT, periods=2, part=part)
-        invalid = self._metrics.system(name, deployed_names.LIVE_READS_INVALID, "Sum", minutes=15)
+        invalid = system(deployed_names.LIVE_READS_INVALID, minutes=15)
         yield self._alarm("a-system-answers-in-another-form", invalid, _UNUSABLE_RESPONSES, part=part)
         if entry.whose == "context":  # one that decides by the agent refuses agents every day
-            refused = self._metrics.system(name, deployed_names.LIVE_READS_NOT_ALLOWED, "Sum", minutes=15)
+            refused = system(deployed_names.LIVE_READS_NOT_ALLOWED, minutes=15)
             yield self._alarm(
                 "a-system-answers-for-another-customer", refused, _UNUSABLE_RESPONSES, part=part
             )

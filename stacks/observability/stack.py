@@ -6,6 +6,7 @@ The dashboard of a tenant: answers, latencies, finish reasons, stores and cost o
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from hashlib import sha256
 
 import aws_cdk as cdk
@@ -21,10 +22,10 @@ from stacks.observability.alarms import (
     ANSWERS,
     FIRST_TOKEN,
     MODEL_FAILED,
+    MetricSource,
     TenantAlarms,
     TenantMetrics,
     alarm_topic,
-    metric,
 )
 from stacks.observability.audit import AuditTrail
 from stacks.outputs import KeysOutputs
@@ -86,10 +87,7 @@ class ObservabilityStack(TenantStack):
             metric_namespace=namespace, metric_name=ANSWERS, metric_value="1", dimensions=[by_reason]
         )
         timed = metric(
-            metric_namespace=namespace,
-            metric_name=FIRST_TOKEN,
-            metric_value=first_token,
-            unit="Milliseconds",
+            metric_namespace=namespace, metric_name=FIRST_TOKEN, metric_value=first_token, unit="Milliseconds"
         )
         for name, pattern, counted in (
             ("ModelFailures", f"{event} && $.{deployed_names.MODEL_FAILED} IS TRUE", failed),
@@ -178,7 +176,9 @@ def add_dashboard(
 
 
 def _answers(metrics: TenantMetrics) -> tuple[cloudwatch.IWidget, ...]:
-    ended = [metrics.counted(ANSWERS, FinishReason=reason) for reason in _FINISH_REASONS]
+    ended = [
+        replace(metrics.counted, dimensions={"FinishReason": reason})(ANSWERS) for reason in _FINISH_REASONS
+    ]
     return (
         _graph("Streams a task", [metrics.service(deployed_names.ACTIVE_STREAMS, "Average")]),
         _graph("First token (ms)", [metrics.counted(FIRST_TOKEN, s) for s in ("p50", "p95")]),
@@ -194,15 +194,15 @@ def _models(metrics: TenantMetrics) -> tuple[cloudwatch.IWidget, ...]:
     models = metrics.models
     llm, embedding = models.llm_endpoint_name, models.embedding_endpoint_name
     both = (llm, embedding)
-    first_chunk = metrics.endpoint(llm, "FirstChunkModelLatency", "p50")
+    first_chunk = metrics.endpoint(llm)("FirstChunkModelLatency", "p50")
     return (
         _graph(
             "Concurrent calls an endpoint",
-            [metrics.endpoint(one, "ConcurrentRequestsPerModel", "Maximum") for one in both],
+            [metrics.endpoint(one)("ConcurrentRequestsPerModel", "Maximum") for one in both],
         ),
         _graph(
             "Model latency (µs)",
-            [first_chunk, *(metrics.endpoint(one, "ModelLatency", "p50") for one in both)],
+            [first_chunk, *(metrics.endpoint(one)("ModelLatency", "p50") for one in both)],
         ),
     )
 
@@ -243,8 +243,8 @@ def _systems(metrics: TenantMetrics) -> Iterator[cloudwatch.IWidget]:
     )
     for entry in metrics.tenant.callable_systems:
         name, time = entry.name, deployed_names.LIVE_READ_TIME
-        yield _graph(f"System {name}: calls", [metrics.system(name, count, "Sum") for count in counts])
-        times = [metrics.system(name, time, statistic) for statistic in ("p50", "p95")]
+        yield _graph(f"System {name}: calls", [metrics.system(name)(count, minutes=5) for count in counts])
+        times = [metrics.system(name)(time, statistic, minutes=5) for statistic in ("p50", "p95")]
         yield _graph(f"System {name}: time (ms)", times)
     left_out = metrics.service(deployed_names.SOURCES_LEFT_OUT, "Sum", minutes=5)
     yield _graph("Searches of a source that failed or were late", [left_out])
@@ -253,11 +253,9 @@ def _systems(metrics: TenantMetrics) -> Iterator[cloudwatch.IWidget]:
 def _link_and_cost(metrics: TenantMetrics) -> tuple[cloudwatch.IWidget, ...]:
     tenant = metrics.tenant
     service = {"Service Id": metrics.edge.endpoint_service_id}
+    link = MetricSource("AWS/PrivateLinkServices", service, "Maximum")
     return (
-        _graph(
-            "Private link: connections",
-            [metric("AWS/PrivateLinkServices", "ActiveConnections", "Maximum", service)],
-        ),
+        _graph("Private link: connections", [link("ActiveConnections")]),
         cloudwatch.TextWidget(
             width=_HALF,
             height=6,

@@ -9,7 +9,7 @@ from typing import Any
 
 from dockerfile_parse import DockerfileParser  # pyright: ignore[reportMissingTypeStubs]
 
-from stacks.orchestrator.stack import OrchestratorStack
+from stacks.orchestrator import OrchestratorStack
 from stacks.tenant import DeployedTenant
 from tests.stacks.values import NETWORK, resources_of, stack_with, template_of
 

@@ -48,12 +48,7 @@ def _only(template: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
 
 
 def test_three_tenants_of_one_place_share_each_item(shared: dict[str, Any]) -> None:
-    for kind in (
-        "AWS::Logs::ResourcePolicy",
-        "AWS::IAM::ManagedPolicy",
-        "AWS::KMS::Key",
-        "AWS::SNS::Topic",
-    ):
+    for kind in ("AWS::Logs::ResourcePolicy", "AWS::IAM::ManagedPolicy", "AWS::KMS::Key", "AWS::SNS::Topic"):
         assert len(resources_of(shared, kind)) == 1, kind
 
 
@@ -95,9 +90,7 @@ def test_a_second_region_uses_the_service_linked_roles_of_the_first(tmp_path: Pa
         account_stages([deployed("pharmacy"), elsewhere], tmp_path)
 
 
-def test_resources_are_retained_unless_the_first_creation_fails(
-    shared: dict[str, Any],
-) -> None:
+def test_resources_are_retained_unless_the_first_creation_fails(shared: dict[str, Any]) -> None:
     kept = {
         name: (body.get("DeletionPolicy"), body.get("UpdateReplacePolicy"))
         for name, body in shared["Resources"].items()

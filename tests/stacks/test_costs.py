@@ -53,10 +53,7 @@ def test_an_endpoint_costs_only_while_on() -> None:
 def test_tasks_are_priced_at_the_minimum_of_their_scaling() -> None:
     template = {
         "Resources": {
-            "Tasks": {
-                "Type": "AWS::ECS::TaskDefinition",
-                "Properties": {"Cpu": "1024", "Memory": "2048"},
-            },
+            "Tasks": {"Type": "AWS::ECS::TaskDefinition", "Properties": {"Cpu": "1024", "Memory": "2048"}},
             "Scaling": {
                 "Type": "AWS::ApplicationAutoScaling::ScalableTarget",
                 "Properties": {"ServiceNamespace": "ecs", "MinCapacity": 3},

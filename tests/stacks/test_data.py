@@ -12,14 +12,7 @@ from assistant.domain.errors import ConfigurationError
 from assistant.settings.deployed_names import TABLES
 from stacks.data.stack import DataStack
 from stacks.tenant import DeployedTenant
-from tests.stacks.values import (
-    KEYS,
-    deployed,
-    resources_of,
-    stack_with,
-    template_of,
-    with_sections,
-)
+from tests.stacks.values import KEYS, deployed, resources_of, stack_with, template_of, with_sections
 
 Template = Mapping[str, Any]
 BUCKETS = {
@@ -101,10 +94,7 @@ def test_the_logs_bucket_can_be_written_by_balancers_and_access_logs(template: T
         for one in statements(template, "LogsBucket")
         if one["Effect"] == "Allow" and one["Action"] == "s3:PutObject"
     }
-    assert writers == {
-        "logging.s3.amazonaws.com",
-        "logdelivery.elasticloadbalancing.amazonaws.com",
-    }
+    assert writers == {"logging.s3.amazonaws.com", "logdelivery.elasticloadbalancing.amazonaws.com"}
 
 
 @pytest.mark.parametrize(
@@ -170,9 +160,7 @@ def test_tls_before_1_2_is_denied(template: Template) -> None:
         assert {"NumericLessThan": {"s3:TlsVersion": 1.2}} in conditions
 
 
-def test_buckets_with_consumers_send_events_to_eventbridge(
-    template: Template,
-) -> None:
+def test_buckets_with_consumers_send_events_to_eventbridge(template: Template) -> None:
     told = {
         name
         for name, bucket in resources_of(template, "AWS::S3::Bucket").items()
@@ -218,9 +206,7 @@ def test_what_outlives_the_stack_keeps_its_policy(hipaa: Template) -> None:
             assert resource["UpdateReplacePolicy"] == "Retain", name
 
 
-def test_a_failed_first_creation_deletes_all_that_a_rollback_can_delete(
-    hipaa: Template,
-) -> None:
+def test_a_failed_first_creation_deletes_all_that_a_rollback_can_delete(hipaa: Template) -> None:
     left = {
         name
         for name, resource in hipaa["Resources"].items()

@@ -9,15 +9,7 @@ import pytest
 from stacks.edge import EdgeStack
 from stacks.network.security_groups import HEALTH_PORT
 from stacks.tenant import DeployedTenant
-from tests.stacks.values import (
-    DATA,
-    NETWORK,
-    deployed,
-    resources_of,
-    stack_with,
-    template_of,
-    with_sections,
-)
+from tests.stacks.values import DATA, NETWORK, deployed, resources_of, stack_with, template_of, with_sections
 
 Template = dict[str, Any]
 

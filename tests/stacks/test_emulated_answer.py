@@ -43,12 +43,7 @@ from tests.fakes.processes import process
 from tests.fakes.running_service import events_of
 from tests.fakes.scripted_http import Exchange, scripted_http
 from tests.fakes.tokens import EC_KEY, claims, token
-from tests.stacks.emulated_account import (
-    EmulatedAccount,
-    emulated_account,
-    printed,
-    resources_of,
-)
+from tests.stacks.emulated_account import EmulatedAccount, emulated_account, printed, resources_of
 from tests.stacks.synthesized import ROOT, assembly_folder
 
 TENANT = "sandbox"
@@ -192,13 +187,7 @@ def client(url: str, *, issuer: str) -> httpx.AsyncClient:
     context.verify_mode = ssl.CERT_NONE
     agent = claims(datetime.now(UTC), iss=issuer, aud="assistant", tenant=TENANT, roles=["agent"])
     headers = {"authorization": f"Bearer {token(agent)}", "accept": "text/event-stream"}
-    return httpx.AsyncClient(
-        base_url=url,
-        headers=headers,
-        verify=context,
-        trust_env=False,
-        timeout=60,
-    )
+    return httpx.AsyncClient(base_url=url, headers=headers, verify=context, trust_env=False, timeout=60)
 
 
 async def asked(deployed: Deployed) -> dict[str, Any]:

@@ -14,13 +14,7 @@ import pytest
 
 from assistant.settings.tenant import load_tenant
 from template_checks.upgrades import templates_by_stack_name
-from tests.stacks.emulated_account import (
-    ACCOUNT,
-    REGION,
-    EmulatedAccount,
-    emulated_account,
-    resources_of,
-)
+from tests.stacks.emulated_account import ACCOUNT, REGION, EmulatedAccount, emulated_account, resources_of
 from tests.stacks.synthesized import ROOT, assembly_folder
 
 TENANTS = ("pharmacy", "clinic")

@@ -13,11 +13,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.stacks.emulated_account import (
-    EmulatedAccount,
-    emulated_account,
-    resources_of,
-)
+from tests.stacks.emulated_account import EmulatedAccount, emulated_account, resources_of
 from tests.stacks.power.state_language import Call, CallFailedError, Pause, execute
 from tests.stacks.synthesized import assembly_folder
 

@@ -66,11 +66,7 @@ NOT_SET_IN: Mapping[tuple[str, str], str] = {
             ("IngestingSettings", "RemovingSettings", "SchemaSettings"),
             "The class has the one folder that a function may write to.",
         ),
-        (
-            ("events_table",),
-            ("IngestingSettings",),
-            "It withdraws nothing, so it destroys no key.",
-        ),
+        (("events_table",), ("IngestingSettings",), "It withdraws nothing, so it destroys no key."),
         (
             ("desk_table",),
             ("IngestingSettings", "RemovingSettings", "SchemaSettings"),

@@ -10,7 +10,7 @@ import pytest
 from assistant.knowledge.ports import MAX_ATTEMPTS
 from stacks.ingestion import functions as tenant_queues
 from stacks.ingestion.stack import IngestionStack, schema_stamp
-from stacks.learning import functions as learning
+from stacks.learning import MODULES
 from stacks.outputs import Workload
 from stacks.tenant import ROOT
 from tests.stacks.values import (
@@ -77,7 +77,7 @@ def test_each_function_has_the_security_group_that_it_needs(template: dict[str, 
 def test_each_module_of_lambdas_is_a_function(template: dict[str, Any]) -> None:
     modules = {path.stem for path in (ROOT / "lambdas").glob("*.py")} - {"__init__"}
 
-    assert functions_of(template).keys() == modules - {"ask_probe", *learning.MODULES}
+    assert functions_of(template).keys() == modules - {"ask_probe", *MODULES}
 
 
 def test_a_visibility_timeout_is_six_function_timeouts(template: dict[str, Any]) -> None:

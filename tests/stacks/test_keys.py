@@ -47,9 +47,7 @@ def test_five_keys_rotate_and_outlive_their_protected_stack(
     assert stack.termination_protection
 
 
-def test_no_statement_lets_an_identity_policy_alone_use_a_key(
-    keys: Mapping[str, Mapping[str, Any]],
-) -> None:
+def test_no_statement_lets_an_identity_policy_alone_use_a_key(keys: Mapping[str, Mapping[str, Any]]) -> None:
     uses = [
         (name, statement)
         for name, statement in statements(keys)
@@ -90,9 +88,7 @@ def test_workloads_do_not_administer_keys(keys: Mapping[str, Mapping[str, Any]])
             assert statement["Condition"] == {"Null": {"aws:PrincipalTag/tenant": "true"}}
 
 
-def test_the_creator_of_a_key_may_change_its_policy(
-    keys: Mapping[str, Mapping[str, Any]],
-) -> None:
+def test_the_creator_of_a_key_may_change_its_policy(keys: Mapping[str, Mapping[str, Any]]) -> None:
     """Otherwise KMS refuses to create the key, because nobody could administer it."""
     sure = [
         name
@@ -143,9 +139,7 @@ def test_event_rules_have_only_conditions_that_kms_can_evaluate(
             assert "kms:EncryptionContext" in str(statement["Condition"])
 
 
-def test_the_logs_key_permits_only_the_tenant_s_log_groups(
-    keys: Mapping[str, Mapping[str, Any]],
-) -> None:
+def test_the_logs_key_permits_only_the_tenant_s_log_groups(keys: Mapping[str, Mapping[str, Any]]) -> None:
     (groups,) = (
         statement["Condition"]["ArnLike"]["kms:EncryptionContext:aws:logs:arn"]
         for name, statement in statements(keys)

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from stacks.learning.functions import MODULES
-from stacks.learning.stack import LearningStack
+from stacks.learning import MODULES, LearningStack
 from stacks.outputs import Workload
 from tests.stacks.policies import statements_of
 from tests.stacks.values import (

@@ -249,15 +249,3 @@ def test_a_system_that_decides_by_the_agent_may_refuse_agents() -> None:
     by_agent = reaching({**ORDERS, "whose": "agent"})
     assert alarms(by_agent, OTHER_CUSTOMER) == []
     assert len(alarms(by_agent, OTHER_FORM)) == 1
-
-
-def test_the_dashboard_draws_each_system_and_nothing_where_there_is_none() -> None:
-    def drawn(tenant: DeployedTenant) -> str:
-        (page,) = observed(tenant, "AWS::CloudWatch::Dashboard")
-        return json.dumps(page).replace("\\", "")
-
-    with_systems = drawn(reaching(ORDERS))
-    for name in (deployed_names.LIVE_READ_TIME, deployed_names.LIVE_CIRCUIT_OPEN):
-        assert f'"{name}"' in with_systems
-    assert deployed_names.SOURCES_LEFT_OUT in with_systems
-    assert deployed_names.LIVE_READS not in drawn(reaching({**ORDERS, "connector": None}))

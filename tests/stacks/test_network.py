@@ -10,13 +10,7 @@ from assistant.domain.errors import ConfigurationError
 from stacks.network.stack import NetworkStack
 from stacks.outputs import Workload
 from stacks.tenant import DeployedTenant
-from tests.stacks.values import (
-    deployed,
-    resources_of,
-    stack_with,
-    template_of,
-    with_sections,
-)
+from tests.stacks.values import deployed, resources_of, stack_with, template_of, with_sections
 
 EXISTING = {
     "vpc_id": "vpc-0aaaaaaaaaaaaaaaa",
@@ -158,9 +152,7 @@ def test_in_an_existing_vpc_the_named_subnets_are_recorded(in_existing_vpc: dict
     assert {log["Properties"]["ResourceType"] for log in logs} == {"Subnet"}
 
 
-def test_the_company_s_endpoints_are_allowed_by_the_vpc_s_range(
-    in_existing_vpc: dict[str, Any],
-) -> None:
+def test_the_company_s_endpoints_are_allowed_by_the_vpc_s_range(in_existing_vpc: dict[str, Any]) -> None:
     rules = _rules(in_existing_vpc, "AWS::EC2::SecurityGroupEgress")
 
     callers = {_id(p["GroupId"]) for p in rules if p.get("CidrIp") == EXISTING["cidr"]}

@@ -19,16 +19,7 @@ from tests.stacks.orchestrator_template import (
     only,
     orchestrator_of,
 )
-from tests.stacks.values import (
-    EDGE,
-    INGESTION,
-    KEYS,
-    MODELS,
-    NETWORK,
-    deployed,
-    resources_of,
-    with_sections,
-)
+from tests.stacks.values import EDGE, INGESTION, KEYS, MODELS, NETWORK, deployed, resources_of, with_sections
 
 
 @pytest.fixture(scope="module")

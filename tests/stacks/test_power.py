@@ -108,8 +108,7 @@ def test_work_in_progress_ends_before_the_endpoints_are_deleted(tenant: Tenant) 
 
 
 @pytest.mark.parametrize(
-    ("kind", "written", "asked", "rest"),
-    [("resume", ON, PAUSING, PAUSED), ("pause", PAUSED, RESUMING, ON)],
+    ("kind", "written", "asked", "rest"), [("resume", ON, PAUSING, PAUSED), ("pause", PAUSED, RESUMING, ON)]
 )
 def test_a_request_that_a_state_machine_overwrites_is_restored(
     tenant: Tenant, kind: str, written: str, asked: str, rest: str

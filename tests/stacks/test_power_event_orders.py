@@ -66,10 +66,7 @@ def test_every_order_of_events_ends_in_a_consistent_state(
     chance=_CHANCE,
 )
 def test_the_last_request_wins(
-    asked: list[tuple[float, str]],
-    gap_s: float,
-    last: str,
-    chance: Random,
+    asked: list[tuple[float, str]], gap_s: float, last: str, chance: Random
 ) -> None:
     tenant = tenant_of(chance)
     _live(tenant, [*asked, (max(time_s for time_s, _ in asked) + gap_s, last)])
@@ -115,10 +112,7 @@ def test_a_request_between_two_calls_of_a_state_machine_is_not_lost(
     chance=_CHANCE,
 )
 def test_no_call_goes_to_a_deleted_endpoint_during_a_pause(
-    happenings: list[tuple[float, str]],
-    pause_s: float,
-    resume_s: float,
-    chance: Random,
+    happenings: list[tuple[float, str]], pause_s: float, resume_s: float, chance: Random
 ) -> None:
     """No call fails, so no alarm, no circuit breaker and no used-up attempt of a message."""
     tenant = tenant_of(chance)
@@ -149,10 +143,7 @@ def test_no_call_goes_to_a_deleted_endpoint_during_a_pause(
     chance=_CHANCE,
 )
 def test_after_any_failed_call_the_execution_ends_and_a_resume_repairs_the_state(
-    happenings: list[tuple[float, str]],
-    shares: dict[str, float],
-    update_fails: float,
-    chance: Random,
+    happenings: list[tuple[float, str]], shares: dict[str, float], update_fails: float, chance: Random
 ) -> None:
     tenant = tenant_of(chance)
     tenant.failures, tenant.update_fails = shares, update_fails

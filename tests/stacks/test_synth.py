@@ -255,9 +255,7 @@ def locked(folder: Path, *, but: str | None = None) -> Path:
     return path
 
 
-def test_a_hipaa_tenant_with_images_by_tag_is_refused_with_the_locking_commands(
-    tmp_path: Path,
-) -> None:
+def test_a_hipaa_tenant_with_images_by_tag_is_refused_with_the_locking_commands(tmp_path: Path) -> None:
     done = synthesize(tmp_path / "out", tenant="pharmacy", unlocked="")
     assert done.returncode != 0
     for command in (

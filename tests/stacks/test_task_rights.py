@@ -211,8 +211,4 @@ def test_ecs_exec_gets_only_its_channel_permissions() -> None:
         for verb in ("Create", "Open")
         for channel in ("ControlChannel", "DataChannel")
     }
-    assert allowed_on(rights, "kms:Decrypt") == {
-        KEYS.data_key_arn,
-        KEYS.models_key_arn,
-        KEYS.logs_key_arn,
-    }
+    assert allowed_on(rights, "kms:Decrypt") == {KEYS.data_key_arn, KEYS.models_key_arn, KEYS.logs_key_arn}

@@ -46,9 +46,7 @@ def test_jobs_are_only_for_a_tenant_that_asks_for_them(templates: list[StackTemp
     assert "sagemaker.amazonaws.com" not in str(learning)
 
 
-def test_every_role_has_the_company_s_boundary_and_path(
-    templates: list[StackTemplate],
-) -> None:
+def test_every_role_has_the_company_s_boundary_and_path(templates: list[StackTemplate]) -> None:
     roles = dict(of_type(templates, "AWS::IAM::Role"))
     assert len(roles) > 10
     for name, role in roles.items():

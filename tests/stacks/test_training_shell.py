@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
-import botocore
 import pytest
+from botocore.session import get_session
+from botocore.validate import ParamValidator
 
 from assistant.settings.model_artifacts import instance_named
-from stacks.learning.stack import TRAINED_ON, VOLUME_GIB, LearningStack
+from stacks.learning import TRAINED_ON, VOLUME_GIB, LearningStack
 from stacks.outputs import Workload
 from tests.stacks.values import KEYS, NETWORK, deployed, resources_of, stack_with, stage_for, template_of
 
@@ -194,9 +193,7 @@ def test_every_job_is_isolated_in_the_tenant_s_subnets_with_the_training_role(
         assert job["StoppingCondition"] == {"MaxRuntimeInSeconds": 86_400}
 
 
-def test_every_job_uses_its_own_prefixes_and_the_data_key(
-    runbook: dict[str, Any],
-) -> None:
+def test_every_job_uses_its_own_prefixes_and_the_data_key(runbook: dict[str, Any]) -> None:
     for job in each_job(runbook):
         read = {
             channel["ChannelName"]: channel["DataSource"]["S3DataSource"]["S3Uri"]
@@ -236,25 +233,9 @@ def test_the_runbook_assumes_no_role(template: dict[str, Any], runbook: dict[str
 
 
 def test_a_job_matches_sagemaker_s_api(runbook: dict[str, Any]) -> None:
-    data = Path(botocore.__file__).parent / "data/sagemaker/2017-07-24/service-2.json.gz"
-    shapes = json.loads(gzip.decompress(data.read_bytes()))["shapes"]
+    api = get_session().get_service_model("sagemaker")
 
-    assert {instance.name for instance in TRAINED_ON} <= set(shapes["TrainingInstanceType"]["enum"])
+    assert {instance.name for instance in TRAINED_ON} <= set(api.shape_for("TrainingInstanceType").enum)
     for job in each_job(runbook):
-        assert unknown(job, "CreateTrainingJobRequest", shapes) == []
-
-
-def unknown(value: Any, shape: str, shapes: Mapping[str, Any]) -> list[str]:
-    """Return the fields that SageMaker's API does not have, and the required ones that are missing."""
-    of = shapes[shape]
-    if of["type"] == "list":
-        return [each for part in value for each in unknown(part, of["member"]["shape"], shapes)]
-    if of["type"] != "structure":
-        return []
-    missing = [f"{shape} lacks {name}" for name in of.get("required", []) if name not in value]
-    for name, part in value.items():
-        if name not in of["members"]:
-            missing.append(f"{shape} has no {name}")
-        else:
-            missing += unknown(part, of["members"][name]["shape"], shapes)
-    return missing
+        report = ParamValidator().validate(job, api.shape_for("CreateTrainingJobRequest"))
+        assert not report.has_errors(), report.generate_report()

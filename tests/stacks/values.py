@@ -96,9 +96,7 @@ INGESTION = IngestionOutputs(
     schema_stamp="value-schema-stamp",
 )
 ORCHESTRATOR = OrchestratorOutputs(
-    cluster_name="value-cluster",
-    service_name="value-service",
-    log_group_name="value-orchestrator-logs",
+    cluster_name="value-cluster", service_name="value-service", log_group_name="value-orchestrator-logs"
 )
 
 LEARNING = LearningOutputs(training_bucket="value-training", function_names=("value-move", "value-learn"))

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from dockerfile_parse import DockerfileParser  # pyright: ignore[reportMissingTypeStubs]
 
-from stacks.learning.functions import MODULES
+from stacks.learning import MODULES
 from tests.fakes.image_build import context_files
 
 ROOT = Path(__file__).parents[2]

@@ -30,13 +30,7 @@ from assistant.settings.process import ModelServerSettings, ServiceSettings
 from tests.contracts.samples import indexed
 from tests.fakes.image_build import Image, build_image
 from tests.fakes.processes import RunningProcess
-from tests.fakes.running_service import (
-    DIGEST,
-    Scene,
-    only_passage,
-    published_keys,
-    service_settings,
-)
+from tests.fakes.running_service import DIGEST, Scene, only_passage, published_keys, service_settings
 from tests.fakes.sagemaker_socket import DIMENSIONS, sagemaker_socket, vector_of
 from tests.fakes.tokens import EC_KEY, claims, token
 from tools.emulated_aws import make_resources

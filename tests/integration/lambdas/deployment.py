@@ -58,6 +58,23 @@ dimensions = {DIMENSIONS}
 SCHEMA = PassageSchema(embedding_model=MODEL, dimensions=DIMENSIONS, model_digest="d1")
 
 
+def entry_of(
+    module: str, settings: type[ProcessSettings], given: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> FunctionEntry[Any, Any]:
+    """Return a function's entry, and set the environment that the stack would give it."""
+    for name, value in settings.variables(given).items():
+        monkeypatch.setenv(name, value)
+    return importlib.import_module(f"lambdas.{module}").handle
+
+
+async def called_once(entry: FunctionEntry[Any, Any], event: Mapping[str, Any]) -> Any:
+    """Call a function as Lambda does, and close what it opened."""
+    try:
+        return await asyncio.to_thread(entry, event, Context())
+    finally:
+        await asyncio.to_thread(entry.close)
+
+
 @dataclass
 class Deployment:
     aws_url: str
@@ -78,9 +95,7 @@ class Deployment:
 
     def function(self, module: str, settings: type[ProcessSettings], given: Mapping[str, Any]) -> Any:
         """Return the deployed handler, with the environment that the stack would give it."""
-        for name, value in settings.variables(given).items():
-            self.monkeypatch.setenv(name, value)
-        entry: FunctionEntry[Any, Any] = importlib.import_module(f"lambdas.{module}").handle
+        entry = entry_of(module, settings, given, self.monkeypatch)
         self.entries.append(entry)
 
         async def handle(event: Mapping[str, Any], context: Context | None = None) -> Any:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import importlib
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from assistant.settings.deployed_names import DESK, EVENTS, FEEDBACK_SECRET_PURP
 from assistant.settings.process import MovingSettings
 from tests.contracts import samples
 from tests.fakes.aws_server import REGION, create_key
-from tests.fakes.lambda_events import Context
+from tests.integration.lambdas.deployment import called_once, entry_of
 from tests.unit.learning.moving import unanswered
 from tools.emulated_aws import create_documents_bucket, create_table
 
@@ -67,17 +66,7 @@ class Deployed:
             "tenants_dir": str(self.folder),
             "metrics_service": "test",
         }
-        for name, value in MovingSettings.variables(given | changed).items():
-            monkeypatch.setenv(name, value)
-        entry = importlib.import_module("lambdas.move_feedback").handle
-
-        async def handle(event: dict[str, Any]) -> Any:
-            try:
-                return await asyncio.to_thread(entry, event, Context())
-            finally:
-                await asyncio.to_thread(entry.close)
-
-        return handle
+        return partial(called_once, entry_of("move_feedback", MovingSettings, given | changed, monkeypatch))
 
     async def events(self) -> list[FeedbackEvent]:
         now = self.now()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import fnmatch
-import importlib
 import json
 import uuid
 from collections.abc import AsyncIterator
@@ -27,6 +26,7 @@ from assistant.settings.process import LearningSettings
 from tests.fakes.aws_server import REGION
 from tests.fakes.lambda_events import Context
 from tests.fakes.synthetic_feedback import DAY, START, World, feedback
+from tests.integration.lambdas.deployment import entry_of
 from tests.unit.tuning.test_gate import protected_set
 from tools.emulated_aws import create_documents_bucket, create_table
 
@@ -91,9 +91,7 @@ async def tenant(aws_server_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncI
         "protected_questions_s3": f"s3://{name}-models/{QUESTIONS}",
         "metrics_service": "assistant-pharmacy",
     }
-    for variable, value in LearningSettings.variables(given).items():
-        monkeypatch.setenv(variable, value)
-    function = importlib.import_module("lambdas.learn_ranking").handle
+    function = entry_of("learn_ranking", LearningSettings, given, monkeypatch)
     async with (
         open_client("s3", region=REGION, endpoint_url=aws_server_url) as s3,
         open_client("dynamodb", region=REGION, endpoint_url=aws_server_url) as dynamodb,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import importlib
 import json
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -21,7 +20,8 @@ from assistant.learning.redaction import RedactCapture, SweepQuarantine
 from assistant.settings import deployed_names
 from assistant.settings.process import RedactingSettings
 from tests.fakes.aws_server import REGION
-from tests.fakes.lambda_events import Context, object_created, sqs_event
+from tests.fakes.lambda_events import object_created, sqs_event
+from tests.integration.lambdas.deployment import called_once, entry_of
 from tools.emulated_aws import create_documents_bucket
 
 KEY = "clinic-llm/primary/2026/11/20/12/calls.jsonl"
@@ -79,17 +79,7 @@ def function(module: str, buckets: Buckets, aws_url: str, monkeypatch: pytest.Mo
         "capture_bucket": buckets.clean,
         "metrics_service": "test",
     }
-    for name, value in RedactingSettings.variables(given).items():
-        monkeypatch.setenv(name, value)
-    entry = importlib.import_module(f"lambdas.{module}").handle
-
-    async def handle(event: dict[str, Any]) -> Any:
-        try:
-            return await asyncio.to_thread(entry, event, Context())
-        finally:
-            await asyncio.to_thread(entry.close)
-
-    return handle
+    return partial(called_once, entry_of(module, RedactingSettings, given, monkeypatch))
 
 
 async def test_an_object_is_redacted_and_gone_in_every_version(
@@ -197,10 +187,7 @@ async def test_the_sweep_reports_the_age_of_an_object_that_failed_and_goes_on(
 
 
 async def test_the_age_of_the_oldest_raw_object_is_emitted(
-    buckets: Buckets,
-    aws_server_url: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    buckets: Buckets, aws_server_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     await function("sweep_quarantine", buckets, aws_server_url, monkeypatch)({})
 

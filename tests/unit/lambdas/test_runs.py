@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pytest
@@ -12,12 +10,7 @@ import pytest
 from assistant.aws.lambda_entry import ResourceRequest
 from assistant.domain.errors import ConfigurationError, DependencyError, TooLargeError
 from assistant.knowledge.add_documents import AddSummary
-from assistant.knowledge.batches import PAUSED_DELAY_S
-from assistant.knowledge.ports import QueuedDocument
-from assistant.settings.deployed_names import (
-    DOCUMENTS_POSTPONED,
-    RAW_FILES_REFUSED,
-)
+from assistant.settings.deployed_names import RAW_FILES_REFUSED
 from assistant.wiring.services import Ingesting, Receiving, Redacting, SearchDomain
 from lambdas import apply_search_schema, ingest_documents, receive_documents, redact_capture
 from tests.fakes.lambda_events import custom_resource, object_created, sqs_event
@@ -26,61 +19,15 @@ ALL_DONE = {"batchItemFailures": []}
 FIRST_FAILED = {"batchItemFailures": [{"itemIdentifier": "message-0"}]}
 
 
-def message(document_id: str) -> str:
-    return json.dumps({"schema_version": 1, "document_id": document_id})
-
-
-@dataclass
-class Batches:
-    """Remembers what it gets; all documents are handled at once."""
-
-    handled: list[str] = field(default_factory=list[str])
-    postponed: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
-
-    async def handle(self, messages: Sequence[QueuedDocument]) -> int:
-        self.handled += [each.document_id for each in messages]
-        return 0
-
-    async def postpone(self, messages: Sequence[QueuedDocument], *, delay_s: int) -> int:
-        self.postponed += [(each.document_id, delay_s) for each in messages]
-        return len(messages)
-
-    async def put_back(self, receipts: Sequence[str]) -> None:
-        assert not receipts
-
-
-@dataclass
-class Power:
-    is_paused: bool = False
-
-    async def read(self) -> bool:
-        return self.is_paused
-
-
-def ingesting(batches: Batches, *, is_paused: bool = False) -> Ingesting:
-    return Ingesting(cast(Any, Power(is_paused)), {"ids": cast(Any, batches)}, "clinic")
-
-
 def metrics(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     """Return the metric lines that were written."""
     return [json.loads(line) for line in capsys.readouterr().out.splitlines() if "_aws" in line]
 
 
-async def test_documents_are_postponed_while_the_endpoints_are_paused(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    batches = Batches()
-
-    await ingest_documents.run(ingesting(batches, is_paused=True), sqs_event("ids", [message("a")]))
-
-    assert (batches.handled, batches.postponed) == ([], [("a", PAUSED_DELAY_S)])
-    (line,) = metrics(capsys)
-    assert (line[DOCUMENTS_POSTPONED], line["Service"]) == ([1.0], "clinic")
-
-
 async def test_a_queue_that_is_not_configured_is_refused() -> None:
+    body = json.dumps({"schema_version": 1, "document_id": "a"})
     with pytest.raises(ConfigurationError, match="other"):
-        await ingest_documents.run(ingesting(Batches()), sqs_event("other", [message("a")]))
+        await ingest_documents.run(Ingesting(cast(Any, None), {}, "clinic"), sqs_event("other", [body]))
 
 
 async def test_a_folder_of_the_inbox_is_not_fetched() -> None:

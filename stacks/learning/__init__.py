@@ -1,1 +1,0 @@
-"""The learning stack: the mover of feedback, scheduled ranking, training sets, the roles of jobs."""

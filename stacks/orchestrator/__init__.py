@@ -1,1 +1,0 @@
-"""The orchestrator stack: the service on Fargate."""
