@@ -17,6 +17,7 @@ from pydantic import Field
 
 from assistant.domain.errors import ConfigurationError
 from assistant.settings.deployment import CidrBlock, NetworkSection, ParameterName, PlaceSection
+from assistant.settings.deployment_checks import network_contradictions
 from assistant.settings.tenant import TenantConfig, TenantName
 from assistant.settings.toml_file import StrictModel, read_strict
 
@@ -99,6 +100,7 @@ def _against_tenant(found: CareAppConfig, tenant: TenantConfig) -> list[str]:
         wrong.append('link.names = "service" needs edge.service_private_dns = true in the tenant file')
     if tenant.edge.client_certificates and found.probe.client_certificate_parameter is None:
         wrong.append("probe.client_certificate_parameter is needed: the tenant asks for client certificates")
+    wrong += [f"{each.key}: {each.said}" for each in network_contradictions(found.network, found.deployment)]
     return wrong + _not_allowed_in(found, tuple(IPv4Network(cidr) for cidr in tenant.edge.consumer_cidrs))
 
 

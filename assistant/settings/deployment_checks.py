@@ -13,7 +13,13 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import BaseModel
 
-from assistant.settings.deployment import EdgeSection, ModelsSection, PlaceSection, ReachEntry
+from assistant.settings.deployment import (
+    EdgeSection,
+    ModelsSection,
+    NetworkSection,
+    PlaceSection,
+    ReachEntry,
+)
 from assistant.settings.model_artifacts import EmbeddingManifest, LlmManifest
 from assistant.settings.tenant import WHERE_IT_STANDS, TenantConfig
 from assistant.settings.toml_file import line_of
@@ -38,7 +44,7 @@ def contradictions(
     tenant: TenantConfig, *, place: PlaceSection, edge: EdgeSection, models: ModelsSection
 ) -> Iterator[Contradiction]:
     """Yield everything in the tenant file that a deployment cannot or must not have."""
-    yield from _zones(tenant, place)
+    yield from network_contradictions(tenant.network, place)
     yield from _profile(tenant, place, models)
     yield from _certificate(edge, place)
     yield from _models(tenant, models)
@@ -206,7 +212,8 @@ def _models(tenant: TenantConfig, models: ModelsSection) -> Iterator[Contradicti
         yield Contradiction(("tasks", "min_tasks"), f"{tenant.tasks.min_tasks} is over max_tasks.")
 
 
-def _zones(tenant: TenantConfig, place: PlaceSection) -> Iterator[Contradiction]:
+def network_contradictions(network: NetworkSection, place: PlaceSection) -> Iterator[Contradiction]:
+    """Yield what zones and subnets of a tenant's file, or of its care side's, cannot have."""
     key = ("deployment", "zones")
     strange = [zone for zone in place.zones if zone[:-1] != place.region]
     if strange:
@@ -217,7 +224,7 @@ def _zones(tenant: TenantConfig, place: PlaceSection) -> Iterator[Contradiction]
         yield Contradiction(
             key, f"{len(place.zones)} zones; the search domain of profile hipaa has a standby, which takes 3."
         )
-    vpc = tenant.network.vpc
+    vpc = network.vpc
     if vpc is None:
         return
     for name in ("subnet_ids", "route_table_ids"):

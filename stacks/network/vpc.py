@@ -37,13 +37,12 @@ class TenantVpc(Construct):
     def __init__(self, scope: Construct, construct_id: str) -> None:
         super().__init__(scope, construct_id)
         tenant = tenant_of(self)
-        check_zones(tenant)
         existing = tenant.config.network.vpc
         self.is_own = existing is None
         if existing is None:
             self._create(tenant)
         else:
-            self._use(existing, zones=tenant.place.zones)
+            self._use(existing)
 
     def _create(self, tenant: DeployedTenant) -> None:
         block = _block(tenant)
@@ -74,12 +73,7 @@ class TenantVpc(Construct):
         self.route_table_ids = tuple(subnet.route_table.route_table_id for subnet in subnets)
         self._add_network_acl(vpc, consumer_cidrs=tenant.edge.consumer_cidrs)
 
-    def _use(self, existing: ExistingVpc, *, zones: Sequence[str]) -> None:
-        if len(existing.subnet_ids) != len(zones):
-            raise ConfigurationError(
-                f"[network.vpc] names {len(existing.subnet_ids)} subnets, [deployment] {len(zones)} zones. "
-                "Give one subnet for each zone, in the same order."
-            )
+    def _use(self, existing: ExistingVpc) -> None:
         self.id = existing.vpc_id
         self.cidr = existing.cidr
         self.subnet_ids = existing.subnet_ids
@@ -109,22 +103,6 @@ class TenantVpc(Construct):
             entries.append((f"Consumer{number}Out", 300 + number, out_of, block, answers))
         for name, number, direction, cidr, traffic in entries:
             acl.add_entry(name, rule_number=number, direction=direction, cidr=cidr, traffic=traffic)
-
-
-def check_zones(tenant: DeployedTenant) -> None:
-    """Raise ConfigurationError unless zones are of the region, distinct, and enough for the profile."""
-    zones, region = tenant.place.zones, tenant.place.region
-    foreign = [zone for zone in zones if zone[:-1] != region]
-    if foreign:
-        raise ConfigurationError(
-            f"[deployment] zones: {', '.join(foreign)} is not in region {region}. List zones of that region."
-        )
-    if len(set(zones)) != len(zones):
-        raise ConfigurationError("[deployment] zones: a zone is listed twice. List each zone once.")
-    if tenant.is_hipaa and len(zones) < 3:
-        raise ConfigurationError(
-            '[deployment] zones: profile "hipaa" has a standby of the search domain, which needs three zones.'
-        )
 
 
 def _child(subnet: ec2.ISubnet, name: str) -> Construct:

@@ -131,6 +131,13 @@ def test_a_network_that_the_assistant_does_not_accept_is_refused(
         load_care_app(tmp_path / "sandbox.toml", tenant=deployed("sandbox").config)
 
 
+def test_zones_of_another_region_are_refused(tmp_path: Path) -> None:
+    text = (ROOT / "care_app" / "sandbox.toml").read_text().replace('"us-east-1b"', '"us-west-2b"')
+    (tmp_path / "sandbox.toml").write_text(text)
+    with pytest.raises(ConfigurationError, match=r"deployment\.zones: us-west-2b is not in us-east-1"):
+        load_care_app(tmp_path / "sandbox.toml", tenant=deployed("sandbox").config)
+
+
 # --- its own VPC, and one that is there -------------------------------------------------------------------
 def test_a_new_vpc_has_only_the_endpoints_that_the_probe_calls(in_own_vpc: Template) -> None:
     services = [
