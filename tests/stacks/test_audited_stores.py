@@ -67,7 +67,7 @@ def test_every_store_is_recorded_or_excused(assembly: Path, tenant: str) -> None
         for store in stores(assembly, tenant) - recorded(assembly, tenant)
         if not any(fnmatchcase(store, pattern) for pattern in UNRECORDED)
     }
-    assert unknown == set(), "record it in AuditedStores, or say in docs/hipaa.md why not"
+    assert unknown == set(), "record it by AuditTrail, or say in docs/hipaa.md why not"
 
 
 @pytest.mark.parametrize("tenant", TENANTS)
