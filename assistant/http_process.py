@@ -160,7 +160,7 @@ class BoundedConnection(HttpToolsProtocol):
         if len(self.connections) <= self.most_connections:
             return
         others = cast("set[BoundedConnection]", self.connections) - {self}
-        idle = [each for each in others if not each._is_answering() and not each.transport.is_closing()]
+        idle = [other for other in others if not other._is_answering() and not other.transport.is_closing()]
         min(idle, key=lambda each: each._idle_since_s, default=self).transport.abort()
 
     def _refuse(self, status: int) -> None:

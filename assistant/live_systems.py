@@ -352,7 +352,7 @@ def _token_text(secret: bytes) -> str:
 
 def _object(body: bytes, what: str) -> Mapping[str, Any]:
     with suppress(orjson.JSONDecodeError):
-        found: Any = orjson.loads(body)
-        if isinstance(found, dict):
-            return cast("dict[str, Any]", found)
+        parsed: Any = orjson.loads(body)
+        if isinstance(parsed, dict):
+            return cast("dict[str, Any]", parsed)
     raise DependencyError(f"{what} is no JSON object")

@@ -92,7 +92,9 @@ class CharacterTokenCounter:
     """
 
     def count(self, text: str) -> int:
-        letters = sum(one.isascii() and (one.isalpha() or one.isspace()) for one in text)
+        letters = sum(
+            character.isascii() and (character.isalpha() or character.isspace()) for character in text
+        )
         return math.ceil(letters / _LETTERS_PER_TOKEN) + len(text) - letters
 
 

@@ -46,7 +46,7 @@ class RecordedAnswer(PublicModel):
 
 def prompt_sha256(messages: Sequence[ChatMessage]) -> str:
     """Return what names a prompt: the SHA-256 (hex) of its messages as JSON."""
-    return hashlib.sha256(orjson.dumps([[one.role, one.content] for one in messages])).hexdigest()
+    return hashlib.sha256(orjson.dumps([[message.role, message.content] for message in messages])).hexdigest()
 
 
 def read_recording(paths: Iterable[Path]) -> list[RecordedAnswer]:

@@ -156,13 +156,13 @@ def _add_trace_id(_logger: Any, _method: str, event: _EventDict) -> _EventDict:
 def _describe_exception(_logger: Any, _method: str, event: _EventDict) -> _EventDict:
     """Replace ``exc_info`` by type and stack; the message only of our own errors, which contain no user
     text."""
-    found = event.pop("exc_info", None)
-    if not found:
+    exception = event.pop("exc_info", None)
+    if not exception:
         return event
-    if isinstance(found, BaseException):
-        error, places = found, found.__traceback__
+    if isinstance(exception, BaseException):
+        error, places = exception, exception.__traceback__
     else:
-        info = cast("object", found if isinstance(found, tuple) else sys.exc_info())
+        info = cast("object", exception if isinstance(exception, tuple) else sys.exc_info())
         _, error, places = cast("_ExceptionInfo | tuple[None, None, None]", info)
     if error is not None:
         event["exception"] = type(error).__qualname__

@@ -284,7 +284,7 @@ def retrieved(
     )
     fused = reciprocal_rank_fusion([list(lexical), list(vector)], weights=(1.0, VECTOR_LEG_WEIGHT))
     best = list(fused)[:size]
-    ranked = _ranked(lexical, vector, fused=fused, cosines=cosines, found=passages(best))
+    ranked = _ranked(lexical, vector, fused=fused, cosines=cosines, passages=passages(best))
     best_cosine = next(iter(vector.values()), 0.0)
     return Retrieved(ranked, best_cosine, index_version, hits=hits, documents=documents)
 
@@ -295,14 +295,14 @@ def _ranked(
     *,
     fused: Leg,
     cosines: Mapping[str, float | None],
-    found: Mapping[str, Passage],
+    passages: Mapping[str, Passage],
 ) -> tuple[RankedPassage, ...]:
     lexical_ranks, vector_ranks = (
         {name: rank for rank, name in enumerate(leg, start=1)} for leg in (lexical, vector)
     )
     return tuple(
         RankedPassage(
-            passage=found[name],
+            passage=passages[name],
             rank=rank,
             fused_score=fused[name],
             lexical_rank=lexical_ranks.get(name),
@@ -310,7 +310,7 @@ def _ranked(
             vector_rank=vector_ranks.get(name),
             cosine=cosines[name],
         )
-        for rank, name in enumerate((name for name in fused if name in found), start=1)
+        for rank, name in enumerate((name for name in fused if name in passages), start=1)
     )
 
 

@@ -100,10 +100,10 @@ async def _retrieve(retrieval: Search, question: str, *, size: int | None = None
     return (await retrieval.run(question, vector=vector, scope=scope)).retrieved
 
 
-def _ranked(found: Retrieved) -> list[str]:
+def _ranked(retrieved: Retrieved) -> list[str]:
     """Return distinct document ids by their best passage."""
-    ordered = sorted(found.passages, key=lambda one: one.rank)
-    return list(dict.fromkeys(one.passage.document_id for one in ordered))
+    ordered = sorted(retrieved.passages, key=lambda one: one.rank)
+    return list(dict.fromkeys(hit.passage.document_id for hit in ordered))
 
 
 # --- two engines ----------------------------------------------------------------------------------------
@@ -139,8 +139,8 @@ async def _ask(settings: ServiceSettings, questions: Sequence[str]) -> dict[str,
         return {question: await _retrieve(retrieval, question, size=_WHOLE_LEGS) for question in questions}
 
 
-def _best(found: Retrieved) -> set[str]:
-    ranked = [(passage.rank, passage.passage.passage_id) for passage in found.passages]
+def _best(retrieved: Retrieved) -> set[str]:
+    ranked = [(passage.rank, passage.passage.passage_id) for passage in retrieved.passages]
     return {name for rank, name in ranked if rank <= TOP}
 
 

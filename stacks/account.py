@@ -159,7 +159,7 @@ def _deny_leaving(stack: cdk.Stack, *, regions: Sequence[str]) -> list[iam.Polic
 
 
 def _deny_other_tenants() -> list[iam.PolicyStatement]:
-    own = "${aws:PrincipalTag/tenant}"
+    caller_tenant = "${aws:PrincipalTag/tenant}"
     return [
         _deny("NoTenant", actions=("*",), conditions={"Null": {"aws:PrincipalTag/tenant": "true"}}),
         _deny(
@@ -167,7 +167,7 @@ def _deny_other_tenants() -> list[iam.PolicyStatement]:
             "OtherTenant",
             actions=("*",),
             conditions={
-                "StringNotEquals": {"aws:ResourceTag/tenant": [own, SHARED]},
+                "StringNotEquals": {"aws:ResourceTag/tenant": [caller_tenant, SHARED]},
                 "Null": {"aws:ResourceTag/tenant": "false"},
             },
         ),
@@ -175,7 +175,7 @@ def _deny_other_tenants() -> list[iam.PolicyStatement]:
             "TagAsOtherTenant",
             actions=("*",),
             conditions={
-                "StringNotEquals": {"aws:RequestTag/tenant": own},
+                "StringNotEquals": {"aws:RequestTag/tenant": caller_tenant},
                 "Null": {"aws:RequestTag/tenant": "false"},
             },
         ),

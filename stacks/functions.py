@@ -217,21 +217,21 @@ def platform_statements(scope: Construct, *, log_group_arn: str) -> list[iam.Pol
 def _code(scope: Construct) -> lambda_.CfnFunction.CodeProperty:
     """Return the stack's asset of our code; one for all its functions."""
     stack = cdk.Stack.of(scope)
-    found = stack.node.try_find_child("FunctionCode")
-    if not isinstance(found, assets.Asset):
+    asset = stack.node.try_find_child("FunctionCode")
+    if not isinstance(asset, assets.Asset):
         archive = code_archive()
-        found = assets.Asset(stack, "FunctionCode", path=str(archive.path), asset_hash=archive.hash)
-    return lambda_.CfnFunction.CodeProperty(s3_bucket=found.s3_bucket_name, s3_key=found.s3_object_key)
+        asset = assets.Asset(stack, "FunctionCode", path=str(archive.path), asset_hash=archive.hash)
+    return lambda_.CfnFunction.CodeProperty(s3_bucket=asset.s3_bucket_name, s3_key=asset.s3_object_key)
 
 
 def _layer(scope: Construct, dependencies: FunctionDependencies) -> str:
     """Return the version of the stack's layer of these dependencies; one for all its functions."""
     stack = cdk.Stack.of(scope)
     construct_id = f"{dependencies.lock.capitalize()}Layer"
-    found = stack.node.try_find_child(construct_id)
-    if not isinstance(found, lambda_.LayerVersion):
+    layer = stack.node.try_find_child(construct_id)
+    if not isinstance(layer, lambda_.LayerVersion):
         archive = dependencies.archive()
-        found = lambda_.LayerVersion(
+        layer = lambda_.LayerVersion(
             stack,
             construct_id,
             code=lambda_.Code.from_asset(str(archive.path), asset_hash=archive.hash),
@@ -239,4 +239,4 @@ def _layer(scope: Construct, dependencies: FunctionDependencies) -> str:
             compatible_architectures=[lambda_.Architecture.X86_64],
             description=f"requirements/{dependencies.lock}.txt",
         )
-    return found.layer_version_arn
+    return layer.layer_version_arn

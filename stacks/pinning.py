@@ -24,15 +24,15 @@ _PREFIX = "/properties/"
 
 def replacing_properties() -> dict[str, tuple[str, ...]]:
     """Return, for each stateful type, the paths whose change replaces it always or in some cases."""
-    found: dict[str, tuple[str, ...]] = {}
+    properties: dict[str, tuple[str, ...]] = {}
     for kind in sorted(STATEFUL_TYPES):
         schema = cast("dict[str, Any]", PROVIDER_SCHEMA_MANAGER.get_resource_schema(_REGION, kind).schema)
         paths: list[Any] = [
             *(schema.get("createOnlyProperties") or ()),
             *(schema.get("conditionalCreateOnlyProperties") or ()),
         ]
-        found[kind] = tuple(sorted(str(path).removeprefix(_PREFIX) for path in paths))
-    return found
+        properties[kind] = tuple(sorted(str(path).removeprefix(_PREFIX) for path in paths))
+    return properties
 
 
 def pin_tenants(assembly: Path, *, tenants: Path = ROOT / "tenants", pins: Path = PINS) -> list[Path]:
@@ -49,5 +49,5 @@ def pin_tenants(assembly: Path, *, tenants: Path = ROOT / "tenants", pins: Path 
 
 
 if __name__ == "__main__":
-    for each in pin_tenants(Path(sys.argv[1])):
-        sys.stdout.write(f"{each.name}\n")
+    for pin_tenant in pin_tenants(Path(sys.argv[1])):
+        sys.stdout.write(f"{pin_tenant.name}\n")

@@ -133,7 +133,7 @@ def _of_stage(finding: str, stage: cdk.Stage) -> str:
 
 
 def _find(stage: cdk.Stage, path: str) -> IConstruct | None:
-    found: IConstruct | None = stage
+    construct: IConstruct | None = stage
     for part in path.split("/"):
-        found = None if found is None else found.node.try_find_child(part)
-    return found
+        construct = None if construct is None else construct.node.try_find_child(part)
+    return construct

@@ -95,9 +95,9 @@ def _account(tenant: DeployedTenant, name: str) -> str:
 def _digest_parameter(scope: Construct, name: str, tenant: DeployedTenant) -> cdk.CfnParameter:
     stack = cdk.Stack.of(scope)
     parameter_id = "".join(part.capitalize() for part in name.split("_")) + "ImageDigest"
-    found = stack.node.try_find_child(parameter_id)
-    if isinstance(found, cdk.CfnParameter):
-        return found
+    parameter = stack.node.try_find_child(parameter_id)
+    if isinstance(parameter, cdk.CfnParameter):
+        return parameter
     command = _lock_command(name, tenant)
     return cdk.CfnParameter(
         stack,

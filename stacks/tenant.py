@@ -189,19 +189,19 @@ def read_tenants(*, folder: Path, only: str | None, images: Path) -> list[Deploy
         return [_read_tenant(folder / f"{only}.toml", lock=lock)]
     files = load_tenants(folder)
     refused = dict(files.refused)
-    found: list[DeployedTenant] = []
+    tenants: list[DeployedTenant] = []
     for name, tenant in files.tenants.items():
         if tenant.deployment is not None:
             try:
-                found.append(_deployed(tenant, lock=lock, file=folder / f"{name}.toml"))
+                tenants.append(_deployed(tenant, lock=lock, file=folder / f"{name}.toml"))
             except ConfigurationError as error:
                 refused[name] = error
-    refused |= _clashing(found, folder=folder)
-    kept = [tenant for tenant in found if tenant.name not in refused]
-    said = dict.fromkeys(error.message for error in refused.values())
+    refused |= _clashing(tenants, folder=folder)
+    kept = [tenant for tenant in tenants if tenant.name not in refused]
+    messages = dict.fromkeys(error.message for error in refused.values())
     if refused and not kept:
-        raise ConfigurationError("\n".join(said))
-    for message in said:
+        raise ConfigurationError("\n".join(messages))
+    for message in messages:
         sys.stderr.write(f"warning: {message}\n")
     if refused:
         sys.stderr.write(f"warning: no templates for {', '.join(refused)}; the others are synthesized.\n")

@@ -211,8 +211,8 @@ def entries() -> Mapping[str, str]:
     """Return what happened by anchor, the heading's address as GitHub and GitLab make it. An entry without
     its three paragraphs is not among them."""
     alarms = _ALARMS.search(PAGE.read_text(encoding="utf-8"))
-    found = _ENTRY.findall(alarms[1]) if alarms else []
-    return {title.lower().replace(" ", "-"): happened for title, happened in found}
+    anchors = _ENTRY.findall(alarms[1]) if alarms else []
+    return {title.lower().replace(" ", "-"): happened for title, happened in anchors}
 
 
 def link(anchor: str) -> str:

@@ -153,8 +153,8 @@ def _finding(status: Status, resource: Resource, code: str, *, at: str, message:
 
 def worst(findings: Iterable[Finding]) -> Status | None:
     """Return the worst status; None without findings."""
-    found = {finding.status for finding in findings}
-    return next((status for status in Status if status in found), None)
+    statuses = {finding.status for finding in findings}
+    return next((status for status in Status if status in statuses), None)
 
 
 def finding_as_text(finding: Finding) -> str:

@@ -47,14 +47,14 @@ def network_of(value: Value) -> Network | None:
 
 def networks_of(subnets: Sequence[Value]) -> tuple[Network, ...]:
     """Return the address blocks of subnets; that of their VPC where a subnet's own is unknown."""
-    found: list[Network] = []
+    networks: list[Network] = []
     for subnet in subnets:
         if isinstance(subnet, Target):
             own = network_of(subnet.resource.properties.get("CidrBlock"))
             vpc = subnet.resource.properties.get("VpcId")
             whole = network_of(vpc.resource.properties.get("CidrBlock")) if isinstance(vpc, Target) else None
-            found += [block for block in (own or whole,) if block is not None]
-    return tuple(found)
+            networks += [block for block in (own or whole,) if block is not None]
+    return tuple(networks)
 
 
 def is_within(one: Network, block: Network) -> bool:
@@ -146,10 +146,10 @@ class RouteTables:
         A subnet without an association uses the VPC's main table. A template can add routes to that table
         only by its id, so it counts as unknown.
         """
-        found = {
+        tables = {
             self._of_subnet.get(key_of(subnet)) if isinstance(subnet, Target) else None for subnet in subnets
         }
-        return {table for table in found if table is not None} if found and None not in found else None
+        return {table for table in tables if table is not None} if tables and None not in tables else None
 
     def leaving(self, subnets: Sequence[Value]) -> list[Route]:
         """Return the routes out of the VPC that the templates have for the subnets."""
@@ -188,10 +188,10 @@ class Endpoint:
     @property
     def is_of_own_region(self) -> bool | None:
         """Whether the service is in the endpoint's own region; None if unknown."""
-        own = self.resource.region
-        if self.region == own:
+        region = self.resource.region
+        if self.region == region:
             return True
-        return None if "${" in own or "${" in self.region else False
+        return None if "${" in region or "${" in self.region else False
 
     @property
     def has_private_dns(self) -> bool | None:
@@ -314,8 +314,12 @@ class LoadBalancing:
 
     def listener_on(self, load_balancer: Resource, port: int | None) -> Resource | None:
         """Return the listener on a port."""
-        found = (one for one in self.listeners(load_balancer) if port is not None and port_of(one) == port)
-        return next(found, None)
+        matching = (
+            listener
+            for listener in self.listeners(load_balancer)
+            if port is not None and port_of(listener) == port
+        )
+        return next(matching, None)
 
 
 def port_of(resource: Resource) -> int | None:

@@ -38,18 +38,18 @@ STRANGER = "!"
 
 def all_of(verdicts: Iterable[bool | None]) -> bool | None:
     """Return whether all hold; None if unknown ones decide."""
-    found = list(verdicts)
-    if False in found:
+    judged = list(verdicts)
+    if False in judged:
         return False
-    return None if None in found else True
+    return None if None in judged else True
 
 
 def any_of(verdicts: Iterable[bool | None]) -> bool | None:
     """Return whether any holds; None if unknown ones decide."""
-    found = list(verdicts)
-    if True in found:
+    judged = list(verdicts)
+    if True in judged:
         return True
-    return None if None in found else False
+    return None if None in judged else False
 
 
 def negated(verdict: bool | None) -> bool | None:
@@ -251,11 +251,11 @@ def _holds(
     texts = [filled for filled in map(context.filled_in, wanted) if filled is not None]
     # Spellings of one value match if any of them does. Several values are treated like several spellings;
     # for keys with one value that is the same.
-    has_arn = any(one.startswith("arn:") for one in asked)
+    has_arn = any(element.startswith("arn:") for element in asked)
     verdict = any_of(
-        value == one if has_arn and one.startswith("<") else compare(value, one)
+        value == element if has_arn and element.startswith("<") else compare(value, element)
         for value in texts
-        for one in asked
+        for element in asked
     )
     return negated(verdict) if is_negated else verdict
 
@@ -326,8 +326,8 @@ def statements(document: Value) -> list[Statement]:
 def _statement(entry: Mapping[str, Value]) -> Statement:
     def principals(name: str) -> dict[str, tuple[str, ...]]:
         principal = entry.get(name)
-        found = mapping(principal) or ({"*": principal} if principal is not None else {})
-        return {kind: _texts(names) for kind, names in found.items()}
+        by_kind = mapping(principal) or ({"*": principal} if principal is not None else {})
+        return {kind: _texts(names) for kind, names in by_kind.items()}
 
     return Statement(
         effect=text(entry.get("Effect")),
@@ -368,7 +368,9 @@ class Policies:
         if role not in self._statements:
             documents = [at(entry, "PolicyDocument") for entry in items(role.properties.get("Policies"))]
             documents += [policy.properties.get("PolicyDocument") for policy in self._attached(role)]
-            self._statements[role] = [one for document in documents for one in statements(document)]
+            self._statements[role] = [
+                statement for document in documents for statement in statements(document)
+            ]
         return self._statements[role]
 
     def managed(self, role: Resource) -> list[str]:
@@ -389,8 +391,8 @@ class Policies:
 
 
 def _has_name(role: Resource, name: str) -> bool:
-    own = role.properties.get("RoleName")
-    return own is not None and is_known(own) and text(own) == name
+    role_name = role.properties.get("RoleName")
+    return role_name is not None and is_known(role_name) and text(role_name) == name
 
 
 def trusted_services(role: Resource) -> list[str]:
@@ -485,11 +487,13 @@ def _decide(policy: Policy, request: Request, principal: Principal) -> bool | No
 
 
 def _denied(policy: Policy, request: Request, principal: Principal | None = None) -> bool | None:
-    return any_of(_applies(one, request, principal) for one in policy if one.effect == "Deny")
+    return any_of(
+        _applies(statement, request, principal) for statement in policy if statement.effect == "Deny"
+    )
 
 
 def _allowed(policy: Policy, request: Request, principal: Principal | None = None) -> bool | None:
-    return any_of(_applies(one, request, principal) for one in policy if one.allows)
+    return any_of(_applies(statement, request, principal) for statement in policy if statement.allows)
 
 
 def _of_role(role: Resource) -> Principal:
@@ -531,8 +535,8 @@ def _names_resource(statement: Statement, request: Request) -> bool | None:
 
 
 def _is_named(patterns: Iterable[str], statement: Statement, request: Request) -> bool | None:
-    found = [request.context.filled_in(pattern) for pattern in patterns]
-    present = [pattern for pattern in found if pattern is not None]
+    resolved = [request.context.filled_in(pattern) for pattern in patterns]
+    present = [pattern for pattern in resolved if pattern is not None]
     verdict = any_of(covers_spelt(pattern, request.resources) for pattern in present)
     if verdict is not False or statement.allows:
         return verdict

@@ -69,12 +69,12 @@ Rule = Callable[[Deployment], Iterator[Finding]]
 
 def check_rules(templates: Templates, *, facts: Facts) -> list[Finding]:
     """Return a finding for everything that breaks a rule, in any world of the templates."""
-    found: dict[Finding, None] = {}
+    findings: dict[Finding, None] = {}
     for world in templates.worlds():
         deployment = Deployment(world, facts)
         for rule in RULES:
-            found.update(dict.fromkeys(rule(deployment)))
-    return list(found)
+            findings.update(dict.fromkeys(rule(deployment)))
+    return list(findings)
 
 
 def _refuse(resource: Resource, code: str, at: str, message: str, fix: str) -> Finding:
@@ -230,11 +230,11 @@ def _stated_texts(deployment: Deployment) -> Iterator[tuple[Resource, str, str]]
 
 def _environment(container: Mapping[str, Value]) -> Iterator[tuple[str, str]]:
     """Yield a container's variables, written as a mapping (SageMaker) or as pairs (ECS), JSON taken apart."""
-    found = container.get("Environment")
+    environment = container.get("Environment")
     pairs = (
-        found.items()
-        if isinstance(found, dict)
-        else [(text(at(one, "Name")), at(one, "Value")) for one in items(found)]
+        environment.items()
+        if isinstance(environment, dict)
+        else [(text(at(item, "Name")), at(item, "Value")) for item in items(environment)]
     )
     for name, value in pairs:
         yield from texts_of(name, plain(value))
@@ -281,7 +281,7 @@ def _domains(deployment: Deployment) -> Iterator[Finding]:
 
 
 def _standby(domain: Resource, cluster: Mapping[str, Value]) -> Iterator[Finding]:
-    subnets = {text(one) for one in items(at(domain.properties.get("VPCOptions"), "SubnetIds"))}
+    subnets = {text(item) for item in items(at(domain.properties.get("VPCOptions"), "SubnetIds"))}
     zones = integer(at(cluster.get("ZoneAwarenessConfig"), "AvailabilityZoneCount"))
     is_aware = flag(cluster.get("ZoneAwarenessEnabled")) is True
     if not is_aware or not zones == len(subnets) == _ZONES_OF_STANDBY:
@@ -317,15 +317,15 @@ def _images(deployment: Deployment) -> Iterator[Finding]:
     table = {image.repository: image for image in deployment.facts.images}
     for resource, container in deployment.containers():
         address = plain(container.get("Image"))
-        found = _IMAGE.fullmatch(address)
-        if found is None:
+        match = _IMAGE.fullmatch(address)
+        if match is None:
             message = f"{address or 'Its image'} is in no private registry, or its tag may move."
             fix = "Use an image of ECR by its digest."
             yield _refuse(resource, "image-unpinned", "Image", message, fix)
             continue
-        image = table.get(found["repository"])
-        publisher = image and (image.accounts.get(found["region"]) or resource.account)
-        if publisher != found["account"]:
+        image = table.get(match["repository"])
+        publisher = image and (image.accounts.get(match["region"]) or resource.account)
+        if publisher != match["account"]:
             message = f"{address} is not what the image table publishes there."
             fix = f"Use account {publisher}." if publisher else "Add the image to the image table."
             yield _refuse(resource, "image-account", "Image", message, fix)
@@ -351,7 +351,7 @@ def _tasks(deployment: Deployment) -> Iterator[Finding]:
             fix = "Give it an execution role."
             yield _refuse(definition, "no-pull-rights", "ExecutionRoleArn", message, fix)
         for container in items(definition.properties.get("ContainerDefinitions")):
-            paths = [text(at(one, "ContainerPath")) for one in items(at(container, "MountPoints"))]
+            paths = [text(at(item, "ContainerPath")) for item in items(at(container, "MountPoints"))]
             is_essential = flag(at(container, "Essential")) is not False
             if is_essential and flag(at(container, "ReadonlyRootFilesystem")) and "/tmp" not in paths:  # noqa: S108 - in the container
                 message = f"{text(at(container, 'Name'))} fails at its first temporary file."
@@ -361,9 +361,11 @@ def _tasks(deployment: Deployment) -> Iterator[Finding]:
     for service in deployment.templates.of("AWS::ECS::Service"):
         for definition in targets(service.properties.get("TaskDefinition")):
             role = policies.role(definition.resource.properties.get("TaskRoleArn"))
-            allowed = [one for one in policies.of_role(role) if one.allows] if role else []
+            allowed = [statement for statement in policies.of_role(role) if statement.allows] if role else []
             has_exec = flag(service.properties.get("EnableExecuteCommand")) is True
-            if has_exec and not all(any(one.names_action(name) for one in allowed) for name in _CHANNELS):
+            if has_exec and not all(
+                any(statement.names_action(name) for statement in allowed) for name in _CHANNELS
+            ):
                 message = "ECS Exec opens its channel with the task's role, which may not do that."
                 fix = f"Allow the task's role {', '.join(_CHANNELS)}."
                 yield _refuse(service, "exec-without-rights", "EnableExecuteCommand", message, fix)
@@ -396,7 +398,7 @@ def _log_buckets(deployment: Deployment) -> Iterator[Finding]:
             allowed = [
                 statement
                 for policy in policies
-                if any(one.resource is bucket for one in targets(policy.properties.get("Bucket")))
+                if any(target.resource is bucket for target in targets(policy.properties.get("Bucket")))
                 for statement in statements(policy.properties.get("PolicyDocument"))
                 if statement.allows and statement.names_action("s3:PutObject")
             ]
@@ -417,17 +419,17 @@ _SHORTEST_START_S = 1800
 def _instances(deployment: Deployment) -> Iterator[Finding]:
     """Neuron instances need their machine image and half an hour to load; local disks take no key."""
     for config, variant, types in deployment.variants():
-        for one in types:
-            known = deployment.facts.instances.get(one)
+        for type_name in types:
+            known = deployment.facts.instances.get(type_name)
             if known is None:
-                message = f"{one} is not in the instance table, so its cores and disks are unknown."
+                message = f"{type_name} is not in the instance table, so its cores and disks are unknown."
                 fix = "Add it to the instance table, with its cores and disks."
                 yield _refuse(config, "instance-unknown", "ProductionVariants.InstanceType", message, fix)
             elif known.has_local_disk and "KmsKeyId" in config.properties:
-                message = f"{one} has local disks: CreateEndpointConfig refuses any key there."
+                message = f"{type_name} has local disks: CreateEndpointConfig refuses any key there."
                 fix = "Remove KmsKeyId: the instance encrypts its disks in hardware."
                 yield _refuse(config, "local-disk-key", "KmsKeyId", message, fix)
-        if not any(one.startswith(_NEURON) for one in types):
+        if not any(type_name.startswith(_NEURON) for type_name in types):
             continue
         if "neuron" not in text(variant.get("InferenceAmiVersion")):
             message = "The default image of the instance has no Neuron driver that the container can use."
@@ -451,7 +453,10 @@ def _artifacts(deployment: Deployment) -> Iterator[Finding]:
     """A compiled artifact serves exactly the shapes of its manifest, on as many cores."""
     for model, container in _models(deployment):
         address = plain(_source(container).get("S3Uri"))
-        artifact = next((one for one in deployment.facts.artifacts if one.uri and one.uri in address), None)
+        artifact = next(
+            (artifact for artifact in deployment.facts.artifacts if artifact.uri and artifact.uri in address),
+            None,
+        )
         if artifact is None:
             message = f"It loads {address or 'nothing'}, which no manifest of an artifact names."
             fix = "Load an artifact with a manifest under model_artifacts."
@@ -460,9 +465,11 @@ def _artifacts(deployment: Deployment) -> Iterator[Finding]:
         yield from _shapes(model, container, artifact)
         for config, variant, types in deployment.variants():
             cores = [
-                deployment.facts.instances[one].cores for one in types if one in deployment.facts.instances
+                deployment.facts.instances[type_name].cores
+                for type_name in types
+                if type_name in deployment.facts.instances
             ]
-            is_own = any(one.resource is model for one in targets(variant.get("ModelName")))
+            is_own = any(target.resource is model for target in targets(variant.get("ModelName")))
             if is_own and any((artifact.tensor_parallel or 0) > count > 0 for count in cores):
                 message = f"{artifact.name} needs {artifact.tensor_parallel} cores; {types} has {min(cores)}."
                 fix = "Use a larger instance, or an artifact that is compiled for this one."

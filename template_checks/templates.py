@@ -450,8 +450,8 @@ class Template:
 
     def section(self, name: str) -> Mapping[str, Any]:
         """Return a top-level section (``Resources``, ``Parameters``…); empty if absent."""
-        found = self.document.get(name)
-        return cast("Mapping[str, Any]", found) if isinstance(found, Mapping) else {}
+        section = self.document.get(name)
+        return cast("Mapping[str, Any]", section) if isinstance(section, Mapping) else {}
 
 
 def read_templates(folders: Iterable[Path]) -> list[Template]:
@@ -505,8 +505,8 @@ class Resource:
     @cached_property
     def properties(self) -> Mapping[str, Value]:
         """Its properties, resolved."""
-        found = self._resolver.resolve(self.raw.get("Properties") or {}, self.template)
-        return found if isinstance(found, dict) else {}
+        resolved = self._resolver.resolve(self.raw.get("Properties") or {}, self.template)
+        return resolved if isinstance(resolved, dict) else {}
 
     @property
     def depends_on(self) -> tuple[str, ...]:
@@ -597,11 +597,11 @@ class Templates:
 
     def _direct(self, resource: Resource) -> Iterator[Resource]:
         for name in [*resource.depends_on, *referred(resource.raw.get("Properties"))]:
-            found = self.find(resource.template, name)
-            if found is not None:
-                yield found
+            target = self.find(resource.template, name)
+            if target is not None:
+                yield target
         for source in self._imported(resource.raw.get("Properties"), resource.template):
-            yield from (one for one in self._resources.values() if one.template is source)
+            yield from (resource for resource in self._resources.values() if resource.template is source)
 
     def _imported(self, value: Any, template: Template) -> Iterator[Template]:
         """Yield the templates whose outputs a raw value uses."""

@@ -166,14 +166,14 @@ def _reasons(pinned: PinnedResource, now: Mapping[str, Any] | None, paths: Itera
 
 
 def _values(resource: Mapping[str, Any], paths: Iterable[str]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for path in paths:
         value: Any = resource.get("Properties", {})
         for part in path.split("/"):
             value = cast("dict[str, Any]", value).get(part) if isinstance(value, dict) else None
         if value is not None:
-            found[path] = value
-    return found
+            values[path] = value
+    return values
 
 
 def _shown(value: Any) -> str:

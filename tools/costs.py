@@ -43,9 +43,9 @@ def priced(templates: Iterable[Mapping[str, Any]]) -> Iterator[Line]:
 
 def unknown_types(templates: Iterable[Mapping[str, Any]], prices: Prices) -> set[str]:
     """Return the resource types of which nobody said whether they cost by the hour."""
-    found = {resource["Type"] for resource in _resources(templates)}
+    types = {resource["Type"] for resource in _resources(templates)}
     known = prices.by_use | prices.free | _PRICED.keys()
-    return {one for one in found - known if not one.startswith("Custom::")}
+    return {one for one in types - known if not one.startswith("Custom::")}
 
 
 def _resources(templates: Iterable[Mapping[str, Any]]) -> list[Resource]:
@@ -107,8 +107,14 @@ _PRICED: Mapping[str, Callable[[Resource, int], Iterable[Line]]] = {
 
 def _tasks(resources: Iterable[Resource]) -> int:
     """Return the minimum number of tasks that scaling keeps."""
-    scaled = [one for one in resources if one["Type"] == "AWS::ApplicationAutoScaling::ScalableTarget"]
-    kept = [one["Properties"] for one in scaled if one["Properties"].get("ServiceNamespace") == "ecs"]
+    scaled = [
+        resource
+        for resource in resources
+        if resource["Type"] == "AWS::ApplicationAutoScaling::ScalableTarget"
+    ]
+    kept = [
+        target["Properties"] for target in scaled if target["Properties"].get("ServiceNamespace") == "ecs"
+    ]
     return max((int(properties["MinCapacity"]) for properties in kept), default=0)
 
 

@@ -99,8 +99,8 @@ def _bucket_place(s3: Any) -> dict[str, Any]:
 async def create_queue(sqs: Any, *, name: str) -> str:
     """Create a queue and its dead-letter queue, ``<name>-dead``; return the first one's URL."""
     dead_url = await _create_queue(sqs, f"{name}-dead", {})
-    found = await sqs.get_queue_attributes(QueueUrl=dead_url, AttributeNames=["QueueArn"])
-    redrive = {"deadLetterTargetArn": found["Attributes"]["QueueArn"], "maxReceiveCount": MAX_ATTEMPTS}
+    attributes = await sqs.get_queue_attributes(QueueUrl=dead_url, AttributeNames=["QueueArn"])
+    redrive = {"deadLetterTargetArn": attributes["Attributes"]["QueueArn"], "maxReceiveCount": MAX_ATTEMPTS}
     return await _create_queue(sqs, name, {"RedrivePolicy": json.dumps(redrive)})
 
 

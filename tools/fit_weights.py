@@ -174,8 +174,10 @@ def ranker_choices(observed: Iterable[Observed]) -> list[Choice]:
     choices: list[Choice] = []
     for question, evidence in _answerable(observed):
         found = {
-            one.document_id: {name: one.features[name] for name in INDEX_FEATURES if name in one.features}
-            for one in evidence.ranked
+            candidate.document_id: {
+                name: candidate.features[name] for name in INDEX_FEATURES if name in candidate.features
+            }
+            for candidate in evidence.ranked
         }
         standard = standardised(found, INDEX_FEATURES)
         rows = [[standard[name].get(feature, 0.0) for feature in INDEX_FEATURES] for name in found]
@@ -189,7 +191,7 @@ def unit_choices(observed: Iterable[Observed], names: Sequence[str]) -> list[Cho
     for question, evidence in _answerable(observed):
         for name in question.documents:
             units = evidence.scored.get(name, ())
-            rows = [[one.features.get(feature, 0.0) for feature in names] for one in units]
+            rows = [[unit.features.get(feature, 0.0) for feature in names] for unit in units]
             _add(choices, rows, [at for at, one in enumerate(units) if is_gold(one.unit.text, question.gold)])
     return choices
 
@@ -198,8 +200,8 @@ def document_choices(observed: Iterable[Observed], names: Sequence[str]) -> list
     """Return the documents that were ranked again, with what their units say of them."""
     choices: list[Choice] = []
     for question, evidence in _answerable(observed):
-        again = [one for one in evidence.ranked if "index" in one.features]
-        rows = [[one.features.get(feature, 0.0) for feature in names] for one in again]
+        again = [candidate for candidate in evidence.ranked if "index" in candidate.features]
+        rows = [[candidate.features.get(feature, 0.0) for feature in names] for candidate in again]
         _add(choices, rows, [at for at, one in enumerate(again) if one.document_id in question.documents])
     return choices
 
@@ -208,13 +210,15 @@ def gate_rows(observed: Iterable[Observed], names: Sequence[str]) -> tuple[Float
     """Return what the gate read of each message with one question, and whether its section was right."""
     rows: list[list[float]] = []
     labels: list[bool] = []
-    for one in observed:
-        evidence = one.prepared.found.evidence[0]
-        if len(one.prepared.found.evidence) > 1 or not evidence.features or evidence.section is None:
+    for observation in observed:
+        evidence = observation.prepared.found.evidence[0]
+        if len(observation.prepared.found.evidence) > 1 or not evidence.features or evidence.section is None:
             continue
         text = normal(" ".join(unit.unit.text for unit in evidence.section.units))
         rows.append([evidence.features.get(name, 0.0) for name in names])
-        labels.append(one.question.answerable and holds_all(text, one.question.answer_contains))
+        labels.append(
+            observation.question.answerable and holds_all(text, observation.question.answer_contains)
+        )
     return np.array(rows, float), labels
 
 
@@ -232,10 +236,10 @@ def weights_file(
 
 
 def _answerable(observed: Iterable[Observed]) -> Iterable[tuple[EvaluationQuestion, Evidence]]:
-    for one in observed:
-        if one.question.answerable:
-            for evidence in one.prepared.found.evidence:
-                yield one.question, evidence
+    for observation in observed:
+        if observation.question.answerable:
+            for evidence in observation.prepared.found.evidence:
+                yield observation.question, evidence
 
 
 def _add(choices: list[Choice], rows: Sequence[Sequence[float]], right: Sequence[int]) -> None:
@@ -290,15 +294,17 @@ class _RankingFit:
 
     async def _fit_head(self, services: TenantServices) -> None:
         """Fit whether a question leans on the one before it, and its kind."""
-        asked = [one for every in self._questions.values() for one in every if one.split == "tuning"]
-        vectors = await _vectors(services, [one.question for one in asked])
+        asked = [
+            question for every in self._questions.values() for question in every if question.split == "tuning"
+        ]
+        vectors = await _vectors(services, [element.question for element in asked])
         vocabulary = Vocabulary.of(services.tenant)
-        counts = [head_counts(one.question, vocabulary) for one in asked]
+        counts = [head_counts(element.question, vocabulary) for element in asked]
         rows = np.hstack([_HEAD_SCALE * vectors, np.array(counts)])
-        leans = [one.kind == "follow_up" for one in asked]
+        leans = [element.kind == "follow_up" for element in asked]
         weights, bias = _raw_logistic(rows, leans)
         named = [(one.question, _KINDS[one.kind]) for one in load_routed(self._shop) if one.kind in _KINDS]
-        rules = [(one.question, "rule") for one in asked if one.answerable][::_RULES_EVERY]
+        rules = [(element.question, "rule") for element in asked if element.answerable][::_RULES_EVERY]
         questions, kinds = zip(*named, *rules, strict=True)
         names = tuple(sorted(set(kinds)))
         of_kinds = await _vectors(services, questions)
@@ -307,10 +313,10 @@ class _RankingFit:
             embedding_model=services.tenant.embedding.model,
             leans_bias=round(bias + _LEANS_EARLIER, 4),
             leans_counts=_three(weights[-3:]),
-            leans_vector=tuple(round(_HEAD_SCALE * one, 3) for one in weights[:-3]),
+            leans_vector=tuple(round(_HEAD_SCALE * weight, 3) for weight in weights[:-3]),
             kinds=names,
             kind_bias=tuple(round(one, 4) for _, one in fitted),
-            kind_vectors=tuple(tuple(round(_HEAD_SCALE * one, 3) for one in row) for row, _ in fitted),
+            kind_vectors=tuple(tuple(round(_HEAD_SCALE * value, 3) for value in row) for row, _ in fitted),
             fitted_on=f"{self._fitted_on}; {self._shop.name}",
         )
         (self._folder / "reading.json").write_bytes(json.dumps(head.model_dump(mode="json")).encode() + b"\n")
@@ -321,7 +327,10 @@ class _RankingFit:
         """Ask the questions of the tuning halves with the current files."""
         observed: list[Observed] = []
         for tenant, every in asked.items():
-            observer, questions = Observer(services[tenant]), [one for one in every if one.split == "tuning"]
+            observer, questions = (
+                Observer(services[tenant]),
+                [question for question in every if question.split == "tuning"],
+            )
             await observer.check(questions)
             earlier = {question.qid: question.question for question in every}
             with self._runtime.terminal.counting(f"{when}: {tenant}", "questions") as show:
@@ -347,8 +356,8 @@ def _three(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 async def _vectors(services: TenantServices, texts: Sequence[str]) -> np.ndarray:
-    found = await embedded(services.embedder, list(dict.fromkeys(texts)), clock=services.clock)
-    return np.array([found[text] for text in texts])
+    vectors = await embedded(services.embedder, list(dict.fromkeys(texts)), clock=services.clock)
+    return np.array([vectors[text] for text in texts])
 
 
 async def fit_red_flags(services: TenantServices, questions: Path) -> ShippedHead:
@@ -358,7 +367,7 @@ async def fit_red_flags(services: TenantServices, questions: Path) -> ShippedHea
     """
     names = [entry.name for entry in services.tenant.red_flags]
     training = load_rows(questions / "red_flags" / "training.jsonl", FlaggedMessage, key="message")
-    flag_of = dict.fromkeys(ordinary_messages()) | {one.message: one.flag for one in training}
+    flag_of = dict.fromkeys(ordinary_messages()) | {message.message: message.flag for message in training}
     paths = [questions / folder / f"{tenant}.jsonl" for folder in ("", "short") for tenant in _TENANTS]
     calm = set(chain.from_iterable(calm_messages(paths, half="tuning").values()))
     texts = [*flag_of, *sorted(calm - flag_of.keys())]
@@ -367,7 +376,7 @@ async def fit_red_flags(services: TenantServices, questions: Path) -> ShippedHea
     def fitted(left_out: Collection[str] = ()) -> Head:
         kept = [text for text in flag_of if text not in left_out]
         return Head.fitted(
-            [[vectors[one] for one in kept if flag_of[one] == name] for name in (None, *names)]
+            [[vectors[row] for row in kept if flag_of[row] == name] for name in (None, *names)]
         )
 
     scores: list[float] = []
@@ -412,13 +421,13 @@ class _ObservedExamples(LiveExamples):
 async def fit_live(services: Mapping[str, TenantServices], questions: Path) -> bytes:
     """Return ``live.json``, fitted on whether the nearest element of a question is one that it asks for."""
     paths = [questions / "live" / f"{name}.jsonl" for name in ("tuning", "chat")]
-    asked = [one for path in paths for one in load_rows(path, LiveQuestion)]
+    asked = [row for path in paths for row in load_rows(path, LiveQuestion)]
     rows: list[tuple[float, float, float]] = []
     labels: list[bool] = []
     for tenant, opened in services.items():
         examples = _ObservedExamples(silent(opened))
         preparing = PrepareAnswer(silent(opened), live=examples)
-        for question in (one for one in asked if one.tenant == tenant):
+        for question in (element for element in asked if element.tenant == tenant):
             examples.observed.clear()
             await until_whole(partial(prepare_live, preparing, opened, question))
             for match, live in examples.observed:

@@ -70,8 +70,8 @@ def started(
         line = read_line(popen, timeout_s=timeout_s)
         if not line:
             _stop(popen)
-            said = log.read_text(errors="replace")[-_SAID_BYTES:] if log is not None else "see above"
-            raise SystemExit(f"{module} did not get ready: {said}")
+            output = log.read_text(errors="replace")[-_SAID_BYTES:] if log is not None else "see above"
+            raise SystemExit(f"{module} did not get ready: {output}")
         yield Started(popen, orjson.loads(line))
 
 

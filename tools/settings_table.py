@@ -46,11 +46,11 @@ def with_tables(page: str) -> str:
 
 def _table(settings: type[ProcessSettings]) -> str:
     rows: list[tuple[str, ...]] = []
-    said = dict(_docstrings(settings))
+    meanings = dict(_docstrings(settings))
     on_aws = settings.on_aws if issubclass(settings, StoreSettings) else ()
     for name, field in settings.model_fields.items():
         default = "needed with `stores=aws`" if name in on_aws else _default(field)
-        what = re.sub(r"`(\w+)`", lambda found: _named(found, settings), said[name])
+        what = re.sub(r"`(\w+)`", lambda found: _named(found, settings), meanings[name])
         variable = field.validation_alias or settings.variable(name)
         rows.append((f"`{variable}`", _values(field.annotation), default, what))
     return markdown_table(("variable", "values", "default", "what"), rows)

@@ -21,7 +21,7 @@ class Figure:
 def figures_table(figures: Iterable[Figure]) -> str:
     """Return the figures as Markdown; a missed one is marked."""
     marks = {True: "", False: " (missed)"}
-    rows = [(one.what, one.asked, f"{one.measured}{marks[one.holds]}") for one in figures]
+    rows = [(figure.what, figure.asked, f"{figure.measured}{marks[figure.holds]}") for figure in figures]
     return markdown_table(("what", "asked", "measured"), rows)
 
 

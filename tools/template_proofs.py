@@ -70,13 +70,13 @@ def _pinned(stage: Path, file: Path, name: str) -> str:
 
 def main(assembly: Path) -> None:
     try:
-        found = prove(assembly)
+        reports = prove(assembly)
     except (AssistantError, InvalidInputError) as error:
         sys.exit(error.message)
-    for line in found.proven:
+    for line in reports.proven:
         sys.stdout.write(f"{line}\n")
-    if found.refused:
-        sys.exit("\n".join(found.refused))
+    if reports.refused:
+        sys.exit("\n".join(reports.refused))
 
 
 if __name__ == "__main__":

@@ -103,7 +103,7 @@ def read_releases(items: Iterable[DeskItem]) -> Releases:
     that of its weights, its weights cannot be read or name unknown features, or it has no report of the
     evaluation gate. In place of a live one the weights before it serve.
     """
-    found: dict[ReleaseState, Weights] = {}
+    weights_by_state: dict[ReleaseState, Weights] = {}
     trial: Trial | None = None
     refused: list[ReleaseState | None] = []
     for item in items:
@@ -111,9 +111,9 @@ def read_releases(items: Iterable[DeskItem]) -> Releases:
         try:
             release = RankerRelease.model_validate_json(item.body)
             state = release.state
-            if state not in _SERVING or state in found:
+            if state not in _SERVING or state in weights_by_state:
                 continue
-            found[state] = weights = _checked(release)
+            weights_by_state[state] = weights = _checked(release)
         except (ValidationError, ConfigurationError) as error:
             reason = error.message if isinstance(error, ConfigurationError) else "not a release"
             if state is not ReleaseState.REPLACED:
@@ -122,9 +122,9 @@ def read_releases(items: Iterable[DeskItem]) -> Releases:
             continue
         if state is ReleaseState.TRIAL and release.share_percent:
             trial = Trial(weights, release.share_percent, release.trial_ends_at)
-    live = found.get(ReleaseState.LIVE)
+    live = weights_by_state.get(ReleaseState.LIVE)
     if live is None and ReleaseState.LIVE in refused:
-        live = found.get(ReleaseState.REPLACED)
+        live = weights_by_state.get(ReleaseState.REPLACED)
     return Releases(live, trial, len(refused))
 
 
@@ -289,7 +289,7 @@ class Adaptations:
 
     async def _live_answers(self, items: Sequence[DeskItem]) -> tuple[LiveAnswer, ...]:
         """Return the live answers with vectors of the model that embeds what is asked."""
-        known = {(one.item_id, one.revision): one for one in self._answers}
+        known = {(answer.item_id, answer.revision): answer for answer in self._answers}
         changed = [item for item in items if (item.item_id, item.revision) not in known]
         # Thousands of vectors are parsed in a thread: the loop goes on answering.
         for item, body in await asyncio.to_thread(_parsed, changed, ApprovedAnswer):
@@ -312,13 +312,13 @@ class Adaptations:
 
 def _parsed(items: Iterable[DeskItem], kind: type[Body]) -> list[tuple[DeskItem, Body]]:
     """Return the items with their bodies. An item that this release cannot read is logged and left out."""
-    found: list[tuple[DeskItem, Body]] = []
+    entries: list[tuple[DeskItem, Body]] = []
     for item in items:
         try:
-            found.append((item, kind.model_validate_json(item.body)))
+            entries.append((item, kind.model_validate_json(item.body)))
         except ValidationError:
             _log.error("desk_item_unreadable", kind=item.kind.value, item_id=item.item_id)
-    return found
+    return entries
 
 
 # Texts of approved answers

@@ -236,9 +236,9 @@ class FindApproved:
         if approved is None:
             return None
         today = self._services.clock.now().date()
-        found = approved.match(question, vector, labels=scope.labels, today=today)
-        live = found.live
-        if live is None or found.reason not in ("equal", "near"):
+        match = approved.match(question, vector, labels=scope.labels, today=today)
+        live = match.live
+        if live is None or match.reason not in ("equal", "near"):
             return None
         with scope.steps.step("approved"):
             try:
@@ -255,7 +255,7 @@ class FindApproved:
                 return None
         if documents is None:
             return None
-        return ServedAnswer(live, documents, is_equal=found.reason == "equal", wording=found.wording)
+        return ServedAnswer(live, documents, is_equal=match.reason == "equal", wording=match.wording)
 
     async def _unchanged(
         self, live: LiveAnswer, labels: frozenset[str], *, deadline: Deadline

@@ -70,8 +70,10 @@ def _likeliest_run(
     units: Sequence[ScoredUnit], likely: Sequence[float], *, max_words: int
 ) -> tuple[int, int]:
     """Return first and last unit of the likeliest run of at most ``max_words``, headings counted."""
-    words_of = [one.words for one in units]
-    words_of_heading = {one.unit.heading: len(one.unit.heading.replace(" > ", " ").split()) for one in units}
+    words_of = [unit.words for unit in units]
+    words_of_heading = {
+        unit.unit.heading: len(unit.unit.heading.replace(" > ", " ").split()) for unit in units
+    }
     best_mass, run = -1.0, (0, 0)
     for first in range(len(units)):
         words, mass, headings = 0, 0.0, set[str]()
@@ -93,15 +95,15 @@ def blocks(section: Section) -> Iterator[tuple[str, ScoredUnit]]:
     """Yield (Markdown before the unit's text, unit) for each unit of a section."""
     heading: str | None = None
     previous: ScoredUnit | None = None
-    for one in section.units:
+    for unit in section.units:
         before = "" if previous is None else "\n\n"
-        if one.unit.heading != heading:
-            heading = one.unit.heading
+        if unit.unit.heading != heading:
+            heading = unit.unit.heading
             before += _heading_line(section, heading)
-        elif previous is not None and _continues(previous.unit, one.unit):
-            before = " " if one.unit.kind is UnitKind.SENTENCE else "\n"
-        yield before + _marker(one.unit), one
-        previous = one
+        elif previous is not None and _continues(previous.unit, unit.unit):
+            before = " " if unit.unit.kind is UnitKind.SENTENCE else "\n"
+        yield before + _marker(unit.unit), unit
+        previous = unit
 
 
 def _heading_line(section: Section, heading: str) -> str:
@@ -109,7 +111,7 @@ def _heading_line(section: Section, heading: str) -> str:
     passed over may be the one that keeps a patient safe."""
     shown = shown_heading(heading)
     title = f"**{shown}**" if shown else ""
-    ordinals = {one.unit.ordinal for one in section.units}
+    ordinals = {unit.unit.ordinal for unit in section.units}
     steps = [
         unit
         for passage in section.document.passages

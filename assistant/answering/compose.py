@@ -83,8 +83,10 @@ def section_blocks(
     """Return a section's units as they are streamed. A unit without a letter or digit, such as one that was
     only an address, is left out. The source opens at the passage of the likeliest unit."""
     url = section.document.card.url
-    texts = {one.unit.ordinal: labelled_unit(one.unit.text, url=url, labels=labels) for one in section.units}
-    units = tuple(one for one in section.units if _LETTER_OR_DIGIT.search(texts[one.unit.ordinal][0].text))
+    texts = {
+        unit.unit.ordinal: labelled_unit(unit.unit.text, url=url, labels=labels) for unit in section.units
+    }
+    units = tuple(unit for unit in section.units if _LETTER_OR_DIGIT.search(texts[unit.unit.ordinal][0].text))
     if units:
         sources.number(min(units, key=lambda one: (-round(one.score, 4), one.unit.ordinal)).passage, found)
     built: list[QuotedBlock] = []

@@ -127,7 +127,11 @@ class Evidence:
     @property
     def read(self) -> list[StoredDocument]:
         """The documents that were read, best first."""
-        return [self.documents[one.document_id] for one in self.ranked if one.document_id in self.documents]
+        return [
+            self.documents[candidate.document_id]
+            for candidate in self.ranked
+            if candidate.document_id in self.documents
+        ]
 
     @property
     def passage_cosines(self) -> dict[str, float]:
@@ -256,7 +260,7 @@ class FindEvidence:
         self, found: Evidence, scored: Mapping[str, Sequence[ScoredUnit]], scope: SearchScope
     ) -> Mapping[str, Mapping[int, float]]:
         best = found.read[:_DOCUMENTS_EMBEDDED]
-        wanted = [(one.card, scored[one.card.document_id]) for one in best]
+        wanted = [(candidate.card, scored[candidate.card.document_id]) for candidate in best]
         try:
             raw = await self._unit_vectors.cosines(found.query.vector, wanted, deadline=scope.deadline)
         except DeadlineExceededError:
@@ -279,27 +283,29 @@ class FindEvidence:
         moved = found.source_scores
         again: list[RankedDocument] = []
         rest: list[RankedDocument] = []
-        for one in found.ranked:
-            document = found.documents.get(one.document_id)
-            if document is None or (cosines and one.document_id not in cosines):
-                rest.append(one)
+        for candidate in found.ranked:
+            document = found.documents.get(candidate.document_id)
+            if document is None or (cosines and candidate.document_id not in cosines):
+                rest.append(candidate)
                 continue
-            added = moved.of(one.document_id) if moved is not None else 0.0
-            units = scored[one.document_id]
+            added = moved.of(candidate.document_id) if moved is not None else 0.0
+            units = scored[candidate.document_id]
             features = document_features(
-                replace(one, score=one.score - added),
+                replace(candidate, score=candidate.score - added),
                 document,
                 units,
                 asked=found.asked,
                 stems=self.scorer.stems_of(document, units),
-                cosines=cosines.get(one.document_id, {}),
+                cosines=cosines.get(candidate.document_id, {}),
             )
             added += moved.of_age(document.card) if moved is not None else 0.0
             score = self._reranker.score(features) + added
-            again.append(RankedDocument(one.document_id, score, {**one.features, **features}))
+            again.append(RankedDocument(candidate.document_id, score, {**candidate.features, **features}))
         again = best_first(again)
         last, first = again[-1].score, rest[0].score if rest else 0.0
-        return again + [replace(one, score=last - (first - one.score) - 1.0) for one in rest]
+        return again + [
+            replace(candidate, score=last - (first - candidate.score) - 1.0) for candidate in rest
+        ]
 
     def _judge(self, found: Evidence) -> Evidence:
         best, query = found.read[0], found.query
@@ -393,9 +399,9 @@ class FindEvidence:
             return found
         item, ids = named.items[0], named.item_ids
         ranked = [
-            one
-            for one in found.read
-            if self._is_review(one) and one.card.item is not None and one.card.item.item_id in ids
+            reading
+            for reading in found.read
+            if self._is_review(reading) and reading.card.item is not None and reading.card.item.item_id in ids
         ]
         sheet = found.documents.get(item.document_id)
         if sheet is None or not ranked:
@@ -404,13 +410,15 @@ class FindEvidence:
             reviews = await self.tables.reviews_of(sheet, vector=found.query.vector, scope=scope)
         asked = ItemQuestion("opinion", (item,), item.facts.category)
         said = opinions(asked, reviews, ranked=ranked)
-        if not said.reviews or [one.card.document_id for one in said.reviews] == [best.card.document_id]:
+        if not said.reviews or [review.card.document_id for review in said.reviews] == [
+            best.card.document_id
+        ]:
             return found
         return replace(found, table=said, also=None)
 
     def _is_review(self, document: StoredDocument) -> bool:
         prefix = id_prefix_of(document.card.document_id)
-        return any(one.id_prefix == prefix and one.kind == "reviews" for one in self._sources)
+        return any(source.id_prefix == prefix and source.kind == "reviews" for source in self._sources)
 
 
 def _of(document: StoredDocument, near: Mapping[str, float]) -> dict[str, float]:
@@ -425,15 +433,15 @@ def _to_read(ranked: Sequence[RankedDocument], named: NamedItems | None, *, are_
         return list(dict.fromkeys((*(item.document_id for item in named.items), *more)))
     if are_many:
         return spread_out(ranked, count=DOCUMENTS_READ_OF_SOURCES, most=_MOST_OF_ONE_SOURCE)
-    return [one.document_id for one in ranked[:DOCUMENTS_READ]]
+    return [candidate.document_id for candidate in ranked[:DOCUMENTS_READ]]
 
 
 def _move_to_front(ranked: Sequence[RankedDocument], names: Collection[str]) -> list[RankedDocument]:
     """Return the documents with these ids before all others, each group in its order."""
-    front = [one for one in ranked if one.document_id in names]
-    others = [one for one in ranked if one.document_id not in names]
+    front = [candidate for candidate in ranked if candidate.document_id in names]
+    others = [candidate for candidate in ranked if candidate.document_id not in names]
     lift = max(0.0, others[0].score - front[-1].score) if front and others else 0.0
-    return [replace(one, score=one.score + lift) for one in front] + others
+    return [replace(candidate, score=candidate.score + lift) for candidate in front] + others
 
 
 class SourceList:
@@ -473,8 +481,15 @@ class SourceList:
 def _ranked_passage(passage: Passage, found: Evidence, *, rank: int) -> RankedPassage:
     """Return the passage with the scores of both legs, its cosine on the scale of the weights."""
     passages, hits = found.retrieved.passages, found.retrieved.hits
-    fused = next((one for one in passages if one.passage.passage_id == passage.passage_id), None)
-    hit = next((one for one in hits if one.passage_id == passage.passage_id), None)
+    fused = next(
+        (
+            other_passage
+            for other_passage in passages
+            if other_passage.passage.passage_id == passage.passage_id
+        ),
+        None,
+    )
+    hit = next((hit for hit in hits if hit.passage_id == passage.passage_id), None)
     return replace(
         fused or RankedPassage(passage, rank, 0.0, None, None, None, None),
         passage=passage,

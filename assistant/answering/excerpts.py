@@ -277,10 +277,10 @@ class Excerpts:
                 return Token(self.keep(event.text))
             case Sources():
                 sources = tuple(
-                    one.model_copy(
-                        update={"snippet": self.keep(one.snippet), "heading": self.keep(one.heading)}
+                    source.model_copy(
+                        update={"snippet": self.keep(source.snippet), "heading": self.keep(source.heading)}
                     )
-                    for one in event.sources
+                    for source in event.sources
                 )
                 section = None if event.section is None else self.keep_also((event.section,))[0]
                 return event.model_copy(update={"sources": sources, "section": section})
@@ -294,13 +294,13 @@ class Excerpts:
                 return event
 
     def keep_also(self, also: Sequence[AlsoPossible]) -> tuple[AlsoPossible, ...]:
-        return tuple(one.model_copy(update={"text": self.keep(one.text)}) for one in also)
+        return tuple(part.model_copy(update={"text": self.keep(part.text)}) for part in also)
 
     def used_in(self, *texts: str | None) -> tuple[Excerpt, ...]:
         """Return the excerpts that have a run in one of the texts, by mark."""
         used = set[int]().union(*(marks_in(text) for text in texts if text))
-        found = [one for one in (*self._by_text.values(), *self._values) if one.mark in used]
-        return tuple(sorted(found, key=lambda excerpt: excerpt.mark))
+        used_excerpts = [one for one in (*self._by_text.values(), *self._values) if one.mark in used]
+        return tuple(sorted(used_excerpts, key=lambda excerpt: excerpt.mark))
 
     def all(self) -> list[tuple[str, Excerpt]]:
         """Return each shown text with its excerpt, the longest first."""
@@ -308,7 +308,7 @@ class Excerpts:
 
 
 def _excerpt(shown: str, mark: int, place: Place) -> Excerpt:
-    where: dict[str, Any] = {one.name: getattr(place, one.name) for one in fields(place)}
+    where: dict[str, Any] = {attribute.name: getattr(place, attribute.name) for attribute in fields(place)}
     return Excerpt(mark=mark, letters=len(shown), text_hash=_hash(shown), **where)
 
 
@@ -336,9 +336,9 @@ def _candidates(excerpt: Excerpt, parsed: ParsedDocument) -> Iterable[str]:
             yield shown_snippet(text, inside=inside, url=excerpt.url, labels=excerpt.labels)
         case ShownAs.HEADING:
             headings = (unit.heading for unit in parsed.units if unit.span == Span(start, end))
-            yield from (shown_heading(_last(one, excerpt.heading_letters)) for one in headings)
+            yield from (shown_heading(_last(heading, excerpt.heading_letters)) for heading in headings)
         case ShownAs.PATH:
-            yield from (shown_path(_last(one, excerpt.heading_letters)) for one in _paths_at(start, parsed))
+            yield from (shown_path(_last(path, excerpt.heading_letters)) for path in _paths_at(start, parsed))
 
 
 def _paths_at(at: int, parsed: ParsedDocument) -> Iterator[str]:
@@ -357,7 +357,7 @@ async def read_excerpts(
 ) -> Mapping[int, str | None]:
     """Return by mark the excerpts' texts; None where the document was withdrawn, is not open to these labels,
     or has another text. Raises DependencyError."""
-    contents = dict.fromkeys((one.document_id, one.content_hash) for one in excerpts)
+    contents = dict.fromkeys((excerpt.document_id, excerpt.content_hash) for excerpt in excerpts)
     free = asyncio.Semaphore(_READ_AT_ONCE)
 
     async def read(document_id: str, content_hash: str) -> ParsedDocument | None:
@@ -373,16 +373,16 @@ async def read_excerpts(
         ) from None
     parsed = dict(zip(contents, found, strict=True))
     return {
-        one.mark: None if text is None else shown_again(one, text)
-        for one in excerpts
-        for text in [parsed[one.document_id, one.content_hash]]
+        excerpt.mark: None if text is None else shown_again(excerpt, text)
+        for excerpt in excerpts
+        for text in [parsed[excerpt.document_id, excerpt.content_hash]]
     }
 
 
 def fill_record(record: AnswerRecord, shown: Mapping[int, str | None]) -> AnswerRecord:
     """Return the record for a reader: with the documents' texts, or a notice in their place."""
-    texts = {one.mark: shown.get(one.mark) or stand_in(one) for one in record.excerpts}
-    also = tuple(one.model_copy(update={"text": fill(one.text, texts)}) for one in record.also)
+    texts = {excerpt.mark: shown.get(excerpt.mark) or stand_in(excerpt) for excerpt in record.excerpts}
+    also = tuple(part.model_copy(update={"text": fill(part.text, texts)}) for part in record.also)
     draft = fill(record.reply_draft, texts) if record.reply_draft else record.reply_draft
     passages = tuple(
         use.model_copy(update={"title": shown_title(use.title), "url": shown_url(use.url)})
@@ -401,7 +401,7 @@ def fill_record(record: AnswerRecord, shown: Mapping[int, str | None]) -> Answer
 
 def gone_from(record: AnswerRecord, shown: Mapping[int, str | None]) -> frozenset[str]:
     """Return the documents of the record that its reader may no longer read."""
-    return frozenset(one.document_id for one in record.excerpts if shown.get(one.mark) is None)
+    return frozenset(excerpt.document_id for excerpt in record.excerpts if shown.get(excerpt.mark) is None)
 
 
 def _hash(text: str) -> str:

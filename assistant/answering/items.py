@@ -185,8 +185,10 @@ class Category:
             spans = [span for item in items if (span := value_of(item.facts, key)) is not None]
             usual = Counter(span.unit for span in spans).most_common(1)
             if usual:
-                own = [span for span in spans if span.unit == usual[0][0]]
-                ranges[key] = Span(min(one.low for one in own), max(one.high for one in own), own[0].unit)
+                same_unit = [span for span in spans if span.unit == usual[0][0]]
+                ranges[key] = Span(
+                    min(one.low for one in same_unit), max(one.high for one in same_unit), same_unit[0].unit
+                )
         return cls(
             name=name,
             stems=words.content_stems(name),
@@ -197,8 +199,10 @@ class Category:
 
     def named_in(self, stems: frozenset[str]) -> tuple[str, ...]:
         """Return the properties whose names have these stems: "clean air rate", and not "rating" by it."""
-        found = {name: own for name, own in self.names.items() if own and own <= stems}
-        return tuple(name for name, own in found.items() if not any(own < other for other in found.values()))
+        matching = {name: own for name, own in self.names.items() if own and own <= stems}
+        return tuple(
+            name for name, own in matching.items() if not any(own < other for other in matching.values())
+        )
 
 
 # --- catalogues -------------------------------------------------------------------------------------------
@@ -264,11 +268,13 @@ class Catalogue:
     def categories_in(self, stems: frozenset[str]) -> list[Category]:
         """Return the categories that a text of these stems names: one as a whole, or those with its last
         word."""
-        whole = [one for one in self.categories.values() if one.stems and one.stems <= stems]
+        whole = [
+            category for category in self.categories.values() if category.stems and category.stems <= stems
+        ]
         if whole:
             return [max(whole, key=lambda one: len(one.stems))]
-        heads = [one for one in self.categories.values() if one.head in stems]
-        return [one for one in heads if not any(other.stems < one.stems for other in heads)]
+        heads = [category for category in self.categories.values() if category.head in stems]
+        return [head for head in heads if not any(other.stems < head.stems for other in heads)]
 
     def _split(self, question: str) -> tuple[tuple[KnownItem, ...], str]:
         """Return the items that a question names, in its order, and the folded question with an asterism in
@@ -276,15 +282,15 @@ class Catalogue:
         folded = fold(question)
         tokens = list(_PIECE.finditer(folded))
         spelled = [token[0] for token in tokens]
-        found: dict[str, KnownItem] = {}
+        by_stem: dict[str, KnownItem] = {}
         rest, end = "", 0
         for alias, first, last in longest_names(spelled, self.aliases, longest=self.longest):
             items = self.aliases[alias]
             main = Counter(item.facts.category for item in items).most_common(1)[0][0]
-            found |= {item.document_id: item for item in items if item.facts.category == main}
+            by_stem |= {item.document_id: item for item in items if item.facts.category == main}
             rest += folded[end : tokens[first].start()] + _HERE
             end = tokens[last].end()
-        return tuple(found.values()), rest + folded[end:]
+        return tuple(by_stem.values()), rest + folded[end:]
 
     def _bounds(self, rest: str, category: Category, stems: frozenset[str]) -> list[Bound]:
         read = (self._bound(found, category, stems) for found in _BOUND.finditer(rest))

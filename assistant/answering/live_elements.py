@@ -103,8 +103,8 @@ def limit_of(tenant: TenantConfig, name: str) -> float:
     """Return the seconds that one read of an element may take: its source's where that says any, else the
     system's."""
     system = system_of(name)
-    entries = (one for one in tenant.reach if one.name == system)
-    named = (one for one in tenant.sources if one.reach == system)
+    entries = (entry for entry in tenant.reach if entry.name == system)
+    named = (source for source in tenant.sources if source.reach == system)
     limits = (one.deadline_s for one in (*named, *entries))
     return next((limit_s for limit_s in limits if limit_s is not None), DEFAULT_LIMIT_S)
 
@@ -208,16 +208,16 @@ async def read_element(
     if not items:
         return await _read_once(live, kind, caller, deadline=deadline, bounds=bounds)
     callers = [replace(caller, question=item) for item in items]
-    reads = (_read_once(live, kind, one, deadline=deadline, bounds=bounds) for one in callers)
+    reads = (_read_once(live, kind, caller, deadline=deadline, bounds=bounds) for caller in callers)
     return _by_item(items, await asyncio.gather(*reads))
 
 
 def _by_item(items: Sequence[str], outcomes: Sequence[Filled | LiveReadError]) -> Filled | LiveReadError:
     """Return a row for each item, one that was not read with the reason; the first problem where none was."""
-    read = [one for one in outcomes if isinstance(one, Filled)]
+    read = [outcome for outcome in outcomes if isinstance(outcome, Filled)]
     if not read:
-        return next(one for one in outcomes if isinstance(one, LiveReadError))
-    labels = {value.name: value.label for one in read for value in one.data.values}
+        return next(outcome for outcome in outcomes if isinstance(outcome, LiveReadError))
+    labels = {value.name: value.label for reading in read for value in reading.data.values}
     columns = tuple(ElementValue(name=name, label=label, text="") for name, label in labels.items())
 
     def values(outcome: Filled | LiveReadError) -> tuple[ElementValue, ...]:
@@ -231,9 +231,9 @@ def _by_item(items: Sequence[str], outcomes: Sequence[Filled | LiveReadError]) -
     )
     return Filled(
         ElementData(columns=columns, rows=tuple(rows)),
-        min((one.as_of for one in read), key=lambda at: at.isoformat()),
-        ", ".join(filter(None, (one.about for one in outcomes))),
-        cached=any(one.cached for one in read),
+        min((reading.as_of for reading in read), key=lambda at: at.isoformat()),
+        ", ".join(filter(None, (outcome.about for outcome in outcomes))),
+        cached=any(reading.cached for reading in read),
     )
 
 
@@ -282,10 +282,10 @@ class Hydration:
 
     def labels(self) -> Labels:
         """Return the labels of all elements by ``Tag.key``."""
-        found: dict[str, str] = {}
-        for one in self.types.values():
-            found[one.name] = found[f"{one.kind} {one.name}"] = label_of(one.title)
-        return found
+        labels: dict[str, str] = {}
+        for type_name in self.types.values():
+            labels[type_name.name] = labels[f"{type_name.kind} {type_name.name}"] = label_of(type_name.title)
+        return labels
 
     def labels_of(self, document_id: str) -> Labels:
         """Return the labels of the elements that a document may name: those of all, or none."""
@@ -307,7 +307,7 @@ class Hydration:
     def read(self, name: str, *, but: Collection[LiveSlot] = ()) -> LiveSlot | None:
         """Return the first read of an element that has no place yet, else a new one. ``but``: reads that have
         a use already. None as of ``begin``."""
-        begun = (one for one in self._begun if one.type.name == name and one not in but)
+        begun = (read for read in self._begun if read.type.name == name and read not in but)
         return next(begun, None) or self.begin(name)
 
     def place(self, name: str, *, start: int, end: int) -> ElementChanged | None:
@@ -371,7 +371,7 @@ class Hydration:
     def reads_another(self) -> bool:
         """Whether a system has something else than what the question names."""
         outcomes = (slot.filled or slot.error for slot in self.placed)
-        return any(one is not None and one.is_of_another for one in outcomes)
+        return any(outcome is not None and outcome.is_of_another for outcome in outcomes)
 
     def take(self) -> list[LiveSlot]:
         """Return the elements that ended since the last call, in the order of the text."""
@@ -414,7 +414,7 @@ class Hydration:
 
     def asked(self, sources: Sequence[SourceAsked]) -> tuple[SourceAsked, ...]:
         """Return the answer's sources with the states of the live ones: the worst of their elements'."""
-        systems = {one.name: one.reach for one in self.tenant.sources if one.reach is not None}
+        systems = {source.name: source.reach for source in self.tenant.sources if source.reach is not None}
         found: list[SourceAsked] = []
         for source in sources:
             of_system = [
@@ -518,12 +518,20 @@ class LiveExamples:
         self._weights = shipped_weights("live")
         self._scale = CosineScale.of(services.tenant.embedding)
         self._language = language(services.tenant.language)
-        connectors = {one.name: one.inline for one in self._reach if one.inline is not None}
-        operations = [one for connector in connectors.values() for one in connector.operations]
-        parameters = [one for operation in operations for one in operation.parameters]
-        self._ids = [(one.pattern, one.shown_as) for one in parameters if one.pattern is not None]
-        offered = (text for one in self._types.values() for text in (one.title, *one.about))
-        words = (text for one in connectors.values() for text in (*_words_of(one), *one.not_about))
+        connectors = {entry.name: entry.inline for entry in self._reach if entry.inline is not None}
+        operations = [operation for connector in connectors.values() for operation in connector.operations]
+        parameters = [parameter for operation in operations for parameter in operation.parameters]
+        self._ids = [
+            (parameter.pattern, parameter.shown_as)
+            for parameter in parameters
+            if parameter.pattern is not None
+        ]
+        offered = (text for type_name in self._types.values() for text in (type_name.title, *type_name.about))
+        words = (
+            text
+            for connector in connectors.values()
+            for text in (*_words_of(connector), *connector.not_about)
+        )
         self._words = frozenset(_WORD.findall(fold(" ".join((*offered, *words)))))
         self._reads_names = any(result.names for operation in operations for result in operation.results)
         self._examples = Loaded(
@@ -532,22 +540,22 @@ class LiveExamples:
 
     @property
     def are_there(self) -> bool:
-        return any(one.about for one in self._types.values())
+        return any(type_name.about for type_name in self._types.values())
 
     def plain(self, text: str) -> str:
         """Return a text with "the order" for "order 4471-2208", as the examples are written."""
-        said: list[str] = []
+        words: list[str] = []
         for piece in _PIECE.findall(text):
             bare = _BARE.search(piece)
             label = self._label_of(bare[0]) if bare else None
             if bare is None or label is None:
-                said.append(piece)
+                words.append(piece)
                 continue
-            if said and fold(said[-1]) == fold(label):
-                said.pop()
+            if words and fold(words[-1]) == fold(label):
+                words.pop()
             after = piece[bare.end() :]
-            said.append(f"{label}{after}" if said and fold(said[-1]) == "the" else f"the {label}{after}")
-        return " ".join(said)
+            words.append(f"{label}{after}" if words and fold(words[-1]) == "the" else f"the {label}{after}")
+        return " ".join(words)
 
     def without_names(self, question: str, *, known: Collection[str]) -> str:
         """Return a question with "it" for each of its ``names``."""
@@ -602,7 +610,7 @@ class LiveExamples:
             if cosine < least:
                 is_about_other = other is not None and other >= cosine
                 state = LiveMatchState.NOT_ABOUT if is_about_other else LiveMatchState.FAR
-            elif any(one.state is LiveMatchState.READ for one in matches):
+            elif any(match.state is LiveMatchState.READ for match in matches):
                 state = LiveMatchState.OTHER
             matches.append(
                 LiveMatch(
@@ -633,8 +641,8 @@ class LiveExamples:
 
     def _asked(self) -> Iterator[tuple[str, str, str | None]]:
         """Yield system, text and element of each example."""
-        for one in self._types.values():
-            yield from ((system_of(one.name), text, one.name) for text in one.about)
+        for type_name in self._types.values():
+            yield from ((system_of(type_name.name), text, type_name.name) for text in type_name.about)
         for entry in self._reach:
             if entry.inline is not None:
                 yield from ((entry.name, text, None) for text in entry.inline.not_about)
@@ -669,17 +677,19 @@ def unread(match: LiveMatch, state: LiveMatchState) -> LiveMatch:
 
 def why_not_answered(asked: Sequence[AskedElement]) -> str | None:
     """Return in words why the live systems gave no answer; None where none was asked."""
-    errors = [(one.slot.type.source, one.slot.error) for one in asked if one.slot.error is not None]
-    said = (
+    errors = [
+        (element.slot.type.source, element.slot.error) for element in asked if element.slot.error is not None
+    ]
+    messages = (
         f"{source} did not answer." if error.problem in _UNANSWERED else error.message
         for source, error in errors
     )
-    return " ".join(dict.fromkeys(said)) or None
+    return " ".join(dict.fromkeys(messages)) or None
 
 
 def what_is_missing(asked: Sequence[AskedElement]) -> str | None:
     """Return the question back for a parameter that neither context nor question has, or None."""
-    errors = (one.slot.error for one in asked)
+    errors = (element.slot.error for element in asked)
     missing = (
         error.message
         for error in errors

@@ -168,7 +168,9 @@ class PreparedAnswer:
     def certainty(self) -> Certainty | None:
         """How sure the quoted answer is, with the live systems that were asked. None: not in the knowledge
         base."""
-        return certainty_of(self.found.evidence, live={one.part for one in self.hydration.answering})
+        return certainty_of(
+            self.found.evidence, live={evidence.part for evidence in self.hydration.answering}
+        )
 
     def certainty_with(self, ready: Collection[int] = ()) -> Certainty | None:
         """Return how sure the quoted answer is with the live elements of these parts: by default, without
@@ -315,15 +317,17 @@ class PrepareAnswer:
             if prompt is None:  # where a model writes, its text decides what is read
                 for name in named:
                     hydration.begin(name)
-                if any(one.certainty is None for one in found.evidence):
+                if any(evidence.certainty is None for evidence in found.evidence):
                     # A damaged index must never look like "not known".
                     await services.index_watch.require_complete(deadline=deadline)
             red_flags = self._red_flags.raised(scope.embedded[asking.question])
-            elements = tuple(one.slot.type.name for one in hydration.answering)
+            elements = tuple(evidence.slot.type.name for evidence in hydration.answering)
             return PreparedAnswer(
                 record=begun.model_copy(
                     update={
-                        "retrieval_question": "\n".join(dict.fromkeys(one.searched for one in evidence)),
+                        "retrieval_question": "\n".join(
+                            dict.fromkeys(part_evidence.searched for part_evidence in evidence)
+                        ),
                         "reading": reading.model_copy(update={"items": items, "elements": elements}),
                         "red_flags": tuple(flag.name for flag in red_flags),
                         "follows": history[-1].answer_id if history else None,
@@ -362,9 +366,9 @@ class PrepareAnswer:
         questions = questions_of(text, vocabulary=vocabulary)
         earlier = [before, *(questions[0] for _ in questions[1:])]
         joined = [f"{one}\n{question}" for one, question in zip(earlier, questions, strict=True) if one]
-        live = [self._as_examples(one, known) for one in questions] if self._live.are_there else []
+        live = [self._as_examples(question, known) for question in questions] if self._live.are_there else []
         read_by_router = (*questions, *joined) if len(self._services.tenant.sources) > 1 else ()
-        routed = [self.find_evidence.without_items(one, known=known) for one in read_by_router]
+        routed = [self.find_evidence.without_items(reading, known=known) for reading in read_by_router]
         texts = list(dict.fromkeys((text, *questions, *joined, *live, *routed)))
         embed, vectors = self.find_evidence.search.embed, scope.embedded
         await asyncio.gather(embed(texts, scope), self._live.load(scope), self._load_red_flags(scope))
@@ -373,7 +377,7 @@ class PrepareAnswer:
         reading = await self._reading.run(Message(text, questions, before, vectors, items), scope)
         rewritten = _rewritten(reading, text)
         made_by_model = dict.fromkeys(text for text in (*reading.questions, *rewritten) if text)
-        if wanted := [one for one in made_by_model if one not in vectors]:
+        if wanted := [text_of_model for text_of_model in made_by_model if text_of_model not in vectors]:
             await embed(wanted, scope)
         longest = self._services.tenant.answers
         count = len(reading.questions)
@@ -445,7 +449,7 @@ class PrepareAnswer:
         if found.is_weighed:
             return
         found.is_weighed = True
-        weighed = (self.find_evidence.weigh(one, scope) for one in found.evidence)
+        weighed = (self.find_evidence.weigh(evidence, scope) for evidence in found.evidence)
         found.evidence = tuple(await asyncio.gather(*weighed))
         with scope.steps.step("compose") as span:
             self._compose(found, hydration, is_written=is_written)
@@ -455,28 +459,35 @@ class PrepareAnswer:
         """Make the quoted answer, or the section beside a written one, and number the sources."""
         blocks: list[QuotedBlock] = []
         also: list[AlsoPossible] = []
-        answering = [one for one in found.evidence if one.certainty is not None or is_written]
+        answering = [evidence for evidence in found.evidence if evidence.certainty is not None or is_written]
         shown: dict[str, set[int]] = {}
-        for one in answering:
-            title = as_title(one.query.question) if len(answering) > 1 else ""
+        for evidence in answering:
+            title = as_title(evidence.query.question) if len(answering) > 1 else ""
             opening = ("\n\n" if blocks else "") + (f"{title}\n\n" if title else "")
-            blocks += self._blocks(one, found, hydration, opening=opening, shown=shown)
-        for one in answering:
-            if one.also is not None and one.also.document_id not in shown:
-                shown[one.also.document_id] = set()
-                labels = hydration.labels_of(one.also.document_id)
-                parts = section_blocks(one.also, one, found.sources, found.excerpts, labels=labels)
-                also.append(shown_section(one.also, parts))
-        for one in found.evidence:
-            found.sources.fill(one, up_to=self._services.tenant.retrieval.passages)
+            blocks += self._blocks(evidence, found, hydration, opening=opening, shown=shown)
+        for evidence in answering:
+            if evidence.also is not None and evidence.also.document_id not in shown:
+                shown[evidence.also.document_id] = set()
+                labels = hydration.labels_of(evidence.also.document_id)
+                parts = section_blocks(evidence.also, evidence, found.sources, found.excerpts, labels=labels)
+                also.append(shown_section(evidence.also, parts))
+        for evidence in found.evidence:
+            found.sources.fill(evidence, up_to=self._services.tenant.retrieval.passages)
         found.offered = self._offered(found)
-        sure = next((one for one in answering if one.certainty is Certainty.ANSWERED and one.section), None)
+        sure = next(
+            (
+                evidence
+                for evidence in answering
+                if evidence.certainty is Certainty.ANSWERED and evidence.section
+            ),
+            None,
+        )
         if sure is not None and sure.section is not None and not sure.answers_by_itself:
             headings = self._services.tenant.answers.reply_headings
             labels = hydration.labels_of(sure.section.document_id)
             found.reply_draft = reply_draft(sure.section.document, headings, found.excerpts, labels)
         found.blocks, found.also = tuple(blocks), tuple(also)
-        first = next((one.section for one in answering if one.section is not None), None)
+        first = next((evidence.section for evidence in answering if evidence.section is not None), None)
         if is_written and blocks and first is not None:
             found.section = shown_section(first, blocks)
 
@@ -490,7 +501,7 @@ class PrepareAnswer:
             return table_blocks(one.table, one, found.sources, found.excerpts, opening=opening)
         if one.section is None:
             return []
-        ordinals = {each.unit.ordinal for each in one.section.units}
+        ordinals = {unit.unit.ordinal for unit in one.section.units}
         before = shown.setdefault(one.section.document_id, set())
         if ordinals <= before:
             return []
@@ -500,7 +511,7 @@ class PrepareAnswer:
 
     def _offered(self, found: Found) -> OfferedAnswer | None:
         """Return the approved answer to a question near the first one that has any."""
-        one = next((each for each in found.evidence if each.approved is not None), None)
+        one = next((evidence for evidence in found.evidence if evidence.approved is not None), None)
         if one is None or one.approved is None or one.approved.is_equal:
             return None
         if one.approved.documents and not one.approved.documents.keys() & one.documents.keys():
@@ -519,16 +530,17 @@ class PrepareAnswer:
     ) -> Prompt | None:
         """Return the prompt; None where no model is asked."""
         evidence = found.evidence
-        if self._prompts is None or any(one.answers_by_itself for one in evidence):
+        if self._prompts is None or any(part_evidence.answers_by_itself for part_evidence in evidence):
             return None
-        if all(self.find_evidence.gate.is_hopeless(one.best_cosine) for one in evidence):
+        if all(self.find_evidence.gate.is_hopeless(part_evidence.best_cosine) for part_evidence in evidence):
             return None
         vocabulary = self.find_evidence.vocabulary
         meanings = vocabulary.meanings(asking.question, known=evidence[0].query.known)
         documents: list[tuple[int, StoredDocument, Mapping[str, float]]] = []
         # A passage found by its words alone comes after those found by their vectors, before the others.
         worth = {
-            id(one): {hit.passage_id: hit.cosine or 0.0 for hit in one.retrieved.hits} for one in evidence
+            id(part_evidence): {hit.passage_id: hit.cosine or 0.0 for hit in part_evidence.retrieved.hits}
+            for part_evidence in evidence
         }
         for one, document in _in_turn(evidence):
             number = found.sources.add(document, one)
@@ -560,9 +572,9 @@ class PrepareAnswer:
             return hydration.labels()
         return {
             key: label
-            for one in prompt.documents
-            for labels in [hydration.labels_of(one.document.card.document_id)]
-            for key, label in labels_in((unit.text for unit in one.units), labels).items()
+            for document in prompt.documents
+            for labels in [hydration.labels_of(document.document.card.document_id)]
+            for key, label in labels_in((unit.text for unit in document.units), labels).items()
         }
 
     def _begin_asked(
@@ -587,7 +599,7 @@ class PrepareAnswer:
         """Return the live elements that follow a table and answer "is it in stock?", where the question means
         the table's items by that: it names none."""
         names = [block.of_items[0] for block in found.blocks if block.of_items is not None]
-        return names if names and not any(one.named for one in found.evidence) else []
+        return names if names and not any(evidence.named for evidence in found.evidence) else []
 
     async def as_asked(self, caller: LiveCaller, record: AnswerRecord) -> LiveCaller:
         """Return the caller of a recorded question as live systems are asked it."""
@@ -604,7 +616,7 @@ class PrepareAnswer:
         named = self.find_evidence.tables.named(typed, known=queries[0].known)
         if named is not None:
             return tuple(sorted(named.item_ids))
-        earlier = (one.reading.items for one in reversed(history) if one.reading and one.reading.items)
+        earlier = (turn.reading.items for turn in reversed(history) if turn.reading and turn.reading.items)
         return next(earlier, ())
 
     def _named_caller(self, caller: LiveCaller, items: Sequence[str]) -> LiveCaller:
@@ -624,7 +636,11 @@ class PrepareAnswer:
         return used
 
     def _asked(self, evidence: Sequence[Evidence]) -> tuple[SourceAsked, ...]:
-        routed = [(one.routing.shares, one.states) for one in evidence if one.routing is not None]
+        routed = [
+            (part_evidence.routing.shares, part_evidence.states)
+            for part_evidence in evidence
+            if part_evidence.routing is not None
+        ]
         return sources_asked(self._services.tenant.sources, routed)
 
     async def _history(self, asking: AnswerRequest, scope: SearchScope, *, agent: str) -> list[AnswerRecord]:
@@ -661,7 +677,7 @@ class PrepareAnswer:
             for kept in reversed(history):
                 said = marks_in(kept.text)
                 turn = kept.model_copy(
-                    update={"excerpts": tuple(one for one in kept.excerpts if one.mark in said)}
+                    update={"excerpts": tuple(excerpt for excerpt in kept.excerpts if excerpt.mark in said)}
                 )
                 shown = await read_excerpts(turn.excerpts, self._services.texts, labels=scope.labels)
                 if gone_from(turn, shown):
@@ -681,8 +697,11 @@ class PrepareAnswer:
         """Return whom to ask: by the question's words, then by the nearest document's, else the default."""
         contacts = self._services.tenant.answers.escalation
         stems = self.find_evidence.vocabulary.language.content_stems
-        best = (one.best.card for one in evidence if one.best is not None)
-        texts = (*(one.query.question for one in evidence), *(f"{card.title} {card.source}" for card in best))
+        best = (part_evidence.best.card for part_evidence in evidence if part_evidence.best is not None)
+        texts = (
+            *(part_evidence.query.question for part_evidence in evidence),
+            *(f"{card.title} {card.source}" for card in best),
+        )
         for text in map(stems, texts):
             for subject, contact in contacts.items():
                 wanted = stems(subject)
@@ -692,7 +711,7 @@ class PrepareAnswer:
 
     def _make_sources(self, found: Found, hydration: Hydration) -> tuple[Source, ...]:
         identity, links = hydration.caller.identity, self._services.links
-        stems = frozenset[str]().union(*(one.asked.stems for one in found.evidence))
+        stems = frozenset[str]().union(*(evidence.asked.stems for evidence in found.evidence))
         cards = _cards(found.evidence)
         return tuple(
             source_of(passage, n=n, score=ranked.fused_score, links=links, identity=identity).model_copy(
@@ -751,18 +770,20 @@ def _in_turn(evidence: Sequence[Evidence]) -> list[tuple[Evidence, StoredDocumen
     most = (
         DOCUMENTS_READ if len(evidence) == 1 and evidence[0].routing is None else _MOST_DOCUMENTS_OF_SEVERAL
     )
-    found: dict[str, tuple[Evidence, StoredDocument]] = {}
-    for documents in zip_longest(*(one.read for one in evidence)):
+    in_turn: dict[str, tuple[Evidence, StoredDocument]] = {}
+    for documents in zip_longest(*(part_evidence.read for part_evidence in evidence)):
         for one, document in zip(evidence, documents, strict=True):
             if document is not None:
-                found.setdefault(document.card.document_id, (one, document))
-    return list(found.values())[:most]
+                in_turn.setdefault(document.card.document_id, (one, document))
+    return list(in_turn.values())[:most]
 
 
 def _cards(evidence: Sequence[Evidence]) -> dict[str, DocumentCard]:
-    read = [one.documents for one in evidence]
-    read += [one.approved.documents for one in evidence if one.approved is not None]
-    read += [one.table.documents for one in evidence if one.table is not None]
+    read = [part_evidence.documents for part_evidence in evidence]
+    read += [
+        part_evidence.approved.documents for part_evidence in evidence if part_evidence.approved is not None
+    ]
+    read += [part_evidence.table.documents for part_evidence in evidence if part_evidence.table is not None]
     return {name: document.card for documents in read for name, document in documents.items()}
 
 

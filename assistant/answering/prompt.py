@@ -245,8 +245,8 @@ class PromptBuilder:
             if fitting is not None:
                 read.append(fitting)
                 used += self._tokens_of(fitting.text) + _TOKENS_A_BORDER
-        user = ChatMessage("user", user_text(self._template, [one.text for one in read], told, asked))
-        said = [text for turn in history for text in (turn.question, turn.text)]
+        user = ChatMessage("user", user_text(self._template, [reading.text for reading in read], told, asked))
+        texts = [text for turn in history for text in (turn.question, turn.text)]
         turns, turn_tokens = self._turns(history, budget=budget - used if read else 0)
         return Prompt(
             prompt_id=self._template.prompt_id,
@@ -259,7 +259,7 @@ class PromptBuilder:
             refusal=self._template.refusal,
             partial=self._template.partial,
             max_tokens=max_tokens,
-            given=(question, *said, *meanings.values()),
+            given=(question, *texts, *meanings.values()),
         )
 
     def _fitting(
@@ -307,12 +307,12 @@ def _best_sections(document: StoredDocument, scores: Mapping[str, float]) -> lis
     """
     pairs = [(unit, passage) for passage in document.passages for unit in passage.units]
     by_heading = len({unit.heading for unit, _ in pairs}) > 1
-    found: list[tuple[float, list[Unit]]] = []
+    sections: list[tuple[float, list[Unit]]] = []
     for _, group in groupby(pairs, key=lambda pair: pair[0].heading if by_heading else pair[1].passage_id):
         section = list(group)
         worth = max(scores.get(passage.passage_id, -1.0) for _, passage in section)
-        found.append((round(worth, 4), [unit for unit, _ in section]))
-    return [units for _, units in sorted(found, key=lambda one: (-one[0], one[1][0].ordinal))]
+        sections.append((round(worth, 4), [unit for unit, _ in section]))
+    return [units for _, units in sorted(sections, key=lambda one: (-one[0], one[1][0].ordinal))]
 
 
 def document_text(n: int, title: str, units: Sequence[Unit]) -> str:
@@ -347,8 +347,8 @@ def _told_meanings(meanings: Mapping[str, str]) -> str:
     """Return what the glossary says of the question's words, as a line of the prompt; empty without any."""
     if not meanings:
         return ""
-    said = "; ".join(f'"{_quoted(word)}" is {_quoted(meant)}' for word, meant in meanings.items())
-    return f"Words of the company: {said}.\n\n"
+    meanings_text = "; ".join(f'"{_quoted(word)}" is {_quoted(meant)}' for word, meant in meanings.items())
+    return f"Words of the company: {meanings_text}.\n\n"
 
 
 def _told_of_elements(template: PromptTemplate, live: LiveElements | None) -> str:
@@ -357,7 +357,9 @@ def _told_of_elements(template: PromptTemplate, live: LiveElements | None) -> st
     types = list(live.types().values())[:_MOST_LISTED] if live is not None else []
     if template.elements is None or not types:
         return ""
-    lines = [f"{{{{{one.name}}}}}: {neutralise(' '.join(one.title.split()))}" for one in types]
+    lines = [
+        f"{{{{{type_name.name}}}}}: {neutralise(' '.join(type_name.title.split()))}" for type_name in types
+    ]
     return f"\n\n{template.elements.replace('{{elements}}', chr(10).join(lines))}"
 
 

@@ -259,7 +259,7 @@ class ScoredUnit:
 def shares(units: Sequence[ScoredUnit]) -> list[float]:
     """Return the probability of each unit of a document to hold the answer, if the document does: the softmax
     of their scores."""
-    return softmax([one.score for one in units])
+    return softmax([unit.score for unit in units])
 
 
 def softmax(scores: Sequence[float]) -> list[float]:
@@ -324,16 +324,16 @@ class UnitScorer:
             return units
         lowest = min(cosines.values())
         again: list[ScoredUnit] = []
-        for one in units:
-            features = {**one.features, "unit_cosine": cosines.get(one.unit.ordinal, lowest)}
-            again.append(replace(one, score=self.vector_weights.score(features), features=features))
+        for unit in units:
+            features = {**unit.features, "unit_cosine": cosines.get(unit.unit.ordinal, lowest)}
+            again.append(replace(unit, score=self.vector_weights.score(features), features=features))
         return again
 
     def stems_of(self, document: StoredDocument, units: Sequence[ScoredUnit]) -> frozenset[str]:
         """Return all stems of a document: title, questions, headings and units."""
-        headings = {one.unit.heading for one in units}
+        headings = {unit.unit.heading for unit in units}
         names = "\n".join((document.card.title, *document.card.questions, *sorted(headings)))
-        return self._stems(names).union(*(one.unit.terms for one in units))
+        return self._stems(names).union(*(unit.unit.terms for unit in units))
 
     def _features(self, asked: QuestionTerms, title: str, units: Sequence[Unit]) -> list[dict[str, float]]:
         title_stems = self._stems(title)
@@ -447,10 +447,10 @@ def _texts(card: DocumentCard, units: Sequence[ScoredUnit]) -> dict[UnitKey, str
     """
     likeliest = sorted(units, key=lambda one: (-round(one.score, 4), one.unit.ordinal))[:UNITS_EMBEDDED]
     texts = {
-        UnitKey(card.content_hash, card.title, one.unit.ordinal): embedding_input(
-            title=card.title, heading=one.unit.heading, text=one.unit.text
+        UnitKey(card.content_hash, card.title, candidate.unit.ordinal): embedding_input(
+            title=card.title, heading=candidate.unit.heading, text=candidate.unit.text
         )
-        for one in likeliest
+        for candidate in likeliest
     }
     return {key: text for key, text in texts.items() if len(text) <= _LONGEST_CHARACTERS}
 
@@ -471,14 +471,14 @@ def document_features(
 
     ``units``: scored without vectors. ``stems``: ``UnitScorer.stems_of``. ``cosines``: of its embedded units.
     """
-    scores = sorted((one.score for one in units), reverse=True)[:3]
+    scores = sorted((unit.score for unit in units), reverse=True)[:3]
     nearest = sorted(cosines.values(), reverse=True)
     in_title, in_question = codes_in(document.card.title), asked.codes
     return {
         "index": ranked.score,
         "best_unit": scores[0] if scores else 0.0,
         "best_units": fmean(scores) if scores else 0.0,
-        "mass": log(sum(exp(min(30.0, one.score)) for one in units)) if units else 0.0,
+        "mass": log(sum(exp(min(30.0, unit.score)) for unit in units)) if units else 0.0,
         "coverage": asked.coverage(stems),
         "title_number": float(bool(in_title & in_question)),
         "title_other_number": float(bool(in_title and in_question) and not in_title & in_question),

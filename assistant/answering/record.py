@@ -22,11 +22,11 @@ def candidates_of(evidence: Evidence) -> tuple[CandidateDocument, ...]:
     """Return the best ranked documents with their features, rounded."""
     return tuple(
         CandidateDocument(
-            document_id=one.document_id,
-            score=round(one.score, 4),
-            features={name: round(value, 4) for name, value in one.features.items()},
+            document_id=candidate.document_id,
+            score=round(candidate.score, 4),
+            features={name: round(value, 4) for name, value in candidate.features.items()},
         )
-        for one in evidence.ranked[:KEPT_CANDIDATES]
+        for candidate in evidence.ranked[:KEPT_CANDIDATES]
     )
 
 
@@ -37,25 +37,29 @@ def drop_scores(prepared: PreparedAnswer) -> None:
     """
     prepared.found.evidence = tuple(
         replace(
-            one,
-            ranked=one.ranked[:KEPT_CANDIDATES],
+            evidence,
+            ranked=evidence.ranked[:KEPT_CANDIDATES],
             scored={},
-            retrieved=replace(one.retrieved, passages=(), hits=(), documents=()),
+            retrieved=replace(evidence.retrieved, passages=(), hits=(), documents=()),
         )
-        for one in prepared.found.evidence
+        for evidence in prepared.found.evidence
     )
 
 
 def approved_uses(prepared: PreparedAnswer) -> tuple[ApprovedUse, ...]:
     """Return the approved answers that were quoted, each once."""
-    served = (one.approved.live for one in prepared.found.evidence if one.approved and one.approved.is_equal)
+    served = (
+        evidence.approved.live
+        for evidence in prepared.found.evidence
+        if evidence.approved and evidence.approved.is_equal
+    )
     uses = {live.item_id: ApprovedUse(item_id=live.item_id, revision=live.revision) for live in served}
     return tuple(uses.values())
 
 
 def uses_of_passages(prepared: PreparedAnswer) -> tuple[PassageUse, ...]:
     """Return what the record keeps of each source: its text only by hash."""
-    read = {one.n for one in prepared.prompt.documents} if prepared.prompt else ()
+    read = {document.n for document in prepared.prompt.documents} if prepared.prompt else ()
     return tuple(
         PassageUse(
             passage_id=passage.passage_id,

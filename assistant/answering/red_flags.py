@@ -84,7 +84,7 @@ class Head:
         """Return the log-odds that a message raises any flag."""
         ordinary, *flags = self.scores(vector)
         highest = max(flags)
-        return highest + log(sum(exp(one - highest) for one in flags)) - ordinary
+        return highest + log(sum(exp(flag - highest) for flag in flags)) - ordinary
 
     def _scores_of(self, row: Sequence[float]) -> list[float]:
         return [sum(map(mul, weights, row)) for weights in self.rows]
@@ -112,7 +112,7 @@ class ShippedHead(PublicModel):
     def head(self, names: Sequence[str]) -> Head:
         """Return the head of these flags only. Raises KeyError for a flag that the file lacks."""
         return Head(
-            mean=self.mean, scale=self.scale, rows=[self.ordinary, *(self.flags[one] for one in names)]
+            mean=self.mean, scale=self.scale, rows=[self.ordinary, *(self.flags[name] for name in names)]
         )
 
 

@@ -186,7 +186,9 @@ class SourceScores:
 
     def added(self, ranked: Sequence[RankedDocument]) -> list[RankedDocument]:
         """Return the documents with what their sources add, best first; ties by id."""
-        return best_first(replace(one, score=one.score + self.of(one.document_id)) for one in ranked)
+        return best_first(
+            replace(candidate, score=candidate.score + self.of(candidate.document_id)) for candidate in ranked
+        )
 
 
 def spread_out(ranked: Sequence[RankedDocument], *, count: int, most: int) -> list[str]:
@@ -194,13 +196,13 @@ def spread_out(ranked: Sequence[RankedDocument], *, count: int, most: int) -> li
     taken: list[str] = []
     waiting: list[str] = []
     of_source: dict[str, int] = {}
-    for one in ranked:
-        prefix = id_prefix_of(one.document_id)
+    for candidate in ranked:
+        prefix = id_prefix_of(candidate.document_id)
         if of_source.get(prefix, 0) < most:
             of_source[prefix] = of_source.get(prefix, 0) + 1
-            taken.append(one.document_id)
+            taken.append(candidate.document_id)
         else:
-            waiting.append(one.document_id)
+            waiting.append(candidate.document_id)
         if len(taken) == count:
             return taken
     return [*taken, *waiting][:count]

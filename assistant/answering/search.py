@@ -75,7 +75,7 @@ class Search:
 
     def __init__(self, services: TenantServices) -> None:
         self._services = services
-        self.sources = tuple(one for one in services.tenant.sources if one.kind != "live")
+        self.sources = tuple(source for source in services.tenant.sources if source.kind != "live")
         """Those whose documents are in the index."""
         prefixes = [source.id_prefix for source in self.sources]
         self._ids = {
@@ -124,16 +124,16 @@ class Search:
             return AskedSources(retrieved, {source.name: state for source in self.sources})
         results = await asyncio.gather(*(self._ask(source, query, scope.deadline) for source in self.sources))
         states: dict[str, State] = {}
-        found: list[Retrieved] = []
+        answers: list[Retrieved] = []
         for source, (state, retrieved) in zip(self.sources, results, strict=True):
             states[source.name] = state
             if retrieved is not None:
-                found.append(retrieved)
+                answers.append(retrieved)
             else:
                 scope.degraded.append(f"source {source.name}")
-        if not found:
+        if not answers:
             raise SearchUnavailableError("No source of the knowledge base answered; ask again.")
-        return AskedSources(_merged(found, size=query.size), states)
+        return AskedSources(_merged(answers, size=query.size), states)
 
     async def _ask(
         self, source: SourceEntry, query: PassageQuery, deadline: Deadline
@@ -143,11 +143,11 @@ class Search:
             return "failed", None
         limit_s = min(source.search_limit_s, self._services.tenant.limits.search_timeout_s)
         late = SearchUnavailableError(f"The source {source.name} took over {limit_s:g} s.")
-        own = replace(query, ids=self._ids[source.name], leg_size=self._leg_size(query.leg_size))
+        source_query = replace(query, ids=self._ids[source.name], leg_size=self._leg_size(query.leg_size))
         try:
             retrieved = await call_within(
                 limit_s,
-                lambda step: self._services.search.search(own, deadline=step),
+                lambda step: self._services.search.search(source_query, deadline=step),
                 deadline=deadline,
                 late=late,
             )
@@ -247,18 +247,18 @@ def _mean(vectors: Sequence[Sequence[float]]) -> list[float]:
     return [value / length for value in sums]
 
 
-def _merged(found: Sequence[Retrieved], *, size: int) -> Retrieved:
+def _merged(answers: Sequence[Retrieved], *, size: int) -> Retrieved:
     """Return the results of several sources, whose documents differ, as one."""
     ranked = sorted(
-        chain.from_iterable(one.passages for one in found),
+        chain.from_iterable(answer.passages for answer in answers),
         key=lambda one: (-one.fused_score, one.passage.passage_id),
     )
     return Retrieved(
         passages=tuple(replace(one, rank=rank) for rank, one in enumerate(ranked[:size], start=1)),
-        best_cosine=max(one.best_cosine for one in found),
-        index_version=found[0].index_version,
-        hits=tuple(sorted(chain.from_iterable(one.hits for one in found))),
-        documents=tuple(sorted(chain.from_iterable(one.documents for one in found))),
+        best_cosine=max(answer.best_cosine for answer in answers),
+        index_version=answers[0].index_version,
+        hits=tuple(sorted(chain.from_iterable(answer.hits for answer in answers))),
+        documents=tuple(sorted(chain.from_iterable(answer.documents for answer in answers))),
     )
 
 

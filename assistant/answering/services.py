@@ -449,7 +449,11 @@ class IndexWatch:
             await asyncio.sleep(_PAUSE_S)
             now = await self._live.get_many([status.document_id for status in lost])
             # a document that was withdrawn or received again meanwhile is not live any more
-            lost = [one for one in lost if now.get(one.document_id) == one and not await self._is_found(one)]
+            lost = [
+                document
+                for document in lost
+                if now.get(document.document_id) == document and not await self._is_found(document)
+            ]
         if not lost:
             return IndexState()
         name = lost[0].document_id
@@ -459,10 +463,10 @@ class IndexWatch:
         )
 
     async def _next_sample(self) -> Sequence[DocumentStatus]:
-        found = await self._live.list(states=(DocumentState.LIVE,), after=self._after, limit=_SAMPLE_SIZE)
-        self._after = found[-1].document_id if len(found) == _SAMPLE_SIZE else None
+        statuses = await self._live.list(states=(DocumentState.LIVE,), after=self._after, limit=_SAMPLE_SIZE)
+        self._after = statuses[-1].document_id if len(statuses) == _SAMPLE_SIZE else None
         # rows of older releases have no labels of the live content
-        return [status for status in found if status.live_labels is not None]
+        return [status for status in statuses if status.live_labels is not None]
 
     async def _is_found(self, status: DocumentStatus) -> bool:
         labels = frozenset(status.live_labels or ())

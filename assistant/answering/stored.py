@@ -99,7 +99,7 @@ class ReadAnswers:
         self, kind: _Kind, subject_id: str, records: Sequence[AnswerRecord], *, identity: Identity
     ) -> list[AnswerReading]:
         is_auditor = Role.AUDITOR in identity.roles
-        if not records or not all(is_auditor or one.agent == identity.agent for one in records):
+        if not records or not all(is_auditor or record.agent == identity.agent for record in records):
             raise _not_found()
         await self._record_access(kind, subject_id, records, identity=identity)
         readings: list[AnswerReading] = []
@@ -171,7 +171,7 @@ class ReadElementAgain:
         more), RecordsUnavailableError.
         """
         record = await _own(self.services, answer_id, identity=identity)
-        use = next((one for one in record.elements if one.id == element_id), None)
+        use = next((element for element in record.elements if element.id == element_id), None)
         live = self.services.live_elements
         kind = live.types().get(use.name) if use is not None and live is not None else None
         if use is None or live is None or kind is None:
@@ -311,12 +311,13 @@ async def _with_values(
 ) -> tuple[StoredSent, ...]:
     """Return an answer's sent texts with the values that may still be read: by their own time, and by the
     tenant's file of today. Raises RecordsUnavailableError."""
-    live = {one.sent.send_id for one in stored if one.sent.live and _values_until(services, one)}
+    live = {record.sent.send_id for record in stored if record.sent.live and _values_until(services, record)}
     if not live:
         return tuple(stored)
     values = await services.sent_values.of(answer_id)
     return tuple(
-        joined(one, values.get(one.sent.send_id)) if one.sent.send_id in live else one for one in stored
+        joined(record, values.get(record.sent.send_id)) if record.sent.send_id in live else record
+        for record in stored
     )
 
 

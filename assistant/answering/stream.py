@@ -89,7 +89,7 @@ class CitationFilter:
     """
 
     def __init__(self, documents: Sequence[PromptDocument]) -> None:
-        self._units = {one.n: len(one.units) for one in documents}
+        self._units = {document.n: len(document.units) for document in documents}
         self._held = ""
         self._begun = False
         self._cited: list[tuple[Reference, ...]] = []
@@ -131,7 +131,7 @@ class CitationFilter:
         if marker[1] is None:
             return ""
         wanted = list(_references(marker[1]))
-        known = tuple(one for one in wanted if self._is_known(one))
+        known = tuple(number for number in wanted if self._is_known(number))
         if not known or len(known) < len(wanted):
             self.removed.append(marker[0].strip())
         if not known or len(self._cited) >= CITATION_MARKS[1] - CITATION_MARKS[0]:
@@ -185,7 +185,9 @@ class AnswerText:
     ) -> None:
         """``prompt`` None: no model writes. ``hydration`` None: no element is named."""
         offered = prompt.elements if prompt is not None else NO_LABELS
-        self._documents = {one.n: one for one in prompt.documents} if prompt is not None else {}
+        self._documents = (
+            {document.n: document for document in prompt.documents} if prompt is not None else {}
+        )
         self._refusal = fold(prompt.refusal.rstrip(".")) if prompt and prompt.refusal else None
         self._partial = fold(prompt.partial) if prompt and prompt.partial else None
         self._given = (*prompt.given, prompt.partial or "") if prompt is not None else ()
@@ -196,7 +198,7 @@ class AnswerText:
         self._marked: list[tuple[Tag, LiveSlot]] = []
         """The model's elements, by the number of their marks."""
         self._language = language
-        urls = (one.document.card.url for one in self._documents.values())
+        urls = (document.document.card.url for document in self._documents.values())
         self._allowed_urls = frozenset(url for url in urls if url)
         self._filter = CitationFilter(tuple(self._documents.values()))
         self._splitter = SentenceSplitter(substance=WORD_OR_MARK) if offered else SentenceSplitter()
@@ -222,7 +224,7 @@ class AnswerText:
         if self._checker is None and self._documents:
             last = max(self._documents)
             known = (self._documents.get(n) for n in range(1, last + 1))
-            texts = [one.unit_texts if one is not None else () for one in known]
+            texts = [source.unit_texts if source is not None else () for source in known]
             self._checker = SupportChecker(texts, given=self._given, language=self._language)
 
     def write(self, text: str) -> TextEvents:
@@ -307,8 +309,10 @@ class AnswerText:
     @property
     def is_certain(self) -> bool:
         """Whether every sentence of a written answer is shown, and one at least is supported."""
-        details = [one.detail for one in self.sentences]
-        return "withheld" not in details and any(one.support is Support.SUPPORTED for one in self.sentences)
+        details = [sentence.detail for sentence in self.sentences]
+        return "withheld" not in details and any(
+            sentence.support is Support.SUPPORTED for sentence in self.sentences
+        )
 
     def _release(self, spans: Iterator[SentenceSpan] | Sequence[SentenceSpan]) -> TextEvents:
         for span in spans:
@@ -512,7 +516,7 @@ class AnswerStream:
         self._written: list[str] = []
         """The model's own text, unchecked: to count tokens and to detect a refusal, never for a reader."""
         self._ending: _Ending = _Ending()
-        self._asked_slots = list(dict.fromkeys(one.slot for one in prepared.hydration.answering))
+        self._asked_slots = list(dict.fromkeys(evidence.slot for evidence in prepared.hydration.answering))
         """The elements that answer parts of the message, each once."""
         self._after_text: list[LiveSlot] = []
         """Those of them that the text does not name and that have not ended: they follow it."""
@@ -539,8 +543,8 @@ class AnswerStream:
             red_flags=prepared.red_flags,
             recorded_model=self._services.model.recorded,
         )
-        found = prepared.found
-        yield Sources(sources=prepared.make_sources(), section=found.section, offered=found.offered)
+        findings = prepared.found
+        yield Sources(sources=prepared.make_sources(), section=findings.section, offered=findings.offered)
         self._text.prepare()  # while the model prepares its first token
 
     def feed(self, text: str) -> TextEvents:
@@ -582,7 +586,7 @@ class AnswerStream:
             return
         best = prepared.found.evidence[0].best
         title = shown_title(best.card.title) if best is not None else None
-        refusal = next((one.table.refusal for one in prepared.found.evidence if one.table), "")
+        refusal = next((evidence.table.refusal for evidence in prepared.found.evidence if evidence.table), "")
         self._ending = _Ending(Outcome.DONE, None, FinishReason.NO_EVIDENCE, refusal or explain(title=title))
 
     def _end_written(self, how: FinishReason | str) -> TextEvents:
@@ -626,7 +630,7 @@ class AnswerStream:
         while waiting and waiting[0].is_shown:
             slot = waiting.pop(0)
             labelled += [slot] if slot.is_ready else []
-        yield from (ElementChanged(**dict(one.element())) for one in ended if one not in labelled)
+        yield from (ElementChanged(**dict(element.element())) for element in ended if element not in labelled)
         for slot in labelled:
             token, start, end = self._text.write_label(slot.type.title)
             yield token
@@ -651,22 +655,22 @@ class AnswerStream:
             self._ending = _Ending(
                 Outcome.DONE, None, FinishReason.STOP, mode=Mode.QUOTED, certainty=certainty
             )
-        elif said := why_not_answered(prepared.hydration.answering):
+        elif reasons := why_not_answered(prepared.hydration.answering):
             # Where a system is all that was asked, it says nothing that the documents are silent.
             parts = len(prepared.found.evidence)
-            asked_parts = len({one.part for one in prepared.hydration.answering})
+            asked_parts = len({evidence.part for evidence in prepared.hydration.answering})
             by_system = asked_parts == parts >= prepared.request.question.count("?")
-            self._ending = replace(ending, reason=said if by_system else f"{said} {ending.reason}")
+            self._ending = replace(ending, reason=reasons if by_system else f"{reasons} {ending.reason}")
 
     def _certainty_with_systems(self) -> Certainty | None:
         """Return how sure the quoted answer is, with the live systems that answered."""
         prepared = self._prepared
         asked = prepared.hydration.answering
-        ready = {one.part for one in asked if one.slot.is_ready}
+        ready = {element.part for element in asked if element.slot.is_ready}
         if not ready and prepared.prompt is not None and self._ending.mode is None:
             return None  # a model's refusal is the refusal: then only a live system answers
         certainty = prepared.certainty_with(ready)
-        if certainty is not None and not all(one.slot.is_ready for one in asked):
+        if certainty is not None and not all(element.slot.is_ready for element in asked):
             return Certainty.POSSIBLY  # what a system was asked is not answered
         return certainty
 
@@ -775,7 +779,7 @@ class AnswerStream:
         excerpts, draft = self._prepared.found.excerpts, told.reply_draft
         text, also = excerpts.keep(self._text.text), excerpts.keep_also(told.also)
         kept_draft = excerpts.keep(draft) if draft is not None else None
-        used = excerpts.used_in(text, kept_draft, *(one.text for one in also))
+        used = excerpts.used_in(text, kept_draft, *(part.text for part in also))
         return {"text": text, "also": also, "reply_draft": kept_draft, "excerpts": used}
 
     def _unanswered(self) -> tuple[str, ...]:
@@ -783,7 +787,7 @@ class AnswerStream:
         the whole answer says so."""
         if self._ending.mode is not Mode.QUOTED:
             return ()
-        asked = {one.part for one in self._prepared.hydration.answering}
+        asked = {evidence.part for evidence in self._prepared.hydration.answering}
         return tuple(
             one.query.question
             for part, one in enumerate(self._prepared.found.evidence)

@@ -92,9 +92,9 @@ class SupportChecker:
         held = Values.joined([self._said, *(_values_of(text, self._language) for text in cited)])
         if absent := held.missing(plain, spelled=True):
             return Checked(Support.UNSUPPORTED, "check", absent, ("value_not_cited",))
-        found = self.features(plain, cited)
+        values = self.features(plain, cited)
         parts = {
-            reason: sum(weight * found[name] for name, weight in weights.items())
+            reason: sum(weight * values[name] for name, weight in weights.items())
             for reason, weights in WEIGHTS.items()
         }
         if sum(parts.values()) + BIAS >= _LEAST_SUM:
@@ -124,7 +124,7 @@ class SupportChecker:
         lines = (
             dict.fromkeys(line for unit in units for line in unit.split("\n")) for units in self._documents
         )
-        texts = ("\n".join(one) for one in lines)
+        texts = ("\n".join(line) for line in lines)
         return Values.joined([self._said, *(_values_of(text, self._language) for text in texts)])
 
     @cached_property

@@ -92,8 +92,8 @@ class Comparison:
 
     @property
     def documents(self) -> Mapping[str, StoredDocument]:
-        found = [*(item.document for item in self.items), *self.reviews]
-        return {document.card.document_id: document for document in found}
+        documents = [*(item.document for item in self.items), *self.reviews]
+        return {document.card.document_id: document for document in documents}
 
     @property
     def heading(self) -> str:
@@ -146,7 +146,7 @@ def _rating(item: KnownItem) -> float:
 
 def compare(asked: ItemQuestion, documents: Sequence[StoredDocument]) -> Comparison:
     """Return the table of the documents' items that fit, or the reason why none does."""
-    read = {one.card.document_id: one for one in documents}
+    read = {document.card.document_id: document for document in documents}
     items = [KnownItem(key, one.card.title, one.card.item) for key, one in read.items() if one.card.item]
     fitting = items
     if asked.kind == "recommendation":
@@ -180,7 +180,7 @@ def _facts_of(document: StoredDocument) -> dict[str, Fact]:
     """Return the lines of a document that say what its fields say, by the field's name."""
     item = document.card.item
     names = {PRICE, RATING, *(item.properties if item is not None else ())}
-    found: dict[str, Fact] = {}
+    facts: dict[str, Fact] = {}
     for passage in document.passages:
         for unit in passage.units:
             read = _FACT.fullmatch(unit.text)
@@ -188,8 +188,8 @@ def _facts_of(document: StoredDocument) -> dict[str, Fact]:
                 begins = read.start("name")
                 span = (unit.span.start + begins, unit.span.end)
                 fact = Fact(read["name"], read["value"], unit.text[begins:], span, passage)
-                found.setdefault(fact.name, fact)
-    return found
+                facts.setdefault(fact.name, fact)
+    return facts
 
 
 def opinions(
@@ -225,9 +225,9 @@ def _of_each_side(reviews: Iterable[StoredDocument]) -> tuple[StoredDocument, ..
     """Return of one item's reviews, best first, the first short one, and the first one for the item and the
     first one against it."""
     sides: dict[int, StoredDocument] = {}
-    for one in reviews:
-        if one.passages and len(one.passages[0].text.split()) <= _LONGEST_REVIEW:
-            sides.setdefault(_side(one), one)
+    for review in reviews:
+        if review.passages and len(review.passages[0].text.split()) <= _LONGEST_REVIEW:
+            sides.setdefault(_side(review), review)
     first = next(iter(sides), 0)
     return tuple(one for side, one in sides.items() if side or side == first)
 
@@ -253,8 +253,8 @@ def stars_of(review: StoredDocument) -> float:
 # --- reading ----------------------------------------------------------------------------------------------
 def source_ids(tenant: TenantConfig, *, kind: SourceKind) -> tuple[SourceIds, ...]:
     """Return the ids of the documents of the tenant's sources of one kind."""
-    prefixes = tuple(one.id_prefix for one in tenant.sources if one.id_prefix)
-    own = [one.id_prefix for one in tenant.sources if one.kind == kind]
+    prefixes = tuple(source.id_prefix for source in tenant.sources if source.id_prefix)
+    own = [source.id_prefix for source in tenant.sources if source.kind == kind]
     return tuple(SourceIds(prefix, () if prefix else prefixes) for prefix in own)
 
 
@@ -265,7 +265,7 @@ class ItemTables:
         self._services, self._search = services, search
         self._words = words
         tenant = services.tenant
-        reviews = [one for one in tenant.sources if one.kind == "reviews"]
+        reviews = [source for source in tenant.sources if source.kind == "reviews"]
         self._reviews = tuple(zip(reviews, source_ids(tenant, kind="reviews"), strict=True))
         self._known: KnownWords | None = None
         self._catalogue: Catalogue | None = None
@@ -299,10 +299,12 @@ class ItemTables:
         known = self._known.items if self._known is not None else ()
         wanted = [item.document_id for item in candidates(asked, known)]
         documents = await self._search.read(wanted, scope)
-        comparison = compare(asked, [documents[one] for one in wanted if one in documents])
+        comparison = compare(asked, [documents[number] for number in wanted if number in documents])
         first = [item.document for item in comparison.items[:REVIEWED_ITEMS]]
-        found = await asyncio.gather(*(self.reviews_of(item, vector=vector, scope=scope) for item in first))
-        reviews = tuple(review for own in found for review in _of_each_side(own))
+        reviews_of_items = await asyncio.gather(
+            *(self.reviews_of(item, vector=vector, scope=scope) for item in first)
+        )
+        reviews = tuple(review for own in reviews_of_items for review in _of_each_side(own))
         comparison = replace(comparison, reviews=reviews)
         return self._with_stock(comparison) if asked.kind == "recommendation" else comparison
 
@@ -313,16 +315,16 @@ class ItemTables:
         if live is None:
             return comparison
         facts = (item.document.card.item for item in comparison.items)
-        numbers = [one.item_id for one in facts if one is not None]
-        for one in live.types().values():
-            if one.kind not in (ElementKind.CARD, ElementKind.STATUS):
+        numbers = [fact.item_id for fact in facts if fact is not None]
+        for type_name in live.types().values():
+            if type_name.kind not in (ElementKind.CARD, ElementKind.STATUS):
                 continue
-            if not any(_STOCK.search(fold(text)) for text in one.about):
+            if not any(_STOCK.search(fold(text)) for text in type_name.about):
                 continue
-            if taken := tuple(number for number in numbers if live.takes(one.name, number)):
+            if taken := tuple(number for number in numbers if live.takes(type_name.name, number)):
                 unread = tuple(word for word in comparison.asked.unread if fold(word) != "stock")
                 asked = replace(comparison.asked, unread=unread)
-                return replace(comparison, asked=asked, stock=one.name, in_stock=taken)
+                return replace(comparison, asked=asked, stock=type_name.name, in_stock=taken)
         return comparison
 
     async def reviews_of(
@@ -341,10 +343,10 @@ class ItemTables:
             leg_size=REVIEWS_SEARCHED,
             size=1,
         )
-        found = await asyncio.gather(
+        by_source = await asyncio.gather(
             *(self._reviews_in(source, item, replace(query, ids=ids), scope) for source, ids in self._reviews)
         )
-        reviews = [pair for own in found for pair in own]
+        reviews = [pair for own in by_source for pair in own]
         reviews.sort(key=lambda pair: (-pair[0], pair[1].card.document_id))
         return [review for _, review in reviews]
 
@@ -355,14 +357,18 @@ class ItemTables:
         read."""
 
         async def read(step: Deadline) -> list[tuple[float, StoredDocument]]:
-            found = await self._services.search.search(query, deadline=step)
-            titled = sorted(found.documents, key=lambda hit: (-(hit.title_score or 0.0), hit.document_id))
+            retrieved = await self._services.search.search(query, deadline=step)
+            titled = sorted(retrieved.documents, key=lambda hit: (-(hit.title_score or 0.0), hit.document_id))
             ids = [hit.document_id for hit in titled[:REVIEWS_READ]]
             read = await self._services.search.read_documents(ids, labels=scope.labels, deadline=step)
             item_id = item.card.item.item_id if item.card.item is not None else ""
-            own = [one for one in read.values() if one.card.item and one.card.item.item_id == item_id]
-            cosines = {hit.document_id: hit.cosine for hit in found.hits if hit.cosine is not None}
-            return [(_worth(one, cosines.get(one.card.document_id, 0.0)), one) for one in own]
+            reviews = [
+                reading
+                for reading in read.values()
+                if reading.card.item and reading.card.item.item_id == item_id
+            ]
+            cosines = {hit.document_id: hit.cosine for hit in retrieved.hits if hit.cosine is not None}
+            return [(_worth(review, cosines.get(review.card.document_id, 0.0)), review) for review in reviews]
 
         late = SearchUnavailableError(f"The source {source.name} took over {source.search_limit_s:g} s.")
         try:

@@ -83,13 +83,13 @@ class Vocabulary:
         """Return the glossary's words that a question says and the abbreviations that documents define, each
         with what documents call it."""
         folded = fold(question)
-        found = {said: self._meanings[said] for said, _, _ in self._find(folded)}
+        meanings = {said: self._meanings[said] for said, _, _ in self._find(folded)}
         if known is not None:
             for word in _SHORT_FORM.findall(folded):
                 long_form = self._long_form(word, known)
                 if long_form:
-                    found.setdefault(word, long_form)
-        return found
+                    meanings.setdefault(word, long_form)
+        return meanings
 
     def terms(self, question: str, *, known: KnownWords | None = None) -> tuple[Term, ...]:
         """Return the question's content terms, each once, in order of first appearance.

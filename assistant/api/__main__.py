@@ -123,7 +123,7 @@ async def _watch(tenants: ServedTenants, name: str) -> None:
 
 async def _load_first(adaptations: Sequence[Adaptations]) -> None:
     """Load what the desk changed before the first question, or go on without it after three seconds."""
-    loading = [asyncio.create_task(one.refresh()) for one in adaptations]
+    loading = [asyncio.create_task(adaptation.refresh()) for adaptation in adaptations]
     if loading:
         _, late = await asyncio.wait(loading, timeout=_FIRST_LOAD_S)
         await _cancel(list(late))
@@ -145,8 +145,8 @@ async def _contexts(
     configs = [tenant.answering.tenant for tenant in tenants.values()]
     sources = await stack.enter_async_context(open_care_key_sources(settings, configs))
     keys = {name: CachedKeySet(source, clock=clock) for name, source in sources.items()}
-    for each in keys.values():
-        stack.push_async_callback(each.close)
+    for key in keys.values():
+        stack.push_async_callback(key.close)
     sections = {config.name: section for config in configs if (section := config.care_context) is not None}
     return CareContexts(sections, keys, clock)
 

@@ -103,8 +103,8 @@ class Question:
         if self.context is not None:
             ids = {kind: sorted(values) for kind, values in self.context.ids.items()}
             whose = [self.context.customer, sorted(ids.items())]
-        said = self.request.model_dump_json(exclude={"context"})
-        return hashlib.sha256(orjson.dumps([said, whose])).hexdigest()
+        body = self.request.model_dump_json(exclude={"context"})
+        return hashlib.sha256(orjson.dumps([body, whose])).hexdigest()
 
 
 class JoinedAnswer(Exception):

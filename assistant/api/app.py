@@ -202,13 +202,13 @@ class _ConsoleFile:
 
 def _read_console() -> Mapping[str, _ConsoleFile]:
     """Return the build's files by name. No request reads the disk: a caller's name is looked up here only."""
-    found: dict[str, _ConsoleFile] = {}
+    files: dict[str, _ConsoleFile] = {}
     for path in sorted(DIST.iterdir()) if DIST.is_dir() else ():
         if path.suffix in _MEDIA_TYPES and not path.name.startswith(".") and path.is_file():
             content = path.read_bytes()
             etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-            found[path.name] = _ConsoleFile(content, _MEDIA_TYPES[path.suffix], etag)
-    return found
+            files[path.name] = _ConsoleFile(content, _MEDIA_TYPES[path.suffix], etag)
+    return files
 
 
 @_console_router.get("/config.json")
@@ -231,12 +231,12 @@ async def console_file(request: Request, name: str) -> Response:
 
 def _file(request: Request, name: str) -> Response:
     files: Mapping[str, _ConsoleFile] = request.app.state.console_files
-    if (found := files.get(name)) is None:
+    if (file := files.get(name)) is None:
         raise NotFoundError(NOT_FOUND)
-    headers = _headers(request) | {"etag": found.etag}
-    if request.headers.get("if-none-match") == found.etag:
+    headers = _headers(request) | {"etag": file.etag}
+    if request.headers.get("if-none-match") == file.etag:
         return Response(status_code=304, headers=headers)
-    return Response(found.content, media_type=found.media_type, headers=headers)
+    return Response(file.content, media_type=file.media_type, headers=headers)
 
 
 def _headers(request: Request) -> dict[str, str]:
@@ -519,8 +519,8 @@ def _schemas(kinds: Sequence[type], mode: JsonSchemaMode) -> dict[str, Any]:
     inputs: list[tuple[str, JsonSchemaMode, TypeAdapter[Any]]] = [
         (kind.__name__, mode, TypeAdapter[Any](kind)) for kind in kinds
     ]
-    _, found = TypeAdapter.json_schemas(inputs, ref_template=errors.REFERENCE)
-    definitions: dict[str, Any] = found["$defs"]
+    _, schemas = TypeAdapter.json_schemas(inputs, ref_template=errors.REFERENCE)
+    definitions: dict[str, Any] = schemas["$defs"]
     return definitions
 
 

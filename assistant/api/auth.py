@@ -218,7 +218,7 @@ class TokenVerifier:
         if scheme.lower() != "bearer" or not token:
             _refuse("no_bearer_token")
         try:
-            found, key = await verified_claims(
+            claims, key = await verified_claims(
                 token,
                 _TenantClaims,
                 keys=self.keys,
@@ -228,18 +228,18 @@ class TokenVerifier:
             )
         except TokenRefusedError as refused:
             _refuse(refused.reason)
-        if not _allows(key, found):
+        if not _allows(key, claims):
             _refuse("beyond_its_key")
-        if found.tenant in self.refused:
+        if claims.tenant in self.refused:
             raise errors.TenantNotServedError(
-                f"The assistant does not serve {found.tenant}: its configuration was refused. Ask who runs "
+                f"The assistant does not serve {claims.tenant}: its configuration was refused. Ask who runs "
                 "the service; its log names the value (tenant_not_served)."
             )
-        if found.tenant not in self.tenants:
+        if claims.tenant not in self.tenants:
             _refuse("unknown_tenant")
-        roles = frozenset(Role(role) for role in found.roles if role in _ROLE_NAMES)
+        roles = frozenset(Role(role) for role in claims.roles if role in _ROLE_NAMES)
         caller_is_identified.set(True)
-        return Identity(tenant=found.tenant, agent=found.sub, roles=roles, labels=frozenset(found.labels))
+        return Identity(tenant=claims.tenant, agent=claims.sub, roles=roles, labels=frozenset(claims.labels))
 
 
 class TokenRefusedError(Exception):
@@ -341,7 +341,7 @@ class CareContexts:
         if section is None or keys is None:
             _refuse_context("no_care_application")
         try:
-            found, key = await verified_claims(
+            claims, key = await verified_claims(
                 given,
                 _ContextClaims,
                 keys=keys,
@@ -351,12 +351,12 @@ class CareContexts:
             )
         except TokenRefusedError as refused:
             _refuse_context(refused.reason)
-        if key.get(BOUND_SUBJECT) is not None or found.exp - found.iat > _LONGEST_CONTEXT_S:
+        if key.get(BOUND_SUBJECT) is not None or claims.exp - claims.iat > _LONGEST_CONTEXT_S:
             _refuse_context("bound_key_or_long_life")
-        if found.tenant != identity.tenant or found.agent != identity.agent:
+        if claims.tenant != identity.tenant or claims.agent != identity.agent:
             _refuse_context("of_another")
-        expires_at = datetime.fromtimestamp(found.exp, UTC)
-        return _context(found.agent, found.customer, found.ids, expires_at=expires_at)
+        expires_at = datetime.fromtimestamp(claims.exp, UTC)
+        return _context(claims.agent, claims.customer, claims.ids, expires_at=expires_at)
 
 
 def _context(

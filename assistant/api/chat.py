@@ -270,10 +270,12 @@ class ChatReading:
         whole, by = whole_answer(self.events), len(self.lead)
         if not by:
             return whole
-        sentences = [one.model_copy(update=_moved(one, by)) for one in whole.sentences]
+        sentences = [sentence.model_copy(update=_moved(sentence, by)) for sentence in whole.sentences]
         elements = [
-            one.model_copy(update={"display": one.display.model_copy(update=_moved(one.display, by))})
-            for one in whole.elements
+            element.model_copy(
+                update={"display": element.display.model_copy(update=_moved(element.display, by))}
+            )
+            for element in whole.elements
         ]
         return whole.model_copy(update={"sentences": tuple(sentences), "elements": tuple(elements)})
 
@@ -286,11 +288,13 @@ class ChatReading:
         """
         if whole.text.strip():
             is_unsaid = whole.certainty is Certainty.POSSIBLY and not self.is_marked_possible
-            notes = [_line_of(one) for one in whole.elements if not _is_quoted(one)]
+            notes = [_line_of(element) for element in whole.elements if not _is_quoted(element)]
             notes += [_POSSIBLY] if is_unsaid else []
-            if withheld := sum(one.detail == "withheld" for one in whole.sentences):
+            if withheld := sum(sentence.detail == "withheld" for sentence in whole.sentences):
                 notes += [f"Withheld: {withheld} of the model's sentences, with values that no source has."]
-            notes += [f"Not answered: {safe_markdown(one, allowed_urls=())}" for one in whole.unanswered]
+            notes += [
+                f"Not answered: {safe_markdown(question, allowed_urls=())}" for question in whole.unanswered
+            ]
             return "".join(f"\n\n{note}" for note in notes)
         if whole.finish_reason not in _NO_ANSWER:
             return ""
@@ -358,7 +362,7 @@ def _words_of(values: Sequence[ElementValue]) -> str:
     """Return values as words; the label of a single one is the element's own."""
     if len(values) == 1:
         return values[0].text
-    return ", ".join(f"{one.label} {one.text}".strip() for one in values)
+    return ", ".join(f"{value.label} {value.text}".strip() for value in values)
 
 
 @dataclass(slots=True)
@@ -432,14 +436,14 @@ class ChatEncoder:
             usage=usage,
             answer=answer,
         )
-        found = chunk.model_dump(mode="json")
+        fields = chunk.model_dump(mode="json")
         if answer is None:
-            del found["answer"]
+            del fields["answer"]
         if not self.include_usage:
-            del found["usage"]
-        for choice in found["choices"]:
+            del fields["usage"]
+        for choice in fields["choices"]:
             choice["delta"] = {name: value for name, value in choice["delta"].items() if value is not None}
-        return _data(orjson.dumps(found))
+        return _data(orjson.dumps(fields))
 
 
 def chat_completion(events: Sequence[AnswerEvent], *, created: int) -> wire.ChatCompletion:

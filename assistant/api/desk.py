@@ -172,8 +172,8 @@ async def preview_answer(
     """Return which of the last questions an approved answer would capture, and why it would not the others
     that are near. The read is recorded."""
     async with _stores_within():
-        found = await tenant.preview_answer(asked, identity=caller)
-    return wire.DeskPreview.model_validate(found, from_attributes=True)
+        preview = await tenant.preview_answer(asked, identity=caller)
+    return wire.DeskPreview.model_validate(preview, from_attributes=True)
 
 
 @router.get("/v1/desk/items", **declared())
@@ -181,8 +181,8 @@ async def list_items(items: _Items, caller: _Reviewer, kind: ItemKind | None = N
     """Return what reviewers made, as far as the caller may see it, the latest changed first."""
     kinds = [DeskKind(kind)] if kind is not None else list(MODELS)
     async with _stores_within():
-        found = await items.list(kinds, identity=caller)
-    return wire.DeskItems(items=tuple(_item(one) for one in found))
+        listed = await items.list(kinds, identity=caller)
+    return wire.DeskItems(items=tuple(_item(one) for one in listed))
 
 
 @router.get("/v1/desk/items/{kind}/{item_id}", **declared(404))
@@ -205,8 +205,8 @@ async def set_item_state(
     """Withdraw an item, or make it live again. Under the profile `hipaa` `live` proposes it, and `live` of
     another person makes it live."""
     async with _stores_within():
-        found = await items.find(DeskKind(kind), item_id, identity=caller)
-        await items.set_state(found, change, identity=caller)
+        item = await items.find(DeskKind(kind), item_id, identity=caller)
+        await items.set_state(item, change, identity=caller)
         return await _history(items, DeskKind(kind), item_id, identity=caller)
 
 
@@ -220,8 +220,8 @@ async def restore_item(
 ) -> wire.DeskItemHistory:
     """Put an earlier revision back, as a new one."""
     async with _stores_within():
-        found = await items.find(DeskKind(kind), item_id, identity=caller)
-        await items.restore(found, change, identity=caller)
+        item = await items.find(DeskKind(kind), item_id, identity=caller)
+        await items.restore(item, change, identity=caller)
         return await _history(items, DeskKind(kind), item_id, identity=caller)
 
 
@@ -271,7 +271,7 @@ def _line(line: CaseLine) -> wire.DeskCaseLine:
 def _case(reading: CaseReading) -> wire.DeskCase:
     answer, item = reading.answer, reading.stored.item
     verdicts = () if answer is None else answer.verdicts
-    better = [one.verdict.better_text for one in verdicts if one.verdict.better_text]
+    better = [verdict.verdict.better_text for verdict in verdicts if verdict.verdict.better_text]
     sent = () if answer is None else answer.sent
     return wire.DeskCase(
         case_id=item.item_id,
@@ -279,13 +279,14 @@ def _case(reading: CaseReading) -> wire.DeskCase:
         case=reading.stored.case,
         asked="" if answer is None else answer.record.question,
         shown="" if answer is None else answer.record.text,
-        sent=tuple(wire.DeskSent(at=one.at, text=one.sent.text) for one in sent),
+        sent=tuple(wire.DeskSent(at=sending.at, text=sending.sent.text) for sending in sent),
         better_text=better[-1] if better else None,
         verdicts=tuple(
-            wire.DeskVerdict(at=one.at, **fields_of(one.verdict, wire.DeskVerdict)) for one in verdicts
+            wire.DeskVerdict(at=verdict.at, **fields_of(verdict.verdict, wire.DeskVerdict))
+            for verdict in verdicts
         ),
         sources=() if answer is None else answer.sources,
-        history=tuple(_revision(one) for one in reading.history),
+        history=tuple(_revision(turn) for turn in reading.history),
     )
 
 
@@ -298,7 +299,7 @@ async def _history(
     items: DeskItems, kind: DeskKind, item_id: str, *, identity: Identity
 ) -> wire.DeskItemHistory:
     revisions = await items.history(kind, item_id, identity=identity)
-    return wire.DeskItemHistory(revisions=tuple(_item(one) for one in revisions))
+    return wire.DeskItemHistory(revisions=tuple(_item(revision) for revision in revisions))
 
 
 def _item(item: DeskItem) -> wire.DeskItemRevision:

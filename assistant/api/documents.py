@@ -84,12 +84,12 @@ async def list_documents(
     of documents in each state."""
     require_role(caller, Role.KNOWLEDGE_OWNER)
     listing = ListDocuments(tenant.knowledge.states, sources=tenant.sources)
-    own = tenant.sources.writable_by(caller)
-    page = await listing.page(own, states=state or (), after=after, limit=limit + 1)
+    writable = tenant.sources.writable_by(caller)
+    page = await listing.page(writable, states=state or (), after=after, limit=limit + 1)
     return wire.DocumentPage(
         documents=tuple(page[:limit]),
         next_after=page[limit - 1].document_id if len(page) > limit else None,
-        counts=dict(await listing.counts(own)),
+        counts=dict(await listing.counts(writable)),
     )
 
 
@@ -319,14 +319,14 @@ async def _read_text(tenant: ServedTenant, document_id: str, *, reader: _Reader)
     The read is recorded before the text is returned. Raises NotFoundError (unknown, withdrawn, withheld,
     never parsed, or not for this reader's labels), RecordsUnavailableError.
     """
-    found = await _readable(tenant, document_id, reader=reader)
-    content_hash, parsed = await _parsed(tenant, found, reader=reader)
+    document = await _readable(tenant, document_id, reader=reader)
+    content_hash, parsed = await _parsed(tenant, document, reader=reader)
     is_cited = reader.cited_content in (None, content_hash)
     span = reader.cited_span
     has_span = span is not None and span[0] <= span[1] <= len(parsed.text)
     await _record_read(tenant, document_id, agent=reader.agent)
     return wire.DocumentText(
-        **wire.fields_of(found.document, wire.DocumentText),
+        **wire.fields_of(document.document, wire.DocumentText),
         text=parsed.text,
         sections=tuple(
             wire.DocumentSection(headings=section.headings, start=section.span.start, end=section.span.end)
@@ -340,9 +340,9 @@ async def _read_text(tenant: ServedTenant, document_id: str, *, reader: _Reader)
 
 async def _read_original(tenant: ServedTenant, document_id: str, *, reader: _Reader) -> str:
     """Return the newest content as it was received. Records and raises as ``_read_text``."""
-    found = await _readable(tenant, document_id, reader=reader)
+    document = await _readable(tenant, document_id, reader=reader)
     await _record_read(tenant, document_id, agent=reader.agent)
-    return found.document.content
+    return document.document.content
 
 
 def _documents(tenant: ServedTenant) -> ReadableDocuments:
@@ -350,19 +350,19 @@ def _documents(tenant: ServedTenant) -> ReadableDocuments:
 
 
 async def _readable(tenant: ServedTenant, document_id: str, *, reader: _Reader) -> ReadableDocument:
-    found = await _documents(tenant).document(document_id, labels=reader.labels)
-    if found is None:
+    document = await _documents(tenant).document(document_id, labels=reader.labels)
+    if document is None:
         raise NotFoundError(NOT_FOUND)
-    return found
+    return document
 
 
 async def _parsed(
-    tenant: ServedTenant, found: ReadableDocument, *, reader: _Reader
+    tenant: ServedTenant, document: ReadableDocument, *, reader: _Reader
 ) -> tuple[str, ParsedDocument]:
     """Return hash and text of the first content that is kept: the cited one, then the live one."""
-    for content_hash in (reader.cited_content, found.status.live_content_hash):
+    for content_hash in (reader.cited_content, document.status.live_content_hash):
         if content_hash is not None:
-            parsed = await _documents(tenant).text_of(found, content_hash, labels=reader.labels)
+            parsed = await _documents(tenant).text_of(document, content_hash, labels=reader.labels)
             if parsed is not None:
                 return content_hash, parsed
     raise NotFoundError(NOT_FOUND)
@@ -391,10 +391,10 @@ async def _status(tenant: ServedTenant, caller: Identity, document_id: str) -> D
 
 def _writable_sources(tenant: ServedTenant, caller: Identity) -> KnowledgeSources:
     """Return the sources that the caller may write. Error messages must not name any other source."""
-    own = tenant.sources.writable_by(caller)
-    if not own:
+    writable = tenant.sources.writable_by(caller)
+    if not writable:
         raise NotFoundError(NOT_FOUND)
-    return KnowledgeSources(own)
+    return KnowledgeSources(writable)
 
 
 def _failure(body: bytes, error: AssistantError) -> SourceFailure:

@@ -184,8 +184,8 @@ def body_of(model: type[BaseModel]) -> dict[str, Any]:
 
 def links(*operations: str, **parameters: str) -> dict[str, Any]:
     """Declare the operations that continue this one; each parameter is a path in the response's body."""
-    found = {name: f"$response.body#/{place}" for name, place in parameters.items()}
-    return {name: {"operationId": name, "parameters": found} for name in operations}
+    fields = {name: f"$response.body#/{place}" for name, place in parameters.items()}
+    return {name: {"operationId": name, "parameters": fields} for name in operations}
 
 
 def reference(model: str) -> dict[str, str]:

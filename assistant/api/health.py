@@ -56,9 +56,9 @@ def operations_application(metrics: ServiceMetrics, *, readiness: ReadinessProbe
     application = FastAPI(openapi_url=None, redirect_slashes=False)
 
     async def ready(response: Response) -> Readiness:
-        found = await readiness.latest()
-        response.status_code = 200 if found.ready else 503
-        return found
+        latest = await readiness.latest()
+        response.status_code = 200 if latest.ready else 503
+        return latest
 
     async def metrics_text() -> Response:
         return Response(metrics.text(), media_type=_CONTENT_TYPE)
@@ -142,8 +142,8 @@ class ServiceMetrics:
 
     def internal_error_count(self) -> int:
         """Return the failures in requests of identified callers: nobody without a token can raise it."""
-        found = self.registry.get_sample_value("assistant_internal_errors_total", {"caller": "identified"})
-        return int(found or 0)
+        value = self.registry.get_sample_value("assistant_internal_errors_total", {"caller": "identified"})
+        return int(value or 0)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -185,7 +185,7 @@ async def watch_signals(logs: Mapping[str, ports.AnswerLog], running: RunningAns
             answers = running.logged(tenant)
             ids = list(answers)
             for start in range(0, len(ids), _SIGNALS_AT_ONCE):
-                await _read_signals(log, {one: answers[one] for one in ids[start : start + _SIGNALS_AT_ONCE]})
+                await _read_signals(log, {id_: answers[id_] for id_ in ids[start : start + _SIGNALS_AT_ONCE]})
 
 
 async def _read_signals(log: ports.AnswerLog, answers: Mapping[str, RunningAnswer]) -> None:
@@ -652,11 +652,11 @@ class LogFollower:
     async def take(self, *, beat_s: float) -> list[Numbered] | None:
         due_s = self.clock.monotonic_s() + beat_s
         while not self._ended:
-            found = await self._show_unread()
-            if not found and not self._ended:
-                found = await self._check_lease()
-            if found:
-                return found
+            events = await self._show_unread()
+            if not events and not self._ended:
+                events = await self._check_lease()
+            if events:
+                return events
             if self._ended:
                 break
             if self.clock.monotonic_s() >= due_s:
@@ -694,14 +694,14 @@ class LogFollower:
             _log.warning("texts_not_read", answer_id=self._answer_id, code=error.code)
             return self._without_texts()
         self._unshown_since_s = None
-        found: list[Numbered] = [
+        events: list[Numbered] = [
             (sequence, EncodedEvent(frame))
             for batch, frames in zip(self._unread, framed, strict=True)
             for sequence, frame in enumerate(frames, start=batch.first_sequence)
             if sequence > self.after
         ]
         self._take_unread()
-        return found
+        return events
 
     def _without_texts(self) -> list[Numbered]:
         now_s = self.clock.monotonic_s()

@@ -261,10 +261,10 @@ class DynamoDbTable:
         """Return the items that exist. Raises ``unavailable`` when keys stay unprocessed."""
         distinct = list(dict.fromkeys(keys))
         chunks = [distinct[start : start + _KEYS_A_CALL] for start in range(0, len(distinct), _KEYS_A_CALL)]
-        found: dict[Key, Item] = {}
+        rows: dict[Key, Item] = {}
         for items in await asyncio.gather(*(self._get_chunk(chunk) for chunk in chunks)):
-            found |= {key_of(item): item for item in items}
-        return found
+            rows |= {key_of(item): item for item in items}
+        return rows
 
     async def query(self, request: Mapping[str, Any], *, limit: int | None = None) -> AsyncGenerator[Item]:
         """Yield the items of a query over all its pages, ``limit`` at most.

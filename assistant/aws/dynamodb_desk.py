@@ -43,8 +43,8 @@ class DynamoDbDeskStore(DynamoDbStore):
     """``DeskStore`` in ``table``; ``client`` is an aiobotocore DynamoDB client."""
 
     async def version(self) -> int:
-        found = await self._table.get(_VERSION_KEY)
-        return 0 if found is None else int(found["n"]["N"])
+        row = await self._table.get(_VERSION_KEY)
+        return 0 if row is None else int(row["n"]["N"])
 
     async def put(self, item: DeskItem) -> None:
         partition, body = _partition(item.kind, item.item_id), store_text(item.model_dump_json())
@@ -82,8 +82,8 @@ class DynamoDbDeskStore(DynamoDbStore):
         return await self._items([one async for one in self._table.query(request)])
 
     async def _revision(self, item: DeskItem) -> DeskItem | None:
-        found = await self._table.get(_revision_key(item.kind, item.item_id, item.revision))
-        return None if found is None else (await self._items([found]))[0]
+        row = await self._table.get(_revision_key(item.kind, item.item_id, item.revision))
+        return None if row is None else (await self._items([row]))[0]
 
     async def _of_pointers(self, pointers: Sequence[Item]) -> list[DeskItem]:
         """Return the newest revisions; those too large for a pointer are read by their own keys."""

@@ -80,12 +80,12 @@ class DynamoDbErasureKeys(DynamoDbStore):
     """``ErasureKeys`` in ``table``; ``client`` is an aiobotocore DynamoDB client."""
 
     async def keys_of(self, subjects: Collection[str], *, create: bool) -> dict[str, bytes]:
-        found = await self._items(subjects)
+        rows = await self._items(subjects)
         if create:
-            missing = [subject for subject in dict.fromkeys(subjects) if subject not in found]
+            missing = [subject for subject in dict.fromkeys(subjects) if subject not in rows]
             await asyncio.gather(*(self._create(subject) for subject in missing))
-            found |= await self._items(missing)
-        return {name: base64.b64decode(item["key"]["B"]) for name, item in found.items() if "key" in item}
+            rows |= await self._items(missing)
+        return {name: base64.b64decode(item["key"]["B"]) for name, item in rows.items() if "key" in item}
 
     async def destroy(self, subject: str) -> bool:
         request = self._table.at(_key(subject)) | {

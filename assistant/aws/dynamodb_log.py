@@ -115,13 +115,13 @@ class DynamoDbAnswerLog(DynamoDbStore):
         await self._signal(answer_id, "ADD readers :value SET expires_at = :expiry", {"N": "1"})
 
     async def signals(self, answer_ids: Sequence[str]) -> Mapping[str, LogSignals]:
-        found = await self._table.get_many([(_log(answer_id), _SIGNALS) for answer_id in answer_ids])
+        rows = await self._table.get_many([(_log(answer_id), _SIGNALS) for answer_id in answer_ids])
         return {
             partition.removeprefix("log#"): LogSignals(
                 cancelled=item.get("cancelled", {}).get("BOOL", False),
                 readers=int(item.get("readers", {}).get("N", "0")),
             )
-            for (partition, _), item in found.items()
+            for (partition, _), item in rows.items()
             if not self._has_expired(item)
         }
 
@@ -133,17 +133,17 @@ class DynamoDbAnswerLog(DynamoDbStore):
         for _ in range(_CLAIMS):
             if await self._table.put_if(item, **condition):
                 return opening
-            found = await self._table.get(key)
-            if found is not None and (holder := await self._holder(found)) is not None:
+            row = await self._table.get(key)
+            if row is not None and (holder := await self._holder(row)) is not None:
                 return holder
-            condition = {} if found is None else _is_unchanged(found)
+            condition = {} if row is None else _is_unchanged(row)
         raise RecordsUnavailableError("This key was used several times at once. Retry.")
 
-    async def _holder(self, found: Item) -> LogOpening | None:
+    async def _holder(self, row: Item) -> LogOpening | None:
         """Return the opening of a key's item; None when it expired or its log was released."""
-        if self._has_expired(found):
+        if self._has_expired(row):
             return None
-        head = await self._table.get((_log(found["answer_id"]["S"]), _HEAD))
+        head = await self._table.get((_log(row["answer_id"]["S"]), _HEAD))
         if head is None or self._has_expired(head):
             return None
         (body,) = await self._table.bodies([head])
@@ -228,9 +228,9 @@ def _key_of(opening: LogOpening) -> Key:
     return f"key#{digest}", "key"
 
 
-def _is_unchanged(found: Item) -> dict[str, Any]:
+def _is_unchanged(row: Item) -> dict[str, Any]:
     """Return the condition that nobody else has taken over the key since it was read."""
     return {
         "condition": "answer_id = :answer AND expires_at = :expiry",
-        "values": {":answer": found["answer_id"], ":expiry": found["expires_at"]},
+        "values": {":answer": row["answer_id"], ":expiry": row["expires_at"]},
     }

@@ -137,17 +137,17 @@ class DynamoDbAnswerRecords(DynamoDbStore):
 
     async def _all_verdicts(self, limit: int) -> list[StoredVerdict]:
         """Return the oldest verdicts, moved to the feedback store or not."""
-        found: dict[Key, Item] = {}
+        rows: dict[Key, Item] = {}
         # The outbox first: a verdict that is moved meanwhile is in both lists, and never in none.
         waiting = listed_query(OUTBOX)
         async for item in self._table.query(waiting):
             if item["pk"]["S"].startswith("verdict#"):
-                found[key_of(item)] = item
-                if len(found) >= limit:
+                rows[key_of(item)] = item
+                if len(rows) >= limit:
                     break
         async for item in self._table.query(listed_query("verdict"), limit=limit):
-            found[key_of(item)] = item
-        oldest = sorted(found.values(), key=lambda item: item["listed_at"]["S"])[:limit]
+            rows[key_of(item)] = item
+        oldest = sorted(rows.values(), key=lambda item: item["listed_at"]["S"])[:limit]
         return [StoredVerdict.model_validate_json(body) for body in await self._table.bodies(oldest)]
 
     async def _listed(
@@ -169,12 +169,12 @@ class DynamoDbAnswerRecords(DynamoDbStore):
         access = f"access#{seen_at[:10]}", f"{seen_at}#asked#{record.answer_id}#{kind}"
         is_queued = kind == _ANSWER and record.is_signal
         queued = _in_outbox(record.finished_at, record.answer_id) if is_queued else None
-        found, _, _ = await asyncio.gather(
+        results, _, _ = await asyncio.gather(
             self._insert((f"answer#{record.answer_id}", kind), store_text(record.model_dump_json()), queued),
             self._insert_item(entry),
             self._insert(access, store_text(sight.model_dump_json())),
         )
-        return found
+        return results
 
     async def _append(self, kind: str, record_id: str, stored: Stored) -> Stored:
         """Write ``stored`` under its id, once in the tenant, and then in its answer's list.
@@ -183,9 +183,9 @@ class DynamoDbAnswerRecords(DynamoDbStore):
         """
         body = store_text(stored.model_dump_json())
         queued = _in_outbox(stored.at, record_id)
-        found = await self._insert((f"{kind}#{record_id}", _USED_ONCE), body, queued)
-        if found is not None:
-            (kept,) = await self._table.bodies([found])
+        existing = await self._insert((f"{kind}#{record_id}", _USED_ONCE), body, queued)
+        if existing is not None:
+            (kept,) = await self._table.bodies([existing])
             first = type(stored).model_validate_json(kept)
             if first.model_copy(update={"at": stored.at}) != stored:
                 raise ConflictError(f"The id {record_id} was used before with other content. Use a new id.")
@@ -204,10 +204,10 @@ class DynamoDbAnswerRecords(DynamoDbStore):
         """Insert an item; return another item that has its key, if there is one."""
         if await self._table.inserts.write(item):
             return None
-        found = await self._table.get(key_of(item))
-        if found is None:  # records are never deleted
+        existing = await self._table.get(key_of(item))
+        if existing is None:  # records are never deleted
             raise RecordsUnavailableError("A record exists and cannot be read. Retry.")
-        return None if _content(found) == _content(item) else found
+        return None if _content(existing) == _content(item) else existing
 
     async def _answers(self, answer_ids: list[str]) -> dict[str, AnswerRecord]:
         """Return the records by id; for an answer without a record, what is known of its interruption."""
@@ -248,7 +248,7 @@ class DynamoDbLiveReads(DynamoDbStore):
             *([] if read.subject is None else [_of_subject(read.subject)]),
         ]
         body = {"S": read.model_dump_json()}
-        items = [{"pk": {"S": each}, "sk": {"S": place}, "body": body} for each in partitions]
+        items = [{"pk": {"S": partition}, "sk": {"S": place}, "body": body} for partition in partitions]
         await asyncio.gather(*(self._table.inserts.write(item) for item in items))
 
     async def list(self, query: LiveReadQuery) -> LiveReadPage:

@@ -74,13 +74,13 @@ class DynamoDbDocumentStates(DynamoDbStore):
                 "pk = :pk AND sk BETWEEN :after AND :until", pk=_PARTITION, **_bounds(after, until)
             )
             return [_status(item) async for item in self._table.query(request, limit=limit)]
-        found: list[DocumentStatus] = []
+        statuses: list[DocumentStatus] = []
         async for document_ids in self._pages_of(states, after=after, until=until, limit=limit):
             rows = await self.get_many(document_ids)
-            found += [rows[name] for name in document_ids if name in rows and rows[name].state in states]
-            if len(found) >= limit:
+            statuses += [rows[name] for name in document_ids if name in rows and rows[name].state in states]
+            if len(statuses) >= limit:
                 break
-        return found[:limit]
+        return statuses[:limit]
 
     async def count_by_state(
         self, *, after: str | None = None, until: str | None = None

@@ -63,11 +63,11 @@ def _fault_of(headers: dict[str, Any], payload: bytes) -> str:
     kind = str(headers.get(":exception-type") or headers.get(":error-code") or "unknown")
     message = str(headers.get(":error-message", ""))
     try:
-        found: object = orjson.loads(payload)
+        fault: object = orjson.loads(payload)
     except orjson.JSONDecodeError:
-        found = None
-    if isinstance(found, dict):
-        fields = cast("dict[str, object]", found)
+        fault = None
+    if isinstance(fault, dict):
+        fields = cast("dict[str, object]", fault)
         parts = [str(fields[name]) for name in ("ErrorCode", "Message") if fields.get(name)]
         message = ": ".join(parts) or message
     return f"{kind} {message}".strip()

@@ -141,8 +141,8 @@ async def field_values(
         response = await search(body)
         with reading_response():
             values = response["aggregations"]["values"]
-            found = [(bucket["key"]["value"], bucket["doc_count"]) for bucket in values["buckets"]]
-        for each in found:
+            values_found = [(bucket["key"]["value"], bucket["doc_count"]) for bucket in values["buckets"]]
+        for each in values_found:
             yield each
         if (after := values.get("after_key")) is None:
             return
@@ -174,8 +174,8 @@ def reading_response() -> Generator[None]:
 
 def error_type(error: TransportError) -> str:
     """Return the domain's name of the error (``index_not_found_exception``), or nothing."""
-    found = _ERROR_TYPE.search(str(error.error))
-    return found.group(1) if found else ""
+    match = _ERROR_TYPE.search(str(error.error))
+    return match.group(1) if match else ""
 
 
 def _refused(status: object, kind: str) -> SearchUnavailableError:

@@ -162,12 +162,14 @@ async def leave_older_schema(client: AsyncOpenSearch, *, alias: str, schema: Pas
 
 async def versions_of(client: AsyncOpenSearch, alias: str) -> list[str]:
     """Return the names of all indices created for this alias."""
-    found = await call(
+    mappings = await call(
         client,
         f"GET /{alias}-v*/_mapping",
         params={"filter_path": "*.mappings._meta", "allow_no_indices": "true"},
     )
-    return sorted(name for name, entry in found.items() if entry["mappings"]["_meta"].get("alias") == alias)
+    return sorted(
+        name for name, entry in mappings.items() if entry["mappings"]["_meta"].get("alias") == alias
+    )
 
 
 class OpenSearchIndexVersions:
@@ -186,15 +188,17 @@ class OpenSearchIndexVersions:
         return self._schema_of(model).version
 
     async def live(self) -> str:
-        found = await call(self._client, f"GET /{self._alias}/_mapping")
-        if len(found) != 1:
-            raise SearchUnavailableError(f"The alias {self._alias} points at {len(found)} indices, not one.")
-        return str(next(iter(found))).removeprefix(f"{self._alias}-")
+        mappings = await call(self._client, f"GET /{self._alias}/_mapping")
+        if len(mappings) != 1:
+            raise SearchUnavailableError(
+                f"The alias {self._alias} points at {len(mappings)} indices, not one."
+            )
+        return str(next(iter(mappings))).removeprefix(f"{self._alias}-")
 
     async def kept(self) -> Sequence[str]:
         live, prefix = await self.live(), f"{self._alias}-"
-        found = await versions_of(self._client, self._alias)
-        names = [name.removeprefix(prefix) for name in found]
+        versions = await versions_of(self._client, self._alias)
+        names = [name.removeprefix(prefix) for name in versions]
         readable = [name for name in names if name != live and name.startswith(f"v{SCHEMA_VERSION}-")]
         return [live, *readable]
 
@@ -243,10 +247,10 @@ async def read_meta(
     client: AsyncOpenSearch, name: str, *, timeout_s: float = CALL_TIMEOUT_S
 ) -> Mapping[str, Any]:
     """Return the metadata of the index that a name or alias points at."""
-    found = await call(client, f"GET /{name}/_mapping", timeout_s=timeout_s)
-    if len(found) != 1:
-        raise SearchUnavailableError(f"The alias {name} points at {len(found)} indices, not one.")
-    (entry,) = found.values()
+    mappings = await call(client, f"GET /{name}/_mapping", timeout_s=timeout_s)
+    if len(mappings) != 1:
+        raise SearchUnavailableError(f"The alias {name} points at {len(mappings)} indices, not one.")
+    (entry,) = mappings.values()
     return entry["mappings"].get("_meta", {})
 
 
@@ -398,15 +402,15 @@ async def read_info(client: AsyncOpenSearch, name: str, *, timeout_s: float = CA
             "written": {"max": {"field": "indexed_at_us"}},
         },
     }
-    found = await search(client, name, body, timeout_s=timeout_s)
+    hits = await search(client, name, body, timeout_s=timeout_s)
     try:
-        written = found["aggregations"]["written"]["value"]
+        written = hits["aggregations"]["written"]["value"]
         return IndexInfo(
             index_version=meta["index_version"],
             embedding_model=meta["embedding_model"],
             dimensions=meta["dimensions"],
-            passage_count=found["aggregations"]["passages"]["doc_count"],
-            document_count=found["aggregations"]["documents"]["doc_count"],
+            passage_count=hits["aggregations"]["passages"]["doc_count"],
+            document_count=hits["aggregations"]["documents"]["doc_count"],
             updated_at=None if written is None else from_microseconds(int(written)),
         )
     except (KeyError, TypeError) as error:

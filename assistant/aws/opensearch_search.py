@@ -92,18 +92,18 @@ class OpenSearchPassageSearch:
             search_pipeline=PIPELINE,
             include_named_queries_score="true",
         )
-        found = _Found()
+        hits = _Found()
         with reading_response():
             for hit in response.get("hits", {}).get("hits", ()):
-                found.add(hit)
-        version = self._version_of(found.index)
-        legs = found.legs(size=query.leg_size)
+                hits.add(hit)
+        version = self._version_of(hits.index)
+        legs = hits.legs(size=query.leg_size)
         return retrieved(
             legs,
             size=query.size,
             index_version=version,
-            cosines=found.cosines,
-            passages=lambda names: {name: _passage_of(found.kept.get(name, "")) for name in names},
+            cosines=hits.cosines,
+            passages=lambda names: {name: _passage_of(hits.kept.get(name, "")) for name in names},
         )
 
     async def read_documents(

@@ -66,9 +66,9 @@ async def read_object(
     damaged = DamagedObjectError(f"{what} returned a damaged object, or a part of it. Retry.")
     try:
         async with aws_call(what, limit_s=limit_s):
-            found = await client.get_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
-            async with found["Body"] as body:  # closes the connection when it is left early
-                size_bytes = int(found.get("ContentLength", 0))
+            response = await client.get_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
+            async with response["Body"] as body:  # closes the connection when it is left early
+                size_bytes = int(response.get("ContentLength", 0))
                 if longest_bytes is not None and size_bytes > longest_bytes:
                     raise TooLargeError(f"An object has {size_bytes} bytes; the limit is {longest_bytes}.")
                 try:
@@ -81,7 +81,7 @@ async def read_object(
         raise
     if len(content) != size_bytes:
         raise damaged
-    return content, found
+    return content, response
 
 
 async def _pages(
@@ -181,12 +181,12 @@ class S3DocumentStore:
     async def _read_once(self, key: str) -> bytes | None:
         place = {"bucket": self.bucket, "key": key, "what": _WHAT}
         try:
-            found = await read_object(self.client, **place, longest_bytes=_LONGEST_BYTES, limit_s=_LIMIT_S)
+            stored = await read_object(self.client, **place, longest_bytes=_LONGEST_BYTES, limit_s=_LIMIT_S)
         except TooLargeError:
             raise DamagedObjectError(f"{_WHAT} holds an object larger than any document.") from None
-        if found is None:
+        if stored is None:
             return None
-        content, answer = found
+        content, answer = stored
         if answer.get("ChecksumSHA256") != _checksum(content):
             raise DamagedObjectError(f"{_WHAT} holds an object without its checksum, or of another.")
         return content
@@ -207,8 +207,8 @@ def _checksum(content: bytes) -> str:
 
 def _versions(page: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return keys and version ids of the versions and delete markers of a page."""
-    found = (*page.get("Versions", ()), *page.get("DeleteMarkers", ()))
-    return [{"Key": each["Key"], "VersionId": each["VersionId"]} for each in found]
+    versions = (*page.get("Versions", ()), *page.get("DeleteMarkers", ()))
+    return [{"Key": version["Key"], "VersionId": version["VersionId"]} for version in versions]
 
 
 async def _delete_versions(
@@ -237,7 +237,7 @@ class S3CaptureStore:
 
     async def read_raw(self, key: str) -> bytes | None:
         try:
-            found = await read_object(
+            stored = await read_object(
                 self._client,
                 bucket=self._quarantine,
                 key=key,
@@ -248,7 +248,7 @@ class S3CaptureStore:
         except TooLargeError as error:
             advice = "It stays in the quarantine until somebody deletes it."
             raise TooLargeError(f"{error.message} {advice}") from None
-        return None if found is None else found[0]
+        return None if stored is None else stored[0]
 
     async def put_clean(self, key: str, content: bytes) -> None:
         made = {"Body": content, "ContentType": "application/jsonl"}
@@ -314,8 +314,8 @@ class S3FeedbackFiles:
 
     async def get(self, key: str) -> bytes | None:
         bucket = self._of(key)
-        found = await read_object(self.client, bucket=bucket, key=key, what=_FEEDBACK, limit_s=_LIMIT_S)
-        return None if found is None else found[0]
+        stored = await read_object(self.client, bucket=bucket, key=key, what=_FEEDBACK, limit_s=_LIMIT_S)
+        return None if stored is None else stored[0]
 
     async def keys(self, prefix: str) -> AsyncIterator[str]:
         place = {"Bucket": self._of(prefix), "Prefix": prefix}

@@ -222,10 +222,10 @@ def _container_error(body: str) -> str:
 def _json_object(text: bytes | str) -> dict[str, Any]:
     """Return the fields of a JSON object; an empty dict for anything else."""
     try:
-        found: object = orjson.loads(text)
+        parsed: object = orjson.loads(text)
     except orjson.JSONDecodeError:
         return {}
-    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+    return cast("dict[str, Any]", parsed) if isinstance(parsed, dict) else {}
 
 
 _FIRST_BYTE_TIMEOUT_S = 60.0

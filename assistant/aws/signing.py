@@ -143,7 +143,7 @@ class SignedPosts:
 
 def _parsed(date: str | None) -> datetime | None:
     try:
-        found = parsedate_to_datetime(date) if date else None
+        moment = parsedate_to_datetime(date) if date else None
     except ValueError:
         return None
-    return found.replace(tzinfo=UTC) if found is not None and found.tzinfo is None else found
+    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment

@@ -177,7 +177,7 @@ class SqsIngestionQueue:
             answer = await call(QueueUrl=self._queue_url, Entries=entries)
         done = {str(each["Id"]) for each in answer.get("Successful", ())}
         faults = [each for each in answer.get("Failed", ()) if each.get("SenderFault")]
-        refused = {str(each["Id"]): str(each.get("Code")) for each in faults}
+        refused = {str(fault["Id"]): str(fault.get("Code")) for fault in faults}
         if refused and refusal_is_error:
             raise DependencyError(f"{_WHAT} refused: {next(iter(refused.values()))}.")
         if refused:  # the receipt is no longer valid: its message was delivered again

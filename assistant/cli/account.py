@@ -71,17 +71,17 @@ class AwsAccount:
 
     def require(self) -> None:
         """Raise DeploymentError when the credentials are missing or another account's."""
-        found = self.call("sts", "get_caller_identity")["Account"]
-        if found != self.account:
+        account = self.call("sts", "get_caller_identity")["Account"]
+        if account != self.account:
             raise DeploymentError(
-                f"These credentials are of account {found}; the tenant file says {self.account}. "
+                f"These credentials are of account {account}; the tenant file says {self.account}. "
                 "Use those of the right account (AWS_PROFILE)."
             )
 
     def parameter(self, name: str) -> str | None:
         """Return an SSM parameter's value, or None where there is none. Raises DeploymentError."""
-        found = self.call("ssm", "get_parameter", missing="ParameterNotFound", Name=name)
-        return None if found is None else str(found["Parameter"]["Value"])
+        response = self.call("ssm", "get_parameter", missing="ParameterNotFound", Name=name)
+        return None if response is None else str(response["Parameter"]["Value"])
 
     def create_parameter(self, name: str, *, value: str) -> None:
         """Make a parameter that is not there. Raises DeploymentError."""
@@ -102,14 +102,14 @@ class AwsAccount:
     def invoke(self, function: str) -> Mapping[str, Any]:
         """Invoke a function and return its result. Raises DeploymentError, also when it failed."""
         answer = self.call("lambda", "invoke", FunctionName=function)
-        said = answer["Payload"].read()
+        payload = answer["Payload"].read()
         if answer.get("FunctionError"):
-            raise DeploymentError(f"{function} failed: {said.decode(errors='replace')[:500]}")
-        return cast("Mapping[str, Any]", json.loads(said or b"{}"))
+            raise DeploymentError(f"{function} failed: {payload.decode(errors='replace')[:500]}")
+        return cast("Mapping[str, Any]", json.loads(payload or b"{}"))
 
     def _described(self, stack: str) -> Mapping[str, Any] | None:
-        found = self.call("cloudformation", "describe_stacks", missing="ValidationError", StackName=stack)
-        described = found["Stacks"][0] if found else None
+        response = self.call("cloudformation", "describe_stacks", missing="ValidationError", StackName=stack)
+        described = response["Stacks"][0] if response else None
         return None if described is None or described["StackStatus"] in _NEVER_CREATED else described
 
     def call(self, service: str, call: str, *, missing: str | None = None, **given: Any) -> Any:
@@ -216,12 +216,15 @@ class AccountChecks:
                 f"DNS --domain-name {edge.host_name}",
             )
             return
-        found = described["Certificate"]
-        names = {str(found.get("DomainName")), *map(str, found.get("SubjectAlternativeNames", []))}
+        certificate = described["Certificate"]
+        names = {
+            str(certificate.get("DomainName")),
+            *map(str, certificate.get("SubjectAlternativeNames", [])),
+        }
         if not names & {edge.host_name, f"*.{edge.host_name.partition('.')[2]}"}:
             yield self._refused(place, f"it is for {', '.join(sorted(names))}, not {edge.host_name}.")
-        if found.get("Status") != "ISSUED":
-            yield self._refused(place, f"it is {found.get('Status')}. {_record(found)}")
+        if certificate.get("Status") != "ISSUED":
+            yield self._refused(place, f"it is {certificate.get('Status')}. {_record(certificate)}")
 
     def _publishers(self) -> Iterator[Finding]:
         for number, arn in enumerate(self.place.artifact_publishers):
@@ -242,8 +245,8 @@ class AccountChecks:
         if section is None or section.plain_ids:
             return
         name = section.jwks_parameter or self.place.parameter(self.tenant.name, "care-jwks")
-        found = self.aws.parameter(name)
-        keys = None if found is None else _keys_of(found)
+        value = self.aws.parameter(name)
+        keys = None if value is None else _keys_of(value)
         put = (
             "Put the care application's public keys into it: aws ssm put-parameter "
             f"--name {name} --type String --tier Intelligent-Tiering --overwrite --value file://care-jwks.json"
@@ -255,7 +258,7 @@ class AccountChecks:
                 f"Replace that key in the care application. {put}",
             )
         elif not keys:
-            state = "is missing" if found is None else "holds no key set"
+            state = "is missing" if value is None else "holds no key set"
             yield _remark(
                 f"The parameter {name} {state}. Until it has one, each question that brings a context is "
                 f"refused with 503, and no answer shows a customer's live data. {put}"
@@ -281,19 +284,19 @@ class AccountChecks:
             yield from self._quotas("ec2", vcpus, why=f" (vCPUs, to compile {models.llm} on)")
 
     def _quotas(self, service: str, wanted: Mapping[str, int], *, why: str = "") -> Iterator[Finding]:
-        found: dict[str, Mapping[str, Any]] = {}
+        quotas: dict[str, Mapping[str, Any]] = {}
         for call in (
             "list_service_quotas",
             "list_aws_default_service_quotas",
         ):  # the account's own come first
-            if wanted.keys() - found.keys():
+            if wanted.keys() - quotas.keys():
                 listed = self.aws.listed("service-quotas", call, "Quotas", ServiceCode=service)
-                found = {each["QuotaName"]: each for each in listed} | found
+                quotas = {each["QuotaName"]: each for each in listed} | quotas
         for name, count in wanted.items():
-            if name not in found:
+            if name not in quotas:
                 yield _remark(f"{service} has no quota {name} in this region.")
-            elif (allowed := float(found[name]["Value"])) < count:
-                increase = _increase(service, found[name]["QuotaCode"], count)
+            elif (allowed := float(quotas[name]["Value"])) < count:
+                increase = _increase(service, quotas[name]["QuotaCode"], count)
                 yield _remark(f"quota {name}: {allowed:g}, and {count} are wanted{why}. {increase}")
 
     def _refused(self, place: Sequence[str | int], said: str) -> Finding:
@@ -338,7 +341,7 @@ def endpoint_instances(templates: Templates) -> dict[str, int]:
     That is a whole fleet and one more: a blue/green deployment runs both fleets for a while.
     """
     targets = _of_type(templates, "AWS::ApplicationAutoScaling::ScalableTarget")
-    most = [int(each["MaxCapacity"]) for each in targets if each.get("ServiceNamespace") == "sagemaker"]
+    most = [int(target["MaxCapacity"]) for target in targets if target.get("ServiceNamespace") == "sagemaker"]
     wanted: dict[str, int] = {}
     for config in _of_type(templates, "AWS::SageMaker::EndpointConfig"):
         for variant in config["ProductionVariants"]:
@@ -400,7 +403,7 @@ def _record(certificate: Mapping[str, Any]) -> str:
     ]
     if not records:
         return "aws acm describe-certificate says why."
-    listed = ", ".join(f"{each['Name']} {each['Type']} {each['Value']}" for each in records)
+    listed = ", ".join(f"{record['Name']} {record['Type']} {record['Value']}" for record in records)
     return f"Put this record into the domain's public zone, and wait until it is ISSUED: {listed}"
 
 

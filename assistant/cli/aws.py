@@ -165,12 +165,12 @@ def published_keys(issuer: str) -> str:
     Raises DeploymentError.
     """
     with httpx.Client(timeout=_TIMEOUT_S) as client:
-        found = _json(client, issuer.rstrip("/") + _WELL_KNOWN)
-        if found.get("issuer") != issuer:
+        configuration = _json(client, issuer.rstrip("/") + _WELL_KNOWN)
+        if configuration.get("issuer") != issuer:
             raise DeploymentError(
-                f"{issuer} calls itself {found.get('issuer')}. Write that into identity.issuer."
+                f"{issuer} calls itself {configuration.get('issuer')}. Write that into identity.issuer."
             )
-        address = str(found.get("jwks_uri", ""))
+        address = str(configuration.get("jwks_uri", ""))
         if not address.startswith(f"{httpx.URL(issuer).scheme}://"):
             raise DeploymentError(
                 f"{issuer} publishes its keys at {address!r}, which is not an address of the same scheme."
@@ -211,10 +211,12 @@ class CdkCommand:
     @property
     def stage(self) -> Path:
         """The folder of the tenant's templates. Raises DeploymentError before ``synth``."""
-        found = sorted(self.assembly.glob("assembly-*"))
-        if len(found) != 1:
-            raise DeploymentError(f"{self.assembly} holds {len(found)} stages, not the one of {self.tenant}.")
-        return found[0]
+        assemblies = sorted(self.assembly.glob("assembly-*"))
+        if len(assemblies) != 1:
+            raise DeploymentError(
+                f"{self.assembly} holds {len(assemblies)} stages, not the one of {self.tenant}."
+            )
+        return assemblies[0]
 
     def synth(self) -> None:
         """Write the tenant's templates; cdk-nag's findings are errors. Raises DeploymentError."""
@@ -328,11 +330,11 @@ class Deployment:
             tenant_file=self.tenant_file,
             templates=self._templates(),
         )
-        found = list(checks.findings())
-        for finding in found:
+        findings = list(checks.findings())
+        for finding in findings:
             if finding.kind == "remark":
                 self.terminal.say(finding.said)
-        if refused := [finding.said for finding in found if finding.kind == "refused"]:
+        if refused := [finding.said for finding in findings if finding.kind == "refused"]:
             raise DeploymentError("\n".join(refused))
 
     def _check_images(self) -> None:
@@ -378,8 +380,8 @@ class Deployment:
 
     def _deployed(self) -> Templates:
         """Return the templates of the tenant's deployed stacks."""
-        found = {stack: self.aws.template(stack) for stack in self._templates()}
-        return {stack: template for stack, template in found.items() if template is not None}
+        templates = {stack: self.aws.template(stack) for stack in self._templates()}
+        return {stack: template for stack, template in templates.items() if template is not None}
 
     def _compare_with(self, deployed: Templates) -> None:
         """Refuse a change that deletes or replaces deployed state, and one without pins to review."""
@@ -416,8 +418,8 @@ class Deployment:
                 f"{self.stack_prefix}Data does not say {BUCKET_OUTPUT}: see the output of cdk."
             )
         listed = "\n  ".join(
-            f"s3://{outputs[BUCKET_OUTPUT]}/{each.prefix}: {', '.join(each.files)}"
-            for each in model_files(self.tenant.models, folder=self.cdk.root / "model_artifacts")
+            f"s3://{outputs[BUCKET_OUTPUT]}/{model_file.prefix}: {', '.join(model_file.files)}"
+            for model_file in model_files(self.tenant.models, folder=self.cdk.root / "model_artifacts")
         )
         role = outputs.get(PUBLISHER_OUTPUT)
         by_role = f"; by the role {PUBLISHER_OUTPUT} = {role}" if role else ""

@@ -101,7 +101,7 @@ class _Demo:
 
     async def load_others(self) -> None:
         """Load the tenants that the demo asks nothing, for the console."""
-        for tenant in [one for one in self.runtime.tenants if one not in _QUESTIONS]:
+        for tenant in [tenant for tenant in self.runtime.tenants if tenant not in _QUESTIONS]:
             try:
                 await self.load(tenant)
             except NotFoundError as error:  # a missing folder of another tenant does not end the demo
@@ -245,8 +245,8 @@ class _DeskStory:
     async def _withdraw_leftovers(self) -> None:
         """Withdraw what a demo that was stopped in the middle left in service, and wait until it is gone."""
         items = (await self.second.list_items(kind="approved_answer")).items
-        own = [item for item in items if item.approved_answer and item.approved_answer.text == _BETTER]
-        live = [item for item in own if item.state is ItemState.LIVE]
+        leftovers = [item for item in items if item.approved_answer and item.approved_answer.text == _BETTER]
+        live = [item for item in leftovers if item.state is ItemState.LIVE]
         for item in live:
             await self._take_out(item)
         if live:
@@ -284,9 +284,9 @@ async def _tell_desk_story(
 async def _until(look: Callable[[], Awaitable[T | None]], *, missed: str) -> T:
     """Return what ``look`` finds. Raises LocalRuntimeError after 30 s."""
     for _ in range(_LOOKS):
-        found = await look()
-        if found is not None:
-            return found
+        value = await look()
+        if value is not None:
+            return value
         await asyncio.sleep(_LOOK_EVERY_S)
     raise LocalRuntimeError(_MISSED.format(missed=missed))
 

@@ -115,7 +115,7 @@ def show_run(terminal: Terminal, run: runs.TenantRun, *, bounds: runs.Bounds) ->
     for name, spreads, unit in (("Words", lengths(run.results), ""), ("Time", latencies(run.results), " ms")):
         told_of = ", ".join(f"{step} {one.p50:g} / {one.p95:g}{unit}" for step, one in spreads.items())
         terminal.show(f"{name}, p50 / p95: {told_of}")
-    written = [one.written for one in run.results if one.written is not None]
+    written = [result.written for result in run.results if result.written is not None]
     if written:
         by_model = sum(one.read_by == "model" for one in written)
         terminal.show(f"Messages that a model read: {by_model} of {len(written)}")
@@ -210,7 +210,7 @@ def evaluate(options: GlobalOptions, plan: EvaluationPlan) -> None:
     make_private_folder(evaluations_dir)
     write_private(runs.run_path(evaluations_dir, run.name), run.model_dump_json().encode())
     figures = runs.read_figures(folder)
-    bounds = {one.tenant: runs.bounds_of(figures, one.tenant) for one in run.tenants}
+    bounds = {tenant.tenant: runs.bounds_of(figures, tenant.tenant) for tenant in run.tenants}
     compared = () if plan.accepts or plan.questions else run.tenants
     fallen = [fall for one in compared for fall in _falls(terminal, one, baseline)]
     report = (plan.out or evaluations_dir) / f"{run.name}.html"
@@ -219,14 +219,14 @@ def evaluate(options: GlobalOptions, plan: EvaluationPlan) -> None:
     if options.json:
         terminal.json(_as_json(run, report, fallen))
     else:
-        for one in run.tenants:
-            show_run(terminal, one, bounds=bounds[one.tenant])
-            show_changes(terminal, against, one)
+        for tenant in run.tenants:
+            show_run(terminal, tenant, bounds=bounds[tenant.tenant])
+            show_changes(terminal, against, tenant)
         terminal.show(f"Report: {report}", "bold")
     if plan.accepts:
         runs.accept(folder / "baseline.json", run.tenants)
         terminal.say(f"{folder / 'baseline.json'} holds this run now")
-    faults = [problem for one in run.tenants for problem in problems(one)]
+    faults = [problem for tenant in run.tenants for problem in problems(tenant)]
     faults += [
         f"FELL  {fall.tenant}: {fall.measure.title}: {fall.is_now:.3f}, was {fall.was:.3f}; "
         f"its noise is {fall.allowed:.3f}"
@@ -252,26 +252,28 @@ def _loaded(
 
 def problems(run: runs.TenantRun) -> list[str]:
     """Return why no figure may rest on a run: a step that stayed degraded, or a stale recording."""
-    found: list[str] = []
-    written = [one.written for one in run.results if one.written is not None]
+    messages: list[str] = []
+    written = [result.written for result in run.results if result.written is not None]
     late = [
-        one.qid for one in run.results if one.degraded or (one.written is not None and one.written.degraded)
+        result.qid
+        for result in run.results
+        if result.degraded or (result.written is not None and result.written.degraded)
     ]
     if late:
-        found.append(
+        messages.append(
             f"DEGRADED  {run.tenant}: {len(late)} questions, {late[0]} first. Free the machine and ask again."
         )
     if any("reading" in one.degraded for one in written):
-        found.append(
+        messages.append(
             f"UNREAD  {run.tenant}: the model's reading failed, was late or is not in the recording. "
             "Take a faster model, or record again with --reading model."
         )
     stale = sum(one.is_stale for one in written)
     if stale > MOST_STALE * len(written):
-        found.append(
+        messages.append(
             f"STALE  {run.tenant}: {stale} recorded answers are of other prompts than today's. Record again."
         )
-    return found
+    return messages
 
 
 @dataclass(frozen=True, slots=True)
@@ -410,8 +412,8 @@ def _as_json(run: runs.Run, report: Path, fallen: Sequence[runs.Fall]) -> dict[s
         "name": run.name,
         "report": str(report),
         "held_out": {
-            one.tenant: {name: estimate.model_dump() for name, estimate in one.judged.items()}
-            for one in run.tenants
+            tenant.tenant: {name: estimate.model_dump() for name, estimate in tenant.judged.items()}
+            for tenant in run.tenants
         },
         "titles": TITLES,
         "fell": [{"tenant": fall.tenant, "measure": fall.measure.name} for fall in fallen],
@@ -462,8 +464,8 @@ async def _judged(
     unusable: list[str] = []
     for tenant in figure.tenants:
         if figure.run == "answers":
-            found, late = await _answers(runtime, ports, figure, folder, tenant)
-            judged += found
+            answers, late = await _answers(runtime, ports, figure, folder, tenant)
+            judged += answers
             unusable += late
             continue
         if figure.run == "routing":
@@ -510,7 +512,7 @@ async def _trial(
     first, *more = figure.paths(folder, tenant=tenant.name)
     match figure.run:
         case "approved":
-            others = [one for path in more for one in load_questions(path)]
+            others = [question for path in more for question in load_questions(path)]
             return await trials.match_approved(
                 services, load_rows(first, trials.ApprovedItem, key="approved_id"), others
             )
@@ -520,11 +522,11 @@ async def _trial(
             return await trials.raise_flags(tenant, services.embedder, messages, calm, clock=services.clock)
         case "live":
             questions = load_rows(first, trials.LiveQuestion)
-            mine = [one for one in questions if one.tenant == tenant.name]
+            mine = [question for question in questions if question.tenant == tenant.name]
             return await trials.read_elements(services, adaptations, mine)
         case "routing":
             trial = RoutingTrial(services, adaptations)
-            return [await trial.ask(one) for one in load_rows(first, RoutedQuestion)]
+            return [await trial.ask(row) for row in load_rows(first, RoutedQuestion)]
         case _:
             rows = support.samples([first, *more], knowledge=folder.parent / "knowledge")
             return support.judged((kind, case) for kind, case in rows if figure.half in (None, case.split))

@@ -189,10 +189,10 @@ def status(
     """Show one document: its state, its age, and why it failed."""
     options, terminal = GlobalOptions.of(context), Terminal()
     sources = KnowledgeSources.of(options.tenant(tenant))
-    found = options.with_stores(tenant, lambda stores: stores.knowledge.states.get(document_id))
-    if found is None:
+    document_status = options.with_stores(tenant, lambda stores: stores.knowledge.states.get(document_id))
+    if document_status is None:
         raise NotFoundError(f"{tenant} has no document {document_id}.")
-    shown = sources.with_source(found)
+    shown = sources.with_source(document_status)
     if options.json:
         terminal.line(shown.model_dump_json())
         return
@@ -222,17 +222,17 @@ def search(
         asked = load_rows(queries, Query, key="qid")
     runtime = local_runtime(options, terminal)
     with runtime.processes(runtime.layout.for_search, command="assistant knowledge search") as ports:
-        found = asyncio.run(_search(runtime, ports, tenant, [each.question for each in asked], top=top))
+        hits = asyncio.run(_search(runtime, ports, tenant, [element.question for element in asked], top=top))
     if out is not None:
-        ids = [[ranked.passage.document_id for ranked in best] for best in found]
+        ids = [[ranked.passage.document_id for ranked in best] for best in hits]
         rows = ({"qid": each.qid, "ids": best} for each, best in zip(asked, ids, strict=True))
         out.write_bytes(b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows))
         terminal.warn(f"{len(asked):,} questions answered in {out}", "")
         return
-    (best,) = found
+    (best,) = hits
     asyncio.run(_record_search(options, tenant, best))
     if options.json:
-        terminal.json({"question": question, "documents": [_found_row(each) for each in best]})
+        terminal.json({"question": question, "documents": [_found_row(candidate) for candidate in best]})
     else:
         _show_found(terminal, best)
 
@@ -699,7 +699,7 @@ def _show(terminal: Terminal, report: LoadReport) -> None:
     )
     terminal.out.print(f"{report.live:,} live, {len(report.failed):,} failed, after {report.seconds:.1f} s")
     failures = [
-        *(f"{one.origin}: {one.reason} ({one.code})" for one in summary.failures),
+        *(f"{failure.origin}: {failure.reason} ({failure.code})" for failure in summary.failures),
         *(f"{one.document_id}: {one.failure_reason} ({one.failure_code})" for one in report.failed),
         *(f"{one.document_id}: withheld; it answers again once it is sent again" for one in summary.withheld),
     ]
@@ -722,7 +722,8 @@ def _as_json(report: LoadReport) -> dict[str, object]:
         "skipped": report.reading.skipped,
         "unfilled_tags": report.reading.tags,
         "failures": [
-            {"origin": each.origin, "code": each.code, "reason": each.reason} for each in summary.failures
+            {"origin": failure.origin, "code": failure.code, "reason": failure.reason}
+            for failure in summary.failures
         ],
         "failed_documents": [
             {
@@ -816,7 +817,7 @@ def best_passages(found: Evidence) -> list[RankedPassage]:
     best: dict[str, RankedPassage] = {}
     for ranked in found.retrieved.passages:
         best.setdefault(ranked.passage.document_id, ranked)
-    return [best[each.document_id] for each in found.ranked if each.document_id in best]
+    return [best[candidate.document_id] for candidate in found.ranked if candidate.document_id in best]
 
 
 async def _record_search(options: GlobalOptions, tenant: str, best: Sequence[RankedPassage]) -> None:
@@ -826,7 +827,7 @@ async def _record_search(options: GlobalOptions, tenant: str, best: Sequence[Ran
         agent=cli_reader(),
         kind="search",
         subject_id="search",
-        documents=tuple(each.passage.document_id for each in best),
+        documents=tuple(candidate.passage.document_id for candidate in best),
     )
     async with options.stores(tenant) as stores:
         await stores.records.record_access(entry)
@@ -947,7 +948,11 @@ def _drop_old(runtime: LocalRuntime, tenant: str) -> None:
     terminal, folder = runtime.terminal, models_dir(runtime.options.state_dir)
     with terminal.waiting("waiting until no answer reads the index before"):
         dropped, live = asyncio.run(drop())
-    added = {each.name: each for each in added_models(folder) if isinstance(each, AddedEmbedding)}
+    added = {
+        added_model.name: added_model
+        for added_model in added_models(folder)
+        if isinstance(added_model, AddedEmbedding)
+    }
     keep_live_only(folder, tenant, added.get(live))
     if runtime.options.json:
         terminal.json({"tenant": tenant, "dropped": dropped, "live_model": live})

@@ -444,12 +444,12 @@ async def _documents(search: PassageSearch, options: GlobalOptions, tenant: str)
     async with options.stores(tenant) as stores:
         pages = pages_of(stores.knowledge.states, (DocumentState.LIVE,))
         ids = [status.document_id async for page in pages for status in page]
-    found: list[StoredDocument] = []
+    documents: list[StoredDocument] = []
     for start in range(0, len(ids), _READ_AT_ONCE):
         deadline = Deadline.after(_EMBEDDED_AT_ONCE_S, clock=SystemClock())
         batch = ids[start : start + _READ_AT_ONCE]
-        found += (await search.read_documents(batch, labels=frozenset(), deadline=deadline)).values()
-    return found
+        documents += (await search.read_documents(batch, labels=frozenset(), deadline=deadline)).values()
+    return documents
 
 
 # What the commands share

@@ -319,7 +319,7 @@ async def try_connector(trial: ConnectorTrial, *, as_json: bool) -> bool:
 
 async def _tried(trial: ConnectorTrial) -> AsyncGenerator[OperationTrial]:
     connector = load_connector(trial.file)
-    parameters = {each.name for operation in connector.operations for each in operation.parameters}
+    parameters = {parameter.name for operation in connector.operations for parameter in operation.parameters}
     if unknown := sorted(trial.values.keys() - parameters):
         known = ", ".join(sorted(parameters)) or "none"
         raise ConfigurationError(f"--set {unknown[0]}: no operation has this parameter; they have {known}.")
@@ -336,12 +336,12 @@ async def _tried(trial: ConnectorTrial) -> AsyncGenerator[OperationTrial]:
 def _given(trial: ConnectorTrial, operation: Operation) -> dict[str, str]:
     """Return the sample values of an operation: of ``--set``, else the context's only id of the kind."""
     values: dict[str, str] = {}
-    for each in operation.parameters:
-        ids = trial.context_ids.get(each.context or "", ())
-        if each.name in trial.values:
-            values[each.name] = trial.values[each.name]
+    for parameter in operation.parameters:
+        ids = trial.context_ids.get(parameter.context or "", ())
+        if parameter.name in trial.values:
+            values[parameter.name] = trial.values[parameter.name]
         elif len(ids) == 1:
-            values[each.name] = ids[0]
+            values[parameter.name] = ids[0]
     return values
 
 
@@ -360,10 +360,14 @@ async def _try_operation(
     trial: ConnectorTrial, connector: Connector, operation: Operation, calls: LiveSystems
 ) -> OperationTrial:
     values = _given(trial, operation)
-    missing = [each.name for each in operation.parameters if each.required and each.name not in values]
+    missing = [
+        parameter.name
+        for parameter in operation.parameters
+        if parameter.required and parameter.name not in values
+    ]
     if missing:
         return OperationTrial(operation.name, "skipped", [f"needs --set {name}=…" for name in missing])
-    given = [each for each in operation.parameters if each.name in values]
+    given = [parameter for parameter in operation.parameters if parameter.name in values]
     if wrong := [_wrong_value(each) for each in given if not is_value(each, values[each.name])]:
         return OperationTrial(operation.name, "wrong", wrong)
     clock, began_s = SystemClock(), time.monotonic()
@@ -380,8 +384,8 @@ async def _try_operation(
         return OperationTrial(operation.name, "wrong", [f"{error.problem}: {error.message}"], elapsed_ms)
     context = _sample_context(trial, operation)
     reader = ResponseReader(connector, operation, asked=values, context=context)
-    if said := reader.problems(response.body):
-        return OperationTrial(operation.name, "wrong", said, elapsed_ms)
+    if faults := reader.problems(response.body):
+        return OperationTrial(operation.name, "wrong", faults, elapsed_ms)
     shown = _shown(connector, operation, reader.read(response.body, as_of=datetime.now(UTC)))
     return OperationTrial(operation.name, "fits", [], elapsed_ms, shown)
 
@@ -390,9 +394,9 @@ def _sample_context(trial: ConnectorTrial, operation: Operation) -> CareContext 
     if trial.customer is None:
         return None
     ids = trial.context_ids
-    for each in operation.parameters:
-        if each.context is not None and each.name in trial.values:
-            ids[each.context] = (*ids.get(each.context, ()), trial.values[each.name])
+    for parameter in operation.parameters:
+        if parameter.context is not None and parameter.name in trial.values:
+            ids[parameter.context] = (*ids.get(parameter.context, ()), trial.values[parameter.name])
     return CareContext(_AGENT, trial.customer, ids, datetime.now(UTC) + timedelta(minutes=5))
 
 
@@ -412,7 +416,7 @@ def _shown(connector: Connector, operation: Operation, reading: Reading) -> dict
 
 def _snake(name: str) -> str:
     spelled = "".join(f"_{one.lower()}" if one.isupper() else one for one in name)
-    return "".join(one if one.isalnum() else "_" for one in spelled).strip("_")[:40]
+    return "".join(character if character.isalnum() else "_" for character in spelled).strip("_")[:40]
 
 
 # --- switches and reads -----------------------------------------------------------------------------------

@@ -557,15 +557,15 @@ async def _told_context(client: httpx.AsyncClient, url: str, model: str) -> int 
 async def _read(client: httpx.AsyncClient, url: str) -> dict[str, Any]:
     """Return a JSON object; an empty one where there is none."""
     try:
-        found: Any = (await client.get(url)).json()
+        body: Any = (await client.get(url)).json()
     except (httpx.HTTPError, ValueError):
         return {}
-    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+    return cast("dict[str, Any]", body) if isinstance(body, dict) else {}
 
 
-def _size(found: Any, *path: str) -> int | None:
+def _size(body: Any, *path: str) -> int | None:
     """Return the number of tokens at a path of JSON; None where there is none that a model can have."""
-    size = _at(found, *path)
+    size = _at(body, *path)
     return size if isinstance(size, int) and size >= _LEAST_CONTEXT_TOKENS else None
 
 

@@ -74,7 +74,7 @@ class Registry:
     def digest(self, image: LockedImage) -> str | None:
         """Return the digest of an image's tag here; None without such a tag. Raises DeploymentError."""
         try:
-            found = self._aws.call(
+            response = self._aws.call(
                 "ecr",
                 "describe_images",
                 missing="ImageNotFoundException",
@@ -89,7 +89,7 @@ class Registry:
                 f"{self.account}/{self.region} has no repository {image.repository}. Deploy the account "
                 "stage there first: npx cdk deploy -c stage=account '**'"
             ) from None
-        return None if found is None else str(found["imageDetails"][0]["imageDigest"])
+        return None if response is None else str(response["imageDetails"][0]["imageDigest"])
 
     def login(self) -> tuple[str, str]:
         """Return user and password for Docker, valid for twelve hours. Raises DeploymentError."""
@@ -221,10 +221,12 @@ class Publication:
 
 
 def _chosen(lock: ImageLock, only: Sequence[str]) -> dict[str, LockedImage]:
-    own = dict(lock.own())
-    if unknown := [name for name in only if name not in own]:
-        raise ConfigurationError(f"{', '.join(unknown)}: not an image of ours; there are {', '.join(own)}.")
-    return {name: image for name, image in own.items() if not only or name in only}
+    own_images = dict(lock.own())
+    if unknown := [name for name in only if name not in own_images]:
+        raise ConfigurationError(
+            f"{', '.join(unknown)}: not an image of ours; there are {', '.join(own_images)}."
+        )
+    return {name: image for name, image in own_images.items() if not only or name in only}
 
 
 # --- model artifacts --------------------------------------------------------------------------------------
@@ -258,7 +260,10 @@ def model_files(models: ModelsSection, *, folder: Path) -> list[ModelFiles]:
             ModelFiles(f"{kind}/{manifest.name}/{manifest.sha256}/", manifest.files)
             for kind, manifest in manifests.items()
         ),
-        *(ModelFiles(f"{CALLERS_PREFIX}{one.served_name}/", _OF_CALLERS) for one in manifests.values()),
+        *(
+            ModelFiles(f"{CALLERS_PREFIX}{manifest.served_name}/", _OF_CALLERS)
+            for manifest in manifests.values()
+        ),
     ]
 
 
@@ -281,12 +286,12 @@ def put_models(tenant: TenantConfig, *, tenant_file: Path, root: Path, terminal:
             f"{stack} has no publisher's role: name a role in deployment.artifact_publishers, and deploy."
         )
     wanted = model_files(tenant.models, folder=root / "model_artifacts")
-    keys = [f"{each.prefix}{name}" for each in wanted for name in each.files]
+    keys = [f"{number.prefix}{name}" for number in wanted for name in number.files]
     with tempfile.TemporaryDirectory() as folder:
         packaged = {name: path for task in _TASKS for name, path in _packaged_files(task, Path(folder))}
-        found = {key: packaged[_without_name(key)] for key in keys if _without_name(key) in packaged}
-        _upload(aws, outputs, found, terminal)
-    if absent := [key for key in keys if key not in found]:
+        packages = {key: packaged[_without_name(key)] for key in keys if _without_name(key) in packaged}
+        _upload(aws, outputs, packages, terminal)
+    if absent := [key for key in keys if key not in packages]:
         raise ConfigurationError(
             "No Python package contains these files. Build them and upload them as the publisher "
             f"(model_artifacts/README.md): {', '.join(absent)}"
@@ -319,7 +324,7 @@ def _packaged_files(task: str, folder: Path) -> Iterator[tuple[str, Path]]:
     settings = ModelServerSettings(task=task, artifacts_dir=folder)  # type: ignore[arg-type]
     weights = locate_weights(settings)
     path, digest = weights.path, weights.digest()
-    for file in [path] if path.is_file() else sorted(each for each in path.rglob("*") if each.is_file()):
+    for file in [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file()):
         name = file.name if path.is_file() else file.relative_to(path).as_posix()
         yield f"{_TASKS[task]}/{digest}/{name}", file
     model = ensure_artifact(settings).model

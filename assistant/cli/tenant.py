@@ -242,8 +242,8 @@ def write_tenant(options: GlobalOptions, wanted: NewTenant) -> None:
     if left_out:
         names = ", ".join(source.sources[number].name for number in left_out)
         terminal.say(f"left out, because nothing in {wanted.knowledge} has its name: {names}")
-    paths = [path for each in tenant.sources for path in each.paths]
-    if not all((options.tenants_dir / each).exists() for each in paths):
+    paths = [path for source in tenant.sources for path in source.paths]
+    if not all((options.tenants_dir / path).exists() for path in paths):
         terminal.say(f"put documents into {', '.join(paths)}, seen from {options.tenants_dir}")
     if made_up := list(deployment_checks.placeholders(tenant)):
         terminal.say(

@@ -276,8 +276,8 @@ class Question(PublicModel):
 
     def body(self) -> dict[str, Any]:
         """Return the JSON body without the service's defaults."""
-        found = self.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
-        return found | ({"resume_window_s": self.resume_window_s} if self.resume_window_s else {})
+        body = self.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
+        return body | ({"resume_window_s": self.resume_window_s} if self.resume_window_s else {})
 
     def idempotency_headers(self) -> dict[str, str]:
         """Return a new key for an answer that is kept: a repeat under it joins the first answer."""

@@ -359,8 +359,8 @@ class FolderFeedbackFiles:
             yield key
 
     def _list(self, prefix: str) -> list[str]:
-        found = (self._folder / prefix).rglob("[!.]*.json*")
-        return [path.relative_to(self._folder).as_posix() for path in found]
+        paths = (self._folder / prefix).rglob("[!.]*.json*")
+        return [path.relative_to(self._folder).as_posix() for path in paths]
 
 
 def _put_synced(path: Path, content: bytes) -> None:

@@ -270,8 +270,8 @@ def known_words(connection: sqlite3.Connection, *, items_of: Sequence[SourceIds]
 def passages_at(connection: sqlite3.Connection, rows: Iterable[int]) -> dict[str, Passage]:
     """Return the passages of these rows by their ids, without rows that no longer exist."""
     statement = f"{_SELECT_PASSAGES} WHERE row IN (SELECT value FROM json_each(?))"  # noqa: S608
-    found = connection.execute(statement, (json_array(rows),))
-    return {passage.passage_id: passage for passage in map(_passage, found)}
+    rows_read = connection.execute(statement, (json_array(rows),))
+    return {passage.passage_id: passage for passage in map(_passage, rows_read)}
 
 
 PASSAGE_VECTORS = "passages JOIN vectors USING (row)"
@@ -303,28 +303,28 @@ def count_rows(connection: sqlite3.Connection) -> tuple[int, int]:
 
 def document_ids(connection: sqlite3.Connection) -> list[str]:
     """Return every document of which there is a row, in order."""
-    found = connection.execute(
+    rows_read = connection.execute(
         "SELECT document_id FROM cards UNION SELECT document_id FROM passages ORDER BY 1"
     )
-    return [str(row[0]) for row in found]
+    return [str(row[0]) for row in rows_read]
 
 
 def held_contents(connection: sqlite3.Connection, document_ids: Sequence[str]) -> dict[str, HeldContent]:
     """Return what is held of those of the documents that have their card and a passage with its vector."""
-    found = connection.execute(
+    rows_read = connection.execute(
         "SELECT document_id, max(content_hash), count(*) FROM passages JOIN vectors USING (row)"
         " WHERE document_id IN (SELECT value FROM json_each(?))"
         " AND document_id IN (SELECT document_id FROM cards) GROUP BY document_id",
         (json_array(document_ids),),
     )
-    return {str(name): HeldContent(str(content), int(count)) for name, content, count in found}
+    return {str(name): HeldContent(str(content), int(count)) for name, content, count in rows_read}
 
 
 def stored_documents(connection: sqlite3.Connection, document_ids: Sequence[str]) -> list[StoredDocument]:
     """Return those of the documents that are held, whole."""
     return [
-        StoredDocument(one.card, tuple(passage for _, passage in one.passages))
-        for one in documents_of(connection, document_ids, with_units=True)
+        StoredDocument(document.card, tuple(passage for _, passage in document.passages))
+        for document in documents_of(connection, document_ids, with_units=True)
     ]
 
 
@@ -462,7 +462,7 @@ class EmbeddedIndexVersions:
         record = await asyncio.to_thread(self._read)
         if record.live == name:
             raise ConflictError(f"The index {name} is live and cannot be dropped.")
-        kept = tuple(one for one in record.kept if one != name)
+        kept = tuple(row for row in record.kept if row != name)
         await asyncio.to_thread(self._write, record.model_copy(update={"kept": kept}))
         await asyncio.to_thread(shutil.rmtree, self._directory / name, ignore_errors=True)
 

@@ -162,10 +162,10 @@ class IndexView:
 
 def _identity(path: Path) -> tuple[int, int] | None:
     try:
-        found = path.stat()
+        stat = path.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return stat.st_dev, stat.st_ino
 
 
 def _first_look(connection: sqlite3.Connection) -> tuple[rows.IndexMeta, int]:
@@ -252,12 +252,14 @@ class IndexReader:
         view = self._refresh()
         if view is None:
             return {}
-        found: dict[str, StoredDocument] = {}
+        documents: dict[str, StoredDocument] = {}
         for document in rows.documents_of(view.connection, document_ids, with_units=True):
             card, passages = document.card, tuple(passage for _, passage in document.passages)
             if not card.labels or labels.intersection(card.labels):
-                found[card.document_id] = StoredDocument(card, passages)
-        return {document_id: found[document_id] for document_id in document_ids if document_id in found}
+                documents[card.document_id] = StoredDocument(card, passages)
+        return {
+            document_id: documents[document_id] for document_id in document_ids if document_id in documents
+        }
 
     def _search_one(
         self, view: IndexView, query: PassageQuery, passage_cosines: _Cosines, title_cosines: _Cosines

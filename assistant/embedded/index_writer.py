@@ -109,7 +109,9 @@ class IndexWriter:
 
         Raises ConfigurationError when a vector does not have the index's dimensions.
         """
-        self._replace_rows({each.card.document_id: each if each.passages else None for each in documents})
+        self._replace_rows(
+            {document.card.document_id: document if document.passages else None for document in documents}
+        )
         self._write_pending()
 
     def delete(self, document_ids: Iterable[str]) -> None:

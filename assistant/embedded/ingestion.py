@@ -56,8 +56,8 @@ class SqliteDocumentStates(SqliteStore):
 
     async def get_many(self, document_ids: Sequence[str]) -> Mapping[str, DocumentStatus]:
         statement = "SELECT status FROM states WHERE document_id IN (SELECT value FROM json_each(?))"
-        found = await self._bodies(DocumentStatus, statement, json_array(document_ids))
-        return {status.document_id: status for status in found}
+        statuses = await self._bodies(DocumentStatus, statement, json_array(document_ids))
+        return {status.document_id: status for status in statuses}
 
     async def put_many(self, statuses: Sequence[DocumentStatus]) -> None:
         rows = [_row(status) for status in statuses]

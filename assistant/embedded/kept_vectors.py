@@ -65,8 +65,8 @@ def key_of(text: str) -> bytes:
 def read_kept_vectors(path: Path) -> KeptVectors:
     """Raises FileNotFoundError, and ConfigurationError for a damaged file."""
     try:
-        found = _arrays(path)
-        places = _places(found)
+        arrays = _arrays(path)
+        places = _places(arrays)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         if isinstance(error, FileNotFoundError):
             raise
@@ -74,7 +74,7 @@ def read_kept_vectors(path: Path) -> KeptVectors:
             f"{path}: the file of kept vectors is damaged ({error}). Fetch it again, or delete it: then the "
             "texts are embedded again."
         ) from None
-    return KeptVectors(str(found["model_digest"]), places, found["scales"], found["values"])
+    return KeptVectors(str(arrays["model_digest"]), places, arrays["scales"], arrays["values"])
 
 
 def _arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
@@ -85,9 +85,9 @@ def _arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
         return {name: opened[name] for name in _FIELDS}
 
 
-def _places(found: Mapping[str, npt.NDArray[Any]]) -> dict[bytes, int]:
+def _places(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[bytes, int]:
     """Return the row of each key. Raises ValueError when the arrays do not fit each other."""
-    digest, keys, scales, values = (found[name] for name in _FIELDS)
+    digest, keys, scales, values = (arrays[name] for name in _FIELDS)
     count = len(keys) if keys.ndim else 0
     wanted = (((), "U"), ((count, KEY_BYTES), "u1"), ((count,), "f4"), ((count, *values.shape[-1:]), "i1"))
     for name, array, (shape, kind) in zip(_FIELDS, (digest, keys, scales, values), wanted, strict=True):

@@ -117,8 +117,8 @@ class SqliteAnswerRecords(SqliteStore):
         await self._file.execute(statement, _answer_row(record))
 
     async def get_answer(self, answer_id: str) -> AnswerRecord | None:
-        found = await self._bodies(AnswerRecord, "SELECT body FROM known WHERE answer_id = ?", answer_id)
-        return found[0] if found else None
+        records = await self._bodies(AnswerRecord, "SELECT body FROM known WHERE answer_id = ?", answer_id)
+        return records[0] if records else None
 
     async def list_conversation(self, conversation_id: str, *, limit: int = 50) -> list[AnswerRecord]:
         of_conversation = "SELECT body FROM known WHERE conversation_id = ?"
@@ -156,14 +156,14 @@ class SqliteAnswerRecords(SqliteStore):
         """As the port says. Who saw an answer is read from the answers themselves."""
 
         def work(connection: Transaction) -> AccessPage:
-            found: dict[str, AccessEntry] = {}
+            entries: dict[str, AccessEntry] = {}
             for place, entry in _accesses(connection, query):
                 is_within = query.since <= entry.at < query.until and place > (query.after or "")
                 if is_within and query.wants(entry):
-                    found[place] = entry
-            page = sorted(found)[: query.limit]
-            after = page[-1] if len(found) > query.limit else None
-            return AccessPage(tuple(found[place] for place in page), after)
+                    entries[place] = entry
+            page = sorted(entries)[: query.limit]
+            after = page[-1] if len(entries) > query.limit else None
+            return AccessPage(tuple(entries[place] for place in page), after)
 
         return await self._file.read(work)
 
@@ -178,13 +178,13 @@ class SqliteAnswerRecords(SqliteStore):
         insert = f"INSERT INTO {table} ({columns}) VALUES (?, ?, ?, ?, ?)"  # noqa: S608
 
         def work(connection: Transaction) -> str:
-            found = connection.execute(select, (record_id,)).fetchone()
-            if found is None:
+            existing = connection.execute(select, (record_id,)).fetchone()
+            if existing is None:
                 connection.execute(insert, row)
                 _queue(connection, kind, stored.answer_id)
-            elif found[:4] != row[:4]:
+            elif existing[:4] != row[:4]:
                 raise ConflictError(f"The id {record_id} was used before with other content. Use a new id.")
-            return str((found or row)[4])
+            return str((existing or row)[4])
 
         return type(stored).model_validate_json(await self._file.write(work))
 
@@ -249,9 +249,9 @@ class SqliteLiveReads(SqliteStore):
             f"SELECT body FROM live_reads WHERE {' AND '.join(conditions)}"  # noqa: S608 (our own words)
             " ORDER BY at, json_extract(body, '$.read_id') LIMIT ?"
         )
-        found = await self._bodies(LiveRead, statement, *values, query.limit + 1)
-        page = tuple(found[: query.limit])
-        return LiveReadPage(page, place_of(page[-1]) if len(found) > query.limit else None)
+        reads = await self._bodies(LiveRead, statement, *values, query.limit + 1)
+        page = tuple(reads[: query.limit])
+        return LiveReadPage(page, place_of(page[-1]) if len(reads) > query.limit else None)
 
 
 _PENDING = """SELECT outbox.number, kind, outbox.answer_id, coalesce(verdicts.body, sends.body, acts.body)
@@ -382,10 +382,10 @@ class SqliteAnswerLog(_ExpiringStore):
         now_s = self._now_s()
 
         def work(connection: Transaction) -> LogOpening:
-            found = _find(connection, opening, now_s)
-            if found is None:
+            existing = _find(connection, opening, now_s)
+            if existing is None:
                 connection.execute(_OPEN, (*astuple(opening), now_s + LOG_EXPIRES_AFTER_S))
-            return found or opening
+            return existing or opening
 
         return await self._file.write(work)
 
@@ -539,8 +539,8 @@ class SqliteDeskStore(SqliteStore):
         await self._file.write(work)
 
     async def get(self, kind: DeskKind, item_id: str) -> DeskItem | None:
-        found = await self._bodies(DeskItem, _NEWEST_REVISION, kind.value, item_id)
-        return found[0] if found else None
+        items = await self._bodies(DeskItem, _NEWEST_REVISION, kind.value, item_id)
+        return items[0] if items else None
 
     async def list(self, kind: DeskKind, *, limit: int = 5_000) -> list[DeskItem]:
         return await self._bodies(DeskItem, _ITEMS, kind.value, limit)

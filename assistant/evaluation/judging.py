@@ -214,8 +214,8 @@ def rrf_documents(retrieved: Retrieved, *, leg_size: int) -> list[str]:
 
 def vector_documents(retrieved: Retrieved, *, leg_size: int) -> list[str]:
     """Return the documents as the vector leg alone orders them, by their best passage."""
-    found = [hit for hit in retrieved.hits if hit.cosine is not None]
-    leg = sorted(found, key=lambda hit: (-(hit.cosine or 0.0), hit.passage_id))[:leg_size]
+    hits = [hit for hit in retrieved.hits if hit.cosine is not None]
+    leg = sorted(hits, key=lambda hit: (-(hit.cosine or 0.0), hit.passage_id))[:leg_size]
     return list(dict.fromkeys(hit.document_id for hit in leg))
 
 
@@ -256,7 +256,7 @@ class Judge:
     async def result(self, observed: Observed) -> QuestionResult:
         """Return one question's result."""
         question, evidence = observed.question, observed.prepared.found.evidence
-        ranked = [[one.document_id for one in part.ranked] for part in evidence]
+        ranked = [[candidate.document_id for candidate in part.ranked] for part in evidence]
         fused = [rrf_documents(part.retrieved, leg_size=self._observer.leg_size) for part in evidence]
         nearest = [vector_documents(part.retrieved, leg_size=self._observer.leg_size) for part in evidence]
         right = await self._right_documents(question, [*ranked, *fused, *nearest])
@@ -281,7 +281,7 @@ class Judge:
             probability=max((part.gate.probability or 0.0 for part in evidence), default=0.0),
             values=values,
             words=_words(block.before + block.text for block in quoted.blocks) if is_shown else 0,
-            also_words=_words(one.text for one in quoted.also) if is_shown else 0,
+            also_words=_words(part.text for part in quoted.also) if is_shown else 0,
             timings_ms=dict(observed.timings_ms),
             degraded=observed.degraded,
             parts=tuple(self._part(question, part, right) for part in evidence),
@@ -318,13 +318,13 @@ class Judge:
             also=self._quote(question, part.also),
             ranking=tuple(
                 RankedCandidate(
-                    document_id=one.document_id,
-                    title=titles.get(one.document_id, ""),
-                    score=round(one.score, 4),
-                    is_right=one.document_id in right,
-                    features={name: round(value, 4) for name, value in one.features.items()},
+                    document_id=candidate.document_id,
+                    title=titles.get(candidate.document_id, ""),
+                    score=round(candidate.score, 4),
+                    is_right=candidate.document_id in right,
+                    features={name: round(value, 4) for name, value in candidate.features.items()},
                 )
-                for one in part.ranked[:_RANKED_SHOWN]
+                for candidate in part.ranked[:_RANKED_SHOWN]
             ),
             gate_features={name: round(value, 4) for name, value in part.features.items()},
         )
@@ -337,14 +337,14 @@ class Judge:
             title=quote.document.card.title,
             units=tuple(
                 QuotedUnit(
-                    heading=one.unit.heading,
-                    text=one.unit.text,
-                    is_gold=is_gold(one.unit.text, question.gold),
-                    is_key=one.unit.ordinal in quote.keys,
-                    holds=_held(one.unit.text, question.answer_contains),
-                    telltale=_held(one.unit.text, question.telltale),
+                    heading=unit.unit.heading,
+                    text=unit.unit.text,
+                    is_gold=is_gold(unit.unit.text, question.gold),
+                    is_key=unit.unit.ordinal in quote.keys,
+                    holds=_held(unit.unit.text, question.answer_contains),
+                    telltale=_held(unit.unit.text, question.telltale),
                 )
-                for one in quote.units
+                for unit in quote.units
             ),
         )
 
@@ -372,11 +372,11 @@ class _Places:
     def share(self, rankings: Sequence[Sequence[str]], *, among: int) -> float:
         """Return whether a right document is among the first; of a double question the share of halves."""
         tops = [frozenset(ranking[:among]) for ranking in rankings]
-        found = frozenset[str]().union(*tops)
-        if not self._of_each or found & self._whole:
-            return float(bool(found & self._right))
+        in_tops = frozenset[str]().union(*tops)
+        if not self._of_each or in_tops & self._whole:
+            return float(bool(in_tops & self._right))
         if len(self._named) > 1:
-            return sum(name in found for name in self._named) / len(self._named)
+            return sum(name in in_tops for name in self._named) / len(self._named)
         return sum(bool(top & self._right) for top in tops) / len(tops)
 
     def ndcg(self, rankings: Sequence[Sequence[str]]) -> float:
@@ -386,7 +386,9 @@ class _Places:
         if not self._of_each or any(set(ranking[:_DEPTH]) & self._whole for ranking in rankings):
             return whole
         if len(self._named) > 1:
-            gains = [max((_gain(one, {name}) for one in rankings), default=0.0) for name in self._named]
+            gains = [
+                max((_gain(ranking, {name}) for ranking in rankings), default=0.0) for name in self._named
+            ]
         else:
             gains = [_gain(ranking, self._right) for ranking in rankings]
         return sum(gains) / len(gains)
@@ -455,13 +457,13 @@ def _shown_units(observed: Observed) -> list[Unit]:
 
 def _also_units(observed: Observed) -> list[Unit]:
     """Return the units of the sections that are offered beside the quote."""
-    found = observed.prepared.found
-    contending = {one.document_id for one in found.also}
+    findings = observed.prepared.found
+    contending = {part.document_id for part in findings.also}
     return [
-        one.unit
-        for part in found.evidence
+        unit.unit
+        for part in findings.evidence
         if part.also is not None and part.also.document_id in contending
-        for one in part.also.units
+        for unit in part.also.units
     ]
 
 

@@ -133,11 +133,11 @@ class Judged:
 def figures(judged: Sequence[Judged]) -> dict[str, Estimate]:
     """Return each measure's mean with its interval, in the order in which the measures appear."""
     clusters = {one.id: one.cluster for one in judged}
-    found = {
+    estimated = {
         name: estimate({one.id: one.values[name] for one in judged if name in one.values}, clusters)
         for name in dict.fromkeys(name for one in judged for name in one.values)
     }
-    return {name: one for name, one in found.items() if one is not None}
+    return {name: one for name, one in estimated.items() if one is not None}
 
 
 def judged_of(results: Results, *, split: Split | None) -> list[Judged]:
@@ -154,8 +154,8 @@ def judged_of(results: Results, *, split: Split | None) -> list[Judged]:
 
 def estimates(results: Results, *, split: Split | None) -> dict[str, Estimate]:
     """Return every measure of one half that has questions, by name, in the order of the summary."""
-    found = figures(judged_of(results, split=split))
-    return {one.name: found[one.name] for one in MEASURES if one.name in found}
+    estimated = figures(judged_of(results, split=split))
+    return {measure.name: estimated[measure.name] for measure in MEASURES if measure.name in estimated}
 
 
 def paired(before: Results, after: Results, *, split: Split | None) -> dict[str, Estimate]:
@@ -183,19 +183,23 @@ def latencies(results: Sequence[QuestionResult]) -> dict[str, Spread]:
     for result in results:
         for step, spent_ms in result.timings_ms.items():
             by_step.setdefault(step, []).append(spent_ms)
-    found = {step: spread(values) for step, values in by_step.items()}
-    return {step: one for step, one in found.items() if one is not None}
+    spreads = {step: spread(values) for step, values in by_step.items()}
+    return {step: one for step, one in spreads.items() if one is not None}
 
 
 def lengths(results: Sequence[QuestionResult]) -> dict[str, Spread]:
     """Return the words of what is shown for answerable questions that were not refused."""
-    shown = [one for one in results if one.question.answerable and one.outcome != "refused"]
-    found = {
-        "quote": spread(float(one.words) for one in shown if one.question.kind != "double"),
-        "quote, double question": spread(float(one.words) for one in shown if one.question.kind == "double"),
-        "quote and also possible": spread(float(one.words + one.also_words) for one in shown),
+    shown = [result for result in results if result.question.answerable and result.outcome != "refused"]
+    spreads = {
+        "quote": spread(float(candidate.words) for candidate in shown if candidate.question.kind != "double"),
+        "quote, double question": spread(
+            float(candidate.words) for candidate in shown if candidate.question.kind == "double"
+        ),
+        "quote and also possible": spread(
+            float(candidate.words + candidate.also_words) for candidate in shown
+        ),
     }
-    return {name: one for name, one in found.items() if one is not None}
+    return {name: one for name, one in spreads.items() if one is not None}
 
 
 # --- nDCG of retrieval, by ir-measures ------------------------------------------------------------------
@@ -213,5 +217,5 @@ def mean_ndcg(questions: Iterable[EvaluationQuestion], rankings: Mapping[str, Se
         for position, document_id in enumerate(document_ids)
     ]
     measure = nDCG @ 10
-    found = ir_measures.calc_aggregate([measure], qrels, scored)  # pyright: ignore[reportUnknownMemberType]
-    return float(found[measure])
+    ndcg = ir_measures.calc_aggregate([measure], qrels, scored)  # pyright: ignore[reportUnknownMemberType]
+    return float(ndcg[measure])

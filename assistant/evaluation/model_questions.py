@@ -114,9 +114,9 @@ async def ask_model(
     ``show`` gets the number of answers so far, and of all.
     """
     answers: list[str] = []
-    for one in shipped.questions:
+    for question in shipped.questions:
         show(len(answers), len(shipped.questions))
-        messages = probe_messages(one.question, shipped.documents[one.document])
+        messages = probe_messages(question.question, shipped.documents[question.document])
         answers.append((await _answer(generator, messages, max_tokens=_ANSWER_TOKENS, clock=clock)).text)
     return count_answers(shipped, answers)
 

@@ -31,7 +31,7 @@ def report_page(run: Run, *, bounds: Mapping[str, Bounds], against: Run | None) 
         is_good=_is_good,
         facts=_facts,
         style=(_FOLDER / "report.css").read_text(encoding="utf-8"),
-        tenants=[_tenant(one, bounds[one.tenant], against) for one in run.tenants],
+        tenants=[_tenant(tenant, bounds[tenant.tenant], against) for tenant in run.tenants],
     )
 
 
@@ -50,11 +50,11 @@ def summary(run: TenantRun, bounds: Bounds) -> list[tuple[str, ...]]:
 
 def differences(before: TenantRun, after: TenantRun) -> list[tuple[str, ...]]:
     """Return a row of ``DIFFERENCES``, question by question, for each measure that differs."""
-    found = measures.paired(before.by_qid, after.by_qid, split=JUDGED)
+    paired = measures.paired(before.by_qid, after.by_qid, split=JUDGED)
     return [
         (measure.title, f"{one.value:+.3f}", f"{one.low:+.3f} to {one.high:+.3f}")
         for measure in measures.MEASURES
-        if (one := found.get(measure.name)) is not None and (one.low or one.high)
+        if (one := paired.get(measure.name)) is not None and (one.low or one.high)
     ]
 
 
@@ -115,7 +115,7 @@ _WORST: Mapping[str, Callable[[QuestionResult], bool]] = {
 def _worst(judged: Sequence[QuestionResult]) -> Iterable[tuple[str, list[QuestionResult]]]:
     ordered = sorted(judged, key=lambda one: (-one.probability, one.qid))
     for title, is_worst in _WORST.items():
-        yield title, [one for one in ordered if is_worst(one)]
+        yield title, [hit for hit in ordered if is_worst(hit)]
 
 
 def _facts(result: QuestionResult) -> Mapping[str, object]:

@@ -160,7 +160,7 @@ class RoutingTrial:
 
 def _patient(tenant: TenantConfig) -> TenantConfig:
     """Return the tenant with time for each search: what is measured is what is found, and not how soon."""
-    sources = tuple(one.model_copy(update={"deadline_s": _SEARCH_LIMIT_S}) for one in tenant.sources)
+    sources = tuple(source.model_copy(update={"deadline_s": _SEARCH_LIMIT_S}) for source in tenant.sources)
     limits = tenant.limits.model_copy(update={"search_timeout_s": _SEARCH_LIMIT_S})
     return tenant.model_copy(update={"sources": sources, "limits": limits})
 
@@ -172,7 +172,7 @@ def _highest(scores: Mapping[str, float]) -> str | None:
 def _served(found: Evidence) -> list[str]:
     """Return the documents in the order in which they are served: those of a table come first."""
     shown = found.table.documents if found.table is not None else ()
-    return list(dict.fromkeys((*shown, *(each.document_id for each in found.ranked))))
+    return list(dict.fromkeys((*shown, *(candidate.document_id for candidate in found.ranked))))
 
 
 def _holds(found: Evidence, one: RoutedQuestion) -> bool:

@@ -141,20 +141,20 @@ def accept(path: Path, runs: Sequence[TenantRun]) -> None:
 def falls(run: TenantRun, baseline: TenantBaseline) -> list[Fall]:
     """Return the measures that fell by more than their noise."""
     judged = run.judged
-    found: list[Fall] = []
+    fallen: list[Fall] = []
     for measure in MEASURES:
         was, now = baseline.measures.get(measure.name), judged.get(measure.name)
         if was is None or now is None or measure.better == 0:
             continue
         if measure.better * (was.value - now.value) > was.half_width + 1e-9:
-            found.append(Fall(run.tenant, measure, was.value, now.value, was.half_width))
-    return found
+            fallen.append(Fall(run.tenant, measure, was.value, now.value, was.half_width))
+    return fallen
 
 
 def changed(before: TenantRun, after: TenantRun) -> list[tuple[QuestionResult, QuestionResult]]:
     """Return the questions whose outcome, right document or right answer differs, as (before, after)."""
     old = before.by_qid
-    pairs = [(old[one.qid], one) for one in after.results if one.qid in old]
+    pairs = [(old[result.qid], result) for result in after.results if result.qid in old]
     return [
         (one, other)
         for one, other in pairs
@@ -266,9 +266,9 @@ def figure_named(figures: Mapping[str, Figure], name: str) -> Figure:
 def bounds_of(figures: Mapping[str, Figure], tenant: str) -> Bounds:
     """Return what the figures ask of a tenant's answers to all its questions."""
     of_tenant = [
-        one
-        for one in figures.values()
-        if one.run == "answers" and one.questions == ("{tenant}.jsonl",) and tenant in one.tenants
+        figure
+        for figure in figures.values()
+        if figure.run == "answers" and figure.questions == ("{tenant}.jsonl",) and tenant in figure.tenants
     ]
     return Bounds(
         least={name: value for one in of_tenant for name, value in one.least.items()},

@@ -76,15 +76,15 @@ class WrittenSentence(PublicModel):
 @cache
 def _documents(knowledge: Path) -> dict[str, Units]:
     """Return the units of each document of a folder with title and headings, as a prompt has them."""
-    found: dict[str, Units] = {}
+    documents: dict[str, Units] = {}
     for item in read_sources([knowledge]):
         if isinstance(item, SourceDocument):
             title = item.document.title
-            found[item.document.document_id] = tuple(
+            documents[item.document.document_id] = tuple(
                 "\n".join((title, _below(title, unit.heading), unit.text))
                 for unit in parse_document(item.document).units
             )
-    return found
+    return documents
 
 
 def _below(title: str, heading: str) -> str:
@@ -114,7 +114,7 @@ def samples(paths: Iterable[Path], *, knowledge: Path) -> Iterator[tuple[str, Ca
         def place(number: int, text: str | None, documents: tuple[Units, ...] = documents) -> Citation:
             return number, None if text is None else _nearest(text, documents[number - 1])
 
-        cites = tuple(place(*each) for each in line.cites)
+        cites = tuple(place(*cite) for cite in line.cites)
         case = Case(line.id, line.document_id, documents, line.given, line.sentence, cites)
         yield WRONG_BY_HAND if line.other is None else "right", case
         for kind, start, end, by in line.changed:
@@ -160,10 +160,10 @@ _MEASURES: Mapping[str, Mapping[str, Callable[[Checked], bool]]] = {
 
 def judged(rows: Iterable[tuple[str, Case]]) -> list[Judged]:
     """Check the samples; each counts under the document that its sentence is about."""
-    found: list[Judged] = []
+    judgements: list[Judged] = []
     for number, (kind, case) in enumerate(rows):
         result = checked(case)
         values = {name: float(holds(result)) for name, holds in _MEASURES[kind].items()}
         miss = "" if all(values.values()) else f"{kind}: {result} | {case.sentence} | {case.cited}"
-        found.append(Judged(f"{case.name} {number}", case.group, values, miss))
-    return found
+        judgements.append(Judged(f"{case.name} {number}", case.group, values, miss))
+    return judgements

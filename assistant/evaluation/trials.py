@@ -79,7 +79,7 @@ async def match_approved(
     for item in items:
         asked += [("paraphrases", text, item.approved_id) for text in item.paraphrases]
         asked += [("look-alikes", text, None) for text in item.lookalikes]
-    asked += [("others", one.question, None) for one in others if used.isdisjoint(one.documents)]
+    asked += [("others", other.question, None) for other in others if used.isdisjoint(other.documents)]
     texts = dict.fromkeys((*(item.question for item in items), *(text for _, text, _ in asked)))
     vectors = await embedded(services.embedder, list(texts), clock=services.clock)
     approved = ApprovedAnswers.of(
@@ -89,16 +89,16 @@ async def match_approved(
     )
     judged: list[Judged] = []
     for number, (kind, text, right) in enumerate(asked):
-        found = approved.match(text, vectors[text], labels=frozenset(), today=services.clock.now().date())
-        seen = found.live.item_id if found.live and found.reason in ("equal", "near") else None
-        is_served = found.reason == "equal"
+        match = approved.match(text, vectors[text], labels=frozenset(), today=services.clock.now().date())
+        seen = match.live.item_id if match.live and match.reason in ("equal", "near") else None
+        is_served = match.reason == "equal"
         values = {
             "wrongly served": float(is_served and seen != right),
             f"{kind}: wrongly offered": float(seen not in (None, right) and not is_served),
         }
         if right is not None:
             values["paraphrases that see their answer"] = float(seen == right)
-        miss = f"{kind}: {text} | {found.wording} | {found.reason} {found.cosine:.2f}"
+        miss = f"{kind}: {text} | {match.wording} | {match.reason} {match.cosine:.2f}"
         judged.append(Judged(f"{kind} {number}", text, values, "" if seen == right else miss))
     return judged
 
@@ -137,7 +137,7 @@ def calm_messages(paths: Sequence[Path], *, half: Split | None) -> dict[Calm, li
     """Return 150 ordinary questions of each file, or all that there are; those of ``short/`` apart."""
     calm: dict[Calm, list[str]] = {"ordinary questions": [], "short messages": []}
     for path in paths:
-        questions = [one for one in load_questions(path) if half in (None, one.split)]
+        questions = [question for question in load_questions(path) if half in (None, question.split)]
         kind: Calm = "short messages" if path.parent.name == "short" else "ordinary questions"
         calm[kind] += [one.question for one in draw(questions, count=_CALM, seed=_SEED)]
     return calm
@@ -154,7 +154,7 @@ async def raise_flags(
     """Return which messages raise a flag of the tenant; ``calm``: messages that should raise none."""
     flags = RedFlags(tenant, embedder=embedder, clock=clock)
     await flags.load()
-    asked = [(one.message, one.flag, "ordinary questions") for one in messages]
+    asked = [(message.message, message.flag, "ordinary questions") for message in messages]
     asked += [(text, None, kind) for kind, texts in calm.items() for text in texts]
     vectors = await embedded(embedder, list(dict.fromkeys(text for text, *_ in asked)), clock=clock)
     judged: list[Judged] = []
@@ -223,8 +223,10 @@ async def read_elements(
     judged: list[Judged] = []
     for question in questions:
         prepared, degraded = await until_whole(partial(prepare_live, preparing, services, question))
-        read = dict.fromkeys(each.element for each in prepared.record.live_matches if each.state in _READ)
-        judged += [replace(one, degraded=degraded) for one in judge_reads(question, list(read))]
+        read = dict.fromkeys(
+            live_match.element for live_match in prepared.record.live_matches if live_match.state in _READ
+        )
+        judged += [replace(judge_read, degraded=degraded) for judge_read in judge_reads(question, list(read))]
     return judged
 
 

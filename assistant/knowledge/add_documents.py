@@ -70,8 +70,8 @@ class AddSummary:
 
     def include(self, other: AddSummary) -> None:
         """Add the numbers and lists of another load."""
-        for each in fields(self):
-            setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
+        for attribute in fields(self):
+            setattr(self, attribute.name, getattr(self, attribute.name) + getattr(other, attribute.name))
 
     def count(self, before: DocumentStatus | None, content_hash: str) -> None:
         """Count a document with its status until now."""
@@ -252,7 +252,9 @@ class AddDocuments:
             if await self._may_write(load, arrival):
                 arrivals.append(arrival)
         reason = "Its labels were narrowed; it answers again when its new content is live."
-        narrowed = [each.before for each in arrivals if each.before is not None and each.is_narrowed]
+        narrowed = [
+            arrival.before for arrival in arrivals if arrival.before is not None and arrival.is_narrowed
+        ]
         if narrowed:
             await self._withhold(Withheld(status, LABELS_NARROWED, reason) for status in narrowed)
         await self._store(load.summary, arrivals)
@@ -297,17 +299,17 @@ class AddDocuments:
         """Store documents that are new, changed or not live, and enqueue them."""
         received: dict[str, tuple[Document, DocumentStatus]] = {}
         completed: list[DocumentStatus] = []
-        for each in arrivals:
-            before = each.before
+        for arrival in arrivals:
+            before = arrival.before
             if before is not None and before.state == DocumentState.WITHDRAWN:
                 before = None
-            summary.count(before, each.content_hash)
+            summary.count(before, arrival.content_hash)
             is_live = before is not None and before.state == DocumentState.LIVE
-            if before is None or before.content_hash != each.content_hash or not is_live:
-                received[each.document.document_id] = (each.document, self._received(each, before))
-            elif before.labels is None or before.origin != file_of(each.origin):
-                labels = each.document.labels  # an older release kept none
-                update = {"origin": file_of(each.origin), "labels": labels, "live_labels": labels}
+            if before is None or before.content_hash != arrival.content_hash or not is_live:
+                received[arrival.document.document_id] = (arrival.document, self._received(arrival, before))
+            elif before.labels is None or before.origin != file_of(arrival.origin):
+                labels = arrival.document.labels  # an older release kept none
+                update = {"origin": file_of(arrival.origin), "labels": labels, "live_labels": labels}
                 completed.append(before.model_copy(update=update))
         if completed:
             await self._stores.states.advance_many(completed)
@@ -344,7 +346,7 @@ class AddDocuments:
     async def _withhold_refused(self, load: Load, batch: Batch, known: Mapping[str, DocumentStatus]) -> None:
         """Withhold the documents that refused items name. The documents of other refused files are found at
         the end of the load."""
-        found: list[Withheld] = []
+        withheld: list[Withheld] = []
         for document_id, failure in batch.refused:
             status = known.get(document_id)
             if failure.is_named_by_file:
@@ -353,8 +355,8 @@ class AddDocuments:
                 if document_id in load.seen:  # another file of this load is that document
                     continue
             if status is not None:
-                found.append(_withheld(status, failure))
-        load.summary.withheld += await self._withhold(found)
+                withheld.append(_withheld(status, failure))
+        load.summary.withheld += await self._withhold(withheld)
 
     async def _withhold_by_file(self, load: Load) -> None:
         """Withhold documents of refused files and lines that name none: the documents that an earlier load

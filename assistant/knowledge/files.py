@@ -203,10 +203,10 @@ def named_by_file(failure: SourceFailure, name: str) -> SourceFailure:
 
 def named_by_line(failure: SourceFailure, line: bytes) -> SourceFailure:
     """Return the failure with the id in a JSON line, if exactly one id can be found in it."""
-    found = {match[1] for match in _LINE_ID.finditer(line[:LONGEST_LINE_BYTES])}
-    if len(found) != 1:
+    names = {match[1] for match in _LINE_ID.finditer(line[:LONGEST_LINE_BYTES])}
+    if len(names) != 1:
         return failure
-    return replace(failure, own_id=found.pop().decode("utf-8", errors="replace"))
+    return replace(failure, own_id=names.pop().decode("utf-8", errors="replace"))
 
 
 def _requests(paths: Sequence[Path]) -> _Found:

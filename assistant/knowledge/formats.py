@@ -80,10 +80,10 @@ def first_heading(body: str) -> str | None:
         elif opened := _FENCE.match(line):
             fence, before = opened[1], ""
         else:
-            found = _heading(line, before)
-            before = line if not found else ""
-            if found and (best is None or found[0] < best[0]):
-                best = found
+            heading = _heading(line, before)
+            before = line if not heading else ""
+            if heading and (best is None or heading[0] < best[0]):
+                best = heading
     return best[1] if best is not None else None
 
 
@@ -173,9 +173,14 @@ def _titled(
 ) -> files.SourceItem:
     if title is None:
         return files.invalid(name, "there is no title, neither in its head nor as a heading")
-    own = {"document_id": _own_id(name, meta), "title": title, "content": content, "media_type": media_type}
+    fields = {
+        "document_id": _own_id(name, meta),
+        "title": title,
+        "content": content,
+        "media_type": media_type,
+    }
     item = front_matter.item_of(meta) if media_type == "text/markdown" else None
-    return files.as_item(name, own | _shared_fields(meta) | _present(item))
+    return files.as_item(name, fields | _shared_fields(meta) | _present(item))
 
 
 def _own_id(name: str, meta: Mapping[str, object]) -> str:
@@ -211,12 +216,12 @@ def _answer_body(fields: Mapping[str, object]) -> dict[str, object]:
 
 def _text_body(fields: Mapping[str, object]) -> dict[str, object]:
     """Return title and content of a title with its plain text or Markdown. Raises DocumentInvalidError."""
-    found = [key for key in ("text", "markdown") if key in fields]
-    if len(found) > 1:
+    keys = [key for key in ("text", "markdown") if key in fields]
+    if len(keys) > 1:
         raise DocumentInvalidError("it has text and markdown; write one of them")
-    _refuse_missing(fields, ("id", "title", *found))
-    media_type = "text/markdown" if found == ["markdown"] else "text/plain"
-    content = files.text_field(fields[found[0]])
+    _refuse_missing(fields, ("id", "title", *keys))
+    media_type = "text/markdown" if keys == ["markdown"] else "text/plain"
+    content = files.text_field(fields[keys[0]])
     return {"title": files.text_field(fields["title"]), "content": content, "media_type": media_type}
 
 
@@ -236,9 +241,11 @@ def _refuse_nested(fields: Mapping[str, object]) -> None:
         if not isinstance(value, dict):
             continue
         inside = cast(Mapping[str, object], value)
-        found = next((name for name in inside if name.casefold() in front_matter.RESTRICTING_KEYS), None)
-        if found is not None:
-            raise DocumentInvalidError(f'"{found}" is inside "{key}"; write it beside id and question')
+        restricting = next(
+            (name for name in inside if name.casefold() in front_matter.RESTRICTING_KEYS), None
+        )
+        if restricting is not None:
+            raise DocumentInvalidError(f'"{restricting}" is inside "{key}"; write it beside id and question')
 
 
 def _shared_fields(fields: Mapping[str, object]) -> dict[str, object]:

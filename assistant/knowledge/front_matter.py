@@ -131,7 +131,9 @@ def item_of(fields: Mapping[str, object]) -> ItemFacts | None:
     try:
         item = ItemFacts.model_validate(value)
     except ValidationError as error:
-        raise DocumentInvalidError("; ".join(_reason(one) for one in error.errors())) from None
+        raise DocumentInvalidError(
+            "; ".join(_reason(other_error) for other_error in error.errors())
+        ) from None
     _refuse_restricting(item.properties)
     own = _own_field_among(item.properties)
     if own is not None:
@@ -173,8 +175,8 @@ def readable_id(content: str) -> str | None:
 
 def _nearest(key: str, *, among: Sequence[str]) -> str | None:
     """Return the known key that ``key`` resembles; None for no resemblance."""
-    found = get_close_matches(key.strip().casefold().replace("-", "_"), among, n=1, cutoff=_NEAR)
-    return found[0] if found else None
+    close = get_close_matches(key.strip().casefold().replace("-", "_"), among, n=1, cutoff=_NEAR)
+    return close[0] if close else None
 
 
 def _mapping(block: str, *, line: int) -> Mapping[str, object]:

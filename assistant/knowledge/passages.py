@@ -138,8 +138,8 @@ class ChildProcessParser:
             yield DocumentInvalidError(parts) if isinstance(parts, str) else parts
 
     def _request(self, received: Received) -> ParsingRequest:
-        own = {"content_hash": received.content_hash, "received_at": received.received_at.isoformat()}
-        return ParsingRequest("document", self._header | own, received.document.model_dump_json().encode())
+        fields = {"content_hash": received.content_hash, "received_at": received.received_at.isoformat()}
+        return ParsingRequest("document", self._header | fields, received.document.model_dump_json().encode())
 
 
 _PARTS_OR_REASON: TypeAdapter[ParsedParts | str] = TypeAdapter(ParsedParts | str)
@@ -338,10 +338,10 @@ def find_abbreviations(text: str) -> tuple[tuple[str, str], ...]:
     The algorithm is Schwartz and Hearst's (A simple algorithm for identifying abbreviation definitions in
     biomedical text, PSB 2003). A short form with several different long forms is omitted.
     """
-    found: dict[str, set[str]] = {}
+    abbreviations: dict[str, set[str]] = {}
     for short, long in _definitions(text):
-        found.setdefault(fold(short), set()).add(fold(long))
-    return tuple((short, longs.pop()) for short, longs in found.items() if len(longs) == 1)
+        abbreviations.setdefault(fold(short), set()).add(fold(long))
+    return tuple((short, longs.pop()) for short, longs in abbreviations.items() if len(longs) == 1)
 
 
 def _definitions(text: str) -> Iterator[tuple[str, str]]:

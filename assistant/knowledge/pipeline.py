@@ -281,10 +281,10 @@ class DocumentPipeline:
         with _tracer.start_as_current_span("ingest.parse"):
             async with self._parsing:  # one batch at a time: parsing uses one core
                 received = [Received(each, of.content_hash, of.received_at) for of, each in loaded]
-                found = await asyncio.to_thread(lambda: list(self._ingestion.parser.parse(received)))
+                passages = await asyncio.to_thread(lambda: list(self._ingestion.parser.parse(received)))
             works: list[_Work] = []
             advanced: list[DocumentStatus] = []
-            for (status, document), parts in zip(loaded, found, strict=True):
+            for (status, document), parts in zip(loaded, passages, strict=True):
                 if isinstance(parts, AssistantError):
                     advanced.append(self._failed(status, parts.code, parts.message))
                     continue

@@ -110,15 +110,15 @@ class ListDocuments:
         limit: int,
     ) -> list[DocumentStatus]:
         """Return the next documents of these sources in order of their ids, each with its source's name."""
-        found: list[DocumentStatus] = []
+        statuses: list[DocumentStatus] = []
         for ids in self._sources.ranges_of(of):
             if after is not None and ids.until is not None and after >= ids.until:
                 continue
-            begin, left = max(after or "", ids.after) or None, limit - len(found)
-            found += await self._states.list(states=states, after=begin, until=ids.until, limit=left)
-            if len(found) >= limit:
+            begin, left = max(after or "", ids.after) or None, limit - len(statuses)
+            statuses += await self._states.list(states=states, after=begin, until=ids.until, limit=left)
+            if len(statuses) >= limit:
                 break
-        return [self._sources.with_source(status) for status in found]
+        return [self._sources.with_source(status) for status in statuses]
 
     async def counts(self, of: Sequence[KnowledgeSource]) -> Mapping[DocumentState, int]:
         """Return the number of these sources' documents per state."""

@@ -169,7 +169,9 @@ class KnowledgeSources:
         """Return the ranges of the sources' ids among all ids, in order."""
         if len(sources) == len(self.all):
             return [ALL_IDS]
-        return sorted((one for source in sources for one in source.id_ranges), key=lambda one: one.after)
+        return sorted(
+            (id_range for source in sources for id_range in source.id_ranges), key=lambda one: one.after
+        )
 
     def _names(self) -> str:
         return ", ".join(source.name for source in self.all)
@@ -185,5 +187,5 @@ def _id_ranges(prefix: str, *, among: Iterable[str]) -> tuple[IdRange, ...]:
     if prefix:
         return (IdRange(prefix, prefix + _LAST_CHARACTER),)
     others = sorted(one for one in among if one)
-    begins = ["", *(one + _LAST_CHARACTER for one in others)]
+    begins = ["", *(other + _LAST_CHARACTER for other in others)]
     return tuple(IdRange(begin, end) for begin, end in zip(begins, [*others, None], strict=True))

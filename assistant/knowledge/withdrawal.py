@@ -53,7 +53,7 @@ class WithdrawDocuments:
         with _tracer.start_as_current_span("knowledge.withdraw") as span:
             known = await self._stores.states.get_many(wanted)
             update = {"updated_at": self._clock.now(), "failure_code": None, "failure_reason": None}
-            statuses = [_hidden(each, DocumentState.WITHDRAWN, update) for each in known.values()]
+            statuses = [_hidden(source, DocumentState.WITHDRAWN, update) for source in known.values()]
             await self._stores.states.put_many(statuses)
             for document_id in known:
                 await self._stores.documents.delete(document_id)
@@ -90,11 +90,13 @@ class WithholdDocuments:
     async def __call__(self, documents: Iterable[Withheld]) -> list[DocumentStatus]:
         """Withhold the documents and return their new statuses. Withdrawn documents are skipped."""
         withdrawn = DocumentState.WITHDRAWN
-        statuses = [self._withheld(each) for each in documents if each.status.state is not withdrawn]
+        statuses = [
+            self._withheld(document) for document in documents if document.status.state is not withdrawn
+        ]
         if not statuses:
             return []
         await self._stores.states.put_many(statuses)
-        in_index = [each.document_id for each in statuses if each.live_content_hash is not None]
+        in_index = [status.document_id for status in statuses if status.live_content_hash is not None]
         if in_index:
             await self._stores.withdrawals.send_many(in_index)
         for status in statuses:

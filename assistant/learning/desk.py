@@ -72,8 +72,8 @@ class DeskServices:
 
     def owns(self, identity: Identity) -> Callable[[str], bool]:
         """Return what says whether a document is of a source that the caller may write."""
-        own = self.sources.writable_by(identity)
-        return lambda document_id: self.sources.of_document(document_id) in own
+        writable = self.sources.writable_by(identity)
+        return lambda document_id: self.sources.of_document(document_id) in writable
 
     async def put_next(self, item: DeskItem, body: PublicModel, *, by: str, note: str) -> DeskItem:
         """Add the revision after ``item``, and return it. Raises ConflictError when another one was made
@@ -206,9 +206,9 @@ class ReviewDesk:
             if not places:
                 raise InvalidRequestError("after must be the next_after of a page of this queue.")
             cases = cases[places[0] + 1 :]
-        found = [stored for stored in cases if wanted.wants(stored.case)]
-        lines = await self._lines(found[:limit], identity=identity, subject="cases")
-        return lines, found[limit - 1].item.item_id if len(found) > limit else None
+        wanted_cases = [stored for stored in cases if wanted.wants(stored.case)]
+        lines = await self._lines(wanted_cases[:limit], identity=identity, subject="cases")
+        return lines, wanted_cases[limit - 1].item.item_id if len(wanted_cases) > limit else None
 
     async def find(self, case_id: str, *, identity: Identity) -> StoredCase:
         """Return a case. Raises NotFoundError (unknown, or not visible: one path for both)."""
@@ -245,8 +245,8 @@ class ReviewDesk:
                 questions[one.case.answer_id] for one in shown[gap] if one.case.answer_id in questions
             ]
             title = examples[0] if examples else gap
-            count = sum(1 + one.joined for one in cases)
-            gaps.append(Gap(gap, title, tuple(examples), tuple(one.item.item_id for one in cases), count))
+            count = sum(1 + case.joined for case in cases)
+            gaps.append(Gap(gap, title, tuple(examples), tuple(case.item.item_id for case in cases), count))
         return sorted(gaps, key=lambda one: (-one.count, one.title))
 
     async def export(self, *, identity: Identity) -> AsyncIterator[CaseLine]:
@@ -263,13 +263,15 @@ class ReviewDesk:
 
     async def _visible(self, identity: Identity) -> list[StoredCase]:
         """Return all visible cases that joined no other one, the latest opened first."""
-        found: list[tuple[DeskItem, Case]] = []
+        visible: list[tuple[DeskItem, Case]] = []
         joined: Counter[str | None] = Counter()
         async for item, case in read_cases(self._services.store):
             if self._is_visible(case, identity):
-                found.append((item, case))
+                visible.append((item, case))
                 joined[case.joined] += 1
-        first = [StoredCase(item, case, joined[item.item_id]) for item, case in found if case.joined is None]
+        first = [
+            StoredCase(item, case, joined[item.item_id]) for item, case in visible if case.joined is None
+        ]
         return sorted(first, key=lambda one: (one.case.opened_at, one.item.item_id), reverse=True)
 
     def _is_visible(self, case: Case, identity: Identity) -> bool:
@@ -310,8 +312,8 @@ class ReviewDesk:
         )
         await self._services.records.record_access(entry)
         answer_ids = dict.fromkeys(stored.case.answer_id for stored in cases)
-        found = await read_records(self._services.records, answer_ids)
-        return {record.answer_id: record.question for record in found}
+        records = await read_records(self._services.records, answer_ids)
+        return {record.answer_id: record.question for record in records}
 
 
 async def read_cases(store: DeskStore) -> AsyncIterator[tuple[DeskItem, Case]]:

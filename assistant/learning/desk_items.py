@@ -134,10 +134,10 @@ class DeskItems:
 
     async def list(self, kinds: Sequence[DeskKind], *, identity: Identity) -> list[DeskItem]:
         """Return the newest revisions that the reader may see, the latest changed first."""
-        found: list[DeskItem] = []
+        items: list[DeskItem] = []
         for kind in kinds:
-            found += await self._visible(await self._services.store.list(kind), identity)
-        return sorted(found, key=lambda item: item.at, reverse=True)
+            items += await self._visible(await self._services.store.list(kind), identity)
+        return sorted(items, key=lambda item: item.at, reverse=True)
 
     async def find(self, kind: DeskKind, item_id: str, *, identity: Identity) -> DeskItem:
         """Return the newest revision. Raises NotFoundError (unknown, or not visible: one path for both)."""
@@ -153,7 +153,9 @@ class DeskItems:
         if kind is not DeskKind.APPROVED_ANSWER:
             return revisions
         return [
-            one for one in revisions if identity.labels.issuperset(body_of_item(one, ApprovedAnswer).labels)
+            revision
+            for revision in revisions
+            if identity.labels.issuperset(body_of_item(revision, ApprovedAnswer).labels)
         ]
 
     async def set_state(self, item: DeskItem, change: StateChange, *, identity: Identity) -> DeskItem:
@@ -183,9 +185,9 @@ class DeskItems:
         check_revision(item, change.revision)
         await self._check_no_case_decides(item)
         earlier = [
-            one
-            for one in await self.history(item.kind, item.item_id, identity=identity)
-            if one.revision == change.to_revision and one.revision < item.revision
+            turn
+            for turn in await self.history(item.kind, item.item_id, identity=identity)
+            if turn.revision == change.to_revision and turn.revision < item.revision
         ]
         if not earlier:
             raise InvalidRequestError(f"to_revision is {change.to_revision}; give an earlier revision of it.")
@@ -201,9 +203,9 @@ class DeskItems:
         """Add the first revision. The same again, after a lost response, changes nothing. Raises
         ConflictError (somebody else decided on the same revision of the case)."""
         kind = _KINDS[type(body)]
-        found = await self._services.store.get(kind, item_id)
-        if found is not None and found.by == identity.agent and served_body(found) == body:
-            return found
+        existing = await self._services.store.get(kind, item_id)
+        if existing is not None and existing.by == identity.agent and served_body(existing) == body:
+            return existing
         now = self._services.clock.now()
         item = first_revision(kind, item_id, body, by=identity.agent, at=now, note=note)
         await self._services.store.put(item)

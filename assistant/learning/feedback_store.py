@@ -94,18 +94,20 @@ class StoredFeedback:
                             yield visible
 
     async def texts(self, text_ids: Collection[str]) -> dict[str, SealedText]:
-        found: dict[str, SealedText] = {}
+        texts: dict[str, SealedText] = {}
         for ids in _groups(dict.fromkeys(text_ids), _FILES_AT_ONCE):
             contents = await asyncio.gather(*(self._files.get(_text_key(text_id)) for text_id in ids))
-            found |= {name: _text(each, name) for name, each in zip(ids, contents, strict=True) if each}
-        return found
+            texts |= {name: _text(each, name) for name, each in zip(ids, contents, strict=True) if each}
+        return texts
 
     async def texts_about(self, subject: str) -> list[str]:
         """Return the ids of the texts that are sealed with the subject's key; it reads every text."""
-        found: list[str] = []
+        text_ids: list[str] = []
         async for ids in self._text_ids():
-            found += [each.text_id for each in (await self.texts(ids)).values() if subject in each.subjects]
-        return sorted(found)
+            text_ids += [
+                text.text_id for text in (await self.texts(ids)).values() if subject in text.subjects
+            ]
+        return sorted(text_ids)
 
     async def _text_ids(self) -> AsyncIterator[list[str]]:
         waiting: list[str] = []
@@ -133,8 +135,8 @@ class StoredFeedback:
             if not fetched and later:
                 keys = [later.pop() for _ in range(min(_FILES_AHEAD, len(later)))]
                 contents = await asyncio.gather(*(self._files.get(key) for key in keys))
-                found = zip(keys, contents, strict=True)
-                fetched = [(_begins(key, day), key, content or b"") for key, content in found][::-1]
+                files = zip(keys, contents, strict=True)
+                fetched = [(_begins(key, day), key, content or b"") for key, content in files][::-1]
             if fetched and (not open_files or fetched[-1][0] <= open_files[0].next.at):
                 _, key, content = fetched.pop()
                 _push(open_files, iter_events(content, key=key, tenant=self._tenant))
@@ -151,8 +153,8 @@ class StoredFeedback:
         """Add to ``known`` when each document of the events was withdrawn; None: it was not."""
         named = {document for event in events for document in _documents(event)}
         for documents in _groups(sorted(named - known.keys()), _SUBJECTS_A_CALL):
-            found = await self._keys.destroyed([f"{DOCUMENT_SUBJECT}{name}" for name in documents])
-            known.update({name: found.get(f"{DOCUMENT_SUBJECT}{name}") for name in documents})
+            destroyed = await self._keys.destroyed([f"{DOCUMENT_SUBJECT}{name}" for name in documents])
+            known.update({name: destroyed.get(f"{DOCUMENT_SUBJECT}{name}") for name in documents})
 
 
 @dataclass(order=True, slots=True)
@@ -198,8 +200,10 @@ def _why(line: bytes, error: ValidationError) -> str:
             f"the event {event_id} has schema_version {version}; this release reads {FEEDBACK_VERSION}. "
             "Use a release that knows it."
         )
-    said = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
-    return f"the event {event_id} does not fit docs/feedback.schema.json: {said[:_LONGEST_REASON]}"
+    faults = "; ".join(
+        f"{'.'.join(map(str, other_error['loc']))}: {other_error['msg']}" for other_error in error.errors()
+    )
+    return f"the event {event_id} does not fit docs/feedback.schema.json: {faults[:_LONGEST_REASON]}"
 
 
 def _event_files(events: Sequence[FeedbackEvent]) -> Iterator[tuple[str, bytes]]:
@@ -329,8 +333,8 @@ async def unseal_all(texts: Collection[SealedText], keys: ErasureKeys) -> dict[s
     """Return the words of the texts that can still be read, by ``text_id``. Raises as ``unseal`` and the
     store of keys."""
     subjects = {name for text in texts for name in text.subjects}
-    found = await keys.keys_of(sorted(subjects), create=False)
-    opened = {text.text_id: unseal(text, found) for text in texts}
+    keys_by_subject = await keys.keys_of(sorted(subjects), create=False)
+    opened = {text.text_id: unseal(text, keys_by_subject) for text in texts}
     return {text_id: words for text_id, words in opened.items() if words is not None}
 
 

@@ -79,15 +79,15 @@ def group(questions: Sequence[OpenQuestion]) -> list[list[OpenQuestion]]:
     _hold(questions, rows, members)
     best = {place: _nearest(place, rows, members) for place in members if len(members) > 1}
     while len(members) > 1:
-        similarity, place, other = max((best[one][0], -one, -best[one][1]) for one in members)
+        similarity, place, other = max((best[member][0], -member, -best[member][1]) for member in members)
         if similarity < _LEAST_SIMILARITY:
             break
         kept, gone = min(-place, -other), max(-place, -other)
         _join(kept, gone, rows, members)
         del best[gone]
-        for one in members:
-            if len(members) > 1 and (one == kept or best[one][1] in (kept, gone)):
-                best[one] = _nearest(one, rows, members)
+        for member in members:
+            if len(members) > 1 and (member == kept or best[member][1] in (kept, gone)):
+                best[member] = _nearest(member, rows, members)
     return [[questions[place] for place in members[kept]] for kept in sorted(members)]
 
 
@@ -121,10 +121,10 @@ def _nearest(place: int, rows: list[list[float]], members: Mapping[int, object])
 
 def _similarities(questions: Sequence[OpenQuestion]) -> list[list[float]]:
     """Return the cosine of each pair around the mean, which is drawn to the origin."""
-    total = [sum(values) for values in zip(*(one.vector for one in questions), strict=True)]
+    total = [sum(values) for values in zip(*(question.vector for question in questions), strict=True)]
     mean = [value / (len(questions) + _PRIOR_QUESTIONS) for value in total]
-    vectors = [_unit(map(sub, one.vector, mean)) for one in questions]
-    values = [quantities(one.question) for one in questions]
+    vectors = [_unit(map(sub, question.vector, mean)) for question in questions]
+    values = [quantities(question.question) for question in questions]
     rows = [[1.0] * len(questions) for _ in questions]
     for place, vector in enumerate(vectors):
         for other in range(place):
@@ -146,11 +146,11 @@ def regrouped(questions: Sequence[OpenQuestion]) -> dict[str, str]:
     A group keeps the gap that a person acted on, else the one that most of its questions are in.
     """
     groups = group(questions)
-    held = {one.gap for one in questions if one.is_held}
+    held = {question.gap for question in questions if question.is_held}
     shares = [
         (gap not in held, -size, number, gap)
         for number, members in enumerate(groups)
-        for gap, size in Counter(one.gap for one in members).items()
+        for gap, size in Counter(member.gap for member in members).items()
     ]
     named: dict[int, str] = {}
     for _, _, number, gap in sorted(shares):
@@ -160,14 +160,16 @@ def regrouped(questions: Sequence[OpenQuestion]) -> dict[str, str]:
         if number not in named:  # all its gaps went to groups with more of their questions
             named[number] = next(
                 gap
-                for gap in (gap_id(f"{one.question}{' ' * extra}") for extra in count() for one in members)
+                for gap in (
+                    gap_id(f"{member.question}{' ' * extra}") for extra in count() for member in members
+                )
                 if gap not in named.values()
             )
     return {
-        one.case_id: named[number]
+        member.case_id: named[number]
         for number, members in enumerate(groups)
-        for one in members
-        if one.gap != named[number]
+        for member in members
+        if member.gap != named[number]
     }
 
 
@@ -212,10 +214,10 @@ class GapUpkeep:
 
     async def _cases(self) -> list[tuple[DeskItem, Case]]:
         """Return the newest cases with a gap, the oldest first."""
-        found = [
+        cases = [
             (item, case) async for item, case in read_cases(self._services.store) if case.gap is not None
         ]
-        return sorted(found, key=lambda one: (one[1].opened_at, one[0].item_id))[-MOST_QUESTIONS:]
+        return sorted(cases, key=lambda one: (one[1].opened_at, one[0].item_id))[-MOST_QUESTIONS:]
 
     async def _read(self, answers: Sequence[str]) -> bool:
         """Keep the questions of these answers with their vectors, each embedded once; return whether all of

@@ -77,9 +77,9 @@ class MoveFeedback:
         rows = await self._stores.outbox.pending(limit=limit)
         if not rows:
             return 0
-        found = await self._all_signals(rows)
+        signals = await self._all_signals(rows)
         rows = [row for row in rows if row.row_id not in self._failures]
-        group = await self._sealed(found)
+        group = await self._sealed(signals)
         await self._stores.feedback.append(group.events, group.texts)
         if self._stores.intake is not None:
             await self._stores.intake.take(group.events)
@@ -129,21 +129,21 @@ class MoveFeedback:
             nonlocal dropped
             async with free:
                 try:
-                    found = await self._signals_of(row)
+                    signals = await self._signals_of(row)
                 except AssistantError:
                     raise
                 except Exception as error:  # noqa: BLE001 (the edge of one row; its text may be in the message)
-                    found = self._failed(row, error)
+                    signals = self._failed(row, error)
                 else:
                     self._failures.pop(row.row_id, None)
-            if found is None:
+            if signals is None:
                 dropped += 1
-            return found or []
+            return signals or []
 
-        found = list(chain.from_iterable(await asyncio.gather(*map(of_row, rows))))
+        signals = list(chain.from_iterable(await asyncio.gather(*map(of_row, rows))))
         if dropped:
             _log.warning("feedback_rows_dropped", rows=dropped, of=len(rows))
-        return found
+        return signals
 
     def _failed(self, row: OutboxRow, error: Exception) -> list[Signal] | None:
         """Count a failure; return no signals yet, or None when the row is given up."""
@@ -187,7 +187,7 @@ class MoveFeedback:
             group.events = [signal.event for signal in signals]
             return group
         patients = self._stores.patients
-        replaced = await asyncio.to_thread(lambda: [self._replaced(patients, one) for one in signals])
+        replaced = await asyncio.to_thread(lambda: [self._replaced(patients, signal) for signal in signals])
         subjects = sorted({name for _, names in replaced for name in names})
         keys = await self._stores.keys.keys_of(subjects, create=True)
         for signal, (words, names) in zip(signals, replaced, strict=True):
@@ -198,12 +198,12 @@ class MoveFeedback:
         return group
 
     def _replaced(self, patients: PatientDataFilter, signal: Signal) -> tuple[FeedbackText, frozenset[str]]:
-        said = {name: text for name, text in signal.words.model_dump().items() if text}
-        found = {name: patients.replace(text) for name, text in said.items()}
-        numbers = {number for each in found.values() for number in each.member_numbers}
+        texts = {name: text for name, text in signal.words.model_dump().items() if text}
+        replaced = {name: patients.replace(text) for name, text in texts.items()}
+        numbers = {number for each in replaced.values() for number in each.member_numbers}
         subjects = {f"{DOCUMENT_SUBJECT}{name}" for name in signal.documents}
         subjects |= {self._signals.patient(number) for number in numbers}
-        words = signal.words.model_copy(update={name: each.text for name, each in found.items()})
+        words = signal.words.model_copy(update={name: each.text for name, each in replaced.items()})
         return words, frozenset(subjects or {f"tenant:{signal.event.tenant}"})
 
 

@@ -215,9 +215,9 @@ def _labels() -> Iterator[_Label]:
 _LABELS = tuple(_labels())
 _ANY_LABEL = compiled(
     "|".join(
-        each.words.pattern
-        for each in _LABELS
-        if each.before is not None and not each.is_near and each.kind is not PatientData.PHONE_NUMBER
+        label.words.pattern
+        for label in _LABELS
+        if label.before is not None and not label.is_near and label.kind is not PatientData.PHONE_NUMBER
     )
     + f"|{_any('other label')}"
 )
@@ -689,17 +689,17 @@ class PatientsDataFilter:
 
     def replace(self, text: str) -> ReplacedText:
         """Return the text with a placeholder in place of each finding."""
-        found = self.find(text)
+        findings = self.find(text)
         pieces: list[str] = []
         at = 0
-        for each in found:
-            pieces += (text[at : each.start], f"<{each.kind}>")
-            at = each.end
-        members = [each for each in found if each.kind is PatientData.MEMBER_NUMBER]
+        for finding in findings:
+            pieces += (text[at : finding.start], f"<{finding.kind}>")
+            at = finding.end
+        members = [finding for finding in findings if finding.kind is PatientData.MEMBER_NUMBER]
         return ReplacedText(
             text="".join((*pieces, text[at:])),
-            found=dict(Counter(each.kind.value for each in found)),
-            member_numbers=tuple(text[each.start : each.end] for each in members),
+            found=dict(Counter(finding.kind.value for finding in findings)),
+            member_numbers=tuple(text[member.start : member.end] for member in members),
         )
 
     def find(self, text: str) -> list[Finding]:

@@ -61,12 +61,12 @@ class QuestionVectors:
                 some = missing[start : start + _EMBEDDED_AT_ONCE]
                 made = await self._embedder.embed([by_key[key] for key in some], deadline=deadline)
                 self._kept.update((key, array("f", vector)) for key, vector in zip(some, made, strict=True))
-            found = [self._kept[key] for key in keys]
+            vectors = [self._kept[key] for key in keys]
             for key in by_key:
                 self._kept.move_to_end(key)
             while len(self._kept) > _MOST_VECTORS:
                 self._kept.popitem(last=False)
-        return found
+        return vectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,14 +135,14 @@ class PreviewAnswer:
 
     async def _asked(self, query: AccessQuery) -> list[AccessEntry]:
         """Return the answers given in a period, oldest first; of a busy one, its first pages."""
-        found: list[AccessEntry] = []
+        entries: list[AccessEntry] = []
         for _ in range(_MOST_PAGES):
             page = await self.services.records.list_accesses(query)
-            found += [entry for entry in page.entries if entry.kind == "asked"]
+            entries += [entry for entry in page.entries if entry.kind == "asked"]
             if page.next_after is None:
                 break
             query = AccessQuery(query.since, query.until, after=page.next_after, limit=query.limit)
-        return found
+        return entries
 
     def _may_see(self, record: AnswerRecord, identity: Identity) -> bool:
         if not identity.labels.issuperset(record.labels):
@@ -180,6 +180,6 @@ class PreviewAnswer:
             for record, found in sorted(matches, key=lambda match: -match[1].cosine)
             if found.live is not None
         ]
-        captured = tuple(one for one in shown if one.why == WHY["equal"])
-        near = tuple(one for one in shown if one.why != WHY["equal"])
+        captured = tuple(candidate for candidate in shown if candidate.why == WHY["equal"])
+        near = tuple(candidate for candidate in shown if candidate.why != WHY["equal"])
         return Previewed(captured, near[:MOST_NEAR], len(recent))

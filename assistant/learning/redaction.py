@@ -156,7 +156,14 @@ def _clean_line(line: bytes) -> Clean:
 
 def _purpose(attributes: object) -> str | None:
     given = [attributes] if isinstance(attributes, str) else _list(attributes)
-    return next((one for one in CAPTURE_PURPOSES if capture_attribute(one) in given), None)
+    return next(
+        (
+            capture_purpose
+            for capture_purpose in CAPTURE_PURPOSES
+            if capture_attribute(capture_purpose) in given
+        ),
+        None,
+    )
 
 
 def _clean_request(captured: _Object) -> Clean:
@@ -182,7 +189,7 @@ def _clean_response(captured: _Object) -> Clean:
     parts = _parts(content)
     choices = [_object(choice) for part in parts for choice in _list(part.get("choices"))]
     usages = [_object(part.get("usage")) for part in parts]
-    usage = next((one for one in reversed(usages) if one), _NOTHING)
+    usage = next((usage for usage in reversed(usages) if usage), _NOTHING)
     reasons = [_one_of(_FINISH_REASONS, choice.get("finish_reason")) for choice in choices]
     return {
         **_measures(content),

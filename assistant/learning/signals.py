@@ -223,8 +223,8 @@ class Signals:
     def _signal(self, event: FeedbackEvent, answer: ShownAnswer, **words: str | None) -> Signal:
         """Return the event with the question, the shown text and other ``words`` of the agent."""
         shown = answer.filled.text if answer.is_whole else ""
-        said = FeedbackText(question=answer.record.question, shown=shown, **words)
-        return Signal(event, said, answer.record.sight().quoted)
+        text = FeedbackText(question=answer.record.question, shown=shown, **words)
+        return Signal(event, text, answer.record.sight().quoted)
 
     def _question_only(self, event: FeedbackEvent, record: AnswerRecord) -> Signal:
         return Signal(event, FeedbackText(question=record.question), ())
@@ -261,7 +261,11 @@ def _drafts(record: AnswerRecord) -> Sequence[str]:
 
 def _texts(record: AnswerRecord, support: Support) -> list[str]:
     """Return the sentences with this support that are not gone."""
-    sentences = (record.text[one.start : one.end] for one in record.sentences if one.support is support)
+    sentences = (
+        record.text[sentence.start : sentence.end]
+        for sentence in record.sentences
+        if sentence.support is support
+    )
     return [text for text in sentences if text]
 
 
@@ -362,11 +366,11 @@ def _changed_facts(shown: str, sent: str) -> tuple[str, ...]:
 def _facts(sentence: str) -> Mapping[str, object]:
     """Return the sentence's facts by kind."""
     plain = fold(_MARKUP.sub(" ", sentence))
-    found = quantities(_DATE.sub(" ", plain))
-    doses = {measure for measure in found.measures if measure[1] in _DOSE_UNITS}
+    numbers = quantities(_DATE.sub(" ", plain))
+    doses = {measure for measure in numbers.measures if measure[1] in _DOSE_UNITS}
     return {
-        "number": (found.bare - {"1"}, found.measures - doses),
-        "code": found.codes,
+        "number": (numbers.bare - {"1"}, numbers.measures - doses),
+        "code": numbers.codes,
         "dose": doses,
         "date": set(_DATE.findall(plain)),
         "negation": sum(word in _NEGATIONS or word.endswith("n't") for word in _plain_words(plain)),

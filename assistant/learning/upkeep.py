@@ -95,7 +95,11 @@ class DocumentQuestions:
         except (NotFoundError, ConflictError):
             return
         if _has(document, question):
-            questions = tuple(one for one in document.questions if one.casefold() != question.casefold())
+            questions = tuple(
+                other_question
+                for other_question in document.questions
+                if other_question.casefold() != question.casefold()
+            )
             await self._store(document.model_copy(update={"questions": questions}), status, by=by)
 
     async def add_missing(self) -> int:
@@ -164,7 +168,7 @@ class DocumentQuestions:
 
 
 def _has(document: Document, question: str) -> bool:
-    return question.casefold() in {one.casefold() for one in document.questions}
+    return question.casefold() in {question.casefold() for question in document.questions}
 
 
 class DeskUpkeep:
@@ -230,8 +234,8 @@ class DeskUpkeep:
         if body.from_answer is None:
             return
         item_id = case_id(body.from_answer, CaseReason.ANSWER_SUSPENDED)
-        found = await self._services.store.get(DeskKind.CASE, item_id)
-        if found is None:
+        existing = await self._services.store.get(DeskKind.CASE, item_id)
+        if existing is None:
             now = self._services.clock.now()
             case = Case(
                 answer_id=body.from_answer,
@@ -243,10 +247,10 @@ class DeskUpkeep:
             first = first_revision(DeskKind.CASE, item_id, case, by=UPKEEP, at=now, note=because)
             await self._services.store.put(first)
             return
-        case = body_of_item(found, Case)
+        case = body_of_item(existing, Case)
         if case.state in (CaseState.RESOLVED, CaseState.DISMISSED):
             opened = case.model_copy(update=OPENED_AGAIN)
-            await self._services.put_next(found, opened, by=UPKEEP, note=because)
+            await self._services.put_next(existing, opened, by=UPKEEP, note=because)
 
 
 def why_suspended(body: ApprovedAnswer, statuses: Mapping[str, DocumentStatus], *, today: date) -> str:

@@ -208,9 +208,9 @@ class ConnectedElements:
             raise LiveReadError(ElementProblem.NOT_FOUND, f"There is no element {name}.")
         about, source = "", named.connector.source
         try:
-            found = await self._allowed(named, caller)
-            about = found.about
-            reading, is_cached = await self._reading(named, found, caller, deadline)
+            parameters = await self._allowed(named, caller)
+            about = parameters.about
+            reading, is_cached = await self._reading(named, parameters, caller, deadline)
             data = element_data(named.element, operation=named.operation, reading=reading)
         except TimeoutError:
             late = f"{source} did not answer in time. Retry shortly."
@@ -237,23 +237,23 @@ class ConnectedElements:
         """Return the parameters of a call that the caller may make. Records a refusal, and raises it."""
         try:
             _check_rights(named, caller)
-            found = find_parameters(
+            parameters = find_parameters(
                 named.operation,
                 caller,
                 context_decides=named.system.whose == "context",
                 patterns=id_patterns(named.connector.operations),
             )
-            await self._check_switch(named, found)
+            await self._check_switch(named, parameters)
         except LiveReadError as refused:
             whose = _whose(named, caller, _asked_values(named, caller))
             # Whoever looks for reads of the other customer must find this attempt too.
             others = [_subject_of(kind, value) for kind, value in refused.others[:_MOST_OTHERS]]
-            for each in dict.fromkeys((*others, whose)):
-                await self._record(named, caller, each, str(refused.problem))
+            for fromkey in dict.fromkeys((*others, whose)):
+                await self._record(named, caller, fromkey, str(refused.problem))
             raise
-        return found
+        return parameters
 
-    async def _check_switch(self, named: _Named, found: FoundParameters) -> None:
+    async def _check_switch(self, named: _Named, parameters: FoundParameters) -> None:
         """Raise LiveReadError unless the system's switch is known to be on."""
         source = named.connector.source
         try:
@@ -262,31 +262,31 @@ class ConnectedElements:
             raise LiveReadError(
                 ElementProblem.SYSTEM_UNAVAILABLE,
                 f"The switch of {source} could not be read, so {source} is not called. Retry shortly.",
-                about=found.about,
+                about=parameters.about,
             ) from None
         if not is_on:
             raise LiveReadError(
-                ElementProblem.SWITCHED_OFF, f"{source} is switched off for now.", about=found.about
+                ElementProblem.SWITCHED_OFF, f"{source} is switched off for now.", about=parameters.about
             )
 
     # --- one call for all that need it ----------------------------------------------------------------
     async def _reading(
-        self, named: _Named, found: FoundParameters, caller: Caller, deadline: Deadline
+        self, named: _Named, parameters: FoundParameters, caller: Caller, deadline: Deadline
     ) -> tuple[Reading, bool]:
         """Return the reading, and whether it was cached."""
         operation = named.operation
-        key = (named.operation_name, *sorted(found.values.items()))
+        key = (named.operation_name, *sorted(parameters.values.items()))
         rights = (*key, caller.identity.roles, caller.identity.labels, _agent(named, caller))
         kept, until_s = self._cache.get(rights, (None, 0.0))
         if kept is not None and until_s > self.clock.monotonic_s():
-            await self._record(named, caller, _whose(named, caller, found.values), _READY, cached=True)
+            await self._record(named, caller, _whose(named, caller, parameters.values), _READY, cached=True)
             return kept, True
         customer = None if caller.context is None else caller.context.customer
         mine = (*rights, caller.request_id, caller.answer_id, caller.identity.agent, customer)
         call = self._shared.get(mine)
         if call is None:
             call = _SharedCall(mine)
-            self._shared.begin(call, self._call(call, named, found, caller, deadline))
+            self._shared.begin(call, self._call(call, named, parameters, caller, deadline))
         reading = await self._shared.wait(call, deadline)
         if operation.cache_s:
             self._keep(rights, reading, operation.cache_s)
@@ -303,13 +303,18 @@ class ConnectedElements:
             del self._cache[next(iter(self._cache))]
 
     async def _call(
-        self, call: _SharedCall, named: _Named, found: FoundParameters, caller: Caller, deadline: Deadline
+        self,
+        call: _SharedCall,
+        named: _Named,
+        parameters: FoundParameters,
+        caller: Caller,
+        deadline: Deadline,
     ) -> Reading:
         """Call the system, check its response, and record the read, however it ended."""
         outcome = str(ElementProblem.SYSTEM_UNAVAILABLE)  # what an agent sees of a defect of ours
         began_s = self.clock.monotonic_s()
         try:
-            reading = await self._called(named, found, caller, deadline)
+            reading = await self._called(named, parameters, caller, deadline)
             outcome = _READY
         except LiveReadError as error:
             outcome = str(error.problem)
@@ -322,24 +327,26 @@ class ConnectedElements:
             if self.observer is not None:
                 seconds = self.clock.monotonic_s() - began_s
                 self.observer.read_ended(named.system.name, outcome, seconds=seconds)
-            await self._record(named, caller, _whose(named, caller, found.values), outcome)
+            await self._record(named, caller, _whose(named, caller, parameters.values), outcome)
         return reading
 
     async def _called(
-        self, named: _Named, found: FoundParameters, caller: Caller, deadline: Deadline
+        self, named: _Named, parameters: FoundParameters, caller: Caller, deadline: Deadline
     ) -> Reading:
         operation = named.operation
         limit_s = min(operation.deadline_s or named.system.deadline_s, named.system.deadline_s)
-        own = Deadline.after(min(limit_s, deadline.remaining_s()), clock=self.clock)
+        call_deadline = Deadline.after(min(limit_s, deadline.remaining_s()), clock=self.clock)
         request = replace(
-            request_of(operation, found.values, named.system.name),
+            request_of(operation, parameters.values, named.system.name),
             agent=_agent(named, caller),
             limit_s=limit_s,
         )
-        response = await self.calls.get(request, deadline=own, most_bytes=operation.most_bytes)
+        response = await self.calls.get(request, deadline=call_deadline, most_bytes=operation.most_bytes)
         try:
             check_status(response, source=named.connector.source)
-            reader = ResponseReader(named.connector, operation, asked=found.values, context=caller.context)
+            reader = ResponseReader(
+                named.connector, operation, asked=parameters.values, context=caller.context
+            )
             return reader.read(response.body, as_of=self.clock.now())
         except LiveReadError as error:
             error.by_response = True
@@ -416,20 +423,20 @@ def check_status(response: SystemResponse, *, source: str) -> None:
     status = response.status
     if status == 200 and response.content_type.partition(";")[0].strip().lower() == _JSON:
         return
-    problem, said = ElementProblem.SYSTEM_INVALID, f"answered with the status {status}."
+    problem, message = ElementProblem.SYSTEM_INVALID, f"answered with the status {status}."
     if status == 200:
-        said = "answered with something other than JSON."
+        message = "answered with something other than JSON."
     elif status == 404:
-        problem, said = ElementProblem.NOT_FOUND, "has no such entry."
+        problem, message = ElementProblem.NOT_FOUND, "has no such entry."
     elif status == 403:
-        problem, said = ElementProblem.NOT_ALLOWED, "does not allow it."
+        problem, message = ElementProblem.NOT_ALLOWED, "does not allow it."
     elif status in (401, 407):
         problem = ElementProblem.SYSTEM_UNAVAILABLE
-        said = f"refused the assistant's own credentials (status {status}). Tell who runs it."
+        message = f"refused the assistant's own credentials (status {status}). Tell who runs it."
     elif status in (408, 425, 429) or status >= 500:
         problem = ElementProblem.SYSTEM_UNAVAILABLE
-        said = f"did not answer (status {status}). Retry shortly."
-    raise LiveReadError(problem, f"{source} {said}")
+        message = f"did not answer (status {status}). Retry shortly."
+    raise LiveReadError(problem, f"{source} {message}")
 
 
 def _another(named: _Named, reading: Reading, caller: Caller, about: str) -> str | None:
@@ -437,7 +444,7 @@ def _another(named: _Named, reading: Reading, caller: Caller, about: str) -> str
 
     Raises LiveReadError where the element does not show the name: nobody could tell whose value it is.
     """
-    result = next((each for each in named.operation.results if each.names), None)
+    result = next((result for result in named.operation.results if result.names), None)
     value = None if result is None else reading.single[result.name]
     if result is None or value is None or not value.text:
         return None
@@ -446,7 +453,7 @@ def _another(named: _Named, reading: Reading, caller: Caller, about: str) -> str
         return None
     if result.name in named.element.fields:
         return f"{about}: {value.text}. The question names {asked}"
-    words = [each.words for each in named.operation.parameters]
+    words = [parameter.words for parameter in named.operation.parameters]
     raise LiveReadError(
         ElementProblem.PARAMETER_MISSING,
         f"{about[:1].upper()}{about[1:]} is of {value.text}; the question names {asked}. "

@@ -69,7 +69,7 @@ class MarkupParser:
     def push(self, text: str) -> list[str | Tag]:
         """Take the next part; return what is decided, texts and tags in their order."""
         whole, self._held = self._held + text, ""
-        found: list[str | Tag] = []
+        pieces: list[str | Tag] = []
         done = at = 0
         while (at := whole.find("{", at)) >= 0:
             if matched := _TAG.match(whole, at):
@@ -78,8 +78,8 @@ class MarkupParser:
                 if self._left and self._known(tag):
                     self._left -= 1
                     if at > done:
-                        found.append(whole[done:at])
-                    found.append(tag)
+                        pieces.append(whole[done:at])
+                    pieces.append(tag)
                     done = matched.end()
                 at = matched.end()
             elif len(whole) - at < LONGEST_TAG_CHARACTERS and _BEGUN.match(whole, at):
@@ -89,8 +89,8 @@ class MarkupParser:
             else:
                 at += 1
         if len(whole) > done:
-            found.append(whole[done:])
-        return found
+            pieces.append(whole[done:])
+        return pieces
 
     def flush(self) -> list[str | Tag]:
         """Return what was held back, at the end of the text."""

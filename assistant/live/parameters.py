@@ -107,11 +107,11 @@ class FoundParameters:
 
 def id_patterns(operations: Iterable[Operation]) -> Mapping[str, Sequence[str]]:
     """Return the patterns of the parameters that have ids of the context, by kind of id."""
-    found: dict[str, list[str]] = {}
+    patterns: dict[str, list[str]] = {}
     for each in (parameter for operation in operations for parameter in operation.parameters):
         if each.context is not None:
-            found.setdefault(each.context, []).extend([each.pattern] if each.pattern is not None else [])
-    return found
+            patterns.setdefault(each.context, []).extend([each.pattern] if each.pattern is not None else [])
+    return patterns
 
 
 def find_parameters(
@@ -136,26 +136,28 @@ def find_parameters(
         named = named_ids(caller.question, patterns=known, context=caller.context)
     if is_bound:
         _check_own(operation, named, context=caller.context)
-    found: dict[str, str] = {}
+    values_found: dict[str, str] = {}
     missing: list[str] = []
     shown: list[str] = []
     for parameter in operation.parameters:
-        of_kind = [one for one in named if one.kind == parameter.context and parameter.question]
+        of_kind = [
+            named_id for named_id in named if named_id.kind == parameter.context and parameter.question
+        ]
         asked = [word for word in words if parameter.question and is_value(parameter, word)]
         ids = context_ids(caller.context, parameter.context)
         if is_bound and parameter.context:
-            chosen = [one.value for one in of_kind] or ids
+            chosen = [value_of_kind.value for value_of_kind in of_kind] or ids
         else:
             chosen = _free(asked, of_kind, ids, parameter)
         if len(chosen) == 1 and is_value(parameter, chosen[0]):
-            found[parameter.name] = chosen[0]
+            values_found[parameter.name] = chosen[0]
             shown.append(f"{parameter.shown_as} {chosen[0]}")
         elif parameter.required or len(chosen) > 1:
             missing.append(_question_back(parameter, named=len(chosen) if asked or of_kind else 0))
     about = ", ".join(shown)[:500]
     if missing:
         raise LiveReadError(ElementProblem.PARAMETER_MISSING, " ".join(missing), about=about)
-    return FoundParameters(found, about)
+    return FoundParameters(values_found, about)
 
 
 def _question_back(parameter: OperationParameter, *, named: int) -> str:
@@ -173,16 +175,22 @@ def _check_own(operation: Operation, named: Sequence[NamedId], *, context: CareC
             ElementProblem.NOT_ALLOWED,
             "These are a customer's data. Ask from the customer's conversation in the care application.",
         )
-    others = [one for one in named if not one.is_own]
+    others = [named_id for named_id in named if not named_id.is_own]
     if not others:
         return
-    labels = {each.context: each.shown_as for each in operation.parameters if each.context is not None}
-    about = ", ".join(f"{labels.get(one.kind, one.kind.replace('_', ' '))} {one.value}" for one in others[:3])
+    labels = {
+        parameter.context: parameter.shown_as
+        for parameter in operation.parameters
+        if parameter.context is not None
+    }
+    about = ", ".join(
+        f"{labels.get(other.kind, other.kind.replace('_', ' '))} {other.value}" for other in others[:3]
+    )
     raise LiveReadError(
         ElementProblem.NOT_ALLOWED,
         f"{about} {'is' if len(others) == 1 else 'are'} not of this conversation's customer.",
         about=about,
-        others=tuple((one.kind, one.value) for one in others),
+        others=tuple((other.kind, other.value) for other in others),
     )
 
 
@@ -199,9 +207,9 @@ def _free(
 
     An id of this kind that is no value ("order 848") leaves none: the context's is another one.
     """
-    spelled = {each.casefold(): each for each in ids}
+    spelled = {id_.casefold(): id_ for id_ in ids}
     values = [spelled.get(word.casefold(), word) for word in asked]
-    values += [one.value for one in of_kind if is_value(parameter, one.value)]
+    values += [value_of_kind.value for value_of_kind in of_kind if is_value(parameter, value_of_kind.value)]
     return list(dict.fromkeys(values)) or ([] if of_kind else ids)
 
 
@@ -213,10 +221,10 @@ def asked_id(operation: Operation, values: Mapping[str, str]) -> tuple[str, str]
     """
     compared = {result.same_as for result in operation.results}
     ranked = sorted(
-        (each for each in operation.parameters if each.name in values),
+        (parameter for parameter in operation.parameters if parameter.name in values),
         key=lambda each: (each.context is None, each.name not in compared),
     )
-    return next(((each.context or each.name, values[each.name]) for each in ranked), None)
+    return next(((candidate.context or candidate.name, values[candidate.name]) for candidate in ranked), None)
 
 
 def is_value(parameter: OperationParameter, word: str) -> bool:
@@ -279,7 +287,7 @@ class _Shape:
         spellings = [compact]
         if self.ignores_case or not is_apart:
             spellings += [compact.upper(), compact.lower()]
-        fitting = next((each for each in spellings if matches_whole(self.compact, each)), None)
+        fitting = next((spelling for spelling in spellings if matches_whole(self.compact, spelling)), None)
         if fitting is None:
             return None
         written = fitting
@@ -358,16 +366,18 @@ class _Finder:
 
     def __init__(self, patterns: Mapping[str, Sequence[str]], context: CareContext | None) -> None:
         kinds = () if context is None else dict.fromkeys(("customer", *context.ids))
-        own = [NamedId(kind, value, is_own=True) for kind in kinds for value in context_ids(context, kind)]
+        own_ids = [
+            NamedId(kind, value, is_own=True) for kind in kinds for value in context_ids(context, kind)
+        ]
         self._own: dict[str, list[NamedId]] = {}
         """The context's ids, by compact id."""
-        for each in own:
+        for each in own_ids:
             self._own.setdefault(compact(each.value), []).append(each)
         written = [(kind, pattern, False) for kind, several in patterns.items() for pattern in several]
-        for each in own:
+        for each in own_ids:
             if (pattern := _pattern_of(each.value)) is not None:
                 written.append((each.kind, pattern, True))
-        self._shapes = [_shape(*each) for each in list(dict.fromkeys(written))[:_MOST_SHAPES]]
+        self._shapes = [_shape(*fromkey) for fromkey in list(dict.fromkeys(written))[:_MOST_SHAPES]]
         self._cues = {
             word: kind
             for kind in (*patterns, *kinds)
@@ -393,11 +403,11 @@ class _Finder:
         return [*self._found_own, *self._others.values()]
 
     def _note(self, ids: Iterable[NamedId]) -> None:
-        for each in ids:
-            if each.is_own:
-                self._found_own[each] = None
+        for id_ in ids:
+            if id_.is_own:
+                self._found_own[id_] = None
             else:
-                self._others.setdefault(compact(each.value), each)
+                self._others.setdefault(compact(id_.value), id_)
 
     def _known(self, kind: str, value: str) -> Sequence[NamedId]:
         """Return the context's ids with these letters and digits; without any, this id as another's."""
@@ -405,9 +415,11 @@ class _Finder:
 
     def _as_written(self, word: str) -> Sequence[NamedId]:
         """Return the ids that a word is without other separators, those of the context in any case."""
-        own = [one for one in self._own.get(compact(word), ()) if one.value.casefold() == word.casefold()]
-        if own or not any(map(str.isdigit, word)):
-            return own
+        matching = [
+            one for one in self._own.get(compact(word), ()) if one.value.casefold() == word.casefold()
+        ]
+        if matching or not any(map(str.isdigit, word)):
+            return matching
         fitting = (shape.kind for shape in self._shapes if matches_whole(shape.pattern, word))
         return next((self._known(kind, word) for kind in fitting), ())
 
@@ -465,8 +477,8 @@ class _Finder:
     def _cue(self, number: re.Match[str]) -> str | None:
         """Return the kind that the last word before a number names, apart from "number" and alike."""
         before = number.string[max(0, number.start() - 80) : number.start()]
-        if found := _CUE.search(before):
-            word = found[1].casefold()
+        if match := _CUE.search(before):
+            word = match[1].casefold()
             if kind := self._cues.get(word) or self._cues.get(word.removesuffix("s")):
                 return kind
         sign = _SIGN.search(before)
@@ -510,9 +522,9 @@ def plain(question: str) -> str:
     text = _DASHES.sub("-", unicodedata.normalize("NFKC", question))
     if not text.isascii():
         text = "".join(
-            str(unicodedata.decimal(each)) if each.isdecimal() else each
-            for each in text
-            if unicodedata.category(each) not in ("Cf", "Mn", "Me")
+            str(unicodedata.decimal(character)) if character.isdecimal() else character
+            for character in text
+            if unicodedata.category(character) not in ("Cf", "Mn", "Me")
         )
     return text
 

@@ -162,10 +162,10 @@ def is_on_by(word: str | None) -> bool:
     Case and white space do not matter. Any word but ``on`` is off, and logged as an error where it is not
     ``off``: a switch is for a leak, and who writes "stop" means it.
     """
-    said = ON if word is None else word.strip().casefold()
-    if said not in (ON, OFF):
+    switch = ON if word is None else word.strip().casefold()
+    if switch not in (ON, OFF):
         _log.error("switch_not_understood", advice="Write on or off. The system is not called until then.")
-    return said == ON
+    return switch == ON
 
 
 class SystemSwitches(Protocol):

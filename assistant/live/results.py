@@ -137,34 +137,34 @@ class ResponseReader:
                 ):  # a row of another customer refuses them all, also where it is not shown
                     self._value(field, value)
         except _WrongResponseError as wrong:
-            said = f"{self.connector.source} gave a response that cannot be used: {wrong}."
-            raise LiveReadError(ElementProblem.SYSTEM_INVALID, said) from None
-        values = (value for each in shown.values() for value in each.values() if value is not None)
+            message = f"{self.connector.source} gave a response that cannot be used: {wrong}."
+            raise LiveReadError(ElementProblem.SYSTEM_INVALID, message) from None
+        values = (value for candidate in shown.values() for value in candidate.values() if value is not None)
         size = sum(len(value.text) + 50 for value in values)
         return Reading(shown.pop(0, {}), list(shown.values()), row, as_of, size)
 
     def problems(self, body: bytes) -> Sequence[str]:
         """Return what of a response breaks the connector, every result on its own and without any value of
         the response; for who writes a connector."""
-        found: list[str] = []
+        messages: list[str] = []
         try:
             for _, field, value in self._found(body):
-                found += self._said_of(field, value)
+                messages += self._said_of(field, value)
         except _WrongResponseError as wrong:
-            found.append(str(wrong))
-        return list(dict.fromkeys(found))
+            messages.append(str(wrong))
+        return list(dict.fromkeys(messages))
 
     def _found(self, body: bytes) -> Iterator[tuple[int, ResultField, Any]]:
         """Yield row, result and value: rows count from 1, 0 is outside the list; an absent value is None."""
         document = _document(body)
-        for each in self.operation.results:
-            if each.rows is None:
-                yield 0, each, _walk(document, each.steps)
+        for result in self.operation.results:
+            if result.rows is None:
+                yield 0, result, _walk(document, result.steps)
         yield from self._listed(document)
 
     def _listed(self, document: Any) -> Iterator[tuple[int, ResultField, Any]]:
         """Yield row, result and value of the list, if the operation has one."""
-        listed = [(each, each.rows) for each in self.operation.results if each.rows is not None]
+        listed = [(result, result.rows) for result in self.operation.results if result.rows is not None]
         if not listed:
             return
         path = listed[0][1]
@@ -212,11 +212,11 @@ class ResponseReader:
 
     def _check_whose(self, field: ResultField, value: Any) -> None:
         """Raise unless an id of the response is the one asked for, or one of the context."""
-        said = str(value) if type(value) in (str, int) else None
-        if field.same_as is not None and (said is None or said != self.asked.get(field.same_as)):
+        owner = str(value) if type(value) in (str, int) else None
+        if field.same_as is not None and (owner is None or owner != self.asked.get(field.same_as)):
             raise _WrongResponseError(f"{field.name} is not the one asked for")
         kind, context = field.same_as_context, self.context
-        if kind is not None and context is not None and said not in context_ids(context, kind):
+        if kind is not None and context is not None and owner not in context_ids(context, kind):
             raise LiveReadError(
                 ElementProblem.NOT_ALLOWED, "These are not data of this conversation's customer."
             )  # without a context the system decides
@@ -320,7 +320,7 @@ def element_data(element: ConnectorElement, *, operation: Operation, reading: Re
 
     Raises LiveReadError (SYSTEM_INVALID) for a link that leads elsewhere.
     """
-    results = {each.name: each for each in operation.results}
+    results = {result.name: result for result in operation.results}
     fields = [results[name] for name in element.fields]
     if element.kind is ElementKind.TABLE:
         return _table(element, fields, reading)
@@ -343,7 +343,7 @@ def element_data(element: ConnectorElement, *, operation: Operation, reading: Re
 def _table(element: ConnectorElement, fields: Sequence[ResultField], reading: Reading) -> ElementData | None:
     if not reading.rows:
         return None
-    columns = tuple(ElementValue(name=each.name, label=each.label, text="") for each in fields)
+    columns = tuple(ElementValue(name=field.name, label=field.label, text="") for field in fields)
     rows: list[ElementRow] = []
     for row in reading.rows:
         title = row[element.row_title or ""]
@@ -352,12 +352,12 @@ def _table(element: ConnectorElement, fields: Sequence[ResultField], reading: Re
 
 
 def _values(
-    fields: Sequence[ResultField], found: Mapping[str, ShownValue | None]
+    fields: Sequence[ResultField], shown_values: Mapping[str, ShownValue | None]
 ) -> tuple[ElementValue, ...]:
     return tuple(
-        ElementValue(name=each.name, label=each.label, text=value.text, tone=value.tone)
-        for each in fields
-        if (value := found[each.name]) is not None
+        ElementValue(name=field.name, label=field.label, text=value.text, tone=value.tone)
+        for field in fields
+        if (value := shown_values[field.name]) is not None
     )
 
 
@@ -370,10 +370,10 @@ def names_another(names: Sequence[str], name: str) -> str | None:
     A misspelt name is the same, and so is one that is a part of the other: "statin" of "atorvastatin".
     """
     words = _WORD.findall(fold(name))
-    for each in names:
-        parts = [part for part in _WORD.findall(each) if len(part) >= _LEAST_OF_A_PART] or [each]
+    for known_name in names:
+        parts = [part for part in _WORD.findall(known_name) if len(part) >= _LEAST_OF_A_PART] or [known_name]
         if not any(_is_alike(part, word) for part in parts for word in words):
-            return each
+            return known_name
     return None
 
 

@@ -139,13 +139,13 @@ class Layout:
     @property
     def _beside_servers(self) -> dict[str, list[TenantConfig]]:
         """Process = the tenants, with its model applied, that have an index of it beside the live one."""
-        found: list[tuple[str, TenantConfig]] = []
+        tenants_beside: list[tuple[str, TenantConfig]] = []
         for name, tenant in self.tenants.items():
             models = self._of(name)
             if (applied := models.beside_applied_to(tenant)) is not None:
                 model = models.beside if isinstance(models.beside, AddedEmbedding) else None
-                found.append((_server_name(EMBEDDING, model), applied))
-        return _grouped(found)
+                tenants_beside.append((_server_name(EMBEDDING, model), applied))
+        return _grouped(tenants_beside)
 
     def beside_endpoints(self, ports: Mapping[str, int]) -> dict[str, str]:
         """Return endpoint name = URL of the embedding models beside: the gateway reads them from a file, so
@@ -354,10 +354,10 @@ def models_dir(state_dir: Path) -> Path:
 
 def _grouped(pairs: Iterable[tuple[str, T]]) -> dict[str, list[T]]:
     """Return the second parts by the first, in their order."""
-    found: dict[str, list[T]] = {}
+    groups: dict[str, list[T]] = {}
     for name, each in pairs:
-        found.setdefault(name, []).append(each)
-    return found
+        groups.setdefault(name, []).append(each)
+    return groups
 
 
 def _server_name(kind: str, model: AddedModel | None) -> str:

@@ -198,12 +198,12 @@ def reap(pid: int) -> int | None:
 
 def find_marked(registry_path: Path) -> list[ProcessIdentity]:
     """Return the living processes that were started for this registry, listed in it or not."""
-    found: list[ProcessIdentity] = []
+    marked: list[ProcessIdentity] = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             if process.environ().get(MARK) == str(registry_path):
-                found.append(ProcessIdentity.of(process.pid))
-    return [identity for identity in found if identity.is_alive()]
+                marked.append(ProcessIdentity.of(process.pid))
+    return [identity for identity in marked if identity.is_alive()]
 
 
 def stop_all(identities: Iterable[ProcessIdentity], *, timeout_s: float) -> None:
@@ -576,8 +576,8 @@ class Supervisor:
     def is_kept(self, name: str) -> bool:
         """Return whether the process continues when this command ends."""
         running = self.registry.read_living()
-        own = ProcessIdentity.own()
-        return name in running.pinned or any(use.identity != own for use in running.users(name))
+        identity = ProcessIdentity.own()
+        return name in running.pinned or any(use.identity != identity for use in running.users(name))
 
     def users(self, name: str) -> list[str] | None:
         """Return the commands that use or keep a process, each with its folder; None if it does not run."""
@@ -593,13 +593,13 @@ class Supervisor:
         until_s = time.monotonic() + self.settings.lock_timeout_s
         told = False
         while True:
-            found = self._try_start(needs, use=use)
-            if not isinstance(found, _Blocker):
-                return found
+            started = self._try_start(needs, use=use)
+            if not isinstance(started, _Blocker):
+                return started
             if time.monotonic() > until_s:
-                raise LocalRuntimeError(f"{found.command} still uses {found.settings}. End it first.")
+                raise LocalRuntimeError(f"{started.command} still uses {started.settings}. End it first.")
             if not told:
-                self.say(f"waiting for {found.command}, which uses {found.settings}")
+                self.say(f"waiting for {started.command}, which uses {started.settings}")
                 told = True
             time.sleep(_RETRY_S)
 
@@ -641,10 +641,12 @@ class Supervisor:
             self.say("stopping the local processes")
         try:
             with uninterrupted(), self._opened(timeout_s=_RELEASE_LOCK_S, quiet=True) as running:
-                running.uses = [one for one in running.uses if use is None or one.use_id != use.use_id]
+                running.uses = [
+                    other_use for other_use in running.uses if use is None or other_use.use_id != use.use_id
+                ]
                 self._stop(running, running.processes.keys() - running.needed())
                 if error is not None:  # a signal may have come between a start and its entry
-                    known = {one.identity.pid for one in running.processes.values()}
+                    known = {process.identity.pid for process in running.processes.values()}
                     unlisted = [one for one in find_marked(self.registry.path) if one.pid not in known]
                     stop_all(unlisted, timeout_s=self.settings.stop_timeout_s)
                 self.registry.write(running)
@@ -653,7 +655,7 @@ class Supervisor:
 
     def _stop(self, running: Running, names: Iterable[str]) -> None:
         stopping = [running.processes.pop(name) for name in names]
-        stop_all([one.identity for one in stopping], timeout_s=self.settings.stop_timeout_s)
+        stop_all([process.identity for process in stopping], timeout_s=self.settings.stop_timeout_s)
         self._reap()
 
     def tend(self) -> None:

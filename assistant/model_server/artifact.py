@@ -125,29 +125,33 @@ def _ensure_locked(settings: ModelServerSettings, *, weights: Weights, folder: P
 
 
 def _same_model(
-    found: ModelArtifact, *, settings: ModelServerSettings, weights: Weights, digest: str
+    artifact: ModelArtifact, *, settings: ModelServerSettings, weights: Weights, digest: str
 ) -> bool:
-    if (found.builder_version, found.task, found.digest) != (_BUILDER_VERSION, settings.task, digest):
+    if (artifact.builder_version, artifact.task, artifact.digest) != (
+        _BUILDER_VERSION,
+        settings.task,
+        digest,
+    ):
         return False
     if settings.task == "generation":
         return True
 
     limits = (settings.max_input_tokens, weights.pooled_by())
-    return (found.max_input_tokens, found.pooling) == limits
+    return (artifact.max_input_tokens, artifact.pooling) == limits
 
 
 def _with_limits_of(
-    settings: ModelServerSettings, found: ModelArtifact, *, weights: Weights
+    settings: ModelServerSettings, artifact: ModelArtifact, *, weights: Weights
 ) -> ModelArtifact:
     """Context and trust are settings: what was measured of the model holds for any."""
     if settings.task == "embedding":
-        return found
+        return artifact
     update = {
         "context_tokens": settings.context_tokens,
         "max_input_tokens": settings.context_tokens - 1,
         "answering": weights.answering,
     }
-    return found.model_copy(update=update)
+    return artifact.model_copy(update=update)
 
 
 def main() -> None:
@@ -342,7 +346,9 @@ def _template_tokens(tokenizer: Tokenizer, *, client: httpx.Client, weights: Wei
                 f"{weights.path}: its chat template takes no system message or no dialogue."
             )
         prompt = cast("dict[str, Any]", answer.json())["prompt"]
-        contents = sum(len(tokenizer.encode(each["content"], add_special_tokens=False)) for each in messages)
+        contents = sum(
+            len(tokenizer.encode(message["content"], add_special_tokens=False)) for message in messages
+        )
         added[count] = len(_runtime_tokens(client, prompt)) - contents
     per_message = max(math.ceil((added[4] - added[2]) / 2), math.ceil((added[6] - added[4]) / 2), 0)
     fixed = max(0, *(total - per_message * count for count, total in added.items()))

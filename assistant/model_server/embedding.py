@@ -165,10 +165,10 @@ class CosineMeans:
 
 def packaged_pairs() -> list[Pair]:
     """Return the pairs; each has a subject that no other has."""
-    found = json.loads(_PAIRS.read_bytes())["pairs"]
+    pairs = json.loads(_PAIRS.read_bytes())["pairs"]
     return [
-        Pair(each["question"], embedding_input(title=each["title"], heading="", text=each["answer"]))
-        for each in found
+        Pair(pair["question"], embedding_input(title=pair["title"], heading="", text=pair["answer"]))
+        for pair in pairs
     ]
 
 
@@ -178,10 +178,10 @@ def measure_cosines(embed: Embed) -> CosineMeans:
     questions = of_unit_length(np.stack([embed(pair.question) for pair in pairs]))
     answers = of_unit_length(np.stack([embed(pair.answer) for pair in pairs]))
     cosines = questions @ answers.T
-    own = np.eye(len(pairs), dtype=np.bool_)
+    diagonal = np.eye(len(pairs), dtype=np.bool_)
     return CosineMeans(
-        unrelated=round(float(cosines[~own].mean()), _DECIMALS),
-        related=round(float(cosines[own].mean()), _DECIMALS),
+        unrelated=round(float(cosines[~diagonal].mean()), _DECIMALS),
+        related=round(float(cosines[diagonal].mean()), _DECIMALS),
     )
 
 
@@ -226,9 +226,9 @@ class EmbeddingTask:
         except orjson.JSONDecodeError:
             return _error("Tokenizer", "The body is not UTF-8 JSON.")
         except ValidationError as error:
-            found = error.errors(include_input=False, include_url=False)[0]
-            place = ".".join(str(part) for part in found["loc"]) or "the body"
-            return _error("Tokenizer", f"{place}: {found['msg']}")
+            fault = error.errors(include_input=False, include_url=False)[0]
+            place = ".".join(str(part) for part in fault["loc"]) or "the body"
+            return _error("Tokenizer", f"{place}: {fault['msg']}")
         texts = [request.inputs] if isinstance(request.inputs, str) else request.inputs
         refusal = _refusal(texts, truncate=request.truncate)
         if refusal is not None:

@@ -69,10 +69,11 @@ def _read_config(folder: Path, kind: type[Config], *, wrong: str) -> Config:
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read: {error}") from None
     except ValidationError as error:
-        found = "; ".join(
-            f"{'.'.join(map(str, one['loc']))}: {one['msg']} (got {one['input']!r})" for one in error.errors()
+        faults = "; ".join(
+            f"{'.'.join(map(str, other_error['loc']))}: {other_error['msg']} (got {other_error['input']!r})"
+            for other_error in error.errors()
         )
-        raise ConfigurationError(f"{path}: {wrong}: {found}") from None
+        raise ConfigurationError(f"{path}: {wrong}: {faults}") from None
 
 
 class _AnyConfig(BaseModel):
@@ -271,7 +272,7 @@ class PassageRunner:
 
     def __init__(self, model: Any, *, pooling: Pooling) -> None:
         self._request = model.create_infer_request()
-        self._inputs = frozenset(str(each.get_any_name()) for each in model.inputs)
+        self._inputs = frozenset(str(tensor.get_any_name()) for tensor in model.inputs)
         self._output = _output_place(model)
         self._pooling = pooling
 
@@ -285,10 +286,10 @@ class PassageRunner:
             "position_ids": np.arange(tokens.shape[1], dtype=np.int64)[None],
         }
         self._request.infer({name: given[name] for name in self._inputs})
-        found = self._request.get_output_tensor(self._output).data
-        if found.ndim == 2:
-            return found[0].copy()
-        return (found[0].mean(axis=0) if self._pooling == "mean" else found[0][0]).astype(np.float32)
+        vectors = self._request.get_output_tensor(self._output).data
+        if vectors.ndim == 2:
+            return vectors[0].copy()
+        return (vectors[0].mean(axis=0) if self._pooling == "mean" else vectors[0][0]).astype(np.float32)
 
 
 def graph_dimensions(path: Path) -> int:
@@ -301,7 +302,7 @@ def graph_dimensions(path: Path) -> int:
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1][:200]
         raise ConfigurationError(f"{path}: the ONNX graph cannot be read: {reason}") from None
-    names = {str(each.get_any_name()) for each in model.inputs}
+    names = {str(tensor.get_any_name()) for tensor in model.inputs}
     if "input_ids" not in names or not names <= _INPUTS:
         raise ConfigurationError(
             f"{path}: its inputs are {', '.join(sorted(names))}; an encoder with input_ids and at most "
@@ -317,7 +318,7 @@ def graph_dimensions(path: Path) -> int:
 
 def _output_place(model: Any) -> int:
     """Return which output is the vector: one that is pooled, (1, hidden), else the first."""
-    ranks = [each.get_partial_shape().rank for each in model.outputs]
+    ranks = [output.get_partial_shape().rank for output in model.outputs]
     return next((place for place, rank in enumerate(ranks) if rank.is_static and rank.get_length() == 2), 0)
 
 

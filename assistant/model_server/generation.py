@@ -232,9 +232,9 @@ def parse_chat_request(body: bytes) -> ChatRequest:
     try:
         return ChatRequest.model_validate(data)
     except ValidationError as error:
-        found = error.errors(include_input=False, include_url=False)[0]
-        place = ".".join(str(part) for part in found["loc"]) or "the body"
-        raise InvalidRequestError(f"{place}: {found['msg']}") from None
+        fault = error.errors(include_input=False, include_url=False)[0]
+        place = ".".join(str(part) for part in fault["loc"]) or "the body"
+        raise InvalidRequestError(f"{place}: {fault['msg']}") from None
 
 
 # --- the runtime (llama.cpp) ----------------------------------------------------------------------------

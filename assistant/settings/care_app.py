@@ -76,39 +76,42 @@ _MAX_PEM_CHARACTERS = 2600
 
 def load_care_app(path: Path, *, tenant: TenantConfig) -> CareApp:
     """Read the file of one care side. Raises ConfigurationError naming file, key and what is allowed."""
-    found = read_strict(path, CareAppConfig)
-    wrong = _against_tenant(found, tenant)
-    if found.tenant != path.stem:
-        wrong.append(f'tenant = "{found.tenant}" must equal the file\'s name, "{path.stem}"')
+    config = read_strict(path, CareAppConfig)
+    wrong = _against_tenant(config, tenant)
+    if config.tenant != path.stem:
+        wrong.append(f'tenant = "{config.tenant}" must equal the file\'s name, "{path.stem}"')
     if wrong:
         raise ConfigurationError(f"{path}: {'; '.join(wrong)}.")
-    name = found.probe.certificate_authority
-    return CareApp(config=found, certificate_authority=_read_pem(path, name) if name else None)
+    name = config.probe.certificate_authority
+    return CareApp(config=config, certificate_authority=_read_pem(path, name) if name else None)
 
 
-def _against_tenant(found: CareAppConfig, tenant: TenantConfig) -> list[str]:
+def _against_tenant(config: CareAppConfig, tenant: TenantConfig) -> list[str]:
     """Return the contradictions between the two files."""
     if tenant.deployment is None or tenant.edge is None:
         return [f"the tenant {tenant.name} is only served locally"]
     wrong: list[str] = []
     region = tenant.deployment.region
-    if found.deployment.region != region:
+    if config.deployment.region != region:
         wrong.append(f'deployment.region must be that of the tenant, "{region}"')
-    if f".{region}." not in found.link.service_name:
+    if f".{region}." not in config.link.service_name:
         wrong.append(f"link.service_name is of another region than the tenant's, {region}")
-    if found.link.names == "service" and not tenant.edge.service_private_dns:
+    if config.link.names == "service" and not tenant.edge.service_private_dns:
         wrong.append('link.names = "service" needs edge.service_private_dns = true in the tenant file')
-    if tenant.edge.client_certificates and found.probe.client_certificate_parameter is None:
+    if tenant.edge.client_certificates and config.probe.client_certificate_parameter is None:
         wrong.append("probe.client_certificate_parameter is needed: the tenant asks for client certificates")
-    wrong += [f"{each.key}: {each.said}" for each in network_contradictions(found.network, found.deployment)]
-    return wrong + _not_allowed_in(found, tuple(IPv4Network(cidr) for cidr in tenant.edge.consumer_cidrs))
+    wrong += [
+        f"{network_contradiction.key}: {network_contradiction.said}"
+        for network_contradiction in network_contradictions(config.network, config.deployment)
+    ]
+    return wrong + _not_allowed_in(config, tuple(IPv4Network(cidr) for cidr in tenant.edge.consumer_cidrs))
 
 
-def _not_allowed_in(found: CareAppConfig, allowed: tuple[IPv4Network, ...]) -> list[str]:
+def _not_allowed_in(config: CareAppConfig, allowed: tuple[IPv4Network, ...]) -> list[str]:
     """Return an error for each client block that the tenant's NLB would refuse: it sees the client's
     address."""
-    asked = {f"link.client_cidrs {cidr}": IPv4Network(cidr) for cidr in found.link.client_cidrs}
-    probed_from = found.network.vpc.cidr if found.network.vpc else found.network.cidr
+    asked = {f"link.client_cidrs {cidr}": IPv4Network(cidr) for cidr in config.link.client_cidrs}
+    probed_from = config.network.vpc.cidr if config.network.vpc else config.network.cidr
     asked[f"network {probed_from}, where the probe stands,"] = IPv4Network(probed_from)
     return [
         f"{name} must lie within the tenant's edge.consumer_cidrs ({', '.join(map(str, allowed))})"

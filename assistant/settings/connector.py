@@ -226,7 +226,7 @@ class Operation(StrictModel):
 
     def _wrong(self) -> Iterator[str]:
         yield from _doubled(parameters=self.parameters, results=self.results)
-        names = {each.name: each for each in self.parameters}
+        names = {parameter.name: parameter for parameter in self.parameters}
         for placeholder in self.placeholders:
             if placeholder not in names or not names[placeholder].required:
                 yield f"path has {{{placeholder}}}, which is no required parameter"
@@ -322,15 +322,15 @@ class Connector(StrictModel):
 
     def operation(self, name: str) -> Operation:
         """Return an operation by name. Raises KeyError."""
-        found = {each.name: each for each in self.operations}
-        return found[name]
+        by_name = {operation.name: operation for operation in self.operations}
+        return by_name[name]
 
     def _wrong(self, element: ConnectorElement) -> Iterator[str]:
-        names = [each.name for each in self.operations]
+        names = [operation.name for operation in self.operations]
         if element.operation not in names:
             yield f'operation = "{element.operation}" is none of {", ".join(names)}'
             return
-        results = {each.name: each for each in self.operation(element.operation).results}
+        results = {result.name: result for result in self.operation(element.operation).results}
         for name in (*element.fields, element.row_title, element.link):
             if name is not None and name not in results:
                 yield f'"{name}" is no result of {element.operation}; its results: {", ".join(results)}'
@@ -424,16 +424,16 @@ def _undecided(operation: Operation) -> Iterator[str]:
 
     An id that only the question names proves nothing: a result that must equal it repeats the agent's words.
     """
-    vouched = {each.name for each in operation.parameters if each.context is not None}
-    if not any(each.required for each in operation.parameters if each.name in vouched):
+    vouched = {parameter.name for parameter in operation.parameters if parameter.context is not None}
+    if not any(parameter.required for parameter in operation.parameters if parameter.name in vouched):
         yield 'none of its required parameters has context = "…". Add it'
-    proofs = [each for each in operation.results if each.same_as_context or each.same_as in vouched]
+    proofs = [result for result in operation.results if result.same_as_context or result.same_as in vouched]
     for said in _unproven(operation, proofs):
         yield (
             f"the context does not decide it: {said}. Here a same_as counts where its parameter has "
             'context = "…", and a same_as_context always'
         )
-    compared = {each.same_as for each in operation.results if each.required}
+    compared = {result.same_as for result in operation.results if result.required}
     for parameter in operation.parameters:
         if parameter.name not in vouched and parameter.name not in compared:
             yield (
@@ -496,17 +496,17 @@ class OpenApiFile:
         operation_id = operation.get("operation_id")
         if not isinstance(operation_id, str):
             return operation
-        path, found = self._get(operation_id)
+        path, described = self._get(operation_id)
         where = f"{connector}: operation {operation_id}"
-        said = self._parameters(path, found)
-        schema = self._response(found, operation_id)
+        parameters = self._parameters(path, described)
+        schema = self._response(described, operation_id)
         return {
             "path": path,
             **operation,
             "parameters": [
-                {**said[name], **each}
-                if (name := each.get("name")) in said
-                else _refuse_parameter(each, said, where)
+                {**parameters[name], **each}
+                if (name := each.get("name")) in parameters
+                else _refuse_parameter(each, parameters, where)
                 for each in operation.get("parameters", [])
             ],
             "results": [self._result(each, schema, where) for each in operation.get("results", [])],
@@ -517,10 +517,10 @@ class OpenApiFile:
 
         Raises ConfigurationError.
         """
-        path, found = self._get(operation_id)
+        path, described = self._get(operation_id)
         parameters = [
             {"name": name, **facts, "words": name.replace("_", " ")}
-            for name, facts in self._parameters(path, found).items()
+            for name, facts in self._parameters(path, described).items()
         ]
         results = [
             {
@@ -529,7 +529,7 @@ class OpenApiFile:
                 **facts,
                 "label": _name_of(steps).replace("_", " "),
             }
-            for steps, facts in self._leaves(self._response(found, operation_id), (), True, 0)
+            for steps, facts in self._leaves(self._response(described, operation_id), (), True, 0)
         ]
         return {
             "operation_id": operation_id,
@@ -561,7 +561,7 @@ class OpenApiFile:
         raise ConfigurationError(f"{self._path}: no operation {operation_id}; GET operations: {known}.")
 
     def _parameters(self, path: str, operation: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-        found: dict[str, dict[str, Any]] = {}
+        parameters: dict[str, dict[str, Any]] = {}
         for each in operation["parameters"]:
             parameter = self._resolved(each)
             name, schema = str(parameter.get("name")), self._schema(parameter.get("schema", {}))
@@ -573,8 +573,8 @@ class OpenApiFile:
                 facts["type"] = "date"
             if isinstance(pattern := schema.get("pattern"), str):
                 facts["pattern"] = pattern.removeprefix("^").removesuffix("$")
-            found[name] = facts
-        return found
+            parameters[name] = facts
+        return parameters
 
     def _response(self, operation: Mapping[str, Any], operation_id: str) -> Mapping[str, Any]:
         responses = cast("dict[str, Any]", operation.get("responses", {}))
@@ -602,10 +602,10 @@ class OpenApiFile:
             required = required and step in at.get("required", ()) and not inner["nullable"]
             at = inner
         facts = {**self._facts(at), "required": required}
-        given, said = result.get("type"), str(facts["type"])
-        if given is not None and given not in _ALSO.get(said, (said,)):
+        given, types = result.get("type"), str(facts["type"])
+        if given is not None and given not in _ALSO.get(types, (types,)):
             raise ConfigurationError(
-                f'{where}: result {".".join(steps)}: type = "{given}", and {self._path} says {said}.'
+                f'{where}: result {".".join(steps)}: type = "{given}", and {self._path} says {types}.'
             )
         return {**facts, **result}
 
@@ -658,11 +658,11 @@ class OpenApiFile:
         for _ in range(_DEEPEST):
             if not isinstance(value, dict):
                 return {"nullable": nullable}
-            found = _without_null(cast("dict[str, Any]", value))
+            resolved = _without_null(cast("dict[str, Any]", value))
             nullable = nullable or _at(value, "nullable") is True or _allows_null(value)
-            reference = found.get("$ref")
+            reference = resolved.get("$ref")
             if reference is None:
-                return {**found, "nullable": nullable}
+                return {**resolved, "nullable": nullable}
             value = self._referred(reference)
         raise ConfigurationError(f"{self._path}: references go round in a circle.")
 
@@ -713,10 +713,10 @@ def _allows_null(schema: Any) -> bool:
 
 
 def _type_of(schema: Mapping[str, Any]) -> str:
-    found = schema.get("type")
-    if isinstance(found, list):
-        found = next((one for one in cast("list[Any]", found) if one != "null"), None)
-    return str(found) if found is not None else "object"
+    json_type = schema.get("type")
+    if isinstance(json_type, list):
+        json_type = next((one for one in cast("list[Any]", json_type) if one != "null"), None)
+    return str(json_type) if json_type is not None else "object"
 
 
 def _at(value: Any, key: str) -> Any:
@@ -725,5 +725,7 @@ def _at(value: Any, key: str) -> Any:
 
 def _name_of(steps: tuple[str, ...]) -> str:
     words = "_".join(step for step in steps if step != "*")
-    spelled = "".join(f"_{one.lower()}" if one.isupper() else one for one in words)
-    return "".join(one if one.isalnum() else "_" for one in spelled).strip("_")[:40] or "value"
+    spelled = "".join(f"_{word.lower()}" if word.isupper() else word for word in words)
+    return (
+        "".join(character if character.isalnum() else "_" for character in spelled).strip("_")[:40] or "value"
+    )

@@ -98,8 +98,8 @@ CASES, RELEASES = "case", "ranker_release"
 def desk_partitions(kind: str) -> tuple[str, ...]:
     """Return patterns of the partitions of the desk's table that a role needs for items of one kind, as IAM
     takes them (``dynamodb:LeadingKeys``)."""
-    own = (f"item#{kind}#*", f"newest#{kind}")
-    return own if kind == CASES else (*own, "version")
+    patterns = (f"item#{kind}#*", f"newest#{kind}")
+    return patterns if kind == CASES else (*patterns, "version")
 
 
 # --- metrics of the service's tasks -----------------------------------------------------------------------

@@ -407,12 +407,12 @@ def _in_sections(file: BaseModel, names: Sequence[str]) -> Iterator[Contradictio
     for name in names:
         for place, value in _texts(data.get(name), (name,)):
             for sample in _SAMPLES:
-                if found := sample.pattern.search(value):
+                if match := sample.pattern.search(value):
                     key = ".".join(str(part) for part in place if not isinstance(part, int))
                     instead = _INSTEAD.get(key, "what your company has")
                     yield Contradiction(
                         place,
-                        f'"{value}" is a placeholder ("{found[0].strip("./@-:")}" is {sample.what}). '
+                        f'"{value}" is a placeholder ("{match[0].strip("./@-:")}" is {sample.what}). '
                         f"Write {instead}.",
                     )
                     break

@@ -297,10 +297,10 @@ def choose_packaged(models_dir: Path, tenant: str) -> None:
 
 
 def _resolved(models_dir: Path, tenant: str, choice: _Choice) -> TenantModels:
-    found: dict[str, AddedModel | Literal["packaged"]] = {}
+    models: dict[str, AddedModel | Literal["packaged"]] = {}
     for task, name in choice.model_dump(exclude_none=True).items():
         if name == PACKAGED_NAME and task == "beside":
-            found[task] = "packaged"
+            models[task] = "packaged"
             continue
         if not (models_dir / name / MANIFEST_FILE).is_file():
             raise ConfigurationError(
@@ -308,9 +308,9 @@ def _resolved(models_dir: Path, tenant: str, choice: _Choice) -> TenantModels:
                 f"(assistant models add PATH --tenant {tenant}), or go back to the packaged models: "
                 f"assistant models use --packaged --tenant {tenant}"
             )
-        model = found[task] = read_added_model(models_dir / name)
+        model = models[task] = read_added_model(models_dir / name)
         _refuse_unmeasured(model, tenant)
-    return TenantModels.model_validate(found)
+    return TenantModels.model_validate(models)
 
 
 def _refuse_unmeasured(model: AddedModel, tenant: str) -> None:

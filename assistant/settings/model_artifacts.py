@@ -470,15 +470,15 @@ def check_llm_fit(manifest: LlmManifest, instance: Instance) -> None:
             f"are {_DEVICE_SHARE * available / _GB:.1f} GB. Fewer streams (batch_size), shorter ones "
             "(sequence_length), more cores (tensor_parallel), or another instance."
         )
-    said = f"weights {manifest.weights_bytes / _GIB:.1f} GiB"
-    _check_host(manifest.name, instance, needed=manifest.weights_bytes, said=said, small=False)
+    parts = f"weights {manifest.weights_bytes / _GIB:.1f} GiB"
+    _check_host(manifest.name, instance, needed=manifest.weights_bytes, said=parts, small=False)
 
 
 def check_embedding_fit(manifest: EmbeddingManifest, instance: Instance) -> None:
     """Raises ConfigurationError with the sum unless the model fits the instance."""
     _check_accelerator(manifest, instance)
-    said = f"weights {manifest.weights_bytes / _GIB:.1f} GiB"
-    _check_host(manifest.name, instance, needed=manifest.weights_bytes, said=said, small=True)
+    parts = f"weights {manifest.weights_bytes / _GIB:.1f} GiB"
+    _check_host(manifest.name, instance, needed=manifest.weights_bytes, said=parts, small=True)
 
 
 def _check_accelerator(manifest: LlmManifest | EmbeddingManifest, instance: Instance) -> None:

@@ -552,6 +552,6 @@ def load_tenants(folder: Path, *, only: Collection[str] = ()) -> TenantFiles:
         except ConfigurationError as error:
             refused[path.stem] = error
     if not tenants:
-        said = "\n".join(error.message for error in refused.values())
-        raise ConfigurationError(said or f"{folder}: no tenant file (*.toml) in this folder.")
+        messages = "\n".join(error.message for error in refused.values())
+        raise ConfigurationError(messages or f"{folder}: no tenant file (*.toml) in this folder.")
     return TenantFiles(folder, tenants, refused)

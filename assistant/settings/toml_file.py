@@ -86,14 +86,14 @@ def _explain(item: Mapping[str, Any], *, kind: type[BaseModel], text: str) -> st
     if item["type"] == "missing":
         return f"{where}{key} is needed"
     if item["type"] == "value_error":  # a check of ours, which names what is wrong
-        said = item["msg"].removeprefix(_OUR_CHECK)
-        return f"{where}{key}: {said}" if key else f"{where}{said}"
+        message = item["msg"].removeprefix(_OUR_CHECK)
+        return f"{where}{key}: {message}" if key else f"{where}{message}"
     return f"{where}{key or 'the file'}: {item['msg']} (got {_shortened(item['input'])})"
 
 
 def _shortened(value: object) -> str:
-    said = repr(value)
-    return said if len(said) <= _LONGEST_VALUE else f"{said[:_LONGEST_VALUE]}…"
+    shown = repr(value)
+    return shown if len(shown) <= _LONGEST_VALUE else f"{shown[:_LONGEST_VALUE]}…"
 
 
 def _section(kind: type[BaseModel], place: Sequence[str | int]) -> type[BaseModel]:
@@ -120,7 +120,7 @@ def line_of(text: str, place: Sequence[str | int]) -> int | None:
 
 def lines_of_keys(text: str) -> dict[tuple[str | int, ...], int]:
     """Return the first line of each section and key, by its path."""
-    found: dict[tuple[str | int, ...], int] = {}
+    lines: dict[tuple[str | int, ...], int] = {}
     section: tuple[str | int, ...] = ()
     tables: dict[tuple[str | int, ...], int] = {}
     """Number of the last table of each list of tables, by the list's path."""
@@ -134,11 +134,11 @@ def lines_of_keys(text: str) -> dict[tuple[str | int, ...], int]:
                     tables[section] = tables.get(section, -1) + 1
                 if section in tables:
                     section = (*section, tables[section])
-            found.setdefault(section, number)
+            lines.setdefault(section, number)
         elif assigned := re.match(r"\s*([\w.\"'-]+)\s*=", line):
             parts = tuple(part.strip("\"'") for part in assigned[1].split("."))
-            found.setdefault((*section, *parts), number)
-    return found
+            lines.setdefault((*section, *parts), number)
+    return lines
 
 
 Place = Sequence[str | int]
@@ -152,9 +152,9 @@ def with_values(text: str, values: Mapping[tuple[str | int, ...], str | Sequence
     """
     for place, value in values.items():
         text = _with_value(text, place, json.dumps(value, ensure_ascii=False))
-    found = tomllib.loads(text)
+    document = tomllib.loads(text)
     for place, value in values.items():
-        if _at(found, place) != value:
+        if _at(document, place) != value:
             raise ConfigurationError(f"{_key(place)} cannot be edited automatically; write it by hand.")
     return text
 
@@ -218,8 +218,8 @@ def _with_value(text: str, place: tuple[str | int, ...], value: str) -> str:
 
 
 def _assignment(line: str) -> tuple[str, str]:
-    found = re.match(r"\s*[\w.\"'-]+\s*=\s*", line)
-    begin = found[0] if found else ""
+    match = re.match(r"\s*[\w.\"'-]+\s*=\s*", line)
+    begin = match[0] if match else ""
     return begin, line[len(begin) :]
 
 

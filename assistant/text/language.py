@@ -123,7 +123,7 @@ def longest_names(
     while at < len(words):
         sizes = range(min(longest, len(words) - at), 0, -1)
         candidates = (" ".join(words[at : at + size]) for size in sizes)
-        name = next((one for one in candidates if one in names), None)
+        name = next((candidate for candidate in candidates if candidate in names), None)
         if name is None:
             at += 1
             continue
@@ -331,10 +331,10 @@ class Quantities:
     def joined(parts: Sequence[Quantities]) -> Quantities:
         """Return those of several texts."""
         return Quantities(
-            values=frozenset[str]().union(*(one.values for one in parts)),
-            measures=frozenset[tuple[str, str]]().union(*(one.measures for one in parts)),
-            bare=frozenset[str]().union(*(one.bare for one in parts)),
-            codes=frozenset[str]().union(*(one.codes for one in parts)),
+            values=frozenset[str]().union(*(part.values for part in parts)),
+            measures=frozenset[tuple[str, str]]().union(*(part.measures for part in parts)),
+            bare=frozenset[str]().union(*(part.bare for part in parts)),
+            codes=frozenset[str]().union(*(part.codes for part in parts)),
         )
 
 

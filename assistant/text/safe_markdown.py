@@ -338,14 +338,14 @@ class _Cleaning:
             return
         kept = iter([*sorted(self._kept), (len(text) + 1, len(text) + 1)])
         kept_start, kept_end = next(kept)
-        while found := _ADDRESS.search(text, at):
-            start, end = found.span()
+        while match := _ADDRESS.search(text, at):
+            start, end = match.span()
             while kept_end <= start:
                 kept_start, kept_end = next(kept)
             if start >= kept_start:
                 at = kept_end
                 continue
-            if found.lastgroup == "host":
+            if match.lastgroup == "host":
                 edit, at = self._host(start, end), start + 1
             else:
                 edit, at = self._address(start, end), self._end(end)

@@ -51,22 +51,22 @@ class Values:
         folded = fold(text)
         words = frozenset(WORD.findall(folded))
         moments, rest = _moments(folded, stored=True)
-        found = quantities(rest)
+        numbers = quantities(rest)
         counted = _TIMES.sub(lambda match: "2 times" if match[1] else "1 time", _ONE.sub("1 ", rest))
-        amounts = frozenset(map(_amount, found.measures | quantities(counted).measures))
+        amounts = frozenset(map(_amount, numbers.measures | quantities(counted).measures))
         stems = frozenset(map(language.stem, words))
-        return cls(language, words, stems, frozenset(moments), found, amounts)
+        return cls(language, words, stems, frozenset(moments), numbers, amounts)
 
     @classmethod
     def joined(cls, parts: Sequence[Values]) -> Values:
         """Return the values of several texts, at least one."""
         return Values(
             parts[0].language,
-            frozenset[str]().union(*(one.words for one in parts)),
-            frozenset[str]().union(*(one.stems for one in parts)),
-            frozenset[str]().union(*(one.moments for one in parts)),
-            Quantities.joined([one.quantities for one in parts]),
-            frozenset[tuple[str, float]]().union(*(one.amounts for one in parts)),
+            frozenset[str]().union(*(part.words for part in parts)),
+            frozenset[str]().union(*(part.stems for part in parts)),
+            frozenset[str]().union(*(part.moments for part in parts)),
+            Quantities.joined([part.quantities for part in parts]),
+            frozenset[tuple[str, float]]().union(*(part.amounts for part in parts)),
         )
 
     def missing(self, sentence: str, *, spelled: bool) -> tuple[str, ...]:
@@ -124,24 +124,24 @@ def _moments(folded: str, *, stored: bool) -> tuple[list[str], str]:
     ``stored``: of a document. Its dates of two numbers are read with the month first and with the day first,
     and the text keeps its times: an answer may say "8 to 5 p.m." of "8 a.m. to 5 p.m.".
     """
-    found: list[str] = []
+    moments: list[str] = []
 
     def date(match: re.Match[str]) -> str:
         month, day = (int(_MONTHS.get(match[part], match[part])) for part in ("month", "day"))
         if month > 12 or (stored and day <= 12 and match["month"].isdecimal()):
-            found.append(f"{day}/{month}")
+            moments.append(f"{day}/{month}")
         if month <= 12:
-            found.append(f"{month}/{day}")
+            moments.append(f"{month}/{day}")
         return " "
 
     def time(match: re.Match[str]) -> str:
-        found.extend(_times(match))
+        moments.extend(_times(match))
         return match[0] if stored else " "
 
     def phone(match: re.Match[str]) -> str:
-        found.append("-".join(match.groups()))
+        moments.append("-".join(match.groups()))
         return " "
 
     for pattern in _DATES:
         folded = pattern.sub(date, folded)
-    return found, _TIME.sub(time, _PHONE.sub(phone, folded))
+    return moments, _TIME.sub(time, _PHONE.sub(phone, folded))

@@ -81,7 +81,7 @@ class ProtectedSet(PublicModel):
     questions: tuple[ProtectedQuestion, ...]
 
     def half(self, split: Split) -> tuple[ProtectedQuestion, ...]:
-        return tuple(one for one in self.questions if one.split == split)
+        return tuple(question for question in self.questions if question.split == split)
 
 
 def protected_question(observed: Observed, result: QuestionResult) -> ProtectedQuestion | None:
@@ -97,15 +97,15 @@ def protected_question(observed: Observed, result: QuestionResult) -> ProtectedQ
         right=tuple(sorted({*question.documents, *judged})),
         candidates=tuple(
             ObservedCandidate(
-                document_id=one.document_id,
-                score=round(one.score, 6),
+                document_id=candidate.document_id,
+                score=round(candidate.score, 6),
                 features={
                     name: round(value, 6)
-                    for name, value in one.features.items()
+                    for name, value in candidate.features.items()
                     if name in INDEX_FEATURES or name == "index"
                 },
             )
-            for one in evidence[0].ranked
+            for candidate in evidence[0].ranked
         ),
     )
 
@@ -114,16 +114,18 @@ def read_protected(path: Path, *, tenant: str) -> ProtectedSet:
     """Read a file of protected questions. Raises ConfigurationError."""
     advice = "Write it anew: assistant learn questions."
     try:
-        found = ProtectedSet.model_validate_json(path.read_bytes())
+        protected = ProtectedSet.model_validate_json(path.read_bytes())
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read: {error.strerror}. {advice}") from None
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
         raise ConfigurationError(f"{path}: {key}: {first['msg']}. {advice}") from None
-    if found.tenant != tenant:
-        raise ConfigurationError(f"{path}: its questions are of the tenant {found.tenant}, not of {tenant}.")
-    return found
+    if protected.tenant != tenant:
+        raise ConfigurationError(
+            f"{path}: its questions are of the tenant {protected.tenant}, not of {tenant}."
+        )
+    return protected
 
 
 # Ranking again
@@ -137,7 +139,10 @@ class Replay:
         self._questions = [
             (
                 question,
-                standardised({one.document_id: one.features for one in question.candidates}, INDEX_FEATURES),
+                standardised(
+                    {candidate.document_id: candidate.features for candidate in question.candidates},
+                    INDEX_FEATURES,
+                ),
             )
             for question in questions
         ]
@@ -152,11 +157,11 @@ class Replay:
         reranks, places = shipped_weights("reranker").features["index"], list[int]()
         for question, standard in self._questions:
             scores = dict[str, float]()
-            for one in question.candidates:
-                name, values = one.document_id, standard[one.document_id]
+            for candidate in question.candidates:
+                name, values = candidate.document_id, standard[candidate.document_id]
                 change = weights.score(values) - self._before.score(values)
                 change += weights.documents.get(name, 0.0) - self._before.documents.get(name, 0.0)
-                scores[name] = one.score + (reranks if "index" in one.features else 1.0) * change
+                scores[name] = candidate.score + (reranks if "index" in candidate.features else 1.0) * change
             ranked = sorted(scores, key=lambda name: (-scores[name], name))
             right = [place for place, name in enumerate(ranked) if name in question.right]
             places.append(min(right, default=len(ranked)))

@@ -380,12 +380,12 @@ def behaviour_of(signals: Signals, chance: Floats) -> Behaviour:
     def differences(units: Numbers) -> Floats:
         """Return P(accepted | right) less P(accepted | wrong) by unit."""
         pooled = _rates(right[rated & counted], good[rated & counted])
-        found = np.full(int(units.max(initial=-1)) + 1, pooled.difference)
+        differences_found = np.full(int(units.max(initial=-1)) + 1, pooled.difference)
         for unit in np.unique(units[rated & counted]):
-            own = rated & counted & (units == unit)
+            of_unit = rated & counted & (units == unit)
             strength = (_AGENT_STRENGTH, pooled.right, pooled.wrong)
-            found[unit] = _rates(right[own], good[own], strength).difference
-        return found
+            differences_found[unit] = _rates(right[of_unit], good[of_unit], strength).difference
+        return differences_found
 
     while True:
         by_unit = (

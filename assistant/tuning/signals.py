@@ -171,10 +171,10 @@ class SignalCollector:
         else:
             documents = np.full(MOST_CANDIDATES, -1, np.int32)
             documents[: len(shown)] = [
-                self._names.setdefault(one.document_id, len(self._names)) for one in shown
+                self._names.setdefault(candidate.document_id, len(self._names)) for candidate in shown
             ]
             values = np.full((MOST_CANDIDATES, 3 + len(INDEX_FEATURES)), np.nan, np.float32)
-            values[: len(shown)] = [_values(one) for one in shown]
+            values[: len(shown)] = [_values(candidate) for candidate in shown]
             return _Answer(
                 documents=documents,
                 values=values,
@@ -219,11 +219,11 @@ class SignalCollector:
         """Return what counts. The same events in any order and the same seed give the same arrays."""
         left_out = Counter(self._left_out)
         kept = self._within(caps, seed, left_out)
-        documents = np.array([one.documents for one in kept], np.int64).reshape(-1, MOST_CANDIDATES)
-        values = np.array([one.values for one in kept], np.float64).reshape(
+        documents = np.array([row.documents for row in kept], np.int64).reshape(-1, MOST_CANDIDATES)
+        values = np.array([row.values for row in kept], np.float64).reshape(
             -1, MOST_CANDIDATES, 3 + len(INDEX_FEATURES)
         )
-        agents = np.array([one.agent for one in kept], np.int64)
+        agents = np.array([row.agent for row in kept], np.int64)
         return Signals(
             names=tuple(self._names),
             documents=documents,
@@ -231,17 +231,17 @@ class SignalCollector:
             stage=values[:, :, 1],
             features=values[:, :, 3:],
             listed=values[:, :, 2] == 1.0,
-            quoted=np.array([one.quoted for one in kept], np.int64),
-            channel=np.array([one.channel for one in kept], np.int64),
-            judged_good=np.array([one.good for one in kept], bool),
-            opened=_flags([one.opened for one in kept]),
-            wrong=_flags([one.wrong for one in kept]),
-            found_next=_flags([self._found_next(one) for one in kept]),
+            quoted=np.array([row.quoted for row in kept], np.int64),
+            channel=np.array([row.channel for row in kept], np.int64),
+            judged_good=np.array([row.good for row in kept], bool),
+            opened=_flags([row.opened for row in kept]),
+            wrong=_flags([row.wrong for row in kept]),
+            found_next=_flags([self._found_next(row) for row in kept]),
             agents=agents,
-            shifts=np.unique([f"{one.agent} {one.day}" for one in kept], return_inverse=True)[1],
-            questions=np.unique([one.question for one in kept], return_inverse=True)[1],
-            weights=_weights(agents, np.array([one.propensity for one in kept]), share=caps.agent_share),
-            served=np.array([one.served for one in kept], np.int64),
+            shifts=np.unique([f"{row.agent} {row.day}" for row in kept], return_inverse=True)[1],
+            questions=np.unique([row.question for row in kept], return_inverse=True)[1],
+            weights=_weights(agents, np.array([row.propensity for row in kept]), share=caps.agent_share),
+            served=np.array([row.served for row in kept], np.int64),
             rankers=self._rankers,
             agent_names=tuple(self._agents),
             left_out=dict(sorted(left_out.items())),
@@ -303,9 +303,9 @@ def _values(shown: ShownDocument) -> list[float]:
 def _fingerprint(shown: Sequence[ShownDocument]) -> int:
     """Return what the same question asked again has in common: its candidates and their raw features."""
     hashed = blake2b(digest_size=7)
-    for one in sorted(shown, key=lambda one: one.document_id):
-        features = [one.features.get(name) for name in INDEX_FEATURES]
-        hashed.update(f"{one.document_id}{features}".encode())
+    for candidate in sorted(shown, key=lambda one: one.document_id):
+        features = [candidate.features.get(name) for name in INDEX_FEATURES]
+        hashed.update(f"{candidate.document_id}{features}".encode())
     return int.from_bytes(hashed.digest())
 
 

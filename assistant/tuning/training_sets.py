@@ -122,19 +122,19 @@ async def build_sets(
     left_out: Counter[str] = Counter()
     replaced: Counter[str] = Counter()
     drafts = _drafts(events, texts, approved, left_out)
-    drafts = [_without_patients_data(one, patients_data, replaced) for one in drafts]
+    drafts = [_without_patients_data(draft, patients_data, replaced) for draft in drafts]
     agreed = _agreeing(drafts, left_out)
     unlike = _without_duplicates(agreed, left_out)
     whole: list[Example] = []
-    for one in unlike:
-        messages = await prompt_of(one.answer_id, one.question)
+    for pair in unlike:
+        messages = await prompt_of(pair.answer_id, pair.question)
         if messages is None:
             left_out["its document or record is gone"] += 1
             continue
-        if not one.document_id or _says_more(one.chosen, messages):
+        if not pair.document_id or _says_more(pair.chosen, messages):
             left_out["its sources do not hold what it says"] += 1
             continue
-        whole.append(replace(one, prompt=messages, rejected=_rejected(one)))
+        whole.append(replace(pair, prompt=messages, rejected=_rejected(pair)))
     return Sets(_split(whole, left_out), len(events), left_out, replaced)
 
 
@@ -183,8 +183,12 @@ def _drafts(
     for event in sorted(events, key=lambda one: (one.at, one.event_id)):
         if event.kind in _MARKS:
             of_answer[event.answer_id].append(event)
-    live = {one.from_answer: one for one in approved if one.state is ItemState.LIVE and one.from_answer}
-    found: list[Example] = []
+    live = {
+        approved_answer.from_answer: approved_answer
+        for approved_answer in approved
+        if approved_answer.state is ItemState.LIVE and approved_answer.from_answer
+    }
+    examples: list[Example] = []
     for answer_id, marks in of_answer.items():
         readable = [(mark, texts[mark.text_id]) for mark in marks if mark.text_id and mark.text_id in texts]
         if not readable:
@@ -196,8 +200,8 @@ def _drafts(
             continue
         origin, text, rests_on = chosen
         last = marks[-1]
-        quoted = [one.document_id for one in last.documents if one.is_quoted]
-        found.append(
+        quoted = [document.document_id for document in last.documents if document.is_quoted]
+        examples.append(
             Example(
                 answer_id=answer_id,
                 document_id=quoted[0] if quoted else "",
@@ -208,10 +212,10 @@ def _drafts(
                 rejected=readable[-1][1].shown.strip() or None,
                 origin=origin,
                 agreement=1.0,
-                events=tuple(one.event_id for one in rests_on),
+                events=tuple(rest.event_id for rest in rests_on),
             )
         )
-    return found
+    return examples
 
 
 def _chosen(
@@ -268,7 +272,7 @@ def _rejected(example: Example) -> str | None:
 
 def _agreeing(examples: Sequence[Example], left_out: Counter[str]) -> list[Example]:
     """Return the examples whose document most marks on near-identical questions agree on."""
-    alike = families([one.question for one in examples])
+    alike = families([example.question for example in examples])
     documents: dict[int, Counter[str]] = defaultdict(Counter)
     for family, one in zip(alike, examples, strict=True):
         documents[family][one.document_id] += len(one.events)
@@ -287,7 +291,7 @@ def _agreeing(examples: Sequence[Example], left_out: Counter[str]) -> list[Examp
 
 def _without_duplicates(examples: Sequence[Example], left_out: Counter[str]) -> list[Example]:
     """Return one example of each group of near-duplicates: the strongest, of these the latest."""
-    alike = families([f"{one.question}\n{one.chosen}" for one in examples])
+    alike = families([f"{example.question}\n{example.chosen}" for example in examples])
     order = list(Origin)
     best: dict[int, int] = {}
     for at, (family, one) in enumerate(zip(alike, examples, strict=True)):
@@ -303,9 +307,9 @@ def _split(examples: Sequence[Example], left_out: Counter[str]) -> Mapping[Split
     validating one, and no question in train is a near-duplicate of one in test."""
     if not examples:
         return dict.fromkeys(SPLITS, ())
-    first, last = min(one.at for one in examples), max(one.at for one in examples)
+    first, last = min(example.at for example in examples), max(example.at for example in examples)
     cut = last - (last - first) * NEWEST_SHARE
-    alike = families([one.question for one in examples])
+    alike = families([example.question for example in examples])
     tested = {family for family, one in zip(alike, examples, strict=True) if _is_tested(one.document_id)}
     split: dict[Split, list[Example]] = {name: [] for name in SPLITS}
     for family, one in zip(alike, examples, strict=True):
@@ -359,7 +363,7 @@ def families(texts: Sequence[str]) -> list[int]:
         triples = _triples(text)
         joined = {family[other] for other in index.of(triples)}
         first = min(joined, default=at)
-        family = [first if one in joined else one for one in family] if len(joined) > 1 else family
+        family = [first if member in joined else member for member in family] if len(joined) > 1 else family
         family.append(first)
         index.add(triples)
     return family
@@ -407,9 +411,9 @@ def export_of_sets(sets: Sets, *, tenant: TenantConfig, window: tuple[datetime, 
         preferences = [row for row in map(preference_row, examples) if row is not None]
         content[f"sft.{split}.jsonl"] = as_lines(map(supervised_row, examples))
         content[f"preference.{split}.jsonl"] = as_lines(preferences)
-        documents = {one.document_id for one in examples}
+        documents = {example.document_id for example in examples}
         rows.append((split, str(len(examples)), str(len(preferences)), str(len(documents))))
-    every = [one for examples in sets.examples.values() for one in examples]
+    every = [example for examples in sets.examples.values() for example in examples]
     return Export(
         tenant=tenant.name,
         template="training_sets",
@@ -423,7 +427,7 @@ def export_of_sets(sets: Sets, *, tenant: TenantConfig, window: tuple[datetime, 
             "since": f"{window[0]:%Y-%m-%d}",
             "until": f"{window[1]:%Y-%m-%d}",
             "purpose": tenant.feedback.purpose.rstrip(".") or "not stated in the tenant file",
-            "origins": counts_told(Counter(one.origin.value for one in every)),
+            "origins": counts_told(Counter(question.origin.value for question in every)),
             "replaced": counts_told(sets.replaced),
             "prompt_id": WRITER.prompt,
             "least_agreement": f"{LEAST_AGREEMENT:.0%}",
@@ -574,8 +578,8 @@ def build_pairs(
     ordered = sorted(documents, key=lambda one: one.card.document_id)
     held_out = _held_out(ordered, protected, hold_out)
     left_out: Counter[str] = Counter({"documents held out": len(held_out)})
-    kept = [one for one in ordered if one.card.document_id not in held_out]
-    known = {one.card.document_id for one in ordered}
+    kept = [hit for hit in ordered if hit.card.document_id not in held_out]
+    known = {hit.card.document_id for hit in ordered}
     stems = [language.content_stems(text) for text in _protected_texts(ordered, protected, held_out)]
     guarded = Alike(ALIKE_FROM, dict.fromkeys(stems))
     splits: dict[PairSplit, list[Pair]] = {name: [] for name in PAIR_SPLITS}
@@ -591,7 +595,7 @@ def build_pairs(
         else:
             seen.add((pair.anchor.casefold(), pair.positives[0]))
             splits[_pair_split(pair.document_id)].append(pair)
-    passages = [passage for one in kept for passage in one.passages]
+    passages = [passage for row in kept for passage in row.passages]
     return PairSets(splits, passages, hold_out, frozenset(held_out), left_out)
 
 
@@ -601,7 +605,7 @@ def build_pairs(
 def _held_out(
     documents: Sequence[StoredDocument], protected: Sequence[EvaluationQuestion], hold_out: HoldOut
 ) -> set[str]:
-    names = {one.card.document_id for one in documents}
+    names = {document.card.document_id for document in documents}
     if hold_out == "half":
         return {name for name in names if split_of(name) == "held_out"}
     return names & {name for question in protected for name in question.documents}
@@ -690,8 +694,12 @@ def export_of_pairs(sets: PairSets, *, tenant: str, index_version: str, question
             f"are needed. {len(sets.held_out)} documents are held out; --hold-out half takes half of them."
         )
     passages = (
-        {"passage_id": one.passage_id, "document_id": one.document_id, "text": one.embedding_input}
-        for one in sets.passages
+        {
+            "passage_id": passage.passage_id,
+            "document_id": passage.document_id,
+            "text": passage.embedding_input,
+        }
+        for passage in sets.passages
     )
     about = {"index_version": index_version, "questions_sha256": questions_sha256}
     return Export(
@@ -708,8 +716,8 @@ def export_of_pairs(sets: PairSets, *, tenant: str, index_version: str, question
             (
                 name,
                 str(len(pairs)),
-                str(len({one.document_id for one in pairs})),
-                counts_told(Counter(one.kind for one in pairs)),
+                str(len({pair.document_id for pair in pairs})),
+                counts_told(Counter(pair.kind for pair in pairs)),
             )
             for name, pairs in sets.pairs.items()
         ],

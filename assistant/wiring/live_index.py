@@ -114,11 +114,11 @@ class LiveTenant:
                 live = await (await stores.versions()).live()
         except (DependencyError, TimeoutError):
             return cls(stores, serve, await serve(stores, False), None)
-        found = await stores.of_version(live)
-        if found is None:
+        stores_of_live = await stores.of_version(live)
+        if stores_of_live is None:
             problem = _unknown_model(live)
             return cls(stores, serve, await serve(stores, False), None, problem)
-        return cls(stores, serve, await serve(found, True), live)
+        return cls(stores, serve, await serve(stores_of_live, True), live)
 
     async def follow(self) -> None:
         """Serve from the live version. Raises nothing: what fails leaves what is served, and is a problem."""
@@ -133,10 +133,10 @@ class LiveTenant:
             self._note(error.message if isinstance(error, AssistantError) else "It took too long to look.")
 
     async def _serve_from(self, live: str) -> None:
-        found = await self.stores.of_version(live)
-        if found is None:
+        version_stores = await self.stores.of_version(live)
+        if version_stores is None:
             raise ConfigurationError(_unknown_model(live))
-        served = await self.serve(found, True)
+        served = await self.serve(version_stores, True)
         await served.adaptations.refresh()
         self.retired = [*self.retired[-1:], self.now]
         before, self.version, self.now = self.version, live, served
@@ -177,7 +177,7 @@ class ServedTenants(Mapping[str, "ServedTenant"]):
 
     async def follow(self) -> None:
         """Look which index is live, for all tenants at once."""
-        await asyncio.gather(*(one.follow() for one in self.live.values()))
+        await asyncio.gather(*(tenant.follow() for tenant in self.live.values()))
 
     async def run(self, name: str) -> None:
         """Follow one tenant's live index until cancelled."""
@@ -193,7 +193,7 @@ class ServedTenants(Mapping[str, "ServedTenant"]):
 
     def every(self) -> list[ServedTenant]:
         """Return what serves each tenant now, and what served it before."""
-        return [served for one in self.live.values() for served in (one.now, *one.retired)]
+        return [served for tenant in self.live.values() for served in (tenant.now, *tenant.retired)]
 
     def require_live(self, name: str) -> None:
         """Raise SearchUnavailableError when the tenant is not served from its live index."""
@@ -214,8 +214,8 @@ async def writable_versions(
     async def open_one(name: str) -> WritableVersion | None:
         if own is not None and own.name == name:
             return own
-        found = await stores.of_version(name)
-        return None if found is None else await writable_version(found, limits=limits)
+        version_stores = await stores.of_version(name)
+        return None if version_stores is None else await writable_version(version_stores, limits=limits)
 
     return OpenedVersions(await stores.versions(), open_one)
 
@@ -248,10 +248,10 @@ class Reindexing:
         """Switch to the version that was live before, after it has caught up. Raises NotFoundError, and as
         ``Reindex``."""
         other = await self.reindex.other()
-        found = await self.stores.of_version(other.name)
-        if found is None:
+        version_stores = await self.stores.of_version(other.name)
+        if version_stores is None:
             raise NotFoundError(f"The model of the index {other.name} is not known here.")
-        return await self._run(found, progress)
+        return await self._run(version_stores, progress)
 
     async def drop_others(self) -> list[str]:
         """Delete every version that is not live; return their names. Raises as ``Reindex``."""
@@ -260,8 +260,8 @@ class Reindexing:
 
     async def live_model(self) -> str | None:
         """Return the name of the model of the live index; None where it is unknown here."""
-        found = await self.stores.of_version(await (await self.stores.versions()).live())
-        return None if found is None else found.tenant.embedding.model
+        version_stores = await self.stores.of_version(await (await self.stores.versions()).live())
+        return None if version_stores is None else version_stores.tenant.embedding.model
 
     async def _run(self, target: StoreChoice, progress: Progress) -> ReindexReport:
         async with await self.stores.of(REINDEX_TURN):
@@ -271,28 +271,29 @@ class Reindexing:
 
     async def _with_model(self, model: str) -> StoreChoice:
         known = known_embeddings(self.stores.tenant, self.stores.settings)
-        section = next((one for one in known if one.model == model), None)
+        section = next((source for source in known if source.model == model), None)
         if section is None:
-            names = ", ".join(dict.fromkeys(one.model for one in known))
+            names = ", ".join(dict.fromkeys(source.model for source in known))
             raise NotFoundError(
                 f"There is no embedding model {model} here; there are: {names}. Add one (assistant models "
                 "add FOLDER), or name it in the tenant file ([embedding_next])."
             )
-        own = self.stores.tenant.embedding
-        if section.max_tokens < own.max_tokens:
+        tenant_section = self.stores.tenant.embedding
+        if section.max_tokens < tenant_section.max_tokens:
             raise ConfigurationError(
                 f"{model} takes {section.max_tokens} tokens, and the passages of the index have up to "
-                f"{own.max_tokens}: it cannot embed them all. Take a model with a limit that is as long."
+                f"{tenant_section.max_tokens}: it cannot embed them all. Take a model with a limit that is "
+                "as long."
             )
-        found = await self.stores.with_embedding(section)
-        if found is None:
+        model_stores = await self.stores.with_embedding(section)
+        if model_stores is None:
             raise NotFoundError(f"The artifact of {model} is missing. Add the model again.")
-        if found.model.dimensions not in (None, section.dimensions):
+        if model_stores.model.dimensions not in (None, section.dimensions):
             raise ConfigurationError(
-                f"The artifact of {model} has {found.model.dimensions} dimensions, its settings say "
+                f"The artifact of {model} has {model_stores.model.dimensions} dimensions, its settings say "
                 f"{section.dimensions}. Correct the settings, or add the model again."
             )
-        return found
+        return model_stores
 
 
 @asynccontextmanager

@@ -308,7 +308,7 @@ async def _ingestion(
     )
     embedder = BatchEmbedder(await stores.passage_embedder(), clock=stores.clock)
     has_keys = settings.stores == "embedded" or bool(settings.events_table)
-    own = WritableVersion((await stores.versions()).name_of(stores.index_model), index, embedder)
+    writable = WritableVersion((await stores.versions()).name_of(stores.index_model), index, embedder)
     return TenantIngestion(
         tenant=tenant.name,
         stores=await knowledge_of(stores),
@@ -318,7 +318,7 @@ async def _ingestion(
         clock=stores.clock,
         index_writes=await stores.of(INDEX_WRITES),
         keys=await stores.of(ERASURE_KEYS) if has_keys else None,
-        versions=await writable_versions(stores, own),
+        versions=await writable_versions(stores, writable),
     )
 
 

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     )
     from assistant.aws.clients import AwsService
     from assistant.aws.sagemaker import SageMakerEmbedder
+    from assistant.embedded.files import FilePower, FileSwitches
     from assistant.embedded.index import EmbeddedPassageIndex, EmbeddedPassageSearch
     from assistant.knowledge.ports import (
         DocumentStates,
@@ -224,7 +225,7 @@ class EmbeddedTenant:
         clock: Clock | None = None,
     ) -> None:
         """``clock``: of the power state and the switches, which are read again after a while."""
-        from assistant.embedded.files import FileDocumentStore, FilePower, FileSwitches, FolderFeedbackFiles
+        from assistant.embedded.files import FileDocumentStore, FolderFeedbackFiles
         from assistant.embedded.index_files import TURN_FILE, EmbeddedIndexVersions, FileTurn
         from assistant.embedded.ingestion import SqliteDocumentStates, SqliteIngestionQueue
         from assistant.embedded.records import (
@@ -252,8 +253,7 @@ class EmbeddedTenant:
         self.erasure_keys = SqliteErasureKeys(folder / "erasure.sqlite")
         self.feedback_files = FolderFeedbackFiles(folder / "feedback")
         self.desk = SqliteDeskStore(folder / "desk.sqlite")
-        self.power = FilePower(folder / "power", clock=clock or SystemClock())
-        self.switches = FileSwitches(folder / SWITCHES_FOLDER, clock=clock or SystemClock())
+        self.power, self.switches = _power_and_switches(folder, clock=clock or SystemClock())
         self._tenant = folder.name
         self._index_folder = folder / "index"
         self._indexes: dict[tuple[IndexModel, bool], EmbeddedPassageIndex] = {}
@@ -309,6 +309,13 @@ class EmbeddedTenant:
         answers = (*kept, self.log, self.sent_values)
         for store in (*queues, *answers, *self._indexes.values(), *self._searches.values()):
             await store.close()
+
+
+def _power_and_switches(folder: Path, *, clock: Clock) -> tuple[FilePower, FileSwitches]:
+    """Return the stores of two files, which load no engine: a service on AWS without parameters has them."""
+    from assistant.embedded.files import FilePower, FileSwitches
+
+    return FilePower(folder / "power", clock=clock), FileSwitches(folder / SWITCHES_FOLDER, clock=clock)
 
 
 def embedded_tenant(
@@ -395,6 +402,10 @@ class StoreChoice:
         """Return the adapter of a port, by the setting that chooses it."""
         if getattr(self.settings, port.chosen_by) not in (None, "embedded"):
             return await self.aws.of(port)
+        if self.settings.stores == "aws":
+            folder = self.settings.state_dir / "tenants" / self.tenant.name
+            power, switches = _power_and_switches(folder, clock=self.clock)
+            return cast("Adapter", power if port is POWER else switches)
         store = await self._embedded_tenant().of(port)
         if port.expires:
             cast("Any", store).begin_sweep()
@@ -420,9 +431,9 @@ class StoreChoice:
         if versions.name_of(self.index_model) == name:
             return self
         for section in known_embeddings(self.tenant, self.settings):
-            found = await self.with_embedding(section)
-            if found is not None and versions.name_of(found.index_model) == name:
-                return found
+            version_stores = await self.with_embedding(section)
+            if version_stores is not None and versions.name_of(version_stores.index_model) == name:
+                return version_stores
         return None
 
     async def with_embedding(self, section: EmbeddingSection) -> StoreChoice | None:

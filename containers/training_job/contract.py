@@ -48,7 +48,7 @@ def given_hyperparameters(path: Path) -> dict[str, str]:
 
 def read_hyperparameters(path: Path, kind: type[_Wanted], *, over_0: Sequence[str]) -> _Wanted:
     """Return a dataclass of defaults with what was given. Raises TrainingError naming the parameter."""
-    kinds = {one.name: type(one.default) for one in fields(kind)}  # type: ignore[arg-type]
+    kinds = {field.name: type(field.default) for field in fields(kind)}  # type: ignore[arg-type]
     values: dict[str, Any] = {}
     for name, text in given_hyperparameters(path).items():
         if name == TASK:
@@ -74,8 +74,10 @@ def read_splits(folder: Path, kind: str) -> tuple[str, list[dict[str, Any]], lis
     raw = path.read_bytes()
     expected: Mapping[str, str] = json.loads(raw)["files"]
     for name in (f"{kind}.train.jsonl", f"{kind}.validation.jsonl"):
-        found = hashlib.sha256((folder / name).read_bytes()).hexdigest() if (folder / name).exists() else None
-        if found is None or found != expected.get(name):
+        digest = (
+            hashlib.sha256((folder / name).read_bytes()).hexdigest() if (folder / name).exists() else None
+        )
+        if digest is None or digest != expected.get(name):
             raise TrainingError(f"{name} is not the one of the manifest. Export the set anew.")
     train, validation = (
         [json.loads(line) for line in (folder / f"{kind}.{split}.jsonl").read_text().splitlines()]
@@ -102,7 +104,7 @@ def last_whole_checkpoint(folder: Path) -> Path | None:
 def digest_of(folder: Path) -> str:
     """Return a SHA-256 over the names and contents of a model's files."""
     digest = hashlib.sha256()
-    for path in sorted(one for one in folder.rglob("*") if one.is_file()):
+    for path in sorted(file for file in folder.rglob("*") if file.is_file()):
         with path.open("rb") as file:
             content = hashlib.file_digest(file, "sha256").hexdigest()
         digest.update(f"{path.relative_to(folder)} {content}\n".encode())

@@ -58,7 +58,7 @@ class Hyperparameters:
 
 def as_dataset(examples: list[dict[str, Any]], tokenizer: Any, *, max_length: int) -> tuple[Dataset, int]:
     """Return prompts with completions, and how many examples were too long."""
-    rows = [{"prompt": one["prompt"], "completion": one["completion"]} for one in examples]
+    rows = [{"prompt": example["prompt"], "completion": example["completion"]} for example in examples]
     fitting = [row for row in rows if _tokens(row, tokenizer) <= max_length]
     return Dataset.from_list(fitting), len(rows) - len(fitting)
 

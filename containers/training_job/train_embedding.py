@@ -116,12 +116,12 @@ class Encoder:
     def embed_all(self, texts: Sequence[str], *, max_length: int) -> torch.Tensor:
         """Return the vectors of many texts, without gradients, in batches of like length."""
         order = sorted(range(len(texts)), key=lambda at: (len(texts[at]), at))
-        found = torch.empty((len(texts), self.model.config.hidden_size))
+        vectors = torch.empty((len(texts), self.model.config.hidden_size))
         with torch.inference_mode():
             for start in range(0, len(order), _EMBEDDED_AT_ONCE):
                 rows = order[start : start + _EMBEDDED_AT_ONCE]
-                found[rows] = self([texts[row] for row in rows], max_length=max_length).cpu()
-        return found
+                vectors[rows] = self([texts[row] for row in rows], max_length=max_length).cpu()
+        return vectors
 
 
 def read_pairs(rows: Sequence[Mapping[str, Any]]) -> list[Pair]:
@@ -188,7 +188,7 @@ class Training:
         self._batch, self.steps = batches(pairs, wanted), steps_of(len(pairs), wanted)
         for name, parameter in encoder.model.named_parameters():
             parameter.requires_grad_(_FROZEN not in name and "pooler." not in name)
-        tuned = [one for one in encoder.model.parameters() if one.requires_grad]
+        tuned = [parameter for parameter in encoder.model.parameters() if parameter.requires_grad]
         self._optimizer = torch.optim.AdamW(tuned, lr=wanted.learning_rate, weight_decay=wanted.weight_decay)
         self._asked_to_end = False
         signal.signal(signal.SIGTERM, self._end)
@@ -251,9 +251,9 @@ def validating_passages(
     rows: Sequence[Mapping[str, str]], pairs: Sequence[Pair], wanted: Hyperparameters
 ) -> list[Mapping[str, str]]:
     """Return the passages of the validating documents, and others drawn by the seed."""
-    own = {pair.document_id for pair in pairs}
-    first = [row for row in rows if row["document_id"] in own]
-    others = [row for row in rows if row["document_id"] not in own]
+    document_ids = {pair.document_id for pair in pairs}
+    first = [row for row in rows if row["document_id"] in document_ids]
+    others = [row for row in rows if row["document_id"] not in document_ids]
     random.Random(f"{wanted.seed}:passages").shuffle(others)  # noqa: S311 : no secret
     return first + others[: max(0, _MOST_PASSAGES - len(first))]
 
@@ -265,10 +265,10 @@ def ndcg(
 
     A document counts by its best passage, the own one by the pair's passages, which do not hold the anchor.
     """
-    documents = sorted({one["document_id"] for one in passages})
+    documents = sorted({passage["document_id"] for passage in passages})
     number = {name: at for at, name in enumerate(documents)}
-    own = torch.tensor([number[one["document_id"]] for one in passages])
-    vectors = encoder.embed_all([one["text"] for one in passages], max_length=max_length)
+    own = torch.tensor([number[passage["document_id"]] for passage in passages])
+    vectors = encoder.embed_all([passage["text"] for passage in passages], max_length=max_length)
     texts = sorted({text for pair in pairs for text in pair.positives})
     positives = dict(zip(texts, encoder.embed_all(texts, max_length=max_length), strict=True))
     gain = 0.0
@@ -287,14 +287,14 @@ def mixed(
     base: Mapping[str, torch.Tensor], tuned: Mapping[str, torch.Tensor], share: float
 ) -> dict[str, torch.Tensor]:
     """Return base + share * (tuned - base), by the base's names and types; what has no twin stays."""
-    found: dict[str, torch.Tensor] = {}
+    merged: dict[str, torch.Tensor] = {}
     for name, tensor in base.items():
         other = tuned.get(name.removeprefix("bert."))
         is_moved = other is not None and tensor.is_floating_point() and share > 0
-        found[name] = (
+        merged[name] = (
             torch.lerp(tensor.float(), other.cpu().float(), share).to(tensor.dtype) if is_moved else tensor
         )
-    return found
+    return merged
 
 
 def choose_mix(

@@ -203,7 +203,7 @@ def _only(
     beside: Sequence[str] = (),
 ) -> iam.PolicyStatement:
     exempt = {"ArnNotLike": {"aws:PrincipalArn": list(beside)}} if beside else {}
-    duties = duty.value if isinstance(duty, Duty) else [each.value for each in duty]
+    duties = duty.value if isinstance(duty, Duty) else [member.value for member in duty]
     return _deny(sid, bucket, actions, {"StringNotEquals": {DUTY_TAG: duties}, **exempt})
 
 

@@ -218,7 +218,8 @@ class FunctionPermissions:
             for purpose in (LINK_SECRET_PURPOSE, FEEDBACK_SECRET_PURPOSE, LIVE_READS_SECRET_PURPOSE)
         ]
         context = {
-            f"kms:EncryptionContext:{name}": sorted({each[name] for each in contexts}) for name in contexts[0]
+            f"kms:EncryptionContext:{name}": sorted({context[name] for context in contexts})
+            for name in contexts[0]
         }
         parameters = (
             tenant.link_secret_parameter,

@@ -214,18 +214,18 @@ def called_services(callers: Iterable[Caller]) -> tuple[CalledService, ...]:
 
     Raises ConfigurationError where a statement does not say: an action of an unknown service, ``NotAction``.
     """
-    found: dict[str, set[str]] = {}
+    services: dict[str, set[str]] = {}
     for caller in callers:
         for service in caller.through:
-            found.setdefault(service, set())
+            services.setdefault(service, set())
         for statement in caller.statements:
             for action in _called(statement, caller=caller):
                 for service in _services(action, caller=caller):
-                    found.setdefault(service, set()).add(action)
+                    services.setdefault(service, set()).add(action)
     return tuple(
         # Of a service that a platform calls `through` and that no policy names: every action.
         CalledService(name, tuple(sorted(actions or {f"{_prefix_of(name)}:*"})))
-        for name, actions in sorted(found.items())
+        for name, actions in sorted(services.items())
     )
 
 

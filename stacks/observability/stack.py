@@ -198,11 +198,17 @@ def _models(metrics: TenantMetrics) -> tuple[cloudwatch.IWidget, ...]:
     return (
         _graph(
             "Concurrent calls an endpoint",
-            [metrics.endpoint(one)("ConcurrentRequestsPerModel", "Maximum") for one in both],
+            [
+                metrics.endpoint(endpoint_name)("ConcurrentRequestsPerModel", "Maximum")
+                for endpoint_name in both
+            ],
         ),
         _graph(
             "Model latency (µs)",
-            [first_chunk, *(metrics.endpoint(one)("ModelLatency", "p50") for one in both)],
+            [
+                first_chunk,
+                *(metrics.endpoint(endpoint_name)("ModelLatency", "p50") for endpoint_name in both),
+            ],
         ),
     )
 

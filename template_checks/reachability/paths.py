@@ -101,7 +101,7 @@ def _depends_on_addresses(scene: Scene, source: Station, target: Station, openin
     if source.networks and target.networks:
         return False
     surely = scene.connections.between(source, target, sure=True)
-    return not any(one.meet(opening) for one in surely)
+    return not any(opening_of_rule.meet(opening) for opening_of_rule in surely)
 
 
 def _to_gateways(scene: Scene) -> Iterator[Row | Finding]:
@@ -111,8 +111,8 @@ def _to_gateways(scene: Scene) -> Iterator[Row | Finding]:
             continue
         tables, kind = scene.tables_of_gateway(endpoint.resource), _GATEWAY_KINDS[endpoint.service]
         for source in scene.stations:
-            own = scene.vpcs.routes.of(source.subnets)
-            if source.vpc != endpoint.vpc or (own is not None and not own & tables):
+            source_routes = scene.vpcs.routes.of(source.subnets)
+            if source.vpc != endpoint.vpc or (source_routes is not None and not source_routes & tables):
                 continue
             for opening in scene.connections.leaving(source, GATEWAY):
                 is_intended = _is_intended(scene, source.kind, kind, opening)
@@ -173,15 +173,15 @@ def _by_routes(scene: Scene) -> Iterator[Row | Finding]:
         for route in scene.vpcs.routes.leaving(station.subnets):
             peer = Peer(networks=() if route.network is None else (route.network,))
             outside, inside = f"{route.destination} by {route.by}", station.finding_name
-            found = [
+            routes_found = [
                 (str(station.kind), route.destination, inside, outside, opening)
                 for opening in scene.connections.leaving(station, peer)
             ]
-            found += [
+            routes_found += [
                 (route.destination, station.row_name, outside, inside, opening)
                 for opening in scene.connections.entering(station, peer)
             ]
-            for source, target, said_source, said_target, opening in found:
+            for source, target, said_source, said_target, opening in routes_found:
                 yield Row(source=source, target=target, port=str(opening), by=route.by, judged="undeclared")
                 yield _undeclared(said_source, said_target, opening, station)
 
@@ -193,7 +193,9 @@ def _callers_of_systems(scene: Scene) -> Iterator[Finding]:
         reached = {
             (source.kind, opening) for source in near for opening in scene.connections.between(source, system)
         }
-        if len(reached) != 1 or not any(scene.connections.between(one, system, sure=True) for one in near):
+        if len(reached) != 1 or not any(
+            scene.connections.between(station, system, sure=True) for station in near
+        ):
             callers = ", ".join(sorted(f"{kind} on {opening}" for kind, opening in reached)) or "nobody"
             message = f"{system.finding_name} is reached by {callers}; a system has one caller, on one port."
             fix = "Give each company system a security group of its own, with one rule."
@@ -336,8 +338,8 @@ def _check_policy(endpoint: Resource, call: Call) -> Iterator[Finding]:
 def _by(scene: Scene, station: Station, service: str) -> str:
     if service == SEARCH:
         return "the domain's addresses"
-    found = scene.vpcs.endpoints_of(service, station.vpc) if service else []
-    kinds = {"interface endpoint" if endpoint.is_interface else "gateway endpoint" for endpoint in found}
+    endpoints = scene.vpcs.endpoints_of(service, station.vpc) if service else []
+    kinds = {"interface endpoint" if endpoint.is_interface else "gateway endpoint" for endpoint in endpoints}
     return ", ".join(sorted(kinds)) or "no endpoint in the templates"
 
 

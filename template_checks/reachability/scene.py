@@ -110,8 +110,8 @@ VPC User Guide, "Ephemeral ports")."""
 def meets(some: Iterable[Opening], others: Iterable[Opening]) -> list[Opening]:
     """Return what two sets of rules, one at each end, allow together; no part twice."""
     second = list(others)
-    met = {both for one in some for other in second if (both := one.meet(other)) is not None}
-    return sorted(one for one in met if not any(_inside(one, other) for other in met - {one}))
+    met = {both for flow in some for other in second if (both := flow.meet(other)) is not None}
+    return sorted(flow for flow in met if not any(_inside(flow, other) for other in met - {flow}))
 
 
 def _inside(one: Opening, other: Opening) -> bool:
@@ -159,7 +159,9 @@ def holds(block: Network | None, networks: Sequence[Network], *, sure: bool) -> 
     if block is None:
         return not sure
     if sure:
-        return block.prefixlen == 0 or (bool(networks) and all(is_within(one, block) for one in networks))
+        return block.prefixlen == 0 or (
+            bool(networks) and all(is_within(network, block) for network in networks)
+        )
     same = [network for network in networks if network.version == block.version]
     return not networks or any(network.overlaps(block) for network in same)
 
@@ -235,12 +237,12 @@ class NetworkAcls:
             about = entry.surely if sure else entry.possibly
             if entry.egress is not egress or about is None:
                 continue
-            met = [both for one in left if (both := one.meet(about)) is not None]
+            met = [both for flow in left if (both := flow.meet(about)) is not None]
             if entry.allows and holds(entry.block, networks, sure=sure):
                 passed += met
             # What an entry decides for all of the addresses, no later entry decides again.
             if holds(entry.block, networks, sure=entry.allows or not sure):
-                left = [rest for one in left for rest in one.without(about)]
+                left = [rest for flow in left for rest in flow.without(about)]
         return passed
 
 
@@ -299,36 +301,36 @@ class Connections:
         passed = self._acls.passes(station.subnets, egress=out, networks=peer.networks, sure=sure)
         if sure:  # answers cross the border in the other direction
             back = self._acls.passes(station.subnets, egress=not out, networks=peer.networks, sure=True)
-            if not any(one.meet(_ANSWERS) == _ANSWERS for one in back):
+            if not any(flow.meet(_ANSWERS) == _ANSWERS for flow in back):
                 return []
         return meets(opened, passed)
 
     def rules_by_address(self, station: Station) -> list[tuple[Value, Opening]]:
         """Return the rules that allow addresses into a station: the block or prefix list, and the ports."""
-        found: list[tuple[Value, Opening]] = []
+        rules: list[tuple[Value, Opening]] = []
         for group in station.groups:
             for rule in self._groups.rules(group, "Ingress"):
                 block = rule.get("CidrIp") or rule.get("CidrIpv6") or rule.get("SourcePrefixListId")
                 opening = _opening_of_rule(rule, sure=False)
                 if block is not None and opening is not None:
-                    found.append((block, opening))
-        return found
+                    rules.append((block, opening))
+        return rules
 
     def _openings(
         self, groups: Sequence[Key], direction: Direction, *, peer: Peer, sure: bool
     ) -> list[Opening]:
-        found: list[Opening] = []
+        openings: list[Opening] = []
         for group in groups:
             rules = self._groups.rules(group, direction)
             if not isinstance(group, Resource):
-                found += [] if sure else [EVERYTHING]  # its rules are in no template
+                openings += [] if sure else [EVERYTHING]  # its rules are in no template
             elif not rules and direction == "Egress":
-                found.append(EVERYTHING)  # CloudFormation's default for a group without egress rules
+                openings.append(EVERYTHING)  # CloudFormation's default for a group without egress rules
             for rule in rules:
                 opening = None if _leads_nowhere(rule) else _opening_of_rule(rule, sure=sure)
                 if opening is not None and _allows_peer(rule, direction, peer=peer, sure=sure):
-                    found.append(opening)
-        return found
+                    openings.append(opening)
+        return openings
 
 
 def _leads_nowhere(rule: Mapping[str, Value]) -> bool:
@@ -388,27 +390,25 @@ _TYPES = {
 def _kind(resource: Resource, intended: IntendedPaths) -> str:
     """Return what a resource is for; its type and name if neither its type nor its owner says."""
     properties = resource.properties
-    found: str | None = _TYPES.get(resource.type)
+    kind: str | None = _TYPES.get(resource.type)
     match resource.type:
         case "AWS::ElasticLoadBalancingV2::LoadBalancer":
-            found = Kind.NLB if text(properties.get("Type")) == "network" else Kind.ALB
+            kind = Kind.NLB if text(properties.get("Type")) == "network" else Kind.ALB
         case "AWS::Lambda::Function":
             # The entry point of an image gets the handler's name as its command.
             command = items(at(properties.get("ImageConfig"), "Command"))
             handler = text(properties.get("Handler") or next(iter(command), None))
-            found = next(
-                (k for name, k in intended.functions.items() if handler.startswith(f"{name}.")), None
-            )
+            kind = next((k for name, k in intended.functions.items() if handler.startswith(f"{name}.")), None)
         case "AWS::EC2::VPCEndpoint":
             is_aws = re.match(r"(cn\.)?com\.amazonaws\.(?!vpce\.)", text(properties.get("ServiceName")))
-            found = Kind.AWS if is_aws else Kind.SYSTEM
+            kind = Kind.AWS if is_aws else Kind.SYSTEM
         case "AWS::EC2::SecurityGroup":
-            found = intended.unattached_groups.get(text(properties.get("GroupDescription")))
+            kind = intended.unattached_groups.get(text(properties.get("GroupDescription")))
         case "AWS::ECS::Service":
-            found = intended.tasks
+            kind = intended.tasks
         case _:
             pass
-    return found or f"{resource.type} {resource.logical_id}"
+    return kind or f"{resource.type} {resource.logical_id}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -447,9 +447,9 @@ class Station:
 
 def stations(templates: Templates, intended: IntendedPaths) -> list[Station]:
     """Return everything in a VPC, then the security groups that no resource here has."""
-    found = [station for resource in templates.of() for station in _station(resource, intended)]
-    attached = {group for station in found for group in station.groups}
-    used = tuple({key_of(subnet): subnet for station in found for subnet in station.subnets}.values())
+    all_stations = [station for resource in templates.of() for station in _station(resource, intended)]
+    attached = {group for station in all_stations for group in station.groups}
+    used = tuple({key_of(subnet): subnet for station in all_stations for subnet in station.subnets}.values())
     unattached = [
         Station(
             name=group.logical_id,
@@ -463,15 +463,16 @@ def stations(templates: Templates, intended: IntendedPaths) -> list[Station]:
         for group in templates.of(GROUP)
         if group not in attached
     ]
-    used_roles = {key_of(role) for station in found for role in station.roles}
+    used_roles = {key_of(role) for station in all_stations for role in station.roles}
     roles_of_jobs = tuple(
         Target(role, "Arn")
         for role in templates.of("AWS::IAM::Role")
-        if role not in used_roles and any(one in _JOB_PRINCIPALS for one in trusted_services(role))
+        if role not in used_roles
+        and any(trusted_service in _JOB_PRINCIPALS for trusted_service in trusted_services(role))
     )
     return [
         replace(station, roles=roles_of_jobs) if station.kind == Kind.JOBS else station
-        for station in (*found, *unattached)
+        for station in (*all_stations, *unattached)
     ]
 
 
@@ -481,7 +482,7 @@ def _station(resource: Resource, intended: IntendedPaths) -> Iterator[Station]:
     properties = dict(resource.properties)
     named, plain = targets(properties), list(_texts(properties))
     groups = _unique([*filter(_is_group, named), *filter(_GROUP_ID.match, plain)])
-    own_subnets = [Target(one.resource) for one in named if _is_subnet(one)]
+    own_subnets = [Target(named_id.resource) for named_id in named if _is_subnet(named_id)]
     subnets = _unique([*own_subnets, *filter(_SUBNET_ID.match, plain)])
     if not groups and not subnets:
         return
@@ -603,13 +604,15 @@ class Scene:
 
     def listens_on(self, station: Station) -> set[int]:
         """Return the ports of a load balancer's listeners."""
-        found = {port_of(listener) for listener in self.balancing.listeners(station.resource)}
-        return {port for port in found if port is not None}
+        ports = {port_of(listener) for listener in self.balancing.listeners(station.resource)}
+        return {port for port in ports if port is not None}
 
     def forwards(self, station: Station) -> list[Resource]:
         """Return the target groups that a load balancer forwards to."""
         listeners = self.balancing.listeners(station.resource)
-        return list(dict.fromkeys(group for one in listeners for group in self.balancing.forwards(one)))
+        return list(
+            dict.fromkeys(group for listener in listeners for group in self.balancing.forwards(listener))
+        )
 
     def registered(self, group: Resource) -> list[Station]:
         """Return the targets of a target group: the balancer it names, or services that register there."""
@@ -690,14 +693,14 @@ class Calls:
 
     def unknown_policies(self, station: Station) -> list[str]:
         """Return roles and managed policies of a station that are not in the templates."""
-        found: list[str] = []
+        names: list[str] = []
         for value in station.roles:
             role = self._policies.role(value)
             if role is not None:
-                found += self._policies.managed(role)
+                names += self._policies.managed(role)
             elif value is not None:
-                found.append(text(value))
-        return found
+                names.append(text(value))
+        return names
 
     def _by_roles(self, station: Station) -> Iterator[Call]:
         for value in station.roles:

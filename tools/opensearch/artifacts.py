@@ -117,11 +117,11 @@ class Distribution:
         else:
             kept.unlink(missing_ok=True)
             raise LocalRuntimeError(f"{kept.name} could not be fetched from the Maven repository: {failed}.")
-        found = _sha256_of(kept)
-        if found != artifact.sha256:
+        digest = _sha256_of(kept)
+        if digest != artifact.sha256:
             kept.unlink()
             raise LocalRuntimeError(
-                f"{artifact.file_name} has the SHA-256 {found}, not {artifact.sha256} as pinned in "
+                f"{artifact.file_name} has the SHA-256 {digest}, not {artifact.sha256} as pinned in "
                 f"{MANIFEST.name}: it was deleted. Ask whoever runs the Maven repository."
             )
         return kept

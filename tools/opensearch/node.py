@@ -273,9 +273,9 @@ def find_java(at_least: int) -> Path:
         if release is not None and release >= at_least:
             return home
         seen.append(f"{home} ({'no release file' if release is None else f'Java {release}'})")
-    found = f"found only {', '.join(seen)}" if seen else "found none"
+    tried = f"found only {', '.join(seen)}" if seen else "found none"
     raise LocalRuntimeError(
-        f"OpenSearch needs Java {at_least} or later; {found}. Install one (Debian: apt-get install "
+        f"OpenSearch needs Java {at_least} or later; {tried}. Install one (Debian: apt-get install "
         f"openjdk-{at_least}-jre-headless, or a Temurin JDK), set JAVA_HOME to it, or run the node by "
         "Docker: docker compose -f containers/opensearch/compose.yaml up --wait."
     )
@@ -285,8 +285,8 @@ def _java_homes() -> Iterator[Path]:
     homes: list[Path] = []
     if named := os.environ.get("JAVA_HOME"):
         homes.append(Path(named))
-    if found := shutil.which("java"):
-        homes.append(Path(found).resolve().parents[1])
+    if java := shutil.which("java"):
+        homes.append(Path(java).resolve().parents[1])
     for place in map(Path, _PLACES):
         if place.is_dir():
             homes += [entry.resolve() for entry in sorted(place.iterdir(), reverse=True)]

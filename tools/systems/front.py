@@ -65,7 +65,7 @@ class Front:
         for file in self.token_files:
             with suppress(FileNotFoundError):
                 known.append(file.read_bytes().strip())
-        return any(each and secrets.compare_digest(token.encode(), each) for each in known)
+        return any(source and secrets.compare_digest(token.encode(), source) for source in known)
 
 
 def system_application(

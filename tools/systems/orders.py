@@ -182,11 +182,11 @@ def application(data: OrderData, *, token_files: tuple[Path, ...]) -> FastAPI:
 def _add_of_one(app: FastAPI, data: OrderData) -> None:
     @app.get("/v1/orders/{order_id}", operation_id="getOrder", summary="An order and its lines")
     async def get_order(order_id: OrderId) -> Order:
-        return only([each for each in data.orders if each.order_id == order_id])
+        return only([order for order in data.orders if order.order_id == order_id])
 
     @app.get("/v1/orders/{order_id}/delivery", operation_id="getDelivery", summary="Where its parcel is")
     async def get_delivery(order_id: OrderId) -> Delivery:
-        return only([each for each in data.deliveries if each.order_id == order_id])
+        return only([delivery for delivery in data.deliveries if delivery.order_id == order_id])
 
     @app.get(
         "/v1/prescriptions/{prescription_id}",
@@ -194,11 +194,17 @@ def _add_of_one(app: FastAPI, data: OrderData) -> None:
         summary="A prescription, its refill status and next fill date",
     )
     async def get_prescription(prescription_id: PrescriptionId) -> Prescription:
-        return only([each for each in data.prescriptions if each.prescription_id == prescription_id])
+        return only(
+            [
+                prescription
+                for prescription in data.prescriptions
+                if prescription.prescription_id == prescription_id
+            ]
+        )
 
     @app.get("/v1/prescribers/{npi}", operation_id="getPrescriber", summary="How an office takes requests")
     async def get_prescriber(npi: Npi) -> Prescriber:
-        return only([each for each in data.prescribers if each.npi == npi])
+        return only([prescriber for prescriber in data.prescribers if prescriber.npi == npi])
 
 
 def _add_of_customer(app: FastAPI, data: OrderData) -> None:
@@ -208,9 +214,11 @@ def _add_of_customer(app: FastAPI, data: OrderData) -> None:
         summary="The prescriptions of a customer",
     )
     async def list_prescriptions(customer_id: CustomerId) -> Prescriptions:
-        found = [each for each in data.prescriptions if each.customer_id == customer_id]
-        only(found)
-        return Prescriptions(customer_id=customer_id, prescriptions=found)
+        prescriptions = [
+            prescription for prescription in data.prescriptions if prescription.customer_id == customer_id
+        ]
+        only(prescriptions)
+        return Prescriptions(customer_id=customer_id, prescriptions=prescriptions)
 
     @app.get(
         "/v1/customers/{customer_id}/orders", operation_id="listOrders", summary="The orders of a customer"
@@ -219,8 +227,8 @@ def _add_of_customer(app: FastAPI, data: OrderData) -> None:
         customer_id: CustomerId,
         status: OrderStatus | None = None,
     ) -> Orders:
-        only([each for each in data.prescriptions if each.customer_id == customer_id])
-        found = [each for each in data.orders if each.customer_id == customer_id]
+        only([prescription for prescription in data.prescriptions if prescription.customer_id == customer_id])
+        orders = [order for order in data.orders if order.customer_id == customer_id]
         return Orders(
-            customer_id=customer_id, orders=[each for each in found if status in (None, each.status)]
+            customer_id=customer_id, orders=[order for order in orders if status in (None, order.status)]
         )

@@ -56,9 +56,9 @@ def _main(page: Document) -> Element | None:
     """Return the element to read, without what is not read in it. Inside a main element, headers and asides
     are content; without one they are repeated on each page."""
     for selector in ("main", "[role=main]", "article"):
-        found = page.select(selector)
-        if len(found) == 1:
-            return _without_hidden(found[0], _DROPPED)
+        elements = page.select(selector)
+        if len(elements) == 1:
+            return _without_hidden(elements[0], _DROPPED)
     body = page.find("body")
     return None if body is None else _without_hidden(body, f"{_DROPPED}, {_DROPPED_AROUND_MAIN}")
 

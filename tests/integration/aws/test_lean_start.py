@@ -67,5 +67,5 @@ async def test_the_service_on_aws_loads_no_engine(settings: ServiceSettings) -> 
 async def test_the_worker_on_aws_loads_no_engine(settings: ServiceSettings) -> None:
     shared = {name: getattr(settings, name) for name in StoreSettings.model_fields}
     modules = await loaded("local.knowledge_worker", WorkerSettings(**shared).environment())
-    assert {"opensearchpy", "aiobotocore.client", "assistant.aws.sqs"} <= modules
+    assert {"opensearchpy", "aiobotocore.client", "assistant.aws.dynamodb"} <= modules
     assert unwanted(modules) == set()
