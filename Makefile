@@ -189,10 +189,6 @@ AGAINST ?= HEAD
 template-diff: $(VENV)/dev.stamp $(FUNCTIONS) node_modules/.package-lock.json ## Every line of the templates that differs from a landed revision (AGAINST=origin/main)
 	@$(BIN)/python -m tests.stacks.snapshot diff '$(AGAINST)'
 
-.PHONY: check-mutations
-check-mutations: $(VENV)/dev.stamp $(FUNCTIONS) node_modules/.package-lock.json ## Every generated mistake against rules and paths, and every harmless variation (hours; MUTATIONS=500 for a sample, MUTATIONS_SEED=2 for another)
-	@MUTATIONS=$${MUTATIONS:-0} $(BIN)/python -m pytest tests/stacks/test_template_mutations.py -q -n 2 $(ARGS)
-
 .PHONY: bench-synth
 bench-synth: $(VENV)/dev.stamp $(FUNCTIONS) node_modules/.package-lock.json ## Seconds of cdk synth at four hundred resources, and what other tenant files cost
 	@$(BIN)/python -m benchmarks.synthesis $(ARGS)
@@ -264,7 +260,7 @@ check-demo: $(VENV)/dev.stamp ## The demo twice with all knowledge of pharmacy a
 
 .PHONY: check-full
 check-full: export EXAMPLES := new
-check-full: check check-extras check-api check-approved check-demo check-kills check-reindex check-mutations evaluate bench prove-ranking ## check with newly drawn examples, then the evaluation and the figures
+check-full: check check-extras check-api check-approved check-demo check-kills check-reindex evaluate bench prove-ranking ## check with newly drawn examples, then the evaluation and the figures
 
 .PHONY: lock
 lock: $(VENV)/bootstrap.stamp ## Resolve the requirements anew for the lowest Python
