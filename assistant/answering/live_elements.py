@@ -283,8 +283,10 @@ class Hydration:
     def labels(self) -> Labels:
         """Return the labels of all elements by ``Tag.key``."""
         labels: dict[str, str] = {}
-        for type_name in self.types.values():
-            labels[type_name.name] = labels[f"{type_name.kind} {type_name.name}"] = label_of(type_name.title)
+        for element_type in self.types.values():
+            labels[element_type.name] = labels[f"{element_type.kind} {element_type.name}"] = label_of(
+                element_type.title
+            )
         return labels
 
     def labels_of(self, document_id: str) -> Labels:
@@ -526,7 +528,11 @@ class LiveExamples:
             for parameter in parameters
             if parameter.pattern is not None
         ]
-        offered = (text for type_name in self._types.values() for text in (type_name.title, *type_name.about))
+        offered = (
+            text
+            for element_type in self._types.values()
+            for text in (element_type.title, *element_type.about)
+        )
         words = (
             text
             for connector in connectors.values()
@@ -540,7 +546,7 @@ class LiveExamples:
 
     @property
     def are_there(self) -> bool:
-        return any(type_name.about for type_name in self._types.values())
+        return any(element_type.about for element_type in self._types.values())
 
     def plain(self, text: str) -> str:
         """Return a text with "the order" for "order 4471-2208", as the examples are written."""
@@ -641,8 +647,10 @@ class LiveExamples:
 
     def _asked(self) -> Iterator[tuple[str, str, str | None]]:
         """Yield system, text and element of each example."""
-        for type_name in self._types.values():
-            yield from ((system_of(type_name.name), text, type_name.name) for text in type_name.about)
+        for element_type in self._types.values():
+            yield from (
+                (system_of(element_type.name), text, element_type.name) for text in element_type.about
+            )
         for entry in self._reach:
             if entry.inline is not None:
                 yield from ((entry.name, text, None) for text in entry.inline.not_about)

@@ -168,9 +168,7 @@ class PreparedAnswer:
     def certainty(self) -> Certainty | None:
         """How sure the quoted answer is, with the live systems that were asked. None: not in the knowledge
         base."""
-        return certainty_of(
-            self.found.evidence, live={evidence.part for evidence in self.hydration.answering}
-        )
+        return certainty_of(self.found.evidence, live={element.part for element in self.hydration.answering})
 
     def certainty_with(self, ready: Collection[int] = ()) -> Certainty | None:
         """Return how sure the quoted answer is with the live elements of these parts: by default, without
@@ -321,7 +319,7 @@ class PrepareAnswer:
                     # A damaged index must never look like "not known".
                     await services.index_watch.require_complete(deadline=deadline)
             red_flags = self._red_flags.raised(scope.embedded[asking.question])
-            elements = tuple(evidence.slot.type.name for evidence in hydration.answering)
+            elements = tuple(element.slot.type.name for element in hydration.answering)
             return PreparedAnswer(
                 record=begun.model_copy(
                     update={

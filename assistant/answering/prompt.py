@@ -358,7 +358,8 @@ def _told_of_elements(template: PromptTemplate, live: LiveElements | None) -> st
     if template.elements is None or not types:
         return ""
     lines = [
-        f"{{{{{type_name.name}}}}}: {neutralise(' '.join(type_name.title.split()))}" for type_name in types
+        f"{{{{{element_type.name}}}}}: {neutralise(' '.join(element_type.title.split()))}"
+        for element_type in types
     ]
     return f"\n\n{template.elements.replace('{{elements}}', chr(10).join(lines))}"
 

@@ -516,7 +516,7 @@ class AnswerStream:
         self._written: list[str] = []
         """The model's own text, unchecked: to count tokens and to detect a refusal, never for a reader."""
         self._ending: _Ending = _Ending()
-        self._asked_slots = list(dict.fromkeys(evidence.slot for evidence in prepared.hydration.answering))
+        self._asked_slots = list(dict.fromkeys(element.slot for element in prepared.hydration.answering))
         """The elements that answer parts of the message, each once."""
         self._after_text: list[LiveSlot] = []
         """Those of them that the text does not name and that have not ended: they follow it."""
@@ -658,7 +658,7 @@ class AnswerStream:
         elif reasons := why_not_answered(prepared.hydration.answering):
             # Where a system is all that was asked, it says nothing that the documents are silent.
             parts = len(prepared.found.evidence)
-            asked_parts = len({evidence.part for evidence in prepared.hydration.answering})
+            asked_parts = len({element.part for element in prepared.hydration.answering})
             by_system = asked_parts == parts >= prepared.request.question.count("?")
             self._ending = replace(ending, reason=reasons if by_system else f"{reasons} {ending.reason}")
 
@@ -787,7 +787,7 @@ class AnswerStream:
         the whole answer says so."""
         if self._ending.mode is not Mode.QUOTED:
             return ()
-        asked = {evidence.part for evidence in self._prepared.hydration.answering}
+        asked = {element.part for element in self._prepared.hydration.answering}
         return tuple(
             one.query.question
             for part, one in enumerate(self._prepared.found.evidence)

@@ -316,15 +316,15 @@ class ItemTables:
             return comparison
         facts = (item.document.card.item for item in comparison.items)
         numbers = [fact.item_id for fact in facts if fact is not None]
-        for type_name in live.types().values():
-            if type_name.kind not in (ElementKind.CARD, ElementKind.STATUS):
+        for element_type in live.types().values():
+            if element_type.kind not in (ElementKind.CARD, ElementKind.STATUS):
                 continue
-            if not any(_STOCK.search(fold(text)) for text in type_name.about):
+            if not any(_STOCK.search(fold(text)) for text in element_type.about):
                 continue
-            if taken := tuple(number for number in numbers if live.takes(type_name.name, number)):
+            if taken := tuple(number for number in numbers if live.takes(element_type.name, number)):
                 unread = tuple(word for word in comparison.asked.unread if fold(word) != "stock")
                 asked = replace(comparison.asked, unread=unread)
-                return replace(comparison, asked=asked, stock=type_name.name, in_stock=taken)
+                return replace(comparison, asked=asked, stock=element_type.name, in_stock=taken)
         return comparison
 
     async def reviews_of(

@@ -226,7 +226,7 @@ async def read_elements(
         read = dict.fromkeys(
             live_match.element for live_match in prepared.record.live_matches if live_match.state in _READ
         )
-        judged += [replace(judge_read, degraded=degraded) for judge_read in judge_reads(question, list(read))]
+        judged += [replace(part, degraded=degraded) for part in judge_reads(question, list(read))]
     return judged
 
 

@@ -248,8 +248,8 @@ class ConnectedElements:
             whose = _whose(named, caller, _asked_values(named, caller))
             # Whoever looks for reads of the other customer must find this attempt too.
             others = [_subject_of(kind, value) for kind, value in refused.others[:_MOST_OTHERS]]
-            for fromkey in dict.fromkeys((*others, whose)):
-                await self._record(named, caller, fromkey, str(refused.problem))
+            for subject in dict.fromkeys((*others, whose)):
+                await self._record(named, caller, subject, str(refused.problem))
             raise
         return parameters
 

@@ -377,7 +377,7 @@ class _Finder:
         for each in own_ids:
             if (pattern := _pattern_of(each.value)) is not None:
                 written.append((each.kind, pattern, True))
-        self._shapes = [_shape(*fromkey) for fromkey in list(dict.fromkeys(written))[:_MOST_SHAPES]]
+        self._shapes = [_shape(*written_id) for written_id in list(dict.fromkeys(written))[:_MOST_SHAPES]]
         self._cues = {
             word: kind
             for kind in (*patterns, *kinds)
