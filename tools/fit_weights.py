@@ -238,8 +238,8 @@ def weights_file(
 def _answerable(observed: Iterable[Observed]) -> Iterable[tuple[EvaluationQuestion, Evidence]]:
     for observation in observed:
         if observation.question.answerable:
-            for evidence in observation.prepared.found.evidence:
-                yield observation.question, evidence
+            for part in observation.prepared.found.evidence:
+                yield observation.question, part
 
 
 def _add(choices: list[Choice], rows: Sequence[Sequence[float]], right: Sequence[int]) -> None:

@@ -315,7 +315,7 @@ class PrepareAnswer:
             if prompt is None:  # where a model writes, its text decides what is read
                 for name in named:
                     hydration.begin(name)
-                if any(evidence.certainty is None for evidence in found.evidence):
+                if any(part.certainty is None for part in found.evidence):
                     # A damaged index must never look like "not known".
                     await services.index_watch.require_complete(deadline=deadline)
             red_flags = self._red_flags.raised(scope.embedded[asking.question])
@@ -323,9 +323,7 @@ class PrepareAnswer:
             return PreparedAnswer(
                 record=begun.model_copy(
                     update={
-                        "retrieval_question": "\n".join(
-                            dict.fromkeys(part_evidence.searched for part_evidence in evidence)
-                        ),
+                        "retrieval_question": "\n".join(dict.fromkeys(part.searched for part in evidence)),
                         "reading": reading.model_copy(update={"items": items, "elements": elements}),
                         "red_flags": tuple(flag.name for flag in red_flags),
                         "follows": history[-1].answer_id if history else None,
@@ -447,7 +445,7 @@ class PrepareAnswer:
         if found.is_weighed:
             return
         found.is_weighed = True
-        weighed = (self.find_evidence.weigh(evidence, scope) for evidence in found.evidence)
+        weighed = (self.find_evidence.weigh(part, scope) for part in found.evidence)
         found.evidence = tuple(await asyncio.gather(*weighed))
         with scope.steps.step("compose") as span:
             self._compose(found, hydration, is_written=is_written)
@@ -457,27 +455,23 @@ class PrepareAnswer:
         """Make the quoted answer, or the section beside a written one, and number the sources."""
         blocks: list[QuotedBlock] = []
         also: list[AlsoPossible] = []
-        answering = [evidence for evidence in found.evidence if evidence.certainty is not None or is_written]
+        answering = [part for part in found.evidence if part.certainty is not None or is_written]
         shown: dict[str, set[int]] = {}
-        for evidence in answering:
-            title = as_title(evidence.query.question) if len(answering) > 1 else ""
+        for part in answering:
+            title = as_title(part.query.question) if len(answering) > 1 else ""
             opening = ("\n\n" if blocks else "") + (f"{title}\n\n" if title else "")
-            blocks += self._blocks(evidence, found, hydration, opening=opening, shown=shown)
-        for evidence in answering:
-            if evidence.also is not None and evidence.also.document_id not in shown:
-                shown[evidence.also.document_id] = set()
-                labels = hydration.labels_of(evidence.also.document_id)
-                parts = section_blocks(evidence.also, evidence, found.sources, found.excerpts, labels=labels)
-                also.append(shown_section(evidence.also, parts))
-        for evidence in found.evidence:
-            found.sources.fill(evidence, up_to=self._services.tenant.retrieval.passages)
+            blocks += self._blocks(part, found, hydration, opening=opening, shown=shown)
+        for part in answering:
+            if part.also is not None and part.also.document_id not in shown:
+                shown[part.also.document_id] = set()
+                labels = hydration.labels_of(part.also.document_id)
+                parts = section_blocks(part.also, part, found.sources, found.excerpts, labels=labels)
+                also.append(shown_section(part.also, parts))
+        for part in found.evidence:
+            found.sources.fill(part, up_to=self._services.tenant.retrieval.passages)
         found.offered = self._offered(found)
         sure = next(
-            (
-                evidence
-                for evidence in answering
-                if evidence.certainty is Certainty.ANSWERED and evidence.section
-            ),
+            (part for part in answering if part.certainty is Certainty.ANSWERED and part.section),
             None,
         )
         if sure is not None and sure.section is not None and not sure.answers_by_itself:
@@ -485,7 +479,7 @@ class PrepareAnswer:
             labels = hydration.labels_of(sure.section.document_id)
             found.reply_draft = reply_draft(sure.section.document, headings, found.excerpts, labels)
         found.blocks, found.also = tuple(blocks), tuple(also)
-        first = next((evidence.section for evidence in answering if evidence.section is not None), None)
+        first = next((part.section for part in answering if part.section is not None), None)
         if is_written and blocks and first is not None:
             found.section = shown_section(first, blocks)
 
@@ -509,7 +503,7 @@ class PrepareAnswer:
 
     def _offered(self, found: Found) -> OfferedAnswer | None:
         """Return the approved answer to a question near the first one that has any."""
-        one = next((evidence for evidence in found.evidence if evidence.approved is not None), None)
+        one = next((part for part in found.evidence if part.approved is not None), None)
         if one is None or one.approved is None or one.approved.is_equal:
             return None
         if one.approved.documents and not one.approved.documents.keys() & one.documents.keys():
@@ -528,17 +522,16 @@ class PrepareAnswer:
     ) -> Prompt | None:
         """Return the prompt; None where no model is asked."""
         evidence = found.evidence
-        if self._prompts is None or any(part_evidence.answers_by_itself for part_evidence in evidence):
+        if self._prompts is None or any(part.answers_by_itself for part in evidence):
             return None
-        if all(self.find_evidence.gate.is_hopeless(part_evidence.best_cosine) for part_evidence in evidence):
+        if all(self.find_evidence.gate.is_hopeless(part.best_cosine) for part in evidence):
             return None
         vocabulary = self.find_evidence.vocabulary
         meanings = vocabulary.meanings(asking.question, known=evidence[0].query.known)
         documents: list[tuple[int, StoredDocument, Mapping[str, float]]] = []
         # A passage found by its words alone comes after those found by their vectors, before the others.
         worth = {
-            id(part_evidence): {hit.passage_id: hit.cosine or 0.0 for hit in part_evidence.retrieved.hits}
-            for part_evidence in evidence
+            id(part): {hit.passage_id: hit.cosine or 0.0 for hit in part.retrieved.hits} for part in evidence
         }
         for one, document in _in_turn(evidence):
             number = found.sources.add(document, one)
@@ -597,7 +590,7 @@ class PrepareAnswer:
         """Return the live elements that follow a table and answer "is it in stock?", where the question means
         the table's items by that: it names none."""
         names = [block.of_items[0] for block in found.blocks if block.of_items is not None]
-        return names if names and not any(evidence.named for evidence in found.evidence) else []
+        return names if names and not any(part.named for part in found.evidence) else []
 
     async def as_asked(self, caller: LiveCaller, record: AnswerRecord) -> LiveCaller:
         """Return the caller of a recorded question as live systems are asked it."""
@@ -634,11 +627,7 @@ class PrepareAnswer:
         return used
 
     def _asked(self, evidence: Sequence[Evidence]) -> tuple[SourceAsked, ...]:
-        routed = [
-            (part_evidence.routing.shares, part_evidence.states)
-            for part_evidence in evidence
-            if part_evidence.routing is not None
-        ]
+        routed = [(part.routing.shares, part.states) for part in evidence if part.routing is not None]
         return sources_asked(self._services.tenant.sources, routed)
 
     async def _history(self, asking: AnswerRequest, scope: SearchScope, *, agent: str) -> list[AnswerRecord]:
@@ -695,9 +684,9 @@ class PrepareAnswer:
         """Return whom to ask: by the question's words, then by the nearest document's, else the default."""
         contacts = self._services.tenant.answers.escalation
         stems = self.find_evidence.vocabulary.language.content_stems
-        best = (part_evidence.best.card for part_evidence in evidence if part_evidence.best is not None)
+        best = (part.best.card for part in evidence if part.best is not None)
         texts = (
-            *(part_evidence.query.question for part_evidence in evidence),
+            *(part.query.question for part in evidence),
             *(f"{card.title} {card.source}" for card in best),
         )
         for text in map(stems, texts):
@@ -709,7 +698,7 @@ class PrepareAnswer:
 
     def _make_sources(self, found: Found, hydration: Hydration) -> tuple[Source, ...]:
         identity, links = hydration.caller.identity, self._services.links
-        stems = frozenset[str]().union(*(evidence.asked.stems for evidence in found.evidence))
+        stems = frozenset[str]().union(*(part.asked.stems for part in found.evidence))
         cards = _cards(found.evidence)
         return tuple(
             source_of(passage, n=n, score=ranked.fused_score, links=links, identity=identity).model_copy(
@@ -769,7 +758,7 @@ def _in_turn(evidence: Sequence[Evidence]) -> list[tuple[Evidence, StoredDocumen
         DOCUMENTS_READ if len(evidence) == 1 and evidence[0].routing is None else _MOST_DOCUMENTS_OF_SEVERAL
     )
     in_turn: dict[str, tuple[Evidence, StoredDocument]] = {}
-    for documents in zip_longest(*(part_evidence.read for part_evidence in evidence)):
+    for documents in zip_longest(*(part.read for part in evidence)):
         for one, document in zip(evidence, documents, strict=True):
             if document is not None:
                 in_turn.setdefault(document.card.document_id, (one, document))
@@ -777,11 +766,9 @@ def _in_turn(evidence: Sequence[Evidence]) -> list[tuple[Evidence, StoredDocumen
 
 
 def _cards(evidence: Sequence[Evidence]) -> dict[str, DocumentCard]:
-    read = [part_evidence.documents for part_evidence in evidence]
-    read += [
-        part_evidence.approved.documents for part_evidence in evidence if part_evidence.approved is not None
-    ]
-    read += [part_evidence.table.documents for part_evidence in evidence if part_evidence.table is not None]
+    read = [part.documents for part in evidence]
+    read += [part.approved.documents for part in evidence if part.approved is not None]
+    read += [part.table.documents for part in evidence if part.table is not None]
     return {name: document.card for documents in read for name, document in documents.items()}
 
 

@@ -37,21 +37,19 @@ def drop_scores(prepared: PreparedAnswer) -> None:
     """
     prepared.found.evidence = tuple(
         replace(
-            evidence,
-            ranked=evidence.ranked[:KEPT_CANDIDATES],
+            part,
+            ranked=part.ranked[:KEPT_CANDIDATES],
             scored={},
-            retrieved=replace(evidence.retrieved, passages=(), hits=(), documents=()),
+            retrieved=replace(part.retrieved, passages=(), hits=(), documents=()),
         )
-        for evidence in prepared.found.evidence
+        for part in prepared.found.evidence
     )
 
 
 def approved_uses(prepared: PreparedAnswer) -> tuple[ApprovedUse, ...]:
     """Return the approved answers that were quoted, each once."""
     served = (
-        evidence.approved.live
-        for evidence in prepared.found.evidence
-        if evidence.approved and evidence.approved.is_equal
+        part.approved.live for part in prepared.found.evidence if part.approved and part.approved.is_equal
     )
     uses = {live.item_id: ApprovedUse(item_id=live.item_id, revision=live.revision) for live in served}
     return tuple(uses.values())

@@ -586,7 +586,7 @@ class AnswerStream:
             return
         best = prepared.found.evidence[0].best
         title = shown_title(best.card.title) if best is not None else None
-        refusal = next((evidence.table.refusal for evidence in prepared.found.evidence if evidence.table), "")
+        refusal = next((part.table.refusal for part in prepared.found.evidence if part.table), "")
         self._ending = _Ending(Outcome.DONE, None, FinishReason.NO_EVIDENCE, refusal or explain(title=title))
 
     def _end_written(self, how: FinishReason | str) -> TextEvents:
