@@ -212,10 +212,14 @@ def gate_rows(observed: Iterable[Observed], names: Sequence[str]) -> tuple[Float
     labels: list[bool] = []
     for observation in observed:
         evidence = observation.prepared.found.evidence[0]
-        if len(observation.prepared.found.evidence) > 1 or not evidence.features or evidence.section is None:
+        if (
+            len(observation.prepared.found.evidence) > 1
+            or not evidence.judgement.features
+            or evidence.judgement.section is None
+        ):
             continue
-        text = normal(" ".join(unit.unit.text for unit in evidence.section.units))
-        rows.append([evidence.features.get(name, 0.0) for name in names])
+        text = normal(" ".join(unit.unit.text for unit in evidence.judgement.section.units))
+        rows.append([evidence.judgement.features.get(name, 0.0) for name in names])
         labels.append(
             observation.question.answerable and holds_all(text, observation.question.answer_contains)
         )

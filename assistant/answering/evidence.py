@@ -85,6 +85,32 @@ class EvidenceQuery:
 
 
 @dataclass(frozen=True, slots=True)
+class SourcesAsked:
+    """The tenant's sources of documents, as they were asked for one question."""
+
+    states: Mapping[str, State]
+    """What came of each, by name."""
+    routing: Routing | None
+    """How much each matters; None for a tenant with one source."""
+    scores: SourceScores | None
+    """What the routing adds to the scores of documents."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What the gate made of the best document, and what is quoted of it."""
+
+    gate: GateDecision = NOTHING_VISIBLE
+    features: Mapping[str, float] = field(default_factory=dict[str, float])
+    """What the gate read."""
+    certainty: Certainty | None = None
+    section: Section | None = None
+    """Of the best document; also where the gate refuses it, for evaluation."""
+    also: Section | None = None
+    """Of the document that contends with it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """What the knowledge base holds for one question. ``find`` makes it, ``weigh`` completes it."""
 
@@ -97,12 +123,7 @@ class Evidence:
     """Every candidate, best first."""
     documents: Mapping[str, StoredDocument]
     """The documents that were read, by id."""
-    states: Mapping[str, State] = field(default_factory=dict[str, State])
-    """What came of each source of documents, by name."""
-    routing: Routing | None = None
-    """How much each source of the tenant matters; None for a tenant with one source."""
-    source_scores: SourceScores | None = None
-    """What the routing adds to the scores of documents."""
+    sources: SourcesAsked
     approved: ServedAnswer | None = None
     """It answers in place of the section, or is offered beside it."""
     table: Comparison | None = None
@@ -111,14 +132,7 @@ class Evidence:
     """Items of the catalogue that the question names."""
     scored: Mapping[str, Sequence[ScoredUnit]] = field(default_factory=dict[str, Sequence[ScoredUnit]])
     """Units of the documents that were read, by document."""
-    gate: GateDecision = NOTHING_VISIBLE
-    features: Mapping[str, float] = field(default_factory=dict[str, float])
-    """What the gate read."""
-    certainty: Certainty | None = None
-    section: Section | None = None
-    """Of the best document; also where the gate refuses it, for evaluation."""
-    also: Section | None = None
-    """Of the document that contends with it."""
+    judgement: Judgement = field(default_factory=Judgement)
 
     @property
     def best(self) -> StoredDocument | None:
@@ -220,9 +234,7 @@ class FindEvidence:
             retrieved,
             tuple(_move_to_front(ranked, documents)),
             documents,
-            states=asked_of.states,
-            routing=routing,
-            source_scores=moved,
+            SourcesAsked(asked_of.states, routing, moved),
             approved=approved,
             table=table,
             named=named,
@@ -253,7 +265,7 @@ class FindEvidence:
             found = replace(found, ranked=tuple(ranked), scored=weighed)
             found = replace(found, ranked=tuple(self._of_items_first(found)))
             found = self._judge(found)
-            span.set_attribute("assistant.gate.passed", found.gate.passed)
+            span.set_attribute("assistant.gate.passed", found.judgement.gate.passed)
         return await self._with_opinions(self._answered_otherwise(found), scope)
 
     async def _cosines_of_units(
@@ -280,7 +292,7 @@ class FindEvidence:
         cosines: Mapping[str, Mapping[int, float]],
     ) -> list[RankedDocument]:
         """Rank the documents with vectors of units again; the others follow in their order."""
-        moved = found.source_scores
+        moved = found.sources.scores
         again: list[RankedDocument] = []
         rest: list[RankedDocument] = []
         for candidate in found.ranked:
@@ -315,14 +327,7 @@ class FindEvidence:
         also = None
         if len(found.read) > 1 and found.ranked[0].score - found.ranked[1].score <= _CONTENDS_WITHIN:
             also = self._section(found.read[1], found, max_words=query.also_words)
-        return replace(
-            found,
-            gate=decision,
-            features=features,
-            certainty=certainty,
-            section=section,
-            also=also,
-        )
+        return replace(found, judgement=Judgement(decision, features, certainty, section, also))
 
     def gate_features(self, found: Evidence, section: Section | None) -> dict[str, float]:
         """Return what the gate reads of the best document."""
@@ -383,19 +388,19 @@ class FindEvidence:
 
         Where a wish was not checked, the items possibly fit."""
         if found.approved is not None and found.approved.is_equal:
-            return replace(found, certainty=Certainty.ANSWERED, also=None)
+            return _answered(found, Certainty.ANSWERED)
         table = found.table
         if table is None or (table.refusal and table.asked.kind == "comparison"):
             return replace(found, table=None)
         certainty = Certainty.ANSWERED if table.asked.is_checked else Certainty.POSSIBLY
-        return replace(found, certainty=None if table.refusal else certainty, also=None)
+        return _answered(found, None if table.refusal else certainty)
 
     async def _with_opinions(self, found: Evidence, scope: SearchScope) -> Evidence:
         """Return the evidence with reviews for and against the one named item, where a review is best."""
         best, named = found.best, found.named
         if best is None or named is None or len(named.items) != 1 or not self._is_review(best):
             return found
-        if found.certainty is None or found.table is not None or found.answers_by_itself:
+        if found.judgement.certainty is None or found.table is not None or found.answers_by_itself:
             return found
         item, ids = named.items[0], named.item_ids
         ranked = [
@@ -414,11 +419,16 @@ class FindEvidence:
             best.card.document_id
         ]:
             return found
-        return replace(found, table=said, also=None)
+        return _answered(replace(found, table=said), found.judgement.certainty)
 
     def _is_review(self, document: StoredDocument) -> bool:
         prefix = id_prefix_of(document.card.document_id)
         return any(source.id_prefix == prefix and source.kind == "reviews" for source in self._sources)
+
+
+def _answered(found: Evidence, certainty: Certainty | None) -> Evidence:
+    """Return the evidence with another certainty, and no document that contends."""
+    return replace(found, judgement=replace(found.judgement, certainty=certainty, also=None))
 
 
 def _of(document: StoredDocument, near: Mapping[str, float]) -> dict[str, float]:

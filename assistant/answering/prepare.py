@@ -315,7 +315,7 @@ class PrepareAnswer:
             if prompt is None:  # where a model writes, its text decides what is read
                 for name in named:
                     hydration.begin(name)
-                if any(part.certainty is None for part in found.evidence):
+                if any(part.judgement.certainty is None for part in found.evidence):
                     # A damaged index must never look like "not known".
                     await services.index_watch.require_complete(deadline=deadline)
             red_flags = self._red_flags.raised(scope.embedded[asking.question])
@@ -455,31 +455,39 @@ class PrepareAnswer:
         """Make the quoted answer, or the section beside a written one, and number the sources."""
         blocks: list[QuotedBlock] = []
         also: list[AlsoPossible] = []
-        answering = [part for part in found.evidence if part.certainty is not None or is_written]
+        answering = [part for part in found.evidence if part.judgement.certainty is not None or is_written]
         shown: dict[str, set[int]] = {}
         for part in answering:
             title = as_title(part.query.question) if len(answering) > 1 else ""
             opening = ("\n\n" if blocks else "") + (f"{title}\n\n" if title else "")
             blocks += self._blocks(part, found, hydration, opening=opening, shown=shown)
         for part in answering:
-            if part.also is not None and part.also.document_id not in shown:
-                shown[part.also.document_id] = set()
-                labels = hydration.labels_of(part.also.document_id)
-                parts = section_blocks(part.also, part, found.sources, found.excerpts, labels=labels)
-                also.append(shown_section(part.also, parts))
+            if part.judgement.also is not None and part.judgement.also.document_id not in shown:
+                shown[part.judgement.also.document_id] = set()
+                labels = hydration.labels_of(part.judgement.also.document_id)
+                parts = section_blocks(
+                    part.judgement.also, part, found.sources, found.excerpts, labels=labels
+                )
+                also.append(shown_section(part.judgement.also, parts))
         for part in found.evidence:
             found.sources.fill(part, up_to=self._services.tenant.retrieval.passages)
         found.offered = self._offered(found)
         sure = next(
-            (part for part in answering if part.certainty is Certainty.ANSWERED and part.section),
+            (
+                part
+                for part in answering
+                if part.judgement.certainty is Certainty.ANSWERED and part.judgement.section
+            ),
             None,
         )
-        if sure is not None and sure.section is not None and not sure.answers_by_itself:
+        if sure is not None and sure.judgement.section is not None and not sure.answers_by_itself:
             headings = self._services.tenant.answers.reply_headings
-            labels = hydration.labels_of(sure.section.document_id)
-            found.reply_draft = reply_draft(sure.section.document, headings, found.excerpts, labels)
+            labels = hydration.labels_of(sure.judgement.section.document_id)
+            found.reply_draft = reply_draft(sure.judgement.section.document, headings, found.excerpts, labels)
         found.blocks, found.also = tuple(blocks), tuple(also)
-        first = next((part.section for part in answering if part.section is not None), None)
+        first = next(
+            (part.judgement.section for part in answering if part.judgement.section is not None), None
+        )
         if is_written and blocks and first is not None:
             found.section = shown_section(first, blocks)
 
@@ -491,15 +499,17 @@ class PrepareAnswer:
             return approved_blocks(one.approved, one, found.sources, found.excerpts, opening=opening)
         if one.table is not None and not one.table.refusal:
             return table_blocks(one.table, one, found.sources, found.excerpts, opening=opening)
-        if one.section is None:
+        if one.judgement.section is None:
             return []
-        ordinals = {unit.unit.ordinal for unit in one.section.units}
-        before = shown.setdefault(one.section.document_id, set())
+        ordinals = {unit.unit.ordinal for unit in one.judgement.section.units}
+        before = shown.setdefault(one.judgement.section.document_id, set())
         if ordinals <= before:
             return []
         before |= ordinals
-        labels = hydration.labels_of(one.section.document_id)
-        return section_blocks(one.section, one, found.sources, found.excerpts, opening=opening, labels=labels)
+        labels = hydration.labels_of(one.judgement.section.document_id)
+        return section_blocks(
+            one.judgement.section, one, found.sources, found.excerpts, opening=opening, labels=labels
+        )
 
     def _offered(self, found: Found) -> OfferedAnswer | None:
         """Return the approved answer to a question near the first one that has any."""
@@ -621,13 +631,17 @@ class PrepareAnswer:
         used = {**self._shipped}
         if ranking.weights is not None:
             used[ranking.weights.kind] = ranking.weights.sha256
-        routing = evidence[0].routing
+        routing = evidence[0].sources.routing
         if routing is not None and routing.router is not None:
             used["router"] = routing.router
         return used
 
     def _asked(self, evidence: Sequence[Evidence]) -> tuple[SourceAsked, ...]:
-        routed = [(part.routing.shares, part.states) for part in evidence if part.routing is not None]
+        routed = [
+            (part.sources.routing.shares, part.sources.states)
+            for part in evidence
+            if part.sources.routing is not None
+        ]
         return sources_asked(self._services.tenant.sources, routed)
 
     async def _history(self, asking: AnswerRequest, scope: SearchScope, *, agent: str) -> list[AnswerRecord]:
@@ -746,7 +760,7 @@ def _without_customers(
     """
     return [
         (part, one)
-        if evidence[part].certainty is None or not types[one.element].needs_context
+        if evidence[part].judgement.certainty is None or not types[one.element].needs_context
         else (part, unread(one, LiveMatchState.NO_CUSTOMER))
         for part, one in matched
     ]
@@ -755,7 +769,9 @@ def _without_customers(
 def _in_turn(evidence: Sequence[Evidence]) -> list[tuple[Evidence, StoredDocument]]:
     """Return the documents that a model reads: the best of each question, then the second of each, …"""
     most = (
-        DOCUMENTS_READ if len(evidence) == 1 and evidence[0].routing is None else _MOST_DOCUMENTS_OF_SEVERAL
+        DOCUMENTS_READ
+        if len(evidence) == 1 and evidence[0].sources.routing is None
+        else _MOST_DOCUMENTS_OF_SEVERAL
     )
     in_turn: dict[str, tuple[Evidence, StoredDocument]] = {}
     for documents in zip_longest(*(part.read for part in evidence)):
@@ -776,7 +792,7 @@ def certainty_of(evidence: Sequence[Evidence], *, live: Collection[int] = ()) ->
     """Return how sure the whole answer is: of several questions the least sure one that has an answer.
     ``live``: parts that a live system answers."""
     certainties = {
-        Certainty.ANSWERED if one.certainty is None and part in live else one.certainty
+        Certainty.ANSWERED if one.judgement.certainty is None and part in live else one.judgement.certainty
         for part, one in enumerate(evidence)
     }
     if certainties == {None}:

@@ -696,7 +696,7 @@ class AnswerStream:
                 "sentences": tuple(text.sentences),
                 "removed_markers": text.removed_markers,
                 "passages": uses_of_passages(prepared),
-                "gate": first.gate,
+                "gate": first.judgement.gate,
                 "usage": self._usage,
                 "timings_ms": dict(steps.timings_ms),
                 "inference_id": model.inference_id if model else None,
@@ -791,5 +791,5 @@ class AnswerStream:
         return tuple(
             one.query.question
             for part, one in enumerate(self._prepared.found.evidence)
-            if one.certainty is None and part not in asked
+            if one.judgement.certainty is None and part not in asked
         )

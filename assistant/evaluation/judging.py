@@ -278,7 +278,7 @@ class Judge:
             question=question,
             before=observed.before,
             outcome=outcome,
-            probability=max((part.gate.probability or 0.0 for part in evidence), default=0.0),
+            probability=max((part.judgement.gate.probability or 0.0 for part in evidence), default=0.0),
             values=values,
             words=_words(block.before + block.text for block in quoted.blocks) if is_shown else 0,
             also_words=_words(part.text for part in quoted.also) if is_shown else 0,
@@ -312,10 +312,10 @@ class Judge:
         titles = {name: document.card.title for name, document in part.documents.items()}
         return PartResult(
             searched=part.searched,
-            outcome=outcome_of(part.certainty),
-            probability=part.gate.probability or 0.0,
-            quote=self._quote(question, part.section),
-            also=self._quote(question, part.also),
+            outcome=outcome_of(part.judgement.certainty),
+            probability=part.judgement.gate.probability or 0.0,
+            quote=self._quote(question, part.judgement.section),
+            also=self._quote(question, part.judgement.also),
             ranking=tuple(
                 RankedCandidate(
                     document_id=candidate.document_id,
@@ -326,7 +326,7 @@ class Judge:
                 )
                 for candidate in part.ranked[:_RANKED_SHOWN]
             ),
-            gate_features={name: round(value, 4) for name, value in part.features.items()},
+            gate_features={name: round(value, 4) for name, value in part.judgement.features.items()},
         )
 
     def _quote(self, question: EvaluationQuestion, quote: Section | None) -> ShownQuote | None:
@@ -462,8 +462,8 @@ def _also_units(observed: Observed) -> list[Unit]:
     return [
         unit.unit
         for part in findings.evidence
-        if part.also is not None and part.also.document_id in contending
-        for unit in part.also.units
+        if part.judgement.also is not None and part.judgement.also.document_id in contending
+        for unit in part.judgement.also.units
     ]
 
 

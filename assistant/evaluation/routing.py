@@ -114,7 +114,7 @@ class RoutingTrial:
             values[HOLDS] = float(_holds(routed, one))
             values["quote of one merged index holds it"] = float(_holds(merged, one))
         if one.kind == "none":
-            values["nothing answers it, and it is refused"] = float(routed.certainty is None)
+            values["nothing answers it, and it is refused"] = float(routed.judgement.certainty is None)
         is_miss = values.get(RIGHT_FIRST) == 0 or values.get(HOLDS) == 0
         miss = f"{', '.join(one.sources)}: {values} | {one.question}" if is_miss else ""
         return Judged(one.id, one.group, values, miss, (*late, *alone_late, *merged_late))
@@ -123,7 +123,7 @@ class RoutingTrial:
         """Return whether what should come first does: the source with the largest share, the source that the
         words of the kinds choose, and the best document's source."""
         right = one.sources[0]
-        shares = routed.routing.shares if routed.routing is not None else dict[str, float]()
+        shares = routed.sources.routing.shares if routed.sources.routing is not None else dict[str, float]()
         by_shares = _highest(shares) == right
         by_words = _highest(keyword_scores(one.question, self._sources)) == right
         values = {
@@ -177,13 +177,13 @@ def _served(found: Evidence) -> list[str]:
 
 def _holds(found: Evidence, one: RoutedQuestion) -> bool:
     """Return whether the quote is shown and holds all that it must."""
-    if found.certainty is None:
+    if found.judgement.certainty is None:
         return False
     if found.table is not None:
         shown = table_blocks(found.table, found, SourceList(), Excerpts(), opening="")
         quote = "".join(block.before + block.text for block in shown)
-    elif found.section is not None:
-        quote = "\n".join(unit.unit.text for unit in found.section.units)
+    elif found.judgement.section is not None:
+        quote = "\n".join(unit.unit.text for unit in found.judgement.section.units)
     else:
         return False
     quote = " ".join(quote.split())

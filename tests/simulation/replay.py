@@ -274,7 +274,7 @@ def _candidates(question: SimulatedQuestion, found: Evidence) -> Candidates:
     kept = names[:CANDIDATES_KEPT]
     return Candidates(
         question=question,
-        certainty=None if found.certainty is None else found.certainty.value,
+        certainty=None if found.judgement.certainty is None else found.judgement.certainty.value,
         document_ids=kept,
         index=tuple(tuple(features[name].get(key) for key in INDEX_FEATURES) for name in kept),
         scales=tuple(_scale([features[name].get(key) for name in names]) for key in INDEX_FEATURES),

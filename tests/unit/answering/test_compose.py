@@ -98,7 +98,7 @@ async def test_of_two_questions_one_answer_is_only_possible() -> None:
     tenant = FakeTenant()
     question = f"{QUESTION} Which vaccine protects travellers against shingles?"
     asked = await ask(tenant, question)
-    assert [one.certainty is None for one in asked.prepared.found.evidence] == [False, True]
+    assert [one.judgement.certainty is None for one in asked.prepared.found.evidence] == [False, True]
     assert asked.text == "Retail refills are payable on day 23 of 30."
     assert asked.done.certainty is Certainty.POSSIBLY
 

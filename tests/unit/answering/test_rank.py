@@ -75,14 +75,17 @@ async def test_of_titles_with_numbers_the_one_with_the_question_s_comes_first() 
     found = await evidence("What do I do about reject 075?", FakeTenant().with_documents(*titles))
     assert found.best is not None
     assert found.best.card.document_id == "r75"
-    assert (found.features["title_number"], found.features["title_other_number"]) == (1.0, 0.0)
+    assert (found.judgement.features["title_number"], found.judgement.features["title_other_number"]) == (
+        1.0,
+        0.0,
+    )
 
 
 async def test_a_title_with_another_number_than_the_question_s_is_never_a_sure_answer() -> None:
     tenant = FakeTenant().with_documents(REJECTS[3])
     found = await evidence("Reject 81 means a diagnosis code?", tenant)
-    assert found.features["title_other_number"] == 1.0
-    assert found.certainty is not Certainty.ANSWERED
+    assert found.judgement.features["title_other_number"] == 1.0
+    assert found.judgement.certainty is not Certainty.ANSWERED
 
 
 async def test_what_was_not_read_stays_behind_what_was() -> None:
