@@ -160,7 +160,9 @@ $(FUNCTIONS): $(VENV)/local.stamp requirements/functions.txt requirements/probe.
 	$(call fetched,$(BIN)/python -m stacks.function_package --this-python-too,packages of the functions)
 	@touch $@
 
-CDK := PATH="$(CURDIR)/$(BIN):$$PATH" node_modules/.bin/cdk
+# jsii starts "node" by its name: that of the environment, never an older one of the machine.
+WITH_NODE := PATH="$(CURDIR)/$(BIN):$$PATH"
+CDK := $(WITH_NODE) node_modules/.bin/cdk
 build/checkov/stamp: $(VENV)/bootstrap.stamp requirements/checkov.txt
 	@echo "· checkov, in an environment of its own"
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/checkov
@@ -173,29 +175,29 @@ synth: $(VENV)/dev.stamp build/checkov/stamp $(FUNCTIONS) node_modules/.package-
 	@$(CDK) synth --quiet -c unlocked=review '**' $(ARGS)
 	@$(CDK) synth --quiet -c stage=account --output build/synth/account '**' $(ARGS)
 	@$(CDK) synth --quiet -c stage=care_app --output build/synth/care_app '**' $(ARGS)
-	@$(BIN)/python -m stacks.validators cdk.out build/synth/account build/synth/care_app
+	@$(WITH_NODE) $(BIN)/python -m stacks.validators cdk.out build/synth/account build/synth/care_app
 	@$(BIN)/python -m tools.template_proofs cdk.out
 
 .PHONY: check-stacks
 check-stacks: $(VENV)/dev.stamp $(FUNCTIONS) $(RIGHTS) node_modules/.package-lock.json ## Tests of the stacks: snapshots, rules, reachability, rights, upgrades, an emulated deploy
-	@$(BIN)/python -m pytest tests/stacks -q -n 2 --dist loadfile $(ARGS)
+	@$(WITH_NODE) $(BIN)/python -m pytest tests/stacks -q -n 2 --dist loadfile $(ARGS)
 
 .PHONY: snapshots
 snapshots: $(VENV)/dev.stamp $(FUNCTIONS) node_modules/.package-lock.json ## Accept the templates as they are now: a line for each resource in tests/stacks/snapshots
-	@$(BIN)/python -m tests.stacks.snapshot write
+	@$(WITH_NODE) $(BIN)/python -m tests.stacks.snapshot write
 
 AGAINST ?= HEAD
 .PHONY: template-diff
 template-diff: $(VENV)/dev.stamp $(FUNCTIONS) node_modules/.package-lock.json ## Every line of the templates that differs from a landed revision (AGAINST=origin/main)
-	@$(BIN)/python -m tests.stacks.snapshot diff '$(AGAINST)'
+	@$(WITH_NODE) $(BIN)/python -m tests.stacks.snapshot diff '$(AGAINST)'
 
 .PHONY: bench-synth
 bench-synth: $(VENV)/dev.stamp $(FUNCTIONS) node_modules/.package-lock.json ## Seconds of cdk synth at four hundred resources, and what other tenant files cost
-	@$(BIN)/python -m benchmarks.synthesis $(ARGS)
+	@$(WITH_NODE) $(BIN)/python -m benchmarks.synthesis $(ARGS)
 
 .PHONY: pin
 pin: synth ## Accept today's stateful resources as the ones that no upgrade may replace (stacks/pins)
-	@$(BIN)/python -m stacks.pinning cdk.out
+	@$(WITH_NODE) $(BIN)/python -m stacks.pinning cdk.out
 
 .PHONY: evaluate
 evaluate: $(VENV)/local.stamp ## The committed questions of both tenants, judged against evaluation/baseline.json (docs/evaluation.md)
