@@ -56,9 +56,11 @@ _Name = Annotated[str | None, Query(min_length=1, max_length=256)]
 
 
 def _no_number(value: object) -> object:
-    if isinstance(value, str) and value.strip("+- .0123456789") == "" and value.count("-") < 2:
-        raise ValueError("give a day and time, like 2026-11-01T00:00:00Z")
-    return value
+    try:
+        float(cast("Any", value))
+    except (TypeError, ValueError):
+        return value
+    raise ValueError("give a day and time, like 2026-11-01T00:00:00Z")
 
 
 _Instant = Annotated[AwareDatetime | None, BeforeValidator(_no_number)]

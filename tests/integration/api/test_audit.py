@@ -126,6 +126,8 @@ async def test_another_tenant_s_auditor_learns_nothing(service: RunningService) 
         {"document_id": "wait", "after": "2026"},
         {"document_id": "wait", "after": "2026-13-01T00:00:00.000000+00:00"},
         {"document_id": "wait", "since": "2026-11-21T00:00:00"},
+        {"document_id": "wait", "since": "17"},
+        {"document_id": "wait", "since": "-2.3e-237"},
         {"document_id": "wait", "since": "2026-11-21T00:00:00Z", "until": "2026-11-20T00:00:00Z"},
     ],
     ids=str,
