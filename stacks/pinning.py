@@ -49,5 +49,5 @@ def pin_tenants(assembly: Path, *, tenants: Path = ROOT / "tenants", pins: Path 
 
 
 if __name__ == "__main__":
-    for pin_tenant in pin_tenants(Path(sys.argv[1])):
-        sys.stdout.write(f"{pin_tenant.name}\n")
+    for tenant in pin_tenants(Path(sys.argv[1])):
+        sys.stdout.write(f"{tenant.name}\n")

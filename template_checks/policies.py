@@ -251,11 +251,11 @@ def _holds(
     texts = [filled for filled in map(context.filled_in, wanted) if filled is not None]
     # Spellings of one value match if any of them does. Several values are treated like several spellings;
     # for keys with one value that is the same.
-    has_arn = any(element.startswith("arn:") for element in asked)
+    has_arn = any(value_asked.startswith("arn:") for value_asked in asked)
     verdict = any_of(
-        value == element if has_arn and element.startswith("<") else compare(value, element)
+        value == value_asked if has_arn and value_asked.startswith("<") else compare(value, value_asked)
         for value in texts
-        for element in asked
+        for value_asked in asked
     )
     return negated(verdict) if is_negated else verdict
 

@@ -301,14 +301,14 @@ class _RankingFit:
         asked = [
             question for every in self._questions.values() for question in every if question.split == "tuning"
         ]
-        vectors = await _vectors(services, [element.question for element in asked])
+        vectors = await _vectors(services, [question.question for question in asked])
         vocabulary = Vocabulary.of(services.tenant)
-        counts = [head_counts(element.question, vocabulary) for element in asked]
+        counts = [head_counts(question.question, vocabulary) for question in asked]
         rows = np.hstack([_HEAD_SCALE * vectors, np.array(counts)])
-        leans = [element.kind == "follow_up" for element in asked]
+        leans = [question.kind == "follow_up" for question in asked]
         weights, bias = _raw_logistic(rows, leans)
         named = [(one.question, _KINDS[one.kind]) for one in load_routed(self._shop) if one.kind in _KINDS]
-        rules = [(element.question, "rule") for element in asked if element.answerable][::_RULES_EVERY]
+        rules = [(question.question, "rule") for question in asked if question.answerable][::_RULES_EVERY]
         questions, kinds = zip(*named, *rules, strict=True)
         names = tuple(sorted(set(kinds)))
         of_kinds = await _vectors(services, questions)
@@ -380,7 +380,7 @@ async def fit_red_flags(services: TenantServices, questions: Path) -> ShippedHea
     def fitted(left_out: Collection[str] = ()) -> Head:
         kept = [text for text in flag_of if text not in left_out]
         return Head.fitted(
-            [[vectors[row] for row in kept if flag_of[row] == name] for name in (None, *names)]
+            [[vectors[text] for text in kept if flag_of[text] == name] for name in (None, *names)]
         )
 
     scores: list[float] = []
@@ -431,7 +431,7 @@ async def fit_live(services: Mapping[str, TenantServices], questions: Path) -> b
     for tenant, opened in services.items():
         examples = _ObservedExamples(silent(opened))
         preparing = PrepareAnswer(silent(opened), live=examples)
-        for question in (element for element in asked if element.tenant == tenant):
+        for question in (question for question in asked if question.tenant == tenant):
             examples.observed.clear()
             await until_whole(partial(prepare_live, preparing, opened, question))
             for match, live in examples.observed:

@@ -404,9 +404,11 @@ class FindEvidence:
             return found
         item, ids = named.items[0], named.item_ids
         ranked = [
-            reading
-            for reading in found.read
-            if self._is_review(reading) and reading.card.item is not None and reading.card.item.item_id in ids
+            document
+            for document in found.read
+            if self._is_review(document)
+            and document.card.item is not None
+            and document.card.item.item_id in ids
         ]
         sheet = found.documents.get(item.document_id)
         if sheet is None or not ranked:
@@ -491,14 +493,7 @@ class SourceList:
 def _ranked_passage(passage: Passage, found: Evidence, *, rank: int) -> RankedPassage:
     """Return the passage with the scores of both legs, its cosine on the scale of the weights."""
     passages, hits = found.retrieved.passages, found.retrieved.hits
-    fused = next(
-        (
-            other_passage
-            for other_passage in passages
-            if other_passage.passage.passage_id == passage.passage_id
-        ),
-        None,
-    )
+    fused = next((ranked for ranked in passages if ranked.passage.passage_id == passage.passage_id), None)
     hit = next((hit for hit in hits if hit.passage_id == passage.passage_id), None)
     return replace(
         fused or RankedPassage(passage, rank, 0.0, None, None, None, None),

@@ -217,7 +217,7 @@ def _by_item(items: Sequence[str], outcomes: Sequence[Filled | LiveReadError]) -
     read = [outcome for outcome in outcomes if isinstance(outcome, Filled)]
     if not read:
         return next(outcome for outcome in outcomes if isinstance(outcome, LiveReadError))
-    labels = {value.name: value.label for reading in read for value in reading.data.values}
+    labels = {value.name: value.label for filled in read for value in filled.data.values}
     columns = tuple(ElementValue(name=name, label=label, text="") for name, label in labels.items())
 
     def values(outcome: Filled | LiveReadError) -> tuple[ElementValue, ...]:
@@ -231,9 +231,9 @@ def _by_item(items: Sequence[str], outcomes: Sequence[Filled | LiveReadError]) -
     )
     return Filled(
         ElementData(columns=columns, rows=tuple(rows)),
-        min((reading.as_of for reading in read), key=lambda at: at.isoformat()),
+        min((filled.as_of for filled in read), key=lambda at: at.isoformat()),
         ", ".join(filter(None, (outcome.about for outcome in outcomes))),
-        cached=any(reading.cached for reading in read),
+        cached=any(filled.cached for filled in read),
     )
 
 

@@ -364,7 +364,7 @@ class PrepareAnswer:
         joined = [f"{one}\n{question}" for one, question in zip(earlier, questions, strict=True) if one]
         live = [self._as_examples(question, known) for question in questions] if self._live.are_there else []
         read_by_router = (*questions, *joined) if len(self._services.tenant.sources) > 1 else ()
-        routed = [self.find_evidence.without_items(reading, known=known) for reading in read_by_router]
+        routed = [self.find_evidence.without_items(text, known=known) for text in read_by_router]
         texts = list(dict.fromkeys((text, *questions, *joined, *live, *routed)))
         embed, vectors = self.find_evidence.search.embed, scope.embedded
         await asyncio.gather(embed(texts, scope), self._live.load(scope), self._load_red_flags(scope))
@@ -373,7 +373,7 @@ class PrepareAnswer:
         reading = await self._reading.run(Message(text, questions, before, vectors, items), scope)
         rewritten = _rewritten(reading, text)
         made_by_model = dict.fromkeys(text for text in (*reading.questions, *rewritten) if text)
-        if wanted := [text_of_model for text_of_model in made_by_model if text_of_model not in vectors]:
+        if wanted := [text for text in made_by_model if text not in vectors]:
             await embed(wanted, scope)
         longest = self._services.tenant.answers
         count = len(reading.questions)

@@ -245,7 +245,9 @@ class PromptBuilder:
             if fitting is not None:
                 read.append(fitting)
                 used += self._tokens_of(fitting.text) + _TOKENS_A_BORDER
-        user = ChatMessage("user", user_text(self._template, [reading.text for reading in read], told, asked))
+        user = ChatMessage(
+            "user", user_text(self._template, [document.text for document in read], told, asked)
+        )
         texts = [text for turn in history for text in (turn.question, turn.text)]
         turns, turn_tokens = self._turns(history, budget=budget - used if read else 0)
         return Prompt(

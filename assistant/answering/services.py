@@ -450,9 +450,9 @@ class IndexWatch:
             now = await self._live.get_many([status.document_id for status in lost])
             # a document that was withdrawn or received again meanwhile is not live any more
             lost = [
-                document
-                for document in lost
-                if now.get(document.document_id) == document and not await self._is_found(document)
+                status
+                for status in lost
+                if now.get(status.document_id) == status and not await self._is_found(status)
             ]
         if not lost:
             return IndexState()

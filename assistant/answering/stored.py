@@ -311,13 +311,15 @@ async def _with_values(
 ) -> tuple[StoredSent, ...]:
     """Return an answer's sent texts with the values that may still be read: by their own time, and by the
     tenant's file of today. Raises RecordsUnavailableError."""
-    live = {record.sent.send_id for record in stored if record.sent.live and _values_until(services, record)}
+    live = {
+        sending.sent.send_id for sending in stored if sending.sent.live and _values_until(services, sending)
+    }
     if not live:
         return tuple(stored)
     values = await services.sent_values.of(answer_id)
     return tuple(
-        joined(record, values.get(record.sent.send_id)) if record.sent.send_id in live else record
-        for record in stored
+        joined(sending, values.get(sending.sent.send_id)) if sending.sent.send_id in live else sending
+        for sending in stored
     )
 
 

@@ -131,7 +131,7 @@ class CitationFilter:
         if marker[1] is None:
             return ""
         wanted = list(_references(marker[1]))
-        known = tuple(number for number in wanted if self._is_known(number))
+        known = tuple(reference for reference in wanted if self._is_known(reference))
         if not known or len(known) < len(wanted):
             self.removed.append(marker[0].strip())
         if not known or len(self._cited) >= CITATION_MARKS[1] - CITATION_MARKS[0]:
@@ -224,7 +224,7 @@ class AnswerText:
         if self._checker is None and self._documents:
             last = max(self._documents)
             known = (self._documents.get(n) for n in range(1, last + 1))
-            texts = [source.unit_texts if source is not None else () for source in known]
+            texts = [document.unit_texts if document is not None else () for document in known]
             self._checker = SupportChecker(texts, given=self._given, language=self._language)
 
     def write(self, text: str) -> TextEvents:

@@ -299,7 +299,9 @@ class ItemTables:
         known = self._known.items if self._known is not None else ()
         wanted = [item.document_id for item in candidates(asked, known)]
         documents = await self._search.read(wanted, scope)
-        comparison = compare(asked, [documents[number] for number in wanted if number in documents])
+        comparison = compare(
+            asked, [documents[document_id] for document_id in wanted if document_id in documents]
+        )
         first = [item.document for item in comparison.items[:REVIEWED_ITEMS]]
         reviews_of_items = await asyncio.gather(
             *(self.reviews_of(item, vector=vector, scope=scope) for item in first)
@@ -363,9 +365,7 @@ class ItemTables:
             read = await self._services.search.read_documents(ids, labels=scope.labels, deadline=step)
             item_id = item.card.item.item_id if item.card.item is not None else ""
             reviews = [
-                reading
-                for reading in read.values()
-                if reading.card.item and reading.card.item.item_id == item_id
+                review for review in read.values() if review.card.item and review.card.item.item_id == item_id
             ]
             cosines = {hit.document_id: hit.cosine for hit in retrieved.hits if hit.cosine is not None}
             return [(_worth(review, cosines.get(review.card.document_id, 0.0)), review) for review in reviews]

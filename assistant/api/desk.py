@@ -286,7 +286,7 @@ def _case(reading: CaseReading) -> wire.DeskCase:
             for verdict in verdicts
         ),
         sources=() if answer is None else answer.sources,
-        history=tuple(_revision(turn) for turn in reading.history),
+        history=tuple(_revision(revision) for revision in reading.history),
     )
 
 

@@ -222,7 +222,7 @@ def search(
         asked = load_rows(queries, Query, key="qid")
     runtime = local_runtime(options, terminal)
     with runtime.processes(runtime.layout.for_search, command="assistant knowledge search") as ports:
-        hits = asyncio.run(_search(runtime, ports, tenant, [element.question for element in asked], top=top))
+        hits = asyncio.run(_search(runtime, ports, tenant, [query.question for query in asked], top=top))
     if out is not None:
         ids = [[ranked.passage.document_id for ranked in best] for best in hits]
         rows = ({"qid": each.qid, "ids": best} for each, best in zip(asked, ids, strict=True))

@@ -286,7 +286,7 @@ def put_models(tenant: TenantConfig, *, tenant_file: Path, root: Path, terminal:
             f"{stack} has no publisher's role: name a role in deployment.artifact_publishers, and deploy."
         )
     wanted = model_files(tenant.models, folder=root / "model_artifacts")
-    keys = [f"{number.prefix}{name}" for number in wanted for name in number.files]
+    keys = [f"{model.prefix}{name}" for model in wanted for name in model.files]
     with tempfile.TemporaryDirectory() as folder:
         packaged = {name: path for task in _TASKS for name, path in _packaged_files(task, Path(folder))}
         packages = {key: packaged[_without_name(key)] for key in keys if _without_name(key) in packaged}

@@ -191,13 +191,11 @@ def lengths(results: Sequence[QuestionResult]) -> dict[str, Spread]:
     """Return the words of what is shown for answerable questions that were not refused."""
     shown = [result for result in results if result.question.answerable and result.outcome != "refused"]
     spreads = {
-        "quote": spread(float(candidate.words) for candidate in shown if candidate.question.kind != "double"),
+        "quote": spread(float(result.words) for result in shown if result.question.kind != "double"),
         "quote, double question": spread(
-            float(candidate.words) for candidate in shown if candidate.question.kind == "double"
+            float(result.words) for result in shown if result.question.kind == "double"
         ),
-        "quote and also possible": spread(
-            float(candidate.words + candidate.also_words) for candidate in shown
-        ),
+        "quote and also possible": spread(float(result.words + result.also_words) for result in shown),
     }
     return {name: one for name, one in spreads.items() if one is not None}
 

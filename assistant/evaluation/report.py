@@ -115,7 +115,7 @@ _WORST: Mapping[str, Callable[[QuestionResult], bool]] = {
 def _worst(judged: Sequence[QuestionResult]) -> Iterable[tuple[str, list[QuestionResult]]]:
     ordered = sorted(judged, key=lambda one: (-one.probability, one.qid))
     for title, is_worst in _WORST.items():
-        yield title, [hit for hit in ordered if is_worst(hit)]
+        yield title, [result for result in ordered if is_worst(result)]
 
 
 def _facts(result: QuestionResult) -> Mapping[str, object]:

@@ -131,9 +131,7 @@ def item_of(fields: Mapping[str, object]) -> ItemFacts | None:
     try:
         item = ItemFacts.model_validate(value)
     except ValidationError as error:
-        raise DocumentInvalidError(
-            "; ".join(_reason(other_error) for other_error in error.errors())
-        ) from None
+        raise DocumentInvalidError("; ".join(_reason(fault) for fault in error.errors())) from None
     _refuse_restricting(item.properties)
     own = _own_field_among(item.properties)
     if own is not None:

@@ -53,7 +53,7 @@ class WithdrawDocuments:
         with _tracer.start_as_current_span("knowledge.withdraw") as span:
             known = await self._stores.states.get_many(wanted)
             update = {"updated_at": self._clock.now(), "failure_code": None, "failure_reason": None}
-            statuses = [_hidden(source, DocumentState.WITHDRAWN, update) for source in known.values()]
+            statuses = [_hidden(status, DocumentState.WITHDRAWN, update) for status in known.values()]
             await self._stores.states.put_many(statuses)
             for document_id in known:
                 await self._stores.documents.delete(document_id)

@@ -185,9 +185,9 @@ class DeskItems:
         check_revision(item, change.revision)
         await self._check_no_case_decides(item)
         earlier = [
-            turn
-            for turn in await self.history(item.kind, item.item_id, identity=identity)
-            if turn.revision == change.to_revision and turn.revision < item.revision
+            revision
+            for revision in await self.history(item.kind, item.item_id, identity=identity)
+            if revision.revision == change.to_revision and revision.revision < item.revision
         ]
         if not earlier:
             raise InvalidRequestError(f"to_revision is {change.to_revision}; give an earlier revision of it.")

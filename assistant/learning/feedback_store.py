@@ -200,9 +200,7 @@ def _why(line: bytes, error: ValidationError) -> str:
             f"the event {event_id} has schema_version {version}; this release reads {FEEDBACK_VERSION}. "
             "Use a release that knows it."
         )
-    faults = "; ".join(
-        f"{'.'.join(map(str, other_error['loc']))}: {other_error['msg']}" for other_error in error.errors()
-    )
+    faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
     return f"the event {event_id} does not fit docs/feedback.schema.json: {faults[:_LONGEST_REASON]}"
 
 

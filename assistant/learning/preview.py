@@ -180,6 +180,6 @@ class PreviewAnswer:
             for record, found in sorted(matches, key=lambda match: -match[1].cosine)
             if found.live is not None
         ]
-        captured = tuple(candidate for candidate in shown if candidate.why == WHY["equal"])
-        near = tuple(candidate for candidate in shown if candidate.why != WHY["equal"])
+        captured = tuple(question for question in shown if question.why == WHY["equal"])
+        near = tuple(question for question in shown if question.why != WHY["equal"])
         return Previewed(captured, near[:MOST_NEAR], len(recent))

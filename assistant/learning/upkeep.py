@@ -96,9 +96,7 @@ class DocumentQuestions:
             return
         if _has(document, question):
             questions = tuple(
-                other_question
-                for other_question in document.questions
-                if other_question.casefold() != question.casefold()
+                variant for variant in document.questions if variant.casefold() != question.casefold()
             )
             await self._store(document.model_copy(update={"questions": questions}), status, by=by)
 

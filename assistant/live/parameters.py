@@ -146,7 +146,7 @@ def find_parameters(
         asked = [word for word in words if parameter.question and is_value(parameter, word)]
         ids = context_ids(caller.context, parameter.context)
         if is_bound and parameter.context:
-            chosen = [value_of_kind.value for value_of_kind in of_kind] or ids
+            chosen = [named_id.value for named_id in of_kind] or ids
         else:
             chosen = _free(asked, of_kind, ids, parameter)
         if len(chosen) == 1 and is_value(parameter, chosen[0]):
@@ -209,7 +209,7 @@ def _free(
     """
     spelled = {id_.casefold(): id_ for id_ in ids}
     values = [spelled.get(word.casefold(), word) for word in asked]
-    values += [value_of_kind.value for value_of_kind in of_kind if is_value(parameter, value_of_kind.value)]
+    values += [named_id.value for named_id in of_kind if is_value(parameter, named_id.value)]
     return list(dict.fromkeys(values)) or ([] if of_kind else ids)
 
 

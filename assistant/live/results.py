@@ -139,7 +139,9 @@ class ResponseReader:
         except _WrongResponseError as wrong:
             message = f"{self.connector.source} gave a response that cannot be used: {wrong}."
             raise LiveReadError(ElementProblem.SYSTEM_INVALID, message) from None
-        values = (value for candidate in shown.values() for value in candidate.values() if value is not None)
+        values = (
+            value for named_values in shown.values() for value in named_values.values() if value is not None
+        )
         size = sum(len(value.text) + 50 for value in values)
         return Reading(shown.pop(0, {}), list(shown.values()), row, as_of, size)
 

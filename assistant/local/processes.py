@@ -642,7 +642,7 @@ class Supervisor:
         try:
             with uninterrupted(), self._opened(timeout_s=_RELEASE_LOCK_S, quiet=True) as running:
                 running.uses = [
-                    other_use for other_use in running.uses if use is None or other_use.use_id != use.use_id
+                    listed for listed in running.uses if use is None or listed.use_id != use.use_id
                 ]
                 self._stop(running, running.processes.keys() - running.needed())
                 if error is not None:  # a signal may have come between a start and its entry

@@ -70,8 +70,8 @@ def _read_config(folder: Path, kind: type[Config], *, wrong: str) -> Config:
         raise ConfigurationError(f"{path}: cannot be read: {error}") from None
     except ValidationError as error:
         faults = "; ".join(
-            f"{'.'.join(map(str, other_error['loc']))}: {other_error['msg']} (got {other_error['input']!r})"
-            for other_error in error.errors()
+            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']} (got {fault['input']!r})"
+            for fault in error.errors()
         )
         raise ConfigurationError(f"{path}: {wrong}: {faults}") from None
 

@@ -427,7 +427,7 @@ def export_of_sets(sets: Sets, *, tenant: TenantConfig, window: tuple[datetime, 
             "since": f"{window[0]:%Y-%m-%d}",
             "until": f"{window[1]:%Y-%m-%d}",
             "purpose": tenant.feedback.purpose.rstrip(".") or "not stated in the tenant file",
-            "origins": counts_told(Counter(question.origin.value for question in every)),
+            "origins": counts_told(Counter(example.origin.value for example in every)),
             "replaced": counts_told(sets.replaced),
             "prompt_id": WRITER.prompt,
             "least_agreement": f"{LEAST_AGREEMENT:.0%}",
@@ -578,8 +578,8 @@ def build_pairs(
     ordered = sorted(documents, key=lambda one: one.card.document_id)
     held_out = _held_out(ordered, protected, hold_out)
     left_out: Counter[str] = Counter({"documents held out": len(held_out)})
-    kept = [hit for hit in ordered if hit.card.document_id not in held_out]
-    known = {hit.card.document_id for hit in ordered}
+    kept = [document for document in ordered if document.card.document_id not in held_out]
+    known = {document.card.document_id for document in ordered}
     stems = [language.content_stems(text) for text in _protected_texts(ordered, protected, held_out)]
     guarded = Alike(ALIKE_FROM, dict.fromkeys(stems))
     splits: dict[PairSplit, list[Pair]] = {name: [] for name in PAIR_SPLITS}
@@ -595,7 +595,7 @@ def build_pairs(
         else:
             seen.add((pair.anchor.casefold(), pair.positives[0]))
             splits[_pair_split(pair.document_id)].append(pair)
-    passages = [passage for row in kept for passage in row.passages]
+    passages = [passage for document in kept for passage in document.passages]
     return PairSets(splits, passages, hold_out, frozenset(held_out), left_out)
 
 

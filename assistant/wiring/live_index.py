@@ -271,9 +271,9 @@ class Reindexing:
 
     async def _with_model(self, model: str) -> StoreChoice:
         known = known_embeddings(self.stores.tenant, self.stores.settings)
-        section = next((source for source in known if source.model == model), None)
+        section = next((section for section in known if section.model == model), None)
         if section is None:
-            names = ", ".join(dict.fromkeys(source.model for source in known))
+            names = ", ".join(dict.fromkeys(section.model for section in known))
             raise NotFoundError(
                 f"There is no embedding model {model} here; there are: {names}. Add one (assistant models "
                 "add FOLDER), or name it in the tenant file ([embedding_next])."

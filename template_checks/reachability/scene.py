@@ -110,8 +110,8 @@ VPC User Guide, "Ephemeral ports")."""
 def meets(some: Iterable[Opening], others: Iterable[Opening]) -> list[Opening]:
     """Return what two sets of rules, one at each end, allow together; no part twice."""
     second = list(others)
-    met = {both for flow in some for other in second if (both := flow.meet(other)) is not None}
-    return sorted(flow for flow in met if not any(_inside(flow, other) for other in met - {flow}))
+    met = {both for opening in some for other in second if (both := opening.meet(other)) is not None}
+    return sorted(opening for opening in met if not any(_inside(opening, other) for other in met - {opening}))
 
 
 def _inside(one: Opening, other: Opening) -> bool:
@@ -237,12 +237,12 @@ class NetworkAcls:
             about = entry.surely if sure else entry.possibly
             if entry.egress is not egress or about is None:
                 continue
-            met = [both for flow in left if (both := flow.meet(about)) is not None]
+            met = [both for opening in left if (both := opening.meet(about)) is not None]
             if entry.allows and holds(entry.block, networks, sure=sure):
                 passed += met
             # What an entry decides for all of the addresses, no later entry decides again.
             if holds(entry.block, networks, sure=entry.allows or not sure):
-                left = [rest for flow in left for rest in flow.without(about)]
+                left = [rest for opening in left for rest in opening.without(about)]
         return passed
 
 
@@ -301,7 +301,7 @@ class Connections:
         passed = self._acls.passes(station.subnets, egress=out, networks=peer.networks, sure=sure)
         if sure:  # answers cross the border in the other direction
             back = self._acls.passes(station.subnets, egress=not out, networks=peer.networks, sure=True)
-            if not any(flow.meet(_ANSWERS) == _ANSWERS for flow in back):
+            if not any(opening.meet(_ANSWERS) == _ANSWERS for opening in back):
                 return []
         return meets(opened, passed)
 
@@ -482,7 +482,7 @@ def _station(resource: Resource, intended: IntendedPaths) -> Iterator[Station]:
     properties = dict(resource.properties)
     named, plain = targets(properties), list(_texts(properties))
     groups = _unique([*filter(_is_group, named), *filter(_GROUP_ID.match, plain)])
-    own_subnets = [Target(named_id.resource) for named_id in named if _is_subnet(named_id)]
+    own_subnets = [Target(target.resource) for target in named if _is_subnet(target)]
     subnets = _unique([*own_subnets, *filter(_SUBNET_ID.match, plain)])
     if not groups and not subnets:
         return

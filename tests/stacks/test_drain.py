@@ -64,6 +64,11 @@ def test_deregistration_takes_longer_than_the_task_s_stop(deployed: Deployed) ->
     assert deployed.stop_s <= deployed.deregistration_s
 
 
+def test_the_balancer_waits_longer_than_a_whole_answer_takes(deployed: Deployed) -> None:
+    """An answer in one body sends nothing before it ends; the balancer ends a silent connection with 504."""
+    assert deployed.answer_s < deployed.balancer_idle_s
+
+
 def test_tasks_keep_connections_longer_than_the_balancer(deployed: Deployed) -> None:
     assert deployed.balancer_idle_s < KEEP_ALIVE_S
 

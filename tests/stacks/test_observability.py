@@ -20,6 +20,7 @@ from tests.stacks.values import (
     KEYS,
     ORCHESTRATOR,
     deployed,
+    metrics_of,
     resources_of,
     stack_with,
     template_of,
@@ -60,12 +61,6 @@ def alarms(template: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return {
         alarm["Properties"]["AlarmDescription"].rpartition("#")[2]: alarm["Properties"] for alarm in found
     }
-
-
-def metrics_of(alarm: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    if "Metrics" not in alarm:
-        return [alarm]
-    return [part["MetricStat"]["Metric"] for part in alarm["Metrics"] if "MetricStat" in part]
 
 
 def filters(template: Mapping[str, Any]) -> dict[str, str]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,8 @@ from typing import Any
 import pytest
 
 from assistant.settings import deployed_names
-from tests.stacks.synthesized import assembly_folder
+from tests.stacks.synthesized import assembly_folder, templates_in
+from tests.stacks.values import metrics_of, resources_of
 
 DOCUMENTED = {
     ("AWS/ApplicationELB", frozenset({"LoadBalancer", "TargetGroup"})): {
@@ -65,12 +65,13 @@ class Templates:
 
     def __init__(self, assembly: Path, tenant: str) -> None:
         self.tenant = tenant
-        self.resources: dict[str, Mapping[str, Any]] = {}
-        for file in sorted(assembly_folder(assembly, tenant).glob("*.template.json")):
-            self.resources |= json.loads(file.read_text(encoding="utf-8"))["Resources"]
+        stacks = templates_in(assembly_folder(assembly, tenant)).values()
+        self.resources = {name: body for stack in stacks for name, body in stack["Resources"].items()}
 
     def of(self, kind: str) -> dict[str, Mapping[str, Any]]:
-        return {name: body["Properties"] for name, body in self.resources.items() if body["Type"] == kind}
+        """Return the properties of the resources of a type, by logical id."""
+        resources = resources_of({"Resources": self.resources}, kind)
+        return {name: body["Properties"] for name, body in resources.items()}
 
     def alarms(self) -> dict[str, Mapping[str, Any]]:
         return self.of("AWS::CloudWatch::Alarm")
@@ -92,12 +93,6 @@ class Templates:
         for task in self.of("AWS::ECS::TaskDefinition").values():
             for container in task["ContainerDefinitions"]:
                 yield from ((each["Name"], each["Value"]) for each in container.get("Environment", ()))
-
-
-def metrics_of(alarm: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    if "Metrics" not in alarm:
-        return [alarm]
-    return [part["MetricStat"]["Metric"] for part in alarm["Metrics"] if "MetricStat" in part]
 
 
 def referred(value: Any, resources: Mapping[str, Any]) -> str:
@@ -195,27 +190,6 @@ def test_flow_logs_hold_accepted_and_refused_connections(templates: Templates) -
 
     assert logs
     assert all(log["TrafficType"] == "ALL" for log in logs)
-
-
-def test_the_balancer_waits_longer_than_a_whole_answer_takes(templates: Templates, assembly: Path) -> None:
-    """An answer in one body sends nothing before it ends; the balancer ends a silent connection with 504."""
-    (task,) = templates.of("AWS::ECS::TaskDefinition").values()
-    (file,) = {
-        each["Value"].rpartition("/")[2]
-        for container in task["ContainerDefinitions"]
-        for each in container.get("Environment", ())
-        if each["Name"].endswith("_TENANT_FILE_S3")
-    }
-    limits = tomllib.loads((assembly / f"asset.{file}").read_text(encoding="utf-8"))["limits"]
-    waits = [
-        float(attribute["Value"])
-        for balancer in templates.of("AWS::ElasticLoadBalancingV2::LoadBalancer").values()
-        for attribute in balancer["LoadBalancerAttributes"]
-        if attribute["Key"] == "idle_timeout.timeout_seconds"
-    ]
-
-    assert waits
-    assert all(wait > limits["answer_deadline_s"] for wait in waits)
 
 
 def test_the_redactor_may_delete_every_version_that_it_reads(templates: Templates) -> None:

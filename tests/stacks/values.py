@@ -191,6 +191,13 @@ def resources_of(template: Mapping[str, Any], kind: str) -> dict[str, dict[str, 
     return {name: body for name, body in template["Resources"].items() if body["Type"] == kind}
 
 
+def metrics_of(alarm: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the metrics that an alarm reads, alone or in an expression."""
+    if "Metrics" not in alarm:
+        return [alarm]
+    return [part["MetricStat"]["Metric"] for part in alarm["Metrics"] if "MetricStat" in part]
+
+
 def mappings(value: object) -> Iterator[Mapping[str, Any]]:
     """Yield every mapping in a value, itself included."""
     if isinstance(value, dict):

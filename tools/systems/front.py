@@ -65,7 +65,9 @@ class Front:
         for file in self.token_files:
             with suppress(FileNotFoundError):
                 known.append(file.read_bytes().strip())
-        return any(source and secrets.compare_digest(token.encode(), source) for source in known)
+        return any(
+            known_token and secrets.compare_digest(token.encode(), known_token) for known_token in known
+        )
 
 
 def system_application(
