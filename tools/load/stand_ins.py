@@ -208,6 +208,7 @@ _FREE = "attribute_not_exists(pk)"
 _COUNTED = "ADD readers :value SET expires_at = :expiry"
 _KEY_CONDITIONS: Mapping[str, Callable[[Item, Mapping[str, str]], bool]] = {
     "pk = :pk": lambda _, __: True,
+    "listed = :kind": lambda item, values: item.get("listed", {}).get("S") == values[":kind"],
     "pk = :pk AND begins_with(sk, :prefix)": lambda item, values: item["sk"]["S"].startswith(
         values[":prefix"]
     ),
@@ -220,7 +221,7 @@ _KEY_CONDITIONS: Mapping[str, Callable[[Item, Mapping[str, str]], bool]] = {
 }
 _QUERY_FIELDS = {
     *("TableName", "KeyConditionExpression", "ExpressionAttributeNames", "ExpressionAttributeValues"),
-    *("IndexName", "Select", "ConsistentRead"),
+    *("IndexName", "Select", "ConsistentRead", "ScanIndexForward", "Limit"),
 }
 _PUT_FIELDS = {"TableName", "Item", "ConditionExpression"}
 Body = Mapping[str, Any]
@@ -303,7 +304,8 @@ class Tables:
         table, matches = self.items[call["TableName"]], _KEY_CONDITIONS[condition]
         partitions = [table[values[":pk"]]] if ":pk" in values else [*table.values()]
         items = [item for partition in partitions for item in partition.values() if matches(item, values)]
-        return {"Items": sorted(items, key=key_of), "Count": len(items)}
+        items = sorted(items, key=key_of, reverse=not call.get("ScanIndexForward", True))[: call.get("Limit")]
+        return {"Items": items, "Count": len(items)}
 
     def _batch_get(self, call: Body) -> Body:
         responses: dict[str, list[Item]] = {}
