@@ -119,6 +119,23 @@ def test_a_put_where_an_item_is_is_refused():
     assert tables.apply("GetItem", {"TableName": "records", "Key": typed(pk="log#2", sk="a")}) == {}
 
 
+def test_a_query_keeps_its_order_and_limit():
+    call = {
+        "TableName": "records",
+        "KeyConditionExpression": "pk = :pk",
+        "ExpressionAttributeValues": typed(**{":pk": "log#1"}),
+    }
+    oldest_first = ["a", "batch#1", "batch#2", "head"]
+    cases: dict[tuple[bool, int], list[str]] = {
+        (True, 3): oldest_first[:3],
+        (False, 2): ["head", "batch#2"],
+        (False, 9): oldest_first[::-1],
+    }
+    for (forward, limit), sorts in cases.items():
+        found = filled().apply("Query", call | {"ScanIndexForward": forward, "Limit": limit})
+        assert [item["sk"]["S"] for item in found["Items"]] == sorts
+
+
 def test_a_transaction_writes_all_or_nothing():
     tables = filled()
 
@@ -151,7 +168,7 @@ def test_a_transaction_writes_all_or_nothing():
             "Query",
             {"TableName": "t", "KeyConditionExpression": "size(pk) = :pk", "ExpressionAttributeValues": {}},
         ),
-        ("Query", {"TableName": "t", "KeyConditionExpression": "pk = :pk", "Limit": 1}),
+        ("Query", {"TableName": "t", "KeyConditionExpression": "pk = :pk", "FilterExpression": "a = :b"}),
     ],
 )
 def test_what_it_does_not_know_is_an_error(operation: str, call: dict[str, Any]):
