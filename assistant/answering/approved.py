@@ -265,7 +265,7 @@ class FindApproved:
         if not bound:
             return {}
         states, documents = await asyncio.gather(
-            self._services.live.get_many(list(bound)),
+            self._services.documents.states.get_many(list(bound)),
             self._services.search.read_documents(list(bound), labels=labels, deadline=deadline),
         )
         for document_id, content_hash in bound.items():

@@ -513,7 +513,7 @@ class LiveExamples:
     """Matches questions with the elements of one tenant. One instance serves all requests of a process."""
 
     def __init__(self, services: TenantServices) -> None:
-        live = services.live_elements
+        live = services.live.elements
         self._types: Mapping[str, ElementType] = live.types() if live is not None else {}
         self._embedder, self._clock = services.embedder, services.clock
         self._sources, self._reach = services.tenant.sources, services.tenant.reach

@@ -219,7 +219,7 @@ class PrepareAnswer:
         self._red_flags = RedFlags(tenant, embedder=services.embedder, clock=services.clock)
         self._plain = PlainReading(self.find_evidence.vocabulary, embedding_model=tenant.embedding.model)
         if reading is None and services.writes_answers and tenant.answers.reading == "model":
-            reading = ModelReading(services.generator, plain=self._plain)
+            reading = ModelReading(services.writer.generator, plain=self._plain)
         self._reading = reading or self._plain
 
     def begin(self, asking: AnswerRequest, *, identity: Identity) -> AnswerRecord:
@@ -243,10 +243,10 @@ class PrepareAnswer:
             sentences=(),
             passages=(),
             gate=None,
-            prompt_id=services.model.prompt,
+            prompt_id=services.writer.model.prompt,
             prompt_hash=None,
-            model_id=services.model.model_id,
-            model_digest=services.model.digest,
+            model_id=services.writer.model.model_id,
+            model_digest=services.writer.model.digest,
             parameters={},
             settings_hash=self._settings_hash,
             index_version="",
@@ -280,7 +280,7 @@ class PrepareAnswer:
         ranking = self._adaptations.now.releases.ranking_of(conversation_id, now=begun.asked_at)
         scope = SearchScope(identity.labels, deadline, steps, asking.filters, ranker=ranking.weights)
         hydration = Hydration(
-            services.live_elements,
+            services.live.elements,
             LiveCaller(identity, context, asking.question, answer_id),
             tenant=services.tenant,
             deadline=deadline,
@@ -652,7 +652,7 @@ class PrepareAnswer:
         conversation_id = asking.conversation_id
         if conversation_id is None:
             return []
-        limit = max(1, self._services.model.history_turns)
+        limit = max(1, self._services.writer.model.history_turns)
         with scope.steps.step("conversation"):
             turns = await call_within(
                 RECORDS_TIMEOUT_S,
@@ -680,7 +680,9 @@ class PrepareAnswer:
                 turn = kept.model_copy(
                     update={"excerpts": tuple(excerpt for excerpt in kept.excerpts if excerpt.mark in said)}
                 )
-                shown = await read_excerpts(turn.excerpts, self._services.texts, labels=scope.labels)
+                shown = await read_excerpts(
+                    turn.excerpts, self._services.documents.texts, labels=scope.labels
+                )
                 if gone_from(turn, shown):
                     return
                 readable.insert(0, fill_record(turn, shown))
@@ -711,7 +713,7 @@ class PrepareAnswer:
         return contacts.get(_DEFAULT_SUBJECT)
 
     def _make_sources(self, found: Found, hydration: Hydration) -> tuple[Source, ...]:
-        identity, links = hydration.caller.identity, self._services.links
+        identity, links = hydration.caller.identity, self._services.documents.links
         stems = frozenset[str]().union(*(part.asked.stems for part in found.evidence))
         cards = _cards(found.evidence)
         return tuple(

@@ -186,17 +186,17 @@ class PromptBuilder:
     """Builds prompts that fit the served model's context. Questions and units are never cut."""
 
     def __init__(self, services: TenantServices) -> None:
-        self._counter = services.token_counter
+        self._counter = services.writer.token_counter
         self._tokens_of = remember_texts(_COUNTS_KEPT)(self._counter.count)
-        self._model = services.model
+        self._model = services.writer.model
         self._context_tokens = services.tenant.generation.context_tokens
-        self._template = load_prompt(services.model.prompt)
+        self._template = load_prompt(services.writer.model.prompt)
         if "documents" not in self._template.user[1::2]:
             raise ConfigurationError(
-                f'[answering] prompt = "{services.model.prompt}" was retired: it has no {{{{documents}}}}. '
-                'Use "answer/4".'
+                f'[answering] prompt = "{services.writer.model.prompt}" was retired: it has no '
+                '{{documents}}. Use "answer/4".'
             )
-        told = _told_of_elements(self._template, services.live_elements)
+        told = _told_of_elements(self._template, services.live.elements)
         self.lists_elements = bool(told)
         """Whether each prompt lists the tenant's live elements."""
         self._system = ChatMessage("system", self._template.system + told)

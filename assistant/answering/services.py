@@ -68,6 +68,35 @@ class ServedModel:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerWriter:
+    """What writes a tenant's answers."""
+
+    generator: AnswerGenerator
+    model: ServedModel
+    token_counter: TokenCounter
+
+
+@dataclass(frozen=True, slots=True)
+class CitedDocuments:
+    """The documents that answers cite."""
+
+    texts: DocumentTexts
+    states: LiveDocuments
+    links: DocumentLinks
+
+
+@dataclass(frozen=True, slots=True)
+class LiveData:
+    """What a tenant's live systems offer, and the record of what was read."""
+
+    elements: LiveElements | None
+    """None where the tenant has no live system."""
+    reads: LiveReads
+    pseudonym: Callable[[str], str]
+    """Returns a customer's keyed pseudonym, as in the record of live reads."""
+
+
+@dataclass(frozen=True, slots=True)
 class TenantServices:
     """One tenant's adapters, each bound to that tenant when it was made. Use cases receive only this."""
 
@@ -75,32 +104,23 @@ class TenantServices:
     embedder: TextEmbedder
     search: PassageSearch
     index_watch: IndexWatch
-    generator: AnswerGenerator
-    token_counter: TokenCounter
-    model: ServedModel
+    writer: AnswerWriter
     records: AnswerRecords
     sent_values: SentValues
-    texts: DocumentTexts
-    live: LiveDocuments
-    links: DocumentLinks
+    documents: CitedDocuments
+    live: LiveData
     clock: Clock
-    live_elements: LiveElements | None = None
-    """What the tenant's connectors offer; None where it has no live system."""
-    live_reads: LiveReads | None = None
-    """The record of live reads; None only where there is no live system."""
-    pseudonym: Callable[[str], str] | None = None
-    """Returns a customer's keyed pseudonym, as in the record of live reads."""
     new_id: Callable[[], str] = new_id
     """Makes answer and conversation ids; a test may make them countable."""
 
     def subject_of(self, context: CareContext | None) -> str | None:
         """Return what a record keeps of whose conversation it was."""
-        return None if context is None or self.pseudonym is None else self.pseudonym(context.customer)
+        return None if context is None else self.live.pseudonym(context.customer)
 
     @property
     def writes_answers(self) -> bool:
         """Whether a model writes this tenant's answers; otherwise they are quoted."""
-        return self.model.writes_answers and self.tenant.answers.mode == "auto"
+        return self.writer.model.writes_answers and self.tenant.answers.mode == "auto"
 
 
 # Timed steps and their spans

@@ -123,7 +123,7 @@ class ReadAnswers:
         self, record: AnswerRecord, *, identity: Identity, labels: frozenset[str], with_values: bool
     ) -> AnswerReading:
         services = self._services
-        shown = await read_excerpts(record.excerpts, services.texts, labels=labels)
+        shown = await read_excerpts(record.excerpts, services.documents.texts, labels=labels)
         verdicts = await services.records.list_verdicts(record.answer_id)
         sent = tuple(await services.records.list_sent(record.answer_id))
         if with_values:
@@ -139,7 +139,7 @@ class ReadAnswers:
     def _sources(
         self, record: AnswerRecord, *, gone: frozenset[str], identity: Identity
     ) -> tuple[Source, ...]:
-        links = self._services.links
+        links = self._services.documents.links
         return tuple(
             source_of(use, n=use.n, score=use.fused_score, links=links, identity=identity).model_copy(
                 update={"withdrawn": use.document_id in gone}
@@ -172,7 +172,7 @@ class ReadElementAgain:
         """
         record = await _own(self.services, answer_id, identity=identity)
         use = next((element for element in record.elements if element.id == element_id), None)
-        live = self.services.live_elements
+        live = self.services.live.elements
         kind = live.types().get(use.name) if use is not None and live is not None else None
         if use is None or live is None or kind is None:
             raise _not_found()
@@ -199,8 +199,6 @@ class ReadElementAgain:
     ) -> None:
         """Record who tried, and whose data the answer has; of an answer that was nobody's, in whose
         conversation it was tried."""
-        if self.services.live_reads is None:
-            return
         read = LiveRead(
             read_id=self.services.new_id(),
             at=self.services.clock.now(),
@@ -211,7 +209,7 @@ class ReadElementAgain:
             subject=use.subject or asked_for,
             outcome=ElementProblem.NOT_ALLOWED.value,
         )
-        await self.services.live_reads.record(read)
+        await self.services.live.reads.record(read)
 
 
 class AppendToAnswer:

@@ -541,7 +541,7 @@ class AnswerStream:
             trace_id=record.trace_id,
             resumable=resumable,
             red_flags=prepared.red_flags,
-            recorded_model=self._services.model.recorded,
+            recorded_model=self._services.writer.model.recorded,
         )
         findings = prepared.found
         yield Sources(sources=prepared.make_sources(), section=findings.section, offered=findings.offered)
@@ -771,7 +771,7 @@ class AnswerStream:
             return Usage()
         return model.usage or Usage(
             prompt_tokens=prompt.prompt_tokens,
-            completion_tokens=self._services.token_counter.count("".join(self._written)),
+            completion_tokens=self._services.writer.token_counter.count("".join(self._written)),
         )
 
     def _kept_texts(self, told: AnswerEnding) -> dict[str, object]:

@@ -313,7 +313,7 @@ class ItemTables:
     def _with_stock(self, comparison: Comparison) -> Comparison:
         """Return the table with the element that says of itself that it knows what is in stock, if it takes
         the numbers of the table's items."""
-        live = self._services.live_elements
+        live = self._services.live.elements
         if live is None:
             return comparison
         facts = (item.document.card.item for item in comparison.items)

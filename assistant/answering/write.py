@@ -49,7 +49,7 @@ class ModelCall:
         request = GenerationRequest(prompt.messages, max_tokens=prompt.max_tokens, temperature=temperature)
         self._started_s = self.services.clock.monotonic_s()
         self._span = self._begin_span(request)
-        context = self.services.generator.stream(request, deadline=self.prepared.scope.deadline)
+        context = self.services.writer.generator.stream(request, deadline=self.prepared.scope.deadline)
         with trace.use_span(self._span, record_exception=False, set_status_on_exception=False):
             self._opening = asyncio.create_task(self._connection.enter_async_context(context))
 

@@ -514,7 +514,7 @@ async def complete_chat(answers: Answers, scope: Scope, receive: Receive, send: 
             body = await delivery.read_body(scope, receive, limit_bytes=delivery.CHAT_LIMIT_BYTES)
             chat = read_chat_request(body)
             question = await answers.question(chat.request, identity, key=idempotency_key(headers))
-            chat.check_model(question.tenant.answering.model.model_id)
+            chat.check_model(question.tenant.answering.writer.model.model_id)
         except RefusedChatError as error:
             await answers.refuse(send, problem_of(error.refused), _refusal_sender(param=error.param))
             return

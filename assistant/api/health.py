@@ -306,7 +306,7 @@ async def _index(tenants: ServedTenants, name: str) -> str:
 async def _models(tenant: ServedTenant) -> str:
     if not tenant.answering.writes_answers:  # the generation model is never called, and need not run
         return "answers are quoted; no model writes"
-    served, config = tenant.answering.model, tenant.answering.tenant
+    served, config = tenant.answering.writer.model, tenant.answering.tenant
     if served.model_id != config.generation.model:
         raise _MismatchError(f"the tenant names {config.generation.model}, the artifact {served.model_id}")
     return f"{served.model_id} {(served.digest or 'unknown')[:12]}"

@@ -791,7 +791,7 @@ class ResumedAnswers:
         if answer.log is None:
             raise errors.NotResumableError(_NOT_KEPT)
         shown = {ranked.passage.document_id for ranked in answer.prepared.found.sources.passages}
-        texts = self.tenants[identity.tenant].answering.texts
+        texts = self.tenants[identity.tenant].answering.documents.texts
         try:
             await refuse_withdrawn(shown, texts, labels=identity.labels)
         except errors.WithdrawnError as error:
@@ -817,7 +817,7 @@ class ResumedAnswers:
             after=after,
             clock=self.clock,
             on_lapse=partial(settle_lapsed, answer_id, log=tenant.log, records=records, clock=self.clock),
-            kept=KeptEvents(tenant.answering.texts, labels=identity.labels),
+            kept=KeptEvents(tenant.answering.documents.texts, labels=identity.labels),
         )
         gone.add_done_callback(lambda _: follower.stop())
         self.followers.add(follower)

@@ -98,12 +98,13 @@ def evaluate_command(
 
 
 def _live_model(services: TenantServices) -> WrittenModel:
-    if not services.model.writes_answers:
+    if not services.writer.model.writes_answers:
         raise ConfigurationError(
             f"--record and --reading model need a model, and none writes for {services.tenant.name}. "
             "Choose one: assistant models use. Or play a recording: --replay FILE."
         )
-    return WrittenModel(services.generator, services.token_counter, services.model.model_id, {})
+    writer = services.writer
+    return WrittenModel(writer.generator, writer.token_counter, writer.model.model_id, {})
 
 
 def show_run(terminal: Terminal, run: runs.TenantRun, *, bounds: runs.Bounds) -> None:

@@ -40,7 +40,7 @@ from assistant.answering.prepare import (
     PrepareAnswer,
     PreparedAnswer,
 )
-from assistant.answering.services import TenantServices, elapsed_ms
+from assistant.answering.services import AnswerWriter, TenantServices, elapsed_ms
 from assistant.domain.answers import Certainty, FinishReason, Mode
 from assistant.domain.clock import Deadline
 from assistant.domain.documents import RRF_K, VECTOR_LEG_WEIGHT, Retrieved, StoredDocument, Unit
@@ -124,8 +124,11 @@ class Observer:
     """Asks one tenant's questions, as an agent without access labels does."""
 
     def __init__(self, services: TenantServices) -> None:
+        model = replace(services.writer.model, writes_answers=False)
         self._services = replace(
-            services, model=replace(services.model, writes_answers=False), live_elements=None
+            services,
+            writer=replace(services.writer, model=model),
+            live=replace(services.live, elements=None),
         )
         """What documents answer: no live system is called, or counted on."""
         self._prepare = PrepareAnswer(self._services)
@@ -541,18 +544,17 @@ class WrittenAnswers:
             update={"generation": generation.model_copy(update=update), "answers": answers}
         )
         self._heard = _Heard(model.generator)
+        served = replace(
+            services.writer.model,
+            writes_answers=True,
+            prompt="answer/4",
+            recorded=model.name if model.recorded else None,
+        )
         self._services = replace(
             services,
             tenant=tenant,
-            generator=self._heard,
-            token_counter=model.counter,
-            live_elements=None,
-            model=replace(
-                services.model,
-                writes_answers=True,
-                prompt="answer/4",
-                recorded=model.name if model.recorded else None,
-            ),
+            writer=AnswerWriter(self._heard, served, model.counter),
+            live=replace(services.live, elements=None),
         )
         self._recorded = model.recorded
         self._model_name = model.name

@@ -232,8 +232,8 @@ async def read_elements(
 
 def silent(services: TenantServices) -> TenantServices:
     """Return the services of a tenant that calls no live system."""
-    offered = services.live_elements
-    return replace(services, live_elements=None if offered is None else NoCalls(offered))
+    offered = services.live.elements
+    return replace(services, live=replace(services.live, elements=offered and NoCalls(offered)))
 
 
 async def prepare_live(

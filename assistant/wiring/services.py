@@ -62,8 +62,7 @@ if TYPE_CHECKING:
     from opensearchpy import AsyncOpenSearch
 
     from assistant.answering.adaptations import Adaptations
-    from assistant.answering.ports import AnswerGenerator, TokenCounter
-    from assistant.answering.services import ServedModel, TenantServices
+    from assistant.answering.services import AnswerWriter, TenantServices
     from assistant.aws.opensearch_schema import PassageSchema
     from assistant.aws.parameters import ParameterPower, StoredSecret
     from assistant.knowledge.add_documents import ReceiveRawFiles
@@ -138,7 +137,7 @@ async def _served(
     """``pinned``: searches name the version of the stores' model, wherever the alias points."""
     from assistant.answering.adaptations import Adaptations, TextsWithApproved
     from assistant.answering.answer import AnswerQuestion
-    from assistant.answering.services import IndexWatch, TenantServices
+    from assistant.answering.services import CitedDocuments, IndexWatch, LiveData, TenantServices
     from assistant.answering.stored import AuditLiveReads, ReadElementAgain
 
     tenant, clock = stores.tenant, stores.clock
@@ -151,7 +150,6 @@ async def _served(
     knowledge = await knowledge_of(stores)
     desk = await stores.of(DESK)
     documents = ReadableDocuments(knowledge.documents, states=knowledge.states)
-    generator, model, token_counter = await _writer(stores, settings, generates=generates)
     search = await stores.search(pinned=pinned)
     live_reads = await stores.of(LIVE_READS)
     answering = TenantServices(
@@ -159,20 +157,16 @@ async def _served(
         embedder=await stores.embedder(purpose="question"),
         search=search,
         index_watch=IndexWatch(search, knowledge.states, dimensions=tenant.embedding.dimensions, clock=clock),
-        generator=generator,
-        token_counter=token_counter,
-        model=model,
+        writer=await _writer(stores, settings, generates=generates),
         records=await stores.of(RECORDS),
         sent_values=await stores.of(SENT_VALUES),
-        texts=TextsWithApproved(documents, desk=desk),
-        live=knowledge.states,
-        links=links,
-        clock=clock,
-        live_elements=await open_live(
-            stores, settings, pseudonym=pseudonym, secrets=secrets, observer=observer
+        documents=CitedDocuments(TextsWithApproved(documents, desk=desk), knowledge.states, links),
+        live=LiveData(
+            await open_live(stores, settings, pseudonym=pseudonym, secrets=secrets, observer=observer),
+            live_reads,
+            pseudonym,
         ),
-        live_reads=live_reads,
-        pseudonym=pseudonym,
+        clock=clock,
     )
     adaptations = Adaptations(tenant, desk=desk, embedder=answering.embedder, clock=clock)
     services = _desk(stores, desk, knowledge, answering)
@@ -228,11 +222,8 @@ def _preview(services: DeskServices, adaptations: Adaptations) -> PreviewAnswer:
     return PreviewAnswer(services, vectors, adaptations.matcher_of)
 
 
-async def _writer(
-    stores: StoreChoice, settings: ServiceSettings, *, generates: bool
-) -> tuple[AnswerGenerator, ServedModel, TokenCounter]:
-    """Return what writes the tenant's answers, the facts of its model, and what counts its tokens."""
-    from assistant.answering.services import ServedModel
+async def _writer(stores: StoreChoice, settings: ServiceSettings, *, generates: bool) -> AnswerWriter:
+    from assistant.answering.services import AnswerWriter, ServedModel
     from assistant.aws.sagemaker import SageMakerGenerator
 
     generation = stores.tenant.generation
@@ -241,12 +232,12 @@ async def _writer(
     if generates and isinstance(chosen, ServedLlm):
         model, token_counter = model_elsewhere(chosen)
         if chosen.recording is None:
-            return endpoint, model, token_counter
+            return AnswerWriter(endpoint, model, token_counter)
         recorded = RecordedModel(read_recording(sorted(chosen.recording.glob("*.jsonl"))))
-        return recorded, replace(model, recorded=recorded.title), CharacterCount()
+        return AnswerWriter(recorded, replace(model, recorded=recorded.title), CharacterCount())
     folder, name = settings.model_artifacts_dir, generation.model
     model = served_generation_model(folder, name) if generates else ServedModel(name, None, 0, 0)
-    return endpoint, model, FileTokenCounter(folder / name / TOKENIZER_FILE)
+    return AnswerWriter(endpoint, model, FileTokenCounter(folder / name / TOKENIZER_FILE))
 
 
 async def _secret(

@@ -32,7 +32,14 @@ from assistant.answering.ports import (
     GenerationStream,
     ValuesOfSent,
 )
-from assistant.answering.services import IndexWatch, ServedModel, TenantServices
+from assistant.answering.services import (
+    AnswerWriter,
+    CitedDocuments,
+    IndexWatch,
+    LiveData,
+    ServedModel,
+    TenantServices,
+)
 from assistant.domain.answers import (
     AccessEntry,
     AccessPage,
@@ -64,9 +71,10 @@ from assistant.domain.documents import (
 from assistant.domain.errors import AssistantError, ConflictError, PassageTooLongError
 from assistant.domain.feedback import Act, StoredAct
 from assistant.domain.identity import Identity, Role
+from assistant.domain.live import LiveRead, LiveReadPage, LiveReadQuery
 from assistant.knowledge.parsing import parse_document
 from assistant.knowledge.passages import PassageCutter, TokenCounts, build_card
-from assistant.live.ports import LiveElements, LiveReads
+from assistant.live.ports import LiveElements
 from assistant.settings.tenant import TenantConfig
 from assistant.text.language import language
 from assistant.twins import known_item, retrieved
@@ -393,6 +401,19 @@ class InMemorySentValues:
         }
 
 
+@dataclass(slots=True)
+class InMemoryLiveReads:
+    """The record of live reads, which gives one page of all."""
+
+    kept: list[LiveRead] = field(default_factory=list[LiveRead])
+
+    async def record(self, read: LiveRead) -> None:
+        self.kept.append(read)
+
+    async def list(self, query: LiveReadQuery) -> LiveReadPage:
+        return LiveReadPage(tuple(self.kept), None)
+
+
 class InMemoryRecords:
     """The append-only store of answers. ``error`` makes every call fail, ``gate`` makes writing wait."""
 
@@ -627,7 +648,7 @@ class FakeTenant:
     clock: Clock = field(default_factory=SystemClock)
     new_id: Callable[[], str] = field(default_factory=countable_ids)
     live_elements: LiveElements | None = None
-    live_reads: LiveReads | None = None
+    live_reads: InMemoryLiveReads = field(default_factory=InMemoryLiveReads)
     withdrawn: set[str] = field(default_factory=set[str])
     """Documents whose texts nobody may read any more."""
 
@@ -667,18 +688,16 @@ class FakeTenant:
             embedder=self.embedder,
             search=self.search,
             index_watch=IndexWatch(self.search, self.live, dimensions=DIMENSIONS, clock=self.clock),
-            generator=self.generator,
-            token_counter=WordCounter(),
-            model=self.model,
+            writer=AnswerWriter(self.generator, self.model, WordCounter()),
             records=self.records,
             sent_values=self.sent_values,
-            texts=self.texts,
-            live=self.live,
-            links=PlainLinks(),
+            documents=CitedDocuments(self.texts, self.live, PlainLinks()),
+            live=LiveData(
+                self.live_elements,
+                self.live_reads,
+                lambda customer: f"pseudonym-{zlib.crc32(customer.encode())}",
+            ),
             clock=self.clock,
-            live_elements=self.live_elements,
-            live_reads=self.live_reads,
-            pseudonym=lambda customer: f"pseudonym-{zlib.crc32(customer.encode())}",
             new_id=self.new_id,
         )
 

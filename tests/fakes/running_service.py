@@ -233,7 +233,7 @@ async def service_on(
 
 
 def _with_live(tenant: ServedTenant, live: LiveElements) -> ServedTenant:
-    answering = replace(tenant.answering, live_elements=live)
+    answering = replace(tenant.answering, live=replace(tenant.answering.live, elements=live))
     answer_question = AnswerQuestion(answering, tenant.adaptations)
     return replace(
         tenant,

@@ -193,8 +193,12 @@ class Asking:
         limits = tenant.limits.model_copy(
             update={"search_timeout_s": _PATIENCE_S, "embedding_timeout_s": _PATIENCE_S}
         )
-        model = replace(services.model, writes_answers=False)
-        self._services = replace(services, model=model, tenant=tenant.model_copy(update={"limits": limits}))
+        model = replace(services.writer.model, writes_answers=False)
+        self._services = replace(
+            services,
+            writer=replace(services.writer, model=model),
+            tenant=tenant.model_copy(update={"limits": limits}),
+        )
         self._prepare = PrepareAnswer(self._services)
         self._identity = Identity(tenant.name, "simulation", frozenset({Role.AGENT}), frozenset())
 

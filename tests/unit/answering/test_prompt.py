@@ -36,7 +36,9 @@ def build(
     tenant = FakeTenant()
     tenant.configure(generation={"context_tokens": context_tokens})
     tenant.use_model(**model)
-    return PromptBuilder(replace(tenant.services, token_counter=counter or WordCounter())).build(
+    services = tenant.services
+    writer = replace(services.writer, token_counter=counter or WordCounter())
+    return PromptBuilder(replace(services, writer=writer)).build(
         question,
         documents=[(n, one, scores or {}) for n, one in enumerate(documents, start=1)],
         meanings=meanings or {},

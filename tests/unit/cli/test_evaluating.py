@@ -101,14 +101,14 @@ def test_a_model_that_reads_needs_one_that_writes_or_a_recording(tmp_path: Path)
     quoting, writing = FakeTenant().services, FakeTenant.writing().services
     assert reads.asks_model
     assert reads.model is not None
-    assert reads.model(writing).generator is writing.generator
+    assert reads.model(writing).generator is writing.writer.generator
     with pytest.raises(ConfigurationError, match=r"none writes for pharmacy.*models use.*--replay"):
         reads.model(quoting)
     (tmp_path / "played.jsonl").write_text("")
     replayed = replace(reads, replay=(tmp_path / "played.jsonl",))
     assert not replayed.asks_model
     assert replayed.model is not None
-    assert replayed.model(quoting).generator is not quoting.generator
+    assert replayed.model(quoting).generator is not quoting.writer.generator
     assert replace(BAKERY, reading="plain").model is None
 
 
