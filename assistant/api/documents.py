@@ -106,6 +106,7 @@ async def bring_document(
     tenant: TenantOf,
     caller: Caller,
     knowledge_source: Annotated[str | None, Query(max_length=64)] = None,
+    path: Annotated[str, Query(max_length=1000)] = "",
 ) -> DocumentStatus:
     """Accept the canonical document for indexing. The returned status has the document's full id and its
     state.
@@ -114,11 +115,12 @@ async def bring_document(
     only one source, or one without a namespace. A source's namespace is put before the id: `refill` of `wiki`
     becomes `wiki:refill`, and all other operations use this full id. `document_id` itself contains no colon.
     (The field `source` is different: it is the document's own description of its origin, shown to agents.)
-    `labels` must be in the tenant's vocabulary. Without the field the source's default labels apply; with an
-    empty list every agent may read the document. A caller who does not have all labels of a document may not
-    make it readable to more agents: the request is refused with 403 `labels_widened` and recorded. A refused
-    body may have been meant to restrict a document, so the document with its `document_id` gets the state
-    `withheld` and is in no answer until it is sent again.
+    `labels` must be in the tenant's vocabulary; with an empty list every agent may read the document. Without
+    the field the source's `access` decides: every agent reads it (`everyone`), the folder of its file, which
+    `path` names, gives the labels (`folder`), or it is refused (`declared`). A caller who does not have all
+    labels of a document may not make it readable to more agents: the request is refused with 403
+    `labels_widened` and recorded. A refused body may have been meant to restrict a document, so the document
+    with its `document_id` gets the state `withheld` and is in no answer until it is sent again.
     """
     require_role(caller, Role.KNOWLEDGE_OWNER)
     source = _writable_sources(tenant, caller).named(knowledge_source)
@@ -133,7 +135,7 @@ async def bring_document(
             await tenant.add_documents([_failure(body, refusal)], source=source, writer=writer)
         raise refusal from None
     async with _stores_within():
-        summary = await tenant.add_documents([SourceDocument(document, "")], source=source, writer=writer)
+        summary = await tenant.add_documents([SourceDocument(document, path)], source=source, writer=writer)
         if summary.failures:
             raise _REFUSALS[summary.failures[0].code](summary.failures[0].reason)
         return await _status(tenant, caller, source.document_id(document.document_id))

@@ -9,12 +9,12 @@ import asyncio
 import re
 import sys
 import time
-from collections import deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from shutil import disk_usage
 from typing import TYPE_CHECKING, Annotated
 
@@ -52,6 +52,7 @@ from assistant.knowledge.files import (
     SourceFailure,
     SourceItem,
     SourceWithdrawal,
+    file_of,
     read_sources,
     skipped_files,
 )
@@ -109,6 +110,10 @@ _SEARCH_ATTEMPTS = 6
 _SNIPPET = 160
 _TAG_LIKE = re.compile(r"\{\{[^{}\n]{1,100}\}\}")
 """A tag, or what was meant as one."""
+_INCLUDE = re.compile(r"\{[%{]-?[<%]?\s{0,9}include[\w-]{0,30}\s{1,9}([^\s{}%]{1,200})")
+"""An include of Jekyll, Hugo or MkDocs, and the file that it names."""
+_EMBEDDED_CHARACTERS_S = 16_000
+"""About what two cores embed with the packaged model, 4,000 tokens: docs/benchmarks.md."""
 _STYLES = {
     DocumentState.LIVE: "green",
     DocumentState.FAILED: "red",
@@ -144,6 +149,40 @@ def add(
         _show(terminal, report)
     if report.has_failures:
         raise typer.Exit(1)
+
+
+@app.command()
+def check(
+    context: typer.Context,
+    tenant: Tenant,
+    paths: Annotated[list[Path] | None, Argument(metavar="[PATH]...", help=PATHS)] = None,
+    source: Annotated[str | None, Option(metavar="NAME", help=SOURCE)] = None,
+) -> None:
+    """Say what a load would read, skip and refuse, and about how long it takes. Nothing is loaded."""
+    options, terminal = GlobalOptions.of(context), Terminal()
+    reading = FileReading.of(options.tenant(tenant))
+    checked = CheckedFiles()
+    for folder in chosen_folders(options, tenant, source=source, paths=paths or []):
+        checked.read(folder, reading)
+    for name in reading.skipped:
+        checked.kinds[_kind(name)]["skipped"] += 1
+    if options.json:
+        terminal.json(checked.as_json(reading))
+        return
+    rows = [
+        (kind, *(f"{counts[state]:,}" for state in _CHECKED))
+        for kind, counts in sorted(checked.kinds.items())
+    ]
+    terminal.out.print(table("kind", *_CHECKED, right=_CHECKED, rows=rows))
+    minutes = checked.characters / _EMBEDDED_CHARACTERS_S / 60
+    terminal.out.print(
+        f"{checked.characters:,} characters: about {max(1, round(minutes)):,} min until all of them answer, "
+        "on two cores"
+    )
+    for reason, origins in checked.refused.items():
+        terminal.warn(f"refused, {reason}: {first_names(origins, most=_SHOWN_SKIPPED)}", "red")
+    for remark in reading.remarks():
+        terminal.warn(remark, "yellow")
 
 
 @app.command(name="list")
@@ -340,6 +379,10 @@ class FileReading:
     """Files of a kind that is not read."""
     tags: list[str] = field(default_factory=list[str])
     """By document, tags that nothing fills: agents see them as they are written."""
+    includes: list[str] = field(default_factory=list[str])
+    """By document, files that its template would put into it: they are not read there."""
+    unread_keys: Counter[str] = field(default_factory=Counter[str])
+    """Keys of documents that are not read, and in how many documents each is."""
 
     @classmethod
     def of(cls, tenant: TenantConfig) -> FileReading:
@@ -358,6 +401,10 @@ class FileReading:
         for item in read_sources(folder.paths):
             if isinstance(item, SourceDocument):
                 self.tags.extend(f"{item.origin}: {said}" for said in self._unfilled(item, folder.source))
+                named = dict.fromkeys(_INCLUDE.findall(item.document.content))
+                self.includes.extend(f"{item.origin}: {name}" for name in named)
+                if item.document.media_type != "text/html":  # a head is written for browsers
+                    self.unread_keys.update(list(item.metadata))
             yield item
 
     def remarks(self) -> list[str]:
@@ -366,6 +413,12 @@ class FileReading:
         if self.skipped:
             named = first_names(self.skipped, most=_SHOWN_SKIPPED)
             lines.append(f"skipped, neither Markdown nor HTML nor JSON Lines: {named}")
+        if self.unread_keys:
+            keys = [f"{key} ({count:,})" for key, count in self.unread_keys.most_common()]
+            lines.append(f"keys that are not read: {first_names(keys, most=_SHOWN_SKIPPED)}")
+        if self.includes:
+            named = first_names(self.includes, most=_SHOWN_SKIPPED)
+            lines.append(f"files that a template would include are not read there: {named}")
         lines += self.tags[:_SHOWN_TAGS]
         if len(self.tags) > _SHOWN_TAGS:
             lines.append(f"… and {len(self.tags) - _SHOWN_TAGS:,} more tags that nothing fills")
@@ -377,8 +430,8 @@ class FileReading:
             tag = next((part for part in tags_in(written, lambda _: True) if isinstance(part, Tag)), None)
             kind = None if tag is None else self.elements.get(tag.name)
             if not source.entry.elements:
-                if kind is not None:  # other braces are the document's own
-                    yield f'{written} stays text: the source "{source.name}" has no elements = true'
+                if kind is not None:  # other braces are a template's
+                    yield f'{written} leaves the text: the source "{source.name}" has no elements = true'
             elif tag is None or kind is None:
                 yield f"{written} names no live element and stays text; {self._names_near(written)}"
             elif tag.kind not in (None, kind):
@@ -396,6 +449,56 @@ def first_names(names: Sequence[str], *, most: int) -> str:
     """Return the first names, and how many more there are."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return f"{', '.join(names[:most])}{more}"
+
+
+_CHECKED = ("read", "refused", "skipped")
+
+
+@dataclass(slots=True)
+class CheckedFiles:
+    """What a load of files would do."""
+
+    kinds: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter[str]))
+    """By kind of file: how many documents would be read or refused, how many files skipped."""
+    refused: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list[str]))
+    """By reason: where it stands."""
+    characters: int = 0
+    """Of all documents that would be read."""
+
+    def read(self, folder: SourceFolders, reading: FileReading) -> None:
+        """Count the files of one source. Raises as ``read_sources``."""
+        for item in reading.items(folder):
+            reason = self._refusal(item, folder.source)
+            self.kinds[_kind(file_of(item.origin) or "")]["read" if reason is None else "refused"] += 1
+            if reason is not None:
+                self.refused[reason].append(item.origin)
+
+    def _refusal(self, item: SourceItem, source: KnowledgeSource) -> str | None:
+        if isinstance(item, SourceFailure):
+            return item.reason
+        try:
+            if isinstance(item, SourceDocument):
+                self.characters += len(source.as_tenant_document(item).content)
+        except DocumentInvalidError as error:
+            return error.message
+        return None
+
+    def as_json(self, reading: FileReading) -> dict[str, object]:
+        return {
+            "kinds": {
+                kind: {state: counts[state] for state in _CHECKED} for kind, counts in self.kinds.items()
+            },
+            "characters": self.characters,
+            "refused": self.refused,
+            "skipped": reading.skipped,
+            "includes": reading.includes,
+            "unread_keys": dict(reading.unread_keys),
+        }
+
+
+def _kind(name: str) -> str:
+    """Return a file's ending, in small letters."""
+    return PurePosixPath(name).suffix.lower() or "(none)"
 
 
 def check_paths(folders: Sequence[SourceFolders]) -> None:
@@ -657,12 +760,18 @@ class _Sender:
                         await self.client.withdraw_document(source.document_id(item.own_id))
                 else:
                     await free.acquire()
-                    group.create_task(self._send_one(item, source.name, free))
+                    group.create_task(self._send_one(item, source, free))
                     self.show(self.summary.documents, 0)
 
-    async def _send_one(self, item: SourceDocument, source: str, free: asyncio.Semaphore) -> None:
+    async def _send_one(self, item: SourceDocument, source: KnowledgeSource, free: asyncio.Semaphore) -> None:
+        path = file_of(item.origin)
         try:
-            status = await self.client.bring_document(item.document, knowledge_source=source)
+            source.as_tenant_document(item)
+            status = await self.client.bring_document(item.document, knowledge_source=source.name, path=path)
+        except DocumentInvalidError as error:
+            await self._withhold(
+                source, SourceFailure(item.origin, error.code, error.message, item.document.document_id)
+            )
         except (RejectedError, NotAllowedError) as error:
             if isinstance(error, NotAllowedError) and error.problem.code != LabelsWidenedError.code:
                 raise
@@ -721,6 +830,7 @@ def _as_json(report: LoadReport) -> dict[str, object]:
         "seconds": round(report.seconds, 3),
         "skipped": report.reading.skipped,
         "unfilled_tags": report.reading.tags,
+        "unread_keys": dict(report.reading.unread_keys),
         "failures": [
             {"origin": failure.origin, "code": failure.code, "reason": failure.reason}
             for failure in summary.failures

@@ -43,7 +43,7 @@ from assistant.settings.toml_file import with_values, without
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 _CARE_APP = "care_app"
-_DEFAULT_SOURCE = f'[[sources]]\nname = "{DEFAULT_SOURCE.name}"\nnamespace = ""\n'
+_DEFAULT_SOURCE = f'[[sources]]\nname = "{DEFAULT_SOURCE.name}"\nnamespace = ""\naccess = "everyone"\n'
 """The default source of a file without sources: the copy writes it, for its paths."""
 _OF_ONE_BUSINESS = (("glossary",), ("embedding", "vectors"))
 """What is not copied: it belongs to the words and documents of the tenant that has it."""

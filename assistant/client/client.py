@@ -153,14 +153,15 @@ class AssistantClient:
         return await self._get(wire.DocumentPage, "/v1/documents", limit=limit, state=states, after=after)
 
     async def bring_document(
-        self, document: Document, *, knowledge_source: str | None = None
+        self, document: Document, *, knowledge_source: str | None = None, path: str | None = None
     ) -> DocumentStatus:
         """Index a document of the source; the same content again changes nothing.
 
-        The status has the document's whole id. The service fills in fields that were not given: ``labels``
-        from the source's default.
+        ``path``: of its file below the source's root; where the source's labels come from folders, it decides
+        them. The status has the document's whole id.
         """
-        params = {} if knowledge_source is None else {"knowledge_source": knowledge_source}
+        named = {"knowledge_source": knowledge_source, "path": path}
+        params = {name: value for name, value in named.items() if value is not None}
         body = document.model_dump(mode="json", exclude_unset=True)
         return await self._read(DocumentStatus, Call("POST", "/v1/documents", params=params, json=body))
 

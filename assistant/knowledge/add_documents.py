@@ -151,7 +151,7 @@ class Load:
             self.unnamed[file] = failure
 
     def _take(self, batch: Batch, item: SourceDocument) -> None:
-        document = self.source.as_tenant_document(item.document)
+        document = self.source.as_tenant_document(item)
         document_id, arrival = document.document_id, Arrival(document, item.origin, document.content_hash())
         if document_id not in self.seen:
             self.seen[document_id] = batch.documents[document_id] = arrival

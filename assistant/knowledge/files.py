@@ -15,8 +15,8 @@ import stat
 import zlib
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, BinaryIO, cast
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -35,6 +35,8 @@ class SourceDocument:
     document: Document
     origin: str
     """``<file>`` or ``<file>:<line>``; empty for a document that came without a file."""
+    metadata: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    """What it says under keys that are not read: every text below each key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +76,10 @@ def read_item(body: bytes) -> SourceItem:
     return _ITEM.validate_json(body)
 
 
-def as_item(origin: str, fields: Mapping[str, object]) -> SourceItem:
+def as_item(origin: str, fields: Mapping[str, object], *, metadata: dict[str, tuple[str, ...]]) -> SourceItem:
     """Return a document with these fields, or a failure that names the invalid fields."""
     try:
-        return SourceDocument(Document.model_validate(dict(fields)), origin)
+        return SourceDocument(Document.model_validate(dict(fields)), origin, metadata)
     except ValidationError as error:
         reasons = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
         return invalid(origin, "; ".join(reasons))
@@ -145,7 +147,8 @@ LONGEST_LINE_BYTES = 2 * LARGEST_DOCUMENT_BYTES
 LARGEST_FILE_BYTES = 4_000_000_000
 """Limit for all lines of a file together, decompressed: a gzip file of 4 MB can contain this much."""
 _LINES = (".jsonl", ".jsonl.gz")
-_PAGES = (".md", ".markdown", ".html", ".htm")
+_MARKDOWN = (".md", ".markdown", ".mdx", ".md.erb")
+_PAGES = (*_MARKDOWN, ".html", ".htm")
 _KNOWN = (*_LINES, *_PAGES)
 _UNSAFE_IN_ID = re.compile(r"[^\w.-]+")
 _LINE_ID = re.compile(rb'"id"\s{0,9}:\s{0,9}"([^"\\\\\s/?#]{1,256})"')
@@ -196,6 +199,12 @@ def page_id(name: str) -> str:
     return _UNSAFE_IN_ID.sub("-", str(Path(name).with_suffix(""))).strip("-.") or "document"
 
 
+def title_of(name: str) -> str:
+    """Return a title for a file that has none: its name as words."""
+    stem = PurePosixPath(name).name.partition(".")[0]
+    return " ".join(re.split(r"[\s_-]+", stem)).strip() or name
+
+
 def named_by_file(failure: SourceFailure, name: str) -> SourceFailure:
     """Return the failure with the id that the file's name gives."""
     return replace(failure, own_id=page_id(name), is_named_by_file=True)
@@ -238,7 +247,7 @@ def _file_requests(path: Path, name: str) -> _Found:
         elif file_name.endswith(_PAGES):
             with _open_regular(path) as file:
                 raw = file.read(LARGEST_DOCUMENT_BYTES + 1)
-            is_markdown = file_name.endswith((".md", ".markdown"))
+            is_markdown = file_name.endswith(_MARKDOWN)
             yield ParsingRequest("page", {"name": name, "is_markdown": is_markdown}, raw)
         else:
             yield invalid(name, f"not one of {', '.join(_KNOWN)}")

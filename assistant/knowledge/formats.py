@@ -25,6 +25,11 @@ _ATX = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*))?")
 _CLOSING = re.compile(r"(?:^|[ \t])#+[ \t]*$")
 _BODIES = "question and answer, or title and text, or title and markdown"
 """The bodies that a JSON line may have."""
+_BESIDE = ("metadata", "focus", "source_id")
+"""Keys of a JSON line that readers do not see; MedQuAD's lines have the last two."""
+_LINE_KEYS = frozenset({*front_matter.KEYS, *_BESIDE, "question", "answer", "text", "markdown"})
+_META_NAMES = ("name", "property", "itemprop", "http-equiv", "id")
+"""Attributes by which a <meta> is called."""
 _SETEXT = re.compile(r" {0,3}(=+|-+)[ \t]*")
 
 
@@ -116,51 +121,51 @@ def _page_item(name: str, raw: bytes, *, is_markdown: bool) -> files.SourceItem:
 
 def _markdown_item(name: str, content: str) -> files.SourceItem:
     page = front_matter.read_front_matter(content)
-    front_matter.refuse_html_labels(page)
     if front_matter.is_withdrawn(page.meta):
         return files.SourceWithdrawal(_own_id(name, page.meta), name)
     if not page.body.strip():
         return files.invalid(name, "there is no text in it")
     title = files.text_field(page.meta.get("title")) or first_heading(page.body)
-    return _titled(name, page.meta, title, content=page.body, media_type="text/markdown")
+    return _titled(name, page, title, media_type="text/markdown")
 
 
 def _html_item(name: str, content: str) -> files.SourceItem:
-    front_matter.refuse_fence(content)
     page = parse(content).remove("template")
-    meta = _html_meta(page)
+    meta, metadata = _html_meta(page)
     if front_matter.is_withdrawn(meta):
         return files.SourceWithdrawal(_own_id(name, meta), name)
     if isinstance(questions := meta.get("questions"), str):
         meta["questions"] = [question for question in questions.split("|") if question.strip()]
-    if canonical := page.select_one("link[rel=canonical][href]"):
-        meta["url"] = canonical.attr("href")
+    for element in page.select("link[rel=canonical][href]"):
+        if front_matter.is_address(address := element.attr("href") or ""):
+            meta["url"] = address
     headings = [page.select_one(selector) for selector in ("title", "h1")]
     texts = [element.text for element in headings if element is not None]
     titles = [files.text_field(" ".join(text.split())) for text in texts]
     title = next((title for title in titles if title), None)
-    return _titled(name, meta, title, content=content, media_type="text/html")
+    return _titled(name, front_matter.Page(meta, metadata, content), title, media_type="text/html")
 
 
-def _html_meta(page: Document) -> dict[str, object]:
-    """Return the content of all ``<meta>`` by name. Raises DocumentInvalidError for a restriction that is
-    written in another form."""
+def _html_meta(page: Document) -> tuple[dict[str, object], dict[str, tuple[str, ...]]]:
+    """Return the content of ``<meta name="…">`` by the names that are read, and of every other ``<meta>`` by
+    what it calls itself. Raises DocumentInvalidError for a restriction that is not clear."""
     meta: dict[str, object] = {}
+    metadata: dict[str, tuple[str, ...]] = {}
     for element in page.select("meta"):
         key, content = (element.attr("name") or "").strip().lower(), element.attr("content")
-        if key in front_matter.RESTRICTING_KEYS and (key in meta or not content):
+        if key in front_matter.RESTRICTING_KEYS and (key in meta or content is None):
             problem = f'it has two <meta name="{key}">, or one without content'
             raise DocumentInvalidError(f'{problem}. Write one: <meta name="{key}" content="…">.')
-        for other in ("property", "itemprop", "http-equiv", "id"):
-            value = (element.attr(other) or "").strip().lower()
-            front_matter.refuse_near_keys([value])
-            if value in front_matter.RESTRICTING_KEYS and key != value:
-                advice = f'write <meta name="{value}" content="…">'
-                raise DocumentInvalidError(f'<meta {other}="{value}"> has no effect; {advice}')
-        if key and content is not None:
-            meta.setdefault(key, content)
-    front_matter.refuse_near_keys(meta)
-    return meta
+        if (
+            key in front_matter.KEYS
+            and content is not None
+            and (key != "url" or front_matter.is_address(content))
+        ):
+            meta.setdefault(key, content if key != "labels" or content.strip() else ())
+        elif content:
+            other = next((name for kind in _META_NAMES if (name := element.attr(kind))), "meta")
+            metadata[other] = (*metadata.get(other, ()), *front_matter.texts_below(content))
+    return meta, metadata
 
 
 def _readable_html_id(content: str) -> str | None:
@@ -168,19 +173,16 @@ def _readable_html_id(content: str) -> str | None:
     return files.text_field(element.attr("content")) if element is not None else None
 
 
-def _titled(
-    name: str, meta: Mapping[str, object], title: str | None, *, content: str, media_type: str
-) -> files.SourceItem:
-    if title is None:
-        return files.invalid(name, "there is no title, neither in its head nor as a heading")
+def _titled(name: str, page: front_matter.Page, title: str | None, *, media_type: str) -> files.SourceItem:
     fields = {
-        "document_id": _own_id(name, meta),
-        "title": title,
-        "content": content,
+        "document_id": _own_id(name, page.meta),
+        "title": title or files.title_of(name),
+        "content": page.body,
         "media_type": media_type,
     }
-    item = front_matter.item_of(meta) if media_type == "text/markdown" else None
-    return files.as_item(name, fields | _shared_fields(meta) | _present(item))
+    item = front_matter.item_of(page.meta) if media_type == "text/markdown" else None
+    fields |= _shared_fields(page.meta) | _present(item)
+    return files.as_item(name, fields, metadata=page.metadata)
 
 
 def _own_id(name: str, meta: Mapping[str, object]) -> str:
@@ -189,15 +191,20 @@ def _own_id(name: str, meta: Mapping[str, object]) -> str:
 
 def _line_item(origin: str, fields: Mapping[str, object]) -> files.SourceItem:
     """Raises DocumentInvalidError."""
-    front_matter.refuse_near_keys(fields)
-    _refuse_nested(fields)
+    unknown = [key for key in fields if key not in _LINE_KEYS]
+    if unknown:
+        raise DocumentInvalidError(
+            f'the key "{unknown[0]:.60}" is unknown; known are {", ".join(sorted(_LINE_KEYS))}. '
+            'Write what is not to be read into "metadata": {…}'
+        )
     own_id = files.text_field(fields.get("id"))
     if own_id is not None and front_matter.is_withdrawn(fields):
         return files.SourceWithdrawal(own_id, origin)
     is_text = "answer" not in fields and not {"text", "markdown"}.isdisjoint(fields)
     body = _text_body(fields) if is_text else _answer_body(fields)
-    own = {"document_id": own_id, **body}
-    return files.as_item(origin, own | _shared_fields(fields) | _present(front_matter.item_of(fields)))
+    shared = _shared_fields(fields) | _present(front_matter.item_of(fields))
+    beside = {key: tuple(front_matter.texts_below(fields[key])) for key in _BESIDE if key in fields}
+    return files.as_item(origin, {"document_id": own_id, **body, **shared}, metadata=beside)
 
 
 def _answer_body(fields: Mapping[str, object]) -> dict[str, object]:
@@ -233,19 +240,6 @@ def _refuse_missing(fields: Mapping[str, object], keys: Sequence[str]) -> None:
 
 def _present(item: ItemFacts | None) -> dict[str, object]:
     return {} if item is None else {"item": item}
-
-
-def _refuse_nested(fields: Mapping[str, object]) -> None:
-    """Raise DocumentInvalidError for a restriction inside another key."""
-    for key, value in fields.items():
-        if not isinstance(value, dict):
-            continue
-        inside = cast(Mapping[str, object], value)
-        restricting = next(
-            (name for name in inside if name.casefold() in front_matter.RESTRICTING_KEYS), None
-        )
-        if restricting is not None:
-            raise DocumentInvalidError(f'"{restricting}" is inside "{key}"; write it beside id and question')
 
 
 def _shared_fields(fields: Mapping[str, object]) -> dict[str, object]:

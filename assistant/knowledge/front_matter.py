@@ -1,15 +1,16 @@
-"""Reads a document's front matter: id, title, labels, withdrawal and other keys.
+"""Reads a document's front matter in YAML or TOML: id, title, labels, withdrawal and other keys.
 
-A misspelt restriction must never make a document public: ``Labels: [hr]`` and ``labels: hr:`` are refused
-with their line and a hint. All values are texts: YAML's types (``NO``, ``2026-01-01``) do not apply.
+Other keys are metadata. Where a document carries no labels, the source's ``access`` decides (``sources``).
+All values of YAML are texts: its types (``NO``, ``2026-01-01``) do not apply.
 """
 
 from __future__ import annotations
 
+import json
 import re
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any, cast
 
 import yaml
@@ -27,32 +28,21 @@ LONGEST_CHARACTERS = 64_000
 _LABELS = "labels"
 _WITHDRAWN = "withdrawn"
 _ITEM = "item"
-_RESTRICTING: Mapping[str, Sequence[str]] = {
-    _LABELS: (_LABELS, "label", "access_labels"),
-    _WITHDRAWN: (_WITHDRAWN, "withdraw", "is_withdrawn"),
-}
-"""Keys that hide a document from readers, each with spellings that resemble it."""
-RESTRICTING_KEYS = tuple(_RESTRICTING)
-_META_KEY = re.compile(r"<meta\b[^>]{0,500}\b(?:labels?|withdrawn)\b", re.IGNORECASE)
-_HEAD_CHARACTERS = 4_000
-"""Length of a Markdown file's beginning that is searched for an HTML head."""
+_OFTEN_FOREIGN = ("url", "questions")
+"""Keys that other publishers use as well: what is not of our form is metadata."""
+RESTRICTING_KEYS = (_LABELS, _WITHDRAWN)
+"""Keys that hide a document from readers."""
 _OWN_FIELDS = frozenset({"category", "brand", "price", "currency", "rating", "item number"})
 """Names of lines that a data sheet has of the item's own fields. A property of the same name would be a
 second line of that name, and tables would show the first one's value for it."""
 _BOOLEANS = {"true": True, "false": False}
 _ID_LINE = re.compile(r"(?m)^id:[ \t]*(?P<quote>[\"']?)(?P<id>[^\s\"'/?#]{1,256})(?P=quote)[ \t]*\r?$")
-_FENCE = re.compile(r"---[ \t]*")
+_FENCE = re.compile(r"(---|\+\+\+)[ \t]*")
+"""A line before and after front matter: --- for YAML, +++ for TOML."""
 LABEL_PATTERN = r"^\w[\w.:@/-]{0,63}$"
 _LABEL = re.compile(LABEL_PATTERN)
-_SAYS_LABELS = re.compile(
-    r"[\s<!{(\[,;-]*[\"']?(?:access[ _-]?)?"
-    r"(?:labels?[\"']?[ \t]*[:=]|withdrawn[\"']?[ \t]*[:=][ \t]*[\"']?(?:true|yes))",
-    re.IGNORECASE,
-)
-"""A line that restricts a document, in YAML, TOML, JSON or a comment."""
+_ADDRESS = re.compile(r"(https?://\S+)?")
 _NULL = ("", "~", "null", "Null", "NULL")
-_NEAR = 0.8
-"""``difflib`` ratio (0 to 1) from which an unknown key counts as a misspelt known key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +51,8 @@ class Page:
 
     meta: Mapping[str, object]
     """By key of ``KEYS``: a text, a list of texts, or None for an empty value; ``ItemFacts`` for ``item``."""
+    metadata: dict[str, tuple[str, ...]]
+    """By every other key: all texts below it."""
     body: str
 
 
@@ -76,21 +68,19 @@ def read_front_matter(content: str) -> Page:
     """Split a Markdown file. Raises FrontMatterError."""
     lines = re.split(r"\r\n|\r|\n", content)
     first = next((at for at, line in enumerate(lines) if line.strip()), None)
-    if first is None or not _FENCE.fullmatch(lines[first]):
-        _refuse_labels_without_fence(lines, first)
-        return Page({}, "\n".join(lines))
-    end = next((at for at in range(first + 1, len(lines)) if _FENCE.fullmatch(lines[at])), None)
+    fence = None if first is None else _FENCE.fullmatch(lines[first])
+    if first is None or fence is None:
+        return Page({}, {}, "\n".join(lines))
+    after = range(first + 1, len(lines))
+    end = next((at for at in after if lines[at].rstrip(" \t") == fence[1]), None)
     block = "\n".join(lines[first + 1 : end])
     if end is None:
-        raise FrontMatterError("the front matter has no closing line of ---", line=first + 1)
+        raise FrontMatterError(f"the front matter has no closing line of {fence[1]}", line=first + 1)
     if len(block) > LONGEST_CHARACTERS:
         too_long = f"the front matter is longer than {LONGEST_CHARACTERS:,} characters"
         raise FrontMatterError(too_long, line=first + 1)
-    body = lines[end + 1 :]
-    after = next((at for at, line in enumerate(body) if line.strip()), None)
-    if after is not None and _FENCE.fullmatch(body[after].strip()):  # a second block of front matter
-        _refuse_labels_without_fence(lines, end + 1 + after)
-    return Page(_mapping(block, line=first + 2), "\n".join(body))
+    node = _yaml(block, line=first + 2) if fence[1] == "---" else _toml(block, line=first + 2)
+    return Page(*_read_keys(node, line=first + 2), "\n".join(lines[end + 1 :]))
 
 
 def labels_of(fields: Mapping[str, object]) -> Mapping[str, tuple[str, ...]]:
@@ -132,36 +122,10 @@ def item_of(fields: Mapping[str, object]) -> ItemFacts | None:
         item = ItemFacts.model_validate(value)
     except ValidationError as error:
         raise DocumentInvalidError("; ".join(_reason(fault) for fault in error.errors())) from None
-    _refuse_restricting(item.properties)
     own = _own_field_among(item.properties)
     if own is not None:
         raise DocumentInvalidError(_renamed(own, item))
     return item
-
-
-def refuse_near_keys(keys: Iterable[str]) -> None:
-    """Raise DocumentInvalidError for a key that resembles one that restricts the document."""
-    for key in keys:
-        for meant, near in _RESTRICTING.items():
-            if key != meant and _nearest(key, among=near) is not None:
-                raise DocumentInvalidError(f'the key "{key}" is unknown; did you mean "{meant}"?')
-
-
-def refuse_fence(content: str) -> None:
-    """Raise FrontMatterError for an HTML file that begins with front matter."""
-    lines = re.split(r"\r\n|\r|\n", content[:LONGEST_CHARACTERS])
-    first = next((at for at, line in enumerate(lines) if line.strip()), None)
-    if first is not None and _FENCE.fullmatch(lines[first]):
-        advice = 'write <meta name="labels" content="…"> in the head'
-        raise FrontMatterError(f"front matter is read in Markdown files only; {advice}", line=first + 1)
-    _refuse_labels_without_fence(lines, first)
-
-
-def refuse_html_labels(page: Page) -> None:
-    """Raise DocumentInvalidError for a Markdown file with a ``<meta>`` that would restrict it in HTML."""
-    if _META_KEY.search(page.body[:_HEAD_CHARACTERS]):
-        advice = "write labels and withdrawn into front matter, between two lines of --- at the top"
-        raise DocumentInvalidError(f"<meta> has no effect in a Markdown file; {advice}")
 
 
 def readable_id(content: str) -> str | None:
@@ -171,36 +135,67 @@ def readable_id(content: str) -> str | None:
     return found.pop() if len(found) == 1 else None
 
 
-def _nearest(key: str, *, among: Sequence[str]) -> str | None:
-    """Return the known key that ``key`` resembles; None for no resemblance."""
-    close = get_close_matches(key.strip().casefold().replace("-", "_"), among, n=1, cutoff=_NEAR)
-    return close[0] if close else None
-
-
-def _mapping(block: str, *, line: int) -> Mapping[str, object]:
+def _yaml(block: str, *, line: int) -> yaml.Node | None:
     try:
-        node = yaml.compose(block, Loader=_LoaderWithoutAliases)
+        return yaml.compose(block, Loader=_LoaderWithoutAliases)
     except yaml.MarkedYAMLError as error:
         at = error.problem_mark.line if error.problem_mark else 0
         raise FrontMatterError(f"the front matter is not YAML: {error.problem}", line=line + at) from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise FrontMatterError(f"the front matter cannot be read: {error}", line=line) from None
+
+
+def _toml(block: str, *, line: int) -> yaml.Node | None:
+    """Return TOML as YAML: as JSON, which is YAML too. All its lines are the first."""
+    try:
+        fields = tomllib.loads(block)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise FrontMatterError(f"the front matter is not TOML: {error}", line=line) from None
+    return _yaml(json.dumps(fields, ensure_ascii=False, default=str), line=line)
+
+
+def _read_keys(node: yaml.Node | None, *, line: int) -> tuple[dict[str, object], dict[str, tuple[str, ...]]]:
+    """Return what is read by its key, and all texts below each other key."""
     if node is None:
-        return {}
+        return {}, {}
     if not isinstance(node, yaml.MappingNode):
         raise FrontMatterError("the front matter is not a mapping of keys to values", line=line)
     meta: dict[str, object] = {}
+    metadata: dict[str, tuple[str, ...]] = {}
     for key_node, value in node.value:
-        at = line + key_node.start_mark.line
-        key = key_node.value if isinstance(key_node, yaml.ScalarNode) else ""
-        if key not in KEYS:
-            meant = _nearest(key, among=KEYS)
-            hint = f'did you mean "{meant}"?' if meant else f"known are {', '.join(KEYS)}."
-            raise FrontMatterError(f'the front matter\'s key "{key}" is unknown; {hint}', line=at)
-        if key in meta:
+        key = key_node.value if isinstance(key_node, yaml.ScalarNode) else " ".join(texts_below(key_node))
+        if key not in KEYS or (key in _OFTEN_FOREIGN and not _is_ours(key, value)):
+            metadata[key] = (*metadata.get(key, ()), *texts_below(value))
+        elif key in meta:
+            at = line + key_node.start_mark.line
             raise FrontMatterError(f'the front matter says "{key}" twice', line=at)
-        meta[key] = _item(value, line=line) if key == _ITEM else _texts(key, value, line=line)
-    return meta
+        else:
+            meta[key] = _item(value, line=line) if key == _ITEM else _texts(key, value, line=line)
+    return meta, metadata
+
+
+def _is_ours(key: str, value: yaml.Node) -> bool:
+    if key == "url":
+        return isinstance(value, yaml.ScalarNode) and is_address(value.value)
+    parts = value.value if isinstance(value, yaml.SequenceNode) else [value]
+    return all(isinstance(part, yaml.ScalarNode) for part in parts)
+
+
+def is_address(text: str) -> bool:
+    """Return whether a text is the whole address of an original; publishers also write paths."""
+    return _ADDRESS.fullmatch(text.strip()) is not None
+
+
+def texts_below(value: object) -> Iterator[str]:
+    """Yield every text, also each part between commas, in a YAML node or a JSON value, keys included."""
+    inner = value.value if isinstance(value, yaml.Node) else value
+    if isinstance(inner, Mapping):
+        inner = list(cast("Mapping[object, object]", inner).items())
+    if isinstance(inner, list | tuple):
+        for part in cast("Sequence[object]", inner):
+            yield from texts_below(part)
+    elif inner is not None:
+        yield from (part.strip() for part in str(inner).split(","))
 
 
 def _texts(key: str, node: Any, *, line: int) -> object:
@@ -222,7 +217,6 @@ def _item(node: yaml.Node, *, line: int) -> ItemFacts:
         first = error.errors()[0]
         where = next((lines[path] for path in _prefixes(first["loc"]) if path in lines), line)
         raise FrontMatterError(_reason(first), line=where) from None
-    _refuse_restricting(item.properties)
     own = _own_field_among(item.properties)
     if own is not None:
         raise FrontMatterError(_renamed(own, item), line=lines.get(("properties", own), line))
@@ -263,13 +257,6 @@ def _reason(error: ErrorDetails) -> str:
     return f"{'.'.join((_ITEM, *map(str, error['loc'])))}: {error['msg']}"
 
 
-def _refuse_restricting(names: Iterable[str]) -> None:
-    """Raise DocumentInvalidError for a property that has the name of a restriction."""
-    for name in names:
-        if name.casefold() in RESTRICTING_KEYS:
-            raise DocumentInvalidError(f'"{name}" is inside "item.properties"; write it beside id and title')
-
-
 def _own_field_among(names: Iterable[str]) -> str | None:
     """Return the first property that has the name of a field of items, like "Category"; None without one."""
     return next((name for name in names if " ".join(name.casefold().split()) in _OWN_FIELDS), None)
@@ -296,14 +283,3 @@ class _LoaderWithoutAliases(yaml.BaseLoader):
             event = cast("Any", self).peek_event()
             raise yaml.MarkedYAMLError(problem="an alias is not supported", problem_mark=event.start_mark)
         return super().compose_node(parent, index)
-
-
-def _refuse_labels_without_fence(lines: list[str], first: int | None) -> None:
-    """Raise FrontMatterError for ``labels:`` at the top of a file without lines of ---."""
-    for at in range(first or 0, len(lines)):
-        line = lines[at].strip()
-        if not line or line.startswith("#"):
-            return
-        if _SAYS_LABELS.match(line):
-            advice = "put a line of --- before the first key and after the last one"
-            raise FrontMatterError(f'"{line:.60}" looks like front matter; {advice}', line=at + 1)

@@ -7,16 +7,22 @@ source cannot name the document of another. One source may have the empty namesp
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
 from assistant.domain.documents import ID_SEPARATOR, Document, DocumentStatus
 from assistant.domain.errors import DocumentInvalidError, NotFoundError, SourceNeededError
 from assistant.domain.identity import Identity
+from assistant.knowledge.files import SourceDocument, file_of
 from assistant.settings.tenant import SourceEntry, TenantConfig
 
 LONGEST_ID = 256
+_STATEMENT = re.compile(r"\{%[^{}]{0,500}%\}|<%[^<>]{0,500}%>")
+_EXPRESSION = re.compile(r"\{\{[^{}]{0,500}\}\}")
+"""Tags of Jekyll, Hugo, MkDocs and ERB. In a source with ``elements``, expressions name live values."""
 _LAST_CHARACTER = "\U0010ffff"
 
 
@@ -48,6 +54,8 @@ class KnowledgeSource:
     """The labels that its documents may have."""
     id_ranges: tuple[IdRange, ...] = (ALL_IDS,)
     """The ranges of its ids among all ids of the tenant, in order."""
+    vocabulary: tuple[str, ...] = ()
+    """All labels of the tenant."""
 
     @property
     def id_prefix(self) -> str:
@@ -69,17 +77,60 @@ class KnowledgeSource:
             raise DocumentInvalidError(f'the id "{own_id:.40}…" is longer than {most} characters')
         return document_id
 
-    def as_tenant_document(self, document: Document) -> Document:
-        """Return the document under its tenant-wide id, with its effective labels.
+    def as_tenant_document(self, item: SourceDocument) -> Document:
+        """Return a document under its tenant-wide id, with its effective labels, without template tags.
 
-        A document without labels gets the source's default labels; an empty list lets every agent read it.
-        Raises DocumentInvalidError for a label outside the vocabulary.
+        Raises DocumentInvalidError for a label outside the vocabulary, and for labels that are not where the
+        source's ``access`` says.
         """
-        has_labels = "labels" in document.model_fields_set
-        labels = document.labels if has_labels else self.entry.default_labels
-        self.check_labels(labels)
-        document_id = self.document_id(document.document_id)
-        return document.model_copy(update={"document_id": document_id, "labels": tuple(sorted(set(labels)))})
+        document = item.document
+        properties = {} if document.item is None else document.item.properties
+        self._refuse_labels_elsewhere(item.metadata | {name: (text,) for name, text in properties.items()})
+        self.check_labels(document.labels)
+        labels = self._labels(document, path=file_of(item.origin) or "")
+        content = document.content
+        if document.media_type != "text/plain":
+            content = _STATEMENT.sub("", content)
+            content = content if self.entry.elements else _EXPRESSION.sub("", content)
+        return document.model_copy(
+            update={
+                "document_id": self.document_id(document.document_id),
+                "labels": tuple(sorted(set(labels))),
+                "content": content,
+            }
+        )
+
+    def _labels(self, document: Document, *, path: str) -> tuple[str, ...]:
+        carried = document.labels if "labels" in document.model_fields_set else None
+        if self.entry.access == "declared" and carried is None:
+            raise DocumentInvalidError(
+                f'labels: each document of the source "{self.name}" carries its own. '
+                "Write labels: [NAME], or labels: [] for a document that every agent may read."
+            )
+        if self.entry.access != "folder":
+            return carried or ()
+        given = self.entry.folder_labels(path)
+        if given is None:
+            raise DocumentInvalidError(
+                f'labels: folders of the source "{self.name}" names no folder of {path or "this document"}; '
+                'add it, or "" for all others.'
+            )
+        if carried is not None and widens(carried, of=given):
+            raise DocumentInvalidError(
+                f"labels: its folder gives {', '.join(given)}, and a document may only narrow that. Move its "
+                "file, or change folders in the tenant file."
+            )
+        return given if carried is None else carried
+
+    def _refuse_labels_elsewhere(self, metadata: Mapping[str, Sequence[str]]) -> None:
+        """Raise DocumentInvalidError for a label under a key that is not read: it was meant to restrict."""
+        labels = {_comparable(label) for label in self.vocabulary}
+        for key, values in metadata.items():
+            if said := next((value for value in values if _comparable(value) in labels), None):
+                raise DocumentInvalidError(
+                    f'"{key:.60}" is not read, and its value "{said:.60}" is a label. Write labels: [{said}] '
+                    "where labels are read, or another value."
+                )
 
     def check_labels(self, labels: Iterable[str]) -> None:
         """Raise DocumentInvalidError for an unknown label, with the most similar known label."""
@@ -115,7 +166,8 @@ class KnowledgeSources:
         sources: list[KnowledgeSource] = []
         for entry in entries:
             labels = tenant.labels if entry.labels is None else entry.labels
-            sources.append(KnowledgeSource(entry, labels, _id_ranges(entry.id_prefix, among=prefixes)))
+            ranges = _id_ranges(entry.id_prefix, among=prefixes)
+            sources.append(KnowledgeSource(entry, labels, ranges, tenant.labels))
         return cls(tuple(sources))
 
     def named(self, name: str | None) -> KnowledgeSource:
@@ -175,6 +227,11 @@ class KnowledgeSources:
 
     def _names(self) -> str:
         return ", ".join(source.name for source in self.all)
+
+
+def _comparable(text: str) -> str:
+    """Return a text as labels are compared where they should not be: without case, width and outer spaces."""
+    return unicodedata.normalize("NFKC", text).strip().casefold()
 
 
 def widens(labels: Iterable[str], *, of: Iterable[str]) -> bool:

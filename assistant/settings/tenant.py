@@ -53,6 +53,7 @@ class WritersSection(StrictModel):
     """Access labels of their tokens; one is enough."""
 
 
+Access = Literal["everyone", "folder", "declared"]
 SourceKind = Literal["procedures", "help", "qa", "catalogue", "reviews", "community", "live"]
 """What the documents of a source are. ``procedures``: rules for agents; ``help``: pages for customers;
 ``qa``: questions with answers of the company; ``catalogue``: items with price and properties; ``reviews``
@@ -77,8 +78,11 @@ class SourceEntry(StrictModel):
     source too."""
     labels: Annotated[tuple[LabelName, ...], Field(max_length=200)] | None = None
     """Access labels that its documents may have; by default all of the tenant's."""
-    default_labels: Annotated[tuple[LabelName, ...], Field(max_length=200)] = ()
-    """Labels of a document without the field; by default none, and every agent of the tenant may read it."""
+    access: Access | None = None
+    """Where the labels of its documents come from; only a ``live`` source, which has none, leaves it out."""
+    folders: Mapping[str, Annotated[tuple[LabelName, ...], Field(max_length=200)]] = {}
+    """With ``access = "folder"``: the labels of the files below each folder, by its path from the source's
+    root; the longest path counts, and ``""`` is for all others."""
     kind: SourceKind = "procedures"
     reach: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{1,30}$")] | None = None
     """Of a ``live`` source: the ``[[reach]]`` entry with its connector."""
@@ -92,6 +96,32 @@ class SourceEntry(StrictModel):
     elements: bool = False
     """Whether its documents may name live elements, like ``{{orders.status}}``; otherwise that stays text."""
 
+    replaced: ClassVar[Mapping[str, str]] = {
+        "default_labels": 'labels come from where access says. access = "folder" with folders = { "" = […] } '
+        'and the same labels keeps the meaning; access = "everyone" that of an empty list',
+    }
+
+    @model_validator(mode="after")
+    def _labels_come_from_somewhere(self) -> Self:
+        if self.access is None and self.kind != "live":
+            raise ValueError(
+                f'the source "{self.name}" does not say where the labels of its documents come from. '
+                'access = "everyone" keeps the meaning of a file without the key: every agent reads a '
+                'document, unless it carries labels of its own. access = "declared": each document carries '
+                'labels, or is refused. access = "folder": folders gives them'
+            )
+        if (self.access == "folder") != bool(self.folders):
+            raise ValueError(
+                f'the source "{self.name}": access = "folder" and folders = {{ "PATH" = ["LABEL"] }} belong '
+                "together; write both or neither"
+            )
+        return self
+
+    def folder_labels(self, path: str) -> tuple[str, ...] | None:
+        """Return the labels that the folder of a file gives, by the file's path; None where none does."""
+        folders = [folder for folder in self.folders if not folder or path.startswith(f"{folder}/")]
+        return self.folders[max(folders, key=len)] if folders else None
+
     @property
     def id_prefix(self) -> str:
         """Prefix of the ids of its documents: ``wiki:``, or empty."""
@@ -104,7 +134,7 @@ class SourceEntry(StrictModel):
         return _SEARCH_LIMIT_S if self.deadline_s is None else self.deadline_s
 
 
-DEFAULT_SOURCE = SourceEntry(name="knowledge", namespace="")
+DEFAULT_SOURCE = SourceEntry(name="knowledge", namespace="", access="everyone")
 """The source of a tenant file without ``[[sources]]``: ids as in the files, any knowledge owner writes."""
 SMALLEST_COSINE_GAP = 0.05
 """Least difference of the mean cosines of related and unrelated texts: below it a model cannot separate
@@ -367,16 +397,25 @@ class TenantConfig(StrictModel):
                 raise ValueError(f'two sources have the {what} "{doubled[0]}"; ids of both would be the same')
         for source in self.sources:
             allowed = self.labels if source.labels is None else source.labels
-            for key, said, known in (
+            for key, named, known in (
                 ("labels", source.labels or (), self.labels),
-                ("default_labels", source.default_labels, allowed),
+                *(("folders", labels, allowed) for labels in source.folders.values()),
             ):
-                unknown = [label for label in said if label not in known]
+                unknown = [label for label in named if label not in known]
                 if unknown:
                     raise ValueError(
                         f'{key} of the source "{source.name}" has "{unknown[0]}", which is none of '
                         f"{', '.join(known) or 'the labels, for there are none'}; add it to labels at the top"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _labels_have_a_source(self) -> Self:
+        if self.labels and "sources" not in self.model_fields_set:
+            raise ValueError(
+                "there are labels, and no [[sources]] says where documents get them. Write [[sources]] with "
+                'name = "knowledge", namespace = "" and access = "everyone" to keep the meaning'
+            )
         return self
 
     @model_validator(mode="after")

@@ -26,7 +26,7 @@ from tests.fakes.scripted_http import Exchange, Script, ScriptedServer, scripted
 from tests.fakes.tokens import EC_KEY, RSA_KEY, token
 
 TENANT, CONNECTOR = re.findall(r"```toml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)[:2]
-SOURCES = '\n[[sources]]\nname = "knowledge"\nnamespace = ""\nelements = true\n\n'
+SOURCES = '\n[[sources]]\nname = "knowledge"\nnamespace = ""\naccess = "everyone"\nelements = true\n\n'
 BEARER = "t" * 40
 OTHER_ORDER, OTHER_CUSTOMER = "5000-0001", "C-2"
 

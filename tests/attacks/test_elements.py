@@ -25,11 +25,13 @@ SHOWN = "The wait is two days while [order status] and [medicines in this order]
 MORE = """
 [[sources]]
 name = "knowledge"
+access = "everyone"
 namespace = ""
 elements = true
 
 [[sources]]
 name = "community"
+access = "everyone"
 
 [care_context]
 issuer = "https://care.test"

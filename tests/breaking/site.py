@@ -31,6 +31,10 @@ schema_version = 1
 name = "{TENANT}"
 display_name = "Clinic"
 labels = ["{LABEL}"]
+[[sources]]
+name = "knowledge"
+namespace = ""
+access = "everyone"
 [embedding]
 endpoint = "{TENANT}-embedding"
 model = "tiny-embedding"

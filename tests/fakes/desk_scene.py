@@ -21,10 +21,12 @@ from tests.fakes.running_service import RunningService, Scene, running_service
 SOURCES = """
 [[sources]]
 name = "handbook"
+access = "everyone"
 namespace = ""
 writers = { agents = ["olga"] }
 [[sources]]
 name = "wiki"
+access = "everyone"
 writers = { agents = ["wim"] }
 """
 HIPAA = """

@@ -214,6 +214,7 @@ class FaultScene:
 _LIVE = """
 [[sources]]
 name = "knowledge"
+access = "everyone"
 namespace = ""
 elements = true
 

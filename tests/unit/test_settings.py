@@ -255,7 +255,7 @@ def test_a_name_becomes_the_tenants_own() -> None:
             "reach names one of the [[reach]] entries with a connector (orders)",
         ),
         ('kind = "live"\nreach = "orders"\npaths = ["../notes"]', "it has no paths"),
-        ('reach = "orders"', 'only kind = "live" has it'),
+        ('access = "everyone"\nreach = "orders"', 'only kind = "live" has it'),
     ],
 )
 def test_a_live_source_names_its_system_and_nothing_else(tmp_path: Path, source: str, said: str) -> None:

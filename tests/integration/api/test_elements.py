@@ -20,6 +20,7 @@ STEP = "The wait is two days once {{orders.status}} is delivered."
 SOURCES = """
 [[sources]]
 name = "knowledge"
+access = "everyone"
 namespace = ""
 elements = true
 

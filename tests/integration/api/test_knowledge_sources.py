@@ -16,12 +16,14 @@ from tests.fakes.running_service import RunningService, Scene, running_service
 SOURCES = """
 [[sources]]
 name = "handbook"
+access = "everyone"
 namespace = ""
 [[sources]]
 name = "wiki"
+access = "folder"
+folders = { "" = ["desk"] }
 writers = { agents = ["wim"], labels = ["desk"] }
 labels = ["desk", "hr"]
-default_labels = ["desk"]
 """
 NEW = {"document_id": "new", "title": "New", "content": "# New\n\nText.", "media_type": "text/markdown"}
 

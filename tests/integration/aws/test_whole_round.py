@@ -46,6 +46,7 @@ name = "{name}"
 display_name = "Shop"
 [[sources]]
 name = "notes"
+access = "everyone"
 namespace = ""
 paths = ["../notes"]
 [secrets]

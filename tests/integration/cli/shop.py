@@ -71,7 +71,8 @@ def open_shop(folder: Path, *, tenant: str = "shop", orders: bool = False) -> Sh
     (folder / "tenants").mkdir()
     (folder / "tenants" / f"{tenant}.toml").write_text(
         f'schema_version = 1\nname = "{tenant}"\ndisplay_name = "Shop"\n'
-        '[[sources]]\nname = "notes"\nnamespace = ""\npaths = ["../notes"]\n' + (REACH if orders else "")
+        '[[sources]]\nname = "notes"\nnamespace = ""\naccess = "everyone"\npaths = ["../notes"]\n'
+        + (REACH if orders else "")
     )
     (folder / "notes").mkdir()
     if orders:

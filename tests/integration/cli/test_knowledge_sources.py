@@ -18,12 +18,17 @@ display_name = "Shop"
 labels = ["hr", "staff"]
 [[sources]]
 name = "notes"
+access = "everyone"
 namespace = ""
 paths = ["../notes"]
 [[sources]]
 name = "wiki"
+access = "folder"
+folders = { "" = ["staff"] }
 paths = ["../wiki"]
-default_labels = ["staff"]
+[[sources]]
+name = "pay"
+access = "declared"
 """
 
 
@@ -60,11 +65,11 @@ def test_sources_and_every_spelling_of_a_restriction_by_the_command_line(shop: S
         place = given / f"n{number}"
         place.mkdir(parents=True)
         (place / name).write_bytes(PUBLIC[name].replace(b'"pay"', b'"p%d"' % number))
-    shop.run("knowledge", "add", "--tenant", "shop", str(given))
+    shop.run("knowledge", "add", "--tenant", "shop", "--source", "pay", str(given))
     assert len(listed(shop, "--only", "live")) == len(SPELLINGS) + 4
     for number, (name, content) in enumerate(SPELLINGS.values()):
         (given / f"n{number}" / name).write_bytes(content.replace(b'"pay"', b'"p%d"' % number))
-    shop.run("--json", "knowledge", "add", "--tenant", "shop", str(given), status=1)
+    shop.run("--json", "knowledge", "add", "--tenant", "shop", "--source", "pay", str(given), status=1)
 
     left = listed(shop)
     public = [one for one, document in left.items() if document["state"] == "live" and not document["labels"]]
@@ -86,7 +91,7 @@ def test_sources_and_every_spelling_of_a_restriction_by_the_command_line(shop: S
 def test_adding_again_withholds_documents_whose_label_left_the_vocabulary(shop: Shop) -> None:
     shop.run("knowledge", "add", "--tenant", "shop", "--source", "wiki", str(shop.folder / "wiki"))
     tenant = shop.folder / "tenants" / "shop.toml"
-    tenant.write_text(TENANT.replace('"hr", "staff"', '"hr"').replace('default_labels = ["staff"]', ""))
+    tenant.write_text(TENANT.replace('"hr", "staff"', '"hr"').replace('"" = ["staff"]', '"" = []'))
     (shop.folder / "wiki" / "returns.md").write_text(
         "---\nlabels: [staff]\n---\n# Returns\n\nWithin 30 days.\n"
     )

@@ -46,10 +46,12 @@ display_name = "Clinic"
 labels = ["hr"]
 [[sources]]
 name = "handbook"
+access = "everyone"
 namespace = ""
 [[sources]]
 name = "intranet"
-default_labels = ["hr"]
+access = "folder"
+folders = {{ "" = ["hr"] }}
 [embedding]
 endpoint = "clinic-embedding"
 model = "{MODEL}"

@@ -28,8 +28,8 @@ from assistant.domain.errors import ConfigurationError
 from assistant.settings.tenant import SourceEntry, TenantConfig
 from tests.contracts.samples import card_of, passage
 
-CATALOGUE = SourceEntry(name="catalogue", kind="catalogue")
-REVIEWS = SourceEntry(name="reviews", kind="reviews", freshness_days=100)
+CATALOGUE = SourceEntry(name="catalogue", kind="catalogue", access="everyone")
+REVIEWS = SourceEntry(name="reviews", kind="reviews", freshness_days=100, access="everyone")
 SOURCES = (CATALOGUE, REVIEWS)
 ROUTER: dict[str, Any] = {
     "sources": ["catalogue", "reviews"],
@@ -109,7 +109,7 @@ TENANT = TenantConfig.model_validate(
         "schema_version": 1,
         "name": "shop",
         "display_name": "Shop",
-        "sources": [{"name": "catalogue"}, {"name": "reviews"}],
+        "sources": [{"name": name, "access": "everyone"} for name in ("catalogue", "reviews")],
         "embedding": {"dimensions": 2},
     }
 )

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from assistant.cli import knowledge
 from assistant.cli.knowledge import FileReading, LoadReport, SourceFolders, follow_worker
+from assistant.cli.main import app
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import Document, DocumentState
 from assistant.domain.elements import ElementKind
@@ -137,7 +140,7 @@ NEAR = "there are fernhill.status, fernhill.stock, orders.status"
 
 
 def read(folder: Path, *, names_elements: bool, elements: dict[str, ElementKind] = ELEMENTS) -> FileReading:
-    entry = SourceEntry(name="steps", elements=names_elements)
+    entry = SourceEntry(name="steps", elements=names_elements, access="everyone")
     tenant = TenantConfig(schema_version=1, name="mine", display_name="Mine", sources=(entry,))
     reading = FileReading(elements)
     assert list(reading.items(SourceFolders(KnowledgeSources.of(tenant).named("steps"), (folder,))))
@@ -172,7 +175,7 @@ def test_a_tag_of_a_tenant_without_live_elements_is_told(tmp_path: Path) -> None
 
 def test_only_tags_of_real_elements_are_told_of_a_source_that_may_name_none(tmp_path: Path) -> None:
     (tmp_path / "late.md").write_text("# Late\n\nWrite {{name}}, {{orders.stauts}} or {{orders.status}}.\n")
-    said = 'late.md: {{orders.status}} stays text: the source "steps" has no elements = true'
+    said = 'late.md: {{orders.status}} leaves the text: the source "steps" has no elements = true'
     assert read(tmp_path, names_elements=False).remarks() == [said]
 
 
@@ -187,6 +190,52 @@ def test_what_is_told_of_a_load_is_bounded(tmp_path: Path) -> None:
     assert told[0] == f"skipped, neither Markdown nor HTML nor JSON Lines: {files}"
     assert (len(told), told[-1]) == (22, "… and 10 more tags that nothing fills")
     assert (len(reading.skipped), len(reading.tags)) == (8, 30)
+
+
+def test_includes_and_keys_that_are_not_read_are_told_once(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("---\nlayout: page\n---\n{% include nav.html %} {{< include go.md >}} T.")
+    (tmp_path / "b.md").write_text("---\nlayout: page\nnav: 3\n---\n{% include nav.html %} Text.")
+    (tmp_path / "c.html").write_text('<title>C</title><meta name="viewport" content="w"><p>Text.')
+    assert read(tmp_path, names_elements=False).remarks() == [
+        "keys that are not read: layout (2), nav (1)",
+        "files that a template would include are not read there: a.md: nav.html, a.md: go.md, b.md: nav.html",
+    ]
+
+
+def test_a_check_says_what_a_load_would_do_by_kind(tmp_path: Path) -> None:
+    (tmp_path / "tenants").mkdir()
+    (tmp_path / "tenants" / "mine.toml").write_text(
+        'schema_version = 1\nname = "mine"\ndisplay_name = "Mine"\nlabels = ["hr"]\n'
+        '[[sources]]\nname = "notes"\naccess = "everyone"\n'
+    )
+    notes = tmp_path / "notes"
+    for name, content in {
+        "a.md": "# A\n\n{{ x }}Twelve letters",
+        "b.md": "---\naudience: hr\n---\nText.",
+        "c.md": "---\nwithdrawn: true\n---\n",
+        "d.jsonl": '{"id": "d", "question": "Q?", "answer": "A."}\nno line\n',
+        "e/plan.xyz": "x",
+        "e/Makefile": "x",
+    }.items():
+        (notes / name).parent.mkdir(parents=True, exist_ok=True)
+        (notes / name).write_text(content)
+    arguments = ["--tenants", str(tmp_path / "tenants"), "--state", str(tmp_path / "state")]
+    command = ["knowledge", "check", "--tenant", "mine", str(notes)]
+    told = CliRunner().invoke(app, [*arguments, "--json", *command])
+    assert told.exit_code == 0, told.output
+    checked = json.loads(told.output)
+    assert checked["kinds"] == {
+        ".md": {"read": 2, "refused": 1, "skipped": 0},
+        ".jsonl": {"read": 1, "refused": 1, "skipped": 0},
+        ".xyz": {"read": 0, "refused": 0, "skipped": 1},
+        "(none)": {"read": 0, "refused": 0, "skipped": 1},
+    }
+    assert list(checked["refused"].values()) == [["b.md"], ["d.jsonl:2"]]
+    assert checked["characters"] == len("# A\n\nTwelve letters") + len("A.")
+    assert not (tmp_path / "state").exists()
+    shown = CliRunner().invoke(app, [*arguments, *command]).output
+    assert "about 1 min until all of them answer" in shown
+    assert '"audience" is not read, and its value "hr" is a label' in shown
 
 
 def test_every_tag_of_the_pharmacy_s_documents_is_filled() -> None:

@@ -109,7 +109,9 @@ def test_keys_that_the_source_leaves_to_their_defaults_are_added(options: Global
         "name": "corner",
         "display_name": "Corner",
         "gate": {"right_sure": 2.0},
-        "sources": [{"name": "knowledge", "namespace": "", "paths": ["../knowledge/corner"]}],
+        "sources": [
+            {"name": "knowledge", "namespace": "", "access": "everyone", "paths": ["../knowledge/corner"]}
+        ],
         "embedding": {"endpoint": "corner-embedding"},
         "generation": {"endpoint": "corner-llm"},
     }
@@ -119,8 +121,9 @@ def test_keys_that_the_source_leaves_to_their_defaults_are_added(options: Global
 def test_no_source_reads_another_tenant_s_folder_or_another_source_s(options: GlobalOptions) -> None:
     (options.tenants_dir / "shop.toml").write_text(
         'schema_version = 1\nname = "shop"\ndisplay_name = "Shop"\n'
-        '[[sources]]\nname = "notes"\nnamespace = ""\npaths = ["../notes"]\n'
-        '[[sources]]\nname = "wiki"\npaths = ["../wiki", "../more"]\n[[sources]]\nname = "feed"\n'
+        '[[sources]]\nname = "notes"\nnamespace = ""\naccess = "everyone"\npaths = ["../notes"]\n'
+        '[[sources]]\nname = "wiki"\naccess = "everyone"\npaths = ["../wiki", "../more"]\n'
+        '[[sources]]\nname = "feed"\naccess = "everyone"\n'
     )
     new(options, "corner", "shop")
     copied = load_tenants(options.tenants_dir).one("corner").sources

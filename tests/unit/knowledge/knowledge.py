@@ -37,8 +37,9 @@ from assistant.text.language import language
 from assistant.wiring.stores import EmbeddedTenant
 
 DIMENSIONS = 8
+LABELS = ("board", "claims", "hr", "staff")
 HANDBOOK = KnowledgeSource(
-    SourceEntry(name="handbook", namespace=""), labels=("board", "claims", "hr", "staff")
+    SourceEntry(name="handbook", namespace="", access="everyone"), labels=LABELS, vocabulary=LABELS
 )
 """The source that the documents belong to."""
 OLGA = Writer("olga")

@@ -49,7 +49,6 @@ SPELLINGS: Mapping[str, tuple[str, bytes]] = {
     "TOML": ("pay.md", b'+++\nlabels = ["hr"]\n+++\n# Pay\n' + BODY.encode()),
     "a comment": ("pay.md", b"<!-- labels: hr -->\n# Pay\n" + BODY.encode()),
     "a second front matter": ("pay.md", b"---\ntitle: Pay\n---\n\n---\nlabels: [hr]\n---\n" + BODY.encode()),
-    "withdrawn in TOML": ("pay.md", b"+++\nwithdrawn = true\n+++\n# Pay\n" + BODY.encode()),
     "not UTF-8": ("pay.md", _page("labels: [hr]\nowner: Ren\xe9").decode().encode("latin-1")),
     "a form feed": ("pay.md", b"---\x0c\ntitle: Pay\nlabels: [hr]\n---\n" + BODY.encode()),
     "a mapping in JSON": (
@@ -94,11 +93,47 @@ SPELLINGS: Mapping[str, tuple[str, bytes]] = {
     ),
     "withdrawn in HTML": ("pay.html", b'<title>Pay</title><meta name="withdraw" content="true"><p>Salary.'),
 }
-"""By mistake: name and content of a file that must not become a public document."""
+"""By mistake: name and content of a file that must not become a public document where labels are declared."""
 
 PUBLIC: Mapping[str, bytes] = {
-    "pay.md": f"---\ntitle: Pay\n---\n{BODY}".encode(),
-    "pay.jsonl": b'{"id": "pay", "question": "Pay?", "answer": "The salary is 61 thousand."}',
-    "pay.html": b"<title>Pay</title><p>The salary is 61 thousand.",
+    "pay.md": f"---\ntitle: Pay\nlabels: []\n---\n{BODY}".encode(),
+    "pay.jsonl": b'{"id": "pay", "question": "Pay?", "answer": "The salary is 61 thousand.", "labels": []}',
+    "pay.html": b'<title>Pay</title><meta name="labels" content=""><p>The salary is 61 thousand.',
 }
 """The same files before the restriction."""
+
+_KEYS = (
+    *("Label", "LABEL", "lables", "label ", "access", "access_labels", "acl", "audience", "group", "groups"),
+    *("permissions", "restricted_to", "visibility", "readers", "department", "for", "Zugriff", "étiquettes"),
+    *("标签", "l\u0430bels"),  # the last with a Cyrillic letter
+)
+_WITH_A_KEY: Mapping[str, tuple[str, str]] = {
+    "YAML": ("md", "---\ntitle: Pay\n'{key}': [{label}]\n---\nThe salary."),
+    "nested YAML": ("md", "---\ntitle: Pay\nmeta:\n  '{key}':\n    - {label}\n---\nThe salary."),
+    "TOML": ("md", '+++\ntitle = "Pay"\n"{key}" = "{label}"\n+++\nThe salary.'),
+    "head": ("html", '<title>Pay</title><meta name="{key}" content="{label}"><p>The salary.'),
+    "property": ("html", '<title>Pay</title><meta property="{key}" content="{label}, x"><p>The salary.'),
+    "line": ("jsonl", '{{"id": "{id}", "question": "Pay?", "answer": "A.", "{key}": ["{label}"]}}'),
+    "metadata": (
+        "jsonl",
+        '{{"id": "{id}", "question": "?", "answer": "A.", "metadata": {{"{key}": "{label}"}}}}',
+    ),
+}
+_WITHOUT_A_KEY: Mapping[str, tuple[str, str]] = {
+    "comment": ("md", "<!-- {key}: {label} -->\n# Pay\n\nThe salary."),
+    "no fence": ("md", "{key}: {label}\n\n# Pay\n\nThe salary."),
+    "below": ("md", "# Pay\n\n---\n{key}: [{label}]\n---\n\nThe salary."),
+}
+
+
+def inventions(*, with_a_key: bool) -> Mapping[str, bytes]:
+    """Return files, by name, whose author meant to restrict them to ``hr`` and wrote it somewhere else: 140
+    under a key that is not read, or 60 elsewhere in the text."""
+    forms = _WITH_A_KEY if with_a_key else _WITHOUT_A_KEY
+    made: dict[str, bytes] = {}
+    for form, (suffix, text) in forms.items():
+        for number, key in enumerate(_KEYS):
+            name = f"{form.replace(' ', '-')}-{number}"
+            label = ("hr", "HR", "\uff48\uff52", " hr")[number % 4]
+            made[f"{name}.{suffix}"] = text.format(key=key, label=label, id=name).encode()
+    return made

@@ -10,8 +10,8 @@ import orjson
 import pytest
 
 from assistant.domain.documents import Document, ItemFacts
-from assistant.knowledge.files import LARGEST_DOCUMENT_BYTES
-from tests.unit.knowledge.source_files import failure, one, write
+from assistant.knowledge.files import LARGEST_DOCUMENT_BYTES, SourceDocument
+from tests.unit.knowledge.source_files import failure, one, read, write
 
 TWO_QUESTIONS = ("May it be early?", "What if it is lost?")
 MARKDOWN = """---
@@ -68,21 +68,9 @@ def test_markdown_without_a_title_is_named_by_its_first_heading(
         ("---\n- a list\n---\nText.", "a.md:2", "the front matter is not a mapping"),
         ("---\neffective_date: 2026-02-31\n---\n# T\n\nText.", "a.md", "effective_date: "),
         ("---\ntitle: T\ntitle: U\n---\nText.", "a.md:3", 'the front matter says "title" twice'),
-        (
-            "---\nTitle: T\n---\nText.",
-            "a.md:2",
-            'the front matter\'s key "Title" is unknown; did you mean "title"?',
-        ),
-        (
-            "---\ntitle: T\nlayout: x\n---\nText.",
-            "a.md:3",
-            'the front matter\'s key "layout" is unknown; known',
-        ),
         ("---\ntitle: &a T\nowner: *a\n---\nText.", "a.md:3", "the front matter is not YAML: an alias"),
         (f"---\ntitle: T{'x' * 64_000}\n---\nText.", "a.md:1", "the front matter is longer than"),
         ("---\ntitle: T\neffective_date: soon\n---\nText.", "a.md", "effective_date: "),
-        ("---\ntitle: T\nurl: 'javascript:alert(1)'\n---\nText.", "a.md", "url: "),
-        ("Text without a name.", "a.md", "there is no title"),
         ("", "a.md", "there is no text in it"),
     ],
 )
@@ -135,13 +123,43 @@ def test_html_without_a_title_is_named_by_its_heading(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"),
+    ("name", "content", "title"),
     [
-        ("<p>Nameless.", "there is no title"),
+        ("refill_too-soon.html", "<p>Nameless.", "refill too soon"),
+        ("pay/Salary and Equity.md", "Text without a name.", "Salary and Equity"),
+        ("deploy.html.md.erb", "Text.", "deploy"),
+        ("_.md", "Text.", "_.md"),
     ],
 )
-def test_broken_html_is_named_with_the_reason(tmp_path: Path, content: str, reason: str) -> None:
-    assert failure(write(tmp_path / "a.html", content)).reason.startswith(reason)
+def test_a_file_without_a_title_is_called_by_its_name(
+    tmp_path: Path, name: str, content: str, title: str
+) -> None:
+    write(tmp_path / name, content)
+    (item,) = read(tmp_path)
+    assert isinstance(item, SourceDocument)
+    assert item.document.title == title
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "metadata"),
+    [
+        ("a.md", "---\nurl: /policies/pay/\n---\nText.", {"url": ("/policies/pay/",)}),
+        ("a.md", "---\nurl: 'javascript:alert(1)'\n---\nText.", {"url": ("javascript:alert(1)",)}),
+        (
+            "a.md",
+            "---\nquestions:\n  - pay-channel: https://example.org/pay\n---\nText.",
+            {"questions": ("pay-channel", "https://example.org/pay")},
+        ),
+        ("a.html", '<meta name="url" content="/pay"><p>Text.', {"url": ("/pay",)}),
+        ("a.html", '<link rel="canonical" href="/pay"><p>Text.', {}),
+    ],
+)
+def test_keys_of_other_publishers_are_metadata(
+    tmp_path: Path, name: str, content: str, metadata: dict[str, tuple[str, ...]]
+) -> None:
+    (item,) = read(write(tmp_path / name, content))
+    assert isinstance(item, SourceDocument)
+    assert (item.document.url, item.document.questions, item.metadata) == (None, (), metadata)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +187,6 @@ def test_questions_of_html_are_read_from_its_head(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("written", "said"),
     [
-        ("{a: b}", "is neither a text nor a list of texts"),
         ("[May it be early?, ]\n  - b", "the front matter is not YAML"),
         ("[a, '']", "questions: item 2 is '', not a text"),
         ("[a, null]", "questions: item 2 is None, not a text"),
@@ -193,12 +210,6 @@ UNREADABLE = {
     "null": "---\ntitle: T\nlabels: [hr, null]\n---\nText.",
     "an empty text": "---\ntitle: T\nlabels: ''\n---\nText.",
     "commas alone": "---\ntitle: T\nlabels: ', ,'\n---\nText.",
-    "another case": "---\ntitle: T\nLabels: [hr]\n---\nText.",
-    "the singular": "---\ntitle: T\nlabel: hr\n---\nText.",
-    "a typing mistake": "---\ntitle: T\nlables: [hr]\n---\nText.",
-    "a space before the colon's word": "---\ntitle: T\n'labels ': [hr]\n---\nText.",
-    "no line before": "title: T\nlabels: [hr]\n---\nText.",
-    "no lines at all": "Labels: hr\n\n# T\n\nText.",
     "twice": "---\ntitle: T\nlabels: [hr]\nlabels: []\n---\nText.",
     "no end": "---\ntitle: T\nlabels: [hr]\n\nText.",
     "sentences": "---\ntitle: T\nlabels: only for hr please\n---\nText.",
@@ -240,9 +251,6 @@ def test_a_body_may_contain_the_word_labels(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "head",
     [
-        '<meta name="label" content="hr">',
-        '<meta name="access-labels" content="hr">',
-        '<meta name="labels" content="">',
         '<meta name="labels" content="hr"><meta name="labels" content="claims">',
     ],
 )
@@ -380,8 +388,7 @@ def test_a_pair_of_question_and_answer_may_have_an_item_and_a_field_called_text(
         ({"item": {"item_id": "k2", "rating": 0}}, "item.rating: "),
         ({"item": {"item_id": "k2", "stars": 5}}, "item.stars: Extra inputs are not permitted"),
         ({"item": ["k2"]}, "item: Input should be a valid dictionary"),
-        ({"item": {"item_id": "k2", "labels": ["hr"]}}, '"labels" is inside "item"'),
-        ({"item": {"item_id": "k2", "properties": {"Labels": "hr"}}}, '"Labels" is inside "item.properties"'),
+        ({"item": {"item_id": "k2", "labels": ["hr"]}}, "item.labels: Extra inputs are not permitted"),
         (
             {"item": {"item_id": "k2", "properties": {"rating": "A"}}},
             "item.properties.rating: every item has",
@@ -408,6 +415,51 @@ def test_a_json_line_without_any_body_is_told_every_kind_of_body(
     assert found.reason == f"missing: {no_id}{bodies}"
 
 
-def test_unknown_keys_of_a_json_line_are_ignored(tmp_path: Path) -> None:
-    line = '{"id": "a", "question": "Q?", "answer": "A.", "table": 1, "level": 2, "synonyms": []}\n'
-    assert one(write(tmp_path / "a.jsonl", line)).labels == ()
+def test_an_unknown_key_of_a_json_line_is_refused_but_in_its_metadata(tmp_path: Path) -> None:
+    line = {"id": "a", "question": "Q?", "answer": "A.", "focus": "F"}
+    beside = {"metadata": {"table": 1, "level": ["x, y", {"z": None}], "synonyms": []}}
+    (item,) = read(write(tmp_path / "a.jsonl", orjson.dumps(line | beside)))
+    assert isinstance(item, SourceDocument)
+    assert item.metadata == {"metadata": ("table", "1", "level", "x", "y", "z", "synonyms"), "focus": ("F",)}
+    for key in ("table", "Labels"):
+        refused = failure(write(tmp_path / "a.jsonl", orjson.dumps(line | {key: 1})))
+        assert refused.reason.startswith(f'the key "{key}" is unknown; known are ')
+
+
+FRONT_MATTER = {
+    "YAML": """---
+title: T
+keywords: [refill, "early, late"]
+nav: {order: 3, in: [top]}
+labels: [hr]
+---
+Text.""",
+    "TOML": """+++
+title = "T"
+keywords = ["refill", "early, late"]
+labels = ["hr"]
+[nav]
+order = 3
+in = ["top"]
++++
+Text.""",
+}
+
+
+@pytest.mark.parametrize("language", FRONT_MATTER)
+def test_unknown_keys_of_front_matter_are_metadata(tmp_path: Path, language: str) -> None:
+    (item,) = read(write(tmp_path / "a.md", FRONT_MATTER[language]))
+    assert isinstance(item, SourceDocument)
+    assert (item.document.title, item.document.labels, item.document.content) == ("T", ("hr",), "Text.")
+    assert item.metadata == {
+        "keywords": ("refill", "early", "late"),
+        "nav": ("order", "3", "in", "top"),
+    }
+
+
+def test_an_empty_list_of_labels_in_html_opens_a_document_to_everybody(tmp_path: Path) -> None:
+    page = '<title>T</title><meta name="labels" content=" "><meta name="viewport" content="w"><p>Text.'
+    (item,) = read(write(tmp_path / "a.html", page))
+    assert isinstance(item, SourceDocument)
+    assert "labels" in item.document.model_fields_set
+    assert (item.document.labels, item.metadata) == ((), {"viewport": ("w",)})

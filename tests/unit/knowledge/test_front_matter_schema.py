@@ -55,8 +55,6 @@ def test_an_item_with_all_its_fields_is_valid() -> None:
 @pytest.mark.parametrize(
     "meta",
     [
-        {"Labels": ["hr"]},
-        {"label": "hr"},
         {"labels": {"hr": "true"}},
         {"labels": [["hr"]]},
         {"labels": None},
@@ -64,7 +62,6 @@ def test_an_item_with_all_its_fields_is_valid() -> None:
         {"labels": [""]},
         {"id": "wiki:pay"},
         {"withdrawn": "yes"},
-        {"layout": "page"},
         {"item": "kettle"},
         {"item": {"brand": "Aurelo"}},
         {"item": {"item_id": "k2", "stars": "5"}},

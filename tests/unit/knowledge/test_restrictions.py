@@ -12,11 +12,20 @@ from assistant.domain.clock import Deadline
 from assistant.domain.documents import DocumentState, PassageQuery, SearchFilters
 from assistant.knowledge.add_documents import AddDocuments, AddSummary
 from assistant.knowledge.files import SourceDocument
-from assistant.knowledge.sources import Writer
-from tests.unit.knowledge.knowledge import HANDBOOK, OLGA, Knowledge, document, until, vector_of
-from tests.unit.knowledge.restrictions import PUBLIC, SPELLINGS
+from assistant.knowledge.sources import KnowledgeSource, Writer
+from assistant.settings.tenant import SourceEntry
+from tests.unit.knowledge.knowledge import HANDBOOK, LABELS, OLGA, Knowledge, document, until, vector_of
+from tests.unit.knowledge.restrictions import PUBLIC, SPELLINGS, inventions
 from tests.unit.knowledge.source_files import read
 
+DECLARED = KnowledgeSource(
+    SourceEntry(name="handbook", namespace="", access="declared"), labels=LABELS, vocabulary=LABELS
+)
+FOLDER = KnowledgeSource(
+    SourceEntry(name="handbook", namespace="", access="folder", folders={"": ("hr",)}),
+    labels=LABELS,
+    vocabulary=LABELS,
+)
 HOLDER = Writer("hanna", frozenset({"hr"}))
 WIDER = b"---\nlabels: []\n---\n# Pay\n\nThe salary is 61 thousand.\n"
 HR = b"---\nlabels: [hr]\n---\n# Pay\n\nThe salary is 61 thousand.\n"
@@ -34,10 +43,15 @@ class Accesses:
 
 
 async def load(
-    knowledge: Knowledge, folder: Path, *, writer: Writer = OLGA, accesses: Accesses | None = None
+    knowledge: Knowledge,
+    folder: Path,
+    *,
+    writer: Writer = OLGA,
+    accesses: Accesses | None = None,
+    source: KnowledgeSource = HANDBOOK,
 ) -> AddSummary:
     add = AddDocuments(knowledge.knowledge_stores, clock=knowledge.clock, accesses=accesses)
-    return await add(read(folder), source=HANDBOOK, writer=writer)
+    return await add(read(folder), source=source, writer=writer)
 
 
 async def seen(knowledge: Knowledge, *labels: str) -> set[str]:
@@ -62,15 +76,76 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
-@pytest.mark.parametrize("spelling", SPELLINGS)
+@pytest.mark.parametrize("source", [DECLARED, FOLDER], ids=["declared", "folder"])
 async def test_no_spelling_makes_a_restricted_document_public(
-    knowledge: Knowledge, folder: Path, spelling: str
+    knowledge: Knowledge, folder: Path, source: KnowledgeSource
 ) -> None:
-    name, content = SPELLINGS[spelling]
-    (folder / name).write_bytes(content)
-    await load(knowledge, folder)
+    for number, (name, content) in enumerate(SPELLINGS.values()):
+        path = folder / str(number) / name
+        path.parent.mkdir()
+        path.write_bytes(content)
+    await load(knowledge, folder, source=source)
     await knowledge.work()
     assert await seen(knowledge) == set()
+
+
+@pytest.mark.parametrize("source", [DECLARED, FOLDER], ids=["declared", "folder"])
+async def test_no_invention_is_readable_without_the_label(
+    knowledge: Knowledge, folder: Path, source: KnowledgeSource
+) -> None:
+    files = {**inventions(with_a_key=True), **inventions(with_a_key=False)}
+    assert len(files) == 200
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    summary = await load(knowledge, folder, source=source)
+    await knowledge.work()
+    assert await seen(knowledge) == set()
+    if source is DECLARED:
+        assert len(summary.failures) == 200
+
+
+async def test_where_everyone_reads_a_label_under_a_key_that_is_not_read_refuses_the_document(
+    knowledge: Knowledge, folder: Path
+) -> None:
+    files = inventions(with_a_key=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    (folder / "plain.md").write_bytes(b"---\nkeywords: [salary, wages]\n---\n# Pay\n\nThe salary.")
+    summary = await load(knowledge, folder)
+    await knowledge.work()
+    assert {failure.origin.partition(":")[0] for failure in summary.failures} == set(files)
+    assert await seen(knowledge) == {"plain"}
+
+
+async def test_a_folder_gives_the_labels_of_its_files(knowledge: Knowledge, folder: Path) -> None:
+    """The longest path counts; a file may narrow what its folder gives, and not widen it."""
+    page = "---\nid: {id}\n{labels}\n---\n# Pay\n\nThe salary."
+    files = {
+        "office/a.md": page.format(id="a", labels=""),
+        "office/pay/b.md": page.format(id="b", labels=""),
+        "office/c.md": page.format(id="c", labels="labels: [hr]"),
+        "office/d.md": page.format(id="d", labels="labels: []"),
+        "office/pay/e.md": page.format(id="e", labels="labels: [staff]"),
+        "officer/f.md": page.format(id="f", labels=""),
+    }
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+    entry = SourceEntry(
+        name="handbook",
+        namespace="",
+        access="folder",
+        folders={"office": ("hr", "staff"), "office/pay": ("hr",)},
+    )
+    source = KnowledgeSource(entry, labels=LABELS, vocabulary=LABELS)
+    summary = await load(knowledge, folder, source=source)
+    await knowledge.work()
+    reasons = {failure.origin: failure.reason for failure in summary.failures}
+    assert await seen(knowledge, "staff") == {"a"}
+    assert await seen(knowledge, "hr") == {"a", "b", "c"}
+    assert reasons["office/d.md"].startswith("labels: its folder gives hr, staff, and a document may only")
+    assert reasons["office/pay/e.md"].startswith("labels: its folder gives hr, and")
+    assert reasons["officer/f.md"].startswith('labels: folders of the source "handbook" names no folder of')
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
@@ -79,11 +154,11 @@ async def test_a_public_document_is_public_no_longer_once_a_file_restricts_it(
 ) -> None:
     name, content = SPELLINGS[spelling]
     (folder / name).write_bytes(PUBLIC[name])
-    await load(knowledge, folder)
+    await load(knowledge, folder, source=DECLARED)
     await knowledge.work()
     assert await seen(knowledge) == {"pay"}
     (folder / name).write_bytes(content)
-    summary = await load(knowledge, folder)
+    summary = await load(knowledge, folder, source=DECLARED)
     await knowledge.work()
     assert await seen(knowledge) == set()
     status = await knowledge.status("pay")

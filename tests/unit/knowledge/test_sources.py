@@ -9,6 +9,7 @@ import pytest
 from assistant.domain.documents import Document
 from assistant.domain.errors import DocumentInvalidError, NotFoundError, SourceNeededError
 from assistant.domain.identity import Identity, Role
+from assistant.knowledge.files import SourceDocument
 from assistant.knowledge.sources import KnowledgeSource, KnowledgeSources
 from assistant.settings.deployment import ReachEntry
 from assistant.settings.tenant import SourceEntry, TenantConfig, WritersSection
@@ -22,8 +23,8 @@ def sources(*entries: SourceEntry) -> KnowledgeSources:
     )
 
 
-HANDBOOK = SourceEntry(name="handbook", namespace="")
-WIKI = SourceEntry(name="wiki", labels=("hr", "staff"), default_labels=("staff",))
+HANDBOOK = SourceEntry(name="handbook", namespace="", access="everyone")
+WIKI = SourceEntry(name="wiki", labels=("hr", "staff"), access="folder", folders={"": ("hr", "staff")})
 BOTH = sources(HANDBOOK, WIKI)
 
 
@@ -36,19 +37,47 @@ def document(document_id: str = "refill", **fields: object) -> Document:
     return Document.model_validate(values | fields)
 
 
+def item(document: Document) -> SourceDocument:
+    return SourceDocument(document, "")
+
+
 def test_an_id_begins_with_its_source_s_namespace() -> None:
-    assert BOTH.named("wiki").as_tenant_document(document()).document_id == "wiki:refill"
-    assert BOTH.named("handbook").as_tenant_document(document()).document_id == "refill"
+    assert BOTH.named("wiki").as_tenant_document(item(document())).document_id == "wiki:refill"
+    assert BOTH.named("handbook").as_tenant_document(item(document())).document_id == "refill"
 
 
 def test_a_tenant_file_without_sources_has_one_whose_ids_are_as_they_are_written() -> None:
     alone = KnowledgeSources.of(TenantConfig(schema_version=1, name="clinic", display_name="Clinic"))
-    assert alone.named(None).as_tenant_document(document()).document_id == "refill"
+    assert alone.named(None).as_tenant_document(item(document())).document_id == "refill"
+
+
+@pytest.mark.parametrize(
+    ("media_type", "elements", "kept"),
+    [
+        ("text/markdown", False, "Call  or  at once , not {a}."),
+        ("text/html", False, "Call  or  at once , not {a}."),
+        ("text/markdown", True, "Call {{ site.phone }} or  at once {{< figure >}}, not {a}."),
+        ("text/plain", False, "Call {{ site.phone }} or {% link help.md %} at once {{< figure >}}, not {a}."),
+    ],
+)
+def test_template_tags_leave_the_text(media_type: str, elements: bool, kept: str) -> None:
+    written = "Call {{ site.phone }} or {% link help.md %} at once {{< figure >}}, not {a}."
+    entry = SourceEntry(name="wiki", namespace="", access="everyone", elements=elements)
+    given = item(document(content=written, media_type=media_type))
+    assert sources(entry).named("wiki").as_tenant_document(given).content == kept
+
+
+def test_many_openings_of_template_tags_take_no_time() -> None:
+    hostile = "{%" * 200_000 + "{{" * 200_000 + "<%" * 200_000
+    assert BOTH.named("handbook").as_tenant_document(item(document(content=hostile, media_type="text/html")))
 
 
 def test_a_live_system_has_no_documents() -> None:
     reach = ReachEntry(name="orders", port=443, connector="orders.toml")
-    entries = (SourceEntry(name="handbook"), SourceEntry(name="orders", kind="live", reach="orders"))
+    entries = (
+        SourceEntry(name="handbook", access="everyone"),
+        SourceEntry(name="orders", kind="live", reach="orders"),
+    )
     tenant = TenantConfig(
         schema_version=1, name="clinic", display_name="Clinic", sources=entries, reach=(reach,)
     )
@@ -60,13 +89,13 @@ def test_a_live_system_has_no_documents() -> None:
 def test_no_source_can_name_another_s_document(own_id: str) -> None:
     for source in BOTH.all:
         with pytest.raises(DocumentInvalidError, match=r'contains ":"'):
-            source.as_tenant_document(document(own_id))
+            source.as_tenant_document(item(document(own_id)))
 
 
 def test_an_id_that_is_too_long_with_its_namespace_is_refused() -> None:
-    assert BOTH.named("handbook").as_tenant_document(document("x" * 256)).document_id == "x" * 256
+    assert BOTH.named("handbook").as_tenant_document(item(document("x" * 256))).document_id == "x" * 256
     with pytest.raises(DocumentInvalidError, match="longer than 251"):
-        BOTH.named("wiki").as_tenant_document(document("x" * 256))
+        BOTH.named("wiki").as_tenant_document(item(document("x" * 256)))
 
 
 @pytest.mark.parametrize(
@@ -80,14 +109,14 @@ def test_an_id_tells_its_source(document_id: str, name: str) -> None:
 
 
 def test_an_id_without_a_namespace_is_nobody_s_where_each_source_has_one() -> None:
-    assert sources(WIKI, SourceEntry(name="help")).of_document("refill") is None
+    assert sources(WIKI, SourceEntry(name="help", access="everyone")).of_document("refill") is None
 
 
 def test_without_a_name_it_is_the_only_source_or_the_one_without_a_namespace() -> None:
     assert BOTH.named(None).name == "handbook"
     assert sources(WIKI).named(None).name == "wiki"
     with pytest.raises(SourceNeededError, match="wiki, help"):
-        sources(WIKI, SourceEntry(name="help")).named(None)
+        sources(WIKI, SourceEntry(name="help", access="everyone")).named(None)
     with pytest.raises(NotFoundError, match="handbook, wiki"):
         BOTH.named("wikki")
 
@@ -103,20 +132,41 @@ def test_without_a_name_it_is_the_only_source_or_the_one_without_a_namespace() -
 )
 def test_a_label_outside_of_the_vocabulary_is_refused_with_the_nearest_one(label: str, said: str) -> None:
     with pytest.raises(DocumentInvalidError, match=said):
-        BOTH.named("wiki").as_tenant_document(document(labels=[label]))
+        BOTH.named("wiki").as_tenant_document(item(document(labels=[label])))
 
 
 def test_a_vocabulary_that_is_empty_says_where_labels_are_written() -> None:
     source = KnowledgeSource(HANDBOOK, labels=())
     with pytest.raises(DocumentInvalidError, match="add it to labels"):
-        source.as_tenant_document(document(labels=["hr"]))
+        source.as_tenant_document(item(document(labels=["hr"])))
 
 
-def test_a_document_that_says_nothing_of_labels_gets_the_default_and_an_empty_list_is_an_empty_list() -> None:
+def test_labels_of_a_document_without_a_file_are_of_the_folder_that_is_for_all() -> None:
     wiki = BOTH.named("wiki")
-    assert wiki.as_tenant_document(document()).labels == ("staff",)
-    assert wiki.as_tenant_document(document(labels=[])).labels == ()
-    assert wiki.as_tenant_document(document(labels=["staff", "hr", "hr"])).labels == ("hr", "staff")
+    assert wiki.as_tenant_document(item(document())).labels == ("hr", "staff")
+    assert wiki.as_tenant_document(item(document(labels=["staff", "staff"]))).labels == ("staff",)
+    with pytest.raises(DocumentInvalidError, match="its folder gives hr, staff"):
+        wiki.as_tenant_document(item(document(labels=[])))
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({}, 'access = "everyone" keeps the meaning'),
+        ({"access": "folder"}, "belong together"),
+        ({"access": "declared", "folders": {"a": []}}, "belong together"),
+    ],
+)
+def test_a_source_says_where_the_labels_of_its_documents_come_from(
+    fields: dict[str, object], said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        SourceEntry.model_validate({"name": "wiki", **fields})
+
+
+def test_labels_without_any_source_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"no \[\[sources\]\] says where documents get them"):
+        TenantConfig(schema_version=1, name="clinic", display_name="Clinic", labels=("hr",))
 
 
 def test_a_source_without_writers_is_every_knowledge_owner_s() -> None:
@@ -125,7 +175,7 @@ def test_a_source_without_writers_is_every_knowledge_owner_s() -> None:
 
 def test_a_source_is_written_by_named_agents_and_holders_of_a_label() -> None:
     writers = WritersSection(agents=("olga",), labels=("hr", "board"))
-    among = sources(HANDBOOK, SourceEntry(name="wiki", writers=writers))
+    among = sources(HANDBOOK, SourceEntry(name="wiki", writers=writers, access="everyone"))
     names = {
         who: [source.name for source in among.writable_by(identity)]
         for who, identity in (
@@ -152,7 +202,7 @@ def test_the_first_folder_of_the_inbox_names_the_source(key: str, name: str, own
 
 
 def test_the_ranges_of_sources_part_all_ids_as_the_ids_themselves_do() -> None:
-    entries = [SourceEntry(name=name) for name in ("a", "ab", "b", "wiki", "z")]
+    entries = [SourceEntry(name=name, access="everyone") for name in ("a", "ab", "b", "wiki", "z")]
     among = sources(HANDBOOK, *entries)
     chance = random.Random(5)  # noqa: S311 (no secret)
     letters = ["a", "b", ":", "-", "wiki", "z", "ü", "Z", "0", "~", "\U0001f600"]
@@ -169,14 +219,20 @@ def test_the_ranges_of_sources_part_all_ids_as_the_ids_themselves_do() -> None:
 
 def test_two_sources_with_one_name_or_one_namespace_are_refused() -> None:
     with pytest.raises(ValueError, match='the name "wiki"'):
-        sources(WIKI, SourceEntry(name="wiki", namespace="other"))
+        sources(WIKI, SourceEntry(name="wiki", namespace="other", access="everyone"))
     with pytest.raises(ValueError, match='the namespace "wiki"'):
-        sources(WIKI, SourceEntry(name="other", namespace="wiki"))
+        sources(WIKI, SourceEntry(name="other", namespace="wiki", access="everyone"))
     with pytest.raises(ValueError, match='the namespace ""'):
-        sources(HANDBOOK, SourceEntry(name="other", namespace=""))
+        sources(HANDBOOK, SourceEntry(name="other", namespace="", access="everyone"))
 
 
-@pytest.mark.parametrize("key", ["labels", "default_labels"])
-def test_a_source_s_labels_are_of_the_vocabulary(key: str) -> None:
+@pytest.mark.parametrize(
+    ("key", "fields"),
+    [
+        ("labels", {"access": "everyone", "labels": ("HR",)}),
+        ("folders", {"access": "folder", "folders": {"a": ("HR",)}}),
+    ],
+)
+def test_a_source_s_labels_are_of_the_vocabulary(key: str, fields: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=f'{key} of the source "wiki" has "HR", which is none of'):
-        sources(SourceEntry.model_validate({"name": "wiki", key: ("HR",)}))
+        sources(SourceEntry.model_validate({"name": "wiki", **fields}))

@@ -18,7 +18,7 @@ from assistant.learning.desk import DeskServices, ReviewDesk, body_of_item
 from assistant.learning.desk_items import DeskItems, Resolutions
 from assistant.learning.intake import OpenCases, case_id
 from assistant.learning.upkeep import DeskUpkeep, DocumentQuestions
-from assistant.settings.tenant import TenantConfig
+from assistant.settings.tenant import DEFAULT_SOURCE, TenantConfig
 from assistant.text.language import language
 from assistant.wiring.stores import EmbeddedTenant
 from tests.contracts import samples
@@ -95,7 +95,9 @@ class Desk:
 async def desk_of(place: Path, *, two_people: bool = False) -> AsyncGenerator[Desk]:
     clock = SteppedClock(samples.NOON)
     stores = EmbeddedTenant(place, embedding_model="tiny", dimensions=4)
-    tenant = TenantConfig(schema_version=1, name="clinic", display_name="Clinic", labels=("hr",))
+    tenant = TenantConfig(
+        schema_version=1, name="clinic", display_name="Clinic", labels=("hr",), sources=(DEFAULT_SOURCE,)
+    )
     services = DeskServices(
         store=stores.desk,
         records=stores.records,

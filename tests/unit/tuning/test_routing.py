@@ -21,7 +21,10 @@ from assistant.tuning.routing import (
 )
 from tests.fakes.clock import SteppedClock
 
-SOURCES = (SourceEntry(name="catalogue", kind="catalogue"), SourceEntry(name="chatter", kind="community"))
+SOURCES = (
+    SourceEntry(name="catalogue", kind="catalogue", access="everyone"),
+    SourceEntry(name="chatter", kind="community", access="everyone"),
+)
 TENANT = TenantConfig.model_validate(
     {
         "schema_version": 1,
