@@ -11,7 +11,8 @@ import base64
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache, partial
 from pathlib import Path
@@ -35,9 +36,9 @@ from assistant.domain.documents import Document, DocumentState, DocumentStatus, 
 from assistant.domain.errors import AssistantError, NotFoundError
 from assistant.domain.identity import Identity, Role
 from assistant.domain.live import LiveReadQuery
-from assistant.knowledge.files import SourceDocument, SourceFailure, refuse_duplicate_keys
+from assistant.knowledge.files import SourceDocument, SourceFailure, named_by_line, refuse_duplicate_keys
 from assistant.knowledge.reading import ListDocuments, ReadableDocument, ReadableDocuments
-from assistant.knowledge.sources import KnowledgeSources, Writer
+from assistant.knowledge.sources import KnowledgeSource, KnowledgeSources, Writer
 from assistant.knowledge.withdrawal import WithdrawDocuments, Withheld, WithholdDocuments
 from assistant.wiring.services import ServedTenant
 
@@ -88,8 +89,11 @@ async def list_documents(
     listing = ListDocuments(tenant.knowledge.states, sources=tenant.sources)
     writable = tenant.sources.writable_by(caller)
     page = await listing.page(writable, states=state or (), after=after, limit=limit + 1)
+    documents = _documents(tenant)
     return wire.DocumentPage(
-        documents=tuple(page[:limit]),
+        documents=tuple(
+            [status for status in page[:limit] if await documents.is_open(status, labels=caller.labels)]
+        ),
         next_after=page[limit - 1].document_id if len(page) > limit else None,
         counts=dict(await listing.counts(writable)),
     )
@@ -119,7 +123,8 @@ async def bring_document(
     the field the source's `access` decides: every agent reads it (`everyone`), the folder of its file, which
     `path` names, gives the labels (`folder`), or it is refused (`declared`). A caller who does not have all
     labels of a document may not make it readable to more agents: the request is refused with 403
-    `labels_widened` and recorded. A refused body may have been meant to restrict a document, so the document
+    `labels_widened` and recorded. For a caller with none of its labels a document does not exist: to replace
+    it is refused with 404. A refused body may have been meant to restrict a document, so the document
     with its `document_id` gets the state `withheld` and is in no answer until it is sent again.
     """
     require_role(caller, Role.KNOWLEDGE_OWNER)
@@ -131,14 +136,20 @@ async def bring_document(
         document = parse_body(body, Document)
     except (AssistantError, ValueError) as error:
         refusal = error if isinstance(error, AssistantError) else errors.UnreadableRequestError(_NOT_JSON)
+        failure = _failure(body, refusal)
         async with _stores_within():
-            await tenant.add_documents([_failure(body, refusal)], source=source, writer=writer)
+            await _refuse_hidden(tenant, caller, source, failure.own_id)
+            await tenant.add_documents([failure], source=source, writer=writer)
         raise refusal from None
     async with _stores_within():
+        await _refuse_hidden(tenant, caller, source, document.document_id)
         summary = await tenant.add_documents([SourceDocument(document, path)], source=source, writer=writer)
         if summary.failures:
             raise _REFUSALS[summary.failures[0].code](summary.failures[0].reason)
-        return await _status(tenant, caller, source.document_id(document.document_id))
+        status = await tenant.knowledge.states.get(source.document_id(document.document_id))
+        if status is None:
+            raise NotFoundError(NOT_FOUND)
+        return tenant.sources.with_source(status)
 
 
 @router.post(
@@ -384,13 +395,24 @@ async def _record_read(tenant: ServedTenant, document_id: str, *, agent: str) ->
 
 
 async def _status(tenant: ServedTenant, caller: Identity, document_id: str) -> DocumentStatus:
-    """Raises NotFoundError for an unknown document, and for one of a source that the caller may not write."""
+    """Raises NotFoundError for a document that is unknown, of a source that the caller may not write, or with
+    labels of which the caller has none."""
     if tenant.sources.of_document(document_id) not in tenant.sources.writable_by(caller):
         raise NotFoundError(NOT_FOUND)
     status = await tenant.knowledge.states.get(document_id)
-    if status is None:
+    if status is None or not await _documents(tenant).is_open(status, labels=caller.labels):
         raise NotFoundError(NOT_FOUND)
     return tenant.sources.with_source(status)
+
+
+async def _refuse_hidden(
+    tenant: ServedTenant, caller: Identity, source: KnowledgeSource, own_id: str | None
+) -> None:
+    """Raise NotFoundError for a change of a document that has labels, and the caller none of them."""
+    with suppress(errors.DocumentInvalidError):  # no document can have that id
+        known = await tenant.knowledge.states.get(source.document_id(own_id or ""))
+        if known is not None and not await _documents(tenant).is_open(known, labels=caller.labels):
+            raise NotFoundError(NOT_FOUND)
 
 
 def _writable_sources(tenant: ServedTenant, caller: Identity) -> KnowledgeSources:
@@ -402,10 +424,11 @@ def _writable_sources(tenant: ServedTenant, caller: Identity) -> KnowledgeSource
 
 
 def _failure(body: bytes, error: AssistantError) -> SourceFailure:
-    """Return the refusal of a body, with the ``document_id`` that the body names, if it is readable."""
+    """Return the refusal of a body, with the ``document_id`` that it names, also where it is no JSON."""
+    failure = SourceFailure("", error.code, error.message)
     try:
         data = orjson.loads(body)
     except orjson.JSONDecodeError:
-        data = None
+        return named_by_line(failure, body, key="document_id")
     own_id: object = cast("dict[str, object]", data).get("document_id") if isinstance(data, dict) else None
-    return SourceFailure("", error.code, error.message, own_id if isinstance(own_id, str) else None)
+    return replace(failure, own_id=own_id) if isinstance(own_id, str) else failure

@@ -199,6 +199,8 @@ class ParsedDocument:
     sections: tuple[Section, ...]
     units: tuple[Unit, ...] = ()
     """Without terms. Texts parsed before units were known have none."""
+    labels: tuple[str, ...] = ()
+    """Of this content, which apply as well as the newest; texts parsed before these were kept have none."""
 
 
 @dataclass(frozen=True, slots=True)

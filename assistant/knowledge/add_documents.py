@@ -32,7 +32,7 @@ from assistant.knowledge.files import (
 from assistant.knowledge.parsing_process import ParsingProcess
 from assistant.knowledge.ports import AccessRecords, KnowledgeStores
 from assistant.knowledge.reading import pages_of
-from assistant.knowledge.sources import KnowledgeSource, KnowledgeSources, Writer, widens
+from assistant.knowledge.sources import KnowledgeSource, KnowledgeSources, Writer, check_new_id, widens
 from assistant.knowledge.withdrawal import LABELS_NARROWED, WithdrawDocuments, Withheld, WithholdDocuments
 
 BATCH = 500
@@ -279,7 +279,14 @@ class AddDocuments:
         arrival.before = status
 
     async def _may_write(self, load: Load, arrival: Arrival) -> bool:
-        """Return whether the writer may set these labels. If not, record and report the refusal."""
+        """Return whether a new id is clear, and the writer may set these labels. If not, report the refusal;
+        that of wider labels is recorded as well."""
+        if arrival.before is None:
+            try:
+                check_new_id(arrival.document.document_id)
+            except DocumentInvalidError as error:
+                load.summary.failures.append(SourceFailure(arrival.origin, error.code, error.message))
+                return False
         missing = sorted(set(arrival.labels_before) - load.writer.labels)
         if not missing or not widens(arrival.document.labels, of=arrival.labels_before):
             return True

@@ -151,7 +151,7 @@ _MARKDOWN = (".md", ".markdown", ".mdx", ".md.erb")
 _PAGES = (*_MARKDOWN, ".html", ".htm")
 _KNOWN = (*_LINES, *_PAGES)
 _UNSAFE_IN_ID = re.compile(r"[^\w.-]+")
-_LINE_ID = re.compile(rb'"id"\s{0,9}:\s{0,9}"([^"\\\\\s/?#]{1,256})"')
+_LINE_ID = re.compile(rb'"(id|document_id)"\s{0,9}:\s{0,9}"([^"\\\\\s/?#]{1,256})"')
 
 _Found = Iterator[ParsingRequest | SourceFailure]
 
@@ -210,9 +210,10 @@ def named_by_file(failure: SourceFailure, name: str) -> SourceFailure:
     return replace(failure, own_id=page_id(name), is_named_by_file=True)
 
 
-def named_by_line(failure: SourceFailure, line: bytes) -> SourceFailure:
-    """Return the failure with the id in a JSON line, if exactly one id can be found in it."""
-    names = {match[1] for match in _LINE_ID.finditer(line[:LONGEST_LINE_BYTES])}
+def named_by_line(failure: SourceFailure, line: bytes, *, key: str = "id") -> SourceFailure:
+    """Return the failure with the id in broken JSON, if exactly one id can be found in it."""
+    named = _LINE_ID.finditer(line[:LONGEST_LINE_BYTES])
+    names = {match[2] for match in named if match[1].decode() == key}
     if len(names) != 1:
         return failure
     return replace(failure, own_id=names.pop().decode("utf-8", errors="replace"))

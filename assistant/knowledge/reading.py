@@ -55,39 +55,43 @@ class ReadableDocuments:
             status, parsed = await asyncio.gather(*both)
         except DocumentInvalidError:  # what is stored is damaged
             return None
-        return parsed if status is not None and _is_content_open(status, content_hash, labels) else None
+        return (
+            parsed if status is not None and _is_content_open(status, content_hash, parsed, labels) else None
+        )
 
     async def text_of(
         self, found: ReadableDocument, content_hash: str, *, labels: frozenset[str]
     ) -> ParsedDocument | None:
         """Return the parsed text of one content of a readable document. Raises DocumentInvalidError."""
-        if not _is_content_open(found.status, content_hash, labels):
-            return None
-        return await self._documents.get_parsed(found.status.document_id, content_hash)
+        parsed = await self._documents.get_parsed(found.status.document_id, content_hash)
+        return parsed if _is_content_open(found.status, content_hash, parsed, labels) else None
+
+    async def is_open(self, status: DocumentStatus, *, labels: frozenset[str]) -> bool:
+        """Return whether the newest labels are open to a reader, whatever the document's state."""
+        newest = status.labels
+        if newest is None:  # a row of an older release
+            try:
+                document = await self._documents.get(status.document_id)
+            except DocumentInvalidError:
+                return False
+            newest = None if document is None else document.labels
+        return newest is not None and _is_open(newest, labels)
 
     async def _readable(self, document_id: str, labels: frozenset[str]) -> DocumentStatus | None:
         """Return the status, which a narrowing changes before it changes the document."""
         status = await self._states.get(document_id)
         if status is None or status.state in (DocumentState.WITHDRAWN, DocumentState.WITHHELD):
             return None
-        newest = status.labels
-        if newest is None:
-            newest = await self._labels_of_document(document_id)
-        return None if newest is None or not _is_open(newest, labels) else status
-
-    async def _labels_of_document(self, document_id: str) -> Sequence[str] | None:
-        """Return the labels for a row of an older release, which has none."""
-        try:
-            document = await self._documents.get(document_id)
-        except DocumentInvalidError:
-            return None
-        return None if document is None else document.labels
+        return status if await self.is_open(status, labels=labels) else None
 
 
-def _is_content_open(status: DocumentStatus, content_hash: str, labels: frozenset[str]) -> bool:
-    """The live content's own labels apply as well as the newest: content that is not live yet may be open to
-    more readers."""
-    return content_hash != status.live_content_hash or _is_open(status.live_labels or (), labels)
+def _is_content_open(
+    status: DocumentStatus, content_hash: str, parsed: ParsedDocument | None, labels: frozenset[str]
+) -> bool:
+    """A content's own labels apply as well as the newest: older content may have been open to fewer readers,
+    and content that is not live yet may be open to more."""
+    live = status.live_labels if content_hash == status.live_content_hash else None
+    return _is_open(live or (), labels) and (parsed is None or _is_open(parsed.labels, labels))
 
 
 def _is_open(labels: Sequence[str], held: frozenset[str]) -> bool:

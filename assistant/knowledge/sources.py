@@ -23,6 +23,13 @@ LONGEST_ID = 256
 _STATEMENT = re.compile(r"\{%[^{}]{0,500}%\}|<%[^<>]{0,500}%>")
 _EXPRESSION = re.compile(r"\{\{[^{}]{0,500}\}\}")
 """Tags of Jekyll, Hugo, MkDocs and ERB. In a source with ``elements``, expressions name live values."""
+_LETTERS = re.compile(r"[^\W\d_]+")
+_SCRIPTS_TOGETHER = (
+    {"LATIN", "CJK", "IDEOGRAPHIC", "HIRAGANA", "KATAKANA"},
+    {"LATIN", "CJK", "BOPOMOFO"},
+    {"LATIN", "CJK", "HANGUL"},
+)
+"""Scripts that one word may have: "Highly Restrictive" of Unicode's UTS 39, 5.2."""
 _LAST_CHARACTER = "\U0010ffff"
 
 
@@ -227,6 +234,20 @@ class KnowledgeSources:
 
     def _names(self) -> str:
         return ", ".join(source.name for source in self.all)
+
+
+def check_new_id(document_id: str) -> None:
+    """Raise DocumentInvalidError for an id that could be taken for another: documents of earlier loads keep
+    theirs."""
+    composed = unicodedata.normalize("NFKC", document_id)
+    if composed != document_id or not document_id.isprintable():
+        problem = f'is not in the form NFKC, which is "{composed:.80}"'
+        raise DocumentInvalidError(f'the id "{document_id:.80}" {problem}. Write it in that form.')
+    for word in _LETTERS.findall(document_id):
+        scripts = {re.split(r"[ -]", unicodedata.name(letter, ""))[0] for letter in word}
+        if len(scripts) > 1 and not any(scripts <= together for together in _SCRIPTS_TOGETHER):
+            problem = f'has letters of {" and ".join(sorted(scripts))} in the word "{word:.80}"'
+            raise DocumentInvalidError(f'the id "{document_id:.80}" {problem}. Write a word in one script.')
 
 
 def _comparable(text: str) -> str:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from assistant.domain.documents import Document, ParsedDocument
 from assistant.domain.errors import DocumentInvalidError
@@ -29,7 +30,7 @@ def parse_document(document: Document) -> ParsedDocument:
         parsed = parse_plain(document)
     if not parsed.sections:
         raise DocumentInvalidError(f"{document.document_id}: there is no text in it.")
-    return parsed
+    return replace(parsed, labels=document.labels)
 
 
 def parse_plain(document: Document) -> ParsedDocument:

@@ -21,7 +21,7 @@ namespace = ""
 [[sources]]
 name = "wiki"
 access = "folder"
-folders = { "" = ["desk"] }
+folders = { "" = ["hr"] }
 writers = { agents = ["wim"], labels = ["desk"] }
 labels = ["desk", "hr"]
 """
@@ -39,12 +39,16 @@ def owner(service: RunningService, agent: str = "olga", *labels: str) -> dict[st
     return service.headers(agent, roles=["knowledge_owner"], labels=labels)
 
 
+LABELS = {"wim": ("hr",), "olga": (), "hanna": ("hr",)}
+"""Wim is named as a writer of the wiki; the label makes nobody one."""
+
+
 async def bring(
     service: RunningService, source: str | None, agent: str = "wim", **change: Any
 ) -> tuple[int, Any]:
     params = {} if source is None else {"knowledge_source": source}
     response = await service.client.post(
-        "/v1/documents", params=params, json=NEW | change, headers=owner(service, agent)
+        "/v1/documents", params=params, json=NEW | change, headers=owner(service, agent, *LABELS[agent])
     )
     return response.status_code, response.json()
 
@@ -55,7 +59,7 @@ async def test_each_source_has_its_own_document_of_the_same_name(service: Runnin
     status, of_handbook = await bring(service, None)
     assert (status, of_handbook["document_id"], of_handbook["knowledge_source"]) == (202, "new", "handbook")
     stored = [await service.tenants["clinic"].knowledge.documents.get(one) for one in ("wiki:new", "new")]
-    assert [one.labels for one in stored if one] == [("desk",), ()]
+    assert [one.labels for one in stored if one] == [("hr",), ()]
 
 
 async def test_no_id_names_a_document_of_another_source(service: RunningService) -> None:
@@ -80,7 +84,7 @@ async def test_to_who_may_not_write_a_source_its_documents_are_unknown(service: 
     assert status.state == "received"
 
 
-@pytest.mark.parametrize("who", [("wim",), ("otto", "desk")])
+@pytest.mark.parametrize("who", [("wim", "hr"), ("otto", "desk", "hr")])
 async def test_a_named_agent_and_a_holder_of_the_label_may_write(
     service: RunningService, who: tuple[str, ...]
 ) -> None:
@@ -109,7 +113,7 @@ async def test_a_list_shows_the_caller_s_sources_only(service: RunningService) -
 
     own, of_wiki = ("wait", "handbook"), [("wiki:new", "wiki"), ("wiki:zz", "wiki")]
     assert await seen("olga") == ([own, ("zebra", "handbook")], {"live": 1, "received": 1})
-    assert await seen("wim") == ([own, *of_wiki, ("zebra", "handbook")], {"live": 1, "received": 3})
+    assert await seen("wim", "hr") == ([own, *of_wiki, ("zebra", "handbook")], {"live": 1, "received": 3})
 
 
 async def test_a_label_that_the_source_does_not_know_is_422_and_names_the_nearest(
@@ -131,11 +135,11 @@ async def test_who_does_not_hold_a_document_s_labels_makes_it_readable_to_nobody
 ) -> None:
     await service.know("salaries", "Secret.", labels=("hr", "board"))
     public = {"document_id": "salaries", "title": "Open", "content": "Secret.", "labels": []}
-    status, problem = await bring(service, "handbook", "olga", **public)
+    status, problem = await bring(service, "handbook", "hanna", **public)
     assert (status, problem["code"]) == (403, "labels_widened")
     assert (await reads(service, "salaries"), await reads(service, "salaries", "hr")) == (404, 200)
     entries = await _recorded(service)
-    assert ("olga", "widening", "salaries") in entries
+    assert ("hanna", "widening", "salaries") in entries
     taken = await service.client.post(
         "/v1/documents",
         params={"knowledge_source": "handbook"},
@@ -143,6 +147,42 @@ async def test_who_does_not_hold_a_document_s_labels_makes_it_readable_to_nobody
         headers=owner(service, "hanna", "hr", "board"),
     )
     assert taken.status_code == 202
+
+
+async def test_for_an_owner_without_a_document_s_labels_it_does_not_exist(service: RunningService) -> None:
+    """They neither see its state, nor replace, withhold or withdraw it; who has one of its labels does."""
+    await service.know("salaries", "Secret.", labels=("hr", "board"))
+    calls: list[tuple[str, str, dict[str, Any]]] = [
+        ("GET", "/v1/documents/salaries/status", {}),
+        ("POST", "/v1/documents/salaries/withhold", {"json": {"reason": "doubt"}}),
+        ("POST", "/v1/documents", {"json": NEW | {"document_id": "salaries", "labels": ["hr"]}}),
+        ("POST", "/v1/documents", {"content": b'{"document_id": "salaries", "labels": [}'}),
+        ("DELETE", "/v1/documents/salaries", {}),
+    ]
+    json = {"content-type": "application/json"}
+    for method, path, sent in calls:
+        sent |= {"params": {"knowledge_source": "handbook"}} if path == "/v1/documents" else {}
+        refused = await service.client.request(method, path, **sent, headers=owner(service) | json)
+        assert (refused.status_code, refused.json()["code"]) == (404, "not_found"), path
+        assert await reads(service, "salaries", "hr") == 200
+    listed = await service.client.get("/v1/documents", headers=owner(service))
+    assert "salaries" not in [document["document_id"] for document in listed.json()["documents"]]
+    statuses = [
+        (await service.client.request(method, path, **sent, headers=owner(service, "hanna", "hr") | json))
+        for method, path, sent in calls
+    ]
+    assert [answer.status_code for answer in statuses] == [200, 202, 202, 400, 202]
+
+
+async def test_a_body_that_is_no_json_withholds_the_document_that_it_names(service: RunningService) -> None:
+    response = await service.client.post(
+        "/v1/documents",
+        params={"knowledge_source": "handbook"},
+        content=b'{"document_id": "wait", "labels": ["hr"}',
+        headers=owner(service) | {"content-type": "application/json"},
+    )
+    assert response.status_code == 400
+    assert await reads(service, "wait") == 404
 
 
 async def test_the_older_text_stays_its_readers_until_the_wider_one_is_live(service: RunningService) -> None:

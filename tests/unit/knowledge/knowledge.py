@@ -143,10 +143,10 @@ class Knowledge:
             withdrawals=self.stores.withdrawals,
         )
 
-    async def add(self, *documents: Document) -> AddSummary:
+    async def add(self, *documents: Document, writer: Writer = OLGA) -> AddSummary:
         add = AddDocuments(self.knowledge_stores, clock=self.clock)
         return await add(
-            [SourceDocument(one, one.document_id) for one in documents], source=HANDBOOK, writer=OLGA
+            [SourceDocument(one, one.document_id) for one in documents], source=HANDBOOK, writer=writer
         )
 
     async def withdraw(self, *document_ids: str) -> WithdrawSummary:

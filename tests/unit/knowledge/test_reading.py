@@ -8,6 +8,7 @@ from assistant.domain.documents import Document, DocumentState, ParsedDocument
 from assistant.domain.errors import DocumentInvalidError
 from assistant.knowledge.ports import DocumentStore
 from assistant.knowledge.reading import ReadableDocuments
+from assistant.knowledge.sources import Writer
 from tests.unit.knowledge.knowledge import Knowledge, document
 
 HR, NOBODY = frozenset({"hr"}), frozenset[str]()
@@ -104,3 +105,20 @@ async def test_the_live_contents_own_labels_apply_as_well(
     await states.put_many([row.model_copy(update={"live_labels": live_labels})])
     assert await readable(knowledge).read("pay", content, labels=NOBODY) is None
     assert await readable(knowledge).read("pay", content, labels=HR) is not None
+
+
+async def test_older_content_keeps_its_own_labels(knowledge: Knowledge) -> None:
+    restricted = await live(knowledge, "hr")
+    opened = document("pay", content="Wait until day 30.")
+    await knowledge.add(opened, writer=Writer("hanna", HR))
+    await knowledge.work()
+    reading = readable(knowledge)
+    found = await reading.document("pay", labels=NOBODY)
+    assert found is not None
+    for content, labels, is_open in (
+        (opened.content_hash(), NOBODY, True),
+        (restricted, NOBODY, False),
+        (restricted, HR, True),
+    ):
+        assert (await reading.read("pay", content, labels=labels) is not None) is is_open
+        assert (await reading.text_of(found, content, labels=labels) is not None) is is_open

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 
 import pytest
 
@@ -10,7 +11,7 @@ from assistant.domain.documents import Document
 from assistant.domain.errors import DocumentInvalidError, NotFoundError, SourceNeededError
 from assistant.domain.identity import Identity, Role
 from assistant.knowledge.files import SourceDocument
-from assistant.knowledge.sources import KnowledgeSource, KnowledgeSources
+from assistant.knowledge.sources import KnowledgeSource, KnowledgeSources, check_new_id
 from assistant.settings.deployment import ReachEntry
 from assistant.settings.tenant import SourceEntry, TenantConfig, WritersSection
 
@@ -167,6 +168,28 @@ def test_a_source_says_where_the_labels_of_its_documents_come_from(
 def test_labels_without_any_source_are_refused() -> None:
     with pytest.raises(ValueError, match=r"no \[\[sources\]\] says where documents get them"):
         TenantConfig(schema_version=1, name="clinic", display_name="Clinic", labels=("hr",))
+
+
+@pytest.mark.parametrize(
+    ("document_id", "said"),
+    [
+        ("cafe\u0301", 'is not in the form NFKC, which is "caf\u00e9"'),
+        ("\uff50ay", 'is not in the form NFKC, which is "pay"'),
+        ("pa\u200by", "is not in the form NFKC"),
+        ("wiki:p\u0430y-2", 'has letters of CYRILLIC and LATIN in the word "p\u0430y"'),
+    ],
+)
+def test_a_new_id_that_could_be_taken_for_another_is_refused(document_id: str, said: str) -> None:
+    with pytest.raises(DocumentInvalidError, match=re.escape(said)):
+        check_new_id(document_id)
+
+
+@pytest.mark.parametrize(
+    "document_id",
+    ["wiki:refill-2", "caf\u00e9", "лекарства-aspirin", "メタデータ入力", "薬局のABC", "한국어"],
+)
+def test_a_word_of_one_script_is_an_id(document_id: str) -> None:
+    check_new_id(document_id)
 
 
 def test_a_source_without_writers_is_every_knowledge_owner_s() -> None:
