@@ -346,7 +346,9 @@ def chosen_folders(
     SourceNeededError; ConfigurationError where no path is named.
     """
     if paths:
-        chosen = [SourceFolders(KnowledgeSources.of(options.tenant(tenant)).named(source), tuple(paths))]
+        named = KnowledgeSources.of(options.tenant(tenant)).named(source)
+        _refuse_other_roots(options, named, paths)
+        chosen = [SourceFolders(named, tuple(paths))]
     else:
         chosen = own_folders(options, tenant, source=source)
     if not chosen:
@@ -356,6 +358,19 @@ def chosen_folders(
         )
     check_paths(chosen)
     return chosen
+
+
+def _refuse_other_roots(options: GlobalOptions, source: KnowledgeSource, paths: Sequence[Path]) -> None:
+    """Raise ConfigurationError where files would be below another folder than under the source's own paths:
+    they would get its labels."""
+    roots = {(options.tenants_dir / path).resolve() for path in source.entry.paths}
+    others = [str(path) for path in paths if path.resolve() not in roots]
+    if source.entry.access == "folder" and roots and others:
+        raise ConfigurationError(
+            f'The labels of the source "{source.name}" come from folders below its paths, so {others[0]} '
+            f"cannot be read alone. Name {', '.join(map(str, sorted(roots)))}; unchanged documents are only "
+            "compared."
+        )
 
 
 def own_folders(options: GlobalOptions, tenant: str, *, source: str | None = None) -> list[SourceFolders]:

@@ -11,12 +11,13 @@ import pytest
 from typer.testing import CliRunner
 
 from assistant.cli import knowledge
-from assistant.cli.knowledge import FileReading, LoadReport, SourceFolders, follow_worker
+from assistant.cli.knowledge import FileReading, LoadReport, SourceFolders, chosen_folders, follow_worker
 from assistant.cli.main import app
+from assistant.cli.terminal import GlobalOptions
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import Document, DocumentState
 from assistant.domain.elements import ElementKind
-from assistant.domain.errors import LocalRuntimeError
+from assistant.domain.errors import ConfigurationError, LocalRuntimeError
 from assistant.knowledge.add_documents import AddDocuments
 from assistant.knowledge.files import SourceDocument, SourceFailure, SourceItem
 from assistant.knowledge.ports import KnowledgeStores
@@ -236,6 +237,23 @@ def test_a_check_says_what_a_load_would_do_by_kind(tmp_path: Path) -> None:
     shown = CliRunner().invoke(app, [*arguments, *command]).output
     assert "about 1 min until all of them answer" in shown
     assert '"audience" is not read, and its value "hr" is a label' in shown
+
+
+def test_where_folders_give_the_labels_only_whole_roots_are_read(tmp_path: Path) -> None:
+    (tmp_path / "tenants").mkdir()
+    (tmp_path / "tenants" / "mine.toml").write_text(
+        'schema_version = 1\nname = "mine"\ndisplay_name = "Mine"\nlabels = ["hr", "staff"]\n'
+        '[[sources]]\nname = "wiki"\naccess = "folder"\nfolders = { pay = ["hr"], "" = ["staff"] }\n'
+        'paths = ["../wiki"]\n'
+    )
+    (tmp_path / "wiki" / "pay").mkdir(parents=True)
+    (tmp_path / "wiki" / "pay" / "a.md").write_text("# A\n\nThe salary.")
+    options = GlobalOptions(tmp_path / "tenants", tmp_path / "state", port=None, json=False)
+    for path in (tmp_path / "wiki", tmp_path / "tenants" / ".." / "wiki"):
+        assert chosen_folders(options, "mine", source="wiki", paths=[path])
+    for path in (tmp_path / "wiki" / "pay", tmp_path / "wiki" / "pay" / "a.md"):
+        with pytest.raises(ConfigurationError, match="come from folders below its paths"):
+            chosen_folders(options, "mine", source="wiki", paths=[path])
 
 
 def test_every_tag_of_the_pharmacy_s_documents_is_filled() -> None:
