@@ -472,6 +472,7 @@ _READ = (
     Sent,
     Document,
     wire.WithholdRequest,
+    wire.ReleaseRequest,
     wire.ElementRequest,
     wire.LinkToken,
     desk_decisions.CaseResolution,

@@ -36,6 +36,7 @@ from assistant.domain.documents import Document, DocumentState, DocumentStatus, 
 from assistant.domain.errors import AssistantError, NotFoundError
 from assistant.domain.identity import Identity, Role
 from assistant.domain.live import LiveReadQuery
+from assistant.knowledge.add_documents import ReleaseDocuments
 from assistant.knowledge.files import SourceDocument, SourceFailure, named_by_line, refuse_duplicate_keys
 from assistant.knowledge.reading import ListDocuments, ReadableDocument, ReadableDocuments
 from assistant.knowledge.sources import KnowledgeSource, KnowledgeSources, Writer
@@ -50,6 +51,8 @@ _TEXT_OR_ORIGINAL: dict[str, Any] = {
     "content": {"text/plain": {"schema": {"type": "string"}}},
 }
 _LINKS = links("document_status", "read_document", "withdraw_document", document_id="document_id")
+_BROUGHT_BY_CALLER = "You brought these documents yourself; another person must release them."
+_MOST_NAMED = 100
 _NOT_JSON = "The body is not valid JSON in UTF-8."
 _REFUSALS = {error.code: error for error in (errors.DocumentInvalidError, errors.LabelsWidenedError)}
 _ORIGINAL_HEADERS = {"content-security-policy": "default-src 'none'; sandbox"}
@@ -150,6 +153,28 @@ async def bring_document(
         if status is None:
             raise NotFoundError(NOT_FOUND)
         return tenant.sources.with_source(status)
+
+
+@router.post("/v1/documents/release", **declared(403, 404, body=wire.ReleaseRequest))
+async def release_documents(
+    tenant: TenantOf, caller: _Owner, asked: Annotated[wire.ReleaseRequest, json_body(wire.ReleaseRequest)]
+) -> wire.ReleasedDocuments:
+    """Release what waits for a second person. Records the release.
+
+    Under the deployment profile `hipaa`, documents of a source that every agent may read (`access =
+    "everyone"`) wait, until somebody other than who brought them releases them; later ones do not. Each
+    document that becomes readable to more agents waits too. If the caller brought all that waits, the request
+    is refused.
+    """
+    source = _writable_sources(tenant, caller).named(asked.knowledge_source)
+    answering = tenant.answering
+    release = ReleaseDocuments(tenant.knowledge, clock=answering.clock, accesses=answering.records)
+    by = Writer(caller.agent, caller.labels)
+    async with _stores_within():
+        done = await release(source, by=by, only=frozenset(asked.document_ids))
+    if done.waiting and not done.released:
+        raise errors.ForbiddenError(_BROUGHT_BY_CALLER)
+    return wire.ReleasedDocuments(released=len(done.released), waiting=done.waiting[:_MOST_NAMED])
 
 
 @router.post(

@@ -68,6 +68,24 @@ class WithholdRequest(PublicModel):
     """Its owners read it in the document's state."""
 
 
+class ReleaseRequest(PublicModel):
+    """``POST /v1/documents/release``."""
+
+    knowledge_source: str | None = Field(default=None, max_length=64)
+    """As for ``POST /v1/documents``."""
+    document_ids: tuple[str, ...] = Field(default=(), max_length=500)
+    """Only these; by default all that waits in the source."""
+
+
+class ReleasedDocuments(PublicModel):
+    """What a release did."""
+
+    released: int
+    """Documents that answer once they are indexed."""
+    waiting: tuple[str, ...]
+    """Ids of documents that the caller brought: another person releases them; at most 100."""
+
+
 class DocumentPage(PublicModel):
     """``GET /v1/documents?state=&after=&limit=``: in order of document_id."""
 

@@ -27,6 +27,7 @@ from typer import Argument, Option
 
 from assistant.answering.evidence import Evidence, EvidenceQuery, FindEvidence
 from assistant.answering.search import SearchScope
+from assistant.api.wire import ReleasedDocuments
 from assistant.cli.local import LocalRuntime, has_knowledge, local_runtime, open_served, require_node
 from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, cli_reader, plain, styled, table
 from assistant.client import AssistantClient, NotAllowedError, NotThereError, RejectedError
@@ -328,6 +329,35 @@ def withdraw(
         raise NotFoundError(f"{tenant} has no document {', '.join(unknown)}.")
 
 
+@app.command()
+def release(
+    context: typer.Context,
+    tenant: Tenant,
+    service: Annotated[str, Option(metavar="URL", help=SERVICE)],
+    document_ids: Annotated[
+        list[str] | None, Argument(metavar="[ID]...", help="Only these; by default all that waits.")
+    ] = None,
+    source: Annotated[str | None, Option(metavar="NAME", help=SOURCE)] = None,
+) -> None:
+    """Release documents that wait for a second person: under hipaa, what becomes readable to more."""
+    options, terminal = GlobalOptions.of(context), Terminal()
+    options.tenant(tenant)
+    token = options.service_token(of="a knowledge owner's")
+
+    async def ask() -> ReleasedDocuments:
+        async with AssistantClient(service, token=token) as client:
+            return await client.release_documents(knowledge_source=source, document_ids=document_ids or ())
+
+    done = asyncio.run(ask())
+    if options.json:
+        terminal.json(done.model_dump(mode="json"))
+        return
+    terminal.show(f"Released: {done.released:,} documents. They answer once they are indexed.")
+    if done.waiting:
+        own = first_names(done.waiting, most=_SHOWN_NAMES)
+        terminal.warn(f"Another person must release what you brought: {own}", "yellow")
+
+
 # --- what is loaded ---------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class SourceFolders:
@@ -584,7 +614,7 @@ async def _store(
     """Store what is new or changed and enqueue it for the worker, which need not run."""
     began_s, total = time.monotonic(), AddSummary()
     reading = FileReading.of(runtime.options.tenant(tenant))
-    writer = Writer(_WRITER, frozenset(labels))
+    writer = Writer(_WRITER, frozenset(labels), releases=True)
     async with runtime.options.stores(tenant) as stores:
         with runtime.terminal.counting(f"reading for {tenant}", "documents") as show:
             add = AddDocuments(stores.knowledge, clock=SystemClock(), accesses=stores.records)

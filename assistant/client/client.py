@@ -175,6 +175,13 @@ class AssistantClient:
             DocumentStatus, _path("documents", document_id, "withhold"), {"reason": reason}
         )
 
+    async def release_documents(
+        self, *, knowledge_source: str | None = None, document_ids: Sequence[str] = ()
+    ) -> wire.ReleasedDocuments:
+        """Release what waits for a second person in a source, by default all of it."""
+        asked = {"knowledge_source": knowledge_source, "document_ids": list(document_ids)}
+        return await self._post(wire.ReleasedDocuments, "/v1/documents/release", asked)
+
     async def withdraw_document(self, document_id: str) -> DocumentStatus:
         """Withdraw a document: it is unreadable at once, and the worker removes it from the index."""
         return await self._read(DocumentStatus, Call("DELETE", _path("documents", document_id)))

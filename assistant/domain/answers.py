@@ -583,13 +583,23 @@ class AccessEntry(PublicModel):
     agent: str
     """Who saw it."""
     kind: Literal[
-        "asked", "answer", "conversation", "document", "search", "verdicts", "audit", "widening", "desk"
+        "asked",
+        "answer",
+        "conversation",
+        "document",
+        "search",
+        "verdicts",
+        "audit",
+        "widening",
+        "release",
+        "desk",
     ]
     """``asked``: the agent was given an answer, and its sources with it. ``answer``, ``conversation``: an
     auditor, or a reviewer at the desk, read another's. ``desk``: a reviewer saw agents' questions in a list.
     ``document``: anybody read its text. ``search``: somebody searched from the command line, without a
     question's record. ``audit``: an auditor asked who saw what. ``widening``: somebody who does not hold a
-    document's labels tried to make it readable to more, and was refused; they saw nothing by it."""
+    document's labels tried to make it readable to more, and was refused; they saw nothing by it.
+    ``release``: a second person released documents of a source, which is the subject."""
     subject_id: str
     """Id of the answer, conversation or document; for an audit its filters."""
     documents: tuple[str, ...] = ()

@@ -137,6 +137,8 @@ class DocumentStatus(PublicModel):
     """Access labels of the newest content, also after its withdrawal. None in rows of older releases."""
     live_labels: tuple[str, ...] | None = None
     """Access labels of the content that answers now."""
+    brought_by: str | None = Field(default=None, exclude_if=lambda name: name is None)
+    """Until another person releases it: who brought it. Omitted when nobody has to."""
     tried_alone: int = Field(default=0, exclude_if=lambda tries: tries == 0)
     """How often a worker began the newest content alone and did not finish it. Omitted when 0, so that an
     older release can read the row."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -31,15 +31,23 @@ from assistant.knowledge.files import (
 )
 from assistant.knowledge.parsing_process import ParsingProcess
 from assistant.knowledge.ports import AccessRecords, KnowledgeStores
-from assistant.knowledge.reading import pages_of
+from assistant.knowledge.reading import ReadableDocuments, pages_of
 from assistant.knowledge.sources import KnowledgeSource, KnowledgeSources, Writer, check_new_id, widens
-from assistant.knowledge.withdrawal import LABELS_NARROWED, WithdrawDocuments, Withheld, WithholdDocuments
+from assistant.knowledge.withdrawal import (
+    LABELS_NARROWED,
+    RELEASE_NEEDED,
+    WithdrawDocuments,
+    Withheld,
+    WithholdDocuments,
+)
 
 BATCH = 500
 PARALLEL_WRITES = 8
 INBOX = Writer("inbox")
 """The writer of all files in the inbox. It has no labels, so it never makes a document readable to more."""
 _OWN_FIELDS = {"document_id", "title", "source", "type", "url", "owner", "effective_date", "labels"}
+_NEVER_RELEASED = (DocumentState.WITHHELD, DocumentState.WITHDRAWN)
+_WAITS = "It waits for its release: assistant knowledge release, by another person than {}."
 _LIVE_FIELDS = {"live_content_hash", "live_labels", "passage_count", "token_count"}
 _log = structlog.get_logger(__name__)
 _tracer = trace.get_tracer(__name__)
@@ -209,6 +217,8 @@ class AddDocuments:
         self._stores = stores
         self._clock = clock
         self._accesses = accesses
+        self._released: set[str] = set()
+        """Sources that are known to be released."""
         self._withhold = WithholdDocuments(stores, clock=clock)
         self._withdraw = WithdrawDocuments(stores, clock=clock)
 
@@ -257,7 +267,7 @@ class AddDocuments:
         ]
         if narrowed:
             await self._withhold(Withheld(status, LABELS_NARROWED, reason) for status in narrowed)
-        await self._store(load.summary, arrivals)
+        await self._store(load, arrivals)
 
     async def _set_before(self, arrival: Arrival, status: DocumentStatus) -> None:
         """Set the document's status and effective labels until now.
@@ -302,8 +312,30 @@ class AddDocuments:
         load.summary.failures.append(SourceFailure(arrival.origin, LabelsWidenedError.code, reason))
         return False
 
-    async def _store(self, summary: AddSummary, arrivals: Sequence[Arrival]) -> None:
-        """Store documents that are new, changed or not live, and enqueue them."""
+    async def _waits(self, load: Load, arrival: Arrival) -> bool:
+        """Return whether a document waits for a second person: of a source that every agent may read and that
+        nobody released, with labels that more agents have, or because it waits already."""
+        source, before = load.source, arrival.before
+        if not source.two_people or load.writer.releases:
+            return False
+        if before is not None and before.brought_by is not None:
+            return True
+        if before is not None and widens(arrival.document.labels, of=arrival.labels_before):
+            return True
+        return source.entry.access == "everyone" and not await self._is_released(source)
+
+    async def _is_released(self, source: KnowledgeSource) -> bool:
+        """Return whether a document of the source came further than to wait: that takes its release."""
+        for ids in () if source.name in self._released else source.id_ranges:
+            counts = await self._stores.states.count_by_state(after=ids.after or None, until=ids.until)
+            if any(count and state not in _NEVER_RELEASED for state, count in counts.items()):
+                self._released.add(source.name)
+        return source.name in self._released
+
+    async def _store(self, load: Load, arrivals: Sequence[Arrival]) -> None:
+        """Store documents that are new, changed or not live, and enqueue them; those that wait for a release
+        are withheld."""
+        summary, waiting = load.summary, list[Withheld]()
         received: dict[str, tuple[Document, DocumentStatus]] = {}
         completed: list[DocumentStatus] = []
         for arrival in arrivals:
@@ -313,13 +345,20 @@ class AddDocuments:
             summary.count(before, arrival.content_hash)
             is_live = before is not None and before.state == DocumentState.LIVE
             if before is None or before.content_hash != arrival.content_hash or not is_live:
-                received[arrival.document.document_id] = (arrival.document, self._received(arrival, before))
+                status = self._received(arrival, before)
+                if await self._waits(load, arrival):
+                    status = status.model_copy(update={"brought_by": load.writer.name})
+                    waiting.append(Withheld(status, RELEASE_NEEDED, _WAITS.format(load.writer.name)))
+                    await self._stores.documents.put(arrival.document)
+                    continue
+                received[arrival.document.document_id] = (arrival.document, status)
             elif before.labels is None or before.origin != file_of(arrival.origin):
                 labels = arrival.document.labels  # an older release kept none
                 update = {"origin": file_of(arrival.origin), "labels": labels, "live_labels": labels}
                 completed.append(before.model_copy(update=update))
         if completed:
             await self._stores.states.advance_many(completed)
+        summary.withheld += await self._withhold(waiting)
         if received:
             await self._put([document for document, _ in received.values()])
             # In this order a crash leaves a document received but not enqueued, and adding it again resumes
@@ -377,6 +416,68 @@ class AddDocuments:
                     for status in page
                     if status.origin in load.unnamed and status.document_id not in load.seen
                 )
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseSummary:
+    """The result of a release."""
+
+    released: tuple[str, ...]
+    """Ids of the documents that the worker indexes now."""
+    waiting: tuple[str, ...]
+    """Ids of those that the person brought: another person releases them."""
+
+
+class ReleaseDocuments:
+    """The use case behind ``POST /v1/documents/release`` and ``assistant knowledge release``.
+
+    What waited for a second person answers once the worker has indexed it. A release is recorded before it
+    takes effect.
+    """
+
+    def __init__(self, stores: KnowledgeStores, *, clock: Clock, accesses: AccessRecords) -> None:
+        self._stores = stores
+        self._clock = clock
+        self._accesses = accesses
+        self._readable = ReadableDocuments(stores.documents, states=stores.states)
+
+    async def __call__(
+        self, source: KnowledgeSource, *, by: Writer, only: Collection[str] = ()
+    ) -> ReleaseSummary:
+        """Release what waits in a source, by default all; what the person may not read stays as it is."""
+        released: list[str] = []
+        waiting: list[str] = []
+        for ids in source.id_ranges:
+            async for page in pages_of(self._stores.states, (DocumentState.WITHHELD,), ids=ids):
+                asked = [status for status in page if await self._waits(status, by, only)]
+                waiting += [status.document_id for status in asked if status.brought_by == by.name]
+                others = [status for status in asked if status.brought_by != by.name]
+                released += await self._release(source, others, by)
+        return ReleaseSummary(tuple(released), tuple(waiting))
+
+    async def _waits(self, status: DocumentStatus, by: Writer, only: Collection[str]) -> bool:
+        is_asked = not only or status.document_id in only
+        waits = is_asked and status.failure_code == RELEASE_NEEDED
+        return waits and await self._readable.is_open(status, labels=by.labels)
+
+    async def _release(
+        self, source: KnowledgeSource, statuses: Sequence[DocumentStatus], by: Writer
+    ) -> Sequence[str]:
+        if not statuses:
+            return ()
+        now, ids = self._clock.now(), tuple(status.document_id for status in statuses)
+        await self._accesses.record_access(
+            AccessEntry(at=now, agent=by.name, kind="release", subject_id=source.name, documents=ids)
+        )
+        update: dict[str, object] = {"state": DocumentState.RECEIVED, "updated_at": now}
+        update |= dict.fromkeys(
+            ("brought_by", "failure_code", "failure_reason", "live_content_hash", "live_labels")
+        )
+        written = await self._stores.states.advance_many(
+            [status.model_copy(update=update) for status in statuses]
+        )
+        await self._stores.queue.send_many(sorted(written))
+        return sorted(written)
 
 
 def _withheld(status: DocumentStatus, failure: SourceFailure) -> Withheld:

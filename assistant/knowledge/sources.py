@@ -39,6 +39,8 @@ class Writer:
 
     name: str
     labels: frozenset[str] = frozenset()
+    releases: bool = False
+    """Whether they have the stores themselves, on their own machine: nothing that they bring waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,8 @@ class KnowledgeSource:
     """The ranges of its ids among all ids of the tenant, in order."""
     vocabulary: tuple[str, ...] = ()
     """All labels of the tenant."""
+    two_people: bool = False
+    """Whether what becomes readable to more waits for a second person's release."""
 
     @property
     def id_prefix(self) -> str:
@@ -174,7 +178,8 @@ class KnowledgeSources:
         for entry in entries:
             labels = tenant.labels if entry.labels is None else entry.labels
             ranges = _id_ranges(entry.id_prefix, among=prefixes)
-            sources.append(KnowledgeSource(entry, labels, ranges, tenant.labels))
+            two_people = tenant.needs_two_people
+            sources.append(KnowledgeSource(entry, labels, ranges, tenant.labels, two_people))
         return cls(tuple(sources))
 
     def named(self, name: str | None) -> KnowledgeSource:

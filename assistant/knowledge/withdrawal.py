@@ -21,6 +21,8 @@ from assistant.knowledge.ports import ErasableKeys, KnowledgeStores, PassageInde
 from assistant.knowledge.reading import pages_of
 
 LABELS_NARROWED = "labels_narrowed"
+RELEASE_NEEDED = "release_needed"
+"""Failure code of a document that waits for a second person's release."""
 _NOTHING_LIVE = {"live_content_hash": None, "live_labels": None, "passage_count": 0, "token_count": 0}
 """The fields of a status whose document is not in the index."""
 _log = structlog.get_logger(__name__)

@@ -256,3 +256,34 @@ async def _recorded(service: RunningService) -> list[tuple[str, str, str]]:
     with closing(sqlite3.connect(service.state_dir / "tenants" / "clinic" / "records.sqlite")) as file:
         bodies = [orjson.loads(row[0]) for row in file.execute("SELECT body FROM accesses")]
     return [(one["agent"], one["kind"], one["subject_id"]) for one in bodies]
+
+
+async def test_under_hipaa_a_second_person_releases_what_every_agent_may_read(tmp_path: Path) -> None:
+    scene = Scene(tenants=("clinic",), more_of_tenants=f"{SOURCES}\n[review]\ntwo_people = true\n")
+    async with running_service(tmp_path, scene) as service:
+
+        async def state() -> tuple[str, str | None]:
+            status = await service.client.get("/v1/documents/new/status", headers=owner(service, "nora"))
+            return status.json()["state"], status.json()["failure_code"]
+
+        async def release(agent: str, **asked: Any) -> tuple[int, Any]:
+            response = await service.client.post(
+                "/v1/documents/release",
+                json={"knowledge_source": "handbook"} | asked,
+                headers=owner(service, agent),
+            )
+            return response.status_code, response.json()
+
+        status, brought = await bring(service, "handbook", "olga")
+        assert (status, brought["state"], brought["brought_by"]) == (202, "withheld", "olga")
+        assert "by another person than olga" in brought["failure_reason"]
+        status, problem = await release("olga")
+        assert (status, problem["code"]) == (403, "forbidden")
+        assert await state() == ("withheld", "release_needed")
+        assert await release("nora", document_ids=["other"]) == (200, {"released": 0, "waiting": []})
+        assert await release("nora") == (200, {"released": 1, "waiting": []})
+        assert await state() == ("received", None)
+        assert await service.tenants["clinic"].knowledge.queue.depth() == 1
+        assert ("nora", "release", "handbook") in await _recorded(service)
+        refused = await service.client.post("/v1/documents/release", json={}, headers=service.headers("ann"))
+        assert refused.status_code == 403
