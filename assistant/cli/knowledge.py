@@ -99,6 +99,7 @@ _FAILED = frozenset({DocumentState.FAILED, DocumentState.STALE, DocumentState.WI
 _FINAL = _FAILED | {DocumentState.LIVE, DocumentState.WITHDRAWN}
 _SHOWN_FAILURES = 100
 _SHOWN_SKIPPED = 5
+_SHOWN_NOTES = 20
 _SHOWN_TAGS = 20
 _SHOWN_NAMES = 5
 _PAGE = 1000
@@ -340,6 +341,8 @@ class FileReading:
     """Files of a kind that is not read."""
     tags: list[str] = field(default_factory=list[str])
     """By document, tags that nothing fills: agents see them as they are written."""
+    unread: list[str] = field(default_factory=list[str])
+    """By file, what of it was not read: scanned pages, hidden sheets, macros."""
 
     @classmethod
     def of(cls, tenant: TenantConfig) -> FileReading:
@@ -357,6 +360,7 @@ class FileReading:
         self.skipped.extend(skipped_files(folder.paths))
         for item in read_sources(folder.paths):
             if isinstance(item, SourceDocument):
+                self.unread.extend(f"{item.origin}: {note}" for note in item.notes)
                 self.tags.extend(f"{item.origin}: {said}" for said in self._unfilled(item, folder.source))
             yield item
 
@@ -365,7 +369,10 @@ class FileReading:
         lines: list[str] = []
         if self.skipped:
             named = first_names(self.skipped, most=_SHOWN_SKIPPED)
-            lines.append(f"skipped, neither Markdown nor HTML nor JSON Lines: {named}")
+            lines.append(f"skipped, not a format that is read: {named}")
+        lines += self.unread[:_SHOWN_NOTES]
+        if len(self.unread) > _SHOWN_NOTES:
+            lines.append(f"… and {len(self.unread) - _SHOWN_NOTES:,} more parts of files that were not read")
         lines += self.tags[:_SHOWN_TAGS]
         if len(self.tags) > _SHOWN_TAGS:
             lines.append(f"… and {len(self.tags) - _SHOWN_TAGS:,} more tags that nothing fills")

@@ -26,6 +26,8 @@ from assistant.domain.errors import DocumentInvalidError, NotFoundError, Parsing
 from assistant.knowledge.parsing_process import ParsingProcess, ParsingRequest
 
 LARGEST_DOCUMENT_BYTES = 5_000_000
+LARGEST_BINARY_BYTES = 50_000_000
+"""Limit for a file whose text is packed or lies beside images. Its text has the limit of other documents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,8 @@ class SourceDocument:
     document: Document
     origin: str
     """``<file>`` or ``<file>:<line>``; empty for a document that came without a file."""
+    notes: tuple[str, ...] = ()
+    """What of the file was not read: a scanned page, a hidden sheet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +150,14 @@ LARGEST_FILE_BYTES = 4_000_000_000
 """Limit for all lines of a file together, decompressed: a gzip file of 4 MB can contain this much."""
 _LINES = (".jsonl", ".jsonl.gz")
 _PAGES = (".md", ".markdown", ".html", ".htm")
-_KNOWN = (*_LINES, *_PAGES)
+_CONVERTED = {
+    **dict.fromkeys(
+        (".pdf", ".docx", ".docm", ".pptx", ".pptm", ".xlsx", ".xlsm", ".eml"), LARGEST_BINARY_BYTES
+    ),
+    **dict.fromkeys((".csv", ".tsv", ".txt"), LARGEST_DOCUMENT_BYTES),
+}
+"""Files that ``conversion`` reads, by suffix, with their limits in bytes."""
+_KNOWN = (*_LINES, *_PAGES, *_CONVERTED)
 _UNSAFE_IN_ID = re.compile(r"[^\w.-]+")
 _LINE_ID = re.compile(rb'"id"\s{0,9}:\s{0,9}"([^"\\\\\s/?#]{1,256})"')
 
@@ -192,8 +203,13 @@ def read_source(path: Path, *, name: str, parsing: ParsingProcess | None = None)
 
 
 def page_id(name: str) -> str:
-    """Return the id of a file without its own: its path below the folder, without the suffix, as a slug."""
-    return _UNSAFE_IN_ID.sub("-", str(Path(name).with_suffix(""))).strip("-.") or "document"
+    """Return the id of a file without its own: its path below the folder, without the suffix, as a slug.
+
+    A converted file keeps its suffix: a company has ``fees.docx`` beside ``fees.pdf``.
+    """
+    path = Path(name)
+    stem = path if path.suffix.lower() in _CONVERTED else path.with_suffix("")
+    return _UNSAFE_IN_ID.sub("-", str(stem)).strip("-.") or "document"
 
 
 def named_by_file(failure: SourceFailure, name: str) -> SourceFailure:
@@ -240,6 +256,11 @@ def _file_requests(path: Path, name: str) -> _Found:
                 raw = file.read(LARGEST_DOCUMENT_BYTES + 1)
             is_markdown = file_name.endswith((".md", ".markdown"))
             yield ParsingRequest("page", {"name": name, "is_markdown": is_markdown}, raw)
+        elif (most_bytes := _CONVERTED.get(path.suffix.lower())) is not None:
+            with _open_regular(path) as file:
+                raw = file.read(most_bytes + 1)
+            is_whole = len(raw) <= most_bytes
+            yield ParsingRequest("file", {"name": name}, raw) if is_whole else too_large(name, most_bytes)
         else:
             yield invalid(name, f"not one of {', '.join(_KNOWN)}")
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:

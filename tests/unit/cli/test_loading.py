@@ -180,11 +180,11 @@ def test_what_is_told_of_a_load_is_bounded(tmp_path: Path) -> None:
     tags = " ".join(f"{{{{orders.t{number}}}}}" for number in range(30))
     (tmp_path / "late.md").write_text(f"# Late\n\n{tags}\n")
     for number in range(8):
-        (tmp_path / f"{number}.csv").write_text("a,b")
+        (tmp_path / f"{number}.doc").write_text("a,b")
     reading = read(tmp_path, names_elements=True)
-    files = "0.csv, 1.csv, 2.csv, 3.csv, 4.csv and 3 more"
+    files = "0.doc, 1.doc, 2.doc, 3.doc, 4.doc and 3 more"
     told = reading.remarks()
-    assert told[0] == f"skipped, neither Markdown nor HTML nor JSON Lines: {files}"
+    assert told[0] == f"skipped, not a format that is read: {files}"
     assert (len(told), told[-1]) == (22, "… and 10 more tags that nothing fills")
     assert (len(reading.skipped), len(reading.tags)) == (8, 30)
 
