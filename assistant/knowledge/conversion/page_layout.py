@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import pairwise, repeat
 from operator import attrgetter
 from statistics import median
 
@@ -20,16 +21,23 @@ _PROSE_CHARACTERS = 18
 """Median length of the lines in a column of prose; cells of a table are shorter. Of 12 pages in two or three
 columns the lowest is 31, of 20 tables without lines the highest is 14."""
 _COLUMN_LINES = 3
+_SAME_START = 3.0
+"""Points: lines of a column begin within them."""
 _TABLE_ROWS = 3
 """Rows from which aligned text is a table: two lines with a wide gap are often a letterhead."""
 _PARAGRAPH_GAP = 1.35
 """Of the usual distance between lines: a greater one begins a paragraph."""
+_FEW_LINES = 5
+_SINGLE_SPACING = 1.4
+"""Of a font's size: the distance between lines of a paragraph is rarely greater."""
 _INDENT = 0.8
 """Of a line's height: a first line that is indented by more begins a paragraph."""
 _SIZE_CHANGE = 1.12
 _MARKER = re.compile(r"[^\w\s]|\(?\w{1,3}[.)]")
 """A bullet or a number before a list item: it belongs to the text after it, however wide the gap."""
-_BULLET = re.compile(r"[\u2022\u25aa\u25cf\u25e6\u2013\u2043\uf0b7\u00b7*-]\s+|\(?\w{1,3}[.)]\s+(?=\S)")
+BULLET = re.compile(r"[\u2022\u2023\u2043\u00b7\u2013\u25a0-\u25ff\u2700-\u27bf\ue000-\uf8ff*-]\s+(?=\S)")
+"""Bullets, shapes, and the private characters of symbol fonts."""
+_NUMBER = re.compile(r"\(?\w{1,3}[.)]\s+(?=\S)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,52 +139,57 @@ def _in_reading_order(items: Sequence[Line | Table]) -> list[list[Line | Table]]
     gutter = _gutter(items)
     if gutter is None:
         return [sorted(items, key=lambda item: (item.box.top, item.box.left))]
-    groups: list[list[Line | Table]] = []
-    band: list[Line | Table] = []
-    for item in sorted(items, key=attrgetter("box.top")):
-        if item.box.left < gutter < item.box.right:
-            groups += _columns(band, gutter)
-            groups.append([item])
-            band = []
-        else:
-            band.append(item)
-    return [group for group in (*groups, *_columns(band, gutter)) if group]
-
-
-def _columns(band: Sequence[Line | Table], gutter: float) -> list[list[Line | Table]]:
-    left = [item for item in band if item.box.right <= gutter]
-    right = [item for item in band if item.box.right > gutter]
-    if not left or not right:
-        return [sorted(band, key=lambda item: (item.box.top, item.box.left))]
-    return [*_in_reading_order(left), *_in_reading_order(right)]
+    ordered = sorted(items, key=attrgetter("box.top"))
+    crossing = [item for item in ordered if item.box.left < gutter < item.box.right]
+    groups: list[list[Line | Table]] = [[]]
+    for number, band in enumerate(_bands(ordered, gutter)):
+        if _beside(band, gutter):
+            left = [item for item in band if item.box.right <= gutter]
+            right = [item for item in band if item.box.right > gutter]
+            groups += [*_in_reading_order(left), *_in_reading_order(right), []]
+        else:  # above or below columns, or between them
+            groups[-1] += sorted(band, key=lambda item: (item.box.top, item.box.left))
+        groups[-1] += crossing[number : number + 1]
+    return [group for group in groups if group]
 
 
 def _gutter(items: Sequence[Line | Table]) -> float | None:
-    """Return where two columns of prose are apart; None on a page with one column."""
-    best: tuple[int, float] = (0, 0.0)
-    lines = [item for item in items if isinstance(item, Line)]
-    for x in {round(line.box.left) - 1.0 for line in lines}:
-        left = [line for line in lines if line.box.right <= x]
-        right = [line for line in lines if line.box.left >= x]
-        beside = _beside(left, right)
-        crossing = sum(line.box.left < x < line.box.right for line in lines)
-        if beside > best[0] and 2 * beside > crossing and _is_prose(left) and _is_prose(right):
-            best = (beside, x)
-    return best[1] if best[0] >= _COLUMN_LINES else None
+    """Return where most lines have prose beside them; None on a page with one column."""
+    ordered = sorted(items, key=attrgetter("box.top"))
+    starts = Counter(round(item.box.left / _SAME_START) for item in items)
+    places = (_SAME_START * (start - 0.6) for start, count in starts.items() if count >= _COLUMN_LINES)
+    counts = [(sum(map(_beside, _bands(ordered, place), repeat(place))), place) for place in places]
+    count, place = max(counts, default=(0, 0.0))
+    return place if count else None
 
 
-def _beside(left: Sequence[Line], right: Sequence[Line]) -> int:
-    """Return how many lines of the shorter column have the other column beside them."""
-    if not left or not right:
+def _bands(ordered: Iterable[Line | Table], gutter: float) -> Iterator[list[Line | Table]]:
+    """Yield the items between those that cross the gutter."""
+    band: list[Line | Table] = []
+    for item in ordered:
+        if item.box.left < gutter < item.box.right:
+            yield band
+            band = []
+        else:
+            band.append(item)
+    yield band
+
+
+def _beside(band: Sequence[Line | Table], gutter: float) -> int:
+    """Return how many lines of the shorter column have the other one beside them; 0 for no prose."""
+    lines = [item for item in band if isinstance(item, Line)]
+    left = [line for line in lines if line.box.right <= gutter]
+    right = [line for line in lines if line.box.left >= gutter]
+    if min(len(left), len(right)) < _COLUMN_LINES or not (_is_prose(left) and _is_prose(right)):
         return 0
     sides = around([line.box for line in left]), around([line.box for line in right])
     top, bottom = max(side.top for side in sides), min(side.bottom for side in sides)
-    within = [[line for line in side if top <= line.box.middle[1] <= bottom] for side in (left, right)]
-    return min(map(len, within))
+    within = [sum(top <= line.box.middle[1] <= bottom for line in side) for side in (left, right)]
+    return min(within) if min(within) >= _COLUMN_LINES else 0
 
 
 def _is_prose(lines: Sequence[Line]) -> bool:
-    return bool(lines) and median(len(line.text) for line in lines) >= _PROSE_CHARACTERS
+    return median(len(line.text) for line in lines) >= _PROSE_CHARACTERS
 
 
 # --- paragraphs and tables without lines ------------------------------------------------------------------
@@ -200,10 +213,8 @@ def _paragraphs_and_tables(rows: Sequence[list[Line]]) -> Iterator[Block]:
     plain: list[list[Line]] = []
     place = 0
     while place < len(rows):
-        end = place
-        while end < len(rows) and len(rows[end]) > 1:
-            end += 1
-        table = _aligned(rows[place:end]) if end - place >= _TABLE_ROWS else None
+        end = _end_of_table(rows, place)
+        table = _aligned(rows[place:end])
         if table is not None:
             yield from _paragraphs(plain)
             yield table
@@ -215,8 +226,30 @@ def _paragraphs_and_tables(rows: Sequence[list[Line]]) -> Iterator[Block]:
     yield from _paragraphs(plain)
 
 
+def _end_of_table(rows: Sequence[list[Line]], start: int) -> int:
+    """Return the first row that does not go on with the table: one text at the left or after a gap."""
+    left = rows[start][0].box.left
+    end = start
+    while end < len(rows):
+        row = rows[end]
+        if len(row) > 1:
+            left = row[0].box.left
+        elif end == start or not _goes_on(rows[end - 1][0], row[0], left=left):
+            break
+        end += 1
+    return end
+
+
+def _goes_on(line: Line, below: Line, *, left: float) -> bool:
+    """Return whether the text is a further line of a cell, right of the first column's."""
+    distance = below.box.middle[1] - line.box.middle[1]
+    return below.box.left > left + below.size and distance < 2 * below.size
+
+
 def _aligned(rows: Sequence[list[Line]]) -> Table | None:
     """Return a table of rows whose cells lie below each other; None if they do not."""
+    if sum(len(row) > 1 for row in rows) < _TABLE_ROWS:
+        return None
     columns: list[Box] = []
     for box in sorted((line.box for row in rows for line in row), key=attrgetter("left")):
         if columns and box.left < columns[-1].right:
@@ -225,12 +258,19 @@ def _aligned(rows: Sequence[list[Line]]) -> Table | None:
             columns.append(box)
     if len(columns) < 2:
         return None
-    cells = [[_cell(row, column) for column in columns] for row in rows]
+    cells: list[list[str]] = []
+    for row in rows:
+        texts = [_cell(row, column) for column in columns]
+        if len(row) == 1:  # a further line of a cell
+            cells[-1] = [f"{above} {text}".strip() for above, text in zip(cells[-1], texts, strict=True)]
+        else:
+            cells.append(texts)
     filled = sum(bool(cell) for row in cells for cell in row)
-    if 2 * filled < len(rows) * len(columns):
+    if 2 * filled < len(cells) * len(columns):
         return None
     is_bold = all(line.is_bold for line in rows[0]) and not all(line.is_bold for line in rows[1])
-    return Table(cells, around(columns), has_header=is_bold or None)
+    size = median(line.size for row in rows for line in row)
+    return Table(cells, around(columns), size, has_header=is_bold or None)
 
 
 def _cell(row: Iterable[Line], column: Box) -> str:
@@ -243,6 +283,8 @@ def _paragraphs(rows: Sequence[list[Line]]) -> Iterator[Paragraph]:
         return
     pitches = [below.box.middle[1] - line.box.middle[1] for line, below in pairwise(lines)]
     usual = median(sorted(pitches)[: max(1, len(pitches) // 2)]) if pitches else 0.0
+    if len(pitches) < _FEW_LINES:  # each may be a paragraph
+        usual = min(usual, _SINGLE_SPACING * median(line.size for line in lines))
     right = max(line.box.right for line in lines)
     paragraph = Paragraph([lines[0]])
     for line, below in pairwise(lines):
@@ -256,7 +298,7 @@ def _paragraphs(rows: Sequence[list[Line]]) -> Iterator[Paragraph]:
 def _joined(row: Sequence[Line]) -> Line:
     if len(row) == 1:
         return row[0]
-    text = "  ".join(line.text for line in row)
+    text = " ".join(line.text for line in row)
     box = around([line.box for line in row])
     return Line(text, box, all(line.is_bold for line in row), max(line.size for line in row))
 
@@ -270,6 +312,6 @@ def _begins_paragraph(line: Line, below: Line, *, usual: float, right: float) ->
         or sizes[1] > _SIZE_CHANGE * sizes[0]
         or line.is_bold != below.is_bold
         or below.box.left - line.box.left > _INDENT * line.size
-        or _BULLET.match(below.text) is not None
+        or (BULLET.match(below.text) or _NUMBER.match(below.text)) is not None
         or (is_short and line.text.endswith((".", ":", "!", "?")))
     )

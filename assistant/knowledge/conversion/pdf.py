@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from typing import Any, TypeGuard
 
 import pypdfium2  # pyright: ignore[reportMissingTypeStubs]
 
 from assistant.domain.errors import DocumentInvalidError
-from assistant.knowledge.conversion.markup import Converted, heading, table, title_of
-from assistant.knowledge.conversion.page_layout import Block, Line, Paragraph, page_blocks
+from assistant.knowledge.conversion.markup import Converted, heading, is_header, table, title_of
+from assistant.knowledge.conversion.page_layout import BULLET, Block, Line, Paragraph, page_blocks
 from assistant.knowledge.conversion.page_words import page_contents
 from assistant.knowledge.conversion.ruled_tables import Table
 
@@ -21,8 +21,9 @@ MOST_PAGES = 1_000
 """Pages of a file. A page takes 10 to 15 ms, and the child has 20 s of CPU time."""
 _MARGIN = 0.12
 """Of a page's height, at its top and bottom: where running headers and footers are."""
-_REPEATED = 0.5
-"""Of the pages: a margin line on more of them is a running header or footer."""
+_REPEATED = 0.3
+"""Of the pages: a margin line on so many is a running header or footer. Left and right pages may have
+their own."""
 _FEWEST_PAGES = 3
 """Pages from which lines repeat by intention."""
 _HEADING_RATIO = 1.15
@@ -33,9 +34,13 @@ _HIGHEST_HEADING = 3
 """Level of the largest headings: a page's own is above them."""
 _DIGITS = re.compile(r"\d+")
 _WORDS = re.compile(r"\w+(?:-\w+)*")
-_DIVIDED = re.compile(r"[^\W\d_]-$")
+_DIVIDED = re.compile(r"[^\W_]-$")
+"""The first part of a word or number that the line's end divides."""
 _STEP = re.compile(r"\(?(\d{1,3})[.)]\s+")
-_BULLET = re.compile(r"[\u2022\u25aa\u25cf\u25e6\u2013\u2043\uf0b7\u00b7*-]\s+")
+_LEADER = re.compile(r"\s*[.\u2026_]{4,}\s*")
+"""Dots between an entry of a table of contents and its page."""
+_SAME_EDGE = 5.0
+"""Points between the edges of a table's parts on two pages."""
 _SCAN_AREA = 0.3
 """Of a page: a page without text and with images on more of it is a scan."""
 _MOST_NOTED = 20
@@ -69,6 +74,7 @@ def convert_pdf(raw: bytes) -> Converted:
         problem = "it has no text: its pages are scans" if notes else "it has no text"
         raise DocumentInvalidError(f"{problem}. Run text recognition (OCR) on it and add the result.")
     _remove_repeated(pages)
+    _join_divided(pages)
     writer = _Writer(pages)
     html = "".join(map(writer.page, pages))
     return Converted(title_of(writer.title) or title_of(metadata), html, notes)
@@ -112,7 +118,7 @@ def _notes(pages: Sequence[_Page]) -> tuple[str, ...]:
     scans = [page.number for page in pages if page.has_image]
     more = f" and {len(scans) - _MOST_NOTED:,} more" if len(scans) > _MOST_NOTED else ""
     numbers = ", ".join(map(str, scans[:_MOST_NOTED]))
-    return (f"scans without text: pages {numbers}{more}",) if scans else ()
+    return (f"pages without text (scans): {numbers}{more}",) if scans else ()
 
 
 # --- running headers and footers --------------------------------------------------------------------------
@@ -140,6 +146,26 @@ def _key(page: _Page, line: Line) -> str:
     return _DIGITS.sub("#", line.text) if is_margin else ""
 
 
+def _join_divided(pages: Sequence[_Page]) -> None:
+    """Join paragraphs that the end of a column or page divides, on the page where they begin."""
+    before: Block | None = None
+    for page in pages:
+        kept: list[Block] = []
+        for block in page.blocks:
+            if isinstance(before, Paragraph) and isinstance(block, Paragraph) and _continues(before, block):
+                before.lines += block.lines
+            else:
+                kept.append(block)
+                before = block
+        page.blocks = kept
+
+
+def _continues(before: Paragraph, block: Paragraph) -> bool:
+    """Return whether the text goes on in the middle of a sentence, in letters of the same size."""
+    is_open = not before.lines[-1].text.endswith((".", "!", "?", ":", ";"))
+    return is_open and block.lines[0].text[:1].islower() and round(before.size) == round(block.size) > 0
+
+
 # --- HTML ---------------------------------------------------------------------------------------------------
 class _Writer:
     """Writes the pages one after the other; remembers the section that goes on from page to page."""
@@ -159,12 +185,16 @@ class _Writer:
         self._section = ""
         self._step = 0
         """The number of the last item, in a list that goes on."""
+        self._open_table: Table | None = None
+        """The last block, if it is a table with names of columns."""
         self.title: str | None = None
         """The largest heading of the first page that has one."""
 
     def page(self, page: _Page) -> str:
         """Return the page under a heading with its number, and with the section that goes on in it."""
-        begins = bool(page.blocks) and self._level(page.blocks[0]) is not None
+        if not page.blocks:
+            return ""
+        begins = self._level(page.blocks[0]) is not None
         name = f"Page {page.number}" + (f": {self._section}" if self._section and not begins else "")
         top = heading(_HIGHEST_HEADING - 1, name, anchor=f"page-{page.number}")
         return top + "".join(map(self._block, page.blocks)).replace("</ul>\n<ul>", "").replace(
@@ -173,7 +203,8 @@ class _Writer:
 
     def _block(self, block: Block) -> str:
         if isinstance(block, Table):
-            return table(block.rows, has_header=block.has_header)
+            return self._table(block)
+        self._open_table = None
         text = self._text(block)
         level = self._level(block)
         if level is not None:
@@ -182,9 +213,19 @@ class _Writer:
             return heading(level, text)
         return self._item(text)
 
+    def _table(self, block: Table) -> str:
+        """Return the table; one that goes on from the page before gets the names of its columns again."""
+        before, rows, has_header = self._open_table, block.rows, block.has_header
+        if has_header is None:
+            has_header = is_header(rows)
+        if not has_header and before is not None and _goes_on(before, block):
+            rows, has_header = [before.rows[0], *rows], True
+        self._open_table = replace(block, rows=rows) if has_header else None
+        return table(rows, has_header=has_header)
+
     def _item(self, text: str) -> str:
         """Return a paragraph, or an item of a list. Numbers that do not count up from 1 stay text."""
-        step, bullet = _STEP.match(text), _BULLET.match(text)
+        step, bullet = _STEP.match(text), BULLET.match(text)
         if step and int(step[1]) == self._step + 1:
             self._step += 1
             return f"<ol><li>{escape(text[step.end() :])}</li></ol>\n"
@@ -200,7 +241,8 @@ class _Writer:
         """Return whether the paragraph is short, has words, and is larger or bolder than the body."""
         length = sum(len(line.text) for line in block.lines)
         last = block.lines[-1].text
-        if length > _LONGEST_HEADING or not any(map(str.isalpha, last)) or _BULLET.match(last):
+        is_text = any(map(str.isalpha, last)) and not BULLET.match(last) and not _LEADER.search(last)
+        if length > _LONGEST_HEADING or not is_text:
             return False
         is_alone = len(block.lines) == 1 and not last.endswith((".", ",", ";"))
         return _is_larger(block, self._body) or (block.is_bold and not self._is_bold and is_alone)
@@ -215,12 +257,13 @@ class _Writer:
         """Return the lines as one text; a word that a line's end divides is joined."""
         text = ""
         for line in block.lines:
-            begins_small = line.text[:1].islower()
-            if text.endswith("\u00ad") or (begins_small and _DIVIDED.search(text)):
+            if text.endswith("\u00ad") or (_DIVIDED.search(text) and line.text[:1].islower()):
                 text = self._joined(text, line.text)
+            elif _DIVIDED.search(text):
+                text += line.text
             else:
                 text = f"{text} {line.text}" if text else line.text
-        return text.replace("\u00ad", "")
+        return _LEADER.sub(" … ", text.replace("\u00ad", ""))
 
     def _joined(self, text: str, following: str) -> str:
         """Return both without the hyphen, unless only the hyphenated word is elsewhere in the document."""
@@ -236,11 +279,20 @@ def _body_size(pages: Sequence[_Page]) -> float:
     for page in pages:
         for line in _lines(page):
             sizes[round(line.size * 2) / 2] += len(line.text)
+        for block in page.blocks:
+            if isinstance(block, Table):
+                sizes[round(block.size * 2) / 2] += sum(len(cell) for row in block.rows for cell in row)
     return sizes.most_common(1)[0][0] if sizes else 0.0
 
 
+def _goes_on(before: Table, block: Table) -> bool:
+    """Return whether a table has the columns of the one before."""
+    edges = (before.box.left - block.box.left, before.box.right - block.box.right)
+    return len(before.rows[0]) == len(block.rows[0]) and all(abs(edge) < _SAME_EDGE for edge in edges)
+
+
 def _is_larger(block: Paragraph, body: float) -> bool:
-    return block.size >= _HEADING_RATIO * body
+    return block.size > 0 and block.size >= _HEADING_RATIO * body
 
 
 def _rounded(block: Paragraph) -> int:
