@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from itertools import pairwise
-from math import hypot
+from math import hypot, pi
 from typing import Any, NamedTuple
 
 pdfium: Any = import_module("pypdfium2.raw")
@@ -25,6 +25,7 @@ _THICKEST_RULE = 4.0
 """Points. A filled rectangle that is thinner is a line."""
 _MOST_OBJECTS = 20_000
 """Graphics objects of a page that are looked at: a drawing has more, a table never."""
+_SAMPLED_ANGLES = 50
 _DEEPEST_FORM = 4
 
 _Matrix = tuple[float, float, float, float, float, float]
@@ -90,10 +91,13 @@ def page_contents(page: Any) -> Iterator[PageContent]:
     ``page`` is a PdfPage of pypdfium2. Only the first has ruling lines; the words of the others have size 0.
     """
     text_page = page.get_textpage()
-    try:
-        raw_words = list(_words(text_page.raw))
-    finally:
+    rotation = _upright_rotation(text_page)
+    if rotation not in (None, page.get_rotation()):  # pdfium splits the words of a page on its side or head
         text_page.close()
+        page.set_rotation(rotation)
+        text_page = page.get_textpage()
+    raw_words = list(_words(text_page.raw))
+    text_page.close()
     directions, weights = Counter[_Direction](), Counter[int]()
     for word in raw_words:
         directions[word.direction] += len(word.text)
@@ -114,6 +118,15 @@ def page_contents(page: Any) -> Iterator[PageContent]:
         ]
         rules = [] if number else [_placed(rule, direction, paper) for rule in _rules(page.raw)]
         yield PageContent(words, rules, paper.height)
+
+
+def _upright_rotation(text_page: Any) -> int | None:
+    """Return the rotation of the page, in degrees, that makes most of its text upright; None without text."""
+    count: int = pdfium.FPDFText_CountChars(text_page)
+    places = range(0, count, max(1, count // _SAMPLED_ANGLES))
+    angles = [pdfium.FPDFText_GetCharAngle(text_page, index) for index in places]  # clockwise; -1 for none
+    quarters = Counter(round(angle / (pi / 2)) % 4 for angle in angles if angle >= 0)
+    return (4 - quarters.most_common(1)[0][0]) % 4 * 90 if quarters else None
 
 
 def _placed(box: Box, direction: _Direction, paper: Box) -> Box:
