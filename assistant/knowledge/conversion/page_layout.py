@@ -69,16 +69,10 @@ Block = Paragraph | Table
 
 def page_blocks(content: PageContent) -> list[Block]:
     """Return the page's paragraphs and tables in reading order."""
-    tables = ruled_tables(content)
-    words = [word for word in content.words if not any(_holds(table.box, word) for table in tables)]
+    tables, words = ruled_tables(content)
     rows = [_segments(row) for row in _rows(words)]
     lines = [line for row in rows for line in row]
     return list(_blocks(_in_reading_order([*lines, *tables])))
-
-
-def _holds(box: Box, word: Word) -> bool:
-    x, y = word.box.middle
-    return box.left <= x <= box.right and box.top <= y <= box.bottom
 
 
 # --- lines ------------------------------------------------------------------------------------------------
