@@ -25,6 +25,9 @@ _SAME_START = 3.0
 """Points: lines of a column begin within them."""
 _TABLE_ROWS = 3
 """Rows from which aligned text is a table: two lines with a wide gap are often a letterhead."""
+_FULL_ROW = 0.6
+"""Of the most cells of a row: rows with fewer have cells across several columns, and do not tell where these
+are."""
 _PARAGRAPH_GAP = 1.35
 """Of the usual distance between lines: a greater one begins a paragraph."""
 _FEW_LINES = 5
@@ -244,8 +247,10 @@ def _aligned(rows: Sequence[list[Line]]) -> Table | None:
     """Return a table of rows whose cells lie below each other; None if they do not."""
     if sum(len(row) > 1 for row in rows) < _TABLE_ROWS:
         return None
+    most = max(map(len, rows))
     columns: list[Box] = []
-    for box in sorted((line.box for row in rows for line in row), key=attrgetter("left")):
+    full = (row for row in rows if len(row) >= _FULL_ROW * most)
+    for box in sorted((line.box for row in full for line in row), key=attrgetter("left")):
         if columns and box.left < columns[-1].right:
             columns[-1] = around([columns[-1], box])
         else:
@@ -254,7 +259,7 @@ def _aligned(rows: Sequence[list[Line]]) -> Table | None:
         return None
     cells: list[list[str]] = []
     for row in rows:
-        texts = [_cell(row, column) for column in columns]
+        texts = _cells(row, columns)
         if len(row) == 1:  # a further line of a cell
             cells[-1] = [f"{above} {text}".strip() for above, text in zip(cells[-1], texts, strict=True)]
         else:
@@ -267,8 +272,15 @@ def _aligned(rows: Sequence[list[Line]]) -> Table | None:
     return Table(cells, around(columns), size, has_header=is_bold or None)
 
 
-def _cell(row: Iterable[Line], column: Box) -> str:
-    return " ".join(line.text for line in row if column.left <= line.box.middle[0] <= column.right)
+def _cells(row: Iterable[Line], columns: Sequence[Box]) -> list[str]:
+    """Return the text in each column; each line of text belongs to the nearest."""
+    texts = [""] * len(columns)
+    for line in row:
+        x = line.box.middle[0]
+        distances = [max(column.left - x, x - column.right, 0.0) for column in columns]
+        nearest = distances.index(min(distances))
+        texts[nearest] = f"{texts[nearest]} {line.text}".strip()
+    return texts
 
 
 def _paragraphs(rows: Sequence[list[Line]]) -> Iterator[Paragraph]:
