@@ -60,7 +60,7 @@ class Paragraph:
 
     @property
     def size(self) -> float:
-        return max(line.size for line in self.lines)
+        return min(line.size for line in self.lines)
 
     @property
     def is_bold(self) -> bool:
@@ -111,11 +111,10 @@ def _line(words: Sequence[Word]) -> Line:
     for before, word in pairwise(words):
         is_apart = word.box.left - before.box.right > 0.1 * word.box.height
         text += f" {word.text}" if is_apart or before.text[-1:].isalnum() else word.text
-    bold = sum(len(word.text) for word in words if word.is_bold)
     return Line(
         text,
         around([word.box for word in words]),
-        is_bold=2 * bold > len(text),
+        is_bold=all(word.is_bold for word in words),
         size=median(word.size for word in words),
     )
 
@@ -306,7 +305,8 @@ def _joined(row: Sequence[Line]) -> Line:
         return row[0]
     text = " ".join(line.text for line in row)
     box = around([line.box for line in row])
-    return Line(text, box, all(line.is_bold for line in row), max(line.size for line in row))
+    longest = max(row, key=lambda line: len(line.text))  # a number in the margin may be larger
+    return Line(text, box, all(line.is_bold for line in row), longest.size)
 
 
 def _begins_paragraph(line: Line, below: Line, *, usual: float, right: float) -> bool:
