@@ -37,7 +37,7 @@ _WORDS = re.compile(r"\w+(?:-\w+)*")
 _DIVIDED = re.compile(r"[^\W_]-$")
 """The first part of a word or number that the line's end divides."""
 _STEP = re.compile(r"\(?(\d{1,3})[.)]\s+")
-_LEADER = re.compile(r"\s*[.\u2026_]{4,}\s*")
+_LEADER = re.compile(r"[.\u2026_]{4,}")
 """Dots between an entry of a table of contents and its page."""
 _SAME_EDGE = 5.0
 """Points between the edges of a table's parts on two pages."""

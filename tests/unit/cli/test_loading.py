@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
@@ -174,6 +175,18 @@ def test_only_tags_of_real_elements_are_told_of_a_source_that_may_name_none(tmp_
     (tmp_path / "late.md").write_text("# Late\n\nWrite {{name}}, {{orders.stauts}} or {{orders.status}}.\n")
     said = 'late.md: {{orders.status}} stays text: the source "steps" has no elements = true'
     assert read(tmp_path, names_elements=False).remarks() == [said]
+
+
+def test_parts_of_files_that_are_not_read_are_told(tmp_path: Path) -> None:
+    mail = EmailMessage()
+    mail["Subject"] = "Refunds"
+    mail.set_content("They take five days.")
+    for number in range(21):
+        mail.add_attachment(b"x", maintype="application", subtype="pdf", filename=f"{number}.pdf")
+    (tmp_path / "a.eml").write_bytes(bytes(mail))
+    told = read(tmp_path, names_elements=True).remarks()
+    assert (len(told), told[0]) == (21, "a.eml: attachment 0.pdf was not read")
+    assert told[-1] == "… and 1 more parts of files that were not read"
 
 
 def test_what_is_told_of_a_load_is_bounded(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from email.message import EmailMessage
@@ -308,3 +310,9 @@ def test_a_bad_file_stops_no_other(tmp_path: Path) -> None:
     bad, good = read(tmp_path)
     assert (bad.origin, getattr(bad, "own_id", None)) == ("a.docx", "a.docx")
     assert isinstance(good, SourceDocument)
+
+
+def test_the_parsing_process_starts_without_the_libraries_of_other_formats() -> None:
+    code = "import sys, assistant.knowledge.parsing_child; print(*sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert {"pypdfium2", "pdfplumber", "mammoth", "pptx", "openpyxl", "lxml"}.isdisjoint(ran.stdout.split())

@@ -173,7 +173,8 @@ def frame(left: float, top: float, right: float, bottom: float) -> list[Box]:
 
 
 def test_a_frame_around_text_is_no_table() -> None:
-    framed = PageContent(words(*["A line of prose in a frame."] * 9), frame(40, 90, 400, 300), 800.0)
+    rules = [*frame(40, 90, 400, 123), *frame(40, 123, 400, 300)]
+    framed = PageContent(words(*["A line of prose in a frame."] * 9), rules, 800.0)
     assert not any(isinstance(block, Table) for block in page_blocks(framed))
 
 
