@@ -101,6 +101,7 @@ _FAILED = frozenset({DocumentState.FAILED, DocumentState.STALE, DocumentState.WI
 _FINAL = _FAILED | {DocumentState.LIVE, DocumentState.WITHDRAWN}
 _SHOWN_FAILURES = 100
 _SHOWN_SKIPPED = 5
+_SHOWN_NOTES = 20
 _SHOWN_TAGS = 20
 _SHOWN_NAMES = 5
 _PAGE = 1000
@@ -428,6 +429,8 @@ class FileReading:
     """By document, files that its template would put into it: they are not read there."""
     unread_keys: Counter[str] = field(default_factory=Counter[str])
     """Keys of documents that are not read, and in how many documents each is."""
+    unread: list[str] = field(default_factory=list[str])
+    """By file, what of it was not read: scanned pages, hidden sheets, macros."""
 
     @classmethod
     def of(cls, tenant: TenantConfig) -> FileReading:
@@ -445,6 +448,7 @@ class FileReading:
         self.skipped.extend(skipped_files(folder.paths))
         for item in read_sources(folder.paths):
             if isinstance(item, SourceDocument):
+                self.unread.extend(f"{item.origin}: {note}" for note in item.notes)
                 self.tags.extend(f"{item.origin}: {said}" for said in self._unfilled(item, folder.source))
                 named = dict.fromkeys(_INCLUDE.findall(item.document.content))
                 self.includes.extend(f"{item.origin}: {name}" for name in named)
@@ -457,13 +461,16 @@ class FileReading:
         lines: list[str] = []
         if self.skipped:
             named = first_names(self.skipped, most=_SHOWN_SKIPPED)
-            lines.append(f"skipped, neither Markdown nor HTML nor JSON Lines: {named}")
+            lines.append(f"skipped, not a format that is read: {named}")
         if self.unread_keys:
             keys = [f"{key} ({count:,})" for key, count in self.unread_keys.most_common()]
             lines.append(f"keys that are not read: {first_names(keys, most=_SHOWN_SKIPPED)}")
         if self.includes:
             named = first_names(self.includes, most=_SHOWN_SKIPPED)
             lines.append(f"files that a template would include are not read there: {named}")
+        lines += self.unread[:_SHOWN_NOTES]
+        if len(self.unread) > _SHOWN_NOTES:
+            lines.append(f"… and {len(self.unread) - _SHOWN_NOTES:,} more parts of files that were not read")
         lines += self.tags[:_SHOWN_TAGS]
         if len(self.tags) > _SHOWN_TAGS:
             lines.append(f"… and {len(self.tags) - _SHOWN_TAGS:,} more tags that nothing fills")

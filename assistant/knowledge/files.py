@@ -26,6 +26,8 @@ from assistant.domain.errors import DocumentInvalidError, NotFoundError, Parsing
 from assistant.knowledge.parsing_process import ParsingProcess, ParsingRequest
 
 LARGEST_DOCUMENT_BYTES = 5_000_000
+LARGEST_BINARY_BYTES = 50_000_000
+"""Limit for a file whose text is packed or lies beside images. Its text has the limit of other documents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,8 @@ class SourceDocument:
     """``<file>`` or ``<file>:<line>``; empty for a document that came without a file."""
     metadata: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     """What it says under keys that are not read: every text below each key."""
+    notes: tuple[str, ...] = ()
+    """What of the file was not read: a scanned page, a hidden sheet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +153,14 @@ LARGEST_FILE_BYTES = 4_000_000_000
 _LINES = (".jsonl", ".jsonl.gz")
 _MARKDOWN = (".md", ".markdown", ".mdx", ".md.erb")
 _PAGES = (*_MARKDOWN, ".html", ".htm")
-_KNOWN = (*_LINES, *_PAGES)
+_CONVERTED = {
+    **dict.fromkeys(
+        (".pdf", ".docx", ".docm", ".pptx", ".pptm", ".xlsx", ".xlsm", ".eml"), LARGEST_BINARY_BYTES
+    ),
+    **dict.fromkeys((".csv", ".tsv", ".txt"), LARGEST_DOCUMENT_BYTES),
+}
+"""Files that ``conversion`` reads, by suffix, with their limits in bytes."""
+_KNOWN = (*_LINES, *_PAGES, *_CONVERTED)
 _UNSAFE_IN_ID = re.compile(r"[^\w.-]+")
 _LINE_ID = re.compile(rb'"(id|document_id)"\s{0,9}:\s{0,9}"([^"\\\\\s/?#]{1,256})"')
 
@@ -195,8 +206,13 @@ def read_source(path: Path, *, name: str, parsing: ParsingProcess | None = None)
 
 
 def page_id(name: str) -> str:
-    """Return the id of a file without its own: its path below the folder, without the suffix, as a slug."""
-    return _UNSAFE_IN_ID.sub("-", str(Path(name).with_suffix(""))).strip("-.") or "document"
+    """Return the id of a file without its own: its path below the folder, without the suffix, as a slug.
+
+    A converted file keeps its suffix: a company has ``fees.docx`` beside ``fees.pdf``.
+    """
+    path = Path(name)
+    stem = path if path.suffix.lower() in _CONVERTED else path.with_suffix("")
+    return _UNSAFE_IN_ID.sub("-", str(stem)).strip("-.") or "document"
 
 
 def title_of(name: str) -> str:
@@ -250,6 +266,11 @@ def _file_requests(path: Path, name: str) -> _Found:
                 raw = file.read(LARGEST_DOCUMENT_BYTES + 1)
             is_markdown = file_name.endswith(_MARKDOWN)
             yield ParsingRequest("page", {"name": name, "is_markdown": is_markdown}, raw)
+        elif (most_bytes := _CONVERTED.get(path.suffix.lower())) is not None:
+            with _open_regular(path) as file:
+                raw = file.read(most_bytes + 1)
+            is_whole = len(raw) <= most_bytes
+            yield ParsingRequest("file", {"name": name}, raw) if is_whole else too_large(name, most_bytes)
         else:
             yield invalid(name, f"not one of {', '.join(_KNOWN)}")
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:

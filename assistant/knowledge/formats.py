@@ -1,4 +1,4 @@
-"""Reads one Markdown file, HTML file or JSON line into an item. Runs in the parsing process.
+"""Reads one file or JSON line into an item. Runs in the parsing process.
 
 Only what the document says of itself is read here. Its body is parsed later, by ``parsing``.
 """
@@ -14,8 +14,9 @@ import orjson
 from turbohtml import Document, parse
 
 from assistant.domain.documents import ItemFacts
-from assistant.domain.errors import DocumentInvalidError
+from assistant.domain.errors import DocumentInvalidError, TooLargeError
 from assistant.knowledge import files, front_matter
+from assistant.knowledge.conversion import convert
 from assistant.knowledge.parsing.markdown import heading_text
 
 _LONGEST_TITLE = 1000
@@ -44,6 +45,20 @@ def page_item(name: str, raw: bytes, *, is_markdown: bool) -> files.SourceItem:
     content = raw.decode("utf-8", errors="replace")
     own_id = front_matter.readable_id(content) if is_markdown else _readable_html_id(content)
     return replace(item, own_id=own_id) if own_id is not None else files.named_by_file(item, name)
+
+
+def converted_item(name: str, raw: bytes) -> files.SourceItem:
+    """Return the item of a file of another format, as HTML. Such a file has no place for an id or labels."""
+    try:
+        converted = convert(name, raw)
+    except DocumentInvalidError as error:
+        return files.named_by_file(files.invalid(name, error.message), name)
+    if len(converted.html.encode()) > files.LARGEST_DOCUMENT_BYTES:
+        problem = f"its text is larger than {files.LARGEST_DOCUMENT_BYTES:,} bytes. Split the file."
+        return files.named_by_file(files.SourceFailure(name, TooLargeError.code, problem), name)
+    page = front_matter.Page({}, {}, converted.html)
+    item = _titled(name, page, converted.title, media_type="text/html")
+    return replace(item, notes=converted.notes) if isinstance(item, files.SourceDocument) else item
 
 
 def line_item(origin: str, line: bytes) -> files.SourceItem:

@@ -19,7 +19,7 @@ import orjson
 from assistant.domain.documents import Document, ItemFacts
 from assistant.domain.errors import AssistantError
 from assistant.knowledge.files import invalid, write_item
-from assistant.knowledge.formats import line_item, page_item
+from assistant.knowledge.formats import converted_item, line_item, page_item
 from assistant.knowledge.parsing_process import LENGTHS, OUT_OF_MEMORY
 from assistant.knowledge.passages import InProcessParser, Received
 
@@ -63,12 +63,14 @@ def _limit_cpu(seconds: int) -> None:
 
 
 def _item(header: Mapping[str, Any], body: bytes) -> bytes:
-    """Return the item of a file, or of a line, whose header does not say which format it has."""
-    name, is_markdown = header["name"], header.get("is_markdown")
+    """Return the item of a file, or of a line of one."""
+    name = header["name"]
     try:
-        if is_markdown is None:
+        if header["operation"] == "line":
             return write_item(line_item(name, body))
-        return write_item(page_item(name, body, is_markdown=is_markdown))
+        if header["operation"] == "file":
+            return write_item(converted_item(name, body))
+        return write_item(page_item(name, body, is_markdown=header["is_markdown"]))
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001 (the edge of one file: it must not fail the others)
@@ -105,7 +107,7 @@ def _unreadable(error: Exception) -> str:
     return f"It cannot be read ({type(error).__name__}). Simplify its markup and add it again."
 
 
-_OPERATIONS = {"page": _item, "line": _item, "document": _document}
+_OPERATIONS = {"page": _item, "line": _item, "file": _item, "document": _document}
 
 if __name__ == "__main__":
     main()

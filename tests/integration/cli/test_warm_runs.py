@@ -109,13 +109,13 @@ def test_a_document_that_fails_is_named_by_line_and_the_rest_is_loaded(shop: Sho
 
 def test_files_of_other_kinds_are_named_and_the_rest_is_loaded(shop: Shop, asked: str) -> None:
     (shop.folder / "mixed").mkdir()
-    (shop.folder / "mixed" / "prices.csv").write_text("item,price\nbread,3\n")
+    (shop.folder / "mixed" / "prices.doc").write_text("item,price\nbread,3\n")
     (shop.folder / "mixed" / "parking.md").write_text("# Parking\n\nParking is free for two hours.\n")
     process = shop.start("knowledge", "add", "--tenant", "shop", "mixed")
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert "1 read = 1 documents" in out
-    assert "skipped, neither Markdown nor HTML nor JSON Lines: prices.csv" in err
+    assert "skipped, not a format that is read: prices.doc" in err
 
 
 def test_withdrawing_asks_and_then_takes_the_document_out(shop: Shop, asked: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 HEAVY = ("tantivy", "numpy", "onnxruntime", "onnx", "xllamacpp", "boto3", "tokenizers", "playwright", "scipy")
 OF_THE_WORKER = ("turbohtml", "markdown_it", "yaml", "semantic_text_splitter", "charset_normalizer")
+OF_OTHER_FORMATS = ("pypdfium2", "pdfplumber", "mammoth", "pptx", "openpyxl", "lxml", "PIL")
 OF_THE_COMMAND_LINE = ("typer", "httpx", "psutil", "filelock")
 
 
@@ -26,6 +27,6 @@ def loaded() -> frozenset[str]:
     return frozenset(done.stdout.split())
 
 
-@pytest.mark.parametrize("package", HEAVY + OF_THE_WORKER + OF_THE_COMMAND_LINE)
+@pytest.mark.parametrize("package", HEAVY + OF_THE_WORKER + OF_OTHER_FORMATS + OF_THE_COMMAND_LINE)
 def test_the_service_starts_without(package: str, loaded: frozenset[str]) -> None:
     assert package not in loaded

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
+from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
@@ -180,15 +181,27 @@ def test_only_tags_of_real_elements_are_told_of_a_source_that_may_name_none(tmp_
     assert read(tmp_path, names_elements=False).remarks() == [said]
 
 
+def test_parts_of_files_that_are_not_read_are_told(tmp_path: Path) -> None:
+    mail = EmailMessage()
+    mail["Subject"] = "Refunds"
+    mail.set_content("They take five days.")
+    for number in range(21):
+        mail.add_attachment(b"x", maintype="application", subtype="pdf", filename=f"{number}.pdf")
+    (tmp_path / "a.eml").write_bytes(bytes(mail))
+    told = read(tmp_path, names_elements=True).remarks()
+    assert (len(told), told[0]) == (21, "a.eml: attachment 0.pdf was not read")
+    assert told[-1] == "… and 1 more parts of files that were not read"
+
+
 def test_what_is_told_of_a_load_is_bounded(tmp_path: Path) -> None:
     tags = " ".join(f"{{{{orders.t{number}}}}}" for number in range(30))
     (tmp_path / "late.md").write_text(f"# Late\n\n{tags}\n")
     for number in range(8):
-        (tmp_path / f"{number}.csv").write_text("a,b")
+        (tmp_path / f"{number}.doc").write_text("a,b")
     reading = read(tmp_path, names_elements=True)
-    files = "0.csv, 1.csv, 2.csv, 3.csv, 4.csv and 3 more"
+    files = "0.doc, 1.doc, 2.doc, 3.doc, 4.doc and 3 more"
     told = reading.remarks()
-    assert told[0] == f"skipped, neither Markdown nor HTML nor JSON Lines: {files}"
+    assert told[0] == f"skipped, not a format that is read: {files}"
     assert (len(told), told[-1]) == (22, "… and 10 more tags that nothing fills")
     assert (len(reading.skipped), len(reading.tags)) == (8, 30)
 

@@ -121,17 +121,17 @@ def test_a_truncated_gzip_file_gives_its_documents_and_a_failure(tmp_path: Path)
 
 
 def test_files_of_other_kinds_are_named_by_their_places_and_hidden_ones_are_not(tmp_path: Path) -> None:
-    for name in ("b.csv", "deep/a.pdf", "LICENCE", ".hidden.csv", ".git/config", "page.md", "lines.jsonl.gz"):
+    for name in ("b.doc", "deep/a.xls", "LICENCE", ".hidden.doc", ".git/config", "page.md", "lines.jsonl.gz"):
         write(tmp_path / name, "text")
-    assert skipped_files([tmp_path]) == ["LICENCE", "b.csv", "deep/a.pdf"]
-    assert skipped_files([tmp_path / "b.csv"]) == []  # named itself, it is a failure
+    assert skipped_files([tmp_path]) == ["LICENCE", "b.doc", "deep/a.xls"]
+    assert skipped_files([tmp_path / "b.doc"]) == []  # named itself, it is a failure
 
 
 def test_a_folder_is_read_in_order_without_hidden_and_other_files(tmp_path: Path) -> None:
     write(tmp_path / "b.md", "# B\n\nText.")
     write(tmp_path / "a" / "deep" / "x.md", "# X\n\nText.")
     write(tmp_path / "pairs.jsonl", json.dumps(PAIR))
-    write(tmp_path / "notes.txt", "not read")
+    write(tmp_path / "notes.doc", "not read")
     write(tmp_path / ".git" / "c.md", "# C\n\nText.")
     write(tmp_path / ".hidden.md", "# H\n\nText.")
     items = list(read_sources([tmp_path]))
@@ -144,7 +144,7 @@ def test_a_folder_is_read_in_order_without_hidden_and_other_files(tmp_path: Path
 
 
 def test_a_file_of_another_type_is_a_failure_when_it_is_named(tmp_path: Path) -> None:
-    assert failure(write(tmp_path / "notes.txt", "x")).reason.startswith("not one of .jsonl")
+    assert failure(write(tmp_path / "notes.doc", "x")).reason.startswith("not one of .jsonl")
 
 
 def test_a_missing_path_is_an_error(tmp_path: Path) -> None:
@@ -158,6 +158,7 @@ def test_a_missing_path_is_an_error(tmp_path: Path) -> None:
         ("a b/c?d.md", "a-b-c-d"),
         ("../x.html", "x"),
         ("v1.2.md", "v1.2"),
+        ("fees.PDF", "fees.PDF"),
         ("é.md", "é"),
         ("???.md", "document"),
     ],
@@ -171,7 +172,7 @@ def test_an_id_is_derived_from_the_path(name: str, expected: str) -> None:
     content=st.binary(max_size=300)
     | st.text(max_size=300).map(str.encode)
     | st.text(alphabet="-#<>/ \n:[]{}&!*'\"title", max_size=120).map(lambda text: f"---\n{text}".encode()),
-    name=st.sampled_from(["a.md", "a.html", "a.jsonl"]),
+    name=st.sampled_from(["a.md", "a.html", "a.jsonl", "a.csv", "a.eml", "a.txt", "a.pdf", "a.xlsx"]),
 )
 def test_arbitrary_bytes_break_no_reader(
     content: bytes, name: str, tmp_path_factory: pytest.TempPathFactory

@@ -1,0 +1,318 @@
+"""Office files, tables, e-mails and plain text as HTML, and as the units that a search finds."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+import pytest
+from docx import Document as new_docx
+from openpyxl import Workbook
+from pptx import Presentation
+from pptx.util import Inches
+
+from assistant.domain.documents import ParsedDocument, UnitKind
+from assistant.domain.errors import DocumentInvalidError
+from assistant.knowledge.conversion import Converted, convert
+from assistant.knowledge.files import SourceDocument
+from assistant.knowledge.parsing.html import parse_html
+from tests.unit.knowledge.source_files import failure, one, read, write
+
+
+def saved(file: Any) -> bytes:
+    buffer = io.BytesIO()
+    file.save(buffer)
+    return buffer.getvalue()
+
+
+def parsed(converted: Converted) -> ParsedDocument:
+    return parse_html(converted.html)
+
+
+def units(converted: Converted, kind: UnitKind | None = None) -> list[str]:
+    return [unit.text for unit in parsed(converted).units if kind in (None, unit.kind)]
+
+
+def refusal(name: str, raw: bytes) -> str:
+    with pytest.raises(DocumentInvalidError) as error:
+        convert(name, raw)
+    return error.value.message
+
+
+# --- Word -------------------------------------------------------------------------------------------------
+def a_word_file() -> bytes:
+    file = new_docx()
+    file.core_properties.title = "draft_final_2.docx"
+    file.add_heading("Returns", level=0)
+    file.add_heading("Deadlines", level=1)
+    file.add_paragraph("A device may come back within 30 days.")
+    file.add_paragraph("Print the label.", style="List Number")
+    file.add_paragraph("Call the courier.", style="List Number")
+    file.add_paragraph("Keep the box.", style="List Bullet")
+    table = file.add_table(rows=4, cols=3)
+    cells = [["Item", "Days", "Fee"], ["Phone", "30", "$5"], ["", "14", "$9"], ["Case", "no return", ""]]
+    for row, texts in zip(table.rows, cells, strict=True):
+        for cell, text in zip(row.cells, texts, strict=True):
+            cell.text = text
+    table.cell(1, 0).merge(table.cell(2, 0))
+    table.cell(3, 1).merge(table.cell(3, 2))
+    return saved(file)
+
+
+def test_a_word_file_has_its_headings_lists_and_merged_cells() -> None:
+    converted = convert("returns.docx", a_word_file())
+    document = parsed(converted)
+    assert converted.title == "Returns"
+    assert [section.headings for section in document.sections] == [("Deadlines",)]
+    assert units(converted, UnitKind.STEP) == ["1. Print the label.", "2. Call the courier."]
+    assert units(converted, UnitKind.ITEM) == ["- Keep the box."]
+    assert units(converted, UnitKind.ROW) == [
+        "Item: Phone; Days: 30; Fee: $5",
+        "Item: Phone; Days: 14; Fee: $9",
+        "Item: Case; Days: no return; Fee: no return",
+    ]
+
+
+def test_a_converted_file_is_a_document_without_labels(tmp_path: Path) -> None:
+    document = one(write(tmp_path / "returns.docx", a_word_file()))
+    assert (document.document_id, document.title, document.media_type) == (
+        "returns.docx",
+        "Returns",
+        "text/html",
+    )
+    assert "labels" not in document.model_fields_set
+
+
+def test_a_file_without_a_title_is_named_by_its_file(tmp_path: Path) -> None:
+    assert one(write(tmp_path / "price list.csv", "Item,Price\nPhone,5\n")).title == "price list"
+
+
+# --- slides -------------------------------------------------------------------------------------------------
+def a_presentation() -> bytes:
+    file: Any = Presentation()
+    for title, texts in (("Refunds", ["Ask for the receipt.", "Refund to the card."]), ("Archive", ["Old."])):
+        slide = file.slides.add_slide(file.slide_layouts[1])
+        slide.shapes.title.text = title
+        slide.placeholders[1].text_frame.text = "\n".join(texts)
+    file.slides[1].element.set("show", "0")
+    first = file.slides[0]
+    first.notes_slide.notes_text_frame.text = "Cash needs a manager."
+    table = first.shapes.add_table(2, 2, Inches(1), Inches(5), Inches(4), Inches(1)).table
+    for place, text in enumerate(["Amount", "Who approves", "Over $100", "the manager"]):
+        table.cell(place // 2, place % 2).text = text
+    return saved(file)
+
+
+def test_a_slide_has_its_title_items_table_and_notes() -> None:
+    converted = convert("refunds.pptx", a_presentation())
+    assert converted.title == "Refunds"
+    assert parsed(converted).sections[0].headings == ("Slide 1: Refunds",)
+    assert units(converted) == [
+        "- Ask for the receipt.",
+        "- Refund to the card.",
+        "Amount: Over $100; Who approves: the manager",
+        "Cash needs a manager.",
+    ]
+    assert converted.notes == ("slide 2 is hidden and was not read",)
+
+
+# --- sheets -------------------------------------------------------------------------------------------------
+def a_workbook(**sheets: list[list[object]]) -> Workbook:
+    file = Workbook()
+    file.remove(file.worksheets[0])
+    for name, rows in sheets.items():
+        sheet = file.create_sheet(name)
+        for row in rows:
+            sheet.append(row)
+    return file
+
+
+PLANS: list[list[object]] = [
+    ["Plans of 2026", None, None],
+    ["Plan", "Copay", "Share"],
+    ["Basic", 20, 0.2],
+    ["Plus", 12.5, 0.125],
+]
+
+
+def test_a_row_of_a_sheet_is_a_unit_with_its_headers_and_number_formats() -> None:
+    file = a_workbook(Plans=PLANS)
+    for row in (3, 4):
+        file["Plans"][f"B{row}"].number_format = '"$"#,##0.00'
+        file["Plans"][f"C{row}"].number_format = "0.0%"
+    converted = convert("plans.xlsx", saved(file))
+    assert parsed(converted).sections[0].headings == ("Plans",)
+    assert units(converted) == [
+        "Plans of 2026",
+        "Plan: Basic; Copay: $20.00; Share: 20.0%",
+        "Plan: Plus; Copay: $12.50; Share: 12.5%",
+    ]
+
+
+def test_hidden_sheets_and_formulas_without_a_value_are_named() -> None:
+    file = a_workbook(Plans=[["Plan", "Sum"], ["Basic", "=1+1"]], Old=[["secret"]])
+    file["Old"].sheet_state = "hidden"
+    converted = convert("plans.xlsx", saved(file))
+    assert "secret" not in converted.html
+    assert converted.notes == (
+        "hidden sheet Old was not read",
+        "formulas without a stored value: Plans!B2. Open and save the file in Excel.",
+    )
+
+
+def test_macros_are_named_and_not_read() -> None:
+    buffer = io.BytesIO(saved(a_workbook(Plans=PLANS)))
+    with zipfile.ZipFile(buffer, "a") as container:
+        container.writestr("xl/vbaProject.bin", b"\0macro")
+    assert convert("plans.xlsm", buffer.getvalue()).notes == ("its macros were not read",)
+
+
+def test_a_merged_cell_names_each_of_its_rows() -> None:
+    file = a_workbook(Plans=[["Region", "Plan", "Fee"], ["North", "Basic", 5], [None, "Plus", 6]])
+    file["Plans"].merge_cells("A2:A3")
+    assert units(convert("a.xlsx", saved(file)))[-1] == "Region: North; Plan: Plus; Fee: 6"
+
+
+def test_questions_with_answers_become_sections() -> None:
+    rows: list[list[object]] = [
+        ["Answer", "QUESTION", "Team"],
+        ["Within 30 days.", "Until when may I return it?", "Desk"],
+    ]
+    for name, raw in (
+        ("faq.xlsx", saved(a_workbook(FAQ=rows))),
+        ("faq.csv", "\n".join(";".join(map(str, row)) for row in rows).encode()),
+    ):
+        converted = convert(name, raw)
+        (section,) = parsed(converted).sections
+        assert section.headings[-1] == "Until when may I return it?"
+        assert units(converted) == ["Within 30 days.", "Team: Desk"]
+
+
+def test_a_sheet_that_spans_too_many_cells_is_refused_before_its_cells_are_read() -> None:
+    file = a_workbook(Plans=[["a"]])
+    file["Plans"]["XFD1048576"] = "far"
+    assert "spans 17,179,869,184 cells" in refusal("a.xlsx", saved(file))
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_separated_values_are_read_by_their_delimiter_and_encoding(delimiter: str, encoding: str) -> None:
+    rows = [["Ort", "Gebühr"], ["Köln", "5"], ['"a, b; c"', "6"]]
+    raw = "\r\n".join(delimiter.join(row) for row in rows).encode(encoding)
+    assert units(convert("a.csv", raw)) == ["Ort: Köln; Gebühr: 5", "Ort: a, b; c; Gebühr: 6"]
+
+
+# --- mail and text ----------------------------------------------------------------------------------------
+def a_mail(*, html: bool) -> bytes:
+    mail = EmailMessage()
+    mail["From"], mail["Subject"] = "Olga <olga@example.org>", "Change of the refund rule"
+    mail["Date"] = "Mon, 02 Mar 2026 09:00:00 +0000"
+    if html:
+        mail.set_content("<h2>New</h2><p>Refunds take <b>five</b> days.</p>", subtype="html")
+    else:
+        mail.set_content("Hello,\n\nrefunds take five days:\n- card\n- cash\n")
+    mail.add_attachment(b"x", maintype="application", subtype="pdf", filename="tariff.pdf")
+    return bytes(mail)
+
+
+def test_a_mail_has_its_subject_sender_and_text_and_names_its_attachments() -> None:
+    converted = convert("a.eml", a_mail(html=False))
+    assert (converted.title, converted.notes) == (
+        "Change of the refund rule",
+        ("attachment tariff.pdf was not read",),
+    )
+    assert "From: Olga <olga@example.org>" in parsed(converted).text
+    assert units(converted, UnitKind.ITEM) == ["- card", "- cash"]
+    assert "Refunds take five days." in units(convert("a.eml", a_mail(html=True)))
+
+
+def test_plain_text_is_named_by_its_first_line() -> None:
+    converted = convert(
+        "a.txt", "\n\n  Opening hours \n\nMonday <to> Friday.\n\n• Closed on Sunday\n".encode()
+    )
+    assert converted.title == "Opening hours"
+    assert units(converted) == ["Opening hours", "Monday <to> Friday.", "- Closed on Sunday"]
+
+
+# --- bad input --------------------------------------------------------------------------------------------
+def with_part(raw: bytes, part: str, content: bytes) -> bytes:
+    """Return the container with one part replaced."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(raw)) as source, zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as to:
+        for name in source.namelist():
+            to.writestr(name, content if name == part else source.read(name))
+        if part not in source.namelist():
+            to.writestr(part, content)
+    return buffer.getvalue()
+
+
+ENTITIES = b"""<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b "bbbb"><!ENTITY c "&b;&b;">]><a>&c;</a>"""
+OFFICE: tuple[tuple[str, str, Callable[[], bytes]], ...] = (
+    ("a.docx", "word/document.xml", a_word_file),
+    ("a.pptx", "ppt/presentation.xml", a_presentation),
+    ("a.xlsx", "xl/workbook.xml", lambda: saved(a_workbook(Plans=PLANS))),
+)
+
+
+@pytest.mark.parametrize(("name", "part", "made"), OFFICE)
+def test_entities_in_xml_are_refused(name: str, part: str, made: Callable[[], bytes]) -> None:
+    for content in (ENTITIES, ENTITIES.decode().encode("utf-16")):
+        assert f"{part} declares a document type" in refusal(name, with_part(made(), part, content))
+
+
+@pytest.mark.parametrize(("name", "part", "made"), OFFICE)
+def test_a_bomb_is_refused_by_what_it_says_of_its_size(
+    name: str, part: str, made: Callable[[], bytes]
+) -> None:
+    assert "unpacks from" in refusal(name, with_part(made(), part, b"<a>" + b" " * 60_000_000))
+    image = with_part(made(), "media/image.bin", b"\0" * 20_000_000)
+    assert "media/image.bin unpacks from" in refusal(name, image)
+
+
+@pytest.mark.parametrize(("name", "part", "made"), OFFICE)
+def test_broken_office_files_are_refused_with_advice(name: str, part: str, made: Callable[[], bytes]) -> None:
+    raw = made()
+    assert "truncated or damaged. Copy or save it again." in refusal(name, raw[: len(raw) // 2])
+    assert f"{part} is not XML" in refusal(name, with_part(raw, part, b"<a"))
+    assert "encrypted with a password" in refusal(name, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 600)
+    another = refusal(name, with_part(raw, part, b"<a/>"))
+    assert another == "there is no text in it" or "and save it again." in another
+    assert f'no part "{part}"' in refusal(name, with_part(b"PK\5\6" + b"\0" * 18, "other.xml", b"<a/>"))
+
+
+def test_texts_that_cannot_be_read_are_refused_with_advice() -> None:
+    assert "encoding is unknown" in refusal("a.txt", b"a\0b")
+    assert "encoding is unknown" in refusal("a.csv", b"Caf\x81")
+    assert "not an e-mail" in refusal("a.eml", b"Just text.")
+    assert "has no text" in refusal("a.eml", b"Subject: x\n\n")
+    assert "is not CSV" in refusal("a.csv", b'a,b\n"' + b"x" * 200_000)
+    assert "are not read" in refusal("a.doc", b"")
+
+
+def test_a_text_over_the_limit_names_the_limit(tmp_path: Path) -> None:
+    long = write(tmp_path / "a.csv", "Name,Text\n" + "&,&\n" * 400_000)
+    assert failure(long).reason == "its text is larger than 5,000,000 bytes. Split the file."
+    assert failure(long).own_id == "a.csv"
+    with long.open("r+b") as file:
+        file.truncate(5_000_001)
+    assert failure(long).code == "too_large"
+
+
+def test_a_bad_file_stops_no_other(tmp_path: Path) -> None:
+    write(tmp_path / "a.docx", b"PK\3\4")
+    write(tmp_path / "b.csv", "Item,Price\nPhone,5\n")
+    bad, good = read(tmp_path)
+    assert (bad.origin, getattr(bad, "own_id", None)) == ("a.docx", "a.docx")
+    assert isinstance(good, SourceDocument)
+
+
+def test_the_parsing_process_starts_without_the_libraries_of_other_formats() -> None:
+    code = "import sys, assistant.knowledge.parsing_child; print(*sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert {"pypdfium2", "pdfplumber", "mammoth", "pptx", "openpyxl", "lxml"}.isdisjoint(ran.stdout.split())
