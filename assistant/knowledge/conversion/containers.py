@@ -10,13 +10,12 @@ from xml.parsers import expat
 from assistant.domain.errors import DocumentInvalidError
 
 MOST_BYTES = 300_000_000
-"""Limit for all parts together, unpacked. The largest office file that fits the limit of a document's text
-unpacks to a tenth of it; images are not unpacked, but count."""
+"""Limit for all parts together, unpacked, images too: six times the largest file that is read."""
 MOST_XML_BYTES = 100_000_000
 """Limit for one XML part: a tree of it must fit the child's memory."""
 MOST_PARTS = 10_000
 MOST_RATIO = 200
-"""Unpacked to packed bytes of one part. Sheets with equal rows reach 100; a bomb has 1,000 and more."""
+"""Unpacked to packed bytes of one part. A sheet of equal rows has 14; deflate reaches 1,030."""
 _RATIO_FROM_BYTES = 10_000_000
 """Parts below this size may have any ratio."""
 BROKEN = (ArithmeticError, AttributeError, LookupError, RecursionError, SyntaxError, TypeError, ValueError)

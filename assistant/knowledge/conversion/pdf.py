@@ -18,7 +18,7 @@ from assistant.knowledge.conversion.page_words import page_contents
 from assistant.knowledge.conversion.ruled_tables import Table
 
 MOST_PAGES = 1_000
-"""Pages of a file. A page takes 10 to 15 ms, and the child has 20 s of CPU time."""
+"""Pages of a file. A page takes 15 to 20 ms, and the child has 20 s of CPU time."""
 _MARGIN = 0.12
 """Of a page's height, at its top and bottom: where running headers and footers are."""
 _REPEATED = 0.3

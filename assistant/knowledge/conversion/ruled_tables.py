@@ -17,8 +17,12 @@ from assistant.knowledge.conversion.page_words import Box, PageContent, Word
 _SNAP = 3.0
 """Points: lines that are nearer to each other are one. pdfplumber's own default."""
 _SHORTEST_EDGE = 3.0
-_MOST_RULES = 4_000
-"""Lines of a page: a drawing has more. The search takes 1 s for as many."""
+_MOST_RULES = 20_000
+"""Lines of a page, four for each cell that a file draws on its own. A page with more is a drawing."""
+_MOST_PAIRS = 200_000
+"""Horizontal times vertical lines, each of all its parts: the search looks at each pair, 160,000 in 0.7 s."""
+_MOST_CROSSINGS = 5_000
+"""Points where lines meet. The search takes 1 s for as many, and 60 s for 40,000."""
 _FEWEST_RULES = 4
 """The cheap test: fewer lines in one direction than two, or in both than these, enclose no two cells."""
 _WIDE = 0.9
@@ -51,9 +55,10 @@ class Table:
 
 def ruled_tables(content: PageContent) -> tuple[list[Table], list[Word]]:
     """Return the page's tables with lines around their cells, and the words outside of these tables."""
-    edges = [edge for rule in content.rules[:_MOST_RULES] if (edge := _edge(rule)) is not None]
+    edges = [edge for rule in content.rules if (edge := _edge(rule)) is not None]
     horizontal = sum(edge["orientation"] == "h" for edge in edges)
-    if len(edges) < _FEWEST_RULES or min(horizontal, len(edges) - horizontal) < 2:
+    is_drawn = _FEWEST_RULES <= len(edges) <= _MOST_RULES
+    if not is_drawn or min(horizontal, len(edges) - horizontal) < 2:
         return [], content.words
     tables: list[Table] = []
     held: set[int] = set()
@@ -112,11 +117,17 @@ def _edge(rule: Box) -> dict[str, Any] | None:
 
 
 def _grids(edges: list[dict[str, Any]]) -> list[list[_Cell]]:
-    """Return the cells of each table."""
+    """Return the cells of each table; none for a drawing, whose lines would take too long."""
     from pdfplumber import table as search
 
     merged = search.merge_edges(edges, _SNAP, _SNAP, _SNAP, _SNAP)
-    cells = search.intersections_to_cells(search.edges_to_intersections(merged, _SNAP, _SNAP))
+    horizontal = sum(edge["orientation"] == "h" for edge in merged)
+    if horizontal * (len(merged) - horizontal) > _MOST_PAIRS:
+        return []
+    crossings = search.edges_to_intersections(merged, _SNAP, _SNAP)
+    if len(crossings) > _MOST_CROSSINGS:
+        return []
+    cells = search.intersections_to_cells(crossings)
     return cast("list[list[_Cell]]", search.cells_to_tables(cells))
 
 

@@ -18,7 +18,8 @@ from assistant.knowledge.conversion.markup import Converted, heading, is_header,
 from assistant.knowledge.conversion.plain import decoded
 
 MOST_CELLS = 500_000
-"""Cells between a sheet's first and last. openpyxl needs about 400 bytes for each, and 10 µs."""
+"""Cells between a sheet's first and last. openpyxl needs 27 µs for each: two thirds of the CPU time
+of one file."""
 _DELIMITERS = (",", ";", "\t", "|")
 _SAMPLE_ROWS = 50
 _PAIR = ("question", "answer")

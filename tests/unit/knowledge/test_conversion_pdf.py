@@ -186,6 +186,13 @@ def test_rows_without_lines_between_them_are_told_apart_inside_a_grid() -> None:
     assert table.rows == [["Plan", "Fee"], ["Basic", "$1"], ["Family", "$2"], ["World", "$3"]]
 
 
+def test_the_lines_of_a_drawing_are_no_table() -> None:
+    across = [Box(0, 8.0 * number, 800, 8.0 * number) for number in range(100)]
+    down = [Box(8.0 * number, 0, 8.0 * number, 800) for number in range(100)]
+    drawing = PageContent(words("A | plan", "of | a house"), [*across, *down], 800.0)
+    assert not any(isinstance(block, Table) for block in page_blocks(drawing))
+
+
 # --- bad input --------------------------------------------------------------------------------------------
 def test_a_scanned_page_is_named() -> None:
     assert converted("scan.pdf").notes == ("pages without text (scans): 2",)
