@@ -84,7 +84,7 @@ class RoutingTrial:
         self._services = services = replace(services, tenant=_patient(services.tenant))
         self._sources = services.tenant.sources
         self._routed = FindEvidence(services, adaptations)
-        merged = SourceEntry(name="all", namespace="")
+        merged = SourceEntry(name="all", namespace="", access="everyone")
         tenant = services.tenant.model_copy(update={"sources": (merged,)})
         self._merged = FindEvidence(replace(services, tenant=tenant))
         items_of = source_ids(services.tenant, kind="catalogue")

@@ -38,7 +38,7 @@ class SourceScene:
     def __post_init__(self) -> None:
         tenant = FakeTenant(clock=self.clock)
         entries = [
-            {"name": name, "deadline_s": self.limits_s.get(name, 10.0)}
+            {"name": name, "access": "everyone", "deadline_s": self.limits_s.get(name, 10.0)}
             | ({"namespace": ""} if name == "catalogue" else {"kind": "reviews"})
             for name in SOURCES
         ]

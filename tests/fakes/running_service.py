@@ -57,7 +57,7 @@ ANYTHING_ANSWERS = "hopeless_cosine = -1.0\nwrong_possible = -0.000001\nwrong_su
 ANYTHING_MAY_ANSWER = "right_possible = 0.999999\nwrong_possible = -0.000001\nwrong_sure = -100"
 """No document answers for sure, and any one possibly."""
 NOTHING_ANSWERS = "hopeless_cosine = 1.0\nright_possible = 0.000001\nwrong_possible = -99\nwrong_sure = -100"
-_SOURCE = '[[sources]]\nname = "knowledge"\nnamespace = ""\naccess = "everyone"\n'
+KNOWLEDGE_SOURCE = '[[sources]]\nname = "knowledge"\nnamespace = ""\naccess = "everyone"\n'
 TENANT_FILE = """
 schema_version = 1
 name = "{name}"
@@ -290,9 +290,8 @@ def events_of(text: str) -> list[tuple[str, Any]]:
 def service_settings(folder: Path, scene: Scene, *, sagemaker_url: str, jwks_url: str) -> ServiceSettings:
     tenants, models = folder / "tenants", folder / "models"
     tenants.mkdir(parents=True)
-    sources = (
-        scene.more_of_tenants if "[[sources]]" in scene.more_of_tenants else _SOURCE + scene.more_of_tenants
-    )
+    more = scene.more_of_tenants
+    sources = more if "[[sources]]" in more else KNOWLEDGE_SOURCE + more
     for name in scene.tenants:
         (tenants / f"{name}.toml").write_text(
             (TENANT_FILE + sources.replace("{", "{{").replace("}", "}}")).format(

@@ -19,8 +19,8 @@ from tests.attacks.live_scene import PAGE, answers_well
 from tests.fakes.aws_tenants import AwsTenants, aws_tenants
 from tests.fakes.faulty_proxy import Fault, FaultyProxy, Kind, faulty_proxy
 from tests.fakes.forked import ForkedProcess, start_forked
+from tests.fakes.running_service import KNOWLEDGE_SOURCE, published_keys, service_settings
 from tests.fakes.running_service import Scene as ServiceScene
-from tests.fakes.running_service import published_keys, service_settings
 from tests.fakes.sagemaker_socket import SageMakerSocket, sagemaker_socket
 from tests.fakes.scripted_http import scripted_http
 from tests.fakes.tokens import EC_KEY
@@ -124,7 +124,8 @@ class FaultScene:
         settings = self.settings(quoted=True)
         parameter = self.aws.parameter("care-jwks", TENANT)
         file = settings.tenants_dir / f"{TENANT}.toml"
-        file.write_text(file.read_text() + _LIVE.format(issuer=CARE_ISSUER, parameter=parameter))
+        basic = file.read_text().replace(KNOWLEDGE_SOURCE, "")
+        file.write_text(basic + _LIVE.format(issuer=CARE_ISSUER, parameter=parameter))
         (settings.tenants_dir / "connectors").mkdir()
         (settings.tenants_dir / "connectors" / "orders.toml").write_text(CONNECTOR)
         return settings.model_copy(update={"reach_addresses": {"orders": self.proxies["orders"].url}})

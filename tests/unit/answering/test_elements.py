@@ -47,7 +47,7 @@ def with_live(
     tenant = tenant.with_documents(document(content=content, title=title))
     tenant.configure(gate={"wrong_sure": -0.2})
     tenant.live_elements = live or FakeLive()
-    source = {"name": "knowledge", "namespace": "", "elements": allowed}
+    source = {"name": "knowledge", "namespace": "", "access": "everyone", "elements": allowed}
     tenant.config = tenant.config.model_validate(tenant.config.model_dump() | {"sources": [source]})
     return tenant
 

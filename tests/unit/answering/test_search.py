@@ -26,9 +26,9 @@ SHOP = (
     document("stores:s1", "Open until nine.", title="Opening hours"),
 )
 SOURCES: list[dict[str, object]] = [
-    {"name": "catalogue", "namespace": "", "kind": "catalogue"},
-    {"name": "reviews", "kind": "reviews", "deadline_s": 0.05},
-    {"name": "stores", "kind": "community"},
+    {"name": "catalogue", "access": "everyone", "namespace": "", "kind": "catalogue"},
+    {"name": "reviews", "access": "everyone", "kind": "reviews", "deadline_s": 0.05},
+    {"name": "stores", "access": "everyone", "kind": "community"},
     {"name": "orders", "kind": "live", "reach": "orders"},
 ]
 QUESTION = "On which day are retail refills payable?"

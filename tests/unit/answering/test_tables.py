@@ -30,9 +30,9 @@ from tests.unit.answering.asking_and_reading import Asked, ask, prepare
 
 DATED = date(2026, 11, 20)
 SOURCES: list[dict[str, object]] = [
-    {"name": "catalogue", "kind": "catalogue"},
-    {"name": "reviews", "kind": "reviews"},
-    {"name": "help", "kind": "help"},
+    {"name": "catalogue", "access": "everyone", "kind": "catalogue"},
+    {"name": "reviews", "access": "everyone", "kind": "reviews"},
+    {"name": "help", "access": "everyone", "kind": "help"},
 ]
 WEIGHTS = "What is the weight of the Aria Mist 200 and of the Aria Mist 300?"
 QUIET = "a humidifier with a noise level under 40 dB"

@@ -25,8 +25,8 @@ async def test_a_question_is_asked_of_the_sources_and_of_one_merged_index() -> N
         document("reviews:r1", "Customers like the kettle.", title="Kettle: nice"),
     )
     sources = [
-        {"name": "catalogue", "namespace": "", "kind": "catalogue"},
-        {"name": "reviews", "kind": "reviews"},
+        {"name": "catalogue", "access": "everyone", "namespace": "", "kind": "catalogue"},
+        {"name": "reviews", "access": "everyone", "kind": "reviews"},
     ]
     tenant.config = type(tenant.config).model_validate(tenant.config.model_dump() | {"sources": sources})
     services = tenant.services
