@@ -41,6 +41,7 @@ _LEADER = re.compile(r"[.\u2026_]{4,}")
 """Dots between an entry of a table of contents and its page."""
 _SAME_EDGE = 5.0
 """Points between the edges of a table's parts on two pages."""
+_XFA_FORMS = (pypdfium2.raw.FORMTYPE_XFA_FULL, pypdfium2.raw.FORMTYPE_XFA_FOREGROUND)
 _SCAN_AREA = 0.3
 """Of a page: a page without text and with images on more of it is a scan."""
 _MOST_NOTED = 20
@@ -83,7 +84,8 @@ def convert_pdf(raw: bytes) -> Converted:
 def _opened(raw: bytes) -> Any:
     try:
         document: Any = pypdfium2.PdfDocument(raw)
-        document.init_forms()
+        if document.get_formtype() not in _XFA_FORMS:  # pdfium without XFA shows their PDF pages
+            document.init_forms()
     except pypdfium2.PdfiumError as error:
         if "password" in str(error).lower():
             problem = "it is encrypted with a password. Save it without one."
