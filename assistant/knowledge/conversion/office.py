@@ -75,7 +75,7 @@ def _unreadable(program: str, error: Exception) -> DocumentInvalidError:
 def _media(container: ZipFile, folder: str) -> Iterator[str]:
     images = sum(name.startswith(folder) for name in container.namelist())
     if images:
-        yield f"{images} images: their text was not read"
+        yield f"pictures whose text was not read: {images}"
 
 
 # --- tables of Word -----------------------------------------------------------------------------------------
