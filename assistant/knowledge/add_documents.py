@@ -312,30 +312,23 @@ class AddDocuments:
         load.summary.failures.append(SourceFailure(arrival.origin, LabelsWidenedError.code, reason))
         return False
 
-    async def _waits(self, load: Load, arrival: Arrival) -> bool:
-        """Return whether a document waits for a second person: of a source that every agent may read and that
-        nobody released, with labels that more agents have, or because it waits already."""
-        source, before = load.source, arrival.before
-        if not source.two_people or load.writer.releases:
+    async def _is_unreleased(self, load: Load) -> bool:
+        """Return whether all that this writer brings waits: of a source that every agent may read, nobody has
+        released a document. A document that came further than to wait was released."""
+        source = load.source
+        if not source.two_people or load.writer.releases or source.entry.access != "everyone":
             return False
-        if before is not None and before.brought_by is not None:
-            return True
-        if before is not None and widens(arrival.document.labels, of=arrival.labels_before):
-            return True
-        return source.entry.access == "everyone" and not await self._is_released(source)
-
-    async def _is_released(self, source: KnowledgeSource) -> bool:
-        """Return whether a document of the source came further than to wait: that takes its release."""
         for ids in () if source.name in self._released else source.id_ranges:
             counts = await self._stores.states.count_by_state(after=ids.after or None, until=ids.until)
             if any(count and state not in _NEVER_RELEASED for state, count in counts.items()):
                 self._released.add(source.name)
-        return source.name in self._released
+        return source.name not in self._released
 
     async def _store(self, load: Load, arrivals: Sequence[Arrival]) -> None:
         """Store documents that are new, changed or not live, and enqueue them; those that wait for a release
         are withheld."""
-        summary, waiting = load.summary, list[Withheld]()
+        summary, is_unreleased = load.summary, await self._is_unreleased(load)
+        waiting: list[tuple[Document, DocumentStatus]] = []
         received: dict[str, tuple[Document, DocumentStatus]] = {}
         completed: list[DocumentStatus] = []
         for arrival in arrivals:
@@ -345,20 +338,18 @@ class AddDocuments:
             summary.count(before, arrival.content_hash)
             is_live = before is not None and before.state == DocumentState.LIVE
             if before is None or before.content_hash != arrival.content_hash or not is_live:
-                status = self._received(arrival, before)
-                if await self._waits(load, arrival):
-                    status = status.model_copy(update={"brought_by": load.writer.name})
-                    waiting.append(Withheld(status, RELEASE_NEEDED, _WAITS.format(load.writer.name)))
-                    await self._stores.documents.put(arrival.document)
-                    continue
-                received[arrival.document.document_id] = (arrival.document, status)
+                both = (arrival.document, self._received(arrival, before))
+                if is_unreleased or _waits(load, arrival):
+                    waiting.append(both)
+                else:
+                    received[arrival.document.document_id] = both
             elif before.labels is None or before.origin != file_of(arrival.origin):
                 labels = arrival.document.labels  # an older release kept none
                 update = {"origin": file_of(arrival.origin), "labels": labels, "live_labels": labels}
                 completed.append(before.model_copy(update=update))
         if completed:
             await self._stores.states.advance_many(completed)
-        summary.withheld += await self._withhold(waiting)
+        await self._hold(load, waiting)
         if received:
             await self._put([document for document, _ in received.values()])
             # In this order a crash leaves a document received but not enqueued, and adding it again resumes
@@ -366,6 +357,15 @@ class AddDocuments:
             await self._stores.states.put_many([status for _, status in received.values()])
             await self._stores.queue.send_many(list(received))
             summary.enqueued_ids.extend(received)
+
+    async def _hold(self, load: Load, waiting: Sequence[tuple[Document, DocumentStatus]]) -> None:
+        """Store documents that wait for a release, and withhold them: their state never says otherwise."""
+        writer = load.writer.name
+        await self._put([document for document, _ in waiting])
+        load.summary.withheld += await self._withhold(
+            Withheld(status.model_copy(update={"brought_by": writer}), RELEASE_NEEDED, _WAITS.format(writer))
+            for _, status in waiting
+        )
 
     async def _put(self, documents: Sequence[Document]) -> None:
         free = asyncio.Semaphore(PARALLEL_WRITES)
@@ -416,6 +416,14 @@ class AddDocuments:
                     for status in page
                     if status.origin in load.unnamed and status.document_id not in load.seen
                 )
+
+
+def _waits(load: Load, arrival: Arrival) -> bool:
+    """Return whether a document waits for a second person: already, or because more agents get to read it."""
+    if not load.source.two_people or load.writer.releases or arrival.before is None:
+        return False
+    is_wider = widens(arrival.document.labels, of=arrival.labels_before)
+    return is_wider or arrival.before.brought_by is not None
 
 
 @dataclass(frozen=True, slots=True)
