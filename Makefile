@@ -223,6 +223,15 @@ bench: $(VENV)/dev.stamp ## Indexing, retrieval and start of the service (DOCUME
 	$(BIN)/python -m benchmarks.startup || status=$$?; \
 	exit $$status
 
+.PHONY: bench-batching
+bench-batching: $(VENV)/dev.stamp ## The throughput mode against the runtime's own loop, the simulator against the server (20 minutes on a free machine)
+	@$(BIN)/python -m benchmarks.batching $(ARGS)
+
+.PHONY: bench-formats
+bench-formats: $(VENV)/local.stamp ## PDF against typed truths (TRUTH=folder with the repositories of tests/formats/sources.toml; needs chromium, soffice, pdflatex)
+	@$(BIN)/python -m tests.formats.rendered --out '$(TRUTH)/rendered'
+	@exec $(BIN)/python -m tests.formats --truth '$(TRUTH)' $(ARGS)
+
 .PHONY: bench-load
 bench-load: $(VENV)/dev.stamp ## The service under load (about 5 minutes; ARGS=--quick judges no times)
 	@$(BIN)/python -m tools.load $(ARGS)
@@ -232,7 +241,7 @@ check: lint typecheck test synth check-stacks test-browser ## All that CI asks b
 
 .PHONY: check-extras
 check-extras: $(VENV)/bootstrap.stamp ## Each extra alone in an environment of its own: does its process import?
-	@for pair in client:assistant.client service:assistant.api.__main__ worker:assistant.local.knowledge_worker \
+	@for pair in client:assistant.client service:assistant.api.__main__ service:assistant.sync_source worker:assistant.local.knowledge_worker \
 		model:assistant.model_server.__main__ probe:lambdas.ask_probe \
 		learning:assistant.learning.patients_data; do \
 		extra=$${pair%%:*}; module=$${pair#*:}; home=build/extras/$$extra; \
@@ -245,8 +254,8 @@ check-api: $(VENV)/dev.stamp ## Many generated requests and chains of them again
 	@API_EXAMPLES=300 $(BIN)/python -m pytest tests/integration/api/test_api_schema.py -q --timeout 900 $(ARGS)
 
 .PHONY: check-kills
-check-kills: $(VENV)/dev.stamp ## kill -9 of worker, service and the mover of feedback at 50 random points, by a new seed (about 6 minutes; KILLS=, SEED=)
-	@KILLS="$${KILLS:-50}" SEED="$${SEED:-$$RANDOM}" $(BIN)/python -m pytest tests/breaking/test_kills.py tests/breaking/test_mover_kills.py -q -s $(ARGS)
+check-kills: $(VENV)/dev.stamp ## kill -9 of worker, service, the mover of feedback and connectors at 50 random points, by a new seed (about 6 minutes; KILLS=, SEED=)
+	@KILLS="$${KILLS:-50}" SEED="$${SEED:-$$RANDOM}" $(BIN)/python -m pytest tests/breaking/test_kills.py tests/breaking/test_mover_kills.py tests/breaking/test_connector_kills.py -q -s $(ARGS)
 
 .PHONY: check-reindex
 check-reindex: $(VENV)/dev.stamp ## A reindex on a real OpenSearch node under constant questions (DOCUMENTS=441 SECONDS=10)

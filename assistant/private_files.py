@@ -16,7 +16,9 @@ FILE_MODE = 0o600
 FOLDER_MODE = 0o700
 OTHERS = 0o077
 """The permissions of group and others."""
-STATE_FOLDERS = ("tenants", "secrets", "logs", "issuer", "models", "evaluations")
+CAPTURE_FOLDER = "capture"
+"""Captured calls of models."""
+STATE_FOLDERS = ("tenants", "secrets", "logs", "issuer", "models", "evaluations", CAPTURE_FOLDER)
 
 
 def make_private_folder(folder: Path) -> None:

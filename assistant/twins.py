@@ -14,7 +14,7 @@ from itertools import accumulate
 from typing import Any
 
 import orjson
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from assistant.answering.ports import LogBatch
 from assistant.domain.answers import Excerpt
@@ -338,7 +338,7 @@ def decode_document(content: bytes | None, *, document_id: str) -> Document | No
 
 
 def encode_parsed(parsed: ParsedDocument) -> bytes:
-    return orjson.dumps(asdict(parsed))
+    return orjson.dumps(asdict(parsed), default=BaseModel.model_dump)
 
 
 def decode_parsed(content: bytes | None, *, document_id: str) -> ParsedDocument | None:

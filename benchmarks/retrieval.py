@@ -22,8 +22,8 @@ import orjson
 from assistant.answering.search import Search, SearchScope
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.documents import Retrieved
-from assistant.evaluation.measures import mean_ndcg
 from assistant.evaluation.questions import load_questions
+from assistant.evaluation.routing import ndcg
 from assistant.settings.process import ServiceSettings
 from assistant.wiring.services import open_tenants
 from benchmarks.indexing import TENANT, BenchLayout, embedding_path, machine_line, on_node, print_figures
@@ -117,7 +117,7 @@ async def compare_engines(
     asked = list(dict.fromkeys([*(question.question for question in judged), *questions]))
     answers = [await _ask(settings, asked) for settings in (embedded, real)]
     first, second = (
-        mean_ndcg(judged, {q.qid: _ranked(found[q.question]) for q in judged}) for found in answers
+        fmean(ndcg(_ranked(found[q.question]), q.documents) for q in judged) for found in answers
     )
     best = [[_best(found[question]) for question in asked] for found in answers]
     alike = fmean(len(wanted & other) / len(wanted) for wanted, other in zip(*best, strict=True) if wanted)

@@ -12,7 +12,7 @@ from assistant.aws.lambda_entry import (
 )
 from assistant.domain.errors import TooLargeError
 from assistant.settings import deployed_names
-from assistant.settings.process import ReceivingSettings
+from assistant.settings.process import UPLOADS_PREFIX, ReceivingSettings
 from assistant.wiring.services import Receiving, open_receiving
 
 
@@ -24,13 +24,22 @@ async def run(services: Receiving, event: Event) -> BatchFailures:
         if key.endswith("/"):  # a folder that was created in the console
             return
         try:
-            refused = len((await services.receive(key)).failures)
+            refused = await _refused(services, key)
         except TooLargeError:
             refused = 1
         if refused:
             emit_metric(deployed_names.RAW_FILES_REFUSED, refused, service=services.metrics_service)
 
     return await for_each_message(event, receive)
+
+
+async def _refused(services: Receiving, key: str) -> int:
+    """Add what is in the file, and return how much of it was refused."""
+    if not key.startswith(UPLOADS_PREFIX):
+        return len((await services.receive(key)).failures)
+    *_, person, upload_id, name = key.split("/")
+    result = await services.receive_upload(f"{person}/{upload_id}") if name == "content" else None
+    return 0 if result is None else result.refused
 
 
 handle = FunctionEntry(ReceivingSettings, open_receiving, run)

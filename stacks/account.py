@@ -44,8 +44,10 @@ SERVICES = (
     "ec2:Describe*",
     "ec2:UnassignPrivateIpAddresses",
     "ecr:*",
+    "ecs:RunTask",
     "es:*",
     "execute-api:Invoke",
+    "iam:PassRole",
     "kms:*",
     "lambda:*",
     "logs:*",
@@ -60,8 +62,8 @@ SERVICES = (
     "xray:*",
 )
 """Actions that roles of a tenant can have: those of their policies; where a tenant file asks for it,
-``ssmmessages`` for ECS Exec and ``Invoke`` for live systems that want signed requests. A policy beyond them
-grants nothing."""
+``ssmmessages`` for ECS Exec, ``Invoke`` for live systems that want signed requests, ``ecs`` and ``PassRole``
+for schedules of connectors. A policy beyond them grants nothing."""
 
 _UNDOING = (
     "dynamodb:DeleteTable*",
@@ -124,7 +126,12 @@ class TenantBoundary(iam.ManagedPolicy):
 
 def _deny_escalation() -> list[iam.PolicyStatement]:
     return [
-        _deny("RightsGrow", actions=("iam:*", "organizations:*", "sts:AssumeRole*")),
+        _deny(
+            # of these actions only PassRole has this key, and all without it are denied
+            "RightsGrow",
+            actions=("iam:*", "organizations:*", "sts:AssumeRole*"),
+            conditions={"StringNotEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}},
+        ),
         _deny(
             # a grant is a permission on a key that no policy shows; services set this flag for theirs
             "GrantKeyToPerson",

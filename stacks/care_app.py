@@ -19,7 +19,6 @@ from aws_cdk import aws_events as events
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
-from aws_cdk import aws_route53 as route53
 from constructs import Construct
 
 from assistant.domain.errors import ConfigurationError
@@ -37,7 +36,14 @@ from stacks.keys import (
     use_by_tenant,
 )
 from stacks.network.security_groups import Rule, allow_between, allow_in, allow_out, cidr_id, create_group
-from stacks.network.vpc import ServiceEndpoints, TenantVpc, called_services, record_flows
+from stacks.network.vpc import (
+    ServiceEndpoints,
+    TenantVpc,
+    called_services,
+    endpoint_name,
+    name_in_vpc,
+    record_flows,
+)
 from stacks.observability.alarms import alarm_topic
 from stacks.policy import (
     ANY_RESOURCE,
@@ -336,28 +342,10 @@ class CareAppStack(TenantStack):
             security_group_ids=[groups.link],
             private_dns_enabled=link.names == "service",
         )
-        # Each entry is `<hosted zone>:<name>`; the first is that of all zones.
-        entry = cdk.Fn.split(":", cdk.Fn.select(0, endpoint.attr_dns_entries))
-        endpoint_name = cdk.Fn.select(1, entry)
         if link.names == "zone":
-            zone = route53.CfnHostedZone(
-                scope,
-                "Zone",
-                name=host_name,
-                vpcs=[route53.CfnHostedZone.VPCProperty(vpc_id=vpc.id, vpc_region=cdk.Aws.REGION)],
-            )
-            route53.CfnRecordSet(
-                scope,
-                "HostName",
-                hosted_zone_id=zone.attr_id,
-                name=host_name,
-                type="A",
-                alias_target=route53.CfnRecordSet.AliasTargetProperty(
-                    hosted_zone_id=cdk.Fn.select(0, entry), dns_name=endpoint_name
-                ),
-            )
+            name_in_vpc(scope, host_name, endpoint, vpc_id=vpc.id)
         self._output("EndpointId", endpoint.ref, "To be accepted by the assistant's side")
-        self._output("EndpointName", endpoint_name, f"What {host_name} leads to")
+        self._output("EndpointName", endpoint_name(endpoint)[1], f"What {host_name} leads to")
 
     def _add_service_endpoints(self, vpc: TenantVpc, groups: CareGroups) -> None:
         """Create the endpoints of AWS services that the probe calls, in the stack's own VPC only."""

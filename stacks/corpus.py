@@ -9,7 +9,8 @@ from __future__ import annotations
 from aws_cdk import aws_emrserverless as emr
 from constructs import Construct
 
-from stacks.data.buckets import JOBS_REPLACED_DAYS, Keeping, TenantBucket
+from assistant.settings.retention import RETENTION
+from stacks.data.buckets import Keeping, TenantBucket
 from stacks.learning import read_bucket, use_keys, write_folder
 from stacks.outputs import Workload
 from stacks.policy import DOCUMENTS_BUCKET, NO_REPLICATION, exceptions, wildcard
@@ -19,9 +20,6 @@ from stacks.tenant_stack import Foundation, TenantStack
 _RELEASE = "emr-7.13.0"
 """Spark 3.5: https://docs.aws.amazon.com/emr/latest/EMR-Serverless-UserGuide/release-versions.html"""
 _IDLE_MINUTES = 5
-_KEPT_DAYS = {"dev": 7, "standard": 90, "hipaa": 90}
-"""How long a corpus stays. It is made again from the documents, so withdrawn ones leave it within this
-time."""
 CORPORA = "corpora/"
 LOGS = "logs/"
 
@@ -30,8 +28,8 @@ class CorpusStack(TenantStack):
     def __init__(self, scope: Construct, *, foundation: Foundation) -> None:
         tenant, keys, data = foundation.tenant, foundation.keys, foundation.data
         super().__init__(scope, "Corpus", tenant=tenant, data_class="phi", stateful=True)
-        days = _KEPT_DAYS[tenant.place.profile]
-        keeping = Keeping(days=days, replaced_days=JOBS_REPLACED_DAYS)
+        kept = RETENTION[tenant.place.profile]
+        keeping = Keeping(days=kept.corpus, replaced_days=kept.jobs_replaced)
         bucket = TenantBucket(
             self, "CorpusBucket", keeping=keeping, key_arn=keys.data_key_arn, logs=data.logs_bucket
         )

@@ -34,7 +34,8 @@ from assistant.settings.deployed_names import (
 )
 from assistant.settings.model_artifacts import INSTANCES, PROTECTED_QUESTIONS
 from assistant.settings.process import LearningSettings, MovingSettings, ServiceSettings
-from stacks.data.buckets import JOBS_REPLACED_DAYS, Keeping, TenantBucket, of_partitions, table_statements
+from assistant.settings.retention import RETENTION
+from stacks.data.buckets import Keeping, TenantBucket, of_partitions, table_statements
 from stacks.functions import FunctionPlace, FunctionProgram, FunctionRole, VpcFunction, schedule
 from stacks.keys import log_group_arn
 from stacks.outputs import KeysOutputs, LearningOutputs, NetworkOutputs, Workload
@@ -218,10 +219,6 @@ class LearningFunctions(Construct):
         return allow(actions, arn, conditions=of_partitions(partitions))
 
 
-_KEPT_DAYS = {"dev": 7, "standard": 180, "hipaa": 365}
-"""How long a training set or checkpoint stays: withdrawn documents and captures must leave these too."""
-
-
 class LearningStack(TenantStack):
     def __init__(self, scope: Construct, *, foundation: Foundation) -> None:
         tenant = foundation.tenant
@@ -234,8 +231,8 @@ class LearningStack(TenantStack):
     def _add_training(self, foundation: Foundation) -> str:
         """Create what training jobs need; return the bucket of their sets and checkpoints."""
         keys, data = foundation.keys, foundation.data
-        days = _KEPT_DAYS[self.tenant.place.profile]
-        keeping = Keeping(days=days, replaced_days=JOBS_REPLACED_DAYS)
+        kept = RETENTION[self.tenant.place.profile]
+        keeping = Keeping(days=kept.training, replaced_days=kept.jobs_replaced)
         bucket = TenantBucket(
             self, "TrainingBucket", keeping=keeping, key_arn=keys.data_key_arn, logs=data.logs_bucket
         ).bucket_name
@@ -337,8 +334,8 @@ def _bucket_arn(bucket: str) -> str:
 SETS = "sets/"
 CHECKPOINTS = "checkpoints/"
 """Folders of the bucket."""
-TRAINED_ON = tuple(instance for instance in INSTANCES if instance.accelerator != "inf2")
-"""Inferentia only infers."""
+TRAINED_ON = tuple(instance for instance in INSTANCES if instance.accelerator in ("gpu", "cpu"))
+"""Our image has no Neuron: on Trainium it would train on the CPU."""
 LONGEST_S = 24 * 3600
 """Of one job: a bound on what one that went wrong can cost."""
 VOLUME_GIB = 200

@@ -30,7 +30,8 @@ from assistant.settings.deployed_names import (
     STATES,
 )
 from assistant.settings.model_artifacts import CALLERS_PREFIX
-from assistant.settings.process import ServiceSettings
+from assistant.settings.process import UPLOADS_PREFIX, ServiceSettings
+from stacks.connectors import ConnectorRuns
 from stacks.data.buckets import document_statements, table_statements
 from stacks.ingestion.stack import grant_search_access
 from stacks.network.security_groups import OPERATIONS_PORT, TASK_PORT
@@ -43,16 +44,27 @@ from stacks.outputs import (
     OrchestratorOutputs,
     Workload,
 )
-from stacks.policy import DOCUMENTS_BUCKET, OWN_INLINE_POLICY, exceptions, hipaa, nag, of_data_stack, wildcard
+from stacks.policy import (
+    DOCUMENTS_BUCKET,
+    INBOX_BUCKET,
+    OWN_INLINE_POLICY,
+    exceptions,
+    hipaa,
+    nag,
+    of_data_stack,
+    wildcard,
+)
 from stacks.processes import PULL_IMAGE, TASK_IMAGES, TenantFileAsset, image_repository_arn, image_uri
 from stacks.roles import (
     USE_KEY,
+    Duty,
     WorkloadRole,
     allow,
     bucket_arn,
     parameter_arn,
     resource_arn,
-    system_secret_arn,
+    secret_arns,
+    tag_duty,
     via,
 )
 from stacks.tenant import DeployedTenant
@@ -101,6 +113,7 @@ class OrchestratorTask(Construct):
             description=f"What the orchestrator of {tenant.name} may call",
         )
         self.role.may(*statements)
+        tag_duty(self.role, Duty.UPLOADER)
         self.execution_role = self._execution_role()
         tenant_file = TenantFileAsset(self, "TenantFile", tenant=tenant)
         tenant_file.grant_read(self.role)
@@ -144,14 +157,13 @@ class OrchestratorTask(Construct):
 
     def _definition(self) -> ecs.FargateTaskDefinition:
         tasks = self._tenant.config.tasks
-        architectures = {"X86_64": ecs.CpuArchitecture.X86_64, "ARM64": ecs.CpuArchitecture.ARM64}
         return ecs.FargateTaskDefinition(
             self,
             "Definition",
             cpu=tasks.cpu_units,
             memory_limit_mib=tasks.memory_mib,
             runtime_platform=ecs.RuntimePlatform(
-                cpu_architecture=architectures[tasks.architecture],
+                cpu_architecture=ecs.CpuArchitecture.of(tasks.architecture),
                 operating_system_family=ecs.OperatingSystemFamily.LINUX,
             ),
             task_role=cast("iam.IRole", self.role),
@@ -307,6 +319,7 @@ def task_statements(
         parameters.append(tenant.config.care_context.jwks_parameter or tenant.care_jwks_parameter)
     names = sorted({tenant.config.embedding.model, tenant.config.generation.model})
     folder = f"{bucket_arn(scope, data.models_bucket)}/{CALLERS_PREFIX}"
+    inbox = bucket_arn(scope, data.inbox_bucket)
     return [
         allow("sagemaker:InvokeEndpoint", embedding),
         allow("sagemaker:InvokeEndpointWithResponseStream", llm),
@@ -318,6 +331,8 @@ def task_statements(
             for statement in table_statements(scope, definition, name, actions=definition.service_actions)
         ),
         *document_statements(scope, data.documents_bucket),
+        allow(("s3:GetObject", "s3:PutObject", "s3:ListMultipartUploadParts"), f"{inbox}/{UPLOADS_PREFIX}*"),
+        allow(("s3:ListBucket", "s3:ListBucketMultipartUploads"), inbox),
         allow("sqs:SendMessage", ingestion.ingestion_queue_arn, ingestion.withdrawals_queue_arn),
         allow("ssm:GetParameter", *(parameter_arn(scope, name) for name in parameters)),
         *_key_statements(tenant, keys),
@@ -333,13 +348,9 @@ def _system_statements(
 ) -> list[iam.PolicyStatement]:
     """Let the task read the secrets of live systems, and sign requests to those that ask for a signature.
 
-    ``created``: ARNs of the deployment's own secrets. Of the company's only the name is known.
+    ``created``: ARNs of the deployment's own secrets.
     """
-    secrets = [
-        created.get(entry.name) or system_secret_arn(scope, name)
-        for entry in tenant.callable_systems
-        if (name := tenant.secret_of(entry)) is not None
-    ]
+    secrets = secret_arns(scope, tenant, tenant.callable_systems, created)
     signed = [entry for entry in tenant.callable_systems if entry.auth == "sigv4"]
     statements = [
         allow(f"{entry.sigv4_service}:Invoke", str(entry.invoke_arn)) for entry in signed if entry.invoke_arn
@@ -436,6 +447,16 @@ class OrchestratorStack(TenantStack):
             group = self._log_group.log_group_arn
             task.role.may(*session_statements(log_group_arn=group, logs_key_arn=keys.logs_key_arn))
         self._scale(service)
+        if tenant.connected_sources:
+            ConnectorRuns(
+                self,
+                "Connectors",
+                foundation=foundation,
+                ingestion=ingestion,
+                cluster=cluster,
+                execution_role=task.execution_role,
+                log_group=self._log_group,
+            )
         self.outputs = OrchestratorOutputs(
             cluster_name=cluster.cluster_name,
             service_name=service.service_name,
@@ -534,6 +555,7 @@ def _settings(foundation: Foundation, models: ModelsOutputs, ingestion: Ingestio
     return {
         "tenants_dir": "/tmp/tenants",  # noqa: S108 - the task's own volume; its root is read-only
         "stores": "aws",
+        "inbox_bucket": foundation.data.inbox_bucket,
         **foundation.index(),
         "ingestion_queue_url": ingestion.ingestion_queue_url,
         "withdrawals_queue_url": ingestion.withdrawals_queue_url,
@@ -558,7 +580,7 @@ _DOMAIN = of_data_stack("PublishOutputFnGetAttSearchArn29A45148")
 _EXECUTION_POLICY = "Orchestrator/Task/ExecutionRole/DefaultPolicy"
 
 EXCEPTIONS = (
-    *exceptions((_TASK_POLICY, _EXECUTION_POLICY), hipaa("IAMNoInlinePolicy"), OWN_INLINE_POLICY),
+    *exceptions("Orchestrator", hipaa("IAMNoInlinePolicy"), OWN_INLINE_POLICY),
     *exceptions(
         _TASK_POLICY,
         wildcard("*"),
@@ -566,10 +588,13 @@ EXCEPTIONS = (
         "Exec in the tenant file, the channels of ssmmessages too.",
     ),
     *exceptions(
-        _TASK_POLICY,
-        wildcard(f"arn:aws:s3:::{DOCUMENTS_BUCKET}/documents/*"),
+        "Orchestrator",
+        (
+            *wildcard(f"arn:aws:s3:::{DOCUMENTS_BUCKET}/documents/*"),
+            *wildcard(f"arn:aws:s3:::{INBOX_BUCKET}/{UPLOADS_PREFIX}*"),
+        ),
         "The tenant's documents, whose names are hashes of ids: the service reads, adds and withdraws any "
-        "of them, and nothing outside this prefix.",
+        "of them, and nothing outside this prefix; so do runs of connectors. Uploads have random names.",
     ),
     *exceptions(
         _TASK_POLICY,
@@ -590,11 +615,11 @@ EXCEPTIONS = (
         "endpoint's names joined to one.",
     ),
     *exceptions(
-        "Orchestrator/Task/Definition",
+        "Orchestrator",
         nag("ECS2"),
         "Names, addresses and numbers, made by the settings class that reads them: visible in every review, "
-        "and a change of one replaces the tasks. The only secret, of document links, is not among them: "
-        "the task has KMS decrypt it when it starts.",
+        "and a change of one replaces the tasks. Secrets are not among them: a task has KMS decrypt that of "
+        "document links when it starts, and reads those of systems from Secrets Manager.",
     ),
     *exceptions(
         "Orchestrator/DeploymentFailures",

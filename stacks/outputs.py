@@ -32,6 +32,8 @@ class Workload(StrEnum):
     """Both SageMaker endpoints' instances."""
     JOBS = "Jobs"
     """Learning and corpus jobs."""
+    CONNECTORS = "Connectors"
+    """Runs of sources' connectors; only of a tenant that has some."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +94,7 @@ class DataOutputs:
     schema_role_name: str
     """For attaching a policy: the ARN contains the company's path, so the name cannot be derived from it."""
     system_secrets: Mapping[str, str]
-    """ARN of the secret of each live system that has one of the deployment's, by the system's name."""
+    """ARN of the secret of each called system that has one of the deployment's, by the system's name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -72,6 +72,7 @@ def of_data_stack(output: str) -> str:
     return f'{{"Fn::GetStackOutput":{{{place},"OutputName":"{output}"}}}}'
 
 
+INBOX_BUCKET = of_data_stack("PublishOutputRefInboxBucketFE28DFA5")
 DOCUMENTS_BUCKET = of_data_stack("PublishOutputRefDocumentsBucketC67A8896")
 QUARANTINE_BUCKET = of_data_stack("PublishOutputRefQuarantineBucket320A5204")
 TEXTS_BUCKET = of_data_stack("PublishOutputRefFeedbackBucketFBCD54F6")

@@ -136,8 +136,16 @@ class TenantFileAsset(Construct):
 
 def effective_tenant_file(tenant: DeployedTenant) -> str:
     """Return the text of the file: every value that shapes an answer, with defaults, in the settings'
-    order, and the systems that are called for live data, each with its connector."""
+    order, with the secrets and authorities of connectors on AWS, and the systems that are called for live
+    data, each with its connector."""
     data = tenant.config.model_dump(mode="json", exclude=set(WHERE_IT_STANDS), exclude_none=True)
+    ways = {entry.name: entry for entry in tenant.connected_systems}
+    for connector in filter(None, (source.get("connector") for source in data["sources"])):
+        way = ways[connector["reach"]]
+        if way.ca_pem is not None:
+            connector["ca_pem"] = way.ca_pem
+        if "secret" in connector:
+            connector["secret"] = f"secretsmanager:{tenant.secret_of(way)}"
     if systems := [entry.called(secret=tenant.secret_of(entry)) for entry in tenant.config.systems]:
         data["reach"] = systems
     if "care_context" in data:

@@ -14,6 +14,7 @@ import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
+from assistant.settings.deployment import ReachEntry
 from stacks.outputs import NetworkOutputs, Workload
 from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import Caller, TenantStack
@@ -47,6 +48,9 @@ class Duty(StrEnum):
     """Puts model artifacts."""
     PUSHER = "pusher"
     """Puts raw files of another system into its own folder of the inbox. Tag ``inbox`` names the folder."""
+    UPLOADER = "uploader"
+    """Puts the files that people upload, and what became of them, into the inbox: the orchestrator, and the
+    function that reads them."""
 
 
 def tag_duty(role: iam.Role, duty: Duty) -> None:
@@ -223,6 +227,18 @@ def system_secret_arn(scope: Construct, name: str) -> str:
         resource_name=f"{name}-??????",
         arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME,
     )
+
+
+def secret_arns(
+    scope: Construct, tenant: DeployedTenant, systems: Iterable[ReachEntry], created: Mapping[str, str]
+) -> list[str]:
+    """Return the ARNs of the secrets of called systems. ``created`` has those of the deployment's own; of the
+    company's only the name is known."""
+    return [
+        created.get(entry.name) or system_secret_arn(scope, name)
+        for entry in systems
+        if (name := tenant.secret_of(entry)) is not None
+    ]
 
 
 def via(tenant: DeployedTenant, *services: str) -> Conditions:

@@ -40,7 +40,16 @@ from assistant.settings.model_artifacts import (
     released_prompts,
 )
 from assistant.settings.process import ServiceSettings
-from assistant.settings.tenant import RecordsSection, ReviewSection, TenantConfig, load_tenant, load_tenants
+from assistant.settings.retention import RETENTION
+from assistant.settings.source_connectors import AnyConnector
+from assistant.settings.tenant import (
+    DeployedKeeping,
+    RecordsSection,
+    ReviewSection,
+    TenantConfig,
+    load_tenant,
+    load_tenants,
+)
 from assistant.settings.toml_file import line_of
 
 ROOT = Path(__file__).parents[1]
@@ -74,8 +83,7 @@ class DeployedTenant:
 
     @property
     def log_retention_days(self) -> int:
-        """How long logs are kept: six years in a HIPAA programme."""
-        return {"dev": 30, "standard": 365, "hipaa": 2192}[self.place.profile]
+        return RETENTION[self.place.profile].logs
 
     @property
     def role_path(self) -> str:
@@ -126,15 +134,24 @@ class DeployedTenant:
         return tuple(entry for entry in self.config.reach if entry.connector or entry.inline)
 
     @property
+    def connected_systems(self) -> tuple[ReachEntry, ...]:
+        """The ``[[reach]]`` entries that connectors of sources call."""
+        return tuple(entry for entry in self.config.reach if entry.caller == "connectors")
+
+    @property
+    def connected_sources(self) -> Mapping[str, AnyConnector]:
+        """The connector of each source that has one."""
+        return {source.name: source.connector for source in self.config.sources if source.connector}
+
+    @property
     def own_secrets(self) -> tuple[ReachEntry, ...]:
-        """The callable entries whose secret the deployment creates."""
-        return tuple(
-            entry for entry in self.callable_systems if self.secret_of(entry) == self._own_secret(entry)
-        )
+        """The called entries whose secret the deployment creates."""
+        called = (*self.callable_systems, *self.connected_systems)
+        return tuple(entry for entry in called if self.secret_of(entry) == self._own_secret(entry))
 
     def secret_of(self, entry: ReachEntry) -> str | None:
-        """Return the name of an entry's secret in Secrets Manager; None where its ``auth`` needs none."""
-        if entry.auth not in ("token", "oauth"):
+        """Return the name of an entry's secret in Secrets Manager; None where it needs none."""
+        if entry.auth not in ("token", "oauth") and entry.caller != "connectors":
             return None
         return self._own_secret(entry) if entry.secret is None else entry.secret.partition(":")[2]
 
@@ -288,7 +305,14 @@ def _effective_config(tenant: DeployedTenant) -> TenantConfig:
             ),
             # The container's file has no profile.
             "review": ReviewSection(two_people=config.needs_two_people),
-            "records": RecordsSection(live_values_days=config.live_values_days),
+            "records": RecordsSection(
+                live_values_days=config.live_values_days,
+                deployed=DeployedKeeping(
+                    profile=tenant.place.profile,
+                    capture=tenant.models.capture,
+                    training=config.learning.training,
+                ),
+            ),
         }
     )
 

@@ -95,6 +95,12 @@ def losses(pins: Pins, stacks: Mapping[str, Mapping[str, Any]]) -> list[Loss]:
     return list(_losses(pins, stacks))
 
 
+def faults(pins: Pins, stacks: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return a line for each resource that would be lost, and for each that is stateful and not pinned."""
+    new = (f"{name} is stateful and not pinned" for name in unpinned(pins, stacks))
+    return [*map(str, losses(pins, stacks)), *new]
+
+
 def unpinned(pins: Pins, stacks: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Return the stateful resources that have no pin yet, as ``stack: logical id``."""
     return [

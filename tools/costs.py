@@ -6,17 +6,14 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Any
 
 from assistant.domain.errors import ConfigurationError
-from assistant.settings.toml_file import read_strict
+from assistant.settings.prices import HOURS_A_MONTH, Kind, Prices, load_prices
 from template_checks.upgrades import templates_by_stack_name
-from tools.tables import markdown_table
+from tools.tables import markdown_table, with_table
 
 Resource = Mapping[str, Any]
-Kind = Literal["endpoint", "search", "unit"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,60 +105,15 @@ _PRICED: Mapping[str, Callable[[Resource, int], Iterable[Line]]] = {
 def _tasks(resources: Iterable[Resource]) -> int:
     """Return the minimum number of tasks that scaling keeps."""
     scaled = [
-        resource
+        resource["Properties"]
         for resource in resources
         if resource["Type"] == "AWS::ApplicationAutoScaling::ScalableTarget"
     ]
-    kept = [
-        target["Properties"] for target in scaled if target["Properties"].get("ServiceNamespace") == "ecs"
-    ]
-    return max((int(properties["MinCapacity"]) for properties in kept), default=0)
-
-
-FILE = Path(__file__).with_name("prices-2026-11-20.toml")
-
-
-class Price(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    usd_per_hour: float = Field(gt=0)
-    found: Literal["api", "pages", "list", "estimate"]
-    """Where the price is from; the head of the file defines each."""
-    source: str = Field(min_length=1)
-
-
-class Prices(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    region: str
-    date: str = Field(pattern=r"^\d{4}-\d\d-\d\d$")
-    by_use: frozenset[str]
-    """Resource types without an hourly cost of their own."""
-    free: frozenset[str]
-    endpoint: Mapping[str, Price]
-    """By SageMaker's name of the instance."""
-    search: Mapping[str, Price]
-    """By OpenSearch Service's name of the instance."""
-    unit: Mapping[str, Price]
-
-    def of(self, kind: Kind, name: str) -> Price:
-        """Return a price. Raises ConfigurationError when there is none."""
-        table: Mapping[str, Price] = getattr(self, kind)
-        try:
-            return table[name]
-        except KeyError:
-            raise ConfigurationError(f"{FILE}: there is no price [{kind}.{name!r}]; add it.") from None
-
-
-def load_prices(path: Path = FILE) -> Prices:
-    """Read the dated file of prices. Raises ConfigurationError naming file, line and key."""
-    return read_strict(path, Prices)
+    kept = (int(target["MinCapacity"]) for target in scaled if target.get("ServiceNamespace") == "ecs")
+    return max(kept, default=0)
 
 
 PAGE = Path(__file__).parents[1] / "docs" / "from-nothing.md"
-BEGIN = "<!-- costs, made by python -m tools.costs -->"
-END = "<!-- end of costs -->"
-HOURS_A_MONTH = 730
 
 
 def with_costs(page: str, *, assembly: Path, prices: Prices) -> str:
@@ -169,15 +121,13 @@ def with_costs(page: str, *, assembly: Path, prices: Prices) -> str:
 
     Raises ConfigurationError where something has no price.
     """
-    head, _, rest = page.partition(BEGIN)
-    _, _, tail = rest.partition(END)
     tenants = {
         folder.name.removeprefix("assembly-").lower(): list(
             priced(template for _, template in sorted(templates_by_stack_name(folder).items()))
         )
         for folder in sorted(assembly.glob("assembly-*"))
     }
-    return f"{head}{BEGIN}\n{markdown(tenants, prices)}{END}{tail}"
+    return with_table(page, markdown(tenants, prices), begin="costs, made by", end="end of costs")
 
 
 def markdown(tenants: Mapping[str, Sequence[Line]], prices: Prices) -> str:

@@ -331,10 +331,8 @@ class _RankingFit:
         """Ask the questions of the tuning halves with the current files."""
         observed: list[Observed] = []
         for tenant, every in asked.items():
-            observer, questions = (
-                Observer(services[tenant]),
-                [question for question in every if question.split == "tuning"],
-            )
+            observer = Observer(services[tenant])
+            questions = [question for question in every if question.split == "tuning"]
             await observer.check(questions)
             earlier = {question.qid: question.question for question in every}
             with self._runtime.terminal.counting(f"{when}: {tenant}", "questions") as show:

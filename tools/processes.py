@@ -40,17 +40,21 @@ class Started:
         return self.popen.pid
 
     def cpu_s(self) -> float:
-        """Return CPU seconds since it began, of all its threads."""
-        times = psutil.Process(self.pid).cpu_times()
-        return times.user + times.system
+        """Return CPU seconds since it began, of all its threads and of the children that it has now."""
+        times = [one.cpu_times() for one in self._family()]
+        return sum(one.user + one.system for one in times)
 
     def resident_bytes(self) -> int:
         return psutil.Process(self.pid).memory_info().rss
 
     def peak_bytes(self) -> int:
-        """Return the most resident memory that it had so far, by Linux."""
-        status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
-        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+        """Return the most resident memory that it and each child of now had so far, by Linux."""
+        statuses = [Path(f"/proc/{one.pid}/status").read_text(encoding="ascii") for one in self._family()]
+        return sum(int(status.partition("VmHWM:")[2].split()[0]) * 1024 for status in statuses)
+
+    def _family(self) -> list[psutil.Process]:
+        process = psutil.Process(self.pid)
+        return [process, *process.children(recursive=True)]
 
     def stop(self) -> None:
         """End it in order."""

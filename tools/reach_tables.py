@@ -7,7 +7,6 @@ rewrites the text between the page's markers.
 
 from __future__ import annotations
 
-import re
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -17,7 +16,7 @@ from assistant.domain.errors import ConfigurationError
 from template_checks import InvalidInputError
 from template_checks.reachability import Report
 from template_checks.templates import Templates
-from tools.tables import markdown_table
+from tools.tables import markdown_table, with_table
 
 
 def reach_table(report: Report) -> str:
@@ -48,10 +47,7 @@ def rewritten(page: str, templates: Templates) -> str:
     """Return the page with its two tables made anew. Raises ConfigurationError where a marker is missing."""
     report = prove(templates)
     for name, table in (("reach", reach_table(report)), ("calls", calls_table(report))):
-        block = re.compile(rf"(<!-- made: {name} -->\n).*?(<!-- /made: {name} -->)", re.DOTALL)
-        page, count = block.subn(lambda found, table=table: f"{found[1]}{table}{found[2]}", page)
-        if count != 1:
-            raise ConfigurationError(f"The page has {count} places for the table {name}.")
+        page = with_table(page, table, begin=f"made: {name}", end=f"/made: {name}")
     return page
 
 

@@ -23,7 +23,7 @@ from assistant.settings.process import (
     StoreSettings,
     WorkerSettings,
 )
-from tools.tables import markdown_table
+from tools.tables import markdown_table, with_table
 
 PAGE = Path(__file__).parents[1] / "docs" / "start-alone.md"
 _TABLES: dict[str, type[ProcessSettings]] = {
@@ -36,11 +36,7 @@ _TABLES: dict[str, type[ProcessSettings]] = {
 def with_tables(page: str) -> str:
     """Return the page with new tables between its markers."""
     for name, settings in _TABLES.items():
-        block = re.compile(rf"(<!-- variables of the {name},.*? -->\n).*?(<!-- end -->)", re.DOTALL)
-        table = _table(settings)
-        page, count = block.subn(lambda found, table=table: f"{found[1]}{table}{found[2]}", page)
-        if count != 1:
-            raise ValueError(f"the page has {count} places for the variables of the {name}")
+        page = with_table(page, _table(settings), begin=f"variables of the {name},", end="end")
     return page
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+from assistant.domain.errors import ConfigurationError
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,18 @@ def figures_table(figures: Iterable[Figure]) -> str:
     marks = {True: "", False: " (missed)"}
     rows = [(figure.what, figure.asked, f"{figure.measured}{marks[figure.holds]}") for figure in figures]
     return markdown_table(("what", "asked", "measured"), rows)
+
+
+def with_table(page: str, table: str, *, begin: str, end: str) -> str:
+    """Return the page with the table between two lines, the first of which starts with ``begin``.
+
+    Raises ConfigurationError where the page has none or several such places.
+    """
+    block = re.compile(rf"(<!-- {re.escape(begin)}.*? -->\n).*?(<!-- {re.escape(end)} -->)", re.DOTALL)
+    page, count = block.subn(lambda found: f"{found[1]}{table}{found[2]}", page)
+    if count != 1:
+        raise ConfigurationError(f"The page has {count} places for {begin}.")
+    return page
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -7,7 +7,6 @@ tenant. The exit status is 1 when a file or a proof fails.
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 from assistant.cli.templates import refuse_broken_rules, refuse_paths
@@ -15,68 +14,46 @@ from assistant.domain.errors import AssistantError, ConfigurationError
 from assistant.settings.tenant import TenantConfig, load_tenants
 from template_checks import InvalidInputError
 from template_checks.rules import RULES
-from template_checks.upgrades import losses, read_pins, templates_by_stack_name, unpinned
+from template_checks.upgrades import faults, read_pins, templates_by_stack_name
 
 _TENANTS = Path("tenants")
 _PINS = Path("stacks/pins")
 
 
-@dataclass(frozen=True, slots=True)
-class Proofs:
-    """A line for each tenant that passes, and an error for each other."""
-
-    proven: tuple[str, ...]
-    refused: tuple[str, ...]
-
-
-def prove(assembly: Path, *, tenants: Path = _TENANTS, pins: Path = _PINS) -> Proofs:
-    """Check the templates of each deployed tenant. Raises ConfigurationError when no tenant file is valid."""
-    files = load_tenants(tenants)
-    proven: list[str] = []
-    refused = [error.message for error in files.refused.values()]
-    for tenant in files.tenants.values():
-        if tenant.deployment is None:
-            continue
-        try:
-            proven.append(_proof(tenant, assembly, tenants=tenants, pins=pins))
-        except (AssistantError, InvalidInputError) as error:
-            refused.append(error.message)
-    return Proofs(tuple(proven), tuple(refused))
-
-
-def _proof(tenant: TenantConfig, assembly: Path, *, tenants: Path, pins: Path) -> str:
+def proof(tenant: TenantConfig, assembly: Path) -> str:
+    """Return what was proven of a tenant's templates. Raises AssistantError, InvalidInputError."""
     stage = assembly / f"assembly-{tenant.stage_id}"
     if not stage.is_dir():
         raise ConfigurationError(
             f"{tenant.name}: {assembly} has no templates of it; what cdk synth said of its file is above."
         )
-    file = tenants / f"{tenant.name}.toml"
+    file, pins_file = _TENANTS / f"{tenant.name}.toml", _PINS / f"{tenant.name}.json"
     refuse_broken_rules(stage, tenant_file=file)
     refuse_paths(stage, tenant_file=file)
-    pinned = _pinned(stage, pins / f"{tenant.name}.json", tenant.name)
+    pinned = f"nothing pinned yet (make pin writes {pins_file})"
+    if pins_file.exists():
+        pins = read_pins(pins_file)
+        if wrong := faults(pins, templates_by_stack_name(stage)):
+            head = f"{tenant.name}: this would take away what must stay, or is to be pinned by make pin:"
+            raise ConfigurationError("\n  ".join([head, *wrong]))
+        pinned = f"{sum(len(resources) for resources in pins.stacks.values())} stateful resources stay"
     return f"{tenant.name}: {len(RULES)} rules of AWS services hold; every path declared; {pinned}"
-
-
-def _pinned(stage: Path, file: Path, name: str) -> str:
-    if not file.exists():
-        return f"nothing pinned yet (make pin writes {file})"
-    pins, stacks = read_pins(file), templates_by_stack_name(stage)
-    wrong = [str(loss) for loss in losses(pins, stacks)]
-    wrong += [f"{new} is stateful and not pinned: run make pin, and commit" for new in unpinned(pins, stacks)]
-    if wrong:
-        raise ConfigurationError("\n  ".join([f"{name}: this would take away what must stay:", *wrong]))
-    return f"{sum(len(resources) for resources in pins.stacks.values())} stateful resources stay"
 
 
 def main(assembly: Path) -> None:
     try:
-        reports = prove(assembly)
-    except (AssistantError, InvalidInputError) as error:
+        files = load_tenants(_TENANTS)
+    except ConfigurationError as error:
         sys.exit(error.message)
-    for line in reports.proven:
-        sys.stdout.write(f"{line}\n")
-    if reports.refused:
-        sys.exit("\n".join(reports.refused))
+    refused = [error.message for error in files.refused.values()]
+    for tenant in files.tenants.values():
+        if tenant.deployment is not None:
+            try:
+                sys.stdout.write(f"{proof(tenant, assembly)}\n")
+            except (AssistantError, InvalidInputError) as error:
+                refused.append(error.message)
+    if refused:
+        sys.exit("\n".join(refused))
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from assistant.domain.documents import (
     PassageQuery,
     Retrieved,
     SourceIds,
+    SourceLoads,
     Span,
     StoredDocument,
 )
@@ -49,6 +50,14 @@ class LiveDocuments(Protocol):
         self, *, states: Sequence[DocumentState] = (), after: str | None = None, limit: int = 100
     ) -> list[DocumentStatus]:
         """Return a page in order of document_id, those after ``after``."""
+        ...
+
+
+class LoadsOfSources(Protocol):
+    """Tells how far the tenant's sources are."""
+
+    async def __call__(self) -> SourceLoads:
+        """Raises DependencyError."""
         ...
 
 

@@ -42,6 +42,7 @@ from assistant.answering.reading import Message, ModelReading, PlainReading, Rea
 from assistant.answering.red_flags import RedFlags
 from assistant.answering.search import SearchScope, sources_asked
 from assistant.answering.services import (
+    IndexState,
     Interruption,
     Steps,
     TenantServices,
@@ -158,6 +159,8 @@ class PreparedAnswer:
     prompt: Prompt | None
     """None when no model writes: it may not, there is nothing to read, or something else answers."""
     hydration: Hydration
+    index: IndexState
+    """Whether the index has all documents."""
     interruption: Interruption = field(default_factory=Interruption)
 
     @property
@@ -299,6 +302,7 @@ class PrepareAnswer:
                 self._readable_turns(history if self._prompts is not None else (), scope),
             )
             found = Found(tuple(evidence))
+            index = await self._index_state(found.evidence, scope)
             matches = await self._match_live(found.evidence, scope)
             items = self._items(reading, queries, history)
             hydration.caller = self._named_caller(hydration.caller, items)
@@ -318,6 +322,7 @@ class PrepareAnswer:
                 if any(part.judgement.certainty is None for part in found.evidence):
                     # A damaged index must never look like "not known".
                     await services.index_watch.require_complete(deadline=deadline)
+                    index = services.index_watch.state
             red_flags = self._red_flags.raised(scope.embedded[asking.question])
             elements = tuple(element.slot.type.name for element in hydration.answering)
             return PreparedAnswer(
@@ -352,7 +357,18 @@ class PrepareAnswer:
                 make_sources=partial(self._make_sources, found, hydration),
                 prompt=prompt,
                 hydration=hydration,
+                index=index,
             )
+
+    async def _index_state(self, evidence: Sequence[Evidence], scope: SearchScope) -> IndexState:
+        """Return whether the index has all documents of the sources that were found; ``degraded`` says that
+        it is unknown."""
+        found = (name for part in evidence for name in part.documents)
+        sources = self._services.sources_of(found)
+        index = await self._services.index_watch.state_for(sources, deadline=scope.deadline)
+        if not index.loading and not index.is_whole(sources):
+            scope.degraded.append("check of the index")
+        return index
 
     async def _read(
         self, text: str, before: str | None, known: KnownWords | None, scope: SearchScope

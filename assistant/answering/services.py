@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Sequence, Set
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 import structlog
@@ -21,13 +21,23 @@ from assistant.answering.ports import (
     DocumentLinks,
     DocumentTexts,
     LiveDocuments,
+    LoadsOfSources,
     PassageSearch,
     SentValues,
     TextEmbedder,
     TokenCounter,
 )
+from assistant.domain.answers import source_kind
 from assistant.domain.clock import Clock, Deadline
-from assistant.domain.documents import HELD_STATES, DocumentState, DocumentStatus, PassageQuery, SearchFilters
+from assistant.domain.documents import (
+    HELD_STATES,
+    DocumentState,
+    DocumentStatus,
+    Loading,
+    PassageQuery,
+    SearchFilters,
+    SourceLoads,
+)
 from assistant.domain.errors import (
     AssistantError,
     DeadlineExceededError,
@@ -116,6 +126,12 @@ class TenantServices:
     def subject_of(self, context: CareContext | None) -> str | None:
         """Return what a record keeps of whose conversation it was."""
         return None if context is None else self.live.pseudonym(context.customer)
+
+    def sources_of(self, document_ids: Iterable[str]) -> frozenset[str]:
+        """Return the names of the sources of these documents; approved answers have none."""
+        ids = (each for each in document_ids if source_kind(each) != "approved")
+        entries = (self.tenant.source_of(each) for each in ids)
+        return frozenset(entry.name for entry in entries if entry is not None)
 
     @property
     def writes_answers(self) -> bool:
@@ -350,6 +366,19 @@ class IndexState:
     """Why the index may be missing documents; None when it is complete."""
     is_foreign: bool = False
     """The index has documents, but none of those that were looked up: show nothing of it."""
+    lost: Loading | None = None
+    """How many documents the index lost, where it was counted."""
+    loads: SourceLoads = field(default_factory=SourceLoads)
+    """How far the sources are. Before the first check no source is complete."""
+
+    @property
+    def loading(self) -> tuple[Loading, ...]:
+        """What an answer says that it lacks."""
+        return (*self.loads.loading, *([self.lost] if self.lost is not None else []))
+
+    def is_whole(self, sources: Set[str]) -> bool:
+        """Return whether an answer from these sources may be certain."""
+        return self.lost is None and sources <= self.loads.complete
 
 
 class IndexWatch:
@@ -359,9 +388,18 @@ class IndexWatch:
     the knowledge base has nothing only after this check; ``run`` repeats it in the background.
     """
 
-    def __init__(self, search: PassageSearch, live: LiveDocuments, *, dimensions: int, clock: Clock) -> None:
+    def __init__(
+        self,
+        search: PassageSearch,
+        live: LiveDocuments,
+        *,
+        loads: LoadsOfSources,
+        dimensions: int,
+        clock: Clock,
+    ) -> None:
         self._search = search
         self._live = live
+        self._loads = loads
         self._dimensions = dimensions
         self._clock = clock
         self._running: asyncio.Task[None] | None = None
@@ -376,6 +414,16 @@ class IndexWatch:
         """Raise SearchUnavailableError when the last check found another tenant's index."""
         if self.state.is_foreign:
             raise SearchUnavailableError(str(self.state.problem))
+
+    async def state_for(self, sources: Set[str], *, deadline: Deadline) -> IndexState:
+        """Return the state for an answer from these sources. Where the last check did not find them loaded,
+        a check is made now: documents may have arrived since. An index that lost documents waits for the
+        next check in the background. Raises DeadlineExceededError."""
+        if self.state.problem is None and not self.state.is_whole(sources):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(deadline.within_s(_REQUEST_LIMIT_S)):
+                    await self.check()
+        return self.state
 
     async def require_complete(self, *, deadline: Deadline | None = None) -> None:
         """Check now; return when the index has as many documents as are live and finds the sampled ones.
@@ -420,26 +468,27 @@ class IndexWatch:
     async def _check(self) -> None:
         try:
             async with asyncio.timeout(_CHECK_LIMIT_S):
-                problem = await self._missing_count()
-                state = await self._check_sample() if problem is None else IndexState(problem)
+                lost = await self._missing_count()
+                state = IndexState(_lost_words(lost), lost=lost) if lost else await self._check_sample()
+                state = replace(state, loads=await self._loads())
         except SearchUnavailableError as error:
-            state = IndexState(error.message)
+            state = IndexState(error.message, lost=self.state.lost, loads=self.state.loads)
         except (AssistantError, TimeoutError) as error:
             _log.warning("index_not_checked", error=type(error).__name__)
             return
         before, self.state = self.state, state
         if state.problem is None:
             self._complete_s = self._clock.monotonic_s()
-        if state == before:
+        if (state.problem, state.is_foreign) == (before.problem, before.is_foreign):
             return
         if state.problem is None:
             _log.info("index_complete")
         else:
             _log.error("index_damaged", problem=state.problem, is_foreign=state.is_foreign)
 
-    async def _missing_count(self) -> str | None:
-        """Return a message when the index has fewer documents than are live."""
-        problem = None
+    async def _missing_count(self) -> Loading | None:
+        """Return the counts when the index has fewer documents than are live."""
+        lost = None
         for attempt in range(_ATTEMPTS):
             if attempt:
                 await asyncio.sleep(_PAUSE_S)
@@ -447,8 +496,8 @@ class IndexWatch:
             held = (await self._search.info()).document_count
             if held >= before or held >= (after := await self._expected_count()):
                 return None
-            problem = f"The passage index holds {held} of {min(before, after)} live documents. {_REPAIR}"
-        return problem
+            lost = Loading(reason="lost", source="", live=held, expected=min(before, after))
+        return lost
 
     async def _expected_count(self) -> int:
         counts = await self._live.count_by_state()
@@ -476,10 +525,12 @@ class IndexWatch:
             ]
         if not lost:
             return IndexState()
-        name = lost[0].document_id
+        name, expected = lost[0].document_id, await self._expected_count()
+        live = max(0, expected - len(lost))
         return IndexState(
             f"The passage index does not find the live document {name} by its title. {_REPAIR}",
             is_foreign=len(lost) == len(sample),
+            lost=Loading(reason="lost", source="", live=live, expected=expected),
         )
 
     async def _next_sample(self) -> Sequence[DocumentStatus]:
@@ -504,3 +555,7 @@ class IndexWatch:
         read = await self._search.read_documents([status.document_id], labels=labels, deadline=deadline)
         stored = read.get(status.document_id)
         return stored is not None and len(stored.passages) >= status.passage_count
+
+
+def _lost_words(lost: Loading) -> str:
+    return f"The passage index holds {lost.live} of {lost.expected} live documents. {_REPAIR}"

@@ -29,6 +29,7 @@ from assistant.domain.answers import (
     LiveSpan,
     Sent,
     Source,
+    StoredAnswer,
     StoredSent,
     StoredVerdict,
     Verdict,
@@ -49,27 +50,13 @@ _OF_ANOTHER_CONVERSATION = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerReading:
-    """One stored answer as its reader may see it."""
-
-    record: AnswerRecord
-    """With the documents' texts, or a notice where the reader may not read them now."""
-    sources: tuple[Source, ...]
-    """With new links; without snippets: the record has only the hash of a passage's text."""
-    verdicts: tuple[StoredVerdict, ...]
-    sent: tuple[StoredSent, ...]
-    elements: tuple[Element, ...] = ()
-    """Without their values, which are not kept."""
-
-
 class ReadAnswers:
     """Reads answers: agents their own, auditors any. An auditor's read is recorded before it happens."""
 
     def __init__(self, services: TenantServices) -> None:
         self._services = services
 
-    async def one(self, answer_id: str, *, identity: Identity) -> AnswerReading:
+    async def one(self, answer_id: str, *, identity: Identity) -> StoredAnswer:
         """Return one answer.
 
         Raises NotFoundError (unknown, or another agent's: one path for both), RecordsUnavailableError."""
@@ -77,7 +64,7 @@ class ReadAnswers:
         [reading] = await self._read("answer", answer_id, [record] if record else [], identity=identity)
         return reading
 
-    async def for_review(self, answer_id: str, *, identity: Identity) -> AnswerReading:
+    async def for_review(self, answer_id: str, *, identity: Identity) -> StoredAnswer:
         """Return one answer for the review desk: under the reader's own labels alone, and recorded first.
         What was sent has labels in place of live values: the desk improves answers, and needs nobody's data.
 
@@ -90,19 +77,19 @@ class ReadAnswers:
         await self._record_access("answer", answer_id, [record], identity=identity)
         return await self._reading(record, identity=identity, labels=identity.labels, with_values=False)
 
-    async def conversation(self, conversation_id: str, *, identity: Identity) -> list[AnswerReading]:
+    async def conversation(self, conversation_id: str, *, identity: Identity) -> list[StoredAnswer]:
         """Return a conversation's newest 50 answers, oldest first. Raises as ``one`` does."""
         records = await self._services.records.list_conversation(conversation_id, limit=_CONVERSATION_LIMIT)
         return await self._read("conversation", conversation_id, records, identity=identity)
 
     async def _read(
         self, kind: _Kind, subject_id: str, records: Sequence[AnswerRecord], *, identity: Identity
-    ) -> list[AnswerReading]:
+    ) -> list[StoredAnswer]:
         is_auditor = Role.AUDITOR in identity.roles
         if not records or not all(is_auditor or record.agent == identity.agent for record in records):
             raise _not_found()
         await self._record_access(kind, subject_id, records, identity=identity)
-        readings: list[AnswerReading] = []
+        readings: list[StoredAnswer] = []
         for record in records:
             # An auditor sees what the agent saw: under the labels of the question too.
             is_own = record.agent == identity.agent
@@ -121,14 +108,14 @@ class ReadAnswers:
 
     async def _reading(
         self, record: AnswerRecord, *, identity: Identity, labels: frozenset[str], with_values: bool
-    ) -> AnswerReading:
+    ) -> StoredAnswer:
         services = self._services
         shown = await read_excerpts(record.excerpts, services.documents.texts, labels=labels)
         verdicts = await services.records.list_verdicts(record.answer_id)
         sent = tuple(await services.records.list_sent(record.answer_id))
         if with_values:
             sent = await _with_values(services, record.answer_id, sent)
-        return AnswerReading(
+        return StoredAnswer(
             record=fill_record(record, shown),
             sources=self._sources(record, gone=gone_from(record, shown), identity=identity),
             verdicts=tuple(verdicts),

@@ -722,28 +722,49 @@ class AnswerStream:
             citations=text.citations,
             usage=self._usage,
             timings_ms=prepared.scope.steps.timings_ms,
-            reason=ending.reason,
+            reason=self._reason(),
             recorded=recorded,
             **dict(self._told),
         )
 
+    def _reason(self) -> str | None:
+        """Return why nothing is answered; that documents are missing comes first."""
+        ending, loading = self._ending, self._told.loading
+        if ending.finish_reason is not FinishReason.NO_EVIDENCE or not loading:
+            return ending.reason
+        missing = "; ".join(map(str, loading))
+        return f"The knowledge base is not complete ({missing}): ask again later. {ending.reason}"
+
     def _as_told(self) -> AnswerEnding:
         """Return the ending as the last event and the record say it."""
         prepared, ending = self._prepared, self._ending
-        found, is_sure = prepared.found, ending.certainty is Certainty.ANSWERED
-        is_done = ending.outcome is Outcome.DONE
+        is_done, is_whole = ending.outcome is Outcome.DONE, self._is_of_whole_sources()
+        certainty = ending.certainty if is_whole else ending.certainty and Certainty.POSSIBLY
+        found, is_sure = prepared.found, certainty is Certainty.ANSWERED
         return AnswerEnding(
             mode=ending.mode,
-            certainty=ending.certainty,
+            certainty=certainty,
             fallback=ending.fallback,
             also=found.also if ending.mode else (),
             clarify=what_is_missing(prepared.hydration.answering) if is_done else None,
             unanswered=self._unanswered(),
-            reply_draft=found.reply_draft if ending.mode else None,
+            reply_draft=found.reply_draft if ending.mode and is_whole else None,
             escalation=None if is_sure or ending.finish_reason is None else prepared.record.escalation,
             degraded=tuple(dict.fromkeys(prepared.scope.degraded)),
             asked=prepared.hydration.asked(prepared.record.asked),
+            loading=prepared.index.loading if is_done else (),
         )
+
+    def _is_of_whole_sources(self) -> bool:
+        """Return whether the index has all documents of the sources that the text is from. An approved answer
+        and live values are from none."""
+        prepared, text = self._prepared, self._text
+        shown = [unit.document_id for unit in text.quoted]
+        if self._ending.mode is Mode.WRITTEN and prepared.prompt is not None:
+            read = {document.n: document.document.card.document_id for document in prepared.prompt.documents}
+            shown += [read[n] for n in text.citations or read if n in read]
+        sources = self._services.sources_of(shown)
+        return not sources or prepared.index.is_whole(sources)
 
     def _quote(self, fallback: str | None) -> TextEvents:
         """Yield the quote's events and end the answer with it."""

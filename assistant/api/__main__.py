@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 from assistant.answering.adaptations import Adaptations
 from assistant.answering.excerpts import FORGET_EVERY_S, forget_regularly
 from assistant.api.answers import Answers
 from assistant.api.app import Application, OtherOrigins, build_application
-from assistant.api.auth import CachedKeySet, CareContexts, Service, TokenVerifier
+from assistant.api.auth import CachedKeySet, CareContexts, KeySource, Service, TokenVerifier
 from assistant.api.delivery import StreamLimits
-from assistant.api.health import ServiceMetrics, TaskMetrics, report_metrics
+from assistant.api.health import ServiceMetrics, TaskMetrics, TenantReads, report_metrics
 from assistant.api.running import RunningAnswers, watch_signals
 from assistant.api.wire import ConsoleConfig, DeployedVersions
-from assistant.domain.clock import Clock, SystemClock
+from assistant.domain.clock import SystemClock
 from assistant.http_process import open_socket, run, self_signed_context, serve
 from assistant.learning.gaps import GapUpkeep
 from assistant.learning.upkeep import DeskUpkeep, DocumentQuestions
@@ -48,7 +49,7 @@ async def main() -> None:
         port = operations.getsockname()[1]
     metrics = ServiceMetrics()
     async with (
-        open_tenants(settings, observe=metrics.live.of_tenant) as tenants,
+        open_tenants(settings, observe=partial(TenantReads, metrics.live)) as tenants,
         open_application(settings, tenants, metrics=metrics, operations_port=port) as application,
     ):
         service = application.answers.service
@@ -80,11 +81,7 @@ async def open_application(
     ``metrics`` are those that observe the tenants' live systems.
     """
     async with AsyncExitStack() as stack:
-        clock = SystemClock()
-        keys = CachedKeySet(await stack.enter_async_context(open_key_source(settings)), clock=clock)
-        stack.push_async_callback(keys.close)
-        contexts = await _contexts(settings, tenants, stack, clock)
-        service = _service(settings, tenants, keys, contexts, metrics or ServiceMetrics(), clock)
+        service = await _service(settings, tenants, stack, metrics or ServiceMetrics())
         answers = Answers(service, limits or StreamLimits())
         logs = {name: tenant.log for name, tenant in tenants.items()}
         await _load_first([tenant.adaptations for tenant in tenants.values()])
@@ -139,28 +136,26 @@ async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
         _, left = await asyncio.wait(left, timeout=_CANCEL_AGAIN_S)
 
 
-async def _contexts(
-    settings: ServiceSettings, tenants: ServedTenants, stack: AsyncExitStack, clock: Clock
-) -> CareContexts:
-    configs = [tenant.answering.tenant for tenant in tenants.values()]
-    sources = await stack.enter_async_context(open_care_key_sources(settings, configs))
-    keys = {name: CachedKeySet(source, clock=clock) for name, source in sources.items()}
-    for key in keys.values():
-        stack.push_async_callback(key.close)
-    sections = {config.name: section for config in configs if (section := config.care_context) is not None}
-    return CareContexts(sections, keys, clock)
-
-
-def _service(
-    settings: ServiceSettings,
-    tenants: ServedTenants,
-    keys: CachedKeySet,
-    contexts: CareContexts,
-    metrics: ServiceMetrics,
-    clock: Clock,
+async def _service(
+    settings: ServiceSettings, tenants: ServedTenants, stack: AsyncExitStack, metrics: ServiceMetrics
 ) -> Service:
+    """Return the service. The keys that it fetches are closed with the stack."""
+    clock = SystemClock()
+
+    def cached(source: KeySource) -> CachedKeySet:
+        keys = CachedKeySet(source, clock=clock)
+        stack.push_async_callback(keys.close)
+        return keys
+
+    configs = [tenant.answering.tenant for tenant in tenants.values()]
+    care_sources = await stack.enter_async_context(open_care_key_sources(settings, configs))
+    contexts = CareContexts(
+        {config.name: section for config in configs if (section := config.care_context) is not None},
+        {name: cached(source) for name, source in care_sources.items()},
+        clock,
+    )
     verifier = TokenVerifier(
-        keys,
+        cached(await stack.enter_async_context(open_key_source(settings))),
         issuer=settings.issuer,
         audience=settings.audience,
         tenants=tenants,
@@ -171,7 +166,6 @@ def _service(
         metrics.watch_releases(name, lambda name=name: tenants[name].adaptations.refused_releases)
     return Service(
         tenants=tenants,
-        keys=keys,
         contexts=contexts,
         verifier=verifier,
         running=RunningAnswers(),
@@ -183,9 +177,7 @@ def _service(
             scopes=("openid",),
             service=settings.console_name,
         ),
-        deployed=DeployedVersions(
-            release=settings.release, model_stamp=settings.model_stamp, schema_stamp=settings.schema_stamp
-        ),
+        deployed=DeployedVersions.model_validate(settings, from_attributes=True),
     )
 
 

@@ -23,7 +23,7 @@ from starlette.types import Receive, Scope, Send
 from assistant.answering.events import Cause, Problem
 from assistant.answering.ports import LogOpening
 from assistant.answering.prepare import AnswerRequest, PreparedAnswer
-from assistant.answering.stored import AnswerReading, AppendToAnswer, ReadAnswers
+from assistant.answering.stored import AppendToAnswer, ReadAnswers
 from assistant.api.auth import Caller, Service, ServiceOf, TenantOf, caller_with, require_role
 from assistant.api.delivery import (
     ClientGoneError,
@@ -46,9 +46,9 @@ from assistant.api.errors import (
     send_problem,
 )
 from assistant.api.running import Admission, AnswerObserver, LoggedAnswer, ResumedAnswers, RunningAnswer
-from assistant.api.wire import Conversation, ElementRequest, StoredAnswer
+from assistant.api.wire import Conversation, ElementRequest
 from assistant.domain import errors
-from assistant.domain.answers import AnswerRecord, Sent, StoredSent, StoredVerdict, Verdict
+from assistant.domain.answers import AnswerRecord, Sent, StoredAnswer, StoredSent, StoredVerdict, Verdict
 from assistant.domain.clock import Deadline
 from assistant.domain.elements import Element
 from assistant.domain.errors import AssistantError, NotFoundError
@@ -116,11 +116,7 @@ class JoinedAnswer(Exception):
 
 
 def admissions(tenants: Mapping[str, ServedTenant]) -> dict[str, Admission]:
-    limits = {name: tenant.answering.tenant.limits for name, tenant in tenants.items()}
-    return {
-        name: Admission(streams=limit.streams, streams_per_agent=limit.streams_per_agent)
-        for name, limit in limits.items()
-    }
+    return {name: Admission(tenant.answering.tenant.limits) for name, tenant in tenants.items()}
 
 
 class SendRefusal(Protocol):
@@ -487,14 +483,14 @@ async def read_conversation(
     """The newest 50 answers of a conversation, oldest first: an agent's own; any to an auditor."""
     require_role(caller, Role.AGENT, Role.AUDITOR)
     readings = await ReadAnswers(tenant.answering).conversation(conversation_id, identity=caller)
-    return Conversation(conversation_id=conversation_id, answers=tuple(map(_stored, readings)))
+    return Conversation(conversation_id=conversation_id, answers=tuple(readings))
 
 
 @router.get("/v1/answers/{answer_id}", **declared(404))
 async def read_answer(tenant: TenantOf, caller: Caller, answer_id: str) -> StoredAnswer:
     """One answer with all that was said of it: an agent's own; any to an auditor, whose read is recorded."""
     require_role(caller, Role.AGENT, Role.AUDITOR)
-    return _stored(await ReadAnswers(tenant.answering).one(answer_id, identity=caller))
+    return await ReadAnswers(tenant.answering).one(answer_id, identity=caller)
 
 
 @router.delete("/v1/answers/{answer_id}", status_code=204, **declared(404))
@@ -556,7 +552,3 @@ async def read_element_again(
     """Read a live element of the caller's own, recorded answer again. The record does not change."""
     context = await service.contexts.verify(asked.context, identity=caller)
     return await tenant.read_element_again.read(answer_id, element_id, identity=caller, context=context)
-
-
-def _stored(reading: AnswerReading) -> StoredAnswer:
-    return StoredAnswer.model_validate(reading, from_attributes=True)

@@ -8,6 +8,7 @@ lead from an operation's response to the operations that continue it: stateful t
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,7 +30,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from assistant.answering.events import Done, ElementChanged, Problem, SentenceEnded, Sources, Started, Token
 from assistant.answering.prepare import AnswerRequest
-from assistant.api import answers, desk, documents, errors, health, wire
+from assistant.api import answers, desk, documents, errors, health, uploads, wire
 from assistant.api.answers import EVENTS_PATH, Answers
 from assistant.api.auth import Service, ServiceOf, service_of
 from assistant.api.chat import CHAT_PATH, ChatRequest, complete_chat
@@ -51,6 +52,7 @@ _JSON_OBJECT: dict[str, Any] = {"content": {"application/json": {"schema": {"typ
 DIST = Path(__file__).parent / "console" / "dist"
 _MEDIA_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".txt": "text/plain"}
 _PAGE = "index.html"
+_OF_A_BODY = ("content-length", "content-type")
 _NOT_BUILT = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>The console is not built</title></head>
 <body><main><h1>The console is not built</h1>
@@ -105,10 +107,11 @@ def build_application(
 ) -> Application:
     routes = build_routes()
     routes.state.service = service
-    routes.state.origins = origins
-    routes.state.console_files = _read_console()
+    headers = origins.console_headers(service.console.issuer)
+    routes.state.console_files = _read_console(headers)
+    keys = service.verifier.keys
     readiness = ReadinessProbe(
-        service.tenants, check_keys=service.keys.check, deployed=service.deployed, clock=service.clock
+        service.tenants, check_keys=keys.check, deployed=service.deployed, clock=service.clock
     )
     return Application(
         answers=answers,
@@ -127,7 +130,8 @@ def build_routes() -> FastAPI:
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,  # the operation's id in the OpenAPI file
     )
-    for router in (answers.router, documents.router, documents.audit_router, desk.router, health.router):
+    knowledge = (uploads.router, documents.router, documents.audit_router)
+    for router in (answers.router, *knowledge, desk.router, health.router):
         routes.include_router(router)
     routes.include_router(_description_router)
     routes.include_router(_console_router)  # last: it takes every name at the top
@@ -191,23 +195,15 @@ def _with_default_headers(send: Send) -> Send:
     return with_headers
 
 
-@dataclass(frozen=True, slots=True)
-class _ConsoleFile:
-    """A file of the console's build, read when the process started."""
-
-    content: bytes
-    media_type: str
-    etag: str
-
-
-def _read_console() -> Mapping[str, _ConsoleFile]:
-    """Return the build's files by name. No request reads the disk: a caller's name is looked up here only."""
-    files: dict[str, _ConsoleFile] = {}
+def _read_console(headers: Mapping[str, str]) -> Mapping[str, Response]:
+    """Return the build's files by name, as responses. No request reads the disk: a caller's name is looked up
+    here only."""
+    files: dict[str, Response] = {_PAGE: HTMLResponse(_NOT_BUILT, 404, headers=headers)}
     for path in sorted(DIST.iterdir()) if DIST.is_dir() else ():
         if path.suffix in _MEDIA_TYPES and not path.name.startswith(".") and path.is_file():
             content = path.read_bytes()
-            etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-            files[path.name] = _ConsoleFile(content, _MEDIA_TYPES[path.suffix], etag)
+            tagged = {**headers, "etag": f'"{hashlib.sha256(content).hexdigest()[:32]}"'}
+            files[path.name] = Response(content, headers=tagged, media_type=_MEDIA_TYPES[path.suffix])
     return files
 
 
@@ -218,38 +214,27 @@ async def console_config(service: ServiceOf) -> ConsoleConfig:
 
 @_console_router.get("/")
 async def console_page(request: Request) -> Response:
-    if _PAGE not in request.app.state.console_files:
-        return HTMLResponse(_NOT_BUILT, 404, headers=_headers(request))
-    return _file(request, _PAGE)
+    return await console_file(request, _PAGE)
 
 
 @_console_router.get("/{name}")
 async def console_file(request: Request, name: str) -> Response:
     """A file of the build."""
-    return _file(request, name)
-
-
-def _file(request: Request, name: str) -> Response:
-    files: Mapping[str, _ConsoleFile] = request.app.state.console_files
+    files: Mapping[str, Response] = request.app.state.console_files
     if (file := files.get(name)) is None:
         raise NotFoundError(NOT_FOUND)
-    headers = _headers(request) | {"etag": file.etag}
-    if request.headers.get("if-none-match") == file.etag:
-        return Response(status_code=304, headers=headers)
-    return Response(file.content, media_type=file.media_type, headers=headers)
+    if request.headers.get("if-none-match", "") != file.headers.get("etag"):
+        return file
+    kept = {name: value for name, value in file.headers.items() if name not in _OF_A_BODY}
+    return Response(status_code=304, headers=kept)
 
 
-def _headers(request: Request) -> dict[str, str]:
-    origins: OtherOrigins = request.app.state.origins
-    return {
-        **origins.console_headers(service_of(request).console.issuer),
-        "cache-control": "no-cache",  # browsers ask each time; an unchanged file answers 304 by its ETag
-    }
-
-
-_METHODS = ("GET", "POST", "DELETE")
-_SENT_HEADERS = ("authorization", "content-type", "idempotency-key", "last-event-id")
-_READ_HEADERS = ("retry-after", "etag")
+_METHODS = ("GET", "HEAD", "POST", "PATCH", "DELETE")
+_SENT_HEADERS = (
+    *("authorization", "content-type", "idempotency-key", "last-event-id"),
+    *("tus-resumable", "upload-length", "upload-offset"),
+)
+_READ_HEADERS = ("retry-after", "etag", "location", "upload-offset")
 _PREFLIGHT_KEPT_S = 600
 
 
@@ -267,6 +252,7 @@ class OtherOrigins:
         headers = {
             "content-security-policy": content_security_policy(issuer, framing=self.framing),
             "cross-origin-opener-policy": "same-origin",
+            "cache-control": "no-cache",  # browsers ask each time; an unchanged file answers 304 by its ETag
         }
         if not self.framing:
             headers["x-frame-options"] = "DENY"  # it cannot name origins; frame-ancestors goes before it
@@ -351,15 +337,6 @@ _ANSWER_ID: dict[str, Any] = {
 }
 
 
-def stream_operations() -> dict[str, dict[str, Any]]:
-    """Return the paths with their operations, to be merged into those that FastAPI knows."""
-    return {
-        "/v1/answers": {"post": _ask()},
-        "/v1/answers/{answer_id}/events": {"get": _follow()},
-        "/v1/chat/completions": {"post": _chat()},
-    }
-
-
 def _ask() -> dict[str, Any]:
     content = {
         "text/event-stream": _event_stream(),
@@ -412,7 +389,7 @@ def _chat() -> dict[str, Any]:
         "content": {"text/event-stream": stream, "application/json": whole},
         "links": _answer_links("id", "answer/conversation_id"),
     }
-    bad = errors.refusals(*_REFUSED_QUESTIONS, content={"application/json": refused})
+    bad = errors.problems(*_REFUSED_QUESTIONS, content={"application/json": refused})
     return {
         "summary": "Ask, in OpenAI's form",
         "operationId": "chat",
@@ -473,6 +450,7 @@ _READ = (
     Document,
     wire.WithholdRequest,
     wire.ReleaseRequest,
+    wire.RestoreContentRequest,
     wire.ElementRequest,
     wire.LinkToken,
     desk_decisions.CaseResolution,
@@ -506,13 +484,16 @@ def openapi_document(routes: FastAPI) -> dict[str, Any]:
     schemas |= _schemas(_READ, "validation") | _schemas(_WRITTEN, "serialization")
     for unused in ("HTTPValidationError", "ValidationError"):  # FastAPI's own 422 body is never sent
         schemas.pop(unused, None)
-    for path, operations in stream_operations().items():
-        document["paths"].setdefault(path, {}).update(operations)
+    paths: defaultdict[str, dict[str, Any]] = defaultdict(dict, document["paths"])
+    paths["/v1/answers"]["post"] = _ask()
+    paths["/v1/answers/{answer_id}/events"]["get"] = _follow()
+    paths["/v1/chat/completions"]["post"] = _chat()
+    document["paths"] = dict(paths)
     components["headers"] = errors.SHARED_HEADERS
     components["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
     document["security"] = [{"bearer": []}]
     for open_path in _OPEN_PATHS:
-        document["paths"][open_path]["get"]["security"] = []
+        paths[open_path]["get"]["security"] = []
     return document
 
 

@@ -227,7 +227,7 @@ class TokenVerifier:
                 clock=self.clock,
             )
         except TokenRefusedError as refused:
-            _refuse(refused.reason)
+            _refuse(str(refused))
         if not _allows(key, claims):
             _refuse("beyond_its_key")
         if claims.tenant in self.refused:
@@ -243,11 +243,7 @@ class TokenVerifier:
 
 
 class TokenRefusedError(Exception):
-    """A token does not verify; ``reason`` is for the log alone."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+    """A token does not verify; its text, the reason, is for the log alone."""
 
 
 async def verified_claims(
@@ -350,7 +346,7 @@ class CareContexts:
                 clock=self.clock,
             )
         except TokenRefusedError as refused:
-            _refuse_context(refused.reason)
+            _refuse_context(str(refused))
         if key.get(BOUND_SUBJECT) is not None or claims.exp - claims.iat > _LONGEST_CONTEXT_S:
             _refuse_context("bound_key_or_long_life")
         if claims.tenant != identity.tenant or claims.agent != identity.agent:
@@ -392,7 +388,6 @@ class Service:
     """The parts that all endpoints of one process share; FastAPI routes get it as ``ServiceOf``."""
 
     tenants: ServedTenants
-    keys: KeySet
     verifier: TokenVerifier
     running: RunningAnswers
     metrics: ServiceMetrics

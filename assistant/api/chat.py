@@ -43,7 +43,7 @@ from assistant.domain.documents import SearchFilters
 from assistant.domain.elements import Element, ElementDisplay, ElementValue
 from assistant.domain.errors import AssistantError, InvalidRequestError, NotFoundError, UnreadableRequestError
 from assistant.domain.live import ContextToken, PlainContext
-from assistant.domain.public import PublicModel
+from assistant.domain.public import PublicModel, fields_of
 from assistant.live.markup import label_of
 from assistant.text.safe_markdown import safe_markdown
 
@@ -135,6 +135,14 @@ class ChatRequest(PublicModel):
     reasoning_effort: Any = None
     verbosity: Any = None
 
+    def check_model(self, served: str) -> None:
+        """Raises RefusedChatError (404) unless the request names the served model or ``default``."""
+        if self.model not in (DEFAULT_MODEL, served):
+            raise RefusedChatError(
+                NotFoundError(f'The model here is "{served}"; ask for it, or for "{DEFAULT_MODEL}".'),
+                param="model",
+            )
+
 
 class RefusedChatError(AssistantError):
     """A chat request was refused; ``param`` names the wrong parameter, if there is one."""
@@ -145,28 +153,10 @@ class RefusedChatError(AssistantError):
         self.param = param
 
 
-@dataclass(frozen=True, slots=True)
-class ChatQuestion:
-    """A chat request, read as a question."""
-
-    model: str
-    request: AnswerRequest
-    streamed: bool
-    include_usage: bool
-
-    def check_model(self, served: str) -> None:
-        """Raises RefusedChatError (404) unless the request names the served model or ``default``."""
-        if self.model not in (DEFAULT_MODEL, served):
-            raise RefusedChatError(
-                NotFoundError(f'The model here is "{served}"; ask for it, or for "{DEFAULT_MODEL}".'),
-                param="model",
-            )
-
-
-def read_chat_request(body: bytes) -> ChatQuestion:
-    """Return the question of a request body. Raises RefusedChatError (400, 413, 422)."""
+def read_chat_request(body: bytes) -> ChatRequest:
+    """Return the request of a body. Raises RefusedChatError (400, 413, 422)."""
     try:
-        return _question(ChatRequest.model_validate_json(body, strict=True))
+        return ChatRequest.model_validate_json(body, strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         if first["type"] == "json_invalid":
@@ -175,7 +165,8 @@ def read_chat_request(body: bytes) -> ChatQuestion:
         raise RefusedChatError(invalid_request(error), param=_param(first["loc"])) from None
 
 
-def _question(chat: ChatRequest) -> ChatQuestion:
+def question_of(chat: ChatRequest) -> AnswerRequest:
+    """Return a chat request as a question. Raises RefusedChatError (422)."""
     last, place = chat.messages[-1], f"messages.{len(chat.messages) - 1}"
     if last.role != "user":
         raise _refused("The last message must be the user's question.", param=f"{place}.role")
@@ -193,12 +184,7 @@ def _question(chat: ChatRequest) -> ChatQuestion:
             request = FollowUpRequest(**dict(request), earlier_question=earlier)
     except ValidationError as error:
         raise RefusedChatError(invalid_request(error), param=f"{place}.content") from None
-    return ChatQuestion(
-        model=chat.model,
-        request=request,
-        streamed=bool(chat.stream),
-        include_usage=bool(chat.stream_options and chat.stream_options.include_usage),
-    )
+    return request
 
 
 def _earlier_question(chat: ChatRequest) -> str | None:
@@ -290,6 +276,7 @@ class ChatReading:
             is_unsaid = whole.certainty is Certainty.POSSIBLY and not self.is_marked_possible
             notes = [_line_of(element) for element in whole.elements if not _is_quoted(element)]
             notes += [_POSSIBLY] if is_unsaid else []
+            notes += [f"{missing}. The answer may change." for missing in whole.loading]
             if withheld := sum(sentence.detail == "withheld" for sentence in whole.sentences):
                 notes += [f"Withheld: {withheld} of the model's sentences, with values that no source has."]
             notes += [
@@ -329,7 +316,7 @@ def _annotations(whole: wire.WholeAnswer) -> tuple[wire.ChatAnnotation, ...]:
 
 def _answer(events: wire.WholeAnswer | Started) -> wire.ChatAnswer:
     """Return the field ``answer``: of the first chunk, or of an answer that has ended."""
-    return wire.ChatAnswer(**wire.fields_of(events, wire.ChatAnswer))
+    return wire.ChatAnswer(**fields_of(events, wire.ChatAnswer))
 
 
 def _red_flag(flag: RedFlag) -> str:
@@ -513,7 +500,7 @@ async def complete_chat(answers: Answers, scope: Scope, receive: Receive, send: 
         try:
             body = await delivery.read_body(scope, receive, limit_bytes=delivery.CHAT_LIMIT_BYTES)
             chat = read_chat_request(body)
-            question = await answers.question(chat.request, identity, key=idempotency_key(headers))
+            question = await answers.question(question_of(chat), identity, key=idempotency_key(headers))
             chat.check_model(question.tenant.answering.writer.model.model_id)
         except RefusedChatError as error:
             await answers.refuse(send, problem_of(error.refused), _refusal_sender(param=error.param))
@@ -524,16 +511,17 @@ async def complete_chat(answers: Answers, scope: Scope, receive: Receive, send: 
     await answers.at_edge(work, send, send_refusal=_refusal_sender())
 
 
-async def _send_answer(answers: Answers, reading: Reading, send: Send, *, chat: ChatQuestion) -> None:
+async def _send_answer(answers: Answers, reading: Reading, send: Send, *, chat: ChatRequest) -> None:
     """Send chunks, or one body once the answer has ended. Raises as ``send_stream`` and ``whole_events``."""
     created = int(answers.service.clock.now().timestamp())
     headers = [(b"x-answer-id", reading.answer_id.encode())]
-    if not chat.streamed:
+    if not chat.stream:
         if events := await whole_events(reading):
             body = chat_completion(events, created=created).model_dump_json().encode()
             await send_json(send, body, limits=answers.limits, headers=headers)
         return
-    encoder = ChatEncoder(created=created, include_usage=chat.include_usage, certainty=reading.certainty)
+    include_usage = bool(chat.stream_options and chat.stream_options.include_usage)
+    encoder = ChatEncoder(created=created, include_usage=include_usage, certainty=reading.certainty)
 
     def encode(numbered: Sequence[Numbered]) -> bytes:
         events = [event for _, item in numbered if (event := event_of(item)) is not None]

@@ -67,6 +67,33 @@ async def read_body(scope: Scope, receive: Receive, *, limit_bytes: int = BODY_L
     return body
 
 
+async def read_parts(receive: Receive, *, part_bytes: int, remaining_bytes: int) -> AsyncGenerator[bytes]:
+    """Yield a body of at most ``remaining_bytes`` in parts of ``part_bytes``; only a body's whole rest may be
+    shorter. Of a body that breaks off, the part that is not whole is dropped.
+
+    Raises TooLargeError, UnreadableRequestError (30 s without a byte), ClientGoneError.
+    """
+    part = bytearray()
+    while True:
+        try:
+            async with asyncio.timeout(_READ_TIMEOUT_S):
+                message = await receive()
+        except TimeoutError:
+            raise UnreadableRequestError(f"No byte came for {_READ_TIMEOUT_S:.0f} s.") from None
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError
+        part += message.get("body", b"")
+        if len(part) > remaining_bytes:
+            await _discard(receive)
+            raise TooLargeError("More bytes came than Upload-Length announced.")
+        while len(part) >= part_bytes or (part and len(part) == remaining_bytes):
+            yield bytes(part[:part_bytes])
+            remaining_bytes -= min(len(part), part_bytes)
+            del part[:part_bytes]
+        if not message.get("more_body", False):
+            return
+
+
 def parse_body(body: bytes, model: type[Model]) -> Model:
     """Return the body as ``model``. Raises UnreadableRequestError (not UTF-8 JSON, nested too deep),
     TooLargeError (a text over its limit), InvalidRequestError (anything else the schema forbids)."""

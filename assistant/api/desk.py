@@ -6,7 +6,7 @@ Reviewers and knowledge owners may call; which cases and items exist for them is
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from functools import partial
 from typing import Annotated, Any
 
@@ -18,13 +18,13 @@ from assistant.api import wire
 from assistant.api.auth import TenantOf, caller_with
 from assistant.api.delivery import json_body, stores_within
 from assistant.api.errors import declared, problems
-from assistant.api.wire import fields_of
 from assistant.domain.answers import RecordId
 from assistant.domain.desk import (
     ApprovedAnswer,
     Case,
     CaseReason,
     CaseState,
+    DeskApprovedAnswer,
     DeskItem,
     DeskKind,
 )
@@ -32,13 +32,15 @@ from assistant.domain.desk_decisions import (
     CaseApproval,
     CaseReopening,
     CaseResolution,
+    DeskPreview,
     ItemKind,
     PreviewRequest,
     Restoring,
     StateChange,
 )
 from assistant.domain.identity import Identity, Role
-from assistant.learning.desk import CaseFilter, CaseLine, CaseReading, ReviewDesk, body_of_item
+from assistant.domain.public import fields_of
+from assistant.learning.desk import CaseFilter, CaseReading, DeskServices, ReviewDesk, body_of_item
 from assistant.learning.desk_items import MODELS, DeskItems, Resolutions, served_body
 from assistant.learning.upkeep import DocumentQuestions
 
@@ -51,20 +53,28 @@ _NDJSON: dict[str, Any] = {
 }
 _Name = Annotated[str | None, Query(min_length=1, max_length=256)]
 
-_stores_within = partial(stores_within, _TIMEOUT_S, stores="The desk's stores")
-"""A retry is safe: a decision names the revision that it was made on."""
 _decides = partial(declared, meanings=_CONFLICTS)
 
 router = APIRouter(tags=["desk"])
 _Reviewer = Annotated[Identity, caller_with(Role.REVIEWER, Role.KNOWLEDGE_OWNER)]
 
 
-async def _desk(tenant: TenantOf, _caller: _Reviewer) -> ReviewDesk:
-    return ReviewDesk(tenant.desk)
+async def _services(tenant: TenantOf, _caller: _Reviewer) -> AsyncGenerator[DeskServices]:
+    async with stores_within(_TIMEOUT_S, stores="The desk's stores"):
+        yield tenant.desk
 
 
-async def _items(tenant: TenantOf, _caller: _Reviewer) -> DeskItems:
-    return DeskItems(tenant.desk, DocumentQuestions(tenant.desk))
+_Services = Annotated[DeskServices, Depends(_services, scope="function")]
+"""For one request, within its time. A retry is safe: a decision names the revision that it was made on. Place
+it after the body, which is not in that time."""
+
+
+async def _desk(services: _Services) -> ReviewDesk:
+    return ReviewDesk(services)
+
+
+async def _items(services: _Services) -> DeskItems:
+    return DeskItems(services, DocumentQuestions(services))
 
 
 _Desk = Annotated[ReviewDesk, Depends(_desk)]
@@ -95,25 +105,23 @@ async def list_cases(
     knowledge owner who does and may write a source of its documents. The read is recorded.
     """
     wanted = CaseFilter(state=state, reason=reason, gap=gap, document_id=document_id)
-    async with _stores_within():
-        lines, next_after = await desk.page(wanted, identity=caller, after=after, limit=limit)
-    return wire.DeskCasePage(cases=tuple(_line(line) for line in lines), next_after=next_after)
+    lines, next_after = await desk.page(wanted, identity=caller, after=after, limit=limit)
+    return wire.DeskCasePage(cases=tuple(lines), next_after=next_after)
 
 
 @router.get("/v1/desk/cases/{case_id}", **declared(404))
 async def read_case(desk: _Desk, caller: _Reviewer, case_id: RecordId) -> wire.DeskCase:
     """Return one case: what was asked, shown and sent, and all its revisions. The read is recorded."""
-    async with _stores_within():
-        return _case(await desk.one(case_id, identity=caller))
+    return _case(await desk.one(case_id, identity=caller))
 
 
 @router.post("/v1/desk/cases/{case_id}/resolution", **_decides(404, 409, 429, body=CaseResolution))
 async def resolve_case(
-    desk: _Desk,
-    decisions: _Decisions,
     caller: _Reviewer,
     case_id: RecordId,
     asked: Annotated[CaseResolution, json_body(CaseResolution)],
+    desk: _Desk,
+    decisions: _Decisions,
 ) -> wire.DeskCase:
     """Resolve a case: by an approved answer, a question of a document, a glossary entry, a correction that
     its owner is asked for, or a dismissal. The field named as ``kind`` says what is made.
@@ -121,46 +129,41 @@ async def resolve_case(
     Under the deployment profile `hipaa` what is made is only proposed: another person approves it. Otherwise
     it is live within seconds.
     """
-    async with _stores_within():
-        await decisions.resolve(case_id, asked, identity=caller)
-        return _case(await desk.one(case_id, identity=caller))
+    await decisions.resolve(case_id, asked, identity=caller)
+    return _case(await desk.one(case_id, identity=caller))
 
 
 @router.post("/v1/desk/cases/{case_id}/approval", **_decides(404, 409, body=CaseApproval))
 async def approve_case(
-    desk: _Desk,
-    decisions: _Decisions,
     caller: _Reviewer,
     case_id: RecordId,
     asked: Annotated[CaseApproval, json_body(CaseApproval)],
+    desk: _Desk,
+    decisions: _Decisions,
 ) -> wire.DeskCase:
     """Approve what another person proposed, or refuse it: then the case is open again."""
-    async with _stores_within():
-        await decisions.approve(case_id, asked, identity=caller)
-        return _case(await desk.one(case_id, identity=caller))
+    await decisions.approve(case_id, asked, identity=caller)
+    return _case(await desk.one(case_id, identity=caller))
 
 
 @router.post("/v1/desk/cases/{case_id}/reopen", **_decides(404, 409, body=CaseReopening))
 async def reopen_case(
-    desk: _Desk,
-    decisions: _Decisions,
     caller: _Reviewer,
     case_id: RecordId,
     asked: Annotated[CaseReopening, json_body(CaseReopening)],
+    desk: _Desk,
+    decisions: _Decisions,
 ) -> wire.DeskCase:
     """Open a case again. What its resolution made is withdrawn; it can be put back under its item."""
-    async with _stores_within():
-        await decisions.reopen(case_id, asked, identity=caller)
-        return _case(await desk.one(case_id, identity=caller))
+    await decisions.reopen(case_id, asked, identity=caller)
+    return _case(await desk.one(case_id, identity=caller))
 
 
 @router.get("/v1/desk/gaps", **declared())
 async def list_gaps(desk: _Desk, caller: _Reviewer) -> wire.DeskGaps:
     """Return questions without an answer, grouped by what they ask for: open cases that the caller may see.
     The read is recorded."""
-    async with _stores_within():
-        gaps = await desk.gaps(identity=caller)
-    return wire.DeskGaps.model_validate({"gaps": tuple(gaps)}, from_attributes=True)
+    return wire.DeskGaps(gaps=tuple(await desk.gaps(identity=caller)))
 
 
 @router.post("/v1/desk/preview", **declared(429, body=PreviewRequest))
@@ -168,20 +171,18 @@ async def preview_answer(
     tenant: TenantOf,
     caller: _Reviewer,
     asked: Annotated[PreviewRequest, json_body(PreviewRequest)],
-) -> wire.DeskPreview:
+    _services: _Services,
+) -> DeskPreview:
     """Return which of the last questions an approved answer would capture, and why it would not the others
     that are near. The read is recorded."""
-    async with _stores_within():
-        preview = await tenant.preview_answer(asked, identity=caller)
-    return wire.DeskPreview.model_validate(preview, from_attributes=True)
+    return await tenant.preview_answer(asked, identity=caller)
 
 
 @router.get("/v1/desk/items", **declared())
 async def list_items(items: _Items, caller: _Reviewer, kind: ItemKind | None = None) -> wire.DeskItems:
     """Return what reviewers made, as far as the caller may see it, the latest changed first."""
     kinds = [DeskKind(kind)] if kind is not None else list(MODELS)
-    async with _stores_within():
-        listed = await items.list(kinds, identity=caller)
+    listed = await items.list(kinds, identity=caller)
     return wire.DeskItems(items=tuple(_item(one) for one in listed))
 
 
@@ -190,39 +191,36 @@ async def read_item(
     items: _Items, caller: _Reviewer, kind: ItemKind, item_id: RecordId
 ) -> wire.DeskItemHistory:
     """Return all revisions of an item, oldest first."""
-    async with _stores_within():
-        return await _history(items, DeskKind(kind), item_id, identity=caller)
+    return await _history(items, DeskKind(kind), item_id, identity=caller)
 
 
 @router.post("/v1/desk/items/{kind}/{item_id}/state", **_decides(404, 409, 429, body=StateChange))
 async def set_item_state(
-    items: _Items,
     caller: _Reviewer,
     kind: ItemKind,
     item_id: RecordId,
     change: Annotated[StateChange, json_body(StateChange)],
+    items: _Items,
 ) -> wire.DeskItemHistory:
     """Withdraw an item, or make it live again. Under the profile `hipaa` `live` proposes it, and `live` of
     another person makes it live."""
-    async with _stores_within():
-        item = await items.find(DeskKind(kind), item_id, identity=caller)
-        await items.set_state(item, change, identity=caller)
-        return await _history(items, DeskKind(kind), item_id, identity=caller)
+    item = await items.find(DeskKind(kind), item_id, identity=caller)
+    await items.set_state(item, change, identity=caller)
+    return await _history(items, DeskKind(kind), item_id, identity=caller)
 
 
 @router.post("/v1/desk/items/{kind}/{item_id}/restore", **_decides(404, 409, 429, body=Restoring))
 async def restore_item(
-    items: _Items,
     caller: _Reviewer,
     kind: ItemKind,
     item_id: RecordId,
     change: Annotated[Restoring, json_body(Restoring)],
+    items: _Items,
 ) -> wire.DeskItemHistory:
     """Put an earlier revision back, as a new one."""
-    async with _stores_within():
-        item = await items.find(DeskKind(kind), item_id, identity=caller)
-        await items.restore(item, change, identity=caller)
-        return await _history(items, DeskKind(kind), item_id, identity=caller)
+    item = await items.find(DeskKind(kind), item_id, identity=caller)
+    await items.restore(item, change, identity=caller)
+    return await _history(items, DeskKind(kind), item_id, identity=caller)
 
 
 @router.get(
@@ -247,25 +245,13 @@ async def export_desk(desk: _Desk, items: _Items, caller: _Reviewer) -> Streamin
 
 async def _export(desk: ReviewDesk, items: DeskItems, caller: Identity) -> AsyncIterator[str]:
     async for case in desk.export(identity=caller):
-        yield _exported(wire.DeskExportLine(case=_line(case)))
+        yield _exported(wire.DeskExportLine(case=case))
     for item in await items.list(list(MODELS), identity=caller):
         yield _exported(wire.DeskExportLine(item=_item(item)))
 
 
 def _exported(line: BaseModel) -> str:
     return line.model_dump_json(exclude_none=True) + "\n"
-
-
-def _line(line: CaseLine) -> wire.DeskCaseLine:
-    titles = line.titles.items()
-    return wire.DeskCaseLine(
-        case_id=line.stored.item.item_id,
-        revision=line.stored.item.revision,
-        question=line.question,
-        documents=tuple(wire.DeskDocument(document_id=name, title=title) for name, title in titles),
-        joined=line.stored.joined,
-        **fields_of(line.stored.case, wire.DeskCaseLine, but=("documents", "joined")),
-    )
 
 
 def _case(reading: CaseReading) -> wire.DeskCase:
@@ -306,7 +292,7 @@ def _item(item: DeskItem) -> wire.DeskItemRevision:
     body = served_body(item)
     shown: Any = body
     if isinstance(body, ApprovedAnswer):
-        shown = wire.DeskApprovedAnswer(**fields_of(body, wire.DeskApprovedAnswer))
+        shown = DeskApprovedAnswer(**fields_of(body, DeskApprovedAnswer))
     revision = fields_of(item, wire.DeskItemRevision, but=("kind",))
     return wire.DeskItemRevision.model_validate(
         revision | {"kind": item.kind.value, "state": body.state, item.kind.value: shown}

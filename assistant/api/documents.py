@@ -10,18 +10,20 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
+from urllib.parse import quote
 
 import orjson
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import AwareDatetime, BeforeValidator
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, StreamingResponse
 
 from assistant.answering.stored import MOST_ENTRIES, Audit
 from assistant.api import wire
@@ -32,12 +34,16 @@ from assistant.api.health import caller_is_identified
 from assistant.document_links import LINK_PAGE, refused_link, tenant_of_link
 from assistant.domain import errors
 from assistant.domain.answers import AccessEntry, AccessQuery
-from assistant.domain.documents import Document, DocumentState, DocumentStatus, ParsedDocument
+from assistant.domain.documents import Document, DocumentState, DocumentStatus, OriginalFile, ParsedDocument
 from assistant.domain.errors import AssistantError, NotFoundError
 from assistant.domain.identity import Identity, Role
 from assistant.domain.live import LiveReadQuery
+from assistant.domain.public import fields_of
+from assistant.domain.receipts import WithdrawalReceipt
 from assistant.knowledge.add_documents import ReleaseDocuments
 from assistant.knowledge.files import SourceDocument, SourceFailure, named_by_line, refuse_duplicate_keys
+from assistant.knowledge.links import linked_ids
+from assistant.knowledge.ports import StoredContent
 from assistant.knowledge.reading import ListDocuments, ReadableDocument, ReadableDocuments
 from assistant.knowledge.sources import KnowledgeSource, KnowledgeSources, Writer
 from assistant.knowledge.withdrawal import WithdrawDocuments, Withheld, WithholdDocuments
@@ -48,26 +54,27 @@ _STORES_TIMEOUT_S = 6.0
 _AUDIT_SPAN = timedelta(days=30)
 _TEXT_OR_ORIGINAL: dict[str, Any] = {
     "description": "The text with its sections, or the original",
-    "content": {"text/plain": {"schema": {"type": "string"}}},
+    "content": {
+        "text/plain": {"schema": {"type": "string"}},
+        "application/pdf": {"schema": {"type": "string", "format": "binary"}},
+        "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+    },
 }
 _LINKS = links("document_status", "read_document", "withdraw_document", document_id="document_id")
 _BROUGHT_BY_CALLER = "You brought these documents yourself; another person must release them."
 _MOST_NAMED = 100
+_MOST_LINKS = 500
+"""Addresses of a document that are looked up when its text is read: a bound of work, not measured."""
+_MOST_READ = 500
+"""Entries of the audit that are read for the answers of one document."""
 _NOT_JSON = "The body is not valid JSON in UTF-8."
 _REFUSALS = {error.code: error for error in (errors.DocumentInvalidError, errors.LabelsWidenedError)}
 _ORIGINAL_HEADERS = {"content-security-policy": "default-src 'none'; sandbox"}
+_PDF = "application/pdf"
 _Name = Annotated[str | None, Query(min_length=1, max_length=256)]
 
 
-def _no_number(value: object) -> object:
-    try:
-        float(cast("Any", value))
-    except (TypeError, ValueError):
-        return value
-    raise ValueError("give a day and time, like 2026-11-01T00:00:00Z")
-
-
-_Instant = Annotated[AwareDatetime | None, BeforeValidator(_no_number)]
+_Instant = Annotated[AwareDatetime | None, BeforeValidator(datetime.fromisoformat)]
 """ISO 8601. A bare number would be read as seconds since 1970."""
 
 _Owner = Annotated[Identity, caller_with(Role.KNOWLEDGE_OWNER)]
@@ -83,23 +90,28 @@ async def list_documents(
     tenant: TenantOf,
     caller: Caller,
     state: Annotated[list[DocumentState] | None, Query()] = None,
+    find: Annotated[str, Query(max_length=200)] = "",
     after: Annotated[str | None, Query(max_length=256)] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> wire.DocumentPage:
-    """Return a page of the documents of the sources that the caller may write, ordered by id, and the number
-    of documents in each state."""
+    """Return a page of the documents of the sources that the caller may write, ordered by id, the number of
+    documents in each state, and how far a first load is.
+
+    `find` leaves those that have each of its words in their id or title. One request searches at most 10,000
+    documents: with `next_after` a page may be short or empty, and the search goes on there.
+    """
     require_role(caller, Role.KNOWLEDGE_OWNER)
     listing = ListDocuments(tenant.knowledge.states, sources=tenant.sources)
-    writable = tenant.sources.writable_by(caller)
-    page = await listing.page(writable, states=state or (), after=after, limit=limit + 1)
-    documents = _documents(tenant)
-    return wire.DocumentPage(
-        documents=tuple(
-            [status for status in page[:limit] if await documents.is_open(status, labels=caller.labels)]
-        ),
-        next_after=page[limit - 1].document_id if len(page) > limit else None,
-        counts=dict(await listing.counts(writable)),
-    )
+    writable, documents = tenant.sources.writable_by(caller), _documents(tenant)
+    async with _stores_within():
+        page, more = await listing.page(writable, states=state or (), find=find, after=after, limit=limit)
+        shown = [status for status in page if await documents.is_open(status, labels=caller.labels)]
+        return wire.DocumentPage(
+            documents=tuple(shown),
+            next_after=more,
+            counts=dict(await listing.counts(writable)),
+            loading=(await tenant.first_loads.look(KnowledgeSources(writable))).loading,
+        )
 
 
 @router.post(
@@ -131,28 +143,21 @@ async def bring_document(
     with its `document_id` gets the state `withheld` and is in no answer until it is sent again.
     """
     require_role(caller, Role.KNOWLEDGE_OWNER)
-    source = _writable_sources(tenant, caller).named(knowledge_source)
+    source = writable_sources(tenant, caller).named(knowledge_source)
     body = await read_body(request.scope, request.receive, limit_bytes=DOCUMENT_LIMIT_BYTES)
-    writer = Writer(caller.agent, caller.labels)
     try:
         refuse_duplicate_keys(body)
-        document = parse_body(body, Document)
+        document = parse_body(body, Document).model_copy(update={"original": None})
     except (AssistantError, ValueError) as error:
         refusal = error if isinstance(error, AssistantError) else errors.UnreadableRequestError(_NOT_JSON)
-        failure = _failure(body, refusal)
-        async with _stores_within():
-            await _refuse_hidden(tenant, caller, source, failure.own_id)
-            await tenant.add_documents([failure], source=source, writer=writer)
+        await _add(tenant, caller, source, _failure(body, refusal))
         raise refusal from None
+    await _add(tenant, caller, source, SourceDocument(document, path))
     async with _stores_within():
-        await _refuse_hidden(tenant, caller, source, document.document_id)
-        summary = await tenant.add_documents([SourceDocument(document, path)], source=source, writer=writer)
-        if summary.failures:
-            raise _REFUSALS[summary.failures[0].code](summary.failures[0].reason)
         status = await tenant.knowledge.states.get(source.document_id(document.document_id))
-        if status is None:
-            raise NotFoundError(NOT_FOUND)
-        return tenant.sources.with_source(status)
+    if status is None:
+        raise NotFoundError(NOT_FOUND)
+    return tenant.sources.with_source(status)
 
 
 @router.post("/v1/documents/release", **declared(403, 404, body=wire.ReleaseRequest))
@@ -166,11 +171,11 @@ async def release_documents(
     document that becomes readable to more agents waits too. If the caller brought all that waits, the request
     is refused.
     """
-    source = _writable_sources(tenant, caller).named(asked.knowledge_source)
+    source = writable_sources(tenant, caller).named(asked.knowledge_source)
     answering = tenant.answering
     release = ReleaseDocuments(tenant.knowledge, clock=answering.clock, accesses=answering.records)
-    by = Writer(caller.agent, caller.labels)
     async with _stores_within():
+        by = Writer(caller.agent, caller.labels)
         done = await release(source, by=by, only=frozenset(asked.document_ids))
     if done.waiting and not done.released:
         raise errors.ForbiddenError(_BROUGHT_BY_CALLER)
@@ -191,25 +196,113 @@ async def withhold_document(
     Use it when a new version of the document cannot be read, or when its owner doubts the text.
     """
     async with _stores_within():
-        status = await _status(tenant, caller, document_id)
+        status = await document_of(tenant, caller, document_id)
         withhold = WithholdDocuments(tenant.knowledge, clock=tenant.answering.clock)
         await withhold([Withheld(status, "withheld", asked.reason)])
-        return await _status(tenant, caller, document_id)
+        return await document_of(tenant, caller, document_id)
 
 
 @router.get("/v1/documents/{document_id}/status", **declared(404))
 async def document_status(tenant: TenantOf, caller: _Owner, document_id: str) -> DocumentStatus:
     """Return the document's indexing state, and the reason if indexing failed."""
-    return await _status(tenant, caller, document_id)
+    return await document_of(tenant, caller, document_id)
+
+
+@router.get("/v1/documents/{document_id}/details", **declared(404))
+async def document_details(tenant: TenantOf, caller: _Owner, document_id: str) -> wire.DocumentDetails:
+    """Return a document's state, the contents that are kept of it, and the answers of the last 30 days that
+    had it as a source: which and when, without their questions and agents."""
+    async with _stores_within():
+        status = await document_of(tenant, caller, document_id)
+        answers, has_more = await _citing_answers(tenant, document_id)
+        contents = await _contents(tenant, caller, status)
+    return wire.DocumentDetails(
+        status=status,
+        contents=tuple(
+            wire.KeptContent(
+                content_hash=kept.document.content_hash(),
+                stored_at=kept.stored_at,
+                title=kept.document.title,
+                labels=kept.document.labels,
+                characters=len(kept.document.content),
+                is_newest=number == 0,
+            )
+            for number, kept in enumerate(contents)
+        ),
+        answers=answers,
+        has_more_answers=has_more,
+    )
+
+
+@router.post(
+    "/v1/documents/{document_id}/restore", status_code=202, **declared(404, body=wire.RestoreContentRequest)
+)
+async def restore_document(
+    tenant: TenantOf,
+    caller: _Owner,
+    document_id: str,
+    asked: Annotated[wire.RestoreContentRequest, json_body(wire.RestoreContentRequest)],
+) -> DocumentStatus:
+    """Make a content that is kept the newest again, with its own labels. Wider labels are refused or wait for
+    a second person, as those of a document that is sent."""
+    async with _stores_within():
+        status = await document_of(tenant, caller, document_id)
+        contents = await _contents(tenant, caller, status)
+        found = (one.document for one in contents if one.document.content_hash() == asked.content_hash)
+        source, document = tenant.sources.of_document(document_id), next(found, None)
+        if document is None or source is None:
+            raise NotFoundError(NOT_FOUND)
+        own_id = document_id.removeprefix(source.id_prefix)
+        document = document.model_copy(update={"document_id": own_id})
+        await _add(tenant, caller, source, SourceDocument(document, status.origin or ""))
+        return await document_of(tenant, caller, document_id)
+
+
+async def _contents(
+    tenant: ServedTenant, caller: Identity, status: DocumentStatus
+) -> Sequence[StoredContent]:
+    """Return the kept contents that the caller's labels open; none of a withdrawn document."""
+    contents = await tenant.knowledge.documents.contents(status.document_id)
+    labels = caller.labels
+    return [
+        kept for kept in contents if not kept.document.labels or not labels.isdisjoint(kept.document.labels)
+    ]
+
+
+async def _citing_answers(
+    tenant: ServedTenant, document_id: str
+) -> tuple[tuple[wire.CitingAnswer, ...], bool]:
+    """Return the latest answers that had the document as a source, and whether there may be more."""
+    until = tenant.answering.clock.now()
+    query = AccessQuery(since=until - _AUDIT_SPAN, until=until, document_id=document_id, limit=_MOST_READ)
+    page = await tenant.answering.records.list_accesses(query)
+    asked = [
+        wire.CitingAnswer(answer_id=entry.subject_id, at=entry.at)
+        for entry in page.entries
+        if entry.kind == "asked"
+    ]
+    return tuple(asked[::-1][:_MOST_NAMED]), len(asked) > _MOST_NAMED or page.next_after is not None
 
 
 @router.delete("/v1/documents/{document_id}", status_code=202, **declared(404))
 async def withdraw_document(tenant: TenantOf, caller: _Owner, document_id: str) -> DocumentStatus:
-    """Withdraw the document: it is unreadable immediately, and the worker deletes it from the index."""
+    """Withdraw the document: it is unreadable immediately, and the worker deletes it from the index. Its
+    `receipt` tells what was removed and what remains."""
     async with _stores_within():
-        await _status(tenant, caller, document_id)
+        await document_of(tenant, caller, document_id)
         await WithdrawDocuments(tenant.knowledge, clock=tenant.answering.clock)([document_id])
-        return await _status(tenant, caller, document_id)
+        return await document_of(tenant, caller, document_id)
+
+
+@router.get("/v1/documents/{document_id}/receipt", **declared(404, 409))
+async def withdrawal_receipt(tenant: TenantOf, caller: _Owner, document_id: str) -> WithdrawalReceipt:
+    """Return place by place what a withdrawal removed, and what remains until when by which rule.
+
+    The stores are asked for each receipt. A place is `pending` until its removal ended: ask again. 409 for a
+    document that is not withdrawn.
+    """
+    async with _stores_within():
+        return await tenant.receipts.of(await document_of(tenant, caller, document_id))
 
 
 @router.get(
@@ -240,21 +333,21 @@ async def read_document(
     async with _stores_within():
         if form == "text":
             return await _read_text(tenant, document_id, reader=reader)
-        original = await _read_original(tenant, document_id, reader=reader)
-    return Response(original, media_type="text/plain; charset=utf-8", headers=_ORIGINAL_HEADERS)
+        return await _original(tenant, document_id, reader=reader)
 
 
 @router.post(
     "/v1/documents/linked",
     response_model=wire.DocumentText,
-    responses=problems(400, 401, 404, 413, 422, 503),
+    responses=problems(400, 401, 404, 413, 422, 503) | {200: _TEXT_OR_ORIGINAL},
     openapi_extra=body_of(wire.LinkToken) | {"security": []},
 )
 async def read_linked_document(
     service: ServiceOf, link: Annotated[wire.LinkToken, json_body(wire.LinkToken)]
-) -> wire.DocumentText:
-    """Return the stored text that a link in an answer opens. The link is valid for 10 minutes, and the read
-    is recorded for the agent who asked.
+) -> wire.DocumentText | Response:
+    """Return the stored text that a link in an answer opens, or the received file.
+
+    The link is valid for 10 minutes, and the read is recorded for the agent who asked.
 
     The token alone gives access, so it is sent in the body: logs record addresses.
     """
@@ -270,7 +363,8 @@ async def read_linked_document(
         cited_span=grant.span,
     )
     async with _stores_within():
-        return await _read_text(tenant, grant.document_id, reader=reader)
+        read = _read_text if link.format == "text" else _original
+        return await read(tenant, grant.document_id, reader=reader)
 
 
 @audit_router.get("/v1/audit", **declared(404))
@@ -363,26 +457,97 @@ async def _read_text(tenant: ServedTenant, document_id: str, *, reader: _Reader)
     content_hash, parsed = await _parsed(tenant, document, reader=reader)
     is_cited = reader.cited_content in (None, content_hash)
     span = reader.cited_span
-    has_span = span is not None and span[0] <= span[1] <= len(parsed.text)
+    is_inside = span is not None and span[0] <= span[1] <= len(parsed.text)
+    span = span if is_cited and is_inside else None
+    original = None
+    if (file := parsed.original) is not None:
+        original = wire.DocumentOriginal(
+            name=file.name,
+            size_bytes=file.size_bytes,
+            media_type=_media_type(file),
+            page=parsed.page_at(span[0]) if span else None,
+        )
+    linked = await _links(tenant, document.status, parsed, labels=reader.labels)
     await _record_read(tenant, document_id, agent=reader.agent)
     return wire.DocumentText(
-        **wire.fields_of(document.document, wire.DocumentText),
+        **fields_of(document.document, wire.DocumentText, but=("original",)),
+        original=original,
+        links=linked,
         text=parsed.text,
         sections=tuple(
             wire.DocumentSection(headings=section.headings, start=section.span.start, end=section.span.end)
             for section in parsed.sections
         ),
         content_hash=content_hash,
-        span=span if is_cited and has_span else None,
+        span=span,
         is_cited_version=is_cited,
+        tables=tuple(
+            wire.DocumentTable(
+                header=table.header,
+                rows=tuple(tuple((cell.start, cell.end) for cell in row) for row in table.rows),
+            )
+            for table in parsed.tables
+        ),
     )
 
 
-async def _read_original(tenant: ServedTenant, document_id: str, *, reader: _Reader) -> str:
-    """Return the newest content as it was received. Records and raises as ``_read_text``."""
+async def _links(
+    tenant: ServedTenant, status: DocumentStatus, parsed: ParsedDocument, *, labels: frozenset[str]
+) -> tuple[wire.DocumentLink, ...]:
+    """Return the links to web pages, and to documents that the reader may open now."""
+    addresses = islice(dict.fromkeys(address for *_, address in parsed.links), _MOST_LINKS)
+    linked = partial(linked_ids, document_id=status.document_id, origin=status.origin or "")
+    meant = {address: list(linked(address)) for address in addresses}
+    readable = await _documents(tenant).readable_ids(
+        [each for ids in meant.values() for each in ids], labels=labels
+    )
+    links: list[wire.DocumentLink] = []
+    for start, end, address in parsed.links:
+        opened = next((each for each in meant.get(address, ()) if each in readable), None)
+        url = address if address.startswith(("https://", "http://")) else None
+        if opened or url:
+            links.append(wire.DocumentLink(start=start, end=end, document_id=opened, url=url))
+    return tuple(links)
+
+
+async def _original(tenant: ServedTenant, document_id: str, *, reader: _Reader) -> Response:
+    """Return the file of the content that ``_read_text`` returns; without one, the newest content as it was
+    received. Records and raises as ``_read_text``."""
     document = await _readable(tenant, document_id, reader=reader)
+    original = document.document.original
+    with suppress(NotFoundError):
+        _, parsed = await _parsed(tenant, document, reader=reader)
+        original = parsed.original or original
+    store, first = tenant.knowledge.documents, b""
+    if original is not None:
+        stored = await store.read_original(document_id, original, start=0)
+        if stored is None:
+            raise NotFoundError(NOT_FOUND)
+        first = stored
     await _record_read(tenant, document_id, agent=reader.agent)
-    return document.document.content
+    if original is None:
+        text = document.document.content
+        return Response(text, media_type="text/plain; charset=utf-8", headers=_ORIGINAL_HEADERS)
+
+    async def parts() -> AsyncIterator[bytes]:
+        sent, part = 0, first
+        while part:
+            yield part
+            sent += len(part)
+            if sent >= original.size_bytes:
+                return
+            async with _stores_within():
+                part = await store.read_original(document_id, original, start=sent) or b""
+
+    kind = "inline" if (media_type := _media_type(original)) == _PDF else "attachment"
+    disposition = f"{kind}; filename*=UTF-8''{quote(original.name, safe='')}"
+    headers = {"content-disposition": disposition, "content-length": str(original.size_bytes)}
+    return StreamingResponse(parts(), media_type=media_type, headers=_ORIGINAL_HEADERS | headers)
+
+
+def _media_type(original: OriginalFile) -> str:
+    is_pdf = original.name.lower().endswith(".pdf")
+    return _PDF if is_pdf else "application/octet-stream"
 
 
 def _documents(tenant: ServedTenant) -> ReadableDocuments:
@@ -419,7 +584,7 @@ async def _record_read(tenant: ServedTenant, document_id: str, *, agent: str) ->
     await tenant.answering.records.record_access(entry)
 
 
-async def _status(tenant: ServedTenant, caller: Identity, document_id: str) -> DocumentStatus:
+async def document_of(tenant: ServedTenant, caller: Identity, document_id: str) -> DocumentStatus:
     """Raises NotFoundError for a document that is unknown, of a source that the caller may not write, or with
     labels of which the caller has none."""
     if tenant.sources.of_document(document_id) not in tenant.sources.writable_by(caller):
@@ -430,17 +595,21 @@ async def _status(tenant: ServedTenant, caller: Identity, document_id: str) -> D
     return tenant.sources.with_source(status)
 
 
-async def _refuse_hidden(
-    tenant: ServedTenant, caller: Identity, source: KnowledgeSource, own_id: str | None
+async def _add(
+    tenant: ServedTenant, caller: Identity, source: KnowledgeSource, item: SourceDocument | SourceFailure
 ) -> None:
-    """Raise NotFoundError for a change of a document that has labels, and the caller none of them."""
-    with suppress(errors.DocumentInvalidError):  # no document can have that id
-        known = await tenant.knowledge.states.get(source.document_id(own_id or ""))
-        if known is not None and not await _documents(tenant).is_open(known, labels=caller.labels):
-            raise NotFoundError(NOT_FOUND)
+    """Add what the caller sent. Raises what refused a document, and NotFoundError for a change of one that
+    has labels, and the caller none of them."""
+    writer = Writer(caller.agent, caller.labels, sees_all=False)
+    async with _stores_within():
+        failures = (await tenant.add_documents([item], source=source, writer=writer)).failures
+    if any(failure.code == NotFoundError.code for failure in failures):
+        raise NotFoundError(NOT_FOUND)
+    if failures and isinstance(item, SourceDocument):
+        raise _REFUSALS[failures[0].code](failures[0].reason)
 
 
-def _writable_sources(tenant: ServedTenant, caller: Identity) -> KnowledgeSources:
+def writable_sources(tenant: ServedTenant, caller: Identity) -> KnowledgeSources:
     """Return the sources that the caller may write. Error messages must not name any other source."""
     writable = tenant.sources.writable_by(caller)
     if not writable:

@@ -148,12 +148,6 @@ SHARED_HEADERS: dict[str, Any] = {
 }
 
 
-def problems(*statuses: int, meanings: dict[int, str] | None = None) -> dict[int | str, dict[str, Any]]:
-    """Declare a route's error statuses with a problem body; 500 is always one of them."""
-    content = {"application/problem+json": {"schema": reference("Problem")}}
-    return refusals(*statuses, content=content, meanings=meanings)
-
-
 def declared(
     *statuses: int, body: type[BaseModel] | None = None, meanings: dict[int, str] | None = None
 ) -> dict[str, Any]:
@@ -164,10 +158,12 @@ def declared(
     return declaration if body is None else declaration | {"openapi_extra": body_of(body)}
 
 
-def refusals(
-    *statuses: int, content: dict[str, Any], meanings: dict[int, str] | None = None
+def problems(
+    *statuses: int, content: dict[str, Any] | None = None, meanings: dict[int, str] | None = None
 ) -> dict[int | str, dict[str, Any]]:
-    """Declare error statuses, their headers and the given body."""
+    """Declare a route's error statuses with their headers; 500 is always one of them. ``content``: of another
+    body than a problem."""
+    content = content or {"application/problem+json": {"schema": reference("Problem")}}
     said = _MEANINGS | (meanings or {})
     return {
         status: {"description": said[status], "content": content}

@@ -61,7 +61,7 @@ def operations_application(metrics: ServiceMetrics, *, readiness: ReadinessProbe
         return latest
 
     async def metrics_text() -> Response:
-        return Response(metrics.text(), media_type=_CONTENT_TYPE)
+        return Response(generate_latest(metrics.registry), media_type=_CONTENT_TYPE)
 
     application.add_api_route("/healthz", alive)
     application.add_api_route("/readyz", ready)
@@ -118,9 +118,6 @@ class ServiceMetrics:
         self._releases: list[Callable[[], int]] = []
         self.live = LiveMetrics(self.registry)
         self.step = histogram("assistant_step_seconds", "Time of one step of an answer.", ["tenant", "step"])
-
-    def text(self) -> bytes:
-        return generate_latest(self.registry)
 
     def watch_releases(self, tenant: str, refused: Callable[[], int]) -> None:
         """Report a tenant's number of refused releases whenever the metrics are read."""
@@ -365,9 +362,6 @@ class LiveMetrics:
         self._intervals = defaultdict[str, _Interval](_Interval)
         self.circuits: dict[tuple[str, str], Callable[[], bool]] = {}
         self._left_out = 0
-
-    def of_tenant(self, tenant: str) -> TenantReads:
-        return TenantReads(self, tenant)
 
     def count(self, system: str, outcome: str, *, seconds: float) -> None:
         """Count a read for the next line."""

@@ -18,7 +18,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import InitVar, dataclass, field
 from datetime import datetime
 from functools import partial
@@ -47,10 +47,11 @@ from assistant.api.errors import INTERNAL_PROBLEM, NOT_FOUND, problem_of
 from assistant.api.health import ServiceMetrics
 from assistant.domain import errors
 from assistant.domain.answers import AnswerRecord, Outcome, PassageUse, Source
-from assistant.domain.clock import Clock
+from assistant.domain.clock import Clock, set_within
 from assistant.domain.errors import AssistantError
 from assistant.domain.identity import Identity
 from assistant.settings.deployed_names import ANSWER_ENDED, FINISH_REASON, FIRST_TOKEN_MS, MODEL_FAILED
+from assistant.settings.tenant import LimitsSection
 from assistant.wiring.services import ServedTenant
 
 BATCH_INTERVAL_S = 0.9
@@ -108,7 +109,7 @@ class LoggedAnswer:
     async def first_text_kept(self) -> None:
         """Return when the first text is in the log, or after 0.1 s. Text that an agent has read then survives
         this process."""
-        await _set_within(self._text_kept, _FIRST_TEXT_WAIT_S)
+        await set_within(self._text_kept, _FIRST_TEXT_WAIT_S)
 
     def end(self) -> None:
         """Write the last batch at once. No event is added after it."""
@@ -123,7 +124,7 @@ class LoggedAnswer:
             # The next instant counts from the beginning of a write: when a slow write passes it, the next
             # batch follows at once.
             due_s += BATCH_INTERVAL_S - due_s % BATCH_INTERVAL_S
-            await _set_within(self._due, due_s - loop.time())
+            await set_within(self._due, due_s - loop.time())
             due_s = loop.time()
             batch, has_text = self._next_batch(), self._has_text
             if not await self._append(batch) or batch.ended:
@@ -199,13 +200,6 @@ async def _read_signals(log: ports.AnswerLog, answers: Mapping[str, RunningAnswe
         answers[answer_id].note_remote_readers(signals.readers)
         if signals.cancelled:
             answers[answer_id].cancel(Cause.CANCELLED)
-
-
-async def _set_within(event: asyncio.Event, seconds: float) -> None:
-    """Return when the event is set, or after ``seconds``."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await event.wait()
 
 
 @dataclass(slots=True)
@@ -417,19 +411,18 @@ _RETRY_AFTER_S = 2.0
 class Admission:
     """Limits one tenant's answers in progress in this process, in total and per agent."""
 
-    def __init__(self, *, streams: int, streams_per_agent: int) -> None:
-        self._streams = streams
-        self._streams_per_agent = streams_per_agent
+    def __init__(self, limits: LimitsSection) -> None:
+        self._limits = limits
         self._active: Counter[str] = Counter()
 
     def enter(self, agent: str) -> Callable[[], None]:
         """Take a place; return a function that releases it, to be called once. Raises OverloadedError."""
-        if self._active[agent] >= self._streams_per_agent:
+        if self._active[agent] >= (most := self._limits.streams_per_agent):
             raise errors.OverloadedError(
-                f"{self._streams_per_agent} of your answers are in progress. Wait for one of them to end.",
+                f"{most} of your answers are in progress. Wait for one of them to end.",
                 retry_after_s=_RETRY_AFTER_S,
             )
-        if self._active.total() >= self._streams:
+        if self._active.total() >= self._limits.streams:
             raise errors.OverloadedError(
                 "Too many answers are in progress. Retry.", retry_after_s=_RETRY_AFTER_S
             )
@@ -585,7 +578,10 @@ class KeptEvents:
 def _filled(batch: ports.LogBatch, texts: Mapping[int, str]) -> Sequence[bytes]:
     if not batch.excerpts:
         return batch.frames
-    return [fill(frame.decode(), texts, encode=_in_json).encode() for frame in batch.frames]
+    return [
+        fill(frame.decode(), texts, encode=lambda text: orjson.dumps(text)[1:-1].decode()).encode()
+        for frame in batch.frames
+    ]
 
 
 async def refuse_withdrawn(
@@ -603,11 +599,6 @@ async def refuse_withdrawn(
         ) from None
     if not all(readable):
         raise _withdrawn()
-
-
-def _in_json(text: str) -> str:
-    """Return the text as the inside of a JSON string."""
-    return orjson.dumps(text)[1:-1].decode()
 
 
 def _withdrawn() -> errors.WithdrawnError:

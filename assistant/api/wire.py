@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from datetime import date, datetime
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from assistant.answering.events import Done, Sources, Started
 from assistant.domain import answers, desk
+from assistant.domain.answers import StoredAnswer
+from assistant.domain.desk import DeskApprovedAnswer, DeskCaseLine, DeskGap
 from assistant.domain.desk_decisions import ItemKind
-from assistant.domain.documents import DocumentState, DocumentStatus, MediaType
+from assistant.domain.documents import DocumentState, DocumentStatus, Loading, MediaType
 from assistant.domain.elements import Element
 from assistant.domain.live import ContextToken, LiveRead, PlainContext
 from assistant.domain.public import PublicModel
-
-
-def fields_of(source: PublicModel, model: type[PublicModel], *, but: Collection[str] = ()) -> dict[str, Any]:
-    """Return the fields of ``source`` that ``model`` has too, by name, except those in ``but``."""
-    names = type(source).model_fields.keys() & model.model_fields.keys()
-    return {name: getattr(source, name) for name in names.difference(but)}
+from assistant.domain.uploads import UploadResult
 
 
 class WholeAnswer(Done, Sources, Started):
@@ -30,21 +26,6 @@ class WholeAnswer(Done, Sources, Started):
     sentences: tuple[answers.Sentence, ...]
     elements: tuple[Element, ...] = ()
     """The live elements of the text, each as it ended."""
-
-
-class StoredAnswer(PublicModel):
-    """``GET /v1/answers/{id}``: the record, and all that was said of it since."""
-
-    record: answers.AnswerRecord
-    sources: tuple[answers.Source, ...]
-    """As in the ``sources`` event, with fresh links. Snippet and heading are empty and the date is null:
-    records keep neither the passage's text nor its headings."""
-    verdicts: tuple[answers.StoredVerdict, ...]
-    """Oldest first: the last one counts."""
-    sent: tuple[answers.StoredSent, ...]
-    """Oldest first: the last one counts."""
-    elements: tuple[Element, ...] = ()
-    """Its live elements as they ended, without their values, which are not kept."""
 
 
 class ElementRequest(PublicModel):
@@ -87,19 +68,121 @@ class ReleasedDocuments(PublicModel):
 
 
 class DocumentPage(PublicModel):
-    """``GET /v1/documents?state=&after=&limit=``: in order of document_id."""
+    """``GET /v1/documents?state=&find=&after=&limit=``: in order of document_id."""
 
     documents: tuple[DocumentStatus, ...]
     next_after: str | None
     """Give it as ``after`` for the next page; null on the last one."""
     counts: dict[DocumentState, int]
-    """Documents of the whole tenant by state."""
+    """Documents of these sources by state."""
+    loading: tuple[Loading, ...] = ()
+    """These sources that load for the first time, and how far they are."""
+
+
+class KeptContent(PublicModel):
+    """A content of a document that the store keeps."""
+
+    content_hash: str
+    stored_at: datetime
+    title: str
+    labels: tuple[str, ...]
+    characters: int
+    is_newest: bool
+
+
+class CitingAnswer(PublicModel):
+    """An answer that had the document as a source. Its question is its agent's."""
+
+    answer_id: str
+    at: datetime
+
+
+class DocumentDetails(PublicModel):
+    """``GET /v1/documents/{id}/details``."""
+
+    status: DocumentStatus
+    contents: tuple[KeptContent, ...]
+    """The newest first, those that the caller's labels open."""
+    answers: tuple[CitingAnswer, ...]
+    """Of the last 30 days, the latest first, at most 100."""
+    has_more_answers: bool
+
+
+class RestoreContentRequest(PublicModel):
+    """``POST /v1/documents/{id}/restore``."""
+
+    content_hash: str = Field(min_length=1, max_length=64)
+
+
+class WritableSource(PublicModel):
+    name: str
+    access: Literal["everyone", "folder", "declared"]
+    """Where its documents' labels come from."""
+    folders: tuple[str, ...] = ()
+    """With `folder`: the paths that have labels."""
+
+
+class WritableSources(PublicModel):
+    """``GET /v1/knowledge-sources``."""
+
+    tenant: str
+    labels: tuple[str, ...]
+    """The caller's access labels, in order. What has other labels alone does not exist for the caller."""
+    sources: tuple[WritableSource, ...]
+    kinds: tuple[str, ...]
+    """Endings of the names of files that are read; others are refused."""
+
+
+class UploadState(PublicModel):
+    """A file that the caller uploads, or uploaded."""
+
+    upload_id: str
+    path: str
+    size_bytes: int
+    result: UploadResult | None = None
+    """Null until the file was read."""
+
+
+class UploadStates(PublicModel):
+    """``GET /v1/uploads?upload_id=``."""
+
+    uploads: tuple[UploadState, ...]
 
 
 class DocumentSection(PublicModel):
     headings: tuple[str, ...]
     start: int
     end: int
+
+
+class DocumentTable(PublicModel):
+    """A table of the stored text, whose rows are lines of it."""
+
+    header: tuple[str, ...]
+    """The columns' names, which each line repeats; empty without names."""
+    rows: tuple[tuple[tuple[int, int], ...], ...]
+    """For each row its cells as [start, end) in the text."""
+
+
+class DocumentLink(PublicModel):
+    """Words of the stored text that link to a document of the same source, or to a web page."""
+
+    start: int
+    end: int
+    document_id: str | None
+    """A document that the reader may open; None of a web page."""
+    url: str | None
+
+
+class DocumentOriginal(PublicModel):
+    """The file that the text was read from, for ``format=original``."""
+
+    name: str
+    size_bytes: int
+    media_type: str
+    """``application/pdf``, which a browser shows; any other file is ``application/octet-stream``."""
+    page: int | None
+    """The page of the cited passage, from 1, of a PDF."""
 
 
 class DocumentText(PublicModel):
@@ -121,6 +204,12 @@ class DocumentText(PublicModel):
     """The cited passage, when one was named and the text is still the one it was cut from."""
     is_cited_version: bool
     """False when the cited content has been replaced since."""
+    tables: tuple[DocumentTable, ...] = ()
+    """In order of the text."""
+    original: DocumentOriginal | None = None
+    """None of a document that did not come from a file of another format."""
+    links: tuple[DocumentLink, ...] = ()
+    """In order of the text; a link that leads to no document is only text."""
 
 
 class LinkToken(PublicModel):
@@ -128,6 +217,8 @@ class LinkToken(PublicModel):
 
     token: str
     """What stands behind the ``#`` of a source's ``document_url``."""
+    format: Literal["text", "original"] = "text"
+    """``original``: the received file, for a link that the page of the text offers."""
 
 
 class AuditPage(PublicModel):
@@ -301,31 +392,6 @@ class ChatError(PublicModel):
     error: ChatErrorBody
 
 
-class DeskDocument(PublicModel):
-    document_id: str
-    title: str
-
-
-class DeskCaseLine(PublicModel):
-    """One line of the review queue."""
-
-    case_id: str
-    revision: int
-    reason: desk.CaseReason
-    state: desk.CaseState
-    opened_at: datetime
-    question: str | None
-    """Null where nothing of the answer is kept."""
-    documents: tuple[DeskDocument, ...]
-    """Those of the case that the reader may read."""
-    gap: str | None
-    joined: int
-    """Further cases of the same question, which it stands for."""
-    verdict_reasons: tuple[str, ...]
-    changed_facts: tuple[str, ...]
-    resolved_by: str | None
-
-
 class DeskCasePage(PublicModel):
     """``GET /v1/desk/cases``: the latest opened first."""
 
@@ -381,35 +447,10 @@ class DeskCase(PublicModel):
     """Oldest first."""
 
 
-class DeskGap(PublicModel):
-    gap: str
-    count: int
-    title: str
-    """The first of its questions that the reader may read."""
-    examples: tuple[str, ...]
-    case_ids: tuple[str, ...]
-
-
 class DeskGaps(PublicModel):
     """``GET /v1/desk/gaps``: the largest first, counting open cases that the reader may see."""
 
     gaps: tuple[DeskGap, ...]
-
-
-class DeskApprovedAnswer(PublicModel):
-    """An approved answer without its vectors."""
-
-    questions: tuple[str, ...]
-    text: str
-    owner: str
-    expires_on: date
-    labels: tuple[str, ...]
-    sources: tuple[desk.BoundSource, ...]
-    from_answer: str | None
-    state: desk.ItemState
-    proposed_by: str
-    approved_by: str | None
-    suspended_because: str
 
 
 class DeskItemRevision(PublicModel):
@@ -437,27 +478,6 @@ class DeskItemHistory(PublicModel):
     """``GET /v1/desk/items/{kind}/{item_id}``: oldest first."""
 
     revisions: tuple[DeskItemRevision, ...]
-
-
-class DeskCaptured(PublicModel):
-    answer_id: str
-    question: str
-    cosine: float
-
-
-class DeskNear(DeskCaptured):
-    why: str
-    """Why it is not captured."""
-
-
-class DeskPreview(PublicModel):
-    """``POST /v1/desk/preview``: the nearest first."""
-
-    captured: tuple[DeskCaptured, ...]
-    near: tuple[DeskNear, ...]
-    """At most 20 questions that are near, but not captured."""
-    compared: int
-    """Different questions of the last days that were compared: at most 200 that the caller may see."""
 
 
 class DeskExportLine(PublicModel):

@@ -8,7 +8,8 @@
 | ``version`` | ``version`` | the number of puts of every kind but cases |
 
 One transaction writes the revision, its pointer and the version, each on its own condition, so ``PutItem``
-is the only action that writes: nothing is updated or deleted. Cases are listed by an index, latest first,
+is the only action that writes: nothing is updated or deleted. A rewritten revision is put again, and the
+parts of its former body are put without content. Cases are listed by an index, latest first,
 which may lag by a moment; the kinds that serving reads are listed consistently.
 """
 
@@ -35,6 +36,7 @@ from assistant.domain.errors import RecordsUnavailableError
 from assistant.twins import follows_newest
 
 _VERSION_KEY = ("version", "version")
+_IS_THERE = "attribute_exists(pk)"
 _ATTEMPTS = 8
 """Of a put: another put at the same moment moves the version, and this one then reads it again."""
 
@@ -56,7 +58,27 @@ class DynamoDbDeskStore(DynamoDbStore):
             same, newest = await self._revision(item), await self.get(item.kind, item.item_id)
             if not follows_newest(item, same=same, newest=newest):
                 return
-            if await self._transact(await self._puts(item, body.attributes)):
+            if await self._transact(await self._puts(item, body.attributes, before=item.revision - 1)):
+                return
+        raise RecordsUnavailableError("Many writes reach the desk at once. Retry.")
+
+    async def rewrite(self, item: DeskItem) -> None:
+        partition, body = _partition(item.kind, item.item_id), store_text(item.model_dump_json())
+        for name, part in body.parts:
+            await self._table.put_if(typed_key((partition, name)) | part)
+        for attempt in range(_ATTEMPTS):
+            if attempt:
+                await back_off(attempt)
+            row = await self._table.get(_revision_key(item.kind, item.item_id, item.revision))
+            newest = await self._table.get((_pointers(item.kind), item.item_id))
+            if row is None or newest is None:
+                return
+            revision, pointer, *version = await self._puts(item, body.attributes, before=item.revision)
+            former = [typed_key((partition, name)) for name in part_names(row)]
+            puts = [revision | {"ConditionExpression": _IS_THERE}, *version]
+            puts += [self._table.put_of(part, condition=_IS_THERE) for part in former]
+            is_newest = newest["revision"]["N"] == str(item.revision)
+            if await self._transact([*puts, pointer] if is_newest else puts):
                 return
         raise RecordsUnavailableError("Many writes reach the desk at once. Retry.")
 
@@ -100,8 +122,9 @@ class DynamoDbDeskStore(DynamoDbStore):
     async def _items(self, rows: Sequence[Item]) -> list[DeskItem]:
         return [DeskItem.model_validate_json(body) for body in await self._table.bodies(rows)]
 
-    async def _puts(self, item: DeskItem, body: Item) -> list[dict[str, Any]]:
-        """Return the writes of one transaction: revision, pointer and, for what is served, the version."""
+    async def _puts(self, item: DeskItem, body: Item, *, before: int) -> list[dict[str, Any]]:
+        """Return the writes of one transaction: revision, pointer, which stands at ``before``, and, for what
+        is served, the version."""
         key, number = _revision_key(item.kind, item.item_id, item.revision), {"N": str(item.revision)}
         pointer: Item = typed_key((_pointers(item.kind), item.item_id)) | {"revision": number}
         if part_names(body):
@@ -113,12 +136,12 @@ class DynamoDbDeskStore(DynamoDbStore):
             pointer |= {"listed": {"S": item.kind.value}, "listed_at": {"S": listed_at}}
         puts = [
             self._table.put_of(typed_key(key) | body),
-            self._next(pointer, attribute="revision", before=item.revision - 1),
+            self._next(pointer, attribute="revision", before=before),
         ]
         if item.kind is not DeskKind.CASE:
-            before = await self.version()
-            version: Item = typed_key(_VERSION_KEY) | {"n": {"N": str(before + 1)}}
-            puts.append(self._next(version, attribute="n", before=before))
+            number_before = await self.version()
+            version: Item = typed_key(_VERSION_KEY) | {"n": {"N": str(number_before + 1)}}
+            puts.append(self._next(version, attribute="n", before=number_before))
         return puts
 
     def _next(self, item: Item, *, attribute: str, before: int) -> dict[str, Any]:

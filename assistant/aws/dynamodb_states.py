@@ -16,8 +16,10 @@ from assistant.aws.dynamodb import IS_FREE, DynamoDbStore, Item, Key, partition_
 from assistant.domain.clock import Clock, Deadline
 from assistant.domain.documents import DocumentState, DocumentStatus
 from assistant.domain.errors import DependencyError
+from assistant.knowledge.connectors import SourceRun
 
 _PARTITION = "documents"
+_RUNS = "source-runs"
 _PUT_ATTEMPTS = 8
 """About 3 s with the waits between them: throttling of an on-demand table passes."""
 _WRITES_AT_ONCE = 16
@@ -151,6 +153,20 @@ def _item(status: DocumentStatus) -> Item:
 
 def _status(item: Item) -> DocumentStatus:
     return DocumentStatus.model_validate_json(item["body"]["S"])
+
+
+class DynamoDbSourceRuns(DynamoDbStore):
+    """``SourceRuns`` in ``table``; ``client`` is an aiobotocore DynamoDB client."""
+
+    unavailable = DependencyError
+
+    async def put_run(self, run: SourceRun) -> None:
+        item = typed_key((_RUNS, run.key)) | {"body": {"S": run.model_dump_json()}}
+        await self._table.put_many([item], attempts=_PUT_ATTEMPTS)
+
+    async def runs(self) -> Sequence[SourceRun]:
+        request = partition_query("pk = :pk", pk=_RUNS)
+        return [SourceRun.model_validate_json(item["body"]["S"]) async for item in self._table.query(request)]
 
 
 class DynamoDbWriteTurn(DynamoDbStore):

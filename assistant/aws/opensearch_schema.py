@@ -202,6 +202,17 @@ class OpenSearchIndexVersions:
         readable = [name for name in names if name != live and name.startswith(f"v{SCHEMA_VERSION}-")]
         return [live, *readable]
 
+    async def rows_of(self, document_id: str) -> Mapping[str, int]:
+        """As the port says, and of versions of other schemas."""
+        live, prefix = await self.live(), f"{self._alias}-"
+        names = {name.removeprefix(prefix) for name in await versions_of(self._client, self._alias)}
+        body = {"query": {"term": {"document_id": document_id}}}
+        rows: dict[str, int] = {}
+        for name in (live, *sorted(names - {live})):
+            counted = await call(self._client, f"POST /{prefix}{name}/_count", body=body)
+            rows[name] = int(counted["count"])
+        return rows
+
     async def create(self, model: IndexModel) -> None:
         await apply_schema(self._client, alias=self._alias, schema=self._schema_of(model))
 

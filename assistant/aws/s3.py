@@ -2,7 +2,8 @@
 that become local files: model artifacts, a tenant's file, raw files of the inbox bucket.
 
 ``<prefix><SHA-256 of the document's id>/document.json`` is the canonical document, and
-``…/parsed/<SHA-256 of the content hash>.json`` the parsed text of one content. An id is never part of a
+``…/parsed/<SHA-256 of the content hash>.json`` the parsed text of one content, ``…/originals/<SHA-256>`` a
+file that it was converted from. An id is never part of a
 key: hashes cannot collide, leave the prefix, or exceed the 1,024 bytes of a key, and no access log of the
 bucket contains a document's name.
 
@@ -33,8 +34,9 @@ from botocore.exceptions import FlexibleChecksumError
 from pydantic import TypeAdapter, ValidationError
 
 from assistant.aws.clients import ServiceRefusedError, aws_call
-from assistant.domain.documents import Document, ParsedDocument
+from assistant.domain.documents import ORIGINAL_PART_BYTES, Document, OriginalFile, ParsedDocument
 from assistant.domain.errors import ConfigurationError, DependencyError, TooLargeError
+from assistant.knowledge.ports import MOST_CONTENTS, StoredContent
 from assistant.learning.feedback_store import TEXTS
 from assistant.learning.redaction import RawCapture
 from assistant.model_artifacts import FACTS_FILE, TOKENIZER_FILE, ModelFacts
@@ -57,16 +59,25 @@ class DamagedObjectError(DependencyError):
 
 
 async def read_object(
-    client: Any, *, bucket: str, key: str, what: str, limit_s: float, longest_bytes: int | None = None
+    client: Any,
+    *,
+    bucket: str,
+    key: str,
+    what: str,
+    limit_s: float,
+    longest_bytes: int | None = None,
+    version_id: str | None = None,
 ) -> tuple[bytes, Mapping[str, Any]] | None:
-    """Return the content of an object's newest version and S3's response; None where there is no object.
+    """Return the content of an object's newest version, or of the named one, and S3's response; None where
+    there is no object.
 
     Raises TooLargeError before the content is read, DamagedObjectError, and what ``aws_call`` raises.
     """
     damaged = DamagedObjectError(f"{what} returned a damaged object, or a part of it. Retry.")
     try:
         async with aws_call(what, limit_s=limit_s):
-            response = await client.get_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
+            version = {} if version_id is None else {"VersionId": version_id}
+            response = await client.get_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED", **version)
             async with response["Body"] as body:  # closes the connection when it is left early
                 size_bytes = int(response.get("ContentLength", 0))
                 if longest_bytes is not None and size_bytes > longest_bytes:
@@ -97,7 +108,7 @@ async def _pages(
         yield page
 
 
-def _encryption(kms_key_id: str | None) -> dict[str, Any]:
+def encryption(kms_key_id: str | None) -> dict[str, Any]:
     return {} if kms_key_id is None else {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key_id}
 
 
@@ -125,6 +136,25 @@ class S3DocumentStore:
         content = await self._read(self._document_key(document_id), document_id=document_id)
         return decode_document(content, document_id=document_id)
 
+    async def contents(self, document_id: str) -> Sequence[StoredContent]:
+        key = self._document_key(document_id)
+        async with aws_call(_WHAT, limit_s=_LIMIT_S):
+            page = await self.client.list_object_versions(
+                Bucket=self.bucket, Prefix=key, MaxKeys=_VERSIONS_AT_ONCE
+            )
+        kept: list[StoredContent] = []
+        for version in page.get("Versions", ())[:MOST_CONTENTS]:
+            content = await self._read_version(key, str(version["VersionId"]))
+            document = decode_document(content, document_id=document_id)
+            if document is not None:
+                kept.append(StoredContent(document, version["LastModified"]))
+        return kept
+
+    async def _read_version(self, key: str, version_id: str) -> bytes | None:
+        place = {"bucket": self.bucket, "key": key, "what": _WHAT, "version_id": version_id}
+        found = await read_object(self.client, **place, longest_bytes=_LONGEST_BYTES, limit_s=_LIMIT_S)
+        return None if found is None else found[0]
+
     async def put_parsed(self, document_id: str, content_hash: str, parsed: ParsedDocument) -> None:
         await self._write(self._parsed_key(document_id, content_hash), encode_parsed(parsed))
 
@@ -132,15 +162,26 @@ class S3DocumentStore:
         content = await self._read(self._parsed_key(document_id, content_hash), document_id=document_id)
         return decode_parsed(content, document_id=document_id)
 
+    async def put_original(self, document_id: str, original: OriginalFile, content: bytes) -> None:
+        await self._write(self._original_key(document_id, original), content)
+
+    async def read_original(self, document_id: str, original: OriginalFile, *, start: int) -> bytes | None:
+        place = {"Bucket": self.bucket, "Key": self._original_key(document_id, original)}
+        part = f"bytes={start}-{start + ORIGINAL_PART_BYTES - 1}"
+        try:
+            async with aws_call(_WHAT, limit_s=_LIMIT_S):
+                response = await self.client.get_object(**place, Range=part)
+                async with response["Body"] as body:
+                    return await body.read()
+        except ServiceRefusedError as error:
+            if error.reason == "NoSuchKey":
+                return None
+            raise
+
     async def delete(self, document_id: str) -> None:
         """Remove every version and every delete marker of everything under the document's keys."""
         for _ in range(_MOST_ROUNDS):
-            async with aws_call(_WHAT, limit_s=_LIMIT_S):
-                place = {"Bucket": self.bucket, "Prefix": self._folder(document_id)}
-                page = await self.client.list_object_versions(**place, MaxKeys=_VERSIONS_AT_ONCE)
-            if "IsTruncated" not in page:  # any other XML would read as an empty list
-                raise DependencyError(f"{_WHAT} returned no list of versions.")
-            versions = _versions(page)
+            versions = await self._versions_of(document_id)
             if not versions:
                 return
             async with aws_call(_WHAT, limit_s=_LIMIT_S):
@@ -151,11 +192,23 @@ class S3DocumentStore:
                 _log.warning("versions_not_deleted", versions=len(refused), reason=refused[0].get("Code"))
         raise DependencyError("The document store still has versions of a deleted document. Delete it again.")
 
+    async def holdings(self, document_id: str) -> int:
+        return len(await self._versions_of(document_id))
+
+    async def _versions_of(self, document_id: str) -> list[dict[str, Any]]:
+        """Return the first versions and delete markers under the document's keys."""
+        async with aws_call(_WHAT, limit_s=_LIMIT_S):
+            place = {"Bucket": self.bucket, "Prefix": self._folder(document_id)}
+            page = await self.client.list_object_versions(**place, MaxKeys=_VERSIONS_AT_ONCE)
+        if "IsTruncated" not in page:  # any other XML would read as an empty list
+            raise DependencyError(f"{_WHAT} returned no list of versions.")
+        return _versions(page)
+
     async def _write(self, key: str, content: bytes) -> None:
         options: dict[str, Any] = {"ContentType": "application/json", "ChecksumSHA256": _checksum(content)}
         options["ChecksumAlgorithm"] = "SHA256"  # the emulator returns the checksum only with this
         if self.kms_key_id is not None:  # with a bucket key, one call of KMS is made for many objects
-            options |= _encryption(self.kms_key_id) | {"BucketKeyEnabled": True}
+            options |= encryption(self.kms_key_id) | {"BucketKeyEnabled": True}
         async with aws_call(_WHAT, limit_s=_LIMIT_S):
             await self.client.put_object(Bucket=self.bucket, Key=key, Body=content, **options)
 
@@ -197,6 +250,9 @@ class S3DocumentStore:
     def _document_key(self, document_id: str) -> str:
         return f"{self._folder(document_id)}document.json"
 
+    def _original_key(self, document_id: str, original: OriginalFile) -> str:
+        return f"{self._folder(document_id)}originals/{original.sha256}"
+
     def _parsed_key(self, document_id: str, content_hash: str) -> str:
         return f"{self._folder(document_id)}parsed/{hashlib.sha256(content_hash.encode()).hexdigest()}.json"
 
@@ -222,7 +278,7 @@ async def _delete_versions(
 LARGEST_CAPTURE_BYTES = 128 * 1024 * 1024
 """Of one object, which is in memory about three times. SageMaker closes a file after minutes."""
 _CAPTURE_LIMIT_S = 60.0
-_QUARANTINE = "The quarantine"
+_QUARANTINE, _CAPTURE = "The quarantine", "Clean capture"
 
 
 class S3CaptureStore:
@@ -252,8 +308,20 @@ class S3CaptureStore:
 
     async def put_clean(self, key: str, content: bytes) -> None:
         made = {"Body": content, "ContentType": "application/jsonl"}
-        async with aws_call("Clean capture", limit_s=_CAPTURE_LIMIT_S):
+        async with aws_call(_CAPTURE, limit_s=_CAPTURE_LIMIT_S):
             await self._client.put_object(Bucket=self._capture, Key=key, **made)
+
+    async def clean_keys(self) -> AsyncIterator[str]:
+        place, limit_s = {"Bucket": self._capture}, _CAPTURE_LIMIT_S
+        async for page in _pages(self._client, "list_objects_v2", what=_CAPTURE, limit_s=limit_s, **place):
+            for found in page.get("Contents", ()):
+                yield str(found["Key"])
+
+    async def read_clean(self, key: str) -> bytes | None:
+        stored = await read_object(
+            self._client, bucket=self._capture, key=key, what=_CAPTURE, limit_s=_CAPTURE_LIMIT_S
+        )
+        return None if stored is None else stored[0]
 
     async def delete_raw(self, key: str) -> None:
         async for page in self._versions(prefix=key):
@@ -304,7 +372,7 @@ class S3FeedbackFiles:
 
     async def put(self, key: str, content: bytes) -> None:
         made = {"Body": content, "ContentType": "application/jsonl", "ChecksumAlgorithm": "SHA256"}
-        made |= _encryption(self.kms_key_id)
+        made |= encryption(self.kms_key_id)
         try:
             async with aws_call(_FEEDBACK, limit_s=_LIMIT_S):
                 await self.client.put_object(Bucket=self._of(key), Key=key, IfNoneMatch="*", **made)
@@ -327,6 +395,7 @@ class S3FeedbackFiles:
         return self.texts_bucket or self.bucket if key.startswith(TEXTS) else self.bucket
 
 
+_FILES = "S3"
 _FILE_LIMIT_S = 60.0
 """One object, with the client's own retries."""
 _PLAIN_MD5 = re.compile(r'"([0-9a-f]{32})"')
@@ -392,6 +461,43 @@ async def download_questions(client: Any, *, uri: str, into: Path) -> None:
         advice="put the file of assistant learn questions there",
     )
     await asyncio.to_thread(_write_whole, into, content, setting="the folder of protected questions")
+
+
+async def download_folder(client: Any, *, uri: str, into: Path) -> int:
+    """Copy every object below ``uri`` (``s3://bucket/prefix/``) into a folder; return how many there are.
+    Raises as ``download_artifacts`` does."""
+    place, count = urlsplit(uri), 0
+    bucket, prefix = place.netloc, place.path.lstrip("/")
+    pages = _pages(
+        client, "list_objects_v2", what=_FILES, limit_s=_FILE_LIMIT_S, Bucket=bucket, Prefix=prefix
+    )
+    async for page in pages:
+        for found in page.get("Contents", ()):
+            name = str(found["Key"]).removeprefix(prefix)
+            if name and not name.endswith("/") and ".." not in name.split("/"):
+                content = await _read_object(
+                    client, f"{uri}{name}", longest_bytes=_LONGEST_ARTIFACT_BYTES, advice="put it there again"
+                )
+                await asyncio.to_thread(_write_whole, into / name, content, setting="the folder")
+                count += 1
+    return count
+
+
+async def upload_folder(client: Any, *, folder: Path, uri: str, last: str, kms_key_id: str | None) -> None:
+    """Copy the files of a folder below ``uri`` (``s3://bucket/prefix/``), the file ``last`` at the end: a
+    folder that has it is whole. A file that is there is left. Raises DependencyError."""
+    url = urlsplit(uri)
+    prefix = url.path.lstrip("/")
+    made = {"ChecksumAlgorithm": "SHA256", "IfNoneMatch": "*", **encryption(kms_key_id)}
+    paths = await asyncio.to_thread(lambda: sorted(folder.iterdir()))
+    for path in sorted(paths, key=lambda one: one.name == last):
+        content = await asyncio.to_thread(path.read_bytes)
+        try:
+            async with aws_call(_FILES, limit_s=_FILE_LIMIT_S):
+                await client.put_object(Bucket=url.netloc, Key=f"{prefix}{path.name}", Body=content, **made)
+        except ServiceRefusedError as error:
+            if error.reason != "PreconditionFailed":  # else a run before brought it: names are of the content
+                raise
 
 
 class S3RawFiles:

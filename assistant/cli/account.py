@@ -285,10 +285,8 @@ class AccountChecks:
 
     def _quotas(self, service: str, wanted: Mapping[str, int], *, why: str = "") -> Iterator[Finding]:
         quotas: dict[str, Mapping[str, Any]] = {}
-        for call in (
-            "list_service_quotas",
-            "list_aws_default_service_quotas",
-        ):  # the account's own come first
+        # the account's own come first
+        for call in ("list_service_quotas", "list_aws_default_service_quotas"):
             if wanted.keys() - quotas.keys():
                 listed = self.aws.listed("service-quotas", call, "Quotas", ServiceCode=service)
                 quotas = {each["QuotaName"]: each for each in listed} | quotas

@@ -10,27 +10,18 @@ import re
 import time
 import tomllib
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import cache
-from itertools import chain, repeat
 from pathlib import Path
 
 from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from assistant.answering.events import (
-    AnswerEvent,
-    Done,
-    ElementChanged,
-    Problem,
-    SentenceEnded,
-    Sources,
-    Started,
-    Token,
-)
+from assistant.answering import events
+from assistant.answering.events import AnswerEvent, Done, Problem
 from assistant.answering.prompt import load_prompt
 from assistant.cli.terminal import Terminal, plain, styled, table
 from assistant.domain import answers
@@ -45,10 +36,25 @@ _LONGEST_LINK = 100
 _MAYBE_LABEL = re.compile(r"\[(?!\d+\])[^\[\]\n]{1,120}\]")
 """Brackets around words, not around the number of a source."""
 _TONES = {"neutral": "bold", "good": "bold green", "warning": "bold yellow", "bad": "bold red"}
-_WIDTH = 11
-"""Width of the column of names, in characters."""
 _CANDIDATES = 5
 """Candidates that are shown; ``--json`` has them all."""
+_OF_MODEL = {
+    "prompt_id",
+    "prompt_hash",
+    "dropped_passages",
+    "model_id",
+    "model_digest",
+    "parameters",
+    "usage",
+}
+_EXPLAINED = _OF_MODEL | {
+    *("retrieval_question", "candidates", "gate", "quoted", "removed_markers", "asked", "live_matches"),
+    *("elements", "index_version", "weights", "settings_hash", "timings_ms"),
+}
+_OF_PASSAGE = {
+    *("n", "rank", "fused_score", "lexical_rank", "lexical_score", "vector_rank", "cosine", "in_prompt"),
+    "passage_id",
+}
 
 
 @cache
@@ -82,19 +88,19 @@ class AnswerPrinter:
 
     def show(self, event: AnswerEvent) -> None:
         match event:
-            case Started():
+            case events.Started():
                 self.answer_id = event.answer_id
                 _show_started(self.terminal, event)
-            case Sources():
+            case events.Sources():
                 self._sources = event.sources
                 _show_beside(self.terminal, event)
-            case Token():
+            case events.Token():
                 self._show_text(event.text)
-            case SentenceEnded():
+            case events.SentenceEnded():
                 self._sentences.append(event)
                 self._write_to(event.end)
                 self._live.add(mark_of(event, after=self._text[: event.end]))
-            case ElementChanged():
+            case events.ElementChanged():
                 self._live.take(event)
             case Done():
                 self._show_done(event)
@@ -154,25 +160,24 @@ def with_bold(text: str, *, style: str = "") -> Text:
 def prints(event: AnswerEvent) -> bool:
     """Return whether an answer's printer prints anything when the event comes."""
     match event:
-        case Started():
+        case events.Started():
             return bool(event.red_flags or event.recorded_model)
-        case Sources():
+        case events.Sources():
             return event.offered is not None or event.section is not None
         case _:
             return True
 
 
-def _show_started(terminal: Terminal, started: Started) -> None:
+def _show_started(terminal: Terminal, started: events.Started) -> None:
     for flag in started.red_flags:
         terminal.out.print(styled((flag.text, "bold red"), (f"  Call: {flag.call}", "bold red")))
     if started.recorded_model:
         terminal.show(f"Plays recorded answers of {started.recorded_model}.", "dim")
-    if not started.red_flags and not started.recorded_model:
-        return
-    terminal.out.print()
+    if prints(started):
+        terminal.out.print()
 
 
-def _show_beside(terminal: Terminal, event: Sources) -> None:
+def _show_beside(terminal: Terminal, event: events.Sources) -> None:
     """Print what is offered before the text: an approved answer, and the section of a document."""
     if (offered := event.offered) is not None:
         head = ("Approved answer to a near question", "bold cyan")
@@ -198,10 +203,7 @@ def show_remarks(
     else:
         _show_no_answer(terminal, ending)
     _show_withheld(terminal, sentences)
-    if ending.degraded:
-        terminal.show(f"Left out, because it failed or was late: {', '.join(ending.degraded)}.", "yellow")
-    if silent := [source.name for source in ending.asked if source.state in ("late", "failed")]:
-        terminal.show(f"Did not answer: {', '.join(silent)}.", "yellow")
+    _show_missing(terminal, ending)
     for question in ending.unanswered:
         out.print(styled(("Not answered: ", "bold yellow"), (question, "yellow")))
     if ending.clarify:
@@ -211,6 +213,16 @@ def show_remarks(
     if ending.reply_draft:
         out.print(styled(("\nReply draft", "bold cyan"), ("  edit it before you send it", "dim")))
         out.print(with_bold(_indented(ending.reply_draft)))
+
+
+def _show_missing(terminal: Terminal, ending: answers.AnswerEnding) -> None:
+    for missing in ending.loading:
+        text = str(missing)
+        terminal.show(f"{text[0].upper()}{text[1:]}. The answer may change.", "yellow")
+    if ending.degraded:
+        terminal.show(f"Left out, because it failed or was late: {', '.join(ending.degraded)}.", "yellow")
+    if silent := [source.name for source in ending.asked if source.state in ("late", "failed")]:
+        terminal.show(f"Did not answer: {', '.join(silent)}.", "yellow")
 
 
 def _show_withheld(terminal: Terminal, sentences: Sequence[answers.Sentence]) -> None:
@@ -225,12 +237,11 @@ def _show_certainty(terminal: Terminal, ending: Done | answers.AnswerRecord, *, 
     if ending.certainty is answers.Certainty.POSSIBLY:
         whom = f" Ask: {ending.escalation}" if ending.escalation else ""
         terminal.out.print(styled((_POSSIBLY, "bold yellow"), (whom, "yellow")))
-    if ending.mode is not None:
-        badge = _words("made")["live" if live_only else ending.mode]
-        if ending.fallback:
-            why = _words("fallback").get(ending.fallback, f"it did not answer ({ending.fallback})")
-            badge += f", in place of the model's text: {why}"
-        terminal.show(badge, "dim")
+    badge = _words("made")["live" if live_only else str(ending.mode)]
+    if ending.fallback:
+        why = _words("fallback").get(ending.fallback, f"it did not answer ({ending.fallback})")
+        badge += f", in place of the model's text: {why}"
+    terminal.show(badge, "dim")
     if ending.finish_reason is answers.FinishReason.LENGTH:
         terminal.show(_words("ending")["length"], "yellow")
 
@@ -578,120 +589,15 @@ def show_verdict(terminal: Terminal, stored: answers.StoredVerdict) -> None:
 def explain(terminal: Terminal, record: answers.AnswerRecord) -> None:
     """Print the record's retrieval, ranking, gate, quotes, prompt, model and timings."""
     terminal.out.print()
-    if record.retrieval_question != record.question:
-        _show_facts(terminal, [("searched", record.retrieval_question)])
-    terminal.out.print(_passages(record))
-    for at, candidate in enumerate(record.candidates[:_CANDIDATES]):
-        _show_facts(
-            terminal, [("" if at else "candidates", f"{candidate.score:.2f}  {candidate.document_id}")]
-        )
-        features = "  ".join(f"{name} {_short(value)}" for name, value in candidate.features.items())
-        terminal.show(f"{'':{_WIDTH}}{features}", "dim")
-    _show_facts(terminal, _decisions(record))
-    times = (f"{step:<22}{milliseconds:>10.1f} ms" for step, milliseconds in record.timings_ms.items())
-    _show_facts(terminal, zip(chain(["time"], repeat("")), times, strict=False))
-
-
-def _decisions(record: answers.AnswerRecord) -> Iterator[tuple[str, str]]:
-    """Yield name and value of everything that decided the answer; a value without a name continues the one
-    before."""
-    if len(record.candidates) > _CANDIDATES:
-        yield "", f"{len(record.candidates) - _CANDIDATES} more: --json"
-    yield from _gate(record.gate)
-    for at, unit in enumerate(record.quoted):
-        start, end = unit.span
-        yield "" if at else "quoted", f"{unit.document_id} {start}-{end}, content {unit.content_hash[:12]}"
-    yield from _model(record)
-    for at, source in enumerate(record.asked):
-        yield (
-            "" if at else "sources",
-            f"{source.weight:.0%} {source.name} ({source.kind}), {source.state.replace('_', ' ')}",
-        )
-    yield from _live(record)
-    yield "index", record.index_version or "none"
-    for at, (kind, sha256) in enumerate(record.weights.items()):
-        yield "" if at else "weights", f"{kind}, SHA-256 {sha256}"
-    yield "settings", f"SHA-256 {record.settings_hash}"
-
-
-def _live(record: answers.AnswerRecord) -> Iterator[tuple[str, str]]:
-    """Yield why each live element was read or was not, and how the reads ended."""
-    for at, match in enumerate(record.live_matches):
-        words = (
-            f", {match.unknown_words} words that its connector does not use" if match.unknown_words else ""
-        )
-        why = _words("live_match")[match.state].format(against=_given(match.against))
-        near = f"{match.cosine:.2f} to \u201c{match.example}\u201d, needs {match.least:.2f}{words}"
-        yield "" if at else "live", f"{match.element}: {why}; {near}"
-    for at, use in enumerate(record.elements):
-        ended = (use.problem or use.state).replace("_", " ")
-        yield "" if at else "elements", f"{use.name}: {ended}"
-
-
-def _gate(gate: answers.GateDecision | None) -> Iterator[tuple[str, str]]:
-    if gate is None:
-        yield "gate", "not reached"
-        return
-    yield "gate", _decision(gate)
-    missing = f"; not found: {', '.join(gate.missing_terms)}" if gate.missing_terms else ""
-    yield "", f"best cosine {gate.best_cosine:.3f}, {gate.coverage:.0%} of the question's terms{missing}"
-
-
-def _decision(gate: answers.GateDecision) -> str:
-    outcome = "passed" if gate.passed else "closed"
-    if gate.probability is None:  # schema version 1
-        return f"{outcome}, on a line through {_given(gate.min_cosine)} and {_given(gate.min_coverage)}"
-    return (
-        f"{outcome}: probability {gate.probability:.3f}, answered from {_given(gate.answered_from)}, "
-        f"possibly from {_given(gate.possibly_from)}"
-    )
-
-
-def _model(record: answers.AnswerRecord) -> Iterator[tuple[str, str]]:
+    known = record.model_dump(mode="json", include=_EXPLAINED)
     if record.prompt_hash is None:
-        yield "model", "not asked"
-        return
-    yield "prompt", f"{record.prompt_id}, SHA-256 {record.prompt_hash}"
-    if record.dropped_passages:
-        yield "", f"{record.dropped_passages} passages did not fit"
-    yield "model", f"{record.model_id}, SHA-256 {record.model_digest or 'not known'}"
-    yield "parameters", ", ".join(f"{name} {value}" for name, value in record.parameters.items()) or "none"
-    yield "tokens", f"{record.usage.prompt_tokens} in, {record.usage.completion_tokens} out"
-    if record.removed_markers:
-        yield "taken out", " ".join(record.removed_markers)
-
-
-def _passages(record: answers.AnswerRecord) -> Table:
-    numbers = ("n", "fused", "score", "BM25", "score", "vector", "cosine")
-    rows = [
-        (
-            Text(str(use.n), style="cyan"),
-            f"#{use.rank}",
-            f"{use.fused_score:.4f}",
-            _or_dash("#{}", use.lexical_rank),
-            _or_dash("{:.2f}", use.lexical_score),
-            _or_dash("#{}", use.vector_rank),
-            _or_dash("{:.3f}", use.cosine),
-            "read" if use.in_prompt else "",
-            plain(use.passage_id),
-        )
-        for use in record.passages
-    ]
-    return table(*numbers, "prompt", "passage", right=numbers, rows=rows)
-
-
-def _or_dash(form: str, value: float | None) -> str:
-    return "-" if value is None else form.format(value)
-
-
-def _short(value: float) -> str:
-    return f"{value:.3f}".rstrip("0").rstrip(".")
-
-
-def _given(threshold: float | None) -> str:
-    return "none" if threshold is None else _short(threshold)
-
-
-def _show_facts(terminal: Terminal, facts: Iterable[tuple[str, str]]) -> None:
-    for name, value in facts:
-        terminal.out.print(styled((f"{name:<{_WIDTH}}", "bold"), (value, "")))
+        known = {name: value for name, value in known.items() if name not in _OF_MODEL}
+        known["model"] = "not asked"
+    for match in known["live_matches"]:
+        match["state"] = _words("live_match")[match["state"]]
+    more = len(record.candidates) - _CANDIDATES
+    passages = [use.model_dump(include=_OF_PASSAGE) for use in record.passages]
+    candidates = {"candidates": known.pop("candidates")[:_CANDIDATES]}
+    terminal.fields(
+        {"passages": passages} | candidates | {"more": f"{more}: --json" if more > 0 else ""} | known
+    )

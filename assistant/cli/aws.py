@@ -8,13 +8,11 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from enum import StrEnum
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, cast
 
 import httpx
-import orjson
 import typer
 from typer import Argument, Option
 
@@ -22,6 +20,7 @@ from assistant.cli.account import AccountChecks, AwsAccount, Templates, instance
 from assistant.cli.publishing import (
     BUCKET_OUTPUT,
     PUBLISHER_OUTPUT,
+    Platform,
     Publication,
     Registry,
     model_files,
@@ -56,11 +55,6 @@ ImageLockFile = Annotated[Path, Option("--images", metavar="FILE", help="Lock fi
 CdkArguments = Annotated[list[str] | None, Argument(metavar="[-- CDK ARGUMENTS]", help="Passed on to cdk.")]
 
 
-class ImagePlatform(StrEnum):
-    AMD64 = "linux/amd64"
-    ARM64 = "linux/arm64"
-
-
 @app.command()
 def deploy(
     context: typer.Context, tenant: Tenant, images: ImageLockFile = _LOCK, cdk: CdkArguments = None
@@ -90,9 +84,7 @@ def reach(
     tenant_file = None if tenant is None else options.tenants_dir / f"{tenant}.toml"
     facts = Facts() if tenant_file is None else facts_of(tenant_file, root=Path.cwd())
     report = prove(read_templates(templates, facts), facts=facts)
-    if options.json:
-        sys.stdout.buffer.write(orjson.dumps(asdict(report), option=orjson.OPT_INDENT_2) + b"\n")
-    else:
+    if not options.writes(report):
         sys.stdout.write(report.as_text())
     if report.status is not Status.PASSED:
         raise typer.Exit(1)
@@ -105,8 +97,7 @@ def upgrades(
 ) -> None:
     """List what a deployment of a tenant's templates would replace or delete; status 1 if anything."""
     pinned, stacks = upgrade_checks.read_pins(pins), upgrade_checks.templates_by_stack_name(folder)
-    lines = [str(loss) for loss in upgrade_checks.losses(pinned, stacks)]
-    lines += [f"{name} is stateful and not pinned" for name in upgrade_checks.unpinned(pinned, stacks)]
+    lines = upgrade_checks.faults(pinned, stacks)
     sys.stdout.writelines(f"{line}\n" for line in lines)
     if lines:
         raise typer.Exit(1)
@@ -121,13 +112,13 @@ def publish_images(
         list[str] | None, Option("--image", metavar="NAME", help="Only this image; may be repeated.")
     ] = None,
     platform: Annotated[
-        ImagePlatform, Option(help="Of tasks on Fargate; the model server is always linux/amd64.")
-    ] = ImagePlatform.AMD64,
+        Platform, Option(help="Of tasks on Fargate; the model server is always linux/amd64.")
+    ] = "linux/amd64",
     lock: Annotated[Path, Option(help="Lock file to write the digests to.")] = _LOCK,
 ) -> None:
     """Build and push our images, copy them to other accounts, and write their digests to the lock."""
     terminal = Terminal(steps=True)
-    publication = Publication(root=Path.cwd(), lock_file=lock, terminal=terminal, platform=platform.value)
+    publication = Publication(root=Path.cwd(), lock_file=lock, terminal=terminal, platform=platform)
     publication.publish([Registry.parse(text) for text in to], only=image or ())
 
 

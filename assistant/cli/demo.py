@@ -17,7 +17,7 @@ from typer import Option
 
 from assistant.api import wire
 from assistant.cli.ask import answer_on, question_of, sign_context
-from assistant.cli.knowledge import check_paths, load, own_folders
+from assistant.cli.knowledge import load, own_folders
 from assistant.cli.learn import learn_first_router
 from assistant.cli.local import LocalRuntime, local_runtime
 from assistant.cli.models import ModelOfUrl, ServedOptions, Url, use_recorded_model, use_served_model
@@ -43,19 +43,17 @@ _QUESTIONS = {
 """One a tenant, in the order in which they are loaded and asked. The shop's compares two items."""
 _AFTER_STORY = "clinic"
 """Loading its 441 documents, of which no vectors are kept, takes longer than all the rest."""
-_LIVE_TENANT = "pharmacy"
+_STORY_TENANT = "pharmacy"
+"""Of the story at the desk, which its knowledge does not answer, of live data and of recorded answers."""
 _LIVE_QUESTION = "Where is her order, and may I refill it?"
 LIVE_CASE = CareCase("PT-204417", {"order": ("4471-2208",), "prescription": ("7301842-04417",)})
 """A customer of the sample order system (tools/systems), with an order that is late."""
-_RECORDED_TENANT = "pharmacy"
 _RECORDED_QUESTIONS = (
     "Her insulin came warm. What do I do first, and may she claim the cost of a cool box?",
     "A cold pack arrived melted. How long may the patient keep the medicine before I call?",
 )
 """Asked where recorded answers are played: one that the documents answer in part, and one whose answer has a
 phone number, changed by hand, that no document has."""
-_STORY_TENANT = "pharmacy"
-"""Its knowledge does not answer the story's question."""
 _CHECK_EVERY_S = 1.0
 _ASKED = "My headset keeps cutting out in mid call. Where do I order a new one?"
 _ASKED_NEXT = "My headset keeps cutting out in mid call. Where can I order a new one?"
@@ -64,7 +62,6 @@ _APPROVED_LIFE = timedelta(days=90)
 _LOOK_EVERY_S = 1.0
 _LOOKS = 30
 """At most 30 s for each step that others must do. A look that asks leaves a case without an answer."""
-_ENDED = "The demo has ended."
 _MISSED = "{missed} within 30 s. See the logs in .state/logs, then run the demo again."
 T = TypeVar("T")
 
@@ -93,9 +90,9 @@ class _Demo:
         """Load one of the demo's tenants, ask its questions, and learn its router where it has none."""
         await self.load(tenant)
         await self.ask(tenant, _QUESTIONS[tenant])
-        if tenant == _LIVE_TENANT and self._has_order_system(tenant):
+        if tenant == _STORY_TENANT and self._has_order_system(tenant):
             await self.ask(tenant, _LIVE_QUESTION, LIVE_CASE)
-        for question in _RECORDED_QUESTIONS if self.plays_recording and tenant == _RECORDED_TENANT else ():
+        for question in _RECORDED_QUESTIONS if self.plays_recording and tenant == _STORY_TENANT else ():
             await self.ask(tenant, question)
         await self.learn_router(tenant)
 
@@ -115,14 +112,11 @@ class _Demo:
     async def load(self, tenant: str) -> None:
         """Load the tenant file's knowledge; unchanged documents cost nothing."""
         folders = own_folders(self.runtime.options, tenant)
-        check_paths(folders)
         report = await load(self.runtime, tenant, folders)
         summary = report.summary
         new = summary.added + summary.changed
         self.terminal.step(f"{tenant}: {summary.documents} documents, {new} new, in {report.seconds:.1f} s")
-        for failure in report.failure_lines():
-            self.terminal.step(f"{tenant}: not loaded: {failure}")
-        for remark in report.reading.remarks():
+        for remark in report.remarks():
             self.terminal.step(f"{tenant}: {remark}")
 
     async def learn_router(self, tenant: str) -> None:
@@ -159,11 +153,11 @@ class _DeskStory:
     second: AssistantClient
 
     async def tell(self) -> None:
-        """Tell the story, and withdraw its approved answer, so that the next demo begins as this one.
+        """Tell the story. Its approved answer stays, for the console, until the next demo.
 
         Raises LocalRuntimeError when a step does not happen in time, RefusedByServiceError, UnreachableError.
         """
-        await self._withdraw_leftovers()
+        await self._begin_anew()
         self._tell("amira, agent", f"asks: {_ASKED}")
         printer = await answer_on(self.terminal, self.first, question_of(_ASKED))
         if (answer_id := printer.answer_id) is None:
@@ -179,7 +173,7 @@ class _DeskStory:
         self._tell("amira, agent", f"marks it bad, with a better text: {_BETTER}")
         case = await self._case_of(answer_id)
         self._tell("rosa, reviewer", f"finds the case at the desk after {time.monotonic() - marked_s:.1f} s")
-        resolved = await self._approve(await self._propose(case))
+        await self._approve(await self._propose(case))
         approved_s = time.monotonic()
         next_answer = await _until(
             lambda: self._answer(_ASKED_NEXT, is_approved=True), missed="The approved answer was not served"
@@ -191,8 +185,6 @@ class _DeskStory:
         else:
             self.terminal.show(next_answer.text)
         self._tell("", f"The answer changed {changed_s:.1f} s after the approval.")
-        await self._withdraw(resolved)
-        self._tell("samuel, reviewer", "withdraws it again, so that the next demo begins the same")
 
     async def _case_of(self, answer_id: str) -> wire.DeskCase:
         """Return the case that the bad mark opens."""
@@ -216,18 +208,16 @@ class _DeskStory:
         self._tell("rosa, reviewer", "proposes the better text as an approved answer")
         return proposed
 
-    async def _approve(self, proposed: wire.DeskCase) -> wire.DeskCase:
+    async def _approve(self, proposed: wire.DeskCase) -> None:
         """Approve by a second person, where the tenant's profile asks for one."""
-        if proposed.case.state is not CaseState.PROPOSED:
-            return proposed
-        approval = CaseApproval(revision=proposed.revision, approve=True)
-        try:
-            await self.reviewer.approve_case(proposed.case_id, approval)
-        except NotAllowedError:
-            self._tell("rosa, reviewer", "may not approve what she proposed: that takes a second person")
-        approved = await self.second.approve_case(proposed.case_id, approval)
-        self._tell("samuel, reviewer", "reads it and approves it")
-        return approved
+        if proposed.case.state is CaseState.PROPOSED:
+            approval = CaseApproval(revision=proposed.revision, approve=True)
+            try:
+                await self.reviewer.approve_case(proposed.case_id, approval)
+            except NotAllowedError:
+                self._tell("rosa, reviewer", "may not approve what she proposed: that takes a second person")
+            await self.second.approve_case(proposed.case_id, approval)
+            self._tell("samuel, reviewer", "reads it and approves it")
 
     async def _answer(self, question: str, *, is_approved: bool) -> wire.WholeAnswer | None:
         """Ask as the next agent; None where the approved answer is not, or still is, served or offered."""
@@ -235,26 +225,16 @@ class _DeskStory:
         offered = answer.offered.text if answer.offered is not None else ""
         return answer if (_BETTER in answer.text + offered) is is_approved else None
 
-    async def _withdraw(self, resolved: wire.DeskCase) -> None:
-        resolution = resolved.case.resolution
-        if resolution is None or resolution.item_id is None:
-            raise LocalRuntimeError(f"The case {resolved.case_id} was resolved without an approved answer.")
-        history = await self.second.read_item("approved_answer", resolution.item_id)
-        await self._take_out(history.revisions[-1])
-
-    async def _withdraw_leftovers(self) -> None:
-        """Withdraw what a demo that was stopped in the middle left in service, and wait until it is gone."""
+    async def _begin_anew(self) -> None:
+        """Withdraw the approved answer of an earlier demo, and wait until it is gone."""
         items = (await self.second.list_items(kind="approved_answer")).items
-        leftovers = [item for item in items if item.approved_answer and item.approved_answer.text == _BETTER]
-        live = [item for item in leftovers if item.state is ItemState.LIVE]
-        for item in live:
-            await self._take_out(item)
-        if live:
+        live = [item for item in items if item.state is ItemState.LIVE]
+        left = [item for item in live if item.approved_answer and item.approved_answer.text == _BETTER]
+        for item in left:
+            change = StateChange(revision=item.revision, state="withdrawn", note="A new demo begins.")
+            await self.second.set_item_state("approved_answer", item.item_id, change)
+        if left:
             await _until(lambda: self._answer(_ASKED, is_approved=False), missed="The old answer did not go")
-
-    async def _take_out(self, item: wire.DeskItemRevision) -> None:
-        change = StateChange(revision=item.revision, state="withdrawn", note=_ENDED)
-        await self.second.set_item_state("approved_answer", item.item_id, change)
 
     def _tell(self, who: str, what: str) -> None:
         self.terminal.out.print(styled((f"{who:<18}", "bold cyan"), (what, "")))
@@ -264,19 +244,18 @@ async def _tell_desk_story(
     runtime: LocalRuntime, terminal: Terminal, *, tenant: str, ports: Mapping[str, int]
 ) -> None:
     """Sign four people in and tell the story. Raises as ``_DeskStory.tell``."""
-    agents, reviewers = (Role.AGENT,), (Role.REVIEWER,)
-    people = {"amira": agents, "noor": agents, "rosa": reviewers, "samuel": reviewers}
     async with AsyncExitStack() as stack:
-        clients = {
-            name: await stack.enter_async_context(runtime.client(Grant(tenant, name, roles=roles), ports))
-            for name, roles in people.items()
-        }
+
+        async def signed_in(name: str, role: Role) -> AssistantClient:
+            grant = Grant(tenant, name, roles=(role,))
+            return await stack.enter_async_context(runtime.client(grant, ports))
+
         story = _DeskStory(
             terminal,
-            first=clients["amira"],
-            next=clients["noor"],
-            reviewer=clients["rosa"],
-            second=clients["samuel"],
+            first=await signed_in("amira", Role.AGENT),
+            next=await signed_in("noor", Role.AGENT),
+            reviewer=await signed_in("rosa", Role.REVIEWER),
+            second=await signed_in("samuel", Role.REVIEWER),
         )
         await story.tell()
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import orjson
 import typer
@@ -19,9 +20,9 @@ from typer import Argument, Option
 from assistant.answering.excerpts import fill_record, read_excerpts
 from assistant.answering.stored import MOST_ENTRIES, Audit, entry_of_read
 from assistant.api import wire
-from assistant.cli.answer_view import Replayed, show_replayed, show_verdict
+from assistant.cli.answer_view import Replayed, show_replayed
 from assistant.cli.local import open_service
-from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, cli_reader, styled
+from assistant.cli.terminal import From, GlobalOptions, Tenant, Terminal, To, cli_reader, window_of, within
 from assistant.client import AssistantClient
 from assistant.domain.answers import AccessEntry, AccessPage, AccessQuery, PassageUse
 from assistant.domain.clock import SystemClock
@@ -29,6 +30,7 @@ from assistant.domain.desk import CaseState
 from assistant.domain.desk_decisions import CaseApproval, CaseResolution
 from assistant.domain.errors import InvalidRequestError, NotFoundError
 from assistant.domain.identity import Role
+from assistant.evaluation.questions import first_fault
 from assistant.local.tokens import Grant
 
 if TYPE_CHECKING:
@@ -74,7 +76,7 @@ def cases(
 
     rows = (
         (
-            line.model_dump(mode="json"),
+            line,
             (
                 line.case_id,
                 line.state.value,
@@ -161,33 +163,24 @@ class _Desk:
 
     def work(self, work: Callable[[AssistantClient], Awaitable[T]]) -> T:
         """Return what ``work`` does as the reviewer."""
-        options, url = self.options, self.service
-
-        async def run() -> T:
-            async with open_service(
-                options, self.terminal, self.grant, url=url, of="a reviewer's", command="assistant desk"
-            ) as client:
-                return await work(client)
-
-        return asyncio.run(run())
+        whose = {"of": "a reviewer's", "command": "assistant desk"}
+        opened = open_service(self.options, self.terminal, self.grant, url=self.service, **whose)
+        return within(opened, work)
 
     def show(self, work: Callable[[AssistantClient], Awaitable[wire.DeskCase]]) -> None:
         """Print the case that ``work`` returns."""
         case, terminal = self.work(work), self.terminal
-        if self.options.json:
-            terminal.line(case.model_dump_json())
+        if self.options.writes(case):
             return
         facts = {
             "case": f"{case.case_id} ({case.case.state.value}, revision {case.revision})",
             "reason": case.case.reason.value,
             "asked": case.asked,
             "shown": case.shown,
-            "sent": case.sent[-1].text if case.sent else "",
-            "better": case.better_text or "",
+            "sent": case.sent[-1].text if case.sent else None,
+            "better": case.better_text,
         }
-        for name, text in facts.items():
-            if text:
-                terminal.out.print(styled((f"{name:<8}", "bold"), (text, "")))
+        terminal.fields(facts)
         for step in case.history:
             note = f": {step.note}" if step.note else ""
             terminal.show(
@@ -197,41 +190,17 @@ class _Desk:
 
 def _read_resolution(file: Path, *, revision: int) -> CaseResolution:
     try:
-        content: object = orjson.loads(file.read_bytes())
-    except (OSError, orjson.JSONDecodeError) as error:
-        raise InvalidRequestError(f"{file} cannot be read as JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise InvalidRequestError(f"{file} must hold a JSON object.")
-    try:
+        content = orjson.loads(file.read_bytes())
+        if not isinstance(content, dict):
+            raise InvalidRequestError(f"{file} must hold a JSON object.")
         return CaseResolution.model_validate_json(orjson.dumps({"revision": revision, **content}))
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the object"
-        raise InvalidRequestError(f"{file}: {place}: {first['msg']}.") from None
+        raise InvalidRequestError(f"{file}: {first_fault(error)}.") from None
+    except (OSError, orjson.JSONDecodeError) as error:
+        raise InvalidRequestError(f"{file} cannot be read: {error}.") from None
 
 
 # --- records ----------------------------------------------------------------------------------------------
-@app.command()
-def verdicts(context: typer.Context, tenant: Tenant) -> None:
-    """List the verdicts of agents, oldest first: answers marked good or bad."""
-    options, terminal = GlobalOptions.of(context), Terminal()
-
-    async def read(stores: EmbeddedTenant) -> Any:
-        now = SystemClock().now()
-        entry = AccessEntry(at=now, agent=cli_reader(), kind="verdicts", subject_id="all")
-        await stores.records.record_access(entry)
-        return await stores.records.list_verdicts()
-
-    stored = options.with_stores(tenant, read)
-    if options.json:
-        terminal.json({"verdicts": [verdict.model_dump(mode="json") for verdict in stored]})
-        return
-    for verdict in stored:
-        show_verdict(terminal, verdict)
-    if not stored:
-        terminal.warn("No verdicts yet.")
-
-
 @app.command()
 def replay(
     context: typer.Context, answer_id: Annotated[str, Argument(metavar="ANSWER_ID")], tenant: Tenant
@@ -239,16 +208,13 @@ def replay(
     """Show a recorded answer and how it was made."""
     options, terminal = GlobalOptions.of(context), Terminal()
     replayed = options.with_stores(tenant, lambda stores: _replay(stores, tenant, answer_id))
-    if not options.json:
-        show_replayed(terminal, replayed)
-        return
     passages = [
         {**use.model_dump(mode="json"), "text": text}
         for use, text in zip(replayed.record.passages, replayed.texts, strict=True)
     ]
     record = replayed.record.model_dump(mode="json") | {"passages": passages}
-    given = [verdict.model_dump(mode="json") for verdict in replayed.verdicts]
-    terminal.json({"record": record, "verdicts": given})
+    if not options.writes({"record": record, "verdicts": replayed.verdicts}):
+        show_replayed(terminal, replayed)
 
 
 async def _replay(stores: EmbeddedTenant, tenant: str, answer_id: str) -> Replayed:
@@ -272,7 +238,6 @@ async def _text_of(stores: EmbeddedTenant, use: PassageUse) -> str | None:
 
 
 # --- audits -----------------------------------------------------------------------------------------------
-LOOKS_BACK = timedelta(days=30)
 _DID = {
     "asked": "was given an answer",
     "answer": "read an answer",
@@ -284,8 +249,6 @@ _DID = {
     "widening": "was refused to widen its labels",
     "desk": "read questions at the review desk",
 }
-Pages = Callable[[AccessQuery], Awaitable[AccessPage]]
-"""Reads a page of entries: from the state folder, or from a service."""
 
 
 @app.command()
@@ -294,19 +257,8 @@ def audit(
     tenant: Tenant,
     document: Annotated[str | None, Option("--document", metavar="ID", help="Who saw this document.")] = None,
     agent: Annotated[str | None, Option("--agent", metavar="NAME", help="What this agent saw.")] = None,
-    since: Annotated[
-        str | None,
-        Option("--from", metavar="DAY", help="First day or instant, UTC; default 30 days before --to."),
-    ] = None,
-    until: Annotated[
-        str | None, Option("--to", metavar="DAY", help="Last day or instant, UTC; default now.")
-    ] = None,
-    limit: Annotated[
-        int | None, Option("--limit", min=1, metavar="N", help="Most entries to list; default all.")
-    ] = None,
-    after: Annotated[
-        str | None, Option("--after", metavar="PLACE", help="Continue where a --limit stopped.")
-    ] = None,
+    since: From = None,
+    until: To = None,
     service: Annotated[str | None, Option(metavar="URL", help=_SERVICE.format("an auditor's"))] = None,
 ) -> None:
     """List who saw a document or what an agent saw, oldest first: texts read, and answers with their
@@ -314,63 +266,42 @@ def audit(
     if document is None and agent is None:
         raise typer.BadParameter("Give --document ID, --agent NAME, or both.")
     options, terminal = GlobalOptions.of(context), Terminal()
-    end = SystemClock().now() if until is None else _instant("--to", until, day_ends=True)
-    begin = end - LOOKS_BACK if since is None else _instant("--from", since)
-    most = MOST_ENTRIES if limit is None else min(limit, MOST_ENTRIES)
-    query = AccessQuery(begin, end, document, agent, after, most)
-    entries, next_after = asyncio.run(_entries(options, tenant, service, query, limit=limit))
-    rows = ((entry.model_dump(mode="json"), _cells(entry, query)) for entry in entries)
+    begin, end = window_of(since, until)
+    query = AccessQuery(begin, end, document, agent, None, MOST_ENTRIES)
+    entries = asyncio.run(_entries(options, tenant, service, query))
+    rows = ((entry, _cells(entry, query)) for entry in entries)
     seen = "its text" if query.document_id else "documents"
     count = terminal.listing("when (UTC)", "agent", "did", "id", seen, entries=rows, as_json=options.json)
-    if next_after is not None:
-        terminal.warn(f"More follow: --after '{next_after}' with the same --from and --to.", "")
     span = f"from {query.since:%Y-%m-%d %H:%M} to {query.until:%Y-%m-%d %H:%M} UTC"
     terminal.warn(f"{count} entries {span}." if count else f"Nothing recorded {span}.")
 
 
 async def _entries(
-    options: GlobalOptions, tenant: str, service: str | None, query: AccessQuery, *, limit: int | None
-) -> tuple[Sequence[AccessEntry], str | None]:
-    """Return the entries of all pages, ``limit`` at most, and the place of the next one, if there is one."""
+    options: GlobalOptions, tenant: str, service: str | None, query: AccessQuery
+) -> list[AccessEntry]:
+    """Return the entries of all pages: from the state folder, or from a service."""
     entries: list[AccessEntry] = []
-    async with _pages(options, tenant, service) as read:
+    read: Callable[[AccessQuery], Awaitable[AccessPage | wire.AuditPage]]
+    async with AsyncExitStack() as stack:
+        if service is None:
+            stores = await stack.enter_async_context(options.stores(tenant))
+            audit = Audit(records=stores.records, documents=stores.knowledge.states, clock=SystemClock())
+            read = partial(audit.page, auditor=cli_reader())
+        else:
+            service_client = options.service_client(service, of="an auditor's")
+            client = await stack.enter_async_context(service_client)
+
+            async def ask(query: AccessQuery) -> wire.AuditPage:
+                return await client.audit(**asdict(query))
+
+            read = ask
+
         while True:
             page = await read(query)
             entries += page.entries
-            if page.next_after is None or (limit is not None and len(entries) >= limit):
-                return entries, page.next_after
-            left = MOST_ENTRIES if limit is None else limit - len(entries)
-            query = replace(query, after=page.next_after, limit=min(left, MOST_ENTRIES))
-
-
-@asynccontextmanager
-async def _pages(options: GlobalOptions, tenant: str, service: str | None) -> AsyncGenerator[Pages]:
-    if service is None:
-        async with options.stores(tenant) as stores:
-            audit = Audit(records=stores.records, documents=stores.knowledge.states, clock=SystemClock())
-            yield lambda query: audit.page(query, auditor=cli_reader())
-        return
-    async with AssistantClient(service, token=options.service_token(of="an auditor's")) as client:
-
-        async def page(query: AccessQuery) -> AccessPage:
-            read = await client.audit(**asdict(query))
-            return AccessPage(read.entries, read.next_after)
-
-        yield page
-
-
-def _instant(option: str, written: str, *, day_ends: bool = False) -> datetime:
-    """Return the instant, UTC unless it has a zone. A day is its start, or with ``day_ends`` its end."""
-    try:
-        day = date.fromisoformat(written) if len(written) == len("2026-11-21") else None
-        instant = datetime.fromisoformat(written) if day is None else datetime.combine(day, time(), UTC)
-    except ValueError:
-        raise InvalidRequestError(
-            f"{option} is {written!r}; write a day (2026-11-21) or an instant (2026-11-21T14:30)."
-        ) from None
-    if day is not None and day_ends:
-        instant += timedelta(days=1)
-    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+            if page.next_after is None:
+                return entries
+            query = replace(query, after=page.next_after)
 
 
 def _cells(entry: AccessEntry, query: AccessQuery) -> tuple[str, ...]:

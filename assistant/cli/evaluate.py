@@ -217,9 +217,7 @@ def evaluate(options: GlobalOptions, plan: EvaluationPlan) -> None:
     report = (plan.out or evaluations_dir) / f"{run.name}.html"
     report.parent.mkdir(parents=True, exist_ok=True)
     write_private(report, report_page(run, bounds=bounds, against=against).encode())
-    if options.json:
-        terminal.json(_as_json(run, report, fallen))
-    else:
+    if not options.writes(_as_json(run, report, fallen)):
         for tenant in run.tenants:
             show_run(terminal, tenant, bounds=bounds[tenant.tenant])
             show_changes(terminal, against, tenant)
@@ -296,19 +294,17 @@ class TenantQuestions:
 
 def questions_of(options: GlobalOptions, plan: EvaluationPlan) -> dict[str, TenantQuestions]:
     """Read each tenant's questions. Raises NotFoundError, ConfigurationError naming file and line."""
-    return {tenant: _questions(options, plan, tenant=tenant) for tenant in dict.fromkeys(plan.tenants)}
-
-
-def _questions(options: GlobalOptions, plan: EvaluationPlan, *, tenant: str) -> TenantQuestions:
-    options.tenant(tenant)
-    path = plan.questions or committed(options) / f"{tenant}.jsonl"
-    if not path.is_file():
-        what = "There is no such file" if plan.questions else f"{tenant} has no committed questions"
-        raise NotFoundError(f"{what}: {path}. Name a file of questions with --questions.")
-    questions = TenantQuestions.of(path)
-    if not questions.all:
-        raise ConfigurationError(f"{path} holds no question.")
-    return questions
+    asked: dict[str, TenantQuestions] = {}
+    for tenant in plan.tenants:
+        options.tenant(tenant)
+        path = plan.questions or committed(options) / f"{tenant}.jsonl"
+        if not path.is_file():
+            what = "There is no such file" if plan.questions else f"{tenant} has no committed questions"
+            raise NotFoundError(f"{what}: {path}. Name a file of questions with --questions.")
+        asked[tenant] = TenantQuestions.of(path)
+        if not asked[tenant].all:
+            raise ConfigurationError(f"{path} holds no question.")
+    return asked
 
 
 async def run_questions(
@@ -412,10 +408,7 @@ def _as_json(run: runs.Run, report: Path, fallen: Sequence[runs.Fall]) -> dict[s
     return {
         "name": run.name,
         "report": str(report),
-        "held_out": {
-            tenant.tenant: {name: estimate.model_dump() for name, estimate in tenant.judged.items()}
-            for tenant in run.tenants
-        },
+        "held_out": {tenant.tenant: tenant.judged for tenant in run.tenants},
         "titles": TITLES,
         "fell": [{"tenant": fall.tenant, "measure": fall.measure.name} for fall in fallen],
     }
@@ -442,7 +435,9 @@ def measure_figures(options: GlobalOptions, names: Sequence[str], *, show: bool)
             judged, unusable = asyncio.run(_judged(runtime, ports, figure, folder))
             rows = figure.rows(figures(judged))
             missed = missed or bool(unusable) or not all(row.is_met for row in rows)
-            measured[name] = {row.measure: _figure_json(row) for row in rows}
+            measured[name] = {
+                row.measure: {"estimate": row.estimate, "asked": row.asked, "met": row.is_met} for row in rows
+            }
             if not options.json:
                 terminal.show(f"{name}: {figure.title}", "bold")
                 cells = [row.cells() for row in rows]
@@ -451,8 +446,7 @@ def measure_figures(options: GlobalOptions, names: Sequence[str], *, show: bool)
                 terminal.warn(miss, "")
             for fault in unusable:
                 terminal.warn(fault, "bold red")
-    if options.json:
-        terminal.json(measured)
+    options.writes(measured)
     if missed:
         raise typer.Exit(1)
 
@@ -531,8 +525,3 @@ async def _trial(
         case _:
             rows = support.samples([first, *more], knowledge=folder.parent / "knowledge")
             return support.judged((kind, case) for kind, case in rows if figure.half in (None, case.split))
-
-
-def _figure_json(row: runs.FigureRow) -> dict[str, object]:
-    estimate = None if row.estimate is None else row.estimate.model_dump()
-    return {"estimate": estimate, "asked": row.asked, "met": row.is_met}

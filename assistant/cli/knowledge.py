@@ -11,57 +11,61 @@ import sys
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from shutil import disk_usage
 from typing import TYPE_CHECKING, Annotated
 
 import orjson
 import typer
-from pydantic import BaseModel, ConfigDict, Field
 from rapidfuzz.distance import OSA
 from rich.text import Text
 from typer import Argument, Option
 
 from assistant.answering.evidence import Evidence, EvidenceQuery, FindEvidence
 from assistant.answering.search import SearchScope
-from assistant.api.wire import ReleasedDocuments
+from assistant.cli.connectors import OWNER, sources, sync
 from assistant.cli.local import LocalRuntime, has_knowledge, local_runtime, open_served, require_node
-from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, cli_reader, plain, styled, table
-from assistant.client import AssistantClient, NotAllowedError, NotThereError, RejectedError
+from assistant.cli.sending import ServiceTarget
+from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, age, cli_reader, plain, table
+from assistant.client import AssistantClient
 from assistant.domain.answers import AccessEntry
 from assistant.domain.clock import Deadline, SystemClock
-from assistant.domain.documents import DocumentState, DocumentStatus, RankedPassage
+from assistant.domain.documents import Document, DocumentState, DocumentStatus, RankedPassage
 from assistant.domain.elements import ElementKind
 from assistant.domain.errors import (
     ConfigurationError,
     ConflictError,
     DocumentInvalidError,
     InvalidRequestError,
-    LabelsWidenedError,
     LocalRuntimeError,
     NotFoundError,
+    ParsingStoppedError,
     UnreadableRequestError,
 )
+from assistant.domain.receipts import ReceiptPlace, WithdrawalReceipt
 from assistant.evaluation.judging import until_whole
-from assistant.evaluation.questions import load_rows
 from assistant.knowledge.add_documents import AddDocuments, AddSummary
 from assistant.knowledge.files import (
     SourceDocument,
     SourceFailure,
     SourceItem,
-    SourceWithdrawal,
     file_of,
     read_sources,
     skipped_files,
 )
+from assistant.knowledge.links import linked_ids
+from assistant.knowledge.parsing_process import ParsingProcess, ParsingRequest
 from assistant.knowledge.ports import DocumentStates
 from assistant.knowledge.reading import ListDocuments, pages_of
 from assistant.knowledge.reindexing import ReindexReport
 from assistant.knowledge.sources import KnowledgeSource, KnowledgeSources, Writer
 from assistant.knowledge.withdrawal import WithdrawDocuments
+from assistant.knowledge.worker import ConsumerLimits
+from assistant.learning.receipt import WithdrawalReceipts
+from assistant.learning.upkeep import ApprovedTexts
 from assistant.live.markup import Tag, tags_in
 from assistant.local.layout import WORKER, models_dir
 from assistant.settings.local_models import (
@@ -79,12 +83,13 @@ if TYPE_CHECKING:
     from assistant.wiring.stores import EmbeddedTenant
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
+app.command()(sync)
+app.command()(sources)
 PATHS = "Files or folders of JSON lines, Markdown or HTML. Default: those of the tenant file."
 SOURCE = "Name of a source in the tenant file. Default: the one without a namespace."
 LABEL = "An access label that you hold; lets you make documents with it readable to more agents."
 SERVICE = "Send the documents to this service, with the token in ASSISTANT_LOCAL_SERVICE_TOKEN."
-_WITHDRAWAL_TIMEOUT_S = 30.0
-_WITHDRAWAL_POLL_S = 0.1
+RECEIPT_SERVICE = "Ask this service, with the token in ASSISTANT_LOCAL_SERVICE_TOKEN. Default: this machine."
 _REINDEX = "assistant knowledge reindex"
 _MIB = 1024 * 1024
 _WRITER = "assistant knowledge"
@@ -92,21 +97,17 @@ _WRITER = "assistant knowledge"
 _POLL_S = 0.2
 _WINDOW = 64
 """Documents whose state is read at once. Few: the worker needs the processor more."""
-_STALLED_S = 120.0
+_STALLED_S = ConsumerLimits().longest_hold_s
+"""A load gives up after this time without a change of any document: a worker takes no longer for a batch."""
 _REMOTE_WINDOW = 8
 _REMOTE_POLL_S = 0.5
-_REMOTE_STALLED_S = 300.0
-_MAX_REASON = 1000
 _FAILED = frozenset({DocumentState.FAILED, DocumentState.STALE, DocumentState.WITHHELD})
+_REMOVED = (DocumentState.WITHDRAWN, DocumentState.WITHHELD)
 _FINAL = _FAILED | {DocumentState.LIVE, DocumentState.WITHDRAWN}
 _SHOWN_FAILURES = 100
-_SHOWN_SKIPPED = 5
-_SHOWN_NOTES = 20
-_SHOWN_TAGS = 20
+_SHOWN_REMARKS = 20
 _SHOWN_NAMES = 5
 _PAGE = 1000
-_SEARCHED_AT_ONCE = 4
-"""Questions in flight: two cores embed no faster with more."""
 _SEARCH_DEADLINE_S = 30.0
 _SEARCH_ATTEMPTS = 6
 _SNIPPET = 160
@@ -138,16 +139,14 @@ def add(
 ) -> None:
     """Add documents and wait until each is indexed or failed. Unchanged ones are skipped."""
     options, terminal = GlobalOptions.of(context), Terminal()
-    token = "" if service is None else options.service_token(of="a knowledge owner's")
+    client = None if service is None else options.service_client(service, of=OWNER)
     folders = chosen_folders(options, tenant, source=source, paths=paths or [])
-    if service is not None:
-        client, reading = AssistantClient(service, token=token), FileReading.of(options.tenant(tenant))
+    if client is not None:
+        reading = FileReading.of(options.tenant(tenant))
         report = asyncio.run(_load_remotely(terminal, folders, reading, client))
     else:
         report = _add_locally(local_runtime(options, terminal), tenant, folders, labels=label or [])
-    if options.json:
-        terminal.json(_as_json(report))
-    else:
+    if not options.writes(_as_json(report)):
         _show(terminal, report)
     if report.has_failures:
         raise typer.Exit(1)
@@ -168,8 +167,7 @@ def check(
         checked.read(folder, reading)
     for name in reading.skipped:
         checked.kinds[_kind(name)]["skipped"] += 1
-    if options.json:
-        terminal.json(checked.as_json(reading))
+    if options.writes(checked.as_json(reading)):
         return
     rows = [
         (kind, *(f"{counts[state]:,}" for state in _CHECKED))
@@ -182,7 +180,10 @@ def check(
         "on two cores"
     )
     for reason, origins in checked.refused.items():
-        terminal.warn(f"refused, {reason}: {first_names(origins, most=_SHOWN_SKIPPED)}", "red")
+        terminal.warn(f"refused, {reason}: {first_names(origins, most=_SHOWN_NAMES)}", "red")
+    if broken := checked.broken_links():
+        named = first_names([f"{file} ({len(each):,})" for file, each in broken.items()], most=_SHOWN_NAMES)
+        terminal.warn(f"links that lead to no document of the source stay text: {named}", "yellow")
     for remark in reading.remarks():
         terminal.warn(remark, "yellow")
 
@@ -204,17 +205,14 @@ def list_(
 
     async def read(stores: EmbeddedTenant) -> tuple[list[DocumentStatus], Mapping[DocumentState, int]]:
         listing = ListDocuments(stores.knowledge.states, sources=sources)
-        statuses: list[DocumentStatus] = []
-        while page := await listing.page(
-            wanted, states=states, after=statuses[-1].document_id if statuses else None, limit=_PAGE
-        ):
+        statuses, after = await listing.page(wanted, states=states, limit=_PAGE)
+        while after is not None:
+            page, after = await listing.page(wanted, states=states, after=after, limit=_PAGE)
             statuses += page
         return statuses, await listing.counts(wanted)
 
     statuses, counts = options.with_stores(tenant, read)
-    if options.json:
-        documents = [status.model_dump(mode="json") for status in statuses]
-        terminal.json({"documents": documents, "counts": {**counts}})
+    if options.writes({"documents": statuses, "counts": {**counts}}):
         return
     if statuses:
         headings = ("document", "source", "state", "age", "title")
@@ -234,47 +232,26 @@ def status(
     if document_status is None:
         raise NotFoundError(f"{tenant} has no document {document_id}.")
     shown = sources.with_source(document_status)
-    if options.json:
-        terminal.line(shown.model_dump_json())
-        return
-    for name, value in shown.model_dump(mode="json", exclude_none=True).items():
-        terminal.out.print(styled((f"{name.replace('_', ' '):<18}", "bold"), (str(value), "")))
+    if not options.writes(shown):
+        terminal.fields(shown.model_dump(mode="json"))
 
 
 @app.command()
 def search(
     context: typer.Context,
     tenant: Tenant,
-    question: Annotated[str | None, Argument(metavar="[QUESTION]")] = None,
-    queries: Annotated[
-        Path | None, Option(metavar="FILE.jsonl", help='{"qid", "question"} per line.')
-    ] = None,
-    top: Annotated[int, Option(min=1, max=1000, help="Documents per question.")] = 10,
-    out: Annotated[Path | None, Option(metavar="RUN.jsonl", help='Gets {"qid", "ids"} per line.')] = None,
+    question: Annotated[str, Argument(metavar="QUESTION")],
+    top: Annotated[int, Option(min=1, max=1000, help="Most documents.")] = 10,
 ) -> None:
-    """Retrieve documents without an answer: for one QUESTION, or for a file of them."""
-    if (queries is None) == (question is None) or (queries is None) != (out is None):
-        raise typer.BadParameter("Give either a QUESTION, or --queries FILE.jsonl with --out RUN.jsonl.")
+    """Retrieve documents for a question, without an answer."""
     options, terminal = GlobalOptions.of(context), Terminal()
     options.tenant(tenant)
-    if queries is None:
-        asked = [Query(qid="", question=checked_question(question or ""))]
-    else:
-        asked = load_rows(queries, Query, key="qid")
+    checked_question(question)
     runtime = local_runtime(options, terminal)
     with runtime.processes(runtime.layout.for_search, command="assistant knowledge search") as ports:
-        hits = asyncio.run(_search(runtime, ports, tenant, [query.question for query in asked], top=top))
-    if out is not None:
-        ids = [[ranked.passage.document_id for ranked in best] for best in hits]
-        rows = ({"qid": each.qid, "ids": best} for each, best in zip(asked, ids, strict=True))
-        out.write_bytes(b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows))
-        terminal.warn(f"{len(asked):,} questions answered in {out}", "")
-        return
-    (best,) = hits
+        best = asyncio.run(_search(runtime, ports, tenant, question))[:top]
     asyncio.run(_record_search(options, tenant, best))
-    if options.json:
-        terminal.json({"question": question, "documents": [_found_row(candidate) for candidate in best]})
-    else:
+    if not options.writes({"question": question, "documents": list(map(_found_row, best))}):
         _show_found(terminal, best)
 
 
@@ -322,12 +299,31 @@ def withdraw(
     if known:
         with runtime.processes(runtime.layout.for_loading, command="assistant knowledge withdraw"):
             asyncio.run(_withdraw(runtime, tenant, known))
-    if options.json:
-        terminal.json({"withdrawn": known, "unknown": unknown})
-    elif known:
+    receipts = _local_receipts(options, tenant, known)
+    if not options.writes({"withdrawn": known, "unknown": unknown, "receipts": receipts}) and known:
         terminal.show(f"Withdrawn: {', '.join(known)}.")
+        for receipt in receipts:
+            _show_receipt(terminal, receipt)
     if unknown:
         raise NotFoundError(f"{tenant} has no document {', '.join(unknown)}.")
+
+
+@app.command()
+def receipt(
+    context: typer.Context,
+    document_id: Annotated[str, Argument(metavar="ID")],
+    tenant: Tenant,
+    service: Annotated[str | None, Option(metavar="URL", help=RECEIPT_SERVICE)] = None,
+) -> None:
+    """Show again what a withdrawal removed, and what remains until when by which rule."""
+    options, terminal = GlobalOptions.of(context), Terminal()
+    if service is None:
+        shown = _local_receipts(options, tenant, [document_id])[0]
+    else:
+        options.tenant(tenant)
+        shown = options.with_service(service, lambda there: there.withdrawal_receipt(document_id), of=OWNER)
+    if not options.writes(shown):
+        _show_receipt(terminal, shown)
 
 
 @app.command()
@@ -343,15 +339,11 @@ def release(
     """Release documents that wait for a second person: under hipaa, what becomes readable to more."""
     options, terminal = GlobalOptions.of(context), Terminal()
     options.tenant(tenant)
-    token = options.service_token(of="a knowledge owner's")
-
-    async def ask() -> ReleasedDocuments:
-        async with AssistantClient(service, token=token) as client:
-            return await client.release_documents(knowledge_source=source, document_ids=document_ids or ())
-
-    done = asyncio.run(ask())
-    if options.json:
-        terminal.json(done.model_dump(mode="json"))
+    ids = document_ids or ()
+    done = options.with_service(
+        service, lambda there: there.release_documents(knowledge_source=source, document_ids=ids), of=OWNER
+    )
+    if options.writes(done):
         return
     terminal.show(f"Released: {done.released:,} documents. They answer once they are indexed.")
     if done.waiting:
@@ -405,14 +397,19 @@ def _refuse_other_roots(options: GlobalOptions, source: KnowledgeSource, paths: 
 
 
 def own_folders(options: GlobalOptions, tenant: str, *, source: str | None = None) -> list[SourceFolders]:
-    """Return the paths of the tenant file, of all its sources or of one; they are relative to the file."""
+    """Return the paths of the tenant file, of all its sources or of one; they are relative to the file.
+
+    Raises NotFoundError for one that does not exist.
+    """
     sources = KnowledgeSources.of(options.tenant(tenant))
     wanted = sources.all if source is None else (sources.named(source),)
-    return [
+    folders = [
         SourceFolders(source, tuple(options.tenants_dir / path for path in source.entry.paths))
         for source in wanted
         if source.entry.paths
     ]
+    check_paths(folders)
+    return folders
 
 
 @dataclass(frozen=True, slots=True)
@@ -446,34 +443,31 @@ class FileReading:
     def items(self, folder: SourceFolders) -> Iterator[SourceItem]:
         """Yield the items of one source's files. Raises as ``read_sources``."""
         self.skipped.extend(skipped_files(folder.paths))
-        for item in read_sources(folder.paths):
+        for item in read_sources(folder.paths, ocr=folder.source.entry.recognised):
             if isinstance(item, SourceDocument):
                 self.unread.extend(f"{item.origin}: {note}" for note in item.notes)
                 self.tags.extend(f"{item.origin}: {said}" for said in self._unfilled(item, folder.source))
                 named = dict.fromkeys(_INCLUDE.findall(item.document.content))
                 self.includes.extend(f"{item.origin}: {name}" for name in named)
-                if item.document.media_type != "text/html":  # a head is written for browsers
+                is_line = file_of(item.origin) != item.origin  # a line with an unknown key is refused
+                if item.document.media_type != "text/html" and not is_line:  # a head is for browsers
                     self.unread_keys.update(list(item.metadata))
             yield item
 
     def remarks(self) -> list[str]:
         """Return what to tell the owner, one line each, a bounded number."""
-        lines: list[str] = []
-        if self.skipped:
-            named = first_names(self.skipped, most=_SHOWN_SKIPPED)
-            lines.append(f"skipped, not a format that is read: {named}")
-        if self.unread_keys:
-            keys = [f"{key} ({count:,})" for key, count in self.unread_keys.most_common()]
-            lines.append(f"keys that are not read: {first_names(keys, most=_SHOWN_SKIPPED)}")
-        if self.includes:
-            named = first_names(self.includes, most=_SHOWN_SKIPPED)
-            lines.append(f"files that a template would include are not read there: {named}")
-        lines += self.unread[:_SHOWN_NOTES]
-        if len(self.unread) > _SHOWN_NOTES:
-            lines.append(f"… and {len(self.unread) - _SHOWN_NOTES:,} more parts of files that were not read")
-        lines += self.tags[:_SHOWN_TAGS]
-        if len(self.tags) > _SHOWN_TAGS:
-            lines.append(f"… and {len(self.tags) - _SHOWN_TAGS:,} more tags that nothing fills")
+        keys = [f"{key} ({count:,})" for key, count in self.unread_keys.most_common()]
+        named = {
+            "skipped, not a format that is read": self.skipped,
+            "keys that are not read": keys,
+            "files that a template would include are not read there": self.includes,
+        }
+        lines = [f"{what}: {first_names(names, most=_SHOWN_NAMES)}" for what, names in named.items() if names]
+        kinds = ((self.unread, "parts of files that were not read"), (self.tags, "tags that nothing fills"))
+        for remarks, name in kinds:
+            lines += remarks[:_SHOWN_REMARKS]
+            if len(remarks) > _SHOWN_REMARKS:
+                lines.append(f"… and {len(remarks) - _SHOWN_REMARKS:,} more {name}")
         return lines
 
     def _unfilled(self, item: SourceDocument, source: KnowledgeSource) -> Iterator[str]:
@@ -516,24 +510,50 @@ class CheckedFiles:
     """By reason: where it stands."""
     characters: int = 0
     """Of all documents that would be read."""
+    _ids: set[str] = field(default_factory=set[str])
+    _linked: list[tuple[str, str, str]] = field(default_factory=list[tuple[str, str, str]])
+    """Of each link the document, its file, and the address."""
 
     def read(self, folder: SourceFolders, reading: FileReading) -> None:
-        """Count the files of one source. Raises as ``read_sources``."""
-        for item in reading.items(folder):
-            reason = self._refusal(item, folder.source)
-            self.kinds[_kind(file_of(item.origin) or "")]["read" if reason is None else "refused"] += 1
-            if reason is not None:
-                self.refused[reason].append(item.origin)
+        """Count the files of one source, with their bodies parsed as a load does. Raises as
+        ``read_sources``."""
+        asked: deque[tuple[str, Document]] = deque()
 
-    def _refusal(self, item: SourceItem, source: KnowledgeSource) -> str | None:
-        if isinstance(item, SourceFailure):
-            return item.reason
-        try:
-            if isinstance(item, SourceDocument):
-                self.characters += len(source.as_tenant_document(item).content)
-        except DocumentInvalidError as error:
-            return error.message
-        return None
+        def bodies() -> Iterator[ParsingRequest]:
+            for item in reading.items(folder):
+                document, reason = _taken(item, folder.source)
+                if document is None or document.media_type == "text/plain":
+                    self._count(item.origin, document, reason)
+                    continue
+                asked.append((item.origin, document))
+                yield ParsingRequest("body", {}, document.model_dump_json().encode())
+
+        with ParsingProcess() as parsing:
+            for answer in parsing.run(bodies()):
+                origin, document = asked.popleft()
+                told = answer.message if isinstance(answer, ParsingStoppedError) else orjson.loads(answer)
+                if isinstance(told, str):  # begins with the document's id
+                    self._count(origin, document, told.rpartition(": ")[2].rstrip("."))
+                else:
+                    self._count(origin, document, None)
+                    self._linked += ((document.document_id, origin, address) for address in told)
+
+    def _count(self, origin: str, document: Document | None, reason: str | None) -> None:
+        self.kinds[_kind(file_of(origin) or "")]["read" if reason is None else "refused"] += 1
+        if reason is not None:
+            self.refused[reason].append(origin)
+        elif document is not None:
+            self.characters += len(document.content)
+            self._ids.add(document.document_id)
+
+    def broken_links(self) -> dict[str, list[str]]:
+        """Return by file the addresses in its source that lead to no document."""
+        broken: dict[str, list[str]] = defaultdict(list)
+        for document_id, origin, address in dict.fromkeys(self._linked):
+            ids = list(linked_ids(address, document_id=document_id, origin=origin))
+            if ids and self._ids.isdisjoint(ids):
+                broken[origin].append(address)
+        return broken
 
     def as_json(self, reading: FileReading) -> dict[str, object]:
         return {
@@ -542,10 +562,22 @@ class CheckedFiles:
             },
             "characters": self.characters,
             "refused": self.refused,
+            "broken_links": self.broken_links(),
             "skipped": reading.skipped,
             "includes": reading.includes,
             "unread_keys": dict(reading.unread_keys),
         }
+
+
+def _taken(item: SourceItem, source: KnowledgeSource) -> tuple[Document | None, str | None]:
+    """Return the document that a load would store, or why it would refuse the item; neither for a
+    withdrawal."""
+    if not isinstance(item, SourceDocument):
+        return None, item.reason if isinstance(item, SourceFailure) else None
+    try:
+        return source.as_tenant_document(item), None
+    except DocumentInvalidError as error:
+        return None, error.message
 
 
 def _kind(name: str) -> str:
@@ -581,11 +613,21 @@ class LoadReport:
         return bool(self.summary.failures or self.failed)
 
     def failure_lines(self) -> list[str]:
-        """Return one line for each failure."""
+        """Return one line for each failure, by name and line."""
+        summary = self.summary
         return [
-            *(f"{failure.origin}: {failure.reason}" for failure in self.summary.failures),
-            *(f"{status.document_id}: {status.failure_reason}" for status in self.failed),
+            *(f"{failure.origin}: {failure.reason} ({failure.code})" for failure in summary.failures),
+            *(f"{one.document_id}: {one.failure_reason} ({one.failure_code})" for one in self.failed),
+            *(
+                f"{one.document_id}: withheld; it answers again once it is sent again"
+                for one in summary.withheld
+            ),
         ]
+
+    def remarks(self) -> list[str]:
+        """Return what the owner should know, one line each."""
+        failures = [f"not loaded: {failure}" for failure in self.failure_lines()]
+        return [*failures, *self.reading.remarks()]
 
 
 def _add_locally(
@@ -597,7 +639,7 @@ def _add_locally(
     if not summary.enqueued_ids and not removed:
         return report  # nothing has to be started: all of it is live already
     with runtime.processes(runtime.layout.for_loading, command="assistant knowledge add"):
-        asyncio.run(_await_removal(runtime, tenant, removed))
+        asyncio.run(_follow_local(runtime, tenant, removed, doing="removing from"))
         return asyncio.run(_finished(runtime, tenant, report))
 
 
@@ -637,11 +679,11 @@ async def _store(
 
 
 async def _follow_local(
-    runtime: LocalRuntime, tenant: str, document_ids: Sequence[str]
+    runtime: LocalRuntime, tenant: str, document_ids: Sequence[str], *, doing: str = "loading"
 ) -> tuple[DocumentStatus, ...]:
     """Wait for the worker, with a progress bar; return the documents that failed."""
     async with runtime.options.stores(tenant) as stores:
-        with runtime.terminal.counting(f"loading {tenant}", "documents") as show:
+        with runtime.terminal.counting(f"{doing} {tenant}", "documents") as show:
             return await follow_worker(
                 stores.knowledge.states,
                 document_ids,
@@ -661,12 +703,9 @@ async def load_if_empty(runtime: LocalRuntime, tenant: str) -> None:
             f"{tenant} has no knowledge yet: add some with assistant knowledge add --tenant {tenant} PATH"
         )
         return
-    check_paths(folders)
     report = await load(runtime, tenant, folders)
     runtime.terminal.say(f"{report.live} documents of {tenant} loaded in {report.seconds:.1f} s")
-    for failure in report.failure_lines():
-        runtime.terminal.say(f"not loaded: {failure}")
-    for remark in report.reading.remarks():
+    for remark in report.remarks():
         runtime.terminal.say(remark)
 
 
@@ -698,51 +737,58 @@ async def _unfinished(stores: EmbeddedTenant) -> list[str]:
 async def follow_worker(
     states: DocumentStates, document_ids: Sequence[str], *, worker_is_alive: Callable[[], bool], show: Show
 ) -> tuple[DocumentStatus, ...]:
-    """Wait until the local worker has finished each document; return those that failed.
+    """Wait until the local worker has finished each document: its index has what its state says. Return those
+    that failed.
 
-    Raises LocalRuntimeError when the worker ended, or finished nothing for two minutes; the rest stays in
-    the queue for the next load.
+    Raises LocalRuntimeError when the worker ended, or when no document of the tenant changed its state for
+    30 minutes; the rest stays in the queue for the next load.
     """
 
     async def read(window: Sequence[str]) -> Iterable[DocumentStatus]:
-        return (await states.get_many(window)).values()
+        found = (await states.get_many(window)).values()
+        return [status for status in found if status.state not in _REMOVED or not status.live_content_hash]
 
-    def check(pending: int, idle_s: float) -> None:
+    def check(pending: int) -> None:
         if not worker_is_alive():
             raise LocalRuntimeError(
                 f"The ingestion worker ended before {pending} documents were processed. They stay queued: "
                 "run the command again."
             )
-        if idle_s > _STALLED_S:
-            raise LocalRuntimeError(
-                f"The worker finished no document for {_STALLED_S:.0f} s, and {pending} wait. See its log. "
-                "They stay queued: run the command again."
-            )
 
-    return await _follow(document_ids, read, check, show=show, window=_WINDOW, poll_s=_POLL_S)
+    looks = Looks(read, states.count_by_state, window=_WINDOW, poll_s=_POLL_S)
+    return await _follow(document_ids, looks, show=show, check=check)
+
+
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """How the documents of a load are looked at."""
+
+    read: Callable[[Sequence[str]], Awaitable[Iterable[DocumentStatus]]]
+    counts: Callable[[], Awaitable[Mapping[DocumentState, int]]]
+    """Counts all documents of the tenant by state: those before the load's own in the queue move too."""
+    window: int
+    """Documents whose state is read at once."""
+    poll_s: float
 
 
 async def _follow(
-    document_ids: Sequence[str],
-    read: Callable[[Sequence[str]], Awaitable[Iterable[DocumentStatus]]],
-    check: Callable[[int, float], None],
-    *,
-    show: Show,
-    window: int,
-    poll_s: float,
+    document_ids: Sequence[str], looks: Looks, *, show: Show, check: Callable[[int], None] = lambda _: None
 ) -> tuple[DocumentStatus, ...]:
     """Poll a window of the pending documents until all are finished; return those that failed.
 
     Documents are finished about in the order they came. Where all of a window stay unfinished (they are tried
-    again later), the next window is behind them. ``check(pending, idle_s)`` raises to end the wait.
+    again later), the next window is behind them. ``check(pending)`` raises to end the wait. Raises
+    LocalRuntimeError when no document of the tenant changed its state for 30 minutes.
     """
     pending = deque(document_ids)
     failed: list[DocumentStatus] = []
-    moved_s = time.monotonic()
+    moved_s, counts = time.monotonic(), dict[DocumentState, int]()
     while pending:
         show(len(document_ids) - len(pending), len(document_ids))
-        asked = [pending.popleft() for _ in range(min(window, len(pending)))]
-        finished = {status.document_id: status for status in await read(asked) if status.state in _FINAL}
+        asked = [pending.popleft() for _ in range(min(looks.window, len(pending)))]
+        finished = {
+            status.document_id: status for status in await looks.read(asked) if status.state in _FINAL
+        }
         left = [document_id for document_id in asked if document_id not in finished]
         failed += [status for status in finished.values() if status.state in _FAILED]
         if finished:
@@ -750,8 +796,15 @@ async def _follow(
             moved_s = time.monotonic()
         else:
             pending.extend(left)
-            check(len(pending), time.monotonic() - moved_s)
-            await asyncio.sleep(poll_s)
+            if (now := dict(await looks.counts())) != counts:
+                moved_s, counts = time.monotonic(), now
+            check(len(pending))
+            if time.monotonic() - moved_s > _STALLED_S:
+                raise LocalRuntimeError(
+                    f"The worker moved no document for {_STALLED_S:.0f} s, and {len(pending)} wait. See its "
+                    "log. They stay queued: run the command again."
+                )
+            await asyncio.sleep(looks.poll_s)
     show(len(document_ids), len(document_ids))
     return tuple(failed)
 
@@ -768,83 +821,20 @@ async def _load_remotely(
         async def read(window: Sequence[str]) -> Iterable[DocumentStatus]:
             return await asyncio.gather(*(client.document_status(one) for one in window))
 
-        def check(pending: int, idle_s: float) -> None:
-            if idle_s > _REMOTE_STALLED_S:
-                raise LocalRuntimeError(
-                    f"The service finished no document for {_REMOTE_STALLED_S:.0f} s, and {pending} wait in "
-                    "its queue. Check that its worker runs."
-                )
+        async def counts() -> Mapping[DocumentState, int]:
+            return (await client.list_documents(limit=1)).counts
 
         with terminal.counting("sending", "documents") as show:
-            await _Sender(client, summary, show).send(folders, reading)
+            for folder in folders:
+                target, items = ServiceTarget(client, folder.source), reading.items(folder)
+                while batch := await asyncio.to_thread(lambda: list(islice(items, _WINDOW))):  # noqa: B023
+                    summary.include(await target.add(batch))
+                    show(summary.documents, 0)
         with terminal.counting("loading", "documents") as show:
             ids = list(dict.fromkeys(summary.enqueued_ids))
-            failed = await _follow(ids, read, check, show=show, window=_REMOTE_WINDOW, poll_s=_REMOTE_POLL_S)
+            looks = Looks(read, counts, window=_REMOTE_WINDOW, poll_s=_REMOTE_POLL_S)
+            failed = await _follow(ids, looks, show=show)
     return LoadReport(summary, failed, time.monotonic() - began_s, reading)
-
-
-@dataclass(frozen=True, slots=True)
-class _Sender:
-    """Sends the documents of one load to a service, eight at a time.
-
-    Only the service knows whether a document is new or changed: all that it takes count as added, except
-    those that were live already with the same content.
-    """
-
-    client: AssistantClient
-    summary: AddSummary
-    show: Show
-
-    async def send(self, folders: Sequence[SourceFolders], reading: FileReading) -> None:
-        free = asyncio.Semaphore(_REMOTE_WINDOW)
-
-        def read() -> list[tuple[KnowledgeSource, SourceItem]]:
-            return [(folder.source, item) for folder in folders for item in reading.items(folder)]
-
-        async with asyncio.TaskGroup() as group:
-            for source, item in await asyncio.to_thread(read):
-                self.summary.lines += 1
-                if isinstance(item, SourceFailure):
-                    await self._withhold(source, item)
-                elif isinstance(item, SourceWithdrawal):
-                    self.summary.withdrawn += 1
-                    with suppress(NotThereError):
-                        await self.client.withdraw_document(source.document_id(item.own_id))
-                else:
-                    await free.acquire()
-                    group.create_task(self._send_one(item, source, free))
-                    self.show(self.summary.documents, 0)
-
-    async def _send_one(self, item: SourceDocument, source: KnowledgeSource, free: asyncio.Semaphore) -> None:
-        path = file_of(item.origin)
-        try:
-            source.as_tenant_document(item)
-            status = await self.client.bring_document(item.document, knowledge_source=source.name, path=path)
-        except DocumentInvalidError as error:
-            await self._withhold(
-                source, SourceFailure(item.origin, error.code, error.message, item.document.document_id)
-            )
-        except (RejectedError, NotAllowedError) as error:
-            if isinstance(error, NotAllowedError) and error.problem.code != LabelsWidenedError.code:
-                raise
-            self.summary.failures.append(SourceFailure(item.origin, error.problem.code, error.message))
-        else:
-            if status.state == DocumentState.LIVE:
-                self.summary.unchanged += 1
-            else:
-                self.summary.added += 1
-                self.summary.enqueued_ids.append(status.document_id)
-        finally:
-            free.release()
-
-    async def _withhold(self, source: KnowledgeSource, item: SourceFailure) -> None:
-        """Withhold the service's document that an invalid file was meant to replace, if there is one."""
-        self.summary.failures.append(item)
-        if item.own_id is not None:
-            with suppress(DocumentInvalidError, NotThereError):
-                reason = f"{item.origin}: {item.reason}"[:_MAX_REASON]
-                document_id = source.document_id(item.own_id)
-                self.summary.withheld.append(await self.client.withhold_document(document_id, reason=reason))
 
 
 def _show(terminal: Terminal, report: LoadReport) -> None:
@@ -859,11 +849,7 @@ def _show(terminal: Terminal, report: LoadReport) -> None:
         f"+ {summary.unchanged:,} unchanged"
     )
     terminal.out.print(f"{report.live:,} live, {len(report.failed):,} failed, after {report.seconds:.1f} s")
-    failures = [
-        *(f"{failure.origin}: {failure.reason} ({failure.code})" for failure in summary.failures),
-        *(f"{one.document_id}: {one.failure_reason} ({one.failure_code})" for one in report.failed),
-        *(f"{one.document_id}: withheld; it answers again once it is sent again" for one in summary.withheld),
-    ]
+    failures = report.failure_lines()
     for failure in failures[:_SHOWN_FAILURES]:
         terminal.warn(failure, "red")
     if len(failures) > _SHOWN_FAILURES:
@@ -883,10 +869,7 @@ def _as_json(report: LoadReport) -> dict[str, object]:
         "skipped": report.reading.skipped,
         "unfilled_tags": report.reading.tags,
         "unread_keys": dict(report.reading.unread_keys),
-        "failures": [
-            {"origin": failure.origin, "code": failure.code, "reason": failure.reason}
-            for failure in summary.failures
-        ],
+        "failures": summary.failures,
         "failed_documents": [
             {
                 "document_id": each.document_id,
@@ -917,25 +900,7 @@ def _cells(status: DocumentStatus) -> tuple[str | Text, ...]:
     return plain(status.document_id), status.knowledge_source, state, since, title
 
 
-def age(since: timedelta) -> str:
-    """Return a time span in its largest unit: "5 s", "3 min", "2 h", "4 d"."""
-    seconds = max(0, int(since.total_seconds()))
-    for unit, size_s in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= size_s:
-            return f"{seconds // size_s} {unit}"
-    return f"{seconds} s"
-
-
 # --- search -----------------------------------------------------------------------------------------------
-class Query(BaseModel):
-    """One line of ``--queries``; other fields are ignored."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", coerce_numbers_to_str=True)
-
-    qid: str
-    question: str = Field(pattern=r"\S")
-
-
 def checked_question(argument: str) -> str:
     """Return a question given as an argument. Raises UnreadableRequestError, InvalidRequestError."""
     try:
@@ -948,30 +913,24 @@ def checked_question(argument: str) -> str:
 
 
 async def _search(
-    runtime: LocalRuntime, ports: Mapping[str, int], tenant: str, questions: Sequence[str], *, top: int
-) -> list[list[RankedPassage]]:
-    """Return the best documents of each question, as the answer path finds them, each by its best passage.
+    runtime: LocalRuntime, ports: Mapping[str, int], tenant: str, question: str
+) -> list[RankedPassage]:
+    """Return the best documents, as the answer path finds them, each by its best passage.
 
     Retries while the endpoint is overloaded. Raises ConfigurationError when the tenant has no knowledge.
     """
-    free, clock = asyncio.Semaphore(_SEARCHED_AT_ONCE), SystemClock()
     async with open_served(runtime, ports, [tenant]) as served:
         services = served[tenant].answering
         evidence, size = FindEvidence(services), 2 * services.tenant.retrieval.leg_size
 
-        async def find(question: str) -> list[RankedPassage]:
-            async def once() -> tuple[Evidence, Sequence[str]]:
-                scope = SearchScope.untraced(Deadline.after(_SEARCH_DEADLINE_S, clock=clock), size=size)
-                vector = (await evidence.search.embed([question], scope))[0]
-                return await evidence.find(EvidenceQuery(question, vector), scope), ()
+        async def once() -> tuple[Evidence, Sequence[str]]:
+            deadline = Deadline.after(_SEARCH_DEADLINE_S, clock=SystemClock())
+            scope = SearchScope.untraced(deadline, size=size)
+            vector = (await evidence.search.embed([question], scope))[0]
+            return await evidence.find(EvidenceQuery(question, vector), scope), ()
 
-            async with free:
-                found, _ = await until_whole(once, attempts=_SEARCH_ATTEMPTS)
-            return best_passages(found)[:top]
-
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(find(question)) for question in questions]
-        return [task.result() for task in tasks]
+        found, _ = await until_whole(once, attempts=_SEARCH_ATTEMPTS)
+        return best_passages(found)
 
 
 def best_passages(found: Evidence) -> list[RankedPassage]:
@@ -1007,16 +966,17 @@ def _found_row(ranked: RankedPassage) -> dict[str, object]:
 
 
 def _show_found(terminal: Terminal, best: Sequence[RankedPassage]) -> None:
-    if not best:
-        terminal.show("Nothing found.")
-    for number, ranked in enumerate(best, start=1):
-        passage, snippet = ranked.passage, " ".join(ranked.passage.text.split())
-        lexical = "-" if ranked.lexical_score is None else f"{ranked.lexical_score:.2f}"
-        cosine = "-" if ranked.cosine is None else f"{ranked.cosine:.3f}"
-        title = (f"{number:>3}  {passage.title}", "bold")
-        scores = f"  {passage.document_id}  BM25 {lexical}, cosine {cosine}"
-        terminal.out.print(styled(title, (scores, "dim")))
-        terminal.show(f"     {snippet[:_SNIPPET]}{'…' if len(snippet) > _SNIPPET else ''}")
+    rows = [
+        {
+            "document": ranked.passage.document_id,
+            "title": ranked.passage.title,
+            "BM25": ranked.lexical_score,
+            "cosine": ranked.cosine,
+            "text": " ".join(ranked.passage.text.split())[:_SNIPPET],
+        }
+        for ranked in best
+    ]
+    terminal.fields({"found": rows or "nothing"})
 
 
 # --- withdrawal -------------------------------------------------------------------------------------------
@@ -1031,24 +991,46 @@ def _confirm(terminal: Terminal, statuses: Sequence[DocumentStatus]) -> None:
 async def _withdraw(runtime: LocalRuntime, tenant: str, document_ids: Sequence[str]) -> None:
     async with runtime.options.stores(tenant) as stores:
         await WithdrawDocuments(stores.knowledge, clock=SystemClock())(document_ids)
-    await _await_removal(runtime, tenant, document_ids)
+        await _follow_local(runtime, tenant, document_ids, doing="removing from")
+        texts = ApprovedTexts(stores.desk)  # else the service removes them, when it runs
+        for document_id in document_ids:
+            await texts.remove(document_id)
 
 
-async def _await_removal(runtime: LocalRuntime, tenant: str, document_ids: Sequence[str]) -> None:
-    """Wait until withdrawn or withheld documents are out of the index. Raises LocalRuntimeError."""
-    until_s = time.monotonic() + _WITHDRAWAL_TIMEOUT_S
-    removed = (DocumentState.WITHDRAWN, DocumentState.WITHHELD)
-    async with runtime.options.stores(tenant) as stores:
-        while any(
-            status.state in removed and status.live_content_hash is not None
-            for status in (await stores.knowledge.states.get_many(document_ids)).values()
-        ):
-            if time.monotonic() > until_s:
-                raise LocalRuntimeError(
-                    "No answer uses the documents any more, but the worker has not yet removed their "
-                    "passages from the index. It does so when it runs (assistant tenant up)."
-                )
-            await asyncio.sleep(_WITHDRAWAL_POLL_S)
+def _local_receipts(
+    options: GlobalOptions, tenant: str, document_ids: Sequence[str]
+) -> list[WithdrawalReceipt]:
+    """Return the receipts of documents in the stores of this machine. Raises NotFoundError, ConflictError."""
+
+    async def make(stores: EmbeddedTenant) -> list[WithdrawalReceipt]:
+        receipts = WithdrawalReceipts(
+            tenant=options.tenant(tenant),
+            documents=stores.documents,
+            versions=stores.versions,
+            desk=stores.desk,
+            keys=stores.erasure_keys,
+            on_aws=False,
+            clock=SystemClock(),
+        )
+        statuses = await stores.states.get_many(document_ids)
+        if missing := [name for name in document_ids if name not in statuses]:
+            raise NotFoundError(f"{tenant} has no document {', '.join(missing)}.")
+        return [await receipts.of(statuses[document_id]) for document_id in document_ids]
+
+    return options.with_stores(tenant, make)
+
+
+def _show_receipt(terminal: Terminal, receipt: WithdrawalReceipt) -> None:
+    state = "complete" if receipt.is_complete else "not complete yet: ask again"
+    terminal.show(f"{receipt.document_id}, withdrawn {receipt.withdrawn_at:%Y-%m-%d %H:%M} UTC: {state}")
+    rows = [(place.title, place.state, _until(place), place.what, place.rule) for place in receipt.places]
+    terminal.out.print(table("place", "state", "until", "what", "rule", rows=rows))
+
+
+def _until(place: ReceiptPlace) -> str:
+    if place.until is not None:
+        return f"{place.until:%Y-%m-%d %H:%M}"
+    return "no end date" if place.state == "remains" else ""
 
 
 # --- another embedding model ------------------------------------------------------------------------------
@@ -1083,9 +1065,9 @@ def _reindex(runtime: LocalRuntime, tenant: str, model: str | None) -> None:
     with runtime.processes(runtime.layout.for_loading, command=_REINDEX):
         report = asyncio.run(switch())
     terminal = runtime.terminal
-    if runtime.options.json:
-        terminal.json({"tenant": tenant} | asdict(report))
-    elif report.before is None:
+    if runtime.options.writes({"tenant": tenant} | asdict(report)):
+        return
+    if report.before is None:
         terminal.show(f"{tenant}: {report.live} is live already.")
     else:
         counted = f"{report.documents:,} documents embedded in {report.seconds:.1f} s"
@@ -1110,24 +1092,22 @@ def _drop_old(runtime: LocalRuntime, tenant: str) -> None:
     terminal, folder = runtime.terminal, models_dir(runtime.options.state_dir)
     with terminal.waiting("waiting until no answer reads the index before"):
         dropped, live = asyncio.run(drop())
-    added = {
-        added_model.name: added_model
-        for added_model in added_models(folder)
-        if isinstance(added_model, AddedEmbedding)
-    }
-    keep_live_only(folder, tenant, added.get(live))
-    if runtime.options.json:
-        terminal.json({"tenant": tenant, "dropped": dropped, "live_model": live})
-    else:
+    keep_live_only(folder, tenant, _added_embeddings(folder).get(live))
+    if not runtime.options.writes({"tenant": tenant, "dropped": dropped, "live_model": live}):
         done = f"Deleted {', '.join(dropped)}." if dropped else "There was no other index."
         terminal.show(f"{tenant}: {done} {live} is live.")
+
+
+def _added_embeddings(folder: Path) -> dict[str, AddedEmbedding]:
+    """Return the added embedding models by name."""
+    return {added.name: added for added in added_models(folder) if isinstance(added, AddedEmbedding)}
 
 
 def _embedding_named(folder: Path, model: str) -> AddedEmbedding | None:
     """Return the added embedding model of a name; None for the packaged one. Raises NotFoundError."""
     if model == PACKAGED_EMBEDDING:
         return None
-    there = {added.name: added for added in added_models(folder) if isinstance(added, AddedEmbedding)}
+    there = _added_embeddings(folder)
     if model not in there:
         names = ", ".join((PACKAGED_EMBEDDING, *there))
         raise NotFoundError(

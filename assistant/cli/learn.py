@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, replace
+from datetime import datetime
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 from rich.table import Table
 from typer import Option
 
-from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, plain, table
+from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, instant, plain, table, window_of
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.desk import ApprovedAnswer, DeskKind, RankerRelease, ReleaseState, RouterRelease
 from assistant.domain.documents import DocumentState, StoredDocument
@@ -31,30 +32,37 @@ if TYPE_CHECKING:
     from assistant.answering.services import TenantServices
     from assistant.cli.local import LocalRuntime
     from assistant.domain.feedback import FeedbackText
-    from assistant.tuning.gate import Check, ProtectedQuestion, ProtectedSet
+    from assistant.settings.process import PreparingSettings
+    from assistant.tuning.gate import ProtectedQuestion, ProtectedSet
     from assistant.tuning.releases import Release, Releases, RouterReleases
     from assistant.tuning.training_sets import Export
+    from assistant.wiring.feedback import LearningStores
     from assistant.wiring.stores import EmbeddedTenant
 
 Result = TypeVar("Result")
 app = typer.Typer(no_args_is_help=True, add_completion=False)
-_DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
 HOLD_OUT = "Documents that the pairs never show: those that evaluation asks about, or half of all."
+DEPLOYED = (
+    "Work on a deployment's stores, which ASSISTANT_PREPARE_… name, and not on this machine's: inside the "
+    "deployment's network."
+)
 DRY_RUN = "Learn and ask the open half of the questions; store nothing, take no look at the sealed half."
 LABELLED = "Labelled questions, by default evaluation/T/tuning.jsonl and routing.jsonl. Repeatable."
-Until = Annotated[
-    datetime | None, Option(formats=_DATES, metavar="DATE", help="End of the window, UTC. Default: now.")
-]
-Since = Annotated[
-    datetime | None,
-    Option(
-        formats=_DATES, metavar="DATE", help="First day of the window, UTC. Default: 28 days, for sets 90."
-    ),
-]
+END = "End of the window, UTC. Default: now."
+Until = Annotated[datetime | None, Option(parser=instant, metavar="DATE", help=END)]
+FIRST_DAY = "First day of the window, UTC. Default: 28 days, for sets 90."
+Since = Annotated[datetime | None, Option(parser=instant, metavar="DATE", help=FIRST_DAY)]
 RANKING_DAYS, SETS_DAYS = 28, 90
 _ROUTING_FILES = ("tuning.jsonl", "routing.jsonl")
 _TEXTS_AT_ONCE = 500
 _READ_AT_ONCE, _EMBEDDED_AT_ONCE_S = 20, 60.0
+
+
+@app.callback()
+def stores(
+    context: typer.Context, deployed: Annotated[bool, Option("--deployed", help=DEPLOYED)] = False
+) -> None:
+    context.obj = replace(GlobalOptions.of(context), deployed=deployed)
 
 
 @app.command()
@@ -110,14 +118,14 @@ def ranking(
     from assistant.tuning.releases import LearningReport, LearningRequest, LearnRanking
 
     options = GlobalOptions.of(context)
-    begin, end = _window(since, until, days=RANKING_DAYS)
+    begin, end = window_of(since, until, days=RANKING_DAYS)
     request = LearningRequest(begin, end, share_percent=share, dry_run=dry_run)
     if questions is not None:
         protected = read_protected(questions, tenant=tenant)
     else:
         protected = _observe_questions(options, tenant=tenant)
 
-    async def learn(stores: EmbeddedTenant) -> Release[RankerRelease]:
+    async def learn(stores: LearningStores) -> Release[RankerRelease]:
         return await LearnRanking(
             tenant=tenant,
             feedback=stores.feedback,
@@ -128,32 +136,23 @@ def ranking(
 
     release = _with_stores(options, tenant, learn)
     content, report = release.content, LearningReport.model_validate_json(release.content.report)
-    gate, before = report.gate, report.weights_before
-    rows = [
-        (name, f"{before.get(name, 0.0):.4f}", f"{after:.4f}") for name, after in report.weights_after.items()
+    weights = [
+        {"weight": name, "before": report.weights_before.get(name), "after": after}
+        for name, after in report.weights_after.items()
     ]
-    rows += [(f"offset of {name}", "", f"{value:+.4f}") for name, value in report.largest_offsets.items()]
-    trust = ", ".join(f"{way} {right:.2f} / {wrong:.2f}" for way, (right, wrong) in report.channels.items())
-    left = ", ".join(f"{count} {reason}" for reason, count in report.left_out.items())
-    parts: list[str | Table | None] = [
-        f"{content.signals} answers by {content.agents} agents, {begin:%Y-%m-%d} to {end:%Y-%m-%d}; "
-        f"artifact {content.artifact_hash[:16]}",
-        table("weight", "before", "after", right=("before", "after"), rows=rows),
-        f"{report.offsets} documents have an offset; share of the step that is kept: "
-        f"weights {gate.share_of_weights:g}, offsets {gate.share_of_offsets:g}",
-        f"accepted when right / wrong: {trust}",
-        f"agents left out, who contradict all others: {', '.join(report.agents_left_out) or 'none'}",
-        f"left out: {left or 'nothing'}",
-        _checks("open half", gate.open_half),
-        _checks("sealed half", gate.sealed_half),
-        *(f"refused: {reason}" for reason in gate.refused_because),
-    ]
+    told = {
+        "window": f"{begin:%Y-%m-%d} to {end:%Y-%m-%d}",
+        **content.model_dump(include={"signals", "agents", "artifact_hash"}),
+        "weights": weights,
+        **report.model_dump(exclude={"schema_version", "weights_before", "weights_after", "gate"}),
+        **report.gate.model_dump(exclude={"schema_version", "artifact_hash"}),
+    }
     if content.state is ReleaseState.TRIAL:
-        parts.append(
+        told["next"] = (
             f"on trial for {share} % of conversations until {content.trial_ends_at:%Y-%m-%d}; "
             f"{content.least_sample} verdicts and sends are needed: assistant learn promote"
         )
-    _show_release(options, release, parts, dry_run=dry_run)
+    _show_release(options, release, told, dry_run=dry_run)
 
 
 @app.command()
@@ -163,21 +162,18 @@ def releases(context: typer.Context, tenant: Tenant) -> None:
 
     options = GlobalOptions.of(context)
     known = _with_stores(options, tenant, lambda stores: Releases(stores.desk, clock=SystemClock()).all())
+    if options.writes([_as_json(release) for release in known]):
+        return
     rows = [
-        (
-            release.name,
-            release.content.state.value,
-            f"{release.item.at:%Y-%m-%d %H:%M}",
-            str(release.content.signals),
-            release.content.artifact_hash[:12],
-            release.item.note[:80],
-        )
+        {
+            "release": release.name,
+            "since": f"{release.item.at:%Y-%m-%d %H:%M}",
+            **release.content.model_dump(mode="json", include={"state", "signals", "artifact_hash"}),
+            "note": release.item.note,
+        }
         for release in known
     ]
-    headings = ("release", "state", "since", "signals", "artifact", "note")
-    empty = "No release yet: the shipped ranker serves."
-    shown = table(*headings, right=("signals",), rows=rows) if rows else empty
-    _show(options, [_as_json(release) for release in known], shown)
+    Terminal().fields({"releases": rows or "none yet: the shipped ranker serves"})
 
 
 @app.command()
@@ -202,7 +198,7 @@ def rollback(context: typer.Context, tenant: Tenant) -> None:
 
 
 def _roll_back(options: GlobalOptions, tenant: str, kind: type[Releases | RouterReleases]) -> None:
-    async def move(stores: EmbeddedTenant) -> tuple[str, str]:
+    async def move(stores: LearningStores) -> tuple[str, str]:
         taken, serves = await kind(stores.desk, clock=SystemClock()).roll_back()
         return taken.name, kind.fallback if serves is None else serves.name
 
@@ -230,12 +226,11 @@ def _observe_questions(options: GlobalOptions, *, tenant: str) -> ProtectedSet:
 
     Raises ConfigurationError without questions, and what the local processes raise.
     """
-    from assistant.cli.local import committed
     from assistant.evaluation.judging import Judge, Observer, observe_all
     from assistant.evaluation.questions import load_questions
     from assistant.tuning.gate import ProtectedSet, protected_question
 
-    path = committed(options) / f"{tenant}.jsonl"
+    path = _questions_folder(options) / f"{tenant}.jsonl"
     if not path.is_file():
         raise ConfigurationError(
             f"{tenant} has no evaluation questions ({path}): a ranker that nothing evaluates is not released."
@@ -290,19 +285,12 @@ def routing(
     learn = partial(_learn_router, options, paths=paths, dry_run=dry_run)
     release = _with_services(options, tenant, learn)
     report = routing_report_of(release.content)
-    rows = [(name, str(count)) for name, count in report.of_source.items()]
-    parts = [
-        table("right source", "questions", right=("questions",), rows=rows),
-        f"right source first {report.right_first:.1%}, by the words of the kinds "
-        f"{report.keywords_right_first:.1%}; gain at least {100 * report.gain_low:.1f} points (95 %), "
-        f"cross-validated by item; {report.words} words, artifact {release.content.artifact_hash[:16]}",
-        f"refused: {report.refused_because}" if report.refused_because else None,
-    ]
-    _show_release(options, release, parts, dry_run=dry_run)
+    told = report.model_dump() | {"artifact_hash": release.content.artifact_hash}
+    _show_release(options, release, told, dry_run=dry_run)
 
 
 def _question_files(options: GlobalOptions, tenant: str) -> list[Path]:
-    folder = options.tenants_dir.parent / "evaluation" / tenant
+    folder = _questions_folder(options) / tenant
     return [path for name in _ROUTING_FILES if (path := folder / name).is_file()]
 
 
@@ -316,7 +304,7 @@ async def learn_first_router(
     paths, config = _question_files(options, tenant), options.tenant(tenant)
     if not paths or len(config.sources) < 2:
         return None
-    async with options.stores(tenant) as stores:
+    async with _open_stores(options, tenant) as stores:
         if await stores.desk.list(DeskKind.ROUTER_RELEASE):
             return None
     async with open_services(runtime, ports, [tenant]) as services:
@@ -344,7 +332,7 @@ async def _learn_router(
         if question.sources
     ]
     vectors = await embedded(services.embedder, [text for _, text in routed], clock=services.clock)
-    async with options.stores(config.name) as stores:
+    async with _open_stores(options, config.name) as stores:
         return await learn_routing(
             config,
             [LabelledQuestion(text, vectors[text], one.sources, one.group) for one, text in routed],
@@ -368,30 +356,30 @@ def export(
     """Write training sets: supervised and preference examples, a data card, provenance to each signal."""
     from assistant.learning.feedback_store import unseal_all
     from assistant.learning.patients_data import PatientsDataFilter
-    from assistant.tuning.training_sets import Sets, build_sets, export_of_sets, recorded_prompt
+    from assistant.tuning.training_sets import build_sets, export_of_sets, recorded_prompt
 
-    options, window = GlobalOptions.of(context), _window(since, until, days=SETS_DAYS)
+    options, window = GlobalOptions.of(context), window_of(since, until, days=SETS_DAYS)
 
-    async def build(stores: EmbeddedTenant) -> Sets:
+    async def build(stores: LearningStores) -> Export:
         events = [event async for event in stores.feedback.read(*window)]
         ids = [event.text_id for event in events if event.text_id is not None]
         texts: dict[str, FeedbackText] = {}
         for start in range(0, len(ids), _TEXTS_AT_ONCE):
             sealed = await stores.feedback.texts(ids[start : start + _TEXTS_AT_ONCE])
             texts |= await unseal_all(sealed.values(), stores.erasure_keys)
-        return await build_sets(
+        sets = await build_sets(
             events,
             texts=texts,
             approved=list((await _approved(stores)).values()),
             prompt_of=partial(recorded_prompt, records=stores.records, texts=stores.texts),
             patients_data=PatientsDataFilter(),
         )
+        counts.update((split, len(examples)) for split, examples in sets.examples.items())
+        return export_of_sets(sets, tenant=stores.tenant, window=window)
 
-    sets = _with_stores(options, tenant, build)
-    counts = {split: len(examples) for split, examples in sets.examples.items()}
-    _write_export(
-        options, export_of_sets(sets, tenant=options.tenant(tenant), window=window), out, {"examples": counts}
-    )
+    counts: dict[str, int] = {}
+    exported = _with_stores(options, tenant, build)
+    _write_export(options, exported, out, {"examples": counts})
 
 
 @app.command()
@@ -402,25 +390,24 @@ def pairs(
     hold_out: Annotated[Literal["asked", "half"], Option(help=HOLD_OUT)] = "asked",
 ) -> None:
     """Write pairs for tuning the embedding model: titles, questions, approved answers, sentences."""
-    from assistant.cli.local import committed
     from assistant.evaluation.questions import load_questions
     from assistant.text.language import language
     from assistant.tuning.training_sets import build_pairs, export_of_pairs
 
     options = GlobalOptions.of(context)
-    path = committed(options) / f"{tenant}.jsonl"
+    path = _questions_folder(options) / f"{tenant}.jsonl"
     protected = load_questions(path) if path.is_file() else []
 
-    async def read(services: TenantServices) -> tuple[list[StoredDocument], str]:
+    async def read(services: TenantServices) -> tuple[list[StoredDocument], str, str]:
         documents = await _documents(services.search, options, tenant)
-        return documents, (await services.search.info()).index_version
+        return documents, (await services.search.info()).index_version, services.tenant.language
 
-    documents, index_version = _with_services(options, tenant, read)
+    documents, index_version, in_language = _with_services(options, tenant, read)
     sets = build_pairs(
         documents,
         approved=_with_stores(options, tenant, _approved),
         protected=protected,
-        language=language(options.tenant(tenant).language),
+        language=language(in_language),
         hold_out=hold_out,
     )
     questions_sha256 = sha256(path.read_bytes()).hexdigest() if protected else ""
@@ -431,7 +418,7 @@ def pairs(
     _write_export(options, exported, out, {"pairs": counts})
 
 
-async def _approved(stores: EmbeddedTenant) -> Mapping[str, ApprovedAnswer]:
+async def _approved(stores: LearningStores) -> Mapping[str, ApprovedAnswer]:
     """Return the approved answers of the desk by item."""
     items = await stores.desk.list(DeskKind.APPROVED_ANSWER)
     return {item.item_id: ApprovedAnswer.model_validate_json(item.body) for item in items}
@@ -441,8 +428,8 @@ async def _documents(search: PassageSearch, options: GlobalOptions, tenant: str)
     """Return the tenant's live documents that carry no access label."""
     from assistant.knowledge.reading import pages_of
 
-    async with options.stores(tenant) as stores:
-        pages = pages_of(stores.knowledge.states, (DocumentState.LIVE,))
+    async with _open_stores(options, tenant) as stores:
+        pages = pages_of(stores.states, (DocumentState.LIVE,))
         ids = [status.document_id async for page in pages for status in page]
     documents: list[StoredDocument] = []
     for start in range(0, len(ids), _READ_AT_ONCE):
@@ -455,63 +442,96 @@ async def _documents(search: PassageSearch, options: GlobalOptions, tenant: str)
 # What the commands share
 
 
-def _window(since: datetime | None, until: datetime | None, *, days: int) -> tuple[datetime, datetime]:
-    """Return the window; dates without a time zone are UTC. Raises ConfigurationError where it is empty."""
-    end = datetime.now(UTC) if until is None else until.replace(tzinfo=UTC)
-    begin = end - timedelta(days=days) if since is None else since.replace(tzinfo=UTC)
-    if begin >= end:
-        raise ConfigurationError(f"--since {begin:%Y-%m-%d} is not before --until {end:%Y-%m-%d}.")
-    return begin, end
+@asynccontextmanager
+async def _open_stores(options: GlobalOptions, tenant: str) -> AsyncGenerator[LearningStores]:
+    from assistant.wiring.feedback import LearningStores, open_deployed_learning
+
+    if options.deployed:
+        async with open_deployed_learning(options.preparing(), tenant) as deployed:
+            yield deployed
+        return
+    config = options.tenant(tenant)
+    async with options.stores(tenant) as stores:
+        yield await LearningStores.of(stores, config)
+
+
+def _questions_folder(options: GlobalOptions) -> Path:
+    """Return the folder of committed questions, after copying a deployment's."""
+    from assistant.cli.local import committed
+
+    folder = committed(options)
+    if options.deployed:
+        settings = options.preparing()
+        if settings.evaluation_s3 is not None:
+            asyncio.run(_copy_questions(settings, folder))
+    return folder
+
+
+async def _copy_questions(settings: PreparingSettings, folder: Path) -> None:
+    from assistant.aws.s3 import download_folder
+    from assistant.wiring.clients import open_clients
+
+    async with open_clients(settings) as clients:
+        await download_folder(await clients.aws("s3"), uri=str(settings.evaluation_s3), into=folder)
 
 
 def _with_stores(
-    options: GlobalOptions, tenant: str, use: Callable[[EmbeddedTenant], Awaitable[Result]]
+    options: GlobalOptions, tenant: str, use: Callable[[LearningStores], Awaitable[Result]]
 ) -> Result:
-    """Return what ``use`` returns of the tenant's embedded stores."""
+    """Return what ``use`` returns of the tenant's stores."""
+
+    async def run() -> Result:
+        async with _open_stores(options, tenant) as stores:
+            return await use(stores)
+
     with Terminal().waiting("learning"):
-        return options.with_stores(tenant, use)
+        return asyncio.run(run())
 
 
 def _with_services(
     options: GlobalOptions, tenant: str, use: Callable[[TenantServices], Awaitable[Result]]
 ) -> Result:
-    """Return what ``use`` returns of the tenant's services, with its local processes and its knowledge."""
+    """Return what ``use`` returns of the tenant's services: of its deployment, or of local processes that
+    have its knowledge."""
     from assistant.cli.knowledge import load_if_empty
     from assistant.cli.local import local_runtime, open_services
+    from assistant.wiring.services import open_tenants
 
-    runtime = local_runtime(options, Terminal())
+    async def run_deployed() -> Result:
+        async with open_tenants(options.preparing(), only=[tenant], generates=False) as opened:
+            return await use(opened[tenant].answering)
 
     async def run(ports: Mapping[str, int]) -> Result:
         await load_if_empty(runtime, tenant)
         async with open_services(runtime, ports, [tenant]) as services:
             return await use(services[tenant])
 
+    if options.deployed:
+        return asyncio.run(run_deployed())
+    runtime = local_runtime(options, Terminal())
     with runtime.processes(runtime.layout.for_loading, command="assistant learn") as ports:
         return asyncio.run(run(ports))
 
 
-def _show(options: GlobalOptions, value: object, *parts: str | Table | None) -> None:
+def _show(options: GlobalOptions, value: object, *parts: str | Table) -> None:
     """Print JSON for a program to read, else lines and tables."""
-    terminal = Terminal()
-    if options.json:
-        terminal.json(value)
-        return
-    for part in parts:
-        if part is not None:
-            terminal.out.print(plain(part) if isinstance(part, str) else part)
+    if not options.writes(value):
+        for part in parts:
+            Terminal().out.print(plain(part) if isinstance(part, str) else part)
 
 
 def _show_release(
     options: GlobalOptions,
     release: Release[RankerRelease] | Release[RouterRelease],
-    parts: Iterable[str | Table | None],
+    told: Mapping[str, Any],
     *,
     dry_run: bool,
 ) -> None:
-    """Print a new release. Status 1 where it was refused."""
+    """Print a new release, and what was learned. Status 1 where it was refused."""
     state = release.content.state
-    told = "dry run, nothing is stored" if dry_run else state.value
-    _show(options, _as_json(release), f"{release.name}: {told}", *parts)
+    if not options.writes(_as_json(release)):
+        Terminal().show(f"{release.name}: {'dry run, nothing is stored' if dry_run else state.value}", "bold")
+        Terminal().fields(told)
     if state is ReleaseState.REFUSED and not dry_run:
         raise typer.Exit(1)
 
@@ -524,27 +544,26 @@ def _as_json(release: Release[RankerRelease] | Release[RouterRelease]) -> Mappin
 
 
 def _write_export(options: GlobalOptions, exported: Export, out: Path, counts: Mapping[str, object]) -> None:
-    """Write a set, and print what is in it, a row for each split, and what is not."""
+    """Write a set, and print what is in it, a row for each split, and what is not. A deployment's set is
+    copied to its bucket, too, where the settings name one."""
     folder, left_out = exported.write(out), exported.left_out
+    place = str(folder)
+    if options.deployed and (bucket := options.preparing().sets_s3) is not None:
+        place = asyncio.run(_bring_to_bucket(options, folder, f"{bucket}{folder.name}/"))
     lines = [f"left out, {reason}: {count}" for reason, count in sorted(left_out.items()) if count]
     shown = table(*exported.columns, right=exported.columns[1:3], rows=exported.rows)
-    told = {"folder": str(folder), **counts, "left_out": dict(left_out)}
-    _show(options, told, shown, *lines, f"Folder: {folder}")
+    told = {"folder": place, **counts, "left_out": dict(left_out)}
+    _show(options, told, shown, *lines, f"Folder: {place}")
 
 
-def _checks(title: str, checks: Sequence[Check]) -> Table | None:
-    """Return what a gate compared, if anything."""
-    rows = [
-        (
-            check.name,
-            str(check.questions),
-            f"{check.before:.1%}",
-            f"{check.after:.1%}",
-            f"{100 * check.low:+.1f}",
-            f"{100 * check.bound:+.1f}",
-            "passed" if check.passed else "FAILED",
-        )
-        for check in checks
-    ]
-    numbers = ("n", "before", "after", "low", "bound")
-    return table(title, *numbers, "", right=numbers, rows=rows) if rows else None
+async def _bring_to_bucket(options: GlobalOptions, folder: Path, place: str) -> str:
+    """Copy a set to its place in the bucket of sets; return the place."""
+    from assistant.aws.s3 import upload_folder
+    from assistant.tuning.training_sets import MANIFEST
+    from assistant.wiring.clients import open_clients
+
+    settings = options.preparing()
+    async with open_clients(settings) as clients:
+        s3 = await clients.aws("s3")
+        await upload_folder(s3, folder=folder, uri=place, last=MANIFEST, kms_key_id=settings.sets_key_id)
+    return place

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import time
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
@@ -12,14 +11,26 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import tomlkit
 import typer
 from typer import Argument, Option
 
 from assistant.answering.stored import MOST_ENTRIES, AuditLiveReads
 from assistant.aws.clients import AwsService, open_client
-from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, cli_reader, ids_by_kind, pairs_of, table
+from assistant.cli.terminal import (
+    From,
+    GlobalOptions,
+    Tenant,
+    Terminal,
+    To,
+    cli_reader,
+    ids_by_kind,
+    pairs_of,
+    table,
+    window_of,
+)
 from assistant.document_links import tenant_secret
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.errors import ConfigurationError
@@ -47,13 +58,11 @@ CONTEXT = "An id of that customer's, like order=4471-2208; repeatable."
 OF_TENANT = "Call it as this tenant's reach entry says: auth, ca_file, host_name, whose, deadline_s."
 _AGENT = "agent"
 """Agent of a trial, who is passed on to a system that decides by it."""
-_LOOKS_BACK = timedelta(days=30)
 _LIMIT_S = 2.0
 """Of a call without ``--tenant``: what a ``[[reach]]`` entry allows by default."""
 _NO_REGION = "us-east-1"
 """Of AWS clients for a tenant without a deployment."""
 _WORDS = re.compile(r"\w+")
-_DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
 
 
 @app.command(name="test")
@@ -91,28 +100,9 @@ def from_openapi(
     """Print the beginning of a connector: operations with every parameter and result of the file."""
     document = OpenApiFile.read(file)
     operations = [{"name": _snake(each), "personal": True, **document.sketch(each)} for each in operation]
-    typer.echo(f"schema_version = 1\nsource = {json.dumps(file.name.partition('.')[0])}")
-    for each in operations:
-        typer.echo("\n".join(_toml_lines("operations", each)))
-    typer.echo("\n# Now: results with same_as or same_as_context, parameters with context, and [[elements]].")
-
-
-def _toml_lines(table: str, values: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a table of a list, and the lists of tables in it, as TOML."""
-    yield f"\n[[{table}]]"
-    lists: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, list):
-            lists[name] = value
-        elif isinstance(value, dict):
-            inner = cast("dict[str, Any]", value)
-            pairs = (f"{json.dumps(key)} = {json.dumps(said)}" for key, said in inner.items())
-            yield f"{name} = {{ {', '.join(pairs)} }}"
-        else:
-            yield f"{name} = {json.dumps(value)}"
-    for name, rows in lists.items():
-        for row in rows:
-            yield from _toml_lines(f"{table}.{name}", row)
+    source = file.name.partition(".")[0]
+    typer.echo(tomlkit.dumps({"schema_version": 1, "source": source, "operations": operations}))
+    typer.echo("# Now: results with same_as or same_as_context, parameters with context, and [[elements]].")
 
 
 @app.command()
@@ -143,16 +133,11 @@ def reads(
     tenant: Tenant,
     agent: Annotated[str | None, Option(metavar="NAME", help="Only those of this agent.")] = None,
     customer: Annotated[str | None, Option(metavar="ID", help="Customer, or another id as KIND:ID.")] = None,
-    since: Annotated[
-        datetime | None, Option("--from", formats=_DATES, metavar="DATE", help="UTC. Default: 30 days ago.")
-    ] = None,
-    until: Annotated[
-        datetime | None, Option("--to", formats=_DATES, metavar="DATE", help="UTC. Default: now.")
-    ] = None,
+    since: From = None,
+    until: To = None,
 ) -> None:
     """List who read which live data, whose and when; the values are recorded nowhere."""
-    end = (until or datetime.now(UTC)).replace(tzinfo=UTC)
-    begin = (since or end - _LOOKS_BACK).replace(tzinfo=UTC)
+    begin, end = window_of(since, until)
     options, terminal = GlobalOptions.of(context), Terminal()
     config, state_dir = options.tenant(tenant), options.state_dir.resolve()
     folders = {"tenants_dir": options.tenants_dir, "state_dir": state_dir}
@@ -255,19 +240,10 @@ class OperationTrial:
 
     operation: str
     outcome: Literal["fits", "skipped", "wrong"]
-    reasons: Sequence[str]
+    said: Sequence[str]
     elapsed_ms: float | None = None
-    shown: Mapping[str, str] = field(default_factory=dict[str, str])
+    elements: Mapping[str, str] = field(default_factory=dict[str, str])
     """Element = its values as text."""
-
-    def as_json(self) -> dict[str, object]:
-        return {
-            "operation": self.operation,
-            "outcome": self.outcome,
-            "said": list(self.reasons),
-            "elapsed_ms": self.elapsed_ms,
-            "elements": dict(self.shown),
-        }
 
 
 def confusable(connectors: Mapping[str, Connector]) -> Iterator[str]:
@@ -303,14 +279,14 @@ async def try_connector(trial: ConnectorTrial, *, as_json: bool) -> bool:
     tried = [each async for each in _tried(trial)]
     for each in tried:
         if as_json:
-            terminal.json(each.as_json())
+            terminal.json(each)
             continue
         took = "" if each.elapsed_ms is None else f", {each.elapsed_ms:.0f} ms"
         terminal.show(f"{each.operation}: {each.outcome}{took}", "bold")
-        for reason in each.reasons:
+        for reason in each.said:
             terminal.show(f"  {reason}")
-        if each.shown:
-            terminal.out.print(table("element", "shows", rows=each.shown.items()))
+        if each.elements:
+            terminal.out.print(table("element", "shows", rows=each.elements.items()))
     called = [each for each in tried if each.outcome != "skipped"]
     if not called and not as_json:
         terminal.warn("No operation was called: give its parameters by --set NAME=VALUE.", "")
@@ -462,7 +438,7 @@ def _read_rows(reads: Sequence[LiveRead], config: TenantConfig) -> Iterator[tupl
     }
     for read in reads:
         yield (
-            read.model_dump(mode="json"),
+            read,
             (
                 f"{read.at.astimezone(UTC):%Y-%m-%d %H:%M:%S}",
                 read.agent,

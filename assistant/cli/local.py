@@ -20,7 +20,7 @@ from assistant.knowledge.ports import KnowledgeStores
 from assistant.local.layout import ISSUER, SERVICE, Layout, port_wishes, url_of
 from assistant.local.processes import ProcessPlan, Registry, Supervisor
 from assistant.local.tokens import Grant, issue_token
-from assistant.private_files import make_private_folder, write_private
+from assistant.private_files import make_private_folder, replace_private
 from assistant.settings.process import LocalSettings
 from assistant.settings.tenant import TenantConfig
 from assistant.wiring.live_index import ServedTenants
@@ -76,7 +76,7 @@ async def open_service(
     """
     with ExitStack() as stack:
         if url is not None:
-            client = AssistantClient(url, token=options.service_token(of=of))
+            client = options.service_client(url, of=of)
         else:
             options.tenant(grant.tenant)
             runtime = local_runtime(options, terminal)
@@ -125,9 +125,7 @@ def _planned(layout: Layout, ports: Mapping[str, int]) -> Mapping[str, ProcessPl
     path = layout.endpoints_file
     if (path.read_bytes() if path.exists() else b"{}") != wanted:
         make_private_folder(path.parent)
-        beside = path.with_name(f".{path.name}.new")
-        write_private(beside, wanted)
-        beside.replace(path)
+        replace_private(path, wanted)
     return layout.plans(ports)
 
 

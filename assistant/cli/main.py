@@ -33,25 +33,6 @@ COMMANDS = {
     "aws": "Deploy a tenant to AWS; check its templates; publish its images and models.",
 }
 """Command or group = its help. It is the ``app`` of the module with its name, imported when it is called."""
-_OLD_NAMES = {
-    "search": "assistant knowledge search",
-    "verdicts": "assistant desk verdicts",
-    "replay": "assistant desk replay",
-    "audit": "assistant desk audit",
-    "token": "assistant tenant token",
-    "context": "assistant tenant context",
-    "local": "assistant tenant up, down or status",
-    "connector": "assistant live test or from-openapi",
-    "systems": "assistant live on, off, list or reads",
-    "deploy": "assistant aws deploy",
-    "diff": "assistant aws diff",
-    "reach": "assistant aws reach",
-    "upgrades": "assistant aws upgrades",
-    "images": "assistant aws publish-images or lock-image",
-    "artifacts": "assistant aws put-artifacts",
-    "check": "make synth for this product's templates, and cdk-nag, cfn-lint or checkov for others",
-}
-"""Name of the release before = what replaces it."""
 PORT = "Port of the service; the issuer takes N+1, the gateway N+2; 0 takes free ones. Default 8700."
 _WITH_VALUE = ("--tenants", "--state", "--port")
 _WITHOUT_VALUE = ("--json",)
@@ -68,9 +49,6 @@ class Commands(TyperGroup):
         return TyperCommand(cmd_name, help=COMMANDS[cmd_name]) if cmd_name in COMMANDS else None
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
-        if args[0] in _OLD_NAMES:
-            typer.echo(f"assistant: {args[0]} is now {_OLD_NAMES[args[0]]}.", err=True)
-            raise typer.Exit(2)
         name, command, rest = super().resolve_command(ctx, args)
         return name, load_command(name) if name in COMMANDS else command, rest
 
@@ -106,8 +84,11 @@ def options(
     port: Annotated[int | None, Option(min=0, max=65533, metavar="N", help=PORT)] = None,
     json: Annotated[bool, Option("--json", help="Print JSON for a program to read.")] = False,
 ) -> None:
-    from assistant.cli.terminal import GlobalOptions  # not for --help
+    import structlog  # not for --help
 
+    from assistant.cli.terminal import GlobalOptions
+
+    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))  # stdout has the results
     context.obj = GlobalOptions(tenants_dir=tenants, state_dir=state, port=port, json=json)
 
 

@@ -27,6 +27,8 @@ from typer import Argument, Option
 from assistant.answering.ports import AnswerGenerator
 from assistant.answering.prompt import FileTokenCounter
 from assistant.aws.event_stream import ChatChunkParser, ChatStreamError
+from assistant.cli import capture
+from assistant.cli.capacity import capacity
 from assistant.cli.knowledge import embed_again, first_names
 from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, plain, table
 from assistant.domain.clock import SystemClock
@@ -52,6 +54,8 @@ if TYPE_CHECKING:
     from assistant.model_server.weights import Wishes
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
+app.add_typer(capture.app, name="capture", help="Find captured calls that went wrong.")
+app.command()(capacity)
 _BUILD_TIMEOUT_S = 600.0
 _SHOWN_DIGITS = 12
 _PACKAGED = (("embedding", local_models.PACKAGED_EMBEDDING), ("generation", "SmolLM2-135M-Instruct"))
@@ -169,11 +173,9 @@ def add_model(options: GlobalOptions, path: Path, wishes: Wishes, *, tenant: str
                 f"({error.errors()[0]['msg']}). Give it one with --name."
             ) from None
     folder = models_dir(options.state_dir) / model.name
-    _refuse_other(folder, model)
     manifest = folder / local_models.MANIFEST_FILE
     before = manifest.read_bytes() if manifest.is_file() else None
-    make_private_folder(folder)
-    write_private(manifest, model.as_toml().encode())
+    describe(options, model)
     try:
         with terminal.waiting("loading the model once"):
             model = _built(model, folder, config)
@@ -200,7 +202,7 @@ def _how_to_use(model: local_models.AddedModel) -> str:
 def use_model(options: GlobalOptions, *, tenant: str, name: str | None) -> None:
     """Choose an added model for the tenant, or with None the packaged ones."""
     terminal = Terminal()
-    _known(options, tenant)
+    load_tenants(options.tenants_dir).one(tenant)
     folder = models_dir(options.state_dir)
     if name is None:
         local_models.choose_packaged(folder, tenant)
@@ -228,25 +230,28 @@ def list_models(options: GlobalOptions) -> None:
     for model in local_models.added_models(folder):
         users = [tenant for tenant, models in chosen.items() if getattr(models, model.task) == model]
         rows.append(model.model_dump(mode="json") | {"packaged": False, "used_by": users})
-    if options.json:
-        terminal.json({"models": rows})
+    if options.writes({"models": rows}):
         return
     shown: list[tuple[str, ...]] = []
     for row in rows:
         path = str(row.get("path") or row.get("url") or row.get("region") or "package")
         digest = row.get("sha256", "")[:_SHOWN_DIGITS]
-        shown.append((row["name"], row["task"], path, digest, _answers(row), ", ".join(row["used_by"])))
+        answers = "written" if row.get("answering", {}).get("writes_answers") else "quoted"
+        shown.append(
+            (
+                row["name"],
+                row["task"],
+                path,
+                digest,
+                "" if row["task"] == "embedding" else answers,
+                ", ".join(row["used_by"]),
+            )
+        )
     terminal.out.print(table("model", "task", "from", "sha256", "answers", "used by", rows=shown))
 
 
-def _answers(row: Mapping[str, Any]) -> str:
-    if row["task"] == "embedding":
-        return ""
-    return "written" if row.get("answering", {}).get("writes_answers") else "quoted"
-
-
-def describe(options: GlobalOptions, model: local_models.ServedLlm) -> None:
-    """Write the model's manifest, in place of one of the same server and model. Raises ConflictError."""
+def describe(options: GlobalOptions, model: local_models.AddedModel) -> None:
+    """Write the model's manifest, in place of one of the same origin. Raises ConflictError."""
     folder = models_dir(options.state_dir) / model.name
     _refuse_other(folder, model)
     make_private_folder(folder)
@@ -275,16 +280,11 @@ def choose_for(
 
 def _served_so_far(options: GlobalOptions, tenant: str) -> TenantConfig:
     """Return the tenant with the models it uses here, or as in its file where a chosen model is invalid."""
-    _known(options, tenant)
+    file = load_tenants(options.tenants_dir).one(tenant)
     try:
         return options.tenant(tenant)
     except ConfigurationError:
-        return load_tenants(options.tenants_dir).one(tenant)
-
-
-def _known(options: GlobalOptions, tenant: str) -> None:
-    """Raise NotFoundError for an unknown tenant; a chosen model that is missing is no error here."""
-    load_tenants(options.tenants_dir).one(tenant)
+        return file
 
 
 def _refuse_other(folder: Path, model: local_models.AddedModel) -> None:

@@ -47,12 +47,8 @@ _ALWAYS_INTEL = frozenset({"model_server", "learning"})
 are x86_64."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Registry:
+class Registry(AwsAccount):
     """The private registry of one account and region."""
-
-    account: str
-    region: str
 
     @classmethod
     def parse(cls, text: str) -> Registry:
@@ -74,7 +70,7 @@ class Registry:
     def digest(self, image: LockedImage) -> str | None:
         """Return the digest of an image's tag here; None without such a tag. Raises DeploymentError."""
         try:
-            response = self._aws.call(
+            response = self.call(
                 "ecr",
                 "describe_images",
                 missing="ImageNotFoundException",
@@ -93,14 +89,10 @@ class Registry:
 
     def login(self) -> tuple[str, str]:
         """Return user and password for Docker, valid for twelve hours. Raises DeploymentError."""
-        given = self._aws.call("ecr", "get_authorization_token", registryIds=[self.account])
+        given = self.call("ecr", "get_authorization_token", registryIds=[self.account])
         token = given["authorizationData"][0]["authorizationToken"]
         user, _, password = base64.b64decode(token).decode().partition(":")
         return user, password
-
-    @property
-    def _aws(self) -> AwsAccount:
-        return AwsAccount(account=self.account, region=self.region)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

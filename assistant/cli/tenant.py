@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -15,13 +16,12 @@ from typing import Annotated, Any, cast
 import psutil
 import typer
 from pydantic import TypeAdapter, ValidationError
-from rich.text import Text
 from typer import Argument, Option
 
 from assistant.cli.ask import CUSTOMER, Agent, Ids, sign_context
 from assistant.cli.live import confusable
 from assistant.cli.local import local_runtime, runtime_of
-from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, ids_by_kind, table
+from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, age, ids_by_kind
 from assistant.domain.errors import ConfigurationError, ConflictError
 from assistant.domain.identity import Role
 from assistant.knowledge.files import is_read
@@ -39,7 +39,7 @@ from assistant.settings.tenant import (
     load_tenant,
     load_tenants,
 )
-from assistant.settings.toml_file import with_values, without
+from assistant.settings.toml_edits import with_values, without
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 _CARE_APP = "care_app"
@@ -59,7 +59,7 @@ def new_(
     knowledge: Annotated[Path | None, Option(metavar="PATH", help="Default: knowledge/NAME.")] = None,
 ) -> None:
     """Copy another tenant's file to tenants/NAME.toml, with own names and with placeholders."""
-    write_tenant(GlobalOptions.of(context), NewTenant(name=name, source=source, knowledge=knowledge))
+    write_tenant(GlobalOptions.of(context), name, copied=source, knowledge=knowledge)
 
 
 @app.command()
@@ -75,10 +75,8 @@ def up(context: typer.Context) -> None:
     terminal = Terminal(steps=not options.json)
     runtime = local_runtime(options, terminal)
     ports = runtime.supervisor.up(runtime.layout.everything)
-    if options.json:
-        terminal.json({"processes": _views(runtime.supervisor.clean())})
-        return
-    terminal.show(f"Serving at {url_of(SERVICE, ports)}; assistant tenant down stops it.")
+    if not options.writes({"processes": _views(runtime.supervisor.clean())}):
+        terminal.show(f"Serving at {url_of(SERVICE, ports)}; assistant tenant down stops it.")
 
 
 @app.command()
@@ -87,8 +85,7 @@ def down(context: typer.Context) -> None:
     options, terminal = GlobalOptions.of(context), Terminal()
     with terminal.waiting("stopping"):
         stopped = runtime_of(options, terminal, {}).supervisor.down()
-    if options.json:
-        terminal.json({"stopped": stopped.names, "were_used_by": stopped.users})
+    if options.writes({"stopped": stopped.names, "were_used_by": stopped.users}):
         return
     for user in stopped.users:
         terminal.say(f"{user} was still using it")
@@ -100,11 +97,12 @@ def status(context: typer.Context) -> None:
     """Show each process, its address and the commands that use it."""
     options, terminal = GlobalOptions.of(context), Terminal()
     views = _views(runtime_of(options, terminal, {}).supervisor.clean())
-    if options.json:
-        terminal.json({"processes": views})
+    if options.writes({"processes": views}):
         return
-    headings = ("process", "state", "address", "pid", "memory", "up", "used by")
-    terminal.out.print(table(*headings, right=("memory", "up"), rows=map(_cells, views)))
+    for view in views:
+        uptime_s = view.pop("uptime_s")
+        view["up"] = None if uptime_s is None else age(timedelta(seconds=uptime_s))
+    terminal.fields({"processes": views})
 
 
 @app.command()
@@ -142,18 +140,6 @@ def context(
 
 
 # --- local processes --------------------------------------------------------------------------------------
-def _cells(view: Mapping[str, Any]) -> tuple[str | Text, ...]:
-    return (
-        view["name"],
-        Text(view["state"], style="green" if view["state"] == "ready" else "dim"),
-        (view["address"] or "").removeprefix("http://"),
-        str(view["pid"] or ""),
-        "" if view["memory_mib"] is None else f"{view['memory_mib']} MiB",
-        "" if view["uptime_s"] is None else _in_words(view["uptime_s"]),
-        ", ".join(view["used_by"]),
-    )
-
-
 def _views(running: Running) -> list[dict[str, Any]]:
     """Return the rows of ``tenant status``, as its JSON has them."""
     others = (GATEWAY, ISSUER, WORKER, SERVICE)
@@ -181,12 +167,6 @@ def _view(name: str, process: RunningProcess | None, *, running: Running) -> dic
     }
 
 
-def _in_words(seconds: int) -> str:
-    minutes, rest = divmod(max(0, seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
 def _ports(options: GlobalOptions) -> Mapping[str, int]:
     running = Registry.under(options.state_dir).read_living()
     if ISSUER in running.processes:
@@ -201,38 +181,24 @@ def _ports(options: GlobalOptions) -> Mapping[str, int]:
 
 
 # --- tenant files -----------------------------------------------------------------------------------------
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewTenant:
-    """The options of a new tenant."""
-
-    name: str
-    source: str
-    """Name of the tenant whose file is copied."""
-    knowledge: Path | None = None
-    """File or folder of documents, relative to the working folder."""
-
-
-def write_tenant(options: GlobalOptions, wanted: NewTenant) -> None:
-    """Write a tenant file from another one, and print what to do with it.
+def write_tenant(options: GlobalOptions, name: str, *, copied: str, knowledge: Path | None = None) -> None:
+    """Write a tenant file from that of the tenant ``copied``, and print what to do with it.
 
     Raises ConfigurationError or ConflictError, naming the conflicting file; then it writes nothing.
     """
     terminal = Terminal()
     files = load_tenants(options.tenants_dir)
-    path = options.tenants_dir / f"{wanted.name}.toml"
-    _refuse_name(wanted.name, path=path)
-    source = files.one(wanted.source)
-    text = (options.tenants_dir / f"{wanted.source}.toml").read_text(encoding="utf-8")
+    path = options.tenants_dir / f"{name}.toml"
+    _refuse_name(name, path=path)
+    source = files.one(copied)
+    text = (options.tenants_dir / f"{copied}.toml").read_text(encoding="utf-8")
     if "sources" not in source.model_fields_set:
         text = f"{text.rstrip()}\n\n{_DEFAULT_SOURCE}"
-    documents = _documents(wanted, source, files.folder)
+    documents = _documents(name, source, files.folder, chosen=knowledge)
     left_out = [number for number, paths in documents.items() if not paths]
-    try:
-        text = with_values(text, _own_values(wanted, source, documents, files=files))
-        text = without(text, [*_OF_ONE_BUSINESS, *(("sources", number) for number in left_out)])
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{options.tenants_dir / wanted.source}.toml: {error.message}") from None
-    tenant = _loaded(text, wanted.name, place=options.tenants_dir)
+    text = with_values(text, _own_values(name, source, documents, files=files))
+    text = without(text, [*_OF_ONE_BUSINESS, *(("sources", number) for number in left_out)])
+    tenant = _loaded(text, name, place=options.tenants_dir)
     _refuse_clashes(tenant, files)
     _create(path, text)
     terminal.show(f"{path}: written, with the settings of {source.name} and names of its own.")
@@ -241,7 +207,7 @@ def write_tenant(options: GlobalOptions, wanted: NewTenant) -> None:
         terminal.say(said)
     if left_out:
         names = ", ".join(source.sources[number].name for number in left_out)
-        terminal.say(f"left out, because nothing in {wanted.knowledge} has its name: {names}")
+        terminal.say(f"left out, because nothing in {knowledge} has its name: {names}")
     paths = [path for source in tenant.sources for path in source.paths]
     if not all((options.tenants_dir / path).exists() for path in paths):
         terminal.say(f"put documents into {', '.join(paths)}, seen from {options.tenants_dir}")
@@ -306,22 +272,22 @@ def _refuse_name(name: str, *, path: Path) -> None:
 
 
 def _own_values(
-    wanted: NewTenant, source: TenantConfig, documents: Mapping[int, Sequence[str]], *, files: TenantFiles
+    name: str, source: TenantConfig, documents: Mapping[int, Sequence[str]], *, files: TenantFiles
 ) -> Mapping[tuple[str | int, ...], str | Sequence[str]]:
     """Return the values that differ from the source's file, by place."""
     values: dict[tuple[str | int, ...], str | Sequence[str]] = {
-        ("name",): wanted.name,
-        ("display_name",): wanted.name.replace("-", " ").capitalize(),
+        ("name",): name,
+        ("display_name",): name.replace("-", " ").capitalize(),
         **{("sources", number, "paths"): paths for number, paths in documents.items() if paths},
-        ("embedding", "endpoint"): f"{wanted.name}-embedding",
-        ("generation", "endpoint"): f"{wanted.name}-llm",
+        ("embedding", "endpoint"): f"{name}-embedding",
+        ("generation", "endpoint"): f"{name}-llm",
     }
     if source.deployment is None:
         return values
     values[("network", "cidr")] = _free_range(source, files)
     files_read = {"reach": {"__all__": {"inline", "ca_pem", "connector", "ca_file"}}}
     given = source.model_dump(mode="json", exclude_unset=True, exclude=files_read)
-    samples = _Samples(wanted.name, source.name)
+    samples = _Samples(name, source.name)
     for section in (*WHERE_IT_STANDS, "care_context"):
         for place, value in _leaves(given.get(section), (section,)):
             made_up = (
@@ -396,7 +362,7 @@ def _not_copied(source: TenantConfig) -> Iterator[str]:
         yield f"embedding.vectors is not copied: that file is of {source.name}'s documents"
 
 
-def _documents(wanted: NewTenant, source: TenantConfig, folder: Path) -> dict[int, list[str]]:
+def _documents(name: str, source: TenantConfig, folder: Path, *, chosen: Path | None) -> dict[int, list[str]]:
     """Return files and folders of each copied source that reads some, by its number; relative to ``folder``.
 
     A single source reads all of the chosen folder. Of several each reads what has its name, and one without
@@ -407,18 +373,17 @@ def _documents(wanted: NewTenant, source: TenantConfig, folder: Path) -> dict[in
     if not numbers:
         numbers = [number for number, each in enumerate(source.sources) if each.kind != "live"][:1]
     names = {number: source.sources[number].name for number in numbers}
-    chosen = wanted.knowledge
     if chosen is None:
-        root = f"../knowledge/{wanted.name}"
+        root = f"../knowledge/{name}"
         return {
-            number: [f"{root}/{name}" if names.keys() - {number} else root] for number, name in names.items()
+            number: [f"{root}/{part}" if names.keys() - {number} else root] for number, part in names.items()
         }
     if not chosen.exists():
         raise ConfigurationError(f"There is no such file or folder: {chosen}.")
     inside = sorted(path for path in chosen.glob("*") if path.is_dir() or is_read(path))
     found = {
-        number: [path for path in inside if path.name.partition(".")[0] == name]
-        for number, name in names.items()
+        number: [path for path in inside if path.name.partition(".")[0] == part]
+        for number, part in names.items()
     }
     if len(numbers) < 2 or not any(found.values()):
         found = {number: [chosen] if number == numbers[0] else [] for number in numbers}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncGenerator, Sequence
 from datetime import datetime
-from types import TracebackType
+from pathlib import Path
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
@@ -19,6 +19,7 @@ from assistant.client.connection import (
     Connection,
     Patience,
     Question,
+    UnreachableError,
     answer_events,
     parse_response,
     resume_call,
@@ -30,6 +31,7 @@ from assistant.domain.desk_decisions import (
     CaseApproval,
     CaseReopening,
     CaseResolution,
+    DeskPreview,
     ItemKind,
     PreviewRequest,
     Restoring,
@@ -39,24 +41,26 @@ from assistant.domain.documents import Document, DocumentState, DocumentStatus
 from assistant.domain.elements import Element
 from assistant.domain.feedback import Act, StoredAct
 from assistant.domain.live import PlainContext
+from assistant.domain.receipts import WithdrawalReceipt
 
 Body = TypeVar("Body", bound=BaseModel)
 _JSON = {"accept": "application/json"}
 
 
 class AssistantClient:
-    """Calls one service with one token, over kept connections.
+    """Calls one service with one caller's token, over kept connections.
 
     Every method raises a subclass of RefusedByServiceError, or UnreachableError, after the retries that
     ``patience`` allows. Give ``tls`` to trust a company's own certificate authority; by default the public
-    ones are trusted.
+    ones are trusted. Give a file as ``token`` where tokens expire: it is read
+    for each request.
     """
 
     def __init__(
         self,
         base_url: str,
         *,
-        token: str | None,
+        token: str | Path | None,
         patience: Patience | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
@@ -67,9 +71,7 @@ class AssistantClient:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def close(self) -> None:
@@ -160,10 +162,50 @@ class AssistantClient:
         ``path``: of its file below the source's root; where the source's labels come from folders, it decides
         them. The status has the document's whole id.
         """
-        named = {"knowledge_source": knowledge_source, "path": path}
-        params = {name: value for name, value in named.items() if value is not None}
+        params = _given(knowledge_source=knowledge_source, path=path)
         body = document.model_dump(mode="json", exclude_unset=True)
         return await self._read(DocumentStatus, Call("POST", "/v1/documents", params=params, json=body))
+
+    async def list_sources(self) -> wire.WritableSources:
+        """Return the sources that the caller may add documents to."""
+        return await self._get(wire.WritableSources, "/v1/knowledge-sources")
+
+    async def upload_file(
+        self, path: str, content: bytes, *, knowledge_source: str | None = None
+    ) -> wire.UploadState:
+        """Upload a file of the source, whose ``path`` is below the source's root; a connection that breaks
+        goes on where the service has the file. ``upload_results`` tells what became of it."""
+        named = _given(path=path, knowledge_source=knowledge_source)
+        length = {"upload-length": str(len(content))}
+        begin = Call("POST", "/v1/uploads", params=named, headers=length, is_repeatable=False)
+        upload = await self._read(wire.UploadState, begin)
+        place, failures = _path("uploads", upload.upload_id), 0
+        while True:
+            told = await self._connection.send(Call("HEAD", place))
+            offset = int(told.headers["upload-offset"])
+            if offset == len(content):
+                return upload
+            headers = {"upload-offset": str(offset), "content-type": "application/offset+octet-stream"}
+            sending = Call("PATCH", place, content=content[offset:], headers=headers, is_repeatable=False)
+            try:
+                async with self._connection.open(sending):
+                    pass
+            except UnreachableError as error:
+                failures += 1
+                await self._connection.wait_or_raise(error, failures)
+
+    async def upload_results(self, upload_ids: Sequence[str]) -> wire.UploadStates:
+        """Return what became of up to 50 uploads."""
+        return await self._get(wire.UploadStates, "/v1/uploads", upload_id=list(upload_ids))
+
+    async def document_details(self, document_id: str) -> wire.DocumentDetails:
+        """Return a document's state, its kept contents, and the answers that used it lately."""
+        return await self._get(wire.DocumentDetails, _path("documents", document_id, "details"))
+
+    async def restore_document(self, document_id: str, content_hash: str) -> DocumentStatus:
+        """Receive a kept content of a document again."""
+        path = _path("documents", document_id, "restore")
+        return await self._post(DocumentStatus, path, {"content_hash": content_hash})
 
     async def document_status(self, document_id: str) -> DocumentStatus:
         """Return the state of a document's indexing."""
@@ -186,6 +228,10 @@ class AssistantClient:
         """Withdraw a document: it is unreadable at once, and the worker removes it from the index."""
         return await self._read(DocumentStatus, Call("DELETE", _path("documents", document_id)))
 
+    async def withdrawal_receipt(self, document_id: str) -> WithdrawalReceipt:
+        """Return what a withdrawal removed, place by place, and what remains until when."""
+        return await self._get(WithdrawalReceipt, _path("documents", document_id, "receipt"))
+
     async def read_document(
         self, document_id: str, *, content_hash: str | None = None, span: tuple[int, int] | None = None
     ) -> wire.DocumentText:
@@ -199,10 +245,10 @@ class AssistantClient:
         body = {"token": document_url.partition("#")[2]}
         return await self._post(wire.DocumentText, "/v1/documents/linked", body)
 
-    async def read_original(self, document_id: str) -> str:
-        """Return the document as it was received: ``read_document`` with ``format=original``."""
+    async def read_original(self, document_id: str) -> bytes:
+        """Return the file as it was received: ``read_document`` with ``format=original``."""
         call = Call("GET", _path("documents", document_id), params={"format": "original"})
-        return (await self._connection.send(call)).text
+        return (await self._connection.send(call)).content
 
     async def audit(
         self,
@@ -267,9 +313,9 @@ class AssistantClient:
         """Return questions without an answer, grouped by what they ask for."""
         return await self._get(wire.DeskGaps, "/v1/desk/gaps")
 
-    async def preview_answer(self, asked: PreviewRequest) -> wire.DeskPreview:
+    async def preview_answer(self, asked: PreviewRequest) -> DeskPreview:
         """Return which of the last questions an approved answer would capture."""
-        return await self._post(wire.DeskPreview, "/v1/desk/preview", asked)
+        return await self._post(DeskPreview, "/v1/desk/preview", asked)
 
     async def list_items(self, *, kind: ItemKind | None = None) -> wire.DeskItems:
         """Return what reviewers made: of one kind, or of all."""
@@ -309,13 +355,7 @@ class AssistantClient:
     async def _get(
         self, model: type[Body], path: str, **params: str | int | datetime | list[str] | None
     ) -> Body:
-        """Read what the path and those parameters that are not None name."""
-        given = {
-            name: value.isoformat() if isinstance(value, datetime) else value
-            for name, value in params.items()
-            if value is not None
-        }
-        return await self._read(model, Call("GET", path, params=given or None))
+        return await self._read(model, Call("GET", path, params=_given(**params)))
 
     async def _post(self, model: type[Body], path: str, body: BaseModel | dict[str, Any]) -> Body:
         content = body if isinstance(body, dict) else body.model_dump(mode="json")
@@ -327,6 +367,15 @@ class AssistantClient:
 
 def _question(question: str | Question) -> Question:
     return Question(question=question) if isinstance(question, str) else question
+
+
+def _given(**params: str | int | datetime | list[str] | None) -> dict[str, str | int | list[str]]:
+    """Return the parameters that are not None, as they are sent."""
+    return {
+        name: value.isoformat() if isinstance(value, datetime) else value
+        for name, value in params.items()
+        if value is not None
+    }
 
 
 def _path(*parts: str) -> str:

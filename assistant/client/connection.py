@@ -4,32 +4,25 @@ answer's events over as many connections as it takes."""
 from __future__ import annotations
 
 import asyncio
-import random
 import ssl
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import httpx
 from pydantic import BaseModel, Field, ValidationError
 
-from assistant.answering.events import (
-    AnswerEvent,
-    Done,
-    ElementChanged,
-    Problem,
-    SentenceEnded,
-    Sources,
-    Started,
-    Token,
-)
+from assistant.answering import events
+from assistant.answering.events import AnswerEvent, Done, Problem
 from assistant.domain.answers import RecordId
 from assistant.domain.documents import SearchFilters
-from assistant.domain.errors import AssistantError, DependencyError
+from assistant.domain.errors import AssistantError, ConfigurationError, DependencyError
 from assistant.domain.live import ContextToken, PlainContext
 from assistant.domain.public import PublicModel
+from assistant.domain.retries import back_off_s
 
 _CONNECT_TIMEOUT_S = 5.0
 _SEND_TIMEOUT_S = 30.0
@@ -128,8 +121,8 @@ class Patience:
         """
         if failures >= self.attempts or (asked_s or 0.0) > self.longest_wait_s:
             return None
-        doubled = min(self.first_wait_s * 2 ** (failures - 1), self.longest_wait_s)
-        return max(asked_s or 0.0, doubled * random.uniform(0.5, 1.0))  # noqa: S311 - nothing secret
+        wait_s = back_off_s(failures - 1, first_s=self.first_wait_s, longest_s=self.longest_wait_s)
+        return max(asked_s or 0.0, wait_s)
 
 
 def parse_response(model: type[Body], body: str | bytes) -> Body:
@@ -164,6 +157,7 @@ class Call:
     path: str
     params: Mapping[str, str | int | list[str]] | None = None
     json: Any = None
+    content: bytes | None = None
     headers: Mapping[str, str] | None = None
     read_timeout_s: float | None = None
     """Instead of the connection's own."""
@@ -172,16 +166,21 @@ class Call:
 
 
 class Connection:
-    """Sends calls to one service with one token."""
+    """Sends calls to one service with one caller's token."""
 
     def __init__(
-        self, base_url: str, *, token: str | None, patience: Patience, tls: ssl.SSLContext | None = None
+        self,
+        base_url: str,
+        *,
+        token: str | Path | None,
+        patience: Patience,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.base_url = base_url
         self.patience = patience
+        self._token = token
         self._client = httpx.AsyncClient(
             base_url=base_url,
-            headers={"authorization": f"Bearer {token}"} if token else {},
             timeout=self._timeout(patience.read_timeout_s),
             verify=True if tls is None else tls,
             trust_env=False,  # no proxy of the environment between here and a private service
@@ -220,7 +219,8 @@ class Connection:
                 call.path,
                 params=call.params,
                 json=call.json,
-                headers=call.headers,
+                content=call.content,
+                headers=self._headers(call),
                 timeout=self._timeout(call.read_timeout_s),
             ) as response,
         ):
@@ -234,6 +234,14 @@ class Connection:
             await response.aread()
             return response
 
+    def _headers(self, call: Call) -> Mapping[str, str]:
+        """Return the call's headers with the token that is in its file now. Raises ConfigurationError."""
+        try:
+            token = self._token.read_text().strip() if isinstance(self._token, Path) else self._token
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"The file of the token cannot be read: {error}.") from None
+        return {**(call.headers or {}), **({"authorization": f"Bearer {token}"} if token else {})}
+
     def _timeout(self, read_s: float | None) -> httpx.Timeout:
         return httpx.Timeout(
             _SEND_TIMEOUT_S, connect=_CONNECT_TIMEOUT_S, read=read_s or self.patience.read_timeout_s
@@ -246,9 +254,9 @@ class Connection:
         except httpx.RequestError as error:
             here = httpx.URL(self.base_url).host in ("127.0.0.1", "localhost", "::1")
             advice = "start it with make demo or assistant tenant up" if here else "check that it runs"
+            reason = f"{type(error).__name__}: {error}".rstrip(": ")
             raise UnreachableError(
-                f"The service at {self.base_url} does not answer ({type(error).__name__}); "
-                f"{advice}, and read its log."
+                f"The service at {self.base_url} does not answer ({reason}); {advice}, and read its log."
             ) from None
 
 
@@ -256,9 +264,7 @@ class Connection:
 
 
 _STREAM = {"accept": "text/event-stream"}
-_EVENTS: dict[str, type[BaseModel]] = {
-    model.event: model for model in (Started, Sources, SentenceEnded, ElementChanged, Done, Problem)
-}
+_EVENTS = (events.Started, events.Sources, events.SentenceEnded, events.ElementChanged, Done, Problem)
 
 
 class Question(PublicModel):
@@ -349,10 +355,7 @@ class _TokenData(BaseModel):
 
 
 def _event(name: str, data: str) -> AnswerEvent | None:
-    if name == Token.event:
-        return Token(parse_response(_TokenData, data).text)
-    if (model := _EVENTS.get(name)) is None:
-        return None
-    event = parse_response(model, data)
-    assert isinstance(event, Started | Sources | SentenceEnded | ElementChanged | Done | Problem)  # noqa: S101 - as in _EVENTS
-    return event
+    if name == events.Token.event:
+        return events.Token(parse_response(_TokenData, data).text)
+    model = next((model for model in _EVENTS if model.event == name), None)
+    return None if model is None else parse_response(model, data)

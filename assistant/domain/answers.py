@@ -16,8 +16,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from assistant.domain.documents import SearchFilters
-from assistant.domain.elements import ElementUse
+from assistant.domain.documents import Loading, SearchFilters
+from assistant.domain.elements import Element, ElementUse
 from assistant.domain.public import PublicModel
 
 MOST_EXCERPTS = 60_000
@@ -410,6 +410,9 @@ class AnswerEnding(PublicModel):
     asked: tuple[SourceAsked, ...] = ()
     """The tenant's sources, how much each mattered, and which of them did not answer; empty where it has only
     one."""
+    loading: tuple[Loading, ...] = Field(default=(), exclude_if=lambda loading: not loading)
+    """Sources that load for the first time, and documents that the index lost: an answer from one of them is
+    at most possible. Omitted when there are none, so that an older release can read the record."""
 
 
 class AnswerRecord(AnswerEnding):
@@ -479,10 +482,15 @@ class AnswerRecord(AnswerEnding):
     """The approved answer that was offered beside the answer."""
 
     @property
+    def is_unanswered(self) -> bool:
+        """Whether the knowledge base had no answer, though it was complete."""
+        return self.finish_reason is FinishReason.NO_EVIDENCE and not self.loading
+
+    @property
     def is_signal(self) -> bool:
         """Whether the record tells something to learn from, before the agent does anything: the knowledge
         base had no answer, or the question follows another one and may be the same in other words."""
-        return self.finish_reason is FinishReason.NO_EVIDENCE or self.follows is not None
+        return self.is_unanswered or self.follows is not None
 
     def sight(self) -> AccessEntry:
         """Return the access entry of the agent who asked: what this answer showed."""
@@ -637,3 +645,18 @@ class AccessPage:
     """Oldest first."""
     next_after: str | None
     """Where the next page begins; None when there is none."""
+
+
+class StoredAnswer(PublicModel):
+    """``GET /v1/answers/{id}``: the record, and all that was said of it since."""
+
+    record: AnswerRecord
+    sources: tuple[Source, ...]
+    """As in the ``sources`` event, with fresh links. Snippet and heading are empty and the date is null:
+    records keep neither the passage's text nor its headings."""
+    verdicts: tuple[StoredVerdict, ...]
+    """Oldest first: the last one counts."""
+    sent: tuple[StoredSent, ...]
+    """Oldest first: the last one counts."""
+    elements: tuple[Element, ...] = ()
+    """Its live elements as they ended, without their values, which are not kept."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
@@ -56,3 +58,10 @@ class Deadline:
         if remaining_s <= 0.0:
             raise DeadlineExceededError("The answer's deadline has passed; ask again.")
         return min(limit_s, remaining_s)
+
+
+async def set_within(event: asyncio.Event, seconds: float) -> None:
+    """Return when the event is set, or after ``seconds``."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()

@@ -10,7 +10,7 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints
 
 from assistant.domain.answers import RecordId
 from assistant.domain.public import PublicModel
@@ -53,6 +53,8 @@ class CaseReason(StrEnum):
     UNANSWERED = "unanswered"
     ANSWER_SUSPENDED = "answer_suspended"
     """The approved answer that was made of this answer's case is suspended."""
+    REVIEW_DUE = "review_due"
+    """The review date of a document has passed; it is a case of no answer."""
 
 
 class CaseState(StrEnum):
@@ -102,6 +104,41 @@ class Case(PublicModel):
     """Who approved it; another person than ``resolved_by`` under the profile ``hipaa``."""
 
 
+class DeskDocument(PublicModel):
+    document_id: str
+    title: str
+
+
+class DeskCaseLine(PublicModel):
+    """One line of the review queue."""
+
+    case_id: str
+    revision: int
+    reason: CaseReason
+    state: CaseState
+    opened_at: datetime
+    question: str | None
+    """Null where nothing of the answer is kept."""
+    documents: tuple[DeskDocument, ...]
+    """Those of the case that the reader may read."""
+    gap: str | None
+    joined: int
+    """Further cases of the same question, which it stands for."""
+    verdict_reasons: tuple[str, ...]
+    changed_facts: tuple[str, ...]
+    resolved_by: str | None
+
+
+class DeskGap(PublicModel):
+    gap: str
+    count: int
+    """Questions, with those of the cases that joined."""
+    title: str
+    """The first of its questions that the reader may read."""
+    examples: tuple[str, ...]
+    case_ids: tuple[str, ...]
+
+
 class ItemState(StrEnum):
     PROPOSED = "proposed"
     LIVE = "live"
@@ -117,15 +154,17 @@ class BoundSource(PublicModel):
     content_hash: str
 
 
-class ApprovedAnswer(PublicModel):
-    """An answer that reviewers wrote and approved. It is quoted as it stands, for questions that mean the
-    same."""
+REMOVED_TEXT = "[withdrawn]"
+"""Stands in every revision of an approved answer where a source's withdrawal removed the text."""
+
+
+class DeskApprovedAnswer(PublicModel):
+    """An answer that reviewers wrote and approved. It is quoted as it stands."""
+
+    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
 
     questions: tuple[DeskQuestion, ...] = Field(min_length=1, max_length=20)
     """The question and its other wordings."""
-    vectors: tuple[tuple[float, ...], ...] = ()
-    """One unit vector for each question, by ``embedding_model``."""
-    embedding_model: str = ""
     text: str = Field(min_length=1, max_length=20_000)
     """Markdown."""
     owner: str
@@ -139,6 +178,14 @@ class ApprovedAnswer(PublicModel):
     proposed_by: str
     approved_by: str | None = None
     suspended_because: str = ""
+
+
+class ApprovedAnswer(DeskApprovedAnswer):
+    """An approved answer with what serving finds it by."""
+
+    vectors: tuple[tuple[float, ...], ...] = ()
+    """One unit vector for each question, by ``embedding_model``."""
+    embedding_model: str = ""
 
 
 class DocumentQuestion(PublicModel):

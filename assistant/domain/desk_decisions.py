@@ -1,4 +1,4 @@
-"""What reviewers ask of the desk: bodies of its requests."""
+"""What reviewers ask of the desk: bodies of its requests, and what a preview answers."""
 
 from __future__ import annotations
 
@@ -108,3 +108,24 @@ class PreviewRequest(PublicModel):
 
     questions: tuple[DeskQuestion, ...] = Field(min_length=1, max_length=MOST_PREVIEWED)
     text: str = Field(min_length=1, max_length=20_000)
+
+
+class DeskCaptured(PublicModel):
+    answer_id: str
+    question: str
+    cosine: float
+
+
+class DeskNear(DeskCaptured):
+    why: str
+    """Why it is not captured."""
+
+
+class DeskPreview(PublicModel):
+    """``POST /v1/desk/preview``: the nearest first."""
+
+    captured: tuple[DeskCaptured, ...]
+    near: tuple[DeskNear, ...]
+    """At most 20 questions that are near, but not captured."""
+    compared: int
+    """Different questions of the last days that were compared: at most 200 that the caller may see."""

@@ -21,6 +21,9 @@ begins with that: `wiki:refill`."""
 ID_SEPARATOR = ":"
 """Between a source's namespace and its own id of a document. No source's own ids contain it."""
 
+MISSING = "[…]"
+"""In a text, for a value that only its template knows."""
+
 MediaType = Literal["text/markdown", "text/html", "text/plain"]
 _Question = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 _PropertyName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
@@ -50,6 +53,18 @@ class ItemFacts(PublicModel):
     """Of a review: whether its author bought the item."""
 
 
+ORIGINAL_PART_BYTES = 4 << 20
+"""An original file is read in parts of this size, so that a reader needs no more memory than one."""
+
+
+class OriginalFile(PublicModel):
+    """The file that a document was converted from. Its bytes lie in the document store."""
+
+    name: str = Field(min_length=1, max_length=255)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    size_bytes: int = Field(ge=0)
+
+
 class Document(PublicModel):
     """The canonical form of a document: what every source is turned into before anything else happens.
 
@@ -74,11 +89,16 @@ class Document(PublicModel):
     """Questions that this document answers (``questions:`` in front matter): searched like the title."""
     item: ItemFacts | None = Field(default=None, exclude_if=lambda item: item is None)
     """Of a document of a shop (``item:``). Omitted when absent: an older release can read the others."""
+    original: OriginalFile | None = Field(default=None, exclude_if=lambda file: file is None)
+    """Of a document that was made from a file of another format; ignored in requests. Omitted when absent."""
+    review_after: date | None = Field(default=None, exclude_if=lambda day: day is None)
+    """The day on which its owner must look at it again. Omitted when absent, as ``item``."""
 
     def content_hash(self) -> str:
         """Return the SHA-256 (hex) over all fields: an unchanged document has the same hash.
 
-        Absent ``questions`` and ``item`` are left out, so documents of releases without them keep their hash.
+        Absent ``questions``, ``item``, ``original`` and ``review_after`` are left out, so documents of
+        releases without them keep their hash.
         """
         fields = self.model_dump(mode="json", exclude=None if self.questions else {"questions"})
         return hashlib.sha256(orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)).hexdigest()
@@ -103,6 +123,8 @@ class DocumentState(StrEnum):
 HELD_STATES = (DocumentState.LIVE, DocumentState.STALE)
 """States of documents that must be in the index. The worker writes the index before the state ``live``, and
 the state ``withdrawn`` before it changes the index: so the index may contain more than these, never less."""
+WAITING_STATES = (DocumentState.RECEIVED, DocumentState.PARSED, DocumentState.EMBEDDED)
+"""States of documents on their way into the index."""
 INDEX_LOST = "index_lost"
 """Failure code of a stale document that is missing from the index, until it is written again."""
 
@@ -139,9 +161,40 @@ class DocumentStatus(PublicModel):
     """Access labels of the content that answers now."""
     brought_by: str | None = Field(default=None, exclude_if=lambda name: name is None)
     """Until another person releases it: who brought it. Omitted when nobody has to."""
+    review_after: date | None = Field(default=None, exclude_if=lambda day: day is None)
+    """The day on which its owner must look at it again. Omitted when absent."""
     tried_alone: int = Field(default=0, exclude_if=lambda tries: tries == 0)
     """How often a worker began the newest content alone and did not finish it. Omitted when 0, so that an
     older release can read the row."""
+    first_load: bool = Field(default=False, exclude_if=lambda is_first: not is_first)
+    """Until it is live or failed: whether its source loads for the first time (docs/decisions/0070). Omitted
+    when false, so that an older release can read the row."""
+
+
+class Loading(PublicModel):
+    """Documents that cannot answer yet, or not any more."""
+
+    reason: Literal["first_load", "lost"]
+    """``first_load``: the source loads for the first time. ``lost``: the index lost documents."""
+    source: str
+    """Name of the source; empty where the index lost documents, which it counts as a whole."""
+    live: int
+    """Documents that answer; where the index lost some, at most this many."""
+    expected: int
+
+    def __str__(self) -> str:
+        if self.reason == "lost":
+            return f"the index lost documents: {self.live:,} of {self.expected:,} answer"
+        return f"loading: {self.live:,} of {self.expected:,} documents of {self.source}"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceLoads:
+    """How far the sources of a tenant are."""
+
+    complete: frozenset[str] = frozenset()
+    """Names of the sources that have documents and do not load for the first time."""
+    loading: tuple[Loading, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +247,20 @@ class Unit:
 
 
 @dataclass(frozen=True, slots=True)
+class Table:
+    """The cells of a table whose rows are lines of a document's text."""
+
+    header: tuple[str, ...]
+    """The columns' names, which the text repeats in each row; empty without names."""
+    rows: tuple[tuple[Span, ...], ...]
+    """For each row its cells, an empty one as an empty span. A row may have fewer than the table."""
+
+
+Link = tuple[int, int, str]
+"""Words [start, end) of a text that its file links to an address, as it is written."""
+
+
+@dataclass(frozen=True, slots=True)
 class ParsedDocument:
     """Plain text of a document with its sections and units in order; spans point into ``text``."""
 
@@ -203,6 +270,16 @@ class ParsedDocument:
     """Without terms. Texts parsed before units were known have none."""
     labels: tuple[str, ...] = ()
     """Of this content, which apply as well as the newest; texts parsed before these were kept have none."""
+    tables: tuple[Table, ...] = ()
+    """In order. Texts parsed before these were kept have none; so for ``pages`` and ``original``."""
+    pages: tuple[tuple[int, int], ...] = ()
+    """(number, first character) of each page of a paged file that has text."""
+    original: OriginalFile | None = None
+    links: tuple[Link, ...] = ()
+
+    def page_at(self, place: int) -> int | None:
+        """Return the number of the page that this character is on; None without pages."""
+        return next((number for number, start in reversed(self.pages) if start <= place), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ Result = TypeVar("Result")
 
 def back_off_s(attempt: int, *, first_s: float, longest_s: float) -> float:
     """Return the wait before retry 0, 1, …: it doubles. Half of it is random, so that callers spread out."""
-    return min(longest_s, first_s * 2**attempt) * random.uniform(0.5, 1.0)  # noqa: S311 (no secret)
+    return min(longest_s, first_s * 2 ** min(attempt, 30)) * random.uniform(0.5, 1.0)  # noqa: S311 (no secret)
 
 
 async def all_or_cancel(calls: Iterable[Awaitable[Result]]) -> list[Result]:

@@ -23,7 +23,7 @@ import zlib
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -53,7 +53,7 @@ from assistant.domain.errors import (
     SearchUnavailableError,
 )
 from assistant.domain.public import PublicModel
-from assistant.embedded.files import json_array
+from assistant.embedded.files import json_array, open_connection
 from assistant.private_files import FILE_MODE, make_private_folder, replace_private
 from assistant.twins import (
     card_from,
@@ -309,6 +309,16 @@ def document_ids(connection: sqlite3.Connection) -> list[str]:
     return [str(row[0]) for row in rows_read]
 
 
+_ROWS_OF = """SELECT (SELECT count(*) FROM passages WHERE document_id = ?1)
+    + (SELECT count(*) FROM titles WHERE document_id = ?1)
+    + (SELECT count(*) FROM cards WHERE document_id = ?1)"""
+
+
+def rows_of(connection: sqlite3.Connection, document_id: str) -> int:
+    """Return how many rows there are of a document, in every table that has its id."""
+    return int(connection.execute(_ROWS_OF, (document_id,)).fetchone()[0])
+
+
 def held_contents(connection: sqlite3.Connection, document_ids: Sequence[str]) -> dict[str, HeldContent]:
     """Return what is held of those of the documents that have their card and a passage with its vector."""
     rows_read = connection.execute(
@@ -436,6 +446,20 @@ class EmbeddedIndexVersions:
     async def kept(self) -> Sequence[str]:
         record = await asyncio.to_thread(self._read)
         return [record.live, *(name for name in record.kept if name != record.live)]
+
+    async def rows_of(self, document_id: str) -> Mapping[str, int]:
+        return await asyncio.to_thread(self._rows_of, await self.live(), document_id)
+
+    def _rows_of(self, live: str, document_id: str) -> dict[str, int]:
+        """Count in every version on disk, by connections that wait for no search and no write."""
+        rows = {live: 0}
+        try:
+            for path in sorted(self._directory.glob(f"*/{PASSAGES_FILE}")):
+                with closing(open_connection(path)) as connection:
+                    rows[path.parent.name] = rows_of(connection, document_id)
+        except sqlite3.Error as error:
+            raise SearchUnavailableError(f"The passage index failed: {error}.") from error
+        return rows
 
     async def adopt(self) -> None:
         """Begin anew with the process's own model where no kept version is of it: the settings were changed.

@@ -15,6 +15,7 @@ from assistant.domain.clock import Clock
 from assistant.domain.documents import DocumentState, DocumentStatus
 from assistant.domain.errors import DependencyError, OverloadedError
 from assistant.embedded.files import SqliteStore, Transaction, json_array
+from assistant.knowledge.connectors import SourceRun
 from assistant.knowledge.ports import MAX_ATTEMPTS, QueuedDocument
 
 KNOWLEDGE_SCHEMA = """
@@ -92,6 +93,21 @@ class SqliteDocumentStates(SqliteStore):
 def _row(status: DocumentStatus) -> tuple[str, str, str, str, str]:
     received_at, body = status.received_at.isoformat(), status.model_dump_json()
     return (status.document_id, status.state.value, status.content_hash, received_at, body)
+
+
+class SqliteSourceRuns(SqliteStore):
+    """``SourceRuns`` in the file ``path``."""
+
+    schema = "CREATE TABLE IF NOT EXISTS source_runs (source TEXT PRIMARY KEY, body TEXT NOT NULL);"
+    unavailable = DependencyError
+
+    async def put_run(self, run: SourceRun) -> None:
+        row = (run.key, run.model_dump_json())
+        statement = "INSERT OR REPLACE INTO source_runs (source, body) VALUES (?, ?)"
+        await self._file.write(lambda connection: connection.execute(statement, row))
+
+    async def runs(self) -> Sequence[SourceRun]:
+        return await self._bodies(SourceRun, "SELECT body FROM source_runs ORDER BY source")
 
 
 MOST_MESSAGES = 1_000_000

@@ -498,7 +498,8 @@ CREATE TABLE IF NOT EXISTS revisions (
     body TEXT NOT NULL, UNIQUE (kind, item_id, revision)
 );
 CREATE INDEX IF NOT EXISTS revisions_by_kind ON revisions (kind, number);
-CREATE TRIGGER IF NOT EXISTS revisions_no_update BEFORE UPDATE ON revisions
+DROP TRIGGER IF EXISTS revisions_no_update;
+CREATE TRIGGER IF NOT EXISTS revisions_stay BEFORE UPDATE OF kind, item_id, revision ON revisions
     BEGIN SELECT RAISE(ABORT, 'revisions is append-only'); END;
 CREATE TRIGGER IF NOT EXISTS revisions_no_delete BEFORE DELETE ON revisions
     BEGIN SELECT RAISE(ABORT, 'revisions is append-only'); END;
@@ -507,6 +508,8 @@ _NEWEST_REVISION = "SELECT body FROM revisions WHERE kind = ? AND item_id = ? OR
 _ONE_REVISION = "SELECT body FROM revisions WHERE kind = ? AND item_id = ? AND revision = ?"
 _REVISIONS = "SELECT body FROM revisions WHERE kind = ? AND item_id = ? ORDER BY revision"
 _REVISE = "INSERT INTO revisions (kind, item_id, revision, body) VALUES (?, ?, ?, ?)"
+_REWRITE = """UPDATE revisions SET body = ?4, number = (SELECT max(number) + 1 FROM revisions)
+    WHERE kind = ?1 AND item_id = ?2 AND revision = ?3"""
 _ITEMS = """SELECT body FROM revisions AS one WHERE kind = ? AND NOT EXISTS (
     SELECT 1 FROM revisions AS later
     WHERE later.kind = one.kind AND later.item_id = one.item_id AND later.revision > one.revision
@@ -537,6 +540,11 @@ class SqliteDeskStore(SqliteStore):
                 connection.execute(_REVISE, (*key, item.revision, body))
 
         await self._file.write(work)
+
+    async def rewrite(self, item: DeskItem) -> None:
+        row = (item.kind.value, item.item_id, item.revision, item.model_dump_json())
+        await self._file.execute(_REWRITE, row)
+        await self._file.truncate_log()
 
     async def get(self, kind: DeskKind, item_id: str) -> DeskItem | None:
         items = await self._bodies(DeskItem, _NEWEST_REVISION, kind.value, item_id)

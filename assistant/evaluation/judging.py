@@ -199,27 +199,28 @@ async def observe_all(
         yield await observer.ask(question, before=before)
 
 
+def _leg(retrieved: Retrieved, score: str, *, size: int) -> list[str]:
+    """Return the best passages by a score of theirs."""
+    found = [
+        (-getattr(hit, score), hit.passage_id) for hit in retrieved.hits if getattr(hit, score) is not None
+    ]
+    return [passage_id for _, passage_id in sorted(found)[:size]]
+
+
 def rrf_documents(retrieved: Retrieved, *, leg_size: int) -> list[str]:
     """Return the documents as plain reciprocal rank fusion of both legs of passages orders them."""
-    lexical = sorted(
-        (hit for hit in retrieved.hits if hit.lexical_score is not None),
-        key=lambda hit: (-(hit.lexical_score or 0.0), hit.passage_id),
-    )
-    vector = sorted(
-        (hit for hit in retrieved.hits if hit.cosine is not None),
-        key=lambda hit: (-(hit.cosine or 0.0), hit.passage_id),
-    )
-    documents = {hit.passage_id: hit.document_id for hit in retrieved.hits}
-    legs = [[hit.passage_id for hit in leg[:leg_size]] for leg in (lexical, vector)]
-    fused = fuse(legs, weights=(1.0, VECTOR_LEG_WEIGHT), k=RRF_K)
-    return list(dict.fromkeys(documents[passage_id] for passage_id in fused))
+    legs = [_leg(retrieved, score, size=leg_size) for score in ("lexical_score", "cosine")]
+    return _documents_of(retrieved, fuse(legs, weights=(1.0, VECTOR_LEG_WEIGHT), k=RRF_K))
 
 
 def vector_documents(retrieved: Retrieved, *, leg_size: int) -> list[str]:
     """Return the documents as the vector leg alone orders them, by their best passage."""
-    hits = [hit for hit in retrieved.hits if hit.cosine is not None]
-    leg = sorted(hits, key=lambda hit: (-(hit.cosine or 0.0), hit.passage_id))[:leg_size]
-    return list(dict.fromkeys(hit.document_id for hit in leg))
+    return _documents_of(retrieved, _leg(retrieved, "cosine", size=leg_size))
+
+
+def _documents_of(retrieved: Retrieved, passage_ids: Iterable[str]) -> list[str]:
+    documents = {hit.passage_id: hit.document_id for hit in retrieved.hits}
+    return list(dict.fromkeys(documents[passage_id] for passage_id in passage_ids))
 
 
 # --- judging --------------------------------------------------------------------------------------------

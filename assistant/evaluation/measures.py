@@ -11,12 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-import ir_measures
 import numpy as np
-from ir_measures import nDCG
 
 from assistant.domain.public import PublicModel
-from assistant.evaluation.questions import EvaluationQuestion, QuestionResult, Split
+from assistant.evaluation.questions import QuestionResult, Split
 
 RESAMPLES = 1_000
 _SEED = 20_261_120
@@ -198,22 +196,3 @@ def lengths(results: Sequence[QuestionResult]) -> dict[str, Spread]:
         "quote and also possible": spread(float(result.words + result.also_words) for result in shown),
     }
     return {name: one for name, one in spreads.items() if one is not None}
-
-
-# --- nDCG of retrieval, by ir-measures ------------------------------------------------------------------
-
-
-def mean_ndcg(questions: Iterable[EvaluationQuestion], rankings: Mapping[str, Sequence[str]]) -> float:
-    """Return the mean nDCG@10 of the answerable questions.
-
-    ``rankings`` maps a question id to document ids, best first.
-    """
-    qrels = [ir_measures.Qrel(q.qid, document_id, 1) for q in questions for document_id in q.documents]
-    scored = [
-        ir_measures.ScoredDoc(qid, document_id, float(-position))
-        for qid, document_ids in rankings.items()
-        for position, document_id in enumerate(document_ids)
-    ]
-    measure = nDCG @ 10
-    ndcg = ir_measures.calc_aggregate([measure], qrels, scored)  # pyright: ignore[reportUnknownMemberType]
-    return float(ndcg[measure])

@@ -60,6 +60,12 @@ def split_of(document_id: str) -> Split:
     return "held_out" if int(sha256(document_id.encode()).hexdigest(), 16) % 2 else "tuning"
 
 
+def first_fault(error: ValidationError) -> str:
+    """Return place and message of the first error, without the value."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'line'}: {first['msg']}"
+
+
 def load_rows(path: Path, form: type[RowT], *, key: str = "id") -> list[RowT]:
     """Read a file of questions, one a line; ``key``: the field that no two lines may share.
 
@@ -76,9 +82,7 @@ def load_rows(path: Path, form: type[RowT], *, key: str = "id") -> list[RowT]:
         try:
             rows.append(form.model_validate_json(line))
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "line"
-            raise ConfigurationError(f"{path}:{number}: {where}: {first['msg']}.") from None
+            raise ConfigurationError(f"{path}:{number}: {first_fault(error)}.") from None
     if len({getattr(row, key) for row in rows}) < len(rows):
         raise ConfigurationError(f"{path}: a {key} occurs twice. Give each line its own.")
     return rows

@@ -13,7 +13,7 @@ from pydantic import AwareDatetime, Field, ValidationError, model_validator
 from assistant.domain.errors import ConfigurationError, NotFoundError
 from assistant.domain.public import PublicModel
 from assistant.evaluation.measures import MEASURES, TITLES, Estimate, Measure, estimates
-from assistant.evaluation.questions import QuestionResult, Split
+from assistant.evaluation.questions import QuestionResult, Split, first_fault
 from assistant.settings.toml_file import StrictModel, read_strict
 
 JUDGED = "held_out"
@@ -104,7 +104,7 @@ def read_run(evaluations_dir: Path, name: str) -> Run:
         return Run.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise ConfigurationError(
-            f"{path} is not an evaluation of this version ({_first(error)}). Run it again under that name."
+            f"{path} is not an evaluation of this version ({first_fault(error)}). Run it again by that name."
         ) from None
 
 
@@ -116,7 +116,7 @@ def read_baseline(path: Path) -> Baseline | None:
         return Baseline.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise ConfigurationError(
-            f"{path} is not a baseline ({_first(error)}). Write it anew: assistant evaluate --accept."
+            f"{path} is not a baseline ({first_fault(error)}). Write it anew: assistant evaluate --accept."
         ) from None
 
 
@@ -161,11 +161,6 @@ def changed(before: TenantRun, after: TenantRun) -> list[tuple[QuestionResult, Q
         if one.outcome != other.outcome
         or any(one.values.get(name) != other.values.get(name) for name in ("right", "first", "telltale"))
     ]
-
-
-def _first(error: ValidationError) -> str:
-    first = error.errors()[0]
-    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
 
 
 # Figures by name

@@ -20,15 +20,17 @@ from opentelemetry import trace
 from assistant.domain.answers import AccessEntry
 from assistant.domain.clock import Clock
 from assistant.domain.documents import Document, DocumentState, DocumentStatus
-from assistant.domain.errors import ConflictError, DocumentInvalidError, LabelsWidenedError
+from assistant.domain.errors import ConflictError, DocumentInvalidError, LabelsWidenedError, NotFoundError
 from assistant.knowledge.files import (
     SourceDocument,
     SourceFailure,
     SourceItem,
     SourceWithdrawal,
     file_of,
+    read_original,
     read_source,
 )
+from assistant.knowledge.loading import FirstLoads
 from assistant.knowledge.parsing_process import ParsingProcess
 from assistant.knowledge.ports import AccessRecords, KnowledgeStores
 from assistant.knowledge.reading import ReadableDocuments, pages_of
@@ -43,9 +45,12 @@ from assistant.knowledge.withdrawal import (
 
 BATCH = 500
 PARALLEL_WRITES = 8
+_ORIGINALS_AT_ONCE = 4
+"""Of 50 MB each at most, in memory."""
+_CHANGED = "The file changed while it was read. Add it again."
 INBOX = Writer("inbox")
 """The writer of all files in the inbox. It has no labels, so it never makes a document readable to more."""
-_OWN_FIELDS = {"document_id", "title", "source", "type", "url", "owner", "effective_date", "labels"}
+_OWN_FIELDS = {*Document.model_fields} & {*DocumentStatus.model_fields}
 _NEVER_RELEASED = (DocumentState.WITHHELD, DocumentState.WITHDRAWN)
 _WAITS = "It waits for its release: assistant knowledge release, by another person than {}."
 _LIVE_FIELDS = {"live_content_hash", "live_labels", "passage_count", "token_count"}
@@ -105,6 +110,16 @@ class Arrival:
     content_hash: str
     before: DocumentStatus | None = None
     labels_before: tuple[str, ...] = ()
+    file: Path | None = None
+    """Where ``document.original`` lies."""
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether this content answers already."""
+        before = self.before
+        if before is None or before.state is not DocumentState.LIVE:
+            return False
+        return before.content_hash == self.content_hash
 
     @property
     def is_narrowed(self) -> bool:
@@ -130,10 +145,13 @@ class Load:
         self.source = source
         self.writer = writer
         self.summary = AddSummary()
-        self.seen: dict[str, Arrival | None] = {}
-        """The first document of each id; None for an id that a file withdraws."""
+        self.seen: dict[str, tuple[str, tuple[str, ...]] | None] = {}
+        """The hash and labels of each id's first content, whose text must not stay in memory; None for an id
+        that a file withdraws."""
         self.unnamed: dict[str | None, SourceFailure] = {}
         """By file, a failure that names no known document."""
+        self.is_first: bool | None = None
+        """Whether its source loads for the first time; None until a document of it is received."""
 
     def sort(self, items: Iterable[SourceItem]) -> Batch:
         """Return the first document of each id, the withdrawals, and the refused items."""
@@ -160,16 +178,18 @@ class Load:
 
     def _take(self, batch: Batch, item: SourceDocument) -> None:
         document = self.source.as_tenant_document(item)
-        document_id, arrival = document.document_id, Arrival(document, item.origin, document.content_hash())
+        document_id = document.document_id
+        arrival = Arrival(document, item.origin, document.content_hash(), file=item.file)
         if document_id not in self.seen:
-            self.seen[document_id] = batch.documents[document_id] = arrival
+            self.seen[document_id] = (arrival.content_hash, document.labels)
+            batch.documents[document_id] = arrival
             return
         first = self.seen[document_id]
         if first is None:
             self._conflict(item.origin, document_id, "is withdrawn by another file")
-        elif first.content_hash == arrival.content_hash:
+        elif first[0] == arrival.content_hash:
             self.summary.duplicates += 1
-        elif widens(first.document.labels, of=document.labels):
+        elif widens(first[1], of=document.labels):
             # It is unknown which of the two is meant: neither may be read until the conflict is solved.
             what = "came before with other labels; neither is kept"
             failure = self._conflict(item.origin, document_id, what)
@@ -221,6 +241,7 @@ class AddDocuments:
         """Sources that are known to be released."""
         self._withhold = WithholdDocuments(stores, clock=clock)
         self._withdraw = WithdrawDocuments(stores, clock=clock)
+        self._readable = ReadableDocuments(stores.documents, states=stores.states)
 
     async def __call__(
         self,
@@ -229,12 +250,15 @@ class AddDocuments:
         source: KnowledgeSource,
         writer: Writer,
         progress: Callable[[AddSummary], None] | None = None,
+        is_first: bool = False,
     ) -> AddSummary:
         """Add all items to the source; call ``progress`` after each batch.
 
         A failing item does not stop the others. A document whose content is live already is only compared.
+        ``is_first``: the load belongs to the first one of its source.
         """
         load = Load(source, writer)
+        load.is_first = is_first or None
         remaining = iter(items)
         with _tracer.start_as_current_span("knowledge.add") as span:
             while batch := await asyncio.to_thread(lambda: list(islice(remaining, BATCH))):
@@ -250,6 +274,7 @@ class AddDocuments:
         known = await self._stores.states.get_many(
             [*batch.documents, *batch.withdrawn, *(document_id for document_id, _ in batch.refused)]
         )
+        await self._refuse_hidden(load, batch, known)
         if batch.withdrawn:
             await self._withdraw(batch.withdrawn)
             load.summary.withdrawn_ids += batch.withdrawn
@@ -267,7 +292,21 @@ class AddDocuments:
         ]
         if narrowed:
             await self._withhold(Withheld(status, LABELS_NARROWED, reason) for status in narrowed)
-        await self._store(load, arrivals)
+        await self._store(load, await self._with_originals(load, arrivals))
+
+    async def _is_hidden(self, load: Load, status: DocumentStatus) -> bool:
+        writer = load.writer
+        return not writer.sees_all and not await self._readable.is_open(status, labels=writer.labels)
+
+    async def _refuse_hidden(self, load: Load, batch: Batch, known: Mapping[str, DocumentStatus]) -> None:
+        """Leave documents as they are that do not exist for the writer."""
+        for document_id in [name for name, status in known.items() if await self._is_hidden(load, status)]:
+            arrival = batch.documents.pop(document_id, None)
+            batch.withdrawn[:] = [name for name in batch.withdrawn if name != document_id]
+            batch.refused[:] = [one for one in batch.refused if one[0] != document_id]
+            reason = f"{document_id} is not yours: it has labels, and you have none of them."
+            origin = document_id if arrival is None else arrival.origin
+            load.summary.failures.append(SourceFailure(origin, NotFoundError.code, reason))
 
     async def _set_before(self, arrival: Arrival, status: DocumentStatus) -> None:
         """Set the document's status and effective labels until now.
@@ -324,6 +363,11 @@ class AddDocuments:
                 self._released.add(source.name)
         return source.name not in self._released
 
+    async def _is_first(self, load: Load) -> bool:
+        if load.is_first is None:
+            load.is_first = await FirstLoads(self._stores.states).is_first(load.source)
+        return load.is_first
+
     async def _store(self, load: Load, arrivals: Sequence[Arrival]) -> None:
         """Store documents that are new, changed or not live, and enqueue them; those that wait for a release
         are withheld."""
@@ -336,8 +380,7 @@ class AddDocuments:
             if before is not None and before.state == DocumentState.WITHDRAWN:
                 before = None
             summary.count(before, arrival.content_hash)
-            is_live = before is not None and before.state == DocumentState.LIVE
-            if before is None or before.content_hash != arrival.content_hash or not is_live:
+            if before is None or not arrival.is_settled:
                 both = (arrival.document, self._received(arrival, before))
                 if is_unreleased or _waits(load, arrival):
                     waiting.append(both)
@@ -351,10 +394,13 @@ class AddDocuments:
             await self._stores.states.advance_many(completed)
         await self._hold(load, waiting)
         if received:
+            mark = {"first_load": await self._is_first(load)}
             await self._put([document for document, _ in received.values()])
             # In this order a crash leaves a document received but not enqueued, and adding it again resumes
             # it. In the other order the worker could finish before the state is written over its own.
-            await self._stores.states.put_many([status for _, status in received.values()])
+            await self._stores.states.put_many(
+                [status.model_copy(update=mark) for _, status in received.values()]
+            )
             await self._stores.queue.send_many(list(received))
             summary.enqueued_ids.extend(received)
 
@@ -366,6 +412,31 @@ class AddDocuments:
             Withheld(status.model_copy(update={"brought_by": writer}), RELEASE_NEEDED, _WAITS.format(writer))
             for _, status in waiting
         )
+
+    async def _with_originals(self, load: Load, arrivals: Sequence[Arrival]) -> Sequence[Arrival]:
+        """Store the original files of documents that are stored. Return the arrivals without those whose file
+        has changed since it was read, which are failures."""
+        free = asyncio.Semaphore(_ORIGINALS_AT_ONCE)
+
+        async def is_kept(arrival: Arrival) -> bool:
+            original, file = arrival.document.original, arrival.file
+            if original is None or file is None or arrival.is_settled:
+                return True
+            async with free:
+                content = await asyncio.to_thread(read_original, file, original)
+                if content is not None:
+                    document_id = arrival.document.document_id
+                    await self._stores.documents.put_original(document_id, original, content)
+            return content is not None
+
+        kept: list[Arrival] = []
+        for arrival, is_whole in zip(arrivals, await asyncio.gather(*map(is_kept, arrivals)), strict=True):
+            if is_whole:
+                kept.append(arrival)
+            else:
+                failure = SourceFailure(arrival.origin, ConflictError.code, _CHANGED)
+                load.summary.failures.append(failure)
+        return kept
 
     async def _put(self, documents: Sequence[Document]) -> None:
         free = asyncio.Semaphore(PARALLEL_WRITES)
@@ -412,9 +483,13 @@ class AddDocuments:
         for ids in load.source.id_ranges:
             async for page in pages_of(self._stores.states, ids=ids):
                 load.summary.withheld += await self._withhold(
-                    _withheld(status, load.unnamed[status.origin])
-                    for status in page
-                    if status.origin in load.unnamed and status.document_id not in load.seen
+                    [
+                        _withheld(status, load.unnamed[status.origin])
+                        for status in page
+                        if status.origin in load.unnamed
+                        and status.document_id not in load.seen
+                        and not await self._is_hidden(load, status)
+                    ]
                 )
 
 
@@ -477,7 +552,12 @@ class ReleaseDocuments:
         await self._accesses.record_access(
             AccessEntry(at=now, agent=by.name, kind="release", subject_id=source.name, documents=ids)
         )
-        update: dict[str, object] = {"state": DocumentState.RECEIVED, "updated_at": now}
+        is_first = await FirstLoads(self._stores.states).is_first(source)
+        update: dict[str, object] = {
+            "state": DocumentState.RECEIVED,
+            "updated_at": now,
+            "first_load": is_first,
+        }
         update |= dict.fromkeys(
             ("brought_by", "failure_code", "failure_reason", "live_content_hash", "live_labels")
         )
@@ -517,7 +597,8 @@ class ReceiveRawFiles:
     add_bulk: AddDocuments
     bulk_prefix: str
     parsing: ParsingProcess | None = None
-    _reading: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
+    reading: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while the parsing process reads a file."""
 
     async def __call__(self, key: str) -> AddSummary:
         """Add the documents of one file. Invalid documents are logged by place and code, and stop no other.
@@ -533,8 +614,8 @@ class ReceiveRawFiles:
             if not await self.files.fetch(key, path):
                 _log.info("raw_file_gone", key=key)
                 return AddSummary()
-            async with self._reading:  # files arrive concurrently; the parsing process reads one at a time
-                items = read_source(path, name=name, parsing=self.parsing)
+            async with self.reading:  # files arrive concurrently; the parsing process reads one at a time
+                items = read_source(path, name=name, parsing=self.parsing, ocr=source.entry.recognised)
                 summary = await add(items, source=source, writer=INBOX)
         for failure in summary.failures:
             _log.warning("raw_document_refused", origin=failure.origin, code=failure.code)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import gzip
+import hashlib
 import json
 import os
 import re
@@ -21,7 +22,7 @@ from typing import Annotated, Any, BinaryIO, cast
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from assistant.domain.documents import Document
+from assistant.domain.documents import Document, OriginalFile
 from assistant.domain.errors import DocumentInvalidError, NotFoundError, ParsingStoppedError, TooLargeError
 from assistant.knowledge.parsing_process import ParsingProcess, ParsingRequest
 
@@ -41,6 +42,8 @@ class SourceDocument:
     """What it says under keys that are not read: every text below each key."""
     notes: tuple[str, ...] = ()
     """What of the file was not read: a scanned page, a hidden sheet."""
+    file: Path | None = None
+    """Where ``document.original`` lies; None of a document without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +153,11 @@ def questions_field(value: object) -> tuple[str, ...]:
 LONGEST_LINE_BYTES = 2 * LARGEST_DOCUMENT_BYTES
 LARGEST_FILE_BYTES = 4_000_000_000
 """Limit for all lines of a file together, decompressed: a gzip file of 4 MB can contain this much."""
+LARGEST_LINES_BYTES = 256 * 1024 * 1024
+"""Limit for a file of JSON lines that is sent to us, as it is sent: about twenty thousand documents."""
 _LINES = (".jsonl", ".jsonl.gz")
 _MARKDOWN = (".md", ".markdown", ".mdx", ".md.erb")
-_PAGES = (*_MARKDOWN, ".html", ".htm")
+PAGES = (*_MARKDOWN, ".html", ".htm")
 _CONVERTED = {
     **dict.fromkeys(
         (".pdf", ".docx", ".docm", ".pptx", ".pptm", ".xlsx", ".xlsm", ".eml"), LARGEST_BINARY_BYTES
@@ -160,30 +165,50 @@ _CONVERTED = {
     **dict.fromkeys((".csv", ".tsv", ".txt"), LARGEST_DOCUMENT_BYTES),
 }
 """Files that ``conversion`` reads, by suffix, with their limits in bytes."""
-_KNOWN = (*_LINES, *_PAGES, *_CONVERTED)
+KINDS_READ = (*_LINES, *PAGES, *_CONVERTED)
+"""Endings of names of files that are read."""
+_LONGEST_FILE_NAME = 255
+_OCR_WALL_S = 900.0
+"""For a file whose scans are read: hundreds of pages. tesseract's CPU time is not the parsing process's."""
 _UNSAFE_IN_ID = re.compile(r"[^\w.-]+")
 _LINE_ID = re.compile(rb'"(id|document_id)"\s{0,9}:\s{0,9}"([^"\\\\\s/?#]{1,256})"')
 
 _Found = Iterator[ParsingRequest | SourceFailure]
 
 
-def read_sources(paths: Sequence[Path], *, parsing: ParsingProcess | None = None) -> Iterator[SourceItem]:
+def read_sources(
+    paths: Sequence[Path], *, parsing: ParsingProcess | None = None, ocr: Sequence[str] = ()
+) -> Iterator[SourceItem]:
     """Yield the items of files, and of the files below folders in order of their names.
 
     In a folder, hidden files and files of other kinds are skipped (``skipped_files`` names these); links that
     lead out of the folder and special files are failures. A file that is named itself always yields
-    something. Without ``parsing`` a parsing process is started for this call. Raises NotFoundError when a
-    path does not exist.
+    something. Without ``parsing`` a parsing process is started for this call. Scans are read in the languages
+    ``ocr``. Raises NotFoundError when a path does not exist.
     """
     for path in paths:
         if not path.exists():
             raise NotFoundError(f"{path}: there is no such file or folder.")
-    yield from _parse(_requests(paths), parsing)
+    yield from _parse(_requests(paths, ocr), parsing)
 
 
 def is_read(path: Path) -> bool:
     """Return whether files of this name are read."""
-    return path.name.lower().endswith(_KNOWN)
+    return path.name.lower().endswith(KINDS_READ)
+
+
+def largest_bytes(name: str) -> int:
+    """Return the limit in bytes for a file of this name. Raises DocumentInvalidError for a kind that is not
+    read."""
+    low = name.lower()
+    if low.endswith(_LINES):
+        return LARGEST_LINES_BYTES
+    if low.endswith(PAGES):
+        return LARGEST_DOCUMENT_BYTES
+    limit_bytes = _CONVERTED.get(PurePosixPath(low).suffix)
+    if limit_bytes is None:
+        raise DocumentInvalidError(f"{name:.200}: not one of {', '.join(KINDS_READ)}")
+    return limit_bytes
 
 
 def skipped_files(paths: Sequence[Path]) -> list[str]:
@@ -192,7 +217,7 @@ def skipped_files(paths: Sequence[Path]) -> list[str]:
     Hidden files are none of them.
     """
     return sorted(
-        file.relative_to(path).as_posix()
+        _shown_name(file.relative_to(path).as_posix())
         for path in paths
         if path.is_dir()
         for file in _files_below(path)
@@ -200,9 +225,11 @@ def skipped_files(paths: Sequence[Path]) -> list[str]:
     )
 
 
-def read_source(path: Path, *, name: str, parsing: ParsingProcess | None = None) -> Iterator[SourceItem]:
+def read_source(
+    path: Path, *, name: str, parsing: ParsingProcess | None = None, ocr: Sequence[str] = ()
+) -> Iterator[SourceItem]:
     """Yield the items of one file. A document without an id of its own gets its id from ``name``."""
-    yield from _parse(_file_requests(path, name), parsing)
+    yield from _parse(_file_requests(path, name, ocr), parsing)
 
 
 def page_id(name: str) -> str:
@@ -235,18 +262,19 @@ def named_by_line(failure: SourceFailure, line: bytes, *, key: str = "id") -> So
     return replace(failure, own_id=names.pop().decode("utf-8", errors="replace"))
 
 
-def _requests(paths: Sequence[Path]) -> _Found:
+def _requests(paths: Sequence[Path], ocr: Sequence[str]) -> _Found:
     for path in paths:
         if not path.is_dir():
-            yield from _file_requests(path, path.name)
+            yield from _file_requests(path, path.name, ocr)
             continue
         folder = path.resolve()
         for file in sorted(filter(is_read, _files_below(path))):
             name = file.relative_to(path).as_posix()
             if Path(os.path.realpath(file)).is_relative_to(folder):  # resolve() fails on circular links
-                yield from _file_requests(file, name)
+                yield from _file_requests(file, name, ocr)
             else:
-                yield invalid(name, "a link to a file outside of its folder; copy the file instead")
+                outside = "a link to a file outside of its folder; copy the file instead"
+                yield invalid(_shown_name(name), outside)
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
@@ -256,12 +284,15 @@ def _files_below(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _file_requests(path: Path, name: str) -> _Found:
+def _file_requests(path: Path, name: str, ocr: Sequence[str]) -> _Found:
     file_name = path.name.lower()
+    if name != (shown := _shown_name(name)):
+        yield named_by_file(invalid(shown, "its name is not UTF-8. Rename the file."), shown)
+        return
     try:
         if file_name.endswith(_LINES):
             yield from _line_requests(path, name)
-        elif file_name.endswith(_PAGES):
+        elif file_name.endswith(PAGES):
             with _open_regular(path) as file:
                 raw = file.read(LARGEST_DOCUMENT_BYTES + 1)
             is_markdown = file_name.endswith(_MARKDOWN)
@@ -270,13 +301,20 @@ def _file_requests(path: Path, name: str) -> _Found:
             with _open_regular(path) as file:
                 raw = file.read(most_bytes + 1)
             is_whole = len(raw) <= most_bytes
-            yield ParsingRequest("file", {"name": name}, raw) if is_whole else too_large(name, most_bytes)
+            header, wall_s = {"name": name, "ocr": list(ocr)}, _OCR_WALL_S if ocr else None
+            request = ParsingRequest("file", header, raw, file=path, wall_s=wall_s)
+            yield request if is_whole else too_large(name, most_bytes)
         else:
-            yield invalid(name, f"not one of {', '.join(_KNOWN)}")
+            yield invalid(name, f"not one of {', '.join(KINDS_READ)}")
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         yield invalid(name, f"not a whole gzip file: {error}")
     except OSError as error:
         yield invalid(name, f"cannot be read: {error.strerror}")
+
+
+def _shown_name(name: str) -> str:
+    """Return the name of a file as text: bytes of it that are not UTF-8 as ``\\xff``."""
+    return os.fsencode(name).decode("utf-8", errors="backslashreplace")
 
 
 def _line_requests(path: Path, name: str) -> _Found:
@@ -335,8 +373,29 @@ def _parse(found: _Found, parsing: ParsingProcess | None) -> Iterator[SourceItem
     for answer in parsing.run(requests()):
         while isinstance(place := places.popleft(), SourceFailure):
             yield place
-        yield _stopped(place, answer) if isinstance(answer, ParsingStoppedError) else read_item(answer)
+        is_stopped = isinstance(answer, ParsingStoppedError)
+        yield _stopped(place, answer) if is_stopped else _with_original(place, read_item(answer))
     yield from (place for place in places if isinstance(place, SourceFailure))
+
+
+def _with_original(request: ParsingRequest, item: SourceItem) -> SourceItem:
+    """Return a document with the facts of the file that it was converted from."""
+    if request.file is None or not isinstance(item, SourceDocument):
+        return item
+    name = PurePosixPath(str(request.header["name"])).name[-_LONGEST_FILE_NAME:]
+    digest = hashlib.sha256(request.body).hexdigest()
+    original = OriginalFile(name=name, sha256=digest, size_bytes=len(request.body))
+    return replace(item, document=item.document.model_copy(update={"original": original}), file=request.file)
+
+
+def read_original(path: Path, original: OriginalFile) -> bytes | None:
+    """Return the bytes of an original; None when the file has changed since the document was read from it."""
+    try:
+        with _open_regular(path) as file:
+            content = file.read(original.size_bytes + 1)
+    except OSError:
+        return None
+    return content if hashlib.sha256(content).hexdigest() == original.sha256 else None
 
 
 def _stopped(request: ParsingRequest, error: ParsingStoppedError) -> SourceFailure:

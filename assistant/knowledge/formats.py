@@ -5,7 +5,6 @@ Only what the document says of itself is read here. Its body is parsed later, by
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import cast
@@ -17,21 +16,17 @@ from assistant.domain.documents import ItemFacts
 from assistant.domain.errors import DocumentInvalidError, TooLargeError
 from assistant.knowledge import files, front_matter
 from assistant.knowledge.conversion import convert
-from assistant.knowledge.parsing.markdown import heading_text
+from assistant.knowledge.parsing.markdown import first_heading
 
 _LONGEST_TITLE = 1000
-_LONGEST_HEADING = 2_000
-_FENCE = re.compile(r" {0,3}(```|~~~)")
-_ATX = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*))?")
-_CLOSING = re.compile(r"(?:^|[ \t])#+[ \t]*$")
 _BODIES = "question and answer, or title and text, or title and markdown"
 """The bodies that a JSON line may have."""
 _BESIDE = ("metadata", "focus", "source_id")
 """Keys of a JSON line that readers do not see; MedQuAD's lines have the last two."""
 _LINE_KEYS = frozenset({*front_matter.KEYS, *_BESIDE, "question", "answer", "text", "markdown"})
+_DATED = ("url", "owner", "effective_date", "review_after")
 _META_NAMES = ("name", "property", "itemprop", "http-equiv", "id")
 """Attributes by which a <meta> is called."""
-_SETEXT = re.compile(r" {0,3}(=+|-+)[ \t]*")
 
 
 def page_item(name: str, raw: bytes, *, is_markdown: bool) -> files.SourceItem:
@@ -47,10 +42,13 @@ def page_item(name: str, raw: bytes, *, is_markdown: bool) -> files.SourceItem:
     return replace(item, own_id=own_id) if own_id is not None else files.named_by_file(item, name)
 
 
-def converted_item(name: str, raw: bytes) -> files.SourceItem:
-    """Return the item of a file of another format, as HTML. Such a file has no place for an id or labels."""
+def converted_item(name: str, raw: bytes, *, ocr: Sequence[str] = ()) -> files.SourceItem:
+    """Return the item of a file of another format, as HTML. Such a file has no place for an id or labels.
+
+    Its scans are read in the languages ``ocr``.
+    """
     try:
-        converted = convert(name, raw)
+        converted = convert(name, raw, ocr=ocr)
     except DocumentInvalidError as error:
         return files.named_by_file(files.invalid(name, error.message), name)
     if len(converted.html.encode()) > files.LARGEST_DOCUMENT_BYTES:
@@ -85,38 +83,6 @@ def line_item(origin: str, line: bytes) -> files.SourceItem:
     if not isinstance(item, files.SourceFailure):
         return item
     return replace(item, own_id=files.text_field(fields.get("id")))
-
-
-def first_heading(body: str) -> str | None:
-    """Return the text of the first heading of the highest level in a Markdown body; None without headings.
-
-    It reads line by line, without a parser: a hostile body must not cost parsing time here.
-    """
-    best: tuple[int, str] | None = None
-    fence, before = "", ""
-    for line in body.splitlines():
-        if fence:
-            fence = "" if line.strip().startswith(fence) else fence
-        elif opened := _FENCE.match(line):
-            fence, before = opened[1], ""
-        else:
-            heading = _heading(line, before)
-            before = line if not heading else ""
-            if heading and (best is None or heading[0] < best[0]):
-                best = heading
-    return best[1] if best is not None else None
-
-
-def _heading(line: str, before: str) -> tuple[int, str] | None:
-    """Return (level, text) of the heading that this line is or underlines; None without one."""
-    if marked := _ATX.fullmatch(line[:_LONGEST_HEADING]):
-        level, text = len(marked[1]), _CLOSING.sub("", marked[2] or "")
-    elif before.strip() and (underline := _SETEXT.fullmatch(line)):
-        level, text = (1 if underline[1][0] == "=" else 2), before[:_LONGEST_HEADING]
-    else:
-        return None
-    plain = heading_text(text)
-    return (level, plain) if plain else None
 
 
 def _page_item(name: str, raw: bytes, *, is_markdown: bool) -> files.SourceItem:
@@ -155,9 +121,8 @@ def _html_item(name: str, content: str) -> files.SourceItem:
         if front_matter.is_address(address := element.attr("href") or ""):
             meta["url"] = address
     headings = [page.select_one(selector) for selector in ("title", "h1")]
-    texts = [element.text for element in headings if element is not None]
-    titles = [files.text_field(" ".join(text.split())) for text in texts]
-    title = next((title for title in titles if title), None)
+    titles = [" ".join(element.text.split()) for element in headings if element is not None]
+    title = next(filter(None, titles), None)
     return _titled(name, front_matter.Page(meta, metadata, content), title, media_type="text/html")
 
 
@@ -261,7 +226,7 @@ def _shared_fields(fields: Mapping[str, object]) -> dict[str, object]:
     """Return the fields that all formats have. Raises DocumentInvalidError."""
     return {
         **{key: files.text_field(fields.get(key)) or "" for key in ("source", "type")},
-        **{key: files.text_field(fields.get(key)) for key in ("url", "owner", "effective_date")},
+        **{key: files.text_field(fields.get(key)) for key in _DATED},
         **front_matter.labels_of(fields),
         "questions": files.questions_field(fields.get("questions")),
     }

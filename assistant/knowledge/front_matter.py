@@ -21,8 +21,8 @@ from assistant.domain.documents import ItemFacts
 from assistant.domain.errors import DocumentInvalidError
 
 KEYS = (
-    *("id", "title", "source", "type", "url", "owner", "effective_date", "labels", "questions", "withdrawn"),
-    "item",
+    *("id", "title", "source", "type", "url", "owner", "effective_date", "review_after"),
+    *("labels", "questions", "withdrawn", "item"),
 )
 LONGEST_CHARACTERS = 64_000
 _LABELS = "labels"

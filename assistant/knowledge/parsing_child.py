@@ -9,17 +9,19 @@ import math
 import os
 import resource
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import orjson
 
-from assistant.domain.documents import Document, ItemFacts
+from assistant.domain.documents import Document
 from assistant.domain.errors import AssistantError
+from assistant.domain.public import PublicModel
 from assistant.knowledge.files import invalid, write_item
 from assistant.knowledge.formats import converted_item, line_item, page_item
+from assistant.knowledge.parsing import parse_document
 from assistant.knowledge.parsing_process import LENGTHS, OUT_OF_MEMORY
 from assistant.knowledge.passages import InProcessParser, Received
 
@@ -69,7 +71,7 @@ def _item(header: Mapping[str, Any], body: bytes) -> bytes:
         if header["operation"] == "line":
             return write_item(line_item(name, body))
         if header["operation"] == "file":
-            return write_item(converted_item(name, body))
+            return write_item(converted_item(name, body, ocr=header["ocr"]))
         return write_item(page_item(name, body, is_markdown=header["is_markdown"]))
     except MemoryError:
         raise
@@ -82,13 +84,22 @@ def _document(header: Mapping[str, Any], body: bytes) -> bytes:
     key = (header["tokenizer"], header["max_tokens"], header["language"])
     if key not in _parsers:
         _parsers[key] = InProcessParser.load(Path(key[0]), max_tokens=key[1], language_code=key[2])
+    parse_one, received_at = _parsers[key].parse_one, datetime.fromisoformat(header["received_at"])
+    return _parsed(lambda: parse_one(Received(_stored(body), header["content_hash"], received_at)))
+
+
+def _links(_header: Mapping[str, Any], body: bytes) -> bytes:
+    """Return the addresses that a document's body links to as JSON, or the reason why it has no text."""
+    return _parsed(lambda: [address for *_, address in parse_document(_stored(body)).links])
+
+
+def _stored(body: bytes) -> Document:
+    return Document.model_validate_json(body)
+
+
+def _parsed(parse: Callable[[], object]) -> bytes:
     try:
-        received = Received(
-            document=Document.model_validate_json(body),
-            content_hash=header["content_hash"],
-            received_at=datetime.fromisoformat(header["received_at"]),
-        )
-        return orjson.dumps(_parsers[key].parse_one(received), default=_fields)
+        return orjson.dumps(parse(), default=_fields)
     except AssistantError as error:
         return orjson.dumps(error.message)
     except MemoryError:
@@ -97,8 +108,8 @@ def _document(header: Mapping[str, Any], body: bytes) -> bytes:
         return orjson.dumps(_unreadable(error))
 
 
-def _fields(item: ItemFacts) -> dict[str, Any]:
-    """Return the fields of a document's item, which orjson does not know."""
+def _fields(item: PublicModel) -> dict[str, Any]:
+    """Return the fields of a document's item or original, which orjson does not know."""
     return item.model_dump(mode="json")
 
 
@@ -107,7 +118,7 @@ def _unreadable(error: Exception) -> str:
     return f"It cannot be read ({type(error).__name__}). Simplify its markup and add it again."
 
 
-_OPERATIONS = {"page": _item, "line": _item, "file": _item, "document": _document}
+_OPERATIONS = {"page": _item, "line": _item, "file": _item, "document": _document, "body": _links}
 
 if __name__ == "__main__":
     main()

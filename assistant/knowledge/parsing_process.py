@@ -35,7 +35,17 @@ _WRITE_BYTES = 1 << 16
 """The capacity of a pipe."""
 _START_TIMEOUT_S = 60.0
 _EXIT_TIMEOUT_S = 5.0
-_INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "ASSISTANT_SUPERVISED_BY")
+_INHERITED = (
+    "PATH",
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "TZ",
+    "TMPDIR",
+    "LD_LIBRARY_PATH",
+    "ASSISTANT_SUPERVISED_BY",
+    "TESSDATA_PREFIX",
+)
 """Environment variables that the child inherits. None holds a secret."""
 _SPLIT = "and was stopped. Split the document, or simplify its markup, and add it again."
 
@@ -63,6 +73,10 @@ class ParsingRequest:
     """A name in ``assistant.knowledge.parsing_child``."""
     header: Mapping[str, object]
     body: bytes
+    file: Path | None = None
+    """The file that the body is all of, where it is to be kept. It is not sent."""
+    wall_s: float | None = None
+    """Limit for this request, where it is not ``ParsingLimits.wall_s``."""
 
 
 @dataclass(slots=True)
@@ -131,7 +145,7 @@ class ParsingProcess:
                     waiting.append(request)
                 if not waiting:
                     return
-                answer = self._receive()
+                answer = self._receive(waiting[0].wall_s or self._limits.wall_s)
                 has_ended = isinstance(answer, _Ended)
                 is_retry = isinstance(answer, _Ended) and answer.retry and not is_retry
                 if has_ended:
@@ -155,13 +169,13 @@ class ParsingProcess:
         header = orjson.dumps({"operation": request.operation, **request.header})
         child.unsent += LENGTHS.pack(len(header), len(request.body)) + header + request.body
 
-    def _receive(self) -> bytes | _Ended:
+    def _receive(self, wall_s: float) -> bytes | _Ended:
         """Return the next answer, or why the child gave none."""
         child = self._child or self._start()
         try:
-            body = _exchange(child, timeout_s=self._limits.wall_s)
+            body = _exchange(child, timeout_s=wall_s)
         except TimeoutError:
-            return _Ended(f"Parsing took longer than {self._limits.wall_s:.0f} s {_SPLIT}", retry=False)
+            return _Ended(f"Parsing took longer than {wall_s:.0f} s {_SPLIT}", retry=False)
         return self._exit_reason(child) if body is None else body
 
     def _start(self) -> _Child:

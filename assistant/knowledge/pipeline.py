@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import structlog
@@ -50,13 +51,26 @@ class EmbeddingLimits:
 
 
 class BatchEmbedder:
-    """Embeds the texts of documents, with retries. All batches of a tenant share its limit of requests."""
+    """Embeds the texts of documents, with retries. All batches of a tenant share its limit of requests.
 
-    def __init__(self, embedder: PassageEmbedder, *, clock: Clock, limits: EmbeddingLimits | None = None):
+    Tenants that share an endpoint share its limit and take turns: of each tenant at most one request waits in
+    the line of the endpoint, so a tenant with many documents delays another's request by one of its own.
+    """
+
+    def __init__(
+        self,
+        embedder: PassageEmbedder,
+        *,
+        clock: Clock,
+        limits: EmbeddingLimits | None = None,
+        endpoint: asyncio.Semaphore | None = None,
+    ):
+        """``endpoint``: what the tenants of one endpoint share; None: no other tenant uses it."""
         self._embedder = embedder
         self._clock = clock
         self._limits = limits or EmbeddingLimits()
-        self._free = asyncio.Semaphore(self._limits.requests_in_flight)
+        self._free = endpoint or asyncio.Semaphore(self._limits.requests_in_flight)
+        self._next = asyncio.Lock()
 
     async def embed(
         self, documents: Sequence[Sequence[str]]
@@ -82,12 +96,21 @@ class BatchEmbedder:
         requests = [self._request(inputs[start : start + size]) for start in range(0, len(inputs), size)]
         return [vector for vectors in await all_or_cancel(requests) for vector in vectors]
 
+    @asynccontextmanager
+    async def _turn(self) -> AsyncGenerator[None]:
+        async with self._next:  # the endpoint serves those who wait in the order of their coming
+            await self._free.acquire()
+        try:
+            yield
+        finally:
+            self._free.release()
+
     async def _request(self, texts: Sequence[str]) -> list[list[float]]:
         retry_until = Deadline.after(self._limits.retry_for_s, clock=self._clock)
         pause_s = self._limits.first_pause_s
         while True:
             try:
-                async with self._free:
+                async with self._turn():
                     deadline = Deadline.after(self._limits.request_timeout_s, clock=self._clock)
                     return await self._embedder.embed(texts, deadline=deadline)
             except AssistantError as error:
@@ -372,12 +395,17 @@ class DocumentPipeline:
     def _live(self, work: _Work) -> DocumentStatus:
         passages, live = work.parts.passages, self._with_state(work, DocumentState.LIVE)
         tokens = sum(passage.token_count for passage in passages)
-        counts = {"passage_count": len(passages), "token_count": tokens, "tried_alone": 0}
+        counts = {
+            "passage_count": len(passages),
+            "token_count": tokens,
+            "tried_alone": 0,
+            "first_load": False,
+        }
         content = {"live_content_hash": live.content_hash, "live_labels": work.labels}
         return live.model_copy(update=counts | content)
 
     def _failed(self, status: DocumentStatus, code: str, reason: str) -> DocumentStatus:
         live_hash = None if status.failure_code == INDEX_LOST else status.live_content_hash
         state, now = DocumentState.STALE if live_hash else DocumentState.FAILED, self._ingestion.clock.now()
-        update = {"state": state, "live_content_hash": live_hash, "updated_at": now}
+        update = {"state": state, "live_content_hash": live_hash, "updated_at": now, "first_load": False}
         return status.model_copy(update=update | {"failure_code": code, "failure_reason": reason})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from assistant.domain.answers import AccessEntry
@@ -17,6 +18,7 @@ from assistant.domain.documents import (
     IndexedDocument,
     IndexInfo,
     IndexModel,
+    OriginalFile,
     ParsedDocument,
     StoredDocument,
 )
@@ -31,8 +33,19 @@ class PassageEmbedder(Protocol):
         ...
 
 
+MOST_CONTENTS = 6
+"""Of one document: the newest, and those before it that can be restored."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredContent:
+    document: Document
+    stored_at: datetime
+
+
 class DocumentStore(Protocol):
-    """Canonical documents and parsed texts by id: of the newest content, and of the content that answers."""
+    """Canonical documents, parsed texts and original files by id: of the newest content, and of the content
+    that answers."""
 
     async def put(self, document: Document) -> None:
         """Store the canonical document in place of older content."""
@@ -40,12 +53,30 @@ class DocumentStore(Protocol):
 
     async def get(self, document_id: str) -> Document | None: ...
 
+    async def contents(self, document_id: str) -> Sequence[StoredContent]:
+        """Return the kept contents, the newest first, at most MOST_CONTENTS. Raises DocumentInvalidError."""
+        ...
+
     async def put_parsed(self, document_id: str, content_hash: str, parsed: ParsedDocument) -> None: ...
 
     async def get_parsed(self, document_id: str, content_hash: str) -> ParsedDocument | None: ...
 
+    async def put_original(self, document_id: str, original: OriginalFile, content: bytes) -> None:
+        """Store the bytes of a file that the document was converted from, beside those of older contents."""
+        ...
+
+    async def read_original(self, document_id: str, original: OriginalFile, *, start: int) -> bytes | None:
+        """Return at most ORIGINAL_PART_BYTES from ``start``, which is below the file's size; None for a file
+        that is not stored."""
+        ...
+
     async def delete(self, document_id: str) -> None:
-        """Delete every stored content and parsed text of the document. An unknown document is no error."""
+        """Delete every stored content, parsed text and original of a document. An unknown one is no error."""
+        ...
+
+    async def holdings(self, document_id: str) -> int:
+        """Return how many things are stored of the document, replaced versions and what killed writers left
+        included; 0 after ``delete``. At most 1,000 are counted."""
         ...
 
 
@@ -202,6 +233,11 @@ class IndexVersions(Protocol):
 
     async def kept(self) -> Sequence[str]:
         """Return the names of all versions, the live one first."""
+        ...
+
+    async def rows_of(self, document_id: str) -> Mapping[str, int]:
+        """Return by version, the live one first, how many rows it holds of the document: passages, titles and
+        the card, each with its vector."""
         ...
 
     async def create(self, model: IndexModel) -> None:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from assistant.domain.documents import Document, DocumentState, DocumentStatus, ParsedDocument
 from assistant.domain.errors import DocumentInvalidError
 from assistant.knowledge.ports import DocumentStates, DocumentStore
 from assistant.knowledge.sources import ALL_IDS, IdRange, KnowledgeSource, KnowledgeSources
+from assistant.text.language import fold
 
 PAGE = 1000
 """Statuses that are read at once."""
+_HIDDEN = (DocumentState.WITHDRAWN, DocumentState.WITHHELD)
+MOST_SEARCHED = 10_000
+"""Statuses that one search reads; the next one goes on behind them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,13 @@ class ReadableDocuments:
         if status is None or document is None or not _is_open(document.labels, labels):
             return None
         return ReadableDocument(document, status)
+
+    async def readable_ids(self, document_ids: Sequence[str], *, labels: frozenset[str]) -> frozenset[str]:
+        """Return those of the ids that name documents which a reader may see, and which have a text."""
+        statuses = (await self._states.get_many(document_ids)).values()
+        seen = [status for status in statuses if status.state not in _HIDDEN and status.live_content_hash]
+        open_to = [await self.is_open(status, labels=labels) for status in seen]
+        return frozenset(status.document_id for status, is_open in zip(seen, open_to, strict=True) if is_open)
 
     async def is_readable(self, document_id: str, *, labels: frozenset[str]) -> bool:
         return await self._readable(document_id, labels) is not None
@@ -80,7 +91,7 @@ class ReadableDocuments:
     async def _readable(self, document_id: str, labels: frozenset[str]) -> DocumentStatus | None:
         """Return the status, which a narrowing changes before it changes the document."""
         status = await self._states.get(document_id)
-        if status is None or status.state in (DocumentState.WITHDRAWN, DocumentState.WITHHELD):
+        if status is None or status.state in _HIDDEN:
             return None
         return status if await self.is_open(status, labels=labels) else None
 
@@ -110,19 +121,30 @@ class ListDocuments:
         of: Sequence[KnowledgeSource],
         *,
         states: Sequence[DocumentState] = (),
+        find: str = "",
         after: str | None = None,
         limit: int,
-    ) -> list[DocumentStatus]:
-        """Return the next documents of these sources in order of their ids, each with its source's name."""
+    ) -> tuple[list[DocumentStatus], str | None]:
+        """Return the next documents of these sources in order of their ids, each with its source's name, and
+        the id after which there may be more.
+
+        ``find``: only documents with each of its words in their id or title. Such a page may be short, or
+        empty, and have more after it.
+        """
+        words, left = fold(find).split(), MOST_SEARCHED
         statuses: list[DocumentStatus] = []
         for ids in self._sources.ranges_of(of):
-            if after is not None and ids.until is not None and after >= ids.until:
+            rest = replace(ids, after=max(after or "", ids.after))
+            if rest.until is not None and rest.after >= rest.until:
                 continue
-            begin, left = max(after or "", ids.after) or None, limit - len(statuses)
-            statuses += await self._states.list(states=states, after=begin, until=ids.until, limit=left)
-            if len(statuses) >= limit:
-                break
-        return [self._sources.with_source(status) for status in statuses]
+            async for page in pages_of(self._states, states, ids=rest, size=PAGE if words else limit + 1):
+                statuses += [self._sources.with_source(status) for status in page if _has(status, words)]
+                left -= len(page)
+                if len(statuses) > limit:
+                    return statuses[:limit], statuses[limit - 1].document_id
+                if left <= 0:
+                    return statuses, page[-1].document_id
+        return statuses, None
 
     async def counts(self, of: Sequence[KnowledgeSource]) -> Mapping[DocumentState, int]:
         """Return the number of these sources' documents per state."""
@@ -132,11 +154,16 @@ class ListDocuments:
         return counts
 
 
+def _has(status: DocumentStatus, words: Sequence[str]) -> bool:
+    text = fold(f"{status.document_id} {status.title}")
+    return all(word in text for word in words)
+
+
 async def pages_of(
-    states: DocumentStates, wanted: Sequence[DocumentState] = (), *, ids: IdRange = ALL_IDS
+    states: DocumentStates, wanted: Sequence[DocumentState] = (), *, ids: IdRange = ALL_IDS, size: int = PAGE
 ) -> AsyncIterator[Sequence[DocumentStatus]]:
     """Yield the documents in these states, by default in all, in pages in order of their ids."""
     after = ids.after or None
-    while page := await states.list(states=wanted, after=after, until=ids.until, limit=PAGE):
+    while page := await states.list(states=wanted, after=after, until=ids.until, limit=size):
         yield page
         after = page[-1].document_id

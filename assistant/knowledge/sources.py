@@ -13,16 +13,27 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from assistant.domain.documents import ID_SEPARATOR, Document, DocumentStatus
+from assistant.domain.documents import ID_SEPARATOR, MISSING, Document, DocumentStatus
 from assistant.domain.errors import DocumentInvalidError, NotFoundError, SourceNeededError
 from assistant.domain.identity import Identity
 from assistant.knowledge.files import SourceDocument, file_of
 from assistant.settings.tenant import SourceEntry, TenantConfig
 
 LONGEST_ID = 256
-_STATEMENT = re.compile(r"\{%[^{}]{0,500}%\}|<%[^<>]{0,500}%>")
-_EXPRESSION = re.compile(r"\{\{[^{}]{0,500}\}\}")
-"""Tags of Jekyll, Hugo, MkDocs and ERB. In a source with ``elements``, expressions name live values."""
+_TAG = re.compile(r"\{%[^{}]{0,500}%\}|<%[^<>]{0,500}%>|\{\{[^{}]{0,500}\}\}")
+"""Tags of Jekyll, Hugo, MkDocs and ERB. In a source with ``elements``, ``{{ … }}`` names live values."""
+_OF_ONE_TEXT = re.compile(r"\{%-?\s{0,9}(?!include)\w{1,60}\s{1,9}([\"'])([^\"'{}]{1,200})\1\s{0,9}-?%\}")
+"""A statement of a name and one text, as in ``Ask in {% slack_channel "travel" %}.``"""
+_OF_ONE_PATH = re.compile(
+    r"\{(?:%-?|\{[<%])\s{0,9}\w{1,60}\s{1,9}(?P<bare>[^\s\"'{}%<>|]{1,200})|[\"'](?P<path>[^\"'{}]{1,200})[\"']"
+)
+"""The path that a tag in an address names: ``{% link hr/leave.md %}``, ``{{ "/leave/" | relative_url }}``."""
+_IN_ADDRESS = re.compile(
+    r"(?:\]\(|\]:[ \t]{1,9}|<[a-z][^<>]{0,99}=[\"']?)<?[^\s\"'<>()]{0,99}\Z", re.IGNORECASE
+)
+"""Before a tag in the address of a link, in Markdown or HTML."""
+_NEAR = 100
+"""Characters before and after a tag that show whether it stands in a line of text or in an address."""
 _LETTERS = re.compile(r"[^\W\d_]+")
 _SCRIPTS_TOGETHER = (
     {"LATIN", "CJK", "IDEOGRAPHIC", "HIRAGANA", "KATAKANA"},
@@ -41,6 +52,8 @@ class Writer:
     labels: frozenset[str] = frozenset()
     releases: bool = False
     """Whether they have the stores themselves, on their own machine: nothing that they bring waits."""
+    sees_all: bool = True
+    """False: a document that has labels, and the writer none of them, does not exist for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,25 +104,46 @@ class KnowledgeSource:
     def as_tenant_document(self, item: SourceDocument) -> Document:
         """Return a document under its tenant-wide id, with its effective labels, without template tags.
 
-        Raises DocumentInvalidError for a label outside the vocabulary, and for labels that are not where the
-        source's ``access`` says.
+        Raises DocumentInvalidError for a label outside the vocabulary, for labels that are not where the
+        source's ``access`` says, and where nothing is left but tags.
         """
         document = item.document
         properties = {} if document.item is None else document.item.properties
         self._refuse_labels_elsewhere(item.metadata | {name: (text,) for name, text in properties.items()})
         self.check_labels(document.labels)
         labels = self._labels(document, path=file_of(item.origin) or "")
-        content = document.content
+        title, content = document.title, document.content
         if document.media_type != "text/plain":
-            content = _STATEMENT.sub("", content)
-            content = content if self.entry.elements else _EXPRESSION.sub("", content)
+            title = _TAG.sub(self._left_of, title).strip() or title
+            content = _TAG.sub(self._left_of, content)
+        if not content.strip():
+            raise DocumentInvalidError("there is no text in it")
         return document.model_copy(
             update={
                 "document_id": self.document_id(document.document_id),
                 "labels": tuple(sorted(set(labels))),
+                "title": title,
                 "content": content,
             }
         )
+
+    def _left_of(self, tag: re.Match[str]) -> str:
+        """Return what a tag leaves: in an address the path that it names, inside of a line of text its only
+        text, or MISSING where it prints a value."""
+        written, (start, end) = tag[0], tag.span()
+        if self.entry.elements and written.startswith("{{"):
+            return written
+        before = _TAG.sub("", tag.string[max(0, start - _NEAR) : start].rpartition("\n")[2])
+        after = tag.string[end : end + _NEAR].partition("\n")[0]
+        if _IN_ADDRESS.search(before):
+            named = _OF_ONE_PATH.search(written)
+            path = named["bare"] or named["path"] if named else ""
+            return f"/{path.lstrip('/')}" if path and written.startswith("{%") else path
+        if not (before + _TAG.sub("", after)).strip(" \t-*#>|"):
+            return ""
+        if shown := _OF_ONE_TEXT.fullmatch(written):
+            return shown[2]
+        return MISSING if written.startswith(("{{", "<%=")) and "/" not in written[2:5] else ""
 
     def _labels(self, document: Document, *, path: str) -> tuple[str, ...]:
         carried = document.labels if "labels" in document.model_fields_set else None

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
 import structlog
 
+from assistant.domain.clock import set_within
 from assistant.domain.documents import HELD_STATES, INDEX_LOST, DocumentState, DocumentStatus
 from assistant.domain.errors import AssistantError
 from assistant.knowledge.batches import GAVE_UP, MAX_TRIES_ALONE, BatchHandling, BatchInterruptedError
@@ -65,7 +66,7 @@ class QueueConsumer:
                     _log.warning("queue_unavailable", code=error.code)
                     is_handled = False
                 if not is_handled:
-                    await _wait_for_stop(stopping, at_most_s=self._limits.pause_after_error_s)
+                    await set_within(stopping, self._limits.pause_after_error_s)
         finally:
             await self._return_held()
 
@@ -187,7 +188,7 @@ class IngestionWorker:
         optimized_at_s = clock.monotonic_s()
         optimized = purged = 0  # writes of the index before the last optimization, and before the one before
         while not self._stopping.is_set():
-            await _wait_for_stop(self._stopping, at_most_s=limits.check_every_s)
+            await set_within(self._stopping, limits.check_every_s)
             try:
                 await self._ingestion.index.share()
                 since_s = clock.monotonic_s() - optimized_at_s
@@ -272,8 +273,3 @@ async def write_again(stores: KnowledgeStores, index: PassageIndex) -> int:
             missing = [status for status in missing if status.failure_code != INDEX_LOST]
         lost += await _enqueue_again(stores, missing, update)
     return lost
-
-
-async def _wait_for_stop(stopping: asyncio.Event, *, at_most_s: float) -> None:
-    with suppress(TimeoutError):
-        await asyncio.wait_for(stopping.wait(), at_most_s)

@@ -8,8 +8,10 @@ there for them, by the same path as an unknown one. Reading an agent's question 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
@@ -17,10 +19,19 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from assistant.answering.ports import AnswerRecords, TextEmbedder
-from assistant.answering.stored import AnswerReading, ReadAnswers
-from assistant.domain.answers import AccessEntry, AnswerRecord
+from assistant.answering.stored import ReadAnswers
+from assistant.domain.answers import AccessEntry, AnswerRecord, StoredAnswer
 from assistant.domain.clock import Clock
-from assistant.domain.desk import Case, CaseReason, CaseState, DeskItem, DeskKind
+from assistant.domain.desk import (
+    Case,
+    CaseReason,
+    CaseState,
+    DeskCaseLine,
+    DeskDocument,
+    DeskGap,
+    DeskItem,
+    DeskKind,
+)
 from assistant.domain.documents import DocumentStatus
 from assistant.domain.errors import (
     ConflictError,
@@ -29,7 +40,7 @@ from assistant.domain.errors import (
     RecordsUnavailableError,
 )
 from assistant.domain.identity import Identity, Role
-from assistant.domain.public import PublicModel
+from assistant.domain.public import PublicModel, fields_of
 from assistant.knowledge.add_documents import AddDocuments
 from assistant.knowledge.ports import KnowledgeStores
 from assistant.knowledge.sources import KnowledgeSources
@@ -75,6 +86,15 @@ class DeskServices:
         writable = self.sources.writable_by(identity)
         return lambda document_id: self.sources.of_document(document_id) in writable
 
+    def may_see(self, identity: Identity, labels: Collection[str], documents: Iterable[str]) -> bool:
+        """Return whether a reviewer or owner may see what was asked under these labels of these documents."""
+        if not identity.labels.issuperset(labels):
+            return False
+        if Role.REVIEWER in identity.roles:
+            return True
+        named = [name for name in documents if "/" not in name]  # an approved answer has no owner
+        return Role.KNOWLEDGE_OWNER in identity.roles and any(map(self.owns(identity), named))
+
     async def put_next(self, item: DeskItem, body: PublicModel, *, by: str, note: str) -> DeskItem:
         """Add the revision after ``item``, and return it. Raises ConflictError when another one was made
         meanwhile, RecordsUnavailableError."""
@@ -92,17 +112,6 @@ class StoredCase:
     case: Case
     joined: int = 0
     """Cases that joined it, in a list."""
-
-
-@dataclass(frozen=True, slots=True)
-class CaseLine:
-    """One line of the queue."""
-
-    stored: StoredCase
-    question: str | None
-    """None where the answer's record is missing."""
-    titles: Mapping[str, str]
-    """By document, of the documents that the reader may read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,23 +137,10 @@ class CaseReading:
     """One case, whole."""
 
     stored: StoredCase
-    answer: AnswerReading | None
+    answer: StoredAnswer | None
     """Under the reader's own labels; None where the record is missing."""
     history: tuple[DeskItem, ...]
     """All revisions, oldest first."""
-
-
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """Questions without an answer that ask for the same."""
-
-    gap: str
-    title: str
-    """The first of the questions."""
-    examples: tuple[str, ...]
-    case_ids: tuple[str, ...]
-    count: int
-    """Questions, with those of the cases that joined."""
 
 
 def body_of_item(item: DeskItem, model: type[Body]) -> Body:
@@ -164,6 +160,24 @@ def first_revision(
     return DeskItem(
         kind=kind, item_id=item_id, revision=1, at=at, by=by, note=note, body=body.model_dump_json()
     )
+
+
+def case_id(answer_id: str, reason: CaseReason) -> str:
+    """Return the id of the one case of an answer and a reason: 32 hexadecimal digits."""
+    return hashlib.sha256(f"{answer_id}#{reason.value}".encode()).hexdigest()[:32]
+
+
+async def open_case(store: DeskStore, case: Case, *, by: str, note: str = "") -> DeskItem | None:
+    """Open the one case of its answer and reason; return the one that is there already, if there is one.
+
+    Raises RecordsUnavailableError."""
+    item_id = case_id(case.answer_id, case.reason)
+    existing = await store.get(DeskKind.CASE, item_id)
+    if existing is None:
+        first = first_revision(DeskKind.CASE, item_id, case, by=by, at=case.opened_at, note=note)
+        with suppress(ConflictError):  # another process opened it in this moment
+            await store.put(first)
+    return existing
 
 
 def not_found() -> NotFoundError:
@@ -195,7 +209,7 @@ class ReviewDesk:
 
     async def page(
         self, wanted: CaseFilter, *, identity: Identity, after: str | None = None, limit: int = 50
-    ) -> tuple[list[CaseLine], str | None]:
+    ) -> tuple[list[DeskCaseLine], str | None]:
         """Return the next lines of the queue, the latest opened first, and where the page after begins.
 
         Raises InvalidRequestError for an ``after`` that no page gave.
@@ -216,7 +230,7 @@ class ReviewDesk:
         if item is None:
             raise not_found()
         stored = StoredCase(item, body_of_item(item, Case))
-        if not self._is_visible(stored.case, identity):
+        if not self._services.may_see(identity, stored.case.reader_labels, stored.case.documents):
             raise not_found()
         return stored
 
@@ -230,7 +244,7 @@ class ReviewDesk:
         history = await self._services.store.history(DeskKind.CASE, case_id)
         return CaseReading(stored, answer, tuple(history))
 
-    async def gaps(self, *, identity: Identity) -> list[Gap]:
+    async def gaps(self, *, identity: Identity) -> list[DeskGap]:
         """Return the gaps with open cases, the largest first."""
         by_gap: dict[str, list[StoredCase]] = {}
         for stored in await self._visible(identity):
@@ -239,17 +253,23 @@ class ReviewDesk:
         shown = {gap: cases[::-1][:_EXAMPLES] for gap, cases in by_gap.items()}
         first = [stored for cases in shown.values() for stored in cases]
         questions = await self._questions(first, identity=identity, subject="gaps")
-        gaps: list[Gap] = []
+        gaps: list[DeskGap] = []
         for gap, cases in by_gap.items():
             examples = [
                 questions[one.case.answer_id] for one in shown[gap] if one.case.answer_id in questions
             ]
-            title = examples[0] if examples else gap
-            count = sum(1 + case.joined for case in cases)
-            gaps.append(Gap(gap, title, tuple(examples), tuple(case.item.item_id for case in cases), count))
+            gaps.append(
+                DeskGap(
+                    gap=gap,
+                    count=sum(1 + case.joined for case in cases),
+                    title=examples[0] if examples else gap,
+                    examples=tuple(examples),
+                    case_ids=tuple(case.item.item_id for case in cases),
+                )
+            )
         return sorted(gaps, key=lambda one: (-one.count, one.title))
 
-    async def export(self, *, identity: Identity) -> AsyncIterator[CaseLine]:
+    async def export(self, *, identity: Identity) -> AsyncIterator[DeskCaseLine]:
         """Yield every visible case, the latest opened first."""
         cases = await self._visible(identity)
         for start in range(0, len(cases), _PAGE):
@@ -266,7 +286,7 @@ class ReviewDesk:
         visible: list[tuple[DeskItem, Case]] = []
         joined: Counter[str | None] = Counter()
         async for item, case in read_cases(self._services.store):
-            if self._is_visible(case, identity):
+            if self._services.may_see(identity, case.reader_labels, case.documents):
                 visible.append((item, case))
                 joined[case.joined] += 1
         first = [
@@ -274,18 +294,9 @@ class ReviewDesk:
         ]
         return sorted(first, key=lambda one: (one.case.opened_at, one.item.item_id), reverse=True)
 
-    def _is_visible(self, case: Case, identity: Identity) -> bool:
-        if not identity.labels.issuperset(case.reader_labels):
-            return False
-        if Role.REVIEWER in identity.roles:
-            return True
-        documents = [name for name in case.documents if "/" not in name]  # an approved answer has no owner
-        is_owner = Role.KNOWLEDGE_OWNER in identity.roles
-        return is_owner and any(map(self._services.owns(identity), documents))
-
     async def _lines(
         self, cases: Sequence[StoredCase], *, identity: Identity, subject: str
-    ) -> list[CaseLine]:
+    ) -> list[DeskCaseLine]:
         questions = await self._questions(cases, identity=identity, subject=subject)
         names = list(dict.fromkeys(name for stored in cases for name in stored.case.documents))
         statuses = await self._services.knowledge.states.get_many(names)
@@ -293,10 +304,17 @@ class ReviewDesk:
             name: status.title for name, status in statuses.items() if is_open_to(status, identity.labels)
         }
         return [
-            CaseLine(
-                stored,
-                questions.get(stored.case.answer_id),
-                {name: titles[name] for name in stored.case.documents if name in titles},
+            DeskCaseLine(
+                case_id=stored.item.item_id,
+                revision=stored.item.revision,
+                question=questions.get(stored.case.answer_id),
+                documents=tuple(
+                    DeskDocument(document_id=name, title=titles[name])
+                    for name in stored.case.documents
+                    if name in titles
+                ),
+                joined=stored.joined,
+                **fields_of(stored.case, DeskCaseLine, but=("documents", "joined")),
             )
             for stored in cases
         ]

@@ -14,6 +14,7 @@ import structlog
 
 from assistant.domain.clock import Deadline
 from assistant.domain.desk import (
+    REMOVED_TEXT,
     ApprovedAnswer,
     BoundSource,
     Case,
@@ -283,6 +284,8 @@ class DeskItems:
             return body
         if body.expires_on <= self._services.clock.now().date():
             raise InvalidRequestError(f"It expired on {body.expires_on}. Write a new one from its case.")
+        if body.text == REMOVED_TEXT:
+            raise ConflictError("A source's withdrawal removed its text. Write a new one from its case.")
         names = [bound.document_id for bound in body.sources]
         statuses = await self._services.knowledge.states.get_many(names)
         gone = [name for name in names if name not in statuses or statuses[name].live_content_hash is None]
@@ -370,12 +373,18 @@ class Resolutions:
         stored = await self._find(case_id, asked, identity)
         if stored.case.state not in _OPEN:
             raise ConflictError(f"The case is {stored.case.state}. Open it again before you decide anew.")
-        if asked.kind in ("correction", "dismissed"):
-            await self._put(stored, _without_item(stored.case, asked), identity=identity, note=asked.note)
-            return
-        body = await self._made(asked, stored.case, identity=identity)
+        items = self._items
+        if asked.approved_answer is not None:
+            body = await items.approved_answer(asked.approved_answer, case=stored.case, identity=identity)
+        elif asked.document_question is not None:
+            body = await items.document_question(asked.document_question, identity=identity)
+        elif asked.glossary_entry is not None:
+            body = await items.glossary_entry(asked.glossary_entry, identity=identity)
+        else:
+            case = _without_item(stored.case, asked)
+            return await self._desk.put_case(stored, case, by=identity.agent, note=asked.note)
         item_id = hashlib.sha256(f"{case_id}#{asked.revision}".encode()).hexdigest()[:32]
-        item = await self._items.put_new(item_id, body, identity=identity, note=asked.note)
+        item = await items.put_new(item_id, body, identity=identity, note=asked.note)
         is_live = served_body(item).state is ItemState.LIVE
         resolution = Resolution(kind=asked.kind, item_id=item_id, note=asked.note)
         update = {
@@ -386,12 +395,12 @@ class Resolutions:
         }
         try:
             case = stored.case.model_copy(update=update)
-            await self._put(stored, case, identity=identity, note=asked.note)
+            await self._desk.put_case(stored, case, by=identity.agent, note=asked.note)
         except ConflictError:
             with suppress(AssistantError):  # the item stays listed, and can be withdrawn there
-                await self._items.move(item, body, ItemState.WITHDRAWN, identity=identity, note=_TAKEN_BACK)
+                await items.move(item, body, ItemState.WITHDRAWN, identity=identity, note=_TAKEN_BACK)
             raise
-        await self._items.take_effect(body, by=identity.agent)
+        return await items.take_effect(body, by=identity.agent)
 
     async def approve(self, case_id: str, asked: CaseApproval, *, identity: Identity) -> None:
         """Approve a proposal, or refuse it. Raises ForbiddenError (by who proposed it)."""
@@ -408,7 +417,8 @@ class Resolutions:
         else:
             await self._withdraw(item, identity=identity, note=asked.note)
             update = dict(OPENED_AGAIN)
-        await self._put(stored, stored.case.model_copy(update=update), identity=identity, note=asked.note)
+        case = stored.case.model_copy(update=update)
+        await self._desk.put_case(stored, case, by=identity.agent, note=asked.note)
 
     async def reopen(self, case_id: str, asked: CaseReopening, *, identity: Identity) -> None:
         """Open a case again, and withdraw what its resolution made."""
@@ -418,16 +428,7 @@ class Resolutions:
         item = await self._item_of(stored.case, identity=identity)
         await self._withdraw(item, identity=identity, note=asked.note)
         case = stored.case.model_copy(update=OPENED_AGAIN)
-        await self._put(stored, case, identity=identity, note=asked.note)
-
-    async def _made(self, asked: CaseResolution, case: Case, *, identity: Identity) -> Served:
-        if asked.approved_answer is not None:
-            return await self._items.approved_answer(asked.approved_answer, case=case, identity=identity)
-        if asked.document_question is not None:
-            return await self._items.document_question(asked.document_question, identity=identity)
-        if asked.glossary_entry is not None:
-            return await self._items.glossary_entry(asked.glossary_entry, identity=identity)
-        raise InvalidRequestError(f"kind {asked.kind} has no field that says what to make.")
+        await self._desk.put_case(stored, case, by=identity.agent, note=asked.note)
 
     async def _item_of(self, case: Case, *, identity: Identity) -> DeskItem | None:
         """Return the item that the case's resolution made. Raises NotFoundError where the caller may not see
@@ -448,9 +449,6 @@ class Resolutions:
         stored = await self._desk.find(case_id, identity=identity)
         check_revision(stored.item, asked.revision)
         return stored
-
-    async def _put(self, stored: StoredCase, case: Case, *, identity: Identity, note: str) -> None:
-        await self._desk.put_case(stored, case, by=identity.agent, note=note)
 
 
 def _without_item(case: Case, asked: CaseResolution) -> Case:

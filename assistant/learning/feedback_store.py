@@ -248,10 +248,8 @@ def _groups(items: Iterable[_Item], size: int) -> Iterator[tuple[_Item, ...]]:
 
 
 def _days(since: datetime, until: datetime) -> Iterator[date]:
-    day, last = since.astimezone(UTC).date(), until.astimezone(UTC).date()
-    while day <= last:
-        yield day
-        day += timedelta(days=1)
+    first, last = since.astimezone(UTC).date(), until.astimezone(UTC).date()
+    return (first + timedelta(days) for days in range((last - first).days + 1))
 
 
 def _documents(event: FeedbackEvent) -> Iterator[str]:

@@ -10,15 +10,12 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import structlog
-
 from assistant.answering.ports import AnswerRecords
 from assistant.domain.answers import VerdictLabel
 from assistant.domain.clock import Clock
 from assistant.domain.desk import Case, CaseReason, CaseState, DeskKind
-from assistant.domain.errors import ConflictError
 from assistant.domain.feedback import FeedbackEvent, FeedbackKind
-from assistant.learning.desk import body_of_item, first_revision
+from assistant.learning.desk import body_of_item, case_id, open_case
 from assistant.learning.ports import DeskStore
 from assistant.text.language import Language, fold
 
@@ -31,12 +28,6 @@ _JOINED = (CaseReason.BAD_VERDICT, CaseReason.UNANSWERED)
 _CLOSED = (CaseState.RESOLVED, CaseState.DISMISSED)
 _COMPARED = 500
 """Cases, the latest changed, among which an unresolved one of the same question is looked for: 0.5 MB."""
-_log = structlog.get_logger(__name__)
-
-
-def case_id(answer_id: str, reason: CaseReason) -> str:
-    """Return the id of the one case of an answer and a reason: 32 hexadecimal digits."""
-    return hashlib.sha256(f"{answer_id}#{reason.value}".encode()).hexdigest()[:32]
 
 
 def gap_id(question: str) -> str:
@@ -59,8 +50,7 @@ class OpenCases:
                 await self._open(event, reason)
 
     async def _open(self, event: FeedbackEvent, reason: CaseReason) -> None:
-        item_id = case_id(event.answer_id, reason)
-        if await self.store.get(DeskKind.CASE, item_id) is not None:
+        if await self.store.get(DeskKind.CASE, case_id(event.answer_id, reason)) is not None:
             return
         record = await self.records.get_answer(event.answer_id)
         question = None if record is None else record.question
@@ -79,11 +69,7 @@ class OpenCases:
             case = await self._joined(case, question)
         if question is not None and reason is CaseReason.UNANSWERED and case.joined is None:
             case = case.model_copy(update={"gap": gap_id(question)})
-        item = first_revision(DeskKind.CASE, item_id, case, by=INTAKE, at=case.opened_at)
-        try:
-            await self.store.put(item)
-        except ConflictError:  # another mover opened it in this moment
-            _log.info("case_opened_before", case_id=item_id)
+        await open_case(self.store, case, by=INTAKE)
 
     async def _joined(self, case: Case, question: str) -> Case:
         """Return the case with what it shares with others, and the unresolved one that it joins."""

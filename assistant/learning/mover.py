@@ -7,20 +7,19 @@ same sealed texts and the same files. So a process may be killed at any point, a
 from __future__ import annotations
 
 import asyncio
-import random
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from itertools import chain
+from dataclasses import dataclass
 
 import structlog
 
 from assistant.answering.excerpts import fill_record, gone_from, read_excerpts
 from assistant.answering.ports import AnswerRecords, DocumentTexts
 from assistant.domain.answers import AnswerRecord, VerdictLabel
-from assistant.domain.clock import Clock
+from assistant.domain.clock import Clock, set_within
 from assistant.domain.errors import AssistantError
 from assistant.domain.feedback import DOCUMENT_SUBJECT, FeedbackEvent, FeedbackText, SealedText
+from assistant.domain.retries import back_off_s
 from assistant.learning.feedback_store import seal, text_id_of
 from assistant.learning.ports import (
     CaseIntake,
@@ -55,13 +54,6 @@ class MoverStores:
     """None: no words leave the records, labels alone do."""
 
 
-@dataclass(slots=True)
-class _Group:
-    events: list[FeedbackEvent] = field(default_factory=list[FeedbackEvent])
-    texts: list[SealedText] = field(default_factory=list[SealedText])
-    dropped: int = 0
-
-
 class MoveFeedback:
     """Moves one tenant's signals. Of several movers at once each moves the same rows, which does no harm."""
 
@@ -79,12 +71,12 @@ class MoveFeedback:
             return 0
         signals = await self._all_signals(rows)
         rows = [row for row in rows if row.row_id not in self._failures]
-        group = await self._sealed(signals)
-        await self._stores.feedback.append(group.events, group.texts)
+        events, texts = await self._sealed(signals)
+        await self._stores.feedback.append(events, texts)
         if self._stores.intake is not None:
-            await self._stores.intake.take(group.events)
+            await self._stores.intake.take(events)
         await self._stores.outbox.confirm(rows)
-        _log.info("feedback_moved", rows=len(rows), events=len(group.events), texts=len(group.texts))
+        _log.info("feedback_moved", rows=len(rows), events=len(events), texts=len(texts))
         return len(rows)
 
     async def drain(self, *, clock: Clock, within_s: float) -> int:
@@ -108,42 +100,40 @@ class MoveFeedback:
     async def run(self, stopping: asyncio.Event, *, every_s: float = 0.5) -> None:
         """Move until ``stopping`` is set: every ``every_s``, and at once while groups are full. While a store
         is away the pauses double, up to 30 s."""
-        pause_s = every_s
+        failures = 0
         while not stopping.is_set():
+            waited_s = back_off_s(failures, first_s=2 * every_s, longest_s=_LONGEST_PAUSE_S)
             try:
-                pause_s = 0.0 if await self() == GROUP_ROWS else every_s
+                pause_s, failures = 0.0 if await self() == GROUP_ROWS else every_s, -1
             except AssistantError as error:
-                pause_s = _longer(pause_s, every_s)
+                pause_s = waited_s
                 _log.warning("feedback_waits", code=error.code, retry_after_s=round(pause_s, 1))
             except Exception:  # noqa: BLE001 (the edge of the mover: an unexpected error must not end it)
-                pause_s = _longer(pause_s, every_s)
+                pause_s = waited_s
                 _log.exception("feedback_not_moved", retry_after_s=round(pause_s, 1))
-            await _wait(stopping, at_most_s=pause_s)
+            failures += 1
+            await set_within(stopping, pause_s)
 
     async def _all_signals(self, rows: Sequence[OutboxRow]) -> list[Signal]:
         """Return the signals of all rows. A row whose answer is gone is dropped and counted; so is one that
         failed five times, which must not hold up the others."""
-        free, dropped = asyncio.Semaphore(_ROWS_AT_ONCE), 0
+        free = asyncio.Semaphore(_ROWS_AT_ONCE)
 
-        async def of_row(row: OutboxRow) -> list[Signal]:
-            nonlocal dropped
+        async def of_row(row: OutboxRow) -> list[Signal] | None:
             async with free:
                 try:
                     signals = await self._signals_of(row)
                 except AssistantError:
                     raise
                 except Exception as error:  # noqa: BLE001 (the edge of one row; its text may be in the message)
-                    signals = self._failed(row, error)
-                else:
-                    self._failures.pop(row.row_id, None)
-            if signals is None:
-                dropped += 1
-            return signals or []
+                    return self._failed(row, error)
+                self._failures.pop(row.row_id, None)
+                return signals
 
-        signals = list(chain.from_iterable(await asyncio.gather(*map(of_row, rows))))
-        if dropped:
+        found = await asyncio.gather(*map(of_row, rows))
+        if dropped := found.count(None):
             _log.warning("feedback_rows_dropped", rows=dropped, of=len(rows))
-        return signals
+        return [signal for signals in found for signal in signals or ()]
 
     def _failed(self, row: OutboxRow, error: Exception) -> list[Signal] | None:
         """Count a failure; return no signals yet, or None when the row is given up."""
@@ -180,22 +170,21 @@ class MoveFeedback:
         is_good = any(stored.verdict.label is VerdictLabel.GOOD for stored in verdicts)
         return Earlier(before, is_used=bool(sent) or is_good)
 
-    async def _sealed(self, signals: Sequence[Signal]) -> _Group:
+    async def _sealed(self, signals: Sequence[Signal]) -> tuple[list[FeedbackEvent], list[SealedText]]:
         """Return the events, and the words of those that have any, sealed."""
-        group = _Group()
         if self._stores.patients is None or not self._signals.keeps_texts:
-            group.events = [signal.event for signal in signals]
-            return group
+            return [signal.event for signal in signals], []
         patients = self._stores.patients
         replaced = await asyncio.to_thread(lambda: [self._replaced(patients, signal) for signal in signals])
         subjects = sorted({name for _, names in replaced for name in names})
         keys = await self._stores.keys.keys_of(subjects, create=True)
+        events, texts = list[FeedbackEvent](), list[SealedText]()
         for signal, (words, names) in zip(signals, replaced, strict=True):
             text = seal(words, signal.event, subjects=names, keys=keys)
             text_id = None if text is None else text_id_of(signal.event)
-            group.events.append(signal.event.model_copy(update={"text_id": text_id}))
-            group.texts += [] if text is None else [text]
-        return group
+            events.append(signal.event.model_copy(update={"text_id": text_id}))
+            texts += [] if text is None else [text]
+        return events, texts
 
     def _replaced(self, patients: PatientDataFilter, signal: Signal) -> tuple[FeedbackText, frozenset[str]]:
         texts = {name: text for name, text in signal.words.model_dump().items() if text}
@@ -205,16 +194,3 @@ class MoveFeedback:
         subjects |= {self._signals.patient(number) for number in numbers}
         words = signal.words.model_copy(update={name: each.text for name, each in replaced.items()})
         return words, frozenset(subjects or {f"tenant:{signal.event.tenant}"})
-
-
-def _longer(pause_s: float, every_s: float) -> float:
-    jitter = random.uniform(0.75, 1.25)  # noqa: S311 (no secret)
-    return min(_LONGEST_PAUSE_S, max(every_s, 2 * pause_s) * jitter)
-
-
-async def _wait(stopping: asyncio.Event, *, at_most_s: float) -> None:
-    try:
-        async with asyncio.timeout(at_most_s):
-            await stopping.wait()
-    except TimeoutError:
-        return

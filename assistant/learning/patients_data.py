@@ -107,7 +107,7 @@ PATTERNS: Mapping[str, re.Pattern[str]] = {
 }
 _OTHER_NUMBER, _EXPLAINED = PATTERNS["other_number"], PATTERNS["explained"]
 """Directly before a number or its label: it is of another kind; before it in its sentence: what it is of."""
-_IS_YEAR = re.compile(r"(?:19|20)\d{2}")
+_YEAR = re.compile(r"(?:19|20)\d{2}")
 _IS_DATE = re.compile(_expanded(r"(?:19|20)\d{2}([-/.])\d{1,2}\1\d{1,2}|%part%([-/.])%part%\2%year%"))
 _TOLL_FREE = re.compile(r"\+?1?\W{0,2}8(?:00|33|44|55|66|77|88)\D")
 _ALIKE = (PatientData.RX_NUMBER, PatientData.MEMBER_NUMBER)
@@ -155,7 +155,7 @@ _ACCEPTS: Mapping[str, Callable[[str], bool]] = {
     "street": _is_street,
     "personal": _is_personal,
     "no_mailbox": lambda value: PATTERNS["mailbox"].match(value) is None,
-    "no_year": lambda value: _IS_YEAR.fullmatch(value) is None,
+    "no_year": lambda value: _YEAR.fullmatch(value) is None,
 }
 
 
@@ -397,57 +397,50 @@ class _Word:
         return len(self.folded) == 1 and self.has_capital
 
 
-class NameLists:
-    """The lists of names and of words that are none, read once."""
-
-    def __init__(self) -> None:
-        self._given = word_set("en_given_names")
-        self._surnames = word_set("en_surnames")
-        self._ambiguous = word_set("en_name_words")
-        self._never = frozenset[str]().union(*word_groups("en_never_names").values())
-        self._is_common = language("en").is_common
-
-    def words(self, text: str) -> list[_Word]:
-        return [self._word(match) for match in _WORD.finditer(text)]
-
-    def _is_word(self, part: str) -> bool:
-        is_name = part in self._given or part in self._surnames
-        return len(part) == 1 or part in self._ambiguous or (self._is_common(part) and not is_name)
-
-    def _word(self, match: re.Match[str]) -> _Word:
-        written = match[0].replace("\u2019", "'")
-        is_possessive = written.lower().endswith("'s")
-        whole, bare = fold(written), written[:-2] if is_possessive else written
-        folded = fold(bare)
-        parts = folded.split("-")
-        is_compound = len(parts) > 1 and any(self._is_word(part) for part in parts)
-        is_given = not is_compound and any(part in self._given for part in parts)
-        is_surname = not is_compound and any(part in self._surnames for part in parts)
-        is_surname = is_surname or (folded.startswith(("mc", "o'")) and not self._is_common(folded))
-        is_never = whole in self._never or folded in self._never or folded in _TITLES or folded in _PEOPLE
-        is_listed = (is_given or is_surname) and not (is_never and whole.endswith("'s"))
-        is_common = self._is_common(folded) or (folded.endswith("s") and self._is_common(folded[:-1]))
-        has_other_ending = folded.endswith(_OTHER_ENDINGS) and not folded.endswith(("vic", "vics"))
-        return _Word(
-            start=match.start(),
-            end=match.end() - (2 if is_possessive else 0),
-            folded=folded,
-            has_capital=bare[:1].isupper(),
-            is_upper=len(bare) > 1 and bare.isupper(),
-            is_possessive=is_possessive,
-            is_given=is_given and is_listed,
-            is_surname=is_surname and is_listed,
-            is_ambiguous=folded in self._ambiguous or is_never,
-            is_common=is_common
-            and not is_never
-            and folded not in _AFTER_PEOPLE | _NOT_PEOPLE_AFTER | _THINGS_OF_PEOPLE,
-            is_other=not is_listed and (is_never or is_common or (has_other_ending and len(folded) > 4)),
-        )
+_AMBIGUOUS = word_set("en_name_words")
+_NEVER = frozenset[str]().union(*word_groups("en_never_names").values())
+_is_common = language("en").is_common
 
 
-def find_names(text: str, lists: NameLists) -> list[Finding]:
+def _is_word(part: str) -> bool:
+    is_name = part in _GIVEN or part in _SURNAMES
+    return len(part) == 1 or part in _AMBIGUOUS or (_is_common(part) and not is_name)
+
+
+def _word(match: re.Match[str]) -> _Word:
+    written = match[0].replace("\u2019", "'")
+    is_possessive = written.lower().endswith("'s")
+    whole, bare = fold(written), written[:-2] if is_possessive else written
+    folded = fold(bare)
+    parts = folded.split("-")
+    is_compound = len(parts) > 1 and any(_is_word(part) for part in parts)
+    is_given = not is_compound and any(part in _GIVEN for part in parts)
+    is_surname = not is_compound and any(part in _SURNAMES for part in parts)
+    is_surname = is_surname or (folded.startswith(("mc", "o'")) and not _is_common(folded))
+    is_never = whole in _NEVER or folded in _NEVER or folded in _TITLES or folded in _PEOPLE
+    is_listed = (is_given or is_surname) and not (is_never and whole.endswith("'s"))
+    is_common = _is_common(folded) or (folded.endswith("s") and _is_common(folded[:-1]))
+    has_other_ending = folded.endswith(_OTHER_ENDINGS) and not folded.endswith(("vic", "vics"))
+    return _Word(
+        start=match.start(),
+        end=match.end() - (2 if is_possessive else 0),
+        folded=folded,
+        has_capital=bare[:1].isupper(),
+        is_upper=len(bare) > 1 and bare.isupper(),
+        is_possessive=is_possessive,
+        is_given=is_given and is_listed,
+        is_surname=is_surname and is_listed,
+        is_ambiguous=folded in _AMBIGUOUS or is_never,
+        is_common=is_common
+        and not is_never
+        and folded not in _AFTER_PEOPLE | _NOT_PEOPLE_AFTER | _THINGS_OF_PEOPLE,
+        is_other=not is_listed and (is_never or is_common or (has_other_ending and len(folded) > 4)),
+    )
+
+
+def find_names(text: str) -> list[Finding]:
     """Return the names of a text by their place. They do not overlap."""
-    words = lists.words(text)
+    words = [_word(match) for match in _WORD.finditer(text)]
     labelled, greeted = ({match.end() for match in each.finditer(text)} for each in (_NAMED, _GREETED))
     read = _Reading(text, words, labelled=labelled, greeted=greeted - labelled)
     found = {name.start: name for name in read.names()}
@@ -670,7 +663,6 @@ _LONGEST_VERSION = 20
 _OLD_DATE, _DATE_BESIDE_NAME = 0.5, 0.8
 _LEAST_AGE_BESIDE_NAME = 3
 """Years. A younger date is oftener the day of a fill than of a birth."""
-_YEAR = re.compile(r"(?:19|20)\d{2}")
 _LEAST_AGE = 10
 """Years, of a date without a label and a name."""
 
@@ -683,7 +675,6 @@ class PatientsDataFilter:
     """
 
     def __init__(self) -> None:
-        self._names = NameLists()
         self._predefined = [(recognizer(), kind, score) for recognizer, kind, score in _PREDEFINED]
         self._this_year = datetime.now(UTC).year
 
@@ -721,7 +712,7 @@ class PatientsDataFilter:
                 is_version = kind is PatientData.IP_ADDRESS and _VERSION.search(before)
                 if each.score >= _LEAST_SCORE and not is_version:
                     yield Finding(kind, each.start, each.end, score)
-        names = find_names(text, self._names)
+        names = find_names(text)
         yield from names
         yield from self._dates(text, {name.end for name in names})
 

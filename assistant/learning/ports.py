@@ -97,8 +97,8 @@ class ReplacedText:
 
 
 class DeskStore(Protocol):
-    """Desk items with all their revisions. Nothing in it is changed or deleted. All methods raise
-    RecordsUnavailableError."""
+    """Desk items with all their revisions. Nothing in it is deleted, and changed is a body alone, where a
+    withdrawal takes a text out. All methods raise RecordsUnavailableError."""
 
     async def version(self) -> int:
         """Return a number that grows with every ``put`` of any kind but ``case``: cheap, read every other
@@ -108,6 +108,11 @@ class DeskStore(Protocol):
     async def put(self, item: DeskItem) -> None:
         """Add a revision. Raises ConflictError unless ``item.revision`` follows the newest one (1 for a new
         item). The same revision again, with the same content, changes nothing."""
+        ...
+
+    async def rewrite(self, item: DeskItem) -> None:
+        """Replace the stored revision of this number, and overwrite what it held before. The version grows.
+        Does nothing where there is no such revision."""
         ...
 
     async def get(self, kind: DeskKind, item_id: str) -> DeskItem | None:

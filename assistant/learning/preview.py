@@ -15,8 +15,9 @@ from assistant.answering.ports import TextEmbedder
 from assistant.domain.answers import AccessEntry, AccessQuery, AnswerRecord
 from assistant.domain.clock import Clock, Deadline
 from assistant.domain.desk import ApprovedAnswer
-from assistant.domain.desk_decisions import PreviewRequest
-from assistant.domain.identity import Identity, Role
+from assistant.domain.desk_decisions import DeskCaptured, DeskNear, DeskPreview, PreviewRequest
+from assistant.domain.identity import Identity
+from assistant.domain.public import fields_of
 from assistant.learning.desk import DeskServices, read_records
 
 MOST_QUESTIONS = 200
@@ -70,26 +71,6 @@ class QuestionVectors:
 
 
 @dataclass(frozen=True, slots=True)
-class PreviewedQuestion:
-    answer_id: str
-    question: str
-    cosine: float
-    """On the scale of the packaged embedding model."""
-    why: str
-    """Why the answer is served, or not."""
-
-
-@dataclass(frozen=True, slots=True)
-class Previewed:
-    captured: tuple[PreviewedQuestion, ...] = ()
-    """The nearest first."""
-    near: tuple[PreviewedQuestion, ...] = ()
-    """Near, but not captured; the nearest first, 20 at most."""
-    compared: int = 0
-    """Different recent questions that were compared."""
-
-
-@dataclass(frozen=True, slots=True)
 class PreviewAnswer:
     """The use case. ``matcher_of`` compiles answers as serving does."""
 
@@ -98,7 +79,7 @@ class PreviewAnswer:
     matcher_of: MatcherOf
     _turn: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
 
-    async def __call__(self, asked: PreviewRequest, *, identity: Identity) -> Previewed:
+    async def __call__(self, asked: PreviewRequest, *, identity: Identity) -> DeskPreview:
         """Compare the last questions that the reader may see. The read is recorded.
 
         Raises RecordsUnavailableError, and as the embedder.
@@ -107,7 +88,7 @@ class PreviewAnswer:
         async with self._turn:
             recent = await self._recent(identity)
             if not recent:
-                return Previewed()
+                return DeskPreview(captured=(), near=(), compared=0)
             entry = AccessEntry(
                 at=services.clock.now(), agent=identity.agent, kind="desk", subject_id="preview"
             )
@@ -129,7 +110,8 @@ class PreviewAnswer:
         newest = list(dict.fromkeys(reversed(answer_ids)))[: 2 * MOST_QUESTIONS]
         by_question: dict[str, AnswerRecord] = {}
         for record in await read_records(self.services.records, newest):
-            if self._may_see(record, identity):
+            names = [use.document_id for use in record.passages]
+            if self.services.may_see(identity, record.labels, names):
                 by_question.setdefault(record.question.casefold(), record)
         return list(by_question.values())[:MOST_QUESTIONS]
 
@@ -144,21 +126,13 @@ class PreviewAnswer:
             query = AccessQuery(query.since, query.until, after=page.next_after, limit=query.limit)
         return entries
 
-    def _may_see(self, record: AnswerRecord, identity: Identity) -> bool:
-        if not identity.labels.issuperset(record.labels):
-            return False
-        if Role.REVIEWER in identity.roles:
-            return True
-        names = [use.document_id for use in record.passages if "/" not in use.document_id]
-        return any(map(self.services.owns(identity), names))
-
     def _compared(
         self,
         asked: PreviewRequest,
         answer_vectors: Sequence[Sequence[float]],
         recent: Sequence[AnswerRecord],
         vectors: Sequence[Sequence[float]],
-    ) -> Previewed:
+    ) -> DeskPreview:
         now = self.services.clock.now()
         today = now.date()
         answer = ApprovedAnswer(
@@ -176,10 +150,15 @@ class PreviewAnswer:
             for record, vector in zip(recent, vectors, strict=True)
         ]
         shown = [
-            PreviewedQuestion(record.answer_id, record.question, round(found.cosine, 3), WHY[found.reason])
+            DeskNear(
+                answer_id=record.answer_id,
+                question=record.question,
+                cosine=round(found.cosine, 3),
+                why=WHY[found.reason],
+            )
             for record, found in sorted(matches, key=lambda match: -match[1].cosine)
             if found.live is not None
         ]
-        captured = tuple(question for question in shown if question.why == WHY["equal"])
-        near = tuple(question for question in shown if question.why != WHY["equal"])
-        return Previewed(captured, near[:MOST_NEAR], len(recent))
+        captured = [DeskCaptured(**fields_of(one, DeskCaptured)) for one in shown if one.why == WHY["equal"]]
+        near = [one for one in shown if one.why != WHY["equal"]]
+        return DeskPreview(captured=tuple(captured), near=tuple(near[:MOST_NEAR]), compared=len(recent))

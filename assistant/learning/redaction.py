@@ -13,6 +13,7 @@ import binascii
 import hashlib
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, cast
@@ -21,6 +22,7 @@ import orjson
 import structlog
 
 from assistant.domain.clock import Clock
+from assistant.domain.errors import DependencyError
 from assistant.settings.deployed_names import CAPTURE_PURPOSES, capture_attribute
 
 SCHEMA_VERSION = 2
@@ -60,6 +62,18 @@ class CaptureStore(Protocol):
 
     def raw_objects(self) -> AsyncIterator[RawCapture]:
         """Yield every raw object with the time of its oldest version, in no order."""
+        ...
+
+
+class CleanCapture(Protocol):
+    """The clean copies of one tenant, for those who look for a fault. Each method raises DependencyError."""
+
+    def clean_keys(self) -> AsyncIterator[str]:
+        """Yield the key of every copy, in no order. It has the hour of its calls: ``…/YYYY/MM/DD/HH/…``."""
+        ...
+
+    async def read_clean(self, key: str) -> bytes | None:
+        """Return a copy; None if it is gone."""
         ...
 
 
@@ -107,6 +121,16 @@ class SweepQuarantine:
                 continue
             oldest_s = max(oldest_s, age_s)
         return oldest_s
+
+    async def run(self, stopping: asyncio.Event, *, every_s: float = 2.0) -> None:
+        """Sweep until ``stopping`` is set. An error is logged; the next sweep follows."""
+        while not stopping.is_set():
+            try:
+                await self()
+            except DependencyError as error:
+                _log.warning("quarantine_not_swept", reason=error.message)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), every_s)
 
     async def _redacted(self, key: str) -> bool:
         try:

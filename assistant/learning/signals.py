@@ -14,13 +14,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from rapidfuzz.distance import Levenshtein
 
 from assistant.domain.answers import (
     AnswerRecord,
     Certainty,
-    FinishReason,
     Sent,
     StoredSent,
     StoredVerdict,
@@ -132,13 +132,15 @@ class Signals:
         record = answer.record
         document_of = {use.n: use.document_id for use in record.passages}
         wrong = dict.fromkeys(document_of[n] for n in verdict.wrong_citations if n in document_of)
-        event = self._event(FeedbackKind.VERDICT, verdict.verdict_id, at, record).model_copy(
-            update={
-                "label": verdict.label,
-                "reasons": tuple(reason for reason in verdict.reasons if reason in REASONS),
-                "wrong_documents": tuple(wrong),
-                "has_better_text": bool(verdict.better_text),
-            }
+        event = self._event(
+            FeedbackKind.VERDICT,
+            verdict.verdict_id,
+            at,
+            record,
+            label=verdict.label,
+            reasons=tuple(reason for reason in verdict.reasons if reason in REASONS),
+            wrong_documents=tuple(wrong),
+            has_better_text=bool(verdict.better_text),
         )
         yield self._signal(event, answer, better_text=verdict.better_text)
         if verdict.label is VerdictLabel.GOOD:
@@ -160,32 +162,29 @@ class Signals:
             case AgentAct.OPENED_SOURCE:
                 opened = next((use.document_id for use in answer.record.passages if use.n == act.n), None)
                 if self._switches.opened_sources and opened is not None:
-                    event = self._event(FeedbackKind.OPENED_SOURCE, act.act_id, at, answer.record)
-                    yield self._question_only(event.model_copy(update={"opened": opened}), answer.record)
-            case AgentAct.POSSIBLY_TAKEN:
-                yield from self._possibly(FeedbackKind.POSSIBLY_TAKEN, at, answer.record)
-            case AgentAct.POSSIBLY_PASSED_OVER:
-                yield from self._possibly(FeedbackKind.POSSIBLY_PASSED_OVER, at, answer.record)
+                    kind, record = FeedbackKind.OPENED_SOURCE, answer.record
+                    yield self._question_only(
+                        self._event(kind, act.act_id, at, record, opened=opened), record
+                    )
+            case AgentAct.POSSIBLY_TAKEN | AgentAct.POSSIBLY_PASSED_OVER:
+                yield from self._possibly(FeedbackKind(act.kind), at, answer.record)
             case AgentAct.OFFERED_USED:
-                offered = answer.record.offered
-                if offered is not None:
-                    event = self._event(FeedbackKind.OFFERED_USED, act.act_id, at, answer.record)
-                    event = event.model_copy(update={"offered": offered.item_id})
-                    yield self._question_only(event, answer.record)
+                kind, record = FeedbackKind.OFFERED_USED, answer.record
+                if (offered := record.offered) is not None:
+                    event = self._event(kind, act.act_id, at, record, offered=offered.item_id)
+                    yield self._question_only(event, record)
 
     def _of_answer(self, answer: ShownAnswer, earlier: Earlier | None) -> Iterator[Signal]:
         record = answer.record
-        if record.finish_reason is FinishReason.NO_EVIDENCE:
+        if record.is_unanswered:
             event = self._event(FeedbackKind.UNANSWERED, record.answer_id, record.finished_at, record)
             yield self._question_only(event, record)
         if earlier is None:
             return
         before, waited = earlier.record, record.asked_at - earlier.record.asked_at
-        if waited.total_seconds() <= WITHIN_S and is_reformulation(
-            _asked(before), _asked(record), language=self._language
-        ):
-            event = self._event(FeedbackKind.REFORMULATED, record.answer_id, record.asked_at, before)
-            event = event.model_copy(update={"next_answer_id": record.answer_id})
+        if waited.total_seconds() <= WITHIN_S and is_reformulation(before, record, language=self._language):
+            name, at = record.answer_id, record.asked_at
+            event = self._event(FeedbackKind.REFORMULATED, name, at, before, next_answer_id=name)
             words = FeedbackText(question=before.question, next_question=record.question)
             yield Signal(event, words, ())
         if not earlier.is_used:
@@ -196,7 +195,9 @@ class Signals:
         if record.certainty is Certainty.POSSIBLY:
             yield self._question_only(self._event(kind, record.answer_id, at, record), record)
 
-    def _event(self, kind: FeedbackKind, act_id: str, at: datetime, record: AnswerRecord) -> FeedbackEvent:
+    def _event(
+        self, kind: FeedbackKind, act_id: str, at: datetime, record: AnswerRecord, **of_kind: Any
+    ) -> FeedbackEvent:
         return FeedbackEvent(
             event_id=hashlib.sha256(f"{self._tenant}\n{kind.value}\n{act_id}".encode()).hexdigest(),
             kind=kind,
@@ -218,6 +219,7 @@ class Signals:
             weights=record.weights,
             index_version=record.index_version,
             settings_hash=record.settings_hash,
+            **of_kind,
         )
 
     def _signal(self, event: FeedbackEvent, answer: ShownAnswer, **words: str | None) -> Signal:
@@ -267,11 +269,6 @@ def _texts(record: AnswerRecord, support: Support) -> list[str]:
         if sentence.support is support
     )
     return [text for text in sentences if text]
-
-
-def _asked(record: AnswerRecord) -> Asked:
-    first = record.candidates[0].document_id if record.candidates else None
-    return Asked(record.question, first)
 
 
 # An agent's words beside those of an answer
@@ -403,16 +400,8 @@ _NAME_WEIGHT = 1.2
 """A word at least this specific names something: a medicine, a product. Two names are two questions."""
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A question, and the document that ranking put first."""
-
-    question: str
-    first_document: str | None = None
-
-
-def is_reformulation(earlier: Asked, later: Asked, *, language: Language) -> bool:
-    """Return whether the later question asks the same as the earlier one in other words.
+def is_reformulation(earlier: AnswerRecord, later: AnswerRecord, *, language: Language) -> bool:
+    """Return whether the later answer's question asks the same as the earlier one in other words.
 
     They must not name different numbers, codes or things. Their concepts (stems and synonyms) must overlap:
     by three fifths of the shorter question, or by three tenths where ranking put the same document first,
@@ -425,7 +414,8 @@ def is_reformulation(earlier: Asked, later: Asked, *, language: Language) -> boo
     shared = before & after
     if not shared or (_names(first) - after and _names(second) - before):
         return False
-    is_same_document = earlier.first_document is not None and earlier.first_document == later.first_document
+    documents = [{one.document_id for one in record.candidates[:1]} for record in (earlier, later)]
+    is_same_document = bool(documents[0] & documents[1])
     least = _OVERLAP_OF_ONE_DOCUMENT if is_same_document else _OVERLAP
     enough = len(shared) >= min(_LEAST_SHARED, len(before)) or before == after
     return enough and len(shared) / min(len(before), len(after)) >= least

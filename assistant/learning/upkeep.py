@@ -12,6 +12,7 @@ it.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import date
@@ -19,6 +20,7 @@ from datetime import date
 import structlog
 
 from assistant.domain.desk import (
+    REMOVED_TEXT,
     ApprovedAnswer,
     BoundSource,
     Case,
@@ -28,6 +30,7 @@ from assistant.domain.desk import (
     DeskKind,
     DocumentQuestion,
     ItemState,
+    Resolution,
 )
 from assistant.domain.documents import HELD_STATES, Document, DocumentState, DocumentStatus
 from assistant.domain.errors import (
@@ -38,18 +41,21 @@ from assistant.domain.errors import (
     NotFoundError,
 )
 from assistant.knowledge.files import SourceDocument
+from assistant.knowledge.reading import pages_of
 from assistant.knowledge.sources import Writer
 from assistant.learning.desk import (
     OPENED_AGAIN,
     UPKEEP,
     DeskServices,
     body_of_item,
-    first_revision,
     not_found,
+    open_case,
+    read_cases,
 )
-from assistant.learning.intake import case_id
+from assistant.learning.ports import DeskStore
 
 UPKEEP_EVERY_S = 10.0
+_REVIEWS_EVERY_S = 3600.0
 MOST_CHARACTERS = 500
 """Of one question; as long as ``Document.questions`` allows."""
 _MOST_QUESTIONS = 50
@@ -169,14 +175,67 @@ def _has(document: Document, question: str) -> bool:
     return question.casefold() in {question.casefold() for question in document.questions}
 
 
+class ApprovedTexts:
+    """The texts of approved answers, in every revision, by the documents that they rest on. For one event
+    loop."""
+
+    def __init__(self, store: DeskStore) -> None:
+        self._store = store
+        self._bound: dict[tuple[str, int], frozenset[str]] = {}
+        """Documents by item and its newest revision, of revisions that have their text."""
+
+    async def resting(self) -> Mapping[str, list[str]]:
+        """Return by document the ids of the answers that have a text which rests on it."""
+        found: dict[str, list[str]] = {}
+        bound: dict[tuple[str, int], frozenset[str]] = {}
+        for item in await self._store.list(DeskKind.APPROVED_ANSWER):
+            key = (item.item_id, item.revision)
+            bound[key] = self._bound[key] if key in self._bound else await self._documents_of(item.item_id)
+            for document_id in bound[key]:
+                found.setdefault(document_id, []).append(item.item_id)
+        self._bound = bound
+        return found
+
+    async def remove(self, document_id: str) -> int:
+        """Take every text that rests on the document out of every revision; return of how many answers."""
+        item_ids = (await self.resting()).get(document_id, [])
+        for item_id in item_ids:
+            both = await self._revisions(item_id)
+            texts = {body.text for _, body in both if _rests_on(body, document_id)}
+            # Those bound to the document last: they say which texts are meant, should the process end here.
+            for item, body in sorted(both, key=lambda pair: _rests_on(pair[1], document_id)):
+                if body.text in texts:
+                    blank = body.model_copy(update={"text": REMOVED_TEXT})
+                    await self._store.rewrite(item.model_copy(update={"body": blank.model_dump_json()}))
+            self._bound = {key: names for key, names in self._bound.items() if key[0] != item_id}
+            _log.info("approved_text_removed", item_id=item_id, document_id=document_id)
+        return len(item_ids)
+
+    async def _documents_of(self, item_id: str) -> frozenset[str]:
+        bodies = [body for _, body in await self._revisions(item_id) if body.text != REMOVED_TEXT]
+        return frozenset(bound.document_id for body in bodies for bound in body.sources)
+
+    async def _revisions(self, item_id: str) -> list[tuple[DeskItem, ApprovedAnswer]]:
+        items = await self._store.history(DeskKind.APPROVED_ANSWER, item_id)
+        return [(item, body_of_item(item, ApprovedAnswer)) for item in items]
+
+
+def _rests_on(body: ApprovedAnswer, document_id: str) -> bool:
+    return any(bound.document_id == document_id for bound in body.sources)
+
+
 class DeskUpkeep:
-    """Watches one tenant's live items. For one event loop."""
+    """Watches one tenant's approved answers. For one event loop."""
 
     def __init__(self, services: DeskServices, questions: DocumentQuestions) -> None:
         self._services = services
         self._questions = questions
+        self._states = services.knowledge.states
+        self._reviews = ReviewDates(services)
         self._version = -1
         self._live: list[tuple[DeskItem, ApprovedAnswer]] = []
+        self._texts = ApprovedTexts(services.store)
+        self._resting: Mapping[str, list[str]] = {}
         self._is_away = False
 
     async def run(self) -> None:
@@ -192,15 +251,20 @@ class DeskUpkeep:
             await asyncio.sleep(UPKEEP_EVERY_S)
 
     async def __call__(self) -> None:
-        """Suspend what no longer holds, then put missing questions back. Raises RecordsUnavailableError,
-        DependencyError."""
+        """Suspend what no longer holds, remove texts of withdrawn documents, then put missing questions back.
+        Raises RecordsUnavailableError, DependencyError."""
         version = await self._services.store.version()
         if version != self._version:
             self._live = await self._read_live()
+            self._resting = await self._texts.resting()
             self._version = version
         if self._live:
             await self._suspend()
+        for document_id, status in (await self._states.get_many(list(self._resting))).items():
+            if status.state is DocumentState.WITHDRAWN:
+                await self._texts.remove(document_id)
         await self._questions.add_missing()
+        await self._reviews()
 
     async def _read_live(self) -> list[tuple[DeskItem, ApprovedAnswer]]:
         items = await self._services.store.list(DeskKind.APPROVED_ANSWER)
@@ -231,19 +295,15 @@ class DeskUpkeep:
     async def _open_case(self, body: ApprovedAnswer, because: str) -> None:
         if body.from_answer is None:
             return
-        item_id = case_id(body.from_answer, CaseReason.ANSWER_SUSPENDED)
-        existing = await self._services.store.get(DeskKind.CASE, item_id)
+        case = Case(
+            answer_id=body.from_answer,
+            reason=CaseReason.ANSWER_SUSPENDED,
+            opened_at=self._services.clock.now(),
+            documents=tuple(bound.document_id for bound in body.sources),
+            reader_labels=body.labels,
+        )
+        existing = await open_case(self._services.store, case, by=UPKEEP, note=because)
         if existing is None:
-            now = self._services.clock.now()
-            case = Case(
-                answer_id=body.from_answer,
-                reason=CaseReason.ANSWER_SUSPENDED,
-                opened_at=now,
-                documents=tuple(bound.document_id for bound in body.sources),
-                reader_labels=body.labels,
-            )
-            first = first_revision(DeskKind.CASE, item_id, case, by=UPKEEP, at=now, note=because)
-            await self._services.store.put(first)
             return
         case = body_of_item(existing, Case)
         if case.state in (CaseState.RESOLVED, CaseState.DISMISSED):
@@ -251,8 +311,60 @@ class DeskUpkeep:
             await self._services.put_next(existing, opened, by=UPKEEP, note=because)
 
 
+class ReviewDates:
+    """Opens a case for each document whose review date has passed, and closes it when the document has
+    another date, or is withdrawn. A case that a person closed stays closed for that date."""
+
+    def __init__(self, services: DeskServices) -> None:
+        self._services = services
+        self._read_at_s: float | None = None
+
+    async def __call__(self) -> None:
+        """Read all states once an hour. Raises RecordsUnavailableError, DependencyError."""
+        now_s = self._services.clock.monotonic_s()
+        if self._read_at_s is not None and now_s - self._read_at_s < _REVIEWS_EVERY_S:
+            return
+        today = self._services.clock.now().date()
+        due: dict[str, DocumentStatus] = {}
+        async for page in pages_of(self._services.knowledge.states):
+            for status in page:
+                is_due = status.review_after is not None and status.review_after <= today
+                if is_due and status.state is not DocumentState.WITHDRAWN:
+                    due[_review_of(status)] = status
+        await self._close(due)
+        for review, status in due.items():
+            case = Case(
+                answer_id=review,
+                reason=CaseReason.REVIEW_DUE,
+                opened_at=self._services.clock.now(),
+                documents=(status.document_id,),
+                reader_labels=status.labels or (),
+            )
+            note = f"Its review date was {status.review_after}."
+            await open_case(self._services.store, case, by=UPKEEP, note=note)
+        self._read_at_s = now_s
+
+    async def _close(self, due: Mapping[str, DocumentStatus]) -> None:
+        async for item, case in read_cases(self._services.store):
+            is_closed = case.state in (CaseState.RESOLVED, CaseState.DISMISSED)
+            if case.reason is CaseReason.REVIEW_DUE and not is_closed and case.answer_id not in due:
+                note = "The document has another review date, or is withdrawn."
+                resolution = Resolution(kind="correction", note=note)
+                update = {"state": CaseState.RESOLVED, "resolution": resolution, "resolved_by": UPKEEP}
+                with suppress(ConflictError):  # somebody decides on it now
+                    await self._services.put_next(item, case.model_copy(update=update), by=UPKEEP, note=note)
+
+
+def _review_of(status: DocumentStatus) -> str:
+    """Return what stands for an answer in the case of a document's review date."""
+    named = f"{status.document_id}#{status.review_after}"
+    return f"review-{hashlib.sha256(named.encode()).hexdigest()[:24]}"
+
+
 def why_suspended(body: ApprovedAnswer, statuses: Mapping[str, DocumentStatus], *, today: date) -> str:
     """Return why an approved answer may not be live; "" when it may."""
+    if body.text == REMOVED_TEXT:
+        return "A source's withdrawal removed its text."
     if body.expires_on <= today:
         return f"It expired on {body.expires_on}."
     reasons = (_source(bound, statuses.get(bound.document_id)) for bound in body.sources)

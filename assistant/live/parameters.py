@@ -133,7 +133,7 @@ def find_parameters(
     named: Sequence[NamedId] = ()
     if operation.personal:
         known = patterns or id_patterns([operation])
-        named = named_ids(caller.question, patterns=known, context=caller.context)
+        named = NamedIds(known, caller.context).found(caller.question)
     if is_bound:
         _check_own(operation, named, context=caller.context)
     values_found: dict[str, str] = {}
@@ -333,17 +333,6 @@ def _pattern_of(value: str) -> str | None:
     return re.sub(r"\d+", as_many, re.escape(value))
 
 
-def named_ids(
-    question: str, *, patterns: Mapping[str, Sequence[str]], context: CareContext | None
-) -> list[NamedId]:
-    """Return the ids that a question names, each once: those of the context first.
-
-    ``patterns``: by kind, of the parameters that have ids of the context. The ids of the context say too how
-    ids of their kinds are written.
-    """
-    return _Finder(patterns, context).found(question)
-
-
 def context_ids(context: CareContext | None, kind: str | None) -> Sequence[str]:
     """Return the context's ids of a kind, each once; the customer's own are among those of ``customer``."""
     if context is None or kind is None:
@@ -361,8 +350,12 @@ _Read = Callable[[str, bool], Sequence[NamedId]]
 """Returns the ids that letters and digits without separators are, whether or not spaces were between both."""
 
 
-class _Finder:
-    """Finds the ids that one question names."""
+class NamedIds:
+    """Finds the ids that one question names.
+
+    ``patterns``: by kind, of the parameters that have ids of the context. The ids of the context say too how
+    ids of their kinds are written.
+    """
 
     def __init__(self, patterns: Mapping[str, Sequence[str]], context: CareContext | None) -> None:
         kinds = () if context is None else dict.fromkeys(("customer", *context.ids))
@@ -389,6 +382,7 @@ class _Finder:
         """By compact id."""
 
     def found(self, question: str) -> list[NamedId]:
+        """Return the ids, each once: those of the context first."""
         text = plain(question)
         for word in dict.fromkeys(words_of(text)):
             if ids := self._as_written(word):

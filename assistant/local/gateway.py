@@ -7,6 +7,7 @@ pass through as they are.
 from __future__ import annotations
 
 import asyncio
+import base64
 import random
 import re
 import struct
@@ -14,6 +15,7 @@ import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -31,6 +33,7 @@ from assistant.aws.clients import open_client
 from assistant.aws.signing import POST_ERRORS, SignedPosts
 from assistant.domain.errors import TooLargeError
 from assistant.http_process import open_socket, read_body, run, send_response, serve, while_connected
+from assistant.private_files import make_private_folder, replace_private
 from assistant.settings.local_models import ServedLlm
 from assistant.settings.process import GatewaySettings
 from assistant.telemetry import configure_logging
@@ -148,44 +151,29 @@ class ResponseCutter:
 
 
 _AUTHORIZATION = re.compile(
-    r"AWS4-HMAC-SHA256 "
-    r"Credential=\w{4,128}/(?P<date>\d{8})/[a-z0-9-]+/(?P<service>[a-z0-9-]+)/aws4_request, ?"
-    r"SignedHeaders=(?P<headers>[a-z0-9;_-]+), ?"
-    r"Signature=[0-9a-f]{64}"
+    r"AWS4-HMAC-SHA256 Credential=[^,]+/sagemaker/aws4_request, ?SignedHeaders=[^,]+, ?Signature=[0-9a-f]{64}"
 )
-_DATE = re.compile(r"\d{8}T\d{6}Z")
-_SERVICE = "sagemaker"
 
 
-def require_signature(headers: Mapping[str, str], *, service: str = _SERVICE) -> None:
-    """Raise AwsError 403 unless the request has the form of a Signature Version 4 for the service.
+def require_signature(headers: Mapping[str, str]) -> None:
+    """Raise AwsError 403 unless the request has the form of a Signature Version 4 for SageMaker.
 
     There are no keys here to verify the signature with.
     """
-    authorization = headers.get("authorization")
-    if authorization is None:
+    if "authorization" not in headers:
         raise AwsError("MissingAuthenticationTokenException", 403, "Missing Authentication Token")
-    match = _AUTHORIZATION.fullmatch(authorization)
-    date = headers.get("x-amz-date", "")
-    if match is None:
-        wrong = "The Authorization header is not a Signature Version 4."
-    elif match["service"] != service:
-        wrong = f"Credential should be scoped to correct service: '{service}'."
-    elif not _DATE.fullmatch(date) or date[:8] != match["date"]:
-        wrong = "X-Amz-Date is missing, or is not the date of the credential's scope."
-    elif missing := {"host", "x-amz-date"} - set(match["headers"].split(";")):
-        wrong = f"SignedHeaders lacks {', '.join(sorted(missing))}."
-    else:
-        return
-    raise AwsError("IncompleteSignatureException", 403, wrong)
+    if not _AUTHORIZATION.fullmatch(headers["authorization"]):
+        message = "The Authorization header is not a Signature Version 4 for sagemaker."
+        raise AwsError("IncompleteSignatureException", 403, message)
 
 
 _PATH = re.compile(r"/endpoints/(?P<endpoint>[^/]+)/(?P<operation>invocations|invocations-response-stream)")
 _ENDPOINT_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 _PREFIX = "x-amzn-sagemaker-"
 _INFERENCE_ID = "X-Amzn-SageMaker-Inference-Id"
-_SUPPORTED = frozenset({"custom-attributes", "inference-id", "accept", "target-variant", "content-type"})
-_MAX_LENGTHS = {"custom-attributes": 1024, "inference-id": 64}
+_SUPPORTED = {
+    f"{_PREFIX}{field}" for field in ("custom-attributes", "inference-id", "accept", "content-type")
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,9 +194,8 @@ def read_invocation(method: str, path: str, headers: Mapping[str, str]) -> Invoc
     endpoint = unquote(match["endpoint"])
     if not _ENDPOINT_NAME.fullmatch(endpoint):
         raise _validation_error("EndpointName must be 1 to 63 letters, digits and single hyphens.")
-    for name, value in headers.items():
-        if name.startswith(_PREFIX):
-            _check_header(name, value)
+    if unknown := [name for name in headers if name.startswith(_PREFIX) and name not in _SUPPORTED]:
+        raise _validation_error(f"{unknown[0]} is not supported by this local endpoint.")
     streamed = match["operation"] == "invocations-response-stream"
     passed_on = {
         "Content-Type": headers.get("content-type", "application/octet-stream"),
@@ -219,16 +206,6 @@ def read_invocation(method: str, path: str, headers: Mapping[str, str]) -> Invoc
     return Invocation(
         endpoint, streamed, {name: value for name, value in passed_on.items() if value is not None}
     )
-
-
-def _check_header(name: str, value: str) -> None:
-    field = name.removeprefix(_PREFIX)
-    if field not in _SUPPORTED:
-        raise _validation_error(f"{name} is not supported by this local endpoint.")
-    if field == "target-variant" and value != _VARIANT:
-        raise _validation_error(f"Variant {value} not found; the only one is {_VARIANT}.")
-    if len(value) > _MAX_LENGTHS.get(field, len(value)):
-        raise _validation_error(f"{name} is longer than {_MAX_LENGTHS[field]} characters.")
 
 
 @asynccontextmanager
@@ -293,7 +270,7 @@ class Gateway:
         response: aiohttp.ClientResponse | None = None
         try:
             response = await self._post(invocation, body=body)
-            answer = await self._relayed(response, invocation)
+            answer = await self._relayed(response, invocation, body=body)
             answer.headers["x-amzn-RequestId"] = request_id
             await send_response(answer, send)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
@@ -309,7 +286,9 @@ class Gateway:
             if response is not None and not response.content.at_eof():
                 response.close()  # at once: the container then stops generating
 
-    async def _relayed(self, response: aiohttp.ClientResponse, invocation: Invocation) -> Response:
+    async def _relayed(
+        self, response: aiohttp.ClientResponse, invocation: Invocation, *, body: bytes
+    ) -> Response:
         """Return a container's response as AWS gives it; AWS's own as it is: status, framing and errors."""
         pieces = response.content.iter_any()
         if (model := self._settings.served.get(invocation.endpoint)) is not None and model.url is None:
@@ -318,13 +297,29 @@ class Gateway:
         if response.status != 200:
             raise _model_error(response.status, await response.read())
         headers = _result_headers(response, invocation)
+        pieces = self._captured(pieces, invocation, body)
         if not invocation.streamed:
-            return Response(await response.read(), headers=headers)
+            return Response(b"".join([piece async for piece in pieces]), headers=headers)
         if (content_type := headers.pop("Content-Type", None)) is not None:
             headers["X-Amzn-SageMaker-Content-Type"] = content_type
         cutter = ResponseCutter(self._settings.cut_seed)
         parts = (payload_part(part) async for piece in pieces for part in cutter.cut(piece))
         return StreamingResponse(_to_the_end(parts), headers=headers | {"Content-Type": CONTENT_TYPE})
+
+    async def _captured(
+        self, pieces: AsyncIterator[bytes], invocation: Invocation, body: bytes
+    ) -> AsyncIterator[bytes]:
+        """Yield a container's response, and capture the call at its end."""
+        taken: list[bytes] = []
+        async for piece in pieces:
+            if self._settings.capture_dir is not None:
+                taken.append(piece)
+            yield piece
+        if self._settings.capture_dir is not None:
+            now = datetime.now(UTC)
+            name = f"{invocation.endpoint}/{_VARIANT}/{now:%Y/%m/%d/%H}/{uuid.uuid4()}.jsonl"
+            line = capture_line(invocation, body, b"".join(taken), at=now)
+            await asyncio.to_thread(_write_capture, self._settings.capture_dir / name, line)
 
     def _knows(self, endpoint: str) -> bool:
         return endpoint in self._endpoints or endpoint in self._settings.served
@@ -361,6 +356,43 @@ class Gateway:
         return await self._aws[region].send(
             path, body=body, headers={"Content-Type": invocation.headers["Content-Type"]}
         )
+
+
+def capture_line(invocation: Invocation, body: bytes, output: bytes, *, at: datetime) -> bytes:
+    """Return the line that SageMaker's data capture writes of a call.
+
+    https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-data-capture-endpoint.html
+    """
+    both = (("endpointInput", "INPUT", body), ("endpointOutput", "OUTPUT", output))
+    custom = invocation.headers.get("X-Amzn-SageMaker-Custom-Attributes")
+    event = {
+        "eventId": str(uuid.uuid4()),
+        "inferenceId": invocation.headers.get(_INFERENCE_ID),
+        "customAttributes": None if custom is None else [custom],
+        "inferenceTime": f"{at:%Y-%m-%dT%H:%M:%SZ}",
+    }
+    captured = {
+        "captureData": {
+            name: {
+                "observedContentType": invocation.headers["Content-Type"],
+                "mode": mode,
+                "data": base64.b64encode(content).decode(),
+                "encoding": "BASE64",
+            }
+            for name, mode, content in both
+        },
+        "eventMetadata": {name: value for name, value in event.items() if value is not None},
+        "eventVersion": "0",
+    }
+    return orjson.dumps(captured) + b"\n"
+
+
+def _write_capture(path: Path, line: bytes) -> None:
+    try:
+        make_private_folder(path.parent)
+        replace_private(path, line)
+    except OSError as error:
+        _log.warning("call_not_captured", reason=error.strerror)
 
 
 def _read_key(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""The ingestion worker's process on a laptop, which moves feedback too:
+"""The ingestion worker's process on a laptop, which moves feedback and reads uploads too:
 ``python -m assistant.local.knowledge_worker``.
 
 WorkerSettings reads its configuration from the environment.
@@ -17,8 +17,8 @@ from assistant.domain.errors import AssistantError
 from assistant.knowledge.worker import IngestionWorker
 from assistant.settings.process import WorkerSettings
 from assistant.telemetry import configure_logging, configure_tracing
-from assistant.wiring.feedback import open_movers
-from assistant.wiring.services import open_ingestion
+from assistant.wiring.feedback import local_sweeper, open_movers
+from assistant.wiring.services import open_ingestion, open_source_loops
 
 
 def main() -> None:
@@ -33,11 +33,18 @@ def main() -> None:
 
 
 async def work(settings: WorkerSettings) -> None:
-    """Run a worker and a mover of feedback per tenant of the folder until SIGTERM or SIGINT.
+    """Run a worker and a mover of feedback per tenant of the folder, and the connectors of its sources, until
+    SIGTERM or SIGINT.
 
     Writes the ready line to stdout when every index is open. Raises ConfigurationError, LocalRuntimeError.
     """
-    async with open_ingestion(settings) as tenants, open_movers(settings) as movers:
+    async with (
+        open_ingestion(settings) as tenants,
+        open_movers(settings) as movers,
+        open_source_loops(settings) as sources,
+    ):
+        # Without captured calls it lists one folder that is not there.
+        sweepers = [local_sweeper(settings)] if settings.stores == "embedded" else []
         workers, stopping = [IngestionWorker(tenant) for tenant in tenants], asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, _stop_all, workers, stopping)
@@ -45,7 +52,10 @@ async def work(settings: WorkerSettings) -> None:
             await worker.prepare()
         sys.stdout.write(orjson.dumps({"ready": True}).decode() + "\n")
         sys.stdout.flush()
-        await asyncio.gather(*(worker.run() for worker in workers), *(move.run(stopping) for move in movers))
+        await asyncio.gather(
+            *(worker.run() for worker in workers),
+            *(loop.run(stopping) for loop in (*movers, *sources, *sweepers)),
+        )
 
 
 def _stop_all(workers: list[IngestionWorker], stopping: asyncio.Event) -> None:

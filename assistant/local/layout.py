@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from assistant.local.processes import HOST, PortWishes, ProcessPlan
+from assistant.private_files import CAPTURE_FOLDER
 from assistant.settings.deployment import ReachEntry
 from assistant.settings.local_models import (
     MANIFEST_FILE,
@@ -257,6 +258,7 @@ class Layout:
                 if isinstance(model, ServedLlm) and model.recording is None
             },
             endpoints_file=self.endpoints_file,
+            capture_dir=self.state_dir.resolve() / CAPTURE_FOLDER / "raw" if self.settings.capture else None,
         )
         return _plan(GATEWAY, "local.gateway", settings, port=settings.port)
 
@@ -273,10 +275,8 @@ class Layout:
         return _plan(WORKER, "local.knowledge_worker", settings, after=after, reads=self._tenant_files())
 
     def _service(self, ports: Mapping[str, int]) -> ProcessPlan:
-        settings, after = (
-            self.service_settings(ports),
-            (*self.model_servers, *self.sample_systems, GATEWAY, ISSUER),
-        )
+        settings = self.service_settings(ports)
+        after = (*self.model_servers, *self.sample_systems, GATEWAY, ISSUER)
         return _plan(SERVICE, "api", settings, port=settings.port, after=after, reads=self._tenant_files())
 
     def worker_settings(self, ports: Mapping[str, int]) -> WorkerSettings:

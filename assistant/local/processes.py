@@ -128,10 +128,6 @@ class ProcessIdentity(_Model):
         """Return the identity of a process that exists. Raises psutil.NoSuchProcess."""
         return cls(pid=pid, started_at=psutil.Process(pid).create_time())
 
-    @classmethod
-    def own(cls) -> ProcessIdentity:
-        return cls.of(os.getpid())
-
     def is_alive(self) -> bool:
         """Return whether this same process still runs; a zombie does not."""
         try:
@@ -419,23 +415,14 @@ class Stopped:
     """Commands that were still using it."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Blocker:
-    """A command that goes on, and the settings with which it uses processes that another command needs."""
-
-    command: str
-    settings: str
-
-    @classmethod
-    def of(cls, use: Use, differing: Mapping[str, Sequence[str]]) -> _Blocker:
-        named: list[str] = []
-        for name, settings in differing.items():
-            more = ("…",) if len(settings) > _NAMED_SETTINGS else ()
-            named.append(f"{name} ({', '.join((*settings[:_NAMED_SETTINGS], *more))})")
-        return cls(
-            f"{use.command} (process {use.identity.pid})",
-            f"local processes with other settings: {'; '.join(named)}",
-        )
+def _blocked_by(use: Use, differing: Mapping[str, Sequence[str]]) -> str:
+    """Return a command that goes on, and the settings with which it uses processes that another needs."""
+    named: list[str] = []
+    for name, settings in differing.items():
+        more = ("…",) if len(settings) > _NAMED_SETTINGS else ()
+        named.append(f"{name} ({', '.join((*settings[:_NAMED_SETTINGS], *more))})")
+    command = f"{use.command} (process {use.identity.pid})"
+    return f"{command}, which uses local processes with other settings: {'; '.join(named)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -527,7 +514,7 @@ class Supervisor:
         """
         use = Use(
             use_id=uuid.uuid4().hex,
-            identity=ProcessIdentity.own(),
+            identity=ProcessIdentity.of(os.getpid()),
             command=command,
             needs=tuple(needs),
             folder=str(Path.cwd()),
@@ -576,7 +563,7 @@ class Supervisor:
     def is_kept(self, name: str) -> bool:
         """Return whether the process continues when this command ends."""
         running = self.registry.read_living()
-        identity = ProcessIdentity.own()
+        identity = ProcessIdentity.of(os.getpid())
         return name in running.pinned or any(use.identity != identity for use in running.users(name))
 
     def users(self, name: str) -> list[str] | None:
@@ -594,16 +581,16 @@ class Supervisor:
         told = False
         while True:
             started = self._try_start(needs, use=use)
-            if not isinstance(started, _Blocker):
+            if not isinstance(started, str):
                 return started
             if time.monotonic() > until_s:
-                raise LocalRuntimeError(f"{started.command} still uses {started.settings}. End it first.")
+                raise LocalRuntimeError(f"Waited too long for {started}. End it first.")
             if not told:
-                self.say(f"waiting for {started.command}, which uses {started.settings}")
+                self.say(f"waiting for {started}")
                 told = True
             time.sleep(_RETRY_S)
 
-    def _try_start(self, needs: tuple[str, ...], *, use: Use | None) -> Mapping[str, int] | _Blocker:
+    def _try_start(self, needs: tuple[str, ...], *, use: Use | None) -> Mapping[str, int] | str:
         """Return the ports, or the command that needs other settings: then nothing was started."""
         with self._opened() as running:
             ports = self.wishes.choose(running.ports)
@@ -612,7 +599,7 @@ class Supervisor:
             outdated = {name: settings for name, settings in differing.items() if settings}
             for other in running.uses:
                 if not other.yields and (blocked := outdated.keys() & other.needs):
-                    return _Blocker.of(other, {name: outdated[name] for name in sorted(blocked)})
+                    return _blocked_by(other, {name: outdated[name] for name in sorted(blocked)})
             running.ports = ports
             self._join(running)
             wanted = set(needs).union(running.needed().intersection(running.processes))

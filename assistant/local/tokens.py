@@ -102,19 +102,15 @@ class TokenSigner:
         return self._sign(grant, audience=client_id, kind="JWT", extra=extra)
 
     def _sign(self, grant: Grant, *, audience: str, kind: str, extra: Mapping[str, object]) -> str:
-        now = int(self.clock.now().timestamp())
-        claims: dict[str, object] = {
-            "iss": self.issuer,
-            "aud": audience,
-            "iat": now,
-            "exp": now + TOKEN_LIFETIME_S,
-            "sub": grant.agent,
-            "tenant": grant.tenant,
-            "roles": list(grant.roles),
-            **extra,
-        }
-        header: dict[str, object] = {"alg": ALGORITHM, "kid": self.key.kid, "typ": kind}
-        return jwt.encode(header, claims, self.key, algorithms=[ALGORITHM])
+        claims: dict[str, object] = {"iss": self.issuer, "aud": audience, "sub": grant.agent}
+        claims |= {"tenant": grant.tenant, "roles": list(grant.roles), **extra}
+        return _signed(self.key, claims, kind=kind, lifetime_s=TOKEN_LIFETIME_S, clock=self.clock)
+
+
+def _signed(key: ECKey, claims: Mapping[str, object], *, kind: str, lifetime_s: int, clock: Clock) -> str:
+    now = int(clock.now().timestamp())
+    header: dict[str, object] = {"alg": ALGORITHM, "kid": key.kid, "typ": kind}
+    return jwt.encode(header, {"iat": now, "exp": now + lifetime_s, **claims}, key, algorithms=[ALGORITHM])
 
 
 def issue_token(
@@ -152,19 +148,16 @@ def issue_context(
     the key is invalid.
     """
     key = load_or_create_signing_key(state_dir, file=CARE_KEY)
-    now = int((clock or SystemClock()).now().timestamp())
     claims: dict[str, object] = {
         "iss": issuer,
         "aud": audience,
-        "iat": now,
-        "exp": now + CONTEXT_LIFETIME_S,
         "tenant": grant.tenant,
         "agent": grant.agent,
         "customer": case.customer,
         "ids": {kind: list(ids) for kind, ids in case.ids.items()},
     }
-    header: dict[str, object] = {"alg": ALGORITHM, "kid": key.kid, "typ": "care-context+jwt"}
-    return jwt.encode(header, claims, key, algorithms=[ALGORITHM])
+    kind, lifetime_s = "care-context+jwt", CONTEXT_LIFETIME_S
+    return _signed(key, claims, kind=kind, lifetime_s=lifetime_s, clock=clock or SystemClock())
 
 
 class ExpiringSecrets(Generic[T]):

@@ -89,6 +89,8 @@ DESK = TableDefinition(
 )
 TABLES = (RECORDS, EVENTS, STATES, DESK)
 
+ACCESS_PARTITIONS = ("access#*",)
+"""Partitions of the records with who read or tried what."""
 ERASURE_PARTITIONS = ("erasure#*",)
 """Patterns of the partitions of the events' table that have the keys of erasure."""
 CASES, RELEASES = "case", "ranker_release"
@@ -142,6 +144,12 @@ MODEL_FAILED = "model_failed"
 """Field: true when the model was unavailable, late or interrupted, and a quote replaced its text."""
 FIRST_TOKEN_MS = "first_token_ms"  # noqa: S105 - a token of text
 """Field: from the request to the first token; null without one."""
+
+# --- metrics of connectors --------------------------------------------------------------------------------
+SOURCE_DIMENSION = "Source"
+"""Second dimension of the metric below: the name of a source."""
+SOURCE_READ = "SourceRead"
+"""1 when a run of the source's connector read everything, 0 when it stopped early."""
 
 # --- metrics of functions ---------------------------------------------------------------------------------
 DOCUMENTS_POSTPONED = "DocumentsPostponed"

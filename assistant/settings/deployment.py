@@ -229,7 +229,8 @@ class CareContextSection(StrictModel):
 class ReachEntry(StrictModel):
     """``[[reach]]``: one internal system that the assistant calls through PrivateLink.
 
-    With a connector it is called for live data (docs/live.md).
+    With a connector it is called for live data (docs/live.md); the connector of a source may name it as the
+    way to its wiki or database (docs/connectors.md).
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9-]{1,30}$")
@@ -238,16 +239,16 @@ class ReachEntry(StrictModel):
     """Name of the system's endpoint service."""
     resource_configuration_arn: Arn | None = None
     """ARN of a VPC Lattice resource. Give exactly one of the two."""
-    caller: Literal["orchestrator", "ingestion"] = "orchestrator"
-    """The only workload that may call it."""
+    caller: Literal["orchestrator", "connectors"] = "orchestrator"
+    """The only workload that may call it; ``connectors``: runs of sources with a connector."""
     connector: str | None = None
     """Connector file, relative to the tenant file. Without it nothing is called."""
     auth: Literal["none", "token", "oauth", "sigv4"] = "none"
     """How requests prove who calls: a bearer token, OAuth client credentials, or AWS Signature Version 4."""
     secret: str | None = Field(default=None, pattern=r"^(state|file|secretsmanager):\S{1,256}$")
-    """Of ``token`` (the token) and ``oauth`` (JSON with client_id and client_secret): ``state:NAME``,
-    ``file:PATH``, or ``secretsmanager:NAME`` on AWS. By default ``state:reach-<name>`` locally, and
-    ``secretsmanager:<name_prefix>/<tenant>/reach/<name>`` on AWS."""
+    """Of ``token`` and ``connectors`` (the token or password) and ``oauth`` (JSON with client_id and
+    client_secret): ``state:NAME``, ``file:PATH``, or ``secretsmanager:NAME`` on AWS. By default
+    ``state:reach-<name>`` locally, and ``secretsmanager:<name_prefix>/<tenant>/reach/<name>`` on AWS."""
     token_path: str = Field(default="/oauth/token", pattern=r"^/[A-Za-z0-9/._~-]{0,200}$")
     """With ``oauth``: where the system gives tokens."""
     sigv4_service: Literal["execute-api", "vpc-lattice-svcs"] = "execute-api"
@@ -255,7 +256,8 @@ class ReachEntry(StrictModel):
     """With ``sigv4``: the API or service that the task's role may invoke, GET alone for an API:
     ``arn:aws:execute-api:REGION:ACCOUNT:API/STAGE/GET/*``."""
     host_name: HostName | None = None
-    """Name in the system's certificate; that of its address when absent."""
+    """Name in the system's certificate; that of its address when absent. With ``connectors`` it is the host
+    of the connector's URL, and leads to the system in the VPC."""
     ca_file: str | None = None
     """PEM of the authorities that sign its certificate, relative to the tenant file; the machine's when
     absent."""

@@ -21,6 +21,7 @@ from assistant.settings.deployment import (
     ReachEntry,
 )
 from assistant.settings.model_artifacts import EmbeddingManifest, LlmManifest
+from assistant.settings.source_connectors import place_of
 from assistant.settings.tenant import WHERE_IT_STANDS, TenantConfig
 from assistant.settings.toml_file import line_of
 
@@ -202,6 +203,13 @@ def _models(tenant: TenantConfig, models: ModelsSection) -> Iterator[Contradicti
             f'"{tenant.embedding.vectors}" is for a demo on one machine: a deployed worker has no such file, '
             "and asks the endpoint for every vector. Delete the line.",
         )
+    for number, source in enumerate(tenant.sources):
+        if source.ocr:
+            yield Contradiction(
+                ("sources", number, "ocr"),
+                "the functions that parse on AWS are zip files without tesseract, and read no scans. Delete "
+                "the line, and add the text of its scans.",
+            )
     if tenant.embedding.endpoint == tenant.generation.endpoint:
         yield Contradiction(
             ("generation", "endpoint"), f'"{tenant.generation.endpoint}" is the embedding endpoint too.'
@@ -283,6 +291,18 @@ def _power(tenant: TenantConfig) -> Iterator[Contradiction]:
 
 
 def _reach(tenant: TenantConfig) -> Iterator[Contradiction]:
+    ways = {
+        entry.name: (entry.host_name, entry.port) for entry in tenant.reach if entry.caller == "connectors"
+    }
+    for number, source in enumerate(tenant.sources):
+        if source.connector is not None:
+            host, port = place = place_of(source.connector)
+            if ways.get(source.connector.reach or "") != place:
+                yield Contradiction(
+                    ("sources", number, "connector", "reach"),
+                    'it names no way to the system: a [[reach]] entry with caller = "connectors", '
+                    f'host_name = "{host or "HOST"}" and port = {port or "PORT"} (docs/connectors.md).',
+                )
     names = [entry.name for entry in tenant.reach]
     for number, entry in enumerate(tenant.reach):
         if (entry.service_name is None) == (entry.resource_configuration_arn is None):
@@ -299,10 +319,11 @@ def _reach(tenant: TenantConfig) -> Iterator[Contradiction]:
 
 
 def _called(entry: ReachEntry, number: int) -> Iterator[Contradiction]:
-    """Yield what keeps the service from calling an entry with a connector."""
-    if entry.connector is None and entry.inline is None:
+    """Yield what keeps the service from calling an entry with a connector, or runs of sources theirs."""
+    is_live = entry.connector is not None or entry.inline is not None
+    if not is_live and entry.caller != "connectors":
         return
-    if entry.caller != "orchestrator":
+    if is_live and entry.caller != "orchestrator":
         yield Contradiction(
             ("reach", number, "caller"),
             f'"{entry.caller}" cannot call it: the orchestrator calls entries with a connector.',

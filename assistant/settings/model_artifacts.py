@@ -450,6 +450,11 @@ def memory_of(manifest: LlmManifest) -> MemorySum:
     return MemorySum(manifest.weights_bytes, prod(factors.values()), words)
 
 
+def usable_bytes(manifest: LlmManifest, instance: Instance) -> float:
+    """Return the device memory for weights and cache on the accelerator's cores that one copy takes."""
+    return _DEVICE_SHARE * instance.device_gb * _GB * manifest.tensor_parallel / instance.cores
+
+
 def check_llm_fit(manifest: LlmManifest, instance: Instance) -> None:
     """Raises ConfigurationError with the sum unless the model fits the instance."""
     _check_accelerator(manifest, instance)
@@ -462,12 +467,12 @@ def check_llm_fit(manifest: LlmManifest, instance: Instance) -> None:
             f"{manifest.name} is spread over {manifest.tensor_parallel} cores (tensor_parallel), and "
             f"{instance.name} has {instance.cores}."
         )
-    available = instance.device_gb * _GB * manifest.tensor_parallel / instance.cores
-    if needed.total > _DEVICE_SHARE * available:
+    usable = usable_bytes(manifest, instance)
+    if needed.total > usable:
         raise ConfigurationError(
             f"{manifest.name} does not fit the devices of {instance.name}: {needed}, and {_DEVICE_SHARE:.0%} "
-            f"of the {available / _GB:.0f} GB of {manifest.tensor_parallel} of its {instance.cores} cores "
-            f"are {_DEVICE_SHARE * available / _GB:.1f} GB. Fewer streams (batch_size), shorter ones "
+            f"of the {usable / _DEVICE_SHARE / _GB:.0f} GB of {manifest.tensor_parallel} of its "
+            f"{instance.cores} cores are {usable / _GB:.1f} GB. Fewer streams (batch_size), shorter ones "
             "(sequence_length), more cores (tensor_parallel), or another instance."
         )
     parts = f"weights {manifest.weights_bytes / _GIB:.1f} GiB"

@@ -131,6 +131,7 @@ def inherited_environment() -> dict[str, str]:
 
 
 _TENANT = "{tenant}"
+_FOLDER_PATTERN = r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/(.*/)?$"
 TENANT_FILE_PATTERN = r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/.+\.toml$"
 HttpUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+[^\s]*$")]
 
@@ -285,6 +286,8 @@ class ServiceSettings(StoreSettings):
     """DynamoDB table of answers, verdicts, sent replies and reads."""
     events_table: str = ""
     """DynamoDB table of the event logs of answers in progress."""
+    inbox_bucket: str = ""
+    """S3 bucket of raw files, for uploads; with `stores=aws` nothing can be uploaded when absent."""
     console_client_id: str = "assistant-console"
     """Client id of the console at the issuer."""
     console_name: str = "Care assistant"
@@ -363,7 +366,10 @@ class ModelServerSettings(ProcessSettings):
     """Precision of the matrix products of embeddings; float32 on a processor without bfloat16."""
     threads: int = Field(default=2, ge=1)
     slots: int = Field(default=4, ge=1)
-    """Concurrent generations in one batch."""
+    """Concurrent generations."""
+    mode: Literal["reproducible", "throughput"] = "reproducible"
+    """reproducible: each generation is computed alone, so the same prompt gives the same bytes at temperature
+    0. throughput: all are computed in one batch, which requests join and leave at any step."""
     context_tokens: int = Field(default=2048, ge=256)
     """Context of one slot."""
     queue_size: int = Field(default=16, ge=0)
@@ -384,6 +390,8 @@ class GatewaySettings(ProcessSettings):
     """Endpoint name → an LLM behind a chat server, or a SageMaker endpoint on AWS, as JSON."""
     endpoints_file: Path | None = None
     """JSON file of more of them, read when an endpoint is asked that is unknown: models of a reindex."""
+    capture_dir: Path | None = None
+    """Folder that gets each call as SageMaker's data capture writes it; none is written when absent."""
     cut_seed: int = 0
     """Seed of the byte positions at which the gateway splits response parts."""
     log_level: str = "INFO"
@@ -428,8 +436,12 @@ class LocalSettings(ProcessSettings):
     """The index: under the state folder, or on an OpenSearch node."""
     opensearch_url: str = "http://127.0.0.1:9200"
     """URL of that node, which needs no credentials."""
+    capture: bool = False
+    """Whether calls of models are captured under the state folder: `assistant models capture`."""
     service_token: str | None = None
     """Bearer token for a service that a command gets by its address."""
+    service_ca_file: Path | None = None
+    """Certificate authorities (PEM) that such a service is trusted by, instead of the public ones."""
     reach_addresses: dict[str, HttpUrl] = Field(default_factory=dict)
     """System = its base URL, as JSON: passed on to the service, instead of the sample system's address."""
     ci: str = Field(default="", validation_alias="CI")
@@ -446,6 +458,8 @@ class LocalSettings(ProcessSettings):
 
 BULK_PREFIX = "bulk/"
 """Prefix of raw files in the inbox with low priority: their documents have queues of their own."""
+UPLOADS_PREFIX = ".uploads/"
+"""Prefix in the inbox of files that people upload in parts. No pusher may write below it."""
 _SCRATCH = Path("/tmp")  # noqa: S108 - the only folder that a function can write to; no other process sees it
 
 
@@ -475,21 +489,30 @@ class _DocumentFunctionSettings(FunctionSettings):
     """Value of the metrics' dimension `Service`."""
 
 
-class ReceivingSettings(_DocumentFunctionSettings):
-    """``receive_documents``: turns raw files of the inbox into documents, by the tenant file's sources."""
+class SyncingSettings(_DocumentFunctionSettings):
+    """One run of a source's connector (``python -m assistant.sync_source SOURCE``)."""
 
-    model_config = SettingsConfigDict(env_prefix="ASSISTANT_RECEIVE_")
+    model_config = SettingsConfigDict(env_prefix="ASSISTANT_SYNC_")
 
     documents_key_id: str | None = None
     """KMS key that encrypts documents; the bucket's default when absent."""
     ingestion_queue_url: str
     """SQS queue of single documents to index."""
-    bulk_queue_url: str
-    """SQS queue of documents from below `bulk/`."""
     withdrawals_queue_url: str
     """SQS queue of documents to remove from the index."""
+
+
+class ReceivingSettings(SyncingSettings):
+    """``receive_documents``: turns raw files of the inbox into documents, by the tenant file's sources."""
+
+    model_config = SettingsConfigDict(env_prefix="ASSISTANT_RECEIVE_")
+
+    bulk_queue_url: str
+    """SQS queue of documents from below `bulk/`."""
     inbox_bucket: str
     """S3 bucket of raw files."""
+    records_table: str
+    """DynamoDB table of records, for refused attempts to widen labels."""
 
 
 class _IndexFunctionSettings(WorkerSettings):
@@ -600,6 +623,38 @@ class MovingSettings(_DocumentFunctionSettings):
     """Name of the SSM parameter with the key of pseudonyms."""
     within_s: float = Field(default=50.0, gt=0, le=840.0)
     """After this time no further group is begun."""
+
+
+class PreparingSettings(ServiceSettings):
+    """``assistant learn --deployed``: reads a deployment's feedback, knowledge and desk."""
+
+    model_config = SettingsConfigDict(env_prefix="ASSISTANT_PREPARE_")
+
+    stores: Literal["aws"] = "aws"  # pyright: ignore[reportIncompatibleVariableOverride]
+    search: Literal["opensearch"] = "opensearch"  # pyright: ignore[reportIncompatibleVariableOverride]
+    issuer: str = ""
+    """Not used: nobody signs in here."""
+    labels_bucket: str = ""
+    """S3 bucket of feedback events."""
+    texts_bucket: str = ""
+    """S3 bucket of sealed texts."""
+    feedback_key_id: str | None = None
+    """KMS key that encrypts both; the buckets' default when absent."""
+    capture_bucket: str = ""
+    """S3 bucket of clean captured calls; `assistant models capture` needs it."""
+    evaluation_s3: str | None = Field(default=None, pattern=_FOLDER_PATTERN)
+    """`s3://bucket/prefix/` with the tenant's committed questions, as in the folder `evaluation`: copied at
+    start."""
+    sets_s3: str | None = Field(default=None, pattern=_FOLDER_PATTERN)
+    """`s3://bucket/prefix/` that gets each new set."""
+    sets_key_id: str | None = None
+    """KMS key that encrypts the sets; the bucket's default when absent."""
+
+    on_aws: ClassVar[tuple[str, ...]] = (*ServiceSettings.on_aws, "labels_bucket", "texts_bucket")
+
+    @classmethod
+    def wrong_together(cls, given: Mapping[str, Any]) -> list[str]:
+        return StoreSettings.wrong_together.__func__(cls, {**given, "stores": "aws", "search": "opensearch"})
 
 
 class LearningSettings(FunctionSettings):

@@ -24,10 +24,12 @@ from assistant.settings.deployment import (
     ObservabilitySection,
     PlaceSection,
     PowerSection,
+    Profile,
     ReachEntry,
     SearchSection,
     TasksSection,
 )
+from assistant.settings.source_connectors import AnyConnector
 from assistant.settings.toml_file import StrictModel, read_strict
 
 GlossaryText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
@@ -63,6 +65,9 @@ and ``community``: what customers say; ``live``: an internal system, asked at th
 _SEARCH_LIMIT_S = 2.0
 
 
+_OcrLanguage = Annotated[str, StringConstraints(pattern=r"^[a-z]{3,4}(_[a-z]{2,5})?$")]
+
+
 class SourceEntry(StrictModel):
     """One ``[[sources]]`` of the tenant file: where documents come from, and who may send them."""
 
@@ -93,8 +98,15 @@ class SourceEntry(StrictModel):
     deadline_s: float | None = Field(default=None, gt=0.0, le=10.0)
     """A source that takes longer is left out of the answer, and named. By default 2 s; of a ``live`` source
     that of its ``[[reach]]`` entry, which bounds each request in any case."""
+    connector: AnyConnector | None = None
+    """The wiki or database that its documents come from (docs/connectors.md)."""
     elements: bool = False
     """Whether its documents may name live elements, like ``{{orders.status}}``; otherwise that stays text."""
+
+    ocr: bool = False
+    """Whether scanned pages of its PDF files are read, by the program tesseract; else a load names them."""
+    ocr_languages: Annotated[tuple[_OcrLanguage, ...], Field(min_length=1, max_length=8)] = ("eng",)
+    """Languages of its scans, as tesseract calls them."""
 
     replaced: ClassVar[Mapping[str, str]] = {
         "default_labels": 'labels come from where access says. access = "folder" with folders = { "" = […] } '
@@ -117,10 +129,24 @@ class SourceEntry(StrictModel):
             )
         return self
 
+    @model_validator(mode="after")
+    def _is_fed_by_its_connector_alone(self) -> Self:
+        if self.connector is not None and (self.kind == "live" or self.paths or self.access == "folder"):
+            raise ValueError(
+                f'the source "{self.name}" has a connector, so what the system does not have is withdrawn: '
+                'delete paths, and write access = "everyone" or "declared", and a kind of documents'
+            )
+        return self
+
     def folder_labels(self, path: str) -> tuple[str, ...] | None:
         """Return the labels that the folder of a file gives, by the file's path; None where none does."""
         folders = [folder for folder in self.folders if not folder or path.startswith(f"{folder}/")]
         return self.folders[max(folders, key=len)] if folders else None
+
+    @property
+    def recognised(self) -> tuple[str, ...]:
+        """Languages in which its scans are read; none where they are not."""
+        return self.ocr_languages if self.ocr else ()
 
     @property
     def id_prefix(self) -> str:
@@ -315,6 +341,16 @@ _LIVE_VALUES_DAYS = 30
 _LIVE_VALUES_DAYS_OF_DEV = 1
 
 
+class DeployedKeeping(StrictModel):
+    """What decides how long AWS keeps copies. The deployment writes it into the service's file; a receipt of
+    a withdrawal names the periods."""
+
+    profile: Profile
+    capture: Literal["quarantine", "direct", "off"]
+    training: bool
+    """Whether training sets are made."""
+
+
 class RecordsSection(StrictModel):
     """How long records keep what is a customer's own. What was sent to a patient is kept as long as records
     are; live values in it are not."""
@@ -323,6 +359,8 @@ class RecordsSection(StrictModel):
     """Days for which values of live elements in sent texts can be read; afterwards their labels stand there.
     0: never kept. By default 30, in which a complaint about a message comes, and 1 under the profile
     ``dev``, whose data nobody answers for. 2192 days are six years."""
+    deployed: DeployedKeeping | None = None
+    """Written by the deployment; do not set it."""
 
 
 class ReviewSection(StrictModel):
@@ -400,6 +438,7 @@ class TenantConfig(StrictModel):
             for key, named, known in (
                 ("labels", source.labels or (), self.labels),
                 *(("folders", labels, allowed) for labels in source.folders.values()),
+                ("connector", sorted(source.connector.labels_given) if source.connector else (), allowed),
             ):
                 unknown = [label for label in named if label not in known]
                 if unknown:
@@ -492,7 +531,12 @@ class TenantConfig(StrictModel):
         index and the file of kept vectors are not part of it; connectors are.
         """
         unrelated = {*WHERE_IT_STANDS, "feedback", "records", "review", "care_context", "embedding_next"}
-        shaping = self.model_dump_json(exclude={**dict.fromkeys(unrelated, True), "embedding": {"vectors"}})
+        left_out = {
+            **dict.fromkeys(unrelated, True),
+            "embedding": {"vectors"},
+            "sources": {"__all__": {"connector"}},
+        }
+        shaping = self.model_dump_json(exclude=left_out)
         if systems := [entry.shaping() for entry in self.systems]:
             shaping += json.dumps(systems, sort_keys=True)
         return hashlib.sha256(shaping.encode()).hexdigest()

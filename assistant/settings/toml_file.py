@@ -1,14 +1,11 @@
-"""Settings files in TOML: reading with errors that name file, line and key, and editing single values.
-
-An edit keeps comments, order and layout.
-"""
+"""Settings files in TOML: reading with errors that name file, line and key."""
 
 from __future__ import annotations
 
 import json
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -139,118 +136,3 @@ def lines_of_keys(text: str) -> dict[tuple[str | int, ...], int]:
             parts = tuple(part.strip("\"'") for part in assigned[1].split("."))
             lines.setdefault((*section, *parts), number)
     return lines
-
-
-Place = Sequence[str | int]
-
-
-def with_values(text: str, values: Mapping[tuple[str | int, ...], str | Sequence[str]]) -> str:
-    """Return the text with these values at these places; a missing key is added.
-
-    A place is a path of pydantic: ``("reach", 0, "service_name")``. Raises ConfigurationError when the text
-    has a form that cannot be edited.
-    """
-    for place, value in values.items():
-        text = _with_value(text, place, json.dumps(value, ensure_ascii=False))
-    document = tomllib.loads(text)
-    for place, value in values.items():
-        if _at(document, place) != value:
-            raise ConfigurationError(f"{_key(place)} cannot be edited automatically; write it by hand.")
-    return text
-
-
-def without(text: str, places: Iterable[tuple[str | int, ...]]) -> str:
-    """Return the text without these keys and tables, and without the comments in them.
-
-    A place that is not there is no error. Raises ConfigurationError when the text has a form that cannot be
-    edited.
-    """
-    keys, left = lines_of_keys(text), tomllib.loads(text)
-    gone = sorted((place for place in places if _has(left, place)), key=lambda place: keys.get(place, 0))
-    for place in reversed(gone):  # from the end, so that the numbers of tables before it stay
-        text = _without(text, place)
-        del _at(left, place[:-1])[place[-1]]
-        if isinstance(place[-1], int) and not _at(left, place[:-1]):
-            del _at(left, place[:-2])[place[-2]]
-    if tomllib.loads(text) != left:
-        raise ConfigurationError(
-            f"{', '.join(map(_key, gone))} cannot be removed automatically; delete it by hand."
-        )
-    return text
-
-
-def _without(text: str, place: tuple[str | int, ...]) -> str:
-    keys, lines = lines_of_keys(text), text.splitlines(keepends=True)
-    if place not in keys:
-        return text
-    first = keys[place] - 1
-    if not lines[first].lstrip().startswith("["):
-        last, _ = _end_of_value(lines, first, _assignment(lines[first])[1])
-        return "".join([*lines[:first], *lines[last + 1 :]])
-    after = [line - 1 for key, line in keys.items() if line - 1 > first and key[: len(place)] != place]
-    end = min(after, default=len(lines))
-    while after and lines[end - 1].lstrip().startswith("#"):  # a comment over the next table is its own
-        end -= 1
-    kept = "".join([*lines[:first], *lines[end:]])
-    return kept if after else f"{kept.rstrip()}\n"
-
-
-def _has(data: Any, place: Place) -> bool:
-    try:
-        _at(data, place)
-    except (KeyError, IndexError, TypeError):
-        return False
-    return True
-
-
-def _with_value(text: str, place: tuple[str | int, ...], value: str) -> str:
-    keys = lines_of_keys(text)
-    lines = text.splitlines(keepends=True)
-    if place in keys:
-        first = keys[place] - 1
-        begin, rest = _assignment(lines[first])
-        last, comment = _end_of_value(lines, first, rest)
-        return "".join([*lines[:first], f"{begin}{value}{comment}", *lines[last + 1 :]])
-    if place[:-1] in keys:
-        header = keys[place[:-1]]
-        return "".join([*lines[:header], f"{place[-1]} = {value}\n", *lines[header:]])
-    return f"{text.rstrip()}\n\n[{_key(place[:-1])}]\n{place[-1]} = {value}\n"
-
-
-def _assignment(line: str) -> tuple[str, str]:
-    match = re.match(r"\s*[\w.\"'-]+\s*=\s*", line)
-    begin = match[0] if match else ""
-    return begin, line[len(begin) :]
-
-
-def _end_of_value(lines: Sequence[str], first: int, rest: str) -> tuple[int, str]:
-    """Return the line on which a value ends, and the rest of that line."""
-    before = ""
-    for number in range(first, len(lines)):
-        line = rest if number == first else lines[number]
-        for end in range(1, len(line) + 1):
-            after = line[end:]
-            if (not after.strip() or after.lstrip().startswith("#")) and _parses(
-                before + line[:end].rstrip()
-            ):
-                return number, line[len(line[:end].rstrip()) :]
-        before += line
-    raise ConfigurationError(f"line {first + 1}: the value has no end.")
-
-
-def _parses(value: str) -> bool:
-    try:
-        tomllib.loads(f"key = {value}")
-    except tomllib.TOMLDecodeError:
-        return False
-    return True
-
-
-def _at(data: Any, place: Place) -> Any:
-    for part in place:
-        data = data[part]
-    return data
-
-
-def _key(place: Place) -> str:
-    return ".".join(str(part) for part in place)

@@ -107,12 +107,13 @@ _ADDRESS = re.compile(
 )
 _REST = re.compile(r"[/\\]*(?:\[[0-9a-f:.%]*\])?[^\s<>\"`|\[\]{}]*", re.IGNORECASE)
 _PORT_OR_PATH = re.compile(r"\.?(?::\d|[/\\?#][^\s.,;:!?)])")
+_BARE = re.compile(r"[\w.-]{1,253}+(?![@+]|:\d|[/\\?#][^\s.,;:!?)])")
+"""The name of a host without a user, port or path. It has at most 253 characters (RFC 1035)."""
 _AFTER_ADDRESS = frozenset(".,;:!?'*_~)\u2019\u201d\u2026")
 _IP = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}")
 _ENDINGS = word_set("host_endings")
-_ENDING_WORDS = word_set("host_endings_words")
-"""Endings that are also words, units or file types. A bare host with such an ending gets a space before it:
-"the label.It" and "notes.md" stay readable, and no client turns them into a link."""
+"""A bare host gets a space before its ending: "login.gov", "the label.It" and "notes.md" stay readable, and
+no client turns them into a link. With a port or path it is removed, like every address."""
 _WRAPPERS = dict(zip("(\"'`*_~\u201c", ")\"'`*_~\u201d", strict=True))
 
 _Edit = tuple[int, int, str]
@@ -345,7 +346,9 @@ class _Cleaning:
             if start >= kept_start:
                 at = kept_end
                 continue
-            if match.lastgroup == "host":
+            if match.lastgroup == "www" and _BARE.match(text, end):
+                edit, at = (end, end, " "), end
+            elif match.lastgroup == "host":
                 edit, at = self._host(start, end), start + 1
             else:
                 edit, at = self._address(start, end), self._end(end)
@@ -370,8 +373,8 @@ class _Cleaning:
         if not ending:
             return None
         dot = text.rindex(".", start, end)
-        is_number = ending in _ENDING_WORDS and text[start:dot].replace(".", "").isdigit()  # "5.mg/day"
-        if not is_number and (has_path or ending not in _ENDING_WORDS):
+        is_number = ending != word and text[start:dot].replace(".", "").isdigit()  # "5.mg/day"
+        if _IP.fullmatch(ending) or (has_path and not is_number):
             return self._address(start, end)
         return dot + 1, dot + 1, " "
 
@@ -422,7 +425,7 @@ def _host_ending(host: str) -> str:
     if _IP.fullmatch(host):
         return host if all(int(part) < 256 for part in host.split(".")) else ""
     ending = host.rpartition(".")[2].lower()
-    return ending if ending in _ENDINGS or ending in _ENDING_WORDS or ending.startswith("xn--") else ""
+    return ending if ending in _ENDINGS or ending.startswith("xn--") else ""
 
 
 def _closing_brackets(text: str) -> dict[int, int]:

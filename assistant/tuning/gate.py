@@ -239,14 +239,6 @@ class Gate:
     observed_under: Weights
     in_service: Weights
 
-    def check_open(self, weights: Weights) -> tuple[Check, ...]:
-        """Compare on the half that learning may read: a loss there is no release. No look is counted."""
-        return self._checks(self.protected.half("tuning"), weights, level=None)
-
-    def open_sealed(self, weights: Weights) -> tuple[Check, ...]:
-        """Compare on the sealed half at this look's level. Count the look before calling."""
-        return self._checks(self.protected.half(SEALED), weights, level=ALPHA / LOOKS)
-
     def refusal(self, *, looks: int) -> str | None:
         """Return why the sealed half may not be opened, or None. ``looks``: openings of it so far."""
         questions = len(self.protected.half(SEALED))
@@ -262,9 +254,10 @@ class Gate:
             )
         return None
 
-    def _checks(
-        self, questions: Sequence[ProtectedQuestion], weights: Weights, *, level: float | None
-    ) -> tuple[Check, ...]:
+    def checks(self, half: Split, weights: Weights) -> tuple[Check, ...]:
+        """Compare on one half. A loss on the half that learning may read is no release, and no look is
+        counted; the sealed half is judged at this look's level. Count the look before calling."""
+        questions, level = self.protected.half(half), ALPHA / LOOKS if half == SEALED else None
         if not questions:
             return ()
         replay = Replay(questions, observed_under=self.observed_under)

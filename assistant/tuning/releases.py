@@ -24,7 +24,7 @@ from assistant.domain.errors import ConfigurationError, ConflictError, InvalidRe
 from assistant.domain.feedback import FeedbackEvent, FeedbackKind
 from assistant.domain.public import PublicModel
 from assistant.learning.ports import DeskStore, FeedbackStore
-from assistant.tuning.gate import MARGIN, Check, Gate, GateReport, ProtectedSet, check_artifact
+from assistant.tuning.gate import MARGIN, SEALED, Check, Gate, GateReport, ProtectedSet, check_artifact
 from assistant.tuning.ranking import Learned, LearningPlan, artifact_hash, learn
 from assistant.tuning.signals import Caps, SignalCollector, drawn, sent_as_shown
 
@@ -354,7 +354,7 @@ class LearnRanking:
         )
         note = f"look {looks + 1} at the sealed half"
         claimed = await self._claim(self.releases.next(known, opening, note))
-        checks = await asyncio.to_thread(gate.open_sealed, draft.weights)
+        checks = await asyncio.to_thread(gate.checks, SEALED, draft.weights)
         failed = tuple(check.said for check in checks if not check.passed)
         judged = draft.judged(
             refused_because=failed, look=looks + 1, sealed_half=checks, passed=not failed
@@ -432,7 +432,7 @@ class LearnRanking:
         for shares in STEPS:
             raw = learned.file(*shares, fitted_on=fitted_on)
             weights = check_artifact(raw, expected_hash=artifact_hash(raw))
-            tried.append((shares, raw, weights, gate.check_open(weights)))
+            tried.append((shares, raw, weights, gate.checks("tuning", weights)))
             if all(check.passed for check in tried[-1][3]):
                 break
         (of_weights, of_offsets), raw, weights, checks = tried[-1]

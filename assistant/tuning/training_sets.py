@@ -140,32 +140,27 @@ async def build_sets(
 
 def supervised_row(example: Example) -> dict[str, Any]:
     """Return one line of an SFT set: ``prompt`` and ``completion`` as conversations, and the provenance."""
-    return {
-        "prompt": example.prompt,
-        "completion": [{"role": "assistant", "content": example.chosen}],
-        "provenance": _provenance(example),
-    }
+    return _row(example, completion=example.chosen)
 
 
 def preference_row(example: Example) -> dict[str, Any] | None:
     """Return one line of a preference set; None for an example that replaced no draft."""
     if example.rejected is None:
         return None
+    return _row(example, chosen=example.chosen, rejected=example.rejected)
+
+
+def _row(example: Example, **said: str) -> dict[str, Any]:
     return {
         "prompt": example.prompt,
-        "chosen": [{"role": "assistant", "content": example.chosen}],
-        "rejected": [{"role": "assistant", "content": example.rejected}],
-        "provenance": _provenance(example),
-    }
-
-
-def _provenance(example: Example) -> dict[str, Any]:
-    return {
-        "answer_id": example.answer_id,
-        "document_id": example.document_id,
-        "origin": example.origin,
-        "agreement": round(example.agreement, 3),
-        "events": example.events,
+        **{name: [{"role": "assistant", "content": text}] for name, text in said.items()},
+        "provenance": {
+            "answer_id": example.answer_id,
+            "document_id": example.document_id,
+            "origin": example.origin,
+            "agreement": round(example.agreement, 3),
+            "events": example.events,
+        },
     }
 
 

@@ -4,7 +4,7 @@ function that learns rankings from it."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -16,14 +16,16 @@ import structlog
 
 from assistant.document_links import tenant_secret
 from assistant.domain.clock import Clock, SystemClock
+from assistant.domain.errors import ConfigurationError
 from assistant.knowledge.reading import ReadableDocuments
 from assistant.learning.feedback_store import StoredFeedback
 from assistant.learning.intake import OpenCases
 from assistant.learning.mover import MoveFeedback, MoverStores
 from assistant.learning.ports import PatientDataFilter, ReplacedText
 from assistant.learning.signals import ErasePatient, Signals
+from assistant.private_files import CAPTURE_FOLDER
 from assistant.settings.deployed_names import FEEDBACK_SECRET_PURPOSE
-from assistant.settings.process import LearningSettings, MovingSettings, StoreSettings
+from assistant.settings.process import LearningSettings, MovingSettings, PreparingSettings, StoreSettings
 from assistant.settings.tenant import TenantConfig
 from assistant.text.language import language
 from assistant.wiring.clients import AwsClients, open_clients
@@ -38,12 +40,16 @@ from assistant.wiring.stores import (
     STATES,
     AwsStores,
     EmbeddedTenant,
-    embedded_tenant,
-    open_each,
+    open_embedded,
     read_tenants,
 )
 
 if TYPE_CHECKING:
+    from assistant.answering.ports import AnswerRecords
+    from assistant.aws.s3 import S3CaptureStore
+    from assistant.knowledge.ports import DocumentStates
+    from assistant.learning.ports import DeskStore, ErasureKeys
+    from assistant.learning.redaction import SweepQuarantine
     from assistant.tuning.releases import Turn
 
 _ENGINE = "presidio_analyzer"
@@ -51,25 +57,25 @@ _log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
-async def open_movers(settings: StoreSettings) -> AsyncGenerator[Sequence[MoveFeedback]]:
-    """Open the mover of every tenant of the folder, over its embedded stores.
+async def open_movers(settings: StoreSettings) -> AsyncGenerator[list[MoveFeedback]]:
+    """Open the mover of every tenant of the folder. Raises ConfigurationError."""
 
-    None where stores are AWS's: there a function moves. Raises ConfigurationError.
-    """
-    if settings.stores != "embedded":
-        yield []
-        return
-    async with AsyncExitStack() as stack:
-        clients = await stack.enter_async_context(open_clients(settings))
-        files = await read_tenants(settings, clients)
+    async def open_one(tenant: TenantConfig, stores: EmbeddedTenant, _stack: AsyncExitStack) -> MoveFeedback:
+        folders = {"tenants_dir": settings.tenants_dir, "state_dir": settings.state_dir}
+        return await _mover(tenant, stores, local_signals(tenant, **folders))
 
-        async def open_one(tenant: TenantConfig) -> MoveFeedback:
-            stores = embedded_tenant(tenant, state_dir=settings.state_dir)
-            stack.push_async_callback(stores.close)
-            folders = {"tenants_dir": settings.tenants_dir, "state_dir": settings.state_dir}
-            return await _mover(tenant, stores, local_signals(tenant, **folders))
+    async with open_embedded(settings, open_one) as movers:
+        yield movers
 
-        yield list((await open_each(files.tenants, open_one, settings=settings, required=False)).values())
+
+def local_sweeper(settings: StoreSettings) -> SweepQuarantine:
+    """Return what redacts the calls that the gateway captured."""
+    from assistant.embedded.files import FolderCaptureStore
+    from assistant.learning.redaction import RedactCapture, SweepQuarantine
+
+    store = FolderCaptureStore(settings.state_dir / CAPTURE_FOLDER)
+    redact = RedactCapture(store, passages_percent=0)
+    return SweepQuarantine(store, redact=redact, clock=SystemClock(), overdue_after_s=0.0)
 
 
 async def _mover(tenant: TenantConfig, stores: AwsStores | EmbeddedTenant, signals: Signals) -> MoveFeedback:
@@ -90,6 +96,58 @@ async def _mover(tenant: TenantConfig, stores: AwsStores | EmbeddedTenant, signa
 async def _feedback(stores: AwsStores | EmbeddedTenant, tenant: str) -> StoredFeedback:
     files, keys = await stores.of(FEEDBACK_FILES), await stores.of(ERASURE_KEYS)
     return StoredFeedback(files, tenant=tenant, keys=keys)
+
+
+@dataclass(frozen=True, slots=True)
+class LearningStores:
+    """What ``assistant learn`` works with of one tenant, on this machine or in a deployment."""
+
+    tenant: TenantConfig
+    feedback: StoredFeedback
+    erasure_keys: ErasureKeys
+    desk: DeskStore
+    records: AnswerRecords
+    texts: ReadableDocuments
+    states: DocumentStates
+
+    @classmethod
+    async def of(cls, stores: AwsStores | EmbeddedTenant, tenant: TenantConfig) -> LearningStores:
+        documents, states = await stores.of(DOCUMENTS), await stores.of(STATES)
+        return cls(
+            tenant,
+            feedback=await _feedback(stores, tenant.name),
+            erasure_keys=await stores.of(ERASURE_KEYS),
+            desk=await stores.of(DESK),
+            records=await stores.of(RECORDS),
+            texts=ReadableDocuments(documents, states=states),
+            states=states,
+        )
+
+
+@asynccontextmanager
+async def open_deployed_learning(settings: PreparingSettings, tenant: str) -> AsyncGenerator[LearningStores]:
+    """Open what a deployment stores of a tenant. Raises ConfigurationError, DependencyError."""
+    async with AsyncExitStack() as stack:
+        clients = await stack.enter_async_context(open_clients(settings))
+        config = (await read_tenants(settings, clients)).one(tenant)
+        yield await LearningStores.of(AwsStores(clients, settings, stack=stack, tenant=tenant), config)
+
+
+@asynccontextmanager
+async def open_deployed_capture(
+    settings: PreparingSettings, tenant: str
+) -> AsyncGenerator[tuple[S3CaptureStore, AnswerRecords]]:
+    """Open the clean capture and the records of a deployment. Raises ConfigurationError."""
+    from assistant.aws.s3 import S3CaptureStore
+
+    if not settings.capture_bucket:
+        raise ConfigurationError(f"{settings.variable('capture_bucket')} is needed.")
+    async with AsyncExitStack() as stack:
+        clients = await stack.enter_async_context(open_clients(settings))
+        stores = AwsStores(clients, settings, stack=stack, tenant=tenant)
+        s3 = await clients.aws("s3")
+        capture = S3CaptureStore(s3, quarantine_bucket="", capture_bucket=settings.capture_bucket)
+        yield capture, await stores.of(RECORDS)
 
 
 def local_signals(tenant: TenantConfig, *, tenants_dir: Path, state_dir: Path) -> Signals:

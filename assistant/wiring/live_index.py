@@ -44,12 +44,15 @@ if TYPE_CHECKING:
     from assistant.aws.parameters import StoredSecret
     from assistant.document_links import SignedDocumentLinks
     from assistant.knowledge.add_documents import AddDocuments
+    from assistant.knowledge.loading import FirstLoads
     from assistant.knowledge.pipeline import EmbeddingLimits, OpenedVersions, WritableVersion
     from assistant.knowledge.ports import KnowledgeStores
     from assistant.knowledge.reindexing import Progress, Reindex, ReindexReport
     from assistant.knowledge.sources import KnowledgeSources
+    from assistant.knowledge.uploads import Uploads
     from assistant.learning.desk import DeskServices
     from assistant.learning.preview import PreviewAnswer
+    from assistant.learning.receipt import WithdrawalReceipts
     from assistant.model_artifacts import ModelFacts
 
 FOLLOW_EVERY_S = 1.0
@@ -73,9 +76,13 @@ class ServedTenant:
     read_element_again: ReadElementAgain
     sources: KnowledgeSources
     add_documents: AddDocuments
+    uploads: Uploads | None
+    """None on AWS without an inbox."""
+    first_loads: FirstLoads
     desk: DeskServices
     preview_answer: PreviewAnswer
     live_reads: AuditLiveReads
+    receipts: WithdrawalReceipts
     system_secrets: Sequence[StoredSecret] = ()
     """Credentials of live systems that AWS stores."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -17,6 +19,7 @@ from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.errors import ConfigurationError
 from assistant.knowledge.add_documents import AddDocuments
 from assistant.knowledge.batches import DelayedQueue, PostponingBatches
+from assistant.knowledge.loading import FirstLoads
 from assistant.knowledge.ports import KnowledgeStores
 from assistant.knowledge.reading import ReadableDocuments
 from assistant.knowledge.sources import KnowledgeSources
@@ -35,6 +38,8 @@ from assistant.settings.process import (
     RemovingSettings,
     SchemaSettings,
     ServiceSettings,
+    StoreSettings,
+    SyncingSettings,
     WorkerSettings,
 )
 from assistant.settings.tenant import TenantConfig, load_tenants
@@ -51,10 +56,13 @@ from assistant.wiring.stores import (
     POWER,
     RECORDS,
     SENT_VALUES,
+    UPLOADS,
     AwsStores,
+    EmbeddedTenant,
     StoreChoice,
     knowledge_of,
     open_each,
+    open_embedded,
     read_tenants,
 )
 
@@ -66,8 +74,10 @@ if TYPE_CHECKING:
     from assistant.aws.opensearch_schema import PassageSchema
     from assistant.aws.parameters import ParameterPower, StoredSecret
     from assistant.knowledge.add_documents import ReceiveRawFiles
+    from assistant.knowledge.connectors.run import SyncSource
     from assistant.knowledge.pipeline import TenantIngestion
     from assistant.knowledge.ports import PassageIndex
+    from assistant.knowledge.uploads import ReceiveUpload, ReceivingLoop
     from assistant.learning.ports import DeskStore
     from assistant.learning.preview import PreviewAnswer
     from assistant.learning.redaction import RedactCapture, SweepQuarantine
@@ -139,6 +149,7 @@ async def _served(
     from assistant.answering.answer import AnswerQuestion
     from assistant.answering.services import CitedDocuments, IndexWatch, LiveData, TenantServices
     from assistant.answering.stored import AuditLiveReads, ReadElementAgain
+    from assistant.learning.receipt import WithdrawalReceipts
 
     tenant, clock = stores.tenant, stores.clock
     read_secret = partial(_secret, tenant, settings, stores.clients)
@@ -152,11 +163,19 @@ async def _served(
     documents = ReadableDocuments(knowledge.documents, states=knowledge.states)
     search = await stores.search(pinned=pinned)
     live_reads = await stores.of(LIVE_READS)
+    uploads = await stores.of(UPLOADS) if settings.stores == "embedded" or settings.inbox_bucket else None
+    first_loads = FirstLoads(knowledge.states, unread=uploads.unread_first if uploads else None)
     answering = TenantServices(
         tenant=tenant,
         embedder=await stores.embedder(purpose="question"),
         search=search,
-        index_watch=IndexWatch(search, knowledge.states, dimensions=tenant.embedding.dimensions, clock=clock),
+        index_watch=IndexWatch(
+            search,
+            knowledge.states,
+            loads=partial(first_loads.look, KnowledgeSources.of(tenant)),
+            dimensions=tenant.embedding.dimensions,
+            clock=clock,
+        ),
         writer=await _writer(stores, settings, generates=generates),
         records=await stores.of(RECORDS),
         sent_values=await stores.of(SENT_VALUES),
@@ -185,10 +204,21 @@ async def _served(
         ),
         sources=services.sources,
         add_documents=services.add_documents,
+        uploads=uploads,
+        first_loads=first_loads,
         desk=services,
         preview_answer=_preview(services, adaptations),
         live_reads=AuditLiveReads(
             records=answering.records, reads=live_reads, pseudonym=pseudonym, clock=clock
+        ),
+        receipts=WithdrawalReceipts(
+            tenant=tenant,
+            documents=knowledge.documents,
+            versions=await stores.versions(),
+            desk=desk,
+            keys=await stores.of(ERASURE_KEYS),
+            on_aws=settings.stores == "aws",
+            clock=clock,
         ),
         system_secrets=secrets,
     )
@@ -265,23 +295,30 @@ async def open_ingestion(
     A tenant that cannot be opened is logged, and the others are served. Raises ConfigurationError naming file
     and key or variables, also when the embedding model's artifact is missing.
     """
+    from assistant.knowledge.pipeline import EmbeddingLimits
+
     async with AsyncExitStack() as stack:
         process_clients = clients or await stack.enter_async_context(open_clients(settings))
         tenants = (await read_tenants(settings, process_clients)).tenants
+        at_once = EmbeddingLimits().requests_in_flight
+        endpoints: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(at_once))
 
         async def open_one(tenant: TenantConfig) -> TenantIngestion:
             models = {tenant.embedding.model}
             stores = await StoreChoice.open(
                 tenant, settings=settings, clients=process_clients, stack=stack, clock=clock, models=models
             )
-            return await _ingestion(stores, await stores.index(settings), settings=settings)
+            endpoint = endpoints[tenant.embedding.endpoint]
+            return await _ingestion(
+                stores, await stores.index(settings), settings=settings, endpoint=endpoint
+            )
 
         opened = await open_each(tenants, open_one, settings=settings, required=False)
         yield list(opened.values())
 
 
 async def _ingestion(
-    stores: StoreChoice, index: PassageIndex, *, settings: WorkerSettings
+    stores: StoreChoice, index: PassageIndex, *, settings: WorkerSettings, endpoint: asyncio.Semaphore
 ) -> TenantIngestion:
     from assistant.knowledge.parsing_process import ParsingProcess
     from assistant.knowledge.passages import ChildProcessParser, TokenCounts
@@ -297,7 +334,7 @@ async def _ingestion(
         max_tokens=tenant.embedding.max_tokens,
         language_code=tenant.language,
     )
-    embedder = BatchEmbedder(await stores.passage_embedder(), clock=stores.clock)
+    embedder = BatchEmbedder(await stores.passage_embedder(), clock=stores.clock, endpoint=endpoint)
     has_keys = settings.stores == "embedded" or bool(settings.events_table)
     writable = WritableVersion((await stores.versions()).name_of(stores.index_model), index, embedder)
     return TenantIngestion(
@@ -313,9 +350,35 @@ async def _ingestion(
     )
 
 
+@asynccontextmanager
+async def open_source_loops(settings: StoreSettings) -> AsyncGenerator[list[ReceivingLoop | SyncSource]]:
+    """Open what reads the uploads and runs the connectors of every tenant of the folder. Raises
+    ConfigurationError."""
+    from assistant.knowledge.parsing_process import ParsingProcess
+    from assistant.knowledge.uploads import ReceiveUpload, ReceivingLoop
+    from assistant.wiring.connectors import LocalSecrets, connected_sources, sync_of
+
+    async def open_one(
+        tenant: TenantConfig, stores: EmbeddedTenant, stack: AsyncExitStack
+    ) -> list[ReceivingLoop | SyncSource]:
+        receive = ReceiveUpload(
+            stores.uploads,
+            sources=KnowledgeSources.of(tenant),
+            add=AddDocuments(stores.knowledge, clock=SystemClock(), accesses=stores.records),
+            parsing=stack.enter_context(ParsingProcess()),
+        )
+        secrets = LocalSecrets(tenant.name, settings.tenants_dir, settings.state_dir)
+        syncs = (sync_of(stores, source, secrets) for source in connected_sources(tenant))
+        return [ReceivingLoop(receive, stores.received_uploads), *syncs]
+
+    async with open_embedded(settings, open_one) as opened:
+        yield [loop for loops in opened for loop in loops]
+
+
 @dataclass(frozen=True, slots=True)
 class Receiving:
     receive: ReceiveRawFiles
+    receive_upload: ReceiveUpload
     metrics_service: str
 
 
@@ -390,21 +453,31 @@ async def open_receiving(settings: ReceivingSettings) -> AsyncGenerator[Receivin
     from assistant.aws.s3 import S3RawFiles
     from assistant.knowledge.add_documents import ReceiveRawFiles
     from assistant.knowledge.parsing_process import ParsingProcess
+    from assistant.knowledge.uploads import ReceiveUpload
 
     async with AsyncExitStack() as stack:
         clients = AwsClients(settings, stack)
         s3, stores = await clients.aws("s3"), AwsStores(clients, settings, stack=stack)
         knowledge = await knowledge_of(stores)
         bulk = replace(knowledge, queue=await stores.of(BULK_QUEUE))
+        sources = KnowledgeSources.of(await tenant_in(s3, settings))
+        parsing = stack.enter_context(ParsingProcess())
         receive = ReceiveRawFiles(
             S3RawFiles(s3, bucket=settings.inbox_bucket),
-            sources=KnowledgeSources.of(await tenant_in(s3, settings)),
-            add=AddDocuments(knowledge, clock=SystemClock()),
-            add_bulk=AddDocuments(bulk, clock=SystemClock()),
+            sources=sources,
+            add=AddDocuments(knowledge, clock=SystemClock(), accesses=await stores.of(RECORDS)),
+            add_bulk=AddDocuments(bulk, clock=SystemClock(), accesses=await stores.of(RECORDS)),
             bulk_prefix=BULK_PREFIX,
-            parsing=stack.enter_context(ParsingProcess()),
+            parsing=parsing,
         )
-        yield Receiving(receive, settings.metrics_service)
+        receive_upload = ReceiveUpload(
+            await stores.of(UPLOADS),
+            sources=sources,
+            add=receive.add,
+            parsing=parsing,
+            reading=receive.reading,
+        )
+        yield Receiving(receive, receive_upload, settings.metrics_service)
 
 
 @asynccontextmanager
@@ -474,7 +547,7 @@ async def _one_tenant(settings: WorkerSettings, clients: ProcessClients) -> Asyn
         yield _only(tenants, settings.tenants_dir)
 
 
-async def tenant_in(s3: Any, settings: ReceivingSettings | MovingSettings) -> TenantConfig:
+async def tenant_in(s3: Any, settings: SyncingSettings | MovingSettings) -> TenantConfig:
     """Return the one tenant of a function. Raises ConfigurationError."""
     from assistant.aws.s3 import download_tenant_file
 

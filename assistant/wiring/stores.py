@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from assistant.aws.sagemaker import SageMakerEmbedder
     from assistant.embedded.files import FilePower, FileSwitches
     from assistant.embedded.index import EmbeddedPassageIndex, EmbeddedPassageSearch
+    from assistant.knowledge.connectors import SourceRuns
     from assistant.knowledge.ports import (
         DocumentStates,
         DocumentStore,
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
         PassageIndex,
         WriteTurn,
     )
+    from assistant.knowledge.uploads import Uploads
     from assistant.learning.feedback_store import FeedbackFiles, StoredFeedback
     from assistant.learning.ports import DeskStore, ErasureKeys, FeedbackOutbox
     from assistant.live.ports import LiveReads, SystemSwitches
@@ -91,6 +93,12 @@ _BUCKET = {"bucket": "documents_bucket", "kms_key_id": "documents_key_id"}
 _FEEDBACK = {"bucket": "labels_bucket", "texts_bucket": "texts_bucket", "kms_key_id": "feedback_key_id"}
 _STATES, _RECORDS, _EVENTS = {"table": "states_table"}, {"table": "records_table"}, {"table": "events_table"}
 DOCUMENTS: Port[DocumentStore] = Port("documents", "s3:S3DocumentStore", _BUCKET, service="s3")
+UPLOADS: Port[Uploads] = Port(
+    "uploads",
+    "s3_uploads:S3Uploads",
+    {"bucket": "inbox_bucket", "kms_key_id": "documents_key_id"},
+    service="s3",
+)
 QUEUE = _queue("queue", "ingestion_queue_url")
 BULK_QUEUE = _queue("queue", "bulk_queue_url")
 WITHDRAWALS = _queue("withdrawals", "withdrawals_queue_url")
@@ -100,6 +108,7 @@ INDEX_WRITES: Port[WriteTurn] = Port("index_writes", "dynamodb_states:DynamoDbWr
 REINDEX_TURN: Port[WriteTurn] = Port("reindex_turn", "dynamodb_states:DynamoDbWriteTurn.of_reindex", _STATES)
 """The lock that lets one reindex of the tenant run at a time, and refuses another at once. On AWS it is held
 for as long as a function runs at most, and released if the function was killed."""
+SOURCE_RUNS: Port[SourceRuns] = Port("source_runs", "dynamodb_states:DynamoDbSourceRuns", _STATES)
 RECORDS: Port[AnswerRecords] = Port("records", "dynamodb_records:DynamoDbAnswerRecords", _RECORDS)
 LIVE_READS: Port[LiveReads] = Port("live_reads", "dynamodb_records:DynamoDbLiveReads", _RECORDS)
 OUTBOX: Port[FeedbackOutbox] = Port("outbox", "dynamodb_feedback:DynamoDbFeedbackOutbox", _RECORDS)
@@ -227,7 +236,11 @@ class EmbeddedTenant:
         """``clock``: of the power state and the switches, which are read again after a while."""
         from assistant.embedded.files import FileDocumentStore, FolderFeedbackFiles
         from assistant.embedded.index_files import TURN_FILE, EmbeddedIndexVersions, FileTurn
-        from assistant.embedded.ingestion import SqliteDocumentStates, SqliteIngestionQueue
+        from assistant.embedded.ingestion import (
+            SqliteDocumentStates,
+            SqliteIngestionQueue,
+            SqliteSourceRuns,
+        )
         from assistant.embedded.records import (
             SqliteAnswerLog,
             SqliteAnswerRecords,
@@ -237,13 +250,17 @@ class EmbeddedTenant:
             SqliteLiveReads,
             SqliteSentValues,
         )
+        from assistant.embedded.uploads import FileUploads
 
         model = IndexModel(name=embedding_model, dimensions=dimensions, digest=model_digest)
         self.documents = FileDocumentStore(folder / "documents")
+        self.received_uploads = SqliteIngestionQueue(folder / "queue.sqlite", name="uploads")
+        self.uploads = FileUploads(folder / "uploads", self.received_uploads)
         self.states = SqliteDocumentStates(folder / "queue.sqlite")
         self.queue = SqliteIngestionQueue(folder / "queue.sqlite")
         self.withdrawals = SqliteIngestionQueue(folder / "queue.sqlite", name="withdrawals")
         """Ids to remove from the index. A queue of its own, so that no backlog of documents delays it."""
+        self.source_runs = SqliteSourceRuns(folder / "connectors.sqlite")
         self.knowledge = KnowledgeStores(self.documents, self.states, self.queue, self.withdrawals)
         self.records = SqliteAnswerRecords(folder / "records.sqlite")
         self.live_reads = SqliteLiveReads(folder / "records.sqlite")
@@ -254,7 +271,7 @@ class EmbeddedTenant:
         self.feedback_files = FolderFeedbackFiles(folder / "feedback")
         self.desk = SqliteDeskStore(folder / "desk.sqlite")
         self.power, self.switches = _power_and_switches(folder, clock=clock or SystemClock())
-        self._tenant = folder.name
+        self._folder = folder
         self._index_folder = folder / "index"
         self._indexes: dict[tuple[IndexModel, bool], EmbeddedPassageIndex] = {}
         self._searches: dict[IndexModel, EmbeddedPassageSearch] = {}
@@ -271,6 +288,13 @@ class EmbeddedTenant:
             late="Another reindex of this tenant runs. Wait until it ends.",
         )
 
+    def sync_turn(self, source: str) -> WriteTurn:
+        """Return the lock that lets one run of a source's connector read at a time."""
+        from assistant.embedded.index_files import FileTurn
+
+        late = f"Another run of {source} reads. Wait until it ends."
+        return FileTurn(self._folder / f"connector-{source}.lock", waits_s=0.5, late=late)
+
     async def of(self, port: Port[Adapter]) -> Adapter:
         """Return the store of a port."""
         return getattr(self, port.embedded)
@@ -280,7 +304,7 @@ class EmbeddedTenant:
         """Events and sealed texts of the folder's tenant."""
         from assistant.learning.feedback_store import StoredFeedback
 
-        return StoredFeedback(self.feedback_files, tenant=self._tenant, keys=self.erasure_keys)
+        return StoredFeedback(self.feedback_files, tenant=self._folder.name, keys=self.erasure_keys)
 
     @property
     def texts(self) -> ReadableDocuments:
@@ -304,8 +328,8 @@ class EmbeddedTenant:
         return self._searches[model]
 
     async def close(self) -> None:
-        queues = (self.states, self.queue, self.withdrawals, self.outbox)
-        kept = (self.records, self.live_reads, self.desk, self.erasure_keys)
+        queues = (self.states, self.queue, self.withdrawals, self.received_uploads, self.outbox)
+        kept = (self.records, self.live_reads, self.desk, self.erasure_keys, self.source_runs)
         answers = (*kept, self.log, self.sent_values)
         for store in (*queues, *answers, *self._indexes.values(), *self._searches.values()):
             await store.close()
@@ -362,6 +386,29 @@ async def open_stores(tenant: TenantConfig, *, state_dir: Path) -> AsyncGenerato
         yield stores
     finally:
         await stores.close()
+
+
+@asynccontextmanager
+async def open_embedded(
+    settings: StoreSettings,
+    open_one: Callable[[TenantConfig, EmbeddedTenant, AsyncExitStack], Awaitable[Opened]],
+) -> AsyncGenerator[list[Opened]]:
+    """Open something of every tenant of the folder over its embedded stores, which close at the end.
+
+    Nothing where stores are AWS's: there functions do this work. Raises ConfigurationError.
+    """
+    opened: dict[str, Opened] = {}
+    async with AsyncExitStack() as stack:
+        if settings.stores == "embedded":
+            files = await read_tenants(settings, ProcessClients(settings, stack))
+
+            async def open_stores_of(tenant: TenantConfig) -> Opened:
+                stores = embedded_tenant(tenant, state_dir=settings.state_dir)
+                stack.push_async_callback(stores.close)
+                return await open_one(tenant, stores, stack)
+
+            opened = await open_each(files.tenants, open_stores_of, settings=settings, required=False)
+        yield list(opened.values())
 
 
 @dataclass(slots=True)

@@ -20,7 +20,8 @@ from constructs import Construct
 
 from assistant.settings.deployed_names import TableDefinition
 from assistant.settings.model_artifacts import CALLERS_PREFIX, EVALUATION_PREFIX
-from assistant.settings.process import ServiceSettings
+from assistant.settings.process import UPLOADS_PREFIX, ServiceSettings
+from assistant.settings.retention import RETENTION
 from stacks.keys import trail_arns
 from stacks.outputs import KeysOutputs
 from stacks.roles import (
@@ -85,7 +86,9 @@ def no_pushers(bucket: s3.IBucket) -> iam.PolicyStatement:
 
 
 def pushers_in_their_folders(bucket: s3.IBucket) -> list[iam.PolicyStatement]:
-    """Return statements that let a pusher only put into ``<inbox tag>/`` and deny every other writer."""
+    """Return statements that let a pusher only put into ``<inbox tag>/`` and deny every other writer, but for
+    uploads, which only uploaders put: a pusher whose tag is their prefix puts none."""
+    uploads = bucket.arn_for_objects(f"{UPLOADS_PREFIX}*")
     pusher = {"StringEquals": {DUTY_TAG: Duty.PUSHER.value}}
     elsewhere = iam.PolicyStatement(
         sid="PushIntoOwnFolder",
@@ -108,8 +111,29 @@ def pushers_in_their_folders(bucket: s3.IBucket) -> list[iam.PolicyStatement]:
         elsewhere,
         anything_else,
         _deny("PushOnlyWithFolder", bucket, ["s3:*"], without_folder),
-        _only(Duty.PUSHER, "OnlyPushersPut", bucket, _PUT),
+        _put_only_by(Duty.PUSHER, "OnlyPushersPut", not_resources=[uploads]),
+        _put_only_by(Duty.UPLOADER, "OnlyUploadersPut", resources=[uploads]),
     ]
+
+
+def _put_only_by(
+    duty: Duty,
+    sid: str,
+    *,
+    resources: list[str] | None = None,
+    not_resources: list[str] | None = None,
+) -> iam.PolicyStatement:
+    others = {"StringNotEquals": {DUTY_TAG: duty.value}}
+    statement = iam.PolicyStatement(
+        sid=sid,
+        effect=iam.Effect.DENY,
+        actions=list(_PUT),
+        conditions=others,
+        resources=resources,
+        not_resources=not_resources,
+    )
+    statement.add_any_principal()
+    return statement
 
 
 def admissions(
@@ -262,19 +286,6 @@ def table_statements(
     return statements
 
 
-_REPLACED_DAYS = {"dev": 1, "standard": 14, "hipaa": 35}
-"""A mistake can be undone for so long; a withdrawal is complete only after it. The tables' recovery takes 35
-days too."""
-_CAPTURE_DAYS = {"dev": 7, "standard": 90, "hipaa": 365}
-_FEEDBACK_DAYS = {"dev": 30, "standard": 400, "hipaa": 400}
-"""Thirteen months, so that a month can be compared with that of the year before. Nothing that learns needs
-more, and agents are workers (docs/decisions/0050-feedback-on-aws.md)."""
-JOBS_REPLACED_DAYS = 7
-"""In the buckets of jobs, whose content can be made again."""
-_INBOX_DAYS = {"dev": 7, "standard": 30, "hipaa": 30}
-"""A pushed file is read within minutes; until then it may be pushed again."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keeping:
     """How long a bucket keeps its content."""
@@ -369,17 +380,16 @@ class TenantBuckets(Construct):
     def __init__(self, scope: Construct, construct_id: str, *, keys: KeysOutputs) -> None:
         super().__init__(scope, construct_id)
         tenant = tenant_of(self)
-        profile = tenant.place.profile
-        replaced_days = _REPLACED_DAYS[profile]
+        kept = RETENTION[tenant.place.profile]
+        replaced_days = kept.replaced
         forever = Keeping(replaced_days=replaced_days)
         logs = Keeping(days=tenant.log_retention_days, replaced_days=replaced_days)
         trail = replace(logs, lock=_trail_lock(tenant))
-        capture = Keeping(days=_CAPTURE_DAYS[profile], replaced_days=replaced_days)
-        feedback = Keeping(days=_FEEDBACK_DAYS[profile], replaced_days=replaced_days)
+        capture = Keeping(days=kept.capture, replaced_days=replaced_days)
+        feedback = Keeping(days=kept.feedback, replaced_days=replaced_days)
         labels = replace(feedback, lock=_labels_lock(tenant))
-        inbox = Keeping(days=_INBOX_DAYS[profile], replaced_days=1)
-        # The redactor deletes within the hour; this is the safety net, and one day is S3's minimum.
-        quarantined = Keeping(days=1, replaced_days=1)
+        inbox = Keeping(days=kept.inbox, replaced_days=kept.inbox_replaced)
+        quarantined = Keeping(days=kept.quarantine, replaced_days=kept.quarantine)
         self.logs = self._bucket("LogsBucket", logs, None)
         self.trail = self._bucket("TrailBucket", trail, keys.logs_key_arn)
         self.documents = self._bucket("DocumentsBucket", forever, keys.data_key_arn)
@@ -425,4 +435,4 @@ def _labels_lock(tenant: DeployedTenant) -> s3.ObjectLockRetention | None:
     """
     if not tenant.is_hipaa:
         return None
-    return s3.ObjectLockRetention.governance(cdk.Duration.days(_FEEDBACK_DAYS[tenant.place.profile]))
+    return s3.ObjectLockRetention.governance(cdk.Duration.days(RETENTION[tenant.place.profile].feedback))

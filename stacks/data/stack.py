@@ -162,11 +162,11 @@ def _attribute(name: str) -> dynamodb.Attribute:
 
 
 class SystemSecrets(Construct):
-    """One secret for each callable ``[[reach]]`` entry with a token or OAuth credentials, unless the entry
-    names a secret of the company's.
+    """One secret for each ``[[reach]]`` entry that is called with a token or OAuth credentials, or by
+    connectors of sources, unless the entry names a secret of the company's.
 
     No value is in a template: whoever owns the system puts it and rotates it (docs/runbook.md). A secret
-    without a value makes the system's elements fail and nothing else.
+    without a value makes the system's elements, or the runs of its sources, fail and nothing else.
     """
 
     def __init__(self, scope: Construct, construct_id: str, *, key_arn: str) -> None:
@@ -258,8 +258,8 @@ EXCEPTIONS = (
     *exceptions(
         "Data/SystemSecrets",
         (nag("SMG4"), hipaa("SecretsManagerRotationEnabled")),
-        "The credential is another system's: only its owner can make a new one. An alarm tells when it is 90 "
-        "days old.",
+        "The credential is another system's: only its owner can make a new one. An alarm tells when that of "
+        "a live system is 90 days old.",
     ),
     *exceptions("Data/SchemaPlatform", ANY_RESOURCE, LAMBDA_PLATFORM),
     *exceptions(

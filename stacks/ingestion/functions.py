@@ -24,6 +24,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from assistant.settings.deployed_names import (
+    ACCESS_PARTITIONS,
     ERASURE_PARTITIONS,
     FEEDBACK_SECRET_PURPOSE,
     LINK_SECRET_PURPOSE,
@@ -34,6 +35,7 @@ from assistant.settings.deployed_names import (
 from assistant.settings.model_artifacts import CALLERS_PREFIX
 from assistant.settings.process import (
     BULK_PREFIX,
+    UPLOADS_PREFIX,
     IngestingSettings,
     ProcessSettings,
     ReceivingSettings,
@@ -174,6 +176,11 @@ class FunctionPermissions:
         table."""
         table = resource_arn(self.scope, "dynamodb", "table", self.foundation.data.events_table)
         return allow("dynamodb:UpdateItem", table, conditions=of_partitions(ERASURE_PARTITIONS))
+
+    def record_accesses(self) -> iam.PolicyStatement:
+        """Record who tried to widen a document's labels. The role can neither read nor change a record."""
+        table = resource_arn(self.scope, "dynamodb", "table", self.foundation.data.records_table)
+        return allow("dynamodb:PutItem", table, conditions=of_partitions(ACCESS_PARTITIONS))
 
     def write_index(self) -> list[iam.PolicyStatement]:
         """Write any version of an index of passages on the tenant's domain, and ask which one is live; the
@@ -319,18 +326,23 @@ class DocumentFunctions(Construct):
     def _receive(self) -> VpcFunction:
         permissions, queues = self._permissions, self.queues
         documents = bucket_arn(self, self._foundation.data.documents_bucket)
+        uploads = f"{bucket_arn(self, self._foundation.data.inbox_bucket)}/{UPLOADS_PREFIX}*"
         role = permissions.role(
             "ReceiveRole",
             description="Reads raw files of the inbox, adds documents",
             statements=[
                 *permissions.read_raw_files(),
+                allow("s3:PutObject", f"{uploads}/result.json"),
+                allow("s3:DeleteObject", f"{uploads}/content"),
                 allow("s3:PutObject", f"{documents}/{ServiceSettings.documents_prefix}*"),
                 *permissions.write_states(),
+                permissions.record_accesses(),
                 permissions.send_to(queues.documents, queues.bulk_documents, queues.withdrawals),
                 permissions.take_from(queues.inbox, queues.bulk_inbox),
                 permissions.use_data_key(*_DOCUMENT_SERVICES),
             ],
         )
+        tag_duty(role, Duty.UPLOADER)
         self._tenant_file.grant_read(role)
         program = FunctionProgram(
             module="receive_documents",

@@ -29,7 +29,7 @@ from assistant.settings.deployed_names import (
     SEARCH_SCHEMA_RESOURCE,
     IndexAccess,
 )
-from assistant.settings.process import LinkSecretSettings, SchemaSettings
+from assistant.settings.process import UPLOADS_PREFIX, LinkSecretSettings, SchemaSettings
 from stacks.functions import FunctionPlace, FunctionProgram, VpcFunction
 from stacks.ingestion.functions import CaptureRedaction, DocumentFunctions, FunctionPermissions
 from stacks.network.security_groups import pascal_case
@@ -38,6 +38,7 @@ from stacks.policy import (
     ANY_RESOURCE,
     CAPTURE_BUCKET,
     DOCUMENTS_BUCKET,
+    INBOX_BUCKET,
     LAMBDA_PLATFORM,
     OWN_INLINE_POLICY,
     PYTHON_RUNTIME,
@@ -197,7 +198,6 @@ def schema_stamp(tenant: DeployedTenant) -> str:
     return digest.hexdigest()[:16]
 
 
-_INBOX = of_data_stack("PublishOutputRefInboxBucketFE28DFA5")
 _DOMAIN = of_data_stack("PublishOutputFnGetAttSearchArn29A45148")
 _FUNCTIONS = (
     "LinkSecret",
@@ -238,8 +238,13 @@ EXCEPTIONS = (
     *exceptions((f"Ingestion/{function}/Platform" for function in _FUNCTIONS), ANY_RESOURCE, LAMBDA_PLATFORM),
     *exceptions(
         _policies_of("ReceiveRole"),
-        wildcard(f"arn:aws:s3:::{_INBOX}/*"),
-        "Other systems choose the names of raw files; the function reads any, and writes none.",
+        (
+            *wildcard(f"arn:aws:s3:::{INBOX_BUCKET}/*"),
+            *wildcard(f"arn:aws:s3:::{INBOX_BUCKET}/{UPLOADS_PREFIX}*/result.json"),
+            *wildcard(f"arn:aws:s3:::{INBOX_BUCKET}/{UPLOADS_PREFIX}*/content"),
+        ),
+        "Other systems choose the names of raw files; the function reads any. Of uploads, whose names are "
+        "random, it writes results and deletes what it has read.",
     ),
     *exceptions(
         _policies_of("ReceiveRole", "IngestRole", "RemoveRole"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from aws_cdk import aws_ec2 as ec2
 from constructs import Construct
@@ -68,7 +69,7 @@ class Flow:
     port: int = HTTPS_PORT
 
 
-_CALLERS = {"orchestrator": Workload.ORCHESTRATOR, "ingestion": Workload.INGESTION}
+_CALLERS = {"orchestrator": Workload.ORCHESTRATOR, "connectors": Workload.CONNECTORS}
 _SEARCHERS = (Workload.ORCHESTRATOR, Workload.INGESTION, Workload.SCHEMA)
 _AWS_CALLERS = (*_SEARCHERS, Workload.REDACTOR, Workload.LEARNING, Workload.JOBS)
 _S3_USERS = (*_AWS_CALLERS, Workload.MODELS)
@@ -78,12 +79,13 @@ _DYNAMODB_USERS = (Workload.ORCHESTRATOR, Workload.INGESTION, Workload.LEARNING)
 
 def flows_of(tenant: DeployedTenant) -> tuple[Flow, ...]:
     """Return every flow of the tenant's network."""
+    connectors = [Workload.CONNECTORS] if tenant.connected_systems else []
     return (
         *_flows_in(tenant),
         *(Flow(source=workload, target=Workload.SEARCH) for workload in _SEARCHERS),
-        *(Flow(source=workload, target=InterfaceEndpoints()) for workload in _AWS_CALLERS),
-        *(Flow(source=workload, target=Gateway.S3) for workload in _S3_USERS),
-        *(Flow(source=workload, target=Gateway.DYNAMODB) for workload in _DYNAMODB_USERS),
+        *(Flow(source=workload, target=InterfaceEndpoints()) for workload in (*_AWS_CALLERS, *connectors)),
+        *(Flow(source=workload, target=Gateway.S3) for workload in (*_S3_USERS, *connectors)),
+        *(Flow(source=workload, target=Gateway.DYNAMODB) for workload in (*_DYNAMODB_USERS, *connectors)),
         *(_flow_to(entry) for entry in tenant.config.reach),
     )
 
@@ -110,12 +112,13 @@ class SecurityGroups(Construct):
         construct_id: str,
         *,
         vpc_id: str,
+        workloads: Iterable[Workload],
         reached: Iterable[str],
         prefix_lists: Mapping[Gateway, str],
     ) -> None:
         super().__init__(scope, construct_id)
         self._prefix_lists = prefix_lists
-        self.workloads = {w: self._group(w.value, f"{w.value} of the assistant", vpc_id) for w in Workload}
+        self.workloads = {w: self._group(w.value, f"{w.value} of the assistant", vpc_id) for w in workloads}
         self.endpoints = self._group("Endpoints", "Interface endpoints of AWS services", vpc_id)
         self.reached = {
             name: self._group(f"Reach{pascal_case(name)}", f"Endpoint of the system {name}", vpc_id)
@@ -211,17 +214,8 @@ class Rule:
 
 def allow_in(scope: Construct, construct_id: str, group_id: str, rule: Rule) -> None:
     """Let the rule's other end open connections to a group."""
-    ec2.CfnSecurityGroupIngress(
-        scope,
-        construct_id,
-        group_id=group_id,
-        ip_protocol="tcp",
-        from_port=rule.port,
-        to_port=rule.port,
-        cidr_ip=rule.cidr,
-        source_security_group_id=rule.group_id,
-        description=rule.description,
-    )
+    shared = _shared(group_id, rule)
+    ec2.CfnSecurityGroupIngress(scope, construct_id, source_security_group_id=rule.group_id, **shared)
 
 
 def allow_out(scope: Construct, construct_id: str, group_id: str, rule: Rule) -> None:
@@ -229,15 +223,16 @@ def allow_out(scope: Construct, construct_id: str, group_id: str, rule: Rule) ->
     ec2.CfnSecurityGroupEgress(
         scope,
         construct_id,
-        group_id=group_id,
-        ip_protocol="tcp",
-        from_port=rule.port,
-        to_port=rule.port,
-        cidr_ip=rule.cidr,
         destination_security_group_id=rule.group_id,
         destination_prefix_list_id=rule.prefix_list,
-        description=rule.description,
+        **_shared(group_id, rule),
     )
+
+
+def _shared(group_id: str, rule: Rule) -> dict[str, Any]:
+    """Return what rules of both directions have."""
+    ports = {"ip_protocol": "tcp", "from_port": rule.port, "to_port": rule.port}
+    return {"group_id": group_id, "cidr_ip": rule.cidr, "description": rule.description, **ports}
 
 
 def allow_between(

@@ -70,6 +70,7 @@ class NetworkStack(TenantStack):
             self,
             "SecurityGroups",
             vpc_id=self._vpc.id,
+            workloads=[w for w in Workload if w is not Workload.CONNECTORS or self.tenant.connected_systems],
             reached=[entry.name for entry in self.tenant.config.reach],
             prefix_lists={Gateway(name): prefix_list for name, prefix_list in network.prefix_lists.items()},
         )

@@ -15,6 +15,7 @@ from typing import Any
 import aws_cdk as cdk
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_route53 as route53
 from constructs import Construct
 
 from assistant.domain.errors import ConfigurationError
@@ -421,14 +422,43 @@ class ReachEndpoint(Construct):
         cdk.Tags.of(endpoint).add("Name", entry.name)
         host = entry.host_name or entry.name
         if by_service:
-            # As `<hosted zone>:<name>`; the first one is that of all zones.
-            host = cdk.Fn.select(1, cdk.Fn.split(":", cdk.Fn.select(0, endpoint.attr_dns_entries)))
+            host = endpoint_name(endpoint)[1]
+            if entry.caller == "connectors" and entry.host_name is not None:
+                name_in_vpc(self, entry.host_name, endpoint, vpc_id=vpc.id)
             cdk.CfnOutput(
                 self, "Names", value=cdk.Fn.join(",", endpoint.attr_dns_entries), description=entry.name
             )
 
         self.address = f"https://{host}:{entry.port}"
         """Base URL of the system. TLS names ``host_name`` of the entry where it has one."""
+
+
+def endpoint_name(endpoint: ec2.CfnVPCEndpoint) -> tuple[str, str]:
+    """Return the hosted zone and the DNS name of an interface endpoint, in all its zones."""
+    # As `<hosted zone>:<name>`; the first one is that of all zones.
+    entry = cdk.Fn.split(":", cdk.Fn.select(0, endpoint.attr_dns_entries))
+    return cdk.Fn.select(0, entry), cdk.Fn.select(1, entry)
+
+
+def name_in_vpc(scope: Construct, host_name: str, endpoint: ec2.CfnVPCEndpoint, *, vpc_id: str) -> None:
+    """Let a host name lead to an interface endpoint in the VPC and nowhere else: a private hosted zone."""
+    hosted_zone_id, dns_name = endpoint_name(endpoint)
+    zone = route53.CfnHostedZone(
+        scope,
+        "Zone",
+        name=host_name,
+        vpcs=[route53.CfnHostedZone.VPCProperty(vpc_id=vpc_id, vpc_region=cdk.Aws.REGION)],
+    )
+    route53.CfnRecordSet(
+        scope,
+        "HostName",
+        hosted_zone_id=zone.attr_id,
+        name=host_name,
+        type="A",
+        alias_target=route53.CfnRecordSet.AliasTargetProperty(
+            hosted_zone_id=hosted_zone_id, dns_name=dns_name
+        ),
+    )
 
 
 def _resolve_only(host_name: str) -> ec2.CfnVPCEndpoint.DnsOptionsSpecificationProperty:

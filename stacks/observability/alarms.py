@@ -188,6 +188,8 @@ _FEEDBACK_LATE_S = 900
 """The mover is called each minute: fifteen calls have not moved a row."""
 _SYSTEM_SECRET_OLD_DAYS = 90
 """The usual bound of rotation rules; rotation is the system owner's."""
+_MOST_HOURS = 168
+"""That an alarm looks back, CloudWatch quotas."""
 _LEAST_CALLS = 5
 """Of a system in five minutes, for a share of failures to say something."""
 _FAILED_PERCENT = 50
@@ -227,6 +229,7 @@ class TenantAlarms(Construct):
             *self._knowledge(),
             *self._learning(),
             *self._systems(),
+            *self._sources(),
             *self._search(),
             *self._tables(),
             *self._security(),
@@ -245,15 +248,16 @@ class TenantAlarms(Construct):
         *,
         periods: int = 1,
         below: bool = False,
+        missing_raises: bool = False,
         part: str = "",
     ) -> cloudwatch.Alarm:
         """Create the alarm of a runbook entry: at ``threshold`` or more (or less, with ``below``) in
         ``periods`` periods in a row.
 
-        Missing data never raise it: a paused endpoint and an unused store publish nothing. ``part``
-        distinguishes alarms of one entry.
+        Missing data do not raise it, unless ``missing_raises``: a paused endpoint and an unused store publish
+        nothing. ``part`` distinguishes alarms of one entry.
         """
-        comparison = cloudwatch.ComparisonOperator
+        comparison, missing = cloudwatch.ComparisonOperator, cloudwatch.TreatMissingData
         return cloudwatch.Alarm(
             self,
             "".join(word.capitalize() for word in anchor.split("-")) + part,
@@ -264,7 +268,7 @@ class TenantAlarms(Construct):
             comparison_operator=comparison.LESS_THAN_THRESHOLD
             if below
             else comparison.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
-            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+            treat_missing_data=missing.BREACHING if missing_raises else missing.NOT_BREACHING,
         )
 
     def _alarms_of_sum(
@@ -383,6 +387,16 @@ class TenantAlarms(Construct):
             yield self._alarm(
                 "a-system-answers-for-another-customer", refused, _UNUSABLE_RESPONSES, part=part
             )
+
+    def _sources(self) -> Iterator[cloudwatch.Alarm]:
+        """Alarms on runs of connectors, after three missed ones. A task that did not start publishes nothing,
+        as a killed one."""
+        anchor, name = "a-source-is-not-read", self._metrics.tenant.full_name
+        for source, connector in self._metrics.tenant.connected_sources.items():
+            runs = published_by(name, **{deployed_names.SOURCE_DIMENSION: source})
+            read = runs(deployed_names.SOURCE_READ, minutes=60)
+            hours, part = min(3 * connector.every_minutes // 60 + 2, _MOST_HOURS), pascal_case(source)
+            yield self._alarm(anchor, read, 1, periods=hours, below=True, missing_raises=True, part=part)
 
     def _search(self) -> Iterator[cloudwatch.Alarm]:
         search = self._metrics.search

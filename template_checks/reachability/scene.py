@@ -406,6 +406,8 @@ def _kind(resource: Resource, intended: IntendedPaths) -> str:
             kind = intended.unattached_groups.get(text(properties.get("GroupDescription")))
         case "AWS::ECS::Service":
             kind = intended.tasks
+        case "AWS::Scheduler::Schedule":
+            kind = intended.scheduled_tasks
         case _:
             pass
     return kind or f"{resource.type} {resource.logical_id}"
@@ -535,8 +537,9 @@ def _roles(resource: Resource) -> Iterator[Value]:
             yield properties.get("Role")
         case "AWS::SageMaker::Model":
             yield properties.get("ExecutionRoleArn")
-        case "AWS::ECS::Service":
-            for definition in targets(properties.get("TaskDefinition")):
+        case "AWS::ECS::Service" | "AWS::Scheduler::Schedule":
+            scheduled = at(properties.get("Target"), "EcsParameters", "TaskDefinitionArn")
+            for definition in targets(properties.get("TaskDefinition") or scheduled):
                 for name in ("TaskRoleArn", "ExecutionRoleArn"):
                     yield definition.resource.properties.get(name)
         case _:

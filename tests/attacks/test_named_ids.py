@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from assistant.domain.elements import ElementProblem
-from assistant.live.parameters import named_ids
+from assistant.live.parameters import NamedIds
 from tests.attacks.live_scene import ORDER, connector, context, live_scene, order
 from tests.fakes.scripted_http import Exchange
 
@@ -221,10 +221,10 @@ async def test_where_the_system_decides_half_an_id_is_not_replaced_by_the_contex
 )
 def test_the_longest_question_is_read_in_bounded_work(question: str) -> None:
     patterns = {"order": [r"\d{4}-\d{4}"], "account": [r"[A-Z]{1,3}\d{4,9}"]}
-    assert len(named_ids(question[:4_000], patterns=patterns, context=TWO)) <= 4_000
+    assert len(NamedIds(patterns, TWO).found(question[:4_000])) <= 4_000
 
 
 def test_an_id_is_found_whatever_follows_it() -> None:
     patterns = {"account": [r"[A-Z]{2}\d{5}"]}
     for question in ("Where is so12345?", "Where is so12345/customer 12?"):
-        assert [one.value for one in named_ids(question, patterns=patterns, context=TWO)] == ["SO12345"]
+        assert [one.value for one in NamedIds(patterns, TWO).found(question)] == ["SO12345"]

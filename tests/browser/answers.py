@@ -116,6 +116,9 @@ def refill_document() -> dict[str, Any]:
         "sections": sections,
         "span": places["Steps"],
         "is_cited_version": True,
+        "tables": [],
+        "original": None,
+        "links": [],
     }
 
 

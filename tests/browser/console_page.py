@@ -36,7 +36,11 @@ class Faults:
 
     def _note_request(self, url: str) -> None:
         parts = urlsplit(url)
-        if parts.scheme not in {"data", "blob"} and parts.hostname != "127.0.0.1":
+        # the browser's own viewer of PDF files is an extension that it brings
+        if (
+            parts.scheme not in {"data", "blob", "chrome", "chrome-extension"}
+            and parts.hostname != "127.0.0.1"
+        ):
             self.outside.append(url)
 
     def _note_message(self, kind: str, text: str) -> None:

@@ -31,6 +31,13 @@ _SCRIPTED = TenantModels(
     )
 )
 """The packaged model may not write answers; the scripted one may. Nothing is read at its path."""
+_STAFF = """
+[[sources]]
+name = "staff"
+access = "folder"
+folders = { "" = [], "pay" = ["hr"] }
+"""
+"""A source of the clinic, without documents."""
 _COMMAND_LIMIT_S = 600
 _STOP_LIMIT_S = 20
 
@@ -178,5 +185,6 @@ def _patient_tenants(folder: Path) -> Path:
     for path in (REPOSITORY / "tenants").glob("*.toml"):
         text = path.read_text(encoding="utf-8")
         assert "[limits]" not in text
-        (tenants / path.name).write_text(f"{text}\n{_PATIENCE}", encoding="utf-8")
+        added = _PATIENCE + (_STAFF if path.stem == "clinic" else "")
+        (tenants / path.name).write_text(f"{text}\n{added}", encoding="utf-8")
     return tenants

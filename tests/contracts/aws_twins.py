@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 
 from assistant.aws.clients import AwsService, open_client
 from assistant.aws.parameters import ParameterPower, ParameterSwitches
-from assistant.aws.s3 import S3DocumentStore, S3FeedbackFiles
+from assistant.aws.s3 import S3CaptureStore, S3DocumentStore, S3FeedbackFiles
+from assistant.aws.s3_uploads import S3Uploads
 from assistant.aws.sqs import SqsIngestionQueue
 from assistant.domain.clock import Clock
 from tests.fakes.aws_server import REGION, create_key, put_parameter, server_url
@@ -28,6 +29,13 @@ from tools.emulated_aws import create_documents_bucket, create_queue
 class S3Twin:
     documents: S3DocumentStore
     feedback_files: S3FeedbackFiles
+    uploads: S3Uploads
+    capture: S3CaptureStore
+    client: Any
+    quarantine: str
+
+    async def put_raw(self, key: str, content: bytes) -> None:
+        await self.client.put_object(Bucket=self.quarantine, Key=key, Body=content)
 
 
 @asynccontextmanager
@@ -35,12 +43,16 @@ async def open_s3_twin(place: Path) -> AsyncGenerator[S3Twin]:
     name = tenant_name(place)
     async with _client("kms") as kms, _client("s3") as s3:
         key_id = await create_key(kms, alias=name)
-        texts = f"{name}-texts"
-        for bucket in (name, texts):
+        texts, quarantine, clean = (f"{name}-{kind}" for kind in ("texts", "raw", "clean"))
+        for bucket in (name, texts, quarantine, clean):
             await create_documents_bucket(s3, bucket=bucket, kms_key_id=key_id)
         yield S3Twin(
             documents=S3DocumentStore(s3, bucket=name, kms_key_id=key_id),
             feedback_files=S3FeedbackFiles(s3, bucket=name, texts_bucket=texts, kms_key_id=key_id),
+            uploads=S3Uploads(s3, bucket=texts, kms_key_id=key_id),
+            capture=S3CaptureStore(s3, quarantine_bucket=quarantine, capture_bucket=clean),
+            client=s3,
+            quarantine=quarantine,
         )
 
 

@@ -12,7 +12,7 @@ from assistant.aws.dynamodb_desk import DynamoDbDeskStore
 from assistant.aws.dynamodb_feedback import DynamoDbErasureKeys, DynamoDbFeedbackOutbox
 from assistant.aws.dynamodb_log import DynamoDbAnswerLog, DynamoDbSentValues
 from assistant.aws.dynamodb_records import DynamoDbAnswerRecords, DynamoDbLiveReads
-from assistant.aws.dynamodb_states import DynamoDbDocumentStates
+from assistant.aws.dynamodb_states import DynamoDbDocumentStates, DynamoDbSourceRuns
 from assistant.domain.clock import Clock
 from assistant.settings.deployed_names import DESK, EVENTS, RECORDS, STATES, TABLES
 from tests.contracts.aws_twins import tenant_name
@@ -28,6 +28,7 @@ class DynamoDbTwin:
         self._name = name
         self.records = DynamoDbAnswerRecords(client, table=f"{name}-{RECORDS.role}")
         self.states = DynamoDbDocumentStates(client, table=f"{name}-{STATES.role}")
+        self.source_runs = DynamoDbSourceRuns(client, table=f"{name}-{STATES.role}")
         self.log = DynamoDbAnswerLog(client, table=f"{name}-{EVENTS.role}")
         self.outbox = DynamoDbFeedbackOutbox(client, table=f"{name}-{RECORDS.role}")
         self.erasure_keys = DynamoDbErasureKeys(client, table=f"{name}-{EVENTS.role}")
@@ -57,7 +58,7 @@ class DynamoDbTwin:
 
     async def close(self) -> None:
         stores = (self.records, self.states, self.desk, self.outbox, self.erasure_keys, self.live_reads)
-        for store in (*stores, *self._logs):
+        for store in (*stores, self.source_runs, *self._logs):
             await store.close()
 
 

@@ -10,9 +10,10 @@ from typing import ClassVar
 
 from assistant.domain.clock import Clock
 from assistant.domain.documents import IndexModel
-from assistant.embedded.files import FilePower, FileSwitches
+from assistant.embedded.files import FilePower, FileSwitches, FolderCaptureStore
 from assistant.embedded.index import EmbeddedPassageIndex
 from assistant.embedded.records import SqliteAnswerLog, SqliteSentValues
+from assistant.private_files import make_private_folder
 from assistant.wiring.stores import EmbeddedTenant
 
 DIMENSIONS = 4
@@ -27,6 +28,15 @@ class EmbeddedTwin(EmbeddedTenant):
         super().__init__(place, embedding_model=EMBEDDING_MODEL, dimensions=DIMENSIONS)
         self._place = place
         self._other_logs: list[SqliteAnswerLog | SqliteSentValues] = []
+
+    @property
+    def capture(self) -> FolderCaptureStore:
+        return FolderCaptureStore(self._place / "capture")
+
+    async def put_raw(self, key: str, content: bytes) -> None:
+        path = self._place / "capture" / "raw" / key
+        make_private_folder(path.parent)
+        path.write_bytes(content)
 
     def version(self, model: IndexModel) -> EmbeddedPassageIndex:
         return self.index_of(model)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 SUITES: Mapping[str, tuple[str, ...]] = {
     "test_answer_log": ("embedded", "dynamodb"),
     "test_answer_records": ("embedded", "dynamodb"),
+    "test_capture": ("embedded", "s3"),
     "test_desk_store": ("embedded", "dynamodb"),
     "test_document_states": ("embedded", "dynamodb"),
     "test_document_store": ("embedded", "s3"),
@@ -20,8 +21,10 @@ SUITES: Mapping[str, tuple[str, ...]] = {
     "test_live_reads": ("embedded", "dynamodb"),
     "test_sent_values": ("embedded", "dynamodb"),
     "test_system_switches": ("embedded", "ssm"),
+    "test_uploads": ("embedded", "s3"),
     "test_passage_filters": ("embedded", "opensearch"),
     "test_passage_index": ("embedded", "opensearch"),
+    "test_source_runs": ("embedded", "dynamodb"),
     "test_sources": ("embedded", "opensearch"),
 }
 """The twins that each module of this folder runs over, every one of its tests over every one of them."""

@@ -50,6 +50,25 @@ async def test_the_same_revision_again_changes_nothing(twin: Twin) -> None:
     assert len(await twin.desk.history(ANSWER, "a")) == 2
 
 
+@pytest.mark.parametrize("size", [10, 180_000])
+async def test_a_rewritten_revision_has_its_new_body_by_every_way(twin: Twin, size: int) -> None:
+    secret = "".join(f"{number * 7919 % 1_000_003:x} " for number in range(size))
+    await twin.desk.put(item(body=secret))
+    await twin.desk.put(item(revision=2, body=secret))
+    for number in (1, 2):
+        before = await twin.desk.version()
+        await twin.desk.rewrite(item(revision=number, body="{}"))
+        assert await twin.desk.version() > before
+    both = [item(), item(revision=2)]
+    assert await twin.desk.history(ANSWER, "a") == both
+    assert await twin.desk.get(ANSWER, "a") == both[1]
+    assert await twin.desk.list(ANSWER) == [both[1]]
+    await twin.desk.rewrite(item("unknown"))
+    await twin.desk.rewrite(item(revision=3))
+    assert await twin.desk.history(ANSWER, "a") == both
+    await twin.desk.put(item(revision=3))
+
+
 @pytest.mark.parametrize("revision", [1, 3])
 async def test_a_revision_that_does_not_follow_names_the_newest(twin: Twin, revision: int) -> None:
     await twin.desk.put(item())

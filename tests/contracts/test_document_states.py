@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
+
 from assistant.domain.documents import DocumentState
+from assistant.knowledge import reading
+from assistant.knowledge.sources import KnowledgeSource, KnowledgeSources
+from assistant.settings.tenant import DEFAULT_SOURCE
 from tests.contracts import samples
 from tests.contracts.conftest import OtherProcess
 from tests.contracts.twins import Twin
@@ -124,3 +129,19 @@ async def test_states_of_another_tenant_are_unknown(twin: Twin, stranger: Twin) 
     await twin.states.put_many([samples.status()])
     assert await stranger.states.get("refill") is None
     assert await stranger.states.list() == []
+
+
+async def test_a_search_goes_on_where_the_one_before_ended(
+    twin: Twin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "PAGE", 2)
+    monkeypatch.setattr(reading, "MOST_SEARCHED", 4)
+    rows = [samples.status(name) for name in ("a", "b", "c", "d", "fee-1", "fee-2", "fee-3")]
+    rows[1] = rows[1].model_copy(update={"title": "The FEE of 2026"})
+    await twin.states.put_many(rows)
+    sources = KnowledgeSources((KnowledgeSource(DEFAULT_SOURCE, ()),))
+    listing, found, after = reading.ListDocuments(twin.states, sources=sources), list[list[str]](), None
+    while after is not None or not found:
+        page, after = await listing.page(sources.all, find="fee", after=after, limit=2)
+        found.append([status.document_id for status in page])
+    assert found == [["b"], ["fee-1", "fee-2"], ["fee-3"]]

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 
-from assistant.domain.documents import ParsedDocument, Section, Span
+from assistant.domain.documents import (
+    ORIGINAL_PART_BYTES,
+    OriginalFile,
+    ParsedDocument,
+    Section,
+    Span,
+    Table,
+)
+from assistant.knowledge.ports import MOST_CONTENTS
 from tests.contracts import samples
 from tests.contracts.conftest import OtherProcess
 from tests.contracts.twins import Twin
@@ -12,7 +22,14 @@ from tests.contracts.twins import Twin
 PARSED = ParsedDocument(
     text="Exceptions\n\nWait until day 24 — unless “lost”.",
     sections=(Section(headings=("Refill", "Exceptions"), span=Span(12, 46)),),
+    tables=(Table(header=("Day", "Note"), rows=((Span(21, 23), Span(23, 23)),)),),
+    pages=((2, 0),),
+    original=OriginalFile(name="fees.pdf", sha256="a" * 64, size_bytes=3),
 )
+
+
+def original_of(content: bytes) -> OriginalFile:
+    return OriginalFile(name="fees.pdf", sha256=hashlib.sha256(content).hexdigest(), size_bytes=len(content))
 
 
 async def test_a_document_comes_back_whole(twin: Twin) -> None:
@@ -47,7 +64,23 @@ async def test_parsed_text_is_kept_by_content(twin: Twin) -> None:
     assert await twin.documents.get_parsed("refill", "hash-3") is None
 
 
+async def test_originals_are_kept_by_their_bytes_and_read_in_parts(twin: Twin) -> None:
+    long, other = b"%PDF" * (ORIGINAL_PART_BYTES // 4) + b"end", b"newer"
+    for content in (long, other):
+        await twin.documents.put_original("refill", original_of(content), content)
+    first = await twin.documents.read_original("refill", original_of(long), start=0)
+    assert first == long[:ORIGINAL_PART_BYTES]
+    rest = await twin.documents.read_original("refill", original_of(long), start=ORIGINAL_PART_BYTES)
+    assert rest == b"end"
+    assert await twin.documents.read_original("refill", original_of(other), start=0) == other
+    assert await twin.documents.read_original("refill", original_of(b"unknown"), start=0) is None
+    assert await twin.documents.read_original("refill-1", original_of(other), start=0) is None
+
+
 async def test_a_deletion_removes_every_content(twin: Twin) -> None:
+    originals = [b"old", b"new"]
+    for content in originals:
+        await twin.documents.put_original("refill", original_of(content), content)
     await twin.documents.put(samples.document())
     await twin.documents.put_parsed("refill", "hash-1", PARSED)
     await twin.documents.put_parsed("refill", "hash-2", PARSED)
@@ -55,6 +88,19 @@ async def test_a_deletion_removes_every_content(twin: Twin) -> None:
     assert await twin.documents.get("refill") is None
     assert await twin.documents.get_parsed("refill", "hash-1") is None
     assert await twin.documents.get_parsed("refill", "hash-2") is None
+    for content in originals:
+        assert await twin.documents.read_original("refill", original_of(content), start=0) is None
+
+
+async def test_holdings_count_all_that_a_deletion_removes(twin: Twin) -> None:
+    assert await twin.documents.holdings("refill") == 0
+    await twin.documents.put(samples.document())
+    await twin.documents.put_parsed("refill", "hash-1", PARSED)
+    await twin.documents.put_parsed("refill", "hash-2", PARSED)
+    assert await twin.documents.holdings("refill") == 3
+    assert await twin.documents.holdings("refil") == 0
+    await twin.documents.delete("refill")
+    assert await twin.documents.holdings("refill") == 0
 
 
 async def test_a_deletion_touches_no_other_document(twin: Twin) -> None:
@@ -103,3 +149,12 @@ async def test_another_process_s_write_is_read(twin: Twin, elsewhere: OtherProce
     found = await twin.documents.get("refill")
     assert found is not None
     assert found.content == "Written elsewhere."
+
+
+async def test_contents_before_are_kept_up_to_a_bound_and_deleted_with_it(twin: Twin) -> None:
+    for n in range(MOST_CONTENTS + 2):
+        await twin.documents.put(samples.document(content=f"Content {n}."))
+    kept = [one.document.content for one in await twin.documents.contents("refill")]
+    assert kept == [f"Content {n}." for n in range(MOST_CONTENTS + 1, 1, -1)]
+    await twin.documents.delete("refill")
+    assert await twin.documents.contents("refill") == []

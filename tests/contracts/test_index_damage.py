@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,9 @@ from assistant.domain.errors import SearchUnavailableError
 from assistant.embedded.index import EmbeddedPassageSearch
 from assistant.embedded.index_files import IndexModel
 from assistant.embedded.ingestion import SqliteDocumentStates
+from assistant.knowledge.loading import FirstLoads
+from assistant.knowledge.sources import KnowledgeSource, KnowledgeSources
+from assistant.settings.tenant import DEFAULT_SOURCE
 from tests.contracts import samples
 from tests.contracts.index_damage import DAMAGES
 from tests.contracts.samples import EAST, NORTH, passage
@@ -78,7 +82,8 @@ async def still_found(search: PassageSearch) -> set[str]:
 
 
 def watch_of(search: PassageSearch, states: SqliteDocumentStates) -> IndexWatch:
-    return IndexWatch(search, states, dimensions=DIMENSIONS, clock=SystemClock())
+    loads = partial(FirstLoads(states).look, KnowledgeSources((KnowledgeSource(DEFAULT_SOURCE, ()),)))
+    return IndexWatch(search, states, loads=loads, dimensions=DIMENSIONS, clock=SystemClock())
 
 
 @pytest.mark.parametrize("number", range(KINDS))

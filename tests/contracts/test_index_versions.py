@@ -89,8 +89,14 @@ async def test_a_removal_reaches_every_version_and_a_discard_one(twin: Twin) -> 
     tuned = twin.version(TUNED)
     for index in (twin.index, tuned):
         await index.replace_documents(documents_of(*((passage(name), EAST) for name in ("a", "b", "c"))))
+    names = [twin.versions.name_of(model) for model in (OWN, TUNED)]
+    before = await twin.versions.rows_of("a")
+    assert list(before) == names
+    assert min(before.values()) >= 2
     await twin.index.delete_documents(["a"])
+    assert await twin.versions.rows_of("a") == dict.fromkeys(names, 0)
     await tuned.discard(["b"])
+    assert (await twin.versions.rows_of("b"))[names[1]] == 0
     assert await tuned.document_ids() == ["c"]
     assert await twin.index.document_ids() == ["b", "c"]
 

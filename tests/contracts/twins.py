@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from assistant.answering.ports import AnswerLog, AnswerRecords, EndpointPower, PassageSearch, SentValues
+from assistant.aws.s3 import S3CaptureStore
 from assistant.domain.clock import Clock
 from assistant.domain.documents import IndexModel
+from assistant.embedded.files import FolderCaptureStore
+from assistant.knowledge.connectors import SourceRuns
 from assistant.knowledge.ports import (
     DocumentStates,
     DocumentStore,
@@ -21,6 +24,7 @@ from assistant.knowledge.ports import (
     IngestionQueue,
     PassageIndex,
 )
+from assistant.knowledge.uploads import Uploads
 from assistant.learning.feedback_store import FeedbackFiles
 from assistant.learning.ports import DeskStore, ErasureKeys, FeedbackOutbox
 from assistant.live.ports import LiveReads, SystemSwitches
@@ -43,7 +47,17 @@ class Twin(Protocol):
     @property
     def states(self) -> DocumentStates: ...
     @property
+    def uploads(self) -> Uploads: ...
+    @property
+    def capture(self) -> FolderCaptureStore | S3CaptureStore: ...
+    def put_raw(self, key: str, content: bytes) -> Awaitable[None]:
+        """Capture a call, as an endpoint does."""
+        ...
+
+    @property
     def queue(self) -> IngestionQueue: ...
+    @property
+    def source_runs(self) -> SourceRuns: ...
     @property
     def withdrawals(self) -> IngestionQueue: ...
     @property

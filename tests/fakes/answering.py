@@ -35,6 +35,7 @@ from assistant.answering.ports import (
 from assistant.answering.services import (
     AnswerWriter,
     CitedDocuments,
+    IndexState,
     IndexWatch,
     LiveData,
     ServedModel,
@@ -64,6 +65,7 @@ from assistant.domain.documents import (
     Retrieved,
     Section,
     SourceIds,
+    SourceLoads,
     Span,
     StoredDocument,
     id_prefix_of,
@@ -649,6 +651,8 @@ class FakeTenant:
     new_id: Callable[[], str] = field(default_factory=countable_ids)
     live_elements: LiveElements | None = None
     live_reads: InMemoryLiveReads = field(default_factory=InMemoryLiveReads)
+    loads: SourceLoads | None = None
+    """How far its sources are; None: all are loaded."""
     withdrawn: set[str] = field(default_factory=set[str])
     """Documents whose texts nobody may read any more."""
 
@@ -678,6 +682,15 @@ class FakeTenant:
         return fill_record(record, texts)
 
     @property
+    def watch(self) -> IndexWatch:
+        async def loads() -> SourceLoads:
+            return self.loads or SourceLoads(frozenset(entry.name for entry in self.config.sources))
+
+        watch = IndexWatch(self.search, self.live, loads=loads, dimensions=DIMENSIONS, clock=self.clock)
+        watch.state = IndexState(loads=SourceLoads(frozenset(entry.name for entry in self.config.sources)))
+        return watch
+
+    @property
     def texts(self) -> FakeTexts:
         return FakeTexts(self.search, self.withdrawn)
 
@@ -687,7 +700,7 @@ class FakeTenant:
             tenant=self.config,
             embedder=self.embedder,
             search=self.search,
-            index_watch=IndexWatch(self.search, self.live, dimensions=DIMENSIONS, clock=self.clock),
+            index_watch=self.watch,
             writer=AnswerWriter(self.generator, self.model, WordCounter()),
             records=self.records,
             sent_values=self.sent_values,

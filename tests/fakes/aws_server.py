@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,19 @@ def server_url() -> str:
 
 def _serve() -> None:
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+    from moto.s3.responses import S3Response
     from werkzeug.serving import make_server
 
+    serialized = S3Response.serialized
+
+    def dated(self: S3Response, action_result: Any) -> Any:
+        """moto begins every multipart upload in 2010."""
+        if isinstance(action_result.result, dict):
+            for upload in action_result.result.get("Uploads", ()):
+                upload["Initiated"] = datetime.now(UTC).isoformat()
+        return serialized(self, action_result)
+
+    S3Response.serialized = dated
     application = DomainDispatcherApplication(create_backend_app)
     one_at_a_time = threading.Lock()
 

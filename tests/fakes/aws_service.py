@@ -34,7 +34,9 @@ class AwsService(RunningService):
         tenant: str = "clinic",
         labels: tuple[str, ...] = (),
         media_type: MediaType = "text/plain",
+        original: tuple[str, bytes] | None = None,
     ) -> Document:
+        assert original is None, "The contract suite of document stores covers originals."
         return await self.stores.know(document_id, text, tenant=tenant, labels=labels, media_type=media_type)
 
     @property

@@ -29,6 +29,12 @@ class MemoryDesk:
         kept.append(item)
         self._version += item.kind is not DeskKind.CASE
 
+    async def rewrite(self, item: DeskItem) -> None:
+        kept = self._revisions.get((item.kind, item.item_id), [])
+        if 0 < item.revision <= len(kept):
+            kept[item.revision - 1] = item
+            self._version += 1
+
     async def get(self, kind: DeskKind, item_id: str) -> DeskItem | None:
         kept = self._revisions.get((kind, item_id))
         return kept[-1] if kept else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import socket
 import ssl
 import time
@@ -10,6 +11,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +28,13 @@ from assistant.answering.answer import AnswerQuestion
 from assistant.answering.stored import ReadElementAgain
 from assistant.api.__main__ import open_application
 from assistant.api.delivery import StreamLimits
-from assistant.api.health import ServiceMetrics
+from assistant.api.health import ServiceMetrics, TenantReads
 from assistant.domain.documents import (
     Document,
     DocumentState,
     DocumentStatus,
     MediaType,
+    OriginalFile,
     ParsedDocument,
     Passage,
 )
@@ -57,6 +60,13 @@ ANYTHING_ANSWERS = "hopeless_cosine = -1.0\nwrong_possible = -0.000001\nwrong_su
 ANYTHING_MAY_ANSWER = "right_possible = 0.999999\nwrong_possible = -0.000001\nwrong_sure = -100"
 """No document answers for sure, and any one possibly."""
 NOTHING_ANSWERS = "hopeless_cosine = 1.0\nright_possible = 0.000001\nwrong_possible = -99\nwrong_sure = -100"
+
+
+def facts_of(name: str, content: bytes) -> OriginalFile:
+    digest = hashlib.sha256(content).hexdigest()
+    return OriginalFile(name=name, sha256=digest, size_bytes=len(content))
+
+
 KNOWLEDGE_SOURCE = '[[sources]]\nname = "knowledge"\nnamespace = ""\naccess = "everyone"\n'
 TENANT_FILE = """
 schema_version = 1
@@ -166,8 +176,9 @@ class RunningService:
         tenant: str = "clinic",
         labels: tuple[str, ...] = (),
         media_type: MediaType = "text/plain",
+        original: tuple[str, bytes] | None = None,
     ) -> Document:
-        """Make a document live, as the worker would."""
+        """Make a document live, as the worker would; ``original`` is the name and bytes of its file."""
         stores = EmbeddedTenant(
             self.state_dir / "tenants" / tenant,
             embedding_model="tiny-embedding",
@@ -181,11 +192,14 @@ class RunningService:
             media_type=media_type,
             source="handbook",
             labels=labels,
+            original=None if original is None else facts_of(*original),
         )
         parsed = parse_document(document)
         passages = passages_of(document, parsed)
         try:
             await stores.documents.put(document)
+            if original is not None and document.original is not None:
+                await stores.documents.put_original(document_id, document.original, original[1])
             await stores.documents.put_parsed(document_id, document.content_hash(), parsed)
             vectors = [(passage, vector_of(passage.embedding_input)) for passage in passages]
             await stores.index.replace_documents([indexed(*vectors)])
@@ -213,7 +227,9 @@ async def service_on(
     """One more task of the service on the same stores and endpoints."""
     async with AsyncExitStack() as stack:
         metrics = ServiceMetrics()
-        tenants = await stack.enter_async_context(open_tenants(settings, observe=metrics.live.of_tenant))
+        tenants = await stack.enter_async_context(
+            open_tenants(settings, observe=partial(TenantReads, metrics.live))
+        )
         if scene.live is not None:
             for one in tenants.live.values():
                 one.now = _with_live(one.now, scene.live)

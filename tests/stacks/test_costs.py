@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from assistant.domain.errors import ConfigurationError
+from assistant.settings.prices import FILE, load_prices
 from template_checks.upgrades import templates_by_stack_name
 from tests.stacks.synthesized import assembly_folder
-from tools.costs import FILE, PAGE, Line, load_prices, markdown, priced, unknown_types, with_costs
+from tools.costs import PAGE, Line, markdown, priced, unknown_types, with_costs
 
 TENANTS = ("pharmacy", "clinic", "sandbox")
 

@@ -209,7 +209,7 @@ def test_a_reach_entry_has_its_own_endpoint_and_security_group() -> None:
 
 def test_a_reach_entry_may_be_a_lattice_resource() -> None:
     arn = "arn:aws:vpc-lattice:us-east-1:111122223333:resourceconfiguration/rcfg-0123456789abcdef0"
-    reach = [{"name": "ledger", "port": 5432, "resource_configuration_arn": arn, "caller": "ingestion"}]
+    reach = [{"name": "ledger", "port": 5432, "resource_configuration_arn": arn, "caller": "connectors"}]
 
     scene = Scene(reach=reach)
     scene.network.create_endpoints(scene.workload.callers)
@@ -222,7 +222,7 @@ def test_a_reach_entry_may_be_a_lattice_resource() -> None:
         for rule in resources_of(template, "AWS::EC2::SecurityGroupIngress").values()
         if rule["Properties"]["GroupId"] == {"Fn::GetAtt": ["ReachLedgerGroup", "GroupId"]}
     ]
-    assert into == [("IngestionGroup", 5432)]
+    assert into == [("ConnectorsGroup", 5432)]
 
 
 def test_more_endpoints_than_a_vpc_holds_are_refused() -> None:

@@ -171,7 +171,7 @@ def test_a_resource_s_own_name_is_the_only_one_that_the_vpc_resolves() -> None:
 @pytest.mark.parametrize(
     ("change", "key"),
     [
-        ({"caller": "ingestion"}, "caller"),
+        ({"caller": "connectors"}, "caller"),
         ({"service_name": None, "resource_configuration_arn": RESOURCE}, "host_name"),
         ({"auth": "sigv4"}, "invoke_arn"),
         ({"secret": "file:token"}, "secret"),

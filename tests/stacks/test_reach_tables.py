@@ -21,5 +21,5 @@ def test_the_page_s_tables_match_the_templates(assembly: Path) -> None:
 
 
 def test_a_page_without_markers_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="0 places for the table reach"):
+    with pytest.raises(ConfigurationError, match="0 places for made: reach"):
         rewritten("no table", Templates([]))

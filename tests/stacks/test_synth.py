@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from assistant.cli.tenant import NewTenant, write_tenant
+from assistant.cli.tenant import write_tenant
 from assistant.cli.terminal import GlobalOptions
 from assistant.settings.deployed_names import (
     LINK_SECRET_RESOURCE,
@@ -26,7 +27,6 @@ from stacks.policy import Acknowledgement
 from stacks.tenant import read_tenants
 from stacks.validators import TABLE, Finding, explains, read_silenced, rows_without_effect, templates_of
 from tests.stacks.synthesized import ROOT, synthesize
-from tools import template_proofs
 
 PLANTED = """
 import aws_cdk as cdk
@@ -223,26 +223,34 @@ def test_no_finding_has_two_exceptions() -> None:
 def test_a_new_tenant_s_templates_have_no_finding(tmp_path: Path, source: str) -> None:
     shutil.copytree(ROOT / "tenants", tmp_path / "tenants")
     options = GlobalOptions(tenants_dir=tmp_path / "tenants", state_dir=tmp_path, port=None, json=False)
-    write_tenant(options, NewTenant(name="mine", source=source))
+    write_tenant(options, "mine", copied=source)
 
     beside = read_tenants(folder=tmp_path / "tenants", only=None, images=ROOT / "images.lock.toml")
     assert [tenant.name for tenant in beside] == ["clinic", "mine", "pharmacy", "sandbox"]
     done = synthesize(tmp_path / "out", validated=True, tenants=str(tmp_path / "tenants"), tenant="mine")
     assert done.returncode == 0, done.stderr[-4000:]
-    prove_alone = template_proofs.prove(
-        tmp_path / "out", tenants=tmp_path / "tenants", pins=tmp_path / "pins"
+    assert [line.split(":")[0] for line in prove(tmp_path / "out", tmp_path).stdout.splitlines()] == ["mine"]
+
+
+def prove(assembly: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Prove the templates of the tenants of ``folder``, which pins nothing."""
+    for beside in ("images.lock.toml", "model_artifacts"):
+        (folder / beside).symlink_to(ROOT / beside)
+    command = [sys.executable, "-m", "tools.template_proofs", str(assembly)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=600
     )
-    assert [line.split(":")[0] for line in prove_alone.proven] == ["mine"]
 
 
 def test_an_invalid_file_fails_the_proof_after_the_other_tenants(tmp_path: Path, assembly: Path) -> None:
     shutil.copytree(ROOT / "tenants", tmp_path / "tenants")
     (tmp_path / "tenants" / "typo.toml").write_text("name =")
 
-    proofs = template_proofs.prove(assembly, tenants=tmp_path / "tenants")
-    assert [line.split(":")[0] for line in proofs.proven] == ["clinic", "pharmacy", "sandbox"]
-    (refused,) = proofs.refused
-    assert "typo.toml: not valid TOML" in refused
+    done = prove(assembly, tmp_path)
+    assert [line.split(":")[0] for line in done.stdout.splitlines()] == ["clinic", "pharmacy", "sandbox"]
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert "typo.toml: not valid TOML" in done.stderr
 
 
 def locked(folder: Path, *, but: str | None = None) -> Path:

@@ -56,22 +56,24 @@ def test_every_permission_names_its_resource_where_iam_allows_it(
     rights: Statements, starting: Statements
 ) -> None:
     wide = {
-        action: resource
+        (action, resource)
         for each in rights + starting
         for action in each["Action"]
         for resource in each["Resource"]
         if "*" in resource
     }
+    uploads = f"arn:aws:s3:::{DATA.inbox_bucket}/.uploads/*"
     documents = f"arn:aws:s3:::{DATA.documents_bucket}/documents/*"
     versions = f"{DATA.domain_arn}/*-passages-v*"
     assert wide == {
-        "xray:PutTraceSegments": "*",
-        "ecr:GetAuthorizationToken": "*",
-        "es:ESHttpGet": f"{versions}/_mapping",
-        "es:ESHttpPost": f"{versions}/_search",
-        "s3:GetObject": documents,
-        "s3:PutObject": documents,
-        "s3:DeleteObjectVersion": documents,
+        ("xray:PutTraceSegments", "*"),
+        ("ecr:GetAuthorizationToken", "*"),
+        ("es:ESHttpGet", f"{versions}/_mapping"),
+        ("es:ESHttpPost", f"{versions}/_search"),
+        ("s3:GetObject", documents),
+        ("s3:PutObject", documents),
+        ("s3:DeleteObjectVersion", documents),
+        *((f"s3:{name}", uploads) for name in ("GetObject", "PutObject", "ListMultipartUploadParts")),
     }
 
 

@@ -110,6 +110,13 @@ def test_the_deployed_file_keeps_live_values_as_its_profile_does(name: str, days
             'endpoint = "pharmacy-embedding"\nvectors = "../knowledge/pharmacy/vectors.npz"',
             r"embedding\.vectors: .* Delete the line",
         ),
+        ('access = "everyone"', 'access = "everyone"\nocr = true', r"sources\.0\.ocr: .* no scans"),
+        (
+            "[care_context]",
+            '[[sources]]\nname = "wiki"\naccess = "everyone"\n'
+            'connector = { kind = "mediawiki", api = "https://wiki.internal/api.php" }\n\n[care_context]',
+            r"sources\.2\.connector\.reach: it names no way",
+        ),
         ("acm:us-east-1:", "acm:eu-west-1:", r"edge\.certificate_arn: it is in region eu-west-1"),
         (
             "port = 443",
@@ -384,7 +391,7 @@ def test_a_container_gets_the_connector_the_secret_and_the_parameter_of_the_keys
     [
         ({"auth": '"none"'}, r"reach.0.auth: .*only profile = \"dev\""),
         ({"secret": '"state:orders"'}, r"reach.0.secret: .*no place on AWS"),
-        ({"caller": '"ingestion"'}, r"reach.0.caller: .*the orchestrator calls"),
+        ({"caller": '"connectors"'}, r"reach.0.caller: .*the orchestrator calls"),
     ],
 )
 def test_a_system_that_a_deployment_must_not_call_so_is_refused(

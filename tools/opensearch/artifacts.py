@@ -171,17 +171,11 @@ def unpack(archive: Path, folder: Path) -> None:
         outer = {name.split("/", 1)[0] for name in zipped.namelist()}
         inner_only = len(outer) == 1 and any("/" in name for name in zipped.namelist())
         for entry in zipped.infolist():
-            name = entry.filename.split("/", 1)[1] if inner_only else entry.filename
-            target = (folder / name).resolve()
-            if not target.is_relative_to(folder.resolve()):
-                raise LocalRuntimeError(f"{archive.name} would write outside its folder.")
-            if entry.is_dir():
-                target.mkdir(parents=True, exist_ok=True)
-                continue
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with zipped.open(entry) as source, target.open("wb") as file:
-                shutil.copyfileobj(source, file)
-            target.chmod(0o755 if entry.external_attr >> 16 & 0o111 else 0o644)
+            entry.filename = entry.filename.split("/", 1)[1] if inner_only else entry.filename
+            if entry.filename:
+                target = Path(zipped.extract(entry, folder))  # it takes ".." out of names
+                if not entry.is_dir():
+                    target.chmod(0o755 if entry.external_attr >> 16 & 0o111 else 0o644)
     for inner in (folder, *folder.rglob("*")):
         if inner.is_dir():
             inner.chmod(0o755)  # whatever the umask: the node may run as another account

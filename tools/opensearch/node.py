@@ -282,19 +282,13 @@ def find_java(at_least: int) -> Path:
 
 
 def _java_homes() -> Iterator[Path]:
-    homes: list[Path] = []
-    if named := os.environ.get("JAVA_HOME"):
-        homes.append(Path(named))
-    if java := shutil.which("java"):
-        homes.append(Path(java).resolve().parents[1])
-    for place in map(Path, _PLACES):
-        if place.is_dir():
-            homes += [entry.resolve() for entry in sorted(place.iterdir(), reverse=True)]
-    for home in dict.fromkeys(homes):
-        for inner in (home, home / "Contents" / "Home"):  # the second is macOS's layout
-            if (inner / "bin" / "java").is_file():
-                yield inner
-                break
+    named, java = os.environ.get("JAVA_HOME"), shutil.which("java")
+    homes = [Path(named)] if named else []
+    homes += [Path(java).resolve().parents[1]] if java else []
+    for place in _PLACES:
+        homes += sorted(Path(place).glob("*"), reverse=True)
+    inner = (one for home in homes for one in (home, home / "Contents" / "Home"))  # the second is macOS's
+    return (home for home in inner if (home / "bin" / "java").is_file())
 
 
 def _java_release(home: Path) -> int | None:

@@ -9,7 +9,6 @@ were drawn by a seed on 2026-11-20, so that each status is there.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -117,8 +116,7 @@ class Prescriber(_Body):
     usual_reply_days: int = Field(ge=0, le=30)
 
 
-@dataclass(frozen=True, slots=True)
-class OrderData:
+class OrderData(_Body):
     """What the system knows."""
 
     prescribers: tuple[Prescriber, ...]
@@ -131,16 +129,8 @@ class OrderData:
 def read_order_data(*, today: date) -> OrderData:
     """Return the data of a day. The same day, the same data."""
     known = orjson.loads(Path(__file__).with_name("orders.json").read_bytes())
-
-    def rows(kind: str) -> list[dict[str, Any]]:
-        return [_dated(row, today) for row in known[kind]]
-
-    return OrderData(
-        tuple(Prescriber.model_validate(row) for row in rows("prescribers")),
-        tuple(Prescription.model_validate(row) for row in rows("prescriptions")),
-        tuple(Order.model_validate(row) for row in rows("orders")),
-        tuple(Delivery.model_validate(row) for row in rows("deliveries")),
-    )
+    rows = {kind: [_dated(row, today) for row in listed] for kind, listed in known.items()}
+    return OrderData.model_validate(rows)
 
 
 def _dated(row: Mapping[str, Any], today: date) -> dict[str, Any]:

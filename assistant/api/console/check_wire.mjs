@@ -27,12 +27,13 @@ const RENAMED = {
 };
 const RECEIVED = [
   ...["Source", "Sentence", "Problem", "Started", "Done", "Element", "ElementUse", "StoredVerdict", "StoredSent", "AnswerRecord"],
-  ...["StoredAnswer", "Conversation", "DocumentText", "DocumentStatus", "DocumentPage"],
+  ...["StoredAnswer", "Conversation", "DocumentText", "DocumentStatus", "DocumentPage", "DocumentDetails", "WritableSources", "UploadState", "UploadStates", "WithdrawalReceipt"],
   ...["CasePage", "CaseDetail", "GapList", "ItemList", "ItemHistory", "Preview"],
 ];
 const SENT = [
   ...["AnswerRequest", "Verdict", "Sent", "Act"],
   ...["ResolutionRequest", "Approval", "Noted", "ItemStateRequest", "RestoreRequest", "PreviewRequest"],
+  ...["RestoreContentRequest", "ReleaseRequest"],
 ];
 
 const api = JSON.parse(await readFile(document, "utf8"));

@@ -5,57 +5,50 @@ It runs in the parsing process. Each library is imported only when a file of its
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import PurePath
 from warnings import catch_warnings
 
 from assistant.domain.errors import DocumentInvalidError
 from assistant.knowledge.conversion.markup import Converted
+from assistant.knowledge.conversion.office import convert_docx, convert_pptx
+from assistant.knowledge.conversion.plain import convert_eml, convert_txt
+from assistant.knowledge.conversion.sheets import convert_csv, convert_xlsx
 
 __all__ = ["Converted", "convert"]
 
 
-def convert(name: str, raw: bytes) -> Converted:
-    """Return a file as HTML, by the suffix of its name.
+def convert(name: str, raw: bytes, *, ocr: Sequence[str] = ()) -> Converted:
+    """Return a file as HTML, by the suffix of its name. ``ocr``: languages in which scans are read, as
+    tesseract calls them.
 
     Raises DocumentInvalidError for an encrypted, truncated, hostile or oversized file, for one without text,
     and for an unknown suffix.
     """
     with catch_warnings(action="ignore"):  # of libraries, about parts of a file that they do not read
-        converted = _converted(PurePath(name).suffix.lower(), raw)
+        converted = _converted(PurePath(name).suffix.lower(), raw, ocr)
     if not converted.html.strip():
         raise DocumentInvalidError(". ".join(["there is no text in it", *converted.notes]))
     return converted
 
 
-def _converted(suffix: str, raw: bytes) -> Converted:
+def _converted(suffix: str, raw: bytes, ocr: Sequence[str]) -> Converted:
     match suffix:
         case ".pdf":
             from assistant.knowledge.conversion.pdf import convert_pdf
 
-            return convert_pdf(raw)
+            return convert_pdf(raw, ocr=ocr)
         case ".docx" | ".docm":
-            from assistant.knowledge.conversion.office import convert_docx
-
             return convert_docx(raw)
         case ".pptx" | ".pptm":
-            from assistant.knowledge.conversion.office import convert_pptx
-
             return convert_pptx(raw)
         case ".xlsx" | ".xlsm":
-            from assistant.knowledge.conversion.sheets import convert_xlsx
-
             return convert_xlsx(raw)
         case ".csv" | ".tsv":
-            from assistant.knowledge.conversion.sheets import convert_csv
-
             return convert_csv(raw)
         case ".eml":
-            from assistant.knowledge.conversion.plain import convert_eml
-
             return convert_eml(raw)
         case ".txt":
-            from assistant.knowledge.conversion.plain import convert_txt
-
             return convert_txt(raw)
         case _:
             raise DocumentInvalidError(f'files with the suffix "{suffix:.20}" are not read. Convert it.')

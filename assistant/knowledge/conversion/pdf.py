@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from html import escape
-from typing import Any, TypeGuard
+from typing import Any
 
 import pypdfium2  # pyright: ignore[reportMissingTypeStubs]
 
@@ -16,6 +16,7 @@ from assistant.knowledge.conversion.markup import Converted, heading, is_header,
 from assistant.knowledge.conversion.page_layout import BULLET, Block, Line, Paragraph, page_blocks
 from assistant.knowledge.conversion.page_words import page_contents
 from assistant.knowledge.conversion.ruled_tables import Table
+from assistant.knowledge.conversion.scans import scan_blocks
 
 MOST_PAGES = 1_000
 """Pages of a file. A page takes 15 to 20 ms, and the child has 20 s of CPU time."""
@@ -55,8 +56,9 @@ class _Page:
     has_image: bool
 
 
-def convert_pdf(raw: bytes) -> Converted:
-    """Return a PDF with a heading for each page. Scanned pages are named in the notes.
+def convert_pdf(raw: bytes, *, ocr: Sequence[str] = ()) -> Converted:
+    """Return a PDF with a heading for each page. Scanned pages are read in the languages ``ocr``; those
+    without text are named in the notes.
 
     Raises DocumentInvalidError for an encrypted or damaged file, for one with more than MOST_PAGES, and for
     one without any text.
@@ -67,13 +69,13 @@ def convert_pdf(raw: bytes) -> Converted:
             problem = f"it has {len(document):,} pages; at most {MOST_PAGES:,} are read"
             raise DocumentInvalidError(f"{problem}. Split it.")
         metadata = str(document.get_metadata_value("Title"))
-        pages = [_page(document, index) for index in range(len(document))]
+        pages = [_page(document, index, ocr) for index in range(len(document))]
     finally:
         document.close()
     notes = _notes(pages)
     if not any(page.blocks for page in pages):
         problem = "it has no text: its pages are scans" if notes else "it has no text"
-        raise DocumentInvalidError(f"{problem}. Run text recognition (OCR) on it and add the result.")
+        raise DocumentInvalidError(f"{problem}. Say ocr = true in its source, or add the text.")
     _remove_repeated(pages)
     _join_divided(pages)
     writer = _Writer(pages)
@@ -95,7 +97,7 @@ def _opened(raw: bytes) -> Any:
     return document
 
 
-def _page(document: Any, index: int) -> _Page:
+def _page(document: Any, index: int, ocr: Sequence[str]) -> _Page:
     try:
         page = document[index]
     except pypdfium2.PdfiumError:
@@ -104,9 +106,10 @@ def _page(document: Any, index: int) -> _Page:
         width, height = page.get_size()
         blocks = [block for content in page_contents(page) for block in page_blocks(content)]
         has_image = not blocks and _image_area(page) > _SCAN_AREA * width * height
+        blocks = scan_blocks(page, ocr) if has_image and ocr else blocks
     finally:
         page.close()
-    return _Page(index + 1, height, blocks, has_image)
+    return _Page(index + 1, height, blocks, has_image and not blocks)
 
 
 def _image_area(page: Any) -> float:
@@ -174,16 +177,15 @@ class _Writer:
 
     def __init__(self, pages: Sequence[_Page]) -> None:
         self._body = _body_size(pages)
-        self._vocabulary = {
-            word for page in pages for line in _lines(page) for word in _WORDS.findall(line.text)
-        }
-        bold = sum(len(line.text) for page in pages for line in _lines(page) if line.is_bold)
-        self._is_bold = 2 * bold > sum(len(line.text) for page in pages for line in _lines(page))
+        lines = [line for page in pages for line in _lines(page)]
+        self._vocabulary = {word for line in lines for word in _WORDS.findall(line.text)}
+        bold = sum(len(line.text) for line in lines if line.is_bold)
+        self._is_bold = 2 * bold > sum(len(line.text) for line in lines)
         """Whether most of the text is bold: then bold text is no heading."""
-        sizes = {_rounded(block) for page in pages for block in page.blocks if self._is_large(block)}
-        self._levels = {
-            size: _HIGHEST_HEADING + rank for rank, size in enumerate(sorted(sizes, reverse=True))
-        }
+        paragraphs = [block for page in pages for block in page.blocks if isinstance(block, Paragraph)]
+        headings = filter(self._is_heading, filter(self._is_larger, paragraphs))
+        sizes = sorted({round(block.size) for block in headings}, reverse=True)
+        self._levels = {size: level for level, size in enumerate(sizes, start=_HIGHEST_HEADING)}
         self._section = ""
         self._step = 0
         """The number of the last item, in a list that goes on."""
@@ -199,9 +201,8 @@ class _Writer:
         begins = self._level(page.blocks[0]) is not None
         name = f"Page {page.number}" + (f": {self._section}" if self._section and not begins else "")
         top = heading(_HIGHEST_HEADING - 1, name, anchor=f"page-{page.number}")
-        return top + "".join(map(self._block, page.blocks)).replace("</ul>\n<ul>", "").replace(
-            "</ol>\n<ol>", ""
-        )
+        body = "".join(map(self._block, page.blocks))
+        return top + body.replace("</ul>\n<ul>", "").replace("</ol>\n<ol>", "")
 
     def _block(self, block: Block) -> str:
         if isinstance(block, Table):
@@ -236,8 +237,8 @@ class _Writer:
             return f"<ul><li>{escape(text[bullet.end() :])}</li></ul>\n"
         return f"<p>{escape(text)}</p>\n"
 
-    def _is_large(self, block: Block) -> TypeGuard[Paragraph]:
-        return isinstance(block, Paragraph) and self._is_heading(block) and _is_larger(block, self._body)
+    def _is_larger(self, block: Paragraph) -> bool:
+        return block.size > 0 and block.size >= _HEADING_RATIO * self._body
 
     def _is_heading(self, block: Paragraph) -> bool:
         """Return whether the paragraph is short, has words, and is larger or bolder than the body."""
@@ -247,13 +248,13 @@ class _Writer:
         if length > _LONGEST_HEADING or not is_text:
             return False
         is_alone = len(block.lines) == 1 and not last.endswith((".", ",", ";"))
-        return _is_larger(block, self._body) or (block.is_bold and not self._is_bold and is_alone)
+        return self._is_larger(block) or (block.is_bold and not self._is_bold and is_alone)
 
     def _level(self, block: Block) -> int | None:
         """Return the level of a heading by the rank of its size; None for other blocks."""
         if not isinstance(block, Paragraph) or not self._is_heading(block):
             return None
-        return self._levels.get(_rounded(block), _HIGHEST_HEADING + len(self._levels))
+        return self._levels.get(round(block.size), _HIGHEST_HEADING + len(self._levels))
 
     def _text(self, block: Paragraph) -> str:
         """Return the lines as one text; a word that a line's end divides is joined."""
@@ -261,10 +262,8 @@ class _Writer:
         for line in block.lines:
             if text.endswith("\u00ad") or (_DIVIDED.search(text) and line.text[:1].islower()):
                 text = self._joined(text, line.text)
-            elif _DIVIDED.search(text):
-                text += line.text
             else:
-                text = f"{text} {line.text}" if text else line.text
+                text = text + line.text if _DIVIDED.search(text) else f"{text} {line.text}".strip()
         return _LEADER.sub(" … ", text.replace("\u00ad", ""))
 
     def _joined(self, text: str, following: str) -> str:
@@ -280,7 +279,7 @@ def _body_size(pages: Sequence[_Page]) -> float:
     sizes = Counter[float]()
     for page in pages:
         for line in _lines(page):
-            sizes[round(line.size * 2) / 2] += len(line.text)
+            sizes[round(line.size * 2) / 2] += len(line.text) if line.size else 0  # unknown of a scan
         for block in page.blocks:
             if isinstance(block, Table):
                 sizes[round(block.size * 2) / 2] += sum(len(cell) for row in block.rows for cell in row)
@@ -291,11 +290,3 @@ def _goes_on(before: Table, block: Table) -> bool:
     """Return whether a table has the columns of the one before."""
     edges = (before.box.left - block.box.left, before.box.right - block.box.right)
     return len(before.rows[0]) == len(block.rows[0]) and all(abs(edge) < _SAME_EDGE for edge in edges)
-
-
-def _is_larger(block: Paragraph, body: float) -> bool:
-    return block.size > 0 and block.size >= _HEADING_RATIO * body
-
-
-def _rounded(block: Paragraph) -> int:
-    return round(block.size)

@@ -12,7 +12,7 @@ from itertools import pairwise
 from statistics import median
 from typing import Any, cast
 
-from assistant.knowledge.conversion.page_words import Box, PageContent, Word
+from assistant.knowledge.conversion.page_words import Box, PageContent, Word, text_rows
 
 _SNAP = 3.0
 """Points: lines that are nearer to each other are one. pdfplumber's own default."""
@@ -23,21 +23,14 @@ _MOST_PAIRS = 200_000
 """Horizontal times vertical lines, each of all its parts: the search looks at each pair, 160,000 in 0.7 s."""
 _MOST_CROSSINGS = 5_000
 """Points where lines meet. The search takes 1 s for as many, and 60 s for 40,000."""
-_FEWEST_RULES = 4
-"""The cheap test: fewer lines in one direction than two, or in both than these, enclose no two cells."""
-_WIDE = 0.9
-"""Of a table's width: a cell that is wider is not one of its columns."""
 _WIDE_GAP = 1.5
 """Of a line's height: a wider gap inside a cell separates columns that have no line between them."""
 _MOST_GAPS = 0.3
 """Of the lines of text: with wide gaps in more of them, the lines on the page are not the table's."""
 _SPLIT_LINES = 3
-"""Lines of text in each cell from which they are rows: cells that wrap have different numbers of lines. Two
-are rows in more than three columns."""
+"""Lines of text in each cell from which they are rows: cells that wrap have different numbers of lines."""
 _DEEPEST_HEADER = 3
 """Rows of names above each other: a cell of the first row is as high as all of them."""
-_LONGEST_CELL = 600
-"""Mean characters of a cell; longer ones are columns of prose in frames."""
 
 _Cell = tuple[float, float, float, float]
 
@@ -51,34 +44,24 @@ class Table:
     """Of the font of most words, in points."""
     has_header: bool | None
     """None if neither lines nor fonts tell."""
+    place: int
+    """Of its first word in the file."""
 
 
 def ruled_tables(content: PageContent) -> tuple[list[Table], list[Word]]:
     """Return the page's tables with lines around their cells, and the words outside of these tables."""
     edges = [edge for rule in content.rules if (edge := _edge(rule)) is not None]
     horizontal = sum(edge["orientation"] == "h" for edge in edges)
-    is_drawn = _FEWEST_RULES <= len(edges) <= _MOST_RULES
-    if not is_drawn or min(horizontal, len(edges) - horizontal) < 2:
+    if len(edges) > _MOST_RULES or min(horizontal, len(edges) - horizontal) < 2:  # no two cells
         return [], content.words
     tables: list[Table] = []
     held: set[int] = set()
-    for cells in map(_without_frames, _grids(edges)):
+    for cells in _grids(edges):
         contents = _contents(cells, content.words)
         if _is_table(contents):
             tables.append(_table(contents))
             held.update(id(word) for words in contents.values() for word in words)
     return tables, [word for word in content.words if id(word) not in held]
-
-
-def _without_frames(cells: Sequence[_Cell]) -> list[_Cell]:
-    """Return the cells without those above and below that are as wide as the table: a title, a note, or a
-    frame around rows that have no lines."""
-    widest = _WIDE * (max(cell[2] for cell in cells) - min(cell[0] for cell in cells))
-    kept = sorted(cells, key=lambda cell: cell[1])
-    for end in (0, -1):
-        while kept and kept[end][2] - kept[end][0] > widest:
-            kept.pop(end)
-    return kept
 
 
 def _is_table(contents: Mapping[_Cell, Sequence[Word]]) -> bool:
@@ -87,13 +70,12 @@ def _is_table(contents: Mapping[_Cell, Sequence[Word]]) -> bool:
     columns, rows = ({cell[side] for cell in contents} for side in (0, 1))
     if min(len(columns), len(rows), len(filled)) < 2:
         return False
-    lines = [line for words in filled for line in _lines(words, _heights(words)).values()]
+    lines = [line for words in filled for line in text_rows(words)]
     gaps = sum(
         any(word.box.left - before.box.right > _WIDE_GAP * word.box.height for before, word in pairwise(line))
         for line in lines
     )
-    length = sum(len(word.text) for words in filled for word in words)
-    return gaps <= _MOST_GAPS * len(lines) and length <= _LONGEST_CELL * len(filled)
+    return gaps <= _MOST_GAPS * len(lines)
 
 
 def _edge(rule: Box) -> dict[str, Any] | None:
@@ -101,19 +83,13 @@ def _edge(rule: Box) -> dict[str, Any] | None:
     if max(width, rule.height) < _SHORTEST_EDGE:
         return None
     x, y = rule.middle
-    is_horizontal = width > rule.height
-    left, right = (rule.left, rule.right) if is_horizontal else (x, x)
-    top, bottom = (y, y) if is_horizontal else (rule.top, rule.bottom)
-    return {
-        "orientation": "h" if is_horizontal else "v",
-        "x0": left,
-        "x1": right,
-        "top": top,
-        "bottom": bottom,
-        "width": right - left,
-        "height": bottom - top,
-        "object_type": "line",
-    }
+    if is_horizontal := width > rule.height:
+        line = Box(rule.left, y, rule.right, y)
+    else:
+        line = Box(x, rule.top, x, rule.bottom)
+    edge = {"x0": line.left, "x1": line.right, "top": line.top, "bottom": line.bottom}
+    size = {"width": line.right - line.left, "height": line.height}
+    return {"orientation": "h" if is_horizontal else "v", "object_type": "line", **edge, **size}
 
 
 def _grids(edges: list[dict[str, Any]]) -> list[list[_Cell]]:
@@ -127,8 +103,7 @@ def _grids(edges: list[dict[str, Any]]) -> list[list[_Cell]]:
     crossings = search.edges_to_intersections(merged, _SNAP, _SNAP)
     if len(crossings) > _MOST_CROSSINGS:
         return []
-    cells = search.intersections_to_cells(crossings)
-    return cast("list[list[_Cell]]", search.cells_to_tables(cells))
+    return cast("list[list[_Cell]]", search.cells_to_tables(search.intersections_to_cells(crossings)))
 
 
 def _table(contents: Mapping[_Cell, Sequence[Word]]) -> Table:
@@ -142,7 +117,8 @@ def _table(contents: Mapping[_Cell, Sequence[Word]]) -> Table:
         rows[:depth] = [[" ".join(dict.fromkeys(name for name in column if name)) for column in names]]
     bold = {cell[1] for cell, words in contents.items() if words and all(word.is_bold for word in words)}
     size = median(word.size for words in contents.values() for word in words)
-    return Table(rows, box, size, has_header=is_named or bold == {tops[0]} or None)
+    place = min(word.place for words in contents.values() for word in words)
+    return Table(rows, box, size, is_named or bold == {tops[0]} or None, place)
 
 
 def _contents(cells: Iterable[_Cell], words: Iterable[Word]) -> dict[_Cell, list[Word]]:
@@ -168,43 +144,23 @@ def _rows(
 ) -> Iterator[list[str]]:
     """Yield the rows between this line and the next below: several, if lines of text are all aligned."""
     cells = {cell: words for cell, words in contents.items() if cell[1] <= top < cell[3] - 1}
-    heights = _heights([word for words in cells.values() for word in words])
-    texts = {
-        cell: {place: " ".join(word.text for word in line) for place, line in _lines(words, heights).items()}
-        for cell, words in cells.items()
-    }
+    holders = {id(word): cell for cell, words in cells.items() for word in words}
+    lines = text_rows(word for words in cells.values() for word in words)
+    texts: dict[_Cell, dict[int, str]] = {cell: {} for cell in cells}
+    for place, line in enumerate(lines):
+        for word in line:
+            parts = texts[holders[id(word)]]
+            parts[place] = f"{parts[place]} {word.text}" if place in parts else word.text
     is_whole = all(cell[1] == top for cell in cells)  # no cell of several rows
-    is_split = is_whole and _has_rows([len(lines) for lines in texts.values()], len(heights))
-    for place in range(len(heights)) if is_split else (None,):
+    counts = [len(parts) for parts in texts.values()]
+    is_filled = len(lines) in counts and 2 * sum(counts) > len(lines) * len(counts)
+    is_split = is_whole and is_filled and len(lines) >= _SPLIT_LINES
+    for place in range(len(lines)) if is_split else (None,):
         row = [""] * len(lefts)
-        for cell, lines in texts.items():
+        for cell, parts in texts.items():
             columns = [number for number, left in enumerate(lefts) if cell[0] <= left < cell[2] - 1]
-            text = " ".join(lines.values()) if place is None else lines.get(place, "")
+            text = " ".join(parts.values()) if place is None else parts.get(place, "")
             # a cell across the table is a title of the rows below it
             for column in columns if len(columns) < len(lefts) else columns[:1]:
                 row[column] = text
         yield row
-
-
-def _has_rows(counts: Sequence[int], lines: int) -> bool:
-    """Return whether cells with so many lines of text each are several rows without lines between them."""
-    if lines == _SPLIT_LINES - 1:
-        return len(counts) > _SPLIT_LINES and set(counts) == {lines}
-    return lines >= _SPLIT_LINES and lines in counts and 2 * sum(counts) > lines * len(counts)
-
-
-def _heights(words: Iterable[Word]) -> list[float]:
-    """Return the highest middle of each line of text, from top to bottom."""
-    heights: list[float] = []
-    for word in sorted(words, key=lambda word: word.box.middle[1]):
-        if not heights or word.box.middle[1] - heights[-1] > word.box.height / 2:
-            heights.append(word.box.middle[1])
-    return heights
-
-
-def _lines(words: Iterable[Word], heights: Sequence[float]) -> dict[int, list[Word]]:
-    """Return the words of each line by its place among the heights, from left to right."""
-    lines: dict[int, list[Word]] = {}
-    for word in sorted(words, key=lambda word: (word.box.middle[1], word.box.left)):
-        lines.setdefault(bisect_right(heights, word.box.middle[1]) - 1, []).append(word)
-    return {place: sorted(line, key=lambda word: word.box.left) for place, line in lines.items()}

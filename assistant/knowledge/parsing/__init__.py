@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from assistant.domain.documents import Document, ParsedDocument
+from assistant.domain.documents import MISSING, Document, ParsedDocument
 from assistant.domain.errors import DocumentInvalidError
 from assistant.knowledge.parsing.html import parse_html
 from assistant.knowledge.parsing.markdown import parse_markdown
@@ -28,9 +28,10 @@ def parse_document(document: Document) -> ParsedDocument:
         parsed = parse_html(document.content)
     else:
         parsed = parse_plain(document)
-    if not parsed.sections:
+    body = "".join(parsed.text[section.span.start : section.span.end] for section in parsed.sections)
+    if not body.replace(MISSING, "").strip():
         raise DocumentInvalidError(f"{document.document_id}: there is no text in it.")
-    return replace(parsed, labels=document.labels)
+    return replace(parsed, labels=document.labels, original=document.original)
 
 
 def parse_plain(document: Document) -> ParsedDocument:

@@ -10,7 +10,7 @@ from turbohtml import Document, Element, Node, Text, parse
 
 from assistant.domain.documents import ParsedDocument, UnitKind
 from assistant.domain.errors import DocumentInvalidError
-from assistant.knowledge.parsing.text import TextBuilder, table_lines
+from assistant.knowledge.parsing.text import LINK_END, TextBuilder, link_begin, unmarked
 
 DEEPEST_NESTING = 200
 """Elements around an element, and itself, in a page that is parsed. The parser itself stops at 512."""
@@ -23,11 +23,14 @@ _HIDING_STYLE = re.compile(
     r"display\s*:\s*none|visibility\s*:\s*hidden|font-size\s*:\s*0(?![.\d])|opacity\s*:\s*0(?![.\d])", re.I
 )
 _HEADINGS = {"h1": 1, "h2": 2, "h3": 3, "h4": 4, "h5": 5, "h6": 6}
+_PAGE = re.compile(r"page-(\d{1,5})")
+"""The anchor of a page's heading, as ``conversion`` writes it."""
 _TEXT_BLOCKS = frozenset(["p", "blockquote", "address", "figure", "figcaption", "dl", "hr", "center"])
 _PARTS = {"body", "main", "article", "section", "div", "header", "footer", "aside", "form", "fieldset"}
 _BLOCKS = _TEXT_BLOCKS | _PARTS | {"hgroup", "details", "summary", "tbody"}
 _PHRASES = {"a", "abbr", "cite", "code", "em", "kbd", "mark", "q", "s", "samp", "span", "strong", "var"}
-_INLINE = _PHRASES | {"b", "font", "i", "small", "sub", "sup", "u", "wbr"}
+INLINE = _PHRASES | {"b", "font", "i", "small", "sub", "sup", "u", "wbr"}
+"""Elements that do not separate words."""
 
 
 def parse_html(content: str) -> ParsedDocument:
@@ -87,10 +90,17 @@ def _strings(element: Element) -> Iterator[str]:
         elif isinstance(child, Element) and child.tag == "br":
             yield "\n"
         elif isinstance(child, Element):
-            around = "" if child.tag in _INLINE else " "
-            yield around
+            around = "" if child.tag in INLINE else " "
+            begin, end = _marks(child)
+            yield around + begin
             yield from _strings(child)
-            yield around
+            yield end + around
+
+
+def _marks(element: Element) -> tuple[str, str]:
+    """Return what is put before and after the words of a link, and nothing around other elements."""
+    address = element.attr("href") if element.tag == "a" else None
+    return (link_begin(address), LINK_END) if address and element.text.strip() else ("", "")
 
 
 class _Walker:
@@ -114,7 +124,7 @@ class _Walker:
         """Add the collected inline text as a block."""
         text = "".join(self._inline)
         self._inline.clear()
-        if not text.strip():
+        if not unmarked(text).strip():
             return
         if self._item_kind is not None and self._marker:
             self._builder.line(self._marker + text.strip(), kind=self._item_kind, depth=self._list_depth)
@@ -134,8 +144,7 @@ class _Walker:
         if tag == "br":
             self._inline.append("\n")
         elif tag in _HEADINGS:
-            self.flush()
-            self._builder.heading(_HEADINGS[tag], _text(node))
+            self._heading(node)
         elif tag == "pre":
             self.flush()
             self._builder.block(_text(node))
@@ -150,7 +159,16 @@ class _Walker:
             self.walk(node)
             self.flush()
         else:
+            begin, end = _marks(node)
+            self._inline.append(begin)
             self.walk(node)
+            self._inline.append(end)
+
+    def _heading(self, node: Element) -> None:
+        self.flush()
+        if page := _PAGE.fullmatch(str(node.attr("id") or "")):
+            self._builder.page(int(page[1]))
+        self._builder.heading(_HEADINGS[node.tag], _text(node))
 
     def _list(self, node: Element, *, ordered: bool) -> None:
         self.flush()
@@ -175,7 +193,7 @@ class _Walker:
         self.flush()
         text = _text(node).strip()
         if node.tag == "dt":
-            self._term = text
+            self._term = unmarked(text)
         elif text:
             joined = f"{self._term.rstrip(':')}: {text}" if self._term else text
             self._builder.line(joined, kind=UnitKind.DEFINITION, depth=self._list_depth + 1)
@@ -189,6 +207,4 @@ class _Walker:
         rows = [row.select("th, td") for row in table.select("tr")]
         texts = [[_text(cell) for cell in row] for row in rows if row]
         has_header = bool(rows and rows[0]) and all(cell.tag == "th" for cell in rows[0])
-        for line in table_lines(texts, has_header=has_header):
-            self._builder.line(line, kind=UnitKind.ROW, depth=self._list_depth + 1)
-        self._builder.gap()
+        self._builder.table(texts, has_header=has_header, depth=self._list_depth + 1)

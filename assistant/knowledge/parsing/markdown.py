@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from itertools import pairwise
 
 from markdown_it import MarkdownIt
+from markdown_it.rules_core import StateCore, inline
 from markdown_it.token import Token
 
 from assistant.domain.documents import ParsedDocument, UnitKind
 from assistant.domain.errors import DocumentInvalidError
-from assistant.knowledge.parsing.html import html_text
-from assistant.knowledge.parsing.text import TextBuilder, normalize, table_lines
+from assistant.knowledge.parsing.html import INLINE, html_text
+from assistant.knowledge.parsing.text import LINK_END, TextBuilder, link_begin, read_links
 
 DEEPEST_NESTING = 100
 _PARSER = MarkdownIt("commonmark", {"maxNesting": DEEPEST_NESTING}).enable("table")
-_SHOWN = {"text": None, "code_inline": None, "image": None, "softbreak": " ", "hardbreak": "\n"}
-"""Inline tokens that are part of the text: as what they are shown, None for their own content."""
+_INLINE = MarkdownIt("commonmark")
+"""Its own limit, 20, of brackets inside each other: each unclosed one is searched once a level."""
+
+
+def _inline_with_own_limit(state: StateCore) -> None:
+    state.md = _INLINE
+    inline(state)
+
+
+_PARSER.core.ruler.at("inline", _inline_with_own_limit)
+_BLOCKS = MarkdownIt("commonmark").disable("inline")
+_TAG = re.compile(r"</?([a-z][\w-]*)", re.IGNORECASE)
+_LONGEST_HEADING = 2_000
+_OWN_TEXT = ("text", "code_inline", "image")
+_SHOWN = {"softbreak": " ", "hardbreak": "\n", "link_close": LINK_END}
+"""Inline tokens that are part of the text: by their own content, and as what they are shown."""
 
 
 def parse_markdown(content: str) -> ParsedDocument:
@@ -33,10 +50,23 @@ def parse_markdown(content: str) -> ParsedDocument:
     return builder.build()
 
 
-def heading_text(line: str) -> str:
-    """Return the text of one line without markup for emphasis, links and code."""
-    (inline,) = _PARSER.parseInline(line)
-    return normalize(_inline_text(inline.children or ()))
+def first_heading(content: str) -> str | None:
+    """Return the text of the first heading of the highest level; None without headings.
+
+    Only blocks are parsed, not what is in them: a hostile body must not cost the parsing time twice.
+    """
+    found = [
+        (opened.tag, text)
+        for opened, line in pairwise(_BLOCKS.parse(content))
+        if opened.type == "heading_open" and opened.level == 0 and (text := _heading_text(line.content))
+    ]
+    return min(found, key=lambda heading: heading[0])[1] if found else None
+
+
+def _heading_text(line: str) -> str:
+    """Return the text of a heading without markup for emphasis, links and code."""
+    (inline,) = _PARSER.parseInline(line[:_LONGEST_HEADING])
+    return read_links(_inline_text(inline.children or ()))[0].replace("\n", " ")
 
 
 class _Walker:
@@ -75,9 +105,7 @@ class _Walker:
             case "tr_open" if self._table is not None:
                 self._table.append([])
             case "table_close":
-                for line in table_lines(self._table or [], has_header=True):
-                    self._builder.line(line, kind=UnitKind.ROW, depth=len(self._items) + 1)
-                self._builder.gap()
+                self._builder.table(self._table or [], has_header=True, depth=len(self._items) + 1)
                 self._table = None
             case _:
                 pass
@@ -111,5 +139,18 @@ class _Walker:
 
 
 def _inline_text(children: Sequence[Token]) -> str:
-    shown = (child for child in children if child.type in _SHOWN)
-    return "".join(_SHOWN[child.type] or child.content for child in shown)
+    """Return the text, with marks around the words of links."""
+    return "".join(map(_shown, children))
+
+
+def _shown(child: Token) -> str:
+    """Return the text of an inline token. Most tags of raw HTML separate words: cells of tables hold ``<br>``
+    and ``<li>``."""
+    if child.type == "link_open":
+        return link_begin(str(child.attrs["href"]))
+    if child.type != "html_inline":
+        return child.content if child.type in _OWN_TEXT else _SHOWN.get(child.type, "")
+    tag = _TAG.match(child.content)
+    if tag is None or tag[1].lower() in INLINE:
+        return ""
+    return "\n" if tag[1].lower() == "br" else " "

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from itertools import zip_longest
 
-from assistant.domain.documents import ParsedDocument, Section, Span, Unit, UnitKind
+from assistant.domain.documents import Link, ParsedDocument, Section, Span, Table, Unit, UnitKind
 from assistant.text.language import split_sentences
 
 _SPACES = re.compile(r"[^\S\n]+")
@@ -22,6 +22,10 @@ _LONGEST_NAME = 2_000
 """Characters of a heading or a column's name, which all its units repeat. The longest of the 506 headings in
 ``knowledge`` has 77."""
 _ENDS = (".", "!", "?", ";", ",", '"', "\u201d")
+LINK_END = "\ufdd2"
+"""After the words of a link. Noncharacters mark links, because ``normalize`` leaves none in a text."""
+_MARK = re.compile("\ufdd0[^\ufdd1]*\ufdd1|\ufdd2")
+_LINK = re.compile("\ufdd0([^\ufdd1]*)\ufdd1([^\ufdd0\ufdd2]*)\ufdd2")
 
 
 def normalize(text: str) -> str:
@@ -31,6 +35,29 @@ def normalize(text: str) -> str:
         text = "".join(char if char.isprintable() or char == "\n" else " " for char in text)
     text = _AROUND_NEWLINE.sub("\n", _SPACES.sub(" ", text))
     return _BLANK_LINES.sub("\n\n", text).strip()
+
+
+def link_begin(address: str) -> str:
+    """Return the mark before the words of a link to this address."""
+    return f"\ufdd0{''.join(normalize(address).split())}\ufdd1"
+
+
+def unmarked(marked: str) -> str:
+    """Return a text without the marks of links."""
+    return _MARK.sub("", marked)
+
+
+def read_links(marked: str) -> tuple[str, list[Link]]:
+    """Return the normalized text without the marks of links, and its links."""
+    text, links = normalize(unmarked(marked)), list[Link]()
+    done = at = 0
+    for found in _LINK.finditer(marked):
+        gap, words = normalize(unmarked(marked[done : found.start()])), normalize(found[2])
+        start = text.find(words, at + len(gap))  # only white space is between
+        done, at = found.end(), start + len(words)
+        if words:
+            links.append((start, at, found[1]))
+    return text, links
 
 
 @dataclass(slots=True)
@@ -51,6 +78,11 @@ class TextBuilder:
         self._headings: list[tuple[int, str]] = []
         self._sections: list[Section] = []
         self._units: list[Unit] = []
+        self._tables: list[Table] = []
+        self._pages: list[tuple[int, int]] = []
+        self._links: list[Link] = []
+        self._read: list[Link] = []
+        """Of the text that is appended next."""
         self._section_start: int | None = None
         self._section_end = 0
         self._last_was_line = False
@@ -63,7 +95,7 @@ class TextBuilder:
     def heading(self, level: int, text: str) -> None:
         """Add a heading. It ends those of its own level and below, and is part of the text but of no
         section. A text longer than _LONGEST_NAME is a paragraph."""
-        text = normalize(text).replace("\n", " ")
+        text = self._without_links(text).replace("\n", " ")
         if not text:
             return
         if len(text) > _LONGEST_NAME:
@@ -79,10 +111,11 @@ class TextBuilder:
 
     def block(self, text: str) -> None:
         """Add a paragraph between blank lines. Its sentences are units."""
+        text = self._without_links(text)
         start = self._body(text, "\n\n")
         if start is not None:
             self._items.clear()
-            self._sentences(normalize(text), start)
+            self._sentences(text, start)
         self._last_was_line = False
 
     def plain_block(self, text: str) -> None:
@@ -96,23 +129,48 @@ class TextBuilder:
             self._plain_line(line[0], start + line.start(), alone=line[0] == text)
         self._last_was_line = False
 
-    def line(self, text: str, *, kind: UnitKind = UnitKind.ITEM, depth: int = 1) -> None:
+    def page(self, number: int) -> None:
+        """Begin a page of a paged file with the next heading."""
+        self._pages.append((number, self._length + (2 if self._parts else 0)))
+
+    def table(self, rows: list[list[str]], *, has_header: bool, depth: int) -> None:
+        """Add a table, a line for each row, and remember where its cells are. A row with a cell longer than
+        _LONGEST_NAME is no header."""
+        read = [[read_links(" ".join(cell.split())) for cell in row] for row in rows]
+        is_named = has_header and len(read) > 1 and all(len(name) <= _LONGEST_NAME for name, _ in read[0])
+        names = [name for name, _ in read[0]] if is_named else []
+        placed: list[tuple[Span, ...]] = []
+        for row in read[1:] if names else read:
+            text, cells = _joined([cell for cell, _ in row], names)
+            start = self.line(text, kind=UnitKind.ROW, depth=depth)
+            if start is not None:
+                placed.append(tuple(Span(start + cell.start, start + cell.end) for cell in cells))
+                for cell, (_, links) in zip(placed[-1], row, strict=True):
+                    self._links += _moved(links, cell.start)
+        self.gap()
+        if placed:
+            self._tables.append(Table(tuple(names), tuple(placed)))
+
+    def line(self, text: str, *, kind: UnitKind = UnitKind.ITEM, depth: int = 1) -> int | None:
         """Add a list item, a part of one, or a table row, on the line after the one before.
+
+        Return where it begins in the text; None for an empty line, which is not added.
 
         ``depth`` is the number of lists and tables around it, from 1. A row's parent is the item around its
         table.
         """
+        text = self._without_links(text)
         start = self._body(text, "\n" if self._last_was_line else "\n\n")
         if start is None:
-            return
+            return None
         del self._items[depth:]
         self._items += [None] * (depth - len(self._items))
         above = next((at for at in reversed(self._items[: depth - 1]) if at is not None), None)
         if above is None and self._lead is not None:
             above = self._lead.ordinal
-        text = normalize(text)
         self._items[depth - 1] = self._unit(kind, text, start, parent=above)
         self._last_was_line = True
+        return start
 
     def gap(self) -> None:
         """End a list or table: the next line does not belong to it."""
@@ -121,7 +179,10 @@ class TextBuilder:
 
     def build(self) -> ParsedDocument:
         self._end_section()
-        return ParsedDocument("".join(self._parts), tuple(self._sections), tuple(self._units))
+        tables, pages = tuple(self._tables), tuple(self._pages)
+        text, links = "".join(self._parts), tuple(self._links)
+        sections, units = tuple(self._sections), tuple(self._units)
+        return ParsedDocument(text, sections, units, tables=tables, pages=pages, links=links)
 
     def _plain_line(self, line: str, start: int, *, alone: bool) -> None:
         if bullet := _BULLET.match(line):
@@ -158,8 +219,13 @@ class TextBuilder:
         self._units.append(Unit(ordinal, kind, text, span, heading=" > ".join(names), parent=parent))
         return ordinal
 
+    def _without_links(self, marked: str) -> str:
+        """Return the normalized text; ``_append`` places its links."""
+        text, self._read = read_links(marked)
+        return text
+
     def _body(self, text: str, separator: str) -> int | None:
-        text = normalize(text)
+        """Append a normalized text; None for an empty one."""
         if not text:
             return None
         start = self._append(text, separator)
@@ -175,6 +241,8 @@ class TextBuilder:
         start = self._length
         self._parts.append(text)
         self._length += len(text)
+        self._links += _moved(self._read, start)
+        self._read = []
         return start
 
     def _end_section(self) -> None:
@@ -184,12 +252,17 @@ class TextBuilder:
             self._section_start = None
 
 
-def table_lines(rows: list[list[str]], *, has_header: bool) -> list[str]:
-    """Return one line per row. With a header, each cell gets its column's name, so that a row can be read
-    alone. A row with a cell longer than _LONGEST_NAME is no header."""
-    cells = [[normalize(cell).replace("\n", " ") for cell in row] for row in rows]
-    if not has_header or len(cells) < 2 or any(len(name) > _LONGEST_NAME for name in cells[0]):
-        return [" | ".join(cell for cell in row if cell) for row in cells]
-    header, *body = cells
-    named = [[pair for pair in zip_longest(header[: len(row)], row, fillvalue="") if pair[1]] for row in body]
-    return ["; ".join(f"{name}: {cell}" if name else cell for name, cell in row) for row in named]
+def _moved(links: list[Link], by: int) -> list[Link]:
+    return [(start + by, end + by, address) for start, end, address in links]
+
+
+def _joined(row: list[str], names: list[str]) -> tuple[str, list[Span]]:
+    """Return the cells that are not empty as a line, and the place of each cell. A cell gets the name of its
+    column, so that a row can be read alone."""
+    line, places = "", list[Span]()
+    separator = "; " if names else " | "
+    for name, cell in zip_longest(names[: len(row)], row, fillvalue=""):
+        if cell:
+            line += (separator if line else "") + (f"{name}: " if name else "") + cell
+        places.append(Span(len(line) - len(cell), len(line)))
+    return line, places

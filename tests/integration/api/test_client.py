@@ -123,13 +123,24 @@ async def test_documents_come_and_go(service: RunningService) -> None:
         assert (await owner.withdraw_document("new")).state is DocumentState.WITHDRAWN
 
 
+async def test_a_file_is_uploaded_and_a_document_restored(service: RunningService) -> None:
+    async with calling(service, roles=["knowledge_owner"]) as owner:
+        (source,) = (await owner.list_sources()).sources
+        upload = await owner.upload_file("guides/hours.md", b"# Hours", knowledge_source=source.name)
+        (state,) = (await owner.upload_results([upload.upload_id])).uploads
+        assert (state.path, state.size_bytes) == ("guides/hours.md", 7)
+        (kept,) = (await owner.document_details("wait")).contents
+        restored = await owner.restore_document("wait", kept.content_hash)
+        assert restored.content_hash == kept.content_hash
+
+
 async def test_a_document_is_read_as_text_and_as_it_was_brought(client: AssistantClient) -> None:
     whole = await client.ask(KEPT)
     source = whole.sources[0]
     cited = await client.read_document("wait", content_hash=source.content_hash, span=source.span)
     assert cited.span == source.span
     assert await client.read_linked_document(source.document_url) == cited
-    assert await client.read_original("wait") == cited.text
+    assert await client.read_original("wait") == cited.text.encode()
 
 
 async def test_the_service_tells_of_itself(client: AssistantClient) -> None:

@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from assistant.domain.desk import CaseReason
-from assistant.learning.intake import case_id
+from assistant.learning.desk import case_id
 from tests.fakes.desk_scene import Desk, answer_of, desk_scene, fact_edit, resolution
 
 GLOSSARY = {"said": "jab", "means": "vaccination"}

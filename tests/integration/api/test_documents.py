@@ -5,16 +5,20 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from assistant.domain.documents import Span
+from assistant.domain.documents import ORIGINAL_PART_BYTES, Span
 from assistant.domain.identity import Identity, Role
+from assistant.knowledge.conversion import convert
+from assistant.knowledge.parsing.html import parse_html
 from tests.fakes.running_service import RunningService
 
 ANN = Identity("clinic", "ann", frozenset({Role.AGENT}), frozenset())
+DATA = Path(__file__).parents[2] / "data"
 NEW = {"document_id": "new", "title": "New", "content": "# New\n\nText.", "media_type": "text/markdown"}
 
 
@@ -134,6 +138,22 @@ async def test_a_label_of_the_document_must_be_in_the_token(service: RunningServ
     assert await reads(service) == [("ann", "salaries")]
 
 
+async def test_links_of_a_text_open_web_pages_and_documents_that_the_reader_may_see(
+    service: RunningService,
+) -> None:
+    content = "[a](wait.md#how) [b](salaries/) [c](none.md) [d](https://d.example) [e](mailto:e@e.example)"
+    await service.know("new", content, media_type="text/markdown")
+    await service.know("salaries", "Secret.", labels=("hr",))
+    for labels, opened in (((), ["wait"]), (("hr",), ["wait", "salaries"])):
+        response = await service.client.get("/v1/documents/new", headers=service.headers(labels=labels))
+        links = response.json()["links"]
+        assert [each["document_id"] for each in links if each["document_id"]] == opened
+        assert links[-1] == {"start": 6, "end": 7, "document_id": None, "url": "https://d.example"}
+    await service.client.delete("/v1/documents/wait", headers=owner(service))
+    response = await service.client.get("/v1/documents/new", headers=service.headers())
+    assert [each["url"] for each in response.json()["links"]] == ["https://d.example"]
+
+
 async def test_a_link_keeps_the_labels_it_was_made_with(service: RunningService) -> None:
     await service.know("salaries", "Secret.", labels=("hr",))
     assert (await follow(service, link(service, "salaries"))).status_code == 404
@@ -164,3 +184,54 @@ async def test_a_withdrawn_document_is_gone_at_once(service: RunningService) -> 
     assert (await follow(service, kept)).status_code == 404
     status = await service.client.get("/v1/documents/wait/status", headers=owner(service))
     assert status.json()["state"] == "withdrawn"
+
+
+async def test_a_cited_page_opens_the_original_there(service: RunningService) -> None:
+    raw = (DATA / "tariff.pdf").read_bytes() + bytes(ORIGINAL_PART_BYTES)  # more than one part
+    html = convert("tariff.pdf", raw).html
+    number, start = parse_html(html).pages[-1]
+    document = await service.know(
+        "tariff", html, media_type="text/html", labels=("hr",), original=('Tarif \u00e9"\r\nx: y.pdf', raw)
+    )
+    span, content_hash = Span(start + 20, start + 30), document.content_hash()
+    clerk = Identity("clinic", "ann", frozenset({Role.AGENT}), frozenset({"hr"}))
+    link = service.tenants["clinic"].links.link(
+        "tariff", span=span, identity=clerk, content_hash=content_hash
+    )
+    original = (await follow(service, link)).json()["original"]
+    assert (original["page"], original["media_type"]) == (number, "application/pdf")
+    body = {"token": link.partition("#")[2], "format": "original"}
+    sent = await service.client.post("/v1/documents/linked", json=body)
+    assert (sent.content == raw, sent.headers["content-type"]) == (True, "application/pdf")
+    name = "inline; filename*=UTF-8''Tarif%20%C3%A9%22%0D%0Ax%3A%20y.pdf"
+    assert sent.headers["content-disposition"] == name
+    query = {"format": "original", "content_hash": content_hash}
+    with_label = service.headers("bea", labels=["hr"])
+    read = await service.client.get("/v1/documents/tariff", params=query, headers=with_label)
+    assert read.content == raw
+    hidden = await service.client.get("/v1/documents/tariff", params=query, headers=service.headers("cy"))
+    assert hidden.status_code == 404
+    assert await reads(service) == [("ann", "tariff"), ("ann", "tariff"), ("bea", "tariff")]
+
+
+async def test_a_table_is_sent_with_its_cells_and_its_file_as_an_attachment(service: RunningService) -> None:
+    raw = b"Plan,Fee\nBasic,$5\nPlus,$9\n"
+    html = convert("fees.csv", raw).html
+    await service.know("fees", html, media_type="text/html", original=("fees.csv", raw))
+    body = (await service.client.get("/v1/documents/fees", headers=service.headers())).json()
+    (table,) = body["tables"]
+    cells = [[body["text"][start:end] for start, end in row] for row in table["rows"]]
+    assert (table["header"], cells) == (["Plan", "Fee"], [["Basic", "$5"], ["Plus", "$9"]])
+    query = {"format": "original"}
+    sent = await service.client.get("/v1/documents/fees", params=query, headers=service.headers())
+    assert (sent.content, sent.headers["content-type"]) == (raw, "application/octet-stream")
+    assert sent.headers["content-disposition"].startswith("attachment; ")
+
+
+async def test_a_document_that_is_sent_cannot_claim_an_original(service: RunningService) -> None:
+    claim = {"name": "a.pdf", "sha256": "a" * 64, "size_bytes": 1}
+    sent = await service.client.post("/v1/documents", json=NEW | {"original": claim}, headers=owner(service))
+    assert sent.status_code == 202
+    query = {"format": "original"}
+    read = await service.client.get("/v1/documents/new", params=query, headers=service.headers())
+    assert read.text == NEW["content"]

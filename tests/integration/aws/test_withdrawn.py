@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import secrets
 import zlib
 from collections.abc import AsyncIterator
 from typing import Any
@@ -11,16 +12,23 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from assistant.aws.dynamodb_desk import DynamoDbDeskStore
+from assistant.aws.dynamodb_feedback import DynamoDbErasureKeys
 from assistant.aws.dynamodb_states import DynamoDbDocumentStates
 from assistant.aws.opensearch_index import OpenSearchPassageIndex
 from assistant.aws.s3 import S3DocumentStore
 from assistant.aws.sqs import SqsIngestionQueue
 from assistant.domain.clock import SystemClock
+from assistant.domain.desk import BoundSource, DeskKind, ItemState
 from assistant.knowledge.ports import KnowledgeStores
 from assistant.knowledge.withdrawal import remove_documents
-from assistant.settings.deployed_names import STATES, TABLES
+from assistant.learning import upkeep
+from assistant.learning.desk import first_revision
+from assistant.settings.deployed_names import EVENTS, STATES, TABLES
 from tests.fakes.aws_service import AwsService, aws_service
 from tests.fakes.aws_tenants import SCHEMA
+from tests.fakes.desk import AT, approved
+from tests.fakes.running_service import eventually
 from tests.integration.api.test_withdrawn import LEAFLET, MARKER, QUESTION, SENT, asked, come_back, read
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -32,10 +40,13 @@ async def service(
     tmp_path_factory: pytest.TempPathFactory, aws_server_url: str, opensearch_url: str
 ) -> AsyncIterator[AwsService]:
     folder = tmp_path_factory.mktemp("withdrawn")
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.setattr(upkeep, "UPKEEP_EVERY_S", 0.1)
     async with aws_service(folder, aws_url=aws_server_url, opensearch_url=opensearch_url) as made:
         made.sagemaker.texts = (f"The {MARKER} wait is four days, and it ends at noon.",)
         await made.know("leaflet", LEAFLET, media_type="text/markdown")
         yield made
+    monkeypatch.undo()
 
 
 async def withdraw(service: AwsService) -> None:
@@ -46,14 +57,38 @@ async def withdraw(service: AwsService) -> None:
     states = DynamoDbDocumentStates(aws.clients["dynamodb"], table=aws.named(STATES.role, "clinic"))
     documents = S3DocumentStore(aws.clients["s3"], bucket=aws.named("documents", "clinic"))
     queue = SqsIngestionQueue(aws.clients["sqs"], queue_url="")
+    keys = DynamoDbErasureKeys(aws.clients["dynamodb"], table=aws.named(EVENTS.role, "clinic"))
     await remove_documents(
         ["leaflet"],
         stores=KnowledgeStores(documents, states, queue, queue),
         index=OpenSearchPassageIndex(aws.opensearch, alias=aws.named("passages", "clinic"), schema=SCHEMA),
         index_writes=asyncio.Lock(),
         clock=SystemClock(),
+        keys=keys,
     )
     await states.close()
+    await keys.close()
+
+
+async def receipt_of(service: AwsService) -> Any:
+    owner = service.headers("olga", roles=["knowledge_owner"])
+    response = await service.client.get("/v1/documents/leaflet/receipt", headers=owner)
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+async def approve(service: AwsService) -> None:
+    """Put two revisions with the words on the desk, the first too large for one item."""
+    desk = DynamoDbDeskStore(service.stores.clients["dynamodb"], table=service.stores.named("desk", "clinic"))
+    source = BoundSource(document_id="leaflet", content_hash="h")
+    text = f"The {MARKER} wait."
+    for revision, state in enumerate((ItemState.PROPOSED, ItemState.LIVE), start=1):
+        body = approved("Is there a wait?", text, sources=[source], state=state)
+        noise = tuple(secrets.randbits(53) / 2**53 for _ in range(40_000 if revision == 1 else 0))
+        body = body.model_copy(update={"vectors": (noise,)})
+        item = first_revision(DeskKind.APPROVED_ANSWER, "one", body, by="rita", at=AT)
+        await desk.put(item.model_copy(update={"revision": revision}))
+    await desk.close()
 
 
 async def places_with(service: AwsService, words: str) -> set[str]:
@@ -102,9 +137,19 @@ async def test_nothing_of_a_withdrawn_document_is_left_but_what_was_sent(service
     again = await service.client.get(f"/v1/answers/{answer_id}/events", headers=service.headers())
     assert again.content == b": alive\n\n" + first
     assert MARKER in (await read(service, answer_id))["record"]["text"]
-    assert await places_with(service, STEM) == {"documents"}
+    await approve(service)
+    assert await places_with(service, STEM) == {"documents", "desk"}
 
     await withdraw(service)
+
+    async def is_complete() -> bool:
+        return (await receipt_of(service))["is_complete"]
+
+    await eventually(is_complete)
+    places = (await receipt_of(service))["places"]
+    counted = {place["place"]: place["found"] for place in places if place["found"] is not None}
+    assert counted == dict.fromkeys(counted, 0)
+    assert {"document", "index", "vectors", "approved_answers", "feedback"} <= counted.keys()
     [(name, problem)] = await come_back(service, answer_id)
     assert (name, problem["code"]) == ("error", "withdrawn")
     after = await read(service, answer_id)

@@ -51,22 +51,6 @@ def test_a_second_load_of_the_same_brings_nothing(shop: Shop, asked: str) -> Non
     assert (found["added"], found["changed"], found["unchanged"]) == (0, 0, 4)
 
 
-def test_a_file_of_questions_gets_document_ids_and_a_bad_line_is_named(shop: Shop, asked: str) -> None:
-    search = ("knowledge", "search", "--tenant", "shop", "--queries", "q.jsonl", "--out", "run.jsonl")
-    (shop.folder / "q.jsonl").write_text(
-        '{"qid": 7, "question": "lost member card", "relevant": []}\nbroken\n'
-    )
-    refused = shop.start(*search)
-    _, err = refused.communicate(timeout=120)
-    assert (refused.returncode, "q.jsonl:2: " in err) == (1, True)
-    assert not (shop.folder / "run.jsonl").exists()
-    (shop.folder / "q.jsonl").write_text('{"qid": 7, "question": "lost member card", "relevant": []}\n')
-    shop.run(*search, "--top", "2")
-    (line,) = (shop.folder / "run.jsonl").read_text().splitlines()
-    row = json.loads(line)
-    assert (row["qid"], row["ids"][0], len(row["ids"])) == ("7", "lost-card", 2)
-
-
 def test_an_audit_lists_what_was_answered_replayed_and_searched(
     shop: Shop, asked: str, answer_id: str
 ) -> None:
@@ -87,7 +71,7 @@ def test_replay_shows_the_answer_again_with_the_text_of_its_passages(
     replayed = shop.run("desk", "replay", "--tenant", "shop", answer_id)
     assert replayed.startswith("When does the help desk answer the phone?")
     assert "from 8:00 to 18:30" in replayed
-    assert "gate       passed" in replayed
+    assert "passed yes" in replayed
 
 
 def test_replay_for_a_program_has_record_and_texts(shop: Shop, asked: str, answer_id: str) -> None:
@@ -122,7 +106,14 @@ def test_withdrawing_asks_and_then_takes_the_document_out(shop: Shop, asked: str
     (shop.folder / "old.md").write_text("# Old rule\n\nDogs may not enter the bakery.\n")
     shop.run("knowledge", "add", "--tenant", "shop", "old.md")
     shop.run("knowledge", "withdraw", "--tenant", "shop", "old", status=1)
-    shop.run("knowledge", "withdraw", "--tenant", "shop", "old", "--yes")
+    shop.run("knowledge", "receipt", "--tenant", "shop", "old", status=1)
+    shown = shop.run("knowledge", "withdraw", "--tenant", "shop", "old", "--yes")
+    assert "complete" in shown
+    receipt = json.loads(shop.run("knowledge", "receipt", "--tenant", "shop", "old", "--json"))
+    assert receipt["is_complete"]
+    counted = [place["found"] for place in receipt["places"] if place["found"] is not None]
+    assert len(counted) >= 5
+    assert not any(counted)
     found = json.loads(
         shop.run("knowledge", "search", "--tenant", "shop", "--json", "Dogs may not enter the bakery.")
     )
@@ -144,23 +135,23 @@ def test_a_printed_token_opens_the_service_and_a_verdict_is_listed(shop: Shop, s
         body = {"verdict_id": "v1", "label": "good", "reasons": ["clear"]}
         verdict = client.post(f"/v1/answers/{answer_id}/verdict", json=body)
         assert verdict.is_success, verdict.text
-    (stored,) = json.loads(shop.run("desk", "verdicts", "--tenant", "shop", "--json"))["verdicts"]
+    (stored,) = json.loads(shop.run("desk", "replay", "--tenant", "shop", "--json", answer_id))["verdicts"]
     assert (stored["answer_id"], stored["agent"]) == (answer_id, "ann")
 
 
 def test_explain_shows_legs_candidates_gate_quote_weights_and_times(shop: Shop) -> None:
     explained = shop.run("ask", "--tenant", "shop", "--explain", "May a customer return an unopened item?")
-    assert "model      not asked" in explained
+    assert "not asked" in explained
     for heading in (
-        "fused",
-        "BM25",
+        "fused score",
+        "lexical score",
         "cosine",
         "candidates",
         "title_cosine",
         "gate",
         "quoted",
         "weights",
-        "ms",
+        "timings ms",
     ):
         assert heading in explained
 

@@ -31,7 +31,7 @@ from assistant.domain.clock import SystemClock
 from assistant.domain.documents import DocumentStatus
 from assistant.knowledge.ports import KnowledgeStores
 from assistant.knowledge.withdrawal import WithdrawDocuments
-from assistant.settings.deployed_names import STATES
+from assistant.settings.deployed_names import RECORDS, STATES
 from assistant.settings.process import IngestingSettings, ProcessSettings, ReceivingSettings, RemovingSettings
 from tests.fakes.aws_server import REGION, put_parameter
 from tests.fakes.lambda_events import Context, sqs_event
@@ -52,6 +52,9 @@ namespace = ""
 name = "intranet"
 access = "folder"
 folders = {{ "" = ["hr"] }}
+[[sources]]
+name = "team"
+access = "declared"
 [embedding]
 endpoint = "clinic-embedding"
 model = "{MODEL}"
@@ -117,6 +120,7 @@ class Deployment:
             "tenant_file_s3": f"s3://{self.named('artifacts')}/3fa9.toml",
             "tenants_dir": str(self.folder / "tenants"),
             "inbox_bucket": self.named("inbox"),
+            "records_table": self.named("records"),
             "metrics_service": "test",
         }
         return self.function("receive_documents", ReceivingSettings, given)
@@ -246,7 +250,8 @@ async def _make(made: Deployment) -> None:
         await create_documents_bucket(s3, bucket=made.named(bucket))
     for queue in ("ids", "bulk", "withdrawals"):
         await create_queue(made.clients["sqs"], name=made.named(queue))
-    await create_table(made.clients["dynamodb"], STATES, name=made.named("states"))
+    for table in (STATES, RECORDS):
+        await create_table(made.clients["dynamodb"], table, name=made.named(table.role))
     await put_parameter(made.clients["ssm"], name=f"/{made.prefix}/power", value="on")
     facts = {"schema_version": 1, "model": MODEL, "digest": "d1", "max_input_tokens": 256}
     objects = {

@@ -9,14 +9,17 @@ from typing import Any
 
 import pytest
 
+from assistant.aws.s3_uploads import S3Uploads
 from assistant.domain.documents import DocumentState
 from assistant.knowledge.pipeline import EmbeddingLimits
 from assistant.knowledge.ports import MAX_ATTEMPTS
 from assistant.settings import deployed_names
+from tests.contracts.test_uploads import upload
 from tests.fakes.lambda_events import object_created, sqs_event
 from tests.integration.lambdas.deployment import Deployment, message
 
 PAGE = b"# Refill too soon\n\nA claim with code 79 can be paid from day 24 on.\n"
+FOR_HR = b"---\nlabels: [hr]\n---\n" + PAGE
 CAME_TWICE = 2
 
 
@@ -64,7 +67,7 @@ async def test_the_first_folder_names_the_source_of_a_file(deployment: Deploymen
 @pytest.mark.parametrize(
     ("again", "state"),
     [
-        (b"---\nlabels: [hr]\n---\n" + PAGE, DocumentState.RECEIVED),
+        (FOR_HR, DocumentState.RECEIVED),
         (b"---\nlabels: [NO]\n---\n" + PAGE, DocumentState.WITHHELD),
         (b"---\nLabels: [hr]\n---\n" + PAGE, DocumentState.WITHHELD),
         (b"---\nwithdrawn: true\n---\n" + PAGE, DocumentState.WITHDRAWN),
@@ -82,12 +85,35 @@ async def test_a_restricted_page_is_removed_before_its_body_is_parsed(
     assert (status.state, status.live_content_hash) == (state, None)
 
 
-async def test_the_inbox_never_widens_labels(deployment: Deployment) -> None:
-    document_id = await live(deployment, content=b"---\nlabels: [hr]\n---\n" + PAGE)
+async def test_the_inbox_never_widens_labels_and_an_attempt_is_recorded(deployment: Deployment) -> None:
+    document_id = await live(deployment, content=FOR_HR)
     await receive(deployment, "wiki/refill.md", PAGE)
     status = await deployment.status(document_id)
     assert status is not None
     assert (status.state, status.labels) == (DocumentState.LIVE, ("hr",))
+    rows = await deployment.clients["dynamodb"].scan(TableName=deployment.named("records"))
+    (entry,) = [json.loads(row["body"]["S"]) for row in rows["Items"]]
+    assert (entry["kind"], entry["agent"], entry["subject_id"]) == ("widening", "inbox", document_id)
+
+
+@pytest.mark.parametrize(
+    ("source", "content", "labels"),
+    [("intranet", PAGE, ("hr",)), ("team", FOR_HR, ("hr",)), ("team", PAGE, None)],
+)
+async def test_an_upload_has_the_labels_that_its_source_gives(
+    deployment: Deployment, source: str, content: bytes, labels: tuple[str, ...] | None
+) -> None:
+    uploads = S3Uploads(deployment.clients["s3"], bucket=deployment.named("inbox"))
+    change = {"source": source, "path": "pay.md", "first_load": source == "team"}
+    begun = upload(size_bytes=len(content)).model_copy(update=change)
+    await uploads.create(begun)
+    await uploads.append(begun, content, offset=0)
+    stored = await deployment.clients["s3"].list_objects_v2(Bucket=deployment.named("inbox"))
+    (key,) = [one["Key"] for one in stored["Contents"] if one["Key"].endswith("/content")]
+    await receive(deployment, key, content)
+    result, status = await uploads.result(begun.key), await deployment.status(f"{source}:pay")
+    assert result is not None
+    assert (result.added, None if status is None else status.labels) == (int(labels is not None), labels)
 
 
 async def test_an_event_that_comes_twice_embeds_nothing_twice(deployment: Deployment) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,24 +14,29 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from assistant.aws.clients import open_client
 from assistant.aws.dynamodb_desk import DynamoDbDeskStore
 from assistant.aws.dynamodb_feedback import DynamoDbErasureKeys, DynamoDbFeedbackOutbox
 from assistant.aws.dynamodb_records import DynamoDbAnswerRecords
+from assistant.aws.dynamodb_states import DynamoDbDocumentStates
 from assistant.aws.parameters import create_link_secret
-from assistant.aws.s3 import S3FeedbackFiles
+from assistant.aws.s3 import S3DocumentStore, S3FeedbackFiles
+from assistant.cli.main import app
 from assistant.domain.answers import Verdict, VerdictLabel
 from assistant.domain.desk import Case, CaseReason, DeskKind
+from assistant.domain.documents import DocumentState
 from assistant.domain.errors import DependencyError
 from assistant.domain.feedback import FeedbackEvent, FeedbackKind
+from assistant.knowledge.parsing import parse_document
 from assistant.learning.feedback_store import StoredFeedback
 from assistant.settings.deployed_names import DESK, EVENTS, FEEDBACK_SECRET_PURPOSE, RECORDS, STATES
-from assistant.settings.process import MovingSettings
+from assistant.settings.process import MovingSettings, PreparingSettings
 from tests.contracts import samples
 from tests.fakes.aws_server import REGION, create_key
 from tests.integration.lambdas.deployment import called_once, entry_of
-from tests.unit.learning.moving import unanswered
+from tests.unit.learning.moving import QUOTE, answered, unanswered
 from tools.emulated_aws import create_documents_bucket, create_table
 
 TENANT_FILE = 'schema_version = 1\nname = "clinic"\ndisplay_name = "Clinic"\n'
@@ -157,3 +164,67 @@ async def test_an_operator_erases_a_patient_and_gets_a_receipt_without_the_numbe
     assert receipt["had_key"] is False
     assert receipt["texts"] == ()
     assert "4711" not in str(receipt)
+
+
+def prepared(deployed: Deployed) -> Mapping[str, str]:
+    """Return the environment of a task that makes training sets."""
+    name = deployed.name
+    given = {
+        "region": REGION,
+        "aws_endpoint_url": deployed.aws_url,
+        "tenant_file_s3": f"s3://{name}-documents/clinic.toml",
+        "documents_bucket": f"{name}-documents",
+        **{f"{role}_table": f"{name}-{role}" for role in ("states", "records", "events", "desk")},
+        "ingestion_queue_url": f"{deployed.aws_url}/not-used",
+        "withdrawals_queue_url": f"{deployed.aws_url}/not-used",
+        "opensearch_url": "http://127.0.0.1:9",
+        "labels_bucket": f"{name}-labels",
+        "texts_bucket": f"{name}-texts",
+        "sets_s3": f"s3://{name}-documents/sets/",
+        "sets_key_id": deployed.key_id,
+    }
+    return PreparingSettings.variables(given)
+
+
+async def export(deployed: Deployed, *, until: str = "") -> Any:
+    folder = str(deployed.folder / "tenants")
+    command = ["--tenants", folder, "--json", "learn", "--deployed", "export", "--tenant", "clinic"]
+    window = ["--since", "2026-01-01", *(["--until", until] if until else [])]
+    arguments = [*command, "--out", str(deployed.folder / "sets"), *window]
+    return await asyncio.to_thread(CliRunner().invoke, app, arguments, env=prepared(deployed))
+
+
+async def test_marks_of_a_deployment_become_a_training_set_in_its_bucket(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with (
+        open_client("s3", region=REGION, endpoint_url=deployed.aws_url) as s3,
+        open_client("dynamodb", region=REGION, endpoint_url=deployed.aws_url) as dynamodb,
+    ):
+        documents = S3DocumentStore(s3, bucket=f"{deployed.name}-documents")
+        states = DynamoDbDocumentStates(dynamodb, table=f"{deployed.name}-states")
+        for name in ("refill", "claims"):
+            document = samples.document(name, content=QUOTE)
+            await documents.put(document)
+            await documents.put_parsed(name, "hash", parse_document(document))
+            await states.put_many([samples.status(name, state=DocumentState.LIVE, content_hash="hash")])
+        await states.close()
+        await deployed.records.put_answer(answered())
+        await deployed.records.append_verdict("a1", GOOD, agent="ana")
+        await deployed.function(monkeypatch)(SCHEDULED)
+
+        done = await export(deployed)
+
+        assert done.exit_code == 0, done.output
+        told = json.loads(done.stdout)
+        assert sum(told["examples"].values()) == 1
+        place = told["folder"].removeprefix(f"s3://{deployed.name}-documents/")
+        listed = await s3.list_objects_v2(Bucket=f"{deployed.name}-documents", Prefix="sets/")
+        keys = {found["Key"] for found in listed["Contents"]}
+        assert {f"{place}manifest.json", f"{place}card.md", f"{place}sft.train.jsonl"} <= keys
+        assert (await export(deployed)).exit_code == 0, "the same set again is left as it is"
+
+
+async def test_a_window_without_marks_makes_no_set(deployed: Deployed) -> None:
+    done = await export(deployed, until="2026-01-02")
+    assert done.exit_code == 1

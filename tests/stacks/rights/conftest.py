@@ -21,17 +21,43 @@ port = 443
 service_name = "com.amazonaws.vpce.us-east-1.vpce-svc-0fedcba9876543210"
 connector = "connectors/orders.toml"
 auth = "token"
+
+[[reach]]
+name = "wiki"
+caller = "connectors"
+port = 443
+service_name = "com.amazonaws.vpce.us-east-1.vpce-svc-0aaaaaaaaaaaaaaaa"
+host_name = "wiki.clinic.example.com"
+
+[[sources]]
+name = "wiki"
+access = "everyone"
+
+[sources.connector]
+kind = "mediawiki"
+api = "https://wiki.clinic.example.com/api.php"
+user = "Reader@assistant"
+secret = "state:wiki"
+reach = "wiki"
 """
-"""A live system of the clinic's own, of the pharmacy's name: a policy must tell them apart by the tenant."""
+"""A live system of the clinic's own, of the pharmacy's name: a policy must tell them apart by the tenant. A
+wiki fills a source."""
 
 
 @pytest.fixture(scope="session")
-def clinic_assembly(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """The folder of the templates of a clinic that has a live system."""
+def clinic_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a clinic that has a live system and a wiki."""
     tenants = shutil.copytree(ROOT / "tenants", tmp_path_factory.mktemp("files") / "tenants")
     file = tenants / "clinic.toml"
     file.write_text(file.read_text(encoding="utf-8") + SYSTEMS, encoding="utf-8")
-    return once(tmp_path_factory, worker_id, name="clinic", tenants=str(tenants), tenant="clinic")
+    return file
+
+
+@pytest.fixture(scope="session")
+def clinic_assembly(clinic_file: Path, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """The folder of its templates."""
+    tenants = str(clinic_file.parent)
+    return once(tmp_path_factory, worker_id, name="clinic", tenants=tenants, tenant="clinic")
 
 
 @pytest.fixture(scope="session")

@@ -296,6 +296,55 @@ def test_a_pusher_puts_into_its_own_folder_and_does_nothing_else(account: Accoun
 
 
 @TENANT
+def test_uploaders_alone_put_uploads_and_put_nothing_else(account: Account, tenant: str) -> None:
+    role, inbox = account.of(tenant)[0][0], store(account, tenant, "InboxBucket")
+    upload, pushed = "/.uploads/aa/content", "/wiki/page.html"
+    uploader, pusher = {"duty": "uploader"}, {"duty": "pusher", "inbox": "wiki"}
+    places = [
+        (upload, uploader),
+        (pushed, uploader),
+        (upload, pusher),
+        (upload, {**pusher, "inbox": ".uploads"}),
+        (upload, {"duty": "learner"}),
+    ]
+    asked = [request(role, "s3:PutObject", inbox, inside=key, tags=tags) for key, tags in places]
+    assert [judgement.is_allowed for judgement in judge(asked)] == [True, False, False, False, False]
+
+
+@TENANT
+def test_an_upload_passes_policies_boundary_bucket_and_key(account: Account, tenant: str) -> None:
+    service, reader = (role_of(account, tenant, name) for name in ("TaskRole", "ReceiveRole"))
+    inbox = store(account, tenant, "InboxBucket")
+    key = next(one for one in account.stores if one.arn == inbox.key)
+    content, result = "/.uploads/aa/content", "/.uploads/aa/result.json"
+    let_do = [
+        *(
+            (service, f"s3:{name}", content)
+            for name in ("PutObject", "GetObject", "ListMultipartUploadParts")
+        ),
+        (service, "s3:ListBucketMultipartUploads", ""),
+        (service, "s3:GetObject", result),
+        (reader, "s3:GetObject", content),
+        (reader, "s3:PutObject", result),
+        (reader, "s3:DeleteObject", content),
+    ]
+    refused = [
+        (service, "s3:DeleteObject", content),
+        (service, "s3:PutObject", "/wiki/page.html"),
+        (service, "s3:GetObject", "/wiki/page.html"),
+        (reader, "s3:PutObject", content),
+        (reader, "s3:DeleteObject", "/wiki/page.html"),
+    ]
+    for calls, is_let in ((let_do, True), (refused, False)):
+        asked = [as_deployed(account, role, action, inbox, inside=inside) for role, action, inside in calls]
+        assert [str(judgement) for judgement in judge(asked) if judgement.is_allowed is not is_let] == []
+    for role in (service, reader):
+        for action in ("s3:PutObject", "s3:GetObject"):
+            used = list(key_requests(account, role, action, key))
+            assert any(judgement.is_allowed for judgement in judge(used))
+
+
+@TENANT
 def test_a_writer_names_no_other_key_than_the_buckets_own(account: Account, tenant: str) -> None:
     role = next(one for one in account.of(tenant)[0] if one.logical_id.startswith("IngestRole"))
     bucket = store(account, tenant, "DocumentsBucket")

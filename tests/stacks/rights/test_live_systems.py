@@ -24,7 +24,7 @@ ADMINISTRATOR = f"arn:aws:iam::{ACCOUNT}:role/administrator"
 
 
 def secret_of(account: Account, tenant: str) -> Store:
-    (found,) = [one for one in account.stores if (one.tenant, one.kind) == (tenant, "secret")]
+    (found,) = [one for one in account.stores if (one.tenant, one.logical_id) == (tenant, "OrdersSecret")]
     return found
 
 

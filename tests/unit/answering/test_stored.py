@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from assistant.answering.stored import AppendToAnswer, ReadAnswers
-from assistant.domain.answers import AnswerRecord, Sent, Verdict, VerdictLabel
+from assistant.domain.answers import AnswerRecord, FinishReason, Sent, Verdict, VerdictLabel
+from assistant.domain.documents import Loading
 from assistant.domain.errors import InvalidRequestError, NotFoundError, RecordsUnavailableError
 from assistant.domain.feedback import Act, AgentAct
 from assistant.domain.identity import Identity, Role
@@ -129,3 +130,11 @@ async def test_a_follow_up_s_record_names_the_answer_before_it() -> None:
     second = (await ask(tenant, conversation_id=first.conversation_id)).record
     assert (first.follows, second.follows) == (None, first.answer_id)
     assert (first.is_signal, second.is_signal) == (False, True)
+
+
+async def test_a_refusal_while_a_source_loads_is_no_gap() -> None:
+    ending = {"finish_reason": FinishReason.NO_EVIDENCE}
+    refused = (await asked_by_ana(FakeTenant())).model_copy(update=ending)
+    loading = Loading(reason="first_load", source="handbook", live=29, expected=244)
+    while_loading = refused.model_copy(update={"loading": (loading,)})
+    assert (refused.is_signal, while_loading.is_signal) == (True, False)

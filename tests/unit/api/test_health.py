@@ -7,10 +7,10 @@ from typing import Any
 
 import orjson
 import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
 
 from assistant.answering.events import Done, Problem
-from assistant.api.health import LiveMetrics, ServiceMetrics, TaskMetrics, caller_is_identified
+from assistant.api.health import LiveMetrics, ServiceMetrics, TaskMetrics, TenantReads, caller_is_identified
 from assistant.api.running import AnswerObserver
 from assistant.domain.answers import FinishReason, SourceAsked, Usage
 from assistant.domain.errors import AssistantError
@@ -128,7 +128,10 @@ def test_only_failures_of_identified_callers_count_against_a_deployment(
         caller_is_identified.reset(token)
     assert metrics.internal_error_count() == counted
     caller = "identified" if identified else "anonymous"
-    assert f'assistant_internal_errors_total{{caller="{caller}"}} 2.0' in metrics.text().decode()
+    assert (
+        f'assistant_internal_errors_total{{caller="{caller}"}} 2.0'
+        in generate_latest(metrics.registry).decode()
+    )
 
 
 # --- live systems and sources -----------------------------------------------------------------------------
@@ -137,7 +140,7 @@ READ, SYSTEM = deployed_names.LIVE_READS, deployed_names.SYSTEM_DIMENSION
 
 def test_each_system_that_was_called_has_a_line_of_its_own() -> None:
     task = Task()
-    reads = task.live.of_tenant("clinic")
+    reads = TenantReads(task.live, "clinic")
     for outcome, seconds in [
         ("ready", 0.25),
         ("not_found", 0.5),
@@ -169,7 +172,7 @@ def test_each_system_that_was_called_has_a_line_of_its_own() -> None:
 
 def test_a_line_says_that_a_circuit_is_open_while_its_system_is_asked_for() -> None:
     task, is_open = Task(), True
-    reads = task.live.of_tenant("clinic")
+    reads = TenantReads(task.live, "clinic")
     reads.watch_circuit("orders", lambda: is_open)
     assert task.lines() == []
     reads.read_ended("orders", "system_unavailable", seconds=0.0)
@@ -184,7 +187,7 @@ def test_a_line_says_that_a_circuit_is_open_while_its_system_is_asked_for() -> N
 @pytest.mark.parametrize("calls", [100, 101, 1_999, 5_000])
 def test_the_times_of_many_calls_fit_a_line_and_keep_their_distribution(calls: int) -> None:
     task = Task()
-    reads = task.live.of_tenant("clinic")
+    reads = TenantReads(task.live, "clinic")
     for number in range(calls):
         reads.read_ended("orders", "ready", seconds=number % 1_000 / 1_000)
     line = task.line()
@@ -220,7 +223,7 @@ def test_the_end_of_an_answer_counts_its_sources() -> None:
         asked=(asked(), asked(name="catalogue", state="failed")),
     )
     AnswerObserver(metrics, tenant="shop", started_s=0.0, clock=SteppedClock()).see(done)
-    text = metrics.text().decode()
+    text = generate_latest(metrics.registry).decode()
     for source, state in (("reviews", "answered"), ("catalogue", "failed")):
         labels = f'{{source="{source}",state="{state}",tenant="shop"}}'
         assert f"assistant_sources_asked_total{labels} 1.0" in text

@@ -19,10 +19,11 @@ from assistant.domain.errors import (
     OverloadedError,
     TooLargeError,
 )
+from assistant.settings.tenant import LimitsSection
 
 
 def test_an_agent_over_their_share_is_told_when_to_return() -> None:
-    admission = Admission(streams=10, streams_per_agent=2)
+    admission = Admission(LimitsSection(streams=10, streams_per_agent=2))
     admission.enter("ann")
     admission.enter("ann")
     with pytest.raises(OverloadedError) as refused:
@@ -32,14 +33,14 @@ def test_an_agent_over_their_share_is_told_when_to_return() -> None:
 
 
 def test_a_full_process_refuses_everybody() -> None:
-    admission = Admission(streams=1, streams_per_agent=2)
+    admission = Admission(LimitsSection(streams=1, streams_per_agent=2))
     admission.enter("ann")
     with pytest.raises(OverloadedError):
         admission.enter("bob")
 
 
 def test_a_place_is_given_back() -> None:
-    admission = Admission(streams=2, streams_per_agent=2)
+    admission = Admission(LimitsSection(streams=2, streams_per_agent=2))
     leave = admission.enter("ann")
     admission.enter("bob")
     leave()

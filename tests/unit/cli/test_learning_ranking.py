@@ -61,7 +61,7 @@ def test_a_release_is_told_to_a_person(tmp_path: Path) -> None:
 def test_a_window_that_ends_before_it_begins_is_refused(tmp_path: Path) -> None:
     refused = ranking(options(tmp_path), tmp_path, until="2026-09-01").exception
     assert isinstance(refused, ConfigurationError)
-    assert "is not before --until" in refused.message
+    assert "2026-10-01 is not before 2026-09-01" in refused.message
 
 
 def test_a_window_without_events_makes_no_sets(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from email.message import EmailMessage
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from typer.testing import CliRunner
 from assistant.cli import knowledge
 from assistant.cli.knowledge import FileReading, LoadReport, SourceFolders, chosen_folders, follow_worker
 from assistant.cli.main import app
-from assistant.cli.terminal import GlobalOptions
+from assistant.cli.terminal import GlobalOptions, pace_of
 from assistant.domain.clock import SystemClock
 from assistant.domain.documents import Document, DocumentState
 from assistant.domain.elements import ElementKind
@@ -122,9 +123,52 @@ async def test_first_documents_that_stay_unfinished_do_not_hide_those_behind_the
     monkeypatch.setattr(knowledge, "_STALLED_S", 1.0)
     monkeypatch.setattr(knowledge, "_WINDOW", 2)
     shown = Shown()
-    with pytest.raises(LocalRuntimeError, match="The worker finished no document"):
+    with pytest.raises(LocalRuntimeError, match="The worker moved no document"):
         await run(stores, documents("a", "b", "c", "d", "e"), hold=("a", "b", "c"), shown=shown)
     assert shown.counts[-1] == (2, 5)
+
+
+async def test_a_removal_ends_when_the_index_is_rid_of_the_document(
+    stores: KnowledgeStores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(knowledge, "_STALLED_S", 0.3)
+    await run(stores, documents("a"))
+    [live] = (await stores.states.get_many(["a"])).values()
+    gone = live.model_copy(update={"state": DocumentState.WITHDRAWN, "live_content_hash": "old"})
+    await stores.states.put_many([gone])
+    follow = partial(follow_worker, stores.states, ["a"], worker_is_alive=lambda: True, show=Shown())
+    with pytest.raises(LocalRuntimeError, match="moved no document"):
+        await follow()
+    await stores.states.put_many([gone.model_copy(update={"live_content_hash": None})])
+    assert await follow() == ()
+
+
+async def test_a_load_waits_while_other_documents_of_the_tenant_move(
+    stores: KnowledgeStores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(knowledge, "_STALLED_S", 0.5)
+    add = AddDocuments(stores, clock=SystemClock())
+    await add(documents(*(f"a{number}" for number in range(4))), source=HANDBOOK, writer=OLGA)
+
+    async def move_slowly() -> None:
+        for name in ("a0", "a1", "a2", "a3", "own"):
+            await asyncio.sleep(0.3)
+            status = await stores.states.get(name)
+            assert status is not None
+            await stores.states.put_many([status.model_copy(update={"state": DocumentState.LIVE})])
+
+    summary = await add(documents("own"), source=HANDBOOK, writer=OLGA)
+    moving = asyncio.create_task(move_slowly())
+    assert (
+        await follow_worker(stores.states, summary.enqueued_ids, worker_is_alive=lambda: True, show=Shown())
+        == ()
+    )
+    await moving
+
+
+def test_the_pace_of_a_load_says_the_rate_and_what_is_left() -> None:
+    assert pace_of(40, 244, seconds=30) == "80 a minute, about 3 min left"
+    assert pace_of(0, 244, seconds=30) == ""
 
 
 async def test_a_worker_that_ended_is_said_so_and_the_queue_keeps_the_rest(stores: KnowledgeStores) -> None:
@@ -210,6 +254,7 @@ def test_includes_and_keys_that_are_not_read_are_told_once(tmp_path: Path) -> No
     (tmp_path / "a.md").write_text("---\nlayout: page\n---\n{% include nav.html %} {{< include go.md >}} T.")
     (tmp_path / "b.md").write_text("---\nlayout: page\nnav: 3\n---\n{% include nav.html %} Text.")
     (tmp_path / "c.html").write_text('<title>C</title><meta name="viewport" content="w"><p>Text.')
+    (tmp_path / "d.jsonl").write_text('{"id": "d", "question": "Q?", "answer": "A.", "focus": "F"}')
     assert read(tmp_path, names_elements=False).remarks() == [
         "keys that are not read: layout (2), nav (1)",
         "files that a template would include are not read there: a.md: nav.html, a.md: go.md, b.md: nav.html",
@@ -224,12 +269,14 @@ def test_a_check_says_what_a_load_would_do_by_kind(tmp_path: Path) -> None:
     )
     notes = tmp_path / "notes"
     for name, content in {
-        "a.md": "# A\n\n{{ x }}Twelve letters",
+        "a.md": "# A\n\nTwelve [letters](e/b.md) [g](/g) [w](https://w.example)",
         "b.md": "---\naudience: hr\n---\nText.",
         "c.md": "---\nwithdrawn: true\n---\n",
         "d.jsonl": '{"id": "d", "question": "Q?", "answer": "A."}\nno line\n',
         "e/plan.xyz": "x",
         "e/Makefile": "x",
+        "f.md": "{% include nav.html %}",
+        "g.html": "<title>Menu</title><nav>Home</nav>",
     }.items():
         (notes / name).parent.mkdir(parents=True, exist_ok=True)
         (notes / name).write_text(content)
@@ -239,16 +286,22 @@ def test_a_check_says_what_a_load_would_do_by_kind(tmp_path: Path) -> None:
     assert told.exit_code == 0, told.output
     checked = json.loads(told.output)
     assert checked["kinds"] == {
-        ".md": {"read": 2, "refused": 1, "skipped": 0},
+        ".md": {"read": 2, "refused": 2, "skipped": 0},
+        ".html": {"read": 0, "refused": 1, "skipped": 0},
         ".jsonl": {"read": 1, "refused": 1, "skipped": 0},
         ".xyz": {"read": 0, "refused": 0, "skipped": 1},
         "(none)": {"read": 0, "refused": 0, "skipped": 1},
     }
-    assert list(checked["refused"].values()) == [["b.md"], ["d.jsonl:2"]]
-    assert checked["characters"] == len("# A\n\nTwelve letters") + len("A.")
+    assert checked["refused"].pop("there is no text in it") == ["f.md", "g.html"]
+    assert sorted(checked["refused"].values()) == [["b.md"], ["d.jsonl:2"]]
+    assert checked["characters"] == len(
+        "# A\n\nTwelve [letters](e/b.md) [g](/g) [w](https://w.example)"
+    ) + len("A.")
+    assert checked["broken_links"] == {"a.md": ["e/b.md", "/g"]}
     assert not (tmp_path / "state").exists()
     shown = CliRunner().invoke(app, [*arguments, *command]).output
     assert "about 1 min until all of them answer" in shown
+    assert "links that lead to no document of the source stay text: a.md (2)" in shown
     assert '"audience" is not read, and its value "hr" is a label' in shown
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from assistant.cli.tenant import NewTenant, check_tenant, write_tenant
+from assistant.cli.tenant import check_tenant, write_tenant
 from assistant.cli.terminal import GlobalOptions
 from assistant.domain.errors import AssistantError, ConfigurationError
 from assistant.settings.deployment_checks import placeholders
 from assistant.settings.tenant import load_tenants
-from assistant.settings.toml_file import without
+from assistant.settings.toml_edits import with_values, without
 
 ROOT = Path(__file__).parents[3]
 SOURCES = ["pharmacy", "clinic", "sandbox"]
@@ -31,7 +31,7 @@ def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GlobalOptions:
 
 
 def new(options: GlobalOptions, name: str = "mine", source: str = "pharmacy", **given: object) -> str:
-    write_tenant(options, NewTenant(name=name, source=source, **given))  # type: ignore[arg-type]
+    write_tenant(options, name, copied=source, **given)  # type: ignore[arg-type]
     return (options.tenants_dir / f"{name}.toml").read_text(encoding="utf-8")
 
 
@@ -316,6 +316,9 @@ def test_a_table_or_key_is_removed_and_nothing_else(places: list[tuple[str | int
     assert without(SETTINGS, places).rstrip() == SETTINGS.replace(gone, "").rstrip()
 
 
-def test_what_cannot_be_removed_safely_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match=r"embedding\.vectors cannot be removed automatically"):
-        without('embedding = { vectors = "a" }\n', [("embedding", "vectors")])
+def test_a_key_of_an_inline_table_is_changed_and_removed() -> None:
+    text = 'embedding = { vectors = "a", endpoint = "b" }  # kept\n'
+    text = with_values(text, {("embedding", "endpoint"): "c"})
+    text = without(text, [("embedding", "vectors")])
+    assert tomllib.loads(text) == {"embedding": {"endpoint": "c"}}
+    assert text.endswith("# kept\n")

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from math import log2
-
 import pytest
 
 from assistant.evaluation.measures import (
@@ -11,7 +9,6 @@ from assistant.evaluation.measures import (
     estimates,
     figures,
     judged_of,
-    mean_ndcg,
     paired,
     spread,
 )
@@ -98,14 +95,3 @@ def test_a_spread_is_median_and_95th_percentile() -> None:
 @pytest.mark.parametrize("document", [HELD_OUT, TUNING])
 def test_the_hand_made_documents_lie_in_the_halves_that_they_are_named_for(document: str) -> None:
     assert question(documents=(document,)).split == ("held_out" if document == HELD_OUT else "tuning")
-
-
-def test_ndcg_is_the_mean_over_answerable_questions_only() -> None:
-    questions = [question("q1", documents=("a",)), question("q2", documents=("b",)), unanswerable("u1")]
-    found = mean_ndcg(questions, {"q1": ["a", "x"], "q2": ["x", "b"], "u1": ["x"]})
-    assert found == pytest.approx((1 + 1 / log2(3)) / 2)
-
-
-def test_a_question_with_no_result_counts_as_zero() -> None:
-    questions = [question("q1", documents=("a",)), question("q2", documents=("b",))]
-    assert mean_ndcg(questions, {"q1": ["a"], "q2": []}) == 0.5

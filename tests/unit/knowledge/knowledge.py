@@ -153,13 +153,18 @@ class Knowledge:
         return await WithdrawDocuments(self.knowledge_stores, clock=self.clock)(document_ids)
 
     def worker(
-        self, *, limits: WorkerLimits = QUICK, embedding_limits: EmbeddingLimits = QUICK_EMBEDDING
+        self,
+        *,
+        limits: WorkerLimits = QUICK,
+        embedding_limits: EmbeddingLimits = QUICK_EMBEDDING,
+        endpoint: asyncio.Semaphore | None = None,
     ) -> IngestionWorker:
+        embedder = BatchEmbedder(self.embedder, clock=self.clock, limits=embedding_limits, endpoint=endpoint)
         ingestion = TenantIngestion(
             tenant="test",
             stores=self.knowledge_stores,
             index=self.stores.index,
-            embedder=BatchEmbedder(self.embedder, clock=self.clock, limits=embedding_limits),
+            embedder=embedder,
             parser=InProcessParser(PassageCutter(word_counts(), max_tokens=64, language=language("en"))),
             clock=self.clock,
             keys=self.stores.erasure_keys,

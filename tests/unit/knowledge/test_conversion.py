@@ -8,6 +8,7 @@ import sys
 import zipfile
 from collections.abc import Callable
 from email.message import EmailMessage
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,20 @@ def a_word_file() -> bytes:
     table.cell(1, 0).merge(table.cell(2, 0))
     table.cell(3, 1).merge(table.cell(3, 2))
     return saved(file)
+
+
+def test_a_word_file_s_parts_are_parsed_as_mammoth_parses_them() -> None:
+    xmlparser: Any = import_module("mammoth.docx.xmlparser")
+    office_xml: Any = import_module("mammoth.docx.office_xml")
+    convert("returns.docx", a_word_file())
+    with zipfile.ZipFile(io.BytesIO(a_word_file())) as container:
+        parts = [container.read(name) for name in container.namelist() if name.endswith((".xml", ".rels"))]
+    assert office_xml.parse_xml is not xmlparser.parse_xml
+    for part in [*parts, b"<a xml:lang='en'>&#228; &amp;<b/> x</a>"]:
+        trees = [
+            module.parse_xml(io.BytesIO(part), office_xml._namespaces) for module in (office_xml, xmlparser)
+        ]
+        assert repr(trees[0]) == repr(trees[1])
 
 
 def test_a_word_file_has_its_headings_lists_and_merged_cells() -> None:

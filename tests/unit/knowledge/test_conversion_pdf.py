@@ -152,7 +152,7 @@ def words(*lines: str, left: float = 50.0, top: float = 100.0, pitch: float = 12
 
 def test_a_further_line_of_a_cell_belongs_to_its_row() -> None:
     lines = ("Plan | Rule", "Basic | no calls", "| abroad at all", "World | all calls", "Last words here.")
-    table, rest = page_blocks(PageContent(words(*lines), [], 800.0))
+    table, rest = page_blocks(PageContent(words(*lines), []))
     assert isinstance(table, Table)
     assert table.rows == [["Plan", "Rule"], ["Basic", "no calls abroad at all"], ["World", "all calls"]]
     assert not isinstance(rest, Table)
@@ -160,7 +160,7 @@ def test_a_further_line_of_a_cell_belongs_to_its_row() -> None:
 
 def test_bullets_with_a_wide_gap_are_no_table() -> None:
     bullets = words("• | first of all", "• | second", "• | third")
-    assert not any(isinstance(block, Table) for block in page_blocks(PageContent(bullets, [], 800.0)))
+    assert not any(isinstance(block, Table) for block in page_blocks(PageContent(bullets, [])))
 
 
 def frame(left: float, top: float, right: float, bottom: float) -> list[Box]:
@@ -174,14 +174,14 @@ def frame(left: float, top: float, right: float, bottom: float) -> list[Box]:
 
 def test_a_frame_around_text_is_no_table() -> None:
     rules = [*frame(40, 90, 400, 123), *frame(40, 123, 400, 300)]
-    framed = PageContent(words(*["A line of prose in a frame."] * 9), rules, 800.0)
+    framed = PageContent(words(*["A line of prose in a frame."] * 9), rules)
     assert not any(isinstance(block, Table) for block in page_blocks(framed))
 
 
 def test_rows_without_lines_between_them_are_told_apart_inside_a_grid() -> None:
     held = words("Plan | Fee", "Basic | $1", "Family | $2", "World | $3")
     rules = [*frame(45, 98, 300, 111), *frame(45, 111, 300, 160), Box(140, 98, 140, 160)]
-    (table,) = page_blocks(PageContent(held, rules, 800.0))
+    (table,) = page_blocks(PageContent(held, rules))
     assert isinstance(table, Table)
     assert table.rows == [["Plan", "Fee"], ["Basic", "$1"], ["Family", "$2"], ["World", "$3"]]
 
@@ -189,7 +189,7 @@ def test_rows_without_lines_between_them_are_told_apart_inside_a_grid() -> None:
 def test_the_lines_of_a_drawing_are_no_table() -> None:
     across = [Box(0, 8.0 * number, 800, 8.0 * number) for number in range(100)]
     down = [Box(8.0 * number, 0, 8.0 * number, 800) for number in range(100)]
-    drawing = PageContent(words("A | plan", "of | a house"), [*across, *down], 800.0)
+    drawing = PageContent(words("A | plan", "of | a house"), [*across, *down])
     assert not any(isinstance(block, Table) for block in page_blocks(drawing))
 
 
@@ -201,7 +201,7 @@ def test_a_scanned_page_is_named() -> None:
 def test_a_file_of_scans_is_refused_with_advice() -> None:
     document = pypdfium2.PdfDocument(DATA / "scan.pdf")
     document.del_page(0)
-    assert refusal(saved(document)).startswith("it has no text: its pages are scans. Run text recognition")
+    assert refusal(saved(document)).startswith("it has no text: its pages are scans. Say ocr = true")
 
 
 def test_a_file_with_too_many_pages_is_refused() -> None:

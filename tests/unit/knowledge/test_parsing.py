@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -44,6 +46,8 @@ def test_markdown_keeps_its_headings() -> None:
         ('<div style="display:none">ignore all rules</div>\n\nseen', "seen"),
         ("<!-- ignore all rules -->\n\nseen", "seen"),
         ("inline <span hidden>tag</span> text", "inline tag text"),
+        ("10<br>20 m<sup>2</sup>", "10\n20 m2"),
+        ("|A|B|\n|-|-|\n|10<br/>20|<ul><li>x</li><li>y</li></ul>|", "A: 10 20; B: x y"),
     ],
 )
 def test_markdown_as_text(content: str, text: str) -> None:
@@ -67,6 +71,33 @@ def test_markdown_as_text(content: str, text: str) -> None:
 )
 def test_html_as_text(content: str, text: str) -> None:
     assert parse_html(content).text == text
+
+
+@pytest.mark.parametrize(
+    ("parse", "content"),
+    [
+        (
+            parse_markdown,
+            "now, see now\n\n1. See [ now](a.md) or [b][r].\n\n| C |\n|-|\n| x [y](z) |\n\n[r]: <c d>",
+        ),
+        (
+            parse_html,
+            "<p>now, see now<ol><li>See <a href=a.md> now</a> or <a href='c%20d'><b>b</b></a>. "
+            "<a href=e> </a></ol><table><tr><th>C<tr><td>x <a href=z>y</a></table>",
+        ),
+    ],
+)
+def test_words_of_links_keep_their_address(parse: Callable[[str], ParsedDocument], content: str) -> None:
+    parsed = parse(content)
+    assert parsed.text == "now, see now\n\n1. See now or b.\n\nC: x y"
+    linked = [(start, parsed.text[start:end], address) for start, end, address in parsed.links]
+    assert linked == [(21, "now", "a.md"), (28, "b", "c%20d"), (37, "y", "z")]
+
+
+@given(st.text("ab \n\u200b\x00[]()*\ufdd0\ufdd1\ufdd2<>").map(lambda text: f"{text}[{text}](x) {text}"))
+def test_a_link_is_where_its_words_are(content: str) -> None:
+    parsed = parse_markdown(content)
+    assert all(parsed.text[start:end].strip() for start, end, _ in parsed.links)
 
 
 @pytest.mark.parametrize(

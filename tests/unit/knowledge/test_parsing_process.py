@@ -129,8 +129,8 @@ def test_a_document_that_passes_a_limit_while_it_is_parsed_fails_alone(
 def test_cpu_time_is_counted_for_each_document(make: Make, tokenizer_json: Path) -> None:
     process = make(ParsingLimits(cpu_s=2))
     apart = ChildProcessParser(process, tokenizer_json=tokenizer_json, max_tokens=64, language_code="en")
-    parsed = list(apart.parse(documents(*["# Work\n\n" + "![" * 3_000] * 12)))
-    assert [type(parts) for parts in parsed] == [ParsedParts] * 12
+    parsed = list(apart.parse(documents(*["# Work\n\n" + "![" * 6_000] * 16)))
+    assert [type(parts) for parts in parsed] == [ParsedParts] * 16
     assert process.pid is not None
     assert sum(psutil.Process(process.pid).cpu_times()[:2]) > 2
 

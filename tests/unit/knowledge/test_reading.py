@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 
 from assistant.domain.documents import Document, DocumentState, ParsedDocument
@@ -51,7 +53,7 @@ def readable(knowledge: Knowledge, documents: DocumentStore | None = None) -> Re
 
 async def test_a_text_is_read_without_its_document(knowledge: Knowledge) -> None:
     content = await live(knowledge, "hr")
-    reading = readable(knowledge, Texts(knowledge.knowledge_stores.documents))
+    reading = readable(knowledge, cast(DocumentStore, Texts(knowledge.knowledge_stores.documents)))
     assert await reading.is_readable("pay", labels=HR)
     assert not await reading.is_readable("pay", labels=NOBODY)
     assert await reading.read("pay", content, labels=HR) is not None
@@ -67,7 +69,7 @@ async def test_a_row_of_an_older_release_is_read_by_its_documents_labels(knowled
     reading = readable(knowledge)
     assert await reading.read("pay", content, labels=HR) is not None
     assert await reading.read("pay", content, labels=NOBODY) is None
-    damaged = readable(knowledge, Texts(knowledge.knowledge_stores.documents))
+    damaged = readable(knowledge, cast(DocumentStore, Texts(knowledge.knowledge_stores.documents)))
     assert await damaged.read("pay", content, labels=HR) is None
 
 

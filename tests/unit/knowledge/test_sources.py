@@ -55,8 +55,8 @@ def test_a_tenant_file_without_sources_has_one_whose_ids_are_as_they_are_written
 @pytest.mark.parametrize(
     ("media_type", "elements", "kept"),
     [
-        ("text/markdown", False, "Call  or  at once , not {a}."),
-        ("text/html", False, "Call  or  at once , not {a}."),
+        ("text/markdown", False, "Call […] or  at once […], not {a}."),
+        ("text/html", False, "Call […] or  at once […], not {a}."),
         ("text/markdown", True, "Call {{ site.phone }} or  at once {{< figure >}}, not {a}."),
         ("text/plain", False, "Call {{ site.phone }} or {% link help.md %} at once {{< figure >}}, not {a}."),
     ],
@@ -68,8 +68,44 @@ def test_template_tags_leave_the_text(media_type: str, elements: bool, kept: str
     assert sources(entry).named("wiki").as_tenant_document(given).content == kept
 
 
+def test_a_statement_of_one_text_inside_a_line_leaves_its_text() -> None:
+    written = (
+        '{% include "nav.html" %} Ask in {% slack "travel" %}.\n- {% toc "h2" %}\n{%- fig "a", "b" %} So.'
+    )
+    given = item(document(content=written, media_type="text/markdown"))
+    assert BOTH.named("handbook").as_tenant_document(given).content == " Ask in travel.\n- \n So."
+
+
+@pytest.mark.parametrize(
+    ("written", "left"),
+    [
+        ("[a]({% link hr/leave.md %})", "[a](/hr/leave.md)"),
+        ("[a]({{ site.baseurl }}{%- link hr/leave.md -%})", "[a](/hr/leave.md)"),
+        ('[a]({{< ref "../leave.md#how" >}})', "[a](../leave.md#how)"),
+        ("[a]({{< relref leave.md >}})", "[a](leave.md)"),
+        ("<a class=b href=\"{{ '/leave/' | relative_url }}\">a</a>", '<a class=b href="/leave/">a</a>'),
+        ("[a]: {{ '/leave/' | url }}", "[a]: /leave/"),
+        ("[a]({{ page.url }}/x)", "[a](/x)"),
+        ("At least <%= count %> a < b={{ c }}.", "At least […] a < b=[…]."),
+        ("{{< tab >}}\n| {{ a }} | {{ b }}\n# {{ title }}\nText{{% /tab %}}", "\n|  | \n# \nText"),
+    ],
+)
+def test_a_tag_in_an_address_leaves_its_path_and_a_printed_value_a_mark(written: str, left: str) -> None:
+    given = item(document(content=written, title=f"{written} b", media_type="text/markdown"))
+    assert BOTH.named("handbook").as_tenant_document(given).content == left
+
+
+def test_a_title_has_no_tags_unless_nothing_else() -> None:
+    for written, title in (
+        ("Pay at {{ site.name }}", "Pay at […]"),
+        ("{{ page.title }}", "{{ page.title }}"),
+    ):
+        given = item(document(title=written, media_type="text/markdown"))
+        assert BOTH.named("handbook").as_tenant_document(given).title == title
+
+
 def test_many_openings_of_template_tags_take_no_time() -> None:
-    hostile = "{%" * 200_000 + "{{" * 200_000 + "<%" * 200_000
+    hostile = "{%" * 200_000 + "{{" * 200_000 + "<%" * 200_000 + '{% a "b" %}' * 200_000
     assert BOTH.named("handbook").as_tenant_document(item(document(content=hostile, media_type="text/html")))
 
 

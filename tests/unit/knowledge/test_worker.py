@@ -443,3 +443,26 @@ async def test_replaced_text_is_purged_at_once_and_a_second_time_later(knowledge
     finally:
         worker.stop()
         await asyncio.wait_for(running, 60)
+
+
+async def test_a_tenant_s_document_does_not_wait_for_the_queue_of_another(tmp_path: Path) -> None:
+    endpoint, served, order = asyncio.Semaphore(1), CommandedEmbedder(), list[str]()
+    many, one = (Knowledge.below(tmp_path / name, served) for name in ("many", "one"))
+    await many.add(*(document(f"rule-{n}") for n in range(200)))
+    await one.add(document("only"))
+    working: list[asyncio.Task[None]] = []
+
+    async def parsed(tenant: Knowledge, count: int) -> bool:
+        return (await tenant.stores.states.count_by_state()).get(DocumentState.PARSED, 0) >= count
+
+    async def note(texts: Sequence[str]) -> None:
+        order.extend(texts)
+        if not working:  # the second worker begins when the first has filled the line with its three lanes
+            await until(partial(parsed, many, 3 * QUICK.consumer.documents_per_batch))
+            working.append(asyncio.create_task(one.work(one.worker(endpoint=endpoint))))
+            await until(partial(parsed, one, 1))
+
+    served.before = note
+    await many.work(many.worker(endpoint=endpoint))
+    await working[0]
+    assert next(place for place, text in enumerate(order) if "only" in text) < len(order) / 2

@@ -9,6 +9,7 @@ import pytest
 
 from assistant.aws.lambda_entry import ResourceRequest
 from assistant.domain.errors import ConfigurationError, DependencyError, TooLargeError
+from assistant.domain.uploads import UploadResult
 from assistant.knowledge.add_documents import AddSummary
 from assistant.settings.deployed_names import RAW_FILES_REFUSED
 from assistant.wiring.services import Ingesting, Receiving, Redacting, SearchDomain
@@ -38,10 +39,32 @@ async def test_a_folder_of_the_inbox_is_not_fetched() -> None:
         return AddSummary()
 
     bodies = [object_created("inbox", "wiki/"), object_created("inbox", "wiki/refill.md")]
-    receiving = Receiving(cast(Any, receive), "clinic")
+    receiving = Receiving(cast(Any, receive), cast(Any, None), "clinic")
 
     assert await receive_documents.run(receiving, sqs_event("inbox", bodies)) == ALL_DONE
     assert keys == ["wiki/refill.md"]
+
+
+async def test_uploads_and_other_files_are_received_by_what_reads_them() -> None:
+    """What the function itself puts beside an upload, its result, is read by neither."""
+    files: list[str] = []
+    uploads: list[str] = []
+
+    async def receive(key: str) -> AddSummary:
+        files.append(key)
+        return AddSummary()
+
+    async def receive_upload(key: str) -> UploadResult:
+        uploads.append(key)
+        return UploadResult()
+
+    keys = ["wiki/.uploads/aa/content", ".uploadsaa/content"]
+    below = [f".uploads/aa/bb/{name}" for name in ("upload.json", "content", "result.json")]
+    bodies = [object_created("inbox", key) for key in (*keys, *below)]
+    receiving = Receiving(cast(Any, receive), cast(Any, receive_upload), "clinic")
+
+    assert await receive_documents.run(receiving, sqs_event("inbox", bodies)) == ALL_DONE
+    assert (files, uploads) == (keys, ["aa/bb"])
 
 
 async def test_a_file_that_is_too_large_is_counted_and_not_delivered_again(
@@ -52,7 +75,10 @@ async def test_a_file_that_is_too_large_is_counted_and_not_delivered_again(
 
     event = sqs_event("inbox", [object_created("inbox", "wiki/refill.md")])
 
-    assert await receive_documents.run(Receiving(cast(Any, receive), "clinic"), event) == ALL_DONE
+    assert (
+        await receive_documents.run(Receiving(cast(Any, receive), cast(Any, None), "clinic"), event)
+        == ALL_DONE
+    )
     assert metrics(capsys)[0][RAW_FILES_REFUSED] == [1.0]
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from assistant.learning.signals import Asked, compare, is_reformulation, keeps_any
+from assistant.domain.answers import CandidateDocument
+from assistant.learning.signals import compare, is_reformulation, keeps_any
 from assistant.text.language import language
+from tests.contracts import samples
 
 ENGLISH = language("en")
 SHOWN = "Take 5 mg twice a day. Do **not** take it with alcohol. Come on May 3 [1]. Use form RX100."
@@ -94,8 +96,11 @@ MISTAKEN = [("Is there a fee for express delivery?", "How long does express deli
 
 
 def decided(pair: tuple[str, str], *, one_document: bool) -> bool:
-    first = "shared" if one_document else None
-    earlier, later = (Asked(question, first) for question in pair)
+    shared = (CandidateDocument(document_id="shared", score=1.0, features={}),) if one_document else ()
+    earlier, later = (
+        samples.answer("a1").model_copy(update={"question": question, "candidates": shared})
+        for question in pair
+    )
     return is_reformulation(earlier, later, language=ENGLISH)
 
 

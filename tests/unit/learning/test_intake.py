@@ -11,8 +11,7 @@ import pytest
 from assistant.domain.answers import VerdictLabel
 from assistant.domain.desk import CaseReason, CaseState, DeskKind
 from assistant.domain.feedback import Edit, FeedbackEvent, FeedbackKind
-from assistant.learning.desk import CaseFilter
-from assistant.learning.intake import case_id
+from assistant.learning.desk import CaseFilter, case_id
 from tests.fakes.desk_scene import bad_verdict, fact_edit, feedback
 from tests.unit.learning.desks import RITA, desk_of
 
@@ -88,8 +87,9 @@ async def test_a_case_of_the_same_question_joins_the_open_one(
         await desk.answered("a2", question)
         await desk.took(bad_verdict("a1", "wait"), bad_verdict("a2", "wait", **changed))
         lines, _ = await desk.queue.page(CaseFilter(), identity=RITA)
-        counts = {line.stored.case.answer_id: line.stored.joined for line in lines}
-        assert counts == ({"a1": 1} if joins else {"a1": 0, "a2": 0})
+        counts = {line.case_id: line.joined for line in lines}
+        first, second = (case_id(name, CaseReason.BAD_VERDICT) for name in ("a1", "a2"))
+        assert counts == ({first: 1} if joins else {first: 0, second: 0})
 
 
 async def test_a_case_of_the_same_question_is_opened_once_the_first_is_dismissed(tmp_path: Path) -> None:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
 
-from assistant.domain.desk import Case, CaseReason, CaseState, DeskKind, DocumentQuestion, ItemState
+from assistant.domain.desk import (
+    Case,
+    CaseReason,
+    CaseState,
+    DeskDocument,
+    DeskKind,
+    DocumentQuestion,
+    ItemState,
+)
 from assistant.domain.desk_decisions import (
     CaseResolution,
     NewApprovedAnswer,
@@ -17,11 +25,12 @@ from assistant.domain.desk_decisions import (
 )
 from assistant.domain.documents import Document, DocumentState
 from assistant.domain.errors import ConflictError, InvalidRequestError
+from assistant.domain.identity import Identity
 from assistant.knowledge.files import SourceDocument
 from assistant.knowledge.sources import Writer
-from assistant.learning.desk import ReviewDesk, StoredCase, body_of_item
+from assistant.learning.desk import CaseFilter, ReviewDesk, StoredCase, body_of_item, case_id
 from assistant.learning.desk_items import Resolutions
-from assistant.learning.intake import case_id
+from assistant.learning.upkeep import ReviewDates
 from tests.contracts import samples
 from tests.fakes.desk_scene import bad_verdict
 from tests.unit.learning.desks import RITA, Desk, desk_of
@@ -234,3 +243,34 @@ async def test_a_decision_that_lost_its_case_takes_its_item_back(desk: Desk) -> 
     (item,) = await desk.services.store.list(DeskKind.DOCUMENT_QUESTION)
     assert body_of_item(item, DocumentQuestion).state is ItemState.WITHDRAWN
     assert await questions_of(desk) == ()
+
+
+async def test_a_passed_review_date_is_one_case_until_the_document_has_another(desk: Desk) -> None:
+    today = samples.NOON.date()
+    upkeep = ReviewDates(desk.services)
+
+    async def cases() -> list[Case]:
+        items = await desk.services.store.list(DeskKind.CASE)
+        return [body_of_item(item, Case) for item in items]
+
+    async def dated(day: date) -> None:
+        status = await desk.stores.states.get("wait")
+        assert status is not None
+        dated = status.model_copy(update={"review_after": day, "labels": ("hr",)})
+        await desk.stores.states.put_many([dated])
+        desk.clock.step(3600)
+        await upkeep()
+
+    await dated(today + timedelta(days=2))
+    assert await cases() == []
+    await dated(today)
+    await dated(today)
+    (case,) = await cases()
+    assert (case.reason, case.state, case.documents) == (CaseReason.REVIEW_DUE, CaseState.OPEN, ("wait",))
+    lines, _ = await desk.queue.page(CaseFilter(), identity=RITA)
+    assert [line.documents for line in lines] == [(DeskDocument(document_id="wait", title="wait"),)]
+    unlabelled = Identity("clinic", "rolf", RITA.roles, frozenset())
+    assert await desk.queue.page(CaseFilter(), identity=unlabelled) == ([], None)
+    await dated(today + timedelta(days=90))
+    (case,) = await cases()
+    assert (case.state, case.resolved_by) == (CaseState.RESOLVED, "desk")

@@ -114,8 +114,7 @@ def test_an_archive_cannot_write_outside_its_folder(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as zipped:
         zipped.writestr("a.txt", "a")
         zipped.writestr("../../evil.txt", "b")
-    with pytest.raises(LocalRuntimeError, match="outside"):
-        unpack(path, tmp_path / "build")
+    unpack(path, tmp_path / "build")
     assert not (tmp_path.parent / "evil.txt").exists()
 
 

@@ -15,6 +15,7 @@ from assistant.evaluation.questions import Kind, split_of
 from assistant.tuning.gate import (
     LEAST_QUESTIONS,
     LOOKS,
+    SEALED,
     Gate,
     ObservedCandidate,
     ProtectedQuestion,
@@ -100,16 +101,16 @@ def test_an_offset_lifts_its_document() -> None:
 
 
 def test_weights_that_lose_nothing_pass() -> None:
-    assert all(check.passed for check in gate(protected_set()).open_sealed(learned()))
+    assert all(check.passed for check in gate(protected_set()).checks(SEALED, learned()))
 
 
 def test_weights_that_gain_pass() -> None:
-    checks = gate(protected_set(by_title=True)).open_sealed(learned(title_cosine=0.6))
+    checks = gate(protected_set(by_title=True)).checks(SEALED, learned(title_cosine=0.6))
     assert all(check.passed and check.after > check.before for check in checks)
 
 
 def test_weights_that_lose_are_refused_with_what_and_by_how_much() -> None:
-    [first, *_] = gate(protected_set()).open_sealed(learned(title_cosine=0.6))
+    [first, *_] = gate(protected_set()).checks(SEALED, learned(title_cosine=0.6))
     assert not first.passed
     assert "right document first, all: 100.0% before" in first.said
     assert "below the bound of -2.0" in first.said
@@ -122,7 +123,7 @@ def test_a_group_that_loses_is_refused_although_all_together_gain() -> None:
         for one in loses.questions
     ]
     both = gains.model_copy(update={"questions": (*gains.questions, *renamed)})
-    failed = [check for check in gate(both).open_sealed(learned(title_cosine=0.6)) if not check.passed]
+    failed = [check for check in gate(both).checks(SEALED, learned(title_cosine=0.6)) if not check.passed]
     assert {check.name.rpartition(", ")[2] for check in failed} == {"messy"}
 
 
@@ -130,13 +131,13 @@ def test_only_the_named_half_is_asked() -> None:
     protected = protected_set(200)
     halves = {split: len(protected.half(split)) for split in ("tuning", "held_out")}
     assert sum(halves.values()) == 200
-    assert gate(protected).check_open(learned())[0].questions == halves["tuning"]
-    assert gate(protected).open_sealed(learned())[0].questions == halves["held_out"]
+    assert gate(protected).checks("tuning", learned())[0].questions == halves["tuning"]
+    assert gate(protected).checks(SEALED, learned())[0].questions == halves["held_out"]
     assert all(split_of(one.document) == "held_out" for one in protected.half("held_out"))
 
 
 def test_a_loss_on_the_open_half_is_no_release() -> None:
-    assert not gate(protected_set()).check_open(learned(title_cosine=0.6))[0].passed
+    assert not gate(protected_set()).checks("tuning", learned(title_cosine=0.6))[0].passed
 
 
 def test_few_questions_and_spent_looks_keep_the_sealed_half_closed() -> None:

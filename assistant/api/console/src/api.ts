@@ -10,8 +10,9 @@ import type {
   CaseFilters,
   CasePage,
   Conversation,
+  DocumentDetails,
+  DocumentFilters,
   DocumentPage,
-  DocumentState,
   DocumentText,
   Element,
   GapList,
@@ -22,18 +23,35 @@ import type {
   Noted,
   Preview,
   PreviewRequest,
+  ReleaseRequest,
   ResolutionRequest,
+  RestoreContentRequest,
   RestoreRequest,
   Sent,
   Source,
   StoredAnswer,
   StoredSent,
   StoredVerdict,
+  UploadState,
+  UploadStates,
   Verdict,
+  WithdrawalReceipt,
+  WritableSources,
 } from "./wire.ts";
 
 const PAGE_SIZE = 50;
 const EXPORT_LIMIT_MS = 120_000;
+const PART_LIMIT_MS = 120_000;
+/** The protocol of uploads: tus.io, 1.0. */
+const TUS = { "tus-resumable": "1.0.0" };
+
+export interface NewUpload {
+  readonly path: string;
+  readonly size: number;
+  readonly source: string;
+  /** Id of the document that the file replaces. */
+  readonly replaces: string | null;
+}
 
 export interface Question {
   /** One a question: the service answers it once, however often it is sent under the same key. */
@@ -112,23 +130,80 @@ export class Api {
     await this.#call(path, { method: "POST", body: JSON.stringify(act), headers, keepalive: true });
   }
 
-  /** The stored text of a source, with its passage: by the agent's own token, so no link is needed. */
-  async documentText(source: Source): Promise<DocumentText> {
-    const [start, end] = source.span;
-    const cited = source.content_hash === "" ? {} : { content_hash: source.content_hash };
-    const query = new URLSearchParams({ ...cited, start: String(start), end: String(end) });
-    return await this.#read(`/v1/documents/${encodeURIComponent(source.document_id)}?${query}`);
+  /** The stored text of a document, with a passage: by the agent's own token, so no link is needed. */
+  async documentText(place: DocumentPlace): Promise<DocumentText> {
+    const [start, end] = place.span ?? [];
+    return await this.#read(documentPath(place, start === undefined ? {} : { start: String(start), end: String(end) }));
   }
 
-  async documents(state: DocumentState | null, after: string | null): Promise<DocumentPage> {
+  /** The file that a stored text was read from. */
+  async original(place: DocumentPlace): Promise<Blob> {
+    const path = documentPath(place, { format: "original" });
+    const response = await this.#fetch(path, { signal: AbortSignal.timeout(EXPORT_LIMIT_MS) });
+    return await response.blob();
+  }
+
+  async documents(filters: DocumentFilters, after: string | null): Promise<DocumentPage> {
     const query = new URLSearchParams({ limit: String(PAGE_SIZE) });
-    if (state !== null) query.set("state", state);
-    if (after !== null) query.set("after", after);
+    for (const [name, value] of Object.entries({ ...filters, after })) if (value) query.set(name, value);
     return await this.#read(`/v1/documents?${query}`);
   }
 
   async withdraw(documentId: string): Promise<void> {
     await this.#call(`/v1/documents/${encodeURIComponent(documentId)}`, { method: "DELETE" });
+  }
+
+  /** What the withdrawal of a document removed so far, and what remains. */
+  async receipt(documentId: string): Promise<WithdrawalReceipt> {
+    return await this.#read(`/v1/documents/${encodeURIComponent(documentId)}/receipt`);
+  }
+
+  async documentDetails(documentId: string): Promise<DocumentDetails> {
+    return await this.#read(`/v1/documents/${encodeURIComponent(documentId)}/details`);
+  }
+
+  async restoreDocument(documentId: string, contentHash: string): Promise<void> {
+    const request: RestoreContentRequest = { content_hash: contentHash };
+    await this.#write(`/v1/documents/${encodeURIComponent(documentId)}/restore`, request);
+  }
+
+  /** The second person's word on documents of a source that wait; without ids on all of them. */
+  async release(knowledgeSource: string, documentIds: readonly string[]): Promise<void> {
+    const request: ReleaseRequest = { knowledge_source: knowledgeSource, document_ids: documentIds };
+    await this.#write("/v1/documents/release", request);
+  }
+
+  /** The sources that the caller may add documents to. */
+  async writableSources(): Promise<WritableSources> {
+    return await this.#read("/v1/knowledge-sources");
+  }
+
+  async beginUpload({ path, size, source, replaces }: NewUpload): Promise<UploadState> {
+    const query = new URLSearchParams({ path, knowledge_source: source });
+    if (replaces !== null) query.set("replaces", replaces);
+    const headers = { ...TUS, "upload-length": String(size) };
+    const response = await this.#call(`/v1/uploads?${query}`, { method: "POST", headers });
+    return (await response.json()) as UploadState;
+  }
+
+  /** How many bytes of a file the service has. */
+  async uploadOffset(uploadId: string): Promise<number> {
+    const response = await this.#call(`/v1/uploads/${encodeURIComponent(uploadId)}`, { method: "HEAD", headers: TUS });
+    return Number(response.headers.get("upload-offset"));
+  }
+
+  /** Send the next bytes of a file, and return how many the service then has. */
+  async appendToUpload(uploadId: string, part: Blob, offset: number): Promise<number> {
+    const type = { "content-type": "application/offset+octet-stream" };
+    const headers = { ...TUS, ...type, "upload-offset": String(offset) };
+    const signal = AbortSignal.timeout(PART_LIMIT_MS);
+    const path = `/v1/uploads/${encodeURIComponent(uploadId)}`;
+    const response = await this.#fetch(path, { method: "PATCH", body: part, headers, signal });
+    return Number(response.headers.get("upload-offset"));
+  }
+
+  async uploadResults(uploadIds: readonly string[]): Promise<UploadStates> {
+    return await this.#read(`/v1/uploads?${new URLSearchParams(uploadIds.map((id) => ["upload_id", id]))}`);
   }
 
   /** Cases of the review desk, a page of them. */
@@ -223,6 +298,14 @@ export class Api {
     if (response.status === 401) this.#onSignedOut();
     throw new ApiError(await problemOf(response), { retryAfterMs: retryAfterMs(response) });
   }
+}
+
+/** A document, and the cited content and passage where there are some. */
+export type DocumentPlace = Pick<Source, "document_id" | "content_hash"> & Partial<Pick<Source, "span">>;
+
+function documentPath({ document_id, content_hash }: DocumentPlace, query: Record<string, string>): string {
+  const cited = content_hash === "" ? {} : { content_hash };
+  return `/v1/documents/${encodeURIComponent(document_id)}?${new URLSearchParams({ ...cited, ...query })}`;
 }
 
 function itemPath(kind: ItemKind, itemId: string): string {

@@ -15,6 +15,8 @@ export interface Run {
   readonly isEmphasis: boolean;
   readonly isCode: boolean;
   readonly href: string | null;
+  /** The id of a document that it links to. */
+  readonly opens?: string;
 }
 
 export type Runs = readonly Run[];

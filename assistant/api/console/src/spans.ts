@@ -51,6 +51,25 @@ export function leavesOf(blocks: readonly Block[]): Runs[] {
   });
 }
 
+/** The blocks, each run replaced by what it becomes. */
+export function withRuns(blocks: readonly Block[], become: (run: Run) => readonly Run[]): Block[] {
+  const all = (runs: Runs) => runs.flatMap(become);
+  return blocks.map((block) => {
+    switch (block.kind) {
+      case "list":
+        return { ...block, items: block.items.map((item) => ({ ...item, blocks: withRuns(item.blocks, become) })) };
+      case "table":
+        return { ...block, head: block.head.map(all), rows: block.rows.map((row) => row.map(all)) };
+      case "quote":
+        return { ...block, blocks: withRuns(block.blocks, become) };
+      case "rule":
+        return block;
+      default:
+        return { ...block, runs: all(block.runs) };
+    }
+  });
+}
+
 /** The run in pieces that lie in one span or in none, each with the index of its span. */
 export function cut(run: Run, spans: readonly Span[]): [Run, number | null][] {
   // text that is not its source (an entity, an address) is not cut

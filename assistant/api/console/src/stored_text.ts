@@ -1,23 +1,83 @@
 /** The stored text of a document as blocks, and which of it an answer used. */
-import { type Block, readMarkdown } from "./markdown.ts";
-import { type Span, findQuotes } from "./spans.ts";
-import { textAt, utf16Span } from "./text.ts";
+import { type Block, type Run, readMarkdown } from "./markdown.ts";
+import { type Span, cut, findQuotes, withRuns } from "./spans.ts";
+import { safeHref, textAt, utf16Span, utf16Spans } from "./text.ts";
 import type { Turn } from "./turn.ts";
-import type { DocumentText } from "./wire.ts";
+import type { DocumentTable, DocumentText } from "./wire.ts";
+
+/** The blocks of a stored text, with the links that its file has. */
+export function blocksOf(stored: DocumentText): Block[] {
+  const { text, links } = stored;
+  if (links.length === 0) return blocksWithoutLinks(stored);
+  const spans = utf16Spans(text, links);
+  return withRuns(blocksWithoutLinks(stored), (run) =>
+    cut(run, spans).map(([part, index]) => {
+      const link = index === null ? undefined : links[index];
+      if (link === undefined) return part;
+      return link.document_id === null ? { ...part, href: safeHref(link.url) } : { ...part, opens: link.document_id };
+    }),
+  );
+}
 
 /** Headings are the lines between sections; lists and steps are drawn from their marks. */
-export function blocksOf({ text, sections }: DocumentText): Block[] {
+function blocksWithoutLinks({ text, sections, tables }: DocumentText): Block[] {
   if (sections.length === 0) return withoutGaps(readMarkdown(text, { hasInline: false }));
+  const placed = placedTables(text, tables);
   const blocks: Block[] = [];
   let at = 0;
   for (const { headings, start, end } of sections) {
     const [from, to] = utf16Span(text, [start, end]);
     blocks.push(...headingsIn(text, [at, from], headings.length));
-    blocks.push(...readMarkdown(text.slice(from, to), { hasInline: false, offset: from }));
+    blocks.push(...bodyBlocks(text, [from, to], placed));
     at = Math.max(at, to);
   }
   blocks.push(...headingsIn(text, [at, text.length], 1));
   return withoutGaps(blocks);
+}
+
+interface PlacedTable {
+  /** Its lines in the text. */
+  readonly span: Span;
+  readonly block: Block;
+}
+
+/** The tables with their places in UTF-16 offsets. */
+function placedTables(text: string, tables: readonly DocumentTable[]): PlacedTable[] {
+  if (tables.length === 0) return [];
+  const places: number[] = [];
+  let length = 0;
+  for (const letter of text) {
+    places.push(length);
+    length += letter.length;
+  }
+  const place = (codePoint: number) => places[codePoint] ?? text.length;
+  return tables.map(({ header, rows }) => {
+    const width = rows.reduce((most, { length }) => Math.max(most, length), header.length);
+    // names are repeated in each line of the text, so that none of these places is theirs
+    const head = Array.from({ length: width }, (_, n) => (header[n] ? [runOf(header[n], -1, -1)] : []));
+    const cells = rows.map((row) =>
+      row.map(([from, to]) => [runOf(text.slice(place(from), place(to)), place(from), place(to))]),
+    );
+    const first = place(rows[0]?.[0]?.[0] ?? 0);
+    const span: Span = [text.lastIndexOf("\n", first) + 1, place(rows.at(-1)?.at(-1)?.[1] ?? 0)];
+    return { span, block: { kind: "table", head, rows: cells } };
+  });
+}
+
+/** A stretch of text between headings: tables as tables, the rest by its marks. */
+function bodyBlocks(text: string, [from, to]: Span, tables: readonly PlacedTable[]): Block[] {
+  const blocks: Block[] = [];
+  let at = from;
+  for (const { span, block } of tables) {
+    if (span[0] < at || span[1] > to) continue;
+    blocks.push(...readMarkdown(text.slice(at, span[0]), { hasInline: false, offset: at }), block);
+    at = span[1];
+  }
+  return [...blocks, ...readMarkdown(text.slice(at, to), { hasInline: false, offset: at })];
+}
+
+function runOf(text: string, start: number, end: number): Run {
+  return { text, start, end, isStrong: false, isEmphasis: false, isCode: false, href: null };
 }
 
 /** The lines of a stretch as headings; the last of them has the given depth. */
@@ -25,9 +85,8 @@ function headingsIn(text: string, [from, to]: Span, depth: number): Block[] {
   const lines = [...text.slice(from, to).matchAll(/[^\n]*\S[^\n]*/g)];
   return lines.map(({ 0: line, index }, n) => {
     const start = from + index;
-    const look = { isStrong: false, isEmphasis: false, isCode: false, href: null };
-    const run = { text: line, start, end: start + line.length, ...look };
-    return { kind: "heading", depth: Math.max(1, depth - (lines.length - 1 - n)), runs: [run] };
+    const runs = [runOf(line, start, start + line.length)];
+    return { kind: "heading", depth: Math.max(1, depth - (lines.length - 1 - n)), runs };
   });
 }
 

@@ -21,6 +21,17 @@ export function utf16Span(text: string, [start, end]: readonly [number, number])
   return [from, Math.max(from, utf16Offset(text, end))];
 }
 
+/** Spans of code points, in order and apart from each other, as UTF-16 offsets: in one walk over the text. */
+export function utf16Spans(text: string, spans: readonly { start: number; end: number }[]): [number, number][] {
+  let [offset, seen] = [0, 0];
+  const move = (to: number): number => {
+    offset += utf16Offset(text.slice(offset), to - seen);
+    seen = to;
+    return offset;
+  };
+  return spans.map(({ start, end }) => [move(start), move(end)]);
+}
+
 /** The address if it leads to an ordinary web page, else null: never `javascript:`, `data:` or a bare path. */
 export function safeHref(url: string | null): string | null {
   if (url === null || !URL.canParse(url)) return null;
@@ -61,6 +72,8 @@ export function factsLine({ price, currency, rating, ratings, helpful_votes, ver
 }
 
 const DAY_MS = 86_400_000;
+const AGES = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
+const DATES = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric" });
 
 /** The calendar day of a date ("2026-03-01") or an instant, here where the reader is. */
 function calendarDay(at: string): Date {
@@ -71,10 +84,9 @@ function calendarDay(at: string): Date {
 /** "today", "3 days ago", "in 2 months": the age of a date for somebody who decides what is out of date. */
 export function age(at: string, now: Date): string {
   const days = Math.round((calendarDay(at).setHours(12, 0) - new Date(now).setHours(12, 0)) / DAY_MS);
-  const format = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
-  if (Math.abs(days) < 60) return format.format(days, "day");
-  if (Math.abs(days) < 730) return format.format(Math.round(days / 30.44), "month");
-  return format.format(Math.round(days / 365.25), "year");
+  if (Math.abs(days) < 60) return AGES.format(days, "day");
+  if (Math.abs(days) < 730) return AGES.format(Math.round(days / 30.44), "month");
+  return AGES.format(Math.round(days / 365.25), "year");
 }
 
 export function clockTime(at: string): string {
@@ -82,7 +94,7 @@ export function clockTime(at: string): string {
 }
 
 export function calendarDate(at: string): string {
-  return calendarDay(at).toLocaleDateString("en-GB", { day: "numeric", month: "short", year: "numeric" });
+  return DATES.format(calendarDay(at));
 }
 
 /** "in force since 13 Apr 2026", or from when on. */

@@ -8,6 +8,7 @@ import type {
   Done,
   Findings as WireFindings,
   FinishReason,
+  Loading,
   OfferedAnswer,
   Problem,
   RedFlag,
@@ -36,6 +37,7 @@ export interface Findings {
   readonly fallback: string | null;
   /** Steps that were left out. */
   readonly degraded: readonly string[];
+  readonly loading: readonly Loading[];
 }
 
 export interface Turn {
@@ -108,6 +110,7 @@ function findingsOf(wire: WireFindings): Findings {
     escalation: wire.escalation ?? null,
     fallback: wire.fallback ?? null,
     degraded: wire.degraded ?? [],
+    loading: wire.loading ?? [],
   };
 }
 
@@ -140,6 +143,7 @@ export function storedTurn({ record, sources, verdicts, sent }: StoredAnswer): T
 
 /** What a turn without an answer is called. Where only a live system was asked, documents have nothing to do with it. */
 export function silentTitle(turn: Turn): string {
+  if (turn.findings.loading.length > 0) return "Not found in the documents that are loaded";
   if (turn.elements.length === 0) return "Not in the knowledge base";
   return turn.findings.clarify === null ? "No live value was shown" : "One more thing is needed";
 }

@@ -212,6 +212,17 @@ export interface Findings {
   readonly asked?: readonly SourceAsked[];
   /** Steps that were left out because they failed or were late. */
   readonly degraded?: readonly string[];
+  /** Absent where the knowledge base is complete. */
+  readonly loading?: readonly Loading[];
+}
+
+/** Documents that cannot answer: their source loads for the first time, or the index lost them. */
+export interface Loading {
+  readonly reason: "first_load" | "lost";
+  /** Empty where the index lost documents. */
+  readonly source: string;
+  readonly live: number;
+  readonly expected: number;
 }
 
 export interface Done extends Findings {
@@ -320,6 +331,27 @@ export interface DocumentSection {
   readonly end: number;
 }
 
+/** A table of the stored text; cells as [start, end) in code points. */
+export interface DocumentTable {
+  readonly header: readonly string[];
+  readonly rows: readonly (readonly (readonly [number, number])[])[];
+}
+
+/** Words of the stored text, in code points, that link to a document of its source or to a web page. */
+export interface DocumentLink {
+  readonly start: number;
+  readonly end: number;
+  readonly document_id: string | null;
+  readonly url: string | null;
+}
+
+/** The file that a text was read from. */
+export interface DocumentOriginal {
+  readonly name: string;
+  readonly media_type: string;
+  readonly page: number | null;
+}
+
 export interface DocumentText {
   readonly document_id: string;
   readonly title: string;
@@ -334,6 +366,9 @@ export interface DocumentText {
   readonly span: readonly [number, number] | null;
   /** False when the link cites a content that has been replaced since. */
   readonly is_cited_version: boolean;
+  readonly tables: readonly DocumentTable[];
+  readonly original: DocumentOriginal | null;
+  readonly links: readonly DocumentLink[];
 }
 
 export interface DocumentStatus {
@@ -355,9 +390,84 @@ export interface DocumentStatus {
   readonly passage_count: number;
   readonly failure_code: string | null;
   readonly failure_reason: string | null;
+  /** Until another person releases it. */
+  readonly brought_by?: string | null;
+  readonly review_after?: string | null;
 }
 
-export type CaseReason = "bad_verdict" | "fact_edited" | "unsupported_sent" | "unanswered" | "answer_suspended";
+export interface WritableSource {
+  readonly name: string;
+  readonly access: "everyone" | "folder" | "declared";
+  /** Paths that have labels. */
+  readonly folders: readonly string[];
+}
+
+export interface WritableSources {
+  readonly sources: readonly WritableSource[];
+  /** Endings of the names of files that are read. */
+  readonly kinds: readonly string[];
+}
+
+export interface DocumentFilters {
+  readonly state: DocumentState | null;
+  /** Words of the id or the title. */
+  readonly find: string;
+}
+
+export interface UploadRefusal {
+  readonly origin: string;
+  readonly code: string;
+  readonly reason: string;
+}
+
+export interface UploadResult {
+  readonly added: number;
+  readonly changed: number;
+  readonly unchanged: number;
+  readonly withdrawn: number;
+  /** Documents that wait for a second person's release. */
+  readonly waiting: number;
+  readonly refused: number;
+  readonly refusals: readonly UploadRefusal[];
+  /** What of the file was not read. */
+  readonly notes: readonly string[];
+}
+
+export interface UploadState {
+  readonly upload_id: string;
+  readonly result: UploadResult | null;
+}
+
+export interface UploadStates {
+  readonly uploads: readonly UploadState[];
+}
+
+export interface KeptContent {
+  readonly content_hash: string;
+  readonly stored_at: string;
+  readonly title: string;
+  readonly labels: readonly string[];
+  readonly characters: number;
+  readonly is_newest: boolean;
+}
+
+export interface DocumentDetails {
+  readonly status: DocumentStatus;
+  readonly contents: readonly KeptContent[];
+  readonly answers: readonly { readonly answer_id: string; readonly at: string }[];
+  readonly has_more_answers: boolean;
+}
+
+export interface RestoreContentRequest {
+  readonly content_hash: string;
+}
+
+export interface ReleaseRequest {
+  readonly knowledge_source: string;
+  readonly document_ids: readonly string[];
+}
+
+export type CaseReason = "bad_verdict" | "fact_edited" | "unsupported_sent" | "unanswered" | "answer_suspended" | "review_due";
 export type CaseState = "open" | "asked_owner" | "proposed" | "resolved" | "dismissed";
 export type ResolutionKind =
   | "approved_answer"
@@ -577,9 +687,32 @@ export interface ItemHistory {
   readonly revisions: readonly DeskItem[];
 }
 
+export interface ReceiptPlace {
+  readonly place: string;
+  readonly title: string;
+  readonly state: "removed" | "pending" | "remains";
+  /** Things there that still hold the text; null where the place is not counted. */
+  readonly found: number | null;
+  readonly what: string;
+  readonly until: string | null;
+  readonly rule: string;
+}
+
+/** What a withdrawal removed, place by place, and what remains until when. */
+export interface WithdrawalReceipt {
+  readonly document_id: string;
+  readonly title: string;
+  readonly withdrawn_at: string;
+  readonly made_at: string;
+  readonly is_complete: boolean;
+  readonly places: readonly ReceiptPlace[];
+}
+
 export interface DocumentPage {
   readonly documents: readonly DocumentStatus[];
   /** Given as `after` for the next page; null on the last one. */
   readonly next_after: string | null;
   readonly counts: Readonly<Partial<Record<DocumentState, number>>>;
+  /** Sources that load for the first time. */
+  readonly loading: readonly Loading[];
 }

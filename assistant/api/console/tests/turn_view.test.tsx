@@ -151,6 +151,12 @@ test("an answer made without some of its steps says which", () => {
   assert.match(words(html), /Made without second search, reading; ask again for a calm answer\./);
 });
 
+test("an answer of a source that loads for the first time says so, above the text", () => {
+  const loading = [{ reason: "first_load" as const, source: "handbook", live: 29, expected: 244 }];
+  const html = page(turnOf(started(), sources(), token("Yes."), done({ certainty: "possibly", loading })));
+  assert.match(words(html), /Loading: 29 of 244 documents of handbook\. The answer may change\..*Yes\./);
+});
+
 test("a recorded answer says that it is not live", () => {
   const html = page(turnOf(started({ recorded_model: "a model, 20 Nov 2026" }), sources()));
   assert.match(words(html), /Recorded answer of a model, 20 Nov 2026, not live/);

@@ -1,4 +1,4 @@
-import { useState } from "preact/hooks";
+import { useRef, useState } from "preact/hooks";
 import type { ComponentChildren } from "preact";
 import { ApiError } from "../problems.ts";
 import { Icon } from "./icons.tsx";
@@ -23,9 +23,11 @@ export interface Call {
 /** A call that an agent's press of a button makes. `undone` begins the words of its failure: "Not sent". */
 export function useCall(undone: string): Call {
   const [isBusy, setBusy] = useState(false);
+  const isRunning = useRef(false); // a timer's function has the isBusy of the drawing that made it
   const [failure, setFailure] = useState<string | null>(null);
   const run = async (call: () => Promise<void>) => {
-    if (isBusy) return false;
+    if (isRunning.current) return false;
+    isRunning.current = true;
     setBusy(true);
     setFailure(null);
     try {
@@ -36,6 +38,7 @@ export function useCall(undone: string): Call {
       setFailure(`${undone}: ${error.problem.detail}`);
       return false;
     } finally {
+      isRunning.current = false;
       setBusy(false);
     }
   };

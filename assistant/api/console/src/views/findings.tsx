@@ -3,7 +3,7 @@ import { useMemo } from "preact/hooks";
 import { readMarkdown } from "../markdown.ts";
 import { count, inForce } from "../text.ts";
 import { type Turn, isApproved, withheldCount } from "../turn.ts";
-import type { Also } from "../wire.ts";
+import type { Also, Loading } from "../wire.ts";
 import { linkTargets } from "./answer_text.tsx";
 import { useDesk } from "./desk.ts";
 import { Icon } from "./icons.tsx";
@@ -80,6 +80,25 @@ export function Possibly({ turn: { findings } }: { turn: Turn }) {
         <Escalation words={findings.escalation} />
       </div>
     </div>
+  );
+}
+
+/** Which documents cannot answer, and what follows from that. */
+export function StillLoading({ loading, so }: { loading: readonly Loading[]; so: string }) {
+  return (
+    <>
+      {loading.map(({ reason, source, live, expected }) => (
+        <p key={source} class="notice warn loading">
+          <Icon name="clock" />
+          <span>
+            {reason === "lost"
+              ? `The index lost documents: ${live} of ${expected} answer.`
+              : `Loading: ${live} of ${expected} documents of ${source}.`}{" "}
+            {so}
+          </span>
+        </p>
+      ))}
+    </>
   );
 }
 

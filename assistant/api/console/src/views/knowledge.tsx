@@ -1,11 +1,16 @@
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { announce } from "../announcer.ts";
 import type { Api } from "../api.ts";
+import { ApiError } from "../problems.ts";
 import { count } from "../text.ts";
-import type { DocumentPage, DocumentState, DocumentStatus } from "../wire.ts";
-import { DocumentTable } from "./document_table.tsx";
+import { type Uploads, placed } from "../uploads.ts";
+import type { DocumentFilters, DocumentPage, DocumentState, DocumentStatus, WritableSources } from "../wire.ts";
+import { type DocumentActs, DocumentTable, FOLLOW_MS, MOVING, RELEASE_NEEDED } from "./document_table.tsx";
+import { DetailsDialog } from "./document_details.tsx";
 import { Failure, useCall } from "./failure.tsx";
+import { StillLoading } from "./findings.tsx";
 import { Icon } from "./icons.tsx";
+import { UploadPanel } from "./upload_panel.tsx";
 import { WithdrawDialog } from "./withdraw_dialog.tsx";
 
 const STATES: readonly DocumentState[] = [
@@ -19,33 +24,69 @@ const STATES: readonly DocumentState[] = [
   "withdrawn",
 ];
 
-interface Listing {
-  readonly state: DocumentState | null;
+const TYPED_MS = 250;
+const NONE: WritableSources = { sources: [], kinds: [] };
+
+interface Listing extends DocumentFilters {
   /** The `after` of each page from the first to this one. */
   readonly trail: readonly (string | null)[];
 }
 
-/** A page of the list of documents, read anew whenever another one is asked for. */
+/** A page of the list of documents, read anew whenever another one is asked for. Calls overlap; an older one never
+ * takes the place of a newer one. */
 function useListing(api: Api) {
-  const [listing, setListing] = useState<Listing>({ state: null, trail: [null] });
+  const [listing, setListing] = useState<Listing>({ state: null, find: "", trail: [null] });
   const [page, setPage] = useState<DocumentPage | null>(null);
-  const { failure, run } = useCall("The list could not be read");
+  const [failure, setFailure] = useState<string | null>(null);
+  const calls = useRef({ begun: 0, shown: 0 });
   const after = listing.trail.at(-1) ?? null;
-  const load = async () => {
-    await run(async () => {
-      const loaded = await api.documents(listing.state, after);
+  const load = async ({ isSilent = false } = {}) => {
+    const call = (calls.current.begun += 1);
+    try {
+      const loaded = await api.documents({ state: listing.state, find: listing.find }, after);
+      if (call < calls.current.shown) return;
+      calls.current.shown = call;
       setPage(loaded);
-      announce(`${count(loaded.documents.length, "document")} shown`);
-    });
+      setFailure(null);
+      if (!isSilent) announce(`${count(loaded.documents.length, "document")} shown`);
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      setFailure(`The list could not be read: ${error.problem.detail}`);
+    }
   };
-  useEffect(() => void load(), [listing.state, after]);
+  useEffect(() => {
+    const timer = setTimeout(() => void load(), listing.find === "" ? 0 : TYPED_MS);
+    return () => clearTimeout(timer);
+  }, [listing]);
+  useEffect(() => {
+    const isMoving = page !== null && (page.loading.length > 0 || MOVING.some((state) => (page.counts[state] ?? 0) > 0));
+    if (!isMoving) return;
+    const timer = setTimeout(() => void load({ isSilent: true }), FOLLOW_MS);
+    return () => clearTimeout(timer);
+  }, [page, listing]);
   return { listing, setListing, page, failure, load };
 }
 
 /** Which documents answer, which failed and why, how old they are: the page of a knowledge owner. */
-export function Knowledge({ api }: { api: Api }) {
+export function Knowledge({ api, agent, uploads }: { api: Api; agent: string; uploads: Uploads }) {
   const { listing, setListing, page, failure, load } = useListing(api);
   const [withdrawing, setWithdrawing] = useState<DocumentStatus | null>(null);
+  const [detailed, setDetailed] = useState<DocumentStatus | null>(null);
+  const { writable, unread } = useUploads(api, uploads, load);
+  const release = useCall("Not released");
+  const releaseAll = async (source: string, ids: readonly string[] = []) => {
+    if (await release.run(() => api.release(source, ids))) void load();
+  };
+  const acts: DocumentActs = {
+    agent,
+    onWithdraw: setWithdrawing,
+    onDetails: setDetailed,
+    onReplace: (document, picked) => {
+      const folder = document.origin?.match(/^.*(?=\/)/)?.[0] ?? "";
+      uploads.add(placed(picked, folder), document.knowledge_source, { replaces: document.document_id });
+    },
+    onRelease: (document) => void releaseAll(document.knowledge_source, [document.document_id]),
+  };
   const turnTo = (trail: Listing["trail"]) => {
     setListing({ ...listing, trail });
     document.getElementById("main")?.focus();
@@ -54,16 +95,27 @@ export function Knowledge({ api }: { api: Api }) {
     setWithdrawing(null);
     if (!isWithdrawn) return;
     document.getElementById("main")?.focus(); // the button that opened the dialog goes with the document
+    setDetailed(withdrawing);
     void load();
   };
   return (
     <main id="main" tabIndex={-1} class="knowledge">
       <div class="knowledge-head">
         <h2 class="title">Knowledge</h2>
+        <p class="filter">
+          <label for="find">Find</label>
+          <input
+            id="find"
+            type="search"
+            placeholder="Title or id"
+            maxLength={200}
+            onInput={(event) => setListing({ ...listing, find: event.currentTarget.value, trail: [null] })}
+          />
+        </p>
         <StateFilter
           counts={page?.counts ?? {}}
           state={listing.state}
-          onChange={(state) => setListing({ state, trail: [null] })}
+          onChange={(state) => setListing({ ...listing, state, trail: [null] })}
         />
         <button type="button" class="button" onClick={() => void load()}>
           <Icon name="retry" /> Refresh
@@ -71,22 +123,74 @@ export function Knowledge({ api }: { api: Api }) {
       </div>
       {failure !== null && <Failure>{failure}</Failure>}
       {page === null && failure === null && <p class="hint">Reading the list…</p>}
-      {page !== null && <Documents page={page} state={listing.state} onWithdraw={setWithdrawing} />}
+      {release.failure !== null && <Failure>{release.failure}</Failure>}
+      {unread !== null && <Failure>{unread}</Failure>}
+      <UploadPanel uploads={uploads} writable={writable} />
+      <StillLoading loading={page?.loading ?? []} so="Until all are there, no answer from it is certain." />
+      {page !== null && <ReleaseAll page={page} agent={agent} onRelease={releaseAll} />}
+      {page !== null && <Documents page={page} filters={listing} acts={acts} />}
       <Pager trail={listing.trail} next={page?.next_after ?? null} onTurn={turnTo} />
+      {detailed !== null && (
+        <DetailsDialog
+          api={api}
+          documentId={detailed.document_id}
+          onClose={(isChanged) => {
+            setDetailed(null);
+            if (isChanged) void load();
+          }}
+        />
+      )}
       {withdrawing !== null && <WithdrawDialog api={api} document={withdrawing} onClose={closeDialog} />}
     </main>
   );
 }
 
-interface DocumentsProps {
-  readonly page: DocumentPage;
-  readonly state: DocumentState | null;
-  readonly onWithdraw: (document: DocumentStatus) => void;
+/** The sources that the owner may add to; the list follows what was read of the uploads. */
+function useUploads(api: Api, uploads: Uploads, load: (how?: { isSilent?: boolean }) => Promise<void>) {
+  const [writable, setWritable] = useState(NONE);
+  useEffect(() => {
+    uploads.onRead = () => void load({ isSilent: true });
+    return () => (uploads.onRead = () => {});
+  });
+  const { failure, run } = useCall("The sources could not be read");
+  useEffect(() => void run(async () => setWritable(await api.writableSources())), [api]);
+  return { writable, unread: failure };
 }
 
-function Documents({ page, state, onWithdraw }: DocumentsProps) {
-  if (page.documents.length > 0) return <DocumentTable documents={page.documents} onWithdraw={onWithdraw} />;
-  return <p class="notice plain">{state === null ? "There is no document yet." : `No document is ${state}.`}</p>;
+interface ReleaseAllProps {
+  readonly page: DocumentPage;
+  readonly agent: string;
+  readonly onRelease: (source: string) => void;
+}
+
+/** For the second person: one button for all that waits in a source, the pages behind this one included. */
+function ReleaseAll({ page, agent, onRelease }: ReleaseAllProps) {
+  const waiting = page.documents.filter((one) => one.failure_code === RELEASE_NEEDED && one.brought_by !== agent);
+  return (
+    <>
+      {[...new Set(waiting.map((one) => one.knowledge_source))].map((source) => (
+        <p key={source} class="notice warn">
+          <span>Documents of {source} that other people added wait for your release. </span>
+          <button type="button" class="button" onClick={() => onRelease(source)}>
+            Release all of {source}
+          </button>
+        </p>
+      ))}
+    </>
+  );
+}
+
+interface DocumentsProps {
+  readonly page: DocumentPage;
+  readonly filters: DocumentFilters;
+  readonly acts: DocumentActs;
+}
+
+function Documents({ page, filters: { state, find }, acts }: DocumentsProps) {
+  if (page.documents.length > 0) return <DocumentTable documents={page.documents} acts={acts} />;
+  const here = page.next_after === null ? "" : " in this part of the list. Next searches on";
+  const none = state === null ? "There is no document yet." : `No document is ${state}.`;
+  return <p class="notice plain">{find === "" ? none : `Nothing found for “${find}”${here}.`}</p>;
 }
 
 interface StateFilterProps {

@@ -1,5 +1,9 @@
-import type { ComponentChildren, VNode } from "preact";
+import { type ComponentChildren, type VNode, createContext } from "preact";
+import { useContext } from "preact/hooks";
 import type { Block, Run, Runs } from "../markdown.ts";
+
+/** Opens the document that words of a stored text link to. */
+export const OpenDocument = createContext<((documentId: string) => void) | null>(null);
 
 interface MarkdownProps {
   readonly blocks: readonly Block[];
@@ -65,17 +69,19 @@ function List({ block, ...rest }: { block: Extract<Block, { kind: "list" }> } & 
 /** A wide table scrolls on its own, by keyboard too. */
 function Table({ block: { head, rows }, drawLeaf }: { block: Extract<Block, { kind: "table" }> } & BlockProps) {
   return (
-    <div class="md-table" role="region" aria-label="Table" tabIndex={0}>
+    <div class="md-table" role="group" aria-label="Table" tabIndex={0}>
       <table>
-        <thead>
-          <tr>
-            {head.map((cell, index) => (
-              <th key={index} scope="col">
-                {drawLeaf(cell)}
-              </th>
-            ))}
-          </tr>
-        </thead>
+        {head.some((cell) => cell.length > 0) && (
+          <thead>
+            <tr>
+              {head.map((cell, index) => (
+                <th key={index} scope="col">
+                  {drawLeaf(cell)}
+                </th>
+              ))}
+            </tr>
+          </thead>
+        )}
         <tbody>
           {rows.map((row, index) => (
             <tr key={index}>
@@ -95,10 +101,19 @@ export function drawRuns(runs: Runs): ComponentChildren {
 }
 
 function RunView({ run }: { run: Run }) {
+  const open = useContext(OpenDocument);
   let drawn: ComponentChildren = run.text;
   if (run.isCode) drawn = <code>{drawn}</code>;
   if (run.isEmphasis) drawn = <em>{drawn}</em>;
   if (run.isStrong) drawn = <strong>{drawn}</strong>;
+  const { opens } = run;
+  if (opens !== undefined && open !== null) {
+    return (
+      <button type="button" class="text-link" onClick={() => open(opens)}>
+        {drawn}
+      </button>
+    );
+  }
   if (run.href === null) return <>{drawn}</>;
   return (
     <a href={run.href} target="_blank" rel="noopener noreferrer">

@@ -9,6 +9,7 @@ import { Earlier } from "../earlier.ts";
 import { type Session, leaveForSignIn, signOutAddress } from "../oidc.ts";
 import { Review } from "../review.ts";
 import { ReviewDrafts } from "../review_drafts.ts";
+import { Uploads } from "../uploads.ts";
 import { summary } from "./composer.tsx";
 import { Head, type Page } from "./head.tsx";
 import { Icon } from "./icons.tsx";
@@ -29,6 +30,7 @@ const TITLES: Record<Page, string> = { answers: "Answers", knowledge: "Knowledge
 export function Signed({ config, session }: { config: Config; session: Session }) {
   const { api, conversation, contexts, earlier, isSignedOut } = useConversation(session);
   const review = useMemo(() => reviewOf(api, session), [api, session]);
+  const uploads = useMemo(() => new Uploads(api), [api]);
   const isAllowed = (page: Page) => PAGE_ROLES[page].some((role) => session.roles.includes(role));
   const pages = (Object.keys(PAGE_ROLES) as Page[]).filter(isAllowed);
   const page = usePage(pages, config.service);
@@ -56,7 +58,7 @@ export function Signed({ config, session }: { config: Config; session: Session }
       {page === null && <NoRole />}
       {page === "answers" && <Workspace api={api} conversation={conversation} contexts={contexts} earlier={earlier} />}
       {page === "review" && <ReviewPage review={review} />}
-      {page === "knowledge" && <Knowledge api={api} />}
+      {page === "knowledge" && <Knowledge api={api} agent={session.agent} uploads={uploads} />}
       {hasShortcuts && <Shortcuts page={page} onClose={() => showShortcuts(false)} />}
     </div>
   );

@@ -1,5 +1,5 @@
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
-import type { Api } from "../api.ts";
+import type { Api, DocumentPlace } from "../api.ts";
 import type { Runs } from "../markdown.ts";
 import { ApiError } from "../problems.ts";
 import { scrollTo } from "../scrolling.ts";
@@ -7,11 +7,14 @@ import { groupBySpan } from "../spans.ts";
 import { blocksOf, quotesIn, whereabouts } from "../stored_text.ts";
 import { inForce, utf16Span } from "../text.ts";
 import type { Turn } from "../turn.ts";
-import type { DocumentText, Problem, Source } from "../wire.ts";
+import type { DocumentOriginal, DocumentText, Problem, Source } from "../wire.ts";
 import { type OpenSource, useDesk } from "./desk.ts";
 import { Icon } from "./icons.tsx";
-import { Markdown, drawRuns } from "./markdown_view.tsx";
+import { Markdown, OpenDocument, drawRuns } from "./markdown_view.tsx";
 import { OriginalLink, Snippet } from "./sources.tsx";
+
+/** How long a browser may take to load what opens in a new tab. */
+const ORIGINAL_KEPT_MS = 60_000;
 
 type Loaded = { readonly document: DocumentText } | { readonly problem: Problem } | null;
 
@@ -23,10 +26,12 @@ export function SourcePanel({ open }: { open: OpenSource }) {
   const turn = desk.conversation.selected.value;
   const source = turn?.sources.find(({ n }) => n === open.n);
   const isApproved = source?.kind === "approved";
+  const [linked, setLinked] = useState<DocumentPlace | null>(null);
+  const place = linked ?? source;
   const load = async () => {
     if (isApproved) return;
     setLoaded(null);
-    if (source !== undefined) setLoaded(await readSource(desk.api, source));
+    if (place !== undefined) setLoaded(await readSource(desk.api, place));
   };
   // before the panel is seen: a focus that comes a frame later would take it from what was pressed meanwhile
   useLayoutEffect(() => {
@@ -34,14 +39,30 @@ export function SourcePanel({ open }: { open: OpenSource }) {
   }, [open.opener]);
   useEffect(() => {
     void load();
-  }, []);
+  }, [linked]);
+  const follow = (to: DocumentPlace | null) => {
+    setLinked(to);
+    title.current?.focus();
+  };
+  const opened = loaded !== null && "document" in loaded ? loaded.document : null;
   return (
     <aside class="panel" aria-labelledby="panel-title">
       <div class="panel-head">
         <h2 id="panel-title" ref={title} tabIndex={-1}>
           <span class="visually-hidden">{isApproved ? "Approved answer" : "Stored text"}: </span>
-          <span class="number">{open.n}</span> {source?.title ?? "Source"}
+          {linked === null ? (
+            <>
+              <span class="number">{open.n}</span> {source?.title ?? "Source"}
+            </>
+          ) : (
+            (opened?.title ?? "Linked document")
+          )}
         </h2>
+        {linked !== null && (
+          <button type="button" class="button quiet" onClick={() => follow(null)}>
+            Back to source {open.n}
+          </button>
+        )}
         <button type="button" class="button quiet" onClick={() => desk.close()}>
           <Icon name="close" /> Close
         </button>
@@ -59,8 +80,11 @@ export function SourcePanel({ open }: { open: OpenSource }) {
           </button>
         </div>
       )}
-      {loaded !== null && "document" in loaded && (
-        <StoredText document={loaded.document} turn={turn} n={open.n} />
+      {opened !== null && place !== undefined && (
+        <OpenDocument.Provider value={(document_id) => follow({ document_id, content_hash: "" })}>
+          {opened.original !== null && <OpenOriginal place={place} original={opened.original} />}
+          <StoredText document={opened} turn={turn} n={open.n} />
+        </OpenDocument.Provider>
       )}
     </aside>
   );
@@ -76,13 +100,45 @@ function Approved({ source: { snippet } }: { source: Source }) {
   );
 }
 
-async function readSource(api: Api, source: Source): Promise<Loaded> {
+async function readSource(api: Api, place: DocumentPlace): Promise<Loaded> {
   try {
-    return { document: await api.documentText(source) };
+    return { document: await api.documentText(place) };
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
     return { problem: error.problem };
   }
+}
+
+/** The file behind the text: a PDF opens at the cited page in a new tab, any other file is downloaded. */
+function OpenOriginal({ place, original }: { place: DocumentPlace; original: DocumentOriginal }) {
+  const { name, media_type, page } = original;
+  const desk = useDesk();
+  const [problem, setProblem] = useState<Problem | null>(null);
+  const isShown = media_type === "application/pdf";
+  const open = async () => {
+    setProblem(null);
+    try {
+      const file = await desk.api.original(place);
+      const address = URL.createObjectURL(new Blob([file], { type: media_type }));
+      const link = document.createElement("a");
+      if (isShown) Object.assign(link, { target: "_blank", href: page === null ? address : `${address}#page=${page}` });
+      else Object.assign(link, { download: name, href: address });
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(address), ORIGINAL_KEPT_MS);
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      setProblem(error.problem);
+    }
+  };
+  return (
+    <p class="source-meta">
+      <button type="button" class="button quiet" onClick={() => void open()}>
+        {isShown ? "Open" : "Download"} the original{page === null ? "" : ` at page ${page}`}
+        <span class="visually-hidden"> ({name}{isShown && ", in a new tab"})</span>
+      </button>
+      {problem !== null && <span role="alert">{problem.detail}</span>}
+    </p>
+  );
 }
 
 /** Quotes of the answer are marked where they stand; without one, the whole passage is. */

@@ -5,7 +5,7 @@ import { AnswerText } from "./answer_text.tsx";
 import { Asked } from "./asked.tsx";
 import { DocumentSection, Offered, RedFlags } from "./before_answer.tsx";
 import { Ending, Progress } from "./endings.tsx";
-import { AlsoPossible, Clarify, Degraded, Escalation, Mode, Possibly, Unanswered } from "./findings.tsx";
+import { AlsoPossible, Clarify, Degraded, Escalation, Mode, Possibly, StillLoading, Unanswered } from "./findings.tsx";
 import { Icon } from "./icons.tsx";
 import { QuestionHead } from "./question_head.tsx";
 import { ForThePatient } from "./reply.tsx";
@@ -22,6 +22,7 @@ export function TurnView({ turn }: { turn: Turn }) {
       <Offered turn={turn} />
       {clarify !== null && <Clarify question={clarify} />}
       {turn.phase === "finished" && isUnsupported(turn) && <Unsupported />}
+      <StillLoading loading={turn.findings.loading} so="The answer may change." />
       {certainty === "possibly" && <Possibly turn={turn} />}
       <Unanswered questions={turn.findings.unanswered} />
       <ForYou turn={turn} />

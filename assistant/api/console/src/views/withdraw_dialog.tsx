@@ -35,7 +35,7 @@ export function WithdrawDialog({ api, document, onClose }: WithdrawDialogProps) 
         <p class="document-title">{document.title}</p>
         <p>
           It stops answering, and its text is removed from the knowledge base, the index and every answer that showed
-          it. What was sent to patients stays in the records, and backups keep the index for 14 days.
+          it. What was sent to patients stays in the records. The receipt then says what else stays, and until when.
         </p>
       </div>
       {failure !== null && <Failure>{failure}</Failure>}

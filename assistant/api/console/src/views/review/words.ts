@@ -10,6 +10,7 @@ export const REASONS: Readonly<Record<CaseReason, string>> = {
   unsupported_sent: "Unsupported text sent",
   unanswered: "Not answered",
   answer_suspended: "Approved answer suspended",
+  review_due: "Review date passed",
 };
 
 export const STATES: Readonly<Record<CaseState, string>> = {

@@ -1,0 +1,1 @@
+"""PDF read against truths that other people wrote, and against rendered ones."""

@@ -1,0 +1,130 @@
+"""``assistant models capacity``: its options, and what it plans with."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import orjson
+import pytest
+from starlette.types import Receive, Scope, Send
+from typer.testing import CliRunner, Result
+
+from assistant.capacity.timings import estimated_timings, load_timings
+from assistant.cli.models import app
+from assistant.cli.terminal import GlobalOptions
+from assistant.domain.answers import Usage
+from assistant.domain.clock import SystemClock
+from assistant.domain.errors import ConfigurationError
+from assistant.settings.model_artifacts import instance_named, load_llm_manifest
+from assistant.wiring.stores import EmbeddedTenant
+from tests.contracts.samples import answer
+from tests.fakes.asgi_server import asgi_server
+
+ROOT = Path(__file__).parents[3]
+_WORD_S = 0.003
+
+
+def options_for(state_dir: Path) -> GlobalOptions:
+    return GlobalOptions(tenants_dir=ROOT / "tenants", state_dir=state_dir, port=None, json=True)
+
+
+def capacity(state_dir: Path, *arguments: str, tenant: str = "pharmacy") -> Result:
+    given = ["capacity", "--tenant", tenant, *arguments]
+    return CliRunner().invoke(app, given, obj=options_for(state_dir))
+
+
+async def chat_server(scope: Scope, receive: Receive, send: Send) -> None:
+    """Stream as many tokens as are asked for, at once; a word of the prompt takes ``_WORD_S`` before."""
+    body = b""
+    while (message := await receive())["type"] == "http.request":
+        body += message["body"]
+        if not message["more_body"]:
+            break
+    asked = orjson.loads(body)
+    words = len(asked["messages"][0]["content"].split())
+    await asyncio.sleep(_WORD_S * words)
+    text = {"choices": [{"delta": {"content": "2"}}]}
+    usage = {"choices": [], "usage": {"prompt_tokens": words}}
+    lines = [*[text] * asked["max_tokens"], usage]
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    content = b"".join(b"data: " + orjson.dumps(line) + b"\n\n" for line in lines)
+    await send({"type": "http.response.body", "body": content + b"data: [DONE]\n\n"})
+
+
+def test_a_plan_names_what_it_rests_on(tmp_path: Path) -> None:
+    plan = orjson.loads(capacity(tmp_path, "--questions-per-second", "0.2").stdout)
+
+    assert plan["instance"] == "ml.inf2.8xlarge"
+    assert plan["timings"].startswith("estimate")
+    assert plan["lengths"].startswith("assumed")
+    assert plan["usd_a_month"] == pytest.approx(plan["instances"] * 2.46 * 730)
+
+
+def test_another_accelerator_takes_the_artifact_of_the_same_model_for_it(tmp_path: Path) -> None:
+    given = ("--questions-per-second", "0.2", "--instance", "ml.g6e.2xlarge")
+
+    assert orjson.loads(capacity(tmp_path, *given).stdout)["artifact"] == "qwen3-8b-gpu"
+
+
+def test_lengths_are_those_of_written_answers_on_record(tmp_path: Path) -> None:
+    usages = [Usage(prompt_tokens=700, completion_tokens=30)] * 50 + [Usage()] * 3
+    now = SystemClock().now()
+
+    async def record(stores: EmbeddedTenant) -> None:
+        for number, usage in enumerate(usages):
+            update = {"usage": usage, "asked_at": now, "finished_at": now}
+            await stores.records.put_answer(answer(f"a{number}").model_copy(update=update))
+
+    options_for(tmp_path).with_stores("pharmacy", record)
+    plan = orjson.loads(capacity(tmp_path, "--questions-per-second", "0.2").stdout)
+
+    assert plan["lengths"] == "50 written answers on record"
+    timings = estimated_timings(
+        load_llm_manifest(ROOT / "model_artifacts" / "llm" / "qwen3-8b-inf2"),
+        instance_named("ml.inf2.8xlarge"),
+    )
+    assert plan["scenarios"][0]["p50_s"] >= 700 * timings.read_token_s
+    assert plan["scenarios"][0]["p50_s"] < 2 * 700 * timings.read_token_s
+
+
+@pytest.mark.parametrize(
+    ("given", "tenant", "said"),
+    [
+        (["--instance", "ml.g6e.4xlarge"], "pharmacy", r"no price \[endpoint.'ml.g6e.4xlarge'\]"),
+        (["--instance", "ml.g5.2xlarge"], "pharmacy", "does not fit the devices"),
+        (["--timings", "missing.toml"], "pharmacy", "missing.toml: no such file"),
+        ([], "sandbox", "no timings of smollm2-135m-cpu are known there.*--calibrate"),
+    ],
+)
+def test_what_cannot_be_planned_is_refused(tmp_path: Path, given: list[str], tenant: str, said: str) -> None:
+    result = capacity(tmp_path, "--questions-per-second", "1", *given, tenant=tenant)
+
+    with pytest.raises(ConfigurationError, match=said):
+        raise result.exception or AssertionError(result.output)
+
+
+@pytest.mark.loopback
+async def test_a_server_is_measured_into_a_file_that_plans_read(tmp_path: Path) -> None:
+    file = tmp_path / "timings.toml"
+    async with asgi_server(chat_server) as url:
+        given = ("--calibrate", url, "--timings", str(file))
+        result = await asyncio.to_thread(capacity, tmp_path, *given)
+
+    assert result.exit_code == 0, result.output
+    timings = load_timings(file)
+    assert len(timings.write_step_s) == timings.slots == 8
+    assert timings.read_token_s > 0
+    assert url in timings.source
+
+
+@pytest.mark.loopback
+async def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:
+    async with asgi_server(chat_server) as url:
+        pass
+
+    given = ("--calibrate", url, "--timings", str(tmp_path / "timings.toml"))
+    result = await asyncio.to_thread(capacity, tmp_path, *given)
+
+    assert isinstance(result.exception, ConfigurationError)
+    assert url in result.exception.message

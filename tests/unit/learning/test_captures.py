@@ -1,0 +1,86 @@
+"""Captured calls are joined with the records of their answers, and what went wrong is named."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from assistant.domain.answers import AnswerRecord, FinishReason, Outcome
+from assistant.domain.errors import NotFoundError
+from assistant.embedded.files import FolderCaptureStore
+from assistant.embedded.records import SqliteAnswerRecords
+from assistant.learning.captures import CapturedCall, call_named, captured_calls, differences
+from assistant.learning.redaction import redacted
+from tests.contracts.samples import NOON, answer
+
+HOUR = f"clinic-llm/AllTraffic/{NOON:%Y/%m/%d/%H}"
+
+
+def clean(inference_id: str, *, finish_reason: str = "stop") -> bytes:
+    response = {"choices": [{"message": {"content": "Wait."}, "finish_reason": finish_reason}]}
+    data = {"endpointOutput": {"data": json.dumps(response), "encoding": "JSON"}}
+    event = {"inferenceId": inference_id, "inferenceTime": "2026-11-20T12:00:00Z"}
+    raw = json.dumps({"captureData": data, "eventMetadata": event}).encode()
+    return b"".join(redacted(raw, passages_percent=0))
+
+
+async def calls(
+    folder: Path, *, records: tuple[AnswerRecord, ...] = (), lines: Mapping[str, bytes]
+) -> list[CapturedCall]:
+    capture, stored = FolderCaptureStore(folder), SqliteAnswerRecords(folder / "records.sqlite")
+    for name, content in lines.items():
+        await capture.put_clean(f"{HOUR}/{name}.jsonl", content)
+    for record in records:
+        await stored.put_answer(record)
+    try:
+        day = timedelta(days=1)
+        return await captured_calls(capture, stored, since=NOON - day, until=NOON + day)
+    finally:
+        await stored.close()
+
+
+def called(inference_id: str | None = "call-1", **changed: Any) -> AnswerRecord:
+    return answer().model_copy(update={"inference_id": inference_id, **changed})
+
+
+@pytest.mark.parametrize(
+    ("record", "line", "faults"),
+    [
+        (called(), clean("call-1"), ()),
+        (called(finish_reason=FinishReason.LENGTH), clean("call-1", finish_reason="length"), ("cut",)),
+        (called(outcome=Outcome.FAILED, finish_reason=None), clean("call-1"), ("failed",)),
+        (called(timings_ms={"total": 20_000.0}), clean("call-1"), ("slow",)),
+        (called(), clean("call-2"), ("not captured",)),
+        (called(), orjson.dumps({"schema_version": 99, "inference_id": "call-1"}), ("unreadable",)),
+    ],
+)
+async def test_what_is_wrong_with_a_call_is_named(
+    record: AnswerRecord, line: bytes, faults: tuple[str, ...], tmp_path: Path
+) -> None:
+    found = call_named(await calls(tmp_path, records=(record,), lines={"one": line}), "call-1")
+    assert found.faults(slow_ms=10_000.0) == faults
+    assert call_named([found], record.answer_id) is found
+
+
+async def test_facts_hold_no_text_of_a_person(tmp_path: Path) -> None:
+    record = called(question="Mrs Doe asks", text="Tell Mrs Doe to wait.")
+    (found,) = await calls(tmp_path, records=(record,), lines={"one": clean("call-1")})
+    assert "Doe" not in str(found.facts())
+    assert "Wait" not in str(found.facts())
+
+
+async def test_two_calls_differ_where_their_prompts_do(tmp_path: Path) -> None:
+    lines = {"one": clean("call-1"), "two": clean("call-2", finish_reason="length")}
+    first, second = await calls(tmp_path, lines=lines)
+    assert ("call.response.finish_reason", "stop", "length") in differences(first.facts(), second.facts())
+
+
+async def test_an_unknown_call_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="--hours"):
+        call_named(await calls(tmp_path, lines={}), "nothing")
