@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import shutil
 from collections.abc import Generator, Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+import structlog
 from pytest_socket import disable_socket, enable_socket, socket_allow_hosts  # pyright: ignore[reportMissingTypeStubs]
 
 from tests.contracts.matrix import ContractMatrix
@@ -62,6 +64,19 @@ def _no_network(request: pytest.FixtureRequest) -> Iterator[None]:
         socket_allow_hosts(LOOPBACK, allow_unix_socket=True)
     yield
     enable_socket()
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """Take back what a test's process entry configured: half of it breaks the next test that logs."""
+    before = structlog.get_config()
+    processors, root = list(before["processors"]), logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    before["processors"][:] = processors
+    structlog.configure(**before)
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.fixture(scope="session")
