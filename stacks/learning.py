@@ -1,5 +1,5 @@
-"""The learning stack: the mover of feedback, the nightly learner of rankings, training sets and checkpoints,
-the roles of jobs, and the runbook that starts a training job.
+"""The learning stack: the mover of feedback, the nightly learner of rankings, the task that makes training
+sets, their bucket with checkpoints, the role of training jobs, and the runbook that starts one.
 
 A person or a pipeline of the company's starts a training job through the runbook (docs/runbook.md). The
 functions cost what they are called for; nothing in the stack costs by the hour.
@@ -38,10 +38,9 @@ from assistant.settings.retention import RETENTION
 from stacks.data.buckets import Keeping, TenantBucket, of_partitions, table_statements
 from stacks.functions import FunctionPlace, FunctionProgram, FunctionRole, VpcFunction, schedule
 from stacks.keys import log_group_arn
-from stacks.outputs import KeysOutputs, LearningOutputs, NetworkOutputs, Workload
+from stacks.outputs import KeysOutputs, LearningOutputs, NetworkOutputs, OrchestratorOutputs, Workload
 from stacks.policy import (
     ANY_RESOURCE,
-    CAPTURE_BUCKET,
     DOCUMENTS_BUCKET,
     LABELS_BUCKET,
     LAMBDA_PLATFORM,
@@ -50,6 +49,7 @@ from stacks.policy import (
     TEXTS_BUCKET,
     exceptions,
     hipaa,
+    nag,
     of_data_stack,
     wildcard,
 )
@@ -69,6 +69,7 @@ from stacks.roles import (
     via_s3,
 )
 from stacks.tenant_stack import Foundation, TenantStack
+from stacks.training_sets import SETS, TrainingSets
 
 MODULES = ("move_feedback", "learn_ranking")
 """Modules of ``lambdas``, whose ``handle`` the image is started with."""
@@ -220,10 +221,21 @@ class LearningFunctions(Construct):
 
 
 class LearningStack(TenantStack):
-    def __init__(self, scope: Construct, *, foundation: Foundation) -> None:
+    def __init__(
+        self, scope: Construct, *, foundation: Foundation, orchestrator: OrchestratorOutputs
+    ) -> None:
+        """``orchestrator``: its cluster runs the task that makes training sets."""
         tenant = foundation.tenant
         super().__init__(scope, "Learning", tenant=tenant, data_class="phi", stateful=True)
         bucket = self._add_training(foundation) if tenant.config.learning.training else None
+        if bucket is not None and tenant.config.learning.sets_every_days:
+            TrainingSets(
+                self,
+                "Sets",
+                foundation=foundation,
+                training_bucket=bucket,
+                cluster_name=orchestrator.cluster_name,
+            )
         functions = LearningFunctions(self, "Functions", foundation=foundation).functions
         names = tuple(function.function_name for function in functions)
         self.outputs = LearningOutputs(training_bucket=bucket, function_names=names)
@@ -236,19 +248,6 @@ class LearningStack(TenantStack):
         bucket = TenantBucket(
             self, "TrainingBucket", keeping=keeping, key_arn=keys.data_key_arn, logs=data.logs_bucket
         ).bucket_name
-        # A SageMaker processing job: verdicts, drafts and clean captured calls into training sets.
-        preparing = self._job_role(
-            "Preparing",
-            "Makes training sets of feedback and clean captured calls",
-            [
-                *read_bucket(data.labels_bucket, data.texts_bucket, data.capture_bucket),
-                *write_folder(bucket, SETS),
-                use_keys(self, keys.data_key_arn, keys.capture_key_arn),
-                allow("kms:Decrypt", keys.feedback_key_arn, conditions=via_s3(self)),
-                *_platform_statements(self, network=foundation.network),
-            ],
-        )
-        tag_duty(preparing, Duty.PREPARER)
         # A SageMaker training job: it reads no raw store, only sets and the base model.
         training = self._job_role(
             "Training",
@@ -331,9 +330,8 @@ def _bucket_arn(bucket: str) -> str:
     return f"arn:{cdk.Aws.PARTITION}:s3:::{bucket}"
 
 
-SETS = "sets/"
 CHECKPOINTS = "checkpoints/"
-"""Folders of the bucket."""
+"""Folder of the training bucket."""
 TRAINED_ON = tuple(instance for instance in INSTANCES if instance.accelerator in ("gpu", "cpu"))
 """Our image has no Neuron: on Trainium it would train on the CPU."""
 LONGEST_S = 24 * 3600
@@ -492,22 +490,34 @@ def _family(name: str) -> str:
 
 _S3 = "arn:<AWS::Partition>:s3:::"
 _ACCOUNT = "{region}:{account}"
-_JOBS = ("Learning/Preparing", "Learning/Training")
-_FOLDERS = (
-    "A job reads whole stores (feedback and clean capture to prepare, models to train) and writes one "
-    "folder, whose objects it names."
-)
+_JOB = "Learning/Training"
+_FOLDERS = "A job reads the models and the sets, and writes one folder, whose objects it names."
 
 EXCEPTIONS = (
+    *exceptions("Learning", hipaa("IAMNoInlinePolicy"), OWN_INLINE_POLICY),
     *exceptions(
-        "Learning/Preparing",
+        "Learning/Sets/Role/DefaultPolicy",
         wildcard(
-            f"{_S3}{CAPTURE_BUCKET}/*",
-            f"{_S3}{LABELS_BUCKET}/*",
-            f"{_S3}{TEXTS_BUCKET}/*",
-            f"{_S3}<TrainingBucket>/sets/*",
+            f"arn:aws:s3:::{LABELS_BUCKET}/events/*",
+            f"arn:aws:s3:::{TEXTS_BUCKET}/texts/*",
+            f"arn:aws:s3:::{DOCUMENTS_BUCKET}/documents/*",
+            "arn:aws:s3:::<TrainingBucket>/sets/*",
         ),
-        _FOLDERS,
+        "A training set is made of a window of labels, their texts, and the documents that answers showed, "
+        "whose names are hashes; its own name is the hash of what is in it.",
+        decision="0080-training-sets-by-a-task",
+    ),
+    *exceptions(
+        "Learning/Sets/ExecutionRole/DefaultPolicy",
+        wildcard("*"),
+        "ecr:GetAuthorizationToken supports no resources: the token opens what the role's other statement "
+        "names, one repository.",
+    ),
+    *exceptions(
+        "Learning/Sets",
+        nag("ECS2"),
+        "Names of stores, made by the settings class that reads them: visible in every review. There is no "
+        "secret among them.",
     ),
     *exceptions(
         "Learning/Training",
@@ -519,13 +529,13 @@ EXCEPTIONS = (
         _FOLDERS,
     ),
     *exceptions(
-        _JOBS,
+        _JOB,
         wildcard("*"),
         "EC2's Describe actions, metrics and the registry's sign-in support no resources (Service "
         "Authorization Reference); metrics are restricted to SageMaker's own namespace.",
     ),
     *exceptions(
-        _JOBS,
+        _JOB,
         wildcard(
             f"arn:aws:logs:{_ACCOUNT}:log-group:/aws/sagemaker/ProcessingJobs*",
             f"arn:aws:logs:{_ACCOUNT}:log-group:/aws/sagemaker/TrainingJobs*",
@@ -549,11 +559,6 @@ EXCEPTIONS = (
         (hipaa("LambdaDLQ"), "checkov::CKV_AWS_116"),
         "The call of a schedule holds nothing to keep: what is to be moved or learned waits in its store, "
         "and the next call takes it.",
-    ),
-    *exceptions(
-        (f"Learning/Functions/{role}Role/DefaultPolicy" for role in ("Move", "Learn")),
-        hipaa("IAMNoInlinePolicy"),
-        OWN_INLINE_POLICY,
     ),
     *exceptions(
         (f"Learning/Functions/{function}/Platform" for function in ("Move", "Learn")),

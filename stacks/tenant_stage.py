@@ -81,7 +81,7 @@ class TenantStage(cdk.Stage):
             ingestion=ingestion,
             target_group_arn=edge.target_group_arn,
         )
-        learning = LearningStack(self, foundation=foundation)
+        learning = LearningStack(self, foundation=foundation, orchestrator=serving.outputs)
         calling: list[TenantStack] = [stores, endpoints, ingesting, serving, learning]
         job_buckets = [learning.outputs.training_bucket]
         if tenant.config.learning.corpora:

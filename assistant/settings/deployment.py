@@ -208,8 +208,9 @@ class LearningSection(StrictModel):
     training: bool = False
     """Whether the learning stack has the bucket of training sets and checkpoints, the roles of jobs and the
     runbook that starts one. A tenant deployed before this key sets it to keep its bucket managed."""
-    sets: Literal["daily", "weekly", "off"] = "weekly"
-    """How often a task makes a training set of the last 90 days. It needs ``training``."""
+    sets_every_days: int = Field(default=3, ge=0, le=3)
+    """With ``training``, the days between two runs of the task that makes a training set of the last 90 days;
+    0: no task. At most 3, because an alarm looks back a week and waits for two missed runs."""
     corpora: bool = False
     """Whether there is a corpus stack: an EMR Serverless application that makes corpora of the documents, and
     their bucket. A tenant deployed before this key sets it to keep its stack."""

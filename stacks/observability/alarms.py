@@ -355,6 +355,11 @@ class TenantAlarms(Construct):
             yield self._alarm("ranking-not-learned", metrics.learner("Errors"), 1)
             judged = metrics.service(deployed_names.RANKING_REFUSED, "Sum", minutes=60)
             yield self._alarm("ranking-refused", judged, 1)
+        learning = metrics.tenant.config.learning
+        if learning.training and learning.sets_every_days:
+            made = metrics.service(deployed_names.SETS_RUN, "Maximum", minutes=60)
+            hours = min(48 * learning.sets_every_days + 24, _MOST_HOURS)  # after two missed runs
+            yield self._alarm("sets-not-made", made, 1, periods=hours, below=True, missing_raises=True)
 
     def _systems(self) -> Iterator[cloudwatch.Alarm]:
         metrics = self._metrics
