@@ -18,7 +18,7 @@ from aws_cdk import aws_scheduler as scheduler
 from aws_cdk import aws_scheduler_targets as scheduled
 from constructs import Construct
 
-from assistant.settings.deployed_names import ERASURE_PARTITIONS, desk_partitions
+from assistant.settings.deployed_names import APPROVED, ERASURE_PARTITIONS, desk_partitions
 from assistant.settings.process import MakingSetsSettings, ServiceSettings
 from stacks.data.buckets import of_partitions
 from stacks.outputs import Workload
@@ -36,7 +36,7 @@ _run_task = cast("Any", scheduled.EcsRunFargateTask)
 
 
 class TrainingSets(Construct):
-    """``role`` is the task's. It reads feedback and what feedback is about, and writes nothing but sets."""
+    """The task's role reads feedback and what feedback is about, and writes nothing but sets."""
 
     def __init__(
         self,
@@ -135,7 +135,6 @@ def _statements(scope: Construct, foundation: Foundation, training_bucket: str) 
     names = (data.labels_bucket, data.texts_bucket, data.documents_bucket, training_bucket)
     labels, texts, documents, training = (bucket_arn(scope, name) for name in names)
     prefix = ServiceSettings.documents_prefix
-    approved = desk_partitions("approved_answer")
 
     def items(table: str, actions: tuple[str, ...], partitions: tuple[str, ...]) -> iam.PolicyStatement:
         arn = resource_arn(scope, "dynamodb", "table", table)
@@ -147,7 +146,7 @@ def _statements(scope: Construct, foundation: Foundation, training_bucket: str) 
         items(data.records_table, _GET, ("answer#*",)),
         items(data.states_table, _GET, ("documents",)),
         items(data.events_table, _GET, ERASURE_PARTITIONS),
-        items(data.desk_table, (*_GET, "dynamodb:Query"), approved),
+        items(data.desk_table, (*_GET, "dynamodb:Query"), desk_partitions(APPROVED)),
         allow("s3:PutObject", f"{training}/{SETS}*"),
         allow(USE_KEY, keys.data_key_arn, conditions=via(tenant, "s3", "dynamodb")),
         allow("kms:Decrypt", keys.feedback_key_arn, conditions=via(tenant, "s3")),

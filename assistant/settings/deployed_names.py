@@ -93,15 +93,15 @@ ACCESS_PARTITIONS = ("access#*",)
 """Partitions of the records with who read or tried what."""
 ERASURE_PARTITIONS = ("erasure#*",)
 """Patterns of the partitions of the events' table that have the keys of erasure."""
-CASES, RELEASES = "case", "ranker_release"
-"""Kinds of desk items that functions put; ``DeskKind`` has all."""
+CASES, RELEASES, APPROVED = "case", "ranker_release", "approved_answer"
+"""Kinds of desk items that functions put or read; ``DeskKind`` has all."""
 
 
 def desk_partitions(kind: str) -> tuple[str, ...]:
     """Return patterns of the partitions of the desk's table that a role needs for items of one kind, as IAM
     takes them (``dynamodb:LeadingKeys``)."""
     patterns = (f"item#{kind}#*", f"newest#{kind}")
-    return patterns if kind == CASES else (*patterns, "version")
+    return (*patterns, "version") if kind == RELEASES else patterns
 
 
 # --- metrics of the service's tasks -----------------------------------------------------------------------

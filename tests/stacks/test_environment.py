@@ -75,9 +75,10 @@ NOT_SET_IN: Mapping[tuple[str, str], str] = {
         ),
         (
             ("tenants_dir",),
-            ("MovingSettings", "ReceivingSettings"),
+            ("MovingSettings", "ReceivingSettings", "MakingSetsSettings"),
             "The class has the one folder that a function may write to.",
         ),
+        (("sets_dir",), ("MakingSetsSettings",), "The class has the one folder that the task may write to."),
         (
             (
                 "tenant_file_s3",

@@ -18,16 +18,6 @@ def template() -> dict[str, Any]:
     return template_of(stack_with(LearningStack, tenant))
 
 
-def test_training_sets_are_built_only_from_feedback_and_redacted_capture(template: dict[str, Any]) -> None:
-    read = allowed_on(statements_of(template, "Preparing"), "s3:GetObject")
-
-    assert {bucket for bucket in read if "value-" in bucket} == {
-        "arn:${AWS::Partition}:s3:::value-labels/*",
-        "arn:${AWS::Partition}:s3:::value-texts/*",
-        "arn:${AWS::Partition}:s3:::value-capture/*",
-    }
-
-
 def test_no_learning_job_may_read_the_quarantine(template: dict[str, Any]) -> None:
     assert "value-quarantine" not in json.dumps(template)
 
@@ -38,18 +28,14 @@ def test_a_training_job_may_read_no_raw_store(template: dict[str, Any]) -> None:
     assert {bucket for bucket in read if "value-" in bucket} == {"arn:${AWS::Partition}:s3:::value-models/*"}
 
 
-@pytest.mark.parametrize(("policy", "folder"), [("Preparing", "sets/"), ("Training", "checkpoints/")])
-def test_a_job_writes_to_one_folder_of_the_training_bucket(
-    template: dict[str, Any], policy: str, folder: str
-) -> None:
-    assert allowed_on(statements_of(template, policy), "s3:PutObject") == {
-        f"arn:${{AWS::Partition}}:s3:::${{TrainingBucket}}/{folder}*"
+def test_a_job_writes_to_one_folder_of_the_training_bucket(template: dict[str, Any]) -> None:
+    assert allowed_on(statements_of(template, "Training"), "s3:PutObject") == {
+        "arn:${AWS::Partition}:s3:::${TrainingBucket}/checkpoints/*"
     }
 
 
-@pytest.mark.parametrize("policy", ["Preparing", "Training"])
-def test_keys_are_used_only_through_s3(template: dict[str, Any], policy: str) -> None:
-    for statement in statements_of(template, policy):
+def test_keys_are_used_only_through_s3(template: dict[str, Any]) -> None:
+    for statement in statements_of(template, "Training"):
         if "kms:Decrypt" in statement["Action"]:
             assert statement["Condition"] == {
                 "StringEquals": {"kms:ViaService": "s3.us-east-1.amazonaws.com"}
@@ -59,7 +45,8 @@ def test_keys_are_used_only_through_s3(template: dict[str, Any], policy: str) ->
 def test_only_sagemaker_takes_the_roles_of_jobs(template: dict[str, Any]) -> None:
     for name, role in resources_of(template, "AWS::IAM::Role").items():
         (statement,) = role["Properties"]["AssumeRolePolicyDocument"]["Statement"]
-        service = "lambda" if name.startswith("Functions") else "sagemaker"
+        services = {"Functions": "lambda", "Sets": "ecs-tasks", "Scheduler": "scheduler"}
+        service = next((services[one] for one in services if name.startswith(one)), "sagemaker")
         assert statement["Principal"] == {"Service": f"{service}.amazonaws.com"}, name
 
 

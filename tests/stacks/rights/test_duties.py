@@ -94,8 +94,8 @@ def test_the_redactor_alone_puts_clean_captured_calls(account: Account, tenant: 
 @pytest.mark.parametrize(
     ("bucket", "readers"),
     [
-        ("LabelsBucket", {"FunctionsLearnRole", "PreparingRole"}),
-        ("FeedbackBucket", {"FunctionsMoveRole", "PreparingRole"}),
+        ("LabelsBucket", {"FunctionsLearnRole", "SetsRole"}),
+        ("FeedbackBucket", {"FunctionsMoveRole", "SetsRole"}),
     ],
 )
 def test_feedback_is_read_by_what_learns_alone(
