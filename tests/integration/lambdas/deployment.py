@@ -257,7 +257,7 @@ async def _make(made: Deployment) -> None:
     objects = {
         "3fa9.toml": TENANT_FILE.encode(),
         f"callers/{MODEL}/artifact.json": orjson.dumps(facts),
-        f"callers/{MODEL}/tokenizer.json": _tokenizer(),
+        f"callers/{MODEL}/tokenizer.json": word_tokenizer(),
     }
     for key, content in objects.items():
         await s3.put_object(Bucket=made.named("artifacts"), Key=key, Body=content)
@@ -265,7 +265,7 @@ async def _make(made: Deployment) -> None:
     await apply_schema(made.opensearch, alias=made.named("passages"), schema=SCHEMA)
 
 
-def _tokenizer() -> bytes:
+def word_tokenizer() -> bytes:
     """A tokenizer whose tokens are words and marks."""
     tokenizer = Tokenizer(WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = BertPreTokenizer()  # pyright: ignore[reportAttributeAccessIssue]
