@@ -371,7 +371,12 @@ def export(
             events,
             texts=texts,
             approved=list((await _approved(stores)).values()),
-            prompt_of=partial(recorded_prompt, records=stores.records, texts=stores.texts),
+            prompt_of=partial(
+                recorded_prompt,
+                prompt_id=stores.tenant.answers.prompt,
+                records=stores.records,
+                texts=stores.texts,
+            ),
             patients_data=PatientsDataFilter(),
         )
         counts.update((split, len(examples)) for split, examples in sets.examples.items())

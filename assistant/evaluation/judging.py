@@ -548,7 +548,6 @@ class WrittenAnswers:
         served = replace(
             services.writer.model,
             writes_answers=True,
-            prompt="answer/4",
             recorded=model.name if model.recorded else None,
         )
         self._services = replace(
