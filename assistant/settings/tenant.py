@@ -350,6 +350,7 @@ class DeployedKeeping(StrictModel):
 
     profile: Profile
     capture: Literal["quarantine", "direct", "off"]
+    capture_texts: Literal["none", "redacted"] = "none"
     training: bool
     """Whether training sets are made."""
 

@@ -7,15 +7,16 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import structlog
 
 from assistant.document_links import tenant_secret
-from assistant.domain.clock import Clock, SystemClock
+from assistant.domain.clock import Clock, SystemClock, set_within
 from assistant.domain.errors import ConfigurationError
 from assistant.knowledge.reading import ReadableDocuments
 from assistant.learning.feedback_store import StoredFeedback
@@ -26,7 +27,8 @@ from assistant.learning.signals import ErasePatient, Signals
 from assistant.private_files import CAPTURE_FOLDER
 from assistant.settings.deployed_names import FEEDBACK_SECRET_PURPOSE
 from assistant.settings.process import LearningSettings, MovingSettings, PreparingSettings, StoreSettings
-from assistant.settings.tenant import TenantConfig
+from assistant.settings.retention import RETENTION
+from assistant.settings.tenant import TenantConfig, load_tenants
 from assistant.text.language import language
 from assistant.wiring.clients import AwsClients, open_clients
 from assistant.wiring.services import tenant_in
@@ -47,12 +49,14 @@ from assistant.wiring.stores import (
 if TYPE_CHECKING:
     from assistant.answering.ports import AnswerRecords
     from assistant.aws.s3 import S3CaptureStore
+    from assistant.embedded.files import FolderCaptureStore
     from assistant.knowledge.ports import DocumentStates
     from assistant.learning.ports import DeskStore, ErasureKeys
     from assistant.learning.redaction import SweepQuarantine
     from assistant.tuning.releases import Turn
 
 _ENGINE = "presidio_analyzer"
+_DELETE_EVERY_S = 60.0
 _log = structlog.get_logger(__name__)
 
 
@@ -68,14 +72,38 @@ async def open_movers(settings: StoreSettings) -> AsyncGenerator[list[MoveFeedba
         yield movers
 
 
-def local_sweeper(settings: StoreSettings) -> SweepQuarantine:
-    """Return what redacts the calls that the gateway captured."""
-    from assistant.embedded.files import FolderCaptureStore
-    from assistant.learning.redaction import RedactCapture, SweepQuarantine
+@dataclass(frozen=True, slots=True)
+class LocalCapture:
+    """Redacts the calls that the gateway captured, and deletes old copies, as a bucket's lifecycle does."""
 
-    store = FolderCaptureStore(settings.state_dir / CAPTURE_FOLDER)
-    redact = RedactCapture(store, passages_percent=0)
-    return SweepQuarantine(store, redact=redact, clock=SystemClock(), overdue_after_s=0.0)
+    store: FolderCaptureStore
+    sweep: SweepQuarantine
+
+    @classmethod
+    def of(cls, settings: StoreSettings) -> Self:
+        """Tenants share the endpoints of a machine, so words are kept only where each tenant's file allows
+        it. Raises ConfigurationError."""
+        from assistant.embedded.files import FolderCaptureStore
+        from assistant.learning.redaction import RedactCapture, SweepQuarantine
+
+        store = FolderCaptureStore(settings.state_dir / CAPTURE_FOLDER)
+        tenants = load_tenants(settings.tenants_dir).tenants.values()
+        allowed = [one.models is not None and one.models.capture_texts == "redacted" for one in tenants]
+        patients = patients_filter() if allowed and all(allowed) else None
+        redact = RedactCapture(store, passages_percent=0, patients=patients)
+        return cls(store, SweepQuarantine(store, redact=redact, clock=SystemClock(), overdue_after_s=0.0))
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Redact until ``stopping`` is set, and delete old copies every minute."""
+        redacting = asyncio.create_task(self.sweep.run(stopping))
+        while not stopping.is_set():
+            oldest = datetime.now(UTC) - timedelta(days=RETENTION["dev"].capture_texts)
+            try:
+                await self.store.delete_clean(before=oldest)
+            except OSError as error:
+                _log.warning("old_captures_not_deleted", reason=error.strerror)
+            await set_within(stopping, _DELETE_EVERY_S)
+        await redacting
 
 
 async def _mover(tenant: TenantConfig, stores: AwsStores | EmbeddedTenant, signals: Signals) -> MoveFeedback:

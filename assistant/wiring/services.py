@@ -534,7 +534,12 @@ async def open_redacting(settings: RedactingSettings) -> AsyncGenerator[Redactin
             quarantine_bucket=settings.quarantine_bucket,
             capture_bucket=settings.capture_bucket,
         )
-        redact = RedactCapture(store, passages_percent=settings.passages_percent)
+        patients = None
+        if settings.keeps_texts:
+            from assistant.wiring.feedback import patients_filter
+
+            patients = patients_filter()
+        redact = RedactCapture(store, passages_percent=settings.passages_percent, patients=patients)
         sweep = SweepQuarantine(
             store, redact=redact, clock=SystemClock(), overdue_after_s=settings.overdue_after_s
         )
