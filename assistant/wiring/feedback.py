@@ -87,9 +87,10 @@ class LocalCapture:
         from assistant.learning.redaction import RedactCapture, SweepQuarantine
 
         store = FolderCaptureStore(settings.state_dir / CAPTURE_FOLDER)
-        tenants = load_tenants(settings.tenants_dir).tenants.values()
-        allowed = [one.models is not None and one.models.capture_texts == "redacted" for one in tenants]
-        patients = patients_filter() if allowed and all(allowed) else None
+        files = load_tenants(settings.tenants_dir)
+        sections = [one.models for one in files.tenants.values()]
+        is_allowed = not files.refused and all(one and one.capture_texts == "redacted" for one in sections)
+        patients = patients_filter() if is_allowed else None
         redact = RedactCapture(store, passages_percent=0, patients=patients)
         return cls(store, SweepQuarantine(store, redact=redact, clock=SystemClock(), overdue_after_s=0.0))
 

@@ -425,3 +425,24 @@ def test_personal_operations_need_a_care_application_that_signs(folder: Path) ->
     edit(folder, 'issuer = "https://care.pharmacy.example.com"\n', "")
     with pytest.raises(ConfigurationError, match=r"reach.0.whose: .*needs \[care_context\]"):
         read(folder, "pharmacy")
+
+
+# --- captured words ---------------------------------------------------------------------------------------
+
+
+def test_the_service_is_told_whether_captured_words_are_kept(folder: Path) -> None:
+    edit(folder, "[models]\n", '[models]\ncapture_texts = "redacted"\n')
+
+    (tenant,) = read(folder, "pharmacy")
+    assert tenant.config.records.deployed is not None
+    assert tenant.config.records.deployed.capture_texts == "redacted"
+
+
+@pytest.mark.parametrize("capture", ["direct", "off"])
+def test_words_are_kept_by_a_redactor_alone(folder: Path, capture: str) -> None:
+    edit(folder, "[models]\n", f'[models]\ncapture = "{capture}"\ncapture_texts = "redacted"\n')
+
+    with pytest.raises(
+        ConfigurationError, match=rf'line \d+: models: capture_texts = .* capture = "{capture}" has none'
+    ):
+        read(folder, "pharmacy")
