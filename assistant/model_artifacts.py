@@ -109,6 +109,7 @@ def _served(
         template_tokens_per_prompt=template[1],
         writes_answers=answering.writes_answers,
         system_role=answering.system_role,
+        writes_elements=answering.writes_elements,
         reads_tokens=answering.reads_tokens,
         history_turns=answering.history_turns,
     )

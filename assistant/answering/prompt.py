@@ -195,7 +195,8 @@ class PromptBuilder:
                 f'[answers] prompt = "{self._template.prompt_id}" was retired: it has no '
                 '{{documents}}. Use "answer/4".'
             )
-        told = _told_of_elements(self._template, services.live.elements)
+        elements = services.live.elements if self._model.writes_elements else None
+        told = _told_of_elements(self._template, elements)
         self.lists_elements = bool(told)
         """Whether each prompt lists the tenant's live elements."""
         self._system = ChatMessage("system", self._template.system + told)

@@ -69,6 +69,8 @@ class ServedModel:
     """Whether the model may write an answer; otherwise answers are quoted."""
     system_role: bool = True
     """Whether its chat template takes a system message."""
+    writes_elements: bool = False
+    """Whether its prompt lists the tenant's live elements."""
     reads_tokens: int | None = None
     """Prompt tokens that the model reads in 3 s, as measured; None: its context decides."""
     recorded: str | None = None

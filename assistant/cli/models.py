@@ -410,7 +410,8 @@ def use_recorded_model(options: GlobalOptions, *, tenants: Sequence[str]) -> Non
         model=RECORDED,
         recording=folder,
         context_tokens=CONTEXT_TOKENS,
-        answering=WRITER,
+        # Every answer that plays was read before, the ones with tags too.
+        answering=WRITER.model_copy(update={"writes_elements": True}),
     )
     describe(options, model)
     for tenant in tenants:

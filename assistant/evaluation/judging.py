@@ -548,6 +548,7 @@ class WrittenAnswers:
         served = replace(
             services.writer.model,
             writes_answers=True,
+            system_role=bool(model.recorded) or services.writer.model.system_role,
             recorded=model.name if model.recorded else None,
         )
         self._services = replace(

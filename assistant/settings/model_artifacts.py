@@ -169,6 +169,9 @@ class AnsweringTable(StrictModel):
     system_role: bool = True
     """Whether its chat template takes a system message. Otherwise the system text opens the first turn of the
     user."""
+    writes_elements: bool = False
+    """Whether its prompt lists the tenant's live elements, which it then names in its text. To be switched on
+    where the model passes the figures ``written-live-…`` of ``assistant evaluate``."""
     history_turns: int = Field(default=2, ge=0, le=20)
     """Number of earlier turns of the conversation that the model reads."""
     replaced: ClassVar[Mapping[str, str]] = {

@@ -205,13 +205,13 @@ def test_where_words_are_kept_the_redactor_runs_out_of_the_image_that_finds_pati
         for name, body in resources_of(kept, "AWS::Lambda::Function").items()
         if body["Properties"].get("PackageType") == "Image"
     }
-    assert {name.partition("Function")[0] for name in images} == {"CaptureRedact", "CaptureSweep"}
+    assert {name.partition("Function")[0] for name in images} == {"RedactionRedact", "RedactionSweep"}
     for body in images.values():
         assert "/private-care-assistant/learning@" in str(body["Code"])
         assert body["Environment"]["Variables"]["ASSISTANT_REDACT_KEEPS_TEXTS"] == "true"
         assert body["MemorySize"] == 1769
-    usual = statements_of(template_of(ingestion()), "CaptureRedact")
-    assert statements_of(kept, "CaptureRedact") == usual  # an image brings no right
+    usual = resources_of(template_of(ingestion()), "AWS::IAM::Policy")
+    assert resources_of(kept, "AWS::IAM::Policy") == usual  # an image brings no right
 
 
 def test_outputs_name_every_queue_and_function(template: dict[str, Any]) -> None:
