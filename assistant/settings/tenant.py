@@ -261,7 +261,7 @@ class AnswersSection(StrictModel):
     """``auto``: written when the served model's manifest has ``writes_answers``, else quoted. ``quoted``: the
     model is never called."""
     prompt: str = Field(default="answer/4", pattern=r"^answer/[1-9][0-9]*$")
-    """What a model that writes is told: ``answer/<version>`` of assistant/answering/prompts, by default the
+    """Prompt of a model that writes: ``answer/<version>`` of assistant/answering/prompts, by default the
     newest. The served model's manifest says how it is rendered."""
     reading: Literal["plain", "model"] = "plain"
     """Who reads a message that is long, asks several questions or leans on the question before it. ``model``:

@@ -8,9 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from importlib.util import find_spec
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING, Self
 
 import structlog
@@ -22,7 +20,6 @@ from assistant.knowledge.reading import ReadableDocuments
 from assistant.learning.feedback_store import StoredFeedback
 from assistant.learning.intake import OpenCases
 from assistant.learning.mover import MoveFeedback, MoverStores
-from assistant.learning.ports import PatientDataFilter, ReplacedText
 from assistant.learning.signals import ErasePatient, Signals
 from assistant.private_files import CAPTURE_FOLDER
 from assistant.settings.deployed_names import FEEDBACK_SECRET_PURPOSE
@@ -31,6 +28,7 @@ from assistant.settings.retention import RETENTION
 from assistant.settings.tenant import TenantConfig, load_tenants
 from assistant.text.language import language
 from assistant.wiring.clients import AwsClients, open_clients
+from assistant.wiring.patients import patients_filter
 from assistant.wiring.services import tenant_in
 from assistant.wiring.stores import (
     DESK,
@@ -55,7 +53,6 @@ if TYPE_CHECKING:
     from assistant.learning.redaction import SweepQuarantine
     from assistant.tuning.releases import Turn
 
-_ENGINE = "presidio_analyzer"
 _DELETE_EVERY_S = 60.0
 _log = structlog.get_logger(__name__)
 
@@ -184,31 +181,6 @@ def local_signals(tenant: TenantConfig, *, tenants_dir: Path, state_dir: Path) -
     ConfigurationError."""
     secret = tenant_secret(tenant, "feedback.pseudonyms", tenants_dir=tenants_dir, state_dir=state_dir)
     return Signals(tenant, secret=secret)
-
-
-class _PatientsDataOnDemand:
-    """Makes the filter with the first text, in the thread that replaces: its engine takes 2 s to import."""
-
-    def __init__(self) -> None:
-        self._made: PatientDataFilter | None = None
-        self._making = Lock()
-
-    def replace(self, text: str) -> ReplacedText:
-        with self._making:
-            if self._made is None:
-                from assistant.learning.patients_data import PatientsDataFilter
-
-                self._made = PatientsDataFilter()
-        return self._made.replace(text)
-
-
-def patients_filter() -> PatientDataFilter | None:
-    """Return the filter of patients' data; None, and no words leave the records, where its engine is not
-    installed."""
-    if find_spec(_ENGINE) is None:
-        _log.warning("feedback_without_words", missing=_ENGINE)
-        return None
-    return _PatientsDataOnDemand()
 
 
 @dataclass(frozen=True, slots=True)
