@@ -44,10 +44,11 @@ class ModelFacts(BaseModel):
 
     @field_validator("answering", mode="before")
     @classmethod
-    def _without_passages(cls, value: object) -> object:
-        """Artifacts of earlier releases say how many passages the model read."""
+    def _of_earlier_releases(cls, value: object) -> object:
+        """Artifacts of earlier releases name the prompt, and how many passages the model read."""
         if isinstance(value, dict):
-            return {key: one for key, one in cast("dict[str, object]", value).items() if key != "passages"}
+            table = cast("dict[str, object]", value)
+            return {key: one for key, one in table.items() if key not in ("passages", "prompt")}
         return value
 
 
@@ -107,7 +108,8 @@ def _served(
         template_tokens_per_message=template[0],
         template_tokens_per_prompt=template[1],
         writes_answers=answering.writes_answers,
-        prompt=answering.prompt,
+        system_role=answering.system_role,
+        writes_elements=answering.writes_elements,
         reads_tokens=answering.reads_tokens,
         history_turns=answering.history_turns,
     )

@@ -310,6 +310,7 @@ def _effective_config(tenant: DeployedTenant) -> TenantConfig:
                 deployed=DeployedKeeping(
                     profile=tenant.place.profile,
                     capture=tenant.models.capture,
+                    capture_texts=tenant.models.capture_texts,
                     training=config.learning.training,
                 ),
             ),

@@ -222,7 +222,11 @@ class PrepareAnswer:
         self._red_flags = RedFlags(tenant, embedder=services.embedder, clock=services.clock)
         self._plain = PlainReading(self.find_evidence.vocabulary, embedding_model=tenant.embedding.model)
         if reading is None and services.writes_answers and tenant.answers.reading == "model":
-            reading = ModelReading(services.writer.generator, plain=self._plain)
+            reading = ModelReading(
+                services.writer.generator,
+                plain=self._plain,
+                system_role=services.writer.model.system_role,
+            )
         self._reading = reading or self._plain
 
     def begin(self, asking: AnswerRequest, *, identity: Identity) -> AnswerRecord:
@@ -246,7 +250,7 @@ class PrepareAnswer:
             sentences=(),
             passages=(),
             gate=None,
-            prompt_id=services.writer.model.prompt,
+            prompt_id=services.tenant.answers.prompt,
             prompt_hash=None,
             model_id=services.writer.model.model_id,
             model_digest=services.writer.model.digest,

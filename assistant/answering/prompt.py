@@ -118,8 +118,7 @@ def load_prompt(prompt_id: str) -> PromptTemplate:
     resource = files("assistant.answering").joinpath("prompts", *f"{prompt_id}.md".split("/"))
     if not _PROMPT_ID.fullmatch(prompt_id) or not resource.is_file():
         raise ConfigurationError(
-            f'[answering] prompt = "{prompt_id}": there is no such prompt; there is '
-            f"{', '.join(prompt_ids())}."
+            f'[answers] prompt = "{prompt_id}": there is no such prompt; there is {", ".join(prompt_ids())}.'
         )
     content = resource.read_bytes()
     _, *parts = _SECTION.split(content.decode())
@@ -190,13 +189,14 @@ class PromptBuilder:
         self._tokens_of = remember_texts(_COUNTS_KEPT)(self._counter.count)
         self._model = services.writer.model
         self._context_tokens = services.tenant.generation.context_tokens
-        self._template = load_prompt(services.writer.model.prompt)
+        self._template = load_prompt(services.tenant.answers.prompt)
         if "documents" not in self._template.user[1::2]:
             raise ConfigurationError(
-                f'[answering] prompt = "{services.writer.model.prompt}" was retired: it has no '
+                f'[answers] prompt = "{self._template.prompt_id}" was retired: it has no '
                 '{{documents}}. Use "answer/4".'
             )
-        told = _told_of_elements(self._template, services.live.elements)
+        elements = services.live.elements if self._model.writes_elements else None
+        told = _told_of_elements(self._template, elements)
         self.lists_elements = bool(told)
         """Whether each prompt lists the tenant's live elements."""
         self._system = ChatMessage("system", self._template.system + told)
@@ -253,7 +253,7 @@ class PromptBuilder:
         return Prompt(
             prompt_id=self._template.prompt_id,
             prompt_hash=self._template.sha256,
-            messages=(self._system, *turns, user),
+            messages=rendered((self._system, *turns, user), system_role=self._model.system_role),
             documents=tuple(read),
             dropped_documents=len(documents) - len(read),
             history_turns=len(turns) // 2,
@@ -327,6 +327,17 @@ def document_text(n: int, title: str, units: Sequence[Unit]) -> str:
             lines += ["", f"## {_quoted(heading)}"] if heading else [""]
         lines.append(f"[{n}.{number}] {_quoted(unit.text)}")
     return "\n".join([*lines, "</document>"])
+
+
+def rendered(messages: Sequence[ChatMessage], *, system_role: bool) -> tuple[ChatMessage, ...]:
+    """Return the messages as the model's chat template takes them.
+
+    Where it has no system role, the text of the system message opens the user's first turn.
+    """
+    if system_role:
+        return tuple(messages)
+    system, first, *rest = messages
+    return ChatMessage("user", f"{system.content}\n\n{first.content}"), *rest
 
 
 def user_text(template: PromptTemplate, documents: Sequence[str], meanings: str, question: str) -> str:

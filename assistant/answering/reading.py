@@ -23,7 +23,7 @@ from opentelemetry.trace import SpanKind
 from pydantic import Field, FiniteFloat, StringConstraints, ValidationError
 
 from assistant.answering.ports import AnswerGenerator, ChatMessage, GenerationRequest
-from assistant.answering.prompt import fill_slots, load_prompt, neutralise
+from assistant.answering.prompt import fill_slots, load_prompt, neutralise, rendered
 from assistant.answering.search import SearchScope
 from assistant.answering.vocabulary import Vocabulary
 from assistant.domain.answers import QuestionKind, Reading
@@ -219,8 +219,10 @@ class AddedValueError(ValueError):
 class ModelReading:
     """Reads messages with a model; as the plain reading does where the model is not needed, or fails."""
 
-    def __init__(self, generator: AnswerGenerator, *, plain: PlainReading) -> None:
+    def __init__(self, generator: AnswerGenerator, *, plain: PlainReading, system_role: bool = True) -> None:
+        """``system_role``: whether the model's chat template takes a system message."""
         self._generator = generator
+        self._system_role = system_role
         self._plain = plain
 
     async def run(self, message: Message, scope: SearchScope) -> Reading:
@@ -244,7 +246,8 @@ class ModelReading:
     async def _replied(self, message: Message, deadline: Deadline) -> str:
         """Return the first MOST_REPLY_CHARACTERS of the reply. Raises AssistantError, TimeoutError."""
         step = Deadline.after(deadline.within_s(READING_LIMIT_S), clock=deadline.clock)
-        request = GenerationRequest(reading_prompt(message), max_tokens=_MAX_TOKENS, temperature=0.0)
+        messages = rendered(reading_prompt(message), system_role=self._system_role)
+        request = GenerationRequest(messages, max_tokens=_MAX_TOKENS, temperature=0.0)
         reply = ""
         async with asyncio.timeout(step.remaining_s()):
             async with self._generator.stream(request, deadline=step) as stream:

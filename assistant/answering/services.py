@@ -67,8 +67,10 @@ class ServedModel:
     """Tokens that the chat template adds once, at the start and before the model's turn."""
     writes_answers: bool = False
     """Whether the model may write an answer; otherwise answers are quoted."""
-    prompt: str = "answer/4"
-    """``<task>/<version>`` of the prompt file."""
+    system_role: bool = True
+    """Whether its chat template takes a system message."""
+    writes_elements: bool = False
+    """Whether its prompt lists the tenant's live elements."""
     reads_tokens: int | None = None
     """Prompt tokens that the model reads in 3 s, as measured; None: its context decides."""
     recorded: str | None = None

@@ -92,7 +92,8 @@ def _calls(options: GlobalOptions, tenant: str, hours: int, *, deployed: bool) -
 
     async def read() -> list[CapturedCall]:
         async with _open(options, tenant, deployed=deployed) as (capture, records):
-            return await captured_calls(capture, records, since=until - timedelta(hours=hours), until=until)
+            since = until - timedelta(hours=hours)
+            return await captured_calls(capture, records, since=since, until=until, shared=not deployed)
 
     return asyncio.run(read())
 

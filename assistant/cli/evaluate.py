@@ -465,7 +465,8 @@ async def _judged(
             continue
         if figure.run == "routing":
             await learn_first_router(runtime, ports, tenant=tenant)
-        async with open_served(runtime, ports, [tenant]) as opened:
+        writes = figure.run == "written_live"
+        async with open_served(runtime, ports, [tenant], generates=writes) as opened:
             served = opened[tenant]
             await served.adaptations.refresh()
             judged += await _trial(figure, folder, served.answering, served.adaptations)
@@ -515,13 +516,14 @@ async def _trial(
             messages = load_rows(first, trials.FlaggedMessage, key="message")
             calm = trials.calm_messages(more, half=figure.half)
             return await trials.raise_flags(tenant, services.embedder, messages, calm, clock=services.clock)
-        case "live":
+        case "live" | "written_live":
             questions = load_rows(first, trials.LiveQuestion)
             mine = [question for question in questions if question.tenant == tenant.name]
-            return await trials.read_elements(services, adaptations, mine)
+            trial = trials.read_elements if figure.run == "live" else trials.write_elements
+            return await trial(services, adaptations, mine)
         case "routing":
-            trial = RoutingTrial(services, adaptations)
-            return [await trial.ask(row) for row in load_rows(first, RoutedQuestion)]
+            routing = RoutingTrial(services, adaptations)
+            return [await routing.ask(row) for row in load_rows(first, RoutedQuestion)]
         case _:
             rows = support.samples([first, *more], knowledge=folder.parent / "knowledge")
             return support.judged((kind, case) for kind, case in rows if figure.half in (None, case.split))

@@ -24,8 +24,8 @@ import typer
 from pydantic import ValidationError
 from typer import Argument, Option
 
-from assistant.answering.ports import AnswerGenerator
-from assistant.answering.prompt import FileTokenCounter
+from assistant.answering.ports import AnswerGenerator, ChatMessage
+from assistant.answering.prompt import FileTokenCounter, rendered
 from assistant.aws.event_stream import ChatChunkParser, ChatStreamError
 from assistant.cli import capture
 from assistant.cli.capacity import capacity
@@ -75,7 +75,8 @@ _SHOWN_CHARACTERS = 200
 _SHOWN_MODELS = 8
 _EVENT_STREAM = "text/event-stream"
 _ADVICE = {
-    400: "The server refuses the request; its log says why",
+    400: "The server refuses the request; its log says why. Where the model's chat template takes no system "
+    "message, add --no-system-role",
     401: "Give the server's key by --key-file FILE",
     403: "Give the server's key by --key-file FILE",
     404: "Check that the path of the URL is the API's (mostly /v1), and that the server has the model",
@@ -98,6 +99,12 @@ Tokenizer = Annotated[Path | None, Option(metavar="FILE", help="The model's toke
 SendsTo = Annotated[
     str | None,
     Option("--sends-questions-to", metavar="HOST", help="Host of a --url outside your private networks."),
+]
+SystemRole = Annotated[
+    bool,
+    Option(
+        "--system-role/--no-system-role", help="Whether the chat template of --url takes a system message."
+    ),
 ]
 
 
@@ -145,11 +152,14 @@ def use(
     context_tokens: ContextTokens = None,
     tokenizer: Tokenizer = None,
     sends_questions_to: SendsTo = None,
+    system_role: SystemRole = True,
 ) -> None:
     """Choose an added model for a tenant, the packaged ones, or an LLM behind a chat server or an endpoint.
 
     The last is checked, asked twenty questions, and timed first."""
-    served = ServedOptions(url, model, endpoint, key_file, context_tokens, tokenizer, sends_questions_to)
+    served = ServedOptions(
+        url, model, endpoint, key_file, context_tokens, tokenizer, sends_questions_to, system_role
+    )
     served.check(others=(name is not None) + packaged)
     if url is None and endpoint is None:
         use_model(GlobalOptions.of(context), tenant=tenant, name=name)
@@ -350,6 +360,7 @@ class ServedOptions:
     context_tokens: int | None = None
     tokenizer: Path | None = None
     sends_questions_to: str | None = None
+    system_role: bool = True
 
     @property
     def plays_recording(self) -> bool:
@@ -380,6 +391,7 @@ class ServedOptions:
                 sends_questions_to=self.sends_questions_to,
                 tokenizer=self.tokenizer and self.tokenizer.resolve(),
                 context_tokens=self.context_tokens or DEFAULT_CONTEXT_TOKENS,
+                answering=AnsweringTable(system_role=self.system_role),
             )
         except ValidationError as error:
             first = error.errors()[0]
@@ -398,7 +410,8 @@ def use_recorded_model(options: GlobalOptions, *, tenants: Sequence[str]) -> Non
         model=RECORDED,
         recording=folder,
         context_tokens=CONTEXT_TOKENS,
-        answering=WRITER,
+        # Every answer that plays was read before, the ones with tags too.
+        answering=WRITER.model_copy(update={"writes_elements": True}),
     )
     describe(options, model)
     for tenant in tenants:
@@ -428,7 +441,7 @@ def use_served_model(options: GlobalOptions, *, tenants: Sequence[str], served: 
             )
         model = model.model_copy(update={"context_tokens": asked or told or model.context_tokens})
     counts, reads = asyncio.run(_question(model, terminal))
-    answering = WRITER.model_copy(update={"writes_answers": counts.may_write, "reads_tokens": reads})
+    answering = model.answering.model_copy(update={"writes_answers": counts.may_write, "reads_tokens": reads})
     model = model.model_copy(update={"answering": answering})
     describe(options, model)
     for tenant in tenants:
@@ -473,7 +486,7 @@ async def look_at_server(model: ServedLlm, *, key: str | None) -> int | None:
             asyncio.timeout(_FIRST_ANSWER_LIMIT_S),
             httpx.AsyncClient(headers=headers, timeout=timeout, trust_env=False) as client,
         ):
-            if (wrong := await _first_answer(client, url, model.model)) is not None:
+            if (wrong := await _first_answer(client, url, model)) is not None:
                 seen = f"{url}: {wrong}. {await _models_of(client, url)}"
                 raise ConfigurationError(plain(seen.replace(key, "…") if key else seen).plain)
             return await _told_context(client, url, model.model)
@@ -484,11 +497,13 @@ async def look_at_server(model: ServedLlm, *, key: str | None) -> int | None:
         ) from None
 
 
-async def _first_answer(client: httpx.AsyncClient, url: str, model: str) -> str | None:
+async def _first_answer(client: httpx.AsyncClient, url: str, model: ServedLlm) -> str | None:
     """Return what is wrong with a streamed answer, and what to do; None for a whole one."""
+    probe = (ChatMessage("system", "Reply with one word."), ChatMessage("user", "Are you there?"))
+    messages = rendered(probe, system_role=model.answering.system_role)
     asked = {
-        "model": model,
-        "messages": [{"role": "user", "content": "Reply with one word."}],
+        "model": model.model,
+        "messages": [{"role": one.role, "content": one.content} for one in messages],
         "max_tokens": 8,
         "stream": True,
         "stream_options": {"include_usage": True},
@@ -581,7 +596,13 @@ async def _question(model: ServedLlm, terminal: Terminal) -> tuple[Counts, int |
     try:
         async with asyncio.timeout(_QUESTIONS_LIMIT_S), _behind_gateway(model) as generator:
             with terminal.counting("questions to the model", "answered") as show:
-                counts = await ask_model(generator, load_model_questions(), clock=clock, show=show)
+                counts = await ask_model(
+                    generator,
+                    load_model_questions(),
+                    clock=clock,
+                    system_role=model.answering.system_role,
+                    show=show,
+                )
             reads = await measure_reading(generator, context_tokens=model.context_tokens, clock=clock)
     except TimeoutError:
         raise ConfigurationError(

@@ -424,6 +424,7 @@ class FolderCaptureStore:
     """``CaptureStore`` and ``CleanCapture`` below a folder: ``raw``, where the gateway writes, ``clean``."""
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._raw, self._clean = folder / "raw", FolderFeedbackFiles(folder / "clean")
 
     async def read_raw(self, key: str) -> bytes | None:
@@ -440,6 +441,14 @@ class FolderCaptureStore:
             with suppress(FileNotFoundError):
                 written = await asyncio.to_thread((self._raw / key).stat)
                 yield RawCapture(key, datetime.fromtimestamp(written.st_mtime, UTC))
+
+    async def delete_clean(self, *, before: datetime) -> None:
+        """Delete the copies that were written before then."""
+        async for key in self.clean_keys():
+            path = self._folder / "clean" / key
+            with suppress(FileNotFoundError):
+                if (await asyncio.to_thread(path.stat)).st_mtime < before.timestamp():
+                    await asyncio.to_thread(path.unlink)
 
     def clean_keys(self) -> AsyncIterator[str]:
         return self._clean.keys("")

@@ -548,7 +548,7 @@ class WrittenAnswers:
         served = replace(
             services.writer.model,
             writes_answers=True,
-            prompt="answer/4",
+            system_role=bool(model.recorded) or services.writer.model.system_role,
             recorded=model.name if model.recorded else None,
         )
         self._services = replace(

@@ -15,6 +15,7 @@ from pathlib import Path
 from statistics import median
 
 from assistant.answering.ports import AnswerGenerator, ChatMessage, GenerationRequest
+from assistant.answering.prompt import rendered
 from assistant.domain.clock import Clock, Deadline
 from assistant.settings.toml_file import StrictModel, read_strict
 
@@ -107,16 +108,19 @@ async def ask_model(
     shipped: ModelQuestions,
     *,
     clock: Clock,
+    system_role: bool = True,
     show: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Counts:
     """Ask every question, one after the other at temperature 0. Raises as the generator does.
 
-    ``show`` gets the number of answers so far, and of all.
+    ``system_role``: whether the model's chat template takes a system message. ``show`` gets the number of
+    answers so far, and of all.
     """
     answers: list[str] = []
     for question in shipped.questions:
         show(len(answers), len(shipped.questions))
-        messages = probe_messages(question.question, shipped.documents[question.document])
+        probe = probe_messages(question.question, shipped.documents[question.document])
+        messages = rendered(probe, system_role=system_role)
         answers.append((await _answer(generator, messages, max_tokens=_ANSWER_TOKENS, clock=clock)).text)
     return count_answers(shipped, answers)
 

@@ -16,8 +16,9 @@ from pydantic import ConfigDict, Field
 
 from assistant.answering.adaptations import Adaptations
 from assistant.answering.approved import ApprovedAnswers, LiveAnswer
-from assistant.answering.ports import TextEmbedder
+from assistant.answering.ports import GenerationRequest, TextEmbedder
 from assistant.answering.prepare import PrepareAnswer, PreparedAnswer
+from assistant.answering.prompt import Prompt
 from assistant.answering.rank import CosineScale
 from assistant.answering.red_flags import RedFlags
 from assistant.answering.services import TenantServices
@@ -25,12 +26,14 @@ from assistant.domain.answers import LiveMatchState
 from assistant.domain.clock import Clock, Deadline
 from assistant.domain.desk import ApprovedAnswer, ItemState
 from assistant.domain.elements import ElementProblem
+from assistant.domain.errors import AssistantError, ConfigurationError
 from assistant.domain.identity import Identity, Role
 from assistant.domain.live import CareContext
 from assistant.domain.public import PublicModel
 from assistant.evaluation.judging import request_of, until_whole
 from assistant.evaluation.measures import Judged
 from assistant.evaluation.questions import EvaluationQuestion, Split, draw, load_questions
+from assistant.live.markup import Tag, tags_in
 from assistant.live.ports import Caller, ElementType, Filled, LiveElements, LiveReadError
 from assistant.settings.tenant import TenantConfig
 from assistant.text.language import language
@@ -228,6 +231,46 @@ async def read_elements(
         )
         judged += [replace(part, degraded=degraded) for part in judge_reads(question, list(read))]
     return judged
+
+
+async def write_elements(
+    services: TenantServices, adaptations: Adaptations, questions: Sequence[LiveQuestion]
+) -> list[Judged]:
+    """Let the tenant's model write each answer, its prompt with the tenant's elements, and return which it
+    names. Raises what preparing raises, ConfigurationError where no model writes.
+
+    A question on which the model failed counts as degraded: no figure may rest on it.
+    """
+    if not services.writes_answers:
+        raise ConfigurationError(
+            f"No model writes for {services.tenant.name}. Choose one: assistant models use."
+        )
+    model = replace(services.writer.model, writes_elements=True)
+    services = replace(silent(services), writer=replace(services.writer, model=model))
+    elements = services.live.elements
+    types = dict[str, ElementType]() if elements is None else elements.types()
+    preparing = PrepareAnswer(services, adaptations)
+    judged: list[Judged] = []
+    for question in questions:
+        prepared, degraded = await until_whole(partial(prepare_live, preparing, services, question))
+        text = ""
+        try:
+            text = "" if prepared.prompt is None else await _written(services, prepared.prompt)
+        except AssistantError as error:
+            degraded = (*degraded, error.code)
+        tags = [part.name for part in tags_in(text, lambda tag: tag.name in types) if isinstance(part, Tag)]
+        named = list(dict.fromkeys(tags))
+        judged += [replace(part, degraded=degraded) for part in judge_reads(question, named)]
+    return judged
+
+
+async def _written(services: TenantServices, prompt: Prompt) -> str:
+    """Return the model's text. Raises AssistantError."""
+    temperature = services.tenant.generation.temperature
+    request = GenerationRequest(prompt.messages, max_tokens=prompt.max_tokens, temperature=temperature)
+    deadline = Deadline.after(_DEADLINE_S, clock=services.clock)
+    async with services.writer.generator.stream(request, deadline=deadline) as stream:
+        return "".join([delta.text async for delta in stream])
 
 
 def silent(services: TenantServices) -> TenantServices:

@@ -13,11 +13,13 @@ import orjson
 from assistant.answering.ports import AnswerRecords
 from assistant.domain.answers import AccessQuery, AnswerRecord, FinishReason, Outcome
 from assistant.domain.errors import NotFoundError
-from assistant.learning.redaction import SCHEMA_VERSION, CleanCapture
+from assistant.learning.redaction import CleanCapture
 
 CallFault = Literal["failed", "cut", "slow", "withheld", "not captured", "unreadable"]
 """``cut``: the model ran into its limit of tokens. ``withheld``: its text has a value that nothing which it
 was given holds. ``not captured``: the record names a call of which there is no line."""
+_READABLE = (2, 3)
+"""Versions of a line: of the redactor, and of the release before, whose lines have no text."""
 _HOUR = re.compile(r"/(\d{4})/(\d{2})/(\d{2})/(\d{2})/")
 _Line = Mapping[str, Any]
 _WITHOUT_TEXT = {
@@ -51,7 +53,8 @@ class CapturedCall:
         return tuple(name for name, is_so in found.items() if is_so)
 
     def facts(self) -> Mapping[str, Any]:
-        """Return what is known of it without any text: lengths, times, hashes and places."""
+        """Return what is known of it: lengths, times, hashes and places, and the words that the redactor kept
+        of the call. Of the record no text."""
         record = self.record
         about = None
         if record is not None:
@@ -63,12 +66,18 @@ class CapturedCall:
 
 
 async def captured_calls(
-    capture: CleanCapture, records: AnswerRecords, *, since: datetime, until: datetime
+    capture: CleanCapture,
+    records: AnswerRecords,
+    *,
+    since: datetime,
+    until: datetime,
+    shared: bool = False,
 ) -> list[CapturedCall]:
     """Return the calls of [since, until) that a record or a line tells of, oldest first.
 
-    A line of a call of the embedding model is left out: no answer names it. Raises DependencyError,
-    RecordsUnavailableError.
+    A line of a call of the embedding model is left out: no answer names it. ``shared``: the capture has the
+    calls of other tenants too, so a line that can be read counts only where a record of this one names it.
+    Raises DependencyError, RecordsUnavailableError.
     """
     lines = {name: line async for name, line in _lines(capture, since, until)}
     of_call: dict[str, AnswerRecord] = {}
@@ -82,6 +91,8 @@ async def captured_calls(
         if page.next_after is None:
             break
         query = AccessQuery(since=since, until=until, limit=1_000, after=page.next_after)
+    if shared:
+        lines = {name: line for name, line in lines.items() if name in of_call or not line.get("readable")}
     calls = [CapturedCall(name, lines.get(name), of_call.get(name)) for name in {**of_call, **lines}]
     return sorted(calls, key=_time)
 
@@ -122,7 +133,7 @@ async def _lines(capture: CleanCapture, since: datetime, until: datetime) -> Asy
         for number, raw in enumerate((await capture.read_clean(key) or b"").splitlines(), start=1):
             line = orjson.loads(raw)
             name = line.get("inference_id") or f"{key}:{number}"
-            if line.get("schema_version") != SCHEMA_VERSION:
+            if line.get("schema_version") not in _READABLE:
                 line = {"readable": False, "schema_version": line.get("schema_version")}
             if not line.get("purpose"):
                 yield name, line

@@ -34,6 +34,7 @@ _PERIODS = {
     "memory": timedelta(seconds=FORGET_EVERY_S),
     "snapshots": timedelta(days=SNAPSHOT_DAYS),
     "recovery": timedelta(days=RECOVERY_DAYS),
+    "local_capture": timedelta(days=RETENTION["dev"].capture_texts),
 }
 _MIDNIGHT = 1
 """Days more: S3 counts an age from the midnight after."""
@@ -122,13 +123,16 @@ class WithdrawalReceipts:
     def _remaining(self, withdrawn_at: datetime) -> list[ReceiptPlace]:
         """Return the places whose stores are not asked, by the settings of tenant and deployment."""
         deployed, vectors = self.tenant.records.deployed, self.tenant.embedding.vectors
-        here, facts, periods = {"always"}, dict[str, object](), _PERIODS
+        here, periods = {"always"}, _PERIODS
+        facts: dict[str, object] = {"local_capture": _PERIODS["local_capture"].days}
         if vectors is not None:
-            here, facts = {*here, "kept_vectors"}, {"kept_vectors": vectors}
+            here.add("kept_vectors")
+            facts["kept_vectors"] = vectors
         if deployed is None:
             here.add("undeclared" if self.on_aws else "local")
         else:
-            here |= {"deployed", f"capture_{deployed.capture}", *(["training"] if deployed.training else [])}
+            captured = "texts" if deployed.capture_texts == "redacted" else deployed.capture
+            here |= {"deployed", f"capture_{captured}", *(["training"] if deployed.training else [])}
             days = asdict(RETENTION[deployed.profile])
             facts |= {"profile": deployed.profile, **days}
             periods = _PERIODS | {name: timedelta(days=days[name] + _MIDNIGHT) for name in days}

@@ -1,8 +1,10 @@
 """Redacts captured calls: writes a clean copy, then deletes every raw version in the quarantine.
 
 A clean line is built from fields that are known to be harmless. Nothing is removed from a raw line, so an
-unexpected field cannot pass. It keeps structure, ids, times, counts and hashes, and no text: no method finds
-every name and story in a care agent's question (docs/decisions/0020-captured-texts-are-dropped.md).
+unexpected field cannot pass. It keeps structure, ids, times, counts and hashes. No method finds every name
+and story in a care agent's question (docs/decisions/0020-captured-texts-are-dropped.md). So words stay only
+where the tenant file says so: without the documents of a prompt, with patients' data replaced, and for days
+(docs/decisions/0087-captured-texts-with-patients-data-replaced.md).
 """
 
 from __future__ import annotations
@@ -23,10 +25,13 @@ import structlog
 
 from assistant.domain.clock import Clock
 from assistant.domain.errors import DependencyError
+from assistant.learning.ports import PatientDataFilter
 from assistant.settings.deployed_names import CAPTURE_PURPOSES, capture_attribute
 
-SCHEMA_VERSION = 2
-"""2 added ``purpose``."""
+SCHEMA_VERSION = 3
+"""2 added ``purpose``, 3 ``text`` and ``event_version``."""
+_EVENT_VERSION = "0"
+"""Of the lines of data capture that are known here."""
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,80}")
 _TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?Z")
 _MODEL = re.compile(r"[A-Za-z0-9._/-]{1,120}")
@@ -83,14 +88,18 @@ class RedactCapture:
     An object of which nothing is kept (only passages) gets no clean copy.
     """
 
-    def __init__(self, store: CaptureStore, *, passages_percent: int) -> None:
+    def __init__(
+        self, store: CaptureStore, *, passages_percent: int, patients: PatientDataFilter | None = None
+    ) -> None:
+        """``patients`` replaces patients' data in the texts that are kept; None: no text is."""
         self._store = store
         self._passages_percent = passages_percent
+        self._patients = patients
 
     async def __call__(self, key: str) -> None:
         raw = await self._store.read_raw(key)
         if raw is not None:
-            lines = redacted(raw, passages_percent=self._passages_percent)
+            lines = redacted(raw, passages_percent=self._passages_percent, patients=self._patients)
             clean = await asyncio.to_thread(b"".join, lines)
             if clean:
                 await self._store.put_clean(key, clean)
@@ -142,7 +151,9 @@ class SweepQuarantine:
         return True
 
 
-def redacted(raw: bytes, *, passages_percent: int) -> Iterator[bytes]:
+def redacted(
+    raw: bytes, *, passages_percent: int, patients: PatientDataFilter | None = None
+) -> Iterator[bytes]:
     """Yield a clean line for each line of SageMaker's data capture (JSON Lines) that is not blank.
 
     Only ``passages_percent`` of the calls that embedded passages are kept, the same ones each time: a load of
@@ -151,7 +162,7 @@ def redacted(raw: bytes, *, passages_percent: int) -> Iterator[bytes]:
     for line in raw.splitlines():
         if not line.strip():
             continue
-        clean = _clean_line(line)
+        clean = _clean_line(line, patients)
         if clean.get("purpose") != "passage" or _sample_number(line) < passages_percent:
             yield orjson.dumps(clean, option=orjson.OPT_SORT_KEYS) + b"\n"
 
@@ -161,20 +172,25 @@ def _sample_number(line: bytes) -> int:
     return int.from_bytes(hashlib.sha256(line).digest()[:8]) % 100
 
 
-def _clean_line(line: bytes) -> Clean:
+def _clean_line(line: bytes, patients: PatientDataFilter | None) -> Clean:
     call = _object(_parsed(line))
-    if "captureData" not in call:
-        return {"schema_version": SCHEMA_VERSION, "readable": False, "size_bytes": len(line)}
+    version = call.get("eventVersion")
+    if "captureData" not in call or ("eventVersion" in call and version != _EVENT_VERSION):
+        unreadable = {"readable": False, "size_bytes": len(line), "event_version": _matching(_ID, version)}
+        return {"schema_version": SCHEMA_VERSION, **unreadable}
     data, event = _object(call["captureData"]), _object(call.get("eventMetadata"))
+    purpose = _purpose(event.get("customAttributes"))
+    if purpose == "passage":
+        patients = None  # documents have a store of their own, which a withdrawal reaches
     return {
         "schema_version": SCHEMA_VERSION,
         "readable": True,
         "event_id": _matching(_ID, event.get("eventId")),
         "inference_id": _matching(_ID, event.get("inferenceId")),
-        "purpose": _purpose(event.get("customAttributes")),
+        "purpose": purpose,
         "inference_time": _matching(_TIME, event.get("inferenceTime")),
-        "request": _clean_request(_object(data.get("endpointInput"))),
-        "response": _clean_response(_object(data.get("endpointOutput"))),
+        "request": _clean_request(_object(data.get("endpointInput")), patients),
+        "response": _clean_response(_object(data.get("endpointOutput")), patients),
     }
 
 
@@ -190,7 +206,7 @@ def _purpose(attributes: object) -> str | None:
     )
 
 
-def _clean_request(captured: _Object) -> Clean:
+def _clean_request(captured: _Object, patients: PatientDataFilter | None) -> Clean:
     content = _content(captured)
     body = _object(_parsed(content))
     messages = [_object(message) for message in _list(body.get("messages"))]
@@ -200,26 +216,27 @@ def _clean_request(captured: _Object) -> Clean:
         "model": _matching(_MODEL, body.get("model")),
         "parameters": {name: body[name] for name in _PARAMETERS if _is_number(body.get(name))},
         "messages": [
-            {"role": _one_of(_ROLES, message.get("role")), "characters": _characters(message.get("content"))}
+            {"role": _one_of(_ROLES, message.get("role")), **_told(message.get("content"), patients)}
             for message in messages
         ],
-        "inputs": [{"characters": _characters(text)} for text in inputs],
+        "inputs": [_told(text, patients) for text in inputs],
     }
 
 
-def _clean_response(captured: _Object) -> Clean:
+def _clean_response(captured: _Object, patients: PatientDataFilter | None) -> Clean:
     """Return the clean response, also of a streamed answer, from the parts of its stream."""
     content = _content(captured)
     parts = _parts(content)
     choices = [_object(choice) for part in parts for choice in _list(part.get("choices"))]
     usages = [_object(part.get("usage")) for part in parts]
     usage = next((usage for usage in reversed(usages) if usage), _NOTHING)
+    texts = [text for choice in choices if isinstance(text := _text_of(choice), str)]
     reasons = [_one_of(_FINISH_REASONS, choice.get("finish_reason")) for choice in choices]
     return {
         **_measures(content),
         "id": next((_matching(_ID, part.get("id")) for part in parts), None),
         "model": next((_matching(_MODEL, part.get("model")) for part in parts), None),
-        "characters": sum(_characters(_text_of(choice)) for choice in choices),
+        **_told("".join(texts), patients),
         "finish_reason": next((reason for reason in reversed(reasons) if reason), None),
         "usage": {name: usage[name] for name in _COUNTS if _is_number(usage.get(name))},
     }
@@ -236,6 +253,28 @@ def _parts(content: bytes) -> list[_Object]:
 
 def _text_of(choice: _Object) -> object:
     return (_object(choice.get("message")) or _object(choice.get("delta"))).get("content")
+
+
+def _told(text: object, patients: PatientDataFilter | None) -> Clean:
+    """Return how long a text is and, where words are kept, the text without documents and patients' data.
+
+    A text that the filter fails on is left out.
+    """
+    if not isinstance(text, str):
+        return {"characters": 0}
+    told: Clean = {"characters": len(text)}
+    if patients is not None:
+        try:
+            told["text"] = patients.replace(_without_documents(text)).text
+        except Exception as error:  # noqa: BLE001 (the edge of one text, whose words may be in the message)
+            _log.error("captured_text_dropped", error=type(error).__name__)
+    return told
+
+
+def _without_documents(text: str) -> str:
+    """Return a prompt without its documents: the record names them, and their store has their text for as
+    long as they are not withdrawn."""
+    return "".join(part.partition("<document ")[0] for part in text.split("</document>")).strip()
 
 
 def _measures(content: bytes) -> Clean:
@@ -280,7 +319,3 @@ def _one_of(known: frozenset[str], value: object) -> str | None:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, bool | int | float)
-
-
-def _characters(value: object) -> int:
-    return len(value) if isinstance(value, str) else 0

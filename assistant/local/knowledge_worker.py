@@ -17,7 +17,7 @@ from assistant.domain.errors import AssistantError
 from assistant.knowledge.worker import IngestionWorker
 from assistant.settings.process import WorkerSettings
 from assistant.telemetry import configure_logging, configure_tracing
-from assistant.wiring.feedback import local_sweeper, open_movers
+from assistant.wiring.feedback import LocalCapture, open_movers
 from assistant.wiring.services import open_ingestion, open_source_loops
 
 
@@ -44,7 +44,7 @@ async def work(settings: WorkerSettings) -> None:
         open_source_loops(settings) as sources,
     ):
         # Without captured calls it lists one folder that is not there.
-        sweepers = [local_sweeper(settings)] if settings.stores == "embedded" else []
+        captures = [LocalCapture.of(settings)] if settings.stores == "embedded" else []
         workers, stopping = [IngestionWorker(tenant) for tenant in tenants], asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, _stop_all, workers, stopping)
@@ -54,7 +54,7 @@ async def work(settings: WorkerSettings) -> None:
         sys.stdout.flush()
         await asyncio.gather(
             *(worker.run() for worker in workers),
-            *(loop.run(stopping) for loop in (*movers, *sources, *sweepers)),
+            *(loop.run(stopping) for loop in (*movers, *sources, *captures)),
         )
 
 

@@ -147,7 +147,7 @@ def artifact_contradictions(
 
     ``prompts`` has each released prompt, and whether it lets a model refuse.
     """
-    yield from _asking(llm, prompts=prompts)
+    yield from _asking(tenant, llm, prompts=prompts)
     if llm.accelerator != models.accelerator:
         yield Contradiction(
             ("models", "llm"),
@@ -173,21 +173,20 @@ def artifact_contradictions(
         )
 
 
-def _asking(llm: LlmManifest, *, prompts: Mapping[str, bool]) -> Iterator[Contradiction]:
-    """Yield the contradictions of the model's ``[answering]`` table with the prompts."""
-    asking, key = llm.answering, ("models", "llm")
-    manifest = f"the manifest of {llm.name}, [answering]"
-    if asking.prompt not in prompts:
+def _asking(
+    tenant: TenantConfig, llm: LlmManifest, *, prompts: Mapping[str, bool]
+) -> Iterator[Contradiction]:
+    """Yield the contradictions of the tenant's prompt with the released ones, and with the model."""
+    prompt, key = tenant.answers.prompt, ("answers", "prompt")
+    if prompt not in prompts:
         there = ", ".join(prompts)
-        yield Contradiction(
-            key, f'{manifest} names prompt "{asking.prompt}", which does not exist. Released: {there}.'
-        )
-    elif asking.writes_answers and not prompts[asking.prompt]:
+        yield Contradiction(key, f'"{prompt}" does not exist. Released: {there}.')
+    elif llm.answering.writes_answers and not prompts[prompt]:
         able = ", ".join(prompt for prompt, refuses in prompts.items() if refuses)
         yield Contradiction(
             key,
-            f'{manifest} has writes_answers = true with prompt "{asking.prompt}", which does not let the '
-            f'model refuse (it has no "# refusal" section). Use {able}, or writes_answers = false.',
+            f'"{prompt}" does not let the model refuse (it has no "# refusal" section), and the manifest of '
+            f"{llm.name} has writes_answers = true. Use {able}, or writes_answers = false.",
         )
 
 

@@ -158,26 +158,33 @@ def write_digest(path: Path, *, name: str, digest: str, tag: str | None = None) 
 
 
 class AnsweringTable(StrictModel):
-    """``[answering]`` of a manifest: whether the model may write answers, and its prompt.
+    """``[answering]`` of a manifest: whether the model may write answers, and how its prompt is rendered.
 
-    The defaults are for a model that was not evaluated: answers are quoted, and the model never writes.
+    The tenant file names the prompt. The defaults are for a model that was not evaluated: answers are quoted,
+    and the model never writes.
     """
 
     writes_answers: bool = False
     """Whether the model may write an answer. Otherwise answers are quotes of the documents."""
-    prompt: str = Field(default="answer/4", pattern=r"^[a-z][a-z_]*/[1-9][0-9]*$")
-    """``<task>/<version>`` of a file under assistant/answering/prompts/."""
+    system_role: bool = True
+    """Whether its chat template takes a system message. Otherwise the system text opens the first turn of the
+    user."""
+    writes_elements: bool = False
+    """Whether its prompt lists the tenant's live elements, which it then names in its text. To be switched on
+    where the model passes the figures ``written-live-…`` of ``assistant evaluate``."""
     history_turns: int = Field(default=2, ge=0, le=20)
     """Number of earlier turns of the conversation that the model reads."""
     replaced: ClassVar[Mapping[str, str]] = {
+        "prompt": 'the tenant file names the prompt, [answers] prompt = "answer/4", which is the default. '
+        "Delete the line",
         "passages": "leave it out; a model reads whole documents, as many as its context and "
-        "reads_tokens hold"
+        "reads_tokens hold",
     }
     reads_tokens: int | None = Field(default=None, ge=1)
     """Prompt tokens that the model reads in 3 s, as measured; None: its context decides."""
 
 
-WRITER = AnsweringTable(writes_answers=True, prompt="answer/4", history_turns=2)
+WRITER = AnsweringTable(writes_answers=True)
 """Defaults for an instruct model that may write."""
 
 

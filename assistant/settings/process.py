@@ -595,6 +595,8 @@ class RedactingSettings(FunctionSettings):
     """S3 bucket of the clean copies."""
     passages_percent: int = Field(default=0, ge=0, le=100)
     """Percentage of captured calls for passages of the corpus that get a clean copy."""
+    keeps_texts: bool = False
+    """Whether clean copies keep what was asked and answered, with patients' data replaced."""
     metrics_service: str
     """Value of the metrics' dimension `Service`."""
     overdue_after_s: int = Field(default=1200, ge=60, le=3000)

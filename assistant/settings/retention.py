@@ -24,6 +24,10 @@ class Retention:
     """Overwritten and deleted versions. A mistake can be undone for so long; a withdrawal is complete only
     after it."""
     capture: int
+    capture_texts: int = 7
+    """Of clean copies with words. Neither a withdrawal nor an erasure reaches a captured word, so its time is
+    short: long enough to look into what an agent complained of. On one machine all clean copies stay as
+    long."""
     feedback: int
     """Thirteen months, so that a month can be compared with that of the year before. Nothing that learns
     needs more, and agents are workers (docs/decisions/0050-feedback-on-aws.md)."""

@@ -260,6 +260,9 @@ class AnswersSection(StrictModel):
     mode: Literal["auto", "quoted"] = "auto"
     """``auto``: written when the served model's manifest has ``writes_answers``, else quoted. ``quoted``: the
     model is never called."""
+    prompt: str = Field(default="answer/4", pattern=r"^answer/[1-9][0-9]*$")
+    """Prompt of a model that writes: ``answer/<version>`` of assistant/answering/prompts, by default the
+    newest. The served model's manifest says how it is rendered."""
     reading: Literal["plain", "model"] = "plain"
     """Who reads a message that is long, asks several questions or leans on the question before it. ``model``:
     the model that writes the answers, by one more call of at most 2 s before the search; where no model
@@ -347,6 +350,7 @@ class DeployedKeeping(StrictModel):
 
     profile: Profile
     capture: Literal["quarantine", "direct", "off"]
+    capture_texts: Literal["none", "redacted"] = "none"
     training: bool
     """Whether training sets are made."""
 
@@ -405,9 +409,8 @@ class TenantConfig(StrictModel):
     both as equal. Prompt and answer do not contain it."""
 
     replaced: ClassVar[Mapping[str, str]] = {
-        "prompt": "prompt, passages and history_turns come from the served model's manifest, table "
-        "[answering] (model_artifacts/llm/NAME/manifest.toml; for a model of your own: assistant models "
-        "add). Delete the section",
+        "prompt": '[answers] prompt = "answer/4" names the prompt; history_turns and how the prompt is '
+        "rendered come from the served model's manifest, table [answering]. Delete the section",
         "knowledge": 'write [[sources]] with name = "knowledge", namespace = "" and the same paths instead',
     }
 

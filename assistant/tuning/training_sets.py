@@ -39,7 +39,6 @@ from assistant.domain.feedback import FeedbackEvent, FeedbackKind, FeedbackText
 from assistant.evaluation.questions import EvaluationQuestion, split_of
 from assistant.learning.ports import PatientDataFilter
 from assistant.private_files import make_private_folder, write_private
-from assistant.settings.model_artifacts import WRITER
 from assistant.settings.tenant import TenantConfig
 from assistant.text.language import Language, has_unsupported_numbers, quantities
 
@@ -374,7 +373,7 @@ def _triples(text: str) -> frozenset[str]:
 
 
 async def recorded_prompt(
-    answer_id: str, question: str, *, records: AnswerRecords, texts: DocumentTexts
+    answer_id: str, question: str, *, prompt_id: str, records: AnswerRecords, texts: DocumentTexts
 ) -> tuple[ChatMessage, ...] | None:
     """Return what a model would read for a recorded answer, of the documents as they are; None where the
     record or the content of a source is gone."""
@@ -388,7 +387,7 @@ async def recorded_prompt(
         if document is None:
             return None
         read.append(document_text(len(read) + 1, use.title, document.units))
-    template = load_prompt(WRITER.prompt)
+    template = load_prompt(prompt_id)
     user = user_text(template, read, "", neutralise(question))
     return ChatMessage("system", template.system), ChatMessage("user", user)
 
@@ -413,7 +412,7 @@ def export_of_sets(sets: Sets, *, tenant: TenantConfig, window: tuple[datetime, 
         tenant=tenant.name,
         template="training_sets",
         content=content,
-        manifest={"window": window, "prompt": WRITER.prompt},
+        manifest={"window": window, "prompt": tenant.answers.prompt},
         columns=("split", "examples", "preferences", "documents"),
         rows=rows,
         left_out=sets.left_out,
@@ -424,7 +423,7 @@ def export_of_sets(sets: Sets, *, tenant: TenantConfig, window: tuple[datetime, 
             "purpose": tenant.feedback.purpose.rstrip(".") or "not stated in the tenant file",
             "origins": counts_told(Counter(example.origin.value for example in every)),
             "replaced": counts_told(sets.replaced),
-            "prompt_id": WRITER.prompt,
+            "prompt_id": tenant.answers.prompt,
             "least_agreement": f"{LEAST_AGREEMENT:.0%}",
             "similar_from": SIMILAR_FROM,
             "newest_share": f"{NEWEST_SHARE:.0%}",

@@ -7,17 +7,15 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
-from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import structlog
 
 from assistant.document_links import tenant_secret
-from assistant.domain.clock import Clock, SystemClock
+from assistant.domain.clock import Clock, SystemClock, set_within
 from assistant.domain.desk import ApprovedAnswer, DeskKind
 from assistant.domain.errors import ConfigurationError
 from assistant.domain.feedback import FeedbackText
@@ -25,7 +23,6 @@ from assistant.knowledge.reading import ReadableDocuments
 from assistant.learning.feedback_store import StoredFeedback
 from assistant.learning.intake import OpenCases
 from assistant.learning.mover import MoveFeedback, MoverStores
-from assistant.learning.ports import PatientDataFilter, ReplacedText
 from assistant.learning.signals import ErasePatient, Signals
 from assistant.private_files import CAPTURE_FOLDER
 from assistant.settings.deployed_names import FEEDBACK_SECRET_PURPOSE
@@ -36,9 +33,11 @@ from assistant.settings.process import (
     PreparingSettings,
     StoreSettings,
 )
-from assistant.settings.tenant import TenantConfig
+from assistant.settings.retention import RETENTION
+from assistant.settings.tenant import TenantConfig, load_tenants
 from assistant.text.language import language
 from assistant.wiring.clients import AwsClients, open_clients
+from assistant.wiring.patients import patients_filter
 from assistant.wiring.services import tenant_in
 from assistant.wiring.stores import (
     DESK,
@@ -57,13 +56,14 @@ from assistant.wiring.stores import (
 if TYPE_CHECKING:
     from assistant.answering.ports import AnswerRecords
     from assistant.aws.s3 import S3CaptureStore
+    from assistant.embedded.files import FolderCaptureStore
     from assistant.knowledge.ports import DocumentStates
     from assistant.learning.ports import DeskStore, ErasureKeys
     from assistant.learning.redaction import SweepQuarantine
     from assistant.tuning.releases import Turn
     from assistant.tuning.training_sets import Export
 
-_ENGINE = "presidio_analyzer"
+_DELETE_EVERY_S = 60.0
 _TEXTS_AT_ONCE = 500
 _log = structlog.get_logger(__name__)
 
@@ -80,14 +80,39 @@ async def open_movers(settings: StoreSettings) -> AsyncGenerator[list[MoveFeedba
         yield movers
 
 
-def local_sweeper(settings: StoreSettings) -> SweepQuarantine:
-    """Return what redacts the calls that the gateway captured."""
-    from assistant.embedded.files import FolderCaptureStore
-    from assistant.learning.redaction import RedactCapture, SweepQuarantine
+@dataclass(frozen=True, slots=True)
+class LocalCapture:
+    """Redacts the calls that the gateway captured, and deletes old copies, as a bucket's lifecycle does."""
 
-    store = FolderCaptureStore(settings.state_dir / CAPTURE_FOLDER)
-    redact = RedactCapture(store, passages_percent=0)
-    return SweepQuarantine(store, redact=redact, clock=SystemClock(), overdue_after_s=0.0)
+    store: FolderCaptureStore
+    sweep: SweepQuarantine
+
+    @classmethod
+    def of(cls, settings: StoreSettings) -> Self:
+        """Tenants share the endpoints of a machine, so words are kept only where each tenant's file allows
+        it. Raises ConfigurationError."""
+        from assistant.embedded.files import FolderCaptureStore
+        from assistant.learning.redaction import RedactCapture, SweepQuarantine
+
+        store = FolderCaptureStore(settings.state_dir / CAPTURE_FOLDER)
+        files = load_tenants(settings.tenants_dir)
+        sections = [one.models for one in files.tenants.values()]
+        is_allowed = not files.refused and all(one and one.capture_texts == "redacted" for one in sections)
+        patients = patients_filter() if is_allowed else None
+        redact = RedactCapture(store, passages_percent=0, patients=patients)
+        return cls(store, SweepQuarantine(store, redact=redact, clock=SystemClock(), overdue_after_s=0.0))
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Redact until ``stopping`` is set, and delete old copies every minute."""
+        redacting = asyncio.create_task(self.sweep.run(stopping))
+        while not stopping.is_set():
+            oldest = datetime.now(UTC) - timedelta(days=RETENTION["dev"].capture_texts)
+            try:
+                await self.store.delete_clean(before=oldest)
+            except OSError as error:
+                _log.warning("old_captures_not_deleted", reason=error.strerror)
+            await set_within(stopping, _DELETE_EVERY_S)
+        await redacting
 
 
 async def _mover(tenant: TenantConfig, stores: AwsStores | EmbeddedTenant, signals: Signals) -> MoveFeedback:
@@ -156,7 +181,12 @@ class LearningStores:
             events,
             texts=texts,
             approved=list((await self.approved()).values()),
-            prompt_of=partial(recorded_prompt, records=self.records, texts=self.texts),
+            prompt_of=partial(
+                recorded_prompt,
+                prompt_id=self.tenant.answers.prompt,
+                records=self.records,
+                texts=self.texts,
+            ),
             patients_data=PatientsDataFilter(),
         )
         return export_of_sets(sets, tenant=self.tenant, window=(since, until))
@@ -213,31 +243,6 @@ def local_signals(tenant: TenantConfig, *, tenants_dir: Path, state_dir: Path) -
     ConfigurationError."""
     secret = tenant_secret(tenant, "feedback.pseudonyms", tenants_dir=tenants_dir, state_dir=state_dir)
     return Signals(tenant, secret=secret)
-
-
-class _PatientsDataOnDemand:
-    """Makes the filter with the first text, in the thread that replaces: its engine takes 2 s to import."""
-
-    def __init__(self) -> None:
-        self._made: PatientDataFilter | None = None
-        self._making = Lock()
-
-    def replace(self, text: str) -> ReplacedText:
-        with self._making:
-            if self._made is None:
-                from assistant.learning.patients_data import PatientsDataFilter
-
-                self._made = PatientsDataFilter()
-        return self._made.replace(text)
-
-
-def patients_filter() -> PatientDataFilter | None:
-    """Return the filter of patients' data; None, and no words leave the records, where its engine is not
-    installed."""
-    if find_spec(_ENGINE) is None:
-        _log.warning("feedback_without_words", missing=_ENGINE)
-        return None
-    return _PatientsDataOnDemand()
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,7 @@ from assistant.settings.tenant import TenantConfig, load_tenants
 from assistant.wiring.clients import AwsClients, ProcessClients, open_clients
 from assistant.wiring.live import customer_pseudonym, open_live
 from assistant.wiring.live_index import LiveTenant, ServedTenant, ServedTenants
+from assistant.wiring.patients import patients_filter
 from assistant.wiring.stores import (
     BULK_QUEUE,
     DESK,
@@ -535,7 +536,8 @@ async def open_redacting(settings: RedactingSettings) -> AsyncGenerator[Redactin
             quarantine_bucket=settings.quarantine_bucket,
             capture_bucket=settings.capture_bucket,
         )
-        redact = RedactCapture(store, passages_percent=settings.passages_percent)
+        patients = patients_filter() if settings.keeps_texts else None
+        redact = RedactCapture(store, passages_percent=settings.passages_percent, patients=patients)
         sweep = SweepQuarantine(
             store, redact=redact, clock=SystemClock(), overdue_after_s=settings.overdue_after_s
         )

@@ -47,7 +47,7 @@ from stacks.data.buckets import document_statements, of_partitions, table_statem
 from stacks.functions import FunctionPlace, FunctionProgram, FunctionRole, VpcFunction, schedule
 from stacks.models.power import PowerSwitch, publish_power_sources
 from stacks.outputs import ModelsOutputs, Workload
-from stacks.processes import TenantFileAsset
+from stacks.processes import LEARNING_IMAGE, TenantFileAsset, image_uri
 from stacks.roles import (
     USE_KEY,
     Duty,
@@ -498,11 +498,22 @@ class CaptureRedaction(Construct):
         )
         tag_duty(role, Duty.REDACTOR)
         place = FunctionPlace.of(foundation, Workload.REDACTOR)
-        percent = foundation.tenant.models.capture_passages_percent
-        environment = foundation.environment(RedactingSettings, passages_percent=percent)
+        models = foundation.tenant.models
+        keeps_texts = models.capture_texts == "redacted"
+        environment = foundation.environment(
+            RedactingSettings, passages_percent=models.capture_passages_percent, keeps_texts=keeps_texts
+        )
+        # What finds patients' data does not fit a zip file (docs/decisions/0048-patients-data.md).
+        image = image_uri(self, foundation.tenant, LEARNING_IMAGE) if keeps_texts else None
 
         def function(name: str, module: str, timeout_s: int) -> VpcFunction:
-            program = FunctionProgram(module=module, timeout_s=timeout_s, environment=environment)
+            program = FunctionProgram(
+                module=module,
+                timeout_s=timeout_s,
+                memory_mib=1769 if keeps_texts else 1024,  # one whole core, to find patients' data
+                environment=environment,
+                image=image,
+            )
             return VpcFunction(self, name, program=program, place=place, role=role)
 
         redact = function("Redact", "redact_capture", _REDACT_TIMEOUT_S)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import orjson
+from jinja2 import TemplateError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from tests.fakes.scripted_http import Exchange, Script
 
@@ -39,6 +41,34 @@ def answers(
             return
         text = reply(orjson.loads(exchange.body))
         await exchange.respond_in_chunks(chunk(text[:5]), chunk(text[5:]) + end(), Content_Type=EVENTS)
+
+    return script
+
+
+def renders(
+    template: str, prompts: list[str], reply: Callable[[dict[str, object]], str] = lambda _: TEXT
+) -> Script:
+    """Answer as ``answers`` does, after the model's own chat template rendered the messages into ``prompts``.
+
+    What the template refuses is a status 400 with its words, as from vLLM.
+    """
+
+    def refuse(words: str) -> None:
+        raise TemplateError(words)
+
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+    environment.globals["raise_exception"] = refuse
+    compiled, answering = environment.from_string(template), answers(reply)
+
+    async def script(exchange: Exchange) -> None:
+        if exchange.method == "POST":
+            messages = orjson.loads(exchange.body)["messages"]
+            try:
+                prompts.append(compiled.render(messages=messages, add_generation_prompt=True, bos_token=""))
+            except TemplateError as error:
+                await exchange.respond(400, orjson.dumps({"message": str(error)}), Content_Type=JSON)
+                return
+        await answering(exchange)
 
     return script
 

@@ -176,6 +176,17 @@ def test_raw_capture_expires_within_days_without_the_redactor(template: Template
     assert bounded["NoncurrentVersionExpiration"] == {"NoncurrentDays": 1}
 
 
+@pytest.mark.parametrize(("texts", "days"), [("none", 365), ("redacted", 7)])
+def test_clean_capture_expires_within_days_where_it_has_words(texts: str, days: int) -> None:
+    tenant = deployed("pharmacy")
+    models = tenant.models.model_dump(mode="json", exclude_none=True) | {"capture_texts": texts}
+    template = template_of(built(with_sections(tenant, models=models)))
+
+    rules = properties(template, "CaptureBucket")["LifecycleConfiguration"]["Rules"]
+    bounded = next(rule for rule in rules if rule["Id"] == "Bounded")
+    assert bounded["ExpirationInDays"] == days
+
+
 @pytest.mark.parametrize(
     ("name", "logs_days", "replaced_days"), [("pharmacy", 2192, 35), ("clinic", 365, 14), ("sandbox", 30, 1)]
 )

@@ -196,6 +196,24 @@ def test_without_quarantine_there_is_no_redactor(capture: str) -> None:
     assert not {"redact_capture", "sweep_quarantine"} & functions.keys()
 
 
+def test_where_words_are_kept_the_redactor_runs_out_of_the_image_that_finds_patients_data() -> None:
+    models = deployed("pharmacy").models.model_dump(mode="json") | {"capture_texts": "redacted"}
+    kept = template_of(ingestion(models=models))
+
+    images = {
+        name: body["Properties"]
+        for name, body in resources_of(kept, "AWS::Lambda::Function").items()
+        if body["Properties"].get("PackageType") == "Image"
+    }
+    assert {name.partition("Function")[0] for name in images} == {"RedactionRedact", "RedactionSweep"}
+    for body in images.values():
+        assert "/private-care-assistant/learning@" in str(body["Code"])
+        assert body["Environment"]["Variables"]["ASSISTANT_REDACT_KEEPS_TEXTS"] == "true"
+        assert body["MemorySize"] == 1769
+    usual = resources_of(template_of(ingestion()), "AWS::IAM::Policy")
+    assert resources_of(kept, "AWS::IAM::Policy") == usual  # an image brings no right
+
+
 def test_outputs_name_every_queue_and_function(template: dict[str, Any]) -> None:
     outputs = ingestion().outputs
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from assistant.domain.errors import ConfigurationError
 from assistant.settings.deployment_checks import artifact_contradictions
-from assistant.settings.model_artifacts import released_prompts
+from assistant.settings.model_artifacts import load_llm_manifest, released_prompts
 from assistant.settings.tenant import load_tenant
 from stacks.processes import effective_tenant_file
 from stacks.tenant import ROOT, DeployedTenant, read_tenants
@@ -269,12 +270,14 @@ def test_a_missing_artifact_is_refused_with_the_existing_ones(folder: Path) -> N
 PROMPTS = {"answer/1": False, "answer/4": True}
 
 
-def asked_with(**answering: object) -> list[str]:
-    """Return the error for the pharmacy's file with ``answering`` in its model's manifest."""
+def asked_with(prompt: str = "answer/4", **answering: object) -> list[str]:
+    """Return the errors for the pharmacy's file with ``prompt``, and ``answering`` in its model's
+    manifest."""
     tenant = deployed("pharmacy")
     table = tenant.llm.answering.model_copy(update=answering)
+    answers = tenant.config.answers.model_copy(update={"prompt": prompt})
     found = artifact_contradictions(
-        tenant.config,
+        tenant.config.model_copy(update={"answers": answers}),
         models=tenant.models,
         llm=tenant.llm.model_copy(update={"answering": table}),
         embedding=tenant.embedding,
@@ -290,27 +293,41 @@ def test_the_released_prompts_are_listed_here() -> None:
 
 def test_every_manifest_is_consistent() -> None:
     assert asked_with() == []
-    assert asked_with(writes_answers=False, prompt="answer/1") == []
+    assert asked_with("answer/1", writes_answers=False) == []
 
 
 @pytest.mark.parametrize(
-    ("answering", "said"),
+    ("prompt", "said"),
     [
+        ("answer/99", r'answers\.prompt: "answer/99" does not exist\. Released: answer/1, answer/4'),
         (
-            {"prompt": "answer/99"},
-            r'models\.llm: the manifest of qwen3-8b-inf2, \[answering\] names prompt "answer/99", which does '
-            r"not exist\. Released: answer/1, answer/4",
-        ),
-        (
-            {"prompt": "answer/1"},
-            r'models\.llm: .*writes_answers = true with prompt "answer/1", which does not let the '
-            r"model refuse.* Use answer/4, or writes_answers = false",
+            "answer/1",
+            r'answers\.prompt: "answer/1" does not let the model refuse .* of qwen3-8b-inf2 has '
+            r"writes_answers = true\. Use answer/4, or writes_answers = false",
         ),
     ],
 )
-def test_an_invalid_answering_section_is_refused(answering: dict[str, object], said: str) -> None:
-    (found,) = asked_with(**answering)
+def test_a_prompt_that_the_model_cannot_be_given_is_refused(prompt: str, said: str) -> None:
+    (found,) = asked_with(prompt)
     assert re.match(said, found)
+
+
+def test_a_prompt_that_does_not_exist_stops_the_synth(folder: Path) -> None:
+    edit(folder, "[answers]\n", '[answers]\nprompt = "answer/99"\n')
+
+    with pytest.raises(ConfigurationError, match=r"pharmacy\.toml: line \d+: answers\.prompt: .*answer/99"):
+        read(folder, "pharmacy")
+
+
+def test_a_manifest_that_names_the_prompt_is_told_the_new_place(tmp_path: Path) -> None:
+    there = ROOT / "model_artifacts/llm/qwen3-8b-inf2"
+    copied = Path(shutil.copytree(there, tmp_path / there.name)) / "manifest.toml"
+    copied.write_text(copied.read_text().replace("[answering]\n", '[answering]\nprompt = "answer/4"\n'))
+
+    with pytest.raises(
+        ConfigurationError, match=r"line \d+: answering\.prompt was removed: the tenant file .*\[answers\]"
+    ):
+        load_llm_manifest(copied.parent)
 
 
 def test_an_inconsistent_manifest_stops_the_synth(folder: Path) -> None:
@@ -407,4 +424,25 @@ def test_personal_operations_need_a_care_application_that_signs(folder: Path) ->
     edit(folder, "[care_context]                     # who signs whose conversation it is\n", "")
     edit(folder, 'issuer = "https://care.pharmacy.example.com"\n', "")
     with pytest.raises(ConfigurationError, match=r"reach.0.whose: .*needs \[care_context\]"):
+        read(folder, "pharmacy")
+
+
+# --- captured words ---------------------------------------------------------------------------------------
+
+
+def test_the_service_is_told_whether_captured_words_are_kept(folder: Path) -> None:
+    edit(folder, "[models]\n", '[models]\ncapture_texts = "redacted"\n')
+
+    (tenant,) = read(folder, "pharmacy")
+    assert tenant.config.records.deployed is not None
+    assert tenant.config.records.deployed.capture_texts == "redacted"
+
+
+@pytest.mark.parametrize("capture", ["direct", "off"])
+def test_words_are_kept_by_a_redactor_alone(folder: Path, capture: str) -> None:
+    edit(folder, "[models]\n", f'[models]\ncapture = "{capture}"\ncapture_texts = "redacted"\n')
+
+    with pytest.raises(
+        ConfigurationError, match=rf'line \d+: models: capture_texts = .* capture = "{capture}" has none'
+    ):
         read(folder, "pharmacy")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import uuid
 from collections.abc import AsyncIterator
@@ -71,8 +72,10 @@ async def buckets(aws_server_url: str) -> AsyncIterator[Buckets]:
         yield made
 
 
-def function(module: str, buckets: Buckets, aws_url: str, monkeypatch: pytest.MonkeyPatch) -> Any:
-    given = {
+def function(
+    module: str, buckets: Buckets, aws_url: str, monkeypatch: pytest.MonkeyPatch, **more: object
+) -> Any:
+    given = more | {
         "region": REGION,
         "aws_endpoint_url": aws_url,
         "quarantine_bucket": buckets.quarantine,
@@ -96,6 +99,29 @@ async def test_an_object_is_redacted_and_gone_in_every_version(
     clean = await buckets.clean_copy()
     assert json.loads(clean)["event_id"] == "e1"
     assert b"Doe" not in clean
+
+
+async def test_kept_words_hold_no_canary_in_any_object(
+    buckets: Buckets, aws_server_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = "Question: Marisol Quintero, member ID 88213 04417, asks for a refill of warfarin."
+    prompt = f"<document 1>\nTitle: Of Marisol Quintero\n</document>\n\n{asked}"
+    for key, encoding in ((KEY, "JSON"), (f"{KEY}.base64.jsonl", "BASE64")):
+        body = json.dumps({"messages": [{"role": "user", "content": prompt}]})
+        data = base64.b64encode(body.encode()).decode() if encoding == "BASE64" else body
+        call = {"endpointInput": {"data": data, "encoding": encoding}}
+        event = {"eventId": "e1", "inferenceId": "Marisol", "customAttributes": ["Marisol Quintero"]}
+        await buckets.put(key, json.dumps({"captureData": call, "eventMetadata": event}).encode())
+        redact = function("redact_capture", buckets, aws_server_url, monkeypatch, keeps_texts=True)
+        answered = await redact(sqs_event("captured", [object_created(buckets.quarantine, key)]))
+        assert answered == {"batchItemFailures": []}
+
+    found = await buckets.s3.list_objects_v2(Bucket=buckets.clean)
+    contents = [each["Key"].encode() + await buckets.clean_copy(each["Key"]) for each in found["Contents"]]
+    assert len(contents) == 2
+    for content in contents:
+        assert b"asks for a refill of warfarin." in content
+        assert not [word for word in (b"Quintero", b"88213", b"04417", b"Title") if word in content]
 
 
 async def test_an_event_that_comes_twice_keeps_the_clean_copy(

@@ -10,16 +10,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from gguf import GGUFReader
 
 from assistant.cli.models import ServedOptions, list_models, use_model, use_served_model
 from assistant.cli.terminal import GlobalOptions
 from assistant.domain.errors import AssistantError, ConfigurationError
 from assistant.evaluation.model_questions import REFUSAL, load_model_questions
 from assistant.model_server.generation import LlamaRuntime
-from assistant.model_server.weights import locate_weights
+from assistant.model_server.weights import gguf_field, locate_weights
 from assistant.settings.local_models import ServedLlm, TenantModels
 from assistant.settings.process import ModelServerSettings
-from tests.fakes.chat_server import answers, refuses
+from tests.fakes.chat_server import answers, refuses, renders
 from tests.fakes.scripted_http import Script, scripted_http
 from tests.integration.model_server.tiny_gguf import write_tiny_gguf
 
@@ -116,6 +117,55 @@ def test_a_model_below_the_bound_is_used_and_does_not_write(
     model = chosen(options)
     assert isinstance(model, ServedLlm)
     assert not model.answering.writes_answers
+
+
+GEMMA = (
+    "{{ bos_token }}{% if messages[0]['role'] == 'system' %}"
+    "{{ raise_exception('System role not supported') }}{% endif %}"
+    "{% for message in messages %}{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}{% endif %}"
+    "{% if (message['role'] == 'assistant') %}{% set role = 'model' %}"
+    "{% else %}{% set role = message['role'] %}{% endif %}"
+    "{{ '<start_of_turn>' + role + '\n' + message['content'] | trim + '<end_of_turn>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{'<start_of_turn>model\n'}}{% endif %}"
+)
+"""The template of google/gemma-2-9b-it (tokenizer_config.json), which refuses a system message."""
+
+
+def smollm_template() -> str:
+    reader = GGUFReader(locate_weights(ModelServerSettings(task="generation")).path)
+    return str(gguf_field(reader, "tokenizer.chat_template"))
+
+
+@pytest.mark.parametrize(
+    ("template", "system_role", "turn"),
+    [
+        (smollm_template, True, "<|im_start|>system\n"),
+        (smollm_template, False, "<|im_start|>user\n"),
+        (lambda: GEMMA, False, "<start_of_turn>user\n"),
+    ],
+)
+def test_a_model_reads_the_rules_in_the_turn_that_its_template_has(
+    options: GlobalOptions, template: Callable[[], str], system_role: bool, turn: str
+) -> None:
+    prompts: list[str] = []
+    served = {"model": "tall", "system_role": system_role}
+    with serving(renders(template(), prompts, reply())) as url:
+        use_served_model(options, tenants=["shop"], served=ServedOptions(url=url, **served))  # type: ignore[arg-type]
+
+    model = chosen(options)
+    assert isinstance(model, ServedLlm)
+    assert (model.answering.writes_answers, model.answering.system_role) == (True, system_role)
+    rules = "You answer questions of customer-care agents."
+    assert sum(f"{turn}{rules}" in prompt for prompt in prompts) == len(load_model_questions().questions)
+
+
+def test_a_template_without_a_system_role_is_told_from_its_refusal(options: GlobalOptions) -> None:
+    said = "System role not supported.* add --no-system-role"
+    with serving(renders(GEMMA, [], reply())) as url, pytest.raises(ConfigurationError, match=said):
+        use_served_model(options, tenants=["shop"], served=ServedOptions(url=url, model="tall"))
+
+    assert chosen(options) is None
 
 
 @pytest.mark.parametrize(

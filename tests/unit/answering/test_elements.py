@@ -317,13 +317,22 @@ async def test_digits_around_an_element_are_two_numbers() -> None:
     assert (await ask(tenant, context=BO)).sentences[0].detail == "withheld"
 
 
-async def test_a_prompt_that_lists_elements_offers_all_of_them() -> None:
+async def test_a_model_that_may_write_elements_is_offered_all_of_them() -> None:
     tenant = with_live(content=FIRST, writes=(f"{FIRST}\n{{{{stores.stock}}}}",))
+    tenant.use_model(writes_elements=True)
     asked = await ask(tenant, context=BO)
     assert asked.text == f"{FIRST}\n[stock]"
     system = tenant.generator.requests[0].messages[0].content
     assert "{{orders.status}}: Order status" in system
     assert "order-bo" not in str(tenant.generator.requests)
+
+
+async def test_a_model_that_may_not_is_told_of_none_and_its_tag_calls_nothing() -> None:
+    tenant = with_live(content=FIRST, writes=(f"{FIRST}\n{{{{stores.stock}}}}",))
+    asked = await ask(tenant, context=BO)
+    assert "{{" not in tenant.generator.requests[0].messages[0].content
+    assert asked.elements == []
+    assert asked.text == FIRST
 
 
 async def test_a_model_that_writes_ten_thousand_tags_is_bounded_and_the_text_is_whole() -> None:

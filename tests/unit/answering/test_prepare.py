@@ -215,9 +215,9 @@ async def test_a_tenant_whose_language_is_unknown_is_found_when_it_is_made() -> 
         AnswerQuestion(tenant.services)
 
 
-async def test_a_model_whose_prompt_is_unknown_is_found_when_its_tenant_is_made() -> None:
+async def test_a_tenant_whose_prompt_is_unknown_is_found_when_its_tenant_is_made() -> None:
     tenant = FakeTenant.writing()
-    tenant.use_model(prompt="answer/999")
+    tenant.configure(answers={"prompt": "answer/999"})
     with pytest.raises(ConfigurationError, match="answer/999"):
         AnswerQuestion(tenant.services)
 

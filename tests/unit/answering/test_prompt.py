@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from assistant.answering.ports import TokenCounter
+from assistant.answering.ports import ChatMessage, TokenCounter
 from assistant.answering.prompt import Prompt, PromptBuilder, load_prompt, neutralise, prompt_ids
 from assistant.domain.answers import AnswerRecord, FinishReason
 from assistant.domain.documents import StoredDocument
@@ -30,11 +30,12 @@ def build(
     history: Sequence[AnswerRecord] = (),
     context_tokens: int = 4096,
     counter: TokenCounter | None = None,
+    prompt: str = "answer/4",
     **model: object,
 ) -> Prompt:
     """Build the prompt of an answer of 100 tokens."""
     tenant = FakeTenant()
-    tenant.configure(generation={"context_tokens": context_tokens})
+    tenant.configure(generation={"context_tokens": context_tokens}, answers={"prompt": prompt})
     tenant.use_model(**model)
     services = tenant.services
     writer = replace(services.writer, token_counter=counter or WordCounter())
@@ -77,6 +78,25 @@ def test_an_unknown_prompt_names_those_that_there_are(prompt_id: str) -> None:
 def test_a_prompt_of_passages_cannot_be_served() -> None:
     with pytest.raises(ConfigurationError, match="retired"):
         build(document(), prompt="answer/3")
+
+
+def test_a_tenant_file_without_a_prompt_has_the_newest() -> None:
+    released = [prompt for prompt in prompt_ids() if prompt.startswith("answer/")]
+    newest = max(released, key=lambda prompt: int(prompt.partition("/")[2]))
+    assert FakeTenant().config.answers.prompt == newest
+
+
+def test_without_a_system_role_the_system_text_opens_the_first_turn() -> None:
+    history = [turn("q", "a")]
+    usual = build(document(), history=history)
+    folded = build(document(), history=history, system_role=False)
+    system, first, *rest = usual.messages
+    assert [message.role for message in usual.messages] == ["system", "user", "assistant", "user"]
+    assert folded.messages[0] == ChatMessage("user", f"{system.content}\n\n{first.content}")
+    assert folded.messages[1:] == tuple(rest)
+    assert folded.prompt_hash == usual.prompt_hash
+    counted = sum(WordCounter().count(message.content) + 4 for message in folded.messages) + 3
+    assert counted <= folded.prompt_tokens == usual.prompt_tokens
 
 
 def test_each_unit_of_a_document_is_a_numbered_line_under_its_heading() -> None:

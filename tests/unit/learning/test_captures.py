@@ -31,7 +31,11 @@ def clean(inference_id: str, *, finish_reason: str = "stop") -> bytes:
 
 
 async def calls(
-    folder: Path, *, records: tuple[AnswerRecord, ...] = (), lines: Mapping[str, bytes]
+    folder: Path,
+    *,
+    records: tuple[AnswerRecord, ...] = (),
+    lines: Mapping[str, bytes],
+    shared: bool = False,
 ) -> list[CapturedCall]:
     capture, stored = FolderCaptureStore(folder), SqliteAnswerRecords(folder / "records.sqlite")
     for name, content in lines.items():
@@ -40,7 +44,7 @@ async def calls(
         await stored.put_answer(record)
     try:
         day = timedelta(days=1)
-        return await captured_calls(capture, stored, since=NOON - day, until=NOON + day)
+        return await captured_calls(capture, stored, since=NOON - day, until=NOON + day, shared=shared)
     finally:
         await stored.close()
 
@@ -66,6 +70,26 @@ async def test_what_is_wrong_with_a_call_is_named(
     found = call_named(await calls(tmp_path, records=(record,), lines={"one": line}), "call-1")
     assert found.faults(slow_ms=10_000.0) == faults
     assert call_named([found], record.answer_id) is found
+
+
+async def test_of_a_shared_capture_a_tenant_sees_the_calls_of_its_records(tmp_path: Path) -> None:
+    lines = {"one": clean("call-1"), "two": clean("call-2"), "three": b'{"schema_version":99}'}
+    found = await calls(tmp_path, records=(called(),), lines=lines, shared=True)
+    assert [call.inference_id for call in found if call.line and call.line["readable"]] == ["call-1"]
+    (other,) = [call for call in found if call.record is None]
+    assert other.faults(slow_ms=10_000.0) == ("unreadable",)
+    assert other.facts()["call"] == {"readable": False, "schema_version": 99}
+
+
+@pytest.mark.parametrize(
+    ("version", "faults"), [(1, ("unreadable",)), (2, ()), (3, ()), (4, ("unreadable",))]
+)
+async def test_a_line_of_the_release_before_is_read(
+    version: int, faults: tuple[str, ...], tmp_path: Path
+) -> None:
+    line = orjson.dumps(orjson.loads(clean("call-1")) | {"schema_version": version})
+    (found,) = await calls(tmp_path, records=(called(),), lines={"one": line})
+    assert found.faults(slow_ms=10_000.0) == faults
 
 
 async def test_facts_hold_no_text_of_a_person(tmp_path: Path) -> None:

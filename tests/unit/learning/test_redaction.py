@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from assistant.learning.ports import PatientDataFilter, ReplacedText
 from assistant.learning.redaction import redacted
 
 QUESTION = "Mrs Doe, born 1961-02-03, asks about warfarin"
@@ -155,7 +156,8 @@ def test_embedding_calls_are_counted() -> None:
 
 @pytest.mark.parametrize("raw", [b"{", b"[]", b'"Mrs Doe"', b"\xff\xfe Doe", b'{"captureDatum": "Doe"}'])
 def test_only_the_size_is_kept_of_an_unreadable_line(raw: bytes) -> None:
-    assert clean(raw) == {"schema_version": 2, "readable": False, "size_bytes": len(raw)}
+    unreadable = {"schema_version": 3, "readable": False, "event_version": None}
+    assert clean(raw) == {**unreadable, "size_bytes": len(raw)}
 
 
 def test_blank_lines_are_skipped() -> None:
@@ -219,3 +221,97 @@ def test_an_unknown_attribute_is_no_purpose_and_is_not_kept() -> None:
     found = clean(line(EMBEDDED, "", customAttributes=["purpose=Mrs Doe"]))
     assert found["purpose"] is None
     assert "Doe" not in json.dumps(found)
+
+
+@pytest.mark.parametrize("version", ["1", 0, None, "Mrs Doe, born 1961-02-03"])
+def test_a_line_of_another_schema_is_unreadable_and_names_it(version: object) -> None:
+    raw = orjson.dumps(orjson.loads(line()) | {"eventVersion": version})
+    found = clean(raw)
+    named = version if version == "1" else None
+    assert found == {
+        "schema_version": 3,
+        "readable": False,
+        "size_bytes": len(raw),
+        "event_version": named,
+    }
+
+
+# Where the tenant file allows texts
+
+PROMPT = (
+    "<document 1>\nTitle: Refills\n[1.1] Ask Marisol Quintero, ext. 4471.\n</document>\n\n"
+    "<document 2>\nTitle: Mail\n[2.1] Wait.\n</document>\n\n"
+    "Question: Marisol Quintero, member ID 88213 04417, called from 555-017-2299: may she refill warfarin?"
+)
+REPLY = "Tell Marisol Quintero that a refill is due after 14 days [1.1]."
+CANARIES = ("Marisol", "Quintero", "88213", "04417", "555-017-2299", "4471", "Title")
+
+
+@pytest.fixture(scope="module")
+def patients() -> PatientDataFilter:
+    from assistant.learning.patients_data import PatientsDataFilter
+
+    return PatientsDataFilter()
+
+
+def told(raw: bytes, patients: PatientDataFilter | None) -> dict[str, Any]:
+    (only,) = redacted(raw, passages_percent=100, patients=patients)
+    return orjson.loads(only)
+
+
+def asked(*contents: tuple[str, str]) -> dict[str, Any]:
+    return {"model": "m", "messages": [{"role": role, "content": content} for role, content in contents]}
+
+
+def test_words_are_kept_without_documents_and_patients_data(patients: PatientDataFilter) -> None:
+    parts = [REPLY[:12], REPLY[12:30], REPLY[30:]]  # a name that a stream cuts is found in the whole
+    streamed = "".join(
+        f"data: {json.dumps({'choices': [{'delta': {'content': part}}]})}\n\n" for part in parts
+    )
+    found = told(line(asked(("system", "Be brief."), ("user", PROMPT)), streamed), patients)
+
+    assert not [canary for canary in CANARIES if canary in json.dumps(found)]
+    system, user = found["request"]["messages"]
+    assert (system["text"], user["role"], user["characters"]) == ("Be brief.", "user", len(PROMPT))
+    assert user["text"].startswith("Question: <PERSON>")
+    assert user["text"].endswith("may she refill warfarin?")
+    assert found["response"]["text"] == "Tell <PERSON> that a refill is due after 14 days [1.1]."
+    assert found["response"]["characters"] == len(REPLY)
+
+
+@pytest.mark.parametrize(
+    ("content", "kept_text"),
+    [
+        ("<document 1>\nTitle: Ref", ""),  # cut in a document
+        (
+            "Before. <document 1>a</document> Between. <document 2>b</document> After.",
+            "Before.  Between.  After.",
+        ),
+        ("</document> After.", "After."),
+        ("No document.", "No document."),
+    ],
+)
+def test_no_cut_lets_a_document_pass(content: str, kept_text: str, patients: PatientDataFilter) -> None:
+    (message,) = told(line(asked(("user", content))), patients)["request"]["messages"]
+    assert message["text"] == kept_text
+
+
+class _Broken:
+    def replace(self, text: str) -> ReplacedText:
+        raise RuntimeError(text)
+
+
+def test_where_the_filter_fails_no_word_passes(capsys: pytest.CaptureFixture[str]) -> None:
+    found = told(line(asked(("user", PROMPT)), ANSWER), _Broken())
+    assert found["request"]["messages"] == [{"role": "user", "characters": len(PROMPT)}]
+    assert "text" not in found["response"]
+    said = capsys.readouterr()
+    assert "captured_text_dropped" in said.out + said.err
+    assert not [canary for canary in CANARIES if canary in said.out + said.err]
+
+
+def test_of_embedded_texts_the_questions_are_kept(patients: PatientDataFilter) -> None:
+    question, passage = (told(embedded(purpose, 1), patients) for purpose in ("question", "passage"))
+    assert question["request"]["inputs"][0]["text"].endswith("asks about warfarin")
+    assert "Doe" not in json.dumps(question)
+    assert passage["request"]["inputs"] == [{"characters": len(QUESTION)}]

@@ -12,7 +12,7 @@ from assistant.domain.answers import Verdict, VerdictLabel
 from assistant.domain.desk import DeskKind
 from assistant.settings.process import WorkerSettings
 from assistant.settings.tenant import load_tenant
-from assistant.wiring import feedback
+from assistant.wiring import patients
 from assistant.wiring.feedback import open_movers
 from assistant.wiring.stores import embedded_tenant
 from tests.contracts import samples
@@ -50,7 +50,7 @@ async def test_no_mover_is_opened_where_a_function_moves(tmp_path: Path) -> None
 
 
 def test_without_the_engine_of_patients_data_no_words_leave(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feedback, "find_spec", lambda _name: None)
+    monkeypatch.setattr(patients, "find_spec", lambda _name: None)
     with capture_logs() as lines:
-        assert feedback.patients_filter() is None
+        assert patients.patients_filter() is None
     assert [line["event"] for line in lines] == ["feedback_without_words"]
