@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, TypeVar
+from typing import Annotated, ClassVar, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from assistant.domain.errors import ConfigurationError
 from assistant.settings.deployment import Accelerator, ArtifactName
@@ -222,6 +222,8 @@ class LlmManifest(_Manifest):
     """Prompt and answer of one stream together, tokens."""
     batch_size: int = Field(ge=1)
     """Concurrent streams."""
+    continuous_batching: bool
+    """Whether a request joins and leaves the batch while others are written; true on every accelerator."""
     tensor_parallel: int = Field(ge=1)
     """Cores (or GPUs) of one copy of the model."""
     parameters: int = Field(ge=1)
@@ -232,6 +234,32 @@ class LlmManifest(_Manifest):
     """One of ``files``; the tokenizer's template when absent."""
     answering: AnsweringTable
     """Callers of the endpoint read the same table in its ``artifact.json``."""
+
+    @model_validator(mode="after")
+    def _batches_continuously(self) -> Self:
+        """Without continuous batching an answer waits for the longest of its batch.
+
+        optimum-neuron 0.4.5 (abf59858) compiles it in for ``batch_size`` over 1 only, and its vLLM serves
+        nothing else (optimum/neuron/models/inference/qwen3/modeling_qwen3.py:139, optimum/neuron/vllm/AGENTS.md).
+        """
+        if self.accelerator != "cpu" and not self.continuous_batching:
+            raise ValueError(f"continuous_batching must be true on {self.accelerator}")
+        if not self.is_compiled:
+            return self
+        if self.batch_size == 1:
+            raise ValueError("batch_size = 1 compiles no continuous batching; 2 is the least")
+        if max(self.kv_heads, self.tensor_parallel) % min(self.kv_heads, self.tensor_parallel):
+            # get_shardable_head_counts, optimum/neuron/models/inference/backend/modules/attention/gqa.py:58
+            raise ValueError(
+                f"of tensor_parallel = {self.tensor_parallel} and kv_heads = {self.kv_heads} one must be a "
+                "multiple of the other: else each query head gets a key-value cache of its own"
+            )
+        return self
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether it runs as code that was compiled ahead for these numbers."""
+        return self.accelerator in ("inf2", "trn1")
 
 
 class EmbeddingManifest(_Manifest):
