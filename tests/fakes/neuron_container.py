@@ -251,13 +251,13 @@ def current_target() -> str:
 
 def serve(given: argparse.Namespace) -> None:
     target, folder = current_target(), Path(given.model)
-    cores, host = HOSTS[os.environ[VARIABLE]]
     config: dict[str, Any] = json.loads((folder / "config.json").read_text())
     if not (folder / "neuron_config.json").exists():  # optimum/commands/neuron/serve.py:185-236
         raise ValueError(f"No cached version found for {folder}")
     neuron: dict[str, Any] = json.loads((folder / "neuron_config.json").read_text())
     if neuron["target"] != target:  # serve.py:144
         raise ValueError(f"The neuron model is compiled for {neuron['target']} and cannot run on {target}.")
+    cores, host = HOSTS[os.environ[VARIABLE]]
     for name, compiled in (
         ("batch_size", neuron["batch_size"]),  # serve.py:150
         ("sequence_length", neuron["sequence_length"]),  # serve.py:157
