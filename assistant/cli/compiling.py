@@ -95,14 +95,14 @@ class _Compiling:
 
     def start(self, machine: Machine) -> Mapping[str, Any]:
         """Start a job. Raises ConfigurationError, ConflictError, DeploymentError before it costs anything."""
-        from assistant.cli.account import low_quotas
+        from assistant.cli.account import aws_errors, low_quotas
 
         if artifacts.COMPILE_OUTPUT not in self.outputs:
             raise DeploymentError(
                 f"The data stack of {self.tenant} has no role to compile with. Name a role in "
                 "deployment.artifact_publishers, in a region that has the image, and deploy."
             )
-        image, root = self._image(), self.folder.parents[2]
+        image, entry = self._image(), self.folder.parents[2] / _ENTRY
         wanted = {f"{machine} for training job usage": 1}
         if low := [finding.said for finding in low_quotas(self.account, "sagemaker", wanted)]:
             raise DeploymentError("\n".join(low))
@@ -111,7 +111,8 @@ class _Compiling:
                 raise ConflictError(
                     f"{job['TrainingJobName']} compiles {self.manifest.name} already: --status."
                 )
-        channels = {"weights": self._weights(), "entry": self._put(root / _ENTRY)}
+        with aws_errors("s3", "the weights or the entry"):
+            channels = {"weights": self._weights(), "entry": self._put(entry)}
         request: dict[str, Any] = json.loads(self.outputs[artifacts.COMPILE_OUTPUT])
         request["ResourceConfig"]["InstanceType"] = machine
         request |= {
@@ -157,7 +158,8 @@ class _Compiling:
         _refuse_failed(job)
         if job["TrainingJobStatus"] in _RUNNING:
             raise ConflictError(f"{_said(job)}. Wait for its end: models compile --status tells.")
-        compiled, wanted = json.loads(job["HyperParameters"]["manifest"]), self.wanted()
+        compiled = json.loads(job.get("HyperParameters", {}).get("manifest", "{}"))
+        wanted = self.wanted()
         if other := [name for name, value in wanted.items() if compiled.get(name) != value]:
             raise ConflictError(
                 f"{job['TrainingJobName']} compiled another {', '.join(other)} than the manifest has now. "
@@ -245,9 +247,9 @@ class _Compiling:
 
     def _put(self, source: Path) -> str:
         """Put the job's entry under its hash; return its prefix."""
-        digest = hashlib.sha256(source.read_bytes()).hexdigest()
-        prefix = f"llm/{self.manifest.name}/entry/{digest}/"
-        self._publisher().upload_file(str(source), self._bucket, f"{prefix}{source.name}")
+        content = source.read_bytes()
+        prefix = f"llm/{self.manifest.name}/entry/{hashlib.sha256(content).hexdigest()}/"
+        self._publisher().put_object(Bucket=self._bucket, Key=f"{prefix}{source.name}", Body=content)
         return prefix
 
 

@@ -68,15 +68,11 @@ def hash_of(hashes: dict[str, str]) -> str:
 
 def _export(wanted: dict[str, Any], weights: Path, made: Path) -> None:
     """Run the export. It never loads a core: the chip's memory is checked below, by the sum."""
-    numbers = {
-        "--instance_type": wanted["accelerator"],
-        "--batch_size": wanted["batch_size"],
-        "--sequence_length": wanted["sequence_length"],
-        "--tensor_parallel_size": wanted["tensor_parallel"],
-    }
     # The task of a folder cannot be looked up: without a network "auto" fails.
-    command = ["optimum-cli", "export", "neuron", "--model", str(weights), "--task", "text-generation"]
-    command += [part for name, value in numbers.items() for part in (name, str(value))]
+    command = ["optimum-cli", "export", "neuron", f"--model={weights}", "--task=text-generation"]
+    command += [f"--{name}={wanted[name]}" for name in ("batch_size", "sequence_length")]
+    command.append(f"--tensor_parallel_size={wanted['tensor_parallel']}")
+    command.append(f"--instance_type={wanted['accelerator']}")
     last: deque[str] = deque(maxlen=8)
     with subprocess.Popen(
         [*command, str(made)],

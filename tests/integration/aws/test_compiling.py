@@ -363,6 +363,22 @@ async def test_a_manifest_that_changed_since_is_refused(company: Company, tmp_pa
         await company.run("promote", NAME)
 
 
+async def test_a_job_that_compiled_nothing_is_refused(company: Company) -> None:
+    other: dict[str, Any] = {
+        "HyperParameters": {"task": "answers"},
+        "TrainingJobName": f"train-{company.tenant}",
+    }
+    image = {"TrainingImage": f"{ACCOUNT}.dkr.ecr/training@{DIGEST}", "TrainingInputMode": "File"}
+    output = {"S3OutputPath": f"s3://{company.bucket}/checkpoints/"}
+    machine = {"InstanceType": "ml.trn1.32xlarge", "InstanceCount": 1, "VolumeSizeInGB": 30}
+    given = {"AlgorithmSpecification": image, "OutputDataConfig": output, "ResourceConfig": machine}
+    company.client("sagemaker").create_training_job(**(REQUEST | other | given))
+    await company.control.end_job(other["TrainingJobName"], "Completed")
+
+    with pytest.raises(ConflictError, match="compiled another name, revision, files, "):
+        await company.run("promote", NAME, "--job", other["TrainingJobName"])
+
+
 async def test_a_quota_of_0_is_refused_before_anything_is_put(company: Company, tmp_path: Path) -> None:
     company.put_weights(tmp_path / "weights")
     await company.control.quotas({QUOTA: 0})
