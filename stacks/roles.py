@@ -46,6 +46,8 @@ class Duty(StrEnum):
     """Reads labels and sealed texts, to make training sets."""
     PUBLISHER = "publisher"
     """Puts model artifacts."""
+    COMPILER = "compiler"
+    """Puts what it compiled, for a publisher to promote."""
     PUSHER = "pusher"
     """Puts raw files of another system into its own folder of the inbox. Tag ``inbox`` names the folder."""
     UPLOADER = "uploader"

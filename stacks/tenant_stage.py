@@ -5,6 +5,7 @@ from __future__ import annotations
 import aws_cdk as cdk
 from constructs import Construct
 
+from stacks.compiling import EXCEPTIONS as COMPILING_EXCEPTIONS
 from stacks.corpus import EXCEPTIONS as CORPUS_EXCEPTIONS
 from stacks.corpus import CorpusStack
 from stacks.data.stack import EXCEPTIONS as DATA_EXCEPTIONS
@@ -33,6 +34,7 @@ EXCEPTIONS = (
     *NETWORK_EXCEPTIONS,
     *EDGE_EXCEPTIONS,
     *DATA_EXCEPTIONS,
+    *COMPILING_EXCEPTIONS,
     *MODELS_EXCEPTIONS,
     *INGESTION_EXCEPTIONS,
     *ORCHESTRATOR_EXCEPTIONS,

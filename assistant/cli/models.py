@@ -29,6 +29,7 @@ from assistant.answering.prompt import FileTokenCounter, rendered
 from assistant.aws.event_stream import ChatChunkParser, ChatStreamError
 from assistant.cli import capture
 from assistant.cli.capacity import capacity
+from assistant.cli.compiling import compile_, promote
 from assistant.cli.knowledge import embed_again, first_names
 from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, plain, table
 from assistant.domain.clock import SystemClock
@@ -56,6 +57,8 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 app.add_typer(capture.app, name="capture", help="Find captured calls that went wrong.")
 app.command()(capacity)
+app.command(name="compile")(compile_)
+app.command()(promote)
 _BUILD_TIMEOUT_S = 600.0
 _SHOWN_DIGITS = 12
 _PACKAGED = (("embedding", local_models.PACKAGED_EMBEDDING), ("generation", "SmolLM2-135M-Instruct"))

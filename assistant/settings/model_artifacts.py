@@ -10,13 +10,14 @@ artifact's hash; nothing here fetches them.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, TypeVar
+from typing import Annotated, ClassVar, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from assistant.domain.errors import ConfigurationError
 from assistant.settings.deployment import Accelerator, ArtifactName
@@ -38,6 +39,10 @@ CALLERS_PREFIX = "callers/"
 """Prefix in the models bucket of ``<served name>/artifact.json`` and ``tokenizer.json``, which callers of the
 endpoints read at start (``StoreSettings.model_artifacts_s3``)."""
 EVALUATION_PREFIX = "evaluation/"
+COMPILED_PREFIX = "compiled/"
+"""Prefix in the models bucket below which compile jobs put their output; no endpoint reads it."""
+COMPILE_OUTPUT = "CompileJob"
+"""Output of the data stack: what all requests for a compile job share, as JSON."""
 PROTECTED_QUESTIONS = f"{EVALUATION_PREFIX}ranking.json"
 """Object of the models bucket: the questions against which a learned ranking is held, as ``assistant learn
 questions`` observed them. A publisher puts it."""
@@ -144,10 +149,15 @@ def write_digest(path: Path, *, name: str, digest: str, tag: str | None = None) 
     entry["digest"] = digest  # type: ignore[index]
     if tag is not None:
         entry["tag"] = tag  # type: ignore[index]
+    _rewrite(path, tomlkit.dumps(document), ImageLock)
+
+
+def _rewrite(path: Path, text: str, kind: type[StrictModel]) -> None:
+    """Replace a file at once. Raises ConfigurationError where the new text is not valid."""
     written = path.with_name(f".{path.name}.new")
-    written.write_text(tomlkit.dumps(document), encoding="utf-8")
+    written.write_text(text, encoding="utf-8")
     try:
-        load_images(written)
+        read_strict(written, kind)
     except ConfigurationError as error:
         written.unlink()
         raise ConfigurationError(f"{path} was not changed: {error.message}") from None
@@ -229,6 +239,8 @@ class LlmManifest(_Manifest):
     """Prompt and answer of one stream together, tokens."""
     batch_size: int = Field(ge=1)
     """Concurrent streams."""
+    continuous_batching: bool
+    """Whether a request joins and leaves the batch while others are written; true on every accelerator."""
     tensor_parallel: int = Field(ge=1)
     """Cores (or GPUs) of one copy of the model."""
     parameters: int = Field(ge=1)
@@ -239,6 +251,33 @@ class LlmManifest(_Manifest):
     """One of ``files``; the tokenizer's template when absent."""
     answering: AnsweringTable
     """Callers of the endpoint read the same table in its ``artifact.json``."""
+
+    @model_validator(mode="after")
+    def _batches_continuously(self) -> Self:
+        """Without continuous batching an answer waits for the longest of its batch.
+
+        optimum-neuron 0.4.5 (abf59858) compiles it in for ``batch_size`` over 1 only
+        (optimum/neuron/models/inference/qwen3/modeling_qwen3.py:139), and its vLLM serves nothing else
+        (optimum/neuron/vllm/AGENTS.md:9).
+        """
+        if self.accelerator != "cpu" and not self.continuous_batching:
+            raise ValueError(f"continuous_batching must be true on {self.accelerator}")
+        if not self.is_compiled:
+            return self
+        if self.batch_size == 1:
+            raise ValueError("batch_size = 1 compiles no continuous batching; 2 is the least")
+        if max(self.kv_heads, self.tensor_parallel) % min(self.kv_heads, self.tensor_parallel):
+            # get_shardable_head_counts, optimum/neuron/models/inference/backend/modules/attention/gqa.py:58
+            raise ValueError(
+                f"of tensor_parallel = {self.tensor_parallel} and kv_heads = {self.kv_heads} one must be a "
+                "multiple of the other: else each query head gets a key-value cache of its own"
+            )
+        return self
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether it runs as code that was compiled ahead for these numbers."""
+        return self.accelerator in ("inf2", "trn1")
 
 
 class EmbeddingManifest(_Manifest):
@@ -278,6 +317,25 @@ def _load(kind: type[_ManifestT], folder: Path) -> _ManifestT:
     if manifest.name != folder.name:
         raise ConfigurationError(f'{path}: name = "{manifest.name}" must equal its folder, "{folder.name}".')
     return manifest
+
+
+def artifact_hash(hashes: Mapping[str, str]) -> str:
+    """Return an artifact's hash, given the SHA-256 of each file: of the lines of ``sha256sum``, in order."""
+    lines = (f"{hashes[name]}  ./{name}\n" for name in sorted(hashes, key=os.fsencode))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def write_artifact(folder: Path, *, sha256: str, image_digest: str) -> None:
+    """Register an artifact in ``folder/manifest.toml``; comments and the rest of the file stay.
+
+    Raises ConfigurationError for a value that a manifest cannot have; the file is then unchanged.
+    """
+    import tomlkit  # not in the service's image, which writes no manifest
+
+    path = folder / "manifest.toml"
+    document = tomlkit.parse(path.read_text(encoding="utf-8"))
+    document["sha256"], document["image_digest"] = sha256, image_digest
+    _rewrite(path, tomlkit.dumps(document), LlmManifest)
 
 
 class CompatibleRow(StrictModel):

@@ -19,7 +19,7 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from assistant.settings.deployed_names import TableDefinition
-from assistant.settings.model_artifacts import CALLERS_PREFIX, EVALUATION_PREFIX
+from assistant.settings.model_artifacts import CALLERS_PREFIX, COMPILED_PREFIX, EVALUATION_PREFIX
 from assistant.settings.process import UPLOADS_PREFIX, ServiceSettings
 from assistant.settings.retention import RETENTION
 from stacks.keys import trail_arns
@@ -56,6 +56,8 @@ _OBJECTS = (
 _DELETE = ("s3:DeleteObject*", "s3:RestoreObject")
 _UNLOCK = ("s3:BypassGovernanceRetention", "s3:PutObjectRetention", "s3:PutObjectLegalHold")
 """To unlock an object, somebody must first change the bucket's policy, and that raises an alarm."""
+_COMPILED_DAYS = 30
+"""Age at which a compile job's output expires: what is promoted is copied."""
 _PUT = ("s3:PutObject", "s3:PutObjectAcl", "s3:PutObjectTagging")
 _NO_SERVICE: Conditions = {"BoolIfExists": {"aws:PrincipalIsAWSService": "false"}}
 """IfExists: an anonymous request has no such key, and is refused."""
@@ -146,7 +148,8 @@ def admissions(
     read. With ``capture = "direct"`` in the tenant file SageMaker's role puts clean captured calls itself.
     Feedback: only the mover puts. Learners and the preparing job read labels; the mover and that job read
     sealed texts: an erasure destroys a key, and the mover reads which texts it sealed, for the receipt. No
-    workload deletes either. Models: no workload writes what an endpoint loads.
+    workload deletes either. Models: no workload writes what an endpoint loads; a compile job's output lies
+    beside it until a publisher promotes it.
     """
     glass = tenant.place.break_glass
     persons = [*glass, *tenant.config.observability.declared_principals]
@@ -162,9 +165,11 @@ def admissions(
         (buckets.labels, "OnlyTheseRead", (Duty.LEARNER, Duty.PREPARER), read, persons),
         (buckets.texts, "OnlyMoverPuts", Duty.MOVER, _PUT, ()),
         (buckets.texts, "OnlyTheseRead", (Duty.MOVER, Duty.PREPARER), read, persons),
-        (buckets.models, "OnlyPublishersPut", Duty.PUBLISHER, _PUT, ()),
     ):
         yield bucket, _only(duties, sid, bucket, actions, beside=beside)
+    compiled = [buckets.models.arn_for_objects(f"{COMPILED_PREFIX}*")]
+    yield buckets.models, _put_only_by(Duty.PUBLISHER, "OnlyPublishersPut", not_resources=compiled)
+    yield buckets.models, _put_only_by(Duty.COMPILER, "OnlyCompileJobsPut", resources=compiled)
     for bucket in (buckets.labels, buckets.texts):
         yield bucket, _deny("NoWorkloadDeletes", bucket, _DELETE, {"StringEquals": {TENANT_TAG: tenant.name}})
     # Rankings and releases rest on labels: nobody shortens a lock.
@@ -245,8 +250,11 @@ def publisher_statements(scope: Construct, bucket: s3.IBucket, *, key_arn: str) 
     upload", Amazon S3 user guide.
     """
     objects = [bucket.arn_for_objects(f"{prefix}*") for prefix in ARTIFACT_PREFIXES]
-    folders = {"StringLike": {"s3:prefix": [f"{prefix}*" for prefix in ARTIFACT_PREFIXES]}}
+    folders = {
+        "StringLike": {"s3:prefix": [f"{prefix}*" for prefix in (*ARTIFACT_PREFIXES, COMPILED_PREFIX)]}
+    }
     return [
+        allow("s3:GetObject", bucket.arn_for_objects(f"{COMPILED_PREFIX}*")),
         allow(("s3:PutObject", "s3:AbortMultipartUpload", "s3:GetObject"), *objects),
         allow("s3:ListBucket", bucket.bucket_arn, conditions=folders),
         allow(("kms:GenerateDataKey", "kms:Decrypt"), key_arn, conditions=via_s3(scope)),
@@ -401,6 +409,9 @@ class TenantBuckets(Construct):
         self.quarantine = self._bucket("QuarantineBucket", quarantined, keys.capture_key_arn)
         self.capture = self._bucket("CaptureBucket", capture, keys.capture_key_arn)
         self.inbox = self._bucket("InboxBucket", inbox, keys.data_key_arn, is_inbox=True)
+        self.models.add_lifecycle_rule(
+            id="Compiled", prefix=COMPILED_PREFIX, expiration=cdk.Duration.days(_COMPILED_DAYS)
+        )
         for bucket in (self.documents, self.inbox, self.quarantine):
             bucket.send_events()
         for bucket, statement in admissions(self, tenant=tenant):

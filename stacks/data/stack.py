@@ -21,6 +21,8 @@ from constructs import Construct
 
 from assistant.settings.deployed_names import PARTITION, SORT, TABLES, TableDefinition
 from assistant.settings.deployment import ReachEntry
+from stacks.compiling import IMAGE as COMPILING_IMAGE
+from stacks.compiling import Compiling
 from stacks.data.buckets import TenantBuckets, publisher_statements
 from stacks.data.search import SearchDomain
 from stacks.functions import FunctionRole, platform_statements
@@ -56,6 +58,8 @@ class DataStack(TenantStack):
         cdk.CfnOutput(self, "ModelsBucketName", value=buckets.models.bucket_name)
         if tenant.place.artifact_publishers:
             self._add_publisher(buckets.models, key_arn=keys.models_key_arn)
+            if tenant.place.region in tenant.images.accounts(COMPILING_IMAGE):
+                Compiling(self, "Compiling", keys=keys, network=network, bucket=buckets.models)
         self.outputs = DataOutputs(
             documents_bucket=buckets.documents.bucket_name,
             models_bucket=buckets.models.bucket_name,
@@ -277,7 +281,10 @@ EXCEPTIONS = (
     *exceptions(
         "Data/ArtifactPublisher",
         wildcard(
-            *(f"<ModelsBucket.Arn>/{folder}/*" for folder in ("llm", "embedding", "callers", "evaluation"))
+            *(
+                f"<ModelsBucket.Arn>/{folder}/*"
+                for folder in ("llm", "embedding", "callers", "evaluation", "compiled")
+            )
         ),
         "An artifact's folder is its hash, which is not known before it is built: the folders of artifacts "
         "and of questions, in which the role adds and reads and deletes nothing.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -11,8 +12,10 @@ import pytest
 from assistant.domain.errors import ConfigurationError
 from assistant.settings.deployed_names import TABLES
 from stacks.data.stack import DataStack
+from stacks.outputs import Workload
 from stacks.tenant import DeployedTenant
-from tests.stacks.values import KEYS, deployed, resources_of, stack_with, template_of, with_sections
+from tests.stacks.policies import allowed_on, statements_of
+from tests.stacks.values import KEYS, NETWORK, deployed, resources_of, stack_with, template_of, with_sections
 
 Template = Mapping[str, Any]
 BUCKETS = {
@@ -243,7 +246,7 @@ def test_the_schema_s_master_role_may_not_use_secrets_or_keys(template: Template
         action
         for kind in ("AWS::IAM::ManagedPolicy", "AWS::IAM::Policy")
         for name, policy in resources_of(template, kind).items()
-        if not name.startswith("ArtifactPublisher")
+        if not name.startswith(("ArtifactPublisher", "Compiling"))
         for statement in policy["Properties"]["PolicyDocument"]["Statement"]
         if statement["Effect"] == "Allow"
         for action in ([statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"])
@@ -280,6 +283,59 @@ def test_a_publisher_is_one_role_and_never_a_whole_account(wrong: str) -> None:
     place = deployed("pharmacy").place.model_dump(mode="json") | {"artifact_publishers": [wrong]}
     with pytest.raises(ValueError, match="artifact_publishers"):
         with_sections(deployed("pharmacy"), deployment=place)
+
+
+def test_a_compile_job_runs_closed_bounded_and_in_the_tenants_network(hipaa: Template) -> None:
+    """What every request of ``models compile`` shares."""
+    parts = hipaa["Outputs"]["CompileJob"]["Value"]["Fn::Join"][1]
+    text = "".join(part if isinstance(part, str) else "value" for part in parts)
+    request = json.loads(text)
+
+    assert request["EnableNetworkIsolation"] is True
+    assert request["VpcConfig"] == {
+        "Subnets": list(NETWORK.subnet_ids),
+        "SecurityGroupIds": [NETWORK.security_group_ids[Workload.JOBS]],
+    }
+    assert request["OutputDataConfig"] == {
+        "S3OutputPath": "s3://value/compiled/",
+        "KmsKeyId": KEYS.models_key_arn,
+        "CompressionType": "NONE",
+    }
+    # Trainium's disks are local: SageMaker takes no key for them
+    assert request["ResourceConfig"] == {"InstanceCount": 1, "VolumeSizeInGB": 200}
+    assert request["StoppingCondition"] == {"MaxRuntimeInSeconds": 6 * 3600}
+
+
+def test_sagemaker_alone_takes_the_role_of_compile_jobs(hipaa: Template) -> None:
+    (role,) = (
+        role["Properties"]
+        for name, role in resources_of(hipaa, "AWS::IAM::Role").items()
+        if name.startswith("Compiling")
+    )
+    (trust,) = role["AssumeRolePolicyDocument"]["Statement"]
+    assert trust["Principal"] == {"Service": "sagemaker.amazonaws.com"}
+    assert {"Key": "duty", "Value": "compiler"} in role["Tags"]
+    (rights,) = (name for name in hipaa["Resources"] if name.startswith("CompilingRights"))
+    pulled = allowed_on(statements_of(hipaa, rights), "ecr:BatchGetImage")
+    assert [repository.rpartition("/")[2] for repository in pulled] == ["huggingface-vllm-inference-neuronx"]
+
+
+@pytest.mark.parametrize("changed", [{"artifact_publishers": []}, {"region": "eu-north-1"}])
+def test_nothing_compiles_where_nobody_publishes_or_aws_has_no_image(changed: dict[str, Any]) -> None:
+    tenant = deployed("pharmacy")
+    place = tenant.place.model_dump(mode="json") | changed
+    template = template_of(built(with_sections(tenant, deployment=place)))
+    assert not [resource for resource in template["Resources"] if resource.startswith("Compiling")]
+    assert "CompileJob" not in template["Outputs"]
+
+
+@pytest.mark.parametrize("name", ["pharmacy", "clinic", "sandbox"])
+def test_what_was_compiled_and_not_promoted_expires_and_artifacts_never_do(name: str) -> None:
+    rules = properties(template_for(name), "ModelsBucket")["LifecycleConfiguration"]["Rules"]
+    expiring = [
+        (rule.get("Prefix"), rule["ExpirationInDays"]) for rule in rules if "ExpirationInDays" in rule
+    ]
+    assert expiring == [("compiled/", 30)]
 
 
 def test_the_stack_is_protected_from_deletion() -> None:

@@ -203,6 +203,63 @@ def test_the_publisher_alone_puts_model_artifacts(account: Account, tenant: str)
     assert role.startswith("ArtifactPublisher")
 
 
+@pytest.mark.parametrize("inside", ["/llm/name/hash/model.pt", "/callers/model/artifact.json", "/compiled/x"])
+@TENANT
+def test_a_compile_job_alone_puts_what_it_compiled_and_puts_it_nowhere_else(
+    account: Account, tenant: str, inside: str
+) -> None:
+    """A publisher reads it there, and copies it."""
+    models = store(account, tenant, "ModelsBucket")
+    put = [request(role, "s3:PutObject", models, inside=inside) for role in account.of(tenant)[0]]
+    names = [role.logical_id for role in account.of(tenant)[0]]
+    admitted = [name for name, judgement in zip(names, judge(put), strict=True) if judgement.is_allowed]
+    job, role = compiler(account, tenant), publisher(account, tenant)
+    wanted, other = (job, role) if inside == "/compiled/x" else (role, job)
+    assert admitted == [wanted.logical_id]
+    (own, foreign, read) = judge(
+        [
+            as_deployed(account, wanted, "s3:PutObject", models, inside=inside),
+            as_deployed(account, other, "s3:PutObject", models, inside=inside),
+            as_deployed(account, role, "s3:GetObject", models, inside=inside),
+        ]
+    )
+    assert (own.is_allowed, foreign.is_allowed, read.is_allowed) == (True, False, True)
+
+
+@TENANT
+def test_a_compile_job_reads_models_and_no_other_store(account: Account, tenant: str) -> None:
+    job = compiler(account, tenant)
+    stores = [one for one in account.of(tenant)[1] if one.kind == "bucket"]
+    asked = [as_deployed(account, job, "s3:GetObject", bucket, inside="/llm/x") for bucket in stores]
+    read = [
+        bucket.logical_id
+        for bucket, judgement in zip(stores, judge(asked), strict=True)
+        if judgement.is_allowed
+    ]
+    assert [name for name in read if not name.startswith("ModelsBucket")] == []
+    assert len(read) == 1
+    deleted = as_deployed(account, job, "s3:DeleteObject", stores[0], inside="/compiled/x")
+    assert not judge([deleted])[0].is_allowed
+
+
+@TENANT
+def test_no_role_of_a_tenant_passes_the_role_of_compile_jobs(account: Account, tenant: str) -> None:
+    """Whoever starts one acts with rights of the company's own."""
+    models, job = store(account, tenant, "ModelsBucket"), compiler(account, tenant)
+    asked = [
+        replace(as_deployed(account, role, "iam:PassRole", models), resource=job.arn, resource_policy=None)
+        for role in account.of(tenant)[0]
+        if role.boundary
+    ]
+    assert asked
+    assert [str(judgement) for judgement in judge(asked) if judgement.is_allowed] == []
+
+
+def compiler(account: Account, tenant: str) -> Role:
+    (role,) = (one for one in account.of(tenant)[0] if one.logical_id.startswith("Compiling"))
+    return role
+
+
 @TENANT
 def test_an_artifact_passes_policies_boundary_bucket_and_key(account: Account, tenant: str) -> None:
     role = publisher(account, tenant)

@@ -149,7 +149,7 @@ TEMPLATES: Mapping[str, Any] = {
 ENOUGH = {
     "ml.inf2.8xlarge for endpoint usage": 3.0,
     "ml.c7i.xlarge for endpoint usage": 4.0,
-    "Running On-Demand Inf instances": 32.0,
+    "ml.trn1.32xlarge for training job usage": 1.0,
 }
 
 
@@ -269,13 +269,14 @@ def test_quotas_that_are_too_small_come_with_the_command_that_asks_for_more(
     account: Account, file: Path
 ) -> None:
     account.applied = {"ml.c7i.xlarge for endpoint usage": 3.0}
-    account.default = {"Running On-Demand Inf instances": 8.0, "ml.inf2.8xlarge for endpoint usage": 0.0}
-    inf2, vcpus = remarks(file)
+    account.default = {
+        "ml.trn1.32xlarge for training job usage": 0.0,
+        "ml.inf2.8xlarge for endpoint usage": 0.0,
+    }
+    inf2, job = remarks(file)
     assert inf2.startswith("quota ml.inf2.8xlarge for endpoint usage: 0, and 3 are wanted.")
     assert "--service-code sagemaker --quota-code L-1 --desired-value 3" in inf2
-    assert (
-        "Running On-Demand Inf instances: 8, and 32 are wanted (vCPUs, to compile qwen3-8b-inf2 on)" in vcpus
-    )
+    assert "ml.trn1.32xlarge for training job usage: 0, and 1 are wanted (to compile qwen3-8b-inf2 on)" in job
 
 
 def test_what_may_not_be_asked_is_a_remark_and_all_else_is_asked(account: Account, file: Path) -> None:

@@ -130,6 +130,34 @@ def test_a_manifest_without_the_table_is_named(tmp_path: Path) -> None:
         load_llm_manifest(folder)
 
 
+@pytest.mark.parametrize(
+    ("was", "becomes", "said"),
+    [
+        ("continuous_batching = true\n", "", "continuous_batching is needed"),
+        ("continuous_batching = true", "continuous_batching = false", "must be true on inf2"),
+        ("batch_size = 8", "batch_size = 1", "batch_size = 1 compiles no continuous batching"),
+        ("tensor_parallel = 2", "tensor_parallel = 3", "tensor_parallel = 3 and kv_heads = 8"),
+    ],
+)
+def test_a_compiled_artifact_batches_continuously_and_splits_its_heads_evenly(
+    tmp_path: Path, was: str, becomes: str, said: str
+) -> None:
+    folder = tmp_path / INF2.name
+    folder.mkdir()
+    text = (ROOT / "model_artifacts/llm" / INF2.name / "manifest.toml").read_text()
+    (folder / "manifest.toml").write_text(text.replace(was, becomes))
+
+    with pytest.raises(ConfigurationError, match=said):
+        load_llm_manifest(folder)
+
+
+def test_a_gpu_must_batch_continuously_too() -> None:
+    gpu = load_llm_manifest(ROOT / "model_artifacts/llm/qwen3-8b-gpu")
+
+    with pytest.raises(ValueError, match="must be true on gpu"):
+        LlmManifest.model_validate(gpu.model_dump() | {"continuous_batching": False})
+
+
 def test_every_artifact_is_a_row_of_the_compatibility_table() -> None:
     table = load_compatibility(ROOT / "model_artifacts/compatibility.toml")
     images = load_images(ROOT / "images.lock.toml")

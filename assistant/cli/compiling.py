@@ -1,0 +1,290 @@
+"""``assistant models compile`` and ``promote``: a compile job, and its artifact's way to the endpoints.
+
+A job writes below ``compiled/`` of the tenant's models bucket. ``promote`` reads every file again, compares
+it with the hash that the job told, copies it to ``llm/<name>/<sha256>/``, and writes the manifest last.
+"""
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from typer import Argument, Option
+
+from assistant.cli.terminal import GlobalOptions, Tenant, Terminal
+from assistant.domain.errors import ConfigurationError, ConflictError, DeploymentError, NotFoundError
+from assistant.settings import model_artifacts as artifacts
+from assistant.settings.tenant import load_tenant
+
+if TYPE_CHECKING:
+    from assistant.cli.account import AwsAccount
+
+_WAIT_S = 7 * 3600
+"""Longer than a job may run (stacks/compiling.py)."""
+_POLL_S = 30.0
+_ENTRY = Path("containers/compile_job/compile.py")
+_RUNNING = ("InProgress", "Stopping")
+_COMPILED_FROM = {
+    *("name", "files", "accelerator", "dtype", "batch_size", "sequence_length", "tensor_parallel"),
+    *("continuous_batching", "chat_template", "weights_bytes", "revision"),
+}
+"""Fields of the manifest that a job compiles, or holds its result against."""
+Name = Annotated[str, Argument(metavar="NAME", help="Folder below model_artifacts/llm.")]
+Machine = Literal["ml.trn1.2xlarge", "ml.trn1.32xlarge"]
+"""What a training job can compile on: Inferentia2 runs none."""
+SMALL = "The smaller has 32 GiB of host memory: too little to split 8B numbers of 16 bits."
+
+
+def compile_(
+    context: typer.Context,
+    name: Name,
+    tenant: Tenant,
+    instance: Annotated[Machine, Option(help=SMALL)] = "ml.trn1.32xlarge",
+    wait: Annotated[bool, Option("--wait/--no-wait", help="Until the job has ended.")] = True,
+    status: Annotated[bool, Option("--status", help="Only tell how the last job of NAME stands.")] = False,
+) -> None:
+    """Compile a language model for Inferentia2 or Trainium, by a training job with the serving image."""
+    options = GlobalOptions.of(context)
+    compiling = _open(options, name, tenant)
+    job = compiling.last_job() if status else compiling.start(instance)
+    ends_at = time.monotonic() + _WAIT_S
+    while wait and not status and job["TrainingJobStatus"] in _RUNNING and time.monotonic() < ends_at:
+        time.sleep(_POLL_S)
+        job = compiling.job(job["TrainingJobName"])
+    fields = ("TrainingJobName", "TrainingJobStatus", "SecondaryStatus", "FailureReason")
+    if not options.writes({field: job.get(field) for field in fields}):
+        Terminal().show(_said(job))
+    _refuse_failed(job)
+
+
+def promote(
+    context: typer.Context,
+    name: Name,
+    tenant: Tenant,
+    job: Annotated[str | None, Option(metavar="JOB", help="Default: the last one of NAME.")] = None,
+) -> None:
+    """Check what a compile job made, copy it to where endpoints read, write its hash into the manifest."""
+    options = GlobalOptions.of(context)
+    compiling = _open(options, name, tenant)
+    sha256 = compiling.promote(compiling.job(job) if job else compiling.last_job())
+    if not options.writes({"name": name, "sha256": sha256}):
+        Terminal().show(f"{name} = {sha256}. Review and commit its manifest.toml, then deploy.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiling:
+    """An artifact, and the tenant in whose account it is compiled."""
+
+    manifest: artifacts.LlmManifest
+    folder: Path
+    """Of the manifest."""
+    tenant: str
+    served_on: artifacts.Instance
+    account: AwsAccount
+    outputs: Mapping[str, str]
+    """Of the tenant's data stack."""
+
+    def start(self, machine: Machine) -> Mapping[str, Any]:
+        """Start a job. Raises ConfigurationError, ConflictError, DeploymentError before it costs anything."""
+        from assistant.cli.account import aws_errors, low_quotas
+
+        if artifacts.COMPILE_OUTPUT not in self.outputs:
+            raise DeploymentError(
+                f"The data stack of {self.tenant} has no role to compile with. Name a role in "
+                "deployment.artifact_publishers, in a region that has the image, and deploy."
+            )
+        image, entry = self._image(), self.folder.parents[2] / _ENTRY
+        wanted = {f"{machine} for training job usage": 1}
+        if low := [finding.said for finding in low_quotas(self.account, "sagemaker", wanted)]:
+            raise DeploymentError("\n".join(low))
+        for job in self._jobs():
+            if job["TrainingJobStatus"] in _RUNNING:
+                raise ConflictError(
+                    f"{job['TrainingJobName']} compiles {self.manifest.name} already: --status."
+                )
+        with aws_errors("s3", "the weights or the entry"):
+            channels = {"weights": self._weights(), "entry": self._put(entry)}
+        request: dict[str, Any] = json.loads(self.outputs[artifacts.COMPILE_OUTPUT])
+        request["ResourceConfig"]["InstanceType"] = machine
+        request |= {
+            "TrainingJobName": f"{self._prefix}{datetime.now(UTC):%y%m%d-%H%M%S}",
+            "HyperParameters": {"manifest": json.dumps(self.wanted())},
+            "InputDataConfig": [
+                _channel(name, f"s3://{self._bucket}/{key}") for name, key in channels.items()
+            ],
+            "AlgorithmSpecification": {
+                "TrainingImage": image,
+                "TrainingInputMode": "File",
+                "ContainerEntrypoint": ["python3", f"/opt/ml/input/data/entry/{_ENTRY.name}"],
+            },
+        }
+        self.account.call("sagemaker", "create_training_job", **request)
+        return self.job(request["TrainingJobName"])
+
+    def wanted(self) -> dict[str, Any]:
+        """Return what the job compiles and holds its result against, as JSON has it."""
+        return self.manifest.model_dump(mode="json", include=_COMPILED_FROM) | {
+            "cache_bytes": artifacts.memory_of(self.manifest).cache,
+            "usable_bytes": artifacts.usable_bytes(self.manifest, self.served_on),
+            "instance": self.served_on.name,
+        }
+
+    def job(self, name: str) -> Mapping[str, Any]:
+        """Raises DeploymentError where there is no job of this name."""
+        return self.account.call("sagemaker", "describe_training_job", TrainingJobName=name)
+
+    def last_job(self) -> Mapping[str, Any]:
+        """Raises NotFoundError where no job has compiled this artifact."""
+        if not (jobs := self._jobs()):
+            raise NotFoundError(f"No job has compiled {self.manifest.name} for {self.tenant} yet.")
+        return self.job(jobs[0]["TrainingJobName"])
+
+    def promote(self, job: Mapping[str, Any]) -> str:
+        """Return the hash that is registered now; a second time nothing changes.
+
+        Raises ConflictError or DeploymentError while the manifest is as it was.
+        """
+        from assistant.cli.account import aws_errors
+
+        _refuse_failed(job)
+        if job["TrainingJobStatus"] in _RUNNING:
+            raise ConflictError(f"{_said(job)}. Wait for its end: models compile --status tells.")
+        compiled = json.loads(job.get("HyperParameters", {}).get("manifest", "{}"))
+        wanted = self.wanted()
+        if other := [name for name, value in wanted.items() if compiled.get(name) != value]:
+            raise ConflictError(
+                f"{job['TrainingJobName']} compiled another {', '.join(other)} than the manifest has now. "
+                "Compile again."
+            )
+        with aws_errors("s3", "promote"):
+            sha256 = self._copy(job["ModelArtifacts"]["S3ModelArtifacts"].split("/", 3)[3])
+        digest = job["AlgorithmSpecification"]["TrainingImage"].partition("@")[2]
+        artifacts.write_artifact(self.folder, sha256=sha256, image_digest=digest)
+        return sha256
+
+    def _copy(self, prefix: str) -> str:
+        s3, manifest = self._publisher(), self.manifest
+        made = json.loads(s3.get_object(Bucket=self._bucket, Key=f"{prefix}artifact.json")["Body"].read())
+        sha256, told = made["sha256"], made["files"]
+        if set(told) != set(manifest.files) or artifacts.artifact_hash(told) != sha256:
+            raise DeploymentError(f"{prefix}artifact.json is not about the manifest's files. Compile again.")
+        if manifest.sha256 not in (None, sha256):
+            raise ConflictError(
+                f"{manifest.name} is registered as {manifest.sha256}, and the job made {sha256}. To replace "
+                "it, delete sha256 and image_digest from its manifest.toml first."
+            )
+        found: dict[str, str] = {}
+        for name, digest in told.items():
+            answer, content = (
+                s3.get_object(Bucket=self._bucket, Key=f"{prefix}artifact/{name}"),
+                hashlib.sha256(),
+            )
+            for block in answer["Body"].iter_chunks(1 << 20):
+                content.update(block)
+            if content.hexdigest() != digest:
+                raise DeploymentError(f"{prefix}artifact/{name} is not what the job wrote. Compile again.")
+            found[name] = answer["ETag"]
+        for name, etag in found.items():  # what was read, and no later version
+            source = {"Bucket": self._bucket, "Key": f"{prefix}artifact/{name}"}
+            key = f"llm/{manifest.name}/{sha256}/{name}"
+            s3.copy(source, self._bucket, key, ExtraArgs={"CopySourceIfMatch": etag})
+        return sha256
+
+    @property
+    def _prefix(self) -> str:
+        """What the names of this artifact's jobs begin with."""
+        return re.sub(r"[^a-z0-9]+", "-", f"compile-{self.tenant}-{self.manifest.name}") + "-"
+
+    @property
+    def _bucket(self) -> str:
+        return self.outputs["ModelsBucketName"]
+
+    def _publisher(self) -> Any:
+        from assistant.cli.publishing import publisher_s3
+
+        return publisher_s3(self.account, self.outputs)
+
+    def _jobs(self) -> list[Mapping[str, Any]]:
+        """Return the jobs of this artifact, the newest first."""
+        asked = {"NameContains": self._prefix, "SortBy": "CreationTime", "SortOrder": "Descending"}
+        listed = self.account.listed("sagemaker", "list_training_jobs", "TrainingJobSummaries", **asked)
+        ours = re.compile(rf"{self._prefix}\d{{6}}-\d{{6}}")
+        return [job for job in listed if ours.fullmatch(job["TrainingJobName"])]
+
+    def _image(self) -> str:
+        """Return the serving image by its digest, which the manifest will name."""
+        from assistant.cli.publishing import Registry
+
+        name, region = self.manifest.image, self.account.region
+        lock = artifacts.load_images(self.folder.parents[2] / "images.lock.toml")
+        if (digest := lock.image(name).digest) is None:
+            raise ConfigurationError(
+                f"images.lock.toml has no digest of {name}, and an artifact loads only in the image that "
+                f"compiled it. Run: assistant aws lock-image {name} --region {region}"
+            )
+        account = lock.account(name, region=region, own=self.account.account)
+        return f"{Registry(account=account, region=region).host}/{lock.image(name).repository}@{digest}"
+
+    def _weights(self) -> str:
+        """Return the prefix of the weights. Raises ConfigurationError where there are none."""
+        prefix = f"llm/{self.manifest.name}/weights/{self.manifest.revision}/"
+        found = self._publisher().list_objects_v2(Bucket=self._bucket, Prefix=f"{prefix}config.json")
+        if not found["KeyCount"]:
+            place = f"s3://{self._bucket}/{prefix}"
+            raise ConfigurationError(
+                f"There are no weights. Put them, as the publisher: aws s3 sync weights {place}"
+            )
+        return prefix
+
+    def _put(self, source: Path) -> str:
+        """Put the job's entry under its hash; return its prefix."""
+        content = source.read_bytes()
+        prefix = f"llm/{self.manifest.name}/entry/{hashlib.sha256(content).hexdigest()}/"
+        self._publisher().put_object(Bucket=self._bucket, Key=f"{prefix}{source.name}", Body=content)
+        return prefix
+
+
+def _open(options: GlobalOptions, name: str, tenant: str) -> _Compiling:
+    """Raises ConfigurationError for an artifact that is not compiled, and with the sum for one that does not
+    fit; DeploymentError for another account's credentials."""
+    from assistant.cli.account import AwsAccount, place_of  # boto3
+
+    file = options.tenants_dir / f"{tenant}.toml"
+    config, folder = load_tenant(file), options.tenants_dir.resolve().parent / "model_artifacts/llm" / name
+    place, models, manifest = place_of(config, file), config.models, artifacts.load_llm_manifest(folder)
+    if not manifest.is_compiled:
+        raise ConfigurationError(
+            f"{name} is for {manifest.accelerator}, for which nothing is compiled ahead."
+        )
+    chosen = models.llm_instance if models and models.llm == name else None
+    served_on = artifacts.instance_named(chosen or artifacts.DEFAULT_INSTANCES[manifest.accelerator])
+    artifacts.check_llm_fit(manifest, served_on)
+    account = AwsAccount(account=place.account, region=place.region)
+    account.require()
+    outputs = account.outputs(f"{place.name_prefix}-{tenant}-Data")
+    return _Compiling(manifest, folder, tenant, served_on, account, outputs)
+
+
+def _said(job: Mapping[str, Any]) -> str:
+    return f"{job['TrainingJobName']} is {job['TrainingJobStatus']} ({job.get('SecondaryStatus', 'no more')})"
+
+
+def _refuse_failed(job: Mapping[str, Any]) -> None:
+    if job["TrainingJobStatus"] in ("Failed", "Stopped"):
+        raise DeploymentError(
+            f"{_said(job)}: {job.get('FailureReason', 'no reason told')}. Nothing is promoted."
+        )
+
+
+def _channel(name: str, uri: str) -> Mapping[str, Any]:
+    source = {"S3DataType": "S3Prefix", "S3Uri": uri, "S3DataDistributionType": "FullyReplicated"}
+    return {"ChannelName": name, "DataSource": {"S3DataSource": source}}
