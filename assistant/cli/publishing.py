@@ -273,10 +273,6 @@ def put_models(tenant: TenantConfig, *, tenant_file: Path, root: Path, terminal:
     outputs = aws.outputs(stack)
     if BUCKET_OUTPUT not in outputs:
         raise DeploymentError(f"{stack} is not deployed yet. Run assistant aws deploy first.")
-    if PUBLISHER_OUTPUT not in outputs:
-        raise DeploymentError(
-            f"{stack} has no publisher's role: name a role in deployment.artifact_publishers, and deploy."
-        )
     wanted = model_files(tenant.models, folder=root / "model_artifacts")
     keys = [f"{model.prefix}{name}" for model in wanted for name in model.files]
     with tempfile.TemporaryDirectory() as folder:
@@ -293,7 +289,20 @@ def put_models(tenant: TenantConfig, *, tenant_file: Path, root: Path, terminal:
 def _upload(
     aws: AwsAccount, outputs: Mapping[str, str], files: Mapping[str, Path], terminal: Terminal
 ) -> None:
-    bucket = outputs[BUCKET_OUTPUT]
+    bucket, s3 = outputs[BUCKET_OUTPUT], publisher_s3(aws, outputs)
+    with aws_errors("s3", "upload_file"):
+        for key, path in files.items():
+            s3.upload_file(str(path), bucket, key)
+            terminal.step(f"s3://{bucket}/{key}")
+
+
+def publisher_s3(aws: AwsAccount, outputs: Mapping[str, str]) -> Any:
+    """Return an S3 client that acts as the publisher of a tenant's data stack. Raises DeploymentError."""
+    if PUBLISHER_OUTPUT not in outputs:
+        raise DeploymentError(
+            "The data stack is not deployed, or has no publisher's role: name a role in "
+            "deployment.artifact_publishers, and deploy."
+        )
     role = {"RoleArn": outputs[PUBLISHER_OUTPUT], "RoleSessionName": "artifacts"}
     given = aws.call("sts", "assume_role", **role)["Credentials"]
     session = cast("Any", boto3).Session(
@@ -302,10 +311,7 @@ def _upload(
         aws_session_token=given["SessionToken"],
         region_name=aws.region,
     )
-    with aws_errors("s3", "upload_file"):
-        for key, path in files.items():
-            session.client("s3").upload_file(str(path), bucket, key)
-            terminal.step(f"s3://{bucket}/{key}")
+    return session.client("s3")
 
 
 def _packaged_files(task: str, folder: Path) -> Iterator[tuple[str, Path]]:

@@ -9,6 +9,7 @@ from constructs import Construct
 
 from stacks.models.endpoint import ModelEndpoint, embedding_model, llm
 from stacks.models.power import PowerMachines, PowerSwitch
+from stacks.models.trials import TrialEndpoints
 from stacks.outputs import ModelsOutputs
 from stacks.policy import QUARANTINE_BUCKET, exceptions, hipaa, wildcard
 from stacks.processes import image_stamp
@@ -23,6 +24,8 @@ class ModelsStack(TenantStack):
         condition = PowerSwitch(self, "Switch").has_endpoints
         for endpoint_id, served in (("Embedding", embedding_model(tenant)), ("Llm", llm(tenant))):
             ModelEndpoint(self, endpoint_id, served=served, foundation=foundation, condition=condition)
+        if tenant.trial_endpoints:
+            TrialEndpoints(self, "Trials", foundation=foundation)
         machines = PowerMachines(
             self,
             "PowerMachines",
