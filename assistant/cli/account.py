@@ -278,28 +278,33 @@ class AccountChecks:
         if models is None:
             return
         counts = endpoint_instances(self.templates)
-        yield from self._quotas("sagemaker", {f"{kind} for endpoint usage": n for kind, n in counts.items()})
+        usage = {f"{kind} for endpoint usage": count for kind, count in counts.items()}
+        yield from low_quotas(self.aws, "sagemaker", usage)
         if models.accelerator in _VCPU_QUOTAS:
             vcpus = {_VCPU_QUOTAS[models.accelerator]: _COMPILE_VCPUS[models.accelerator]}
-            yield from self._quotas("ec2", vcpus, why=f" (vCPUs, to compile {models.llm} on)")
-
-    def _quotas(self, service: str, wanted: Mapping[str, int], *, why: str = "") -> Iterator[Finding]:
-        quotas: dict[str, Mapping[str, Any]] = {}
-        # the account's own come first
-        for call in ("list_service_quotas", "list_aws_default_service_quotas"):
-            if wanted.keys() - quotas.keys():
-                listed = self.aws.listed("service-quotas", call, "Quotas", ServiceCode=service)
-                quotas = {each["QuotaName"]: each for each in listed} | quotas
-        for name, count in wanted.items():
-            if name not in quotas:
-                yield _remark(f"{service} has no quota {name} in this region.")
-            elif (allowed := float(quotas[name]["Value"])) < count:
-                increase = _increase(service, quotas[name]["QuotaCode"], count)
-                yield _remark(f"quota {name}: {allowed:g}, and {count} are wanted{why}. {increase}")
+            yield from low_quotas(self.aws, "ec2", vcpus, why=f" (vCPUs, to compile {models.llm} on)")
 
     def _refused(self, place: Sequence[str | int], said: str) -> Finding:
         (line,) = said_of(self.tenant_file, [Contradiction(place, said)])
         return Finding(kind="refused", said=line)
+
+
+def low_quotas(
+    aws: AwsAccount, service: str, wanted: Mapping[str, int], *, why: str = ""
+) -> Iterator[Finding]:
+    """Yield a remark for each quota below what is wanted, by name, with how to ask for more."""
+    quotas: dict[str, Mapping[str, Any]] = {}
+    # the account's own come first
+    for call in ("list_service_quotas", "list_aws_default_service_quotas"):
+        if wanted.keys() - quotas.keys():
+            listed = aws.listed("service-quotas", call, "Quotas", ServiceCode=service)
+            quotas = {each["QuotaName"]: each for each in listed} | quotas
+    for name, count in wanted.items():
+        if name not in quotas:
+            yield _remark(f"{service} has no quota {name} in this region.")
+        elif (allowed := float(quotas[name]["Value"])) < count:
+            increase = _increase(service, quotas[name]["QuotaCode"], count)
+            yield _remark(f"quota {name}: {allowed:g}, and {count} are wanted{why}. {increase}")
 
 
 def _keys_of(key_set: str) -> list[Mapping[str, Any]]:

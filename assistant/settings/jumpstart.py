@@ -48,6 +48,12 @@ class Listed(StrictModel):
     """S3's: of an object that was put in parts it is no hash of the content."""
 
 
+def listing_sha256(objects: Sequence[Listed]) -> str:
+    """Return the SHA-256 of the sorted lines "key size etag": it changes when an object does."""
+    lines = sorted(f"{each.key} {each.size_bytes} {each.etag}\n" for each in objects)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
 class Architecture(StrictModel):
     """From the artifact's ``config.json``; what it does not say is None."""
 
@@ -67,17 +73,13 @@ class Facts(StrictModel):
     image: str = Field(pattern=r"^\d{12}\.dkr\.ecr\.[a-z0-9.-]+/[a-z0-9._/-]+:[A-Za-z0-9_.-]+$")
     artifact: _Folder
     listing_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    """Of the sorted lines "key size etag" of the artifact's objects: it changes when one of them does."""
     files: tuple[str, ...] = Field(min_length=1)
     weights_bytes: int = Field(ge=1)
     licence: str = Field(min_length=1)
     """As the specification writes it."""
     eula: str | None = None
     """Address of the licence agreement that must be accepted."""
-    gated: bool = False
-    """Whether the artifact lies in the bucket that only SageMaker itself reads, for who accepted the EULA."""
     instance: _Instance
-    instances: tuple[_Instance, ...] = Field(min_length=1)
     min_memory_mb: int | None = None
     accelerators: int | None = None
     environment: Mapping[str, str] = {}
@@ -148,11 +150,6 @@ class CandidateLock(StrictModel):
             raise ConfigurationError(
                 f"{name} asks for the acceptance of {facts.eula}. Read it; then: "
                 f"assistant models candidates --accept-eula {name}"
-            )
-        if facts.gated:
-            raise ConfigurationError(
-                f"{name}: its artifact lies in JumpStart's gated bucket, which only SageMaker reads, and no "
-                "closed VPC reaches. Fetch the weights from their publisher (model_artifacts/README.md)."
             )
         return row, facts
 
@@ -314,6 +311,11 @@ class Specification:
             raise ConfigurationError("its specification is not JSON.") from None
         if spec.deprecated or spec.inference_vulnerable:
             raise ConfigurationError("JumpStart calls it deprecated or vulnerable. Take another.")
+        if spec.gated_bucket:
+            raise ConfigurationError(
+                f'its artifact ("{spec.license}") lies in the gated bucket, which only SageMaker reads, and no '
+                "closed VPC reaches. Fetch the weights from their publisher (model_artifacts/README.md)."
+            )
         self._region, self.instance = region, instance or spec.default_inference_instance_type
         supported = spec.supported_inference_instance_types
         if self.instance not in supported:
@@ -332,10 +334,6 @@ class Specification:
         )
         if spec.hosting_artifact_compression_type != "None" or not self.prefix.endswith("/"):
             raise ConfigurationError(f"{self.prefix} is one packed file; only folders of files are deployed.")
-
-    @property
-    def gated(self) -> bool:
-        return self._spec.gated_bucket
 
     def _image(self) -> str:
         aliases = self._spec.hosting_instance_type_variants.regional_aliases.get(self._region, {})
@@ -360,21 +358,18 @@ class Specification:
             environment |= variant.properties.environment_variables
             needs |= variant.properties.resource_requirements
         bucket = content_bucket(self._region)
-        lines = sorted(f"{each.key} {each.size_bytes} {each.etag}\n" for each in objects)
         weights = [each for each in objects if each.key.endswith((".safetensors", ".bin", ".gguf"))]
         values: Mapping[str, Any] = {
             "region": self._region,
             "version": spec.version,
             "image": self._image(),
             "artifact": f"s3://{bucket}/{self.prefix}",
-            "listing_sha256": hashlib.sha256("".join(lines).encode()).hexdigest(),
+            "listing_sha256": listing_sha256(objects),
             "files": sorted(each.key for each in objects),
             "weights_bytes": sum(each.size_bytes for each in weights),
             "licence": spec.license,
             "eula": spec.hosting_eula_key and f"s3://{bucket}/{spec.hosting_eula_key}",
-            "gated": spec.gated_bucket,
             "instance": self.instance,
-            "instances": spec.supported_inference_instance_types,
             "min_memory_mb": needs.get("min_memory_mb"),
             "accelerators": needs.get("num_accelerators"),
             "environment": environment,
