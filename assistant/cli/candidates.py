@@ -1,7 +1,7 @@
-"""``assistant models candidates | try | compare | adopt``: models of SageMaker JumpStart, from an id to a manifest.
+"""``assistant models candidates | try | compare | adopt``: models of JumpStart, from an id to a manifest.
 
-The machine that runs ``candidates`` and ``try`` must reach AWS: the tenant's VPC is closed, and an endpoint in
-it reads only the tenant's own bucket, so ``try`` copies an artifact there through this machine first.
+The machine that runs ``candidates`` and ``try`` must reach AWS: the tenant's VPC is closed, and an endpoint
+in it reads only the tenant's own bucket, so ``try`` first copies an artifact there through this machine.
 """
 
 from __future__ import annotations
@@ -14,145 +14,103 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import tomlkit
 import typer
 from pydantic import ValidationError
 from typer import Argument, Option
 
-from assistant.answering.services import AnswerWriter
 from assistant.cli.account import AwsAccount, aws_errors, low_quotas, place_of
-from assistant.cli.evaluate import TenantQuestions, loaded
-from assistant.cli.local import behind_gateway, committed, open_services
 from assistant.cli.publishing import publisher_s3
 from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, pairs_of, table
-from assistant.domain.clock import SystemClock
 from assistant.domain.errors import AssistantError, ConfigurationError, ConflictError, DeploymentError
-from assistant.evaluation.judging import WrittenModel
-from assistant.evaluation.questions import draw
-from assistant.local.layout import models_dir
-from assistant.model_artifacts import model_elsewhere
 from assistant.private_files import write_private
-from assistant.recorded_model import read_recording
-from assistant.settings.jumpstart import (
-    LOCK_FILE,
-    MANIFEST_KEY,
-    TRIAL_OUTPUT,
-    Candidate,
-    Facts,
-    Header,
-    Listed,
-    Specification,
-    TrialPlace,
-    content_bucket,
-    listing_sha256,
-    load_candidates,
-    newest,
-    read_manifest,
-    write_rows,
-)
-from assistant.settings.local_models import ServedLlm, added_models
-from assistant.settings.model_artifacts import (
-    AnsweringTable,
-    EmbeddingManifest,
-    Instance,
-    LlmManifest,
-    check_llm_fit,
-    instance_named,
-    load_compatibility,
-)
+from assistant.settings import jumpstart, model_artifacts
+from assistant.settings.jumpstart import LOCK_FILE, Candidate, Facts, Listed, TrialPlace
+from assistant.settings.local_models import ServedLlm
 from assistant.settings.prices import load_prices
 from assistant.settings.tenant import TenantConfig, load_tenant
 
-_LONGEST_H = 8
+if TYPE_CHECKING:
+    from assistant.evaluation.comparison import Compared, Contender
+
 _POLL_S = 20.0
-_KINDS = ("Endpoint", "EndpointConfig", "Model")
+_KINDS = {"Endpoint": "endpoint", "EndpointConfig": "endpoint_config", "Model": "model"}
+"""Name in the API = name in boto3's calls."""
 _RETRIES = {"MaximumEventAgeInSeconds": 86_400, "MaximumRetryAttempts": 185}
-"""The longest that EventBridge Scheduler allows: an endpoint that is still Creating cannot be deleted."""
+"""The most that EventBridge Scheduler takes: SageMaker deletes no endpoint that is still Creating."""
 _SYSTEM_GB = 30
-_RECORDED = "recorded"
+RECORDED = "recorded"
+_IMAGES = {"llm": "llm_gpu", "embedding": "embedding_tei_cpu"}
+"""The stacks serve an adopted model by these, and not by the image that JumpStart names."""
 CandidateId = Annotated[str, Argument(metavar="ID", help=f"Id of a row of {LOCK_FILE}.")]
+RegionOption = Annotated[
+    str | None, Option(metavar="R", help="Fill rows from this region's JumpStart bucket.")
+]
+EulaOption = Annotated[list[str] | None, Option(metavar="ID", help="Record that its licence is accepted.")]
 
 
-def _lock_path(options: GlobalOptions) -> Path:
-    return options.tenants_dir.resolve().parent / LOCK_FILE
-
-
-# --- candidates -------------------------------------------------------------------------------------------
-def candidates(
-    context: typer.Context,
-    region: Annotated[
-        str | None, Option(metavar="R", help="Read this region's JumpStart bucket, and fill the rows.")
-    ] = None,
-    accept_eula: Annotated[
-        list[str] | None, Option(metavar="ID", help="Record that its licence agreement is accepted.")
-    ] = None,
-) -> None:
-    """List the candidates; with --region read what JumpStart says of them into the lock."""
+def candidates(context: typer.Context, region: RegionOption = None, accept_eula: EulaOption = None) -> None:
+    """List the candidates; with --region write what JumpStart says of them into the lock."""
     options, terminal = GlobalOptions.of(context), Terminal()
-    path = _lock_path(options)
-    lock, before = load_candidates(path), path.read_bytes()
-    updates: dict[str, dict[str, Any]] = {}
+    path = _root(options) / LOCK_FILE
+    lock, before = jumpstart.load_candidates(path), path.read_bytes()
+    updates: dict[str, Mapping[str, Any]] = {}
     for name in accept_eula or ():
         if (facts := lock.row(name).facts) is None or facts.eula is None:
-            raise ConfigurationError(
-                f"{name}: there is no licence agreement to accept, or it is not resolved."
-            )
+            raise ConfigurationError(f"{name} has no licence agreement to accept, or is not resolved.")
         updates[name] = {"eula_accepted": True}
     failed: list[str] = []
     if region is not None:
-        aws = AwsAccount(account="", region=region)
-        headers = read_manifest(_read(aws, MANIFEST_KEY))
-        for row in lock.candidate:
-            try:
-                facts = _resolve(aws, row, headers)
-            except AssistantError as error:
-                failed.append(f"{row.id}: {error.message}")
-                continue
-            updates.setdefault(row.id, {}).update(
-                resolved=True, facts=facts.model_dump(mode="json", exclude_none=True)
-            )
+        found, failed = _resolved(AwsAccount(account="", region=region), lock.candidate)
+        updates = {name: {**updates.get(name, {}), **found.get(name, {})} for name in updates | found}
     if updates:
-        write_rows(path, before, updates)
-        lock = load_candidates(path)
+        jumpstart.write_rows(path, before, updates)
+        lock = jumpstart.load_candidates(path)
     if not options.writes(lock):
-        shown = [
-            (row.id, row.task, row.family, *_told(row), row.purpose)
-            for row in lock.candidate
-        ]  # fmt: skip
-        terminal.out.print(
-            table("id", "task", "family", "version", "licence", "instance", "purpose", rows=shown)
-        )
+        rows: list[Sequence[str]] = []
+        for row in lock.candidate:
+            told = (row.facts.version, row.facts.licence) if row.facts else ("unresolved", "")
+            rows.append((row.id, row.task, row.family, *told, row.purpose))
+        terminal.out.print(table("id", "task", "family", "version", "licence", "purpose", rows=rows))
     for line in failed:
         terminal.warn(line, "bold red")
     if failed:
         raise typer.Exit(1)
 
 
-def _told(row: Candidate) -> tuple[str, str, str]:
-    facts = row.facts
-    if facts is None:
-        return "unresolved", "", row.instance or ""
-    return facts.version, facts.licence, facts.instance
+def _resolved(
+    aws: AwsAccount, rows: Sequence[Candidate]
+) -> tuple[Mapping[str, Mapping[str, Any]], list[str]]:
+    """Return what to write into each row by id, and what is wrong with each of the others."""
+    manifest, found, failed = _read(aws, jumpstart.MANIFEST_KEY), dict[str, Mapping[str, Any]](), list[str]()
+    for row in rows:
+        try:
+            body = _read(aws, jumpstart.newest(manifest, row.id).spec_key)
+            spec = jumpstart.Specification(body, region=aws.region, instance=row.instance)
+            objects = _listed(aws, spec.prefix)
+            has_config = any(each.key == "config.json" for each in objects)
+            facts = spec.facts(objects, _read(aws, f"{spec.prefix}config.json") if has_config else b"{}")
+        except AssistantError as error:
+            failed.append(f"{row.id}: {error.message}")
+        else:
+            found[row.id] = {"resolved": True, "facts": facts.model_dump(mode="json", exclude_none=True)}
+    return found, failed
+
+
+def _root(options: GlobalOptions) -> Path:
+    return options.tenants_dir.resolve().parent
 
 
 def _read(aws: AwsAccount, key: str) -> bytes:
-    body = aws.call("s3", "get_object", Bucket=content_bucket(aws.region), Key=key)["Body"]
+    bucket = jumpstart.content_bucket(aws.region)
+    body = aws.call("s3", "get_object", Bucket=bucket, Key=key)["Body"]
     with aws_errors("s3", "get_object"):
         return bytes(body.read())
 
 
-def _resolve(aws: AwsAccount, row: Candidate, headers: Sequence[Header]) -> Facts:
-    header = newest(headers, row.id)
-    spec = Specification(_read(aws, header.spec_key), region=aws.region, instance=row.instance)
-    objects = _listed(aws, spec.prefix)
-    has_config = any(each.key == "config.json" for each in objects)
-    return spec.facts(objects, _read(aws, f"{spec.prefix}config.json") if has_config else None)
-
-
 def _listed(aws: AwsAccount, prefix: str) -> list[Listed]:
-    bucket = content_bucket(aws.region)
+    bucket = jumpstart.content_bucket(aws.region)
     found = aws.listed("s3", "list_objects_v2", "Contents", Bucket=bucket, Prefix=prefix)
     return [
         Listed(key=each["Key"].removeprefix(prefix), size_bytes=each["Size"], etag=each["ETag"].strip('"'))
@@ -166,70 +124,56 @@ def try_(
     context: typer.Context,
     candidate: CandidateId,
     tenant: Tenant,
-    hours: Annotated[
-        float, Option(min=0.5, max=_LONGEST_H, metavar="N", help="Until the endpoint is deleted.")
-    ] = 1.0,
+    hours: Annotated[float, Option(min=0.5, max=8, metavar="N", help="Then it is deleted.")] = 1.0,
     yes: Annotated[bool, Option("--yes", "-y", help="Do not ask whether it may cost this.")] = False,
 ) -> None:
     """Deploy a candidate to a throw-away endpoint, whose deletion is scheduled before it is made."""
     options, terminal = GlobalOptions.of(context), Terminal(steps=True)
     file = options.tenants_dir / f"{tenant}.toml"
     place = place_of(load_tenant(file), file)
-    row, facts = load_candidates(_lock_path(options)).usable(candidate)
+    row, facts = jumpstart.load_candidates(_root(options) / LOCK_FILE).usable(candidate)
     if facts.region != place.region:
         raise ConfigurationError(
             f"{candidate} was resolved in {facts.region}, and {tenant} is in {place.region}. Run: "
             f"assistant models candidates --region {place.region}"
         )
-    instance = instance_named(facts.instance)
+    instance = model_artifacts.instance_named(facts.instance)
     price = load_prices().of("endpoint", instance.name).usd_per_hour
     aws = AwsAccount(account=place.account, region=place.region)
     aws.require()
     for finding in low_quotas(aws, "sagemaker", {f"{instance.name} for endpoint usage": 1}):
         raise DeploymentError(finding.said)
     stacks = f"{place.name_prefix}-{tenant}"
-    given = aws.outputs(f"{stacks}-Models").get(TRIAL_OUTPUT)
+    given = aws.outputs(f"{stacks}-Models").get(jumpstart.TRIAL_OUTPUT)
     if given is None:
-        raise DeploymentError(
-            f"{stacks}-Models has no roles for it: write trials = true under [models], deploy."
-        )
-    terminal.show(
-        f"{row.id} on {instance.name}: USD {price:.2f} an hour, {price * hours:.2f} in {hours:g} h (list price)."
-    )
+        raise DeploymentError(f"{stacks}-Models has no roles for it: write models.trials = true, and deploy.")
+    cost = f"USD {price:.2f} an hour, {price * hours:.2f} in {hours:g} h"
+    terminal.show(f"{row.id} on {instance.name}: {cost} (list price).")
     if not yes:
         typer.confirm("Make the endpoint?", abort=True, err=True)
-    trial = Trial(
-        aws=aws,
-        place=TrialPlace.model_validate_json(given),
-        row=row,
-        facts=facts,
-        instance=instance,
-        tags=[{"Key": "tenant", "Value": tenant}, {"Key": "candidate", "Value": row.id}],
-        ends_at=datetime.now(UTC) + timedelta(hours=hours),
-    )
+    ends_at = datetime.now(UTC) + timedelta(hours=hours)
+    trial = Trial(aws, TrialPlace.model_validate_json(given), row, facts, tenant, ends_at)
     trial.copy(publisher_s3(aws, aws.outputs(f"{stacks}-Data")), terminal)
     with terminal.waiting("making the endpoint"):
         name = trial.start()
-    if not options.writes({"endpoint": name, "deleted_at": trial.ends_at.isoformat()}):
-        terminal.show(f"{name} answers until {trial.ends_at:%Y-%m-%d %H:%M} UTC. Compare it:")
+    if not options.writes({"endpoint": name, "deleted_at": ends_at.isoformat()}):
+        model = f"endpoint:{name}"
+        terminal.show(f"{name} answers until {ends_at:%Y-%m-%d %H:%M} UTC. Compare it:")
         terminal.show(
-            f"  assistant models compare {_RECORDED} endpoint:{name} --tenant {tenant} "
-            f"--usd-per-hour endpoint:{name}={price:g}"
+            f"  assistant models compare {RECORDED} {model} -T {tenant} --usd-per-hour {model}={price:g}"
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Trial:
-    """One throw-away endpoint. The schedule of its deletion is also its lock: one trial has a name at a time."""
+    """One throw-away endpoint. The schedule of its deletion is its lock: a name has one trial at a time."""
 
     aws: AwsAccount
     place: TrialPlace
     row: Candidate
     facts: Facts
-    instance: Instance
-    tags: Sequence[Mapping[str, str]]
+    tenant: str
     ends_at: datetime
-    poll_s: float = _POLL_S
 
     @property
     def prefix(self) -> str:
@@ -241,38 +185,37 @@ class Trial:
 
         Raises DeploymentError when JumpStart's files are no longer those of the lock.
         """
-        theirs = self.facts.artifact.removeprefix(f"s3://{content_bucket(self.aws.region)}/")
-        bucket = self.place.bucket
-        objects = _listed(self.aws, theirs)
-        if listing_sha256(objects) != self.facts.listing_sha256:
+        theirs = jumpstart.content_bucket(self.aws.region)
+        folder = self.facts.artifact.removeprefix(f"s3://{theirs}/")
+        objects = _listed(self.aws, folder)
+        if jumpstart.listing_sha256(objects) != self.facts.listing_sha256:
             raise DeploymentError(
                 f"{self.facts.artifact} has other files than {LOCK_FILE} says. Resolve the row again: "
                 f"assistant models candidates --region {self.aws.region}"
             )
         with aws_errors("s3", "copy"):
-            pages = publisher.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=self.prefix)
-            there = {each["Key"]: each["Size"] for page in pages for each in page.get("Contents", ())}
+            pages = publisher.get_paginator("list_objects_v2")
+            found = pages.paginate(Bucket=self.place.bucket, Prefix=self.prefix).build_full_result()
+            there = {each["Key"]: each["Size"] for each in found.get("Contents", ())}
             for each in objects:
-                key = f"{self.prefix}{each.key}"
-                if there.get(key) != each.size_bytes:
-                    source = {"Bucket": content_bucket(self.aws.region), "Key": f"{theirs}{each.key}"}
-                    body = self.aws.call("s3", "get_object", IfMatch=each.etag, **source)["Body"]
-                    publisher.upload_fileobj(body, bucket, key)
-                    terminal.step(f"s3://{bucket}/{key}")
+                key, source = f"{self.prefix}{each.key}", f"{folder}{each.key}"
+                if there.get(key) == each.size_bytes:
+                    continue
+                got = self.aws.call("s3", "get_object", Bucket=theirs, Key=source, IfMatch=each.etag)
+                publisher.upload_fileobj(got["Body"], self.place.bucket, key)
+                terminal.step(f"s3://{self.place.bucket}/{key}")
 
     def start(self) -> str:
         """Schedule the deletion, make the endpoint and wait until it answers; return its name.
 
         Whatever fails, what was made is removed. Raises DeploymentError.
         """
-        free = (name for name in self.place.endpoints if self._schedule("Endpoint", name, self.ends_at))
-        name = next(free, None)
+        names = self.place.endpoints
+        name = next((each for each in names if self._schedule("Endpoint", each, self.ends_at)), None)
         if name is None:
-            raise DeploymentError(
-                f"{', '.join(self.place.endpoints)} are all in use: wait until one is deleted."
-            )
+            raise DeploymentError(f"{', '.join(names)} are in use: wait until one is deleted.")
         try:
-            for kind in _KINDS[1:]:  # they cost nothing, and must outlive the endpoint's deletion
+            for kind in ("EndpointConfig", "Model"):  # they cost nothing, and an endpoint may need them
                 self._schedule(kind, name, self.ends_at + timedelta(hours=1))
             self._make(name)
             self._wait(name)
@@ -284,35 +227,44 @@ class Trial:
     def _schedule(self, kind: str, name: str, at: datetime) -> bool:
         """Schedule a deletion; False where one is scheduled already.
 
-        Any action of the API that changes something can be a target: EventBridge Scheduler user guide, "Using
-        universal targets" (service and action as in the SDK, ``Input`` the call's JSON).
+        The target is any action of an AWS API that changes something, by the SDK's names; ``Input`` is the
+        call's JSON: EventBridge Scheduler user guide, "Using universal targets".
         """
-        partition = self.place.role_arn.split(":")[1]
+        target = {
+            "Arn": f"arn:{self.place.role_arn.split(':')[1]}:scheduler:::aws-sdk:sagemaker:delete{kind}",
+            "RoleArn": self.place.clean_up_role_arn,
+            "Input": json.dumps({f"{kind}Name": name}),
+            "RetryPolicy": _RETRIES,
+        }
         made = self.aws.call(
             "scheduler",
             "create_schedule",
             missing="ConflictException",
             Name=f"{name}-{kind}",
             ScheduleExpression=f"at({at:%Y-%m-%dT%H:%M:%S})",
-            ScheduleExpressionTimezone="UTC",
             FlexibleTimeWindow={"Mode": "OFF"},
             ActionAfterCompletion="DELETE",
-            Target={
-                "Arn": f"arn:{partition}:scheduler:::aws-sdk:sagemaker:delete{kind}",
-                "RoleArn": self.place.clean_up_role_arn,
-                "Input": json.dumps({f"{kind}Name": name}),
-                "RetryPolicy": _RETRIES,
-            },
+            Target=target,
         )
         return made is not None
 
     def _make(self, name: str) -> None:
-        place, disk = self.place, self.instance.has_local_disk
-        source = {
-            "S3Uri": f"s3://{place.bucket}/{self.prefix}",
-            "S3DataType": "S3Prefix",
-            "CompressionType": "None",
+        place, instance = self.place, model_artifacts.instance_named(self.facts.instance)
+        tags = [{"Key": "tenant", "Value": self.tenant}, {"Key": "candidate", "Value": self.row.id}]
+        uri = f"s3://{place.bucket}/{self.prefix}"
+        data = {"S3Uri": uri, "S3DataType": "S3Prefix", "CompressionType": "None"}
+        variant: dict[str, Any] = {
+            "VariantName": "AllTraffic",
+            "ModelName": name,
+            "InstanceType": instance.name,
+            "InitialInstanceCount": 1,
+            "ModelDataDownloadTimeoutInSeconds": 1800,
+            "ContainerStartupHealthCheckTimeoutInSeconds": 3600,
         }
+        key: dict[str, str] = {}
+        if not instance.has_local_disk:  # such a disk takes neither size nor key
+            variant["VolumeSizeInGB"] = _SYSTEM_GB + round(2 * self.facts.weights_bytes / 1e9)
+            key["KmsKeyId"] = place.key_arn
         self.aws.call(
             "sagemaker",
             "create_model",
@@ -322,27 +274,14 @@ class Trial:
             PrimaryContainer={
                 "Image": self.facts.image,
                 "Environment": dict(self.facts.environment),
-                "ModelDataSource": {"S3DataSource": source},
+                "ModelDataSource": {"S3DataSource": data},
             },
             VpcConfig={"Subnets": list(place.subnets), "SecurityGroupIds": [place.security_group]},
-            Tags=self.tags,
+            Tags=tags,
         )
-        variant: dict[str, Any] = {
-            "VariantName": "AllTraffic",
-            "ModelName": name,
-            "InstanceType": self.instance.name,
-            "InitialInstanceCount": 1,
-            "ModelDataDownloadTimeoutInSeconds": 1800,
-            "ContainerStartupHealthCheckTimeoutInSeconds": 3600,
-        }
-        if not disk:  # a local disk has neither size nor key to choose
-            variant["VolumeSizeInGB"] = _SYSTEM_GB + round(2 * self.facts.weights_bytes / 1e9)
-        key = {} if disk else {"KmsKeyId": place.key_arn}
-        config = {"EndpointConfigName": name, "ProductionVariants": [variant], "Tags": self.tags}
+        config = {"EndpointConfigName": name, "ProductionVariants": [variant], "Tags": tags}
         self.aws.call("sagemaker", "create_endpoint_config", **config, **key)
-        self.aws.call(
-            "sagemaker", "create_endpoint", EndpointName=name, EndpointConfigName=name, Tags=self.tags
-        )
+        self.aws.call("sagemaker", "create_endpoint", EndpointName=name, EndpointConfigName=name, Tags=tags)
 
     def _wait(self, name: str) -> None:
         while True:
@@ -351,13 +290,15 @@ class Trial:
                 return
             if status != "Creating" or datetime.now(UTC) >= self.ends_at:
                 raise DeploymentError(f"{name} is {status}: {found.get('FailureReason', 'no reason given')}")
-            time.sleep(self.poll_s)
+            time.sleep(_POLL_S)
 
     def _remove(self, name: str) -> None:
-        """Delete all that there is of a trial, its schedules last. Raises DeploymentError; the schedules then
-        stay."""
+        """Delete all that there is of a trial, its schedules last: where a deletion is refused, they stay.
+
+        Raises DeploymentError.
+        """
         try:
-            for kind, call in zip(_KINDS, ("endpoint", "endpoint_config", "model"), strict=True):
+            for kind, call in _KINDS.items():
                 key = {f"{kind}Name": name}
                 if self.aws.call("sagemaker", f"describe_{call}", missing="ValidationException", **key):
                     self.aws.call("sagemaker", f"delete_{call}", **key)
@@ -367,15 +308,15 @@ class Trial:
         except DeploymentError as error:
             raise DeploymentError(
                 f"{name} failed and cannot be deleted now ({error.message}). Its deletion is scheduled for "
-                f"{self.ends_at:%Y-%m-%d %H:%M} UTC and is tried again for a day: aws sagemaker "
+                f"{self.ends_at:%Y-%m-%d %H:%M} UTC and retried for a day. Look: aws sagemaker "
                 f"describe-endpoint --endpoint-name {name}"
             ) from None
 
 
 # --- compare ----------------------------------------------------------------------------------------------
 COMPARED = (
-    "Two or more: the first is what others are held against. An added model, recorded (the committed answers "
-    "of a strong model), endpoint:NAME of the tenant's account, or a chat server's URL#MODEL."
+    "Two or more; the others are held against the first. recorded (the committed answers of a strong model), "
+    "endpoint:NAME in the tenant's account, or URL#MODEL of a chat server on this machine or its network."
 )
 
 
@@ -386,114 +327,84 @@ def compare(
     questions: Annotated[
         Path | None, Option(metavar="FILE.jsonl", help="Default: the tenant's committed ones.")
     ] = None,
-    most: Annotated[int, Option(min=1, metavar="N", help="Ask so many of them, drawn always alike.")] = 120,
+    most: Annotated[int, Option(min=1, metavar="N", help="Ask so many, always the same.")] = 120,
     usd_per_hour: Annotated[
-        list[str] | None, Option(metavar="MODEL=N", help="Price of the instance that serves a model.")
+        list[str] | None, Option(metavar="MODEL=N", help="Price of what serves it.")
     ] = None,
     out: Annotated[Path, Option(metavar="FILE.html", help="The page.")] = Path("comparison.html"),
 ) -> None:
-    """Ask models that write the same questions; one page shows right, refused, withheld, speed and cost."""
+    """Ask models that write the same questions; one page has right, refused, withheld, speed and cost."""
+    from assistant.cli import evaluate, local
+    from assistant.domain.clock import SystemClock
     from assistant.evaluation import comparison
+    from assistant.evaluation.questions import draw
+    from assistant.recorded_model import read_recording
 
-    if len(set(names)) < 2 or len(set(names)) < len(names):
+    if len(set(names)) < max(2, len(names)):
         raise typer.BadParameter("Name two models or more, each once.")
     options, terminal = GlobalOptions.of(context), Terminal()
-    config = options.tenant(tenant)
-    prices = {
-        name: float(usd) for name, usd in pairs_of("--usd-per-hour", usd_per_hour or (), form="MODEL=N")
-    }
-    if unknown := prices.keys() - set(names):
-        raise typer.BadParameter(f"--usd-per-hour names {', '.join(unknown)}, which is not compared.")
-    recorded = committed(options) / "recorded" / f"{tenant}.jsonl"
-    models = {name: None if name == _RECORDED else _served(options, config, name) for name in names}
-    only = {line.id for line in read_recording([recorded])} if _RECORDED in names else None
-    path = questions or committed(options) / f"{tenant}.jsonl"
-    asked = TenantQuestions.of(path, asks=lambda one: only is None or one.qid in only)
+    config, folder = options.tenant(tenant), local.committed(options)
+    pairs = pairs_of("--usd-per-hour", usd_per_hour or (), form="MODEL=N")
+    prices = {name: float(usd) for name, usd in pairs}
+    models = {name: _served(options, config, name) for name in names}
+    recording = read_recording([folder / "recorded" / f"{tenant}.jsonl"]) if RECORDED in names else []
+    path, only = questions or folder / f"{tenant}.jsonl", {line.id for line in recording}
+    asked = evaluate.TenantQuestions.of(path, asks=lambda one: not only or one.qid in only)
     chosen = draw(asked.asked, count=most, seed="comparison")
     if not chosen:
         raise ConfigurationError(f"{path} holds no question that all of them can be asked.")
+    earlier = {question.qid: question.question for question in asked.all}
 
-    async def run() -> list[comparison.Compared]:
-        async with open_services(runtime, ports, [tenant]) as opened, AsyncExitStack() as stack:
-            contenders: list[comparison.Contender] = []
+    async def run() -> list[Compared]:
+        async with local.open_services(runtime, ports, [tenant]) as opened, AsyncExitStack() as stack:
+            contenders: list[Contender] = []
             for name, model in models.items():
-                services = opened[tenant]
                 if model is None:
-                    written = WrittenModel.of_recording(read_recording([recorded]))
+                    contender = comparison.Contender.recorded(name, recording, opened[tenant])
                 else:
-                    generator = await stack.enter_async_context(behind_gateway(model))
-                    facts, counter = model_elsewhere(model)
-                    written = WrittenModel(generator, counter, model.origin, {})
-                    section = services.tenant.generation.model_copy(
-                        update={"model": model.name, "context_tokens": model.context_tokens}
-                    )
-                    services = replace(
-                        services,
-                        tenant=services.tenant.model_copy(update={"generation": section}),
-                        writer=AnswerWriter(generator, facts, counter),
-                    )
-                contenders.append(comparison.Contender(name, written, services, prices.get(name)))
+                    generator = await stack.enter_async_context(local.behind_gateway(model))
+                    contender = comparison.Contender.served(name, model, generator, opened[tenant])
+                contenders.append(replace(contender, usd_per_hour=prices.get(name)))
             with terminal.counting("asking", "questions") as show:
-                earlier = {question.qid: question.question for question in asked.all}
-                return await comparison.compare(
+                asking = comparison.compare(
                     contenders, chosen, earlier=earlier, clock=SystemClock(), show=show
                 )
+                return await asking
 
-    with loaded(options, terminal, [tenant]) as (runtime, ports):
+    with evaluate.loaded(options, terminal, [tenant]) as (runtime, ports):
         results = asyncio.run(run())
     clusters = {question.qid: question.document for question in chosen}
-    page = comparison.comparison_page(
-        results,
-        clusters,
-        questions=f"{len(chosen)} questions of {path.name} ({asked.sha256[:12]}), tenant {tenant}.",
-        prices="Cost: the price given by --usd-per-hour, for the time of one answer after the other; batching "
-        "makes it cheaper (assistant models capacity). A recording has no times of its own.",
-    )
-    write_private(out, page.encode())
-    measured = {each.name: {"stopped": each.stopped, **each.estimates(clusters)} for each in results}
-    if not options.writes({"page": str(out), "models": measured}):
-        rows = [
-            (title, *(f"{one.value:.3g}" if (one := found.get(name)) else "-" for found in measured.values()))
-            for name, title in comparison.MEASURES.items()
-        ]
-        terminal.out.print(table("measure", *measured, right=list(measured), rows=rows))
-        for each in results:
-            if each.stopped:
-                terminal.warn(f"{each.name} was stopped early: it is worse than {results[0].name}")
+    what = f"{len(chosen)} questions of {path.name} ({asked.sha256[:12]}), tenant {tenant}."
+    write_private(out, comparison.comparison_page(results, clusters, what=what).encode())
+    measured = {each.name: each.estimates(clusters) for each in results}
+    stopped = [each.name for each in results if each.stopped]
+    if not options.writes({"page": str(out), "stopped": stopped, "models": measured}):
+        for name in stopped:
+            terminal.warn(f"{name} was stopped early: it is worse than {names[0]}")
         terminal.show(f"Page: {out}", "bold")
 
 
-def _served(options: GlobalOptions, tenant: TenantConfig, name: str) -> ServedLlm:
-    """Return the model that a name of ``compare`` means. Raises ConfigurationError."""
-    kind, _, rest = name.partition(":")
+def _served(options: GlobalOptions, tenant: TenantConfig, name: str) -> ServedLlm | None:
+    """Return the model that a name of ``compare`` means; None for the recorded one.
+
+    Raises ConfigurationError.
+    """
+    kind, _, endpoint = name.partition(":")
+    url, _, model = name.partition("#")
     values: dict[str, Any] = {"name": "compared", "context_tokens": tenant.generation.context_tokens}
+    if kind == "endpoint":
+        place = place_of(tenant, options.tenants_dir / f"{tenant.name}.toml")
+        values |= {"model": endpoint, "region": place.region}
+    elif name != RECORDED:
+        values |= {"model": model, "url": url}
     try:
-        if kind == "endpoint":
-            place = place_of(tenant, options.tenants_dir / f"{tenant.name}.toml")
-            return ServedLlm(model=rest, region=place.region, **values)
-        if "://" in name:
-            url, _, model = name.partition("#")
-            return ServedLlm(model=model, url=url, **values)
+        return None if name == RECORDED else ServedLlm(**values)
     except ValidationError as error:
-        raise ConfigurationError(
-            f"{name}: {error.errors()[0]['msg'].removeprefix('Value error, ')}."
-        ) from None
-    added = {model.name: model for model in added_models(models_dir(options.state_dir))}
-    model = added.get(name)
-    if not isinstance(model, ServedLlm) or model.recording is not None:
-        known = ", ".join(each.name for each in added.values() if isinstance(each, ServedLlm)) or "none"
-        raise ConfigurationError(
-            f"{name} is no model behind a server that was added here; those are {known}. {COMPARED}"
-        )
-    return model
+        said = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise ConfigurationError(f"{name}: {said}. Models to compare: {COMPARED}") from None
 
 
 # --- adopt ------------------------------------------------------------------------------------------------
-_IMAGES = {"llm": "llm_gpu", "embedding": "embedding_tei_cpu"}
-"""Our own stacks serve a candidate's weights by these, and not by the image that JumpStart names."""
-_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4, "q4_1": 1}
-
-
 def adopt(
     context: typer.Context,
     candidate: CandidateId,
@@ -504,15 +415,13 @@ def adopt(
     ] = None,
 ) -> None:
     """Write the manifest of a resolved candidate, by which a tenant file can name it."""
-    options, terminal = GlobalOptions.of(context), Terminal()
-    path = _lock_path(options)
-    row, facts = load_candidates(path).usable(candidate)
-    found, image = facts.architecture, _IMAGES[row.task]
-    compatible = next(
-        each
-        for each in load_compatibility(path.parent / "model_artifacts" / "compatibility.toml").row
-        if each.image == image
-    )
+    import tomlkit
+
+    root, terminal = _root(GlobalOptions.of(context)), Terminal()
+    row, facts = jumpstart.load_candidates(root / LOCK_FILE).usable(candidate)
+    folder, found = root / "model_artifacts", facts.architecture
+    table_of = model_artifacts.load_compatibility(folder / "compatibility.toml")
+    compatible = next(each for each in table_of.row if each.image == _IMAGES[row.task])
     values: dict[str, Any] = {
         "schema_version": 1,
         "name": row.id,
@@ -521,43 +430,36 @@ def adopt(
         "revision": f"{row.id}=={facts.version}",
         "sha256": facts.listing_sha256,
         "files": facts.files,
-        "image": image,
+        "image": compatible.image,
         "accelerator": compatible.accelerators[0],
         "ami": compatible.ami,
         "sdk": compatible.sdk,
         "dtype": found.dtype,
         "weights_bytes": facts.weights_bytes,
     }
-    if row.task == "llm":
-        values |= {
-            "sequence_length": min(sequence_length, found.max_tokens or sequence_length),
-            "batch_size": batch_size,
-            "tensor_parallel": facts.accelerators or 1,
-            "parameters": found.dtype and facts.weights_bytes // _BYTES[found.dtype],
-            "layers": found.layers,
-            "kv_heads": found.kv_heads,
-            "head_size": found.head_size,
-            "answering": AnsweringTable().model_dump(mode="json", exclude_none=True),
-        }
-    else:
-        values |= {"dimensions": found.hidden_size, "max_tokens": found.max_tokens, "pooling": pooling}
-    optional = {"ami", "sdk"}
-    if missing := [name for name, value in values.items() if value is None and name not in optional]:
+    try:
+        if row.task == "llm":
+            values |= found.model_dump(include={"layers", "kv_heads", "head_size"})
+            values["sequence_length"] = min(sequence_length, found.max_tokens or sequence_length)
+            values |= {"batch_size": batch_size, "tensor_parallel": facts.accelerators or 1, "answering": {}}
+            values["parameters"] = facts.weights_bytes // (4 if found.dtype == "float32" else 2)
+            manifest = model_artifacts.LlmManifest.model_validate(values)
+            model_artifacts.check_llm_fit(manifest, model_artifacts.instance_named(facts.instance))
+        else:
+            values |= {"dimensions": found.hidden_size, "max_tokens": found.max_tokens, "pooling": pooling}
+            manifest = model_artifacts.EmbeddingManifest.model_validate(values)
+    except ValidationError as error:
+        missing = ", ".join(str(each["loc"][0]) for each in error.errors())
         raise ConfigurationError(
-            f"{candidate}: JumpStart's files do not say {', '.join(missing)}. Write the manifest by hand "
-            "(model_artifacts/README.md)."
-        )
-    kept = {name: value for name, value in values.items() if value is not None}
+            f"{candidate}: JumpStart's files do not say {missing}. Give it by an option, or write the manifest "
+            "by hand (model_artifacts/README.md)."
+        ) from None
+    path = folder / row.task / row.id / "manifest.toml"
+    if path.exists():
+        raise ConflictError(f"{path} exists already. Delete it first, to write it again.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    head = f"# Adopted from {LOCK_FILE}. sha256 is that of the listing of {facts.artifact}.\n"
+    path.write_text(head + tomlkit.dumps(manifest.model_dump(mode="json", exclude_none=True)))
+    terminal.show(f"Wrote {path}. It serves where a tenant file names {row.id} under [models].")
     if row.task == "llm":
-        check_llm_fit(LlmManifest.model_validate(kept), instance_named(facts.instance))
-    else:
-        EmbeddingManifest.model_validate(kept)
-    manifest = path.parent / "model_artifacts" / row.task / row.id / "manifest.toml"
-    if manifest.exists():
-        raise ConflictError(f"{manifest} exists already. Delete it first, to write it again.")
-    manifest.parent.mkdir(parents=True, exist_ok=True)
-    text = f"# Adopted from {LOCK_FILE}; sha256 is of the listing of {facts.artifact}\n"
-    manifest.write_text(text + tomlkit.dumps(kept), encoding="utf-8")
-    terminal.show(f"Wrote {manifest}. It serves where a tenant file names {row.id} under [models].")
-    if row.task == "llm":
-        terminal.say("it does not write answers yet: set answering.writes_answers once it was compared")
+        terminal.say("it quotes until you set answering.writes_answers = true; compare it first")

@@ -1,4 +1,4 @@
-"""Compares models that write: the same questions to each, one page with plots, and a hopeless one stops early."""
+"""Compares models that write by the same questions: one page with plots; a hopeless one is stopped early."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from assistant.answering.ports import (
     GenerationRequest,
     GenerationStream,
 )
-from assistant.answering.services import TenantServices
+from assistant.answering.services import AnswerWriter, TenantServices
 from assistant.domain.clock import Clock, Deadline
 from assistant.evaluation.judging import WrittenAnswers, WrittenModel
 from assistant.evaluation.measures import Estimate, estimate
 from assistant.evaluation.questions import EvaluationQuestion
 from assistant.evaluation.report import template_page
+from assistant.model_artifacts import model_elsewhere
+from assistant.recorded_model import RecordedAnswer
+from assistant.settings.local_models import ServedLlm
 
 WRONGLY_STOPPED = 0.05
 """Probability that any model which is as good as the first one is stopped."""
@@ -44,6 +47,22 @@ class Contender:
     services: TenantServices
     usd_per_hour: float | None = None
     """Of the instance that serves it."""
+
+    @classmethod
+    def recorded(cls, name: str, lines: Sequence[RecordedAnswer], services: TenantServices) -> Contender:
+        return cls(name, WrittenModel.of_recording(lines), services)
+
+    @classmethod
+    def served(
+        cls, name: str, model: ServedLlm, generator: AnswerGenerator, services: TenantServices
+    ) -> Contender:
+        facts, counter = model_elsewhere(model)
+        update = {"model": model.name, "context_tokens": model.context_tokens}
+        generation = services.tenant.generation.model_copy(update=update)
+        tenant = services.tenant.model_copy(update={"generation": generation})
+        writer = AnswerWriter(generator, facts, counter)
+        written = WrittenModel(generator, counter, model.origin, {})
+        return cls(name, written, replace(services, tenant=tenant, writer=writer))
 
 
 @dataclass(slots=True)
@@ -177,10 +196,11 @@ class _TimedStream:
             yield delta
 
 
-def comparison_page(
-    results: Sequence[Compared], clusters: Mapping[str, str], *, questions: str, prices: str
-) -> str:
-    """Return one HTML page that loads nothing: a plot for each measure, a table, and who was stopped."""
+def comparison_page(results: Sequence[Compared], clusters: Mapping[str, str], *, what: str) -> str:
+    """Return one HTML page that loads nothing: a plot for each measure, a table, and who was stopped.
+
+    ``what``: which questions were asked.
+    """
     rows = [(each, each.estimates(clusters)) for each in results]
     plots = [
         (title, 1.0 if name in SHARES else max(one[name].high for _, one in found), name, found)
@@ -192,7 +212,6 @@ def comparison_page(
         plots=plots,
         rows=rows,
         measures=MEASURES,
-        questions=questions,
-        prices=prices,
+        what=what,
         wrongly=WRONGLY_STOPPED,
     )

@@ -17,7 +17,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar, cast
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
@@ -30,7 +30,6 @@ LOCK_FILE = "jumpstart.lock.toml"
 MANIFEST_KEY = "models_manifest.json"
 _Instance = Annotated[str, Field(pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")]
 _Folder = Annotated[str, Field(pattern=r"^s3://[a-z0-9.-]+/.+/$")]
-_Model = TypeVar("_Model", bound=BaseModel)
 
 
 def content_bucket(region: str) -> str:
@@ -84,8 +83,6 @@ class Facts(StrictModel):
     accelerators: int | None = None
     environment: Mapping[str, str] = {}
     """Of the container, on ``instance``."""
-    startup_s: int | None = None
-    download_s: int | None = None
     architecture: Architecture = Architecture()
 
 
@@ -119,13 +116,6 @@ class CandidateLock(StrictModel):
     allowed_licences: tuple[str, ...]
     """As specifications write them. A model under any other is refused."""
     candidate: tuple[Candidate, ...]
-
-    @model_validator(mode="after")
-    def _names_each_once(self) -> Self:
-        ids = [row.id for row in self.candidate]
-        if twice := sorted({name for name in ids if ids.count(name) > 1}):
-            raise ValueError(f"more than one row has the id {', '.join(twice)}")
-        return self
 
     def row(self, name: str) -> Candidate:
         """Return one row. Raises NotFoundError with the known ids."""
@@ -217,50 +207,20 @@ def write_rows(path: Path, before: bytes, updates: Mapping[str, Mapping[str, Any
 
 
 # --- JumpStart's own files --------------------------------------------------------------------------------
-class _Theirs(BaseModel):
-    """AWS adds fields at any time: those that nothing here reads are ignored."""
+class Header(BaseModel):
+    """One entry of the manifest. AWS adds fields at any time: those that nothing here reads are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class Header(_Theirs):
-    """One entry of the manifest."""
-
     model_id: str
-    version: str
+    version: str = Field(pattern=r"^\d+(\.\d+)*$")
     spec_key: str
     deprecated: bool = False
 
-    @property
-    def order(self) -> tuple[int, ...]:
-        return tuple(int(part) if part.isdecimal() else -1 for part in self.version.split("."))
 
+class _Spec(BaseModel):
+    """A specification, with the fields of its configuration on top."""
 
-class _Properties(_Theirs):
-    environment_variables: Mapping[str, str] = {}
-    resource_requirements: Mapping[str, int] = {}
-    artifact_key: str | None = None
-    prepacked_artifact_key: str | None = None
-
-
-class _Variant(_Theirs):
-    properties: _Properties = _Properties()
-    regional_properties: Mapping[str, str] = {}
-
-
-class _Variants(_Theirs):
-    regional_aliases: Mapping[str, Mapping[str, str]] = {}
-    variants: Mapping[str, _Variant] = {}
-
-
-class _Variable(_Theirs):
-    name: str
-    default: str | int | float | bool
-    required_for_model_class: bool = False
-
-
-class _Spec(_Theirs):
-    model_id: str
+    model_config = ConfigDict(frozen=True, extra="ignore")
     version: str
     license: str
     deprecated: bool = False
@@ -270,123 +230,116 @@ class _Spec(_Theirs):
     hosting_artifact_key: str
     hosting_artifact_compression_type: str
     hosting_prepacked_artifact_key: str | None = None
-    hosting_instance_type_variants: _Variants
+    hosting_instance_type_variants: Mapping[str, Mapping[str, Mapping[str, Any]]]
     hosting_resource_requirements: Mapping[str, int] = {}
     default_inference_instance_type: str
     supported_inference_instance_types: tuple[str, ...]
-    inference_environment_variables: tuple[_Variable, ...] = ()
-    deploy_kwargs: Mapping[str, int | str | bool] = {}
+    inference_environment_variables: tuple[Mapping[str, Any], ...] = ()
 
 
-def read_manifest(body: bytes) -> list[Header]:
-    """Return the entries of ``models_manifest.json``. Raises ConfigurationError."""
+def newest(manifest: bytes, name: str) -> Header:
+    """Return a model's newest version that is not deprecated. Raises NotFoundError, ConfigurationError."""
     try:
-        return TypeAdapter(list[Header]).validate_json(body)
+        headers = _HEADERS.validate_json(manifest)
     except ValidationError as error:
         raise ConfigurationError(f"{MANIFEST_KEY}: not as JumpStart writes it: {_fault(error)}.") from None
-
-
-def newest(headers: Sequence[Header], name: str) -> Header:
-    """Return the newest version of a model that is not deprecated. Raises NotFoundError."""
     offered = [header for header in headers if header.model_id == name and not header.deprecated]
     if not offered:
         raise NotFoundError(f"{name}: JumpStart does not offer this id in this region, or has deprecated it.")
-    return max(offered, key=lambda header: header.order)
+    return max(offered, key=lambda header: [int(part) for part in header.version.split(".")])
+
+
+_HEADERS = TypeAdapter(list[Header])
 
 
 class Specification:
-    """One model's specification, read for one region and one instance type.
-
-    A model has several configurations, ranked. The first is taken that needs no further model: one with
-    speculative decoding brings a draft model of its own.
-    """
+    """One model's specification, read for one region and one instance type."""
 
     def __init__(self, body: bytes, *, region: str, instance: str | None) -> None:
-        """Raises ConfigurationError naming what is missing or refused."""
+        """``instance``: None for the specification's default. Raises ConfigurationError."""
         try:
             self._spec = spec = _Spec.model_validate(_configured(json.loads(body)))
         except ValidationError as error:
             raise ConfigurationError(f"its specification is not complete: {_fault(error)}.") from None
-        except ValueError:
-            raise ConfigurationError("its specification is not JSON.") from None
-        if spec.deprecated or spec.inference_vulnerable:
-            raise ConfigurationError("JumpStart calls it deprecated or vulnerable. Take another.")
-        if spec.gated_bucket:
-            raise ConfigurationError(
-                f'its artifact ("{spec.license}") lies in the gated bucket, which only SageMaker reads, and no '
-                "closed VPC reaches. Fetch the weights from their publisher (model_artifacts/README.md)."
-            )
-        self._region, self.instance = region, instance or spec.default_inference_instance_type
-        supported = spec.supported_inference_instance_types
-        if self.instance not in supported:
-            raise ConfigurationError(
-                f"it does not run on {self.instance}; it runs on {', '.join(supported)}. Choose one."
-            )
-        variants = spec.hosting_instance_type_variants.variants
-        names = (self.instance.split(".")[1], self.instance)
+        except (ValueError, KeyError, AttributeError):
+            raise ConfigurationError("its specification is not as JumpStart writes them.") from None
+        self._region, self._instance = region, instance or spec.default_inference_instance_type
+        variants = spec.hosting_instance_type_variants.get("variants", {})
+        # what an instance type says goes before what its family says
+        names = (self._instance, self._instance.split(".")[1])
         self._variants = [variants[name] for name in names if name in variants]
-        keys = (spec.hosting_prepacked_artifact_key, spec.hosting_artifact_key)
-        own = [variant.properties for variant in reversed(self._variants)]
-        self.prefix = next(
-            key
-            for key in (*(each.prepacked_artifact_key or each.artifact_key for each in own), *keys)
-            if key is not None
-        )
-        if spec.hosting_artifact_compression_type != "None" or not self.prefix.endswith("/"):
-            raise ConfigurationError(f"{self.prefix} is one packed file; only folders of files are deployed.")
+        own = [variant.get("properties", {}) for variant in self._variants]
+        keys = [each.get(key) for each in own for key in ("prepacked_artifact_key", "artifact_key")]
+        keys += [spec.hosting_prepacked_artifact_key, spec.hosting_artifact_key]
+        self.prefix = next(key for key in keys if key)
+        for wrong, said in (
+            (spec.deprecated or spec.inference_vulnerable, "JumpStart calls it deprecated or vulnerable"),
+            (
+                spec.gated_bucket,
+                f'its artifact ("{spec.license}") lies in the gated bucket, which only SageMaker reads, and '
+                "no closed VPC reaches. Fetch the weights from their publisher (model_artifacts/README.md)",
+            ),
+            (
+                self._instance not in spec.supported_inference_instance_types,
+                f"it does not run on {self._instance}; write one of these as instance: "
+                f"{', '.join(spec.supported_inference_instance_types)}",
+            ),
+            (
+                spec.hosting_artifact_compression_type != "None" or not self.prefix.endswith("/"),
+                f"{self.prefix} is one packed file; only folders of files are deployed",
+            ),
+        ):
+            if wrong:
+                raise ConfigurationError(f"{said}.")
 
-    def _image(self) -> str:
-        aliases = self._spec.hosting_instance_type_variants.regional_aliases.get(self._region, {})
-        for variant in reversed(self._variants):
-            if image := aliases.get(variant.regional_properties.get("image_uri", "").removeprefix("$")):
-                return image
-        raise ConfigurationError(f"it names no image for {self.instance} in {self._region}.")
-
-    def facts(self, objects: Sequence[Listed], config: bytes | None) -> Facts:
-        """Return what the row gets. ``config``: the artifact's ``config.json``, None where there is none.
+    def facts(self, objects: Sequence[Listed], config: bytes) -> Facts:
+        """Return what the row gets. ``config``: the artifact's ``config.json``, or ``{}``.
 
         Raises ConfigurationError.
         """
-        spec = self._spec
-        environment = {
-            each.name: str(each.default)
-            for each in spec.inference_environment_variables
-            if each.required_for_model_class
-        }
-        needs = dict(spec.hosting_resource_requirements)
-        for variant in self._variants:
-            environment |= variant.properties.environment_variables
-            needs |= variant.properties.resource_requirements
-        bucket = content_bucket(self._region)
+        spec, region = self._spec, self._region
+        aliases = spec.hosting_instance_type_variants.get("regional_aliases", {}).get(region, {})
+        named = [each.get("regional_properties", {}).get("image_uri", "") for each in self._variants]
+        own = [each.get("properties", {}) for each in reversed(self._variants)]
+        needs, environment = dict(spec.hosting_resource_requirements), dict[str, str]()
+        for variable in spec.inference_environment_variables:
+            if variable.get("required_for_model_class"):
+                environment[str(variable.get("name"))] = str(variable.get("default"))
+        for properties in own:
+            needs |= properties.get("resource_requirements", {})
+            environment |= properties.get("environment_variables", {})
+        bucket = content_bucket(region)
         weights = [each for each in objects if each.key.endswith((".safetensors", ".bin", ".gguf"))]
-        values: Mapping[str, Any] = {
-            "region": self._region,
-            "version": spec.version,
-            "image": self._image(),
-            "artifact": f"s3://{bucket}/{self.prefix}",
-            "listing_sha256": listing_sha256(objects),
-            "files": sorted(each.key for each in objects),
-            "weights_bytes": sum(each.size_bytes for each in weights),
-            "licence": spec.license,
-            "eula": spec.hosting_eula_key and f"s3://{bucket}/{spec.hosting_eula_key}",
-            "instance": self.instance,
-            "min_memory_mb": needs.get("min_memory_mb"),
-            "accelerators": needs.get("num_accelerators"),
-            "environment": environment,
-            "startup_s": spec.deploy_kwargs.get("container_startup_health_check_timeout"),
-            "download_s": spec.deploy_kwargs.get("model_data_download_timeout"),
-            "architecture": {} if config is None else _architecture(config),
-        }
         try:
-            return Facts.model_validate(values)
+            return Facts(
+                region=region,
+                version=spec.version,
+                image=next((aliases[name[1:]] for name in named if name[1:] in aliases), ""),
+                artifact=f"s3://{bucket}/{self.prefix}",
+                listing_sha256=listing_sha256(objects),
+                files=tuple(sorted(each.key for each in objects)),
+                weights_bytes=sum(each.size_bytes for each in weights),
+                licence=spec.license,
+                eula=spec.hosting_eula_key and f"s3://{bucket}/{spec.hosting_eula_key}",
+                instance=self._instance,
+                min_memory_mb=needs.get("min_memory_mb"),
+                accelerators=needs.get("num_accelerators"),
+                environment=environment,
+                architecture=_architecture(json.loads(config)),
+            )
         except ValidationError as error:
-            raise ConfigurationError(f"its facts are not complete: {_fault(error)}.") from None
+            raise ConfigurationError(
+                f"on {self._instance} in {region} its facts are not complete: {_fault(error)}."
+            ) from None
 
 
 def _configured(spec: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the fields of a specification with those of its configuration on top."""
-    rankings = spec.get("inference_config_rankings", {}).get("overall", {}).get("rankings", [])
-    for name in rankings:
+    """Return the fields of a specification with those of a configuration on top.
+
+    A model has several, ranked. The first is taken that needs no further model: one with speculative decoding
+    brings a draft model of its own.
+    """
+    for name in spec.get("inference_config_rankings", {}).get("overall", {}).get("rankings", []):
         names = spec["inference_configs"][name]["component_names"]
         parts = [spec["inference_config_components"][part] for part in names]
         if not any(part.get("hosting_additional_data_sources") for part in parts):
@@ -394,18 +347,17 @@ def _configured(spec: Mapping[str, Any]) -> Mapping[str, Any]:
     return spec
 
 
-def _architecture(config: bytes) -> Mapping[str, Any]:
-    """Return what a ``config.json`` of Hugging Face's transformers says, by our names."""
-    read = cast("Mapping[str, Any]", json.loads(config))
-    hidden, heads = read.get("hidden_size"), read.get("num_attention_heads")
-    return {
-        "layers": read.get("num_hidden_layers"),
-        "kv_heads": read.get("num_key_value_heads", heads),
-        "head_size": read.get("head_dim") or (hidden and heads and hidden // heads),
-        "hidden_size": hidden,
-        "max_tokens": read.get("max_position_embeddings"),
-        "dtype": read.get("dtype", read.get("torch_dtype")),
-    }
+def _architecture(config: Mapping[str, Any]) -> Architecture:
+    """Return what a ``config.json`` of Hugging Face's transformers says. Raises ValidationError."""
+    hidden, heads = config.get("hidden_size"), config.get("num_attention_heads")
+    return Architecture(
+        layers=config.get("num_hidden_layers"),
+        kv_heads=config.get("num_key_value_heads", heads),
+        head_size=config.get("head_dim") or (hidden and heads and hidden // heads),
+        hidden_size=hidden,
+        max_tokens=config.get("max_position_embeddings"),
+        dtype=config.get("dtype", config.get("torch_dtype")),
+    )
 
 
 def _fault(error: ValidationError) -> str:

@@ -24,53 +24,41 @@ from stacks.roles import (
 )
 from stacks.tenant_stack import Foundation, tenant_log_group
 
-_KINDS = {"endpoint": "Endpoint", "endpoint-config": "EndpointConfig", "model": "Model"}
-"""Resource in an ARN = what the API's actions call it."""
+_DELETING = {
+    "endpoint": "sagemaker:DeleteEndpoint",
+    "endpoint-config": "sagemaker:DeleteEndpointConfig",
+    "model": "sagemaker:DeleteModel",
+}
 
 
 class TrialEndpoints(Construct):
     def __init__(self, scope: Construct, construct_id: str, *, foundation: Foundation) -> None:
         super().__init__(scope, construct_id)
-        tenant, data, keys, network = (
-            foundation.tenant,
-            foundation.data,
-            foundation.keys,
-            foundation.network,
-        )
-        names, stack = tenant.trial_endpoints, cdk.Stack.of(self)
-        groups = [
-            tenant_log_group(
-                self,
-                f"Log{number}",
-                logs_key_arn=keys.logs_key_arn,
-                name=f"/aws/sagemaker/Endpoints/{name}",
-            )
-            for number, name in enumerate(names, start=1)
-        ]
+        tenant, keys, network = foundation.tenant, foundation.keys, foundation.network
+        names, stack, bucket = tenant.trial_endpoints, cdk.Stack.of(self), foundation.data.models_bucket
+        groups: list[str] = []
+        for number, name in enumerate(names, start=1):
+            place = {"logs_key_arn": keys.logs_key_arn, "name": f"/aws/sagemaker/Endpoints/{name}"}
+            groups.append(tenant_log_group(self, f"Log{number}", **place).log_group_arn)
         lines = ("logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents")
         own_metrics = {"StringEquals": {"cloudwatch:namespace": "/aws/sagemaker/Endpoints"}}
-        models = bucket_arn(self, data.models_bucket)
+        folders = ["llm/*", "embedding/*"]
+        models = bucket_arn(self, bucket)
         # JumpStart's images are in the registries of AWS's own accounts, those of images.lock.toml
         accounts = {region[tenant.place.region] for region in tenant.images.registries.values()}
         images = [
             stack.format_arn(service="ecr", account=account, resource="repository", resource_name="*")
             for account in sorted(accounts)
         ]
-        role = WorkloadRole(
-            self,
-            "Role",
-            assumed_by="sagemaker.amazonaws.com",
-            description=f"Runs the containers of the endpoints on which {tenant.name} tries candidates",
-        )
+        description = f"Runs the containers of the endpoints on which {tenant.name} tries candidates"
+        role = WorkloadRole(self, "Role", assumed_by="sagemaker.amazonaws.com", description=description)
         statements = [
             allow("ecr:GetAuthorizationToken", "*"),
             allow("cloudwatch:PutMetricData", "*", conditions=own_metrics),
             allow(PULL_IMAGE, *images),
-            allow(lines, *(group.log_group_arn for group in groups)),
-            allow("s3:GetObject", f"{models}/llm/*", f"{models}/embedding/*"),
-            allow(
-                "s3:ListBucket", models, conditions={"StringLike": {"s3:prefix": ["llm/*", "embedding/*"]}}
-            ),
+            allow(lines, *groups),
+            allow("s3:GetObject", *(f"{models}/{folder}" for folder in folders)),
+            allow("s3:ListBucket", models, conditions={"StringLike": {"s3:prefix": folders}}),
             allow("kms:Decrypt", keys.models_key_arn, conditions=via_s3(self)),
             *interface_statements(self, network=network, workload=Workload.MODELS),
         ]
@@ -81,25 +69,19 @@ class TrialEndpoints(Construct):
             service="scheduler.amazonaws.com",
             description=f"Deletes the endpoints on which {tenant.name} tries candidates",
             statements=[
-                allow(
-                    f"sagemaker:Delete{action}",
-                    *(resource_arn(self, "sagemaker", kind, name) for name in names),
-                )
-                for kind, action in _KINDS.items()
+                allow(action, *(resource_arn(self, "sagemaker", kind, name) for name in names))
+                for kind, action in _DELETING.items()
             ],
         )
         place = TrialPlace(
             endpoints=names,
             role_arn=role.role_arn,
             clean_up_role_arn=clean_up.arn,
-            bucket=data.models_bucket,
+            bucket=bucket,
             key_arn=keys.models_key_arn,
             subnets=network.subnet_ids,
             security_group=network.security_group_ids[Workload.MODELS],
         )
-        cdk.CfnOutput(
-            self,
-            TRIAL_OUTPUT,
-            value=stack.to_json_string(place.model_dump(mode="json")),
-            description="Where assistant models try makes endpoints",
-        ).override_logical_id(TRIAL_OUTPUT)
+        value = stack.to_json_string(place.model_dump(mode="json"))
+        output = cdk.CfnOutput(self, TRIAL_OUTPUT, value=value, description="For assistant models try")
+        output.override_logical_id(TRIAL_OUTPUT)
