@@ -55,15 +55,14 @@ def candidates(context: typer.Context, region: RegionOption = None, accept_eula:
     options, terminal = GlobalOptions.of(context), Terminal()
     path = _root(options) / LOCK_FILE
     lock, before = jumpstart.load_candidates(path), path.read_bytes()
-    updates: dict[str, Mapping[str, Any]] = {}
-    for name in accept_eula or ():
-        if (facts := lock.row(name).facts) is None or facts.eula is None:
-            raise ConfigurationError(f"{name} has no licence agreement to accept, or is not resolved.")
-        updates[name] = {"eula_accepted": True}
+    updates: dict[str, dict[str, Any]] = {
+        name: {"eula_accepted": lock.eula(name)} for name in accept_eula or ()
+    }
     failed: list[str] = []
     if region is not None:
         found, failed = _resolved(AwsAccount(account="", region=region), lock.candidate)
-        updates = {name: {**updates.get(name, {}), **found.get(name, {})} for name in updates | found}
+        for name, facts_of in found.items():
+            updates.setdefault(name, {}).update(facts_of)
     if updates:
         jumpstart.write_rows(path, before, updates)
         lock = jumpstart.load_candidates(path)
@@ -451,8 +450,8 @@ def adopt(
     except ValidationError as error:
         missing = ", ".join(str(each["loc"][0]) for each in error.errors())
         raise ConfigurationError(
-            f"{candidate}: JumpStart's files do not say {missing}. Give it by an option, or write the manifest "
-            "by hand (model_artifacts/README.md)."
+            f"{candidate}: JumpStart's files do not say {missing}. Give it by an option, or write the "
+            "manifest by hand (model_artifacts/README.md)."
         ) from None
     path = folder / row.task / row.id / "manifest.toml"
     if path.exists():

@@ -96,8 +96,8 @@ class Candidate(StrictModel):
     purpose: str
     instance: _Instance | None = None
     """Instance type to try it on; the specification's default when absent."""
-    eula_accepted: bool = False
-    """Written by ``assistant models candidates --accept-eula ID``."""
+    eula_accepted: str | None = None
+    """Address of the agreement that was accepted: ``assistant models candidates --accept-eula ID``."""
     resolved: bool
     facts: Facts | None = None
 
@@ -125,6 +125,13 @@ class CandidateLock(StrictModel):
         known = ", ".join(row.id for row in self.candidate)
         raise NotFoundError(f"{LOCK_FILE} has no candidate {name}; it has {known}. Add a row, or take one.")
 
+    def eula(self, name: str) -> str:
+        """Return the agreement that a row asks for. Raises NotFoundError, ConfigurationError without one."""
+        facts = self.row(name).facts
+        if facts is None or facts.eula is None:
+            raise ConfigurationError(f"{name} asks for no licence agreement, or is not resolved.")
+        return facts.eula
+
     def usable(self, name: str) -> tuple[Candidate, Facts]:
         """Return a row that may be deployed. Raises NotFoundError, ConfigurationError with what to do."""
         row = self.row(name)
@@ -136,7 +143,7 @@ class CandidateLock(StrictModel):
                 f'{name}: its licence is "{facts.licence}", and allowed_licences of {LOCK_FILE} has '
                 f"{', '.join(self.allowed_licences)}. Add it there once it was read, or take another."
             )
-        if facts.eula and not row.eula_accepted:
+        if facts.eula not in (None, row.eula_accepted):
             raise ConfigurationError(
                 f"{name} asks for the acceptance of {facts.eula}. Read it; then: "
                 f"assistant models candidates --accept-eula {name}"

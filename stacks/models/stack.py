@@ -92,9 +92,9 @@ EXCEPTIONS = (
             "arn:aws:ecr:{region}:763104351884:repository/*",
             *(f"arn:aws:s3:::{MODELS_BUCKET}/{task}/*" for task in ("embedding", "llm")),
         ),
-        "As above. A candidate is chosen after the deployment: its image is one that AWS publishes, in AWS's own "
-        "registries, and its files are below one of two folders of the tenant's models bucket, which hold model "
-        "artifacts alone.",
+        "As above. A candidate is chosen after the deployment: its image is one that AWS publishes, in AWS's "
+        "own registries, and its files are below one of two folders of the tenant's models bucket, which "
+        "hold model artifacts alone.",
         decision="0084-candidates",
     ),
     *exceptions(
