@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from assistant.cli.terminal import GlobalOptions
 from assistant.domain.errors import AssistantError, NotFoundError
 from assistant.settings.jumpstart import LOCK_FILE, TRIAL_OUTPUT, TrialPlace, content_bucket, load_candidates
 from assistant.settings.model_artifacts import load_llm_manifest
+from assistant.settings.prices import load_prices
 from tests.fakes import jumpstart
 from tests.fakes.aws_server import REGION
 from tests.fakes.sagemaker_control import ACCOUNT, ControlledSageMaker
@@ -109,7 +111,7 @@ def account(aws_server_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     tenant = f"t{uuid4().hex[:10]}"
     account = Account(aws_server_url, tenant, tmp_path)
     text = (ROOT / "tenants" / "sandbox.toml").read_text().replace('name = "sandbox"', f'name = "{tenant}"')
-    (tmp_path / "tenants").mkdir()
+    shutil.copytree(ROOT / "tenants" / "connectors", tmp_path / "tenants" / "connectors")
     (tmp_path / "tenants" / f"{tenant}.toml").write_text(text.replace("111122223333", ACCOUNT))
     (tmp_path / LOCK_FILE).write_text(jumpstart.LOCK)
     (tmp_path / "model_artifacts").mkdir()
@@ -318,7 +320,8 @@ def test_a_no_makes_nothing(account: Account) -> None:
     )
 
     assert done.exit_code == 1
-    assert "USD 1.52 an hour" in done.stdout
+    price = load_prices().of("endpoint", "ml.g5.2xlarge").usd_per_hour
+    assert f"USD {price:.2f} an hour" in done.stdout
     assert not any(account.made().values())
 
 
