@@ -327,6 +327,9 @@ def compare(
         Path | None, Option(metavar="FILE.jsonl", help="Default: the tenant's committed ones.")
     ] = None,
     most: Annotated[int, Option(min=1, metavar="N", help="Ask so many, always the same.")] = 120,
+    context_tokens: Annotated[
+        int | None, Option(min=256, metavar="N", help="Of prompt and answer. Default: the tenant's.")
+    ] = None,
     usd_per_hour: Annotated[
         list[str] | None, Option(metavar="MODEL=N", help="Price of what serves it.")
     ] = None,
@@ -345,7 +348,8 @@ def compare(
     config, folder = options.tenant(tenant), local.committed(options)
     pairs = pairs_of("--usd-per-hour", usd_per_hour or (), form="MODEL=N")
     prices = {name: float(usd) for name, usd in pairs}
-    models = {name: _served(options, config, name) for name in names}
+    size = context_tokens or config.generation.context_tokens
+    models = {name: _served(options, config, name, context_tokens=size) for name in names}
     recording = read_recording([folder / "recorded" / f"{tenant}.jsonl"]) if RECORDED in names else []
     path, only = questions or folder / f"{tenant}.jsonl", {line.id for line in recording}
     asked = evaluate.TenantQuestions.of(path, asks=lambda one: not only or one.qid in only)
@@ -383,14 +387,16 @@ def compare(
         terminal.show(f"Page: {out}", "bold")
 
 
-def _served(options: GlobalOptions, tenant: TenantConfig, name: str) -> ServedLlm | None:
+def _served(
+    options: GlobalOptions, tenant: TenantConfig, name: str, *, context_tokens: int
+) -> ServedLlm | None:
     """Return the model that a name of ``compare`` means; None for the recorded one.
 
     Raises ConfigurationError.
     """
     kind, _, endpoint = name.partition(":")
     url, _, model = name.partition("#")
-    values: dict[str, Any] = {"name": "compared", "context_tokens": tenant.generation.context_tokens}
+    values: dict[str, Any] = {"name": "compared", "context_tokens": context_tokens}
     if kind == "endpoint":
         place = place_of(tenant, options.tenants_dir / f"{tenant.name}.toml")
         values |= {"model": endpoint, "region": place.region}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -15,6 +16,7 @@ from assistant.answering.ports import (
 )
 from assistant.answering.services import AnswerWriter, TenantServices
 from assistant.domain.clock import Clock, Deadline
+from assistant.domain.errors import AssistantError
 from assistant.evaluation.judging import WrittenAnswers, WrittenModel
 from assistant.evaluation.measures import Estimate, estimate
 from assistant.evaluation.questions import EvaluationQuestion
@@ -30,7 +32,7 @@ MEASURES: Mapping[str, str] = {
     "refused": "refused, of the answerable",
     "refused_rightly": "refused, of the unanswerable",
     "withheld": "answers with a withheld sentence",
-    "failed": "calls that failed",
+    "failed": "failed, or no text in the tenant's limit",
     "first_token_s": "first token, mean, s",
     "tokens_per_s": "tokens a second",
     "usd_per_1000": "USD per 1,000 answers, one at a time",
@@ -130,9 +132,9 @@ async def compare(
                 continue
             generator.start()
             written, _ = await writer.ask(question, before=earlier.get(question.after or ""))
-            values = _values(question, written.values, generator)
-            if contender.usd_per_hour is not None and generator.first_s is not None:
-                values["usd_per_1000"] = 1000 * contender.usd_per_hour * generator.seconds / 3600
+            values = _values(question, written.values, failed=generator.failed)
+            if not contender.model.recorded:
+                values |= _speed(generator, contender.usd_per_hour)
             result.values[question.qid] = values
             well.append(values["right"] > 0 if question.answerable else values["refused_rightly"] > 0)
             result.wins += well[-1] and not well[0]
@@ -141,23 +143,34 @@ async def compare(
     return results
 
 
-def _values(question: EvaluationQuestion, written: Mapping[str, float], timed: _Timed) -> dict[str, float]:
+def _values(question: EvaluationQuestion, written: Mapping[str, float], *, failed: bool) -> dict[str, float]:
     """Return the values of one answer, by measure. A call that failed is no answer, whatever was quoted."""
-    values = {"failed": float(timed.failed), "withheld": written["written_withheld"]}
+    values = {"failed": float(failed), "withheld": written["written_withheld"]}
     if question.answerable:
-        values["right"] = written["written_right"] * (not timed.failed)
+        values["right"] = written["written_right"] * (not failed)
         values["refused"] = written["written_refused"]
     else:
-        values["refused_rightly"] = written["written_rightly_refused"] * (not timed.failed)
-    if timed.first_s is not None:
-        values["first_token_s"] = timed.first_s
-        if timed.tokens > 1 and timed.seconds > timed.first_s:
-            values["tokens_per_s"] = (timed.tokens - 1) / (timed.seconds - timed.first_s)
+        values["refused_rightly"] = written["written_rightly_refused"] * (not failed)
+    return values
+
+
+def _speed(timed: _Timed, usd_per_hour: float | None) -> dict[str, float]:
+    """Return times and cost of a call that gave text, by measure."""
+    if timed.first_s is None:
+        return {}
+    values = {"first_token_s": timed.first_s}
+    if timed.tokens > 1 and timed.seconds > timed.first_s:
+        values["tokens_per_s"] = (timed.tokens - 1) / (timed.seconds - timed.first_s)
+    if usd_per_hour is not None:
+        values["usd_per_1000"] = 1000 * usd_per_hour * timed.seconds / 3600
     return values
 
 
 class _Timed:
-    """Passes a model's stream on, and keeps the times of its last one."""
+    """Reads a model's stream as it comes, whenever its reader takes it, and keeps the times of the last one.
+
+    The answer path reads the first text only when it has the vectors of the section beside it.
+    """
 
     def __init__(self, generator: AnswerGenerator, clock: Clock) -> None:
         self._generator, self._clock = generator, clock
@@ -172,28 +185,42 @@ class _Timed:
         self, request: GenerationRequest, *, deadline: Deadline
     ) -> AsyncGenerator[GenerationStream]:
         self.start()
-        self.failed = True
-        began_s = self._clock.monotonic_s()
+        self.failed, began_s = True, self._clock.monotonic_s()
         async with self._generator.stream(request, deadline=deadline) as stream:
-            yield _TimedStream(stream, self, lambda: self._clock.monotonic_s() - began_s)
+            read = _Read(stream.inference_id)
+            reading = asyncio.create_task(self._read(stream, read, began_s=began_s))
+            try:
+                yield read
+            finally:
+                reading.cancel()
+                await asyncio.wait([reading])
+
+    async def _read(self, stream: GenerationStream, read: _Read, *, began_s: float) -> None:
+        try:
+            async for delta in stream:
+                self.seconds = self._clock.monotonic_s() - began_s
+                if delta.text:
+                    self.first_s = self.first_s or self.seconds
+                    self.tokens += 1
+                if delta.usage is not None and delta.usage.completion_tokens:
+                    self.tokens = delta.usage.completion_tokens
+                self.failed = self.failed and delta.finish_reason is None
+                read.items.put_nowait(delta)
+            read.items.put_nowait(None)
+        except AssistantError as error:
+            read.items.put_nowait(error)
 
 
-class _TimedStream:
-    def __init__(self, stream: GenerationStream, timed: _Timed, spent_s: Callable[[], float]) -> None:
-        self._stream, self._timed, self._spent_s = stream, timed, spent_s
-        self.inference_id = stream.inference_id
+class _Read:
+    def __init__(self, inference_id: str | None) -> None:
+        self.inference_id = inference_id
+        self.items: asyncio.Queue[GenerationDelta | AssistantError | None] = asyncio.Queue()
 
     async def __aiter__(self) -> AsyncIterator[GenerationDelta]:
-        timed = self._timed
-        async for delta in self._stream:
-            timed.seconds = self._spent_s()
-            if delta.text and timed.first_s is None:
-                timed.first_s = timed.seconds
-            timed.tokens += bool(delta.text)
-            if delta.usage is not None and delta.usage.completion_tokens:
-                timed.tokens = delta.usage.completion_tokens
-            timed.failed = timed.failed and delta.finish_reason is None
-            yield delta
+        while (item := await self.items.get()) is not None:
+            if isinstance(item, AssistantError):
+                raise item
+            yield item
 
 
 def comparison_page(results: Sequence[Compared], clusters: Mapping[str, str], *, what: str) -> str:
