@@ -19,7 +19,7 @@ from assistant.domain.clock import Clock, Deadline
 from assistant.domain.errors import AssistantError
 from assistant.evaluation.judging import WrittenAnswers, WrittenModel
 from assistant.evaluation.measures import Estimate, estimate
-from assistant.evaluation.questions import EvaluationQuestion
+from assistant.evaluation.questions import EvaluationQuestion, WrittenResult
 from assistant.evaluation.report import template_page
 from assistant.model_artifacts import model_elsewhere
 from assistant.recorded_model import RecordedAnswer
@@ -132,7 +132,7 @@ async def compare(
                 continue
             generator.start()
             written, _ = await writer.ask(question, before=earlier.get(question.after or ""))
-            values = _values(question, written.values, failed=generator.failed)
+            values = _values(question, written, failed=generator.failed)
             if not contender.model.recorded:
                 values |= _speed(generator, contender.usd_per_hour)
             result.values[question.qid] = values
@@ -143,14 +143,14 @@ async def compare(
     return results
 
 
-def _values(question: EvaluationQuestion, written: Mapping[str, float], *, failed: bool) -> dict[str, float]:
-    """Return the values of one answer, by measure. A call that failed is no answer, whatever was quoted."""
-    values = {"failed": float(failed), "withheld": written["written_withheld"]}
+def _values(question: EvaluationQuestion, written: WrittenResult, *, failed: bool) -> dict[str, float]:
+    """Return the values of one answer, by measure. A quote in place of the text is no right answer."""
+    values = {"failed": float(failed), "withheld": written.values["written_withheld"]}
     if question.answerable:
-        values["right"] = written["written_right"] * (not failed)
-        values["refused"] = written["written_refused"]
+        values["right"] = written.values["written_right"] * written.is_written
+        values["refused"] = written.values["written_refused"]
     else:
-        values["refused_rightly"] = written["written_rightly_refused"] * (not failed)
+        values["refused_rightly"] = written.values["written_rightly_refused"]
     return values
 
 
@@ -200,7 +200,7 @@ class _Timed:
             async for delta in stream:
                 self.seconds = self._clock.monotonic_s() - began_s
                 if delta.text:
-                    self.first_s = self.first_s or self.seconds
+                    self.first_s = self.seconds if self.first_s is None else self.first_s
                     self.tokens += 1
                 if delta.usage is not None and delta.usage.completion_tokens:
                     self.tokens = delta.usage.completion_tokens
