@@ -347,7 +347,12 @@ def compare(
     options, terminal = GlobalOptions.of(context), Terminal()
     config, folder = options.tenant(tenant), local.committed(options)
     pairs = pairs_of("--usd-per-hour", usd_per_hour or (), form="MODEL=N")
-    prices = {name: float(usd) for name, usd in pairs}
+    try:
+        prices = {name: float(usd) for name, usd in pairs}
+    except ValueError:
+        raise typer.BadParameter("--usd-per-hour MODEL=N: N is a number of US dollars.") from None
+    if unknown := sorted(prices.keys() - set(names)):
+        raise typer.BadParameter(f"--usd-per-hour names {', '.join(unknown)}, which is not compared.")
     size = context_tokens or config.generation.context_tokens
     models = {name: _served(options, config, name, context_tokens=size) for name in names}
     recording = read_recording([folder / "recorded" / f"{tenant}.jsonl"]) if RECORDED in names else []
