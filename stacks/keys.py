@@ -212,6 +212,7 @@ def use_by_logs(scope: Construct, tenant: DeployedTenant) -> iam.PolicyStatement
         tenant.insights_log_group,
         f"/aws/sagemaker/Endpoints/{tenant.config.embedding.endpoint}",
         f"/aws/sagemaker/Endpoints/{tenant.config.generation.endpoint}",
+        *(f"/aws/sagemaker/Endpoints/{name}" for name in tenant.trial_endpoints),
     )
     groups = [log_group_arn(scope, name) for name in names]
     return allow_service(

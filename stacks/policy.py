@@ -74,6 +74,7 @@ def of_data_stack(output: str) -> str:
 
 INBOX_BUCKET = of_data_stack("PublishOutputRefInboxBucketFE28DFA5")
 DOCUMENTS_BUCKET = of_data_stack("PublishOutputRefDocumentsBucketC67A8896")
+MODELS_BUCKET = of_data_stack("PublishOutputRefModelsBucket7DFDDE96")
 QUARANTINE_BUCKET = of_data_stack("PublishOutputRefQuarantineBucket320A5204")
 TEXTS_BUCKET = of_data_stack("PublishOutputRefFeedbackBucketFBCD54F6")
 LABELS_BUCKET = of_data_stack("PublishOutputRefLabelsBucket870DA462")

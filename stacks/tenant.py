@@ -24,6 +24,7 @@ from assistant.settings.deployment_checks import (
     said_of,
     wrong_ending,
 )
+from assistant.settings.jumpstart import LOCK_FILE, refuse_unresolved
 from assistant.settings.model_artifacts import (
     DEFAULT_INSTANCES,
     EmbeddingManifest,
@@ -165,6 +166,11 @@ class DeployedTenant:
         return f"{self.place.name_prefix}-{self.name}"
 
     @property
+    def trial_endpoints(self) -> tuple[str, ...]:
+        """Names of the throw-away endpoints, which candidates are tried on; none unless the file asks."""
+        return tuple(f"{self.full_name}-trial-{n}" for n in (1, 2, 3)) if self.models.trials else ()
+
+    @property
     def insights_log_group(self) -> str:
         """Name of the log group that Container Insights derives from the cluster's name."""
         return f"/aws/ecs/containerinsights/{self.full_name}/performance"
@@ -248,6 +254,7 @@ def _deployed(tenant: TenantConfig, *, lock: ImageLock, file: Path) -> DeployedT
         raise ConfigurationError(f"{file}: a deployment needs {', '.join(missing)} too.")
     if why := wrong_ending(tenant.name):
         raise ConfigurationError("".join(said_of(file, [Contradiction(("name",), why)])))
+    refuse_unresolved(ROOT / LOCK_FILE, (tenant.models.llm, tenant.models.embedding))
     llm = load_llm_manifest(ROOT / "model_artifacts" / "llm" / tenant.models.llm)
     embedding = load_embedding_manifest(ROOT / "model_artifacts" / "embedding" / tenant.models.embedding)
     wrong = [

@@ -206,7 +206,7 @@ def evaluate(options: GlobalOptions, plan: EvaluationPlan) -> None:
     evaluations_dir = options.state_dir / "evaluations"
     against = None if plan.against is None else runs.read_run(evaluations_dir, plan.against)
     baseline = runs.read_baseline(folder / "baseline.json")
-    with _loaded(options, terminal, asked) as (runtime, ports):
+    with loaded(options, terminal, asked) as (runtime, ports):
         run = asyncio.run(run_questions(runtime, ports, asked, plan))
     make_private_folder(evaluations_dir)
     write_private(runs.run_path(evaluations_dir, run.name), run.model_dump_json().encode())
@@ -238,7 +238,7 @@ def evaluate(options: GlobalOptions, plan: EvaluationPlan) -> None:
 
 
 @contextmanager
-def _loaded(
+def loaded(
     options: GlobalOptions, terminal: Terminal, tenants: Iterable[str]
 ) -> Generator[tuple[LocalRuntime, Mapping[str, int]]]:
     """Have the local processes ready, and each tenant's knowledge loaded; yield also the ports."""
@@ -430,7 +430,7 @@ def measure_figures(options: GlobalOptions, names: Sequence[str], *, show: bool)
         )
     missed, measured = False, dict[str, object]()
     tenants = dict.fromkeys(tenant for figure in asked.values() for tenant in figure.tenants)
-    with _loaded(options, terminal, tenants) as (runtime, ports):
+    with loaded(options, terminal, tenants) as (runtime, ports):
         for name, figure in asked.items():
             judged, unusable = asyncio.run(_judged(runtime, ports, figure, folder))
             rows = figure.rows(figures(judged))

@@ -12,43 +12,41 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import httpx
-import orjson
 import typer
 from pydantic import ValidationError
 from typer import Argument, Option
 
-from assistant.answering.ports import AnswerGenerator, ChatMessage
+from assistant.answering.ports import ChatMessage
 from assistant.answering.prompt import FileTokenCounter, rendered
 from assistant.aws.event_stream import ChatChunkParser, ChatStreamError
 from assistant.cli import capture
+from assistant.cli.candidates import adopt, candidates, compare, try_
 from assistant.cli.capacity import capacity
 from assistant.cli.compiling import compile_, promote
 from assistant.cli.knowledge import embed_again, first_names
+from assistant.cli.local import behind_gateway
 from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, plain, table
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import (
     AssistantError,
     ConfigurationError,
     ConflictError,
-    LocalRuntimeError,
     NotFoundError,
 )
 from assistant.evaluation.model_questions import Counts, ask_model, load_model_questions, measure_reading
 from assistant.local.layout import models_dir
-from assistant.local.processes import HOST
 from assistant.private_files import make_private_folder, write_private
 from assistant.recorded_model import CONTEXT_TOKENS
 from assistant.settings import local_models
 from assistant.settings.local_models import ServedLlm
 from assistant.settings.model_artifacts import WRITER, AnsweringTable
-from assistant.settings.process import GatewaySettings, ModelServerSettings, inherited_environment
+from assistant.settings.process import ModelServerSettings, inherited_environment
 from assistant.settings.tenant import EmbeddingSection, TenantConfig, load_tenants
 
 if TYPE_CHECKING:
@@ -59,6 +57,10 @@ app.add_typer(capture.app, name="capture", help="Find captured calls that went w
 app.command()(capacity)
 app.command(name="compile")(compile_)
 app.command()(promote)
+app.command()(candidates)
+app.command(name="try")(try_)
+app.command()(compare)
+app.command()(adopt)
 _BUILD_TIMEOUT_S = 600.0
 _SHOWN_DIGITS = 12
 _PACKAGED = (("embedding", local_models.PACKAGED_EMBEDDING), ("generation", "SmolLM2-135M-Instruct"))
@@ -72,7 +74,6 @@ _FIRST_ANSWER_LIMIT_S = 300.0
 """A server may first load the model from disk; the gateway then waits 60 s, as SageMaker does."""
 _QUESTIONS_LIMIT_S = 3600.0
 _CONNECT_LIMIT_S = 5.0
-_START_LIMIT_S = 30.0
 _MOST_BYTES = 1024 * 1024
 _SHOWN_CHARACTERS = 200
 _SHOWN_MODELS = 8
@@ -597,7 +598,7 @@ async def _question(model: ServedLlm, terminal: Terminal) -> tuple[Counts, int |
     """Ask the shipped questions through the gateway, as the service does, and measure how fast it reads."""
     clock = SystemClock()
     try:
-        async with asyncio.timeout(_QUESTIONS_LIMIT_S), _behind_gateway(model) as generator:
+        async with asyncio.timeout(_QUESTIONS_LIMIT_S), behind_gateway(model) as generator:
             with terminal.counting("questions to the model", "answered") as show:
                 counts = await ask_model(
                     generator,
@@ -614,34 +615,6 @@ async def _question(model: ServedLlm, terminal: Terminal) -> tuple[Counts, int |
     except AssistantError as error:
         raise ConfigurationError(f"{model.origin} was asked, and failed: {error.message}") from None
     return counts, reads
-
-
-@asynccontextmanager
-async def _behind_gateway(model: ServedLlm) -> AsyncGenerator[AnswerGenerator]:
-    """Yield the model as the service calls it: over a gateway in a process of its own. Raises
-    LocalRuntimeError."""
-    from assistant.aws.sagemaker import SageMakerGenerator, open_sagemaker_runtime
-
-    settings = GatewaySettings.read(port=0, endpoints={}, served={model.endpoint: model})
-    gateway = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "assistant.local.gateway"),
-        env=inherited_environment() | settings.environment(),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    assert gateway.stdout is not None  # noqa: S101 (for the type checker)
-    try:
-        line = await asyncio.wait_for(gateway.stdout.readline(), _START_LIMIT_S)
-        if not line:
-            raise LocalRuntimeError("The gateway did not start. Run assistant tenant up; its log says why.")
-        ready: dict[str, Any] = orjson.loads(line)
-        address = f"http://{HOST}:{ready['port']}"
-        async with open_sagemaker_runtime(region="us-east-1", endpoint_url=address) as runtime:
-            yield SageMakerGenerator(runtime, endpoint=model.endpoint)
-    finally:
-        if gateway.returncode is None:
-            gateway.terminate()
-        await gateway.wait()
 
 
 def _region() -> str:

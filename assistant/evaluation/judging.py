@@ -631,8 +631,13 @@ def _written_values(
     """Return the values of a written answer, by measure. ``is_raw_right``: whether the model's own text is
     right, None where it is not known; ``is_whole``: whether every sentence was shown."""
     if not question.answerable:
-        return {"written_false": float(outcome == "answered")}
+        return {
+            "written_false": float(outcome == "answered"),
+            "written_rightly_refused": float(outcome == "refused"),
+            "written_withheld": float(not is_whole),
+        }
     values = {
+        "written_withheld": float(not is_whole),
         "written_right": float(is_right),
         "written_refused": float(outcome == "refused"),
         "written_sure": float(outcome == "answered"),

@@ -59,6 +59,8 @@ MEASURES: tuple[Measure, ...] = (
     Measure("raw_right", "… the model's own text", 0),
     Measure("unchanged", "… right ones that reach the agent unchanged"),
     Measure("written_refused", "… answerable: refused", -1),
+    Measure("written_rightly_refused", "… unanswerable: refused"),
+    Measure("written_withheld", "… with a withheld sentence", 0),
     Measure("written_sure", "… answerable: without a warning", 0),
     Measure("written_false", "… unanswerable: answered without a warning", -1),
     Measure("right_plain", "right: plain questions"),

@@ -16,8 +16,8 @@ _WORST_SHOWN = 15
 _BINS = 20
 
 
-def report_page(run: Run, *, bounds: Mapping[str, Bounds], against: Run | None) -> str:
-    """Return the whole page. ``bounds``: what is asked of each measure, by tenant."""
+def template_page(name: str, **values: object) -> str:
+    """Return a page of a template beside this module; its ``style`` is the stylesheet of all pages."""
     environment = Environment(
         loader=FileSystemLoader(_FOLDER),
         autoescape=True,
@@ -25,12 +25,18 @@ def report_page(run: Run, *, bounds: Mapping[str, Bounds], against: Run | None) 
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html.j2").render(
+    style = (_FOLDER / "report.css").read_text(encoding="utf-8")
+    return environment.get_template(name).render(style=style, **values)
+
+
+def report_page(run: Run, *, bounds: Mapping[str, Bounds], against: Run | None) -> str:
+    """Return the whole page. ``bounds``: what is asked of each measure, by tenant."""
+    return template_page(
+        "report.html.j2",
         run=run,
         told=told,
         is_good=_is_good,
         facts=_facts,
-        style=(_FOLDER / "report.css").read_text(encoding="utf-8"),
         tenants=[_tenant(tenant, bounds[tenant.tenant], against) for tenant in run.tenants],
     )
 

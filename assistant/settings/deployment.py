@@ -153,6 +153,8 @@ class ModelsSection(StrictModel):
     capture_passages_percent: int = Field(default=0, ge=0, le=100)
     """Percentage that the redactor keeps of captured calls for passages of the corpus. With ``direct`` it
     must be 100 for capture of the embedding endpoint: nothing drops the others."""
+    trials: bool = False
+    """Whether the models stack has the roles of throw-away endpoints (``assistant models try``)."""
     capture_texts: Literal["none", "redacted"] = "none"
     """``redacted``: the redactor keeps what was asked and answered, with patients' data replaced as far as
     they are found, and without documents; clean copies then expire after ``Retention.capture_texts``."""

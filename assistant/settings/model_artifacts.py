@@ -206,9 +206,11 @@ class _Manifest(StrictModel):
     """``owner/name`` on the Hugging Face Hub."""
     licence: str
     revision: str = Field(pattern=r"^[0-9a-f]{40}$|^[a-z0-9-]+==[0-9][0-9a-z.]*$")
-    """Commit of the model's repository, or the Python package that carries the weights."""
+    """Commit of the model's repository, the Python package that carries the weights, or JumpStart's id and
+    version."""
     sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
-    """Of the packaged artifact (``model_artifacts/README.md``); absent before it is packaged."""
+    """Of the packaged artifact (``model_artifacts/README.md``), or of the listing of an adopted candidate's
+    files (``jumpstart.listing_sha256``); absent before it is packaged."""
     files: tuple[str, ...] = Field(min_length=1)
     """Files of the artifact, relative to ``/opt/ml/model``."""
     image: str

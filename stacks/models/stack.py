@@ -9,8 +9,9 @@ from constructs import Construct
 
 from stacks.models.endpoint import ModelEndpoint, embedding_model, llm
 from stacks.models.power import PowerMachines, PowerSwitch
+from stacks.models.trials import TrialEndpoints
 from stacks.outputs import ModelsOutputs
-from stacks.policy import QUARANTINE_BUCKET, exceptions, hipaa, wildcard
+from stacks.policy import MODELS_BUCKET, QUARANTINE_BUCKET, exceptions, hipaa, wildcard
 from stacks.processes import image_stamp
 from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import Foundation, TenantStack, tenant_log_group
@@ -23,6 +24,8 @@ class ModelsStack(TenantStack):
         condition = PowerSwitch(self, "Switch").has_endpoints
         for endpoint_id, served in (("Embedding", embedding_model(tenant)), ("Llm", llm(tenant))):
             ModelEndpoint(self, endpoint_id, served=served, foundation=foundation, condition=condition)
+        if tenant.trial_endpoints:
+            TrialEndpoints(self, "Trials", foundation=foundation)
         machines = PowerMachines(
             self,
             "PowerMachines",
@@ -79,6 +82,20 @@ EXCEPTIONS = (
             "SageMaker names captured files by endpoint, hour and a number of its own. The role may only "
             "put, below one prefix of the bucket that only the redactor reads.",
         )
+    ),
+    *exceptions(
+        "Models/Trials/Rights",
+        wildcard(
+            "*",
+            "arn:aws:ec2:{region}:{account}:network-interface/*",
+            "arn:aws:ecr:{region}:683313688378:repository/*",
+            "arn:aws:ecr:{region}:763104351884:repository/*",
+            *(f"arn:aws:s3:::{MODELS_BUCKET}/{task}/*" for task in ("embedding", "llm")),
+        ),
+        "As above. A candidate is chosen after the deployment: its image is one that AWS publishes, in AWS's "
+        "own registries, and its files are below one of two folders of the tenant's models bucket, which "
+        "hold model artifacts alone.",
+        decision="0084-candidates",
     ),
     *exceptions(
         "Models/Llm/Serving/Config",

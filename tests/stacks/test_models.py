@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from assistant.settings.jumpstart import TrialPlace
 from stacks.models.stack import ModelsStack
+from stacks.outputs import Workload
 from stacks.tenant import DeployedTenant
 from tests.stacks.values import (
     KEYS,
@@ -231,3 +233,78 @@ def _stamp(tenant: DeployedTenant) -> str:
     stage = stage_for(tenant)
     stack = stack_with(ModelsStack, tenant, stage=stage)
     return stack.outputs.model_stamp
+
+
+# throw-away endpoints
+
+
+def test_only_a_tenant_that_asks_has_roles_for_trials() -> None:
+    assert deployed("sandbox").trial_endpoints == tuple(f"assistant-sandbox-trial-{n}" for n in (1, 2, 3))
+    assert "TrialPlace" in template("sandbox")["Outputs"]
+    assert "TrialPlace" not in template("pharmacy")["Outputs"]
+    assert not [logical_id for logical_id in template("pharmacy")["Resources"] if "Trial" in logical_id]
+
+
+def test_the_output_tells_where_trials_run() -> None:
+    value = template("sandbox")["Outputs"]["TrialPlace"]["Value"]
+    text = "".join(part if isinstance(part, str) else part["Fn::GetAtt"][0] for part in value["Fn::Join"][1])
+
+    place = TrialPlace.model_validate_json(text)
+    assert place.endpoints == deployed("sandbox").trial_endpoints
+    assert place.subnets == NETWORK.subnet_ids
+    assert place.security_group == NETWORK.security_group_ids[Workload.MODELS]
+    assert place.key_arn == KEYS.models_key_arn
+    assert place.role_arn.startswith("TrialsRole")
+    assert place.clean_up_role_arn.startswith("TrialsCleanUp")
+
+
+def test_a_trial_s_role_reads_artifacts_and_writes_only_log_lines_and_metrics() -> None:
+    allowed = {
+        action
+        for statement in statements("sandbox", "TrialsRights")
+        for action in ([statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"])
+        if not action.startswith("ec2:")
+    }
+
+    assert allowed == {
+        "cloudwatch:PutMetricData",
+        "ecr:BatchCheckLayerAvailability",
+        "ecr:BatchGetImage",
+        "ecr:GetAuthorizationToken",
+        "ecr:GetDownloadUrlForLayer",
+        "kms:Decrypt",
+        "logs:CreateLogStream",
+        "logs:DescribeLogStreams",
+        "logs:PutLogEvents",
+        "s3:GetObject",
+        "s3:ListBucket",
+    }
+    read = resources_for("sandbox", "TrialsRights", "s3:GetObject")
+    assert sorted(name.split("/")[-2] for name in read) == ["embedding", "llm"]
+
+
+def test_the_clean_up_role_deletes_trials_alone() -> None:
+    deleting = {
+        statement["Action"]: statement["Resource"] for statement in statements("sandbox", "TrialsCleanUp")
+    }
+
+    assert set(deleting) == {
+        "sagemaker:DeleteEndpoint",
+        "sagemaker:DeleteEndpointConfig",
+        "sagemaker:DeleteModel",
+    }
+    for resources in deleting.values():
+        names = [str(resource) for resource in resources]
+        assert [name.rpartition("/")[2].rstrip("'}\"]") for name in names] == list(
+            deployed("sandbox").trial_endpoints
+        )
+
+
+def test_a_trial_s_log_is_encrypted_and_ends() -> None:
+    logs = resources_of(template("sandbox"), "AWS::Logs::LogGroup")
+    trials = [body["Properties"] for logical_id, body in logs.items() if logical_id.startswith("TrialsLog")]
+
+    assert [log["LogGroupName"] for log in trials] == [
+        f"/aws/sagemaker/Endpoints/{name}" for name in deployed("sandbox").trial_endpoints
+    ]
+    assert all(log["KmsKeyId"] and log["RetentionInDays"] for log in trials)

@@ -1,0 +1,475 @@
+"""``assistant models candidates | try | compare | adopt``: models of JumpStart, from an id to a manifest.
+
+The machine that runs ``candidates`` and ``try`` must reach AWS: the tenant's VPC is closed, and an endpoint
+in it reads only the tenant's own bucket, so ``try`` first copies an artifact there through this machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from pydantic import ValidationError
+from typer import Argument, Option
+
+from assistant.cli.account import AwsAccount, aws_errors, low_quotas, place_of
+from assistant.cli.publishing import publisher_s3
+from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, pairs_of, table
+from assistant.domain.errors import AssistantError, ConfigurationError, ConflictError, DeploymentError
+from assistant.private_files import write_private
+from assistant.settings import jumpstart, model_artifacts
+from assistant.settings.jumpstart import LOCK_FILE, Candidate, Facts, Listed, TrialPlace
+from assistant.settings.local_models import ServedLlm
+from assistant.settings.prices import load_prices
+from assistant.settings.tenant import TenantConfig, load_tenant
+
+if TYPE_CHECKING:
+    from assistant.evaluation.comparison import Compared, Contender
+
+_POLL_S = 20.0
+_KINDS = {"Endpoint": "endpoint", "EndpointConfig": "endpoint_config", "Model": "model"}
+"""Name in the API = name in boto3's calls."""
+_RETRIES = {"MaximumEventAgeInSeconds": 86_400, "MaximumRetryAttempts": 185}
+"""The most that EventBridge Scheduler takes: SageMaker deletes no endpoint that is still Creating."""
+_SYSTEM_GB = 30
+RECORDED = "recorded"
+_IMAGES = {"llm": "llm_gpu", "embedding": "embedding_tei_cpu"}
+"""The stacks serve an adopted model by these, and not by the image that JumpStart names."""
+CandidateId = Annotated[str, Argument(metavar="ID", help=f"Id of a row of {LOCK_FILE}.")]
+RegionOption = Annotated[
+    str | None, Option(metavar="R", help="Fill rows from this region's JumpStart bucket.")
+]
+EulaOption = Annotated[list[str] | None, Option(metavar="ID", help="Record that its licence is accepted.")]
+
+
+def candidates(context: typer.Context, region: RegionOption = None, accept_eula: EulaOption = None) -> None:
+    """List the candidates; with --region write what JumpStart says of them into the lock."""
+    options, terminal = GlobalOptions.of(context), Terminal()
+    path = _root(options) / LOCK_FILE
+    lock, before = jumpstart.load_candidates(path), path.read_bytes()
+    updates: dict[str, dict[str, Any]] = {
+        name: {"eula_accepted": lock.eula(name)} for name in accept_eula or ()
+    }
+    failed: list[str] = []
+    if region is not None:
+        found, failed = _resolved(AwsAccount(account="", region=region), lock.candidate)
+        for name, facts_of in found.items():
+            updates.setdefault(name, {}).update(facts_of)
+    if updates:
+        jumpstart.write_rows(path, before, updates)
+        lock = jumpstart.load_candidates(path)
+    if not options.writes(lock):
+        rows: list[Sequence[str]] = []
+        for row in lock.candidate:
+            told = (row.facts.version, row.facts.licence) if row.facts else ("unresolved", "")
+            rows.append((row.id, row.task, row.family, *told, row.purpose))
+        terminal.out.print(table("id", "task", "family", "version", "licence", "purpose", rows=rows))
+    for line in failed:
+        terminal.warn(line, "bold red")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _resolved(
+    aws: AwsAccount, rows: Sequence[Candidate]
+) -> tuple[Mapping[str, Mapping[str, Any]], list[str]]:
+    """Return what to write into each row by id, and what is wrong with each of the others."""
+    manifest, found, failed = _read(aws, jumpstart.MANIFEST_KEY), dict[str, Mapping[str, Any]](), list[str]()
+    for row in rows:
+        try:
+            body = _read(aws, jumpstart.newest(manifest, row.id).spec_key)
+            spec = jumpstart.Specification(body, region=aws.region, instance=row.instance)
+            objects = _listed(aws, spec.prefix)
+            has_config = any(each.key == "config.json" for each in objects)
+            facts = spec.facts(objects, _read(aws, f"{spec.prefix}config.json") if has_config else b"{}")
+        except AssistantError as error:
+            failed.append(f"{row.id}: {error.message}")
+        else:
+            found[row.id] = {"resolved": True, "facts": facts.model_dump(mode="json", exclude_none=True)}
+    return found, failed
+
+
+def _root(options: GlobalOptions) -> Path:
+    return options.tenants_dir.resolve().parent
+
+
+def _read(aws: AwsAccount, key: str) -> bytes:
+    bucket = jumpstart.content_bucket(aws.region)
+    body = aws.call("s3", "get_object", Bucket=bucket, Key=key)["Body"]
+    with aws_errors("s3", "get_object"):
+        return bytes(body.read())
+
+
+def _listed(aws: AwsAccount, prefix: str) -> list[Listed]:
+    bucket = jumpstart.content_bucket(aws.region)
+    found = aws.listed("s3", "list_objects_v2", "Contents", Bucket=bucket, Prefix=prefix)
+    return [
+        Listed(key=each["Key"].removeprefix(prefix), size_bytes=each["Size"], etag=each["ETag"].strip('"'))
+        for each in found
+        if not each["Key"].endswith("/")
+    ]
+
+
+# --- try --------------------------------------------------------------------------------------------------
+def try_(
+    context: typer.Context,
+    candidate: CandidateId,
+    tenant: Tenant,
+    hours: Annotated[float, Option(min=0.5, max=8, metavar="N", help="Then it is deleted.")] = 1.0,
+    yes: Annotated[bool, Option("--yes", "-y", help="Do not ask whether it may cost this.")] = False,
+) -> None:
+    """Deploy a candidate to a throw-away endpoint, whose deletion is scheduled before it is made."""
+    options, terminal = GlobalOptions.of(context), Terminal(steps=True)
+    file = options.tenants_dir / f"{tenant}.toml"
+    place = place_of(load_tenant(file), file)
+    row, facts = jumpstart.load_candidates(_root(options) / LOCK_FILE).usable(candidate)
+    if facts.region != place.region:
+        raise ConfigurationError(
+            f"{candidate} was resolved in {facts.region}, and {tenant} is in {place.region}. Run: "
+            f"assistant models candidates --region {place.region}"
+        )
+    instance = model_artifacts.instance_named(facts.instance)
+    price = load_prices().of("endpoint", instance.name).usd_per_hour
+    aws = AwsAccount(account=place.account, region=place.region)
+    aws.require()
+    for finding in low_quotas(aws, "sagemaker", {f"{instance.name} for endpoint usage": 1}):
+        raise DeploymentError(finding.said)
+    stacks = f"{place.name_prefix}-{tenant}"
+    given = aws.outputs(f"{stacks}-Models").get(jumpstart.TRIAL_OUTPUT)
+    if given is None:
+        raise DeploymentError(f"{stacks}-Models has no roles for it: write models.trials = true, and deploy.")
+    cost = f"USD {price:.2f} an hour, {price * hours:.2f} in {hours:g} h"
+    terminal.show(f"{row.id} on {instance.name}: {cost} (list price).")
+    if not yes:
+        typer.confirm("Make the endpoint?", abort=True, err=True)
+    ends_at = datetime.now(UTC) + timedelta(hours=hours)
+    trial = Trial(aws, TrialPlace.model_validate_json(given), row, facts, tenant, ends_at)
+    trial.copy(publisher_s3(aws, aws.outputs(f"{stacks}-Data")), terminal)
+    with terminal.waiting("making the endpoint"):
+        name = trial.start()
+    if not options.writes({"endpoint": name, "deleted_at": ends_at.isoformat()}):
+        model = f"endpoint:{name}"
+        terminal.show(f"{name} answers until {ends_at:%Y-%m-%d %H:%M} UTC. Compare it:")
+        terminal.show(
+            f"  assistant models compare {RECORDED} {model} -T {tenant} --usd-per-hour {model}={price:g}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One throw-away endpoint. The schedule of its deletion is its lock: a name has one trial at a time."""
+
+    aws: AwsAccount
+    place: TrialPlace
+    row: Candidate
+    facts: Facts
+    tenant: str
+    ends_at: datetime
+
+    @property
+    def prefix(self) -> str:
+        """Of the artifact in the models bucket: where the stack also looks once the row is adopted."""
+        return f"{self.row.task}/{self.row.id}/{self.facts.listing_sha256}/"
+
+    def copy(self, publisher: Any, terminal: Terminal) -> None:
+        """Copy the artifact into the tenant's bucket, through this machine; what is there stays.
+
+        Raises DeploymentError when JumpStart's files are no longer those of the lock.
+        """
+        theirs = jumpstart.content_bucket(self.aws.region)
+        folder = self.facts.artifact.removeprefix(f"s3://{theirs}/")
+        objects = _listed(self.aws, folder)
+        if jumpstart.listing_sha256(objects) != self.facts.listing_sha256:
+            raise DeploymentError(
+                f"{self.facts.artifact} has other files than {LOCK_FILE} says. Resolve the row again: "
+                f"assistant models candidates --region {self.aws.region}"
+            )
+        with aws_errors("s3", "copy"):
+            pages = publisher.get_paginator("list_objects_v2")
+            found = pages.paginate(Bucket=self.place.bucket, Prefix=self.prefix).build_full_result()
+            there = {each["Key"]: each["Size"] for each in found.get("Contents", ())}
+            for each in objects:
+                key, source = f"{self.prefix}{each.key}", f"{folder}{each.key}"
+                if there.get(key) == each.size_bytes:
+                    continue
+                got = self.aws.call("s3", "get_object", Bucket=theirs, Key=source, IfMatch=each.etag)
+                publisher.upload_fileobj(got["Body"], self.place.bucket, key)
+                terminal.step(f"s3://{self.place.bucket}/{key}")
+
+    def start(self) -> str:
+        """Schedule the deletion, make the endpoint and wait until it answers; return its name.
+
+        Whatever fails, what was made is removed. Raises DeploymentError.
+        """
+        names = self.place.endpoints
+        name = next((each for each in names if self._schedule("Endpoint", each, self.ends_at)), None)
+        if name is None:
+            raise DeploymentError(f"{', '.join(names)} are in use: wait until one is deleted.")
+        try:
+            for kind in ("EndpointConfig", "Model"):  # they cost nothing, and an endpoint may need them
+                self._schedule(kind, name, self.ends_at + timedelta(hours=1))
+            self._make(name)
+            self._wait(name)
+        except BaseException:
+            self._remove(name)
+            raise
+        return name
+
+    def _schedule(self, kind: str, name: str, at: datetime) -> bool:
+        """Schedule a deletion; False where one is scheduled already.
+
+        The target is any action of an AWS API that changes something, by the SDK's names; ``Input`` is the
+        call's JSON: EventBridge Scheduler user guide, "Using universal targets".
+        """
+        target = {
+            "Arn": f"arn:{self.place.role_arn.split(':')[1]}:scheduler:::aws-sdk:sagemaker:delete{kind}",
+            "RoleArn": self.place.clean_up_role_arn,
+            "Input": json.dumps({f"{kind}Name": name}),
+            "RetryPolicy": _RETRIES,
+        }
+        made = self.aws.call(
+            "scheduler",
+            "create_schedule",
+            missing="ConflictException",
+            Name=f"{name}-{kind}",
+            ScheduleExpression=f"at({at:%Y-%m-%dT%H:%M:%S})",
+            FlexibleTimeWindow={"Mode": "OFF"},
+            ActionAfterCompletion="DELETE",
+            Target=target,
+        )
+        return made is not None
+
+    def _make(self, name: str) -> None:
+        place, instance = self.place, model_artifacts.instance_named(self.facts.instance)
+        tags = [{"Key": "tenant", "Value": self.tenant}, {"Key": "candidate", "Value": self.row.id}]
+        uri = f"s3://{place.bucket}/{self.prefix}"
+        data = {"S3Uri": uri, "S3DataType": "S3Prefix", "CompressionType": "None"}
+        variant: dict[str, Any] = {
+            "VariantName": "AllTraffic",
+            "ModelName": name,
+            "InstanceType": instance.name,
+            "InitialInstanceCount": 1,
+            "ModelDataDownloadTimeoutInSeconds": 1800,
+            "ContainerStartupHealthCheckTimeoutInSeconds": 3600,
+        }
+        key: dict[str, str] = {}
+        if not instance.has_local_disk:  # such a disk takes neither size nor key
+            variant["VolumeSizeInGB"] = _SYSTEM_GB + round(2 * self.facts.weights_bytes / 1e9)
+            key["KmsKeyId"] = place.key_arn
+        self.aws.call(
+            "sagemaker",
+            "create_model",
+            ModelName=name,
+            ExecutionRoleArn=place.role_arn,
+            EnableNetworkIsolation=True,
+            PrimaryContainer={
+                "Image": self.facts.image,
+                "Environment": dict(self.facts.environment),
+                "ModelDataSource": {"S3DataSource": data},
+            },
+            VpcConfig={"Subnets": list(place.subnets), "SecurityGroupIds": [place.security_group]},
+            Tags=tags,
+        )
+        config = {"EndpointConfigName": name, "ProductionVariants": [variant], "Tags": tags}
+        self.aws.call("sagemaker", "create_endpoint_config", **config, **key)
+        self.aws.call("sagemaker", "create_endpoint", EndpointName=name, EndpointConfigName=name, Tags=tags)
+
+    def _wait(self, name: str) -> None:
+        while True:
+            found = self.aws.call("sagemaker", "describe_endpoint", EndpointName=name)
+            if (status := found["EndpointStatus"]) == "InService":
+                return
+            if status != "Creating" or datetime.now(UTC) >= self.ends_at:
+                raise DeploymentError(f"{name} is {status}: {found.get('FailureReason', 'no reason given')}")
+            time.sleep(_POLL_S)
+
+    def _remove(self, name: str) -> None:
+        """Delete all that there is of a trial, its schedules last: where a deletion is refused, they stay.
+
+        Raises DeploymentError.
+        """
+        try:
+            for kind, call in _KINDS.items():
+                key = {f"{kind}Name": name}
+                if self.aws.call("sagemaker", f"describe_{call}", missing="ValidationException", **key):
+                    self.aws.call("sagemaker", f"delete_{call}", **key)
+            for kind in _KINDS:
+                gone = "ResourceNotFoundException"
+                self.aws.call("scheduler", "delete_schedule", missing=gone, Name=f"{name}-{kind}")
+        except DeploymentError as error:
+            raise DeploymentError(
+                f"{name} failed and cannot be deleted now ({error.message}). Its deletion is scheduled for "
+                f"{self.ends_at:%Y-%m-%d %H:%M} UTC and retried for a day. Look: aws sagemaker "
+                f"describe-endpoint --endpoint-name {name}"
+            ) from None
+
+
+# --- compare ----------------------------------------------------------------------------------------------
+COMPARED = (
+    "Two or more; the others are held against the first. recorded (the committed answers of a strong model), "
+    "endpoint:NAME in the tenant's account, or URL#MODEL of a chat server on this machine or its network."
+)
+
+
+def compare(
+    context: typer.Context,
+    names: Annotated[list[str], Argument(metavar="MODEL…", help=COMPARED)],
+    tenant: Tenant,
+    questions: Annotated[
+        Path | None, Option(metavar="FILE.jsonl", help="Default: the tenant's committed ones.")
+    ] = None,
+    most: Annotated[int, Option(min=1, metavar="N", help="Ask so many, always the same.")] = 120,
+    context_tokens: Annotated[
+        int | None, Option(min=256, metavar="N", help="Of prompt and answer. Default: the tenant's.")
+    ] = None,
+    usd_per_hour: Annotated[
+        list[str] | None, Option(metavar="MODEL=N", help="Price of what serves it.")
+    ] = None,
+    out: Annotated[Path, Option(metavar="FILE.html", help="The page.")] = Path("comparison.html"),
+) -> None:
+    """Ask models that write the same questions; one page has right, refused, withheld, speed and cost."""
+    from assistant.cli import evaluate, local
+    from assistant.domain.clock import SystemClock
+    from assistant.evaluation import comparison
+    from assistant.evaluation.questions import draw
+    from assistant.recorded_model import read_recording
+
+    if len(set(names)) < max(2, len(names)):
+        raise typer.BadParameter("Name two models or more, each once.")
+    options, terminal = GlobalOptions.of(context), Terminal()
+    config, folder = options.tenant(tenant), local.committed(options)
+    pairs = pairs_of("--usd-per-hour", usd_per_hour or (), form="MODEL=N")
+    try:
+        prices = {name: float(usd) for name, usd in pairs}
+    except ValueError:
+        raise typer.BadParameter("--usd-per-hour MODEL=N: N is a number of US dollars.") from None
+    if unknown := sorted(prices.keys() - set(names)):
+        raise typer.BadParameter(f"--usd-per-hour names {', '.join(unknown)}, which is not compared.")
+    size = context_tokens or config.generation.context_tokens
+    models = {name: _served(options, config, name, context_tokens=size) for name in names}
+    recording = read_recording([folder / "recorded" / f"{tenant}.jsonl"]) if RECORDED in names else []
+    path, only = questions or folder / f"{tenant}.jsonl", {line.id for line in recording}
+    asked = evaluate.TenantQuestions.of(path, asks=lambda one: not only or one.qid in only)
+    chosen = draw(asked.asked, count=most, seed="comparison")
+    if not chosen:
+        raise ConfigurationError(f"{path} holds no question that all of them can be asked.")
+    earlier = {question.qid: question.question for question in asked.all}
+
+    async def run() -> list[Compared]:
+        async with local.open_services(runtime, ports, [tenant]) as opened, AsyncExitStack() as stack:
+            contenders: list[Contender] = []
+            for name, model in models.items():
+                if model is None:
+                    contender = comparison.Contender.recorded(name, recording, opened[tenant])
+                else:
+                    generator = await stack.enter_async_context(local.behind_gateway(model))
+                    contender = comparison.Contender.served(name, model, generator, opened[tenant])
+                contenders.append(replace(contender, usd_per_hour=prices.get(name)))
+            with terminal.counting("asking", "questions") as show:
+                asking = comparison.compare(
+                    contenders, chosen, earlier=earlier, clock=SystemClock(), show=show
+                )
+                return await asking
+
+    with evaluate.loaded(options, terminal, [tenant]) as (runtime, ports):
+        results = asyncio.run(run())
+    clusters = {question.qid: question.document for question in chosen}
+    what = f"{len(chosen)} questions of {path.name} ({asked.sha256[:12]}), tenant {tenant}."
+    write_private(out, comparison.comparison_page(results, clusters, what=what).encode())
+    measured = {each.name: each.estimates(clusters) for each in results}
+    stopped = [each.name for each in results if each.stopped]
+    if not options.writes({"page": str(out), "stopped": stopped, "models": measured}):
+        for name in stopped:
+            terminal.warn(f"{name} was stopped early: it is worse than {names[0]}")
+        terminal.show(f"Page: {out}", "bold")
+
+
+def _served(
+    options: GlobalOptions, tenant: TenantConfig, name: str, *, context_tokens: int
+) -> ServedLlm | None:
+    """Return the model that a name of ``compare`` means; None for the recorded one.
+
+    Raises ConfigurationError.
+    """
+    kind, _, endpoint = name.partition(":")
+    url, _, model = name.partition("#")
+    values: dict[str, Any] = {"name": "compared", "context_tokens": context_tokens}
+    if kind == "endpoint":
+        place = place_of(tenant, options.tenants_dir / f"{tenant.name}.toml")
+        values |= {"model": endpoint, "region": place.region}
+    elif name != RECORDED:
+        values |= {"model": model, "url": url}
+    try:
+        return None if name == RECORDED else ServedLlm(**values)
+    except ValidationError as error:
+        said = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise ConfigurationError(f"{name}: {said}. Models to compare: {COMPARED}") from None
+
+
+# --- adopt ------------------------------------------------------------------------------------------------
+def adopt(
+    context: typer.Context,
+    candidate: CandidateId,
+    sequence_length: Annotated[int, Option(min=256, metavar="N", help="LLM: tokens of a stream.")] = 8192,
+    batch_size: Annotated[int, Option(min=1, metavar="N", help="LLM: streams at a time.")] = 8,
+    pooling: Annotated[
+        Literal["mean", "cls"] | None, Option(help="Embedder: as its model card says.")
+    ] = None,
+) -> None:
+    """Write the manifest of a resolved candidate, by which a tenant file can name it."""
+    import tomlkit
+
+    root, terminal = _root(GlobalOptions.of(context)), Terminal()
+    row, facts = jumpstart.load_candidates(root / LOCK_FILE).usable(candidate)
+    folder, found = root / "model_artifacts", facts.architecture
+    table_of = model_artifacts.load_compatibility(folder / "compatibility.toml")
+    compatible = next(each for each in table_of.row if each.image == _IMAGES[row.task])
+    values: dict[str, Any] = {
+        "schema_version": 1,
+        "name": row.id,
+        "model": row.model,
+        "licence": facts.licence,
+        "revision": f"{row.id}=={facts.version}",
+        "sha256": facts.listing_sha256,
+        "files": facts.files,
+        "image": compatible.image,
+        "accelerator": compatible.accelerators[0],
+        "ami": compatible.ami,
+        "sdk": compatible.sdk,
+        "dtype": found.dtype,
+        "weights_bytes": facts.weights_bytes,
+    }
+    try:
+        if row.task == "llm":
+            values |= found.model_dump(include={"layers", "kv_heads", "head_size"})
+            values["sequence_length"] = min(sequence_length, found.max_tokens or sequence_length)
+            values |= {"batch_size": batch_size, "tensor_parallel": facts.accelerators or 1, "answering": {}}
+            values["parameters"] = facts.weights_bytes // (4 if found.dtype == "float32" else 2)
+            manifest = model_artifacts.LlmManifest.model_validate(values)
+            model_artifacts.check_llm_fit(manifest, model_artifacts.instance_named(facts.instance))
+        else:
+            values |= {"dimensions": found.hidden_size, "max_tokens": found.max_tokens, "pooling": pooling}
+            manifest = model_artifacts.EmbeddingManifest.model_validate(values)
+    except ValidationError as error:
+        missing = ", ".join(str(each["loc"][0]) for each in error.errors())
+        raise ConfigurationError(
+            f"{candidate}: JumpStart's files do not say {missing}. Give it by an option, or write the "
+            "manifest by hand (model_artifacts/README.md)."
+        ) from None
+    path = folder / row.task / row.id / "manifest.toml"
+    if path.exists():
+        raise ConflictError(f"{path} exists already. Delete it first, to write it again.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    head = f"# Adopted from {LOCK_FILE}. sha256 is that of the listing of {facts.artifact}.\n"
+    path.write_text(head + tomlkit.dumps(manifest.model_dump(mode="json", exclude_none=True)))
+    terminal.show(f"Wrote {path}. It serves where a tenant file names {row.id} under [models].")
+    if row.task == "llm":
+        terminal.say("it quotes until you set answering.writes_answers = true; compare it first")

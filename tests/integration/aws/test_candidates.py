@@ -1,0 +1,378 @@
+"""``assistant models candidates``, ``try`` and ``adopt`` against the AWS emulator."""
+# pyright: basic
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import boto3
+import pytest
+from typer.testing import CliRunner, Result
+
+from assistant.cli import candidates
+from assistant.cli.models import app
+from assistant.cli.terminal import GlobalOptions
+from assistant.domain.errors import AssistantError, NotFoundError
+from assistant.settings.jumpstart import LOCK_FILE, TRIAL_OUTPUT, TrialPlace, content_bucket, load_candidates
+from assistant.settings.model_artifacts import load_llm_manifest
+from assistant.settings.prices import load_prices
+from tests.fakes import jumpstart
+from tests.fakes.aws_server import REGION
+from tests.fakes.sagemaker_control import ACCOUNT, ControlledSageMaker
+
+ROOT = Path(__file__).parents[3]
+QUOTA = "ml.g5.2xlarge for endpoint usage"
+ROLE = f"arn:aws:iam::{ACCOUNT}:role/Trial"
+
+
+@dataclass
+class Account:
+    """One tenant of the emulated account, with its stacks, and a folder with the lock."""
+
+    url: str
+    tenant: str
+    root: Path
+
+    def client(self, service: str) -> Any:
+        return boto3.client(service, region_name=REGION)
+
+    @property
+    def place(self) -> TrialPlace:
+        return TrialPlace(
+            endpoints=tuple(f"{self.tenant}-trial-{number}" for number in (1, 2)),
+            role_arn=ROLE,
+            clean_up_role_arn=f"{ROLE}CleanUp",
+            bucket=f"{self.tenant}-models",
+            key_arn=f"arn:aws:kms:{REGION}:{ACCOUNT}:key/models",
+            subnets=("subnet-0a",),
+            security_group="sg-0a",
+        )
+
+    def stack(self, name: str, **outputs: str) -> None:
+        self.client("cloudformation").create_stack(
+            StackName=f"assistant-{self.tenant}-{name}",
+            TemplateBody=json.dumps(
+                {
+                    "Resources": {"Any": {"Type": "AWS::SQS::Queue"}},
+                    "Outputs": {key: {"Value": value} for key, value in outputs.items()},
+                }
+            ),
+        )
+
+    def run(self, *arguments: str) -> Result:
+        options = GlobalOptions(
+            tenants_dir=self.root / "tenants", state_dir=self.root / "state", port=None, json=True
+        )
+        return CliRunner().invoke(app, arguments, obj=options)
+
+    def refused(self, *arguments: str) -> str:
+        """Run a command that must fail, and return what it says."""
+        error = self.run(*arguments).exception
+        assert isinstance(error, AssistantError), error
+        return error.message
+
+    def control(self, **auto: str) -> None:
+        async def set_auto() -> None:
+            control = ControlledSageMaker(self.url)
+            await control.auto(**auto)
+            await control.quotas({QUOTA: 1})
+
+        asyncio.run(set_auto())
+
+    def made(self) -> dict[str, list[str]]:
+        """Return all that a trial of this tenant makes, by kind."""
+        sagemaker, mine = self.client("sagemaker"), f"{self.tenant}-"
+        listed = {
+            "endpoints": [each["EndpointName"] for each in sagemaker.list_endpoints()["Endpoints"]],
+            "configs": [
+                each["EndpointConfigName"] for each in sagemaker.list_endpoint_configs()["EndpointConfigs"]
+            ],
+            "models": [each["ModelName"] for each in sagemaker.list_models()["Models"]],
+            "schedules": [each["Name"] for each in self.client("scheduler").list_schedules()["Schedules"]],
+        }
+        return {
+            kind: sorted(name for name in names if name.startswith(mine)) for kind, names in listed.items()
+        }
+
+
+@pytest.fixture
+def account(aws_server_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", aws_server_url)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDLOCAL")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
+    monkeypatch.setattr(candidates, "_POLL_S", 0.01)
+    tenant = f"t{uuid4().hex[:10]}"
+    account = Account(aws_server_url, tenant, tmp_path)
+    text = (ROOT / "tenants" / "sandbox.toml").read_text().replace('name = "sandbox"', f'name = "{tenant}"')
+    shutil.copytree(ROOT / "tenants" / "connectors", tmp_path / "tenants" / "connectors")
+    (tmp_path / "tenants" / f"{tenant}.toml").write_text(text.replace("111122223333", ACCOUNT))
+    (tmp_path / LOCK_FILE).write_text(jumpstart.LOCK)
+    (tmp_path / "model_artifacts").mkdir()
+    table = ROOT / "model_artifacts" / "compatibility.toml"
+    (tmp_path / "model_artifacts" / "compatibility.toml").write_text(table.read_text())
+    s3 = account.client("s3")
+    for bucket in (content_bucket(REGION), account.place.bucket):
+        s3.create_bucket(Bucket=bucket)
+    offer(account)
+    account.stack("Models", **{TRIAL_OUTPUT: account.place.model_dump_json()})
+    account.stack("Data", ModelsBucketName=account.place.bucket, ArtifactPublisherArn=ROLE)
+    account.control(endpoints="InService")
+    yield account
+    asyncio.run(ControlledSageMaker(aws_server_url).__aexit__())
+
+
+def offer(account: Account, **changed: Any) -> None:
+    """Put the model's manifest, specification and artifact into JumpStart's bucket."""
+    objects = {
+        "models_manifest.json": jumpstart.manifest("1.10.0"),
+        f"community_models/{jumpstart.MODEL}/specs_v1.10.0.json": jumpstart.specification(**changed),
+    }
+    prefix = f"example/{jumpstart.MODEL}/artifacts/inference-prepack/v1.0.0/"
+    objects |= {f"{prefix}{name}": body for name, body in jumpstart.FILES.items()}
+    for key, body in objects.items():
+        account.client("s3").put_object(Bucket=content_bucket(REGION), Key=key, Body=body)
+
+
+def resolve(account: Account) -> None:
+    account.run("candidates", "--region", REGION)
+    assert load_candidates(account.root / LOCK_FILE).row(jumpstart.MODEL).resolved
+
+
+def attempt(account: Account, *more: str, model: str = jumpstart.MODEL) -> tuple[str, ...]:
+    return ("try", model, "--tenant", account.tenant, "--yes", *more)
+
+
+# candidates
+
+
+def test_a_row_that_cannot_be_resolved_leaves_the_others_resolved(account: Account) -> None:
+    done = account.run("candidates", "--region", REGION)
+
+    assert done.exit_code == 1
+    assert "example-not-offered: JumpStart does not offer this id" in done.stderr
+    lock = load_candidates(account.root / LOCK_FILE)
+    facts = lock.usable(jumpstart.MODEL)[1]
+    assert (facts.version, facts.architecture.layers) == ("1.10.0", 4)
+    assert facts.files == ("config.json", "model.safetensors", "tokenizer.json")
+    assert not lock.row("example-not-offered").resolved
+
+
+def test_a_bucket_that_cannot_be_reached_leaves_the_lock_as_it_was(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+
+    assert "Cannot call s3" in account.refused("candidates", "--region", REGION)
+    assert (account.root / LOCK_FILE).read_text() == jumpstart.LOCK
+
+
+def test_without_a_region_nothing_is_asked(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+
+    listed = json.loads(account.run("candidates").stdout)
+    assert [row["resolved"] for row in listed["candidate"]] == [False, False]
+
+
+# try
+
+
+def test_a_trial_is_an_isolated_endpoint_in_the_tenant_s_network(account: Account) -> None:
+    resolve(account)
+    name = json.loads(account.run(*attempt(account)).stdout.splitlines()[-1])["endpoint"]
+
+    sagemaker = account.client("sagemaker")
+    model = sagemaker.describe_model(ModelName=name)
+    assert model["EnableNetworkIsolation"] is True
+    assert model["VpcConfig"] == {"Subnets": ["subnet-0a"], "SecurityGroupIds": ["sg-0a"]}
+    source = model["PrimaryContainer"]["ModelDataSource"]["S3DataSource"]["S3Uri"]
+    assert source.startswith(f"s3://{account.place.bucket}/llm/{jumpstart.MODEL}/")
+    prefix = source.removeprefix(f"s3://{account.place.bucket}/")
+    listed = account.client("s3").list_objects_v2(Bucket=account.place.bucket, Prefix=prefix)["Contents"]
+    assert {each["Key"].removeprefix(prefix) for each in listed} == set(jumpstart.FILES)
+    variant = sagemaker.describe_endpoint_config(EndpointConfigName=name)["ProductionVariants"][0]
+    assert (variant["InstanceType"], variant["InitialInstanceCount"]) == ("ml.g5.2xlarge", 1)
+    assert sagemaker.describe_endpoint(EndpointName=name)["EndpointStatus"] == "InService"
+
+
+def test_each_part_has_a_scheduled_deletion_by_the_clean_up_role(account: Account) -> None:
+    resolve(account)
+    done = json.loads(account.run(*attempt(account, "--hours", "2")).stdout.splitlines()[-1])
+
+    scheduler, name = account.client("scheduler"), done["endpoint"]
+    schedule = scheduler.get_schedule(Name=f"{name}-Endpoint")
+    assert schedule["Target"]["Arn"] == "arn:aws:scheduler:::aws-sdk:sagemaker:deleteEndpoint"
+    assert schedule["Target"]["RoleArn"] == account.place.clean_up_role_arn
+    assert json.loads(schedule["Target"]["Input"]) == {"EndpointName": name}
+    assert schedule["ScheduleExpression"] == f"at({done['deleted_at'][:19]})"
+    for kind in ("EndpointConfig", "Model"):
+        target = scheduler.get_schedule(Name=f"{name}-{kind}")["Target"]
+        assert target["Arn"].endswith(f"delete{kind}")
+        assert json.loads(target["Input"]) == {f"{kind}Name": name}
+
+
+def test_a_schedule_that_fails_makes_no_endpoint(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    resolve(account)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SCHEDULER", "http://127.0.0.1:9")
+
+    assert "Cannot call scheduler" in account.refused(*attempt(account))
+    monkeypatch.delenv("AWS_ENDPOINT_URL_SCHEDULER")
+    assert not any(account.made().values())
+
+
+def test_an_endpoint_that_fails_leaves_nothing(account: Account) -> None:
+    resolve(account)
+    account.control(endpoints="Failed")
+
+    assert "is Failed" in account.refused(*attempt(account))
+    assert not any(account.made().values())
+
+
+def test_a_creation_that_is_refused_leaves_nothing(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The endpoint's instance passes the first look at the quota, and is refused when it is created."""
+    resolve(account)
+
+    async def no_quota() -> None:
+        await ControlledSageMaker(account.url).quotas({QUOTA: 0})
+
+    monkeypatch.setattr(candidates, "low_quotas", lambda *_: [])
+    asyncio.run(no_quota())
+
+    assert "refused create_endpoint" in account.refused(*attempt(account))
+    assert not any(account.made().values())
+
+
+def test_an_endpoint_that_cannot_be_deleted_keeps_its_schedules(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stays Creating, as for somebody who presses Ctrl-C: SageMaker deletes no such endpoint."""
+    resolve(account)
+    account.control()
+
+    def interrupted(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("assistant.cli.candidates.time.sleep", interrupted)
+    said = account.refused(*attempt(account))
+
+    assert "cannot be deleted now" in said
+    assert len(account.made()["schedules"]) == 3
+
+
+def test_two_trials_have_two_names_and_a_third_is_refused(account: Account) -> None:
+    resolve(account)
+    names = [json.loads(account.run(*attempt(account)).stdout.splitlines()[-1])["endpoint"] for _ in range(2)]
+
+    assert names == list(account.place.endpoints)
+    assert "are in use" in account.refused(*attempt(account))
+    assert account.made()["endpoints"] == names
+
+
+def test_a_quota_of_0_is_refused_with_how_to_ask_for_more(account: Account) -> None:
+    resolve(account)
+
+    async def no_quota() -> None:
+        await ControlledSageMaker(account.url).quotas({QUOTA: 0})
+
+    asyncio.run(no_quota())
+    said = account.refused(*attempt(account))
+
+    assert f"quota {QUOTA}: 0, and 1 are wanted" in said
+    assert "request-service-quota-increase" in said
+    assert not any(account.made().values())
+
+
+def test_an_unresolved_row_and_an_unknown_id_are_refused(account: Account) -> None:
+    assert "is a candidate without facts" in account.refused(*attempt(account))
+    assert isinstance(account.run(*attempt(account, model="other")).exception, NotFoundError)
+
+
+def test_a_row_of_another_region_is_refused(account: Account) -> None:
+    resolve(account)
+    path = account.root / LOCK_FILE
+    path.write_text(path.read_text().replace(f'region = "{REGION}"', 'region = "eu-west-1"'))
+
+    assert "was resolved in eu-west-1" in account.refused(*attempt(account))
+
+
+def test_an_artifact_that_changed_since_is_refused(account: Account) -> None:
+    resolve(account)
+    prefix = f"example/{jumpstart.MODEL}/artifacts/inference-prepack/v1.0.0/"
+    account.client("s3").put_object(Bucket=content_bucket(REGION), Key=f"{prefix}config.json", Body=b"{}  ")
+
+    assert "has other files than jumpstart.lock.toml says" in account.refused(*attempt(account))
+    assert not any(account.made().values())
+
+
+def test_a_no_makes_nothing(account: Account) -> None:
+    resolve(account)
+    options = GlobalOptions(
+        tenants_dir=account.root / "tenants", state_dir=account.root, port=None, json=False
+    )
+    done = CliRunner().invoke(
+        app, ["try", jumpstart.MODEL, "--tenant", account.tenant], obj=options, input="n\n"
+    )
+
+    assert done.exit_code == 1
+    price = load_prices().of("endpoint", "ml.g5.2xlarge").usd_per_hour
+    assert f"USD {price:.2f} an hour" in done.stdout
+    assert not any(account.made().values())
+
+
+def test_a_deployment_without_the_roles_is_refused(account: Account) -> None:
+    resolve(account)
+    account.client("cloudformation").delete_stack(StackName=f"assistant-{account.tenant}-Models")
+
+    assert "write models.trials = true" in account.refused(*attempt(account))
+
+
+# adopt
+
+
+def test_an_adopted_manifest_says_what_the_lock_says(account: Account) -> None:
+    resolve(account)
+    assert account.run("adopt", jumpstart.MODEL, "--sequence-length", "8192").exit_code == 0
+
+    manifest = load_llm_manifest(account.root / "model_artifacts" / "llm" / jumpstart.MODEL)
+    facts = load_candidates(account.root / LOCK_FILE).usable(jumpstart.MODEL)[1]
+    assert (manifest.sha256, manifest.licence) == (facts.listing_sha256, "Apache 2.0")
+    assert (manifest.layers, manifest.kv_heads, manifest.head_size) == (4, 2, 8)
+    assert manifest.sequence_length == 4096
+    assert manifest.parameters == 1024
+    assert not manifest.answering.writes_answers
+
+
+def test_a_manifest_that_exists_is_not_written_over(account: Account) -> None:
+    resolve(account)
+    account.run("adopt", jumpstart.MODEL)
+    assert "exists already" in account.refused("adopt", jumpstart.MODEL)
+
+
+def test_missing_facts_are_named_and_nothing_is_written(account: Account) -> None:
+    prefix = f"example/{jumpstart.MODEL}/artifacts/inference-prepack/v1.0.0/"
+    account.client("s3").put_object(
+        Bucket=content_bucket(REGION), Key=f"{prefix}config.json", Body=b'{"torch_dtype": "float16"}'
+    )
+    resolve(account)
+
+    assert "do not say layers, kv_heads, head_size" in account.refused("adopt", jumpstart.MODEL)
+    assert not (account.root / "model_artifacts" / "llm").exists()
+
+
+@pytest.mark.parametrize(
+    ("licence", "error"), [("Research only", "its licence"), ("Apache 2.0", "is a candidate without facts")]
+)
+def test_neither_a_forbidden_licence_nor_an_unresolved_row_is_adopted(
+    account: Account, licence: str, error: str
+) -> None:
+    if licence == "Research only":
+        offer(account, license=licence)
+        resolve(account)
+
+    assert error in account.refused("adopt", jumpstart.MODEL)

@@ -1,0 +1,170 @@
+"""Comparison of models that write: what is counted, when a model is stopped, and the page."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+from functools import cache
+from itertools import product
+
+import pytest
+
+from assistant.answering.ports import GenerationDelta
+from assistant.domain.errors import GenerationUnavailableError
+from assistant.evaluation.comparison import (
+    WRONGLY_STOPPED,
+    Compared,
+    Contender,
+    compare,
+    comparison_page,
+    evidence_against,
+)
+from assistant.evaluation.judging import WrittenModel
+from assistant.evaluation.questions import EvaluationQuestion
+from assistant.recorded_model import CharacterCount
+from assistant.settings.local_models import ServedLlm
+from tests.fakes.answering import FakeTenant, ScriptedGenerator, Step
+from tests.fakes.clock import SteppedClock
+from tests.unit.evaluation.results import question, unanswerable
+
+ANSWER = "Retail refills are payable on day 23 of 30 [1.1]."
+INVENTED = "Retail refills are payable on day 29 of 30 [1.1]."
+REFUSAL = "The documents do not answer this question."
+ASKED = "On which day are retail refills payable?"
+CLUSTERS = {f"q{number}": f"d{number}" for number in range(50)}
+
+
+def asked(number: int = 1) -> list[EvaluationQuestion]:
+    return [question(f"q{n}", question=ASKED, answer_contains=("day 23",)) for n in range(number)]
+
+
+def contender(name: str, *steps: Step, usd_per_hour: float | None = None) -> Contender:
+    tenant = FakeTenant.writing(*steps)
+    model = WrittenModel(tenant.generator, CharacterCount(), f"of {name}", {})
+    return Contender(name, model, tenant.services, usd_per_hour)
+
+
+async def results(
+    *contenders: Contender, questions: list[EvaluationQuestion] | None = None
+) -> list[Compared]:
+    return await compare(contenders, questions or asked(), earlier={}, clock=SteppedClock())
+
+
+async def test_a_right_answer_counts_and_an_invented_value_is_withheld() -> None:
+    right, invented = await results(contender("a", ANSWER), contender("b", INVENTED))
+
+    assert right.values["q0"]["right"] == 1
+    assert right.values["q0"]["withheld"] == 0
+    assert invented.values["q0"]["right"] == 0
+    assert invented.values["q0"]["withheld"] == 1
+
+
+async def test_a_refusal_is_wrong_for_an_answerable_question_and_right_for_another() -> None:
+    (answerable,) = await results(contender("a", REFUSAL))
+    other = unanswerable("q1", question=ASKED)
+    (refused,) = await results(contender("a", REFUSAL), questions=[other])
+    (answered,) = await results(contender("a", ANSWER), questions=[other])
+
+    assert (answerable.values["q0"]["right"], answerable.values["q0"]["refused"]) == (0, 1)
+    assert refused.values["q1"]["refused_rightly"] == 1
+    assert answered.values["q1"]["refused_rightly"] == 0
+
+
+async def test_a_call_that_fails_is_no_right_answer_though_a_quote_is() -> None:
+    """The quote that takes the model's place holds the right day."""
+    (failed,) = await results(contender("a", GenerationUnavailableError("gone")))
+
+    assert failed.values["q0"] == {"failed": 1.0, "withheld": 0.0, "right": 0.0, "refused": 0.0}
+
+
+async def test_times_are_those_of_the_model_s_stream() -> None:
+    clock = SteppedClock()
+
+    class Slow(ScriptedGenerator):
+        async def deltas(self) -> AsyncIterator[GenerationDelta]:
+            clock.step(2.0)
+            async for delta in super().deltas():
+                yield delta
+                clock.step(0.5)
+
+    one = contender("a", ANSWER, usd_per_hour=3.6)
+    slow = Contender("a", WrittenModel(Slow(ANSWER), CharacterCount(), "a", {}), one.services, 3.6)
+    (timed,) = await compare([slow], asked(), earlier={}, clock=clock)
+
+    values = timed.values["q0"]
+    assert values["first_token_s"] == pytest.approx(2.0)
+    assert values["tokens_per_s"] == pytest.approx(6 / 0.5)  # 7 tokens, the first after 2 s
+    assert values["usd_per_1000"] == pytest.approx(2.5)
+
+
+async def test_a_hopeless_model_is_stopped_and_the_first_never_is() -> None:
+    good, bad = await results(
+        contender("a", ANSWER), contender("b", GenerationUnavailableError("x")), questions=asked(12)
+    )
+
+    assert (good.stopped, len(good.values)) == (False, 12)
+    assert (bad.stopped, len(bad.values), bad.losses) == (True, 7, 7)
+
+
+async def test_more_models_need_more_evidence() -> None:
+    failing = [contender(name, GenerationUnavailableError("x")) for name in "bcd"]
+    _, *others = await results(contender("a", ANSWER), *failing, questions=asked(12))
+
+    assert {len(each.values) for each in others} == {9}
+
+
+async def test_a_better_model_is_not_stopped() -> None:
+    _, better = await results(
+        contender("a", GenerationUnavailableError("x")), contender("b", ANSWER), questions=asked(12)
+    )
+
+    assert (better.stopped, better.wins) == (False, 12)
+
+
+def test_the_evidence_is_the_mixture_of_likelihood_ratios() -> None:
+    """Compared with the integral over shares below one half, by the midpoint rule."""
+    steps = 2_000
+    for wins, losses in product(range(4), repeat=2):
+        shares = [(at + 0.5) / (2 * steps) for at in range(steps)]
+        ratios = (share**wins * (1 - share) ** losses * 2 ** (wins + losses) for share in shares)
+        assert evidence_against(wins, losses) == pytest.approx(sum(ratios) / steps, rel=1e-5)
+
+
+def test_an_equal_model_is_seldom_stopped_however_often_one_looks() -> None:
+    evidence = cache(evidence_against)
+    generator, stopped, runs = random.Random(22), 0, 500  # noqa: S311 - no secret
+    for _ in range(runs):
+        wins = losses = 0
+        for _ in range(60):
+            wins, losses = (wins + 1, losses) if generator.random() < 0.5 else (wins, losses + 1)
+            if evidence(wins, losses) >= 1 / WRONGLY_STOPPED:
+                stopped += 1
+                break
+
+    assert stopped / runs <= WRONGLY_STOPPED
+
+
+async def test_the_page_shows_each_model_with_intervals_and_says_who_was_stopped() -> None:
+    compared = await results(
+        contender("first<b>", ANSWER),
+        contender("second", GenerationUnavailableError("x")),
+        questions=asked(8),
+    )
+    page = comparison_page(compared, CLUSTERS, what="8 questions.")
+
+    assert "first&lt;b&gt;" in page
+    assert "stopped early" in page
+    assert "1 [1, 1] of 8" in page
+    assert "0 [0, 0] of 7" in page
+    assert page.count("<svg") == 5  # no price, no unanswerable question, and the clock stands
+    assert "http://" not in page
+    assert "<script" not in page
+
+
+def test_a_served_model_writes_with_its_own_context() -> None:
+    tenant = FakeTenant.writing(ANSWER)
+    model = ServedLlm(name="small", model="small", url="http://127.0.0.1:1/v1", context_tokens=1024)
+    served = Contender.served("small", model, tenant.generator, tenant.services)
+
+    assert served.services.tenant.generation.context_tokens == 1024
+    assert served.model.name == "small at http://127.0.0.1:1/v1"
