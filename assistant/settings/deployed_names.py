@@ -104,6 +104,11 @@ def desk_partitions(kind: str) -> tuple[str, ...]:
     return patterns if kind == CASES else (*patterns, "version")
 
 
+SERVED_VARIANT = "AllTraffic"
+"""Production variant of an endpoint that runs the model which the tenant file names."""
+CANARY_VARIANT = "Canary"
+"""Production variant of the LLM endpoint that runs ``models.candidate`` beside it."""
+
 # --- metrics of the service's tasks -----------------------------------------------------------------------
 NAMESPACE = "PrivateCareAssistant"
 """CloudWatch namespace of all metrics."""
