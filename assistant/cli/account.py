@@ -336,15 +336,16 @@ def concurrent_functions(templates: Templates) -> int:
 def endpoint_instances(templates: Templates) -> dict[str, int]:
     """Return how many instances of each type the endpoints may need.
 
-    That is a whole fleet and one more: a blue/green deployment runs both fleets for a while.
+    That is a whole fleet and one more: a blue/green deployment runs both fleets for a while. A canary, in a
+    configuration of two variants, takes one instance.
     """
     targets = _of_type(templates, "AWS::ApplicationAutoScaling::ScalableTarget")
     most = [int(target["MaxCapacity"]) for target in targets if target.get("ServiceNamespace") == "sagemaker"]
     wanted: dict[str, int] = {}
     for config in _of_type(templates, "AWS::SageMaker::EndpointConfig"):
-        for variant in config["ProductionVariants"]:
-            kind = str(variant["InstanceType"])
-            wanted[kind] = wanted.get(kind, 0) + max(most, default=1) + 1
+        *beside, variant = config["ProductionVariants"]
+        kind = str(variant["InstanceType"])
+        wanted[kind] = wanted.get(kind, 0) + (1 if beside else max(most, default=1) + 1)
     return wanted
 
 

@@ -108,6 +108,11 @@ SERVED_VARIANT = "AllTraffic"
 """Production variant of an endpoint that runs the model which the tenant file names."""
 CANARY_VARIANT = "Canary"
 """Production variant of the LLM endpoint that runs ``models.candidate`` beside it."""
+SERVED_CONFIG_OUTPUT = "ServedConfigName"
+"""Output of the models stack: the LLM endpoint's configuration without the canary; absent without a
+candidate."""
+CANARY_CONFIG_OUTPUT = "CanaryConfigName"
+"""The configuration with both variants, to which ``assistant models release`` moves the endpoint."""
 
 # --- metrics of the service's tasks -----------------------------------------------------------------------
 NAMESPACE = "PrivateCareAssistant"
