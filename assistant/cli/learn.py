@@ -22,7 +22,7 @@ from typer import Option
 
 from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, instant, plain, table, window_of
 from assistant.domain.clock import Deadline, SystemClock
-from assistant.domain.desk import ApprovedAnswer, DeskKind, RankerRelease, ReleaseState, RouterRelease
+from assistant.domain.desk import DeskKind, RankerRelease, ReleaseState, RouterRelease
 from assistant.domain.documents import DocumentState, StoredDocument
 from assistant.domain.errors import ConfigurationError
 from assistant.private_files import make_private_folder, write_private
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from assistant.answering.ports import PassageSearch
     from assistant.answering.services import TenantServices
     from assistant.cli.local import LocalRuntime
-    from assistant.domain.feedback import FeedbackText
     from assistant.settings.process import PreparingSettings
     from assistant.tuning.gate import ProtectedQuestion, ProtectedSet
     from assistant.tuning.releases import Release, Releases, RouterReleases
@@ -54,7 +53,6 @@ FIRST_DAY = "First day of the window, UTC. Default: 28 days, for sets 90."
 Since = Annotated[datetime | None, Option(parser=instant, metavar="DATE", help=FIRST_DAY)]
 RANKING_DAYS, SETS_DAYS = 28, 90
 _ROUTING_FILES = ("tuning.jsonl", "routing.jsonl")
-_TEXTS_AT_ONCE = 500
 _READ_AT_ONCE, _EMBEDDED_AT_ONCE_S = 20, 60.0
 
 
@@ -354,32 +352,9 @@ def export(
     until: Until = None,
 ) -> None:
     """Write training sets: supervised and preference examples, a data card, provenance to each signal."""
-    from assistant.learning.feedback_store import unseal_all
-    from assistant.learning.patients_data import PatientsDataFilter
-    from assistant.tuning.training_sets import build_sets, export_of_sets, recorded_prompt
-
-    options, window = GlobalOptions.of(context), window_of(since, until, days=SETS_DAYS)
-
-    async def build(stores: LearningStores) -> Export:
-        events = [event async for event in stores.feedback.read(*window)]
-        ids = [event.text_id for event in events if event.text_id is not None]
-        texts: dict[str, FeedbackText] = {}
-        for start in range(0, len(ids), _TEXTS_AT_ONCE):
-            sealed = await stores.feedback.texts(ids[start : start + _TEXTS_AT_ONCE])
-            texts |= await unseal_all(sealed.values(), stores.erasure_keys)
-        sets = await build_sets(
-            events,
-            texts=texts,
-            approved=list((await _approved(stores)).values()),
-            prompt_of=partial(recorded_prompt, records=stores.records, texts=stores.texts),
-            patients_data=PatientsDataFilter(),
-        )
-        counts.update((split, len(examples)) for split, examples in sets.examples.items())
-        return export_of_sets(sets, tenant=stores.tenant, window=window)
-
-    counts: dict[str, int] = {}
-    exported = _with_stores(options, tenant, build)
-    _write_export(options, exported, out, {"examples": counts})
+    options, (begin, end) = GlobalOptions.of(context), window_of(since, until, days=SETS_DAYS)
+    exported = _with_stores(options, tenant, lambda stores: stores.training_sets(begin, end))
+    _write_export(options, exported, out, {"examples": {row[0]: int(row[1]) for row in exported.rows}})
 
 
 @app.command()
@@ -405,7 +380,7 @@ def pairs(
     documents, index_version, in_language = _with_services(options, tenant, read)
     sets = build_pairs(
         documents,
-        approved=_with_stores(options, tenant, _approved),
+        approved=_with_stores(options, tenant, lambda stores: stores.approved()),
         protected=protected,
         language=language(in_language),
         hold_out=hold_out,
@@ -416,12 +391,6 @@ def pairs(
     )
     counts = {name: len(found) for name, found in sets.pairs.items()}
     _write_export(options, exported, out, {"pairs": counts})
-
-
-async def _approved(stores: LearningStores) -> Mapping[str, ApprovedAnswer]:
-    """Return the approved answers of the desk by item."""
-    items = await stores.desk.list(DeskKind.APPROVED_ANSWER)
-    return {item.item_id: ApprovedAnswer.model_validate_json(item.body) for item in items}
 
 
 async def _documents(search: PassageSearch, options: GlobalOptions, tenant: str) -> list[StoredDocument]:

@@ -173,6 +173,8 @@ OLDEST_RAW_CAPTURE_AGE = "OldestRawCaptureAge"
 """Seconds since the oldest object in the quarantine was written; 0 without objects."""
 RANKING_REFUSED = "RankingRefused"
 """1 when the daily learner made a release that its gate refused, else 0."""
+SETS_RUN = "SetsRun"
+"""1 when a run of the task that makes training sets ended well, also without examples; 0 when it failed."""
 
 # --- the probe --------------------------------------------------------------------------------------------
 PROBE_SUBJECT = "probe"

@@ -211,6 +211,8 @@ class LearningSection(StrictModel):
     training: bool = False
     """Whether the learning stack has the bucket of training sets and checkpoints, the roles of jobs and the
     runbook that starts one. A tenant deployed before this key sets it to keep its bucket managed."""
+    sets: Literal["daily", "weekly", "off"] = "weekly"
+    """How often a task makes a training set of the last 90 days. It needs ``training``."""
     corpora: bool = False
     """Whether there is a corpus stack: an EMR Serverless application that makes corpora of the documents, and
     their bucket. A tenant deployed before this key sets it to keep its stack."""

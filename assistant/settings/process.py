@@ -601,28 +601,44 @@ class RedactingSettings(FunctionSettings):
     """Age at which the sweep redacts a raw object: its event was lost, or its retries failed."""
 
 
-class MovingSettings(_DocumentFunctionSettings):
-    """``move_feedback``: moves signals from the records to the feedback store, of the kinds that the tenant
-    file switches on, and erases a patient's."""
-
-    model_config = SettingsConfigDict(env_prefix="ASSISTANT_MOVE_")
+class _FeedbackSettings(_DocumentFunctionSettings):
+    """Processes that read the records and the feedback store."""
 
     records_table: str
-    """DynamoDB table of answers, verdicts, sent replies and acts, which are the outbox."""
+    """DynamoDB table of answers, verdicts, sent replies and acts."""
     events_table: str
     """DynamoDB table with the keys of sealed texts."""
     desk_table: str
-    """DynamoDB table of the review desk, where cases are opened."""
+    """DynamoDB table of the review desk."""
     labels_bucket: str
-    """S3 bucket of events."""
+    """S3 bucket of feedback events."""
     texts_bucket: str
     """S3 bucket of sealed texts."""
+
+
+class MovingSettings(_FeedbackSettings):
+    """``move_feedback``: moves signals from the records to the feedback store, of the kinds that the tenant
+    file switches on, opens cases at the desk, and erases a patient's signals."""
+
+    model_config = SettingsConfigDict(env_prefix="ASSISTANT_MOVE_")
+
     feedback_key_id: str | None = None
-    """KMS key that encrypts both; the buckets' default when absent."""
+    """KMS key that encrypts labels and texts; the buckets' default when absent."""
     pseudonyms_parameter: str = Field(min_length=1)
     """Name of the SSM parameter with the key of pseudonyms."""
     within_s: float = Field(default=50.0, gt=0, le=840.0)
     """After this time no further group is begun."""
+
+
+class MakingSetsSettings(_FeedbackSettings):
+    """One run of the task that makes training sets (``python -m assistant.prepare_sets``)."""
+
+    model_config = SettingsConfigDict(env_prefix="ASSISTANT_SETS_")
+
+    sets_s3: str = Field(pattern=_FOLDER_PATTERN)
+    """`s3://bucket/prefix/` that gets each new set."""
+    sets_dir: Path = _SCRATCH / "sets"
+    """Folder in which a set is made before it is copied."""
 
 
 class PreparingSettings(ServiceSettings):

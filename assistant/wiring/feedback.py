@@ -4,9 +4,11 @@ function that learns rankings from it."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
@@ -16,7 +18,9 @@ import structlog
 
 from assistant.document_links import tenant_secret
 from assistant.domain.clock import Clock, SystemClock
+from assistant.domain.desk import ApprovedAnswer, DeskKind
 from assistant.domain.errors import ConfigurationError
+from assistant.domain.feedback import FeedbackText
 from assistant.knowledge.reading import ReadableDocuments
 from assistant.learning.feedback_store import StoredFeedback
 from assistant.learning.intake import OpenCases
@@ -25,7 +29,13 @@ from assistant.learning.ports import PatientDataFilter, ReplacedText
 from assistant.learning.signals import ErasePatient, Signals
 from assistant.private_files import CAPTURE_FOLDER
 from assistant.settings.deployed_names import FEEDBACK_SECRET_PURPOSE
-from assistant.settings.process import LearningSettings, MovingSettings, PreparingSettings, StoreSettings
+from assistant.settings.process import (
+    LearningSettings,
+    MakingSetsSettings,
+    MovingSettings,
+    PreparingSettings,
+    StoreSettings,
+)
 from assistant.settings.tenant import TenantConfig
 from assistant.text.language import language
 from assistant.wiring.clients import AwsClients, open_clients
@@ -51,8 +61,10 @@ if TYPE_CHECKING:
     from assistant.learning.ports import DeskStore, ErasureKeys
     from assistant.learning.redaction import SweepQuarantine
     from assistant.tuning.releases import Turn
+    from assistant.tuning.training_sets import Export
 
 _ENGINE = "presidio_analyzer"
+_TEXTS_AT_ONCE = 500
 _log = structlog.get_logger(__name__)
 
 
@@ -122,6 +134,52 @@ class LearningStores:
             texts=ReadableDocuments(documents, states=states),
             states=states,
         )
+
+    async def approved(self) -> Mapping[str, ApprovedAnswer]:
+        """Return the approved answers of the desk by item."""
+        items = await self.desk.list(DeskKind.APPROVED_ANSWER)
+        return {item.item_id: ApprovedAnswer.model_validate_json(item.body) for item in items}
+
+    async def training_sets(self, since: datetime, until: datetime) -> Export:
+        """Return the training sets of a window of signals. Raises InvalidRequestError without an example."""
+        from assistant.learning.feedback_store import unseal_all
+        from assistant.learning.patients_data import PatientsDataFilter
+        from assistant.tuning.training_sets import build_sets, export_of_sets, recorded_prompt
+
+        events = [event async for event in self.feedback.read(since, until)]
+        ids = [event.text_id for event in events if event.text_id is not None]
+        texts: dict[str, FeedbackText] = {}
+        for start in range(0, len(ids), _TEXTS_AT_ONCE):
+            sealed = await self.feedback.texts(ids[start : start + _TEXTS_AT_ONCE])
+            texts |= await unseal_all(sealed.values(), self.erasure_keys)
+        sets = await build_sets(
+            events,
+            texts=texts,
+            approved=list((await self.approved()).values()),
+            prompt_of=partial(recorded_prompt, records=self.records, texts=self.texts),
+            patients_data=PatientsDataFilter(),
+        )
+        return export_of_sets(sets, tenant=self.tenant, window=(since, until))
+
+
+@asynccontextmanager
+async def open_making_sets(
+    settings: MakingSetsSettings,
+) -> AsyncGenerator[tuple[LearningStores, Callable[[Path, str], Awaitable[None]]]]:
+    """Open the stores of the task's tenant, and what copies a folder to an address in S3. Raises
+    ConfigurationError, DependencyError."""
+    from assistant.aws.s3 import upload_folder
+    from assistant.tuning.training_sets import MANIFEST
+
+    async with AsyncExitStack() as stack:
+        clients = AwsClients(settings, stack)
+        s3 = await clients.aws("s3")
+        tenant = await tenant_in(s3, settings)
+
+        async def bring(folder: Path, place: str) -> None:
+            await upload_folder(s3, folder=folder, uri=place, last=MANIFEST, kms_key_id=None)
+
+        yield await LearningStores.of(AwsStores(clients, settings, stack=stack), tenant), bring
 
 
 @asynccontextmanager

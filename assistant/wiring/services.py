@@ -32,6 +32,7 @@ from assistant.settings.process import (
     BULK_PREFIX,
     IngestingSettings,
     LinkSecretSettings,
+    MakingSetsSettings,
     MovingSettings,
     ReceivingSettings,
     RedactingSettings,
@@ -547,7 +548,7 @@ async def _one_tenant(settings: WorkerSettings, clients: ProcessClients) -> Asyn
         yield _only(tenants, settings.tenants_dir)
 
 
-async def tenant_in(s3: Any, settings: SyncingSettings | MovingSettings) -> TenantConfig:
+async def tenant_in(s3: Any, settings: SyncingSettings | MovingSettings | MakingSetsSettings) -> TenantConfig:
     """Return the one tenant of a function. Raises ConfigurationError."""
     from assistant.aws.s3 import download_tenant_file
 
