@@ -285,6 +285,7 @@ class Deployment:
         self._make_parameters()
         deployed = self._deployed()
         self._compare_with(deployed)
+        self._refuse_canary()
         if f"{self.stack_prefix}Data" not in deployed:
             self._deploy_first_part(extra)
         self.terminal.step("deploying")
@@ -398,6 +399,24 @@ class Deployment:
             raise DeploymentError(
                 f"SageMaker changes no instance of an endpoint that scales, and {self._power} says {word}. "
                 "Pause the tenant, deploy, resume (docs/runbook.md, Another instance):\n  " + listed
+            )
+
+    def _refuse_canary(self) -> None:
+        """CloudFormation does not know that a release moved the endpoint: it could delete the configuration
+        that serves, and an update of its own would end the canary unseen."""
+        from assistant.cli.canary import Canary  # numpy, of the evaluation that a release rests on
+
+        canary = Canary.of_stack(
+            self.aws,
+            stack=f"{self.stack_prefix}Models",
+            endpoint=self.tenant.generation.endpoint,
+            terminal=self.terminal,
+        )
+        state = None if canary is None else canary.state()
+        if canary is not None and state is not None and state.config == canary.canary_config:
+            raise DeploymentError(
+                f"{canary.endpoint} runs a canary, with {state.canary_percent:g} % of the calls. End "
+                f"that release, then deploy: assistant models rollback --tenant {self.tenant.name}"
             )
 
     def _deploy_first_part(self, extra: Sequence[str]) -> None:

@@ -15,8 +15,8 @@ from assistant.domain.answers import AccessQuery, AnswerRecord, Outcome, Verdict
 from assistant.settings.deployed_names import CANARY_VARIANT, SERVED_VARIANT
 
 Fate = Literal["good", "bad", "withheld", "failed"]
-"""``good``, ``bad``: the last mark. ``withheld``: text of the model was withheld, or a quote replaced it because a
-check failed. ``failed``: the model broke off or was late after it had begun."""
+"""``good``, ``bad``: the last mark. ``withheld``: the model's text was withheld, or a quote replaced it
+because a check failed. ``failed``: the model broke off or was late after it had begun."""
 FATES: tuple[Fate, ...] = get_args(Fate)
 _HARM: tuple[Fate, ...] = ("bad", "withheld", "failed")
 _Z = 1.959964
@@ -69,7 +69,8 @@ class VariantCounts:
 def harm_of(counts: Mapping[str, VariantCounts]) -> list[Fate]:
     """Return in what the canary is worse than the served model by more than the interval of their difference.
 
-    Three fates are judged, each at 95 %: of equal models one in seven looks worse in one of them at some time.
+    Each of three fates is judged at 95 %: at one look, an equal model seems worse in one of them with a
+    chance of some 7 % (three times a fortieth), and each further look adds to it.
     """
     served, canary = (counts.get(name, VariantCounts()) for name in (SERVED_VARIANT, CANARY_VARIANT))
     return [fate for fate in _HARM if rise(served.share(fate), canary.share(fate))[0] > 0]
