@@ -285,7 +285,7 @@ class Deployment:
         self._make_parameters()
         deployed = self._deployed()
         self._compare_with(deployed)
-        self._refuse_canary()
+        self.refuse_canary()
         if f"{self.stack_prefix}Data" not in deployed:
             self._deploy_first_part(extra)
         self.terminal.step("deploying")
@@ -401,7 +401,7 @@ class Deployment:
                 "Pause the tenant, deploy, resume (docs/runbook.md, Another instance):\n  " + listed
             )
 
-    def _refuse_canary(self) -> None:
+    def refuse_canary(self) -> None:
         """CloudFormation does not know that a release moved the endpoint: it could delete the configuration
         that serves, and an update of its own would end the canary unseen."""
         from assistant.cli.canary import Canary  # numpy, of the evaluation that a release rests on
