@@ -406,18 +406,12 @@ class Deployment:
         that serves, and an update of its own would end the canary unseen."""
         from assistant.cli.canary import Canary  # numpy, of the evaluation that a release rests on
 
-        canary = Canary.of_stack(
-            self.aws,
-            stack=f"{self.stack_prefix}Models",
-            endpoint=self.tenant.generation.endpoint,
-            terminal=self.terminal,
-        )
-        state = None if canary is None else canary.state()
+        stack, endpoint = f"{self.stack_prefix}Models", self.tenant.generation.endpoint
+        canary = Canary.of_stack(self.aws, stack=stack, endpoint=endpoint)
+        state = canary and canary.state()
         if canary is not None and state is not None and state.config == canary.canary_config:
-            raise DeploymentError(
-                f"{canary.endpoint} runs a canary, with {state.canary_percent:g} % of the calls. End "
-                f"that release, then deploy: assistant models rollback --tenant {self.tenant.name}"
-            )
+            advice = f"End that release, then deploy: assistant models rollback --tenant {self.tenant.name}"
+            raise DeploymentError(f"{endpoint} runs a canary ({state}). {advice}")
 
     def _deploy_first_part(self, extra: Sequence[str]) -> None:
         self.terminal.step(f"deploying {', '.join(_FIRST)}: the bucket of models comes first")

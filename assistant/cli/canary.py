@@ -14,9 +14,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from assistant.cli.account import AwsAccount
-from assistant.cli.terminal import Terminal
 from assistant.domain.errors import ConflictError, DeploymentError, NotFoundError
 from assistant.evaluation.measures import MEASURES, Estimate, paired
 from assistant.evaluation.runs import JUDGED, TenantRun
@@ -53,6 +53,12 @@ class EndpointState:
     def canary_percent(self) -> float:
         return 100 * self.weights.get(CANARY_VARIANT, 0.0) / (sum(self.weights.values()) or 1.0)
 
+    def __str__(self) -> str:
+        share = self.canary_percent
+        shares = f"{SERVED_VARIANT} {100 - share:g} %, {CANARY_VARIANT} {share:g} %"
+        shown = shares if CANARY_VARIANT in self.weights else f"{SERVED_VARIANT} alone"
+        return f"{self.status}; {shown}" + (f" ({self.reason})" if self.reason else "")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Canary:
@@ -62,38 +68,28 @@ class Canary:
     endpoint: str
     served_config: str
     canary_config: str
-    terminal: Terminal
     sleep: Callable[[float], None] = time.sleep
 
     @classmethod
-    def of_stack(cls, aws: AwsAccount, *, stack: str, endpoint: str, terminal: Terminal) -> Canary | None:
-        """Return the canary that a deployed models stack declares; None where it declares none. Raises
-        DeploymentError."""
+    def of_stack(cls, aws: AwsAccount, *, stack: str, endpoint: str) -> Canary | None:
+        """Return what a deployed models stack declares; None without a candidate. Raises DeploymentError."""
         outputs = aws.outputs(stack)
         if CANARY_CONFIG_OUTPUT not in outputs:
             return None
-        configs = outputs[SERVED_CONFIG_OUTPUT], outputs[CANARY_CONFIG_OUTPUT]
-        return cls(
-            aws=aws, endpoint=endpoint, served_config=configs[0], canary_config=configs[1], terminal=terminal
-        )
+        served, canary = outputs[SERVED_CONFIG_OUTPUT], outputs[CANARY_CONFIG_OUTPUT]
+        return cls(aws=aws, endpoint=endpoint, served_config=served, canary_config=canary)
 
     def state(self) -> EndpointState | None:
         """Return the endpoint's state; None where there is none: the tenant is paused. Raises
         DeploymentError."""
-        told = self.aws.call(
-            "sagemaker", "describe_endpoint", missing="ValidationException", EndpointName=self.endpoint
-        )
+        named = {"missing": "ValidationException", "EndpointName": self.endpoint}
+        told = self.aws.call("sagemaker", "describe_endpoint", **named)
         if told is None:
             return None
-        return EndpointState(
-            status=str(told["EndpointStatus"]),
-            config=str(told["EndpointConfigName"]),
-            weights={
-                str(one["VariantName"]): float(one.get("CurrentWeight", 0.0))
-                for one in told.get("ProductionVariants", ())
-            },
-            reason=str(told.get("FailureReason", "")),
-        )
+        variants = told.get("ProductionVariants", ())
+        weights = {str(one["VariantName"]): float(one.get("CurrentWeight", 0.0)) for one in variants}
+        reason = str(told.get("FailureReason", ""))
+        return EndpointState(told["EndpointStatus"], told["EndpointConfigName"], weights, reason)
 
     def check_free(self) -> EndpointState:
         """Return the state of an endpoint that a release may begin on, or go on with.
@@ -104,20 +100,14 @@ class Canary:
         if state is None:
             raise NotFoundError(f"There is no endpoint {self.endpoint}: resume the tenant, then release.")
         if state.status != "InService":
-            raise ConflictError(
-                f"{self.endpoint} is {state.status}{_because(state)}: another release, a rollback or a "
-                "deployment is under way, or failed. Look again: assistant models canary."
-            )
-        if state.config not in (self.served_config, self.canary_config):
-            raise ConflictError(
-                f"{self.endpoint} serves by {state.config}, no configuration of its stack. Deploy first."
-            )
-        if state.canary_percent > 0:
-            raise ConflictError(
-                f"A canary has {state.canary_percent:g} % of the calls of {self.endpoint} already. Roll it "
-                "back first: assistant models rollback."
-            )
-        return state
+            why = "a release, a rollback or a deployment is under way, or failed: assistant models canary"
+        elif state.config not in (self.served_config, self.canary_config):
+            why = f"{state.config} is no configuration of its stack: deploy first"
+        elif state.canary_percent > 0:
+            why = "roll that canary back first: assistant models rollback"
+        else:
+            return state
+        raise ConflictError(f"{self.endpoint} is {state}: {why}.")
 
     def release(self, percent: float) -> EndpointState:
         """Start the canary and give it its share. Return the state then.
@@ -128,8 +118,7 @@ class Canary:
         state = self.check_free()
         if state.config != self.canary_config:
             state = self._move_to(self.canary_config)
-        weight = state.weights[SERVED_VARIANT] * percent / (100 - percent)
-        return self._weigh(weight)
+        return self._weigh(state.weights[SERVED_VARIANT] * percent / (100 - percent))
 
     def rollback(self) -> EndpointState | None:
         """Take the canary's share, then the canary. Return the state then; None while paused.
@@ -137,19 +126,17 @@ class Canary:
         It waits for an update in progress. Raises NotFoundError where nothing was released, DeploymentError.
         """
         before = self.state()
-        state = before if before is None else self._settled()
+        state = before and self._settled()
         if before is None or state is None:
             return None
         if state.config != self.canary_config:
             if before.status == "InService":
-                raise NotFoundError(
-                    f"{self.endpoint} serves without a canary: there is nothing to roll back."
-                )
+                raise NotFoundError(f"{self.endpoint} runs no canary: there is nothing to roll back.")
             return state
         if state.status != "InService":
+            advice = "Pause and resume the tenant (docs/runbook.md): that makes it anew, without the canary."
             raise DeploymentError(
-                f"{self.endpoint} is {state.status}{_because(state)}, and SageMaker does not update it then. "
-                "Pause and resume the tenant (docs/runbook.md): that makes it anew, without the canary."
+                f"{self.endpoint} is {state}, and SageMaker does not update it then. {advice}"
             )
         if state.canary_percent > 0:
             self._weigh(0.0)
@@ -161,32 +148,23 @@ class Canary:
         A deployment's guardrails ask for the same variants before and after ("Exclusions", deployment
         guardrails, SageMaker AI developer guide), so this update has none: all at once, blue/green.
         """
-        self.terminal.step(f"{self.endpoint}: updating to {config}; this takes some 20 to 60 minutes")
-        self.aws.call(
-            "sagemaker",
-            "update_endpoint",
-            EndpointName=self.endpoint,
-            EndpointConfigName=config,
-            RetainAllVariantProperties=True,
-        )
-        state = self._settled()
-        if state is None or (state.status, state.config) != ("InService", config):
-            raise DeploymentError(
-                f"{self.endpoint} was not updated to {config}. {_told(state)} Read its log group, then run "
-                "the command again."
-            )
-        return state
+        given = {"EndpointConfigName": config, "RetainAllVariantProperties": True}
+        return self._change("update_endpoint", lambda state: state.config == config, **given)
 
     def _weigh(self, weight: float) -> EndpointState:
-        self.aws.call(
-            "sagemaker",
+        return self._change(
             "update_endpoint_weights_and_capacities",
-            EndpointName=self.endpoint,
+            lambda state: abs(state.weights.get(CANARY_VARIANT, 0.0) - weight) < 1e-6,
             DesiredWeightsAndCapacities=[{"VariantName": CANARY_VARIANT, "DesiredWeight": weight}],
         )
+
+    def _change(self, call: str, is_done: Callable[[EndpointState], bool], **given: Any) -> EndpointState:
+        self.aws.call("sagemaker", call, EndpointName=self.endpoint, **given)
         state = self._settled()
-        if state is None or state.status != "InService" or abs(_weight(state) - weight) > 1e-6:
-            raise DeploymentError(f"{self.endpoint} did not change its shares. {_told(state)} Run it again.")
+        if state is None or state.status != "InService" or not is_done(state):
+            now = state or "gone: the tenant was paused"
+            advice = "Read its log group, then run the command again."
+            raise DeploymentError(f"{self.endpoint}: {call} failed; it is {now}. {advice}")
         return state
 
     def _settled(self) -> EndpointState | None:
@@ -196,26 +174,9 @@ class Canary:
             if state is None or state.status not in _MOVING:
                 return state
             self.sleep(_POLL_S)
-        raise DeploymentError(
-            f"{self.endpoint} is still being updated after {LIMIT_S / 3600:.0f} h. Run it again."
-        )
+        raise DeploymentError(f"{self.endpoint} is still being updated after {LIMIT_S:.0f} s. Run it again.")
 
 
-def _weight(state: EndpointState) -> float:
-    return state.weights.get(CANARY_VARIANT, 0.0)
-
-
-def _because(state: EndpointState) -> str:
-    return f" ({state.reason})" if state.reason else ""
-
-
-def _told(state: EndpointState | None) -> str:
-    if state is None:
-        return "It is gone: the tenant was paused."
-    return f"It is {state.status} and serves by {state.config}{_because(state)}."
-
-
-# --- the evaluation that a release rests on ---------------------------------------------------------------
 def compared(
     served: TenantRun, candidate: TenantRun, *, manifests: tuple[LlmManifest, LlmManifest]
 ) -> dict[str, Estimate]:
@@ -228,21 +189,14 @@ def compared(
         raise ConflictError("The two evaluations asked different questions. Run both on the same file.")
     for run, manifest in zip((served, candidate), manifests, strict=True):
         also = manifest.lineage.also if manifest.lineage else ()
-        if run.writer_sha256 is not None and run.writer_sha256 not in (manifest.sha256, *also):
-            raise ConflictError(
-                f"The evaluation is of the weights {run.writer_sha256}, and {manifest.name} has "
-                f"{manifest.sha256}. Evaluate {manifest.name}, or package it with --evaluated FILE."
-            )
-    differences = {
-        name: one
-        for name, one in paired(served.by_qid, candidate.by_qid, split=JUDGED).items()
-        if name.startswith(_JUDGED_PREFIXES)
-    }
+        if run.writer_sha256 not in (None, manifest.sha256, *also):
+            advice = f"Evaluate {manifest.name}, or package it with --evaluated FILE."
+            raise ConflictError(f"The evaluation is of the weights {run.writer_sha256}. {advice}")
+    pairs = paired(served.by_qid, candidate.by_qid, split=JUDGED)
+    differences = {name: one for name, one in pairs.items() if name.startswith(_JUDGED_PREFIXES)}
     if "written_right" not in differences:
-        raise ConflictError(
-            "The evaluations hold no answers that both models wrote. Run each with a model that writes: "
-            "assistant evaluate --tenant T --record FILE --name NAME."
-        )
+        advice = "Run each with a model that writes: assistant evaluate --record FILE --name NAME."
+        raise ConflictError(f"The evaluations hold no answers that both models wrote. {advice}")
     worse = [
         f"{measure.title}: {one.value:+.3f} [{one.low:+.3f}, {one.high:+.3f}]"
         for measure in MEASURES

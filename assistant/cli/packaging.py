@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -19,27 +19,17 @@ from assistant.settings.model_artifacts import (
     load_llm_manifest,
 )
 
-CARD = "training.json"
-_BESIDE = frozenset({CARD, "weights.json", "artifact.json"})
+_CARD, _CONFIG, _TEMPLATE, _TOKENIZER = (
+    "training.json",
+    "config.json",
+    "chat_template.jinja",
+    "tokenizer.json",
+)
+_BESIDE = (_CARD, "weights.json", "artifact.json")
 """Files of jobs that are no part of an artifact: the endpoint's role may read those of its manifest alone."""
 _WEIGHTS = (".safetensors", ".gguf")
-_TEMPLATE = "chat_template.jinja"
 _ARCHITECTURE = {"num_hidden_layers": "layers", "num_key_value_heads": "kv_heads", "head_dim": "head_size"}
 """Key of config.json = field of the manifest."""
-
-
-def files_of(folder: Path) -> dict[str, Path]:
-    """Return an artifact's files by their names in it. Raises ConfigurationError without weights."""
-    found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
-    files = {name: found[name] for name in sorted(found) if name not in _BESIDE and not name.startswith(".")}
-    if not any(name.endswith(_WEIGHTS) for name in files):
-        raise ConfigurationError(f"{folder} has no weights (*.safetensors or *.gguf).")
-    return files
-
-
-def sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def package(
@@ -47,142 +37,98 @@ def package(
 ) -> tuple[LlmManifest, Mapping[str, Path]]:
     """Write ``manifest.toml`` of the artifact ``name`` beside the one that it is ``like``.
 
-    Return it with the artifact's files. ``card``: of its training job; in the folder or above it when None.
-    ``evaluated``: the same weights in the file that an evaluation read. Raises ConfigurationError,
-    ConflictError where the name has other weights already.
+    Return it with the artifact's files by their names in it. ``card``: of its training job; in the folder or
+    above it when None. ``evaluated``: the same weights in the file that an evaluation read. Raises
+    ConfigurationError, ConflictError where the name has other weights already.
     """
-    base, files = load_llm_manifest(like), files_of(folder)
-    _check_files(base, files, folder, shipped=like.parent)
-    _check_architecture(base, files.get("config.json"))
-    manifest = base.model_copy(
-        update={
-            "name": name,
-            "sha256": artifact_sha256({each: sha256_of(path) for each, path in files.items()}),
-            "files": tuple(files),
-            "weights_bytes": sum(
-                path.stat().st_size for each, path in files.items() if each.endswith(_WEIGHTS)
-            ),
-            "lineage": _lineage(base, folder, card, evaluated),
-        }
+    base, into = load_llm_manifest(like), like.parent / name
+    found = sorted(
+        (path.relative_to(folder).as_posix(), path) for path in folder.rglob("*") if path.is_file()
     )
-    _write(manifest, like.parent / name)
-    return load_llm_manifest(like.parent / name), files
+    files = {each: path for each, path in found if each not in _BESIDE and not each.startswith(".")}
+    if wrong := list(_faults(base, files, templates=like.parent.glob("*.jinja"))):
+        raise ConfigurationError(f"{folder} is no artifact like {base.name}: {'; '.join(wrong)}.")
+    sizes = [path.stat().st_size for each, path in files.items() if each.endswith(_WEIGHTS)]
+    update = {
+        "name": name,
+        "sha256": artifact_sha256({each: _sha256_of(path) for each, path in files.items()}),
+        "files": tuple(files),
+        "weights_bytes": sum(sizes),
+        "lineage": _lineage(base, card or _card_of(folder), evaluated),
+    }
+    _write(base.model_copy(update=update), into)
+    return load_llm_manifest(into), files
 
 
-def _check_files(base: LlmManifest, files: Mapping[str, Path], folder: Path, *, shipped: Path) -> None:
+def _faults(base: LlmManifest, files: Mapping[str, Path], *, templates: Iterable[Path]) -> Iterator[str]:
+    """Yield what is wrong with an artifact's files, and what to do."""
+    if not any(name.endswith(_WEIGHTS) for name in files):
+        yield "it has no weights (*.safetensors, *.gguf)"
     if missing := [name for name in base.files if name not in files and not name.endswith(_WEIGHTS)]:
-        how = {"neuron_config.json": "Compile it first: assistant models compile", _TEMPLATE: ""}
-        advice = next((how[name] for name in missing if how.get(name)), f"Put them into {folder}")
-        raise ConfigurationError(
-            f"{folder} lacks {', '.join(missing)}, which an artifact like {base.name} has. {advice}."
-        )
-    if base.chat_template is None:
-        return
-    known = {path.read_bytes(): path for path in shipped.glob("*.jinja")}
-    if files[base.chat_template].read_bytes() not in known:
-        released = ", ".join(str(path) for path in known.values())
-        raise ConfigurationError(
-            f"{files[base.chat_template]} is none of the released chat templates, and a model could "
-            f"reason aloud to agents. Copy one over it: {released}."
-        )
-
-
-def _check_architecture(base: LlmManifest, config: Path | None) -> None:
-    if config is None:
-        return
-    told = cast("Mapping[str, Any]", json.loads(config.read_text(encoding="utf-8")))
+        yield f"it lacks {', '.join(missing)}; assistant models compile makes neuron_config.json and model.pt"
+    told: dict[str, Any] = json.loads(files[_CONFIG].read_bytes()) if _CONFIG in files else {}
     for key, field in _ARCHITECTURE.items():
-        if key in told and told[key] != getattr(base, field):
-            raise ConfigurationError(
-                f"{config}: {key} is {told[key]}, and {base.name} has {field} = {getattr(base, field)}. "
-                "Name the artifact of the model that was tuned: --like NAME."
-            )
+        if told.get(key, wanted := getattr(base, field)) != wanted:
+            yield f"{key} is {told[key]}, not {wanted}; name the model that was tuned: --like NAME"
+    template = files.get(base.chat_template or "")
+    if template and template.read_bytes() not in {path.read_bytes() for path in templates}:
+        yield f"{template.name} is none of model_artifacts/llm/*.jinja, and the model could reason aloud"
 
 
-def _lineage(base: LlmManifest, folder: Path, card: Path | None, evaluated: Path | None) -> Lineage:
-    places = [folder / CARD, folder.parent / CARD] if card is None else [card]
-    path = next((place for place in places if place.is_file()), None)
-    if path is None:
-        raise ConfigurationError(f"{places[0]}: there is no card of the training job. Name it: --card FILE.")
-    told = cast("Mapping[str, Any]", json.loads(path.read_text(encoding="utf-8")))
+def _sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _card_of(folder: Path) -> Path:
+    return folder / _CARD if (folder / _CARD).is_file() else folder.parent / _CARD
+
+
+def _lineage(base: LlmManifest, card: Path, evaluated: Path | None) -> Lineage:
     try:
+        told = json.loads(card.read_bytes())
         return Lineage(
             base=base.name,
             base_model=told["base_model"],
             training_set=told["training_set"],
-            licences={name: str(told["licenses"][name]) for name in ("base", "set")},
-            also=() if evaluated is None else (sha256_of(evaluated),),
+            licences={name: told["licenses"][name] for name in ("base", "set")},
+            also=() if evaluated is None else (_sha256_of(evaluated),),
         )
-    except (KeyError, TypeError, ValidationError) as error:
+    except FileNotFoundError as error:
         raise ConfigurationError(
-            f"{path} is no card of a training job ({type(error).__name__}: {str(error).splitlines()[0]})."
+            f"{error.filename}: no such file. Name the card of the job: --card FILE."
         ) from None
+    except (KeyError, TypeError, ValueError, ValidationError) as error:
+        raise ConfigurationError(f"{card} is no card of a training job ({type(error).__name__}).") from None
 
 
 def _write(manifest: LlmManifest, folder: Path) -> None:
     import tomlkit  # of the command line alone
 
-    path = folder / "manifest.toml"
+    path, written = folder / "manifest.toml", folder / ".manifest.toml.new"
     if path.is_file() and load_llm_manifest(folder).sha256 not in (None, manifest.sha256):
         raise ConflictError(
-            f"{path} is of other weights ({load_llm_manifest(folder).sha256}; these are {manifest.sha256}). "
-            "An artifact never changes: give this one another name."
+            f"{path} is of other weights. An artifact never changes: give these another name."
         )
-    document = tomlkit.document()
-    of = "" if manifest.lineage is None else f", tuned weights of {manifest.lineage.base}"
-    document.add(tomlkit.comment(f"{manifest.name}{of}. Written by assistant models package."))
-    for key, value in manifest.model_dump(mode="json", exclude_none=True).items():
-        document[key] = value
     folder.mkdir(exist_ok=True)
-    written = folder / ".manifest.toml.new"
-    written.write_text(tomlkit.dumps(document), encoding="utf-8")
+    text = tomlkit.dumps(manifest.model_dump(mode="json", exclude_none=True))
+    written.write_text(f"# Written by assistant models package.\n{text}", encoding="utf-8")
     written.replace(path)
 
 
-# --- what callers of the endpoint read --------------------------------------------------------------------
 def callers_of(manifest: LlmManifest, files: Mapping[str, Path], *, into: Path) -> dict[str, Path]:
-    """Write ``artifact.json`` and ``tokenizer.json`` into a folder; return them by their keys in the bucket.
+    """Write what callers of the endpoint read into a folder; return the files by their keys in the bucket.
 
-    Raises ConfigurationError where tokens or template cannot be read.
+    None for our own model server, which makes them itself: ``assistant.model_server.artifact``.
     """
-    from assistant.model_server.artifact import ModelArtifact, ensure_artifact
-    from assistant.settings.process import ModelServerSettings
-
-    context, name = manifest.sequence_length, manifest.served_name
-    if manifest.image == "model_server":
-        (weights,) = files.values()
-        settings = ModelServerSettings(
-            task="generation", path=weights, context_tokens=context, artifacts_dir=into
-        )
-        made = ensure_artifact(settings)
-        folder = into / made.model
-        artifact = made.model_copy(update={"model": name, "answering": manifest.answering})
-    else:
-        folder = into
-        per_message, fixed = _overhead(files)
-        artifact = ModelArtifact(
-            model=name,
-            task="generation",
-            digest=str(manifest.sha256),
-            max_input_tokens=context - 1,
-            context_tokens=context,
-            template_tokens_per_message=per_message,
-            template_tokens_fixed=fixed,
-            answering=manifest.answering,
-        )
-        (folder / "tokenizer.json").write_bytes(files["tokenizer.json"].read_bytes())
-    (folder / "artifact.json").write_text(artifact.model_dump_json(indent=1), encoding="utf-8")
-    return {f"{CALLERS_PREFIX}{name}/{each}": folder / each for each in ("artifact.json", "tokenizer.json")}
-
-
-def _overhead(files: Mapping[str, Path]) -> tuple[int, int]:
-    """Return the tokens that the artifact's own chat template adds around a message, and once."""
+    if _TEMPLATE not in files:
+        return {}
     from jinja2.sandbox import ImmutableSandboxedEnvironment
     from tokenizers import Tokenizer
 
-    from assistant.model_server.artifact import template_overhead
+    from assistant.model_server.artifact import ARTIFACT_FILE, ModelArtifact, template_overhead
 
-    tokenizer = Tokenizer.from_file(str(files["tokenizer.json"]))
+    tokenizer = Tokenizer.from_file(str(files[_TOKENIZER]))
     # As transformers renders it: src/transformers/utils/chat_template_utils.py, _compile_jinja_template.
     environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(files[_TEMPLATE].read_text(encoding="utf-8"))
@@ -191,4 +137,17 @@ def _overhead(files: Mapping[str, Path]) -> tuple[int, int]:
         prompt = template.render(messages=messages, add_generation_prompt=True)
         return len(tokenizer.encode(prompt, add_special_tokens=False).ids)
 
-    return template_overhead(tokenizer, prompt_tokens)
+    per_message, fixed = template_overhead(tokenizer, prompt_tokens)
+    facts = ModelArtifact(
+        model=manifest.served_name,
+        task="generation",
+        digest=str(manifest.sha256),
+        max_input_tokens=manifest.sequence_length - 1,
+        context_tokens=manifest.sequence_length,
+        template_tokens_per_message=per_message,
+        template_tokens_fixed=fixed,
+        answering=manifest.answering,
+    )
+    (into / ARTIFACT_FILE).write_text(facts.model_dump_json(indent=1), encoding="utf-8")
+    prefix = f"{CALLERS_PREFIX}{manifest.served_name}"
+    return {f"{prefix}/{ARTIFACT_FILE}": into / ARTIFACT_FILE, f"{prefix}/{_TOKENIZER}": files[_TOKENIZER]}

@@ -263,8 +263,12 @@ def model_files(models: ModelsSection, *, folder: Path) -> list[ModelFiles]:
     ]
 
 
-def models_bucket(place: PlaceSection, tenant: str) -> tuple[AwsAccount, Mapping[str, str]]:
-    """Return the account, and the outputs that name a tenant's models bucket and its publisher.
+ModelsBucket = tuple[AwsAccount, Mapping[str, str]]
+"""An account, and the outputs that name a tenant's models bucket and its publisher."""
+
+
+def models_bucket(place: PlaceSection, tenant: str) -> ModelsBucket:
+    """Return a tenant's bucket.
 
     Raises DeploymentError where it is another account, or has no such bucket or publisher.
     """
@@ -329,48 +333,38 @@ def _publisher(aws: AwsAccount, outputs: Mapping[str, str]) -> Any:
 
 
 def put_artifact(
-    manifest: LlmManifest,
-    files: Mapping[str, Path],
-    *,
-    aws: AwsAccount,
-    outputs: Mapping[str, str],
-    terminal: Terminal,
+    manifest: LlmManifest, files: Mapping[str, Path], *, bucket: ModelsBucket, terminal: Terminal
 ) -> None:
     """Upload a packaged artifact, and what else is given by its key. Raises DeploymentError, also where the
     bucket then holds other bytes than the manifest says."""
-    _upload(aws, outputs, files, terminal)
-    check_artifact(manifest, aws=aws, outputs=outputs, terminal=terminal)
+    _upload(*bucket, files, terminal)
+    check_artifact(manifest, bucket=bucket, terminal=terminal)
 
 
-def check_artifact(
-    manifest: LlmManifest, *, aws: AwsAccount, outputs: Mapping[str, str], terminal: Terminal
-) -> None:
+def check_artifact(manifest: LlmManifest, *, bucket: ModelsBucket, terminal: Terminal) -> None:
     """Read every file of the artifact in the bucket, as the publisher, and compare the hash.
 
     Raises DeploymentError for other files or other bytes.
     """
-    bucket, s3 = outputs[BUCKET_OUTPUT], _publisher(aws, outputs)
-    prefix, hashes = f"llm/{manifest.name}/{manifest.sha256}/", dict[str, str]()
+    aws, outputs = bucket
+    s3, name, hashes = _publisher(aws, outputs), outputs[BUCKET_OUTPUT], dict[str, str]()
+    prefix = f"llm/{manifest.name}/{manifest.sha256}/"
     with aws_errors("s3", "get_object"):
-        pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-        there = [str(one["Key"]).removeprefix(prefix) for page in pages for one in page.get("Contents", ())]
-        if set(there) != set(manifest.files):
-            wrong = sorted(set(there) ^ set(manifest.files))
-            raise DeploymentError(
-                f"s3://{bucket}/{prefix} does not hold exactly the files of {manifest.name}: "
-                f"{', '.join(wrong)}. Put it again: assistant models package FOLDER --put."
-            )
-        for name in manifest.files:
+        pages = s3.get_paginator("list_objects_v2").paginate(Bucket=name, Prefix=prefix)
+        there = {str(one["Key"]).removeprefix(prefix) for page in pages for one in page.get("Contents", ())}
+        for file in there & set(manifest.files):
+            body = s3.get_object(Bucket=name, Key=f"{prefix}{file}")["Body"]
             digest = hashlib.sha256()
-            for part in s3.get_object(Bucket=bucket, Key=f"{prefix}{name}")["Body"].iter_chunks(_PART_BYTES):
+            for part in body.iter_chunks(_PART_BYTES):
                 digest.update(part)
-            hashes[name] = digest.hexdigest()
-            terminal.step(f"read s3://{bucket}/{prefix}{name}")
+            hashes[file] = digest.hexdigest()
+            terminal.step(f"read s3://{name}/{prefix}{file}")
+    if wrong := sorted(there ^ set(manifest.files)):
+        advice = f"the files of {manifest.name}: {', '.join(wrong)}. Put it again: models package --put T."
+        raise DeploymentError(f"s3://{name}/{prefix} does not hold exactly {advice}")
     if (found := artifact_sha256(hashes)) != manifest.sha256:
-        raise DeploymentError(
-            f"s3://{bucket}/{prefix} holds another artifact: its files have the hash {found}. Nothing was "
-            "released. Find out who put it, and package the model again under another name."
-        )
+        advice = "Find out who put it, and package the model again under another name."
+        raise DeploymentError(f"s3://{name}/{prefix} holds another artifact, of hash {found}. {advice}")
 
 
 def _packaged_files(task: str, folder: Path) -> Iterator[tuple[str, Path]]:

@@ -26,21 +26,24 @@ _Z = 1.959964
 class Share(NamedTuple):
     """A share with its interval: in 95 of 100 samples of such answers the interval holds the true one."""
 
-    count: int
+    number: int
     of: int
     value: float
     low: float
     high: float
 
+    def __str__(self) -> str:
+        return f"{self.number}/{self.of} [{self.low:.2f}, {self.high:.2f}]"
 
-def share(count: int, of: int) -> Share:
+
+def share(number: int, of: int) -> Share:
     """Return a share with Wilson's score interval (Wilson 1927, JASA 22:209); of nothing it is anything."""
     if not of:
         return Share(0, 0, 0.0, 0.0, 1.0)
-    value, square = count / of, _Z * _Z
+    value, square = number / of, _Z * _Z
     middle = (value + square / (2 * of)) / (1 + square / of)
     half = _Z * sqrt(value * (1 - value) / of + square / (4 * of * of)) / (1 + square / of)
-    return Share(count, of, value, max(0.0, middle - half), min(1.0, middle + half))
+    return Share(number, of, value, max(0.0, middle - half), min(1.0, middle + half))
 
 
 def rise(before: Share, after: Share) -> tuple[float, float]:
@@ -59,6 +62,10 @@ class VariantCounts:
     fates: dict[Fate, int] = field(default_factory=lambda: dict.fromkeys(FATES, 0))
     digests: set[str] = field(default_factory=set[str])
     """SHA-256 of the artifacts that wrote them, as the records say."""
+
+    @property
+    def shown_digests(self) -> str:
+        return ", ".join(one[:12] for one in sorted(self.digests))
 
     def share(self, fate: Fate) -> Share:
         """Return the share of the marked answers for a mark, of all answers for the others."""

@@ -14,7 +14,6 @@ import pytest
 
 from assistant.cli.account import AwsAccount
 from assistant.cli.canary import Canary
-from assistant.cli.terminal import Terminal
 from tests.fakes.aws_server import REGION
 from tests.fakes.sagemaker_control import ACCOUNT, ControlledSageMaker
 
@@ -53,7 +52,6 @@ class Scene:
             endpoint=self.name,
             served_config=f"{self.name}-served",
             canary_config=f"{self.name}-canary",
-            terminal=Terminal(),
             sleep=self.wait,
         )
 

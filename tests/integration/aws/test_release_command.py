@@ -158,7 +158,7 @@ def told(done: Result) -> str:
 
 
 def test_an_artifact_is_packaged_put_released_and_rolled_back(desk: Desk) -> None:
-    done = desk.package("--put", "--tenant", "sandbox")
+    done = desk.package("--put", "sandbox")
     assert done.exit_code == 0, told(done)
     manifest = load_llm_manifest(desk.artifacts / "tuned")
     assert (manifest.sha256, manifest.files, manifest.weights_bytes) == (desk.sha256, ("tuned.gguf",), 18)
@@ -172,13 +172,13 @@ def test_an_artifact_is_packaged_put_released_and_rolled_back(desk: Desk) -> Non
     assert done.exit_code == 0, told(done)
     price, question = done.output.index("0.21 USD an hour"), done.output.index("Release tuned to 5 %")
     assert price < question
-    assert "InService; AllTraffic 95 %, Canary 5 %." in done.output
+    assert "InService; AllTraffic 95 %, Canary 5 %" in done.output
 
     done = desk.run("canary", "--tenant", "sandbox")
     assert "Canary 5 %" in done.output
     done = desk.run("rollback", "--tenant", "sandbox")
     assert done.exit_code == 0, told(done)
-    assert "InService; AllTraffic alone." in done.output
+    assert "InService; AllTraffic alone" in done.output
     assert desk.scene.shares() == {"AllTraffic": (1.0, 1)}
 
 
@@ -220,7 +220,7 @@ def test_what_callers_read_is_put_once_the_tenant_serves_the_artifact(desk: Desk
     (desk.clone / "tenants/sandbox.toml").write_text(
         (desk.clone / "tenants/sandbox.toml").read_text().replace('llm = "smollm2-135m-cpu"', 'llm = "tuned"')
     )
-    done = package_gpu(desk, "--put", "--tenant", "sandbox")
+    done = package_gpu(desk, "--put", "sandbox")
     assert done.exit_code == 0, told(done)
     s3 = boto3.client("s3", region_name=REGION)
     body = s3.get_object(Bucket=desk.bucket, Key="callers/Qwen3-8B/artifact.json")["Body"].read()
@@ -256,9 +256,9 @@ def no_weights(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (wrong_layers, r"num_hidden_layers is 28, and qwen3-8b-gpu has layers = 36"),
-        (own_template, r"none of the released chat templates"),
-        (no_card, r"no card of the training job"),
+        (wrong_layers, r"num_hidden_layers is 28, not 36; name the model that was tuned"),
+        (own_template, r"chat_template.jinja is none of model_artifacts"),
+        (no_card, r"training.json: no such file. Name the card of the job"),
         (half_a_card, r"is no card of a training job"),
         (no_weights, r"has no weights"),
     ],
@@ -292,7 +292,7 @@ def test_another_model_under_a_used_name_is_refused(desk: Desk) -> None:
 
 
 def test_a_no_to_the_price_changes_nothing(desk: Desk) -> None:
-    desk.package("--put", "--tenant", "sandbox")
+    desk.package("--put", "sandbox")
     done = desk.release(*REPORTS, answer="n\n")
     assert done.exit_code != 0
     assert desk.scene.shares() == {"AllTraffic": (1.0, 1)}
@@ -306,20 +306,20 @@ def refused(desk: Desk, said: str, *more: str) -> None:
 
 
 def test_without_a_report_nothing_is_released(desk: Desk) -> None:
-    desk.package("--put", "--tenant", "sandbox")
+    desk.package("--put", "sandbox")
     refused(desk, "A release rests on an evaluation of both models")
     refused(desk, "There is no evaluation nowhere", "--evaluation", "nowhere", "--against", "before")
 
 
 def test_a_worse_candidate_is_refused_with_the_interval(desk: Desk) -> None:
-    desk.package("--put", "--tenant", "sandbox")
+    desk.package("--put", "sandbox")
     desk.evaluate("before", *[1.0] * 12, writer=SERVED_SHA256)
     desk.evaluate("after", *[0.0] * 10, 1.0, 1.0, writer=desk.sha256)
     refused(desk, "The candidate is worse than the served model: written answer right: -0.833 [", *REPORTS)
 
 
 def test_reports_of_other_questions_other_weights_or_quotes_are_refused(desk: Desk) -> None:
-    desk.package("--put", "--tenant", "sandbox")
+    desk.package("--put", "sandbox")
     desk.evaluate("other", 1, 1, 1, questions_sha256="9" * 64)
     refused(desk, "asked different questions", "--evaluation", "other", "--against", "before")
     desk.evaluate("other", 1, 1, 1, writer="9" * 64)
@@ -332,14 +332,14 @@ def test_reports_of_other_questions_other_weights_or_quotes_are_refused(desk: De
 
 def test_the_same_weights_in_another_form_count_as_evaluated(desk: Desk) -> None:
     (desk.clone / "evaluated.gguf").write_bytes(b"GGUF the same, quantised")
-    desk.package("--evaluated", "evaluated.gguf", "--put", "--tenant", "sandbox")
+    desk.package("--evaluated", "evaluated.gguf", "--put", "sandbox")
     desk.evaluate("after", 1, 1, 1, 0, 1, 0, writer=hashlib.sha256(b"GGUF the same, quantised").hexdigest())
     done = desk.release(*REPORTS, "--yes")
     assert done.exit_code == 0, told(done)
 
 
 def test_other_bytes_in_the_bucket_are_refused(desk: Desk) -> None:
-    desk.package("--put", "--tenant", "sandbox")
+    desk.package("--put", "sandbox")
     s3 = boto3.client("s3", region_name=REGION)
     key = f"llm/tuned/{desk.sha256}/tuned.gguf"
     s3.put_object(Bucket=desk.bucket, Key=key, Body=b"GGUF swapped weights")
@@ -349,13 +349,13 @@ def test_other_bytes_in_the_bucket_are_refused(desk: Desk) -> None:
 
 
 def test_what_no_tenant_or_stack_declares_is_refused(desk: Desk) -> None:
-    desk.package("--put", "--tenant", "sandbox")
+    desk.package("--put", "sandbox")
     desk.declare("")
     refused(desk, 'Write candidate = "tuned" under [models]', *REPORTS)
 
 
 def test_a_candidate_that_does_not_fit_the_instance_is_refused_with_the_sum(desk: Desk) -> None:
-    desk.package("--put", "--tenant", "sandbox")
+    desk.package("--put", "sandbox")
     path = desk.artifacts / "tuned/manifest.toml"
     document = tomlkit.parse(path.read_text())
     document["weights_bytes"] = 90_000_000_000
@@ -370,9 +370,7 @@ def test_no_deployment_while_a_canary_runs(desk: Desk) -> None:
     )
     deployment.refuse_canary()
     desk.scene.canary.release(5)
-    with pytest.raises(
-        DeploymentError, match=r"runs a canary, with 5 % of the calls.*assistant models rollback"
-    ):
+    with pytest.raises(DeploymentError, match=r"runs a canary.*Canary 5 %.*assistant models rollback"):
         deployment.refuse_canary()
     desk.scene.canary.rollback()
     deployment.refuse_canary()
