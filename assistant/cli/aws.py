@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -408,7 +408,7 @@ class Deployment:
 
         stack, endpoint = f"{self.stack_prefix}Models", self.tenant.generation.endpoint
         canary = Canary.of_stack(self.aws, stack=stack, endpoint=endpoint)
-        state = canary and canary.state()
+        state = canary and replace(canary, role=None).state()
         if canary is not None and state is not None and state.config == canary.canary_config:
             advice = f"End that release, then deploy: assistant models rollback --tenant {self.tenant.name}"
             raise DeploymentError(f"{endpoint} runs a canary ({state}). {advice}")

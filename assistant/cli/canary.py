@@ -23,6 +23,7 @@ from assistant.evaluation.runs import JUDGED, TenantRun
 from assistant.settings.deployed_names import (
     CANARY_CONFIG_OUTPUT,
     CANARY_VARIANT,
+    RELEASER_OUTPUT,
     SERVED_CONFIG_OUTPUT,
     SERVED_VARIANT,
 )
@@ -68,6 +69,9 @@ class Canary:
     endpoint: str
     served_config: str
     canary_config: str
+    role: str | None = None
+    """The stack's role that may move it, assumed for each call: an assumed role lasts an hour. None: the
+    credentials of whoever runs the command."""
     sleep: Callable[[float], None] = time.sleep
 
     @classmethod
@@ -77,13 +81,13 @@ class Canary:
         if CANARY_CONFIG_OUTPUT not in outputs:
             return None
         served, canary = outputs[SERVED_CONFIG_OUTPUT], outputs[CANARY_CONFIG_OUTPUT]
-        return cls(aws=aws, endpoint=endpoint, served_config=served, canary_config=canary)
+        role = outputs.get(RELEASER_OUTPUT)
+        return cls(aws=aws, endpoint=endpoint, served_config=served, canary_config=canary, role=role)
 
     def state(self) -> EndpointState | None:
         """Return the endpoint's state; None where there is none: the tenant is paused. Raises
         DeploymentError."""
-        named = {"missing": "ValidationException", "EndpointName": self.endpoint}
-        told = self.aws.call("sagemaker", "describe_endpoint", **named)
+        told = self._call("describe_endpoint", missing="ValidationException")
         if told is None:
             return None
         variants = told.get("ProductionVariants", ())
@@ -159,13 +163,17 @@ class Canary:
         )
 
     def _change(self, call: str, is_done: Callable[[EndpointState], bool], **given: Any) -> EndpointState:
-        self.aws.call("sagemaker", call, EndpointName=self.endpoint, **given)
+        self._call(call, **given)
         state = self._settled()
         if state is None or state.status != "InService" or not is_done(state):
             now = state or "gone: the tenant was paused"
             advice = "Read its log group, then run the command again."
             raise DeploymentError(f"{self.endpoint}: {call} failed; it is {now}. {advice}")
         return state
+
+    def _call(self, call: str, **given: Any) -> Any:
+        aws = self.aws if self.role is None else self.aws.as_role(self.role)
+        return aws.call("sagemaker", call, EndpointName=self.endpoint, **given)
 
     def _settled(self) -> EndpointState | None:
         """Return the state when no update runs any more. Raises DeploymentError after ``LIMIT_S``."""

@@ -18,9 +18,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
-
-import boto3
+from typing import Literal
 
 from assistant.cli.account import AwsAccount, aws_errors, place_of
 from assistant.cli.terminal import Terminal
@@ -309,27 +307,11 @@ def put_models(tenant: TenantConfig, *, tenant_file: Path, root: Path, terminal:
 def _upload(
     aws: AwsAccount, outputs: Mapping[str, str], files: Mapping[str, Path], terminal: Terminal
 ) -> None:
-    bucket, s3 = outputs[BUCKET_OUTPUT], _publisher(aws, outputs)
+    bucket, s3 = outputs[BUCKET_OUTPUT], aws.as_role(outputs[PUBLISHER_OUTPUT]).client("s3")
     with aws_errors("s3", "upload_file"):
         for key, path in files.items():
             s3.upload_file(str(path), bucket, key)
             terminal.step(f"s3://{bucket}/{key}")
-
-
-def _publisher(aws: AwsAccount, outputs: Mapping[str, str]) -> Any:
-    """Return a client of S3 that is the tenant's publisher, who alone reads and puts artifacts.
-
-    Raises DeploymentError.
-    """
-    role = {"RoleArn": outputs[PUBLISHER_OUTPUT], "RoleSessionName": "artifacts"}
-    given = aws.call("sts", "assume_role", **role)["Credentials"]
-    session = cast("Any", boto3).Session(
-        aws_access_key_id=given["AccessKeyId"],
-        aws_secret_access_key=given["SecretAccessKey"],
-        aws_session_token=given["SessionToken"],
-        region_name=aws.region,
-    )
-    return session.client("s3")
 
 
 def put_artifact(
@@ -347,7 +329,8 @@ def check_artifact(manifest: LlmManifest, *, bucket: ModelsBucket, terminal: Ter
     Raises DeploymentError for other files or other bytes.
     """
     aws, outputs = bucket
-    s3, name, hashes = _publisher(aws, outputs), outputs[BUCKET_OUTPUT], dict[str, str]()
+    s3, name = aws.as_role(outputs[PUBLISHER_OUTPUT]).client("s3"), outputs[BUCKET_OUTPUT]
+    hashes: dict[str, str] = {}
     prefix = f"llm/{manifest.name}/{manifest.sha256}/"
     with aws_errors("s3", "get_object"):
         pages = s3.get_paginator("list_objects_v2").paginate(Bucket=name, Prefix=prefix)

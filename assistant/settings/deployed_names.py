@@ -113,6 +113,8 @@ SERVED_CONFIG_OUTPUT = "ServedConfigName"
 candidate."""
 CANARY_CONFIG_OUTPUT = "CanaryConfigName"
 """The configuration with both variants, to which ``assistant models release`` moves the endpoint."""
+RELEASER_OUTPUT = "ReleaserArn"
+"""The role that moves the endpoint from one to the other."""
 
 # --- metrics of the service's tasks -----------------------------------------------------------------------
 NAMESPACE = "PrivateCareAssistant"

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import aws_cdk as cdk
 from aws_cdk import aws_applicationautoscaling as scaling
@@ -29,6 +29,7 @@ from assistant.domain.errors import ConfigurationError
 from assistant.settings.deployed_names import (
     CANARY_CONFIG_OUTPUT,
     CANARY_VARIANT,
+    RELEASER_OUTPUT,
     SERVED_CONFIG_OUTPUT,
     SERVED_VARIANT,
 )
@@ -36,7 +37,17 @@ from assistant.settings.model_artifacts import EmbeddingManifest, Instance, LlmM
 from assistant.settings.process import ModelServerSettings
 from stacks.outputs import Workload
 from stacks.processes import PULL_IMAGE, image_repository_arn, image_uri
-from stacks.roles import Duty, WorkloadRole, allow, bucket_arn, interface_statements, tag_duty, via_s3
+from stacks.roles import (
+    Duty,
+    WorkloadRole,
+    allow,
+    attach,
+    bucket_arn,
+    interface_statements,
+    resource_arn,
+    tag_duty,
+    via_s3,
+)
 from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import Foundation, link, tenant_log_group
 
@@ -155,17 +166,19 @@ class ModelEndpoint(Construct):
             model.node.add_dependency(policy)  # SageMaker reads the artifact when it creates the model
         variant = self._variant(SERVED_VARIANT, models[0], served, instances=tenant.models.min_instances)
         config = self._config(serving, "Config", [variant])
-        self.config_names: dict[str, str] = {}
-        """Names of the served and the canary's configuration; empty without a candidate."""
+        self.release_outputs: dict[str, str] = {}
+        """What a release works with, by name of the stack's output; empty without a candidate."""
         if candidate is not None:
             # Without weight: the release gives it its share when its container has started.
             canary = self._variant(CANARY_VARIANT, models[1], candidate, instances=1, weight=0.0)
             # Below the served configuration, whose exceptions hold for it too.
             beside = self._config(config, "Canary", [variant, canary])
-            self.config_names = {
+            self.release_outputs = {
                 SERVED_CONFIG_OUTPUT: config.attr_endpoint_config_name,
                 CANARY_CONFIG_OUTPUT: beside.attr_endpoint_config_name,
             }
+            if tenant.place.artifact_publishers:
+                self._add_releaser([config.ref, beside.ref])
         slow_us = served.slow_ms * 1000  # the unit of the metric
         alarms = [
             self._alarm(serving, "Errors", "Invocation5XXErrors", "fails", 5, statistic="Sum"),
@@ -173,6 +186,35 @@ class ModelEndpoint(Construct):
         ]
         endpoint = self._endpoint(serving, config, alarms)
         self._scale(serving, endpoint)
+
+    def _add_releaser(self, config_arns: list[str]) -> None:
+        """Create the role that the company's builds assume to release and to roll back.
+
+        An endpoint with a key takes its grant from who updates it, and the key admits the tenant's roles
+        alone (``stacks.keys``): whoever deploys has no such right. This role can set no configuration but
+        the stack's two.
+        """
+        principals = [
+            cast("iam.IPrincipal", iam.ArnPrincipal(arn)) for arn in self._tenant.place.artifact_publishers
+        ]
+        role = iam.Role(
+            self,
+            "Releaser",
+            assumed_by=cast("iam.IPrincipal", iam.CompositePrincipal(*principals)),
+            description=f"Releases a canary of {self._served.endpoint_name}, and rolls it back",
+        )
+        # ARNs of SageMaker are in small letters.
+        endpoint = resource_arn(self, "sagemaker", "endpoint", self._served.endpoint_name.lower())
+        moves = ("sagemaker:DescribeEndpoint", "sagemaker:UpdateEndpointWeightsAndCapacities")
+        for_resource = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
+        statements = [
+            allow(moves, endpoint),
+            allow("sagemaker:UpdateEndpoint", endpoint, *config_arns),
+            allow("kms:CreateGrant", self._keys.models_key_arn, conditions=for_resource),
+        ]
+        description = "The LLM endpoint: its two configurations, and their shares"
+        attach(role, "Releasing", role.role_name, statements, description=description)
+        self.release_outputs[RELEASER_OUTPUT] = role.role_arn
 
     def _role(self) -> tuple[WorkloadRole, iam.ManagedPolicy]:
         served, keys = self._served, self._keys

@@ -34,7 +34,7 @@ class ModelsStack(TenantStack):
                 condition=condition,
                 candidate=canary,
             )
-            for name, value in endpoint.config_names.items():
+            for name, value in endpoint.release_outputs.items():
                 cdk.CfnOutput(self, name, value=value, description="For assistant models release.")
         machines = PowerMachines(
             self,

@@ -16,7 +16,7 @@ from assistant.settings.prices import load_prices
 from stacks.models.stack import ModelsStack
 from stacks.observability.stack import ObservabilityStack
 from stacks.tenant import DeployedTenant
-from tests.stacks.values import deployed, resources_of, stack_with, stage_for, template_of
+from tests.stacks.values import KEYS, deployed, resources_of, stack_with, stage_for, template_of
 from tools.costs import priced
 
 TENANTS = ["pharmacy", "clinic", "sandbox"]
@@ -59,6 +59,8 @@ def test_a_candidate_adds_resources_and_changes_none_but_the_role_s_rights(name:
     changed = {logical_id for logical_id in before if before[logical_id] != after.get(logical_id)}
     assert {before[one]["Type"] for one in changed} == {"AWS::IAM::ManagedPolicy"}
     assert sorted(after[one]["Type"] for one in after.keys() - before.keys()) == [
+        "AWS::IAM::ManagedPolicy",
+        "AWS::IAM::Role",
         "AWS::SageMaker::EndpointConfig",
         "AWS::SageMaker::Model",
     ]
@@ -124,6 +126,39 @@ def test_the_outputs_name_both_configurations(name: str) -> None:
     served, canary = (outputs[key]["Value"] for key in ("ServedConfigName", "CanaryConfigName"))
     assert served != canary
     assert "CanaryConfigName" not in models(name, candidate=False)["Outputs"]
+
+
+@each
+def test_builds_may_move_the_endpoint_between_the_two_configurations_and_nothing_else(name: str) -> None:
+    policies, roles = (resources_of(models(name), f"AWS::IAM::{kind}") for kind in ("ManagedPolicy", "Role"))
+    (policy,) = (body["Properties"] for key, body in policies.items() if key.startswith("LlmReleaserReleasing"))
+    (role,) = (body["Properties"] for key, body in roles.items() if key.startswith("LlmReleaser"))
+    tenant = with_candidate(name)
+
+    def of(arn: Any) -> str:
+        return arn["Ref"] if "Ref" in arn else "".join(map(str, arn["Fn::Join"][1]))
+
+    moves, updates, grants = policy["PolicyDocument"]["Statement"]
+    assert moves["Action"] == ["sagemaker:DescribeEndpoint", "sagemaker:UpdateEndpointWeightsAndCapacities"]
+    assert of(moves["Resource"]).endswith(f":endpoint/{tenant.config.generation.endpoint}")
+    assert updates["Action"] == "sagemaker:UpdateEndpoint"
+    endpoint, *configs_of_stack = updates["Resource"]
+    assert endpoint == moves["Resource"]
+    assert {of(one) for one in configs_of_stack} == {
+        key for key in resources_of(models(name), "AWS::SageMaker::EndpointConfig") if key.startswith("Llm")
+    }
+    assert (grants["Action"], grants["Resource"]) == ("kms:CreateGrant", KEYS.models_key_arn)
+    assert grants["Condition"] == {"Bool": {"kms:GrantIsForAWSResource": "true"}}
+    trusted = [one["Principal"]["AWS"] for one in role["AssumeRolePolicyDocument"]["Statement"]]
+    assert trusted == list(tenant.place.artifact_publishers)
+
+
+def test_without_builds_nobody_releases() -> None:
+    tenant = with_candidate("sandbox")
+    alone = replace(tenant, place=tenant.place.model_copy(update={"artifact_publishers": ()}))
+    template = template_of(stack_with(ModelsStack, alone, stage=stage_for(alone)))
+    assert "ReleaserArn" not in template["Outputs"]
+    assert not [key for key in template["Resources"] if "Releas" in key]
 
 
 def alarms(tenant: DeployedTenant) -> dict[str, Any]:

@@ -83,6 +83,7 @@ class Desk:
             "Models",
             ServedConfigName=f"{self.prefix}-served",
             CanaryConfigName=f"{self.prefix}-canary",
+            ReleaserArn=f"arn:aws:iam::{ACCOUNT}:role/releaser",
         )
 
     def declare(self, line: str) -> None:
