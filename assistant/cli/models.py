@@ -25,7 +25,7 @@ from typer import Argument, Option
 from assistant.answering.ports import ChatMessage
 from assistant.answering.prompt import FileTokenCounter, rendered
 from assistant.aws.event_stream import ChatChunkParser, ChatStreamError
-from assistant.cli import capture
+from assistant.cli import capture, model_release
 from assistant.cli.candidates import adopt, candidates, compare, try_
 from assistant.cli.capacity import capacity
 from assistant.cli.compiling import compile_, promote
@@ -61,6 +61,9 @@ app.command()(candidates)
 app.command(name="try")(try_)
 app.command()(compare)
 app.command()(adopt)
+for command in (model_release.package, model_release.release, model_release.rollback, model_release.variants):
+    app.command()(command)
+app.command(name="canary")(model_release.show_canary)
 _BUILD_TIMEOUT_S = 600.0
 _SHOWN_DIGITS = 12
 _PACKAGED = (("embedding", local_models.PACKAGED_EMBEDDING), ("generation", "SmolLM2-135M-Instruct"))
