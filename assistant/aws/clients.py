@@ -28,9 +28,7 @@ from botocore.loaders import create_loader
 
 from assistant.domain.errors import DependencyError
 
-AwsService = Literal[
-    "dynamodb", "emr-serverless", "kms", "s3", "sagemaker-runtime", "secretsmanager", "sqs", "ssm"
-]
+AwsService = Literal["dynamodb", "kms", "s3", "sagemaker-runtime", "secretsmanager", "sqs", "ssm"]
 
 _CONNECT_TIMEOUT_S = 2.0
 _KEEP_ALIVE_S = 30.0
@@ -60,7 +58,6 @@ class ClientLimits:
 
 LIMITS: Mapping[AwsService, ClientLimits] = {
     "dynamodb": ClientLimits(read_timeout_s=3.0, pool_connections=128),  # beside every running answer
-    "emr-serverless": ClientLimits(read_timeout_s=15.0, pool_connections=4),
     "kms": ClientLimits(read_timeout_s=3.0, pool_connections=4),
     "s3": ClientLimits(read_timeout_s=15.0, pool_connections=64),
     # Its callers have deadlines and share one retry budget.

@@ -4,6 +4,8 @@ Functions of documents and rows alone. Two engines run them and make equal rows:
 (``assistant.embedded.corpus``) and Spark (``containers/corpus_job``). docs/decisions/0085 has the reasons.
 """
 
+# pyright: reportMissingImports=false, reportUnknownVariableType=false, reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import asyncio
@@ -28,6 +30,8 @@ from assistant.knowledge.sources import KnowledgeSources
 
 READER_VERSION = "1"
 """Raise it when a document becomes another text: by a reader, or by ``cleaned``."""
+Counts = dict[str, dict[str, int]]
+"""``rows`` by source, and ``left_out``: documents without a row, by reason."""
 ROWS, WANTED, COUNTS, MANIFEST = "rows", "wanted", "counts", "manifest.json"
 """In the folder of a corpus: its Parquet files, the documents that it is made of, how many became rows. A
 folder with a manifest is whole."""
@@ -41,6 +45,7 @@ _PERMUTATIONS, _SEED = 128, 20_261_120
 BANDS, _BAND_VALUES = 21, 6
 """Two texts are compared when one of 21 bands of 6 values is equal: 99.8 % of the pairs at a similarity of
 0.8, 28 % at 0.5 (1 - (1 - s^6)^21; Leskovec, Rajaraman and Ullman, Mining of Massive Datasets, 3.4)."""
+_WEIGHT, _MOST_WEIGHT = re.compile(r"([^=]+)=(\d{1,3}(?:\.\d{1,6})?)"), 100.0
 _CHANCE = 1 / 256
 """Share of equal bytes of two signatures without a common triple."""
 _INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u2060\ufeff]")
@@ -90,21 +95,19 @@ class Candidate(NamedTuple):
 
     rank: tuple[bool, float, str]
     signature: bytes
-    """One byte of each value of the MinHash: enough to compare, a quarter to move (Li and König, b-bit minwise
-    hashing, 2010)."""
+    """One byte of each value of the MinHash: enough to compare, a quarter to move (Li and König, b-bit
+    minwise hashing, 2010)."""
 
 
-def mix_of(pairs: Iterable[tuple[str, str]], *, sources: KnowledgeSources) -> Mapping[str, float]:
-    """Return the weight of each source: 1 unless given. Raises ConfigurationError, NotFoundError."""
+def mix_of(given: Iterable[str], *, sources: KnowledgeSources) -> Mapping[str, float]:
+    """Return the weight of each source, of texts like ``wiki=0.5``: 1 unless given. Raises ConfigurationError,
+    NotFoundError."""
     mix = {source.name: 1.0 for source in sources.all}
-    for name, value in pairs:
-        try:
-            weight = float(value)
-        except ValueError:
-            weight = -1.0
-        if not 0.0 <= weight <= 100.0:
-            raise ConfigurationError(f"The weight of {name} is {value}: write a number from 0 to 100.")
-        mix[sources.named(name).name] = weight
+    for text in given:
+        if (match := _WEIGHT.fullmatch(text)) is None or float(match[2]) > _MOST_WEIGHT:
+            advice = f"write SOURCE=N with a number from 0 to {_MOST_WEIGHT:g}"
+            raise ConfigurationError(f"The weight {text} cannot be read: {advice}.")
+        mix[sources.named(match[1]).name] = float(match[2])
     return mix
 
 
@@ -202,7 +205,7 @@ def word_triples(text: str) -> frozenset[str]:
 def signature_of(text: str) -> bytes:
     """Return the MinHash of the text's word triples (Broder, On the resemblance and containment of documents,
     1997)."""
-    from rensa import RMinHash  # of the extra "corpus"
+    from rensa import RMinHash  # of the extra "corpus", which no other process needs
 
     minhash = RMinHash(num_perm=_PERMUTATIONS, seed=_SEED)
     minhash.update(sorted(word_triples(text)))
@@ -216,8 +219,8 @@ def band_of(signature: bytes, band: int) -> bytes:
 
 
 def candidate_of(text: CorpusText, *, mix: Mapping[str, float]) -> Candidate:
-    """Return what near-duplicates of the text are found by. Texts that every agent may read come before others,
-    then those of weightier sources, then lower ids."""
+    """Return what near-duplicates of the text are found by. Texts that every agent may read come before
+    others, then those of weightier sources, then lower ids."""
     row, signature = text
     return Candidate((bool(row.labels), -mix[row.source], row.document_id), signature[::4])
 
@@ -247,8 +250,8 @@ def _similarity(first: bytes, second: bytes) -> float:
 def mixed(row: CorpusRow, *, is_duplicate: bool, mix: Mapping[str, float]) -> CorpusRow | str:
     """Return the row with its source's weight, or why it is left out.
 
-    A weight below 1 keeps that share of the source's documents, by the hash of their ids: the same ones in every
-    corpus, and more with a larger weight.
+    A weight below 1 keeps that share of the source's documents, by the hash of their ids: the same ones in
+    every corpus, and more with a larger weight.
     """
     if is_duplicate:
         return "near-duplicates"
@@ -257,6 +260,5 @@ def mixed(row: CorpusRow, *, is_duplicate: bool, mix: Mapping[str, float]) -> Co
     return replace(row, weight=max(1.0, weight)) if place < weight else "not drawn by its source's weight"
 
 
-def counts_of(rows: Mapping[str, int], left_out: Mapping[str, int]) -> dict[str, dict[str, int]]:
-    """Return what is told of a corpus: rows by source, and documents without one by reason."""
+def counts_of(rows: Mapping[str, int], left_out: Mapping[str, int]) -> Counts:
     return {"rows": dict(sorted(rows.items())), "left_out": dict(sorted(left_out.items()))}

@@ -24,23 +24,8 @@ from pyspark.sql.types import ArrayType, DoubleType, StringType, StructField, St
 
 from assistant.aws.clients import open_client
 from assistant.aws.s3 import S3DocumentStore
-from assistant.knowledge.corpus import (
-    BANDS,
-    BATCH,
-    COUNTS,
-    ROWS,
-    WANTED,
-    Candidate,
-    CorpusRow,
-    CorpusText,
-    WantedDocument,
-    band_of,
-    candidate_of,
-    counts_of,
-    duplicates_in,
-    mixed,
-    read_texts,
-)
+from assistant.knowledge import corpus
+from assistant.knowledge.corpus import Candidate, CorpusRow, CorpusText, WantedDocument
 from assistant.knowledge.parsing_process import ParsingProcess
 
 _TYPES = {"labels": ArrayType(StringType()), "weight": DoubleType()}
@@ -68,10 +53,10 @@ def main() -> None:
     given = parser.parse_args()
     place = DocumentsPlace(given.bucket, given.region, given.endpoint_url)
     spark = SparkSession.builder.getOrCreate()
-    lines = spark.sparkContext.textFile(f"{given.folder}/{WANTED}").repartition(given.partitions)
+    lines = spark.sparkContext.textFile(f"{given.folder}/{corpus.WANTED}").repartition(given.partitions)
     wanted = lines.map(lambda line: WantedDocument(**orjson.loads(line)))
     counts = write_rows(spark, wanted, place=place, mix=given.mix, folder=given.folder)
-    spark.sparkContext.parallelize([json.dumps(counts)], 1).saveAsTextFile(f"{given.folder}/{COUNTS}")
+    spark.sparkContext.parallelize([json.dumps(counts)], 1).saveAsTextFile(f"{given.folder}/{corpus.COUNTS}")
     spark.stop()
 
 
@@ -82,22 +67,24 @@ def write_rows(
     place: DocumentsPlace,
     mix: Mapping[str, float],
     folder: str,
-) -> dict[str, dict[str, int]]:
+) -> corpus.Counts:
     """Write the rows below ``folder`` and return the counts. What is read once lies on the workers' disks."""
     read = wanted.mapPartitions(partial(_read_partition, place=place)).persist(StorageLevel.DISK_ONLY)
     texts = read.filter(lambda text: isinstance(text, CorpusText))
     buckets = texts.flatMap(partial(_bucketed, mix=mix)).groupByKey()
     duplicates = (
-        buckets.flatMap(lambda bucket: duplicates_in(bucket[1])).distinct().map(lambda id_: (id_, True))
+        buckets.flatMap(lambda bucket: corpus.duplicates_in(bucket[1]))
+        .distinct()
+        .map(lambda id_: (id_, True))
     )
     by_id = texts.map(lambda text: (text.row.document_id, text.row)).leftOuterJoin(duplicates)
-    chosen = by_id.map(lambda pair: mixed(pair[1][0], is_duplicate=pair[1][1] is not None, mix=mix))
+    chosen = by_id.map(lambda pair: corpus.mixed(pair[1][0], is_duplicate=pair[1][1] is not None, mix=mix))
     chosen = chosen.persist(StorageLevel.DISK_ONLY)
     rows = chosen.filter(lambda row: isinstance(row, CorpusRow))
     frame = spark.createDataFrame(rows.map(astuple), _SCHEMA)
-    frame.write.parquet(f"{folder}/{ROWS}", compression="zstd")
+    frame.write.parquet(f"{folder}/{corpus.ROWS}", compression="zstd")
     left_out = read.union(chosen).filter(lambda row: isinstance(row, str)).countByValue()
-    return counts_of(Counter(rows.map(lambda row: row.source).countByValue()), left_out)
+    return corpus.counts_of(Counter(rows.map(lambda row: row.source).countByValue()), left_out)
 
 
 def _read_partition(wanted: Iterator[WantedDocument], *, place: DocumentsPlace) -> Iterator[CorpusText | str]:
@@ -107,15 +94,15 @@ def _read_partition(wanted: Iterator[WantedDocument], *, place: DocumentsPlace) 
             stack.enter_async_context(open_client("s3", region=place.region, endpoint_url=place.endpoint_url))
         )
         documents = S3DocumentStore(client, bucket=place.bucket)
-        while batch := list(islice(wanted, BATCH)):
-            yield from runner.run(read_texts(batch, documents=documents, parsing=parsing))
+        while batch := list(islice(wanted, corpus.BATCH)):
+            yield from runner.run(corpus.read_texts(batch, documents=documents, parsing=parsing))
         runner.run(stack.aclose())
 
 
 def _bucketed(text: CorpusText, *, mix: Mapping[str, float]) -> Iterator[tuple[tuple[int, bytes], Candidate]]:
-    candidate = candidate_of(text, mix=mix)
-    for band in range(BANDS):
-        yield (band, band_of(text.signature, band)), candidate
+    candidate = corpus.candidate_of(text, mix=mix)
+    for band in range(corpus.BANDS):
+        yield (band, corpus.band_of(text.signature, band)), candidate
 
 
 if __name__ == "__main__":
