@@ -114,8 +114,8 @@ def _on_emr(
 ) -> dict[str, Any]:
     """Start the job, tell its states, and return what it made.
 
-    The role of whoever calls needs emr-serverless:StartJobRun and GetJobRun on the application, iam:PassRole on
-    the job's role, and s3:PutObject and GetObject on the corpora.
+    The role of whoever calls needs emr-serverless:StartJobRun and GetJobRun on the application, iam:PassRole
+    on the job's role, and s3:PutObject and GetObject on the corpora.
     """
     from assistant.cli.account import AwsAccount
 

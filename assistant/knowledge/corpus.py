@@ -100,8 +100,10 @@ class Candidate(NamedTuple):
 
 
 def mix_of(given: Iterable[str], *, sources: KnowledgeSources) -> Mapping[str, float]:
-    """Return the weight of each source, of texts like ``wiki=0.5``: 1 unless given. Raises ConfigurationError,
-    NotFoundError."""
+    """Return the weight of each source, of texts like ``wiki=0.5``: 1 unless given.
+
+    Raises ConfigurationError, NotFoundError.
+    """
     mix = {source.name: 1.0 for source in sources.all}
     for text in given:
         if (match := _WEIGHT.fullmatch(text)) is None or float(match[2]) > _MOST_WEIGHT:
