@@ -318,18 +318,19 @@ lock-training: $(VENV)/bootstrap.stamp ## Resolve the requirements of the traini
 	@$(BIN)/uv pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes --no-header containers/training_job/requirements.in -o containers/training_job/requirements.txt
 
 # --- containers -------------------------------------------------------------------------------------------
-BASE_LOCK := containers/base-image.lock
+IMAGE ?=
+BASE_LOCK := $(or $(wildcard containers/$(IMAGE)/base-image.lock),containers/base-image.lock)
 TO ?=
 # Of AWS, by digest: what serves embeddings. An LLM on an accelerator wants llm_neuronx or llm_gpu too.
 AWS_IMAGES ?= embedding_tei_cpu
 .PHONY: image
 image: $(CONSOLE)/dist/index.html ## Build a container image: make image IMAGE=orchestrator (needs Docker)
-	@test -f 'containers/$(IMAGE)/Dockerfile' || { echo "Which image? make image IMAGE=orchestrator, model_server, learning or training_job" >&2; exit 1; }
+	@test -f 'containers/$(IMAGE)/Dockerfile' || { echo "Which image? make image IMAGE=orchestrator, model_server, learning, training_job or corpus_job" >&2; exit 1; }
 	@base=$$(grep -E '^[^#]+@sha256:[0-9a-f]{64}$$' $(BASE_LOCK)) || { echo "$(BASE_LOCK) holds no digest yet: run make lock-images once, where a registry can be reached." >&2; exit 1; }; \
 	docker build --build-arg PYTHON_IMAGE="$$base" --file 'containers/$(IMAGE)/Dockerfile' --tag 'private-care-assistant/$(IMAGE)' $(ARGS) .
 
 .PHONY: lock-images
-lock-images: ## Pin the containers' base image to what its tag is today (needs Docker and a registry)
+lock-images: ## Pin the containers' base image to what its tag is today (needs Docker and a registry; IMAGE=corpus_job: its own base)
 	@tag=$$(grep -E '^[^#]' $(BASE_LOCK) | cut -d@ -f1); \
 	digest=$$(docker buildx imagetools inspect "$$tag" --format '{{.Manifest.Digest}}'); \
 	sed -i "s|^[^#].*|$$tag@$$digest|" $(BASE_LOCK); grep -E '^[^#]' $(BASE_LOCK)

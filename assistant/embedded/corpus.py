@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections import Counter, defaultdict, deque
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -50,17 +51,16 @@ async def write_corpus(
     """
     made, left_out, candidates = Counter[str](), Counter[str](), list[tuple[bytes, Candidate]]()
     with tempfile.TemporaryFile(dir=folder) as draft:
-        async for batch in _read(wanted, documents=documents, processes=processes):
-            for text in batch:
-                if isinstance(text, CorpusText):
-                    candidates.append((text.signature, corpus.candidate_of(text, mix=mix)))
-                    draft.write(orjson.dumps(text.row, option=orjson.OPT_APPEND_NEWLINE))
-                else:
-                    left_out[text] += 1
+        async for text in _read(wanted, documents=documents, processes=processes):
+            if isinstance(text, str):
+                left_out[text] += 1
+            else:
+                candidates.append((text.signature, corpus.candidate_of(text, mix=mix)))
+                draft.write(orjson.dumps(text.row, option=orjson.OPT_APPEND_NEWLINE))
         duplicates = set(_near_duplicates(candidates))
         draft.seek(0)
 
-        def rows() -> Iterator[arrow.RecordBatch]:
+        def rows() -> Iterator[Any]:
             for line in draft:
                 row = CorpusRow(**orjson.loads(line))
                 chosen = corpus.mixed(row, is_duplicate=row.document_id in duplicates, mix=mix)
@@ -70,14 +70,8 @@ async def write_corpus(
                     made[chosen.source] += 1
                     yield arrow.RecordBatch.from_pylist([asdict(chosen)], schema=_SCHEMA)
 
-        dataset.write_dataset(
-            rows(),
-            folder / corpus.ROWS,
-            schema=_SCHEMA,
-            format="parquet",
-            min_rows_per_group=_ROW_GROUP,
-            use_threads=False,  # keeps the order
-        )
+        form = {"schema": _SCHEMA, "format": "parquet", "min_rows_per_group": _ROW_GROUP}
+        dataset.write_dataset(rows(), folder / corpus.ROWS, **form, use_threads=False)  # keeps the order
     return corpus.counts_of(made, left_out)
 
 
@@ -92,19 +86,17 @@ def _near_duplicates(candidates: Sequence[tuple[bytes, Candidate]]) -> Iterator[
 
 async def _read(
     pages: AsyncIterator[Sequence[WantedDocument]], *, documents: DocumentStore, processes: int
-) -> AsyncIterator[list[CorpusText | str]]:
-    """Yield the texts of batches in order, while as many batches as there are processes are being read."""
+) -> AsyncIterator[CorpusText | str]:
+    """Yield the texts in order. Each process reads an equal part of a page."""
     with ExitStack() as stack:
-        idle = [stack.enter_context(ParsingProcess()) for _ in range(processes)]
-        reading = deque[tuple[asyncio.Task[list[CorpusText | str]], ParsingProcess]]()
+        running = [stack.enter_context(ParsingProcess()) for _ in range(processes)]
         async for page in pages:
-            for start in range(0, len(page), corpus.BATCH):
-                if not idle:
-                    task, parsing = reading.popleft()
-                    yield await task
-                    idle.append(parsing)
-                part, parsing = page[start : start + corpus.BATCH], idle.pop()
-                texts = corpus.read_texts(part, documents=documents, parsing=parsing)
-                reading.append((asyncio.create_task(texts), parsing))
-        for task, _ in reading:
-            yield await task
+            size = -(-len(page) // processes) or 1
+            parts = [page[start : start + size] for start in range(0, len(page), size)]
+            reading = (
+                corpus.read_texts(part, documents=documents, parsing=parsing)
+                for part, parsing in zip(parts, running, strict=False)
+            )
+            for texts in await asyncio.gather(*reading):
+                for text in texts:
+                    yield text

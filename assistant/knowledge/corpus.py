@@ -77,7 +77,7 @@ class CorpusRow:
     """Access labels of the content: who trains on the row decides who may ask the model."""
     licence: str
     url: str | None
-    reader: str
+    reader: str = READER_VERSION
     weight: float = 1.0
     """How often training reads the row, in proportion to the others; at least 1."""
 
@@ -167,17 +167,8 @@ def _text(
     text, signature = cast("list[str]", parsed)
     if len(text.split()) < _LEAST_WORDS:
         return f"shorter than {_LEAST_WORDS} words"
-    row = CorpusRow(
-        text=text,
-        title=document.title,
-        document_id=wanted.document_id,
-        source=wanted.source,
-        content_hash=wanted.content_hash,
-        labels=document.labels,
-        licence=wanted.licence,
-        url=document.url,
-        reader=READER_VERSION,
-    )
+    where = wanted.document_id, wanted.source, wanted.content_hash
+    row = CorpusRow(text, document.title, *where, document.labels, wanted.licence, document.url)
     return CorpusText(row, base64.b64decode(signature))
 
 

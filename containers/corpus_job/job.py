@@ -1,4 +1,7 @@
-"""Makes a corpus in Spark: ``spark-submit job.py``, started by ``assistant knowledge prepare --engine emr``.
+"""Makes a corpus in Spark: ``spark-submit job.py JSON``, which ``assistant knowledge prepare`` starts.
+
+The JSON has ``folder`` (of the corpus, with the wanted documents), ``mix`` (weight of each source),
+``partitions``, ``bucket`` and ``region`` of the documents, and ``url`` of an emulator.
 
 The rows are those of ``assistant.embedded.corpus``: both engines run the functions of
 ``assistant.knowledge.corpus``. Python 3.11, the newest that Spark 3.5 supports
@@ -7,9 +10,9 @@ The rows are those of ``assistant.embedded.corpus``: both engines run the functi
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import astuple
 from functools import partial
@@ -31,21 +34,15 @@ _SCHEMA = StructType([StructField(name, _TYPES.get(name, StringType())) for name
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Makes a corpus of documents.")
-    parser.add_argument("--folder", required=True, help="of the corpus, with the wanted documents")
-    parser.add_argument("--bucket", required=True, help="of the documents")
-    parser.add_argument("--region", required=True)
-    parser.add_argument("--endpoint-url")
-    parser.add_argument("--mix", required=True, type=json.loads, help="weight of each source, as JSON")
-    parser.add_argument("--partitions", required=True, type=int)
-    given = parser.parse_args()
-    place = {"bucket": given.bucket, "region": given.region, "endpoint_url": given.endpoint_url}
+    given = json.loads(sys.argv[1])
+    folder, mix = given["folder"], given["mix"]
     spark = SparkSession.builder.getOrCreate()
-    lines = spark.sparkContext.textFile(f"{given.folder}/{corpus.WANTED}").repartition(given.partitions)
-    read = lines.mapPartitions(partial(read_partition, **place)).persist(StorageLevel.DISK_ONLY)
-    counts = write_rows(spark, read, mix=given.mix, folder=f"{given.folder}/{corpus.ROWS}")
+    lines = spark.sparkContext.textFile(f"{folder}/{corpus.WANTED}").repartition(given["partitions"])
+    reading = partial(read_partition, bucket=given["bucket"], region=given["region"], url=given.get("url"))
+    read = lines.mapPartitions(reading).persist(StorageLevel.DISK_ONLY)
+    counts = write_rows(spark, read, mix=mix, folder=f"{folder}/{corpus.ROWS}")
     # Written last: a corpus with counts is whole.
-    spark.sparkContext.parallelize([json.dumps(counts)], 1).saveAsTextFile(f"{given.folder}/{corpus.COUNTS}")
+    spark.sparkContext.parallelize([json.dumps(counts)], 1).saveAsTextFile(f"{folder}/{corpus.COUNTS}")
     spark.stop()
 
 
@@ -67,10 +64,10 @@ def write_rows(
 
 
 def read_partition(
-    lines: Iterator[str], *, bucket: str, region: str, endpoint_url: str | None
+    lines: Iterator[str], *, bucket: str, region: str, url: str | None
 ) -> Iterator[CorpusText | str]:
-    """Yield the texts of documents, or why one has none. ``endpoint_url``: of an emulator."""
-    opened = open_client("s3", region=region, endpoint_url=endpoint_url)
+    """Yield the texts of documents, or why one has none. ``url``: of an emulator."""
+    opened = open_client("s3", region=region, endpoint_url=url)
     with asyncio.Runner() as runner, ParsingProcess() as parsing:
         documents = S3DocumentStore(runner.run(opened.__aenter__()), bucket=bucket)
         while batch := [WantedDocument(**orjson.loads(line)) for line in islice(lines, corpus.BATCH)]:

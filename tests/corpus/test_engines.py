@@ -5,11 +5,13 @@ The packages of Spark are in an environment of their own: ``make check-corpus``.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import resource
 import shutil
 import subprocess
+import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
@@ -38,7 +40,7 @@ SPARK_LIMIT_S = 300
 
 
 async def wanted_of(found: Sequence[Document], folder: Path) -> list[WantedDocument]:
-    """Return the documents that a corpus may hold; every seventh was withdrawn, every eleventh is withheld."""
+    """Return the documents that a corpus may hold; every seventh was withdrawn, each eleventh withheld."""
     states = SqliteDocumentStates(folder / "states.sqlite")
     await states.put_many(statuses(found))
     await states.put_many(statuses(found[::7], DocumentState.WITHDRAWN))
@@ -77,14 +79,14 @@ async def test_spark_makes_the_rows_of_the_local_engine(aws_server_url: str, tmp
 
     counts = await write_corpus(local, pages(wanted), documents=store, mix=MIX, processes=2)
     begun_s = time.monotonic()
-    place = ["--bucket", bucket, "--region", REGION, "--endpoint-url", aws_server_url]
-    asked = ["--folder", str(spark), "--mix", json.dumps(MIX), "--partitions", "3"]
+    given = {"folder": str(spark), "bucket": bucket, "region": REGION, "url": aws_server_url}
+    argument = json.dumps({**given, "mix": MIX, "partitions": 3})
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYSPARK_PYTHON": str(PYTHON)}
-    command = [PYTHON, ROOT / "containers/corpus_job/job.py", *place, *asked]
-    done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=SPARK_LIMIT_S, check=False
+    command = [PYTHON, ROOT / "containers/corpus_job/job.py", argument]
+    done = await asyncio.to_thread(
+        subprocess.run, command, env=environment, capture_output=True, text=True, timeout=SPARK_LIMIT_S
     )
-    print(f"\nSpark: {time.monotonic() - begun_s:.0f} s for {len(found):,} documents")
+    sys.stdout.write(f"\nSpark: {time.monotonic() - begun_s:.0f} s for {len(found):,} documents\n")
 
     assert done.returncode == 0, done.stderr[-4000:]
     assert rows_of(spark) == rows_of(local)
@@ -115,9 +117,8 @@ async def test_the_local_engine_takes_many_documents(tmp_path: Path) -> None:
         time.monotonic() - begun_s,
         resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     )
-    print(
-        f"\nlocal: {count:,} documents in {spent_s:.0f} s, {count / spent_s:.0f} a second, {memory_mib:.0f} MiB"
-    )
+    figures = f"{spent_s:.0f} s, {count / spent_s:.0f} a second, {memory_mib:.0f} MiB"
+    sys.stdout.write(f"\nlocal: {count:,} documents in {figures}\n")
     assert sum(counts["rows"].values()) + sum(counts["left_out"].values()) == count
     assert counts["left_out"]["near-duplicates"] == pytest.approx(0.2 * count, rel=0.02)
     assert memory_mib < 400 + count / 200
