@@ -26,9 +26,9 @@ _AT = datetime(2026, 11, 20, tzinfo=UTC)
 
 
 def documents(count: int) -> Iterator[Document]:
-    """Yield as many documents. Of ten, one is a near-duplicate of the one before it, one its copy under another
-    id, one has a label, one is too short for a row."""
-    words = random.Random(7)
+    """Yield as many documents. Of ten, one is a near-duplicate of the one before it, one its copy under
+    another id, one has a label, one is too short for a row."""
+    words = random.Random(7)  # noqa: S311 - the same texts each time
     text = ""
     for number in range(count):
         kind = number % 10
