@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import orjson
 import typer
@@ -26,6 +26,9 @@ from assistant.knowledge.sources import KnowledgeSources
 from assistant.private_files import make_private_folder, write_private
 from assistant.settings.process import PreparingSettings
 from assistant.settings.tenant import TenantConfig
+
+if TYPE_CHECKING:
+    from assistant.cli.account import AwsAccount
 
 WEIGHT = "How much of a source: 0 none, 0.5 half of its documents, 2 each read twice. Default 1. Repeatable."
 ENGINE = "local: on this machine. emr: the deployment's EMR Serverless application, of its documents."
@@ -136,17 +139,22 @@ def _on_emr(
         name=name,
     )["jobRunId"]
     say(f"{total:,} documents, job {job}, logs in s3://{bucket}/logs/applications/{application}/jobs/{job}/")
-    until_s, told = time.monotonic() + 60.0 * limit_minutes + _GRACE_S, ""
-    run: dict[str, Any] = {}
-    while told != "SUCCESS":
-        if told:
-            time.sleep(_POLL_S)
-        run = aws.call("emr-serverless", "get_job_run", applicationId=application, jobRunId=job)["jobRun"]
-        if run["state"] != told:
-            say(told := str(run["state"]))
-        if told in ("FAILED", "CANCELLED") or time.monotonic() > until_s:
-            why = run.get("stateDetails") or "no reason is given"
-            raise DeploymentError(f"The job {job} is {told}, and there is no corpus: {why}. See its logs.")
+    run = _ended(aws, application, job, until_s=time.monotonic() + 60.0 * limit_minutes + _GRACE_S)
     counts = aws.call("s3", "get_object", Bucket=bucket, Key=f"{key}/{corpus.COUNTS}/part-00000")["Body"]
     made = {"folder": f"s3://{bucket}/{key}/{corpus.ROWS}/", "job": job}
     return {**orjson.loads(counts.read()), **made, "mix": mix, "billed": run.get("billedResourceUtilization")}
+
+
+def _ended(aws: AwsAccount, application: str, job: str, *, until_s: float) -> Mapping[str, Any]:
+    """Tell the states of a job and return it when it succeeded. Raises DeploymentError."""
+    told = ""
+    while True:
+        run = aws.call("emr-serverless", "get_job_run", applicationId=application, jobRunId=job)["jobRun"]
+        if run["state"] != told:
+            Terminal().say(told := str(run["state"]))
+        if told == "SUCCESS":
+            return run
+        if told in ("FAILED", "CANCELLED") or time.monotonic() > until_s:
+            why = run.get("stateDetails") or "no reason is given"
+            raise DeploymentError(f"The job {job} is {told}, and there is no corpus: {why}. See its logs.")
+        time.sleep(_POLL_S)

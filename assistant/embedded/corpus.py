@@ -71,7 +71,7 @@ async def write_corpus(
                     yield arrow.RecordBatch.from_pylist([asdict(chosen)], schema=_SCHEMA)
 
         form = {"schema": _SCHEMA, "format": "parquet", "min_rows_per_group": _ROW_GROUP}
-        dataset.write_dataset(rows(), folder / corpus.ROWS, **form, use_threads=False)  # keeps the order
+        dataset.write_dataset(rows(), folder / corpus.ROWS, **form, preserve_order=True)
     return corpus.counts_of(made, left_out)
 
 
