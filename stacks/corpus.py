@@ -19,7 +19,7 @@ from stacks.processes import CORPUS_IMAGE, image_uri
 from stacks.roles import WorkloadRole, attach
 from stacks.tenant_stack import Foundation, TenantStack
 
-_RELEASE = "emr-7.13.0"
+RELEASE = "emr-7.13.0"
 """Spark 3.5: https://docs.aws.amazon.com/emr/latest/EMR-Serverless-UserGuide/release-versions.html"""
 _IDLE_MINUTES = 5
 _PYTHON, _PATH = "/usr/bin/python3.11", "/opt/assistant:/opt/assistant/packages"
@@ -76,7 +76,7 @@ class CorpusStack(TenantStack):
             self,
             "Application",
             type="SPARK",
-            release_label=_RELEASE,
+            release_label=RELEASE,
             architecture="ARM64",
             image_configuration=kinds.ImageConfigurationInputProperty(
                 image_uri=image_uri(self, foundation.tenant, CORPUS_IMAGE)
