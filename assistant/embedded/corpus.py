@@ -14,6 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -57,21 +58,20 @@ async def write_corpus(
             else:
                 candidates.append((text.signature, corpus.candidate_of(text, mix=mix)))
                 draft.write(orjson.dumps(text.row, option=orjson.OPT_APPEND_NEWLINE))
-        duplicates = set(_near_duplicates(candidates))
+        near = set(_near_duplicates(candidates))
         draft.seek(0)
 
-        def rows() -> Iterator[Any]:
-            for line in draft:
-                row = CorpusRow(**orjson.loads(line))
-                chosen = corpus.mixed(row, is_duplicate=row.document_id in duplicates, mix=mix)
-                if isinstance(chosen, str):
-                    left_out[chosen] += 1
-                else:
-                    made[chosen.source] += 1
-                    yield arrow.RecordBatch.from_pylist([asdict(chosen)], schema=_SCHEMA)
+        def batches() -> Iterator[Any]:
+            while lines := list(islice(draft, _ROW_GROUP)):
+                rows = [CorpusRow(**orjson.loads(line)) for line in lines]
+                chosen = [corpus.mixed(row, is_duplicate=row.document_id in near, mix=mix) for row in rows]
+                left_out.update(row for row in chosen if isinstance(row, str))
+                kept = [row for row in chosen if isinstance(row, CorpusRow)]
+                made.update(row.source for row in kept)
+                yield arrow.RecordBatch.from_pylist(list(map(asdict, kept)), schema=_SCHEMA)
 
         form = {"schema": _SCHEMA, "format": "parquet", "min_rows_per_group": _ROW_GROUP}
-        dataset.write_dataset(rows(), folder / corpus.ROWS, **form, preserve_order=True)
+        dataset.write_dataset(batches(), folder / corpus.ROWS, **form, preserve_order=True)
     return corpus.counts_of(made, left_out)
 
 
