@@ -237,7 +237,7 @@ def _similarity(first: bytes, second: bytes) -> float:
     return (equal - _CHANCE) / (1.0 - _CHANCE)
 
 
-# The mix, and what is told of a corpus
+# The mix, and the counts of a corpus
 
 
 def mixed(row: CorpusRow, *, is_duplicate: bool, mix: Mapping[str, float]) -> CorpusRow | str:
