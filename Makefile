@@ -107,7 +107,7 @@ PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 .PHONY: test
 test: $(VENV)/dev.stamp build/functions/stamp $(CONSOLE)/dist/index.html ## Unit, contract and integration tests (real HTTP, real models)
 	@test -n "$${OPENSEARCH_URL:-}" || $(BIN)/python -m tools.opensearch fetch
-	@$(PYTEST) tests --ignore=tests/browser --ignore=tests/stacks --ignore=tests/training -q $(PARALLEL) $(ARGS)
+	@$(PYTEST) tests --ignore=tests/browser --ignore=tests/stacks --ignore=tests/training --ignore=tests/corpus -q $(PARALLEL) $(ARGS)
 
 .PHONY: test-unit
 test-unit: $(VENV)/dev.stamp ## Only the fast ones
@@ -243,7 +243,7 @@ check: lint typecheck test synth check-stacks test-browser ## All that CI asks b
 check-extras: $(VENV)/bootstrap.stamp ## Each extra alone in an environment of its own: does its process import?
 	@for pair in client:assistant.client service:assistant.api.__main__ service:assistant.sync_source worker:assistant.local.knowledge_worker \
 		model:assistant.model_server.__main__ probe:lambdas.ask_probe \
-		learning:assistant.learning.patients_data; do \
+		learning:assistant.learning.patients_data corpus:assistant.embedded.corpus; do \
 		extra=$${pair%%:*}; module=$${pair#*:}; home=build/extras/$$extra; \
 		$(BIN)/uv venv --quiet --clear --python $(BIN)/python $$home; \
 		$(BIN)/uv pip install --quiet --python $$home/bin/python --require-hashes -r requirements/$$extra.txt; \
@@ -269,15 +269,26 @@ check-approved: $(VENV)/local.stamp ## Which paraphrases and look-alikes get an 
 check-demo: $(VENV)/dev.stamp ## The demo twice with all knowledge of pharmacy and shop, and once with recorded answers: steps, comparison, and what its seconds rest on (about 3 minutes)
 	@DEMO=whole ASSISTANT_MODEL_PRECISION=float32 $(PYTEST) tests/integration/cli/test_cold_runs.py -q -s -k demo -o timeout=900 $(ARGS)
 
+build/spark/stamp: $(VENV)/bootstrap.stamp requirements/corpus.txt requirements/spark.txt
+	@echo "· Spark, in an environment of its own (0.6 GB)"
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/spark
+	$(call fetched,$(BIN)/uv pip install --quiet --python build/spark/bin/python --require-hashes -r requirements/corpus.txt -r requirements/spark.txt,packages of Spark)
+	@touch $@
+
+.PHONY: check-corpus
+check-corpus: $(VENV)/dev.stamp build/spark/stamp ## A corpus of 1,000 documents in Spark has the rows of the local engine; 100,000 documents on this machine (needs Java 17)
+	@DOCUMENTS='$(or $(DOCUMENTS),100000)' $(BIN)/python -m pytest tests/corpus -q -s -o timeout=1800 $(ARGS)
+
 .PHONY: check-full
 check-full: export EXAMPLES := new
-check-full: check check-extras check-api check-approved check-demo check-kills check-reindex evaluate bench prove-ranking ## check with newly drawn examples, then the evaluation and the figures
+check-full: check check-extras check-api check-approved check-corpus check-demo check-kills check-reindex evaluate bench prove-ranking ## check with newly drawn examples, then the evaluation and the figures
 
 .PHONY: lock
 lock: $(VENV)/bootstrap.stamp ## Resolve the requirements anew for the lowest Python
-	@for extra in client service worker model functions learning lambda probe cdk local; do \
+	@for extra in client service worker model functions learning lambda probe corpus cdk local; do \
 		$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra $$extra -o requirements/$$extra.txt; done
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra local --extra cdk --group dev -o requirements/dev.txt
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra local --extra corpus --extra cdk --group dev -o requirements/dev.txt
+	@echo 'pyspark==3.5.9' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header - -o requirements/spark.txt
 	@echo 'checkov==3.3.30' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header - -o requirements/checkov.txt
 
 build/training/stamp: $(VENV)/bootstrap.stamp containers/training_job/requirements.txt
@@ -307,18 +318,19 @@ lock-training: $(VENV)/bootstrap.stamp ## Resolve the requirements of the traini
 	@$(BIN)/uv pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes --no-header containers/training_job/requirements.in -o containers/training_job/requirements.txt
 
 # --- containers -------------------------------------------------------------------------------------------
-BASE_LOCK := containers/base-image.lock
+IMAGE ?=
+BASE_LOCK := $(or $(wildcard containers/$(IMAGE)/base-image.lock),containers/base-image.lock)
 TO ?=
 # Of AWS, by digest: what serves embeddings. An LLM on an accelerator wants llm_neuronx or llm_gpu too.
 AWS_IMAGES ?= embedding_tei_cpu
 .PHONY: image
 image: $(CONSOLE)/dist/index.html ## Build a container image: make image IMAGE=orchestrator (needs Docker)
-	@test -f 'containers/$(IMAGE)/Dockerfile' || { echo "Which image? make image IMAGE=orchestrator, model_server, learning or training_job" >&2; exit 1; }
+	@test -f 'containers/$(IMAGE)/Dockerfile' || { echo "Which image? make image IMAGE=orchestrator, model_server, learning, training_job or corpus_job" >&2; exit 1; }
 	@base=$$(grep -E '^[^#]+@sha256:[0-9a-f]{64}$$' $(BASE_LOCK)) || { echo "$(BASE_LOCK) holds no digest yet: run make lock-images once, where a registry can be reached." >&2; exit 1; }; \
 	docker build --build-arg PYTHON_IMAGE="$$base" --file 'containers/$(IMAGE)/Dockerfile' --tag 'private-care-assistant/$(IMAGE)' $(ARGS) .
 
 .PHONY: lock-images
-lock-images: ## Pin the containers' base image to what its tag is today (needs Docker and a registry)
+lock-images: ## Pin the containers' base image to what its tag is today (needs Docker and a registry; IMAGE=corpus_job: its own base)
 	@tag=$$(grep -E '^[^#]' $(BASE_LOCK) | cut -d@ -f1); \
 	digest=$$(docker buildx imagetools inspect "$$tag" --format '{{.Manifest.Digest}}'); \
 	sed -i "s|^[^#].*|$$tag@$$digest|" $(BASE_LOCK); grep -E '^[^#]' $(BASE_LOCK)

@@ -27,7 +27,7 @@ from assistant.settings.deployment import AccountConfig, load_account
 from assistant.settings.model_artifacts import ImageLock
 from stacks.keys import log_group_arn
 from stacks.policy import acknowledge, exceptions, hipaa, nag, wildcard
-from stacks.processes import LEARNING_IMAGE
+from stacks.processes import CORPUS_IMAGE, LEARNING_IMAGE
 from stacks.roles import allow_service, resource_arn
 from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import OUTLIVES
@@ -375,6 +375,8 @@ class AccountStack(cdk.Stack):
                 )
                 if name == LEARNING_IMAGE:
                     repository.add_to_resource_policy(self._let_functions_pull())
+                if name == CORPUS_IMAGE:
+                    repository.add_to_resource_policy(self._let_applications_pull())
 
     def _let_functions_pull(self) -> iam.PolicyStatement:
         """Let Lambda pull an image for functions of this account. Otherwise it would change the repository's
@@ -394,6 +396,20 @@ class AccountStack(cdk.Stack):
             conditions={"ArnLike": {"aws:SourceArn": functions}},
         )
         statement.add_service_principal("lambda.amazonaws.com")
+        return statement
+
+    def _let_applications_pull(self) -> iam.PolicyStatement:
+        """Let EMR Serverless pull an image for applications of this account.
+
+        https://docs.aws.amazon.com/emr/latest/EMR-Serverless-UserGuide/application-custom-image.html#access-repo
+        """
+        applications = f"arn:{self.partition}:emr-serverless:{self.region}:{self.account}:/applications/*"
+        statement = iam.PolicyStatement(
+            sid="ApplicationsPull",
+            actions=["ecr:BatchGetImage", "ecr:DescribeImages", "ecr:GetDownloadUrlForLayer"],
+            conditions={"ArnLike": {"aws:SourceArn": applications}},
+        )
+        statement.add_service_principal("emr-serverless.amazonaws.com")
         return statement
 
     def _add_budget_topics(self, prefixes: Sequence[str], *, key: kms.IKey, email: str | None) -> None:

@@ -1,11 +1,12 @@
 """The corpus stack: an EMR Serverless application that makes corpora of the tenant's documents, and their
 bucket.
 
-No job is part of it yet: an application that runs none costs nothing.
+``assistant knowledge prepare --engine emr`` starts a job of it; an application that runs none costs nothing.
 """
 
 from __future__ import annotations
 
+import aws_cdk as cdk
 from aws_cdk import aws_emrserverless as emr
 from constructs import Construct
 
@@ -14,12 +15,24 @@ from stacks.data.buckets import Keeping, TenantBucket
 from stacks.learning import read_bucket, use_keys, write_folder
 from stacks.outputs import Workload
 from stacks.policy import DOCUMENTS_BUCKET, NO_REPLICATION, exceptions, wildcard
+from stacks.processes import CORPUS_IMAGE, image_uri
 from stacks.roles import WorkloadRole, attach
 from stacks.tenant_stack import Foundation, TenantStack
 
-_RELEASE = "emr-7.13.0"
+RELEASE = "emr-7.13.0"
 """Spark 3.5: https://docs.aws.amazon.com/emr/latest/EMR-Serverless-UserGuide/release-versions.html"""
 _IDLE_MINUTES = 5
+_PYTHON, _PATH = "/usr/bin/python3.11", "/opt/assistant:/opt/assistant/packages"
+_SPARK = {
+    "spark.emr-serverless.driverEnv.PYSPARK_DRIVER_PYTHON": _PYTHON,
+    "spark.emr-serverless.driverEnv.PYSPARK_PYTHON": _PYTHON,
+    "spark.executorEnv.PYSPARK_PYTHON": _PYTHON,
+    "spark.emr-serverless.driverEnv.PYTHONPATH": _PATH,
+    "spark.executorEnv.PYTHONPATH": _PATH,
+    "spark.executor.memoryOverheadFactor": "0.5",  # each task has two processes of Python beside Java
+}
+"""Where ``containers/corpus_job`` has Python and our modules. The names of the variables:
+https://github.com/aws-samples/emr-serverless-samples, examples/pyspark/custom_python_version"""
 CORPORA = "corpora/"
 LOGS = "logs/"
 
@@ -46,19 +59,31 @@ class CorpusStack(TenantStack):
             use_keys(self, keys.data_key_arn),
         ]
         attach(self, "Job", role, statements)
-        self._application(bucket, foundation)
+        application = self._application(bucket, foundation)
+        for output, value in (
+            ("CorpusApplicationId", application.attr_application_id),
+            ("CorpusJobRoleArn", role.role_arn),
+            ("CorpusBucketName", bucket.bucket_name),
+        ):
+            cdk.CfnOutput(self, output, value=value)
         self.bucket_name = bucket.bucket_name
         """Bucket of the corpora, and of the logs of the jobs that make them."""
 
-    def _application(self, bucket: TenantBucket, foundation: Foundation) -> None:
+    def _application(self, bucket: TenantBucket, foundation: Foundation) -> emr.CfnApplication:
         network, keys = foundation.network, foundation.keys
         kinds = emr.CfnApplication
-        kinds(
+        return kinds(
             self,
             "Application",
             type="SPARK",
-            release_label=_RELEASE,
+            release_label=RELEASE,
             architecture="ARM64",
+            image_configuration=kinds.ImageConfigurationInputProperty(
+                image_uri=image_uri(self, foundation.tenant, CORPUS_IMAGE)
+            ),
+            runtime_configuration=[
+                kinds.ConfigurationObjectProperty(classification="spark-defaults", properties=_SPARK)
+            ],
             auto_start_configuration=kinds.AutoStartConfigurationProperty(enabled=True),
             auto_stop_configuration=kinds.AutoStopConfigurationProperty(
                 enabled=True, idle_timeout_minutes=_IDLE_MINUTES

@@ -19,6 +19,8 @@ TASK_IMAGES = ("orchestrator", "otel_collector")
 """Names of the images of one task: the service, and the trace collector beside it."""
 LEARNING_IMAGE = "learning"
 """Name of the image of both functions of the learning stack."""
+CORPUS_IMAGE = "corpus_job"
+"""Name of the image of the corpus stack's application, in ``containers``."""
 PULL_IMAGE = ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
 """Actions of a role that pulls an image from a repository."""
 UNLOCKED = "unlocked"
@@ -37,7 +39,8 @@ def refuse_unlocked(stage: cdk.Stage, tenant: DeployedTenant) -> None:
     given = stage.node.try_get_context(UNLOCKED)
     if given not in (None, "", REVIEW):
         raise ConfigurationError(f'-c {UNLOCKED}={given}: unknown value; allowed: "{REVIEW}".')
-    names = dict.fromkeys((*TASK_IMAGES, LEARNING_IMAGE, tenant.llm.image, tenant.embedding.image))
+    corpora = (CORPUS_IMAGE,) if tenant.config.learning.corpora else ()
+    names = dict.fromkeys((*TASK_IMAGES, LEARNING_IMAGE, *corpora, tenant.llm.image, tenant.embedding.image))
     missing = [name for name in names if tenant.images.image(name).digest is None]
     if not missing or given == REVIEW or not tenant.is_hipaa:
         return

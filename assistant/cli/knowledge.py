@@ -28,6 +28,7 @@ from assistant.answering.evidence import Evidence, EvidenceQuery, FindEvidence
 from assistant.answering.search import SearchScope
 from assistant.cli.connectors import OWNER, sources, sync
 from assistant.cli.local import LocalRuntime, has_knowledge, local_runtime, open_served, require_node
+from assistant.cli.preparing import prepare
 from assistant.cli.sending import ServiceTarget
 from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, age, cli_reader, plain, table
 from assistant.client import AssistantClient
@@ -85,6 +86,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 app.command()(sync)
 app.command()(sources)
+app.command()(prepare)
 PATHS = "Files or folders of JSON lines, Markdown or HTML. Default: those of the tenant file."
 SOURCE = "Name of a source in the tenant file. Default: the one without a namespace."
 LABEL = "An access label that you hold; lets you make documents with it readable to more agents."

@@ -44,9 +44,15 @@ _BASE_LOCK = Path("containers/base-image.lock")
 
 Platform = Literal["linux/amd64", "linux/arm64"]
 _INTEL: Platform = "linux/amd64"
-_ALWAYS_INTEL = frozenset({"model_server", "learning"})
-"""Whatever the tasks and the build machine are: no instance of the instance table is Arm's, and the functions
-are x86_64."""
+_PLATFORMS: Mapping[str, Platform] = {
+    "model_server": _INTEL,
+    "learning": _INTEL,
+    "corpus_job": "linux/arm64",
+}
+"""Whatever the tasks and the build machine are: no instance of the instance table is Arm's, the functions are
+x86_64, and the corpus application is Arm's."""
+_ON_REQUEST = frozenset({"corpus_job"})
+"""Published only when they are named: most tenants run none."""
 
 
 class Registry(AwsAccount):
@@ -165,9 +171,9 @@ class Publication:
             metadata = Path(folder) / "metadata.json"
             options = {
                 # The default is the build machine's: an image of an Arm laptop does not start on x86.
-                "--platform": _INTEL if name in _ALWAYS_INTEL else self.platform,
+                "--platform": _PLATFORMS.get(name, self.platform),
                 "--metadata-file": str(metadata),
-                "--build-arg": f"PYTHON_IMAGE={self._base()}",
+                "--build-arg": f"PYTHON_IMAGE={self._base(name)}",
                 "--file": str(definition),
                 "--tag": place,
             }
@@ -183,11 +189,14 @@ class Publication:
     def _inspect(self, place: str) -> str:
         return self._docker(["buildx", "imagetools", "inspect", place, "--format", "{{.Manifest.Digest}}"])
 
-    def _base(self) -> str:
-        lines = (self.root / _BASE_LOCK).read_text(encoding="utf-8").splitlines()
+    def _base(self, name: str) -> str:
+        own = self.root / f"containers/{name}/{_BASE_LOCK.name}"
+        lock = own if own.exists() else self.root / _BASE_LOCK
+        lines = lock.read_text(encoding="utf-8").splitlines()
         pinned = [line for line in lines if not line.startswith("#") and "@sha256:" in line]
         if len(pinned) != 1:
-            raise ConfigurationError(f"{_BASE_LOCK} holds no digest yet: run make lock-images once.")
+            place = lock.relative_to(self.root)
+            raise ConfigurationError(f"{place} holds no digest yet: run make lock-images IMAGE={name} once.")
         return pinned[0]
 
     def _log_in(self, registry: Registry) -> None:
@@ -220,7 +229,9 @@ def _chosen(lock: ImageLock, only: Sequence[str]) -> dict[str, LockedImage]:
         raise ConfigurationError(
             f"{', '.join(unknown)}: not an image of ours; there are {', '.join(own_images)}."
         )
-    return {name: image for name, image in own_images.items() if not only or name in only}
+    return {
+        name: image for name, image in own_images.items() if name in only or not (only or name in _ON_REQUEST)
+    }
 
 
 # --- model artifacts --------------------------------------------------------------------------------------

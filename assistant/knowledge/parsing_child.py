@@ -93,6 +93,13 @@ def _links(_header: Mapping[str, Any], body: bytes) -> bytes:
     return _parsed(lambda: [address for *_, address in parse_document(_stored(body)).links])
 
 
+def _corpus(_header: Mapping[str, Any], body: bytes) -> bytes:
+    """Return the cleaned text and its signature as a list, or the reason why there is no text."""
+    from assistant.knowledge.corpus import text_with_signature
+
+    return _parsed(lambda: text_with_signature(parse_document(_stored(body)).text))
+
+
 def _stored(body: bytes) -> Document:
     return Document.model_validate_json(body)
 
@@ -118,7 +125,14 @@ def _unreadable(error: Exception) -> str:
     return f"It cannot be read ({type(error).__name__}). Simplify its markup and add it again."
 
 
-_OPERATIONS = {"page": _item, "line": _item, "file": _item, "document": _document, "body": _links}
+_OPERATIONS = {
+    "page": _item,
+    "line": _item,
+    "file": _item,
+    "document": _document,
+    "body": _links,
+    "corpus": _corpus,
+}
 
 if __name__ == "__main__":
     main()

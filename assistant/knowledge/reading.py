@@ -50,7 +50,7 @@ class ReadableDocuments:
     async def readable_ids(self, document_ids: Sequence[str], *, labels: frozenset[str]) -> frozenset[str]:
         """Return those of the ids that name documents which a reader may see, and which have a text."""
         statuses = (await self._states.get_many(document_ids)).values()
-        seen = [status for status in statuses if status.state not in _HIDDEN and status.live_content_hash]
+        seen = [status for status in statuses if answers_now(status)]
         open_to = [await self.is_open(status, labels=labels) for status in seen]
         return frozenset(status.document_id for status, is_open in zip(seen, open_to, strict=True) if is_open)
 
@@ -94,6 +94,11 @@ class ReadableDocuments:
         if status is None or status.state in _HIDDEN:
             return None
         return status if await self.is_open(status, labels=labels) else None
+
+
+def answers_now(status: DocumentStatus) -> bool:
+    """Return whether a content of the document answers: it is neither withdrawn nor withheld, nor new."""
+    return status.state not in _HIDDEN and status.live_content_hash is not None
 
 
 def _is_content_open(

@@ -91,6 +91,8 @@ class SourceEntry(StrictModel):
     kind: SourceKind = "procedures"
     reach: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{1,30}$")] | None = None
     """Of a ``live`` source: the ``[[reach]]`` entry with its connector."""
+    licence: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
+    """Terms under which its texts may be used, as their owner states them: rows of a corpus carry it."""
     weight: float = Field(default=1.0, gt=0.0, le=10.0)
     """Multiplies how much the router thinks that the source matters."""
     freshness_days: int | None = Field(default=None, ge=1, le=3650)

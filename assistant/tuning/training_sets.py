@@ -37,6 +37,7 @@ from assistant.domain.documents import Passage, StoredDocument, embedding_input
 from assistant.domain.errors import ConflictError, InvalidRequestError
 from assistant.domain.feedback import FeedbackEvent, FeedbackKind, FeedbackText
 from assistant.evaluation.questions import EvaluationQuestion, split_of
+from assistant.knowledge.corpus import SIMILAR_FROM, word_triples
 from assistant.learning.ports import PatientDataFilter
 from assistant.private_files import make_private_folder, write_private
 from assistant.settings.tenant import TenantConfig
@@ -45,14 +46,11 @@ from assistant.text.language import Language, has_unsupported_numbers, quantitie
 LEAST_AGREEMENT = 0.66
 """Share of the marks on near-identical questions that must agree on the document; an approved text needs
 none."""
-SIMILAR_FROM = 0.8
-"""Jaccard similarity of word triples from which two texts are near-duplicates."""
 LEAST_EDIT = 0.1
 """Share of words that must differ for the draft to count as rejected."""
 NEWEST_SHARE = 0.2
 """Share of the window, its end, that validates and never trains."""
 _MARKS = frozenset({FeedbackKind.VERDICT, FeedbackKind.SENT})
-_SHINGLE_WORDS = 3
 _TEST_OF = 10
 """One document of so many belongs to the test split."""
 
@@ -354,19 +352,13 @@ def families(texts: Sequence[str]) -> list[int]:
     word triples, case and white space aside, and whatever is alike to one of them."""
     index, family = Alike(SIMILAR_FROM), list[int]()
     for at, text in enumerate(texts):
-        triples = _triples(text)
+        triples = word_triples(text)
         joined = {family[other] for other in index.of(triples)}
         first = min(joined, default=at)
         family = [first if member in joined else member for member in family] if len(joined) > 1 else family
         family.append(first)
         index.add(triples)
     return family
-
-
-def _triples(text: str) -> frozenset[str]:
-    words = text.lower().split()
-    count = max(1, len(words) - _SHINGLE_WORDS + 1)
-    return frozenset(" ".join(words[at : at + _SHINGLE_WORDS]) for at in range(count))
 
 
 # Prompts and files

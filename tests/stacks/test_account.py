@@ -111,7 +111,9 @@ def test_each_own_image_has_a_repository_scanned_encrypted_and_unmovable(shared:
         assert one["EncryptionConfiguration"]["EncryptionType"] == "KMS"
 
 
-def test_functions_of_this_account_may_pull_the_image_of_functions_alone(shared: dict[str, Any]) -> None:
+def test_functions_and_applications_of_this_account_may_pull_their_image_alone(
+    shared: dict[str, Any],
+) -> None:
     policies = {
         body["Properties"]["RepositoryName"]: body["Properties"].get("RepositoryPolicyText")
         for body in resources_of(shared, "AWS::ECR::Repository").values()
@@ -120,6 +122,15 @@ def test_functions_of_this_account_may_pull_the_image_of_functions_alone(shared:
     assert statement["Principal"] == {"Service": "lambda.amazonaws.com"}
     assert statement["Action"] == ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
     assert "111122223333" in json.dumps(statement["Condition"])
+    (statement,) = policies.pop("private-care-assistant/corpus-job")["Statement"]
+    assert statement["Principal"] == {"Service": "emr-serverless.amazonaws.com"}
+    assert set(statement["Action"]) == {
+        "ecr:BatchGetImage",
+        "ecr:DescribeImages",
+        "ecr:GetDownloadUrlForLayer",
+    }
+    (applications,) = statement["Condition"]["ArnLike"].values()
+    assert ":emr-serverless:us-east-1:111122223333:/applications/*" in json.dumps(applications)
     assert set(policies.values()) == {None}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from stacks.corpus import CorpusStack
 from stacks.outputs import Workload
 from tests.stacks.policies import allowed_on, statements_of
 from tests.stacks.values import KEYS, NETWORK, deployed, resources_of, stack_with, template_of
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -59,3 +62,27 @@ def test_a_job_writes_corpora_and_logs(template: dict[str, Any]) -> None:
         "arn:${AWS::Partition}:s3:::${CorpusBucket}/corpora/*",
         "arn:${AWS::Partition}:s3:::${CorpusBucket}/logs/*",
     }
+
+
+def test_a_job_runs_in_our_image_with_its_python_and_modules(
+    template: dict[str, Any], application: dict[str, Any]
+) -> None:
+    image = json.dumps(application["ImageConfiguration"]["ImageUri"])
+    assert "/private-care-assistant/corpus-job@" in image
+    assert application["Architecture"] == "ARM64"
+    (defaults,) = application["RuntimeConfiguration"]
+    assert defaults["Classification"] == "spark-defaults"
+    properties = defaults["Properties"]
+    python = {value for name, value in properties.items() if name.endswith("_PYTHON")}
+    assert python == {"/usr/bin/python3.11"}
+    assert "python3.11" in (ROOT / "containers/corpus_job/Dockerfile").read_text(encoding="utf-8")
+    for of in ("spark.emr-serverless.driverEnv", "spark.executorEnv"):
+        assert properties[f"{of}.PYTHONPATH"] == "/opt/assistant:/opt/assistant/packages"
+        assert f"{of}.PYSPARK_PYTHON" in properties
+
+
+def test_what_starts_a_job_stands_among_the_outputs(template: dict[str, Any]) -> None:
+    outputs = {name: json.dumps(output["Value"]) for name, output in template["Outputs"].items()}
+    assert "ApplicationId" in outputs["CorpusApplicationId"]
+    assert "JobRole" in outputs["CorpusJobRoleArn"]
+    assert "CorpusBucket" in outputs["CorpusBucketName"]

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from dockerfile_parse import DockerfileParser  # pyright: ignore[reportMissingTypeStubs]
 
+from stacks.corpus import RELEASE
 from stacks.learning import MODULES
 from tests.fakes.image_build import context_files
 
@@ -20,11 +21,15 @@ ROOT = Path(__file__).parents[2]
 DEFINITIONS = sorted((ROOT / "containers").glob("*/Dockerfile"))
 OF_ASSISTANT = [one for one in DEFINITIONS if one.parent.name != "training_job"]
 """A job imports nothing of ours, and runs as root, which owns its folders."""
-SERVING = [one for one in OF_ASSISTANT if one.parent.name != "learning"]
-"""Images of processes that serve. Lambda asks a function for no health check."""
+SERVING = [one for one in OF_ASSISTANT if one.parent.name not in ("learning", "corpus_job")]
+"""Images of processes that serve. Lambda asks a function for no health check, EMR Serverless no job."""
+OWN_ENTRY = [one for one in DEFINITIONS if one.parent.name != "corpus_job"]
+"""The base of the corpus job, which is EMR Serverless's, brings its entry point and its user."""
 serving = pytest.mark.parametrize("definition", SERVING, ids=lambda path: path.parent.name)
+own_entry = pytest.mark.parametrize("definition", OWN_ENTRY, ids=lambda path: path.parent.name)
 of_assistant = pytest.mark.parametrize("definition", OF_ASSISTANT, ids=lambda path: path.parent.name)
 each = pytest.mark.parametrize("definition", DEFINITIONS, ids=lambda path: path.parent.name)
+JOB = "containers/corpus_job/job.py"
 BASE = re.compile(r"[a-z0-9./-]+:[a-z0-9.-]+(@sha256:[0-9a-f]{64})?")
 
 
@@ -40,8 +45,9 @@ def final(definition: Path, instruction: str) -> list[str]:
     return [value for name, value in steps[start:] if name == instruction]
 
 
-def test_there_are_four_images() -> None:
+def test_there_are_five_images() -> None:
     assert [path.parent.name for path in DEFINITIONS] == [
+        "corpus_job",
         "learning",
         "model_server",
         "orchestrator",
@@ -58,13 +64,15 @@ def test_the_linter_finds_nothing(definition: Path) -> None:
 
 @each
 def test_every_stage_stands_on_the_one_pinned_base(definition: Path) -> None:
-    stages = [value.split(" AS ")[0] for name, value in instructions(definition) if name == "FROM"]
-    assert set(stages) == {"${PYTHON_IMAGE}"}
+    stages = [value.split(" AS ") for name, value in instructions(definition) if name == "FROM"]
+    named = {stage[1] for stage in stages[:-1]}
+    assert {base for base, *_ in stages} - named == {"${PYTHON_IMAGE}"}
     assert [value for name, value in instructions(definition) if name == "ARG"] == ["PYTHON_IMAGE"]
 
 
-def test_the_base_is_one_reference_with_room_for_its_digest() -> None:
-    lines = (ROOT / "containers/base-image.lock").read_text(encoding="utf-8").splitlines()
+@pytest.mark.parametrize("lock", ["base-image.lock", "corpus_job/base-image.lock"])
+def test_the_base_is_one_reference_with_room_for_its_digest(lock: str) -> None:
+    lines = (ROOT / "containers" / lock).read_text(encoding="utf-8").splitlines()
     references = [line for line in lines if line and not line.startswith("#")]
     assert len(references) == 1
     assert BASE.fullmatch(references[0])
@@ -77,13 +85,24 @@ def test_packages_are_installed_from_a_lock_by_hash_only(definition: Path) -> No
     assert all("--require-hashes" in command and "--only-binary :all:" in command for command in installs)
 
 
-@of_assistant
+def test_the_corpus_job_stands_on_spark_as_the_stack_s_release_and_ends_as_its_user() -> None:
+    (definition,) = [one for one in DEFINITIONS if one not in OWN_ENTRY]
+    base = (definition.parent / "base-image.lock").read_text(encoding="utf-8").splitlines()[-1]
+    assert base.startswith(f"public.ecr.aws/emr-serverless/spark/{RELEASE}:")
+    # https://docs.aws.amazon.com/emr/latest/EMR-Serverless-UserGuide/application-custom-image.html
+    assert final(definition, "USER") == ["hadoop:hadoop"]
+    assert final(definition, "ENTRYPOINT") == final(definition, "CMD") == []
+
+
+@pytest.mark.parametrize(
+    "definition", [one for one in OF_ASSISTANT if one in OWN_ENTRY], ids=lambda path: path.parent.name
+)
 def test_the_image_runs_as_nobody_in_particular(definition: Path) -> None:
     user = final(definition, "USER")[-1]
     assert re.fullmatch(r"[1-9]\d{3,}:[1-9]\d{3,}", user)
 
 
-@each
+@own_entry
 def test_no_shell_stands_between_the_signal_and_the_process(definition: Path) -> None:
     assert json.loads(final(definition, "ENTRYPOINT")[-1])[0] == "python"
     assert final(definition, "STOPSIGNAL") == ["SIGTERM"]
@@ -112,8 +131,9 @@ def test_the_image_holds_no_secret_and_no_build_step(definition: Path) -> None:
 def test_the_context_is_small_and_holds_nothing_private(definition: Path) -> None:
     names = context_files(definition, ROOT)
     assert sum((ROOT / name).stat().st_size for name in names) < 3 * 1024 * 1024
-    ours = {"assistant", "lambdas"} if definition.parent.name == "learning" else {"assistant"}
-    assert {name.split("/")[0] for name in names} == ours | {"requirements"}
+    beside = {"learning": {"lambdas"}, "corpus_job": {"containers"}}.get(definition.parent.name, set())
+    assert {name.split("/")[0] for name in names} == beside | {"assistant", "requirements"}
+    assert {name for name in names if name.startswith("containers/")} <= {JOB}
     assert [name for name in names if "__pycache__" in name or name.endswith(".sqlite")] == []
     # Tables beside our own code; a tenant's file is mounted.
     assert {name.split("/")[0] for name in names if name.endswith(".toml")} <= {"assistant"}
@@ -121,7 +141,7 @@ def test_the_context_is_small_and_holds_nothing_private(definition: Path) -> Non
 
 @of_assistant
 def test_the_context_holds_every_module_that_the_process_may_import(definition: Path) -> None:
-    needed = {name for start in started(definition) for name in reached(file_of(start))}
+    needed = {name for start in started(definition) for name in reached(start)}
     assert len(needed) > 10
     assert sorted(needed - set(context_files(definition, ROOT))) == []
 
@@ -137,12 +157,14 @@ def test_the_context_of_the_training_job_is_its_lock_and_its_programs() -> None:
     ]
 
 
-def started(definition: Path) -> list[str]:
-    """Return the modules that the image is started with: Lambda names the handler."""
+def started(definition: Path) -> list[str | None]:
+    """Return the files that the image is started with: Lambda names the handler, EMR Serverless the job."""
+    if definition not in OWN_ENTRY:
+        return [JOB]
     *_, module = json.loads(final(definition, "ENTRYPOINT")[-1])
     if module != "awslambdaric":
-        return [f"{module}.__main__"]
-    return [f"lambdas.{module}" for module in MODULES]
+        return [file_of(f"{module}.__main__")]
+    return [file_of(f"lambdas.{module}") for module in MODULES]
 
 
 def reached(start: str | None) -> set[str]:

@@ -1,0 +1,132 @@
+"""Spark makes the rows that the local engine makes, and that engine takes a hundred thousand documents.
+
+The packages of Spark are in an environment of their own: ``make check-corpus``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow.dataset
+import pytest
+
+from assistant.aws.clients import open_client
+from assistant.aws.s3 import S3DocumentStore
+from assistant.domain.documents import Document, DocumentState
+from assistant.embedded.corpus import write_corpus
+from assistant.embedded.files import FileDocumentStore
+from assistant.embedded.ingestion import SqliteDocumentStates
+from assistant.knowledge.corpus import COUNTS, ROWS, WANTED, WantedDocument, wanted_documents
+from tests.fakes.aws_server import REGION
+from tests.fakes.corpus_documents import SOURCES, documents, statuses
+from tools.emulated_aws import create_documents_bucket
+
+ROOT = Path(__file__).parents[2]
+PYTHON = ROOT / "build/spark/bin/python"
+MIX = {"handbook": 3.0, "wiki": 0.5}
+SPARK_LIMIT_S = 300
+
+
+async def wanted_of(found: Sequence[Document], folder: Path) -> list[WantedDocument]:
+    """Return the documents that a corpus may hold; every seventh was withdrawn, each eleventh withheld."""
+    states = SqliteDocumentStates(folder / "states.sqlite")
+    await states.put_many(statuses(found))
+    await states.put_many(statuses(found[::7], DocumentState.WITHDRAWN))
+    await states.put_many(statuses(found[::11], DocumentState.WITHHELD))
+    wanted = [each async for page in wanted_documents(states, sources=SOURCES, mix=MIX) for each in page]
+    await states.close()
+    return wanted
+
+
+async def pages(wanted: Sequence[WantedDocument]) -> AsyncIterator[Sequence[WantedDocument]]:
+    for start in range(0, len(wanted), 1000):
+        yield wanted[start : start + 1000]
+
+
+def rows_of(folder: Path) -> list[dict[str, Any]]:
+    table = pyarrow.dataset.dataset(folder / ROWS, format="parquet").to_table()
+    return sorted(table.to_pylist(), key=lambda row: row["document_id"])
+
+
+def cpu_s() -> float:
+    """Return the CPU time of this process and of those that it started and that ended."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
+
+
+@pytest.mark.skipif(not PYTHON.exists(), reason="make check-corpus installs Spark")
+async def test_spark_makes_the_rows_of_the_local_engine(aws_server_url: str, tmp_path: Path) -> None:
+    found = list(documents(int(os.environ.get("SPARK_DOCUMENTS", "1000"))))
+    wanted = await wanted_of(found, tmp_path)
+    store, bucket = FileDocumentStore(tmp_path / "documents"), f"corpus-{uuid.uuid4().hex[:12]}"
+    local, spark = tmp_path / "local", tmp_path / "spark"
+    local.mkdir()
+    (spark / WANTED).mkdir(parents=True)
+    lines = b"".join(orjson.dumps(each, option=orjson.OPT_APPEND_NEWLINE) for each in wanted)
+    (spark / WANTED / "part-000000.jsonl").write_bytes(lines)
+    async with open_client("s3", region=REGION, endpoint_url=aws_server_url) as s3:
+        await create_documents_bucket(s3, bucket=bucket)
+        there = S3DocumentStore(s3, bucket=bucket)
+        for document in found:
+            await store.put(document)
+            await there.put(document)
+
+    counts = await write_corpus(local, pages(wanted), documents=store, mix=MIX, processes=2)
+    begun_s, begun_cpu_s = time.monotonic(), cpu_s()
+    given = {"folder": str(spark), "bucket": bucket, "region": REGION, "url": aws_server_url}
+    argument = json.dumps({**given, "mix": MIX, "partitions": 3})
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYSPARK_PYTHON": str(PYTHON)}
+    command = [PYTHON, ROOT / "containers/corpus_job/job.py", argument]
+    done = await asyncio.to_thread(
+        subprocess.run, command, env=environment, capture_output=True, text=True, timeout=SPARK_LIMIT_S
+    )
+    figures = f"{time.monotonic() - begun_s:.0f} s, {cpu_s() - begun_cpu_s:.0f} s of CPU"
+    sys.stdout.write(f"\nSpark: {len(found):,} documents in {figures}\n")
+
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert rows_of(spark) == rows_of(local)
+    assert json.loads((spark / COUNTS / "part-00000").read_text(encoding="utf-8")) == counts
+    assert counts["left_out"].keys() == {
+        "near-duplicates",
+        "not drawn by its source's weight",
+        "shorter than 5 words",
+    }
+
+
+async def test_the_local_engine_takes_many_documents(tmp_path: Path) -> None:
+    count, folder = int(os.environ.get("DOCUMENTS", "1000")), tmp_path / "corpus"
+    folder.mkdir()
+    store, wanted = FileDocumentStore(tmp_path / "documents"), list[WantedDocument]()
+    for document in documents(count):
+        await store.put(document)
+        source = SOURCES.of_document(document.document_id)
+        assert source is not None
+        wanted.append(WantedDocument(document.document_id, document.content_hash(), source.name, ""))
+    begun_s, begun_cpu_s = time.monotonic(), cpu_s()
+
+    counts = await write_corpus(
+        folder, pages(wanted), documents=store, mix=MIX, processes=os.cpu_count() or 1
+    )
+
+    spent_s, spent_cpu_s = time.monotonic() - begun_s, cpu_s() - begun_cpu_s
+    memory_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    figures = (
+        f"{spent_s:.0f} s, {spent_cpu_s:.0f} s of CPU, {memory_mib:.0f} MiB beside the parsing processes"
+    )
+    sys.stdout.write(f"\nlocal: {count:,} documents in {figures}\n")
+    assert sum(counts["rows"].values()) + sum(counts["left_out"].values()) == count
+    assert counts["left_out"]["near-duplicates"] == pytest.approx(0.2 * count, rel=0.02)
+    assert memory_mib < 400 + count / 200
+    shutil.rmtree(tmp_path / "documents")
