@@ -1,6 +1,6 @@
 """Entry of a SageMaker training job: runs the program that the hyperparameter ``task`` names.
 
-``task`` is ``answers`` (the default: a language model, by LoRA) or ``embedding``.
+``task`` is ``answers`` (the default) or ``preference`` (a language model, by LoRA), or ``embedding``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from contract import TASK, Places, TrainingError, given_hyperparameters
 
 os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", HF_DATASETS_OFFLINE="1")
-PROGRAMS = {"answers": "train_answers", "embedding": "train_embedding"}
+PROGRAMS = {"answers": "train_answers", "preference": "train_preference", "embedding": "train_embedding"}
 
 
 def program_of(places: Places) -> str:
