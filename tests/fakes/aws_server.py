@@ -16,6 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tests.fakes.sagemaker_control import SageMakerControl
+
 REGION = "us-east-1"
 URL_VARIABLE = "ASSISTANT_TESTS_AWS_URL"
 """Tells other processes of the same test run where the server is."""
@@ -64,10 +66,13 @@ def _serve() -> None:
 
     S3Response.serialized = dated
     application = DomainDispatcherApplication(create_backend_app)
+    sagemaker = SageMakerControl()
     one_at_a_time = threading.Lock()
 
     def serve(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """moto undoes a cancelled transaction by putting all tables back: writes of other calls are lost."""
+        if sagemaker.handles(environ):
+            return sagemaker(environ, start_response)
         if not environ.get("HTTP_X_AMZ_TARGET", "").startswith("DynamoDB"):
             return application(environ, start_response)
         with one_at_a_time:
