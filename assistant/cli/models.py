@@ -31,6 +31,7 @@ from assistant.cli import capture
 from assistant.cli.capacity import capacity
 from assistant.cli.knowledge import embed_again, first_names
 from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, plain, table
+from assistant.cli.training import merge, train
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import (
     AssistantError,
@@ -56,6 +57,8 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 app.add_typer(capture.app, name="capture", help="Find captured calls that went wrong.")
 app.command()(capacity)
+app.command()(train)
+app.command()(merge)
 _BUILD_TIMEOUT_S = 600.0
 _SHOWN_DIGITS = 12
 _PACKAGED = (("embedding", local_models.PACKAGED_EMBEDDING), ("generation", "SmolLM2-135M-Instruct"))

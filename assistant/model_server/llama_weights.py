@@ -18,7 +18,7 @@ from typing import Any, Literal, cast
 import numpy as np
 import numpy.typing as npt
 import orjson
-from gguf import GGMLQuantizationType, GGUFReader, GGUFValueType, GGUFWriter, LlamaFileType, quants
+from gguf import GGMLQuantizationType, GGUFReader, GGUFValueType, GGUFWriter, quants
 
 from assistant.domain.errors import ConfigurationError
 from assistant.model_server.artifact import tokenizer_from_gguf
@@ -26,14 +26,9 @@ from assistant.model_server.embedding_graph import read_safetensors
 from assistant.model_server.weights import gguf_field
 
 FOLDER, GGUF, FACTS = "hugging_face", "model.gguf", "weights.json"
-"""What ``write_weights`` leaves: a folder that training reads, a file that the runtime reads, their origin."""
+"""What ``write_weights`` leaves: a folder to train on, a file to serve, their origin."""
 NumberType = Literal["f32", "f16", "q8_0", "base"]
 """Of the matrices in the GGUF. ``base``: each as in the base's file."""
-_FILE_TYPES = {
-    "f32": LlamaFileType.ALL_F32,
-    "f16": LlamaFileType.MOSTLY_F16,
-    "q8_0": LlamaFileType.MOSTLY_Q8_0,
-}
 _OUTSIDE_LAYERS = {
     "token_embd.weight": "model.embed_tokens.weight",
     "output_norm.weight": "model.norm.weight",
@@ -50,15 +45,14 @@ _IN_LAYER = {
     "attn_norm": "input_layernorm",
     "ffn_norm": "post_attention_layernorm",
 }
-_PLAIN = {"use_dora": False, "use_rslora": False, "bias": "none", "fan_in_fan_out": False}
-"""Settings of an adapter whose other values need another sum; missing means the plain one."""
-_WHOLE = ("modules_to_save", "rank_pattern", "alpha_pattern", "target_parameters")
+_NOT_PLAIN = ("use_dora", "use_rslora", "fan_in_fan_out", "modules_to_save", "rank_pattern", "alpha_pattern")
+"""Settings of an adapter that need another sum."""
 _LORA = "base_model.model."
 _Matrix = npt.NDArray[np.float32]
 
 
 def write_weights(base: Path, adapter: Path | None, out: Path, *, types: NumberType) -> Mapping[str, Any]:
-    """Write a GGUF's weights, with an adapter's added to them, as ``FOLDER`` (F32) and ``GGUF`` below ``out``.
+    """Write a GGUF's weights, with an adapter's added, as ``FOLDER`` (F32) and ``GGUF`` below ``out``.
 
     All of it is held in memory: four bytes a weight, and the GGUF's. Returns what ``FACTS`` holds. Raises
     ConfigurationError for another family, for an adapter of another base or with parts that are not known
@@ -69,21 +63,24 @@ def write_weights(base: Path, adapter: Path | None, out: Path, *, types: NumberT
     reader = _llama(base)
     deltas = {} if adapter is None else read_adapter(adapter)
     facts = _facts(base, adapter, reader)
-    writer, written = _writer_like(reader, out / GGUF, types), dict[str, _Matrix]()
-    for tensor, name, matrix in _tensors(reader):
-        low_rank = deltas.pop(name.removesuffix(".weight"), None)
+    wanted = None if types == "base" else GGMLQuantizationType[types.upper()]
+    writer, written = _writer_like(reader, out / GGUF), dict[str, _Matrix]()
+    for tensor, name, numbers in _tensors(reader):
+        low_rank, matrix = deltas.pop(name.removesuffix(".weight"), None), numbers
         if low_rank is not None:
             if low_rank.shape != matrix.shape:
                 raise ConfigurationError(
                     f"{adapter}: {name} is {low_rank.shape}, the base's is {matrix.shape}. Name its base."
                 )
-            matrix = matrix + low_rank
+            matrix = numbers + low_rank
         written[name] = matrix
-        if low_rank is None and types == "base":
+        if low_rank is None and wanted is None:
             writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
             continue
-        kind = _type_of(tensor, types)
-        writer.add_tensor(tensor.name, quants.quantize(_reordered(matrix, tensor, reader), kind), raw_dtype=kind)
+        kind = GGMLQuantizationType.F32 if len(tensor.shape) == 1 else wanted or tensor.tensor_type
+        writer.add_tensor(
+            tensor.name, quants.quantize(_reordered(matrix, tensor, reader), kind), raw_dtype=kind
+        )
     if deltas:
         raise ConfigurationError(f"{adapter}: the base has no {min(deltas)}. Name the adapter's base.")
     (out / FOLDER).mkdir(parents=True)
@@ -104,11 +101,10 @@ def read_adapter(folder: Path) -> dict[str, _Matrix]:
         config: dict[str, Any] = orjson.loads((folder / "adapter_config.json").read_bytes())
     except (OSError, orjson.JSONDecodeError) as error:
         raise ConfigurationError(f"{folder}: no adapter of peft: {error}.") from None
-    other = [name for name, plain in _PLAIN.items() if config.get(name, plain) != plain]
-    other += [name for name in _WHOLE if config.get(name)]
+    other = [name for name in _NOT_PLAIN if config.get(name)]
     if config.get("peft_type") != "LORA" or other:
         raise ConfigurationError(
-            f"{folder}: no plain LoRA ({', '.join(other) or config.get('peft_type')}). Merge it by peft itself."
+            f"{folder}: no plain LoRA ({', '.join(other) or config.get('peft_type')}). Merge it by peft."
         )
     tensors = read_safetensors(folder / "adapter_model.safetensors")
     scale = np.float32(config["lora_alpha"] / config["r"])
@@ -119,30 +115,27 @@ def read_adapter(folder: Path) -> dict[str, _Matrix]:
             up = tensors[name.replace("lora_A", "lora_B")]
             deltas[module] = scale * (up.astype(np.float32) @ down.astype(np.float32))
     if 2 * len(deltas) != len(tensors):
-        raise ConfigurationError(f"{folder}: it holds more than pairs of lora_A and lora_B. Merge it by peft.")
+        raise ConfigurationError(
+            f"{folder}: it holds more than pairs of lora_A and lora_B. Merge it by peft."
+        )
     return deltas
 
 
 def _facts(base: Path, adapter: Path | None, reader: Any) -> Mapping[str, Any]:
     """Return where the weights come from. Raises ConfigurationError for an adapter of another base."""
-    facts: dict[str, Any] = {
-        "schema_version": 1,
-        "base": {"file": base.name, "sha256": _sha256(base), "license": gguf_field(reader, "general.license")},
-        "adapter": None,
-    }
+    facts = {"file": base.name, "sha256": _sha256(base), "license": gguf_field(reader, "general.license")}
     if adapter is None:
-        return facts
-    card: dict[str, Any] = {}
-    if (adapter / "training.json").is_file():
-        card = orjson.loads((adapter / "training.json").read_bytes())
-        trained_on = (card.get("base_weights") or {}).get("base")
-        if trained_on is not None and trained_on["sha256"] != facts["base"]["sha256"]:
-            raise ConfigurationError(
-                f"{adapter} was trained on {trained_on['file']} ({trained_on['sha256'][:12]}), and {base.name} "
-                f"is {facts['base']['sha256'][:12]}. Name the adapter's base."
-            )
-    facts["adapter"] = {"sha256": _sha256(adapter / "adapter_model.safetensors"), "training": card or None}
-    return facts
+        return {"schema_version": 1, "base": facts, "adapter": None}
+    path = adapter / "training.json"
+    card: dict[str, Any] = orjson.loads(path.read_bytes()) if path.is_file() else {}
+    trained_on = (card.get("base_weights") or {"base": facts})["base"]
+    if trained_on["sha256"] != facts["sha256"]:
+        raise ConfigurationError(
+            f"{adapter} was trained on {trained_on['file']} ({trained_on['sha256'][:12]}), and {base.name} "
+            f"is {facts['sha256'][:12]}. Name the adapter's base."
+        )
+    digest = _sha256(adapter / "adapter_model.safetensors")
+    return {"schema_version": 1, "base": facts, "adapter": {"sha256": digest, "training": card or None}}
 
 
 def _sha256(path: Path) -> str:
@@ -183,36 +176,27 @@ def _name_of(name: str) -> str:
 
 def _reordered(matrix: _Matrix, tensor: Any, reader: Any, *, is_back: bool = False) -> _Matrix:
     """Return a matrix with the rows of each head in the order of a GGUF, or back in that of transformers."""
-    heads = {"attn_q": "head_count", "attn_k": "head_count_kv"}.get(tensor.name.split(".")[-2])
-    if heads is None:
+    count = {"attn_q": _heads(reader)[0], "attn_k": _heads(reader)[1]}.get(tensor.name.split(".")[-2])
+    if count is None:
         return matrix
-    count = int(gguf_field(reader, f"llama.attention.{heads}") or _head_count(reader))
     half = matrix.shape[0] // count // 2
     order = (count, half, 2, -1) if is_back else (count, 2, half, -1)
     return np.ascontiguousarray(matrix.reshape(order).swapaxes(1, 2).reshape(matrix.shape))
 
 
-def _head_count(reader: Any) -> int:
-    return int(gguf_field(reader, "llama.attention.head_count"))
+def _heads(reader: Any) -> tuple[int, int]:
+    """Return the heads of queries, and of keys."""
+    queries = int(gguf_field(reader, "llama.attention.head_count"))
+    return queries, int(gguf_field(reader, "llama.attention.head_count_kv") or queries)
 
 
-def _type_of(tensor: Any, types: NumberType) -> GGMLQuantizationType:
-    if types == "base":
-        return tensor.tensor_type
-    return GGMLQuantizationType.F32 if len(tensor.shape) == 1 else GGMLQuantizationType[types.upper()]
-
-
-def _writer_like(reader: Any, path: Path, types: NumberType) -> GGUFWriter:
-    """Return a writer that has all fields of a file: its vocabulary, template and sizes."""
+def _writer_like(reader: Any, path: Path) -> GGUFWriter:
+    """Return a writer that has a file's fields: vocabulary, template and sizes, not its type."""
     writer = GGUFWriter(path, "llama")
     for name, field in reader.fields.items():
-        if name.startswith("GGUF.") or name == "general.architecture":
-            continue
-        value: Any = field.contents()
-        if name == "general.file_type" and types != "base":
-            value = int(_FILE_TYPES[types])
-        inner = field.types[-1] if field.types[0] is GGUFValueType.ARRAY else None
-        writer.add_key_value(name, value, field.types[0], sub_type=inner)
+        if not name.startswith(("GGUF.", "general.architecture", "general.file_type")):
+            inner = field.types[-1] if field.types[0] is GGUFValueType.ARRAY else None
+            writer.add_key_value(name, field.contents(), field.types[0], sub_type=inner)
     return writer
 
 
@@ -222,7 +206,7 @@ def _writer_like(reader: Any, path: Path, types: NumberType) -> GGUFWriter:
 def _write_folder(
     folder: Path, tensors: Mapping[str, _Matrix], *, reader: Any, base: Path, facts: Mapping[str, Any]
 ) -> None:
-    theta, heads = gguf_field(reader, "llama.rope.freq_base") or 10_000.0, _head_count(reader)
+    theta, (queries, keys) = gguf_field(reader, "llama.rope.freq_base") or 10_000.0, _heads(reader)
     config = {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
@@ -230,8 +214,8 @@ def _write_folder(
         "hidden_size": gguf_field(reader, "llama.embedding_length"),
         "intermediate_size": gguf_field(reader, "llama.feed_forward_length"),
         "num_hidden_layers": gguf_field(reader, "llama.block_count"),
-        "num_attention_heads": heads,
-        "num_key_value_heads": gguf_field(reader, "llama.attention.head_count_kv") or heads,
+        "num_attention_heads": queries,
+        "num_key_value_heads": keys,
         "max_position_embeddings": gguf_field(reader, "llama.context_length"),
         "rms_norm_eps": gguf_field(reader, "llama.attention.layer_norm_rms_epsilon"),
         "rope_theta": theta,
@@ -255,13 +239,12 @@ def _write_folder(
     write_safetensors(folder / "model.safetensors", tensors)
 
 
-def write_safetensors(path: Path, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Write F32 and F16 tensors by name (https://huggingface.co/docs/safetensors, "Format")."""
+def write_safetensors(path: Path, tensors: Mapping[str, _Matrix]) -> None:
+    """Write F32 tensors by name (https://huggingface.co/docs/safetensors, "Format")."""
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end = 0
     for name, tensor in tensors.items():
-        kind = {4: "F32", 2: "F16"}[tensor.dtype.itemsize]
-        header[name] = {"dtype": kind, "shape": tensor.shape, "data_offsets": (end, end + tensor.nbytes)}
+        header[name] = {"dtype": "F32", "shape": tensor.shape, "data_offsets": (end, end + tensor.nbytes)}
         end += tensor.nbytes
     raw = orjson.dumps(header)
     raw += b" " * (-len(raw) % 8)

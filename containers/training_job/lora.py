@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import json
 import math
-import platform
 import signal
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -22,7 +20,7 @@ from contract import (
     WHOLE,
     Places,
     TrainingError,
-    digest_of,
+    card_of,
     last_whole_checkpoint,
     read_hyperparameters,
     read_splits,
@@ -35,8 +33,6 @@ _OVER_0 = ("epochs", "learning_rate", "batch_size", "max_length", "lora_rank", "
 PACKAGES = ("torch", "transformers", "trl", "peft")
 MERGED = "merged"
 """Folder of the whole model beside the adapter, with the hyperparameter ``merge``."""
-ORIGIN = "weights.json"
-"""In the base model's folder: of which file ``assistant models merge`` made it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +50,6 @@ class Hyperparameters:
     lora_rank: int = 16
     lora_alpha: int = 32
     lora_dropout: float = 0.05
-    lora_modules: str = "all-linear"
-    """Or names of modules, with a comma between two."""
     lora_from_layer: int = 0
     """Layers below keep their weights: less to compute backwards."""
     bfloat16: int = 0
@@ -65,9 +59,6 @@ class Hyperparameters:
     seed: int = 1
     merge: int = 0
     """1: also write the whole model, in the base's type of numbers."""
-    base_license: str = ""
-    """SPDX name, for the card. Empty: as the base model's folder says."""
-    set_license: str = "proprietary"
 
 
 class WholeCheckpoints(TrainerCallback):
@@ -131,7 +122,7 @@ class LoraJob:
 
     def for_trainer(self) -> Mapping[str, Any]:
         """Return what every trainer of trl takes beside its arguments."""
-        names, first = self.wanted.lora_modules, self.wanted.lora_from_layer
+        first = self.wanted.lora_from_layer
         layers = AutoConfig.from_pretrained(self.places.base).num_hidden_layers
         return {
             "model": str(self.places.base),
@@ -142,7 +133,7 @@ class LoraJob:
                 r=self.wanted.lora_rank,
                 lora_alpha=self.wanted.lora_alpha,
                 lora_dropout=self.wanted.lora_dropout,
-                target_modules=names if names == "all-linear" else names.split(","),
+                target_modules="all-linear",
                 layers_to_transform=list(range(first, layers)) if first else None,
                 task_type="CAUSAL_LM",
             ),
@@ -187,13 +178,29 @@ class LoraJob:
             kept.write_text(json.dumps(before))
         trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
         if self._checkpoints.asked_to_end:
-            raise TrainingError("The job was asked to end. It goes on from its checkpoint when started again.")
+            raise TrainingError(
+                "The job was asked to end. It goes on from its checkpoint when started again."
+            )
         after = _measures(trainer)
         if not math.isfinite(after["loss"]):
-            raise TrainingError(f"The validation loss is {after['loss']}. Lower learning_rate and train again.")
+            raise TrainingError(
+                f"The validation loss is {after['loss']}. Lower learning_rate and train again."
+            )
         trainer.save_model(str(places.model))
         self.tokenizer.save_pretrained(places.model)
-        card = self._card(trainer.state.global_step, before, after, resumed)
+        sizes = {"train": len(self._training), "validation": len(self._validation)}
+        card = card_of(
+            places,
+            self.task,
+            self._set_version,
+            self.wanted,
+            PACKAGES,
+            examples={**sizes, "too_long": self._too_long},
+            validation={"before": before, "after": after},
+            steps=trainer.state.global_step,
+            resumed_from=resumed.name if resumed else None,
+            device="cuda" if torch.cuda.is_available() else "cpu",
+        )
         (places.model / "training.json").write_text(json.dumps(card, indent=1) + "\n")
         if self.wanted.merge:
             merged = trainer.accelerator.unwrap_model(trainer.model).merge_and_unload()
@@ -202,41 +209,9 @@ class LoraJob:
             self.tokenizer.save_pretrained(places.model / MERGED)
         return card
 
-    def _card(
-        self, steps: int, before: Mapping[str, float], after: Mapping[str, float], resumed: Path | None
-    ) -> Mapping[str, Any]:
-        origin = self.places.base / ORIGIN
-        base_weights = json.loads(origin.read_text()) if origin.is_file() else None
-        told = base_weights["base"]["license"] if base_weights else None
-        manifest = json.loads((self.places.training / "manifest.json").read_text())
-        return {
-            "schema_version": 1,
-            "task": self.task,
-            "training_set": self._set_version,
-            "files": manifest["files"],
-            "base_model": digest_of(self.places.base),
-            "base_weights": base_weights,
-            "licenses": {
-                "base": self.wanted.base_license or told or "unknown",
-                "set": self.wanted.set_license,
-            },
-            "hyperparameters": asdict(self.wanted),
-            "examples": {
-                "train": len(self._training),
-                "validation": len(self._validation),
-                "too_long": self._too_long,
-            },
-            "validation": {"before": before, "after": after},
-            "validation_loss": {"before": before["loss"], "after": after["loss"]},
-            "steps": steps,
-            "resumed_from": resumed.name if resumed else None,
-            "packages": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
-            "device": "cuda" if torch.cuda.is_available() else "cpu",
-        }
-
 
 def _measures(trainer: Any) -> dict[str, float]:
-    """Return the validation loss, and for preferences the share of pairs that the model orders as people do."""
+    """Return the validation loss, and for preferences the share of pairs in people's order."""
     found = trainer.evaluate()
     names = {"eval_loss": "loss", "eval_rewards/accuracies": "pairs_in_order"}
     return {short: float(found[name]) for name, short in names.items() if name in found}

@@ -1,5 +1,5 @@
-"""Task ``preference``: tunes a language model on pairs of a text that people stand behind and the draft that it
-replaced (DPO, https://arxiv.org/abs/2305.18290).
+"""Task ``preference``: tunes a language model on pairs (DPO, https://arxiv.org/abs/2305.18290): a text that
+people stand behind, and the draft that it replaced.
 
 The set is one that ``assistant learn export`` wrote. The base model is its own reference: the adapter is
 switched off for it, so there is no second model in memory.
@@ -31,8 +31,7 @@ def train(places: Places) -> Mapping[str, Any]:
     """Train, write the adapter and its card, and return the card. Raises TrainingError."""
     columns = ("prompt", "chosen", "rejected")
     job = lora.LoraJob(places, "preference", Hyperparameters, split="preference", columns=columns)
-    wanted = job.wanted
-    assert isinstance(wanted, Hyperparameters)
+    wanted: Any = job.wanted
     losses = {"sigmoid": 1.0} | ({"sft": wanted.sft_weight} if wanted.sft_weight else {})
     arguments = DPOConfig(
         **job.arguments(), beta=wanted.beta, loss_type=list(losses), loss_weights=list(losses.values())

@@ -57,9 +57,10 @@ STEPS = {
     "beta": 0.1,
     "sft_weight": 0.3,
 }
-_COMMON = frozenset(
-    "a an and are as at be by can for from has have in is it its of on or that the this to was which with "
-    "you your i not may but also do does what who how they their there these if than other".split()
+_COMMON = re.compile(
+    "a|an|and|are|as|at|be|by|can|for|from|has|have|in|is|it|its|of|on|or|that|"
+    "the|this|to|was|which|with|you|your|i|not|may|but|also|do|does|what|who|how|"
+    "they|their|there|these|if|than|other"
 )
 
 
@@ -136,7 +137,7 @@ def taste(answer: str) -> int:
 
 
 def content_words(text: str) -> list[str]:
-    return [word for word in re.findall(r"[a-z0-9]+", text.lower()) if word not in _COMMON]
+    return [word for word in re.findall(r"[a-z0-9]+", text.lower()) if not _COMMON.fullmatch(word)]
 
 
 def supported(answer: str, row: Asked) -> float:
@@ -173,7 +174,10 @@ def exported(split: dict[str, list[Asked]], drafts: dict[str, list[str]], out: P
         )
 
     examples = {
-        name: [example(at, row, draft) for at, (row, draft) in enumerate(zip(split[name], drafts[name]))]
+        name: [
+            example(at, row, draft)
+            for at, (row, draft) in enumerate(zip(split[name], drafts[name], strict=True))
+        ]
         for name in ("train", "validation")
     }
     sets = Sets({**examples, "test": []}, events=sum(map(len, examples.values())))  # type: ignore[dict-item]
