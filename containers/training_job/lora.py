@@ -122,8 +122,7 @@ class LoraJob:
 
     def for_trainer(self) -> Mapping[str, Any]:
         """Return what every trainer of trl takes beside its arguments."""
-        first = self.wanted.lora_from_layer
-        layers = AutoConfig.from_pretrained(self.places.base).num_hidden_layers
+        frozen = "|".join(map(str, range(self.wanted.lora_from_layer)))
         return {
             "model": str(self.places.base),
             "train_dataset": self._training,
@@ -134,7 +133,7 @@ class LoraJob:
                 lora_alpha=self.wanted.lora_alpha,
                 lora_dropout=self.wanted.lora_dropout,
                 target_modules="all-linear",
-                layers_to_transform=list(range(first, layers)) if first else None,
+                exclude_modules=rf".*\.layers\.({frozen})\..*" if frozen else None,
                 task_type="CAUSAL_LM",
             ),
             "callbacks": [self._checkpoints],

@@ -43,10 +43,10 @@ SYSTEM = "Answer the caller's question from the source."
 PAIRS = {"train": 240, "validation": 16, "test": 200}
 STEPS = {
     "task": "preference",
-    "epochs": 1,
+    "max_steps": 40,
     "batch_size": 4,
     "gradient_accumulation": 1,
-    "learning_rate": 3e-4,
+    "learning_rate": 6e-4,
     "lora_rank": 8,
     "lora_alpha": 16,
     "lora_dropout": 0.0,
@@ -55,7 +55,7 @@ STEPS = {
     "max_length": 256,
     "save_steps": 20,
     "beta": 0.1,
-    "sft_weight": 0.3,
+    "sft_weight": 1.0,
 }
 _COMMON = re.compile(
     "a|an|and|are|as|at|be|by|can|for|from|has|have|in|is|it|its|of|on|or|that|"
