@@ -44,7 +44,7 @@ Types = Annotated[Literal["f32", "f16", "q8_0", "base"], Option("--as", help="Of
 JobName = Annotated[str, Argument(metavar="JOB", help="Its name, new each time.")]
 Set = Annotated[str, Option("--set", metavar="FOLDER/", help="Below sets/ of the training bucket.")]
 Base = Annotated[str, Option(metavar="ARTIFACT", help="Folder of model_artifacts with the weights.")]
-Image = Annotated[str, Option(metavar="URI", help="By digest: training_job, on Trainium AWS's.")]
+Image = Annotated[str, Option(metavar="URI", help="In the own registry, by digest.")]
 With = Annotated[
     list[str] | None, Option("--with", metavar="NAME=VALUE", help="A hyperparameter. Repeatable.")
 ]
@@ -91,15 +91,11 @@ def train(
     folder, licence = _base(tenants.resolve().parent / "model_artifacts", base, task, cleared)
     account = AwsAccount(account=place.account, region=place.region)
     account.require()
-    values = {
-        "JobName": name,
-        "Image": image,
-        "InstanceType": instance,
-        "TrainingSet": training_set,
-        "BaseModel": folder,
-    }
+    values = {"JobName": name, "Image": image, "InstanceType": instance, "TrainingSet": training_set}
     chosen = {name: value for name, _, value in (text.partition("=") for text in given or ())}
-    start = _Start(account, values, {"task": task, "base_licence": licence, **chosen}, spot)
+    start = _Start(
+        account, values | {"BaseModel": folder}, {"task": task, "base_licence": licence, **chosen}, spot
+    )
     job = start.request(f"{place.name_prefix}-{tenant}-Learning", root=tenants.resolve().parent)
     terminal.step(f"started {account.call('sagemaker', 'create_training_job', **job)['TrainingJobArn']}")
     if wait:
@@ -152,14 +148,13 @@ class _Start:
         if runbook is None:
             raise DeploymentError(f"{stack} has no training: set [learning] training = true, and deploy.")
         instance = instance_named(self.values["InstanceType"])
-        is_neuron = instance.accelerator == "trn1"
         self._refuse_quota(instance.name)
         document = json.loads(self.account.call("ssm", "get_document", Name=runbook)["Content"])
         steps = {step["name"]: step["inputs"] for step in document["mainSteps"]}
         text = json.dumps(steps[_STEPS[instance.has_local_disk]])
         for name, value in self.values.items():
             pattern = document["parameters"][name].get("allowedPattern", "")
-            if not re.search(pattern, value) and not (is_neuron and name == "Image" and "@sha256:" in value):
+            if not re.search(pattern, value):
                 raise ConfigurationError(f"{name} = {value} does not fit {pattern}.")
             text = text.replace(f"{{{{ {name} }}}}", value)
         job: dict[str, Any] = json.loads(text)
@@ -170,7 +165,7 @@ class _Start:
             job["EnableManagedSpotTraining"] = True
             longest = job["StoppingCondition"]["MaxRuntimeInSeconds"]
             job["StoppingCondition"]["MaxWaitTimeInSeconds"] = 2 * longest
-        if is_neuron:
+        if instance.accelerator == "trn1":
             self._add_script(job, root / "containers/training_job", cores=instance.cores)
         return job
 
@@ -218,6 +213,6 @@ def _ended(account: AwsAccount, name: str) -> str:
         time.sleep(POLL_S)
     status = job["TrainingJobStatus"]
     if status != "Completed":
-        reason = job.get("FailureReason") or "no reason is given; see its log in /aws/sagemaker/TrainingJobs"
+        reason = job.get("FailureReason", "its log in /aws/sagemaker/TrainingJobs may say why")
         raise DeploymentError(f"{name} is {status}: {reason}")
     return str(job["ModelArtifacts"]["S3ModelArtifacts"])

@@ -69,9 +69,7 @@ def write_weights(base: Path, adapter: Path | None, out: Path, *, types: NumberT
         low_rank, matrix = deltas.pop(name.removesuffix(".weight"), None), numbers
         if low_rank is not None:
             if low_rank.shape != matrix.shape:
-                raise ConfigurationError(
-                    f"{adapter}: {name} is {low_rank.shape}, the base's is {matrix.shape}. Name its base."
-                )
+                raise ConfigurationError(f"{adapter}: {name} has another shape. Name the adapter's base.")
             matrix = numbers + low_rank
         written[name] = matrix
         if low_rank is None and wanted is None:
@@ -210,7 +208,6 @@ def _write_folder(
     config = {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
-        "hidden_act": "silu",
         "hidden_size": gguf_field(reader, "llama.embedding_length"),
         "intermediate_size": gguf_field(reader, "llama.feed_forward_length"),
         "num_hidden_layers": gguf_field(reader, "llama.block_count"),

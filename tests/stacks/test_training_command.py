@@ -28,7 +28,8 @@ ACCOUNT = "123456789012"
 """The emulator's."""
 SHA = "b" * 64
 IMAGE = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/training@sha256:{'a' * 64}"
-AWS_IMAGE = f"763104351884.dkr.ecr.{REGION}.amazonaws.com/neuronx@sha256:{'a' * 64}"
+AWS_IMAGE = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/training-neuronx@sha256:{'c' * 64}"
+"""AWS's, copied into the own registry: the training role may read no other."""
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/training"
 BUCKET = "value-training"
 

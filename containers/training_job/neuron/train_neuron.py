@@ -14,12 +14,10 @@ compiled, and the loss is taken over prompts too.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,6 +27,7 @@ from contract import (
     Places,
     TrainingError,
     card_of,
+    digest_of,
     given_hyperparameters,
     read_hyperparameters,
     read_splits,
@@ -77,10 +76,7 @@ def examples_of(task: str, places: Places) -> tuple[str, Dataset]:
     texts = load_dataset("parquet", data_files=files, split="train")
     if "text" not in texts.column_names:
         raise TrainingError(f"The Parquet has no column text, but {', '.join(texts.column_names)}.")
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(Path(file).read_bytes())
-    return digest.hexdigest(), texts.select_columns(["text"])
+    return digest_of(places.training), texts.select_columns(["text"])
 
 
 def train(places: Places) -> Mapping[str, Any]:
@@ -91,7 +87,6 @@ def train(places: Places) -> Mapping[str, Any]:
     tokenizer, shards = AutoTokenizer.from_pretrained(places.base), places.root / "shards"
     arguments = NeuronTrainingArguments(
         output_dir=str(shards),
-        do_train=True,
         num_train_epochs=wanted.epochs,
         max_steps=wanted.max_steps,
         learning_rate=wanted.learning_rate,

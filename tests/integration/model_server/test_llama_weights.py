@@ -148,7 +148,7 @@ def test_another_adapter_than_plain_lora_is_refused(
 def test_an_adapter_of_another_base_is_refused(tmp_path: Path, base: Path) -> None:
     other = {"base_weights": {"base": {"file": "other.gguf", "sha256": "0" * 64}}}
     cases = [
-        ({Q_PROJ: (HIDDEN, 2 * HIDDEN)}, None, "Name its base"),
+        ({Q_PROJ: (HIDDEN, 2 * HIDDEN)}, None, "has another shape"),
         ({"model.layers.7.self_attn.q_proj": (HIDDEN, HIDDEN)}, None, "the base has no model.layers.7"),
         ({Q_PROJ: (HIDDEN, HIDDEN)}, other, "was trained on other.gguf"),
     ]
