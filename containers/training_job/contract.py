@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +22,10 @@ WHOLE = "whole"
 """File in a checkpoint that was written to its end."""
 TASK = "task"
 """Hyperparameter that chooses the program."""
+LICENCES = ("base_licence", "set_licence")
+"""Hyperparameters of every task: SPDX names, for the card. The base's may stand in its folder instead."""
+ORIGIN = "weights.json"
+"""In the base model's folder: of which file ``assistant models merge`` made it."""
 _OF_THE_SDK = "sagemaker_"
 _Wanted = TypeVar("_Wanted")
 
@@ -51,7 +57,7 @@ def read_hyperparameters(path: Path, kind: type[_Wanted], *, over_0: Sequence[st
     kinds = {field.name: type(field.default) for field in fields(kind)}  # type: ignore[arg-type]
     values: dict[str, Any] = {}
     for name, text in given_hyperparameters(path).items():
-        if name == TASK:
+        if name in (TASK, *LICENCES):
             continue
         if name not in kinds:
             raise TrainingError(f"Unknown hyperparameter {name}. Known are {', '.join(kinds)}.")
@@ -105,7 +111,36 @@ def digest_of(folder: Path) -> str:
     """Return a SHA-256 over the names and contents of a model's files."""
     digest = hashlib.sha256()
     for path in sorted(file for file in folder.rglob("*") if file.is_file()):
+        content = hashlib.sha256()  # Python 3.10, which AWS's image for Trainium has, knows no file_digest
         with path.open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-        digest.update(f"{path.relative_to(folder)} {content}\n".encode())
+            while piece := file.read(1 << 20):
+                content.update(piece)
+        digest.update(f"{path.relative_to(folder)} {content.hexdigest()}\n".encode())
     return digest.hexdigest()
+
+
+def card_of(
+    places: Places, task: str, training_set: str, wanted: Any, packages: Sequence[str], **measured: Any
+) -> dict[str, Any]:
+    """Return what ``training.json`` says of every task: where data and weights come from, and their licences.
+
+    ``wanted``: the task's hyperparameters.
+    """
+    given = given_hyperparameters(places.hyperparameters)
+    manifest, origin = places.training / "manifest.json", places.base / ORIGIN
+    base_weights = json.loads(origin.read_text()) if origin.is_file() else {}
+    return {
+        "schema_version": 1,
+        "task": task,
+        "training_set": training_set,
+        "set": json.loads(manifest.read_text()) if manifest.is_file() else None,
+        "base_model": digest_of(places.base),
+        "base_weights": base_weights or None,
+        "licences": {
+            "base": given.get(LICENCES[0]) or base_weights.get("base", {}).get("license") or "unknown",
+            "set": given.get(LICENCES[1], "proprietary"),
+        },
+        "hyperparameters": asdict(wanted),
+        "packages": {name: version(name) for name in packages} | {"python": platform.python_version()},
+        **measured,
+    }

@@ -1,6 +1,7 @@
 """Entry of a SageMaker training job: runs the program that the hyperparameter ``task`` names.
 
-``task`` is ``answers`` (the default: a language model, by LoRA) or ``embedding``.
+In our image (GPU, CPU) ``task`` is ``answers`` (the default) or ``preference`` (a language model, by LoRA),
+or ``embedding``. In AWS's image for Trainium it is ``answers`` or ``domain``; Python there is 3.10.
 """
 
 from __future__ import annotations
@@ -9,26 +10,36 @@ import json
 import os
 import sys
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 from contract import TASK, Places, TrainingError, given_hyperparameters
 
 os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", HF_DATASETS_OFFLINE="1")
-PROGRAMS = {"answers": "train_answers", "embedding": "train_embedding"}
+PROGRAMS = {"answers": "train_answers", "preference": "train_preference", "embedding": "train_embedding"}
+NEURON_PROGRAMS = {"answers": "train_neuron", "domain": "train_neuron"}
+REFUSED = {
+    "preference": "optimum-neuron has no trainer for preferences; take a GPU or CPU instance",
+    "embedding": "optimum-neuron's trainer has no encoder of this kind; take a GPU or CPU instance",
+    "domain": "continued pre-training is built for Trainium alone; take a trn1 instance",
+}
 
 
-def program_of(places: Places) -> str:
-    """Return the module's name. Raises TrainingError."""
+def program_of(places: Places, *, is_neuron: bool) -> str:
+    """Return the module's name. Raises TrainingError for a task that the machine cannot do."""
+    programs = NEURON_PROGRAMS if is_neuron else PROGRAMS
     task = given_hyperparameters(places.hyperparameters).get(TASK, "answers")
-    if task not in PROGRAMS:
-        raise TrainingError(f"{TASK} = {task} is none of {', '.join(PROGRAMS)}.")
-    return PROGRAMS[task]
+    if task not in programs:
+        reason = f": {REFUSED[task]}" if task in REFUSED else ""
+        raise TrainingError(f"{TASK} = {task} is none of {', '.join(programs)} here{reason}.")
+    return programs[task]
 
 
 def main() -> None:
     places = Places(Path(os.environ.get("TRAINING_ROOT", "/opt/ml")))
     try:
-        facts = import_module(program_of(places)).train(places)
+        program = program_of(places, is_neuron=find_spec("torch_neuronx") is not None)
+        facts = import_module(program).train(places)
     except TrainingError as error:
         output = places.root / "output"
         output.mkdir(parents=True, exist_ok=True)

@@ -13,13 +13,11 @@ from __future__ import annotations
 
 import json
 import math
-import platform
 import random
 import shutil
 import signal
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -29,7 +27,7 @@ from contract import (
     WHOLE,
     Places,
     TrainingError,
-    digest_of,
+    card_of,
     last_whole_checkpoint,
     read_hyperparameters,
     read_splits,
@@ -335,23 +333,21 @@ def train(places: Places) -> Mapping[str, Any]:
     mix, scores, weights = choose_mix(
         encoder, base, lambda: ndcg(encoder, kept, passages, max_length=wanted.max_length)
     )
-    facts = {
-        "schema_version": 1,
-        "task": "embedding",
-        "training_set": set_version,
-        "set": json.loads((places.training / "manifest.json").read_text()),
-        "held_out": (places.training / HELD_OUT).read_text().split(),
-        "base_model": digest_of(places.base),
-        "hyperparameters": asdict(wanted),
-        "pairs": {"train": len(training), "validation": len(validating)},
-        "steps": len(losses),
-        "resumed_from": resumed,
-        "loss": {"first": _mean(losses[:10]), "last": _mean(losses[-10:])},
-        "mix": mix,
-        "validation_ndcg_at_10": scores,
-        "packages": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
-        "device": encoder.device,
-    }
+    facts = card_of(
+        places,
+        "embedding",
+        set_version,
+        wanted,
+        PACKAGES,
+        held_out=(places.training / HELD_OUT).read_text().split(),
+        pairs={"train": len(training), "validation": len(validating)},
+        steps=len(losses),
+        resumed_from=resumed,
+        loss={"first": _mean(losses[:10]), "last": _mean(losses[-10:])},
+        mix=mix,
+        validation_ndcg_at_10=scores,
+        device=encoder.device,
+    )
     if mix == 0:
         raise TrainingError(
             f"No share of the tuned weights finds more of the validating pairs than the base: {scores}. "

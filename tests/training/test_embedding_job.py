@@ -125,7 +125,7 @@ def test_a_resumed_job_makes_the_weights_of_one_that_was_not_killed(tmp_path: Pa
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"task": "embeding"}, "task = embeding is none of answers, embedding"),
+        ({"task": "embeding"}, "task = embeding is none of answers, preference, embedding here."),
         ({"lora_rank": 4}, "Unknown hyperparameter lora_rank"),
         ({"learning_rate": 1e-12, "max_steps": 1}, "No share of the tuned weights finds more"),
     ],

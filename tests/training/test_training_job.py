@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -110,7 +112,7 @@ STEPS = {
 
 
 def test_a_job_that_was_killed_goes_on_and_the_loss_falls(tmp_path: Path) -> None:
-    job = Job(tmp_path, **STEPS)
+    job = Job(tmp_path, **STEPS, base_licence="MIT")
     first = job.start()
     until_exists(tmp_path / "checkpoints/checkpoint-10/whole", first)
     first.kill()
@@ -122,7 +124,11 @@ def test_a_job_that_was_killed_goes_on_and_the_loss_falls(tmp_path: Path) -> Non
     facts = job.facts()
     assert facts["resumed_from"] in {"checkpoint-10", "checkpoint-20", "checkpoint-30"}
     assert facts["steps"] == STEPS["max_steps"]
-    assert facts["validation_loss"]["after"] < 0.9 * facts["validation_loss"]["before"]
+    manifest = (tmp_path / "input/data/training/manifest.json").read_bytes()
+    assert facts["training_set"] == hashlib.sha256(manifest).hexdigest()
+    assert facts["set"] == json.loads(manifest)
+    assert facts["licences"] == {"base": "MIT", "set": "proprietary"}
+    assert facts["validation"]["after"]["loss"] < 0.9 * facts["validation"]["before"]["loss"]
     assert (tmp_path / "model/adapter_model.safetensors").is_file()
     assert not torn.exists()
 
@@ -138,12 +144,48 @@ def test_a_job_that_is_asked_to_end_keeps_its_checkpoint(tmp_path: Path) -> None
     assert list((tmp_path / "checkpoints").glob("checkpoint-*/whole"))
 
 
+def same_base(first: Job, second: Job) -> None:
+    base = second.root / "input/data/model"
+    shutil.rmtree(base)  # two trained vocabularies differ
+    shutil.copytree(first.root / "input/data/model", base)
+
+
+@pytest.mark.parametrize("task", ["answers", "preference"])
+def test_a_resumed_job_makes_the_bytes_of_one_that_was_not_killed(tmp_path: Path, task: str) -> None:
+    steps = {**STEPS, "max_steps": 30, "task": task, "lora_dropout": 0.1}
+    whole, killed = (Job(tmp_path / name, **steps) for name in ("whole", "killed"))
+    same_base(whole, killed)
+    ended = whole.run()
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    process = killed.start()
+    until_exists(tmp_path / "killed/checkpoints/checkpoint-10/whole", process)
+    process.kill()
+    process.communicate()
+    assert killed.run().returncode == 0
+    assert killed.facts()["resumed_from"] in {"checkpoint-10", "checkpoint-20"}
+    assert whole.facts()["resumed_from"] is None
+    weights = [(job.root / "model/adapter_model.safetensors").read_bytes() for job in (whole, killed)]
+    assert weights[0] == weights[1]
+
+
+def test_preferences_are_learned_and_the_whole_model_is_written(tmp_path: Path) -> None:
+    job = Job(tmp_path, **{**STEPS, "learning_rate": 0.002}, task="preference", merge=1, sft_weight=0.5)
+    ended = job.run()
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    found = job.facts()["validation"]
+    assert found["after"]["loss"] < 0.9 * found["before"]["loss"]
+    assert found["after"]["pairs_in_order"] >= 0.9
+    assert (tmp_path / "model/merged/model.safetensors").is_file()
+    assert (tmp_path / "model/merged/tokenizer.json").is_file()
+
+
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
         ({"lora_rnak": 4}, "Unknown hyperparameter lora_rnak"),
         ({"batch_size": "many"}, "batch_size = many is no int"),
         ({"max_length": 3}, "No example fits max_length = 3"),
+        ({"task": "domain"}, "domain is none of answers, preference, embedding here: continued pre-training"),
     ],
 )
 def test_a_wrong_hyperparameter_is_named(tmp_path: Path, wrong: dict[str, Any], words: str) -> None:

@@ -1,0 +1,275 @@
+"""``assistant models train`` on the emulator, with the runbook that the learning stack deploys."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import boto3
+import pytest
+from typer.testing import CliRunner, Result
+
+from assistant.cli import training
+from assistant.cli.models import app
+from assistant.cli.terminal import GlobalOptions
+from assistant.domain.errors import AssistantError
+from stacks.learning import LearningStack
+from tests.fakes.aws_server import REGION
+from tests.fakes.sagemaker_control import ControlledSageMaker
+from tests.stacks.values import DATA, KEYS, NETWORK, ROOT, deployed, resources_of, stack_with, template_of
+
+ACCOUNT = "123456789012"
+"""The emulator's."""
+SHA = "b" * 64
+IMAGE = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/training@sha256:{'a' * 64}"
+AWS_IMAGE = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/training-neuronx@sha256:{'c' * 64}"
+"""AWS's, copied into the own registry: the training role may read no other."""
+ROLE = f"arn:aws:iam::{ACCOUNT}:role/training"
+BUCKET = "value-training"
+
+
+@pytest.fixture(scope="module")
+def runbook() -> str:
+    """The runbook's content, as Systems Manager keeps it after a deployment."""
+    (document,) = resources_of(
+        template_of(stack_with(LearningStack, deployed("pharmacy"))), "AWS::SSM::Document"
+    ).values()
+
+    def text(part: Any) -> Any:
+        match part:
+            case {"Ref": _}:
+                return BUCKET
+            case {"Fn::GetAtt": _}:
+                return ROLE
+            case {"Fn::Join": [separator, parts]}:
+                return separator.join(map(text, parts))
+            case dict():
+                return {name: text(each) for name, each in part.items()}
+            case list():
+                return [text(each) for each in part]
+            case _:
+                return part
+
+    return json.dumps(text(document["Properties"]["Content"])).replace("111122223333", ACCOUNT)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A checkout whose pharmacy is in the emulator's account, with two packaged bases."""
+    shutil.copytree(ROOT / "tenants", tmp_path / "tenants")
+    file = (ROOT / "tenants/pharmacy.toml").read_text().replace("111122223333", ACCOUNT)
+    (tmp_path / "tenants/pharmacy.toml").write_text(file)
+    shutil.copytree(ROOT / "model_artifacts", tmp_path / "model_artifacts")
+    shutil.copytree(ROOT / "containers/training_job", tmp_path / "containers/training_job")
+    manifest = tmp_path / "model_artifacts/llm/qwen3-8b-gpu/manifest.toml"
+    packaged = manifest.read_text().replace("\nfiles = [", f'\nsha256 = "{SHA}"\nfiles = [')
+    manifest.write_text(packaged)
+    other = tmp_path / "model_artifacts/llm/other/manifest.toml"
+    other.parent.mkdir()
+    other.write_text(packaged.replace("qwen3-8b-gpu", "other").replace("Apache-2.0", "cc-by-nc-4.0"))
+    return tmp_path
+
+
+@pytest.fixture
+def aws(aws_server_url: str, monkeypatch: pytest.MonkeyPatch, runbook: str) -> Callable[[str], Any]:
+    """Clients of the emulator, which has the deployed stack, its runbook, a set and a base."""
+    for name, value in {
+        "AWS_ENDPOINT_URL": aws_server_url,
+        "AWS_ACCESS_KEY_ID": "AKIDLOCAL",
+        "AWS_SECRET_ACCESS_KEY": "x",
+        "AWS_DEFAULT_REGION": REGION,
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(training, "POLL_S", 0.01)
+
+    def client(service: str) -> Any:
+        return boto3.client(service, region_name=REGION, endpoint_url=aws_server_url)  # type: ignore[call-overload]
+
+    ssm, cloudformation, s3 = client("ssm"), client("cloudformation"), client("s3")
+    name = f"runbook-{uuid4().hex[:8]}"
+    ssm.create_document(Content=runbook, Name=name, DocumentType="Automation", DocumentFormat="JSON")
+    stack = {
+        "Resources": {"Topic": {"Type": "AWS::SNS::Topic"}},
+        "Outputs": {"TrainingShellName": {"Value": name}},
+    }
+    for there in cloudformation.describe_stacks()["Stacks"]:
+        if there["StackName"] == "assistant-pharmacy-Learning":
+            cloudformation.delete_stack(StackName="assistant-pharmacy-Learning")
+    cloudformation.create_stack(StackName="assistant-pharmacy-Learning", TemplateBody=json.dumps(stack))
+    for bucket, key in (
+        (BUCKET, "sets/2026-11/manifest.json"),
+        (BUCKET, "sets/corpus/a.parquet"),
+        (DATA.models_bucket, f"llm/qwen3-8b-gpu/{SHA}/config.json"),
+        (DATA.models_bucket, f"llm/other/{SHA}/config.json"),
+    ):
+        s3.create_bucket(Bucket=bucket)
+        s3.put_object(Bucket=bucket, Key=key, Body=b"{}")
+    return client
+
+
+GPU = ("--task", "preference", "--set", "2026-11/", "--base", "qwen3-8b-gpu", "--instance", "ml.g5.2xlarge")
+
+
+def train(root: Path, name: str, *arguments: str, image: str = IMAGE) -> Result:
+    options = GlobalOptions(tenants_dir=root / "tenants", state_dir=root / "state", port=None, json=False)
+    given = ["train", name, "--tenant", "pharmacy", "--image", image, *arguments]
+    return CliRunner().invoke(app, given, obj=options)
+
+
+def refusal(result: Result) -> str:
+    assert isinstance(result.exception, AssistantError), result.output
+    return result.exception.message
+
+
+def job_name() -> str:
+    return f"job-{uuid4().hex[:8]}"
+
+
+def test_a_job_has_the_tenant_s_keys_network_and_spot(root: Path, aws: Callable[[str], Any]) -> None:
+    name = job_name()
+    result = train(root, name, *GPU, "--with", "beta=0.2", "--spot")
+    assert result.exit_code == 0, result.output
+    job = aws("sagemaker").describe_training_job(TrainingJobName=name)
+    assert job["AlgorithmSpecification"] == {"TrainingImage": IMAGE, "TrainingInputMode": "File"}
+    assert job["RoleArn"] == ROLE
+    assert job["HyperParameters"] == {"task": "preference", "base_licence": "Apache-2.0", "beta": "0.2"}
+    channels = {
+        each["ChannelName"]: each["DataSource"]["S3DataSource"]["S3Uri"] for each in job["InputDataConfig"]
+    }
+    assert channels == {
+        "training": f"s3://{BUCKET}/sets/2026-11/",
+        "model": f"s3://{DATA.models_bucket}/llm/qwen3-8b-gpu/{SHA}/",
+    }
+    assert job["EnableNetworkIsolation"] is True
+    assert job["EnableInterContainerTrafficEncryption"] is True
+    assert job["VpcConfig"]["Subnets"] == list(NETWORK.subnet_ids)
+    assert job["OutputDataConfig"]["KmsKeyId"] == KEYS.data_key_arn.replace("111122223333", ACCOUNT)
+    assert job["CheckpointConfig"] == {"S3Uri": f"s3://{BUCKET}/checkpoints/{name}/states/"}
+    assert job["EnableManagedSpotTraining"] is True
+    assert job["StoppingCondition"] == {"MaxRuntimeInSeconds": 86400, "MaxWaitTimeInSeconds": 172800}
+    assert "VolumeKmsKeyId" not in job["ResourceConfig"], "a local disk takes no key"
+
+
+def test_trainium_runs_our_script_in_the_image_of_aws(root: Path, aws: Callable[[str], Any]) -> None:
+    name = job_name()
+    asked = [
+        "--task",
+        "domain",
+        "--set",
+        "corpus/",
+        "--base",
+        "qwen3-8b-gpu",
+        "--instance",
+        "ml.trn1.32xlarge",
+    ]
+    result = train(root, name, *asked, image=AWS_IMAGE)
+    assert result.exit_code == 0, result.output
+    job = aws("sagemaker").describe_training_job(TrainingJobName=name)
+    assert job["AlgorithmSpecification"] == {
+        "TrainingImage": AWS_IMAGE,
+        "TrainingInputMode": "File",
+        "ContainerEntrypoint": ["torchrun", "--nproc_per_node=32"],
+        "ContainerArguments": ["/opt/ml/input/data/code/train.py"],
+    }
+    assert "EnableManagedSpotTraining" not in job or not job["EnableManagedSpotTraining"]
+    code = job["InputDataConfig"][-1]
+    assert code["ChannelName"] == "code"
+    prefix = code["DataSource"]["S3DataSource"]["S3Uri"].removeprefix(f"s3://{BUCKET}/")
+    assert re.fullmatch(r"sets/code/[0-9a-f]{64}/", prefix)
+    for file in ("contract.py", "train.py", "neuron/train_neuron.py"):
+        put = aws("s3").get_object(Bucket=BUCKET, Key=prefix + Path(file).name)["Body"].read()
+        assert put == (ROOT / "containers/training_job" / file).read_bytes()
+
+
+TRN = ("--set", "2026-11/", "--base", "qwen3-8b-gpu", "--instance", "ml.trn1.2xlarge", "--task")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((*TRN, "preference"), "preference on ml.trn1.2xlarge: optimum-neuron trains neither preferences"),
+        ((*TRN, "embedding"), "embedding on ml.trn1.2xlarge: optimum-neuron trains neither preferences"),
+        ((*TRN, "answers", "--spot"), "goes on from no checkpoint"),
+        ((*GPU[2:-1], "ml.inf2.xlarge", "--task", "answers"), "SageMaker trains on no Inferentia"),
+        ((*GPU[2:], "--task", "domain"), "continued pre-training is built for Trainium alone"),
+        ((*GPU[:-1], "ml.p99.xlarge"), "ml.p99.xlarge: not an instance that is known here"),
+        ((*GPU, "--base", "none"), 'no such artifact "none"'),
+        ((*GPU, "--base", "qwen3-8b-inf2"), "qwen3-8b-inf2 is compiled, or a GGUF"),
+        ((*GPU, "--base", "other"), "other has the licence cc-by-nc-4.0, which is not known to allow"),
+        ((*GPU, "--set", "2026-12/"), f"s3://{BUCKET}/sets/2026-12/ is empty"),
+        ((*GPU, "--set", "../labels/"), "TrainingSet = ../labels/ does not fit"),
+        ((*GPU, "--image", "docker.io/python@sha256:0"), "Image = docker.io/python@sha256:0 does not fit"),
+    ],
+)
+def test_what_cannot_work_is_refused_by_name(
+    root: Path, aws: Callable[[str], Any], arguments: tuple[str, ...], words: str
+) -> None:
+    name = job_name()
+    assert words in refusal(train(root, name, *arguments))
+    jobs = aws("sagemaker").list_training_jobs(NameContains=name)["TrainingJobSummaries"]
+    assert jobs == []
+
+
+def test_a_base_without_its_hash_is_refused(root: Path, aws: Callable[[str], Any]) -> None:
+    shutil.copytree(
+        ROOT / "model_artifacts/llm/qwen3-8b-gpu",
+        root / "model_artifacts/llm/qwen3-8b-gpu",
+        dirs_exist_ok=True,
+    )
+    assert "qwen3-8b-gpu has no sha256" in refusal(train(root, job_name(), *GPU))
+
+
+def test_a_licence_that_a_person_cleared_is_taken(root: Path, aws: Callable[[str], Any]) -> None:
+    name = job_name()
+    result = train(root, name, *GPU, "--base", "other", "--licence-cleared", "cc-by-nc-4.0")
+    assert result.exit_code == 0, result.output
+    job = aws("sagemaker").describe_training_job(TrainingJobName=name)
+    assert job["HyperParameters"]["base_licence"] == "cc-by-nc-4.0"
+
+
+@pytest.mark.parametrize(("spot", "word"), [(False, ""), (True, "spot ")])
+def test_a_quota_of_0_is_refused(
+    root: Path, aws: Callable[[str], Any], aws_server_url: str, spot: bool, word: str
+) -> None:
+    usage = f"ml.g5.2xlarge for {word}training job usage"
+
+    async def without_quota() -> Result:
+        async with ControlledSageMaker(aws_server_url) as control:
+            await control.quotas({f"quota {number}": 5 for number in range(150)} | {usage: 0})
+            return await asyncio.to_thread(train, root, job_name(), *GPU, *(["--spot"] * spot))
+
+    assert f'The quota "{usage}" is 0' in refusal(asyncio.run(without_quota()))
+
+
+@pytest.mark.parametrize("status", ["Completed", "Failed", "Stopped"])
+def test_the_end_of_a_job_is_told(
+    root: Path, aws: Callable[[str], Any], aws_server_url: str, status: str
+) -> None:
+    name = job_name()
+
+    async def awaited() -> Result:
+        async with ControlledSageMaker(aws_server_url) as control:
+            waiting = asyncio.create_task(asyncio.to_thread(train, root, name, *GPU, "--wait"))
+            async with asyncio.timeout(30):
+                while (  # noqa: ASYNC110 : another process has the job
+                    not aws("sagemaker").list_training_jobs(NameContains=name)["TrainingJobSummaries"]
+                ):
+                    await asyncio.sleep(0.01)
+            await control.interrupt_job(name)
+            assert not waiting.done()
+            await control.end_job(name, status, reason="No example fits" if status == "Failed" else "")
+            return await waiting
+
+    result = asyncio.run(awaited())
+    if status == "Completed":
+        assert result.exit_code == 0
+        assert f"s3://{BUCKET}/checkpoints/{name}/output/model/" in result.output.replace("\n", "")
+    else:
+        assert f"{name} is {status}: " in refusal(result)
+        assert ("No example fits" in refusal(result)) is (status == "Failed")

@@ -1,0 +1,132 @@
+"""The training job's entry and its program for Trainium, without torch: what is refused, and what Python 3.10
+in AWS's image understands."""
+
+from __future__ import annotations
+
+import ast
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import make_dataclass
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+FOLDER = Path(__file__).parents[3] / "containers/training_job"
+ON_TRAINIUM = ("contract.py", "train.py", "neuron/train_neuron.py")
+"""What ``assistant models train`` puts into the job's channel ``code``."""
+OF_THE_IMAGE = {"torch", "torch_xla", "datasets", "optimum", "peft", "transformers"}
+"""Packages of AWS's image that the program may import; its Dockerfile names them (train_neuron.py)."""
+SINCE_3_11 = {
+    "file_digest",
+    "StrEnum",
+    "TaskGroup",
+    "ExceptionGroup",
+    "Self",
+    "assert_never",
+    "tomllib",
+    "UTC",
+}
+
+
+@pytest.fixture
+def train(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """The entry, as the image starts it: its folder is first on the path."""
+    monkeypatch.syspath_prepend(FOLDER)
+    for name in ("train", "contract"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    import train as entry  # pyright: ignore[reportMissingImports]
+
+    yield entry
+    for name in ("train", "contract"):
+        sys.modules.pop(name, None)
+
+
+def given(train: ModuleType, root: Path, **hyperparameters: str) -> object:
+    config = root / "input/config"
+    config.mkdir(parents=True, exist_ok=True)
+    (config / "hyperparameters.json").write_text(json.dumps(hyperparameters))
+    return train.Places(root)
+
+
+@pytest.mark.parametrize(
+    ("is_neuron", "task", "program"),
+    [
+        (False, "answers", "train_answers"),
+        (False, "preference", "train_preference"),
+        (False, "embedding", "train_embedding"),
+        (True, "answers", "train_neuron"),
+        (True, "domain", "train_neuron"),
+    ],
+)
+def test_each_machine_has_its_programs(
+    train: ModuleType, tmp_path: Path, is_neuron: bool, task: str, program: str
+) -> None:
+    assert train.program_of(given(train, tmp_path, task=task), is_neuron=is_neuron) == program
+    assert list(FOLDER.rglob(f"{program}.py"))
+
+
+@pytest.mark.parametrize(
+    ("is_neuron", "task", "reason"),
+    [
+        (True, "preference", "optimum-neuron has no trainer for preferences"),
+        (True, "embedding", "optimum-neuron's trainer has no encoder of this kind"),
+        (False, "domain", "continued pre-training is built for Trainium alone"),
+        (True, "ranking", "ranking is none of answers, domain here."),
+    ],
+)
+def test_what_an_accelerator_cannot_do_is_refused_by_name(
+    train: ModuleType, tmp_path: Path, is_neuron: bool, task: str, reason: str
+) -> None:
+    with pytest.raises(train.TrainingError) as refused:
+        train.program_of(given(train, tmp_path, task=task), is_neuron=is_neuron)
+    assert f"task = {task} is none of" in str(refused.value)
+    assert reason in str(refused.value)
+
+
+def test_a_refusal_is_written_where_sagemaker_shows_it(
+    train: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given(train, tmp_path, task="domain")
+    monkeypatch.setenv("TRAINING_ROOT", str(tmp_path))
+    with pytest.raises(SystemExit) as ended:
+        train.main()
+    assert "built for Trainium alone" in str(ended.value.code)
+    assert "built for Trainium alone" in (tmp_path / "output/failure").read_text()
+
+
+@pytest.mark.parametrize("name", ON_TRAINIUM)
+def test_the_program_for_trainium_is_python_3_10_and_imports_what_its_image_holds(name: str) -> None:
+    tree = ast.parse((FOLDER / name).read_text(), feature_version=(3, 10))
+    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    roots = {module.partition(".")[0] for module in imported}
+    beside = {Path(other).stem for other in ON_TRAINIUM}
+    assert roots <= sys.stdlib_module_names | OF_THE_IMAGE | beside
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    names |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)} | roots
+    names |= {
+        alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+    assert not names & SINCE_3_11
+
+
+def test_a_card_names_data_weights_and_licences(train: ModuleType, tmp_path: Path) -> None:
+    import contract  # pyright: ignore[reportMissingImports]
+
+    places = given(train, tmp_path, task="answers", set_licence="CC-BY-4.0")
+    (tmp_path / "input/data/training").mkdir(parents=True)
+    (tmp_path / "input/data/training/manifest.json").write_text('{"files": {"sft.train.jsonl": "00"}}')
+    (tmp_path / "input/data/model").mkdir()
+    base = {"base": {"file": "x.gguf", "sha256": "11", "license": "apache-2.0"}}
+    (tmp_path / "input/data/model/weights.json").write_text(json.dumps(base))
+    wanted = make_dataclass("Wanted", [("epochs", float)])(2.0)
+    card = contract.card_of(places, "answers", "22", wanted, ["pytest"], steps=3)
+    assert card["licences"] == {"base": "apache-2.0", "set": "CC-BY-4.0"}
+    assert card["set"]["files"] == {"sft.train.jsonl": "00"}
+    assert card["base_weights"] == base
+    assert card["base_model"] == contract.digest_of(tmp_path / "input/data/model")
+    assert (card["hyperparameters"], card["steps"]) == ({"epochs": 2.0}, 3)
+    given(train, tmp_path, task="answers", base_licence="MIT")
+    assert contract.card_of(places, "answers", "22", wanted, [])["licences"]["base"] == "MIT"
