@@ -147,7 +147,7 @@ async def test_a_job_trains_on_the_set_and_what_did_not_complete_leaves_no_model
     deployment: LearningDeployment, capsys: pytest.CaptureFixture[str], ending: str
 ) -> None:
     folder, name = await make_set(deployment, capsys), f"answers-{uuid4().hex[:8]}"
-    opened = get_session().create_client(
+    opened: Any = get_session().create_client(
         "sagemaker",
         region_name=REGION,
         endpoint_url=deployment.aws.aws_url,
