@@ -76,6 +76,7 @@ class CharacterCount:
 
 class _Stream:
     inference_id: str | None = None
+    variant: str | None = None
 
     def __init__(self, answer: str) -> None:
         self._answer = answer

@@ -68,6 +68,8 @@ class DeployedTenant:
     images: ImageLock
     llm: LlmManifest
     embedding: EmbeddingManifest
+    candidate: LlmManifest | None = None
+    """The model that a release runs beside ``llm``."""
 
     @property
     def name(self) -> str:
@@ -250,6 +252,8 @@ def _deployed(tenant: TenantConfig, *, lock: ImageLock, file: Path) -> DeployedT
         raise ConfigurationError("".join(said_of(file, [Contradiction(("name",), why)])))
     llm = load_llm_manifest(ROOT / "model_artifacts" / "llm" / tenant.models.llm)
     embedding = load_embedding_manifest(ROOT / "model_artifacts" / "embedding" / tenant.models.embedding)
+    beside = tenant.models.candidate
+    candidate = None if beside is None else load_llm_manifest(ROOT / "model_artifacts" / "llm" / beside)
     wrong = [
         *contradictions(tenant, place=tenant.deployment, edge=tenant.edge, models=tenant.models),
         *artifact_contradictions(
@@ -257,6 +261,7 @@ def _deployed(tenant: TenantConfig, *, lock: ImageLock, file: Path) -> DeployedT
             models=tenant.models,
             llm=llm,
             embedding=embedding,
+            candidate=candidate,
             prompts=released_prompts(ROOT / "assistant" / "answering" / "prompts"),
         ),
     ]
@@ -271,6 +276,7 @@ def _deployed(tenant: TenantConfig, *, lock: ImageLock, file: Path) -> DeployedT
         images=lock,
         llm=llm,
         embedding=embedding,
+        candidate=candidate,
     )
     _check_artifacts(deployed, file=file)
     return replace(deployed, config=_effective_config(deployed))
@@ -288,7 +294,11 @@ def _effective_config(tenant: DeployedTenant) -> TenantConfig:
     return config.model_copy(
         update={
             "generation": config.generation.model_copy(
-                update={"model": llm.served_name, "context_tokens": llm.sequence_length}
+                update={
+                    "model": llm.served_name,
+                    "context_tokens": llm.sequence_length,
+                    "canary_sha256": None if tenant.candidate is None else tenant.candidate.sha256,
+                }
             ),
             "embedding": config.embedding.model_copy(
                 update={"model": embedding.served_name, "dimensions": embedding.dimensions}
@@ -325,6 +335,9 @@ def _check_artifacts(tenant: DeployedTenant, *, file: Path) -> None:
             table.check(manifest, images=tenant.images)
             tenant.images.account(manifest.image, region=tenant.place.region, own="")
         check_llm_fit(tenant.llm, tenant.llm_instance)
+        if tenant.candidate is not None:
+            table.check(tenant.candidate, images=tenant.images)
+            check_llm_fit(tenant.candidate, tenant.llm_instance)
         check_embedding_fit(tenant.embedding, tenant.embedding_instance)
     except ConfigurationError as error:
         line = line_of(file.read_text(encoding="utf-8"), ("models",))

@@ -50,8 +50,12 @@ def _resources(templates: Iterable[Mapping[str, Any]]) -> list[Resource]:
 
 
 def _endpoint(resource: Resource, _tasks: int) -> Iterator[Line]:
-    """Yield an endpoint's instances; while paused the configuration stays without them, and costs nothing."""
-    for variant in resource["Properties"]["ProductionVariants"]:
+    """Yield an endpoint's instances; while paused the configuration stays without them, and costs nothing.
+
+    A canary's configuration has two variants. It costs while a release uses it, which shows that price.
+    """
+    variants = resource["Properties"]["ProductionVariants"]
+    for variant in variants if len(variants) == 1 else ():
         count = float(variant["InitialInstanceCount"])
         yield Line("Endpoints", variant["InstanceType"], count, "endpoint", only_on=True)
         if volume := variant.get("VolumeSizeInGB"):

@@ -147,6 +147,8 @@ class GenerationDelta:
 
 class GenerationStream(Protocol):
     inference_id: str | None
+    variant: str | None
+    """Production variant of the endpoint that answers; None where the model has none."""
 
     def __aiter__(self) -> AsyncIterator[GenerationDelta]:
         """Yield deltas as they arrive, until a finish reason came.

@@ -61,6 +61,7 @@ from assistant.live.markup import (
     with_labels,
     without_marks,
 )
+from assistant.settings.deployed_names import CANARY_VARIANT
 from assistant.text.language import CITATION_MARKS, Language, SentenceSpan, SentenceSplitter, fold
 from assistant.text.safe_markdown import safe_markdown
 
@@ -700,6 +701,7 @@ class AnswerStream:
                 "usage": self._usage,
                 "timings_ms": dict(steps.timings_ms),
                 "inference_id": model.inference_id if model else None,
+                **self._writer(model),
                 "offered": ApprovedUse(item_id=offered.item_id, revision=offered.revision)
                 if offered
                 else None,
@@ -711,6 +713,15 @@ class AnswerStream:
                 **self._kept_texts(self._told),
             }
         )
+
+    def _writer(self, model: ModelCall | None) -> dict[str, str | None]:
+        """Return what the record says of the weights that wrote, where they may not be the served ones."""
+        if model is None or model.variant is None:
+            return {}
+        if model.variant != CANARY_VARIANT:
+            return {"variant": model.variant}
+        digest = self._services.tenant.generation.canary_sha256
+        return {"variant": model.variant, "model_digest": digest}
 
     def last_event(self, *, recorded: bool) -> Done | Problem | None:
         """Return the event that ends the stream; None when nobody reads it. Call it after ``close``."""

@@ -26,6 +26,8 @@ class ModelCall:
     services: TenantServices
     prepared: PreparedAnswer
     inference_id: str | None = None
+    variant: str | None = None
+    """Production variant that answers."""
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
     """As the endpoint counted; None when its stream broke off before it said so."""
@@ -67,7 +69,7 @@ class ModelCall:
             ),
         )
         stream = await interruption.wait(self._opening)
-        self.inference_id = stream.inference_id
+        self.inference_id, self.variant = stream.inference_id, stream.variant
         self._deltas = aiter(stream)
 
     async def read(self) -> str | None:

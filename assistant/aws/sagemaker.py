@@ -77,6 +77,8 @@ A request on a connection that the peer closes may have been handled, so it cann
 _LARGEST_BODY_BYTES = 32 * 1024 * 1024
 """SageMaker's own limit of a response is 25 MB."""
 _JSON = "application/json"
+VARIANT_HEADER = "x-Amzn-Invoked-Production-Variant"
+"""Of every response of an endpoint: which variant answered (SageMaker Runtime API, InvokeEndpoint)."""
 _SIGNATURE_REFUSED = 403
 
 
@@ -306,6 +308,7 @@ class SageMakerGenerationStream:
         deadline: Deadline,
     ) -> None:
         self.inference_id: str | None = inference_id
+        self.variant: str | None = response.headers.get(VARIANT_HEADER)
         self._response = response
         self._content = response.content
         self._stall_timeout_s = stall_timeout_s

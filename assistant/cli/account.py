@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -68,6 +68,16 @@ class AwsAccount:
 
     account: str
     region: str
+    credentials: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    """Of a role that was assumed; empty: those of whoever runs the command."""
+
+    def as_role(self, arn: str) -> AwsAccount:
+        """Return the account by a role of it, for an hour at most. Raises DeploymentError."""
+        given = self.call("sts", "assume_role", RoleArn=arn, RoleSessionName="assistant")["Credentials"]
+        names = ("AccessKeyId", "SecretAccessKey", "SessionToken")
+        keys = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
+        credentials = {key: str(given[name]) for key, name in zip(keys, names, strict=True)}
+        return AwsAccount(account=self.account, region=self.region, credentials=credentials)
 
     def require(self) -> None:
         """Raise DeploymentError when the credentials are missing or another account's."""
@@ -116,7 +126,7 @@ class AwsAccount:
         """Return what a service answers; None for the error code ``missing``. Raises DeploymentError."""
         with aws_errors(service, call):
             try:
-                return getattr(self._client(service), call)(**given)
+                return getattr(self.client(service), call)(**given)
             except ClientError as error:
                 if missing is None or error.response.get("Error", {}).get("Code") != missing:
                     raise
@@ -125,10 +135,11 @@ class AwsAccount:
     def listed(self, service: str, call: str, key: str, **given: Any) -> list[Mapping[str, Any]]:
         """Return what all pages of a call list under ``key``. Raises DeploymentError."""
         with aws_errors(service, call):
-            return self._client(service).get_paginator(call).paginate(**given).build_full_result()[key]
+            return self.client(service).get_paginator(call).paginate(**given).build_full_result()[key]
 
-    def _client(self, service: str) -> Any:
-        return cast("Any", boto3).client(service, region_name=self.region, config=_LIMITS)
+    def client(self, service: str) -> Any:
+        """Return a client of boto3 with these credentials and timeouts."""
+        return cast("Any", boto3).client(service, region_name=self.region, config=_LIMITS, **self.credentials)
 
 
 # --- checks -----------------------------------------------------------------------------------------------
@@ -336,15 +347,16 @@ def concurrent_functions(templates: Templates) -> int:
 def endpoint_instances(templates: Templates) -> dict[str, int]:
     """Return how many instances of each type the endpoints may need.
 
-    That is a whole fleet and one more: a blue/green deployment runs both fleets for a while.
+    That is a whole fleet and one more: a blue/green deployment runs both fleets for a while. A canary, in a
+    configuration of two variants, takes one instance.
     """
     targets = _of_type(templates, "AWS::ApplicationAutoScaling::ScalableTarget")
     most = [int(target["MaxCapacity"]) for target in targets if target.get("ServiceNamespace") == "sagemaker"]
     wanted: dict[str, int] = {}
     for config in _of_type(templates, "AWS::SageMaker::EndpointConfig"):
-        for variant in config["ProductionVariants"]:
-            kind = str(variant["InstanceType"])
-            wanted[kind] = wanted.get(kind, 0) + max(most, default=1) + 1
+        *beside, variant = config["ProductionVariants"]
+        kind = str(variant["InstanceType"])
+        wanted[kind] = wanted.get(kind, 0) + (1 if beside else max(most, default=1) + 1)
     return wanted
 
 

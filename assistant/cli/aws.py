@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -285,6 +285,7 @@ class Deployment:
         self._make_parameters()
         deployed = self._deployed()
         self._compare_with(deployed)
+        self.refuse_canary()
         if f"{self.stack_prefix}Data" not in deployed:
             self._deploy_first_part(extra)
         self.terminal.step("deploying")
@@ -399,6 +400,18 @@ class Deployment:
                 f"SageMaker changes no instance of an endpoint that scales, and {self._power} says {word}. "
                 "Pause the tenant, deploy, resume (docs/runbook.md, Another instance):\n  " + listed
             )
+
+    def refuse_canary(self) -> None:
+        """CloudFormation does not know that a release moved the endpoint: it could delete the configuration
+        that serves, and an update of its own would end the canary unseen."""
+        from assistant.cli.canary import Canary  # numpy, of the evaluation that a release rests on
+
+        stack, endpoint = f"{self.stack_prefix}Models", self.tenant.generation.endpoint
+        canary = Canary.of_stack(self.aws, stack=stack, endpoint=endpoint)
+        state = canary and replace(canary, role=None).state()
+        if canary is not None and state is not None and state.config == canary.canary_config:
+            advice = f"End that release, then deploy: assistant models rollback --tenant {self.tenant.name}"
+            raise DeploymentError(f"{endpoint} runs a canary ({state}). {advice}")
 
     def _deploy_first_part(self, extra: Sequence[str]) -> None:
         self.terminal.step(f"deploying {', '.join(_FIRST)}: the bucket of models comes first")

@@ -337,7 +337,8 @@ async def _tenant_run(
     began_s = time.monotonic()
     services = with_reading(services, plan.reading)
     observer = Observer(services)
-    writer = None if plan.model is None else WrittenAnswers(services, plan.model(services))
+    model = None if plan.model is None else plan.model(services)
+    writer = None if model is None else WrittenAnswers(services, model)
     await observer.check(questions.asked)
     judge = Judge(observer)
     earlier = {question.qid: question.question for question in questions.all}
@@ -374,6 +375,8 @@ async def _tenant_run(
         possibly_from=round(services.tenant.gate.thresholds[1], 4),
         weights=observer.weights,
         seconds=round(time.monotonic() - began_s, 1),
+        writer="" if model is None else model.name,
+        writer_sha256=services.writer.model.digest if plan.asks_model else None,
         results=tuple(results.values()),
     )
 

@@ -11,24 +11,25 @@ build: a tenant that names them answers before its own models are compiled.
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
-
-import boto3
+from typing import Literal
 
 from assistant.cli.account import AwsAccount, aws_errors, place_of
 from assistant.cli.terminal import Terminal
 from assistant.domain.errors import ConfigurationError, DeploymentError
-from assistant.settings.deployment import ModelsSection
+from assistant.settings.deployment import ModelsSection, PlaceSection
 from assistant.settings.model_artifacts import (
     CALLERS_PREFIX,
     ImageLock,
+    LlmManifest,
     LockedImage,
+    artifact_sha256,
     load_embedding_manifest,
     load_images,
     load_llm_manifest,
@@ -38,6 +39,7 @@ from assistant.settings.process import ModelServerSettings
 from assistant.settings.tenant import TenantConfig
 
 _LIMIT_S = 3600
+_PART_BYTES = 1024 * 1024
 _BASE_LOCK = Path("containers/base-image.lock")
 
 Platform = Literal["linux/amd64", "linux/arm64"]
@@ -259,17 +261,18 @@ def model_files(models: ModelsSection, *, folder: Path) -> list[ModelFiles]:
     ]
 
 
-def put_models(tenant: TenantConfig, *, tenant_file: Path, root: Path, terminal: Terminal) -> None:
-    """Upload every file that the tenant's manifests name and that a Python package has.
+ModelsBucket = tuple[AwsAccount, Mapping[str, str]]
+"""An account, and the outputs that name a tenant's models bucket and its publisher."""
 
-    Raises DeploymentError, and ConfigurationError naming the files that no package has.
+
+def models_bucket(place: PlaceSection, tenant: str) -> ModelsBucket:
+    """Return a tenant's bucket.
+
+    Raises DeploymentError where it is another account, or has no such bucket or publisher.
     """
-    place = place_of(tenant, tenant_file)
-    if tenant.models is None:
-        raise ConfigurationError(f"{tenant.name} has no [models] section, so there is nothing to upload.")
     aws = AwsAccount(account=place.account, region=place.region)
     aws.require()
-    stack = f"{place.name_prefix}-{tenant.name}-Data"
+    stack = f"{place.name_prefix}-{tenant}-Data"
     outputs = aws.outputs(stack)
     if BUCKET_OUTPUT not in outputs:
         raise DeploymentError(f"{stack} is not deployed yet. Run assistant aws deploy first.")
@@ -277,6 +280,17 @@ def put_models(tenant: TenantConfig, *, tenant_file: Path, root: Path, terminal:
         raise DeploymentError(
             f"{stack} has no publisher's role: name a role in deployment.artifact_publishers, and deploy."
         )
+    return aws, outputs
+
+
+def put_models(tenant: TenantConfig, *, tenant_file: Path, root: Path, terminal: Terminal) -> None:
+    """Upload every file that the tenant's manifests name and that a Python package has.
+
+    Raises DeploymentError, and ConfigurationError naming the files that no package has.
+    """
+    if tenant.models is None:
+        raise ConfigurationError(f"{tenant.name} has no [models] section, so there is nothing to upload.")
+    aws, outputs = models_bucket(place_of(tenant, tenant_file), tenant.name)
     wanted = model_files(tenant.models, folder=root / "model_artifacts")
     keys = [f"{model.prefix}{name}" for model in wanted for name in model.files]
     with tempfile.TemporaryDirectory() as folder:
@@ -293,19 +307,47 @@ def put_models(tenant: TenantConfig, *, tenant_file: Path, root: Path, terminal:
 def _upload(
     aws: AwsAccount, outputs: Mapping[str, str], files: Mapping[str, Path], terminal: Terminal
 ) -> None:
-    bucket = outputs[BUCKET_OUTPUT]
-    role = {"RoleArn": outputs[PUBLISHER_OUTPUT], "RoleSessionName": "artifacts"}
-    given = aws.call("sts", "assume_role", **role)["Credentials"]
-    session = cast("Any", boto3).Session(
-        aws_access_key_id=given["AccessKeyId"],
-        aws_secret_access_key=given["SecretAccessKey"],
-        aws_session_token=given["SessionToken"],
-        region_name=aws.region,
-    )
+    bucket, s3 = outputs[BUCKET_OUTPUT], aws.as_role(outputs[PUBLISHER_OUTPUT]).client("s3")
     with aws_errors("s3", "upload_file"):
         for key, path in files.items():
-            session.client("s3").upload_file(str(path), bucket, key)
+            s3.upload_file(str(path), bucket, key)
             terminal.step(f"s3://{bucket}/{key}")
+
+
+def put_artifact(
+    manifest: LlmManifest, files: Mapping[str, Path], *, bucket: ModelsBucket, terminal: Terminal
+) -> None:
+    """Upload a packaged artifact, and what else is given by its key. Raises DeploymentError, also where the
+    bucket then holds other bytes than the manifest says."""
+    _upload(*bucket, files, terminal)
+    check_artifact(manifest, bucket=bucket, terminal=terminal)
+
+
+def check_artifact(manifest: LlmManifest, *, bucket: ModelsBucket, terminal: Terminal) -> None:
+    """Read every file of the artifact in the bucket, as the publisher, and compare the hash.
+
+    Raises DeploymentError for other files or other bytes.
+    """
+    aws, outputs = bucket
+    s3, name = aws.as_role(outputs[PUBLISHER_OUTPUT]).client("s3"), outputs[BUCKET_OUTPUT]
+    hashes: dict[str, str] = {}
+    prefix = f"llm/{manifest.name}/{manifest.sha256}/"
+    with aws_errors("s3", "get_object"):
+        pages = s3.get_paginator("list_objects_v2").paginate(Bucket=name, Prefix=prefix)
+        there = {str(one["Key"]).removeprefix(prefix) for page in pages for one in page.get("Contents", ())}
+        for file in there & set(manifest.files):
+            body = s3.get_object(Bucket=name, Key=f"{prefix}{file}")["Body"]
+            digest = hashlib.sha256()
+            for part in body.iter_chunks(_PART_BYTES):
+                digest.update(part)
+            hashes[file] = digest.hexdigest()
+            terminal.step(f"read s3://{name}/{prefix}{file}")
+    if wrong := sorted(there ^ set(manifest.files)):
+        advice = f"the files of {manifest.name}: {', '.join(wrong)}. Put it again: models package --put T."
+        raise DeploymentError(f"s3://{name}/{prefix} does not hold exactly {advice}")
+    if (found := artifact_sha256(hashes)) != manifest.sha256:
+        advice = "Find out who put it, and package the model again under another name."
+        raise DeploymentError(f"s3://{name}/{prefix} holds another artifact, of hash {found}. {advice}")
 
 
 def _packaged_files(task: str, folder: Path) -> Iterator[tuple[str, Path]]:

@@ -455,6 +455,9 @@ class AnswerRecord(AnswerEnding):
     usage: Usage
     timings_ms: dict[str, float]
     inference_id: str | None = None
+    variant: str | None = Field(default=None, exclude_if=lambda name: name is None)
+    """Production variant of the endpoint that wrote: the served model's, or a canary's. Omitted when no model
+    wrote, so that an older release can read the record."""
     trace_id: str | None = None
     quoted: tuple[QuotedUnit, ...] = ()
     excerpts: tuple[Excerpt, ...] = ()

@@ -119,6 +119,8 @@ class FeedbackEvent(PublicModel):
     prompt_hash: str | None = None
     model_id: str
     model_digest: str | None = None
+    variant: str | None = Field(default=None, exclude_if=lambda name: name is None)
+    """Production variant of the endpoint that wrote the answer; omitted when no model wrote."""
     weights: dict[str, str] = Field(default_factory=dict)
     """SHA-256 (hex) of each weights file or learned artifact that served the answer, by kind."""
     index_version: str

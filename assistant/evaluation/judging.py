@@ -526,7 +526,7 @@ class _Heard:
 class _HeardStream:
     def __init__(self, stream: GenerationStream, heard: _Heard) -> None:
         self._stream, self._heard = stream, heard
-        self.inference_id = stream.inference_id
+        self.inference_id, self.variant = stream.inference_id, stream.variant
 
     async def __aiter__(self) -> AsyncIterator[GenerationDelta]:
         async for delta in self._stream:

@@ -34,6 +34,10 @@ class TenantRun(PublicModel):
     weights: dict[str, str]
     """SHA-256 (hex) of each weights file, by kind."""
     seconds: float
+    writer: str = ""
+    """Name of the model that wrote, or of the recording that was played; empty where answers were quoted."""
+    writer_sha256: str | None = None
+    """Of its weights, where they are known: not behind a chat server, and not of a recording."""
     results: tuple[QuestionResult, ...]
 
     @property

@@ -22,7 +22,7 @@ _HOUR = re.compile(r"/(\d{4})/(\d{2})/(\d{2})/(\d{2})/")
 _Line = Mapping[str, Any]
 _WITHOUT_TEXT = {
     *("answer_id", "asked_at", "outcome", "finish_reason", "error_code", "certainty", "degraded"),
-    *("model_id", "model_digest", "prompt_id", "prompt_hash", "weights", "usage", "timings_ms"),
+    *("model_id", "model_digest", "variant", "prompt_id", "prompt_hash", "weights", "usage", "timings_ms"),
 }
 
 

@@ -216,6 +216,7 @@ class Signals:
             prompt_hash=record.prompt_hash,
             model_id=record.model_id,
             model_digest=record.model_digest,
+            variant=record.variant,
             weights=record.weights,
             index_version=record.index_version,
             settings_hash=record.settings_hash,

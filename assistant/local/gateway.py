@@ -30,10 +30,12 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from assistant.aws.clients import open_client
+from assistant.aws.sagemaker import VARIANT_HEADER
 from assistant.aws.signing import POST_ERRORS, SignedPosts
 from assistant.domain.errors import TooLargeError
 from assistant.http_process import open_socket, read_body, run, send_response, serve, while_connected
 from assistant.private_files import make_private_folder, replace_private
+from assistant.settings.deployed_names import SERVED_VARIANT
 from assistant.settings.local_models import ServedLlm
 from assistant.settings.process import GatewaySettings
 from assistant.telemetry import configure_logging
@@ -53,7 +55,6 @@ _PASSED_ON = ("content-type", "x-amzn-errortype", "x-amzn-sagemaker-content-type
 _MAX_ORIGINAL_MESSAGE = 1024
 """Characters. AWS documents no limit; this one shortens a container's HTML page."""
 _ACCOUNT = "000000000000"
-_VARIANT = "AllTraffic"
 _log = structlog.get_logger(__name__)
 _ENDPOINTS = TypeAdapter(dict[str, str])
 
@@ -317,7 +318,7 @@ class Gateway:
             yield piece
         if self._settings.capture_dir is not None:
             now = datetime.now(UTC)
-            name = f"{invocation.endpoint}/{_VARIANT}/{now:%Y/%m/%d/%H}/{uuid.uuid4()}.jsonl"
+            name = f"{invocation.endpoint}/{SERVED_VARIANT}/{now:%Y/%m/%d/%H}/{uuid.uuid4()}.jsonl"
             line = capture_line(invocation, body, b"".join(taken), at=now)
             await asyncio.to_thread(_write_capture, self._settings.capture_dir / name, line)
 
@@ -421,7 +422,7 @@ async def _to_the_end(frames: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
 def _result_headers(response: aiohttp.ClientResponse, invocation: Invocation) -> dict[str, str]:
     headers = {
         "Content-Type": response.headers.get("Content-Type"),
-        "x-Amzn-Invoked-Production-Variant": _VARIANT,
+        VARIANT_HEADER: response.headers.get(VARIANT_HEADER, SERVED_VARIANT),
         "X-Amzn-SageMaker-Custom-Attributes": response.headers.get("X-Amzn-SageMaker-Custom-Attributes"),
         _INFERENCE_ID: invocation.headers.get(_INFERENCE_ID),
     }

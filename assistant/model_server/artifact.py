@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -336,20 +336,33 @@ def _check_tokenizer(tokenizer: Tokenizer, *, client: httpx.Client, weights: Wei
 
 
 def _template_tokens(tokenizer: Tokenizer, *, client: httpx.Client, weights: Weights) -> tuple[int, int]:
-    """Return the most that the template adds around a message, and once, over a few dialogues."""
-    added: dict[int, int] = {}
-    for count in (2, 4, 6):
-        messages = [{"role": role, "content": "A few words."} for role in _TURNS[:count]]
+    """Return the most that the template adds around a message, and once, as the runtime applies it."""
+
+    def prompt_tokens(messages: Sequence[Mapping[str, str]]) -> int:
         answer = client.post("/apply-template", json={"messages": messages})
         if answer.status_code != 200:
             raise ConfigurationError(
                 f"{weights.path}: its chat template takes no system message or no dialogue."
             )
-        prompt = cast("dict[str, Any]", answer.json())["prompt"]
+        return len(_runtime_tokens(client, cast("dict[str, Any]", answer.json())["prompt"]))
+
+    return template_overhead(tokenizer, prompt_tokens)
+
+
+def template_overhead(
+    tokenizer: Tokenizer, prompt_tokens: Callable[[Sequence[Mapping[str, str]]], int]
+) -> tuple[int, int]:
+    """Return the most tokens that a chat template adds around a message, and once, over a few dialogues.
+
+    ``prompt_tokens`` counts those of the prompt that the template makes of messages.
+    """
+    added: dict[int, int] = {}
+    for count in (2, 4, 6):
+        messages = [{"role": role, "content": "A few words."} for role in _TURNS[:count]]
         contents = sum(
             len(tokenizer.encode(message["content"], add_special_tokens=False)) for message in messages
         )
-        added[count] = len(_runtime_tokens(client, prompt)) - contents
+        added[count] = prompt_tokens(messages) - contents
     per_message = max(math.ceil((added[4] - added[2]) / 2), math.ceil((added[6] - added[4]) / 2), 0)
     fixed = max(0, *(total - per_message * count for count, total in added.items()))
     return per_message, fixed

@@ -104,6 +104,18 @@ def desk_partitions(kind: str) -> tuple[str, ...]:
     return (*patterns, "version") if kind == RELEASES else patterns
 
 
+SERVED_VARIANT = "AllTraffic"
+"""Production variant of an endpoint that runs the model which the tenant file names."""
+CANARY_VARIANT = "Canary"
+"""Production variant of the LLM endpoint that runs ``models.candidate`` beside it."""
+SERVED_CONFIG_OUTPUT = "ServedConfigName"
+"""Output of the models stack: the LLM endpoint's configuration without the canary; absent without a
+candidate."""
+CANARY_CONFIG_OUTPUT = "CanaryConfigName"
+"""The configuration with both variants, to which ``assistant models release`` moves the endpoint."""
+RELEASER_OUTPUT = "ReleaserArn"
+"""The role that moves the endpoint from one to the other."""
+
 # --- metrics of the service's tasks -----------------------------------------------------------------------
 NAMESPACE = "PrivateCareAssistant"
 """CloudWatch namespace of all metrics."""

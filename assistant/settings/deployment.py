@@ -138,6 +138,9 @@ class ModelsSection(StrictModel):
     accelerator: Accelerator = "inf2"
     llm: ArtifactName
     """Folder under ``model_artifacts/llm/`` with its manifest."""
+    candidate: ArtifactName | None = None
+    """Another folder there: a tuned model that can run beside ``llm`` as a canary. `assistant models release`
+    starts it and gives it a share of the calls."""
     embedding: ArtifactName
     """Folder under ``model_artifacts/embedding/``."""
     llm_instance: str | None = Field(default=None, pattern=r"^ml\.[a-z0-9]+\.[a-z0-9]+$")

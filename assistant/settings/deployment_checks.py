@@ -142,12 +142,15 @@ def artifact_contradictions(
     llm: LlmManifest,
     embedding: EmbeddingManifest,
     prompts: Mapping[str, bool],
+    candidate: LlmManifest | None = None,
 ) -> Iterator[Contradiction]:
     """Yield each contradiction between the file and the manifests of its model artifacts.
 
     ``prompts`` has each released prompt, and whether it lets a model refuse.
     """
     yield from _asking(llm, prompts=prompts)
+    if candidate is not None:
+        yield from _canary(candidate, served=llm)
     if llm.accelerator != models.accelerator:
         yield Contradiction(
             ("models", "llm"),
@@ -170,6 +173,26 @@ def artifact_contradictions(
             ("generation", "max_tokens"),
             f"{tenant.generation.max_tokens} leaves no room for a prompt in the {llm.sequence_length} tokens "
             f"of {llm.name}.",
+        )
+
+
+_SAME_PROMPT = ("model", "accelerator", "image", "sequence_length", "chat_template", "answering")
+"""Fields of a manifest by which a prompt is made and cut, and the instance's kind."""
+
+
+def _canary(candidate: LlmManifest, *, served: LlmManifest) -> Iterator[Contradiction]:
+    """Yield why a candidate cannot run beside the served model: one prompt goes to either of them."""
+    key = ("models", "candidate")
+    if candidate.sha256 is None:
+        how = f"assistant models package FOLDER --name {candidate.name}"
+        yield Contradiction(key, f"{candidate.name} has no sha256, so nothing can be released. Run {how}.")
+    elif candidate.sha256 == served.sha256:
+        yield Contradiction(key, f"{candidate.name} has the weights of {served.name}. Delete the line.")
+    if other := [name for name in _SAME_PROMPT if getattr(candidate, name) != getattr(served, name)]:
+        yield Contradiction(
+            key,
+            f"{candidate.name} differs from {served.name} in {', '.join(other)}, and one prompt goes to "
+            "either of them. A canary is the served model with other weights; deploy another model as llm.",
         )
 
 

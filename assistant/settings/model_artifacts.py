@@ -217,6 +217,24 @@ class _Manifest(StrictModel):
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
 
 
+_Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Lineage(StrictModel):
+    """``[lineage]`` of a tuned model's manifest: what it was made of, by its training job's card."""
+
+    base: ArtifactName
+    """The artifact that it can take the place of: its manifest gave every other value."""
+    base_model: _Sha256
+    """SHA-256 over the files of the weights that were tuned."""
+    training_set: _Sha256
+    """SHA-256 of the training set's manifest."""
+    licences: Mapping[str, str]
+    """Of base model and training set."""
+    also: tuple[_Sha256, ...] = ()
+    """Hashes of the same weights in another form, in which an evaluation read them: a GGUF file."""
+
+
 class LlmManifest(_Manifest):
     sequence_length: int = Field(ge=256)
     """Prompt and answer of one stream together, tokens."""
@@ -232,6 +250,8 @@ class LlmManifest(_Manifest):
     """One of ``files``; the tokenizer's template when absent."""
     answering: AnsweringTable
     """Callers of the endpoint read the same table in its ``artifact.json``."""
+    lineage: Lineage | None = None
+    """Of a tuned model; None for weights as they were published."""
 
 
 class EmbeddingManifest(_Manifest):
@@ -239,6 +259,17 @@ class EmbeddingManifest(_Manifest):
     pooling: Literal["mean", "cls"]
     max_tokens: int = Field(ge=16)
     """Limit of one input, special tokens included."""
+
+
+def artifact_sha256(files: Mapping[str, str]) -> str:
+    """Return an artifact's hash, of the SHA-256 of each file by its name; the file's own where it has one.
+
+    It is what ``find . -type f | LC_ALL=C sort | xargs sha256sum | sha256sum`` says in the artifact's folder.
+    """
+    if len(files) == 1:
+        return next(iter(files.values()))
+    lines = sorted((f"./{name}".encode(), digest.encode()) for name, digest in files.items())
+    return hashlib.sha256(b"".join(digest + b"  " + name + b"\n" for name, digest in lines)).hexdigest()
 
 
 def released_prompts(folder: Path) -> dict[str, bool]:

@@ -200,6 +200,8 @@ class GenerationSection(StrictModel):
     """Prompt and answer of one stream together."""
     max_tokens: int = Field(default=256, ge=1, le=4096)
     temperature: float = Field(default=0.0, ge=0.0, le=2.0)
+    canary_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    """Of the artifact of ``models.candidate``: what records say when it wrote. The deployment fills it in."""
 
 
 class RetrievalSection(StrictModel):

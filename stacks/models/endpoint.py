@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import aws_cdk as cdk
 from aws_cdk import aws_applicationautoscaling as scaling
@@ -26,15 +26,31 @@ from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
 from assistant.domain.errors import ConfigurationError
+from assistant.settings.deployed_names import (
+    CANARY_CONFIG_OUTPUT,
+    CANARY_VARIANT,
+    RELEASER_OUTPUT,
+    SERVED_CONFIG_OUTPUT,
+    SERVED_VARIANT,
+)
 from assistant.settings.model_artifacts import EmbeddingManifest, Instance, LlmManifest
 from assistant.settings.process import ModelServerSettings
 from stacks.outputs import Workload
 from stacks.processes import PULL_IMAGE, image_repository_arn, image_uri
-from stacks.roles import Duty, WorkloadRole, allow, bucket_arn, interface_statements, tag_duty, via_s3
+from stacks.roles import (
+    Duty,
+    WorkloadRole,
+    allow,
+    attach,
+    bucket_arn,
+    interface_statements,
+    resource_arn,
+    tag_duty,
+    via_s3,
+)
 from stacks.tenant import DeployedTenant
 from stacks.tenant_stack import Foundation, link, tenant_log_group
 
-VARIANT = "AllTraffic"
 _MODEL_FOLDER = Path("/opt/ml/model")
 """Where SageMaker puts an artifact into a container."""
 _MAX_EMBEDDINGS_PER_REQUEST = 32
@@ -94,8 +110,8 @@ def embedding_model(tenant: DeployedTenant) -> ServedModel:
     )
 
 
-def llm(tenant: DeployedTenant) -> ServedModel:
-    manifest = tenant.llm
+def llm(tenant: DeployedTenant, manifest: LlmManifest) -> ServedModel:
+    """Return the tenant's LLM endpoint with the model of a manifest: the served one's, or the candidate's."""
     instance = tenant.llm_instance
     return ServedModel(
         task="llm",
@@ -122,23 +138,47 @@ class ModelEndpoint(Construct):
         served: ServedModel,
         foundation: Foundation,
         condition: cdk.CfnCondition,
+        candidate: ServedModel | None = None,
     ) -> None:
-        """``condition`` holds while the endpoint exists."""
+        """``condition`` holds while the endpoint exists. A ``candidate`` gets a model and a configuration in
+        which it runs beside the served one; ``assistant models release`` moves the endpoint to it."""
         super().__init__(scope, construct_id)
         self._served = served
+        self._candidate = candidate
         tenant = self._tenant = foundation.tenant
         self._keys, self._network = foundation.keys, foundation.network
         data = self._data = foundation.data
         self._condition = condition
-        self._prefix = _artifact_prefix(self, served)
+        self._artifacts = [
+            (_artifact_prefix(self, model), model) for model in (served, candidate) if model is not None
+        ]
         buckets = {"quarantine": data.quarantine_bucket, "direct": data.capture_bucket, "off": None}
         # Where captured calls go: to be redacted, or kept raw.
         self._capture_bucket = buckets[tenant.models.capture] if served.captured else None
         role, policy = self._role()
         serving = Construct(self, "Serving")
-        model = self._model(serving, role)
-        model.node.add_dependency(policy)  # SageMaker reads the artifact when it creates the model
-        config = self._config(serving, model)
+        names = ("Model", "CanaryModel")
+        models = [
+            self._model(serving, name, role, prefix=prefix, served=model)
+            for name, (prefix, model) in zip(names, self._artifacts, strict=False)
+        ]
+        for model in models:
+            model.node.add_dependency(policy)  # SageMaker reads the artifact when it creates the model
+        variant = self._variant(SERVED_VARIANT, models[0], served, instances=tenant.models.min_instances)
+        config = self._config(serving, "Config", [variant])
+        self.release_outputs: dict[str, str] = {}
+        """What a release works with, by name of the stack's output; empty without a candidate."""
+        if candidate is not None:
+            # Without weight: the release gives it its share when its container has started.
+            canary = self._variant(CANARY_VARIANT, models[1], candidate, instances=1, weight=0.0)
+            # Below the served configuration, whose exceptions hold for it too.
+            beside = self._config(config, "Canary", [variant, canary])
+            self.release_outputs = {
+                SERVED_CONFIG_OUTPUT: config.attr_endpoint_config_name,
+                CANARY_CONFIG_OUTPUT: beside.attr_endpoint_config_name,
+            }
+            if tenant.place.artifact_publishers:
+                self._add_releaser([config.ref, beside.ref])
         slow_us = served.slow_ms * 1000  # the unit of the metric
         alarms = [
             self._alarm(serving, "Errors", "Invocation5XXErrors", "fails", 5, statistic="Sum"),
@@ -146,6 +186,35 @@ class ModelEndpoint(Construct):
         ]
         endpoint = self._endpoint(serving, config, alarms)
         self._scale(serving, endpoint)
+
+    def _add_releaser(self, config_arns: list[str]) -> None:
+        """Create the role that the company's builds assume to release and to roll back.
+
+        An endpoint with a key takes its grant from who updates it, and the key admits the tenant's roles
+        alone (``stacks.keys``): whoever deploys has no such right. This role can set no configuration but
+        the stack's two.
+        """
+        principals = [
+            cast("iam.IPrincipal", iam.ArnPrincipal(arn)) for arn in self._tenant.place.artifact_publishers
+        ]
+        role = iam.Role(
+            self,
+            "Releaser",
+            assumed_by=cast("iam.IPrincipal", iam.CompositePrincipal(*principals)),
+            description=f"Releases a canary of {self._served.endpoint_name}, and rolls it back",
+        )
+        # ARNs of SageMaker are in small letters.
+        endpoint = resource_arn(self, "sagemaker", "endpoint", self._served.endpoint_name.lower())
+        moves = ("sagemaker:DescribeEndpoint", "sagemaker:UpdateEndpointWeightsAndCapacities")
+        for_resource = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
+        statements = [
+            allow(moves, endpoint),
+            allow("sagemaker:UpdateEndpoint", endpoint, *config_arns),
+            allow("kms:CreateGrant", self._keys.models_key_arn, conditions=for_resource),
+        ]
+        description = "The LLM endpoint: its two configurations, and their shares"
+        attach(role, "Releasing", role.role_name, statements, description=description)
+        self.release_outputs[RELEASER_OUTPUT] = role.role_arn
 
     def _role(self) -> tuple[WorkloadRole, iam.ManagedPolicy]:
         served, keys = self._served, self._keys
@@ -194,28 +263,36 @@ class ModelEndpoint(Construct):
         ]
 
     def _artifact_statements(self) -> list[iam.PolicyStatement]:
-        """Let SageMaker read one artifact, file by file: only the files of its manifest."""
-        arn, prefix = bucket_arn(self, self._data.models_bucket), self._prefix
+        """Let SageMaker read the artifacts, file by file: only the files of their manifests."""
+        arn = bucket_arn(self, self._data.models_bucket)
         return [
-            allow("s3:GetObject", *(f"{arn}/{prefix}{name}" for name in self._served.manifest.files)),
-            allow("s3:ListBucket", arn, conditions={"StringLike": {"s3:prefix": f"{prefix}*"}}),
+            *(
+                allow("s3:GetObject", *(f"{arn}/{prefix}{name}" for name in model.manifest.files))
+                for prefix, model in self._artifacts
+            ),
+            *(
+                allow("s3:ListBucket", arn, conditions={"StringLike": {"s3:prefix": f"{prefix}*"}})
+                for prefix, _ in self._artifacts
+            ),
             allow("kms:Decrypt", self._keys.models_key_arn, conditions=via_s3(self)),
         ]
 
-    def _model(self, serving: Construct, role: WorkloadRole) -> sagemaker.CfnModel:
+    def _model(
+        self, serving: Construct, construct_id: str, role: WorkloadRole, *, prefix: str, served: ServedModel
+    ) -> sagemaker.CfnModel:
         source = sagemaker.CfnModel.S3DataSourceProperty(
-            s3_uri=f"s3://{self._data.models_bucket}/{self._prefix}",
+            s3_uri=f"s3://{self._data.models_bucket}/{prefix}",
             s3_data_type="S3Prefix",
             compression_type="None",
         )
         return sagemaker.CfnModel(
             serving,
-            "Model",
+            construct_id,
             execution_role_arn=role.role_arn,
             enable_network_isolation=True,
             primary_container=sagemaker.CfnModel.ContainerDefinitionProperty(
-                image=image_uri(self, self._tenant, self._served.manifest.image),
-                environment=dict(sorted(self._served.environment.items())),
+                image=image_uri(self, self._tenant, served.manifest.image),
+                environment=dict(sorted(served.environment.items())),
                 model_data_source=sagemaker.CfnModel.ModelDataSourceProperty(s3_data_source=source),
             ),
             vpc_config=sagemaker.CfnModel.VpcConfigProperty(
@@ -224,21 +301,27 @@ class ModelEndpoint(Construct):
             ),
         )
 
-    def _config(self, serving: Construct, model: sagemaker.CfnModel) -> sagemaker.CfnEndpointConfig:
-        """With a key for a local disk SageMaker refuses the configuration: its hardware encrypts that
-        disk."""
-        manifest, instance = self._served.manifest, self._served.instance
+    def _variant(
+        self,
+        name: str,
+        model: sagemaker.CfnModel,
+        served: ServedModel,
+        *,
+        instances: int,
+        weight: float = 1.0,
+    ) -> sagemaker.CfnEndpointConfig.ProductionVariantProperty:
+        manifest, instance = served.manifest, served.instance
         # SageMaker's timeouts of a start. An accelerator is scarce, 16 GB are read, and loading them onto
         # cores takes up to half an hour.
         provision_s, download_s, startup_s = (
             (1800, 600, 600) if instance.accelerator == "cpu" else (3600, 1800, 3600)
         )
-        variant = sagemaker.CfnEndpointConfig.ProductionVariantProperty(
-            variant_name=VARIANT,
+        return sagemaker.CfnEndpointConfig.ProductionVariantProperty(
+            variant_name=name,
             model_name=model.attr_model_name,
             instance_type=instance.name,
-            initial_instance_count=self._tenant.models.min_instances,
-            initial_variant_weight=1.0,
+            initial_instance_count=instances,
+            initial_variant_weight=weight,
             inference_ami_version=manifest.ami,
             volume_size_in_gb=None if instance.has_local_disk else _volume_gb(manifest.weights_bytes),
             routing_config=sagemaker.CfnEndpointConfig.RoutingConfigProperty(
@@ -249,12 +332,22 @@ class ModelEndpoint(Construct):
             container_startup_health_check_timeout_in_seconds=startup_s,
             enable_ssm_access=False,
         )
+
+    def _config(
+        self,
+        scope: Construct,
+        construct_id: str,
+        variants: list[sagemaker.CfnEndpointConfig.ProductionVariantProperty],
+    ) -> sagemaker.CfnEndpointConfig:
+        """With a key for a local disk SageMaker refuses the configuration: its hardware encrypts that
+        disk."""
+        has_local_disk = self._served.instance.has_local_disk
         return sagemaker.CfnEndpointConfig(
-            serving,
-            "Config",
-            kms_key_id=None if instance.has_local_disk else self._keys.models_key_arn,
+            scope,
+            construct_id,
+            kms_key_id=None if has_local_disk else self._keys.models_key_arn,
             data_capture_config=self._capture(),
-            production_variants=[variant],
+            production_variants=variants,
         )
 
     def _capture(self) -> sagemaker.CfnEndpointConfig.DataCaptureConfigProperty | None:
@@ -309,7 +402,7 @@ class ModelEndpoint(Construct):
             "ScalableTarget",
             service_namespace="sagemaker",
             scalable_dimension="sagemaker:variant:DesiredInstanceCount",
-            resource_id=f"endpoint/{self._served.endpoint_name}/variant/{VARIANT}",
+            resource_id=f"endpoint/{self._served.endpoint_name}/variant/{SERVED_VARIANT}",
             min_capacity=models.min_instances,
             max_capacity=models.max_instances,
         )
@@ -342,7 +435,7 @@ class ModelEndpoint(Construct):
         threshold: float,
         **statistic: str,
     ) -> cloudwatch.CfnAlarm:
-        dimensions = {"EndpointName": self._served.endpoint_name, "VariantName": VARIANT}
+        dimensions = {"EndpointName": self._served.endpoint_name, "VariantName": SERVED_VARIANT}
         happened = f"{self._served.endpoint_name} {what}: a deployment of it in progress is rolled back."
         alarm = cloudwatch.CfnAlarm(
             serving,

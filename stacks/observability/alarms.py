@@ -16,9 +16,9 @@ from aws_cdk import aws_sns as sns
 from constructs import Construct
 
 from assistant.settings import deployed_names
+from assistant.settings.deployed_names import CANARY_VARIANT, SERVED_VARIANT
 from assistant.settings.deployment import ReachEntry
 from stacks.data.search import search_size
-from stacks.models.endpoint import VARIANT
 from stacks.network.security_groups import pascal_case
 from stacks.outputs import (
     DataOutputs,
@@ -114,13 +114,13 @@ class TenantMetrics:
         names = {"ClusterName": service.cluster_name, "ServiceName": service.service_name}
         return MetricSource("AWS/ECS", names, "Average")
 
-    def endpoint(self, endpoint: str) -> MetricSource:
+    def endpoint(self, endpoint: str, *, variant: str = SERVED_VARIANT) -> MetricSource:
         """Invocations: https://docs.aws.amazon.com/sagemaker/latest/dg/monitoring-cloudwatch.html"""
-        return MetricSource("AWS/SageMaker", {"EndpointName": endpoint, "VariantName": VARIANT})
+        return MetricSource("AWS/SageMaker", {"EndpointName": endpoint, "VariantName": variant})
 
     def instances(self, endpoint: str) -> MetricSource:
         """An endpoint's instances; they have no data while the endpoint is paused."""
-        names = {"EndpointName": endpoint, "VariantName": VARIANT}
+        names = {"EndpointName": endpoint, "VariantName": SERVED_VARIANT}
         return MetricSource("/aws/sagemaker/Endpoints", names, "Average")
 
     @property
@@ -182,6 +182,8 @@ def _function(name: str) -> MetricSource:
 
 _MAX_SUMMED = 10
 """Metrics of one alarm, CloudWatch quotas."""
+_CANARY_SLOW_US = 10_000_000
+"""Until the first chunk; at this time a new fleet of the served model is rolled back too."""
 _RAW_CAPTURE_LATE_S = 2400
 """Raw capture must be deleted within the hour: this leaves a third of it to fix the cause."""
 _FEEDBACK_LATE_S = 900
@@ -306,6 +308,12 @@ class TenantAlarms(Construct):
         yield self._alarm("llm-overloaded", metrics.endpoint(llm)("Invocation4XXErrors", minutes=5), 20)
         failed = metrics.endpoint(embedding)("Invocation5XXErrors", minutes=5)
         yield self._alarm("embedding-failing", failed, 5)
+        if metrics.tenant.candidate is not None:
+            # A canary gets few calls: fewer failures say as much, and a slow one is seen in a quarter hour.
+            canary = metrics.endpoint(llm, variant=CANARY_VARIANT)
+            yield self._alarm("canary-failing", canary("Invocation5XXErrors", minutes=5), 2)
+            slow = canary("FirstChunkModelLatency", "p90", minutes=15)
+            yield self._alarm("canary-slow", slow, _CANARY_SLOW_US)
 
     def _knowledge(self) -> Iterator[cloudwatch.Alarm]:
         metrics, ingestion = self._metrics, self._metrics.ingestion

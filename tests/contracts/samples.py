@@ -195,6 +195,7 @@ def answer(answer_id: str = "a1", *, conversation_id: str = "c1", minute: int = 
         outcome=Outcome.DONE,
         finish_reason=None,
         text="On day 24.",
+        variant="Canary",
         sentences=(),
         passages=(),
         gate=None,

@@ -271,6 +271,7 @@ class ScriptedGenerator:
         self.finish_reason = finish_reason
         self.opening: Gate | AssistantError | None = None
         self.usage: Usage | None = Usage(prompt_tokens=50, completion_tokens=7)
+        self.variant: str | None = "AllTraffic"
         self.requests: list[GenerationRequest] = []
         self.deadlines: list[Deadline] = []
         self.open_connections = 0
@@ -323,6 +324,7 @@ class ReadsAndWrites(ScriptedGenerator):
 class _ScriptedStream:
     def __init__(self, generator: ScriptedGenerator) -> None:
         self.inference_id: str | None = "inference-1"
+        self.variant: str | None = generator.variant
         self._generator = generator
 
     def __aiter__(self) -> AsyncIterator[GenerationDelta]:

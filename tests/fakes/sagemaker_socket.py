@@ -35,6 +35,8 @@ class SageMakerSocket:
     embedding_fault: Fault = "none"
     generation_fault: Fault = "none"
     texts: Sequence[str] = ("Wait ", "two ", "days [1.1].")
+    variant: str = "AllTraffic"
+    """Production variant that the responses name."""
     stall_after: int | None = None
     """Silent for ever after so many texts of a generation."""
     cut_after: int | None = None
@@ -98,7 +100,7 @@ class SageMakerSocket:
     async def _generate(self, call: Call, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(
             b"HTTP/1.1 200 OK\r\ncontent-type: application/vnd.amazon.eventstream\r\n"
-            b"x-amzn-invoked-production-variant: AllTraffic\r\nconnection: close\r\n\r\n"
+            b"x-amzn-invoked-production-variant: " + self.variant.encode() + b"\r\nconnection: close\r\n\r\n"
         )
         for number, text in enumerate((*self.texts, None)):
             if number == self.stall_after:

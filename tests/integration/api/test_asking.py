@@ -40,6 +40,14 @@ async def test_a_streamed_answer_comes_in_order_and_is_recorded(service: Running
     assert stored.json()["record"]["text"] == "Wait two days."
 
 
+@pytest.mark.parametrize("variant", ["AllTraffic", "Canary"])
+async def test_the_record_keeps_the_variant_that_wrote(service: RunningService, variant: str) -> None:
+    service.sagemaker.variant = variant
+    answer_id = (await service.answered())["answer_id"]
+    stored = await service.client.get(f"/v1/answers/{answer_id}", headers=service.headers())
+    assert stored.json()["record"]["variant"] == variant
+
+
 async def test_event_ids_count_up_under_the_answer_s_id(service: RunningService) -> None:
     text = (await service.ask(accept=STREAM)).text
     answer_id = events_of(text)[0][1]["answer_id"]

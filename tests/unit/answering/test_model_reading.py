@@ -231,6 +231,7 @@ class EndlessGenerator:
 
 class EndlessStream:
     inference_id: str | None = None
+    variant: str | None = None
 
     def __init__(self, generator: EndlessGenerator) -> None:
         self._generator = generator

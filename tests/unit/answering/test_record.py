@@ -71,7 +71,21 @@ async def test_the_record_names_model_prompt_settings_and_index() -> None:
     assert (record.prompt_id, record.prompt_hash) == ("answer/4", asked.prepared.prompt.prompt_hash)
     assert (record.settings_hash, record.index_version) == (tenant.config.settings_hash(), "index-1")
     assert record.parameters == {"max_tokens": 256, "temperature": 0.0, "history_turns": 0}
-    assert record.inference_id == "inference-1"
+    assert (record.inference_id, record.variant) == ("inference-1", "AllTraffic")
+
+
+async def test_the_record_of_a_canary_s_answer_names_the_candidate_s_weights() -> None:
+    tenant = FakeTenant.writing()
+    tenant.generator.variant = "Canary"
+    tenant.configure(generation={"canary_sha256": "c" * 64})
+    record = (await ask(tenant)).record
+    assert (record.variant, record.model_digest) == ("Canary", "c" * 64)
+
+
+async def test_a_quoted_answer_has_no_variant_and_can_be_read_by_an_older_release() -> None:
+    record = (await ask(FakeTenant())).record
+    assert record.variant is None
+    assert "variant" not in record.model_dump(mode="json")
 
 
 async def test_the_record_keeps_passages_by_hash_and_with_raw_scores() -> None:

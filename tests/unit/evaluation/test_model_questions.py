@@ -25,6 +25,7 @@ SHIPPED = load_model_questions()
 
 class _Stream:
     inference_id: str | None = None
+    variant: str | None = None
 
     def __init__(self, *deltas: GenerationDelta) -> None:
         self._deltas = deltas

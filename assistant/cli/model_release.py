@@ -1,0 +1,216 @@
+"""``assistant models package``, ``release``, ``rollback``, ``canary``, ``variants``: a tuned model beside the
+served one, by the credentials of whoever deploys the tenant."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from typer import Argument, Option
+
+from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, plain, table
+from assistant.domain.errors import ConfigurationError, NotFoundError
+from assistant.settings.deployment import ModelsSection, PlaceSection
+from assistant.settings.model_artifacts import (
+    DEFAULT_INSTANCES,
+    LlmManifest,
+    check_llm_fit,
+    instance_named,
+    load_llm_manifest,
+)
+from assistant.settings.prices import HOURS_A_MONTH, load_prices
+from assistant.settings.tenant import TenantConfig, load_tenant
+
+if TYPE_CHECKING:
+    from assistant.cli.canary import Canary
+    from assistant.learning.variants import VariantCounts
+
+_ARTIFACTS = Path("model_artifacts/llm")
+_FILE = "FILE"
+Weights = Annotated[Path, Argument(metavar="FOLDER", exists=True, file_okay=False)]
+NewName = Annotated[str, Option("--name", metavar="NAME", help="Folder under model_artifacts/llm/.")]
+Like = Annotated[str, Option(metavar="NAME", help="Artifact whose weights were tuned.")]
+Card = Annotated[Path | None, Option(metavar=_FILE, help="training.json of the training job.")]
+Evaluated = Annotated[Path | None, Option(metavar=_FILE, help="The same weights, as evaluated (GGUF).")]
+PutInto = Annotated[str | None, Option(metavar="T", help="Tenant whose bucket gets it, as its publisher.")]
+Candidate = Annotated[str, Argument(metavar="NAME", help="The tenant's models.candidate.")]
+Report = Annotated[str | None, Option(metavar="NAME", help="Stored run of the candidate.")]
+Against = Annotated[str | None, Option(metavar="NAME", help="Stored run of the served model.")]
+Percent = Annotated[int, Option(min=1, max=50, metavar="PERCENT", help="Of the LLM's calls.")]
+Yes = Annotated[bool, Option("--yes", help="Do not ask after the price is shown.")]
+Hours = Annotated[int, Option(min=1, max=24 * 90, metavar="N", help="How far back.")]
+Deployed = Annotated[
+    bool, Option("--deployed", help="Of a deployment (ASSISTANT_PREPARE_…), in its network.")
+]
+
+
+def package(
+    context: typer.Context,
+    folder: Weights,
+    name: NewName,
+    like: Like,
+    card: Card = None,
+    evaluated: Evaluated = None,
+    put: PutInto = None,
+) -> None:
+    """Make an artifact of a folder of tuned weights: its hash and manifest, and with --put the objects."""
+    from assistant.cli import packaging, publishing
+
+    like_folder = _ARTIFACTS / like
+    manifest, files = packaging.package(folder, name=name, like=like_folder, card=card, evaluated=evaluated)
+    Terminal().show(f"{name} = {manifest.sha256}: {_ARTIFACTS / name / 'manifest.toml'}")
+    if put is None:
+        return
+    config, place, models = _deployed(GlobalOptions.of(context), put)
+    with TemporaryDirectory() as made:
+        keys = {f"llm/{name}/{manifest.sha256}/{each}": path for each, path in files.items()}
+        if models.llm == name:  # the service reads them at its next start: not before it is the served model
+            keys |= packaging.callers_of(manifest, files, into=Path(made))
+        bucket = publishing.models_bucket(place, config.name)
+        publishing.put_artifact(manifest, keys, bucket=bucket, terminal=Terminal(steps=True))
+
+
+def release(
+    context: typer.Context,
+    name: Candidate,
+    tenant: Tenant,
+    share: Percent = 5,
+    evaluation: Report = None,
+    against: Against = None,
+    yes: Yes = False,
+) -> None:
+    """Run a tuned model beside the served one, with a share of the calls. The price is shown first."""
+    from assistant.cli.canary import compared
+    from assistant.cli.publishing import check_artifact, models_bucket
+    from assistant.evaluation.runs import read_run
+
+    options, terminal = GlobalOptions.of(context), Terminal(steps=True)
+    config, place, models = _deployed(options, tenant)
+    manifests = _manifests(models, name)
+    if evaluation is None or against is None:
+        raise ConfigurationError(
+            "A release rests on an evaluation of both models on the held-out questions. Name both runs: "
+            "--evaluation CANDIDATE --against SERVED (assistant evaluate --record FILE --name NAME)."
+        )
+    kept = options.state_dir / "evaluations"
+    before, after = (read_run(kept, each).of(tenant) for each in (against, evaluation))
+    if before is None or after is None:
+        raise ConfigurationError(f"The evaluations {against} and {evaluation} did not both ask {tenant}.")
+    for each, one in compared(before, after, manifests=manifests).items():
+        terminal.show(
+            f"{each}: {one.value:+.3f} [{one.low:+.3f}, {one.high:+.3f}], {one.questions} questions"
+        )
+    for run in (before, after):
+        if run.writer_sha256 is None:
+            terminal.say(f"the evaluation of {run.writer!r} names no hash: is it of the right model?")
+    canary, bucket = _canary(config, place), models_bucket(place, tenant)
+    canary.check_free()
+    terminal.show(_price(models, manifests[1]))
+    if not yes:
+        typer.confirm(f"Release {name} to {share} % of the calls of {tenant}?", abort=True, err=True)
+    check_artifact(manifests[1], bucket=bucket, terminal=terminal)
+    terminal.step("updating the endpoint: some 20 to 60 minutes")
+    terminal.show(f"{canary.endpoint}: {canary.release(share)}")
+
+
+def rollback(tenant: Tenant, context: typer.Context) -> None:
+    """End the canary: first its share, then its instance. The served model answers all."""
+    config, place, _ = _deployed(GlobalOptions.of(context), tenant)
+    canary = _canary(config, place)
+    Terminal().show(f"{canary.endpoint}: {canary.rollback() or 'paused; it resumes without a canary'}")
+
+
+def show_canary(tenant: Tenant, context: typer.Context) -> None:
+    """Show whether a canary runs beside the served model, and its share of the calls."""
+    config, place, _ = _deployed(GlobalOptions.of(context), tenant)
+    canary = _canary(config, place)
+    Terminal().show(f"{canary.endpoint}: {canary.state() or 'paused; it resumes without a canary'}")
+
+
+def variants(context: typer.Context, tenant: Tenant, hours: Hours = 168, deployed: Deployed = False) -> None:
+    """Count answers, marks, withheld text and failures by variant. Status 1 where the canary is worse."""
+    from assistant.learning.variants import FATES, harm_of
+
+    options = GlobalOptions.of(context)
+    counts = asyncio.run(_count(options, tenant, hours, deployed=deployed))
+    worse = harm_of(counts)
+    shares = {name: {fate: one.share(fate) for fate in FATES} for name, one in sorted(counts.items())}
+    if not options.writes({"shares": shares, "worse": worse}):
+        rows = [
+            (name, counts[name].shown_digests, str(counts[name].answers), *map(str, of.values()))
+            for name, of in shares.items()
+        ]
+        shown = table("variant", "artifact", "answers", *FATES, right=("answers", *FATES), rows=rows)
+        Terminal().out.print(shown if rows else plain(f"No model wrote in the last {hours} hours."))
+    if worse:
+        advice = f"assistant models rollback --tenant {tenant}"
+        Terminal().warn(
+            f"The canary is worse than the served model: {', '.join(worse)}. {advice}", "bold red"
+        )
+        raise typer.Exit(1)
+
+
+async def _count(
+    options: GlobalOptions, tenant: str, hours: int, *, deployed: bool
+) -> dict[str, VariantCounts]:
+    from assistant.learning.variants import count_variants
+    from assistant.wiring.feedback import open_deployed_learning
+
+    until = datetime.now(UTC)
+    opened = open_deployed_learning(options.preparing(), tenant) if deployed else options.stores(tenant)
+    async with opened as stores:
+        return await count_variants(stores.records, since=until - timedelta(hours=hours), until=until)
+
+
+# --- what the commands share ------------------------------------------------------------------------------
+def _deployed(options: GlobalOptions, tenant: str) -> tuple[TenantConfig, PlaceSection, ModelsSection]:
+    """Return a tenant that is deployed, as its file says. Raises ConfigurationError."""
+    config = load_tenant(options.tenants_dir / f"{tenant}.toml")
+    if config.deployment is None or config.models is None:
+        raise ConfigurationError(
+            f"{tenant} is only served locally: assistant models use NAME --tenant {tenant}"
+        )
+    return config, config.deployment, config.models
+
+
+def _manifests(models: ModelsSection, name: str) -> tuple[LlmManifest, LlmManifest]:
+    """Return the manifests of the served model and of the candidate. Raises ConfigurationError."""
+    if models.candidate != name:
+        raise ConfigurationError(
+            f'{name} is not declared. Write candidate = "{name}" under [models] of the tenant file, and '
+            "deploy: the models stack then has its model and both configurations."
+        )
+    candidate = load_llm_manifest(_ARTIFACTS / name)
+    check_llm_fit(candidate, instance_named(models.llm_instance or DEFAULT_INSTANCES[candidate.accelerator]))
+    return load_llm_manifest(_ARTIFACTS / models.llm), candidate
+
+
+def _canary(tenant: TenantConfig, place: PlaceSection) -> Canary:
+    """Raises NotFoundError where the tenant's stack declares no canary."""
+    from assistant.cli.account import AwsAccount
+    from assistant.cli.canary import Canary
+
+    aws, stack = (
+        AwsAccount(account=place.account, region=place.region),
+        f"{place.name_prefix}-{tenant.name}-Models",
+    )
+    aws.require()
+    canary = Canary.of_stack(aws, stack=stack, endpoint=tenant.generation.endpoint)
+    if canary is None:
+        raise NotFoundError(f"{stack} declares no canary: write models.candidate, and deploy.")
+    return canary
+
+
+def _price(models: ModelsSection, candidate: LlmManifest) -> str:
+    """Return what the canary's instance costs, from the dated file of prices."""
+    prices, instance = load_prices(), models.llm_instance or DEFAULT_INSTANCES[candidate.accelerator]
+    price = prices.of("endpoint", instance)
+    return (
+        f"The canary takes one more {instance}: {price.usd_per_hour:.2f} USD an hour, "
+        f"{price.usd_per_hour * HOURS_A_MONTH:,.0f} a month ({prices.region}, {prices.date}, {price.found}). "
+        "While the endpoint is updated, there and back, a second fleet of all its instances runs too."
+    )

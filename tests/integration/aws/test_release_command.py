@@ -1,0 +1,377 @@
+"""``assistant models package``, ``release``, ``rollback``, ``canary`` on the emulator."""
+# pyright: basic
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import tomlkit
+from tokenizers import AddedToken, Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from typer.testing import CliRunner, Result
+
+from assistant.cli.aws import deployment_of
+from assistant.cli.main import app
+from assistant.cli.terminal import Terminal
+from assistant.domain.errors import AssistantError, DeploymentError
+from assistant.evaluation.questions import WrittenResult
+from assistant.evaluation.runs import Run
+from assistant.settings.model_artifacts import load_llm_manifest
+from assistant.settings.tenant import load_tenant
+from tests.fakes.aws_server import REGION
+from tests.fakes.sagemaker_control import ACCOUNT, ControlledSageMaker
+from tests.fakes.tenant_files import ROOT, committed_tenant
+from tests.integration.aws.canary_scene import Scene, scene
+from tests.unit.evaluation import results
+
+__all__ = ["scene"]
+pytestmark = pytest.mark.loopback
+CARD = {
+    "schema_version": 1,
+    "task": "preference",
+    "training_set": "5" * 64,
+    "base_model": "b" * 64,
+    "licenses": {"base": "Apache-2.0", "set": "proprietary"},
+}
+SERVED_SHA256 = load_llm_manifest(ROOT / "model_artifacts/llm/smollm2-135m-cpu").sha256
+
+
+@dataclass
+class Desk:
+    """A clone with a tenant that is deployed on the emulator, and the commands that a person runs there."""
+
+    clone: Path
+    scene: Scene
+
+    @property
+    def prefix(self) -> str:
+        return self.scene.name
+
+    @property
+    def bucket(self) -> str:
+        return f"{self.prefix}-models"
+
+    @property
+    def artifacts(self) -> Path:
+        return self.clone / "model_artifacts/llm"
+
+    def make(self) -> None:
+        shutil.copytree(ROOT / "model_artifacts", self.clone / "model_artifacts")
+        (self.clone / "tenants").mkdir()
+        weights = self.clone / "job/merged"
+        weights.mkdir(parents=True)
+        (weights / "tuned.gguf").write_bytes(b"GGUF tuned weights")
+        (self.clone / "job/training.json").write_text(json.dumps(CARD))
+        self.declare('candidate = "tuned"')
+        boto3.client("s3", region_name=REGION).create_bucket(Bucket=self.bucket)
+        self.stack(
+            "Data", ModelsBucketName=self.bucket, ArtifactPublisherArn=f"arn:aws:iam::{ACCOUNT}:role/p"
+        )
+        self.stack(
+            "Models",
+            ServedConfigName=f"{self.prefix}-served",
+            CanaryConfigName=f"{self.prefix}-canary",
+            ReleaserArn=f"arn:aws:iam::{ACCOUNT}:role/releaser",
+        )
+
+    def declare(self, line: str) -> None:
+        text = committed_tenant("sandbox").replace('account = "111122223333"', f'account = "{ACCOUNT}"')
+        text = text.replace(
+            'region = "us-east-1"\n', f'region = "us-east-1"\nname_prefix = "{self.prefix}"\n'
+        )
+        text = text.replace('llm = "smollm2-135m-cpu"\n', f'llm = "smollm2-135m-cpu"\n{line}\n')
+        text = text.replace('endpoint = "sandbox-llm"', f'endpoint = "{self.prefix}"')
+        (self.clone / "tenants/sandbox.toml").write_text(text)
+
+    def stack(self, name: str, **outputs: str) -> None:
+        properties = {"Name": f"/{self.prefix}/{name}", "Type": "String", "Value": "x"}
+        resource = {"Type": "AWS::SSM::Parameter", "Properties": properties}
+        template = {
+            "Resources": {"Parameter": resource},
+            "Outputs": {key: {"Value": value} for key, value in outputs.items()},
+        }
+        boto3.client("cloudformation", region_name=REGION).create_stack(
+            StackName=f"{self.prefix}-sandbox-{name}", TemplateBody=json.dumps(template)
+        )
+
+    def run(self, *command: str, answer: str = "") -> Result:
+        options = ["--tenants", str(self.clone / "tenants"), "--state", str(self.clone / "state")]
+        return CliRunner().invoke(app, [*options, "models", *command], input=answer)
+
+    def package(self, *more: str) -> Result:
+        return self.run("package", "job/merged", "--name", "tuned", "--like", "smollm2-135m-cpu", *more)
+
+    def evaluate(self, name: str, *right: float, writer: str | None = None, **fields: Any) -> None:
+        """Store a run in which a model wrote; ``right``: its value for each question."""
+        asked = [
+            results.result(
+                results.question(f"q{number}"),
+                written=WrittenResult(values={"written_right": value}, is_written=True),
+            )
+            for number, value in enumerate(right)
+        ]
+        made = results.run(*asked, tenant="sandbox", writer="model", writer_sha256=writer, **fields)
+        run = Run(name=name, made_at="2026-11-23T00:00:00Z", tenants=(made,))  # type: ignore[arg-type]
+        folder = self.clone / "state/evaluations"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.json").write_text(run.model_dump_json())
+
+    def release(self, *more: str, answer: str = "") -> Result:
+        return self.run("release", "tuned", "--tenant", "sandbox", *more, answer=answer)
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(b"GGUF tuned weights").hexdigest()
+
+
+REPORTS = ("--evaluation", "after", "--against", "before")
+
+
+@pytest.fixture
+def desk(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+    made = Desk(tmp_path, scene)
+    made.make()
+    monkeypatch.chdir(tmp_path)
+    made.evaluate("before", 1, 0, 1, 0, 1, 0, writer=SERVED_SHA256)
+    made.evaluate("after", 1, 1, 1, 0, 1, 0, writer=made.sha256)
+    asyncio.run(ControlledSageMaker(scene.url).auto(endpoints="InService"))
+    yield made
+    asyncio.run(ControlledSageMaker(scene.url).auto())
+
+
+def told(done: Result) -> str:
+    return done.output + (str(done.exception.message) if isinstance(done.exception, AssistantError) else "")
+
+
+# --- package ----------------------------------------------------------------------------------------------
+
+
+def test_an_artifact_is_packaged_put_released_and_rolled_back(desk: Desk) -> None:
+    done = desk.package("--put", "sandbox")
+    assert done.exit_code == 0, told(done)
+    manifest = load_llm_manifest(desk.artifacts / "tuned")
+    assert (manifest.sha256, manifest.files, manifest.weights_bytes) == (desk.sha256, ("tuned.gguf",), 18)
+    assert manifest.lineage is not None
+    assert (manifest.lineage.base, manifest.lineage.training_set) == ("smollm2-135m-cpu", "5" * 64)
+    assert manifest.lineage.licences == {"base": "Apache-2.0", "set": "proprietary"}
+    keys = boto3.client("s3", region_name=REGION).list_objects_v2(Bucket=desk.bucket)["Contents"]
+    assert [one["Key"] for one in keys] == [f"llm/tuned/{desk.sha256}/tuned.gguf"]  # no callers': not served
+
+    done = desk.release(*REPORTS, answer="y\n")
+    assert done.exit_code == 0, told(done)
+    price, question = done.output.index("0.21 USD an hour"), done.output.index("Release tuned to 5 %")
+    assert price < question
+    assert "InService; AllTraffic 95 %, Canary 5 %" in done.output
+
+    done = desk.run("canary", "--tenant", "sandbox")
+    assert "Canary 5 %" in done.output
+    done = desk.run("rollback", "--tenant", "sandbox")
+    assert done.exit_code == 0, told(done)
+    assert "InService; AllTraffic alone" in done.output
+    assert desk.scene.shares() == {"AllTraffic": (1.0, 1)}
+
+
+def gpu_folder(desk: Desk) -> Path:
+    """A folder as a training job merges it, for the artifact that takes weights as they are."""
+    folder = desk.clone / "job/merged"
+    (folder / "tuned.gguf").unlink()
+    tokenizer = Tokenizer(WordLevel({"[UNK]": 0, "words": 1}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.add_special_tokens([AddedToken(mark, special=True) for mark in ("<|im_start|>", "<|im_end|>")])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "config.json").write_text(json.dumps({"num_hidden_layers": 36, "num_key_value_heads": 8}))
+    for name in ("generation_config.json", "tokenizer_config.json", "model.safetensors.index.json"):
+        (folder / name).write_text("{}")
+    for name in ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"):
+        (folder / name).write_bytes(name.encode())
+    shutil.copy(desk.artifacts / "qwen3-answers-only.jinja", folder / "chat_template.jinja")
+    return folder
+
+
+def package_gpu(desk: Desk, *more: str) -> Result:
+    return desk.run("package", "job/merged", "--name", "tuned", "--like", "qwen3-8b-gpu", *more)
+
+
+def test_the_hash_of_several_files_is_that_of_the_documented_command(desk: Desk) -> None:
+    folder = gpu_folder(desk)
+    done = package_gpu(desk)
+    assert done.exit_code == 0, told(done)
+    command = "find . -type f | LC_ALL=C sort | xargs sha256sum | sha256sum"
+    by_hand = subprocess.run(["sh", "-c", command], cwd=folder, capture_output=True, text=True, check=True)
+    manifest = load_llm_manifest(desk.artifacts / "tuned")
+    assert manifest.sha256 == by_hand.stdout.split()[0]
+    assert manifest.weights_bytes == 64
+    assert package_gpu(desk).exit_code == 0  # the same again
+
+
+def test_what_callers_read_is_put_once_the_tenant_serves_the_artifact(desk: Desk) -> None:
+    gpu_folder(desk)
+    (desk.clone / "tenants/sandbox.toml").write_text(
+        (desk.clone / "tenants/sandbox.toml").read_text().replace('llm = "smollm2-135m-cpu"', 'llm = "tuned"')
+    )
+    done = package_gpu(desk, "--put", "sandbox")
+    assert done.exit_code == 0, told(done)
+    s3 = boto3.client("s3", region_name=REGION)
+    body = s3.get_object(Bucket=desk.bucket, Key="callers/Qwen3-8B/artifact.json")["Body"].read()
+    facts = json.loads(body)
+    assert facts["digest"] == load_llm_manifest(desk.artifacts / "tuned").sha256
+    assert (facts["context_tokens"], facts["answering"]["writes_answers"]) == (8192, True)
+    # ChatML: start, role, end around each message; once an opened answer with its empty thought's six words.
+    assert facts["template_tokens_per_message"] == 3
+    assert s3.head_object(Bucket=desk.bucket, Key="callers/Qwen3-8B/tokenizer.json")
+
+
+def wrong_layers(folder: Path) -> None:
+    (folder / "config.json").write_text(json.dumps({"num_hidden_layers": 28}))
+
+
+def own_template(folder: Path) -> None:
+    (folder / "chat_template.jinja").write_text("{{ messages }} <think>")
+
+
+def no_card(folder: Path) -> None:
+    (folder.parent / "training.json").unlink()
+
+
+def half_a_card(folder: Path) -> None:
+    (folder.parent / "training.json").write_text(json.dumps({**CARD, "training_set": None}))
+
+
+def no_weights(folder: Path) -> None:
+    for path in folder.glob("*.safetensors"):
+        path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (wrong_layers, r"num_hidden_layers is 28, not 36; name the model that was tuned"),
+        (own_template, r"chat_template.jinja is none of model_artifacts"),
+        (no_card, r"training.json: no such file. Name the card of the job"),
+        (half_a_card, r"is no card of a training job"),
+        (no_weights, r"has no weights"),
+    ],
+)
+def test_a_folder_that_is_no_such_artifact_is_refused_and_nothing_is_written(
+    desk: Desk, spoil: Any, said: str
+) -> None:
+    spoil(gpu_folder(desk))
+    done = package_gpu(desk)
+    assert done.exit_code != 0
+    assert re.search(said, told(done))
+    assert not (desk.artifacts / "tuned").exists()
+
+
+def test_weights_that_were_not_compiled_are_refused_for_an_accelerator(desk: Desk) -> None:
+    gpu_folder(desk)
+    done = desk.run("package", "job/merged", "--name", "tuned", "--like", "qwen3-8b-inf2")
+    assert "lacks neuron_config.json, model.pt" in told(done)
+    assert "assistant models compile" in told(done)
+
+
+def test_another_model_under_a_used_name_is_refused(desk: Desk) -> None:
+    assert desk.package().exit_code == 0
+    (desk.clone / "job/merged/tuned.gguf").write_bytes(b"GGUF other weights")
+    done = desk.package()
+    assert "An artifact never changes" in told(done)
+    assert load_llm_manifest(desk.artifacts / "tuned").sha256 == desk.sha256
+
+
+# --- release ----------------------------------------------------------------------------------------------
+
+
+def test_a_no_to_the_price_changes_nothing(desk: Desk) -> None:
+    desk.package("--put", "sandbox")
+    done = desk.release(*REPORTS, answer="n\n")
+    assert done.exit_code != 0
+    assert desk.scene.shares() == {"AllTraffic": (1.0, 1)}
+
+
+def refused(desk: Desk, said: str, *more: str) -> None:
+    done = desk.release(*more, "--yes")
+    assert done.exit_code != 0
+    assert said in told(done)
+    assert desk.scene.shares() == {"AllTraffic": (1.0, 1)}
+
+
+def test_without_a_report_nothing_is_released(desk: Desk) -> None:
+    desk.package("--put", "sandbox")
+    refused(desk, "A release rests on an evaluation of both models")
+    refused(desk, "There is no evaluation nowhere", "--evaluation", "nowhere", "--against", "before")
+
+
+def test_a_worse_candidate_is_refused_with_the_interval(desk: Desk) -> None:
+    desk.package("--put", "sandbox")
+    desk.evaluate("before", *[1.0] * 12, writer=SERVED_SHA256)
+    desk.evaluate("after", *[0.0] * 10, 1.0, 1.0, writer=desk.sha256)
+    refused(desk, "The candidate is worse than the served model: written answer right: -0.833 [", *REPORTS)
+
+
+def test_reports_of_other_questions_other_weights_or_quotes_are_refused(desk: Desk) -> None:
+    desk.package("--put", "sandbox")
+    desk.evaluate("other", 1, 1, 1, questions_sha256="9" * 64)
+    refused(desk, "asked different questions", "--evaluation", "other", "--against", "before")
+    desk.evaluate("other", 1, 1, 1, writer="9" * 64)
+    refused(
+        desk, f"The evaluation is of the weights {'9' * 64}", "--evaluation", "other", "--against", "before"
+    )
+    desk.evaluate("other")
+    refused(desk, "no answers that both models wrote", "--evaluation", "other", "--against", "before")
+
+
+def test_the_same_weights_in_another_form_count_as_evaluated(desk: Desk) -> None:
+    (desk.clone / "evaluated.gguf").write_bytes(b"GGUF the same, quantised")
+    desk.package("--evaluated", "evaluated.gguf", "--put", "sandbox")
+    desk.evaluate("after", 1, 1, 1, 0, 1, 0, writer=hashlib.sha256(b"GGUF the same, quantised").hexdigest())
+    done = desk.release(*REPORTS, "--yes")
+    assert done.exit_code == 0, told(done)
+
+
+def test_other_bytes_in_the_bucket_are_refused(desk: Desk) -> None:
+    desk.package("--put", "sandbox")
+    s3 = boto3.client("s3", region_name=REGION)
+    key = f"llm/tuned/{desk.sha256}/tuned.gguf"
+    s3.put_object(Bucket=desk.bucket, Key=key, Body=b"GGUF swapped weights")
+    refused(desk, "holds another artifact", *REPORTS)
+    s3.delete_object(Bucket=desk.bucket, Key=key)
+    refused(desk, "does not hold exactly the files of tuned: tuned.gguf", *REPORTS)
+
+
+def test_what_no_tenant_or_stack_declares_is_refused(desk: Desk) -> None:
+    desk.package("--put", "sandbox")
+    desk.declare("")
+    refused(desk, 'Write candidate = "tuned" under [models]', *REPORTS)
+
+
+def test_a_candidate_that_does_not_fit_the_instance_is_refused_with_the_sum(desk: Desk) -> None:
+    desk.package("--put", "sandbox")
+    path = desk.artifacts / "tuned/manifest.toml"
+    document = tomlkit.parse(path.read_text())
+    document["weights_bytes"] = 90_000_000_000
+    path.write_text(tomlkit.dumps(document))
+    refused(desk, "does not load in the 8 GiB of host memory of ml.c7i.xlarge: weights 90.0 GB", *REPORTS)
+
+
+def test_no_deployment_while_a_canary_runs(desk: Desk) -> None:
+    file = desk.clone / "tenants/sandbox.toml"
+    deployment = deployment_of(
+        load_tenant(file), tenants_dir=file.parent, images=Path("-"), root=desk.clone, terminal=Terminal()
+    )
+    deployment.refuse_canary()
+    desk.scene.canary.release(5)
+    with pytest.raises(DeploymentError, match=r"runs a canary.*Canary 5 %.*assistant models rollback"):
+        deployment.refuse_canary()
+    desk.scene.canary.rollback()
+    deployment.refuse_canary()
