@@ -243,7 +243,7 @@ check: lint typecheck test synth check-stacks test-browser ## All that CI asks b
 check-extras: $(VENV)/bootstrap.stamp ## Each extra alone in an environment of its own: does its process import?
 	@for pair in client:assistant.client service:assistant.api.__main__ service:assistant.sync_source worker:assistant.local.knowledge_worker \
 		model:assistant.model_server.__main__ probe:lambdas.ask_probe \
-		learning:assistant.learning.patients_data corpus:assistant.embedded.corpus; do \
+		learning:assistant.learning.patients_data corpus:assistant.embedded.corpus lambda:assistant.prepare_sets; do \
 		extra=$${pair%%:*}; module=$${pair#*:}; home=build/extras/$$extra; \
 		$(BIN)/uv venv --quiet --clear --python $(BIN)/python $$home; \
 		$(BIN)/uv pip install --quiet --python $$home/bin/python --require-hashes -r requirements/$$extra.txt; \

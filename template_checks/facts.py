@@ -94,8 +94,8 @@ class IntendedPaths(_Given):
     """Name of the callers behind the private link."""
     tasks: str = "tasks"
     """Name of what ECS services run."""
-    scheduled_tasks: str = "scheduled tasks"
-    """Name of what schedules run on ECS."""
+    scheduled_tasks: Mapping[str, str] = {}
+    """Module of the entry point of a container that a schedule runs on ECS = name of its kind."""
     functions: Mapping[str, str] = {}
     """Module of a function's handler (``lambdas.ingest``) = name of its kind."""
     unattached_groups: Mapping[str, str] = {}

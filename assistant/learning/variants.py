@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from math import sqrt
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
 from assistant.answering.ports import AnswerRecords
 from assistant.answering.stream import FAILED_CHECKS
@@ -23,7 +23,8 @@ _Z = 1.959964
 """Of a two-sided interval of 95 %."""
 
 
-class Share(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Share:
     """A share with its interval: in 95 of 100 samples of such answers the interval holds the true one."""
 
     number: int

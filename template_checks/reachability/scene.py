@@ -407,7 +407,15 @@ def _kind(resource: Resource, intended: IntendedPaths) -> str:
         case "AWS::ECS::Service":
             kind = intended.tasks
         case "AWS::Scheduler::Schedule":
-            kind = intended.scheduled_tasks
+            modules = [
+                text(step)
+                for definition in _definitions_of(resource)
+                for container in items(definition.properties.get("ContainerDefinitions"))
+                for step in items(at(container, "EntryPoint"))
+            ]
+            kind = next(
+                (intended.scheduled_tasks[one] for one in modules if one in intended.scheduled_tasks), None
+            )
         case _:
             pass
     return kind or f"{resource.type} {resource.logical_id}"
@@ -538,12 +546,17 @@ def _roles(resource: Resource) -> Iterator[Value]:
         case "AWS::SageMaker::Model":
             yield properties.get("ExecutionRoleArn")
         case "AWS::ECS::Service" | "AWS::Scheduler::Schedule":
-            scheduled = at(properties.get("Target"), "EcsParameters", "TaskDefinitionArn")
-            for definition in targets(properties.get("TaskDefinition") or scheduled):
+            for definition in _definitions_of(resource):
                 for name in ("TaskRoleArn", "ExecutionRoleArn"):
-                    yield definition.resource.properties.get(name)
+                    yield definition.properties.get(name)
         case _:
             return
+
+
+def _definitions_of(resource: Resource) -> list[Resource]:
+    """Return the definitions of the tasks that a service or a schedule runs."""
+    scheduled = at(resource.properties.get("Target"), "EcsParameters", "TaskDefinitionArn")
+    return [one.resource for one in targets(resource.properties.get("TaskDefinition") or scheduled)]
 
 
 def _unique(values: Iterable[Value]) -> list[Value]:

@@ -136,6 +136,8 @@ def test_builds_may_move_the_endpoint_between_the_two_configurations_and_nothing
     tenant = with_candidate(name)
 
     def of(arn: Any) -> str:
+        if isinstance(arn, str):
+            return arn
         return arn["Ref"] if "Ref" in arn else "".join(map(str, arn["Fn::Join"][1]))
 
     moves, updates, grants = policy["PolicyDocument"]["Statement"]

@@ -508,6 +508,20 @@ def test_a_replaced_store_is_named_and_nothing_is_deployed(clone: Clone, lock: P
     assert clone.calls() == ["synth"]
 
 
+def test_a_canary_stops_the_command_before_anything_is_deployed(
+    clone: Clone, lock: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the check asks the account: tests/integration/aws/test_release_command.py."""
+
+    def canary(_: Deployment) -> None:
+        raise DeploymentError("sandbox-llm runs a canary")
+
+    monkeypatch.setattr(Deployment, "refuse_canary", canary)
+    with pytest.raises(DeploymentError, match="runs a canary"):
+        deployment(clone, lock).deploy([])
+    assert clone.calls() == ["synth"]
+
+
 def test_a_failure_of_cdk_is_the_command_s_failure(
     clone: Clone, lock: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

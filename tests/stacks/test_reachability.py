@@ -80,6 +80,7 @@ def test_every_kind_of_workload_is_in_the_proof(pharmacy: Templates) -> None:
         "set-up functions",
         "redactor",
         "learning functions",
+        "training sets",
         "model instances",
         "jobs",
     }

@@ -43,21 +43,21 @@ def runbook(template: dict[str, Any]) -> dict[str, Any]:
     """As Systems Manager gets it, with references as in ``Fn::Sub``."""
     (document,) = resources_of(template, "AWS::SSM::Document").values()
     assert document["Properties"]["DocumentType"] == "Automation"
-    return _text(document["Properties"]["Content"])
+    return written(document["Properties"]["Content"])
 
 
-def _text(value: Any) -> Any:
+def written(value: Any) -> Any:
     match value:
         case {"Ref": name}:
             return f"${{{name}}}"
         case {"Fn::GetAtt": [name, attribute]}:
             return f"${{{name}.{attribute}}}"
         case {"Fn::Join": [separator, parts]}:
-            return separator.join(_text(part) for part in parts)
+            return separator.join(written(part) for part in parts)
         case dict():
-            return {name: _text(part) for name, part in value.items()}
+            return {name: written(part) for name, part in value.items()}
         case list():
-            return [_text(part) for part in value]
+            return [written(part) for part in value]
         case _:
             return value
 

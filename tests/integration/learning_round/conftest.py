@@ -13,8 +13,7 @@ from typing import Any
 
 import orjson
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from assistant.aws.dynamodb_desk import DynamoDbDeskStore
 from assistant.aws.dynamodb_feedback import DynamoDbErasureKeys

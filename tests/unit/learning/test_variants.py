@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from assistant.domain.answers import AnswerRecord, Outcome, Sentence, Support, Verdict, VerdictLabel
-from assistant.learning.variants import VariantCounts, count_variants, harm_of, rise, share
+from assistant.learning.variants import Share, VariantCounts, count_variants, harm_of, rise, share
 from tests.contracts.samples import NOON, answer
 from tests.fakes.answering import InMemoryRecords
 
@@ -37,7 +37,7 @@ def test_the_difference_of_two_shares_has_newcombe_s_interval() -> None:
 
 
 def test_a_share_of_nothing_may_be_anything() -> None:
-    assert share(0, 0)[3:] == (0.0, 1.0)
+    assert share(0, 0) == Share(0, 0, 0.0, 0.0, 1.0)
     assert harm_of({"AllTraffic": counts(100, bad=5, good=95)}) == []
 
 
@@ -47,6 +47,12 @@ def test_a_canary_is_worse_only_beyond_the_interval_of_the_difference() -> None:
     worse = counts(50, good=10, bad=12, withheld=2, failed=9)
     assert harm_of({"AllTraffic": served, "Canary": alike}) == []
     assert harm_of({"AllTraffic": served, "Canary": worse}) == ["bad", "failed"]
+
+
+def test_20_percent_of_50_stand_out_against_10_percent_of_1000_and_16_do_not() -> None:
+    """As docs/learning.md says it."""
+    served = share(100, 1_000)
+    assert rise(served, share(10, 50))[0] > 0 > rise(served, share(8, 50))[0]
 
 
 async def test_answers_are_counted_by_variant_with_their_last_mark() -> None:
@@ -77,5 +83,5 @@ async def test_answers_are_counted_by_variant_with_their_last_mark() -> None:
     assert served.fates == {"good": 1, "bad": 0, "withheld": 0, "failed": 1}
     assert (canary.answers, canary.digests) == (3, {"c" * 64})
     assert canary.fates == {"good": 1, "bad": 1, "withheld": 2, "failed": 1}
-    assert canary.share("bad")[:2] == (1, 2)
-    assert canary.share("withheld")[:2] == (2, 3)
+    assert canary.share("bad") == share(1, 2)
+    assert canary.share("withheld") == share(2, 3)
