@@ -1,4 +1,7 @@
-"""``assistant models capture``: finds the calls of a model that went wrong, without a word of them."""
+"""``assistant models capture``: finds the calls of a model that went wrong.
+
+It shows no word of them but those that the tenant's file lets the redactor keep.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +69,7 @@ def list_calls(
 def show(
     context: typer.Context, name: CallName, tenant: Tenant, hours: Hours = 24, deployed: Deployed = False
 ) -> None:
-    """Show what is known of one call: sizes, hashes, times, documents."""
+    """Show what is known of one call: sizes, hashes, times, documents, and words where they are kept."""
     calls = _calls(GlobalOptions.of(context), tenant, hours, deployed=deployed)
     facts = orjson.dumps(call_named(calls, name).facts(), option=orjson.OPT_INDENT_2).decode()
     Terminal().out.print(plain(facts))

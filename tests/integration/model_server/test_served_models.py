@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 from gguf import GGUFReader
 
+from assistant.answering.ports import ChatMessage
+from assistant.answering.prompt import rendered
 from assistant.cli.models import ServedOptions, list_models, use_model, use_served_model
 from assistant.cli.terminal import GlobalOptions
 from assistant.domain.errors import AssistantError, ConfigurationError
@@ -158,6 +162,34 @@ def test_a_model_reads_the_rules_in_the_turn_that_its_template_has(
     assert (model.answering.writes_answers, model.answering.system_role) == (True, system_role)
     rules = "You answer questions of customer-care agents."
     assert sum(f"{turn}{rules}" in prompt for prompt in prompts) == len(load_model_questions().questions)
+
+
+def test_the_local_runtime_reads_the_rules_in_the_first_turn_of_gemmas_template(tmp_path: Path) -> None:
+    """It folds a system message itself, so an added GGUF needs no declaration."""
+    packaged = locate_weights(ModelServerSettings(task="generation")).path
+    weights = write_tiny_gguf(
+        tmp_path / "gemma.gguf", vocabulary_of=packaged, cutting="smollm", template=GEMMA
+    )
+    messages = (ChatMessage("system", "Be brief."), ChatMessage("user", "May she refill it?"))
+    runtime = LlamaRuntime(weights, model="tiny", slots=1, context_tokens=512, threads=1)
+    runtime.start()
+    prompts: list[str] = []
+    try:
+        for system_role in (True, False):
+            told = [as_json(message) for message in rendered(messages, system_role=system_role)]
+            answer = httpx.post(
+                f"{runtime.address}/apply-template", json={"messages": told}, headers=runtime.authorization
+            )
+            prompts.append(answer.json()["prompt"])
+    finally:
+        runtime.close()
+
+    turn = r"<start_of_turn>user\nBe brief\.\n+May she refill it\?<end_of_turn>\n<start_of_turn>model\n$"
+    assert all(re.search(turn, prompt) for prompt in prompts)
+
+
+def as_json(message: ChatMessage) -> dict[str, str]:
+    return {"role": message.role, "content": message.content}
 
 
 def test_a_template_without_a_system_role_is_told_from_its_refusal(options: GlobalOptions) -> None:

@@ -18,7 +18,7 @@ TEMPLATE = (
 )
 
 
-def write_tiny_gguf(path: Path, *, vocabulary_of: Path, cutting: str) -> Path:
+def write_tiny_gguf(path: Path, *, vocabulary_of: Path, cutting: str, template: str = TEMPLATE) -> Path:
     """Write a one-layer Llama; ``cutting`` is the GGUF's ``tokenizer.ggml.pre``."""
     tokens, kinds, merges = _vocabulary(vocabulary_of)
     writer = GGUFWriter(path, "llama")
@@ -37,7 +37,7 @@ def write_tiny_gguf(path: Path, *, vocabulary_of: Path, cutting: str) -> Path:
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
     writer.add_add_bos_token(False)
-    writer.add_chat_template(TEMPLATE)
+    writer.add_chat_template(template)
     _add_tensors(writer, len(tokens))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
