@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 
 from assistant.cli.main import app
 from assistant.domain.errors import AssistantError, ConfigurationError, ConflictError, DeploymentError
-from assistant.settings.model_artifacts import load_llm_manifest
+from assistant.settings.model_artifacts import artifact_hash, load_llm_manifest
 from tests.fakes import neuron_container
 from tests.fakes.aws_server import REGION
 from tests.fakes.neuron_container import Architecture
@@ -299,7 +299,7 @@ async def test_a_job_in_progress_is_not_promoted_and_no_second_one_is_started(
     with pytest.raises(ConflictError, match=r"is InProgress .*Wait for its end"):
         await company.run("promote", NAME)
     with pytest.raises(ConflictError, match=f"{started['TrainingJobName']} compiles {NAME} already"):
-        await company.run("compile", NAME)
+        await company.run("compile", NAME, "--no-wait")
     assert (await company.run("compile", NAME, "--status"))["TrainingJobStatus"] == "InProgress"
 
 
@@ -337,6 +337,20 @@ async def test_hashes_that_are_not_the_artifacts_are_refused(
     name = await compiled(company, tmp_path)
     key = f"compiled/{name}/output/model/artifact.json"
     told = json.loads(company.keys(key)[""]) | changed
+    company.client("s3").put_object(Bucket=company.bucket, Key=key, Body=json.dumps(told))
+
+    with pytest.raises(DeploymentError, match="is not about the manifest's files"):
+        await company.run("promote", NAME)
+
+
+async def test_an_artifact_that_lacks_a_file_of_the_manifest_is_refused(
+    company: Company, tmp_path: Path
+) -> None:
+    name = await compiled(company, tmp_path)
+    key = f"compiled/{name}/output/model/artifact.json"
+    told = json.loads(company.keys(key)[""])
+    del told["files"]["tokenizer.json"]
+    told["sha256"] = artifact_hash(told["files"])
     company.client("s3").put_object(Bucket=company.bucket, Key=key, Body=json.dumps(told))
 
     with pytest.raises(DeploymentError, match="is not about the manifest's files"):
@@ -384,7 +398,7 @@ async def test_a_quota_of_0_is_refused_before_anything_is_put(company: Company, 
     await company.control.quotas({QUOTA: 0})
 
     with pytest.raises(DeploymentError, match=f"quota {QUOTA}: 0, and 1 are wanted.*request-service-quota"):
-        await company.run("compile", NAME)
+        await company.run("compile", NAME, "--no-wait")
     assert company.keys(f"llm/{NAME}/entry/") == {}
     with pytest.raises(AssistantError, match="No job has compiled"):
         await company.run("compile", NAME, "--status")
@@ -401,14 +415,14 @@ async def test_unknown_names_and_what_is_not_compiled_are_refused(company: Compa
 
 async def test_weights_that_nobody_put_are_asked_for(company: Company) -> None:
     with pytest.raises(ConfigurationError, match=rf"aws s3 sync weights s3://{company.bucket}/llm/{NAME}/"):
-        await company.run("compile", NAME)
+        await company.run("compile", NAME, "--no-wait")
 
 
 async def test_an_artifact_that_does_not_fit_is_refused_with_the_sum_before_a_job(company: Company) -> None:
     company.edit(f"weights_bytes = {NUMBERS['weights_bytes']}", "weights_bytes = 33000000000")
 
     with pytest.raises(ConfigurationError, match=r"weights 33\.0 GB \+ key-value cache 0\.0 GB"):
-        await company.run("compile", NAME)
+        await company.run("compile", NAME, "--no-wait")
 
 
 async def test_an_image_without_a_digest_is_refused(company: Company) -> None:
@@ -416,7 +430,7 @@ async def test_an_image_without_a_digest_is_refused(company: Company) -> None:
     lock.write_text(lock.read_text().replace(f'digest = "{DIGEST}"\n', ""))
 
     with pytest.raises(ConfigurationError, match="assistant aws lock-image llm_neuronx --region us-east-1"):
-        await company.run("compile", NAME)
+        await company.run("compile", NAME, "--no-wait")
 
 
 async def test_a_tenant_without_the_role_is_told_to_deploy(company: Company) -> None:
@@ -426,4 +440,4 @@ async def test_a_tenant_without_the_role_is_told_to_deploy(company: Company) -> 
     )
 
     with pytest.raises(DeploymentError, match="has no role to compile with"):
-        await company.run("compile", NAME)
+        await company.run("compile", NAME, "--no-wait")

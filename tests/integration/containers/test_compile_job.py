@@ -168,7 +168,7 @@ def remove(name: str) -> Callable[[Path], object]:
         (wanted(), replace(TINY, kv_heads=4), id, "4 key-value heads"),
         (wanted(weights_bytes=100_000), TINY, id, "weights_bytes = 100000: write "),
         (
-            wanted(usable_bytes=200_000),
+            wanted(usable_bytes=600_000),
             TINY,
             id,
             "key-value cache 0.0 GB = 0.0 GB does not fit 2 cores of ml.inf2.8xlarge, which give 0.0 GB",
