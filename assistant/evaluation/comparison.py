@@ -8,12 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from math import comb
 
-from assistant.answering.ports import (
-    AnswerGenerator,
-    GenerationDelta,
-    GenerationRequest,
-    GenerationStream,
-)
+from assistant.answering.ports import AnswerGenerator, GenerationDelta, GenerationRequest, GenerationStream
 from assistant.answering.services import AnswerWriter, TenantServices
 from assistant.domain.clock import Clock, Deadline
 from assistant.domain.errors import AssistantError
@@ -97,7 +92,7 @@ def evidence_against(wins: int, losses: int) -> float:
     While the share is one half or more this is a nonnegative supermartingale from 1, so it ever reaches x
     with probability 1/x at most (Ville's inequality): one may look after each answer. Robbins, "Statistical
     methods related to the law of the iterated logarithm", Annals of Mathematical Statistics 41 (1970); Ramdas
-    et al., "Game-theoretic statistics and safe anytime-valid inference", Statistical Science 38 (2023).
+    et al., "Game-theoretic statistics and safe anytime-valid inference", arXiv:2210.01948.
     """
     number = wins + losses
     return sum(comb(number + 1, more) for more in range(wins + 1, number + 2)) / (
