@@ -343,10 +343,12 @@ def compare(
     out: Annotated[Path, Option(metavar="FILE.html", help="The page.")] = Path("comparison.html"),
 ) -> None:
     """Ask models that write the same questions; one page has right, refused, withheld, speed and cost."""
+    from assistant.answering.services import AnswerWriter
     from assistant.cli import evaluate, local
     from assistant.domain.clock import SystemClock
     from assistant.evaluation import comparison
     from assistant.evaluation.questions import draw
+    from assistant.model_artifacts import model_elsewhere
     from assistant.recorded_model import read_recording
 
     if len(set(names)) < max(2, len(names)):
@@ -372,7 +374,8 @@ def compare(
                     contender = comparison.Contender.recorded(name, recording, opened[tenant])
                 else:
                     generator = await stack.enter_async_context(local.behind_gateway(model))
-                    contender = comparison.Contender.served(name, model, generator, opened[tenant])
+                    writer = AnswerWriter(generator, *model_elsewhere(model))
+                    contender = comparison.Contender.served(name, model, writer, opened[tenant])
                 contenders.append(replace(contender, usd_per_hour=prices.get(name)))
             with terminal.counting("asking", "questions") as show:
                 asking = comparison.compare(

@@ -16,7 +16,6 @@ from assistant.evaluation.judging import WrittenAnswers, WrittenModel
 from assistant.evaluation.measures import Estimate, estimate
 from assistant.evaluation.questions import EvaluationQuestion, WrittenResult
 from assistant.evaluation.report import template_page
-from assistant.model_artifacts import model_elsewhere
 from assistant.recorded_model import RecordedAnswer
 from assistant.settings.local_models import ServedLlm
 
@@ -50,15 +49,12 @@ class Contender:
         return cls(name, WrittenModel.of_recording(lines), services)
 
     @classmethod
-    def served(
-        cls, name: str, model: ServedLlm, generator: AnswerGenerator, services: TenantServices
-    ) -> Contender:
-        facts, counter = model_elsewhere(model)
+    def served(cls, name: str, model: ServedLlm, writer: AnswerWriter, services: TenantServices) -> Contender:
+        """``writer``: what calls the model, and counts its tokens."""
         update = {"model": model.name, "context_tokens": model.context_tokens}
         generation = services.tenant.generation.model_copy(update=update)
         tenant = services.tenant.model_copy(update={"generation": generation})
-        writer = AnswerWriter(generator, facts, counter)
-        written = WrittenModel(generator, counter, model.origin, {})
+        written = WrittenModel(writer.generator, writer.token_counter, model.origin, {})
         return cls(name, written, replace(services, tenant=tenant, writer=writer))
 
 
