@@ -20,8 +20,6 @@ import typer
 from pydantic import ValidationError
 from typer import Argument, Option
 
-from assistant.cli.account import AwsAccount, aws_errors, low_quotas, place_of
-from assistant.cli.publishing import publisher_s3
 from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, pairs_of, table
 from assistant.domain.errors import AssistantError, ConfigurationError, ConflictError, DeploymentError
 from assistant.private_files import write_private
@@ -32,6 +30,7 @@ from assistant.settings.prices import load_prices
 from assistant.settings.tenant import TenantConfig, load_tenant
 
 if TYPE_CHECKING:
+    from assistant.cli.account import AwsAccount
     from assistant.evaluation.comparison import Compared, Contender
 
 _POLL_S = 20.0
@@ -52,6 +51,8 @@ EulaOption = Annotated[list[str] | None, Option(metavar="ID", help="Record that 
 
 def candidates(context: typer.Context, region: RegionOption = None, accept_eula: EulaOption = None) -> None:
     """List the candidates; with --region write what JumpStart says of them into the lock."""
+    from assistant.cli.account import AwsAccount
+
     options, terminal = GlobalOptions.of(context), Terminal()
     path = _root(options) / LOCK_FILE
     lock, before = jumpstart.load_candidates(path), path.read_bytes()
@@ -102,6 +103,8 @@ def _root(options: GlobalOptions) -> Path:
 
 
 def _read(aws: AwsAccount, key: str) -> bytes:
+    from assistant.cli.account import aws_errors
+
     bucket = jumpstart.content_bucket(aws.region)
     body = aws.call("s3", "get_object", Bucket=bucket, Key=key)["Body"]
     with aws_errors("s3", "get_object"):
@@ -127,6 +130,9 @@ def try_(
     yes: Annotated[bool, Option("--yes", "-y", help="Do not ask whether it may cost this.")] = False,
 ) -> None:
     """Deploy a candidate to a throw-away endpoint, whose deletion is scheduled before it is made."""
+    from assistant.cli.account import AwsAccount, low_quotas, place_of
+    from assistant.cli.publishing import publisher_s3
+
     options, terminal = GlobalOptions.of(context), Terminal(steps=True)
     file = options.tenants_dir / f"{tenant}.toml"
     place = place_of(load_tenant(file), file)
@@ -158,9 +164,8 @@ def try_(
     if not options.writes({"endpoint": name, "deleted_at": ends_at.isoformat()}):
         model = f"endpoint:{name}"
         terminal.show(f"{name} answers until {ends_at:%Y-%m-%d %H:%M} UTC. Compare it:")
-        terminal.show(
-            f"  assistant models compare {RECORDED} {model} -T {tenant} --usd-per-hour {model}={price:g}"
-        )
+        command = f"assistant models compare {RECORDED} {model} --tenant {tenant}"
+        terminal.show(f"  {command} --usd-per-hour {model}={price:g}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +189,8 @@ class Trial:
 
         Raises DeploymentError when JumpStart's files are no longer those of the lock.
         """
+        from assistant.cli.account import aws_errors
+
         theirs = jumpstart.content_bucket(self.aws.region)
         folder = self.facts.artifact.removeprefix(f"s3://{theirs}/")
         objects = _listed(self.aws, folder)
@@ -336,23 +343,19 @@ def compare(
     out: Annotated[Path, Option(metavar="FILE.html", help="The page.")] = Path("comparison.html"),
 ) -> None:
     """Ask models that write the same questions; one page has right, refused, withheld, speed and cost."""
+    from assistant.answering.services import AnswerWriter
     from assistant.cli import evaluate, local
     from assistant.domain.clock import SystemClock
     from assistant.evaluation import comparison
     from assistant.evaluation.questions import draw
+    from assistant.model_artifacts import model_elsewhere
     from assistant.recorded_model import read_recording
 
     if len(set(names)) < max(2, len(names)):
         raise typer.BadParameter("Name two models or more, each once.")
     options, terminal = GlobalOptions.of(context), Terminal()
     config, folder = options.tenant(tenant), local.committed(options)
-    pairs = pairs_of("--usd-per-hour", usd_per_hour or (), form="MODEL=N")
-    try:
-        prices = {name: float(usd) for name, usd in pairs}
-    except ValueError:
-        raise typer.BadParameter("--usd-per-hour MODEL=N: N is a number of US dollars.") from None
-    if unknown := sorted(prices.keys() - set(names)):
-        raise typer.BadParameter(f"--usd-per-hour names {', '.join(unknown)}, which is not compared.")
+    prices = _prices(usd_per_hour or (), names)
     size = context_tokens or config.generation.context_tokens
     models = {name: _served(options, config, name, context_tokens=size) for name in names}
     recording = read_recording([folder / "recorded" / f"{tenant}.jsonl"]) if RECORDED in names else []
@@ -371,7 +374,8 @@ def compare(
                     contender = comparison.Contender.recorded(name, recording, opened[tenant])
                 else:
                     generator = await stack.enter_async_context(local.behind_gateway(model))
-                    contender = comparison.Contender.served(name, model, generator, opened[tenant])
+                    writer = AnswerWriter(generator, *model_elsewhere(model))
+                    contender = comparison.Contender.served(name, model, writer, opened[tenant])
                 contenders.append(replace(contender, usd_per_hour=prices.get(name)))
             with terminal.counting("asking", "questions") as show:
                 asking = comparison.compare(
@@ -392,6 +396,18 @@ def compare(
         terminal.show(f"Page: {out}", "bold")
 
 
+def _prices(given: Sequence[str], names: Sequence[str]) -> dict[str, float]:
+    """Return US dollars an hour by model. Raises typer.BadParameter."""
+    option, form = "--usd-per-hour", "MODEL=N"
+    try:
+        prices = {name: float(usd) for name, usd in pairs_of(option, given, form=form)}
+    except ValueError:
+        raise typer.BadParameter(f"{option} {form}: N is a number of US dollars.") from None
+    if unknown := sorted(prices.keys() - set(names)):
+        raise typer.BadParameter(f"{option} names {', '.join(unknown)}, which is not compared.")
+    return prices
+
+
 def _served(
     options: GlobalOptions, tenant: TenantConfig, name: str, *, context_tokens: int
 ) -> ServedLlm | None:
@@ -403,6 +419,8 @@ def _served(
     url, _, model = name.partition("#")
     values: dict[str, Any] = {"name": "compared", "context_tokens": context_tokens}
     if kind == "endpoint":
+        from assistant.cli.account import place_of
+
         place = place_of(tenant, options.tenants_dir / f"{tenant.name}.toml")
         values |= {"model": endpoint, "region": place.region}
     elif name != RECORDED:

@@ -8,12 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from math import comb
 
-from assistant.answering.ports import (
-    AnswerGenerator,
-    GenerationDelta,
-    GenerationRequest,
-    GenerationStream,
-)
+from assistant.answering.ports import AnswerGenerator, GenerationDelta, GenerationRequest, GenerationStream
 from assistant.answering.services import AnswerWriter, TenantServices
 from assistant.domain.clock import Clock, Deadline
 from assistant.domain.errors import AssistantError
@@ -21,7 +16,6 @@ from assistant.evaluation.judging import WrittenAnswers, WrittenModel
 from assistant.evaluation.measures import Estimate, estimate
 from assistant.evaluation.questions import EvaluationQuestion, WrittenResult
 from assistant.evaluation.report import template_page
-from assistant.model_artifacts import model_elsewhere
 from assistant.recorded_model import RecordedAnswer
 from assistant.settings.local_models import ServedLlm
 
@@ -55,15 +49,12 @@ class Contender:
         return cls(name, WrittenModel.of_recording(lines), services)
 
     @classmethod
-    def served(
-        cls, name: str, model: ServedLlm, generator: AnswerGenerator, services: TenantServices
-    ) -> Contender:
-        facts, counter = model_elsewhere(model)
+    def served(cls, name: str, model: ServedLlm, writer: AnswerWriter, services: TenantServices) -> Contender:
+        """``writer``: what calls the model, and counts its tokens."""
         update = {"model": model.name, "context_tokens": model.context_tokens}
         generation = services.tenant.generation.model_copy(update=update)
         tenant = services.tenant.model_copy(update={"generation": generation})
-        writer = AnswerWriter(generator, facts, counter)
-        written = WrittenModel(generator, counter, model.origin, {})
+        written = WrittenModel(writer.generator, writer.token_counter, model.origin, {})
         return cls(name, written, replace(services, tenant=tenant, writer=writer))
 
 
@@ -97,7 +88,7 @@ def evidence_against(wins: int, losses: int) -> float:
     While the share is one half or more this is a nonnegative supermartingale from 1, so it ever reaches x
     with probability 1/x at most (Ville's inequality): one may look after each answer. Robbins, "Statistical
     methods related to the law of the iterated logarithm", Annals of Mathematical Statistics 41 (1970); Ramdas
-    et al., "Game-theoretic statistics and safe anytime-valid inference", Statistical Science 38 (2023).
+    et al., "Game-theoretic statistics and safe anytime-valid inference", arXiv:2210.01948.
     """
     number = wins + losses
     return sum(comb(number + 1, more) for more in range(wins + 1, number + 2)) / (

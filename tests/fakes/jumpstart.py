@@ -63,7 +63,10 @@ def specification(**changed: Any) -> bytes:
     variants = {
         "regional_aliases": {"us-east-1": {"gpu": f"{REGISTRY}/djl-inference:0.34.0-lmi16.0.0-cu128"}},
         "variants": {
-            "g5": {"regional_properties": {"image_uri": "$gpu"}},
+            "g5": {
+                "regional_properties": {"image_uri": "$gpu"},
+                "properties": {"environment_variables": {"WORKERS": "3"}},
+            },
             "g6e": {"regional_properties": {"image_uri": "$gpu"}},
             "ml.g5.2xlarge": {
                 "properties": {

@@ -270,6 +270,12 @@ def test_a_missing_artifact_is_refused_with_the_existing_ones(folder: Path) -> N
 PROMPTS = {"answer/1": False, "answer/4": True}
 
 
+def test_an_unresolved_candidate_is_refused_with_the_command(folder: Path) -> None:
+    edit(folder, "qwen3-8b-inf2", "huggingface-reasoning-qwen3-8b")
+    with pytest.raises(ConfigurationError, match=r"without facts .* assistant models candidates --region"):
+        read(folder)
+
+
 def asked_with(prompt: str = "answer/4", **answering: object) -> list[str]:
     """Return the errors for the pharmacy's file with ``prompt``, and ``answering`` in its model's
     manifest."""

@@ -241,7 +241,7 @@ def test_a_creation_that_is_refused_leaves_nothing(account: Account, monkeypatch
     async def no_quota() -> None:
         await ControlledSageMaker(account.url).quotas({QUOTA: 0})
 
-    monkeypatch.setattr(candidates, "low_quotas", lambda *_: [])
+    monkeypatch.setattr("assistant.cli.account.low_quotas", lambda *_: [])
     asyncio.run(no_quota())
 
     assert "refused create_endpoint" in account.refused(*attempt(account))

@@ -46,10 +46,11 @@ wiki fills a source."""
 
 @pytest.fixture(scope="session")
 def clinic_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file of a clinic that has a live system and a wiki."""
+    """The file of a clinic that has a live system and a wiki, and tries candidates."""
     tenants = shutil.copytree(ROOT / "tenants", tmp_path_factory.mktemp("files") / "tenants")
     file = tenants / "clinic.toml"
-    file.write_text(file.read_text(encoding="utf-8") + SYSTEMS, encoding="utf-8")
+    text = file.read_text(encoding="utf-8").replace("[models]\n", "[models]\ntrials = true\n")
+    file.write_text(text + SYSTEMS, encoding="utf-8")
     return file
 
 

@@ -418,3 +418,39 @@ def test_a_writer_names_no_other_key_than_the_buckets_own(account: Account, tena
     assert own.is_allowed
     assert unsaid.is_allowed
     assert not other.is_allowed
+
+
+def test_a_trial_s_role_reads_artifacts_and_nothing_else(account: Account) -> None:
+    role, models = role_of(account, "clinic", "TrialsRole"), store(account, "clinic", "ModelsBucket")
+    documents = store(account, "clinic", "DocumentsBucket")
+    key = next(one for one in account.stores if one.arn == models.key)
+    read = as_deployed(account, role, "s3:GetObject", models, inside="/llm/a-candidate/0/config.json")
+    refused = [
+        as_deployed(account, role, "s3:GetObject", models, inside="/callers/a/artifact.json"),
+        as_deployed(account, role, "s3:PutObject", models, inside="/llm/a-candidate/0/config.json"),
+        as_deployed(account, role, "s3:GetObject", documents, inside="/documents/x"),
+    ]
+
+    assert judge([read])[0].is_allowed
+    assert [str(judgement) for judgement in judge(refused) if judgement.is_allowed] == []
+    used = list(key_requests(account, role, "s3:GetObject", key))
+    assert any(judgement.is_allowed for judgement in judge(used))
+
+
+def test_the_clean_up_role_deletes_no_endpoint_that_serves(account: Account) -> None:
+    role = role_of(account, "clinic", "TrialsCleanUpRole")
+
+    def deletes(name: str) -> bool:
+        asked = Request(
+            principal=role.arn,
+            action="sagemaker:DeleteEndpoint",
+            resource=f"arn:aws:sagemaker:us-east-1:{ACCOUNT}:endpoint/{name}",
+            account=ACCOUNT,
+            context={**context_of(role), "aws:RequestedRegion": "us-east-1", "aws:ResourceAccount": ACCOUNT},
+            identity=tuple(role.policies.values()),
+            boundary=account.policies[role.boundary or ""],
+        )
+        return judge([asked])[0].is_allowed
+
+    assert deletes("assistant-clinic-trial-1")
+    assert not any(map(deletes, ("assistant-clinic-trial-4", "clinic-llm", "assistant-pharmacy-trial-1")))

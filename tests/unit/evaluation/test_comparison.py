@@ -164,7 +164,7 @@ async def test_the_page_shows_each_model_with_intervals_and_says_who_was_stopped
 def test_a_served_model_writes_with_its_own_context() -> None:
     tenant = FakeTenant.writing(ANSWER)
     model = ServedLlm(name="small", model="small", url="http://127.0.0.1:1/v1", context_tokens=1024)
-    served = Contender.served("small", model, tenant.generator, tenant.services)
+    served = Contender.served("small", model, tenant.services.writer, tenant.services)
 
     assert served.services.tenant.generation.context_tokens == 1024
     assert served.model.name == "small at http://127.0.0.1:1/v1"
