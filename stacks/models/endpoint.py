@@ -27,6 +27,7 @@ from constructs import Construct
 
 from assistant.domain.errors import ConfigurationError
 from assistant.settings.deployed_names import (
+    CANARY_ARTIFACT_OUTPUT,
     CANARY_CONFIG_OUTPUT,
     CANARY_VARIANT,
     RELEASER_OUTPUT,
@@ -176,6 +177,7 @@ class ModelEndpoint(Construct):
             self.release_outputs = {
                 SERVED_CONFIG_OUTPUT: config.attr_endpoint_config_name,
                 CANARY_CONFIG_OUTPUT: beside.attr_endpoint_config_name,
+                CANARY_ARTIFACT_OUTPUT: str(candidate.manifest.sha256),
             }
             if tenant.place.artifact_publishers:
                 self._add_releaser([config.ref, beside.ref])
