@@ -36,7 +36,7 @@ from tools.emulated_aws import create_documents_bucket
 ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / "build/spark/bin/python"
 MIX = {"handbook": 3.0, "wiki": 0.5}
-SPARK_LIMIT_S = 300
+SPARK_LIMIT_S = 900
 
 
 async def wanted_of(found: Sequence[Document], folder: Path) -> list[WantedDocument]:
