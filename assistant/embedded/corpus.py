@@ -1,6 +1,6 @@
 """Makes a corpus on this machine: parsing processes read documents, pyarrow writes the rows as Parquet.
 
-Of each document only its MinHash and its id stay in memory, about 1 KB.
+Of each document only its MinHash and its id stay in memory, about 2 KB.
 """
 
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
