@@ -10,6 +10,7 @@ import aws_cdk as cdk
 from aws_cdk import aws_emrserverless as emr
 from constructs import Construct
 
+from assistant.settings.deployed_names import CORPORA
 from assistant.settings.retention import RETENTION
 from stacks.data.buckets import Keeping, TenantBucket
 from stacks.learning import read_bucket, use_keys, write_folder
@@ -33,7 +34,6 @@ _SPARK = {
 }
 """Where ``containers/corpus_job`` has Python and our modules. The names of the variables:
 https://github.com/aws-samples/emr-serverless-samples, examples/pyspark/custom_python_version"""
-CORPORA = "corpora/"
 LOGS = "logs/"
 
 

@@ -24,6 +24,7 @@ from assistant.domain.errors import ConfigurationError, ConflictError, Deploymen
 from assistant.knowledge import corpus
 from assistant.knowledge.sources import KnowledgeSources
 from assistant.private_files import make_private_folder, write_private
+from assistant.settings.deployed_names import CORPORA
 from assistant.settings.process import PreparingSettings
 from assistant.settings.tenant import TenantConfig
 
@@ -106,7 +107,7 @@ def _on_emr(
         raise ConfigurationError(f"{', '.join(names)} are needed: the corpus stack has them as outputs.")
     aws, say = AwsAccount(account="", region=settings.region), Terminal().say
     name = f"{tenant}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-    key = f"corpora/{name}"
+    key = f"{CORPORA}{name}"
 
     async def put_wanted() -> tuple[Mapping[str, float], int]:
         """Write the ids of the documents for the job; return the mix and how many they are."""

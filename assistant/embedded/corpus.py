@@ -70,8 +70,8 @@ async def write_corpus(
                 made.update(row.source for row in kept)
                 yield arrow.RecordBatch.from_pylist(list(map(asdict, kept)), schema=_SCHEMA)
 
-        form = {"schema": _SCHEMA, "format": "parquet", "min_rows_per_group": _ROW_GROUP}
-        dataset.write_dataset(batches(), folder / corpus.ROWS, **form, preserve_order=True)
+        place, form = folder / corpus.ROWS, "parquet"
+        dataset.write_dataset(batches(), place, schema=_SCHEMA, format=form, preserve_order=True)
     return corpus.counts_of(made, left_out)
 
 

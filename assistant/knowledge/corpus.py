@@ -5,6 +5,7 @@ Functions of documents and rows alone. Two engines run them and make equal rows:
 """
 
 # pyright: reportMissingImports=false, reportUnknownVariableType=false, reportUnknownMemberType=false
+# pyright: reportMissingTypeStubs=false, reportAttributeAccessIssue=false
 
 from __future__ import annotations
 
