@@ -60,12 +60,9 @@ class CorpusStack(TenantStack):
         ]
         attach(self, "Job", role, statements)
         application = self._application(bucket, foundation)
-        for output, value in (
-            ("CorpusApplicationId", application.attr_application_id),
-            ("CorpusJobRoleArn", role.role_arn),
-            ("CorpusBucketName", bucket.bucket_name),
-        ):
-            cdk.CfnOutput(self, output, value=value)
+        outputs = {"ApplicationId": application.attr_application_id, "JobRoleArn": role.role_arn}
+        for name, value in {**outputs, "BucketName": bucket.bucket_name}.items():
+            cdk.CfnOutput(self, f"Corpus{name}", value=value)
         self.bucket_name = bucket.bucket_name
         """Bucket of the corpora, and of the logs of the jobs that make them."""
 
