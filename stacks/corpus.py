@@ -10,6 +10,7 @@ import aws_cdk as cdk
 from aws_cdk import aws_emrserverless as emr
 from constructs import Construct
 
+from assistant.settings.deployed_names import CORPORA
 from assistant.settings.retention import RETENTION
 from stacks.data.buckets import Keeping, TenantBucket
 from stacks.learning import read_bucket, use_keys, write_folder
@@ -33,7 +34,6 @@ _SPARK = {
 }
 """Where ``containers/corpus_job`` has Python and our modules. The names of the variables:
 https://github.com/aws-samples/emr-serverless-samples, examples/pyspark/custom_python_version"""
-CORPORA = "corpora/"
 LOGS = "logs/"
 
 
@@ -60,12 +60,9 @@ class CorpusStack(TenantStack):
         ]
         attach(self, "Job", role, statements)
         application = self._application(bucket, foundation)
-        for output, value in (
-            ("CorpusApplicationId", application.attr_application_id),
-            ("CorpusJobRoleArn", role.role_arn),
-            ("CorpusBucketName", bucket.bucket_name),
-        ):
-            cdk.CfnOutput(self, output, value=value)
+        outputs = {"ApplicationId": application.attr_application_id, "JobRoleArn": role.role_arn}
+        for name, value in {**outputs, "BucketName": bucket.bucket_name}.items():
+            cdk.CfnOutput(self, f"Corpus{name}", value=value)
         self.bucket_name = bucket.bucket_name
         """Bucket of the corpora, and of the logs of the jobs that make them."""
 

@@ -24,6 +24,7 @@ from assistant.domain.errors import ConfigurationError, ConflictError, Deploymen
 from assistant.knowledge import corpus
 from assistant.knowledge.sources import KnowledgeSources
 from assistant.private_files import make_private_folder, write_private
+from assistant.settings.deployed_names import CORPORA
 from assistant.settings.process import PreparingSettings
 from assistant.settings.tenant import TenantConfig
 
@@ -106,7 +107,7 @@ def _on_emr(
         raise ConfigurationError(f"{', '.join(names)} are needed: the corpus stack has them as outputs.")
     aws, say = AwsAccount(account="", region=settings.region), Terminal().say
     name = f"{tenant}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-    key = f"corpora/{name}"
+    key = f"{CORPORA}{name}"
 
     async def put_wanted() -> tuple[Mapping[str, float], int]:
         """Write the ids of the documents for the job; return the mix and how many they are."""
@@ -128,21 +129,19 @@ def _on_emr(
     given = {"folder": f"s3://{bucket}/{key}", "bucket": documents, "region": settings.region, "mix": mix}
     argument = orjson.dumps({**given, "partitions": -(-total // _DOCUMENTS_A_TASK)}).decode()
     submit = {"entryPoint": "local:///opt/assistant/job.py", "entryPointArguments": [argument]}
-    job = aws.call(
-        "emr-serverless",
-        "start_job_run",
-        applicationId=application,
-        clientToken=name,
-        executionRoleArn=settings.corpus_role,
-        jobDriver={"sparkSubmit": submit},
-        executionTimeoutMinutes=limit_minutes,
-        name=name,
-    )["jobRunId"]
+    run: dict[str, Any] = {"applicationId": application, "executionRoleArn": settings.corpus_role}
+    run |= {"name": name, "clientToken": name, "executionTimeoutMinutes": limit_minutes}
+    job = aws.call("emr-serverless", "start_job_run", **run, jobDriver={"sparkSubmit": submit})["jobRunId"]
     say(f"{total:,} documents, job {job}, logs in s3://{bucket}/logs/applications/{application}/jobs/{job}/")
-    run = _ended(aws, application, job, until_s=time.monotonic() + 60.0 * limit_minutes + _GRACE_S)
+    ended = _ended(aws, application, job, until_s=time.monotonic() + 60.0 * limit_minutes + _GRACE_S)
     counts = aws.call("s3", "get_object", Bucket=bucket, Key=f"{key}/{corpus.COUNTS}/part-00000")["Body"]
     made = {"folder": f"s3://{bucket}/{key}/{corpus.ROWS}/", "job": job}
-    return {**orjson.loads(counts.read()), **made, "mix": mix, "billed": run.get("billedResourceUtilization")}
+    return {
+        **orjson.loads(counts.read()),
+        **made,
+        "mix": mix,
+        "billed": ended.get("billedResourceUtilization"),
+    }
 
 
 def _ended(aws: AwsAccount, application: str, job: str, *, until_s: float) -> Mapping[str, Any]:

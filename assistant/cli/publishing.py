@@ -44,11 +44,8 @@ _BASE_LOCK = Path("containers/base-image.lock")
 
 Platform = Literal["linux/amd64", "linux/arm64"]
 _INTEL: Platform = "linux/amd64"
-_PLATFORMS: Mapping[str, Platform] = {
-    "model_server": _INTEL,
-    "learning": _INTEL,
-    "corpus_job": "linux/arm64",
-}
+_ARM: Platform = "linux/arm64"
+_PLATFORMS = {"model_server": _INTEL, "learning": _INTEL, "corpus_job": _ARM}
 """Whatever the tasks and the build machine are: no instance of the instance table is Arm's, the functions are
 x86_64, and the corpus application is Arm's."""
 _ON_REQUEST = frozenset({"corpus_job"})
@@ -229,9 +226,8 @@ def _chosen(lock: ImageLock, only: Sequence[str]) -> dict[str, LockedImage]:
         raise ConfigurationError(
             f"{', '.join(unknown)}: not an image of ours; there are {', '.join(own_images)}."
         )
-    return {
-        name: image for name, image in own_images.items() if name in only or not (only or name in _ON_REQUEST)
-    }
+    chosen = set(only) or own_images.keys() - _ON_REQUEST
+    return {name: image for name, image in own_images.items() if name in chosen}
 
 
 # --- model artifacts --------------------------------------------------------------------------------------

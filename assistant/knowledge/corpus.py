@@ -5,6 +5,7 @@ Functions of documents and rows alone. Two engines run them and make equal rows:
 """
 
 # pyright: reportMissingImports=false, reportUnknownVariableType=false, reportUnknownMemberType=false
+# pyright: reportMissingTypeStubs=false, reportAttributeAccessIssue=false
 
 from __future__ import annotations
 
@@ -125,10 +126,10 @@ async def wanted_documents(
 
 def _wanted(status: DocumentStatus, sources: KnowledgeSources) -> WantedDocument | None:
     source = sources.of_document(status.document_id)
-    if source is None or status.live_content_hash is None:
+    live = status.live_content_hash
+    if source is None or live is None:
         return None
-    licence = source.entry.licence or ""
-    return WantedDocument(status.document_id, status.live_content_hash, source.name, licence)
+    return WantedDocument(status.document_id, live, source.name, source.entry.licence or "")
 
 
 async def read_texts(

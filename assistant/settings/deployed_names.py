@@ -215,6 +215,9 @@ SEARCH_ACCESS_RESOURCE = "Custom::SearchAccess"
 """Gives ``RoleArns`` the access ``Access``, an ``IndexAccess``, to the tenant's index."""
 LINK_SECRET_RESOURCE = "Custom::LinkSecret"  # noqa: S105 - a type of resource
 
+CORPORA = "corpora/"
+"""Folder of the corpora in their bucket, which jobs write."""
+
 IndexAccess = Literal["read", "write"]
 """``read``: search, and read the index's metadata. ``write``: also index and delete rows."""
 

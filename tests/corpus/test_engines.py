@@ -36,7 +36,7 @@ from tools.emulated_aws import create_documents_bucket
 ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / "build/spark/bin/python"
 MIX = {"handbook": 3.0, "wiki": 0.5}
-SPARK_LIMIT_S = 300
+SPARK_LIMIT_S = 900
 
 
 async def wanted_of(found: Sequence[Document], folder: Path) -> list[WantedDocument]:
@@ -84,7 +84,7 @@ async def test_spark_makes_the_rows_of_the_local_engine(aws_server_url: str, tmp
             await there.put(document)
 
     counts = await write_corpus(local, pages(wanted), documents=store, mix=MIX, processes=2)
-    begun_s, begun_cpu_s = time.monotonic(), cpu_s()
+    begun_s = time.monotonic()
     given = {"folder": str(spark), "bucket": bucket, "region": REGION, "url": aws_server_url}
     argument = json.dumps({**given, "mix": MIX, "partitions": 3})
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYSPARK_PYTHON": str(PYTHON)}
@@ -92,8 +92,7 @@ async def test_spark_makes_the_rows_of_the_local_engine(aws_server_url: str, tmp
     done = await asyncio.to_thread(
         subprocess.run, command, env=environment, capture_output=True, text=True, timeout=SPARK_LIMIT_S
     )
-    figures = f"{time.monotonic() - begun_s:.0f} s, {cpu_s() - begun_cpu_s:.0f} s of CPU"
-    sys.stdout.write(f"\nSpark: {len(found):,} documents in {figures}\n")
+    sys.stdout.write(f"\nSpark: {len(found):,} documents in {time.monotonic() - begun_s:.0f} s\n")
 
     assert done.returncode == 0, done.stderr[-4000:]
     assert rows_of(spark) == rows_of(local)
