@@ -254,7 +254,7 @@ def main(out: Path, data: Path) -> None:
     base = written(packaged, split["test"], out / "base.test.json")
     tuned = written(out / "tuned" / GGUF, split["test"], out / "tuned.test.json")
     lap("answers_s")
-    report = judge(split["test"], base, tuned) | {"seconds": times}
+    report: dict[str, Any] = {**judge(split["test"], base, tuned), "seconds": times}
     card = json.loads((adapter / "training.json").read_text())
     report["validation"], report["steps"] = card["validation"], card["steps"]
     (out / "report.json").write_text(json.dumps(report, indent=1) + "\n")

@@ -152,7 +152,7 @@ def same_base(first: Job, second: Job) -> None:
 
 @pytest.mark.parametrize("task", ["answers", "preference"])
 def test_a_resumed_job_makes_the_bytes_of_one_that_was_not_killed(tmp_path: Path, task: str) -> None:
-    steps = {**STEPS, "max_steps": 30, "task": task, "lora_dropout": 0.1}
+    steps = {**STEPS, "max_steps": 30, "task": task, "lora_dropout": 0.1, "learning_rate": 0.002}
     whole, killed = (Job(tmp_path / name, **steps) for name in ("whole", "killed"))
     same_base(whole, killed)
     ended = whole.run()

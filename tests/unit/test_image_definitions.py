@@ -150,10 +150,12 @@ def test_the_context_of_the_training_job_is_its_lock_and_its_programs() -> None:
     (definition,) = [one for one in DEFINITIONS if one.parent.name == "training_job"]
     assert sorted(context_files(definition, ROOT)) == [
         "containers/training_job/contract.py",
+        "containers/training_job/lora.py",
         "containers/training_job/requirements.txt",
         "containers/training_job/train.py",
         "containers/training_job/train_answers.py",
         "containers/training_job/train_embedding.py",
+        "containers/training_job/train_preference.py",
     ]
 
 

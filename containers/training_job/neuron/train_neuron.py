@@ -70,9 +70,7 @@ def examples_of(task: str, places: Places) -> tuple[str, Dataset]:
         )
     files = sorted(str(path) for path in places.training.rglob("*.parquet"))
     if not files:
-        raise TrainingError(
-            f"{places.training} has no Parquet: give what `assistant knowledge prepare` wrote."
-        )
+        raise TrainingError(f"{places.training} has no Parquet: give what the corpus job wrote.")
     texts = load_dataset("parquet", data_files=files, split="train")
     if "text" not in texts.column_names:
         raise TrainingError(f"The Parquet has no column text, but {', '.join(texts.column_names)}.")
