@@ -2,8 +2,7 @@
 
 A compile job reads the weights and its entry below ``llm/`` of the models bucket, and puts what it compiled
 below ``compiled/``. No endpoint reads there, and the job puts nowhere else: a publisher promotes what it
-checked (docs/decisions/0083-compile-on-trainium.md). No role of a tenant starts a job: whoever does acts
-with its own rights.
+checked (docs/decisions/0083-compile-on-trainium.md).
 """
 
 from __future__ import annotations
@@ -13,17 +12,16 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from assistant.settings.model_artifacts import COMPILE_OUTPUT, COMPILED_PREFIX
-from stacks.keys import log_group_arn
-from stacks.outputs import KeysOutputs, NetworkOutputs, Workload
+from stacks.jobs import platform_statements, shared_request
+from stacks.outputs import KeysOutputs, NetworkOutputs
 from stacks.policy import exceptions, wildcard
-from stacks.processes import PULL_IMAGE, image_repository_arn
+from stacks.processes import image_repository_arn
 from stacks.roles import (
     USE_KEY,
     Duty,
     WorkloadRole,
     allow,
     attach,
-    interface_statements,
     tag_duty,
     via_s3,
 )
@@ -33,8 +31,6 @@ IMAGE = "llm_neuronx"
 """Compiles and serves, in some regions alone (images.lock.toml)."""
 _LONGEST_S = 6 * 3600
 """Of one job: a bound on what one that hangs can cost."""
-_VOLUME_GIB = 200
-"""Within the local disk of the smallest Trainium instance."""
 
 
 class Compiling(Construct):
@@ -58,12 +54,6 @@ class Compiling(Construct):
             description="Compiles language models for Inferentia2 and Trainium",
         )
         tag_duty(role, Duty.COMPILER)
-        lines = (
-            "logs:CreateLogGroup",
-            "logs:CreateLogStream",
-            "logs:DescribeLogStreams",
-            "logs:PutLogEvents",
-        )
         prefixes = {"StringLike": {"s3:prefix": ["llm/*", f"{COMPILED_PREFIX}*"]}}
         statements = [
             allow("s3:GetObject", bucket.arn_for_objects("llm/*")),
@@ -72,34 +62,19 @@ class Compiling(Construct):
             # SageMaker encrypts the output of a job that names a key by kms:Encrypt (API reference,
             # OutputDataConfig); Trainium's disks are local, and take no key.
             allow((*USE_KEY, "kms:Encrypt"), keys.models_key_arn, conditions=via_s3(self)),
-            *interface_statements(self, network=network, workload=Workload.JOBS),
-            allow(lines, log_group_arn(self, "/aws/sagemaker/TrainingJobs*")),
-            allow(
-                "cloudwatch:PutMetricData",
-                "*",
-                conditions={"StringLike": {"cloudwatch:namespace": "/aws/sagemaker/*"}},
+            *platform_statements(
+                self, network=network, repository_arn=image_repository_arn(self, tenant, IMAGE)
             ),
-            allow("ecr:GetAuthorizationToken", "*"),
-            allow(PULL_IMAGE, image_repository_arn(self, tenant, IMAGE)),
         ]
         attach(self, "Rights", role, statements, description="What a compile job reads and writes")
-        request = {
-            "RoleArn": role.role_arn,
-            "OutputDataConfig": {
-                "S3OutputPath": f"s3://{bucket.bucket_name}/{COMPILED_PREFIX}",
-                "KmsKeyId": keys.models_key_arn,
-                "CompressionType": "NONE",
-            },
-            "ResourceConfig": {"InstanceCount": 1, "VolumeSizeInGB": _VOLUME_GIB},
-            "StoppingCondition": {"MaxRuntimeInSeconds": _LONGEST_S},
-            "VpcConfig": {
-                "Subnets": list(network.subnet_ids),
-                "SecurityGroupIds": [network.security_group_ids[Workload.JOBS]],
-            },
-            "EnableNetworkIsolation": True,
-            "EnableInterContainerTrafficEncryption": True,
-            "Tags": [{"Key": key, "Value": value} for key, value in tenant.tags().items()],
-        }
+        request = shared_request(
+            self,
+            network=network,
+            role_arn=role.role_arn,
+            output=f"s3://{bucket.bucket_name}/{COMPILED_PREFIX}",
+            key_arn=keys.models_key_arn,
+            longest_s=_LONGEST_S,
+        )
         cdk.CfnOutput(scope, COMPILE_OUTPUT, value=cdk.Stack.of(self).to_json_string(request))
 
 

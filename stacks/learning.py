@@ -1,8 +1,8 @@
 """The learning stack: the mover of feedback, the nightly learner of rankings, the task that makes training
-sets, their bucket with checkpoints, the role of training jobs, and the runbook that starts one.
+sets, their bucket with checkpoints, the role of training jobs, and what every request for one says.
 
-A person or a pipeline of the company's starts a training job through the runbook (docs/runbook.md). The
-functions cost what they are called for; nothing in the stack costs by the hour.
+A person or a pipeline of the company's starts a training job by ``assistant models train`` (docs/runbook.md).
+The functions cost what they are called for; nothing in the stack costs by the hour.
 
 Both functions run out of one image, because patients' data is found with packages that are more than Lambda
 takes as an archive (docs/decisions/0048-patients-data.md). Neither reserves concurrency: a new account has
@@ -11,12 +11,10 @@ none to reserve, and two at once do no harm (docs/decisions/0050-feedback-on-aws
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
 from assistant.settings.deployed_names import (
@@ -32,13 +30,13 @@ from assistant.settings.deployed_names import (
     desk_partitions,
     link_secret_context,
 )
-from assistant.settings.model_artifacts import INSTANCES, PROTECTED_QUESTIONS
+from assistant.settings.model_artifacts import PROTECTED_QUESTIONS, TRAIN_OUTPUT, job_channel
 from assistant.settings.process import LearningSettings, MovingSettings, ServiceSettings
 from assistant.settings.retention import RETENTION
 from stacks.data.buckets import Keeping, TenantBucket, of_partitions, table_statements
 from stacks.functions import FunctionPlace, FunctionProgram, FunctionRole, VpcFunction, schedule
-from stacks.keys import log_group_arn
-from stacks.outputs import KeysOutputs, LearningOutputs, NetworkOutputs, OrchestratorOutputs, Workload
+from stacks.jobs import platform_statements, shared_request
+from stacks.outputs import KeysOutputs, LearningOutputs, OrchestratorOutputs, Workload
 from stacks.policy import (
     ANY_RESOURCE,
     DOCUMENTS_BUCKET,
@@ -53,7 +51,7 @@ from stacks.policy import (
     of_data_stack,
     wildcard,
 )
-from stacks.processes import LEARNING_IMAGE, PULL_IMAGE, TenantFileAsset, image_uri
+from stacks.processes import LEARNING_IMAGE, TenantFileAsset, image_uri
 from stacks.roles import (
     USE_KEY,
     Duty,
@@ -61,7 +59,6 @@ from stacks.roles import (
     allow,
     attach,
     bucket_arn,
-    interface_statements,
     parameter_arn,
     resource_arn,
     tag_duty,
@@ -258,15 +255,29 @@ class LearningStack(TenantStack):
                 *write_folder(bucket, CHECKPOINTS),
                 use_keys(self, keys.data_key_arn, keys.models_key_arn),
                 *_encryption_statements(self, keys),
-                *_platform_statements(self, network=foundation.network),
+                *platform_statements(
+                    self,
+                    network=foundation.network,
+                    repository_arn=resource_arn(self, "ecr", "repository", "*"),
+                ),
             ],
         )
-        shell = TrainingShell(
-            self, "TrainingShell", foundation=foundation, training_bucket=bucket, role_arn=training.role_arn
+        request = shared_request(
+            self,
+            network=foundation.network,
+            role_arn=training.role_arn,
+            output=f"s3://{bucket}/{CHECKPOINTS}",
+            key_arn=keys.data_key_arn,
+            longest_s=LONGEST_S,
         )
-        cdk.CfnOutput(
-            self, "TrainingShellName", value=shell.name, description="Runbook that starts a training job"
-        )
+        request["ResourceConfig"]["VolumeKmsKeyId"] = keys.models_key_arn
+        # The folders below are completed by whoever starts a job.
+        request["CheckpointConfig"] = {"S3Uri": f"s3://{bucket}/{CHECKPOINTS}"}
+        request["InputDataConfig"] = [
+            job_channel("training", f"s3://{bucket}/{SETS}"),
+            job_channel("model", f"s3://{data.models_bucket}/"),
+        ]
+        cdk.CfnOutput(self, TRAIN_OUTPUT, value=self.to_json_string(request))
         return bucket
 
     def _job_role(self, name: str, description: str, statements: list[iam.PolicyStatement]) -> WorkloadRole:
@@ -308,186 +319,14 @@ def _encryption_statements(scope: Construct, keys: KeysOutputs) -> list[iam.Poli
     ]
 
 
-def _platform_statements(scope: Construct, *, network: NetworkOutputs) -> list[iam.PolicyStatement]:
-    """Return what SageMaker does with the role over its own network: interfaces, log lines, metrics, images.
-
-    The log groups are those of all jobs of an account, as SageMaker names them.
-    https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html, "CreateTrainingJob API".
-    """
-    groups = [log_group_arn(scope, f"/aws/sagemaker/{kind}Jobs*") for kind in ("Processing", "Training")]
-    lines = ("logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents")
-    own_metrics = {"StringLike": {"cloudwatch:namespace": "/aws/sagemaker/*"}}
-    return [
-        *interface_statements(scope, network=network, workload=Workload.JOBS),
-        allow(lines, *groups),
-        allow("cloudwatch:PutMetricData", "*", conditions=own_metrics),
-        allow("ecr:GetAuthorizationToken", "*"),
-        allow(PULL_IMAGE, resource_arn(scope, "ecr", "repository", "*")),
-    ]
-
-
 def _bucket_arn(bucket: str) -> str:
     return f"arn:{cdk.Aws.PARTITION}:s3:::{bucket}"
 
 
 CHECKPOINTS = "checkpoints/"
 """Folder of the training bucket."""
-TRAINED_ON = tuple(instance for instance in INSTANCES if instance.accelerator in ("gpu", "cpu"))
-"""Our image has no Neuron: on Trainium it would train on the CPU."""
 LONGEST_S = 24 * 3600
 """Of one job: a bound on what one that went wrong can cost."""
-VOLUME_GIB = 200
-"""Within the local disk of the smallest instance that has one (250 GB): more would be refused there."""
-_FOLDER = r"^([A-Za-z0-9_=-]+(\.[A-Za-z0-9_=-]+)*/)+$"
-"""Of a bucket: ends in a slash, so that no other folder is meant that begins alike."""
-_STEPS = ("TrainOnVolume", "TrainOnLocalDisk")
-
-
-class TrainingShell(Construct):
-    """A runbook of Systems Manager that starts a training job; everything that must hold for every job is
-    fixed in it.
-
-    The caller gives image, instance, training set, base model and hyperparameters, and acts with his own
-    permissions, because the runbook has no ``assumeRole``
-    (https://docs.aws.amazon.com/systems-manager/latest/userguide/automation-setup.html). A role of the
-    tenant's could not start a job: that passes a role to it, and the boundary denies them all of IAM.
-    ``name`` is generated.
-    """
-
-    def __init__(
-        self,
-        scope: Construct,
-        construct_id: str,
-        *,
-        foundation: Foundation,
-        training_bucket: str,
-        role_arn: str,
-    ) -> None:
-        super().__init__(scope, construct_id)
-        tenant = self._tenant = foundation.tenant
-        self._keys, self._network = foundation.keys, foundation.network
-        self._models = f"s3://{foundation.data.models_bucket}/"
-        self._sets = f"s3://{training_bucket}/{SETS}"
-        self._checkpoints = f"s3://{training_bucket}/{CHECKPOINTS}"
-        self._role_arn = role_arn
-        document = ssm.CfnDocument(
-            self,
-            "Runbook",
-            document_type="Automation",
-            document_format="JSON",
-            # A changed runbook is a new version, and the default; running executions keep theirs.
-            update_method="NewVersion",
-            content={
-                "schemaVersion": "0.3",
-                "description": f"Starts a training job of {tenant.name}, as its learning stack bounds it.",
-                "parameters": self._parameters(),
-                "mainSteps": self._steps(),
-                "outputs": [f"{step}.JobArn" for step in _STEPS],
-            },
-        )
-        self.name = document.ref
-
-    def _parameters(self) -> Mapping[str, Any]:
-        place = self._tenant.place
-        registry = rf"{place.account}\.dkr\.ecr\.{place.region}\.amazonaws\.com(\.cn)?"
-        return {
-            "JobName": {
-                **_text("Its name, new each time", r"^[a-zA-Z0-9]+(-[a-zA-Z0-9]+)*$"),
-                "maxChars": 63,
-            },
-            "Image": _text(
-                "In this account's registry, by its digest",
-                rf"^{registry}/[a-z0-9]+([._/-][a-z0-9]+)*@sha256:[0-9a-f]{{64}}$",
-            ),
-            "InstanceType": {
-                "type": "String",
-                "description": "One instance",
-                "allowedValues": [instance.name for instance in TRAINED_ON],
-            },
-            "TrainingSet": _text("Folder below sets/ of the training bucket, ending in /", _FOLDER),
-            "BaseModel": _text("Folder of the models bucket, ending in /", _FOLDER),
-            "HyperParameters": {"type": "StringMap", "description": "Texts by name", "default": {}},
-        }
-
-    def _steps(self) -> list[Mapping[str, Any]]:
-        families = sorted({_family(instance.name) for instance in TRAINED_ON if instance.has_local_disk})
-        on_volume, on_local_disk = _STEPS
-        return [
-            {
-                "name": "ChooseDisk",
-                "action": "aws:branch",
-                "inputs": {
-                    "Choices": [
-                        {"Variable": "{{ InstanceType }}", "StartsWith": family, "NextStep": on_local_disk}
-                        for family in families
-                    ],
-                    "Default": on_volume,
-                },
-            },
-            self._start(on_volume, {"VolumeKmsKeyId": self._keys.models_key_arn}),
-            # SageMaker takes no key for local disks: their hardware encrypts them, by a key of each start.
-            self._start(on_local_disk, {}),
-        ]
-
-    def _start(self, name: str, disk: Mapping[str, str]) -> Mapping[str, Any]:
-        return {
-            "name": name,
-            "action": "aws:executeAwsApi",
-            "inputs": {
-                "Service": "sagemaker",
-                "Api": "CreateTrainingJob",
-                "TrainingJobName": "{{ JobName }}",
-                "RoleArn": self._role_arn,
-                "AlgorithmSpecification": {"TrainingImage": "{{ Image }}", "TrainingInputMode": "File"},
-                "HyperParameters": "{{ HyperParameters }}",
-                "InputDataConfig": [
-                    _channel("training", f"{self._sets}{{{{ TrainingSet }}}}"),
-                    _channel("model", f"{self._models}{{{{ BaseModel }}}}"),
-                ],
-                "OutputDataConfig": {
-                    "S3OutputPath": self._checkpoints,
-                    "KmsKeyId": self._keys.data_key_arn,
-                    "CompressionType": "NONE",  # as endpoints take a model: files below a prefix
-                },
-                "CheckpointConfig": {"S3Uri": f"{self._checkpoints}{{{{ JobName }}}}/states/"},
-                "ResourceConfig": {
-                    "InstanceType": "{{ InstanceType }}",
-                    "InstanceCount": 1,  # the jobs' security group lets no two of them talk
-                    "VolumeSizeInGB": VOLUME_GIB,
-                    **disk,
-                },
-                "StoppingCondition": {"MaxRuntimeInSeconds": LONGEST_S},
-                "VpcConfig": {
-                    "Subnets": list(self._network.subnet_ids),
-                    "SecurityGroupIds": [self._network.security_group_ids[Workload.JOBS]],
-                },
-                "EnableNetworkIsolation": True,
-                "EnableInterContainerTrafficEncryption": True,
-                "ProfilerConfig": {"DisableProfiler": True},
-                "Tags": [
-                    {"Key": key, "Value": value}
-                    for key, value in {**self._tenant.tags(), "data-class": "phi"}.items()
-                ],
-            },
-            "outputs": [{"Name": "JobArn", "Selector": "$.TrainingJobArn", "Type": "String"}],
-            "isEnd": True,
-        }
-
-
-def _text(description: str, pattern: str) -> Mapping[str, str]:
-    return {"type": "String", "description": description, "allowedPattern": pattern}
-
-
-def _channel(name: str, uri: str) -> Mapping[str, Any]:
-    source = {"S3DataType": "S3Prefix", "S3Uri": uri, "S3DataDistributionType": "FullyReplicated"}
-    return {"ChannelName": name, "DataSource": {"S3DataSource": source}}
-
-
-def _family(name: str) -> str:
-    """Return ``ml.g5.`` of ``ml.g5.xlarge``: the beginning of all its sizes, and of no other name."""
-    return f"{name.rpartition('.')[0]}."
-
-
 _S3 = "arn:<AWS::Partition>:s3:::"
 _ACCOUNT = "{region}:{account}"
 _JOB = "Learning/Training"
@@ -537,7 +376,6 @@ EXCEPTIONS = (
     *exceptions(
         _JOB,
         wildcard(
-            f"arn:aws:logs:{_ACCOUNT}:log-group:/aws/sagemaker/ProcessingJobs*",
             f"arn:aws:logs:{_ACCOUNT}:log-group:/aws/sagemaker/TrainingJobs*",
             f"arn:aws:ecr:{_ACCOUNT}:repository/*",
             f"arn:aws:ec2:{_ACCOUNT}:network-interface/*",

@@ -119,7 +119,7 @@ class _Compiling:
             "TrainingJobName": f"{self._prefix}{datetime.now(UTC):%y%m%d-%H%M%S}",
             "HyperParameters": {"manifest": json.dumps(self.wanted())},
             "InputDataConfig": [
-                _channel(name, f"s3://{self._bucket}/{key}") for name, key in channels.items()
+                artifacts.job_channel(name, f"s3://{self._bucket}/{key}") for name, key in channels.items()
             ],
             "AlgorithmSpecification": {
                 "TrainingImage": image,
@@ -175,7 +175,7 @@ class _Compiling:
         s3, manifest = self._publisher(), self.manifest
         made = json.loads(s3.get_object(Bucket=self._bucket, Key=f"{prefix}artifact.json")["Body"].read())
         sha256, told = made["sha256"], made["files"]
-        if set(told) != set(manifest.files) or artifacts.artifact_hash(told) != sha256:
+        if set(told) != set(manifest.files) or artifacts.artifact_sha256(told) != sha256:
             raise DeploymentError(f"{prefix}artifact.json is not about the manifest's files. Compile again.")
         if manifest.sha256 not in (None, sha256):
             raise ConflictError(
@@ -283,8 +283,3 @@ def _refuse_failed(job: Mapping[str, Any]) -> None:
         raise DeploymentError(
             f"{_said(job)}: {job.get('FailureReason', 'no reason told')}. Nothing is promoted."
         )
-
-
-def _channel(name: str, uri: str) -> Mapping[str, Any]:
-    source = {"S3DataType": "S3Prefix", "S3Uri": uri, "S3DataDistributionType": "FullyReplicated"}
-    return {"ChannelName": name, "DataSource": {"S3DataSource": source}}

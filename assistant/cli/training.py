@@ -1,7 +1,7 @@
 """``assistant models train`` and ``merge``: starts a training job in a tenant's account, and joins an adapter
 with its base into weights that this machine serves.
 
-A job is what the learning stack's runbook says: role, network, keys, output, bounds. What cannot work is
+A job has what the learning stack's output says: role, network, keys, folders, bounds. What cannot work is
 refused by name before SageMaker is asked (docs/decisions/0082-training-jobs.md).
 """
 
@@ -11,7 +11,6 @@ import json
 import re
 import time
 from collections.abc import Mapping
-from copy import deepcopy
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -22,7 +21,14 @@ from typer import Argument, Option
 
 from assistant.cli.terminal import GlobalOptions, Tenant, Terminal
 from assistant.domain.errors import ConfigurationError, DeploymentError
-from assistant.settings.model_artifacts import instance_named, load_embedding_manifest, load_llm_manifest
+from assistant.settings.model_artifacts import (
+    TRAIN_OUTPUT,
+    Instance,
+    instance_named,
+    job_channel,
+    load_embedding_manifest,
+    load_llm_manifest,
+)
 from assistant.settings.tenant import load_tenant
 
 if TYPE_CHECKING:
@@ -34,8 +40,9 @@ _FREE = frozenset({"Apache-2.0", "MIT", "BSD-2-Clause", "BSD-3-Clause"})
 _NEURON_CODE = ("contract.py", "train.py", "neuron/train_neuron.py")
 _NOT_ON_NEURON = frozenset[Task]({"preference", "embedding"})
 _MANIFESTS = {"llm": load_llm_manifest, "embedding": load_embedding_manifest}
-_STEPS = {False: "TrainOnVolume", True: "TrainOnLocalDisk"}
-"""Of the runbook: whether the instance has a local disk, which takes no key."""
+_REPOSITORY = r"[a-z0-9]+(?:[._/-][a-z0-9]+)*"
+_FOLDER = r"([A-Za-z0-9_=-]+(\.[A-Za-z0-9_=-]+)*/)+"
+"""Ends in a slash, so that no other folder is meant that begins alike."""
 _ENDED = frozenset({"Completed", "Failed", "Stopped"})
 POLL_S = 30.0
 Out = Annotated[Path, Option(metavar="FOLDER", help="A new folder.")]
@@ -91,10 +98,10 @@ def train(
     folder, licence = _base(tenants.resolve().parent / "model_artifacts", base, task, cleared)
     account = AwsAccount(account=place.account, region=place.region)
     account.require()
-    values = {"JobName": name, "Image": image, "InstanceType": instance, "TrainingSet": training_set}
     chosen = {name: value for name, _, value in (text.partition("=") for text in given or ())}
+    hyperparameters = {"task": task, "base_licence": licence, **chosen}
     start = _Start(
-        account, values | {"BaseModel": folder}, {"task": task, "base_licence": licence, **chosen}, spot
+        account, name, image, instance_named(instance), training_set, folder, hyperparameters, spot
     )
     job = start.request(f"{place.name_prefix}-{tenant}-Learning", root=tenants.resolve().parent)
     terminal.step(f"started {account.call('sagemaker', 'create_training_job', **job)['TrainingJobArn']}")
@@ -137,50 +144,58 @@ def _base(artifacts: Path, name: str, task: Task, cleared: str | None) -> tuple[
 @dataclass(frozen=True, slots=True)
 class _Start:
     account: AwsAccount
-    values: Mapping[str, str]
-    """Of the runbook's parameters."""
+    name: str
+    image: str
+    instance: Instance
+    training_set: str
+    """Folder below ``sets/`` of the training bucket."""
+    base: str
+    """Folder of the models bucket."""
     hyperparameters: Mapping[str, str]
     is_spot: bool
 
     def request(self, stack: str, *, root: Path) -> Mapping[str, Any]:
         """Return what CreateTrainingJob is asked for. Raises ConfigurationError, DeploymentError."""
-        runbook = self.account.outputs(stack).get("TrainingShellName")
-        if runbook is None:
+        from assistant.cli.account import low_quotas
+
+        told = self.account.outputs(stack).get(TRAIN_OUTPUT)
+        if told is None:
             raise DeploymentError(f"{stack} has no training: set [learning] training = true, and deploy.")
-        instance = instance_named(self.values["InstanceType"])
-        self._refuse_quota(instance.name)
-        document = json.loads(self.account.call("ssm", "get_document", Name=runbook)["Content"])
-        steps = {step["name"]: step["inputs"] for step in document["mainSteps"]}
-        text = json.dumps(steps[_STEPS[instance.has_local_disk]])
-        for name, value in self.values.items():
-            pattern = document["parameters"][name].get("allowedPattern", "")
-            if not re.search(pattern, value):
-                raise ConfigurationError(f"{name} = {value} does not fit {pattern}.")
-            text = text.replace(f"{{{{ {name} }}}}", value)
-        job: dict[str, Any] = json.loads(text)
-        del job["Service"], job["Api"]
-        job["HyperParameters"] = dict(self.hyperparameters)
+        usage = {f"{self.instance.name} for {'spot ' * self.is_spot}training job usage": 1}
+        if low := [finding.said for finding in low_quotas(self.account, "sagemaker", usage)]:
+            raise DeploymentError("\n".join(low))
+        job = self.completed(json.loads(told))
         self._refuse_missing(job["InputDataConfig"])
+        if self.instance.accelerator == "trn1":
+            self._add_script(job, root / "containers/training_job", cores=self.instance.cores)
+        return job
+
+    def completed(self, job: dict[str, Any]) -> dict[str, Any]:
+        """Return the stack's request with what this job has of its own. Raises ConfigurationError."""
+        from assistant.cli.publishing import Registry
+
+        host = Registry(account=self.account.account, region=self.account.region).host
+        if not re.fullmatch(rf"{re.escape(host)}/{_REPOSITORY}@sha256:[0-9a-f]{{64}}", self.image):
+            raise ConfigurationError(
+                f"{self.image} is no image of {host} by its digest: assistant aws publish-images"
+            )
+        if not re.fullmatch(_FOLDER, self.training_set):
+            raise ConfigurationError(f"{self.training_set} is no folder below sets/: write it as 2026-11/")
+        for channel, folder in zip(job["InputDataConfig"], (self.training_set, self.base), strict=True):
+            channel["DataSource"]["S3DataSource"]["S3Uri"] += folder
+        job["CheckpointConfig"]["S3Uri"] += f"{self.name}/states/"
+        job["ResourceConfig"]["InstanceType"] = self.instance.name
+        if self.instance.has_local_disk:  # SageMaker takes no key for it: the hardware encrypts it
+            del job["ResourceConfig"]["VolumeKmsKeyId"]
         if self.is_spot:
             job["EnableManagedSpotTraining"] = True
             longest = job["StoppingCondition"]["MaxRuntimeInSeconds"]
             job["StoppingCondition"]["MaxWaitTimeInSeconds"] = 2 * longest
-        if instance.accelerator == "trn1":
-            self._add_script(job, root / "containers/training_job", cores=instance.cores)
-        return job
-
-    def _refuse_quota(self, instance: str) -> None:
-        """Names of quotas: https://docs.aws.amazon.com/general/latest/gr/sagemaker.html."""
-        usage = f"{instance} for {'spot ' * self.is_spot}training job usage"
-        page: dict[str, Any] | None = {}
-        while page is not None:
-            found = self.account.call(
-                "service-quotas", "list_service_quotas", ServiceCode="sagemaker", **page
-            )
-            for quota in found["Quotas"]:
-                if quota["QuotaName"] == usage and quota["Value"] < 1:
-                    raise DeploymentError(f'The quota "{usage}" is {quota["Value"]:g}. Ask AWS to raise it.')
-            page = {"NextToken": found["NextToken"]} if found.get("NextToken") else None
+        return job | {
+            "TrainingJobName": self.name,
+            "HyperParameters": dict(self.hyperparameters),
+            "AlgorithmSpecification": {"TrainingImage": self.image, "TrainingInputMode": "File"},
+        }
 
     def _refuse_missing(self, channels: list[Mapping[str, Any]]) -> None:
         for channel in channels:
@@ -194,13 +209,10 @@ class _Start:
         """Let AWS's image run our script, one process a core, from a channel beside the training set."""
         content = {Path(name).name: (source / name).read_bytes() for name in _NEURON_CODE}
         folder = f"sets/code/{sha256(b''.join(content.values())).hexdigest()}/"
-        channel = deepcopy(job["InputDataConfig"][0])
-        place = channel["DataSource"]["S3DataSource"]
-        bucket = place["S3Uri"].removeprefix("s3://").partition("/")[0]
+        bucket = job["InputDataConfig"][0]["DataSource"]["S3DataSource"]["S3Uri"].split("/")[2]
         for name, body in content.items():
             self.account.call("s3", "put_object", Bucket=bucket, Key=folder + name, Body=body)
-        channel["ChannelName"], place["S3Uri"] = "code", f"s3://{bucket}/{folder}"
-        job["InputDataConfig"].append(channel)
+        job["InputDataConfig"].append(job_channel("code", f"s3://{bucket}/{folder}"))
         job["AlgorithmSpecification"]["ContainerEntrypoint"] = ["torchrun", f"--nproc_per_node={cores}"]
         job["AlgorithmSpecification"]["ContainerArguments"] = ["/opt/ml/input/data/code/train.py"]
 

@@ -10,12 +10,11 @@ artifact's hash; nothing here fetches them.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
@@ -41,8 +40,8 @@ endpoints read at start (``StoreSettings.model_artifacts_s3``)."""
 EVALUATION_PREFIX = "evaluation/"
 COMPILED_PREFIX = "compiled/"
 """Prefix in the models bucket below which compile jobs put their output; no endpoint reads it."""
-COMPILE_OUTPUT = "CompileJob"
-"""Output of the data stack: what all requests for a compile job share, as JSON."""
+COMPILE_OUTPUT, TRAIN_OUTPUT = "CompileJob", "TrainingJob"
+"""Outputs of the data and of the learning stack: what all requests for such a job share, as JSON."""
 PROTECTED_QUESTIONS = f"{EVALUATION_PREFIX}ranking.json"
 """Object of the models bucket: the questions against which a learned ranking is held, as ``assistant learn
 questions`` observed them. A publisher puts it."""
@@ -309,6 +308,12 @@ class EmbeddingManifest(_Manifest):
     """Limit of one input, special tokens included."""
 
 
+def job_channel(name: str, uri: str) -> dict[str, Any]:
+    """Return one input of a training job: an S3 folder, copied below ``/opt/ml/input/data/<name>``."""
+    source = {"S3DataType": "S3Prefix", "S3Uri": uri, "S3DataDistributionType": "FullyReplicated"}
+    return {"ChannelName": name, "DataSource": {"S3DataSource": source}}
+
+
 def artifact_sha256(files: Mapping[str, str]) -> str:
     """Return an artifact's hash, of the SHA-256 of each file by its name; the file's own where it has one.
 
@@ -350,12 +355,6 @@ def _load(kind: type[_ManifestT], folder: Path) -> _ManifestT:
     if manifest.name != folder.name:
         raise ConfigurationError(f'{path}: name = "{manifest.name}" must equal its folder, "{folder.name}".')
     return manifest
-
-
-def artifact_hash(hashes: Mapping[str, str]) -> str:
-    """Return an artifact's hash, given the SHA-256 of each file: of the lines of ``sha256sum``, in order."""
-    lines = (f"{hashes[name]}  ./{name}\n" for name in sorted(hashes, key=os.fsencode))
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def write_artifact(folder: Path, *, sha256: str, image_digest: str) -> None:
