@@ -282,10 +282,10 @@ class Deployment:
         self._check_images()
         self.aws.require()
         self._check_account()
+        self.refuse_canary()
         self._make_parameters()
         deployed = self._deployed()
         self._compare_with(deployed)
-        self.refuse_canary()
         if f"{self.stack_prefix}Data" not in deployed:
             self._deploy_first_part(extra)
         self.terminal.step("deploying")

@@ -21,6 +21,7 @@ from assistant.domain.errors import ConflictError, DeploymentError, NotFoundErro
 from assistant.evaluation.measures import MEASURES, Estimate, paired
 from assistant.evaluation.runs import JUDGED, TenantRun
 from assistant.settings.deployed_names import (
+    CANARY_ARTIFACT_OUTPUT,
     CANARY_CONFIG_OUTPUT,
     CANARY_VARIANT,
     RELEASER_OUTPUT,
@@ -69,6 +70,8 @@ class Canary:
     endpoint: str
     served_config: str
     canary_config: str
+    artifact: str = ""
+    """SHA-256 of the artifact that the canary runs."""
     role: str | None = None
     """The stack's role that may move it, assumed for each call: an assumed role lasts an hour. None: the
     credentials of whoever runs the command."""
@@ -80,9 +83,14 @@ class Canary:
         outputs = aws.outputs(stack)
         if CANARY_CONFIG_OUTPUT not in outputs:
             return None
-        served, canary = outputs[SERVED_CONFIG_OUTPUT], outputs[CANARY_CONFIG_OUTPUT]
-        role = outputs.get(RELEASER_OUTPUT)
-        return cls(aws=aws, endpoint=endpoint, served_config=served, canary_config=canary, role=role)
+        return cls(
+            aws=aws,
+            endpoint=endpoint,
+            served_config=outputs[SERVED_CONFIG_OUTPUT],
+            canary_config=outputs[CANARY_CONFIG_OUTPUT],
+            artifact=outputs[CANARY_ARTIFACT_OUTPUT],
+            role=outputs.get(RELEASER_OUTPUT),
+        )
 
     def state(self) -> EndpointState | None:
         """Return the endpoint's state; None where there is none: the tenant is paused. Raises

@@ -13,15 +13,9 @@ import typer
 from typer import Argument, Option
 
 from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, plain, table
-from assistant.domain.errors import ConfigurationError, NotFoundError
+from assistant.domain.errors import ConfigurationError, ConflictError, NotFoundError
 from assistant.settings.deployment import ModelsSection, PlaceSection
-from assistant.settings.model_artifacts import (
-    DEFAULT_INSTANCES,
-    LlmManifest,
-    check_llm_fit,
-    instance_named,
-    load_llm_manifest,
-)
+from assistant.settings.model_artifacts import DEFAULT_INSTANCES, LlmManifest, load_llm_manifest
 from assistant.settings.prices import HOURS_A_MONTH, load_prices
 from assistant.settings.tenant import TenantConfig, load_tenant
 
@@ -30,12 +24,11 @@ if TYPE_CHECKING:
     from assistant.learning.variants import VariantCounts
 
 _ARTIFACTS = Path("model_artifacts/llm")
-_FILE = "FILE"
 Weights = Annotated[Path, Argument(metavar="FOLDER", exists=True, file_okay=False)]
 NewName = Annotated[str, Option("--name", metavar="NAME", help="Folder under model_artifacts/llm/.")]
 Like = Annotated[str, Option(metavar="NAME", help="Artifact whose weights were tuned.")]
-Card = Annotated[Path | None, Option(metavar=_FILE, help="training.json of the training job.")]
-Evaluated = Annotated[Path | None, Option(metavar=_FILE, help="The same weights, as evaluated (GGUF).")]
+Card = Annotated[Path | None, Option(metavar="FILE", help="training.json of the training job.")]
+Evaluated = Annotated[Path | None, Option(metavar="FILE", help="The same weights, as evaluated (GGUF).")]
 PutInto = Annotated[str | None, Option(metavar="T", help="Tenant whose bucket gets it, as its publisher.")]
 Candidate = Annotated[str, Argument(metavar="NAME", help="The tenant's models.candidate.")]
 Report = Annotated[str | None, Option(metavar="NAME", help="Stored run of the candidate.")]
@@ -108,6 +101,10 @@ def release(
         if run.writer_sha256 is None:
             terminal.say(f"the evaluation of {run.writer!r} names no hash: is it of the right model?")
     canary, bucket = _canary(config, place), models_bucket(place, tenant)
+    if canary.artifact != manifests[1].sha256:
+        raise ConflictError(
+            f"The stack declares {canary.artifact}, not the {name} of the manifest. Deploy."
+        )
     canary.check_free()
     terminal.show(_price(models, manifests[1]))
     if not yes:
@@ -184,9 +181,7 @@ def _manifests(models: ModelsSection, name: str) -> tuple[LlmManifest, LlmManife
             f'{name} is not declared. Write candidate = "{name}" under [models] of the tenant file, and '
             "deploy: the models stack then has its model and both configurations."
         )
-    candidate = load_llm_manifest(_ARTIFACTS / name)
-    check_llm_fit(candidate, instance_named(models.llm_instance or DEFAULT_INSTANCES[candidate.accelerator]))
-    return load_llm_manifest(_ARTIFACTS / models.llm), candidate
+    return load_llm_manifest(_ARTIFACTS / models.llm), load_llm_manifest(_ARTIFACTS / name)
 
 
 def _canary(tenant: TenantConfig, place: PlaceSection) -> Canary:

@@ -72,18 +72,27 @@ async def captured_calls(
     """
     lines = {name: line async for name, line in _lines(capture, since, until)}
     of_call: dict[str, AnswerRecord] = {}
+    async for record in asked_answers(records, since=since, until=until):
+        if record.inference_id is not None:
+            of_call[record.inference_id] = record
+    calls = [CapturedCall(name, lines.get(name), of_call.get(name)) for name in {**of_call, **lines}]
+    return sorted(calls, key=_time)
+
+
+async def asked_answers(
+    records: AnswerRecords, *, since: datetime, until: datetime
+) -> AsyncIterator[AnswerRecord]:
+    """Yield the records of the answers asked in [since, until). Raises RecordsUnavailableError."""
     query = AccessQuery(since=since, until=until, limit=1_000)
     while True:
         page = await records.list_accesses(query)
         for entry in page.entries:
             record = await records.get_answer(entry.subject_id) if entry.kind == "asked" else None
-            if record is not None and record.inference_id is not None:
-                of_call[record.inference_id] = record
+            if record is not None:
+                yield record
         if page.next_after is None:
-            break
+            return
         query = AccessQuery(since=since, until=until, limit=1_000, after=page.next_after)
-    calls = [CapturedCall(name, lines.get(name), of_call.get(name)) for name in {**of_call, **lines}]
-    return sorted(calls, key=_time)
 
 
 def call_named(calls: list[CapturedCall], name: str) -> CapturedCall:

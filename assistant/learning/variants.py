@@ -3,7 +3,7 @@ served model."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from math import sqrt
@@ -11,7 +11,8 @@ from typing import Literal, get_args
 
 from assistant.answering.ports import AnswerRecords
 from assistant.answering.stream import FAILED_CHECKS
-from assistant.domain.answers import AccessQuery, AnswerRecord, Outcome, VerdictLabel
+from assistant.domain.answers import AnswerRecord, Outcome, VerdictLabel
+from assistant.learning.captures import asked_answers
 from assistant.settings.deployed_names import CANARY_VARIANT, SERVED_VARIANT
 
 Fate = Literal["good", "bad", "withheld", "failed"]
@@ -92,32 +93,25 @@ async def count_variants(
     A call that failed before its response began has no variant: the endpoint's metrics count it.
     """
     counts: dict[str, VariantCounts] = {}
-    query = AccessQuery(since=since, until=until, limit=1_000)
-    while True:
-        page = await records.list_accesses(query)
-        for entry in page.entries:
-            record = await records.get_answer(entry.subject_id) if entry.kind == "asked" else None
-            if record is None or record.variant is None:
-                continue
-            counted = counts.setdefault(record.variant, VariantCounts())
-            counted.answers += 1
-            counted.digests |= {record.model_digest} if record.model_digest else set()
-            marks = [one.verdict.label for one in await records.list_verdicts(record.answer_id)]
-            for fate in _fates(record, marks):
-                counted.fates[fate] += 1
-        if page.next_after is None:
-            return counts
-        query = AccessQuery(since=since, until=until, limit=1_000, after=page.next_after)
+    async for record in asked_answers(records, since=since, until=until):
+        if record.variant is None:
+            continue
+        counted = counts.setdefault(record.variant, VariantCounts())
+        counted.answers += 1
+        counted.digests |= {record.model_digest} if record.model_digest else set()
+        marks = [one.verdict.label for one in await records.list_verdicts(record.answer_id)]
+        for fate in _fates(record, marks[-1:]):
+            counted.fates[fate] += 1
+    return counts
 
 
-def _fates(record: AnswerRecord, marks: Iterable[VerdictLabel]) -> list[Fate]:
-    *_, mark = (None, *marks)
+def _fates(record: AnswerRecord, last: Sequence[VerdictLabel]) -> list[Fate]:
     is_checked = record.fallback is None or record.fallback in FAILED_CHECKS
+    is_withheld = any(one.detail == "withheld" for one in record.sentences)
     found: dict[Fate, bool] = {
-        "good": mark is VerdictLabel.GOOD,
-        "bad": mark is VerdictLabel.BAD,
-        "withheld": any(one.detail == "withheld" for one in record.sentences)
-        or record.fallback in FAILED_CHECKS,
+        "good": VerdictLabel.GOOD in last,
+        "bad": VerdictLabel.BAD in last,
+        "withheld": is_withheld or record.fallback in FAILED_CHECKS,
         "failed": record.outcome is Outcome.FAILED or not is_checked,
     }
     return [fate for fate in FATES if found[fate]]

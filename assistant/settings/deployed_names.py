@@ -113,6 +113,8 @@ SERVED_CONFIG_OUTPUT = "ServedConfigName"
 candidate."""
 CANARY_CONFIG_OUTPUT = "CanaryConfigName"
 """The configuration with both variants, to which ``assistant models release`` moves the endpoint."""
+CANARY_ARTIFACT_OUTPUT = "CanaryArtifactSha256"
+"""Hash of the artifact that the canary runs."""
 RELEASER_OUTPUT = "ReleaserArn"
 """The role that moves the endpoint from one to the other."""
 

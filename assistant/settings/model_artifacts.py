@@ -250,8 +250,8 @@ class LlmManifest(_Manifest):
     """One of ``files``; the tokenizer's template when absent."""
     answering: AnsweringTable
     """Callers of the endpoint read the same table in its ``artifact.json``."""
-    lineage: Lineage | None = None
-    """Of a tuned model; None for weights as they were published."""
+    lineage: Lineage | None = Field(default=None, exclude_if=lambda one: one is None)
+    """Of a tuned model; None for weights as they were published, whose ``stamp`` is then as it was."""
 
 
 class EmbeddingManifest(_Manifest):

@@ -27,6 +27,7 @@ from constructs import Construct
 
 from assistant.domain.errors import ConfigurationError
 from assistant.settings.deployed_names import (
+    CANARY_ARTIFACT_OUTPUT,
     CANARY_CONFIG_OUTPUT,
     CANARY_VARIANT,
     RELEASER_OUTPUT,
@@ -144,7 +145,6 @@ class ModelEndpoint(Construct):
         which it runs beside the served one; ``assistant models release`` moves the endpoint to it."""
         super().__init__(scope, construct_id)
         self._served = served
-        self._candidate = candidate
         tenant = self._tenant = foundation.tenant
         self._keys, self._network = foundation.keys, foundation.network
         data = self._data = foundation.data
@@ -176,6 +176,7 @@ class ModelEndpoint(Construct):
             self.release_outputs = {
                 SERVED_CONFIG_OUTPUT: config.attr_endpoint_config_name,
                 CANARY_CONFIG_OUTPUT: beside.attr_endpoint_config_name,
+                CANARY_ARTIFACT_OUTPUT: str(candidate.manifest.sha256),
             }
             if tenant.place.artifact_publishers:
                 self._add_releaser([config.ref, beside.ref])
@@ -264,16 +265,12 @@ class ModelEndpoint(Construct):
 
     def _artifact_statements(self) -> list[iam.PolicyStatement]:
         """Let SageMaker read the artifacts, file by file: only the files of their manifests."""
-        arn = bucket_arn(self, self._data.models_bucket)
+        arn, artifacts = bucket_arn(self, self._data.models_bucket), self._artifacts
+        files = [[f"{arn}/{prefix}{name}" for name in model.manifest.files] for prefix, model in artifacts]
+        folders = [{"StringLike": {"s3:prefix": f"{prefix}*"}} for prefix, _ in artifacts]
         return [
-            *(
-                allow("s3:GetObject", *(f"{arn}/{prefix}{name}" for name in model.manifest.files))
-                for prefix, model in self._artifacts
-            ),
-            *(
-                allow("s3:ListBucket", arn, conditions={"StringLike": {"s3:prefix": f"{prefix}*"}})
-                for prefix, _ in self._artifacts
-            ),
+            *(allow("s3:GetObject", *names) for names in files),
+            *(allow("s3:ListBucket", arn, conditions=within) for within in folders),
             allow("kms:Decrypt", self._keys.models_key_arn, conditions=via_s3(self)),
         ]
 

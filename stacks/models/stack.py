@@ -21,21 +21,14 @@ class ModelsStack(TenantStack):
         tenant = foundation.tenant
         super().__init__(scope, "Models", tenant=tenant, data_class="phi")
         condition = PowerSwitch(self, "Switch").has_endpoints
+        embedding, served = embedding_model(tenant), llm(tenant, tenant.llm)
         candidate = None if tenant.candidate is None else llm(tenant, tenant.candidate)
-        for endpoint_id, served, canary in (
-            ("Embedding", embedding_model(tenant), None),
-            ("Llm", llm(tenant, tenant.llm), candidate),
-        ):
-            endpoint = ModelEndpoint(
-                self,
-                endpoint_id,
-                served=served,
-                foundation=foundation,
-                condition=condition,
-                candidate=canary,
-            )
-            for name, value in endpoint.release_outputs.items():
-                cdk.CfnOutput(self, name, value=value, description="For assistant models release.")
+        ModelEndpoint(self, "Embedding", served=embedding, foundation=foundation, condition=condition)
+        written = ModelEndpoint(
+            self, "Llm", served=served, foundation=foundation, condition=condition, candidate=candidate
+        )
+        for name, value in written.release_outputs.items():
+            cdk.CfnOutput(self, name, value=value, description="For assistant models release.")
         machines = PowerMachines(
             self,
             "PowerMachines",

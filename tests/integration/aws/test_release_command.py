@@ -16,7 +16,6 @@ from typing import Any
 
 import boto3
 import pytest
-import tomlkit
 from tokenizers import AddedToken, Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
@@ -83,6 +82,7 @@ class Desk:
             "Models",
             ServedConfigName=f"{self.prefix}-served",
             CanaryConfigName=f"{self.prefix}-canary",
+            CanaryArtifactSha256=self.sha256,
             ReleaserArn=f"arn:aws:iam::{ACCOUNT}:role/releaser",
         )
 
@@ -355,13 +355,12 @@ def test_what_no_tenant_or_stack_declares_is_refused(desk: Desk) -> None:
     refused(desk, 'Write candidate = "tuned" under [models]', *REPORTS)
 
 
-def test_a_candidate_that_does_not_fit_the_instance_is_refused_with_the_sum(desk: Desk) -> None:
+def test_a_stack_that_declares_another_artifact_than_the_manifest_is_refused(desk: Desk) -> None:
     desk.package("--put", "sandbox")
     path = desk.artifacts / "tuned/manifest.toml"
-    document = tomlkit.parse(path.read_text())
-    document["weights_bytes"] = 90_000_000_000
-    path.write_text(tomlkit.dumps(document))
-    refused(desk, "does not load in the 8 GiB of host memory of ml.c7i.xlarge: weights 90.0 GB", *REPORTS)
+    path.write_text(path.read_text().replace(desk.sha256, "9" * 64))
+    desk.evaluate("after", 1, 1, 1, 0, 1, 0)
+    refused(desk, f"The stack declares {desk.sha256}, not the tuned of the manifest", *REPORTS)
 
 
 def test_no_deployment_while_a_canary_runs(desk: Desk) -> None:
