@@ -414,7 +414,7 @@ def use_recorded_model(options: GlobalOptions, *, tenants: Sequence[str]) -> Non
         model=RECORDED,
         recording=folder,
         context_tokens=CONTEXT_TOKENS,
-        # Every answer that plays was read before, the ones with tags too.
+        # An answer plays to its exact prompt alone, so what it writes is known; one has tags.
         answering=WRITER.model_copy(update={"writes_elements": True}),
     )
     describe(options, model)
