@@ -156,9 +156,10 @@ def try_(
     terminal.show(f"{row.id} on {instance.name}: {cost} (list price).")
     if not yes:
         typer.confirm("Make the endpoint?", abort=True, err=True)
-    ends_at = datetime.now(UTC) + timedelta(hours=hours)
-    trial = Trial(aws, TrialPlace.model_validate_json(given), row, facts, tenant, ends_at)
+    trial = Trial(aws, TrialPlace.model_validate_json(given), row, facts, tenant, datetime.now(UTC))
     trial.copy(publisher_s3(aws, aws.outputs(f"{stacks}-Data")), terminal)
+    ends_at = datetime.now(UTC) + timedelta(hours=hours)  # of an artifact of 16 GB the copy may take an hour
+    trial = replace(trial, ends_at=ends_at)
     with terminal.waiting("making the endpoint"):
         name = trial.start()
     if not options.writes({"endpoint": name, "deleted_at": ends_at.isoformat()}):

@@ -8,6 +8,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -215,6 +216,17 @@ def test_each_part_has_a_scheduled_deletion_by_the_clean_up_role(account: Accoun
         target = scheduler.get_schedule(Name=f"{name}-{kind}")["Target"]
         assert target["Arn"].endswith(f"delete{kind}")
         assert json.loads(target["Input"]) == {f"{kind}Name": name}
+
+
+def test_the_hours_begin_when_the_artifact_is_copied(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolve(account)
+    copied: list[datetime] = []
+    monkeypatch.setattr(candidates.Trial, "copy", lambda *_: copied.append(datetime.now(UTC)))
+    done = json.loads(account.run(*attempt(account, "--hours", "1")).stdout.splitlines()[-1])
+
+    assert datetime.fromisoformat(done["deleted_at"]) - timedelta(hours=1) >= copied[0]
 
 
 def test_a_schedule_that_fails_makes_no_endpoint(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
