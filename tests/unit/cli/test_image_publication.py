@@ -181,6 +181,24 @@ def test_tasks_run_on_what_is_asked_for_and_endpoints_on_x86(clone: Path) -> Non
     assert [platform_of(build) for build in builds(clone)] == ["linux/arm64", "linux/amd64"]
 
 
+def test_the_corpus_job_is_built_when_it_is_named_on_its_own_base_for_arm(clone: Path) -> None:
+    own = f"public.example/spark:emr@sha256:{'c' * 64}"
+    (clone / "containers/corpus_job").mkdir()
+    (clone / "containers/corpus_job/Dockerfile").write_text("FROM scratch\n")
+    (clone / "containers/corpus_job/base-image.lock").write_text(f"# Spark\n{own}\n")
+    job = '[images.corpus_job]\nrepository = "care/corpus-job"\ntag = "0.1.0"\n'
+    (clone / "images.lock.toml").write_text(LOCK + job)
+    ecr(FIRST).create_repository(repositoryName="care/corpus-job", registryId=FIRST.account)
+
+    publication(clone).publish([FIRST])
+    assert [build for build in builds(clone) if "care/corpus-job" in " ".join(build)] == []
+
+    publication(clone).publish([FIRST], only=["corpus_job"])
+    (build,) = [build for build in builds(clone) if "care/corpus-job" in " ".join(build)]
+    assert platform_of(build) == "linux/arm64"
+    assert f"PYTHON_IMAGE={own}" in build
+
+
 def test_a_tag_that_is_there_is_taken_and_not_built_again(
     clone: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
