@@ -47,7 +47,7 @@ _ENDED = frozenset({"Completed", "Failed", "Stopped"})
 POLL_S = 30.0
 Out = Annotated[Path, Option(metavar="FOLDER", help="A new folder.")]
 Adapter = Annotated[Path | None, Option(metavar="FOLDER", help="Of a training job. Default: none.")]
-Types = Annotated[Literal["f32", "f16", "q8_0", "base"], Option("--as", help="Of the GGUF's matrices.")]
+Types = Annotated[Literal["f32", "f16", "q8_0"], Option("--as", help="Of the GGUF's matrices.")]
 JobName = Annotated[str, Argument(metavar="JOB", help="Its name, new each time.")]
 Set = Annotated[str, Option("--set", metavar="FOLDER/", help="Below sets/ of the training bucket.")]
 Base = Annotated[str, Option(metavar="ARTIFACT", help="Folder of model_artifacts with the weights.")]

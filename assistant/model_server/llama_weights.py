@@ -27,8 +27,9 @@ from assistant.model_server.weights import gguf_field
 
 FOLDER, GGUF, FACTS = "hugging_face", "model.gguf", "weights.json"
 """What ``write_weights`` leaves: a folder to train on, a file to serve, their origin."""
-NumberType = Literal["f32", "f16", "q8_0", "base"]
-"""Of the matrices in the GGUF. ``base``: each as in the base's file."""
+NumberType = Literal["f32", "f16", "q8_0"]
+"""Of the matrices in the GGUF. Four bits are not offered: a base of four bits lies on their grid, and rounds
+an adapter away (docs/decisions/0082-training-jobs.md)."""
 _OUTSIDE_LAYERS = {
     "token_embd.weight": "model.embed_tokens.weight",
     "output_norm.weight": "model.norm.weight",
@@ -63,7 +64,6 @@ def write_weights(base: Path, adapter: Path | None, out: Path, *, types: NumberT
     reader = _llama(base)
     deltas = {} if adapter is None else read_adapter(adapter)
     facts = _facts(base, adapter, reader)
-    wanted = None if types == "base" else GGMLQuantizationType[types.upper()]
     writer, written = _writer_like(reader, out / GGUF), dict[str, _Matrix]()
     for tensor, name, numbers in _tensors(reader):
         low_rank, matrix = deltas.pop(name.removesuffix(".weight"), None), numbers
@@ -72,10 +72,7 @@ def write_weights(base: Path, adapter: Path | None, out: Path, *, types: NumberT
                 raise ConfigurationError(f"{adapter}: {name} has another shape. Name the adapter's base.")
             matrix = numbers + low_rank
         written[name] = matrix
-        if low_rank is None and wanted is None:
-            writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
-            continue
-        kind = GGMLQuantizationType.F32 if len(tensor.shape) == 1 else wanted or tensor.tensor_type
+        kind = GGMLQuantizationType.F32 if len(tensor.shape) == 1 else GGMLQuantizationType[types.upper()]
         writer.add_tensor(
             tensor.name, quants.quantize(_reordered(matrix, tensor, reader), kind), raw_dtype=kind
         )

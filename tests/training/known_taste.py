@@ -1,9 +1,9 @@
-"""Proves preference tuning with a taste that a program knows: ``make prove-preference OUT=FOLDER``.
+"""Proves preference tuning with a taste that a program knows: ``make prove-preference QUESTIONS=FILE``.
 
 Agents of this story like answers of at most 30 words that end with one fixed question; the drafts that they
-replace are the packaged model's own. The job tunes it by DPO on such pairs, the adapter is merged, and both
-models are served by the runtime in service, in the packaged weights' own types. A program judges what they
-write about topics that no pair held. What is done already below OUT is not done again.
+replace are the packaged model's own. The job tunes it by DPO on such pairs, the adapter is merged (F16), and
+the runtime in service serves both. A program judges what they write about topics that no pair held. What is
+done already below OUT is not done again.
 """
 
 from __future__ import annotations
@@ -240,7 +240,7 @@ def main(out: Path, data: Path) -> None:
     packaged = locate_weights(ModelServerSettings(task="generation", artifacts_dir=out)).path
     split = asked(data)
     if not (out / "base").exists():
-        write_weights(packaged, None, out / "base", types="base")
+        write_weights(packaged, None, out / "base", types="f16")
     lap("unpack_s")
     drafts = {
         name: written(packaged, split[name], out / f"drafts.{name}.json") for name in ("train", "validation")
@@ -249,7 +249,7 @@ def main(out: Path, data: Path) -> None:
     adapter = train(out / "job", exported(split, drafts, out / "sets"), STEPS)
     lap("training_s")
     if not (out / "tuned").exists():
-        write_weights(packaged, adapter, out / "tuned", types="base")
+        write_weights(packaged, adapter, out / "tuned", types="f16")
     lap("merge_s")
     base = written(packaged, split["test"], out / "base.test.json")
     tuned = written(out / "tuned" / GGUF, split["test"], out / "tuned.test.json")

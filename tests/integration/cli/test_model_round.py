@@ -1,6 +1,6 @@
 """The round from a mark to a served model and back, one command each.
 
-The training step alone is replaced: by a committed adapter that the training job made of the packaged model
+The training step alone is replaced: by a committed adapter, cut out of one that the training job made
 (tests/integration/cli/adapter/README.md). ``make check-training`` has the step itself.
 """
 
@@ -20,7 +20,7 @@ from assistant.settings.process import ModelServerSettings
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 ADAPTER = Path(__file__).parent / "adapter"
-SHA256 = "5caa91161458b8c295ff373119eafbabedee75d74cf420ded870d19e288d83a5"
+SHA256 = "c07a581dc8d79be9120e08bd0578fe1c663fe94f9dccfb45ad14b64b744fd01c"
 QUESTION = "When does the help desk answer the phone?"
 BETTER = "The help desk answers from 8:00 to 18:30, Monday to Saturday."
 EVALUATED = {"qid": "q1", "kind": "plain", "question": QUESTION, "documents": ["help-desk"], "gold": [DESK]}
@@ -72,7 +72,7 @@ def test_a_mark_becomes_a_served_model_and_the_packaged_one_comes_back(shop: Sho
     weights = (ADAPTER / "adapter_model.safetensors").read_bytes()
     assert hashlib.sha256(weights).hexdigest() == SHA256
     packaged = locate_weights(ModelServerSettings(task="generation", artifacts_dir=tmp_path)).path
-    shop.run("models", "merge", str(packaged), "--adapter", str(ADAPTER), "--out", "merged", "--as", "q8_0")
+    shop.run("models", "merge", str(packaged), "--adapter", str(ADAPTER), "--out", "merged")
     facts = json.loads((shop.folder / "merged/hugging_face/weights.json").read_text())
     assert facts["adapter"]["sha256"] == SHA256
 
