@@ -100,7 +100,7 @@ def train(
     account.require()
     chosen = {name: value for name, _, value in (text.partition("=") for text in given or ())}
     hyperparameters = {"task": task, "base_licence": licence, **chosen}
-    start = _Start(
+    start = TrainingJob(
         account, name, image, instance_named(instance), training_set, folder, hyperparameters, spot
     )
     job = start.request(f"{place.name_prefix}-{tenant}-Learning", root=tenants.resolve().parent)
@@ -142,7 +142,9 @@ def _base(artifacts: Path, name: str, task: Task, cleared: str | None) -> tuple[
 
 
 @dataclass(frozen=True, slots=True)
-class _Start:
+class TrainingJob:
+    """One job that is to be started."""
+
     account: AwsAccount
     name: str
     image: str

@@ -1,4 +1,4 @@
-"""``assistant models train`` on the emulator, with the runbook that the learning stack deploys."""
+"""``assistant models train`` on the emulator, with what the learning stack says of every job."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from assistant.cli import training
 from assistant.cli.models import app
 from assistant.cli.terminal import GlobalOptions
 from assistant.domain.errors import AssistantError
-from stacks.learning import LearningStack
+from assistant.settings.model_artifacts import TRAIN_OUTPUT
 from tests.fakes.aws_server import REGION
 from tests.fakes.sagemaker_control import ControlledSageMaker
-from tests.stacks.values import DATA, KEYS, NETWORK, ROOT, deployed, resources_of, stack_with, template_of
+from tests.stacks.test_training_request import shared_request
+from tests.stacks.values import DATA, KEYS, NETWORK, ROOT
 
 ACCOUNT = "123456789012"
 """The emulator's."""
@@ -35,28 +36,10 @@ BUCKET = "value-training"
 
 
 @pytest.fixture(scope="module")
-def runbook() -> str:
-    """The runbook's content, as Systems Manager keeps it after a deployment."""
-    (document,) = resources_of(
-        template_of(stack_with(LearningStack, deployed("pharmacy"))), "AWS::SSM::Document"
-    ).values()
-
-    def text(part: Any) -> Any:
-        match part:
-            case {"Ref": _}:
-                return BUCKET
-            case {"Fn::GetAtt": _}:
-                return ROLE
-            case {"Fn::Join": [separator, parts]}:
-                return separator.join(map(text, parts))
-            case dict():
-                return {name: text(each) for name, each in part.items()}
-            case list():
-                return [text(each) for each in part]
-            case _:
-                return part
-
-    return json.dumps(text(document["Properties"]["Content"])).replace("111122223333", ACCOUNT)
+def request_json() -> str:
+    """The output of the deployed learning stack, as CloudFormation tells it."""
+    said = json.dumps(shared_request()).replace("${TrainingBucket}", BUCKET).replace("111122223333", ACCOUNT)
+    return re.sub(r"\$\{TrainingRole\w+\.Arn\}", ROLE, said)
 
 
 @pytest.fixture
@@ -77,8 +60,8 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def aws(aws_server_url: str, monkeypatch: pytest.MonkeyPatch, runbook: str) -> Callable[[str], Any]:
-    """Clients of the emulator, which has the deployed stack, its runbook, a set and a base."""
+def aws(aws_server_url: str, monkeypatch: pytest.MonkeyPatch, request_json: str) -> Callable[[str], Any]:
+    """Clients of the emulator, which has the deployed stack, a set and a base."""
     for name, value in {
         "AWS_ENDPOINT_URL": aws_server_url,
         "AWS_ACCESS_KEY_ID": "AKIDLOCAL",
@@ -91,12 +74,10 @@ def aws(aws_server_url: str, monkeypatch: pytest.MonkeyPatch, runbook: str) -> C
     def client(service: str) -> Any:
         return boto3.client(service, region_name=REGION, endpoint_url=aws_server_url)  # type: ignore[call-overload]
 
-    ssm, cloudformation, s3 = client("ssm"), client("cloudformation"), client("s3")
-    name = f"runbook-{uuid4().hex[:8]}"
-    ssm.create_document(Content=runbook, Name=name, DocumentType="Automation", DocumentFormat="JSON")
+    cloudformation, s3 = client("cloudformation"), client("s3")
     stack = {
         "Resources": {"Topic": {"Type": "AWS::SNS::Topic"}},
-        "Outputs": {"TrainingShellName": {"Value": name}},
+        "Outputs": {TRAIN_OUTPUT: {"Value": request_json}},
     }
     for there in cloudformation.describe_stacks()["Stacks"]:
         if there["StackName"] == "assistant-pharmacy-Learning":
@@ -203,8 +184,8 @@ TRN = ("--set", "2026-11/", "--base", "qwen3-8b-gpu", "--instance", "ml.trn1.2xl
         ((*GPU, "--base", "qwen3-8b-inf2"), "qwen3-8b-inf2 is compiled, or a GGUF"),
         ((*GPU, "--base", "other"), "other has the licence cc-by-nc-4.0, which is not known to allow"),
         ((*GPU, "--set", "2026-12/"), f"s3://{BUCKET}/sets/2026-12/ is empty"),
-        ((*GPU, "--set", "../labels/"), "TrainingSet = ../labels/ does not fit"),
-        ((*GPU, "--image", "docker.io/python@sha256:0"), "Image = docker.io/python@sha256:0 does not fit"),
+        ((*GPU, "--set", "../labels/"), "../labels/ is no folder below sets/"),
+        ((*GPU, "--image", "docker.io/python@sha256:0"), "docker.io/python@sha256:0 is no image of"),
     ],
 )
 def test_what_cannot_work_is_refused_by_name(
@@ -244,7 +225,7 @@ def test_a_quota_of_0_is_refused(
             await control.quotas({f"quota {number}": 5 for number in range(150)} | {usage: 0})
             return await asyncio.to_thread(train, root, job_name(), *GPU, *(["--spot"] * spot))
 
-    assert f'The quota "{usage}" is 0' in refusal(asyncio.run(without_quota()))
+    assert f"quota {usage}: 0, and 1 are wanted" in refusal(asyncio.run(without_quota()))
 
 
 @pytest.mark.parametrize("status", ["Completed", "Failed", "Stopped"])

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -25,14 +26,12 @@ from assistant.domain.errors import ConflictError, NotFoundError
 from assistant.knowledge.parsing import parse_document
 from assistant.prepare_sets import prepare
 from assistant.settings.deployed_names import SETS_RUN
-from stacks.learning import LearningStack
 from tests.contracts import samples
 from tests.fakes.aws_server import REGION
 from tests.fakes.sagemaker_control import ControlledSageMaker
 from tests.fakes.synthetic_feedback import DAY, START, Agents, World, feedback
 from tests.integration.learning_round.conftest import LearningDeployment
-from tests.stacks.test_training_shell import started, written
-from tests.stacks.values import deployed, resources_of, stack_with, template_of
+from tests.stacks.test_training_request import JOB, shared_request
 from tests.unit.learning.moving import QUOTE, answered
 from tests.unit.tuning.test_gate import protected_set
 
@@ -129,13 +128,9 @@ async def test_a_run_that_reaches_no_bucket_fails_and_says_so_in_its_metric(
 
 
 def job_of(deployment: LearningDeployment, name: str, folder: str) -> dict[str, Any]:
-    """Return the call that the learning stack's runbook makes for this set."""
-    template = template_of(stack_with(LearningStack, deployed("pharmacy")))
-    (document,) = resources_of(template, "AWS::SSM::Document").values()
-    runbook = written(document["Properties"]["Content"])
-    call = json.dumps(
-        started(runbook, JobName=name, TrainingSet=folder, HyperParameters={"task": "preference"})
-    )
+    """Return the call that ``assistant models train`` makes for this set."""
+    job = replace(JOB, name=name, training_set=folder, hyperparameters={"task": "preference"})
+    call = json.dumps(job.completed(shared_request()))
     call = call.replace("${TrainingBucket}", deployment.named("training"))
     call = re.sub(r"\$\{TrainingRole\w+\.Arn\}", "arn:aws:iam::123456789012:role/assistant/Training", call)
     assert "${" not in call, call
