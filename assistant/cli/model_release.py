@@ -102,9 +102,7 @@ def release(
             terminal.say(f"the evaluation of {run.writer!r} names no hash: is it of the right model?")
     canary, bucket = _canary(config, place), models_bucket(place, tenant)
     if canary.artifact != manifests[1].sha256:
-        raise ConflictError(
-            f"The stack declares {canary.artifact}, not the {name} of the manifest. Deploy."
-        )
+        raise ConflictError(f"The stack declares {canary.artifact}, not the {name} of the manifest. Deploy.")
     canary.check_free()
     terminal.show(_price(models, manifests[1]))
     if not yes:
