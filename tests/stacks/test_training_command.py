@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -59,8 +59,25 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
+USAGES = [
+    f"{name} for {spot}training job usage"
+    for name in ("ml.g5.2xlarge", "ml.trn1.2xlarge", "ml.trn1.32xlarge")
+    for spot in ("", "spot ")
+]
+
+
+async def set_quotas(url: str, **quotas: float) -> None:
+    """Give the account one of each instance, and quotas by their names."""
+    control = ControlledSageMaker(url)
+    await control.quotas(
+        dict.fromkeys(USAGES, 1.0) | {f"quota {number}": 5 for number in range(150)} | quotas
+    )
+
+
 @pytest.fixture
-def aws(aws_server_url: str, monkeypatch: pytest.MonkeyPatch, request_json: str) -> Callable[[str], Any]:
+def aws(
+    aws_server_url: str, monkeypatch: pytest.MonkeyPatch, request_json: str
+) -> Iterator[Callable[[str], Any]]:
     """Clients of the emulator, which has the deployed stack, a set and a base."""
     for name, value in {
         "AWS_ENDPOINT_URL": aws_server_url,
@@ -91,7 +108,9 @@ def aws(aws_server_url: str, monkeypatch: pytest.MonkeyPatch, request_json: str)
     ):
         s3.create_bucket(Bucket=bucket)
         s3.put_object(Bucket=bucket, Key=key, Body=b"{}")
-    return client
+    asyncio.run(set_quotas(aws_server_url))
+    yield client
+    asyncio.run(ControlledSageMaker(aws_server_url).quotas({}))
 
 
 GPU = ("--task", "preference", "--set", "2026-11/", "--base", "qwen3-8b-gpu", "--instance", "ml.g5.2xlarge")
@@ -220,12 +239,9 @@ def test_a_quota_of_0_is_refused(
 ) -> None:
     usage = f"ml.g5.2xlarge for {word}training job usage"
 
-    async def without_quota() -> Result:
-        async with ControlledSageMaker(aws_server_url) as control:
-            await control.quotas({f"quota {number}": 5 for number in range(150)} | {usage: 0})
-            return await asyncio.to_thread(train, root, job_name(), *GPU, *(["--spot"] * spot))
-
-    assert f"quota {usage}: 0, and 1 are wanted" in refusal(asyncio.run(without_quota()))
+    asyncio.run(set_quotas(aws_server_url, **{usage: 0.0}))
+    refused = refusal(train(root, job_name(), *GPU, *(["--spot"] * spot)))
+    assert f"quota {usage}: 0, and 1 are wanted" in refused
 
 
 @pytest.mark.parametrize("status", ["Completed", "Failed", "Stopped"])
