@@ -7,7 +7,6 @@ denies the roles all of IAM, passing a role too (docs/decisions/0082-training-jo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from aws_cdk import aws_iam as iam
@@ -50,7 +49,7 @@ def shared_request(
     ``output``: S3 folder of the results, which ``key_arn`` encrypts. ``longest_s`` bounds what a job that
     went wrong can cost.
     """
-    tags: Mapping[str, str] = tenant_of(scope).tags() | {"data-class": "phi"}
+    tags = {**tenant_of(scope).tags(), "data-class": "phi"}
     return {
         "RoleArn": role_arn,
         # As endpoints take a model: files below a prefix.

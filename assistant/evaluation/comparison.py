@@ -178,7 +178,7 @@ class _Timed:
         self.start()
         self.failed, began_s = True, self._clock.monotonic_s()
         async with self._generator.stream(request, deadline=deadline) as stream:
-            read = _Read(stream.inference_id)
+            read = _Read(stream.inference_id, stream.variant)
             reading = asyncio.create_task(self._read(stream, read, began_s=began_s))
             try:
                 yield read
@@ -203,8 +203,8 @@ class _Timed:
 
 
 class _Read:
-    def __init__(self, inference_id: str | None) -> None:
-        self.inference_id = inference_id
+    def __init__(self, inference_id: str | None, variant: str | None) -> None:
+        self.inference_id, self.variant = inference_id, variant
         self.items: asyncio.Queue[GenerationDelta | AssistantError | None] = asyncio.Queue()
 
     async def __aiter__(self) -> AsyncIterator[GenerationDelta]:

@@ -213,7 +213,7 @@ def test_a_candidate_that_cannot_take_the_served_model_s_prompts_is_refused(
             models=tenant.models,
             llm=tenant.llm,
             embedding=tenant.embedding,
-            prompts={tenant.llm.answering.prompt: True},
+            prompts={tenant.config.answers.prompt: True},
             candidate=tuned("sandbox", **changes),
         )
     )

@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 
 from assistant.cli.main import app
 from assistant.domain.errors import AssistantError, ConfigurationError, ConflictError, DeploymentError
-from assistant.settings.model_artifacts import artifact_hash, load_llm_manifest
+from assistant.settings.model_artifacts import artifact_sha256, load_llm_manifest
 from tests.fakes import neuron_container
 from tests.fakes.aws_server import REGION
 from tests.fakes.neuron_container import Architecture
@@ -350,7 +350,7 @@ async def test_an_artifact_that_lacks_a_file_of_the_manifest_is_refused(
     key = f"compiled/{name}/output/model/artifact.json"
     told = json.loads(company.keys(key)[""])
     del told["files"]["tokenizer.json"]
-    told["sha256"] = artifact_hash(told["files"])
+    told["sha256"] = artifact_sha256(told["files"])
     company.client("s3").put_object(Bucket=company.bucket, Key=key, Body=json.dumps(told))
 
     with pytest.raises(DeploymentError, match="is not about the manifest's files"):
