@@ -172,6 +172,8 @@ class _Compiling:
         return sha256
 
     def _copy(self, prefix: str) -> str:
+        from assistant.cli.publishing import stored_sha256
+
         s3, manifest = self._publisher(), self.manifest
         made = json.loads(s3.get_object(Bucket=self._bucket, Key=f"{prefix}artifact.json")["Body"].read())
         sha256, told = made["sha256"], made["files"]
@@ -184,15 +186,9 @@ class _Compiling:
             )
         found: dict[str, str] = {}
         for name, digest in told.items():
-            answer, content = (
-                s3.get_object(Bucket=self._bucket, Key=f"{prefix}artifact/{name}"),
-                hashlib.sha256(),
-            )
-            for block in answer["Body"].iter_chunks(1 << 20):
-                content.update(block)
-            if content.hexdigest() != digest:
+            sha256_read, found[name] = stored_sha256(s3, self._bucket, f"{prefix}artifact/{name}")
+            if sha256_read != digest:
                 raise DeploymentError(f"{prefix}artifact/{name} is not what the job wrote. Compile again.")
-            found[name] = answer["ETag"]
         for name, etag in found.items():  # what was read, and no later version
             source = {"Bucket": self._bucket, "Key": f"{prefix}artifact/{name}"}
             key = f"llm/{manifest.name}/{sha256}/{name}"

@@ -336,6 +336,14 @@ def put_artifact(
     check_artifact(manifest, bucket=bucket, terminal=terminal)
 
 
+def stored_sha256(s3: Any, bucket: str, key: str) -> tuple[str, str]:
+    """Read an object; return its SHA-256 and its ETag."""
+    answer, content = s3.get_object(Bucket=bucket, Key=key), hashlib.sha256()
+    for part in answer["Body"].iter_chunks(_PART_BYTES):
+        content.update(part)
+    return content.hexdigest(), answer["ETag"]
+
+
 def check_artifact(manifest: LlmManifest, *, bucket: ModelsBucket, terminal: Terminal) -> None:
     """Read every file of the artifact in the bucket, as the publisher, and compare the hash.
 
@@ -349,11 +357,7 @@ def check_artifact(manifest: LlmManifest, *, bucket: ModelsBucket, terminal: Ter
         pages = s3.get_paginator("list_objects_v2").paginate(Bucket=name, Prefix=prefix)
         there = {str(one["Key"]).removeprefix(prefix) for page in pages for one in page.get("Contents", ())}
         for file in there & set(manifest.files):
-            body = s3.get_object(Bucket=name, Key=f"{prefix}{file}")["Body"]
-            digest = hashlib.sha256()
-            for part in body.iter_chunks(_PART_BYTES):
-                digest.update(part)
-            hashes[file] = digest.hexdigest()
+            hashes[file], _ = stored_sha256(s3, name, f"{prefix}{file}")
             terminal.step(f"read s3://{name}/{prefix}{file}")
     if wrong := sorted(there ^ set(manifest.files)):
         advice = f"the files of {manifest.name}: {', '.join(wrong)}. Put it again: models package --put T."

@@ -223,8 +223,8 @@ class LearningSection(StrictModel):
     may be. Nothing goes live but through its gate and its trial. It needs the file of ``assistant learn
     questions`` in the models bucket."""
     training: bool = False
-    """Whether the learning stack has the bucket of training sets and checkpoints, the roles of jobs and the
-    runbook that starts one. A tenant deployed before this key sets it to keep its bucket managed."""
+    """Whether the learning stack has the bucket of training sets and checkpoints, the role of jobs and the
+    request that starts one. A tenant deployed before this key sets it to keep its bucket managed."""
     sets_every_days: int = Field(default=3, ge=0, le=3)
     """With ``training``, the days between two runs of the task that makes a training set of the last 90 days;
     0: no task. At most 3, because an alarm looks back a week and waits for two missed runs."""
