@@ -22,7 +22,7 @@ from stacks.data.buckets import document_statements, table_statements
 from stacks.network.security_groups import pascal_case
 from stacks.outputs import IngestionOutputs, Workload
 from stacks.processes import TenantFileAsset, image_uri
-from stacks.roles import USE_KEY, WorkloadRole, allow, secret_arns, via
+from stacks.roles import USE_KEY, WorkloadRole, after_its_role, allow, secret_arns, via
 from stacks.tenant_stack import Foundation
 
 run_task = cast("Any", scheduled.EcsRunFargateTask)
@@ -94,7 +94,7 @@ class ConnectorRuns(Construct):
         schedules = Construct(self, "Schedules")
         for source, connector in tenant.connected_sources.items():
             run = {"containerOverrides": [{"name": _CONTAINER, "command": [source]}]}
-            scheduler.Schedule(
+            schedule = scheduler.Schedule(
                 schedules,
                 pascal_case(source),
                 schedule=scheduler.ScheduleExpression.rate(cdk.Duration.minutes(connector.every_minutes)),
@@ -107,6 +107,7 @@ class ConnectorRuns(Construct):
                     max_event_age=cdk.Duration.minutes(min(connector.every_minutes, _DAY_MINUTES)),
                 ),
             )
+            after_its_role(schedule)
 
 
 def _statements(

@@ -23,7 +23,17 @@ from assistant.settings.process import MakingSetsSettings, ServiceSettings
 from stacks.data.buckets import of_partitions
 from stacks.outputs import Workload
 from stacks.processes import LEARNING_IMAGE, PULL_IMAGE, TenantFileAsset, image_repository_arn, image_uri
-from stacks.roles import USE_KEY, Duty, WorkloadRole, allow, bucket_arn, resource_arn, tag_duty, via
+from stacks.roles import (
+    USE_KEY,
+    Duty,
+    WorkloadRole,
+    after_its_role,
+    allow,
+    bucket_arn,
+    resource_arn,
+    tag_duty,
+    via,
+)
 from stacks.tenant_stack import Foundation, TenantStack, tenant_log_group
 
 SETS = "sets/"
@@ -85,7 +95,7 @@ class TrainingSets(Construct):
         group = ec2.SecurityGroup.from_security_group_id(
             self, "Group", network.security_group_ids[Workload.LEARNING], mutable=False
         )
-        scheduler.Schedule(
+        schedule = scheduler.Schedule(
             self,
             "Schedule",
             schedule=scheduler.ScheduleExpression.rate(
@@ -99,6 +109,7 @@ class TrainingSets(Construct):
                 max_event_age=cdk.Duration.minutes(_MOST_LATE_MINUTES),
             ),
         )
+        after_its_role(schedule)
 
     def _role(self, name: str, description: str, *, through: tuple[str, ...] = ()) -> WorkloadRole:
         return WorkloadRole(

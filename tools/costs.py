@@ -46,7 +46,14 @@ def unknown_types(templates: Iterable[Mapping[str, Any]], prices: Prices) -> set
 
 
 def _resources(templates: Iterable[Mapping[str, Any]]) -> list[Resource]:
-    return [body for template in templates for body in template.get("Resources", {}).values()]
+    """Return all but the tasks of schedules, which cost for the minutes that they run."""
+    found: list[Resource] = []
+    for template in templates:
+        bodies: Mapping[str, Resource] = template.get("Resources", {})
+        services = [body["Properties"] for body in bodies.values() if body["Type"] == "AWS::ECS::Service"]
+        served = {service["TaskDefinition"]["Ref"] for service in services}
+        found += [body for name, body in bodies.items() if body["Type"] != _DEFINITION or name in served]
+    return found
 
 
 def _endpoint(resource: Resource, _tasks: int) -> Iterator[Line]:
@@ -93,10 +100,11 @@ def _alarm(resource: Resource, _tasks: int) -> Iterator[Line]:
 
 
 _REST = "Keys, secrets, alarms, dashboard"
+_DEFINITION = "AWS::ECS::TaskDefinition"
 _PRICED: Mapping[str, Callable[[Resource, int], Iterable[Line]]] = {
     "AWS::SageMaker::EndpointConfig": _endpoint,
     "AWS::OpenSearchService::Domain": _search,
-    "AWS::ECS::TaskDefinition": _task,
+    _DEFINITION: _task,
     "AWS::ElasticLoadBalancingV2::LoadBalancer": _balancer,
     "AWS::EC2::VPCEndpoint": _interface_endpoint,
     "AWS::KMS::Key": lambda _, __: [Line(_REST, "key", 1)],

@@ -85,7 +85,7 @@ class Account:
     mapped: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
     """ARNs of the roles that each tenant's domain knows: its master, and those that the schema maps."""
 
-    tasks: dict[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+    tasks: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict[str, list[Mapping[str, Any]]])
     """Of each tenant's task definition: the role that starts it, and images, logs and secrets."""
     captured: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
     """Where each tenant's endpoints put captured calls, as ``s3://bucket/folder/``."""
@@ -177,7 +177,7 @@ class _Reader:
                         for one in task["ContainerDefinitions"]
                     ]
                     named = {"ExecutionRoleArn": task["ExecutionRoleArn"], "ContainerDefinitions": containers}
-                    account.tasks[tenant] = self._resolver.value(named, stack)
+                    account.tasks.setdefault(tenant, []).append(self._resolver.value(named, stack))
                 case "AWS::SageMaker::EndpointConfig":
                     config = self._resolver.value(resource["Properties"].get("DataCaptureConfig"), stack)
                     if config:

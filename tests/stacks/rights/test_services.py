@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -155,8 +156,13 @@ def test_logs_are_delivered_to_the_logs_bucket(account: Account, tenant: str) ->
 
 @TENANT
 def test_fargate_pulls_images_reads_secrets_and_writes_the_log(account: Account, tenant: str) -> None:
-    """With the execution role's policies and its boundary."""
-    task = account.tasks[tenant]
+    """With the execution role's policies and its boundary: the service's task, and those of schedules."""
+    assert len(account.tasks[tenant]) >= 2
+    for task in account.tasks[tenant]:
+        _starts(account, tenant, task)
+
+
+def _starts(account: Account, tenant: str, task: Mapping[str, Any]) -> None:
     (role,) = (one for one in account.of(tenant)[0] if one.arn == task["ExecutionRoleArn"])
     asked: list[tuple[str, str]] = [("ecr:GetAuthorizationToken", "*")]
     for container in task["ContainerDefinitions"]:
