@@ -196,7 +196,8 @@ bench-synth: $(VENV)/dev.stamp $(FUNCTIONS) node_modules/.package-lock.json ## S
 	@$(WITH_NODE) $(BIN)/python -m benchmarks.synthesis $(ARGS)
 
 .PHONY: pin
-pin: synth ## Accept today's stateful resources as the ones that no upgrade may replace (stacks/pins)
+pin: $(VENV)/dev.stamp $(FUNCTIONS) node_modules/.package-lock.json ## Accept today's stateful resources as the ones that no upgrade may replace (stacks/pins)
+	@rm -rf cdk.out; $(CDK) synth --quiet -c unlocked=review '**'
 	@$(WITH_NODE) $(BIN)/python -m stacks.pinning cdk.out
 
 .PHONY: evaluate

@@ -470,7 +470,12 @@ def adopt(
         if row.task == "llm":
             values |= found.model_dump(include={"layers", "kv_heads", "head_size"})
             values["sequence_length"] = min(sequence_length, found.max_tokens or sequence_length)
-            values |= {"batch_size": batch_size, "tensor_parallel": facts.accelerators or 1, "answering": {}}
+            values |= {
+                "continuous_batching": True,
+                "batch_size": batch_size,
+                "tensor_parallel": facts.accelerators or 1,
+                "answering": {},
+            }
             values["parameters"] = facts.weights_bytes // (4 if found.dtype == "float32" else 2)
             manifest = model_artifacts.LlmManifest.model_validate(values)
             model_artifacts.check_llm_fit(manifest, model_artifacts.instance_named(facts.instance))

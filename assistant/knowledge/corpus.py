@@ -50,7 +50,7 @@ _WEIGHT, _MOST_WEIGHT = re.compile(r"([^=]+)=(\d{1,3}(?:\.\d{1,6})?)"), 100.0
 _CHANCE = 1 / 256
 """Share of equal bytes of two signatures without a common triple."""
 _INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u2060\ufeff]")
-_LINE_END, _BLANK_LINES = re.compile(r"[^\S\n]+$", re.MULTILINE), re.compile(r"\n{3,}")
+_BLANK_LINES = re.compile(r"\n{3,}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +177,8 @@ def cleaned(text: str) -> str:
     """Return the text in Unicode's form NFC, without invisible characters, line-end spaces, and more than one
     blank line in a row."""
     visible = _INVISIBLE.sub("", unicodedata.normalize("NFC", text))
-    return _BLANK_LINES.sub("\n\n", _LINE_END.sub("", visible)).strip()
+    lines = "\n".join(map(str.rstrip, visible.split("\n")))
+    return _BLANK_LINES.sub("\n\n", lines).strip()
 
 
 def text_with_signature(text: str) -> list[str]:

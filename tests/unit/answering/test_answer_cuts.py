@@ -177,6 +177,7 @@ async def streamed(parts: Sequence[str]) -> tuple[str, list[object], list[object
     """Return text, text events, elements as they ended, and why the model's text was replaced."""
     tenant = FakeTenant.writing(*parts).with_documents(STORED)
     tenant.live_elements = FakeLive()
+    tenant.use_model(writes_elements=True)
     source = {"name": "knowledge", "namespace": "", "access": "everyone", "elements": True}
     tenant.config = tenant.config.model_validate(tenant.config.model_dump() | {"sources": [source]})
     asked = await ask(tenant, context=BO)
