@@ -55,6 +55,11 @@ def test_tasks_are_priced_at_the_minimum_of_their_scaling() -> None:
     template = {
         "Resources": {
             "Tasks": {"Type": "AWS::ECS::TaskDefinition", "Properties": {"Cpu": "1024", "Memory": "2048"}},
+            "Service": {"Type": "AWS::ECS::Service", "Properties": {"TaskDefinition": {"Ref": "Tasks"}}},
+            "OfASchedule": {
+                "Type": "AWS::ECS::TaskDefinition",
+                "Properties": {"Cpu": "256", "Memory": "512"},
+            },
             "Scaling": {
                 "Type": "AWS::ApplicationAutoScaling::ScalableTarget",
                 "Properties": {"ServiceNamespace": "ecs", "MinCapacity": 3},
