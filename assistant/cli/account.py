@@ -299,6 +299,12 @@ class AccountChecks:
         return Finding(kind="refused", said=line)
 
 
+def require_quota(aws: AwsAccount, usage: str) -> None:
+    """Raise DeploymentError, with how to ask for more, unless SageMaker's quota allows one instance."""
+    if low := [finding.said for finding in low_quotas(aws, "sagemaker", {usage: 1})]:
+        raise DeploymentError("\n".join(low))
+
+
 def low_quotas(
     aws: AwsAccount, service: str, wanted: Mapping[str, int], *, why: str = ""
 ) -> Iterator[Finding]:

@@ -130,7 +130,7 @@ def try_(
     yes: Annotated[bool, Option("--yes", "-y", help="Do not ask whether it may cost this.")] = False,
 ) -> None:
     """Deploy a candidate to a throw-away endpoint, whose deletion is scheduled before it is made."""
-    from assistant.cli.account import AwsAccount, low_quotas, place_of
+    from assistant.cli.account import AwsAccount, place_of, require_quota
     from assistant.cli.publishing import publisher_s3
 
     options, terminal = GlobalOptions.of(context), Terminal(steps=True)
@@ -146,8 +146,7 @@ def try_(
     price = load_prices().of("endpoint", instance.name).usd_per_hour
     aws = AwsAccount(account=place.account, region=place.region)
     aws.require()
-    for finding in low_quotas(aws, "sagemaker", {f"{instance.name} for endpoint usage": 1}):
-        raise DeploymentError(finding.said)
+    require_quota(aws, f"{instance.name} for endpoint usage")
     stacks = f"{place.name_prefix}-{tenant}"
     given = aws.outputs(f"{stacks}-Models").get(jumpstart.TRIAL_OUTPUT)
     if given is None:

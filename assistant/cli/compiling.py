@@ -95,7 +95,7 @@ class _Compiling:
 
     def start(self, machine: Machine) -> Mapping[str, Any]:
         """Start a job. Raises ConfigurationError, ConflictError, DeploymentError before it costs anything."""
-        from assistant.cli.account import aws_errors, low_quotas
+        from assistant.cli.account import aws_errors, require_quota
 
         if artifacts.COMPILE_OUTPUT not in self.outputs:
             raise DeploymentError(
@@ -103,9 +103,7 @@ class _Compiling:
                 "deployment.artifact_publishers, in a region that has the image, and deploy."
             )
         image, entry = self._image(), self.folder.parents[2] / _ENTRY
-        wanted = {f"{machine} for training job usage": 1}
-        if low := [finding.said for finding in low_quotas(self.account, "sagemaker", wanted)]:
-            raise DeploymentError("\n".join(low))
+        require_quota(self.account, f"{machine} for training job usage")
         for job in self._jobs():
             if job["TrainingJobStatus"] in _RUNNING:
                 raise ConflictError(

@@ -45,6 +45,8 @@ _FOLDER = r"([A-Za-z0-9_=-]+(\.[A-Za-z0-9_=-]+)*/)+"
 """Ends in a slash, so that no other folder is meant that begins alike."""
 _ENDED = frozenset({"Completed", "Failed", "Stopped"})
 POLL_S = 30.0
+_STARTING_S = 3600.0
+"""For a job that waits for its instance, beyond the longest that it may run."""
 Out = Annotated[Path, Option(metavar="FOLDER", help="A new folder.")]
 Adapter = Annotated[Path | None, Option(metavar="FOLDER", help="Of a training job. Default: none.")]
 Types = Annotated[Literal["f32", "f16", "q8_0"], Option("--as", help="Of the GGUF's matrices.")]
@@ -158,14 +160,13 @@ class TrainingJob:
 
     def request(self, stack: str, *, root: Path) -> Mapping[str, Any]:
         """Return what CreateTrainingJob is asked for. Raises ConfigurationError, DeploymentError."""
-        from assistant.cli.account import low_quotas
+        from assistant.cli.account import require_quota
 
         told = self.account.outputs(stack).get(TRAIN_OUTPUT)
         if told is None:
             raise DeploymentError(f"{stack} has no training: set [learning] training = true, and deploy.")
-        usage = {f"{self.instance.name} for {'spot ' * self.is_spot}training job usage": 1}
-        if low := [finding.said for finding in low_quotas(self.account, "sagemaker", usage)]:
-            raise DeploymentError("\n".join(low))
+        usage = f"{self.instance.name} for {'spot ' * self.is_spot}training job usage"
+        require_quota(self.account, usage)
         job = self.completed(json.loads(told))
         self._refuse_missing(job["InputDataConfig"])
         if self.instance.accelerator == "trn1":
@@ -221,11 +222,14 @@ class TrainingJob:
 
 def _ended(account: AwsAccount, name: str) -> str:
     """Wait for the job; return where its result is. Raises DeploymentError with the reason of a failure."""
-    while (job := account.call("sagemaker", "describe_training_job", TrainingJobName=name))[
-        "TrainingJobStatus"
-    ] not in _ENDED:
+    began_s = time.monotonic()
+    while True:
+        job = account.call("sagemaker", "describe_training_job", TrainingJobName=name)
+        status, limits = job["TrainingJobStatus"], job["StoppingCondition"]
+        longest_s = limits.get("MaxWaitTimeInSeconds", limits["MaxRuntimeInSeconds"]) + _STARTING_S
+        if status in _ENDED or time.monotonic() - began_s > longest_s:
+            break
         time.sleep(POLL_S)
-    status = job["TrainingJobStatus"]
     if status != "Completed":
         reason = job.get("FailureReason", "its log in /aws/sagemaker/TrainingJobs may say why")
         raise DeploymentError(f"{name} is {status}: {reason}")
