@@ -45,7 +45,7 @@ _FOLDER = r"([A-Za-z0-9_=-]+(\.[A-Za-z0-9_=-]+)*/)+"
 """Ends in a slash, so that no other folder is meant that begins alike."""
 _ENDED = frozenset({"Completed", "Failed", "Stopped"})
 POLL_S = 30.0
-_STARTING_S = 3600.0
+STARTING_S = 3600.0
 """For a job that waits for its instance, beyond the longest that it may run."""
 Out = Annotated[Path, Option(metavar="FOLDER", help="A new folder.")]
 Adapter = Annotated[Path | None, Option(metavar="FOLDER", help="Of a training job. Default: none.")]
@@ -226,7 +226,7 @@ def _ended(account: AwsAccount, name: str) -> str:
     while True:
         job = account.call("sagemaker", "describe_training_job", TrainingJobName=name)
         status, limits = job["TrainingJobStatus"], job["StoppingCondition"]
-        longest_s = limits.get("MaxWaitTimeInSeconds", limits["MaxRuntimeInSeconds"]) + _STARTING_S
+        longest_s = limits.get("MaxWaitTimeInSeconds", limits["MaxRuntimeInSeconds"]) + STARTING_S
         if status in _ENDED or time.monotonic() - began_s > longest_s:
             break
         time.sleep(POLL_S)

@@ -270,3 +270,11 @@ def test_the_end_of_a_job_is_told(
     else:
         assert f"{name} is {status}: " in refusal(result)
         assert ("No example fits" in refusal(result)) is (status == "Failed")
+
+
+def test_the_wait_for_a_job_ends(
+    root: Path, aws: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "STARTING_S", -86_400.0)
+    name = job_name()
+    assert f"{name} is InProgress: " in refusal(train(root, name, *GPU, "--wait"))
