@@ -12,7 +12,7 @@ from typing import Annotated, Any, NoReturn, Protocol, TypeVar, cast
 import structlog
 from fastapi import Depends, Request
 from joserfc import jws, jwt
-from joserfc.errors import JoseError
+from joserfc.errors import InvalidClaimError, JoseError, MissingClaimError
 from joserfc.jwk import ECKey, RSAKey
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
@@ -197,7 +197,9 @@ class _TenantClaims(_OurClaims):
 class TokenVerifier:
     """Turns ``Authorization`` headers into identities.
 
-    Every invalid token gets the same UnauthenticatedError, so that responses do not help to guess tokens.
+    Every token that the issuer did not sign gets the same UnauthenticatedError, so that responses do not help
+    to guess tokens. Of a token that it signed, the error names the claim that is missing or wrong: the issuer
+    is then set up otherwise than the assistant needs, and signing in again would not help.
     """
 
     keys: KeySet
@@ -227,7 +229,7 @@ class TokenVerifier:
                 clock=self.clock,
             )
         except TokenRefusedError as refused:
-            _refuse(str(refused))
+            _refuse(str(refused), claim=refused.claim)
         if not _allows(key, claims):
             _refuse("beyond_its_key")
         if claims.tenant in self.refused:
@@ -236,7 +238,7 @@ class TokenVerifier:
                 "the service; its log names the value (tenant_not_served)."
             )
         if claims.tenant not in self.tenants:
-            _refuse("unknown_tenant")
+            _refuse("unknown_tenant", claim="tenant")
         roles = frozenset(Role(role) for role in claims.roles if role in _ROLE_NAMES)
         caller_is_identified.set(True)
         return Identity(tenant=claims.tenant, agent=claims.sub, roles=roles, labels=frozenset(claims.labels))
@@ -244,6 +246,11 @@ class TokenVerifier:
 
 class TokenRefusedError(Exception):
     """A token does not verify; its text, the reason, is for the log alone."""
+
+    def __init__(self, reason: str, *, claim: str = "") -> None:
+        super().__init__(reason)
+        self.claim = claim
+        """Of a token that its issuer did sign: what it lacks, or states wrongly."""
 
 
 async def verified_claims(
@@ -279,8 +286,11 @@ async def verified_claims(
             iat={"essential": True},
         ).validate(verified.claims)
         return model.model_validate(verified.claims), key
-    except ValidationError:
-        raise TokenRefusedError("claims_of_ours") from None
+    except ValidationError as error:
+        claim = str(error.errors()[0]["loc"][0])
+        raise TokenRefusedError("claims_of_ours", claim=claim) from None
+    except (MissingClaimError, InvalidClaimError) as error:
+        raise TokenRefusedError(error.error, claim=error.claim) from None
     except (JoseError, ValueError) as error:
         raise TokenRefusedError(error.error if isinstance(error, JoseError) else "unreadable") from None
 
@@ -378,8 +388,13 @@ def require_role(identity: Identity, *roles: Role) -> None:
         )
 
 
-def _refuse(reason: str) -> NoReturn:
-    _log.info("token_refused", reason=reason)
+def _refuse(reason: str, *, claim: str = "") -> NoReturn:
+    _log.info("token_refused", reason=reason, claim=claim)
+    if claim:
+        raise errors.UnauthenticatedError(
+            f"The token's claim {claim} is missing, or not one that the assistant takes. Ask whoever runs "
+            "the sign-in: docs/from-nothing.md, Register at the issuer."
+        )
     raise errors.UnauthenticatedError("No valid bearer token; sign in again.")
 
 

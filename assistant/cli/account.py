@@ -1,14 +1,14 @@
 """A tenant's AWS account: the calls that commands make to it, and what it must have before a deployment.
 
-All calls have timeouts. The checks change nothing. A refusal would make the deployment fail. A remark is a
-quota below what the tenant may use, or a check that could not be made: the deployment continues.
+All calls have timeouts. The checks change nothing. What fails here would make the deployment fail; a warning
+is a quota below what the tenant may use, or what somebody has to look at: the deployment continues.
 """
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,8 +93,9 @@ class AwsAccount:
         return None if response is None else str(response["Parameter"]["Value"])
 
     def create_parameter(self, name: str, *, value: str) -> None:
-        """Make a parameter that is not there. Raises DeploymentError."""
-        self.call("ssm", "put_parameter", Name=name, Value=value, Type="String", Overwrite=False)
+        """Make a parameter that is not there; above 4 KB it is an advanced one. Raises DeploymentError."""
+        given = {"Name": name, "Value": value, "Type": "String", "Tier": "Intelligent-Tiering"}
+        self.call("ssm", "put_parameter", **given, Overwrite=False)
 
     def template(self, stack: str) -> Mapping[str, Any] | None:
         """Return a deployed stack's template; None where there is none. Raises DeploymentError."""
@@ -142,12 +143,16 @@ class AwsAccount:
 
 
 # --- checks -----------------------------------------------------------------------------------------------
+Kind = Literal["pass", "warn", "fail", "unknown"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What is wrong in the account, and what to do."""
+    """What is wrong, and what to do."""
 
-    kind: Literal["refused", "remark"]
+    kind: Kind
     said: str
+    check: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,23 +165,16 @@ class AccountChecks:
     tenant_file: Path
     templates: Templates
 
-    def findings(self) -> Iterator[Finding]:
-        """Yield what would fail, and remarks.
-
-        A check without permission is a remark: the deployer's role may lack it.
-        """
-        for check in (
-            self._zones,
-            self._certificate,
-            self._publishers,
-            self._care_keys,
-            self._functions,
-            self._instances,
-        ):
-            try:
-                yield from check()
-            except DeploymentError as error:
-                yield _remark(f"not asked: {error.message}")
+    def checks(self) -> Mapping[str, Callable[[], Iterator[Finding]]]:
+        """Return the checks by name. They raise DeploymentError for what the caller may not ask."""
+        return {
+            "zones": self._zones,
+            "certificate": self._certificate,
+            "roles": self._publishers,
+            "care keys": self._care_keys,
+            "functions at once": self._functions,
+            "instances": self._instances,
+        }
 
     def _zones(self) -> Iterator[Finding]:
         """Check that each service is in the tenant's zones; zone names differ from account to account."""
@@ -269,7 +267,7 @@ class AccountChecks:
             )
         elif not keys:
             state = "is missing" if value is None else "holds no key set"
-            yield _remark(
+            yield _warning(
                 f"The parameter {name} {state}. Until it has one, each question that brings a context is "
                 f"refused with 503, and no answer shows a customer's live data. {put}"
             )
@@ -278,7 +276,7 @@ class AccountChecks:
         wanted = concurrent_functions(self.templates)
         limit = int(self.aws.call("lambda", "get_account_settings")["AccountLimit"]["ConcurrentExecutions"])
         if limit < wanted:
-            yield _remark(
+            yield _warning(
                 f"Lambda runs {limit} functions at once in this account, and the tenant's queues may "
                 f"ask for {wanted}: documents wait. {_increase('lambda', _LAMBDA_QUOTA, 1000)}"
             )
@@ -296,7 +294,7 @@ class AccountChecks:
 
     def _refused(self, place: Sequence[str | int], said: str) -> Finding:
         (line,) = said_of(self.tenant_file, [Contradiction(place, said)])
-        return Finding(kind="refused", said=line)
+        return Finding(kind="fail", said=line)
 
 
 def require_quota(aws: AwsAccount, usage: str) -> None:
@@ -308,7 +306,7 @@ def require_quota(aws: AwsAccount, usage: str) -> None:
 def low_quotas(
     aws: AwsAccount, service: str, wanted: Mapping[str, int], *, why: str = ""
 ) -> Iterator[Finding]:
-    """Yield a remark for each quota below what is wanted, by name, with how to ask for more."""
+    """Yield a warning for each quota below what is wanted, by name, with how to ask for more."""
     quotas: dict[str, Mapping[str, Any]] = {}
     # the account's own come first
     for call in ("list_service_quotas", "list_aws_default_service_quotas"):
@@ -317,10 +315,10 @@ def low_quotas(
             quotas = {each["QuotaName"]: each for each in listed} | quotas
     for name, count in wanted.items():
         if name not in quotas:
-            yield _remark(f"{service} has no quota {name} in this region.")
+            yield _warning(f"{service} has no quota {name} in this region.")
         elif (allowed := float(quotas[name]["Value"])) < count:
             increase = _increase(service, quotas[name]["QuotaCode"], count)
-            yield _remark(f"quota {name}: {allowed:g}, and {count} are wanted{why}. {increase}")
+            yield _warning(f"quota {name}: {allowed:g}, and {count} are wanted{why}. {increase}")
 
 
 def _keys_of(key_set: str) -> list[Mapping[str, Any]]:
@@ -333,8 +331,8 @@ def _keys_of(key_set: str) -> list[Mapping[str, Any]]:
     return [cast("Mapping[str, Any]", key) for key in listed if isinstance(key, dict)]
 
 
-def _remark(said: str) -> Finding:
-    return Finding(kind="remark", said=said)
+def _warning(said: str) -> Finding:
+    return Finding(kind="warn", said=said)
 
 
 def interface_services(templates: Templates) -> list[str]:

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -16,7 +16,8 @@ import httpx
 import typer
 from typer import Argument, Option
 
-from assistant.cli.account import AccountChecks, AwsAccount, Templates, instance_changes, place_of
+from assistant.cli.account import AwsAccount, Finding, Templates, instance_changes, place_of
+from assistant.cli.doctor import DeploymentChecks, checked, token_findings, tools
 from assistant.cli.publishing import (
     BUCKET_OUTPUT,
     PUBLISHER_OUTPUT,
@@ -28,7 +29,7 @@ from assistant.cli.publishing import (
 )
 from assistant.cli.templates import facts_of, prove, read_templates, refuse_broken_rules, refuse_paths
 from assistant.cli.tenant import refusals
-from assistant.cli.terminal import GlobalOptions, Tenant, Terminal
+from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, table
 from assistant.domain.errors import ConfigurationError, DeploymentError
 from assistant.settings.care_app import load_care_app
 from assistant.settings.deployed_names import PAUSED
@@ -40,6 +41,8 @@ from template_checks.facts import Facts, Status
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 _TIMEOUT_S = 15.0
 _WELL_KNOWN = "/.well-known/openid-configuration"
+_MOST_PARAMETER_CHARACTERS = 8192
+"""Of an advanced parameter: https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-advanced-parameters.html"""
 _SYNTH_LIMIT_S = 300
 DEPLOY_LIMIT_S = 330 * 60
 """Longer than the templates' own timeouts, so that it never ends a healthy deployment: four hours for an
@@ -50,6 +53,7 @@ PROBE_OUTPUT = "ProbeFunctionName"
 _FIRST = ("Keys", "Network", "Data")
 """The stacks of a first deployment: endpoints, tasks and the schema function read the models bucket when they
 start, so it must exist, with the model artifacts, before them."""
+_SIGNS = {"pass": "pass", "warn": "WARN", "fail": "FAIL", "unknown": "unknown"}
 _LOCK = Path("images.lock.toml")
 ImageLockFile = Annotated[Path, Option("--images", metavar="FILE", help="Lock file of image digests.")]
 CdkArguments = Annotated[list[str] | None, Argument(metavar="[-- CDK ARGUMENTS]", help="Passed on to cdk.")]
@@ -61,6 +65,31 @@ def deploy(
 ) -> None:
     """Deploy a tenant: checks, images, parameters, cdk deploy, schema, probe."""
     _deployment(GlobalOptions.of(context), tenant, images).deploy(cdk or [])
+
+
+@app.command()
+def doctor(context: typer.Context, tenant: Tenant, images: ImageLockFile = _LOCK) -> None:
+    """Ask machine, files, account and issuer for what a deployment needs; status 1 if anything fails."""
+    options = GlobalOptions.of(context)
+    found = [each for part in _deployment(options, tenant, images).examinations() for each in part]
+    _tell(options, found)
+
+
+@app.command()
+def check_token(context: typer.Context, tenant: Tenant) -> None:
+    """Read an agent's token from stdin, and say which claims the assistant misses; status 1 if any."""
+    options = GlobalOptions.of(context)
+    config = load_tenant(options.tenants_dir / f"{tenant}.toml")
+    _tell(options, list(token_findings(sys.stdin.read().strip(), tenant=config, keys_of=published_keys)))
+
+
+def _tell(options: GlobalOptions, found: Sequence[Finding]) -> None:
+    """Print findings. Raises typer.Exit(1) where one failed."""
+    if not options.writes(found):
+        shown = [(_SIGNS[each.kind], each.check, each.said) for each in found]
+        Terminal().out.print(table("", "check", "what to do", rows=shown))
+    if any(each.kind == "fail" for each in found):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -150,17 +179,25 @@ def _deployment(options: GlobalOptions, tenant: str, images: Path) -> Deployment
 
 
 # --- the deployment of one tenant -------------------------------------------------------------------------
+def published_configuration(issuer: str) -> Mapping[str, Any]:
+    """Return what an issuer says of itself (OpenID Connect Discovery 1.0). Raises DeploymentError."""
+    with httpx.Client(timeout=_TIMEOUT_S) as client:
+        configuration = _json(client, issuer.rstrip("/") + _WELL_KNOWN)
+    if configuration.get("issuer") != issuer:
+        raise DeploymentError(
+            f"{issuer} calls itself {configuration.get('issuer')}. Write that into identity.issuer."
+        )
+    return configuration
+
+
 def published_keys(issuer: str) -> str:
     """Return the issuer's public keys (JWKS, by OpenID Connect Discovery 1.0) as JSON.
 
-    Raises DeploymentError.
+    Without their certificates (``x5c`` and its kin), which nothing here reads: some issuers publish 1.5 KB of
+    them a key. Raises DeploymentError, also for a set that no parameter holds.
     """
+    configuration = published_configuration(issuer)
     with httpx.Client(timeout=_TIMEOUT_S) as client:
-        configuration = _json(client, issuer.rstrip("/") + _WELL_KNOWN)
-        if configuration.get("issuer") != issuer:
-            raise DeploymentError(
-                f"{issuer} calls itself {configuration.get('issuer')}. Write that into identity.issuer."
-            )
         address = str(configuration.get("jwks_uri", ""))
         if not address.startswith(f"{httpx.URL(issuer).scheme}://"):
             raise DeploymentError(
@@ -169,7 +206,17 @@ def published_keys(issuer: str) -> str:
         keys = _json(client, address)
     if not keys.get("keys"):
         raise DeploymentError(f"{address} holds no key.")
-    return json.dumps(keys)
+    try:
+        listed = [{name: key[name] for name in key if not name.startswith("x5")} for key in keys["keys"]]
+    except (TypeError, AttributeError):
+        raise DeploymentError(f"{address} holds no key set (RFC 7517).") from None
+    text = json.dumps({"keys": listed}, separators=(",", ":"))
+    if len(text) > _MOST_PARAMETER_CHARACTERS:
+        raise DeploymentError(
+            f"{address} holds {len(text):,} characters of keys, and a parameter at most "
+            f"{_MOST_PARAMETER_CHARACTERS:,}. Ask for fewer keys, or choose those that sign tokens."
+        )
+    return text
 
 
 def _json(client: httpx.Client, address: str) -> Mapping[str, Any]:
@@ -276,12 +323,12 @@ class Deployment:
         Raises DeploymentError at the first step that fails, and after the first part of a first deployment,
         which makes the bucket that the model artifacts are put into.
         """
-        if wrong := list(refusals(self.tenant, load_tenants(self.tenant_file.parent))):
-            raise DeploymentError("\n".join(wrong))
-        self.check()
-        self._check_images()
-        self.aws.require()
-        self._check_account()
+        for found in self.examinations():
+            for finding in found:
+                if finding.kind in ("warn", "unknown"):
+                    self.terminal.say(finding.said)
+            if failed := [finding.said for finding in found if finding.kind == "fail"]:
+                raise DeploymentError("\n".join(failed))
         self.refuse_canary()
         self._make_parameters()
         deployed = self._deployed()
@@ -313,21 +360,41 @@ class Deployment:
             for name in upgrade_checks.unpinned(pinned, self._templates()):
                 self.terminal.say(f"{name} is stateful and not pinned yet: run make pin and commit the file")
 
-    def _check_account(self) -> None:
-        self.terminal.step("asking the account for zones, certificate, roles and quotas")
-        checks = AccountChecks(
+    def examinations(self) -> Iterator[list[Finding]]:
+        """Yield what the checks before a deployment found, a part of them at a time.
+
+        A part that has failed is the last one: the next would ask with values that are wrong.
+        """
+        for part in (self._own_files, self._made_templates, self._account):
+            found = list(part())
+            yield found
+            if any(finding.kind == "fail" for finding in found):
+                return
+
+    def _own_files(self) -> Iterator[Finding]:
+        wrong = refusals(self.tenant, load_tenants(self.tenant_file.parent))
+        yield from checked("tenant file", lambda: (Finding(kind="fail", said=each) for each in wrong))
+        yield from checked("tools", lambda: tools(self.cdk.root))
+
+    def _made_templates(self) -> Iterator[Finding]:
+        yield from checked("templates", lambda: self.check() or (), otherwise="fail")
+        yield from checked("image digests", lambda: self._check_images() or (), otherwise="fail")
+
+    def _account(self) -> Iterator[Finding]:
+        yield from checked("credentials", lambda: self.aws.require() or (), otherwise="fail")
+        self.terminal.step("asking the account, its registry and the issuer")
+        checks = DeploymentChecks(
             aws=self.aws,
             tenant=self.tenant,
             place=self.place,
             tenant_file=self.tenant_file,
             templates=self._templates(),
+            stage=self.cdk.stage,
+            root=self.cdk.root,
+            configuration_of=published_configuration,
         )
-        findings = list(checks.findings())
-        for finding in findings:
-            if finding.kind == "remark":
-                self.terminal.say(finding.said)
-        if refused := [finding.said for finding in findings if finding.kind == "refused"]:
-            raise DeploymentError("\n".join(refused))
+        for name, check in checks.checks().items():
+            yield from checked(name, check)
 
     def _check_images(self) -> None:
         missing = [
@@ -354,7 +421,8 @@ class Deployment:
             except DeploymentError as error:
                 raise DeploymentError(
                     f"The parameter {jwks} is missing, and {error.message} Put the issuer's public keys "
-                    f"into it: aws ssm put-parameter --name {jwks} --type String --value file://jwks.json"
+                    f"into it: aws ssm put-parameter --name {jwks} --type String --tier "
+                    "Intelligent-Tiering --value file://jwks.json"
                 ) from None
             self.aws.create_parameter(jwks, value=keys)
             self.terminal.say(f"created {jwks} from the keys that {identity.issuer} publishes")

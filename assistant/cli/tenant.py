@@ -63,9 +63,15 @@ def new_(
 
 
 @app.command()
-def check(context: typer.Context, name: Name) -> None:
+def check(
+    context: typer.Context,
+    name: Name,
+    care: Annotated[
+        bool, Option("--care", help="Check the care side's file, too: care_app/NAME.toml.")
+    ] = False,
+) -> None:
     """List the placeholders of a tenant's files, and its conflicts with other tenants."""
-    check_tenant(GlobalOptions.of(context), name)
+    check_tenant(GlobalOptions.of(context), name, care=care)
 
 
 @app.command()
@@ -218,8 +224,10 @@ def write_tenant(options: GlobalOptions, name: str, *, copied: str, knowledge: P
         )
 
 
-def check_tenant(options: GlobalOptions, name: str) -> None:
+def check_tenant(options: GlobalOptions, name: str, *, care: bool = False) -> None:
     """Raise ConfigurationError with every reason why a tenant's files cannot be deployed.
+
+    The care side's file is filled in later than the tenant's, so it is read with ``care`` alone.
 
     Warns on stderr of example questions that two elements share.
     """
@@ -230,8 +238,8 @@ def check_tenant(options: GlobalOptions, name: str) -> None:
     for said in confusable(systems):
         terminal.warn(f"warning: {said}", "yellow")
     wrong = list(refusals(tenant, files))
-    care_file = Path(_CARE_APP) / f"{name}.toml"
-    if care_file.exists() and not wrong:
+    if care and not wrong:
+        care_file = Path(_CARE_APP) / f"{name}.toml"
         wrong += care_refusals(care_file, load_care_app(care_file, tenant=tenant))
     if wrong:
         raise ConfigurationError("\n".join(wrong))

@@ -190,8 +190,9 @@ _SEVERAL_ENDPOINTS = {
     "sagemaker": {"invokeendpoint": ("sagemaker.runtime",), "": ("sagemaker.api",)},
 }
 """Endpoints by the prefix of an action and the beginning of its name; the first match counts."""
-_IN_THE_VPC = frozenset({"es"})
-"""Requests to the search domain go to its own addresses in the VPC."""
+_IN_THE_VPC = frozenset({"es", "execute-api", "vpc-lattice-svcs"})
+"""Requests that go to addresses in the VPC: of the search domain, and of a ``[[reach]]`` entry's own
+endpoint, which leads to an API or a service of VPC Lattice that wants signatures too."""
 _BY_PLATFORM = {
     "lambda.amazonaws.com": frozenset({"ec2", "logs", "xray"}),
     "sagemaker.amazonaws.com": frozenset({"cloudwatch", "ecr", "ec2", "logs"}),

@@ -63,21 +63,30 @@ def tenants(tmp_path_factory: pytest.TempPathFactory, account: EmulatedAccount) 
 
 
 @pytest.fixture(scope="module")
-def lock(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A lock in which every image has a digest."""
-    path = tmp_path_factory.mktemp("lock") / "images.lock.toml"
+def lock(tmp_path_factory: pytest.TempPathFactory, account: EmulatedAccount) -> Path:
+    """A lock in which every image has a digest; ours are in the account's registry."""
+    path, ecr = tmp_path_factory.mktemp("lock") / "images.lock.toml", account.client("ecr")
     shutil.copy(ROOT / "images.lock.toml", path)
-    for name in load_images(path).images:
-        write_digest(path, name=name, digest=f"sha256:{'d' * 64}")
+    for name, image in load_images(path).images.items():
+        digest = f"sha256:{'d' * 64}"
+        if image.is_own:
+            ecr.create_repository(repositoryName=image.repository)
+            manifest = json.dumps({"mediaType": "application/vnd.oci.image.manifest.v1+json", "layers": []})
+            put = {"repositoryName": image.repository, "imageTag": image.tag, "imageManifest": manifest}
+            digest = ecr.put_image(**put)["image"]["imageId"]["imageDigest"]
+        write_digest(path, name=name, digest=digest)
     return path
 
 
 @pytest.fixture(scope="module")
-def complete(lock: Path, tenants: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Templates without open parameters."""
+def complete(
+    account: EmulatedAccount, lock: Path, tenants: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Templates without open parameters, and an account that is bootstrapped for them."""
     out = tmp_path_factory.mktemp("complete") / "cdk.out"
     done = synthesize(out, tenant=TENANT, tenants=str(tenants), images=str(lock))
     assert done.returncode == 0, done.stderr[-2000:]
+    account.bootstrap(out)
     return out
 
 
@@ -530,10 +539,21 @@ def test_a_failure_of_cdk_is_the_command_s_failure(
         deployment(clone, lock).deploy([])
 
 
+def examined(account: EmulatedAccount, tenants: Path, lock: Path) -> dict[str, list[str]]:
+    """Return what ``assistant aws doctor`` finds, by check."""
+    command, found = Path(sys.executable).parent / "assistant", dict[str, list[str]]()
+    options = ["--json", "aws", "doctor", "--tenants", tenants, "--tenant", TENANT, "--images", lock]
+    done = account.run(command, *options)
+    for finding in json.loads(done.stdout):
+        found.setdefault(finding["check"], []).append(finding["kind"])
+    failed = any("fail" in kinds for kinds in found.values())
+    assert done.returncode == int(failed), printed(done)
+    return found
+
+
 def test_the_command_deploys_a_tenant_with_the_real_cdk(
     account: EmulatedAccount, lock: Path, complete: Path, tenants: Path
 ) -> None:
-    account.bootstrap(complete)
     forget(account, "power")
     account.put_parameter(f"/assistant/{TENANT}/jwks", "{}")
     command = Path(sys.executable).parent / "assistant"
@@ -556,6 +576,10 @@ def test_the_command_deploys_a_tenant_with_the_real_cdk(
     done = account.run(command, "aws", "put-artifacts", "--tenants", tenants, "--tenant", TENANT)
     assert done.returncode == 0, printed(done)
     assert objects_of_models(account) == wanted_files()
+    found = examined(account, tenants, lock)
+    assert {name for name, kinds in found.items() if "fail" in kinds} == set()
+    for name in ("bootstrap", "images", "model artifacts", "templates"):
+        assert found[name] == ["pass"]
     done = account.run(command, "aws", "deploy", *options)
     assert done.returncode == 0, printed(done) + log_of(account)
     assert power(account) == "paused"

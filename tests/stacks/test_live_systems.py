@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,8 +20,10 @@ from stacks.keys import KeysStack
 from stacks.network.stack import NetworkStack
 from stacks.observability.stack import ObservabilityStack
 from stacks.tenant import DeployedTenant
+from stacks.validators import templates_of
 from tests.stacks.orchestrator_template import environment, orchestrator_of
 from tests.stacks.policies import allowed_on, statements_of
+from tests.stacks.synthesized import ROOT, synthesize
 from tests.stacks.values import (
     DATA,
     KEYS,
@@ -153,6 +158,41 @@ def test_a_task_reads_the_care_application_s_keys_of_a_tenant_without_systems_to
 def test_a_task_invokes_the_api_that_wants_a_signature() -> None:
     rights = task_rights(reaching({**ORDERS, "auth": "sigv4", "invoke_arn": API}))
     assert allowed_on(rights, "execute-api:Invoke") == {API}
+
+
+def test_a_tenant_is_synthesized_with_every_way_to_prove_who_calls_and_both_kinds_of_endpoint(
+    tmp_path: Path,
+) -> None:
+    """As a whole: the network is made of what all other stacks may call."""
+    shutil.copytree(ROOT / "tenants", tmp_path / "tenants")
+    file = tmp_path / "tenants/pharmacy.toml"
+    text = re.sub(r"\n\[\[reach\]\]\n(.+\n)+", "\n", file.read_text(encoding="utf-8"))
+    ways: dict[str, dict[str, Any]] = {
+        "token": {},
+        "oauth": {},
+        "sigv4": {"invoke_arn": API},
+        "none": {"connector": None},
+    }
+    kinds = {
+        "service": {"service_name": SERVICE},
+        "resource": {"service_name": None, "resource_configuration_arn": RESOURCE},
+    }
+    for auth, way in ways.items():
+        for kind, endpoint in kinds.items():
+            name = "orders" if (auth, kind) == ("token", "service") else f"{auth}-{kind}"
+            entry = {**ORDERS, "name": name, "auth": auth, "host_name": f"{name}.northshop.net"}
+            lines = {key: value for key, value in {**entry, **way, **endpoint}.items() if value is not None}
+            text += "\n[[reach]]\n" + "".join(f"{key} = {json.dumps(lines[key])}\n" for key in lines)
+    file.write_text(text, encoding="utf-8")
+
+    done = synthesize(tmp_path / "out", tenant="pharmacy", tenants=str(tmp_path / "tenants"))
+
+    assert done.returncode == 0, done.stderr[-2000:]
+    (network,) = [one.body for one in templates_of(tmp_path / "out") if one.stack == "Network"]
+    endpoints = [one["Properties"] for one in resources_of(network, "AWS::EC2::VPCEndpoint").values()]
+    assert [one.get("ServiceName") for one in endpoints].count(SERVICE) == len(ways)
+    assert [one["VpcEndpointType"] for one in endpoints].count("Resource") == len(ways)
+    assert not any("execute-api" in json.dumps(one.get("ServiceName")) for one in endpoints)
 
 
 def test_a_resource_s_own_name_is_the_only_one_that_the_vpc_resolves() -> None:

@@ -1,4 +1,4 @@
-"""Who a token speaks for, and that everything else is one and the same refusal."""
+"""Who a token speaks for, and how every other is refused."""
 
 from __future__ import annotations
 
@@ -125,11 +125,28 @@ BAD_TOKENS: dict[str, Callable[[datetime], str]] = {
 }
 
 
-@pytest.mark.parametrize("make", BAD_TOKENS.values(), ids=BAD_TOKENS.keys())
-async def test_every_bad_token_is_the_same_refusal(make: Callable[[datetime], str]) -> None:
+SIGNED = {
+    "aud": ("wrong audience", "wrong audiences", "audience that only begins so", "no aud"),
+    "iss": ("wrong issuer", "no iss"),
+    "exp": ("exp is text", "exp is true", "no exp"),
+    "iat": ("no iat", "issued in the future"),
+    "nbf": ("not valid yet",),
+    "tenant": ("unknown tenant", "tenant is a list", "no tenant"),
+    "roles": ("roles is text", "no roles"),
+    "labels": ("labels is text",),
+    "sub": ("empty agent", "no sub"),
+}
+"""Claims of tokens that the issuer signed, and that the assistant cannot take."""
+CLAIM_OF = {name: claim for claim, names in SIGNED.items() for name in names}
+
+
+@pytest.mark.parametrize("name", BAD_TOKENS)
+async def test_a_bad_token_is_the_same_refusal_and_a_signed_one_names_its_claim(name: str) -> None:
     with pytest.raises(UnauthenticatedError) as refused:
-        await identify(make(NOW))
-    assert refused.value.message == REFUSAL
+        await identify(BAD_TOKENS[name](NOW))
+    claim = CLAIM_OF.get(name)
+    said = refused.value.message
+    assert said == REFUSAL if claim is None else said.startswith(f"The token's claim {claim} is missing, or ")
     assert refused.value.__cause__ is None
 
 

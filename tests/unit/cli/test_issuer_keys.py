@@ -42,6 +42,16 @@ def test_the_keys_are_those_that_the_issuer_names(issuer: Callable[..., str]) ->
     assert json.loads(published_keys(issuer())) == KEYS
 
 
+def test_certificates_of_keys_are_left_out_and_more_than_a_parameter_holds_is_refused(
+    issuer: Callable[..., str],
+) -> None:
+    key = {"kty": "RSA", "kid": "one", "n": "n" * 342, "e": "AQAB", "use": "sig"}
+    certified = key | {"x5c": ["M" * 1500], "x5t": "t", "x5t#S256": "s"}
+    assert json.loads(published_keys(issuer({"keys": [certified] * 6}))) == {"keys": [key] * 6}
+    with pytest.raises(DeploymentError, match=r"11,950 characters of keys, and a parameter at most 8,192"):
+        published_keys(issuer({"keys": [certified] * 30}))
+
+
 @pytest.mark.parametrize(
     ("keys", "changes", "said"),
     [
@@ -50,6 +60,8 @@ def test_the_keys_are_those_that_the_issuer_names(issuer: Callable[..., str]) ->
         (KEYS, {"jwks_uri": ""}, "not an address of the same scheme"),
         ({"keys": []}, {}, "holds no key"),
         ([], {}, "holds no JSON object"),
+        ({"keys": ["one"]}, {}, "holds no key set"),
+        ({"keys": 1}, {}, "holds no key set"),
         (b"<html>", {}, "cannot be read"),
     ],
 )

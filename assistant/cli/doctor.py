@@ -1,0 +1,270 @@
+"""``assistant aws doctor``: what a deployment of a tenant needs, asked before anything is made.
+
+It changes nothing. Each check passes, warns, fails, or is *unknown*: what cannot be asked is never a pass.
+``assistant aws deploy`` begins with the same checks and stops where one fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+from assistant.cli.account import AccountChecks, AwsAccount, Finding, Kind, Templates
+from assistant.cli.publishing import BUCKET_OUTPUT, model_files
+from assistant.domain.clock import SystemClock
+from assistant.domain.errors import (
+    ConfigurationError,
+    DependencyError,
+    DeploymentError,
+    UnauthenticatedError,
+)
+from assistant.domain.identity import Role
+from assistant.settings.deployment import PlaceSection
+from assistant.settings.model_artifacts import (
+    load_compatibility,
+    load_embedding_manifest,
+    load_llm_manifest,
+)
+from assistant.settings.tenant import TenantConfig
+
+Check = Callable[[], Iterable[Finding]]
+CLAIMS = frozenset({"tenant", "roles"})
+"""That the assistant reads in an agent's token, beside the registered ones."""
+
+
+def checked(name: str, check: Check, *, otherwise: Kind = "unknown") -> Iterator[Finding]:
+    """Yield what a check found, by its name: a pass for nothing, ``otherwise`` where it raised."""
+    silent = True
+    try:
+        for finding in check():
+            silent = False
+            yield Finding(kind=finding.kind, said=finding.said, check=name)
+    except (ConfigurationError, DeploymentError) as error:
+        said = f"not asked: {error.message}" if otherwise == "unknown" else error.message
+        yield Finding(kind=otherwise, said=said, check=name)
+    else:
+        if silent:
+            yield Finding(kind="pass", said="", check=name)
+
+
+def tools(root: Path) -> Iterator[Finding]:
+    """Check what the commands of a deployment call on this machine."""
+    if not (root / "node_modules/.bin/cdk").exists() or not (root / "cdk.json").exists():
+        yield Finding(kind="fail", said=f"{root} has no CDK. In a clone of the repository run: make setup")
+    for name, what in (
+        ("aws", "the walk's commands are AWS's own"),
+        ("docker", "make images builds with it"),
+    ):
+        if shutil.which(name) is None:
+            yield Finding(kind="warn", said=f"there is no {name} on this machine: {what}.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentChecks:
+    """What is asked of the account, the issuer and the artifacts, for templates that are proven already."""
+
+    aws: AwsAccount
+    tenant: TenantConfig
+    place: PlaceSection
+    tenant_file: Path
+    templates: Templates
+    stage: Path
+    """The tenant's folder of the cloud assembly."""
+    root: Path
+    configuration_of: Callable[[str], Mapping[str, Any]]
+    """Reads an issuer's published configuration (OpenID Connect Discovery 1.0)."""
+
+    def checks(self) -> Mapping[str, Check]:
+        """Return the checks by name. They raise DeploymentError for what cannot be asked."""
+        account = AccountChecks(
+            aws=self.aws,
+            tenant=self.tenant,
+            place=self.place,
+            tenant_file=self.tenant_file,
+            templates=self.templates,
+        )
+        return {
+            **account.checks(),
+            "bootstrap": self._bootstrap,
+            "images": self._images,
+            "network": self._network,
+            "issuer": self._issuer,
+            "model artifacts": self._artifacts,
+            "driver": self._driver,
+        }
+
+    def _bootstrap(self) -> Iterator[Finding]:
+        qualifier, account = self.place.bootstrap_qualifier, self.aws.account
+        command = f"npx cdk bootstrap aws://{account}/{self.aws.region} --qualifier {qualifier}"
+        version = self.aws.parameter(f"/cdk-bootstrap/{qualifier}/version")
+        needed = self._needed_bootstrap()
+        if version is None or int(version) < needed:
+            has = "is not bootstrapped" if version is None else f"has version {version}, {needed} is needed"
+            yield Finding(kind="fail", said=f"{account}/{self.aws.region} {has}. Run: {command}")
+            return
+        bucket = f"cdk-{qualifier}-assets-{account}-{self.aws.region}"
+        found = self.aws.call("s3", "get_bucket_encryption", Bucket=bucket)
+        rules = found["ServerSideEncryptionConfiguration"]["Rules"]
+        keys = {rule["ApplyServerSideEncryptionByDefault"].get("KMSMasterKeyID") for rule in rules}
+        if own := sorted(key for key in keys if key and not key.endswith("alias/aws/s3")):
+            roles = f"arn:aws:iam::{account}:role{self.place.role_path}{self.tenant.name}/*"
+            yield Finding(
+                kind="warn",
+                said=f"{bucket} is encrypted with {', '.join(own)}, and tasks and functions read the tenant "
+                f"file there: that key's policy must allow kms:Decrypt to {roles}.",
+            )
+
+    def _needed_bootstrap(self) -> int:
+        manifest = json.loads((self.stage / "manifest.json").read_bytes())
+        stacks = (each.get("properties", {}) for each in manifest["artifacts"].values())
+        return max(int(each.get("requiresBootstrapStackVersion", 0)) for each in stacks)
+
+    def _images(self) -> Iterator[Finding]:
+        """Check that this account's registry holds every image that the templates name by digest."""
+        text = json.dumps(self.templates)
+        pattern = (
+            rf"{self.aws.account}\.dkr\.ecr\.{self.aws.region}\.[^/]*/([a-z0-9._/-]+)@(sha256:[0-9a-f]{{64}})"
+        )
+        listed = self.aws.listed("ecr", "describe_repositories", "repositories")
+        there = {str(each["repositoryName"]) for each in listed}
+        for repository, digest in sorted(set(re.findall(pattern, text))):
+            image: dict[str, Any] = {"repositoryName": repository, "imageIds": [{"imageDigest": digest}]}
+            gone = "ImageNotFoundException"
+            if repository not in there:
+                said = f"there is no repository {repository}. Deploy the account stage first."
+                yield Finding(kind="fail", said=said)
+            elif self.aws.call("ecr", "describe_images", missing=gone, **image) is None:
+                push = f"make images TO={self.aws.account}/{self.aws.region}"
+                yield Finding(kind="fail", said=f"{repository} has no image {digest}. Run: {push}")
+
+    def _network(self) -> Iterator[Finding]:
+        own = ip_network(self.tenant.network.cidr)
+        for vpc in self.aws.listed("ec2", "describe_vpcs", "Vpcs"):
+            tags = {tag["Key"]: tag["Value"] for tag in vpc.get("Tags", ())}
+            if tags.get("tenant") != self.tenant.name and own.overlaps(ip_network(vpc["CidrBlock"])):
+                yield Finding(
+                    kind="warn",
+                    said=f"network.cidr {own} overlaps {vpc['VpcId']} ({vpc['CidrBlock']}): the two can "
+                    "never be peered, or share a transit gateway.",
+                )
+
+    def _issuer(self) -> Iterator[Finding]:
+        identity = self.tenant.identity
+        if identity is None:
+            return
+        configuration = self.configuration_of(identity.issuer)
+        claims = configuration.get("claims_supported")
+        if isinstance(claims, list) and (lacking := sorted(CLAIMS - set(map(str, claims)))):
+            yield Finding(
+                kind="warn",
+                said=f"{identity.issuer} does not list the claims {', '.join(lacking)}, and a token without "
+                "one is refused with 401. Some issuers list only standard claims: look into a token of it.",
+            )
+
+    def _artifacts(self) -> Iterator[Finding]:
+        models = self.tenant.models
+        if models is None:
+            return
+        outputs = self.aws.outputs(f"{self.place.name_prefix}-{self.tenant.name}-Data")
+        if BUCKET_OUTPUT not in outputs:
+            raise DeploymentError("the bucket of models is made by the first deployment.")
+        bucket = outputs[BUCKET_OUTPUT]
+        for wanted in model_files(models, folder=self.root / "model_artifacts"):
+            place = {"Bucket": bucket, "Prefix": wanted.prefix}
+            found = self.aws.call("s3", "list_objects_v2", **place).get("Contents", ())
+            there = {str(each["Key"]).removeprefix(wanted.prefix) for each in found if each["Size"]}
+            if lacking := sorted(set(wanted.files) - there):
+                yield Finding(
+                    kind="fail",
+                    said=f"s3://{bucket}/{wanted.prefix} lacks {', '.join(lacking)}. Run: assistant aws "
+                    f"put-artifacts --tenant {self.tenant.name}, or see model_artifacts/README.md",
+                )
+
+    def _driver(self) -> Iterator[Finding]:
+        models, folder = self.tenant.models, self.root / "model_artifacts"
+        if models is None:
+            return
+        rows = load_compatibility(folder / "compatibility.toml").row
+        manifests = (
+            load_llm_manifest(folder / "llm" / models.llm),
+            load_embedding_manifest(folder / "embedding" / models.embedding),
+        )
+        for manifest in manifests:
+            for row in rows:
+                known = (row.image, row.sdk, row.ami) == (manifest.image, manifest.sdk, manifest.ami)
+                if known and row.warning:
+                    yield Finding(kind="warn", said=f"{manifest.name}: {row.warning}")
+
+
+@dataclass(frozen=True, slots=True)
+class _PublishedKeys:
+    """The issuer's keys as it publishes them, for one check on this machine."""
+
+    keys_of: Callable[[str], str]
+    issuer: str
+
+    async def fetch(self) -> bytes:
+        try:
+            return (await asyncio.to_thread(self.keys_of, self.issuer)).encode()
+        except DeploymentError as error:
+            raise DependencyError(error.message) from None
+
+
+def token_findings(token: str, *, tenant: TenantConfig, keys_of: Callable[[str], str]) -> Iterator[Finding]:
+    """Yield what each claim of an agent's token is to the assistant, and whether the whole of it is taken.
+
+    Raises ConfigurationError for a tenant without ``[identity]``, and for a text that is no token.
+    """
+    from joserfc import jws
+    from joserfc.errors import JoseError
+
+    from assistant.api.auth import CachedKeySet, TokenVerifier  # the service's packages
+
+    if (identity := tenant.identity) is None:
+        raise ConfigurationError(f"{tenant.name} has no [identity] section: no issuer is known.")
+    try:
+        claims = json.loads(jws.extract_compact(token.encode()).payload)
+        given = {name: claims.get(name) for name in ("iss", "aud", "sub", "exp", "iat", "tenant", "roles")}
+    except (JoseError, ValueError, AttributeError):
+        raise ConfigurationError("This is no signed token (a JWT of three parts).") from None
+    roles = given["roles"] if isinstance(given["roles"], list) else []
+    audiences = given["aud"] if isinstance(given["aud"], list) else [given["aud"]]
+    wanted = {
+        "iss": (given["iss"] == identity.issuer, f"must be {identity.issuer}"),
+        "aud": (identity.audience in audiences, f"must hold {identity.audience}"),
+        "sub": (isinstance(given["sub"], str) and given["sub"], "must name the agent"),
+        "exp": (isinstance(given["exp"], int | float), "must be a time"),
+        "iat": (isinstance(given["iat"], int | float), "must be a time"),
+        "tenant": (given["tenant"] == tenant.name, f"must be {tenant.name}"),
+        "roles": (set(map(str, roles)) & set(Role), f"must be a list with one of {', '.join(Role)}"),
+    }
+    for name, (is_right, said) in wanted.items():
+        has = "there is none" if given[name] is None else f"it is {json.dumps(given[name])}"
+        yield Finding(
+            kind="pass" if is_right else "fail", said="" if is_right else f"{said}; {has}", check=name
+        )
+    clock = SystemClock()
+    verifier = TokenVerifier(
+        keys=CachedKeySet(_PublishedKeys(keys_of, identity.issuer), clock=clock),
+        issuer=identity.issuer,
+        audience=identity.audience,
+        tenants=[tenant.name],
+        clock=clock,
+    )
+    try:
+        asyncio.run(verifier.identify(f"Bearer {token}"))
+    except UnauthenticatedError as error:
+        why = "It is expired, or not signed by a key of the issuer, or not by ES256 or RS256."
+        said = error.message if "claim" in error.message else f"{error.message} {why}"
+        yield Finding(kind="fail", said=said, check="signature")
+    except DependencyError as error:
+        yield Finding(kind="unknown", said=f"not asked: {error.message}", check="signature")
+    else:
+        yield Finding(kind="pass", said="", check="signature")

@@ -1,0 +1,227 @@
+"""``assistant aws doctor``: what each check of an account, a registry and an issuer says, and how it ends."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from assistant.cli.account import AwsAccount, Finding
+from assistant.cli.doctor import DeploymentChecks, checked, token_findings, tools
+from assistant.cli.publishing import model_files
+from assistant.domain.errors import ConfigurationError, DeploymentError
+from assistant.settings.deployment import IdentitySection
+from assistant.settings.tenant import TenantConfig, load_tenant
+from tests.fakes.tokens import EC_KEY, RSA_KEY, claims, token
+
+ROOT = Path(__file__).parents[3]
+FILE = ROOT / "tenants/pharmacy.toml"
+ACCOUNT, REGION = "123456789012", "us-east-1"
+VERSION = "/cdk-bootstrap/hnb659fds/version"
+ASSETS = f"cdk-hnb659fds-assets-{ACCOUNT}-{REGION}"
+REPOSITORY = "private-care-assistant/orchestrator"
+HOST = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"
+
+
+@pytest.fixture(autouse=True)
+def _emulated(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    with mock_aws():
+        yield
+
+
+def client(service: str) -> Any:
+    return boto3.client(service, region_name=REGION)  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+
+def found(
+    name: str,
+    folder: Path,
+    *,
+    image: str = "",
+    tenant: TenantConfig | None = None,
+    issuer: Mapping[str, Any] | DeploymentError | None = None,
+) -> list[Finding]:
+    """Return what one check says of a tenant whose templates name one image."""
+
+    def configuration(_: str) -> Mapping[str, Any]:
+        if isinstance(issuer, DeploymentError):
+            raise issuer
+        return issuer or {}
+
+    tenant = tenant or load_tenant(FILE)
+    assert tenant.deployment is not None
+    artifacts = {"Pharmacy": {"properties": {"requiresBootstrapStackVersion": 6}}, "Tree": {}}
+    (folder / "manifest.json").write_text(json.dumps({"artifacts": artifacts}))
+    checks = DeploymentChecks(
+        aws=AwsAccount(account=ACCOUNT, region=REGION),
+        tenant=tenant,
+        place=tenant.deployment,
+        tenant_file=FILE,
+        templates={"Orchestrator": {"Resources": {"Task": {"Type": "T", "Properties": {"Image": image}}}}},
+        stage=folder,
+        root=ROOT,
+        configuration_of=configuration,
+    )
+    return list(checked(name, checks.checks()[name]))
+
+
+def one(found: list[Finding]) -> tuple[str, str]:
+    (finding,) = found
+    return finding.kind, finding.said
+
+
+def test_an_account_without_bootstrap_or_with_an_old_one_fails_with_the_command(tmp_path: Path) -> None:
+    kind, said = one(found("bootstrap", tmp_path))
+    assert kind == "fail"
+    assert said.endswith(f"npx cdk bootstrap aws://{ACCOUNT}/{REGION} --qualifier hnb659fds")
+    client("ssm").put_parameter(Name=VERSION, Value="5", Type="String")
+    assert "has version 5, 6 is needed" in one(found("bootstrap", tmp_path))[1]
+
+
+@pytest.mark.parametrize("key", [None, f"arn:aws:kms:{REGION}:{ACCOUNT}:key/own"])
+def test_a_bootstrap_bucket_under_the_companys_key_warns_who_must_read_it(
+    tmp_path: Path, key: str | None
+) -> None:
+    client("ssm").put_parameter(Name=VERSION, Value="6", Type="String")
+    client("s3").create_bucket(Bucket=ASSETS)
+    default = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key} if key else {"SSEAlgorithm": "AES256"}
+    rules = {"Rules": [{"ApplyServerSideEncryptionByDefault": default}]}
+    client("s3").put_bucket_encryption(Bucket=ASSETS, ServerSideEncryptionConfiguration=rules)
+    kind, said = one(found("bootstrap", tmp_path))
+    assert kind == ("warn" if key else "pass")
+    assert (f"allow kms:Decrypt to arn:aws:iam::{ACCOUNT}:role/assistant/pharmacy/*" in said) == bool(key)
+
+
+def test_an_image_that_the_registry_lacks_fails_and_one_that_it_has_passes(tmp_path: Path) -> None:
+    absent = f"{HOST}/{REPOSITORY}@sha256:{'d' * 64}"
+    assert one(found("images", tmp_path, image=absent))[1].startswith(f"there is no repository {REPOSITORY}")
+    client("ecr").create_repository(repositoryName=REPOSITORY)
+    kind, said = one(found("images", tmp_path, image=absent))
+    assert (kind, f"make images TO={ACCOUNT}/{REGION}" in said) == ("fail", True)
+    manifest = json.dumps({"mediaType": "application/vnd.oci.image.manifest.v1+json", "layers": []})
+    put = {"repositoryName": REPOSITORY, "imageTag": "1", "imageManifest": manifest}
+    digest = client("ecr").put_image(**put)["image"]["imageId"]["imageDigest"]
+    assert one(found("images", tmp_path, image=f"{HOST}/{REPOSITORY}@{digest}")) == ("pass", "")
+
+
+def test_an_address_range_that_another_network_has_warns_and_the_tenants_own_does_not(tmp_path: Path) -> None:
+    cidr, ec2 = load_tenant(FILE).network.cidr, client("ec2")
+    tags = [{"Key": "tenant", "Value": "pharmacy"}]
+    ec2.create_vpc(CidrBlock=cidr, TagSpecifications=[{"ResourceType": "vpc", "Tags": tags}])
+    assert one(found("network", tmp_path)) == ("pass", "")
+    other = ec2.create_vpc(CidrBlock=cidr)["Vpc"]["VpcId"]
+    kind, said = one(found("network", tmp_path))
+    assert (kind, other in said) == ("warn", True)
+
+
+def test_an_issuer_without_our_claims_warns_and_one_that_cannot_be_asked_is_unknown(tmp_path: Path) -> None:
+    assert (
+        one(found("issuer", tmp_path, issuer={"claims_supported": ["sub", "tenant"]}))[1].count("roles") == 1
+    )
+    both: dict[str, Any] = {"claims_supported": ["tenant", "roles", "sub"]}
+    assert one(found("issuer", tmp_path, issuer=both)) == ("pass", "")
+    kind, said = one(found("issuer", tmp_path, issuer=DeploymentError("it cannot be read")))
+    assert (kind, said) == ("unknown", "not asked: it cannot be read")
+
+
+def test_each_model_file_is_looked_for_and_before_the_bucket_is_made_nothing_is_known(tmp_path: Path) -> None:
+    assert one(found("model artifacts", tmp_path))[0] == "unknown"
+    models = load_tenant(FILE).models
+    assert models is not None
+    output = {"ModelsBucketName": {"Value": "models"}}
+    template = {"Resources": {"Topic": {"Type": "AWS::SNS::Topic"}}, "Outputs": output}
+    client("cloudformation").create_stack(
+        StackName="assistant-pharmacy-Data", TemplateBody=json.dumps(template)
+    )
+    client("s3").create_bucket(Bucket="models")
+    wanted = model_files(models, folder=ROOT / "model_artifacts")
+    assert {each.kind for each in found("model artifacts", tmp_path)} == {"fail"}
+    for each in wanted:
+        for name in each.files:
+            client("s3").put_object(Bucket="models", Key=f"{each.prefix}{name}", Body=b"x")
+    assert one(found("model artifacts", tmp_path)) == ("pass", "")
+    lost = f"{wanted[0].prefix}{wanted[0].files[0]}"
+    client("s3").put_object(Bucket="models", Key=lost, Body=b"")
+    assert f"lacks {wanted[0].files[0]}. Run: " in one(found("model artifacts", tmp_path))[1]
+
+
+def test_a_driver_that_nobody_has_shown_with_its_sdk_warns(tmp_path: Path) -> None:
+    kind, said = one(found("driver", tmp_path))
+    assert kind == "warn"
+    assert "Neuron driver (2.19) is older" in said
+    tenant = load_tenant(FILE)
+    assert tenant.models is not None
+    cpu = tenant.models.model_copy(update={"llm": "smollm2-135m-cpu"})
+    assert one(found("driver", tmp_path, tenant=tenant.model_copy(update={"models": cpu})))[0] == "pass"
+
+
+def test_what_may_not_be_asked_is_never_a_pass() -> None:
+    def denied() -> list[Finding]:
+        raise DeploymentError("AccessDenied")
+
+    assert [each.kind for each in checked("zones", denied)] == ["unknown"]
+    assert [each.kind for each in checked("templates", denied, otherwise="fail")] == ["fail"]
+
+
+def test_a_folder_without_the_cdk_fails_with_the_command(tmp_path: Path) -> None:
+    said = [each.said for each in tools(tmp_path) if each.kind == "fail"]
+    assert said == [f"{tmp_path} has no CDK. In a clone of the repository run: make setup"]
+
+
+def seen(bearer: str, *, keys: str | DeploymentError | None = None) -> dict[str, str]:
+    """Return what is said of each claim that is not right, and of the signature."""
+
+    def published(_: str) -> str:
+        if isinstance(keys, DeploymentError):
+            raise keys
+        key = EC_KEY.as_dict(private=False) | {"kid": "ec"}
+        return keys or json.dumps({"keys": [key]})
+
+    findings = token_findings(bearer, tenant=load_tenant(FILE), keys_of=published)
+    return {each.check: f"{each.kind}: {each.said}" for each in findings if each.kind != "pass"}
+
+
+def issued(**changes: Any) -> str:
+    return token(
+        claims(datetime.now(UTC), **{"iss": load_identity().issuer, "tenant": "pharmacy", **changes})
+    )
+
+
+def load_identity() -> IdentitySection:
+    identity = load_tenant(FILE).identity
+    assert identity is not None
+    return identity
+
+
+def test_a_token_that_is_taken_passes_and_each_wrong_claim_is_named_at_once() -> None:
+    assert seen(issued(aud=["other", "assistant"])) == {}
+    wrong = seen(issued(aud="other", tenant=None, roles=["doctor"]))
+    assert wrong.keys() == {"aud", "tenant", "roles", "signature"}
+    assert wrong["aud"] == 'fail: must hold assistant; it is "other"'
+    assert wrong["tenant"] == "fail: must be pharmacy; there is none"
+    assert "one of agent" in wrong["roles"]
+    assert "claim aud" in wrong["signature"] or "claim tenant" in wrong["signature"]
+
+
+def test_an_expired_token_and_one_of_another_key_fail_and_keys_out_of_reach_are_unknown() -> None:
+    expired = seen(issued(exp=1))
+    assert "It is expired, or not signed" in expired["signature"]
+    other = token(claims(datetime.now(UTC), iss=load_identity().issuer, tenant="pharmacy"), key=RSA_KEY)
+    assert seen(other)["signature"].startswith("fail: ")
+    unreachable = seen(issued(), keys=DeploymentError("it cannot be read"))
+    assert unreachable == {"signature": unreachable["signature"]}
+    assert unreachable["signature"].startswith("unknown: not asked: ")
+
+
+@pytest.mark.parametrize("text", ["", "garbage", "a.b.c", "bm8.bm8.bm8"])
+def test_what_is_no_token_is_refused(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="no signed token"):
+        seen(text)
