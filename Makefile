@@ -225,7 +225,7 @@ bench: $(VENV)/dev.stamp ## Indexing, retrieval and start of the service (DOCUME
 	exit $$status
 
 .PHONY: bench-batching
-bench-batching: $(VENV)/dev.stamp ## The throughput mode against the runtime's own loop, the simulator against the server (20 minutes on a free machine)
+bench-batching: $(VENV)/dev.stamp ## The throughput mode against the runtime's own loop, the simulator against the server (an hour on a free machine)
 	@$(BIN)/python -m benchmarks.batching $(ARGS)
 
 .PHONY: bench-formats

@@ -33,7 +33,7 @@ from tools.tables import Figure, figures_table
 
 _SLOTS, _CONTEXT_TOKENS = 8, 2048
 _WORDS, _TOKENS, _LONG_TOKENS, _SHORT_TOKENS = 6, 96, 600, 8
-_REQUESTS = 60
+_REQUESTS = 150
 _BEGIN_S = 0.25
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
@@ -36,7 +36,7 @@ from assistant.domain.answers import (
 )
 from assistant.domain.clock import Clock, Deadline
 from assistant.domain.elements import Element, ElementProblem, ElementUse
-from assistant.domain.errors import InvalidRequestError, NotFoundError
+from assistant.domain.errors import ConflictError, InvalidRequestError, NotFoundError
 from assistant.domain.feedback import Act, AgentAct, StoredAct
 from assistant.domain.identity import Identity, Role
 from assistant.domain.live import CareContext, LiveRead, LiveReadPage, LiveReadQuery
@@ -45,6 +45,9 @@ from assistant.live.ports import Caller, ElementType, LiveReadError, LiveReads
 
 _Kind = Literal["answer", "conversation"]
 _CONVERSATION_LIMIT = 50
+MOST_VERDICTS, MOST_SENT, MOST_ACTS = 50, 50, 500
+"""Of one answer. An agent changes a verdict some times, and opens some sources; a program without end would
+fill the records."""
 _OF_ANOTHER_CONVERSATION = (
     "This answer is of another conversation. Ask again from the customer's conversation."
 )
@@ -208,8 +211,8 @@ class AppendToAnswer:
     async def verdict(self, answer_id: str, verdict: Verdict, *, identity: Identity) -> StoredVerdict:
         """Append a verdict and return it.
 
-        Raises NotFoundError, ConflictError (same id, other content), InvalidRequestError (a wrong citation
-        that the answer does not have), RecordsUnavailableError.
+        Raises NotFoundError, ConflictError (same id, other content; too many), InvalidRequestError (a wrong
+        citation that the answer does not have), RecordsUnavailableError.
         """
         record = await _own(self._services, answer_id, identity=identity)
         sources = {use.n for use in record.passages}
@@ -217,6 +220,9 @@ class AppendToAnswer:
             raise InvalidRequestError(
                 f"wrong_citations names a source that the answer does not have; it has {len(sources)}."
             )
+        kept = await self._services.records.list_verdicts(answer_id)
+        ids = {one.verdict.verdict_id for one in kept}
+        _require_room(ids, verdict.verdict_id, most=MOST_VERDICTS, what="verdicts")
         return await self._services.records.append_verdict(answer_id, verdict, agent=identity.agent)
 
     async def sent(self, answer_id: str, sent: Sent, *, identity: Identity) -> StoredSent:
@@ -227,6 +233,8 @@ class AppendToAnswer:
         """
         services = self._services
         record = await _own(self._services, answer_id, identity=identity)
+        ids = {one.sent.send_id for one in await services.records.list_sent(answer_id)}
+        _require_room(ids, sent.send_id, most=MOST_SENT, what="sent texts")
         labelled, values = without_values(sent, record)
         # The record first: an id that is used for another text is refused before any value is kept.
         stored = await services.records.append_sent(answer_id, labelled, agent=identity.agent)
@@ -246,7 +254,15 @@ class AppendToAnswer:
                 )
         elif act.n is not None:
             raise InvalidRequestError(f"n is for opened_source only; leave it out of {act.kind.value}.")
+        ids = {one.act.act_id for one in await self._services.records.list_acts(answer_id)}
+        _require_room(ids, act.act_id, most=MOST_ACTS, what="acts")
         return await self._services.records.append_act(answer_id, act, agent=identity.agent)
+
+
+def _require_room(ids: Collection[str], new: str, *, most: int, what: str) -> None:
+    """Raise ConflictError where an answer has its most of something, unless the new one is a repetition."""
+    if new not in ids and len(ids) >= most:
+        raise ConflictError(f"This answer has {len(ids)} {what} already, the most of one. Ask anew.")
 
 
 async def _own(services: TenantServices, answer_id: str, *, identity: Identity) -> AnswerRecord:

@@ -95,6 +95,7 @@ async def calibrate(url: str, *, rounds: int = 3) -> Timings:
         source=f"measured at {url} on {time.strftime('%Y-%m-%d')}",
         slots=_SLOTS,
         step_tokens=_STEP_TOKENS,
+        reads_by="slot",
         request_s=max(0.0, fixed),
         write_step_s=tuple((step_s - per_token_s * context)[:_SLOTS].clip(0.0).tolist()),
         write_context_s=per_token_s,

@@ -1,7 +1,7 @@
 """Simulates instances of a model server that compute many answers in one batch.
 
-A step writes one token of each answer and reads parts of prompts, in order of arrival; requests join and
-leave between steps. As long as nobody does, steps are alike, so any number of them is one event in closed
+A step writes one token of each answer and reads parts of prompts, in order of arrival or of slots; requests
+join and leave between steps. As long as nobody does, steps are alike, so any number of them is one event in closed
 form (sums of the growing contexts): four events a request. simpy keeps the events; one for each step would
 be too slow for 10⁶ requests a minute (docs/decisions/0079).
 """
@@ -119,7 +119,11 @@ class _Instance:
 
     endpoint: _Endpoint
     waiting: deque[int] = field(default_factory=deque[int])
-    reading: deque[int] = field(default_factory=deque[int])
+    reading: list[int] = field(default_factory=list[int])
+    """In the order in which their prompts are read."""
+    slots: deque[int] = field(default_factory=deque[int])
+    """Free ones, the longest unused first, which the next request gets."""
+    slot_of: dict[int, int] = field(default_factory=dict[int, int])
     unread: dict[int, int] = field(default_factory=dict[int, int])
     """Tokens of each prompt in ``reading`` that are not read."""
     writing: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
@@ -134,6 +138,9 @@ class _Instance:
     lasts_s: float = 0.0
     turn: int = 0
     """Number of the plan; the event of an earlier one is stale."""
+
+    def __post_init__(self) -> None:
+        self.slots.extend(reversed(range(self.endpoint.timings.slots)))
 
     @property
     def outstanding(self) -> int:
@@ -180,7 +187,10 @@ class _Instance:
     def _take(self, request: int) -> None:
         if self.endpoint.env.now - self.endpoint.load.at_s[request] <= LONGEST_WAIT_S:
             self.unread[request] = self.endpoint.load.prompt_tokens[request]
+            self.slot_of[request] = self.slots.popleft()
             self.reading.append(request)
+            if self.endpoint.timings.reads_by == "slot":
+                self.reading.sort(key=self.slot_of.__getitem__)
             self.held += self._tokens(request)
 
     def _read_at_once(self) -> int:
@@ -223,7 +233,7 @@ class _Instance:
         for request, read in parts:
             self.unread[request] -= read
             if not self.unread[request]:
-                self.reading.popleft()
+                self.reading.remove(request)
                 self.endpoint.first_s[request] = now
                 self.context += load.prompt_tokens[request] + 1
                 heappush(self.writing, (self.steps + load.answer_tokens[request] - 1, request))
@@ -232,4 +242,5 @@ class _Instance:
             self.endpoint.end_s[request] = now
             self.context -= self._tokens(request)
             self.held -= self._tokens(request)
+            self.slots.append(self.slot_of.pop(request))
         self._begin()

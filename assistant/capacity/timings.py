@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -23,6 +24,8 @@ class Timings(StrictModel):
     """Tokens of prompts and answers that its memory holds; None: every slot has room for the longest."""
     step_tokens: int = Field(ge=1)
     """Most tokens of one step: those of answers first, then of prompts."""
+    reads_by: Literal["arrival", "slot"] = "arrival"
+    """Whose prompt is read first: llama.cpp's server goes through its slots, vLLM through its queue."""
     request_s: float = Field(ge=0)
     """Added to each request, whatever its length."""
     write_step_s: tuple[float, ...] = Field(min_length=1)

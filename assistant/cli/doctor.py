@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from assistant.cli.account import AccountChecks, AwsAccount, Finding, Kind, Templates
 from assistant.cli.publishing import BUCKET_OUTPUT, model_files
@@ -160,8 +160,8 @@ class DeploymentChecks:
         if identity is None:
             return
         configuration = self.configuration_of(identity.issuer)
-        claims = configuration.get("claims_supported")
-        if isinstance(claims, list) and (lacking := sorted(CLAIMS - set(map(str, claims)))):
+        claims = _list(configuration.get("claims_supported"))
+        if claims and (lacking := sorted(CLAIMS - set(map(str, claims)))):
             yield Finding(
                 kind="warn",
                 said=f"{identity.issuer} does not list the claims {', '.join(lacking)}, and a token without "
@@ -203,6 +203,10 @@ class DeploymentChecks:
                     yield Finding(kind="warn", said=f"{manifest.name}: {row.warning}")
 
 
+def _list(value: Any) -> list[Any]:
+    return cast("list[Any]", value) if isinstance(value, list) else []
+
+
 @dataclass(frozen=True, slots=True)
 class _PublishedKeys:
     """The issuer's keys as it publishes them, for one check on this machine."""
@@ -234,8 +238,7 @@ def token_findings(token: str, *, tenant: TenantConfig, keys_of: Callable[[str],
         given = {name: claims.get(name) for name in ("iss", "aud", "sub", "exp", "iat", "tenant", "roles")}
     except (JoseError, ValueError, AttributeError):
         raise ConfigurationError("This is no signed token (a JWT of three parts).") from None
-    roles = given["roles"] if isinstance(given["roles"], list) else []
-    audiences = given["aud"] if isinstance(given["aud"], list) else [given["aud"]]
+    roles, audiences = _list(given["roles"]), _list(given["aud"]) or [given["aud"]]
     wanted = {
         "iss": (given["iss"] == identity.issuer, f"must be {identity.issuer}"),
         "aud": (identity.audience in audiences, f"must hold {identity.audience}"),

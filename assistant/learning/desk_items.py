@@ -177,7 +177,7 @@ class DeskItems:
             raise ConflictError("It is live already.")
         if body.state is ItemState.PROPOSED:
             return await self.approve(item, identity=identity, note=change.note)
-        body = await self._bound_again(body)
+        body = await self._bound_again(body, identity=identity)
         return await self._propose(item, body, identity=identity, note=change.note)
 
     async def restore(self, item: DeskItem, change: Restoring, *, identity: Identity) -> DeskItem:
@@ -197,7 +197,7 @@ class DeskItems:
             await self._questions.remove(before.document_id, before.question, by=identity.agent)
         if body.state is not ItemState.LIVE:
             return await self.move(item, body, ItemState.WITHDRAWN, identity=identity, note=change.note)
-        body = await self._bound_again(body)
+        body = await self._bound_again(body, identity=identity)
         return await self._propose(item, body, identity=identity, note=change.note)
 
     async def put_new(self, item_id: str, body: Served, *, identity: Identity, note: str) -> DeskItem:
@@ -221,7 +221,7 @@ class DeskItems:
         if body.proposed_by == identity.agent:
             raise ForbiddenError(_OWN_APPROVAL)
         if isinstance(body, ApprovedAnswer):
-            now = await self._bound_again(body)
+            now = await self._bound_again(body, identity=identity)
             if isinstance(now, ApprovedAnswer) and now.sources != body.sources:
                 raise ConflictError(
                     "A source changed since this was proposed. Refuse it, and write it again."
@@ -277,9 +277,10 @@ class DeskItems:
             found.append(status)
         return found
 
-    async def _bound_again(self, body: Served) -> Served:
+    async def _bound_again(self, body: Served, *, identity: Identity) -> Served:
         """Return an approved answer bound to its sources' live content, with vectors of the model that serves
-        now. Raises InvalidRequestError (expired), ConflictError (a source is gone)."""
+        now. Raises InvalidRequestError (expired), ConflictError (a source is gone), NotFoundError (the caller
+        may not read a source as it is today)."""
         if not isinstance(body, ApprovedAnswer):
             return body
         if body.expires_on <= self._services.clock.now().date():
@@ -291,6 +292,8 @@ class DeskItems:
         gone = [name for name in names if name not in statuses or statuses[name].live_content_hash is None]
         if gone:
             raise ConflictError(f"Its source {gone[0]} answers nothing now. Write a new one from its case.")
+        if not all(is_open_to(statuses[name], identity.labels) for name in names):
+            raise not_found()
         update: dict[str, object] = {"sources": tuple(_bound(statuses[name]) for name in names)}
         if body.embedding_model != self._services.embedding_model:
             update["vectors"] = await self._vectors(body.questions)

@@ -123,7 +123,7 @@ async def test_every_bad_token_is_one_and_the_same_401_but_for_the_claim_of_a_si
         assert response.status_code == 401
         assert response.headers["www-authenticate"] == "Bearer"
         if (claim := {"wrong audience": "aud", "unknown tenant": "tenant"}.get(name)) is not None:
-            assert f"claim {claim} is missing" in response.json()["message"]
+            assert f"claim {claim} is missing" in response.json()["detail"]
         else:
             answers.add(response.content)
     assert len(answers) == 1

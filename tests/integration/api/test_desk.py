@@ -260,6 +260,24 @@ async def test_reopening_withdraws_what_was_made_and_restoring_brings_it_back(de
     assert (await desk.post(path, {"revision": 3, "to_revision": 3})).status_code == 422
 
 
+@pytest.mark.parametrize("act", ["restore", "state"])
+async def test_an_approved_answer_comes_back_only_by_who_may_read_its_sources_as_they_are_today(
+    desk: Desk, act: str
+) -> None:
+    await resolved(desk, await desk.case(), "approved_answer", approved_answer=answer_of("wait"))
+    (item,) = (await desk.get("items", kind="approved_answer")).json()["items"]
+    path = f"items/approved_answer/{item['item_id']}"
+    out = {"revision": 1, "state": "withdrawn", "note": "Wrong."}
+    assert (await desk.post(f"{path}/state", out)).is_success
+    await desk.service.know("wait", "The wait is two days.", labels=("hr",))
+    back: dict[str, Any] = {"revision": 2, "note": "It was right."}
+    back |= {"to_revision": 1} if act == "restore" else {"state": "live"}
+    refused = await desk.post(f"{path}/{act}", back)
+    assert (refused.status_code, refused.json()["code"]) == (404, "not_found")
+    allowed = await desk.post(f"{path}/{act}", back, desk.reviewer("rita", "hr"))
+    assert allowed.status_code == 200, allowed.text
+
+
 async def test_a_question_is_added_to_its_document_and_withdrawn_again(desk: Desk) -> None:
     case = await desk.case()
     asked = {"document_id": "wait", "question": "When is it my turn?"}

@@ -128,3 +128,16 @@ def test_requests_go_to_the_instance_with_the_fewest() -> None:
     apart, together = (simulate(load, TIMINGS, Fleet(instances)) for instances in (2, 1))
 
     assert apart.end_s[2] < together.end_s[2]
+
+
+def test_of_prompts_that_wait_together_the_queues_first_or_the_lowest_slots_is_read_first() -> None:
+    """llama.cpp gives a request the slot that is unused longest, of those never used the last, and reads the
+    prompts slot by slot."""
+    load = Load([0.0, 0.01, 0.02], [64 * 3, 64 * 3, 64 * 3], [1, 1, 1])
+    by_arrival, by_slot = (
+        simulate(load, TIMINGS.model_copy(update={"reads_by": reads_by}), Fleet(1)).end_s.tolist()
+        for reads_by in ("arrival", "slot")
+    )
+    assert by_arrival == sorted(by_arrival)
+    assert by_slot == sorted(by_slot, reverse=True)
+    assert max(by_slot) == pytest.approx(max(by_arrival))
