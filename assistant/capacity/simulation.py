@@ -1,9 +1,9 @@
 """Simulates instances of a model server that compute many answers in one batch.
 
 A step writes one token of each answer and reads parts of prompts, in order of arrival or of slots; requests
-join and leave between steps. As long as nobody does, steps are alike, so any number of them is one event in closed
-form (sums of the growing contexts): four events a request. simpy keeps the events; one for each step would
-be too slow for 10⁶ requests a minute (docs/decisions/0079).
+join and leave between steps. As long as nobody does, steps are alike, so any number of them is one event in
+closed form (sums of the growing contexts): four events a request. simpy keeps the events; one for each step
+would be too slow for 10⁶ requests a minute (docs/decisions/0079).
 """
 
 # pyright: reportUnknownMemberType=false
