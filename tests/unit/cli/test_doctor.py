@@ -177,7 +177,7 @@ def test_a_folder_without_the_cdk_fails_with_the_command(tmp_path: Path) -> None
 
 
 def seen(bearer: str, *, keys: str | DeploymentError | None = None) -> dict[str, str]:
-    """Return what is said of each claim that is not right, and of the signature."""
+    """Return the findings of claims that are not right, and of the signature."""
 
     def published(_: str) -> str:
         if isinstance(keys, DeploymentError):
