@@ -392,8 +392,8 @@ def _refuse(reason: str, *, claim: str = "") -> NoReturn:
     _log.info("token_refused", reason=reason, claim=claim)
     if claim:
         raise errors.UnauthenticatedError(
-            f"The token's claim {claim} is missing, or not one that the assistant takes. Ask whoever runs "
-            "the sign-in: docs/from-nothing.md, Register at the issuer."
+            f"The token's claim {claim} is missing, or the assistant does not take its value. Ask the "
+            "administrator of the sign-in: docs/from-nothing.md, Register at the issuer."
         )
     raise errors.UnauthenticatedError("No valid bearer token; sign in again.")
 

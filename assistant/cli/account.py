@@ -267,7 +267,7 @@ class AccountChecks:
             )
         elif not keys:
             state = "is missing" if value is None else "holds no key set"
-            yield _warning(
+            yield warning(
                 f"The parameter {name} {state}. Until it has one, each question that brings a context is "
                 f"refused with 503, and no answer shows a customer's live data. {put}"
             )
@@ -276,7 +276,7 @@ class AccountChecks:
         wanted = concurrent_functions(self.templates)
         limit = int(self.aws.call("lambda", "get_account_settings")["AccountLimit"]["ConcurrentExecutions"])
         if limit < wanted:
-            yield _warning(
+            yield warning(
                 f"Lambda runs {limit} functions at once in this account, and the tenant's queues may "
                 f"ask for {wanted}: documents wait. {_increase('lambda', _LAMBDA_QUOTA, 1000)}"
             )
@@ -294,7 +294,7 @@ class AccountChecks:
 
     def _refused(self, place: Sequence[str | int], said: str) -> Finding:
         (line,) = said_of(self.tenant_file, [Contradiction(place, said)])
-        return Finding(kind="fail", said=line)
+        return failure(line)
 
 
 def require_quota(aws: AwsAccount, usage: str) -> None:
@@ -315,10 +315,10 @@ def low_quotas(
             quotas = {each["QuotaName"]: each for each in listed} | quotas
     for name, count in wanted.items():
         if name not in quotas:
-            yield _warning(f"{service} has no quota {name} in this region.")
+            yield warning(f"{service} has no quota {name} in this region.")
         elif (allowed := float(quotas[name]["Value"])) < count:
             increase = _increase(service, quotas[name]["QuotaCode"], count)
-            yield _warning(f"quota {name}: {allowed:g}, and {count} are wanted{why}. {increase}")
+            yield warning(f"quota {name}: {allowed:g}, and {count} are wanted{why}. {increase}")
 
 
 def _keys_of(key_set: str) -> list[Mapping[str, Any]]:
@@ -331,8 +331,12 @@ def _keys_of(key_set: str) -> list[Mapping[str, Any]]:
     return [cast("Mapping[str, Any]", key) for key in listed if isinstance(key, dict)]
 
 
-def _warning(said: str) -> Finding:
+def warning(said: str) -> Finding:
     return Finding(kind="warn", said=said)
+
+
+def failure(said: str) -> Finding:
+    return Finding(kind="fail", said=said)
 
 
 def interface_services(templates: Templates) -> list[str]:

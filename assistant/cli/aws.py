@@ -16,7 +16,15 @@ import httpx
 import typer
 from typer import Argument, Option
 
-from assistant.cli.account import AwsAccount, Finding, Templates, instance_changes, place_of
+from assistant.cli.account import (
+    AccountChecks,
+    AwsAccount,
+    Finding,
+    Templates,
+    failure,
+    instance_changes,
+    place_of,
+)
 from assistant.cli.doctor import DeploymentChecks, checked, token_findings, tools
 from assistant.cli.publishing import (
     BUCKET_OUTPUT,
@@ -373,22 +381,25 @@ class Deployment:
 
     def _own_files(self) -> Iterator[Finding]:
         wrong = refusals(self.tenant, load_tenants(self.tenant_file.parent))
-        yield from checked("tenant file", lambda: (Finding(kind="fail", said=each) for each in wrong))
+        yield from checked("tenant file", lambda: map(failure, wrong))
         yield from checked("tools", lambda: tools(self.cdk.root))
 
     def _made_templates(self) -> Iterator[Finding]:
-        yield from checked("templates", lambda: self.check() or (), otherwise="fail")
-        yield from checked("image digests", lambda: self._check_images() or (), otherwise="fail")
+        yield from checked("templates", self.check, otherwise="fail")
+        yield from checked("image digests", self._check_images, otherwise="fail")
 
     def _account(self) -> Iterator[Finding]:
-        yield from checked("credentials", lambda: self.aws.require() or (), otherwise="fail")
+        yield from checked("credentials", self.aws.require, otherwise="fail")
         self.terminal.step("asking the account, its registry and the issuer")
-        checks = DeploymentChecks(
+        account = AccountChecks(
             aws=self.aws,
             tenant=self.tenant,
             place=self.place,
             tenant_file=self.tenant_file,
             templates=self._templates(),
+        )
+        checks = DeploymentChecks(
+            account=account,
             stage=self.cdk.stage,
             root=self.cdk.root,
             configuration_of=published_configuration,

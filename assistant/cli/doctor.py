@@ -11,12 +11,12 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, cast
 
-from assistant.cli.account import AccountChecks, AwsAccount, Finding, Kind, Templates
+from assistant.cli.account import AccountChecks, Finding, Kind, failure, warning
 from assistant.cli.publishing import BUCKET_OUTPUT, model_files
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import (
@@ -26,7 +26,6 @@ from assistant.domain.errors import (
     UnauthenticatedError,
 )
 from assistant.domain.identity import Role
-from assistant.settings.deployment import PlaceSection
 from assistant.settings.model_artifacts import (
     load_compatibility,
     load_embedding_manifest,
@@ -34,7 +33,7 @@ from assistant.settings.model_artifacts import (
 )
 from assistant.settings.tenant import TenantConfig
 
-Check = Callable[[], Iterable[Finding]]
+Check = Callable[[], Iterable[Finding] | None]
 CLAIMS = frozenset({"tenant", "roles"})
 """That the assistant reads in an agent's token, beside the registered ones."""
 
@@ -43,9 +42,9 @@ def checked(name: str, check: Check, *, otherwise: Kind = "unknown") -> Iterator
     """Yield what a check found, by its name: a pass for nothing, ``otherwise`` where it raised."""
     silent = True
     try:
-        for finding in check():
+        for finding in check() or ():
             silent = False
-            yield Finding(kind=finding.kind, said=finding.said, check=name)
+            yield replace(finding, check=name)
     except (ConfigurationError, DeploymentError) as error:
         said = f"not asked: {error.message}" if otherwise == "unknown" else error.message
         yield Finding(kind=otherwise, said=said, check=name)
@@ -57,24 +56,20 @@ def checked(name: str, check: Check, *, otherwise: Kind = "unknown") -> Iterator
 def tools(root: Path) -> Iterator[Finding]:
     """Check what the commands of a deployment call on this machine."""
     if not (root / "node_modules/.bin/cdk").exists() or not (root / "cdk.json").exists():
-        yield Finding(kind="fail", said=f"{root} has no CDK. In a clone of the repository run: make setup")
+        yield failure(f"{root} has no CDK. In a clone of the repository run: make setup")
     for name, what in (
         ("aws", "the walk's commands are AWS's own"),
         ("docker", "make images builds with it"),
     ):
         if shutil.which(name) is None:
-            yield Finding(kind="warn", said=f"there is no {name} on this machine: {what}.")
+            yield warning(f"there is no {name} on this machine: {what}.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeploymentChecks:
     """What is asked of the account, the issuer and the artifacts, for templates that are proven already."""
 
-    aws: AwsAccount
-    tenant: TenantConfig
-    place: PlaceSection
-    tenant_file: Path
-    templates: Templates
+    account: AccountChecks
     stage: Path
     """The tenant's folder of the cloud assembly."""
     root: Path
@@ -83,15 +78,8 @@ class DeploymentChecks:
 
     def checks(self) -> Mapping[str, Check]:
         """Return the checks by name. They raise DeploymentError for what cannot be asked."""
-        account = AccountChecks(
-            aws=self.aws,
-            tenant=self.tenant,
-            place=self.place,
-            tenant_file=self.tenant_file,
-            templates=self.templates,
-        )
         return {
-            **account.checks(),
+            **self.account.checks(),
             "bootstrap": self._bootstrap,
             "images": self._images,
             "network": self._network,
@@ -101,23 +89,24 @@ class DeploymentChecks:
         }
 
     def _bootstrap(self) -> Iterator[Finding]:
-        qualifier, account = self.place.bootstrap_qualifier, self.aws.account
-        command = f"npx cdk bootstrap aws://{account}/{self.aws.region} --qualifier {qualifier}"
-        version = self.aws.parameter(f"/cdk-bootstrap/{qualifier}/version")
+        aws, qualifier = self.account.aws, self.account.place.bootstrap_qualifier
+        command = f"npx cdk bootstrap aws://{aws.account}/{aws.region} --qualifier {qualifier}"
+        version = aws.parameter(f"/cdk-bootstrap/{qualifier}/version")
         needed = self._needed_bootstrap()
         if version is None or int(version) < needed:
             has = "is not bootstrapped" if version is None else f"has version {version}, {needed} is needed"
-            yield Finding(kind="fail", said=f"{account}/{self.aws.region} {has}. Run: {command}")
+            yield failure(f"{aws.account}/{aws.region} {has}. Run: {command}")
             return
-        bucket = f"cdk-{qualifier}-assets-{account}-{self.aws.region}"
-        found = self.aws.call("s3", "get_bucket_encryption", Bucket=bucket)
+        bucket = f"cdk-{qualifier}-assets-{aws.account}-{aws.region}"
+        found = aws.call("s3", "get_bucket_encryption", Bucket=bucket)
         rules = found["ServerSideEncryptionConfiguration"]["Rules"]
         keys = {rule["ApplyServerSideEncryptionByDefault"].get("KMSMasterKeyID") for rule in rules}
         if own := sorted(key for key in keys if key and not key.endswith("alias/aws/s3")):
-            roles = f"arn:aws:iam::{account}:role{self.place.role_path}{self.tenant.name}/*"
-            yield Finding(
-                kind="warn",
-                said=f"{bucket} is encrypted with {', '.join(own)}, and tasks and functions read the tenant "
+            roles = (
+                f"arn:aws:iam::{aws.account}:role{self.account.place.role_path}{self.account.tenant.name}/*"
+            )
+            yield warning(
+                f"{bucket} is encrypted with {', '.join(own)}, and tasks and functions read the tenant "
                 f"file there: that key's policy must allow kms:Decrypt to {roles}.",
             )
 
@@ -128,67 +117,62 @@ class DeploymentChecks:
 
     def _images(self) -> Iterator[Finding]:
         """Check that this account's registry holds every image that the templates name by digest."""
-        text = json.dumps(self.templates)
-        pattern = (
-            rf"{self.aws.account}\.dkr\.ecr\.{self.aws.region}\.[^/]*/([a-z0-9._/-]+)@(sha256:[0-9a-f]{{64}})"
-        )
-        listed = self.aws.listed("ecr", "describe_repositories", "repositories")
+        aws, text = self.account.aws, json.dumps(self.account.templates)
+        pattern = rf"{aws.account}\.dkr\.ecr\.{aws.region}\.[^/]*/([a-z0-9._/-]+)@(sha256:[0-9a-f]{{64}})"
+        listed = aws.listed("ecr", "describe_repositories", "repositories")
         there = {str(each["repositoryName"]) for each in listed}
         for repository, digest in sorted(set(re.findall(pattern, text))):
             image: dict[str, Any] = {"repositoryName": repository, "imageIds": [{"imageDigest": digest}]}
             gone = "ImageNotFoundException"
             if repository not in there:
-                said = f"there is no repository {repository}. Deploy the account stage first."
-                yield Finding(kind="fail", said=said)
-            elif self.aws.call("ecr", "describe_images", missing=gone, **image) is None:
-                push = f"make images TO={self.aws.account}/{self.aws.region}"
-                yield Finding(kind="fail", said=f"{repository} has no image {digest}. Run: {push}")
+                yield failure(f"there is no repository {repository}. Deploy the account stage first.")
+            elif aws.call("ecr", "describe_images", missing=gone, **image) is None:
+                push = f"make images TO={aws.account}/{aws.region}"
+                yield failure(f"{repository} has no image {digest}. Run: {push}")
 
     def _network(self) -> Iterator[Finding]:
-        own = ip_network(self.tenant.network.cidr)
-        for vpc in self.aws.listed("ec2", "describe_vpcs", "Vpcs"):
+        tenant = self.account.tenant
+        own = ip_network(tenant.network.cidr)
+        for vpc in self.account.aws.listed("ec2", "describe_vpcs", "Vpcs"):
             tags = {tag["Key"]: tag["Value"] for tag in vpc.get("Tags", ())}
-            if tags.get("tenant") != self.tenant.name and own.overlaps(ip_network(vpc["CidrBlock"])):
-                yield Finding(
-                    kind="warn",
-                    said=f"network.cidr {own} overlaps {vpc['VpcId']} ({vpc['CidrBlock']}): the two can "
+            if tags.get("tenant") != tenant.name and own.overlaps(ip_network(vpc["CidrBlock"])):
+                yield warning(
+                    f"network.cidr {own} overlaps {vpc['VpcId']} ({vpc['CidrBlock']}): the two can "
                     "never be peered, or share a transit gateway.",
                 )
 
     def _issuer(self) -> Iterator[Finding]:
-        identity = self.tenant.identity
+        identity = self.account.tenant.identity
         if identity is None:
             return
         configuration = self.configuration_of(identity.issuer)
         claims = _list(configuration.get("claims_supported"))
         if claims and (lacking := sorted(CLAIMS - set(map(str, claims)))):
-            yield Finding(
-                kind="warn",
-                said=f"{identity.issuer} does not list the claims {', '.join(lacking)}, and a token without "
+            yield warning(
+                f"{identity.issuer} does not list the claims {', '.join(lacking)}, and a token without "
                 "one is refused with 401. Some issuers list only standard claims: look into a token of it.",
             )
 
     def _artifacts(self) -> Iterator[Finding]:
-        models = self.tenant.models
+        aws, tenant, models = self.account.aws, self.account.tenant.name, self.account.tenant.models
         if models is None:
             return
-        outputs = self.aws.outputs(f"{self.place.name_prefix}-{self.tenant.name}-Data")
+        outputs = aws.outputs(f"{self.account.place.name_prefix}-{tenant}-Data")
         if BUCKET_OUTPUT not in outputs:
             raise DeploymentError("the bucket of models is made by the first deployment.")
         bucket = outputs[BUCKET_OUTPUT]
         for wanted in model_files(models, folder=self.root / "model_artifacts"):
             place = {"Bucket": bucket, "Prefix": wanted.prefix}
-            found = self.aws.call("s3", "list_objects_v2", **place).get("Contents", ())
+            found = aws.call("s3", "list_objects_v2", **place).get("Contents", ())
             there = {str(each["Key"]).removeprefix(wanted.prefix) for each in found if each["Size"]}
             if lacking := sorted(set(wanted.files) - there):
-                yield Finding(
-                    kind="fail",
-                    said=f"s3://{bucket}/{wanted.prefix} lacks {', '.join(lacking)}. Run: assistant aws "
-                    f"put-artifacts --tenant {self.tenant.name}, or see model_artifacts/README.md",
+                yield failure(
+                    f"s3://{bucket}/{wanted.prefix} lacks {', '.join(lacking)}. Run: assistant aws "
+                    f"put-artifacts --tenant {tenant}, or see model_artifacts/README.md",
                 )
 
     def _driver(self) -> Iterator[Finding]:
-        models, folder = self.tenant.models, self.root / "model_artifacts"
+        models, folder = self.account.tenant.models, self.root / "model_artifacts"
         if models is None:
             return
         rows = load_compatibility(folder / "compatibility.toml").row
@@ -200,7 +184,7 @@ class DeploymentChecks:
             for row in rows:
                 known = (row.image, row.sdk, row.ami) == (manifest.image, manifest.sdk, manifest.ami)
                 if known and row.warning:
-                    yield Finding(kind="warn", said=f"{manifest.name}: {row.warning}")
+                    yield warning(f"{manifest.name}: {row.warning}")
 
 
 def _list(value: Any) -> list[Any]:
@@ -250,9 +234,8 @@ def token_findings(token: str, *, tenant: TenantConfig, keys_of: Callable[[str],
     }
     for name, (is_right, said) in wanted.items():
         has = "there is none" if given[name] is None else f"it is {json.dumps(given[name])}"
-        yield Finding(
-            kind="pass" if is_right else "fail", said="" if is_right else f"{said}; {has}", check=name
-        )
+        wrong = () if is_right else (failure(f"{said}; {has}"),)
+        yield from checked(name, lambda wrong=wrong: wrong)
     clock = SystemClock()
     verifier = TokenVerifier(
         keys=CachedKeySet(_PublishedKeys(keys_of, identity.issuer), clock=clock),
@@ -261,13 +244,14 @@ def token_findings(token: str, *, tenant: TenantConfig, keys_of: Callable[[str],
         tenants=[tenant.name],
         clock=clock,
     )
-    try:
-        asyncio.run(verifier.identify(f"Bearer {token}"))
-    except UnauthenticatedError as error:
-        why = "It is expired, or not signed by a key of the issuer, or not by ES256 or RS256."
-        said = error.message if "claim" in error.message else f"{error.message} {why}"
-        yield Finding(kind="fail", said=said, check="signature")
-    except DependencyError as error:
-        yield Finding(kind="unknown", said=f"not asked: {error.message}", check="signature")
-    else:
-        yield Finding(kind="pass", said="", check="signature")
+
+    def verified() -> Iterator[Finding]:
+        try:
+            asyncio.run(verifier.identify(f"Bearer {token}"))
+        except UnauthenticatedError as error:
+            why = "It is expired, or not signed by a key of the issuer, or not by ES256 or RS256."
+            yield failure(error.message if "claim" in error.message else f"{error.message} {why}")
+        except DependencyError as error:
+            raise DeploymentError(error.message) from None
+
+    yield from checked("signature", verified)

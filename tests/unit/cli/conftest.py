@@ -1,10 +1,12 @@
-"""A terminal whose output a test reads, and a printer of answers on it."""
+"""A terminal whose output a test reads, a printer of answers on it, and an emulated AWS."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 
 import pytest
+from moto import mock_aws
 from rich.console import Console
 
 from assistant.cli.answer_view import AnswerPrinter
@@ -24,3 +26,12 @@ def terminal(written: io.StringIO) -> Terminal:
 @pytest.fixture
 def printer(terminal: Terminal) -> AnswerPrinter:
     return AnswerPrinter(terminal, base_url="http://127.0.0.1:8700")
+
+
+@pytest.fixture
+def emulated_aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What boto3 calls in this process, with credentials that nobody gave."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    with mock_aws():
+        yield

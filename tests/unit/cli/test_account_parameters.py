@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
-from moto import mock_aws
 from typer.testing import CliRunner
 
 from assistant.cli.account import AccountChecks, AwsAccount, Finding
@@ -20,19 +18,12 @@ from assistant.domain.errors import DeploymentError
 from assistant.settings.tenant import load_tenant
 from tests.fakes.aws_server import REGION
 
+pytestmark = pytest.mark.usefixtures("emulated_aws")
 ROOT = Path(__file__).parents[3]
 ACCOUNT = "123456789012"
 FILE = ROOT / "tenants" / "pharmacy.toml"
 CARE_KEYS, SWITCH = "/assistant/pharmacy/care-jwks", "/assistant/pharmacy/systems/orders"
 KEY_SET = json.dumps({"keys": [{"kty": "EC", "kid": "care", "crv": "P-256", "x": "x", "y": "y"}]})
-
-
-@pytest.fixture(autouse=True)
-def _emulated(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    with mock_aws():
-        yield
 
 
 def aws() -> AwsAccount:

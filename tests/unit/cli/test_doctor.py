@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
-from moto import mock_aws
 
-from assistant.cli.account import AwsAccount, Finding
+from assistant.cli.account import AccountChecks, AwsAccount, Finding
 from assistant.cli.doctor import DeploymentChecks, checked, token_findings, tools
 from assistant.cli.publishing import model_files
 from assistant.domain.errors import ConfigurationError, DeploymentError
@@ -20,6 +19,7 @@ from assistant.settings.deployment import IdentitySection
 from assistant.settings.tenant import TenantConfig, load_tenant
 from tests.fakes.tokens import EC_KEY, RSA_KEY, claims, token
 
+pytestmark = pytest.mark.usefixtures("emulated_aws")
 ROOT = Path(__file__).parents[3]
 FILE = ROOT / "tenants/pharmacy.toml"
 ACCOUNT, REGION = "123456789012", "us-east-1"
@@ -27,14 +27,6 @@ VERSION = "/cdk-bootstrap/hnb659fds/version"
 ASSETS = f"cdk-hnb659fds-assets-{ACCOUNT}-{REGION}"
 REPOSITORY = "private-care-assistant/orchestrator"
 HOST = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"
-
-
-@pytest.fixture(autouse=True)
-def _emulated(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    with mock_aws():
-        yield
 
 
 def client(service: str) -> Any:
@@ -60,12 +52,15 @@ def found(
     assert tenant.deployment is not None
     artifacts = {"Pharmacy": {"properties": {"requiresBootstrapStackVersion": 6}}, "Tree": {}}
     (folder / "manifest.json").write_text(json.dumps({"artifacts": artifacts}))
-    checks = DeploymentChecks(
+    account = AccountChecks(
         aws=AwsAccount(account=ACCOUNT, region=REGION),
         tenant=tenant,
         place=tenant.deployment,
         tenant_file=FILE,
         templates={"Orchestrator": {"Resources": {"Task": {"Type": "T", "Properties": {"Image": image}}}}},
+    )
+    checks = DeploymentChecks(
+        account=account,
         stage=folder,
         root=ROOT,
         configuration_of=configuration,
