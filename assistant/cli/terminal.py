@@ -256,12 +256,15 @@ def styled(*parts: tuple[str, str]) -> Text:
 
 
 def table(*headings: str, right: Collection[str] = (), rows: Iterable[Sequence[str | Text]] = ()) -> Table:
-    """Return a table without borders; the ``right`` columns are right-aligned, long cells are folded."""
+    """Return a table without borders; the ``right`` columns are right-aligned, long cells are folded.
+
+    Texts are shown to the letter: brackets in them are no markup, control characters are replaced.
+    """
     made = Table(box=None, header_style="bold", pad_edge=False)
     for heading in headings:
         made.add_column(heading, justify="right" if heading in right else "left", overflow="fold")
     for row in rows:
-        made.add_row(*row)
+        made.add_row(*(plain(cell) if isinstance(cell, str) else cell for cell in row))
     return made
 
 
@@ -323,16 +326,14 @@ class Terminal:
 
         ``entries`` has (value for JSON, cells).
         """
-        shown, count = table(*headings), 0
+        rows: list[Sequence[str | Text]] = []
         for value, cells in entries:
-            count += 1
+            rows.append(cells)
             if as_json:
                 self.json(value)
-            else:
-                shown.add_row(*(plain(cell) if isinstance(cell, str) else cell for cell in cells))
-        if count and not as_json:
-            self.out.print(shown)
-        return count
+        if rows and not as_json:
+            self.out.print(table(*headings, rows=rows))
+        return len(rows)
 
     def fields(self, values: Mapping[str, Any]) -> None:
         """Print JSON for a reader: each value beside its name, a list of objects as a table, and an object a
@@ -342,7 +343,7 @@ class Terminal:
             if isinstance(value, list | tuple) and value and isinstance(value[0], dict):
                 rows = cast("Sequence[dict[str, Any]]", value)
                 keys = list(rows[0])
-                cells = ([plain(in_words(row[key])) for key in keys] for row in rows)
+                cells = ([in_words(row[key]) for key in keys] for row in rows)
                 self.show(label, "bold")
                 self.out.print(table(*(key.replace("_", " ") for key in keys), rows=cells))
                 continue

@@ -14,6 +14,7 @@ import pytest
 from assistant.cli.account import AccountChecks, AwsAccount, Finding
 from assistant.cli.doctor import DeploymentChecks, checked, token_findings, tools
 from assistant.cli.publishing import model_files
+from assistant.cli.terminal import Terminal, table
 from assistant.domain.errors import ConfigurationError, DeploymentError
 from assistant.settings.deployment import IdentitySection
 from assistant.settings.tenant import TenantConfig, load_tenant
@@ -220,3 +221,11 @@ def test_an_expired_token_and_one_of_another_key_fail_and_keys_out_of_reach_are_
 def test_what_is_no_token_is_refused(text: str) -> None:
     with pytest.raises(ConfigurationError, match="no signed token"):
         seen(text)
+
+
+def test_what_a_finding_says_is_shown_to_the_letter(capsys: pytest.CaptureFixture[str]) -> None:
+    said = "delete the whole [[reach]] entry, or [bold]\x1b[31m"
+    Terminal().out.print(table("check", "what to do", rows=[("tenant file", said)]))
+    shown = capsys.readouterr().out
+    assert "delete the whole [[reach]] entry, or [bold]" in shown
+    assert "\x1b" not in shown
