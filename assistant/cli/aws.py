@@ -51,6 +51,7 @@ _TIMEOUT_S = 15.0
 _WELL_KNOWN = "/.well-known/openid-configuration"
 _MOST_PARAMETER_CHARACTERS = 8192
 """Of an advanced parameter: https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-advanced-parameters.html"""
+_STANDARD_ERROR = 2
 _SYNTH_LIMIT_S = 300
 DEPLOY_LIMIT_S = 330 * 60
 """Longer than the templates' own timeouts, so that it never ends a healthy deployment: four hours for an
@@ -297,6 +298,8 @@ class CdkCommand:
                 [str(command), *arguments],
                 cwd=self.root,
                 env=_with_our_node(os.environ),
+                # Where CI is set, cdk writes to standard output, which belongs to --json.
+                stdout=_STANDARD_ERROR,
                 timeout=limit_s,
                 check=False,
             )

@@ -92,8 +92,9 @@ def test_a_corpus_of_a_thousand_documents_holds_what_answers_now(
 
 
 def test_a_corpus_gets_a_vector_of_each_row_by_the_tenants_model(
-    tmp_path: Path, stored: list[Document]
+    tmp_path: Path, stored: list[Document], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("ASSISTANT_LOCAL_PORT", "0")
     manifest = made(prepare(tmp_path, "--weight", "wiki=0.02", "--weight", "handbook=0.02", "--vectors"))
 
     ids = [
