@@ -8,7 +8,7 @@ is a quota below what the tenant may use, or what somebody has to look at: the d
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -122,13 +122,14 @@ class AwsAccount:
         described = response["Stacks"][0] if response else None
         return None if described is None or described["StackStatus"] in _NEVER_CREATED else described
 
-    def call(self, service: str, call: str, *, missing: str | None = None, **given: Any) -> Any:
-        """Return what a service answers; None for the error code ``missing``. Raises DeploymentError."""
+    def call(self, service: str, call: str, *, missing: str | Collection[str] = (), **given: Any) -> Any:
+        """Return what a service answers; None for an error code in ``missing``. Raises DeploymentError."""
+        codes = (missing,) if isinstance(missing, str) else missing
         with aws_errors(service, call):
             try:
                 return getattr(self.client(service), call)(**given)
             except ClientError as error:
-                if missing is None or error.response.get("Error", {}).get("Code") != missing:
+                if error.response.get("Error", {}).get("Code") not in codes:
                     raise
                 return None
 

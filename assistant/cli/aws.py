@@ -25,6 +25,7 @@ from assistant.cli.account import (
     instance_changes,
     place_of,
 )
+from assistant.cli.destroying import Destruction
 from assistant.cli.doctor import DeploymentChecks, checked, token_findings, tools
 from assistant.cli.publishing import (
     BUCKET_OUTPUT,
@@ -107,6 +108,43 @@ def diff(
 ) -> None:
     """Show what a deployment would change; fail if it would delete or replace stateful resources."""
     _deployment(GlobalOptions.of(context), tenant, images).diff(cdk or [])
+
+
+@app.command()
+def destroy(
+    context: typer.Context,
+    tenant: Tenant,
+    plan: Annotated[bool, Option("--plan", help="Show what goes and what stays; change nothing.")] = False,
+) -> None:
+    """Take a tenant out of its account, with its data: what a lock keeps stays, and is listed.
+
+    The tenant's name is asked for. Run it again after any failure; status 1 where something stays that
+    nothing explains.
+    """
+    options, terminal = GlobalOptions.of(context), Terminal(steps=True)
+    file = options.tenants_dir / f"{tenant}.toml"
+    place = place_of(load_tenant(file), file)
+    destruction = Destruction(
+        aws=AwsAccount(account=place.account, region=place.region),
+        full_name=f"{place.name_prefix}-{tenant}",
+        tenant=tenant,
+        parameters=place.parameter(tenant, ""),
+        terminal=terminal,
+    )
+    destruction.aws.require()
+    planned = destruction.plan()
+    if plan:
+        if not options.writes(planned):
+            Terminal().out.print(planned.as_text())
+        return
+    terminal.say(planned.as_text())
+    if typer.prompt(f"Everything of {tenant} is deleted. Type its name to go on", err=True) != tenant:
+        raise ConfigurationError(f"That is not {tenant}: nothing was changed.")
+    ended = destruction.run()
+    if not options.writes(ended):
+        Terminal().out.print(ended.as_text())
+    if ended.orphans:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -1,0 +1,312 @@
+"""``assistant aws destroy`` on an account of the synthesized templates, whose resources resist."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from assistant.cli.account import AwsAccount
+from assistant.cli.destroying import Destruction, Ended
+from assistant.cli.main import app
+from assistant.cli.terminal import Terminal
+from assistant.domain.errors import DeploymentError
+from template_checks.upgrades import templates_by_stack_name
+from tests.fakes.leaving_account import REGION, LeavingAccount, Thing, leaving_account
+from tests.stacks.emulated_account import ACCOUNT
+from tests.stacks.synthesized import ROOT
+
+pytestmark = [pytest.mark.loopback, pytest.mark.timeout(120)]
+ORDER = (
+    *("Keys", "Network", "Data", "Edge", "Models", "Ingestion"),
+    *("Orchestrator", "Learning", "Corpus", "Observability"),
+)
+KILLS = 10
+BUCKET, LOG_GROUP, SECRET = "AWS::S3::Bucket", "AWS::Logs::LogGroup", "AWS::SecretsManager::Secret"
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[LeavingAccount, str]]:
+    with leaving_account(ACCOUNT) as (account, url):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "emulated")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "emulated")
+        yield account, url
+
+
+@pytest.fixture
+def account(served: tuple[LeavingAccount, str]) -> LeavingAccount:
+    return served[0]
+
+
+def deploy(account: LeavingAccount, assembly: Path, tenant: str = "pharmacy") -> None:
+    """Deploy a tenant as synthesized, and let it have worked a while."""
+    templates = templates_by_stack_name(assembly / f"assembly-{tenant.capitalize()}")
+    account.deploy(
+        {name: templates[name] for part in ORDER if (name := f"assistant-{tenant}-{part}") in templates},
+        tenant=tenant,
+    )
+    for number, bucket in enumerate(account.of_kind(BUCKET)):
+        if bucket.tenant == tenant:
+            account.fill(bucket.id, 2500 if number == 3 else 3)
+
+
+def destruction(tenant: str = "pharmacy", *, limit_s: float = 30.0) -> Destruction:
+    return Destruction(
+        aws=AwsAccount(account=ACCOUNT, region=REGION),
+        full_name=f"assistant-{tenant}",
+        tenant=tenant,
+        parameters=f"/assistant/{tenant}/",
+        terminal=Terminal(),
+        poll_s=0.001,
+        limit_s=limit_s,
+    )
+
+
+def standing(account: LeavingAccount, tenant: str = "pharmacy") -> set[str]:
+    """Return what stands of a tenant, without its keys that wait for their deletion."""
+    things = [thing for thing in account.things.values() if thing.tenant == tenant]
+    return {thing.id for thing in things if "deleted" not in thing.state}
+
+
+def nothing_unexplained(ended: Ended, account: LeavingAccount, tenant: str = "pharmacy") -> bool:
+    kept = {each.what.rpartition(" ")[2] for each in ended.stays}
+    return ended.orphans == [] and standing(account, tenant) <= kept
+
+
+def forget(account: LeavingAccount) -> None:
+    account.things, account.stacks, account.parameters = {}, [], {}
+    account.interfaces, account.listed_by_tag = {}, {}
+
+
+def one(account: LeavingAccount, kind: str, part: str) -> Thing:
+    (thing,) = [each for each in account.of_kind(kind) if part in each.id]
+    return thing
+
+
+def test_a_hipaa_tenant_is_taken_away_but_for_what_a_lock_keeps(
+    account: LeavingAccount, assembly: Path
+) -> None:
+    deploy(account, assembly)
+    ended = destruction().run()
+    assert nothing_unexplained(ended, account)
+    locked = {each.what for each in ended.stays if "object lock" in each.why}
+    assert locked == {one(account, BUCKET, "trailbucket").id, one(account, BUCKET, "labelsbucket").id}
+    (trail,) = [each for each in ended.stays if "trailbucket" in each.what and "compliance" in each.why]
+    assert trail.until is not None
+    assert abs(trail.until - account.now - timedelta(days=2192)) < timedelta(minutes=5)
+    # What opens a kept bucket stays with it, and its policy goes on refusing strangers.
+    assert one(account, BUCKET, "trailbucket").state["policy"]
+    keys = {each.what: each.until for each in ended.stays if each.why.startswith("opens")}
+    assert len(keys) == 2
+    assert trail.until in keys.values()
+    assert account.parameters == {}
+
+
+def test_the_same_tenant_is_deployed_again_and_answers(account: LeavingAccount, assembly: Path) -> None:
+    deploy(account, assembly)
+    assert account.answers("pharmacy")
+    destruction().run()
+    deploy(account, assembly)
+    assert account.answers("pharmacy")
+
+
+def test_without_it_the_next_deployment_meets_what_stayed(account: LeavingAccount, assembly: Path) -> None:
+    """The check of the emulator: it refuses a name that stays, and the old key's link secret."""
+    deploy(account, assembly)
+    for stack in account.stacks:
+        stack.status = "DELETE_COMPLETE"
+    with pytest.raises(AssertionError, match="already exists"):
+        deploy(account, assembly)
+    account.things = {
+        place: thing for place, thing in account.things.items() if thing.kind == "AWS::KMS::Key"
+    }
+    deploy(account, assembly)
+    assert not account.answers("pharmacy")
+
+
+def test_a_sandbox_goes_with_all_its_buckets(account: LeavingAccount, assembly: Path) -> None:
+    deploy(account, assembly, "sandbox")
+    ended = destruction("sandbox").run()
+    assert nothing_unexplained(ended, account, "sandbox")
+    (kept,) = [each for each in ended.stays if "object lock" in each.why]
+    assert "trailbucket" in kept.what
+    assert kept.until is not None
+    assert kept.until - account.now < timedelta(days=2)
+    # When the day is over, the next run takes the rest.
+    account.now += timedelta(days=2)
+    for stack in account.stacks:
+        stack.deleted = account.now - timedelta(days=4)
+    assert not [each for each in destruction("sandbox").run().stays if "Bucket" in each.what]
+    assert account.of_kind(BUCKET) == []
+
+
+def test_another_tenant_of_the_account_keeps_everything(account: LeavingAccount, assembly: Path) -> None:
+    deploy(account, assembly)
+    deploy(account, assembly, "clinic")
+    templates = templates_by_stack_name(assembly / "assembly-Clinic")
+    # The name of this one begins with the name of the one that goes.
+    account.deploy({"assistant-pharmacy-two-Keys": templates["assistant-clinic-Keys"]}, tenant="pharmacy-two")
+    before = standing(account, "clinic") | standing(account, "pharmacy-two")
+    account.interfaces = {
+        name: each for name, each in account.interfaces.items() if "pharmacy" in each["domain"]
+    }
+    destruction().run()
+    assert standing(account, "clinic") | standing(account, "pharmacy-two") == before
+    assert [name for name in account.parameters if "clinic" in name]
+
+
+def test_an_endpoint_that_is_updating_is_waited_for(account: LeavingAccount, assembly: Path) -> None:
+    deploy(account, assembly)
+    one(account, "AWS::SageMaker::Endpoint", "llm").state["status"] = "Updating"
+    assert nothing_unexplained(destruction().run(), account)
+    assert account.calls.index("sagemaker_describe_endpoint") < account.calls.index(
+        "opensearch_delete_domain"
+    )
+
+
+def test_a_stack_that_could_not_be_deleted_before_is_deleted(account: LeavingAccount, assembly: Path) -> None:
+    deploy(account, assembly)
+    network = next(stack for stack in account.stacks if stack.name.endswith("-Network"))
+    network.status = "DELETE_FAILED"
+    next(each for each in network.resources if each.kind == "AWS::EC2::Subnet").status = "DELETE_FAILED"
+    assert nothing_unexplained(destruction().run(), account)
+
+
+def test_a_repository_with_images_goes(account: LeavingAccount, assembly: Path) -> None:
+    deploy(account, assembly)
+    repository = {"Type": "AWS::ECR::Repository", "Properties": {"RepositoryName": "assistant/pharmacy"}}
+    account.deploy({"assistant-pharmacy-Images": {"Resources": {"Images": repository}}}, tenant="pharmacy")
+    one(account, "AWS::ECR::Repository", "pharmacy").state["images"] = 3
+    assert nothing_unexplained(destruction().run(), account)
+    assert account.of_kind("AWS::ECR::Repository") == []
+
+
+def test_a_secret_that_waits_for_its_deletion_frees_its_name(account: LeavingAccount, assembly: Path) -> None:
+    deploy(account, assembly)
+    (secret,) = account.of_kind(SECRET)
+    secret.state["deleted"] = account.now
+    destruction().run()
+    assert account.of_kind(SECRET) == []
+
+
+def test_an_object_under_a_hold_keeps_its_bucket_and_is_told(account: LeavingAccount, assembly: Path) -> None:
+    deploy(account, assembly)
+    bucket = one(account, BUCKET, "documentsbucket")
+    bucket.state["versions"]["held"] = account.now + timedelta(days=9000)
+    (kept,) = [each for each in destruction().run().stays if each.what == bucket.id]
+    assert (kept.why, kept.until) == ("1 versions are under a lock or hold of their own", None)
+    assert list(bucket.state["versions"]) == ["held"]
+
+
+def test_what_nobody_recorded_is_told_as_an_orphan_and_stays(account: LeavingAccount, assembly: Path) -> None:
+    deploy(account, assembly)
+    function = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:by-hand"
+    account.listed_by_tag[function] = "pharmacy"
+    account.things["AWS::Logs::LogGroup", "by-hand"] = Thing(LOG_GROUP, "by-hand", {}, "another")
+    account.listed_by_tag[account.arn(account.things[LOG_GROUP, "by-hand"])] = "pharmacy"
+    orphans = destruction().run().orphans
+    assert orphans == [function, f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:by-hand"]
+    assert (LOG_GROUP, "by-hand") in account.things
+
+
+def test_a_stack_that_resists_for_another_reason_is_named(account: LeavingAccount, assembly: Path) -> None:
+    deploy(account, assembly)
+    account.interfaces["eni-of-another-team"] = {"domain": "none", "looks": -10_000}
+    with pytest.raises(DeploymentError, match=r"services hold interfaces in .* Run the command again"):
+        destruction(limit_s=0.5).run()
+    del account.interfaces["eni-of-another-team"]
+    assert nothing_unexplained(destruction().run(), account)
+
+
+def test_killed_at_random_calls_it_goes_on_where_it_was(
+    served: tuple[LeavingAccount, str], assembly: Path
+) -> None:
+    account, url = served
+    deploy(account, assembly)
+    whole = len(account.calls)
+    destruction().run()
+    whole = len(account.calls) - whole
+    forget(account)
+    deploy(account, assembly)
+    chance = random.Random(23)  # noqa: S311
+    for _ in range(KILLS):
+        kill_at(account, url, chance.randrange(1, whole // 3), is_carried_out=chance.random() < 0.5)
+    ended = destruction().run()
+    assert nothing_unexplained(ended, account)
+    deploy(account, assembly)
+    assert account.answers("pharmacy")
+
+
+def kill_at(account: LeavingAccount, url: str, number: int, *, is_carried_out: bool) -> None:
+    """Kill a run at its call of this number, whether or not AWS still carries it out; one that ends before is
+    a run that had nothing left to do."""
+    reached, released = threading.Event(), threading.Event()
+    left = [number]
+
+    def hold(call: str) -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            reached.set()
+            released.wait(30)
+            if not is_carried_out:
+                raise ConnectionAbortedError(call)
+
+    account.hold = hold
+    program = "from tests.stacks.test_destroy import destruction; destruction().run()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], cwd=ROOT, env=os.environ | {"AWS_ENDPOINT_URL": url}
+    )
+    try:
+        while not reached.wait(0.05) and process.poll() is None:
+            pass
+    finally:
+        process.kill()
+        assert process.wait(30) in (0, -9)
+        account.hold = lambda call: None
+        released.set()
+
+
+def command(*given: str, typed: str = "") -> Any:
+    return CliRunner().invoke(app, ["aws", "destroy", "--tenant", "pharmacy", *given], input=typed)
+
+
+def test_the_plan_changes_nothing(account: LeavingAccount, assembly: Path) -> None:
+    deploy(account, assembly)
+    before = standing(account)
+    done = CliRunner().invoke(app, ["--json", "aws", "destroy", "--tenant", "pharmacy", "--plan"])
+    assert done.exit_code == 0, done.output
+    plan = json.loads(done.stdout)
+    assert plan["stacks"][0] == "assistant-pharmacy-Observability"
+    assert plan["stacks"][-1] == "assistant-pharmacy-Keys"
+    assert len([each for each in plan["stays"] if "object lock" in each["why"]]) == 2
+    assert "/assistant/pharmacy/document-links" in plan["parameters"]
+    assert standing(account) == before
+    assert not [call for call in account.calls if "delete" in call or "update" in call or "modify" in call]
+
+
+def test_another_name_changes_nothing(account: LeavingAccount, assembly: Path) -> None:
+    deploy(account, assembly)
+    done = command(typed="clinic\n")
+    assert done.exit_code != 0
+    assert "That is not pharmacy" in str(done.exception)
+    assert not [call for call in account.calls if "delete" in call or "update" in call or "modify" in call]
+
+
+def test_the_typed_name_is_the_only_question(account: LeavingAccount, assembly: Path) -> None:
+    deploy(account, assembly)
+    account.looks = 0
+    done = command(typed="pharmacy\n")
+    assert done.exit_code == 0, done.output + str(done.exception)
+    assert "object lock, compliance, 2192 days" in done.stdout.replace("\n", " ")
+    assert "AWS::EC2::VPC" not in {kind for kind, _ in account.things}
