@@ -1,4 +1,4 @@
-"""``LiveSystems`` over HTTP: GET requests to declared addresses, and nothing else.
+"""``LiveSystems`` over HTTP: requests to declared addresses, and nothing else.
 
 The host is the entry's, whatever a request or a response says: no redirect is followed, no proxy of the
 environment is used, no cookie is kept. A response is read up to its bound, never decompressed.
@@ -106,13 +106,13 @@ class HttpSystems:
     def __init__(self, accesses: Mapping[str, SystemAccess], *, clock: Clock) -> None:
         self._systems = {name: _HttpSystem(access, clock=clock) for name, access in accesses.items()}
 
-    async def get(self, request: SystemRequest, *, deadline: Deadline, most_bytes: int) -> SystemResponse:
+    async def call(self, request: SystemRequest, *, deadline: Deadline, most_bytes: int) -> SystemResponse:
         system = self._systems.get(request.system)
         if system is None:
             raise LiveReadError(
                 ElementProblem.SYSTEM_UNAVAILABLE, f"The address of {request.system} is not configured here."
             )
-        return await system.get(request, deadline=deadline, most_bytes=most_bytes)
+        return await system.call(request, deadline=deadline, most_bytes=most_bytes)
 
     def has_open_circuit(self, system: str) -> bool:
         return self._systems[system].circuit.is_open
@@ -145,7 +145,7 @@ class _HttpSystem:
         if self._session is not None:
             await self._session.close()
 
-    async def get(self, request: SystemRequest, *, deadline: Deadline, most_bytes: int) -> SystemResponse:
+    async def call(self, request: SystemRequest, *, deadline: Deadline, most_bytes: int) -> SystemResponse:
         if not self.circuit.allows():
             raise self._unavailable("it failed several times in a row")
         if self._room.locked():
@@ -212,26 +212,36 @@ class _HttpSystem:
         headers = dict(self._headers)
         if request.agent is not None:  # percent-encoded where it is not plain ASCII
             headers[AGENT_HEADER] = quote(request.agent, safe="!#$&'*+-./:=?@^_`|~")
+        if request.body is not None:
+            headers["Content-Type"] = "application/json"
+        if request.key is not None:
+            headers["Idempotency-Key"] = request.key
         signed, token = await self._credentials.authorised(url, headers)
-        response = await self._send(url, signed, most_bytes=most_bytes)
+        response = await self._send(url, signed, most_bytes=most_bytes, posted=request.body)
         if 300 <= response.status < 400:
             raise self._invalid("it redirects, which is never followed")
         return response, token
 
     async def _send(
-        self, url: str, headers: Mapping[str, str], *, most_bytes: int, form: Mapping[str, str] | None = None
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        *,
+        most_bytes: int,
+        posted: Mapping[str, str] | bytes | None = None,
     ) -> SystemResponse:
-        """GET, or POST a form; return the response, its body only with the status 200."""
+        """GET, or POST a form or a body; return the response, its body only with the status 200."""
         session = await self._opened()
         async with session.request(
-            "GET" if form is None else "POST",
+            "GET" if posted is None else "POST",
             URL(url, encoded=True),
-            data=form,
+            data=posted,
             headers=headers,
             allow_redirects=False,
             server_hostname=self._access.host_name,
         ) as response:  # what is not read when this ends closes the connection
-            body = await self._body(response, most_bytes) if response.status == 200 else b""
+            is_read = response.status == 200 and most_bytes
+            body = await self._body(response, most_bytes) if is_read else b""
             return SystemResponse(response.status, response.headers.get("Content-Type", ""), body)
 
     async def _body(self, response: aiohttp.ClientResponse, most_bytes: int) -> bytes:
@@ -250,7 +260,7 @@ class _HttpSystem:
     async def _ask_token(self, form: Mapping[str, str]) -> bytes:
         """Return the body of the system's token endpoint. Raises DependencyError."""
         url = f"{self._url}{self._access.token_path}"
-        response = await self._send(url, self._headers, most_bytes=_LARGEST_TOKEN_BYTES, form=form)
+        response = await self._send(url, self._headers, most_bytes=_LARGEST_TOKEN_BYTES, posted=form)
         if response.status != 200:
             raise DependencyError(f"no token was given (status {response.status})")
         return response.body

@@ -19,7 +19,7 @@ from assistant.domain.errors import AssistantError, InvalidRequestError
 from assistant.settings.deployed_names import SETS_RUN
 from assistant.settings.process import MakingSetsSettings
 from assistant.telemetry import configure_logging
-from assistant.wiring.feedback import open_making_sets
+from assistant.wiring.feedback import open_making_sets, put_set
 
 WINDOW = timedelta(days=90)
 _log = structlog.get_logger(__name__)
@@ -31,11 +31,10 @@ async def prepare() -> bool:
     configure_logging(settings.log_level)
     now = SystemClock().now()
     try:
-        async with open_making_sets(settings) as (stores, bring):
+        async with open_making_sets(settings) as stores:
             exported = await stores.training_sets(now - WINDOW, now)
-            folder = await asyncio.to_thread(exported.write, settings.sets_dir)
-            place = f"{settings.sets_s3}{folder.name}/"
-            await bring(folder, place)
+        folder = await asyncio.to_thread(exported.write, settings.sets_dir)
+        place = await put_set(settings, folder, key_id=None)
         rows = {row[0]: int(row[1]) for row in exported.rows}
         _log.info("training_set_made", place=place, examples=rows, left_out=dict(exported.left_out))
         ended_well = True

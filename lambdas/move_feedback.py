@@ -10,6 +10,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 from pydantic import BaseModel, Field
 
 from assistant.aws.lambda_entry import Event, FunctionEntry, emit_metric
+from assistant.domain.errors import ForbiddenError, InvalidRequestError, SecondPersonNeededError
 from assistant.settings import deployed_names
 from assistant.settings.process import MovingSettings
 from assistant.wiring.feedback import Moving, open_moving
@@ -22,13 +23,24 @@ class MoveEvent(BaseModel):
 
     erase_member: str | None = Field(default=None, min_length=1, max_length=100)
     """Member number whose words become unreadable. It is not logged."""
+    by: str = Field(default="", max_length=100)
+    """Who orders it; needed where two people must (profile ``hipaa``). CloudTrail has who invoked the
+    function."""
 
 
 async def run(services: Moving, event: Event) -> dict[str, Any]:
-    """Move what is pending, and return the number of rows; or erase, and return the receipt."""
+    """Move what is pending, and return the number of rows; or erase, and return the receipt, or what a second
+    person must do."""
     order = MoveEvent.model_validate(event)
     if order.erase_member is not None:
-        erased = await services.erase(order.erase_member)
+        try:
+            erased = await services.erase(order.erase_member, by=order.by)
+        except (
+            SecondPersonNeededError,
+            ForbiddenError,
+            InvalidRequestError,
+        ) as refusal:  # no failure of the function
+            return {"code": refusal.code, "detail": refusal.message}
         _log.info("patient_erased", subject=erased.subject, had_key=erased.had_key, texts=len(erased.texts))
         return asdict(erased)
     settings, clock = services.settings, services.clock

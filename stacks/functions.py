@@ -109,6 +109,8 @@ class VpcFunction(Construct):
             tracing_config=kinds.TracingConfigProperty(mode="Active"),
             logging_config=kinds.LoggingConfigProperty(log_group=log_group.log_group_name, log_format="JSON"),
         )
+        self.module = program.module
+        self.log_group_name = log_group.log_group_name
         self.function_name = function.ref
         self.function_arn = function.attr_arn
         if isinstance(role, FunctionRole):

@@ -27,7 +27,7 @@ from stacks.roles import (
     via,
 )
 from stacks.tenant import DeployedTenant
-from stacks.tenant_stack import OUTLIVES, TenantStack, pin
+from stacks.tenant_stack import OUTLIVES, TenantStack, endpoint_log_group, pin
 
 _USE = ("kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey")
 _READ = ("kms:Decrypt", "kms:DescribeKey")
@@ -210,9 +210,9 @@ def use_by_logs(scope: Construct, tenant: DeployedTenant) -> iam.PolicyStatement
         f"/{tenant.place.name_prefix}/{tenant.name}/*",
         f"/aws/vendedlogs/{tenant.full_name}-*",
         tenant.insights_log_group,
-        f"/aws/sagemaker/Endpoints/{tenant.config.embedding.endpoint}",
-        f"/aws/sagemaker/Endpoints/{tenant.config.generation.endpoint}",
-        *(f"/aws/sagemaker/Endpoints/{name}" for name in tenant.trial_endpoints),
+        endpoint_log_group(tenant.config.embedding.endpoint),
+        endpoint_log_group(tenant.config.generation.endpoint),
+        *map(endpoint_log_group, tenant.trial_endpoints),
     )
     groups = [log_group_arn(scope, name) for name in names]
     return allow_service(

@@ -18,12 +18,13 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from assistant.settings.deployed_names import (
+    ACT_REQUESTS,
+    CASE_INDEX,
     CASES,
     DESK,
     ERASURE_PARTITIONS,
     EVENTS,
     FEEDBACK_SECRET_PURPOSE,
-    LISTED,
     RECORDS,
     RELEASES,
     STATES,
@@ -107,9 +108,9 @@ class LearningFunctions(Construct):
                 *self._read_shown_texts(),
                 *self._read_pseudonym_key(),
                 self._items(data.events_table, EVENTS.mover_actions, ERASURE_PARTITIONS),
-                self._items(data.desk_table, DESK.worker_actions, desk_partitions(CASES)),
-                # Open cases are listed to group unanswered questions into gaps.
-                self._items(f"{data.desk_table}/index/{LISTED}", ("dynamodb:Query",), (CASES,)),
+                self._items(
+                    data.desk_table, DESK.worker_actions, desk_partitions(CASES, CASE_INDEX, ACT_REQUESTS)
+                ),
                 allow("s3:PutObject", f"{labels}/events/*", f"{texts}/texts/*"),
                 # An erasure lists the texts that it made unreadable.
                 allow("s3:GetObject", f"{texts}/texts/*"),
@@ -225,17 +226,20 @@ class LearningStack(TenantStack):
         tenant = foundation.tenant
         super().__init__(scope, "Learning", tenant=tenant, data_class="phi", stateful=True)
         bucket = self._add_training(foundation) if tenant.config.learning.training else None
+        log_groups: dict[str, str] = {}
         if bucket is not None and tenant.config.learning.sets_every_days:
-            TrainingSets(
+            sets = TrainingSets(
                 self,
                 "Sets",
                 foundation=foundation,
                 training_bucket=bucket,
                 cluster_name=orchestrator.cluster_name,
             )
+            log_groups["training_sets"] = sets.log_group_name
         functions = LearningFunctions(self, "Functions", foundation=foundation).functions
         names = tuple(function.function_name for function in functions)
-        self.outputs = LearningOutputs(training_bucket=bucket, function_names=names)
+        log_groups |= {function.module: function.log_group_name for function in functions}
+        self.outputs = LearningOutputs(training_bucket=bucket, function_names=names, log_groups=log_groups)
 
     def _add_training(self, foundation: Foundation) -> str:
         """Create what training jobs need; return the bucket of their sets and checkpoints."""
@@ -246,22 +250,20 @@ class LearningStack(TenantStack):
             self, "TrainingBucket", keeping=keeping, key_arn=keys.data_key_arn, logs=data.logs_bucket
         ).bucket_name
         # A SageMaker training job: it reads no raw store, only sets and the base model.
-        training = self._job_role(
-            "Training",
-            "Trains on training sets, writes checkpoints",
-            [
-                *read_bucket(data.models_bucket),
-                *read_bucket(bucket, prefix=SETS),
-                *write_folder(bucket, CHECKPOINTS),
-                use_keys(self, keys.data_key_arn, keys.models_key_arn),
-                *_encryption_statements(self, keys),
-                *platform_statements(
-                    self,
-                    network=foundation.network,
-                    repository_arn=resource_arn(self, "ecr", "repository", "*"),
-                ),
-            ],
+        description = "Trains on training sets, writes checkpoints"
+        images = resource_arn(self, "ecr", "repository", "*")
+        training = WorkloadRole(
+            self, "TrainingRole", assumed_by="sagemaker.amazonaws.com", description=description
         )
+        statements = [
+            *read_bucket(data.models_bucket),
+            *read_bucket(bucket, prefix=SETS),
+            *write_folder(bucket, CHECKPOINTS),
+            use_keys(self, keys.data_key_arn, keys.models_key_arn),
+            *_encryption_statements(self, keys),
+            *platform_statements(self, network=foundation.network, repository_arn=images),
+        ]
+        attach(self, "Training", training, statements)
         request = shared_request(
             self,
             network=foundation.network,
@@ -279,13 +281,6 @@ class LearningStack(TenantStack):
         ]
         cdk.CfnOutput(self, TRAIN_OUTPUT, value=self.to_json_string(request))
         return bucket
-
-    def _job_role(self, name: str, description: str, statements: list[iam.PolicyStatement]) -> WorkloadRole:
-        role = WorkloadRole(
-            self, f"{name}Role", assumed_by="sagemaker.amazonaws.com", description=description
-        )
-        attach(self, name, role, statements)
-        return role
 
 
 def read_bucket(*buckets: str, prefix: str = "") -> list[iam.PolicyStatement]:

@@ -312,6 +312,7 @@ def task_statements(
         models.power_parameter,
         tenant.link_secret_parameter,
         tenant.live_reads_secret_parameter,
+        tenant.revocations_parameter,
     ]
     if tenant.callable_systems:
         parameters += [f"{tenant.system_switches}/{entry.name}" for entry in tenant.callable_systems]
@@ -529,7 +530,9 @@ class OrchestratorStack(TenantStack):
         return cloudwatch.Alarm(
             self,
             "DeploymentFailures",
-            alarm_description=described("unexpected-failures"),
+            alarm_description=described(
+                self, "unexpected-failures", log_group=self._log_group.log_group_name
+            ),
             metric=published_by(self.tenant.full_name)(deployed_names.INTERNAL_ERRORS),
             threshold=_MAX_FAILURES_PER_MINUTE,
             evaluation_periods=1,
@@ -563,6 +566,7 @@ def _settings(foundation: Foundation, models: ModelsOutputs, ingestion: Ingestio
         "audience": tenant.identity.audience,
         "jwks_parameter": tenant.jwks_parameter,
         "power_parameter": models.power_parameter,
+        "revocations_parameter": tenant.revocations_parameter,
         "console_client_id": tenant.identity.console_client_id,
         "console_name": tenant.config.display_name,
         "frame_ancestors": list(tenant.edge.frame_ancestors),

@@ -89,6 +89,8 @@ class DataOutputs:
     domain_arn: str
     domain_endpoint: str
     """Host name without scheme."""
+    search_log_group: str
+    """Of the domain's error log."""
     schema_role_arn: str
     """The only fine-grained master of the domain; the role of the schema function."""
     schema_role_name: str
@@ -131,6 +133,8 @@ class IngestionOutputs:
     queue_names: tuple[str, ...]
     dead_letter_queue_names: tuple[str, ...]
     function_names: tuple[str, ...]
+    log_groups: Mapping[str, str]
+    """Name of each function's log group, by its module."""
     schema_function_arn: str
     """Service token of ``grant_search_access``, which gives another stack's role access to the index."""
     schema_stamp: str
@@ -150,3 +154,5 @@ class LearningOutputs:
     """Training sets and checkpoints; None unless the tenant asks for training."""
     function_names: tuple[str, ...]
     """Of the mover and, where ranking is learned, of the learner."""
+    log_groups: Mapping[str, str]
+    """Name of each function's log group, by its module, and of the task that makes ``training_sets``."""

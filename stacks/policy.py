@@ -72,6 +72,7 @@ def of_data_stack(output: str) -> str:
     return f'{{"Fn::GetStackOutput":{{{place},"OutputName":"{output}"}}}}'
 
 
+TRAIL_BUCKET = of_data_stack("PublishOutputRefTrailBucketF0E5DA1F")
 INBOX_BUCKET = of_data_stack("PublishOutputRefInboxBucketFE28DFA5")
 DOCUMENTS_BUCKET = of_data_stack("PublishOutputRefDocumentsBucketC67A8896")
 MODELS_BUCKET = of_data_stack("PublishOutputRefModelsBucket7DFDDE96")

@@ -12,7 +12,7 @@ from constructs import Construct
 from assistant.domain.errors import ConfigurationError
 from assistant.settings.model_artifacts import DIGEST_PATTERN
 from assistant.settings.tenant import WHERE_IT_STANDS
-from stacks.roles import WorkloadRole, allow
+from stacks.roles import WorkloadRole, allow, via
 from stacks.tenant import ROOT, DeployedTenant
 
 TASK_IMAGES = ("orchestrator", "otel_collector")
@@ -128,19 +128,22 @@ class TenantFileAsset(Construct):
         if not path.exists() or path.read_text(encoding="utf-8") != content:
             path.write_text(content, encoding="utf-8")
         self._asset = assets.Asset(self, "File", path=str(path), asset_hash=digest)
+        self._tenant = tenant
         self.uri = self._asset.s3_object_url
         """``s3://bucket/key.toml``, known at deploy time: a value for ``tenant_file_s3``."""
 
     def grant_read(self, role: WorkloadRole) -> None:
-        """Let a role read this one object."""
+        """Let a role read this one object, which may be under a key of the company's."""
         arn = self._asset.bucket.arn_for_objects(self._asset.s3_object_key)
         role.may(allow("s3:GetObject", arn))
+        if key := self._tenant.place.bootstrap_key:
+            role.may(allow("kms:Decrypt", key, conditions=via(self._tenant, "s3")))
 
 
 def effective_tenant_file(tenant: DeployedTenant) -> str:
     """Return the text of the file: every value that shapes an answer, with defaults, in the settings'
     order, with the secrets and authorities of connectors on AWS, and the systems that are called for live
-    data, each with its connector."""
+    data, each with its connector, or with replies."""
     data = tenant.config.model_dump(mode="json", exclude=set(WHERE_IT_STANDS), exclude_none=True)
     ways = {entry.name: entry for entry in tenant.connected_systems}
     for connector in filter(None, (source.get("connector") for source in data["sources"])):
@@ -149,7 +152,7 @@ def effective_tenant_file(tenant: DeployedTenant) -> str:
             connector["ca_pem"] = way.ca_pem
         if "secret" in connector:
             connector["secret"] = f"secretsmanager:{tenant.secret_of(way)}"
-    if systems := [entry.called(secret=tenant.secret_of(entry)) for entry in tenant.config.systems]:
+    if systems := [entry.called(secret=tenant.secret_of(entry)) for entry in tenant.callable_systems]:
         data["reach"] = systems
     if "care_context" in data:
         data["care_context"].setdefault("jwks_parameter", tenant.care_jwks_parameter)

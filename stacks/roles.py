@@ -51,6 +51,8 @@ class Duty(StrEnum):
     """Puts what it compiled, for a publisher to promote."""
     PUSHER = "pusher"
     """Puts raw files of another system into its own folder of the inbox. Tag ``inbox`` names the folder."""
+    AUDIT_CLOSER = "audit-closer"
+    """Reads audit records, and puts the digests of their days into the locked bucket."""
     UPLOADER = "uploader"
     """Puts the files that people upload, and what became of them, into the inbox: the orchestrator, and the
     function that reads them."""

@@ -126,6 +126,11 @@ class DeployedTenant:
         return self.parameter("care-jwks")
 
     @property
+    def revocations_parameter(self) -> str:
+        """SSM parameter with revoked tokens of agents. No stack creates it: without it none is revoked."""
+        return self.parameter("revocations")
+
+    @property
     def system_switches(self) -> str:
         """Prefix of the SSM parameters that switch live systems off. No stack creates them: a system without
         one is on."""
@@ -133,8 +138,8 @@ class DeployedTenant:
 
     @property
     def callable_systems(self) -> tuple[ReachEntry, ...]:
-        """The ``[[reach]]`` entries that the service calls for live data."""
-        return tuple(entry for entry in self.config.reach if entry.connector or entry.inline)
+        """The ``[[reach]]`` entries that the service calls, for live data or with replies."""
+        return tuple(entry for entry in self.config.reach if entry.is_called)
 
     @property
     def connected_systems(self) -> tuple[ReachEntry, ...]:
@@ -171,6 +176,13 @@ class DeployedTenant:
     def trial_endpoints(self) -> tuple[str, ...]:
         """Names of the throw-away endpoints, which candidates are tried on; none unless the file asks."""
         return tuple(f"{self.full_name}-trial-{n}" for n in (1, 2, 3)) if self.models.trials else ()
+
+    @property
+    def power_log_group(self) -> str:
+        """Name of the log group of both power machines. For any other name Step Functions adds itself to one
+        of the account's log resource policies, of 5,120 characters each: where many machines log, they are
+        full, and the machine is refused."""
+        return f"/aws/vendedlogs/{self.full_name}-power"
 
     @property
     def insights_log_group(self) -> str:

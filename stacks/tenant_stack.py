@@ -201,25 +201,65 @@ def tenant_log_group(
     )
 
 
+def endpoint_log_group(endpoint: str) -> str:
+    """Return the name of an endpoint's log group, which SageMaker chooses."""
+    return f"/aws/sagemaker/Endpoints/{endpoint}"
+
+
 PAGE = ROOT / "docs" / "runbook.md"
 _ALARMS = re.compile(r"<!-- alarms:.*?-->\n(.*)<!-- end of alarms -->", re.DOTALL)
-_ENTRY = re.compile(r"^#### (.+)\n\n(.+)\n\n\*\*Look\.\*\* .+\n\n\*\*Fix\.\*\* .+$", re.MULTILINE)
+_ENTRY = re.compile(
+    r"^#### (.+)\n\n(.+)\n\n"
+    r"\*\*Severity\.\*\* (page|ticket) · \*\*Owner\.\*\* (platform|knowledge|models|security)"
+    r" · \*\*Query of `(\w+)`\.\*\* `(.+)`\n\n"
+    r"(\*\*Look\.\*\* .+\n\n\*\*Fix\.\*\* .+)$",
+    re.MULTILINE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RunbookEntry:
+    """An entry of the runbook's alarms."""
+
+    title: str
+    happened: str
+    severity: str
+    """``page`` or ``ticket``."""
+    owner: str
+    log_group: str
+    """By its name in ``TenantMetrics.log_groups``."""
+    query: str
+    """Of CloudWatch Logs Insights."""
+    what_to_do: str
 
 
 @cache
-def entries() -> Mapping[str, str]:
-    """Return what happened by anchor, the heading's address as GitHub and GitLab make it. An entry without
-    its three paragraphs is not among them."""
+def entries() -> Mapping[str, RunbookEntry]:
+    """Return the entries by anchor, the heading's address as GitHub and GitLab make it. An entry without its
+    four paragraphs is not among them."""
     alarms = _ALARMS.search(PAGE.read_text(encoding="utf-8"))
-    anchors = _ENTRY.findall(alarms[1]) if alarms else []
-    return {title.lower().replace(" ", "-"): happened for title, happened in anchors}
+    found = [RunbookEntry(*parts) for parts in _ENTRY.findall(alarms[1])] if alarms else []
+    return {entry.title.lower().replace(" ", "-"): entry for entry in found}
 
 
-def link(anchor: str) -> str:
-    return f"docs/runbook.md#{anchor}"
+def described(scope: Construct, anchor: str, *, log_group: str, happened: str | None = None) -> str:
+    """Return the description of an alarm: what happened, how urgent, whose, a query, and a link that opens.
+
+    ``happened`` stands in place of the entry's own words. Raises KeyError without an entry.
+    """
+    entry = entries()[anchor]
+    return (
+        f"{happened or entry.happened} Severity: {entry.severity}. Owner: {entry.owner}. "
+        f"Logs Insights, {log_group}: {entry.query} "
+        f"What to do, {entry.title}: {runbook_link(scope, anchor)}"
+    )
 
 
-def described(anchor: str) -> str:
-    """Return the description of an alarm: what happened, and a link to what to do. Raises KeyError without
-    an entry."""
-    return f"{entries()[anchor]} What to do: {link(anchor)}"
+def runbook_link(scope: Construct, anchor: str) -> str:
+    """Return the address of a runbook entry: on the company's page, or else the dashboard that has it."""
+    tenant = tenant_of(scope)
+    page, region = tenant.config.observability.runbook_url, tenant.place.region
+    if page is not None:
+        return f"{page}#{anchor}"
+    home = f"https://{region}.console.aws.amazon.com/cloudwatch/home?region={region}"
+    return f"{home}#dashboards/dashboard/{tenant.full_name}"

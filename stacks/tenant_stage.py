@@ -100,5 +100,6 @@ class TenantStage(cdk.Stage):
             learning=learning.outputs,
         )
         made = [bucket for bucket in job_buckets if bucket is not None]
-        ObservabilityStack(self, keys=keys, job_buckets=made, metrics=metrics)
         networks.create_endpoints(caller for stack in calling for caller in stack.callers)
+        # Last: its dashboard has the cost of an hour of everything above.
+        ObservabilityStack(self, keys=keys, job_buckets=made, metrics=metrics)

@@ -13,7 +13,6 @@ import aws_cdk as cdk
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_logs as logs
 from aws_cdk import aws_scheduler as scheduler
 from aws_cdk import aws_scheduler_targets as scheduled
 from constructs import Construct
@@ -60,6 +59,7 @@ class TrainingSets(Construct):
         super().__init__(scope, construct_id)
         tenant, network = foundation.tenant, foundation.network
         log_group = tenant_log_group(self, "Logs", logs_key_arn=foundation.keys.logs_key_arn)
+        self.log_group_name = log_group.log_group_name
         role = self._role("Role", f"Makes training sets of {tenant.name}'s feedback")
         role.may(*_statements(self, foundation, training_bucket))
         tag_duty(role, Duty.PREPARER)
@@ -90,7 +90,19 @@ class TrainingSets(Construct):
         environment = foundation.environment(
             MakingSetsSettings, tenant_file_s3=tenant_file.uri, sets_s3=f"s3://{training_bucket}/{SETS}"
         )
-        self._add_container(definition, environment, log_group)
+        linux = ecs.LinuxParameters(self, "Linux")
+        linux.drop_capabilities(ecs.Capability.ALL)
+        container = definition.add_container(
+            "Sets",
+            image=ecs.ContainerImage.from_registry(image_uri(self, tenant, LEARNING_IMAGE)),
+            entry_point=["python", "-P", "-m", "assistant.prepare_sets"],
+            readonly_root_filesystem=True,
+            environment=environment,
+            linux_parameters=linux,
+            logging=ecs.LogDrivers.aws_logs(log_group=log_group, stream_prefix="sets"),
+        )
+        tmp = ecs.MountPoint(source_volume="Tmp", container_path="/tmp", read_only=False)  # noqa: S108
+        container.add_mount_points(tmp)
         vpc = scope.import_vpc(network)
         group = ec2.SecurityGroup.from_security_group_id(
             self, "Group", network.security_group_ids[Workload.LEARNING], mutable=False
@@ -115,25 +127,6 @@ class TrainingSets(Construct):
         return WorkloadRole(
             self, name, assumed_by="ecs-tasks.amazonaws.com", description=description, through=through
         )
-
-    def _add_container(
-        self, definition: ecs.FargateTaskDefinition, environment: dict[str, str], log_group: logs.ILogGroup
-    ) -> None:
-        linux = ecs.LinuxParameters(self, "Linux")
-        linux.drop_capabilities(ecs.Capability.ALL)
-        container = definition.add_container(
-            "Sets",
-            image=ecs.ContainerImage.from_registry(
-                image_uri(self, cast("TenantStack", cdk.Stack.of(self)).tenant, LEARNING_IMAGE)
-            ),
-            entry_point=["python", "-P", "-m", "assistant.prepare_sets"],
-            readonly_root_filesystem=True,
-            environment=environment,
-            linux_parameters=linux,
-            logging=ecs.LogDrivers.aws_logs(log_group=log_group, stream_prefix="sets"),
-        )
-        tmp = ecs.MountPoint(source_volume="Tmp", container_path="/tmp", read_only=False)  # noqa: S108
-        container.add_mount_points(tmp)
 
 
 def _statements(scope: Construct, foundation: Foundation, training_bucket: str) -> list[iam.PolicyStatement]:

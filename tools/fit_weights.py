@@ -22,7 +22,7 @@ from hashlib import sha256
 from importlib.resources import as_file, files
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import NamedTuple, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -173,12 +173,8 @@ def ranker_choices(observed: Iterable[Observed]) -> list[Choice]:
     """Return the candidates of each search with their standardised features."""
     choices: list[Choice] = []
     for question, evidence in _answerable(observed):
-        found = {
-            candidate.document_id: {
-                name: candidate.features[name] for name in INDEX_FEATURES if name in candidate.features
-            }
-            for candidate in evidence.ranked
-        }
+        raw = {candidate.document_id: candidate.features for candidate in evidence.ranked}
+        found = {key: {name: of[name] for name in INDEX_FEATURES if name in of} for key, of in raw.items()}
         standard = standardised(found, INDEX_FEATURES)
         rows = [[standard[name].get(feature, 0.0) for feature in INDEX_FEATURES] for name in found]
         _add(choices, rows, [at for at, name in enumerate(found) if name in question.documents])
@@ -211,18 +207,13 @@ def gate_rows(observed: Iterable[Observed], names: Sequence[str]) -> tuple[Float
     rows: list[list[float]] = []
     labels: list[bool] = []
     for observation in observed:
-        evidence = observation.prepared.found.evidence[0]
-        if (
-            len(observation.prepared.found.evidence) > 1
-            or not evidence.judgement.features
-            or evidence.judgement.section is None
-        ):
+        first, *more = observation.prepared.found.evidence
+        features, section = first.judgement.features, first.judgement.section
+        if more or not features or section is None:
             continue
-        text = normal(" ".join(unit.unit.text for unit in evidence.judgement.section.units))
-        rows.append([evidence.judgement.features.get(name, 0.0) for name in names])
-        labels.append(
-            observation.question.answerable and holds_all(text, observation.question.answer_contains)
-        )
+        question, text = observation.question, normal(" ".join(unit.unit.text for unit in section.units))
+        rows.append([features.get(name, 0.0) for name in names])
+        labels.append(question.answerable and holds_all(text, question.answer_contains))
     return np.array(rows, float), labels
 
 
@@ -316,7 +307,7 @@ class _RankingFit:
         head = HeadFile(
             embedding_model=services.tenant.embedding.model,
             leans_bias=round(bias + _LEANS_EARLIER, 4),
-            leans_counts=_three(weights[-3:]),
+            leans_counts=cast("tuple[float, float, float]", tuple(round(value, 4) for value in weights[-3:])),
             leans_vector=tuple(round(_HEAD_SCALE * weight, 3) for weight in weights[:-3]),
             kinds=names,
             kind_bias=tuple(round(one, 4) for _, one in fitted),
@@ -350,11 +341,6 @@ def _write(folder: Path, kind: Kind, raw: bytes) -> None:
 def _raw_logistic(rows: np.ndarray, labels: Sequence[bool]) -> tuple[list[float], float]:
     """Fit without standardising: the dimensions of a vector are alike as they are."""
     return fit_logistic(rows, labels, penalty=_HEAD_PENALTY, standardise=False)
-
-
-def _three(values: Sequence[float]) -> tuple[float, float, float]:
-    first, second, third = (round(value, 4) for value in values)
-    return first, second, third
 
 
 async def _vectors(services: TenantServices, texts: Sequence[str]) -> np.ndarray:

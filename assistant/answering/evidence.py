@@ -44,14 +44,14 @@ from assistant.domain.documents import (
 )
 from assistant.domain.errors import AssistantError, DeadlineExceededError
 
-DOCUMENTS_READ = 5
-"""Best documents that are read: in 92 to 98 % of unseen questions the right one is among them."""
+DOCUMENTS_READ = 8
+"""Best documents by the index that are read, and ranked by their words."""
 DOCUMENTS_READ_OF_SOURCES, _MOST_OF_ONE_SOURCE = 8, 6
 """Documents that are read of a tenant with several sources, and how many of one while others have any."""
 DOCUMENTS_READ_OF_ITEMS, _MOST_OF_ONE_SOURCE_OF_ITEMS = 14, 9
 """The same where the question names an item, of which there may be many reviews."""
-_DOCUMENTS_EMBEDDED = 5
-"""Best documents whose likeliest units get vectors."""
+DOCUMENTS_EMBEDDED = 5
+"""Best documents by their words whose likeliest units get vectors."""
 _CONTENDS_WITHIN = 2.0
 """Largest difference of scores at which the second document is shown as "also possible"."""
 
@@ -271,7 +271,8 @@ class FindEvidence:
     async def _cosines_of_units(
         self, found: Evidence, scored: Mapping[str, Sequence[ScoredUnit]], scope: SearchScope
     ) -> Mapping[str, Mapping[int, float]]:
-        best = found.read[:_DOCUMENTS_EMBEDDED]
+        by_words = replace(found, ranked=tuple(self._rank_again(found, scored, {})))
+        best = by_words.read[:DOCUMENTS_EMBEDDED]
         wanted = [(candidate.card, scored[candidate.card.document_id]) for candidate in best]
         try:
             raw = await self._unit_vectors.cosines(found.query.vector, wanted, deadline=scope.deadline)

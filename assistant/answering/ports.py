@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Literal, Protocol
 
 from assistant.domain.answers import (
@@ -20,6 +20,7 @@ from assistant.domain.answers import (
     Usage,
     Verdict,
 )
+from assistant.domain.audit import AuditRecord
 from assistant.domain.clock import Deadline
 from assistant.domain.desk import DeskItem, DeskKind
 from assistant.domain.documents import (
@@ -208,6 +209,9 @@ class DocumentTexts(Protocol):
         ...
 
 
+PlaceKind = Literal["verdicts", "sends", "acts", "rereads"]
+
+
 class AnswerRecords(Protocol):
     """The append-only store of answers, verdicts, sends, acts and reads. Nothing in it is changed or deleted.
 
@@ -227,6 +231,11 @@ class AnswerRecords(Protocol):
 
     async def list_conversation(self, conversation_id: str, *, limit: int = 50) -> list[AnswerRecord]:
         """Return the conversation's newest ``limit`` answers, oldest first; empty if there is none."""
+        ...
+
+    async def take_place(self, answer_id: str, kind: PlaceKind, name: str, *, most: int) -> bool:
+        """Take one of the ``most`` places that an answer has for records of a kind; return False where others
+        have all. A name that has a place keeps it. Calls at once never take more than ``most``."""
         ...
 
     async def append_verdict(self, answer_id: str, verdict: Verdict, *, agent: str) -> StoredVerdict:
@@ -261,6 +270,11 @@ class AnswerRecords(Protocol):
         A call scans a bounded number of entries, so a page may have fewer than ``query.limit``, even none,
         and still a ``next_after``. That is opaque and valid for the same query only.
         """
+        ...
+
+    async def audited(self, day: date) -> list[AuditRecord]:
+        """Return the audit records of a day (UTC) as they are stored, in no order: recorded reads, sights of
+        answers, reads of live systems, and the start records of their writers."""
         ...
 
 
@@ -335,6 +349,19 @@ class AnswerLog(Protocol):
     async def free_key(self, opening: LogOpening) -> None:
         """Release the key of this log: the next request with it begins a new answer. The log can still be
         read. Does nothing when the key belongs to another log or to none."""
+        ...
+
+    async def count_context(self, token_id: str, *, answer_id: str, key: str | None) -> bool:
+        """Count a context token for an answer, the first that asks, until everything of that answer expires.
+
+        Return False when it is counted for another answer. A repeat under the same ``Idempotency-Key``
+        belongs to the first answer: it returns True.
+        """
+        ...
+
+    async def uncount_context(self, token_id: str, *, answer_id: str) -> None:
+        """Forget that the token was counted for this answer, which never began. Does nothing when it is
+        counted for another."""
         ...
 
     async def append(self, answer_id: str, batch: LogBatch) -> None:

@@ -24,7 +24,7 @@ from assistant.answering.compose import (
     table_blocks,
 )
 from assistant.answering.events import Cause
-from assistant.answering.evidence import DOCUMENTS_READ, Evidence, EvidenceQuery, FindEvidence, SourceList
+from assistant.answering.evidence import Evidence, EvidenceQuery, FindEvidence, SourceList
 from assistant.answering.excerpts import (
     Excerpts,
     Labels,
@@ -38,7 +38,14 @@ from assistant.answering.excerpts import (
 )
 from assistant.answering.live_elements import AskedElement, CallBounds, Hydration, LiveExamples, unread
 from assistant.answering.prompt import Prompt, PromptBuilder
-from assistant.answering.reading import Message, ModelReading, PlainReading, ReadMessage, questions_of
+from assistant.answering.reading import (
+    Message,
+    ModelReading,
+    PlainReading,
+    ReadMessage,
+    is_long,
+    questions_of,
+)
 from assistant.answering.red_flags import RedFlags
 from assistant.answering.search import SearchScope, sources_asked
 from assistant.answering.services import (
@@ -187,8 +194,9 @@ class PreparedAnswer:
 
 RECORDS_TIMEOUT_S = 3.0
 """For one read from or write to the store of answers."""
-_MOST_DOCUMENTS_OF_SEVERAL = 8
-"""Documents that a model reads for a message with several questions, or of a tenant with several sources."""
+DOCUMENTS_IN_PROMPT, _MOST_IN_PROMPT = 5, 8
+"""Best documents by the index that a model reads: for one question, and for a message with several or of a
+tenant with several sources. In 92 to 98 % of unseen questions the right one is among the first five."""
 _RED_FLAGS_LIMIT_S = 2.0
 _DEFAULT_SUBJECT = "default"
 
@@ -297,6 +305,8 @@ class PrepareAnswer:
         with _end_on_error(steps, hydration):
             history = await self._history(asking, scope, agent=identity.agent)
             before = history[-1].question if history else asking.question_before
+            if before is not None and is_long(before):
+                before = " ".join(questions_of(before, vocabulary=self.find_evidence.vocabulary))
             known = await self._known_words.read()
             if known is None:
                 scope.degraded.append("words of the documents")
@@ -790,17 +800,16 @@ def _without_customers(
 
 def _in_turn(evidence: Sequence[Evidence]) -> list[tuple[Evidence, StoredDocument]]:
     """Return the documents that a model reads: the best of each question, then the second of each, …"""
-    most = (
-        DOCUMENTS_READ
-        if len(evidence) == 1 and evidence[0].sources.routing is None
-        else _MOST_DOCUMENTS_OF_SEVERAL
-    )
+    # Of several sources more documents are read, and all of them may be written from.
+    nearest = [
+        part.read[: None if part.sources.scores is not None else DOCUMENTS_IN_PROMPT] for part in evidence
+    ]
     in_turn: dict[str, tuple[Evidence, StoredDocument]] = {}
-    for documents in zip_longest(*(part.read for part in evidence)):
+    for documents in zip_longest(*nearest):
         for one, document in zip(evidence, documents, strict=True):
             if document is not None:
                 in_turn.setdefault(document.card.document_id, (one, document))
-    return list(in_turn.values())[:most]
+    return list(in_turn.values())[:_MOST_IN_PROMPT]
 
 
 def _cards(evidence: Sequence[Evidence]) -> dict[str, DocumentCard]:

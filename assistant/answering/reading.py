@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 from operator import mul
+from textwrap import wrap
 from typing import Annotated, Protocol
 
 import orjson
@@ -36,6 +37,13 @@ _log = structlog.get_logger(__name__)
 
 LONG_MESSAGE_WORDS = 45
 """A longer message is searched by its questions and its most specific sentences."""
+_LONG_MESSAGE_CHARACTERS = 1_000
+"""The same for text with few spaces."""
+_MOST_WORDS = 4 * LONG_MESSAGE_WORDS
+"""What is searched of a message, so that it costs no more than four that are just not long. Sentences of more
+words are searched by runs of their words."""
+_MOST_RUN_CHARACTERS = 240
+"""About 45 words."""
 MOST_QUESTIONS = 3
 _SENTENCES_KEPT = 3
 _LEAST_TERMS = 2
@@ -71,8 +79,11 @@ def questions_of(text: str, *, vocabulary: Vocabulary) -> tuple[str, ...]:
     """Return the questions of a message, at most MOST_QUESTIONS, in the agent's words; the whole message
     where it asks one. A sentence belongs to the first question mark after it."""
     sentences = [span.text for span in split_sentences(text)]
-    if len(text.split()) > LONG_MESSAGE_WORDS:
-        sentences = _most_specific(sentences, vocabulary)
+    if is_long(text):
+        kept = _most_specific(sentences, vocabulary)
+        if len(" ".join(kept).split()) > _MOST_WORDS or len(" ".join(kept)) > _LONG_MESSAGE_CHARACTERS:
+            kept = _most_specific([run for sentence in sentences for run in _runs(sentence)], vocabulary)
+        sentences = kept
     parts: list[str] = []
     begun: list[str] = []
     for sentence in sentences:
@@ -86,8 +97,21 @@ def questions_of(text: str, *, vocabulary: Vocabulary) -> tuple[str, ...]:
     if len(parts) > MOST_QUESTIONS:
         parts = [*parts[: MOST_QUESTIONS - 1], " ".join(parts[MOST_QUESTIONS - 1 :])]
     if len(parts) < 2:
-        return (" ".join(parts) or text,) if len(text.split()) > LONG_MESSAGE_WORDS else (text,)
+        return (" ".join(parts) or text,) if is_long(text) else (text,)
     return tuple(parts)
+
+
+def is_long(text: str) -> bool:
+    """Return whether a message is searched by parts of it."""
+    return len(text.split()) > LONG_MESSAGE_WORDS or len(text) > _LONG_MESSAGE_CHARACTERS
+
+
+def _runs(sentence: str) -> Iterator[str]:
+    """Yield a sentence, or its runs of words where it is long."""
+    words = sentence.split()
+    for start in range(0, len(words), LONG_MESSAGE_WORDS):
+        run = " ".join(words[start : start + LONG_MESSAGE_WORDS])
+        yield from wrap(run, _MOST_RUN_CHARACTERS, break_on_hyphens=False)
 
 
 def _most_specific(sentences: Sequence[str], vocabulary: Vocabulary) -> list[str]:
@@ -227,8 +251,7 @@ class ModelReading:
 
     async def run(self, message: Message, scope: SearchScope) -> Reading:
         plain = self._plain.read(message)
-        is_long = len(message.text.split()) > LONG_MESSAGE_WORDS
-        if not (is_long or len(message.questions) > 1 or plain.leans):
+        if not (is_long(message.text) or len(message.questions) > 1 or plain.leans):
             return plain
         try:
             with scope.steps.step("reading", kind=SpanKind.CLIENT):

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from math import fsum, sqrt
+from math import fsum, log2, sqrt
 from typing import Any, Literal
 
 import structlog
@@ -25,8 +25,9 @@ from assistant.domain.errors import EmbeddingUnavailableError, PassageTooLongErr
 from assistant.domain.retries import Circuit
 from assistant.settings.tenant import SourceEntry
 
-_MOST_PIECES = 64
-"""Of a text over the model's token limit."""
+_HALVINGS = (0, 1, 3, 6)
+"""How often the longest of some texts is cut in two, attempt after attempt, where one is over the model's
+token limit: four calls and 64 pieces at most."""
 FAILURES_TO_OPEN = 3
 """Failures in a row after which a source is left out unasked for a while."""
 LEAST_LEG = 20
@@ -213,21 +214,28 @@ class Search:
         scope.embedded.update(zip(texts, vectors, strict=True))
         return vectors
 
-    async def _vectors(self, texts: Sequence[str], *, deadline: Deadline) -> list[list[float]]:
+    async def _vectors(
+        self, texts: Sequence[str], *, deadline: Deadline, halvings: Sequence[int] = _HALVINGS
+    ) -> list[list[float]]:
+        longest = max([1, *map(len, texts)])
+        # A text of half the length is cut once less: pieces of all texts are about as long.
+        cut = [_pieces(text, times=halvings[0] - int(log2(longest / (len(text) or 1)))) for text in texts]
         try:
-            return await self._services.embedder.embed(texts, deadline=deadline)
+            pieces = [piece for of_text in cut for piece in of_text]
+            vectors = iter(await self._services.embedder.embed(pieces, deadline=deadline))
         except PassageTooLongError:
-            return [_mean(await self._vectors_of_pieces(text, deadline=deadline)) for text in texts]
+            if len(halvings) == 1:
+                raise
+            return await self._vectors(texts, deadline=deadline, halvings=halvings[1:])
+        return [_mean([next(vectors) for _ in of_text]) for of_text in cut]
 
-    async def _vectors_of_pieces(self, text: str, *, deadline: Deadline) -> list[list[float]]:
-        pieces = [text]
-        while True:
-            try:
-                return await self._services.embedder.embed(pieces, deadline=deadline)
-            except PassageTooLongError:
-                if len(pieces) >= _MOST_PIECES:
-                    raise
-                pieces = [half for piece in pieces for half in _halves(piece)]
+
+def _pieces(text: str, *, times: int) -> list[str]:
+    """Cut a text in two, and its halves, as often as that."""
+    pieces = [text]
+    for _ in range(times):
+        pieces = [half for piece in pieces for half in _halves(piece)]
+    return pieces
 
 
 def _halves(text: str) -> list[str]:

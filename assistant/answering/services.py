@@ -45,7 +45,7 @@ from assistant.domain.errors import (
     SearchUnavailableError,
 )
 from assistant.domain.live import CareContext
-from assistant.live.ports import LiveElements, LiveReads
+from assistant.live.ports import LiveElements, LiveReads, ReplyDelivery
 from assistant.settings.tenant import TenantConfig
 
 
@@ -122,6 +122,8 @@ class TenantServices:
     documents: CitedDocuments
     live: LiveData
     clock: Clock
+    replies: ReplyDelivery | None = None
+    """None: what an agent sends is recorded, and not delivered."""
     new_id: Callable[[], str] = new_id
     """Makes answer and conversation ids; a test may make them countable."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
@@ -18,7 +18,7 @@ from assistant.answering.live_elements import (
     read_element,
     system_of,
 )
-from assistant.answering.ports import AnswerRecords, LiveDocuments, ValuesOfSent
+from assistant.answering.ports import AnswerRecords, LiveDocuments, PlaceKind, ValuesOfSent
 from assistant.answering.services import TenantServices
 from assistant.domain.answers import (
     MOST_SENT_CHARACTERS,
@@ -39,15 +39,15 @@ from assistant.domain.elements import Element, ElementProblem, ElementUse
 from assistant.domain.errors import ConflictError, InvalidRequestError, NotFoundError
 from assistant.domain.feedback import Act, AgentAct, StoredAct
 from assistant.domain.identity import Identity, Role
-from assistant.domain.live import CareContext, LiveRead, LiveReadPage, LiveReadQuery
+from assistant.domain.live import CareContext, ContextToken, LiveRead, LiveReadPage, LiveReadQuery
 from assistant.live.markup import label_of
-from assistant.live.ports import Caller, ElementType, LiveReadError, LiveReads
+from assistant.live.ports import Caller, ElementType, LiveReadError, LiveReads, Reply
 
 _Kind = Literal["answer", "conversation"]
 _CONVERSATION_LIMIT = 50
-MOST_VERDICTS, MOST_SENT, MOST_ACTS = 50, 50, 500
-"""Of one answer. An agent changes a verdict some times, and opens some sources; a program without end would
-fill the records."""
+MOST: Mapping[PlaceKind, int] = {"verdicts": 50, "sends": 50, "acts": 500, "rereads": 200}
+"""Records of one answer: verdicts, sent texts, acts, and live elements that are read again. An agent changes
+a verdict some times, and opens some sources; a program without end would fill records, and call systems."""
 _OF_ANOTHER_CONVERSATION = (
     "This answer is of another conversation. Ask again from the customer's conversation."
 )
@@ -158,7 +158,7 @@ class ReadElementAgain:
 
         ``context``: of this call, and of the answer's customer: another one's is not allowed, and recorded.
         Raises NotFoundError (no such answer or element, another agent's, or one that no connector offers any
-        more), RecordsUnavailableError.
+        more), ConflictError (read again too often), RecordsUnavailableError.
         """
         record = await _own(self.services, answer_id, identity=identity)
         use = next((element for element in record.elements if element.id == element_id), None)
@@ -166,6 +166,7 @@ class ReadElementAgain:
         kind = live.types().get(use.name) if use is not None and live is not None else None
         if use is None or live is None or kind is None:
             raise _not_found()
+        await _take_place(self.services, answer_id, "rereads", self.services.new_id())
         if use.items:
             kind = over_items(kind)
         subject = self.services.subject_of(context)
@@ -220,31 +221,44 @@ class AppendToAnswer:
             raise InvalidRequestError(
                 f"wrong_citations names a source that the answer does not have; it has {len(sources)}."
             )
-        kept = await self._services.records.list_verdicts(answer_id)
-        ids = {one.verdict.verdict_id for one in kept}
-        _require_room(ids, verdict.verdict_id, most=MOST_VERDICTS, what="verdicts")
+        await _take_place(self._services, answer_id, "verdicts", verdict.verdict_id)
         return await self._services.records.append_verdict(answer_id, verdict, agent=identity.agent)
 
-    async def sent(self, answer_id: str, sent: Sent, *, identity: Identity) -> StoredSent:
-        """Append what was sent: labels in the record, live values apart and for their own time.
+    async def sent(
+        self, answer_id: str, sent: Sent, *, identity: Identity, context: ContextToken | None = None
+    ) -> StoredSent:
+        """Append what was sent: labels in the record, live values apart and for their own time. Then deliver
+        it where the tenant names who takes replies; with the same id both may be repeated.
 
-        Raises NotFoundError, InvalidRequestError (a span of an element that the answer does not have),
-        ConflictError, RecordsUnavailableError.
+        ``context``: passed on with the reply. Raises NotFoundError, InvalidRequestError (a span of an element
+        that the answer does not have), ConflictError (same id, other text; too many),
+        RecordsUnavailableError, ReplyNotDeliveredError (it is recorded).
         """
         services = self._services
         record = await _own(self._services, answer_id, identity=identity)
-        ids = {one.sent.send_id for one in await services.records.list_sent(answer_id)}
-        _require_room(ids, sent.send_id, most=MOST_SENT, what="sent texts")
         labelled, values = without_values(sent, record)
+        await _take_place(services, answer_id, "sends", sent.send_id)
         # The record first: an id that is used for another text is refused before any value is kept.
         stored = await services.records.append_sent(answer_id, labelled, agent=identity.agent)
-        return await _keep_values(services, stored, values)
+        kept = await _keep_values(services, stored, values)
+        if services.replies is not None:
+            reply = Reply(
+                send_id=sent.send_id,
+                answer_id=answer_id,
+                conversation_id=record.conversation_id,
+                agent=identity.agent,
+                at=stored.at,
+                text=sent.text,
+                context=context,
+            )
+            await services.replies.deliver(reply)
+        return kept
 
     async def act(self, answer_id: str, act: Act, *, identity: Identity) -> StoredAct:
         """Append what the agent did with the answer.
 
-        Raises NotFoundError, ConflictError (same id, other content), InvalidRequestError (an opened source
-        that the answer does not have), RecordsUnavailableError.
+        Raises NotFoundError, ConflictError (same id, other content; too many), InvalidRequestError (an opened
+        source that the answer does not have), RecordsUnavailableError.
         """
         record = await _own(self._services, answer_id, identity=identity)
         if act.kind is AgentAct.OPENED_SOURCE:
@@ -254,15 +268,18 @@ class AppendToAnswer:
                 )
         elif act.n is not None:
             raise InvalidRequestError(f"n is for opened_source only; leave it out of {act.kind.value}.")
-        ids = {one.act.act_id for one in await self._services.records.list_acts(answer_id)}
-        _require_room(ids, act.act_id, most=MOST_ACTS, what="acts")
+        await _take_place(self._services, answer_id, "acts", act.act_id)
         return await self._services.records.append_act(answer_id, act, agent=identity.agent)
 
 
-def _require_room(ids: Collection[str], new: str, *, most: int, what: str) -> None:
-    """Raise ConflictError where an answer has its most of something, unless the new one is a repetition."""
-    if new not in ids and len(ids) >= most:
-        raise ConflictError(f"This answer has {len(ids)} {what} already, the most of one. Ask anew.")
+async def _take_place(services: TenantServices, answer_id: str, kind: PlaceKind, name: str) -> None:
+    """Take a place for a record of an answer; a repetition has one already.
+
+    Raises ConflictError where the answer has its most of the kind, RecordsUnavailableError.
+    """
+    most = MOST[kind]
+    if not await services.records.take_place(answer_id, kind, name, most=most):
+        raise ConflictError(f"This answer has {most} {kind} already, the most of one. Ask anew.")
 
 
 async def _own(services: TenantServices, answer_id: str, *, identity: Identity) -> AnswerRecord:

@@ -12,10 +12,10 @@ from assistant.answering.adaptations import Adaptations
 from assistant.answering.excerpts import FORGET_EVERY_S, forget_regularly
 from assistant.api.answers import Answers
 from assistant.api.app import Application, OtherOrigins, build_application
-from assistant.api.auth import CachedKeySet, CareContexts, KeySource, Service, TokenVerifier
+from assistant.api.auth import CachedKeySet, CareContexts, KeySource, RevokedTokens, Service, TokenVerifier
 from assistant.api.delivery import StreamLimits
 from assistant.api.health import ServiceMetrics, TaskMetrics, TenantReads, report_metrics
-from assistant.api.running import RunningAnswers, watch_signals
+from assistant.api.running import AgentRates, RunningAnswers, watch_signals
 from assistant.api.wire import ConsoleConfig, DeployedVersions
 from assistant.domain.clock import SystemClock
 from assistant.http_process import open_socket, run, self_signed_context, serve
@@ -24,7 +24,7 @@ from assistant.learning.upkeep import DeskUpkeep, DocumentQuestions
 from assistant.settings.process import ServiceSettings
 from assistant.telemetry import configure_logging, configure_tracing
 from assistant.text.language import language
-from assistant.wiring.clients import open_care_key_sources, open_key_source
+from assistant.wiring.clients import open_care_key_sources, open_key_source, open_revocation_sources
 from assistant.wiring.live_index import ServedTenants
 from assistant.wiring.services import open_tenants
 
@@ -154,6 +154,8 @@ async def _service(
         {name: cached(source) for name, source in care_sources.items()},
         clock,
     )
+    revocations = await stack.enter_async_context(open_revocation_sources(settings, configs))
+    revoked = {name: RevokedTokens(source, clock=clock) for name, source in revocations.items()}
     verifier = TokenVerifier(
         cached(await stack.enter_async_context(open_key_source(settings))),
         issuer=settings.issuer,
@@ -161,6 +163,7 @@ async def _service(
         tenants=tenants,
         clock=clock,
         refused=tenants.refused,
+        revoked=revoked,
     )
     for name in tenants:
         metrics.watch_releases(name, lambda name=name: tenants[name].adaptations.refused_releases)
@@ -169,6 +172,7 @@ async def _service(
         contexts=contexts,
         verifier=verifier,
         running=RunningAnswers(),
+        rates=AgentRates(clock=clock),
         metrics=metrics,
         clock=clock,
         console=ConsoleConfig(
@@ -176,6 +180,7 @@ async def _service(
             client_id=settings.console_client_id,
             scopes=("openid",),
             service=settings.console_name,
+            delivers=tuple(sorted(config.name for config in configs if config.takes_replies is not None)),
         ),
         deployed=DeployedVersions.model_validate(settings, from_attributes=True),
     )

@@ -45,16 +45,24 @@ from assistant.api.errors import (
     problem_of,
     send_problem,
 )
-from assistant.api.running import Admission, AnswerObserver, LoggedAnswer, ResumedAnswers, RunningAnswer
-from assistant.api.wire import Conversation, ElementRequest
+from assistant.api.running import (
+    Admission,
+    AnswerObserver,
+    LoggedAnswer,
+    RateKind,
+    ResumedAnswers,
+    RunningAnswer,
+)
+from assistant.api.wire import Conversation, ElementRequest, SendRequest
 from assistant.domain import errors
-from assistant.domain.answers import AnswerRecord, Sent, StoredAnswer, StoredSent, StoredVerdict, Verdict
+from assistant.domain.answers import AnswerRecord, StoredAnswer, StoredSent, StoredVerdict, Verdict
 from assistant.domain.clock import Deadline
 from assistant.domain.elements import Element
 from assistant.domain.errors import AssistantError, NotFoundError
 from assistant.domain.feedback import Act, StoredAct
 from assistant.domain.identity import Identity, Role
 from assistant.domain.live import CareContext
+from assistant.learning.intake import refuse_above
 from assistant.wiring.services import ServedTenant
 
 EVENTS_PATH = re.compile(r"/v1/answers/([A-Za-z0-9_-]{1,64})/events")
@@ -145,7 +153,7 @@ class Answers:
 
         async def work() -> None:
             headers = Headers(scope=scope)
-            identity = await self.identify(headers)
+            identity = await self.identify(headers, "questions")
             request = parse_body(await read_body(scope, receive), AnswerRequest)
             question = await self.question(request, identity, key=idempotency_key(headers))
             deliver = send_stream if wants_stream(headers.get("accept")) else send_whole
@@ -164,7 +172,7 @@ class Answers:
 
         async def work() -> None:
             headers = Headers(scope=scope)
-            identity = await self.identify(headers)
+            identity = await self.identify(headers, "reads")
             matched = EVENTS_PATH.fullmatch(scope["path"])
             answer_id = matched[1] if matched else ""
             after = _after(headers.get("last-event-id"), answer_id)
@@ -176,9 +184,9 @@ class Answers:
 
         await self.at_edge(work, send)
 
-    async def identify(self, headers: Headers) -> Identity:
-        """Return the agent who calls. Raises UnauthenticatedError, ForbiddenError."""
-        identity = await self.service.verifier.identify(headers.get("authorization"))
+    async def identify(self, headers: Headers, kind: RateKind) -> Identity:
+        """Return the agent who calls. Raises UnauthenticatedError, OverloadedError, ForbiddenError."""
+        identity = await self.service.identify(headers.get("authorization"), kind)
         require_role(identity, Role.AGENT)
         return identity
 
@@ -201,8 +209,8 @@ class Answers:
         at once or after its resume window.
 
         Raises ClientGoneError (the client left before the first event), EndpointPausedError, OverloadedError,
-        ConflictError (the key was used for another question), what ``AnswerQuestion.prepare`` raises, and for
-        a joined answer what ``ResumedAnswers.follow`` raises.
+        ConflictError (the key was used for another question), ContextUsedError, what
+        ``AnswerQuestion.prepare`` raises, and for a joined answer what ``ResumedAnswers.follow`` raises.
         """
         async with _until_gone(receive) as gone:
             try:
@@ -276,7 +284,9 @@ class Answers:
             )
         leave = self._admissions[question.identity.tenant].enter(question.identity.agent)
         try:
-            prepared, log = await _prepare(question, gone)
+            begun = question.tenant.answer_question.begin(question.request, identity=question.identity)
+            async with _context_counted(question, begun.answer_id):
+                prepared, log = await _prepare(question, begun, gone)
         except BaseException:
             leave()
             raise
@@ -326,12 +336,48 @@ class Answers:
             raise errors.DependencyError("The first request under this key failed; send it again.") from None
 
 
+@asynccontextmanager
+async def _context_counted(question: Question, answer_id: str) -> AsyncGenerator[None]:
+    """Count the context's token for this answer, before its customer's data are read; not when the block
+    fails: then the answer never began.
+
+    Raises ContextUsedError, RecordsUnavailableError.
+    """
+    token_id = None if question.context is None else question.context.token_id
+    if token_id is None:
+        yield
+        return
+    log = question.tenant.log
+    try:
+        async with asyncio.timeout(_OPEN_TIMEOUT_S):
+            is_counted = await log.count_context(token_id, answer_id=answer_id, key=question.key)
+    except (errors.RecordsUnavailableError, TimeoutError):
+        raise errors.RecordsUnavailableError(
+            "Cannot look up now whether the context was used before; send the same request again."
+        ) from None
+    if not is_counted:
+        raise errors.ContextUsedError(
+            "The context of the question was used for another answer. Ask again from the customer's "
+            "conversation: each question needs a context of its own."
+        )
+    try:
+        yield
+    except JoinedAnswer:
+        raise
+    except BaseException:
+        try:
+            async with asyncio.timeout(_CANCEL_TIMEOUT_S):
+                await log.uncount_context(token_id, answer_id=answer_id)
+        except (AssistantError, TimeoutError) as error:
+            _log.warning("context_stays_used", answer_id=answer_id, error=type(error).__name__)
+        raise
+
+
 async def _prepare(
-    question: Question, gone: asyncio.Task[None]
+    question: Question, begun: AnswerRecord, gone: asyncio.Task[None]
 ) -> tuple[PreparedAnswer, LoggedAnswer | None]:
     """Prepare the answer and, for a logged one, open its log meanwhile."""
     answer_question, identity = question.tenant.answer_question, question.identity
-    begun = answer_question.begin(question.request, identity=identity)
     work = asyncio.create_task(
         answer_question.prepare(
             question.request,
@@ -519,16 +565,27 @@ async def _cancel_elsewhere(tenant: ServedTenant, answer_id: str, caller: Identi
 async def give_verdict(
     tenant: TenantOf, caller: _Agent, answer_id: str, verdict: Annotated[Verdict, json_body(Verdict)]
 ) -> StoredVerdict:
-    """Mark the caller's own answer. The same verdict_id with the same content is kept once."""
+    """Mark the caller's own answer. The same verdict_id with the same content is kept once. An answer takes
+    50 verdicts; another one is refused (409).
+
+    A verdict `bad` opens a case for reviewers. It is refused with 409 `open_cases_reached` while as many
+    cases of the caller wait as the tenant allows.
+    """
+    most, store = tenant.desk.open_cases_per_agent, tenant.desk.store
+    await refuse_above(most, store=store, verdict=verdict, answer_id=answer_id, agent=caller.agent)
     return await AppendToAnswer(tenant.answering).verdict(answer_id, verdict, identity=caller)
 
 
-@router.post("/v1/answers/{answer_id}/sent", **declared(404, 409, body=Sent))
+@router.post("/v1/answers/{answer_id}/sent", **declared(404, 409, body=SendRequest))
 async def keep_sent(
-    tenant: TenantOf, caller: _Agent, answer_id: str, sent: Annotated[Sent, json_body(Sent)]
+    tenant: TenantOf, caller: _Agent, answer_id: str, asked: Annotated[SendRequest, json_body(SendRequest)]
 ) -> StoredSent:
-    """Keep what the agent sent to the patient. The same send_id with the same content is kept once."""
-    return await AppendToAnswer(tenant.answering).sent(answer_id, sent, identity=caller)
+    """Record what the agent sends to the patient, and deliver it where the tenant names a system that takes
+    replies; without one nothing is delivered. The same send_id with the same content is kept once. After 503
+    `reply_not_delivered` it is recorded, and may be sent again with the same send_id. An answer takes 50 sent
+    texts; another one is refused (409)."""
+    append = AppendToAnswer(tenant.answering)
+    return await append.sent(answer_id, asked.sent, identity=caller, context=asked.context)
 
 
 @router.post("/v1/answers/{answer_id}/acts", **declared(404, 409, body=Act))
@@ -536,11 +593,11 @@ async def keep_act(
     tenant: TenantOf, caller: _Agent, answer_id: str, act: Annotated[Act, json_body(Act)]
 ) -> StoredAct:
     """Keep what the agent did with an answer, such as opening a source. The same act_id with the same content
-    is kept once."""
+    is kept once. An answer takes 500 acts; another one is refused (409)."""
     return await AppendToAnswer(tenant.answering).act(answer_id, act, identity=caller)
 
 
-@router.post("/v1/answers/{answer_id}/elements/{element_id}", **declared(404, body=ElementRequest))
+@router.post("/v1/answers/{answer_id}/elements/{element_id}", **declared(404, 409, body=ElementRequest))
 async def read_element_again(
     service: ServiceOf,
     tenant: TenantOf,
@@ -549,6 +606,7 @@ async def read_element_again(
     element_id: str,
     asked: Annotated[ElementRequest, json_body(ElementRequest)],
 ) -> Element:
-    """Read a live element of the caller's own, recorded answer again. The record does not change."""
+    """Read a live element of the caller's own, recorded answer again. The record does not change.
+    Elements of an answer are read again 200 times at most; another read is refused (409)."""
     context = await service.contexts.verify(asked.context, identity=caller)
     return await tenant.read_element_again.read(answer_id, element_id, identity=caller, context=context)

@@ -39,7 +39,7 @@ from assistant.api.errors import NOT_FOUND
 from assistant.api.health import ReadinessProbe, operations_application
 from assistant.api.wire import ConsoleConfig
 from assistant.domain import desk_decisions
-from assistant.domain.answers import Sent, Verdict
+from assistant.domain.answers import Verdict
 from assistant.domain.documents import Document
 from assistant.domain.errors import AssistantError, InvalidRequestError, NotFoundError
 
@@ -446,7 +446,7 @@ _READ = (
     AnswerRequest,
     ChatRequest,
     Verdict,
-    Sent,
+    wire.SendRequest,
     Document,
     wire.WithholdRequest,
     wire.ReleaseRequest,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, NoReturn, Protocol, TypeVar, cast
 
@@ -17,11 +18,11 @@ from joserfc.jwk import ECKey, RSAKey
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from assistant.api.health import ServiceMetrics, caller_is_identified
-from assistant.api.running import LogFollower, RunningAnswers
+from assistant.api.running import AgentRates, LogFollower, RateKind, RunningAnswers
 from assistant.api.wire import ConsoleConfig, DeployedVersions
 from assistant.domain import errors
 from assistant.domain.clock import Clock
-from assistant.domain.identity import Identity, Role
+from assistant.domain.identity import REVOCATIONS, Identity, Role
 from assistant.domain.live import CareContext, PlainContext, SubjectId, SubjectKind
 from assistant.settings.deployment import CareContextSection
 from assistant.wiring.live_index import ServedTenants
@@ -138,6 +139,51 @@ class CachedKeySet:
             self._is_source_down = False
 
 
+_REVOCATIONS_DUE_S = 15.0
+_REVOCATIONS_LIMIT_S = 3.0
+
+
+class RevokedTokens:
+    """Which tokens of one tenant's agents were revoked, by a source that is read again after 15 s.
+
+    While the source cannot be read, the last reading counts; before the first one no token is accepted.
+    """
+
+    def __init__(self, source: KeySource, *, clock: Clock) -> None:
+        self._source = source
+        self._clock = clock
+        self._revoked: Mapping[str, datetime] | None = None
+        self._read_s = float("-inf")
+        self._reading = asyncio.Lock()
+
+    async def require(self, agent: str, *, issued_s: float) -> None:
+        """Raises TokenRevokedError for a token that was revoked, DependencyError before the first reading.
+
+        ``issued_s``: when the token was issued, in seconds since 1970.
+        """
+        async with self._reading:
+            now_s = self._clock.monotonic_s()
+            if self._revoked is None or now_s - self._read_s >= _REVOCATIONS_DUE_S:
+                self._read_s = now_s
+                await self._read()
+        if self._revoked is None:
+            raise errors.DependencyError("Cannot read whether the token was revoked. Retry shortly.")
+        revoked_at = self._revoked.get(agent)
+        if revoked_at is not None and issued_s <= revoked_at.timestamp():
+            _log.info("token_refused", reason="revoked", claim="iat")
+            raise errors.TokenRevokedError(
+                f"The token was revoked, as all of yours issued until {revoked_at:%Y-%m-%d %H:%M:%S} UTC. "
+                "Sign in again, or ask who administers the assistant."
+            )
+
+    async def _read(self) -> None:
+        try:
+            async with asyncio.timeout(_REVOCATIONS_LIMIT_S):
+                self._revoked = REVOCATIONS.validate_json(await self._source.fetch())
+        except (errors.DependencyError, TimeoutError, ValidationError) as error:
+            _log.error("revocations_not_read", reason=type(error).__name__)
+
+
 class _Document(BaseModel):
     keys: list[dict[str, object]]
 
@@ -191,6 +237,7 @@ class _TenantClaims(_OurClaims):
     tenant: Annotated[str, StringConstraints(min_length=1, max_length=64)]
     roles: Annotated[list[Annotated[str, StringConstraints(max_length=64)]], Field(max_length=50)]
     labels: Annotated[list[Annotated[str, StringConstraints(max_length=128)]], Field(max_length=200)] = []
+    iat: int | float
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,11 +256,14 @@ class TokenVerifier:
     clock: Clock
     refused: Collection[str] = ()
     """Tenants whose configuration was refused: signing in again would not help their agents."""
+    revoked: Mapping[str, RevokedTokens] = field(default_factory=dict[str, RevokedTokens])
+    """By tenant."""
 
     async def identify(self, authorization: str | None) -> Identity:
         """Return the caller.
 
-        Raises UnauthenticatedError, TenantNotServedError, DependencyError (keys unavailable).
+        Raises UnauthenticatedError, TokenRevokedError, TenantNotServedError, DependencyError (keys or
+        revocations unavailable).
         """
         scheme, _, token = (authorization or "").partition(" ")
         token = token.strip()
@@ -239,9 +289,15 @@ class TokenVerifier:
             )
         if claims.tenant not in self.tenants:
             _refuse("unknown_tenant", claim="tenant")
+        await self.require_unrevoked(claims.tenant, claims.sub, issued_s=claims.iat)
         roles = frozenset(Role(role) for role in claims.roles if role in _ROLE_NAMES)
         caller_is_identified.set(True)
         return Identity(tenant=claims.tenant, agent=claims.sub, roles=roles, labels=frozenset(claims.labels))
+
+    async def require_unrevoked(self, tenant: str, agent: str, *, issued_s: float) -> None:
+        """Raises as ``RevokedTokens.require``."""
+        if tenant in self.revoked:
+            await self.revoked[tenant].require(agent, issued_s=issued_s)
 
 
 class TokenRefusedError(Exception):
@@ -318,6 +374,7 @@ class _ContextClaims(_OurClaims):
     ] = {}
     iat: int | float
     exp: int | float
+    jti: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,7 +419,10 @@ class CareContexts:
         if claims.tenant != identity.tenant or claims.agent != identity.agent:
             _refuse_context("of_another")
         expires_at = datetime.fromtimestamp(claims.exp, UTC)
-        return _context(claims.agent, claims.customer, claims.ids, expires_at=expires_at)
+        return replace(
+            _context(claims.agent, claims.customer, claims.ids, expires_at=expires_at),
+            token_id=_token_id(given, claims.jti),
+        )
 
 
 def _context(
@@ -370,6 +430,13 @@ def _context(
 ) -> CareContext:
     known = {kind: tuple(values) for kind, values in ids.items()}
     return CareContext(agent, customer, {**known, "customer": (customer,)}, expires_at)
+
+
+def _token_id(token: str, jti: str | None) -> str:
+    """Return what names a token, 64 hexadecimal digits: its ``jti``, or all that was signed. The signature is
+    left out: whoever has one can make others of the same claims (ECDSA)."""
+    signed = token.rpartition(".")[0] if jti is None else f"jti {jti}"
+    return hashlib.sha256(signed.encode()).hexdigest()
 
 
 def _refuse_context(reason: str) -> NoReturn:
@@ -405,6 +472,7 @@ class Service:
     tenants: ServedTenants
     verifier: TokenVerifier
     running: RunningAnswers
+    rates: AgentRates
     metrics: ServiceMetrics
     clock: Clock
     console: ConsoleConfig
@@ -413,6 +481,16 @@ class Service:
     """Verifies whose conversation a question belongs to."""
     followers: set[LogFollower] = field(default_factory=set[LogFollower])
     """Readers, here, of answers that other tasks write."""
+
+    async def identify(self, authorization: str | None, kind: RateKind) -> Identity:
+        """Return who calls, within their rate. Raises as ``TokenVerifier.identify``, OverloadedError."""
+        identity = await self.verifier.identify(authorization)
+        self.count(identity, kind)
+        return identity
+
+    def count(self, identity: Identity, kind: RateKind) -> None:
+        """Count a request against its agent's rate. Raises OverloadedError."""
+        self.rates.count(identity, kind, self.tenants[identity.tenant].answering.tenant.limits)
 
     def begin_draining(self) -> None:
         """End the followers before the process stops; their readers resume on another task."""
@@ -425,8 +503,12 @@ def service_of(request: Request) -> Service:
 
 
 async def caller_of(request: Request) -> Identity:
-    """Return who calls. Raises UnauthenticatedError."""
-    return await service_of(request).verifier.identify(request.headers.get("authorization"))
+    """Return who calls, within their rate: every route with a token asks for it.
+
+    Raises UnauthenticatedError, OverloadedError.
+    """
+    kind: RateKind = "reads" if request.method in ("GET", "HEAD") else "writes"
+    return await service_of(request).identify(request.headers.get("authorization"), kind)
 
 
 ServiceOf = Annotated[Service, Depends(service_of)]

@@ -31,7 +31,7 @@ from assistant.api.auth import Caller, ServiceOf, TenantOf, caller_with, require
 from assistant.api.delivery import DOCUMENT_LIMIT_BYTES, json_body, parse_body, read_body, stores_within
 from assistant.api.errors import NOT_FOUND, body_of, declared, links, problems
 from assistant.api.health import caller_is_identified
-from assistant.document_links import LINK_PAGE, refused_link, tenant_of_link
+from assistant.document_links import LINK_LIFETIME_S, LINK_PAGE, refused_link, tenant_of_link
 from assistant.domain import errors
 from assistant.domain.answers import AccessEntry, AccessQuery
 from assistant.domain.documents import Document, DocumentState, DocumentStatus, OriginalFile, ParsedDocument
@@ -51,6 +51,8 @@ from assistant.wiring.services import ServedTenant
 
 _STORES_TIMEOUT_S = 6.0
 """For one request. The adapters' own timeouts are the worker's, a minute: too long for a caller."""
+_WHOLE_SOURCE_TIMEOUT_S = 60.0
+"""A second withdraws some hundred documents; a repeat goes on."""
 _AUDIT_SPAN = timedelta(days=30)
 _TEXT_OR_ORIGINAL: dict[str, Any] = {
     "description": "The text with its sections, or the original",
@@ -294,6 +296,22 @@ async def withdraw_document(tenant: TenantOf, caller: _Owner, document_id: str) 
         return await document_of(tenant, caller, document_id)
 
 
+@router.delete("/v1/knowledge-sources/{name}/documents", status_code=202, **declared(404, 409))
+async def withdraw_source(tenant: TenantOf, caller: _Owner, name: str) -> wire.WithdrawnSource:
+    """Withdraw every document of a source that the caller may know of.
+
+    Under the deployment profile `hipaa` two people ask for it: the first request is recorded and refused with
+    409 `second_person_needed`, and that of another person within 24 hours runs. That person may repeat it for
+    an hour, as when it was cut off.
+    """
+    source = writable_sources(tenant, caller).named(name)
+    async with stores_within(_WHOLE_SOURCE_TIMEOUT_S, stores="The document stores"):
+        await tenant.two_people.admit("withdraw_source", source.name, by=caller.agent)
+        withdraw = WithdrawDocuments(tenant.knowledge, clock=tenant.answering.clock)
+        withdrawn = await withdraw.all_of(source, labels=caller.labels)
+    return wire.WithdrawnSource(name=source.name, withdrawn=withdrawn)
+
+
 @router.get("/v1/documents/{document_id}/receipt", **declared(404, 409))
 async def withdrawal_receipt(tenant: TenantOf, caller: _Owner, document_id: str) -> WithdrawalReceipt:
     """Return place by place what a withdrawal removed, and what remains until when by which rule.
@@ -308,7 +326,7 @@ async def withdrawal_receipt(tenant: TenantOf, caller: _Owner, document_id: str)
 @router.get(
     "/v1/documents/{document_id}",
     response_model=wire.DocumentText,
-    responses=problems(401, 403, 404, 422, 503) | {200: _TEXT_OR_ORIGINAL},
+    responses=problems(401, 403, 404, 422, 429, 503) | {200: _TEXT_OR_ORIGINAL},
 )
 async def read_document(
     tenant: TenantOf,
@@ -339,7 +357,7 @@ async def read_document(
 @router.post(
     "/v1/documents/linked",
     response_model=wire.DocumentText,
-    responses=problems(400, 401, 404, 413, 422, 503) | {200: _TEXT_OR_ORIGINAL},
+    responses=problems(400, 401, 404, 413, 422, 429, 503) | {200: _TEXT_OR_ORIGINAL},
     openapi_extra=body_of(wire.LinkToken) | {"security": []},
 )
 async def read_linked_document(
@@ -356,9 +374,13 @@ async def read_linked_document(
         raise refused_link()
     grant = tenant.links.open(link.token)
     caller_is_identified.set(True)
+    issued_s = grant.expires_s - LINK_LIFETIME_S
+    await service.verifier.require_unrevoked(grant.tenant, grant.agent, issued_s=issued_s)
+    labels = frozenset(grant.labels)
+    service.count(Identity(grant.tenant, grant.agent, frozenset(), labels), "reads")
     reader = _Reader(
         agent=grant.agent,
-        labels=frozenset(grant.labels),
+        labels=labels,
         cited_content=grant.content_hash,
         cited_span=grant.span,
     )

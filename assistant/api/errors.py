@@ -22,6 +22,7 @@ STATUSES: tuple[tuple[type[AssistantError], int, str], ...] = (
     (errors.LabelsWidenedError, 403, "Not yours to widen"),
     (errors.NotFoundError, 404, "Not found"),
     (errors.ConflictError, 409, "Conflict"),
+    (errors.ContextUsedError, 409, "The customer's context was used before"),
     (errors.NotResumableError, 409, "Nothing to come back to"),
     (errors.WithdrawnError, 410, "A source was withdrawn"),
     (TooLargeError, 413, "Too large"),
@@ -121,7 +122,7 @@ _MEANINGS = {
     401: "No valid token",
     403: "Role missing",
     404: "Not there, or not yours",
-    409: "Used before with other content",
+    409: "An id, key or context was used before for something else, or an answer has its most of a kind",
     410: "A document that the answer shows was withdrawn since",
     413: "Too large",
     422: "Breaks the schema",
@@ -153,7 +154,7 @@ def declared(
 ) -> dict[str, Any]:
     """Declare a route for callers with a token: its error statuses, those of every such route included, and
     the JSON body that it takes."""
-    every = (401, 403, 422, 503) if body is None else (400, 401, 403, 413, 422, 503)
+    every = (401, 403, 422, 429, 503) if body is None else (400, 401, 403, 413, 422, 429, 503)
     declaration = {"responses": problems(*every, *statuses, meanings=meanings)}
     return declaration if body is None else declaration | {"openapi_extra": body_of(body)}
 

@@ -189,6 +189,7 @@ class TaskMetrics:
         }
         if left_out := self.live.take_left_out():
             values[deployed_names.SOURCES_LEFT_OUT] = ("Count", left_out)
+        values |= self.live.take_used()
         if put_at := [*self.credentials_put_at()]:
             days = (now - min(put_at)).total_seconds() / _DAY_S
             values[deployed_names.SYSTEM_CREDENTIAL_AGE] = ("None", round(days, 2))
@@ -330,7 +331,8 @@ class _Interval:
 
 
 class LiveMetrics:
-    """What one process counts of its tenants' live systems, and of the sources that answers asked."""
+    """What one process counts of its tenants' live systems, of the sources that answers asked, and of what
+    answers used."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         of_system = ["tenant", "system"]
@@ -359,6 +361,13 @@ class LiveMetrics:
             ["tenant", "source", "state"],
             registry=registry,
         )
+        self.used = Counter(
+            "assistant_used",
+            "Answers by how they were made, and their tokens, embedded texts and seconds.",
+            ["tenant", "what"],
+            registry=registry,
+        )
+        self._used = defaultdict[str, float](float)
         self._intervals = defaultdict[str, _Interval](_Interval)
         self.circuits: dict[tuple[str, str], Callable[[], bool]] = {}
         self._left_out = 0
@@ -375,6 +384,18 @@ class LiveMetrics:
         for source in asked:
             self.sources.labels(tenant, source.name, source.state).inc()
             self._left_out += source.kind != "live" and source.state in _LEFT_OUT
+
+    def use(self, tenant: str, amounts: Mapping[str, float]) -> None:
+        """Count amounts by the names of their metrics, for Prometheus and for the next line."""
+        for what, amount in amounts.items():
+            self.used.labels(tenant, what).inc(amount)
+            self._used[what] += amount
+
+    def take_used(self) -> Values:
+        """Return what was used since the last call, without what is 0."""
+        used, self._used = self._used, defaultdict[str, float](float)
+        units = {deployed_names.ANSWER_SECONDS: "Seconds"}
+        return {what: (units.get(what, "Count"), round(amount, 3)) for what, amount in used.items() if amount}
 
     def take_left_out(self) -> int:
         """Return how often a source of documents was left out since the last call."""
@@ -400,7 +421,7 @@ class LiveMetrics:
 
 @dataclass(frozen=True, slots=True)
 class TenantReads:
-    """``ReadObserver`` of one tenant."""
+    """``TenantObserver`` of one tenant."""
 
     metrics: LiveMetrics
     tenant: str
@@ -412,6 +433,9 @@ class TenantReads:
         if outcome != ElementProblem.SYSTEM_UNAVAILABLE:  # one that fails at once must not look fast
             self.metrics.read_time.labels(self.tenant, system).observe(seconds)
         self.metrics.count(system, outcome, seconds=seconds)
+
+    def texts_embedded(self, count: int) -> None:
+        self.metrics.use(self.tenant, {deployed_names.EMBEDDED_TEXTS: count})
 
     def watch_circuit(self, system: str, is_open: Callable[[], bool]) -> None:
         self.metrics.circuits[self.tenant, system] = is_open

@@ -7,7 +7,8 @@ resumes gets them from here, or from the event log when another task writes, wro
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+import math
+from collections import Counter, OrderedDict
 from collections.abc import (
     AsyncGenerator,
     Awaitable,
@@ -46,11 +47,21 @@ from assistant.api.delivery import (
 from assistant.api.errors import INTERNAL_PROBLEM, NOT_FOUND, problem_of
 from assistant.api.health import ServiceMetrics
 from assistant.domain import errors
-from assistant.domain.answers import AnswerRecord, Outcome, PassageUse, Source
+from assistant.domain.answers import AnswerRecord, Mode, Outcome, PassageUse, Source
 from assistant.domain.clock import Clock, set_within
 from assistant.domain.errors import AssistantError
 from assistant.domain.identity import Identity
-from assistant.settings.deployed_names import ANSWER_ENDED, FINISH_REASON, FIRST_TOKEN_MS, MODEL_FAILED
+from assistant.settings.deployed_names import (
+    ANSWER_ENDED,
+    ANSWER_SECONDS,
+    COMPLETION_TOKENS,
+    FINISH_REASON,
+    FIRST_TOKEN_MS,
+    MODEL_FAILED,
+    PROMPT_TOKENS,
+    QUOTED_ANSWERS,
+    WRITTEN_ANSWERS,
+)
 from assistant.settings.tenant import LimitsSection
 from assistant.wiring.services import ServedTenant
 
@@ -232,6 +243,7 @@ class AnswerObserver:
             if event.fallback is not None:
                 self.metrics.fallbacks.labels(self.tenant, event.fallback).inc()
             self.metrics.live.count_sources(self.tenant, event.asked)
+            self.metrics.live.use(self.tenant, _used(event, seconds=self.elapsed_s()))
             for step, milliseconds in event.timings_ms.items():
                 self.metrics.step.labels(self.tenant, step).observe(milliseconds / 1000)
         elif isinstance(event, Problem):
@@ -250,6 +262,15 @@ class AnswerObserver:
     def _count(self, finish_reason: str) -> None:
         self.finish_reason = finish_reason
         self.metrics.answers.labels(self.tenant, finish_reason).inc()
+
+
+def _used(done: Done, *, seconds: float) -> dict[str, float]:
+    return {
+        WRITTEN_ANSWERS if done.mode is Mode.WRITTEN else QUOTED_ANSWERS: 1,
+        PROMPT_TOKENS: done.usage.prompt_tokens,
+        COMPLETION_TOKENS: done.usage.completion_tokens,
+        ANSWER_SECONDS: seconds,
+    }
 
 
 _GRACE_S = 5.0
@@ -404,6 +425,7 @@ class RunningAnswer:
         )
 
 
+_ROUNDING_S = 1e-6
 _RETRY_AFTER_S = 2.0
 """For an agent who asks too much at once."""
 
@@ -432,6 +454,44 @@ class Admission:
             self._active -= Counter([agent])  # keeps the agents that have a place
 
         return leave
+
+
+RateKind = Literal["questions", "writes", "reads"]
+_MINUTE_S = 60.0
+_MOST_COUNTED = 20_000
+"""Agents and kinds of requests: about 6 MB."""
+
+
+class AgentRates:
+    """Limits how often each agent calls this process: a minute's requests at once, then one after another.
+
+    The memory is bounded: above ``most_counted`` agents and kinds, those that called longest ago are
+    forgotten, and may call a minute's worth again.
+    """
+
+    def __init__(self, *, clock: Clock, most_counted: int = _MOST_COUNTED) -> None:
+        self._clock = clock
+        self._most_counted = most_counted
+        self._paid_until_s: OrderedDict[tuple[str, str, RateKind], float] = OrderedDict()
+        """When all requests so far would have come, one after another; the latest caller is last."""
+
+    def count(self, identity: Identity, kind: RateKind, limits: LimitsSection) -> None:
+        """Count one request. Raises OverloadedError for one over the rate, which is not counted."""
+        now_s = self._clock.monotonic_s()
+        caller: tuple[str, str, RateKind] = (identity.tenant, identity.agent, kind)
+        per_minute: int = getattr(limits, f"{kind}_per_minute")
+        until_s = max(self._paid_until_s.pop(caller, now_s), now_s)
+        over_s = until_s + _MINUTE_S / per_minute - now_s - _MINUTE_S
+        is_over = over_s > _ROUNDING_S
+        self._paid_until_s[caller] = until_s if is_over else until_s + _MINUTE_S / per_minute
+        if len(self._paid_until_s) > self._most_counted:
+            self._paid_until_s.popitem(last=False)
+        if is_over:
+            raise errors.OverloadedError(
+                f"You sent {per_minute} {kind} within a minute, the most of one agent. Retry in "
+                f"{math.ceil(over_s)} s.",
+                retry_after_s=over_s,
+            )
 
 
 class RunningAnswers:

@@ -57,7 +57,7 @@ async def list_sources(tenant: TenantOf, caller: _Owner) -> wire.WritableSources
     )
 
 
-@router.post("/v1/uploads", status_code=201, **declared(404, 413, 429))
+@router.post("/v1/uploads", status_code=201, **declared(404, 413))
 async def begin_upload(
     tenant: TenantOf,
     caller: _Owner,
@@ -98,7 +98,7 @@ async def begin_upload(
     return _state(upload)
 
 
-@router.head("/v1/uploads/{upload_id}", responses=problems(401, 403, 404, 422, 503))
+@router.head("/v1/uploads/{upload_id}", responses=problems(401, 403, 404, 422, 429, 503))
 async def upload_offset(tenant: TenantOf, caller: _Owner, upload_id: str) -> Response:
     """Return, as `Upload-Offset`, how many bytes are stored: the upload goes on there."""
     upload, offset = await _upload(tenant, caller, upload_id)
@@ -109,7 +109,7 @@ async def upload_offset(tenant: TenantOf, caller: _Owner, upload_id: str) -> Res
     "/v1/uploads/{upload_id}",
     status_code=204,
     response_class=Response,
-    responses=problems(400, 401, 403, 404, 409, 413, 422, 503),
+    responses=problems(400, 401, 403, 404, 409, 413, 422, 429, 503),
     openapi_extra=_BYTES,
 )
 async def append_to_upload(

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from assistant.answering.events import Done, Sources, Started
 from assistant.domain import answers, desk
-from assistant.domain.answers import StoredAnswer
+from assistant.domain.answers import Sent, StoredAnswer
 from assistant.domain.desk import DeskApprovedAnswer, DeskCaseLine, DeskGap
 from assistant.domain.desk_decisions import ItemKind
 from assistant.domain.documents import DocumentState, DocumentStatus, Loading, MediaType
@@ -33,6 +33,19 @@ class ElementRequest(PublicModel):
 
     context: ContextToken | PlainContext | None = Field(default=None, repr=False)
     """As in the question: the care application's token for this conversation."""
+
+
+class SendRequest(Sent):
+    """``POST /v1/answers/{id}/sent``."""
+
+    context: ContextToken | None = Field(default=None, repr=False)
+    """The care application's token of the answer's question, as it came. It goes on to the system that takes
+    the tenant's replies, which knows the chat by it, and is kept nowhere."""
+
+    @property
+    def sent(self) -> Sent:
+        """What is kept."""
+        return Sent(send_id=self.send_id, text=self.text, live=self.live)
 
 
 class Conversation(PublicModel):
@@ -131,6 +144,14 @@ class WritableSources(PublicModel):
     sources: tuple[WritableSource, ...]
     kinds: tuple[str, ...]
     """Endings of the names of files that are read; others are refused."""
+
+
+class WithdrawnSource(PublicModel):
+    """``DELETE /v1/knowledge-sources/{name}/documents``."""
+
+    name: str
+    withdrawn: int
+    """Documents that this request withdrew."""
 
 
 class UploadState(PublicModel):
@@ -250,6 +271,8 @@ class ConsoleConfig(PublicModel):
     client_id: str
     scopes: tuple[str, ...]
     service: str
+    delivers: tuple[str, ...] = ()
+    """Tenants whose sent replies are delivered; those of others are recorded only."""
 
 
 class ReadinessCheck(PublicModel):

@@ -17,18 +17,20 @@ import uuid
 import zlib
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum, auto
 from typing import Any, ClassVar, cast
 
 import aiohttp
 import orjson
+from pydantic import BaseModel
 
 from assistant.aws.signing import POST_ERRORS, SignedPosts
 from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.errors import DependencyError, RecordsUnavailableError
 from assistant.domain.retries import back_off_s
+from assistant.store_formats import FIRST, StoreFormat, encode_row, join_row, refuse_format
 
 _ATTEMPTS = 3
 _FIRST_WAIT_S = 0.05
@@ -369,6 +371,25 @@ class DynamoDbStore:
     async def close(self) -> None:
         await self._table.close()
 
+    async def refuse_format(self, store: str) -> None:
+        """Raise ConfigurationError where the table has rows of a newer release that this one cannot read."""
+        found = format_of_row(await self._table.get(FORMAT_KEY))
+        refuse_format(found, store=store, place=self._table.name, command="assistant aws upgrade")
+
+
+FORMAT_KEY: Key = ("format", "format")
+"""Of the stamp in each table."""
+
+
+def format_of_row(row: Item | None) -> StoreFormat:
+    """Return the stamp that a table has."""
+    return StoreFormat(int(row["number"]["N"]), int(row["readable_from"]["N"])) if row else FIRST
+
+
+def format_row(form: StoreFormat) -> Item:
+    numbers = {"number": form.number, "readable_from": form.readable_from}
+    return typed_key(FORMAT_KEY) | {name: {"N": str(number)} for name, number in numbers.items()}
+
 
 def typed_key(key: Key) -> Item:
     return {"pk": {"S": key[0]}, "sk": {"S": key[1]}}
@@ -414,6 +435,17 @@ def store_text(text: str) -> StoredBody:
     return _compress(body)
 
 
+def store_row(row: BaseModel) -> StoredBody:
+    """Keep a row as ``store_formats`` writes it."""
+    text, newer = encode_row(row)
+    body = store_text(text)
+    if newer is None:
+        return body
+    content = newer.encode()
+    packed = {"S": newer} if len(content) <= _COMPRESSED_ABOVE_BYTES else _binary(zlib.compress(content))
+    return replace(body, attributes=body.attributes | {"newer": packed})
+
+
 def store_bytes(body: bytes) -> StoredBody:
     if len(body) <= _COMPRESSED_ABOVE_BYTES:
         return StoredBody({"body": _binary(body)})
@@ -428,6 +460,13 @@ def part_names(item: Item) -> list[str]:
 
 def load_body(item: Item, parts: Sequence[Item] = ()) -> bytes:
     """Return the body of an item; ``parts`` in the order of ``part_names``."""
+    newer = item.get("newer", {})
+    rest = zlib.decompress(base64.b64decode(newer["B"])) if "B" in newer else newer.get("S")
+    joined = join_row(_load_body(item, parts), rest)
+    return joined.encode() if isinstance(joined, str) else joined
+
+
+def _load_body(item: Item, parts: Sequence[Item]) -> bytes:
     if "body" in item:
         body = item["body"]
         return str(body["S"]).encode() if "S" in body else base64.b64decode(body["B"])

@@ -7,6 +7,7 @@
 | ``log#ANSWER`` | ``part#HASH#N`` | parts of a body that is too large for one item |
 | ``log#ANSWER`` | ``signals`` | cancellation and readers, for the answer's owner |
 | ``key#HASH`` | ``key`` | the answer that holds an agent's idempotency key |
+| ``context#HASH`` | ``context`` | the answer that a context token is counted for |
 | ``values#ANSWER`` | ``SEND`` | live values of a sent text |
 
 Every item has ``expires_at``, epoch seconds. DynamoDB deletes expired items within days, so readers check it.
@@ -77,6 +78,22 @@ class DynamoDbAnswerLog(DynamoDbStore):
     async def free_key(self, opening: LogOpening) -> None:
         if opening.key is not None:
             await self._delete(_key_of(opening), held_by=opening.answer_id)
+
+    async def count_context(self, token_id: str, *, answer_id: str, key: str | None) -> bool:
+        place = _context(token_id)
+        mine = {"answer_id": {"S": answer_id}} | ({} if key is None else {"key": {"S": key}})
+        condition = {
+            "condition": "attribute_not_exists(pk) OR expires_at <= :now",
+            "values": {":now": {"N": str(int(self._clock.now().timestamp()))}},
+        }
+        if await self._table.put_if(self._with_expiry(typed_key(place) | mine), **condition):
+            return True
+        # A put that is repeated after a lost response finds its own item.
+        kept = await self._table.get(place) or {}
+        return any(name in kept and kept[name] == value for name, value in mine.items())
+
+    async def uncount_context(self, token_id: str, *, answer_id: str) -> None:
+        await self._delete(_context(token_id), held_by=answer_id)
 
     async def append(self, answer_id: str, batch: LogBatch) -> None:
         # Readers are a second behind anyway: only the start and the end of a stream are urgent.
@@ -226,6 +243,10 @@ def _key_of(opening: LogOpening) -> Key:
     """Return the key of the idempotency key's item. It is hashed: agent and key may be long and any text."""
     digest = hashlib.sha256(orjson.dumps([opening.agent, opening.key])).hexdigest()
     return f"key#{digest}", "key"
+
+
+def _context(token_id: str) -> Key:
+    return f"context#{token_id}", "context"
 
 
 def _is_unchanged(row: Item) -> dict[str, Any]:

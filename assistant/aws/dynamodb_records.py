@@ -6,13 +6,18 @@ item exists.
 | ``answer#ID`` | ``answer`` | the record |
 | ``answer#ID`` | ``interrupted`` | what is known while there is no record |
 | ``answer#ID`` | ``verdict#AT#ID``, ``sent#AT#ID``, ``act#AT#ID`` | its verdicts, sends and acts, in order |
+| ``answer#ID`` | ``place#KIND#N`` | what took the Nth place for records of a kind: there is a most |
 | ``answer#ID`` | ``part#HASH#N`` | parts of a body that is too large for one item |
 | ``conversation#ID`` | ``AT#ANSWER`` | which answers a conversation has, in order |
 | ``verdict#ID``, ``sent#ID``, ``act#ID`` | ``once`` | the first use of an id; the index lists verdicts |
-| ``access#DAY`` | ``AT#ID`` | one read |
+| ``access#DAY`` | ``AT#WRITER#SEQUENCE`` | one read |
 | ``access#DAY`` | ``AT#asked#ANSWER#KIND`` | who received the record's answer, and its sources |
 | ``live#DAY`` | ``AT#ID`` | a read of a live system |
 | ``live-of#SUBJECT`` | ``AT#ID`` | the same read, once more for its subject |
+| ``access#DAY#writers``, ``live#DAY#writers`` | ``WRITER`` | the start record of a writer's chain |
+
+An item of ``access#DAY`` or ``live#DAY`` has its place in its writer's chain in ``link``; one of an older
+release has none.
 
 The row of a signal is its own outbox entry: an answer's row that is a signal and every ``once`` row are
 inserted with ``listed`` = ``outbox``, until the mover sets it to the kind, or removes it from an answer's row
@@ -26,11 +31,13 @@ lag, and who may change its attributes could hide a read.
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
+from pydantic import BaseModel
+
+from assistant.answering.ports import PlaceKind
 from assistant.aws.dynamodb import (
     DynamoDbStore,
     DynamoDbTable,
@@ -41,6 +48,7 @@ from assistant.aws.dynamodb import (
     partition_query,
     prefix_query,
     sortable,
+    store_row,
     store_text,
     typed_key,
 )
@@ -54,15 +62,21 @@ from assistant.domain.answers import (
     StoredVerdict,
     Verdict,
 )
+from assistant.domain.audit import AuditLink, AuditRecord
+from assistant.domain.clock import Clock
 from assistant.domain.errors import ConflictError, RecordsUnavailableError
 from assistant.domain.feedback import Act, StoredAct
 from assistant.domain.live import LiveRead, LiveReadPage, LiveReadQuery, place_of
 from assistant.settings.deployed_names import OUTBOX
+from assistant.store_formats import stored_text
+from assistant.twins import AuditChain
 
 _ANSWER = "answer"
 _INTERRUPTED = "interrupted"
 _USED_ONCE = "once"
-_LIVE_DAYS = "live#"
+_ACCESS_DAYS, _LIVE_DAYS = "access#", "live#"
+_WRITERS = "#writers"
+"""Ends the name of the partition that has the start records of a day."""
 _DAYS_A_PAGE = 400
 """Days that one page looks at: each is a query, about 5 ms of DynamoDB's. Six years are six pages."""
 _DAYS_AT_ONCE = 32
@@ -73,8 +87,58 @@ Stored = TypeVar("Stored", StoredVerdict, StoredSent, StoredAct)
 Entry = TypeVar("Entry", AccessEntry, LiveRead)
 
 
-class DynamoDbAnswerRecords(DynamoDbStore):
+class _AuditedStore(DynamoDbStore):
+    """Inserts items, and audit records in their chain, in the partitions ``<family><day>``."""
+
+    family: ClassVar[str]
+
+    def __init__(self, client: Any, *, table: str, clock: Clock | None = None) -> None:
+        super().__init__(client, table=table, clock=clock)
+        self._chain = AuditChain(self._put_start)
+
+    async def _record(self, record: BaseModel, *, at: datetime, name: str | None = None) -> None:
+        """Add an audit record. One with a name is kept once, whoever writes it."""
+        place, body = sortable(at), store_row(record)
+
+        async def put(_: str, link: AuditLink) -> bool:
+            sort = name or f"{link.writer}#{link.sequence:08d}"
+            key = f"{self.family}{place[:10]}", f"{place}#{sort}"
+            return await self._put_linked(key, body, link, is_ours=name is None)
+
+        await self._chain.append(stored_text(record), at=at, put=put)
+
+    async def _put_start(self, content: str, link: AuditLink) -> bool:
+        key = f"{self.family}{link.day}{_WRITERS}", link.writer
+        return await self._put_linked(key, store_text(content), link, is_ours=True)
+
+    async def _put_linked(self, key: Key, body: StoredBody, link: AuditLink, *, is_ours: bool) -> bool:
+        more = {"link": {"S": link.model_dump_json()}}
+        return await self._insert(key, body, more, is_ours=is_ours) is None
+
+    async def _insert(
+        self, key: Key, body: StoredBody, more: Item | None = None, *, is_ours: bool = False
+    ) -> Item | None:
+        """Insert an item after its parts; return another item that has its key. A key with our writer's
+        name ``is_ours``: what has it is this item, written before, and a role that only puts need not read
+        it."""
+        parts = [typed_key((key[0], name)) | part for name, part in body.parts]
+        await asyncio.gather(*(self._insert_item(part, is_ours=is_ours) for part in parts))
+        return await self._insert_item(typed_key(key) | body.attributes | (more or {}), is_ours=is_ours)
+
+    async def _insert_item(self, item: Item, *, is_ours: bool = False) -> Item | None:
+        """Insert an item; return another item that has its key, if there is one."""
+        if await self._table.inserts.write(item) or is_ours:
+            return None
+        existing = await self._table.get(key_of(item))
+        if existing is None:  # records are never deleted
+            raise RecordsUnavailableError("A record exists and cannot be read. Retry.")
+        return None if _content(existing) == _content(item) else existing
+
+
+class DynamoDbAnswerRecords(_AuditedStore):
     """``AnswerRecords`` in ``table``; ``client`` is an aiobotocore DynamoDB client."""
+
+    family = _ACCESS_DAYS
 
     async def put_answer(self, record: AnswerRecord) -> None:
         if await self._put(record, kind=_ANSWER) is not None:
@@ -103,6 +167,17 @@ class DynamoDbAnswerRecords(DynamoDbStore):
                 break
         return newest_first[:limit][::-1]
 
+    async def take_place(self, answer_id: str, kind: PlaceKind, name: str, *, most: int) -> bool:
+        partition, places = f"answer#{answer_id}", f"place#{kind}#"
+        taken = [item async for item in self._table.query(prefix_query(partition, prefix=places), limit=most)]
+        if any(item["name"]["S"] == name for item in taken):
+            return True
+        for number in range(len(taken), most):  # the next one, unless somebody takes it meanwhile
+            item = typed_key((partition, f"{places}{number:04d}")) | {"name": {"S": name}}
+            if await self._insert_item(item) is None:
+                return True
+        return False
+
     async def append_verdict(self, answer_id: str, verdict: Verdict, *, agent: str) -> StoredVerdict:
         stored = StoredVerdict(answer_id=answer_id, agent=agent, at=self._clock.now(), verdict=verdict)
         return await self._append("verdict", verdict.verdict_id, stored)
@@ -128,12 +203,23 @@ class DynamoDbAnswerRecords(DynamoDbStore):
         return await self._listed(answer_id, "act", StoredAct)
 
     async def record_access(self, entry: AccessEntry) -> None:
-        at = sortable(entry.at)
-        key = (f"access#{at[:10]}", f"{at}#{uuid.uuid4().hex}")
-        await self._insert(key, store_text(entry.model_dump_json()))
+        await self._record(entry, at=entry.at)
 
     async def list_accesses(self, query: AccessQuery) -> AccessPage:
-        return AccessPage(*await _Listing(self._table, query, AccessEntry).by_day("access#"))
+        return AccessPage(*await _Listing(self._table, query, AccessEntry).by_day(_ACCESS_DAYS))
+
+    async def audited(self, day: date) -> list[AuditRecord]:
+        names = [f"{family}{day}{end}" for family in (_ACCESS_DAYS, _LIVE_DAYS) for end in ("", _WRITERS)]
+        queries = [partition_query("pk = :pk", pk=name) for name in names]
+        # Parts of a body that is too large for one item have no body.
+        items = [item for query in queries async for item in self._table.query(query) if "piece" not in item]
+        bodies = await self._table.bodies(items)
+        return [
+            AuditRecord(
+                body.decode(), AuditLink.model_validate_json(item["link"]["S"]) if "link" in item else None
+            )
+            for item, body in zip(items, bodies, strict=True)
+        ]
 
     async def _all_verdicts(self, limit: int) -> list[StoredVerdict]:
         """Return the oldest verdicts, moved to the feedback store or not."""
@@ -165,14 +251,13 @@ class DynamoDbAnswerRecords(DynamoDbStore):
         """
         entry = typed_key(_conversation_key(record)) | {"answer_id": {"S": record.answer_id}}
         sight = record.sight()
-        seen_at = sortable(sight.at)
-        access = f"access#{seen_at[:10]}", f"{seen_at}#asked#{record.answer_id}#{kind}"
+        seen = self._record(sight, at=sight.at, name=f"asked#{record.answer_id}#{kind}")
         is_queued = kind == _ANSWER and record.is_signal
         queued = _in_outbox(record.finished_at, record.answer_id) if is_queued else None
         results, _, _ = await asyncio.gather(
-            self._insert((f"answer#{record.answer_id}", kind), store_text(record.model_dump_json()), queued),
+            self._insert((f"answer#{record.answer_id}", kind), store_row(record), queued),
             self._insert_item(entry),
-            self._insert(access, store_text(sight.model_dump_json())),
+            seen,
         )
         return results
 
@@ -181,7 +266,7 @@ class DynamoDbAnswerRecords(DynamoDbStore):
 
         A repeat finds the first and writes its place in the list again, in case that is missing.
         """
-        body = store_text(stored.model_dump_json())
+        body = store_row(stored)
         queued = _in_outbox(stored.at, record_id)
         existing = await self._insert((f"{kind}#{record_id}", _USED_ONCE), body, queued)
         if existing is not None:
@@ -189,25 +274,10 @@ class DynamoDbAnswerRecords(DynamoDbStore):
             first = type(stored).model_validate_json(kept)
             if first.model_copy(update={"at": stored.at}) != stored:
                 raise ConflictError(f"The id {record_id} was used before with other content. Use a new id.")
-            stored, body = first, store_text(kept.decode())
+            stored, body = first, store_row(first)
         sort = f"{kind}#{sortable(stored.at)}#{record_id}"
         await self._insert((f"answer#{stored.answer_id}", sort), body)
         return stored
-
-    async def _insert(self, key: Key, body: StoredBody, more: Item | None = None) -> Item | None:
-        """Insert an item after its parts; return another item that has its key."""
-        parts = [typed_key((key[0], name)) | part for name, part in body.parts]
-        await asyncio.gather(*(self._insert_item(part) for part in parts))
-        return await self._insert_item(typed_key(key) | body.attributes | (more or {}))
-
-    async def _insert_item(self, item: Item) -> Item | None:
-        """Insert an item; return another item that has its key, if there is one."""
-        if await self._table.inserts.write(item):
-            return None
-        existing = await self._table.get(key_of(item))
-        if existing is None:  # records are never deleted
-            raise RecordsUnavailableError("A record exists and cannot be read. Retry.")
-        return None if _content(existing) == _content(item) else existing
 
     async def _answers(self, answer_ids: list[str]) -> dict[str, AnswerRecord]:
         """Return the records by id; for an answer without a record, what is known of its interruption."""
@@ -238,18 +308,21 @@ def _conversation_key(record: AnswerRecord) -> Key:
     return f"conversation#{record.conversation_id}", f"{sortable(record.asked_at)}#{record.answer_id}"
 
 
-class DynamoDbLiveReads(DynamoDbStore):
+class DynamoDbLiveReads(_AuditedStore):
     """``LiveReads`` in ``table``; ``client`` is an aiobotocore DynamoDB client."""
 
+    family = _LIVE_DAYS
+
     async def record(self, read: LiveRead) -> None:
-        place = place_of(read)
-        partitions = [
-            f"{_LIVE_DAYS}{place[:10]}",
-            *([] if read.subject is None else [_of_subject(read.subject)]),
-        ]
-        body = {"S": read.model_dump_json()}
-        items = [{"pk": {"S": partition}, "sk": {"S": place}, "body": body} for partition in partitions]
-        await asyncio.gather(*(self._table.inserts.write(item) for item in items))
+        body = read.model_dump_json()
+        await asyncio.gather(
+            self._record(read, at=read.at, name=read.read_id),
+            *([] if read.subject is None else [self._insert_for_subject(read, body)]),
+        )
+
+    async def _insert_for_subject(self, read: LiveRead, body: str) -> None:
+        key = _of_subject(str(read.subject)), place_of(read)
+        await self._table.inserts.write(typed_key(key) | {"body": {"S": body}})
 
     async def list(self, query: LiveReadQuery) -> LiveReadPage:
         listing = _Listing(self._table, query, LiveRead)

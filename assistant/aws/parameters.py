@@ -69,6 +69,25 @@ class ParameterKeySource:
         return value.encode()
 
 
+class ParameterRevocations:
+    """A source of revoked tokens: the parameter ``name``, JSON; without it none is revoked."""
+
+    def __init__(self, client: Any, *, name: str) -> None:
+        self._client = client
+        self._name = name
+
+    async def fetch(self) -> bytes:
+        """Return the value. Raises DependencyError."""
+        what = "The parameter of revoked tokens"
+        try:
+            _, value = await _read_parameter(self._client, self._name, what=what, limit_s=_POWER_LIMIT_S)
+        except ServiceRefusedError as error:
+            if error.reason != "ParameterNotFound":
+                raise
+            return b"{}"
+        return value.encode()
+
+
 class ParameterPower:
     """``EndpointPower`` by the parameter ``name``, which has ``on`` or a word of ``CLOSED``.
 

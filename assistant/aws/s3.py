@@ -348,7 +348,7 @@ class S3CaptureStore:
         return _pages(self._client, listing, what=_QUARANTINE, limit_s=_CAPTURE_LIMIT_S, **place)
 
 
-_FEEDBACK = "The feedback store"
+_FEEDBACK, _DIGESTS = "The feedback store", "The digests of audit records"
 
 
 @dataclass(frozen=True, slots=True)
@@ -393,6 +393,37 @@ class S3FeedbackFiles:
 
     def _of(self, key: str) -> str:
         return self.texts_bucket or self.bucket if key.startswith(TEXTS) else self.bucket
+
+
+class S3AuditDigests(S3FeedbackFiles):
+    """``DigestFiles`` in the folder ``audit/`` of a versioned, locked ``bucket``: the first version of an
+    object is the digest. A lock keeps it, and neither a later version nor a delete marker hides it.
+
+    The role needs s3:PutObject, s3:GetObject, s3:GetObjectVersion and s3:ListBucketVersions.
+    """
+
+    async def get(self, key: str) -> bytes | None:
+        versions = [found async for found in self._versions(key) if "ETag" in found and found["Key"] == key]
+        if not versions:
+            return None
+        first = str(versions[-1]["VersionId"])  # S3 lists the newest first
+        stored = await read_object(
+            self.client, bucket=self.bucket, key=key, what=_DIGESTS, limit_s=_LIMIT_S, version_id=first
+        )
+        return None if stored is None else stored[0]
+
+    async def keys(self, prefix: str) -> AsyncIterator[str]:
+        async for found in self._versions(prefix):
+            yield str(found["Key"])
+
+    async def _versions(self, prefix: str) -> AsyncIterator[dict[str, Any]]:
+        """Yield versions and delete markers, which have no ``ETag``."""
+        place = {"Bucket": self.bucket, "Prefix": prefix}
+        async for page in _pages(
+            self.client, "list_object_versions", what=_DIGESTS, limit_s=_LIMIT_S, **place
+        ):
+            for found in (*page.get("Versions", ()), *page.get("DeleteMarkers", ())):
+                yield found
 
 
 _FILES = "S3"

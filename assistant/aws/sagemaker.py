@@ -434,6 +434,8 @@ class SageMakerEmbedder:
     dimensions: int
     purpose: CapturePurpose
     request_timeout_s: float = _REQUEST_TIMEOUT_S
+    embedded: Callable[[int], None] | None = None
+    """Told the number of texts of each call that the endpoint answered."""
     _budget: RetryBudget = field(default_factory=RetryBudget, init=False)
 
     async def embed(self, texts: Sequence[str], *, deadline: Deadline) -> list[list[float]]:
@@ -457,6 +459,8 @@ class SageMakerEmbedder:
         answer = await retry_overload(
             lambda: self._invoke(body, deadline), budget=self._budget, deadline=deadline, sleep=asyncio.sleep
         )
+        if self.embedded is not None:
+            self.embedded(len(texts))
         return self._checked(answer, count=len(texts))
 
     async def _invoke(self, body: bytes, deadline: Deadline) -> bytes:

@@ -103,7 +103,7 @@ class Plan:
 def make_plan(question: Question) -> Plan:
     """Raises ConfigurationError when no number of instances answers in time."""
     demand = question.demand
-    needed = _needed(question, 1.0)
+    needed = instances_needed(question, 1.0)
     if needed is None:
         raise ConfigurationError(
             f"Not even {_MOST_INSTANCES} instances give 95 of 100 questions a first token within "
@@ -111,7 +111,7 @@ def make_plan(question: Question) -> Plan:
             "(reads_tokens), or take a faster instance."
         )
     instances = question.spared(needed)
-    by_hour = demand.mean(instances, question.spared(_needed(question, _QUIET) or needed))
+    by_hour = demand.mean(instances, question.spared(instances_needed(question, _QUIET) or needed))
     month = question.usd_per_hour * HOURS_A_MONTH
     asked_a_month = demand.mean(1.0, _QUIET) * demand.questions_per_s * 3600 * HOURS_A_MONTH
     return Plan(
@@ -126,7 +126,7 @@ def make_plan(question: Question) -> Plan:
 def _scenarios(question: Question, instances: int) -> list[Scenario]:
     demand, fixed = question.demand, Fleet(instances)
     after_s = _SCALING_LOOKS_S + question.scale_out_s
-    lost, twice = ceil(instances / question.zones), _needed(question, 2.0)
+    lost, twice = ceil(instances / question.zones), instances_needed(question, 2.0)
 
     def seen(what: str, load: Load, fleet: Fleet, needed: int | None, since_s: float = 0.0) -> Scenario:
         outcome = simulate(load, question.timings, fleet)
@@ -139,17 +139,17 @@ def _scenarios(question: Question, instances: int) -> list[Scenario]:
     losing = replace(fixed, changes=[(after_s, -lost), (2 * after_s, lost)])
     return [
         *(
-            seen(f"{rate:.0%} of the load", demand.load(rate), fixed, _needed(question, rate))
+            seen(f"{rate:.0%} of the load", demand.load(rate), fixed, instances_needed(question, rate))
             for rate in (0.5, 1.0, 1.5)
         ),
-        seen("static batching", demand.load(1.0), static, _needed(question, 1.0, static=True)),
+        seen("static batching", demand.load(1.0), static, instances_needed(question, 1.0, static=True)),
         seen("twice the load", demand.load(2.0), fixed, twice),
         seen("… at once, until scaling", demand.load(1, 2, 2, part_s=after_s), growing, None, after_s),
         seen("a zone lost, until replaced", demand.load(1, 1, 1, part_s=after_s), losing, None, after_s),
     ]
 
 
-def _needed(question: Question, rate: float, *, static: bool = False) -> int | None:
+def instances_needed(question: Question, rate: float, *, static: bool = False) -> int | None:
     """Return the least instances that answer in time, by doubling and halving; None: more than 200."""
     load = question.demand.load(rate)
 

@@ -8,6 +8,7 @@ is a quota below what the tenant may use, or what somebody has to look at: the d
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -70,6 +71,13 @@ class AwsAccount:
     credentials: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     """Of a role that was assumed; empty: those of whoever runs the command."""
 
+    @classmethod
+    def of(cls, place: PlaceSection) -> AwsAccount:
+        """Return the account of a deployment. Raises DeploymentError for credentials of another one."""
+        found = cls(account=place.account, region=place.region)
+        found.require()
+        return found
+
     def as_role(self, arn: str) -> AwsAccount:
         """Return the account by a role of it, for an hour at most. Raises DeploymentError."""
         given = self.call("sts", "assume_role", RoleArn=arn, RoleSessionName="assistant")["Credentials"]
@@ -94,8 +102,12 @@ class AwsAccount:
 
     def create_parameter(self, name: str, *, value: str) -> None:
         """Make a parameter that is not there; above 4 KB it is an advanced one. Raises DeploymentError."""
+        self.put_parameter(name, value=value, overwrite=False)
+
+    def put_parameter(self, name: str, *, value: str, overwrite: bool = True) -> None:
+        """Write a parameter; above 4 KB it is an advanced one. Raises DeploymentError."""
         given = {"Name": name, "Value": value, "Type": "String", "Tier": "Intelligent-Tiering"}
-        self.call("ssm", "put_parameter", **given, Overwrite=False)
+        self.call("ssm", "put_parameter", **given, Overwrite=overwrite)
 
     def template(self, stack: str) -> Mapping[str, Any] | None:
         """Return a deployed stack's template; None where there is none. Raises DeploymentError."""
@@ -141,6 +153,15 @@ class AwsAccount:
     def client(self, service: str) -> Any:
         """Return a client of boto3 with these credentials and timeouts."""
         return cast("Any", boto3).client(service, region_name=self.region, config=_LIMITS, **self.credentials)
+
+
+def wait_until(state: str, is_over: Callable[[], bool], *, poll_s: float, limit_s: float) -> None:
+    """Return once ``is_over``. Raises DeploymentError after ``limit_s``, in the words of ``state``."""
+    ends = time.monotonic() + limit_s
+    while not is_over():
+        if time.monotonic() > ends:
+            raise DeploymentError(f"After {limit_s / 60:.0f} minutes {state}. Run the command again.")
+        time.sleep(poll_s)
 
 
 # --- checks -----------------------------------------------------------------------------------------------
@@ -392,13 +413,18 @@ def instance_changes(deployed: Templates, new: Templates) -> list[str]:
 
 def _instances(templates: Templates) -> Iterator[tuple[tuple[str, str], str]]:
     """Yield ((endpoint's name, variant), instance type)."""
+    for endpoint, variant in endpoint_variants(templates):
+        yield (endpoint, str(variant.get("VariantName"))), str(variant.get("InstanceType"))
+
+
+def endpoint_variants(templates: Templates) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield (endpoint's name, variant) for each variant that an endpoint starts with."""
     for template in templates.values():
         resources = template.get("Resources", {})
         for endpoint in _of_type({"": template}, "AWS::SageMaker::Endpoint"):
             config = resources.get(_logical_id(endpoint.get("EndpointConfigName")), {})
             for variant in config.get("Properties", {}).get("ProductionVariants", []):
-                place = str(endpoint.get("EndpointName")), str(variant.get("VariantName"))
-                yield place, str(variant.get("InstanceType"))
+                yield str(endpoint.get("EndpointName")), variant
 
 
 def _logical_id(value: Any) -> str | None:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +13,7 @@ import httpx
 import typer
 from typer import Argument, Option
 
+from assistant.cli import audit
 from assistant.cli.account import (
     AccountChecks,
     AwsAccount,
@@ -25,60 +23,54 @@ from assistant.cli.account import (
     instance_changes,
     place_of,
 )
+from assistant.cli.cdk import IMAGE_LOCK, CdkCommand, ImageLockFile
+from assistant.cli.cost import cost
+from assistant.cli.deployed import BUCKET_OUTPUT, PUBLISHER_OUTPUT
 from assistant.cli.destroying import Destruction
 from assistant.cli.doctor import DeploymentChecks, checked, token_findings, tools
-from assistant.cli.publishing import (
-    BUCKET_OUTPUT,
-    PUBLISHER_OUTPUT,
-    Platform,
-    Publication,
-    Registry,
-    model_files,
-    put_models,
-)
+from assistant.cli.power import PowerCommand
+from assistant.cli.publishing import Platform, Publication, Registry, model_files, put_models
+from assistant.cli.signatures import Cosign, images_of, refuse_tags
 from assistant.cli.templates import facts_of, prove, read_templates, refuse_broken_rules, refuse_paths
 from assistant.cli.tenant import refusals
 from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, table
+from assistant.cli.upgrading import OnlyPlan, StampedStore, WayBack, tables_of, upgrade_stores
 from assistant.domain.errors import ConfigurationError, DeploymentError
 from assistant.settings.care_app import load_care_app
-from assistant.settings.deployed_names import PAUSED
+from assistant.settings.deployed_names import ON, PAUSED
 from assistant.settings.deployment import PlaceSection
 from assistant.settings.tenant import TenantConfig, load_tenant, load_tenants
+from assistant.store_formats import refuse_format
 from template_checks import upgrades as upgrade_checks
 from template_checks.facts import Facts, Status
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
+app.add_typer(audit.app, name="audit")
+app.command()(cost)
 _TIMEOUT_S = 15.0
 _WELL_KNOWN = "/.well-known/openid-configuration"
 _MOST_PARAMETER_CHARACTERS = 8192
 """Of an advanced parameter: https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-advanced-parameters.html"""
-_STANDARD_ERROR = 2
-_SYNTH_LIMIT_S = 300
-DEPLOY_LIMIT_S = 330 * 60
-"""Longer than the templates' own timeouts, so that it never ends a healthy deployment: four hours for an
-endpoint's blue/green deployment (capacity 60 minutes, download 30, start 60, twice ten of baking; the two
-endpoints in parallel), and one and a half for the other stacks, half of that the search domain."""
 SCHEMA_OUTPUT = "SchemaStamp"
 PROBE_OUTPUT = "ProbeFunctionName"
 _FIRST = ("Keys", "Network", "Data")
 """The stacks of a first deployment: endpoints, tasks and the schema function read the models bucket when they
 start, so it must exist, with the model artifacts, before them."""
 _SIGNS = {"pass": "pass", "warn": "WARN", "fail": "FAIL", "unknown": "unknown"}
-_LOCK = Path("images.lock.toml")
-ImageLockFile = Annotated[Path, Option("--images", metavar="FILE", help="Lock file of image digests.")]
+ShowPlan = Annotated[bool, Option("--plan", help="Show what would change; change nothing.")]
 CdkArguments = Annotated[list[str] | None, Argument(metavar="[-- CDK ARGUMENTS]", help="Passed on to cdk.")]
 
 
 @app.command()
 def deploy(
-    context: typer.Context, tenant: Tenant, images: ImageLockFile = _LOCK, cdk: CdkArguments = None
+    context: typer.Context, tenant: Tenant, images: ImageLockFile = IMAGE_LOCK, cdk: CdkArguments = None
 ) -> None:
     """Deploy a tenant: checks, images, parameters, cdk deploy, schema, probe."""
     _deployment(GlobalOptions.of(context), tenant, images).deploy(cdk or [])
 
 
 @app.command()
-def doctor(context: typer.Context, tenant: Tenant, images: ImageLockFile = _LOCK) -> None:
+def doctor(context: typer.Context, tenant: Tenant, images: ImageLockFile = IMAGE_LOCK) -> None:
     """Ask machine, files, account and issuer for what a deployment needs; status 1 if anything fails."""
     options = GlobalOptions.of(context)
     found = [each for part in _deployment(options, tenant, images).examinations() for each in part]
@@ -104,17 +96,35 @@ def _tell(options: GlobalOptions, found: Sequence[Finding]) -> None:
 
 @app.command()
 def diff(
-    context: typer.Context, tenant: Tenant, images: ImageLockFile = _LOCK, cdk: CdkArguments = None
+    context: typer.Context, tenant: Tenant, images: ImageLockFile = IMAGE_LOCK, cdk: CdkArguments = None
 ) -> None:
     """Show what a deployment would change; fail if it would delete or replace stateful resources."""
     _deployment(GlobalOptions.of(context), tenant, images).diff(cdk or [])
 
 
 @app.command()
+def upgrade(
+    context: typer.Context,
+    tenant: Tenant,
+    images: ImageLockFile = IMAGE_LOCK,
+    plan: OnlyPlan = False,
+    back: WayBack = False,
+) -> None:
+    """Move a tenant's stores to this release, before its deployment; --back gives them back after one."""
+    options = GlobalOptions.of(context)
+    deployment = _deployment(options, tenant, images)
+    if not back:
+        deployment.refuse_losses()
+    deployment.aws.require()
+    command = f"assistant aws upgrade --tenant {tenant}"
+    upgrade_stores(deployment.stores(), options=options, command=command, plan=plan, back=back)
+
+
+@app.command()
 def destroy(
     context: typer.Context,
     tenant: Tenant,
-    plan: Annotated[bool, Option("--plan", help="Show what goes and what stays; change nothing.")] = False,
+    plan: ShowPlan = False,
 ) -> None:
     """Take a tenant out of its account, with its data: what a lock keeps stays, and is listed.
 
@@ -145,6 +155,36 @@ def destroy(
         Terminal().out.print(ended.as_text())
     if ended.orphans:
         raise typer.Exit(1)
+
+
+@app.command()
+def resume(context: typer.Context, tenant: Tenant, plan: ShowPlan = False) -> None:
+    """Start a tenant's endpoints, and wait until questions are answered. They cost from then on."""
+    _switch(GlobalOptions.of(context), tenant, ON, only_plan=plan)
+
+
+@app.command()
+def pause(context: typer.Context, tenant: Tenant, plan: ShowPlan = False) -> None:
+    """End a tenant's work and remove its endpoints; documents wait, questions get 503."""
+    _switch(GlobalOptions.of(context), tenant, PAUSED, only_plan=plan)
+
+
+def _switch(options: GlobalOptions, tenant: str, wanted: str, *, only_plan: bool) -> None:
+    file = options.tenants_dir / f"{tenant}.toml"
+    place = place_of(load_tenant(file), file)
+    command = PowerCommand(
+        aws=AwsAccount(account=place.account, region=place.region),
+        tenant=tenant,
+        stack=f"{place.name_prefix}-{tenant}-Models",
+        parameter=place.parameter(tenant, "power"),
+        terminal=Terminal(steps=True),
+    )
+    command.aws.require()
+    change = command.plan(wanted)
+    if not only_plan:
+        command.run(change)
+    if not options.writes(change):
+        Terminal().out.print(change.as_text())
 
 
 @app.command()
@@ -190,11 +230,16 @@ def publish_images(
     platform: Annotated[
         Platform, Option(help="Of tasks on Fargate; the model server is always linux/amd64.")
     ] = "linux/amd64",
-    lock: Annotated[Path, Option(help="Lock file to write the digests to.")] = _LOCK,
+    lock: Annotated[Path, Option(help="Lock file to write the digests to.")] = IMAGE_LOCK,
+    key: Annotated[
+        str | None, Option(metavar="KEY", help="Sign with it: awskms:///ARN, or cosign's private key file.")
+    ] = None,
 ) -> None:
-    """Build and push our images, copy them to other accounts, and write their digests to the lock."""
-    terminal = Terminal(steps=True)
-    publication = Publication(root=Path.cwd(), lock_file=lock, terminal=terminal, platform=platform)
+    """Build, push and sign our images, copy them to other accounts, and write their digests to the lock."""
+    terminal, signer = Terminal(steps=True), None if key is None else Cosign(key=key)
+    publication = Publication(
+        root=Path.cwd(), lock_file=lock, terminal=terminal, platform=platform, signer=signer
+    )
     publication.publish([Registry.parse(text) for text in to], only=image or ())
 
 
@@ -202,7 +247,7 @@ def publish_images(
 def lock_image(
     image: Annotated[str, Argument(metavar="NAME", help="An image that AWS publishes.")],
     region: Annotated[str, Option(help="Region of the registry to ask.")],
-    file: Annotated[Path, Option("--lock", help="Lock file to write the digest to.")] = _LOCK,
+    file: Annotated[Path, Option("--lock", help="Lock file to write the digest to.")] = IMAGE_LOCK,
 ) -> None:
     """Write the current digest of an image that AWS publishes to the lock."""
     Publication(root=Path.cwd(), lock_file=file, terminal=Terminal(steps=True)).lock(image, region=region)
@@ -277,83 +322,6 @@ def _json(client: httpx.Client, address: str) -> Mapping[str, Any]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CdkCommand:
-    """Runs the CDK's command line in ``root``, a clone with ``cdk.json`` and its packages installed."""
-
-    root: Path
-    tenant: str
-    tenants_dir: Path
-    images: Path
-
-    @property
-    def assembly(self) -> Path:
-        """The folder that ``synth`` writes and every later step reads, so that all use the same templates.
-
-        It is not ``cdk.out``, where ``cdk synth`` keeps what another run wrote.
-        """
-        return self.root / "build" / "deploy" / self.tenant
-
-    @property
-    def stage(self) -> Path:
-        """The folder of the tenant's templates. Raises DeploymentError before ``synth``."""
-        assemblies = sorted(self.assembly.glob("assembly-*"))
-        if len(assemblies) != 1:
-            raise DeploymentError(
-                f"{self.assembly} holds {len(assemblies)} stages, not the one of {self.tenant}."
-            )
-        return assemblies[0]
-
-    def synth(self) -> None:
-        """Write the tenant's templates; cdk-nag's findings are errors. Raises DeploymentError."""
-        shutil.rmtree(self.assembly, ignore_errors=True)
-        context = ["-c", f"tenant={self.tenant}", "-c", f"tenants={self.tenants_dir.resolve()}"]
-        context += ["-c", f"images={self.images.resolve()}"]
-        self._run(
-            ["synth", "--quiet", "--output", str(self.assembly), *context, "**"], limit_s=_SYNTH_LIMIT_S
-        )
-
-    def deploy(self, extra: Sequence[str], *, stacks: Sequence[str] = ()) -> None:
-        """Deploy the synthesized stacks: all, or ``stacks`` by their names in the tenant's stage (``Data``).
-
-        Raises DeploymentError.
-        """
-        stage = self.stage.name.removeprefix("assembly-")
-        chosen = [f"{stage}/{name}" for name in stacks] or ["**"]
-        self._run(["deploy", "--app", str(self.assembly), *extra, *chosen], limit_s=DEPLOY_LIMIT_S)
-
-    def diff(self, extra: Sequence[str]) -> None:
-        """Show what deploying would change. Raises DeploymentError."""
-        self._run(["diff", "--app", str(self.assembly), *extra, "**"], limit_s=_SYNTH_LIMIT_S)
-
-    def _run(self, arguments: Sequence[str], *, limit_s: float) -> None:
-        command = self.root / "node_modules" / ".bin" / "cdk"
-        if not command.exists() or not (self.root / "cdk.json").exists():
-            raise ConfigurationError(
-                f"{self.root}: no CDK here. Run this in a clone of the repository, after make setup."
-            )
-        try:
-            done = subprocess.run(
-                [str(command), *arguments],
-                cwd=self.root,
-                env=_with_our_node(os.environ),
-                # Where CI is set, cdk writes to standard output, which belongs to --json.
-                stdout=_STANDARD_ERROR,
-                timeout=limit_s,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise DeploymentError(f"cdk {arguments[0]} did not end within {limit_s:.0f} s.") from None
-        if done.returncode:
-            raise DeploymentError(f"cdk {arguments[0]} ended with {done.returncode}; see its output above.")
-
-
-def _with_our_node(environment: Mapping[str, str]) -> dict[str, str]:
-    """Put the Node beside our Python first in PATH: the machine's own may be too old, or missing."""
-    beside = str(Path(sys.executable).parent)
-    return {**environment, "PATH": f"{beside}{os.pathsep}{environment.get('PATH', '')}"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
     """The deployment of one tenant: ``npx cdk deploy``, with checks before it and a probe after it."""
 
@@ -382,6 +350,9 @@ class Deployment:
         self._make_parameters()
         deployed = self._deployed()
         self._compare_with(deployed)
+        for store in self.stores():
+            advice = f"assistant aws upgrade --tenant {self.tenant.name}"
+            refuse_format(store.found, store=store.name, place=store.place, command=advice)
         if f"{self.stack_prefix}Data" not in deployed:
             self._deploy_first_part(extra)
         self.terminal.step("deploying")
@@ -395,6 +366,16 @@ class Deployment:
         self.aws.require()
         self.cdk.diff(extra)
         self._compare_with(self._deployed())
+
+    def refuse_losses(self) -> None:
+        """Raise DeploymentError where this release would delete or replace what holds data."""
+        self.check()
+        self.aws.require()
+        self._compare_with(self._deployed())
+
+    def stores(self) -> list[StampedStore]:
+        """Return the tables that have a format. Raises DeploymentError."""
+        return list(tables_of(self.aws, data_stack=f"{self.stack_prefix}Data"))
 
     def check(self) -> None:
         """Synthesize, check the templates for rules and paths, and compare them with the pins."""
@@ -457,6 +438,8 @@ class Deployment:
         ]
         if missing:
             raise DeploymentError("These parameters have no value yet:\n  " + "\n  ".join(missing))
+        registry = Registry(account=self.aws.account, region=self.aws.region)
+        refuse_tags(images_of(self._templates(), url_suffix=registry.url_suffix))
 
     def _make_parameters(self) -> None:
         if self.aws.parameter(self._power) is None:

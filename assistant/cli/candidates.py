@@ -27,7 +27,7 @@ from assistant.settings import jumpstart, model_artifacts
 from assistant.settings.jumpstart import LOCK_FILE, Candidate, Facts, Listed, TrialPlace
 from assistant.settings.local_models import ServedLlm
 from assistant.settings.prices import load_prices
-from assistant.settings.tenant import TenantConfig, load_tenant
+from assistant.settings.tenant import TenantConfig
 
 if TYPE_CHECKING:
     from assistant.cli.account import AwsAccount
@@ -130,33 +130,29 @@ def try_(
     yes: Annotated[bool, Option("--yes", "-y", help="Do not ask whether it may cost this.")] = False,
 ) -> None:
     """Deploy a candidate to a throw-away endpoint, whose deletion is scheduled before it is made."""
-    from assistant.cli.account import AwsAccount, place_of, require_quota
-    from assistant.cli.publishing import publisher_s3
+    from assistant.cli.account import require_quota
+    from assistant.cli.deployed import Deployed
 
     options, terminal = GlobalOptions.of(context), Terminal(steps=True)
-    file = options.tenants_dir / f"{tenant}.toml"
-    place = place_of(load_tenant(file), file)
+    deployed = Deployed.named(options, tenant)
     row, facts = jumpstart.load_candidates(_root(options) / LOCK_FILE).usable(candidate)
-    if facts.region != place.region:
+    if facts.region != (region := deployed.place.region):
         raise ConfigurationError(
-            f"{candidate} was resolved in {facts.region}, and {tenant} is in {place.region}. Run: "
-            f"assistant models candidates --region {place.region}"
+            f"{candidate} was resolved in {facts.region}, and {tenant} is in {region}. Run: "
+            f"assistant models candidates --region {region}"
         )
     instance = model_artifacts.instance_named(facts.instance)
     price = load_prices().of("endpoint", instance.name).usd_per_hour
-    aws = AwsAccount(account=place.account, region=place.region)
-    aws.require()
-    require_quota(aws, f"{instance.name} for endpoint usage")
-    stacks = f"{place.name_prefix}-{tenant}"
-    given = aws.outputs(f"{stacks}-Models").get(jumpstart.TRIAL_OUTPUT)
-    if given is None:
-        raise DeploymentError(f"{stacks}-Models has no roles for it: write models.trials = true, and deploy.")
+    lacks = "roles for it: write models.trials = true"
+    given = deployed.output("Models", jumpstart.TRIAL_OUTPUT, lacks=lacks)
+    require_quota(deployed.aws, f"{instance.name} for endpoint usage")
     cost = f"USD {price:.2f} an hour, {price * hours:.2f} in {hours:g} h"
     terminal.show(f"{row.id} on {instance.name}: {cost} (list price).")
     if not yes:
         typer.confirm("Make the endpoint?", abort=True, err=True)
-    trial = Trial(aws, TrialPlace.model_validate_json(given), row, facts, tenant, datetime.now(UTC))
-    trial.copy(publisher_s3(aws, aws.outputs(f"{stacks}-Data")), terminal)
+    place = TrialPlace.model_validate_json(given)
+    trial = Trial(deployed.aws, place, row, facts, tenant, datetime.now(UTC))
+    trial.copy(deployed.publisher(), terminal)
     ends_at = datetime.now(UTC) + timedelta(hours=hours)  # of an artifact of 16 GB the copy may take an hour
     trial = replace(trial, ends_at=ends_at)
     with terminal.waiting("making the endpoint"):
@@ -347,6 +343,7 @@ def compare(
     from assistant.cli import evaluate, local
     from assistant.domain.clock import SystemClock
     from assistant.evaluation import comparison
+    from assistant.evaluation.judging import WrittenModel
     from assistant.evaluation.questions import draw
     from assistant.model_artifacts import model_elsewhere
     from assistant.recorded_model import read_recording
@@ -371,7 +368,8 @@ def compare(
             contenders: list[Contender] = []
             for name, model in models.items():
                 if model is None:
-                    contender = comparison.Contender.recorded(name, recording, opened[tenant])
+                    played = WrittenModel.of_recording(recording)
+                    contender = comparison.Contender(name, played, opened[tenant])
                 else:
                     generator = await stack.enter_async_context(local.behind_gateway(model))
                     writer = AnswerWriter(generator, *model_elsewhere(model))

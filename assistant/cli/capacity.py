@@ -76,7 +76,7 @@ def capacity(
     if config.models is None or config.deployment is None:
         raise ConfigurationError(f"{tenant}: its file has no [models] and [deployment] to plan for.")
     folder = options.tenants_dir.resolve().parent / "model_artifacts" / "llm"
-    manifest, served_on = _hardware(config.models, folder, instance)
+    manifest, served_on = hardware_of(config.models, folder, instance)
     speed = load_timings(timings) if timings else estimated_timings(manifest, served_on)
     prices = load_prices()
     lengths = options.with_stores(tenant, _recorded_lengths)
@@ -118,7 +118,7 @@ def _calibrate(url: str, file: Path | None, terminal: Terminal) -> None:
     terminal.show(f"Wrote {file}.")
 
 
-def _hardware(models: ModelsSection, folder: Path, instance: str | None) -> tuple[LlmManifest, Instance]:
+def hardware_of(models: ModelsSection, folder: Path, instance: str | None) -> tuple[LlmManifest, Instance]:
     """Return the artifact and the instance that serve. Raises ConfigurationError."""
     manifest = load_llm_manifest(folder / models.llm)
     name = instance or models.llm_instance or DEFAULT_INSTANCES[manifest.accelerator]

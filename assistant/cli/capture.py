@@ -34,7 +34,7 @@ Hours = Annotated[int, Option("--hours", min=1, max=24 * 90, metavar="N", help="
 Only = Annotated[
     list[str] | None, Option(metavar="FAULT", help=f"Of {', '.join(get_args(CallFault))}. Repeatable.")
 ]
-Deployed = Annotated[
+OfDeployment = Annotated[
     bool, Option("--deployed", help="Of a deployment, which ASSISTANT_PREPARE_… names: inside its network.")
 ]
 CallName = Annotated[str, Argument(metavar="ID", help="Inference id, or id of the answer.")]
@@ -47,7 +47,7 @@ def list_calls(
     hours: Hours = 24,
     only: Only = None,
     slow_s: Annotated[float, Option(min=0.1, metavar="S", help="An answer is slow from then on.")] = 10.0,
-    deployed: Deployed = False,
+    deployed: OfDeployment = False,
 ) -> None:
     """List calls with what is wrong with each: failed, cut, slow, withheld text, not captured."""
     options, wanted = GlobalOptions.of(context), set(only or get_args(CallFault))
@@ -67,7 +67,7 @@ def list_calls(
 
 @app.command()
 def show(
-    context: typer.Context, name: CallName, tenant: Tenant, hours: Hours = 24, deployed: Deployed = False
+    context: typer.Context, name: CallName, tenant: Tenant, hours: Hours = 24, deployed: OfDeployment = False
 ) -> None:
     """Show what is known of one call: sizes, hashes, times, documents, and words where they are kept."""
     calls = _calls(GlobalOptions.of(context), tenant, hours, deployed=deployed)
@@ -82,7 +82,7 @@ def diff(
     second: CallName,
     tenant: Tenant,
     hours: Hours = 24,
-    deployed: Deployed = False,
+    deployed: OfDeployment = False,
 ) -> None:
     """Show in what two calls differ: another prompt, other documents, another model."""
     calls = _calls(GlobalOptions.of(context), tenant, hours, deployed=deployed)

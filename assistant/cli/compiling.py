@@ -23,10 +23,9 @@ from typer import Argument, Option
 from assistant.cli.terminal import GlobalOptions, Tenant, Terminal
 from assistant.domain.errors import ConfigurationError, ConflictError, DeploymentError, NotFoundError
 from assistant.settings import model_artifacts as artifacts
-from assistant.settings.tenant import load_tenant
 
 if TYPE_CHECKING:
-    from assistant.cli.account import AwsAccount
+    from assistant.cli.deployed import Deployed
 
 _WAIT_S = 7 * 3600
 """Longer than a job may run (stacks/compiling.py)."""
@@ -87,37 +86,33 @@ class _Compiling:
     manifest: artifacts.LlmManifest
     folder: Path
     """Of the manifest."""
-    tenant: str
     served_on: artifacts.Instance
-    account: AwsAccount
-    outputs: Mapping[str, str]
-    """Of the tenant's data stack."""
+    deployed: Deployed
 
     def start(self, machine: Machine) -> Mapping[str, Any]:
         """Start a job. Raises ConfigurationError, ConflictError, DeploymentError before it costs anything."""
         from assistant.cli.account import aws_errors, require_quota
 
-        if artifacts.COMPILE_OUTPUT not in self.outputs:
-            raise DeploymentError(
-                f"The data stack of {self.tenant} has no role to compile with. Name a role in "
-                "deployment.artifact_publishers, in a region that has the image, and deploy."
-            )
+        where = "in deployment.artifact_publishers, in a region that has the image"
+        lacks = f"role to compile with: name a role {where}"
+        told = self.deployed.output("Data", artifacts.COMPILE_OUTPUT, lacks=lacks)
         image, entry = self._image(), self.folder.parents[2] / _ENTRY
-        require_quota(self.account, f"{machine} for training job usage")
+        require_quota(self.deployed.aws, f"{machine} for training job usage")
         for job in self._jobs():
             if job["TrainingJobStatus"] in _RUNNING:
                 raise ConflictError(
                     f"{job['TrainingJobName']} compiles {self.manifest.name} already: --status."
                 )
+        bucket, s3 = self.deployed.models_bucket(), self.deployed.publisher()
         with aws_errors("s3", "the weights or the entry"):
-            channels = {"weights": self._weights(), "entry": self._put(entry)}
-        request: dict[str, Any] = json.loads(self.outputs[artifacts.COMPILE_OUTPUT])
+            channels = {"weights": self._weights(s3, bucket), "entry": self._put(s3, bucket, entry)}
+        request: dict[str, Any] = json.loads(told)
         request["ResourceConfig"]["InstanceType"] = machine
         request |= {
             "TrainingJobName": f"{self._prefix}{datetime.now(UTC):%y%m%d-%H%M%S}",
             "HyperParameters": {"manifest": json.dumps(self.wanted())},
             "InputDataConfig": [
-                artifacts.job_channel(name, f"s3://{self._bucket}/{key}") for name, key in channels.items()
+                artifacts.job_channel(name, f"s3://{bucket}/{key}") for name, key in channels.items()
             ],
             "AlgorithmSpecification": {
                 "TrainingImage": image,
@@ -125,7 +120,7 @@ class _Compiling:
                 "ContainerEntrypoint": ["python3", f"/opt/ml/input/data/entry/{_ENTRY.name}"],
             },
         }
-        self.account.call("sagemaker", "create_training_job", **request)
+        self.deployed.aws.call("sagemaker", "create_training_job", **request)
         return self.job(request["TrainingJobName"])
 
     def wanted(self) -> dict[str, Any]:
@@ -138,12 +133,14 @@ class _Compiling:
 
     def job(self, name: str) -> Mapping[str, Any]:
         """Raises DeploymentError where there is no job of this name."""
-        return self.account.call("sagemaker", "describe_training_job", TrainingJobName=name)
+        return self.deployed.aws.call("sagemaker", "describe_training_job", TrainingJobName=name)
 
     def last_job(self) -> Mapping[str, Any]:
         """Raises NotFoundError where no job has compiled this artifact."""
         if not (jobs := self._jobs()):
-            raise NotFoundError(f"No job has compiled {self.manifest.name} for {self.tenant} yet.")
+            raise NotFoundError(
+                f"No job has compiled {self.manifest.name} for {self.deployed.config.name} yet."
+            )
         return self.job(jobs[0]["TrainingJobName"])
 
     def promote(self, job: Mapping[str, Any]) -> str:
@@ -172,8 +169,8 @@ class _Compiling:
     def _copy(self, prefix: str) -> str:
         from assistant.cli.publishing import stored_sha256
 
-        s3, manifest = self._publisher(), self.manifest
-        made = json.loads(s3.get_object(Bucket=self._bucket, Key=f"{prefix}artifact.json")["Body"].read())
+        bucket, s3, manifest = self.deployed.models_bucket(), self.deployed.publisher(), self.manifest
+        made = json.loads(s3.get_object(Bucket=bucket, Key=f"{prefix}artifact.json")["Body"].read())
         sha256, told = made["sha256"], made["files"]
         if set(told) != set(manifest.files) or artifacts.artifact_sha256(told) != sha256:
             raise DeploymentError(f"{prefix}artifact.json is not about the manifest's files. Compile again.")
@@ -184,33 +181,24 @@ class _Compiling:
             )
         found: dict[str, str] = {}
         for name, digest in told.items():
-            sha256_read, found[name] = stored_sha256(s3, self._bucket, f"{prefix}artifact/{name}")
+            sha256_read, found[name] = stored_sha256(s3, bucket, f"{prefix}artifact/{name}")
             if sha256_read != digest:
                 raise DeploymentError(f"{prefix}artifact/{name} is not what the job wrote. Compile again.")
         for name, etag in found.items():  # what was read, and no later version
-            source = {"Bucket": self._bucket, "Key": f"{prefix}artifact/{name}"}
+            source = {"Bucket": bucket, "Key": f"{prefix}artifact/{name}"}
             key = f"llm/{manifest.name}/{sha256}/{name}"
-            s3.copy(source, self._bucket, key, ExtraArgs={"CopySourceIfMatch": etag})
+            s3.copy(source, bucket, key, ExtraArgs={"CopySourceIfMatch": etag})
         return sha256
 
     @property
     def _prefix(self) -> str:
         """What the names of this artifact's jobs begin with."""
-        return re.sub(r"[^a-z0-9]+", "-", f"compile-{self.tenant}-{self.manifest.name}") + "-"
-
-    @property
-    def _bucket(self) -> str:
-        return self.outputs["ModelsBucketName"]
-
-    def _publisher(self) -> Any:
-        from assistant.cli.publishing import publisher_s3
-
-        return publisher_s3(self.account, self.outputs)
+        return re.sub(r"[^a-z0-9]+", "-", f"compile-{self.deployed.config.name}-{self.manifest.name}") + "-"
 
     def _jobs(self) -> list[Mapping[str, Any]]:
         """Return the jobs of this artifact, the newest first."""
         asked = {"NameContains": self._prefix, "SortBy": "CreationTime", "SortOrder": "Descending"}
-        listed = self.account.listed("sagemaker", "list_training_jobs", "TrainingJobSummaries", **asked)
+        listed = self.deployed.aws.listed("sagemaker", "list_training_jobs", "TrainingJobSummaries", **asked)
         ours = re.compile(rf"{self._prefix}\d{{6}}-\d{{6}}")
         return [job for job in listed if ours.fullmatch(job["TrainingJobName"])]
 
@@ -218,43 +206,41 @@ class _Compiling:
         """Return the serving image by its digest, which the manifest will name."""
         from assistant.cli.publishing import Registry
 
-        name, region = self.manifest.image, self.account.region
+        name, region = self.manifest.image, self.deployed.place.region
         lock = artifacts.load_images(self.folder.parents[2] / "images.lock.toml")
         if (digest := lock.image(name).digest) is None:
             raise ConfigurationError(
                 f"images.lock.toml has no digest of {name}, and an artifact loads only in the image that "
                 f"compiled it. Run: assistant aws lock-image {name} --region {region}"
             )
-        account = lock.account(name, region=region, own=self.account.account)
+        account = lock.account(name, region=region, own=self.deployed.place.account)
         return f"{Registry(account=account, region=region).host}/{lock.image(name).repository}@{digest}"
 
-    def _weights(self) -> str:
+    def _weights(self, s3: Any, bucket: str) -> str:
         """Return the prefix of the weights. Raises ConfigurationError where there are none."""
         prefix = f"llm/{self.manifest.name}/weights/{self.manifest.revision}/"
-        found = self._publisher().list_objects_v2(Bucket=self._bucket, Prefix=f"{prefix}config.json")
+        found = s3.list_objects_v2(Bucket=bucket, Prefix=f"{prefix}config.json")
         if not found["KeyCount"]:
-            place = f"s3://{self._bucket}/{prefix}"
-            raise ConfigurationError(
-                f"There are no weights. Put them, as the publisher: aws s3 sync weights {place}"
-            )
+            advice = f"Put them, as the publisher: aws s3 sync weights s3://{bucket}/{prefix}"
+            raise ConfigurationError(f"There are no weights. {advice}")
         return prefix
 
-    def _put(self, source: Path) -> str:
+    def _put(self, s3: Any, bucket: str, source: Path) -> str:
         """Put the job's entry under its hash; return its prefix."""
         content = source.read_bytes()
         prefix = f"llm/{self.manifest.name}/entry/{hashlib.sha256(content).hexdigest()}/"
-        self._publisher().put_object(Bucket=self._bucket, Key=f"{prefix}{source.name}", Body=content)
+        s3.put_object(Bucket=bucket, Key=f"{prefix}{source.name}", Body=content)
         return prefix
 
 
 def _open(options: GlobalOptions, name: str, tenant: str) -> _Compiling:
     """Raises ConfigurationError for an artifact that is not compiled, and with the sum for one that does not
     fit; DeploymentError for another account's credentials."""
-    from assistant.cli.account import AwsAccount, place_of  # boto3
+    from assistant.cli.deployed import Deployed  # boto3
 
-    file = options.tenants_dir / f"{tenant}.toml"
-    config, folder = load_tenant(file), options.tenants_dir.resolve().parent / "model_artifacts/llm" / name
-    place, models, manifest = place_of(config, file), config.models, artifacts.load_llm_manifest(folder)
+    folder = options.tenants_dir.resolve().parent / "model_artifacts/llm" / name
+    deployed, manifest = Deployed.named(options, tenant), artifacts.load_llm_manifest(folder)
+    models = deployed.config.models
     if not manifest.is_compiled:
         raise ConfigurationError(
             f"{name} is for {manifest.accelerator}, for which nothing is compiled ahead."
@@ -262,10 +248,8 @@ def _open(options: GlobalOptions, name: str, tenant: str) -> _Compiling:
     chosen = models.llm_instance if models and models.llm == name else None
     served_on = artifacts.instance_named(chosen or artifacts.DEFAULT_INSTANCES[manifest.accelerator])
     artifacts.check_llm_fit(manifest, served_on)
-    account = AwsAccount(account=place.account, region=place.region)
-    account.require()
-    outputs = account.outputs(f"{place.name_prefix}-{tenant}-Data")
-    return _Compiling(manifest, folder, tenant, served_on, account, outputs)
+    deployed.aws.require()
+    return _Compiling(manifest, folder, served_on, deployed)
 
 
 def _said(job: Mapping[str, Any]) -> str:

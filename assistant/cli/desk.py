@@ -247,7 +247,8 @@ _DID = {
     "verdicts": "read verdicts",
     "audit": "asked for an audit",
     "widening": "was refused to widen its labels",
-    "desk": "read questions at the review desk",
+    "desk": "read at the review desk",
+    "release": "released documents of a source",
 }
 
 

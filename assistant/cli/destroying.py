@@ -7,13 +7,12 @@ after ``cdk destroy``. Nothing is deleted by its tags: another system of the com
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from assistant.cli.account import AwsAccount, aws_errors
+from assistant.cli.account import AwsAccount, aws_errors, wait_until
 from assistant.cli.terminal import Terminal
 from assistant.domain.errors import DeploymentError
 
@@ -446,13 +445,7 @@ class Destruction:
         return [arn for arn in arns if arn not in known and not _last_part(arn) & known]
 
     def _until(self, state: str, is_over: Callable[[], bool]) -> None:
-        ends = time.monotonic() + self.limit_s
-        while not is_over():
-            if time.monotonic() > ends:
-                raise DeploymentError(
-                    f"After {self.limit_s / 60:.0f} minutes {state}. Run the command again."
-                )
-            time.sleep(self.poll_s)
+        wait_until(state, is_over, poll_s=self.poll_s, limit_s=self.limit_s)
 
 
 def _last_part(arn: str) -> set[str]:

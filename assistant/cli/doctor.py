@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from assistant.cli.account import AccountChecks, Finding, Kind, failure, warning
-from assistant.cli.publishing import BUCKET_OUTPUT, model_files
+from assistant.cli.deployed import BUCKET_OUTPUT
+from assistant.cli.publishing import Registry, model_files
+from assistant.cli.signatures import Cosign, images_of, unverified
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import (
     ConfigurationError,
@@ -81,7 +83,9 @@ class DeploymentChecks:
         return {
             **self.account.checks(),
             "bootstrap": self._bootstrap,
+            "load balancers": self._balancers,
             "images": self._images,
+            "image signatures": self._signatures,
             "network": self._network,
             "issuer": self._issuer,
             "model artifacts": self._artifacts,
@@ -90,7 +94,7 @@ class DeploymentChecks:
 
     def _bootstrap(self) -> Iterator[Finding]:
         aws, qualifier = self.account.aws, self.account.place.bootstrap_qualifier
-        command = f"npx cdk bootstrap aws://{aws.account}/{aws.region} --qualifier {qualifier}"
+        command = f"npx cdk bootstrap --app '' aws://{aws.account}/{aws.region} --qualifier {qualifier}"
         version = aws.parameter(f"/cdk-bootstrap/{qualifier}/version")
         needed = self._needed_bootstrap()
         if version is None or int(version) < needed:
@@ -101,19 +105,29 @@ class DeploymentChecks:
         found = aws.call("s3", "get_bucket_encryption", Bucket=bucket)
         rules = found["ServerSideEncryptionConfiguration"]["Rules"]
         keys = {rule["ApplyServerSideEncryptionByDefault"].get("KMSMasterKeyID") for rule in rules}
-        if own := sorted(key for key in keys if key and not key.endswith("alias/aws/s3")):
-            roles = (
-                f"arn:aws:iam::{aws.account}:role{self.account.place.role_path}{self.account.tenant.name}/*"
-            )
-            yield warning(
-                f"{bucket} is encrypted with {', '.join(own)}, and tasks and functions read the tenant "
-                f"file there: that key's policy must allow kms:Decrypt to {roles}.",
-            )
+        for name in sorted(key for key in keys if key and not key.endswith("alias/aws/s3")):
+            key = aws.call("kms", "describe_key", KeyId=name)["KeyMetadata"]["Arn"]
+            if key != self.account.place.bootstrap_key:
+                yield failure(
+                    f"{bucket} is encrypted with {key}, and tasks and functions read the tenant file there: "
+                    f'write bootstrap_key = "{key}" into [deployment]. The key\'s policy must let '
+                    f"IAM policies of account {aws.account} allow kms:Decrypt.",
+                )
 
     def _needed_bootstrap(self) -> int:
         manifest = json.loads((self.stage / "manifest.json").read_bytes())
         stacks = (each.get("properties", {}) for each in manifest["artifacts"].values())
         return max(int(each.get("requiresBootstrapStackVersion", 0)) for each in stacks)
+
+    def _balancers(self) -> None:
+        """Look for a load balancer in the region: some new accounts may not make any, and no call says so."""
+        if not self.account.aws.listed("elbv2", "describe_load_balancers", "LoadBalancers"):
+            raise DeploymentError(
+                "this account has no load balancer in the region, and AWS refuses them to some new accounts "
+                '("this account currently does not support creating load balancers"). If it is new, ask '
+                "first, in a support case: enable internal Application and Network Load Balancers for "
+                f"account {self.account.aws.account} in {self.account.aws.region}."
+            )
 
     def _images(self) -> Iterator[Finding]:
         """Check that this account's registry holds every image that the templates name by digest."""
@@ -129,6 +143,23 @@ class DeploymentChecks:
             elif aws.call("ecr", "describe_images", missing=gone, **image) is None:
                 push = f"make images TO={aws.account}/{aws.region}"
                 yield failure(f"{repository} has no image {digest}. Run: {push}")
+
+    def _signatures(self) -> Iterator[Finding]:
+        """Verify each image in this account's registry by the declared key. AWS's have no signature."""
+        key, aws = self.account.place.image_key, self.account.aws
+        registry = Registry(account=aws.account, region=aws.region)
+        named = images_of(self.account.templates, url_suffix=registry.url_suffix)
+        ours = [image for image in named if image.startswith(f"{registry.host}/")]
+        if key is None:
+            yield warning("no signature of an image is verified: declare deployment.image_key.")
+            return
+        if not key.startswith("awskms:"):
+            key = str(self.account.tenant_file.parent / key)
+        try:
+            cosign = Cosign(key=key, logins={registry.host: registry.login()})
+            yield from map(failure, unverified(ours, cosign))
+        except (ConfigurationError, DeploymentError) as error:  # unknown would let a deployment go on
+            yield failure(f"no signature of an image can be verified: {error.message}")
 
     def _network(self) -> Iterator[Finding]:
         tenant = self.account.tenant

@@ -71,9 +71,11 @@ def erase(
         str, Option("--member", metavar="NUMBER", help="Member number, however it is written.")
     ],
 ) -> None:
-    """Make a patient's words in the feedback store unreadable for good, and say which these are."""
+    """Make a patient's words in the feedback store unreadable for good, and say which these are. Under the
+    profile hipaa a second person must give the same command."""
+    from assistant.cli.terminal import cli_reader
     from assistant.learning.signals import Erased, ErasePatient
-    from assistant.wiring.feedback import local_signals
+    from assistant.wiring.feedback import local_signals, two_people_of
 
     options = GlobalOptions.of(context)
     config, state_dir = options.tenant(tenant), options.state_dir.resolve()
@@ -83,7 +85,9 @@ def erase(
 
     async def destroy(stores: EmbeddedTenant) -> Erased:
         keys, feedback = stores.erasure_keys, stores.feedback
-        return await ErasePatient(signals=signals, keys=keys, feedback=feedback)(member)
+        two_people = two_people_of(config, stores.desk)
+        erase = ErasePatient(signals=signals, keys=keys, feedback=feedback, two_people=two_people)
+        return await erase(member, by=cli_reader())
 
     erased = options.with_stores(tenant, destroy)
     told = "No words were kept under this number."
@@ -118,10 +122,8 @@ def ranking(
     options = GlobalOptions.of(context)
     begin, end = window_of(since, until, days=RANKING_DAYS)
     request = LearningRequest(begin, end, share_percent=share, dry_run=dry_run)
-    if questions is not None:
-        protected = read_protected(questions, tenant=tenant)
-    else:
-        protected = _observe_questions(options, tenant=tenant)
+    asked = questions and read_protected(questions, tenant=tenant)
+    protected = asked or _observe_questions(options, tenant=tenant)
 
     async def learn(stores: LearningStores) -> Release[RankerRelease]:
         return await LearnRanking(
@@ -134,10 +136,8 @@ def ranking(
 
     release = _with_stores(options, tenant, learn)
     content, report = release.content, LearningReport.model_validate_json(release.content.report)
-    weights = [
-        {"weight": name, "before": report.weights_before.get(name), "after": after}
-        for name, after in report.weights_after.items()
-    ]
+    before, after = report.weights_before, report.weights_after
+    weights = [{"weight": name, "before": before.get(name), "after": after[name]} for name in after]
     told = {
         "window": f"{begin:%Y-%m-%d} to {end:%Y-%m-%d}",
         **content.model_dump(include={"signals", "agents", "artifact_hash"}),
@@ -385,10 +385,8 @@ def pairs(
         language=language(in_language),
         hold_out=hold_out,
     )
-    questions_sha256 = sha256(path.read_bytes()).hexdigest() if protected else ""
-    exported = export_of_pairs(
-        sets, tenant=tenant, index_version=index_version, questions_sha256=questions_sha256
-    )
+    digest = sha256(path.read_bytes()).hexdigest() if protected else ""
+    exported = export_of_pairs(sets, tenant=tenant, index_version=index_version, questions_sha256=digest)
     counts = {name: len(found) for name, found in sets.pairs.items()}
     _write_export(options, exported, out, {"pairs": counts})
 
@@ -517,22 +515,11 @@ def _write_export(options: GlobalOptions, exported: Export, out: Path, counts: M
     copied to its bucket, too, where the settings name one."""
     folder, left_out = exported.write(out), exported.left_out
     place = str(folder)
-    if options.deployed and (bucket := options.preparing().sets_s3) is not None:
-        place = asyncio.run(_bring_to_bucket(options, folder, f"{bucket}{folder.name}/"))
+    if options.deployed and (settings := options.preparing()).sets_s3 is not None:
+        from assistant.wiring.feedback import put_set
+
+        place = asyncio.run(put_set(settings, folder, key_id=settings.sets_key_id))
     lines = [f"left out, {reason}: {count}" for reason, count in sorted(left_out.items()) if count]
     shown = table(*exported.columns, right=exported.columns[1:3], rows=exported.rows)
     told = {"folder": place, **counts, "left_out": dict(left_out)}
     _show(options, told, shown, *lines, f"Folder: {place}")
-
-
-async def _bring_to_bucket(options: GlobalOptions, folder: Path, place: str) -> str:
-    """Copy a set to its place in the bucket of sets; return the place."""
-    from assistant.aws.s3 import upload_folder
-    from assistant.tuning.training_sets import MANIFEST
-    from assistant.wiring.clients import open_clients
-
-    settings = options.preparing()
-    async with open_clients(settings) as clients:
-        s3 = await clients.aws("s3")
-        await upload_folder(s3, folder=folder, uri=place, last=MANIFEST, kms_key_id=settings.sets_key_id)
-    return place

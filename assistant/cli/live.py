@@ -348,7 +348,7 @@ async def _try_operation(
         return OperationTrial(operation.name, "wrong", wrong)
     clock, began_s = SystemClock(), time.monotonic()
     try:
-        response = await calls.get(
+        response = await calls.call(
             replace(request_of(operation, values, trial.file.stem), agent=trial.passed_agent),
             deadline=Deadline.after(trial.limit_s(operation), clock=clock),
             most_bytes=operation.most_bytes,
@@ -398,10 +398,10 @@ def _snake(name: str) -> str:
 # --- switches and reads -----------------------------------------------------------------------------------
 def _switch(options: GlobalOptions, tenant: str, system: str, *, on: bool) -> None:
     config, terminal = options.tenant(tenant), Terminal()
-    names = [entry.name for entry in config.systems]
+    names = [entry.name for entry in config.reach if entry.is_called]
     if system not in names:
         known = ", ".join(names) or "none"
-        raise ConfigurationError(f"{tenant} calls no system {system}; its systems with a connector: {known}.")
+        raise ConfigurationError(f"{tenant} calls no system {system}; those that it calls: {known}.")
     set_switch(switches_dir(options.state_dir.resolve(), config), system, on=on)
     word = "on" if on else "off"
     terminal.say(f"{system} is {word} here; a service that runs sees it within seconds")

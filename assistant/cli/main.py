@@ -23,7 +23,7 @@ from template_checks import InvalidInputError
 COMMANDS = {
     "ask": "Ask a question and read the answer as it is written.",
     "demo": "Start all tenants, answer questions, change an answer at the desk, then serve until Ctrl-C.",
-    "tenant": "Write and check tenant files; serve the tenants on this machine; tokens for it.",
+    "tenant": "Write and check tenant files; serve the tenants on this machine; their tokens.",
     "knowledge": "Add, list, search and withdraw documents.",
     "desk": "Review what agents marked, edited or got no answer to; replay and audit answers.",
     "models": "Add your own model; list and choose models.",

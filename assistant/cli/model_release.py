@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Argument, Option
 
+from assistant.cli.capture import Hours, OfDeployment
 from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, plain, table
 from assistant.domain.errors import ConfigurationError, ConflictError, NotFoundError
-from assistant.settings.deployment import ModelsSection, PlaceSection
+from assistant.settings.deployment import ModelsSection
 from assistant.settings.model_artifacts import DEFAULT_INSTANCES, LlmManifest, load_llm_manifest
 from assistant.settings.prices import HOURS_A_MONTH, load_prices
-from assistant.settings.tenant import TenantConfig, load_tenant
 
 if TYPE_CHECKING:
     from assistant.cli.canary import Canary
+    from assistant.cli.deployed import Deployed
     from assistant.learning.variants import VariantCounts
 
 _ARTIFACTS = Path("model_artifacts/llm")
@@ -35,10 +36,6 @@ Report = Annotated[str | None, Option(metavar="NAME", help="Stored run of the ca
 Against = Annotated[str | None, Option(metavar="NAME", help="Stored run of the served model.")]
 Percent = Annotated[int, Option(min=1, max=50, metavar="PERCENT", help="Of the LLM's calls.")]
 Yes = Annotated[bool, Option("--yes", help="Do not ask after the price is shown.")]
-Hours = Annotated[int, Option(min=1, max=24 * 90, metavar="N", help="How far back.")]
-Deployed = Annotated[
-    bool, Option("--deployed", help="Of a deployment (ASSISTANT_PREPARE_…), in its network.")
-]
 
 
 def package(
@@ -58,13 +55,14 @@ def package(
     Terminal().show(f"{name} = {manifest.sha256}: {_ARTIFACTS / name / 'manifest.toml'}")
     if put is None:
         return
-    config, place, models = _deployed(GlobalOptions.of(context), put)
+    deployed, models = _deployed(GlobalOptions.of(context), put)
     with TemporaryDirectory() as made:
         keys = {f"llm/{name}/{manifest.sha256}/{each}": path for each, path in files.items()}
         if models.llm == name:  # the service reads them at its next start: not before it is the served model
             keys |= packaging.callers_of(manifest, files, into=Path(made))
-        bucket = publishing.models_bucket(place, config.name)
-        publishing.put_artifact(manifest, keys, bucket=bucket, terminal=Terminal(steps=True))
+        terminal = Terminal(steps=True)
+        publishing.upload(deployed, keys, terminal)
+        publishing.check_artifact(manifest, deployed=deployed, terminal=terminal)
 
 
 def release(
@@ -78,11 +76,11 @@ def release(
 ) -> None:
     """Run a tuned model beside the served one, with a share of the calls. The price is shown first."""
     from assistant.cli.canary import compared
-    from assistant.cli.publishing import check_artifact, models_bucket
+    from assistant.cli.publishing import check_artifact
     from assistant.evaluation.runs import read_run
 
     options, terminal = GlobalOptions.of(context), Terminal(steps=True)
-    config, place, models = _deployed(options, tenant)
+    deployed, models = _deployed(options, tenant)
     manifests = _manifests(models, name)
     if evaluation is None or against is None:
         raise ConfigurationError(
@@ -100,33 +98,33 @@ def release(
     for run in (before, after):
         if run.writer_sha256 is None:
             terminal.say(f"the evaluation of {run.writer!r} names no hash: is it of the right model?")
-    canary, bucket = _canary(config, place), models_bucket(place, tenant)
+    canary = _canary(deployed)
     if canary.artifact != manifests[1].sha256:
         raise ConflictError(f"The stack declares {canary.artifact}, not the {name} of the manifest. Deploy.")
     canary.check_free()
     terminal.show(_price(models, manifests[1]))
     if not yes:
         typer.confirm(f"Release {name} to {share} % of the calls of {tenant}?", abort=True, err=True)
-    check_artifact(manifests[1], bucket=bucket, terminal=terminal)
+    check_artifact(manifests[1], deployed=deployed, terminal=terminal)
     terminal.step("updating the endpoint: some 20 to 60 minutes")
     terminal.show(f"{canary.endpoint}: {canary.release(share)}")
 
 
 def rollback(tenant: Tenant, context: typer.Context) -> None:
     """End the canary: first its share, then its instance. The served model answers all."""
-    config, place, _ = _deployed(GlobalOptions.of(context), tenant)
-    canary = _canary(config, place)
+    canary = _canary(_deployed(GlobalOptions.of(context), tenant)[0])
     Terminal().show(f"{canary.endpoint}: {canary.rollback() or 'paused; it resumes without a canary'}")
 
 
 def show_canary(tenant: Tenant, context: typer.Context) -> None:
     """Show whether a canary runs beside the served model, and its share of the calls."""
-    config, place, _ = _deployed(GlobalOptions.of(context), tenant)
-    canary = _canary(config, place)
+    canary = _canary(_deployed(GlobalOptions.of(context), tenant)[0])
     Terminal().show(f"{canary.endpoint}: {canary.state() or 'paused; it resumes without a canary'}")
 
 
-def variants(context: typer.Context, tenant: Tenant, hours: Hours = 168, deployed: Deployed = False) -> None:
+def variants(
+    context: typer.Context, tenant: Tenant, hours: Hours = 168, deployed: OfDeployment = False
+) -> None:
     """Count answers, marks, withheld text and failures by variant. Status 1 where the canary is worse."""
     from assistant.learning.variants import FATES, harm_of
 
@@ -162,14 +160,14 @@ async def _count(
 
 
 # --- what the commands share ------------------------------------------------------------------------------
-def _deployed(options: GlobalOptions, tenant: str) -> tuple[TenantConfig, PlaceSection, ModelsSection]:
+def _deployed(options: GlobalOptions, tenant: str) -> tuple[Deployed, ModelsSection]:
     """Return a tenant that is deployed, as its file says. Raises ConfigurationError."""
-    config = load_tenant(options.tenants_dir / f"{tenant}.toml")
-    if config.deployment is None or config.models is None:
-        raise ConfigurationError(
-            f"{tenant} is only served locally: assistant models use NAME --tenant {tenant}"
-        )
-    return config, config.deployment, config.models
+    from assistant.cli.deployed import Deployed
+
+    deployed = Deployed.named(options, tenant)
+    if deployed.config.models is None:
+        raise ConfigurationError(f"{tenant} has no [models] section: assistant models use NAME serves one.")
+    return deployed, deployed.config.models
 
 
 def _manifests(models: ModelsSection, name: str) -> tuple[LlmManifest, LlmManifest]:
@@ -182,17 +180,13 @@ def _manifests(models: ModelsSection, name: str) -> tuple[LlmManifest, LlmManife
     return load_llm_manifest(_ARTIFACTS / models.llm), load_llm_manifest(_ARTIFACTS / name)
 
 
-def _canary(tenant: TenantConfig, place: PlaceSection) -> Canary:
+def _canary(deployed: Deployed) -> Canary:
     """Raises NotFoundError where the tenant's stack declares no canary."""
-    from assistant.cli.account import AwsAccount
     from assistant.cli.canary import Canary
 
-    aws, stack = (
-        AwsAccount(account=place.account, region=place.region),
-        f"{place.name_prefix}-{tenant.name}-Models",
-    )
-    aws.require()
-    canary = Canary.of_stack(aws, stack=stack, endpoint=tenant.generation.endpoint)
+    deployed.aws.require()
+    stack, endpoint = deployed.stack("Models"), deployed.config.generation.endpoint
+    canary = Canary.of_stack(deployed.aws, stack=stack, endpoint=endpoint)
     if canary is None:
         raise NotFoundError(f"{stack} declares no canary: write models.candidate, and deploy.")
     return canary
@@ -202,8 +196,9 @@ def _price(models: ModelsSection, candidate: LlmManifest) -> str:
     """Return what the canary's instance costs, from the dated file of prices."""
     prices, instance = load_prices(), models.llm_instance or DEFAULT_INSTANCES[candidate.accelerator]
     price = prices.of("endpoint", instance)
+    basis = f"{prices.region}, {prices.date}" + ("" if price.checked else ", an estimate")
     return (
         f"The canary takes one more {instance}: {price.usd_per_hour:.2f} USD an hour, "
-        f"{price.usd_per_hour * HOURS_A_MONTH:,.0f} a month ({prices.region}, {prices.date}, {price.found}). "
+        f"{price.usd_per_hour * HOURS_A_MONTH:,.0f} a month ({basis}). "
         "While the endpoint is updated, there and back, a second fleet of all its instances runs too."
     )

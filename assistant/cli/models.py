@@ -202,15 +202,11 @@ def add_model(options: GlobalOptions, path: Path, wishes: Wishes, *, tenant: str
     write_private(manifest, model.as_toml().encode())
     if config is None:
         terminal.show(f"Added {model.name} ({model.origin}).")
-        terminal.say(_how_to_use(model))
+        is_embedding = isinstance(model, local_models.AddedEmbedding)
+        command = "knowledge reindex --model" if is_embedding else "models use"
+        terminal.say(f"no tenant uses it yet: assistant {command} {model.name} --tenant T")
         return
     choose_for(options, config.name, model, terminal)
-
-
-def _how_to_use(model: local_models.AddedModel) -> str:
-    if isinstance(model, local_models.AddedEmbedding):
-        return f"no tenant uses it yet: assistant knowledge reindex --model {model.name} --tenant T"
-    return f"no tenant uses it yet: assistant models use {model.name} --tenant T"
 
 
 def use_model(options: GlobalOptions, *, tenant: str, name: str | None) -> None:
@@ -249,18 +245,10 @@ def list_models(options: GlobalOptions) -> None:
     shown: list[tuple[str, ...]] = []
     for row in rows:
         path = str(row.get("path") or row.get("url") or row.get("region") or "package")
-        digest = row.get("sha256", "")[:_SHOWN_DIGITS]
-        answers = "written" if row.get("answering", {}).get("writes_answers") else "quoted"
-        shown.append(
-            (
-                row["name"],
-                row["task"],
-                path,
-                digest,
-                "" if row["task"] == "embedding" else answers,
-                ", ".join(row["used_by"]),
-            )
-        )
+        digest, users = row.get("sha256", "")[:_SHOWN_DIGITS], ", ".join(row["used_by"])
+        written = "written" if row.get("answering", {}).get("writes_answers") else "quoted"
+        answers = "" if row["task"] == "embedding" else written
+        shown.append((row["name"], row["task"], path, digest, answers, users))
     terminal.out.print(table("model", "task", "from", "sha256", "answers", "used by", rows=shown))
 
 

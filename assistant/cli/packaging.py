@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,15 +15,12 @@ from assistant.settings.model_artifacts import (
     Lineage,
     LlmManifest,
     artifact_sha256,
+    file_sha256,
     load_llm_manifest,
 )
 
-_CARD, _CONFIG, _TEMPLATE, _TOKENIZER = (
-    "training.json",
-    "config.json",
-    "chat_template.jinja",
-    "tokenizer.json",
-)
+_CARD, _CONFIG = "training.json", "config.json"
+_TEMPLATE, _TOKENIZER = "chat_template.jinja", "tokenizer.json"
 _BESIDE = (_CARD, "weights.json", "artifact.json")
 """Files of jobs that are no part of an artifact: the endpoint's role may read those of its manifest alone."""
 _WEIGHTS = (".safetensors", ".gguf")
@@ -42,19 +38,18 @@ def package(
     ConfigurationError, ConflictError where the name has other weights already.
     """
     base, into = load_llm_manifest(like), like.parent / name
-    found = sorted(
-        (path.relative_to(folder).as_posix(), path) for path in folder.rglob("*") if path.is_file()
-    )
-    files = {each: path for each, path in found if each not in _BESIDE and not each.startswith(".")}
+    found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    files = {each: found[each] for each in sorted(found.keys() - set(_BESIDE)) if not each.startswith(".")}
     if wrong := list(_faults(base, files, templates=like.parent.glob("*.jinja"))):
         raise ConfigurationError(f"{folder} is no artifact like {base.name}: {'; '.join(wrong)}.")
     sizes = [path.stat().st_size for each, path in files.items() if each.endswith(_WEIGHTS)]
+    beside = (folder / _CARD, folder.parent / _CARD)
     update = {
         "name": name,
-        "sha256": artifact_sha256({each: _sha256_of(path) for each, path in files.items()}),
+        "sha256": artifact_sha256({each: file_sha256(path) for each, path in files.items()}),
         "files": tuple(files),
         "weights_bytes": sum(sizes),
-        "lineage": _lineage(base, card or _card_of(folder), evaluated),
+        "lineage": _lineage(base, card or next(filter(Path.is_file, beside), beside[-1]), evaluated),
     }
     _write(base.model_copy(update=update), into)
     return load_llm_manifest(into), files
@@ -75,15 +70,6 @@ def _faults(base: LlmManifest, files: Mapping[str, Path], *, templates: Iterable
         yield f"{template.name} is none of model_artifacts/llm/*.jinja, and the model could reason aloud"
 
 
-def _sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _card_of(folder: Path) -> Path:
-    return folder / _CARD if (folder / _CARD).is_file() else folder.parent / _CARD
-
-
 def _lineage(base: LlmManifest, card: Path, evaluated: Path | None) -> Lineage:
     try:
         told = json.loads(card.read_bytes())
@@ -92,7 +78,7 @@ def _lineage(base: LlmManifest, card: Path, evaluated: Path | None) -> Lineage:
             base_model=told["base_model"],
             training_set=told["training_set"],
             licences={name: told["licenses"][name] for name in ("base", "set")},
-            also=() if evaluated is None else (_sha256_of(evaluated),),
+            also=() if evaluated is None else (file_sha256(evaluated),),
         )
     except FileNotFoundError as error:
         raise ConfigurationError(

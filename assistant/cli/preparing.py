@@ -161,13 +161,9 @@ def _on_emr(
     say(f"{total:,} documents, job {job}, logs in s3://{bucket}/logs/applications/{application}/jobs/{job}/")
     ended = _ended(aws, application, job, until_s=time.monotonic() + 60.0 * limit_minutes + _GRACE_S)
     counts = aws.call("s3", "get_object", Bucket=bucket, Key=f"{key}/{corpus.COUNTS}/part-00000")["Body"]
-    made = {"folder": f"s3://{bucket}/{key}/{corpus.ROWS}/", "job": job}
-    return {
-        **orjson.loads(counts.read()),
-        **made,
-        "mix": of_tenant["mix"],
-        "billed": ended.get("billedResourceUtilization"),
-    }
+    made: dict[str, Any] = {"folder": f"s3://{bucket}/{key}/{corpus.ROWS}/", "job": job}
+    made |= {"mix": of_tenant["mix"], "billed": ended.get("billedResourceUtilization")}
+    return {**orjson.loads(counts.read()), **made}
 
 
 def _ended(aws: AwsAccount, application: str, job: str, *, until_s: float) -> Mapping[str, Any]:

@@ -20,10 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from assistant.cli.account import AwsAccount, aws_errors, place_of
+from assistant.cli.account import AwsAccount, aws_errors
+from assistant.cli.deployed import Deployed
+from assistant.cli.signatures import Cosign
 from assistant.cli.terminal import Terminal
 from assistant.domain.errors import ConfigurationError, DeploymentError
-from assistant.settings.deployment import ModelsSection, PlaceSection
+from assistant.settings.deployment import ModelsSection
 from assistant.settings.model_artifacts import (
     CALLERS_PREFIX,
     ImageLock,
@@ -64,9 +66,12 @@ class Registry(AwsAccount):
         return cls(account=account, region=region)
 
     @property
+    def url_suffix(self) -> str:
+        return "amazonaws.com.cn" if self.region.startswith("cn-") else "amazonaws.com"
+
+    @property
     def host(self) -> str:
-        suffix = "amazonaws.com.cn" if self.region.startswith("cn-") else "amazonaws.com"
-        return f"{self.account}.dkr.ecr.{self.region}.{suffix}"
+        return f"{self.account}.dkr.ecr.{self.region}.{self.url_suffix}"
 
     def place(self, image: LockedImage) -> str:
         """Return the full name of an image here."""
@@ -109,11 +114,13 @@ class Publication:
     terminal: Terminal
     platform: Platform = "linux/amd64"
     """Of the tasks: ``[tasks] architecture`` of the tenants."""
+    signer: Cosign | None = None
 
     def publish(self, registries: Sequence[Registry], *, only: Sequence[str] = ()) -> None:
-        """Build or copy every own image into the first registry, copy it to the others, lock its digest.
+        """Build or copy every own image into the first registry, copy it to the others, sign it, lock it.
 
-        A tag is never written twice (repositories are immutable): an existing one is used as it is.
+        A tag is never written twice (repositories are immutable): an existing one is used as it is, and
+        signed only if the lock has its digest.
         Raises ConfigurationError, DeploymentError.
         """
         lock = load_images(self.lock_file)
@@ -121,7 +128,8 @@ class Publication:
             self._log_in(registry)
         for name, image in _chosen(lock, only).items():
             first = registries[0]
-            digest = self._existing(name, image, first) or self._make(name, image, first.place(image))
+            existing = self._existing(name, image, first)
+            digest = existing or self._make(name, image, first.place(image))
             for registry in registries[1:]:
                 copied = self._existing(name, image, registry)
                 if copied is None:
@@ -133,6 +141,10 @@ class Publication:
                         f"{name}:{image.tag} in {registry.account} is {copied}, not {digest}. A tag is never "
                         "written twice: give the image another tag in the lock, and publish that."
                     )
+            if self.signer is not None:
+                _refuse_strange(name, image, existing)
+                for registry in registries:
+                    self.signer.sign(f"{registry.host}/{image.repository}@{digest}")
             write_digest(self.lock_file, name=name, digest=digest)
             self.terminal.say(f"{name} = {digest}")
 
@@ -220,6 +232,15 @@ class Publication:
         return done.stdout.strip()
 
 
+def _refuse_strange(name: str, image: LockedImage, existing: str | None) -> None:
+    if existing not in (None, image.digest):
+        raise DeploymentError(
+            f"{name}:{image.tag} was in the registry already, with a digest that the lock does not have: "
+            f"{existing}. It is not signed. If it is your build, write that digest into the lock and run "
+            "this again. If not, find out who pushed it, and give the image another tag."
+        )
+
+
 def _chosen(lock: ImageLock, only: Sequence[str]) -> dict[str, LockedImage]:
     own_images = dict(lock.own())
     if unknown := [name for name in only if name not in own_images]:
@@ -231,9 +252,6 @@ def _chosen(lock: ImageLock, only: Sequence[str]) -> dict[str, LockedImage]:
 
 
 # --- model artifacts --------------------------------------------------------------------------------------
-BUCKET_OUTPUT = "ModelsBucketName"
-PUBLISHER_OUTPUT = "ArtifactPublisherArn"
-"""Outputs of a tenant's data stack."""
 _OF_CALLERS = ("artifact.json", "tokenizer.json")
 _TASKS = {"embedding": "embedding", "generation": "llm"}
 """Task of a packaged model = first part of its keys."""
@@ -256,34 +274,11 @@ def model_files(models: ModelsSection, *, folder: Path) -> list[ModelFiles]:
         "llm": load_llm_manifest(folder / "llm" / models.llm),
         "embedding": load_embedding_manifest(folder / "embedding" / models.embedding),
     }
-    return [
-        *(
-            ModelFiles(f"{kind}/{manifest.name}/{manifest.sha256}/", manifest.files)
-            for kind, manifest in manifests.items()
-        ),
-        *(
-            ModelFiles(f"{CALLERS_PREFIX}{manifest.served_name}/", _OF_CALLERS)
-            for manifest in manifests.values()
-        ),
-    ]
-
-
-ModelsBucket = tuple[AwsAccount, Mapping[str, str]]
-"""An account, and the outputs that name a tenant's models bucket and its publisher."""
-
-
-def models_bucket(place: PlaceSection, tenant: str) -> ModelsBucket:
-    """Return a tenant's bucket.
-
-    Raises DeploymentError where it is another account, or has no such bucket.
-    """
-    aws = AwsAccount(account=place.account, region=place.region)
-    aws.require()
-    stack = f"{place.name_prefix}-{tenant}-Data"
-    outputs = aws.outputs(stack)
-    if BUCKET_OUTPUT not in outputs:
-        raise DeploymentError(f"{stack} is not deployed yet. Run assistant aws deploy first.")
-    return aws, outputs
+    found: list[ModelFiles] = []
+    for kind, manifest in manifests.items():
+        found.append(ModelFiles(f"{kind}/{manifest.name}/{manifest.sha256}/", manifest.files))
+        found.append(ModelFiles(f"{CALLERS_PREFIX}{manifest.served_name}/", _OF_CALLERS))
+    return found
 
 
 def put_models(tenant: TenantConfig, *, tenant_file: Path, root: Path, terminal: Terminal) -> None:
@@ -293,13 +288,12 @@ def put_models(tenant: TenantConfig, *, tenant_file: Path, root: Path, terminal:
     """
     if tenant.models is None:
         raise ConfigurationError(f"{tenant.name} has no [models] section, so there is nothing to upload.")
-    aws, outputs = models_bucket(place_of(tenant, tenant_file), tenant.name)
     wanted = model_files(tenant.models, folder=root / "model_artifacts")
     keys = [f"{model.prefix}{name}" for model in wanted for name in model.files]
     with tempfile.TemporaryDirectory() as folder:
         packaged = {name: path for task in _TASKS for name, path in _packaged_files(task, Path(folder))}
         packages = {key: packaged[_without_name(key)] for key in keys if _without_name(key) in packaged}
-        _upload(aws, outputs, packages, terminal)
+        upload(Deployed.of(tenant, tenant_file), packages, terminal)
     if absent := [key for key in keys if key not in packages]:
         raise ConfigurationError(
             "No Python package contains these files. Build them and upload them as the publisher "
@@ -307,33 +301,13 @@ def put_models(tenant: TenantConfig, *, tenant_file: Path, root: Path, terminal:
         )
 
 
-def _upload(
-    aws: AwsAccount, outputs: Mapping[str, str], files: Mapping[str, Path], terminal: Terminal
-) -> None:
-    bucket, s3 = outputs[BUCKET_OUTPUT], publisher_s3(aws, outputs)
+def upload(deployed: Deployed, files: Mapping[str, Path], terminal: Terminal) -> None:
+    """Put files by their keys into the bucket, as the publisher. Raises DeploymentError."""
+    bucket, s3 = deployed.models_bucket(), deployed.publisher()
     with aws_errors("s3", "upload_file"):
         for key, path in files.items():
             s3.upload_file(str(path), bucket, key)
             terminal.step(f"s3://{bucket}/{key}")
-
-
-def publisher_s3(aws: AwsAccount, outputs: Mapping[str, str]) -> Any:
-    """Return an S3 client that acts as the publisher of a tenant's data stack. Raises DeploymentError."""
-    if PUBLISHER_OUTPUT not in outputs:
-        raise DeploymentError(
-            "The data stack is not deployed, or has no publisher's role: name a role in "
-            "deployment.artifact_publishers, and deploy."
-        )
-    return aws.as_role(outputs[PUBLISHER_OUTPUT]).client("s3")
-
-
-def put_artifact(
-    manifest: LlmManifest, files: Mapping[str, Path], *, bucket: ModelsBucket, terminal: Terminal
-) -> None:
-    """Upload a packaged artifact, and what else is given by its key. Raises DeploymentError, also where the
-    bucket then holds other bytes than the manifest says."""
-    _upload(*bucket, files, terminal)
-    check_artifact(manifest, bucket=bucket, terminal=terminal)
 
 
 def stored_sha256(s3: Any, bucket: str, key: str) -> tuple[str, str]:
@@ -344,13 +318,12 @@ def stored_sha256(s3: Any, bucket: str, key: str) -> tuple[str, str]:
     return content.hexdigest(), answer["ETag"]
 
 
-def check_artifact(manifest: LlmManifest, *, bucket: ModelsBucket, terminal: Terminal) -> None:
+def check_artifact(manifest: LlmManifest, *, deployed: Deployed, terminal: Terminal) -> None:
     """Read every file of the artifact in the bucket, as the publisher, and compare the hash.
 
     Raises DeploymentError for other files or other bytes.
     """
-    aws, outputs = bucket
-    s3, name = publisher_s3(aws, outputs), outputs[BUCKET_OUTPUT]
+    name, s3 = deployed.models_bucket(), deployed.publisher()
     hashes: dict[str, str] = {}
     prefix = f"llm/{manifest.name}/{manifest.sha256}/"
     with aws_errors("s3", "get_object"):

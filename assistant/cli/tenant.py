@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -18,16 +18,19 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 from typer import Argument, Option
 
+from assistant.cli.account import AwsAccount, place_of
 from assistant.cli.ask import CUSTOMER, Agent, Ids, sign_context
 from assistant.cli.live import confusable
 from assistant.cli.local import local_runtime, runtime_of
-from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, age, ids_by_kind
+from assistant.cli.terminal import GlobalOptions, Tenant, Terminal, age, ids_by_kind, instant
+from assistant.cli.upgrading import OnlyPlan, WayBack, files_of, upgrade_stores
 from assistant.domain.errors import ConfigurationError, ConflictError
-from assistant.domain.identity import Role
+from assistant.domain.identity import REVOCATIONS, Role
 from assistant.knowledge.files import is_read
 from assistant.local.layout import EMBEDDING, GATEWAY, ISSUER, SERVICE, WORKER, port_wishes, url_of
 from assistant.local.processes import HOST, Registry, Running, RunningProcess
 from assistant.local.tokens import CareCase, Grant
+from assistant.private_files import make_private_folder, replace_private
 from assistant.settings import deployment_checks
 from assistant.settings.care_app import CareApp, load_care_app
 from assistant.settings.tenant import (
@@ -40,6 +43,7 @@ from assistant.settings.tenant import (
     load_tenants,
 )
 from assistant.settings.toml_edits import with_values, without
+from assistant.wiring.clients import revocations_file
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 _CARE_APP = "care_app"
@@ -48,6 +52,10 @@ _DEFAULT_SOURCE = f'[[sources]]\nname = "{DEFAULT_SOURCE.name}"\nnamespace = ""\
 _OF_ONE_BUSINESS = (("glossary",), ("embedding", "vectors"))
 """What is not copied: it belongs to the words and documents of the tenant that has it."""
 _MIB = 1024 * 1024
+_REVOKED_DAYS = 90
+"""After that a revocation is dropped: no access token may live longer."""
+_MOST_REVOKED_BYTES = 8_192
+"""Of an advanced SSM parameter; about 120 agents."""
 Name = Annotated[str, Argument(metavar="NAME", help="Name of the tenant and its file.")]
 
 
@@ -72,6 +80,15 @@ def check(
 ) -> None:
     """List the placeholders of a tenant's files, and its conflicts with other tenants."""
     check_tenant(GlobalOptions.of(context), name, care=care)
+
+
+@app.command()
+def upgrade(context: typer.Context, tenant: Tenant, plan: OnlyPlan = False, back: WayBack = False) -> None:
+    """Move a tenant's stores on this machine to this release; processes may run meanwhile."""
+    options = GlobalOptions.of(context)
+    stores = list(files_of(options.state_dir / "tenants" / options.tenant(tenant).name))
+    command = f"assistant tenant upgrade --tenant {tenant}"
+    upgrade_stores(stores, options=options, command=command, plan=plan, back=back)
 
 
 @app.command()
@@ -143,6 +160,56 @@ def context(
     options = GlobalOptions.of(context)
     case = CareCase(customer, ids_by_kind("--id", ids or ()))
     Terminal().line(sign_context(options, options.tenant(tenant), agent, case))
+
+
+@app.command()
+def revoke(
+    context: typer.Context,
+    tenant: Tenant,
+    agent: Annotated[str, Option(metavar="SUBJECT", help="The sub of the agent's tokens.")],
+    issued_before: Annotated[
+        datetime | None,
+        Option(parser=instant, metavar="TIME", help="Tokens issued until then, UTC. Default: now."),
+    ] = None,
+    deployed: Annotated[bool, Option("--deployed", help="In the tenant's deployment, not here.")] = False,
+) -> None:
+    """Refuse an agent's tokens that were issued until now, within a minute; print all that are refused.
+
+    Close the agent's account at the issuer first: it would sign a new token.
+    """
+    options, now = GlobalOptions.of(context), datetime.now(UTC).replace(microsecond=0)
+    config, until = options.tenant(tenant), issued_before or now
+    if until > now:
+        raise ConfigurationError(
+            f"--issued-before {until:%Y-%m-%d %H:%M} is in the future. Give a past time."
+        )
+    file = revocations_file(options.state_dir.resolve(), config)
+    name, account = str(file), None
+    if deployed:
+        place = place_of(config, options.tenants_dir / f"{tenant}.toml")
+        name, account = place.parameter(tenant, "revocations"), AwsAccount.of(place)
+        kept = account.parameter(name)
+    else:
+        kept = file.read_text("utf-8") if file.exists() else None
+    try:
+        read = REVOCATIONS.validate_json(kept or "{}")
+    except ValidationError:
+        why = "is not JSON of agents and times, so the service goes by what it read last. Correct it"
+        raise ConfigurationError(f"{name} {why}.") from None
+    revoked = {each: at for each, at in read.items() if at > now - timedelta(days=_REVOKED_DAYS)}
+    revoked[agent] = max(until, revoked.get(agent, until))
+    content = REVOCATIONS.dump_json(revoked)
+    if len(content) > _MOST_REVOKED_BYTES:
+        why = "a parameter holds no more. Remove a signing key of the issuer instead"
+        raise ConfigurationError(f"{len(revoked)} agents are revoked: {why}.")
+    if account is None:
+        make_private_folder(file.parent)
+        replace_private(file, content)
+    else:
+        account.put_parameter(name, value=content.decode())
+    Terminal().fields(
+        {"revoked": {each: f"until {at:%Y-%m-%d %H:%M:%S} UTC" for each, at in revoked.items()}}
+    )
 
 
 # --- local processes --------------------------------------------------------------------------------------

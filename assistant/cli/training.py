@@ -29,7 +29,6 @@ from assistant.settings.model_artifacts import (
     load_embedding_manifest,
     load_llm_manifest,
 )
-from assistant.settings.tenant import load_tenant
 
 if TYPE_CHECKING:
     from assistant.cli.account import AwsAccount
@@ -92,20 +91,18 @@ def train(
     wait: Annotated[bool, Option("--wait", help="Until the job ends.")] = False,
 ) -> None:
     """Start a training job of a tenant in its account, inside the learning stack's bounds."""
-    from assistant.cli.account import AwsAccount, place_of
+    from assistant.cli.deployed import Deployed
 
-    tenants, terminal = GlobalOptions.of(context).tenants_dir, Terminal(steps=True)
+    options, terminal = GlobalOptions.of(context), Terminal(steps=True)
     refuse_impossible(task, instance, spot=spot)
-    place = place_of(load_tenant(tenants / f"{tenant}.toml"), tenants / f"{tenant}.toml")
-    folder, licence = _base(tenants.resolve().parent / "model_artifacts", base, task, cleared)
-    account = AwsAccount(account=place.account, region=place.region)
-    account.require()
+    deployed, root = Deployed.named(options, tenant), options.tenants_dir.resolve().parent
+    folder, licence = _base(root / "model_artifacts", base, task, cleared)
     chosen = {name: value for name, _, value in (text.partition("=") for text in given or ())}
     hyperparameters = {"task": task, "base_licence": licence, **chosen}
-    start = TrainingJob(
-        account, name, image, instance_named(instance), training_set, folder, hyperparameters, spot
-    )
-    job = start.request(f"{place.name_prefix}-{tenant}-Learning", root=tenants.resolve().parent)
+    account, served_on = deployed.aws, instance_named(instance)
+    start = TrainingJob(account, name, image, served_on, training_set, folder, hyperparameters, spot)
+    told = deployed.output("Learning", TRAIN_OUTPUT, lacks="training: set [learning] training = true")
+    job = start.request(json.loads(told), root=root)
     terminal.step(f"started {account.call('sagemaker', 'create_training_job', **job)['TrainingJobArn']}")
     if wait:
         terminal.show(_ended(account, name))
@@ -158,16 +155,16 @@ class TrainingJob:
     hyperparameters: Mapping[str, str]
     is_spot: bool
 
-    def request(self, stack: str, *, root: Path) -> Mapping[str, Any]:
-        """Return what CreateTrainingJob is asked for. Raises ConfigurationError, DeploymentError."""
+    def request(self, shared: dict[str, Any], *, root: Path) -> Mapping[str, Any]:
+        """Return what CreateTrainingJob is asked for. Raises ConfigurationError, DeploymentError.
+
+        ``shared``: the stack's part of it.
+        """
         from assistant.cli.account import require_quota
 
-        told = self.account.outputs(stack).get(TRAIN_OUTPUT)
-        if told is None:
-            raise DeploymentError(f"{stack} has no training: set [learning] training = true, and deploy.")
         usage = f"{self.instance.name} for {'spot ' * self.is_spot}training job usage"
         require_quota(self.account, usage)
-        job = self.completed(json.loads(told))
+        job = self.completed(shared)
         self._refuse_missing(job["InputDataConfig"])
         if self.instance.accelerator == "trn1":
             self._add_script(job, root / "containers/training_job", cores=self.instance.cores)

@@ -228,6 +228,12 @@ class AssistantClient:
         """Withdraw a document: it is unreadable at once, and the worker removes it from the index."""
         return await self._read(DocumentStatus, Call("DELETE", _path("documents", document_id)))
 
+    async def withdraw_source(self, name: str) -> wire.WithdrawnSource:
+        """Withdraw every document of a source that the caller may know of; under hipaa by two people."""
+        return await self._read(
+            wire.WithdrawnSource, Call("DELETE", _path("knowledge-sources", name, "documents"))
+        )
+
     async def withdrawal_receipt(self, document_id: str) -> WithdrawalReceipt:
         """Return what a withdrawal removed, place by place, and what remains until when."""
         return await self._get(WithdrawalReceipt, _path("documents", document_id, "receipt"))

@@ -606,7 +606,8 @@ class AccessEntry(PublicModel):
         "desk",
     ]
     """``asked``: the agent was given an answer, and its sources with it. ``answer``, ``conversation``: an
-    auditor, or a reviewer at the desk, read another's. ``desk``: a reviewer saw agents' questions in a list.
+    auditor, or a reviewer at the desk, read another's. ``desk``: a reviewer saw agents' questions in a list,
+    a case (``case:ID``), what reviewers made (``items``, ``KIND:ID``), or took the desk's export.
     ``document``: anybody read its text. ``search``: somebody searched from the command line, without a
     question's record. ``audit``: an auditor asked who saw what. ``widening``: somebody who does not hold a
     document's labels tried to make it readable to more, and was refused; they saw nothing by it.
@@ -617,6 +618,8 @@ class AccessEntry(PublicModel):
     """Documents that it showed, each once: an answer's sources. Empty in entries of older releases."""
     quoted: tuple[str, ...] = ()
     """Documents whose text the answer quoted or cited."""
+    titles: tuple[str, ...] = ()
+    """At the desk: the documents' titles in the order of ``documents``, as the reader saw them."""
 
     def shows(self, document_id: str) -> bool:
         """Return whether it showed the document, or was an attempt to widen its labels."""

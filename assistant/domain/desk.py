@@ -26,6 +26,16 @@ class DeskKind(StrEnum):
     GLOSSARY_ENTRY = "glossary_entry"
     RANKER_RELEASE = "ranker_release"
     ROUTER_RELEASE = "router_release"
+    CASE_INDEX = "case_index"
+    """Ids of unresolved cases: of one question, or of one agent."""
+    ACT_REQUEST = "act_request"
+    """What one person asked for and another one confirms."""
+
+
+NOT_SERVED = frozenset({DeskKind.CASE, DeskKind.CASE_INDEX, DeskKind.ACT_REQUEST})
+"""Kinds that serving never reads: their revisions leave the desk's version as it is."""
+JOINED = "joined"
+"""List of the cases for which another one stands in the queue, whatever their state."""
 
 
 class DeskItem(PublicModel):
@@ -102,6 +112,34 @@ class Case(PublicModel):
     """Who proposed the resolution."""
     approved_by: str | None = None
     """Who approved it; another person than ``resolved_by`` under the profile ``hipaa``."""
+
+    @property
+    def listed(self) -> str:
+        """The list of cases that it is in."""
+        return self.state.value if self.joined is None else JOINED
+
+
+CASE_LISTS = (*(state.value for state in CaseState), JOINED)
+
+
+class CaseIndex(PublicModel):
+    """Body of an item of the kind ``case_index``."""
+
+    case_ids: tuple[RecordId, ...]
+
+
+ActOfTwo = Literal["withdraw_source", "erase", "export"]
+"""What two people must ask for under the profile ``hipaa``."""
+
+
+class ActRequest(PublicModel):
+    """Body of an item of the kind ``act_request``."""
+
+    act: ActOfTwo
+    subject: str
+    """Name of the source; ``patient:`` and the keyed hash of a member number; ``desk``."""
+    asked_by: str
+    confirmed_by: str | None = None
 
 
 class DeskDocument(PublicModel):

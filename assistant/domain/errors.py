@@ -45,6 +45,12 @@ class ContextRefusedError(InvalidRequestError):
     code = "context_refused"
 
 
+class ContextUsedError(AssistantError):
+    """The context token was counted for another answer before (409)."""
+
+    code = "context_used"
+
+
 class UnreadableRequestError(AssistantError):
     """The body is not UTF-8 JSON (400)."""
 
@@ -61,6 +67,12 @@ class UnauthenticatedError(AssistantError):
     """No token, or one that does not verify (401)."""
 
     code = "unauthenticated"
+
+
+class TokenRevokedError(UnauthenticatedError):
+    """The agent's token was issued before their access was revoked (401)."""
+
+    code = "token_revoked"
 
 
 class TenantNotServedError(AssistantError):
@@ -93,6 +105,18 @@ class ConflictError(AssistantError):
     code = "conflict"
 
 
+class OpenCasesError(ConflictError):
+    """The agent's work has as many open cases at the desk as the tenant allows (409)."""
+
+    code = "open_cases_reached"
+
+
+class SecondPersonNeededError(ConflictError):
+    """The request is recorded; another person must ask for the same before it runs (409)."""
+
+    code = "second_person_needed"
+
+
 class OverloadedError(AssistantError):
     """A bound on work in progress is reached (429, with ``Retry-After``)."""
 
@@ -105,6 +129,14 @@ class DependencyError(AssistantError):
 
     code = "dependency_unavailable"
     retryable = True
+
+
+class ReplyNotDeliveredError(DependencyError):
+    """The care application did not take a reply that is recorded."""
+
+    code = "reply_not_delivered"
+    retryable = False
+    """By itself nothing sends it again: the agent decides."""
 
 
 class EmbeddingUnavailableError(DependencyError):

@@ -138,8 +138,9 @@ class FeedbackEvent(PublicModel):
     """Whether the sent text keeps a sentence that the answer showed as unsupported."""
     opened: str | None = None
     """Document of the opened source."""
-    offered: RecordId | None = None
-    """Of an offered answer that was used: the approved answer's desk item."""
+    offered: RecordId | None = Field(default=None, exclude_if=lambda item: item is None)
+    """Of an offered answer that was used: the approved answer's desk item. Omitted otherwise, so that an
+    older release can read the event."""
     next_answer_id: RecordId | None = None
     """Of a reformulation: the answer to the question in other words."""
     text_id: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None

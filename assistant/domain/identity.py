@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from pydantic import AwareDatetime, TypeAdapter
+
 
 class Role(StrEnum):
     AGENT = "agent"
@@ -22,3 +24,7 @@ class Identity:
     """The token's ``sub``."""
     roles: frozenset[Role]
     labels: frozenset[str]
+
+
+REVOCATIONS = TypeAdapter(dict[str, AwareDatetime])
+"""What is kept of a tenant's revoked tokens: agent = the instant until which they were issued."""

@@ -30,6 +30,8 @@ class CareContext:
     """Ids that this customer's data may be read by, by subject kind: ``{"order": ("4471-2208",)}``. The
     customer's own is among them, as ``customer``."""
     expires_at: datetime
+    token_id: str | None = None
+    """Of the signed token, which counts for one answer; None for plain ids."""
 
 
 class PlainContext(PublicModel):

@@ -12,9 +12,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import traceback
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
@@ -34,6 +34,7 @@ from assistant.learning.redaction import RawCapture
 from assistant.live.ports import SwitchUnreadableError, is_on_by
 from assistant.private_files import make_private_file, make_private_folder, replace_private, write_private
 from assistant.settings.deployed_names import CLOSED, OFF, ON
+from assistant.store_formats import FIRST, StoreFormat, format_of, join_row, refuse_format
 from assistant.twins import decode_document, decode_parsed, encode_document, encode_parsed
 
 if TYPE_CHECKING:
@@ -98,7 +99,8 @@ class EngineThread:
         try:
             loop = asyncio.get_running_loop()
             future = loop.run_in_executor(self._thread, run_in_its_thread, work)
-            return await asyncio.wait_for(future, timeout_s)
+            async with asyncio.timeout(timeout_s):  # wait_for of Python 3.11 may lose a cancellation
+                return await future
         except TimeoutError:
             late = f"{self._name} did not respond within {timeout_s:.0f} s. Retry."
             raise self._unavailable(late) from None
@@ -135,9 +137,12 @@ class SqliteFile:
         schema: str,
         unavailable: type[DependencyError] = DependencyError,
         pragmas: tuple[str, ...] = ("synchronous = FULL",),
+        store: str = "",
     ) -> None:
+        """``store``: its name in ``store_formats``."""
         self._path = path
         self._schema = schema
+        self._store = store
         self._unavailable = unavailable
         self._pragmas = pragmas
         self._connection: sqlite3.Connection | None = None
@@ -212,9 +217,83 @@ class SqliteFile:
     def _open(self) -> sqlite3.Connection:
         make_private_folder(self._path.parent)
         connection = open_connection(self._path, pragmas=self._pragmas)
-        connection.executescript(self._schema)
+        found = read_format(connection)
+        if found is None:
+            stamp = _stamp_of(format_of(self._store))
+            connection.executescript(f"BEGIN IMMEDIATE;{STAMPS}{self._schema};{stamp};COMMIT;")
+        else:
+            refuse_file(found, store=self._store, path=self._path)
+            connection.executescript(self._schema)
         self._connection = connection
         return connection
+
+
+STAMPS = """CREATE TABLE IF NOT EXISTS store_format (
+    only INTEGER PRIMARY KEY CHECK (only = 1), number INTEGER NOT NULL, readable_from INTEGER NOT NULL
+);
+"""
+_NEWER_COLUMN: Mapping[str, tuple[str, ...]] = {
+    "records": ("answers", "interrupted", "verdicts", "sends", "acts", "accesses"),
+    "desk": ("revisions",),
+}
+"""Store = the tables of its file that have a column ``newer`` from format 2 on."""
+
+
+STORE_FILES = {
+    "records": "records.sqlite",
+    "desk": "desk.sqlite",
+    "states": "queue.sqlite",
+    "events": "events.sqlite",
+}
+"""Store with a format = its file in a tenant's folder."""
+
+
+def refuse_files(folder: Path) -> None:
+    """Raise ConfigurationError where a file of the folder must be moved first, or is of a newer release."""
+    for store, name in STORE_FILES.items():
+        path = folder / name
+        if path.exists():
+            with closing(open_connection(path)) as connection:
+                found = read_format(connection)
+            if found is not None:
+                refuse_file(found, store=store, path=path)
+
+
+def read_format(connection: sqlite3.Connection) -> StoreFormat | None:
+    """Return the stamp of a file; None where nothing was written yet."""
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if "store_format" not in tables:
+        return FIRST if tables else None
+    row = connection.execute("SELECT number, readable_from FROM store_format").fetchone()
+    return StoreFormat(*row)
+
+
+def refuse_file(found: StoreFormat, *, store: str, path: Path) -> None:
+    """Raise ConfigurationError for a file that must be moved first, or that a newer release wrote."""
+    opens = format_of(store).number if store in _NEWER_COLUMN else 1
+    command = f"assistant tenant upgrade --tenant {path.parent.name}"
+    refuse_format(found, store=store, place=str(path), opens=opens, command=command)
+
+
+def move_file(path: Path, *, store: str, to: StoreFormat) -> None:
+    """Give a file the format ``to``, all in one transaction; safe to repeat, and to kill at any moment.
+
+    Processes of the release before go on to read and write it: a column is added, and no row is changed.
+    """
+    with closing(open_connection(path)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        for table in _NEWER_COLUMN.get(store, ()):
+            columns = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
+            if "newer" not in columns:
+                connection.execute(f"ALTER TABLE {table} ADD COLUMN newer TEXT")
+        connection.execute(STAMPS)
+        connection.execute(_stamp_of(to))
+        connection.execute("COMMIT")
+
+
+def _stamp_of(form: StoreFormat) -> str:
+    numbers = f"{form.number}, {form.readable_from}"
+    return f"INSERT OR REPLACE INTO store_format VALUES (1, {numbers})"  # noqa: S608 (numbers)
 
 
 class SqliteStore:
@@ -223,17 +302,26 @@ class SqliteStore:
     schema: ClassVar[str]
     unavailable: ClassVar[type[DependencyError]] = RecordsUnavailableError
     pragmas: ClassVar[tuple[str, ...]] = ("synchronous = FULL",)
+    store: ClassVar[str] = ""
+    """Its name in ``store_formats``."""
 
     def __init__(self, path: Path, *, clock: Clock | None = None) -> None:
-        self._file = SqliteFile(path, schema=self.schema, unavailable=self.unavailable, pragmas=self.pragmas)
+        self._file = SqliteFile(
+            path,
+            schema=self.schema,
+            unavailable=self.unavailable,
+            pragmas=self.pragmas,
+            store=self.store,
+        )
         self._clock = clock or SystemClock()
 
     async def close(self) -> None:
         await self._file.close()
 
     async def _bodies(self, kind: type[Body], statement: str, *values: object) -> list[Body]:
-        """Return the rows of a statement that reads one column of JSON. Raises as ``SqliteFile.write``."""
-        return [kind.model_validate_json(body) for (body,) in await self._file.query(statement, values)]
+        """Return the rows of a statement that reads ``body``, or ``body, newer``. Raises as
+        ``SqliteFile.write``."""
+        return [kind.model_validate_json(join_row(*row)) for row in await self._file.query(statement, values)]
 
 
 def json_array(values: Iterable[object]) -> str:
@@ -524,6 +612,22 @@ class FileSwitches:
             if last is None:
                 raise SwitchUnreadableError(f"The switch of {system} cannot be read: {error}.") from None
             return last
+
+
+class FileRevocations:
+    """A source of revoked tokens: the file ``path``, JSON; without it none is revoked."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    async def fetch(self) -> bytes:
+        """Return the content. Raises DependencyError."""
+        try:
+            return await asyncio.to_thread(self._path.read_bytes)
+        except FileNotFoundError:
+            return b"{}"
+        except OSError as error:
+            raise DependencyError(f"{self._path} cannot be read: {error.strerror}.") from None
 
 
 def _word(path: Path, default: str) -> str:

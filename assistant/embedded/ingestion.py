@@ -50,6 +50,7 @@ class SqliteDocumentStates(SqliteStore):
     """``DocumentStates`` in the file ``path``, shared with the queues. One row a document."""
 
     schema = KNOWLEDGE_SCHEMA
+    store = "states"
     unavailable = DependencyError
 
     async def get(self, document_id: str) -> DocumentStatus | None:
@@ -135,6 +136,7 @@ class SqliteIngestionQueue(SqliteStore):
     """
 
     schema = KNOWLEDGE_SCHEMA
+    store = "states"
     unavailable = DependencyError
 
     def __init__(self, path: Path, *, name: str = "documents", clock: Clock | None = None) -> None:

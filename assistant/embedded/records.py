@@ -6,9 +6,9 @@ from __future__ import annotations
 import asyncio
 import secrets
 import sqlite3
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import astuple
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -22,6 +22,7 @@ from assistant.answering.ports import (
     LogOpening,
     LogReading,
     LogSignals,
+    PlaceKind,
     ValuesOfSent,
 )
 from assistant.domain.answers import (
@@ -34,25 +35,27 @@ from assistant.domain.answers import (
     StoredVerdict,
     Verdict,
 )
+from assistant.domain.audit import AuditLink, AuditRecord
 from assistant.domain.clock import Clock
-from assistant.domain.desk import DeskItem, DeskKind
+from assistant.domain.desk import JOINED, NOT_SERVED, DeskItem, DeskKind
 from assistant.domain.errors import ConflictError, RecordsUnavailableError
 from assistant.domain.feedback import Act, StoredAct
 from assistant.domain.live import LiveRead, LiveReadPage, LiveReadQuery, place_of
 from assistant.domain.public import PublicModel
 from assistant.embedded.files import SqliteStore, Transaction, json_array
 from assistant.learning.ports import KEY_BYTES, OutboxRow
-from assistant.twins import decode_log_batch, encode_log_batch, follows_newest
+from assistant.store_formats import encode_row, join_row, joined_text, stored_text
+from assistant.twins import AuditChain, decode_log_batch, encode_log_batch, follows_newest
 
 _log = structlog.get_logger(__name__)
 _ANSWER_COLUMNS = """ (
     number INTEGER PRIMARY KEY, answer_id TEXT NOT NULL UNIQUE, conversation_id TEXT NOT NULL,
-    asked_at TEXT NOT NULL, body TEXT NOT NULL
+    asked_at TEXT NOT NULL, body TEXT NOT NULL, newer TEXT
 );
 """
 _FEEDBACK_COLUMNS = """ (
     number INTEGER PRIMARY KEY, answer_id TEXT NOT NULL, id TEXT NOT NULL UNIQUE,
-    agent TEXT NOT NULL, content TEXT NOT NULL, body TEXT NOT NULL
+    agent TEXT NOT NULL, content TEXT NOT NULL, body TEXT NOT NULL, newer TEXT
 );
 """
 _TABLE_OF = {"answer": "answers", "verdict": "verdicts", "sent": "sends", "act": "acts"}
@@ -71,11 +74,18 @@ CREATE TABLE IF NOT EXISTS sends{_FEEDBACK_COLUMNS}
 CREATE INDEX IF NOT EXISTS sends_by_answer ON sends (answer_id, number);
 CREATE TABLE IF NOT EXISTS acts{_FEEDBACK_COLUMNS}
 CREATE INDEX IF NOT EXISTS acts_by_answer ON acts (answer_id, number);
-CREATE TABLE IF NOT EXISTS accesses (number INTEGER PRIMARY KEY, body TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS places (
+    answer_id TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, PRIMARY KEY (answer_id, kind, name)
+);
+CREATE TABLE IF NOT EXISTS accesses (number INTEGER PRIMARY KEY, body TEXT NOT NULL, newer TEXT);
 CREATE TABLE IF NOT EXISTS live_reads (number INTEGER PRIMARY KEY, at TEXT NOT NULL, body TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS live_reads_in_order ON live_reads (at, json_extract(body, '$.read_id'));
 CREATE INDEX IF NOT EXISTS live_reads_by_subject
     ON live_reads (json_extract(body, '$.subject'), at, json_extract(body, '$.read_id'));
+CREATE TABLE IF NOT EXISTS chain (
+    day TEXT NOT NULL, writer TEXT NOT NULL, sequence INTEGER NOT NULL, link TEXT NOT NULL,
+    start TEXT, access INTEGER, live_read INTEGER, PRIMARY KEY (day, writer, sequence)
+);
 CREATE TABLE IF NOT EXISTS outbox (
     number INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, answer_id TEXT NOT NULL,
     row INTEGER NOT NULL
@@ -84,46 +94,126 @@ CREATE TABLE IF NOT EXISTS outbox (
 _APPEND_ONLY = "".join(
     f"CREATE TRIGGER IF NOT EXISTS {table}_no_{verb} BEFORE {verb} ON {table}"
     f" BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END;\n"
-    for table in ("answers", "interrupted", "verdicts", "sends", "acts", "accesses", "live_reads")
+    for table in (
+        *("answers", "interrupted", "verdicts", "sends", "acts", "places"),
+        *("accesses", "live_reads", "chain"),
+    )
     for verb in ("update", "delete")
 )
 RECORDS_SCHEMA = _RECORD_TABLES + _APPEND_ONLY
 """Of the file of records, their outbox and the reads of live systems."""
 
-_ANSWER = "(answer_id, conversation_id, asked_at, body) VALUES (?, ?, ?, ?)"
+_TAKE_PLACE = """INSERT OR IGNORE INTO places (answer_id, kind, name) SELECT ?1, ?2, ?3
+WHERE (SELECT count(*) FROM places WHERE answer_id = ?1 AND kind = ?2) < ?4"""
+_PLACE = "SELECT 1 FROM places WHERE answer_id = ? AND kind = ? AND name = ?"
+_AUDITED = """SELECT link, coalesce(start, accesses.body, live_reads.body), newer FROM chain
+LEFT JOIN accesses ON accesses.number = access
+LEFT JOIN live_reads ON live_reads.number = live_read
+WHERE day = ?1 AND coalesce(start, accesses.body, live_reads.body) IS NOT NULL
+UNION ALL SELECT NULL, body, newer FROM accesses
+WHERE json_extract(body, '$.at') LIKE ?1 || '%' AND number NOT IN (SELECT access FROM chain WHERE access > 0)
+UNION ALL SELECT NULL, body, NULL FROM live_reads
+WHERE at LIKE ?1 || '%' AND number NOT IN (SELECT live_read FROM chain WHERE live_read > 0)"""
+"""Links and contents of a day's records. A link whose record is gone is left out, which leaves a gap."""
+_NO_SIGHT = "json_extract(body, '$.kind') != 'asked'"
+_ANSWER = "(answer_id, conversation_id, asked_at, body, newer) VALUES (?, ?, ?, ?, ?)"
+_LINK = "INSERT INTO chain (day, writer, sequence, link,"
+_LINKED = "SELECT 1 FROM chain WHERE day = ? AND writer = ? AND sequence = ?"
 _QUEUE = "INSERT INTO outbox (kind, answer_id, row) VALUES (?, ?, ?)"
 Stored = TypeVar("Stored", StoredVerdict, StoredSent, StoredAct)
 
 
-class SqliteAnswerRecords(SqliteStore):
-    """``AnswerRecords`` in the file ``path``."""
+class _AuditedStore(SqliteStore):
+    """Keeps audit records in their chain."""
 
     schema = RECORDS_SCHEMA
+    store = "records"
+
+    def __init__(self, path: Path, *, clock: Clock | None = None) -> None:
+        super().__init__(path, clock=clock)
+        self._chain = AuditChain(self._put_start)
+
+    async def _record(
+        self,
+        record: AccessEntry | LiveRead,
+        *,
+        before: Callable[[Transaction], bool] = lambda _: True,
+    ) -> None:
+        """Add an audit record in one transaction with ``before``; nothing where that returns False."""
+        if isinstance(record, LiveRead):
+            column, insert = "live_read", "INSERT INTO live_reads (at, body) VALUES (?, ?)"
+            row = (_place(record.at), record.model_dump_json())
+        else:
+            column, insert = "access", "INSERT INTO accesses (body, newer) VALUES (?, ?)"
+            row = encode_row(record)
+
+        def work(connection: Transaction, link: AuditLink) -> bool:
+            place = link.day.isoformat(), link.writer, link.sequence
+            if connection.execute(_LINKED, place).rows:
+                return True  # a repeat
+            if not before(connection):
+                return False
+            connection.execute(insert, row)
+            linked = f"{_LINK} {column}) VALUES (?, ?, ?, ?, last_insert_rowid())"
+            connection.execute(linked, (*place, link.model_dump_json()))
+            return True
+
+        async def put(_: str, link: AuditLink) -> bool:
+            return await self._file.write(lambda connection: work(connection, link))
+
+        await self._chain.append(stored_text(record), at=record.at, put=put)
+
+    async def _put_start(self, content: str, link: AuditLink) -> bool:
+        values = (link.day.isoformat(), link.writer, link.sequence, link.model_dump_json(), content)
+        await self._file.execute(f"{_LINK} start) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", values)
+        return True
+
+
+class SqliteAnswerRecords(_AuditedStore):
+    """``AnswerRecords`` in the file ``path``."""
 
     async def put_answer(self, record: AnswerRecord) -> None:
 
-        def work(connection: Transaction) -> None:
-            connection.execute(f"INSERT INTO answers {_ANSWER}", _answer_row(record))
+        def insert(connection: Transaction) -> bool:
+            try:
+                connection.execute(f"INSERT INTO answers {_ANSWER}", _answer_row(record))
+            except sqlite3.IntegrityError:
+                raise ConflictError(f"The answer {record.answer_id} is already recorded.") from None
             if record.is_signal:
                 _queue(connection, "answer", record.answer_id)
+            return True
 
-        try:
-            await self._file.write(work)
-        except sqlite3.IntegrityError:
-            raise ConflictError(f"The answer {record.answer_id} is already recorded.") from None
+        sight = record.sight()
+        await self._record(sight, before=insert)
 
     async def put_interrupted(self, record: AnswerRecord) -> None:
         statement = f"INSERT INTO interrupted {_ANSWER} ON CONFLICT (answer_id) DO NOTHING"
-        await self._file.execute(statement, _answer_row(record))
+
+        def insert(connection: Transaction) -> bool:
+            return connection.execute(statement, _answer_row(record)).rowcount == 1
+
+        sight = record.sight()
+        await self._record(sight, before=insert)
 
     async def get_answer(self, answer_id: str) -> AnswerRecord | None:
-        records = await self._bodies(AnswerRecord, "SELECT body FROM known WHERE answer_id = ?", answer_id)
+        records = await self._bodies(
+            AnswerRecord, "SELECT body, newer FROM known WHERE answer_id = ?", answer_id
+        )
         return records[0] if records else None
 
     async def list_conversation(self, conversation_id: str, *, limit: int = 50) -> list[AnswerRecord]:
-        of_conversation = "SELECT body FROM known WHERE conversation_id = ?"
+        of_conversation = "SELECT body, newer FROM known WHERE conversation_id = ?"
         statement = f"{of_conversation} ORDER BY asked_at DESC, number DESC LIMIT ?"
         return (await self._bodies(AnswerRecord, statement, conversation_id, limit))[::-1]
+
+    async def take_place(self, answer_id: str, kind: PlaceKind, name: str, *, most: int) -> bool:
+        row = (answer_id, kind, name)
+
+        def work(connection: Transaction) -> bool:
+            connection.execute(_TAKE_PLACE, (*row, most))
+            return connection.execute(_PLACE, row).fetchone() is not None
+
+        return await self._file.write(work)
 
     async def append_verdict(self, answer_id: str, verdict: Verdict, *, agent: str) -> StoredVerdict:
         stored = StoredVerdict(answer_id=answer_id, agent=agent, at=self._clock.now(), verdict=verdict)
@@ -138,19 +228,29 @@ class SqliteAnswerRecords(SqliteStore):
         return await self._append("act", act.act_id, stored, content=act)
 
     async def list_verdicts(self, answer_id: str | None = None, *, limit: int = 1000) -> list[StoredVerdict]:
-        statement = "SELECT body FROM verdicts WHERE ?1 IS NULL OR answer_id = ?1 ORDER BY number LIMIT ?2"
+        statement = (
+            "SELECT body, newer FROM verdicts WHERE ?1 IS NULL OR answer_id = ?1 ORDER BY number LIMIT ?2"
+        )
         return await self._bodies(StoredVerdict, statement, answer_id, limit)
 
     async def list_sent(self, answer_id: str) -> list[StoredSent]:
-        statement = "SELECT body FROM sends WHERE answer_id = ? ORDER BY number"
+        statement = "SELECT body, newer FROM sends WHERE answer_id = ? ORDER BY number"
         return await self._bodies(StoredSent, statement, answer_id)
 
     async def list_acts(self, answer_id: str) -> list[StoredAct]:
-        statement = "SELECT body FROM acts WHERE answer_id = ? ORDER BY number"
+        statement = "SELECT body, newer FROM acts WHERE answer_id = ? ORDER BY number"
         return await self._bodies(StoredAct, statement, answer_id)
 
     async def record_access(self, entry: AccessEntry) -> None:
-        await self._file.execute("INSERT INTO accesses (body) VALUES (?)", (entry.model_dump_json(),))
+        await self._record(entry)
+
+    async def audited(self, day: date) -> list[AuditRecord]:
+        return [
+            AuditRecord(
+                joined_text(body, newer), None if link is None else AuditLink.model_validate_json(link)
+            )
+            for link, body, newer in await self._file.query(_AUDITED, (day.isoformat(),))
+        ]
 
     async def list_accesses(self, query: AccessQuery) -> AccessPage:
         """As the port says. Who saw an answer is read from the answers themselves."""
@@ -172,21 +272,21 @@ class SqliteAnswerRecords(SqliteStore):
 
         The id is the tenant's: the same id for another answer, agent or content is a conflict.
         """
-        table, columns = _TABLE_OF[kind], "answer_id, id, agent, content, body"
-        row = (stored.answer_id, record_id, stored.agent, content.model_dump_json(), stored.model_dump_json())
+        table, columns = _TABLE_OF[kind], "answer_id, id, agent, content, body, newer"
+        row = (stored.answer_id, record_id, stored.agent, content.model_dump_json(), *encode_row(stored))
         select = f"SELECT {columns} FROM {table} WHERE id = ?"  # noqa: S608 (our own names)
-        insert = f"INSERT INTO {table} ({columns}) VALUES (?, ?, ?, ?, ?)"  # noqa: S608
+        insert = f"INSERT INTO {table} ({columns}) VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S608
 
-        def work(connection: Transaction) -> str:
+        def work(connection: Transaction) -> Sequence[Any]:
             existing = connection.execute(select, (record_id,)).fetchone()
             if existing is None:
                 connection.execute(insert, row)
                 _queue(connection, kind, stored.answer_id)
             elif existing[:4] != row[:4]:
                 raise ConflictError(f"The id {record_id} was used before with other content. Use a new id.")
-            return str((existing or row)[4])
+            return (existing or row)[4:]
 
-        return type(stored).model_validate_json(await self._file.write(work))
+        return type(stored).model_validate_json(join_row(*await self._file.write(work)))
 
 
 def _queue(connection: Transaction, kind: str, answer_id: str) -> None:
@@ -201,13 +301,14 @@ def _accesses(connection: Transaction, query: AccessQuery) -> Iterator[tuple[str
     about = " AND ".join(["true", *("instr(body, ?)" for _ in words)])  # only narrows the search
     values = [orjson.dumps(word).decode() for word in words]
     period = (_seconds(query.since), _seconds(query.until))
-    answers = f"SELECT body FROM known WHERE asked_at >= ? AND asked_at < ? AND {about}"  # noqa: S608 (our own words)
-    for (body,) in connection.execute(answers, (*period, *values)):
-        entry = AnswerRecord.model_validate_json(body).sight()
+    answers = f"SELECT body, newer FROM known WHERE asked_at >= ? AND asked_at < ? AND {about}"  # noqa: S608 (our own words)
+    for row in connection.execute(answers, (*period, *values)):
+        entry = AnswerRecord.model_validate_json(join_row(*row)).sight()
         yield f"{_place(entry.at)}#asked#{entry.subject_id}", entry
-    reads = f"SELECT number, body FROM accesses WHERE {about}"  # noqa: S608
-    for number, body in connection.execute(reads, values):
-        entry = AccessEntry.model_validate_json(body)
+    # The sights among them are those of the answers above.
+    reads = f"SELECT number, body, newer FROM accesses WHERE {_NO_SIGHT} AND {about}"  # noqa: S608
+    for number, *row in connection.execute(reads, values):
+        entry = AccessEntry.model_validate_json(join_row(*row))
         yield f"{_place(entry.at)}#read#{number:012d}", entry
 
 
@@ -215,8 +316,8 @@ def _place(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="microseconds")
 
 
-def _answer_row(record: AnswerRecord) -> tuple[str, str, str, str]:
-    return (record.answer_id, record.conversation_id, _seconds(record.asked_at), record.model_dump_json())
+def _answer_row(record: AnswerRecord) -> tuple[str | None, ...]:
+    return (record.answer_id, record.conversation_id, _seconds(record.asked_at), *encode_row(record))
 
 
 def _seconds(at: datetime) -> str:
@@ -227,15 +328,11 @@ def _seconds(at: datetime) -> str:
 # Reads of live systems, and the outbox of feedback
 
 
-class SqliteLiveReads(SqliteStore):
+class SqliteLiveReads(_AuditedStore):
     """``LiveReads`` in the file ``path`` of the records."""
 
-    schema = RECORDS_SCHEMA
-
     async def record(self, read: LiveRead) -> None:
-        await self._file.execute(
-            "INSERT INTO live_reads (at, body) VALUES (?, ?)", (_place(read.at), read.model_dump_json())
-        )
+        await self._record(read)
 
     async def list(self, query: LiveReadQuery) -> LiveReadPage:
         at, _, read_id = (query.after or _place(query.since)).partition("#")
@@ -254,7 +351,8 @@ class SqliteLiveReads(SqliteStore):
         return LiveReadPage(page, place_of(page[-1]) if len(reads) > query.limit else None)
 
 
-_PENDING = """SELECT outbox.number, kind, outbox.answer_id, coalesce(verdicts.body, sends.body, acts.body)
+_PENDING = """SELECT outbox.number, kind, outbox.answer_id, coalesce(verdicts.body, sends.body, acts.body),
+    acts.newer
 FROM outbox
 LEFT JOIN verdicts ON kind = 'verdict' AND verdicts.number = row
 LEFT JOIN sends ON kind = 'sent' AND sends.number = row
@@ -267,6 +365,7 @@ class SqliteFeedbackOutbox(SqliteStore):
     """``FeedbackOutbox`` in the file ``path`` of the records."""
 
     schema = RECORDS_SCHEMA
+    store = "records"
 
     async def pending(self, *, limit: int = 500) -> list[OutboxRow]:
         rows = await self._file.query(_PENDING, (limit,))
@@ -275,9 +374,9 @@ class SqliteFeedbackOutbox(SqliteStore):
                 str(number),
                 kind,
                 answer_id,
-                None if body is None else _MODEL_OF[kind].model_validate_json(body),
+                None if body is None else _MODEL_OF[kind].model_validate_json(join_row(body, newer)),
             )
-            for number, kind, answer_id, body in rows
+            for number, kind, answer_id, body, newer in rows
         ]
 
     async def confirm(self, rows: Sequence[OutboxRow]) -> None:
@@ -305,6 +404,10 @@ CREATE TABLE IF NOT EXISTS signals (
     answer_id TEXT PRIMARY KEY, cancelled INTEGER NOT NULL, readers INTEGER NOT NULL, expires_at REAL NOT NULL
 );
 CREATE INDEX IF NOT EXISTS signals_by_expiry ON signals (expires_at);
+CREATE TABLE IF NOT EXISTS contexts (
+    token_id TEXT PRIMARY KEY, answer_id TEXT NOT NULL, key TEXT, expires_at REAL NOT NULL
+);
+CREATE INDEX IF NOT EXISTS contexts_by_expiry ON contexts (expires_at);
 """
 _DELETED_AT_ONCE = 500
 """Expired rows of a table that one transaction deletes: other writes wait for no more."""
@@ -315,6 +418,10 @@ _BATCHES = "SELECT number, body FROM batches WHERE answer_id = ? AND number > ? 
 _SIGNAL = """INSERT INTO signals (answer_id, cancelled, readers, expires_at) VALUES (?, ?, ?, ?)
 ON CONFLICT (answer_id) DO UPDATE SET cancelled = max(cancelled, excluded.cancelled),
     readers = readers + excluded.readers, expires_at = excluded.expires_at"""
+_COUNT_CONTEXT = """INSERT INTO contexts (token_id, answer_id, key, expires_at) VALUES (?, ?, ?, ?)
+ON CONFLICT (token_id) DO UPDATE SET answer_id = excluded.answer_id, key = excluded.key,
+    expires_at = excluded.expires_at WHERE contexts.expires_at <= ?"""
+_COUNTED = "SELECT 1 FROM contexts WHERE token_id = ? AND (answer_id = ? OR key = ?)"
 _SIGNALS = """SELECT answer_id, cancelled, readers FROM signals
 WHERE answer_id IN (SELECT value FROM json_each(?)) AND expires_at > ?"""
 
@@ -374,8 +481,9 @@ class SqliteAnswerLog(_ExpiringStore):
     """
 
     schema = _LOG_TABLES
+    store = "events"
     pragmas = ("synchronous = NORMAL",)
-    tables = ("logs", "batches", "signals")
+    tables = ("logs", "batches", "signals", "contexts")
 
     async def open(self, opening: LogOpening) -> LogOpening:
         self.begin_sweep()
@@ -396,6 +504,20 @@ class SqliteAnswerLog(_ExpiringStore):
 
     async def free_key(self, opening: LogOpening) -> None:
         await self._file.execute("UPDATE logs SET key = NULL WHERE answer_id = ?", (opening.answer_id,))
+
+    async def count_context(self, token_id: str, *, answer_id: str, key: str | None) -> bool:
+        self.begin_sweep()
+        row = (token_id, answer_id, key, self._expires_at_s(), self._now_s())
+
+        def work(connection: Transaction) -> bool:
+            connection.execute(_COUNT_CONTEXT, row)
+            return connection.execute(_COUNTED, row[:3]).fetchone() is not None
+
+        return await self._file.write(work)
+
+    async def uncount_context(self, token_id: str, *, answer_id: str) -> None:
+        statement = "DELETE FROM contexts WHERE token_id = ? AND answer_id = ?"
+        await self._file.execute(statement, (token_id, answer_id))
 
     async def append(self, answer_id: str, batch: LogBatch) -> None:
         row = (answer_id, batch.number, encode_log_batch(batch), self._expires_at_s())
@@ -492,28 +614,36 @@ class SqliteSentValues(_ExpiringStore):
 # The review desk, and the keys of erasure
 
 
-_DESK_TABLES = """
+_CASE = "coalesce(json_extract(newer, '$.body'), json_extract(body, '$.body'))"
+_CASE_LIST = f"""CASE WHEN json_extract({_CASE}, '$.joined') IS NULL THEN json_extract({_CASE}, '$.state')
+    ELSE '{JOINED}' END"""
+_DESK_TABLES = f"""
 CREATE TABLE IF NOT EXISTS revisions (
     number INTEGER PRIMARY KEY, kind TEXT NOT NULL, item_id TEXT NOT NULL, revision INTEGER NOT NULL,
-    body TEXT NOT NULL, UNIQUE (kind, item_id, revision)
+    body TEXT NOT NULL, newer TEXT, UNIQUE (kind, item_id, revision)
 );
 CREATE INDEX IF NOT EXISTS revisions_by_kind ON revisions (kind, number);
+CREATE INDEX IF NOT EXISTS cases_by_list ON revisions ({_CASE_LIST}, number) WHERE kind = 'case';
 DROP TRIGGER IF EXISTS revisions_no_update;
 CREATE TRIGGER IF NOT EXISTS revisions_stay BEFORE UPDATE OF kind, item_id, revision ON revisions
     BEGIN SELECT RAISE(ABORT, 'revisions is append-only'); END;
 CREATE TRIGGER IF NOT EXISTS revisions_no_delete BEFORE DELETE ON revisions
     BEGIN SELECT RAISE(ABORT, 'revisions is append-only'); END;
 """
-_NEWEST_REVISION = "SELECT body FROM revisions WHERE kind = ? AND item_id = ? ORDER BY revision DESC LIMIT 1"
-_ONE_REVISION = "SELECT body FROM revisions WHERE kind = ? AND item_id = ? AND revision = ?"
-_REVISIONS = "SELECT body FROM revisions WHERE kind = ? AND item_id = ? ORDER BY revision"
-_REVISE = "INSERT INTO revisions (kind, item_id, revision, body) VALUES (?, ?, ?, ?)"
-_REWRITE = """UPDATE revisions SET body = ?4, number = (SELECT max(number) + 1 FROM revisions)
+_NEWEST_REVISION = (
+    "SELECT body, newer FROM revisions WHERE kind = ? AND item_id = ? ORDER BY revision DESC LIMIT 1"
+)
+_ONE_REVISION = "SELECT body, newer FROM revisions WHERE kind = ? AND item_id = ? AND revision = ?"
+_REVISIONS = "SELECT body, newer FROM revisions WHERE kind = ? AND item_id = ? ORDER BY revision"
+_REVISE = "INSERT INTO revisions (kind, item_id, revision, body, newer) VALUES (?, ?, ?, ?, ?)"
+_REWRITE = """UPDATE revisions SET body = ?4, newer = ?5, number = (SELECT max(number) + 1 FROM revisions)
     WHERE kind = ?1 AND item_id = ?2 AND revision = ?3"""
-_ITEMS = """SELECT body FROM revisions AS one WHERE kind = ? AND NOT EXISTS (
+_NEWEST_OF = """SELECT body, newer FROM revisions AS one WHERE {} = ? AND NOT EXISTS (
     SELECT 1 FROM revisions AS later
     WHERE later.kind = one.kind AND later.item_id = one.item_id AND later.revision > one.revision
 ) ORDER BY number DESC LIMIT ?"""
+_ITEMS = _NEWEST_OF.format("kind")
+_CASES = _NEWEST_OF.format(f"kind = 'case' AND {_CASE_LIST}")
 _DESK_VERSION = "SELECT coalesce(max(number), 0) FROM revisions WHERE kind = ?"
 
 
@@ -521,28 +651,31 @@ class SqliteDeskStore(SqliteStore):
     """``DeskStore`` in the file ``path``. Several processes may use one file."""
 
     schema = _DESK_TABLES
+    store = "desk"
 
     async def version(self) -> int:
-        served = [kind.value for kind in DeskKind if kind is not DeskKind.CASE]
+        served = [kind.value for kind in DeskKind if kind not in NOT_SERVED]
 
         def work(connection: Transaction) -> int:
             return sum(int(connection.execute(_DESK_VERSION, (kind,)).fetchone()[0]) for kind in served)
 
         return await self._file.read(work)
 
-    async def put(self, item: DeskItem) -> None:
-        key, body = (item.kind.value, item.item_id), item.model_dump_json()
+    async def put(self, *items: DeskItem) -> None:
+        rows = [(item, encode_row(item)) for item in items]
 
         def work(connection: Transaction) -> None:
-            same = _item(connection.execute(_ONE_REVISION, (*key, item.revision)).fetchone())
-            newest = _item(connection.execute(_NEWEST_REVISION, key).fetchone())
-            if follows_newest(item, same=same, newest=newest):
-                connection.execute(_REVISE, (*key, item.revision, body))
+            for item, row in rows:
+                key = (item.kind.value, item.item_id)
+                same = _item(connection.execute(_ONE_REVISION, (*key, item.revision)).fetchone())
+                newest = _item(connection.execute(_NEWEST_REVISION, key).fetchone())
+                if follows_newest(item, same=same, newest=newest):
+                    connection.execute(_REVISE, (*key, item.revision, *row))
 
         await self._file.write(work)
 
     async def rewrite(self, item: DeskItem) -> None:
-        row = (item.kind.value, item.item_id, item.revision, item.model_dump_json())
+        row = (item.kind.value, item.item_id, item.revision, *encode_row(item))
         await self._file.execute(_REWRITE, row)
         await self._file.truncate_log()
 
@@ -550,7 +683,9 @@ class SqliteDeskStore(SqliteStore):
         items = await self._bodies(DeskItem, _NEWEST_REVISION, kind.value, item_id)
         return items[0] if items else None
 
-    async def list(self, kind: DeskKind, *, limit: int = 5_000) -> list[DeskItem]:
+    async def list(self, kind: DeskKind, *, listed: str | None = None, limit: int = 5_000) -> list[DeskItem]:
+        if listed is not None:
+            return await self._bodies(DeskItem, _CASES, listed, limit)
         return await self._bodies(DeskItem, _ITEMS, kind.value, limit)
 
     async def history(self, kind: DeskKind, item_id: str) -> list[DeskItem]:
@@ -558,7 +693,7 @@ class SqliteDeskStore(SqliteStore):
 
 
 def _item(row: tuple[Any, ...] | None) -> DeskItem | None:
-    return None if row is None else DeskItem.model_validate_json(row[0])
+    return None if row is None else DeskItem.model_validate_json(join_row(*row))
 
 
 _KEYS = """

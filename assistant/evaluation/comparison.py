@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import comb
 
-from assistant.answering.ports import AnswerGenerator, GenerationDelta, GenerationRequest, GenerationStream
 from assistant.answering.services import AnswerWriter, TenantServices
-from assistant.domain.clock import Clock, Deadline
-from assistant.domain.errors import AssistantError
-from assistant.evaluation.judging import WrittenAnswers, WrittenModel
-from assistant.evaluation.measures import Estimate, estimate
+from assistant.domain.clock import Clock
+from assistant.evaluation.judging import HeardModel, WrittenAnswers, WrittenModel
+from assistant.evaluation.measures import Estimate, Judged, figures
 from assistant.evaluation.questions import EvaluationQuestion, WrittenResult
 from assistant.evaluation.report import template_page
-from assistant.recorded_model import RecordedAnswer
 from assistant.settings.local_models import ServedLlm
 
 WRONGLY_STOPPED = 0.05
@@ -45,10 +40,6 @@ class Contender:
     """Of the instance that serves it."""
 
     @classmethod
-    def recorded(cls, name: str, lines: Sequence[RecordedAnswer], services: TenantServices) -> Contender:
-        return cls(name, WrittenModel.of_recording(lines), services)
-
-    @classmethod
     def served(cls, name: str, model: ServedLlm, writer: AnswerWriter, services: TenantServices) -> Contender:
         """``writer``: what calls the model, and counts its tokens."""
         update = {"model": model.name, "context_tokens": model.context_tokens}
@@ -73,11 +64,8 @@ class Compared:
 
     def estimates(self, clusters: Mapping[str, str]) -> dict[str, Estimate]:
         """Return each measure's mean with its interval, 95 of 100 resamples by document."""
-        found = {
-            name: estimate({qid: each[name] for qid, each in self.values.items() if name in each}, clusters)
-            for name in MEASURES
-        }
-        return {name: one for name, one in found.items() if one is not None}
+        found = figures([Judged(qid, clusters[qid], values) for qid, values in self.values.items()])
+        return {name: found[name] for name in MEASURES if name in found}
 
 
 def evidence_against(wins: int, losses: int) -> float:
@@ -108,24 +96,19 @@ async def compare(
 
     ``earlier``: texts of the questions that follow-ups lean on, by ``qid``. Raises AssistantError.
     """
-    timed = [_Timed(each.model.generator, clock) for each in contenders]
-    writers = [
-        WrittenAnswers(each.services, replace(each.model, generator=generator))
-        for each, generator in zip(contenders, timed, strict=True)
-    ]
+    writers = [WrittenAnswers(replace(each.services, clock=clock), each.model) for each in contenders]
     results = [Compared(each.name, each.model.name) for each in contenders]
     enough = (len(contenders) - 1) / WRONGLY_STOPPED
     for done, question in enumerate(questions):
         show(done, len(questions))
         well: list[bool] = []
-        for contender, generator, writer, result in zip(contenders, timed, writers, results, strict=True):
+        for contender, writer, result in zip(contenders, writers, results, strict=True):
             if result.stopped:
                 continue
-            generator.start()
             written, _ = await writer.ask(question, before=earlier.get(question.after or ""))
-            values = _values(question, written, failed=generator.failed)
+            values = _values(question, written, failed=writer.heard.failed)
             if not contender.model.recorded:
-                values |= _speed(generator, contender.usd_per_hour)
+                values |= _speed(writer.heard, contender.usd_per_hour)
             result.values[question.qid] = values
             well.append(values["right"] > 0 if question.answerable else values["refused_rightly"] > 0)
             result.wins += well[-1] and not well[0]
@@ -145,7 +128,7 @@ def _values(question: EvaluationQuestion, written: WrittenResult, *, failed: boo
     return values
 
 
-def _speed(timed: _Timed, usd_per_hour: float | None) -> dict[str, float]:
+def _speed(timed: HeardModel, usd_per_hour: float | None) -> dict[str, float]:
     """Return times and cost of a call that gave text, by measure."""
     if timed.first_s is None:
         return {}
@@ -155,63 +138,6 @@ def _speed(timed: _Timed, usd_per_hour: float | None) -> dict[str, float]:
     if usd_per_hour is not None:
         values["usd_per_1000"] = 1000 * usd_per_hour * timed.seconds / 3600
     return values
-
-
-class _Timed:
-    """Reads a model's stream as it comes, whenever its reader takes it, and keeps the times of the last one.
-
-    The answer path reads the first text only when it has the vectors of the section beside it.
-    """
-
-    def __init__(self, generator: AnswerGenerator, clock: Clock) -> None:
-        self._generator, self._clock = generator, clock
-        self.start()
-
-    def start(self) -> None:
-        self.first_s: float | None = None
-        self.seconds, self.tokens, self.failed = 0.0, 0, False
-
-    @asynccontextmanager
-    async def stream(
-        self, request: GenerationRequest, *, deadline: Deadline
-    ) -> AsyncGenerator[GenerationStream]:
-        self.start()
-        self.failed, began_s = True, self._clock.monotonic_s()
-        async with self._generator.stream(request, deadline=deadline) as stream:
-            read = _Read(stream.inference_id, stream.variant)
-            reading = asyncio.create_task(self._read(stream, read, began_s=began_s))
-            try:
-                yield read
-            finally:
-                reading.cancel()
-                await asyncio.wait([reading])
-
-    async def _read(self, stream: GenerationStream, read: _Read, *, began_s: float) -> None:
-        try:
-            async for delta in stream:
-                self.seconds = self._clock.monotonic_s() - began_s
-                if delta.text:
-                    self.first_s = self.seconds if self.first_s is None else self.first_s
-                    self.tokens += 1
-                if delta.usage is not None and delta.usage.completion_tokens:
-                    self.tokens = delta.usage.completion_tokens
-                self.failed = self.failed and delta.finish_reason is None
-                read.items.put_nowait(delta)
-            read.items.put_nowait(None)
-        except AssistantError as error:
-            read.items.put_nowait(error)
-
-
-class _Read:
-    def __init__(self, inference_id: str | None, variant: str | None) -> None:
-        self.inference_id, self.variant = inference_id, variant
-        self.items: asyncio.Queue[GenerationDelta | AssistantError | None] = asyncio.Queue()
-
-    async def __aiter__(self) -> AsyncIterator[GenerationDelta]:
-        while (item := await self.items.get()) is not None:
-            if isinstance(item, AssistantError):
-                raise item
-            yield item
 
 
 def comparison_page(results: Sequence[Compared], clusters: Mapping[str, str], *, what: str) -> str:

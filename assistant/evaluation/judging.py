@@ -42,10 +42,10 @@ from assistant.answering.prepare import (
 )
 from assistant.answering.services import AnswerWriter, TenantServices, elapsed_ms
 from assistant.domain.answers import Certainty, FinishReason, Mode
-from assistant.domain.clock import Deadline
+from assistant.domain.clock import Clock, Deadline
 from assistant.domain.documents import RRF_K, VECTOR_LEG_WEIGHT, Retrieved, StoredDocument, Unit
 from assistant.domain.documents import reciprocal_rank_fusion as fuse
-from assistant.domain.errors import ConfigurationError, OverloadedError
+from assistant.domain.errors import AssistantError, ConfigurationError, OverloadedError
 from assistant.domain.identity import Identity, Role
 from assistant.evaluation.questions import (
     EvaluationQuestion,
@@ -125,11 +125,8 @@ class Observer:
 
     def __init__(self, services: TenantServices) -> None:
         model = replace(services.writer.model, writes_answers=False)
-        self._services = replace(
-            services,
-            writer=replace(services.writer, model=model),
-            live=replace(services.live, elements=None),
-        )
+        writer, live = replace(services.writer, model=model), replace(services.live, elements=None)
+        self._services = replace(services, writer=writer, live=live)
         """What documents answer: no live system is called, or counted on."""
         self._prepare = PrepareAnswer(self._services)
         self._identity = identity_of(services)
@@ -504,34 +501,69 @@ class WrittenModel:
         return cls(model, CharacterCount(), model.title, answers)
 
 
-class _Heard:
-    """Passes a model's stream on and keeps its last text, and the text of each call by its prompt's hash."""
+class HeardModel:
+    """Reads a model's stream as it comes, whenever its reader takes it, and keeps its text and times.
 
-    def __init__(self, generator: AnswerGenerator) -> None:
-        self._generator = generator
-        self.text = ""
+    The answer path reads the first text only when it has the vectors of the section beside it.
+    """
+
+    def __init__(self, generator: AnswerGenerator, clock: Clock) -> None:
+        self._generator, self._clock = generator, clock
         self.ended: dict[str, str] = {}
         """Of calls that neither failed nor were late."""
+        self._start()
+
+    def _start(self) -> None:
+        self.first_s: float | None = None
+        self.text, self.seconds, self.tokens, self.failed = "", 0.0, 0, False
+
+    def forget(self) -> None:
+        self.ended.clear()
+        self._start()
 
     @asynccontextmanager
     async def stream(
         self, request: GenerationRequest, *, deadline: Deadline
     ) -> AsyncGenerator[GenerationStream]:
-        self.text = ""
+        self._start()
+        self.failed, began_s = True, self._clock.monotonic_s()
         async with self._generator.stream(request, deadline=deadline) as stream:
-            yield _HeardStream(stream, self)
+            read = _Read(stream.inference_id, stream.variant)
+            reading = asyncio.create_task(self._read(stream, read, began_s=began_s))
+            try:
+                yield read
+            finally:
+                reading.cancel()
+                await asyncio.wait([reading])
         self.ended[prompt_sha256(request.messages)] = self.text
 
+    async def _read(self, stream: GenerationStream, read: _Read, *, began_s: float) -> None:
+        try:
+            async for delta in stream:
+                self.seconds = self._clock.monotonic_s() - began_s
+                self.text += delta.text
+                if delta.text:
+                    self.first_s = self.seconds if self.first_s is None else self.first_s
+                    self.tokens += 1
+                if delta.usage is not None and delta.usage.completion_tokens:
+                    self.tokens = delta.usage.completion_tokens
+                self.failed = self.failed and delta.finish_reason is None
+                read.items.put_nowait(delta)
+            read.items.put_nowait(None)
+        except AssistantError as error:
+            read.items.put_nowait(error)
 
-class _HeardStream:
-    def __init__(self, stream: GenerationStream, heard: _Heard) -> None:
-        self._stream, self._heard = stream, heard
-        self.inference_id, self.variant = stream.inference_id, stream.variant
+
+class _Read:
+    def __init__(self, inference_id: str | None, variant: str | None) -> None:
+        self.inference_id, self.variant = inference_id, variant
+        self.items: asyncio.Queue[GenerationDelta | AssistantError | None] = asyncio.Queue()
 
     async def __aiter__(self) -> AsyncIterator[GenerationDelta]:
-        async for delta in self._stream:
-            self._heard.text += delta.text
-            yield delta
+        while (item := await self.items.get()) is not None:
+            if isinstance(item, AssistantError):
+                raise item
+            yield item
 
 
 class WrittenAnswers:
@@ -544,7 +576,7 @@ class WrittenAnswers:
         tenant = services.tenant.model_copy(
             update={"generation": generation.model_copy(update=update), "answers": answers}
         )
-        self._heard = _Heard(model.generator)
+        self.heard = HeardModel(model.generator, services.clock)
         served = replace(
             services.writer.model,
             writes_answers=True,
@@ -554,7 +586,7 @@ class WrittenAnswers:
         self._services = replace(
             services,
             tenant=tenant,
-            writer=AnswerWriter(self._heard, served, model.counter),
+            writer=AnswerWriter(self.heard, served, model.counter),
             live=replace(services.live, elements=None),
         )
         self._recorded = model.recorded
@@ -572,7 +604,7 @@ class WrittenAnswers:
         self, question: EvaluationQuestion, *, before: str | None = None
     ) -> tuple[WrittenResult, list[RecordedAnswer]]:
         """Return what reached the agent, and the lines to record of a live model. Raises AssistantError."""
-        self._heard.ended.clear()
+        self.heard.forget()
         prepared = await self.prepare(question, before=before)
         digest = prompt_sha256(prepared.prompt.messages) if prepared.prompt is not None else None
         async with aclosing(self._answer.stream(prepared)) as stream:
@@ -585,10 +617,10 @@ class WrittenAnswers:
         raw = line.answer if line is not None and line.prompt_sha256 == digest else None
         recorded: list[RecordedAnswer] = []
         if not self._recorded:
-            readings = {prompt: text for prompt, text in self._heard.ended.items() if prompt != digest}
+            readings = {prompt: text for prompt, text in self.heard.ended.items() if prompt != digest}
             recorded = [self._line(question, "reading", *reading) for reading in readings.items()]
             if is_written and digest is not None:
-                recorded.append(self._line(question, "answer", digest, self._heard.text))
+                recorded.append(self._line(question, "answer", digest, self.heard.text))
         written = WrittenResult(
             values=_written_values(
                 question,

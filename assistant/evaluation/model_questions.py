@@ -130,17 +130,13 @@ def count_answers(shipped: ModelQuestions, answers: Sequence[str]) -> Counts:
     pairs = list(zip(shipped.questions, answers, strict=True))
     answered = [(one, text) for one, text in pairs if one.units]
     return Counts(
-        cites=sum(_cites(one, text) for one, text in answered),
+        cites=sum(set(_MARKER.findall(text)) == set(one.units) for one, text in answered),
         copies=sum(_copies(one, text, shipped.documents[one.document]) for one, text in answered),
         answerable=len(answered),
         refuses=sum(_refuses(text) for one, text in pairs if not one.units),
         unanswerable=len(pairs) - len(answered),
         bound=shipped.bound,
     )
-
-
-def _cites(question: ModelQuestion, answer: str) -> bool:
-    return set(_MARKER.findall(answer)) == set(question.units)
 
 
 def _copies(question: ModelQuestion, answer: str, document: str) -> bool:

@@ -18,13 +18,15 @@ from assistant.domain.clock import Clock
 from assistant.domain.documents import DocumentState, DocumentStatus
 from assistant.domain.feedback import DOCUMENT_SUBJECT
 from assistant.knowledge.ports import ErasableKeys, KnowledgeStores, PassageIndex, WriteTurn
-from assistant.knowledge.reading import pages_of
+from assistant.knowledge.reading import ReadableDocuments, pages_of
+from assistant.knowledge.sources import KnowledgeSource
 
 LABELS_NARROWED = "labels_narrowed"
 RELEASE_NEEDED = "release_needed"
 """Failure code of a document that waits for a second person's release."""
 _NOTHING_LIVE = {"live_content_hash": None, "live_labels": None, "passage_count": 0, "token_count": 0}
 """The fields of a status whose document is not in the index."""
+_NOT_WITHDRAWN = tuple(state for state in DocumentState if state is not DocumentState.WITHDRAWN)
 _log = structlog.get_logger(__name__)
 _tracer = trace.get_tracer(__name__)
 
@@ -63,6 +65,17 @@ class WithdrawDocuments:
             span.set_attribute("knowledge.withdrawn", len(known))
         unknown = tuple(document_id for document_id in wanted if document_id not in known)
         return WithdrawSummary(tuple(document_id for document_id in wanted if document_id in known), unknown)
+
+    async def all_of(self, source: KnowledgeSource, *, labels: frozenset[str]) -> int:
+        """Withdraw every document of a source that a reader with these labels may know of; return how many
+        were withdrawn now. A repeat goes on where an interrupted call ended."""
+        readable, count = ReadableDocuments(self._stores.documents, states=self._stores.states), 0
+        for ids in source.id_ranges:
+            async for page in pages_of(self._stores.states, _NOT_WITHDRAWN, ids=ids):
+                known = [one.document_id for one in page if await readable.is_open(one, labels=labels)]
+                await self(known)
+                count += len(known)
+        return count
 
 
 def _hidden(status: DocumentStatus, state: DocumentState, update: Mapping[str, object]) -> DocumentStatus:

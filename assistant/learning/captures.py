@@ -66,12 +66,7 @@ class CapturedCall:
 
 
 async def captured_calls(
-    capture: CleanCapture,
-    records: AnswerRecords,
-    *,
-    since: datetime,
-    until: datetime,
-    shared: bool = False,
+    capture: CleanCapture, records: AnswerRecords, *, since: datetime, until: datetime, shared: bool = False
 ) -> list[CapturedCall]:
     """Return the calls of [since, until) that a record or a line tells of, oldest first.
 

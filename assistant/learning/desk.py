@@ -23,6 +23,7 @@ from assistant.answering.stored import ReadAnswers
 from assistant.domain.answers import AccessEntry, AnswerRecord, StoredAnswer
 from assistant.domain.clock import Clock
 from assistant.domain.desk import (
+    JOINED,
     Case,
     CaseReason,
     CaseState,
@@ -56,7 +57,9 @@ OPENED_AGAIN: Mapping[str, object] = {
 }
 """What a case loses when it is open again."""
 MOST_CASES = 5_000
-"""Newest cases that the queue, the gaps and the export read."""
+"""Newest cases of each state that the queue, the gaps and the export read."""
+CLOSED = (CaseState.RESOLVED, CaseState.DISMISSED)
+UNRESOLVED = tuple(state for state in CaseState if state not in CLOSED)
 _READ_AT_ONCE = 16
 _EXAMPLES = 3
 _PAGE = 100
@@ -79,6 +82,7 @@ class DeskServices:
     """The tenant's vocabulary of access labels."""
     needs_two_people: bool
     """Under the deployment profile ``hipaa``: nothing goes live by one person's decision."""
+    open_cases_per_agent: int
     clock: Clock
 
     def owns(self, identity: Identity) -> Callable[[str], bool]:
@@ -94,6 +98,19 @@ class DeskServices:
             return True
         named = [name for name in documents if "/" not in name]  # an approved answer has no owner
         return Role.KNOWLEDGE_OWNER in identity.roles and any(map(self.owns(identity), named))
+
+    async def titles(self, names: Iterable[str], *, identity: Identity) -> dict[str, str]:
+        """Return the titles of these documents that the reader may know of."""
+        statuses = await self.knowledge.states.get_many(list(dict.fromkeys(names)))
+        return {
+            name: status.title for name, status in statuses.items() if is_open_to(status, identity.labels)
+        }
+
+    async def record_read(self, subject: str, titles: Mapping[str, str], *, identity: Identity) -> None:
+        """Record what the reader sees at the desk, before it is shown: documents with their titles."""
+        entry = AccessEntry(at=self.clock.now(), agent=identity.agent, kind="desk", subject_id=subject)
+        shown = {"documents": tuple(titles), "titles": tuple(titles.values())}
+        await self.records.record_access(entry.model_copy(update=shown))
 
     async def put_next(self, item: DeskItem, body: PublicModel, *, by: str, note: str) -> DeskItem:
         """Add the revision after ``item``, and return it. Raises ConflictError when another one was made
@@ -113,6 +130,11 @@ class StoredCase:
     joined: int = 0
     """Cases that joined it, in a list."""
 
+    @property
+    def place(self) -> tuple[datetime, str]:
+        """Its place in the queue, in which the greatest comes first."""
+        return self.case.opened_at, self.item.item_id
+
 
 @dataclass(frozen=True, slots=True)
 class CaseFilter:
@@ -124,9 +146,9 @@ class CaseFilter:
     document_id: str | None = None
 
     def wants(self, case: Case) -> bool:
+        """Return whether a case of that state is wanted."""
         return (
-            self.state in (None, case.state)
-            and self.reason in (None, case.reason)
+            self.reason in (None, case.reason)
             and self.gap in (None, case.gap)
             and (self.document_id is None or self.document_id in case.documents)
         )
@@ -214,12 +236,15 @@ class ReviewDesk:
 
         Raises InvalidRequestError for an ``after`` that no page gave.
         """
-        cases = await self._visible(identity)
+        states = CaseState if wanted.state is None else (wanted.state,)
+        cases = await self._visible(identity, states)
         if after is not None:
-            places = [place for place, stored in enumerate(cases) if stored.item.item_id == after]
-            if not places:
-                raise InvalidRequestError("after must be the next_after of a page of this queue.")
-            cases = cases[places[0] + 1 :]
+            try:
+                last = await self.find(after, identity=identity)
+            except NotFoundError:
+                told = "after must be the next_after of a page of this queue."
+                raise InvalidRequestError(told) from None
+            cases = [stored for stored in cases if stored.place < last.place]
         wanted_cases = [stored for stored in cases if wanted.wants(stored.case)]
         lines = await self._lines(wanted_cases[:limit], identity=identity, subject="cases")
         return lines, wanted_cases[limit - 1].item.item_id if len(wanted_cases) > limit else None
@@ -237,6 +262,8 @@ class ReviewDesk:
     async def one(self, case_id: str, *, identity: Identity) -> CaseReading:
         """Return a case with its answer's texts. Raises as ``find``, and DependencyError."""
         stored = await self.find(case_id, identity=identity)
+        titles = await self._services.titles(stored.case.documents, identity=identity)
+        await self._services.record_read(f"case:{case_id}", titles, identity=identity)
         try:
             answer = await self._services.answers.for_review(stored.case.answer_id, identity=identity)
         except NotFoundError:  # nothing of the record is kept
@@ -247,12 +274,14 @@ class ReviewDesk:
     async def gaps(self, *, identity: Identity) -> list[DeskGap]:
         """Return the gaps with open cases, the largest first."""
         by_gap: dict[str, list[StoredCase]] = {}
-        for stored in await self._visible(identity):
-            if stored.case.gap is not None and stored.case.state is CaseState.OPEN:
+        for stored in await self._visible(identity, (CaseState.OPEN,)):
+            if stored.case.gap is not None:
                 by_gap.setdefault(stored.case.gap, []).append(stored)
         shown = {gap: cases[::-1][:_EXAMPLES] for gap, cases in by_gap.items()}
         first = [stored for cases in shown.values() for stored in cases]
-        questions = await self._questions(first, identity=identity, subject="gaps")
+        if first:
+            await self._services.record_read("gaps", {}, identity=identity)
+        questions = await self._questions(first)
         gaps: list[DeskGap] = []
         for gap, cases in by_gap.items():
             examples = [
@@ -270,8 +299,8 @@ class ReviewDesk:
         return sorted(gaps, key=lambda one: (-one.count, one.title))
 
     async def export(self, *, identity: Identity) -> AsyncIterator[DeskCaseLine]:
-        """Yield every visible case, the latest opened first."""
-        cases = await self._visible(identity)
+        """Yield the visible cases, the latest opened first."""
+        cases = await self._visible(identity, CaseState)
         for start in range(0, len(cases), _PAGE):
             page = cases[start : start + _PAGE]
             for line in await self._lines(page, identity=identity, subject="export"):
@@ -281,28 +310,28 @@ class ReviewDesk:
         """Add a revision of a case. Raises ConflictError when another one was made meanwhile."""
         await self._services.put_next(stored.item, case, by=by, note=note)
 
-    async def _visible(self, identity: Identity) -> list[StoredCase]:
-        """Return all visible cases that joined no other one, the latest opened first."""
+    async def _visible(self, identity: Identity, states: Iterable[CaseState]) -> list[StoredCase]:
+        """Return the visible cases in these states that joined no other one, the latest opened first."""
         visible: list[tuple[DeskItem, Case]] = []
         joined: Counter[str | None] = Counter()
-        async for item, case in read_cases(self._services.store):
+        async for item, case in read_cases(self._services.store, (*states, JOINED)):
             if self._services.may_see(identity, case.reader_labels, case.documents):
                 visible.append((item, case))
                 joined[case.joined] += 1
         first = [
             StoredCase(item, case, joined[item.item_id]) for item, case in visible if case.joined is None
         ]
-        return sorted(first, key=lambda one: (one.case.opened_at, one.item.item_id), reverse=True)
+        return sorted(first, key=lambda one: one.place, reverse=True)
 
     async def _lines(
         self, cases: Sequence[StoredCase], *, identity: Identity, subject: str
     ) -> list[DeskCaseLine]:
-        questions = await self._questions(cases, identity=identity, subject=subject)
-        names = list(dict.fromkeys(name for stored in cases for name in stored.case.documents))
-        statuses = await self._services.knowledge.states.get_many(names)
-        titles = {
-            name: status.title for name, status in statuses.items() if is_open_to(status, identity.labels)
-        }
+        if not cases:
+            return []
+        names = (name for stored in cases for name in stored.case.documents)
+        titles = await self._services.titles(names, identity=identity)
+        await self._services.record_read(subject, titles, identity=identity)
+        questions = await self._questions(cases)
         return [
             DeskCaseLine(
                 case_id=stored.item.item_id,
@@ -319,27 +348,20 @@ class ReviewDesk:
             for stored in cases
         ]
 
-    async def _questions(
-        self, cases: Sequence[StoredCase], *, identity: Identity, subject: str
-    ) -> Mapping[str, str]:
-        """Return the questions by answer, after recording that the reader sees them."""
-        if not cases:
-            return {}
-        entry = AccessEntry(
-            at=self._services.clock.now(), agent=identity.agent, kind="desk", subject_id=subject
-        )
-        await self._services.records.record_access(entry)
+    async def _questions(self, cases: Sequence[StoredCase]) -> Mapping[str, str]:
+        """Return the questions by answer."""
         answer_ids = dict.fromkeys(stored.case.answer_id for stored in cases)
         records = await read_records(self._services.records, answer_ids)
         return {record.answer_id: record.question for record in records}
 
 
-async def read_cases(store: DeskStore) -> AsyncIterator[tuple[DeskItem, Case]]:
-    """Yield the newest cases, the latest changed first."""
-    for number, item in enumerate(await store.list(DeskKind.CASE, limit=MOST_CASES)):
-        if number % _PAGE == 0:
-            await asyncio.sleep(0)  # thousands of cases: let answers run between them
-        yield item, body_of_item(item, Case)
+async def read_cases(store: DeskStore, lists: Iterable[str]) -> AsyncIterator[tuple[DeskItem, Case]]:
+    """Yield the newest cases of each of these lists, of a list the latest changed first."""
+    for listed in lists:
+        for number, item in enumerate(await store.list(DeskKind.CASE, listed=listed, limit=MOST_CASES)):
+            if number % _PAGE == 0:
+                await asyncio.sleep(0)  # thousands of cases: let answers run between them
+            yield item, body_of_item(item, Case)
 
 
 async def read_records(records: AnswerRecords, answer_ids: Iterable[str]) -> list[AnswerRecord]:

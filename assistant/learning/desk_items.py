@@ -7,7 +7,7 @@ deployment profile ``hipaa`` an item goes live by a second person's decision onl
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 
 import structlog
@@ -49,6 +49,7 @@ from assistant.learning.desk import (
     first_revision,
     is_open_to,
     not_found,
+    read_cases,
 )
 from assistant.learning.upkeep import DocumentQuestions
 
@@ -88,15 +89,9 @@ class DeskItems:
         if not asked.document_ids and Role.REVIEWER not in identity.roles:
             raise InvalidRequestError("document_ids is empty; name a document of your own that says this.")
         statuses = await self._sources(asked.document_ids, identity=identity)
-        of_sources = {label for status in statuses for label in status.live_labels or ()}
-        labels = {*asked.labels, *case.reader_labels, *of_sources}
         if unknown := sorted(set(asked.labels) - {*self._services.labels, *case.reader_labels}):
             raise InvalidRequestError(f"labels: {', '.join(unknown)} is no label of this tenant.")
-        if missing := sorted(labels - identity.labels):
-            raise InvalidRequestError(
-                f"This answer would need the labels {', '.join(missing)}, which you do not hold, so you could"
-                " not read it yourself. Ask a reviewer who holds them."
-            )
+        labels = _checked({*asked.labels, *case.reader_labels, *_labels_of(statuses)}, identity)
         return ApprovedAnswer(
             questions=asked.questions,
             vectors=await self._vectors(asked.questions),
@@ -104,7 +99,7 @@ class DeskItems:
             text=asked.text,
             owner=identity.agent,
             expires_on=asked.expires_on,
-            labels=tuple(sorted(labels)),
+            labels=labels,
             sources=tuple(_bound(status) for status in statuses),
             from_answer=case.answer_id,
             state=self._first_state(),
@@ -138,6 +133,7 @@ class DeskItems:
         items: list[DeskItem] = []
         for kind in kinds:
             items += await self._visible(await self._services.store.list(kind), identity)
+        await self._record_read("items", items, identity=identity)
         return sorted(items, key=lambda item: item.at, reverse=True)
 
     async def find(self, kind: DeskKind, item_id: str, *, identity: Identity) -> DeskItem:
@@ -151,13 +147,14 @@ class DeskItems:
         """Return the revisions that the reader may see, oldest first. Raises as ``find``."""
         await self.find(kind, item_id, identity=identity)
         revisions = await self._services.store.history(kind, item_id)
-        if kind is not DeskKind.APPROVED_ANSWER:
-            return revisions
-        return [
-            revision
-            for revision in revisions
-            if identity.labels.issuperset(body_of_item(revision, ApprovedAnswer).labels)
-        ]
+        if kind is DeskKind.APPROVED_ANSWER:
+            revisions = [
+                revision
+                for revision in revisions
+                if identity.labels.issuperset(body_of_item(revision, ApprovedAnswer).labels)
+            ]
+        await self._record_read(f"{kind}:{item_id}", revisions, identity=identity)
+        return revisions
 
     async def set_state(self, item: DeskItem, change: StateChange, *, identity: Identity) -> DeskItem:
         """Take an item out, or back in. Under ``hipaa`` the first call with ``live`` proposes it, and the
@@ -177,7 +174,6 @@ class DeskItems:
             raise ConflictError("It is live already.")
         if body.state is ItemState.PROPOSED:
             return await self.approve(item, identity=identity, note=change.note)
-        body = await self._bound_again(body, identity=identity)
         return await self._propose(item, body, identity=identity, note=change.note)
 
     async def restore(self, item: DeskItem, change: Restoring, *, identity: Identity) -> DeskItem:
@@ -197,7 +193,6 @@ class DeskItems:
             await self._questions.remove(before.document_id, before.question, by=identity.agent)
         if body.state is not ItemState.LIVE:
             return await self.move(item, body, ItemState.WITHDRAWN, identity=identity, note=change.note)
-        body = await self._bound_again(body, identity=identity)
         return await self._propose(item, body, identity=identity, note=change.note)
 
     async def put_new(self, item_id: str, body: Served, *, identity: Identity, note: str) -> DeskItem:
@@ -221,8 +216,9 @@ class DeskItems:
         if body.proposed_by == identity.agent:
             raise ForbiddenError(_OWN_APPROVAL)
         if isinstance(body, ApprovedAnswer):
-            now = await self._bound_again(body, identity=identity)
-            if isinstance(now, ApprovedAnswer) and now.sources != body.sources:
+            proposed = body.sources
+            body = await self._bound_again(body, identity=identity)
+            if body.sources != proposed:
                 raise ConflictError(
                     "A source changed since this was proposed. Refuse it, and write it again."
                 )
@@ -258,6 +254,8 @@ class DeskItems:
             _log.warning("document_question_postponed", document_id=body.document_id, reason=error.code)
 
     async def _propose(self, item: DeskItem, body: Served, *, identity: Identity, note: str) -> DeskItem:
+        if isinstance(body, ApprovedAnswer):
+            body = await self._bound_again(body, identity=identity)
         body = body.model_copy(update={"proposed_by": identity.agent, "approved_by": None})
         if isinstance(body, GlossaryEntry):
             await self._check_entry(body, beside=item.item_id)
@@ -277,12 +275,10 @@ class DeskItems:
             found.append(status)
         return found
 
-    async def _bound_again(self, body: Served, *, identity: Identity) -> Served:
-        """Return an approved answer bound to its sources' live content, with vectors of the model that serves
-        now. Raises InvalidRequestError (expired), ConflictError (a source is gone), NotFoundError (the caller
-        may not read a source as it is today)."""
-        if not isinstance(body, ApprovedAnswer):
-            return body
+    async def _bound_again(self, body: ApprovedAnswer, *, identity: Identity) -> ApprovedAnswer:
+        """Return the answer bound to its sources' live content, with their labels of today, and vectors of
+        the model that serves now. Raises InvalidRequestError (expired, or labels that the caller lacks),
+        ConflictError (a source is gone), NotFoundError (the caller may not read a source as it is today)."""
         if body.expires_on <= self._services.clock.now().date():
             raise InvalidRequestError(f"It expired on {body.expires_on}. Write a new one from its case.")
         if body.text == REMOVED_TEXT:
@@ -295,6 +291,7 @@ class DeskItems:
         if not all(is_open_to(statuses[name], identity.labels) for name in names):
             raise not_found()
         update: dict[str, object] = {"sources": tuple(_bound(statuses[name]) for name in names)}
+        update["labels"] = _checked({*body.labels, *_labels_of(statuses.values())}, identity)
         if body.embedding_model != self._services.embedding_model:
             update["vectors"] = await self._vectors(body.questions)
             update["embedding_model"] = self._services.embedding_model
@@ -316,11 +313,16 @@ class DeskItems:
         """Raise ConflictError while the item's case waits for the second person."""
         if served_body(item).state is not ItemState.PROPOSED:
             return
-        for stored in await self._services.store.list(DeskKind.CASE):
-            case = body_of_item(stored, Case)
-            is_its_case = case.resolution is not None and case.resolution.item_id == item.item_id
-            if is_its_case and case.state is CaseState.PROPOSED:
+        async for stored, case in read_cases(self._services.store, (CaseState.PROPOSED,)):
+            if case.resolution is not None and case.resolution.item_id == item.item_id:
                 raise ConflictError(f"Approve or refuse it in its case, {stored.item_id}.")
+
+    async def _record_read(self, subject: str, items: Sequence[DeskItem], *, identity: Identity) -> None:
+        """Record the documents that the items' texts rest on; the title of one that the reader may not know
+        of is empty."""
+        names = [name for item in items for name in _documents_of(served_body(item))]
+        titles = await self._services.titles(names, identity=identity)
+        await self._services.record_read(subject, dict.fromkeys(names, "") | titles, identity=identity)
 
     async def _visible(self, items: Sequence[DeskItem], identity: Identity) -> list[DeskItem]:
         """Return the items that the reader may see."""
@@ -345,6 +347,26 @@ class DeskItems:
 
     def _first_state(self) -> ItemState:
         return ItemState.PROPOSED if self._services.needs_two_people else ItemState.LIVE
+
+
+def _labels_of(statuses: Iterable[DocumentStatus]) -> set[str]:
+    return {label for status in statuses for label in status.live_labels or ()}
+
+
+def _checked(labels: Set[str], identity: Identity) -> tuple[str, ...]:
+    """Return the labels of an answer, in order. Raises InvalidRequestError where the caller lacks one."""
+    if missing := sorted(labels - identity.labels):
+        raise InvalidRequestError(
+            f"This answer would need the labels {', '.join(missing)}, which you do not hold, so you could not"
+            " read it yourself. Ask a reviewer who holds them."
+        )
+    return tuple(sorted(labels))
+
+
+def _documents_of(body: Served) -> tuple[str, ...]:
+    if isinstance(body, ApprovedAnswer):
+        return tuple(bound.document_id for bound in body.sources)
+    return (body.document_id,) if isinstance(body, DocumentQuestion) else ()
 
 
 def _bound(status: DocumentStatus) -> BoundSource:

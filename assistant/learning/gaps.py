@@ -215,7 +215,9 @@ class GapUpkeep:
     async def _cases(self) -> list[tuple[DeskItem, Case]]:
         """Return the newest cases with a gap, the oldest first."""
         cases = [
-            (item, case) async for item, case in read_cases(self._services.store) if case.gap is not None
+            (item, case)
+            async for item, case in read_cases(self._services.store, CaseState)
+            if case.gap is not None
         ]
         return sorted(cases, key=lambda one: (one[1].opened_at, one[0].item_id))[-MOST_QUESTIONS:]
 

@@ -101,13 +101,13 @@ class DeskStore(Protocol):
     withdrawal takes a text out. All methods raise RecordsUnavailableError."""
 
     async def version(self) -> int:
-        """Return a number that grows with every ``put`` of any kind but ``case``: cheap, read every other
+        """Return a number that grows with every ``put`` of a kind that is served: cheap, read every other
         second by each process that serves."""
         ...
 
-    async def put(self, item: DeskItem) -> None:
-        """Add a revision. Raises ConflictError unless ``item.revision`` follows the newest one (1 for a new
-        item). The same revision again, with the same content, changes nothing."""
+    async def put(self, *items: DeskItem) -> None:
+        """Add a revision of each item, or none. Raises ConflictError unless every ``item.revision`` follows
+        the newest one (1 for a new item). The same again, with the same content, changes nothing."""
         ...
 
     async def rewrite(self, item: DeskItem) -> None:
@@ -119,8 +119,10 @@ class DeskStore(Protocol):
         """Return the newest revision."""
         ...
 
-    async def list(self, kind: DeskKind, *, limit: int = 5_000) -> list[DeskItem]:
-        """Return the newest revision of every item of a kind, the latest changed first."""
+    async def list(self, kind: DeskKind, *, listed: str | None = None, limit: int = 5_000) -> list[DeskItem]:
+        """Return the newest revision of every item of a kind, the latest changed first.
+
+        ``listed``: of cases, those in this one of ``CASE_LISTS``; ``limit`` counts these alone."""
         ...
 
     async def history(self, kind: DeskKind, item_id: str) -> list[DeskItem]:

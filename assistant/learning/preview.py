@@ -89,10 +89,7 @@ class PreviewAnswer:
             recent = await self._recent(identity)
             if not recent:
                 return DeskPreview(captured=(), near=(), compared=0)
-            entry = AccessEntry(
-                at=services.clock.now(), agent=identity.agent, kind="desk", subject_id="preview"
-            )
-            await services.records.record_access(entry)
+            await services.record_read("preview", {}, identity=identity)
             answer_vectors = await self.vectors.of(asked.questions)
             asked_vectors = await self.vectors.of([record.question for record in recent])
             return await asyncio.to_thread(self._compared, asked, answer_vectors, recent, asked_vectors)

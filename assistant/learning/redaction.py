@@ -163,13 +163,9 @@ def redacted(
         if not line.strip():
             continue
         clean = _clean_line(line, patients)
-        if clean.get("purpose") != "passage" or _sample_number(line) < passages_percent:
+        drawn = int.from_bytes(hashlib.sha256(line).digest()[:8]) % 100  # the same in each call
+        if clean.get("purpose") != "passage" or drawn < passages_percent:
             yield orjson.dumps(clean, option=orjson.OPT_SORT_KEYS) + b"\n"
-
-
-def _sample_number(line: bytes) -> int:
-    """Return 0 to 99 from a hash of the line: a random number that is the same in each call."""
-    return int.from_bytes(hashlib.sha256(line).digest()[:8]) % 100
 
 
 def _clean_line(line: bytes, patients: PatientDataFilter | None) -> Clean:
@@ -196,14 +192,7 @@ def _clean_line(line: bytes, patients: PatientDataFilter | None) -> Clean:
 
 def _purpose(attributes: object) -> str | None:
     given = [attributes] if isinstance(attributes, str) else _list(attributes)
-    return next(
-        (
-            capture_purpose
-            for capture_purpose in CAPTURE_PURPOSES
-            if capture_attribute(capture_purpose) in given
-        ),
-        None,
-    )
+    return next((known for known in CAPTURE_PURPOSES if capture_attribute(known) in given), None)
 
 
 def _clean_request(captured: _Object, patients: PatientDataFilter | None) -> Clean:

@@ -39,6 +39,7 @@ from assistant.domain.feedback import (
     StoredAct,
 )
 from assistant.learning.ports import ErasureKeys, FeedbackStore, OutboxRow
+from assistant.learning.two_people import TwoPeople
 from assistant.settings.tenant import TenantConfig
 from assistant.text.language import (
     WORD,
@@ -447,16 +448,19 @@ class Erased:
     """Ids of the sealed texts that nobody can read any more."""
 
 
+@dataclass(frozen=True, slots=True)
 class ErasePatient:
     """Destroys the key of one patient's sealed texts. A repeat changes nothing and lists the same texts."""
 
-    def __init__(self, *, signals: Signals, keys: ErasureKeys, feedback: FeedbackStore) -> None:
-        self._signals = signals
-        self._keys = keys
-        self._feedback = feedback
+    signals: Signals
+    keys: ErasureKeys
+    feedback: FeedbackStore
+    two_people: TwoPeople
 
-    async def __call__(self, member_number: str) -> Erased:
-        """Erase, and return the receipt. Raises DependencyError; then the key may be destroyed already."""
-        subject = self._signals.patient(member_number)
-        had_key = await self._keys.destroy(subject)
-        return Erased(subject, had_key, tuple(await self._feedback.texts_about(subject)))
+    async def __call__(self, member_number: str, *, by: str) -> Erased:
+        """Erase, and return the receipt. Raises DependencyError; then the key may be destroyed already.
+        Raises as ``TwoPeople.admit`` too; then it is not."""
+        subject = self.signals.patient(member_number)
+        await self.two_people.admit("erase", subject, by=by)
+        had_key = await self.keys.destroy(subject)
+        return Erased(subject, had_key, tuple(await self.feedback.texts_about(subject)))

@@ -44,7 +44,9 @@ from assistant.knowledge.files import SourceDocument
 from assistant.knowledge.reading import pages_of
 from assistant.knowledge.sources import Writer
 from assistant.learning.desk import (
+    CLOSED,
     OPENED_AGAIN,
+    UNRESOLVED,
     UPKEEP,
     DeskServices,
     body_of_item,
@@ -306,7 +308,7 @@ class DeskUpkeep:
         if existing is None:
             return
         case = body_of_item(existing, Case)
-        if case.state in (CaseState.RESOLVED, CaseState.DISMISSED):
+        if case.state in CLOSED:
             opened = case.model_copy(update=OPENED_AGAIN)
             await self._services.put_next(existing, opened, by=UPKEEP, note=because)
 
@@ -345,9 +347,8 @@ class ReviewDates:
         self._read_at_s = now_s
 
     async def _close(self, due: Mapping[str, DocumentStatus]) -> None:
-        async for item, case in read_cases(self._services.store):
-            is_closed = case.state in (CaseState.RESOLVED, CaseState.DISMISSED)
-            if case.reason is CaseReason.REVIEW_DUE and not is_closed and case.answer_id not in due:
+        async for item, case in read_cases(self._services.store, UNRESOLVED):
+            if case.reason is CaseReason.REVIEW_DUE and case.answer_id not in due:
                 note = "The document has another review date, or is withdrawn."
                 resolution = Resolution(kind="correction", note=note)
                 update = {"state": CaseState.RESOLVED, "resolution": resolution, "resolved_by": UPKEEP}

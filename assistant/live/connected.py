@@ -341,7 +341,7 @@ class ConnectedElements:
             agent=_agent(named, caller),
             limit_s=limit_s,
         )
-        response = await self.calls.get(request, deadline=call_deadline, most_bytes=operation.most_bytes)
+        response = await self.calls.call(request, deadline=call_deadline, most_bytes=operation.most_bytes)
         try:
             check_status(response, source=named.connector.source)
             reader = ResponseReader(

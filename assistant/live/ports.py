@@ -10,11 +10,13 @@ from typing import Protocol
 
 import structlog
 
+from assistant.domain.answers import RecordId
 from assistant.domain.clock import Deadline
 from assistant.domain.elements import ElementData, ElementKind, ElementProblem
 from assistant.domain.errors import AssistantError
 from assistant.domain.identity import Identity
-from assistant.domain.live import CareContext, LiveRead, LiveReadPage, LiveReadQuery
+from assistant.domain.live import CareContext, ContextToken, LiveRead, LiveReadPage, LiveReadQuery
+from assistant.domain.public import PublicModel
 from assistant.settings.deployed_names import OFF, ON
 
 _log = structlog.get_logger(__name__)
@@ -118,7 +120,7 @@ class LiveElements(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SystemRequest:
-    """One GET, after all checks. The host is the adapter's."""
+    """One GET, or POST with a body, after all checks. The host is the adapter's."""
 
     system: str
     path: str
@@ -129,6 +131,10 @@ class SystemRequest:
     limit_s: float | None = None
     """The time that the system should need. A late response says nothing about the system where the deadline
     left it much less, because the request waited for something of ours before."""
+    body: bytes | None = None
+    """JSON to post."""
+    key: str | None = None
+    """``Idempotency-Key`` of a POST: it may be repeated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,17 +142,43 @@ class SystemResponse:
     status: int
     content_type: str
     body: bytes
-    """At most the connector's bound; a longer one is an error of the adapter."""
+    """At most ``most_bytes``; a longer one is an error of the adapter. Not read where that is 0."""
 
 
 class LiveSystems(Protocol):
-    """The one way to the internal systems: the declared private address, read-only."""
+    """The one way to the internal systems: the declared private address."""
 
-    async def get(self, request: SystemRequest, *, deadline: Deadline, most_bytes: int) -> SystemResponse:
-        """Return the response of one GET. No redirect is followed, no cookie kept.
+    async def call(self, request: SystemRequest, *, deadline: Deadline, most_bytes: int) -> SystemResponse:
+        """Return the response of one GET, or of one POST where the request has a body. No redirect is
+        followed, no cookie kept.
 
         Raises LiveReadError (SYSTEM_UNAVAILABLE, SYSTEM_LATE, SYSTEM_INVALID).
         """
+        ...
+
+
+class Reply(PublicModel):
+    """What the care application gets of a reply that an agent sends: the body of the POST."""
+
+    send_id: RecordId
+    """The same for each attempt, and the request's ``Idempotency-Key``: deliver it once."""
+    answer_id: RecordId
+    conversation_id: RecordId
+    agent: str
+    at: datetime
+    """When it was recorded first."""
+    text: str
+    """As the agent wrote it, with its live values."""
+    context: ContextToken | None
+    """The token that the care application signed for the question, as it came: it says which chat. It is not
+    verified again, and may have expired. None where the client has none any more."""
+
+
+class ReplyDelivery(Protocol):
+    """Takes sent replies to the patient's chat."""
+
+    async def deliver(self, reply: Reply) -> None:
+        """Return once the system took the reply. Raises ReplyNotDeliveredError."""
         ...
 
 

@@ -155,6 +155,7 @@ def issue_context(
         "agent": grant.agent,
         "customer": case.customer,
         "ids": {kind: list(ids) for kind, ids in case.ids.items()},
+        "jti": secrets.token_hex(16),
     }
     kind, lifetime_s = "care-context+jwt", CONTEXT_LIFETIME_S
     return _signed(key, claims, kind=kind, lifetime_s=lifetime_s, clock=clock or SystemClock())

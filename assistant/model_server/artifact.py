@@ -127,17 +127,13 @@ def _ensure_locked(settings: ModelServerSettings, *, weights: Weights, folder: P
 def _same_model(
     artifact: ModelArtifact, *, settings: ModelServerSettings, weights: Weights, digest: str
 ) -> bool:
-    if (artifact.builder_version, artifact.task, artifact.digest) != (
-        _BUILDER_VERSION,
-        settings.task,
-        digest,
-    ):
+    made_of = (artifact.builder_version, artifact.task, artifact.digest)
+    if made_of != (_BUILDER_VERSION, settings.task, digest):
         return False
-    if settings.task == "generation":
-        return True
-
-    limits = (settings.max_input_tokens, weights.pooled_by())
-    return (artifact.max_input_tokens, artifact.pooling) == limits
+    return settings.task == "generation" or (artifact.max_input_tokens, artifact.pooling) == (
+        settings.max_input_tokens,
+        weights.pooled_by(),
+    )
 
 
 def _with_limits_of(

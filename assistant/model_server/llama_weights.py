@@ -10,7 +10,6 @@ W + lora_alpha / r * B·A, https://arxiv.org/abs/2106.09685, section 4.1.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -24,6 +23,7 @@ from assistant.domain.errors import ConfigurationError
 from assistant.model_server.artifact import tokenizer_from_gguf
 from assistant.model_server.embedding_graph import read_safetensors
 from assistant.model_server.weights import gguf_field
+from assistant.settings.model_artifacts import file_sha256
 
 FOLDER, GGUF, FACTS = "hugging_face", "model.gguf", "weights.json"
 """What ``write_weights`` leaves: a folder to train on, a file to serve, their origin."""
@@ -118,7 +118,7 @@ def read_adapter(folder: Path) -> dict[str, _Matrix]:
 
 def _facts(base: Path, adapter: Path | None, reader: Any) -> Mapping[str, Any]:
     """Return where the weights come from. Raises ConfigurationError for an adapter of another base."""
-    facts = {"file": base.name, "sha256": _sha256(base), "license": gguf_field(reader, "general.license")}
+    facts = {"file": base.name, "sha256": file_sha256(base), "license": gguf_field(reader, "general.license")}
     if adapter is None:
         return {"schema_version": 1, "base": facts, "adapter": None}
     path = adapter / "training.json"
@@ -129,13 +129,8 @@ def _facts(base: Path, adapter: Path | None, reader: Any) -> Mapping[str, Any]:
             f"{adapter} was trained on {trained_on['file']} ({trained_on['sha256'][:12]}), and {base.name} "
             f"is {facts['sha256'][:12]}. Name the adapter's base."
         )
-    digest = _sha256(adapter / "adapter_model.safetensors")
+    digest = file_sha256(adapter / "adapter_model.safetensors")
     return {"schema_version": 1, "base": facts, "adapter": {"sha256": digest, "training": card or None}}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _llama(path: Path) -> Any:

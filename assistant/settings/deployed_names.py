@@ -91,17 +91,24 @@ TABLES = (RECORDS, EVENTS, STATES, DESK)
 
 ACCESS_PARTITIONS = ("access#*",)
 """Partitions of the records with who read or tried what."""
+AUDITED_PARTITIONS = (*ACCESS_PARTITIONS, "live#*")
+"""Those with all audit records: also reads of live systems."""
+AUDIT_FOLDER = "audit/"
+"""Folder of the trail bucket with the digests of audit records, one a day."""
+AUDIT_OUTPUT = "AuditStores"
+"""Output of the ingestion stack: the fields of ``AuditSettings`` as JSON."""
 ERASURE_PARTITIONS = ("erasure#*",)
 """Patterns of the partitions of the events' table that have the keys of erasure."""
-CASES, RELEASES, APPROVED = "case", "ranker_release", "approved_answer"
+CASES, CASE_INDEX, ACT_REQUESTS = "case", "case_index", "act_request"
+RELEASES, APPROVED = "ranker_release", "approved_answer"
 """Kinds of desk items that functions put or read; ``DeskKind`` has all."""
 
 
-def desk_partitions(kind: str) -> tuple[str, ...]:
-    """Return patterns of the partitions of the desk's table that a role needs for items of one kind, as IAM
-    takes them (``dynamodb:LeadingKeys``)."""
-    patterns = (f"item#{kind}#*", f"newest#{kind}")
-    return (*patterns, "version") if kind == RELEASES else patterns
+def desk_partitions(*kinds: str) -> tuple[str, ...]:
+    """Return patterns of the partitions of the desk's table that a role needs for items of these kinds, as
+    IAM takes them (``dynamodb:LeadingKeys``)."""
+    patterns = tuple(pattern for kind in kinds for pattern in (f"item#{kind}#*", f"newest#{kind}"))
+    return (*patterns, "version") if RELEASES in kinds else patterns
 
 
 SERVED_VARIANT = "AllTraffic"
@@ -148,6 +155,19 @@ SOURCES_LEFT_OUT = "SourcesLeftOut"
 """Searches of a source of documents that failed or were late, in one task since its last line."""
 REFUSED_RELEASES = "RefusedReleases"
 """Releases of ranker weights that one task refuses to serve now."""
+QUOTED_ANSWERS = "QuotedAnswers"
+"""Answers without a model's text that ended in one task since its last line; absent where none did, as all
+below up to ``ANSWER_SECONDS``."""
+WRITTEN_ANSWERS = "WrittenAnswers"
+"""Answers that the model wrote."""
+PROMPT_TOKENS = "PromptTokens"
+"""Tokens that the model read for them."""
+COMPLETION_TOKENS = "CompletionTokens"
+"""Tokens that it wrote."""
+EMBEDDED_TEXTS = "EmbeddedTexts"
+"""Texts that the embedding endpoint embedded for questions."""
+ANSWER_SECONDS = "AnswerSeconds"
+"""Seconds from the requests to the ends of all answers together."""
 
 # --- the log line of an answer, which metric filters count ------------------------------------------------
 ANSWER_ENDED = "answer_ended"
@@ -177,6 +197,8 @@ OLDEST_RAW_CAPTURE_AGE = "OldestRawCaptureAge"
 """Seconds since the oldest object in the quarantine was written; 0 without objects."""
 RANKING_REFUSED = "RankingRefused"
 """1 when the daily learner made a release that its gate refused, else 0."""
+AUDIT_CLOSED = "AuditClosed"
+"""1 when a run has written the digest of each day of audit records that ended; absent when it failed."""
 SETS_RUN = "SetsRun"
 """1 when a run of the task that makes training sets ended well, also without examples; 0 when it failed."""
 

@@ -59,6 +59,9 @@ class PlaceSection(StrictModel):
     name_prefix: str = Field(default="assistant", pattern=r"^[a-z][a-z0-9-]{0,18}[a-z0-9]$")
     """Prefix of the names of stacks and parameters."""
     bootstrap_qualifier: str = Field(default="hnb659fds", pattern=r"^[a-z0-9]{1,10}$")
+    bootstrap_key: Arn | None = None
+    """The company's KMS key of the bootstrap bucket, if it has one: tasks and functions that read the tenant
+    file there may decrypt with it, through S3 only."""
     permissions_boundary: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_+=,.@/-]{1,128}$")
     """Name of the permissions boundary of every role; the account stage's policy when absent."""
     role_path: str = Field(default="/assistant/", pattern=r"^/([A-Za-z0-9_.-]+/)*$")
@@ -69,6 +72,10 @@ class PlaceSection(StrictModel):
     """Roles of the company's builds that may assume the tenant's ``ArtifactPublisher`` role and put model
     artifacts. They exist before the first deployment: IAM trusts only existing roles. Empty: the role is not
     created, and nobody may put artifacts."""
+    image_key: str | None = Field(default=None, pattern=r"^(awskms:///\S{1,300}|[^\s:]{1,200})$")
+    """Public key by which a deployment verifies the signature of each image in the account's registry: a PEM
+    file, relative to the tenant file, or ``awskms:///ARN`` of a key of KMS. Absent: nothing is verified, and
+    ``doctor`` says so."""
     required_tags: Mapping[TagKey, TagValue] = {}
     """The company's tags for every resource, beside tenant, cost-center, data-class and release."""
 
@@ -209,6 +216,12 @@ class ObservabilitySection(StrictModel):
 
     budget_usd_per_month: int = Field(default=5000, ge=1)
     alarm_email: str | None = Field(default=None, pattern=r"^[^\s@]+@[^\s@]+$")
+    """Receiver of alarms that may wait for a working day, and of the budget's."""
+    page_email: str | None = Field(default=None, pattern=r"^[^\s@]+@[^\s@]+$")
+    """Receiver of alarms that wake somebody."""
+    runbook_url: str | None = Field(default=None, pattern=r"^https://[^\s#]{1,200}$")
+    """Where the company shows docs/runbook.md; alarms link to its headings. Without it they link to the
+    tenant's dashboard, which has the entries."""
     budget_topic: Arn | None = None
     """SNS topic of budget alerts; the account stage's topic when absent."""
     declared_principals: tuple[Arn, ...] = ()
@@ -262,7 +275,10 @@ class ReachEntry(StrictModel):
     caller: Literal["orchestrator", "connectors"] = "orchestrator"
     """The only workload that may call it; ``connectors``: runs of sources with a connector."""
     connector: str | None = None
-    """Connector file, relative to the tenant file. Without it nothing is called."""
+    """Connector file, relative to the tenant file. Without it nothing is read for live data."""
+    replies: str | None = Field(default=None, pattern=r"^/[A-Za-z0-9/._~-]{0,200}$")
+    """Path to which a reply is posted when an agent sends it (docs/live.md, Replies). Without such an entry a
+    reply is recorded, and not delivered."""
     auth: Literal["none", "token", "oauth", "sigv4"] = "none"
     """How requests prove who calls: a bearer token, OAuth client credentials, or AWS Signature Version 4."""
     secret: str | None = Field(default=None, pattern=r"^(state|file|secretsmanager):\S{1,256}$")
@@ -300,6 +316,20 @@ class ReachEntry(StrictModel):
                 raise ValueError(f'operation "{operation.name}" {wrong}')
         return self
 
+    @model_validator(mode="after")
+    def _can_be_posted_to(self) -> Self:
+        if self.replies is not None and (self.caller != "orchestrator" or self.auth == "sigv4"):
+            raise ValueError(
+                f'replies = "{self.replies}": the service posts with auth = "token", "oauth" or "none", and '
+                'caller = "orchestrator"'
+            )
+        return self
+
+    @property
+    def is_called(self) -> bool:
+        """Whether the service calls it, for live data or with replies."""
+        return bool(self.connector or self.inline or self.replies)
+
     @property
     def secret_name(self) -> str:
         return self.secret or f"state:reach-{self.name}"
@@ -309,7 +339,7 @@ class ReachEntry(StrictModel):
         path. ``secret`` is the name of its secret in Secrets Manager."""
         left_out = {"connector", "ca_file", "service_name", "resource_configuration_arn", "invoke_arn"}
         data = self.model_dump(mode="json", exclude=left_out, exclude_none=True)
-        data["inline"].pop("openapi", None)
+        data.get("inline", {}).pop("openapi", None)
         return data if secret is None else data | {"secret": f"secretsmanager:{secret}"}
 
     def shaping(self) -> dict[str, Any]:

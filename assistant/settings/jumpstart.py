@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from assistant.domain.errors import ConfigurationError, ConflictError, NotFoundError
 from assistant.settings.deployment import ArtifactName
-from assistant.settings.model_artifacts import Dtype
+from assistant.settings.model_artifacts import Dtype, rewrite
 from assistant.settings.toml_file import StrictModel, read_strict
 
 LOCK_FILE = "jumpstart.lock.toml"
@@ -200,17 +200,9 @@ def write_rows(path: Path, before: bytes, updates: Mapping[str, Mapping[str, Any
     for row in document["candidate"]:
         for key, value in updates.get(str(row["id"]), {}).items():
             row[key] = value
-    written = path.with_name(f".{path.name}.new")
-    written.write_text(tomlkit.dumps(document), encoding="utf-8")
-    try:
-        load_candidates(written)
-    except ConfigurationError as error:
-        written.unlink()
-        raise ConfigurationError(f"{path} was not written: {error.message}") from None
     if path.read_bytes() != before:
-        written.unlink()
         raise ConflictError(f"{path} was changed meanwhile, and not written. Run the command again.")
-    written.replace(path)
+    rewrite(path, tomlkit.dumps(document), CandidateLock)
 
 
 # --- JumpStart's own files --------------------------------------------------------------------------------

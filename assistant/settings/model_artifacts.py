@@ -148,10 +148,10 @@ def write_digest(path: Path, *, name: str, digest: str, tag: str | None = None) 
     entry["digest"] = digest  # type: ignore[index]
     if tag is not None:
         entry["tag"] = tag  # type: ignore[index]
-    _rewrite(path, tomlkit.dumps(document), ImageLock)
+    rewrite(path, tomlkit.dumps(document), ImageLock)
 
 
-def _rewrite(path: Path, text: str, kind: type[StrictModel]) -> None:
+def rewrite(path: Path, text: str, kind: type[StrictModel]) -> None:
     """Replace a file at once. Raises ConfigurationError where the new text is not valid."""
     written = path.with_name(f".{path.name}.new")
     written.write_text(text, encoding="utf-8")
@@ -159,7 +159,7 @@ def _rewrite(path: Path, text: str, kind: type[StrictModel]) -> None:
         read_strict(written, kind)
     except ConfigurationError as error:
         written.unlink()
-        raise ConfigurationError(f"{path} was not changed: {error.message}") from None
+        raise ConfigurationError(f"{path} was not written: {error.message}") from None
     written.replace(path)
 
 
@@ -314,6 +314,11 @@ def job_channel(name: str, uri: str) -> dict[str, Any]:
     return {"ChannelName": name, "DataSource": {"S3DataSource": source}}
 
 
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def artifact_sha256(files: Mapping[str, str]) -> str:
     """Return an artifact's hash, of the SHA-256 of each file by its name; the file's own where it has one.
 
@@ -367,7 +372,7 @@ def write_artifact(folder: Path, *, sha256: str, image_digest: str) -> None:
     path = folder / "manifest.toml"
     document = tomlkit.parse(path.read_text(encoding="utf-8"))
     document["sha256"], document["image_digest"] = sha256, image_digest
-    _rewrite(path, tomlkit.dumps(document), LlmManifest)
+    rewrite(path, tomlkit.dumps(document), LlmManifest)
 
 
 class CompatibleRow(StrictModel):

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, cast
@@ -115,6 +117,27 @@ class ProcessSettings(BaseSettings):
         """Return the variables that give another process these settings; None is left out."""
         values = self.model_dump(mode="json", exclude_none=True)
         return {self.variable(name): _as_text(value) for name, value in values.items()}
+
+
+class RunningIn(ProcessSettings):
+    """What AWS tells a process of itself, in variables that AWS names."""
+
+    ecs_metadata: str = Field(default="", validation_alias="ECS_CONTAINER_METADATA_URI_V4")
+    """Address of a container's metadata; on Fargate its last part begins with the task's id."""
+    function: str = Field(default="", validation_alias="AWS_LAMBDA_FUNCTION_NAME")
+    log_stream: str = Field(default="", validation_alias="AWS_LAMBDA_LOG_STREAM_NAME")
+
+    @property
+    def program(self) -> str:
+        """The function, or the module that was started."""
+        spec = getattr(sys.modules["__main__"], "__spec__", None)
+        return self.function or str(getattr(spec, "name", None) or Path(sys.argv[0]).name)
+
+    @property
+    def task(self) -> str:
+        """The task on ECS, the function's log stream, or host and process."""
+        task = self.ecs_metadata.rpartition("/")[2].partition("-")[0]
+        return task or self.log_stream or f"{socket.gethostname()}:{os.getpid()}"
 
 
 def _as_text(value: Any) -> str:
@@ -279,6 +302,9 @@ class ServiceSettings(StoreSettings):
     system_switches: str | None = None
     """Prefix of the SSM parameters that switch systems off: `<prefix>/<system>` has `on` or `off`; files
     under `state_dir` when absent."""
+    revocations_parameter: str | None = None
+    """Name of the SSM parameter with revoked tokens, as JSON: agent = time until which they were issued; a
+    file under `state_dir` when absent."""
     care_jwks_url: HttpUrl | None = None
     """URL of the keys with which care applications sign contexts, with `{tenant}` for several tenants; the
     tenant file's SSM parameter when absent."""
@@ -326,7 +352,7 @@ class ServiceSettings(StoreSettings):
         return wrong
 
     def _used_beside(self) -> list[str]:
-        switches = ["power_parameter", "system_switches"]
+        switches = ["power_parameter", "system_switches", "revocations_parameter"]
         return [*super()._used_beside(), *(name for name in switches if getattr(self, name) is not None)]
 
     def address_of(self, tenant: TenantConfig, system: str) -> str | None:
@@ -698,6 +724,21 @@ class LearningSettings(FunctionSettings):
     """`s3://bucket/key.json`: the questions that a release is held against, with their candidates."""
     questions_file: Path = _SCRATCH / "questions.json"
     """File into which they are copied."""
+    metrics_service: str
+    """Value of the metrics' dimension `Service`."""
+
+
+class AuditSettings(FunctionSettings):
+    """``close_audit_days``, and ``assistant aws audit``: read audit records, and their digests."""
+
+    model_config = SettingsConfigDict(env_prefix="ASSISTANT_AUDIT_")
+
+    records_table: str
+    """DynamoDB table of records."""
+    trail_bucket: str
+    """Locked S3 bucket, whose folder `audit/` has the digests."""
+    kept_days: int = Field(ge=2)
+    """Days for which the bucket keeps a digest; older ones expire."""
     metrics_service: str
     """Value of the metrics' dimension `Service`."""
 

@@ -306,6 +306,14 @@ class LimitsSection(StrictModel):
     streams: int = Field(default=64, ge=1)
     """Answers in progress in one process."""
     streams_per_agent: int = Field(default=4, ge=1)
+    questions_per_minute: int = Field(default=120, ge=1)
+    """Of one agent, in one process, as the next two. So many may come at once, then one after another at this
+    rate; beyond it the response is 429."""
+    writes_per_minute: int = Field(default=600, ge=1)
+    """Requests that are no questions and no reads: marks, sent texts, live elements read again, documents,
+    uploads, decisions at the desk."""
+    reads_per_minute: int = Field(default=1200, ge=1)
+    """GET and HEAD: reads of others' answers, audits and the desk's lists are recorded, which is a write."""
     answer_deadline_s: float = Field(default=100.0, gt=0, le=100.0)
     embedding_timeout_s: float = Field(default=5.0, gt=0)
     search_timeout_s: float = Field(default=5.0, gt=0)
@@ -377,6 +385,9 @@ class ReviewSection(StrictModel):
     two_people: bool | None = None
     """Whether what one person decides goes live only by another one's approval; by default under the profile
     ``hipaa`` alone, which cannot be without it."""
+    open_cases_per_agent: int = Field(default=100, ge=1, le=1000)
+    """Cases of one agent's work that wait for a reviewer. At this number a bad verdict is refused, and edits
+    and unanswered questions open no case. Equal questions are one case."""
 
 
 class TenantConfig(StrictModel):
@@ -488,6 +499,13 @@ class TenantConfig(StrictModel):
         return self
 
     @model_validator(mode="after")
+    def _replies_go_to_one_system(self) -> Self:
+        takers = [entry.name for entry in self.reach if entry.replies is not None]
+        if len(takers) > 1:
+            raise ValueError(f"{' and '.join(takers)} have replies; one [[reach]] entry takes them")
+        return self
+
+    @model_validator(mode="after")
     def _plain_ids_are_for_development(self) -> Self:
         if self.care_context is not None and self.care_context.plain_ids:
             profile = None if self.deployment is None else self.deployment.profile
@@ -502,6 +520,11 @@ class TenantConfig(StrictModel):
     def systems(self) -> tuple[ReachEntry, ...]:
         """The systems that are called for live data."""
         return tuple(entry for entry in self.reach if entry.inline is not None)
+
+    @property
+    def takes_replies(self) -> ReachEntry | None:
+        """The system that sent replies are posted to; None: they are recorded only."""
+        return next((entry for entry in self.reach if entry.replies is not None), None)
 
     def source_of(self, document_id: str) -> SourceEntry | None:
         """Return the source of a document's tenant-wide id; None if it has no source.
@@ -564,7 +587,7 @@ WHERE_IT_STANDS = frozenset(
         "reach",
     }
 )
-"""Sections that only a deployment reads; of ``reach`` also the service, where an entry has a connector."""
+"""Sections that only a deployment reads; of ``reach`` also the service, where an entry is called."""
 
 
 def load_tenant(path: Path, *, place: Path | None = None) -> TenantConfig:

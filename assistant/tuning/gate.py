@@ -21,7 +21,7 @@ from assistant.answering.rank import INDEX_FEATURES, Weights, read_weights, ship
 from assistant.domain.errors import ConfigurationError
 from assistant.domain.public import PublicModel
 from assistant.evaluation.judging import Observed
-from assistant.evaluation.questions import Kind, QuestionResult, Split, split_of
+from assistant.evaluation.questions import Kind, QuestionResult, Split, first_fault, split_of
 from assistant.tuning.ranking import artifact_hash
 
 SEALED: Split = "held_out"
@@ -64,6 +64,11 @@ class ProtectedQuestion(PublicModel):
     @property
     def split(self) -> Split:
         return split_of(self.document)
+
+    @property
+    def features(self) -> dict[str, dict[str, float]]:
+        """By document, raw."""
+        return {candidate.document_id: candidate.features for candidate in self.candidates}
 
 
 class ProtectedSet(PublicModel):
@@ -118,9 +123,7 @@ def read_protected(path: Path, *, tenant: str) -> ProtectedSet:
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read: {error.strerror}. {advice}") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        raise ConfigurationError(f"{path}: {key}: {first['msg']}. {advice}") from None
+        raise ConfigurationError(f"{path}: {first_fault(error)}. {advice}") from None
     if protected.tenant != tenant:
         raise ConfigurationError(
             f"{path}: its questions are of the tenant {protected.tenant}, not of {tenant}."
@@ -137,14 +140,7 @@ class Replay:
     def __init__(self, questions: Sequence[ProtectedQuestion], *, observed_under: Weights) -> None:
         self._before = observed_under
         self._questions = [
-            (
-                question,
-                standardised(
-                    {candidate.document_id: candidate.features for candidate in question.candidates},
-                    INDEX_FEATURES,
-                ),
-            )
-            for question in questions
+            (question, standardised(question.features, INDEX_FEATURES)) for question in questions
         ]
 
     def hits(self, weights: Weights) -> NDArray[np.float64]:

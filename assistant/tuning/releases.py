@@ -451,9 +451,8 @@ class LearnRanking:
             share_percent=request.share_percent,
             least_sample=request.least_sample,
         )
-        return _Draft(
-            content, report.model_copy(update={"gate": report.gate.model_copy(update=opened)}), weights
-        )
+        judged = report.model_copy(update={"gate": report.gate.model_copy(update=opened)})
+        return _Draft(content, judged, weights)
 
     async def _claim(self, release: Release[RankerRelease]) -> Release[RankerRelease]:
         try:

@@ -28,8 +28,8 @@ from typing import Any, Literal
 import orjson
 from rapidfuzz.distance import Levenshtein
 
-from assistant.answering.evidence import DOCUMENTS_READ
 from assistant.answering.ports import AnswerRecords, ChatMessage, DocumentTexts
+from assistant.answering.prepare import DOCUMENTS_IN_PROMPT
 from assistant.answering.prompt import document_text, load_prompt, neutralise, user_text
 from assistant.domain.answers import VerdictLabel
 from assistant.domain.desk import ApprovedAnswer, ItemState
@@ -128,7 +128,9 @@ async def build_sets(
         if messages is None:
             left_out["its document or record is gone"] += 1
             continue
-        if not pair.document_id or _says_more(pair.chosen, messages):
+        # a number, dose or code that the prompt does not hold would teach a model to invent
+        held = quantities(messages[-1].content)
+        if not pair.document_id or has_unsupported_numbers(quantities(pair.chosen), held):
             left_out["its sources do not hold what it says"] += 1
             continue
         whole.append(replace(pair, prompt=messages, rejected=_rejected(pair)))
@@ -175,11 +177,7 @@ def _drafts(
     for event in sorted(events, key=lambda one: (one.at, one.event_id)):
         if event.kind in _MARKS:
             of_answer[event.answer_id].append(event)
-    live = {
-        approved_answer.from_answer: approved_answer
-        for approved_answer in approved
-        if approved_answer.state is ItemState.LIVE and approved_answer.from_answer
-    }
+    live = {item.from_answer: item for item in approved if item.state is ItemState.LIVE and item.from_answer}
     examples: list[Example] = []
     for answer_id, marks in of_answer.items():
         readable = [(mark, texts[mark.text_id]) for mark in marks if mark.text_id and mark.text_id in texts]
@@ -242,13 +240,6 @@ def _without_patients_data(
 
     rejected = None if example.rejected is None else clean(example.rejected)
     return replace(example, question=clean(example.question), chosen=clean(example.chosen), rejected=rejected)
-
-
-def _says_more(chosen: str, prompt: Sequence[ChatMessage]) -> bool:
-    """Return whether a text has a number, dose or code that its prompt does not hold: learning such texts
-    teaches a model to invent."""
-    held = quantities(prompt[-1].content)
-    return has_unsupported_numbers(quantities(chosen), held)
 
 
 def _rejected(example: Example) -> str | None:
@@ -373,7 +364,7 @@ async def recorded_prompt(
     if record is None:
         return None
     read: list[str] = []
-    for use in record.passages[:DOCUMENTS_READ]:
+    for use in record.passages[:DOCUMENTS_IN_PROMPT]:
         labels = frozenset(record.labels)
         document = await texts.read(use.document_id, use.content_hash, labels=labels)
         if document is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from ipaddress import ip_address
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
     from opensearchpy import AsyncOpenSearch
 
     from assistant.aws.clients import AwsService
-    from assistant.aws.parameters import ParameterKeySource
+    from assistant.aws.parameters import ParameterKeySource, ParameterRevocations
     from assistant.aws.sagemaker import SageMakerRuntime
+    from assistant.embedded.files import FileRevocations
 
 _GATEWAY_KEY = "local"
 """The gateway checks the form of a signature, and no keys."""
@@ -134,6 +136,29 @@ async def open_care_key_sources(
                 ssm = await clients.aws("ssm")
                 sources[tenant.name] = ParameterKeySource(ssm, name=section.jwks_parameter)
         yield sources
+
+
+@asynccontextmanager
+async def open_revocation_sources(
+    settings: ServiceSettings, tenants: Iterable[TenantConfig]
+) -> AsyncGenerator[Mapping[str, FileRevocations | ParameterRevocations]]:
+    """Open the sources of revoked tokens, by tenant."""
+    if settings.revocations_parameter is None:
+        from assistant.embedded.files import FileRevocations
+
+        yield {each.name: FileRevocations(revocations_file(settings.state_dir, each)) for each in tenants}
+        return
+    from assistant.aws.parameters import ParameterRevocations
+
+    names = {each.name: settings.of_tenant(settings.revocations_parameter, each) for each in tenants}
+    async with open_clients(settings) as clients:
+        ssm = await clients.aws("ssm")
+        yield {tenant: ParameterRevocations(ssm, name=name) for tenant, name in names.items()}
+
+
+def revocations_file(state_dir: Path, tenant: TenantConfig) -> Path:
+    """Return the file with the revoked tokens of a tenant on this machine."""
+    return state_dir / "tenants" / tenant.name / "revocations.json"
 
 
 class HttpKeySource:

@@ -24,6 +24,7 @@ from assistant.learning.feedback_store import StoredFeedback
 from assistant.learning.intake import OpenCases
 from assistant.learning.mover import MoveFeedback, MoverStores
 from assistant.learning.signals import ErasePatient, Signals
+from assistant.learning.two_people import TwoPeople
 from assistant.private_files import CAPTURE_FOLDER
 from assistant.settings.deployed_names import FEEDBACK_SECRET_PURPOSE
 from assistant.settings.process import (
@@ -118,13 +119,14 @@ class LocalCapture:
 async def _mover(tenant: TenantConfig, stores: AwsStores | EmbeddedTenant, signals: Signals) -> MoveFeedback:
     records, documents, states = await stores.of(RECORDS), await stores.of(DOCUMENTS), await stores.of(STATES)
     in_language, clock = language(tenant.language), SystemClock()
+    desk, most = await stores.of(DESK), tenant.review.open_cases_per_agent
     moved = MoverStores(
         outbox=await stores.of(OUTBOX),
         records=records,
         texts=ReadableDocuments(documents, states=states),
         keys=await stores.of(ERASURE_KEYS),
         feedback=await _feedback(stores, tenant.name),
-        intake=OpenCases(await stores.of(DESK), records=records, language=in_language, clock=clock),
+        intake=OpenCases(desk, records=records, language=in_language, clock=clock, most_of_agent=most),
         patients=patients_filter(),
     )
     return MoveFeedback(moved, signals=signals)
@@ -193,23 +195,26 @@ class LearningStores:
 
 
 @asynccontextmanager
-async def open_making_sets(
-    settings: MakingSetsSettings,
-) -> AsyncGenerator[tuple[LearningStores, Callable[[Path, str], Awaitable[None]]]]:
-    """Open the stores of the task's tenant, and what copies a folder to an address in S3. Raises
-    ConfigurationError, DependencyError."""
+async def open_making_sets(settings: MakingSetsSettings) -> AsyncGenerator[LearningStores]:
+    """Open the stores of the task's tenant. Raises ConfigurationError, DependencyError."""
+    async with AsyncExitStack() as stack:
+        clients = AwsClients(settings, stack)
+        tenant = await tenant_in(await clients.aws("s3"), settings)
+        yield await LearningStores.of(AwsStores(clients, settings, stack=stack), tenant)
+
+
+async def put_set(
+    settings: MakingSetsSettings | PreparingSettings, folder: Path, *, key_id: str | None
+) -> str:
+    """Copy a set to the bucket of sets that the settings name; return its place. Raises DependencyError."""
     from assistant.aws.s3 import upload_folder
     from assistant.tuning.training_sets import MANIFEST
 
+    place = f"{settings.sets_s3}{folder.name}/"
     async with AsyncExitStack() as stack:
-        clients = AwsClients(settings, stack)
-        s3 = await clients.aws("s3")
-        tenant = await tenant_in(s3, settings)
-
-        async def bring(folder: Path, place: str) -> None:
-            await upload_folder(s3, folder=folder, uri=place, last=MANIFEST, kms_key_id=None)
-
-        yield await LearningStores.of(AwsStores(clients, settings, stack=stack), tenant), bring
+        s3 = await AwsClients(settings, stack).aws("s3")
+        await upload_folder(s3, folder=folder, uri=place, last=MANIFEST, kms_key_id=key_id)
+    return place
 
 
 @asynccontextmanager
@@ -245,6 +250,11 @@ def local_signals(tenant: TenantConfig, *, tenants_dir: Path, state_dir: Path) -
     return Signals(tenant, secret=secret)
 
 
+def two_people_of(tenant: TenantConfig, desk: DeskStore) -> TwoPeople:
+    """Return what asks for a second person where the tenant needs one."""
+    return TwoPeople(desk, is_needed=tenant.needs_two_people, clock=SystemClock())
+
+
 @dataclass(frozen=True, slots=True)
 class Moving:
     """What ``move_feedback`` works with."""
@@ -272,7 +282,8 @@ async def open_moving(settings: MovingSettings) -> AsyncGenerator[Moving]:
         )
         aws, signals = AwsStores(clients, settings, stack=stack), Signals(tenant, secret=secret)
         keys, feedback = await aws.of(ERASURE_KEYS), await _feedback(aws, tenant.name)
-        erase = ErasePatient(signals=signals, keys=keys, feedback=feedback)
+        two_people = two_people_of(tenant, await aws.of(DESK))
+        erase = ErasePatient(signals=signals, keys=keys, feedback=feedback, two_people=two_people)
         yield Moving(await _mover(tenant, aws, signals), erase, SystemClock(), settings)
 
 

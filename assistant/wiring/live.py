@@ -1,4 +1,4 @@
-"""Builds what reads a tenant's live systems: their addresses, credentials, switches and records."""
+"""Builds what calls a tenant's systems: their addresses, credentials, switches and records."""
 
 from __future__ import annotations
 
@@ -20,30 +20,29 @@ if TYPE_CHECKING:
     from assistant.aws.clients import AwsService
     from assistant.aws.parameters import StoredSecret
     from assistant.live.connected import ConnectedElements
-    from assistant.live.ports import ReadObserver
-    from assistant.live_systems import ReadSecret, SignRequest, SystemAccess
+    from assistant.live.ports import ReadObserver, SystemSwitches
+    from assistant.live.replies import PostedReplies
+    from assistant.live_systems import HttpSystems, ReadSecret, SignRequest, SystemAccess
 
 _PSEUDONYM_DIGITS = 32
 _SECRETS_MANAGER: Final = "secretsmanager"
 
 
-async def open_live(
+async def open_systems(
     stores: StoreChoice,
     settings: ServiceSettings,
     *,
-    pseudonym: Callable[[str], str],
     secrets: list[StoredSecret],
     observer: ReadObserver | None = None,
-) -> ConnectedElements | None:
-    """Return what fills elements from the tenant's systems; None where no system has a connector.
+) -> CalledSystems | None:
+    """Return the tenant's systems that are called; None where there is none.
 
-    ``pseudonym`` makes the name of a customer in the record of reads. The systems' credentials that AWS
-    stores are added to ``secrets``. Raises ConfigurationError for an address or a secret that cannot be used.
+    The systems' credentials that AWS stores are added to ``secrets``. Raises ConfigurationError for an
+    address or a secret that cannot be used.
     """
-    systems = stores.tenant.systems
-    if not systems:
+    entries = [entry for entry in stores.tenant.reach if entry.is_called]
+    if not entries:
         return None
-    from assistant.live.connected import ConnectedElements
     from assistant.live_systems import HttpSystems
 
     credentials = Credentials(
@@ -56,28 +55,56 @@ async def open_live(
     )
     accesses = {
         entry.name: await credentials.access(entry, url)
-        for entry in systems
+        for entry in entries
         if (url := settings.address_of(stores.tenant, entry.name)) is not None
     }
     calls = HttpSystems(accesses, clock=stores.clock)
     stores.stack.push_async_callback(calls.close)
     switches = await stores.of(SWITCHES)
     # Read now, not while the first question waits: a system whose switch was not read is not called.
-    await asyncio.gather(*(switches.is_on(entry.name) for entry in systems), return_exceptions=True)
-    elements = ConnectedElements(
-        systems,
-        calls=calls,
-        switches=switches,
-        reads=await stores.of(LIVE_READS),
-        pseudonym=pseudonym,
-        clock=stores.clock,
-        observer=observer,
-    )
+    await asyncio.gather(*(switches.is_on(entry.name) for entry in entries), return_exceptions=True)
     if observer is not None:
         for name in accesses:
             observer.watch_circuit(name, partial(calls.has_open_circuit, name))
-    stores.stack.push_async_callback(elements.close)
-    return elements
+    return CalledSystems(calls, switches)
+
+
+@dataclass(frozen=True, slots=True)
+class CalledSystems:
+    """The way to a tenant's systems, for what reads them and for what posts replies."""
+
+    calls: HttpSystems
+    switches: SystemSwitches
+
+    async def live(
+        self, stores: StoreChoice, *, pseudonym: Callable[[str], str], observer: ReadObserver | None
+    ) -> ConnectedElements | None:
+        """Return what fills elements from the systems; None where none has a connector. ``pseudonym`` makes
+        the name of a customer in the record of reads."""
+        if not stores.tenant.systems:
+            return None
+        from assistant.live.connected import ConnectedElements
+
+        elements = ConnectedElements(
+            stores.tenant.systems,
+            calls=self.calls,
+            switches=self.switches,
+            reads=await stores.of(LIVE_READS),
+            pseudonym=pseudonym,
+            clock=stores.clock,
+            observer=observer,
+        )
+        stores.stack.push_async_callback(elements.close)
+        return elements
+
+    def replies(self, stores: StoreChoice) -> PostedReplies | None:
+        """Return what delivers sent replies; None where they are recorded only."""
+        taker = stores.tenant.takes_replies
+        if taker is None:
+            return None
+        from assistant.live.replies import PostedReplies
+
+        return PostedReplies(taker, self.calls, self.switches, stores.clock)
 
 
 def customer_pseudonym(customer: str, *, secret: bytes) -> str:

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from assistant.learning.desk import DeskServices
     from assistant.learning.preview import PreviewAnswer
     from assistant.learning.receipt import WithdrawalReceipts
+    from assistant.learning.two_people import TwoPeople
     from assistant.model_artifacts import ModelFacts
 
 FOLLOW_EVERY_S = 1.0
@@ -85,6 +86,12 @@ class ServedTenant:
     receipts: WithdrawalReceipts
     system_secrets: Sequence[StoredSecret] = ()
     """Credentials of live systems that AWS stores."""
+
+    @property
+    def two_people(self) -> TwoPeople:
+        from assistant.learning.two_people import TwoPeople
+
+        return TwoPeople(self.desk.store, is_needed=self.desk.needs_two_people, clock=self.desk.clock)
 
 
 Serve = Callable[["StoreChoice", bool], Awaitable["ServedTenant"]]

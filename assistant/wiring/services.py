@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import structlog
 
@@ -45,7 +45,7 @@ from assistant.settings.process import (
 )
 from assistant.settings.tenant import TenantConfig, load_tenants
 from assistant.wiring.clients import AwsClients, ProcessClients, open_clients
-from assistant.wiring.live import customer_pseudonym, open_live
+from assistant.wiring.live import customer_pseudonym, open_systems
 from assistant.wiring.live_index import LiveTenant, ServedTenant, ServedTenants
 from assistant.wiring.patients import patients_filter
 from assistant.wiring.stores import (
@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from opensearchpy import AsyncOpenSearch
 
     from assistant.answering.adaptations import Adaptations
+    from assistant.answering.audit_days import CloseDays
     from assistant.answering.services import AnswerWriter, TenantServices
     from assistant.aws.opensearch_schema import PassageSchema
     from assistant.aws.parameters import ParameterPower, StoredSecret
@@ -84,6 +85,11 @@ if TYPE_CHECKING:
     from assistant.learning.preview import PreviewAnswer
     from assistant.learning.redaction import RedactCapture, SweepQuarantine
     from assistant.live.ports import ReadObserver
+
+    class TenantObserver(ReadObserver, Protocol):
+        """Measures what is done for one tenant."""
+
+        def texts_embedded(self, count: int) -> None: ...
 
 
 Tenant = TypeVar("Tenant")
@@ -98,14 +104,14 @@ async def open_tenants(
     only: Sequence[str] = (),
     generates: bool = True,
     clock: Clock | None = None,
-    observe: Callable[[str], ReadObserver] | None = None,
+    observe: Callable[[str], TenantObserver] | None = None,
 ) -> AsyncGenerator[ServedTenants]:
     """Open every tenant of the folder, by name, over one client a service; over ``clients`` when given.
 
     Each is served from its live index, or by its settings where that cannot be read now.
 
     A tenant that cannot be opened is logged, and the others are served. ``only`` names the tenants to open;
-    the error of one of them is raised. ``observe`` returns what measures a tenant's live systems.
+    the error of one of them is raised. ``observe`` returns what measures a tenant.
 
     With ``generates`` false, and for a tenant whose answers are only quoted, the generation model's artifact
     is not read: that model need never have started. Raises ConfigurationError naming file and key or
@@ -144,7 +150,7 @@ async def _served(
     *,
     generates: bool,
     pinned: bool,
-    observer: ReadObserver | None,
+    observer: TenantObserver | None,
 ) -> ServedTenant:
     """``pinned``: searches name the version of the stores' model, wherever the alias points."""
     from assistant.answering.adaptations import Adaptations, TextsWithApproved
@@ -154,12 +160,14 @@ async def _served(
     from assistant.learning.receipt import WithdrawalReceipts
 
     tenant, clock = stores.tenant, stores.clock
+    await stores.refuse_formats()
     read_secret = partial(_secret, tenant, settings, stores.clients)
     secret = await read_secret(key="document_links", purpose=LINK_SECRET_PURPOSE)
     reads_secret = await read_secret(key="live_reads", purpose=LIVE_READS_SECRET_PURPOSE)
     pseudonym = partial(customer_pseudonym, secret=reads_secret)
     links = SignedDocumentLinks(tenant=tenant.name, secret=secret, clock=clock)
     secrets: list[StoredSecret] = []
+    systems = await open_systems(stores, settings, secrets=secrets, observer=observer)
     knowledge = await knowledge_of(stores)
     desk = await stores.of(DESK)
     documents = ReadableDocuments(knowledge.documents, states=knowledge.states)
@@ -169,7 +177,9 @@ async def _served(
     first_loads = FirstLoads(knowledge.states, unread=uploads.unread_first if uploads else None)
     answering = TenantServices(
         tenant=tenant,
-        embedder=await stores.embedder(purpose="question"),
+        embedder=replace(
+            await stores.embedder(purpose="question"), embedded=observer and observer.texts_embedded
+        ),
         search=search,
         index_watch=IndexWatch(
             search,
@@ -183,10 +193,11 @@ async def _served(
         sent_values=await stores.of(SENT_VALUES),
         documents=CitedDocuments(TextsWithApproved(documents, desk=desk), knowledge.states, links),
         live=LiveData(
-            await open_live(stores, settings, pseudonym=pseudonym, secrets=secrets, observer=observer),
+            systems and await systems.live(stores, pseudonym=pseudonym, observer=observer),
             live_reads,
             pseudonym,
         ),
+        replies=systems and systems.replies(stores),
         clock=clock,
     )
     adaptations = Adaptations(tenant, desk=desk, embedder=answering.embedder, clock=clock)
@@ -243,6 +254,7 @@ def _desk(
         embedding_model=tenant.embedding.model,
         labels=tenant.labels,
         needs_two_people=tenant.needs_two_people,
+        open_cases_per_agent=tenant.review.open_cases_per_agent,
         clock=stores.clock,
     )
 
@@ -353,16 +365,19 @@ async def _ingestion(
 
 
 @asynccontextmanager
-async def open_source_loops(settings: StoreSettings) -> AsyncGenerator[list[ReceivingLoop | SyncSource]]:
+async def open_source_loops(
+    settings: StoreSettings,
+) -> AsyncGenerator[list[ReceivingLoop | SyncSource | CloseDays]]:
     """Open what reads the uploads and runs the connectors of every tenant of the folder. Raises
     ConfigurationError."""
+    from assistant.answering.audit_days import CloseDays
     from assistant.knowledge.parsing_process import ParsingProcess
     from assistant.knowledge.uploads import ReceiveUpload, ReceivingLoop
     from assistant.wiring.connectors import LocalSecrets, connected_sources, sync_of
 
     async def open_one(
         tenant: TenantConfig, stores: EmbeddedTenant, stack: AsyncExitStack
-    ) -> list[ReceivingLoop | SyncSource]:
+    ) -> list[ReceivingLoop | SyncSource | CloseDays]:
         receive = ReceiveUpload(
             stores.uploads,
             sources=KnowledgeSources.of(tenant),
@@ -371,7 +386,8 @@ async def open_source_loops(settings: StoreSettings) -> AsyncGenerator[list[Rece
         )
         secrets = LocalSecrets(tenant.name, settings.tenants_dir, settings.state_dir)
         syncs = (sync_of(stores, source, secrets) for source in connected_sources(tenant))
-        return [ReceivingLoop(receive, stores.received_uploads), *syncs]
+        closing = CloseDays(stores.records, stores.digests, clock=SystemClock())
+        return [ReceivingLoop(receive, stores.received_uploads), closing, *syncs]
 
     async with open_embedded(settings, open_one) as opened:
         yield [loop for loops in opened for loop in loops]

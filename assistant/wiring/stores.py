@@ -5,6 +5,7 @@ No engine is imported that the settings do not choose.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -19,7 +20,7 @@ import structlog
 
 from assistant.domain.clock import Clock, SystemClock
 from assistant.domain.documents import IndexModel
-from assistant.domain.errors import AssistantError, ConfigurationError
+from assistant.domain.errors import AssistantError, ConfigurationError, DependencyError
 from assistant.knowledge.ports import KnowledgeStores
 from assistant.knowledge.reading import ReadableDocuments
 from assistant.model_artifacts import ModelFacts, read_model_facts
@@ -31,6 +32,7 @@ from assistant.settings.tenant import EmbeddingSection, TenantConfig, TenantFile
 from assistant.wiring.clients import AwsClients, ProcessClients
 
 if TYPE_CHECKING:
+    from assistant.answering.audit_days import DigestFiles
     from assistant.answering.ports import (
         AnswerLog,
         AnswerRecords,
@@ -115,6 +117,7 @@ OUTBOX: Port[FeedbackOutbox] = Port("outbox", "dynamodb_feedback:DynamoDbFeedbac
 EVENT_LOG: Port[AnswerLog] = Port("log", "dynamodb_log:DynamoDbAnswerLog", _EVENTS, expires=True)
 SENT_VALUES: Port[SentValues] = Port("sent_values", "dynamodb_log:DynamoDbSentValues", _EVENTS, expires=True)
 FEEDBACK_FILES: Port[FeedbackFiles] = Port("feedback_files", "s3:S3FeedbackFiles", _FEEDBACK, service="s3")
+DIGESTS: Port[DigestFiles] = Port("digests", "s3:S3AuditDigests", {"bucket": "trail_bucket"}, service="s3")
 ERASURE_KEYS: Port[ErasureKeys] = Port("erasure_keys", "dynamodb_feedback:DynamoDbErasureKeys", _EVENTS)
 DESK: Port[DeskStore] = Port("desk", "dynamodb_desk:DynamoDbDeskStore", {"table": "desk_table"})
 POWER: Port[EndpointPower] = _parameter("power", "ParameterPower", "name", "power_parameter")
@@ -201,6 +204,7 @@ async def open_each(
     """Open every tenant, by name. A tenant that cannot be opened is logged, unless it is ``required`` or the
     only one: then its ConfigurationError is raised, as where none can be opened."""
     opened: dict[str, Opened] = {}
+    reason = ""
     for name, tenant in tenants.items():
         try:
             opened[name] = await open_one(tenant)
@@ -208,8 +212,9 @@ async def open_each(
             if required or len(tenants) == 1:
                 raise
             _log_not_served(name, error)
+            reason = reason or f" {name}: {error.message}"
     if not opened:
-        raise ConfigurationError(f"{settings.tenants_dir}: no tenant can be served; the log says why.")
+        raise ConfigurationError(f"{settings.tenants_dir}: no tenant can be served.{reason} See the log.")
     return opened
 
 
@@ -269,6 +274,7 @@ class EmbeddedTenant:
         self.outbox = SqliteFeedbackOutbox(folder / "records.sqlite")
         self.erasure_keys = SqliteErasureKeys(folder / "erasure.sqlite")
         self.feedback_files = FolderFeedbackFiles(folder / "feedback")
+        self.digests = FolderFeedbackFiles(folder)
         self.desk = SqliteDeskStore(folder / "desk.sqlite")
         self.power, self.switches = _power_and_switches(folder, clock=clock or SystemClock())
         self._folder = folder
@@ -457,6 +463,29 @@ class StoreChoice:
         if port.expires:
             cast("Any", store).begin_sweep()
         return store
+
+    async def refuse_formats(self) -> None:
+        """Raise ConfigurationError where a store must be moved first, or a newer release wrote it."""
+        if self.settings.stores == "embedded":
+            from assistant.embedded.files import refuse_files
+
+            folder = self.settings.state_dir / "tenants" / self.tenant.name
+            await asyncio.to_thread(refuse_files, folder)
+            return
+        ports: dict[str, Port[Any]] = {
+            "records": RECORDS,
+            "desk": DESK,
+            "states": STATES,
+            "events": EVENT_LOG,
+        }
+
+        async def refuse(name: str, port: Port[Any]) -> None:
+            try:
+                await (await self.aws.of(port)).refuse_format(name)
+            except DependencyError as error:  # a process starts without its stores; a deployment asks too
+                _log.warning("store_format_unknown", store=name, error=error.message)
+
+        await asyncio.gather(*(refuse(name, port) for name, port in ports.items()))
 
     @property
     def index_model(self) -> IndexModel:

@@ -35,9 +35,32 @@ def program_of(places: Places, *, is_neuron: bool) -> str:
     return programs[task]
 
 
+def leave_root(places: Places, user: int) -> None:
+    """Give the folders that the job writes to ``user``, and become it for good, with no other group.
+
+    Raises TrainingError where that user cannot read the job's input.
+    """
+    for folder in (places.checkpoints, places.model, places.root / "output"):
+        folder.mkdir(parents=True, exist_ok=True)
+        os.chown(folder, user, user, follow_symlinks=False)
+        for path in folder.rglob("*"):
+            os.chown(path, user, user, follow_symlinks=False)
+    given = list((places.root / "input").rglob("*"))
+    os.setgroups([])
+    os.setgid(user)
+    os.setuid(user)
+    os.environ.update(HOME="/tmp", USER="training")  # noqa: S108  # caches of compiled kernels; no name in passwd
+    for path in given:
+        if not os.access(path, os.R_OK):
+            raise TrainingError(f"The user {user} cannot read {path}. To run as root, give TRAINING_USER=0.")
+
+
 def main() -> None:
     places = Places(Path(os.environ.get("TRAINING_ROOT", "/opt/ml")))
+    user = int(os.environ.get("TRAINING_USER", "0"))
     try:
+        if user and os.geteuid() == 0:
+            leave_root(places, user)
         program = program_of(places, is_neuron=find_spec("torch_neuronx") is not None)
         facts = import_module(program).train(places)
     except TrainingError as error:

@@ -18,7 +18,7 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
-from assistant.settings.deployed_names import TableDefinition
+from assistant.settings.deployed_names import AUDIT_FOLDER, TableDefinition
 from assistant.settings.model_artifacts import CALLERS_PREFIX, COMPILED_PREFIX, EVALUATION_PREFIX
 from assistant.settings.process import UPLOADS_PREFIX, ServiceSettings
 from assistant.settings.retention import RETENTION
@@ -194,17 +194,25 @@ def log_delivery(bucket: s3.IBucket, *, tenant: DeployedTenant) -> list[iam.Poli
 
 
 def trail_delivery(bucket: s3.IBucket, *, tenant: DeployedTenant, trails: str) -> list[iam.PolicyStatement]:
-    """Return statements that let only the tenant's trails write, and deny changes to locked retention.
+    """Return statements that let only the tenant's trails and the closer of audit days write, and deny
+    changes to locked retention.
 
     https://docs.aws.amazon.com/awscloudtrail/latest/userguide/create-s3-bucket-policy-for-cloudtrail.html
     """
     trail = {"ArnLike": {"aws:SourceArn": trails}}
     objects = bucket.arn_for_objects(f"{TRAILS}/AWSLogs/{tenant.place.account}/*")
+    digests = bucket.arn_for_objects(f"{AUDIT_FOLDER}*")
     owned = {**trail, "StringEquals": {"s3:x-amz-acl": "bucket-owner-full-control"}}
     return [
         allow_service("cloudtrail", "s3:GetBucketAcl", bucket.bucket_arn, conditions=trail),
         allow_service("cloudtrail", "s3:PutObject", objects, conditions=owned),
-        _deny("OnlyTrailsPut", bucket, _PUT, _NO_SERVICE),
+        _deny(
+            "OnlyTrailsPut",
+            bucket,
+            _PUT,
+            {**_NO_SERVICE, "StringNotEquals": {DUTY_TAG: Duty.AUDIT_CLOSER.value}},
+        ),
+        _put_only_by(Duty.AUDIT_CLOSER, "OnlyCloserPutsDigests", resources=[digests]),
         _deny("NobodyUnlocks", bucket, _UNLOCK, {}),
     ]
 

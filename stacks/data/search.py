@@ -120,6 +120,7 @@ class SearchDomain(Construct):
         groups = {
             kind: tenant_log_group(self, name, logs_key_arn=keys.logs_key_arn) for kind, name in _LOGS.items()
         }
+        self.error_log_group = groups["ES_APPLICATION_LOGS"].log_group_name
         return {
             kind: opensearch.CfnDomain.LogPublishingOptionProperty(
                 enabled=True, cloud_watch_logs_log_group_arn=group.log_group_arn

@@ -43,9 +43,10 @@ class DataStack(TenantStack):
         buckets = TenantBuckets(self, "Buckets", keys=keys)
         tables = self._tables(keys)
         schema_role = self._schema_role()
-        domain = SearchDomain(
+        search = SearchDomain(
             self, "Search", keys=keys, network=network, master_role_arn=schema_role.role_arn
-        ).resource
+        )
+        domain = search.resource
         # The policy is attached here: the domain refers to the role, and this policy to the domain.
         attach(
             self,
@@ -77,6 +78,7 @@ class DataStack(TenantStack):
             domain_name=domain.ref,
             domain_arn=domain.attr_arn,
             domain_endpoint=domain.attr_domain_endpoint,
+            search_log_group=search.error_log_group,
             schema_role_arn=schema_role.role_arn,
             schema_role_name=schema_role.role_name,
             system_secrets=secrets.arns,

@@ -25,6 +25,8 @@ from constructs import Construct
 
 from assistant.settings.deployed_names import (
     ACCESS_PARTITIONS,
+    AUDIT_FOLDER,
+    AUDITED_PARTITIONS,
     ERASURE_PARTITIONS,
     FEEDBACK_SECRET_PURPOSE,
     LINK_SECRET_PURPOSE,
@@ -181,6 +183,25 @@ class FunctionPermissions:
         """Record who tried to widen a document's labels. The role can neither read nor change a record."""
         table = resource_arn(self.scope, "dynamodb", "table", self.foundation.data.records_table)
         return allow("dynamodb:PutItem", table, conditions=of_partitions(ACCESS_PARTITIONS))
+
+    def close_audit_days(self) -> list[iam.PolicyStatement]:
+        """Read audit records and no other, and put the digests of their days where nobody changes them."""
+        foundation, data = self.foundation, self.foundation.data
+        table = resource_arn(self.scope, "dynamodb", "table", data.records_table)
+        bucket = bucket_arn(self.scope, data.trail_bucket)
+        objects = ("s3:PutObject", "s3:GetObject", "s3:GetObjectVersion")
+        folder = {"StringLike": {"s3:prefix": [f"{AUDIT_FOLDER}*"]}}
+        return [
+            allow(
+                ("dynamodb:Query", "dynamodb:BatchGetItem"),
+                table,
+                conditions=of_partitions(AUDITED_PARTITIONS),
+            ),
+            allow(objects, f"{bucket}/{AUDIT_FOLDER}*"),
+            allow("s3:ListBucketVersions", bucket, conditions=folder),
+            allow(USE_KEY, foundation.keys.logs_key_arn, conditions=via(foundation.tenant, "s3")),
+            self.use_data_key("dynamodb", "lambda"),
+        ]
 
     def write_index(self) -> list[iam.PolicyStatement]:
         """Write any version of an index of passages on the tenant's domain, and ask which one is live; the

@@ -24,13 +24,15 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from assistant.settings.deployed_names import (
+    AUDIT_FOLDER,
+    AUDIT_OUTPUT,
     LINK_SECRET_RESOURCE,
     SEARCH_ACCESS_RESOURCE,
     SEARCH_SCHEMA_RESOURCE,
     IndexAccess,
 )
-from assistant.settings.process import UPLOADS_PREFIX, LinkSecretSettings, SchemaSettings
-from stacks.functions import FunctionPlace, FunctionProgram, VpcFunction
+from assistant.settings.process import UPLOADS_PREFIX, AuditSettings, LinkSecretSettings, SchemaSettings
+from stacks.functions import FunctionPlace, FunctionProgram, VpcFunction, schedule
 from stacks.ingestion.functions import CaptureRedaction, DocumentFunctions, FunctionPermissions
 from stacks.network.security_groups import pascal_case
 from stacks.outputs import IngestionOutputs, ModelsOutputs, Workload
@@ -43,12 +45,14 @@ from stacks.policy import (
     OWN_INLINE_POLICY,
     PYTHON_RUNTIME,
     QUARANTINE_BUCKET,
+    TRAIL_BUCKET,
     exceptions,
     hipaa,
     nag,
     of_data_stack,
     wildcard,
 )
+from stacks.roles import Duty, tag_duty
 from stacks.tenant import ROOT, DeployedTenant
 from stacks.tenant_stack import Foundation, TenantStack
 
@@ -72,7 +76,7 @@ class IngestionStack(TenantStack):
         for source in documents.sources:
             source.node.add_dependency(access)
         queues = documents.queues.all()
-        functions = (schema.function, secret, *documents.functions)
+        functions = (schema.function, secret, *documents.functions, self._close_audit_days(permissions))
         if self.tenant.models.capture == "quarantine":
             redaction = CaptureRedaction(self, "Redaction", permissions=permissions)
             queues, functions = (*queues, redaction.queue), (*functions, *redaction.functions)
@@ -86,9 +90,29 @@ class IngestionStack(TenantStack):
             queue_names=tuple(queue.queue.queue_name for queue in queues),
             dead_letter_queue_names=tuple(queue.dead_letters.queue_name for queue in queues),
             function_names=tuple(function.function_name for function in functions),
+            log_groups={function.module: function.log_group_name for function in functions},
             schema_function_arn=schema.function.function_arn,
             schema_stamp=schema.stamp,
         )
+
+    def _close_audit_days(self, permissions: FunctionPermissions) -> VpcFunction:
+        """Close days of audit records once they have ended, and say where both are kept."""
+        foundation = permissions.foundation
+        role = permissions.role(
+            "CloseAuditRole",
+            description="Reads audit records, puts a digest of each day",
+            statements=permissions.close_audit_days(),
+        )
+        tag_duty(role, Duty.AUDIT_CLOSER)
+        environment = foundation.environment(AuditSettings, kept_days=foundation.tenant.log_retention_days)
+        program = FunctionProgram(module="close_audit_days", timeout_s=900, environment=environment)
+        place = FunctionPlace.of(foundation, Workload.INGESTION)
+        function = VpcFunction(self, "CloseAudit", program=program, place=place, role=role)
+        schedule(self, "CloseAuditSchedule", function=function, rate=_CLOSE_AUDIT_RATE, comes_again=True)
+        prefix = AuditSettings.variable("")
+        stores = {name.removeprefix(prefix).lower(): value for name, value in environment.items()}
+        cdk.CfnOutput(self, AUDIT_OUTPUT, value=self.to_json_string(stores))
+        return function
 
     def _link_secret(self, permissions: FunctionPermissions, place: FunctionPlace) -> VpcFunction:
         """Create the keys of document links and of pseudonyms once. They outlive the stack, so that published
@@ -117,6 +141,8 @@ class IngestionStack(TenantStack):
         return function
 
 
+_CLOSE_AUDIT_RATE = "rate(1 hour)"
+"""A run without an ended day reads the names of digests alone."""
 _TIMEOUT_S = 300
 SERVICE_TIMEOUT_S = 360
 """CloudFormation's timeout for an answer; the default is an hour."""
@@ -201,6 +227,7 @@ def schema_stamp(tenant: DeployedTenant) -> str:
 _DOMAIN = of_data_stack("PublishOutputFnGetAttSearchArn29A45148")
 _FUNCTIONS = (
     "LinkSecret",
+    "CloseAudit",
     "Documents/Receive",
     "Documents/Ingest",
     "Documents/Withdraw",
@@ -231,7 +258,15 @@ EXCEPTIONS = (
         "event contains a signed address that no queue should keep; a schedule comes again.",
     ),
     *exceptions(
-        _policies_of("LinkSecretRole", "ReceiveRole", "IngestRole", "RemoveRole", "RedactRole"),
+        _policies_of("CloseAuditRole"),
+        wildcard(f"arn:aws:s3:::{TRAIL_BUCKET}/{AUDIT_FOLDER}*"),
+        "Digests of audit records, named by their day: one folder of the bucket.",
+        decision="0093-chains-of-audit-records",
+    ),
+    *exceptions(
+        _policies_of(
+            "CloseAuditRole", "LinkSecretRole", "ReceiveRole", "IngestRole", "RemoveRole", "RedactRole"
+        ),
         hipaa("IAMNoInlinePolicy"),
         OWN_INLINE_POLICY,
     ),

@@ -50,7 +50,7 @@ from stacks.roles import (
     via_s3,
 )
 from stacks.tenant import DeployedTenant
-from stacks.tenant_stack import Foundation, link, tenant_log_group
+from stacks.tenant_stack import Foundation, described, endpoint_log_group, tenant_log_group
 
 _MODEL_FOLDER = Path("/opt/ml/model")
 """Where SageMaker puts an artifact into a container."""
@@ -224,7 +224,7 @@ class ModelEndpoint(Construct):
             "Log",
             logs_key_arn=keys.logs_key_arn,
             # SageMaker chooses the name; it would create the group itself, without key or retention.
-            name=f"/aws/sagemaker/Endpoints/{served.endpoint_name}",
+            name=endpoint_log_group(served.endpoint_name),
         )
         statements = [*self._serving_statements(log_group.log_group_arn), *self._artifact_statements()]
         role = WorkloadRole(
@@ -433,11 +433,12 @@ class ModelEndpoint(Construct):
         **statistic: str,
     ) -> cloudwatch.CfnAlarm:
         dimensions = {"EndpointName": self._served.endpoint_name, "VariantName": SERVED_VARIANT}
+        group = endpoint_log_group(self._served.endpoint_name)
         happened = f"{self._served.endpoint_name} {what}: a deployment of it in progress is rolled back."
         alarm = cloudwatch.CfnAlarm(
             serving,
             construct_id,
-            alarm_description=f"{happened} What to do: {link('new-endpoint-failing')}",
+            alarm_description=described(self, "new-endpoint-failing", log_group=group, happened=happened),
             namespace="AWS/SageMaker",
             metric_name=metric,
             dimensions=[

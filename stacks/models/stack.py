@@ -39,15 +39,12 @@ class ModelsStack(TenantStack):
                 self,
                 "PowerLog",
                 logs_key_arn=foundation.keys.logs_key_arn,
-                # For any other name Step Functions adds itself to one of the account's log resource policies,
-                # of 5,120 characters each: where many machines log, they are full, and the machine is
-                # refused.
-                name=f"/aws/vendedlogs/{tenant.full_name}-power",
+                name=tenant.power_log_group,
             ),
         )
         for verb, machine in (("Pause", machines.pause), ("Resume", machines.resume)):
             cdk.CfnOutput(
-                self, f"{verb}Machine", value=machine.attr_arn, description="Start it by hand, too."
+                self, f"{verb}Machine", value=machine.ref, description="For assistant aws pause and resume."
             )
         self.outputs = ModelsOutputs(
             embedding_endpoint_name=tenant.config.embedding.endpoint,

@@ -22,7 +22,7 @@ from stacks.roles import (
     resource_arn,
     via_s3,
 )
-from stacks.tenant_stack import Foundation, tenant_log_group
+from stacks.tenant_stack import Foundation, endpoint_log_group, tenant_log_group
 
 _DELETING = {
     "endpoint": "sagemaker:DeleteEndpoint",
@@ -38,7 +38,7 @@ class TrialEndpoints(Construct):
         names, stack, bucket = tenant.trial_endpoints, cdk.Stack.of(self), foundation.data.models_bucket
         groups: list[str] = []
         for number, name in enumerate(names, start=1):
-            place = {"logs_key_arn": keys.logs_key_arn, "name": f"/aws/sagemaker/Endpoints/{name}"}
+            place = {"logs_key_arn": keys.logs_key_arn, "name": endpoint_log_group(name)}
             groups.append(tenant_log_group(self, f"Log{number}", **place).log_group_arn)
         lines = ("logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents")
         own_metrics = {"StringEquals": {"cloudwatch:namespace": "/aws/sagemaker/Endpoints"}}

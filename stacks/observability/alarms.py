@@ -30,7 +30,7 @@ from stacks.outputs import (
 )
 from stacks.roles import allow_service
 from stacks.tenant import DeployedTenant
-from stacks.tenant_stack import described
+from stacks.tenant_stack import described, endpoint_log_group, entries
 
 ANSWERS = "Answers"
 """Metric of the tenant's own namespace: answers by ``FinishReason``, counted in the service's log."""
@@ -81,6 +81,20 @@ class TenantMetrics:
     ingestion: IngestionOutputs
     orchestrator: OrchestratorOutputs
     learning: LearningOutputs
+
+    @property
+    def log_groups(self) -> Mapping[str, str]:
+        """Name of each log group by what the runbook calls it; the trail's belongs to its own stack."""
+        models = self.models
+        return {
+            "orchestrator": self.orchestrator.log_group_name,
+            "search": self.data.search_log_group,
+            "power": self.tenant.power_log_group,
+            "embedding": endpoint_log_group(models.embedding_endpoint_name),
+            "llm": endpoint_log_group(models.llm_endpoint_name),
+            **self.ingestion.log_groups,
+            **self.learning.log_groups,
+        }
 
     @property
     def own_namespace(self) -> str:
@@ -192,6 +206,8 @@ _SYSTEM_SECRET_OLD_DAYS = 90
 """The usual bound of rotation rules; rotation is the system owner's."""
 _MOST_HOURS = 168
 """That an alarm looks back, CloudWatch quotas."""
+_AUDIT_LATE_HOURS = 6
+"""Of hourly runs, of which none could close the days of audit records."""
 _LEAST_CALLS = 5
 """Of a system in five minutes, for a share of failures to say something."""
 _FAILED_PERCENT = 50
@@ -221,10 +237,21 @@ def alarm_topic(
 
 class TenantAlarms(Construct):
     def __init__(
-        self, scope: Construct, construct_id: str, *, metrics: TenantMetrics, topic_arn: str
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        metrics: TenantMetrics,
+        trail_log_group: str,
+        topics: Mapping[str, str],
     ) -> None:
+        """``topics``: the ARN of each severity's."""
         super().__init__(scope, construct_id)
         self._metrics = metrics
+        self._topics = topics
+        self._log_groups = {**metrics.log_groups, "trail": trail_log_group}
+        self.anchors: list[str] = []
+        """Of the runbook's entries that the tenant has an alarm of."""
         self.alarms: list[cloudwatch.Alarm] = [
             *self._answers(),
             *self._models(),
@@ -237,10 +264,6 @@ class TenantAlarms(Construct):
             *self._security(),
             *self._power(),
         ]
-        for alarm in self.alarms:
-            resource = cast("cloudwatch.CfnAlarm", alarm.node.default_child)
-            resource.alarm_actions = [topic_arn]
-            resource.ok_actions = [topic_arn]
 
     def _alarm(
         self,
@@ -260,10 +283,12 @@ class TenantAlarms(Construct):
         nothing. ``part`` distinguishes alarms of one entry.
         """
         comparison, missing = cloudwatch.ComparisonOperator, cloudwatch.TreatMissingData
-        return cloudwatch.Alarm(
+        entry = entries()[anchor]
+        self.anchors.append(anchor)
+        alarm = cloudwatch.Alarm(
             self,
             "".join(word.capitalize() for word in anchor.split("-")) + part,
-            alarm_description=described(anchor),
+            alarm_description=described(self, anchor, log_group=self._log_groups[entry.log_group]),
             metric=metric,
             threshold=threshold,
             evaluation_periods=periods,
@@ -272,6 +297,9 @@ class TenantAlarms(Construct):
             else comparison.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
             treat_missing_data=missing.BREACHING if missing_raises else missing.NOT_BREACHING,
         )
+        resource = cast("cloudwatch.CfnAlarm", alarm.node.default_child)
+        resource.alarm_actions = resource.ok_actions = [self._topics[entry.severity]]
+        return alarm
 
     def _alarms_of_sum(
         self, anchor: str, metrics: dict[str, cloudwatch.IMetric], threshold: float
@@ -435,6 +463,10 @@ class TenantAlarms(Construct):
         yield self._alarm("trust-changed", counted(TRUST_CHANGED), 1)
         yield self._alarm("data-copied", counted(DATA_COPIED), 1)
         yield self._alarm("stranger-read", counted(STRANGER_READ), 1)
+        closed = self._metrics.service(deployed_names.AUDIT_CLOSED, "Maximum", minutes=60)
+        yield self._alarm(
+            "audit-not-closed", closed, 1, periods=_AUDIT_LATE_HOURS, below=True, missing_raises=True
+        )
         if self._metrics.tenant.place.break_glass:
             yield self._alarm("break-glass-used", counted(BREAK_GLASS), 1)
 

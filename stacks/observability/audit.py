@@ -196,6 +196,7 @@ class AuditTrail(Construct):
     ) -> None:
         super().__init__(scope, construct_id)
         self._group = tenant_log_group(self, "Events", logs_key_arn=keys.logs_key_arn)
+        self.log_group_name = self._group.log_group_name
         role, writes = self._writer()
         trail = cloudtrail.CfnTrail(
             self,

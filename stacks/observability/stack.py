@@ -5,9 +5,11 @@ The dashboard of a tenant: answers, latencies, finish reasons, stores and cost o
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from hashlib import sha256
+from typing import Any
 
 import aws_cdk as cdk
 from aws_cdk import aws_budgets as budgets
@@ -18,6 +20,7 @@ from aws_cdk import aws_xray as xray
 from constructs import Construct
 
 from assistant.settings import deployed_names
+from assistant.settings.prices import load_prices
 from stacks.observability.alarms import (
     ANSWERS,
     FIRST_TOKEN,
@@ -29,7 +32,8 @@ from stacks.observability.alarms import (
 )
 from stacks.observability.audit import AuditTrail
 from stacks.outputs import KeysOutputs
-from stacks.tenant_stack import TenantStack
+from stacks.tenant_stack import TenantStack, entries
+from template_checks.priced import EMBEDDING, LLM, PRICED_BY, priced
 
 _BUDGET_NOTIFICATIONS = (("ACTUAL", 80), ("ACTUAL", 100), ("FORECASTED", 100))
 """Percent of the month's amount."""
@@ -49,7 +53,7 @@ class ObservabilityStack(TenantStack):
         tenant = metrics.tenant
         super().__init__(scope, "Observability", tenant=tenant, data_class="internal")
         self._count_answers(metrics.orchestrator.log_group_name, namespace=metrics.own_namespace)
-        AuditTrail(
+        trail = AuditTrail(
             self,
             "Audit",
             keys=keys,
@@ -57,15 +61,22 @@ class ObservabilityStack(TenantStack):
             job_buckets=job_buckets,
             namespace=metrics.own_namespace,
         )
-        topic = alarm_topic(
-            self,
-            "AlarmTopic",
-            key=kms.Key.from_key_arn(self, "LogsKey", keys.logs_key_arn),
-            display_name=f"{tenant.config.display_name}: alarms",
-            email_id="AlarmEmail",
-            email=tenant.config.observability.alarm_email,
+        key, settings = kms.Key.from_key_arn(self, "LogsKey", keys.logs_key_arn), tenant.config.observability
+        told = {"ticket": ("Alarm", settings.alarm_email), "page": ("Page", settings.page_email)}
+        topics = {
+            severity: alarm_topic(
+                self,
+                f"{name}Topic",
+                key=key,
+                display_name=f"{tenant.config.display_name}: {severity}s",
+                email_id=f"{name}Email",
+                email=email,
+            ).topic_arn
+            for severity, (name, email) in told.items()
+        }
+        alarms = TenantAlarms(
+            self, "Alarms", metrics=metrics, trail_log_group=trail.log_group_name, topics=topics
         )
-        alarms = TenantAlarms(self, "Alarms", metrics=metrics, topic_arn=topic.topic_arn).alarms
         add_dashboard(self, "Dashboard", metrics=metrics, alarms=alarms)
         self._add_budget()
         xray.CfnGroup(
@@ -156,23 +167,31 @@ _HALF = 12
 
 
 def add_dashboard(
-    scope: Construct, construct_id: str, *, metrics: TenantMetrics, alarms: Sequence[cloudwatch.IAlarm]
+    scope: Construct, construct_id: str, *, metrics: TenantMetrics, alarms: TenantAlarms
 ) -> None:
+    """Create the tenant's page: its alarms, its graphs, and last the runbook's entry of each alarm, which the
+    alarms' descriptions link to."""
     dashboard = cloudwatch.Dashboard(
         Construct(scope, construct_id),
         "Page",
+        dashboard_name=metrics.tenant.full_name,
         default_interval=cdk.Duration.hours(3),
         period_override=cloudwatch.PeriodOverride.INHERIT,
     )
     dashboard.add_widgets(
-        cloudwatch.AlarmStatusWidget(title="Alarms", width=24, height=4, alarms=list(alarms))
+        cloudwatch.AlarmStatusWidget(title="Alarms", width=24, height=4, alarms=list(alarms.alarms))
     )
     dashboard.add_widgets(*_answers(metrics))
     dashboard.add_widgets(*_models(metrics), *_knowledge(metrics))
     dashboard.add_widgets(*_stores(metrics))
     if metrics.tenant.callable_systems:
         dashboard.add_widgets(*_systems(metrics))
-    dashboard.add_widgets(*_link_and_cost(metrics))
+    dashboard.add_widgets(*_used(metrics))
+    dashboard.add_widgets(*_link_and_cost(metrics, cost=_cost_a_question(metrics, cdk.Stage.of(scope))))
+    for anchor in dict.fromkeys(alarms.anchors):
+        entry = entries()[anchor]
+        text = f"## {entry.title}\n{entry.happened}\n\n{entry.what_to_do}"
+        dashboard.add_widgets(cloudwatch.TextWidget(markdown=text, width=24, height=4))
 
 
 def _answers(metrics: TenantMetrics) -> tuple[cloudwatch.IWidget, ...]:
@@ -256,7 +275,64 @@ def _systems(metrics: TenantMetrics) -> Iterator[cloudwatch.IWidget]:
     yield _graph("Searches of a source that failed or were late", [left_out])
 
 
-def _link_and_cost(metrics: TenantMetrics) -> tuple[cloudwatch.IWidget, ...]:
+def _used(metrics: TenantMetrics) -> tuple[cloudwatch.IWidget, ...]:
+    def hourly(*names: str) -> list[cloudwatch.IMetric]:
+        return [metrics.service(name, "Sum", minutes=60) for name in names]
+
+    answers = hourly(deployed_names.QUOTED_ANSWERS, deployed_names.WRITTEN_ANSWERS)
+    return (
+        _graph("Answers an hour", answers, stacked=True),
+        _graph("Tokens an hour", hourly(deployed_names.PROMPT_TOKENS, deployed_names.COMPLETION_TOKENS)),
+        _graph("Texts embedded an hour", hourly(deployed_names.EMBEDDED_TEXTS)),
+        _graph("Seconds of answers an hour", hourly(deployed_names.ANSWER_SECONDS)),
+    )
+
+
+def _cost_a_question(metrics: TenantMetrics, stage: cdk.Stage | None) -> cloudwatch.IMetric:
+    """Return USD a question of an hour: all that stands, by the price file, and what the answers used.
+
+    An endpoint counts with its first instances in the hours in which it publishes metrics.
+    """
+    prices, hourly = load_prices(), defaultdict[str, float](float)
+    for line in priced(_templates(stage)):
+        hourly[line.part] += line.amount * prices.of(line.kind, line.name).usd_per_hour
+    llm, embedding = hourly.pop(LLM, 0.0), hourly.pop(EMBEDDING, 0.0)
+    quoted, written = (prices.usd_of_use(written=written) for written in (False, True))
+    models, answers = metrics.models, metrics.service
+    return cloudwatch.MathExpression(
+        expression=(
+            f"({sum(hourly.values()):.4f} + IF(FILL(llm, -1) > -1, {llm:.4f}, 0)"
+            f" + IF(FILL(embedding, -1) > -1, {embedding:.4f}, 0)"
+            f" + {quoted:.6f} * FILL(quoted, 0) + {written:.6f} * FILL(written, 0))"
+            " / (FILL(quoted, 0) + FILL(written, 0))"
+        ),
+        using_metrics={
+            "llm": metrics.instances(models.llm_endpoint_name)("CPUUtilization", minutes=60),
+            "embedding": metrics.instances(models.embedding_endpoint_name)("CPUUtilization", minutes=60),
+            "quoted": answers(deployed_names.QUOTED_ANSWERS, "Sum", minutes=60),
+            "written": answers(deployed_names.WRITTEN_ANSWERS, "Sum", minutes=60),
+        },
+        label=f"USD a question, prices of {prices.date}",
+        period=cdk.Duration.minutes(60),
+    )
+
+
+def _templates(stage: cdk.Stage | None) -> Iterator[dict[str, Any]]:
+    """Yield, before the stage is synthesized, its templates' resources that ``priced`` reads."""
+    kinds: dict[type[cdk.CfnResource], str] = {}  # of each class: asking each of 270 resources takes 0.2 s
+    for stack in (child for child in (stage.node.children if stage else ()) if isinstance(child, cdk.Stack)):
+        bodies: dict[str, dict[str, Any]] = {}
+        for made in (child for child in stack.node.find_all() if isinstance(child, cdk.CfnResource)):
+            kind = kinds.get(type(made)) or kinds.setdefault(type(made), made.cfn_resource_type)
+            if kind in PRICED_BY:
+                # CDK's protected way to the properties as the template will have them.
+                own = stack.resolve(made._cfn_properties)  # pyright: ignore[reportPrivateUsage]
+                own = made._render_properties(own)  # pyright: ignore[reportPrivateUsage]
+                bodies[stack.get_logical_id(made)] = {"Type": kind, "Properties": own}
+        yield {"Resources": bodies}
+
+
+def _link_and_cost(metrics: TenantMetrics, *, cost: cloudwatch.IMetric) -> tuple[cloudwatch.IWidget, ...]:
     tenant = metrics.tenant
     service = {"Service Id": metrics.edge.endpoint_service_id}
     link = MetricSource("AWS/PrivateLinkServices", service, "Maximum")
@@ -267,9 +343,10 @@ def _link_and_cost(metrics: TenantMetrics) -> tuple[cloudwatch.IWidget, ...]:
             height=6,
             markdown="### Cost\n\nCloudWatch has no cost by tag. Cost Explorer has, by `tenant` = "
             f"`{tenant.name}`; the budget tells at 80 % of "
-            f"{tenant.config.observability.budget_usd_per_month} USD a month and by forecast. What an "
-            "hour costs, on and paused: docs/from-nothing.md.",
+            f"{tenant.config.observability.budget_usd_per_month} USD a month and by forecast. What a "
+            "month costs, on and paused: docs/cost.md, `assistant aws cost`.",
         ),
+        _graph("Cost a question (USD)", [cost]),
     )
 
 

@@ -64,11 +64,13 @@ async def opened(
     address: str | None = None,
     scene: Scene | None = None,
     sources: str = SOURCES,
+    replies: str | None = None,
 ) -> AsyncGenerator[Site]:
     """Open the service and its systems.
 
     ``connectors``: texts of connector files by system; ``orders`` is the page's own unless it is given.
-    ``address``: of the systems, in place of the script's server.
+    ``address``: of the systems, in place of the script's server. ``replies``: path to which ``orders`` takes
+    replies.
     """
     files = {"orders": CONNECTOR} | (connectors or {})
     tenant = TENANT.replace("https://care.pharmacy.example.com", CARE)
@@ -76,7 +78,8 @@ async def opened(
     others = "".join(entry.replace('"orders"', f'"{name}"').replace("connectors/orders", f"connectors/{name}")
                      for name in files if name != "orders")  # fmt: skip
     scene = scene or Scene(tenants=("clinic", "pharmacy"), writes=False)
-    scene = replace(scene, more_of_tenants=sources + tenant + others)
+    taker = "" if replies is None else f'replies = "{replies}"\n'
+    scene = replace(scene, more_of_tenants=sources + tenant + taker + others)
     async with AsyncExitStack() as stack:
         sagemaker = await stack.enter_async_context(sagemaker_socket())
         keys = await stack.enter_async_context(published_keys([EC_KEY]))

@@ -257,7 +257,7 @@ async def test_a_certificate_of_another_name_or_authority_is_refused(tmp_path: P
         "https://169.254.169.254",
         "https://[fe80::1]",
         "https://0.0.0.0",
-        "https://user:pass@orders.corp.example",
+        "https://user:pass@orders.corp.example",  # pragma: allowlist secret
         "https://orders.corp.example/base",
         "ftp://orders.corp.example",
         "https://",

@@ -56,7 +56,11 @@ async def move(scene: Moving) -> None:
 async def in_scene(place: Path, work: Work) -> object:
     async with moving(place, clock=LaterClock()) as scene:
         cases = OpenCases(
-            scene.stores.desk, records=scene.stores.records, language=language("en"), clock=SystemClock()
+            scene.stores.desk,
+            records=scene.stores.records,
+            language=language("en"),
+            clock=SystemClock(),
+            most_of_agent=1_000,
         )
         scene.desk = cases  # pyright: ignore[reportAttributeAccessIssue]
         return await work(scene)

@@ -27,6 +27,8 @@ _FINAL = (None, "withdrawn", "not_resumable")
 _RECORDED_WITHIN_S = 30.0
 _DRAINED_WITHIN_S = 200.0
 _AGAIN_S = 0.1
+_AT_ONCE = 16
+"""Records that are read back together."""
 
 
 async def faults_of_documents(site: Site, knowledge: Knowledge) -> list[str]:
@@ -128,8 +130,11 @@ async def faults_of_answers(site: Site, agents: Agents) -> list[str]:
             faults.append(f"{asked.key}: {whole[asked.question]} whole answers")
         if asked.refused not in _FINAL:
             faults.append(f"{asked.key}: refused with {asked.refused} ({asked.tries} tries)")
-        for answer_id in asked.shown:
-            faults += await _faults_of_answer(site, agents, asked, answer_id)
+    shown = [(asked, answer_id) for asked in agents.asked for answer_id in asked.shown]
+    for start in range(0, len(shown), _AT_ONCE):
+        some = shown[start : start + _AT_ONCE]
+        judged = await asyncio.gather(*(_faults_of_answer(site, agents, *one) for one in some))
+        faults += [fault for found in judged for fault in found]
     return faults
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import time
 from collections.abc import AsyncGenerator, Generator
@@ -49,6 +50,9 @@ default = "Team Lead, ext. 1"
 [limits]
 streams = 60
 streams_per_agent = 20
+questions_per_minute = 100000
+writes_per_minute = 100000
+reads_per_minute = 100000
 first_token_timeout_s = 10.0
 answer_deadline_s = 30.0
 embedding_timeout_s = 5.0
@@ -64,6 +68,7 @@ class Site:
     worker_settings: WorkerSettings
     url: str
     children: dict[Part, ForkedProcess] = field(default_factory=dict[Part, ForkedProcess])
+    logs: list[asyncio.subprocess.Process] = field(default_factory=list[asyncio.subprocess.Process])
     killed_at_s: dict[Part, list[float]] = field(
         default_factory=lambda: {part: list[float]() for part in PARTS}
     )
@@ -73,11 +78,14 @@ class Site:
         return self.folder / "state" / "tenants" / TENANT
 
     async def begin(self, part: Part) -> None:
-        """Start a process and return at once. Its log goes to a file."""
+        """Start a process and return at once. Another one writes its log, which a full disk would end."""
         settings = self.service_settings if part == "service" else self.worker_settings
         room = "assistant.api" if part == "service" else "assistant.local.knowledge_worker"
-        with (self.folder / f"{part}.log").open("ab") as log:
-            environment = inherited_environment() | settings.environment()
+        environment = inherited_environment() | settings.environment()
+        read, write = os.pipe()
+        with (self.folder / f"{part}.log").open("ab") as file, os.fdopen(write, "wb") as log:
+            self.logs.append(await asyncio.create_subprocess_exec("cat", stdin=read, stdout=file))
+            os.close(read)
             self.children[part] = await start_forked(room, environment=environment, log=log)
 
     async def ready(self, part: Part) -> None:
@@ -101,6 +109,8 @@ class Site:
             if child.returncode is None:
                 child.kill()
             await child.communicate()
+        for log in self.logs:  # each ends with its process
+            await asyncio.wait_for(log.wait(), _START_LIMIT_S)
 
     def tail(self, part: Part) -> str:
         return (self.folder / f"{part}.log").read_text()[-2000:]

@@ -64,6 +64,8 @@ class StandIn:
     marks: list[tuple[str, Body]] = field(default_factory=list[tuple[str, Body]])
     """Verdicts and sent texts as they came, each with its kind."""
     desk: StandInDesk = field(default_factory=StandInDesk)
+    delivers: list[str] = field(default_factory=list[str])
+    """Tenants whose replies are delivered."""
 
     @property
     def url(self) -> str:
@@ -86,7 +88,13 @@ class _Handler(BaseHTTPRequestHandler):
         match parts.path:
             case "/config.json":
                 self._json(
-                    {**self._issuer(), "client_id": "console", "scopes": ["openid"], "service": "Care"}
+                    {
+                        **self._issuer(),
+                        "client_id": "console",
+                        "scopes": ["openid"],
+                        "service": "Care",
+                        "delivers": self.stand_in.delivers,
+                    }
                 )
             case "/.well-known/openid-configuration":
                 self._json(

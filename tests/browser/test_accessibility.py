@@ -74,7 +74,7 @@ def test_an_answer_from_its_first_word_to_the_verdict(
     written.page.get_by_label("Wrong", exact=True).check()
     written.button("Save the mark").click()
     expect(written.page.locator(".latest")).to_be_visible()
-    written.button("Send").click()
+    written.button("Record as sent").click()
     expect(written.page.locator(".sent-list")).to_be_visible()
     check(written)
 

@@ -39,8 +39,8 @@ def test_an_agent_asks_reads_edits_reloads_sends_and_gives_a_verdict(console: Co
     expect(console.turns).to_have_count(1)
     assert console.answer.inner_text() == answered
 
-    console.button("Send").click()
-    expect(page.locator(".sent-list summary")).to_contain_text("Sent at")
+    console.button("Record as sent").click()
+    expect(page.locator(".sent-list summary")).to_contain_text("Recorded as sent at")
     page.locator(".sent-list summary").click()
     expect(page.locator(".sent-text")).to_have_text("Dear patient, the first payable day is day 23.")
 
@@ -52,7 +52,7 @@ def test_an_agent_asks_reads_edits_reloads_sends_and_gives_a_verdict(console: Co
 
     page.reload()
     expect(page.locator(".latest")).to_contain_text("Marked bad")
-    expect(page.locator(".sent-list summary")).to_contain_text("Sent at")
+    expect(page.locator(".sent-list summary")).to_contain_text("Recorded as sent at")
 
 
 def test_the_reply_is_copied_as_text(console: ConsolePage) -> None:

@@ -72,11 +72,11 @@ def test_one_key_puts_the_offered_answer_into_the_reply(at: At, stand_in: StandI
     console.page.keyboard.press("Alt+Shift+KeyU")
     expect(console.reply).to_be_focused()
     expect(console.reply).to_have_value(OFFERED_TEXT)
-    expect(console.button("Send")).to_be_disabled()
+    expect(console.button("Record as sent")).to_be_disabled()
     held.released.set()
     console.await_end()
     expect(console.reply).to_be_focused()
-    expect(console.button("Send")).to_be_enabled()
+    expect(console.button("Record as sent")).to_be_enabled()
     console.wait_until(lambda: any(act["kind"] == "offered_used" for act in stand_in.acts))
 
 

@@ -265,14 +265,32 @@ def test_a_sent_reply_names_its_live_values(answered: OpenConsole, stand_in: Sta
     console.button("Edit as reply").click()
     console.reply.fill("Good news: it is Shipped. Bye.")
     check(console)
-    console.button("Send").click()
-    expect(console.page.get_by_text("Sent at")).to_be_visible()
+    console.button("Record as sent").click()
+    expect(console.page.get_by_text("Recorded as sent at")).to_be_visible()
     [sent] = [body for kind, body in stand_in.marks if kind == "sent"]
     assert sent["live"] == [{"element_id": "e1", "start": 17, "end": 24}]
     console.button("Bad").click()
     console.button("Take my edited reply").click()
     better = console.page.get_by_label("A better answer")
     expect(better).to_have_value("Good news: it is [Order status]. Bye.")
+
+
+def test_a_reply_is_sent_with_the_context_of_its_question_where_it_is_delivered(
+    at: Open, stand_in: StandIn, check: Check
+) -> None:
+    stand_in.delivers = ["pharmacy"]
+    stand_in.answers(*script(ready(value("Status", "Shipped"))))
+    console = at()
+    token = open_from_chat(console, customer="C-1042")
+    console.ask_to_the_end(QUESTION)
+    console.button("Edit as reply").click()
+    expect(console.page.locator("#reply-hint")).to_have_text("Kept in this tab until you send or discard it.")
+    check(console)
+    open_from_chat(console, customer="C-2000")
+    console.button("Send").click()
+    expect(console.page.get_by_text("Recorded as sent at")).to_be_visible()
+    [sent] = [body for kind, body in stand_in.marks if kind == "sent"]
+    assert sent["context"] == token
 
 
 def test_a_sentence_whose_value_did_not_come_is_not_in_the_reply(answered: OpenConsole) -> None:
@@ -316,6 +334,14 @@ def signed_context(**claims: Any) -> str:
     return f"e30.{payload}.signature"
 
 
+def open_from_chat(console: ConsolePage, *, customer: str) -> str:
+    """Open the console as the care application does from a customer's chat; return the token it signed."""
+    token = signed_context(customer=customer, exp=4_102_444_800)
+    console.page.evaluate("token => { location.hash = `context=${token}` }", token)
+    expect(console.page.locator(".context-bar")).to_contain_text(customer)
+    return token
+
+
 def test_the_care_application_s_context_goes_with_the_question_and_not_into_the_history(
     at: Open, stand_in: StandIn, check: Check
 ) -> None:
@@ -345,10 +371,9 @@ def test_a_new_question_leaves_the_customer_of_the_conversation_before(
 ) -> None:
     stand_in.answers(*script(ready(value("Status", "Shipped"))))
     console = at()
-    token = signed_context(customer="C-1042", exp=4_102_444_800)
-    console.page.evaluate("token => { location.hash = `context=${token}` }", token)
+    token = open_from_chat(console, customer="C-1042")
     console.ask_to_the_end(QUESTION)
-    expect(console.page.locator(".context-bar")).to_contain_text("C-1042")
+    expect(console.page.locator(".context-bar")).to_contain_text("link is for one question")
     console.button("New question").click()
     expect(console.page.locator(".context-bar")).to_have_count(0)
     check(console)

@@ -136,12 +136,12 @@ def test_an_expired_sign_in_keeps_the_unsent_edit(stage: ConsolePage, llm: Scrip
         "retryable": False,
     }
     stage.page.route("**/sent", lambda route: route.fulfill(status=401, json=problem))
-    stage.button("Send").click()
+    stage.button("Record as sent").click()
     expect(stage.page.locator(".banner")).to_contain_text("Your sign-in has ended")
     stage.page.unroute("**/sent")
     stage.button("Sign in again").click()
     expect(stage.reply).to_have_value("Half a reply")
-    stage.button("Send").click()
+    stage.button("Record as sent").click()
     expect(stage.page.locator(".sent-list summary")).to_have_count(1)
 
 

@@ -124,7 +124,7 @@ def test_an_unsupported_sentence_is_marked_with_its_reason(answered: OpenConsole
     console.reply.fill(f"{SUPPORTED} {UNSUPPORTED}")
     expect(console.page.locator("#reply-hint")).to_contain_text("1 sentence of the answer")
     console.reply.fill(SUPPORTED)
-    expect(console.page.locator("#reply-hint")).to_have_text("Kept in this tab until you send or discard it.")
+    expect(console.page.locator("#reply-hint")).to_contain_text("until you record or discard it.")
 
 
 def test_an_answer_without_support_starts_with_a_warning(answered: OpenConsole) -> None:

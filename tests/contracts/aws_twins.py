@@ -15,14 +15,14 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from assistant.aws.clients import AwsService, open_client
-from assistant.aws.parameters import ParameterPower, ParameterSwitches
+from assistant.aws.parameters import ParameterPower, ParameterRevocations, ParameterSwitches
 from assistant.aws.s3 import S3CaptureStore, S3DocumentStore, S3FeedbackFiles
 from assistant.aws.s3_uploads import S3Uploads
 from assistant.aws.sqs import SqsIngestionQueue
 from assistant.domain.clock import Clock
+from tests.emulated_aws import create_documents_bucket, create_queue
 from tests.fakes.aws_server import REGION, create_key, put_parameter, server_url
 from tests.fakes.faulty_proxy import Fault, FaultyProxy, Kind
-from tools.emulated_aws import create_documents_bucket, create_queue
 
 
 @dataclass
@@ -98,6 +98,13 @@ class SsmTwin:
 
     async def set_switch(self, system: str, word: str) -> None:
         await put_parameter(self.client, name=f"{self.name}-systems/{system}", value=word)
+
+    @property
+    def revocations(self) -> ParameterRevocations:
+        return ParameterRevocations(self.through_proxy, name=f"{self.name}-revocations")
+
+    async def put_revocations(self, content: str) -> None:
+        await put_parameter(self.client, name=f"{self.name}-revocations", value=content)
 
     @asynccontextmanager
     async def unreadable_switches(self) -> AsyncGenerator[None]:

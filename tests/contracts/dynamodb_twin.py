@@ -16,8 +16,8 @@ from assistant.aws.dynamodb_states import DynamoDbDocumentStates, DynamoDbSource
 from assistant.domain.clock import Clock
 from assistant.settings.deployed_names import DESK, EVENTS, RECORDS, STATES, TABLES
 from tests.contracts.aws_twins import tenant_name
+from tests.emulated_aws import create_table
 from tests.fakes.aws_server import REGION, server_url
-from tools.emulated_aws import create_table
 
 
 class DynamoDbTwin:
@@ -55,6 +55,10 @@ class DynamoDbTwin:
                 expiry = [float(item.get("expires_at", {"N": "inf"})["N"]) for item in page["Items"]]
                 found += [item for item, at in zip(page["Items"], expiry, strict=True) if at > now_s]
         return repr(found).encode()
+
+    def client_and_table(self) -> tuple[Any, str]:
+        """Return what changes the records behind their store's back."""
+        return self._client, f"{self._name}-{RECORDS.role}"
 
     async def close(self) -> None:
         stores = (self.records, self.states, self.desk, self.outbox, self.erasure_keys, self.live_reads)

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from assistant.domain.clock import Clock
 from assistant.domain.documents import IndexModel
-from assistant.embedded.files import FilePower, FileSwitches, FolderCaptureStore
+from assistant.embedded.files import FilePower, FileRevocations, FileSwitches, FolderCaptureStore
 from assistant.embedded.index import EmbeddedPassageIndex
 from assistant.embedded.records import SqliteAnswerLog, SqliteSentValues
 from assistant.private_files import make_private_folder
@@ -79,6 +79,13 @@ class EmbeddedTwin(EmbeddedTenant):
             (self._place / "systems" / system).write_text(word)
 
         await asyncio.to_thread(write)
+
+    @property
+    def revocations(self) -> FileRevocations:
+        return FileRevocations(self._place / "systems" / "revocations.json")
+
+    async def put_revocations(self, content: str) -> None:
+        await self.set_switch("revocations.json", content)
 
     @asynccontextmanager
     async def unreadable_switches(self) -> AsyncGenerator[None]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -44,6 +45,19 @@ async def append_verdict(twin: Twin) -> object:
     return stored.model_dump(mode="json")
 
 
+async def read_and_die(twin: Twin) -> object:
+    """Record reads one after the other, and end without any goodbye while more are under way."""
+    for minute in range(3):
+        await twin.records.record_access(samples.read(f"elsewhere {minute}", minute=minute))
+    sys.stdout.write("null\n")
+    sys.stdout.flush()
+    asyncio.get_running_loop().call_later(0.01, os._exit, 0)
+    await asyncio.gather(
+        *(twin.records.record_access(samples.read("dying", minute=minute)) for minute in range(200))
+    )
+    raise AssertionError("It lived on.")
+
+
 async def open_log(twin: Twin) -> object:
     return (await twin.log.open(samples.opening("there", key="k1"))).answer_id
 
@@ -79,6 +93,7 @@ ACTIONS = {
         drain_queue,
         pause_endpoints,
         append_verdict,
+        read_and_die,
         open_log,
         follow_log,
         index_document,

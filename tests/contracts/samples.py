@@ -7,7 +7,15 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from assistant.answering.ports import LogBatch, LogOpening
-from assistant.domain.answers import AnswerRecord, Excerpt, Outcome, PassageUse, ShownAs, VerdictLabel
+from assistant.domain.answers import (
+    AccessEntry,
+    AnswerRecord,
+    Excerpt,
+    Outcome,
+    PassageUse,
+    ShownAs,
+    VerdictLabel,
+)
 from assistant.domain.clock import Deadline, SystemClock
 from assistant.domain.documents import (
     Document,
@@ -309,3 +317,8 @@ def event(
 
 def sealed_text(number: int = 1, *, subjects: Sequence[str] = ("document:refill",)) -> SealedText:
     return SealedText(text_id=f"{number:064x}", at=NOON, subjects=tuple(subjects), sealed="c2VhbGVk")
+
+
+def read(agent: str, *, minute: int = 0) -> AccessEntry:
+    """Return the access entry of an agent who read a document."""
+    return AccessEntry(at=NOON + timedelta(minutes=minute), agent=agent, kind="document", subject_id="refill")

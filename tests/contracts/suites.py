@@ -7,6 +7,7 @@ from collections.abc import Mapping
 SUITES: Mapping[str, tuple[str, ...]] = {
     "test_answer_log": ("embedded", "dynamodb"),
     "test_answer_records": ("embedded", "dynamodb"),
+    "test_audit_chain": ("embedded", "dynamodb"),
     "test_capture": ("embedded", "s3"),
     "test_desk_store": ("embedded", "dynamodb"),
     "test_document_states": ("embedded", "dynamodb"),
@@ -19,6 +20,7 @@ SUITES: Mapping[str, tuple[str, ...]] = {
     "test_index_versions": ("embedded", "opensearch"),
     "test_index_damage": ("embedded", "opensearch"),
     "test_live_reads": ("embedded", "dynamodb"),
+    "test_revocations": ("embedded", "ssm"),
     "test_sent_values": ("embedded", "dynamodb"),
     "test_system_switches": ("embedded", "ssm"),
     "test_uploads": ("embedded", "s3"),

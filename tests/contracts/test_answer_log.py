@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from random import Random
 
 import pytest
@@ -280,3 +281,65 @@ async def _numbers(twin: Twin, *, after: int = 0) -> list[int]:
 def _noise(seed: int) -> bytes:
     """Return 200,000 bytes that no compression makes smaller."""
     return Random(seed).randbytes(200_000)  # noqa: S311 : no secret
+
+
+# --- context tokens, each for one answer ------------------------------------------------------------------
+TOKEN_ID = "7" * 64
+
+
+async def test_a_context_counts_for_its_first_answer_alone(twin: Twin) -> None:
+    assert await twin.log.count_context(TOKEN_ID, answer_id="a1", key="k1")
+    for key in ("k2", "a1", None):
+        assert not await twin.log.count_context(TOKEN_ID, answer_id="a2", key=key)
+    assert await twin.log.count_context("8" * 64, answer_id="a2", key=None)
+
+
+async def test_a_repeat_under_the_same_key_belongs_to_the_first_answer(twin: Twin) -> None:
+    assert await twin.log.count_context(TOKEN_ID, answer_id="a1", key="k1")
+    assert await twin.log.count_context(TOKEN_ID, answer_id="a2", key="k1")
+    await twin.log.uncount_context(TOKEN_ID, answer_id="a2")
+    assert not await twin.log.count_context(TOKEN_ID, answer_id="a3", key="k3")
+
+
+async def test_a_count_that_is_repeated_after_a_lost_response_is_the_same(twin: Twin) -> None:
+    for _ in range(2):
+        assert await twin.log.count_context(TOKEN_ID, answer_id="a1", key=None)
+
+
+async def test_of_many_answers_at_once_a_context_counts_for_one(twin: Twin) -> None:
+    counted = await asyncio.gather(
+        *(twin.log.count_context(TOKEN_ID, answer_id=f"a{number}", key=None) for number in range(8))
+    )
+    assert sum(counted) == 1
+
+
+async def test_the_context_of_an_answer_that_never_began_counts_anew(twin: Twin) -> None:
+    assert await twin.log.count_context(TOKEN_ID, answer_id="a1", key=None)
+    await twin.log.uncount_context(TOKEN_ID, answer_id="a2")
+    assert not await twin.log.count_context(TOKEN_ID, answer_id="a3", key=None)
+    await twin.log.uncount_context(TOKEN_ID, answer_id="a1")
+    assert await twin.log.count_context(TOKEN_ID, answer_id="a3", key=None)
+
+
+async def test_a_counted_context_expires_with_the_logs(twin: Twin) -> None:
+    clock = SteppedClock()
+    log = twin.log_by(clock)
+    assert await log.count_context(TOKEN_ID, answer_id="a1", key=None)
+    clock.step(LOG_EXPIRES_AFTER_S - 1)
+    assert not await log.count_context(TOKEN_ID, answer_id="a2", key=None)
+    clock.step(2)
+    async with asyncio.timeout(60):  # no byte is left
+        while TOKEN_ID.encode() in await twin.stored_bytes(clock):
+            pass
+    assert await log.count_context(TOKEN_ID, answer_id="a2", key=None)
+
+
+async def test_an_expired_count_that_is_not_deleted_yet_gives_way(twin: Twin) -> None:
+    assert await twin.log.count_context(TOKEN_ID, answer_id="a1", key=None)
+    later = SteppedClock(datetime.now(UTC) + timedelta(seconds=LOG_EXPIRES_AFTER_S + 1))
+    assert await twin.log_by(later).count_context(TOKEN_ID, answer_id="a2", key=None)
+
+
+async def test_another_tenant_counts_by_itself(twin: Twin, stranger: Twin) -> None:
+    assert await twin.log.count_context(TOKEN_ID, answer_id="a1", key=None)
+    assert await stranger.log.count_context(TOKEN_ID, answer_id="a1", key=None)

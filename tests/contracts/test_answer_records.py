@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from random import Random
 
 import pytest
@@ -24,6 +26,7 @@ from assistant.domain.feedback import Act, AgentAct
 from tests.contracts import samples
 from tests.contracts.conftest import OtherProcess
 from tests.contracts.twins import Twin
+from tests.unit.release_before import new_access, new_act, new_answer
 
 GOOD = Verdict(verdict_id="v1", label=VerdictLabel.GOOD)
 BAD = Verdict(verdict_id="v2", label=VerdictLabel.BAD, reasons=("wrong dose",), better_text="Half of it.")
@@ -194,6 +197,29 @@ async def test_an_act_s_id_is_not_used_for_another_act(twin: Twin) -> None:
         await twin.records.append_act("a1", OPENED.model_copy(update={"n": 3}), agent="ana")
 
 
+async def test_an_answer_has_so_many_places_and_no_more(twin: Twin) -> None:
+    take = partial(twin.records.take_place, "a1", "sends", most=3)
+    assert [await take(name) for name in ("s1", "s2", "s1", "s3")] == [True] * 4
+    assert [await take(name) for name in ("s4", "s2", "s5")] == [False, True, False]
+    assert await twin.records.take_place("a1", "acts", "s4", most=3)
+    assert await twin.records.take_place("a2", "sends", "s4", most=3)
+
+
+async def test_of_many_at_once_no_more_than_the_places_are_taken(twin: Twin) -> None:
+    names = [f"s{number}" for number in range(12)]
+    taken = await asyncio.gather(
+        *(twin.records.take_place("a1", "sends", name, most=5) for name in names),
+    )
+    assert sum(taken) == 5
+    again = [await twin.records.take_place("a1", "sends", name, most=5) for name in names]
+    assert again == taken
+
+
+async def test_another_tenant_s_places_are_others(twin: Twin, stranger: Twin) -> None:
+    assert await twin.records.take_place("a1", "sends", "s1", most=1)
+    assert await stranger.records.take_place("a1", "sends", "s2", most=1)
+
+
 async def test_reads_are_recorded(twin: Twin) -> None:
     await twin.records.record_access(
         AccessEntry(at=samples.NOON, agent="ada", kind="answer", subject_id="a1")
@@ -335,3 +361,13 @@ async def test_a_verdict_s_id_is_free_for_another_tenant(twin: Twin, stranger: T
     await twin.records.append_verdict("a1", GOOD, agent="ana")
     own = await stranger.records.append_verdict("a2", GOOD, agent="ben")
     assert await stranger.records.list_verdicts() == [own]
+
+
+async def test_what_the_release_before_does_not_know_comes_back(twin: Twin) -> None:
+    await twin.records.put_answer(new_answer())
+    act = await twin.records.append_act("new", new_act().act, agent="ana")
+    await twin.records.record_access(new_access())
+    assert await twin.records.get_answer("new") == new_answer()
+    assert await twin.records.list_acts("new") == [act]
+    period = AccessQuery(since=samples.NOON - timedelta(days=1), until=samples.NOON + timedelta(days=1))
+    assert new_access() in (await twin.records.list_accesses(period)).entries

@@ -12,6 +12,7 @@ from assistant.domain.feedback import Act, AgentAct
 from tests.contracts import samples
 from tests.contracts.conftest import OtherProcess
 from tests.contracts.twins import Twin
+from tests.unit.release_before import new_act
 
 GOOD = Verdict(verdict_id="v1", label=VerdictLabel.GOOD)
 SENT = Sent(send_id="s1", text="Please come on day 24.")
@@ -107,3 +108,9 @@ async def test_another_process_s_verdict_is_pending(twin: Twin, elsewhere: Other
 async def test_rows_of_another_tenant_are_not_pending(twin: Twin, stranger: Twin) -> None:
     await twin.records.append_verdict("a1", GOOD, agent="ana")
     assert await stranger.outbox.pending() == []
+
+
+async def test_an_act_that_the_release_before_does_not_know_is_pending_whole(twin: Twin) -> None:
+    stored = await twin.records.append_act("a1", new_act().act, agent="ana")
+    (row,) = await twin.outbox.pending()
+    assert row.stored == stored

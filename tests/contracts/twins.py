@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from assistant.answering.ports import AnswerLog, AnswerRecords, EndpointPower, PassageSearch, SentValues
+from assistant.api.auth import KeySource
 from assistant.aws.s3 import S3CaptureStore
 from assistant.domain.clock import Clock
 from assistant.domain.documents import IndexModel
@@ -100,6 +101,12 @@ class Twin(Protocol):
 
     async def set_switch(self, system: str, word: str) -> None:
         """Say it as an operator does."""
+        ...
+
+    @property
+    def revocations(self) -> KeySource: ...
+    async def put_revocations(self, content: str) -> None:
+        """Revoke as an operator does."""
         ...
 
     def unreadable_switches(self) -> AbstractAsyncContextManager[None]:

@@ -34,10 +34,10 @@ from assistant.embedded.ingestion import SqliteDocumentStates
 from assistant.knowledge import corpus
 from assistant.knowledge.corpus import COUNTS, ROWS, VECTORS, WANTED, WantedDocument, wanted_documents
 from assistant.knowledge.pipeline import BatchEmbedder
+from tests.emulated_aws import create_documents_bucket
 from tests.fakes.aws_server import REGION
 from tests.fakes.corpus_documents import SOURCES, documents, statuses
 from tests.fakes.sagemaker_socket import DIMENSIONS, sagemaker_socket, vector_of
-from tools.emulated_aws import create_documents_bucket
 
 ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / "build/spark/bin/python"

@@ -30,6 +30,7 @@ from assistant.answering.ports import (
     GenerationDelta,
     GenerationRequest,
     GenerationStream,
+    PlaceKind,
     ValuesOfSent,
 )
 from assistant.answering.services import (
@@ -52,6 +53,7 @@ from assistant.domain.answers import (
     Usage,
     Verdict,
 )
+from assistant.domain.audit import AuditRecord
 from assistant.domain.clock import Clock, Deadline, SystemClock
 from assistant.domain.documents import (
     Document,
@@ -430,6 +432,7 @@ class InMemoryRecords:
         self.acts: list[StoredAct] = []
         self.interrupted: dict[str, AnswerRecord] = {}
         self.accesses: list[AccessEntry] = []
+        self.places: dict[tuple[str, PlaceKind], set[str]] = {}
         self.reads = 0
         """How many times answers were looked up."""
         self._clock = clock or SystemClock()
@@ -456,6 +459,13 @@ class InMemoryRecords:
         known = (self.interrupted | self.answers).values()
         found = [record for record in known if record.conversation_id == conversation_id]
         return sorted(found, key=lambda record: record.asked_at)[-limit:]
+
+    async def take_place(self, answer_id: str, kind: PlaceKind, name: str, *, most: int) -> bool:
+        self._check()
+        names = self.places.setdefault((answer_id, kind), set())
+        if len(names) < most:
+            names.add(name)
+        return name in names
 
     async def append_verdict(self, answer_id: str, verdict: Verdict, *, agent: str) -> StoredVerdict:
         new = StoredVerdict(answer_id=answer_id, agent=agent, at=self._clock.now(), verdict=verdict)
@@ -484,6 +494,10 @@ class InMemoryRecords:
     async def record_access(self, entry: AccessEntry) -> None:
         self._check()
         self.accesses.append(entry)
+
+    async def audited(self, day: date) -> list[AuditRecord]:
+        self._check()
+        return [AuditRecord(each.model_dump_json(), None) for each in self.accesses if each.at.date() == day]
 
     async def list_accesses(self, query: AccessQuery) -> AccessPage:
         self._check()

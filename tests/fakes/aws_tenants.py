@@ -24,10 +24,10 @@ from assistant.knowledge.parsing import parse_document
 from assistant.settings.deployed_names import DESK, EVENTS, RECORDS, STATES, TABLES
 from assistant.settings.process import ServiceSettings
 from tests.contracts.samples import indexed
+from tests.emulated_aws import create_documents_bucket, create_queue, create_table
 from tests.fakes.aws_server import REGION, create_key, put_parameter
 from tests.fakes.running_service import DIGEST, live_status, passages_of
 from tests.fakes.sagemaker_socket import DIMENSIONS, vector_of
-from tools.emulated_aws import create_documents_bucket, create_queue, create_table
 
 SCHEMA = PassageSchema(embedding_model="tiny-embedding", dimensions=DIMENSIONS, model_digest=DIGEST)
 

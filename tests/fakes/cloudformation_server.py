@@ -10,6 +10,8 @@ that templates fit together, not that AWS would take every property: properties 
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
 import sys
 from typing import Any
@@ -24,7 +26,7 @@ def patch_moto() -> None:
     _let_load_balancers_have_a_kind()
     _let_endpoints_have_a_name()
     _let_bucket_denies_be()
-    _let_keys_have_tags()
+    _make_keys_of_templates_whole()
     _let_parameters_have_tags()
     _let_updates_heed_conditions()
 
@@ -52,8 +54,8 @@ def _with_unknown_types(class_of: Any) -> Any:
             resource_type.startswith("Custom::") or resource_type == "AWS::CloudFormation::CustomResource"
         )
         found = None if custom else class_of(resource_type)
-        if found is None and resource_type == "AWS::SecretsManager::Secret":
-            return UnknownSecret
+        if found is None and resource_type in _WITH_IDS:
+            return _WITH_IDS[resource_type]
         return UnknownType if found is None else _with_all_attributes(found)
 
     return class_for
@@ -104,8 +106,24 @@ class UnknownSecret(UnknownType):
         return f"arn:aws:secretsmanager:us-east-1:{os.environ['MOTO_ACCOUNT_ID']}:secret:{self.name}"
 
 
+class UnknownEndpointService(UnknownType):
+    """An endpoint service, whose id is part of its name."""
+
+    @property
+    def physical_resource_id(self) -> str:
+        return f"vpce-svc-{hashlib.sha256(self.name.encode()).hexdigest()[:17]}"
+
+
+_WITH_IDS: dict[str, type[UnknownType]] = {
+    "AWS::SecretsManager::Secret": UnknownSecret,
+    "AWS::EC2::VPCEndpointService": UnknownEndpointService,
+}
+
+
 def _made_up(resource: Any, attribute: str) -> str | list[str]:
     name = getattr(resource, "physical_resource_id", None) or getattr(resource, "name", "thing")
+    if attribute == "Id":
+        return name
     if attribute == "DnsEntries":  # of an endpoint: zone and name
         return [f"Z0123456789:{name}.vpce.example"]
     if attribute.endswith("Arn") or attribute == "ServiceArn":
@@ -177,15 +195,21 @@ def _let_bucket_denies_be() -> None:
     FakeBucket.get_permission = lambda self, action, resource: PermissionResult.NEUTRAL
 
 
-def _let_keys_have_tags() -> None:
+def _make_keys_of_templates_whole() -> None:
+    """moto reads neither a key's tags nor its specification from a template."""
     from moto.kms.models import Key
+    from moto.kms.utils import generate_private_key
 
     make = Key.create_from_cloudformation_json.__func__
 
     def from_template(cls: Any, name: str, template: Any, *given: Any, **named: Any) -> Any:
         properties = template["Properties"]
         tags = [{"TagKey": tag["Key"], "TagValue": tag["Value"]} for tag in properties.get("Tags", [])]
-        return make(cls, name, {**template, "Properties": {**properties, "Tags": tags}}, *given, **named)
+        key = make(cls, name, {**template, "Properties": {**properties, "Tags": tags}}, *given, **named)
+        if spec := properties.get("KeySpec"):
+            key.key_spec, key.key_usage = spec, properties["KeyUsage"]
+            key.private_key = generate_private_key(spec)
+        return key
 
     Key.create_from_cloudformation_json = classmethod(from_template)
 
@@ -235,6 +259,47 @@ def _let_updates_heed_conditions() -> None:
     parsing.ResourceMap.update = update_by_conditions
 
 
+class EndpointConnections:
+    """The two operations by which the owner of an endpoint service accepts an endpoint and sees it."""
+
+    def __init__(self, application: Any) -> None:
+        self._application = application
+        self._accepted: dict[str, str] = {}
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        from moto.core.parse import EC2QueryParser
+        from moto.core.request import Request
+        from moto.core.serialize import EC2Serializer
+        from moto.core.utils import get_service_model
+        from werkzeug.wrappers import Response
+
+        if not environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
+            return self._application(environ, start_response)
+        request = Request(environ)
+        body = request.get_data()  # before .form, which would leave none
+        action = request.form.get("Action") or ""
+        if action not in ("AcceptVpcEndpointConnections", "DescribeVpcEndpointConnections"):
+            environ["wsgi.input"] = io.BytesIO(body)
+            return self._application(environ, start_response)
+        operation = get_service_model("ec2").operation_model(action)
+        parts: Any = {"method": "POST", "headers": request.headers, "body": b""}
+        parts |= {"url_path": "/", "url_params": {}}
+        given = EC2QueryParser(operation).parse(parts | {"values": request.values})
+        result: dict[str, Any] = {"Unsuccessful": []}
+        if action.startswith("Accept"):
+            self._accepted |= dict.fromkeys(given["VpcEndpointIds"], given["ServiceId"])
+        else:
+            listed = self._accepted.items()
+            result = {
+                "VpcEndpointConnections": [
+                    {"VpcEndpointId": made, "ServiceId": service, "VpcEndpointState": "available"}
+                    for made, service in listed
+                ]
+            }
+        answer = EC2Serializer(operation).serialize(result)
+        return Response(answer["body"], headers=dict(answer["headers"]))(environ, start_response)
+
+
 def _be_of(account: str) -> None:
     """Let STS answer this account too. Before anything else of moto is imported."""
     from moto import core
@@ -250,7 +315,8 @@ def _serve() -> None:
     from werkzeug.serving import make_server
 
     patch_moto()
-    server = make_server("127.0.0.1", 0, DomainDispatcherApplication(create_backend_app), threaded=True)
+    application = EndpointConnections(DomainDispatcherApplication(create_backend_app))
+    server = make_server("127.0.0.1", 0, application, threaded=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     sys.stdout.write(f"http://127.0.0.1:{server.server_port}\n")
     sys.stdout.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +28,7 @@ def claims(clock: Clock, **changes: Any) -> dict[str, Any]:
         "agent": "ann",
         "customer": "C-1",
         "ids": {"order": ["1-1", "1-2"]},
+        "jti": uuid.uuid4().hex,
     }
     return {name: value for name, value in (good | changes).items() if value is not None}
 

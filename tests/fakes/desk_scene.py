@@ -113,7 +113,11 @@ class Desk:
         """Take events to the desk, as the mover does."""
         services = self.service.tenants[self.tenant].desk
         await OpenCases(
-            services.store, records=services.records, language=language("en"), clock=services.clock
+            services.store,
+            records=services.records,
+            language=language("en"),
+            clock=services.clock,
+            most_of_agent=services.open_cases_per_agent,
         ).take(events)
 
     async def case(
@@ -151,8 +155,8 @@ def resolution(kind: str, revision: int = 1, **made: Any) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def desk_scene(folder: Path, *, two_people: bool = False) -> AsyncGenerator[Desk]:
-    more = SOURCES + (HIPAA if two_people else "")
+async def desk_scene(folder: Path, *, two_people: bool = False, more: str = "") -> AsyncGenerator[Desk]:
+    more = SOURCES + (HIPAA if two_people else "") + more
     async with running_service(folder, Scene(more_of_tenants=more, writes=False)) as service:
         await service.know("wait", "The wait is two days.")
         yield Desk(service)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from datetime import datetime
 
-from assistant.domain.desk import DeskItem, DeskKind
+from assistant.domain.desk import NOT_SERVED, Case, DeskItem, DeskKind
 from assistant.domain.errors import ConflictError, InvalidRequestError
 from assistant.domain.feedback import FeedbackEvent, SealedText
 
@@ -20,14 +20,16 @@ class MemoryDesk:
     async def version(self) -> int:
         return self._version
 
-    async def put(self, item: DeskItem) -> None:
-        kept = self._revisions.setdefault((item.kind, item.item_id), [])
-        if item in kept:
-            return
-        if item.revision != len(kept) + 1:
-            raise ConflictError(f"{item.item_id} has {len(kept)} revisions.")
-        kept.append(item)
-        self._version += item.kind is not DeskKind.CASE
+    async def put(self, *items: DeskItem) -> None:
+        for item in items:
+            kept = self._revisions.get((item.kind, item.item_id), [])
+            if item not in kept and item.revision != len(kept) + 1:
+                raise ConflictError(f"{item.item_id} has {len(kept)} revisions.")
+        for item in items:
+            kept = self._revisions.setdefault((item.kind, item.item_id), [])
+            if item not in kept:
+                kept.append(item)
+                self._version += item.kind not in NOT_SERVED
 
     async def rewrite(self, item: DeskItem) -> None:
         kept = self._revisions.get((item.kind, item.item_id), [])
@@ -39,8 +41,10 @@ class MemoryDesk:
         kept = self._revisions.get((kind, item_id))
         return kept[-1] if kept else None
 
-    async def list(self, kind: DeskKind, *, limit: int = 5_000) -> list[DeskItem]:
+    async def list(self, kind: DeskKind, *, listed: str | None = None, limit: int = 5_000) -> list[DeskItem]:
         newest = [kept[-1] for (of, _), kept in self._revisions.items() if of is kind and kept]
+        if listed is not None:
+            newest = [item for item in newest if Case.model_validate_json(item.body).listed == listed]
         return sorted(newest, key=lambda item: item.at, reverse=True)[:limit]
 
     async def history(self, kind: DeskKind, item_id: str) -> list[DeskItem]:

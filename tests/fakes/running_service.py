@@ -87,6 +87,9 @@ default = "Team Lead, ext. 1"
 [limits]
 streams = {streams}
 streams_per_agent = {streams_per_agent}
+questions_per_minute = {per_minute}
+writes_per_minute = {per_minute}
+reads_per_minute = {per_minute}
 first_token_timeout_s = {first_token_timeout_s}
 answer_deadline_s = {answer_deadline_s}
 embedding_timeout_s = 4.0
@@ -113,6 +116,8 @@ class Scene:
     cors_origins: tuple[str, ...] = ()
     streams: int = 8
     streams_per_agent: int = 3
+    per_minute: int = 100_000
+    """Questions, writes and reads of one agent, each."""
     live: LiveElements | None = None
     """What every tenant's connectors offer."""
 
@@ -317,6 +322,7 @@ def service_settings(folder: Path, scene: Scene, *, sagemaker_url: str, jwks_url
                 gate=scene.gate,
                 streams=scene.streams,
                 streams_per_agent=scene.streams_per_agent,
+                per_minute=scene.per_minute,
             )
         )
     _write_artifact(models / "tiny-embedding", {"dimensions": scene.artifact_dimensions})

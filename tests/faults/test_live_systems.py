@@ -3,6 +3,7 @@ values and never the text."""
 
 from __future__ import annotations
 
+import uuid
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Any
@@ -49,6 +50,7 @@ def signed() -> str:
         "aud": "assistant-context",
         "iat": now,
         "exp": now + 120,
+        "jti": uuid.uuid4().hex,
         "tenant": TENANT,
         "agent": "ann",
         "customer": CUSTOMER,

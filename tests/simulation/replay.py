@@ -23,7 +23,7 @@ from pydantic import TypeAdapter
 
 from assistant.answering import evidence as evidence_module
 from assistant.answering import rank as rank_module
-from assistant.answering.evidence import DOCUMENTS_READ, Evidence
+from assistant.answering.evidence import DOCUMENTS_EMBEDDED, DOCUMENTS_READ, Evidence
 from assistant.answering.prepare import AnswerRequest, PrepareAnswer, PreparedAnswer
 from assistant.answering.rank import INDEX_FEATURES, Kind, Weights, shipped_weights
 from assistant.answering.record import KEPT_CANDIDATES
@@ -40,6 +40,8 @@ READ_TO_REPLAY = 24
 """Documents whose units are scored and embedded for a replay; serving reads the best ``DOCUMENTS_READ``.
 A document beyond them that other weights bring among the best is ranked by the index alone:
 ``Ranking.is_whole``."""
+SOURCES_SHOWN = 5
+"""Sources of an answer that an agent sees."""
 _AT_ONCE = 2
 _NO_DEVIATION = 1e-9
 _FINDS = ("evidence", "search", "rank", "vocabulary", "reading", "choose", "gate")
@@ -64,6 +66,7 @@ UNIT_FEATURES = (
     "few_terms",
 )
 """What ``rank.document_features`` gives beside the score by the index."""
+_OF_VECTORS = ("unit_cosine", "unit_cosines", "unit_peak")
 Array = NDArray[np.float64]
 
 
@@ -103,7 +106,7 @@ class Ranking:
     @property
     def shown(self) -> tuple[str, ...]:
         """Documents that an agent can see: the quoted one first."""
-        return self.document_ids[:DOCUMENTS_READ]
+        return self.document_ids[:SOURCES_SHOWN]
 
 
 class Replay:
@@ -137,7 +140,9 @@ class Replay:
         if read and rest:  # equal to four decimals, the first of the rest may be ahead
             scores[read] += max(0.0, scores[rest[0]] - scores[read[-1]])
         again, features = self._again(read, scores)
-        best = self._sorted(again, read)
+        embedded = self._sorted(self._by_words(features, scores), read)[:DOCUMENTS_EMBEDDED]
+        best = self._sorted(again, embedded)
+        rest = [at for at in (*read, *rest) if at not in embedded]
         if best and rest:
             last, first = again[best[-1]], scores[rest[0]]
             again[rest] = last - (first - scores[rest]) - 1.0
@@ -145,7 +150,7 @@ class Replay:
         return Ranking(
             document_ids=tuple(self.found.document_ids[at] for at in whole),
             scores=tuple(float(again[at]) for at in whole),
-            features=tuple({**self._raw[at], **features.get(at, {})} for at in whole),
+            features=tuple({**self._raw[at], **(features[at] if at in embedded else {})} for at in whole),
             is_whole=len(read) == min(DOCUMENTS_READ, len(order)),
         )
 
@@ -157,6 +162,13 @@ class Replay:
             features[at] = {"index": float(scores[at]), **dict(zip(UNIT_FEATURES, units, strict=True))}
             again[at] = reranker.score(features[at])
         return again, features
+
+    def _by_words(self, features: Mapping[int, Mapping[str, float]], scores: Array) -> Array:
+        """Return the scores of the documents that were read as they are before their units have vectors."""
+        reranker, by_words = shipped_weights("reranker"), scores.copy()
+        for at, values in features.items():
+            by_words[at] = reranker.score({name: values[name] for name in values if name not in _OF_VECTORS})
+        return by_words
 
     def _sorted(self, scores: Array, among: Iterable[int]) -> list[int]:
         """Return the candidates as ``rank.best_first`` orders them."""
@@ -181,7 +193,7 @@ def differences(replays: Sequence[Replay]) -> int:
 @contextmanager
 def reading(documents: int) -> Iterator[None]:
     """Have the answer path score and embed the units of more documents than it serves from."""
-    with patch.multiple(evidence_module, DOCUMENTS_READ=documents, _DOCUMENTS_EMBEDDED=documents):
+    with patch.multiple(evidence_module, DOCUMENTS_READ=documents, DOCUMENTS_EMBEDDED=documents):
         yield
 
 
@@ -219,7 +231,7 @@ class Asking:
             with reading(READ_TO_REPLAY):
                 found = await self._all(questions, say)
         return [
-            replace(one, served=first.document_ids[:DOCUMENTS_READ], certainty=first.certainty)
+            replace(one, served=first.document_ids[:SOURCES_SHOWN], certainty=first.certainty)
             for first, one in zip(served, found, strict=True)
             if first is not None and one is not None
         ]
@@ -283,7 +295,7 @@ def _candidates(question: SimulatedQuestion, found: Evidence) -> Candidates:
         index=tuple(tuple(features[name].get(key) for key in INDEX_FEATURES) for name in kept),
         scales=tuple(_scale([features[name].get(key) for name in names]) for key in INDEX_FEATURES),
         units=tuple(
-            tuple(features[name][key] for key in UNIT_FEATURES) if name in found.documents else None
+            tuple(features[name][key] for key in UNIT_FEATURES) if "best_unit" in features[name] else None
             for name in kept
         ),
         served=kept,

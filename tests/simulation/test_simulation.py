@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from assistant.answering.evidence import DOCUMENTS_READ
 from assistant.answering.rank import shipped_weights
 from assistant.domain.feedback import FeedbackEvent, FeedbackKind
 from tests.simulation.agents import Days, PoisonedDays, RandomDays, Serving, World, staff
 from tests.simulation.ceiling import true_labels, weights_of
 from tests.simulation.proof import HeldOutSet, Scene, digest, prove, run_days
-from tests.simulation.replay import Replay, differences, read
+from tests.simulation.replay import SOURCES_SHOWN, Replay, differences, read
 
 SAMPLE = Path(__file__).with_name("sample.jsonl.gz")
 
@@ -133,9 +132,9 @@ def test_chance_opens_all_places_alike(world: World) -> None:
     places = [
         next(one.position for one in event.documents if one.document_id == event.opened) for event in events
     ]
-    shares = [places.count(place) / len(places) for place in range(1, DOCUMENTS_READ + 1)]
+    shares = [places.count(place) / len(places) for place in range(1, SOURCES_SHOWN + 1)]
     assert sum(shares) == pytest.approx(1.0)
-    assert all(0.8 < share * DOCUMENTS_READ < 1.2 for share in shares)
+    assert all(0.8 < share * SOURCES_SHOWN < 1.2 for share in shares)
 
 
 def test_true_labels_rank_the_agents_own_questions_better(asked: list[Replay]) -> None:

@@ -16,8 +16,8 @@ from assistant.settings.prices import load_prices
 from stacks.models.stack import ModelsStack
 from stacks.observability.stack import ObservabilityStack
 from stacks.tenant import DeployedTenant
+from template_checks.priced import priced
 from tests.stacks.values import KEYS, deployed, resources_of, stack_with, stage_for, template_of
-from tools.costs import priced
 
 TENANTS = ["pharmacy", "clinic", "sandbox"]
 each = pytest.mark.parametrize("name", TENANTS)

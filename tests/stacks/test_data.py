@@ -151,6 +151,13 @@ def test_only_cloudtrail_writes_the_trail_and_nobody_unlocks_it(template: Templa
     assert {one["Principal"]["Service"] for one in written} == {"cloudtrail.amazonaws.com"}
     refused = {one.get("Sid"): one for one in statements(template, "TrailBucket") if one["Effect"] == "Deny"}
     assert "s3:PutObject" in refused["OnlyTrailsPut"]["Action"]
+    assert refused["OnlyTrailsPut"]["Condition"] == {
+        "BoolIfExists": {"aws:PrincipalIsAWSService": "false"},
+        "StringNotEquals": {"aws:PrincipalTag/duty": "audit-closer"},
+    }
+    assert refused["OnlyCloserPutsDigests"]["Condition"] == {
+        "StringNotEquals": {"aws:PrincipalTag/duty": "audit-closer"}
+    }
     assert "s3:BypassGovernanceRetention" in refused["NobodyUnlocks"]["Action"]
     assert "Condition" not in refused["NobodyUnlocks"]
 

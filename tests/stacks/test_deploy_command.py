@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import re
 import shutil
 import sys
@@ -19,7 +20,8 @@ from typing import Any
 import pytest
 
 from assistant.cli.account import instance_changes
-from assistant.cli.aws import DEPLOY_LIMIT_S, Deployment, deployment_of
+from assistant.cli.aws import Deployment, deployment_of
+from assistant.cli.cdk import DEPLOY_LIMIT_S
 from assistant.cli.publishing import model_files
 from assistant.cli.terminal import Terminal
 from assistant.domain.errors import DeploymentError
@@ -288,6 +290,38 @@ def test_a_missing_role_stops_the_command_before_a_deployment(
             deployment(clone, lock).deploy([])
     finally:
         iam.create_role(RoleName=name, AssumeRolePolicyDocument="{}")
+    assert clone.calls() == ["synth"]
+
+
+def test_an_image_without_a_valid_signature_stops_the_command_before_anything_is_made(
+    clone: Clone, lock: Path, account: EmulatedAccount, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forget(account, "power")
+    shutil.copytree(clone.tenants, tmp_path / "tenants")
+    file = tmp_path / "tenants" / f"{TENANT}.toml"
+    file.write_text(file.read_text().replace("[deployment]\n", '[deployment]\nimage_key = "images.pub"\n'))
+    command = tmp_path / "bin" / "cosign"
+    command.parent.mkdir()
+    command.write_text('#!/bin/sh\necho "Error: no signatures found" >&2\nexit 10\n')
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{command.parent}{os.pathsep}{os.environ['PATH']}")
+    with pytest.raises(DeploymentError) as refused:
+        deployment(clone, lock, tenants=tmp_path / "tenants").deploy([])
+    lines = refused.value.message.splitlines()
+    assert len(lines) == len(set(lines)) > 1
+    assert all(f"has no valid signature by {tmp_path}/tenants/images.pub" in line for line in lines)
+    assert clone.calls() == ["synth"]
+    with pytest.raises(account.client("ssm").exceptions.ParameterNotFound):
+        power(account)
+
+
+def test_an_image_of_aws_by_its_tag_stops_the_command(clone: Clone, lock: Path) -> None:
+    for template in clone.templates.rglob("*Models*.template.json"):
+        text = re.sub(r"/tei-cpu@sha256:[0-9a-f]{64}", "/tei-cpu:2.0.1", template.read_text())
+        assert text != template.read_text()
+        template.write_text(text)
+    with pytest.raises(DeploymentError, match=r"a tag and no digest(.|\n)*/tei-cpu:2\.0\.1\n"):
+        deployment(clone, lock).deploy([])
     assert clone.calls() == ["synth"]
 
 

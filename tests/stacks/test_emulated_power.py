@@ -34,11 +34,11 @@ def account(assembly: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield account
 
 
-def switched(account: EmulatedAccount, kind: str) -> list[str]:
+def switched(account: EmulatedAccount, kind: str, *, tenant: str = TENANT) -> list[str]:
     """Execute the deployed machine and return the actions that it called. Raises ExecutionFailedError."""
     (arn,) = [
         each
-        for each in resources_of(account, f"assistant-{TENANT}-Models", "AWS::StepFunctions::StateMachine")
+        for each in resources_of(account, f"assistant-{tenant}-Models", "AWS::StepFunctions::StateMachine")
         if kind in each
     ]
     found = account.client("stepfunctions").describe_state_machine(stateMachineArn=arn)

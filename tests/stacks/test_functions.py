@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tomllib
@@ -20,7 +21,7 @@ from stacks.functions import FunctionPlace, FunctionProgram, FunctionRole, VpcFu
 from stacks.processes import TenantFileAsset, effective_tenant_file
 from stacks.tenant import ROOT
 from stacks.tenant_stack import TenantStack
-from tests.stacks.values import KEYS, deployed, stage_for, template_of
+from tests.stacks.values import KEYS, deployed, stage_for, template_of, with_sections
 
 UNPACKED_LIMIT_BYTES = 250_000_000
 
@@ -45,6 +46,26 @@ def template() -> dict[str, Any]:
             role=role,
         )
     return template_of(stack)
+
+
+def test_a_declared_key_of_the_bootstrap_bucket_may_be_used_through_s3_only() -> None:
+    key = "arn:aws:kms:us-east-1:111122223333:key/own"
+    tenant = deployed("pharmacy")
+    place = {**json.loads(tenant.place.model_dump_json()), "bootstrap_key": key}
+    tenant = with_sections(tenant, deployment=place)
+    stack = TenantStack(stage_for(tenant), "Functions", tenant=tenant, data_class="phi")
+    TenantFileAsset(stack, "TenantFile", tenant=tenant).grant_read(
+        FunctionRole(stack, "Role", description="of a test")
+    )
+    (policy,) = [r for r in template_of(stack)["Resources"].values() if r["Type"] == "AWS::IAM::Policy"]
+    (decrypts,) = [
+        statement
+        for statement in policy["Properties"]["PolicyDocument"]["Statement"]
+        if statement["Action"] == "kms:Decrypt"
+    ]
+
+    assert decrypts["Resource"] == key
+    assert decrypts["Condition"] == {"StringEquals": {"kms:ViaService": ["s3.us-east-1.amazonaws.com"]}}
 
 
 def functions_of(template: dict[str, Any]) -> list[dict[str, Any]]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from assistant.knowledge.ports import MAX_ATTEMPTS
+from assistant.settings.deployed_names import AUDIT_OUTPUT
+from assistant.settings.process import AuditSettings
 from stacks.ingestion import functions as tenant_queues
 from stacks.ingestion.stack import IngestionStack, schema_stamp
 from stacks.learning import MODULES
@@ -154,6 +157,29 @@ def test_only_the_redactor_may_read_raw_capture(template: dict[str, Any]) -> Non
         if {"Key": "duty", "Value": "redactor"} in body["Properties"]["Tags"]
     ]
     assert [name.startswith("RedactRole") for name in tagged] == [True]
+
+
+def test_the_closer_of_audit_days_reads_audit_records_and_puts_digests_alone(
+    template: dict[str, Any],
+) -> None:
+    assert actions_of(template, "CloseAudit") == {
+        *("dynamodb:Query", "dynamodb:BatchGetItem"),
+        *("s3:PutObject", "s3:GetObject", "s3:GetObjectVersion", "s3:ListBucketVersions"),
+        *("kms:Decrypt", "kms:GenerateDataKey"),
+    }
+    for statement in statements_of(template, "CloseAudit"):
+        if "dynamodb:Query" in statement["Action"]:
+            keys = statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"]
+            assert keys == ["access#*", "live#*"]
+        if "s3:PutObject" in statement["Action"]:
+            assert statement["Resource"] == f"arn:aws:s3:::{DATA.trail_bucket}/audit/*"
+
+
+def test_an_output_says_where_audit_records_and_digests_are(template: dict[str, Any]) -> None:
+    stores = json.loads(template["Outputs"][AUDIT_OUTPUT]["Value"])
+    assert (stores["records_table"], stores["trail_bucket"]) == (DATA.records_table, DATA.trail_bucket)
+    assert stores["kept_days"] == "2192"
+    assert AuditSettings.read(**stores).region == "us-east-1"
 
 
 def test_the_function_that_creates_the_link_secret_cannot_read_it(template: dict[str, Any]) -> None:

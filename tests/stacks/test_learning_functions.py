@@ -112,7 +112,6 @@ def test_the_mover_changes_nothing_of_a_record_but_its_place_in_the_index() -> N
     [
         ("Move", DATA.events_table, ["erasure#*"]),
         ("Learn", DATA.events_table, ["erasure#*"]),
-        ("Move", f"{DATA.desk_table}/index/listed", ["case"]),
         ("Learn", DATA.desk_table, ["item#ranker_release#*", "newest#ranker_release", "version"]),
     ],
 )
@@ -125,10 +124,16 @@ def test_a_role_touches_only_its_own_partitions_of_a_shared_table(
         assert statement["Condition"] == {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": partitions}}
 
 
-def test_the_mover_touches_cases_alone_on_the_desk() -> None:
+def test_the_mover_touches_cases_their_index_and_requests_alone_on_the_desk() -> None:
     (items,) = allowing("Move", "dynamodb:PutItem", on=DATA.desk_table)
+    assert not any("index" in arn for one in may("Move") for arn in one["Resource"] if DATA.desk_table in arn)
     assert items["Condition"] == {
-        "ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["item#case#*", "newest#case"]}
+        "ForAllValues:StringLike": {
+            "dynamodb:LeadingKeys": [
+                *("item#case#*", "newest#case", "item#case_index#*", "newest#case_index"),
+                *("item#act_request#*", "newest#act_request"),
+            ]
+        }
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from stacks.data.stack import DataStack
 from stacks.keys import KeysStack
 from stacks.network.stack import NetworkStack
 from stacks.observability.stack import ObservabilityStack
+from stacks.processes import effective_tenant_file
 from stacks.tenant import DeployedTenant
 from stacks.validators import templates_of
 from tests.stacks.orchestrator_template import environment, orchestrator_of
@@ -29,6 +31,7 @@ from tests.stacks.values import (
     KEYS,
     NETWORK,
     deployed,
+    entry_of,
     resources_of,
     stack_with,
     stage_for,
@@ -118,6 +121,21 @@ def test_who_may_put_a_secret_may_use_the_key_for_that_alone() -> None:
         "kms:ViaService": ["secretsmanager.us-east-1.amazonaws.com"]
     }
     assert uses(reaching({**ORDERS, "auth": "none"})) == []
+
+
+def test_a_system_that_takes_replies_has_a_secret_rights_and_its_entry_in_the_task_s_file() -> None:
+    care = {**ORDERS, "connector": None, "replies": "/v1/replies"}
+    tenant = reaching(care)
+    (secret,) = resources_of(data_of(tenant), "AWS::SecretsManager::Secret").values()
+    assert secret["Properties"]["Name"] == "assistant/pharmacy/reach/orders"
+    rights = task_rights(tenant)
+    assert f"{PARAMETERS}systems/orders" in allowed_on(rights, "ssm:GetParameter")
+    (entry,) = tomllib.loads(effective_tenant_file(tenant))["reach"]
+    assert (entry["replies"], entry["secret"]) == (
+        "/v1/replies",
+        "secretsmanager:assistant/pharmacy/reach/orders",
+    )
+    assert "orders" in environment(orchestrator_of(tenant))["ASSISTANT_SERVICE_REACH_ADDRESSES"]
 
 
 def test_a_task_reads_the_secret_switch_and_keys_of_its_systems_and_no_others() -> None:
@@ -237,7 +255,7 @@ def observed(tenant: DeployedTenant, kind: str) -> list[dict[str, Any]]:
 
 def alarms(tenant: DeployedTenant, anchor: str) -> list[dict[str, Any]]:
     found = observed(tenant, "AWS::CloudWatch::Alarm")
-    return [one for one in found if one["AlarmDescription"].endswith(f"docs/runbook.md#{anchor}")]
+    return [one for one in found if entry_of(one) == anchor]
 
 
 def watched(alarm: Mapping[str, Any]) -> list[Mapping[str, Any]]:

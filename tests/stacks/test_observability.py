@@ -20,6 +20,7 @@ from tests.stacks.values import (
     KEYS,
     ORCHESTRATOR,
     deployed,
+    entry_of,
     metrics_of,
     resources_of,
     stack_with,
@@ -58,9 +59,7 @@ def with_glass() -> dict[str, Any]:
 def alarms(template: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """By the anchor of the runbook entry."""
     found = resources_of(template, "AWS::CloudWatch::Alarm").values()
-    return {
-        alarm["Properties"]["AlarmDescription"].rpartition("#")[2]: alarm["Properties"] for alarm in found
-    }
+    return {entry_of(alarm["Properties"]): alarm["Properties"] for alarm in found}
 
 
 def filters(template: Mapping[str, Any]) -> dict[str, str]:
@@ -83,28 +82,37 @@ def test_alarms_that_a_pause_would_raise_depend_on_an_endpoint(template: dict[st
     assert len(running) == 1
 
 
-def test_every_alarm_notifies_the_topic_at_its_start_and_end(template: dict[str, Any]) -> None:
-    (topic,) = resources_of(template, "AWS::SNS::Topic")
+def test_every_alarm_notifies_a_topic_at_its_start_and_end(template: dict[str, Any]) -> None:
+    topics = resources_of(template, "AWS::SNS::Topic").keys()
 
     for alarm in alarms(template).values():
-        assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": topic}]
+        (action,) = alarm["AlarmActions"]
+        assert action["Ref"] in topics
+        assert alarm["OKActions"] == [action]
 
 
-def test_the_topic_is_encrypted_and_only_this_account_publishes(template: dict[str, Any]) -> None:
-    (topic,) = resources_of(template, "AWS::SNS::Topic").values()
-    (policy,) = resources_of(template, "AWS::SNS::TopicPolicy").values()
-    allowed = [s for s in policy["Properties"]["PolicyDocument"]["Statement"] if s["Effect"] == "Allow"]
+def test_each_topic_is_encrypted_and_only_this_account_publishes(template: dict[str, Any]) -> None:
+    topics = resources_of(template, "AWS::SNS::Topic")
+    policies = [body["Properties"] for body in resources_of(template, "AWS::SNS::TopicPolicy").values()]
 
-    assert topic["Properties"]["KmsMasterKeyId"] == KEYS.logs_key_arn
-    assert [s["Principal"] for s in allowed] == [{"Service": "cloudwatch.amazonaws.com"}]
-    assert allowed[0]["Condition"] == {"StringEquals": {"aws:SourceAccount": "111122223333"}}
+    assert len(topics) == 2  # one for pages, one for tickets
+    assert {topic["Properties"]["KmsMasterKeyId"] for topic in topics.values()} == {KEYS.logs_key_arn}
+    assert {topic["Ref"] for policy in policies for topic in policy["Topics"]} == topics.keys()
+    for policy in policies:
+        (allowed,) = [s for s in policy["PolicyDocument"]["Statement"] if s["Effect"] == "Allow"]
+        assert allowed["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
+        assert allowed["Condition"] == {"StringEquals": {"aws:SourceAccount": "111122223333"}}
 
 
 def test_every_metric_of_ours_is_emitted_or_counted_by_a_filter(template: dict[str, Any]) -> None:
     told = {deployed_names.ACTIVE_STREAMS, deployed_names.INTERNAL_ERRORS}
     told |= {deployed_names.DOCUMENTS_POSTPONED, deployed_names.OLDEST_RAW_CAPTURE_AGE}
     told |= {deployed_names.OLDEST_SIGNAL_AGE, deployed_names.RANKING_REFUSED, deployed_names.SETS_RUN}
-    told |= {deployed_names.REFUSED_RELEASES, deployed_names.SYSTEM_CREDENTIAL_AGE}
+    told |= {
+        deployed_names.REFUSED_RELEASES,
+        deployed_names.SYSTEM_CREDENTIAL_AGE,
+        deployed_names.AUDIT_CLOSED,
+    }
     told |= {deployed_names.LIVE_READS, deployed_names.LIVE_READS_FAILED}
     told |= {deployed_names.LIVE_READS_INVALID, deployed_names.LIVE_READS_NOT_ALLOWED}
     counted = set(filters(template))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -9,12 +10,15 @@ from typing import Any
 
 import pytest
 
-from stacks.tenant_stack import PAGE, described, entries
-from tests.stacks.synthesized import assembly_folder, templates_in
+from stacks.tenant_stack import PAGE, RunbookEntry, entries
+from tests.stacks.synthesized import ROOT, assembly_folder, synthesize, templates_in
+from tests.stacks.values import description_of, entry_of
 
 TENANTS = ("pharmacy", "clinic", "sandbox")
 _OF_THE_BUDGET = "budget-exceeded"
 """A budget reports it, not an alarm."""
+MOST_CHARACTERS = 1024
+"""Of an alarm's description (PutMetricAlarm, Amazon CloudWatch API reference)."""
 _OPTIONAL = {
     *("system-secret-old", "break-glass-used", "a-source-is-not-read"),
     *("canary-failing", "canary-slow"),
@@ -31,32 +35,118 @@ def alarms(assembly: Path) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
                     yield stack, name, body["Properties"]
 
 
-def test_every_alarm_of_a_tenant_links_to_its_entry(assembly: Path) -> None:
-    astray = {
-        f"{stack}/{name}: {properties.get('AlarmDescription')}"
-        for stack, name, properties in alarms(assembly)
-        if properties.get("AlarmDescription", "").rpartition("docs/runbook.md#")[2] not in entries()
-    }
+def test_every_alarm_of_a_tenant_names_its_entry(assembly: Path) -> None:
+    astray = {f"{stack}/{name}" for stack, name, body in alarms(assembly) if entry_of(body) not in entries()}
 
     assert not astray
 
 
+def test_every_alarm_says_how_urgent_it_is_whose_and_where_to_look(assembly: Path) -> None:
+    for _, name, body in alarms(assembly):
+        text, entry = description_of(body), entries()[entry_of(body)]
+        assert f"Severity: {entry.severity}. Owner: {entry.owner}. Logs Insights, " in text, name
+        assert f": {entry.query} " in text, name
+        # A reference as JSON is longer than the group's name that stands for it.
+        assert len(text) <= MOST_CHARACTERS, name
+
+
+def test_its_log_group_is_one_of_the_tenant(assembly: Path) -> None:
+    for tenant in TENANTS:
+        stacks = templates_in(assembly_folder(assembly, tenant))
+        named = {
+            str(body["Properties"].get("LogGroupName"))
+            for template in stacks.values()
+            for body in template["Resources"].values()
+            if body["Type"] == "AWS::Logs::LogGroup"
+        }
+        for stack, template in stacks.items():
+            for name, body in template["Resources"].items():
+                if body["Type"] != "AWS::CloudWatch::Alarm":
+                    continue
+                group = re.search(r"Logs Insights, (/[^:]+): ", description_of(body["Properties"]))
+                if group is not None:
+                    assert group[1] in named, name
+                else:
+                    assert log_group_of(body["Properties"], stack, stacks)["Type"] == "AWS::Logs::LogGroup"
+
+
+def log_group_of(
+    alarm: Mapping[str, Any], stack: str, stacks: Mapping[str, Mapping[str, Any]]
+) -> Mapping[str, Any]:
+    """Return the resource that an alarm's description names, in its own stack or by another's output."""
+    parts = alarm["AlarmDescription"]["Fn::Join"][1]
+    (reference,) = [part for part in parts if isinstance(part, dict)]
+    if output := reference.get("Fn::GetStackOutput"):
+        stack = output["StackName"].rpartition("-")[2]
+        reference = stacks[stack]["Outputs"][output["OutputName"]]["Value"]
+    return stacks[stack]["Resources"][reference["Ref"]]
+
+
+def test_a_page_goes_to_its_own_topic(assembly: Path) -> None:
+    for stack, name, body in alarms(assembly):
+        if stack == "Observability":
+            topic = "PageTopic" if entries()[entry_of(body)].severity == "page" else "AlarmTopic"
+            for told in (*body["AlarmActions"], *body["OKActions"]):
+                assert told["Ref"].startswith(topic), name
+
+
+def test_a_night_s_pages_are_few_kinds() -> None:
+    severities = [entry.severity for entry in entries().values()]
+    assert severities.count("page") < len(severities) / 2
+
+
+@pytest.mark.parametrize("entry", entries().values(), ids=lambda entry: entry.title)
+def test_a_query_is_one_of_logs_insights(entry: RunbookEntry) -> None:
+    commands = {part.split()[0] for part in entry.query.split(" | ")}
+    assert commands <= {"fields", "filter", "stats", "sort", "limit"}
+
+
+def test_the_link_opens_a_page_that_has_the_entry(assembly: Path) -> None:
+    """Without a page of the company's own, it is the tenant's dashboard."""
+    for tenant in TENANTS:
+        stacks = templates_in(assembly_folder(assembly, tenant))
+        (page,) = [
+            body["Properties"]
+            for body in stacks["Observability"]["Resources"].values()
+            if body["Type"] == "AWS::CloudWatch::Dashboard"
+        ]
+        shown = json.dumps(page["DashboardBody"])
+        for body in stacks["Observability"]["Resources"].values():
+            if body["Type"] == "AWS::CloudWatch::Alarm":
+                text = description_of(body["Properties"])
+                assert text.endswith(f"region=us-east-1#dashboards/dashboard/{page['DashboardName']}")
+                assert f"## {entries()[entry_of(body['Properties'])].title}" in shown
+
+
+def test_the_company_s_own_page_is_linked_by_heading(tmp_path: Path) -> None:
+    text = (ROOT / "tenants/sandbox.toml").read_text(encoding="utf-8")
+    address = "https://wiki.northshop.net/assistant/runbook"
+    assert "[observability]" not in text
+    text += f'\n[observability]\nrunbook_url = "{address}"\n'
+    (tmp_path / "sandbox.toml").write_text(text, encoding="utf-8")
+    (tmp_path / "connectors").symlink_to(ROOT / "tenants/connectors")
+    out = tmp_path / "out"
+    done = synthesize(out, tenant="sandbox", tenants=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    stacks = templates_in(assembly_folder(out, "sandbox"))
+    assert f"{address}#search-red" in json.dumps(stacks["Observability"])
+
+
 def test_every_entry_has_an_alarm(assembly: Path) -> None:
-    told = {properties["AlarmDescription"].rpartition("#")[2] for _, _, properties in alarms(assembly)}
+    told = {entry_of(properties) for _, _, properties in alarms(assembly)}
 
     assert entries().keys() - told <= _OPTIONAL | {_OF_THE_BUDGET}
 
 
 def test_missing_data_raises_no_alarm_but_that_of_a_task_that_must_run(assembly: Path) -> None:
     missing = {(entry_of(body), body["TreatMissingData"]) for _, _, body in alarms(assembly)}
-    assert {entry for entry, treated in missing if treated != "notBreaching"} == {"sets-not-made"}
+    assert {entry for entry, treated in missing if treated != "notBreaching"} == {
+        "audit-not-closed",
+        "sets-not-made",
+    }
 
 
-def entry_of(alarm: Mapping[str, Any]) -> str:
-    return alarm["AlarmDescription"].rpartition("#")[2]
-
-
-def test_every_entry_has_its_three_paragraphs() -> None:
+def test_every_entry_has_its_four_paragraphs() -> None:
     headings = re.findall(r"^#### (.*)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
 
     assert [heading.lower().replace(" ", "-") for heading in headings] == list(entries())
@@ -76,8 +166,3 @@ def test_links_within_the_page_have_a_target() -> None:
     anchors = {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
     assert set(re.findall(r"\]\(#([^)]+)\)", page)) <= anchors
-
-
-def test_an_alarm_without_an_entry_is_refused() -> None:
-    with pytest.raises(KeyError):
-        described("nobody-wrote-this")

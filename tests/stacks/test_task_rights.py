@@ -169,6 +169,7 @@ def test_the_named_parameters_may_be_read(rights: Statements) -> None:
         arn("ssm", f"parameter{MODELS.power_parameter}"),
         arn("ssm", "parameter/assistant/pharmacy/systems/orders"),
         arn("ssm", "parameter/assistant/pharmacy/care-jwks"),
+        arn("ssm", "parameter/assistant/pharmacy/revocations"),
     }
 
 

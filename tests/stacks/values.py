@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
@@ -66,6 +67,7 @@ DATA = DataOutputs(
     domain_name="value-search",
     domain_arn=_arn("es", "domain/value-search"),
     domain_endpoint="vpc-value-search-abcdefghijklmnopqrstuvwxyz.us-east-1.es.amazonaws.com",
+    search_log_group="value-search-errors",
     schema_role_arn="arn:aws:iam::111122223333:role/assistant/value-schema",
     schema_role_name="value-schema",
     system_secrets={"orders": _arn("secretsmanager", "secret:value-orders-AbCdEf")},
@@ -92,6 +94,9 @@ INGESTION = IngestionOutputs(
     queue_names=("value-ingestion", "value-withdrawals"),
     dead_letter_queue_names=("value-ingestion-dead", "value-withdrawals-dead"),
     function_names=("value-ingest", "value-withdraw"),
+    log_groups={
+        name: f"value-{name}" for name in ("close_audit_days", "ingest_documents", "sweep_quarantine")
+    },
     schema_function_arn=_arn("lambda", "function:value-schema"),
     schema_stamp="value-schema-stamp",
 )
@@ -99,7 +104,11 @@ ORCHESTRATOR = OrchestratorOutputs(
     cluster_name="value-cluster", service_name="value-service", log_group_name="value-orchestrator-logs"
 )
 
-LEARNING = LearningOutputs(training_bucket="value-training", function_names=("value-move", "value-learn"))
+LEARNING = LearningOutputs(
+    training_bucket="value-training",
+    function_names=("value-move", "value-learn"),
+    log_groups={name: f"value-{name}" for name in ("move_feedback", "learn_ranking", "training_sets")},
+)
 
 
 Built = TypeVar("Built", bound=TenantStack)
@@ -196,6 +205,20 @@ def metrics_of(alarm: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     if "Metrics" not in alarm:
         return [alarm]
     return [part["MetricStat"]["Metric"] for part in alarm["Metrics"] if "MetricStat" in part]
+
+
+def description_of(alarm: Mapping[str, Any]) -> str:
+    """Return an alarm's description as one text, with a reference as JSON in its place."""
+    text = alarm["AlarmDescription"]
+    parts = text["Fn::Join"][1] if isinstance(text, dict) else [text]
+    return "".join(part if isinstance(part, str) else json.dumps(part) for part in parts)
+
+
+def entry_of(alarm: Mapping[str, Any]) -> str:
+    """Return the anchor of the runbook entry that an alarm's description names."""
+    title = re.search(r"What to do, ([^:]+): https://", description_of(alarm))
+    assert title is not None, alarm
+    return title[1].lower().replace(" ", "-")
 
 
 def mappings(value: object) -> Iterator[Mapping[str, Any]]:

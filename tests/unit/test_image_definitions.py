@@ -20,7 +20,7 @@ from tests.fakes.image_build import context_files
 ROOT = Path(__file__).parents[2]
 DEFINITIONS = sorted((ROOT / "containers").glob("*/Dockerfile"))
 OF_ASSISTANT = [one for one in DEFINITIONS if one.parent.name != "training_job"]
-"""A job imports nothing of ours, and runs as root, which owns its folders."""
+"""A job imports nothing of ours, and starts as root, which owns its folders."""
 SERVING = [one for one in OF_ASSISTANT if one.parent.name not in ("learning", "corpus_job")]
 """Images of processes that serve. Lambda asks a function for no health check, EMR Serverless no job."""
 OWN_ENTRY = [one for one in DEFINITIONS if one.parent.name != "corpus_job"]

@@ -13,6 +13,7 @@ from assistant.settings.process import LocalIssuerSettings, ServiceSettings, Wor
 from assistant.settings.tenant import TenantConfig, load_tenant, load_tenants
 
 GOOD = 'schema_version = 1\nname = "clinic"\ndisplay_name = "Clinic"\n'
+TAKER = '\n[[reach]]\nname = "care"\nport = 443\nreplies = "/replies"\n'
 FLAG = '[[red_flags]]\nname = "fire"\ntext = "Go."\ncall = "911"\nexamples = ["a", "b", "c", "d", "e"]\n'
 
 
@@ -58,6 +59,10 @@ FLAG = '[[red_flags]]\nname = "fire"\ntext = "Go."\ncall = "911"\nexamples = ["a
         (GOOD.replace('"clinic"', '"pharmacy"'), "must equal the file's name"),
         (GOOD + '[[red_flags]]\nname = "fire"\ntext = "Go."\ncall = "911"', "red_flags.0.examples is needed"),
         (GOOD + 2 * FLAG, 'two red_flags have the name "fire"'),
+        (GOOD + TAKER + TAKER.replace("care", "mail"), r"care and mail have replies; one \[\["),
+        (GOOD + TAKER + 'auth = "sigv4"', r'reach\.0: replies = "/replies": the service posts with auth'),
+        (GOOD + TAKER + 'caller = "connectors"', r'reach\.0: replies = "/replies": .*"orchestrator"'),
+        (GOOD.rstrip() + TAKER.replace('"/replies"', '"https://x"'), r"reach\.0\.replies: .*pattern"),
         (GOOD + FLAG.replace('"fire"', '"Fire!"'), r"red_flags\.0\.name: .*pattern"),
         (GOOD + FLAG.replace(', "e"', ""), r"red_flags\.0\.examples: .*at least 5"),
         (GOOD + FLAG + 'keywords = ["smoke"]', r"unknown key red_flags\.0\.keywords; allowed here: call"),

@@ -105,6 +105,7 @@ hopeless_cosine = -1.0
 [limits]
 streams = 2000
 streams_per_agent = 64
+questions_per_minute = 1000000
 """
 _CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "load",

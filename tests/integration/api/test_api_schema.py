@@ -280,7 +280,7 @@ def refuse(served: Served, other: dict[str, str], method: str, path: str, **call
 )
 def test_nothing_is_given_without_a_token(served: Served, path: str, method: str) -> None:
     ids = {"answer_id": "a", "document_id": "wait", "case_id": "a", "item_id": "a", "element_id": "e1"}
-    ids["upload_id"] = "a"
+    ids |= {"upload_id": "a", "name": "handbook"}
     known = path.format(kind="glossary_entry", **ids)
     body = {"json": {"token": "clinic.made.up"}} if method == "post" else {}  # what opens a link, for one
     assert served.ask_as({}, method.upper(), known, **body).status_code == 401

@@ -11,8 +11,9 @@ import orjson
 import pytest
 
 from assistant.domain.desk import CaseReason
+from assistant.domain.feedback import FeedbackKind
 from assistant.learning.desk import case_id
-from tests.fakes.desk_scene import Desk, answer_of, desk_scene, fact_edit, resolution
+from tests.fakes.desk_scene import Desk, answer_of, desk_scene, fact_edit, feedback, resolution
 
 GLOSSARY = {"said": "jab", "means": "vaccination"}
 
@@ -58,7 +59,35 @@ async def test_a_case_shows_what_was_asked_shown_and_better_and_who_read_it_is_r
     auditor = desk.service.headers("audrey", roles=["auditor"])
     audit = await desk.service.client.get("/v1/audit", params={"agent": "rita"}, headers=auditor)
     seen = [(entry["kind"], entry["subject_id"]) for entry in audit.json()["entries"]]
-    assert seen == [("answer", shown["case"]["answer_id"])]
+    assert seen == [("desk", f"case:{case}"), ("answer", shown["case"]["answer_id"])]
+
+
+READS = ["cases", "cases/CASE", "gaps", "items", "items/approved_answer/ITEM", "export"]
+
+
+async def test_each_read_of_the_desk_is_in_the_audit_with_titles_and_documents(desk: Desk) -> None:
+    await desk.service.know("pay", "Pay comes on Friday.", labels=("hr",))
+    case = await desk.case(documents=("wait", "pay"))
+    other = await desk.service.answered(question="Where is it?")
+    await desk.took(feedback(other["answer_id"], FeedbackKind.UNANSWERED, documents=("wait",)))
+    await resolved(desk, case, "approved_answer", approved_answer=answer_of("wait"))
+    (item,) = (await desk.get("items", desk.reviewer("rob"))).json()["items"]
+    for path in READS:
+        read = path.replace("CASE", case).replace("ITEM", item["item_id"])
+        assert (await desk.get(read, desk.reviewer("ruth"))).status_code == 200
+    auditor = desk.service.headers("audrey", roles=["auditor"])
+    audit = await desk.service.client.get("/v1/audit", params={"agent": "ruth"}, headers=auditor)
+    entries = [entry for entry in audit.json()["entries"] if entry["kind"] == "desk"]
+    subjects = [f"case:{case}" if one == "cases/CASE" else one for one in READS]
+    subjects[READS.index("items/approved_answer/ITEM")] = f"approved_answer:{item['item_id']}"
+    subjects += ["items"]  # of the export
+    assert [entry["subject_id"] for entry in entries] == subjects
+    told = {(tuple(entry["documents"]), tuple(entry["titles"])) for entry in entries}
+    assert told == {(("wait",), ("Title of wait",)), ((), ())}, "a hidden document was not shown"
+    of_document = {"document_id": "wait", "agent": "ruth"}
+    audit = await desk.service.client.get("/v1/audit", params=of_document, headers=auditor)
+    found = [entry["subject_id"] for entry in audit.json()["entries"] if entry["kind"] == "desk"]
+    assert found == [one for one in subjects if one != "gaps"]
 
 
 async def test_pages_and_filters_go_together(desk: Desk) -> None:
@@ -81,6 +110,23 @@ async def test_an_event_opens_one_case_for_each_reason(desk: Desk) -> None:
     assert sorted(reasons) == ["bad_verdict", "fact_edited"]
     edited = (await desk.get(f"cases/{case_id(answer, CaseReason.FACT_EDITED)}")).json()
     assert edited["case"]["changed_facts"] == ["number"]
+
+
+async def test_a_bad_verdict_above_the_cap_is_refused_by_name_and_a_repeat_is_not(tmp_path: Path) -> None:
+    async with desk_scene(tmp_path, more="[review]\nopen_cases_per_agent = 1\n") as desk:
+        first = await desk.case()
+        answered = (await desk.get(f"cases/{first}")).json()["case"]["answer_id"]
+        other = (await desk.service.answered(question="Where is it?"))["answer_id"]
+        verdict = {"verdict_id": f"v-{answered}", "label": "bad", "better_text": "Three days."}
+        statuses: list[Any] = []
+        for answer_id, change in ((answered, {}), (other, {}), (other, {"label": "good"})):
+            body = verdict | {"verdict_id": f"v-{answer_id}"} | change
+            path, agent = f"/v1/answers/{answer_id}/verdict", desk.service.headers()
+            response = await desk.service.client.post(path, json=body, headers=agent)
+            statuses.append((response.status_code, response.json().get("code")))
+            if response.status_code == 409:
+                assert "1 ([review] open_cases_per_agent)" in response.json()["detail"]
+        assert statuses == [(200, None), (409, "open_cases_reached"), (200, None)]
 
 
 @pytest.mark.parametrize("path", ["cases", "gaps", "items", "export"])
@@ -185,6 +231,15 @@ async def test_under_hipaa_another_person_approves(hipaa: Desk) -> None:
     assert (item["state"], item["approved_answer"]["approved_by"]) == ("live", "ruth")
 
 
+async def test_under_hipaa_two_people_ask_for_the_export(hipaa: Desk) -> None:
+    case = await hipaa.case()
+    answers = [await hipaa.get("export", hipaa.reviewer(who)) for who in ("rita", "rita", "ruth")]
+    told = [(one.status_code, one.json()["code"]) for one in answers[:2]]
+    assert told == [(409, "second_person_needed"), (403, "forbidden")]
+    assert "Another person must" in answers[0].json()["detail"]
+    assert [orjson.loads(line)["case"]["case_id"] for line in answers[2].text.splitlines()] == [case]
+
+
 async def test_a_refused_proposal_opens_the_case_again_and_withdraws_the_item(hipaa: Desk) -> None:
     case = await hipaa.case()
     await resolved(hipaa, case)
@@ -276,6 +331,25 @@ async def test_an_approved_answer_comes_back_only_by_who_may_read_its_sources_as
     assert (refused.status_code, refused.json()["code"]) == (404, "not_found")
     allowed = await desk.post(f"{path}/{act}", back, desk.reviewer("rita", "hr"))
     assert allowed.status_code == 200, allowed.text
+
+
+@pytest.mark.parametrize("act", ["restore", "state"])
+async def test_an_approved_answer_comes_back_with_the_labels_of_its_sources_of_today(
+    desk: Desk, act: str
+) -> None:
+    await resolved(desk, await desk.case(), "approved_answer", approved_answer=answer_of("wait"))
+    (item,) = (await desk.get("items", kind="approved_answer")).json()["items"]
+    path = f"items/approved_answer/{item['item_id']}"
+    assert (await desk.post(f"{path}/state", {"revision": 1, "state": "withdrawn"})).is_success
+    await desk.service.know("wait", "The wait is two days.", labels=("desk", "hr"))
+    back: dict[str, Any] = {"revision": 2}
+    back |= {"to_revision": 1} if act == "restore" else {"state": "live"}
+    partly = await desk.post(f"{path}/{act}", back, desk.reviewer("rita", "hr"))
+    assert (partly.status_code, partly.json()["code"]) == (422, "invalid_request")
+    assert "would need the labels desk, which you do not hold" in partly.json()["detail"]
+    whole = await desk.post(f"{path}/{act}", back, desk.reviewer("rita", "desk", "hr"))
+    assert whole.json()["revisions"][-1]["approved_answer"]["labels"] == ["desk", "hr"]
+    assert (await desk.get(path)).status_code == 404
 
 
 async def test_a_question_is_added_to_its_document_and_withdrawn_again(desk: Desk) -> None:

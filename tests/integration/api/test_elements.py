@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import orjson
 import pytest
 
+from assistant.answering.stored import MOST
 from assistant.domain.elements import ElementProblem
 from assistant.knowledge.withdrawal import WithdrawDocuments
 from assistant.live.ports import LiveReadError
@@ -167,6 +169,24 @@ async def test_an_element_is_read_again_with_a_context_of_its_own(
     assert len(live.calls) == calls
     stored = (await service.client.get(path.rpartition("/elements")[0], headers=service.headers())).json()
     assert stored["record"]["elements"][0]["state"] == "failed"
+
+
+async def test_elements_of_one_answer_are_read_again_a_bounded_number_of_times(
+    service: RunningService, live: FakeLive
+) -> None:
+    answer = await service.answered(body={"context": of("bo")})
+    await service.idle()
+    path = f"/v1/answers/{answer['answer_id']}/elements/e1"
+
+    async def again() -> httpx.Response:
+        return await service.client.post(path, json={"context": of("bo")}, headers=service.headers())
+
+    assert {(await again()).status_code for _ in range(MOST["rereads"])} == {200}
+    calls = len(live.calls)
+    refused = await again()
+    assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
+    assert str(MOST["rereads"]) in refused.json()["detail"]
+    assert len(live.calls) == calls
 
 
 async def test_a_read_again_that_is_refused_is_recorded(service: RunningService) -> None:

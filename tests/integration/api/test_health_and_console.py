@@ -63,6 +63,7 @@ async def test_the_console_is_told_where_to_sign_in(service: RunningService) -> 
         "client_id": "assistant-console",
         "scopes": ["openid"],
         "service": "Care assistant",
+        "delivers": [],
     }
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 import pytest
 
+from assistant.store_formats import join_row
 from tests.fakes.running_service import RunningService, Scene, running_service
 
 SOURCES = """
@@ -254,7 +255,8 @@ async def test_labels_that_are_narrowed_end_reading_at_once(service: RunningServ
 
 async def _recorded(service: RunningService) -> list[tuple[str, str, str]]:
     with closing(sqlite3.connect(service.state_dir / "tenants" / "clinic" / "records.sqlite")) as file:
-        bodies = [orjson.loads(row[0]) for row in file.execute("SELECT body FROM accesses")]
+        rows = file.execute("SELECT body, newer FROM accesses").fetchall()
+    bodies = [orjson.loads(join_row(*row)) for row in rows]
     return [(one["agent"], one["kind"], one["subject_id"]) for one in bodies]
 
 
@@ -287,3 +289,38 @@ async def test_under_hipaa_a_second_person_releases_what_every_agent_may_read(tm
         assert ("nora", "release", "handbook") in await _recorded(service)
         refused = await service.client.post("/v1/documents/release", json={}, headers=service.headers("ann"))
         assert refused.status_code == 403
+
+
+async def _withdraw(service: RunningService, agent: str, source: str = "handbook") -> tuple[int, Any]:
+    path = f"/v1/knowledge-sources/{source}/documents"
+    response = await service.client.delete(path, headers=owner(service, agent))
+    return response.status_code, response.json()
+
+
+async def test_a_whole_source_is_withdrawn_and_no_other(service: RunningService) -> None:
+    await service.know("hall", "The hall is open.", labels=("hr",))
+    await service.know("wiki:door", "The door is blue.")
+    assert await reads(service, "wait") == 200
+    others = [await _withdraw(service, "olga", name) for name in ("wiki", "no")]
+    assert [(status, body["code"]) for status, body in others] == [(404, "not_found")] * 2
+    assert await _withdraw(service, "olga") == (202, {"name": "handbook", "withdrawn": 1})
+    assert [await reads(service, name) for name in ("wait", "wiki:door")] == [404, 200]
+    hidden = await service.tenants["clinic"].knowledge.states.get("hall")
+    assert hidden is not None
+    assert hidden.state == "live", "who has none of its labels leaves it as it is"
+    assert await _withdraw(service, "olga") == (202, {"name": "handbook", "withdrawn": 0})
+
+
+async def test_under_hipaa_two_people_withdraw_a_whole_source(tmp_path: Path) -> None:
+    scene = Scene(tenants=("clinic",), more_of_tenants=f"{SOURCES}\n[review]\ntwo_people = true\n")
+    async with running_service(tmp_path, scene) as service:
+        await service.know("wait", "The wait is two days.")
+        told = [await _withdraw(service, "olga") for _ in range(2)]
+        assert [(status, body["code"]) for status, body in told] == [
+            (409, "second_person_needed"),
+            (403, "forbidden"),
+        ]
+        assert "withdraw_source of handbook is recorded" in told[0][1]["detail"]
+        assert await reads(service, "wait") == 200
+        assert await _withdraw(service, "nora") == (202, {"name": "handbook", "withdrawn": 1})
+        assert await reads(service, "wait") == 404

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -145,3 +146,55 @@ async def test_a_sent_value_is_kept_apart_from_the_record(site: Site) -> None:
             f"{path}/sent", json=sent | {"send_id": "s2", "live": [span]}, headers=headers
         )
         assert response.status_code == 422
+
+
+async def test_a_context_counts_for_one_answer_and_a_repeat_under_its_key_joins_it(site: Site) -> None:
+    context = site.context()
+    body = {"question": "How long is the wait?", "context": context}
+
+    async def asked(key: str | None, path: str = ANSWERS, asked: dict[str, Any] = body) -> httpx.Response:
+        headers = site.service.headers() | ({} if key is None else {"idempotency-key": key})
+        return await site.service.client.post(path, json=asked, headers=headers)
+
+    first = await asked("k-1")
+    assert first.status_code == 200
+    calls = len(site.system.exchanges)
+    for key in ("k-2", first.json()["answer_id"], None):
+        replayed = await asked(key)
+        assert (replayed.status_code, replayed.json()["code"]) == (409, "context_used")
+    chat = {"model": "default", "messages": [{"role": "user", "content": "How long?"}], "context": context}
+    refused = await asked(None, "/v1/chat/completions", chat)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "context_used")
+    assert len(site.system.exchanges) == calls  # nobody's data were read for a replay
+    again = await asked("k-1")
+    assert (again.status_code, again.json()["answer_id"]) == (200, first.json()["answer_id"])
+    assert (await asked(None, asked=body | {"context": site.context()})).status_code == 200
+
+
+async def test_a_context_without_an_id_is_named_by_what_was_signed(site: Site) -> None:
+    context = site.context(jti=None)
+    body = {"question": "How long is the wait?", "context": context}
+    head, _, signature = context.rpartition(".")
+    number = int.from_bytes(urlsafe_b64decode(signature + "=="))
+    r, s = divmod(number, 1 << 256)
+    order = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+    other = urlsafe_b64encode(((r << 256) + order - s).to_bytes(64)).rstrip(b"=").decode()
+    assert (await site.service.ask(body=body)).status_code == 200
+    for replayed in (context, f"{head}.{other}"):  # both verify
+        response = await site.service.ask(body=body | {"context": replayed})
+        assert (response.status_code, response.json()["code"]) == (409, "context_used")
+
+
+@pytest.mark.parametrize("key", [{}, {"idempotency-key": "k-1"}], ids=["no key", "key"])
+async def test_an_answer_that_never_began_leaves_its_context_unused(site: Site, key: dict[str, str]) -> None:
+    body = {"question": "How long is the wait?", "context": site.context()}
+
+    async def asked(**more: str) -> int:
+        headers = site.service.headers() | key
+        response = await site.service.client.post(ANSWERS, json=body | more, headers=headers)
+        return response.status_code
+
+    assert await asked(conversation_id="of-nobody") == 404
+    assert await asked() == 200
+    key = {"idempotency-key": "k-2"}
+    assert await asked() == 409

@@ -17,8 +17,8 @@ from assistant.domain.documents import ParsedDocument
 from assistant.domain.errors import ConfigurationError, DependencyError
 from tests.contracts import samples
 from tests.contracts.aws_twins import tenant_name
+from tests.emulated_aws import create_documents_bucket, create_queue
 from tests.fakes.aws_server import REGION, create_key, put_parameter
-from tools.emulated_aws import create_documents_bucket, create_queue
 
 PARSED = ParsedDocument(text="Only theirs.", sections=())
 HOSTILE_IDS = ["..", "..\\..", "%2e%2e%2frefill", "refill\\..", "*", "{owner}", "refill%00"]

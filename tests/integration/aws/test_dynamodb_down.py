@@ -40,11 +40,14 @@ RECORDS: dict[str, Use] = {
     "destroyed": lambda twin: twin.erasure_keys.destroyed(["document:a"]),
     "list_verdicts": lambda twin: twin.records.list_verdicts(),
     "list_sent": lambda twin: twin.records.list_sent("a1"),
+    "take_place": lambda twin: twin.records.take_place("a1", "sends", "s1", most=2),
     "record_access": lambda twin: twin.records.record_access(READ),
 }
 LOG: dict[str, Use] = {
     "open": lambda twin: twin.log.open(samples.opening()),
     "open with a key": lambda twin: twin.log.open(samples.opening(key="k1")),
+    "count_context": lambda twin: twin.log.count_context("7" * 64, answer_id="a1", key=None),
+    "uncount_context": lambda twin: twin.log.uncount_context("7" * 64, answer_id="a1"),
     "release": lambda twin: twin.log.release(samples.opening(key="k1")),
     "append": lambda twin: twin.log.append("a1", samples.batch()),
     "read": lambda twin: twin.log.read("a1"),

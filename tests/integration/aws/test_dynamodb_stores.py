@@ -18,16 +18,18 @@ from assistant.aws.clients import open_client
 from assistant.aws.dynamodb_records import DynamoDbAnswerRecords
 from assistant.aws.dynamodb_states import DynamoDbDocumentStates
 from assistant.domain.answers import AccessEntry, Sent, Verdict, VerdictLabel
+from assistant.domain.desk import Case, CaseReason, CaseState, DeskKind
 from assistant.domain.documents import DocumentState
 from assistant.domain.errors import DependencyError, RecordsUnavailableError
+from assistant.learning.desk import first_revision
 from assistant.settings.deployed_names import TABLES
 from tests.contracts import samples
 from tests.contracts.aws_twins import tenant_name
 from tests.contracts.dynamodb_twin import DynamoDbTwin
+from tests.emulated_aws import create_table
 from tests.fakes.aws_server import REGION
 from tests.fakes.lossy_proxy import LossyProxy, lossy_proxy
 from tests.fakes.scripted_http import Exchange, scripted_http
-from tools.emulated_aws import create_table
 
 GOOD = Verdict(verdict_id="v1", label=VerdictLabel.GOOD)
 
@@ -177,8 +179,7 @@ async def test_reads_are_kept_by_the_day(stores: Stores) -> None:
     entry = AccessEntry(at=samples.NOON, agent="ada", kind="answer", subject_id="a1")
     for _ in range(2):
         await stores.twin.records.record_access(entry)
-    items = await stores.items("records")
-    assert {item["pk"]["S"] for item in items} == {"access#2026-11-20"}
+    items = [item for item in await stores.items("records") if item["pk"]["S"] == "access#2026-11-20"]
     assert [AccessEntry.model_validate_json(item["body"]["S"]) for item in items] == [entry, entry]
 
 
@@ -289,3 +290,19 @@ def _noise(size: int) -> bytes:
 
 def _epoch_s() -> int:
     return int(time.time())
+
+
+async def test_cases_of_a_release_before_are_found_and_change_their_list(stores: Stores) -> None:
+    """These releases listed every case as ``case``."""
+    table, opened_at = f"{stores.name}-desk", samples.NOON
+    for number, state in enumerate((CaseState.OPEN, CaseState.DISMISSED, CaseState.OPEN)):
+        case = Case(answer_id="a", reason=CaseReason.FACT_EDITED, opened_at=opened_at, state=state)
+        await stores.twin.desk.put(first_revision(DeskKind.CASE, f"c{number}", case, by="x", at=opened_at))
+    for item in await stores.items("desk"):
+        if "listed" in item:
+            await stores.client.put_item(TableName=table, Item=item | {"listed": {"S": "case"}})
+    for _ in range(2):
+        listed = await stores.twin.desk.list(DeskKind.CASE, listed="open")
+        assert {one.item_id for one in listed} == {"c0", "c2"}
+    values = {item["listed"]["S"] for item in await stores.items("desk") if "listed" in item}
+    assert values == {"case#open", "case#dismissed"}

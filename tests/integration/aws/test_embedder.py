@@ -190,3 +190,20 @@ async def test_each_call_says_whether_it_embeds_a_question_or_passages(
     (exchange,) = server.exchanges
     assert exchange.headers["x-amzn-sagemaker-custom-attributes"] == f"purpose={purpose}"
     assert "x-amzn-sagemaker-custom-attributes" in exchange.headers["authorization"]
+
+
+async def test_only_texts_that_the_endpoint_embedded_are_counted(runtime: Runtime) -> None:
+    counted: list[int] = []
+    deadline = Deadline.after(20.0, clock=SystemClock())
+    async with runtime(embedding) as (client, _):
+        embedder = SageMakerEmbedder(
+            client, endpoint="embedding", dimensions=DIMENSIONS, purpose="question", embedded=counted.append
+        )
+        await embedder.embed([str(number) for number in range(40)], deadline=deadline)
+    async with runtime(container_error(413, "too long")) as (client, _):
+        embedder = SageMakerEmbedder(
+            client, endpoint="embedding", dimensions=DIMENSIONS, purpose="question", embedded=counted.append
+        )
+        with pytest.raises(EmbeddingUnavailableError):
+            await embedder.embed(["1"], deadline=deadline)
+    assert sorted(counted) == [8, 32]

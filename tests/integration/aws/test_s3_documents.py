@@ -18,9 +18,9 @@ from assistant.domain.documents import ParsedDocument
 from assistant.domain.errors import DependencyError, DocumentInvalidError
 from tests.contracts import samples
 from tests.contracts.aws_twins import tenant_name
+from tests.emulated_aws import create_documents_bucket
 from tests.fakes.aws_server import REGION, create_key
 from tests.fakes.faulty_proxy import Fault, FaultyProxy, Kind, Request, faulty_proxy
-from tools.emulated_aws import create_documents_bucket
 
 IMPATIENT = ClientLimits(read_timeout_s=1.5, pool_connections=8, attempts=1)
 PARSED = ParsedDocument(text="Wait until day 24.", sections=())

@@ -16,10 +16,10 @@ from assistant.aws.clients import ClientLimits, open_client
 from assistant.aws.sqs import SqsIngestionQueue
 from assistant.domain.errors import DependencyError
 from tests.contracts.aws_twins import tenant_name
+from tests.emulated_aws import create_queue
 from tests.fakes.aws_server import REGION
 from tests.fakes.faulty_proxy import Fault, FaultyProxy, Kind, faulty_proxy, json_answer
 from tests.fakes.scripted_http import Exchange, ScriptedServer, scripted_http
-from tools.emulated_aws import create_queue
 
 IMPATIENT = ClientLimits(read_timeout_s=1.5, pool_connections=8, attempts=1)
 

@@ -17,8 +17,8 @@ from assistant.aws.dynamodb_states import DynamoDbSourceRuns, DynamoDbWriteTurn
 from assistant.settings.deployed_names import SOURCE_READ, STATES
 from assistant.settings.process import SyncingSettings
 from assistant.sync_source import sync
+from tests.emulated_aws import create_documents_bucket, create_queue, create_table
 from tests.fakes.aws_server import REGION
-from tools.emulated_aws import create_documents_bucket, create_queue, create_table
 
 TENANT_FILE = """schema_version = 1
 name = "clinic"

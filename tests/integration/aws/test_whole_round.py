@@ -27,12 +27,12 @@ from assistant.client import AssistantClient
 from assistant.domain.answers import Sent, Verdict, VerdictLabel
 from assistant.domain.documents import DocumentState
 from assistant.settings.process import ServiceSettings, WorkerSettings, inherited_environment
+from tests.emulated_aws import make_resources
 from tests.fakes.aws_server import REGION, create_key, put_parameter
 from tests.fakes.model_processes import BUILT_MODELS, artifact_files, start_models
 from tests.fakes.processes import RunningProcess, process
 from tests.fakes.running_service import eventually
 from tests.fakes.tokens import EC_KEY, ISSUER, claims, token
-from tools.emulated_aws import make_resources
 
 pytestmark = pytest.mark.timeout(300)  # seven processes on a busy machine; 25 s on an idle one
 QUESTION = "When does the help desk answer the phone?"

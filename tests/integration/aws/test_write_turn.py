@@ -15,8 +15,8 @@ from assistant.aws.dynamodb_states import DynamoDbWriteTurn
 from assistant.domain.clock import SystemClock
 from assistant.domain.errors import DependencyError
 from assistant.settings.deployed_names import STATES
+from tests.emulated_aws import create_table
 from tests.fakes.aws_server import REGION
-from tools.emulated_aws import create_table
 
 Turns = Callable[..., DynamoDbWriteTurn]
 

@@ -29,9 +29,9 @@ from assistant.domain.documents import Document, DocumentState
 from assistant.settings.deployed_names import STATES
 from assistant.settings.process import PreparingSettings
 from assistant.wiring.stores import open_stores
+from tests.emulated_aws import create_table
 from tests.fakes.aws_server import REGION
 from tests.fakes.corpus_documents import TENANT, documents, statuses
-from tools.emulated_aws import create_table
 
 LOCAL = 1000
 ROLE = "arn:aws:iam::123456789012:role/corpus-job"

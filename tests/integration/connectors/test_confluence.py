@@ -194,7 +194,7 @@ async def test_a_space_that_is_not_shown_is_an_error(
     "wrong",
     [
         {"url": "http://wiki.example"},
-        {"url": "https://me:pw@wiki.example"},
+        {"url": "https://me:pw@wiki.example"},  # pragma: allowlist secret
         {"secret": None},
         {"user": "me", "edition": "data-center"},
     ],

@@ -28,12 +28,12 @@ from assistant.client import AssistantClient
 from assistant.domain.documents import Document
 from assistant.settings.process import ModelServerSettings, ServiceSettings
 from tests.contracts.samples import indexed
+from tests.emulated_aws import make_resources
 from tests.fakes.image_build import Image, build_image
 from tests.fakes.processes import RunningProcess
 from tests.fakes.running_service import DIGEST, Scene, only_passage, published_keys, service_settings
 from tests.fakes.sagemaker_socket import DIMENSIONS, sagemaker_socket, vector_of
 from tests.fakes.tokens import EC_KEY, claims, token
-from tools.emulated_aws import make_resources
 
 ROOT = Path(__file__).parents[3]
 pytestmark = pytest.mark.timeout(400)  # the steps of an image install its packages

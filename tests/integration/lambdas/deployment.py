@@ -33,10 +33,10 @@ from assistant.knowledge.ports import KnowledgeStores
 from assistant.knowledge.withdrawal import WithdrawDocuments
 from assistant.settings.deployed_names import RECORDS, STATES
 from assistant.settings.process import IngestingSettings, ProcessSettings, ReceivingSettings, RemovingSettings
+from tests.emulated_aws import create_documents_bucket, create_queue, create_table
 from tests.fakes.aws_server import REGION, put_parameter
 from tests.fakes.lambda_events import Context, sqs_event
 from tests.fakes.sagemaker_socket import DIMENSIONS, SageMakerSocket, sagemaker_socket
-from tools.emulated_aws import create_documents_bucket, create_queue, create_table
 
 MODEL = "tiny-embedding"
 TENANT_FILE = f"""

@@ -34,10 +34,10 @@ from assistant.learning.feedback_store import StoredFeedback
 from assistant.settings.deployed_names import DESK, EVENTS, FEEDBACK_SECRET_PURPOSE, RECORDS, STATES
 from assistant.settings.process import MovingSettings, PreparingSettings
 from tests.contracts import samples
+from tests.emulated_aws import create_documents_bucket, create_table
 from tests.fakes.aws_server import REGION, create_key
 from tests.integration.lambdas.deployment import called_once, entry_of
 from tests.unit.learning.moving import QUOTE, answered, unanswered
-from tools.emulated_aws import create_documents_bucket, create_table
 
 TENANT_FILE = 'schema_version = 1\nname = "clinic"\ndisplay_name = "Clinic"\n'
 GOOD = Verdict(verdict_id="v1", label=VerdictLabel.GOOD)
@@ -78,6 +78,12 @@ class Deployed:
     async def events(self) -> list[FeedbackEvent]:
         now = self.now()
         return [each async for each in self.feedback.read(now - timedelta(days=1), now + timedelta(days=1))]
+
+    async def file_says(self, more: str) -> None:
+        """Put the tenant file with these lines at its end."""
+        async with open_client("s3", region=REGION, endpoint_url=self.aws_url) as s3:
+            body = f"{TENANT_FILE}\n{more}".encode()
+            await s3.put_object(Bucket=f"{self.name}-documents", Key="clinic.toml", Body=body)
 
     def now(self) -> Any:
         from assistant.domain.clock import SystemClock
@@ -164,6 +170,19 @@ async def test_an_operator_erases_a_patient_and_gets_a_receipt_without_the_numbe
     assert receipt["had_key"] is False
     assert receipt["texts"] == ()
     assert "4711" not in str(receipt)
+
+
+async def test_under_hipaa_two_people_order_an_erasure(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await deployed.file_says("[review]\ntwo_people = true\n")
+    order = deployed.function(monkeypatch)
+    first, again, nobody = [await order({"erase_member": "M-4711", "by": by}) for by in ("olaf", "olaf", "")]
+    codes = [one["code"] for one in (first, again, nobody)]
+    assert codes == ["second_person_needed", "forbidden", "invalid_request"]
+    assert "4711" not in str((first, again))
+    receipt = await order({"erase_member": "m 4711", "by": "otto"})
+    assert (receipt["had_key"], receipt["texts"]) == (False, ())
 
 
 def prepared(deployed: Deployed) -> Mapping[str, str]:

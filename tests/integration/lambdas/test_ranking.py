@@ -23,12 +23,12 @@ from assistant.learning.feedback_store import StoredFeedback
 from assistant.settings import deployed_names
 from assistant.settings.deployed_names import DESK, EVENTS, RELEASES, desk_partitions
 from assistant.settings.process import LearningSettings
+from tests.emulated_aws import create_documents_bucket, create_table
 from tests.fakes.aws_server import REGION
 from tests.fakes.lambda_events import Context
 from tests.fakes.synthetic_feedback import DAY, START, World, feedback
 from tests.integration.lambdas.deployment import entry_of
 from tests.unit.tuning.test_gate import protected_set
-from tools.emulated_aws import create_documents_bucket, create_table
 
 QUESTIONS = "evaluation/ranking.json"
 

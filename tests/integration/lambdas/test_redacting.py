@@ -20,10 +20,10 @@ from assistant.domain.errors import DependencyError
 from assistant.learning.redaction import RedactCapture, SweepQuarantine
 from assistant.settings import deployed_names
 from assistant.settings.process import RedactingSettings
+from tests.emulated_aws import create_documents_bucket
 from tests.fakes.aws_server import REGION
 from tests.fakes.lambda_events import object_created, sqs_event
 from tests.integration.lambdas.deployment import called_once, entry_of
-from tools.emulated_aws import create_documents_bucket
 
 KEY = "clinic-llm/primary/2026/11/20/12/calls.jsonl"
 RAW = json.dumps(

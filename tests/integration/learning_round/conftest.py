@@ -24,12 +24,12 @@ from assistant.cli.main import app
 from assistant.learning.feedback_store import StoredFeedback
 from assistant.settings.deployed_names import FEEDBACK_SECRET_PURPOSE
 from assistant.settings.process import MakingSetsSettings, MovingSettings, PreparingSettings
+from tests.emulated_aws import create_documents_bucket
 from tests.fakes.aws_server import REGION
 from tests.fakes.aws_tenants import AwsTenants, aws_tenants
 from tests.fakes.running_service import DIGEST
 from tests.fakes.sagemaker_socket import DIMENSIONS, SageMakerSocket, sagemaker_socket
 from tests.integration.lambdas.deployment import called_once, entry_of, word_tokenizer
-from tools.emulated_aws import create_documents_bucket
 
 TENANT = "pharmacy"
 TENANT_FILE = """

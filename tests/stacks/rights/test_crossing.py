@@ -16,10 +16,9 @@ BOTH_WAYS = pytest.mark.parametrize(
 )
 OWNERS = pytest.mark.parametrize("owner", ["pharmacy", "clinic"])
 FOR_OTHERS = {
-    ("Keys", "LogsKey"): "CloudWatch, CloudTrail and alarms use it; people read what they wrote",
     ("Data", "LogsBucket"): "AWS's log delivery writes it; people read it, with roles of the company's",
-    ("Data", "TrailBucket"): "CloudTrail writes it; people read it, with roles of the company's",
-    ("Observability", "AlarmTopicD01E77F9"): "alarms publish to it",
+    ("Observability", "AlarmTopicD01E77F9"): "alarms for a ticket publish to it",
+    ("Observability", "PageTopicD5E18B2D"): "alarms for a page publish to it",
 }
 """Stores that no role of the tenant has anything to do with, and who has."""
 

@@ -47,6 +47,12 @@ def request(
 
 
 @TENANT
+def test_the_closer_of_audit_days_alone_puts_into_the_trail_s_bucket(account: Account, tenant: str) -> None:
+    (closer,) = let(account, tenant, "TrailBucket", "s3:PutObject")
+    assert closer.startswith("CloseAuditRole")
+
+
+@TENANT
 def test_sagemaker_alone_puts_into_the_quarantine(account: Account, tenant: str) -> None:
     embedding, llm = sorted(let(account, tenant, "QuarantineBucket", "s3:PutObject"))
     assert embedding.startswith("EmbeddingRole")
@@ -163,11 +169,14 @@ def test_the_service_reads_no_feedback_whatever_its_policies_allow(
     ("name", "partition", "is_let"),
     [
         ("Move", "item#case#a1", True),
+        ("Move", "item#case_index#agent-a1", True),
+        ("Move", "item#act_request#erase-a1", True),
         ("Move", "item#approved_answer#a1", False),
         ("Move", "item#ranker_release#ranker-000001", False),
         ("Learn", "item#ranker_release#ranker-000001", True),
         ("Learn", "item#approved_answer#a1", False),
         ("Learn", "item#case#a1", False),
+        ("Learn", "item#act_request#erase-a1", False),
     ],
 )
 def test_a_function_puts_only_its_own_kind_on_the_desk(

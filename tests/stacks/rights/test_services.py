@@ -228,7 +228,8 @@ def test_a_trail_is_delivered_to_a_bucket_of_its_own(account: Account, tenant: s
 @TENANT
 def test_trails_and_alarms_use_the_logs_key(account: Account, tenant: str) -> None:
     key = store(account, tenant, "LogsKey")
-    (topic,) = stores(account, tenant, "topic")
+    topics = stores(account, tenant, "topic")
+    assert topics
     trail = f"arn:aws:cloudtrail:{REGION}:{ACCOUNT}:trail/assistant-{tenant}-Observability-x"
     of_trail = {"aws:SourceArn": trail, "kms:EncryptionContext:aws:cloudtrail:arn": trail}
     of_alarm = {"aws:SourceAccount": ACCOUNT}
@@ -237,7 +238,7 @@ def test_trails_and_alarms_use_the_logs_key(account: Account, tenant: str) -> No
         by_service("cloudtrail.amazonaws.com", "kms:DescribeKey", key, context=of_trail),
         by_service("cloudwatch.amazonaws.com", "kms:GenerateDataKey", key, context=of_alarm),
         by_service("cloudwatch.amazonaws.com", "kms:Decrypt", key, context=of_alarm),
-        by_service("cloudwatch.amazonaws.com", "sns:Publish", topic, context=of_alarm),
+        *(by_service("cloudwatch.amazonaws.com", "sns:Publish", topic, context=of_alarm) for topic in topics),
     ]
     assert refused(asked) == []
     elsewhere = {"aws:SourceAccount": "999999999999"}

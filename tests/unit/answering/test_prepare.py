@@ -37,7 +37,7 @@ async def test_the_question_is_embedded_and_searched_for() -> None:
 
 
 async def test_the_best_documents_are_read_and_the_units_of_the_first_are_embedded() -> None:
-    others = [document(f"other-{n}", f"Parcel {n} is not payable.", title=f"Parcel {n}") for n in range(5)]
+    others = [document(f"other-{n}", f"Parcel {n} is not payable.", title=f"Parcel {n}") for n in range(9)]
     tenant = FakeTenant().with_documents(*others, document())
     await prepare(tenant)
     [read] = tenant.search.read

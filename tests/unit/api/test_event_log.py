@@ -65,6 +65,11 @@ class ScriptedLog:
         self._check()
         self.freed.append(opening.key or "")
 
+    async def count_context(self, token_id: str, *, answer_id: str, key: str | None) -> bool:
+        return True
+
+    async def uncount_context(self, token_id: str, *, answer_id: str) -> None: ...
+
     async def append(self, answer_id: str, batch: LogBatch) -> None:
         self._check()
         if all(kept.number != batch.number for kept in self.batches):

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from assistant.answering.events import Done, Problem
 from assistant.api.health import LiveMetrics, ServiceMetrics, TaskMetrics, TenantReads, caller_is_identified
 from assistant.api.running import AnswerObserver
-from assistant.domain.answers import FinishReason, SourceAsked, Usage
+from assistant.domain.answers import FinishReason, Mode, SourceAsked, Usage
 from assistant.domain.errors import AssistantError
 from assistant.settings import deployed_names
 from assistant.settings.process import ServiceSettings
@@ -228,6 +228,40 @@ def test_the_end_of_an_answer_counts_its_sources() -> None:
         labels = f'{{source="{source}",state="{state}",tenant="shop"}}'
         assert f"assistant_sources_asked_total{labels} 1.0" in text
     assert metrics.live.take_left_out() == 1
+
+
+def test_what_answers_use_is_in_one_line_by_the_service_and_counted_by_tenant() -> None:
+    task, metrics = Task(), ServiceMetrics()
+    task.metrics.live = metrics.live
+    clock = SteppedClock()
+    usage = Usage(prompt_tokens=4_500, completion_tokens=45)
+    for mode in (Mode.WRITTEN, Mode.QUOTED):
+        observer = AnswerObserver(metrics, tenant="clinic", started_s=clock.monotonic_s(), clock=clock)
+        clock.step(1.5)
+        observer.see(ended(mode, usage=usage if mode is Mode.WRITTEN else Usage()))
+    TenantReads(metrics.live, "clinic").texts_embedded(3)
+
+    task.metrics.sample()
+    line = task.line()
+    told = {
+        deployed_names.WRITTEN_ANSWERS: 1,
+        deployed_names.QUOTED_ANSWERS: 1,
+        deployed_names.PROMPT_TOKENS: 4_500,
+        deployed_names.COMPLETION_TOKENS: 45,
+        deployed_names.ANSWER_SECONDS: 3.0,
+        deployed_names.EMBEDDED_TEXTS: 3,
+    }
+    assert {name: line[name] for name in told} == told
+    assert line[deployed_names.DIMENSION] == "assistant-clinic"
+    text = generate_latest(metrics.registry).decode()
+    for name, amount in told.items():
+        assert f'assistant_used_total{{tenant="clinic",what="{name}"}} {float(amount)}' in text
+    task.metrics.sample()
+    assert not told.keys() & task.line().keys()  # CloudWatch bills a metric by the hours that have data
+
+
+def ended(mode: Mode, *, usage: Usage) -> Done:
+    return Done(finish_reason=FinishReason.STOP, citations=(), usage=usage, timings_ms={}, mode=mode)
 
 
 def problem(code: str) -> Problem:

@@ -11,7 +11,7 @@ import pytest
 
 from assistant.answering.prepare import AnswerRequest
 from assistant.api.delivery import ClientGoneError, StalledReaderError, parse_body, read_body, watched
-from assistant.api.running import Admission
+from assistant.api.running import Admission, AgentRates
 from assistant.domain.answers import Verdict
 from assistant.domain.documents import Document
 from assistant.domain.errors import (
@@ -19,7 +19,10 @@ from assistant.domain.errors import (
     OverloadedError,
     TooLargeError,
 )
+from assistant.domain.identity import Identity
 from assistant.settings.tenant import LimitsSection
+from tests.fakes.answering import agent
+from tests.fakes.clock import SteppedClock
 
 
 def test_an_agent_over_their_share_is_told_when_to_return() -> None:
@@ -169,3 +172,46 @@ async def test_a_cancellation_from_elsewhere_goes_on() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+ANN, BOB = agent("ann"), agent("bob")
+
+
+def counts(rates: AgentRates, limits: LimitsSection, identity: Identity = ANN) -> bool:
+    """Whether a write of the agent is within the rate."""
+    try:
+        rates.count(identity, "writes", limits)
+    except OverloadedError:
+        return False
+    return True
+
+
+def test_a_minute_s_requests_may_come_at_once_and_then_one_after_another() -> None:
+    clock, limits = SteppedClock(), LimitsSection(writes_per_minute=6)
+    rates = AgentRates(clock=clock)
+    assert [counts(rates, limits) for _ in range(8)] == [True] * 6 + [False] * 2
+    clock.step(10)
+    assert [counts(rates, limits) for _ in range(2)] == [True, False]
+    clock.step(60)
+    assert [counts(rates, limits) for _ in range(7)] == [True] * 6 + [False]
+
+
+def test_whoever_is_over_the_rate_is_told_the_rate_and_when_to_return() -> None:
+    clock, limits = SteppedClock(), LimitsSection(writes_per_minute=6)
+    rates = AgentRates(clock=clock)
+    while counts(rates, limits):
+        pass
+    clock.step(4)
+    with pytest.raises(OverloadedError, match="6 writes within a minute") as refused:
+        rates.count(ANN, "writes", limits)
+    assert refused.value.retry_after_s == pytest.approx(6.0)
+    rates.count(ANN, "reads", limits)
+    rates.count(BOB, "writes", limits)
+
+
+def test_the_agents_that_are_counted_are_bounded_and_the_latest_stay() -> None:
+    rates, limits = AgentRates(clock=SteppedClock(), most_counted=3), LimitsSection(writes_per_minute=1)
+    names = ["ann", "bob", "cid", "dan", "eve"]
+    assert all(counts(rates, limits, agent(name)) for name in names)
+    assert [counts(rates, limits, agent(name)) for name in names[:1:-1]] == [False] * 3
+    assert counts(rates, limits, agent("ann"))

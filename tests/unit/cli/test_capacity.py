@@ -58,7 +58,7 @@ def test_a_plan_names_what_it_rests_on(tmp_path: Path) -> None:
     assert plan["instance"] == "ml.inf2.8xlarge"
     assert plan["timings"].startswith("estimate")
     assert plan["lengths"].startswith("assumed")
-    assert plan["usd_a_month"] == pytest.approx(plan["instances"] * 2.46 * 730)
+    assert plan["usd_a_month"] == pytest.approx(plan["instances"] * 2.36 * 730)
 
 
 def test_another_accelerator_takes_the_artifact_of_the_same_model_for_it(tmp_path: Path) -> None:

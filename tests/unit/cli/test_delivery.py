@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from assistant.cli.aws import DEPLOY_LIMIT_S
+from assistant.cli.cdk import DEPLOY_LIMIT_S
 from tests.fakes.http_pages import http_pages
 from tests.fakes.tenant_files import committed_tenant
 from tools.tenant_matrix import matrix
@@ -28,6 +28,24 @@ JOBS: dict[str, dict[str, Any]] = yaml.safe_load(TEXT)["jobs"]
 
 def commands(job: str) -> str:
     return "\n".join(step.get("run", "") for step in JOBS[job]["steps"])
+
+
+def test_known_advisories_end_a_delivery_before_anything_is_judged_or_deployed() -> None:
+    """Of each lock, of Python and Node. CI here has no database of advisories."""
+    assert "make advisories" in commands("proof").splitlines()
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    (recipe,) = re.findall(r"^advisories:.*\n((?:\t.*\n)+)", makefile, re.MULTILINE)
+    assert "npm audit --package-lock-only" in recipe
+    assert "pip-audit --require-hashes" in recipe
+    for lock in ("service", "worker", "model", "functions", "lambda", "corpus", "local", "training_job"):
+        assert re.search(rf"\b{lock}\b", recipe), lock
+
+
+def test_a_deployment_has_cosign_where_its_tenant_declares_a_key() -> None:
+    steps = [step.get("run", "") for step in JOBS["deploy"]["steps"]]
+    built = next(number for number, run in enumerate(steps) if "make cosign" in run)
+    assert "image_key" in steps[built]
+    assert built < next(number for number, run in enumerate(steps) if "aws deploy" in run)
 
 
 def test_what_is_deployed_was_judged_first() -> None:
@@ -279,10 +297,18 @@ def test_the_roles_may_call_what_the_commands_call_and_no_more(role: str) -> Non
     writes = {"ssm:PutParameter", "lambda:InvokeFunction"}
 
     assert called - writes <= allowed(role)
-    assert allowed("DeployRole") - {"sts:AssumeRole"} == called
+    assert allowed("DeployRole") - {"sts:AssumeRole"} - _OF_COSIGN == called
+    assert allowed("DeployRole") >= _OF_COSIGN
     assert not allowed("DiffRole") & {*writes, "sts:AssumeRole"}
 
 
+_OF_COSIGN = {
+    "ecr:GetAuthorizationToken",
+    "ecr:BatchGetImage",
+    "ecr:GetDownloadUrlForLayer",
+    "ecr:ListImageReferrers",
+}
+"""What cosign and its login call to verify an image's signature."""
 _ACTIONS = {
     "lambda:Invoke": "lambda:InvokeFunction",
     "servicequotas:ListAwsDefaultServiceQuotas": "servicequotas:ListAWSDefaultServiceQuotas",

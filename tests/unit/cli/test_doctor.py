@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 from assistant.cli.account import AccountChecks, AwsAccount, Finding
 from assistant.cli.doctor import DeploymentChecks, checked, token_findings, tools
 from assistant.cli.publishing import model_files
+from assistant.cli.signatures import images_of, refuse_tags
 from assistant.cli.terminal import Terminal, table
 from assistant.domain.errors import ConfigurationError, DeploymentError
 from assistant.settings.deployment import IdentitySection
@@ -77,23 +80,41 @@ def one(found: list[Finding]) -> tuple[str, str]:
 def test_an_account_without_bootstrap_or_with_an_old_one_fails_with_the_command(tmp_path: Path) -> None:
     kind, said = one(found("bootstrap", tmp_path))
     assert kind == "fail"
-    assert said.endswith(f"npx cdk bootstrap aws://{ACCOUNT}/{REGION} --qualifier hnb659fds")
+    assert said.endswith(f"npx cdk bootstrap --app '' aws://{ACCOUNT}/{REGION} --qualifier hnb659fds")
     client("ssm").put_parameter(Name=VERSION, Value="5", Type="String")
     assert "has version 5, 6 is needed" in one(found("bootstrap", tmp_path))[1]
 
 
-@pytest.mark.parametrize("key", [None, f"arn:aws:kms:{REGION}:{ACCOUNT}:key/own"])
-def test_a_bootstrap_bucket_under_the_companys_key_warns_who_must_read_it(
-    tmp_path: Path, key: str | None
+@pytest.mark.parametrize(
+    ("is_encrypted", "is_declared", "kind"),
+    [(False, False, "pass"), (True, False, "fail"), (True, True, "pass")],
+)
+def test_a_bootstrap_bucket_under_the_company_s_key_needs_that_key_in_the_tenant_file(
+    tmp_path: Path, *, is_encrypted: bool, is_declared: bool, kind: str
 ) -> None:
+    key = client("kms").create_key()["KeyMetadata"]
     client("ssm").put_parameter(Name=VERSION, Value="6", Type="String")
     client("s3").create_bucket(Bucket=ASSETS)
-    default = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key} if key else {"SSEAlgorithm": "AES256"}
+    default = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key["KeyId"]}
+    default = default if is_encrypted else {"SSEAlgorithm": "AES256"}
     rules = {"Rules": [{"ApplyServerSideEncryptionByDefault": default}]}
     client("s3").put_bucket_encryption(Bucket=ASSETS, ServerSideEncryptionConfiguration=rules)
-    kind, said = one(found("bootstrap", tmp_path))
-    assert kind == ("warn" if key else "pass")
-    assert (f"allow kms:Decrypt to arn:aws:iam::{ACCOUNT}:role/assistant/pharmacy/*" in said) == bool(key)
+    tenant = load_tenant(FILE)
+    assert tenant.deployment is not None
+    place = tenant.deployment.model_copy(update={"bootstrap_key": key["Arn"] if is_declared else None})
+    told, said = one(found("bootstrap", tmp_path, tenant=tenant.model_copy(update={"deployment": place})))
+    assert told == kind
+    assert (f'write bootstrap_key = "{key["Arn"]}" into [deployment]' in said) == (kind == "fail")
+
+
+def test_an_account_without_a_load_balancer_is_unknown_with_the_ticket_s_text(tmp_path: Path) -> None:
+    kind, said = one(found("load balancers", tmp_path))
+    assert (kind, f"Load Balancers for account {ACCOUNT}" in said) == ("unknown", True)
+    vpc = client("ec2").create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
+    place = {"VpcId": vpc, "CidrBlock": "10.9.0.0/24"}
+    subnet = client("ec2").create_subnet(**place)["Subnet"]["SubnetId"]
+    client("elbv2").create_load_balancer(Name="a", Subnets=[subnet], Type="network")
+    assert one(found("load balancers", tmp_path)) == ("pass", "")
 
 
 def test_an_image_that_the_registry_lacks_fails_and_one_that_it_has_passes(tmp_path: Path) -> None:
@@ -106,6 +127,102 @@ def test_an_image_that_the_registry_lacks_fails_and_one_that_it_has_passes(tmp_p
     put = {"repositoryName": REPOSITORY, "imageTag": "1", "imageManifest": manifest}
     digest = client("ecr").put_image(**put)["image"]["imageId"]["imageDigest"]
     assert one(found("images", tmp_path, image=f"{HOST}/{REPOSITORY}@{digest}")) == ("pass", "")
+
+
+# --- signatures of images ---------------------------------------------------------------------------------
+COSIGN = """#!/bin/sh
+echo "$@" >> "$COSIGN_LOG"
+cat "$DOCKER_CONFIG/config.json" >> "$COSIGN_LOG"
+echo "Error: no signatures found" >&2
+exit "${COSIGN_STATUS:-0}"
+"""
+SIGNED = f"{HOST}/{REPOSITORY}@sha256:{'d' * 64}"
+OF_AWS = f"763104351884.dkr.ecr.{REGION}.amazonaws.com/vllm@sha256:{'e' * 64}"
+
+
+@pytest.fixture
+def cosign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The log of a ``cosign`` that only notes what it is asked; its status is COSIGN_STATUS."""
+    command = tmp_path / "bin" / "cosign"
+    command.parent.mkdir()
+    command.write_text(COSIGN)
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{command.parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("COSIGN_LOG", str(tmp_path / "log"))
+    return tmp_path / "log"
+
+
+def with_key(key: str = "images.pub") -> TenantConfig:
+    tenant = load_tenant(FILE)
+    assert tenant.deployment is not None
+    return tenant.model_copy(update={"deployment": tenant.deployment.model_copy(update={"image_key": key})})
+
+
+def test_without_a_key_the_check_says_that_no_signature_is_verified(tmp_path: Path) -> None:
+    kind, said = one(found("image signatures", tmp_path, image=SIGNED))
+    assert (kind, "declare deployment.image_key" in said) == ("warn", True)
+
+
+@pytest.mark.parametrize(
+    ("key", "given"),
+    [("images.pub", f"{FILE.parent}/images.pub"), ("awskms:///alias/images", "awskms:///alias/images")],
+)
+def test_an_image_is_verified_by_digest_and_key_with_the_registrys_login(
+    tmp_path: Path, cosign: Path, key: str, given: str
+) -> None:
+    assert one(found("image signatures", tmp_path, image=SIGNED, tenant=with_key(key))) == ("pass", "")
+    command, login = cosign.read_text().splitlines()
+    assert command == f"verify --insecure-ignore-tlog=true --key {given} {SIGNED}"
+    assert json.loads(login)["auths"].keys() == {HOST}
+
+
+def test_an_image_without_a_signature_fails_and_is_named(
+    tmp_path: Path, cosign: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COSIGN_STATUS", "10")
+    kind, said = one(found("image signatures", tmp_path, image=SIGNED, tenant=with_key()))
+    assert kind == "fail"
+    assert said.startswith(
+        f"{SIGNED} has no valid signature by {FILE.parent}/images.pub: Error: no signatures"
+    )
+
+
+def test_an_image_of_aws_is_not_asked_for_our_signature(tmp_path: Path, cosign: Path) -> None:
+    assert one(found("image signatures", tmp_path, image=OF_AWS, tenant=with_key())) == ("pass", "")
+    assert not cosign.exists()
+
+
+def test_a_machine_without_cosign_fails_where_a_key_is_declared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    kind, said = one(found("image signatures", tmp_path, image=SIGNED, tenant=with_key()))
+    assert (kind, "no cosign on this machine" in said) == ("fail", True)
+
+
+@pytest.mark.loopback
+def test_a_registry_that_gives_no_login_fails_where_a_key_is_declared(
+    tmp_path: Path, cosign: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_ECR", "http://127.0.0.1:1")
+    kind, said = one(found("image signatures", tmp_path, image=SIGNED, tenant=with_key()))
+    assert (kind, "no signature of an image can be verified: Cannot call ecr" in said) == ("fail", True)
+    assert not cosign.exists()
+
+
+def test_the_images_of_templates_are_found_however_they_are_written() -> None:
+    joined = {"Fn::Join": ["", ["1.dkr.ecr.us-east-1.", {"Ref": "AWS::URLSuffix"}, "/care@sha256:1"]]}
+    task = {"ContainerDefinitions": [{"Image": joined}, {"Image": "public.example/tool:v1"}]}
+    resources = {"Task": {"Properties": task}, "Function": {"Properties": {"Code": {"ImageUri": joined}}}}
+    named = images_of({"Stack": {"Resources": resources}}, url_suffix="amazonaws.com.cn")
+    assert named == ["1.dkr.ecr.us-east-1.amazonaws.com.cn/care@sha256:1", "public.example/tool:v1"]
+
+
+@pytest.mark.parametrize("image", [f"{HOST}/{REPOSITORY}:0.1.0", f"{HOST}/{REPOSITORY}", f"{SIGNED}0"])
+def test_an_image_without_a_digest_is_refused(image: str) -> None:
+    refuse_tags([SIGNED])
+    with pytest.raises(DeploymentError, match=f"a tag and no digest.*\n  {re.escape(image)}\n"):
+        refuse_tags([SIGNED, image])
 
 
 def test_an_address_range_that_another_network_has_warns_and_the_tenants_own_does_not(tmp_path: Path) -> None:

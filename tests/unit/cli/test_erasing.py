@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from typer.testing import CliRunner, Result
 from assistant.cli.learn import app
 from assistant.cli.terminal import GlobalOptions
 from assistant.domain.answers import Sent
-from assistant.domain.errors import ConfigurationError
+from assistant.domain.errors import ConfigurationError, ForbiddenError, SecondPersonNeededError
 from assistant.learning.feedback_store import unseal_all
 from assistant.learning.mover import MoveFeedback, MoverStores
 from assistant.settings.tenant import TenantConfig
@@ -81,3 +82,17 @@ def test_an_unknown_patient_has_nothing_to_erase(options: GlobalOptions) -> None
 
 def test_a_number_without_letters_or_digits_is_refused(options: GlobalOptions) -> None:
     assert isinstance(erase(options, " - ").exception, ConfigurationError)
+
+
+def test_under_hipaa_two_people_give_the_command(
+    options: GlobalOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = options.tenants_dir / "clinic.toml"
+    file.write_text(f"{file.read_text()}[review]\ntwo_people = true\n")
+    asyncio.run(with_two_patients(options))
+    for uid, refusal in ((501, SecondPersonNeededError), (501, ForbiddenError)):
+        monkeypatch.setattr(os, "getuid", lambda uid=uid: uid)
+        assert isinstance(erase(options, "M-77").exception, refusal)
+    assert len(asyncio.run(readable(options, options.tenant("clinic")))) == 2
+    monkeypatch.setattr(os, "getuid", lambda: 502)
+    assert json.loads(erase(options, "M-77").stdout)["had_key"] is True

@@ -14,9 +14,10 @@ import pytest
 from moto import mock_aws
 
 from assistant.cli.publishing import Platform, Publication, Registry
+from assistant.cli.signatures import Cosign
 from assistant.cli.terminal import Terminal
 from assistant.domain.errors import ConfigurationError, DeploymentError
-from assistant.settings.model_artifacts import load_images
+from assistant.settings.model_artifacts import load_images, write_digest
 
 FIRST, SECOND = Registry.parse("111122223333/us-east-1"), Registry.parse("444455556666/eu-central-1")
 HERE = "111122223333.dkr.ecr.us-east-1.amazonaws.com"
@@ -127,9 +128,15 @@ def pushed(registry: Registry, repository: str, tag: str, *, digest: str = DIGES
     return str(put["image"]["imageId"]["imageDigest"])
 
 
-def publication(clone: Path, *, platform: Platform = "linux/amd64") -> Publication:
+def publication(
+    clone: Path, *, platform: Platform = "linux/amd64", signer: Cosign | None = None
+) -> Publication:
     return Publication(
-        root=clone, lock_file=clone / "images.lock.toml", terminal=Terminal(), platform=platform
+        root=clone,
+        lock_file=clone / "images.lock.toml",
+        terminal=Terminal(),
+        platform=platform,
+        signer=signer,
     )
 
 
@@ -207,6 +214,36 @@ def test_a_tag_that_is_there_is_taken_and_not_built_again(
     assert builds(clone) == []
     assert load_images(clone / "images.lock.toml").image("orchestrator").digest == there
     assert "orchestrator:0.1.0 is in 111122223333/us-east-1 already" in "".join(capsys.readouterr())
+
+
+def signed(clone: Path, *registries: Registry) -> list[str]:
+    """Publish the orchestrator with a key, and return the images that cosign is asked to sign."""
+    command = clone / "bin" / "cosign"
+    command.write_text(f'#!/bin/bash\necho "$1 ${{@: -3}}" >> {clone}/cosign.log\n')
+    command.chmod(0o755)
+    publication(clone, signer=Cosign(key="awskms:///alias/images")).publish(registries, only=["orchestrator"])
+    return (clone / "cosign.log").read_text().splitlines()
+
+
+def test_with_a_key_an_image_is_signed_by_digest_in_each_registry(clone: Path) -> None:
+    assert signed(clone, FIRST, SECOND) == [
+        f"sign --key awskms:///alias/images {host}/care/orchestrator@{DIGEST}" for host in (HERE, THERE)
+    ]
+
+
+def test_an_image_that_somebody_else_may_have_pushed_is_not_signed(clone: Path) -> None:
+    there = pushed(FIRST, "care/orchestrator", "0.1.0", digest=OTHER)
+    with pytest.raises(
+        DeploymentError, match=f"digest that the lock does not have: {there}. It is not signed"
+    ):
+        signed(clone, FIRST)
+    assert not (clone / "cosign.log").exists()
+
+
+def test_an_image_that_is_there_with_the_digest_of_the_lock_is_signed(clone: Path) -> None:
+    there = pushed(FIRST, "care/orchestrator", "0.1.0", digest=OTHER)
+    write_digest(clone / "images.lock.toml", name="orchestrator", digest=there)
+    assert signed(clone, FIRST) == [f"sign --key awskms:///alias/images {HERE}/care/orchestrator@{there}"]
 
 
 def test_a_copy_that_is_there_is_not_made_again(clone: Path) -> None:

@@ -304,7 +304,7 @@ def test_an_unknown_system_is_refused_with_those_there_are(connector: Path) -> N
         app, ["--tenants", str(connector.parents[1]), "live", "off", "stores", "--tenant", "north"]
     )
     assert result.exit_code == 1
-    assert "its systems with a connector: orders" in str(result.exception)
+    assert "those that it calls: orders" in str(result.exception)
 
 
 def record(folder: Path, *reads: LiveRead) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import sqlite3
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -54,3 +55,18 @@ async def test_many_writes_at_once_from_one_loop_all_succeed(tmp_path: Path) -> 
         await asyncio.gather(*(states.put_many([status]) for status in statuses))
     assert sum((await states.count_by_state()).values()) == 2000
     await states.close()
+
+
+async def test_a_cancellation_that_arrives_with_the_result_is_kept(file: SqliteFile) -> None:
+    """A store that deletes what expired would else go on after its close, which waits for it."""
+    finished = threading.Event()
+    calls = [
+        asyncio.create_task(file.read(lambda _: None)),
+        asyncio.create_task(file.read(lambda _: finished.set())),
+    ]
+    await asyncio.sleep(0)
+    assert finished.wait(60)  # the loop has not seen the first result yet
+    calls[0].cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await calls[0]
+    await calls[1]

@@ -61,7 +61,11 @@ class Desk:
 
     async def took(self, *events: FeedbackEvent) -> None:
         await OpenCases(
-            self.services.store, records=self.services.records, language=language("en"), clock=self.clock
+            self.services.store,
+            records=self.services.records,
+            language=language("en"),
+            clock=self.clock,
+            most_of_agent=self.services.open_cases_per_agent,
         ).take(events)
 
     async def know(self, document_id: str = "wait", *, text: str = "The wait is two days.") -> Document:
@@ -92,7 +96,7 @@ class Desk:
 
 
 @asynccontextmanager
-async def desk_of(place: Path, *, two_people: bool = False) -> AsyncGenerator[Desk]:
+async def desk_of(place: Path, *, two_people: bool = False, most_of_agent: int = 100) -> AsyncGenerator[Desk]:
     clock = SteppedClock(samples.NOON)
     stores = EmbeddedTenant(place, embedding_model="tiny", dimensions=4)
     tenant = TenantConfig(
@@ -109,6 +113,7 @@ async def desk_of(place: Path, *, two_people: bool = False) -> AsyncGenerator[De
         embedding_model="tiny",
         labels=tenant.labels,
         needs_two_people=two_people,
+        open_cases_per_agent=most_of_agent,
         clock=clock,
     )
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from assistant.domain.desk import Case, CaseReason, DeskKind
+from assistant.domain.desk import Case, CaseReason, CaseState, DeskKind
 from assistant.domain.errors import EmbeddingUnavailableError
 from assistant.domain.feedback import FeedbackKind
 from assistant.learning.desk import UPKEEP, body_of_item, read_cases
@@ -113,7 +113,7 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
             await opened_desk.answered(answer, question)
             await opened_desk.took(feedback(answer, FeedbackKind.UNANSWERED))
             opened_desk.clock.step(1)
-        async for item, case in read_cases(services.store):
+        async for item, case in read_cases(services.store, CaseState):
             grouped_before = case.model_copy(update={"gap": "gap-first"})
             await services.put_next(item, grouped_before, by=UPKEEP, note="")
         yield opened_desk

@@ -8,11 +8,15 @@ from typing import Any
 
 import pytest
 
-from assistant.domain.answers import VerdictLabel
-from assistant.domain.desk import CaseReason, CaseState, DeskKind
+from assistant.domain.answers import Verdict, VerdictLabel
+from assistant.domain.desk import Case, CaseReason, CaseState, DeskKind
+from assistant.domain.errors import RecordsUnavailableError
 from assistant.domain.feedback import Edit, FeedbackEvent, FeedbackKind
-from assistant.learning.desk import CaseFilter, case_id
+from assistant.embedded.records import SqliteDeskStore
+from assistant.learning.desk import MOST_CASES, CaseFilter, ReviewDesk, case_id, open_case
+from assistant.learning.intake import refuse_above
 from tests.fakes.desk_scene import bad_verdict, fact_edit, feedback
+from tests.fakes.learning_stores import MemoryDesk
 from tests.unit.learning.desks import RITA, desk_of
 
 HARMLESS = Edit(distance=1, words=9)
@@ -104,6 +108,67 @@ async def test_a_case_of_the_same_question_is_opened_once_the_first_is_dismissed
         second = await desk.case("a2", CaseReason.BAD_VERDICT)
         assert second is not None
         assert second.joined is None
+
+
+async def test_an_agent_at_the_cap_opens_a_case_once_a_reviewer_closed_one(tmp_path: Path) -> None:
+    async with desk_of(tmp_path, most_of_agent=1) as desk:
+        for answer in ("a1", "a2", "a3"):
+            await desk.answered(answer, f"How long is wait {answer}?")
+        await desk.took(bad_verdict("a1", "wait"), fact_edit("a2", "wait"))
+        assert await desk.case("a2", CaseReason.FACT_EDITED) is None
+        first = await desk.queue.find(case_id("a1", CaseReason.BAD_VERDICT), identity=RITA)
+        dismissed = first.case.model_copy(update={"state": CaseState.DISMISSED})
+        await desk.queue.put_case(first, dismissed, by="rita", note="")
+        await desk.took(bad_verdict("a3", "wait"))
+        assert await desk.case("a3", CaseReason.BAD_VERDICT) is not None
+
+
+async def test_an_equal_question_joins_though_its_agent_is_at_the_cap(tmp_path: Path) -> None:
+    async with desk_of(tmp_path, most_of_agent=1) as desk:
+        for answer in ("a1", "a2"):
+            await desk.answered(answer)
+            await desk.took(bad_verdict(answer, "wait"))
+        joined = await desk.case("a2", CaseReason.BAD_VERDICT)
+        assert joined is not None
+        assert joined.joined == case_id("a1", CaseReason.BAD_VERDICT)
+
+
+async def test_a_bad_verdict_is_taken_while_the_desk_s_store_is_away(tmp_path: Path) -> None:
+    file = tmp_path / "desk.sqlite"
+    file.write_bytes(b"no database" * 1_000)
+    store, verdict = SqliteDeskStore(file), Verdict(verdict_id="v", label=VerdictLabel.BAD)
+    with pytest.raises(RecordsUnavailableError):
+        await store.get(DeskKind.CASE, "a")
+    await refuse_above(1, store=store, verdict=verdict, answer_id="a", agent="ann")
+    await store.close()
+
+
+async def test_newer_cases_of_another_state_hide_no_open_one(tmp_path: Path) -> None:
+    async with desk_of(tmp_path) as desk:
+        services = replace(desk.services, store=MemoryDesk())
+        case = Case(answer_id="a", reason=CaseReason.FACT_EDITED, opened_at=desk.clock.now())
+        await open_case(services.store, case, by="intake")
+        desk.clock.step(1)
+        update = {"state": CaseState.DISMISSED, "opened_at": desk.clock.now()}
+        for number in range(MOST_CASES + 1):
+            newer = case.model_copy(update={**update, "answer_id": f"a{number}"})
+            await open_case(services.store, newer, by="intake")
+        (line,), _ = await ReviewDesk(services).page(CaseFilter(state=CaseState.OPEN), identity=RITA)
+        assert line.case_id == case_id("a", CaseReason.FACT_EDITED)
+
+
+async def test_the_next_page_of_open_cases_is_read_though_the_last_one_is_closed(tmp_path: Path) -> None:
+    wanted = CaseFilter(state=CaseState.OPEN)
+    async with desk_of(tmp_path) as desk:
+        for answer in ("a1", "a2"):
+            await desk.took(fact_edit(answer, "wait"))
+            desk.clock.step(1)
+        (last,), after = await desk.queue.page(wanted, identity=RITA, limit=1)
+        stored = await desk.queue.find(last.case_id, identity=RITA)
+        dismissed = stored.case.model_copy(update={"state": CaseState.DISMISSED})
+        await desk.queue.put_case(stored, dismissed, by="rita", note="")
+        (line,), _ = await desk.queue.page(wanted, identity=RITA, after=after, limit=1)
+        assert line.case_id == case_id("a1", CaseReason.FACT_EDITED)
 
 
 async def test_a_gap_counts_the_questions_of_cases_that_joined(tmp_path: Path) -> None:

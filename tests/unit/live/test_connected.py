@@ -230,7 +230,7 @@ class CountingSystem:
     def __init__(self) -> None:
         self.requests: list[SystemRequest] = []
 
-    async def get(self, request: SystemRequest, *, deadline: Deadline, most_bytes: int) -> SystemResponse:
+    async def call(self, request: SystemRequest, *, deadline: Deadline, most_bytes: int) -> SystemResponse:
         self.requests.append(request)
         return SystemResponse(200, "application/json", orjson.dumps({"stock": len(self.requests)}))
 

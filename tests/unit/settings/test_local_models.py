@@ -216,7 +216,7 @@ def test_any_other_host_must_be_named(host: str) -> None:
         ("127.0.0.1:8000/v1", "not the base URL"),
         ("http://127.0.0.1/v1?key=a", "not the base URL"),
         ("http://127.0.0.1/v1\n.example.com", "not the base URL"),
-        ("http://me:word@127.0.0.1/v1", "holds a user or password"),
+        ("http://me:word@127.0.0.1/v1", "holds a user or password"),  # pragma: allowlist secret
         ("http://127.0.0.1@example.com/v1", "holds a user or password"),
     ],
 )

@@ -177,8 +177,8 @@ class SlowDesk(MemoryDesk):
         super().__init__()
         self._both = asyncio.Barrier(2)
 
-    async def list(self, kind: DeskKind, *, limit: int = 5_000) -> list[DeskItem]:
-        found = await super().list(kind, limit=limit)
+    async def list(self, kind: DeskKind, *, listed: str | None = None, limit: int = 5_000) -> list[DeskItem]:
+        found = await super().list(kind, listed=listed, limit=limit)
         await self._both.wait()
         return found
 

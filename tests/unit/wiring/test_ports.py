@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from assistant.settings.process import IngestingSettings, MovingSettings, ServiceSettings
+from assistant.settings.process import AuditSettings, IngestingSettings, MovingSettings, ServiceSettings
 from assistant.wiring import stores
 from assistant.wiring.stores import EmbeddedTenant, Port
 
@@ -22,7 +22,8 @@ async def test_each_port_has_an_adapter_on_a_laptop_and_on_aws(port: Port[Any], 
     module, _, name = port.aws.partition(":")
     assert getattr(embedded, port.embedded) is not None
     assert callable(attrgetter(name)(import_module(f"assistant.aws.{module}")))
-    settings = IngestingSettings.model_fields | MovingSettings.model_fields | ServiceSettings.model_fields
-    assert {*port.needs.values(), port.chosen_by} <= settings.keys()
+    classes = (AuditSettings, IngestingSettings, MovingSettings, ServiceSettings)
+    settings = {name for each in classes for name in each.model_fields}
+    assert {*port.needs.values(), port.chosen_by} <= settings
     assert port.expires == hasattr(getattr(embedded, port.embedded), "begin_sweep")
     await embedded.close()

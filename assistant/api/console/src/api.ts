@@ -27,7 +27,7 @@ import type {
   ResolutionRequest,
   RestoreContentRequest,
   RestoreRequest,
-  Sent,
+  SendRequest,
   Source,
   StoredAnswer,
   StoredSent,
@@ -114,7 +114,7 @@ export class Api {
     return await this.#write(`/v1/answers/${encodeURIComponent(answerId)}/verdict`, verdict);
   }
 
-  async send(answerId: string, sent: Sent): Promise<StoredSent> {
+  async send(answerId: string, sent: SendRequest): Promise<StoredSent> {
     return await this.#write(`/v1/answers/${encodeURIComponent(answerId)}/sent`, sent);
   }
 

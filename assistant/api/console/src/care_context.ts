@@ -11,6 +11,8 @@ export interface CareContext {
   readonly customer: string | null;
   /** Milliseconds since 1970; null where the token does not say it. */
   readonly expiresAt: number | null;
+  /** An answer has begun with it: the service takes it for no other question. */
+  readonly isUsed: boolean;
 }
 
 const FRAGMENT = /^#context=([A-Za-z0-9_.-]{1,8192})$/;
@@ -30,9 +32,20 @@ export class CareContexts {
     this.current.value = null;
   }
 
-  /** The token for the next question. An expired one is sent too: the service says what to do. */
+  /** The token for elements of the answer that it counted for, and for the next question while it is unused. */
   token(): string | null {
     return this.current.peek()?.token ?? null;
+  }
+
+  /** The token for the next question. An expired one is sent too: the service says what to do. */
+  unused(): string | null {
+    return this.current.peek()?.isUsed ? null : this.token();
+  }
+
+  /** An answer has begun with the token. */
+  count(token: string): void {
+    const current = this.current.peek();
+    if (current?.token === token) this.current.value = { ...current, isUsed: true };
   }
 }
 
@@ -43,5 +56,6 @@ export function contextOf(token: string): CareContext {
     token,
     customer: typeof customer === "string" && customer.length <= 128 ? customer : null,
     expiresAt: typeof exp === "number" && Number.isFinite(exp) ? exp * 1000 : null,
+    isUsed: false,
   };
 }

@@ -7,6 +7,8 @@ export interface Config {
   readonly scopes: readonly string[];
   /** The name in the page's head. */
   readonly service: string;
+  /** Tenants whose sent replies are delivered; those of others are recorded only. */
+  readonly delivers?: readonly string[];
 }
 
 export const CALL_LIMIT_MS = 15_000;

@@ -3,6 +3,7 @@ import { type ReadonlySignal, type Signal, batch, computed, signal } from "@prea
 import type { Api } from "./api.ts";
 import { Acts } from "./acts.ts";
 import { Answering, type Underway } from "./answering.ts";
+import { CareContexts } from "./care_context.ts";
 import { plainText } from "./draft.ts";
 import { type LiveWords, liveSpans, liveWords, withElement, withoutValues, wordsIn } from "./elements.ts";
 import { Marking, type VerdictDraft } from "./marking.ts";
@@ -20,8 +21,8 @@ interface Parts {
   readonly author: string;
   /** A question has its place in a conversation. */
   readonly onAsked?: (conversationId: string, question: string) => void;
-  /** The care application's token of whose conversation it is; none by default. */
-  readonly context?: () => string | null;
+  /** The care application's tokens of whose conversation it is; none by default. */
+  readonly contexts?: CareContexts;
   /** The agent left the conversation for another one. */
   readonly onLeft?: () => void;
 }
@@ -53,12 +54,14 @@ export class Conversation {
   readonly #marking: Marking;
   readonly #acts: Acts;
   readonly #snippets: Snippets;
-  readonly #context: () => string | null;
+  readonly #contexts: CareContexts;
   readonly #onAsked: (conversationId: string, question: string) => void;
   readonly #conversationId: Signal<string | null> = signal(null);
   readonly #onLeft: () => void;
   /** Answer id → live values in its reply. */
   #liveWords: Readonly<Record<string, readonly LiveWords[]>> = {};
+  /** Turn → the care application's token of its question: a reply goes to that chat, whichever is open by then. */
+  readonly #contextOf = new Map<string, string>();
   #pending: string | null = null;
   #runningId: string | null = null;
   #isLeaving = false;
@@ -68,10 +71,10 @@ export class Conversation {
     storage,
     author,
     onAsked = () => undefined,
-    context = () => null,
+    contexts = new CareContexts(),
     onLeft = () => undefined,
   }: Parts) {
-    this.#context = context;
+    this.#contexts = contexts;
     this.#onLeft = onLeft;
     this.#api = api;
     this.#storage = storage;
@@ -183,8 +186,14 @@ export class Conversation {
     const turn = newTurn(crypto.randomUUID(), asked);
     this.selectedKey.value = turn.key;
     this.#setPending(asked);
-    const question = { key: turn.key, question: asked, conversationId: this.#conversationId.value, context: this.#context() };
+    const context = this.#contexts.unused();
+    const question = { key: turn.key, question: asked, conversationId: this.#conversationId.value, context };
     const problem = await this.#answering.answer(turn, (reader) => this.#api.ask(question, reader));
+    const isUsed = this.#turn(turn.key)?.answerId != null || problem?.code === "context_used";
+    if (context !== null && isUsed) {
+      this.#contexts.count(context);
+      this.#contextOf.set(turn.key, context);
+    }
     // who has to sign in again finds the question again
     if (this.underway.value === null && problem?.status !== 401) this.#setPending(null);
     return this.#turn(turn.key);
@@ -214,7 +223,9 @@ export class Conversation {
   /** Put the reply on record as sent. Throws ApiError; trying again with the same text is the same record. */
   async send(turn: Turn, text: string): Promise<void> {
     if (turn.answerId === null) return;
-    const stored = await this.#marking.send(turn, turn.answerId, text, liveSpans(text, this.#wordsOf(turn)));
+    const live = liveSpans(text, this.#wordsOf(turn));
+    const context = this.#contextOf.get(turn.key);
+    const stored = await this.#marking.send(turn, turn.answerId, text, { live, context });
     this.#change(turn.key, (current) => ({ ...current, isRecorded: true, sends: [...current.sends, stored] }));
     this.setReply(turn.answerId, null);
     this.#acts.taken(turn);
@@ -236,7 +247,7 @@ export class Conversation {
   /** Ask the system of a failed element once more. Throws ApiError. */
   async refill(turn: Turn, { id }: Element): Promise<void> {
     if (turn.answerId === null) return;
-    const element = await this.#api.refill(turn.answerId, id, this.#context());
+    const element = await this.#api.refill(turn.answerId, id, this.#contexts.token());
     this.#change(turn.key, (current) => ({ ...current, elements: withElement(current.elements, element) }));
   }
 
@@ -294,6 +305,7 @@ export class Conversation {
   #leaveThread(): void {
     this.stop();
     this.#pending = this.#runningId = null;
+    this.#contextOf.clear();
     // an earlier conversation that was only read again is not passed over
     for (const turn of this.turns.peek()) if (turn.key !== turn.answerId) this.#acts.left(turn);
     batch(() => {

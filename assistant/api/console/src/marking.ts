@@ -41,9 +41,15 @@ export class Marking {
   }
 
   /** Put a reply on record as sent. Throws ApiError; trying again with the same text is the same record. */
-  async send(turn: Turn, answerId: string, text: string, live: readonly LiveSpan[] = []): Promise<StoredSent> {
+  async send(
+    turn: Turn,
+    answerId: string,
+    text: string,
+    { live = [], context }: { live?: readonly LiveSpan[]; context?: string | undefined } = {},
+  ): Promise<StoredSent> {
     const attempt = `sent ${answerId}`;
-    const sent = { send_id: this.#idOf(attempt, JSON.stringify([text, live])), text, live };
+    const send_id = this.#idOf(attempt, JSON.stringify([text, live]));
+    const sent = { send_id, text, live, ...(context === undefined ? {} : { context }) };
     const stored = await this.#onRecord(turn, () => this.#api.send(answerId, sent));
     this.#attempts.delete(attempt);
     return stored;

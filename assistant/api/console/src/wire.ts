@@ -272,6 +272,12 @@ export interface Sent {
   readonly live?: readonly LiveSpan[];
 }
 
+/** A reply to record, and to deliver where the tenant names who takes replies. */
+export interface SendRequest extends Sent {
+  /** The care application's token of the question: the system that takes replies knows the chat by it. */
+  readonly context?: string;
+}
+
 /** The agent put the offered answer into the reply. */
 export const OFFERED_USED = "offered_used";
 

@@ -41,11 +41,12 @@ test("another fragment is no context, and leaves the one before", () => {
 });
 
 test("a token that cannot be read is sent as it is: the service says what is wrong with it", () => {
-  assert.deepEqual(contextOf("x.%%%.y"), { token: "x.%%%.y", customer: null, expiresAt: null });
+  assert.deepEqual(contextOf("x.%%%.y"), { token: "x.%%%.y", customer: null, expiresAt: null, isUsed: false });
   assert.deepEqual(contextOf(token({ customer: 7, exp: "soon" })), {
     token: token({ customer: 7, exp: "soon" }),
     customer: null,
     expiresAt: null,
+    isUsed: false,
   });
 });
 

@@ -46,14 +46,14 @@ function turnOf(...events: AnswerEvent[]): Turn {
   return events.reduce(afterEvent, newTurn("key", "Why?"));
 }
 
-function deskWith(api: Partial<Record<keyof Api, unknown>> = {}): Desk {
+function deskWith(api: Partial<Record<keyof Api, unknown>> = {}, { delivers = false } = {}): Desk {
   const storage = { getItem: () => null, setItem: () => undefined, removeItem: () => undefined };
   const service = api as unknown as Api;
   const conversation = new Conversation({
     ...{ api: service, author: "i t amira" },
     storage: storage as unknown as Storage,
   });
-  return new Desk({ api: service, conversation, earlier: {} as Earlier });
+  return new Desk({ api: service, conversation, earlier: {} as Earlier, delivers });
 }
 
 /** The page of a turn. */
@@ -183,4 +183,18 @@ test("a source opens by itself once, in a wide window, without a report or the f
   });
   assert.deepEqual(opened, [{ turnKey: "key", n: 1, opener: null }, null]);
   assert.deepEqual(acts, []);
+});
+
+test("a reply is sent where it is delivered, and else recorded only", () => {
+  const turn = { ...turnOf(started(), sources(), token(TEXT), done()), isRecorded: true };
+  for (const [delivers, label, hint] of [
+    [true, "Send", "until you send or discard it"],
+    [false, "Record as sent", "Recording delivers nothing"],
+  ] as const) {
+    const desk = deskWith({}, { delivers });
+    desk.conversation.setReply(turn.answerId ?? "", "Dear patient");
+    const html = words(page(turn, desk));
+    assert.match(html, new RegExp(`${label}(?! as)`));
+    assert.match(html, new RegExp(hint));
+  }
 });

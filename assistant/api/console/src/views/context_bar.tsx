@@ -16,18 +16,21 @@ export function ContextBar({ contexts }: { contexts: CareContexts }) {
     return () => clearInterval(timer);
   }, [context]);
   if (context === null) return null;
-  const { customer, expiresAt } = context;
+  const { customer, expiresAt, isUsed } = context;
   const isExpired = expiresAt !== null && expiresAt <= now;
+  const isOver = isUsed || isExpired;
   const leave = () => {
     contexts.forget();
     announce("Live data are left out from the next question on");
     document.getElementById("question")?.focus();
   };
   return (
-    <p class={isExpired ? "context-bar is-expired" : "context-bar"}>
-      <Icon name={isExpired ? "alert" : "clock"} />
+    <p class={isOver ? "context-bar is-expired" : "context-bar"}>
+      <Icon name={isOver ? "alert" : "clock"} />
       <span>
-        {isExpired ? (
+        {isUsed ? (
+          "The next question has no live data: the care application’s link is for one question. Open the assistant from there again."
+        ) : isExpired ? (
           "The care application’s link has expired: open the assistant from there again."
         ) : (
           <>

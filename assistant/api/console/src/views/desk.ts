@@ -29,6 +29,13 @@ export const IS_WIDE = "(width >= 68rem) and (height >= 30rem)";
 /** Time to move the pointer from a citation onto its preview. */
 const LEAVE_MS = 150;
 
+interface DeskParts {
+  readonly api: Api;
+  readonly conversation: Conversation;
+  readonly earlier: Earlier;
+  readonly delivers?: boolean;
+}
+
 export class Desk {
   readonly preview: Signal<Preview | null> = signal(null);
   readonly open: Signal<OpenSource | null> = signal(null);
@@ -40,15 +47,18 @@ export class Desk {
   readonly api: Api;
   readonly conversation: Conversation;
   readonly earlier: Earlier;
+  /** A reply that is sent is delivered; else it is recorded only. */
+  readonly delivers: boolean;
 
   /** Keys of turns beside which a source was opened: each once. */
   readonly #opened = new Set<string>();
   #leaving: ReturnType<typeof setTimeout> | undefined;
 
-  constructor({ api, conversation, earlier }: { api: Api; conversation: Conversation; earlier: Earlier }) {
+  constructor({ api, conversation, earlier, delivers = false }: DeskParts) {
     this.api = api;
     this.conversation = conversation;
     this.earlier = earlier;
+    this.delivers = delivers;
   }
 
   point(n: number, anchor: HTMLElement): void {

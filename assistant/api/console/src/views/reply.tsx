@@ -58,7 +58,7 @@ function SentReplies({ turn }: { turn: Turn }) {
         <li key={sent.send_id}>
           <details>
             <summary>
-              <Icon name="check" /> Sent at {clockTime(at)}
+              <Icon name="check" /> Recorded as sent at {clockTime(at)}
             </summary>
             <p class="sent-text">{sent.text}</p>
           </details>
@@ -67,6 +67,24 @@ function SentReplies({ turn }: { turn: Turn }) {
     </ol>
   );
 }
+
+/** What sending does, by whether the tenant names a system that takes replies. */
+const WORDS = {
+  delivered: {
+    send: "Send",
+    busy: "Sending…",
+    done: "Sent",
+    failed: "Not sent",
+    kept: "Kept in this tab until you send or discard it.",
+  },
+  recorded: {
+    send: "Record as sent",
+    busy: "Recording…",
+    done: "Recorded as sent",
+    failed: "Not recorded",
+    kept: "Kept in this tab until you record or discard it. Recording delivers nothing: copy the reply to where you write to the patient.",
+  },
+} as const;
 
 interface EditorProps {
   readonly turn: Turn;
@@ -77,13 +95,14 @@ function Editor({ turn, text }: EditorProps) {
   const desk = useDesk();
   const { conversation } = desk;
   const answerId = turn.answerId ?? "";
-  const { isBusy, failure, run } = useCall("Not sent");
+  const words = WORDS[desk.delivers ? "delivered" : "recorded"];
+  const { isBusy, failure, run } = useCall(words.failed);
   const canSend = canJudge(turn) && text.trim() !== "";
   useFocusOnceDrawn("reply");
   const send = async () => {
     if (!canSend) return;
     desk.focusNext = "edit-reply";
-    if (await run(() => conversation.send(turn, text))) announce("Sent");
+    if (await run(() => conversation.send(turn, text))) announce(words.done);
   };
   const discard = () => {
     if (canJudge(turn)) desk.focusNext = "edit-reply";
@@ -105,11 +124,11 @@ function Editor({ turn, text }: EditorProps) {
           if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) void send();
         }}
       />
-      <ReplyHint turn={turn} text={text} />
+      <ReplyHint turn={turn} text={text} kept={words.kept} />
       {failure !== null && <Failure>{failure}</Failure>}
       <p class="actions">
         <button type="button" class="button primary" disabled={isBusy || !canSend} onClick={send}>
-          <Icon name="send" /> {isBusy ? "Sending…" : "Send"}
+          <Icon name="send" /> {isBusy ? words.busy : words.send}
         </button>
         <CopyButton text={text} label="Copy" onCopied={() => conversation.noteCopied(turn)} />
         <button type="button" class="button quiet" disabled={isBusy} onClick={discard}>
@@ -120,19 +139,19 @@ function Editor({ turn, text }: EditorProps) {
   );
 }
 
-function ReplyHint({ turn, text }: { turn: Turn; text: string }) {
+function ReplyHint({ turn, text, kept }: { turn: Turn; text: string; kept: string }) {
   const left = unsupportedLeft(turn, text);
   if (left === 0) {
     return (
       <p id="reply-hint" class="hint">
-        Kept in this tab until you send or discard it.
+        {kept}
       </p>
     );
   }
   return (
     <p id="reply-hint" class="hint warn">
       <Icon name="alert" /> {count(left, "sentence")} of the answer still in here {left === 1 ? "has" : "have"} no
-      support: check before you send.
+      support: check before you use it.
     </p>
   );
 }

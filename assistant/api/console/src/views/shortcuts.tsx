@@ -15,7 +15,7 @@ const ANSWER_KEYS = [
   ["Alt + Shift + E", "edit the answer as a reply"],
   ["Alt + Shift + S", "stop the answer"],
   ["Alt + Shift + N", "new question, in a fresh conversation"],
-  ["Ctrl + Enter", "send the reply you are editing"],
+  ["Ctrl + Enter", "record the reply you are editing as sent"],
   ["Escape", "close the source, the preview or a dialog"],
 ] as const;
 

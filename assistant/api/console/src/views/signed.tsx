@@ -56,7 +56,15 @@ export function Signed({ config, session }: { config: Config; session: Session }
       />
       {isSignedOut.value && <SignedOutBanner config={config} />}
       {page === null && <NoRole />}
-      {page === "answers" && <Workspace api={api} conversation={conversation} contexts={contexts} earlier={earlier} />}
+      {page === "answers" && (
+        <Workspace
+          api={api}
+          conversation={conversation}
+          contexts={contexts}
+          earlier={earlier}
+          delivers={config.delivers?.includes(session.tenant) ?? false}
+        />
+      )}
       {page === "review" && <ReviewPage review={review} />}
       {page === "knowledge" && <Knowledge api={api} agent={session.agent} uploads={uploads} />}
       {hasShortcuts && <Shortcuts page={page} onClose={() => showShortcuts(false)} />}
@@ -77,9 +85,8 @@ function useConversation(session: Session) {
     const earlier = new Earlier({ api, storage: localStorage, author });
     const onAsked = (id: string, question: string) => void earlier.note(id, question);
     const contexts = new CareContexts();
-    const context = () => contexts.token();
     const onLeft = () => contexts.forget();
-    const conversation = new Conversation({ api, storage: sessionStorage, author, onAsked, context, onLeft });
+    const conversation = new Conversation({ api, storage: sessionStorage, author, onAsked, contexts, onLeft });
     return { api, contexts, earlier, conversation };
   }, [session]);
   useLayoutEffect(() => {

@@ -75,7 +75,7 @@ function stateOf(turn: Turn): [IconName, string, "plain" | "good" | "warn" | "ba
   if (turn.phase === "failed") return ["alert", "Failed", "bad"];
   if (turn.phase === "stopped") return ["stop", "Stopped", "plain"];
   if (turn.phase === "interrupted") return ["alert", "Interrupted", "warn"];
-  if (turn.sends.length > 0) return ["send", "Sent", "good"];
+  if (turn.sends.length > 0) return ["send", "Recorded as sent", "good"];
   if (turn.finishReason === "no_evidence") return ["search", silentTitle(turn), "plain"];
   if (turn.finishReason === "sources_only") return ["book", "Sources only", "warn"];
   if (turn.finishReason === "refused") return ["alert", "Declined", "warn"];

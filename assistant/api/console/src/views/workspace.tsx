@@ -24,11 +24,12 @@ interface WorkspaceProps {
   readonly conversation: Conversation;
   readonly contexts: CareContexts;
   readonly earlier: Earlier;
+  readonly delivers: boolean;
 }
 
 /** Where an agent asks, reads, edits and judges: one turn at a time. */
-export function Workspace({ api, conversation, contexts, earlier }: WorkspaceProps) {
-  const desk = useMemo(() => new Desk({ api, conversation, earlier }), [api, conversation, earlier]);
+export function Workspace({ api, conversation, contexts, earlier, delivers }: WorkspaceProps) {
+  const desk = useMemo(() => new Desk({ api, conversation, earlier, delivers }), [api, conversation, earlier, delivers]);
   const turn = conversation.selected.value;
   const open = desk.open.value;
   useKeys(desk);

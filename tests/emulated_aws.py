@@ -1,6 +1,6 @@
 """Makes every tenant's tables, buckets and queues on an emulator of AWS, and prints the environment for them.
 
-``python -m tools.emulated_aws --url http://127.0.0.1:5000`` makes what is missing and prints
+``python -m tests.emulated_aws --url http://127.0.0.1:5000`` makes what is missing and prints
 variables for the service and the worker, beside the local gateway, issuer and model artifacts.
 """
 
@@ -177,10 +177,10 @@ def main() -> int:
         aws = asyncio.run(make_resources(given.url, list(load_tenants(given.tenants).tenants)))
         variables = environment(aws, tenants_dir=given.tenants, state_dir=given.state)
     except AssistantError as error:
-        print(error.message, file=sys.stderr)
+        sys.stderr.write(f"{error.message}\n")
         return 1
     for name, value in variables.items():
-        print(f"{name}={shlex.quote(value)}")
+        sys.stdout.write(f"{name}={shlex.quote(value)}\n")
     return 0
 
 

@@ -1,0 +1,135 @@
+"""``assistant tenant upgrade``, ``assistant aws upgrade``: move a tenant's stores to this release, or back.
+
+What was done is read from the stores alone: each has a stamp (``store_formats``), written in the same step as
+the move. So the command may be killed at any moment and run again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from typer import Option
+
+from assistant.aws.dynamodb import FORMAT_KEY, format_of_row, format_row, typed_key
+from assistant.cli.account import AwsAccount
+from assistant.cli.terminal import GlobalOptions, Terminal, table
+from assistant.embedded.files import STORE_FILES, move_file, open_connection, read_format
+from assistant.settings.deployed_names import TABLES
+from assistant.store_formats import FIRST, StoreFormat, format_of, refuse_format
+
+OnlyPlan = Annotated[bool, Option("--plan", help="Show what would move; change nothing.")]
+WayBack = Annotated[bool, Option("--back", help="Give the stores back to the release before.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreState:
+    """A store as it stands, and what the move would do."""
+
+    store: str
+    place: str
+    format: int
+    needed: int
+    rows: int
+    """On AWS DynamoDB's own count, which is some hours old."""
+    back_to: int
+    """The oldest format whose release reads what the store has now."""
+
+
+@dataclass(frozen=True, slots=True)
+class StampedStore:
+    """A store that has a stamp: a file of this machine, or a table on AWS."""
+
+    name: str
+    place: str
+    found: StoreFormat
+    rows: int
+    stamp: Callable[[StoreFormat], None]
+    """Moves the store to a format; safe to repeat."""
+
+    def state(self, *, back: bool) -> StoreState:
+        return StoreState(
+            store=self.name,
+            place=self.place,
+            format=self.found.number,
+            needed=self.target(back=back).number,
+            rows=self.rows,
+            back_to=self.found.readable_from,
+        )
+
+    def target(self, *, back: bool) -> StoreFormat:
+        """Return this release's format; on the way back the oldest one whose release reads the rows."""
+        oldest = self.found.readable_from
+        return StoreFormat(oldest, oldest) if back else format_of(self.name)
+
+
+def upgrade_stores(
+    stores: Sequence[StampedStore], *, options: GlobalOptions, command: str, plan: bool, back: bool
+) -> None:
+    """Move what is not moved yet, and show what was found. Raises ConfigurationError before anything changes
+    where a newer release wrote a store."""
+    for store in stores:
+        refuse_format(store.found, store=store.name, place=store.place, command=command)
+    states = [store.state(back=back) for store in stores]
+    if not plan:
+        for store in stores:
+            if store.found != store.target(back=back):
+                store.stamp(store.target(back=back))
+    if not options.writes(states):
+        does = "would move to" if plan else "moved to"
+        rows = [
+            (
+                state.store,
+                state.place,
+                f"format {state.format}",
+                "stays" if state.format == state.needed else f"{does} format {state.needed}",
+                f"{state.rows:,}",
+                f"format {state.back_to}",
+            )
+            for state in states
+        ]
+        Terminal().out.print(table("store", "place", "found", "", "rows", "way back to", rows=rows))
+
+
+def files_of(folder: Path) -> Iterator[StampedStore]:
+    """Yield the stores in a tenant's folder of the state."""
+    for name, file in STORE_FILES.items():
+        path = folder / file
+        if path.exists():
+            with closing(open_connection(path)) as connection:
+                found = read_format(connection) or FIRST
+                tables = connection.execute(
+                    "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+                    " AND name <> 'store_format'"
+                ).fetchall()
+                counts = (f"SELECT count(*) FROM {each}" for (each,) in tables)  # noqa: S608 (our own tables)
+                rows = sum(int(connection.execute(count).fetchone()[0]) for count in counts)
+
+            def stamp(to: StoreFormat, *, path: Path = path, name: str = name) -> None:
+                move_file(path, store=name, to=to)
+
+            yield StampedStore(name, str(path), found, rows, stamp)
+
+
+def tables_of(aws: AwsAccount, *, data_stack: str) -> Iterator[StampedStore]:
+    """Yield the tables of a tenant's data stack; none before its first deployment. Raises DeploymentError."""
+    if aws.template(data_stack) is None:
+        return
+    listed = aws.listed(
+        "cloudformation", "list_stack_resources", "StackResourceSummaries", StackName=data_stack
+    )
+    names = {each["LogicalResourceId"]: str(each.get("PhysicalResourceId")) for each in listed}
+    for definition in TABLES:
+        role, table_name = definition.role, names.get(f"{definition.role.title()}Table")
+        if table_name is not None:
+            given = {"TableName": table_name}
+            row = aws.call("dynamodb", "get_item", **given, Key=typed_key(FORMAT_KEY), ConsistentRead=True)
+            count = int(aws.call("dynamodb", "describe_table", **given)["Table"].get("ItemCount", 0))
+
+            def stamp(to: StoreFormat, *, given: Mapping[str, str] = given) -> None:
+                aws.call("dynamodb", "put_item", **given, Item=format_row(to))
+
+            yield StampedStore(role, table_name, format_of_row(row.get("Item")), count, stamp)

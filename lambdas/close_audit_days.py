@@ -1,0 +1,21 @@
+"""Writes the digest of each day of audit records that ended, by schedule."""
+
+from __future__ import annotations
+
+import structlog
+
+from assistant.aws.lambda_entry import Event, FunctionEntry, emit_metric
+from assistant.settings import deployed_names
+from assistant.settings.process import AuditSettings
+from assistant.wiring.audit import DeployedAudit, open_audit
+
+_log = structlog.get_logger(__name__)
+
+
+async def run(services: DeployedAudit, _event: Event) -> None:
+    """Close the days, and emit that none is open."""
+    _log.info("audit_closed", days=await services.close())
+    emit_metric(deployed_names.AUDIT_CLOSED, 1.0, service=services.metrics_service)
+
+
+handle = FunctionEntry(AuditSettings, open_audit, run)

@@ -1,0 +1,122 @@
+"""What templates pay for as long as they stand, and which resource types they have."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Resource = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """An amount of something with a price, in one part of the bill."""
+
+    part: str
+    name: str
+    """Name of its price: an instance type, or a unit."""
+    amount: float
+    kind: Literal["endpoint", "search", "unit"] = "unit"
+    only_on: bool = False
+    """Whether it costs nothing while the tenant is paused."""
+
+
+LLM = "LLM endpoint"
+"""Part of the bill that answers without a model do not need."""
+EMBEDDING = "Embedding endpoint"
+
+
+def priced(templates: Iterable[Mapping[str, Any]]) -> Iterator[Line]:
+    """Yield what costs as long as it stands, in the order of the templates."""
+    resources = _resources(templates)
+    tasks = _tasks(body for _, body in resources)
+    for name, resource in resources:
+        if lines := PRICED.get(resource["Type"]):
+            yield from lines(resource, tasks, name)
+
+
+def resource_types(templates: Iterable[Mapping[str, Any]]) -> Counter[str]:
+    """Return how many resources of each type there are, without custom ones: their functions are paid."""
+    types = (body["Type"] for template in templates for body in template.get("Resources", {}).values())
+    return Counter(name for name in types if not name.startswith("Custom::"))
+
+
+def _resources(templates: Iterable[Mapping[str, Any]]) -> list[tuple[str, Resource]]:
+    """Return all but the tasks of schedules, which cost for the minutes that they run."""
+    found: list[tuple[str, Resource]] = []
+    for template in templates:
+        bodies: Mapping[str, Resource] = template.get("Resources", {})
+        services = [body["Properties"] for body in bodies.values() if body["Type"] == "AWS::ECS::Service"]
+        served = {service["TaskDefinition"]["Ref"] for service in services}
+        found += [item for item in bodies.items() if item[1]["Type"] != _DEFINITION or item[0] in served]
+    return found
+
+
+def _endpoint(resource: Resource, _tasks: int, name: str) -> Iterator[Line]:
+    """Yield an endpoint's instances; while paused the configuration stays without them, and costs nothing.
+
+    A canary's configuration has two variants. It costs while a release uses it, which shows that price.
+    """
+    variants = resource["Properties"]["ProductionVariants"]
+    part = LLM if name.startswith("Llm") else EMBEDDING
+    for variant in variants if len(variants) == 1 else ():
+        count = float(variant["InitialInstanceCount"])
+        yield Line(part, variant["InstanceType"], count, "endpoint", only_on=True)
+        if volume := variant.get("VolumeSizeInGB"):
+            yield Line(part, "endpoint_volume_gib_month", count * volume, only_on=True)
+
+
+def _search(resource: Resource, _tasks: int, _name: str) -> Iterator[Line]:
+    cluster = resource["Properties"]["ClusterConfig"]
+    count = float(cluster["InstanceCount"])
+    yield Line("Search", cluster["InstanceType"], count, "search")
+    if cluster.get("DedicatedMasterEnabled"):
+        yield Line("Search", cluster["DedicatedMasterType"], float(cluster["DedicatedMasterCount"]), "search")
+    volume = resource["Properties"]["EBSOptions"]["VolumeSize"]
+    yield Line("Search", "search_volume_gib_month", count * volume)
+
+
+def _task(resource: Resource, tasks: int, _name: str) -> Iterator[Line]:
+    yield Line("Tasks", "task_vcpu", tasks * int(resource["Properties"]["Cpu"]) / 1024)
+    yield Line("Tasks", "task_gib", tasks * int(resource["Properties"]["Memory"]) / 1024)
+
+
+def _balancer(resource: Resource, _tasks: int, _name: str) -> Iterator[Line]:
+    yield Line("Balancers", f"{resource['Properties'].get('Type', 'application')}_balancer", 1)
+
+
+def _interface_endpoint(resource: Resource, _tasks: int, _name: str) -> Iterator[Line]:
+    properties = resource["Properties"]
+    if properties.get("VpcEndpointType") == "Interface":
+        yield Line("Network", "interface_endpoint_zone", len(properties["SubnetIds"]))
+
+
+def _alarm(resource: Resource, _tasks: int, _name: str) -> Iterator[Line]:
+    watched = sum("MetricStat" in part for part in resource["Properties"].get("Metrics", ())) or 1
+    yield Line("Watching", "alarm_metric", watched, only_on="Condition" in resource)
+
+
+_DEFINITION = "AWS::ECS::TaskDefinition"
+_SCALED = "AWS::ApplicationAutoScaling::ScalableTarget"
+PRICED: Mapping[str, Callable[[Resource, int, str], Iterable[Line]]] = {
+    "AWS::SageMaker::EndpointConfig": _endpoint,
+    "AWS::OpenSearchService::Domain": _search,
+    _DEFINITION: _task,
+    "AWS::ElasticLoadBalancingV2::LoadBalancer": _balancer,
+    "AWS::EC2::VPCEndpoint": _interface_endpoint,
+    "AWS::KMS::Key": lambda _, __, ___: [Line("Keys and secrets", "key", 1)],
+    "AWS::SecretsManager::Secret": lambda _, __, ___: [Line("Keys and secrets", "secret", 1)],
+    "AWS::CloudWatch::Dashboard": lambda _, __, ___: [Line("Watching", "dashboard", 1)],
+    "AWS::CloudWatch::Alarm": _alarm,
+}
+PRICED_BY = PRICED.keys() | {"AWS::ECS::Service", _SCALED}
+"""Types that ``priced`` reads."""
+
+
+def _tasks(resources: Iterable[Resource]) -> int:
+    """Return the minimum number of tasks that scaling keeps."""
+    scaled = [resource["Properties"] for resource in resources if resource["Type"] == _SCALED]
+    kept = (int(target["MinCapacity"]) for target in scaled if target.get("ServiceNamespace") == "ecs")
+    return max(kept, default=0)

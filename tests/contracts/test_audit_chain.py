@@ -1,0 +1,317 @@
+"""Audit records are a chain for each writer; digests of days show what was removed, changed or added."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+
+from assistant.answering.audit_days import AuditReport, CloseDays, VerifyAudit, key_of
+from assistant.domain.audit import AuditLink, by_writer
+from assistant.domain.errors import DocumentInvalidError
+from assistant.domain.live import LiveRead
+from assistant.embedded.files import FolderFeedbackFiles
+from tests.contracts import samples
+from tests.contracts.audit_damage import Change, add_copy, change_records, remove_links, with_agent
+from tests.contracts.conftest import OtherProcess
+from tests.contracts.twins import Twin
+from tests.fakes.clock import SteppedClock
+
+DAY = samples.NOON.date()
+NEXT = DAY + timedelta(days=1)
+A_DAY = 24 * 60
+A_DAY_S = 24 * 3600.0
+
+
+@dataclass
+class Scene:
+    """A tenant's audit, whose days end as the clock says."""
+
+    twin: Twin
+    place: Path
+    clock: SteppedClock
+
+    @property
+    def digests(self) -> FolderFeedbackFiles:
+        return FolderFeedbackFiles(self.place / "digests")
+
+    async def read(self, *minutes: int) -> None:
+        for minute in minutes:
+            await self.twin.records.record_access(samples.read("ana", minute=minute))
+
+    async def close_days(self) -> int:
+        """Close the day of the samples and the next, two days later."""
+        self.clock.step(2 * A_DAY_S)
+        return await CloseDays(self.twin.records, self.digests, clock=self.clock).close()
+
+    async def verify(self, *, days: int = 2) -> AuditReport:
+        verify = VerifyAudit(self.twin.records, self.digests, clock=self.clock)
+        return await verify.run(DAY, DAY + timedelta(days=days - 1))
+
+    async def faults(self) -> list[tuple[date, str]]:
+        return [(finding.day, finding.fault) for finding in (await self.verify()).findings]
+
+    async def change(self, change: Change, *, day: date = DAY) -> None:
+        await change_records(self.twin, self.place, day, change)
+
+    def path(self, day: date) -> Path:
+        return self.place / "digests" / key_of(day)
+
+
+@pytest.fixture
+def scene(twin: Twin, tmp_path: Path) -> Scene:
+    return Scene(twin, tmp_path, SteppedClock(samples.NOON))
+
+
+@pytest.fixture
+async def closed(scene: Scene) -> Scene:
+    """Two days of one writer, with three reads and two, and an empty day before, closed."""
+    await CloseDays(scene.twin.records, scene.digests, clock=scene.clock).close()
+    await scene.read(0, 1, 2, A_DAY, A_DAY + 1)
+    assert await scene.close_days() == 2
+    assert (await scene.verify()).findings == ()
+    return scene
+
+
+def at(sequence: int, instead: Callable[[str, AuditLink], tuple[str, AuditLink] | None]) -> Change:
+    """Change the record of a sequence, and leave the others."""
+    return lambda content, link: instead(content, link) if link.sequence == sequence else (content, link)
+
+
+def gone(_content: str, _link: AuditLink) -> None:
+    return None
+
+
+def altered(content: str, link: AuditLink) -> tuple[str, AuditLink]:
+    return with_agent(content, "somebody else"), link
+
+
+# --- writing ----------------------------------------------------------------------------------------------
+
+
+async def test_a_writer_s_records_name_each_the_one_before(scene: Scene) -> None:
+    await scene.read(0, 1)
+    ((writer, chain),) = by_writer(await scene.twin.records.audited(DAY)).items()
+    assert list(chain) == [0, 1, 2]
+    (start,), (first,), (second,) = chain.values()
+    assert json.loads(start.content).keys() == {"kind", "task", "at", "follows"}
+    assert (start.previous, first.previous, second.previous) == ("", start.hash, first.hash)
+    assert len(writer) == 32
+
+
+async def test_a_new_day_follows_the_one_before(scene: Scene) -> None:
+    await scene.read(0, A_DAY)
+    (before,) = by_writer(await scene.twin.records.audited(DAY)).values()
+    (after,) = by_writer(await scene.twin.records.audited(NEXT)).values()
+    assert after[0][0].previous == before[1][0].hash
+    assert json.loads(after[0][0].content)["follows"] == str(DAY)
+
+
+async def test_fifty_reads_at_once_are_one_chain_without_a_fork(scene: Scene) -> None:
+    reads = (scene.twin.records.record_access(samples.read(f"agent {n}")) for n in range(50))
+    await asyncio.gather(*reads)
+    ((_, chain),) = by_writer(await scene.twin.records.audited(DAY)).items()
+    assert [len(same) for same in chain.values()] == [1] * 51
+    await scene.close_days()
+    assert await scene.faults() == []
+
+
+async def test_an_answer_s_sight_is_in_the_chain_once(scene: Scene) -> None:
+    record = samples.answer("a1")
+    await scene.twin.records.put_interrupted(record)
+    await scene.twin.records.put_interrupted(record)
+    await scene.read(1)
+    (chain,) = by_writer(await scene.twin.records.audited(DAY)).values()
+    kinds = [json.loads(same.content).get("kind") for (same,) in chain.values()]
+    assert kinds[1:] == ["asked", "document"]
+
+
+async def test_a_read_of_a_live_system_is_in_a_chain(scene: Scene) -> None:
+    read = LiveRead(
+        read_id="r1", at=samples.NOON, agent="ana", system="orders", operation="get", outcome="ready"
+    )
+    await scene.twin.live_reads.record(read)
+    (chain,) = by_writer(await scene.twin.records.audited(DAY)).values()
+    assert LiveRead.model_validate_json(chain[1][0].content) == read
+
+
+async def test_a_call_that_was_cancelled_does_not_fork_the_chain(scene: Scene) -> None:
+    await scene.read(0)
+    cut = asyncio.create_task(scene.twin.records.record_access(samples.read("hasty", minute=1)))
+    await asyncio.sleep(0)
+    cut.cancel()
+    await asyncio.gather(cut, return_exceptions=True)
+    await scene.read(2, 3)
+    await scene.close_days()
+    assert await scene.faults() == []
+
+
+async def test_a_killed_process_leaves_a_chain_that_verifies(scene: Scene, elsewhere: OtherProcess) -> None:
+    await elsewhere("read_and_die")
+    await scene.read(1)
+    await scene.close_days()
+    report = await scene.verify()
+    assert (report.findings, report.writers) == ((), 2)
+    assert report.records >= 6  # two start records, three reads there, one here
+
+
+# --- digests ----------------------------------------------------------------------------------------------
+
+
+async def test_days_are_counted(closed: Scene) -> None:
+    report = await closed.verify()
+    assert (report.days, report.writers, report.records, report.unchained) == (2, 2, 7, 0)
+    assert report.chained_from == DAY - timedelta(days=1)
+
+
+async def test_a_second_run_closes_nothing(closed: Scene) -> None:
+    assert await CloseDays(closed.twin.records, closed.digests, clock=closed.clock).close() == 0
+
+
+async def test_missed_days_are_made_up(closed: Scene) -> None:
+    closed.clock.step(3 * A_DAY_S)
+    assert "missing day" in {finding.fault for finding in (await closed.verify(days=4)).findings}
+    assert await CloseDays(closed.twin.records, closed.digests, clock=closed.clock).close() == 3
+    assert (await closed.verify(days=5)).findings == ()
+
+
+async def test_a_day_is_open_until_an_hour_after_midnight(scene: Scene) -> None:
+    days = CloseDays(scene.twin.records, scene.digests, clock=scene.clock)
+    await days.close()
+    scene.clock.step(12.5 * 3600)
+    assert await days.close() == 0
+    scene.clock.step(0.6 * 3600)
+    assert await days.close() == 1
+
+
+class StoppingFiles(FolderFeedbackFiles):
+    """Sets ``stopping`` with the first file that is put."""
+
+    stopping: asyncio.Event
+
+    async def put(self, key: str, content: bytes) -> None:
+        await super().put(key, content)
+        self.stopping.set()
+
+
+async def test_a_loop_closes_days_until_it_is_stopped(scene: Scene) -> None:
+    files = StoppingFiles(scene.place / "digests")
+    files.stopping = asyncio.Event()
+    close = CloseDays(scene.twin.records, files, clock=scene.clock)
+    await asyncio.wait_for(close.run(files.stopping), 60)
+    assert scene.path(DAY - timedelta(days=1)).exists()
+
+
+# --- attacks ----------------------------------------------------------------------------------------------
+
+
+async def test_a_removed_last_record_is_found(closed: Scene) -> None:
+    await closed.change(at(2, gone), day=NEXT)
+    assert await closed.faults() == [(NEXT, "truncated")]
+
+
+async def test_a_removed_record_in_the_middle_is_found(closed: Scene) -> None:
+    await closed.change(at(2, gone))
+    assert await closed.faults() == [(DAY, "gap")]
+
+
+async def test_a_removed_start_record_is_found(closed: Scene) -> None:
+    await closed.change(at(0, gone))
+    assert (DAY, "gap") in await closed.faults()
+
+
+@pytest.mark.parametrize("sequence", [1, 2, 3])
+async def test_an_altered_record_is_found(closed: Scene, sequence: int) -> None:
+    await closed.change(at(sequence, altered))
+    assert (DAY, "altered") in await closed.faults()
+
+
+async def test_a_removed_writer_is_found(closed: Scene) -> None:
+    await closed.change(gone)
+    assert (DAY, "missing writer") in await closed.faults()
+
+
+async def test_a_writer_that_its_next_day_names_is_missed_without_a_digest(scene: Scene) -> None:
+    await scene.read(0, A_DAY)
+    await scene.change(gone)
+    assert await scene.faults() == [(NEXT, "missing writer")]
+
+
+async def test_a_record_under_another_writer_is_found(closed: Scene) -> None:
+    kept: list[tuple[str, AuditLink]] = []
+    await closed.change(at(2, lambda content, link: kept.append((content, link)) or (content, link)))
+    ((content, link),) = kept
+    await add_copy(closed.twin, closed.place, content, link.model_copy(update={"writer": "0" * 32}))
+    faults = await closed.faults()
+    assert (DAY, "late") in faults
+    assert (DAY, "gap") in faults
+
+
+async def test_a_record_that_was_copied_is_a_fork(closed: Scene) -> None:
+    kept: list[tuple[str, AuditLink]] = []
+    await closed.change(at(2, lambda content, link: kept.append((content, link)) or (content, link)))
+    ((content, link),) = kept
+    await add_copy(closed.twin, closed.place, with_agent(content, "somebody else"), link)
+    assert (DAY, "fork") in await closed.faults()
+
+
+async def test_a_removed_digest_is_found(closed: Scene) -> None:
+    closed.path(DAY).unlink()
+    faults = await closed.faults()
+    assert (DAY, "missing day") in faults
+    assert (NEXT, "missing day") in faults  # it names the digest that is gone
+
+
+async def test_a_removed_last_digest_is_found(closed: Scene) -> None:
+    closed.path(NEXT).unlink()
+    closed.clock.step(A_DAY_S)
+    assert await closed.faults() == [(NEXT, "missing day")]
+
+
+async def test_swapped_digests_are_found(closed: Scene) -> None:
+    one, other = closed.path(DAY).read_bytes(), closed.path(NEXT).read_bytes()
+    closed.path(DAY).write_bytes(other)
+    closed.path(NEXT).write_bytes(one)
+    assert await closed.faults() == [(DAY, "swapped"), (NEXT, "swapped")]
+
+
+async def test_an_altered_digest_is_found_by_the_next(closed: Scene) -> None:
+    path = closed.path(DAY)
+    path.write_bytes(path.read_bytes().replace(b'"unchained":0', b'"unchained":7'))
+    assert (NEXT, "altered") in await closed.faults()
+
+
+async def test_a_digest_of_nonsense_says_which(closed: Scene) -> None:
+    closed.path(DAY).write_bytes(b"{}")
+    with pytest.raises(DocumentInvalidError, match=key_of(DAY)):
+        await closed.verify()
+
+
+async def test_a_record_after_the_digest_is_found(closed: Scene) -> None:
+    await closed.read(3)
+    assert await closed.faults() == [(DAY, "late")]
+
+
+async def test_records_of_older_releases_are_counted_and_no_fault(scene: Scene) -> None:
+    await scene.read(0, 1)
+    await scene.change(lambda content, link: None if link.sequence == 0 else (content, link))
+    await unlink_all(scene)
+    await scene.close_days()
+    report = await scene.verify()
+    assert (report.unchained, report.records) == (2, 0)
+    assert report.findings == ()
+
+
+async def test_a_record_without_a_chain_after_chains_began_is_found(closed: Scene) -> None:
+    await unlink_all(closed)
+    assert (DAY, "unchained") in await closed.faults()
+
+
+async def unlink_all(scene: Scene) -> None:
+    """Leave the records of the day as an older release wrote them."""
+    await remove_links(scene.twin, scene.place, DAY)

@@ -1,0 +1,164 @@
+"""Signed images on a registry of this machine, by the real cosign: what passes, and what does not."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from assistant.cli.signatures import Cosign, unverified
+from assistant.domain.errors import DeploymentError
+
+
+def crane(*arguments: str | Path) -> str:
+    done = subprocess.run(["crane", *arguments], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@dataclass(frozen=True)
+class Registry:
+    host: str
+    folder: Path
+
+    def push(self, tag: str, *layers: str) -> str:
+        """Push an image with a layer for each text, and return its name by digest."""
+        name = f"{self.host}/care/orchestrator:{tag}"
+        files = [self._layer(text) for text in layers]
+        crane("append", "--oci-empty-base", *(part for file in files for part in ("-f", file)), "-t", name)
+        return f"{self.host}/care/orchestrator@{crane('digest', name)}"
+
+    def _layer(self, text: str) -> Path:
+        content, layer = self.folder / "program", self.folder / f"{text}.tar"
+        content.write_text(text)
+        with tarfile.open(layer, "w") as archive:
+            archive.add(content, "program")
+        return layer
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    command = ["crane", "registry", "serve", "--address", "127.0.0.1:0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        assert "serving on port" in line
+        try:
+            yield Registry(f"127.0.0.1:{line.split()[-1]}", tmp_path_factory.mktemp("layers"))
+        finally:
+            process.kill()
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two pairs of keys: ``ours`` and ``theirs``."""
+    folder = tmp_path_factory.mktemp("keys")
+    for name in ("ours", "theirs"):
+        command = ["cosign", "generate-key-pair", "--output-key-prefix", name]
+        environment = {**os.environ, "COSIGN_PASSWORD": "of a test"}
+        subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, timeout=60)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COSIGN_PASSWORD", "of a test")
+
+
+def sign(image: str, keys: Path, name: str = "ours") -> None:
+    Cosign(key=str(keys / f"{name}.key")).sign(image)
+
+
+def refused(image: str, keys: Path, name: str = "ours.pub") -> str:
+    """Return why an image is refused; empty where it passes."""
+    return "\n".join(unverified([image], Cosign(key=str(keys / name))))
+
+
+def test_a_signed_image_passes(registry: Registry, keys: Path) -> None:
+    image = registry.push("signed", "system", "program")
+    sign(image, keys)
+    assert refused(image, keys) == ""
+
+
+def test_an_image_with_one_altered_layer_is_refused(registry: Registry, keys: Path) -> None:
+    image = registry.push("whole", "system", "good program")
+    sign(image, keys)
+    altered = registry.push("altered", "system", "bad program")
+    assert refused(image, keys) == ""
+    assert f"{altered} has no valid signature" in refused(altered, keys)
+
+
+def test_a_signature_that_is_moved_to_an_altered_image_is_refused(registry: Registry, keys: Path) -> None:
+    image, altered = registry.push("first", "system", "first"), registry.push("second", "system", "other")
+    sign(image, keys)
+    repository, _, digest = image.partition("@")
+    moved = altered.partition("@")[2].replace(":", "-")
+    crane("copy", f"{repository}:{digest.replace(':', '-')}", f"{repository}:{moved}")
+    assert f"{altered} has no valid signature" in refused(altered, keys)
+
+
+def test_an_unsigned_image_is_refused(registry: Registry, keys: Path) -> None:
+    image = registry.push("unsigned", "nobody's")
+    assert "no signatures found" in refused(image, keys)
+
+
+def test_an_image_that_another_key_signed_is_refused(registry: Registry, keys: Path) -> None:
+    image = registry.push("strange", "theirs")
+    sign(image, keys, "theirs")
+    assert refused(image, keys, "theirs.pub") == ""
+    assert f"no valid signature by {keys / 'ours.pub'}" in refused(image, keys)
+
+
+def test_while_keys_change_an_image_that_both_signed_passes_by_each(registry: Registry, keys: Path) -> None:
+    image = registry.push("rotated", "both")
+    sign(image, keys, "theirs")
+    sign(image, keys, "ours")
+    assert [refused(image, keys, f"{name}.pub") for name in ("ours", "theirs")] == ["", ""]
+
+
+def test_each_refused_image_is_named(registry: Registry, keys: Path) -> None:
+    images = [registry.push(tag, tag) for tag in ("one", "two")]
+    lines = list(unverified(images, Cosign(key=str(keys / "ours.pub"))))
+    assert [line.partition(" ")[0] for line in lines] == images
+
+
+def test_a_registry_that_does_not_answer_refuses(registry: Registry, keys: Path) -> None:
+    image = registry.push("away", "away").replace(registry.host, "127.0.0.1:1")
+    assert "connection refused" in refused(image, keys)
+
+
+@pytest.mark.parametrize("name", ["absent.pub", "empty.pub"])
+def test_a_public_key_that_cannot_be_read_refuses_a_signed_image(
+    registry: Registry, keys: Path, name: str
+) -> None:
+    image = registry.push("key", "key")
+    sign(image, keys)
+    (keys / "empty.pub").write_text("")
+    assert f"by {keys / name}: " in refused(image, keys, name)
+
+
+def test_a_wrong_password_of_the_private_key_signs_nothing(
+    registry: Registry, keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = registry.push("password", "password")
+    monkeypatch.setenv("COSIGN_PASSWORD", "another")
+    with pytest.raises(DeploymentError, match=r"cosign cannot sign .*ours\.key: .*decrypt"):
+        sign(image, keys)
+    assert "no signatures found" in refused(image, keys)
+
+
+def test_a_signature_is_in_no_transparency_log(registry: Registry, keys: Path) -> None:
+    image = registry.push("private", "private")
+    sign(image, keys)
+    repository, _, digest = image.partition("@")
+    (listed,) = json.loads(crane("manifest", f"{repository}:{digest.replace(':', '-')}"))["manifests"]
+    (layer,) = json.loads(crane("manifest", f"{repository}@{listed['digest']}"))["layers"]
+    material = json.loads(crane("blob", f"{repository}@{layer['digest']}"))["verificationMaterial"]
+    assert not material.get("tlogEntries")
+    assert not material.get("timestampVerificationData")

@@ -1,0 +1,108 @@
+"""An act by the word of two people."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from assistant.domain.desk import ActOfTwo, ActRequest, DeskKind
+from assistant.domain.errors import (
+    ConflictError,
+    ForbiddenError,
+    InvalidRequestError,
+    SecondPersonNeededError,
+)
+from assistant.learning.two_people import HOLDS_FOR, WAITS_FOR, TwoPeople
+from tests.contracts import samples
+from tests.fakes.clock import SteppedClock
+from tests.fakes.learning_stores import MemoryDesk
+
+
+class Room:
+    """A desk at which people ask."""
+
+    def __init__(self, *, is_needed: bool = True) -> None:
+        self.clock, self.store = SteppedClock(samples.NOON), MemoryDesk()
+        self.two_people = TwoPeople(self.store, is_needed=is_needed, clock=self.clock)
+
+    async def asks(self, by: str, act: ActOfTwo = "export", subject: str = "desk") -> str:
+        """Return the code of what refused it; "" where it may run."""
+        try:
+            await self.two_people.admit(act, subject, by=by)
+        except (ConflictError, ForbiddenError) as refusal:
+            return refusal.code
+        return ""
+
+
+@pytest.mark.parametrize(
+    ("people", "codes"),
+    [
+        (["rita"], ["second_person_needed"]),
+        (["rita", "ruth"], ["second_person_needed", ""]),
+        (["rita", "rita", "ruth"], ["second_person_needed", "forbidden", ""]),
+        (["rita", "ruth", "ruth"], ["second_person_needed", "", ""]),
+        (["rita", "ruth", "rita", "ruth"], ["second_person_needed", "", "second_person_needed", ""]),
+    ],
+    ids=["one", "another", "the same twice", "the second repeats", "each time anew"],
+)
+async def test_the_second_person_s_word_lets_it_run(people: Sequence[str], codes: Sequence[str]) -> None:
+    room = Room()
+    assert [await room.asks(by) for by in people] == codes
+
+
+async def test_the_first_person_is_told_what_is_recorded_and_what_is_missing() -> None:
+    room = Room()
+    with pytest.raises(SecondPersonNeededError, match=r"export of desk is recorded.*Another person must"):
+        await room.two_people.admit("export", "desk", by="rita")
+    with pytest.raises(ForbiddenError, match=r"You asked for export of desk yourself, at 20.*Another person"):
+        await room.two_people.admit("export", "desk", by="rita")
+
+
+async def test_a_request_is_of_one_act_and_one_subject() -> None:
+    room = Room()
+    await room.asks("rita", "withdraw_source", "wiki")
+    assert await room.asks("ruth", "withdraw_source", "handbook") == "second_person_needed"
+    assert await room.asks("ruth", "erase", "wiki") == "second_person_needed"
+
+
+async def test_a_request_and_a_confirmation_hold_for_their_time() -> None:
+    room = Room()
+    await room.asks("rita")
+    room.clock.step(WAITS_FOR.total_seconds())
+    assert await room.asks("ruth") == "second_person_needed"
+    assert await room.asks("rita") == ""
+    room.clock.step(HOLDS_FOR.total_seconds())
+    assert await room.asks("rita") == "second_person_needed"
+
+
+async def test_who_asked_and_who_confirmed_stays_recorded() -> None:
+    room = Room()
+    for by in ("rita", "ruth"):
+        await room.asks(by)
+    (item,) = await room.store.list(DeskKind.ACT_REQUEST)
+    history = await room.store.history(DeskKind.ACT_REQUEST, item.item_id)
+    bodies = [ActRequest.model_validate_json(one.body) for one in history]
+    assert [(one.by, body.confirmed_by) for one, body in zip(history, bodies, strict=True)] == [
+        ("rita", None),
+        ("ruth", "ruth"),
+    ]
+
+
+async def test_of_two_at_once_none_runs_alone() -> None:
+    room = Room()
+    codes = await asyncio.gather(*(room.asks(by) for by in ("rita", "ruth")))
+    assert codes.count("") <= 1
+    assert "second_person_needed" in codes
+
+
+async def test_elsewhere_one_person_suffices_and_nothing_is_recorded() -> None:
+    room = Room(is_needed=False)
+    assert await room.asks("") == ""
+    assert await room.store.list(DeskKind.ACT_REQUEST) == []
+
+
+async def test_nobody_is_no_person() -> None:
+    with pytest.raises(InvalidRequestError, match="name who asks"):
+        await Room().two_people.admit("export", "desk", by="")
