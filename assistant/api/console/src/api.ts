@@ -1,7 +1,7 @@
 /** The service's routes that the console uses. Every call has a limit and fails with ApiError. */
 import { ComingBack, type Open, type Place, RESUME_WINDOW_S, type Reader } from "./coming_back.ts";
 import { CALL_LIMIT_MS } from "./config.ts";
-import { ApiError, problemOf, retryAfterMs, unreachable } from "./problems.ts";
+import { ApiError, problemOf, retryAfterMs, unreachable, whole } from "./problems.ts";
 import type {
   Act,
   AnswerRequest,
@@ -140,7 +140,7 @@ export class Api {
   async original(place: DocumentPlace): Promise<Blob> {
     const path = documentPath(place, { format: "original" });
     const response = await this.#fetch(path, { signal: AbortSignal.timeout(EXPORT_LIMIT_MS) });
-    return await response.blob();
+    return await whole(response.blob());
   }
 
   async documents(filters: DocumentFilters, after: string | null): Promise<DocumentPage> {
@@ -183,7 +183,7 @@ export class Api {
     if (replaces !== null) query.set("replaces", replaces);
     const headers = { ...TUS, "upload-length": String(size) };
     const response = await this.#call(`/v1/uploads?${query}`, { method: "POST", headers });
-    return (await response.json()) as UploadState;
+    return await whole<UploadState>(response.json());
   }
 
   /** How many bytes of a file the service has. */
@@ -258,7 +258,7 @@ export class Api {
   /** All desk items with their revisions, a line of JSON each. */
   async deskExport(): Promise<Blob> {
     const response = await this.#fetch("/v1/desk/export", { signal: AbortSignal.timeout(EXPORT_LIMIT_MS) });
-    return await response.blob();
+    return await whole(response.blob());
   }
 
   async #events({ answerId, lastEventId }: Place, signal: AbortSignal): Promise<ReadableStream<Uint8Array>> {
@@ -276,13 +276,13 @@ export class Api {
 
   async #read<T>(path: string): Promise<T> {
     const response = await this.#call(path, {});
-    return (await response.json()) as T;
+    return await whole<T>(response.json());
   }
 
   async #write<T>(path: string, body: object): Promise<T> {
     const headers = { "content-type": "application/json" };
     const response = await this.#call(path, { method: "POST", body: JSON.stringify(body), headers });
-    return (await response.json()) as T;
+    return await whole<T>(response.json());
   }
 
   async #call(path: string, init: RequestInit): Promise<Response> {

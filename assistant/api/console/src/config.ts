@@ -1,5 +1,5 @@
 /** What the service tells the page about itself, before anybody has signed in. */
-import { ApiError, problemOf, unreachable } from "./problems.ts";
+import { ApiError, problemOf, unreachable, whole } from "./problems.ts";
 
 export interface Config {
   readonly issuer: string;
@@ -19,5 +19,5 @@ export async function loadConfig(): Promise<Config> {
   );
   if (response === null) throw new ApiError(unreachable());
   if (!response.ok) throw new ApiError(await problemOf(response));
-  return (await response.json()) as Config;
+  return await whole<Config>(response.json());
 }

@@ -83,6 +83,13 @@ export async function problemOf(response: Response): Promise<Problem> {
   };
 }
 
+/** Wait for the body of a response. One that breaks off is no answer, as if nobody had been reached. */
+export async function whole<T>(body: Promise<T>): Promise<T> {
+  return await body.catch(() => {
+    throw new ApiError(unreachable());
+  });
+}
+
 /** The pause that a refusal asks for, of the form in seconds that the service sends; 0 without one. */
 export function retryAfterMs(response: Response): number {
   const seconds = Number(response.headers.get("retry-after") ?? 0);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { isThisMachine, unreachable } from "../src/problems.ts";
+import { ApiError, isThisMachine, unreachable, whole } from "../src/problems.ts";
 
 /** Return what a console that was loaded from this host says of a service that does not answer. */
 function saidAt(hostname: string): string {
@@ -20,4 +20,10 @@ test("a service on the reader's own machine that stopped says how to start it", 
 test("elsewhere it is the network that is looked at", () => {
   assert.match(saidAt("assistant.northshop.net"), /Check the network/);
   assert.equal(isThisMachine(undefined), false);
+});
+
+test("a body that breaks off is as no answer at all", async () => {
+  const cut = new ReadableStream<Uint8Array>({ pull: (body) => body.error(new TypeError("Failed to fetch")) });
+  const said = (error: unknown) => error instanceof ApiError && error.problem.code === "unreachable";
+  await assert.rejects(whole(new Response(cut).json()), said);
 });
