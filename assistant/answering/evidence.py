@@ -1,8 +1,8 @@
-"""Finds what answers one question: search → rank → read → units → gate → section.
+"""Finds what answers one question: search → rank → read → words → units → gate → section.
 
-``find`` needs the index alone, and is enough for a prompt. ``weigh`` embeds the likeliest units, ranks the
-documents that were read by them, and judges and chooses what is shown. Where a model writes it runs beside
-the model's first token.
+``find`` needs the index and the words of what was read, and is enough for a prompt. ``weigh`` embeds the
+likeliest units, ranks the documents that were read by them, and judges and chooses what is shown. Where a
+model writes it runs beside the model's first token.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class Evidence:
     asked: QuestionTerms
     retrieved: Retrieved
     ranked: tuple[RankedDocument, ...]
-    """Every candidate, best first."""
+    """Every candidate, best first: by the index, and by units after ``weigh``."""
     documents: Mapping[str, StoredDocument]
     """The documents that were read, by id."""
     sources: SourcesAsked
@@ -131,7 +131,9 @@ class Evidence:
     named: NamedItems | None = None
     """Items of the catalogue that the question names."""
     scored: Mapping[str, Sequence[ScoredUnit]] = field(default_factory=dict[str, Sequence[ScoredUnit]])
-    """Units of the documents that were read, by document."""
+    """Units of the documents that were read, by document: with vectors after ``weigh``."""
+    by_words: tuple[StoredDocument, ...] = ()
+    """The documents that were read, best first by the words of their units: the first of them get vectors."""
     judgement: Judgement = field(default_factory=Judgement)
 
     @property
@@ -146,6 +148,12 @@ class Evidence:
             for candidate in self.ranked
             if candidate.document_id in self.documents
         ]
+
+    @property
+    def for_model(self) -> list[StoredDocument]:
+        """The documents that were read, for a prompt: the best by its words, then the best by the index."""
+        first = self.by_words[:1]
+        return [*first, *(document for document in self.read if document not in first)]
 
     @property
     def passage_cosines(self) -> dict[str, float]:
@@ -201,7 +209,7 @@ class FindEvidence:
         return await self.weigh(await self.find(query, scope), scope)
 
     async def find(self, query: EvidenceQuery, scope: SearchScope) -> Evidence:
-        """Search, rank by the index, and read the best documents.
+        """Search, rank by the index, read the best documents, and rank these by their words.
 
         Raises SearchUnavailableError, OverloadedError, DeadlineExceededError.
         """
@@ -239,7 +247,17 @@ class FindEvidence:
             table=table,
             named=named,
         )
-        return replace(found, ranked=tuple(self._of_items_first(found)))
+        found = replace(found, ranked=tuple(self._of_items_first(found)))
+        if found.best is None:
+            return found
+        with scope.steps.step("words"):
+            near = found.passage_cosines
+            scored: dict[str, Sequence[ScoredUnit]] = {
+                name: self.scorer.score(found.asked, document, passage_cosines=_of(document, near))
+                for name, document in documents.items()
+            }
+            found = replace(found, scored=scored)
+            return replace(found, by_words=tuple(self._weighed(found, {}).read))
 
     async def weigh(self, found: Evidence, scope: SearchScope) -> Evidence:
         """Rank the documents that were read by their units, judge the best and choose its section.
@@ -247,33 +265,24 @@ class FindEvidence:
         It raises only DeadlineExceededError: without the embedding endpoint units go by their words, and
         ``scope.degraded`` says so.
         """
-        with scope.steps.step("weigh"):
-            near = found.passage_cosines
-            scored: dict[str, Sequence[ScoredUnit]] = {
-                name: self.scorer.score(found.asked, document, passage_cosines=_of(document, near))
-                for name, document in found.documents.items()
-            }
         if found.best is None:
             return self._answered_otherwise(found)
         with scope.steps.step("units"):
-            cosines = await self._cosines_of_units(found, scored, scope)
+            cosines = await self._cosines_of_units(found, scope)
         with scope.steps.step("gate") as span:
             weighed = {
-                name: self.scorer.score_again(units, cosines.get(name, {})) for name, units in scored.items()
+                name: self.scorer.score_again(units, cosines.get(name, {}))
+                for name, units in found.scored.items()
             }
-            ranked = self._rank_again(found, scored, cosines)
-            found = replace(found, ranked=tuple(ranked), scored=weighed)
-            found = replace(found, ranked=tuple(self._of_items_first(found)))
-            found = self._judge(found)
+            found = self._judge(replace(self._weighed(found, cosines), scored=weighed))
             span.set_attribute("assistant.gate.passed", found.judgement.gate.passed)
         return await self._with_opinions(self._answered_otherwise(found), scope)
 
     async def _cosines_of_units(
-        self, found: Evidence, scored: Mapping[str, Sequence[ScoredUnit]], scope: SearchScope
+        self, found: Evidence, scope: SearchScope
     ) -> Mapping[str, Mapping[int, float]]:
-        by_words = replace(found, ranked=tuple(self._rank_again(found, scored, {})))
-        best = by_words.read[:DOCUMENTS_EMBEDDED]
-        wanted = [(candidate.card, scored[candidate.card.document_id]) for candidate in best]
+        best = found.by_words[:DOCUMENTS_EMBEDDED]
+        wanted = [(document.card, found.scored[document.card.document_id]) for document in best]
         try:
             raw = await self._unit_vectors.cosines(found.query.vector, wanted, deadline=scope.deadline)
         except DeadlineExceededError:
@@ -286,13 +295,9 @@ class FindEvidence:
             for name, units in raw.items()
         }
 
-    def _rank_again(
-        self,
-        found: Evidence,
-        scored: Mapping[str, Sequence[ScoredUnit]],
-        cosines: Mapping[str, Mapping[int, float]],
-    ) -> list[RankedDocument]:
-        """Rank the documents with vectors of units again; the others follow in their order."""
+    def _weighed(self, found: Evidence, cosines: Mapping[str, Mapping[int, float]]) -> Evidence:
+        """Rank the documents again whose units have vectors; the others follow in their order. Without any
+        vectors, all that were read are ranked by their words."""
         moved = found.sources.scores
         again: list[RankedDocument] = []
         rest: list[RankedDocument] = []
@@ -302,7 +307,7 @@ class FindEvidence:
                 rest.append(candidate)
                 continue
             added = moved.of(candidate.document_id) if moved is not None else 0.0
-            units = scored[candidate.document_id]
+            units = found.scored[candidate.document_id]
             features = document_features(
                 replace(candidate, score=candidate.score - added),
                 document,
@@ -316,9 +321,9 @@ class FindEvidence:
             again.append(RankedDocument(candidate.document_id, score, {**candidate.features, **features}))
         again = best_first(again)
         last, first = again[-1].score, rest[0].score if rest else 0.0
-        return again + [
-            replace(candidate, score=last - (first - candidate.score) - 1.0) for candidate in rest
-        ]
+        again += [replace(candidate, score=last - (first - candidate.score) - 1.0) for candidate in rest]
+        found = replace(found, ranked=tuple(again))
+        return replace(found, ranked=tuple(self._of_items_first(found)))
 
     def _judge(self, found: Evidence) -> Evidence:
         best, query = found.read[0], found.query

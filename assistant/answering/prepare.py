@@ -195,8 +195,8 @@ class PreparedAnswer:
 RECORDS_TIMEOUT_S = 3.0
 """For one read from or write to the store of answers."""
 DOCUMENTS_IN_PROMPT, _MOST_IN_PROMPT = 5, 8
-"""Best documents by the index that a model reads: for one question, and for a message with several or of a
-tenant with several sources. In 92 to 98 % of unseen questions the right one is among the first five."""
+"""Documents that a model reads: for one question, and for a message with several or of a tenant with several
+sources. In 95 to 97 % of unseen questions the right one is among the first five."""
 _RED_FLAGS_LIMIT_S = 2.0
 _DEFAULT_SUBJECT = "default"
 
@@ -802,7 +802,8 @@ def _in_turn(evidence: Sequence[Evidence]) -> list[tuple[Evidence, StoredDocumen
     """Return the documents that a model reads: the best of each question, then the second of each, …"""
     # Of several sources more documents are read, and all of them may be written from.
     nearest = [
-        part.read[: None if part.sources.scores is not None else DOCUMENTS_IN_PROMPT] for part in evidence
+        part.for_model[: None if part.sources.scores is not None else DOCUMENTS_IN_PROMPT]
+        for part in evidence
     ]
     in_turn: dict[str, tuple[Evidence, StoredDocument]] = {}
     for documents in zip_longest(*nearest):

@@ -81,6 +81,17 @@ async def test_of_titles_with_numbers_the_one_with_the_question_s_comes_first() 
     )
 
 
+async def test_a_model_reads_the_best_by_its_words_before_the_best_by_the_index() -> None:
+    titles = [document(f"r{n}", "Ask the prescriber.", title=f"Reject {n}") for n in (70, 75, 80)]
+    services, question = FakeTenant().with_documents(*titles).services, "What do I do about reject 080?"
+    found = await FindEvidence(services).find(
+        EvidenceQuery(question, vector_of(question)),
+        SearchScope.untraced(Deadline.after(60, clock=services.clock)),
+    )
+    assert [one.document_id for one in found.ranked] == ["r70", "r75", "r80"]
+    assert [one.card.document_id for one in found.for_model] == ["r80", "r70", "r75"]
+
+
 async def test_a_title_with_another_number_than_the_question_s_is_never_a_sure_answer() -> None:
     tenant = FakeTenant().with_documents(REJECTS[3])
     found = await evidence("Reject 81 means a diagnosis code?", tenant)

@@ -231,7 +231,7 @@ async def test_done_has_finish_reason_usage_and_timings() -> None:
     done = (await ask(FakeTenant.writing())).done
     assert (done.finish_reason, done.reason) == (FinishReason.STOP, None)
     assert done.usage == Usage(prompt_tokens=50, completion_tokens=7)
-    searching = {"embed", "search", "rank", "read", "weigh", "units", "gate", "compose"}
+    searching = {"embed", "search", "rank", "read", "words", "units", "gate", "compose"}
     assert set(done.timings_ms) == searching | {"prompt", "first_token", "generate", "total"}
 
 

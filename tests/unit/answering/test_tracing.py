@@ -43,7 +43,7 @@ async def test_each_step_has_a_span_under_the_answer_s(exporter: InMemorySpanExp
         "retrieval passages",
         "rank",
         "read",
-        "weigh",
+        "words",
         "units",
         "gate",
         "compose",
