@@ -288,7 +288,7 @@ def test_a_reply_is_sent_with_the_context_of_its_question_where_it_is_delivered(
     check(console)
     open_from_chat(console, customer="C-2000")
     console.button("Send").click()
-    expect(console.page.get_by_text("Recorded as sent at")).to_be_visible()
+    expect(console.page.get_by_text("Sent at")).to_be_visible()
     [sent] = [body for kind, body in stand_in.marks if kind == "sent"]
     assert sent["context"] == token
 

@@ -69,7 +69,17 @@ export interface Turn {
   /** Whether the answer is known to be on record: only then can it be marked, and its reply sent. */
   readonly isRecorded: boolean;
   readonly verdicts: readonly StoredVerdict[];
-  readonly sends: readonly StoredSent[];
+  readonly sends: readonly SentReply[];
+}
+
+export interface SentReply extends StoredSent {
+  /** Whether this page saw it taken by the chat. Of one that was read from the records that is not known. */
+  readonly isDelivered?: boolean;
+}
+
+/** What became of a reply: it was delivered, or is on record. */
+export function sentWords(isDelivered: boolean | undefined): string {
+  return isDelivered ? "Sent" : "Recorded as sent";
 }
 
 export function newTurn(key: string, question: string): Turn {

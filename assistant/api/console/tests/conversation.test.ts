@@ -14,6 +14,8 @@ const STARTED: AnswerEvent = { event: "started", data: { answer_id: "a", convers
 const DONE: AnswerEvent = { event: "done", data: { finish_reason: "stop", citations: [] } };
 const NOT_FOUND = { ...unreachable(), status: 404, code: "not_found" };
 
+const RECORDED = { isDelivered: false };
+
 /** A tab's storage in memory. */
 class TabStorage {
   readonly #items = new Map<string, string>();
@@ -55,7 +57,7 @@ test("sending again after a failure uses the same id, another text another one",
   const turn = await conversation.ask("Why?");
   if (turn === null) throw new Error("no turn");
   for (const text of ["Dear patient", "Dear patient", "Dear Sir"]) {
-    await assert.rejects(conversation.send(turn, text), (error) => error instanceof ApiError);
+    await assert.rejects(conversation.send(turn, text, RECORDED), (error) => error instanceof ApiError);
   }
   assert.equal(ids[0], ids[1]);
   assert.equal(ids[1] === ids[2], false);
@@ -68,7 +70,7 @@ test("a sent reply is no longer kept in the tab", async () => {
   if (turn === null) throw new Error("no turn");
   conversation.setReply("a", "Dear patient");
   assert.deepEqual(readTab(storage as unknown as Storage)?.replies, { a: "Dear patient" });
-  await conversation.send(turn, "Dear patient");
+  await conversation.send(turn, "Dear patient", RECORDED);
   assert.deepEqual(readTab(storage as unknown as Storage)?.replies, {});
 });
 
@@ -84,13 +86,13 @@ test("a reply goes with the context of its own question, whichever chat is open 
   const first = await conversation.ask("Why?");
   contexts.current.value = contextOf("other.chat.token");
   if (first === null) throw new Error("no turn");
-  await conversation.send(first, "Dear patient");
+  await conversation.send(first, "Dear patient", RECORDED);
   const second = await conversation.ask("And?", { isFollowUp: true });
   if (second === null) throw new Error("no turn");
-  await conversation.send(second, "Dear other patient");
+  await conversation.send(second, "Dear other patient", RECORDED);
   const third = await conversation.ask("Without?", { isFollowUp: true });
   if (third === null) throw new Error("no turn");
-  await conversation.send(third, "Dear patient of no chat");
+  await conversation.send(third, "Dear patient of no chat", RECORDED);
   assert.deepEqual(sent, ["first.chat.token", "other.chat.token", undefined]);
 });
 
@@ -278,7 +280,7 @@ test("a reply that was begun before a reload still says where its live values ar
   const { conversation: after } = conversationWith({ send, ask: undefined }, storage);
   await after.restore();
   const turn = { ...newTurn("a", "Where?"), answerId: "a", isRecorded: true };
-  await after.send(turn, "It has Shipped.");
+  await after.send(turn, "It has Shipped.", RECORDED);
   assert.deepEqual(sent[0]?.live, [{ element_id: "e1", start: 7, end: 14 }]);
   assert.equal(after.betterText({ ...turn, sends: [{ at: "", sent: sent[0] }] } as Turn, "It has Shipped."), "It has [live data].");
 });

@@ -2,7 +2,7 @@ import { useLayoutEffect, useMemo } from "preact/hooks";
 import { announce } from "../announcer.ts";
 import { draftOf } from "../draft.ts";
 import { clockTime, count, textAt } from "../text.ts";
-import { type Turn, canJudge } from "../turn.ts";
+import { type Turn, canJudge, sentWords } from "../turn.ts";
 import { CopyButton } from "./copy_button.tsx";
 import { useDesk } from "./desk.ts";
 import { Failure, useCall } from "./failure.tsx";
@@ -54,13 +54,13 @@ function DraftActions({ turn }: { turn: Turn }) {
 function SentReplies({ turn }: { turn: Turn }) {
   return (
     <ol class="sent-list">
-      {turn.sends.map(({ at, sent }) => (
-        <li key={sent.send_id}>
+      {turn.sends.map((reply) => (
+        <li key={reply.sent.send_id}>
           <details>
             <summary>
-              <Icon name="check" /> Recorded as sent at {clockTime(at)}
+              <Icon name="check" /> {sentWords(reply.isDelivered)} at {clockTime(reply.at)}
             </summary>
-            <p class="sent-text">{sent.text}</p>
+            <p class="sent-text">{reply.sent.text}</p>
           </details>
         </li>
       ))}
@@ -73,14 +73,12 @@ const WORDS = {
   delivered: {
     send: "Send",
     busy: "Sending…",
-    done: "Sent",
     failed: "Not sent",
     kept: "Kept in this tab until you send or discard it.",
   },
   recorded: {
     send: "Record as sent",
     busy: "Recording…",
-    done: "Recorded as sent",
     failed: "Not recorded",
     kept: "Kept in this tab until you record or discard it. Recording delivers nothing: copy the reply to where you write to the patient.",
   },
@@ -102,7 +100,7 @@ function Editor({ turn, text }: EditorProps) {
   const send = async () => {
     if (!canSend) return;
     desk.focusNext = "edit-reply";
-    if (await run(() => conversation.send(turn, text))) announce(words.done);
+    if (await run(() => conversation.send(turn, text, { isDelivered: desk.delivers }))) announce(sentWords(desk.delivers));
   };
   const discard = () => {
     if (canJudge(turn)) desk.focusNext = "edit-reply";

@@ -2,7 +2,7 @@ import { useLayoutEffect, useRef } from "preact/hooks";
 import { announce } from "../announcer.ts";
 import type { Conversation } from "../conversation.ts";
 import { revealIn } from "../scrolling.ts";
-import { type Turn, isRunning, silentTitle, unsupportedCount } from "../turn.ts";
+import { type Turn, isRunning, sentWords, silentTitle, unsupportedCount } from "../turn.ts";
 import { useDesk } from "./desk.ts";
 import { Icon, type IconName } from "./icons.tsx";
 
@@ -75,7 +75,8 @@ function stateOf(turn: Turn): [IconName, string, "plain" | "good" | "warn" | "ba
   if (turn.phase === "failed") return ["alert", "Failed", "bad"];
   if (turn.phase === "stopped") return ["stop", "Stopped", "plain"];
   if (turn.phase === "interrupted") return ["alert", "Interrupted", "warn"];
-  if (turn.sends.length > 0) return ["send", "Recorded as sent", "good"];
+  const reply = turn.sends.at(-1);
+  if (reply !== undefined) return ["send", sentWords(reply.isDelivered), "good"];
   if (turn.finishReason === "no_evidence") return ["search", silentTitle(turn), "plain"];
   if (turn.finishReason === "sources_only") return ["book", "Sources only", "warn"];
   if (turn.finishReason === "refused") return ["alert", "Declined", "warn"];
