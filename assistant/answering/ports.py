@@ -364,6 +364,14 @@ class AnswerLog(Protocol):
         counted for another."""
         ...
 
+    async def unsettled(self) -> Sequence[str]:
+        """Return the ids of opened answers of which nobody has said that they are on record."""
+        ...
+
+    async def settled(self, answer_id: str) -> None:
+        """Leave an answer out of ``unsettled`` from now on."""
+        ...
+
     async def append(self, answer_id: str, batch: LogBatch) -> None:
         """Add the next batch. The same number twice is one batch (a repeated write after a timeout)."""
         ...

@@ -15,7 +15,7 @@ from assistant.api.app import Application, OtherOrigins, build_application
 from assistant.api.auth import CachedKeySet, CareContexts, KeySource, RevokedTokens, Service, TokenVerifier
 from assistant.api.delivery import StreamLimits
 from assistant.api.health import ServiceMetrics, TaskMetrics, TenantReads, report_metrics
-from assistant.api.running import AgentRates, RunningAnswers, watch_signals
+from assistant.api.running import AgentRates, LeftAnswers, RunningAnswers, watch_signals
 from assistant.api.wire import ConsoleConfig, DeployedVersions
 from assistant.domain.clock import SystemClock
 from assistant.http_process import open_socket, run, self_signed_context, serve
@@ -86,6 +86,8 @@ async def open_application(
         logs = {name: tenant.log for name, tenant in tenants.items()}
         await _load_first([tenant.adaptations for tenant in tenants.values()])
         watches = [asyncio.create_task(watch_signals(logs, service.running))]
+        left = LeftAnswers(tenants, service.running, clock=service.clock)
+        watches.append(asyncio.create_task(left.run()))
         watches += [asyncio.create_task(tenants.run(name)) for name in tenants]
         watches += [asyncio.create_task(_watch(tenants, name)) for name in tenants]
         watches.append(asyncio.create_task(forget_regularly(FORGET_EVERY_S)))

@@ -47,7 +47,7 @@ from assistant.api.delivery import (
 from assistant.api.errors import INTERNAL_PROBLEM, NOT_FOUND, problem_of
 from assistant.api.health import ServiceMetrics
 from assistant.domain import errors
-from assistant.domain.answers import AnswerRecord, Mode, Outcome, PassageUse, Source
+from assistant.domain.answers import AnswerEnding, AnswerRecord, Mode, Outcome, PassageUse, Source
 from assistant.domain.clock import Clock, set_within
 from assistant.domain.errors import AssistantError
 from assistant.domain.identity import Identity
@@ -536,18 +536,21 @@ _OPENING_LEASE_S = 15.0
 """The same before the first batch: preparing an answer has its own limits, 13 s by default."""
 _POLL_S = 0.4
 _SIGNAL_INTERVAL_S = 2.0
+_LOOK_EVERY_S = 10.0
+"""Between two looks at answers without a record: one that was left is on record within half a minute."""
 _TIMEOUT_S = 3.0
 _STORE_DOWN = errors.RecordsUnavailableError("Cannot read the rest of the answer now. Resume it shortly.")
 
 
-def record_of_interrupted(reading: ports.LogReading, *, now: datetime) -> AnswerRecord:
-    """Return the record in the log's opening, completed by the logged sources, text and sentences. Texts of
-    documents stay excerpts."""
+def record_of_log(reading: ports.LogReading, *, now: datetime) -> AnswerRecord:
+    """Return the record in the log's opening, completed by the logged sources, text, sentences and end: of an
+    answer without an end that of an interrupted one. Texts of documents stay excerpts."""
     frames = [frame for batch in reading.batches for frame in batch.frames]
     excerpts = {excerpt.mark: excerpt for batch in reading.batches for excerpt in batch.excerpts}
     events = [event for frame in frames if (event := decode_event(frame)) is not None]
     sources = [source for event in events if isinstance(event, Sources) for source in event.sources]
     written = written_part(events)
+    done = next((event for event in events if isinstance(event, Done)), None)
     return AnswerRecord.model_validate_json(reading.opening.context).model_copy(
         update={
             **written,
@@ -555,8 +558,15 @@ def record_of_interrupted(reading: ports.LogReading, *, now: datetime) -> Answer
             "passages": tuple(map(_use_of, sources)),
             "elements": tuple(map(use_of, written["elements"])),
             "excerpts": tuple(excerpts.values()),
+            **({} if done is None else _ended_by(done)),
         }
     )
+
+
+def _ended_by(done: Done) -> dict[str, object]:
+    ending = {name: getattr(done, name) for name in AnswerEnding.model_fields}
+    known = {"finish_reason": done.finish_reason, "usage": done.usage, "timings_ms": done.timings_ms}
+    return {"outcome": Outcome.DONE, "error_code": None, **ending, **known}
 
 
 def _use_of(source: Source) -> PassageUse:
@@ -587,25 +597,83 @@ async def settle_lapsed(
     """Settle an answer whose writing task is gone, within 3 s; return the error for its readers.
 
     When the task had recorded a whole answer, only its last events are lost: the record and the key stay.
-    Otherwise record what the log has, and free the key. An error of the store is logged.
+    Otherwise record what the log has, and free the key. An error of the store is logged: ``LeftAnswers``
+    tries again.
     """
     try:
         async with asyncio.timeout(_TIMEOUT_S):
-            record = await records.get_answer(answer_id)
-            if record is not None and record.outcome is Outcome.DONE:
+            if await _is_whole_on_record(answer_id, log=log, records=records, clock=clock):
                 return errors.NotResumableError(
                     "The answer is complete, but its last events were lost with the task that wrote it. Read"
                     f" it: GET /v1/answers/{answer_id}."
                 )
-            reading = await log.read(answer_id)
-            if reading is not None:
-                await records.put_interrupted(record_of_interrupted(reading, now=clock.now()))
-                await log.free_key(reading.opening)
     except (AssistantError, TimeoutError) as error:
         _log.warning("interrupted_answer_not_recorded", answer_id=answer_id, error=type(error).__name__)
     return errors.AnswerInterruptedError(
         "The task that wrote this answer ended before the answer did. No event follows. Ask again."
     )
+
+
+async def _is_whole_on_record(
+    answer_id: str, *, log: ports.AnswerLog, records: ports.AnswerRecords, clock: Clock
+) -> bool:
+    """Record what the log has of an answer without a record; free the key of one that is not whole."""
+    record = await records.get_answer(answer_id)
+    if record is not None and record.outcome is Outcome.DONE:
+        return True
+    reading = await log.read(answer_id)
+    if reading is None:
+        return False
+    record = record_of_log(reading, now=clock.now())
+    await records.put_interrupted(record)
+    if record.outcome is not Outcome.DONE:
+        await log.free_key(reading.opening)
+    return record.outcome is Outcome.DONE
+
+
+class LeftAnswers:
+    """Puts on record the answers that a task left without a record: it ended before they did, or while their
+    records waited for the store. No reader may come back to them, and their logs expire."""
+
+    def __init__(self, tenants: Mapping[str, ServedTenant], running: RunningAnswers, *, clock: Clock) -> None:
+        self._tenants, self._running, self._clock = tenants, running, clock
+        self._seen: dict[str, tuple[int, float]] = {}
+        """By answer: the number of its last batch, and since when it is that."""
+
+    async def run(self) -> None:
+        """Look every 10 s, until cancelled."""
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            seen, self._seen = self._seen, {}
+            for name, tenant in self._tenants.items():
+                try:
+                    async with asyncio.timeout(_TIMEOUT_S):
+                        left = await tenant.log.unsettled()
+                except (AssistantError, TimeoutError) as error:
+                    _log.warning("left_answers_not_read", tenant=name, error=type(error).__name__)
+                    continue
+                here = self._running.logged(name)
+                for answer_id in left:
+                    if answer_id not in here:
+                        await self._look_at(answer_id, tenant, seen.get(answer_id))
+
+    async def _look_at(self, answer_id: str, tenant: ServedTenant, seen: tuple[int, float] | None) -> None:
+        log, records, now_s = tenant.log, tenant.answering.records, self._clock.monotonic_s()
+        try:
+            async with asyncio.timeout(_TIMEOUT_S):
+                is_recorded = await records.get_answer(answer_id) is not None
+                reading = None if is_recorded else await log.read(answer_id)
+                if reading is not None:
+                    batch = reading.batches[-1].number if reading.batches else 0
+                    since_s = seen[1] if seen is not None and seen[0] == batch else now_s
+                    if now_s - since_s < _OPENING_LEASE_S:
+                        self._seen[answer_id] = batch, since_s
+                        return
+                    await _is_whole_on_record(answer_id, log=log, records=records, clock=self._clock)
+                    _log.warning("left_answer_recorded", answer_id=answer_id)
+                await log.settled(answer_id)
+        except (AssistantError, TimeoutError) as error:
+            _log.warning("left_answer_not_recorded", answer_id=answer_id, error=type(error).__name__)
 
 
 class KeptEvents:

@@ -6,6 +6,7 @@
 | ``log#ANSWER`` | ``head`` | the opening; sorts after the batches, so one query reads both |
 | ``log#ANSWER`` | ``part#HASH#N`` | parts of a body that is too large for one item |
 | ``log#ANSWER`` | ``signals`` | cancellation and readers, for the answer's owner |
+| ``unsettled`` | ``ANSWER`` | an opened answer of which nobody has said that it is on record |
 | ``key#HASH`` | ``key`` | the answer that holds an agent's idempotency key |
 | ``context#HASH`` | ``context`` | the answer that a context token is counted for |
 | ``values#ANSWER`` | ``SEND`` | live values of a sent text |
@@ -50,6 +51,7 @@ from assistant.twins import decode_log_batch, encode_log_batch
 
 _HEAD = "head"
 _SIGNALS = "signals"
+_UNSETTLED = "unsettled"
 _CLAIMS = 3
 """Attempts to take a key that others release or take over at the same moment."""
 
@@ -59,7 +61,10 @@ class DynamoDbAnswerLog(DynamoDbStore):
 
     async def open(self, opening: LogOpening) -> LogOpening:
         # Write the head before the key, so that a process that finds the key finds the log.
-        await self._put((_log(opening.answer_id), _HEAD), store_text(orjson.dumps(asdict(opening)).decode()))
+        unsettled = self._with_expiry(typed_key((_UNSETTLED, opening.answer_id)))
+        body = store_text(orjson.dumps(asdict(opening)).decode())
+        head = self._put((_log(opening.answer_id), _HEAD), body)
+        await asyncio.gather(self._table.puts.write(unsettled), head)
         if opening.key is None:
             return opening
         holder = await self._claim(opening)
@@ -67,6 +72,7 @@ class DynamoDbAnswerLog(DynamoDbStore):
             # A head that is not deleted is unreachable, and expires.
             with contextlib.suppress(RecordsUnavailableError):
                 await self._delete((_log(opening.answer_id), _HEAD))
+                await self.settled(opening.answer_id)
         return holder
 
     async def release(self, opening: LogOpening) -> None:
@@ -74,6 +80,14 @@ class DynamoDbAnswerLog(DynamoDbStore):
             return
         await self.free_key(opening)
         await self._delete((_log(opening.answer_id), _HEAD))
+        await self.settled(opening.answer_id)
+
+    async def unsettled(self) -> Sequence[str]:
+        items = [item async for item in self._table.query(partition_query("pk = :pk", pk=_UNSETTLED))]
+        return [item["sk"]["S"] for item in items if not self._has_expired(item)]
+
+    async def settled(self, answer_id: str) -> None:
+        await self._delete((_UNSETTLED, answer_id))
 
     async def free_key(self, opening: LogOpening) -> None:
         if opening.key is not None:

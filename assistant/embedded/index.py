@@ -8,7 +8,7 @@ import sqlite3
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar
 
@@ -236,6 +236,13 @@ class EmbeddedPassageIndex(_Engine["IndexWriter"]):
     def _work(self, work: Callable[[IndexWriter], Result]) -> Result:
         try:
             return super()._work(work)
+        except Exception:
+            # What failed half way, as on a full disk, is not used again: the next call opens it anew.
+            failed, self._side = self._side, None
+            if failed is not None:
+                with suppress(sqlite3.Error, OSError, ValueError, RuntimeError):
+                    failed.close()
+            raise
         finally:
             self._close_shared()
 

@@ -21,7 +21,7 @@ import ctypes
 import secrets
 import shutil
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -99,10 +99,11 @@ class IndexWriter:
         self._open_lexical()
 
     def close(self) -> None:
-        if self._lexical is not None:
-            self._lexical.close()
-        self._connection.close()
-        self._lock.release()
+        with ExitStack() as stack:  # a folder whose disk was full fails to close, too
+            stack.callback(self._lock.release)
+            stack.callback(self._connection.close)
+            if self._lexical is not None:
+                self._lexical.close()
 
     def replace(self, documents: Sequence[IndexedDocument]) -> None:
         """Write the documents; one without passages is removed.
@@ -183,11 +184,11 @@ class IndexWriter:
         lexical.commit()
         with self._transaction():
             self._announce(name)
-        if self._lexical is not None:
-            self._lexical.close()
+        replaced, self._lexical = self._lexical, lexical
+        if replaced is not None:
+            replaced.close()
         if before:
             shutil.rmtree(self._folder / before, ignore_errors=True)  # the next opening removes what is left
-        self._lexical = lexical
         return lexical
 
     def _announce(self, lexical_folder: str) -> None:

@@ -408,11 +408,15 @@ CREATE TABLE IF NOT EXISTS contexts (
     token_id TEXT PRIMARY KEY, answer_id TEXT NOT NULL, key TEXT, expires_at REAL NOT NULL
 );
 CREATE INDEX IF NOT EXISTS contexts_by_expiry ON contexts (expires_at);
+CREATE TABLE IF NOT EXISTS unsettled (answer_id TEXT PRIMARY KEY, expires_at REAL NOT NULL);
+CREATE INDEX IF NOT EXISTS unsettled_by_expiry ON unsettled (expires_at);
 """
 _DELETED_AT_ONCE = 500
 """Expired rows of a table that one transaction deletes: other writes wait for no more."""
 _SWEEP_EVERY_S = 30.0
 _OPEN = "INSERT INTO logs (answer_id, agent, request_hash, key, context, expires_at) VALUES (?,?,?,?,?,?)"
+_UNSETTLED = "INSERT OR IGNORE INTO unsettled (answer_id, expires_at) VALUES (?, ?)"
+_SETTLED = "DELETE FROM unsettled WHERE answer_id = ?"
 _HEAD = "SELECT answer_id, agent, request_hash, key, context FROM logs WHERE"
 _BATCHES = "SELECT number, body FROM batches WHERE answer_id = ? AND number > ? ORDER BY number"
 _SIGNAL = """INSERT INTO signals (answer_id, cancelled, readers, expires_at) VALUES (?, ?, ?, ?)
@@ -483,7 +487,7 @@ class SqliteAnswerLog(_ExpiringStore):
     schema = _LOG_TABLES
     store = "events"
     pragmas = ("synchronous = NORMAL",)
-    tables = ("logs", "batches", "signals", "contexts")
+    tables = ("logs", "batches", "signals", "contexts", "unsettled")
 
     async def open(self, opening: LogOpening) -> LogOpening:
         self.begin_sweep()
@@ -492,7 +496,9 @@ class SqliteAnswerLog(_ExpiringStore):
         def work(connection: Transaction) -> LogOpening:
             existing = _find(connection, opening, now_s)
             if existing is None:
-                connection.execute(_OPEN, (*astuple(opening), now_s + LOG_EXPIRES_AFTER_S))
+                expires_at_s = now_s + LOG_EXPIRES_AFTER_S
+                connection.execute(_OPEN, (*astuple(opening), expires_at_s))
+                connection.execute(_UNSETTLED, (opening.answer_id, expires_at_s))
             return existing or opening
 
         return await self._file.write(work)
@@ -500,7 +506,21 @@ class SqliteAnswerLog(_ExpiringStore):
     async def release(self, opening: LogOpening) -> None:
         without_batches = "NOT EXISTS (SELECT 1 FROM batches WHERE batches.answer_id = ?1)"
         statement = f"DELETE FROM logs WHERE answer_id = ?1 AND {without_batches}"  # noqa: S608 (our own words)
-        await self._file.execute(statement, (opening.answer_id,))
+
+        def work(connection: Transaction) -> None:
+            if connection.execute(statement, (opening.answer_id,)).rowcount:
+                connection.execute(_SETTLED, (opening.answer_id,))
+
+        await self._file.write(work)
+
+    async def unsettled(self) -> Sequence[str]:
+        rows = await self._file.query(
+            "SELECT answer_id FROM unsettled WHERE expires_at > ?", (self._now_s(),)
+        )
+        return [answer_id for (answer_id,) in rows]
+
+    async def settled(self, answer_id: str) -> None:
+        await self._file.execute(_SETTLED, (answer_id,))
 
     async def free_key(self, opening: LogOpening) -> None:
         await self._file.execute("UPDATE logs SET key = NULL WHERE answer_id = ?", (opening.answer_id,))

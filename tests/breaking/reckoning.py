@@ -24,7 +24,7 @@ KEPT_AFTER_S = 1.5
 """Events are logged about every second: what was shown so long before a kill is kept."""
 _FINAL = (None, "withdrawn", "not_resumable")
 """What may end a question: an answer, or word that its source is gone, or that the record has all of it."""
-_RECORDED_WITHIN_S = 30.0
+_RECORDED_WITHIN_S = 60.0
 _DRAINED_WITHIN_S = 200.0
 _AGAIN_S = 0.1
 _AT_ONCE = 16

@@ -96,6 +96,34 @@ async def test_a_freed_key_begins_anew_and_its_log_can_still_be_read(twin: Twin)
     assert await twin.log.open(samples.opening("a3", key="k1")) == again
 
 
+async def test_an_opened_answer_is_unsettled_until_it_is_settled(twin: Twin) -> None:
+    for answer_id in ("a1", "a2"):
+        await twin.log.open(samples.opening(answer_id))
+        await twin.log.append(answer_id, samples.batch(ended=True))
+    assert sorted(await twin.log.unsettled()) == ["a1", "a2"]
+    await twin.log.settled("a1")
+    await twin.log.settled("a1")
+    assert list(await twin.log.unsettled()) == ["a2"]
+    assert await twin.log.read("a1") is not None
+
+
+async def test_a_released_log_is_not_unsettled(twin: Twin) -> None:
+    first = samples.opening("a1", key="k1")
+    await twin.log.open(first)
+    await twin.log.open(samples.opening("a2", key="k1"))
+    assert list(await twin.log.unsettled()) == ["a1"]
+    await twin.log.release(first)
+    assert list(await twin.log.unsettled()) == []
+
+
+async def test_unsettled_answers_expire_with_their_logs(twin: Twin) -> None:
+    clock = SteppedClock()
+    log = twin.log_by(clock)
+    await log.open(samples.opening())
+    clock.step(LOG_EXPIRES_AFTER_S)
+    assert list(await log.unsettled()) == []
+
+
 async def test_batches_come_back_whole_and_in_order(twin: Twin) -> None:
     batches = [
         samples.batch(1, frames=[TOKEN, b"", b"\n\x00\xff"]),

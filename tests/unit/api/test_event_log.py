@@ -70,6 +70,11 @@ class ScriptedLog:
 
     async def uncount_context(self, token_id: str, *, answer_id: str) -> None: ...
 
+    async def unsettled(self) -> Sequence[str]:
+        return []
+
+    async def settled(self, answer_id: str) -> None: ...
+
     async def append(self, answer_id: str, batch: LogBatch) -> None:
         self._check()
         if all(kept.number != batch.number for kept in self.batches):
@@ -410,7 +415,7 @@ def test_the_record_of_an_interrupted_answer_has_its_elements_without_values() -
     frames = tuple(encoder.encode(number, event) for number, event in enumerate(events, start=1))
     batch = LogBatch(number=1, first_sequence=1, frames=frames, ended=False)
     head = replace(opening("a1"), context=answer("a1").model_dump_json())
-    record = running.record_of_interrupted(LogReading(head, (batch,)), now=datetime.now(UTC))
+    record = running.record_of_log(LogReading(head, (batch,)), now=datetime.now(UTC))
     assert [(use.id, use.state, use.problem) for use in record.elements] == [
         ("e1", ElementState.READY, None),
         ("e2", ElementState.FAILED, ElementProblem.CANCELLED),

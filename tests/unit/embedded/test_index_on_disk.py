@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import resource
+import shutil
 import sqlite3
 import sys
-from contextlib import closing
+from collections.abc import Generator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -43,6 +46,55 @@ async def test_a_deletion_leaves_nothing_on_disk(tmp_path: Path, reader_is_open:
     assert opened.posted("xylophonium") == opened.posted_texts("xylophonium") == 0
     assert opened.files_with("wait until day 24") != []
     assert opened.posted("until") == 1
+    await opened.close()
+
+
+@contextmanager
+def most_file_bytes(count: int) -> Generator[None]:
+    """A disk that is full: no file of this process grows beyond ``count`` bytes."""
+    before = resource.prlimit(0, resource.RLIMIT_FSIZE, (count, resource.RLIM_INFINITY))
+    try:
+        yield
+    finally:
+        resource.prlimit(0, resource.RLIMIT_FSIZE, before)
+
+
+async def test_an_index_is_written_again_once_a_full_disk_has_room(tmp_path: Path) -> None:
+    opened = IndexFolder(tmp_path)
+    await opened.put(*((passage(f"first-{number}"), EAST) for number in range(20)))
+    failures = 0
+    for count in (0, 64, 256, 1024, 4096, 16384, 65536, 150_000):  # each fails at another point
+        with most_file_bytes(count):
+            for change in (
+                opened.put((passage(f"full-{count}"), NORTH)),
+                opened.index.delete_documents([f"first-{count % 19}"]),
+                opened.index.optimize(),
+                opened.put((passage("kept"), NORTH)),
+            ):
+                try:
+                    await change
+                except SearchUnavailableError:
+                    failures += 1
+        await opened.put((passage(f"room-{count}", text=MARKER), EAST))
+        await opened.index.optimize()
+        found = await opened.search(query("xylophonium"))
+        assert f"room-{count}" in {hit.document_id for hit in found.documents}
+    assert failures > 8
+    await opened.close()
+
+
+async def test_an_index_whose_writer_broke_is_written_by_a_new_one(tmp_path: Path) -> None:
+    opened = IndexFolder(tmp_path)
+    await opened.put((passage("first"), EAST), (passage("second"), EAST))
+    (lexical,) = opened.lexical_folders()
+    for leg in lexical.iterdir():  # their threads end: the first commit says so, of the others nobody asks
+        shutil.rmtree(leg)
+    with pytest.raises(SearchUnavailableError, match="Failed"):
+        await opened.put((passage("third"), NORTH))
+    await opened.index.delete_documents(["second"])
+    await opened.put((passage("room", text=MARKER), EAST))
+    found = await opened.search(query("xylophonium"))
+    assert {hit.document_id for hit in found.documents} == {"first", "third", "room"}
     await opened.close()
 
 
