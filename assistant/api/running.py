@@ -637,43 +637,44 @@ class LeftAnswers:
 
     def __init__(self, tenants: Mapping[str, ServedTenant], running: RunningAnswers, *, clock: Clock) -> None:
         self._tenants, self._running, self._clock = tenants, running, clock
-        self._seen: dict[str, tuple[int, float]] = {}
-        """By answer: the number of its last batch, and since when it is that."""
+        self._seen: dict[str, dict[str, tuple[int, float]]] = {}
+        """By tenant and answer without a record: the number of its last batch, and since when it is that."""
 
     async def run(self) -> None:
         """Look every 10 s, until cancelled."""
         while True:
             await asyncio.sleep(_LOOK_EVERY_S)
-            seen, self._seen = self._seen, {}
             for name, tenant in self._tenants.items():
                 try:
-                    async with asyncio.timeout(_TIMEOUT_S):
-                        left = await tenant.log.unsettled()
-                except (AssistantError, TimeoutError) as error:
-                    _log.warning("left_answers_not_read", tenant=name, error=type(error).__name__)
-                    continue
-                here = self._running.logged(name)
-                for answer_id in left:
-                    if answer_id not in here:
-                        await self._look_at(answer_id, tenant, seen.get(answer_id))
+                    await self._look(name, tenant)
+                except (AssistantError, TimeoutError) as error:  # the next look goes on
+                    _log.warning("left_answers_not_looked_at", tenant=name, error=type(error).__name__)
 
-    async def _look_at(self, answer_id: str, tenant: ServedTenant, seen: tuple[int, float] | None) -> None:
+    async def _look(self, name: str, tenant: ServedTenant) -> None:
+        async with asyncio.timeout(_TIMEOUT_S):
+            unsettled = await tenant.log.unsettled()
+        before, here = self._seen.get(name, {}), self._running.logged(name)
+        seen = self._seen[name] = {one: before[one] for one in unsettled if one in before}
+        for answer_id in unsettled:
+            if answer_id not in here:
+                async with asyncio.timeout(_TIMEOUT_S):
+                    await self._look_at(answer_id, tenant, seen)
+
+    async def _look_at(
+        self, answer_id: str, tenant: ServedTenant, seen: dict[str, tuple[int, float]]
+    ) -> None:
         log, records, now_s = tenant.log, tenant.answering.records, self._clock.monotonic_s()
-        try:
-            async with asyncio.timeout(_TIMEOUT_S):
-                is_recorded = await records.get_answer(answer_id) is not None
-                reading = None if is_recorded else await log.read(answer_id)
-                if reading is not None:
-                    batch = reading.batches[-1].number if reading.batches else 0
-                    since_s = seen[1] if seen is not None and seen[0] == batch else now_s
-                    if now_s - since_s < _OPENING_LEASE_S:
-                        self._seen[answer_id] = batch, since_s
-                        return
-                    await _is_whole_on_record(answer_id, log=log, records=records, clock=self._clock)
-                    _log.warning("left_answer_recorded", answer_id=answer_id)
-                await log.settled(answer_id)
-        except (AssistantError, TimeoutError) as error:
-            _log.warning("left_answer_not_recorded", answer_id=answer_id, error=type(error).__name__)
+        is_recorded = await records.get_answer(answer_id) is not None
+        reading = None if is_recorded else await log.read(answer_id)
+        if reading is not None:
+            batch = reading.batches[-1].number if reading.batches else 0
+            last, since_s = seen.get(answer_id, (batch, now_s))
+            if last != batch or now_s - since_s < _OPENING_LEASE_S:
+                seen[answer_id] = batch, since_s if last == batch else now_s
+                return
+            await _is_whole_on_record(answer_id, log=log, records=records, clock=self._clock)
+            _log.warning("left_answer_recorded", answer_id=answer_id)
+        await log.settled(answer_id)
 
 
 class KeptEvents:
