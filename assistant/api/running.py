@@ -657,8 +657,11 @@ class LeftAnswers:
         seen = self._seen[name] = {one: before[one] for one in unsettled if one in before}
         for answer_id in unsettled:
             if answer_id not in here:
-                async with asyncio.timeout(_TIMEOUT_S):
-                    await self._look_at(answer_id, tenant, seen)
+                try:
+                    async with asyncio.timeout(_TIMEOUT_S):
+                        await self._look_at(answer_id, tenant, seen)
+                except ValueError:  # of a newer release, whose own tasks can read it
+                    _log.warning("left_answer_not_understood", answer_id=answer_id)
 
     async def _look_at(
         self, answer_id: str, tenant: ServedTenant, seen: dict[str, tuple[int, float]]

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -132,6 +133,17 @@ async def test_a_store_that_could_not_take_it_is_asked_again(
             other.execute("ROLLBACK")
             monkeypatch.setattr(running, "_TIMEOUT_S", 3.0)
             await _step_until_settled(left)
+    assert await left.records.get_answer("a1") is not None
+
+
+async def test_an_answer_of_a_newer_release_holds_up_no_other(left: Left) -> None:
+    await left.leaves(STARTED, Token("Day"))
+    await left.log.open(replace(left.opening, answer_id="a0", key=None, context='{"not": "known"}'))
+    async with left.looked_at():
+        async with asyncio.timeout(60):
+            while await left.log.unsettled() != ["a0"]:
+                left.clock.step(1)
+                await asyncio.sleep(0.002)
     assert await left.records.get_answer("a1") is not None
 
 
