@@ -69,6 +69,8 @@ BATCH_INTERVAL_S = 0.9
 """With the poll interval of a follower (0.4 s) and two store calls, a follower is at most 1.5 s behind."""
 _FIRST_TEXT_WAIT_S = 0.1
 """Longest wait of the first text for its batch: a slower store delays the agent by no more than this."""
+_END_WAIT_S = 1.0
+"""Longest wait of a ``done`` without a record for its place in the log."""
 _APPEND_TIMEOUT_S = 3.0
 _RETRY_S = 0.3
 _LAST_BATCH_S = 10.0
@@ -126,6 +128,11 @@ class LoggedAnswer:
         """Write the last batch at once. No event is added after it."""
         self._ended.set()
         self._due.set()
+
+    async def all_kept(self) -> None:
+        """End, and return when the log has all events, or after 1 s."""
+        self.end()
+        await asyncio.wait((self.task,), timeout=_END_WAIT_S)
 
     async def _write(self) -> None:
         loop = asyncio.get_running_loop()
@@ -380,6 +387,8 @@ class RunningAnswer:
                     last = event
                     if self.log is not None and self.log.put(event):
                         await self.log.first_text_kept()
+                    if self.log is not None and isinstance(event, Done) and not event.recorded:
+                        await self.log.all_kept()  # if this task dies, another makes the record from it
                     self._hand_out(event)
         except Exception:  # noqa: BLE001 - an edge: the reader gets an error event, the log the exception
             _log.exception("answer_failed", answer_id=self.prepared.answer_id)

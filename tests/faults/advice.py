@@ -57,6 +57,7 @@ _OF_CELL = {
     "KMS key",
     Cell(THE_SERVICE, cells.KILLED): "agents ask again; look at why the task ended (memory, its host)",
     Cell(THE_SERVICE, cells.KILLED_AFTER_RECORD): "nothing: clients read the answer by its id",
+    Cell(THE_SERVICE, cells.KILLED_WAITING): "nothing; look at why the store was down and the task ended",
     Cell(THE_SERVICE, cells.KILLED_WITH_KEY): "nothing: a client that repeats its request gets an answer",
     Cell(THE_SERVICE, cells.SAME_KEY): "nothing",
     Cell(THE_SERVICE, cells.OTHER_TASK_VERDICT): "nothing",

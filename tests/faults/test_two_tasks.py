@@ -12,6 +12,7 @@ from tests.faults.cells import (
     DOWN_WHILE_STREAMING,
     KILLED,
     KILLED_AFTER_RECORD,
+    KILLED_WAITING,
     KILLED_WITH_KEY,
     OTHER_TASK_CANCEL,
     OTHER_TASK_VERDICT,
@@ -19,7 +20,7 @@ from tests.faults.cells import (
     THE_SERVICE,
     Cell,
 )
-from tests.faults.dependencies import EVENTS
+from tests.faults.dependencies import EVENTS, RECORDS
 from tests.faults.scene import WRITTEN, ServiceProcess
 from tests.faults.table import Row, tell
 from tests.faults.watching import Watch, ended, tell_of
@@ -115,6 +116,33 @@ async def test_a_whole_answer_stands_when_only_the_end_of_its_events_is_lost(wat
         sees=f"what was logged, then {answer.told()}, by the key too; `GET /v1/answers/{{id}}`: all of it",
         recorded=await watch.recorded(first),
         log=await watch.logged("answer_interrupted"),
+        figure="none",
+    )
+
+
+async def test_a_record_that_died_with_its_task_is_made_from_the_log_by_another(watch: Watch) -> None:
+    go_on = watch.scene.sagemaker.hold_after(2)
+    async with watch.scene.service() as dying, asking(dying, **WINDOW) as stream:
+        await stream.until("token")
+        await watch.scene.break_(RECORDS, Kind.REFUSE)
+        go_on.set()
+        answer = await stream.until("done")
+        dying.kill()
+    assert answer.told() == "`done` `stop`, `recorded` false"
+    await watch.scene.heal()
+
+    async def is_recorded() -> bool:
+        return await watch.recorded(answer) == "`done` `stop`"
+
+    await eventually(is_recorded)
+    kept = await called(watch.service, "GET", f"/v1/answers/{answer.answer_id}")
+    assert kept.body["record"]["text"] == WRITTEN
+    await tell_of_service(
+        KILLED_WAITING,
+        made_by="connections of the record store reset, kill -9 after `done`, connections work again",
+        sees=answer.told(),
+        recorded=f"{await watch.recorded(answer)}, by another task within half a minute",
+        log=await watch.logged("left_answer_recorded"),
         figure="none",
     )
 

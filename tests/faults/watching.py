@@ -115,7 +115,7 @@ def tell_of(
 
 
 def _described(record: dict[str, Any]) -> str:
-    if record["kind"] == "interrupted":
+    if record["kind"] == "interrupted" and record["outcome"] != "done":
         return f"`interrupted`, text so far {'kept' if record['text'] else 'empty'}"
     ending = record["finish_reason"] or record["error_code"]
     fallback = f", `fallback` `{record['fallback']}`" if record["fallback"] else ""
