@@ -626,13 +626,18 @@ async def settle_lapsed(
 async def _is_whole_on_record(
     answer_id: str, *, log: ports.AnswerLog, records: ports.AnswerRecords, clock: Clock
 ) -> bool:
-    """Record what the log has of an answer without a record; free the key of one that is not whole."""
+    """Record what the log has of an answer without a whole record."""
     record = await records.get_answer(answer_id)
     if record is not None and record.outcome is Outcome.DONE:
         return True
     reading = await log.read(answer_id)
-    if reading is None:
-        return False
+    return reading is not None and await _record(reading, log=log, records=records, clock=clock)
+
+
+async def _record(
+    reading: ports.LogReading, *, log: ports.AnswerLog, records: ports.AnswerRecords, clock: Clock
+) -> bool:
+    """Record what the log has, and return whether that is a whole answer; free the key of one that is not."""
     record = record_of_log(reading, now=clock.now())
     await records.put_interrupted(record)
     if record.outcome is not Outcome.DONE:
@@ -684,7 +689,7 @@ class LeftAnswers:
             if last != batch or now_s - since_s < _OPENING_LEASE_S:
                 seen[answer_id] = batch, since_s if last == batch else now_s
                 return
-            await _is_whole_on_record(answer_id, log=log, records=records, clock=self._clock)
+            await _record(reading, log=log, records=records, clock=self._clock)
             _log.warning("left_answer_recorded", answer_id=answer_id)
         await log.settled(answer_id)
 
