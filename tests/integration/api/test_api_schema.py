@@ -166,12 +166,25 @@ def test_requests_right_and_wrong_are_answered_as_the_document_says(
         if len(str(response.request.url)) > HEAD_LIMIT_BYTES:  # refused before it comes to the operation
             assert response.status_code == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
         else:
-            case.validate_response(response, checks=CHECKS)
+            lenient = [negative_data_rejection] if is_padded(case.body) else []
+            case.validate_response(response, checks=CHECKS, excluded_checks=lenient)
 
     try:
         check()
     except Unsatisfiable:
         assert mode is GenerationMode.NEGATIVE, "the document allows no request"
+
+
+def is_padded(body: object) -> bool:
+    """Whether a text in it begins or ends with white space, which the API takes off before it counts."""
+    match body:
+        case str():
+            return body != body.strip()
+        case dict():
+            return any(map(is_padded, body.values()))
+        case list():
+            return any(map(is_padded, body))
+    return False
 
 
 def test_chains_of_requests_keep_to_the_document_and_to_their_tenant(
