@@ -46,6 +46,7 @@ DEPLOYED = (
     "deployment's network."
 )
 DRY_RUN = "Learn and ask the open half of the questions; store nothing, take no look at the sealed half."
+BY = "With --deployed, who asks, where two people must. Else it is this machine's user."
 LABELLED = "Labelled questions, by default evaluation/T/tuning.jsonl and routing.jsonl. Repeatable."
 END = "End of the window, UTC. Default: now."
 Until = Annotated[datetime | None, Option(parser=instant, metavar="DATE", help=END)]
@@ -350,10 +351,23 @@ def export(
     out: Annotated[Path, Option(metavar="DIR", help="The sets become a new folder in it.")],
     since: Since = None,
     until: Until = None,
+    by: Annotated[str, Option(metavar="NAME", help=BY)] = "",
 ) -> None:
-    """Write training sets: supervised and preference examples, a data card, provenance to each signal."""
+    """Write training sets: supervised and preference examples, a data card, provenance to each signal. Under
+    the profile hipaa a second person must give the same command."""
+    from assistant.cli.terminal import cli_reader
+    from assistant.wiring.feedback import two_people_of
+
     options, (begin, end) = GlobalOptions.of(context), window_of(since, until, days=SETS_DAYS)
-    exported = _with_stores(options, tenant, lambda stores: stores.training_sets(begin, end))
+    if by and not options.deployed:
+        raise ConfigurationError("--by goes with --deployed; on this machine its user is who asks.")
+
+    async def read(stores: LearningStores) -> Export:
+        two_people = two_people_of(stores.tenant, stores.desk)
+        await two_people.admit("export", "training sets", by=by if options.deployed else cli_reader())
+        return await stores.training_sets(begin, end)
+
+    exported = _with_stores(options, tenant, read)
     _write_export(options, exported, out, {"examples": {row[0]: int(row[1]) for row in exported.rows}})
 
 

@@ -137,7 +137,7 @@ class ActRequest(PublicModel):
 
     act: ActOfTwo
     subject: str
-    """Name of the source; ``patient:`` and the keyed hash of a member number; ``desk``."""
+    """Name of the source; ``patient:`` and the keyed hash of a member number; ``desk``, ``training sets``."""
     asked_by: str
     confirmed_by: str | None = None
 

@@ -6,24 +6,37 @@ are written by its code; the commands of both releases ask, as a client would.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import random
 import subprocess
 import sys
-import threading
 import time
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import psutil
 import pytest
+
+from assistant.cli.local import local_runtime
+from assistant.cli.terminal import GlobalOptions, Terminal
+from assistant.local.tokens import Grant, issue_token
+from assistant.settings.process import ServiceSettings, inherited_environment
+from tests.upgrade.switching import Agents, Balancer, ServiceProcess
 
 ROOT = Path(__file__).parents[2]
 BEFORE = ROOT / "build" / "release-before"
 RECORDS = int(os.environ.get("RECORDS", "10000"))
 SEED = int(os.environ.get("SEED", "1"))
 KILLS = 20
+AGENTS, AT_ONCE = 30, 4
+ANSWERS_OF_EACH = 8
+"""At least, before the service before is ended, and after it."""
 SCRIPT = Path(__file__).with_name("release_state.py")
 TENANT = "pharmacy"
 QUESTIONS = (
@@ -69,31 +82,6 @@ class Release:
         return str(self.state / "tenants" / TENANT)
 
 
-@dataclass
-class Client(threading.Thread):
-    """Asks until it is stopped, and counts what had to be asked again, and what failed twice."""
-
-    release: Release
-    asked: int = 0
-    retried: int = 0
-    failed: int = 0
-    stopped: threading.Event = field(default_factory=threading.Event)
-
-    def __post_init__(self) -> None:
-        super().__init__(daemon=True)
-
-    def __hash__(self) -> int:
-        return id(self)
-
-    def run(self) -> None:
-        while not self.stopped.is_set():
-            self.asked += 1
-            question = QUESTIONS[self.asked % len(QUESTIONS)]
-            if self.release.ask(question) is None:
-                self.retried += 1
-                self.failed += self.release.ask(question) is None
-
-
 def sources(answer: Any) -> list[str]:
     return [source["document_id"] for source in answer["sources"]]
 
@@ -130,6 +118,57 @@ def upgrade_with_kills(new: Release) -> int:
     return hit
 
 
+def service_environments(old: Release, new: Release) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the environment of a service of each release, on any port, beside the processes of ``old``."""
+    running = {row["name"]: row for row in json.loads(old.assistant("local", "status").stdout)["processes"]}
+    of_old = psutil.Process(running["service"]["pid"]).environ()
+    ports = {name: urlsplit(row["address"]).port or 0 for name, row in running.items() if row["address"]}
+    options = GlobalOptions(tenants_dir=ROOT / "tenants", state_dir=new.state, port=None, json=True)
+    settings = local_runtime(options, Terminal()).layout.service_settings(ports)
+    any_port = {ServiceSettings.variable("port"): "0"}
+    return of_old | any_port, inherited_environment() | settings.environment() | any_port
+
+
+def agents_tokens(environment: Mapping[str, str], *, state: Path) -> list[str]:
+    issuer = environment[ServiceSettings.variable("issuer")]
+    grants = [Grant(TENANT, f"ana-{each}") for each in range(AGENTS)]
+    return [issue_token(grant, state_dir=state.resolve(), issuer=issuer) for grant in grants]
+
+
+async def switch_to_and_fro(old: Release, new: Release) -> tuple[int, Agents, list[int]]:
+    """Upgrade under kills, switch to the new service, go the way back, and switch to the new one again, while
+    agents ask. Return how many kills hit the upgrade, the agents, and the connections of each service."""
+    of_old, of_new = service_environments(old, new)
+    upgrade = ("tenant", "upgrade", "--tenant", TENANT)
+    services = list[ServiceProcess]()
+    async with AsyncExitStack() as stack:
+
+        async def begin(release: Release, environment: Mapping[str, str]) -> int:
+            service = await ServiceProcess.begin(release.python, release.source, environment)
+            stack.push_async_callback(service.end)
+            services.append(service)
+            return service.port
+
+        balancer = Balancer(await begin(old, of_old))
+        url = await stack.enter_async_context(balancer.listening())
+        agents = Agents(url, agents_tokens(of_old, state=old.state), QUESTIONS)
+
+        async def switch(release: Release, environment: Mapping[str, str]) -> None:
+            balancer.to_port = await begin(release, environment)
+            await agents.more(ANSWERS_OF_EACH)
+            await services[-2].end()
+            await agents.more(ANSWERS_OF_EACH)
+
+        async with agents.at_work(at_once=AT_ONCE):
+            hit = await asyncio.to_thread(upgrade_with_kills, new)
+            await switch(new, of_new)
+            await asyncio.to_thread(new.assistant, *upgrade, "--back")
+            await switch(old, of_old)
+            await asyncio.to_thread(new.assistant, *upgrade)
+            await switch(new, of_new)
+    return hit, agents, [balancer.passed[service.port] for service in services]
+
+
 @pytest.mark.timeout(3000)
 def test_a_state_of_the_release_before_is_taken_over_and_given_back(tmp_path: Path) -> None:
     state = tmp_path / "state"
@@ -146,13 +185,11 @@ def test_a_state_of_the_release_before_is_taken_over_and_given_back(tmp_path: Pa
         refused = new.assistant("ask", "--tenant", TENANT, QUESTIONS[0], check=False)
         assert "assistant tenant upgrade --tenant" in refused.stderr
 
-        old.assistant("local", "up", check=False)
-        client = Client(old)
-        client.start()
-        hit = upgrade_with_kills(new)
-        client.stopped.set()
-        client.join()
-        assert (client.failed, client.retried <= client.asked) == (0, True)
+        old.assistant("local", "up")
+        hit, agents, by = asyncio.run(switch_to_and_fro(old, new))
+        assert not agents.failed
+        assert len(agents.answered) == agents.asked
+        assert all(count >= ANSWERS_OF_EACH for count in by)
         old.end()
 
         assert new.read("read", new.folder) == made
@@ -175,7 +212,7 @@ def test_a_state_of_the_release_before_is_taken_over_and_given_back(tmp_path: Pa
 
         new.assistant("tenant", "upgrade", "--tenant", TENANT)
         assert all(new.read("answer", new.folder, a["answer_id"])["newer"] for a in answers)
-        asked = f"asked {client.asked} times meanwhile, {client.retried} retried"
+        asked = f"asked {agents.asked} times meanwhile, {agents.retried} retried, connections by service {by}"
         sys.stdout.write(f"\n{made}; {hit} kills; {asked}\n")
     finally:
         for release in (old, new, fresh):

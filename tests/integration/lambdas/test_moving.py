@@ -205,10 +205,10 @@ def prepared(deployed: Deployed) -> Mapping[str, str]:
     return PreparingSettings.variables(given)
 
 
-async def export(deployed: Deployed, *, until: str = "") -> Any:
+async def export(deployed: Deployed, *, until: str = "", by: str = "") -> Any:
     folder = str(deployed.folder / "tenants")
     command = ["--tenants", folder, "--json", "learn", "--deployed", "export", "--tenant", "clinic"]
-    window = ["--since", "2026-01-01", *(["--until", until] if until else [])]
+    window = ["--since", "2026-01-01", *(["--until", until] if until else []), *(["--by", by] if by else [])]
     arguments = [*command, "--out", str(deployed.folder / "sets"), *window]
     return await asyncio.to_thread(CliRunner().invoke, app, arguments, env=prepared(deployed))
 
@@ -242,6 +242,10 @@ async def test_marks_of_a_deployment_become_a_training_set_in_its_bucket(
         keys = {found["Key"] for found in listed["Contents"]}
         assert {f"{place}manifest.json", f"{place}card.md", f"{place}sft.train.jsonl"} <= keys
         assert (await export(deployed)).exit_code == 0, "the same set again is left as it is"
+
+        await deployed.file_says("[review]\ntwo_people = true\n")
+        asked = [(await export(deployed, by=by)).exit_code for by in ("", "olaf", "olaf", "rita")]
+        assert asked == [1, 1, 1, 0]
 
 
 async def test_a_window_without_marks_makes_no_set(deployed: Deployed) -> None:

@@ -1,4 +1,4 @@
-"""``assistant learn erase`` destroys one patient's key and lists the texts that are lost."""
+"""``assistant learn erase`` destroys one patient's key and lists the texts that are lost; who writes sets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ from typer.testing import CliRunner, Result
 from assistant.cli.learn import app
 from assistant.cli.terminal import GlobalOptions
 from assistant.domain.answers import Sent
-from assistant.domain.errors import ConfigurationError, ForbiddenError, SecondPersonNeededError
+from assistant.domain.errors import (
+    ConfigurationError,
+    ForbiddenError,
+    InvalidRequestError,
+    SecondPersonNeededError,
+)
 from assistant.learning.feedback_store import unseal_all
 from assistant.learning.mover import MoveFeedback, MoverStores
 from assistant.settings.tenant import TenantConfig
@@ -96,3 +101,24 @@ def test_under_hipaa_two_people_give_the_command(
     assert len(asyncio.run(readable(options, options.tenant("clinic")))) == 2
     monkeypatch.setattr(os, "getuid", lambda: 502)
     assert json.loads(erase(options, "M-77").stdout)["had_key"] is True
+
+
+def test_under_hipaa_two_people_write_training_sets(
+    options: GlobalOptions, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asyncio.run(with_two_patients(options))
+
+    def export(*more: str) -> type[BaseException | None]:
+        command = ["export", "--tenant", "clinic", "--out", str(tmp_path / "sets"), *more]
+        return type(CliRunner().invoke(app, command, obj=options).exception)
+
+    # What is not refused reads the events: the marks here make no example.
+    assert export() is InvalidRequestError
+    file = options.tenants_dir / "clinic.toml"
+    file.write_text(f"{file.read_text()}[review]\ntwo_people = true\n")
+    monkeypatch.setattr(os, "getuid", lambda: 501)
+    assert [export(), export()] == [SecondPersonNeededError, ForbiddenError]
+    assert export("--by", "olaf") is ConfigurationError
+    monkeypatch.setattr(os, "getuid", lambda: 502)
+    assert export() is InvalidRequestError
+    assert not list(tmp_path.glob("sets/*"))
