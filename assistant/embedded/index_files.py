@@ -22,7 +22,7 @@ import sqlite3
 import zlib
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -34,6 +34,7 @@ import orjson
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
+from assistant.answering.excerpts import remember_texts
 from assistant.domain.documents import (
     DocumentCard,
     HeldContent,
@@ -66,6 +67,9 @@ from assistant.twins import (
 )
 
 PASSAGES_FILE = "passages.sqlite"
+_PASSAGES_KEPT = 1_000
+"""Unpacked passages that are cached by their columns, as the twin on AWS does: about 15 MiB. Answers in
+progress share them. Which passages exist, and who may see them, is read anew for each question."""
 SCHEMA_VERSION = 2
 """Increase it when the tables, the analyzer or the fields change: the index is then rebuilt."""
 
@@ -241,15 +245,41 @@ def _packed(vector: Sequence[float], dimensions: int) -> bytes:
     return array("f", vector).tobytes()
 
 
+def passage_of(columns: tuple[Any, ...]) -> Passage:
+    """Return the passage of a row with its units."""
+    return _passage(columns, units=_decompress(columns[-1]))
+
+
+def _without_units(columns: tuple[Any, ...]) -> Passage:
+    return _passage(columns, units=None)
+
+
+def _passage(columns: tuple[Any, ...], *, units: Any) -> Passage:
+    values: dict[str, Any] = dict(zip(_COLUMN_NAMES, columns[1:], strict=True))
+    values["passage_id"] = f"{values['document_id']}#{values['ordinal']}"
+    values["span"] = (values["span_start"], values["span_end"])
+    values["labels"] = orjson.loads(values["labels"])
+    values["units"] = units
+    return passage_from(values)
+
+
+shared_passage = remember_texts(_PASSAGES_KEPT)(passage_of)
+"""For answers, in the service: it forgets regularly what was withdrawn (``forget_regularly``)."""
+
+
 def documents_of(
-    connection: sqlite3.Connection, document_ids: Iterable[str] | None, *, with_units: bool
+    connection: sqlite3.Connection,
+    document_ids: Iterable[str] | None,
+    *,
+    unpack: Callable[[tuple[Any, ...]], Passage] = _without_units,
 ) -> Iterator[DocumentRows]:
-    """Yield those of the documents that the index holds, or all, each with its passages in order."""
+    """Yield those of the documents that the index holds, or all, each with its passages in order: by default
+    without their units."""
     statement, values = _of_documents("SELECT document_id, card FROM cards", document_ids)
     for document_id, card in connection.execute(statement, values):
         titles = connection.execute(f"SELECT row, text FROM titles {_OF_DOCUMENT}", (document_id,))  # noqa: S608
         rows = connection.execute(f"{_SELECT_PASSAGES} {_OF_DOCUMENT}", (document_id,))
-        passages = [(row[0], _passage(row, with_units=with_units)) for row in rows]
+        passages = [(row[0], unpack(row)) for row in rows]
         yield DocumentRows(card_from(_decompress(card)), titles.fetchall(), passages)
 
 
@@ -271,7 +301,7 @@ def passages_at(connection: sqlite3.Connection, rows: Iterable[int]) -> dict[str
     """Return the passages of these rows by their ids, without rows that no longer exist."""
     statement = f"{_SELECT_PASSAGES} WHERE row IN (SELECT value FROM json_each(?))"  # noqa: S608
     rows_read = connection.execute(statement, (json_array(rows),))
-    return {passage.passage_id: passage for passage in map(_passage, rows_read)}
+    return {passage.passage_id: passage for passage in map(shared_passage, rows_read)}
 
 
 PASSAGE_VECTORS = "passages JOIN vectors USING (row)"
@@ -334,7 +364,7 @@ def stored_documents(connection: sqlite3.Connection, document_ids: Sequence[str]
     """Return those of the documents that are held, whole."""
     return [
         StoredDocument(document.card, tuple(passage for _, passage in document.passages))
-        for document in documents_of(connection, document_ids, with_units=True)
+        for document in documents_of(connection, document_ids, unpack=passage_of)
     ]
 
 
@@ -343,15 +373,6 @@ def _columns(passage: Passage) -> dict[str, Any]:
     start, end = values["span"]
     packed = {"labels": json_array(passage.labels), "units": _compress(values["units"])}
     return values | packed | {"span_start": start, "span_end": end, "span": None}
-
-
-def _passage(columns: Sequence[Any], *, with_units: bool = True) -> Passage:
-    values: dict[str, Any] = dict(zip(_COLUMN_NAMES, columns[1:], strict=True))
-    values["passage_id"] = f"{values['document_id']}#{values['ordinal']}"
-    values["span"] = (values["span_start"], values["span_end"])
-    values["labels"] = orjson.loads(values["labels"])
-    values["units"] = _decompress(values["units"]) if with_units else None
-    return passage_from(values)
 
 
 def _compress(values: Any) -> bytes:

@@ -253,7 +253,7 @@ class IndexReader:
         if view is None:
             return {}
         documents: dict[str, StoredDocument] = {}
-        for document in rows.documents_of(view.connection, document_ids, with_units=True):
+        for document in rows.documents_of(view.connection, document_ids, unpack=rows.shared_passage):
             card, passages = document.card, tuple(passage for _, passage in document.passages)
             if not card.labels or labels.intersection(card.labels):
                 documents[card.document_id] = StoredDocument(card, passages)

@@ -168,7 +168,7 @@ class IndexWriter:
         lexical = self._lexical or self._rebuild_lexical()
         for document_id in documents:
             lexical.remove(document_id)
-        for document in rows.documents_of(self._connection, documents, with_units=False):
+        for document in rows.documents_of(self._connection, documents):
             lexical.add(document)
         lexical.commit()
         with self._transaction():
@@ -179,7 +179,7 @@ class IndexWriter:
         before = rows.read_meta(self._connection).lexical_folder
         name = f"{LEXICAL_PREFIX}{secrets.token_hex(4)}"
         lexical = LexicalWriter(self._folder / name)
-        for document in rows.documents_of(self._connection, None, with_units=False):
+        for document in rows.documents_of(self._connection, None):
             lexical.add(document)
         lexical.commit()
         with self._transaction():

@@ -144,7 +144,7 @@ class Agents:
             async with httpx.AsyncClient(base_url=self.url, timeout=_LIMIT_S) as client:
                 response = await client.post(
                     "/v1/answers",
-                    json={"question": question},
+                    json={"question": question, "conversation_id": f"talk-{number % len(self.tokens)}"},
                     headers=who | {"idempotency-key": f"question-{number}"},
                 )
         except httpx.TransportError as error:
