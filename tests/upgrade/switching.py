@@ -105,6 +105,8 @@ class Agents:
     retried: int = 0
     failed: list[str] = field(default_factory=list[str])
     """What was told the second time."""
+    conversations: dict[str, str] = field(default_factory=dict[str, str])
+    """Each agent's, by token: an answer of either release is read for the next question."""
 
     @asynccontextmanager
     async def at_work(self, *, at_once: int) -> AsyncGenerator[None]:
@@ -144,7 +146,7 @@ class Agents:
             async with httpx.AsyncClient(base_url=self.url, timeout=_LIMIT_S) as client:
                 response = await client.post(
                     "/v1/answers",
-                    json={"question": question, "conversation_id": f"talk-{number % len(self.tokens)}"},
+                    json={"question": question, "conversation_id": self.conversations.get(token)},
                     headers=who | {"idempotency-key": f"question-{number}"},
                 )
         except httpx.TransportError as error:
@@ -155,4 +157,5 @@ class Agents:
         if "done" not in events:
             return str(events.get("error", "a stream without an end"))
         self.answered.append(str(events["started"]["answer_id"]))
+        self.conversations[token] = str(events["started"]["conversation_id"])
         return None
