@@ -12,6 +12,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,8 @@ class VectorMatrix:
         self._columns: NDArray[np.int64] = np.zeros((0, len(_COLUMNS)), dtype=np.int64)
         """Row, time and codes of each vector, shape (rows, len(_COLUMNS))."""
         self._codes: dict[str, dict[Any, int]] = {name: {} for name in _CODED}
-        """Small numbers for the values of a column, so that a filter compares integers."""
+        """Numbers for the values of a column, so that a filter compares integers."""
+        self._numbers = count()
         self._names: list[str] = []
         self._slots: dict[int, int] = {}
 
@@ -74,7 +76,7 @@ class VectorMatrix:
         """Remove all rows of the documents, or of all, then add ``entries``. Takes 40 ms of 30,000 rows."""
         kept = np.zeros(0, dtype=np.int64)
         if document_ids is not None:
-            gone = [self._codes["document_id"].get(document_id, -1) for document_id in document_ids]
+            gone = [self._codes["document_id"].pop(document_id, -1) for document_id in document_ids]
             kept = np.flatnonzero(~np.isin(self._column("document_id"), gone))
         names = [self._names[slot] for slot in kept.tolist()]
         vectors, columns = bytearray(), list[list[int]]()
@@ -136,7 +138,9 @@ class VectorMatrix:
 
     def _coded(self, entry: rows.VectorRow) -> list[int]:
         """Return an entry's columns, with a new code for each new value."""
-        codes = [codes.setdefault(_value(entry, name), len(codes)) for name, codes in self._codes.items()]
+        codes = [
+            codes.setdefault(_value(entry, name), next(self._numbers)) for name, codes in self._codes.items()
+        ]
         return [entry.row, entry.updated_at_us, *codes]
 
 
