@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner, Result
 
 from assistant.cli.learn import app
@@ -64,7 +66,9 @@ def test_a_window_that_ends_before_it_begins_is_refused(tmp_path: Path) -> None:
     assert "2026-10-01 is not before 2026-09-01" in refused.message
 
 
-def test_a_window_without_events_makes_no_sets(tmp_path: Path) -> None:
+def test_a_window_without_events_makes_no_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    learn(options(tmp_path), "export", "--out", str(tmp_path))  # the pharmacy's profile asks for two people
+    monkeypatch.setattr(os, "getuid", lambda: 502)
     refused = learn(options(tmp_path), "export", "--out", str(tmp_path)).exception
     assert isinstance(refused, InvalidRequestError)
     assert refused.message.startswith("0 events make no example")
