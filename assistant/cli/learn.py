@@ -46,7 +46,7 @@ DEPLOYED = (
     "deployment's network."
 )
 DRY_RUN = "Learn and ask the open half of the questions; store nothing, take no look at the sealed half."
-BY = "With --deployed, who asks, where two people must. Else it is this machine's user."
+BY = "Name of the person who exports: under hipaa needed with --deployed. Else this machine's user counts."
 LABELLED = "Labelled questions, by default evaluation/T/tuning.jsonl and routing.jsonl. Repeatable."
 END = "End of the window, UTC. Default: now."
 Until = Annotated[datetime | None, Option(parser=instant, metavar="DATE", help=END)]
@@ -360,7 +360,7 @@ def export(
 
     options, (begin, end) = GlobalOptions.of(context), window_of(since, until, days=SETS_DAYS)
     if by and not options.deployed:
-        raise ConfigurationError("--by goes with --deployed; on this machine its user is who asks.")
+        raise ConfigurationError("--by is only for --deployed; elsewhere the user of this machine counts.")
 
     async def read(stores: LearningStores) -> Export:
         two_people = two_people_of(stores.tenant, stores.desk)
