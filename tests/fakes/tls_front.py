@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, Coroutine
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +15,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
+
+from tests.fakes.socket_server import pass_on, socket_server
 
 HOST = "localhost"
 
@@ -66,54 +68,12 @@ async def tls_front(
         context.load_verify_locations(cadata=authority.pem)
         context.verify_mode = ssl.CERT_REQUIRED
     upstream, _, port = url.removeprefix("http://").partition(":")
-    connections: set[asyncio.Task[None]] = set()
 
     async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        async with _closing(writer):
-            up_reader, up_writer = await asyncio.open_connection(upstream, int(port))
-            async with _closing(up_writer):
-                await _until_one_ends(_copy(reader, up_writer), _copy(up_reader, writer))
+        await pass_on(reader, writer, host=upstream, port=int(port))
 
-    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.ensure_future(relay(reader, writer))
-        connections.add(task)
-        task.add_done_callback(connections.discard)
-
-    server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=context)
-    try:
-        yield f"https://{HOST}:{server.sockets[0].getsockname()[1]}"
-    finally:
-        server.close()
-        for task in list(connections):
-            task.cancel()
-        await asyncio.gather(*connections, return_exceptions=True)
-
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(ConnectionError, ssl.SSLError):
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-
-
-async def _until_one_ends(*copies: Coroutine[None, None, None]) -> None:
-    tasks = [asyncio.ensure_future(copy) for copy in copies]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-@asynccontextmanager
-async def _closing(writer: asyncio.StreamWriter) -> AsyncGenerator[None]:
-    try:
-        yield
-    finally:
-        writer.close()
-        with suppress(ConnectionError, ssl.SSLError):
-            await writer.wait_closed()
+    async with socket_server(relay, tls=context) as front:
+        yield f"https://{HOST}:{front.rpartition(':')[2]}"
 
 
 def _draft(subject: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:

@@ -18,10 +18,10 @@ import httpx
 import orjson
 
 from tests.fakes.running_service import events_of, eventually
+from tests.fakes.socket_server import pass_on
 
 HOST = "127.0.0.1"
 _LIMIT_S = 120.0
-_CHUNK = 65536
 
 
 @dataclass(frozen=True)
@@ -63,32 +63,11 @@ class Balancer:
     to_port: int
     passed: Counter[int] = field(default_factory=Counter[int])
 
-    @asynccontextmanager
-    async def listening(self) -> AsyncGenerator[str]:
-        """Yield its URL."""
-        async with await asyncio.start_server(self._pass, HOST, 0) as server:
-            yield f"http://{HOST}:{server.sockets[0].getsockname()[1]}"
-
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def run(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Handle a connection of ``socket_server``."""
         port = self.to_port
-        try:
-            service_reader, service_writer = await asyncio.open_connection(HOST, port)
-        except OSError:
-            writer.close()
-            return
+        await pass_on(reader, writer, host=HOST, port=port)
         self.passed[port] += 1
-        await asyncio.gather(_copy(reader, service_writer), _copy(service_reader, writer))
-
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while chunk := await reader.read(_CHUNK):
-            writer.write(chunk)
-            await writer.drain()
-    except OSError:
-        pass
-    finally:
-        writer.close()
 
 
 @dataclass
@@ -104,7 +83,7 @@ class Agents:
     """Ids of whole answers."""
     retried: int = 0
     failed: list[str] = field(default_factory=list[str])
-    """What was told the second time."""
+    """Responses to second tries that were no whole answer."""
     conversations: dict[str, str] = field(default_factory=dict[str, str])
     """Each agent's, by token: an answer of either release is read for the next question."""
 
@@ -138,7 +117,7 @@ class Agents:
                     self.failed.append(told)
 
     async def _try(self, number: int) -> str | None:
-        """Return what was told in place of a whole answer. Each try has a connection of its own."""
+        """Return the response where it is no whole answer. Each try has a connection of its own."""
         question = self.questions[number % len(self.questions)]
         token = self.tokens[number % len(self.tokens)]
         who = {"authorization": f"Bearer {token}", "accept": "text/event-stream"}

@@ -27,6 +27,7 @@ from assistant.cli.local import local_runtime
 from assistant.cli.terminal import GlobalOptions, Terminal
 from assistant.local.tokens import Grant, issue_token
 from assistant.settings.process import ServiceSettings, inherited_environment
+from tests.fakes.socket_server import socket_server
 from tests.upgrade.switching import Agents, Balancer, ServiceProcess
 
 ROOT = Path(__file__).parents[2]
@@ -150,7 +151,7 @@ async def switch_to_and_fro(old: Release, new: Release) -> tuple[int, Agents, li
             return service.port
 
         balancer = Balancer(await begin(old, of_old))
-        url = await stack.enter_async_context(balancer.listening())
+        url = await stack.enter_async_context(socket_server(balancer.run))
         agents = Agents(url, agents_tokens(of_old, state=old.state), QUESTIONS)
 
         async def switch(release: Release, environment: Mapping[str, str]) -> None:
