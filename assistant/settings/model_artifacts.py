@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
@@ -183,12 +183,6 @@ class AnsweringTable(StrictModel):
     where the model passes the figures ``written-live-…`` of ``assistant evaluate``."""
     history_turns: int = Field(default=2, ge=0, le=20)
     """Number of earlier turns of the conversation that the model reads."""
-    replaced: ClassVar[Mapping[str, str]] = {
-        "prompt": 'the tenant file names the prompt, [answers] prompt = "answer/4", which is the default. '
-        "Delete the line",
-        "passages": "leave it out; a model reads whole documents, as many as its context and "
-        "reads_tokens hold",
-    }
     reads_tokens: int | None = Field(default=None, ge=1)
     """Prompt tokens that the model reads in 3 s, as measured; None: its context decides."""
 

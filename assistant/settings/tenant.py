@@ -7,7 +7,7 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -109,11 +109,6 @@ class SourceEntry(StrictModel):
     """Whether scanned pages of its PDF files are read, by the program tesseract; else a load names them."""
     ocr_languages: Annotated[tuple[_OcrLanguage, ...], Field(min_length=1, max_length=8)] = ("eng",)
     """Languages of its scans, as tesseract calls them."""
-
-    replaced: ClassVar[Mapping[str, str]] = {
-        "default_labels": 'labels come from where access says. access = "folder" with folders = { "" = […] } '
-        'and the same labels keeps the meaning; access = "everyone" that of an empty list',
-    }
 
     @model_validator(mode="after")
     def _labels_come_from_somewhere(self) -> Self:
@@ -234,12 +229,6 @@ class GateSection(StrictModel):
     hopeless_cosine: float = Field(default=0.38, ge=-1.0, le=1.0)
     """Where a model writes, it is not asked when no passage and no title is as near as this."""
 
-    replaced: ClassVar[Mapping[str, str]] = dict.fromkeys(
-        ("answered", "possibly", "min_cosine", "min_coverage"),
-        "use gate.right_sure, gate.right_possible, gate.wrong_possible and gate.wrong_sure: what each "
-        "outcome is worth (1, 0.7, -0.2 and -2 by default)",
-    )
-
     @model_validator(mode="after")
     def _a_sure_answer_is_the_greater_bet(self) -> Self:
         if self.right_possible >= self.right_sure or self.wrong_possible <= self.wrong_sure:
@@ -280,10 +269,6 @@ class AnswersSection(StrictModel):
     escalation: Annotated[Mapping[Subject, Contact], Field(max_length=200)] = {}
     """Subject = whom to ask when the knowledge base has no certain answer. A subject is words of the question
     or of the nearest document; ``default`` is for all others."""
-
-    replaced: ClassVar[Mapping[str, str]] = {
-        "condition_headings": "leave it out; a document's best section is shown with what stands around it"
-    }
 
 
 class RedFlagEntry(StrictModel):
@@ -422,12 +407,6 @@ class TenantConfig(StrictModel):
     glossary: Annotated[Mapping[GlossaryText, GlossaryText], Field(max_length=2000)] = {}
     """Callers' word = the documents' word. Retrieval adds it to the question, and the evidence gate treats
     both as equal. Prompt and answer do not contain it."""
-
-    replaced: ClassVar[Mapping[str, str]] = {
-        "prompt": '[answers] prompt = "answer/4" names the prompt; history_turns and how the prompt is '
-        "rendered come from the served model's manifest, table [answering]. Delete the section",
-        "knowledge": 'write [[sources]] with name = "knowledge", namespace = "" and the same paths instead',
-    }
 
     # Only a deployment on AWS reads the following sections; a tenant that is only served locally has none.
     deployment: PlaceSection | None = None

@@ -16,6 +16,29 @@ from assistant.domain.errors import ConfigurationError
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
+RETIRED_KEYS: Mapping[str, str] = {
+    **dict.fromkeys(
+        ("gate.answered", "gate.possibly", "gate.min_cosine", "gate.min_coverage"),
+        "in 0.3.0: use gate.right_sure, gate.right_possible, gate.wrong_possible and gate.wrong_sure: what "
+        "each outcome is worth (1, 0.7, -0.2 and -2 by default)",
+    ),
+    "answering.passages": "in 0.3.0: leave it out; a model reads whole documents, as many as its context and "
+    "reads_tokens hold",
+    "answering.prompt": 'in 0.3.0: the tenant file names the prompt, [answers] prompt = "answer/4", which is '
+    "the default. Delete the line",
+    "answers.condition_headings": "in 0.3.0: leave it out; a document's best section is shown with what "
+    "stands around it",
+    "knowledge": 'in 0.2.0: write [[sources]] with name = "knowledge", namespace = "" and the same paths '
+    "instead",
+    "prompt": 'in 0.3.0: [answers] prompt = "answer/4" names the prompt; history_turns and how the prompt is '
+    "rendered come from the served model's manifest, table [answering]. Delete the section",
+    "sources.default_labels": 'in 0.3.0: labels come from where access says. access = "folder" with folders '
+    '= { "" = […] } and the same labels keeps the meaning; access = "everyone" that of an empty list',
+}
+"""Keys that a settings file of an earlier release may hold, with the release that removed each, and what to
+do. Numbers of list entries are left out of a key: ``sources.default_labels``."""
+
+
 class StrictModel(BaseModel):
     """A settings file, or a table of one: unknown keys are errors."""
 
@@ -75,10 +98,10 @@ def _explain(item: Mapping[str, Any], *, kind: type[BaseModel], text: str) -> st
     line = line_of(text, place)
     where = f"line {line}: " if line else ""
     if item["type"] == "extra_forbidden":
+        retired = ".".join(part for part in place if isinstance(part, str))
+        if retired in RETIRED_KEYS:
+            return f"{where}{key} was removed {RETIRED_KEYS[retired]}"
         section = _section(kind, place[:-1])
-        replaced: Mapping[str, str] = getattr(section, "replaced", {})
-        if place[-1] in replaced:
-            return f"{where}{key} was removed: {replaced[str(place[-1])]}"
         return f"{where}unknown key {key}; allowed here: {', '.join(sorted(section.model_fields))}"
     if item["type"] == "missing":
         return f"{where}{key} is needed"
@@ -94,7 +117,7 @@ def _shortened(value: object) -> str:
 
 
 def _section(kind: type[BaseModel], place: Sequence[str | int]) -> type[BaseModel]:
-    """Return the class of the section at ``place``; its ``replaced`` names the successors of removed keys."""
+    """Return the class of the section at ``place``."""
     for part in place:
         annotation = kind.model_fields[str(part)].annotation if str(part) in kind.model_fields else None
         for candidate in (annotation, *get_args(annotation)):

@@ -331,7 +331,8 @@ def test_a_manifest_that_names_the_prompt_is_told_the_new_place(tmp_path: Path) 
     copied.write_text(copied.read_text().replace("[answering]\n", '[answering]\nprompt = "answer/4"\n'))
 
     with pytest.raises(
-        ConfigurationError, match=r"line \d+: answering\.prompt was removed: the tenant file .*\[answers\]"
+        ConfigurationError,
+        match=r"line \d+: answering\.prompt was removed in 0\.3\.0: the tenant file .*\[answers\]",
     ):
         load_llm_manifest(copied.parent)
 

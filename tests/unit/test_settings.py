@@ -27,9 +27,9 @@ FLAG = '[[red_flags]]\nname = "fire"\ntext = "Go."\ncall = "911"\nexamples = ["a
         ),
         (
             GOOD + "[gate]\nmin_cosine = 0.4",
-            "line 5: gate.min_cosine was removed: use gate.right_sure, gate.right_possible",
+            r"line 5: gate.min_cosine was removed in 0\.3\.0: use gate.right_sure, gate.right_possible",
         ),
-        (GOOD + "[gate]\nanswered = 0.4", "gate.answered was removed: use gate.right_sure"),
+        (GOOD + "[gate]\nanswered = 0.4", r"gate.answered was removed in 0\.3\.0: use gate.right_sure"),
         (
             GOOD + "[gate]\nright_possible = 1.5",
             r"line 4: gate: .*right_possible = 1.5 and wrong_possible = -0.2 must lie between right_sure",
@@ -37,7 +37,7 @@ FLAG = '[[red_flags]]\nname = "fire"\ntext = "Go."\ncall = "911"\nexamples = ["a
         (GOOD + "[gate]\nwrong_sure = 0.5", r"gate\.wrong_sure: .*less than 0"),
         (
             GOOD + "[answers]\ncondition_headings = []",
-            r"answers\.condition_headings was removed: leave it out",
+            r"answers\.condition_headings was removed in 0\.3\.0: leave it out",
         ),
         (
             GOOD + "[embedding]\ncosine_related = 0.12",
@@ -45,7 +45,10 @@ FLAG = '[[red_flags]]\nname = "fire"\ntext = "Go."\ncall = "911"\nexamples = ["a
         ),
         (GOOD + "[embedding]\ncosine_related = 1.2", r"embedding\.cosine_related: .*less than or equal to 1"),
         (GOOD + "[embedding]\ncosine_unrelated = -2", r"embedding\.cosine_unrelated: .*greater than .* -1"),
-        (GOOD + '[prompt]\nanswer = "answer/2"', r"prompt was removed: \[answers\] prompt = .*\[answering\]"),
+        (
+            GOOD + '[prompt]\nanswer = "answer/2"',
+            r"prompt was removed in 0\.3\.0: \[answers\] prompt = .*\[answering\]",
+        ),
         (GOOD + '[answers]\nprompt = "reading/1"', r"answers\.prompt: .*pattern.*got 'reading/1'"),
         (GOOD + '[answers]\nmode = "written"', r"answers\.mode: .*'auto' or 'quoted'"),
         (GOOD + "[answers]\nmax_words = 3", r"answers\.max_words: .*greater than or equal to 20"),
