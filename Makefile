@@ -33,10 +33,13 @@ SEARCH ?= embedded
 # An OpenAI-compatible chat server and a model of it.
 MODEL_URL ?=
 MODEL ?=
+ALL ?=
 
+# A target with "##*" is a user's; those with "##" alone are a contributor's.
 .PHONY: help
-help: ## Show this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[1m%-16s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+help: ## Show what a user needs (ALL=1: every target)
+	@awk -v all='$(ALL)' 'BEGIN {FS = ":.*##[*]? "} /^[a-z-]+:.*##[*] / || (all && /^[a-z-]+:.*## /) {printf "  \033[1m%-16s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@test -n '$(ALL)' || echo "  make help ALL=1 shows every target."
 
 # --- set-up ----------------------------------------------------------------------------------------------
 $(VENV)/bootstrap.stamp: requirements/bootstrap.txt
@@ -72,22 +75,22 @@ $(CONSOLE)/dist/index.html: node_modules/.package-lock.json $(shell find $(CONSO
 	@touch $@
 
 .PHONY: setup
-setup: $(VENV)/dev.stamp build/functions/stamp build/checkov/stamp tests/stacks/rights/node_modules/.package-lock.json $(CONSOLE)/dist/index.html ## Install everything, run nothing
+setup: $(VENV)/dev.stamp build/functions/stamp build/checkov/stamp tests/stacks/rights/node_modules/.package-lock.json $(CONSOLE)/dist/index.html ##* Install everything, run nothing
 
 # --- use --------------------------------------------------------------------------------------------------
 .PHONY: demo
-demo: $(VENV)/local.stamp $(CONSOLE)/dist/index.html ## Three tenants: a live order, a comparison, a bad mark that changes the next answer; then the console (ARGS=--exit stops; SEARCH=opensearch; MODEL_URL=http://127.0.0.1:11434/v1 MODEL=name writes the answers)
+demo: $(VENV)/local.stamp $(CONSOLE)/dist/index.html ##* Three tenants, then the console (ARGS=--exit, MODEL=recorded, MODEL_URL=… MODEL=name)
 	@test '$(SEARCH)' != opensearch || test -n "$${ASSISTANT_LOCAL_OPENSEARCH_URL:-}" || $(BIN)/python -m tools.opensearch up
 	@ASSISTANT_LOCAL_SEARCH='$(SEARCH)' exec $(BIN)/assistant demo $(if $(MODEL_URL),--url '$(MODEL_URL)') $(if $(MODEL),--model '$(MODEL)') $(ARGS)
 
 .PHONY: ask
-ask: $(VENV)/local.stamp $(CONSOLE)/dist/index.html ## Ask one question: make ask T=pharmacy Q="..."
+ask: $(VENV)/local.stamp $(CONSOLE)/dist/index.html ##* Ask one question: make ask T=pharmacy Q="..."
 	@exec $(BIN)/assistant ask --tenant '$(T)' '$(subst ','\'',$(Q))' $(ARGS)
 
 FROM ?= pharmacy
 KNOWLEDGE ?=
 .PHONY: tenant
-tenant: $(VENV)/local.stamp ## Begin a tenant from another one's file: make tenant T=mine FROM=pharmacy KNOWLEDGE=folder
+tenant: $(VENV)/local.stamp ##* Begin a tenant from another one's file: make tenant T=mine FROM=pharmacy KNOWLEDGE=folder
 	@exec $(BIN)/assistant tenant new '$(T)' --from '$(FROM)' $(if $(KNOWLEDGE),--knowledge '$(KNOWLEDGE)') $(ARGS)
 
 .PHONY: opensearch-up opensearch-down
@@ -105,7 +108,7 @@ PARALLEL := -n 4 --dist loadfile --no-loadscope-reorder
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 
 .PHONY: test
-test: $(VENV)/dev.stamp build/functions/stamp $(CONSOLE)/dist/index.html ## Unit, contract and integration tests (real HTTP, real models)
+test: $(VENV)/dev.stamp build/functions/stamp $(CONSOLE)/dist/index.html ##* The tests that need nothing else installed
 	@test -n "$${OPENSEARCH_URL:-}" || $(BIN)/python -m tools.opensearch fetch
 	@$(PYTEST) tests --ignore=tests/browser --ignore=tests/stacks --ignore=tests/training --ignore=tests/corpus --ignore=tests/supply --ignore=tests/upgrade --ignore=tests/breaking/test_soak.py --ignore=tests/walk -q $(PARALLEL) $(ARGS)
 
@@ -170,7 +173,7 @@ build/checkov/stamp: $(VENV)/bootstrap.stamp requirements/checkov.txt
 	@touch $@
 
 .PHONY: synth
-synth: $(VENV)/dev.stamp build/checkov/stamp $(FUNCTIONS) node_modules/.package-lock.json ## Every tenant's templates into cdk.out, judged by cdk-nag, cfn-lint, checkov and our own checks (no account)
+synth: $(VENV)/dev.stamp build/checkov/stamp $(FUNCTIONS) node_modules/.package-lock.json ##* Every tenant's templates, judged without an account
 	@rm -rf cdk.out build/synth
 	@$(CDK) synth --quiet -c unlocked=review '**' $(ARGS)
 	@$(CDK) synth --quiet -c stage=account --output build/synth/account '**' $(ARGS)
@@ -201,7 +204,7 @@ pin: $(VENV)/dev.stamp $(FUNCTIONS) node_modules/.package-lock.json ## Accept to
 	@$(WITH_NODE) $(BIN)/python -m stacks.pinning cdk.out
 
 .PHONY: evaluate
-evaluate: $(VENV)/local.stamp ## The committed questions of both tenants, judged against evaluation/baseline.json (docs/evaluation.md)
+evaluate: $(VENV)/local.stamp ##* Ask the committed questions and judge the answers (docs/evaluation.md)
 	@exec $(BIN)/assistant evaluate --tenant pharmacy --tenant clinic $(ARGS)
 
 .PHONY: evaluate-routing
@@ -419,7 +422,7 @@ lock-images: ## Pin the containers' base image to what its tag is today (needs D
 	sed -i "s|^[^#].*|$$tag@$$digest|" $(BASE_LOCK); grep -E '^[^#]' $(BASE_LOCK)
 
 .PHONY: images
-images: $(CONSOLE)/dist/index.html ## Publish a deployment's images by digest: make images TO=ACCOUNT/REGION (needs Docker)
+images: $(CONSOLE)/dist/index.html ##* Publish a deployment's images by digest: make images TO=ACCOUNT/REGION (Docker)
 	@test -n '$(TO)' || { echo "Where to? make images TO=ACCOUNT/REGION" >&2; exit 1; }
 	@grep -qE '^[^#]+@sha256:[0-9a-f]{64}$$' $(BASE_LOCK) || $(MAKE) lock-images
 	@$(BIN)/assistant aws publish-images --to '$(TO)' $(ARGS)
@@ -430,6 +433,6 @@ lint-images: $(VENV)/dev.stamp ## hadolint over the image definitions
 	@$(BIN)/hadolint containers/*/Dockerfile
 
 .PHONY: clean
-clean: ## Stop local processes and remove state and builds (not .venv)
+clean: ##* Stop local processes; remove state and builds (not .venv)
 	@if test -x $(BIN)/assistant; then $(BIN)/assistant tenant down || true; $(BIN)/python -m tools.opensearch down || true; fi
 	@rm -rf .state $(CONSOLE)/dist build
