@@ -227,10 +227,6 @@ bench: $(VENV)/dev.stamp ## Indexing, retrieval and start of the service (DOCUME
 	$(BIN)/python -m benchmarks.startup || status=$$?; \
 	exit $$status
 
-.PHONY: bench-batching
-bench-batching: $(VENV)/dev.stamp ## The throughput mode against the runtime's own loop, the simulator against the server (an hour on a free machine)
-	@$(BIN)/python -m benchmarks.batching $(ARGS)
-
 .PHONY: bench-formats
 bench-formats: $(VENV)/local.stamp ## PDF against typed truths (TRUTH=folder with the repositories of tests/formats/sources.toml; needs chromium, soffice, pdflatex)
 	@$(BIN)/python -m tests.formats.rendered --out '$(TRUTH)/rendered'

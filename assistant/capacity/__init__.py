@@ -1,1 +1,1 @@
-"""How many instances an LLM endpoint needs: timings of a server, a simulation of its batching, a plan."""
+"""How many instances an LLM endpoint needs: times of a server, a simulation of its batching, a plan."""

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import ceil, inf
 
 import numpy as np
@@ -134,27 +134,25 @@ def _scenarios(question: Question, instances: int) -> list[Scenario]:
         p50, p95 = (outcome.first_token_s(each, since_s=since_s, until_s=until_s) for each in (50, 95))
         return Scenario(what, needed, p50, p95, outcome.unanswered, outcome.tokens_per_s)
 
-    static = replace(fixed, static=True)
-    growing = replace(fixed, changes=[(2 * after_s, max(0, (twice or instances) - instances))])
-    losing = replace(fixed, changes=[(after_s, -lost), (2 * after_s, lost)])
+    growing = Fleet(instances, [(2 * after_s, max(0, (twice or instances) - instances))])
+    losing = Fleet(instances, [(after_s, -lost), (2 * after_s, lost)])
     return [
         *(
             seen(f"{rate:.0%} of the load", demand.load(rate), fixed, instances_needed(question, rate))
             for rate in (0.5, 1.0, 1.5)
         ),
-        seen("static batching", demand.load(1.0), static, instances_needed(question, 1.0, static=True)),
         seen("twice the load", demand.load(2.0), fixed, twice),
         seen("… at once, until scaling", demand.load(1, 2, 2, part_s=after_s), growing, None, after_s),
         seen("a zone lost, until replaced", demand.load(1, 1, 1, part_s=after_s), losing, None, after_s),
     ]
 
 
-def instances_needed(question: Question, rate: float, *, static: bool = False) -> int | None:
+def instances_needed(question: Question, rate: float) -> int | None:
     """Return the least instances that answer in time, by doubling and halving; None: more than 200."""
     load = question.demand.load(rate)
 
     def is_enough(instances: int) -> bool:
-        outcome = simulate(load, question.timings, Fleet(instances, static=static))
+        outcome = simulate(load, question.timings, Fleet(instances))
         return outcome.first_token_s(95) <= question.first_token_s
 
     late, enough = 0, 1

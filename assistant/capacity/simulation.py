@@ -1,6 +1,6 @@
 """Simulates instances of a model server that compute many answers in one batch.
 
-A step writes one token of each answer and reads parts of prompts, in order of arrival or of slots; requests
+A step writes one token of each answer and reads parts of prompts, in order of arrival; requests
 join and leave between steps. As long as nobody does, steps are alike, so any number of them is one event in
 closed form (sums of the growing contexts): four events a request. simpy keeps the events; one for each step
 would be too slow for 10⁶ requests a minute (docs/decisions/0079).
@@ -40,8 +40,6 @@ class Fleet:
     instances: int
     changes: Sequence[tuple[float, int]] = ()
     """Seconds, and how many instances then begin to serve, or (below 0) end with all their requests."""
-    static: bool = False
-    """Static batching: the next batch starts when all answers of the last one have ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +119,6 @@ class _Instance:
     waiting: deque[int] = field(default_factory=deque[int])
     reading: list[int] = field(default_factory=list[int])
     """In the order in which their prompts are read."""
-    slots: deque[int] = field(default_factory=deque[int])
-    """Free ones, the longest unused first, which the next request gets."""
-    slot_of: dict[int, int] = field(default_factory=dict[int, int])
     unread: dict[int, int] = field(default_factory=dict[int, int])
     """Tokens of each prompt in ``reading`` that are not read."""
     writing: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
@@ -138,9 +133,6 @@ class _Instance:
     lasts_s: float = 0.0
     turn: int = 0
     """Number of the plan; the event of an earlier one is stale."""
-
-    def __post_init__(self) -> None:
-        self.slots.extend(reversed(range(self.endpoint.timings.slots)))
 
     @property
     def outstanding(self) -> int:
@@ -164,7 +156,7 @@ class _Instance:
 
     def _has_room(self, request: int) -> bool:
         timings, running = self.endpoint.timings, len(self.reading) + len(self.writing)
-        if running >= timings.slots or (self.endpoint.fleet.static and (self.planned or self.writing)):
+        if running >= timings.slots:
             return False
         fits = timings.kv_tokens is None or self.held + self._tokens(request) <= timings.kv_tokens
         return fits or not running
@@ -187,10 +179,7 @@ class _Instance:
     def _take(self, request: int) -> None:
         if self.endpoint.env.now - self.endpoint.load.at_s[request] <= LONGEST_WAIT_S:
             self.unread[request] = self.endpoint.load.prompt_tokens[request]
-            self.slot_of[request] = self.slots.popleft()
             self.reading.append(request)
-            if self.endpoint.timings.reads_by == "slot":
-                self.reading.sort(key=self.slot_of.__getitem__)
             self.held += self._tokens(request)
 
     def _read_at_once(self) -> int:
@@ -242,5 +231,4 @@ class _Instance:
             self.endpoint.end_s[request] = now
             self.context -= self._tokens(request)
             self.held -= self._tokens(request)
-            self.slots.append(self.slot_of.pop(request))
         self._begin()

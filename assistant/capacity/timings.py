@@ -1,10 +1,8 @@
-"""How long a step of a model server takes: measured (``calibration``), or estimated from data sheets."""
+"""How long a step of a model server takes: measured by the reader, or estimated from data sheets."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Literal
 
 from pydantic import Field
 
@@ -24,8 +22,6 @@ class Timings(StrictModel):
     """Tokens of prompts and answers that its memory holds; None: every slot has room for the longest."""
     step_tokens: int = Field(ge=1)
     """Most tokens of one step: those of answers first, then of prompts."""
-    reads_by: Literal["arrival", "slot"] = "arrival"
-    """Whose prompt is read first: llama.cpp's server goes through its slots, vLLM through its queue."""
     request_s: float = Field(ge=0)
     """Added to each request, whatever its length."""
     write_step_s: tuple[float, ...] = Field(min_length=1)
@@ -42,11 +38,6 @@ class Timings(StrictModel):
         steps = [0.0, *self.write_step_s]
         slope = max(0.0, steps[-1] - steps[-2]) if len(steps) > 2 else 0.0
         return steps + [steps[-1] + slope * more for more in range(1, self.slots + 2 - len(steps))]
-
-    def as_toml(self) -> str:
-        """Return the file that ``load_timings`` reads."""
-        values = self.model_dump(mode="json", exclude_none=True)
-        return "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
 
 
 def load_timings(path: Path) -> Timings:
@@ -79,8 +70,8 @@ def estimated_timings(manifest: LlmManifest, instance: Instance) -> Timings:
     family = instance.name.split(".")[1]
     if family not in _DEVICES:
         raise ConfigurationError(
-            f"{instance.name}: no timings of {manifest.name} are known there. Start the model server on one, "
-            "measure it (--calibrate URL --timings FILE), and plan with that --timings FILE."
+            f"{instance.name}: no timings of {manifest.name} are known there. Measure its model server with "
+            "a load generator, write the times into a file (docs/capacity.md), and plan with --timings FILE."
         )
     bandwidth = _DEVICES[family][0] * _BANDWIDTH_SHARE * manifest.tensor_parallel
     flops = _DEVICES[family][1] * _COMPUTE_SHARE * manifest.tensor_parallel

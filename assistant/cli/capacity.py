@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import asdict
 from datetime import timedelta
 from math import isfinite
@@ -40,9 +39,7 @@ BUSY = "Hours of a day with this load; the others have a tenth of it."
 def capacity(
     context: typer.Context,
     tenant: Tenant,
-    questions_per_second: Annotated[
-        float | None, Option(min=0.001, metavar="N", help="In the busiest hour.")
-    ] = None,
+    questions_per_second: Annotated[float, Option(min=0.001, metavar="N", help="In the busiest hour.")],
     p95_first_token_ms: Annotated[
         float, Option(min=1, metavar="MS", help="95 of 100 questions get a first token within it.")
     ] = 5000.0,
@@ -51,10 +48,7 @@ def capacity(
         Option(metavar="TYPE", help="Default: the tenant's. Another accelerator takes its artifact."),
     ] = None,
     timings: Annotated[
-        Path | None, Option(metavar="FILE", help="What --calibrate wrote. Default: an estimate.")
-    ] = None,
-    calibrate: Annotated[
-        str | None, Option(metavar="URL", help="Measure an idle model server first; write --timings FILE.")
+        Path | None, Option(metavar="FILE", help="Measured times (docs/capacity.md). Default: an estimate.")
     ] = None,
     busy_hours: Annotated[int, Option(min=1, max=24, help=BUSY)] = 24,
     scale_out_minutes: Annotated[
@@ -67,12 +61,6 @@ def capacity(
 
     options, terminal = GlobalOptions.of(context), Terminal()
     config = options.tenant(tenant)
-    if calibrate is not None:
-        _calibrate(calibrate, timings, terminal)
-    if questions_per_second is None:
-        if calibrate is None:
-            raise typer.BadParameter("Give --questions-per-second N, or --calibrate URL.")
-        return
     if config.models is None or config.deployment is None:
         raise ConfigurationError(f"{tenant}: its file has no [models] and [deployment] to plan for.")
     folder = options.tenants_dir.resolve().parent / "model_artifacts" / "llm"
@@ -106,16 +94,6 @@ def capacity(
     for name, value in basis.items():
         terminal.say(f"{name}: {value}")
     _show(terminal, plan, served_on.name)
-
-
-def _calibrate(url: str, file: Path | None, terminal: Terminal) -> None:
-    from assistant.capacity.calibration import calibrate
-
-    if file is None:
-        raise typer.BadParameter("--calibrate URL writes --timings FILE; name the file.")
-    with terminal.waiting("measuring the server; it must have nothing else to do"):
-        file.write_text(asyncio.run(calibrate(url.rstrip("/"))).as_toml(), encoding="utf-8")
-    terminal.show(f"Wrote {file}.")
 
 
 def hardware_of(models: ModelsSection, folder: Path, instance: str | None) -> tuple[LlmManifest, Instance]:

@@ -129,7 +129,6 @@ async def _serve_generation(settings: ModelServerSettings, listener: socket.sock
         slots=settings.slots,
         context_tokens=settings.context_tokens,
         threads=settings.threads,
-        mode=settings.mode,
     )
     runtime.start()
     admission = Admission(slots=settings.slots, queue_size=settings.queue_size)

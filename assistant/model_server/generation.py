@@ -1,11 +1,9 @@
 """Chat completions over HTTP as OpenAI (and vLLM) answer them, proxied to llama.cpp on loopback.
 
 Unknown request fields are ignored, as OpenAI's servers do; a known one that would change the answer and is
-not served is refused. In mode ``reproducible`` each slot has a server of its own and computes one answer
-alone from its first token, so that at temperature 0 the same prompt gives the same bytes
-(docs/decisions/0027). In mode ``throughput`` one server computes all slots in one batch, which requests join
-and leave between two steps (docs/decisions/0079). Closing a connection frees its slot within milliseconds,
-except while a prompt is read.
+not served is refused. Each slot has a server of its own and computes one answer alone from its first token,
+so that at temperature 0 the same prompt gives the same bytes (docs/decisions/0027). Closing a connection
+frees its slot within milliseconds, except while a prompt is read.
 """
 
 from __future__ import annotations
@@ -41,7 +39,6 @@ _STREAM_TIMEOUT_S = 480.0
 _HEALTH_TIMEOUT_S = 1.5
 """SageMaker wants an answer to a ping within 2 s."""
 _CONTEXT_ERROR = "exceed_context_size_error"
-Mode = Literal["reproducible", "throughput"]
 
 
 @asynccontextmanager
@@ -254,31 +251,21 @@ _SPARE_HTTP_THREADS = 4
 class LlamaRuntime:
     """A running model. ``addresses`` and ``api_key`` are what its HTTP servers are asked with."""
 
-    def __init__(
-        self,
-        path: Path,
-        *,
-        model: str,
-        slots: int,
-        context_tokens: int,
-        threads: int,
-        mode: Mode = "reproducible",
-    ) -> None:
+    def __init__(self, path: Path, *, model: str, slots: int, context_tokens: int, threads: int) -> None:
         self._path = path
         self._model = model
         self._slots = slots
         self._context_tokens = context_tokens
         self._threads = threads
-        self._in_one_batch = slots if mode == "throughput" else 1
         self.servers: list[Any] = []
-        """The library's own objects: one a slot, or in mode ``throughput`` one for all slots."""
+        """The library's own objects, one a slot."""
         self.api_key = secrets.token_urlsafe(32)
 
     def start(self) -> None:
         """Load the model and open the ports. Raises ConfigurationError when the weights cannot be loaded."""
         xllamacpp: Any = import_module("xllamacpp")
         try:
-            for _ in range(self._slots // self._in_one_batch):
+            for _ in range(self._slots):
                 self.servers.append(xllamacpp.Server(self._parameters(xllamacpp)))
         except RuntimeError as error:
             raise ConfigurationError(f"{self._path}: the weights cannot be loaded: {error}") from None
@@ -291,7 +278,7 @@ class LlamaRuntime:
     @property
     def addresses(self) -> tuple[str, ...]:
         """Base URLs on the loopback interface, one a slot; a slot takes one request at once."""
-        return tuple(str(server.listening_address) for server in self.servers) * self._in_one_batch
+        return tuple(str(server.listening_address) for server in self.servers)
 
     @property
     def authorization(self) -> dict[str, str]:
@@ -307,21 +294,19 @@ class LlamaRuntime:
         parameters.model_alias = {self._model}
         # Answers in one batch, and prompts read in part from a cache, are computed by other kernels than
         # an answer alone from its first token: their numbers differ in the last bits, and so do the words.
-        parameters.n_parallel = self._in_one_batch
-        parameters.cache_prompt = self._in_one_batch > 1
-        parameters.n_ctx = self._context_tokens * self._in_one_batch
+        parameters.n_parallel = 1
+        parameters.cache_prompt = False
+        parameters.n_ctx = self._context_tokens
         # Weights that are mapped are one copy for all servers; repacked ones would be a copy each.
-        parameters.no_extra_bufts = self._slots > self._in_one_batch
-        parameters.kv_unified = False  # each slot has its own part: a long answer cannot fill another's
+        parameters.no_extra_bufts = self._slots > 1
         parameters.fit_params = False
         parameters.n_batch = parameters.n_ubatch = _PROMPT_BATCH_TOKENS
         # One thread of two, for prompts as well: a server's threads wait for each other at barriers by
         # spinning, and beside other busy processes a prompt of 500 tokens took 36 s with two, 9 s with one.
-        servers = self._slots // self._in_one_batch
-        threads = max(1, min(self._threads // 2, self._threads // servers))
+        threads = max(1, min(self._threads // 2, self._threads // self._slots))
         parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = threads
         parameters.cache_ram_mib = _CACHE_RAM_MIB
-        parameters.n_threads_http = self._in_one_batch + _SPARE_HTTP_THREADS
+        parameters.n_threads_http = 1 + _SPARE_HTTP_THREADS
         parameters.hostnames = ["127.0.0.1"]
         parameters.port = 0
         parameters.api_keys = [self.api_key]

@@ -393,9 +393,6 @@ class ModelServerSettings(ProcessSettings):
     threads: int = Field(default=2, ge=1)
     slots: int = Field(default=4, ge=1)
     """Concurrent generations."""
-    mode: Literal["reproducible", "throughput"] = "reproducible"
-    """reproducible: each generation is computed alone, so the same prompt gives the same bytes at temperature
-    0. throughput: all are computed in one batch, which requests join and leave at any step."""
     context_tokens: int = Field(default=2048, ge=256)
     """Context of one slot."""
     queue_size: int = Field(default=16, ge=0)

@@ -39,7 +39,6 @@ NOT_SET_ON_AWS: Mapping[str, str] = {
     "operations_host": "The task's loopback address by default: who has a session in the task may ask.",
     "connections": "1,000 by default: far above the streams of a task.",
     "metrics_interval_s": "15 s by default: four lines a minute for one target-tracking period.",
-    "mode": "Reproducible by default: on a processor one batch wrote no more tokens (docs/capacity.md).",
     "max_input_tokens": "Of embeddings, which no tenant serves with this server.",
     "precision": "As above.",
     "manifest": "Of a model that was added on a person's machine.",

@@ -22,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import httpx
@@ -107,10 +108,11 @@ def written(weights: Path, rows: Sequence[Asked], kept: Path) -> list[str]:
     if kept.exists():
         return json.loads(kept.read_text())
     slots = 4
-    runtime = LlamaRuntime(
-        weights, model="taste", slots=slots, context_tokens=512, threads=2, mode="throughput"
-    )
+    runtime = LlamaRuntime(weights, model="taste", slots=slots, context_tokens=512, threads=2)
     runtime.start()
+    free: SimpleQueue[str] = SimpleQueue()
+    for address in runtime.addresses:
+        free.put(address)
     try:
         with httpx.Client(headers=runtime.authorization, trust_env=False, timeout=600) as client:
 
@@ -120,7 +122,9 @@ def written(weights: Path, rows: Sequence[Asked], kept: Path) -> list[str]:
                     "max_tokens": LONGEST_TOKENS,
                     "temperature": 0.0,
                 }
-                response = client.post(f"{runtime.address}/v1/chat/completions", json=body)
+                address = free.get()
+                response = client.post(f"{address}/v1/chat/completions", json=body)
+                free.put(address)
                 return response.raise_for_status().json()["choices"][0]["message"]["content"].strip()
 
             with ThreadPoolExecutor(slots) as threads:

@@ -81,19 +81,16 @@ def embedding(start: Start) -> Generator[Server]:
         yield server
 
 
-MODES = ("reproducible", "throughput")
-
-
-@pytest.fixture(scope="session", params=MODES)
-def generation(start: Start, request: pytest.FixtureRequest) -> Generator[Server]:
-    with start("generation", mode=request.param) as server:
+@pytest.fixture(scope="session")
+def generation(start: Start) -> Generator[Server]:
+    with start("generation") as server:
         yield server
 
 
-@pytest.fixture(scope="session", params=MODES)
-def narrow(start: Start, request: pytest.FixtureRequest) -> Generator[Server]:
+@pytest.fixture(scope="session")
+def narrow(start: Start) -> Generator[Server]:
     """An LLM with one slot and one place to wait."""
-    with start("generation", mode=request.param, slots=1, queue_size=1, context_tokens=1024) as server:
+    with start("generation", slots=1, queue_size=1, context_tokens=1024) as server:
         yield server
 
 

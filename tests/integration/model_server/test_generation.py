@@ -96,7 +96,6 @@ ROUNDS = 4 if os.environ.get("EXAMPLES") == "new" else 1
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("generation", ["reproducible"], indirect=True)  # one batch for all promises no bytes
 async def test_at_temperature_0_the_same_prompt_gives_the_same_bytes(
     client: httpx.AsyncClient, generation: Server
 ) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from assistant.capacity.plan import Demand, Plan, Question, default_lengths, make_plan
 from assistant.capacity.simulation import Fleet, simulate
-from assistant.capacity.timings import estimated_timings, load_timings
+from assistant.capacity.timings import estimated_timings
 from assistant.domain.errors import ConfigurationError
 from assistant.settings.model_artifacts import instance_named, load_llm_manifest
 
@@ -53,12 +53,11 @@ def test_costs_follow_from_instances_hours_and_questions(plan: Plan) -> None:
     assert plan.usd_a_month_by_hour < plan.usd_a_month
 
 
-def test_twice_the_load_and_static_batching_need_more(plan: Plan) -> None:
+def test_twice_the_load_needs_more(plan: Plan) -> None:
     rows = {each.what: each for each in plan.scenarios}
 
     as_asked = rows["100% of the load"].needed or 0
     assert (rows["twice the load"].needed or 0) > as_asked
-    assert (rows["static batching"].needed or 0) > as_asked
 
 
 def test_a_time_that_no_number_of_instances_keeps_is_refused() -> None:
@@ -78,10 +77,3 @@ def test_steps_of_more_answers_than_were_measured_go_on_in_a_line() -> None:
     timings = TIMINGS.model_copy(update={"slots": 4, "write_step_s": (0.1, 0.15)})
 
     assert timings.step_s() == pytest.approx([0.0, 0.1, 0.15, 0.2, 0.25])
-
-
-def test_timings_survive_their_file(tmp_path: Path) -> None:
-    file = tmp_path / "timings.toml"
-    file.write_text(TIMINGS.as_toml(), encoding="utf-8")
-
-    assert load_timings(file) == TIMINGS

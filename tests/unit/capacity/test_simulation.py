@@ -85,10 +85,9 @@ def test_closed_forms_give_what_single_steps_give(
 def test_a_short_request_joins_long_ones_and_ends_first() -> None:
     load = Load([0.0, 0.0, 0.5], [50, 50, 50], [200, 200, 2])
 
-    joined, static = (simulate(load, TIMINGS, Fleet(1, static=is_static)) for is_static in (False, True))
+    joined = simulate(load, TIMINGS, Fleet(1))
 
     assert joined.end_s[2] < 1.0 < joined.end_s[:2].min()
-    assert static.first_s[2] + 0.5 > static.end_s[0]  # the batch began with the first alone
 
 
 def test_memory_bounds_how_many_are_in() -> None:
@@ -128,16 +127,3 @@ def test_requests_go_to_the_instance_with_the_fewest() -> None:
     apart, together = (simulate(load, TIMINGS, Fleet(instances)) for instances in (2, 1))
 
     assert apart.end_s[2] < together.end_s[2]
-
-
-def test_of_prompts_that_wait_together_the_queues_first_or_the_lowest_slots_is_read_first() -> None:
-    """llama.cpp gives a request the slot that is unused longest, of those never used the last, and reads the
-    prompts slot by slot."""
-    load = Load([0.0, 0.01, 0.02], [64 * 3, 64 * 3, 64 * 3], [1, 1, 1])
-    by_arrival, by_slot = (
-        simulate(load, TIMINGS.model_copy(update={"reads_by": reads_by}), Fleet(1)).end_s.tolist()
-        for reads_by in ("arrival", "slot")
-    )
-    assert by_arrival == sorted(by_arrival)
-    assert by_slot == sorted(by_slot, reverse=True)
-    assert max(by_slot) == pytest.approx(max(by_arrival))

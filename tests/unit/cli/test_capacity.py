@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import orjson
 import pytest
-from starlette.types import Receive, Scope, Send
 from typer.testing import CliRunner, Result
 
-from assistant.capacity.timings import estimated_timings, load_timings
+from assistant.capacity.timings import estimated_timings
 from assistant.cli.models import app
 from assistant.cli.terminal import GlobalOptions
 from assistant.domain.answers import Usage
@@ -19,10 +17,8 @@ from assistant.domain.errors import ConfigurationError
 from assistant.settings.model_artifacts import instance_named, load_llm_manifest
 from assistant.wiring.stores import EmbeddedTenant
 from tests.contracts.samples import answer
-from tests.fakes.asgi_server import asgi_server
 
 ROOT = Path(__file__).parents[3]
-_WORD_S = 0.003
 
 
 def options_for(state_dir: Path) -> GlobalOptions:
@@ -34,22 +30,16 @@ def capacity(state_dir: Path, *arguments: str, tenant: str = "pharmacy") -> Resu
     return CliRunner().invoke(app, given, obj=options_for(state_dir))
 
 
-async def chat_server(scope: Scope, receive: Receive, send: Send) -> None:
-    """Stream as many tokens as are asked for, at once; a word of the prompt takes ``_WORD_S`` before."""
-    body = b""
-    while (message := await receive())["type"] == "http.request":
-        body += message["body"]
-        if not message["more_body"]:
-            break
-    asked = orjson.loads(body)
-    words = len(asked["messages"][0]["content"].split())
-    await asyncio.sleep(_WORD_S * words)
-    text = {"choices": [{"delta": {"content": "2"}}]}
-    usage = {"choices": [], "usage": {"prompt_tokens": words}}
-    lines = [*[text] * asked["max_tokens"], usage]
-    await send({"type": "http.response.start", "status": 200, "headers": []})
-    content = b"".join(b"data: " + orjson.dumps(line) + b"\n\n" for line in lines)
-    await send({"type": "http.response.body", "body": content + b"data: [DONE]\n\n"})
+MEASURED = """
+source = "measured on a made-up chip"
+slots = 8
+step_tokens = 256
+request_s = 0.01
+write_step_s = [0.02, 0.03]
+write_context_s = 1e-6
+read_token_s = 1e-4
+read_context_s = 0.0
+"""
 
 
 def test_a_plan_names_what_it_rests_on(tmp_path: Path) -> None:
@@ -94,7 +84,7 @@ def test_lengths_are_those_of_written_answers_on_record(tmp_path: Path) -> None:
         (["--instance", "ml.g6e.4xlarge"], "pharmacy", r"no price \[endpoint.'ml.g6e.4xlarge'\]"),
         (["--instance", "ml.g5.2xlarge"], "pharmacy", "does not fit the devices"),
         (["--timings", "missing.toml"], "pharmacy", "missing.toml: no such file"),
-        ([], "sandbox", "no timings of smollm2-135m-cpu are known there.*--calibrate"),
+        ([], "sandbox", "no timings of smollm2-135m-cpu are known there.*--timings"),
     ],
 )
 def test_what_cannot_be_planned_is_refused(tmp_path: Path, given: list[str], tenant: str, said: str) -> None:
@@ -104,27 +94,12 @@ def test_what_cannot_be_planned_is_refused(tmp_path: Path, given: list[str], ten
         raise result.exception or AssertionError(result.output)
 
 
-@pytest.mark.loopback
-async def test_a_server_is_measured_into_a_file_that_plans_read(tmp_path: Path) -> None:
+def test_measured_times_come_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "timings.toml"
-    async with asgi_server(chat_server) as url:
-        given = ("--calibrate", url, "--timings", str(file))
-        result = await asyncio.to_thread(capacity, tmp_path, *given)
+    file.write_text(MEASURED, encoding="utf-8")
 
-    assert result.exit_code == 0, result.output
-    timings = load_timings(file)
-    assert len(timings.write_step_s) == timings.slots == 8
-    assert timings.read_token_s > 0
-    assert url in timings.source
+    result = capacity(
+        tmp_path, "--timings", str(file), "--questions-per-second", "0.05", "--p95-first-token-ms", "90000"
+    )
 
-
-@pytest.mark.loopback
-async def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:
-    async with asgi_server(chat_server) as url:
-        pass
-
-    given = ("--calibrate", url, "--timings", str(tmp_path / "timings.toml"))
-    result = await asyncio.to_thread(capacity, tmp_path, *given)
-
-    assert isinstance(result.exception, ConfigurationError)
-    assert url in result.exception.message
+    assert orjson.loads(result.stdout)["timings"] == "measured on a made-up chip"
