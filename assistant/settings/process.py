@@ -27,6 +27,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 from assistant.domain.errors import ConfigurationError
 from assistant.settings.local_models import ServedLlm, TenantModels
 from assistant.settings.tenant import TenantConfig, TenantName
+from assistant.settings.toml_file import RETIRED_KEYS
 
 
 class ProcessSettings(BaseSettings):
@@ -41,6 +42,8 @@ class ProcessSettings(BaseSettings):
 
         Raises ConfigurationError naming the wrong variables.
         """
+        for name in RETIRED_KEYS.keys() & os.environ.keys():
+            raise ConfigurationError(f"{name} was removed {RETIRED_KEYS[name]}.")
         try:
             return cls(**given)
         except SettingsError as error:

@@ -17,6 +17,7 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
 RETIRED_KEYS: Mapping[str, str] = {
+    "ASSISTANT_MODEL_MODE": "in 0.3.0: unset it; each answer is computed alone, as reproducible was",
     **dict.fromkeys(
         ("gate.answered", "gate.possibly", "gate.min_cosine", "gate.min_coverage"),
         "in 0.3.0: use gate.right_sure, gate.right_possible, gate.wrong_possible and gate.wrong_sure: what "
@@ -35,8 +36,8 @@ RETIRED_KEYS: Mapping[str, str] = {
     "sources.default_labels": 'in 0.3.0: labels come from where access says. access = "folder" with folders '
     '= { "" = […] } and the same labels keeps the meaning; access = "everyone" that of an empty list',
 }
-"""Keys that a settings file of an earlier release may hold, with the release that removed each, and what to
-do. Numbers of list entries are left out of a key: ``sources.default_labels``."""
+"""Keys that a settings file of an earlier release may hold, and variables of its environment, with the
+release that removed each, and what to do. Numbers of list entries are left out: ``sources.access``."""
 
 
 class StrictModel(BaseModel):

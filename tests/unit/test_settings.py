@@ -9,7 +9,12 @@ from pathlib import Path
 import pytest
 
 from assistant.domain.errors import ConfigurationError
-from assistant.settings.process import LocalIssuerSettings, ServiceSettings, WorkerSettings
+from assistant.settings.process import (
+    LocalIssuerSettings,
+    ModelServerSettings,
+    ServiceSettings,
+    WorkerSettings,
+)
 from assistant.settings.tenant import TenantConfig, load_tenant, load_tenants
 
 GOOD = 'schema_version = 1\nname = "clinic"\ndisplay_name = "Clinic"\n'
@@ -167,6 +172,13 @@ def test_a_wrong_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSISTANT_ISSUER_PORT", "high")
     with pytest.raises(ConfigurationError, match="ASSISTANT_ISSUER_PORT"):
         LocalIssuerSettings.read()
+
+
+def test_a_variable_of_an_earlier_release_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASSISTANT_MODEL_MODE", "throughput")
+
+    with pytest.raises(ConfigurationError, match=r"ASSISTANT_MODEL_MODE was removed in 0\.3\.0: unset it"):
+        ModelServerSettings.read(task="generation")
 
 
 def test_a_list_that_is_no_json_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
